@@ -1,0 +1,83 @@
+/*
+ * loop.h - libuv with the three things we need: a turn that has one time, a
+ * bounded mailbox that any thread may post to, and serial workers for calls
+ * that block.
+ *
+ * One thread runs the loop and owns all state behind it. Other threads only
+ * loop_post(). Nothing blocks on the loop.
+ */
+#ifndef PELORUS_BASE_LOOP_H
+#define PELORUS_BASE_LOOP_H
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+struct loop;
+
+/* At most `mailbox_max` posts wait at a time. */
+int loop_new(struct loop **out, size_t mailbox_max, struct err *err) MUST_CHECK;
+
+/*
+ * Loop thread, or before it runs. What was posted is still called, then posts
+ * are refused. No other thread may use the loop any more; handles that are
+ * still open are a bug. NULL is fine.
+ */
+void loop_free(struct loop **loop);
+
+/* Run until loop_stop(). */
+void loop_run(struct loop *loop);
+
+/* One turn: wait at most until something happens or `timeout` is over. For
+ * tests that drive the loop themselves. */
+void loop_turn(struct loop *loop, int64_t timeout_ms);
+
+void loop_stop(struct loop *loop); /* loop thread */
+
+uv_loop_t *loop_uv(struct loop *loop);
+
+/*
+ * The time of this turn; the pointer stays valid as long as the loop. Posts,
+ * completions and timers of this header see it right. A callback of a handle
+ * that somebody opened on loop_uv() runs inside libuv's wait and calls
+ * loop_enter() first: else it sees the time from before the wait.
+ */
+const struct clock *loop_clock(const struct loop *loop);
+void loop_enter(struct loop *loop);
+
+typedef void loop_f(void *arg);
+
+/*
+ * Call fn(arg) on the loop, in the order of posting. Any thread, the loop's
+ * too. ERR_FULL: the mailbox is full and nothing was posted (the caller says
+ * so to its client). ERR_CANCELLED: the loop is being freed.
+ */
+int loop_post(struct loop *loop, loop_f *fn, void *arg) MUST_CHECK;
+
+/*
+ * The same for a completion that must not be lost: it never fails and takes
+ * no room from the mailbox. Use only where the number of outstanding
+ * completions is bounded elsewhere. `slot` is the caller's, embedded in the
+ * object that completes, and in use until fn runs.
+ */
+struct loop_slot {
+    struct loop_slot *next;
+    loop_f *fn;
+    void *arg;
+};
+void loop_complete(struct loop *loop, struct loop_slot *slot, loop_f *fn,
+                   void *arg);
+
+/*
+ * A timer on the loop: first after `delay`, then every `repeat` (0: once). The
+ * caller owns it until loop_timer_stop(), also after it fired; fn may stop its
+ * own timer. Loop thread.
+ */
+struct loop_timer;
+struct loop_timer *loop_timer(struct loop *loop, int64_t delay_ms,
+                              int64_t repeat_ms, loop_f *fn, void *arg);
+void loop_timer_stop(struct loop_timer **timer);
+
+#endif

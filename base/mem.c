@@ -1,0 +1,133 @@
+/*
+ * mem.c - the allocator that cannot fail: it succeeds or ends the process.
+ *
+ * The last words go out with write(2) from the stack, because the logger and
+ * stdio may need memory themselves.
+ */
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static NORETURN void out_of_memory(size_t n, size_t size)
+{
+    char line[128];
+    int len;
+
+    len = snprintf(line, sizeof(line),
+                   "pelorus: out of memory: %zu x %zu bytes; give the process "
+                   "more, then restart it\n",
+                   n, size);
+    if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0) {
+        /* Nobody is left to tell. */
+    }
+    abort();
+}
+
+void *mem_alloc(size_t size)
+{
+    void *p = malloc(size == 0 ? 1 : size);
+
+    if (p == NULL) {
+        out_of_memory(1, size);
+    }
+    return p;
+}
+
+void *mem_zalloc(size_t size)
+{
+    void *p = calloc(1, size == 0 ? 1 : size);
+
+    if (p == NULL) {
+        out_of_memory(1, size);
+    }
+    return p;
+}
+
+void *mem_realloc(void *ptr, size_t size)
+{
+    void *p = realloc(ptr, size == 0 ? 1 : size);
+
+    if (p == NULL) {
+        out_of_memory(1, size);
+    }
+    return p;
+}
+
+static size_t product(size_t n, size_t size)
+{
+    size_t total;
+
+    if (__builtin_mul_overflow(n, size, &total)) {
+        out_of_memory(n, size);
+    }
+    return total;
+}
+
+void *mem_array(size_t n, size_t size)
+{
+    return mem_alloc(product(n, size));
+}
+
+void *mem_regrow(void *ptr, size_t n, size_t size)
+{
+    return mem_realloc(ptr, product(n, size));
+}
+
+char *mem_strdup(const char *s)
+{
+    return s == NULL ? NULL : mem_dup(s, strlen(s) + 1);
+}
+
+char *mem_strndup(const char *s, size_t n)
+{
+    size_t len;
+    char *copy;
+
+    if (s == NULL) {
+        return NULL;
+    }
+    len = strnlen(s, n);
+    copy = mem_alloc(len + 1);
+    memcpy(copy, s, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+void *mem_dup(const void *p, size_t n)
+{
+    void *copy;
+
+    if (p == NULL) {
+        return NULL;
+    }
+    copy = mem_alloc(n);
+    memcpy(copy, p, n);
+    return copy;
+}
+
+char *mem_printf(const char *fmt, ...)
+{
+    va_list ap, again;
+    char *text;
+    int n;
+
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    assert(n >= 0);
+    text = mem_alloc((size_t)n + 1);
+    (void)vsnprintf(text, (size_t)n + 1, fmt, again);
+    va_end(again);
+    return text;
+}
+
+void mem_free(void *ptr)
+{
+    free(ptr);
+}

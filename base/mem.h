@@ -1,0 +1,42 @@
+/*
+ * mem.h - the only place that calls malloc.
+ *
+ * Running out of memory ends the process with one clear line: every fact that
+ * matters stands in the registry, a restart loses nothing, and half-built
+ * state is worse than none. Sizes that come from outside are bounded before
+ * they get here. Any thread.
+ */
+#ifndef PELORUS_BASE_MEM_H
+#define PELORUS_BASE_MEM_H
+
+#include "base/compiler.h"
+
+/* Uninitialised, zeroed, and resized memory; never NULL. Size 0 gives a
+ * pointer that can be freed. */
+void *mem_alloc(size_t size) MUST_CHECK;
+void *mem_zalloc(size_t size) MUST_CHECK;
+void *mem_realloc(void *ptr, size_t size) MUST_CHECK;
+
+/* Overflow-checked array forms: n elements of `size` bytes. */
+void *mem_array(size_t n, size_t size) MUST_CHECK;
+void *mem_regrow(void *ptr, size_t n, size_t size) MUST_CHECK;
+
+/* Copies; NULL gives NULL. */
+char *mem_strdup(const char *s) MUST_CHECK;
+char *mem_strndup(const char *s, size_t n) MUST_CHECK;
+void *mem_dup(const void *p, size_t n) MUST_CHECK;
+
+/* printf into fresh memory. */
+char *mem_printf(const char *fmt, ...) MUST_CHECK PRINTF_LIKE(1, 2);
+
+/* Free what one of the above returned; NULL is fine. */
+void mem_free(void *ptr);
+
+/* Free and set the variable to NULL. */
+#define MEM_FREE(p)                                                            \
+    do {                                                                       \
+        mem_free(p);                                                           \
+        (p) = NULL;                                                            \
+    } while (0)
+
+#endif

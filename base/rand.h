@@ -1,0 +1,38 @@
+/*
+ * rand.h - repeatable random numbers, and hashes that agree on every host.
+ *
+ * The generator is xoshiro256** seeded by splitmix64 (Blackman and Vigna,
+ * "Scrambled linear pseudorandom number generators", 2018). Not for secrets:
+ * those come from getrandom(2) through rand_secret(). The hash is FNV-1a 64
+ * with a splitmix64 finish; rendezvous hashing needs only that it is well
+ * mixed and the same everywhere.
+ */
+#ifndef PELORUS_BASE_RAND_H
+#define PELORUS_BASE_RAND_H
+
+#include "base/compiler.h"
+
+#include <stdint.h>
+
+struct rand {
+    uint64_t s[4];
+};
+
+void rand_seed(struct rand *r, uint64_t seed);
+uint64_t rand_u64(struct rand *r);
+uint64_t rand_below(struct rand *r, uint64_t n); /* 0 .. n-1, unbiased; n > 0 */
+double rand_double(struct rand *r);              /* [0, 1) */
+
+/* `len` bytes from the kernel; ends the process if there are none. */
+void rand_secret(void *out, size_t len);
+
+uint64_t hash_bytes(const void *data, size_t len, uint64_t seed);
+uint64_t hash_str(const char *s, uint64_t seed);
+
+/*
+ * Rendezvous (highest random weight) rank: how good `node` is for `key`. The
+ * node with the highest value is the owner (Thaler and Ravishankar, 1998).
+ */
+uint64_t hash_rendezvous(const char *key, const char *node);
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * test_base_json.c - JSON from outside is judged byte by byte; what we write
+ * reads back.
+ */
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int parse(const char *text, struct err *err)
+{
+    cJSON *tree;
+    int rc = json_parse(text, strlen(text), &tree, err);
+
+    assert_true((rc == 0) == (tree != NULL));
+    cJSON_Delete(tree);
+    return rc;
+}
+
+static void what_rfc_8259_allows_is_read(void **state)
+{
+    static const char *const good[] = {
+        "{}",
+        "[]",
+        "0",
+        "-0.5e+3",
+        "\"\"",
+        " true ",
+        "null",
+        "[1,2]",
+        "[[],{}]",
+        "1E5",
+        "\"\\u00e9\"",
+        "\"é\"",
+        "\"\\ud83d\\ude00\"",
+        "{\"a\":{\"b\":[{},null]},\"c\":1}",
+        "\n\t[ 1 , \"a\\n\\\\\\\"\" ]\r\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        struct err err;
+
+        if (parse(good[i], &err) != 0) {
+            fail_msg("%s: %s", good[i], err.msg);
+        }
+    }
+}
+
+static void what_is_not_json_is_refused_with_its_byte(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *message;
+    } bad[] = {
+        {"", "byte 0: it ends early"},
+        {"{", "byte 1: expected a key in quotes"},
+        {"{\"a\"}", "byte 4: expected ':'"},
+        {"{\"a\":1,}", "byte 7: expected a key"},
+        {"[1,]", "byte 3: not a JSON value"},
+        {"[1 2]", "byte 3: expected ',' or a closing bracket"},
+        {"[1}", "byte 2: expected ','"},
+        {"[1", "byte 2: it ends early"},
+        {"01", "byte 1: a number with a leading zero"},
+        {"1.", "byte 2: malformed number"},
+        {"-", "byte 1: malformed number"},
+        {"1e", "byte 2: malformed number"},
+        {"NaN", "byte 0: not a JSON value"},
+        {"tru", "byte 0: not a JSON value"},
+        {"1 2", "byte 2: something follows"},
+        {"\"a", "byte 2: a string without its closing quote"},
+        {"\"\n\"", "byte 1: control character"},
+        {"\"\\x\"", "byte 2: unknown escape"},
+        {"\"\\u12g4\"", "\\u needs four"},
+        {"\"\\u0000\"", "\\u0000 is not accepted"},
+        {"\"\\ud800\"", "half a surrogate pair"},
+        {"\"\\ud800\\u0041\"", "half a surrogate pair"},
+        {"\"\\udc00\"", "half a surrogate pair"},
+        {"\"\xff\"", "byte 1: invalid UTF-8"},
+        {"\"\xc0\xaf\"", "byte 1: invalid UTF-8"},
+        {"\"\xed\xa0\x80\"", "byte 1: invalid UTF-8"},
+        {"\xef\xbb\xbf{}", "byte 0: not a JSON value"},
+        {"//x\n1", "byte 0: not a JSON value"},
+    };
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(parse(bad[i].text, &err), ERR_INVALID);
+        if (strstr(err.msg, bad[i].message) == NULL) {
+            fail_msg("%s: %s", bad[i].text, err.msg);
+        }
+    }
+}
+
+static void nul_bytes_are_refused(void **state)
+{
+    cJSON *tree;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(json_parse("1\0", 2, &tree, &err), ERR_INVALID);
+    assert_int_equal(json_parse("\"a\0b\"", 5, &tree, &err), ERR_INVALID);
+    assert_int_equal(json_parse("\0", 1, &tree, &err), ERR_INVALID);
+}
+
+static void depth_is_bounded(void **state)
+{
+    char text[2 * JSON_DEPTH_MAX + 8];
+    struct err err;
+
+    (void)state;
+    memset(text, '[', JSON_DEPTH_MAX);
+    memset(text + JSON_DEPTH_MAX, ']', JSON_DEPTH_MAX);
+    text[(size_t)2 * JSON_DEPTH_MAX] = '\0';
+    assert_int_equal(parse(text, &err), 0);
+    memset(text, '[', JSON_DEPTH_MAX + 1);
+    memset(text + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
+    text[2 * JSON_DEPTH_MAX + 2] = '\0';
+    assert_int_equal(parse(text, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "nested too deeply"));
+}
+
+static void every_cut_of_a_document_is_refused(void **state)
+{
+    static const char text[] =
+        "{\"a\":[1.5e3,\"\\u00e9\xc3\xa9\",{\"b\":null}],"
+        "\"c\":true}";
+    cJSON *tree;
+
+    (void)state;
+    for (size_t n = 0; n < sizeof(text) - 1; n++) {
+        /* In memory of its own, so that a read past the end is seen. */
+        char *cut = mem_dup(text, n);
+
+        assert_int_equal(json_parse(cut, n, &tree, NULL), ERR_INVALID);
+        mem_free(cut);
+    }
+    assert_int_equal(parse(text, NULL), 0);
+}
+
+static void fields_are_taken_only_in_their_type(void **state)
+{
+    static const char text[] =
+        "{\"s\":\"x\",\"i\":7,\"d\":0.5,\"b\":true,\"n\":null,"
+        "\"big\":\"18446744073709551615\",\"neg\":-3,\"huge\":1e300,"
+        "\"i\":9,\"wide\":9007199254740994}";
+    cJSON *o;
+
+    (void)state;
+    assert_int_equal(json_parse(text, sizeof(text) - 1, &o, NULL), 0);
+    assert_string_equal(json_str(o, "s"), "x");
+    assert_null(json_str(o, "i"));
+    assert_null(json_str(o, "missing"));
+    assert_int_equal(json_int(o, "i", 1), 7); /* the first counts */
+    assert_int_equal(json_int(o, "d", -1), -1);
+    assert_int_equal(json_int(o, "huge", -1), -1);
+    assert_int_equal(json_int(o, "wide", -1), -1);
+    assert_int_equal(json_int(o, "neg", 0), -3);
+    assert_int_equal(json_u64(o, "neg", 5), 5);
+    assert_true(json_u64(o, "big", 5) == UINT64_MAX);
+    assert_true(json_num(o, "d", 0) > 0.49 && json_num(o, "d", 0) < 0.51);
+    assert_true(json_bool(o, "b", false));
+    assert_true(json_bool(o, "n", true));
+    cJSON_Delete(o);
+    assert_int_equal(json_int(NULL, "x", 4), 4);
+}
+
+static void writing_places_its_own_commas(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 4096);
+    json_open(&b, NULL, '{');
+    json_put_str(&b, "s", "a\"b\\c\n\x01\x7f");
+    json_put_str(&b, "none", NULL);
+    json_put_int(&b, "i", INT64_MIN);
+    json_put_u64(&b, "u", 9007199254740992u);
+    json_put_u64(&b, "w", UINT64_MAX);
+    json_put_bool(&b, "t", true);
+    json_put_bool(&b, "f", false);
+    json_open(&b, "a", '[');
+    json_put_num(&b, NULL, 0.1);
+    json_put_num(&b, NULL, -3);
+    json_put_num(&b, NULL, (double)NAN);
+    json_put_num(&b, NULL, (double)INFINITY);
+    json_open(&b, NULL, '{');
+    json_close(&b, '}');
+    json_put_raw(&b, NULL, "[1]");
+    json_close(&b, ']');
+    json_put_null(&b, "z");
+    json_close(&b, '}');
+    assert_string_equal(buf_text(&b),
+                        "{\"s\":\"a\\\"b\\\\c\\n\\u0001\\u007f\",\"none\":null,"
+                        "\"i\":-9223372036854775808,\"u\":9007199254740992,"
+                        "\"w\":\"18446744073709551615\",\"t\":true,\"f\":false,"
+                        "\"a\":[0.1,-3,null,null,{},[1]],\"z\":null}");
+    assert_int_equal(parse(buf_text(&b), NULL), 0);
+    buf_close(&b);
+}
+
+static void numbers_read_back_the_same(void **state)
+{
+    static const double values[] = {
+        0.1 + 0.2, 1e-7, 123456.789, 1e300, -2.2250738585072014e-308,
+        1e15,      0.8};
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 4096);
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        cJSON *o;
+        double back;
+
+        buf_reset(&b);
+        json_open(&b, NULL, '{');
+        json_put_num(&b, "x", values[i]);
+        json_close(&b, '}');
+        assert_int_equal(json_parse(b.data, b.len, &o, NULL), 0);
+        back = json_num(o, "x", 0);
+        assert_false(back < values[i] || back > values[i]);
+        cJSON_Delete(o);
+    }
+    buf_close(&b);
+}
+
+static void broken_utf8_is_replaced_when_written(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 4096);
+    json_quote(&b,
+               "a\xff"
+               "b\xe2\x82",
+               5);
+    assert_string_equal(buf_text(&b), "\"a\xef\xbf\xbd"
+                                      "b\xef\xbf\xbd\xef\xbf\xbd\"");
+    assert_int_equal(parse(buf_text(&b), NULL), 0);
+    buf_close(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_rfc_8259_allows_is_read),
+        cmocka_unit_test(what_is_not_json_is_refused_with_its_byte),
+        cmocka_unit_test(nul_bytes_are_refused),
+        cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(every_cut_of_a_document_is_refused),
+        cmocka_unit_test(fields_are_taken_only_in_their_type),
+        cmocka_unit_test(writing_places_its_own_commas),
+        cmocka_unit_test(numbers_read_back_the_same),
+        cmocka_unit_test(broken_utf8_is_replaced_when_written),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
