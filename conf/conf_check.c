@@ -1,0 +1,317 @@
+/*
+ * conf_check.c - what a value must look like beyond its type, and the rules
+ * that hold between values.
+ *
+ * A rule names the key as the reader wrote it and its line, and says which
+ * number to change to what.
+ */
+#include "conf/conf_priv.h"
+
+#include "base/mem.h"
+#include "base/units.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The backends of this build. A new one adds its line. */
+static const enum conf_registry_type backends[] = {
+    CONF_SQLITE,
+    CONF_MEMORY,
+};
+
+int conf_host_port(const char *text, char **host, uint16_t *port,
+                   struct err *err)
+{
+    bool v6 = text[0] == '[';
+    const char *from = v6 ? text + 1 : text;
+    size_t len = v6 ? strcspn(from, "]") : strcspn(from, ":");
+    const char *rest = from + len;
+    uint64_t number;
+    bool ok = len > 0 && len <= 253;
+
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)from[i];
+
+        ok = ok && (v6 ? isxdigit(c) || c == ':' || c == '.'
+                       : isalnum(c) || c == '.' || c == '-' || c == '_');
+    }
+    if (v6) {
+        ok = ok && *rest++ == ']';
+    }
+    if (!ok || *rest != ':' ||
+        units_uint(rest + 1, 65535, &number, NULL) != 0 ||
+        strlen(rest + 1) > 5) {
+        return (int)err_set(err, ERR_INVALID,
+                            "\"%.80s\" is no host:port; write one like "
+                            "10.0.0.7:1234 or [::1]:1234, port 0 to 65535",
+                            text);
+    }
+    *host = mem_strndup(from, len);
+    *port = (uint16_t)number;
+    return 0;
+}
+
+const char *conf_check_address(const char *text)
+{
+    uint16_t port = 0;
+    char *host = NULL;
+    int rc = conf_host_port(text, &host, &port, NULL);
+
+    mem_free(host);
+    if (rc == 0 && port > 0) {
+        return NULL;
+    }
+    return "not host:port; write one like 10.0.0.7:1234 or [::1]:1234";
+}
+
+const char *conf_check_namespace(const char *text)
+{
+    bool ok =
+        strlen(text) <= 64 && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+
+    for (const char *s = text; *s != '\0'; s++) {
+        ok = ok && (unsigned char)*s > ' ' && *s != '/';
+    }
+    return ok ? NULL
+              : "not a name; write up to 64 bytes without slashes and blanks, "
+                "like dolphinscheduler";
+}
+
+const char *conf_check_lock_path(const char *text)
+{
+    const char *s = text;
+    bool ok = text[0] == '/' && strlen(text) <= 256;
+
+    while (ok && *s == '/') {
+        size_t n = strcspn(++s, "/");
+
+        ok = n > 0 && !(n == 1 && s[0] == '.') &&
+             !(n == 2 && s[0] == '.' && s[1] == '.');
+        s += n;
+    }
+    return ok ? NULL
+              : "not a registry path; write one like /lock/master-failover, "
+                "without //, . and .. and a slash at its end";
+}
+
+const char *conf_check_endpoint(const char *text)
+{
+    const char *rest = strncmp(text, "http://", 7) == 0    ? text + 7
+                       : strncmp(text, "https://", 8) == 0 ? text + 8
+                                                           : NULL;
+
+    if (rest != NULL && strchr(rest, '@') != NULL) {
+        return "a password in an address ends up in logs; give registry.user "
+               "and registry.password";
+    }
+    return rest != NULL && conf_check_address(rest) == NULL
+               ? NULL
+               : "not an etcd address; write http://host:2379 or "
+                 "https://host:2379";
+}
+
+const char *conf_check_jdbc_url(const char *text)
+{
+    static const char *const schemes[] = {"jdbc:mysql://", "jdbc:mariadb://",
+                                          "jdbc:postgresql://"};
+
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+        size_t n = strlen(schemes[i]);
+
+        if (strncmp(text, schemes[i], n) == 0) {
+            const char *slash = strchr(text + n, '/');
+
+            return slash != NULL && slash > text + n && slash[1] != '\0'
+                       ? NULL
+                       : "names no database; write "
+                         "jdbc:mysql://host:port/database";
+        }
+    }
+    return "not a database we know; write jdbc:mysql://host:port/database or "
+           "jdbc:postgresql://host:port/database";
+}
+
+const char *conf_check_connect_string(const char *text)
+{
+    size_t hosts = strcspn(text, "/");
+    bool ok =
+        hosts > 0 && strpbrk(text, " \t") == NULL &&
+        (text[hosts] == '\0' || conf_check_lock_path(text + hosts) == NULL);
+    size_t at = 0;
+
+    while (ok && at < hosts) {
+        size_t n = strcspn(text + at, ",/");
+        char *one = mem_strndup(text + at, n);
+
+        /* The port may be left out: ZooKeeper's own is 2181. */
+        ok = n > 0 &&
+             (strchr(one, ':') == NULL || conf_check_address(one) == NULL);
+        mem_free(one);
+        at += n + 1;
+    }
+    return ok && text[hosts == 0 ? 0 : hosts - 1] != ','
+               ? NULL
+               : "not a list of servers; write host:2181,host:2181 without "
+                 "blanks";
+}
+
+/* Two renewals in a row may fail without harm. */
+static int check_interval(const char *interval_name, int64_t interval_ms,
+                          int64_t timeout_ms, struct err *err)
+{
+    char interval[UNITS_DURATION_SIZE], timeout[UNITS_DURATION_SIZE];
+    char least[UNITS_DURATION_SIZE];
+
+    if (interval_ms <= timeout_ms / 3) {
+        return 0;
+    }
+    return (int)err_set(err, ERR_INVALID,
+                        "%s is below 3 x %s (%s); raise it to %s or more, or "
+                        "shorten the interval",
+                        units_format_duration(timeout_ms, timeout),
+                        interval_name,
+                        units_format_duration(interval_ms, interval),
+                        units_format_duration(interval_ms * 3, least));
+}
+
+int conf_check_interval(const char *interval_name, int64_t interval_ms,
+                        const char *timeout_name, int64_t timeout_ms,
+                        struct err *err)
+{
+    int rc = check_interval(interval_name, interval_ms, timeout_ms, err);
+
+    if (rc != 0) {
+        err_wrap(err, "%s", timeout_name);
+    }
+    return rc;
+}
+
+int conf_registry_supported(const struct conf *conf, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
+        if (backends[i] == conf->registry.type) {
+            return 0;
+        }
+    }
+    return (int)err_set(err, ERR_INVALID,
+                        "registry.type: %s: this build has no such backend "
+                        "yet; use sqlite",
+                        conf_registry_type_name(conf->registry.type));
+}
+
+/* The row by which a field was set, else its row of its own. */
+static size_t row_of(const struct conf_reading *r, size_t offset)
+{
+    const struct conf_key *keys;
+    size_t n, own;
+
+    keys = conf_keys(&n);
+    own = n;
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i].offset != offset || keys[i].type == CONF_KEY_IGNORED) {
+            continue;
+        }
+        if (r->lines[i] != 0) {
+            return i;
+        }
+        own = own == n && (keys[i].flags & CONF_ALIAS) == 0 ? i : own;
+    }
+    assert(own < n);
+    return own;
+}
+
+static const char *name_of(const struct conf_reading *r, size_t offset)
+{
+    size_t n;
+
+    return conf_keys(&n)[row_of(r, offset)].path;
+}
+
+static unsigned line_of(const struct conf_reading *r, size_t offset)
+{
+    return r->lines[row_of(r, offset)];
+}
+
+#define AT(field) offsetof(struct conf, field)
+
+static void require(struct conf_reading *r, bool given, size_t offset,
+                    const char *example)
+{
+    size_t n;
+    unsigned line = r->lines[conf_key_find("registry.type") - conf_keys(&n)];
+
+    if (!given) {
+        conf_problem(r->report, line, name_of(r, offset),
+                     "missing, and registry.type is %s; add %s",
+                     conf_registry_type_name(r->conf->registry.type), example);
+    }
+}
+
+static void check_registry(struct conf_reading *r)
+{
+    struct conf_registry *reg = &r->conf->registry;
+    size_t session = AT(registry.session_timeout_ms);
+    struct err err;
+
+    switch (reg->type) {
+    case CONF_ZOOKEEPER:
+        require(r, reg->connect_string != NULL, AT(registry.connect_string),
+                "connect-string: host:2181 in the block registry.zookeeper");
+        break;
+    case CONF_ETCD:
+        require(r, reg->endpoints.n > 0, AT(registry.endpoints),
+                "endpoints: http://host:2379");
+        if ((reg->key_file == NULL) != (reg->key_cert_chain_file == NULL)) {
+            size_t given = reg->key_file == NULL
+                               ? AT(registry.key_cert_chain_file)
+                               : AT(registry.key_file);
+
+            conf_problem(r->report, line_of(r, given), name_of(r, given),
+                         "of registry.key-file and registry.key-cert-chain-"
+                         "file only this one is given; give both or none");
+        }
+        break;
+    case CONF_JDBC:
+        require(r, reg->jdbc_url != NULL, AT(registry.jdbc_url),
+                "jdbc-url: jdbc:mysql://host:port/database in the block "
+                "registry.hikari-config");
+        if (check_interval("registry.heartbeat-refresh-interval",
+                           reg->heartbeat_refresh_ms, reg->session_timeout_ms,
+                           &err) != 0) {
+            conf_problem(r->report, line_of(r, session), name_of(r, session),
+                         "%s", err.msg);
+        }
+        break;
+    case CONF_SQLITE:
+    case CONF_MEMORY:
+        break;
+    }
+}
+
+void conf_check_rules(struct conf_reading *r)
+{
+    const struct conf_balancer *b = &r->conf->balancer;
+    int64_t session = r->conf->registry.session_timeout_ms;
+    char keep[UNITS_DURATION_SIZE], timeout[UNITS_DURATION_SIZE];
+    char least[UNITS_DURATION_SIZE];
+    double sum =
+        b->cpu_usage_weight + b->memory_usage_weight + b->pool_usage_weight;
+    size_t at;
+
+    check_registry(r);
+    if (r->conf->work_keep_ms <= 2 * session) {
+        at = AT(work_keep_ms);
+        conf_problem(r->report, line_of(r, at), name_of(r, at),
+                     "%s is not more than twice %s (%s); raise it above %s",
+                     units_format_duration(r->conf->work_keep_ms, keep),
+                     name_of(r, AT(registry.session_timeout_ms)),
+                     units_format_duration(session, timeout),
+                     units_format_duration(2 * session, least));
+    }
+    if (sum < 99.999 || sum > 100.001) {
+        at = AT(balancer.cpu_usage_weight);
+        conf_problem(r->report, line_of(r, at), name_of(r, at),
+                     "the three weights sum to %g; make them sum to 100", sum);
+    }
+}

@@ -1,0 +1,335 @@
+/*
+ * conf_table.c - the table of keys.
+ *
+ * A key exists because it has a row here and for no other reason. Keys of
+ * DolphinScheduler's blocks stand under their own names: where one means what
+ * a key of ours means, its row has the same field and is marked as an alias.
+ */
+#include "conf/conf_priv.h"
+
+#include <string.h>
+
+#define AT(field) offsetof(struct conf, field)
+#define SQLITE    CONF_FOR(CONF_SQLITE)
+#define ZOOKEEPER CONF_FOR(CONF_ZOOKEEPER)
+#define ETCD      CONF_FOR(CONF_ETCD)
+#define JDBC      CONF_FOR(CONF_JDBC)
+
+#define SECOND 1e3
+#define MINUTE 60e3
+#define HOUR   3600e3
+#define DAY    86400e3
+
+#define STRING(path, field, otherwise, check, registries, flags, help)         \
+    {                                                                          \
+        path, CONF_KEY_STRING, AT(field), otherwise, 0, 0, NULL, check,        \
+            registries, flags, help                                            \
+    }
+#define DURATION(path, field, otherwise, min, max, registries, flags, help)    \
+    {                                                                          \
+        path, CONF_KEY_DURATION, AT(field), otherwise, min, max, NULL, NULL,   \
+            registries, flags, help                                            \
+    }
+#define UINT(path, field, otherwise, min, max, registries, help)               \
+    {                                                                          \
+        path, CONF_KEY_UINT, AT(field), otherwise, min, max, NULL, NULL,       \
+            registries, 0, help                                                \
+    }
+#define NUMBER(path, field, otherwise, min, max, flags, help)                  \
+    {                                                                          \
+        path, CONF_KEY_NUMBER, AT(field), otherwise, min, max, NULL, NULL,     \
+            CONF_FOR_ALL, flags, help                                          \
+    }
+#define BOOL(path, field, otherwise, help)                                     \
+    {                                                                          \
+        path, CONF_KEY_BOOL, AT(field), otherwise, 0, 0, NULL, NULL,           \
+            CONF_FOR_ALL, 0, help                                              \
+    }
+#define ENUM(path, field, otherwise, names, flags, help)                       \
+    {                                                                          \
+        path, CONF_KEY_ENUM, AT(field), otherwise, 0, 0, names, NULL,          \
+            CONF_FOR_ALL, flags, help                                          \
+    }
+#define IGNORED(path, registries)                                              \
+    {                                                                          \
+        path, CONF_KEY_IGNORED, 0, NULL, 0, 0, NULL, NULL, registries, 0, ""   \
+    }
+
+static const char *const registry_types[] = {
+    [CONF_SQLITE] = "sqlite",       [CONF_MEMORY] = "memory",
+    [CONF_ZOOKEEPER] = "zookeeper", [CONF_ETCD] = "etcd",
+    [CONF_JDBC] = "jdbc",           NULL};
+static const char *const policies[] = {
+    [CONF_LEDGER] = "ledger",
+    [CONF_RANDOM] = "RANDOM",
+    [CONF_ROUND_ROBIN] = "ROUND_ROBIN",
+    [CONF_FIXED_WEIGHTED_ROUND_ROBIN] = "FIXED_WEIGHTED_ROUND_ROBIN",
+    [CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN] = "DYNAMIC_WEIGHTED_ROUND_ROBIN",
+    NULL};
+static const char *const levels[] = {[LOG_ERROR] = "error",
+                                     [LOG_WARN] = "warn",
+                                     [LOG_INFO] = "info",
+                                     [LOG_DEBUG] = "debug",
+                                     NULL};
+static const char *const formats[] = {
+    [LOG_TEXT] = "text", [LOG_JSON] = "json", NULL};
+
+#define BALANCING "worker-load-balancer-configuration-properties"
+#define WEIGHTS   BALANCING ".dynamic-weight-config-properties"
+#define HIKARI    "registry.hikari-config"
+#define ZK        "registry.zookeeper"
+
+/* clang-format off */
+static const struct conf_key keys[] = {
+{"listen", CONF_KEY_LISTEN, AT(listen_host), "127.0.0.1:7077", 0, 0, NULL,
+ NULL, CONF_FOR_ALL, 0, "host:port of the API; [::1]:7077 for IPv6"},
+STRING("advertise", advertise, NULL, conf_check_address, CONF_FOR_ALL,
+    CONF_OPTIONAL, "host:port under which other coordinators and clients reach this one"),
+
+ENUM("registry.type", registry.type, "sqlite", registry_types, 0,
+    "sqlite, zookeeper, etcd or jdbc"),
+STRING("registry.namespace", registry.namespace_, "dolphinscheduler",
+    conf_check_namespace, CONF_FOR_ALL, 0, "all keys stand below it"),
+DURATION("registry.session-timeout", registry.session_timeout_ms, "10s",
+    500, HOUR, CONF_FOR_ALL, 0, "silence after which a process counts as gone"),
+DURATION("registry.connection-timeout", registry.connect_timeout_ms, "10s",
+    100, HOUR, CONF_FOR_ALL, 0, "how long to try to connect"),
+STRING("registry.path", registry.path, "pelorus.db", NULL, SQLITE, 0,
+    "sqlite: the file, on a local disk"),
+
+STRING(ZK ".connect-string", registry.connect_string, NULL,
+    conf_check_connect_string, ZOOKEEPER, 0, "host:port,host:port, optionally /chroot"),
+STRING(ZK ".namespace", registry.namespace_, "dolphinscheduler",
+    conf_check_namespace, ZOOKEEPER, CONF_ALIAS, "as registry.namespace"),
+DURATION(ZK ".session-timeout", registry.session_timeout_ms, "60s", 500, HOUR,
+    ZOOKEEPER, CONF_ALIAS, "as registry.session-timeout"),
+DURATION(ZK ".connection-timeout", registry.connect_timeout_ms, "15s", 100,
+    HOUR, ZOOKEEPER, CONF_ALIAS, "as registry.connection-timeout"),
+DURATION(ZK ".block-until-connected", registry.block_until_connected_ms, "15s",
+    100, HOUR, ZOOKEEPER, 0, "how long a start waits for the first connection"),
+DURATION(ZK ".retry-policy.base-sleep-time", registry.retry_base_sleep_ms, "1s",
+    1, HOUR, ZOOKEEPER, 0, "the first pause between tries"),
+DURATION(ZK ".retry-policy.max-sleep", registry.retry_max_sleep_ms, "3s", 1,
+    HOUR, ZOOKEEPER, 0, "the longest pause between tries"),
+UINT(ZK ".retry-policy.max-retries", registry.retry_max_retries, "5", 0, 1000,
+    ZOOKEEPER, "tries of one call"),
+STRING(ZK ".digest", registry.digest, NULL, NULL, ZOOKEEPER,
+    CONF_OPTIONAL | CONF_SECRET, "user:password"),
+
+{"registry.endpoints", CONF_KEY_LIST, AT(registry.endpoints), NULL, 0, 0, NULL,
+ conf_check_endpoint, ETCD, 0, "http://host:port, http://host:port"},
+DURATION("registry.ttl", registry.session_timeout_ms, "30s", SECOND, HOUR, ETCD,
+    CONF_ALIAS, "the lease: as registry.session-timeout"),
+DURATION("registry.retry-delay", registry.retry_delay_ms, "60ms", 1, HOUR, ETCD,
+    0, "the first pause between tries"),
+DURATION("registry.retry-max-delay", registry.retry_max_delay_ms, "300ms", 1,
+    HOUR, ETCD, 0, "the longest pause between tries"),
+DURATION("registry.retry-max-duration", registry.retry_max_duration_ms,
+    "1500ms", 1, HOUR, ETCD, 0, "how long one call is tried"),
+STRING("registry.user", registry.user, NULL, NULL, ETCD, CONF_OPTIONAL,
+    "who we are"),
+STRING("registry.password", registry.password, NULL, NULL, ETCD,
+    CONF_OPTIONAL | CONF_SECRET, "better as ${VARIABLE}"),
+STRING("registry.authority", registry.authority, NULL, NULL, ETCD,
+    CONF_OPTIONAL, "the name that the server's certificate must bear"),
+STRING("registry.cert-file", registry.cert_file, NULL, NULL, ETCD,
+    CONF_OPTIONAL, "the authority's certificate, PEM"),
+STRING("registry.key-cert-chain-file", registry.key_cert_chain_file, NULL, NULL,
+    ETCD, CONF_OPTIONAL, "our certificate, PEM"),
+STRING("registry.key-file", registry.key_file, NULL, NULL, ETCD, CONF_OPTIONAL,
+    "its key, PEM"),
+IGNORED("registry.load-balancer-policy", ETCD),
+
+DURATION("registry.heartbeat-refresh-interval", registry.heartbeat_refresh_ms,
+    "3s", 100, HOUR, JDBC, 0, "how often our row is renewed"),
+STRING(HIKARI ".jdbc-url", registry.jdbc_url, NULL, conf_check_jdbc_url, JDBC,
+    0, "jdbc:mysql://host:port/database or jdbc:postgresql://..."),
+STRING(HIKARI ".username", registry.user, NULL, NULL, JDBC, CONF_OPTIONAL,
+    "who we are"),
+STRING(HIKARI ".password", registry.password, NULL, NULL, JDBC,
+    CONF_OPTIONAL | CONF_SECRET, "better as ${VARIABLE}"),
+UINT(HIKARI ".maximum-pool-size", registry.pool_size, "5", 1, 100, JDBC,
+    "connections at most"),
+DURATION(HIKARI ".connection-timeout", registry.connect_timeout_ms, "9s", 100,
+    HOUR, JDBC, CONF_ALIAS | CONF_BARE_MS, "as registry.connection-timeout"),
+IGNORED(HIKARI ".auto-commit", JDBC),
+IGNORED(HIKARI ".connection-init-sql", JDBC),
+IGNORED(HIKARI ".connection-test-query", JDBC),
+IGNORED(HIKARI ".driver-class-name", JDBC),
+IGNORED(HIKARI ".idle-timeout", JDBC),
+IGNORED(HIKARI ".initialization-fail-timeout", JDBC),
+IGNORED(HIKARI ".keepalive-time", JDBC),
+IGNORED(HIKARI ".leak-detection-threshold", JDBC),
+IGNORED(HIKARI ".max-lifetime", JDBC),
+IGNORED(HIKARI ".minimum-idle", JDBC),
+IGNORED(HIKARI ".pool-name", JDBC),
+IGNORED(HIKARI ".validation-timeout", JDBC),
+IGNORED("registry.term-refresh-interval", JDBC),
+IGNORED("registry.term-expire-times", JDBC),
+
+ENUM("balancer.policy", balancer.policy, "ledger", policies, 0,
+    "ledger, RANDOM, ROUND_ROBIN, FIXED_ or DYNAMIC_WEIGHTED_ROUND_ROBIN"),
+DURATION("balancer.heartbeat-interval", balancer.heartbeat_interval_ms, "10s",
+    100, HOUR, CONF_FOR_ALL, 0, "how often nodes report their load"),
+NUMBER("balancer.cpu-max", balancer.cpu_max, "0.8", 0, 1, 0,
+    "a worker with more is hot: picked only if all are"),
+NUMBER("balancer.memory-max", balancer.memory_max, "0.8", 0, 1, 0, "likewise"),
+NUMBER("balancer.disk-max", balancer.disk_max, "0.9", 0, 1, 0, "likewise"),
+DURATION("balancer.warm-up", balancer.warm_up_ms, "60s", 0, HOUR, CONF_FOR_ALL,
+    0, "how long a new worker is given less than its share"),
+NUMBER("balancer.dynamic-weights.cpu-usage", balancer.cpu_usage_weight, "30", 0,
+    100, 0, "DYNAMIC_WEIGHTED_ROUND_ROBIN, percent; the three sum to 100"),
+NUMBER("balancer.dynamic-weights.memory-usage", balancer.memory_usage_weight,
+    "30", 0, 100, 0, "likewise"),
+NUMBER("balancer.dynamic-weights.task-thread-pool-usage",
+    balancer.pool_usage_weight, "40", 0, 100, 0, "likewise"),
+ENUM(BALANCING ".type", balancer.policy, "ledger", policies, CONF_ALIAS,
+    "as balancer.policy"),
+NUMBER(WEIGHTS ".cpu-usage-weight", balancer.cpu_usage_weight, "30", 0, 100,
+    CONF_ALIAS, "as balancer.dynamic-weights.cpu-usage"),
+NUMBER(WEIGHTS ".memory-usage-weight", balancer.memory_usage_weight, "30", 0,
+    100, CONF_ALIAS, "as balancer.dynamic-weights.memory-usage"),
+NUMBER(WEIGHTS ".task-thread-pool-usage-weight", balancer.pool_usage_weight,
+    "40", 0, 100, CONF_ALIAS, "as balancer.dynamic-weights.task-thread-pool-usage"),
+
+{"groups", CONF_KEY_GROUPS, AT(groups), NULL, 0, 0, NULL, conf_check_address,
+ CONF_FOR_ALL, 0, "worker groups: a name and a list of host:port"},
+
+BOOL("failover.enabled", failover.enabled, "true",
+    "false: watch and answer, move nothing"),
+DURATION("failover.grace", failover.grace_ms, "1s", 0, HOUR, CONF_FOR_ALL, 0,
+    "from the registry's word that a node is gone to acting on it"),
+DURATION("failover.settle", failover.settle_ms, NULL, 0, HOUR, CONF_FOR_ALL, 0,
+    "nobody is declared down so soon after a start (default: registry.session-timeout)"),
+DURATION("failover.reconcile-interval", failover.reconcile_interval_ms, "5s",
+    100, HOUR, CONF_FOR_ALL, 0, "how often everything is compared afresh"),
+STRING("failover.master-lock", failover.master_lock, "/lock/master-failover",
+    conf_check_lock_path, CONF_FOR_ALL, 0, "the global lock for masters' work"),
+STRING("failover.worker-lock", failover.worker_lock, "/lock/worker-failover",
+    conf_check_lock_path, CONF_FOR_ALL, 0, "the global lock for workers' work"),
+BOOL("failover.readmit", failover.readmit, "false",
+    "let a fenced process in again once it owns nothing"),
+UINT("failover.poison-limit", failover.poison_limit, "3", 1, 100, CONF_FOR_ALL,
+    "work whose last so many owners died is held"),
+DURATION("failover.poison-window", failover.poison_window_ms, "10m", SECOND,
+    7 * DAY, CONF_FOR_ALL, 0, "and died within this"),
+STRING("failover.hook", failover.hook, NULL, NULL, CONF_FOR_ALL,
+    CONF_OPTIONAL | CONF_LINES, "a command for /bin/sh, run under the lock at each failover"),
+DURATION("failover.hook-timeout", failover.hook_timeout_ms, "10s", 100,
+    10 * MINUTE, CONF_FOR_ALL, 0, "after which the command is killed"),
+DURATION("failover.brake.window", failover.brake_window_ms, "60s", SECOND, HOUR,
+    CONF_FOR_ALL, 0, "too many nodes lost within this: hold everything"),
+NUMBER("failover.brake.share", failover.brake_share, "0.3", 0, 1, 0,
+    "this share of a kind is too many"),
+UINT("failover.brake.min", failover.brake_min, "3", 1, 100000, CONF_FOR_ALL,
+    "but fewer than this never are"),
+
+DURATION("work.keep", work_keep_ms, "10m", SECOND, 30 * DAY, CONF_FOR_ALL, 0,
+    "how long finished work is remembered"),
+
+UINT("http.threads", http.threads, "0", 0, 256, CONF_FOR_ALL, "0: one per core"),
+UINT("http.max-connections", http.max_connections, "4096", 1, 1000000,
+    CONF_FOR_ALL, "connections at most"),
+UINT("http.max-connections-per-address", http.max_connections_per_address,
+    "256", 1, 1000000, CONF_FOR_ALL, "from one client at most"),
+
+ENUM("log.level", log_level, "info", levels, 0, "error, warn, info or debug"),
+ENUM("log.format", log_format, "text", formats, 0, "text or json"),
+};
+/* clang-format on */
+
+const struct conf_key *conf_keys(size_t *n)
+{
+    *n = ARRAY_LEN(keys);
+    return keys;
+}
+
+const struct conf_key *conf_key_find(const char *path)
+{
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        if (strcmp(keys[i].path, path) == 0) {
+            return &keys[i];
+        }
+    }
+    return NULL;
+}
+
+/* DolphinScheduler's own defaults hold for its registries, in both spellings.
+ */
+const char *conf_key_default(const struct conf_key *key,
+                             enum conf_registry_type type)
+{
+    static const struct {
+        enum conf_registry_type type;
+        size_t offset;
+        const char *text;
+    } by_type[] = {
+        {CONF_ZOOKEEPER, AT(registry.session_timeout_ms), "60s"},
+        {CONF_ZOOKEEPER, AT(registry.connect_timeout_ms), "15s"},
+        {CONF_ETCD, AT(registry.session_timeout_ms), "30s"},
+        {CONF_ETCD, AT(registry.connect_timeout_ms), "9s"},
+        {CONF_JDBC, AT(registry.session_timeout_ms), "60s"},
+        {CONF_JDBC, AT(registry.connect_timeout_ms), "9s"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(by_type); i++) {
+        if (by_type[i].type == type && by_type[i].offset == key->offset) {
+            return by_type[i].text;
+        }
+    }
+    return key->otherwise;
+}
+
+/* Levenshtein's distance, one row at a time; texts of CONF_PATH_MAX at most. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[CONF_PATH_MAX + 1];
+    size_t n = strlen(b);
+
+    assert(n <= CONF_PATH_MAX);
+    for (size_t j = 0; j <= n; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t best = diagonal + (a[i] != b[j]);
+
+            diagonal = row[j + 1];
+            best = best < row[j] + 1 ? best : row[j] + 1;
+            best = best < diagonal + 1 ? best : diagonal + 1;
+            row[j + 1] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *conf_key_nearest(const char *path)
+{
+    const char *leaf = strrchr(path, '.'), *nearest = NULL;
+    size_t least = strlen(path) / 3 + 1;
+
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        size_t d = distance(keys[i].path, path);
+
+        if (d < least || (nearest == NULL && d == least)) {
+            least = d;
+            nearest = keys[i].path;
+        }
+    }
+    if (nearest != NULL && least <= 3) {
+        return nearest;
+    }
+    /* The right name in the wrong place is a better guess than a far one. */
+    leaf = leaf == NULL ? path : leaf + 1;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *own = strrchr(keys[i].path, '.');
+
+        if (own != NULL && strcmp(own + 1, leaf) == 0) {
+            return keys[i].path;
+        }
+    }
+    return nearest;
+}

@@ -1,0 +1,335 @@
+/*
+ * test_conf.c - what a configuration may say, and that conf/pelorus.yaml, the
+ * defaults and the table of keys are one thing. Run from the root of the
+ * source tree.
+ */
+#include "tests/unit/conf_helpers.h"
+
+static void an_empty_file_is_the_defaults(void **state)
+{
+    static const char *const texts[] = {
+        "",    "# nothing\n", "---\n",
+        "~\n", "{}",          "registry:\nfailover: {}\ngroups:\n"};
+    struct conf defaults;
+
+    (void)state;
+    conf_defaults(&defaults);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        accept(texts[i]);
+        assert_same(&conf, &defaults);
+        conf_close(&conf);
+    }
+    assert_string_equal(defaults.listen_host, "127.0.0.1");
+    assert_int_equal(defaults.listen_port, 7077);
+    assert_int_equal(defaults.failover.settle_ms, 10000);
+    assert_int_equal(defaults.balancer.policy, CONF_LEDGER);
+    assert_null(defaults.advertise);
+    conf_close(&defaults);
+}
+
+static void the_block_of_the_design_document_is_accepted(void **state)
+{
+    (void)state;
+    accept("listen: 127.0.0.1:7077\n"
+           "registry: {type: sqlite, namespace: dolphinscheduler, path: "
+           "pelorus.db, session-timeout: 10s}\n"
+           "balancer: {policy: ledger, heartbeat-interval: 10s}\n"
+           "groups: {gpu: [\"10.0.0.7:1234\"]}\n"
+           "failover: {enabled: true, grace: 1s, reconcile-interval: 5s, "
+           "master-lock: /lock/master-failover, worker-lock: "
+           "/lock/worker-failover, brake: {window: 60s, share: 0.3, min: 3}}\n"
+           "work: {keep: 10m}\n"
+           "http: {threads: 0, max-connections: 4096, "
+           "max-connections-per-address: 256}\n"
+           "log: {level: info, format: text}\n");
+    assert_int_equal(conf.n_groups, 1);
+    assert_string_equal(conf.groups[0].name, "gpu");
+    assert_int_equal(conf.groups[0].n_addresses, 1);
+    assert_string_equal(conf.groups[0].addresses[0], "10.0.0.7:1234");
+}
+
+/* ---- conf/pelorus.yaml ---- */
+
+static void the_file_that_we_ship_is_the_defaults(void **state)
+{
+    struct conf defaults;
+
+    (void)state;
+    conf_defaults(&defaults);
+    if (conf_load(&conf, "conf/pelorus.yaml", &problems, &err) != 0) {
+        fail_msg("%s", buf_text(&problems));
+    }
+    assert_same(&conf, &defaults);
+    conf_close(&defaults);
+}
+
+/* The value of each key in the shipped file, commented out or not. */
+struct shipped {
+    char path[CONF_PATH_MAX];
+    char value[256];
+};
+
+/* Reads one line "key: value" into *s; `path` holds the blocks around it. */
+static bool read_shipped(char *line, char path[CONF_PATH_MAX],
+                         size_t ends[CONF_DEPTH_MAX], struct shipped *s)
+{
+    size_t blanks, depth, base;
+    char *colon;
+
+    line += line[0] == '#';
+    blanks = strspn(line, " ");
+    colon = strchr(line, ':');
+    line[strcspn(line, "\n")] = '\0';
+    if (colon == NULL || (colon[1] != '\0' && colon[1] != ' ') ||
+        strcspn(line + blanks, ": #\"") != (size_t)(colon - line) - blanks) {
+        return false;
+    }
+    depth = blanks / 2;
+    assert_true(blanks % 2 == 0 && depth + 1 < CONF_DEPTH_MAX);
+    base = depth == 0 ? 0 : ends[depth - 1];
+    (void)snprintf(path + base, CONF_PATH_MAX - base, "%s%.*s",
+                   depth == 0 ? "" : ".",
+                   (int)((size_t)(colon - line) - blanks), line + blanks);
+    ends[depth] = strlen(path);
+    (void)snprintf(s->path, sizeof(s->path), "%s", path);
+    (void)snprintf(s->value, sizeof(s->value), "%s",
+                   colon[1] == '\0' ? "" : colon + 2);
+    return true;
+}
+
+static void every_key_stands_in_the_file_that_we_ship(void **state)
+{
+    static struct shipped all[200];
+    size_t ends[CONF_DEPTH_MAX] = {0}, n = 0, n_keys;
+    char line[512], path[CONF_PATH_MAX] = "";
+    const struct conf_key *keys = conf_keys(&n_keys);
+    FILE *file = fopen("conf/pelorus.yaml", "re");
+
+    (void)state;
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        assert_true(strlen(line) <= 81);
+        if (line[0] == '#' && line[1] == ' ' && line[2] != ' ') {
+            continue; /* an explanation */
+        }
+        if (line[strspn(line, " ")] == '#' && line[0] == ' ') {
+            continue; /* an indented one */
+        }
+        assert_true(n < ARRAY_LEN(all));
+        n += read_shipped(line, path, ends, &all[n]);
+    }
+    (void)fclose(file);
+    for (size_t k = 0; k < n_keys; k++) {
+        size_t i = 0;
+
+        if (keys[k].type == CONF_KEY_IGNORED ||
+            (keys[k].flags & CONF_ALIAS) != 0) {
+            continue;
+        }
+        while (i < n && strcmp(all[i].path, keys[k].path) != 0) {
+            i++;
+        }
+        if (i == n) {
+            fail_msg("%s is not in conf/pelorus.yaml", keys[k].path);
+        }
+        if (keys[k].otherwise != NULL) {
+            assert_string_equal(all[i].value, keys[k].otherwise);
+        }
+        assert_true(strlen(keys[k].help) > 0);
+    }
+    for (size_t i = 0; i < n; i++) {
+        assert_true(conf_key_find(all[i].path) != NULL ||
+                    all[i].value[0] == '\0' ||
+                    strncmp(all[i].path, "groups.", 7) == 0);
+    }
+}
+
+static void no_key_stands_in_the_table_twice(void **state)
+{
+    size_t n;
+    const struct conf_key *keys = conf_keys(&n);
+
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        assert_ptr_equal(conf_key_find(keys[i].path), &keys[i]);
+    }
+}
+
+static void what_is_printed_can_be_read_again(void **state)
+{
+    struct conf first;
+    char *text;
+
+    (void)state;
+    accept("listen: \"[::1]:7078\"\nregistry: {path: \"a \\\"b\\\".db\"}\n"
+           "groups: {gpu: [\"h1:1\", \"h2:2\"], ümlaut: []}\n"
+           "failover: {hook: \"echo 'x: y' # \\n\", grace: 1500ms, "
+           "settle: 0s}\nadvertise: h:1\nbalancer: {cpu-max: 0.35}\n");
+    first = conf;
+    memset(&conf, 0, sizeof(conf));
+    text = printed(&first);
+    accept(text);
+    assert_same(&conf, &first);
+    mem_free(text);
+    conf_close(&first);
+}
+
+/* ---- DolphinScheduler's blocks ---- */
+
+static void the_zookeeper_block_is_taken_as_pasted(void **state)
+{
+    (void)state;
+    accept("registry:\n"
+           "  type: zookeeper\n"
+           "  zookeeper: {namespace: ds2, connect-string: "
+           "\"localhost:2181\", session-timeout: 60s, connection-timeout: "
+           "15s,\n"
+           "    block-until-connected: 15s, retry-policy: {base-sleep-time: "
+           "1s, max-sleep: 3s, max-retries: 5}, digest: ~}\n");
+    assert_int_equal(conf.registry.type, CONF_ZOOKEEPER);
+    assert_string_equal(conf.registry.namespace_, "ds2");
+    assert_string_equal(conf.registry.connect_string, "localhost:2181");
+    assert_int_equal(conf.registry.session_timeout_ms, 60000);
+    assert_int_equal(conf.registry.connect_timeout_ms, 15000);
+    assert_int_equal(conf.registry.block_until_connected_ms, 15000);
+    assert_int_equal(conf.registry.retry_base_sleep_ms, 1000);
+    assert_int_equal(conf.registry.retry_max_sleep_ms, 3000);
+    assert_int_equal(conf.registry.retry_max_retries, 5);
+    assert_null(conf.registry.digest);
+    assert_int_equal(conf.failover.settle_ms, 60000);
+    assert_int_equal(conf_registry_supported(&conf, &err), ERR_INVALID);
+    assert_string_equal(err.msg, "registry.type: zookeeper: this build has no "
+                                 "such backend yet; use sqlite");
+}
+
+static void the_etcd_block_is_taken_as_pasted(void **state)
+{
+    (void)state;
+    accept("registry: {type: etcd, endpoints: \"http://etcd0:2379, "
+           "http://etcd1:2379\", namespace: dolphinscheduler, "
+           "connection-timeout: 9s, retry-delay: 60ms, retry-max-delay: "
+           "300ms,\n  retry-max-duration: 1500ms, cert-file: ca.crt, "
+           "key-cert-chain-file: client.crt, key-file: client.pem, user: "
+           "\"\", password: \"\", authority: \"\", load-balancer-policy: "
+           "\"\", ttl: 30s}\n");
+    assert_int_equal(conf.registry.endpoints.n, 2);
+    assert_string_equal(conf.registry.endpoints.items[0], "http://etcd0:2379");
+    assert_string_equal(conf.registry.endpoints.items[1], "http://etcd1:2379");
+    assert_int_equal(conf.registry.session_timeout_ms, 30000);
+    assert_int_equal(conf.registry.retry_max_duration_ms, 1500);
+    assert_string_equal(conf.registry.key_file, "client.pem");
+    assert_null(conf.registry.user);
+    assert_null(conf.registry.password);
+    assert_int_equal(conf_registry_supported(&conf, NULL), ERR_INVALID);
+}
+
+static void the_jdbc_block_is_taken_as_pasted(void **state)
+{
+    (void)state;
+    accept("registry: {type: jdbc, heartbeat-refresh-interval: 3s, "
+           "session-timeout: 60s, hikari-config: {jdbc-url: "
+           "\"jdbc:mysql://127.0.0.1:3306/dolphinscheduler\",\n  username: "
+           "root, password: root, maximum-pool-size: 5, connection-timeout: "
+           "9000, idle-timeout: 600000}}\n");
+    assert_int_equal(conf.registry.heartbeat_refresh_ms, 3000);
+    assert_string_equal(conf.registry.jdbc_url,
+                        "jdbc:mysql://127.0.0.1:3306/dolphinscheduler");
+    assert_string_equal(conf.registry.user, "root");
+    assert_string_equal(conf.registry.password, "root");
+    assert_int_equal(conf.registry.connect_timeout_ms, 9000);
+    assert_int_equal(conf.registry.pool_size, 5);
+}
+
+static void the_load_balancer_block_is_taken_as_pasted(void **state)
+{
+    (void)state;
+    accept("worker-load-balancer-configuration-properties: {type: "
+           "DYNAMIC_WEIGHTED_ROUND_ROBIN, dynamic-weight-config-properties: "
+           "{cpu-usage-weight: 20, memory-usage-weight: 30, "
+           "task-thread-pool-usage-weight: 50}}\n");
+    assert_int_equal(conf.balancer.policy, CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
+    assert_says("balancer.dynamic-weights.cpu-usage: 20\n");
+    assert_says("balancer.dynamic-weights.task-thread-pool-usage: 50\n");
+}
+
+static void the_defaults_follow_the_type_of_registry(void **state)
+{
+    (void)state;
+    accept("registry: {type: zookeeper, zookeeper: {connect-string: "
+           "'a:2181,b:2181/ds'}}");
+    assert_int_equal(conf.registry.session_timeout_ms, 60000);
+    assert_int_equal(conf.registry.connect_timeout_ms, 15000);
+    accept("registry: {type: etcd, endpoints: ['https://[::1]:2379']}");
+    assert_int_equal(conf.registry.session_timeout_ms, 30000);
+    accept("registry: {type: sqlite}");
+    assert_int_equal(conf_registry_supported(&conf, &err), 0);
+}
+
+static void
+keys_of_another_registry_are_left_aside_if_a_type_is_given(void **state)
+{
+    (void)state;
+    accept("registry: {type: sqlite, endpoints: 'http://e:1', zookeeper: "
+           "{session-timeout: 60s, connect-string: 'a:1'}}");
+    assert_int_equal(conf.registry.session_timeout_ms, 10000);
+    assert_null(conf.registry.connect_string);
+    refuse("registry:\n  endpoints: http://e:1\n",
+           "f.yaml:2: registry.endpoints: belongs to another registry than "
+           "sqlite, and registry.type is not given; add it\n");
+}
+
+static void what_a_registry_needs_is_asked_for(void **state)
+{
+    (void)state;
+    refuse("registry:\n  type: zookeeper\n",
+           "f.yaml:2: registry.zookeeper.connect-string: missing, and "
+           "registry.type is zookeeper; add connect-string: host:2181 in the "
+           "block registry.zookeeper\n");
+    refuse("registry:\n  type: etcd\n  key-file: x\n",
+           "f.yaml:2: registry.endpoints: missing, and registry.type is etcd; "
+           "add endpoints: http://host:2379\n"
+           "f.yaml:3: registry.key-file: of registry.key-file and "
+           "registry.key-cert-chain-file only this one is given; give both or "
+           "none\n");
+    refuse("registry:\n  type: memory\n",
+           "f.yaml:2: registry.type: memory is for simulations and forgets "
+           "everything; use sqlite\n");
+}
+
+static void policies_have_their_names(void **state)
+{
+    enum conf_policy policy = CONF_RANDOM;
+
+    (void)state;
+    assert_int_equal(conf_policy_parse("dynamic-weighted-round-robin", &policy),
+                     0);
+    assert_int_equal(policy, CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
+    assert_int_equal(conf_policy_parse("best", &policy), ERR_INVALID);
+    assert_int_equal(policy, CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
+    assert_string_equal(conf_policy_name(CONF_LEDGER), "ledger");
+    assert_string_equal(conf_policy_name(policy),
+                        "DYNAMIC_WEIGHTED_ROUND_ROBIN");
+    assert_string_equal(conf_registry_type_name(CONF_JDBC), "jdbc");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_empty_file_is_the_defaults),
+        TEST(the_block_of_the_design_document_is_accepted),
+        TEST(the_file_that_we_ship_is_the_defaults),
+        TEST(every_key_stands_in_the_file_that_we_ship),
+        TEST(no_key_stands_in_the_table_twice),
+        TEST(what_is_printed_can_be_read_again),
+        TEST(the_zookeeper_block_is_taken_as_pasted),
+        TEST(the_etcd_block_is_taken_as_pasted),
+        TEST(the_jdbc_block_is_taken_as_pasted),
+        TEST(the_load_balancer_block_is_taken_as_pasted),
+        TEST(the_defaults_follow_the_type_of_registry),
+        TEST(policies_have_their_names),
+        TEST(keys_of_another_registry_are_left_aside_if_a_type_is_given),
+        TEST(what_a_registry_needs_is_asked_for),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
