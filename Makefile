@@ -1,0 +1,140 @@
+# Pelorus. `make help` prints this list.
+#
+#   make             build the program: build/pelorus
+#   make demo        watch a lost master's work move (DEMO_EXIT=1: no dashboard at the end)
+#   make check       install what tests need, build all, run every suite
+#   make run         a coordinator on conf/pelorus.yaml
+#   make sim         simulated clusters: SEEDS=N of them, or SEED=N to replay one
+#   make model       the failover protocol, checked by spin
+#   make bench       figures: picks, HTTP beside a bare server, moves
+#   make lint        house rules, clang-tidy, cppcheck
+#   make house       includes point one way, every header compiles alone
+#   make format      clang-format in place
+#   make deps        install what building and testing needs (Debian)
+#   make install     into DESTDIR, below PREFIX=/usr
+#   make clean       remove build/
+#
+#   SAN=address|thread  build and test in a tree of its own with sanitizers
+#   CC=clang            likewise with clang; WERROR=1: warnings are errors
+
+CC      ?= gcc
+PREFIX  ?= /usr
+SEEDS   ?= 2000
+VERSION := 0.1.0
+BUILD   ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
+
+LIBRARIES := libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libcurl libsystemd
+LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES))
+LIB_LIBS   = $(shell pkg-config --libs $(LIBRARIES)) -lpthread -lm
+
+SANITIZE_address := -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZE_thread  := -fsanitize=thread
+SANITIZE := $(SANITIZE_$(SAN))
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes \
+            -Wmissing-prototypes -Wformat=2 -Wundef -Wvla $(if $(WERROR),-Werror)
+OPTIMIZE ?= -O2
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DPELORUS_VERSION='"$(VERSION)"' -I. -g \
+             $(OPTIMIZE) $(WARNINGS) -fno-omit-frame-pointer $(SANITIZE) $(CFLAGS)
+ALL_LDFLAGS = $(SANITIZE) $(LDFLAGS)
+
+# A folder is a module and all its C files belong to it; main.c alone stays
+# outside the archive that the tests link.
+FOLDERS  := base conf registry balancer failover coordinator http
+SOURCES  := $(filter-out coordinator/main.c,$(foreach f,$(FOLDERS),$(sort $(wildcard $(f)/*.c))))
+OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
+ARCHIVE  := $(BUILD)/libpelorus.a
+
+# Every tests/*/test_*.c is a program of its own; the other C files beside
+# them are shared by the programs of that folder.
+TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c tests/sim/test_*.c tests/integration/test_*.c))
+TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
+TEST_SHARED   = $(filter-out tests/%/test_%.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
+BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
+
+.PHONY: all help deps demo run check check-run tests sim model bench lint house format install clean
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+all: $(BUILD)/pelorus
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(BUILD)/pelorus: $(BUILD)/coordinator/main.o $(ARCHIVE)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
+$(ARCHIVE): $(OBJECTS)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/%.o: %.c $(BUILD)/.libraries
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/http/cluster.o: http/openapi.yaml # put into the program as it is
+
+$(BUILD)/.libraries:
+	@mkdir -p $(@D)
+	@pkg-config --exists $(LIBRARIES) || { for p in $(LIBRARIES); do pkg-config --exists $$p || \
+	  echo "pelorus: the library $$p is missing: run 'make deps' on Debian, elsewhere install its development package" >&2; done; exit 1; }
+	@touch $@
+
+# A Debian machine gets what is missing; elsewhere the script says what to install.
+deps:
+	@packaging/deps.sh
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@PELORUS=$(BUILD)/pelorus tests/integration/demo.sh
+
+run: all
+	$(BUILD)/pelorus serve -c conf/pelorus.yaml
+
+check: deps
+	@$(MAKE) --no-print-directory WERROR=1 check-run
+
+check-run: $(BUILD)/pelorus tests $(BENCHES)
+	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
+
+tests: $(TESTS)
+
+define link_test
+$(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,$(1))) $(ARCHIVE)
+	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIB_LIBS) -lcmocka
+endef
+$(foreach d,unit registry sim integration,$(eval $(call link_test,$(d))))
+
+$(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(ARCHIVE)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
+sim: $(BUILD)/tests/sim/sim
+	$(BUILD)/tests/sim/sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
+
+$(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,sim)) $(ARCHIVE)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+
+model:
+	@BUILD=$(BUILD)/model tests/model/run.sh
+
+bench: all $(BENCHES)
+	@BUILD=$(BUILD) tests/bench/run.sh
+
+lint: house
+	@tests/lint.sh
+
+house:
+	@CC="$(CC)" CFLAGS="$(ALL_CFLAGS) $(LIB_CFLAGS)" tests/house.sh
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: all
+	install -D -m 755 $(BUILD)/pelorus $(DESTDIR)$(PREFIX)/bin/pelorus
+	install -D -m 644 conf/pelorus.yaml $(DESTDIR)/etc/pelorus/pelorus.yaml
+	install -D -m 644 packaging/pelorus.service $(DESTDIR)$(PREFIX)/lib/systemd/system/pelorus.service
+
+clean:
+	rm -rf build
+
+-include $(OBJECTS:.o=.d) $(BUILD)/coordinator/main.d $(TEST_SOURCES:%.c=$(BUILD)/%.d) \
+  $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/*/*.c))

@@ -1,0 +1,93 @@
+#!/bin/bash
+# Run every suite, two side by side where nothing is timed and one by one where
+# something is, each with a deadline and a log of its own; close with one line
+# "N passed, N failed, N skipped". A suite is a cmocka program, or a script
+# whose last line has that form. A suite that crashes, hangs or runs no test
+# has failed.
+#
+# BUILD: the build tree. SAN: address or thread when it is a sanitized one;
+# then suites that do not run our own code are left to the plain run.
+# ONLY=pattern: just the suites whose name matches.
+cd "$(dirname "$0")/.." || exit 1
+export BUILD=${BUILD:-build} SAN=${SAN:-} PELORUS
+PELORUS=$(realpath "$BUILD/pelorus")
+logs=$BUILD/check
+rm -rf "$logs" && mkdir -p "$logs"
+
+reports=$(realpath "$logs")/report
+export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:log_path=$reports"
+export UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports"
+export TSAN_OPTIONS="halt_on_error=0:exitcode=66:log_path=$reports:suppressions=$PWD/tests/lib/tsan.supp"
+export LSAN_OPTIONS="log_path=$reports"
+
+count() { # log, exit code -> "passed failed skipped"
+    awk -v rc="$2" '
+        /^\[  PASSED  \] [0-9]+ test\(s\)/ { p += $4 }
+        /^\[  FAILED  \] [0-9]+ test\(s\)/ { f += $4 }
+        /^\[  SKIPPED \] [0-9]+ test\(s\)/ { s += $4 }
+        /^[0-9]+ passed, [0-9]+ failed/ { lp = $1; lf = $3; ls = $5 }
+        END {
+            p += lp; f += lf; s += ls
+            if (rc != 0 && f == 0) f = 1
+            if (p + f == 0) f = 1
+            print p + 0, f + 0, s + 0
+        }' "$1"
+}
+export -f count
+
+run_suite() { # "deadline command..."
+    local deadline=${1%% *} command=${1#* } name log rc started result
+    name=$(echo "$command" | tr -c 'A-Za-z0-9_\n' '-' | sed "s/^$(echo "$BUILD" | tr -c 'A-Za-z0-9_\n' '-')-//; s/^tests-//; s/-\(sh\|py\)\b//; s/-*$//" | cut -c1-60)
+    log=$BUILD/check/$name.log
+    [ -z "${ONLY:-}" ] || [[ $name =~ $ONLY ]] || return 0
+    [ -z "$SAN" ] || deadline=$((deadline * 4))
+    started=$(date +%s)
+    timeout -k 10 "$deadline" bash -c "$command" >"$log" 2>&1 </dev/null
+    rc=$?
+    result=$(count "$log" $rc)
+    echo "$name $result" >>"$BUILD/check/results"
+    set -- $result
+    printf '%-52s %5d passed %3d failed  %3d s\n' "$name" "$1" "$2" $(($(date +%s) - started))
+    if [ "$2" != 0 ]; then
+        [ $rc -lt 124 ] || [ $rc = 139 ] || echo "    exit $rc: killed at its deadline of $deadline s, or by a signal"
+        grep -E '^\[  FAILED|^\[   LINE|error|Error|assert|violation|^not ok|FAIL' "$log" | head -20 | sed 's/^/    /'
+        echo "    see $log"
+    fi
+}
+export -f run_suite
+
+suites() {
+    if [ -z "$SAN" ]; then
+        echo "300 tests/model/run.sh"
+        echo "600 tests/sim/planted.sh"
+        echo "120 tests/house.sh"
+    fi
+    [ -x "$BUILD/tests/sim/sim" ] && echo "300 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
+    for t in "$BUILD"/tests/registry/test_* "$BUILD"/tests/unit/test_* "$BUILD"/tests/sim/test_*; do
+        [ -x "$t" ] && [ "${t%.[od]}" = "$t" ] && echo "240 $t"
+    done
+}
+# Whole processes with deadlines of their own: one at a time.
+serial_suites() {
+    for t in tests/integration/test_*.py; do
+        # speed is measured on the plain program only
+        [ -f "$t" ] && { [ -z "$SAN" ] || [ "$t" != tests/integration/test_speed.py ]; } && echo "300 python3 $t"
+    done
+    return 0
+}
+export -f suites serial_suites
+
+started=$(date +%s)
+suites | xargs -d '\n' -P "$(nproc)" -I{} bash -c 'run_suite "$1"' _ {}
+serial_suites | xargs -d '\n' -P 1 -I{} bash -c 'run_suite "$1"' _ {}
+
+read -r passed failed skipped < <(awk '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }' "$logs/results")
+n=$(find "$logs" -name 'report.*' | wc -l)
+if [ "$n" != 0 ]; then
+    echo "$n sanitizer reports:"
+    find "$logs" -name 'report.*' | head -3 | xargs -n1 head -40
+    failed=$((failed + n))
+fi
+echo "in $(($(date +%s) - started)) s"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$skipped" = 0 ]
