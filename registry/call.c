@@ -1,0 +1,497 @@
+/*
+ * call.c - calls: checked, copied, answered exactly once.
+ *
+ * One allocation holds a call with its operations, keys, values and the
+ * backend's bytes. Answering takes it off the registry's list; a backend that
+ * still needs the arguments (a request on the wire that may yet be applied)
+ * keeps a reference.
+ */
+#include "base/mem.h"
+#include "registry/registry_priv.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#define PRIV_ALIGN sizeof(max_align_t)
+
+/* --- checking ----------------------------------------------------------------
+ */
+
+static bool is_root(const char *key)
+{
+    return key != NULL && key[0] == '/' && key[1] == '\0';
+}
+
+static int check_prefix(const char *prefix, struct err *err)
+{
+    return is_root(prefix) ? 0 : registry_check_key(prefix, err);
+}
+
+static int check_value(const struct registry_op *op, struct err *err)
+{
+    if (op->value_len > REGISTRY_VALUE_MAX) {
+        return (int)err_set(err, ERR_TOO_LARGE,
+                            "%s: value of %zu bytes; at most %d", op->key,
+                            op->value_len, REGISTRY_VALUE_MAX);
+    }
+    if (op->value_len == 0 && !op->ephemeral) {
+        return (int)err_set(err, ERR_INVALID,
+                            "%s: a persistent key needs a value", op->key);
+    }
+    return 0;
+}
+
+static int check_op(const struct registry_op *op, bool single, struct err *err)
+{
+    bool versioned =
+        op->type == REGISTRY_CHECK || op->type == REGISTRY_DELETE ||
+        (op->type == REGISTRY_PUT && op->expect == REGISTRY_VERSION);
+    int rc;
+
+    if (op->type == REGISTRY_CHECK_LOCK) {
+        return op->lock != NULL
+                   ? 0
+                   : (int)err_set(err, ERR_INVALID, "check-lock without lock");
+    }
+    rc = registry_check_key(op->key, err);
+    if (rc == 0 && op->type == REGISTRY_PUT) {
+        rc = check_value(op, err);
+    }
+    if (rc == 0 && versioned && op->version == 0) {
+        rc = (int)err_set(err, ERR_INVALID, "%s: version 0 is no version",
+                          op->key);
+    }
+    if (rc == 0 && op->type == REGISTRY_PUT && op->expect == REGISTRY_ANY &&
+        !single) {
+        rc = (int)err_set(err, ERR_INVALID,
+                          "%s: a txn says what it expects: absent or a version",
+                          op->key);
+    }
+    return rc;
+}
+
+static size_t op_bytes(const struct registry_op *op)
+{
+    size_t n = op->type == REGISTRY_CHECK_LOCK ? 0 : strlen(op->key);
+
+    return n + (op->type == REGISTRY_PUT ? op->value_len : 0);
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct registry_op *const *x = a, *const *y = b;
+
+    return strcmp((*x)->key, (*y)->key);
+}
+
+/* At most one operation a key. */
+static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
+{
+    const struct registry_op **sorted;
+    size_t m = 0;
+    int rc = 0;
+
+    if (n == 1) {
+        return 0;
+    }
+    sorted = mem_array(n, sizeof(*sorted));
+    for (size_t i = 0; i < n; i++) {
+        if (ops[i].type != REGISTRY_CHECK_LOCK) {
+            sorted[m++] = &ops[i];
+        }
+    }
+    qsort(sorted, m, sizeof(*sorted), by_key);
+    for (size_t i = 1; i < m && rc == 0; i++) {
+        if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0) {
+            rc = (int)err_set(err, ERR_INVALID,
+                              "%s: two operations on one key in a txn",
+                              sorted[i]->key);
+        }
+    }
+    mem_free(sorted);
+    return rc;
+}
+
+static int check_txn(const struct registry *r, const struct registry_op *ops,
+                     size_t n, bool single, struct err *err)
+{
+    size_t bytes = 0;
+
+    if (n == 0) {
+        return (int)err_set(err, ERR_INVALID, "a txn without operations");
+    }
+    if (n > r->max_ops) {
+        return (int)err_set(err, ERR_TOO_LARGE,
+                            "txn of %zu operations; %s takes %zu", n,
+                            r->ops->name, r->max_ops);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int rc = check_op(&ops[i], single, err);
+
+        if (rc != 0) {
+            return n == 1 ? rc : (int)err_wrap(err, "operation %zu", i);
+        }
+        bytes += op_bytes(&ops[i]);
+    }
+    if (bytes > r->max_bytes) {
+        return (int)err_set(err, ERR_TOO_LARGE,
+                            "txn of %zu bytes; %s takes %zu", bytes,
+                            r->ops->name, r->max_bytes);
+    }
+    return check_twice(ops, n, err);
+}
+
+/* --- building ----------------------------------------------------------------
+ */
+
+static size_t align_up(size_t n)
+{
+    return (n + PRIV_ALIGN - 1) / PRIV_ALIGN * PRIV_ALIGN;
+}
+
+/* A zeroed call with room for the backend, `n_ops` and `bytes` of text;
+ * *text is where the text may go. */
+static struct registry_call *call_new(struct registry *r,
+                                      enum registry_call_type type,
+                                      size_t n_ops, size_t bytes, char **text,
+                                      registry_reply_f *done, void *arg)
+{
+    size_t priv = align_up(sizeof(struct registry_call));
+    size_t ops = priv + align_up(r->ops->call_size);
+    size_t at = ops + n_ops * sizeof(struct registry_op);
+    char *memory = mem_zalloc(at + bytes);
+    struct registry_call *call = (struct registry_call *)(void *)memory;
+
+    assert(done != NULL);
+    call->r = r;
+    call->refs = 1;
+    call->type = type;
+    call->priv = memory + priv;
+    call->ops = (struct registry_op *)(void *)(memory + ops);
+    call->n_ops = n_ops;
+    call->done = done;
+    call->arg = arg;
+    call->session = r->session;
+    *text = memory + at;
+    DL_APPEND(r->calls, call);
+    return call;
+}
+
+static const char *copy_text(char **at, const char *s, size_t len)
+{
+    char *copy = *at;
+
+    if (len > 0) {
+        memcpy(copy, s, len);
+    }
+    copy[len] = '\0';
+    *at = copy + len + 1;
+    return copy;
+}
+
+static void refuse(struct registry *r, enum registry_call_type type,
+                   const struct err *err, registry_reply_f *done, void *arg)
+{
+    char *text;
+    struct registry_call *call = call_new(r, type, 0, 0, &text, done, arg);
+
+    registry_call_fail_later(call, err->code, "%s", err->msg);
+}
+
+static void submit(struct registry *r, struct registry_call *call)
+{
+    if (r->closing) {
+        registry_call_fail_later(call, ERR_CANCELLED,
+                                 "the registry is being closed");
+    } else {
+        r->ops->submit(r, call);
+    }
+}
+
+/* --- answering ---------------------------------------------------------------
+ */
+
+struct registry_call *registry_call_ref(struct registry_call *call)
+{
+    assert(call->refs > 0);
+    call->refs++;
+    return call;
+}
+
+void registry_call_unref(struct registry_call *call)
+{
+    assert(call->refs > 0);
+    if (--call->refs == 0) {
+        mem_free(call->refusal);
+        mem_free(call);
+    }
+}
+
+void registry_call_done(struct registry_call *call,
+                        const struct registry_reply *reply)
+{
+    registry_reply_f *done = call->done;
+    struct registry_reply told = *reply;
+
+    assert(done != NULL); /* once */
+    if (told.err.code == ERR_NOT_FOUND && call->type == REGISTRY_CALL_TXN &&
+        !call->is_delete) {
+        told.err.code = ERR_CONFLICT;
+    }
+    if (told.err.code != ERR_CONFLICT) {
+        told.failed_op = SIZE_MAX;
+    }
+    assert(told.err.code != ERR_CONFLICT || told.failed_op < call->n_ops);
+    call->done = NULL;
+    DL_DELETE(call->r->calls, call);
+    registry_timer_stop(&call->timer);
+    if (!call->r->mute) {
+        done(call->arg, &told);
+    }
+    registry_call_unref(call);
+}
+
+void registry_call_fail(struct registry_call *call, enum err_code code,
+                        const char *fmt, ...)
+{
+    struct registry_reply reply = {.failed_op = SIZE_MAX};
+    va_list args;
+
+    assert(code != ERR_OK && code != ERR_CONFLICT);
+    reply.err.code = code;
+    va_start(args, fmt);
+    (void)vsnprintf(reply.err.msg, sizeof(reply.err.msg), fmt, args);
+    va_end(args);
+    registry_call_done(call, &reply);
+}
+
+static void call_refused(void *arg)
+{
+    struct registry_call *call = arg;
+    struct registry_reply reply = {.failed_op = SIZE_MAX};
+
+    reply.err = *call->refusal;
+    if (reply.err.code == ERR_CONFLICT) {
+        reply.failed_op = call->limit;
+    }
+    registry_call_done(call, &reply);
+}
+
+void registry_call_fail_later(struct registry_call *call, enum err_code code,
+                              const char *fmt, ...)
+{
+    va_list args;
+
+    assert(call->refusal == NULL);
+    assert(code != ERR_OK);
+    call->refusal = mem_zalloc(sizeof(*call->refusal));
+    call->refusal->code = code;
+    va_start(args, fmt);
+    (void)vsnprintf(call->refusal->msg, sizeof(call->refusal->msg), fmt, args);
+    va_end(args);
+    registry_timer_start(call->r, &call->timer, 0, call_refused, call);
+}
+
+static void forgotten(void *arg, const struct registry_reply *reply)
+{
+    (void)arg;
+    (void)reply;
+}
+
+void registry_forget(struct registry *r, const void *arg)
+{
+    struct registry_call *call;
+
+    DL_FOREACH(r->calls, call)
+    {
+        if (call->arg == arg) {
+            call->done = forgotten;
+            call->arg = NULL;
+        }
+    }
+}
+
+/* --- reading -----------------------------------------------------------------
+ */
+
+static void submit_key(struct registry *r, enum registry_call_type type,
+                       const char *key, const char *from, size_t limit,
+                       registry_reply_f *done, void *arg)
+{
+    size_t len = strlen(key), from_len = from == NULL ? 0 : strlen(from);
+    struct registry_call *call;
+    char *text;
+
+    call = call_new(r, type, 0, len + from_len + 2, &text, done, arg);
+    call->key = copy_text(&text, key, len);
+    call->from = from == NULL ? NULL : copy_text(&text, from, from_len);
+    call->limit = limit;
+    submit(r, call);
+}
+
+void registry_get(struct registry *r, const char *key, registry_reply_f *done,
+                  void *arg)
+{
+    struct err err;
+
+    if (registry_check_key(key, &err) != 0) {
+        refuse(r, REGISTRY_CALL_GET, &err, done, arg);
+    } else {
+        submit_key(r, REGISTRY_CALL_GET, key, NULL, 0, done, arg);
+    }
+}
+
+void registry_exists(struct registry *r, const char *key,
+                     registry_reply_f *done, void *arg)
+{
+    struct err err;
+
+    if (registry_check_key(key, &err) != 0) {
+        refuse(r, REGISTRY_CALL_EXISTS, &err, done, arg);
+    } else {
+        submit_key(r, REGISTRY_CALL_EXISTS, key, NULL, 0, done, arg);
+    }
+}
+
+void registry_children(struct registry *r, const char *key,
+                       registry_reply_f *done, void *arg)
+{
+    struct err err;
+
+    if (check_prefix(key, &err) != 0) {
+        refuse(r, REGISTRY_CALL_CHILDREN, &err, done, arg);
+    } else {
+        submit_key(r, REGISTRY_CALL_CHILDREN, key, NULL, 0, done, arg);
+    }
+}
+
+void registry_list(struct registry *r, const char *prefix, const char *from,
+                   size_t limit, registry_reply_f *done, void *arg)
+{
+    struct err err;
+    int rc = check_prefix(prefix, &err);
+
+    if (rc == 0 && (limit == 0 || limit > REGISTRY_PAGE_MAX)) {
+        rc = (int)err_set(&err, ERR_INVALID, "list: limit %zu; 1 to %d", limit,
+                          REGISTRY_PAGE_MAX);
+    }
+    if (rc == 0 && from != NULL &&
+        (registry_check_key(from, NULL) != 0 ||
+         !registry_key_below(from, prefix))) {
+        rc = (int)err_set(&err, ERR_INVALID,
+                          "list: \"%.64s\" does not continue %s", from, prefix);
+    }
+    if (rc != 0) {
+        refuse(r, REGISTRY_CALL_LIST, &err, done, arg);
+    } else {
+        submit_key(r, REGISTRY_CALL_LIST, prefix, from, limit, done, arg);
+    }
+}
+
+/* --- writing -----------------------------------------------------------------
+ */
+
+/* Copy the operations; the index of a check-lock that is refused already, or
+ * SIZE_MAX. */
+static size_t copy_ops(struct registry_call *call,
+                       const struct registry_op *ops, char *text)
+{
+    char *memory = (char *)call->priv + align_up(call->r->ops->call_size);
+    struct registry_op *copy = (struct registry_op *)(void *)memory;
+    size_t lost = SIZE_MAX;
+
+    assert(copy == call->ops);
+    for (size_t i = 0; i < call->n_ops; i++) {
+        const char *key = ops[i].key;
+
+        copy[i] = ops[i];
+        if (ops[i].type == REGISTRY_CHECK_LOCK) {
+            key = registry_lock_key(ops[i].lock);
+            copy[i].version = registry_lock_fence(ops[i].lock);
+            copy[i].lock = NULL;
+            if (lost == SIZE_MAX && !registry_lock_held(ops[i].lock)) {
+                lost = i;
+            }
+        }
+        copy[i].key = copy_text(&text, key, strlen(key));
+        copy[i].value = NULL;
+        if (ops[i].type == REGISTRY_PUT) {
+            copy[i].value = copy_text(&text, ops[i].value, ops[i].value_len);
+        }
+    }
+    return lost;
+}
+
+static size_t text_size(const struct registry_op *op)
+{
+    return op_bytes(op) + 2 +
+           (op->type == REGISTRY_CHECK_LOCK
+                ? strlen(registry_lock_key(op->lock))
+                : 0);
+}
+
+static void submit_ops(struct registry *r, const struct registry_op *ops,
+                       size_t n, bool single, bool is_delete,
+                       registry_reply_f *done, void *arg)
+{
+    struct registry_call *call;
+    size_t bytes = 0, text_len = 0, lost;
+    struct err err;
+    char *text;
+
+    if (check_txn(r, ops, n, single, &err) != 0) {
+        refuse(r, REGISTRY_CALL_TXN, &err, done, arg);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        bytes += op_bytes(&ops[i]);
+        text_len += text_size(&ops[i]);
+    }
+    call = call_new(r, REGISTRY_CALL_TXN, n, text_len, &text, done, arg);
+    call->bytes = bytes;
+    call->is_delete = is_delete;
+    lost = copy_ops(call, ops, text);
+    if (lost != SIZE_MAX && !r->closing) {
+        call->limit = lost;
+        registry_call_fail_later(call, ERR_CONFLICT,
+                                 "operation %zu: the lock is not ours", lost);
+        return;
+    }
+    submit(r, call);
+}
+
+void registry_txn(struct registry *r, const struct registry_op *ops, size_t n,
+                  registry_reply_f *done, void *arg)
+{
+    submit_ops(r, ops, n, false, false, done, arg);
+}
+
+void registry_put(struct registry *r, const char *key, const char *value,
+                  size_t value_len, enum registry_expect expect,
+                  uint64_t version, bool ephemeral, registry_reply_f *done,
+                  void *arg)
+{
+    struct registry_op op = {.type = REGISTRY_PUT,
+                             .expect = expect,
+                             .ephemeral = ephemeral,
+                             .key = key,
+                             .value = value,
+                             .value_len = value_len,
+                             .version = version};
+
+    submit_ops(r, &op, 1, true, false, done, arg);
+}
+
+void registry_delete(struct registry *r, const char *key, uint64_t version,
+                     registry_reply_f *done, void *arg)
+{
+    struct registry_op op = {.type = REGISTRY_DELETE,
+                             .expect = REGISTRY_VERSION,
+                             .key = key,
+                             .version = version};
+
+    submit_ops(r, &op, 1, true, true, done, arg);
+}

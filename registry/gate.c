@@ -1,0 +1,292 @@
+/*
+ * gate.c - the gate's JSON, and the three questions asked of it.
+ *
+ * A gate decides who may own work, so reading one is all or nothing: a field
+ * that is there and not understood refuses the whole, and the address takes no
+ * work until a person looked.
+ */
+#include "registry/gate.h"
+
+#include "base/json.h"
+#include "base/units.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const state_names[] = {
+    [GATE_ABSENT] = "absent",         [GATE_OPEN] = "open",
+    [GATE_CORDONED] = "cordoned",     [GATE_DRAINING] = "draining",
+    [GATE_RESTARTING] = "restarting", [GATE_FENCED] = "fenced",
+};
+
+const char *gate_state_name(enum gate_state state)
+{
+    assert((size_t)state < ARRAY_LEN(state_names));
+    return state_names[state];
+}
+
+/* --- reading -----------------------------------------------------------------
+ */
+
+static int read_state(const cJSON *o, enum gate_state *out, struct err *err)
+{
+    const char *name = json_str(o, "state");
+
+    for (size_t i = GATE_OPEN; i < ARRAY_LEN(state_names); i++)
+        if (name != NULL && strcmp(name, state_names[i]) == 0) {
+            *out = (enum gate_state)i;
+            return 0;
+        }
+    return (int)err_set(err, ERR_INVALID, "gate: unknown state \"%s\"",
+                        name != NULL ? name : "");
+}
+
+static int read_process(const cJSON *o, const char *what, struct process *out,
+                        struct err *err)
+{
+    *out = (struct process){0};
+    if (o == NULL || cJSON_IsNull(o))
+        return 0;
+    out->startup_time = json_int(o, "startupTime", -1);
+    out->process_id = json_int(o, "processId", INT64_MIN);
+    out->created = json_u64(o, "created", 0);
+    if (out->startup_time < 0 || out->process_id == INT64_MIN) {
+        *out = (struct process){0};
+        return (int)err_set(err, ERR_INVALID,
+                            "gate: `%s` is not {created, startupTime, "
+                            "processId}",
+                            what);
+    }
+    out->known = true;
+    return 0;
+}
+
+static int read_past(const cJSON *o, struct gate *gate, struct err *err)
+{
+    const cJSON *past = cJSON_GetObjectItemCaseSensitive(o, "past"), *each;
+    int rc;
+
+    if (past == NULL || cJSON_IsNull(past))
+        return 0;
+    if (!cJSON_IsArray(past))
+        return (int)err_set(err, ERR_INVALID, "gate: `past` is not a list");
+    cJSON_ArrayForEach(each, past)
+    {
+        if (gate->n_past == GATE_PAST_MAX)
+            return (int)err_set(err, ERR_INVALID,
+                                "gate: `past` has more than %d processes",
+                                GATE_PAST_MAX);
+        rc = read_process(each, "past", &gate->past[gate->n_past], err);
+        if (rc != 0)
+            return rc;
+        gate->n_past += gate->past[gate->n_past].known;
+    }
+    return 0;
+}
+
+/* Words for people; cut, never refused. */
+static void read_words(const cJSON *o, const char *key, char *out, size_t size)
+{
+    const char *text = json_str(o, key);
+    size_t len = text != NULL ? strlen(text) : 0;
+
+    if (len >= size)
+        for (len = size - 1; len > 0 && (text[len] & 0xc0) == 0x80;)
+            len--;
+    if (len > 0)
+        memcpy(out, text, len);
+    out[len] = '\0';
+}
+
+static int read_for(const cJSON *o, int64_t *out, struct err *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, "for");
+    int rc;
+
+    if (item == NULL || cJSON_IsNull(item))
+        return 0;
+    if (!cJSON_IsString(item))
+        return (int)err_set(err, ERR_INVALID, "gate: `for` is no duration");
+    rc = units_duration(item->valuestring, out, err);
+    return rc != 0 ? (int)err_wrap(err, "gate: `for`") : 0;
+}
+
+static int read_object(struct gate *out, const cJSON *o, struct err *err)
+{
+    const cJSON *cordoned = cJSON_GetObjectItemCaseSensitive(o, "cordoned");
+    int rc;
+
+    if (cordoned != NULL && !cJSON_IsBool(cordoned))
+        return (int)err_set(err, ERR_INVALID, "gate: `cordoned` is no boolean");
+    out->cordoned = cJSON_IsTrue(cordoned);
+    rc = read_state(o, &out->state, err);
+    if (rc == 0)
+        rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "process"),
+                          "process", &out->process, err);
+    if (rc == 0)
+        rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "heir_of"),
+                          "heir_of", &out->heir_of, err);
+    if (rc == 0)
+        rc = read_past(o, out, err);
+    if (rc == 0)
+        rc = read_for(o, &out->for_ms, err);
+    read_words(o, "who", out->who, sizeof(out->who));
+    read_words(o, "reason", out->reason, sizeof(out->reason));
+    read_words(o, "failover", out->failover, sizeof(out->failover));
+    return rc;
+}
+
+int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
+{
+    cJSON *o = NULL;
+    int rc;
+
+    assert(out != NULL);
+    memset(out, 0, sizeof(*out));
+    rc = json_parse(value, len, &o, err);
+    if (rc != 0)
+        return (int)err_wrap(err, "gate");
+    if (cJSON_IsObject(o))
+        rc = read_object(out, o, err);
+    else
+        rc = (int)err_set(err, ERR_INVALID, "gate: not an object");
+    cJSON_Delete(o);
+    if (rc != 0)
+        memset(out, 0, sizeof(*out));
+    assert(rc != 0 || out->state != GATE_ABSENT);
+    return rc;
+}
+
+/* --- writing -----------------------------------------------------------------
+ */
+
+static void put_process(struct buf *b, const char *key, const struct process *p)
+{
+    assert(p->known);
+    json_open(b, key, '{');
+    json_put_u64(b, "created", p->created);
+    json_put_int(b, "startupTime", p->startup_time);
+    json_put_int(b, "processId", p->process_id);
+    json_close(b, '}');
+}
+
+void gate_write(struct buf *out, const struct gate *gate)
+{
+    char duration[UNITS_DURATION_SIZE];
+
+    assert(gate->state != GATE_ABSENT);
+    assert(gate->n_past <= GATE_PAST_MAX);
+    json_open(out, NULL, '{');
+    json_put_str(out, "state", gate_state_name(gate->state));
+    if (gate->process.known)
+        put_process(out, "process", &gate->process);
+    if (gate->cordoned)
+        json_put_bool(out, "cordoned", true);
+    if (gate->heir_of.known)
+        put_process(out, "heir_of", &gate->heir_of);
+    json_open(out, "past", '[');
+    for (size_t i = 0; i < gate->n_past; i++)
+        put_process(out, NULL, &gate->past[i]);
+    json_close(out, ']');
+    if (gate->who[0] != '\0')
+        json_put_str(out, "who", gate->who);
+    if (gate->reason[0] != '\0')
+        json_put_str(out, "reason", gate->reason);
+    if (gate->for_ms > 0)
+        json_put_str(out, "for", units_format_duration(gate->for_ms, duration));
+    if (gate->failover[0] != '\0')
+        json_put_str(out, "failover", gate->failover);
+    json_close(out, '}');
+}
+
+/* --- questions
+ * ------------------------------------------------------------------ */
+
+static size_t find_past(const struct gate *gate, const struct process *p)
+{
+    size_t i = 0;
+
+    while (i < gate->n_past && !process_same(&gate->past[i], p))
+        i++;
+    return i;
+}
+
+bool gate_takes(const struct gate *gate, const struct process *p)
+{
+    if (!p->known)
+        return false;
+    if (gate->state == GATE_ABSENT)
+        return true;
+    return gate->state == GATE_OPEN && !gate->cordoned &&
+           process_same(&gate->process, p);
+}
+
+bool gate_bars(const struct gate *gate, const struct process *p)
+{
+    if (gate->state == GATE_FENCED && process_same(&gate->process, p))
+        return true;
+    return find_past(gate, p) < gate->n_past;
+}
+
+void gate_unretire(struct gate *gate, const struct process *p)
+{
+    size_t at = find_past(gate, p);
+
+    if (at == gate->n_past)
+        return;
+    gate->n_past--;
+    memmove(&gate->past[at], &gate->past[at + 1],
+            (gate->n_past - at) * sizeof(gate->past[0]));
+}
+
+void gate_retire(struct gate *gate, const struct process *p)
+{
+    if (!p->known)
+        return;
+    gate_unretire(gate, p);
+    if (gate->n_past == GATE_PAST_MAX)
+        gate->n_past--;
+    memmove(&gate->past[1], &gate->past[0],
+            gate->n_past * sizeof(gate->past[0]));
+    gate->past[0] = *p;
+    gate->n_past++;
+    assert(gate->n_past <= GATE_PAST_MAX);
+}
+
+/* --- keys
+ * -------------------------------------------------------------------------- */
+
+char *gate_key(enum node_kind kind, const char *address, char *out, size_t n)
+{
+    int len =
+        snprintf(out, n, GATE_PREFIX "/%s/%s", node_kind_name(kind), address);
+
+    assert(len > 0 && (size_t)len < n);
+    (void)len;
+    return out;
+}
+
+int gate_key_parse(const char *key, enum node_kind *kind,
+                   char address[NODE_ADDRESS_MAX + 1])
+{
+    size_t prefix = sizeof(GATE_PREFIX "/") - 1;
+    const char *slash;
+    char name[16];
+    size_t len;
+
+    if (strncmp(key, GATE_PREFIX "/", prefix) != 0)
+        return ERR_INVALID;
+    key += prefix;
+    slash = strchr(key, '/');
+    len = slash != NULL ? (size_t)(slash - key) : 0;
+    if (len == 0 || len >= sizeof(name))
+        return ERR_INVALID;
+    memcpy(name, key, len);
+    name[len] = '\0';
+    if (node_kind_parse(name, kind) != 0 ||
+        node_check_address(slash + 1, NULL) != 0)
+        return ERR_INVALID;
+    snprintf(address, NODE_ADDRESS_MAX + 1, "%s", slash + 1);
+    return 0;
+}

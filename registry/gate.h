@@ -1,0 +1,63 @@
+/*
+ * gate.h - the record that decides which process at an address may own work.
+ *
+ * `/pelorus/owners/<kind>/<address>` is written before the first assignment
+ * and never removed. Every txn that gives work to a node checks this key at
+ * the version it read, so whoever fences a process only has to write here.
+ * Its process changes only by INTENT (failover.h), with one exception stated
+ * there. Pure.
+ */
+#ifndef PELORUS_REGISTRY_GATE_H
+#define PELORUS_REGISTRY_GATE_H
+
+#include "base/buf.h"
+#include "registry/node.h"
+
+#define GATE_PAST_MAX 16
+
+enum gate_state {
+    GATE_ABSENT, /* never written: no work was ever given to this address */
+    GATE_OPEN,
+    GATE_CORDONED,
+    GATE_DRAINING,
+    GATE_RESTARTING,
+    GATE_FENCED,
+};
+
+struct gate {
+    enum gate_state state;
+    struct process process;
+    bool cordoned;          /* beside a state that is not CORDONED: a cordon
+                               belongs to the address and survives */
+    struct process heir_of; /* known while a restart's work is handed on */
+    struct process past[GATE_PAST_MAX]; /* newest first; fenced or replaced */
+    size_t n_past;
+    char who[64], reason[256]; /* of the person's order; "" otherwise */
+    int64_t for_ms;            /* of a drain or restart lease; 0 none */
+    char failover[64];         /* id of the failover that wrote it last, "" */
+    uint64_t version;          /* as read; 0 when absent. Not in the JSON */
+};
+
+int gate_read(struct gate *out, const char *value, size_t len,
+              struct err *err) MUST_CHECK;
+void gate_write(struct buf *out, const struct gate *gate);
+
+const char *gate_state_name(enum gate_state state); /* "draining" */
+
+/* May `p` be given work: the gate is absent, or open with this process. */
+bool gate_takes(const struct gate *gate, const struct process *p);
+
+/* A process that joined the past, or is the one a fenced gate names. */
+bool gate_bars(const struct gate *gate, const struct process *p);
+
+/* Put a process into the past (the oldest falls out; twice counts once). */
+void gate_retire(struct gate *gate, const struct process *p);
+void gate_unretire(struct gate *gate, const struct process *p);
+
+/* "/pelorus/owners/<kind>/<address>" into a key buffer, and back. */
+#define GATE_PREFIX "/pelorus/owners"
+char *gate_key(enum node_kind kind, const char *address, char *out, size_t n);
+int gate_key_parse(const char *key, enum node_kind *kind,
+                   char address[NODE_ADDRESS_MAX + 1]) MUST_CHECK;
+
+#endif

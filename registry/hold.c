@@ -1,0 +1,452 @@
+/*
+ * hold.c - locks: many handles of one owner share one place in the queue.
+ *
+ * A `hold` is what the backend queues: one per (key, owner) in a session. A
+ * `registry_lock` is what callers have: it waits with a deadline of its own.
+ * Re-entrance, giving up, and telling each handle once are done here, so that
+ * a backend knows only lock(hold) and unlock(hold).
+ *
+ *   PENDING --session--> WAITING --granted--> HELD --last handle--> LEAVING
+ *                           |  refused, last handle gone, lost ------^   |
+ *                                                                  GONE <+
+ *
+ * A hold that begins to leave is never found again: the same owner queues anew
+ * behind it.
+ */
+#include "base/mem.h"
+#include "registry/registry_priv.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#define OWNER_MAX 128
+
+struct registry_lock {
+    struct registry *r;
+    struct registry_lock *prev, *next;
+    struct registry_hold *hold; /* NULL: dead, or never queued */
+    enum { LOCK_WAITING, LOCK_HELD, LOCK_DEAD } state;
+    uint64_t id;
+    bool try_once;
+    uint64_t fence;
+    enum err_code refusal; /* what `due` says if it is not held by then */
+    struct registry_timer due;
+    registry_granted_f *granted;
+    registry_lost_f *lost;
+    void *arg;
+};
+
+/* --- holds -------------------------------------------------------------------
+ */
+
+static bool hold_live(const struct registry_hold *h)
+{
+    return h->state == HOLD_PENDING || h->state == HOLD_WAITING ||
+           h->state == HOLD_HELD;
+}
+
+static struct registry_hold *hold_find(struct registry *r, const char *key,
+                                       const char *owner)
+{
+    struct registry_hold *h;
+
+    DL_FOREACH(r->holds, h)
+    {
+        if (hold_live(h) && strcmp(h->key, key) == 0 &&
+            strcmp(h->owner, owner) == 0) {
+            return h;
+        }
+    }
+    return NULL;
+}
+
+static void hold_begin(struct registry_hold *h)
+{
+    struct registry *r = h->r;
+
+    assert(r->session != 0 && hold_live(h));
+    h->state = HOLD_WAITING;
+    h->session = r->session;
+    r->ops->lock(r, h);
+}
+
+static struct registry_hold *hold_new(struct registry *r, const char *key,
+                                      const char *owner, bool try_once)
+{
+    struct registry_hold *h = mem_zalloc(sizeof(*h));
+
+    h->r = r;
+    h->key = mem_strdup(key);
+    h->owner = mem_strdup(owner);
+    h->id = ++r->last_id;
+    h->try_once = try_once;
+    h->priv = mem_zalloc(r->ops->hold_size);
+    DL_APPEND(r->holds, h);
+    return h;
+}
+
+/* Tell the backend that no handle is left; `known` if it was told of the hold.
+ * While the registry closes, its session ends all of them. */
+static void hold_leave(struct registry_hold *h, bool known)
+{
+    assert(h->n_locks == 0);
+    h->state = HOLD_LEAVING;
+    if (h->r->closing) {
+        return;
+    }
+    if (known) {
+        h->r->ops->unlock(h->r, h);
+    } else {
+        registry_hold_gone(h);
+    }
+}
+
+static void hold_leave_if_unused(struct registry_hold *h)
+{
+    if (h != NULL && h->n_locks == 0 && hold_live(h)) {
+        hold_leave(h, h->state != HOLD_PENDING);
+    }
+}
+
+void registry_hold_gone(struct registry_hold *h)
+{
+    assert(h->state == HOLD_LEAVING);
+    assert(h->n_locks == 0);
+    h->state = HOLD_GONE;
+    DL_DELETE(h->r->holds, h);
+    DL_APPEND(h->r->dead_holds, h);
+    registry_bury(h->r);
+}
+
+void registry_hold_free(struct registry_hold *h)
+{
+    mem_free(h->key);
+    mem_free(h->owner);
+    mem_free(h->priv);
+    mem_free(h);
+}
+
+/* --- telling the handles
+ * ------------------------------------------------------ */
+
+static void lock_detach(struct registry_lock *l)
+{
+    if (l->hold != NULL) {
+        assert(l->hold->n_locks > 0);
+        l->hold->n_locks--;
+        l->hold = NULL;
+    }
+    registry_timer_stop(&l->due);
+}
+
+/* The handle is dead after this; its owner may free it in the callback. */
+static void lock_refuse(struct registry_lock *l, enum err_code code)
+{
+    assert(l->state == LOCK_WAITING);
+    lock_detach(l);
+    l->state = LOCK_DEAD;
+    if (!l->r->mute) {
+        l->granted(l->arg, code);
+    }
+}
+
+static void lock_grant(struct registry_lock *l)
+{
+    assert(l->state == LOCK_WAITING && l->hold->state == HOLD_HELD);
+    registry_timer_stop(&l->due);
+    l->state = LOCK_HELD;
+    l->fence = l->hold->fence;
+    if (!l->r->mute && !l->r->closing) {
+        l->granted(l->arg, ERR_OK);
+    }
+}
+
+/* Callbacks change the list of handles, so every walk begins anew at its head:
+ * the first handle of `h`, not younger than `last`. Owners have few. */
+static struct registry_lock *find_waiting(const struct registry_hold *h,
+                                          uint64_t last, bool tries_only)
+{
+    struct registry_lock *l;
+
+    DL_FOREACH(h->r->locks, l)
+    {
+        if (l->hold == h && l->state == LOCK_WAITING && l->id <= last &&
+            (l->try_once || !tries_only)) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+static struct registry_lock *find_any(const struct registry_hold *h)
+{
+    struct registry_lock *l;
+
+    DL_FOREACH(h->r->locks, l)
+    {
+        if (l->hold == h) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+/* `h` is over for all its handles. It leaves first, so that whoever is called
+ * finds none of them held and queues anew. */
+static void hold_lose(struct registry_hold *h, enum err_code code)
+{
+    bool known = h->state != HOLD_PENDING;
+    struct registry_lock *l;
+
+    h->state = HOLD_LEAVING;
+    while ((l = find_any(h)) != NULL) {
+        if (l->state == LOCK_WAITING) {
+            lock_refuse(l, code);
+            continue;
+        }
+        lock_detach(l);
+        l->state = LOCK_DEAD;
+        if (l->lost != NULL && !l->r->mute && !l->r->closing) {
+            l->lost(l->arg);
+        }
+    }
+    hold_leave(h, known);
+}
+
+/* --- what backends say
+ * ---------------------------------------------------------- */
+
+void registry_hold_granted(struct registry_hold *h, uint64_t fence)
+{
+    uint64_t last = h->r->last_id;
+    struct registry_lock *l;
+
+    assert(fence != 0);
+    if (h->state != HOLD_WAITING || h->r->closing) {
+        return;
+    }
+    assert(h->session == h->r->session);
+    h->state = HOLD_HELD;
+    h->fence = fence;
+    while ((l = find_waiting(h, last, false)) != NULL) {
+        lock_grant(l);
+    }
+}
+
+void registry_hold_refused(struct registry_hold *h, enum err_code code)
+{
+    uint64_t last = h->r->last_id;
+    struct registry_lock *l;
+
+    assert(code != ERR_OK);
+    assert(code != ERR_TIMEOUT || h->try_once);
+    if (h->state != HOLD_WAITING || h->r->closing) {
+        return;
+    }
+    if (code != ERR_TIMEOUT) {
+        hold_lose(h, code);
+        return;
+    }
+    /* Others may have joined that are ready to wait: for them it queues. */
+    while ((l = find_waiting(h, last, true)) != NULL) {
+        struct registry_hold *same = h;
+
+        if (h->n_locks == 1) { /* the last one: leave before it is told */
+            lock_detach(l);
+            hold_leave(h, true);
+            same = NULL;
+        }
+        lock_refuse(l, ERR_TIMEOUT);
+        if (same == NULL) {
+            return;
+        }
+    }
+    if (h->state == HOLD_WAITING && !h->r->closing) {
+        h->try_once = false;
+        hold_begin(h);
+    }
+}
+
+void registry_hold_lost(struct registry_hold *h)
+{
+    if (h->state == HOLD_HELD && !h->r->closing) {
+        hold_lose(h, ERR_SESSION_LOST);
+    }
+}
+
+void registry_holds_disconnected(struct registry *r)
+{
+    struct registry_hold *h;
+
+    /* Callbacks may add holds; those wait for the next session. */
+    do {
+        DL_FOREACH(r->holds, h)
+        {
+            if (h->state == HOLD_WAITING || h->state == HOLD_HELD) {
+                hold_lose(h, ERR_SESSION_LOST);
+                break;
+            }
+        }
+    } while (h != NULL && !r->closing);
+}
+
+void registry_holds_connected(struct registry *r)
+{
+    struct registry_hold *h;
+
+    DL_FOREACH(r->holds, h)
+    {
+        if (h->state == HOLD_PENDING) {
+            hold_begin(h);
+        }
+    }
+}
+
+/* --- handles
+ * ------------------------------------------------------------------- */
+
+/* A waiter's time is over, or the answer that was known at once is due. */
+static void lock_due(void *arg)
+{
+    struct registry_lock *l = arg;
+    struct registry_hold *h = l->hold;
+
+    if (h != NULL && h->state == HOLD_HELD) {
+        lock_grant(l);
+        return;
+    }
+    lock_detach(l);
+    hold_leave_if_unused(h);
+    lock_refuse(l, l->refusal);
+}
+
+static enum err_code check_lock(const char *key, const char *owner)
+{
+    enum err_code code = (enum err_code)registry_check_key(key, NULL);
+
+    if (code == ERR_OK && owner[0] == '\0') {
+        code = ERR_INVALID;
+    }
+    if (code == ERR_OK && strlen(owner) > OWNER_MAX) {
+        code = ERR_TOO_LARGE;
+    }
+    return code;
+}
+
+/* Find or make the hold; how long until `due`, negative for never. */
+static int64_t lock_join(struct registry_lock *l, const char *key,
+                         const char *owner, int64_t timeout_ms)
+{
+    struct registry *r = l->r;
+    struct registry_hold *h = hold_find(r, key, owner);
+    bool joined = h != NULL;
+
+    if (h == NULL && l->try_once && r->session == 0) {
+        return 0;
+    }
+    if (h == NULL) {
+        h = hold_new(r, key, owner, l->try_once);
+    }
+    l->hold = h;
+    h->n_locks++;
+    if (!joined && r->session != 0) {
+        hold_begin(h);
+    }
+    if (joined && (h->state == HOLD_HELD || l->try_once)) {
+        return 0;
+    }
+    return l->try_once ? -1 : timeout_ms; /* a try is answered by the backend */
+}
+
+struct registry_lock *registry_lock(struct registry *r, const char *key,
+                                    const char *owner, int64_t timeout_ms,
+                                    registry_granted_f *granted,
+                                    registry_lost_f *lost, void *arg)
+{
+    struct registry_lock *l = mem_zalloc(sizeof(*l));
+    int64_t due = 0;
+
+    assert(granted != NULL && !r->closing);
+    l->r = r;
+    l->id = ++r->last_id;
+    l->granted = granted;
+    l->lost = lost;
+    l->arg = arg;
+    l->try_once = timeout_ms == 0;
+    DL_APPEND(r->locks, l);
+    l->refusal = check_lock(key, owner);
+    if (l->refusal == ERR_OK) {
+        l->refusal = ERR_TIMEOUT;
+        due = lock_join(l, key, owner, timeout_ms);
+    }
+    if (due >= 0) {
+        registry_timer_start(r, &l->due, due, lock_due, l);
+    }
+    return l;
+}
+
+void registry_unlock(struct registry_lock **l_ptr)
+{
+    struct registry_lock *l = *l_ptr;
+    struct registry_hold *h;
+
+    if (l == NULL) {
+        return;
+    }
+    *l_ptr = NULL;
+    h = l->hold;
+    lock_detach(l);
+    DL_DELETE(l->r->locks, l);
+    mem_free(l);
+    hold_leave_if_unused(h);
+}
+
+bool registry_lock_held(const struct registry_lock *l)
+{
+    return l->state == LOCK_HELD && l->hold != NULL &&
+           l->hold->state == HOLD_HELD && !l->r->closing &&
+           l->hold->session == l->r->session;
+}
+
+uint64_t registry_lock_fence(const struct registry_lock *l)
+{
+    return l->fence;
+}
+
+const char *registry_lock_key(const struct registry_lock *l)
+{
+    return l->hold != NULL ? l->hold->key : "";
+}
+
+void registry_locks_cancel(struct registry *r)
+{
+    struct registry_lock *l;
+
+    do {
+        DL_FOREACH(r->locks, l)
+        {
+            if (l->state == LOCK_WAITING) {
+                lock_refuse(l, ERR_CANCELLED);
+                break;
+            }
+        }
+    } while (l != NULL);
+}
+
+void registry_locks_free(struct registry *r)
+{
+    struct registry_lock *l, *l_next;
+    struct registry_hold *h, *h_next;
+
+    DL_FOREACH_SAFE(r->locks, l, l_next)
+    {
+        lock_detach(l);
+        DL_DELETE(r->locks, l);
+        mem_free(l);
+    }
+    DL_FOREACH_SAFE(r->holds, h, h_next)
+    {
+        DL_DELETE(r->holds, h);
+        registry_hold_free(h);
+    }
+}

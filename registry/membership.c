@@ -1,0 +1,431 @@
+/*
+ * membership.c - the tables of nodes and keys, and the events that change
+ * them. What a change means is decided in one place, membership_state.c.
+ */
+#include "registry/membership_priv.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TTL_MIN_MS 1000
+
+struct membership *membership_new(const struct membership_config *config,
+                                  membership_event_f *fn, void *arg)
+{
+    struct membership *m = mem_zalloc(sizeof(*m));
+
+    assert(config->clock != NULL && fn != NULL);
+    assert(config->grace_ms >= 0 && config->settle_ms >= 0);
+    m->config = *config;
+    m->fn = fn;
+    m->arg = arg;
+    m->last_tick = config->clock->mono;
+    return m;
+}
+
+void membership_emit(struct membership *m, const struct membership_event *ev)
+{
+    assert(!m->emitting);
+    m->events++;
+    m->emitting = true;
+    m->fn(m->arg, ev);
+    m->emitting = false;
+}
+
+/* --- members
+ * ------------------------------------------------------------------ */
+
+static void member_id(enum node_kind kind, const char *address,
+                      char id[NODE_ADDRESS_MAX + 4])
+{
+    snprintf(id, NODE_ADDRESS_MAX + 4, "%d/%s", (int)kind, address);
+}
+
+static struct member *member_find(const struct membership *m,
+                                  enum node_kind kind, const char *address)
+{
+    char id[NODE_ADDRESS_MAX + 4];
+    struct member *e;
+
+    if (strlen(address) > NODE_ADDRESS_MAX)
+        return NULL;
+    member_id(kind, address, id);
+    HASH_FIND_STR(m->members, id, e);
+    return e;
+}
+
+static struct member *member_make(struct membership *m, enum node_kind kind,
+                                  const char *address)
+{
+    struct member *e = member_find(m, kind, address);
+
+    if (e != NULL)
+        return e;
+    e = mem_zalloc(sizeof(*e));
+    member_id(kind, address, e->id);
+    e->node.kind = kind;
+    snprintf(e->node.address, sizeof(e->node.address), "%s", address);
+    e->node.load = (struct load){
+        LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0, 100};
+    HASH_ADD_STR(m->members, id, e);
+    return e;
+}
+
+static void member_free(struct membership *m, struct member *e)
+{
+    assert(e->registrations == NULL);
+    windows_stop(&m->windows, &e->window);
+    HASH_DEL(m->members, e);
+    mem_free(e);
+}
+
+static void member_forget(struct membership *m, struct member *e)
+{
+    struct membership_event ev = {
+        .type = MEMBERSHIP_GONE, .node = &e->node, .process = e->node.process};
+
+    m->counts[e->node.kind][e->node.state]--;
+    membership_emit(m, &ev);
+    member_free(m, e);
+}
+
+/* --- registrations
+ * --------------------------------------------------------------- */
+
+static void registration_free(struct membership *m, struct registration *r)
+{
+    struct registration **at = &r->member->registrations;
+
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    windows_stop(&m->windows, &r->window);
+    HASH_DEL(m->registrations, r);
+    mem_free(r->groups);
+    mem_free(r->key);
+    mem_free(r);
+}
+
+static struct registration *registration_make(struct membership *m,
+                                              const char *key,
+                                              const struct node_key *names)
+{
+    struct registration *r = mem_zalloc(sizeof(*r));
+
+    r->key = mem_strdup(key);
+    r->member = member_make(m, names->kind, names->address);
+    r->ours = names->ours;
+    memcpy(r->path_group, names->group, sizeof(r->path_group));
+    r->next = r->member->registrations;
+    r->member->registrations = r;
+    HASH_ADD_KEYPTR(hh, m->registrations, r->key, strlen(r->key), r);
+    return r;
+}
+
+/* A key deleted and made again begins anew. */
+static void registration_begin(struct registration *r, uint64_t created)
+{
+    r->created = created;
+    r->process = r->written = (struct process){0};
+    r->rewritten = false;
+    r->has_load = false;
+    r->status = NODE_NORMAL;
+    r->ttl_ms = 0;
+    r->n_groups = 0;
+}
+
+static void take_identity(struct registration *r, const struct heartbeat *hb)
+{
+    r->process = hb->process;
+    r->process.created = r->created;
+    if (!hb->process.known)
+        return;
+    if (process_differs(&r->written, &hb->process)) {
+        r->rewritten = true;
+        r->has_load = false;
+    }
+    r->written = r->process;
+}
+
+static void take_report(struct registration *r, const struct heartbeat *hb)
+{
+    r->refused = hb->reason != HEARTBEAT_OK;
+    r->report_time = hb->report_time;
+    if (hb->reason == HEARTBEAT_OK) {
+        r->load = hb->load;
+        r->has_load = true;
+    } else if (!r->has_load) {
+        r->load = (struct load){
+            LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0, 100};
+    }
+    if (hb->has_status)
+        r->status = hb->status;
+    else if (hb->reason == HEARTBEAT_OK)
+        r->status = NODE_NORMAL;
+    if (!hb->readable)
+        return;
+    MEM_FREE(r->groups);
+    r->n_groups = hb->n_groups;
+    if (hb->n_groups > 0)
+        r->groups = mem_dup(hb->groups, hb->n_groups * sizeof(hb->groups[0]));
+}
+
+/* Only a persistent key of ours lives by its ttl; without a readable one it
+ * gets the session's timeout, so that it does not stand for ever. */
+static void take_ttl(struct membership *m, struct registration *r,
+                     const struct heartbeat *hb, uint64_t owner)
+{
+    r->stale = false;
+    if (!r->ours || owner != 0) {
+        windows_stop(&m->windows, &r->window);
+        r->ttl_ms = 0;
+        return;
+    }
+    if (hb->ttl_ms > 0)
+        r->ttl_ms = hb->ttl_ms;
+    else if (r->ttl_ms == 0)
+        r->ttl_ms = m->config.session_timeout_ms > TTL_MIN_MS
+                        ? m->config.session_timeout_ms
+                        : TTL_MIN_MS;
+    windows_start(&m->windows, &r->window, WINDOW_TTL, m->config.clock->mono,
+                  r->ttl_ms);
+}
+
+/* --- what the registry tells
+ * --------------------------------------------------------- */
+
+static void key_written(struct membership *m,
+                        const struct registry_entry *entry)
+{
+    struct registration *r;
+    struct node_key names;
+    struct heartbeat hb;
+
+    if (node_key_parse(entry->key, &names, NULL) != 0) {
+        m->ignored++;
+        return;
+    }
+    HASH_FIND_STR(m->registrations, entry->key, r);
+    if (r != NULL && r->created == entry->created &&
+        r->version == entry->version)
+        return; /* told twice */
+    heartbeat_read(&hb, entry->value, entry->value_len);
+    if (hb.reason != HEARTBEAT_OK)
+        m->refused[hb.reason]++;
+    if (r == NULL)
+        r = registration_make(m, entry->key, &names);
+    if (r->created != entry->created)
+        registration_begin(r, entry->created);
+    r->version = entry->version;
+    take_identity(r, &hb);
+    take_report(r, &hb);
+    take_ttl(m, r, &hb, entry->owner);
+    membership_review(m, r->member, r);
+}
+
+static void key_removed(struct membership *m,
+                        const struct registry_entry *entry)
+{
+    struct registration *r;
+    struct member *e;
+
+    HASH_FIND_STR(m->registrations, entry->key, r);
+    /* The end of an earlier one of the same name is no news. */
+    if (r == NULL || entry->created < r->created)
+        return;
+    e = r->member;
+    e->long_grace = r->rewritten;
+    registration_free(m, r);
+    membership_review(m, e, NULL);
+}
+
+void membership_feed(struct membership *m, enum membership_source source,
+                     const struct registry_event *event)
+{
+    assert(!m->emitting);
+    assert(source == MEMBERSHIP_NODES || source == MEMBERSHIP_OURS);
+    switch (event->type) {
+    case REGISTRY_ADD:
+    case REGISTRY_UPDATE:
+        key_written(m, &event->entry);
+        break;
+    case REGISTRY_REMOVE:
+        key_removed(m, &event->entry);
+        break;
+    case REGISTRY_SYNCED:
+        m->synced[source] = true;
+        break;
+    }
+}
+
+void membership_set_gate(struct membership *m, enum node_kind kind,
+                         const char *address, const struct gate *gate)
+{
+    struct member *e = member_find(m, kind, address);
+
+    assert(!m->emitting);
+    if (e == NULL) {
+        if (gate->state == GATE_ABSENT ||
+            node_check_address(address, NULL) != 0)
+            return;
+        e = member_make(m, kind, address);
+    }
+    e->node.gate = *gate;
+    membership_review(m, e, NULL);
+}
+
+void membership_connection(struct membership *m, enum registry_state state)
+{
+    mono_ms now = m->config.clock->mono;
+
+    assert(!m->emitting);
+    m->connected = state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+    if (state == REGISTRY_DISCONNECTED)
+        m->synced[MEMBERSHIP_NODES] = m->synced[MEMBERSHIP_OURS] = false;
+    if (state == REGISTRY_CONNECTED)
+        m->settle_since = now;
+    /* What happened while we could not see is told from now on. */
+    if (m->connected)
+        windows_restart(&m->windows, now);
+}
+
+/* --- time
+ * ------------------------------------------------------------------------------
+ */
+
+static void ttl_over(struct membership *m, struct registration *r)
+{
+    struct membership_event ev = {.type = MEMBERSHIP_TTL_OVER,
+                                  .node = &r->member->node,
+                                  .process = r->process,
+                                  .key = r->key,
+                                  .version = r->version};
+    bool first = !r->stale;
+
+    r->stale = true;
+    /* Told again for as long as it stands: a removal may fail. */
+    windows_start(&m->windows, &r->window, WINDOW_TTL, m->config.clock->mono,
+                  r->ttl_ms);
+    membership_emit(m, &ev);
+    if (first)
+        membership_review(m, r->member, NULL);
+}
+
+static void window_over(struct membership *m, struct window *w)
+{
+    struct member *e = CONTAINER_OF(w, struct member, window);
+
+    switch (w->type) {
+    case WINDOW_TTL:
+        ttl_over(m, CONTAINER_OF(w, struct registration, window));
+        break;
+    case WINDOW_GRACE:
+        membership_grace_over(m, e);
+        break;
+    case WINDOW_FORGET:
+        windows_stop(&m->windows, w);
+        if (e->node.gate.state == GATE_ABSENT)
+            (void)membership_forget(m, &e->node);
+        break;
+    }
+}
+
+void membership_tick(struct membership *m)
+{
+    mono_ms now = m->config.clock->mono;
+    int64_t gap = now - m->last_tick;
+    struct window *w;
+
+    assert(!m->emitting);
+    m->last_tick = now;
+    windows_late(&m->windows, now, gap);
+    if (window_broken(m->config.settle_ms, gap))
+        m->settle_since = now;
+    /* A window that is over is acted on only when absence may be believed. */
+    while (membership_settled(m) && (w = windows_due(&m->windows, now)) != NULL)
+        window_over(m, w);
+}
+
+bool membership_synced(const struct membership *m)
+{
+    return m->synced[MEMBERSHIP_NODES] && m->synced[MEMBERSHIP_OURS];
+}
+
+bool membership_settled(const struct membership *m)
+{
+    return membership_synced(m) && m->connected &&
+           m->config.clock->mono - m->settle_since >= m->config.settle_ms;
+}
+
+bool membership_forget(struct membership *m, struct node *node)
+{
+    struct member *e = CONTAINER_OF(node, struct member, node);
+
+    assert(!m->emitting);
+    if (e->registrations != NULL ||
+        (node->state != NODE_DOWN && node->state != NODE_FENCED))
+        return false;
+    member_forget(m, e);
+    return true;
+}
+
+/* --- looking
+ * ---------------------------------------------------------------------------
+ */
+
+struct node *membership_find(const struct membership *m, enum node_kind kind,
+                             const char *address)
+{
+    struct member *e = member_find(m, kind, address);
+
+    return e != NULL ? &e->node : NULL;
+}
+
+struct node *membership_next(const struct membership *m, struct node *it)
+{
+    struct member *e = it == NULL
+                           ? m->members
+                           : CONTAINER_OF(it, struct member, node)->hh.next;
+
+    return e != NULL ? &e->node : NULL;
+}
+
+size_t membership_count(const struct membership *m, enum node_kind kind,
+                        enum node_state state)
+{
+    assert(kind >= 0 && kind < NODE_KINDS && state <= NODE_FENCED);
+    return m->counts[kind][state];
+}
+
+uint64_t membership_refused(const struct membership *m,
+                            enum heartbeat_reason reason)
+{
+    assert(reason >= 0 && reason < HEARTBEAT_REASON_COUNT);
+    return m->refused[reason];
+}
+
+uint64_t membership_ignored(const struct membership *m)
+{
+    return m->ignored;
+}
+
+void membership_free(struct membership **m)
+{
+    struct registration *r, *next_r;
+    struct member *e, *next_e;
+
+    if (*m == NULL)
+        return;
+    HASH_ITER(hh, (*m)->registrations, r, next_r)
+    {
+        registration_free(*m, r);
+    }
+    HASH_ITER(hh, (*m)->members, e, next_e)
+    {
+        member_free(*m, e);
+    }
+    windows_close(&(*m)->windows);
+    MEM_FREE(*m);
+}

@@ -1,0 +1,137 @@
+/*
+ * membership.h - who is in the cluster, from what the registry tells.
+ *
+ * Pure: fed with registry events, gates, connection states and time; keeps
+ * one `struct node` per (kind, address) and tells each change once. It writes
+ * nothing. Loop thread only.
+ *
+ *   UP -> SUSPECT (last key gone, or unchanged for its ttl)
+ *      -> DOWN    (still gone after the grace, and settled)
+ *      -> FENCED  (the gate says so) -> forgotten when nothing names it
+ *
+ * The same process back before INTENT is a flap: counted, UP again. Another
+ * process at the address: the old one is told as REPLACED at once and the new
+ * one is UP. An unknown identity replaces nobody: the node is degraded until
+ * its first readable heartbeat. A process that the gate bars counts as absent
+ * although its key stands; readmitted, it is UP again. An address that only a
+ * gate names is SUSPECT with the gate's process from the start.
+ *
+ * Two processes registered at one address: the newest `created` counts, and
+ * the older one comes forward only when the newest is DOWN.
+ *
+ * No node becomes DOWN within `settle` of start or of a new session, nor while
+ * the connection is not CONNECTED/RECONNECTED, nor before SYNCED. A window of
+ * silence counts only while our own turns were on time: when membership_tick()
+ * comes later than a third of it (and than 250 ms), the window starts again;
+ * so it does when the connection is back.
+ */
+#ifndef PELORUS_REGISTRY_MEMBERSHIP_H
+#define PELORUS_REGISTRY_MEMBERSHIP_H
+
+#include "base/clock.h"
+#include "registry/gate.h"
+#include "registry/heartbeat.h"
+#include "registry/registry.h"
+
+struct membership;
+
+struct node {
+    enum node_kind kind;
+    char address[NODE_ADDRESS_MAX + 1];
+    enum node_state state;
+    enum node_status status;
+    bool degraded;          /* its last heartbeat was refused */
+    bool unidentified;      /* what stands there does not say who it is:
+                               `process` is the last one known, give it no
+                               work */
+    struct process process; /* the one registered, or the last one seen */
+    struct load load;       /* the last good one */
+    char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* path + heartbeat;
+                                sorted, without "default" */
+    size_t n_groups;
+    bool registered;     /* a key stands, fresh within its ttl */
+    bool ours;           /* its key is below /pelorus/nodes */
+    int64_t ttl_ms;      /* HTTP nodes; 0: the session is the lease */
+    mono_ms last_report; /* when we saw its last change */
+    wall_ms last_report_wall;
+    mono_ms state_since;
+    uint64_t registrations; /* how many keys stand now */
+    uint32_t flaps;
+    struct gate gate; /* GATE_ABSENT until told */
+    void *user;       /* the coordinator's, untouched */
+};
+
+enum membership_event_type {
+    MEMBERSHIP_UP,     /* new, or back */
+    MEMBERSHIP_REPORT, /* load, status, groups or degraded changed */
+    MEMBERSHIP_SUSPECT,
+    MEMBERSHIP_FLAP,     /* the same process is back: UP */
+    MEMBERSHIP_DOWN,     /* `process` is the one that is gone */
+    MEMBERSHIP_REPLACED, /* `process` is the old one; the node is UP anew */
+    MEMBERSHIP_FENCED,
+    MEMBERSHIP_GONE,     /* forgotten; `node` is freed after the callback */
+    MEMBERSHIP_TTL_OVER, /* an HTTP node's key stood unchanged for its ttl: the
+                            coordinator may remove it at `version` */
+};
+
+struct membership_event {
+    enum membership_event_type type;
+    struct node *node;
+    struct process process;
+    const char *key;  /* TTL_OVER */
+    uint64_t version; /* TTL_OVER */
+};
+typedef void membership_event_f(void *arg, const struct membership_event *ev);
+
+struct membership_config {
+    const struct clock *clock; /* borrowed for life */
+    int64_t grace_ms;
+    int64_t settle_ms;
+    int64_t heartbeat_interval_ms;
+    int64_t session_timeout_ms;
+};
+
+/* Events come from inside the calls below, never re-entrantly. */
+struct membership *membership_new(const struct membership_config *config,
+                                  membership_event_f *fn, void *arg);
+void membership_free(struct membership **m);
+
+/* Watch events of "/nodes" (prefix 0) and "/pelorus/nodes" (prefix 1). It is
+ * synced when both prefixes are. */
+enum membership_source { MEMBERSHIP_NODES, MEMBERSHIP_OURS };
+void membership_feed(struct membership *m, enum membership_source source,
+                     const struct registry_event *event);
+
+/* A gate was read or watched; `gate` is copied. */
+void membership_set_gate(struct membership *m, enum node_kind kind,
+                         const char *address, const struct gate *gate);
+
+void membership_connection(struct membership *m, enum registry_state state);
+
+/* Time passes: call at least every 100 ms. */
+void membership_tick(struct membership *m);
+
+/*
+ * Forget a DOWN or FENCED node whose failover is done and that owns nothing;
+ * GONE is told. False, and nothing happens: it has a key or another state. A
+ * node without a gate is forgotten by itself, ten minutes after DOWN; one with
+ * a gate stays until this is called, because it may have owned work.
+ */
+bool membership_forget(struct membership *m, struct node *node);
+
+bool membership_synced(const struct membership *m);
+/* Synced, connected, and `settle` is over: absence may be believed. */
+bool membership_settled(const struct membership *m);
+
+struct node *membership_find(const struct membership *m, enum node_kind kind,
+                             const char *address);
+/* All nodes of all kinds in a stable order; `it` starts at NULL. */
+struct node *membership_next(const struct membership *m, struct node *it);
+size_t membership_count(const struct membership *m, enum node_kind kind,
+                        enum node_state state);
+uint64_t membership_refused(const struct membership *m,
+                            enum heartbeat_reason reason);
+/* Keys told that name no node, all in all. */
+uint64_t membership_ignored(const struct membership *m);
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * membership_priv.h - what membership.c (tables and events) and
+ * membership_state.c (the rules) share, and the windows of silence below them.
+ */
+#ifndef PELORUS_REGISTRY_MEMBERSHIP_PRIV_H
+#define PELORUS_REGISTRY_MEMBERSHIP_PRIV_H
+
+#include "registry/membership.h"
+
+#include "base/mem.h"
+
+#define uthash_malloc(size)    mem_alloc(size)
+#define uthash_free(ptr, size) mem_free(ptr)
+#include <uthash.h>
+
+/* --- windows of silence (membership_window.c) --------------------------------
+ */
+
+enum window_type {
+    WINDOW_GRACE,  /* of a member: SUSPECT to DOWN */
+    WINDOW_FORGET, /* of a member: DOWN without a gate to GONE */
+    WINDOW_TTL,    /* of a registration */
+};
+
+/* Embedded in whatever waits. Runs while it stands in a heap. */
+struct window {
+    enum window_type type;
+    mono_ms since;
+    int64_t span;
+    size_t place; /* in the heap, counted from 1; 0: not running */
+};
+
+/* Those that run, the first to end on top: a tick costs nothing while nothing
+ * is due, whatever the number of nodes. */
+struct windows {
+    struct window **heap;
+    size_t n, cap;
+    int64_t shortest; /* span ever seen: a gap below its third concerns none */
+};
+
+void windows_close(struct windows *ws);
+
+/* Start, or start again. */
+void windows_start(struct windows *ws, struct window *w, enum window_type type,
+                   mono_ms now, int64_t span);
+void windows_stop(struct windows *ws, struct window *w);
+
+/* The first one that is over; it goes on running until stopped or started. */
+struct window *windows_due(const struct windows *ws, mono_ms now);
+
+/* We were away for `gap`: what others did meanwhile we may see only now. */
+bool window_broken(int64_t span, int64_t gap);
+void windows_late(struct windows *ws, mono_ms now, int64_t gap);
+
+/* All of them begin now. */
+void windows_restart(struct windows *ws, mono_ms now);
+
+/* --- tables
+ * -------------------------------------------------------------------- */
+
+struct member;
+
+/* One key. */
+struct registration {
+    UT_hash_handle hh; /* by key */
+    struct member *member;
+    struct registration *next; /* of the same member */
+    char *key;
+    struct window window; /* runs if it has a ttl */
+    uint64_t created, version;
+    struct process process; /* by its present value */
+    struct process written; /* the last known one under this `created` */
+    bool rewritten;         /* that changed: it is the node of an old session */
+    bool ours;
+    bool stale;   /* its ttl is over */
+    bool refused; /* its present heartbeat was */
+    bool has_load;
+    enum node_status status;
+    struct load load; /* the last good one of this process */
+    int64_t report_time, ttl_ms;
+    char path_group[NODE_GROUP_MAX + 1];
+    char (*groups)[NODE_GROUP_MAX + 1];
+    size_t n_groups;
+};
+
+struct member {
+    struct node node;
+    UT_hash_handle hh; /* by id; in order of appearance */
+    char id[NODE_ADDRESS_MAX + 4];
+    struct registration *registrations;
+    struct window window;
+    bool told;       /* its state was told once; until then it has none */
+    bool seen;       /* node.process was registered before our eyes */
+    bool long_grace; /* the key that went was rewritten */
+    uint64_t winner; /* `created` of the registration that counts */
+    int64_t report_time;
+};
+
+struct membership {
+    struct membership_config config;
+    membership_event_f *fn;
+    void *arg;
+    bool emitting;
+    struct member *members;
+    struct registration *registrations;
+    struct windows windows;
+    bool synced[2], connected;
+    mono_ms settle_since, last_tick;
+    size_t counts[NODE_KINDS][NODE_FENCED + 1];
+    uint64_t refused[HEARTBEAT_REASON_COUNT];
+    uint64_t ignored, events;
+};
+
+void membership_emit(struct membership *m, const struct membership_event *ev);
+
+/* --- rules
+ * ------------------------------------------------------------------------ */
+
+/* Registrations or the gate of a member changed: decide its state anew and
+ * tell what changed. `reported` is the registration just written, or NULL. */
+void membership_review(struct membership *m, struct member *e,
+                       const struct registration *reported);
+
+/* The grace is over, and absence may be believed. */
+void membership_grace_over(struct membership *m, struct member *e);
+
+#endif

@@ -1,0 +1,306 @@
+/*
+ * membership_state.c - from the registrations and the gate of one address to
+ * the state of its node: one function, run after every change, from what
+ * stands now. What happened in between does not matter, so lost, repeated and
+ * reordered events do not either.
+ *
+ * Which registration counts, when several stand at one address (a worker's
+ * groups, two processes that share an address by mistake or in passing):
+ *   - not one whose ttl is over, nor one whose process the gate bars;
+ *   - a readable identity before an unreadable one, then the newest `created`;
+ *   - while the process that counted last is UP or SUSPECT, not an older
+ *     registration of another: the present one has its grace before an older
+ *     one that still stands comes forward.
+ */
+#include "registry/membership_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* How long a node that never owned work is remembered as DOWN: well beyond
+ * the brake's window, in which it counts as missing. */
+#define FORGET_MS (10 * 60 * 1000)
+
+static void tell(struct membership *m, struct member *e,
+                 enum membership_event_type type, const struct process *p)
+{
+    struct membership_event ev = {
+        .type = type, .node = &e->node, .process = *p};
+
+    membership_emit(m, &ev);
+}
+
+static void enter(struct membership *m, struct member *e, enum node_state state)
+{
+    if (e->told)
+        m->counts[e->node.kind][e->node.state]--;
+    m->counts[e->node.kind][state]++;
+    e->told = true;
+    e->node.state = state;
+    e->node.state_since = m->config.clock->mono;
+    windows_stop(&m->windows, &e->window);
+}
+
+/* --- the registration that counts
+ * -------------------------------------------------- */
+
+static bool counts(const struct member *e, const struct registration *r)
+{
+    bool standing =
+        e->told && (e->node.state == NODE_UP || e->node.state == NODE_SUSPECT);
+
+    if (r->stale || gate_bars(&e->node.gate, &r->process))
+        return false;
+    return !(standing && r->created < e->winner &&
+             process_differs(&r->process, &e->node.process));
+}
+
+static const struct registration *winner(const struct member *e)
+{
+    const struct registration *best = NULL;
+
+    for (const struct registration *r = e->registrations; r; r = r->next) {
+        if (!counts(e, r))
+            continue;
+        if (best == NULL || (r->process.known && !best->process.known) ||
+            (r->process.known == best->process.known &&
+             r->created > best->created))
+            best = r;
+    }
+    return best;
+}
+
+/* --- what the node shows
+ * ------------------------------------------------------------- */
+
+static void add_group(struct node *n, const char *name)
+{
+    size_t at = 0;
+
+    if (name[0] == '\0' || strcmp(name, "default") == 0)
+        return;
+    while (at < n->n_groups && strcmp(n->groups[at], name) < 0)
+        at++;
+    if (n->n_groups == HEARTBEAT_GROUPS_MAX ||
+        (at < n->n_groups && strcmp(n->groups[at], name) == 0))
+        return;
+    memmove(n->groups[at + 1], n->groups[at],
+            (n->n_groups - at) * sizeof(n->groups[0]));
+    snprintf(n->groups[at], sizeof(n->groups[at]), "%s", name);
+    n->n_groups++;
+}
+
+/* One unreadable heartbeat does not take a key from its process. */
+static bool of_present(const struct member *e, const struct registration *r,
+                       const struct registration *w)
+{
+    return r == w || (!r->stale && process_same(&r->written, &e->node.process));
+}
+
+/* Returns whether the groups are other ones now. */
+static bool show_groups(struct member *e, const struct registration *w)
+{
+    struct node *n = &e->node;
+    char before[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1];
+    size_t n_before = n->n_groups;
+
+    memcpy(before, n->groups, n_before * sizeof(n->groups[0]));
+    n->n_groups = 0;
+    for (const struct registration *r = e->registrations; r; r = r->next) {
+        if (!of_present(e, r, w))
+            continue;
+        add_group(n, r->path_group);
+        for (size_t i = 0; i < r->n_groups; i++)
+            add_group(n, r->groups[i]);
+    }
+    for (size_t i = 0; i < n->n_groups; i++)
+        if (i >= n_before || strcmp(before[i], n->groups[i]) != 0)
+            return true;
+    return n_before != n->n_groups;
+}
+
+static void show_report(struct membership *m, struct member *e,
+                        const struct registration *r)
+{
+    struct node *n = &e->node;
+
+    n->status = r->status;
+    n->degraded = r->refused;
+    if (r->has_load)
+        n->load = r->load;
+    /* A worker writes the same heartbeat once for each of its groups. */
+    if (r->report_time != 0 && r->report_time == e->report_time)
+        return;
+    e->report_time = r->report_time;
+    n->last_report = m->config.clock->mono;
+    n->last_report_wall = m->config.clock->wall;
+}
+
+static void show_keys(struct member *e, const struct registration *w)
+{
+    struct node *n = &e->node;
+
+    n->registered = false;
+    n->registrations = 0;
+    for (const struct registration *r = e->registrations; r; r = r->next) {
+        n->registrations++;
+        if (!r->stale && !process_differs(&r->process, &n->process))
+            n->registered = true;
+    }
+    n->unidentified = w != NULL && !w->process.known;
+    if (w != NULL) {
+        n->ours = w->ours;
+        n->ttl_ms = w->ttl_ms;
+    }
+}
+
+/* --- rules
+ * ------------------------------------------------------------------------------
+ */
+
+/* A process stands here by its own word. */
+static void present(struct membership *m, struct member *e,
+                    const struct registration *w)
+{
+    struct node *n = &e->node;
+    struct process old = n->process;
+    bool other = process_differs(&old, &w->process);
+    bool back = process_same(&old, &w->process) && e->seen;
+    bool was_up = e->told && n->state == NODE_UP;
+    bool ended = e->told && (n->state == NODE_DOWN || n->state == NODE_FENCED);
+    bool fenced = e->told && n->state == NODE_FENCED;
+
+    if (other || !e->seen)
+        n->load = w->load;
+    n->process = w->process;
+    e->seen = true;
+    e->winner = w->created;
+    if (other || !was_up)
+        show_report(m, e, w);
+    (void)show_groups(e, w);
+    if (was_up && !other)
+        return;
+    enter(m, e, NODE_UP);
+    if (other && !ended) {
+        tell(m, e, MEMBERSHIP_REPLACED, &old);
+    } else if (back && !fenced) {
+        n->flaps++;
+        tell(m, e, MEMBERSHIP_FLAP, &n->process);
+    } else {
+        tell(m, e, MEMBERSHIP_UP, &n->process);
+    }
+}
+
+static void fence(struct membership *m, struct member *e)
+{
+    struct node *n = &e->node;
+
+    if (!n->process.known)
+        n->process = n->gate.process;
+    if (e->told && n->state == NODE_FENCED)
+        return;
+    enter(m, e, NODE_FENCED);
+    tell(m, e, MEMBERSHIP_FENCED, &n->process);
+}
+
+static bool is_fenced(const struct node *n)
+{
+    return n->gate.state == GATE_FENCED &&
+           (!n->process.known || gate_bars(&n->gate, &n->process));
+}
+
+/* Something stands here that does not say who it is. It may be the process
+ * that we know: nothing moves. It may be the fenced one: it gets nothing. */
+static void unidentified(struct membership *m, struct member *e,
+                         const struct registration *w)
+{
+    struct node *n = &e->node;
+
+    e->winner = w->created;
+    n->degraded = true;
+    n->status = w->status;
+    (void)show_groups(e, w);
+    if (is_fenced(n)) {
+        fence(m, e);
+    } else if (!e->told || n->state != NODE_UP) {
+        enter(m, e, NODE_UP);
+        tell(m, e, MEMBERSHIP_UP, &n->process);
+    }
+}
+
+static void suspect(struct membership *m, struct member *e)
+{
+    int64_t grace = m->config.grace_ms;
+
+    if (e->long_grace && grace < 2 * m->config.heartbeat_interval_ms)
+        grace = 2 * m->config.heartbeat_interval_ms;
+    e->long_grace = false;
+    enter(m, e, NODE_SUSPECT);
+    windows_start(&m->windows, &e->window, WINDOW_GRACE, m->config.clock->mono,
+                  grace);
+    tell(m, e, MEMBERSHIP_SUSPECT, &e->node.process);
+}
+
+/* Nobody stands here who may. */
+static void absent(struct membership *m, struct member *e)
+{
+    struct node *n = &e->node;
+    bool unknown = !n->process.known || gate_bars(&n->gate, &n->process);
+
+    if (is_fenced(n)) {
+        fence(m, e);
+        return;
+    }
+    /* Another coordinator has let a process in that we have not seen yet. */
+    if (unknown && n->gate.process.known &&
+        !process_same(&n->process, &n->gate.process)) {
+        n->process = n->gate.process;
+        e->seen = false;
+        suspect(m, e);
+    } else if (!e->told || n->state == NODE_UP || n->state == NODE_FENCED) {
+        suspect(m, e);
+    } else {
+        e->long_grace = false;
+    }
+}
+
+void membership_review(struct membership *m, struct member *e,
+                       const struct registration *reported)
+{
+    const struct registration *w = winner(e);
+    uint64_t events = m->events;
+    bool report = false;
+
+    show_keys(e, w);
+    if (w != NULL && reported != NULL && w->process.known &&
+        of_present(e, reported, w) &&
+        !process_differs(&w->process, &e->node.process)) {
+        show_report(m, e, reported);
+        report = true;
+    } else if (w != NULL) {
+        report = reported == w;
+    }
+    report = show_groups(e, w) || report;
+    if (w == NULL)
+        absent(m, e);
+    else if (w->process.known)
+        present(m, e, w);
+    else
+        unidentified(m, e, w);
+    show_keys(e, w);
+    if (report && events == m->events && e->node.state == NODE_UP)
+        tell(m, e, MEMBERSHIP_REPORT, &e->node.process);
+    if (e->node.state == NODE_DOWN && e->node.gate.state == GATE_ABSENT &&
+        e->registrations == NULL && e->window.place == 0)
+        windows_start(&m->windows, &e->window, WINDOW_FORGET,
+                      m->config.clock->mono, FORGET_MS);
+}
+
+void membership_grace_over(struct membership *m, struct member *e)
+{
+    assert(e->node.state == NODE_SUSPECT);
+    enter(m, e, NODE_DOWN);
+    e->winner = 0;
+    tell(m, e, MEMBERSHIP_DOWN, &e->node.process);
+    membership_review(m, e, NULL);
+}

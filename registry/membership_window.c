@@ -1,0 +1,135 @@
+/*
+ * membership_window.c - windows of silence in a binary heap.
+ *
+ * Silence proves absence only to someone who was listening: a window during
+ * which we were away for more than a third of it begins again when we are
+ * back. Otherwise whoever wakes first after a common pause would reap
+ * everybody.
+ */
+#include "registry/membership_priv.h"
+
+#include "base/mem.h"
+
+/* Ticks come every 50 to 100 ms; less than this is no absence of ours. */
+#define JITTER_MS 250
+
+static mono_ms window_end(const struct window *w)
+{
+    return w->since + w->span;
+}
+
+static void put(struct windows *ws, size_t place, struct window *w)
+{
+    ws->heap[place - 1] = w;
+    w->place = place;
+}
+
+static void rise(struct windows *ws, struct window *w)
+{
+    size_t place = w->place;
+
+    while (place > 1 && window_end(ws->heap[place / 2 - 1]) > window_end(w)) {
+        put(ws, place, ws->heap[place / 2 - 1]);
+        place /= 2;
+    }
+    put(ws, place, w);
+}
+
+static void sink(struct windows *ws, struct window *w)
+{
+    size_t place = w->place, child;
+
+    while ((child = place * 2) <= ws->n) {
+        if (child < ws->n &&
+            window_end(ws->heap[child]) < window_end(ws->heap[child - 1]))
+            child++;
+        if (window_end(ws->heap[child - 1]) >= window_end(w))
+            break;
+        put(ws, place, ws->heap[child - 1]);
+        place = child;
+    }
+    put(ws, place, w);
+}
+
+void windows_close(struct windows *ws)
+{
+    MEM_FREE(ws->heap);
+    ws->n = ws->cap = 0;
+}
+
+void windows_start(struct windows *ws, struct window *w, enum window_type type,
+                   mono_ms now, int64_t span)
+{
+    assert(span >= 0);
+    if (w->place == 0) {
+        if (ws->n == ws->cap) {
+            ws->cap = ws->cap == 0 ? 64 : ws->cap * 2;
+            ws->heap = mem_regrow(ws->heap, ws->cap, sizeof(*ws->heap));
+        }
+        put(ws, ++ws->n, w);
+    }
+    if (ws->shortest == 0 || span < ws->shortest)
+        ws->shortest = span;
+    w->type = type;
+    w->since = now;
+    w->span = span;
+    rise(ws, w);
+    sink(ws, w);
+}
+
+void windows_stop(struct windows *ws, struct window *w)
+{
+    size_t place = w->place;
+    struct window *last;
+
+    if (place == 0)
+        return;
+    assert(place <= ws->n && ws->heap[place - 1] == w);
+    last = ws->heap[--ws->n];
+    w->place = 0;
+    if (last == w)
+        return;
+    put(ws, place, last);
+    rise(ws, last);
+    sink(ws, last);
+}
+
+struct window *windows_due(const struct windows *ws, mono_ms now)
+{
+    if (ws->n == 0 || window_end(ws->heap[0]) > now)
+        return NULL;
+    return ws->heap[0];
+}
+
+bool window_broken(int64_t span, int64_t gap)
+{
+    return gap > JITTER_MS && gap > span / 3;
+}
+
+static void order(struct windows *ws)
+{
+    for (size_t place = ws->n / 2; place > 0; place--)
+        sink(ws, ws->heap[place - 1]);
+}
+
+void windows_late(struct windows *ws, mono_ms now, int64_t gap)
+{
+    bool any = false;
+
+    if (!window_broken(ws->shortest, gap))
+        return;
+    for (size_t i = 0; i < ws->n; i++)
+        if (window_broken(ws->heap[i]->span, gap)) {
+            ws->heap[i]->since = now;
+            any = true;
+        }
+    if (any)
+        order(ws);
+}
+
+void windows_restart(struct windows *ws, mono_ms now)
+{
+    for (size_t i = 0; i < ws->n; i++)
+        ws->heap[i]->since = now;
+    order(ws);
+}

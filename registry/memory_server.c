@@ -1,0 +1,366 @@
+/*
+ * memory_server.c - the server of the memory registry: sessions, reading,
+ * watching.
+ *
+ * A session lives as long as something is heard of it within its timeout, by
+ * the server's clock. Whatever arrives for a session that has ended is refused
+ * with ERR_SESSION_LOST and not applied: that is what makes the end of a
+ * session a fence.
+ */
+#include "base/buf.h"
+#include "base/mem.h"
+#include "registry/memory_priv.h"
+
+#include <string.h>
+#include <utlist.h>
+
+/* --- sessions
+ * ------------------------------------------------------------------- */
+
+struct memory_session *memory_session_find(struct memory_store *s, uint64_t id)
+{
+    struct memory_session *session;
+
+    DL_FOREACH(s->sessions, session)
+    {
+        if (session->id == id) {
+            return session;
+        }
+    }
+    return NULL;
+}
+
+void memory_session_end(struct memory_store *s, struct memory_session *session)
+{
+    /* Out of the list first: nothing is applied for it from here on. */
+    DL_DELETE(s->sessions, session);
+    memory_unschedule(s, &session->expiry);
+    memory_txn_reap(s, session);
+    memory_lock_reap(s, session->id);
+    if (session->client != NULL && !session->client->dead) {
+        struct memory_message *m =
+            memory_message_new(session->client, MEMORY_EXPIRED);
+
+        m->session = session->id;
+        memory_send_down(m);
+    }
+    mem_free(session);
+}
+
+/* One millisecond after the timeout: the client, which counts from when it
+ * sent, knows no later than we do. */
+static void on_expiry(struct memory_event *e)
+{
+    struct memory_session *session =
+        CONTAINER_OF(e, struct memory_session, expiry);
+    struct memory_store *s = session->store;
+    mono_ms ends = session->heard + session->timeout_ms + 1;
+
+    if (s->clock->mono < ends) {
+        memory_schedule(s, e, ends);
+    } else {
+        memory_session_end(s, session);
+    }
+}
+
+static void session_begin(struct memory_store *s, struct memory_message *m)
+{
+    struct memory_session *session,
+        *before = memory_session_find(s, m->session);
+
+    if (before != NULL) {
+        before->client = NULL; /* it said itself that this one is over */
+        memory_session_end(s, before);
+    }
+    if (m->client->dead) {
+        memory_message_free(m);
+        return;
+    }
+    session = mem_zalloc(sizeof(*session));
+    session->id = ++s->last_session;
+    session->store = s;
+    session->client = m->client;
+    session->timeout_ms = m->client->base.session_timeout_ms;
+    session->heard = s->clock->mono;
+    session->expiry.fn = on_expiry;
+    DL_APPEND(s->sessions, session);
+    memory_schedule(s, &session->expiry,
+                    session->heard + session->timeout_ms + 1);
+    m->kind = MEMORY_WELCOME;
+    m->session = session->id;
+    memory_send_down(m);
+}
+
+void memory_server_forget(struct memory_store *s,
+                          const struct memory_client *client)
+{
+    struct memory_subscription *sub, *next;
+    struct memory_session *session;
+
+    DL_FOREACH(s->sessions, session)
+    {
+        if (session->client == client) {
+            session->client = NULL;
+        }
+    }
+    DL_FOREACH_SAFE(s->subscriptions, sub, next)
+    {
+        if (sub->client == client) {
+            DL_DELETE(s->subscriptions, sub);
+            mem_free(sub);
+        }
+    }
+}
+
+void memory_server_close(struct memory_store *s)
+{
+    s->on_write = NULL;
+    while (s->sessions != NULL) {
+        memory_session_end(s, s->sessions);
+    }
+    assert(s->locks == NULL && s->subscriptions == NULL);
+}
+
+/* --- watching
+ * --------------------------------------------------------------------- */
+
+static struct memory_subscription *
+find_subscription(const struct memory_store *s, const struct memory_message *m)
+{
+    struct memory_subscription *sub;
+
+    DL_FOREACH(s->subscriptions, sub)
+    {
+        if (sub->client == m->client && sub->watch == m->number) {
+            return sub;
+        }
+    }
+    return NULL;
+}
+
+static void subscribe(struct memory_store *s, const struct memory_message *m)
+{
+    struct memory_subscription *sub = find_subscription(s, m);
+    size_t len = strlen(m->key);
+
+    if (m->client->dead) {
+        return;
+    }
+    if (sub == NULL) {
+        sub = mem_zalloc(sizeof(*sub) + len + 1);
+        sub->client = m->client;
+        sub->watch = m->number;
+        memcpy(sub->prefix, m->key, len + 1);
+        DL_APPEND(s->subscriptions, sub);
+    }
+    sub->connection = m->connection;
+}
+
+/* All that stands below a prefix, as it is now; and changes from here on. */
+static void look(struct memory_store *s, struct memory_message *m)
+{
+    struct memory_pos pos = memory_tree_below(&s->tree, m->key);
+    struct memory_node *node;
+
+    subscribe(s, m);
+    while ((node = memory_tree_next(&s->tree, &pos)) != NULL &&
+           registry_key_below(node->text, m->key)) {
+        memory_message_add(m, node);
+    }
+    m->revision = s->revision;
+    m->kind = MEMORY_LOOKED;
+    memory_send_down(m);
+}
+
+static void unsubscribe(struct memory_store *s, struct memory_message *m)
+{
+    struct memory_subscription *sub = find_subscription(s, m);
+
+    if (sub != NULL) {
+        DL_DELETE(s->subscriptions, sub);
+        mem_free(sub);
+    }
+    memory_message_free(m);
+}
+
+/* --- reading
+ * ---------------------------------------------------------------------- */
+
+static void set_not_found(struct memory_message *m)
+{
+    m->code = ERR_NOT_FOUND;
+    m->text = "no such key";
+}
+
+/* The distinct names between `key` and the next slash. */
+static void read_children(struct memory_store *s, struct memory_message *m)
+{
+    const char *key = m->call->key;
+    size_t skip = strcmp(key, "/") == 0 ? 1 : strlen(key) + 1;
+    struct memory_pos pos = memory_tree_below(&s->tree, key);
+    const char *last = "";
+    size_t last_len = 0;
+    struct memory_node *node;
+    struct buf names;
+
+    buf_init(&names, s->tree.n_nodes * (REGISTRY_KEY_MAX + 1));
+    while ((node = memory_tree_next(&s->tree, &pos)) != NULL &&
+           registry_key_below(node->text, key)) {
+        const char *name = node->text + skip;
+        size_t len = (size_t)(strchrnul(name, '/') - name);
+
+        if (len != last_len || memcmp(name, last, len) != 0) {
+            buf_add(&names, name, len);
+            buf_char(&names, '\0');
+            m->number++;
+        }
+        last = name;
+        last_len = len;
+    }
+    m->key = names.len > 0 ? buf_take(&names) : NULL;
+    buf_close(&names);
+}
+
+static void read_list(struct memory_store *s, struct memory_message *m)
+{
+    const struct registry_call *call = m->call;
+    struct memory_pos pos = call->from != NULL
+                                ? memory_tree_from(&s->tree, call->from)
+                                : memory_tree_below(&s->tree, call->key);
+    struct memory_node *node;
+
+    while ((node = memory_tree_next(&s->tree, &pos)) != NULL &&
+           registry_key_below(node->text, call->key)) {
+        if (m->n_nodes == call->limit) {
+            m->more = memory_node_ref(node);
+            break;
+        }
+        memory_message_add(m, node);
+    }
+}
+
+static void serve(struct memory_store *s, struct memory_message *m,
+                  struct memory_session *session)
+{
+    const struct registry_call *call = m->call;
+    struct memory_node *node;
+
+    m->revision = s->revision;
+    switch (call->type) {
+    case REGISTRY_CALL_GET:
+        node = memory_tree_find(&s->tree, call->key);
+        if (node != NULL) {
+            memory_message_add(m, node);
+        } else {
+            set_not_found(m);
+        }
+        break;
+    case REGISTRY_CALL_EXISTS:
+        if (memory_tree_find(&s->tree, call->key) == NULL &&
+            !memory_tree_has_below(&s->tree, call->key)) {
+            set_not_found(m);
+        }
+        break;
+    case REGISTRY_CALL_CHILDREN:
+        read_children(s, m);
+        break;
+    case REGISTRY_CALL_LIST:
+        read_list(s, m);
+        break;
+    case REGISTRY_CALL_TXN:
+        memory_txn_apply(s, m, session);
+        break;
+    }
+}
+
+/* --- requests
+ * ----------------------------------------------------------------------- */
+
+/* The reply is lost: say so now; the request itself may be lost, too, or be
+ * applied, now or later. True: go on and apply it, nobody hears of it. */
+static bool lose_reply(struct memory_store *s, struct memory_message *m)
+{
+    struct memory_message *said = memory_message_new(m->client, MEMORY_ANSWER);
+
+    said->connection = m->connection;
+    said->call = registry_call_ref(m->call);
+    said->code = ERR_UNKNOWN;
+    said->text = "the connection broke before the answer";
+    memory_send_down(said);
+    m->connection = 0; /* no answer to this one */
+    switch (rand_below(&s->rand, 6)) {
+    case 0: {
+        uint64_t timeout = (uint64_t)m->client->base.session_timeout_ms;
+
+        m->late = true;
+        memory_schedule(s, &m->event,
+                        s->clock->mono +
+                            (mono_ms)rand_below(&s->rand, timeout));
+        return false;
+    }
+    case 1:
+    case 2:
+        return true;
+    default:
+        memory_message_free(m);
+        return false;
+    }
+}
+
+static void receive_call(struct memory_store *s, struct memory_message *m,
+                         struct memory_session *session)
+{
+    if (session == NULL) {
+        m->code = ERR_SESSION_LOST;
+        m->text = "the session has ended";
+    } else if (!m->late && memory_chance(s, s->faults.unavailable_share)) {
+        m->code = ERR_UNAVAILABLE;
+        m->text = "the registry is busy";
+    } else if (!m->late && m->call->type == REGISTRY_CALL_TXN &&
+               memory_chance(s, s->faults.unknown_share) && !lose_reply(s, m)) {
+        return;
+    } else {
+        serve(s, m, session);
+    }
+    m->kind = MEMORY_ANSWER;
+    memory_send_down(m);
+}
+
+static void receive_without_session(struct memory_message *m)
+{
+    m->kind = m->kind == MEMORY_CLOSE ? MEMORY_CLOSED : MEMORY_EXPIRED;
+    memory_send_down(m);
+}
+
+void memory_server_receive(struct memory_store *s, struct memory_message *m)
+{
+    struct memory_session *session = memory_session_find(s, m->session);
+
+    if (session != NULL) {
+        session->heard = s->clock->mono;
+    }
+    if (m->kind == MEMORY_CONNECT) {
+        session_begin(s, m);
+    } else if (m->kind == MEMORY_UNWATCH) {
+        unsubscribe(s, m);
+    } else if (m->kind == MEMORY_CALL) {
+        receive_call(s, m, session);
+    } else if (session == NULL) {
+        receive_without_session(m);
+    } else if (m->kind == MEMORY_LOOK) {
+        look(s, m);
+    } else if (m->kind == MEMORY_LOCK) {
+        memory_lock_request(s, m, session);
+    } else if (m->kind == MEMORY_UNLOCK) {
+        memory_lock_release(s, m, session);
+    } else if (m->kind == MEMORY_PING) {
+        m->kind = MEMORY_PONG;
+        memory_send_down(m);
+    } else {
+        assert(m->kind == MEMORY_CLOSE);
+        session->client = NULL; /* the answer says it */
+        memory_session_end(s, session);
+        m->kind = MEMORY_CLOSED;
+        memory_send_down(m);
+    }
+}

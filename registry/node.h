@@ -1,0 +1,72 @@
+/*
+ * node.h - what a node is: kind, address, and the process that stands there.
+ *
+ * Work belongs to a process, never to an address: a quick restart puts
+ * another process at the same address, and it inherits nothing by accident.
+ */
+#ifndef PELORUS_REGISTRY_NODE_H
+#define PELORUS_REGISTRY_NODE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum node_kind { NODE_MASTER, NODE_WORKER, NODE_ALERT_SERVER };
+#define NODE_KINDS 3
+
+/* "host:port", "[v6]:port"; lower case is not forced: it is a name. */
+#define NODE_ADDRESS_MAX 128
+
+enum node_state {
+    NODE_UP,
+    NODE_SUSPECT, /* last key gone, or unchanged for its ttl */
+    NODE_DOWN,    /* still gone after the grace, or replaced */
+    NODE_FENCED,  /* its work is being or was moved: INTENT was written */
+};
+
+enum node_status { NODE_NORMAL, NODE_BUSY };
+
+/* Two processes are the same when startup_time and process_id are. */
+struct process {
+    uint64_t created;     /* of the registration; tells registrations apart */
+    int64_t startup_time; /* epoch milliseconds by the node's own clock */
+    int64_t process_id;
+    bool known; /* false: the heartbeat was empty or unreadable; an
+                   unknown process is never *another* process */
+};
+
+static inline bool process_same(const struct process *a,
+                                const struct process *b)
+{
+    return a->known && b->known && a->startup_time == b->startup_time &&
+           a->process_id == b->process_id;
+}
+
+/* Both known, and different. Not the negation of process_same(). */
+static inline bool process_differs(const struct process *a,
+                                   const struct process *b)
+{
+    return a->known && b->known && !process_same(a, b);
+}
+
+/* "1732000000000-4211", or "?" for an unknown one: for logs, the hook, JSON
+ * keys. */
+#define PROCESS_TEXT_SIZE 48
+char *process_text(const struct process *p, char out[PROCESS_TEXT_SIZE]);
+
+const char *node_kind_name(enum node_kind kind); /* "alert-server" */
+int node_kind_parse(const char *name, enum node_kind *out) MUST_CHECK;
+const char *node_state_name(enum node_state state);    /* "up" */
+const char *node_status_name(enum node_status status); /* "NORMAL" */
+
+/* ERR_INVALID with what is wrong about the address. */
+int node_check_address(const char *address, struct err *err) MUST_CHECK;
+
+/* Group names: [a-z0-9._-]{1,64} after trimming and lower-casing; writes the
+ * clean name, "default" for an empty one. */
+#define NODE_GROUP_MAX 64
+int node_clean_group(const char *name, char out[NODE_GROUP_MAX + 1],
+                     struct err *err) MUST_CHECK;
+
+#endif

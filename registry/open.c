@@ -1,0 +1,32 @@
+/*
+ * open.c - which backend a configuration means.
+ *
+ * The only file that names the backends, so that a program which opens one by
+ * itself (the simulator) does not link the others.
+ */
+#include "conf/conf.h"
+#include "registry/registry_priv.h"
+
+static const struct {
+    enum conf_registry_type type;
+    registry_open_f *open;
+} backends[] = {
+    {CONF_SQLITE, sqlite_open},
+};
+
+int registry_open(struct registry **out, struct loop *loop,
+                  const struct conf_registry *conf, struct err *err)
+{
+    assert(out != NULL && loop != NULL);
+    assert(conf != NULL);
+    *out = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
+        if (backends[i].type == conf->type) {
+            return backends[i].open(out, loop, conf, err);
+        }
+    }
+    return (int)err_set(err, ERR_INVALID,
+                        "registry.type: %s cannot be served by this pelorus; "
+                        "use sqlite",
+                        conf_registry_type_name(conf->type));
+}

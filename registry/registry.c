@@ -1,0 +1,338 @@
+/*
+ * registry.c - the half of a registry that is the same on every backend.
+ *
+ * Arguments are checked and copied once, here, into a `struct registry_call`
+ * that lives until it is answered; a backend never sees a malformed one. What
+ * fails here is answered through a timer, so that no completion comes before
+ * its call has returned.
+ */
+#include "base/mem.h"
+#include "registry/registry_priv.h"
+
+#include <string.h>
+#include <utlist.h>
+
+/* --- timers ----------------------------------------------------------------
+ */
+
+static void on_loop_timer(void *arg)
+{
+    registry_timer_fire(arg);
+}
+
+void registry_timer_start(struct registry *r, struct registry_timer *t,
+                          int64_t delay_ms, loop_f *fn, void *arg)
+{
+    assert(t->impl == NULL);
+    assert(delay_ms >= 0);
+    t->r = r;
+    t->fn = fn;
+    t->arg = arg;
+    if (r->ops->timer_start != NULL) {
+        r->ops->timer_start(r, t, delay_ms);
+    } else {
+        t->impl = loop_timer(r->loop, delay_ms, 0, on_loop_timer, t);
+    }
+    assert(t->impl != NULL);
+}
+
+void registry_timer_stop(struct registry_timer *t)
+{
+    struct loop_timer *timer = t->impl;
+
+    if (timer == NULL) {
+        return;
+    }
+    if (t->r->ops->timer_stop != NULL) {
+        t->r->ops->timer_stop(t->r, t);
+    } else {
+        loop_timer_stop(&timer);
+    }
+    t->impl = NULL;
+}
+
+void registry_timer_fire(struct registry_timer *t)
+{
+    assert(t->impl != NULL);
+    registry_timer_stop(t);
+    t->fn(t->arg);
+}
+
+/* --- the base ---------------------------------------------------------------
+ */
+
+void registry_init(struct registry *r, const struct registry_ops *ops,
+                   struct loop *loop, int64_t session_timeout_ms,
+                   size_t max_ops, size_t max_bytes)
+{
+    assert(loop != NULL || ops->timer_start != NULL);
+    assert((ops->timer_start == NULL) == (ops->timer_stop == NULL));
+    assert(session_timeout_ms > 0 && max_ops > 0 && max_bytes > 0);
+    memset(r, 0, sizeof(*r));
+    r->ops = ops;
+    r->loop = loop;
+    r->session_timeout_ms = session_timeout_ms;
+    r->max_ops = max_ops;
+    r->max_bytes = max_bytes;
+    r->state = REGISTRY_DISCONNECTED;
+}
+
+void registry_tell(struct registry *r, enum registry_state state,
+                   uint64_t session)
+{
+    if (state == r->state || r->closing || r->mute) {
+        return;
+    }
+    switch (state) {
+    case REGISTRY_CONNECTED:
+        assert(r->state == REGISTRY_DISCONNECTED && session != 0);
+        r->session = session;
+        break;
+    case REGISTRY_SUSPENDED:
+        assert(r->state != REGISTRY_DISCONNECTED);
+        break;
+    case REGISTRY_RECONNECTED:
+        assert(r->state == REGISTRY_SUSPENDED);
+        break;
+    case REGISTRY_DISCONNECTED:
+        r->session = 0;
+        break;
+    }
+    r->state = state;
+    if (state == REGISTRY_DISCONNECTED) {
+        registry_holds_disconnected(r);
+    } else if (state == REGISTRY_CONNECTED) {
+        registry_holds_connected(r);
+    }
+    registry_listeners_tell(r, state);
+}
+
+static void bury(void *arg)
+{
+    struct registry *r = arg;
+    struct registry_watch *w, *w_next;
+    struct registry_hold *h, *h_next;
+
+    DL_FOREACH_SAFE(r->dead_watches, w, w_next)
+    {
+        DL_DELETE(r->dead_watches, w);
+        registry_watch_free(w);
+    }
+    DL_FOREACH_SAFE(r->dead_holds, h, h_next)
+    {
+        DL_DELETE(r->dead_holds, h);
+        registry_hold_free(h);
+    }
+}
+
+void registry_bury(struct registry *r)
+{
+    if (r->burial.impl == NULL) {
+        registry_timer_start(r, &r->burial, 0, bury, r);
+    }
+}
+
+/* Free what the base holds. No callback. */
+static void dispose(struct registry *r)
+{
+    struct registry_listener *l;
+
+    assert(r->calls == NULL && r->telling == 0);
+    registry_timer_stop(&r->burial);
+    bury(r);
+    registry_locks_free(r);
+    registry_watches_free(r);
+    while ((l = r->listeners) != NULL) {
+        registry_unlisten(&l);
+    }
+}
+
+void registry_closed(struct registry *r)
+{
+    static const struct registry_reply cancelled = {
+        .err = {ERR_CANCELLED, "the registry was closed"},
+        .failed_op = SIZE_MAX};
+    registry_closed_f *closed = r->closed;
+    void *arg = r->closed_arg;
+
+    assert(r->closing && !r->mute);
+    while (r->calls != NULL) {
+        struct registry_call *call = r->calls;
+
+        if (call->refusal != NULL) { /* its own answer was only not due yet */
+            registry_timer_fire(&call->timer);
+        } else {
+            registry_call_done(call, &cancelled);
+        }
+    }
+    registry_locks_cancel(r);
+    if (closed != NULL) {
+        closed(arg);
+    }
+    dispose(r);
+    r->ops->free(r);
+}
+
+void registry_abandon(struct registry *r)
+{
+    static const struct registry_reply nothing = {.failed_op = SIZE_MAX};
+
+    r->mute = true;
+    while (r->calls != NULL) {
+        registry_call_done(r->calls, &nothing);
+    }
+    dispose(r);
+}
+
+void registry_close(struct registry **r_ptr, registry_closed_f *closed,
+                    void *arg)
+{
+    struct registry *r = *r_ptr;
+
+    if (r == NULL) {
+        return;
+    }
+    *r_ptr = NULL;
+    if (r->mute) {
+        return; /* its process is gone: there is nobody to say goodbye */
+    }
+    assert(!r->closing);
+    r->closing = true;
+    r->closed = closed;
+    r->closed_arg = arg;
+    r->ops->close(r);
+}
+
+const char *registry_backend_name(const struct registry *r)
+{
+    return r->ops->name;
+}
+
+size_t registry_max_ops(const struct registry *r)
+{
+    return r->max_ops;
+}
+
+size_t registry_max_bytes(const struct registry *r)
+{
+    return r->max_bytes;
+}
+
+int64_t registry_session_timeout(const struct registry *r)
+{
+    return r->session_timeout_ms;
+}
+
+uint64_t registry_session(const struct registry *r)
+{
+    return r->session;
+}
+
+enum registry_state registry_state(const struct registry *r)
+{
+    return r->state;
+}
+
+/* --- listeners --------------------------------------------------------------
+ */
+
+struct registry_listener {
+    struct registry *r;
+    struct registry_listener *prev, *next;
+    registry_state_f *fn; /* NULL: ended during a walk */
+    void *arg;
+    struct registry_timer first; /* tells the state it found */
+    uint64_t id;
+};
+
+const char *registry_state_name(enum registry_state state)
+{
+    switch (state) {
+    case REGISTRY_CONNECTED:
+        return "connected";
+    case REGISTRY_SUSPENDED:
+        return "suspended";
+    case REGISTRY_RECONNECTED:
+        return "reconnected";
+    case REGISTRY_DISCONNECTED:
+        return "disconnected";
+    }
+    return "unknown";
+}
+
+static void listener_free(struct registry_listener *l)
+{
+    registry_timer_stop(&l->first);
+    DL_DELETE(l->r->listeners, l);
+    mem_free(l);
+}
+
+static void listener_first(void *arg)
+{
+    struct registry_listener *l = arg;
+
+    if (!l->r->closing) {
+        l->fn(l->arg, l->r->state);
+    }
+}
+
+void registry_listeners_tell(struct registry *r, enum registry_state state)
+{
+    struct registry_listener *l, *next;
+    uint64_t last = r->last_id;
+
+    r->telling++;
+    DL_FOREACH(r->listeners, l)
+    {
+        /* A callback may have changed the state again; it was told then. */
+        if (r->mute || r->closing || r->state != state || l->id > last) {
+            break;
+        }
+        if (l->fn != NULL) {
+            registry_timer_stop(&l->first);
+            l->fn(l->arg, state);
+        }
+    }
+    if (--r->telling > 0) {
+        return;
+    }
+    DL_FOREACH_SAFE(r->listeners, l, next)
+    {
+        if (l->fn == NULL) {
+            listener_free(l);
+        }
+    }
+}
+
+struct registry_listener *registry_listen(struct registry *r,
+                                          registry_state_f *fn, void *arg)
+{
+    struct registry_listener *l = mem_zalloc(sizeof(*l));
+
+    assert(fn != NULL && !r->closing);
+    l->r = r;
+    l->fn = fn;
+    l->arg = arg;
+    l->id = ++r->last_id;
+    DL_APPEND(r->listeners, l);
+    if (r->session != 0) {
+        registry_timer_start(r, &l->first, 0, listener_first, l);
+    }
+    return l;
+}
+
+void registry_unlisten(struct registry_listener **l_ptr)
+{
+    struct registry_listener *l = *l_ptr;
+
+    if (l == NULL) {
+        return;
+    }
+    *l_ptr = NULL;
+    if (l->r->telling > 0) {
+        registry_timer_stop(&l->first);
+        l->fn = NULL;
+    } else {
+        listener_free(l);
+    }
+}

@@ -1,0 +1,265 @@
+/*
+ * registry.h - a tree of keys that all members of a cluster share.
+ *
+ * Every call is asynchronous. Calls are made on the loop's thread; their
+ * completions arrive there too, exactly once each, and never before the call
+ * has returned. Nothing here blocks. What a completion lends (entries, keys,
+ * messages) is borrowed until it returns.
+ *
+ * Keys are absolute below the configured namespace: "/nodes/master/h:1". They
+ * have no "//", ".", ".." or control characters, at most REGISTRY_KEY_MAX
+ * bytes, and no trailing slash. Values are at most REGISTRY_VALUE_MAX bytes. A
+ * persistent key with an empty value is a directory, made by the backend when
+ * a child needs it: it is never reported, get says ERR_NOT_FOUND, and writing
+ * one is ERR_INVALID. (An ephemeral key may have an empty value.)
+ *
+ * Result codes, never merged:
+ *   ERR_OK            applied, or read
+ *   ERR_NOT_FOUND     get, delete: no such key
+ *   ERR_CONFLICT      a check failed; `failed_op` says which
+ *   ERR_UNAVAILABLE   certainly not applied: not connected, busy, disk full
+ *   ERR_UNKNOWN       sent, and the connection broke: read back. Not seeing
+ *                     the write proves nothing until a version, the lock or
+ *                     the session rules it out
+ *   ERR_SESSION_LOST  the session ended: not applied; ephemerals and locks are
+ *                     gone
+ *   ERR_DENIED        the registry refuses us
+ *   ERR_TOO_LARGE     key, value, or more operations than `max_ops`/`max_bytes`
+ *   ERR_INVALID       malformed; a programmer's or a client's mistake
+ *   ERR_CANCELLED     closed before it was applied
+ */
+#ifndef PELORUS_REGISTRY_REGISTRY_H
+#define PELORUS_REGISTRY_REGISTRY_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REGISTRY_KEY_MAX   256
+#define REGISTRY_VALUE_MAX (512 * 1024)
+#define REGISTRY_PAGE_MAX  1000
+
+struct registry;
+struct registry_lock;
+struct registry_watch;
+struct registry_listener;
+struct conf_registry;
+struct loop;
+
+/* One key as it was read. */
+struct registry_entry {
+    const char *key;
+    const char *value; /* NUL-terminated for convenience, may hold NULs */
+    size_t value_len;
+    uint64_t created; /* revision of its creation, never reused */
+    uint64_t version; /* changes at every write, nonzero; may repeat after a
+                         delete */
+    uint64_t owner;   /* session of an ephemeral key, 0 for a persistent one */
+};
+
+struct registry_reply {
+    struct err err;    /* code and message */
+    size_t failed_op;  /* ERR_CONFLICT: index in the txn (put, delete: 0),
+                          otherwise SIZE_MAX */
+    uint64_t revision; /* a lower bound of what was seen, 0 if unknown */
+    const struct registry_entry *entries;
+    size_t n_entries; /* get: 1; list: a page; otherwise 0 */
+    const char *next; /* list: where the next page begins, NULL at the end */
+};
+
+typedef void registry_reply_f(void *arg, const struct registry_reply *reply);
+
+/* --- opening and closing ------------------------------------------------- */
+
+/*
+ * Open the backend that `conf` names. Connecting goes on in the background;
+ * the listener tells. ERR_INVALID: no such backend or a bad setting; ERR_IO,
+ * ERR_DENIED: an embedded registry's file cannot be used, the message says
+ * why and what to do.
+ */
+int registry_open(struct registry **out, struct loop *loop,
+                  const struct conf_registry *conf, struct err *err) MUST_CHECK;
+
+/*
+ * Remove our ephemeral keys and locks at once, complete what is under way
+ * (ERR_CANCELLED where it was not sent), then closed(arg). No watch, lock-lost
+ * or state callback comes after this call; lock handles still waiting are told
+ * ERR_CANCELLED. Handles of watches, locks and listeners may still be released
+ * until closed() was called, and are freed with the registry if they were not.
+ */
+typedef void registry_closed_f(void *arg);
+void registry_close(struct registry **r, registry_closed_f *closed, void *arg);
+
+const char *registry_backend_name(const struct registry *r);
+
+/* What one txn may hold. */
+size_t registry_max_ops(const struct registry *r);
+size_t registry_max_bytes(const struct registry *r);
+
+/* The session's timeout in force (the negotiated one), milliseconds. */
+int64_t registry_session_timeout(const struct registry *r);
+
+/* Our session: the `owner` of our ephemeral keys. 0 while there is none. A
+ * new session has a new number. */
+uint64_t registry_session(const struct registry *r);
+
+/* --- reading ------------------------------------------------------------- */
+
+/* One key; linearizable with our own earlier writes. */
+void registry_get(struct registry *r, const char *key, registry_reply_f *done,
+                  void *arg);
+
+/* ERR_OK or ERR_NOT_FOUND; true for directories too, no entry. */
+void registry_exists(struct registry *r, const char *key,
+                     registry_reply_f *done, void *arg);
+
+/* The names directly below a key (no values; entries[].key is the bare name),
+ * directories among them, in ascending order, all in one reply. */
+void registry_children(struct registry *r, const char *key,
+                       registry_reply_f *done, void *arg);
+
+/*
+ * Keys below `prefix` ("/" = all; never `prefix` itself, never directories)
+ * with values, ascending, at most `limit` (1..REGISTRY_PAGE_MAX) a page;
+ * `from` is NULL or `next` of the page before. Pages are not one snapshot.
+ */
+void registry_list(struct registry *r, const char *prefix, const char *from,
+                   size_t limit, registry_reply_f *done, void *arg);
+
+/* --- writing ------------------------------------------------------------- */
+
+enum registry_expect {
+    REGISTRY_ANY,     /* put only, and not inside a txn */
+    REGISTRY_ABSENT,  /* put: the key must not exist */
+    REGISTRY_VERSION, /* it must exist at `version` */
+};
+
+struct registry_op {
+    enum registry_op_type {
+        REGISTRY_CHECK,      /* key at version */
+        REGISTRY_CHECK_LOCK, /* `lock` is still ours */
+        REGISTRY_PUT,
+        REGISTRY_DELETE, /* key at version; a key with children: conflict */
+    } type;
+    enum registry_expect expect;
+    bool ephemeral; /* put: dies with our session */
+    const char *key;
+    const char *value; /* put */
+    size_t value_len;
+    uint64_t version; /* check, delete; put with REGISTRY_VERSION */
+    const struct registry_lock *lock;
+};
+
+/* All or nothing. Operations, keys and values are copied before this returns.
+ * At most one operation a key; one or more operations. An existing key keeps
+ * its kind: putting an ephemeral over a persistent key or over another
+ * session's ephemeral, or the reverse, is ERR_CONFLICT. */
+void registry_txn(struct registry *r, const struct registry_op *ops, size_t n,
+                  registry_reply_f *done, void *arg);
+
+/* The two common txns of one operation; put() also takes REGISTRY_ANY. */
+void registry_put(struct registry *r, const char *key, const char *value,
+                  size_t value_len, enum registry_expect expect,
+                  uint64_t version, bool ephemeral, registry_reply_f *done,
+                  void *arg);
+void registry_delete(struct registry *r, const char *key, uint64_t version,
+                     registry_reply_f *done, void *arg);
+
+/*
+ * Whoever made calls with this `arg` goes away: none of their completions is
+ * called any more. What was asked for is not undone; writes may still apply.
+ */
+void registry_forget(struct registry *r, const void *arg);
+
+/* --- watching ------------------------------------------------------------ */
+
+struct registry_event {
+    enum registry_event_type {
+        REGISTRY_ADD,
+        REGISTRY_UPDATE,
+        REGISTRY_REMOVE, /* key and created are set, the rest is zero */
+        REGISTRY_SYNCED, /* all that exists has been told; no entry */
+    } type;
+    struct registry_entry entry;
+};
+
+typedef void registry_event_f(void *arg, const struct registry_event *event);
+
+/*
+ * Every existing key below `prefix` as ADD, then SYNCED, then changes in
+ * order per key. A key deleted and made again between two looks is REMOVE,
+ * ADD. After a lost session or a missed range only the real differences are
+ * told, and SYNCED again. While the registry cannot be reached nothing is
+ * told at all: silence is not absence.
+ */
+struct registry_watch *registry_watch(struct registry *r, const char *prefix,
+                                      registry_event_f *fn, void *arg);
+
+/* No event afterwards. Allowed inside its own callback. */
+void registry_unwatch(struct registry_watch **watch);
+
+/* --- the global lock ----------------------------------------------------- */
+
+/*
+ * granted(arg, 0): it is ours. granted(arg, code): ERR_TIMEOUT (and it can
+ * never become ours later), ERR_SESSION_LOST, ERR_CANCELLED, ERR_DENIED,
+ * ERR_UNAVAILABLE, ERR_INVALID, ERR_TOO_LARGE: the handle is dead and must
+ * still be released. lost(arg): it was ours and is not any more (its session
+ * ended); called once, after granted.
+ */
+typedef void registry_granted_f(void *arg, enum err_code code);
+typedef void registry_lost_f(void *arg);
+
+/*
+ * Queue for the lock at `key`, fairly. `owner` is a name of ours, at most 128
+ * bytes: a lock that the same owner already holds in this session is granted
+ * at once (re-entrant), with the same fencing number, and is free when the
+ * last handle is released. Different owners exclude each other, within one
+ * session too. timeout_ms: 0 tries once, negative waits for ever.
+ */
+struct registry_lock *registry_lock(struct registry *r, const char *key,
+                                    const char *owner, int64_t timeout_ms,
+                                    registry_granted_f *granted,
+                                    registry_lost_f *lost, void *arg);
+
+/* Release, or stop waiting. No callback afterwards. The registry is told in
+ * the background until it heard it or the session ended. */
+void registry_unlock(struct registry_lock **lock);
+
+/* Held, as far as we know now. Only REGISTRY_CHECK_LOCK proves it. */
+bool registry_lock_held(const struct registry_lock *lock);
+
+/* Grows with every new holder; 0 before the lock was granted. */
+uint64_t registry_lock_fence(const struct registry_lock *lock);
+
+/* --- the connection ------------------------------------------------------ */
+
+enum registry_state {
+    REGISTRY_CONNECTED,   /* a session, the first or a new one */
+    REGISTRY_SUSPENDED,   /* no answer for 2/3 of the timeout: decide nothing */
+    REGISTRY_RECONNECTED, /* the same session goes on */
+    REGISTRY_DISCONNECTED, /* session lost: ephemerals and all locks are gone;
+                              CONNECTED follows with the next session */
+};
+
+typedef void registry_state_f(void *arg, enum registry_state state);
+
+/* A first call tells the present state, if there is a session already. */
+struct registry_listener *registry_listen(struct registry *r,
+                                          registry_state_f *fn, void *arg);
+void registry_unlisten(struct registry_listener **listener);
+
+/* The last state told; DISCONNECTED before the first session. */
+enum registry_state registry_state(const struct registry *r);
+const char *registry_state_name(enum registry_state state);
+
+/* --- helpers ------------------------------------------------------------- */
+
+/* ERR_INVALID or ERR_TOO_LARGE with what is wrong about the key. */
+int registry_check_key(const char *key, struct err *err) MUST_CHECK;
+
+/* Is `key` below `prefix`? "/a" is below "/" and not below "/a". */
+bool registry_key_below(const char *key, const char *prefix);
+
+#endif

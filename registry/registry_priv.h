@@ -1,0 +1,340 @@
+/*
+ * registry_priv.h - what a backend is, for the backends. (Longer than 150
+ * lines: every slot and every answer carries its contract.)
+ *
+ * registry.c checks and copies arguments, keeps the lists of calls, watches
+ * and listeners; hold.c makes locks re-entrant and lets waiters give up;
+ * view.c turns looks at keys into exact differences. A backend moves bytes: it
+ * begins its own struct with a `struct registry`, fills in a `struct
+ * registry_ops` and answers with the functions below.
+ *
+ * One rule for all of them: everything here is called on the loop's thread,
+ * and a slot never answers before it has returned (only unlock and unwatch may
+ * say "gone" at once). What a slot was given (calls, holds, watches) is
+ * constant and may be read by a backend's own thread until it is answered.
+ *
+ *   call    submit -> registry_call_done | registry_call_fail, once
+ *   hold    lock -> granted | refused -> (lost) ; unlock -> gone, once
+ *   watch   watch -> view_begin, seen ..., view_end, then seen | gone ... ;
+ *           unwatch -> registry_watch_gone, once
+ *   state   CONNECTED -> (SUSPENDED -> RECONNECTED)* -> DISCONNECTED -> ...
+ *   close   close -> registry_closed, once, when all of the above is answered
+ */
+#ifndef PELORUS_REGISTRY_REGISTRY_PRIV_H
+#define PELORUS_REGISTRY_REGISTRY_PRIV_H
+
+#include "base/loop.h"
+#include "registry/registry.h"
+
+struct registry_call;
+struct registry_hold;
+struct registry_view_key;
+
+/* --- a timer in the registry's own time ---------------------------------- */
+
+struct registry_timer {
+    struct registry *r;
+    loop_f *fn;
+    void *arg;
+    void *impl; /* the backend's, or a loop_timer; NULL: not running */
+};
+
+/* Once, after `delay_ms` (0: soon, but never at once). Must not be running. */
+void registry_timer_start(struct registry *r, struct registry_timer *t,
+                          int64_t delay_ms, loop_f *fn, void *arg);
+void registry_timer_stop(struct registry_timer *t); /* fine if not running */
+/* For timer_start implementations: it fired; calls fn(arg) last. */
+void registry_timer_fire(struct registry_timer *t);
+
+/* --- the slots ------------------------------------------------------------ */
+
+/*
+ * Take a call to the registry. It stays valid until answered. Without a
+ * session, or while nothing can be sent: registry_call_fail_later(...,
+ * ERR_UNAVAILABLE, ...). A backend's queue must be bounded: a full one is
+ * ERR_UNAVAILABLE too.
+ */
+typedef void registry_submit_f(struct registry *r, struct registry_call *call);
+
+/* Begin watching watch->prefix: a first look, then changes; see view below.
+ * While there is no session the look waits for one. After each new session
+ * and each gap the backend looks again by itself. */
+typedef void registry_watch_begin_f(struct registry *r,
+                                    struct registry_watch *watch);
+
+/* Forget the watch and answer registry_watch_gone(), now or when nothing on
+ * another thread refers to it any more. */
+typedef void registry_watch_end_f(struct registry *r,
+                                  struct registry_watch *watch);
+
+/*
+ * Queue `hold` for the lock hold->key: called only while there is a session,
+ * and again for the same hold after a refused try. Keep asking (across a
+ * broken connection, too) until granted, refused or unlocked. With
+ * hold->try_once: granted, or refused with ERR_TIMEOUT, without queueing.
+ */
+typedef void registry_hold_begin_f(struct registry *r,
+                                   struct registry_hold *hold);
+
+/*
+ * Release it, or leave the queue; called once for each hold that was given to
+ * lock, also when it was refused or lost or its session is over. Tell the
+ * registry until it heard it or the session ended, then
+ * registry_hold_gone(hold), at once if there is nothing to tell. Requests of
+ * one client reach the registry in order: an unlock overtakes no txn
+ * submitted before it.
+ */
+typedef void registry_hold_end_f(struct registry *r,
+                                 struct registry_hold *hold);
+
+/*
+ * Finish or cancel every call (ERR_CANCELLED only where it was certainly not
+ * sent), end the session so that ephemerals and locks are gone at once, let
+ * go of watches and holds without saying gone, then registry_closed(r). Must
+ * end even if the registry does not answer, within the session timeout.
+ */
+typedef void registry_close_f(struct registry *r);
+
+/* Free the backend's struct; the last thing that happens to it. */
+typedef void registry_free_f(struct registry *r);
+
+/* Optional, both or none (default: the loop's timers). Call
+ * registry_timer_fire(t) after `delay_ms`; keep what is needed in t->impl,
+ * which is not NULL while it runs. */
+typedef void registry_timer_start_f(struct registry *r,
+                                    struct registry_timer *t, int64_t delay_ms);
+typedef void registry_timer_stop_f(struct registry *r,
+                                   struct registry_timer *t);
+
+struct registry_ops {
+    const char *name;
+    /* Zeroed bytes for the backend in each call, hold and watch: ->priv. */
+    size_t call_size, hold_size, watch_size;
+    registry_submit_f *submit;
+    registry_watch_begin_f *watch;
+    registry_watch_end_f *unwatch;
+    registry_hold_begin_f *lock;
+    registry_hold_end_f *unlock;
+    registry_close_f *close;
+    registry_free_f *free;
+    registry_timer_start_f *timer_start; /* optional */
+    registry_timer_stop_f *timer_stop;   /* optional */
+};
+
+/* --- the base of every backend -------------------------------------------- */
+
+struct registry {
+    const struct registry_ops *ops;
+    struct loop *loop;          /* NULL only with timers of the backend's own */
+    int64_t session_timeout_ms; /* in force; the backend may negotiate */
+    size_t max_ops, max_bytes;
+    /* The rest is kept by registry.c, hold.c and view.c; backends may walk the
+     * lists (utlist.h, DL_FOREACH) and read the rest. */
+    uint64_t session; /* 0: none */
+    enum registry_state state;
+    bool closing; /* registry_close() was called */
+    bool mute;    /* no callback any more: the process is gone */
+    uint64_t last_id;
+    struct registry_call *calls; /* not answered yet, oldest first */
+    struct registry_watch *watches;
+    struct registry_hold *holds;
+    struct registry_lock *locks;
+    struct registry_listener *listeners;
+    unsigned telling; /* depth of walks over the listeners */
+    /* Ended watches and holds rest for one turn: whoever called us may still
+     * be walking over them. */
+    struct registry_watch *dead_watches;
+    struct registry_hold *dead_holds;
+    struct registry_timer burial;
+    registry_closed_f *closed;
+    void *closed_arg;
+};
+
+/* Fill in the base; `ops` is static. The state is DISCONNECTED. */
+void registry_init(struct registry *r, const struct registry_ops *ops,
+                   struct loop *loop, int64_t session_timeout_ms,
+                   size_t max_ops, size_t max_bytes);
+
+/*
+ * Tell a change of state; a repeated state is not told twice. `session` is the
+ * new number with CONNECTED and ignored otherwise. Answer calls whose outcome
+ * is known or will never be before telling SUSPENDED or DISCONNECTED.
+ * DISCONNECTED ends every hold (lost, or refused with ERR_SESSION_LOST, then
+ * unlock is called for it); CONNECTED calls lock for those that waited for a
+ * session. SUSPENDED is told by the backend's own clock, 2/3 of the timeout
+ * after *sending* the last request that was answered, DISCONNECTED at 1x.
+ */
+void registry_tell(struct registry *r, enum registry_state state,
+                   uint64_t session);
+
+/* All is answered, the session is over. Calls what is left with
+ * ERR_CANCELLED, then closed(), then ops->free(). Touch nothing afterwards. */
+void registry_closed(struct registry *r);
+
+/* The same without a single callback, and without ops->free. */
+void registry_abandon(struct registry *r);
+
+/* --- calls -----------------------------------------------------------------
+ */
+
+enum registry_call_type {
+    REGISTRY_CALL_GET,
+    REGISTRY_CALL_EXISTS,
+    REGISTRY_CALL_CHILDREN,
+    REGISTRY_CALL_LIST,
+    REGISTRY_CALL_TXN, /* put and delete are txns of one operation */
+};
+
+/* Arguments have been checked against registry.h and copied. */
+struct registry_call {
+    struct registry *r;
+    struct registry_call *prev, *next;
+    unsigned refs;
+    enum registry_call_type type;
+    const char *key;  /* get, exists, children; list: the prefix */
+    const char *from; /* list: the `next` of a page before (a key below the
+                         prefix), or NULL */
+    size_t limit;
+    /* txn: REGISTRY_ANY stands only in a call of one operation. In
+     * REGISTRY_CHECK_LOCK `key` is the lock's key, `version` our fencing
+     * number, and `lock` is NULL. */
+    const struct registry_op *ops;
+    size_t n_ops;
+    size_t bytes;     /* of all keys and values */
+    uint64_t session; /* ours when the call was made; a txn must not be applied
+                         once that session has ended */
+    bool is_delete;   /* registry_delete(): ERR_NOT_FOUND is told as such */
+    registry_reply_f *done;
+    void *arg;
+    struct registry_timer timer; /* of registry_call_fail_later */
+    struct err *refusal;
+    void *priv;
+};
+
+/*
+ * Answer. `reply` is lent. In a txn say ERR_NOT_FOUND when a key that must
+ * exist does not (registry.c makes a conflict of it where it is one) and set
+ * failed_op for both. Frees the call unless somebody else holds a reference.
+ */
+void registry_call_done(struct registry_call *call,
+                        const struct registry_reply *reply);
+void registry_call_fail(struct registry_call *call, enum err_code code,
+                        const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* The same in the next turn: allowed inside submit. */
+void registry_call_fail_later(struct registry_call *call, enum err_code code,
+                              const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* For a backend that still needs the arguments after the answer. */
+struct registry_call *registry_call_ref(struct registry_call *call);
+void registry_call_unref(struct registry_call *call);
+
+/* --- locks -----------------------------------------------------------------
+ */
+
+/* One place in the queue for a lock: shared by the handles of one owner. */
+struct registry_hold {
+    struct registry *r;
+    struct registry_hold *prev, *next;
+    char *key, *owner;
+    uint64_t id;      /* unique in this registry, growing, nonzero */
+    uint64_t session; /* in which it was queued */
+    uint64_t fence;
+    bool try_once;
+    enum registry_hold_state {
+        HOLD_PENDING, /* waits for a session; the backend does not know it */
+        HOLD_WAITING, /* lock was called */
+        HOLD_HELD,
+        HOLD_LEAVING, /* unlock was called */
+        HOLD_GONE,
+    } state;
+    size_t n_locks;
+    void *priv;
+};
+
+/* Answers; each is ignored if the hold was unlocked meanwhile. `fence` is
+ * nonzero and greater than that of every holder of this lock before. */
+void registry_hold_granted(struct registry_hold *hold, uint64_t fence);
+/* ERR_TIMEOUT of a try, ERR_DENIED, ERR_UNAVAILABLE (it can not be served). */
+void registry_hold_refused(struct registry_hold *hold, enum err_code code);
+/* Held, and lost without the session (a lock with a lease of its own). */
+void registry_hold_lost(struct registry_hold *hold);
+/* The backend refers to it no more. */
+void registry_hold_gone(struct registry_hold *hold);
+
+/* --- watches ---------------------------------------------------------------
+ */
+
+struct registry_watch {
+    struct registry *r;
+    struct registry_watch *prev, *next;
+    char *prefix;
+    registry_event_f *fn; /* NULL: ended, look no further */
+    void *arg;
+    bool gone;
+    struct registry_view_key *keys; /* what has been told (uthash) */
+    size_t n_keys;                  /* told as existing */
+    uint64_t floor;                 /* looks older than this are stale */
+    bool looking;                   /* between view_begin and view_end */
+    uint32_t look;                  /* number of the full look */
+    void *priv;
+};
+
+/*
+ * The view of a watch: what its owner was told (key -> created, version), so
+ * that a backend may report any look at any time, as often as it likes, and
+ * exact differences come out: nothing for what is known, UPDATE for another
+ * version, REMOVE and ADD for another `created`.
+ *
+ * `revision` orders looks at a key: that of its last change (or removal) where
+ * the store keeps one. A look older than the last one at that key, or not
+ * newer than the last full look, is dropped; removals are remembered for that
+ * until the next full look. A backend whose looks come in order by themselves
+ * says 0 throughout.
+ *
+ * A directory, a key not below the prefix, and everything told to a watch that
+ * has ended is ignored. The owner may end the watch from within any of these;
+ * it stays readable for the rest of the turn.
+ */
+void registry_view_seen(struct registry_watch *w,
+                        const struct registry_entry *entry, uint64_t revision);
+void registry_view_gone(struct registry_watch *w, const char *key,
+                        uint64_t revision);
+
+/*
+ * A full look: begin, listed() for every key there is, end. Events may come in
+ * between. What was not listed is REMOVEd unless a later event saw it;
+ * `revision` is the store's when the look began. Then SYNCED if `tell`: always
+ * at the first look and after a gap, periodic looks may be silent. A new begin
+ * abandons a look that was not ended.
+ */
+void registry_view_begin(struct registry_watch *w);
+void registry_view_listed(struct registry_watch *w,
+                          const struct registry_entry *entry,
+                          uint64_t revision);
+void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
+
+/* The backend refers to the watch no more. */
+void registry_watch_gone(struct registry_watch *w);
+
+/* --- between the files of this folder --------------------------------------
+ */
+
+void registry_view_free(struct registry_watch *w);
+void registry_bury(struct registry *r); /* dead watches and holds, next turn */
+void registry_hold_free(struct registry_hold *hold);
+const char *registry_lock_key(const struct registry_lock *lock);
+void registry_holds_connected(struct registry *r);
+void registry_holds_disconnected(struct registry *r);
+void registry_locks_cancel(struct registry *r);
+void registry_locks_free(struct registry *r);
+void registry_listeners_tell(struct registry *r, enum registry_state state);
+void registry_watch_free(struct registry_watch *w);
+void registry_watches_free(struct registry *r);
+
+/* The backends that registry_open() knows (open.c). */
+typedef int registry_open_f(struct registry **out, struct loop *loop,
+                            const struct conf_registry *conf, struct err *err);
+registry_open_f sqlite_open;
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * sqlite_feed.c - what changed since we last looked.
+ *
+ * A change row says only which key changed; the reader takes the key's present
+ * state, so that a reader who is late sees the truth at once instead of its
+ * history. A key written several times shows up at its newest change only.
+ * Rows older than SQLITE_FEED_KEEP revisions are pruned; meta.floor tells a
+ * reader who was away for longer that only a full list helps.
+ */
+#include "registry/sqlite_priv.h"
+
+#include <string.h>
+
+static void advance(struct sqlite_feed *feed, uint64_t rev, const char *full)
+{
+    size_t len = strlen(full);
+
+    assert(len < sizeof(feed->key));
+    feed->rev = rev;
+    memcpy(feed->key, full, len + 1);
+}
+
+/*
+ * (rev, "\xff...") would be the end of a revision; (rev + 1, "") is the same
+ * and needs no greatest key: no key is empty.
+ */
+static void advance_past(struct sqlite_feed *feed, uint64_t rev)
+{
+    feed->rev = rev + 1;
+    feed->key[0] = '\0';
+}
+
+static int read_rows(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
+                     sqlite_wanted_f *wanted, const void *arg,
+                     struct sqlite_rows *rows, bool *more, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_FEED);
+    char after[SQLITE_FULL_KEY_MAX];
+    size_t n = 0;
+    bool row = true;
+    int rc = 0;
+
+    memcpy(after, feed->key, sizeof(after));
+    sqlite_bind_u64(stmt, 1, feed->rev);
+    sqlite_bind_text(stmt, 2, after);
+    sqlite_bind_u64(stmt, 3, max);
+    while (rc == 0 && row && rows->bytes < SQLITE_PAGE_BYTES) {
+        rc = sqlite_step(db, stmt, &row, err);
+        if (rc == 0 && row) {
+            const char *full = (const char *)sqlite3_column_text(stmt, 0);
+
+            n++;
+            advance(feed, sqlite_column_u64(stmt, 5), full);
+            if (strncmp(full, db->prefix, db->prefix_len) == 0 &&
+                full[db->prefix_len] == '/' &&
+                wanted(arg, full + db->prefix_len)) {
+                sqlite_rows_add(rows, full + db->prefix_len, stmt);
+            }
+        }
+    }
+    (void)sqlite3_reset(stmt);
+    *more = rc == 0 && row;
+    if (rc == 0 && !row && n == max) {
+        *more = true; /* the statement's limit ended it */
+    } else if (rc == 0 && !row) {
+        advance_past(feed, db->revision);
+    }
+    return rc;
+}
+
+int sqlite_feed_read(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
+                     sqlite_wanted_f *wanted, const void *arg,
+                     struct sqlite_rows *rows, bool *missed, bool *more,
+                     struct err *err)
+{
+    int rc = sqlite_read_begin(db, err);
+
+    assert(max > 0);
+    *missed = *more = false;
+    if (rc == 0) {
+        rc = sqlite_read_meta(db, err);
+    }
+    if (rc == 0 && feed->rev <= db->floor) {
+        *missed = true;
+        advance_past(feed, db->revision);
+    } else if (rc == 0) {
+        rc = read_rows(db, feed, max, wanted, arg, rows, more, err);
+    }
+    sqlite_read_end(db);
+    return rc;
+}
+
+int sqlite_feed_skip(struct sqlite_db *db, struct sqlite_feed *feed,
+                     struct err *err)
+{
+    int rc = sqlite_read_meta(db, err);
+
+    if (rc == 0) {
+        advance_past(feed, db->revision);
+    }
+    return rc;
+}

@@ -1,0 +1,68 @@
+/*
+ * sqlite_lock.c - the global locks: one row a waiter, ordered by a ticket.
+ *
+ * Whoever has the oldest ticket of a key holds its lock; the order of tickets
+ * is the order of commits, so that the queue is fair, and a ticket is never
+ * used twice, so that it is the fencing number as well. A row goes when its
+ * owner leaves or its session ends, never by a clock of its own.
+ */
+#include "registry/sqlite_priv.h"
+
+int sqlite_lock_enqueue(struct sqlite_db *db, uint64_t session, const char *key,
+                        const char *owner, uint64_t *ticket, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_NEW);
+    char full[SQLITE_FULL_KEY_MAX];
+    int rc;
+
+    assert(db->writing);
+    assert(session != 0);
+    sqlite_full_key(db, key, full);
+    sqlite_bind_text(stmt, 1, full);
+    sqlite_bind_u64(stmt, 2, session);
+    sqlite_bind_text(stmt, 3, owner);
+    rc = sqlite_run(db, stmt, err);
+    if (rc == 0) {
+        *ticket = (uint64_t)sqlite3_last_insert_rowid(db->handle);
+    }
+    return rc;
+}
+
+int sqlite_lock_head(struct sqlite_db *db, uint64_t session, const char *key,
+                     uint64_t ticket, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_HEAD);
+    char full[SQLITE_FULL_KEY_MAX];
+    uint64_t owner;
+    bool row, older;
+    int rc;
+
+    assert(session != 0 && ticket != 0);
+    sqlite_full_key(db, key, full);
+    sqlite_bind_u64(stmt, 1, ticket);
+    sqlite_bind_text(stmt, 2, full);
+    rc = sqlite_step(db, stmt, &row, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (!row) {
+        return (int)err_set(err, ERR_SESSION_LOST,
+                            "%s: our place in the queue is gone", key);
+    }
+    owner = sqlite_column_u64(stmt, 0);
+    older = sqlite3_column_int(stmt, 1) != 0;
+    (void)sqlite3_reset(stmt);
+    if (owner != session || older) {
+        return (int)err_set(err, ERR_CONFLICT, "%s: held by another", key);
+    }
+    return 0;
+}
+
+int sqlite_lock_leave(struct sqlite_db *db, uint64_t ticket, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_LEAVE);
+
+    assert(db->writing);
+    sqlite_bind_u64(stmt, 1, ticket);
+    return sqlite_run(db, stmt, err);
+}

@@ -1,0 +1,442 @@
+/*
+ * sqlite_node.c - reading keys, and applying the operations of a txn.
+ *
+ * Each operation is one guarded statement, and the number of rows that it
+ * changed says whether its expectation held; why it did not is asked only
+ * then. All operations of a txn share one revision. Directories are not
+ * stored: a key is one while there are keys below it.
+ */
+#include "registry/sqlite_priv.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- rows ------------------------------------------------------------------
+ */
+
+void sqlite_rows_close(struct sqlite_rows *rows)
+{
+    for (size_t i = 0; i < rows->n; i++) {
+        mem_free((char *)rows->entries[i].key); /* the value stands behind it */
+    }
+    mem_free(rows->entries);
+    mem_free(rows->next);
+    memset(rows, 0, sizeof(*rows));
+}
+
+/* Key and value in one block. */
+static struct registry_entry *rows_push(struct sqlite_rows *rows,
+                                        const char *key, size_t key_len,
+                                        const void *value, size_t value_len)
+{
+    char *block = mem_alloc(key_len + value_len + 2);
+    struct registry_entry *entry;
+
+    if (rows->n == rows->cap) {
+        rows->cap = rows->cap == 0 ? 16 : rows->cap * 2;
+        rows->entries =
+            mem_regrow(rows->entries, rows->cap, sizeof(*rows->entries));
+    }
+    memcpy(block, key, key_len);
+    block[key_len] = '\0';
+    if (value_len > 0) {
+        memcpy(block + key_len + 1, value, value_len);
+    }
+    block[key_len + 1 + value_len] = '\0';
+    entry = &rows->entries[rows->n++];
+    *entry = (struct registry_entry){
+        .key = block, .value = block + key_len + 1, .value_len = value_len};
+    rows->bytes += key_len + value_len;
+    return entry;
+}
+
+void sqlite_rows_add(struct sqlite_rows *rows, const char *key,
+                     sqlite3_stmt *stmt)
+{
+    const void *value = sqlite3_column_blob(stmt, 1);
+    size_t value_len = (size_t)sqlite3_column_bytes(stmt, 1);
+    struct registry_entry *entry =
+        rows_push(rows, key, strlen(key), value, value_len);
+
+    entry->created = sqlite_column_u64(stmt, 2);
+    entry->version = sqlite_column_u64(stmt, 3);
+    entry->owner = sqlite_column_u64(stmt, 4);
+}
+
+void sqlite_rows_add_name(struct sqlite_rows *rows, const char *name,
+                          size_t len)
+{
+    (void)rows_push(rows, name, len, NULL, 0);
+}
+
+/* --- reading ---------------------------------------------------------------
+ */
+
+static const char *column_key(const struct sqlite_db *db, sqlite3_stmt *stmt)
+{
+    const char *full = (const char *)sqlite3_column_text(stmt, 0);
+
+    assert(strncmp(full, db->prefix, db->prefix_len) == 0);
+    return full + db->prefix_len;
+}
+
+int sqlite_get(struct sqlite_db *db, const char *key, struct sqlite_rows *rows,
+               struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_GET);
+    char full[SQLITE_FULL_KEY_MAX];
+    bool row;
+    int rc;
+
+    sqlite_full_key(db, key, full);
+    sqlite_bind_text(stmt, 1, full);
+    rc = sqlite_step(db, stmt, &row, err);
+    if (rc == 0 && !row) {
+        rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
+    } else if (rc == 0) {
+        sqlite_rows_add(rows, column_key(db, stmt), stmt);
+    }
+    (void)sqlite3_reset(stmt);
+    return rc;
+}
+
+int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
+{
+    char from[SQLITE_FULL_KEY_MAX], to[SQLITE_FULL_KEY_MAX];
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
+    bool row;
+    int rc;
+
+    sqlite_full_key(db, key, from);
+    sqlite_bind_text(stmt, 1, from);
+    rc = sqlite_probe(db, stmt, &row, err);
+    if (rc == 0 && !row) {
+        sqlite_range_below(db, key, from, to);
+        stmt = sqlite_stmt(db, SQLITE_STMT_ANY_BELOW);
+        sqlite_bind_text(stmt, 1, from);
+        sqlite_bind_text(stmt, 2, to);
+        rc = sqlite_probe(db, stmt, &row, err);
+    }
+    if (rc == 0 && !row) {
+        rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
+    }
+    return rc;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct registry_entry *x = a, *y = b;
+
+    return strcmp(x->key, y->key);
+}
+
+/* Between "a" and "a/b" stands "a-b": a name may have been met twice. */
+static void sort_unique(struct sqlite_rows *rows)
+{
+    size_t kept = 0;
+
+    if (rows->n == 0) {
+        return;
+    }
+    qsort(rows->entries, rows->n, sizeof(*rows->entries), compare_names);
+    for (size_t i = 1; i < rows->n; i++) {
+        if (strcmp(rows->entries[i].key, rows->entries[kept].key) == 0) {
+            mem_free((char *)rows->entries[i].key);
+        } else {
+            rows->entries[++kept] = rows->entries[i];
+        }
+    }
+    rows->n = kept + 1;
+}
+
+/* One seek a name: from each key found, jump behind all that is below it. */
+static int walk_children(struct sqlite_db *db, const char *key,
+                         struct sqlite_rows *rows, struct err *err)
+{
+    char from[SQLITE_FULL_KEY_MAX], to[SQLITE_FULL_KEY_MAX];
+    sqlite3_stmt *stmt;
+    size_t parent_len;
+    bool row = true;
+    int rc = 0;
+
+    sqlite_range_below(db, key, from, to);
+    parent_len = strlen(from);
+    while (rc == 0 && row) {
+        stmt = sqlite_stmt(db, SQLITE_STMT_NEXT_KEY);
+        sqlite_bind_text(stmt, 1, from);
+        sqlite_bind_text(stmt, 2, to);
+        rc = sqlite_step(db, stmt, &row, err);
+        if (rc == 0 && row) {
+            const char *found = (const char *)sqlite3_column_text(stmt, 0);
+            const char *name = found + parent_len;
+            size_t len = strcspn(name, "/");
+            size_t total = parent_len + len;
+
+            sqlite_rows_add_name(rows, name, len);
+            memcpy(from, found, total);
+            /* Behind "a/...": "a0". Behind the key "a" itself: "a\1". */
+            from[total] = name[len] == '/' ? '/' + 1 : '\1';
+            from[total + 1] = '\0';
+        }
+        (void)sqlite3_reset(stmt);
+    }
+    return rc;
+}
+
+int sqlite_children(struct sqlite_db *db, const char *key,
+                    struct sqlite_rows *rows, struct err *err)
+{
+    int rc = sqlite_read_begin(db, err);
+
+    if (rc == 0) {
+        rc = sqlite_read_meta(db, err);
+    }
+    if (rc == 0) {
+        rc = walk_children(db, key, rows, err);
+    }
+    sqlite_read_end(db);
+    sort_unique(rows);
+    return rc;
+}
+
+static int read_page(struct sqlite_db *db, sqlite3_stmt *stmt, size_t limit,
+                     struct sqlite_rows *rows, struct err *err)
+{
+    bool row = true;
+    int rc = 0;
+
+    while (rc == 0 && row) {
+        rc = sqlite_step(db, stmt, &row, err);
+        if (rc == 0 && row) {
+            const char *key = column_key(db, stmt);
+
+            if (rows->n == limit || rows->bytes >= SQLITE_PAGE_BYTES) {
+                rows->next = mem_strdup(key);
+                break;
+            }
+            sqlite_rows_add(rows, key, stmt);
+        }
+    }
+    (void)sqlite3_reset(stmt);
+    return rc;
+}
+
+int sqlite_list(struct sqlite_db *db, const char *prefix, const char *from,
+                size_t limit, struct sqlite_rows *rows, struct err *err)
+{
+    char low[SQLITE_FULL_KEY_MAX], high[SQLITE_FULL_KEY_MAX];
+    char start[SQLITE_FULL_KEY_MAX];
+    sqlite3_stmt *stmt;
+    int rc;
+
+    assert(limit > 0);
+    if (from != NULL && from[0] != '/') {
+        return (int)err_set(err, ERR_INVALID, "list: %s: no such page", from);
+    }
+    sqlite_range_below(db, prefix, low, high);
+    if (from != NULL) {
+        sqlite_full_key(db, from, start);
+    }
+    /* The revision first: what was seen is at least as new. */
+    rc = sqlite_read_meta(db, err);
+    if (rc != 0) {
+        return rc;
+    }
+    stmt = sqlite_stmt(db, SQLITE_STMT_LIST);
+    sqlite_bind_text(stmt, 1,
+                     from != NULL && strcmp(start, low) > 0 ? start : low);
+    sqlite_bind_text(stmt, 2, high);
+    sqlite_bind_u64(stmt, 3, limit + 1);
+    return read_page(db, stmt, limit, rows, err);
+}
+
+/* --- writing ---------------------------------------------------------------
+ */
+
+int sqlite_note_change(struct sqlite_db *db, const char *key, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHANGE);
+
+    sqlite_bind_u64(stmt, 1, db->revision);
+    sqlite_bind_text(stmt, 2, key);
+    return sqlite_run(db, stmt, err);
+}
+
+static int refuse(const struct registry_op *op, enum err_code code,
+                  const char *why, struct err *err)
+{
+    return (int)err_set(err, code, "%s: %s", op->key, why);
+}
+
+/* Why did a guarded statement change nothing? `owner` is what a put needs. */
+static int explain(struct sqlite_db *db, const struct registry_op *op,
+                   const char *full, uint64_t owner, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
+    uint64_t version, has;
+    bool row;
+    int rc;
+
+    sqlite_bind_text(stmt, 1, full);
+    rc = sqlite_step(db, stmt, &row, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (!row) {
+        return refuse(op, ERR_NOT_FOUND, "no such key", err);
+    }
+    version = sqlite_column_u64(stmt, 0);
+    has = sqlite_column_u64(stmt, 1);
+    (void)sqlite3_reset(stmt);
+    if (op->type == REGISTRY_PUT && op->expect == REGISTRY_ABSENT) {
+        return refuse(op, ERR_CONFLICT, "exists already", err);
+    }
+    if (op->expect != REGISTRY_ANY && version != op->version) {
+        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
+    }
+    if (op->type == REGISTRY_DELETE) {
+        return refuse(op, ERR_CONFLICT, "has keys below it", err);
+    }
+    return refuse(op, ERR_CONFLICT,
+                  has == 0     ? "is persistent, not ephemeral"
+                  : owner == 0 ? "is ephemeral, not persistent"
+                               : "is another session's ephemeral key",
+                  err);
+}
+
+/* INSERT, UPDATE or UPDATE_ANY. *done: it changed a row. */
+static int write_row(struct sqlite_db *db, enum sqlite_stmt_id id,
+                     const struct registry_op *op, const char *full,
+                     uint64_t owner, bool *done, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, id);
+    int rc =
+        sqlite3_bind_blob64(stmt, 2, op->value, op->value_len, SQLITE_STATIC);
+
+    assert(rc == SQLITE_OK);
+    sqlite_bind_text(stmt, 1, full);
+    sqlite_bind_u64(stmt, 3, db->revision);
+    sqlite_bind_u64(stmt, 4, owner);
+    if (id == SQLITE_STMT_UPDATE) {
+        sqlite_bind_u64(stmt, 5, op->version);
+    }
+    rc = sqlite_run(db, stmt, err);
+    *done = rc == 0 && sqlite3_changes(db->handle) > 0;
+    return rc;
+}
+
+static int apply_put(struct sqlite_db *db, uint64_t session,
+                     const struct registry_op *op, const char *full,
+                     struct err *err)
+{
+    uint64_t owner = op->ephemeral ? session : 0;
+    bool done = false;
+    int rc = 0;
+
+    assert(op->value != NULL); /* NULL would be stored as such */
+    if (op->expect != REGISTRY_VERSION) {
+        rc = write_row(db, SQLITE_STMT_INSERT, op, full, owner, &done, err);
+    }
+    if (rc == 0 && !done && op->expect != REGISTRY_ABSENT) {
+        rc = write_row(db,
+                       op->expect == REGISTRY_ANY ? SQLITE_STMT_UPDATE_ANY
+                                                  : SQLITE_STMT_UPDATE,
+                       op, full, owner, &done, err);
+    }
+    if (rc == 0 && !done) {
+        return explain(db, op, full, owner, err);
+    }
+    return rc != 0 ? rc : sqlite_note_change(db, full, err);
+}
+
+static int apply_delete(struct sqlite_db *db, const struct registry_op *op,
+                        const char *full, struct err *err)
+{
+    char from[SQLITE_FULL_KEY_MAX], to[SQLITE_FULL_KEY_MAX];
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_DELETE);
+    int rc;
+
+    sqlite_range_below(db, op->key, from, to);
+    sqlite_bind_text(stmt, 1, full);
+    sqlite_bind_u64(stmt, 2, op->version);
+    sqlite_bind_text(stmt, 3, from);
+    sqlite_bind_text(stmt, 4, to);
+    rc = sqlite_run(db, stmt, err);
+    if (rc == 0 && sqlite3_changes(db->handle) == 0) {
+        return explain(db, op, full, 0, err);
+    }
+    return rc != 0 ? rc : sqlite_note_change(db, full, err);
+}
+
+static int apply_check(struct sqlite_db *db, const struct registry_op *op,
+                       const char *full, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
+    uint64_t version;
+    bool row;
+    int rc;
+
+    sqlite_bind_text(stmt, 1, full);
+    rc = sqlite_step(db, stmt, &row, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (!row) {
+        return refuse(op, ERR_NOT_FOUND, "no such key", err);
+    }
+    version = sqlite_column_u64(stmt, 0);
+    (void)sqlite3_reset(stmt);
+    if (version != op->version) {
+        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
+    }
+    return 0;
+}
+
+static int apply_op(struct sqlite_db *db, uint64_t session,
+                    const struct registry_op *op, struct err *err)
+{
+    char full[SQLITE_FULL_KEY_MAX];
+    int rc;
+
+    sqlite_full_key(db, op->key, full);
+    switch (op->type) {
+    case REGISTRY_CHECK:
+        return apply_check(db, op, full, err);
+    case REGISTRY_PUT:
+        return apply_put(db, session, op, full, err);
+    case REGISTRY_DELETE:
+        return apply_delete(db, op, full, err);
+    case REGISTRY_CHECK_LOCK:
+        rc = sqlite_lock_head(db, session, op->key, op->version, err);
+        return rc == ERR_SESSION_LOST
+                   ? refuse(op, ERR_CONFLICT, "the lock is not ours", err)
+                   : rc;
+    }
+    return (int)err_set(err, ERR_INVALID, "%s: no such operation", op->key);
+}
+
+int sqlite_apply(struct sqlite_db *db, uint64_t session,
+                 const struct registry_op *ops, size_t n, size_t *failed,
+                 struct err *err)
+{
+    bool writes = false;
+    int rc = 0;
+
+    assert(db->writing);
+    assert(n > 0);
+    *failed = SIZE_MAX;
+    db->revision++;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        writes |= ops[i].type == REGISTRY_PUT || ops[i].type == REGISTRY_DELETE;
+        rc = apply_op(db, session, &ops[i], err);
+        if (rc != 0) {
+            *failed = i;
+        }
+    }
+    if (!writes) {
+        db->revision--; /* nothing to store: no fsync for checks alone */
+    }
+    return rc;
+}

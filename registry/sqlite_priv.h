@@ -1,0 +1,142 @@
+/*
+ * sqlite_priv.h - inside of struct sqlite_db, for the core's own files only
+ * (sqlite_db, sqlite_file, sqlite_node, sqlite_session, sqlite_lock,
+ * sqlite_feed). Every statement of the program stands in one table here, is
+ * prepared once at open and cached.
+ */
+#ifndef PELORUS_REGISTRY_SQLITE_PRIV_H
+#define PELORUS_REGISTRY_SQLITE_PRIV_H
+
+#include "registry/sqlite_db.h"
+
+/* name, text; ?1.. are bound by the callers */
+#define SQLITE_STMTS(X)                                                        \
+    X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                          \
+    X(BEGIN_READ, "BEGIN")                                                     \
+    X(COMMIT, "COMMIT")                                                        \
+    X(ROLLBACK, "ROLLBACK")                                                    \
+    X(SAVEPOINT, "SAVEPOINT call")                                             \
+    X(UNDO, "ROLLBACK TO call")                                                \
+    X(RELEASE, "RELEASE call")                                                 \
+    X(DATA_VERSION, "PRAGMA data_version")                                     \
+    X(META, "SELECT revision, floor FROM meta")                                \
+    X(META_SET, "UPDATE meta SET revision = ?1")                               \
+    X(META_FLOOR, "UPDATE meta SET floor = ?1")                                \
+    X(GET, "SELECT key, value, created, version, owner FROM node"              \
+           " WHERE key = ?1")                                                  \
+    X(LIST, "SELECT key, value, created, version, owner FROM node"             \
+            " WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3")             \
+    X(ANY_BELOW, "SELECT 1 FROM node WHERE key >= ?1 AND key < ?2 LIMIT 1")    \
+    X(NEXT_KEY, "SELECT key FROM node WHERE key >= ?1 AND key < ?2"            \
+                " ORDER BY key LIMIT 1")                                       \
+    X(CHECK, "SELECT version, owner FROM node WHERE key = ?1")                 \
+    X(INSERT, "INSERT INTO node(key, value, created, version, owner)"          \
+              " VALUES(?1, ?2, ?3, ?3, ?4) ON CONFLICT DO NOTHING")            \
+    X(UPDATE, "UPDATE node SET value = ?2, version = ?3"                       \
+              " WHERE key = ?1 AND owner = ?4 AND version = ?5")               \
+    X(UPDATE_ANY, "UPDATE node SET value = ?2, version = ?3"                   \
+                  " WHERE key = ?1 AND owner = ?4")                            \
+    X(DELETE, "DELETE FROM node WHERE key = ?1 AND version = ?2"               \
+              " AND NOT EXISTS (SELECT 1 FROM node WHERE key >= ?3"            \
+              " AND key < ?4)")                                                \
+    X(CHANGE, "INSERT INTO change(rev, key) VALUES(?1, ?2)")                   \
+    X(PRUNE, "DELETE FROM change WHERE rev <= ?1")                             \
+    X(FEED, "SELECT c.key, n.value, n.created, n.version, n.owner, c.rev"      \
+            " FROM change c LEFT JOIN node n ON n.key = c.key"                 \
+            " WHERE (c.rev, c.key) > (?1, ?2)"                                 \
+            " AND (n.version IS NULL OR n.version <= c.rev)"                   \
+            " ORDER BY c.rev, c.key LIMIT ?3")                                 \
+    X(SESSION_NEW, "INSERT INTO session(beat, timeout_ms, host, pid, started)" \
+                   " VALUES(1, ?1, ?2, ?3, ?4)")                               \
+    X(SESSION_CHECK, "SELECT 1 FROM session WHERE id = ?1")                    \
+    X(SESSION_GUARD, "SELECT 1 FROM session WHERE id = ?1 AND beat = ?2")      \
+    X(SESSION_BEAT, "UPDATE session SET beat = beat + 1 WHERE id = ?1")        \
+    X(SESSION_ALL, "SELECT id, beat, timeout_ms FROM session ORDER BY id")     \
+    X(SESSION_DELETE, "DELETE FROM session WHERE id = ?1")                     \
+    X(OWNED_CHANGE, "INSERT INTO change(rev, key)"                             \
+                    " SELECT ?2, key FROM node"                                \
+                    " WHERE owner = ?1 AND owner <> 0")                        \
+    X(OWNED_DELETE, "DELETE FROM node WHERE owner = ?1 AND owner <> 0")        \
+    X(LOCK_NEW, "INSERT INTO lock(key, session, owner) VALUES(?1, ?2, ?3)")    \
+    X(LOCK_HEAD, "SELECT session, EXISTS(SELECT 1 FROM lock WHERE key = ?2"    \
+                 " AND ticket < ?1) FROM lock WHERE ticket = ?1")              \
+    X(LOCK_LEAVE, "DELETE FROM lock WHERE ticket = ?1")                        \
+    X(LOCK_LEAVE_ALL, "DELETE FROM lock WHERE session = ?1")
+
+enum sqlite_stmt_id {
+#define X(name, text) SQLITE_STMT_##name,
+    SQLITE_STMTS(X)
+#undef X
+        SQLITE_STMT_COUNT
+};
+
+struct sqlite_db {
+    sqlite3 *handle;
+    sqlite3_stmt *stmts[SQLITE_STMT_COUNT];
+    char *path;
+    char prefix[SQLITE_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
+    size_t prefix_len;
+    int64_t busy_ms;
+    mono_ms busy_since; /* the wait under way began */
+    uint64_t revision;  /* of the last write seen or made */
+    uint64_t saved;     /* the same at the savepoint */
+    uint64_t committed; /* the same as it stands in the file */
+    uint64_t floor;     /* changes up to here were pruned */
+    int64_t data_version;
+    bool writing;
+};
+
+/* The file itself (sqlite_file.c): checked, created when missing, identified,
+ * opened. */
+int sqlite_file_open(sqlite3 **out, const char *path,
+                     struct err *err) MUST_CHECK;
+/* Another file stands at the path, or none. */
+bool sqlite_file_moved(sqlite3 *handle);
+
+/* A cached statement, reset and without bindings. */
+sqlite3_stmt *sqlite_stmt(struct sqlite_db *db, enum sqlite_stmt_id id);
+
+/* Bindings that cannot fail: the index is in range and the text is borrowed
+ * until the statement's next use. */
+void sqlite_bind_u64(sqlite3_stmt *stmt, int index, uint64_t value);
+void sqlite_bind_text(sqlite3_stmt *stmt, int index, const char *text);
+uint64_t sqlite_column_u64(sqlite3_stmt *stmt, int column);
+
+/* Step. *row says whether there is one; without one the statement is reset. */
+int sqlite_step(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
+                struct err *err) MUST_CHECK;
+/* Step a statement that gives no rows, and reset it. */
+int sqlite_run(struct sqlite_db *db, sqlite3_stmt *stmt,
+               struct err *err) MUST_CHECK;
+/* Step and reset: does it give a row? */
+int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
+                 struct err *err) MUST_CHECK;
+
+/* The engine's last error as ours. */
+int sqlite_fail(struct sqlite_db *db, int rc, struct err *err);
+
+/* A read transaction around several statements; ended always. */
+int sqlite_read_begin(struct sqlite_db *db, struct err *err) MUST_CHECK;
+void sqlite_read_end(struct sqlite_db *db);
+/* Revision and floor as the file has them now. */
+int sqlite_read_meta(struct sqlite_db *db, struct err *err) MUST_CHECK;
+
+/* A change of `key` at the revision of this transaction. */
+int sqlite_note_change(struct sqlite_db *db, const char *key,
+                       struct err *err) MUST_CHECK;
+
+/* The key as it stands in the file; `out` holds SQLITE_FULL_KEY_MAX bytes. */
+void sqlite_full_key(const struct sqlite_db *db, const char *key, char *out);
+
+/* All keys below `key` are in [from, to): SQLITE_FULL_KEY_MAX bytes each. */
+void sqlite_range_below(const struct sqlite_db *db, const char *key, char *from,
+                        char *to);
+
+/* Copy key (without the namespace) and the columns value, created, version,
+ * owner from 1 on; a NULL version is a key that is gone. */
+void sqlite_rows_add(struct sqlite_rows *rows, const char *key,
+                     sqlite3_stmt *stmt);
+void sqlite_rows_add_name(struct sqlite_rows *rows, const char *name,
+                          size_t len);
+
+#endif

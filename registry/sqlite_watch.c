@@ -1,0 +1,221 @@
+/*
+ * sqlite_watch.c - watches on the loop's side.
+ *
+ * A watch lists its prefix page by page, so that other calls find their turn
+ * between the pages; changes come meanwhile from the feed. Pages and batches
+ * of changes are read by one thread and arrive in the order of reading, so
+ * each is newer than what was told before and the view needs no revisions.
+ * At most one batch is under way: a slow loop slows the feed down.
+ */
+#include "registry/sqlite_backend.h"
+
+#include "base/mem.h"
+
+#include <utlist.h>
+
+static void look(struct registry_watch *w);
+
+static struct sqlite *backend(struct registry_watch *w)
+{
+    return (struct sqlite *)(void *)w->r;
+}
+
+/* --- listing
+ * ------------------------------------------------------------------ */
+
+static void on_unwatched(void *arg)
+{
+    struct sqlite_job *job = arg;
+    struct registry_watch *w = job->of.watch;
+    struct sqlite_watch *sw = w->priv;
+
+    if (!sqlite_stopping(job->s)) {
+        MEM_FREE(sw->from);
+        registry_watch_gone(w);
+    }
+}
+
+/* The worker forgets it first. */
+static void forget(struct registry_watch *w)
+{
+    struct sqlite_watch *sw = w->priv;
+
+    sw->busy = true;
+    sw->job.of.watch = w;
+    sqlite_submit_job(backend(w), &sw->job, SQLITE_JOB_UNWATCH, on_unwatched);
+}
+
+static void on_retry(void *arg)
+{
+    look(arg);
+}
+
+static void on_page(void *arg);
+
+static void next_page(struct registry_watch *w)
+{
+    struct sqlite_watch *sw = w->priv;
+
+    sw->busy = true;
+    sw->job.of.watch = w;
+    sqlite_submit_job(backend(w), &sw->job, SQLITE_JOB_LOOK, on_page);
+}
+
+/* The owner may end the watch in any of these. */
+static void tell_page(struct registry_watch *w, const struct sqlite_rows *rows)
+{
+    for (size_t i = 0; i < rows->n && w->fn != NULL; i++) {
+        registry_view_listed(w, &rows->entries[i], 0);
+    }
+    if (rows->next == NULL && w->fn != NULL) {
+        registry_view_end(w, 0, true);
+    }
+}
+
+static void on_page(void *arg)
+{
+    struct sqlite_job *job = arg;
+    struct sqlite *s = job->s;
+    struct registry_watch *w = job->of.watch;
+    struct sqlite_watch *sw = w->priv;
+    bool ok = job->err.code == ERR_OK, last = job->rows.next == NULL;
+
+    if (ok && !sw->again && !sqlite_stopping(s)) {
+        tell_page(w, &job->rows);
+        mem_free(sw->from);
+        sw->from = job->rows.next;
+        job->rows.next = NULL;
+    }
+    sqlite_rows_close(&job->rows);
+    sw->busy = false;
+    if (sqlite_stopping(s)) {
+        return;
+    }
+    if (w->fn == NULL) {
+        forget(w);
+    } else if (sw->again) {
+        look(w);
+    } else if (!ok) {
+        registry_timer_start(w->r, &sw->retry, SQLITE_RETRY_MS, on_retry, w);
+    } else if (!last) {
+        next_page(w);
+    }
+}
+
+/* From the beginning. */
+static void look(struct registry_watch *w)
+{
+    struct sqlite_watch *sw = w->priv;
+
+    sw->started = true;
+    if (sw->busy) {
+        sw->again = true;
+        return;
+    }
+    registry_timer_stop(&sw->retry);
+    sw->again = false;
+    MEM_FREE(sw->from);
+    registry_view_begin(w);
+    next_page(w);
+}
+
+void sqlite_watch_begin(struct registry *r, struct registry_watch *w)
+{
+    if (r->session != 0) {
+        look(w);
+    } /* else with the first session */
+}
+
+void sqlite_watch_end(struct registry *r, struct registry_watch *w)
+{
+    struct sqlite_watch *sw = w->priv;
+
+    (void)r;
+    assert(w->fn == NULL);
+    registry_timer_stop(&sw->retry);
+    if (!sw->busy) {
+        forget(w);
+    }
+}
+
+void sqlite_watches_look(struct sqlite *s)
+{
+    struct registry_watch *w;
+
+    DL_FOREACH(s->base.watches, w)
+    {
+        if (w->fn != NULL) {
+            look(w);
+        }
+    }
+}
+
+void sqlite_watches_stop(struct sqlite *s)
+{
+    struct registry_watch *w;
+
+    DL_FOREACH(s->base.watches, w)
+    {
+        registry_timer_stop(&((struct sqlite_watch *)w->priv)->retry);
+    }
+}
+
+void sqlite_watches_free(struct sqlite *s)
+{
+    struct registry_watch *w;
+
+    DL_FOREACH(s->base.watches, w)
+    {
+        struct sqlite_watch *sw = w->priv;
+
+        MEM_FREE(sw->from);
+        sqlite_rows_close(&sw->job.rows);
+    }
+}
+
+/* --- the feed
+ * ------------------------------------------------------------------ */
+
+static void tell_change(struct sqlite *s, const struct registry_entry *entry)
+{
+    struct registry_watch *w;
+
+    /* A watch that ends in a callback stays in the list: see forget(). */
+    DL_FOREACH(s->base.watches, w)
+    {
+        if (!((struct sqlite_watch *)w->priv)->started) {
+            continue;
+        }
+        if (entry->version == 0) {
+            registry_view_gone(w, entry->key, 0);
+        } else {
+            registry_view_seen(w, entry, 0);
+        }
+    }
+}
+
+static void on_nudged(void *arg)
+{
+    struct sqlite_job *job = arg;
+
+    job->s->nudging = false; /* the worker polls after its jobs */
+}
+
+void sqlite_feed_deliver(void *arg)
+{
+    struct sqlite *s = arg;
+    bool more = s->batch.more;
+
+    for (size_t i = 0; i < s->batch.rows.n && !sqlite_stopping(s); i++) {
+        tell_change(s, &s->batch.rows.entries[i]);
+    }
+    if (s->batch.missed && !sqlite_stopping(s)) {
+        sqlite_watches_look(s);
+    }
+    sqlite_rows_close(&s->batch.rows);
+    atomic_store(&s->feed_busy, false);
+    if (more && !s->nudging && !sqlite_stopping(s)) {
+        s->nudging = true;
+        sqlite_submit_job(s, &s->nudge, SQLITE_JOB_NUDGE, on_nudged);
+    }
+}

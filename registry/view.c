@@ -1,0 +1,275 @@
+/*
+ * view.c - watches: from looks at keys to exact differences.
+ *
+ * What the owner of a watch was told is kept here (key -> created, version).
+ * A backend reports looks in whatever order and as often as its store makes it
+ * convenient; only what differs is told. So a backend needs no memory of its
+ * own, a lost notification costs time and not truth, and a list after a gap is
+ * the same code as the first one.
+ *
+ * A removed key stays as a tombstone (created 0) until the next full look, so
+ * that a late look at its former self is recognised as stale.
+ */
+#include "base/mem.h"
+#include "registry/registry_priv.h"
+
+#include <string.h>
+
+#define uthash_malloc(size)    mem_alloc(size)
+#define uthash_free(ptr, size) mem_free(ptr)
+#include <uthash.h>
+#include <utlist.h>
+
+struct registry_view_key {
+    UT_hash_handle hh;
+    uint64_t created; /* 0: a tombstone */
+    uint64_t version;
+    uint64_t revision; /* of the last look */
+    uint32_t look;     /* the last full look that listed it */
+    char key[];
+};
+
+static struct registry_view_key *view_find(const struct registry_watch *w,
+                                           const char *key)
+{
+    struct registry_view_key *k;
+
+    HASH_FIND_STR(w->keys, key, k);
+    return k;
+}
+
+static struct registry_view_key *view_add(struct registry_watch *w,
+                                          const char *key)
+{
+    size_t len = strlen(key);
+    struct registry_view_key *k = mem_zalloc(sizeof(*k) + len + 1);
+
+    memcpy(k->key, key, len + 1);
+    HASH_ADD_KEYPTR(hh, w->keys, k->key, len, k);
+    return k;
+}
+
+static void view_drop(struct registry_watch *w, struct registry_view_key *k)
+{
+    HASH_DEL(w->keys, k);
+    mem_free(k);
+}
+
+static void emit(struct registry_watch *w, enum registry_event_type type,
+                 const struct registry_entry *entry)
+{
+    struct registry_event event = {.type = type};
+
+    if (w->fn == NULL || w->r->mute || w->r->closing) {
+        return;
+    }
+    if (entry != NULL) {
+        event.entry = *entry;
+    }
+    w->fn(w->arg, &event);
+}
+
+/* `k` becomes a tombstone and is told as removed. */
+static void emit_remove(struct registry_watch *w, struct registry_view_key *k)
+{
+    struct registry_entry entry = {.key = k->key, .created = k->created};
+
+    assert(k->created != 0 && w->n_keys > 0);
+    k->created = 0;
+    k->version = 0;
+    w->n_keys--;
+    emit(w, REGISTRY_REMOVE, &entry);
+}
+
+/* The look is new: tell the difference and remember it. */
+static void view_accept(struct registry_watch *w, struct registry_view_key *k,
+                        const struct registry_entry *entry)
+{
+    bool update = k->created == entry->created;
+
+    if (update && k->version == entry->version) {
+        return;
+    }
+    if (!update && k->created != 0) {
+        emit_remove(w, k);
+    }
+    if (!update) {
+        w->n_keys++;
+    }
+    k->created = entry->created;
+    k->version = entry->version;
+    emit(w, update ? REGISTRY_UPDATE : REGISTRY_ADD, entry);
+}
+
+static void view_look(struct registry_watch *w,
+                      const struct registry_entry *entry, uint64_t revision,
+                      bool listed)
+{
+    struct registry_view_key *k;
+
+    if (w->fn == NULL || !registry_key_below(entry->key, w->prefix) ||
+        (entry->owner == 0 && entry->value_len == 0)) {
+        return;
+    }
+    assert(entry->created != 0 && entry->version != 0);
+    k = view_find(w, entry->key);
+    if (k == NULL) {
+        if (revision != 0 && revision <= w->floor) {
+            return; /* the last full look knew that it had gone */
+        }
+        k = view_add(w, entry->key);
+    }
+    if (listed || (w->looking && revision == 0)) {
+        k->look = w->look;
+    }
+    if (revision == 0 || revision > k->revision) {
+        k->revision = revision;
+        view_accept(w, k, entry);
+    }
+}
+
+void registry_view_seen(struct registry_watch *w,
+                        const struct registry_entry *entry, uint64_t revision)
+{
+    view_look(w, entry, revision, false);
+}
+
+void registry_view_listed(struct registry_watch *w,
+                          const struct registry_entry *entry, uint64_t revision)
+{
+    assert(w->looking || w->fn == NULL);
+    view_look(w, entry, revision, true);
+}
+
+void registry_view_gone(struct registry_watch *w, const char *key,
+                        uint64_t revision)
+{
+    struct registry_view_key *k = view_find(w, key);
+
+    if (w->fn == NULL || !registry_key_below(key, w->prefix)) {
+        return;
+    }
+    if (k == NULL) {
+        /* A later look at what was there before must not bring it back. */
+        if (revision > w->floor) {
+            view_add(w, key)->revision = revision;
+        }
+        return;
+    }
+    if (revision != 0 && revision <= k->revision) {
+        return;
+    }
+    k->revision = revision;
+    if (k->created != 0) {
+        emit_remove(w, k);
+    }
+    if (revision == 0) {
+        view_drop(w, k);
+    }
+}
+
+void registry_view_begin(struct registry_watch *w)
+{
+    w->looking = true;
+    w->look++;
+}
+
+void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
+{
+    struct registry_view_key *k, *next;
+
+    assert(w->looking || w->fn == NULL);
+    w->looking = false;
+    HASH_ITER(hh, w->keys, k, next)
+    {
+        if (w->fn == NULL) {
+            return;
+        }
+        if (k->look != w->look && k->created != 0 && k->revision <= revision) {
+            emit_remove(w, k);
+        }
+        if (k->created == 0 && k->revision <= revision) {
+            view_drop(w, k);
+        }
+    }
+    if (revision > w->floor) {
+        w->floor = revision;
+    }
+    if (tell) {
+        emit(w, REGISTRY_SYNCED, NULL);
+    }
+}
+
+void registry_view_free(struct registry_watch *w)
+{
+    struct registry_view_key *k, *next;
+
+    HASH_ITER(hh, w->keys, k, next)
+    {
+        view_drop(w, k);
+    }
+}
+
+/* --- watches -----------------------------------------------------------------
+ */
+
+struct registry_watch *registry_watch(struct registry *r, const char *prefix,
+                                      registry_event_f *fn, void *arg)
+{
+    struct registry_watch *w;
+
+    assert(fn != NULL && !r->closing);
+    assert(strcmp(prefix, "/") == 0 || registry_check_key(prefix, NULL) == 0);
+    w = mem_zalloc(sizeof(*w));
+    w->r = r;
+    w->prefix = mem_strdup(prefix);
+    w->fn = fn;
+    w->arg = arg;
+    w->priv = mem_zalloc(r->ops->watch_size);
+    DL_APPEND(r->watches, w);
+    r->ops->watch(r, w);
+    return w;
+}
+
+void registry_unwatch(struct registry_watch **w_ptr)
+{
+    struct registry_watch *w = *w_ptr;
+
+    if (w == NULL) {
+        return;
+    }
+    assert(w->fn != NULL);
+    *w_ptr = NULL;
+    w->fn = NULL;
+    if (!w->r->closing) {
+        w->r->ops->unwatch(w->r, w);
+    }
+}
+
+void registry_watch_gone(struct registry_watch *w)
+{
+    assert(w->fn == NULL && !w->gone);
+    w->gone = true;
+    DL_DELETE(w->r->watches, w);
+    DL_APPEND(w->r->dead_watches, w);
+    registry_bury(w->r);
+}
+
+void registry_watch_free(struct registry_watch *w)
+{
+    registry_view_free(w);
+    mem_free(w->prefix);
+    mem_free(w->priv);
+    mem_free(w);
+}
+
+void registry_watches_free(struct registry *r)
+{
+    struct registry_watch *w, *next;
+
+    DL_FOREACH_SAFE(r->watches, w, next)
+    {
+        DL_DELETE(r->watches, w);
+        registry_watch_free(w);
+    }
+}

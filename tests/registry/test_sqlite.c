@@ -1,0 +1,426 @@
+/*
+ * test_sqlite.c - the SQLite registry with real files and the real clock: the
+ * conformance suite, then what is its own: group commit, the bounded queue,
+ * the pruned change feed.
+ */
+#include "tests/registry/conformance.h"
+
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "registry/sqlite_backend.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TIMEOUT_MS 1200
+
+struct store {
+    char dir[64], path[96];
+    struct loop *loop;
+    sqlite3 *blocker; /* holds the write lock while a client is cut off */
+    int dying;
+};
+
+static struct conf_registry conf_of(struct store *s, int64_t timeout_ms)
+{
+    return (struct conf_registry){.type = CONF_SQLITE,
+                                  .namespace_ = (char *)"dolphinscheduler",
+                                  .path = s->path,
+                                  .session_timeout_ms = timeout_ms};
+}
+
+static void *open_store(void)
+{
+    struct store *s = mem_zalloc(sizeof(*s));
+
+    (void)snprintf(s->dir, sizeof(s->dir), "/tmp/test_sqlite_XXXXXX");
+    if (mkdtemp(s->dir) == NULL || loop_new(&s->loop, 1024, NULL) != 0) {
+        mem_free(s);
+        return NULL;
+    }
+    (void)snprintf(s->path, sizeof(s->path), "%s/pelorus.db", s->dir);
+    return s;
+}
+
+static void close_store(void *arg)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    struct store *s = arg;
+
+    while (s->dying > 0) {
+        loop_turn(s->loop, 100);
+    }
+    (void)sqlite3_close(s->blocker);
+    loop_free(&s->loop);
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        char name[128];
+
+        (void)snprintf(name, sizeof(name), "%s%s", s->path, suffixes[i]);
+        (void)unlink(name);
+    }
+    (void)rmdir(s->dir);
+    mem_free(s);
+}
+
+static struct registry *open_client(void *arg, int64_t session_timeout_ms)
+{
+    struct store *s = arg;
+    struct conf_registry conf = conf_of(s, session_timeout_ms);
+    struct registry *r = NULL;
+    struct err err;
+
+    if (registry_open(&r, s->loop, &conf, &err) != 0) {
+        (void)fprintf(stderr, "%s\n", err.msg);
+    }
+    return r;
+}
+
+static void turn(void *arg, int64_t max_ms)
+{
+    loop_turn(((struct store *)arg)->loop, max_ms);
+}
+
+static int64_t now(void *arg)
+{
+    (void)arg;
+    return clock_mono_ms();
+}
+
+static struct sqlite_db *open_db(struct store *s)
+{
+    struct sqlite_db *db = NULL;
+    struct err err;
+
+    if (sqlite_db_open(&db, s->path, "dolphinscheduler", 5000, &err) != 0) {
+        fail_msg("%s", err.msg);
+    }
+    return db;
+}
+
+/* What another process does with a session that it takes for dead. */
+static void expire(void *arg, struct registry *client)
+{
+    struct sqlite_db *db = open_db(arg);
+    struct err err;
+
+    assert_int_equal(sqlite_session_close(db, registry_session(client), &err),
+                     0);
+    sqlite_db_close(&db);
+}
+
+static void on_killed(void *arg)
+{
+    ((struct store *)arg)->dying--;
+}
+
+static void kill_client(void *arg, struct registry **client)
+{
+    struct store *s = arg;
+
+    s->dying++;
+    sqlite_kill(client, on_killed, s);
+}
+
+/* Nobody can write while somebody else does. */
+static void cut(void *arg, struct registry *client, bool is_cut)
+{
+    struct store *s = arg;
+
+    (void)client;
+    if (is_cut) {
+        assert_null(s->blocker);
+        assert_int_equal(sqlite3_open(s->path, &s->blocker), SQLITE_OK);
+        (void)sqlite3_busy_timeout(s->blocker, 5000);
+        assert_int_equal(
+            sqlite3_exec(s->blocker, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+            SQLITE_OK);
+    } else {
+        assert_int_equal(sqlite3_close(s->blocker), SQLITE_OK);
+        s->blocker = NULL;
+    }
+}
+
+static const struct conformance_backend backend = {
+    .name = "sqlite",
+    .session_timeout_ms = TIMEOUT_MS,
+    .open_store = open_store,
+    .close_store = close_store,
+    .open = open_client,
+    .turn = turn,
+    .now = now,
+    .expire = expire,
+    .kill = kill_client,
+    .cut = cut,
+};
+
+/* --- of its own
+ * ----------------------------------------------------------------- */
+
+static int store_setup(void **state)
+{
+    *state = open_store();
+    return *state == NULL ? -1 : 0;
+}
+
+static int store_teardown(void **state)
+{
+    close_store(*state);
+    return 0;
+}
+
+static void on_flag(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static struct registry *connect_client(struct store *s, int64_t timeout_ms)
+{
+    struct registry *r = open_client(s, timeout_ms);
+    int64_t until = now(s) + CONFORMANCE_PATIENCE_MS;
+
+    assert_non_null(r);
+    while (registry_session(r) == 0 && now(s) < until) {
+        loop_turn(s->loop, 20);
+    }
+    assert_true(registry_session(r) != 0);
+    return r;
+}
+
+static void close_client(struct store *s, struct registry **r)
+{
+    bool closed = false;
+
+    registry_close(r, on_flag, &closed);
+    while (!closed) {
+        loop_turn(s->loop, 20);
+    }
+}
+
+/* Commit frames in the write-ahead log, each of which was synced: those whose
+ * header (sqlite.org/fileformat2.html, 4.1) names the database's size. */
+static size_t commits_in_log(const struct store *s)
+{
+    unsigned char head[32], frame[24];
+    char name[128];
+    size_t n = 0;
+    long page;
+    FILE *log;
+
+    (void)snprintf(name, sizeof(name), "%s-wal", s->path);
+    log = fopen(name, "rb");
+    assert_non_null(log);
+    assert_int_equal(fread(head, 1, sizeof(head), log), sizeof(head));
+    page = (long)head[10] << 8 | head[11];
+    while (fread(frame, 1, sizeof(frame), log) == sizeof(frame)) {
+        n += (frame[4] | frame[5] | frame[6] | frame[7]) != 0;
+        assert_int_equal(fseek(log, page, SEEK_CUR), 0);
+    }
+    (void)fclose(log);
+    return n;
+}
+
+struct tally {
+    size_t answers, ok, busy, other;
+};
+
+static void on_reply(void *arg, const struct registry_reply *reply)
+{
+    struct tally *t = arg;
+
+    t->answers++;
+    t->ok += reply->err.code == ERR_OK;
+    t->busy += reply->err.code == ERR_UNAVAILABLE &&
+               strstr(reply->err.msg, "busy") != NULL;
+}
+
+static void put_many(struct registry *r, size_t n, struct tally *t)
+{
+    for (size_t i = 0; i < n; i++) {
+        char key[64];
+
+        (void)snprintf(key, sizeof(key), "/many/%05zu", i);
+        registry_put(r, key, "value", 5, REGISTRY_ABSENT, 0, false, on_reply,
+                     t);
+    }
+}
+
+static void a_thousand_small_writes_share_a_few_commits(void **state)
+{
+    struct store *s = *state;
+    struct registry *r = connect_client(s, 10000);
+    struct tally t = {0};
+    size_t before = commits_in_log(s);
+
+    put_many(r, 1000, &t);
+    while (t.answers < 1000) {
+        loop_turn(s->loop, 20);
+    }
+    assert_int_equal(t.ok, 1000);
+    assert_true(commits_in_log(s) - before <= 20);
+    close_client(s, &r);
+}
+
+static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
+{
+    struct store *s = *state;
+    struct registry *r = connect_client(s, 10000);
+    struct tally t = {0};
+    struct sqlite_rows rows = {0};
+    struct sqlite_db *db;
+    size_t stored = 0;
+    struct err err;
+
+    put_many(r, 6000, &t);
+    assert_int_equal(t.answers, 0);
+    while (t.answers < 6000) {
+        loop_turn(s->loop, 20);
+    }
+    assert_true(t.busy > 0);
+    assert_int_equal(t.ok + t.busy, 6000);
+    db = open_db(s);
+    for (char *from = NULL;; from = rows.next, rows.next = NULL) {
+        sqlite_rows_close(&rows);
+        assert_int_equal(
+            sqlite_list(db, "/many", from, REGISTRY_PAGE_MAX, &rows, &err), 0);
+        mem_free(from);
+        stored += rows.n;
+        if (rows.next == NULL) {
+            break;
+        }
+    }
+    sqlite_rows_close(&rows);
+    sqlite_db_close(&db);
+    assert_int_equal(stored, t.ok);
+    close_client(s, &r);
+}
+
+struct mirror {
+    bool has[16];
+    size_t n, synced, removed[16], added[16];
+};
+
+static void on_event(void *arg, const struct registry_event *event)
+{
+    struct mirror *m = arg;
+    size_t i;
+
+    if (event->type == REGISTRY_SYNCED) {
+        m->synced++;
+        return;
+    }
+    i = (size_t)strtoul(event->entry.key + strlen("/feed/"), NULL, 10);
+    m->has[i] = event->type != REGISTRY_REMOVE;
+    m->removed[i] += event->type == REGISTRY_REMOVE;
+    m->added[i] += event->type == REGISTRY_ADD;
+}
+
+/* As another process would, at full speed. */
+static void write_key(struct sqlite_db *db, size_t i, bool remove)
+{
+    struct sqlite_rows rows = {0};
+    struct registry_op op = {.type = REGISTRY_PUT,
+                             .expect = REGISTRY_ANY,
+                             .value = "value",
+                             .value_len = 5};
+    char key[32];
+    size_t failed;
+    struct err err;
+
+    (void)snprintf(key, sizeof(key), "/feed/%zu", i);
+    op.key = key;
+    if (remove) {
+        assert_int_equal(sqlite_get(db, key, &rows, &err), 0);
+        op.type = REGISTRY_DELETE;
+        op.expect = REGISTRY_VERSION;
+        op.version = rows.entries[0].version;
+        sqlite_rows_close(&rows);
+    }
+    assert_int_equal(sqlite_apply(db, 1, &op, 1, &failed, &err), 0);
+}
+
+/* The reader's loop does not turn while more changes are made than are kept:
+ * it lists again and tells the difference. */
+static void a_reader_slower_than_the_feed_lists_again(void **state)
+{
+    struct store *s = *state;
+    struct registry *r = connect_client(s, 600000);
+    struct sqlite_db *db = open_db(s);
+    struct mirror m = {0};
+    struct registry_watch *watch;
+    struct err err;
+
+    assert_int_equal(sqlite_begin(db, &err), 0);
+    for (size_t i = 0; i < 5; i++) {
+        write_key(db, i, false);
+    }
+    assert_int_equal(sqlite_commit(db, &err), 0);
+    watch = registry_watch(r, "/feed", on_event, &m);
+    while (m.synced == 0) {
+        loop_turn(s->loop, 20);
+    }
+    assert_int_equal(sqlite_begin(db, &err), 0);
+    write_key(db, 4, false);
+    assert_int_equal(sqlite_commit(db, &err), 0);
+    /* One batch waits for the loop; the worker reads no further. */
+    while (!atomic_load(&((struct sqlite *)(void *)r)->feed_busy)) {
+        (void)poll(NULL, 0, 5);
+    }
+    for (size_t n = 0; n < 15; n++) {
+        assert_int_equal(sqlite_begin(db, &err), 0);
+        for (size_t i = 0; i < 4000; i++) {
+            write_key(db, 1 + i % 3, false);
+        }
+        if (n == 0) {
+            write_key(db, 0, true);
+            write_key(db, 9, false);
+        }
+        assert_int_equal(sqlite_commit(db, &err), 0);
+    }
+    while (m.synced == 1) {
+        loop_turn(s->loop, 20);
+    }
+    assert_int_equal(m.removed[0], 1);
+    assert_int_equal(m.added[9], 1);
+    for (size_t i = 0; i < 16; i++) {
+        assert_int_equal(m.has[i], (i >= 1 && i <= 4) || i == 9);
+        assert_int_equal(m.added[i], i <= 4 || i == 9);
+    }
+    registry_unwatch(&watch);
+    sqlite_db_close(&db);
+    close_client(s, &r);
+}
+
+/* One process has the file, and its name is gone. */
+static void a_file_that_was_removed_is_not_written_any_more(void **state)
+{
+    struct store *s = *state;
+    struct registry *r = connect_client(s, 10000);
+    struct tally t = {0};
+
+    assert_int_equal(unlink(s->path), 0);
+    put_many(r, 1, &t);
+    while (t.answers < 1) {
+        loop_turn(s->loop, 20);
+    }
+    assert_int_equal(t.ok, 0);
+    close_client(s, &r);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_thousand_small_writes_share_a_few_commits),
+        TEST(a_full_queue_is_busy_and_certainly_not_applied),
+        TEST(a_reader_slower_than_the_feed_lists_again),
+        TEST(a_file_that_was_removed_is_not_written_any_more),
+    };
+    int failed = conformance_run(&backend);
+
+    return failed + cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
+}
