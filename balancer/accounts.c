@@ -1,0 +1,59 @@
+/*
+ * accounts.c - where accounts live: in blocks that never move, so that a slot
+ * number (in pick ids) and a pointer (in groups) both stay good, and that lie
+ * densely, so that few pages are touched.
+ */
+#include "balancer/balancer_priv.h"
+
+#define LINE 64U
+
+static void accounts_grow(struct accounts *all)
+{
+    size_t n = all->n_blocks + 1;
+    size_t bytes = ACCOUNTS_PER_BLOCK * sizeof(struct account);
+
+    all->memory = mem_regrow(all->memory, n, sizeof(*all->memory));
+    all->block = mem_regrow(all->block, n, sizeof(struct account *));
+    all->free =
+        mem_regrow(all->free, n * ACCOUNTS_PER_BLOCK, sizeof(*all->free));
+    char *memory = mem_zalloc(bytes + LINE);
+
+    all->memory[n - 1] = memory;
+    memory += LINE - (uintptr_t)memory % LINE;
+    all->block[n - 1] = (void *)memory;
+    all->n_blocks++;
+}
+
+struct account *accounts_take(struct accounts *all)
+{
+    uint32_t slot;
+
+    if (all->n_free > 0) {
+        slot = all->free[--all->n_free];
+    } else {
+        if (all->n == all->n_blocks * ACCOUNTS_PER_BLOCK)
+            accounts_grow(all);
+        slot = all->n++;
+    }
+    struct account *a = account_at(all, slot);
+
+    assert(a->profile == NULL);
+    a->slot = slot;
+    return a;
+}
+
+void accounts_give_back(struct accounts *all, struct account *a)
+{
+    assert(a->profile == NULL);
+    a->life++;
+    all->free[all->n_free++] = a->slot;
+}
+
+void accounts_close(struct accounts *all)
+{
+    for (uint32_t i = 0; i < all->n_blocks; i++)
+        mem_free(all->memory[i]);
+    mem_free(all->memory);
+    mem_free(all->block);
+    mem_free(all->free);
+}

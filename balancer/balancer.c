@@ -1,0 +1,290 @@
+/*
+ * balancer.c - the balancer's state and what the coordinator's loop does with
+ * it: workers, groups, the tick.
+ *
+ * One lock. A worker is in `default` and often in a group of its own, and its
+ * load is counted once: a grant in one group changes its score in all of
+ * them. With a lock per group every pick would take default's as well, and two
+ * groups' locks would need an order; one lock that is held for 100 ns is
+ * simpler and not slower. What takes longer is cut into slices, with the lock
+ * let go in between: only the loop adds or removes workers and groups, so they
+ * stay as they are meanwhile.
+ *
+ * The tick renews only groups that were used lately; a pick in another renews
+ * it first.
+ */
+#include "balancer/balancer_priv.h"
+
+#include "base/locks.h"
+
+#include <string.h>
+
+#define TICK_SLICE   1024U /* members per hold of the lock */
+#define KEEP_WARM_MS 10000
+
+static struct group *group_make(struct balancer *b, const char *name)
+{
+    struct group *g = group_new(name, b->ops, &b->conf);
+
+    HASH_ADD_STR(b->groups, name, g);
+    return g;
+}
+
+struct group *balancer_group(const struct balancer *b, const char *name)
+{
+    struct group *g = NULL;
+
+    if (name == NULL || strcmp(name, b->everyone->name) == 0)
+        return b->everyone;
+    HASH_FIND_STR(b->groups, name, g);
+    return g;
+}
+
+struct account *balancer_account(const struct balancer *b, const char *address)
+{
+    struct profile *p = NULL;
+
+    HASH_FIND_STR(b->profiles, address, p);
+    return p != NULL ? p->account : NULL;
+}
+
+static const struct policy_ops *policy_of(enum conf_policy policy)
+{
+    static const struct policy_ops *const policies[] = {
+        [CONF_LEDGER] = &policy_ledger,
+        [CONF_RANDOM] = &policy_random,
+        [CONF_ROUND_ROBIN] = &policy_round_robin,
+        [CONF_FIXED_WEIGHTED_ROUND_ROBIN] = &policy_fixed_weighted,
+        [CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN] = &policy_dynamic_weighted,
+    };
+
+    assert((size_t)policy < ARRAY_LEN(policies));
+    return policies[policy];
+}
+
+struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
+                              uint64_t instance)
+{
+    struct balancer *b = mem_zalloc(sizeof(*b));
+    int rc = pthread_mutex_init(&b->lock, NULL);
+
+    assert(rc == 0);
+    (void)rc;
+    assert(conf->heartbeat_interval_ms > 0);
+    assert(instance != 0);
+    b->conf = *conf;
+    b->ops = policy_of(conf->policy);
+    b->scale = 1;
+    b->undo = mem_array(BALANCER_COUNT_MAX, sizeof(*b->undo));
+    rand_seed(&b->rand, seed);
+    receipts_init(&b->receipts, instance);
+    b->everyone = group_make(b, "default");
+    return b;
+}
+
+void balancer_free(struct balancer **bp)
+{
+    struct balancer *b = *bp;
+    struct profile *p, *next_p;
+    struct group *g, *next_g;
+
+    if (b == NULL)
+        return;
+    HASH_ITER(hh, b->profiles, p, next_p)
+    {
+        HASH_DEL(b->profiles, p);
+        account_close(p->account);
+    }
+    HASH_ITER(hh, b->groups, g, next_g)
+    {
+        HASH_DEL(b->groups, g);
+        group_free(g);
+    }
+    receipts_close(&b->receipts);
+    mem_free(b->undo);
+    accounts_close(&b->accounts);
+    pthread_mutex_destroy(&b->lock);
+    MEM_FREE(*bp);
+}
+
+static struct account *add_account(struct balancer *b, const char *address)
+{
+    struct account *a = accounts_take(&b->accounts);
+
+    account_open(a, address);
+    HASH_ADD_STR(b->profiles, address, a->profile);
+    return a;
+}
+
+static void leave(struct balancer *b, struct membership in)
+{
+    group_remove(in.group, in.member, b->now);
+    if (group_size(in.group) == 0 && !in.group->defined &&
+        in.group != b->everyone) {
+        HASH_DEL(b->groups, in.group);
+        group_free(in.group);
+    }
+}
+
+static bool names_group(const struct balancer_worker *w, const char *name)
+{
+    for (size_t i = 0; i < w->n_groups; i++)
+        if (strcmp(w->groups[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_in(const struct account *a, const char *name)
+{
+    for (size_t i = 0; i < a->n_in; i++)
+        if (strcmp(a->in[i].group->name, name) == 0)
+            return true;
+    return false;
+}
+
+static void join(struct balancer *b, struct account *a, struct group *g)
+{
+    uint32_t salt = (uint32_t)(rand_u64(&b->rand) >> 32);
+
+    account_join(a, (struct membership){g, group_add(g, a, salt, b->now)});
+}
+
+/* Be in default, the groups named, and no others. */
+static void account_regroup(struct balancer *b, struct account *a,
+                            const struct balancer_worker *w)
+{
+    uint32_t kept = 0;
+
+    if (a->n_in == 0)
+        join(b, a, b->everyone);
+    for (size_t i = 0; i < a->n_in; i++) {
+        if (a->in[i].group == b->everyone ||
+            names_group(w, a->in[i].group->name))
+            a->in[kept++] = a->in[i];
+        else
+            leave(b, a->in[i]);
+    }
+    a->n_in = kept;
+    for (size_t i = 0; i < w->n_groups; i++) {
+        if (is_in(a, w->groups[i]))
+            continue;
+        struct group *g = balancer_group(b, w->groups[i]);
+
+        join(b, a, g != NULL ? g : group_make(b, w->groups[i]));
+    }
+}
+
+static void time_passes(struct balancer *b, mono_ms now)
+{
+    if (now > b->now)
+        b->now = now;
+}
+
+void balancer_set(struct balancer *b, const struct balancer_worker *w,
+                  mono_ms now)
+{
+    double estimate = 0;
+
+    assert(w->n_groups == 0 || w->groups != NULL);
+    lock_acquire(&b->lock);
+    time_passes(b, now);
+    struct account *a = balancer_account(b, w->address);
+
+    if (a == NULL)
+        a = add_account(b, w->address);
+    else if (a->profile->incarnation != w->incarnation)
+        a->life++; /* its picks mean nothing now */
+    else
+        estimate = ledger_estimate(b->everyone, a, b->now);
+    if (account_update(a, w, b->now))
+        account_settle(a, estimate, b->now);
+    account_regroup(b, a, w);
+    for (size_t i = 0; i < a->n_in; i++)
+        group_refresh(a->in[i].group, a->in[i].member, a->in[i].member + 1,
+                      b->now);
+    lock_release(&b->lock);
+}
+
+void balancer_remove(struct balancer *b, const char *address)
+{
+    lock_acquire(&b->lock);
+    struct account *a = balancer_account(b, address);
+
+    if (a != NULL) {
+        for (size_t i = 0; i < a->n_in; i++)
+            leave(b, a->in[i]);
+        HASH_DEL(b->profiles, a->profile);
+        account_close(a);
+        accounts_give_back(&b->accounts, a);
+    }
+    lock_release(&b->lock);
+}
+
+void balancer_define(struct balancer *b, const char *const *names, size_t n)
+{
+    struct group *g, *next;
+
+    lock_acquire(&b->lock);
+    HASH_ITER(hh, b->groups, g, next)
+    g->defined = false;
+    for (size_t i = 0; i < n; i++) {
+        g = balancer_group(b, names[i]);
+        if (g == NULL)
+            g = group_make(b, names[i]);
+        g->defined = true;
+    }
+    HASH_ITER(hh, b->groups, g, next)
+    {
+        if (g->defined || group_size(g) > 0 || g == b->everyone)
+            continue;
+        HASH_DEL(b->groups, g);
+        group_free(g);
+    }
+    lock_release(&b->lock);
+}
+
+void balancer_set_coordinators(struct balancer *b, uint32_t n)
+{
+    assert(n >= 1);
+    lock_acquire(&b->lock);
+    b->scale = n;
+    lock_release(&b->lock);
+}
+
+static void group_tick(struct balancer *b, struct group *g, mono_ms now)
+{
+    uint32_t from = 0;
+    bool more;
+
+    do {
+        lock_acquire(&b->lock);
+        more = now - g->used <= KEEP_WARM_MS;
+        if (more) {
+            uint32_t to = g->n - from > TICK_SLICE ? from + TICK_SLICE : g->n;
+
+            group_refresh(g, from, to, now);
+            from = to;
+            more = to < g->n;
+            if (!more)
+                g->refreshed = now;
+        }
+        lock_release(&b->lock);
+    } while (more);
+}
+
+void balancer_tick(struct balancer *b, mono_ms now)
+{
+    lock_acquire(&b->lock);
+    time_passes(b, now);
+    lock_release(&b->lock);
+    for (struct group *g = b->groups; g != NULL; g = g->hh.next)
+        group_tick(b, g, now);
+}
+
+struct balancer_stats balancer_stats(struct balancer *b)
+{
+    lock_acquire(&b->lock);
+    struct balancer_stats stats = b->stats;
+    lock_release(&b->lock);
+    return stats;
+}

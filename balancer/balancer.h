@@ -1,0 +1,137 @@
+/*
+ * balancer.h - which worker takes the next task.
+ *
+ * The balancer keeps, per group, the workers that the coordinator told it
+ * about and what it handed out itself since each one's last report: counting
+ * one's own grants is what keeps a pick right between heartbeats.
+ *
+ * Threads: balancer_set/remove/define/tick are the coordinator loop's. Picks,
+ * done, refused and explain come from any thread and take one short lock, the
+ * balancer's. It is one for all groups because `default` holds every worker:
+ * with a lock per group, each grant in any group would have to take default's
+ * too, to count it there. A pick never blocks on I/O and reads no clock: time
+ * is an argument. The policies behind it (balancer_priv.h, one file each) are
+ * pure.
+ */
+#ifndef PELORUS_BALANCER_BALANCER_H
+#define PELORUS_BALANCER_BALANCER_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "conf/conf.h"
+
+struct balancer;
+
+#define BALANCER_GROUP_MAX   64
+#define BALANCER_ADDRESS_MAX 128
+#define BALANCER_COUNT_MAX   1000
+#define BALANCER_ALTERNATES  2
+#define BALANCER_EXCLUDE_MAX 64
+
+/* What the coordinator knows about one worker. Copied. */
+struct balancer_worker {
+    char address[BALANCER_ADDRESS_MAX + 1];
+    bool busy;   /* its own word */
+    bool closed; /* cordoned, draining, restarting, fenced, not UP */
+    bool degraded;
+    int32_t weight;                 /* 0 .. 10,000; 0 is never picked */
+    int32_t slots;                  /* 0 unknown */
+    double cpu, memory, disk, pool; /* ratios; negative unknown */
+    mono_ms reported;               /* when this report was seen */
+    mono_ms since;                  /* when it came up: warm-up */
+    uint64_t incarnation; /* changes when another process stands there: grants
+                             and fits of the old one are dropped */
+    const char *const *groups; /* without "default", which holds all */
+    size_t n_groups;
+};
+
+/* Copies `conf`. `instance` (nonzero) is folded to 24 bits and goes into pick
+ * ids, so that a pick names its coordinator: pick_instance_of(). */
+struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
+                              uint64_t instance);
+void balancer_free(struct balancer **b);
+
+/* Add or update. A changed `reported` is a new report: it settles grants. */
+void balancer_set(struct balancer *b, const struct balancer_worker *w,
+                  mono_ms now);
+void balancer_remove(struct balancer *b, const char *address);
+
+/* The groups that exist although no live worker is in them: they answer
+ * `group_empty` instead of `group_not_found`. Replaces the list. */
+void balancer_define(struct balancer *b, const char *const *names, size_t n);
+
+/* How many coordinators hand out work beside us (>= 1, ourselves counted). */
+void balancer_set_coordinators(struct balancer *b, uint32_t n);
+
+/* Decay of estimates; call about every 250 ms. */
+void balancer_tick(struct balancer *b, mono_ms now);
+
+enum balancer_code {
+    BALANCER_OK,
+    BALANCER_GROUP_NOT_FOUND, /* "group_not_found" */
+    BALANCER_GROUP_EMPTY,     /* "group_empty" */
+    BALANCER_ALL_BUSY,        /* "all_busy" */
+};
+const char *balancer_code_name(enum balancer_code code);
+
+struct balancer_request {
+    const char *group;    /* NULL: "default" */
+    uint32_t count;       /* 1 .. BALANCER_COUNT_MAX */
+    bool peek;            /* do not count it */
+    const char *affinity; /* NULL none */
+    const char *exclude[BALANCER_EXCLUDE_MAX];
+    size_t n_exclude;
+    mono_ms now;
+};
+
+/* Who gave a pick (24 bits), and its number (40 bits). 0: none (peek). */
+typedef uint64_t pick_id;
+
+/* The coordinator that a pick names, and what a coordinator's `instance` is in
+ * its picks. Never 0. Any thread. */
+uint32_t pick_instance(pick_id pick);
+uint32_t pick_instance_of(uint64_t instance);
+
+struct balancer_pick {
+    char address[BALANCER_ADDRESS_MAX + 1];
+    pick_id pick;
+    double score;
+};
+
+struct balancer_answer {
+    enum balancer_code code;
+    bool degraded;               /* only hot workers were left */
+    size_t n_picks;              /* = count when code is OK */
+    struct balancer_pick *picks; /* the caller's array of `count` */
+    char alternates[BALANCER_ALTERNATES][BALANCER_ADDRESS_MAX + 1];
+    size_t n_alternates;    /* only for count 1 */
+    int64_t retry_after_ms; /* ALL_BUSY: when a report is due */
+};
+
+/* Any thread. `answer->picks` has room for `request->count`. */
+void balancer_pick(struct balancer *b, const struct balancer_request *request,
+                   struct balancer_answer *answer);
+
+/* JSON array of every candidate of the group with its terms and, where it
+ * cannot be picked, why not: {"address","score","est",...,"why_not":null}.
+ * Any thread. */
+void balancer_explain(struct balancer *b,
+                      const struct balancer_request *request, struct buf *out);
+
+/* The assignment ended / the worker would not take it. False: an unknown pick
+ * (too old, of another coordinator, said twice), which is counted. Any
+ * thread. */
+bool balancer_done(struct balancer *b, pick_id pick);
+bool balancer_refused(struct balancer *b, pick_id pick);
+
+/* Work known to be given to a worker by other means than a pick of ours (a
+ * claim, another coordinator): counts as a grant, or ends one. */
+void balancer_count(struct balancer *b, const char *address, int delta,
+                    mono_ms now);
+
+struct balancer_stats {
+    uint64_t picks, refused, done, unknown_picks, empty;
+};
+struct balancer_stats balancer_stats(struct balancer *b);
+
+#endif

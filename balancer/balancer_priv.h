@@ -1,0 +1,372 @@
+/*
+ * balancer_priv.h - the balancer's insides: accounts, groups, policies.
+ *
+ * One account per worker (its load is counted once), one group per name, and
+ * a member for each account in a group. A policy sees groups and accounts,
+ * reads no clock, takes no lock and allocates only where its group grows; it
+ * is a table of functions, one file each. Everything here is under the lock
+ * of the balancer (balancer.c says why there is one).
+ */
+#ifndef PELORUS_BALANCER_BALANCER_PRIV_H
+#define PELORUS_BALANCER_BALANCER_PRIV_H
+
+#include "balancer/balancer.h"
+#include "balancer/tree_priv.h"
+#include "base/mem.h"
+#include "base/rand.h"
+
+#include <pthread.h>
+
+#define uthash_malloc(size)    mem_alloc(size)
+#define uthash_free(ptr, size) mem_free(ptr)
+#include <uthash.h>
+
+/* ---- accounts (account.c) ---------------------------------------------- */
+
+/* Grants younger than this may be missing in a report that arrives now: they
+ * stay counted across it. 4 buckets of 128 ms. */
+#define LAG_BUCKETS      4U
+#define LAG_BUCKET_SHIFT 7
+
+enum standing { /* whether any policy may pick it */
+                STANDING_OPEN,
+                STANDING_CLOSED,
+                STANDING_BUSY,
+                STANDING_WEIGHT_ZERO,
+                STANDING_STALE,   /* no report for three intervals */
+                STANDING_REFUSED, /* it would not take a task; until its next
+                                     report */
+};
+const char *standing_name(enum standing standing);
+
+enum heat { /* why it is only picked when no cold one is left (ledger) */
+            HEAT_COLD,
+            HEAT_LATE,       /* no report for two intervals */
+            HEAT_RECOVERING, /* was BUSY not long ago */
+            HEAT_DEGRADED,   /* its last heartbeat could not be read */
+            HEAT_CPU,
+            HEAT_MEMORY,
+            HEAT_DISK,
+};
+const char *heat_name(enum heat heat);
+
+enum capacity_source { CAPACITY_SLOTS, CAPACITY_INFERRED, CAPACITY_WEIGHT };
+const char *capacity_source_name(enum capacity_source source);
+
+struct group;
+
+struct membership {
+    struct group *group;
+    uint32_t member;
+};
+
+/*
+ * Split by use. A pick touches two cache lines of the account, and accounts lie
+ * side by side (account_at()), because with 100,000 workers each pick meets
+ * one that no cache holds; the rest is the profile.
+ */
+#define ACCOUNT_HOME 2U
+
+struct profile;
+
+struct account {
+    double granted;            /* handed out since the report: A */
+    double acked;              /* completions acknowledged since: D */
+    float recent[LAG_BUCKETS]; /* grants per bucket, newest ones */
+    uint32_t bucket;           /* the newest one's number */
+    uint32_t slot;             /* place among the accounts */
+    uint32_t life;             /* tells successive holders of the slot apart */
+    enum standing standing;
+    enum heat heat;
+    uint32_t n_in;
+    struct membership *in; /* every group it is in, "default" first */
+    struct membership home[ACCOUNT_HOME]; /* `in`, while it suffices */
+    double share;  /* what it should carry beside others: c * weight/100 */
+    uint64_t hash; /* of the address */
+    const char *address;     /* the profile's */
+    struct profile *profile; /* NULL: a free slot */
+};
+_Static_assert(sizeof(struct account) == 128, "two cache lines");
+
+struct profile {
+    double running;  /* tasks at the last report: R */
+    double capacity; /* tasks it runs at once, > 0: c */
+    mono_ms reported, since;
+    mono_ms settled; /* when that report was taken in */
+
+    /* What it said last. */
+    bool closed, busy, degraded, refused;
+    int32_t weight, slots;
+    double cpu, memory, disk, pool; /* negative unknown */
+    uint64_t incarnation;
+
+    /* Leaving BUSY. */
+    bool recovering;
+    uint32_t good_reports; /* since it was BUSY */
+    mono_ms busy_at, left_at, dwell;
+
+    /* Capacity from the denominators of pool usages. */
+    enum capacity_source source;
+    int32_t denominator;
+    uint32_t fractions; /* distinct usages that it explains */
+    double last_pool;
+
+    uint32_t cap_in; /* of the account's `in`, when it is not `home` */
+    struct account *account;
+    UT_hash_handle hh;
+    char address[]; /* the key */
+};
+
+/* Give a free slot's account to a worker, and end it; `life` and `slot` stay
+ * the caller's. */
+void account_open(struct account *a, const char *address);
+void account_close(struct account *a);
+void account_join(struct account *a, struct membership in);
+
+/* Take over what the coordinator knows. True if it is a new report; the
+ * caller then settles: account_settle(). */
+bool account_update(struct account *a, const struct balancer_worker *w,
+                    mono_ms now);
+
+/* Begin a new period with the tasks that its pool usage says, or `estimate`
+ * if it does not, and of the grants only those younger than the lag. */
+void account_settle(struct account *a, double estimate, mono_ms now);
+
+/* Forget all that was counted: another process stands there. */
+void account_reset(struct account *a);
+
+/* Work out standing and heat. */
+void account_judge(struct account *a, const struct conf_balancer *conf,
+                   mono_ms now);
+
+uint32_t account_bucket(mono_ms now);
+void account_grant(struct account *a, double tasks, mono_ms now);
+
+/* A grant of `bucket` ended / was refused. */
+void account_ack(struct account *a, double tasks, uint32_t bucket, mono_ms now);
+void account_refuse(struct account *a, double tasks, uint32_t bucket,
+                    mono_ms now);
+
+/* ---- groups (group.c) -------------------------------------------------- */
+
+struct member {
+    struct account *account; /* NULL: a free place */
+    uint32_t salt;           /* random: breaks ties differently in each
+                                coordinator */
+    bool held;               /* excluded from the request being answered */
+    bool hot;
+    uint64_t turn; /* stride: when it is due in virtual time */
+    union {
+        struct {
+            double carry, fade, per_share; /* est = carry + fade*A - D */
+            double est, counted;           /* its part of the group's totals */
+        } ledger;
+        struct {
+            uint64_t period;
+            bool waiting; /* could not be picked: no credit meanwhile */
+        } stride;
+        uint32_t position; /* random */
+    } u;
+};
+
+struct policy_ops;
+
+struct group {
+    char name[BALANCER_GROUP_MAX + 1];
+    const struct policy_ops *ops;
+    const struct conf_balancer *conf;
+    struct member *members;
+    uint32_t n; /* places in use or freed: members[0 .. n-1] */
+    uint32_t cap;
+    uint32_t *free; /* places to use again, room for `cap` */
+    uint32_t n_free;
+    bool defined;
+    bool peeking;      /* what is picked now will be undone */
+    mono_ms refreshed; /* when all members were judged last */
+    mono_ms used;      /* last pick */
+    mono_ms acked;     /* last acknowledgement; 0 none */
+    double share_max;  /* the largest share seen */
+    uint64_t turn;     /* stride: virtual time; round robin: the cursor */
+    union {
+        struct {
+            struct tree tree;
+            double est, capacity; /* totals of the cold members */
+        } ledger;
+        struct {
+            struct tree tree;
+        } stride;
+        struct {
+            uint32_t *list;
+            uint32_t n;
+        } random;
+        struct {
+            uint64_t *bits;
+        } round_robin;
+    } u;
+    UT_hash_handle hh;
+};
+
+static inline uint32_t group_size(const struct group *g)
+{
+    return g->n - g->n_free;
+}
+
+/* May this place be picked for the request being answered? */
+static inline bool member_eligible(const struct member *m)
+{
+    return m->account != NULL && !m->held &&
+           m->account->standing == STANDING_OPEN;
+}
+
+struct group *group_new(const char *name, const struct policy_ops *ops,
+                        const struct conf_balancer *conf);
+void group_free(struct group *g);
+uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
+                   mono_ms now);
+void group_remove(struct group *g, uint32_t member, mono_ms now);
+
+/* Judge and place the members from .. to-1 anew. */
+void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now);
+
+/* When the next report of a worker that could reopen is due, from now on. */
+int64_t group_retry_after(const struct group *g, mono_ms now);
+
+/* ---- policies ---------------------------------------------------------- */
+
+/* The group has room for `cap` members now (never fewer than before). */
+typedef void policy_resize_f(struct group *g, uint32_t cap);
+typedef void policy_close_f(struct group *g);
+
+/* Members from .. to-1 came, went, were judged anew, held or let go: put them
+ * where they belong. */
+typedef void policy_place_f(struct group *g, uint32_t from, uint32_t to,
+                            mono_ms now);
+
+/* Up to `want` different eligible members, the best first. Counts nothing. */
+typedef uint32_t policy_choose_f(struct group *g, struct rand *rand,
+                                 uint32_t want, uint32_t *out);
+
+/* Optional: the member was picked in this group; its turn is over. Changes
+ * only `turn` of both, so that a peek can put them back (and place). */
+typedef void policy_take_f(struct group *g, uint32_t member);
+
+/* Optional: grants or acknowledgements of the member's account changed, here
+ * or through another group. */
+typedef void policy_recount_f(struct group *g, uint32_t member);
+
+/* Optional: too loaded beside the others to be kept for affinity's sake. */
+typedef bool policy_overloaded_f(const struct group *g, uint32_t member);
+
+/* What it went by, lower is better; and the terms of it as JSON fields
+ * (optional). */
+typedef double policy_score_f(const struct group *g, uint32_t member);
+typedef void policy_explain_f(const struct group *g, uint32_t member,
+                              mono_ms now, struct buf *out);
+
+struct policy_ops {
+    const char *name;
+    policy_resize_f *resize;
+    policy_close_f *close;
+    policy_place_f *place;
+    policy_choose_f *choose;
+    policy_take_f *take;
+    policy_recount_f *recount;
+    policy_overloaded_f *overloaded;
+    policy_score_f *score;
+    policy_explain_f *explain;
+};
+
+extern const struct policy_ops policy_ledger;
+extern const struct policy_ops policy_random;
+extern const struct policy_ops policy_round_robin;
+extern const struct policy_ops policy_fixed_weighted;
+extern const struct policy_ops policy_dynamic_weighted;
+
+/* ledger.c: the tasks thought to be on a worker at `now`, by what the group
+ * has learned. Also the answer when a report does not say. */
+double ledger_estimate(const struct group *g, const struct account *a,
+                       mono_ms now);
+
+/* affinity.c: the up to AFFINITY_TOP eligible members that a key prefers, the
+ * most preferred first. O(members), about a nanosecond each. */
+#define AFFINITY_TOP 3U
+uint32_t affinity_top(const struct group *g, const char *key, uint32_t *out);
+
+/* ---- pick ids (receipts.c) --------------------------------------------- */
+
+struct receipt {
+    uint32_t lap;    /* which of the ids that share this place */
+    uint32_t holder; /* slot + 1; 0: none, or settled */
+    uint32_t life;   /* of the slot then */
+    uint32_t bucket; /* when */
+};
+
+struct receipts {
+    struct receipt *ring; /* RECEIPTS_MAX */
+    uint64_t next;
+    uint64_t instance; /* already shifted */
+};
+
+#define RECEIPTS_MAX (1U << 19)
+
+void receipts_init(struct receipts *r, uint64_t instance);
+void receipts_close(struct receipts *r);
+pick_id receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
+                     uint32_t bucket);
+
+/* Hand out the receipt of an id once. False: unknown. */
+bool receipts_settle(struct receipts *r, pick_id id, struct receipt *out);
+
+/* ---- the balancer ------------------------------------------------------ */
+
+struct undo { /* of one pick of a peek */
+    uint32_t member;
+    uint64_t turn;
+    double granted;
+};
+
+/* All accounts, in blocks that never move. */
+#define ACCOUNTS_PER_BLOCK 1024U
+
+struct accounts {
+    void **memory; /* of each block, as allocated */
+    struct account **block;
+    uint32_t n_blocks;
+    uint32_t n; /* slots in use or freed */
+    uint32_t *free;
+    uint32_t n_free;
+};
+
+static inline struct account *account_at(const struct accounts *all,
+                                         uint32_t slot)
+{
+    assert(slot < all->n);
+    return &all->block[slot / ACCOUNTS_PER_BLOCK][slot % ACCOUNTS_PER_BLOCK];
+}
+
+/* A free slot; give_back ends its life. */
+struct account *accounts_take(struct accounts *all);
+void accounts_give_back(struct accounts *all, struct account *a);
+void accounts_close(struct accounts *all);
+
+struct balancer {
+    pthread_mutex_t lock; /* "balancer" of the table in base/locks.h */
+    struct conf_balancer conf;
+    const struct policy_ops *ops;
+    struct rand rand;
+    struct profile *profiles; /* by address */
+    struct group *groups;     /* by name */
+    struct group *everyone;   /* "default" */
+    struct accounts accounts;
+    double scale; /* coordinators: what one grant of ours stands for */
+    mono_ms now;  /* the latest time that anybody told us */
+    struct receipts receipts;
+    struct undo *undo; /* BALANCER_COUNT_MAX */
+    struct balancer_stats stats;
+};
+
+/* Lock held. NULL name: "default". */
+struct group *balancer_group(const struct balancer *b, const char *name);
+struct account *balancer_account(const struct balancer *b, const char *address);
+
+#endif

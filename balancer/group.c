@@ -1,0 +1,103 @@
+/*
+ * group.c - the workers of one name, in places that never move.
+ *
+ * A member keeps its place for life and a freed place is used again, so that
+ * trees, cursors and lists index by place and a worker that comes or goes
+ * costs one place, not a rebuild.
+ */
+#include "balancer/balancer_priv.h"
+
+#include <string.h>
+
+#define CAP_FIRST      8U
+#define RETRY_MIN_MS   1000
+#define RETRY_SCAN_MAX 1024U
+
+struct group *group_new(const char *name, const struct policy_ops *ops,
+                        const struct conf_balancer *conf)
+{
+    struct group *g = mem_zalloc(sizeof(*g));
+    size_t len = strlen(name);
+
+    assert(len > 0 && len <= BALANCER_GROUP_MAX);
+    memcpy(g->name, name, len + 1);
+    g->ops = ops;
+    g->conf = conf;
+    g->ops->resize(g, 0);
+    return g;
+}
+
+void group_free(struct group *g)
+{
+    g->ops->close(g);
+    mem_free(g->members);
+    mem_free(g->free);
+    mem_free(g);
+}
+
+uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
+                   mono_ms now)
+{
+    uint32_t i;
+
+    if (g->n_free > 0) {
+        i = g->free[--g->n_free];
+    } else {
+        if (g->n == g->cap) {
+            assert(g->cap < TREE_SLOTS_MAX / 2);
+            g->cap = g->cap > 0 ? g->cap * 2 : CAP_FIRST;
+            g->members = mem_regrow(g->members, g->cap, sizeof(*g->members));
+            g->free = mem_regrow(g->free, g->cap, sizeof(*g->free));
+            g->ops->resize(g, g->cap);
+        }
+        i = g->n++;
+    }
+    g->members[i] = (struct member){.account = a, .salt = salt};
+    group_refresh(g, i, i + 1, now);
+    return i;
+}
+
+void group_remove(struct group *g, uint32_t member, mono_ms now)
+{
+    assert(member < g->n);
+    assert(g->members[member].account != NULL);
+    g->members[member].account = NULL;
+    g->ops->place(g, member, member + 1, now);
+    g->free[g->n_free++] = member;
+}
+
+void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now)
+{
+    assert(from <= to && to <= g->n);
+    for (uint32_t i = from; i < to; i++) {
+        struct account *a = g->members[i].account;
+
+        if (a == NULL)
+            continue;
+        account_judge(a, g->conf, now);
+        if (a->share > g->share_max)
+            g->share_max = a->share;
+    }
+    if (from < to)
+        g->ops->place(g, from, to, now);
+}
+
+/* Of a thousand workers some report is due about as soon as of all. */
+int64_t group_retry_after(const struct group *g, mono_ms now)
+{
+    int64_t soonest = g->conf->heartbeat_interval_ms;
+    uint32_t n = g->n < RETRY_SCAN_MAX ? g->n : RETRY_SCAN_MAX;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct account *a = g->members[i].account;
+
+        if (a == NULL || a->profile->closed || a->profile->weight == 0)
+            continue;
+        int64_t due =
+            a->profile->reported + g->conf->heartbeat_interval_ms - now;
+
+        if (due >= 0 && due < soonest)
+            soonest = due;
+    }
+    return soonest < RETRY_MIN_MS ? RETRY_MIN_MS : soonest;
+}

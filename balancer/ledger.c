@@ -1,0 +1,229 @@
+/*
+ * ledger.c - the policy `ledger`: the last report, plus what we handed out
+ * since, minus what we know to be done.
+ *
+ * Heartbeats are about ten seconds old. Whoever sends every task to the least
+ * loaded worker of the last report sends them all to one; counting one's own
+ * grants is what spreads them. Per worker with capacity c, at the age x of its
+ * report in heartbeat intervals (at most 1):
+ *
+ *     est   = max(0, alpha^x * R + beta^(x/2) * A - D + gamma * c * x)
+ *     score = (est + 1) / (c * weight/100 * warm-up)        the lowest wins
+ *
+ * R tasks ran at the report, A were granted since, D of all were acknowledged
+ * as done. Without acknowledgements a fifth of the work is taken to end per
+ * interval (alpha = beta = 0.8); a group that gets them counts and does not
+ * guess (1), until none came for three intervals.
+ *
+ * Cold before hot, never blended: a hot member's key has the top bit set, so
+ * that it can only win when no cold one is left. Hot ones then compete by the
+ * same score, relative to capacity: by bare estimates a full small worker
+ * would beat a half-empty large one.
+ *
+ * The powers change with age only, so they are worked out when a member is
+ * placed (at a report and at each tick) and a pick is a multiplication.
+ */
+#include "balancer/balancer_priv.h"
+
+#include "base/json.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define LOG2_START      (-0.32192809F) /* log2(0.8) */
+#define ACKED_INTERVALS 3
+#define WARM_UP_MIN     0.1
+#define HOT_BIT         (UINT64_C(1) << 63)
+#define OVERLOAD        1.25
+/* A worker less than half full is not overloaded, however idle the rest. */
+#define OVERLOAD_MEAN_MIN 0.4
+
+/* How much of the old work survives an interval: logarithms, as exponents are
+ * what varies. */
+struct model {
+    float log2_alpha, log2_beta;
+    double gamma;
+};
+
+static struct model ledger_model(const struct group *g, mono_ms now)
+{
+    bool acked =
+        g->acked != 0 &&
+        now - g->acked <= ACKED_INTERVALS * g->conf->heartbeat_interval_ms;
+
+    if (acked)
+        return (struct model){0, 0, 0};
+    return (struct model){LOG2_START, LOG2_START, 0};
+}
+
+struct terms {
+    double carry, fade;
+};
+
+static struct terms ledger_terms(const struct group *g, const struct account *a,
+                                 struct model model, mono_ms now)
+{
+    mono_ms interval = g->conf->heartbeat_interval_ms;
+    mono_ms age = now - a->profile->reported;
+    float x = age <= 0 ? 0 : age >= interval ? 1 : (float)age / (float)interval;
+    struct terms t = {a->profile->running, 1};
+
+    if (model.log2_alpha < 0)
+        t.carry *= (double)exp2f(x * model.log2_alpha);
+    if (model.log2_beta < 0)
+        t.fade = (double)exp2f(x * model.log2_beta / 2);
+    t.carry += model.gamma * a->profile->capacity * (double)x;
+    return t;
+}
+
+static double estimate(struct terms t, const struct account *a)
+{
+    double est = t.carry + t.fade * a->granted - a->acked;
+
+    return est > 0 ? est : 0;
+}
+
+double ledger_estimate(const struct group *g, const struct account *a,
+                       mono_ms now)
+{
+    return estimate(ledger_terms(g, a, ledger_model(g, now), now), a);
+}
+
+static double warm_up(const struct group *g, const struct account *a,
+                      mono_ms now)
+{
+    mono_ms up = now - a->profile->since;
+
+    if (up >= g->conf->warm_up_ms)
+        return 1;
+    return fmax(WARM_UP_MIN, (double)up / (double)g->conf->warm_up_ms);
+}
+
+/* The order of positive floats is that of their bits. */
+static uint64_t ledger_key(const struct member *m)
+{
+    double score = (m->u.ledger.est + 1) * m->u.ledger.per_share;
+    float narrow = score < (double)FLT_MAX ? (float)score : FLT_MAX;
+    uint32_t bits;
+
+    assert(score > 0);
+    memcpy(&bits, &narrow, sizeof(bits));
+    return (m->hot ? HOT_BIT : 0) | (uint64_t)bits << 32 | m->salt;
+}
+
+/* Enter the member's estimate and capacity into the group's totals. */
+static void ledger_total(struct group *g, struct member *m, double est,
+                         double capacity)
+{
+    if (m->u.ledger.counted > 0)
+        g->u.ledger.est -= m->u.ledger.est;
+    if (capacity > 0)
+        g->u.ledger.est += est;
+    g->u.ledger.capacity += capacity - m->u.ledger.counted;
+    m->u.ledger.est = est;
+    m->u.ledger.counted = capacity;
+}
+
+static uint64_t ledger_judge(struct group *g, struct member *m,
+                             struct model model, mono_ms now)
+{
+    const struct account *a = m->account;
+
+    if (!member_eligible(m)) {
+        ledger_total(g, m, 0, 0);
+        return TREE_NONE;
+    }
+    struct terms t = ledger_terms(g, a, model, now);
+
+    m->hot = a->heat != HEAT_COLD;
+    m->u.ledger.carry = t.carry;
+    m->u.ledger.fade = t.fade;
+    m->u.ledger.per_share = 1 / (a->share * warm_up(g, a, now));
+    ledger_total(g, m, estimate(t, a), m->hot ? 0 : a->profile->capacity);
+    return ledger_key(m);
+}
+
+static void ledger_place(struct group *g, uint32_t from, uint32_t to,
+                         mono_ms now)
+{
+    struct model model = ledger_model(g, now);
+
+    for (uint32_t i = from; i < to; i++)
+        tree_put(&g->u.ledger.tree, i,
+                 ledger_judge(g, &g->members[i], model, now));
+    tree_repair(&g->u.ledger.tree, from, to);
+}
+
+static void ledger_recount(struct group *g, uint32_t member)
+{
+    struct member *m = &g->members[member];
+    struct terms t = {m->u.ledger.carry, m->u.ledger.fade};
+
+    if (!member_eligible(m))
+        return;
+    ledger_total(g, m, estimate(t, m->account), m->u.ledger.counted);
+    tree_set(&g->u.ledger.tree, member, ledger_key(m));
+}
+
+static uint32_t ledger_choose(struct group *g, struct rand *rand, uint32_t want,
+                              uint32_t *out)
+{
+    (void)rand;
+    return tree_top(&g->u.ledger.tree, want, out);
+}
+
+static bool ledger_overloaded(const struct group *g, uint32_t member)
+{
+    const struct member *m = &g->members[member];
+    double mean = 0;
+
+    if (m->hot)
+        return true; /* left for a cold one, if there is any */
+    if (g->u.ledger.capacity > 0)
+        mean = g->u.ledger.est / g->u.ledger.capacity;
+    return m->u.ledger.est / m->account->profile->capacity >
+           OVERLOAD * fmax(mean, OVERLOAD_MEAN_MIN);
+}
+
+static double ledger_score(const struct group *g, uint32_t member)
+{
+    const struct member *m = &g->members[member];
+
+    return (m->u.ledger.est + 1) * m->u.ledger.per_share;
+}
+
+static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
+                           struct buf *out)
+{
+    const struct account *a = g->members[member].account;
+
+    json_put_num(out, "est", ledger_estimate(g, a, now));
+    json_put_num(out, "running", a->profile->running);
+    json_put_num(out, "granted", a->granted);
+    json_put_num(out, "acknowledged", a->acked);
+    json_put_num(out, "warm_up", warm_up(g, a, now));
+    json_put_str(out, "hot", a->heat == HEAT_COLD ? NULL : heat_name(a->heat));
+}
+
+static void ledger_resize(struct group *g, uint32_t cap)
+{
+    tree_resize(&g->u.ledger.tree, cap);
+}
+
+static void ledger_close(struct group *g)
+{
+    tree_close(&g->u.ledger.tree);
+}
+
+const struct policy_ops policy_ledger = {
+    .name = "ledger",
+    .resize = ledger_resize,
+    .close = ledger_close,
+    .place = ledger_place,
+    .choose = ledger_choose,
+    .recount = ledger_recount,
+    .overloaded = ledger_overloaded,
+    .score = ledger_score,
+    .explain = ledger_explain,
+};

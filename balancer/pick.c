@@ -1,0 +1,433 @@
+/*
+ * pick.c - picks, their ends, and why: what any thread may ask.
+ *
+ * A request's exclusions are taken out of the group, the picks made one after
+ * the other so that each counts for the next, and the exclusions put back, all
+ * under the lock: a policy never hears of requests. A peek picks in the same
+ * way and undoes it.
+ */
+#include "balancer/balancer_priv.h"
+
+#include "base/json.h"
+#include "base/locks.h"
+
+#include <string.h>
+
+/* The loop ticks every 250 ms; a group that it left alone is renewed here. */
+#define REFRESH_MAX_MS 500
+#define EXPLAIN_SLICE  64U /* members per hold of the lock */
+
+/* A batch in a group that no cache holds meets a miss or three per pick. They
+ * overlap when the workers that come next are asked for together. */
+#define AHEAD     8U
+#define AHEAD_MIN 32768U /* members */
+
+/* One request while it is being answered. */
+struct picking {
+    struct balancer *b;
+    struct group *g;
+    const struct balancer_request *request;
+    mono_ms now;
+    uint32_t preferred[AFFINITY_TOP];
+    uint32_t n_preferred;
+    uint32_t held[BALANCER_EXCLUDE_MAX];
+    size_t n_held;
+    uint32_t candidates[1 + BALANCER_ALTERNATES];
+    uint32_t n_candidates;
+};
+
+const char *balancer_code_name(enum balancer_code code)
+{
+    static const char *const names[] = {
+        [BALANCER_OK] = "ok",
+        [BALANCER_GROUP_NOT_FOUND] = "group_not_found",
+        [BALANCER_GROUP_EMPTY] = "group_empty",
+        [BALANCER_ALL_BUSY] = "all_busy",
+    };
+
+    assert((size_t)code < ARRAY_LEN(names));
+    return names[code];
+}
+
+static mono_ms pick_now(struct balancer *b, mono_ms now)
+{
+    if (now > b->now)
+        b->now = now;
+    return b->now;
+}
+
+/* The account's grants or acknowledgements changed: in all of its groups. */
+static void account_recount(const struct balancer *b, const struct account *a)
+{
+    if (b->ops->recount == NULL)
+        return;
+    for (size_t i = 0; i < a->n_in; i++)
+        b->ops->recount(a->in[i].group, a->in[i].member);
+}
+
+static void copy_address(char out[BALANCER_ADDRESS_MAX + 1],
+                         const struct account *a)
+{
+    memcpy(out, a->address, strlen(a->address) + 1);
+}
+
+static void hold(struct picking *p, const char *address)
+{
+    const struct account *a = balancer_account(p->b, address);
+
+    if (a == NULL)
+        return;
+    for (size_t i = 0; i < a->n_in; i++) {
+        uint32_t member = a->in[i].member;
+
+        if (a->in[i].group != p->g || p->g->members[member].held)
+            continue;
+        p->g->members[member].held = true;
+        p->g->ops->place(p->g, member, member + 1, p->now);
+        p->held[p->n_held++] = member;
+    }
+}
+
+static void let_go(struct picking *p)
+{
+    for (size_t i = 0; i < p->n_held; i++) {
+        uint32_t member = p->held[i];
+
+        p->g->members[member].held = false;
+        p->g->ops->place(p->g, member, member + 1, p->now);
+    }
+}
+
+static bool choose(struct picking *p, uint32_t *chosen)
+{
+    const struct policy_ops *ops = p->g->ops;
+    uint32_t want = p->request->count == 1 ? ARRAY_LEN(p->candidates) : 1;
+
+    p->n_candidates = ops->choose(p->g, &p->b->rand, want, p->candidates);
+    if (p->n_candidates == 0)
+        return false;
+    *chosen = p->candidates[0];
+    for (uint32_t i = 0; i < p->n_preferred; i++) {
+        if (ops->overloaded == NULL ||
+            !ops->overloaded(p->g, p->preferred[i])) {
+            *chosen = p->preferred[i];
+            break;
+        }
+    }
+    return true;
+}
+
+static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
+                 struct undo *undo)
+{
+    struct balancer *b = p->b;
+    struct account *a = p->g->members[member].account;
+
+    copy_address(out->address, a);
+    out->score = p->g->ops->score(p->g, member);
+    if (p->request->peek) {
+        out->pick = 0;
+        *undo = (struct undo){member, p->g->members[member].turn, a->granted};
+        a->granted += b->scale;
+    } else {
+        out->pick = receipts_add(&b->receipts, a->slot, a->life,
+                                 account_bucket(p->now));
+        account_grant(a, b->scale, p->now);
+        b->stats.picks++;
+    }
+    if (p->g->ops->take != NULL)
+        p->g->ops->take(p->g, member);
+    account_recount(b, a);
+}
+
+/* Alternates are the best others, also when affinity chose. */
+static void alternates(const struct picking *p, uint32_t chosen,
+                       struct balancer_answer *answer)
+{
+    for (uint32_t i = 0; i < p->n_candidates; i++) {
+        const struct account *a = p->g->members[p->candidates[i]].account;
+
+        if (p->candidates[i] == chosen ||
+            answer->n_alternates == BALANCER_ALTERNATES)
+            continue;
+        copy_address(answer->alternates[answer->n_alternates++], a);
+    }
+}
+
+static void look_ahead(const struct picking *p)
+{
+    const struct group *g = p->g;
+    uint32_t next[AHEAD];
+    uint32_t n = g->ops->choose(p->g, &p->b->rand, AHEAD, next);
+
+    for (uint32_t i = 0; i < n; i++)
+        __builtin_prefetch(&g->members[next[i]], 1);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct account *a = g->members[next[i]].account;
+
+        __builtin_prefetch(a, 1);
+        __builtin_prefetch(&a->address);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct account *a = g->members[next[i]].account;
+
+        __builtin_prefetch(a->address);
+        for (uint32_t j = 0; j < a->n_in; j++)
+            __builtin_prefetch(&a->in[j].group->members[a->in[j].member], 1);
+    }
+}
+
+static void pick_all(struct picking *p, struct balancer_answer *answer)
+{
+    uint32_t count = p->request->count;
+    uint32_t chosen;
+
+    if (p->request->affinity != NULL)
+        p->n_preferred = affinity_top(p->g, p->request->affinity, p->preferred);
+    while (answer->n_picks < count) {
+        size_t i = answer->n_picks;
+
+        if (count > AHEAD && i % AHEAD == 0 && p->g->n >= AHEAD_MIN)
+            look_ahead(p);
+        if (!choose(p, &chosen))
+            break;
+        answer->n_picks++;
+        answer->degraded |= p->g->members[chosen].hot;
+        take(p, chosen, &answer->picks[i], &p->b->undo[i]);
+        if (count == 1)
+            alternates(p, chosen, answer);
+    }
+    /* Picking makes nobody ineligible: all or none. */
+    assert(answer->n_picks == 0 || answer->n_picks == count);
+}
+
+/* Put everything back, the newest first: a worker may be in it twice. */
+static void undo_all(struct picking *p, size_t n, uint64_t turn)
+{
+    struct group *g = p->g;
+
+    g->turn = turn;
+    while (n-- > 0) {
+        const struct undo *undo = &p->b->undo[n];
+        struct member *m = &g->members[undo->member];
+
+        m->turn = undo->turn;
+        m->account->granted = undo->granted;
+        g->ops->place(g, undo->member, undo->member + 1, p->now);
+        account_recount(p->b, m->account);
+    }
+}
+
+static void pick_in_group(struct picking *p, struct balancer_answer *answer)
+{
+    const struct balancer_request *request = p->request;
+    struct group *g = p->g;
+    uint64_t turn = g->turn;
+
+    g->used = p->now;
+    if (p->now - g->refreshed > REFRESH_MAX_MS) {
+        group_refresh(g, 0, g->n, p->now);
+        g->refreshed = p->now;
+    }
+    for (size_t i = 0; i < request->n_exclude; i++)
+        hold(p, request->exclude[i]);
+    g->peeking = request->peek;
+    pick_all(p, answer);
+    if (request->peek)
+        undo_all(p, answer->n_picks, turn);
+    g->peeking = false;
+    let_go(p);
+    if (answer->n_picks == 0) {
+        answer->code = BALANCER_ALL_BUSY;
+        answer->retry_after_ms = group_retry_after(g, p->now);
+    }
+}
+
+void balancer_pick(struct balancer *b, const struct balancer_request *request,
+                   struct balancer_answer *answer)
+{
+    struct picking p;
+
+    assert(request->count >= 1 && request->count <= BALANCER_COUNT_MAX);
+    assert(request->n_exclude <= BALANCER_EXCLUDE_MAX);
+    assert(answer->picks != NULL);
+    answer->code = BALANCER_OK;
+    answer->degraded = false;
+    answer->n_picks = answer->n_alternates = 0;
+    answer->retry_after_ms = 0;
+    lock_acquire(&b->lock);
+    p.b = b;
+    p.g = balancer_group(b, request->group);
+    p.request = request;
+    p.now = pick_now(b, request->now);
+    p.n_preferred = 0;
+    p.n_held = 0;
+    if (p.g == NULL)
+        answer->code = BALANCER_GROUP_NOT_FOUND;
+    else if (group_size(p.g) == 0)
+        answer->code = BALANCER_GROUP_EMPTY;
+    else
+        pick_in_group(&p, answer);
+    if (answer->code != BALANCER_OK)
+        b->stats.empty++;
+    lock_release(&b->lock);
+}
+
+/* Whose pick it was. NULL with *known set: of a process that is gone. */
+static struct account *settle(struct balancer *b, pick_id pick, bool *known,
+                              struct receipt *receipt)
+{
+    *known = receipts_settle(&b->receipts, pick, receipt);
+    if (!*known) {
+        b->stats.unknown_picks++;
+        return NULL;
+    }
+    struct account *a = account_at(&b->accounts, receipt->holder - 1);
+
+    return a->life == receipt->life ? a : NULL;
+}
+
+/* Groups that hear of ends count them instead of guessing. */
+static void groups_acked(const struct account *a, mono_ms now)
+{
+    for (size_t i = 0; i < a->n_in; i++)
+        a->in[i].group->acked = now;
+}
+
+bool balancer_done(struct balancer *b, pick_id pick)
+{
+    struct receipt receipt;
+    bool known;
+
+    lock_acquire(&b->lock);
+    struct account *a = settle(b, pick, &known, &receipt);
+
+    if (known)
+        b->stats.done++;
+    if (a != NULL) {
+        account_ack(a, b->scale, receipt.bucket, b->now);
+        groups_acked(a, b->now);
+        account_recount(b, a);
+    }
+    lock_release(&b->lock);
+    return known;
+}
+
+bool balancer_refused(struct balancer *b, pick_id pick)
+{
+    struct receipt receipt;
+    bool known;
+
+    lock_acquire(&b->lock);
+    struct account *a = settle(b, pick, &known, &receipt);
+
+    if (known)
+        b->stats.refused++;
+    if (a != NULL) {
+        account_refuse(a, b->scale, receipt.bucket, b->now);
+        for (size_t i = 0; i < a->n_in; i++)
+            group_refresh(a->in[i].group, a->in[i].member, a->in[i].member + 1,
+                          b->now);
+    }
+    lock_release(&b->lock);
+    return known;
+}
+
+void balancer_count(struct balancer *b, const char *address, int delta,
+                    mono_ms now)
+{
+    lock_acquire(&b->lock);
+    struct account *a = balancer_account(b, address);
+
+    now = pick_now(b, now);
+    if (a != NULL && delta > 0) {
+        account_grant(a, delta, now);
+        account_recount(b, a);
+    } else if (a != NULL && delta < 0) {
+        /* When it was granted is not known: not lately. */
+        account_ack(a, -(double)delta, account_bucket(now) - LAG_BUCKETS, now);
+        groups_acked(a, now);
+        account_recount(b, a);
+    }
+    lock_release(&b->lock);
+}
+
+static bool is_excluded(const struct balancer_request *request,
+                        const char *address)
+{
+    for (size_t i = 0; i < request->n_exclude; i++)
+        if (strcmp(request->exclude[i], address) == 0)
+            return true;
+    return false;
+}
+
+/* -1 is unknown: null. */
+static void put_known(struct buf *out, const char *key, double value)
+{
+    if (value < 0)
+        json_put_null(out, key);
+    else
+        json_put_num(out, key, value);
+}
+
+static void explain_member(const struct group *g, uint32_t member,
+                           const struct balancer_request *request, mono_ms now,
+                           struct buf *out)
+{
+    const struct account *a = g->members[member].account;
+    const char *why_not = NULL;
+
+    if (a->standing != STANDING_OPEN)
+        why_not = standing_name(a->standing);
+    else if (is_excluded(request, a->address))
+        why_not = "excluded";
+    json_open(out, NULL, '{');
+    json_put_str(out, "address", a->address);
+    if (a->standing == STANDING_OPEN)
+        json_put_num(out, "score", g->ops->score(g, member));
+    else
+        json_put_null(out, "score");
+    if (g->ops->explain != NULL)
+        g->ops->explain(g, member, now, out);
+    json_put_int(out, "weight", a->profile->weight);
+    json_put_num(out, "capacity", a->profile->capacity);
+    json_put_str(out, "capacity_from",
+                 capacity_source_name(a->profile->source));
+    put_known(out, "cpu", a->profile->cpu);
+    put_known(out, "memory", a->profile->memory);
+    put_known(out, "disk", a->profile->disk);
+    put_known(out, "pool", a->profile->pool);
+    json_put_int(out, "age_ms",
+                 now > a->profile->reported ? now - a->profile->reported : 0);
+    json_put_str(out, "why_not", why_not);
+    json_close(out, '}');
+}
+
+/* The group is looked up again for each slice: it may go in between. */
+void balancer_explain(struct balancer *b,
+                      const struct balancer_request *request, struct buf *out)
+{
+    uint32_t from = 0;
+    bool more;
+
+    json_open(out, NULL, '[');
+    do {
+        lock_acquire(&b->lock);
+        struct group *g = balancer_group(b, request->group);
+        mono_ms now = pick_now(b, request->now);
+        uint32_t end = g != NULL ? g->n : 0;
+        uint32_t to = end - from > EXPLAIN_SLICE && end > from
+                          ? from + EXPLAIN_SLICE
+                          : end;
+
+        for (; from < to; from++) {
+            if (g->members[from].account == NULL)
+                continue;
+            group_refresh(g, from, from + 1, now);
+            explain_member(g, from, request, now, out);
+        }
+        more = from < end && !out->overflow;
+        lock_release(&b->lock);
+    } while (more);
+    json_close(out, ']');
+}

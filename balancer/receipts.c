@@ -1,0 +1,78 @@
+/*
+ * receipts.c - pick ids, and whom each was for.
+ *
+ * An id is 24 bits that name its coordinator and a 40-bit number that grows by
+ * one per pick, so that none comes twice. The last RECEIPTS_MAX stand in a
+ * ring under the low bits of that number; an older one has been written over
+ * and is unknown. The ring is zeroed memory that the kernel hands out as it
+ * fills.
+ */
+#include "balancer/balancer_priv.h"
+
+#define NUMBER_BITS 40
+#define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
+#define RING_BITS   19
+
+_Static_assert(RECEIPTS_MAX == 1U << RING_BITS, "the ring is 2^RING_BITS");
+
+uint32_t pick_instance(pick_id pick)
+{
+    return (uint32_t)(pick >> NUMBER_BITS);
+}
+
+uint32_t pick_instance_of(uint64_t instance)
+{
+    uint64_t folded = instance ^ instance >> 24 ^ instance >> 48;
+
+    folded &= (UINT64_C(1) << 24) - 1;
+    return folded != 0 ? (uint32_t)folded : 1;
+}
+
+void receipts_init(struct receipts *r, uint64_t instance)
+{
+    r->ring = mem_zalloc(RECEIPTS_MAX * sizeof(*r->ring));
+    r->next = 1;
+    r->instance = (uint64_t)pick_instance_of(instance) << NUMBER_BITS;
+}
+
+void receipts_close(struct receipts *r)
+{
+    MEM_FREE(r->ring);
+}
+
+static struct receipt *place_of(const struct receipts *r, uint64_t number)
+{
+    return &r->ring[number & (RECEIPTS_MAX - 1)];
+}
+
+static uint32_t lap_of(uint64_t number)
+{
+    return (uint32_t)(number >> RING_BITS);
+}
+
+pick_id receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
+                     uint32_t bucket)
+{
+    uint64_t number = r->next++ & NUMBER_MASK;
+
+    *place_of(r, number) = (struct receipt){
+        .lap = lap_of(number),
+        .holder = slot + 1,
+        .life = life,
+        .bucket = bucket,
+    };
+    return r->instance | number;
+}
+
+bool receipts_settle(struct receipts *r, pick_id id, struct receipt *out)
+{
+    uint64_t number = id & NUMBER_MASK;
+    struct receipt *place = place_of(r, number);
+
+    if ((id & ~NUMBER_MASK) != r->instance || place->holder == 0 ||
+        place->lap != lap_of(number))
+        return false;
+    *out = *place;
+    place->holder = 0;
+    return true;
+}

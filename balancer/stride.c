@@ -1,0 +1,118 @@
+/*
+ * stride.c - due times in virtual time; stride_priv.h says why.
+ *
+ * Times are whole numbers that start over (all due times are moved back
+ * together) long before they could overflow.
+ */
+#include "balancer/stride_priv.h"
+
+/* lcm(1 .. 30): the usual weights divide it, so that a cycle is exact. */
+#define CYCLE      UINT64_C(2329089562800)
+#define TIME_MAX   (UINT64_C(1) << 62)
+#define WEIGHT_MIN 0.001
+
+/* Where in its first period a newcomer is due: between a quarter and three
+ * quarters, different in each coordinator, so that they do not start alike. */
+static uint64_t stride_phase(const struct member *m, uint64_t period)
+{
+    return period / 4 +
+           (uint64_t)((double)(period / 2) * ((double)m->salt / 4294967296.0));
+}
+
+static void stride_judge(struct group *g, struct member *m,
+                         stride_weight_f *weight)
+{
+    uint64_t time = g->turn;
+    uint64_t old = m->u.stride.period;
+
+    if (m->account == NULL || m->account->standing != STANDING_OPEN) {
+        m->u.stride.waiting = true;
+        return;
+    }
+    double w = weight(g, m->account);
+
+    assert(w >= WEIGHT_MIN);
+    uint64_t period = (uint64_t)((double)CYCLE / w);
+
+    if (m->u.stride.waiting || old == 0) {
+        m->turn = time + stride_phase(m, period);
+    } else if (period != old && m->turn > time) {
+        /* As far from its turn as before, in the new measure. */
+        double ahead = (double)(m->turn - time) / (double)old;
+
+        m->turn = time + (uint64_t)(ahead * (double)period);
+    }
+    m->u.stride.period = period;
+    m->u.stride.waiting = false;
+}
+
+void stride_place(struct group *g, uint32_t from, uint32_t to,
+                  stride_weight_f *weight)
+{
+    for (uint32_t i = from; i < to; i++) {
+        struct member *m = &g->members[i];
+
+        stride_judge(g, m, weight);
+        tree_put(&g->u.stride.tree, i,
+                 member_eligible(m) ? m->turn : TREE_NONE);
+    }
+    tree_repair(&g->u.stride.tree, from, to);
+}
+
+uint32_t stride_choose(struct group *g, struct rand *rand, uint32_t want,
+                       uint32_t *out)
+{
+    (void)rand;
+    return tree_top(&g->u.stride.tree, want, out);
+}
+
+static void stride_start_over(struct group *g)
+{
+    uint64_t back = g->turn;
+
+    for (uint32_t i = 0; i < g->n; i++) {
+        struct member *m = &g->members[i];
+
+        m->turn -= back < m->turn ? back : m->turn;
+        tree_put(&g->u.stride.tree, i,
+                 member_eligible(m) ? m->turn : TREE_NONE);
+    }
+    tree_repair(&g->u.stride.tree, 0, g->n);
+    g->turn = 0;
+}
+
+void stride_take(struct group *g, uint32_t member)
+{
+    struct member *m = &g->members[member];
+    uint64_t *time = &g->turn;
+
+    assert(m->u.stride.period > 0);
+    if (m->turn > *time)
+        *time = m->turn;
+    m->turn += m->u.stride.period;
+    if (m->turn < *time)
+        m->turn = *time;
+    tree_set(&g->u.stride.tree, member,
+             member_eligible(m) ? m->turn : TREE_NONE);
+    if (*time > TIME_MAX && !g->peeking)
+        stride_start_over(g);
+}
+
+/* Turns of an average weight of 1 until it is due. */
+double stride_score(const struct group *g, uint32_t member)
+{
+    uint64_t due = g->members[member].turn;
+    uint64_t time = g->turn;
+
+    return due > time ? (double)(due - time) / (double)CYCLE : 0;
+}
+
+void stride_resize(struct group *g, uint32_t cap)
+{
+    tree_resize(&g->u.stride.tree, cap);
+}
+
+void stride_close(struct group *g)
+{
+    tree_close(&g->u.stride.tree);
+}
