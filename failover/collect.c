@@ -1,0 +1,266 @@
+/*
+ * collect.c - see collect.h. Design: everything is read afresh and deleted at
+ * the version read, so that a view that lags costs a conflict and no item.
+ */
+#include "failover/collect.h"
+
+#include "base/mem.h"
+#include "failover/calls.h"
+
+#include <string.h>
+
+#define PASS_MAX 256 /* items of one pass */
+
+struct finished {
+    char id[WORK_ID_MAX + 1];
+    uint64_t version, epoch; /* 0: not to be collected */
+};
+
+struct collect {
+    struct collect_config config;
+    struct calls calls;
+    const struct registry_lock *lock;
+    collect_done_f *done;
+    void *arg;
+    mono_ms began;
+    uint64_t session;
+    struct finished items[PASS_MAX];
+    size_t n;
+    size_t outstanding;
+    bool has_floor;
+    uint64_t floor, floor_version;
+    struct err err;
+    size_t collected, failovers;
+};
+
+struct collect *collect_new(const struct collect_config *config)
+{
+    struct collect *c = mem_zalloc(sizeof(*c));
+    assert(config->keep_ms > 0);
+    c->config = *config;
+    return c;
+}
+
+void collect_free(struct collect **c)
+{
+    if (*c == NULL)
+        return;
+    calls_orphan(&(*c)->calls);
+    MEM_FREE(*c);
+}
+
+void collect_abandon(struct collect **c)
+{
+    if (*c == NULL)
+        return;
+    calls_free(&(*c)->calls);
+    MEM_FREE(*c);
+}
+
+void collect_stop(struct collect *c)
+{
+    calls_forget(&c->calls, NULL);
+    c->outstanding = 0;
+    c->done = NULL;
+}
+
+bool collect_wanted(const struct collect *c)
+{
+    char id[1][WORK_ID_MAX + 1];
+    return view_collectable(c->config.view, c->config.keep_ms, id, 1) > 0 ||
+           view_surplus(c->config.view, COLLECT_FAILOVERS_KEPT) != NULL;
+}
+
+static void ended(struct collect *c)
+{
+    collect_done_f *done = c->done;
+    c->done = NULL;
+    done(c->arg, &c->err, c->collected, c->failovers);
+}
+
+static bool too_old(const struct collect *c)
+{
+    struct registry *r = c->config.registry;
+    return c->session == 0 || c->session != registry_session(r) ||
+           c->config.clock->mono - c->began >= registry_session_timeout(r);
+}
+
+/* --- a failover's record ------------------------------------------------- */
+
+static void on_record_gone(void *part, size_t index,
+                           const struct registry_reply *reply)
+{
+    struct collect *c = part;
+    (void)index;
+    if (reply->err.code == ERR_OK)
+        c->failovers++;
+    else if (reply->err.code != ERR_CONFLICT &&
+             reply->err.code != ERR_NOT_FOUND)
+        c->err = reply->err;
+    ended(c);
+}
+
+static void collect_record(struct collect *c)
+{
+    const struct failover_record *old =
+        view_surplus(c->config.view, COLLECT_FAILOVERS_KEPT);
+    char key[REGISTRY_KEY_MAX + 1];
+    if (old == NULL || c->err.code != ERR_OK || too_old(c)) {
+        ended(c);
+        return;
+    }
+    assert(failover_phase_final(old->phase));
+    struct registry_op ops[2] = {
+        {.type = REGISTRY_CHECK_LOCK, .lock = c->lock},
+        {.type = REGISTRY_DELETE,
+         .expect = REGISTRY_VERSION,
+         .version = old->version,
+         .key = failover_key(old->id, key)},
+    };
+    registry_txn(c->config.registry, ops, 2, call_done,
+                 call_new(&c->calls, on_record_gone, c, 0));
+}
+
+/* --- finished items ------------------------------------------------------ */
+
+static void on_items_gone(void *part, size_t index,
+                          const struct registry_reply *reply)
+{
+    struct collect *c = part;
+    /* a conflict: somebody was quicker, or the floor rose; the next pass reads
+     * it all again. So does an unknown outcome: what is gone is gone */
+    if (reply->err.code == ERR_OK)
+        c->collected += index;
+    else if (reply->err.code != ERR_CONFLICT &&
+             reply->err.code != ERR_NOT_FOUND)
+        c->err = reply->err;
+    collect_record(c);
+}
+
+static size_t add_deletes(struct collect *c, struct registry_op *ops,
+                          char (*keys)[REGISTRY_KEY_MAX + 1], size_t max,
+                          uint64_t *floor)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n && n < max; i++) {
+        const struct finished *f = &c->items[i];
+        if (f->version == 0)
+            continue;
+        if (f->epoch > *floor)
+            *floor = f->epoch;
+        ops[n] = (struct registry_op){.type = REGISTRY_DELETE,
+                                      .expect = REGISTRY_VERSION,
+                                      .version = f->version,
+                                      .key = work_key(f->id, keys[n])};
+        n++;
+    }
+    return n;
+}
+
+static void delete_items(struct collect *c)
+{
+    size_t max = registry_max_ops(c->config.registry);
+    size_t cap = max < PASS_MAX + 2 ? max : PASS_MAX + 2;
+    struct registry_op *ops = mem_zalloc(cap * sizeof(*ops));
+    char(*keys)[REGISTRY_KEY_MAX + 1] = mem_zalloc(cap * sizeof(*keys));
+    uint64_t floor = c->floor;
+    struct buf value;
+    assert(cap > 2);
+    buf_init(&value, 64);
+    ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = c->lock};
+    size_t n = add_deletes(c, ops + 2, keys, cap - 2, &floor);
+    epoch_floor_write(&value, floor);
+    ops[1] = (struct registry_op){
+        .type = REGISTRY_PUT,
+        .expect = c->has_floor ? REGISTRY_VERSION : REGISTRY_ABSENT,
+        .version = c->floor_version,
+        .key = EPOCH_FLOOR_KEY,
+        .value = buf_text(&value),
+        .value_len = value.len};
+    if (n > 0 && !too_old(c))
+        registry_txn(c->config.registry, ops, n + 2, call_done,
+                     call_new(&c->calls, on_items_gone, c, n));
+    else
+        collect_record(c);
+    buf_close(&value);
+    mem_free(ops);
+    mem_free(keys);
+}
+
+static void arrived(struct collect *c)
+{
+    assert(c->outstanding > 0);
+    if (--c->outstanding > 0)
+        return;
+    if (c->err.code != ERR_OK)
+        ended(c);
+    else
+        delete_items(c);
+}
+
+static void on_floor(void *part, size_t index,
+                     const struct registry_reply *reply)
+{
+    struct collect *c = part;
+    (void)index;
+    if (reply->err.code == ERR_OK) {
+        const struct registry_entry *e = &reply->entries[0];
+        /* a floor that nobody can read must not be replaced by a guess */
+        if (epoch_floor_read(e->value, e->value_len, &c->floor, &c->err) == 0) {
+            c->has_floor = true;
+            c->floor_version = e->version;
+        }
+    } else if (reply->err.code != ERR_NOT_FOUND) {
+        c->err = reply->err;
+    }
+    arrived(c);
+}
+
+static void on_item(void *part, size_t index,
+                    const struct registry_reply *reply)
+{
+    struct collect *c = part;
+    struct finished *f = &c->items[index];
+    struct work_item w;
+    if (reply->err.code == ERR_OK) {
+        const struct registry_entry *e = &reply->entries[0];
+        if (work_item_read(&w, e->value, e->value_len, NULL) == 0) {
+            if (w.state == WORK_DONE || w.state == WORK_DROPPED) {
+                f->version = e->version;
+                f->epoch = w.epoch;
+            }
+            work_item_close(&w);
+        }
+    } else if (reply->err.code != ERR_NOT_FOUND) {
+        c->err = reply->err;
+    }
+    arrived(c);
+}
+
+void collect_run(struct collect *c, const struct registry_lock *lock,
+                 collect_done_f *done, void *arg)
+{
+    char ids[PASS_MAX][WORK_ID_MAX + 1];
+    char key[REGISTRY_KEY_MAX + 1];
+    struct registry *r = c->config.registry;
+    assert(c->done == NULL);
+    c->lock = lock;
+    c->done = done;
+    c->arg = arg;
+    c->began = c->config.clock->mono;
+    c->session = registry_session(r);
+    c->collected = c->failovers = 0;
+    c->has_floor = false;
+    c->floor = c->floor_version = 0;
+    err_clear(&c->err);
+    c->n = view_collectable(c->config.view, c->config.keep_ms, ids, PASS_MAX);
+    c->outstanding = c->n + 1;
+    registry_get(r, EPOCH_FLOOR_KEY, call_done,
+                 call_new(&c->calls, on_floor, c, 0));
+    for (size_t i = 0; i < c->n; i++) {
+        memset(&c->items[i], 0, sizeof(c->items[i]));
+        memcpy(c->items[i].id, ids[i], sizeof(ids[i]));
+        registry_get(r, work_key(ids[i], key), call_done,
+                     call_new(&c->calls, on_item, c, i));
+    }
+}

@@ -1,0 +1,41 @@
+/*
+ * collect.h - removes what has been kept long enough: finished work, and
+ * failover records beyond the newest 1,000. Under the lock.
+ *
+ * An id that was collected may be used again, so the txn that deletes an item
+ * raises /pelorus/epoch-floor to at least its epoch: a new item starts above
+ * it, and a late `done` of the old one can never meet its namesake.
+ */
+#ifndef PELORUS_FAILOVER_COLLECT_H
+#define PELORUS_FAILOVER_COLLECT_H
+
+#include "failover/view.h"
+
+#define COLLECT_FAILOVERS_KEPT 1000
+
+struct collect;
+
+struct collect_config {
+    const struct clock *clock;
+    struct registry *registry;
+    struct view *view;
+    int64_t keep_ms;
+};
+struct collect *collect_new(const struct collect_config *config);
+/* No completion afterwards. */
+void collect_free(struct collect **c);
+/* The registry died without a word: nothing will ever complete. */
+void collect_abandon(struct collect **c);
+
+/* Is there anything to collect, by our view? */
+bool collect_wanted(const struct collect *c);
+
+/* One bounded pass with the lock given; done() on the loop, exactly once
+ * unless collect_stop() comes first. */
+typedef void collect_done_f(void *arg, const struct err *err, size_t items,
+                            size_t failovers);
+void collect_run(struct collect *c, const struct registry_lock *lock,
+                 collect_done_f *done, void *arg);
+void collect_stop(struct collect *c);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * engine.h - performs what failover_step() decides, over a real registry.
+ *
+ * One engine per kind of owner: it owns that kind's global lock, one
+ * `struct failover` and the transactions in flight. Loop thread only.
+ */
+#ifndef PELORUS_FAILOVER_ENGINE_H
+#define PELORUS_FAILOVER_ENGINE_H
+
+#include "conf/conf.h"
+#include "failover/view.h"
+#include "failover/work.h"
+
+struct engine;
+
+/* One line of what it did, for the log, /v1/events and tests. */
+struct engine_event {
+    enum engine_event_type {
+        ENGINE_STATE,    /* the step's state changed: `word` */
+        ENGINE_INTENT,
+        ENGINE_RESUMED,  /* another holder's failover: `word` its phase */
+        ENGINE_TAKEN_BACK,
+        ENGINE_OPENED,   /* a gate: `word` admitted, readmitted, lease-over */
+        ENGINE_MOVED,    /* a batch: `n` items */
+        ENGINE_DONE,
+        ENGINE_HELD,     /* by the brake or a pause: `word` */
+        ENGINE_LIFTED,
+        ENGINE_LOCKED,
+        ENGINE_UNLOCKED,
+        ENGINE_LOCK_LOST,
+    } type;
+    enum node_kind kind;
+    const char *address;  /* "" if none */
+    const char *failover; /* id or "" */
+    const char *word;
+    size_t n;
+    uint64_t fence;
+};
+typedef void engine_event_f(void *arg, const struct engine_event *event);
+
+struct engine_config {
+    const struct clock *clock;
+    const struct conf_failover *conf;
+    enum node_kind kind;         /* NODE_MASTER or NODE_WORKER */
+    const char *lock_key;
+    const char *self;            /* our host:port */
+    struct registry *registry;
+    struct membership *membership;
+    struct view *view;
+    work_target_f *target;
+    void *target_arg;
+    engine_event_f *event;
+    void *event_arg;
+    int64_t work_keep_ms;
+    uint64_t seed;
+    /* Runs the hook; NULL in the simulator when none is configured. Calls
+     * ended() on the loop exactly once. */
+    void (*hook)(void *arg, const char *command, const struct failover_record *r,
+                 int64_t timeout_ms,
+                 void (*ended)(void *e, int exit_code, const char *tail),
+                 void *e);
+    void *hook_arg;
+};
+
+struct engine *engine_new(const struct engine_config *config);
+/* Releases the lock; what was in flight is left to the next coordinator. */
+void engine_free(struct engine **e);
+/* The same after memory_kill(): its registry will never answer again. */
+void engine_abandon(struct engine **e);
+
+/* At least every 100 ms, and after each batch of membership events. */
+void engine_tick(struct engine *e);
+
+/* An address may want attention now (a node went DOWN, was REPLACED, a gate
+ * changed): the engine looks for itself. */
+void engine_look(struct engine *e, const char *address);
+
+/* The registry's connection changed. */
+void engine_connection(struct engine *e, enum registry_state state);
+
+/* Our rank for trying first: how many of the live coordinators come before us
+ * by rendezvous for this lock (0: we). 500 ms per rank. */
+void engine_set_rank(struct engine *e, uint32_t rank);
+
+/* Is our own coordinator entry standing? False holds new failovers as
+ * `own-entry`. */
+void engine_set_own_entry(struct engine *e, bool stands);
+
+/* A person's failover. `dry_run` plans only. */
+struct engine_order {
+    const char *address;
+    bool dry_run, force;
+    const char *who, *reason;
+    const char *if_match;    /* apply: the plan's ETag, or NULL */
+};
+struct engine_plan_item {
+    const char *id, *target; /* target "" : waiting; NULL: held/dropped */
+    const char *action;      /* move, wait, hold, drop */
+};
+struct engine_reply {
+    const char *code;        /* NULL accepted; alive, running, not_found,
+                                plan_changed, registry_unavailable, ... */
+    struct err err;
+    const char *failover;    /* id of the record, accepted */
+    bool held;               /* accepted, but paused or braked */
+    const struct engine_plan_item *plan;
+    size_t n_plan;
+    const char *etag;
+};
+typedef void engine_reply_f(void *arg, const struct engine_reply *reply);
+void engine_order(struct engine *e, const struct engine_order *order,
+                  engine_reply_f *done, void *arg);
+
+/* Who holds the lock as far as we know: we, and with which number. */
+bool engine_holds_lock(const struct engine *e, uint64_t *fence);
+const char *engine_state_name(const struct engine *e);
+
+/* The brake as it stands: NULL, or its cause (mass, session, own-entry,
+ * paused). */
+const char *engine_brake(const struct engine *e);
+
+#endif

@@ -1,0 +1,324 @@
+/*
+ * engine_attend.c - where to look next. Design: what we remember is judged by
+ * the same failover_decide() that judges a fresh read; only where it would do
+ * something do we trouble the lock, and there everything is read again.
+ */
+#include "failover/engine_priv.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SWEEP_MS     250   /* between two looks at who is missing */
+#define VISITED_MS   250   /* our caches lag this much behind our writes */
+#define FRUITLESS_MS 1000  /* nothing could be done: not at once again */
+#define COLLECT_MS   10000
+
+/* --- the brake ----------------------------------------------------------- */
+
+/* A node that is fenced and owns nothing is dealt with: it is not missing. */
+static void sweep_nodes(struct engine *e)
+{
+    struct node *n = NULL;
+    while ((n = membership_next(e->c.membership, n)) != NULL) {
+        if (n->kind != e->c.kind)
+            continue;
+        size_t owned = view_marker_count(e->c.view, e->c.kind, n->address);
+        if (n->registered || n->state != NODE_FENCED || owned > 0)
+            brake_see(e->brake, n->address, !n->registered);
+    }
+}
+
+static void sweep_owners(struct engine *e)
+{
+    const struct view_owner *o = NULL;
+    while ((o = view_next(e->c.view, o)) != NULL) {
+        if (o->kind != e->c.kind || o->n_markers == 0 ||
+            strcmp(o->address, "-") == 0)
+            continue;
+        if (membership_find(e->c.membership, e->c.kind, o->address) == NULL)
+            brake_see(e->brake, o->address, true);
+    }
+}
+
+/* Does a record of this kind say that the mass brake is down? */
+static bool mass_stands(struct engine *e)
+{
+    const struct view_owner *o = NULL;
+    while ((o = view_next(e->c.view, o)) != NULL) {
+        if (o->kind != e->c.kind)
+            continue;
+        const struct failover_record *r =
+            view_failover(e->c.view, o->kind, o->address);
+        if (r != NULL && r->phase == FAILOVER_HELD &&
+            strcmp(r->cause, "mass") == 0)
+            return true;
+    }
+    return false;
+}
+
+static void sweep(struct engine *e)
+{
+    mono_ms now = e->c.clock->mono;
+    const struct settings *s = view_settings(e->c.view);
+    wall_ms wall = e->c.clock->wall;
+    bool paused =
+        s->paused && (s->paused_until == 0 || wall < s->paused_until);
+    if (membership_settled(e->c.membership) && view_synced(e->c.view) &&
+        (e->swept_at < 0 || now - e->swept_at >= SWEEP_MS)) {
+        e->swept_at = now;
+        brake_begin(e->brake, now, e->mass_stands);
+        sweep_nodes(e);
+        sweep_owners(e);
+        (void)brake_end(e->brake);
+    }
+    e->brake_word = NULL;
+    if (paused)
+        e->brake_word = "paused";
+    else if (!membership_settled(e->c.membership))
+        e->brake_word = "session";
+    else if (!e->own_entry)
+        e->brake_word = "own-entry";
+    else if (brake_down(e->brake) && wall >= s->brake_override_until)
+        e->brake_word = "mass";
+}
+
+/* --- does an address want us? -------------------------------------------- */
+
+static bool has_past_marker(struct engine *e, const char *address,
+                            const struct gate *gate)
+{
+    const struct marker *m = NULL;
+    while ((m = view_marker_next(e->c.view, e->c.kind, address,
+                                 m != NULL ? m->id : NULL)) != NULL) {
+        if (plan_movable(gate, &m->process))
+            return true;
+    }
+    return false;
+}
+
+/* While our own session is in doubt we only observe; a record is written for
+ * what had been told as DOWN before. */
+static bool wants_hold(struct engine *e, const char *address,
+                       const struct failover_seen *seen, const char *cause)
+{
+    const struct node *n =
+        membership_find(e->c.membership, e->c.kind, address);
+    if (seen->record != NULL)
+        return strcmp(seen->record->cause, cause) != 0;
+    return strcmp(cause, "session") != 0 ||
+           (n != NULL && n->state == NODE_DOWN);
+}
+
+static bool wants(struct engine *e, const char *address)
+{
+    static const struct failover_task look;
+    struct failover_seen seen;
+    const char *cause;
+    if (!engine_remember(e, address, &seen))
+        return false;
+    switch (failover_decide(&seen, &look, &cause)) {
+    case FAILOVER_NOTHING:
+    case FAILOVER_ALIVE:
+    case FAILOVER_UNREADABLE:
+        return false;
+    case FAILOVER_TO_HOLD:
+        return wants_hold(e, address, &seen, cause);
+    case FAILOVER_TO_LIST:
+        return has_past_marker(e, address, &seen.gate) ||
+               (e->c.conf->readmit && seen.gate.state == GATE_FENCED &&
+                seen.n_standing > 0 &&
+                process_same(&seen.standing[0], &seen.gate.process));
+    default:
+        return true;
+    }
+}
+
+static struct attention *attention_of(struct engine *e, const char *address)
+{
+    struct attention *a;
+    size_t len = strlen(address);
+    HASH_FIND(hh, e->attention, address, len, a);
+    if (a == NULL) {
+        a = mem_zalloc(sizeof(*a) + len + 1);
+        memcpy(a->address, address, len + 1);
+        HASH_ADD_KEYPTR(hh, e->attention, a->address, len, a);
+    }
+    return a;
+}
+
+static void forget(struct engine *e, struct attention *a)
+{
+    HASH_DEL(e->attention, a);
+    mem_free(a);
+}
+
+void attend_close(struct engine *e)
+{
+    struct attention *a, *next;
+    HASH_ITER(hh, e->attention, a, next)
+    {
+        forget(e, a);
+    }
+}
+
+void attend_look(struct engine *e, const char *address)
+{
+    if (strcmp(address, "-") != 0)
+        (void)attention_of(e, address);
+}
+
+/* Reconcile: every owner that wants something, however it came to that. */
+static void scan(struct engine *e)
+{
+    const struct view_owner *o = NULL;
+    while ((o = view_next(e->c.view, o)) != NULL) {
+        if (o->kind == e->c.kind && wants(e, o->address))
+            attend_look(e, o->address);
+    }
+}
+
+void attend_tick(struct engine *e)
+{
+    mono_ms now = e->c.clock->mono;
+    bool known =
+        view_synced(e->c.view) && membership_synced(e->c.membership);
+    bool due = known && (e->scanned_at < 0 ||
+                         now - e->scanned_at >=
+                             e->c.conf->reconcile_interval_ms);
+    if (due)
+        e->mass_stands = mass_stands(e);
+    sweep(e);
+    if (due && e->c.conf->enabled) {
+        e->scanned_at = now;
+        scan(e);
+    }
+}
+
+/* --- waiting work, finished work ----------------------------------------- */
+
+static bool somebody_takes(struct engine *e)
+{
+    struct node *n = NULL;
+    while ((n = membership_next(e->c.membership, n)) != NULL) {
+        if (n->kind == e->c.kind && n->state == NODE_UP &&
+            n->process.known && gate_takes(&n->gate, &n->process))
+            return true;
+    }
+    return false;
+}
+
+static bool waiting_wanted(struct engine *e)
+{
+    const struct marker *m = NULL;
+    if (!e->c.conf->enabled || e->c.clock->mono < e->waiting_not_before)
+        return false;
+    do {
+        m = view_marker_next(e->c.view, e->c.kind, "-",
+                             m != NULL ? m->id : NULL);
+    } while (m != NULL && m->held);
+    return m != NULL && somebody_takes(e);
+}
+
+/* One kind collects for both: the floor is common to them. */
+static bool collecting_wanted(struct engine *e)
+{
+    return e->c.kind == NODE_MASTER &&
+           e->c.clock->mono >= e->collect_not_before &&
+           collect_wanted(e->collect);
+}
+
+/* --- the queue ----------------------------------------------------------- */
+
+/* The first address that still wants us; entries that do not are dropped. */
+static struct attention *first_wanting(struct engine *e, bool this_hold)
+{
+    struct attention *a, *next;
+    mono_ms now = e->c.clock->mono;
+    if (!e->c.conf->enabled)
+        return NULL;
+    HASH_ITER(hh, e->attention, a, next)
+    {
+        if (now < a->not_before || (this_hold && a->hold == e->hold))
+            continue;
+        if (wants(e, a->address))
+            return a;
+        forget(e, a);
+    }
+    return NULL;
+}
+
+bool attend_wanted(struct engine *e)
+{
+    if (orders_next(e) != NULL)
+        return true;
+    if (!view_synced(e->c.view) || !membership_synced(e->c.membership))
+        return false;
+    return first_wanting(e, false) != NULL || waiting_wanted(e) ||
+           collecting_wanted(e);
+}
+
+static void take(struct failover_task *task, enum failover_task_type type,
+                 const char *address)
+{
+    memset(task, 0, sizeof(*task));
+    task->type = type;
+    (void)snprintf(task->address, sizeof(task->address), "%s", address);
+}
+
+bool attend_next(struct engine *e, struct failover_task *task)
+{
+    struct order *o = orders_next(e);
+    assert(e->current == NULL);
+    if (o != NULL) {
+        o->taken = true;
+        e->current = o;
+        *task = o->task;
+        return true;
+    }
+    struct attention *a = first_wanting(e, true);
+    if (a != NULL) {
+        a->hold = e->hold;
+        take(task, FAILOVER_TASK_ADDRESS, a->address);
+        return true;
+    }
+    if (waiting_wanted(e)) {
+        e->waiting_not_before = e->c.clock->mono + VISITED_MS;
+        take(task, FAILOVER_TASK_WAITING, "-");
+        return true;
+    }
+    if (collecting_wanted(e)) {
+        e->collect_not_before = e->c.clock->mono + COLLECT_MS;
+        take(task, FAILOVER_TASK_COLLECT, "");
+        return true;
+    }
+    return false;
+}
+
+void attend_settled(struct engine *e, const struct failover_task *task,
+                    const char *how)
+{
+    mono_ms now = e->c.clock->mono;
+    static const char *const fruitless[] = {"nothing", "alive",     "stuck",
+                                            "held",    "unreadable"};
+    mono_ms pause = VISITED_MS;
+    for (size_t i = 0; i < ARRAY_LEN(fruitless); i++) {
+        if (strcmp(how, fruitless[i]) == 0)
+            pause = FRUITLESS_MS;
+    }
+    switch (task->type) {
+    case FAILOVER_TASK_ADDRESS: {
+        struct attention *a = attention_of(e, task->address);
+        a->not_before = now + pause;
+        /* interrupted, rotated: the next hold goes on with it */
+        a->hold = e->hold;
+        return;
+    }
+    case FAILOVER_TASK_WAITING:
+        e->waiting_not_before = now + pause;
+        return;
+    case FAILOVER_TASK_COLLECT:
+        return;
+    }
+}

@@ -1,0 +1,220 @@
+/*
+ * engine_list.c - one page of an owner's markers, and the records they stand
+ * for. Design: a page at a time and a bounded window of reads, so that ten
+ * thousand items cost a page of memory.
+ */
+#include "failover/engine_priv.h"
+#include "failover/planted.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void round_init(struct round *r, struct engine *e)
+{
+    memset(r, 0, sizeof(*r));
+    r->e = e;
+}
+
+static void drop_items(struct round *r)
+{
+    for (size_t i = 0; i < r->n_items; i++) {
+        if (r->items[i].loaded)
+            work_item_close(&r->items[i].work);
+    }
+    MEM_FREE(r->items);
+    r->n_items = 0;
+    r->at = 0;
+}
+
+void round_reset(struct round *r)
+{
+    calls_forget(&r->e->calls, r);
+    batches_close(r);
+    targets_close(r);
+    drop_items(r);
+    MEM_FREE(r->next);
+    r->reading = 0;
+    r->moving = false;
+    r->n_busy = 0;
+    err_clear(&r->err);
+}
+
+void round_close(struct round *r)
+{
+    if (r->e != NULL)
+        round_reset(r);
+}
+
+void round_fail(struct round *r, const struct err *err)
+{
+    if (r->err.code == ERR_OK)
+        r->err = *err;
+}
+
+bool round_item_moves(const struct round *r, const struct item *it)
+{
+    const struct work_item *w = &it->work;
+    if (strcmp(r->address, "-") == 0)
+        return w->state == WORK_WAITING && w->kind == r->e->c.kind;
+    return w->state == WORK_ASSIGNED && w->kind == r->e->c.kind &&
+           strcmp(w->owner, r->address) == 0 &&
+           plan_movable(&r->gate, &w->process);
+}
+
+/* --- reading records ----------------------------------------------------- */
+
+static void read_more(struct round *r);
+
+static void listed(struct round *r)
+{
+    size_t n = 0;
+    assert(r->reading == 0 && r->at == r->n_items);
+    for (size_t i = 0; i < r->n_items; i++)
+        n += r->items[i].state == ITEM_READ;
+    if (r->err.code != ERR_OK)
+        log_warn("!failover-list", LOG_S("address", r->address),
+                 LOG_S("why", r->err.msg));
+    else
+        log_debug("=failover-list", LOG_S("address", r->address),
+                  LOG_U("items", n));
+    r->done(r->arg, r->err.code);
+}
+
+/* The item as it stands now; false: it is not there, or cannot be read. */
+static bool load(struct round *r, struct item *it,
+                 const struct registry_reply *reply)
+{
+    struct err err;
+    err_clear(&err);
+    if (planted(PLANTED_NO_VERSION) && it->loaded && reply->n_entries == 1) {
+        it->work.version = reply->entries[0].version;
+        return true;
+    }
+    if (it->loaded)
+        work_item_close(&it->work);
+    it->loaded = false;
+    if (reply->err.code == ERR_NOT_FOUND)
+        return false;
+    if (reply->err.code != ERR_OK) {
+        round_fail(r, &reply->err);
+        return false;
+    }
+    const struct registry_entry *entry = &reply->entries[0];
+    if (work_item_read(&it->work, entry->value, entry->value_len, &err) != 0) {
+        /* one damaged item must not strand the others */
+        log_error("!work-unreadable", LOG_S("id", it->marker.id),
+                  LOG_S("why", err.msg));
+        return false;
+    }
+    it->loaded = true;
+    it->work.version = entry->version;
+    return true;
+}
+
+static void on_item(void *part, size_t index,
+                    const struct registry_reply *reply)
+{
+    struct round *r = part;
+    struct item *it = &r->items[index];
+    assert(it->state == ITEM_READING && r->reading > 0);
+    r->reading--;
+    bool found = load(r, it, reply);
+    it->state = ITEM_READ;
+    if (r->moving) {
+        if (!found)
+            it->state = ITEM_SETTLED;
+        else
+            round_reread(r, index);
+        round_pump(r);
+        return;
+    }
+    /* a marker and its record are written by one txn: if they differ, the item
+     * changed between the two reads and is somebody else's business now */
+    if (!found || !round_item_moves(r, it) ||
+        it->work.epoch != it->marker.epoch)
+        it->state = ITEM_SETTLED;
+    read_more(r);
+}
+
+void round_read_item(struct round *r, size_t i)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct item *it = &r->items[i];
+    it->state = ITEM_READING;
+    it->read_at = r->e->c.clock->mono;
+    r->reading++;
+    registry_get(r->e->c.registry, work_key(it->marker.id, key), call_done,
+                 call_new(&r->e->calls, on_item, r, i));
+}
+
+static void read_more(struct round *r)
+{
+    while (r->at < r->n_items && r->reading < ENGINE_READS_MAX &&
+           r->err.code == ERR_OK)
+        round_read_item(r, r->at++);
+    if (r->err.code != ERR_OK)
+        r->at = r->n_items;
+    if (r->reading == 0)
+        listed(r);
+}
+
+/* --- the page of markers ------------------------------------------------- */
+
+static bool wanted(const struct round *r, const struct marker *m)
+{
+    if (strcmp(r->address, "-") == 0)
+        return !m->held;
+    return plan_movable(&r->gate, &m->process);
+}
+
+static void on_page(void *part, size_t index,
+                    const struct registry_reply *reply)
+{
+    struct round *r = part;
+    (void)index;
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        round_fail(r, &reply->err);
+        listed(r);
+        return;
+    }
+    MEM_FREE(r->next);
+    r->next = mem_strdup(reply->next);
+    r->items = mem_array(reply->n_entries + 1, sizeof(*r->items));
+    for (size_t i = 0; i < reply->n_entries; i++) {
+        struct err err;
+        struct marker m;
+        err_clear(&err);
+        if (marker_read(&m, &reply->entries[i], &err) != 0) {
+            log_error("!marker-unreadable", LOG_S("key", reply->entries[i].key),
+                      LOG_S("why", err.msg));
+            continue;
+        }
+        m.version = reply->entries[i].version;
+        if (!wanted(r, &m))
+            continue;
+        struct item *it = &r->items[r->n_items++];
+        memset(it, 0, sizeof(*it));
+        it->marker = m;
+    }
+    read_more(r);
+}
+
+void round_list(struct round *r, bool afresh, round_done_f *done, void *arg)
+{
+    char prefix[REGISTRY_KEY_MAX + 1];
+    const char *address = strcmp(r->address, "-") == 0 ? NULL : r->address;
+    char *from = afresh ? NULL : r->next;
+    r->next = afresh ? r->next : NULL;
+    round_reset(r);
+    assert(r->n_items == 0 && r->reading == 0);
+    r->done = done;
+    r->arg = arg;
+    r->session = registry_session(r->e->c.registry);
+    marker_prefix(r->e->c.kind, address, prefix);
+    registry_list(r->e->c.registry, prefix, from, ENGINE_PAGE, call_done,
+                  call_new(&r->e->calls, on_page, r, 0));
+    mem_free(from);
+}

@@ -1,0 +1,257 @@
+/*
+ * engine_priv.h - the parts of the engine, each in a file of its own:
+ *
+ *   engine.c        effects and events around the step; the lock; writes
+ *   engine_attend.c which address next, the brake's sweep, reconcile
+ *   engine_read.c   a fresh read of one address (struct reader)
+ *   engine_list.c   one page of markers and their records (struct round)
+ *   engine_move.c   what becomes of each item, and targets' gates
+ *   engine_batch.c  txns of moves, several in flight
+ *   engine_order.c  people's failovers and dry runs (struct survey)
+ *
+ * Everything in flight is a call (calls.h) of the part it belongs to: letting
+ * a part go is forgetting its calls.
+ */
+#ifndef PELORUS_FAILOVER_ENGINE_PRIV_H
+#define PELORUS_FAILOVER_ENGINE_PRIV_H
+
+#include "base/rand.h"
+#include "failover/brake.h"
+#include "failover/calls.h"
+#include "failover/collect.h"
+#include "failover/engine.h"
+#include "failover/failover.h"
+#include "failover/plan.h"
+
+#include <uthash.h>
+
+#define ENGINE_PAGE       1000 /* items listed at a time */
+#define ENGINE_READS_MAX  256  /* records read at a time */
+#define ENGINE_BATCHES    4    /* txns of moves in flight */
+#define ENGINE_TRIES      6    /* for one item in one round */
+#define ENGINE_TARGETS    1024 /* distinct targets of one round */
+#define ENGINE_PLAN_MAX   10000 /* items that a dry run tells */
+#define ENGINE_ORDERS_MAX 64
+#define ENGINE_ORDER_MS   10000
+
+/* --- engine_read.c ------------------------------------------------------- */
+
+struct reader;
+typedef void reader_done_f(void *arg, enum err_code code);
+struct reader {
+    struct engine *e;
+    reader_done_f *done;
+    void *arg;
+    char address[NODE_ADDRESS_MAX + 1];
+    size_t outstanding;
+    struct err err;   /* the first failure */
+    mono_ms at;       /* when it began, and in which session */
+    uint64_t session;
+    struct failover_seen seen;
+    struct failover_record record;
+    char hint[FAILOVER_ID_MAX + 1]; /* an unfinished record, by the view */
+    struct settings settings;
+};
+void reader_start(struct reader *r, struct engine *e, const char *address,
+                  reader_done_f *done, void *arg);
+/* What an address looks like by our caches, judged as a fresh read is. False:
+ * nothing is known of it. `record` gets a copy if there is one. */
+bool engine_remember(struct engine *e, const char *address,
+                     struct failover_seen *seen);
+/* Reads of `at` in `session` may still be written upon. */
+bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session);
+void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
+
+/* --- engine_list.c, engine_move.c ---------------------------------------- */
+
+struct target {
+    UT_hash_handle hh;
+    enum target_state {
+        TARGET_UNREAD,
+        TARGET_BUSY,   /* being read or created */
+        TARGET_OPEN,   /* takes work, at gate.version */
+        TARGET_CLOSED, /* does not: its items find another */
+    } state;
+    struct gate gate;
+    mono_ms read_at;
+    unsigned tries;
+    char address[NODE_ADDRESS_MAX + 1];
+};
+
+struct item {
+    enum item_state {
+        ITEM_UNREAD,
+        ITEM_READING,
+        ITEM_READ,    /* to be planned */
+        ITEM_PLANNED, /* to be sent, once its target is open */
+        ITEM_SENT,
+        ITEM_SETTLED, /* moved, gone, or left to the next pass */
+    } state;
+    struct marker marker; /* as listed */
+    struct work_item work;
+    bool loaded;          /* work holds a payload to be freed */
+    bool doubt;           /* a txn of ours may have moved it */
+    mono_ms read_at;
+    unsigned tries;
+    enum plan_action action;
+    const char *cause;
+    struct target *target; /* NULL: none takes it, or none is needed */
+};
+
+struct batch;
+typedef void round_done_f(void *arg, enum err_code code);
+
+/* One page of an owner's markers, and what becomes of its items. */
+struct round {
+    struct engine *e;
+    char address[NODE_ADDRESS_MAX + 1]; /* "-": waiting items */
+    struct gate gate;                   /* which markers are of the past */
+    const struct registry_lock *lock;
+    uint64_t session;
+    char failover[FAILOVER_ID_MAX + 1];
+    char cause[32];
+    round_done_f *done;
+    void *arg;
+    struct item *items;
+    size_t n_items;
+    char *next;      /* of the listing; NULL after the last page */
+    size_t reading;  /* records being read */
+    size_t at;       /* the next item to read */
+    struct err err;  /* the first failure */
+    /* moving */
+    bool moving, finishing;
+    struct target *targets;
+    size_t n_busy;   /* targets being read or created */
+    struct batch *batches[ENGINE_BATCHES];
+    size_t n_batches;
+    size_t bytes_max; /* of a batch; shrinks when one was too large */
+    size_t ops_max;
+    struct failover_counts counts;
+    uint64_t total;   /* moved since the engine began: for failpoints */
+};
+void round_init(struct round *r, struct engine *e);
+void round_close(struct round *r);
+/* Forget what is under way. */
+void round_reset(struct round *r);
+/* The next page (`afresh`: the first). done(ERR_OK) with the items that may
+ * move, read. */
+void round_list(struct round *r, bool afresh, round_done_f *done, void *arg);
+/* Move what was listed; done() once every item is settled. */
+void round_move(struct round *r, const struct registry_lock *lock,
+                round_done_f *done, void *arg);
+void round_read_item(struct round *r, size_t i);
+void round_fail(struct round *r, const struct err *err);
+/* engine_move.c: do whatever can be done now. */
+void round_pump(struct round *r);
+/* An item was read again after a conflict or in doubt. */
+void round_reread(struct round *r, size_t i);
+bool round_item_moves(const struct round *r, const struct item *it);
+void round_rules(const struct round *r, struct plan_rules *rules);
+void targets_close(struct round *r);
+struct target *target_get(struct round *r, const char *address);
+void target_read(struct round *r, struct target *t);
+/* engine_batch.c */
+void batch_send(struct round *r);
+void batches_close(struct round *r);
+
+/* --- engine_order.c ------------------------------------------------------ */
+
+struct order {
+    struct order *prev, *next;
+    struct failover_task task;
+    char *if_match;
+    engine_reply_f *done;
+    void *arg;
+    mono_ms deadline;
+    bool taken; /* by the step */
+};
+
+struct survey;
+typedef void survey_done_f(void *arg, const struct survey *s);
+struct survey_item {
+    char id[WORK_ID_MAX + 1];
+    char target[NODE_ADDRESS_MAX + 1];
+    enum plan_action action;
+    bool waits;
+};
+struct survey {
+    struct survey *prev, *next;
+    struct engine *e;
+    survey_done_f *done;
+    void *arg;
+    struct reader reader;
+    struct round round;
+    struct err err;
+    struct survey_item *items;
+    size_t n_items, cap;
+    size_t n_all; /* also those beyond ENGINE_PLAN_MAX */
+    uint64_t digest;
+    char etag[PLAN_ETAG_SIZE];
+    struct plan_candidate *candidates;
+    size_t n_candidates;
+};
+struct survey *survey_start(struct engine *e, const char *address,
+                            survey_done_f *done, void *arg);
+void survey_free(struct survey **s);
+void orders_tick(struct engine *e);
+void orders_close(struct engine *e);
+struct order *orders_next(struct engine *e);
+void order_answer(struct engine *e, struct order *o, const char *code,
+                  const char *failover, bool held, const struct survey *plan);
+
+/* --- engine_attend.c ----------------------------------------------------- */
+
+struct attention {
+    UT_hash_handle hh;
+    mono_ms not_before; /* just visited: our caches lag behind */
+    uint64_t hold;      /* the lock hold in which it was visited */
+    char address[];
+};
+void attend_look(struct engine *e, const char *address);
+void attend_tick(struct engine *e);
+bool attend_wanted(struct engine *e);
+/* The next task of this hold; false: nothing is left. */
+bool attend_next(struct engine *e, struct failover_task *task);
+void attend_settled(struct engine *e, const struct failover_task *task,
+                    const char *how);
+void attend_close(struct engine *e);
+
+/* --- engine.c ------------------------------------------------------------ */
+
+struct engine {
+    struct engine_config c;
+    char *lock_key, *self;
+    char owner[NODE_ADDRESS_MAX + 1]; /* our name at the lock */
+    struct rand rand;
+    struct failover *f;
+    enum failover_state told; /* the last state told */
+    struct registry_lock *lock;
+    bool connected;
+    bool own_entry;
+    bool feeding;             /* inside the step: events queue up */
+    struct failover_event queue[4];
+    size_t n_queue;
+    struct calls calls;
+    struct reader reader;
+    struct round round;
+    struct collect *collect;
+    struct survey *surveys;
+    struct survey *matching;  /* the one that PLANNING waits for */
+    struct order *orders;
+    struct order *current;    /* the order under way */
+    size_t n_orders;
+    struct brake *brake;
+    mono_ms swept_at;
+    const char *brake_word;
+    bool mass_stands;         /* a record of our kind says so */
+    struct attention *attention;
+    uint64_t hold;            /* number of this lock hold */
+    mono_ms scanned_at;       /* -1: never */
+    mono_ms waiting_not_before, collect_not_before;
+    struct failover_task task;/* the one given to the step */
+};
+void engine_feed(struct engine *e, struct failover_event event);
+void engine_tell(struct engine *e, enum engine_event_type type,
+                 const char *failover, const char *word, size_t n);
+
+#endif

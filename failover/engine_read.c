@@ -1,0 +1,314 @@
+/*
+ * engine_read.c - one address, read afresh: its gate, its unfinished failover,
+ * the settings, then every key under which it may be registered.
+ *
+ * The registrations are read after the gate. The other way round a process
+ * that another coordinator admits in between would be taken for absent.
+ */
+#include "failover/engine_priv.h"
+#include "failover/planted.h"
+
+#include "base/log.h"
+#include "registry/heartbeat.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session)
+{
+    return session != 0 && session == registry_session(e->c.registry) &&
+           e->c.clock->mono - at < registry_session_timeout(e->c.registry);
+}
+
+void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
+{
+    (void)snprintf(out, FAILOVER_ID_MAX + 1, "%s-%" PRId64 "-%08" PRIx64,
+                   node_kind_name(e->c.kind), e->c.clock->wall,
+                   rand_u64(&e->rand) >> 32);
+}
+
+/* --- what is known besides the keys -------------------------------------- */
+
+static bool is_down(const struct engine *e, const char *address)
+{
+    bool settled = membership_settled(e->c.membership);
+    const struct node *n =
+        membership_find(e->c.membership, e->c.kind, address);
+    if (n == NULL)
+        return settled; /* nobody has seen it since we look */
+    if (n->registered)
+        return false;
+    return n->state == NODE_DOWN || (n->state == NODE_FENCED && settled);
+}
+
+static bool is_over(const struct engine *e, const char *address,
+                    const struct gate *gate)
+{
+    if (gate->for_ms <= 0 ||
+        (gate->state != GATE_DRAINING && gate->state != GATE_RESTARTING))
+        return false;
+    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
+    if (o == NULL || o->gate.version != gate->version)
+        return false; /* our time begins when we see it */
+    return e->c.clock->mono - o->gate_seen >= gate->for_ms;
+}
+
+static void judge(struct engine *e, const char *address,
+                  const struct settings *settings, struct failover_seen *seen)
+{
+    wall_ms wall = e->c.clock->wall;
+    seen->down = is_down(e, address);
+    seen->over = is_over(e, address, &seen->gate);
+    seen->paused = settings->paused && (settings->paused_until == 0 ||
+                                        wall < settings->paused_until);
+    seen->mass = brake_down(e->brake) && wall >= settings->brake_override_until;
+    seen->doubt = NULL;
+    if (!membership_settled(e->c.membership))
+        seen->doubt = "session";
+    else if (!e->own_entry)
+        seen->doubt = "own-entry";
+    const struct node *n =
+        membership_find(e->c.membership, e->c.kind, address);
+    seen->last_heartbeat = n != NULL ? n->last_report_wall : 0;
+    seen->session = registry_session(e->c.registry);
+}
+
+static void stands(struct failover_seen *seen, const struct process *p)
+{
+    if (!p->known) {
+        seen->unknown = true;
+        return;
+    }
+    for (size_t i = 0; i < seen->n_standing; i++) {
+        if (process_same(&seen->standing[i], p))
+            return;
+    }
+    if (seen->n_standing == FAILOVER_PROCESSES_MAX) {
+        seen->unknown = true; /* too much to judge: nothing moves */
+        return;
+    }
+    size_t at = seen->n_standing++;
+    for (; at > 0 && seen->standing[at - 1].created < p->created; at--)
+        seen->standing[at] = seen->standing[at - 1];
+    seen->standing[at] = *p;
+}
+
+static void stands_by_cache(struct engine *e, const char *address,
+                            struct failover_seen *seen)
+{
+    const struct node *n =
+        membership_find(e->c.membership, e->c.kind, address);
+    if (n != NULL && n->registered)
+        stands(seen, &n->process);
+}
+
+bool engine_remember(struct engine *e, const char *address,
+                     struct failover_seen *seen)
+{
+    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
+    memset(seen, 0, sizeof(*seen));
+    seen->record = view_failover(e->c.view, e->c.kind, address);
+    if (o == NULL && seen->record == NULL)
+        return false;
+    if (o != NULL)
+        seen->gate = o->gate;
+    stands_by_cache(e, address, seen);
+    judge(e, address, view_settings(e->c.view), seen);
+    return true;
+}
+
+/* --- reading ------------------------------------------------------------- */
+
+static void failed(struct reader *r, const char *what, const struct err *err)
+{
+    if (r->err.code != ERR_OK)
+        return;
+    r->err = *err;
+    (void)err_wrap(&r->err, "read %s of %s", what, r->address);
+}
+
+/* One answer came: a phase ends when none is outstanding. */
+static void arrived(struct reader *r)
+{
+    assert(r->outstanding > 0);
+    if (--r->outstanding > 0)
+        return;
+    struct engine *e = r->e;
+    if (r->err.code == ERR_OK)
+        judge(e, r->address, &r->settings, &r->seen);
+    else
+        log_warn("!failover-read", LOG_S("address", r->address),
+                 LOG_S("why", r->err.msg));
+    r->done(r->arg, r->err.code);
+}
+
+static void get(struct reader *r, const char *key, call_f *fn)
+{
+    r->outstanding++;
+    registry_get(r->e->c.registry, key, call_done,
+                 call_new(&r->e->calls, fn, r, 0));
+}
+
+static void on_registration(void *part, size_t index,
+                            const struct registry_reply *reply)
+{
+    struct reader *r = part;
+    (void)index;
+    if (reply->err.code == ERR_OK) {
+        const struct registry_entry *entry = &reply->entries[0];
+        struct heartbeat hb;
+        heartbeat_read(&hb, entry->value, entry->value_len);
+        hb.process.created = entry->created;
+        stands(&r->seen, &hb.process);
+    } else if (reply->err.code != ERR_NOT_FOUND) {
+        failed(r, "a registration", &reply->err);
+    }
+    if (reply->revision > r->seen.revision)
+        r->seen.revision = reply->revision;
+    arrived(r);
+}
+
+/* The groups of the path form: /nodes/worker/<group>/<address>. Other children
+ * are addresses, and have a port. */
+static void on_groups(void *part, size_t index,
+                      const struct registry_reply *reply)
+{
+    struct reader *r = part;
+    char key[REGISTRY_KEY_MAX + 1];
+    (void)index;
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
+        failed(r, "the groups", &reply->err);
+    for (size_t i = 0; i < reply->n_entries; i++) {
+        const char *group = reply->entries[i].key;
+        if (strchr(group, ':') != NULL)
+            continue;
+        int n = snprintf(key, sizeof(key), "/nodes/worker/%s/%s", group,
+                         r->address);
+        if (n > 0 && (size_t)n < sizeof(key))
+            get(r, key, on_registration);
+    }
+    arrived(r);
+}
+
+static void read_registrations(struct reader *r)
+{
+    struct engine *e = r->e;
+    const char *kind = node_kind_name(e->c.kind);
+    char key[REGISTRY_KEY_MAX + 1];
+    if (planted(PLANTED_CACHED_REGISTRATION)) {
+        stands_by_cache(e, r->address, &r->seen);
+        return;
+    }
+    (void)snprintf(key, sizeof(key), "/nodes/%s/%s", kind, r->address);
+    get(r, key, on_registration);
+    (void)snprintf(key, sizeof(key), "/pelorus/nodes/%s/%s", kind, r->address);
+    get(r, key, on_registration);
+    if (e->c.kind == NODE_WORKER) {
+        r->outstanding++;
+        registry_children(e->c.registry, "/nodes/worker", call_done,
+                          call_new(&e->calls, on_groups, r, 0));
+    }
+}
+
+/* index 0: the record that the gate names, which goes before (1) the one that
+ * our view remembers. */
+static void on_record(void *part, size_t index,
+                      const struct registry_reply *reply)
+{
+    struct reader *r = part;
+    if (reply->err.code == ERR_OK) {
+        struct failover_record record;
+        struct err err;
+        const struct registry_entry *entry = &reply->entries[0];
+        err_clear(&err);
+        if (failover_record_read(&record, entry->value, entry->value_len,
+                                 &err) != 0) {
+            failed(r, "the failover", &err);
+        } else if (!failover_phase_final(record.phase) &&
+                   record.kind == r->e->c.kind &&
+                   strcmp(record.address, r->address) == 0 &&
+                   (index == 0 || r->seen.record == NULL)) {
+            r->record = record;
+            r->record.version = entry->version;
+            r->seen.record = &r->record;
+        }
+    } else if (reply->err.code != ERR_NOT_FOUND) {
+        failed(r, "the failover", &reply->err);
+    }
+    arrived(r);
+}
+
+static void read_record(struct reader *r, const char *id, size_t index)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    r->outstanding++;
+    registry_get(r->e->c.registry, failover_key(id, key), call_done,
+                 call_new(&r->e->calls, on_record, r, index));
+}
+
+static void on_gate(void *part, size_t index,
+                    const struct registry_reply *reply)
+{
+    struct reader *r = part;
+    struct gate *gate = &r->seen.gate;
+    (void)index;
+    if (reply->err.code == ERR_OK) {
+        const struct registry_entry *entry = &reply->entries[0];
+        struct err err;
+        err_clear(&err);
+        if (gate_read(gate, entry->value, entry->value_len, &err) != 0)
+            failed(r, "the gate", &err);
+        gate->version = entry->version;
+    } else if (reply->err.code == ERR_NOT_FOUND) {
+        memset(gate, 0, sizeof(*gate));
+    } else {
+        failed(r, "the gate", &reply->err);
+    }
+    if (r->err.code == ERR_OK) {
+        if (gate->failover[0] != '\0')
+            read_record(r, gate->failover, 0);
+        if (r->hint[0] != '\0' && strcmp(r->hint, gate->failover) != 0)
+            read_record(r, r->hint, 1);
+        read_registrations(r);
+    }
+    arrived(r);
+}
+
+static void on_settings(void *part, size_t index,
+                        const struct registry_reply *reply)
+{
+    struct reader *r = part;
+    (void)index;
+    if (reply->err.code == ERR_OK) {
+        struct err err;
+        err_clear(&err);
+        const struct registry_entry *entry = &reply->entries[0];
+        if (settings_read(&r->settings, entry->value, entry->value_len,
+                          &err) != 0)
+            failed(r, "the settings", &err);
+    } else if (reply->err.code != ERR_NOT_FOUND) {
+        failed(r, "the settings", &reply->err);
+    }
+    arrived(r);
+}
+
+void reader_start(struct reader *r, struct engine *e, const char *address,
+                  reader_done_f *done, void *arg)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    const struct failover_record *hint =
+        view_failover(e->c.view, e->c.kind, address);
+    memset(r, 0, sizeof(*r));
+    r->e = e;
+    r->done = done;
+    r->arg = arg;
+    (void)snprintf(r->address, sizeof(r->address), "%s", address);
+    if (hint != NULL)
+        (void)snprintf(r->hint, sizeof(r->hint), "%s", hint->id);
+    r->at = e->c.clock->mono;
+    r->session = registry_session(e->c.registry);
+    engine_new_id(e, r->seen.new_id);
+    get(r, gate_key(e->c.kind, address, key, sizeof(key)), on_gate);
+    get(r, SETTINGS_KEY, on_settings);
+}

@@ -1,0 +1,253 @@
+/*
+ * failover.h - the decisions of a failover, as a pure step.
+ *
+ *     failover_step(f, event, effects)
+ *
+ * takes one timestamped event and fills in the effects to perform. It does no
+ * I/O, reads no clock, takes no lock and allocates nothing; engine.c performs.
+ * Longer than 150 lines for the diagram, which is the contract.
+ *
+ *                 nothing wanted
+ *        +-----> IDLE <----------------------------------------+
+ *        |         | an address wants attention, rank's delay  |
+ *        |         v                                           |
+ *        |      WANT_LOCK --(refused, not wanted any more)-----+
+ *        |         | granted                                   |
+ *        |         v                                           |
+ *   +----|----> HAVE_LOCK --(nothing left, or 10 s: RELEASE)---+
+ *   |    |         | next address          \__ waiting work: LISTING
+ *   |    |         v                        \_ finished work: COLLECTING
+ *   |    |      READING  gate, record, all registrations, afresh
+ *   |    |         |  |  \__ braked or paused: HOLDING (a record) -------> *
+ *   |    |         |  |  \__ a lease is over, a fenced gate has a new
+ *   |    |         |  |      process, or may be readmitted: OPENING -----> *
+ *   |    |         |  |  \__ a held record has become needless: DROPPING > *
+ *   |    |         |  \_____ the gate's process stands, or `moving` is to be
+ *   |    |         |         resumed: LISTING; `intent`: VERIFY
+ *   |    |         |  (an order with If-Match: PLANNING, then on)
+ *   |    |         v
+ *   |    |      INTENT   one txn: lock, gate, record `intent`
+ *   |    |         |
+ *   |    |         v
+ *   |    |      VERIFY   gate, record, registrations, read again
+ *   |    |         |  \__ the same process stands: TAKE_BACK ------------> *
+ *   |    |         v
+ *   |    |      SET_MOVING   one txn: lock, record `moving`
+ *   |    |         |
+ *   |    |         v
+ *   |    |      HOOK, HOOK_SAVING   only if one is configured
+ *   |    |         |
+ *   |    |         v
+ *   |    |      LISTING  markers of the past, and their records
+ *   |    |         |  ^
+ *   |    |         v  |
+ *   |    |      MOVING   batches, several in flight, one check-lock each
+ *   |    |         |  \__ the lock was held for 10 s: SAVING, RELEASE
+ *   |    |         v  a whole pass found no marker of the past
+ *   |    |      CLOSING  one txn: lock, record `done`, gate without heir
+ *   |    |         |
+ *   +----|---------+ <- *
+ *        |
+ *        +-- the session or the lock is lost, in any state: RELEASE. Observe,
+ *            act no more; another holder, or we again, resumes from the record.
+ *
+ * A write that met a conflict, whose outcome is unknown or whose reads grew
+ * old goes back to READING: it is decided anew, never repeated.
+ *
+ * Rules that look fussy each close a hole that the model (tests/model) found.
+ */
+#ifndef PELORUS_FAILOVER_FAILOVER_H
+#define PELORUS_FAILOVER_FAILOVER_H
+
+#include "failover/record.h"
+#include "registry/gate.h"
+
+enum failover_state {
+    FAILOVER_IDLE,
+    FAILOVER_WANT_LOCK,
+    FAILOVER_HAVE_LOCK,
+    FAILOVER_READING,
+    FAILOVER_PLANNING,
+    FAILOVER_HOLDING,
+    FAILOVER_OPENING,
+    FAILOVER_DROPPING,
+    FAILOVER_INTENTING,
+    FAILOVER_VERIFY,
+    FAILOVER_TAKE_BACK,
+    FAILOVER_SET_MOVING,
+    FAILOVER_HOOK,
+    FAILOVER_HOOK_SAVING,
+    FAILOVER_LISTING,
+    FAILOVER_MOVING_BATCHES,
+    FAILOVER_SAVING,
+    FAILOVER_CLOSING,
+    FAILOVER_COLLECTING,
+};
+const char *failover_state_name(enum failover_state s);
+
+/* What to do next under the lock. */
+struct failover_task {
+    enum failover_task_type {
+        FAILOVER_TASK_ADDRESS, /* look at an address */
+        FAILOVER_TASK_WAITING, /* assign waiting work, if somebody takes it */
+        FAILOVER_TASK_COLLECT, /* remove finished work that was kept enough */
+    } type;
+    char address[NODE_ADDRESS_MAX + 1]; /* "-" for waiting work */
+    bool ordered; /* by a person: who, reason; answered with ANSWER */
+    bool force;   /* even if the process is registered */
+    bool matched; /* with If-Match: PLANNING compares first */
+    char who[64], reason[256];
+};
+
+/* What a fresh read of one address found. Registrations are read after the
+ * gate, so that a process admitted in between is not taken for absent. */
+#define FAILOVER_PROCESSES_MAX 8
+struct failover_seen {
+    struct gate gate;
+    struct process standing[FAILOVER_PROCESSES_MAX]; /* registered, distinct,
+                                    the newest registration first */
+    size_t n_standing;
+    bool unknown;  /* a registration whose identity cannot be read */
+    bool down;     /* absence beyond the grace, and it may be believed */
+    bool over;     /* the drain's or lease's time is over by our clock */
+    const struct failover_record *record; /* unfinished or held, or NULL */
+    bool paused;   /* by the settings, read with the rest */
+    const char *doubt; /* "session", "own-entry": about ourselves; or NULL */
+    bool mass;     /* the brake: too many are missing */
+    wall_ms last_heartbeat;
+    uint64_t revision, session;
+    char new_id[FAILOVER_ID_MAX + 1]; /* for a record, if one is written */
+};
+
+/* What one listing's moves came to. */
+struct failover_counts {
+    uint32_t moved, held, dropped, waiting;
+    uint32_t stuck; /* tried, and neither moved nor gone: the next pass */
+    struct failover_target targets[FAILOVER_TARGETS_MAX];
+    size_t n_targets;
+    uint64_t digest;
+};
+
+struct failover_event {
+    enum failover_event_type {
+        FAILOVER_TICK,      /* `wanted` */
+        FAILOVER_LOCKED,    /* `fence` */
+        FAILOVER_REFUSED,   /* the lock: `code` */
+        FAILOVER_LOST,      /* session, connection or lock: `code` */
+        FAILOVER_NEXT,      /* `task`, NULL: nothing is left */
+        FAILOVER_READ,      /* `code`, `seen` */
+        FAILOVER_PLANNED,   /* `code`, `same` */
+        FAILOVER_WRITTEN,   /* `code`; ERR_TIMEOUT: its reads grew old, it was
+                               not sent */
+        FAILOVER_HOOKED,    /* `hook_exit`, `hook_tail` */
+        FAILOVER_LISTED,    /* `code`, `n` that may move, `more` pages */
+        FAILOVER_MOVED,     /* `code`, `counts` (also with a code) */
+        FAILOVER_COLLECTED, /* `code` */
+    } type;
+    mono_ms now;
+    wall_ms wall;
+    enum err_code code;
+    bool wanted;
+    uint64_t fence;
+    const struct failover_task *task;
+    const struct failover_seen *seen;
+    bool same;            /* the plan is still the one that was approved */
+    size_t n;
+    bool more;
+    const struct failover_counts *counts;
+    int hook_exit;
+    const char *hook_tail;
+};
+
+struct failover_effect {
+    enum failover_effect_type {
+        FAILOVER_DO_LOCK,
+        FAILOVER_DO_UNLOCK,  /* also stops waiting; forget what is in flight */
+        FAILOVER_DO_NEXT,
+        FAILOVER_DO_READ,    /* the task's address */
+        FAILOVER_DO_PLAN,    /* the task's address, for If-Match */
+        FAILOVER_DO_WRITE,   /* one txn: lock, `gate`, `record` */
+        FAILOVER_DO_HOOK,    /* with `record` */
+        FAILOVER_DO_LIST,    /* `afresh`: from the first page */
+        FAILOVER_DO_MOVE,    /* what was listed */
+        FAILOVER_DO_COLLECT,
+        FAILOVER_DO_ANSWER,  /* the order: `word` NULL accepted, else a code */
+        FAILOVER_DO_TELL,    /* `news`, `word` */
+        FAILOVER_DO_SETTLE,  /* the task is over: `word` says how */
+    } type;
+    /* Both borrowed until the next step. At gate->version; at
+     * record->version, 0: it must be absent. NULL: not written. */
+    const struct gate *gate;
+    const struct failover_record *record;
+    bool afresh;
+    const char *word;
+    const char *failover; /* TELL, ANSWER: its id, or "" */
+    bool held;            /* ANSWER: accepted, but held */
+    size_t n;             /* TELL: items moved so far */
+    enum failover_news {
+        FAILOVER_NEWS_INTENT,
+        FAILOVER_NEWS_TAKEN_BACK,
+        FAILOVER_NEWS_OPENED, /* `word`: admitted, readmitted, lease-over */
+        FAILOVER_NEWS_HELD,
+        FAILOVER_NEWS_LIFTED,
+        FAILOVER_NEWS_RESUMED,
+        FAILOVER_NEWS_DONE,
+    } news;
+};
+#define FAILOVER_EFFECTS_MAX 8
+struct failover_effects {
+    struct failover_effect list[FAILOVER_EFFECTS_MAX];
+    size_t n;
+};
+
+struct failover_config {
+    enum node_kind kind;
+    char self[NODE_ADDRESS_MAX + 1]; /* of this coordinator */
+    bool hook;                       /* one is configured */
+    bool readmit;
+    int64_t hold_ms_max; /* of the lock at a time: 10,000 */
+    int64_t rank_ms;     /* per rank: 500 */
+    int64_t retry_ms;    /* after a failure: 500 */
+};
+
+struct failover;
+struct failover *failover_new(const struct failover_config *config);
+void failover_free(struct failover **f);
+
+void failover_step(struct failover *f, const struct failover_event *event,
+                   struct failover_effects *effects);
+
+void failover_set_rank(struct failover *f, uint32_t rank);
+enum failover_state failover_state(const struct failover *f);
+/* Of the task under way; NULL without one. */
+const struct failover_task *failover_task(const struct failover *f);
+const struct failover_record *failover_record(const struct failover *f);
+/* The gate as read for the task under way: which markers are of the past. */
+const struct gate *failover_gate(const struct failover *f);
+
+/*
+ * What should happen to an address, from what was seen of it: the heart of
+ * READING. The engine also asks it about what it merely remembers, before it
+ * troubles the lock. `cause` is a static word.
+ */
+enum failover_verdict {
+    FAILOVER_NOTHING,
+    FAILOVER_ALIVE,        /* an order, but its process is registered */
+    FAILOVER_UNREADABLE,   /* a registration's identity: wait for it */
+    FAILOVER_TO_INTENT,
+    FAILOVER_TO_HOLD,      /* `cause`: mass, session, own-entry, paused */
+    FAILOVER_TO_VERIFY,    /* resume a record `intent` */
+    FAILOVER_TO_RESUME,    /* resume a record `moving` */
+    FAILOVER_TO_ADMIT,     /* a new process at a fenced gate */
+    FAILOVER_TO_LEASE_END, /* a restart lease that nobody consumed */
+    FAILOVER_TO_LIST,      /* markers of the past may stand */
+    FAILOVER_TO_DROP,      /* a held record that is needless now */
+};
+enum failover_verdict failover_decide(const struct failover_seen *seen,
+                                      const struct failover_task *task,
+                                      const char **cause);
+/* The new process at an address: registered, known, not the gate's and not of
+ * the past. NULL if there is none. */
+const struct process *failover_fresh(const struct failover_seen *seen);
+
+#endif

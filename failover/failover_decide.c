@@ -1,0 +1,318 @@
+/*
+ * failover_decide.c - what should happen to an address, and the gate and
+ * record that say so. Design: one verdict from one fresh read; whoever asks
+ * twice about the same facts gets the same answer, so that a resumed failover
+ * needs no memory of the coordinator that began it.
+ */
+#include "failover/failover_priv.h"
+#include "failover/planted.h"
+
+#include <string.h>
+
+#define SAY(field, text)                                                       \
+    do {                                                                       \
+        size_t say_len_ = strnlen((text), sizeof(field) - 1);                  \
+        memmove((field), (text), say_len_);                                    \
+        (field)[say_len_] = '\0';                                              \
+    } while (0)
+
+static bool of_the_past(const struct gate *gate, const struct process *p)
+{
+    for (size_t i = 0; i < gate->n_past; i++) {
+        if (process_same(&gate->past[i], p))
+            return true;
+    }
+    return false;
+}
+
+bool failover_stands(const struct failover_seen *seen, const struct process *p)
+{
+    for (size_t i = 0; i < seen->n_standing; i++) {
+        if (process_same(&seen->standing[i], p))
+            return true;
+    }
+    return false;
+}
+
+const struct process *failover_fresh(const struct failover_seen *seen)
+{
+    for (size_t i = 0; i < seen->n_standing; i++) {
+        const struct process *p = &seen->standing[i];
+        /* a process of the past counts as absent, or two processes that take
+         * turns at one key would fence each other for ever */
+        if (process_differs(p, &seen->gate.process) &&
+            !of_the_past(&seen->gate, p))
+            return p;
+    }
+    return NULL;
+}
+
+/* --- the verdict --------------------------------------------------------- */
+
+/* Would a failover begin here if nothing held it back? Its cause, or NULL. */
+static const char *begins(const struct failover_seen *seen, bool ordered,
+                          bool force)
+{
+    const struct gate *gate = &seen->gate;
+    if (failover_stands(seen, &gate->process)) {
+        if (force)
+            return "forced";
+        if (gate->state == GATE_DRAINING && seen->over)
+            return "drain";
+        return NULL;
+    }
+    if (failover_fresh(seen) != NULL)
+        return gate->state == GATE_RESTARTING ? "restart" : "replaced";
+    if (seen->unknown)
+        return NULL; /* it may be the very process: wait until it can be read */
+    if (ordered)
+        return force ? "forced" : "order";
+    if (gate->state == GATE_RESTARTING)
+        return NULL; /* the lease promises that it comes back */
+    return seen->down ? "down" : NULL;
+}
+
+/* What holds a failover back that would begin. The mass brake guards against
+ * believing in an absence that is our own blindness; a new process that stands
+ * at the address, or a drain's deadline, needs no such belief. */
+static const char *held_back(const struct failover_seen *seen)
+{
+    if (seen->paused)
+        return "paused";
+    if (seen->doubt != NULL)
+        return seen->doubt;
+    bool absent = !failover_stands(seen, &seen->gate.process) &&
+                  failover_fresh(seen) == NULL;
+    if (absent && seen->mass)
+        return "mass";
+    return NULL;
+}
+
+static enum failover_verdict decide_fenced(const struct failover_seen *seen)
+{
+    if (failover_fresh(seen) != NULL)
+        return FAILOVER_TO_ADMIT;
+    return seen->record != NULL ? FAILOVER_TO_DROP : FAILOVER_TO_LIST;
+}
+
+static enum failover_verdict decide_quiet(const struct failover_seen *seen,
+                                          bool ordered)
+{
+    const struct gate *gate = &seen->gate;
+    bool stands = failover_stands(seen, &gate->process);
+    if (ordered && stands)
+        return FAILOVER_ALIVE;
+    if (ordered && seen->unknown)
+        return FAILOVER_UNREADABLE;
+    if (gate->state == GATE_RESTARTING && seen->over)
+        return FAILOVER_TO_LEASE_END;
+    if (seen->record != NULL)
+        return stands ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
+    return FAILOVER_TO_LIST;
+}
+
+enum failover_verdict failover_decide(const struct failover_seen *seen,
+                                      const struct failover_task *task,
+                                      const char **cause)
+{
+    const struct failover_record *r = seen->record;
+    assert(r == NULL || !failover_phase_final(r->phase));
+    *cause = "";
+    if (seen->gate.state == GATE_ABSENT)
+        return r != NULL ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
+    if (r != NULL && !planted(PLANTED_NO_RESUME)) {
+        if (r->phase == FAILOVER_INTENT)
+            return FAILOVER_TO_VERIFY;
+        if (r->phase == FAILOVER_MOVING)
+            return FAILOVER_TO_RESUME;
+    }
+    if (seen->gate.state == GATE_FENCED)
+        return decide_fenced(seen);
+    /* a held record remembers what a person ordered */
+    bool forced = r != NULL && strcmp(r->then, "forced") == 0;
+    bool ordered = forced || (r != NULL && strcmp(r->then, "order") == 0);
+    const char *why =
+        begins(seen, task->ordered || ordered, task->force || forced);
+    if (why == NULL)
+        return decide_quiet(seen, task->ordered);
+    const char *held = held_back(seen);
+    *cause = held != NULL ? held : why;
+    return held != NULL ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
+}
+
+/* --- what is written ----------------------------------------------------- */
+
+/* A cordon belongs to the address: whatever process the gate opens for. */
+static void reopen(struct gate *gate, const struct process *p)
+{
+    gate->process = *p;
+    gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
+    memset(&gate->heir_of, 0, sizeof(gate->heir_of));
+    gate->for_ms = 0;
+    if (!gate->cordoned) {
+        gate->who[0] = '\0';
+        gate->reason[0] = '\0';
+    }
+}
+
+static void new_record(struct failover *f, wall_ms wall)
+{
+    struct failover_record *r = &f->record;
+    memset(r, 0, sizeof(*r));
+    SAY(r->id, f->new_id);
+    r->kind = f->config.kind;
+    SAY(r->address, f->task.address);
+    r->process = f->gate.process;
+    r->began = wall;
+    r->hook_exit = -1;
+    SAY(r->who, f->task.who);
+    SAY(r->reason, f->task.reason);
+    f->has_record = true;
+}
+
+static void note_seen(struct failover *f, const struct failover_seen *seen)
+{
+    struct failover_record *r = &f->record;
+    r->process = f->gate.process;
+    r->gate_version = f->gate.version;
+    r->registry_revision = seen->revision;
+    r->session = seen->session;
+    r->last_heartbeat = seen->last_heartbeat;
+    SAY(r->coordinator, f->config.self);
+    r->fence = f->fence;
+}
+
+void failover_write_intent(struct failover *f, const struct failover_seen *seen,
+                           const char *cause, wall_ms wall)
+{
+    struct gate *gate = &f->gate;
+    assert(gate->state != GATE_ABSENT && gate->state != GATE_FENCED);
+    if (!f->has_record)
+        new_record(f, wall);
+    struct failover_record *r = &f->record;
+    note_seen(f, seen);
+    r->phase = FAILOVER_INTENT;
+    SAY(r->cause, cause);
+    r->then[0] = '\0';
+    if (strcmp(cause, "drain") == 0) {
+        SAY(r->who, gate->who);
+        SAY(r->reason, gate->reason);
+    }
+    r->fenced_at = wall;
+
+    const struct process old = gate->process;
+    const struct process *fresh =
+        failover_stands(seen, &old) ? NULL : failover_fresh(seen);
+    bool lease = gate->state == GATE_RESTARTING;
+    gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
+    if (fresh != NULL) {
+        gate_retire(gate, &old);
+        reopen(gate, fresh);
+        if (lease)
+            gate->heir_of = old;
+    } else {
+        /* an heir that is fenced first leaves nothing to inherit: what it was
+         * to have is of the past already and moves normally */
+        memset(&gate->heir_of, 0, sizeof(gate->heir_of));
+        gate->state = GATE_FENCED;
+        gate->for_ms = 0;
+    }
+    SAY(gate->failover, r->id);
+}
+
+void failover_write_take_back(struct failover *f, wall_ms wall)
+{
+    struct gate *gate = &f->gate;
+    const struct process back = f->record.process;
+    assert(f->has_record && f->record.phase == FAILOVER_INTENT);
+    if (process_differs(&gate->process, &back))
+        gate_retire(gate, &gate->process);
+    gate_unretire(gate, &back);
+    reopen(gate, &back);
+    f->record.phase = FAILOVER_ABORTED;
+    f->record.finished = wall;
+    failover_take_over(f);
+}
+
+void failover_write_hold(struct failover *f, const struct failover_seen *seen,
+                         const char *cause, wall_ms wall)
+{
+    if (!f->has_record) {
+        new_record(f, wall);
+        SAY(f->record.then, f->task.force     ? "forced"
+                            : f->task.ordered ? "order"
+                                              : "");
+    }
+    note_seen(f, seen);
+    f->record.phase = FAILOVER_HELD;
+    SAY(f->record.cause, cause);
+}
+
+void failover_write_open(struct failover *f, const struct process *fresh)
+{
+    struct gate *gate = &f->gate;
+    const struct process old = gate->process;
+    if (process_differs(fresh, &old))
+        gate_retire(gate, &old);
+    gate_unretire(gate, fresh);
+    reopen(gate, fresh);
+}
+
+void failover_take_over(struct failover *f)
+{
+    struct failover_record *r = &f->record;
+    if (strcmp(r->coordinator, f->config.self) != 0) {
+        r->resumed++;
+        SAY(r->coordinator, f->config.self);
+    }
+    r->fence = f->fence;
+}
+
+void failover_write_moving(struct failover *f, wall_ms wall)
+{
+    assert(f->has_record);
+    f->record.phase = FAILOVER_MOVING;
+    if (f->record.fenced_at == 0)
+        f->record.fenced_at = wall;
+    failover_take_over(f);
+}
+
+void failover_write_reconcile(struct failover *f, wall_ms wall)
+{
+    assert(!f->has_record);
+    new_record(f, wall);
+    struct failover_record *r = &f->record;
+    if (f->gate.state != GATE_FENCED && f->gate.n_past > 0)
+        r->process = f->gate.past[0];
+    r->gate_version = f->gate.version;
+    r->phase = FAILOVER_MOVING;
+    SAY(r->cause, "reconcile");
+    SAY(r->coordinator, f->config.self);
+    r->fence = f->fence;
+    r->fenced_at = wall;
+}
+
+static void add_target(struct failover_record *r,
+                       const struct failover_target *t)
+{
+    for (size_t i = 0; i < r->n_targets; i++) {
+        if (strcmp(r->targets[i].address, t->address) == 0) {
+            r->targets[i].items += t->items;
+            return;
+        }
+    }
+    if (r->n_targets < FAILOVER_TARGETS_MAX)
+        r->targets[r->n_targets++] = *t;
+}
+
+void failover_add_counts(struct failover_record *r,
+                         const struct failover_counts *c)
+{
+    r->moved += c->moved;
+    r->held += c->held;
+    r->dropped += c->dropped;
+    r->waiting += c->waiting;
+    r->digest += c->digest; /* order-independent: batches overtake each other */
+    for (size_t i = 0; i < c->n_targets; i++)
+        add_target(r, &c->targets[i]);
+}

@@ -1,0 +1,53 @@
+/*
+ * failover_priv.h - the state of the step, and the writes that it decides on.
+ */
+#ifndef PELORUS_FAILOVER_FAILOVER_PRIV_H
+#define PELORUS_FAILOVER_FAILOVER_PRIV_H
+
+#include "failover/failover.h"
+
+struct failover {
+    struct failover_config config;
+    enum failover_state state;
+    uint32_t rank;
+    mono_ms wanted_since; /* -1: not wanted */
+    mono_ms not_before;   /* after a failure */
+    bool locked;          /* the lock is ours, as far as we know */
+    mono_ms locked_at;
+    uint64_t fence;
+    bool has_task;
+    bool answered;        /* the order was */
+    struct failover_task task;
+    struct gate gate;     /* as read last, or as it is being written */
+    bool has_record;
+    struct failover_record record;
+    bool has_intent;      /* last_intent is the record that we fenced with */
+    char last_intent[FAILOVER_ID_MAX + 1];
+    struct process registered; /* at the last read: the gate's, if it stands */
+    char new_id[FAILOVER_ID_MAX + 1];
+    uint32_t tries;       /* decided anew after a conflict */
+    bool dirty;           /* this pass moved something: one more is due */
+    bool more;            /* pages are left of this pass */
+    bool writing;         /* in a state that reads first: the write is out */
+    const char *verdict;  /* of the write under way: a word to tell */
+};
+
+bool failover_stands(const struct failover_seen *seen,
+                     const struct process *p);
+
+/* What the writes put. Each works on f->gate and f->record as just read. */
+void failover_write_intent(struct failover *f,
+                           const struct failover_seen *seen, const char *cause,
+                           wall_ms wall);
+void failover_write_take_back(struct failover *f, wall_ms wall);
+void failover_write_hold(struct failover *f, const struct failover_seen *seen,
+                         const char *cause, wall_ms wall);
+void failover_write_open(struct failover *f, const struct process *fresh);
+void failover_write_moving(struct failover *f, wall_ms wall);
+/* A record for markers of the past that no unfinished failover covers. */
+void failover_write_reconcile(struct failover *f, wall_ms wall);
+void failover_take_over(struct failover *f);
+void failover_add_counts(struct failover_record *r,
+                         const struct failover_counts *c);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * failpoint.h - places where a real process can be made to stop or die, so
+ * that tests meet the worst line of a failover and not a random one.
+ *
+ *     PELORUS_FAILPOINT=engine-after-intent:stop     SIGSTOP to itself
+ *     PELORUS_FAILPOINT=engine-mid-move:kill@5000    SIGKILL, at 5,000 moved
+ *
+ * Several are separated by commas; the first that is met fires, once. The environment is read
+ * once, at the first use. Names: engine-after-intent, engine-after-verify,
+ * engine-before-batch, engine-mid-move (its number: items moved so far),
+ * engine-before-close. Without the variable a failpoint is one comparison.
+ */
+#ifndef PELORUS_FAILOVER_FAILPOINT_H
+#define PELORUS_FAILOVER_FAILPOINT_H
+
+#include "base/compiler.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Loop thread. */
+void failpoint(const char *name);
+/* Fires when `n` has reached the number after '@' (1 without). */
+void failpoint_at(const char *name, uint64_t n);
+
+/* What would happen: 0 nothing, otherwise the signal. Pure; for tests. */
+int failpoint_match(const char *spec, const char *name, uint64_t n);
+
+#endif

@@ -1,0 +1,260 @@
+/*
+ * record.c - names, keys, markers and the epoch floor.
+ *
+ * Keys are built here and nowhere else. One that would be too long comes out
+ * empty instead of cut: a cut key could be somebody else's.
+ */
+#include "failover/record_priv.h"
+
+#include "base/units.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const state_names[] = {
+    [WORK_ASSIGNED] = "assigned", [WORK_WAITING] = "waiting",
+    [WORK_HELD] = "held",         [WORK_DONE] = "done",
+    [WORK_DROPPED] = "dropped",
+};
+
+static const char *const policy_names[] = {
+    [WORK_REASSIGN] = "reassign",
+    [WORK_HOLD] = "hold",
+    [WORK_DROP] = "drop",
+};
+
+static int parse(const char *const *names, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(names[i], name) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+const char *work_state_name(enum work_state s)
+{
+    assert((size_t)s < ARRAY_LEN(state_names));
+    return state_names[s];
+}
+
+int work_state_parse(const char *name, enum work_state *out)
+{
+    int i = parse(state_names, ARRAY_LEN(state_names), name);
+
+    if (i < 0) {
+        return (int)ERR_INVALID;
+    }
+    *out = (enum work_state)i;
+    return 0;
+}
+
+const char *work_policy_name(enum work_policy p)
+{
+    assert((size_t)p < ARRAY_LEN(policy_names));
+    return policy_names[p];
+}
+
+int work_policy_parse(const char *name, enum work_policy *out)
+{
+    int i = parse(policy_names, ARRAY_LEN(policy_names), name);
+
+    if (i < 0) {
+        return (int)ERR_INVALID;
+    }
+    *out = (enum work_policy)i;
+    return 0;
+}
+
+int work_check_id(const char *id, struct err *err)
+{
+    size_t len = strlen(id);
+    size_t good = strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                             "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    if (len == 0 || len > WORK_ID_MAX) {
+        return (int)err_set(err, ERR_INVALID,
+                            "a work id has 1 to %d characters, not %zu",
+                            WORK_ID_MAX, len);
+    }
+    if (good < len) {
+        return (int)err_set(err, ERR_INVALID,
+                            "work id: character %zu is none of "
+                            "A-Z a-z 0-9 . _ -",
+                            good + 1);
+    }
+    /* The registry has no such keys. */
+    if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0) {
+        return (int)err_set(err, ERR_INVALID, "\"%s\" cannot be a work id",
+                            id);
+    }
+    return 0;
+}
+
+/* --- keys ----------------------------------------------------------------- */
+
+static char *make_key(char *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static char *make_key(char *out, const char *fmt, ...)
+{
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(out, REGISTRY_KEY_MAX + 1, fmt, ap);
+    va_end(ap);
+    assert(n > 0);
+    if (n > REGISTRY_KEY_MAX) {
+        out[0] = '\0';
+    }
+    return out;
+}
+
+char *work_key(const char *id, char *out)
+{
+    return make_key(out, WORK_PREFIX "/%s", id);
+}
+
+char *marker_key(enum node_kind kind, const char *address, const char *id,
+                 char *out)
+{
+    return make_key(out, MARKER_PREFIX "/%s/%s/%s", node_kind_name(kind),
+                    address == NULL ? "-" : address, id);
+}
+
+char *marker_prefix(enum node_kind kind, const char *address, char *out)
+{
+    return make_key(out, MARKER_PREFIX "/%s/%s", node_kind_name(kind),
+                    address == NULL ? "-" : address);
+}
+
+char *failover_key(const char *id, char *out)
+{
+    return make_key(out, FAILOVER_PREFIX "/%s", id);
+}
+
+/* --- markers -------------------------------------------------------------- */
+
+/* The next part of a key, up to its slash or end, into `out`. */
+static bool key_part(const char **key, char *out, size_t size)
+{
+    size_t n = strcspn(*key, "/");
+
+    if (n == 0 || n >= size) {
+        return false;
+    }
+    memcpy(out, *key, n);
+    out[n] = '\0';
+    *key += n;
+    return true;
+}
+
+int marker_key_parse(const char *key, struct marker *out)
+{
+    char kind[16];
+    size_t n = strlen(MARKER_PREFIX "/");
+
+    *out = (struct marker){0};
+    if (strncmp(key, MARKER_PREFIX "/", n) != 0) {
+        return (int)ERR_INVALID;
+    }
+    key += n;
+    if (!key_part(&key, kind, sizeof(kind)) || *key++ != '/' ||
+        node_kind_parse(kind, &out->kind) != 0 ||
+        out->kind == NODE_ALERT_SERVER ||
+        !key_part(&key, out->address, sizeof(out->address)) || *key++ != '/' ||
+        !key_part(&key, out->id, sizeof(out->id)) || *key != '\0' ||
+        work_check_id(out->id, NULL) != 0) {
+        return (int)ERR_INVALID;
+    }
+    return strcmp(out->address, "-") == 0
+               ? 0
+               : node_check_address(out->address, NULL);
+}
+
+int marker_read(struct marker *out, const struct registry_entry *entry,
+                struct err *err)
+{
+    cJSON *o;
+    int rc;
+
+    if (marker_key_parse(entry->key, out) != 0) {
+        return (int)err_set(err, ERR_INVALID, "%s: not the key of a marker",
+                            entry->key);
+    }
+    out->version = entry->version;
+    rc = field_object(entry->value, entry->value_len, &o, err);
+    if (rc == 0) {
+        rc = field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &out->epoch, err);
+        rc = rc != 0 ? rc : field_process(o, "process", &out->process, err);
+        rc = rc != 0 ? rc : field_bool(o, "held", &out->held, err);
+        cJSON_Delete(o);
+    }
+    if (rc == 0 && out->epoch == 0) {
+        rc = (int)err_set(err, ERR_INVALID, "`epoch` is 0");
+    }
+    if (rc == 0 && !out->process.known && strcmp(out->address, "-") != 0) {
+        rc = (int)err_set(err, ERR_INVALID, "`process` is missing");
+    }
+    if (rc != 0) {
+        (void)err_wrap(err, "marker %s", entry->key);
+    }
+    return rc;
+}
+
+void marker_write(struct buf *out, const struct marker *m)
+{
+    assert(m->epoch > 0);
+    json_open(out, NULL, '{');
+    json_put_u64(out, "epoch", m->epoch);
+    if (m->process.known) {
+        put_process(out, "process", &m->process);
+    }
+    if (m->held) {
+        json_put_bool(out, "held", true);
+    }
+    json_close(out, '}');
+}
+
+void marker_of(struct marker *out, const struct work_item *w)
+{
+    assert(w->state == WORK_ASSIGNED || w->state == WORK_WAITING ||
+           w->state == WORK_HELD);
+    *out = (struct marker){.kind = w->kind,
+                           .epoch = w->epoch,
+                           .held = w->state == WORK_HELD};
+    memcpy(out->id, w->id, sizeof(out->id));
+    if (w->state == WORK_ASSIGNED) {
+        memcpy(out->address, w->owner, sizeof(out->address));
+        out->process = w->process;
+    } else {
+        memcpy(out->address, "-", 2);
+    }
+}
+
+/* --- the floor ------------------------------------------------------------ */
+
+int epoch_floor_read(const char *value, size_t len, uint64_t *out,
+                     struct err *err)
+{
+    char text[24];
+
+    if (len < sizeof(text)) {
+        memcpy(text, value, len);
+        text[len] = '\0';
+        if (strlen(text) == len && units_uint(text, EPOCH_MAX, out, NULL) == 0) {
+            return 0;
+        }
+    }
+    return (int)err_set(err, ERR_INVALID,
+                        EPOCH_FLOOR_KEY ": not a number up to %" PRIu64,
+                        EPOCH_MAX);
+}
+
+void epoch_floor_write(struct buf *out, uint64_t floor)
+{
+    assert(floor <= EPOCH_MAX);
+    buf_printf(out, "%" PRIu64, floor);
+}

@@ -1,0 +1,226 @@
+/*
+ * record.h - what stands in the registry about work, and its keys. Pure.
+ *
+ *   /pelorus/work/<id>                          one item, the single truth
+ *   /pelorus/owned/<kind>/<address>/<id>        marker {epoch, process}
+ *   /pelorus/owned/<kind>/-/<id>                marker of a waiting/held item
+ *   /pelorus/failovers/<id>                     one failover
+ *   /pelorus/epoch-floor                        highest epoch ever collected
+ *   /pelorus/settings                           what the API may change
+ *
+ * One txn writes a record and its marker, so they always agree. `epoch` is the
+ * fencing token: +1 at each change of owner, and when the item becomes waiting
+ * or held.
+ *
+ * Longer than other headers: two records, the marker and their keys are one
+ * format and are read side by side.
+ */
+#ifndef PELORUS_FAILOVER_RECORD_H
+#define PELORUS_FAILOVER_RECORD_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "registry/node.h"
+#include "registry/registry.h"
+
+#define WORK_ID_MAX      128
+#define WORK_PAYLOAD_MAX (64 * 1024) /* bytes of the compact text */
+/* An answer wraps a payload in lists and problems: leave room for those. */
+#define WORK_PAYLOAD_DEPTH (JSON_DEPTH_MAX - 4)
+#define WORK_HISTORY_MAX   5
+#define FAILOVER_ID_MAX    63
+/* An owner's address and an id share one marker key. */
+#define WORK_OWNER_MAX                                                         \
+    (REGISTRY_KEY_MAX - (int)sizeof("/pelorus/owned/worker/") - WORK_ID_MAX)
+/* The largest stored item: a full payload, five owners, escapes. */
+#define WORK_RECORD_MAX (WORK_PAYLOAD_MAX + 16 * 1024)
+
+enum work_state {
+    WORK_ASSIGNED,
+    WORK_WAITING, /* no candidate; assigned later, under the lock */
+    WORK_HELD,    /* by policy or as poison; a person releases it */
+    WORK_DONE,
+    WORK_DROPPED,
+};
+enum work_policy { WORK_REASSIGN, WORK_HOLD, WORK_DROP };
+
+/* One owner that the item was taken from or left. */
+struct work_past {
+    char address[NODE_ADDRESS_MAX + 1];
+    struct process process;
+    uint64_t epoch;
+    wall_ms until;
+    bool died;       /* taken by a failover, not handed over */
+    char failover[FAILOVER_ID_MAX + 1]; /* "" if none */
+};
+
+struct work_item {
+    char id[WORK_ID_MAX + 1];   /* [A-Za-z0-9._-]{1,128} */
+    enum node_kind kind;        /* of the owner: master or worker */
+    char group[NODE_GROUP_MAX + 1];
+    enum work_state state;
+    char owner[NODE_ADDRESS_MAX + 1]; /* "" while waiting or held; the last
+                                         one when done or dropped */
+    struct process process;     /* known exactly when assigned */
+    uint64_t epoch;             /* 1 .. 2^63 */
+    enum work_policy policy;
+    char *payload;              /* JSON text or NULL; owned */
+    uint32_t attempts;          /* how many owners it has had */
+    struct work_past history[WORK_HISTORY_MAX]; /* newest first */
+    size_t n_history;
+    wall_ms assigned_at;        /* of the present owner */
+    wall_ms finished_at;        /* done or dropped; 0 before */
+    char cause[64];             /* held: "policy", "poison"; else "" */
+    uint64_t version;           /* as read; not in the JSON */
+};
+
+void work_item_close(struct work_item *w);
+void work_item_copy(struct work_item *to, const struct work_item *from);
+int work_item_read(struct work_item *out, const char *value, size_t len,
+                   struct err *err) MUST_CHECK;
+/* The stored form, which is also the API's. Payload last, byte for byte. */
+void work_item_write(struct buf *out, const struct work_item *w);
+/* Only the state of a stored item, without reading the rest: for a watch that
+ * sees every payload go by. */
+int work_state_peek(const char *value, size_t len,
+                    enum work_state *out) MUST_CHECK;
+
+/* The present owner goes into the history (nothing if there is none). */
+void work_item_leave(struct work_item *w, wall_ms now, bool died,
+                     const char *failover);
+/* After work_item_leave(): the next owner, or none (waiting, held). Both count
+ * the epoch up; `cause` is "policy" or "poison". */
+void work_item_assign(struct work_item *w, const char *address,
+                      const struct process *process, wall_ms now);
+void work_item_unassign(struct work_item *w, enum work_state state,
+                        const char *cause);
+
+/*
+ * A client's payload: one JSON value, nested at most WORK_PAYLOAD_DEPTH deep,
+ * at most WORK_PAYLOAD_MAX bytes without its blanks. *out is its compact text
+ * (mem_free), NULL for `null`; numbers and strings are kept as written.
+ * ERR_INVALID, ERR_TOO_LARGE.
+ */
+int work_payload_read(const char *text, size_t len, char **out,
+                      struct err *err) MUST_CHECK;
+/* The same value, whatever the order of its keys. Both compact, or NULL. */
+bool work_payload_same(const char *a, const char *b);
+/* The text of a field's value inside a valid JSON object, untouched: the way
+ * to take a payload out of a request. False: no such field. */
+bool work_json_field(const char *object, size_t len, const char *key,
+                     const char **value, size_t *value_len);
+
+int work_check_id(const char *id, struct err *err) MUST_CHECK;
+const char *work_state_name(enum work_state s);
+int work_state_parse(const char *name, enum work_state *out) MUST_CHECK;
+const char *work_policy_name(enum work_policy p);
+int work_policy_parse(const char *name, enum work_policy *out) MUST_CHECK;
+
+struct marker {
+    enum node_kind kind;
+    char address[NODE_ADDRESS_MAX + 1]; /* "-": waiting or held */
+    char id[WORK_ID_MAX + 1];
+    uint64_t epoch;
+    struct process process;             /* unknown below "-" */
+    bool held; /* below "-": nobody assigns it but a person. A hint that saves
+                  reading the item */
+    uint64_t version;
+};
+int marker_read(struct marker *out, const struct registry_entry *entry,
+                struct err *err) MUST_CHECK;
+/* Only kind, address and id, which its key tells. */
+int marker_key_parse(const char *key, struct marker *out) MUST_CHECK;
+void marker_write(struct buf *out, const struct marker *m);
+
+/* The marker that belongs to an item as it stands: what to write, and at which
+ * key. Not for finished items, which have none. */
+void marker_of(struct marker *out, const struct work_item *w);
+
+/* Keys: each writes into `out` (REGISTRY_KEY_MAX + 1 bytes) and returns it.
+ * address NULL: the "-" of waiting and held items. A key that would be too
+ * long comes out empty, which the registry refuses. */
+char *work_key(const char *id, char *out);
+char *marker_key(enum node_kind kind, const char *address, const char *id,
+                 char *out);
+char *marker_prefix(enum node_kind kind, const char *address, char *out);
+char *failover_key(const char *id, char *out);
+#define WORK_PREFIX      "/pelorus/work"
+#define MARKER_PREFIX    "/pelorus/owned"
+#define FAILOVER_PREFIX  "/pelorus/failovers"
+#define EPOCH_FLOOR_KEY  "/pelorus/epoch-floor"
+#define SETTINGS_KEY     "/pelorus/settings"
+#define EPOCH_MAX        (UINT64_C(1) << 63)
+
+/* The floor is a decimal number. */
+int epoch_floor_read(const char *value, size_t len, uint64_t *out,
+                     struct err *err) MUST_CHECK;
+void epoch_floor_write(struct buf *out, uint64_t floor);
+
+enum failover_phase { /* what a record says */
+    FAILOVER_HELD,    /* by the brake or a pause; nothing was fenced */
+    FAILOVER_INTENT,  /* fenced; nothing moves yet */
+    FAILOVER_MOVING,
+    FAILOVER_DONE,
+    FAILOVER_ABORTED, /* the process was registered without a break */
+};
+
+struct failover_target {
+    char address[NODE_ADDRESS_MAX + 1];
+    uint32_t items;
+};
+#define FAILOVER_TARGETS_MAX 64
+
+struct failover_record {
+    char id[FAILOVER_ID_MAX + 1]; /* "<kind>-<ms>-<random>": sorts by time */
+    enum node_kind kind;
+    char address[NODE_ADDRESS_MAX + 1];
+    struct process process;  /* the one that lost its work */
+    enum failover_phase phase;
+    char cause[32];          /* down, replaced, restart, drain, order, forced,
+                                reconcile; held: mass, session, own-entry,
+                                paused */
+    char then[32];           /* held: "order" or "forced" if a person ordered
+                                it, so that it goes on as such; else "" */
+    char who[64];            /* a person's, else "" */
+    char reason[256];
+    /* what was seen */
+    wall_ms last_heartbeat;
+    uint64_t gate_version, registry_revision, session;
+    /* who did it */
+    char coordinator[NODE_ADDRESS_MAX + 1];
+    uint64_t fence;
+    uint32_t resumed;        /* how often another holder took it over */
+    /* what was done */
+    uint32_t moved, held, dropped, waiting;
+    struct failover_target targets[FAILOVER_TARGETS_MAX];
+    size_t n_targets;        /* beyond the maximum: counted in `moved` only */
+    uint64_t digest;         /* order-independent, over (id, epoch, target) */
+    wall_ms began, fenced_at, finished;
+    int hook_exit;           /* -1: no hook ran */
+    char hook_tail[512];
+    uint64_t version;
+};
+int failover_record_read(struct failover_record *out, const char *value,
+                         size_t len, struct err *err) MUST_CHECK;
+void failover_record_write(struct buf *out, const struct failover_record *r);
+const char *failover_phase_name(enum failover_phase p);
+static inline bool failover_phase_final(enum failover_phase p)
+{
+    return p == FAILOVER_DONE || p == FAILOVER_ABORTED;
+}
+
+struct settings {
+    bool paused;             /* no failover begins */
+    wall_ms paused_until;    /* 0: until resumed */
+    wall_ms brake_override_until; /* `mass` does not hold until then */
+    char who[64], reason[256];
+    char policy[40];         /* balancer policy, "" = the configured one */
+    uint64_t version;
+};
+/* Absent settings are all zero. */
+int settings_read(struct settings *out, const char *value, size_t len,
+                  struct err *err) MUST_CHECK;
+void settings_write(struct buf *out, const struct settings *s);
+
+#endif

@@ -1,0 +1,404 @@
+/*
+ * view.c - owners: their gates, their markers, and whether they want the
+ * engine.
+ *
+ * Counts that the reconcile loop asks for (markers of a process that is not
+ * the gate's) are kept up to date event by event, so that asking all 10,000
+ * owners every few seconds costs nothing.
+ */
+#include "failover/view_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- owners --------------------------------------------------------------- */
+
+static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
+                      const char *address)
+{
+    (void)snprintf(out, NODE_ADDRESS_MAX + 4, "%u/%s", (unsigned)kind,
+                   address);
+}
+
+struct owner *owner_find(const struct view *v, enum node_kind kind,
+                         const char *address)
+{
+    char name[NODE_ADDRESS_MAX + 4];
+    struct owner *o;
+
+    if (strcmp(address, VIEW_NOBODY) == 0) {
+        return (struct owner *)&v->nobody[kind];
+    }
+    make_name(name, kind, address);
+    HASH_FIND_STR(v->owners, name, o);
+    return o;
+}
+
+struct owner *owner_make(struct view *v, enum node_kind kind,
+                         const char *address)
+{
+    struct owner *o = owner_find(v, kind, address);
+    size_t n = strlen(address);
+
+    if (o != NULL) {
+        return o;
+    }
+    assert(n > 0 && n <= NODE_ADDRESS_MAX);
+    o = mem_zalloc(sizeof(*o));
+    o->pub.kind = kind;
+    memcpy(o->pub.address, address, n + 1);
+    make_name(o->name, kind, address);
+    HASH_ADD_STR(v->owners, name, o);
+    return o;
+}
+
+void owner_changed(struct view *v, struct owner *o)
+{
+    bool nobody = o == &v->nobody[o->pub.kind];
+
+    o->pub.n_markers = o->marks.n;
+    o->pub.index = ++v->index;
+    if (v->config.changed != NULL) {
+        v->config.changed(v->config.arg, &o->pub);
+    }
+    if (!nobody && o->marks.n == 0 && o->pub.gate.state == GATE_ABSENT &&
+        o->unfinished == NULL) {
+        HASH_DEL(v->owners, o);
+        mem_free(o);
+    }
+}
+
+const struct view_owner *view_owner(const struct view *v, enum node_kind kind,
+                                    const char *address)
+{
+    struct owner *o = owner_find(v, kind, address);
+
+    return o == NULL ? NULL : &o->pub;
+}
+
+const struct view_owner *view_next(const struct view *v,
+                                   const struct view_owner *it)
+{
+    struct owner *o;
+
+    if (it == NULL) {
+        return v->owners == NULL ? NULL : &v->owners->pub;
+    }
+    o = CONTAINER_OF(it, struct owner, pub)->hh.next;
+    return o == NULL ? NULL : &o->pub;
+}
+
+/* --- gates ---------------------------------------------------------------- */
+
+static bool foreign(const struct owner *o, const struct mark *m)
+{
+    return o->pub.gate.state != GATE_ABSENT &&
+           !process_same(&m->process, &o->pub.gate.process);
+}
+
+static void set_gate(struct view *v, struct owner *o, const struct gate *gate)
+{
+    bool other = o->pub.gate.state == GATE_ABSENT ||
+                 gate->state == GATE_ABSENT ||
+                 !process_same(&o->pub.gate.process, &gate->process);
+
+    if (o->pub.gate.state == gate->state &&
+        o->pub.gate.version == gate->version) {
+        return; /* a repeated look */
+    }
+    o->pub.gate = *gate;
+    o->pub.gate_seen = v->config.clock->mono;
+    if (other) {
+        o->n_foreign = 0;
+        for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0]) {
+            o->n_foreign += foreign(o, m);
+        }
+    }
+    if (v->config.membership != NULL) {
+        membership_set_gate(v->config.membership, o->pub.kind, o->pub.address,
+                            gate);
+    }
+    owner_changed(v, o);
+}
+
+static void on_gate(void *arg, const struct registry_event *event)
+{
+    struct view_watch *w = arg;
+    char address[NODE_ADDRESS_MAX + 1];
+    struct gate gate = {.state = GATE_ABSENT};
+    struct owner *o;
+    enum node_kind kind;
+    struct err err = {0};
+
+    if (event->type == REGISTRY_SYNCED) {
+        w->synced = true;
+        return;
+    }
+    if (gate_key_parse(event->entry.key, &kind, address) != 0) {
+        return; /* not ours to judge */
+    }
+    if (event->type == REGISTRY_REMOVE) {
+        o = owner_find(w->v, kind, address);
+        if (o != NULL) {
+            set_gate(w->v, o, &gate);
+        }
+        return;
+    }
+    if (gate_read(&gate, event->entry.value, event->entry.value_len, &err) !=
+        0) {
+        log_warn("!gate", LOG_S("key", event->entry.key),
+                 LOG_S("why", err.msg));
+        return; /* what we knew stands; whoever acts reads it and refuses */
+    }
+    gate.version = event->entry.version;
+    set_gate(w->v, owner_make(w->v, kind, address), &gate);
+}
+
+/* --- markers -------------------------------------------------------------- */
+
+static void marker_gone(struct view *v, const struct marker *key)
+{
+    struct owner *o = owner_find(v, key->kind, key->address);
+    struct mark *m = o == NULL ? NULL : marks_find(&o->marks, key->id);
+
+    if (m == NULL) {
+        return;
+    }
+    assert(o->n_foreign >= foreign(o, m) && o->n_held >= m->held);
+    o->n_foreign -= foreign(o, m);
+    o->n_held -= m->held;
+    (void)marks_remove(&o->marks, key->id);
+    owner_changed(v, o);
+}
+
+static void marker_stands(struct view *v, const struct marker *marker)
+{
+    struct owner *o = owner_make(v, marker->kind, marker->address);
+    bool fresh;
+    struct mark *m = marks_put(&o->marks, marker->id, &fresh);
+
+    if (!fresh) {
+        if (m->version == marker->version && m->epoch == marker->epoch) {
+            return;
+        }
+        o->n_foreign -= foreign(o, m);
+        o->n_held -= m->held;
+    }
+    m->epoch = marker->epoch;
+    m->version = marker->version;
+    m->process = marker->process;
+    m->held = marker->held;
+    o->n_foreign += foreign(o, m);
+    o->n_held += m->held;
+    owner_changed(v, o);
+}
+
+static void on_marker(void *arg, const struct registry_event *event)
+{
+    struct view_watch *w = arg;
+    struct marker marker;
+    struct err err = {0};
+
+    if (event->type == REGISTRY_SYNCED) {
+        w->synced = true;
+        return;
+    }
+    if (event->type == REGISTRY_REMOVE) {
+        if (marker_key_parse(event->entry.key, &marker) == 0) {
+            marker_gone(w->v, &marker);
+        }
+    } else if (marker_read(&marker, &event->entry, &err) == 0) {
+        marker_stands(w->v, &marker);
+    } else {
+        log_warn("!marker", LOG_S("why", err.msg));
+    }
+}
+
+const struct marker *view_marker_next(const struct view *v,
+                                      enum node_kind kind,
+                                      const char *address, const char *after)
+{
+    struct owner *o = owner_find(v, kind, address);
+    struct mark *m = o == NULL ? NULL : marks_after(&o->marks, after);
+    struct marker *lent = &((struct view *)v)->lent;
+
+    if (m == NULL) {
+        return NULL;
+    }
+    *lent = (struct marker){.kind = kind,
+                            .epoch = m->epoch,
+                            .process = m->process,
+                            .held = m->held,
+                            .version = m->version};
+    (void)snprintf(lent->address, sizeof(lent->address), "%s", address);
+    (void)snprintf(lent->id, sizeof(lent->id), "%s", m->id);
+    return lent;
+}
+
+size_t view_marker_count(const struct view *v, enum node_kind kind,
+                         const char *address)
+{
+    struct owner *o = owner_find(v, kind, address);
+
+    return o == NULL ? 0 : o->marks.n;
+}
+
+/* --- what wants the engine ------------------------------------------------ */
+
+/* (b) the gate's process is not the registered one. */
+static const char *process_wants(const struct view *v, const struct owner *o)
+{
+    const struct gate *gate = &o->pub.gate;
+    const struct node *node;
+    bool other;
+
+    if (v->config.membership == NULL) {
+        return NULL;
+    }
+    node = membership_find(v->config.membership, o->pub.kind, o->pub.address);
+    other = node != NULL && node->registered &&
+            process_differs(&node->process, &gate->process);
+    if (other && !gate_bars(gate, &node->process)) {
+        return gate->state == GATE_RESTARTING ? "restart" : "replaced";
+    }
+    if (gate->state == GATE_FENCED || gate->state == GATE_RESTARTING) {
+        return NULL; /* fenced already, or allowed to be away */
+    }
+    if (node == NULL) {
+        return membership_settled(v->config.membership) ? "down" : NULL;
+    }
+    /* A process of the past that registered again counts as absent. */
+    return other || node->state == NODE_DOWN ? "down" : NULL;
+}
+
+/* (e) a drain or a restart lease is over, counted from when we saw it. */
+static const char *order_over(const struct view *v, const struct owner *o)
+{
+    const struct gate *gate = &o->pub.gate;
+    bool over = gate->for_ms > 0 &&
+                v->config.clock->mono - o->pub.gate_seen >= gate->for_ms;
+
+    if (over && gate->state == GATE_RESTARTING) {
+        return "restart";
+    }
+    return over && gate->state == GATE_DRAINING && o->marks.n > 0 ? "drain"
+                                                                  : NULL;
+}
+
+bool view_wants(const struct view *v, enum node_kind kind, const char *address,
+                const char **cause)
+{
+    const struct owner *o = owner_find(v, kind, address);
+
+    *cause = NULL;
+    if (o == NULL) {
+        return false;
+    }
+    if (o == &v->nobody[kind]) {
+        *cause = o->marks.n > o->n_held ? "waiting" : NULL;
+        return *cause != NULL;
+    }
+    if (o->pub.gate.state != GATE_ABSENT) {
+        *cause = process_wants(v, o);
+        if (*cause == NULL) {
+            *cause = order_over(v, o);
+        }
+        if (*cause == NULL &&
+            ((o->n_foreign > 0 && o->pub.gate.state != GATE_RESTARTING) ||
+             (o->marks.n > 0 && o->pub.gate.state == GATE_FENCED))) {
+            *cause = "reconcile";
+        }
+    }
+    if (*cause == NULL && o->unfinished != NULL) {
+        *cause = "reconcile";
+    }
+    return *cause != NULL;
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+static void forget(struct view *v)
+{
+    struct owner *o, *tmp;
+
+    view_records_close(v);
+    HASH_ITER(hh, v->owners, o, tmp)
+    {
+        HASH_DEL(v->owners, o);
+        marks_close(&o->marks);
+        mem_free(o);
+    }
+    for (size_t i = 0; i < NODE_KINDS; i++) {
+        marks_close(&v->nobody[i].marks);
+    }
+}
+
+struct view *view_new(const struct view_config *config)
+{
+    static const struct {
+        const char *prefix;
+        registry_event_f *fn;
+    } watches[WATCHES] = {
+        [WATCH_OWNERS] = {GATE_PREFIX, on_gate},
+        [WATCH_MARKERS] = {MARKER_PREFIX, on_marker},
+        [WATCH_FAILOVERS] = {FAILOVER_PREFIX, view_on_failover},
+        [WATCH_WORK] = {WORK_PREFIX, view_on_work},
+    };
+    struct view *v = mem_zalloc(sizeof(*v));
+
+    assert(config->clock != NULL && config->registry != NULL);
+    v->config = *config;
+    for (size_t i = 0; i < NODE_KINDS; i++) {
+        v->nobody[i].pub.kind = (enum node_kind)i;
+        memcpy(v->nobody[i].pub.address, VIEW_NOBODY, sizeof(VIEW_NOBODY));
+    }
+    for (size_t i = 0; i < WATCHES; i++) {
+        v->watches[i].v = v;
+        v->watches[i].watch =
+            registry_watch(config->registry, watches[i].prefix, watches[i].fn,
+                           &v->watches[i]);
+    }
+    view_ask_settings(v);
+    return v;
+}
+
+void view_free(struct view **v)
+{
+    if (*v == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < WATCHES; i++) {
+        registry_unwatch(&(*v)->watches[i].watch);
+    }
+    view_settings_orphan(*v);
+    forget(*v);
+    MEM_FREE(*v);
+}
+
+void view_abandon(struct view **v)
+{
+    if (*v == NULL) {
+        return;
+    }
+    mem_free((*v)->asking);
+    forget(*v);
+    MEM_FREE(*v);
+}
+
+bool view_synced(const struct view *v)
+{
+    for (size_t i = 0; i < WATCHES; i++) {
+        if (!v->watches[i].synced) {
+            return false;
+        }
+    }
+    return v->settings_known;
+}
+
+uint64_t view_index(const struct view *v)
+{
+    return v->index;
+}

@@ -1,0 +1,94 @@
+/*
+ * view.h - what a coordinator remembers of gates, markers, unfinished
+ * failovers and settings, fed by watches.
+ *
+ * It is a hint of where to look and what to show, never a reason to act: the
+ * engine and the work operations read afresh what they decide on. Loop thread
+ * only; holds no payloads.
+ */
+#ifndef PELORUS_FAILOVER_VIEW_H
+#define PELORUS_FAILOVER_VIEW_H
+
+#include "failover/record.h"
+#include "registry/gate.h"
+#include "registry/membership.h"
+
+struct view;
+
+/* One address that a gate, a marker or an unfinished failover names. */
+struct view_owner {
+    enum node_kind kind;
+    char address[NODE_ADDRESS_MAX + 1];
+    struct gate gate;        /* GATE_ABSENT if there is none */
+    mono_ms gate_seen;       /* when this version was first seen by us */
+    size_t n_markers;
+    uint64_t index;          /* grows when its markers or gate change */
+};
+/* Waiting and held items stand under the address "-": it is no owner and
+ * view_next() leaves it out, but it can be asked for and is told of. */
+#define VIEW_NOBODY "-"
+
+struct view_config {
+    const struct clock *clock;
+    struct registry *registry;
+    struct membership *membership; /* told of gates; may be NULL in tests */
+    /* something of this owner changed (gate, markers, failover); may be NULL */
+    void (*changed)(void *arg, const struct view_owner *owner);
+    void (*settings_changed)(void *arg, const struct settings *s);
+    void *arg;
+};
+
+/* Begins the watches. view_free() ends them. */
+struct view *view_new(const struct view_config *config);
+void view_free(struct view **v);
+
+/* Instead of view_free() when the registry handle is gone without a word (a
+ * killed process in the simulator): frees, and calls nobody. */
+void view_abandon(struct view **v);
+
+/* Reads the settings again when that is due (once a second): a watch tells
+ * what is below a key, not the key. work_tick() calls it. */
+void view_tick(struct view *v);
+
+bool view_synced(const struct view *v);
+
+const struct view_owner *view_owner(const struct view *v, enum node_kind kind,
+                                    const char *address);
+const struct view_owner *view_next(const struct view *v,
+                                   const struct view_owner *it);
+/* One owner's markers by id, ascending; `after` NULL begins. NULL at the end.
+ * The marker is lent until the next call. O(log n). */
+const struct marker *view_marker_next(const struct view *v,
+                                      enum node_kind kind,
+                                      const char *address, const char *after);
+size_t view_marker_count(const struct view *v, enum node_kind kind,
+                         const char *address);
+
+/* Does an address want the engine, by what we remember? DESIGN: reconcile (a)
+ * marker of a process that is not the gate's, or gate fenced with markers; (b)
+ * gate process not the registered one; (c) unfinished record; (d) for "-": an
+ * item waits; (e) drain or restart over. `cause` is set to a static word: down,
+ * replaced, restart, drain, waiting, reconcile. */
+bool view_wants(const struct view *v, enum node_kind kind, const char *address,
+                const char **cause);
+
+/* Unfinished failover of an address, NULL if none. */
+const struct failover_record *view_failover(const struct view *v,
+                                            enum node_kind kind,
+                                            const char *address);
+/* The oldest records beyond the newest `keep` that are final, one per call;
+ * NULL when there are none: for the collector. Only id, kind, address, phase,
+ * began and version are filled in; lent until the next call. */
+const struct failover_record *view_surplus(const struct view *v, size_t keep);
+
+const struct settings *view_settings(const struct view *v);
+
+/* Done and dropped items that have been so for `keep` by our own clock, as
+ * seen: the collector's candidates. `n` at most; returns how many. */
+size_t view_collectable(const struct view *v, int64_t keep_ms,
+                        char (*ids)[WORK_ID_MAX + 1], size_t n);
+
+/* Grows with every change of markers, gates or failovers. */
+uint64_t view_index(const struct view *v);
+
+#endif

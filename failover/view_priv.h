@@ -1,0 +1,115 @@
+/*
+ * view_priv.h - one owner's markers in order, and what the view keeps.
+ *
+ * Markers are kept in a skip list (Pugh, 1990): 100,000 of them are listed in
+ * order, found and removed in O(log n), at about 100 bytes each.
+ */
+#ifndef PELORUS_FAILOVER_VIEW_PRIV_H
+#define PELORUS_FAILOVER_VIEW_PRIV_H
+
+#include "base/mem.h"
+#include "failover/view.h"
+
+#define uthash_malloc(size)    mem_alloc(size)
+#define uthash_free(ptr, size) mem_free(ptr)
+#include <uthash.h>
+
+#define MARKS_LEVELS 12
+
+struct mark {
+    uint64_t epoch, version;
+    struct process process;
+    bool held;
+    uint8_t levels;
+    const char *id; /* behind next[] */
+    struct mark *next[];
+};
+
+struct marks {
+    struct mark *head[MARKS_LEVELS];
+    size_t n;
+};
+
+void marks_close(struct marks *m);
+struct mark *marks_find(const struct marks *m, const char *id);
+/* The first one behind `after`; NULL: the first. */
+struct mark *marks_after(const struct marks *m, const char *after);
+/* The mark of `id`, made if there was none (*fresh). */
+struct mark *marks_put(struct marks *m, const char *id, bool *fresh);
+bool marks_remove(struct marks *m, const char *id);
+
+struct view_failover;
+
+struct owner {
+    struct view_owner pub; /* first: handed out */
+    char name[NODE_ADDRESS_MAX + 4]; /* "<kind>/<address>" */
+    struct marks marks;
+    size_t n_foreign; /* markers of a process that is not the gate's */
+    size_t n_held;
+    struct view_failover *unfinished; /* newest first */
+    UT_hash_handle hh;
+};
+
+struct view_failover {
+    char id[FAILOVER_ID_MAX + 1];
+    enum node_kind kind;
+    enum failover_phase phase;
+    char address[NODE_ADDRESS_MAX + 1];
+    wall_ms began;
+    uint64_t version;
+    struct failover_record *full; /* while unfinished */
+    struct owner *owner;          /* whose list it is in, while unfinished */
+    struct view_failover *next;
+    UT_hash_handle hh;
+};
+
+/* A finished item, in the order in which we saw it finished. */
+struct view_finished {
+    mono_ms seen;
+    UT_hash_handle hh;
+    char id[];
+};
+
+enum { WATCH_OWNERS, WATCH_MARKERS, WATCH_FAILOVERS, WATCH_WORK, WATCHES };
+
+struct view_watch {
+    struct view *v;
+    struct registry_watch *watch;
+    bool synced;
+};
+
+struct settings_read;
+
+struct view {
+    struct view_config config;
+    struct view_watch watches[WATCHES];
+    uint64_t index;
+    struct owner *owners;             /* by name */
+    struct owner nobody[NODE_KINDS];  /* "-" */
+    struct view_failover *failovers;  /* by id */
+    bool failovers_unsorted;
+    struct view_finished *finished;   /* by id, oldest first */
+    struct settings settings;
+    bool settings_known;
+    mono_ms settings_asked;
+    struct settings_read *asking;     /* under way */
+    struct marker lent;
+    struct failover_record lent_record;
+};
+
+struct owner *owner_find(const struct view *v, enum node_kind kind,
+                         const char *address);
+struct owner *owner_make(struct view *v, enum node_kind kind,
+                         const char *address);
+/* Something of it changed: count, tell, forget it if nothing names it. */
+void owner_changed(struct view *v, struct owner *o);
+
+void view_on_failover(void *arg, const struct registry_event *event);
+void view_on_work(void *arg, const struct registry_event *event);
+void view_records_close(struct view *v);
+
+/* The settings are read by get; see view_tick(). */
+void view_ask_settings(struct view *v);
+void view_settings_orphan(struct view *v);
+
+#endif

@@ -1,0 +1,322 @@
+/*
+ * view_records.c - failovers, finished items and settings, as the view keeps
+ * them: whole records only of failovers that are not finished.
+ */
+#include "failover/view_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#define SETTINGS_EVERY_MS 1000
+
+/* --- failovers ------------------------------------------------------------ */
+
+static int by_age(const struct view_failover *a, const struct view_failover *b)
+{
+    if (a->began != b->began) {
+        return a->began < b->began ? -1 : 1;
+    }
+    return strcmp(a->id, b->id);
+}
+
+static int newest_first(const struct view_failover *a,
+                        const struct view_failover *b)
+{
+    return by_age(b, a);
+}
+
+/* Out of its owner's list of unfinished ones. */
+static void finish(struct view *v, struct view_failover *f)
+{
+    struct owner *o = f->owner;
+
+    MEM_FREE(f->full);
+    if (o != NULL) {
+        LL_DELETE(o->unfinished, f);
+        f->owner = NULL;
+        owner_changed(v, o);
+    }
+}
+
+static void failover_gone(struct view *v, const char *id)
+{
+    struct view_failover *f;
+
+    HASH_FIND_STR(v->failovers, id, f);
+    if (f != NULL) {
+        HASH_DEL(v->failovers, f);
+        finish(v, f);
+        mem_free(f);
+        v->index++;
+    }
+}
+
+static struct view_failover *failover_make(struct view *v,
+                                           const struct failover_record *r)
+{
+    struct view_failover *f, *last;
+
+    HASH_FIND_STR(v->failovers, r->id, f);
+    if (f == NULL) {
+        f = mem_zalloc(sizeof(*f));
+        memcpy(f->id, r->id, sizeof(f->id));
+        last = v->failovers == NULL
+                   ? NULL
+                   : ELMT_FROM_HH(v->failovers->hh.tbl,
+                                  v->failovers->hh.tbl->tail);
+        f->began = r->began;
+        v->failovers_unsorted |= last != NULL && by_age(f, last) < 0;
+        HASH_ADD_STR(v->failovers, id, f);
+    }
+    return f;
+}
+
+static void failover_stands(struct view *v, const struct failover_record *r)
+{
+    struct view_failover *f = failover_make(v, r);
+
+    if (f->owner != NULL && (f->kind != r->kind ||
+                             strcmp(f->address, r->address) != 0)) {
+        finish(v, f); /* another address: somebody edited it */
+    }
+    f->kind = r->kind;
+    f->phase = r->phase;
+    memcpy(f->address, r->address, sizeof(f->address));
+    v->failovers_unsorted |= f->began != r->began;
+    f->began = r->began;
+    f->version = r->version;
+    if (failover_phase_final(r->phase)) {
+        finish(v, f);
+        v->index++;
+        return;
+    }
+    if (f->full == NULL) {
+        f->full = mem_alloc(sizeof(*f->full));
+    }
+    *f->full = *r;
+    if (f->owner == NULL) {
+        f->owner = owner_make(v, r->kind, r->address);
+        LL_PREPEND(f->owner->unfinished, f);
+    }
+    LL_SORT(f->owner->unfinished, newest_first);
+    owner_changed(v, f->owner);
+}
+
+void view_on_failover(void *arg, const struct registry_event *event)
+{
+    struct view_watch *w = arg;
+    struct failover_record *r;
+    struct err err = {0};
+
+    if (event->type == REGISTRY_SYNCED) {
+        w->synced = true;
+        return;
+    }
+    if (event->type == REGISTRY_REMOVE) {
+        failover_gone(w->v,
+                      event->entry.key + strlen(FAILOVER_PREFIX "/"));
+        return;
+    }
+    r = mem_alloc(sizeof(*r)); /* 10 KB: not on the stack of a callback */
+    if (failover_record_read(r, event->entry.value, event->entry.value_len,
+                             &err) != 0 ||
+        strcmp(r->id, event->entry.key + strlen(FAILOVER_PREFIX "/")) != 0) {
+        log_warn("!failover-record", LOG_S("key", event->entry.key),
+                 LOG_S("why", err.code != ERR_OK ? err.msg
+                                                 : "its id is not its key"));
+    } else {
+        r->version = event->entry.version;
+        failover_stands(w->v, r);
+    }
+    mem_free(r);
+}
+
+const struct failover_record *view_failover(const struct view *v,
+                                            enum node_kind kind,
+                                            const char *address)
+{
+    struct owner *o = owner_find(v, kind, address);
+
+    return o == NULL || o->unfinished == NULL ? NULL : o->unfinished->full;
+}
+
+const struct failover_record *view_surplus(const struct view *v, size_t keep)
+{
+    struct view *mine = (struct view *)v;
+    struct failover_record *lent = &mine->lent_record;
+    size_t n = HASH_COUNT(v->failovers);
+    struct view_failover *f;
+
+    if (n <= keep) {
+        return NULL;
+    }
+    if (mine->failovers_unsorted) {
+        HASH_SORT(mine->failovers, by_age);
+        mine->failovers_unsorted = false;
+    }
+    f = v->failovers;
+    for (n -= keep; n > 0; n--, f = f->hh.next) {
+        if (failover_phase_final(f->phase)) {
+            *lent = (struct failover_record){.kind = f->kind,
+                                             .phase = f->phase,
+                                             .began = f->began,
+                                             .version = f->version,
+                                             .hook_exit = -1};
+            memcpy(lent->id, f->id, sizeof(lent->id));
+            memcpy(lent->address, f->address, sizeof(lent->address));
+            return lent;
+        }
+    }
+    return NULL;
+}
+
+/* --- finished items ------------------------------------------------------- */
+
+void view_on_work(void *arg, const struct registry_event *event)
+{
+    struct view_watch *w = arg;
+    struct view *v = w->v;
+    struct view_finished *f;
+    enum work_state state;
+    const char *id;
+    bool final;
+
+    if (event->type == REGISTRY_SYNCED) {
+        w->synced = true;
+        return;
+    }
+    id = event->entry.key + strlen(WORK_PREFIX "/");
+    HASH_FIND_STR(v->finished, id, f);
+    /* A damaged record is not ours to collect. */
+    final = event->type != REGISTRY_REMOVE &&
+            work_state_peek(event->entry.value, event->entry.value_len,
+                            &state) == 0 &&
+            (state == WORK_DONE || state == WORK_DROPPED);
+    if (f != NULL && !final) {
+        HASH_DEL(v->finished, f);
+        mem_free(f);
+    } else if (f == NULL && final && work_check_id(id, NULL) == 0) {
+        size_t len = strlen(id) + 1;
+
+        f = mem_zalloc(sizeof(*f) + len);
+        f->seen = v->config.clock->mono;
+        memcpy(f->id, id, len);
+        HASH_ADD_STR(v->finished, id, f);
+    }
+}
+
+size_t view_collectable(const struct view *v, int64_t keep_ms,
+                        char (*ids)[WORK_ID_MAX + 1], size_t n)
+{
+    size_t found = 0;
+
+    /* In the order in which they were seen: the first young one ends it. */
+    for (struct view_finished *f = v->finished; f != NULL && found < n;
+         f = f->hh.next) {
+        if (v->config.clock->mono - f->seen < keep_ms) {
+            break;
+        }
+        memcpy(ids[found++], f->id, strlen(f->id) + 1);
+    }
+    return found;
+}
+
+/* --- settings ------------------------------------------------------------- */
+
+/* A get under way; it outlives the view when that is freed first. */
+struct settings_read {
+    struct view *v;
+};
+
+static void settings_are(struct view *v, const struct settings *s)
+{
+    bool changed = !v->settings_known || v->settings.version != s->version;
+
+    v->settings = *s;
+    v->settings_known = true;
+    if (changed && v->config.settings_changed != NULL) {
+        v->config.settings_changed(v->config.arg, &v->settings);
+    }
+}
+
+static void on_settings(void *arg, const struct registry_reply *reply)
+{
+    struct settings_read *asking = arg;
+    struct view *v = asking->v;
+    struct settings s = {0};
+    struct err err = {0};
+
+    mem_free(asking);
+    if (v == NULL) {
+        return;
+    }
+    v->asking = NULL;
+    if (reply->err.code == ERR_NOT_FOUND) {
+        settings_are(v, &s);
+    } else if (reply->err.code == ERR_OK) {
+        const struct registry_entry *e = &reply->entries[0];
+
+        if (v->settings_known && v->settings.version == e->version) {
+            return;
+        }
+        if (settings_read(&s, e->value, e->value_len, &err) != 0) {
+            log_warn("!settings", LOG_S("why", err.msg));
+            s = v->settings; /* what was known goes on */
+        }
+        s.version = e->version;
+        settings_are(v, &s);
+    }
+}
+
+void view_ask_settings(struct view *v)
+{
+    assert(v->asking == NULL);
+    v->asking = mem_alloc(sizeof(*v->asking));
+    v->asking->v = v;
+    v->settings_asked = v->config.clock->mono;
+    registry_get(v->config.registry, SETTINGS_KEY, on_settings, v->asking);
+}
+
+void view_settings_orphan(struct view *v)
+{
+    if (v->asking != NULL) {
+        v->asking->v = NULL;
+        v->asking = NULL;
+    }
+}
+
+void view_tick(struct view *v)
+{
+    if (v->asking == NULL &&
+        v->config.clock->mono - v->settings_asked >= SETTINGS_EVERY_MS) {
+        view_ask_settings(v);
+    }
+}
+
+const struct settings *view_settings(const struct view *v)
+{
+    return &v->settings;
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+void view_records_close(struct view *v)
+{
+    struct view_failover *f, *ftmp;
+    struct view_finished *d, *dtmp;
+
+    HASH_ITER(hh, v->failovers, f, ftmp)
+    {
+        HASH_DEL(v->failovers, f);
+        mem_free(f->full);
+        mem_free(f);
+    }
+    HASH_ITER(hh, v->finished, d, dtmp)
+    {
+        HASH_DEL(v->finished, d);
+        mem_free(d);
+    }
+}

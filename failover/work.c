@@ -1,0 +1,314 @@
+/*
+ * work.c - the life of an operation: begun, waiting, replied, freed.
+ *
+ * A registry call cannot be taken back, so an operation that has replied stays
+ * as an orphan until its calls have completed; only then is it freed.
+ */
+#include "failover/work_priv.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#define BACKOFF_FIRST_MS 50
+#define BACKOFF_MAX_MS   1000
+#define RETRY_AFTER_MS   1000
+
+/* --- life ----------------------------------------------------------------- */
+
+struct work_op *op_new(struct work *w, op_step_f *run)
+{
+    struct work_op *op = mem_zalloc(sizeof(*op));
+
+    assert(run != NULL);
+    op->w = w;
+    op->run = run;
+    op->wake = -1;
+    op->backoff_ms = BACKOFF_FIRST_MS;
+    op->deadline = w->config.clock->mono + WORK_DEADLINE_MS;
+    for (unsigned i = 0; i < OP_READS; i++) {
+        op->slots[i] = (struct op_slot){.op = op, .what = (enum op_read)i};
+    }
+    DL_APPEND(w->ops, op);
+    w->n_ops++;
+    return op;
+}
+
+void op_start(struct work_op *op, const char *refused)
+{
+    if (refused == NULL && op->w->n_ops > WORK_OPS_MAX) {
+        refused = "busy";
+        (void)err_set(&op->trouble, ERR_FULL,
+                      "%d operations are under way; try again",
+                      WORK_OPS_MAX);
+    }
+    if (refused != NULL) {
+        op->refused = refused;
+        return;
+    }
+    op->run(op);
+}
+
+static void op_free(struct work_op *op)
+{
+    assert(op->target.pick == 0);
+    for (size_t i = 0; i < op->n_exclude; i++) {
+        mem_free(op->exclude[i]);
+    }
+    work_item_close(&op->want);
+    work_item_close(&op->item);
+    work_item_close(&op->next_item);
+    list_free(op->list);
+    mem_free(op);
+}
+
+bool op_landed(struct work_op *op)
+{
+    assert(op->pending > 0);
+    op->pending--;
+    if (!op->finished) {
+        return true;
+    }
+    if (op->pending == 0) {
+        if (op->w != NULL) {
+            DL_DELETE(op->w->orphans, op);
+        }
+        op_free(op);
+    }
+    return false;
+}
+
+/* Out of the list of those under way; freed now or when its calls are in. */
+static void op_finish(struct work_op *op)
+{
+    struct work *w = op->w;
+
+    assert(!op->finished && w->n_ops > 0);
+    op_unpick(op);
+    op->finished = true;
+    DL_DELETE(w->ops, op);
+    w->n_ops--;
+    if (op->pending > 0) {
+        DL_APPEND(w->orphans, op);
+    } else {
+        op_free(op);
+    }
+}
+
+/* --- replies -------------------------------------------------------------- */
+
+static enum err_code code_of(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum err_code code;
+    } codes[] = {
+        {"work_not_found", ERR_NOT_FOUND}, {"no_owner", ERR_NOT_FOUND},
+        {"invalid", ERR_INVALID},          {"damaged", ERR_INVALID},
+        {"too_large", ERR_TOO_LARGE},      {"outcome_unknown", ERR_UNKNOWN},
+        {"session_lost", ERR_SESSION_LOST}, {"cancelled", ERR_CANCELLED},
+        {"busy", ERR_UNAVAILABLE},         {"all_busy", ERR_UNAVAILABLE},
+        {"group_empty", ERR_UNAVAILABLE},  {"group_not_found", ERR_NOT_FOUND},
+        {"registry_unavailable", ERR_UNAVAILABLE},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        if (strcmp(codes[i].word, word) == 0) {
+            return codes[i].code;
+        }
+    }
+    return ERR_CONFLICT;
+}
+
+static bool passing(const char *word)
+{
+    return strcmp(word, "busy") == 0 ||
+           strcmp(word, "registry_unavailable") == 0 ||
+           strcmp(word, "session_lost") == 0;
+}
+
+static void tell(struct work_op *op, const char *code,
+                 const struct work_item *item, bool created)
+{
+    struct work_reply reply = {
+        .code = code, .created = created, .item = item, .id = op->want.id};
+
+    if (code != NULL) {
+        reply.err = op->trouble;
+        if (reply.err.code == ERR_OK) {
+            (void)err_set(&reply.err, code_of(code), "work %s: %s",
+                          op->want.id, code);
+        }
+        reply.retry_after_ms = op->target.code != NULL
+                                   ? op->target.retry_after_ms
+                                   : passing(code) ? RETRY_AFTER_MS : 0;
+    }
+    if (op->type == OP_WORK) {
+        op->done(op->arg, &reply);
+    } else if (op->type == OP_GATE) {
+        op->gate_done(op->arg, code, &reply.err, &op->gate);
+    } else {
+        struct work_page page = {.code = code, .err = reply.err};
+
+        if (code == NULL) {
+            list_page(op->list, &page);
+        }
+        op->page_done(op->arg, &page);
+    }
+}
+
+void op_created(struct work_op *op, const struct work_item *item, bool created)
+{
+    assert(!op->finished);
+    op->w->replying = true;
+    tell(op, NULL, item, created);
+    op->w->replying = false;
+    op_finish(op);
+}
+
+void op_reply(struct work_op *op, const char *code,
+              const struct work_item *item)
+{
+    assert(!op->finished);
+    op->w->replying = true;
+    tell(op, code, item, false);
+    op->w->replying = false;
+    op_finish(op);
+}
+
+void op_later(struct work_op *op)
+{
+    op->wake = op->w->config.clock->mono + op->backoff_ms;
+    op->backoff_ms = op->backoff_ms * 2 < BACKOFF_MAX_MS ? op->backoff_ms * 2
+                                                         : BACKOFF_MAX_MS;
+}
+
+void op_reply_unless_doubt(struct work_op *op, const char *code)
+{
+    if (op->doubt) {
+        op_later(op);
+    } else {
+        op_reply(op, code, NULL);
+    }
+}
+
+void op_failed(struct work_op *op, const struct err *err)
+{
+    op->trouble = *err;
+    switch (err->code) {
+    case ERR_SESSION_LOST:
+        op_reply_unless_doubt(op, "session_lost");
+        break;
+    case ERR_CANCELLED:
+        op_reply_unless_doubt(op, "cancelled");
+        break;
+    case ERR_TOO_LARGE:
+        op_reply_unless_doubt(op, "too_large");
+        break;
+    case ERR_INVALID:
+        op_reply_unless_doubt(op, op->damaged ? "damaged" : "invalid");
+        break;
+    default:
+        op_reply_unless_doubt(op, "registry_unavailable");
+        break;
+    }
+}
+
+void op_again(struct work_op *op)
+{
+    op->tries++;
+    if (op->tries < WORK_TRIES) {
+        op->run(op);
+        return;
+    }
+    (void)err_set(&op->trouble, ERR_CONFLICT,
+                  "work %s: changed by others %d times while it was written",
+                  op->want.id, WORK_TRIES);
+    op_reply_unless_doubt(op, "busy");
+}
+
+/* --- time ----------------------------------------------------------------- */
+
+static void deadline_over(struct work_op *op)
+{
+    bool unknown = op->doubt || op->writing;
+
+    (void)err_set(&op->trouble, unknown ? ERR_UNKNOWN : ERR_UNAVAILABLE,
+                  unknown ? "work %s: whether it was stored cannot be read "
+                            "back; ask again for it"
+                          : "work %s: no answer from the registry",
+                  op->want.id);
+    op_reply(op, unknown ? "outcome_unknown" : "registry_unavailable", NULL);
+}
+
+void work_tick(struct work *w)
+{
+    mono_ms now = w->config.clock->mono;
+    struct work_op *op, *next;
+
+    assert(!w->replying);
+    if (w->config.view != NULL) {
+        view_tick(w->config.view);
+    }
+    /* A reply may begin operations (at the tail) but ends only its own. */
+    for (op = w->ops; op != NULL; op = next) {
+        next = op->next;
+        if (op->refused != NULL) {
+            op_reply(op, op->refused, NULL);
+        } else if (now >= op->deadline) {
+            deadline_over(op);
+        } else if (op->wake >= 0 && now >= op->wake) {
+            op->wake = -1;
+            op->run(op);
+        }
+    }
+}
+
+struct work *work_new(const struct work_config *config)
+{
+    struct work *w = mem_zalloc(sizeof(*w));
+
+    assert(config->clock != NULL && config->registry != NULL);
+    assert(config->membership != NULL && config->target != NULL);
+    w->config = *config;
+    rand_seed(&w->rand, config->seed);
+    return w;
+}
+
+void work_free(struct work **w)
+{
+    struct work_op *op, *next;
+
+    if (*w == NULL) {
+        return;
+    }
+    assert(!(*w)->replying);
+    while ((op = (*w)->ops) != NULL) {
+        (void)err_set(&op->trouble, ERR_CANCELLED,
+                      "work %s: the coordinator is stopping", op->want.id);
+        op_reply(op, op->doubt || op->writing ? "outcome_unknown" : "cancelled",
+                 NULL);
+    }
+    DL_FOREACH_SAFE((*w)->orphans, op, next)
+    {
+        op->w = NULL;
+    }
+    MEM_FREE(*w);
+}
+
+void work_abandon(struct work **w)
+{
+    struct work_op *op;
+
+    if (*w == NULL) {
+        return;
+    }
+    DL_CONCAT((*w)->ops, (*w)->orphans);
+    while ((op = (*w)->ops) != NULL) {
+        DL_DELETE((*w)->ops, op);
+        op->target.pick = 0;
+        op_free(op);
+    }
+    MEM_FREE(*w);
+}

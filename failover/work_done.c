@@ -1,0 +1,168 @@
+/*
+ * work_done.c - looking an item up, checking an epoch, and finishing it.
+ *
+ * The epoch is the fencing token: whoever brings an older one learns who has
+ * the item now, and changes nothing. An owner that was fenced still has the
+ * present epoch until its item is moved, and its `done` counts until then.
+ */
+#include "failover/work_priv.h"
+
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static void begin(struct work *w, op_step_f *run, const char *id,
+                  uint64_t epoch, work_reply_f *done, void *arg)
+{
+    struct work_op *op = op_new(w, run);
+    int rc = work_check_id(id, &op->trouble);
+
+    assert(done != NULL);
+    op->done = done;
+    op->arg = arg;
+    op->epoch = epoch;
+    if (rc == 0) {
+        memcpy(op->want.id, id, strlen(id) + 1);
+    }
+    op_start(op, rc == 0 ? NULL : "invalid");
+}
+
+/* --- get ------------------------------------------------------------------ */
+
+static void get_read(struct work_op *op)
+{
+    op_reply(op, op->found ? NULL : "work_not_found",
+             op->found ? &op->item : NULL);
+}
+
+static void get_run(struct work_op *op)
+{
+    op_begin(op);
+    op_gather(op, READ(READ_RECORD), get_read);
+}
+
+void work_get(struct work *w, const char *id, work_reply_f *done, void *arg)
+{
+    begin(w, get_run, id, 0, done, arg);
+}
+
+static void reply_stale(struct work_op *op)
+{
+    (void)err_set(&op->trouble, ERR_CONFLICT,
+                  "work %s is %s%s%s at epoch %" PRIu64 ", not yours at %" PRIu64,
+                  op->item.id, work_state_name(op->item.state),
+                  op->item.owner[0] == '\0' ? "" : " by ", op->item.owner,
+                  op->item.epoch, op->epoch);
+    op_reply(op, "stale_epoch", &op->item);
+}
+
+/* --- fence check ---------------------------------------------------------- */
+
+static void fence_won(struct work_op *op)
+{
+    op_reply(op, NULL, &op->item);
+}
+
+/* A read may be of a moment ago; a txn is not. A refusal needs no proof: an
+ * epoch that was seen to be over never comes back. */
+static void fence_read(struct work_op *op)
+{
+    struct op_txn t;
+
+    if (!op->found) {
+        op_reply(op, "work_not_found", NULL);
+    } else if (op->item.epoch != op->epoch ||
+               op->item.state != WORK_ASSIGNED) {
+        reply_stale(op);
+    } else {
+        txn_init(&t);
+        txn_check_item(&t, &op->item);
+        op_send(op, &t, fence_won);
+    }
+}
+
+static void fence_run(struct work_op *op)
+{
+    op->check_only = true;
+    op_begin(op);
+    op_gather(op, READ(READ_RECORD), fence_read);
+}
+
+void work_fence_check(struct work *w, const char *id, uint64_t epoch,
+                      work_reply_f *done, void *arg)
+{
+    begin(w, fence_run, id, epoch, done, arg);
+}
+
+/* --- done ----------------------------------------------------------------- */
+
+static void done_won(struct work_op *op)
+{
+    if (op->w->config.ended != NULL) {
+        op->w->config.ended(op->w->config.ended_arg, &op->next_item);
+    }
+    op_reply(op, NULL, &op->next_item);
+}
+
+/* A record without its marker was read between two writes, or is damaged: one
+ * txn writes both. Work that is done must be possible to finish even then. */
+static bool marker_missing(struct work_op *op)
+{
+    if (op->marker_version != 0) {
+        return false;
+    }
+    if (++op->unmarked < 3) {
+        op_again(op);
+        return true;
+    }
+    log_error("!marker-missing", LOG_S("work", op->item.id),
+              LOG_S("owner", op->item.owner));
+    return false;
+}
+
+static void done_marked(struct work_op *op)
+{
+    struct work_item *item = &op->next_item;
+    struct op_txn t;
+
+    if (marker_missing(op)) {
+        return;
+    }
+    work_item_copy(item, &op->item);
+    item->state = WORK_DONE;
+    item->finished_at = op->w->config.clock->wall;
+    item->cause[0] = '\0';
+    txn_init(&t);
+    txn_put_item(&t, item, op->item.version);
+    if (op->marker_version != 0) {
+        txn_delete_marker(&t, &op->item, op->marker_version);
+    }
+    op_send(op, &t, done_won);
+}
+
+static void done_read(struct work_op *op)
+{
+    if (!op->found) {
+        op_reply(op, "work_not_found", NULL);
+    } else if (op->item.epoch != op->epoch ||
+               op->item.state == WORK_DROPPED) {
+        reply_stale(op);
+    } else if (op->item.state == WORK_DONE) {
+        op_reply(op, NULL, &op->item);
+    } else {
+        op_gather(op, READ(READ_MARKER), done_marked);
+    }
+}
+
+static void done_run(struct work_op *op)
+{
+    op_begin(op);
+    op_gather(op, READ(READ_RECORD), done_read);
+}
+
+void work_done(struct work *w, const char *id, uint64_t epoch,
+               work_reply_f *done, void *arg)
+{
+    begin(w, done_run, id, epoch, done, arg);
+}

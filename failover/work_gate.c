@@ -1,0 +1,217 @@
+/*
+ * work_gate.c - a person's orders at a gate: cordon, drain, restart.
+ *
+ * An order applies to the process that the gate names now, by one put at the
+ * version that was read; it never touches a fenced gate, which only a failover
+ * may open. A cordon belongs to the address: beside another state it is kept
+ * as a flag, so that it is there again when that state ends.
+ */
+#include "failover/work_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ORDER_DEFAULT_MS (10 * 60 * 1000)
+#define ORDER_MAX_MS     (INT64_C(30) * 24 * 3600 * 1000)
+
+static bool same(const struct gate *a, const struct gate *b)
+{
+    return a->state == b->state && a->cordoned == b->cordoned &&
+           a->for_ms == b->for_ms && strcmp(a->who, b->who) == 0 &&
+           strcmp(a->reason, b->reason) == 0 &&
+           process_same(&a->process, &b->process);
+}
+
+static void words(struct gate *gate, const char *who, const char *reason)
+{
+    (void)snprintf(gate->who, sizeof(gate->who), "%s", who);
+    (void)snprintf(gate->reason, sizeof(gate->reason), "%s", reason);
+}
+
+/* The state that is left when a drain or a restart lease ends. */
+static void resume(struct gate *gate)
+{
+    gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
+    gate->cordoned = false;
+    gate->for_ms = 0;
+    words(gate, "", "");
+}
+
+static bool cordon(struct gate *gate, const struct gate_order *order)
+{
+    switch (gate->state) {
+    case GATE_OPEN:
+    case GATE_CORDONED:
+        gate->state = order->undo ? GATE_OPEN : GATE_CORDONED;
+        gate->cordoned = false;
+        words(gate, order->undo ? "" : order->who,
+              order->undo ? "" : order->reason);
+        return true;
+    case GATE_DRAINING:
+    case GATE_RESTARTING:
+        gate->cordoned = !order->undo; /* the other order's words stay */
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Drain, or a restart lease: `to`. One does not replace the other. */
+static bool limit(struct gate *gate, enum gate_state to,
+                  const struct gate_order *order)
+{
+    if (gate->state == GATE_FENCED) {
+        return false;
+    }
+    if (order->undo) {
+        if (gate->state == to) {
+            resume(gate);
+        }
+        return true;
+    }
+    if (gate->state == GATE_OPEN || gate->state == GATE_CORDONED) {
+        gate->cordoned = gate->state == GATE_CORDONED;
+        gate->state = to;
+    }
+    if (gate->state != to) {
+        return false;
+    }
+    gate->for_ms = order->for_ms;
+    words(gate, order->who, order->reason);
+    return true;
+}
+
+static bool apply(struct gate *gate, const struct gate_order *order)
+{
+    switch (order->what) {
+    case GATE_ORDER_CORDON:
+        return cordon(gate, order);
+    case GATE_ORDER_DRAIN:
+        return limit(gate, GATE_DRAINING, order);
+    case GATE_ORDER_RESTART:
+        return limit(gate, GATE_RESTARTING, order);
+    }
+    return false;
+}
+
+static void gate_won(struct work_op *op)
+{
+    op->gate = op->next_gate;
+    op_reply(op, NULL, NULL);
+}
+
+static void refuse(struct work_op *op)
+{
+    bool fenced = op->gate.state == GATE_FENCED;
+
+    (void)err_set(&op->trouble, ERR_CONFLICT, "%s %s is %s: %s",
+                  node_kind_name(op->order.kind), op->order_address,
+                  gate_state_name(op->gate.state),
+                  fenced ? "its work is being or was moved; start it anew"
+                         : "take that back first");
+    op_reply(op, "gate_conflict", NULL);
+}
+
+/* The gate to change; a first one for the process that is registered. */
+static bool present(struct work_op *op)
+{
+    const struct process *p;
+
+    op->next_gate = op->gate;
+    if (op->gate.state != GATE_ABSENT) {
+        return true;
+    }
+    p = op_process(op, op->order.kind, op->order_address);
+    if (p == NULL) {
+        return false;
+    }
+    op->next_gate = (struct gate){.state = GATE_OPEN, .process = *p};
+    return true;
+}
+
+static void gate_read_step(struct work_op *op)
+{
+    struct op_txn t;
+    bool absent = op->gate.state == GATE_ABSENT;
+    /* A drain or lease said again begins anew: its time counts from then. Our
+     * own, from before an unknown outcome, is recognised instead. */
+    bool renew = !op->order.undo && !op->doubt &&
+                 op->order.what != GATE_ORDER_CORDON;
+
+    if (absent && op->order.undo) {
+        op_reply(op, NULL, NULL); /* there is nothing to take back */
+        return;
+    }
+    if (!present(op)) {
+        (void)err_set(&op->trouble, ERR_NOT_FOUND,
+                      "%s %s: never had work and is not up",
+                      node_kind_name(op->order.kind), op->order_address);
+        op_reply_unless_doubt(op, "no_owner");
+        return;
+    }
+    if (!apply(&op->next_gate, &op->order)) {
+        refuse(op);
+        return;
+    }
+    if (!absent && !renew && same(&op->gate, &op->next_gate)) {
+        op_reply(op, NULL, NULL);
+        return;
+    }
+    txn_init(&t);
+    txn_put_gate(&t, op->order.kind, op->order_address, &op->next_gate,
+                 op->gate.version);
+    op_send(op, &t, gate_won);
+}
+
+static void gate_run(struct work_op *op)
+{
+    op_begin(op);
+    op_gather(op, READ(READ_GATE), gate_read_step);
+}
+
+/* A copy whose strings are the operation's own. */
+static int take(struct work_op *op, const struct gate_order *order,
+                struct err *err)
+{
+    int rc = node_check_address(order->address, err);
+
+    op->order = *order;
+    op->order.who = op->order_who;
+    op->order.reason = op->order_reason;
+    (void)snprintf(op->order_who, sizeof(op->order_who), "%s",
+                   order->who == NULL ? "" : order->who);
+    (void)snprintf(op->order_reason, sizeof(op->order_reason), "%s",
+                   order->reason == NULL ? "" : order->reason);
+    if (rc == 0 && (order->for_ms < 0 || order->for_ms > ORDER_MAX_MS)) {
+        rc = (int)err_set(err, ERR_INVALID,
+                          "for: up to 30 days, not %" PRId64 " ms",
+                          order->for_ms);
+    }
+    if (rc == 0 && order->what == GATE_ORDER_CORDON && order->for_ms != 0) {
+        rc = (int)err_set(err, ERR_INVALID,
+                          "for: a cordon stands until it is taken back");
+    }
+    if (rc == 0) {
+        memcpy(op->order_address, order->address, strlen(order->address) + 1);
+        op->order.address = op->order_address;
+    }
+    if (order->for_ms == 0) {
+        op->order.for_ms = ORDER_DEFAULT_MS;
+    }
+    return rc;
+}
+
+void work_gate_order(struct work *w, const struct gate_order *order,
+                     gate_reply_f *done, void *arg)
+{
+    struct work_op *op = op_new(w, gate_run);
+    int rc;
+
+    assert(done != NULL && order->address != NULL);
+    op->type = OP_GATE;
+    op->gate_done = done;
+    op->arg = arg;
+    rc = take(op, order, &op->trouble);
+    op_start(op, rc == 0 ? NULL : "invalid");
+}

@@ -1,0 +1,188 @@
+/*
+ * work_move.c - work that goes on elsewhere without a failover: its owner
+ * hands it over, or a person releases what was held.
+ *
+ * Neither takes work from a process against its will, so neither needs the
+ * lock: the record's version and the target's gate are enough. Without a node
+ * that takes it the item waits, and the engine assigns it later.
+ */
+#include "failover/work_priv.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static void begin(struct work *w, op_step_f *run, const char *id,
+                  uint64_t epoch, work_reply_f *done, void *arg)
+{
+    struct work_op *op = op_new(w, run);
+    int rc = work_check_id(id, &op->trouble);
+
+    assert(done != NULL);
+    op->done = done;
+    op->arg = arg;
+    op->epoch = epoch;
+    if (rc == 0) {
+        memcpy(op->want.id, id, strlen(id) + 1);
+    }
+    op_start(op, rc == 0 ? NULL : "invalid");
+}
+
+static void refuse(struct work_op *op, const char *code)
+{
+    (void)err_set(&op->trouble, ERR_CONFLICT,
+                  "work %s is %s at epoch %" PRIu64, op->item.id,
+                  work_state_name(op->item.state), op->item.epoch);
+    op_reply(op, code, &op->item);
+}
+
+static void move_won(struct work_op *op)
+{
+    op->target.pick = 0;
+    op_reply(op, NULL, &op->next_item);
+}
+
+/* Record and markers in one txn; the marker may stand where it stood. */
+static void move(struct work_op *op)
+{
+    struct marker from, to;
+    struct op_txn t;
+
+    marker_of(&from, &op->item);
+    marker_of(&to, &op->next_item);
+    txn_init(&t);
+    if (op->next_item.state == WORK_ASSIGNED) {
+        txn_target_gate(&t, op);
+    }
+    txn_put_item(&t, &op->next_item, op->item.version);
+    if (strcmp(from.address, to.address) == 0) {
+        txn_put_marker(&t, &op->next_item, op->marker_version);
+    } else {
+        txn_delete_marker(&t, &op->item, op->marker_version);
+        txn_put_marker(&t, &op->next_item, 0);
+    }
+    op_send(op, &t, move_won);
+}
+
+static void move_to_target(struct work_op *op)
+{
+    wall_ms now = op->w->config.clock->wall;
+
+    work_item_copy(&op->next_item, &op->item);
+    work_item_leave(&op->next_item, now, false, NULL);
+    work_item_assign(&op->next_item, op->target.address, &op->process, now);
+    move(op);
+}
+
+static void move_to_wait(struct work_op *op)
+{
+    work_item_copy(&op->next_item, &op->item);
+    work_item_leave(&op->next_item, op->w->config.clock->wall, false, NULL);
+    work_item_unassign(&op->next_item, WORK_WAITING, "");
+    op->target.code = NULL;
+    move(op);
+}
+
+static void marked(struct work_op *op)
+{
+    struct err err = {0};
+
+    if (op->marker_version != 0) {
+        op_choose(op, move_to_target, move_to_wait);
+    } else if (++op->unmarked < 3) {
+        op_again(op); /* read between two writes */
+    } else {
+        (void)err_set(&err, ERR_INVALID,
+                      "work %s: its marker is missing below " MARKER_PREFIX,
+                      op->item.id);
+        op->damaged = true;
+        op_failed(op, &err);
+    }
+}
+
+static void go_on(struct work_op *op)
+{
+    op->want.kind = op->item.kind;
+    memcpy(op->want.group, op->item.group, sizeof(op->want.group));
+    op_gather(op, READ(READ_MARKER), marked);
+}
+
+/* --- handover ------------------------------------------------------------- */
+
+/* The owner at that epoch let it go already: a request said twice, or our own
+ * from before an unknown outcome. */
+static bool handed_over(const struct work_item *item, uint64_t epoch)
+{
+    for (size_t i = 0; i < item->n_history; i++) {
+        if (item->history[i].epoch == epoch) {
+            return !item->history[i].died;
+        }
+    }
+    return false;
+}
+
+static void handover_read(struct work_op *op)
+{
+    if (!op->found) {
+        op_reply(op, "work_not_found", NULL);
+    } else if (handed_over(&op->item, op->epoch)) {
+        op_reply(op, NULL, &op->item);
+    } else if (op->item.epoch != op->epoch) {
+        refuse(op, "stale_epoch");
+    } else if (op->item.state != WORK_ASSIGNED) {
+        refuse(op, "not_assigned");
+    } else {
+        op_exclude(op, op->item.owner);
+        go_on(op);
+    }
+}
+
+static void handover_run(struct work_op *op)
+{
+    op_begin(op);
+    op_gather(op, READ(READ_RECORD), handover_read);
+}
+
+void work_handover(struct work *w, const char *id, uint64_t epoch,
+                   work_reply_f *done, void *arg)
+{
+    begin(w, handover_run, id, epoch, done, arg);
+}
+
+/* --- release -------------------------------------------------------------- */
+
+static void release_read(struct work_op *op)
+{
+    bool ours = op->doubt && op->found &&
+                op->item.epoch == op->next_item.epoch &&
+                op->item.state != WORK_HELD;
+
+    if (!op->found) {
+        op_reply(op, "work_not_found", NULL);
+    } else if (ours) {
+        op_reply(op, NULL, &op->item);
+    } else if (op->epoch != 0 && op->item.epoch != op->epoch) {
+        refuse(op, "stale_epoch");
+    } else if (op->item.state != WORK_HELD) {
+        refuse(op, "not_held");
+    } else {
+        go_on(op);
+    }
+}
+
+static void release_run(struct work_op *op)
+{
+    op_begin(op);
+    op_gather(op, READ(READ_RECORD), release_read);
+}
+
+void work_release_at(struct work *w, const char *id, uint64_t epoch,
+                     work_reply_f *done, void *arg)
+{
+    begin(w, release_run, id, epoch, done, arg);
+}
+
+void work_release(struct work *w, const char *id, work_reply_f *done,
+                  void *arg)
+{
+    work_release_at(w, id, 0, done, arg);
+}

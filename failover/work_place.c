@@ -1,0 +1,116 @@
+/*
+ * work_place.c - finding a node that takes an item.
+ *
+ * The port chooses by load, from memory; the gate, read afresh, decides. Only
+ * the process that the gate names may take work, and its version goes into
+ * the txn. A node whose gate does not match is left out and another is chosen:
+ * whoever assigns never writes another process into a gate.
+ */
+#include "failover/work_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+void op_unpick(struct work_op *op)
+{
+    uint64_t pick = op->target.pick;
+
+    op->target.pick = 0;
+    if (pick != 0 && op->w->config.unused != NULL) {
+        op->w->config.unused(op->w->config.ended_arg, pick);
+    }
+}
+
+static bool excluded(const struct work_op *op, const char *address)
+{
+    for (size_t i = 0; i < op->n_exclude; i++) {
+        if (strcmp(op->exclude[i], address) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void op_exclude(struct work_op *op, const char *address)
+{
+    if (op->n_exclude < WORK_EXCLUDE_MAX && !excluded(op, address)) {
+        op->exclude[op->n_exclude++] = mem_strdup(address);
+    }
+}
+
+const struct process *op_process(const struct work_op *op, enum node_kind kind,
+                                 const char *address)
+{
+    const struct node *node =
+        membership_find(op->w->config.membership, kind, address);
+
+    if (node == NULL || node->state != NODE_UP || !node->registered ||
+        !node->process.known) {
+        return NULL;
+    }
+    return &node->process;
+}
+
+static void choose(struct work_op *op);
+
+static void nobody(struct work_op *op)
+{
+    op->target.address[0] = '\0';
+    op->target.pick = 0;
+    if (op->target.code == NULL) {
+        op->target.code = "all_busy";
+        op->target.retry_after_ms = 1000;
+    }
+    op->nobody(op);
+}
+
+static void on_gate(struct work_op *op)
+{
+    if (gate_takes(&op->gate, &op->process)) {
+        op->chosen(op);
+        return;
+    }
+    log_debug("=gate-closed", LOG_S("kind", node_kind_name(op->want.kind)),
+              LOG_S("address", op->target.address),
+              LOG_S("state", gate_state_name(op->gate.state)));
+    op_exclude(op, op->target.address);
+    choose(op);
+}
+
+static void choose(struct work_op *op)
+{
+    const struct process *p;
+
+    for (;;) {
+        op_unpick(op);
+        op->target = (struct work_target){.code = NULL};
+        if (op->n_exclude == WORK_EXCLUDE_MAX) {
+            nobody(op);
+            return;
+        }
+        op->w->config.target(op->w->config.target_arg, op->want.kind,
+                             op->want.group, (const char *const *)op->exclude,
+                             op->n_exclude, &op->target);
+        if (op->target.code != NULL || excluded(op, op->target.address)) {
+            op_unpick(op);
+            nobody(op);
+            return;
+        }
+        p = op_process(op, op->want.kind, op->target.address);
+        if (p != NULL && strlen(op->target.address) <= WORK_OWNER_MAX) {
+            break;
+        }
+        op_exclude(op, op->target.address);
+    }
+    op->process = *p;
+    op_gather(op, READ(READ_GATE), on_gate);
+}
+
+void op_choose(struct work_op *op, op_step_f *chosen, op_step_f *no)
+{
+    op->chosen = chosen;
+    op->nobody = no;
+    choose(op);
+}

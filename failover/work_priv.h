@@ -1,0 +1,167 @@
+/*
+ * work_priv.h - one operation under way, and the steps all of them share.
+ *
+ *     run -> gather (reads) -> step -> ... -> send (a txn) -> won
+ *      ^                                       |
+ *      +-- conflict, at most WORK_TRIES times -+
+ *      +-- unknown outcome: later, until the deadline
+ *
+ * Every operation is written so that running it again from fresh reads is
+ * right whatever became of its earlier txns: each txn is bound to versions (or
+ * to absence), so at most one of them can apply, and each run first recognises
+ * its own result. After an unknown outcome an operation is `in doubt`: from
+ * then on it says "nothing was stored" no more, only what it sees stored.
+ */
+#ifndef PELORUS_FAILOVER_WORK_PRIV_H
+#define PELORUS_FAILOVER_WORK_PRIV_H
+
+#include "base/rand.h"
+#include "failover/work.h"
+
+#define WORK_TRIES       8
+#define WORK_DEADLINE_MS 10000
+#define WORK_EXCLUDE_MAX 32
+#define WORK_TXN_OPS     4
+
+struct work_op;
+typedef void op_step_f(struct work_op *op);
+
+enum op_read { READ_RECORD, READ_MARKER, READ_GATE, READ_FLOOR, OP_READS };
+
+struct op_slot { /* one read under way */
+    struct work_op *op;
+    enum op_read what;
+};
+
+struct list; /* work_list.c */
+
+struct work_op {
+    struct work *w; /* NULL: work_free() was called */
+    struct work_op *prev, *next;
+    op_step_f *run;    /* from fresh reads; begins with op_begin() */
+    op_step_f *step;   /* after the reads */
+    op_step_f *won;    /* after the txn */
+    op_step_f *chosen; /* a target was found, its gate takes work */
+    op_step_f *nobody; /* there is none; target.code says why */
+    /* asked for */
+    enum { OP_WORK, OP_GATE, OP_LIST } type;
+    struct work_item want; /* id; submit: the body; claim: owner too */
+    uint64_t epoch;        /* 0: any */
+    struct gate_order order;
+    char order_address[NODE_ADDRESS_MAX + 1];
+    char order_who[64], order_reason[256];
+    struct list *list;
+    work_reply_f *done;
+    gate_reply_f *gate_done;
+    work_page_f *page_done;
+    void *arg;
+    /* reads of this run */
+    struct op_slot slots[OP_READS];
+    size_t pending;      /* calls that will still complete */
+    bool writing;        /* one of them is a txn that changes something */
+    bool finished;       /* replied; only waits for its calls */
+    bool check_only;     /* its txn changes nothing */
+    struct err trouble;  /* the first failed read */
+    bool damaged;        /* what was read makes no sense: see trouble */
+    uint64_t session;
+    mono_ms read_at;
+    struct work_item item;
+    bool found;
+    uint64_t marker_version; /* 0: there is none */
+    unsigned unmarked;       /* runs that missed a marker */
+    struct gate gate;
+    uint64_t floor, floor_version;
+    /* where it goes */
+    struct work_target target;
+    struct process process;
+    char *exclude[WORK_EXCLUDE_MAX];
+    size_t n_exclude;
+    /* what is being written */
+    struct work_item next_item;
+    struct gate next_gate;
+    /* progress */
+    unsigned tries;
+    bool doubt;
+    mono_ms deadline;
+    mono_ms wake;        /* run again then; -1: not waiting */
+    int64_t backoff_ms;
+    const char *refused; /* reply with this at the next tick */
+};
+
+struct work {
+    struct work_config config;
+    struct rand rand;
+    struct work_op *ops;     /* under way */
+    struct work_op *orphans; /* replied, with calls that still complete */
+    size_t n_ops;
+    bool replying;
+};
+
+/* --- an operation's life -------------------------------------------------- */
+
+struct work_op *op_new(struct work *w, op_step_f *run);
+/* First run, or (code not NULL) a refusal told by the next tick; takes the
+ * message from op->trouble. */
+void op_start(struct work_op *op, const char *refused);
+/* A call of it completed: false when nobody waits any more (op may be gone). */
+bool op_landed(struct work_op *op);
+
+/* The end, whatever is in doubt: what is told was seen. */
+void op_reply(struct work_op *op, const char *code,
+              const struct work_item *item);
+void op_created(struct work_op *op, const struct work_item *item,
+                bool created);
+/* The end, unless in doubt: then it looks again until the deadline. */
+void op_reply_unless_doubt(struct work_op *op, const char *code);
+/* As op_reply_unless_doubt(), by what a registry call said. */
+void op_failed(struct work_op *op, const struct err *err);
+/* From fresh reads, after a while that grows. */
+void op_later(struct work_op *op);
+/* From fresh reads, now; counts as one of WORK_TRIES. */
+void op_again(struct work_op *op);
+
+/* --- steps ---------------------------------------------------------------- */
+
+/* First thing in each run: forgets what was read. */
+void op_begin(struct work_op *op);
+void op_gather(struct work_op *op, unsigned reads, op_step_f *step);
+#define READ(what) (1u << (what))
+
+struct op_txn {
+    struct registry_op ops[WORK_TXN_OPS];
+    char keys[WORK_TXN_OPS][REGISTRY_KEY_MAX + 1];
+    struct buf values[WORK_TXN_OPS];
+    size_t n;
+};
+void txn_init(struct op_txn *t);
+/* version 0: it must be absent. */
+void txn_put_item(struct op_txn *t, const struct work_item *item,
+                  uint64_t version);
+void txn_put_marker(struct op_txn *t, const struct work_item *item,
+                    uint64_t version);
+void txn_delete_marker(struct op_txn *t, const struct work_item *item,
+                       uint64_t version);
+void txn_put_gate(struct op_txn *t, enum node_kind kind, const char *address,
+                  const struct gate *gate, uint64_t version);
+/* The target's gate takes this process: checked, or written the first time. */
+void txn_target_gate(struct op_txn *t, struct work_op *op);
+void txn_floor(struct op_txn *t, struct work_op *op);
+void txn_check_item(struct op_txn *t, const struct work_item *item);
+/* Sends and closes it; won() when it applied. */
+void op_send(struct work_op *op, struct op_txn *t, op_step_f *won);
+
+/* A node that takes the item, its gate read afresh: chosen() or nobody(). */
+void op_choose(struct work_op *op, op_step_f *chosen, op_step_f *nobody);
+void op_exclude(struct work_op *op, const char *address);
+/* The pick of the last op_choose() came to nothing. */
+void op_unpick(struct work_op *op);
+/* The process that is registered, UP and known; NULL: none. */
+const struct process *op_process(const struct work_op *op, enum node_kind kind,
+                                 const char *address);
+
+/* work_list.c */
+void list_free(struct list *l);
+/* What was found. Borrowed until list_free(). */
+void list_page(const struct list *l, struct work_page *page);
+
+#endif

@@ -1,0 +1,254 @@
+/*
+ * work_submit.c - new work: given by the balancer, or claimed by its owner.
+ *
+ * An id is used once. Whoever asks again with the same body gets the item as
+ * it stands, finished or not, so that a client may repeat a request whose
+ * answer it never saw. The first epoch lies above the floor, whose version the
+ * txn checks: a late `done` can never meet a later namesake.
+ */
+#include "failover/work_priv.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+/* 128 random bits in base 32. */
+static void make_id(struct work *w, char out[WORK_ID_MAX + 1])
+{
+    static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+    uint64_t bits[2] = {rand_u64(&w->rand), rand_u64(&w->rand)};
+    size_t n = 0;
+
+    for (; n < 26; n++) {
+        out[n] = digits[bits[0] & 31];
+        bits[0] = bits[0] >> 5 | bits[1] << 59;
+        bits[1] >>= 5;
+    }
+    out[n] = '\0';
+}
+
+static bool same_body(const struct work_item *a, const struct work_item *b)
+{
+    return a->kind == b->kind && a->policy == b->policy &&
+           strcmp(a->group, b->group) == 0 &&
+           work_payload_same(a->payload, b->payload);
+}
+
+/* The item stands already: ours from before an unknown outcome, or older. */
+static void reply_standing(struct work_op *op)
+{
+    bool ours = op->doubt && op->item.epoch == op->next_item.epoch &&
+                op->item.attempts == op->next_item.attempts;
+
+    if (ours && strcmp(op->item.owner, op->target.address) == 0) {
+        op->target.pick = 0;
+    }
+    op_created(op, &op->item, ours);
+}
+
+static void reply_taken(struct work_op *op, const char *why)
+{
+    (void)err_set(&op->trouble, ERR_CONFLICT, "work %s %s", op->want.id, why);
+    op_reply(op, "id_conflict", &op->item);
+}
+
+static void create_won(struct work_op *op)
+{
+    op->target.pick = 0;
+    op_created(op, &op->next_item, true);
+}
+
+static void create(struct work_op *op)
+{
+    struct work_item *item = &op->next_item;
+    struct op_txn t;
+
+    work_item_copy(item, &op->want);
+    item->epoch = op->floor;
+    work_item_assign(item, op->target.address, &op->process,
+                     op->w->config.clock->wall);
+    assert(item->epoch == op->floor + 1);
+    txn_init(&t);
+    txn_target_gate(&t, op);
+    txn_floor(&t, op);
+    txn_put_item(&t, item, 0);
+    txn_put_marker(&t, item, 0);
+    op_send(op, &t, create_won);
+}
+
+static bool floor_ends(struct work_op *op)
+{
+    struct err err = {0};
+
+    if (op->floor < EPOCH_MAX - 1) {
+        return false;
+    }
+    (void)err_set(&err, ERR_INVALID, EPOCH_FLOOR_KEY ": there is no epoch left");
+    op->damaged = true;
+    op_failed(op, &err);
+    return true;
+}
+
+/* --- submit --------------------------------------------------------------- */
+
+static void submit_nobody(struct work_op *op)
+{
+    (void)err_set(&op->trouble, ERR_UNAVAILABLE,
+                  "work %s: no %s of group %s takes it: %s", op->want.id,
+                  node_kind_name(op->want.kind), op->want.group,
+                  op->target.code);
+    op_reply_unless_doubt(op, op->target.code);
+}
+
+static void submit_read(struct work_op *op)
+{
+    if (op->found && same_body(&op->item, &op->want)) {
+        reply_standing(op);
+    } else if (op->found) {
+        reply_taken(op, "exists with another kind, group, policy or payload");
+    } else if (!floor_ends(op)) {
+        op_choose(op, create, submit_nobody);
+    }
+}
+
+static void submit_run(struct work_op *op)
+{
+    op_begin(op);
+    op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), submit_read);
+}
+
+/* --- claim ---------------------------------------------------------------- */
+
+static void claim_not_up(struct work_op *op)
+{
+    (void)err_set(&op->trouble, ERR_CONFLICT,
+                  "work %s: %s %s is not up and open", op->want.id,
+                  node_kind_name(op->want.kind), op->want.owner);
+    op_reply_unless_doubt(op, "owner_not_up");
+}
+
+static void claim_gate(struct work_op *op)
+{
+    if (gate_takes(&op->gate, &op->process)) {
+        create(op);
+    } else {
+        claim_not_up(op);
+    }
+}
+
+static void claim_read(struct work_op *op)
+{
+    const struct process *p =
+        op_process(op, op->want.kind, op->want.owner);
+
+    if (p == NULL) {
+        claim_not_up(op);
+        return;
+    }
+    op->process = *p;
+    if (op->found) {
+        /* The last owner of a finished item is still named in it. */
+        if (op->item.kind == op->want.kind &&
+            strcmp(op->item.owner, op->want.owner) == 0 &&
+            process_same(&op->item.process, p)) {
+            reply_standing(op);
+        } else {
+            reply_taken(op, "has another owner");
+        }
+    } else if (!floor_ends(op)) {
+        op->target = (struct work_target){.code = NULL};
+        memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
+        op_gather(op, READ(READ_GATE), claim_gate);
+    }
+}
+
+static void claim_run(struct work_op *op)
+{
+    op_begin(op);
+    op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), claim_read);
+}
+
+/* --- beginning ------------------------------------------------------------ */
+
+static int take_owner(struct work_op *op, const char *owner, struct err *err)
+{
+    int rc = node_check_address(owner, err);
+
+    if (rc == 0 && strlen(owner) > WORK_OWNER_MAX) {
+        rc = (int)err_set(err, ERR_INVALID,
+                          "owner: an address that owns work has at most %d "
+                          "characters",
+                          WORK_OWNER_MAX);
+    }
+    if (rc == 0) {
+        memcpy(op->want.owner, owner, strlen(owner) + 1);
+    }
+    return rc;
+}
+
+/* Copies what is asked for; what is wrong about it, or 0. */
+static int take(struct work_op *op, const struct work_submit *what,
+                struct err *err)
+{
+    struct work_item *want = &op->want;
+    int rc = 0;
+
+    if (what->id == NULL) {
+        make_id(op->w, want->id);
+    } else {
+        rc = work_check_id(what->id, err);
+        if (rc == 0) {
+            memcpy(want->id, what->id, strlen(what->id) + 1);
+        }
+    }
+    want->kind = what->kind;
+    want->policy = what->policy;
+    if (rc == 0 && what->kind != NODE_MASTER && what->kind != NODE_WORKER) {
+        rc = (int)err_set(err, ERR_INVALID,
+                          "kind: only masters and workers own work");
+    }
+    if (rc == 0 && (unsigned)what->policy > WORK_DROP) {
+        rc = (int)err_set(err, ERR_INVALID, "policy: unknown");
+    }
+    rc = rc != 0 ? rc
+                 : node_clean_group(what->group == NULL ? "" : what->group,
+                                    want->group, err);
+    if (rc == 0 && what->payload != NULL) {
+        rc = work_payload_read(what->payload, strlen(what->payload),
+                               &want->payload, err);
+    }
+    if (rc == 0 && what->owner != NULL) {
+        rc = take_owner(op, what->owner, err);
+    }
+    return rc;
+}
+
+static void begin(struct work *w, op_step_f *run,
+                  const struct work_submit *what, work_reply_f *done,
+                  void *arg)
+{
+    struct work_op *op = op_new(w, run);
+    int rc;
+
+    assert(done != NULL);
+    op->done = done;
+    op->arg = arg;
+    rc = take(op, what, &op->trouble);
+    op_start(op, rc == 0                       ? NULL
+                 : rc == (int)ERR_TOO_LARGE ? "too_large"
+                                               : "invalid");
+}
+
+void work_submit(struct work *w, const struct work_submit *what,
+                 work_reply_f *done, void *arg)
+{
+    assert(what->owner == NULL);
+    begin(w, submit_run, what, done, arg);
+}
+
+void work_claim(struct work *w, const struct work_submit *what,
+                work_reply_f *done, void *arg)
+{
+    assert(what->owner != NULL && what->id != NULL);
+    begin(w, claim_run, what, done, arg);
+}

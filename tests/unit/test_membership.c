@@ -1,0 +1,962 @@
+/*
+ * test_membership.c - who is in the cluster, as transcripts: what the registry
+ * tells, what time passes, and what membership says of it. Time is virtual.
+ *
+ * Longer than other files because each rule of membership is one transcript
+ * here, and a reader looks for all of them in one place.
+ */
+#include "registry/membership.h"
+
+#include "base/buf.h"
+#include "base/json.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#define GRACE     1000
+#define SETTLE    10000
+#define HEARTBEAT 10000
+#define SESSION   30000
+#define TICK      50
+
+#define KEY  "/nodes/worker/h:1"
+#define OURS "/pelorus/nodes/worker/h:1"
+
+struct fixture {
+    struct clock clock;
+    struct membership *m;
+    struct buf said; /* one line an event */
+    uint64_t version;
+    bool quiet; /* reports are not written down */
+};
+
+static void on_event(void *arg, const struct membership_event *ev)
+{
+    static const char *const names[] = {
+        [MEMBERSHIP_UP] = "up",           [MEMBERSHIP_REPORT] = "report",
+        [MEMBERSHIP_SUSPECT] = "suspect", [MEMBERSHIP_FLAP] = "flap",
+        [MEMBERSHIP_DOWN] = "down",       [MEMBERSHIP_REPLACED] = "replaced",
+        [MEMBERSHIP_FENCED] = "fenced",   [MEMBERSHIP_GONE] = "gone",
+        [MEMBERSHIP_TTL_OVER] = "ttl",
+    };
+    struct fixture *f = arg;
+    char text[PROCESS_TEXT_SIZE];
+
+    if (f->quiet)
+        return;
+    buf_printf(&f->said, "%s %s %s", names[ev->type], ev->node->address,
+               process_text(&ev->process, text));
+    if (ev->type == MEMBERSHIP_TTL_OVER)
+        buf_printf(&f->said, " %s@%d", ev->key, (int)ev->version);
+    buf_char(&f->said, '\n');
+}
+
+/* What was said since the last time, exactly. */
+static void expect_at(struct fixture *f, const char *want, int line)
+{
+    if (strcmp(buf_text(&f->said), want) != 0)
+        fail_msg("line %d: said\n%swanted\n%s", line, buf_text(&f->said), want);
+    buf_reset(&f->said);
+}
+#define expect(f, want) expect_at(f, want, __LINE__)
+
+/* Turns go by, on time. */
+static void pass(struct fixture *f, int64_t ms)
+{
+    for (mono_ms end = f->clock.mono + ms; f->clock.mono < end;) {
+        mono_ms next = f->clock.mono + TICK;
+
+        f->clock.mono = next < end ? next : end;
+        f->clock.wall = f->clock.mono;
+        membership_tick(f->m);
+    }
+}
+
+/* Nobody ran for so long; then one turn. */
+static void sleep_through(struct fixture *f, int64_t ms)
+{
+    f->clock.mono += ms;
+    membership_tick(f->m);
+}
+
+static void feed(struct fixture *f, enum registry_event_type type,
+                 const char *key, uint64_t created, uint64_t owner,
+                 const char *value)
+{
+    struct registry_event ev = {
+        .type = type,
+        .entry = {.key = key,
+                  .value = value,
+                  .value_len = value != NULL ? strlen(value) : 0,
+                  .created = created,
+                  .version = value != NULL ? ++f->version : 0,
+                  .owner = owner},
+    };
+
+    membership_feed(f->m,
+                    strncmp(key, "/nodes", 6) == 0 ? MEMBERSHIP_NODES
+                                                   : MEMBERSHIP_OURS,
+                    &ev);
+}
+
+static void add(struct fixture *f, const char *key, uint64_t created,
+                const char *value)
+{
+    feed(f, REGISTRY_ADD, key, created, 1, value);
+}
+
+static void update(struct fixture *f, const char *key, uint64_t created,
+                   const char *value)
+{
+    feed(f, REGISTRY_UPDATE, key, created, 1, value);
+}
+
+static void drop(struct fixture *f, const char *key, uint64_t created)
+{
+    feed(f, REGISTRY_REMOVE, key, created, 0, NULL);
+}
+
+static void synced(struct fixture *f)
+{
+    feed(f, REGISTRY_SYNCED, "/nodes", 0, 0, NULL);
+    feed(f, REGISTRY_SYNCED, "/pelorus/nodes", 0, 0, NULL);
+}
+
+/* Heartbeats of two processes at one address. */
+#define A          "{\"startupTime\":100,\"processId\":1}"
+#define A2         "{\"startupTime\":100,\"processId\":1,\"cpuUsage\":0.5}"
+#define B          "{\"startupTime\":200,\"processId\":2}"
+#define C          "{\"startupTime\":300,\"processId\":3}"
+#define UNREADABLE "oops"
+
+static const struct process process_a = {0, 100, 1, true};
+static const struct process process_b = {0, 200, 2, true};
+
+static void set_gate(struct fixture *f, enum gate_state state,
+                     const struct process *p, const struct process *past)
+{
+    struct gate gate = {.state = state, .version = ++f->version};
+
+    if (p != NULL)
+        gate.process = *p;
+    if (past != NULL)
+        gate_retire(&gate, past);
+    membership_set_gate(f->m, NODE_WORKER, "h:1", &gate);
+}
+
+static const struct node *node(struct fixture *f)
+{
+    return membership_find(f->m, NODE_WORKER, "h:1");
+}
+
+static int set_up_cold(void **state)
+{
+    static struct fixture f;
+    struct membership_config config = {
+        .clock = &f.clock,
+        .grace_ms = GRACE,
+        .settle_ms = SETTLE,
+        .heartbeat_interval_ms = HEARTBEAT,
+        .session_timeout_ms = SESSION,
+    };
+
+    memset(&f, 0, sizeof(f));
+    f.clock.mono = 1000000;
+    buf_init(&f.said, 1 << 20);
+    f.m = membership_new(&config, on_event, &f);
+    *state = &f;
+    return 0;
+}
+
+/* Connected, synced and settled. */
+static int set_up(void **state)
+{
+    struct fixture *f;
+
+    set_up_cold(state);
+    f = *state;
+    membership_connection(f->m, REGISTRY_CONNECTED);
+    synced(f);
+    pass(f, SETTLE);
+    assert_true(membership_settled(f->m));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    membership_free(&f->m);
+    assert_null(f->m);
+    buf_close(&f->said);
+    return 0;
+}
+
+/* --- a life
+ * ------------------------------------------------------------------------ */
+
+static void a_node_is_up_suspect_down_and_forgotten(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    expect(f, "up h:1 100-1\n");
+    assert_int_equal(node(f)->state, NODE_UP);
+    assert_true(node(f)->registered);
+    assert_true(node(f)->process.created == 5);
+    assert_int_equal(membership_count(f->m, NODE_WORKER, NODE_UP), 1);
+    drop(f, KEY, 5);
+    expect(f, "suspect h:1 100-1\n");
+    assert_false(node(f)->registered);
+    pass(f, GRACE - TICK);
+    expect(f, "");
+    pass(f, TICK);
+    expect(f, "down h:1 100-1\n");
+    assert_int_equal(membership_count(f->m, NODE_WORKER, NODE_DOWN), 1);
+    pass(f, 10 * 60 * 1000);
+    expect(f, "gone h:1 100-1\n");
+    assert_null(node(f));
+    assert_int_equal(membership_count(f->m, NODE_WORKER, NODE_DOWN), 0);
+}
+
+static void the_same_process_back_is_a_flap(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    pass(f, GRACE / 2);
+    add(f, KEY, 6, A);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\nflap h:1 100-1\n");
+    assert_int_equal(node(f)->flaps, 1);
+    assert_true(node(f)->process.created == 6);
+    pass(f, 2 * GRACE);
+    expect(f, "");
+    /* Also from DOWN, while no gate says that its work was taken. */
+    drop(f, KEY, 6);
+    pass(f, GRACE);
+    add(f, KEY, 7, A);
+    expect(f, "suspect h:1 100-1\ndown h:1 100-1\nflap h:1 100-1\n");
+    assert_int_equal(node(f)->flaps, 2);
+}
+
+static void another_process_replaces_the_old_one_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    add(f, KEY, 6, B);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\nreplaced h:1 100-1\n");
+    assert_int_equal(node(f)->state, NODE_UP);
+    assert_true(process_same(&node(f)->process, &process_b));
+    assert_int_equal(node(f)->flaps, 0);
+    pass(f, 2 * GRACE);
+    expect(f, "");
+    /* One whose end was told already is not told again. */
+    drop(f, KEY, 6);
+    pass(f, GRACE);
+    add(f, KEY, 7, C);
+    expect(f, "suspect h:1 200-2\ndown h:1 200-2\nup h:1 300-3\n");
+}
+
+static void a_report_changes_load_and_says_so(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    expect(f, "up h:1 100-1\n");
+    pass(f, 500);
+    update(f, KEY, 5, A2);
+    expect(f, "report h:1 100-1\n");
+    assert_true(node(f)->load.cpu == 0.5);
+    assert_int_equal(node(f)->last_report, f->clock.mono);
+    f->version--; /* the same write, told twice */
+    update(f, KEY, 5, A2);
+    expect(f, "");
+}
+
+static void busy_limits_picks_and_never_means_absent(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    update(f, KEY, 5,
+           "{\"startupTime\":100,\"processId\":1,"
+           "\"serverStatus\":\"BUSY\"}");
+    expect(f, "up h:1 100-1\nreport h:1 100-1\n");
+    assert_int_equal(node(f)->status, NODE_BUSY);
+    assert_int_equal(node(f)->state, NODE_UP);
+    update(f, KEY, 5,
+           "{\"startupTime\":100,\"processId\":1,"
+           "\"serverStatus\":1}");
+    assert_int_equal(node(f)->status, NODE_BUSY);
+    update(f, KEY, 5, A);
+    assert_int_equal(node(f)->status, NODE_NORMAL);
+}
+
+/* --- identity
+ * ------------------------------------------------------------------------ */
+
+static void an_unreadable_heartbeat_replaces_nobody(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A2);
+    update(f, KEY, 5, UNREADABLE);
+    expect(f, "up h:1 100-1\nreport h:1 100-1\n");
+    assert_true(node(f)->degraded);
+    assert_true(node(f)->unidentified);
+    assert_true(node(f)->load.cpu == 0.5);
+    assert_int_equal(membership_refused(f->m, HEARTBEAT_NOT_JSON), 1);
+    update(f, KEY, 5, A);
+    expect(f, "report h:1 100-1\n");
+    assert_false(node(f)->degraded);
+    assert_false(node(f)->unidentified);
+}
+
+static void an_unknown_one_at_the_address_holds_everything(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    add(f, KEY, 6, "");
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\nup h:1 100-1\n");
+    assert_true(node(f)->unidentified);
+    pass(f, 10 * GRACE);
+    expect(f, "");
+    update(f, KEY, 6, B);
+    expect(f, "replaced h:1 100-1\n");
+    assert_false(node(f)->degraded);
+}
+
+static void an_unknown_one_that_turns_out_the_same_goes_on(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, "");
+    expect(f, "up h:1 ?\n");
+    assert_true(node(f)->degraded);
+    update(f, KEY, 5, A);
+    expect(f, "report h:1 100-1\n");
+    update(f, KEY, 5, "");
+    update(f, KEY, 5, A);
+    expect(f, "report h:1 100-1\nreport h:1 100-1\n");
+    assert_int_equal(node(f)->flaps, 0);
+}
+
+static void a_refused_load_leaves_the_last_good_one(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A2);
+    update(f, KEY, 5,
+           "{\"startupTime\":100,\"processId\":1,"
+           "\"cpuUsage\":\"NaN\",\"serverStatus\":2}");
+    expect(f, "up h:1 100-1\nreport h:1 100-1\n");
+    assert_true(node(f)->degraded);
+    assert_false(node(f)->unidentified);
+    assert_true(node(f)->load.cpu == 0.5);
+    assert_int_equal(node(f)->status, NODE_BUSY);
+    assert_int_equal(membership_refused(f->m, HEARTBEAT_NOT_A_NUMBER), 1);
+}
+
+static void a_key_rewritten_by_a_new_process_has_a_longer_grace(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    update(f, KEY, 5, B); /* the node of A's session still */
+    expect(f, "up h:1 100-1\nreplaced h:1 100-1\n");
+    drop(f, KEY, 5); /* A's session ends */
+    pass(f, 2 * HEARTBEAT - TICK);
+    expect(f, "suspect h:1 200-2\n");
+    add(f, KEY, 9, B);
+    expect(f, "flap h:1 200-2\n");
+    drop(f, KEY, 9); /* B's own: the usual grace */
+    pass(f, GRACE);
+    expect(f, "suspect h:1 200-2\ndown h:1 200-2\n");
+}
+
+/* --- several keys
+ * --------------------------------------------------------------------- */
+
+static void a_worker_is_gone_with_its_last_key(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, "/nodes/worker/gpu/h:1", 5, A);
+    add(f, "/nodes/worker/eu/h:1", 6, A);
+    expect(f, "up h:1 100-1\nreport h:1 100-1\n");
+    assert_int_equal(node(f)->registrations, 2);
+    assert_int_equal(node(f)->n_groups, 2);
+    assert_string_equal(node(f)->groups[0], "eu");
+    assert_string_equal(node(f)->groups[1], "gpu");
+    drop(f, "/nodes/worker/eu/h:1", 6);
+    expect(f, "report h:1 100-1\n"); /* its groups changed */
+    assert_int_equal(node(f)->n_groups, 1);
+    pass(f, 2 * GRACE);
+    expect(f, "");
+    drop(f, "/nodes/worker/gpu/h:1", 5);
+    expect(f, "suspect h:1 100-1\n");
+}
+
+static void groups_come_from_path_and_heartbeat(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, "/nodes/worker/gpu/h:1", 5,
+        "{\"startupTime\":100,\"processId\":1,\"groups\":[\"a\",\"default\"]}");
+    add(f, OURS, 6, "{\"startupTime\":100,\"processId\":1,\"group\":\"Z\"}");
+    assert_int_equal(node(f)->n_groups, 3);
+    assert_string_equal(node(f)->groups[0], "a");
+    assert_string_equal(node(f)->groups[1], "gpu");
+    assert_string_equal(node(f)->groups[2], "z");
+    update(f, OURS, 6, A);
+    assert_int_equal(node(f)->n_groups, 2);
+    update(f, "/nodes/worker/gpu/h:1", 5, UNREADABLE); /* the last word stays */
+    assert_int_equal(node(f)->n_groups, 2);
+    assert_true(node(f)->degraded);
+    assert_false(node(f)->unidentified);
+}
+
+static void of_two_processes_the_newest_registration_counts(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, "/nodes/worker/gpu/h:1", 5, A);
+    add(f, "/nodes/worker/eu/h:1", 9, B);
+    expect(f, "up h:1 100-1\nreplaced h:1 100-1\n");
+    assert_int_equal(node(f)->n_groups, 1); /* A's group is not B's */
+    update(f, "/nodes/worker/gpu/h:1", 5, A2);
+    expect(f, ""); /* nor its load */
+    assert_true(node(f)->load.cpu == LOAD_UNKNOWN);
+    drop(f, "/nodes/worker/gpu/h:1", 5);
+    expect(f, "");
+}
+
+static void an_older_process_comes_forward_when_the_newest_is_down(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, "/nodes/worker/gpu/h:1", 5, A);
+    add(f, "/nodes/worker/eu/h:1", 9, B);
+    drop(f, "/nodes/worker/eu/h:1", 9);
+    expect(f, "up h:1 100-1\nreplaced h:1 100-1\nsuspect h:1 200-2\n");
+    pass(f, GRACE);
+    expect(f, "down h:1 200-2\nup h:1 100-1\n");
+}
+
+static void a_late_word_of_an_older_registration_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, "/nodes/worker/eu/h:1", 9, B);
+    add(f, "/nodes/worker/gpu/h:1", 5, A);
+    expect(f, "up h:1 200-2\n");
+    assert_int_equal(node(f)->n_groups, 1);
+}
+
+static void a_removal_of_an_earlier_key_is_ignored(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 9, A);
+    drop(f, KEY, 5);
+    drop(f, "/nodes/worker/other:1", 5);
+    expect(f, "up h:1 100-1\n");
+    add(f, KEY, 12, A); /* made again, its removal not told */
+    expect(f, "report h:1 100-1\n");
+    assert_true(node(f)->process.created == 12);
+}
+
+/* --- when absence is believed
+ * ----------------------------------------------------------- */
+
+static void nobody_is_down_before_it_is_settled(void **state)
+{
+    struct fixture *f = *state;
+
+    membership_connection(f->m, REGISTRY_CONNECTED);
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    pass(f, SETTLE / 2);
+    synced(f);
+    assert_true(membership_synced(f->m));
+    assert_false(membership_settled(f->m));
+    pass(f, SETTLE / 2 - TICK);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\n");
+    pass(f, TICK);
+    expect(f, "down h:1 100-1\n");
+}
+
+static void nobody_is_down_before_both_prefixes_are_synced(void **state)
+{
+    struct fixture *f = *state;
+
+    membership_connection(f->m, REGISTRY_CONNECTED);
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    feed(f, REGISTRY_SYNCED, "/nodes", 0, 0, NULL);
+    pass(f, 2 * SETTLE);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\n");
+    feed(f, REGISTRY_SYNCED, "/pelorus/nodes", 0, 0, NULL);
+    pass(f, TICK);
+    expect(f, "down h:1 100-1\n");
+}
+
+static void nobody_is_down_while_suspended_nor_right_after(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    membership_connection(f->m, REGISTRY_SUSPENDED);
+    assert_false(membership_settled(f->m));
+    pass(f, 10 * GRACE);
+    membership_connection(f->m, REGISTRY_RECONNECTED);
+    pass(f, GRACE - TICK);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\n");
+    pass(f, TICK);
+    expect(f, "down h:1 100-1\n");
+}
+
+static void a_new_session_settles_again(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    membership_connection(f->m, REGISTRY_DISCONNECTED);
+    assert_false(membership_synced(f->m));
+    pass(f, SETTLE);
+    membership_connection(f->m, REGISTRY_CONNECTED);
+    drop(f, KEY, 5); /* the difference, told after the new listing */
+    synced(f);
+    pass(f, SETTLE - TICK);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\n");
+    pass(f, TICK);
+    expect(f, "down h:1 100-1\n");
+}
+
+static void a_pause_of_ours_starts_the_grace_again(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    pass(f, GRACE / 2);
+    sleep_through(f, 60000);
+    /* Long enough a pause to settle again, too. */
+    pass(f, SETTLE - TICK);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\n");
+    pass(f, TICK);
+    expect(f, "down h:1 100-1\n");
+}
+
+static void a_short_pause_starts_only_short_windows_again(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    pass(f, 900);
+    sleep_through(f, 400); /* more than a third of the grace */
+    pass(f, GRACE - TICK);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\n");
+    pass(f, TICK);
+    expect(f, "down h:1 100-1\n");
+}
+
+/* --- nodes with a ttl
+ * --------------------------------------------------------------------- */
+
+#define TTL(process, ms) "{" process ",\"ttl\":" ms "}"
+#define ID_A             "\"startupTime\":100,\"processId\":1"
+
+static void a_key_unchanged_for_its_ttl_is_told_and_suspect(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, TTL(ID_A, "3000"));
+    expect(f, "up h:1 100-1\n");
+    assert_true(node(f)->ours);
+    assert_int_equal(node(f)->ttl_ms, 3000);
+    pass(f, 2900);
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, TTL(ID_A, "3000"));
+    expect(f, "report h:1 100-1\n");
+    pass(f, 2950);
+    expect(f, "");
+    pass(f, TICK);
+    expect(f, "ttl h:1 100-1 " OURS "@2\nsuspect h:1 100-1\n");
+    assert_false(node(f)->registered);
+    pass(f, GRACE);
+    expect(f, "down h:1 100-1\n");
+    pass(f, 3000 - GRACE); /* it still stands: told again */
+    expect(f, "ttl h:1 100-1 " OURS "@2\n");
+    drop(f, OURS, 5);
+    expect(f, "");
+}
+
+static void a_renewal_in_the_last_moment_is_a_flap(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, TTL(ID_A, "\"3s\""));
+    pass(f, 3000);
+    expect(f, "up h:1 100-1\nttl h:1 100-1 " OURS "@1\nsuspect h:1 100-1\n");
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, TTL(ID_A, "\"3s\""));
+    expect(f, "flap h:1 100-1\n");
+}
+
+static void after_a_common_pause_nobody_is_reaped(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 50; i++) {
+        char key[64];
+
+        snprintf(key, sizeof(key), "/pelorus/nodes/worker/h:%d", i + 1);
+        feed(f, REGISTRY_ADD, key, 5, 0, TTL(ID_A, "9000"));
+    }
+    buf_reset(&f->said);
+    pass(f, 5000);
+    sleep_through(f, 3001);
+    sleep_through(f, 60000);
+    pass(f, 8950);
+    expect(f, "");
+    pass(f, SETTLE);
+    assert_non_null(strstr(buf_text(&f->said), "ttl h:50 "));
+}
+
+static void a_pause_of_less_than_a_third_does_not_count(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, TTL(ID_A, "9000"));
+    pass(f, 5000);
+    sleep_through(f, 2900);
+    pass(f, 1100);
+    expect(f, "up h:1 100-1\nttl h:1 100-1 " OURS "@1\nsuspect h:1 100-1\n");
+}
+
+static void a_persistent_key_without_ttl_gets_the_sessions(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, A);
+    assert_int_equal(node(f)->ttl_ms, SESSION);
+    pass(f, SESSION);
+    expect(f, "up h:1 100-1\nttl h:1 100-1 " OURS "@1\nsuspect h:1 100-1\n");
+}
+
+static void the_session_is_the_lease_of_an_ephemeral_key(void **state)
+{
+    struct fixture *f = *state;
+
+    feed(f, REGISTRY_ADD, OURS, 5, 77, TTL(ID_A, "1000"));
+    add(f, "/nodes/worker/other:1", 6, TTL(ID_A, "1000"));
+    pass(f, 60000);
+    expect(f, "up h:1 100-1\nup other:1 100-1\n");
+    assert_int_equal(node(f)->ttl_ms, 0);
+}
+
+/* --- gates
+ * -------------------------------------------------------------------------------
+ */
+
+static void a_fenced_process_is_not_up_although_registered(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    set_gate(f, GATE_FENCED, &process_a, NULL);
+    expect(f, "up h:1 100-1\nfenced h:1 100-1\n");
+    assert_int_equal(node(f)->state, NODE_FENCED);
+    assert_true(node(f)->registered);
+    update(f, KEY, 5, A2);
+    drop(f, KEY, 5);
+    add(f, KEY, 6, A);
+    pass(f, 2 * GRACE);
+    expect(f, "");
+    assert_int_equal(node(f)->flaps, 0);
+    /* Its next life is another process. */
+    drop(f, KEY, 6);
+    add(f, KEY, 7, B);
+    expect(f, "up h:1 200-2\n");
+    assert_int_equal(node(f)->state, NODE_UP);
+}
+
+static void down_becomes_fenced_with_the_intent(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    set_gate(f, GATE_OPEN, &process_a, NULL);
+    expect(f, "up h:1 100-1\n");
+    drop(f, KEY, 5);
+    pass(f, GRACE);
+    set_gate(f, GATE_FENCED, &process_a, &process_a);
+    expect(f, "suspect h:1 100-1\ndown h:1 100-1\nfenced h:1 100-1\n");
+    pass(f, 60 * 60 * 1000); /* with a gate it is not forgotten by itself */
+    expect(f, "");
+    assert_true(
+        membership_forget(f->m, membership_find(f->m, NODE_WORKER, "h:1")));
+    expect(f, "gone h:1 100-1\n");
+    assert_int_equal(membership_count(f->m, NODE_WORKER, NODE_FENCED), 0);
+}
+
+static void a_process_taken_back_or_readmitted_is_up_again(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    set_gate(f, GATE_FENCED, &process_a, &process_a);
+    set_gate(f, GATE_OPEN, &process_a, NULL);
+    expect(f, "up h:1 100-1\nfenced h:1 100-1\nup h:1 100-1\n");
+    /* Taken back while it is not registered: it has its grace. */
+    drop(f, KEY, 5);
+    set_gate(f, GATE_FENCED, &process_a, NULL);
+    set_gate(f, GATE_OPEN, &process_a, NULL);
+    expect(f, "suspect h:1 100-1\nfenced h:1 100-1\nsuspect h:1 100-1\n");
+    pass(f, GRACE);
+    expect(f, "down h:1 100-1\n");
+}
+
+static void a_process_of_the_past_is_not_let_back(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    add(f, KEY, 6, B);
+    set_gate(f, GATE_OPEN, &process_b, &process_a);
+    buf_reset(&f->said);
+    drop(f, KEY, 6);
+    add(f, KEY, 7, A); /* the old one wakes up */
+    expect(f, "suspect h:1 200-2\n");
+    pass(f, GRACE);
+    expect(f, "down h:1 200-2\n");
+    assert_int_equal(node(f)->state, NODE_DOWN);
+}
+
+static void an_unknown_one_at_a_fenced_gate_stays_fenced(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    set_gate(f, GATE_FENCED, &process_a, NULL);
+    drop(f, KEY, 5);
+    add(f, KEY, 6, UNREADABLE);
+    expect(f, "up h:1 100-1\nfenced h:1 100-1\n");
+    update(f, KEY, 6, B);
+    expect(f, "up h:1 200-2\n");
+}
+
+static void
+a_gate_without_a_registration_is_missing_from_the_start(void **state)
+{
+    struct fixture *f = *state;
+
+    membership_connection(f->m, REGISTRY_CONNECTED);
+    set_gate(f, GATE_OPEN, &process_a, NULL);
+    synced(f);
+    expect(f, "suspect h:1 100-1\n");
+    pass(f, SETTLE);
+    expect(f, "down h:1 100-1\n");
+    add(f, KEY, 5, A); /* late, but never seen before: no flap */
+    expect(f, "up h:1 100-1\n");
+    assert_int_equal(node(f)->flaps, 0);
+}
+
+static void a_restart_while_nobody_looked_is_a_replacement(void **state)
+{
+    struct fixture *f = *state;
+
+    membership_connection(f->m, REGISTRY_CONNECTED);
+    set_gate(f, GATE_OPEN, &process_a, NULL);
+    add(f, KEY, 5, B);
+    expect(f, "suspect h:1 100-1\nreplaced h:1 100-1\n");
+    assert_true(process_same(&node(f)->process, &process_b));
+}
+
+static void a_process_let_in_elsewhere_is_awaited(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    pass(f, GRACE);
+    set_gate(f, GATE_OPEN, &process_b, &process_a);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\ndown h:1 100-1\n"
+              "suspect h:1 200-2\n");
+    add(f, KEY, 6, B);
+    expect(f, "up h:1 200-2\n");
+}
+
+static void forgetting_needs_an_end_and_no_key(void **state)
+{
+    struct fixture *f = *state;
+    struct node *n;
+
+    add(f, KEY, 5, A);
+    n = membership_find(f->m, NODE_WORKER, "h:1");
+    assert_false(membership_forget(f->m, n));
+    set_gate(f, GATE_FENCED, &process_a, NULL);
+    assert_false(membership_forget(f->m, n)); /* its key stands */
+    drop(f, KEY, 5);
+    assert_true(membership_forget(f->m, n));
+    expect(f, "up h:1 100-1\nfenced h:1 100-1\ngone h:1 100-1\n");
+    /* A gate that is told and absent makes nobody. */
+    set_gate(f, GATE_ABSENT, NULL, NULL);
+    assert_null(node(f));
+}
+
+/* --- all of it
+ * ---------------------------------------------------------------------------
+ */
+
+static void every_sample_is_in_the_cluster_as_it_says(void **state)
+{
+    struct fixture *f = *state;
+    DIR *dir = opendir("tests/unit/data/heartbeats");
+    struct dirent *d;
+
+    assert_non_null(dir);
+    while ((d = readdir(dir)) != NULL) {
+        static char text[64 * 1024];
+        char path[512];
+        const cJSON *expect_json;
+        cJSON *json = NULL;
+        FILE *file;
+        size_t len;
+
+        if (strstr(d->d_name, ".json") == NULL)
+            continue;
+        snprintf(path, sizeof(path), "tests/unit/data/heartbeats/%s",
+                 d->d_name);
+        file = fopen(path, "r");
+        assert_non_null(file);
+        len = fread(text, 1, sizeof(text), file);
+        fclose(file);
+        assert_int_equal(json_parse(text, len, &json, NULL), 0);
+        expect_json = cJSON_GetObjectItemCaseSensitive(json, "expect");
+        add(f, json_str(json, "key"), 5, json_str(json, "value"));
+        if (!json_bool(expect_json, "ignored", false)) {
+            enum node_kind kind;
+            struct node *n;
+
+            assert_int_equal(
+                node_kind_parse(json_str(expect_json, "kind"), &kind), 0);
+            n = membership_find(f->m, kind, json_str(expect_json, "address"));
+            assert_non_null(n);
+            assert_int_equal(n->state, NODE_UP);
+            assert_int_equal(n->degraded,
+                             json_bool(expect_json, "degraded", false));
+        }
+        cJSON_Delete(json);
+    }
+    closedir(dir);
+    assert_int_equal(membership_ignored(f->m), 1);
+    assert_int_equal(membership_count(f->m, NODE_MASTER, NODE_UP), 2);
+}
+
+static void nodes_are_listed_in_the_order_of_their_appearance(void **state)
+{
+    struct fixture *f = *state;
+    struct node *it = NULL;
+    int n = 0;
+
+    for (int i = 0; i < 5; i++) {
+        char key[64];
+
+        snprintf(key, sizeof(key), "/nodes/master/h:%d", 9 - i);
+        add(f, key, 5, A);
+    }
+    while ((it = membership_next(f->m, it)) != NULL) {
+        char address[8];
+
+        snprintf(address, sizeof(address), "h:%d", 9 - n++);
+        assert_string_equal(it->address, address);
+        it->user = f;
+    }
+    assert_int_equal(n, 5);
+}
+
+static void ten_thousand_nodes_cost_a_tick_nothing(void **state)
+{
+    struct fixture *f = *state;
+    clock_t began = clock();
+
+    f->quiet = true;
+    for (int i = 0; i < 10000; i++) {
+        char key[64];
+
+        snprintf(key, sizeof(key), "/pelorus/nodes/worker/10.1.%d.%d:1",
+                 i / 250, i % 250);
+        feed(f, REGISTRY_ADD, key, 5, 0, TTL(ID_A, "\"10h\""));
+    }
+    pass(f, 200000 * TICK); /* a scan per turn would be two billion looks */
+    assert_int_equal(membership_count(f->m, NODE_WORKER, NODE_UP), 10000);
+    pass(f, 36000000);
+    pass(f, GRACE);
+    assert_int_equal(membership_count(f->m, NODE_WORKER, NODE_DOWN), 10000);
+    assert_true((clock() - began) / CLOCKS_PER_SEC < 20);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define COLD(name) cmocka_unit_test_setup_teardown(name, set_up_cold, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_node_is_up_suspect_down_and_forgotten),
+        TEST(the_same_process_back_is_a_flap),
+        TEST(another_process_replaces_the_old_one_at_once),
+        TEST(a_report_changes_load_and_says_so),
+        TEST(busy_limits_picks_and_never_means_absent),
+        TEST(an_unreadable_heartbeat_replaces_nobody),
+        TEST(an_unknown_one_at_the_address_holds_everything),
+        TEST(an_unknown_one_that_turns_out_the_same_goes_on),
+        TEST(a_refused_load_leaves_the_last_good_one),
+        TEST(a_key_rewritten_by_a_new_process_has_a_longer_grace),
+        TEST(a_worker_is_gone_with_its_last_key),
+        TEST(groups_come_from_path_and_heartbeat),
+        TEST(of_two_processes_the_newest_registration_counts),
+        TEST(an_older_process_comes_forward_when_the_newest_is_down),
+        TEST(a_late_word_of_an_older_registration_changes_nothing),
+        TEST(a_removal_of_an_earlier_key_is_ignored),
+        COLD(nobody_is_down_before_it_is_settled),
+        COLD(nobody_is_down_before_both_prefixes_are_synced),
+        TEST(nobody_is_down_while_suspended_nor_right_after),
+        TEST(a_new_session_settles_again),
+        TEST(a_pause_of_ours_starts_the_grace_again),
+        TEST(a_short_pause_starts_only_short_windows_again),
+        TEST(a_key_unchanged_for_its_ttl_is_told_and_suspect),
+        TEST(a_renewal_in_the_last_moment_is_a_flap),
+        TEST(after_a_common_pause_nobody_is_reaped),
+        TEST(a_pause_of_less_than_a_third_does_not_count),
+        TEST(a_persistent_key_without_ttl_gets_the_sessions),
+        TEST(the_session_is_the_lease_of_an_ephemeral_key),
+        TEST(a_fenced_process_is_not_up_although_registered),
+        TEST(down_becomes_fenced_with_the_intent),
+        TEST(a_process_taken_back_or_readmitted_is_up_again),
+        TEST(a_process_of_the_past_is_not_let_back),
+        TEST(an_unknown_one_at_a_fenced_gate_stays_fenced),
+        COLD(a_gate_without_a_registration_is_missing_from_the_start),
+        COLD(a_restart_while_nobody_looked_is_a_replacement),
+        TEST(a_process_let_in_elsewhere_is_awaited),
+        TEST(forgetting_needs_an_end_and_no_key),
+        TEST(every_sample_is_in_the_cluster_as_it_says),
+        TEST(nodes_are_listed_in_the_order_of_their_appearance),
+        TEST(ten_thousand_nodes_cost_a_tick_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,185 @@
+/* test_work_gate.c - people's orders at a gate: a table of states and orders,
+ * and what becomes of them when the registry does not answer. */
+#include "tests/unit/work_fixture.h"
+
+static const char *order(struct side *s, struct ended *e, int what, bool undo,
+                         int64_t for_ms)
+{
+    struct gate_order o = {.undo = undo,
+                           .kind = NODE_MASTER,
+                           .address = "m:1",
+                           .for_ms = for_ms,
+                           .who = "ann",
+                           .reason = "disk"};
+
+    o.what = what;
+    RESET(e);
+    work_gate_order(s->work, &o, on_gate_reply, e);
+    assert_false(e->done);
+    await(s->world, e);
+    return e->code;
+}
+
+static void orders_apply_by_a_table(void **state)
+{
+    enum { C = GATE_ORDER_CORDON, D = GATE_ORDER_DRAIN, R = GATE_ORDER_RESTART };
+    static const struct {
+        enum gate_state from;
+        bool was;
+        int what;
+        bool undo;
+        const char *code;
+        enum gate_state to;
+        bool is;
+    } rows[] = {
+        {GATE_OPEN, false, C, false, "", GATE_CORDONED, false},
+        {GATE_CORDONED, false, C, false, "", GATE_CORDONED, false},
+        {GATE_CORDONED, false, C, true, "", GATE_OPEN, false},
+        {GATE_OPEN, false, C, true, "", GATE_OPEN, false},
+        {GATE_OPEN, false, D, false, "", GATE_DRAINING, false},
+        {GATE_CORDONED, false, D, false, "", GATE_DRAINING, true},
+        {GATE_DRAINING, true, D, true, "", GATE_CORDONED, false},
+        {GATE_DRAINING, false, D, true, "", GATE_OPEN, false},
+        {GATE_DRAINING, false, C, false, "", GATE_DRAINING, true},
+        {GATE_DRAINING, true, C, true, "", GATE_DRAINING, false},
+        {GATE_DRAINING, false, R, false, "gate_conflict", GATE_DRAINING, false},
+        {GATE_DRAINING, false, R, true, "", GATE_DRAINING, false},
+        {GATE_OPEN, false, R, false, "", GATE_RESTARTING, false},
+        {GATE_RESTARTING, true, R, true, "", GATE_CORDONED, false},
+        {GATE_RESTARTING, false, D, false, "gate_conflict", GATE_RESTARTING,
+         false},
+        {GATE_FENCED, false, C, false, "gate_conflict", GATE_FENCED, false},
+        {GATE_FENCED, true, C, true, "gate_conflict", GATE_FENCED, true},
+        {GATE_FENCED, false, D, false, "gate_conflict", GATE_FENCED, false},
+        {GATE_FENCED, false, D, true, "gate_conflict", GATE_FENCED, false},
+        {GATE_FENCED, false, R, false, "gate_conflict", GATE_FENCED, false},
+    };
+    struct world *w = world_new(1, 1);
+    struct ended *e = ended_new();
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct gate gate = {.state = rows[i].from,
+                            .cordoned = rows[i].was,
+                            .process = process_of(1)};
+        char key[REGISTRY_KEY_MAX + 1];
+        struct buf b;
+
+        buf_init(&b, 4096);
+        gate_write(&b, &gate);
+        (void)gate_key(NODE_MASTER, "m:1", key, sizeof(key));
+        assert_int_equal(hand_put(w, key, buf_text(&b)), ERR_OK);
+        assert_string_equal(order(&w->sides[0], e, rows[i].what, rows[i].undo,
+                                  0),
+                            rows[i].code);
+        gate = gate_at(w, NODE_MASTER, "m:1");
+        assert_int_equal(gate.state, rows[i].to);
+        assert_int_equal(gate.cordoned, rows[i].is);
+        assert_int_equal(gate.process.process_id, 1);
+        buf_close(&b);
+    }
+    ended_free(e);
+    world_free(w);
+}
+
+static void an_order_keeps_who_and_why_and_how_long(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+    struct gate gate;
+    uint64_t version;
+
+    (void)state;
+    assert_string_equal(order(s, e, GATE_ORDER_DRAIN, false, 0), "");
+    gate = gate_at(w, NODE_MASTER, "m:1"); /* made for the present process */
+    assert_int_equal(gate.state, GATE_DRAINING);
+    assert_int_equal(gate.process.process_id, 1);
+    assert_int_equal(gate.for_ms, 10 * 60 * 1000);
+    assert_string_equal(gate.who, "ann");
+    assert_string_equal(gate.reason, "disk");
+    pass(w, 100);
+    version = view_owner(s->view, NODE_MASTER, "m:1")->gate.version;
+    assert_string_equal(order(s, e, GATE_ORDER_DRAIN, false, 5000), "");
+    pass(w, 100);
+    assert_true(view_owner(s->view, NODE_MASTER, "m:1")->gate.version !=
+                version); /* said again, it begins anew */
+    assert_int_equal(gate_at(w, NODE_MASTER, "m:1").for_ms, 5000);
+    assert_string_equal(order(s, e, GATE_ORDER_DRAIN, true, 0), "");
+    gate = gate_at(w, NODE_MASTER, "m:1");
+    assert_int_equal(gate.state, GATE_OPEN);
+    assert_int_equal(gate.for_ms, 0);
+    assert_string_equal(gate.who, "");
+    ended_free(e);
+    world_free(w);
+}
+
+static void an_order_needs_an_owner_that_is_known(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+
+    (void)state;
+    node_remove(w, "master", "m:1");
+    pass(w, 3000);
+    assert_string_equal(order(s, e, GATE_ORDER_CORDON, false, 0), "no_owner");
+    assert_string_equal(order(s, e, GATE_ORDER_CORDON, true, 0), "");
+    assert_int_equal(e->gate.state, GATE_ABSENT);
+    assert_string_equal(order(s, e, GATE_ORDER_CORDON, false, 5), "invalid");
+    assert_string_equal(order(s, e, GATE_ORDER_DRAIN, false, -5), "invalid");
+    assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state, GATE_ABSENT);
+    ended_free(e);
+    world_free(w);
+}
+
+static void a_damaged_gate_is_named_and_left_alone(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+
+    (void)state;
+    assert_int_equal(hand_put(w, "/pelorus/owners/master/m:1", "[]"), ERR_OK);
+    assert_string_equal(order(s, e, GATE_ORDER_CORDON, false, 0), "damaged");
+    assert_non_null(strstr(e->message, "/pelorus/owners/master/m:1"));
+    assert_string_equal(
+        memory_find(w->store, "/pelorus/owners/master/m:1")->value, "[]");
+    ended_free(e);
+    world_free(w);
+}
+
+static void orders_survive_unknown_outcomes(void **state)
+{
+    struct memory_faults bad = {.delay_max_ms = 20, .unknown_share = 0.6};
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct world *w = world_new(1, seed);
+        struct ended *e = ended_new();
+        struct side *s = &w->sides[0];
+
+        memory_set_faults(w->store, &bad);
+        assert_string_equal(order(s, e, GATE_ORDER_RESTART, false, 5000), "");
+        assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state,
+                         GATE_RESTARTING);
+        assert_string_equal(order(s, e, GATE_ORDER_RESTART, true, 0), "");
+        assert_string_equal(order(s, e, GATE_ORDER_CORDON, false, 0), "");
+        assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state, GATE_CORDONED);
+        ended_free(e);
+        world_free(w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(orders_apply_by_a_table),
+        cmocka_unit_test(an_order_keeps_who_and_why_and_how_long),
+        cmocka_unit_test(an_order_needs_an_owner_that_is_known),
+        cmocka_unit_test(a_damaged_gate_is_named_and_left_alone),
+        cmocka_unit_test(orders_survive_unknown_outcomes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,534 @@
+/*
+ * work_fixture.h - a cluster in one process for the tests of failover/: a
+ * memory registry in virtual time, nodes that are registered in it, and one or
+ * two coordinators' views and work operations on clients of their own.
+ *
+ * Everything is the real code; only time and the choice of a target are the
+ * test's. Header only, so that each test program stays one file.
+ */
+#ifndef PELORUS_TESTS_WORK_FIXTURE_H
+#define PELORUS_TESTS_WORK_FIXTURE_H
+
+#include "base/mem.h"
+#include "base/log.h"
+#include "failover/work.h"
+#include "registry/memory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SESSION_MS 6000
+#define STEP_MS    10
+#define FIXTURE    __attribute__((unused)) static
+
+struct world;
+
+/* One coordinator, without an engine. */
+struct side {
+    struct world *world;
+    struct registry *registry;
+    struct membership *membership;
+    struct registry_watch *nodes, *ours;
+    struct registry_listener *listener;
+    struct view *view;
+    struct work *work;
+    size_t picks, unused, ended;
+    size_t changes;
+    const char *only; /* the target port gives only this address */
+};
+
+struct world {
+    struct clock clock;
+    struct memory_store *store;
+    struct registry *hand; /* the test's own client: nodes, gates, damage */
+    struct side sides[2];
+    size_t n_sides;
+};
+
+/* How the last operation ended. */
+struct ended {
+    bool done;
+    char code[32]; /* "" when it succeeded */
+    char message[ERR_MSG_MAX];
+    bool created;
+    bool has_item;
+    struct work_item item;
+    struct gate gate;
+    size_t n; /* of a list */
+    char ids[1000][WORK_ID_MAX + 1];
+    char next[WORK_ID_MAX + 1];
+};
+
+static inline void ignore_membership(void *arg,
+                                     const struct membership_event *ev)
+{
+    (void)arg;
+    (void)ev;
+}
+
+static inline void feed_nodes(void *arg, const struct registry_event *ev)
+{
+    membership_feed(((struct side *)arg)->membership, MEMBERSHIP_NODES, ev);
+}
+
+static inline void feed_ours(void *arg, const struct registry_event *ev)
+{
+    membership_feed(((struct side *)arg)->membership, MEMBERSHIP_OURS, ev);
+}
+
+static inline void feed_state(void *arg, enum registry_state state)
+{
+    membership_connection(((struct side *)arg)->membership, state);
+}
+
+static inline void count_ended(void *arg, const struct work_item *item)
+{
+    assert_int_equal(item->state, WORK_DONE);
+    ((struct side *)arg)->ended++;
+}
+
+static inline void count_unused(void *arg, uint64_t pick)
+{
+    assert_true(pick > 0);
+    ((struct side *)arg)->unused++;
+}
+
+static inline void count_change(void *arg, const struct view_owner *owner)
+{
+    (void)owner;
+    ((struct side *)arg)->changes++;
+}
+
+static inline bool is_excluded(const char *address, const char *const *list,
+                               size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(list[i], address) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The live node with the fewest markers, in stable order. */
+static inline void fewest(void *arg, enum node_kind kind, const char *group,
+                          const char *const *exclude, size_t n_exclude,
+                          struct work_target *out)
+{
+    struct side *s = arg;
+    size_t best = SIZE_MAX;
+
+    *out = (struct work_target){.code = "group_empty", .retry_after_ms = 2000};
+    if (strcmp(group, "nowhere") == 0) {
+        out->code = "group_not_found";
+        return;
+    }
+    for (struct node *n = membership_next(s->membership, NULL); n != NULL;
+         n = membership_next(s->membership, n)) {
+        size_t has = view_marker_count(s->view, kind, n->address);
+
+        if (n->kind == kind && n->state == NODE_UP && has < best &&
+            (s->only == NULL || strcmp(s->only, n->address) == 0) &&
+            !is_excluded(n->address, exclude, n_exclude)) {
+            best = has;
+            memcpy(out->address, n->address, sizeof(out->address));
+            out->code = NULL;
+        }
+    }
+    if (out->code == NULL) {
+        out->pick = ++s->picks;
+    }
+}
+
+FIXTURE void side_open(struct world *w, struct side *s, uint64_t seed)
+{
+    struct membership_config members = {.clock = &w->clock,
+                                        .grace_ms = 1000,
+                                        .settle_ms = 1000,
+                                        .heartbeat_interval_ms = 10000,
+                                        .session_timeout_ms = SESSION_MS};
+    struct view_config view = {
+        .clock = &w->clock, .changed = count_change, .arg = s};
+    struct work_config work = {.clock = &w->clock,
+                               .target = fewest,
+                               .target_arg = s,
+                               .ended = count_ended,
+                               .unused = count_unused,
+                               .ended_arg = s,
+                               .seed = seed};
+
+    *s = (struct side){.world = w};
+    s->registry = memory_open(w->store, SESSION_MS);
+    s->membership = membership_new(&members, ignore_membership, s);
+    s->listener = registry_listen(s->registry, feed_state, s);
+    s->nodes = registry_watch(s->registry, "/nodes", feed_nodes, s);
+    s->ours = registry_watch(s->registry, "/pelorus/nodes", feed_ours, s);
+    view.registry = work.registry = s->registry;
+    view.membership = work.membership = s->membership;
+    s->view = view_new(&view);
+    work.view = s->view;
+    s->work = work_new(&work);
+}
+
+static inline void is_closed(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+FIXTURE void close_registry(struct world *w, struct registry **r)
+{
+    bool closed = false;
+
+    registry_close(r, is_closed, &closed);
+    for (int i = 0; i < 10000 && !closed; i++) {
+        memory_run(w->store, w->clock.mono + STEP_MS);
+    }
+    assert_true(closed);
+}
+
+FIXTURE void side_close(struct side *s)
+{
+    work_free(&s->work);
+    view_free(&s->view);
+    registry_unwatch(&s->nodes);
+    registry_unwatch(&s->ours);
+    registry_unlisten(&s->listener);
+    membership_free(&s->membership);
+    close_registry(s->world, &s->registry);
+}
+
+/* Its process dies without a word. */
+FIXTURE void side_kill(struct side *s)
+{
+    work_abandon(&s->work);
+    view_abandon(&s->view);
+    memory_kill(&s->registry);
+    membership_free(&s->membership);
+}
+
+/* Time passes, everything runs. */
+FIXTURE void pass(struct world *w, int64_t ms)
+{
+    mono_ms until = w->clock.mono + ms;
+
+    while (w->clock.mono < until) {
+        memory_run(w->store, w->clock.mono + STEP_MS);
+        for (size_t i = 0; i < w->n_sides; i++) {
+            if (w->sides[i].registry != NULL) {
+                membership_tick(w->sides[i].membership);
+                work_tick(w->sides[i].work);
+            }
+        }
+    }
+}
+
+static inline void note_code(void *arg, const struct registry_reply *reply)
+{
+    *(int *)arg = (int)reply->err.code;
+}
+
+FIXTURE int hand_write(struct world *w, const char *key, const char *value,
+                       bool ephemeral)
+{
+    int code = -1;
+
+    registry_put(w->hand, key, value, strlen(value), REGISTRY_ANY, 0,
+                 ephemeral, note_code, &code);
+    for (int i = 0; i < 1000 && code < 0; i++) {
+        pass(w, STEP_MS);
+    }
+    return code;
+}
+
+FIXTURE int hand_put(struct world *w, const char *key, const char *value)
+{
+    return hand_write(w, key, value, false);
+}
+
+/* A master or worker with this process; again with another: a restart. */
+FIXTURE void node_up(struct world *w, const char *kind, const char *address,
+                     int process)
+{
+    char *key = mem_printf("/nodes/%s/%s", kind, address);
+    char *value = mem_printf(
+        "{\"startupTime\":%d,\"processId\":%d,\"serverStatus\":\"NORMAL\","
+        "\"cpuUsage\":0.1,\"memoryUsage\":0.1,\"diskUsage\":0.1}",
+        1000000 + process, process);
+
+    assert_int_equal(hand_write(w, key, value, true), ERR_OK);
+    mem_free(key);
+    mem_free(value);
+}
+
+FIXTURE void node_remove(struct world *w, const char *kind,
+                         const char *address)
+{
+    char *key = mem_printf("/nodes/%s/%s", kind, address);
+    const struct registry_entry *e = memory_find(w->store, key);
+    int code = -1;
+
+    assert_non_null(e);
+    registry_delete(w->hand, key, e->version, note_code, &code);
+    pass(w, 200);
+    assert_int_equal(code, ERR_OK);
+    mem_free(key);
+}
+
+FIXTURE struct process process_of(int process)
+{
+    return (struct process){.startup_time = 1000000 + process,
+                            .process_id = process,
+                            .known = true};
+}
+
+FIXTURE void put_gate(struct world *w, enum node_kind kind,
+                      const char *address, enum gate_state state, int process)
+{
+    struct gate gate = {.state = state, .process = process_of(process)};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+
+    buf_init(&b, 4096);
+    gate_write(&b, &gate);
+    assert_int_equal(
+        hand_put(w, gate_key(kind, address, key, sizeof(key)), buf_text(&b)),
+        ERR_OK);
+    buf_close(&b);
+}
+
+FIXTURE struct gate gate_at(struct world *w, enum node_kind kind,
+                            const char *address)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    const struct registry_entry *e =
+        memory_find(w->store, gate_key(kind, address, key, sizeof(key)));
+    struct gate gate = {.state = GATE_ABSENT};
+
+    if (e != NULL) {
+        assert_int_equal(gate_read(&gate, e->value, e->value_len, NULL), 0);
+    }
+    return gate;
+}
+
+static inline void quiet(void *arg, enum log_level level, const char *line,
+                         size_t len)
+{
+    (void)arg;
+    (void)level;
+    (void)line;
+    (void)len;
+}
+
+/* `n` coordinators; masters m:1 and m:2, worker w:1, all up. */
+FIXTURE struct world *world_new(size_t n, uint64_t seed)
+{
+    struct world *w = mem_zalloc(sizeof(*w));
+
+    log_set_sink(quiet, NULL);
+    w->clock = (struct clock){.mono = 1000, .wall = INT64_C(1790000000000)};
+    w->store = memory_store_new(&w->clock, seed);
+    w->hand = memory_open(w->store, SESSION_MS);
+    w->n_sides = n;
+    for (size_t i = 0; i < n; i++) {
+        side_open(w, &w->sides[i], seed + i);
+    }
+    pass(w, 500);
+    node_up(w, "master", "m:1", 1);
+    node_up(w, "master", "m:2", 1);
+    node_up(w, "worker", "w:1", 1);
+    pass(w, 500);
+    assert_true(view_synced(w->sides[0].view));
+    return w;
+}
+
+FIXTURE void world_free(struct world *w)
+{
+    for (size_t i = 0; i < w->n_sides; i++) {
+        if (w->sides[i].registry != NULL) {
+            side_close(&w->sides[i]);
+        }
+    }
+    close_registry(w, &w->hand);
+    memory_store_free(&w->store);
+    log_set_sink(NULL, NULL);
+    mem_free(w);
+}
+
+/* --- operations ----------------------------------------------------------- */
+
+FIXTURE struct ended *ended_new(void)
+{
+    return mem_zalloc(sizeof(struct ended));
+}
+
+FIXTURE void ended_free(struct ended *e)
+{
+    work_item_close(&e->item);
+    mem_free(e);
+}
+
+FIXTURE void on_reply(void *arg, const struct work_reply *reply)
+{
+    struct ended *e = arg;
+
+    assert_false(e->done); /* exactly once */
+    e->done = true;
+    e->created = reply->created;
+    (void)snprintf(e->code, sizeof(e->code), "%s",
+                   reply->code == NULL ? "" : reply->code);
+    if (reply->code != NULL) {
+        assert_true(reply->err.msg[0] != '\0');
+        (void)snprintf(e->message, sizeof(e->message), "%s", reply->err.msg);
+    }
+    if (reply->item != NULL) {
+        e->has_item = true;
+        work_item_copy(&e->item, reply->item);
+    }
+}
+
+FIXTURE void on_gate_reply(void *arg, const char *code, const struct err *err,
+                           const struct gate *gate)
+{
+    struct ended *e = arg;
+
+    assert_false(e->done);
+    e->done = true;
+    (void)snprintf(e->code, sizeof(e->code), "%s", code == NULL ? "" : code);
+    (void)snprintf(e->message, sizeof(e->message), "%s", err->msg);
+    e->gate = *gate;
+}
+
+FIXTURE void on_page_reply(void *arg, const struct work_page *page)
+{
+    struct ended *e = arg;
+
+    assert_false(e->done);
+    e->done = true;
+    (void)snprintf(e->code, sizeof(e->code), "%s",
+                   page->code == NULL ? "" : page->code);
+    e->n = page->n;
+    for (size_t i = 0; i < page->n; i++) {
+        memcpy(e->ids[i], page->items[i].id, sizeof(e->ids[i]));
+    }
+    (void)snprintf(e->next, sizeof(e->next), "%s",
+                   page->next == NULL ? "" : page->next);
+}
+
+/* Until it ended; 30 s of virtual time are more than any deadline. */
+FIXTURE void await(struct world *w, const struct ended *e)
+{
+    for (int i = 0; i < 3000 && !e->done; i++) {
+        pass(w, STEP_MS);
+    }
+    assert_true(e->done);
+}
+
+#define RESET(e)                                                               \
+    do {                                                                       \
+        work_item_close(&(e)->item);                                           \
+        *(e) = (struct ended){.done = false};                                  \
+    } while (0)
+
+FIXTURE const char *submit(struct side *s, struct ended *e, const char *id,
+                           const char *payload)
+{
+    struct work_submit what = {
+        .id = id, .kind = NODE_MASTER, .payload = payload};
+
+    RESET(e);
+    work_submit(s->work, &what, on_reply, e);
+    assert_false(e->done); /* never before it returned */
+    await(s->world, e);
+    return e->code;
+}
+
+FIXTURE const char *claim(struct side *s, struct ended *e, const char *id,
+                          const char *owner)
+{
+    struct work_submit what = {.id = id, .kind = NODE_MASTER, .owner = owner};
+
+    RESET(e);
+    work_claim(s->work, &what, on_reply, e);
+    await(s->world, e);
+    return e->code;
+}
+
+typedef void by_epoch_f(struct work *w, const char *id, uint64_t epoch,
+                        work_reply_f *done, void *arg);
+
+FIXTURE const char *at_epoch(struct side *s, struct ended *e, by_epoch_f *fn,
+                             const char *id, uint64_t epoch)
+{
+    RESET(e);
+    fn(s->work, id, epoch, on_reply, e);
+    assert_false(e->done);
+    await(s->world, e);
+    return e->code;
+}
+
+FIXTURE const char *list(struct side *s, struct ended *e,
+                         const struct work_list *what)
+{
+    RESET(e);
+    work_list(s->work, what, on_page_reply, e);
+    await(s->world, e);
+    return e->code;
+}
+
+/* --- the truth ------------------------------------------------------------ */
+
+struct audit {
+    struct world *w;
+    size_t records, markers, live;
+};
+
+static inline void audit_record(void *arg, const struct registry_entry *entry)
+{
+    struct audit *a = arg;
+    struct work_item item;
+    struct marker m, want;
+    struct registry_entry copy;
+    char key[REGISTRY_KEY_MAX + 1];
+    const struct registry_entry *found;
+    struct err err = {0};
+
+    assert_int_equal(
+        work_item_read(&item, entry->value, entry->value_len, &err), 0);
+    a->records++;
+    if (item.state != WORK_DONE && item.state != WORK_DROPPED) {
+        a->live++;
+        marker_of(&want, &item);
+        found = memory_find(a->w->store, marker_key(want.kind, want.address,
+                                                    want.id, key));
+        assert_non_null(found);
+        copy = *found;
+        assert_int_equal(marker_read(&m, &copy, &err), 0);
+        assert_true(m.epoch == want.epoch);
+        assert_true(item.state != WORK_ASSIGNED ||
+                    process_same(&m.process, &item.process));
+    }
+    work_item_close(&item);
+}
+
+static inline void audit_marker(void *arg, const struct registry_entry *entry)
+{
+    (void)entry;
+    ((struct audit *)arg)->markers++;
+}
+
+/* Every record has exactly its marker, and no marker is alone. */
+FIXTURE struct audit audit(struct world *w)
+{
+    struct audit a = {.w = w};
+
+    memory_each(w->store, WORK_PREFIX, audit_record, &a);
+    memory_each(w->store, MARKER_PREFIX, audit_marker, &a);
+    assert_int_equal(a.markers, a.live);
+    return a;
+}
+
+#endif
