@@ -1,0 +1,156 @@
+/*
+ * cli_http.c - one request of the command line, through libcurl.
+ *
+ * The token comes from PELORUS_TOKEN and never from the command line, where
+ * every user of the host could read it.
+ */
+#include "coordinator/cli_priv.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ANSWER_MAX (64 * 1024 * 1024)
+
+void cli_init(struct cli *c)
+{
+    const char *url = getenv("PELORUS_URL");
+
+    memset(c, 0, sizeof(*c));
+    c->url = url != NULL && url[0] != '\0' ? url : "http://127.0.0.1:7077";
+    buf_init(&c->path, 8192);
+    buf_init(&c->body, 1024 * 1024);
+    buf_init(&c->answer, ANSWER_MAX);
+}
+
+void cli_close(struct cli *c)
+{
+    cJSON_Delete(c->document);
+    buf_close(&c->path);
+    buf_close(&c->body);
+    buf_close(&c->answer);
+}
+
+static void add_escaped(struct buf *b, const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                   "0123456789-._~:[]",
+                   *p) != NULL)
+            buf_char(b, (char)*p);
+        else
+            buf_printf(b, "%%%02X", *p);
+}
+
+void cli_segment(struct cli *c, const char *text)
+{
+    buf_char(&c->path, '/');
+    add_escaped(&c->path, text);
+}
+
+void cli_query(struct cli *c, const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    buf_char(&c->path, strchr(buf_text(&c->path), '?') == NULL ? '?' : '&');
+    buf_printf(&c->path, "%s=", name);
+    add_escaped(&c->path, value);
+}
+
+static size_t receive(char *data, size_t size, size_t n, void *arg)
+{
+    struct cli *c = arg;
+
+    buf_add(&c->answer, data, size * n);
+    return c->answer.overflow ? 0 : size * n;
+}
+
+static struct curl_slist *headers(const struct cli *c)
+{
+    const char *token = getenv("PELORUS_TOKEN");
+    struct curl_slist *list = NULL;
+
+    if (c->body.len > 0)
+        list = curl_slist_append(list, "Content-Type: application/json");
+    if (token != NULL && token[0] != '\0') {
+        char *line = mem_printf("Authorization: Bearer %s", token);
+
+        list = curl_slist_append(list, line);
+        mem_free(line);
+    }
+    return list;
+}
+
+/* What a problem document says, or the bare status. */
+static void say_refused(const struct cli *c, const char *method)
+{
+    const char *title = json_str(c->document, "title");
+    const char *detail = json_str(c->document, "detail");
+    const char *code = json_str(c->document, "code");
+
+    if (c->document == NULL || title == NULL)
+        fprintf(stderr, "pelorus: %s %s: HTTP status %ld\n", method,
+                buf_text(&c->path), c->status);
+    else
+        fprintf(stderr, "pelorus: %s (%s, HTTP %ld)\n",
+                detail != NULL ? detail : title, code != NULL ? code : "-",
+                c->status);
+}
+
+static int perform(struct cli *c, const char *method, CURL *curl)
+{
+    char *url = mem_printf("%s%s", c->url, buf_text(&c->path));
+    struct curl_slist *list = headers(c);
+    char reason[CURL_ERROR_SIZE] = "";
+    CURLcode rc;
+
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    if (c->body.len > 0) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, c->body.data);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+                         (curl_off_t)c->body.len);
+    }
+    rc = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &c->status);
+    if (rc != CURLE_OK)
+        fprintf(stderr,
+                "pelorus: no answer from %s: %s; is `pelorus serve` running "
+                "there? (--url or PELORUS_URL names another)\n",
+                c->url, reason[0] ? reason : curl_easy_strerror(rc));
+    curl_slist_free_all(list);
+    mem_free(url);
+    return rc == CURLE_OK ? 0 : 1;
+}
+
+int cli_send(struct cli *c, const char *method)
+{
+    CURL *curl = curl_easy_init();
+    int rc;
+
+    assert(curl != NULL);
+    rc = perform(c, method, curl);
+    curl_easy_cleanup(curl);
+    if (rc != 0)
+        return 1;
+    if (c->answer.len > 0)
+        (void)!json_parse(c->answer.data, c->answer.len, &c->document, NULL);
+    if (c->status >= 200 && c->status < 300)
+        return 0;
+    say_refused(c, method);
+    if (c->json && c->answer.len > 0)
+        printf("%s\n", buf_text(&c->answer));
+    return 1;
+}

@@ -1,0 +1,47 @@
+/*
+ * cli_priv.h - a client of the API for the command line: cli_http.c speaks
+ * HTTP through libcurl, cli_table.c prints, cli.c holds the commands.
+ */
+#ifndef PELORUS_COORDINATOR_CLI_PRIV_H
+#define PELORUS_COORDINATOR_CLI_PRIV_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+
+struct cli {
+    const char *url;   /* of the coordinator, without a trailing slash */
+    bool json;
+    struct buf path;   /* path and query of the request */
+    struct buf body;   /* of the request; empty: none */
+    struct buf answer;
+    long status;       /* HTTP; 0: there was no answer */
+    cJSON *document;   /* the answer, NULL if it is no JSON */
+};
+
+void cli_init(struct cli *c);
+void cli_close(struct cli *c);
+
+/* Append to the path: a segment (escaped, after '/') or name=value (escaped;
+ * NULL is left out). */
+void cli_segment(struct cli *c, const char *text);
+void cli_query(struct cli *c, const char *name, const char *value);
+
+/* Send it. 0 for any 2xx; else 1 and the reason is on standard error. */
+int cli_send(struct cli *c, const char *method);
+
+struct cli_column {
+    const char *title;
+    const char *field; /* of the item; "a.b" goes into objects */
+    bool right;        /* numbers */
+    enum { CLI_TEXT, CLI_PERCENT } as;
+};
+/* The items of a list answer, aligned; a note when there are none. */
+void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
+               const char *none);
+/* A person's line for one field, "-" for null or missing. */
+void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c);
+
+#endif

@@ -1,0 +1,455 @@
+/*
+ * coordinator.c - puts the parts together and makes them move.
+ *
+ * Events flow one way: the registry's watches feed membership and view; what
+ * these notice is noted (a node to tell the balancer, an address for an
+ * engine); coordinator_tick() lets each part act on what was noted. Nothing is
+ * decided inside a registry callback.
+ */
+#include "coordinator/coordinator_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BALANCER_TICK_MS 250
+
+static void log_node(const char *event, enum log_level level,
+                     const struct membership_event *ev)
+{
+    char process[PROCESS_TEXT_SIZE];
+
+    if (!log_enabled(level))
+        return;
+    log_event(level, event,
+              (const struct log_field[]){
+                  LOG_S("kind", node_kind_name(ev->node->kind)),
+                  LOG_S("address", ev->node->address),
+                  LOG_S("process", process_text(&ev->process, process)),
+                  LOG_END});
+}
+
+static void look(struct coordinator *c, const struct node *node)
+{
+    if (c->engines[node->kind] != NULL)
+        engine_look(c->engines[node->kind], node->address);
+}
+
+static void log_membership(const struct membership_event *ev)
+{
+    switch (ev->type) {
+    case MEMBERSHIP_UP:
+        log_node("+node-up", LOG_INFO, ev);
+        break;
+    case MEMBERSHIP_SUSPECT:
+        log_node("!node-suspect", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_FLAP:
+        log_node("+node-back", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_DOWN:
+        log_node("-node-down", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_REPLACED:
+        log_node("=node-replaced", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_FENCED:
+        log_node("!node-fenced", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_GONE:
+        log_node("-node-gone", LOG_INFO, ev);
+        break;
+    case MEMBERSHIP_REPORT:
+    case MEMBERSHIP_TTL_OVER:
+        break;
+    }
+}
+
+static void on_membership(void *arg, const struct membership_event *ev)
+{
+    struct coordinator *c = arg;
+
+    log_membership(ev);
+    switch (ev->type) {
+    case MEMBERSHIP_GONE:
+        targets_forget(c, ev->node);
+        c->dirty_soon = true;
+        return;
+    case MEMBERSHIP_TTL_OVER:
+        nodes_ttl_over(c, ev->key, ev->version);
+        return;
+    case MEMBERSHIP_REPORT:
+        c->dirty_late = true;
+        break;
+    case MEMBERSHIP_UP:
+    case MEMBERSHIP_FLAP:
+    case MEMBERSHIP_DOWN:
+    case MEMBERSHIP_REPLACED:
+    case MEMBERSHIP_FENCED:
+        look(c, ev->node);
+        c->dirty_soon = true;
+        break;
+    case MEMBERSHIP_SUSPECT:
+        c->dirty_soon = true;
+        break;
+    }
+    targets_update(c, ev->node);
+}
+
+static void note_revision(struct coordinator *c,
+                          const struct registry_event *ev)
+{
+    if (ev->entry.created > c->registry_revision)
+        c->registry_revision = ev->entry.created;
+}
+
+static void on_node_key(void *arg, const struct registry_event *ev)
+{
+    struct coordinator *c = arg;
+
+    note_revision(c, ev);
+    membership_feed(c->membership, MEMBERSHIP_NODES, ev);
+}
+
+static void on_own_node_key(void *arg, const struct registry_event *ev)
+{
+    struct coordinator *c = arg;
+
+    note_revision(c, ev);
+    membership_feed(c->membership, MEMBERSHIP_OURS, ev);
+}
+
+/* A gate or a marker changed. */
+static void on_owner(void *arg, const struct view_owner *owner)
+{
+    struct coordinator *c = arg;
+    struct node *node =
+        membership_find(c->membership, owner->kind, owner->address);
+
+    targets_seen(c, owner->kind, owner->address, owner->n_markers);
+    if (node != NULL && node->gate.version != owner->gate.version)
+        targets_update(c, node);
+    if (c->engines[owner->kind] != NULL)
+        engine_look(c->engines[owner->kind], owner->address);
+    c->dirty_soon = true;
+}
+
+static void on_settings(void *arg, const struct settings *s)
+{
+    struct coordinator *c = arg;
+
+    log_info("=settings", LOG_B("paused", s->paused), LOG_S("who", s->who),
+             LOG_S("policy", s->policy));
+    c->dirty_soon = true;
+}
+
+static void on_state(void *arg, enum registry_state state)
+{
+    struct coordinator *c = arg;
+
+    log_event(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
+              (const struct log_field[]){
+                  LOG_S("backend", registry_backend_name(c->registry)),
+                  LOG_S("state", registry_state_name(state)),
+                  LOG_U("session", registry_session(c->registry)), LOG_END});
+    if (state == REGISTRY_DISCONNECTED)
+        c->entry_session = 0;
+    membership_connection(c->membership, state);
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            engine_connection(c->engines[k], state);
+    c->dirty_soon = true;
+}
+
+static const struct {
+    const char *event;
+    enum log_level level;
+} engine_lines[] = {
+    [ENGINE_STATE] = {"=failover-state", LOG_DEBUG},
+    [ENGINE_INTENT] = {"+failover", LOG_WARN},
+    [ENGINE_RESUMED] = {"=failover-resumed", LOG_WARN},
+    [ENGINE_OPENED] = {"=gate-opened", LOG_INFO},
+    [ENGINE_TAKEN_BACK] = {"-failover-aborted", LOG_WARN},
+    [ENGINE_MOVED] = {"=failover-moved", LOG_INFO},
+    [ENGINE_DONE] = {"-failover", LOG_WARN},
+    [ENGINE_HELD] = {"!failover-held", LOG_ERROR},
+    [ENGINE_LIFTED] = {"=failover-lifted", LOG_WARN},
+    [ENGINE_LOCKED] = {"+lock", LOG_INFO},
+    [ENGINE_UNLOCKED] = {"-lock", LOG_INFO},
+    [ENGINE_LOCK_LOST] = {"!lock-lost", LOG_WARN},
+};
+
+static void log_engine(const struct engine_event *ev)
+{
+    enum log_level level = engine_lines[ev->type].level;
+
+    if (log_enabled(level))
+        log_event(level, engine_lines[ev->type].event,
+                  (const struct log_field[]){
+                      LOG_S("kind", node_kind_name(ev->kind)),
+                      LOG_S("address", ev->address),
+                      LOG_S("failover", ev->failover), LOG_S("word", ev->word),
+                      LOG_U("items", ev->n), LOG_U("fence", ev->fence),
+                      LOG_END});
+}
+
+static void on_engine(void *arg, const struct engine_event *ev)
+{
+    struct coordinator *c = arg;
+
+    if (ev->type == ENGINE_LOCKED || ev->type == ENGINE_UNLOCKED ||
+        ev->type == ENGINE_LOCK_LOST)
+        c->entry_stale = true;
+    if (ev->type != ENGINE_STATE)
+        c->dirty_soon = true;
+    log_engine(ev);
+    if (c->event != NULL)
+        c->event(c->event_arg, ev);
+}
+
+/* An item ended: its worker has room again before it says so itself. */
+static void on_ended(void *arg, const struct work_item *item)
+{
+    struct coordinator *c = arg;
+
+    if (item->kind == NODE_WORKER && item->owner[0] != '\0')
+        balancer_count(c->balancer, item->owner, -1, c->clock->mono);
+}
+
+/* A worker was picked, and its item went elsewhere or nowhere. */
+static void on_unused(void *arg, uint64_t pick)
+{
+    struct coordinator *c = arg;
+
+    (void)balancer_done(c->balancer, pick);
+}
+
+static void make_membership(struct coordinator *c)
+{
+    struct membership_config config = {
+        .clock = c->clock,
+        .grace_ms = c->conf->failover.grace_ms,
+        .settle_ms = c->conf->failover.settle_ms,
+        .heartbeat_interval_ms = c->conf->balancer.heartbeat_interval_ms,
+        .session_timeout_ms = registry_session_timeout(c->registry),
+    };
+
+    c->membership = membership_new(&config, on_membership, c);
+}
+
+static void make_work(struct coordinator *c)
+{
+    struct view_config view = {
+        .clock = c->clock,
+        .registry = c->registry,
+        .membership = c->membership,
+        .changed = on_owner,
+        .settings_changed = on_settings,
+        .arg = c,
+    };
+    struct work_config work = {
+        .clock = c->clock,
+        .registry = c->registry,
+        .membership = c->membership,
+        .target = targets_choose,
+        .target_arg = c,
+        .ended = on_ended,
+        .unused = on_unused,
+        .ended_arg = c,
+        .seed = rand_u64(&c->rand),
+    };
+
+    c->view = view_new(&view);
+    work.view = c->view;
+    c->work = work_new(&work);
+}
+
+static void make_engine(struct coordinator *c,
+                        const struct coordinator_config *from,
+                        enum node_kind kind, const char *lock_key)
+{
+    struct engine_config config = {
+        .clock = c->clock,
+        .conf = &c->conf->failover,
+        .kind = kind,
+        .lock_key = lock_key,
+        .self = c->self,
+        .registry = c->registry,
+        .membership = c->membership,
+        .view = c->view,
+        .target = targets_choose,
+        .target_arg = c,
+        .event = on_engine,
+        .event_arg = c,
+        .work_keep_ms = c->conf->work_keep_ms,
+        .seed = rand_u64(&c->rand),
+        .hook = from->hook,
+        .hook_arg = from->hook_arg,
+    };
+
+    c->engines[kind] = engine_new(&config);
+}
+
+static void begin_watching(struct coordinator *c)
+{
+    struct registry *r = c->registry;
+
+    c->watch_peers = registry_watch(r, COORDINATORS_PREFIX, entry_event, c);
+    c->watch_groups = registry_watch(r, GROUPS_PREFIX, groups_event, c);
+    c->watch_nodes = registry_watch(r, NODES_PREFIX, on_node_key, c);
+    c->watch_ours = registry_watch(r, OWN_NODES_PREFIX, on_own_node_key, c);
+    c->listener = registry_listen(r, on_state, c);
+}
+
+struct coordinator *coordinator_new(const struct coordinator_config *from)
+{
+    struct coordinator *c = mem_zalloc(sizeof(*c));
+
+    assert(from->conf != NULL && from->clock != NULL);
+    assert(from->registry != NULL && from->self != NULL);
+    c->conf = from->conf;
+    c->clock = from->clock;
+    c->registry = from->registry;
+    snprintf(c->self, sizeof(c->self), "%s", from->self);
+    c->event = from->event;
+    c->event_arg = from->event_arg;
+    rand_seed(&c->rand, from->seed);
+    c->instance = (rand_u64(&c->rand) & ((UINT64_C(1) << 40) - 1)) | 1;
+    c->index = 1;
+    c->slot = snapshot_slot_new();
+    c->balancer = balancer_new(&c->conf->balancer, rand_u64(&c->rand),
+                               c->instance);
+    make_membership(c);
+    make_work(c);
+    make_engine(c, from, NODE_MASTER, c->conf->failover.master_lock);
+    make_engine(c, from, NODE_WORKER, c->conf->failover.worker_lock);
+    groups_begin(c);
+    entry_begin(c);
+    begin_watching(c);
+    publish_now(c);
+    return c;
+}
+
+void coordinator_tick(struct coordinator *c)
+{
+    bool stands = entry_stands(c);
+
+    membership_tick(c->membership);
+    groups_tick(c);
+    work_tick(c->work);
+    entry_tick(c);
+    for (int k = 0; k < NODE_KINDS; k++) {
+        if (c->engines[k] == NULL || c->leaving)
+            continue;
+        engine_set_own_entry(c->engines[k], stands);
+        engine_tick(c->engines[k]);
+    }
+    if (c->clock->mono - c->balancer_ticked >= BALANCER_TICK_MS) {
+        balancer_tick(c->balancer, c->clock->mono);
+        c->balancer_ticked = c->clock->mono;
+    }
+    publish_tick(c);
+    waits_tick(c);
+}
+
+/* --- leaving ---------------------------------------------------------------- */
+
+void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
+                       void *arg)
+{
+    assert(!c->leaving);
+    log_info("-coordinator", LOG_S("address", c->self));
+    c->leaving = true;
+    waits_end(c);
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            engine_free(&c->engines[k]);
+    c->left = left;
+    c->left_arg = arg;
+    if (entry_stands(c))
+        entry_remove(c);
+    else
+        left(arg);
+}
+
+void coordinator_free(struct coordinator **coordinator)
+{
+    struct coordinator *c = *coordinator;
+
+    if (c == NULL)
+        return;
+    c->leaving = true;
+    waits_end(c);
+    requests_cancel(c);
+    registry_unlisten(&c->listener);
+    registry_unwatch(&c->watch_nodes);
+    registry_unwatch(&c->watch_ours);
+    registry_unwatch(&c->watch_groups);
+    registry_unwatch(&c->watch_peers);
+    registry_forget(c->registry, c);
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            engine_free(&c->engines[k]);
+    work_free(&c->work);
+    view_free(&c->view);
+    targets_end(c);
+    groups_end(c);
+    entry_end(c);
+    balancer_free(&c->balancer);
+    membership_free(&c->membership);
+    snapshot_slot_free(&c->slot);
+    MEM_FREE(*coordinator);
+}
+
+/* --- who is where ------------------------------------------------------------ */
+
+const char *coordinator_self(const struct coordinator *c)
+{
+    return c->self;
+}
+
+uint64_t coordinator_instance(const struct coordinator *c)
+{
+    return c->instance;
+}
+
+struct balancer *coordinator_balancer(struct coordinator *c)
+{
+    return c->balancer;
+}
+
+struct snapshot *coordinator_snapshot(struct coordinator *c)
+{
+    struct snapshot *s = snapshot_acquire(c->slot);
+
+    assert(s != NULL);
+    return s;
+}
+
+struct work *coordinator_work(struct coordinator *c)
+{
+    return c->work;
+}
+
+struct membership *coordinator_membership(struct coordinator *c)
+{
+    return c->membership;
+}
+
+struct view *coordinator_view(struct coordinator *c)
+{
+    return c->view;
+}
+
+struct registry *coordinator_registry(struct coordinator *c)
+{
+    return c->registry;
+}
+
+struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind)
+{
+    assert(c->engines[kind] != NULL || c->leaving);
+    return c->engines[kind];
+}

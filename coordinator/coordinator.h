@@ -1,0 +1,150 @@
+/*
+ * coordinator.h - one coordinator: everything that one `pelorus serve` knows
+ * and decides, over any registry.
+ *
+ * It owns membership, balancer, view, work operations and one failover engine
+ * per kind, and is their only writer. It knows no event loop: whoever drives
+ * it (serve.c on libuv, the simulator in virtual time) delivers the registry's
+ * callbacks, keeps `clock` true and calls coordinator_tick(). Everything here
+ * is for that one thread, but coordinator_snapshot() and the balancer's picks,
+ * which any thread may call.
+ */
+#ifndef PELORUS_COORDINATOR_COORDINATOR_H
+#define PELORUS_COORDINATOR_COORDINATOR_H
+
+#include "balancer/balancer.h"
+#include "coordinator/snapshot.h"
+#include "failover/engine.h"
+
+struct coordinator;
+
+struct coordinator_config {
+    const struct conf *conf;
+    const struct clock *clock;
+    struct registry *registry; /* borrowed until coordinator_free() */
+    const char *self;          /* host:port under which others know us */
+    uint64_t seed;             /* of everything random in it */
+    engine_event_f *event;     /* what the engines do; may be NULL */
+    void *event_arg;
+    /* Runs failover.hook; see engine_config. NULL without a hook. */
+    void (*hook)(void *arg, const char *command,
+                 const struct failover_record *r, int64_t timeout_ms,
+                 void (*ended)(void *e, int exit_code, const char *tail),
+                 void *e);
+    void *hook_arg;
+};
+
+struct coordinator *coordinator_new(const struct coordinator_config *config);
+
+/* Time passed, or events came: at least every 100 ms. */
+void coordinator_tick(struct coordinator *c);
+
+/*
+ * Leave in order: new waits are refused and present ones answered, the lock is
+ * released, the own entry removed; then left(arg). Nothing else is decided.
+ */
+void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
+                       void *arg);
+
+/* Operations under way are completed with ERR_CANCELLED. As a crash would,
+ * without coordinator_leave(). */
+void coordinator_free(struct coordinator **c);
+
+const char *coordinator_self(const struct coordinator *c);
+/* A name for this run: pick ids and indexes carry it. Nonzero, 40 bits. */
+uint64_t coordinator_instance(const struct coordinator *c);
+
+struct balancer *coordinator_balancer(struct coordinator *c);  /* any thread */
+struct snapshot *coordinator_snapshot(struct coordinator *c);  /* any thread;
+                                    snapshot_release(); never NULL */
+struct work *coordinator_work(struct coordinator *c);
+struct membership *coordinator_membership(struct coordinator *c);
+struct view *coordinator_view(struct coordinator *c);
+struct registry *coordinator_registry(struct coordinator *c);
+/* NODE_MASTER or NODE_WORKER. */
+struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
+
+/* --- waiting for a change (long polls) ----------------------------------- */
+
+enum coordinator_topic {
+    COORDINATOR_NODES, /* a snapshot with another index */
+    COORDINATOR_WORK,  /* of one owner; address NULL: anybody's */
+};
+
+uint64_t coordinator_index(const struct coordinator *c,
+                           enum coordinator_topic topic, enum node_kind kind,
+                           const char *address);
+
+/*
+ * woken(arg, index) once: when the index is not `seen` any more (possibly at
+ * once, but never before this returns), when `wait_ms` (at most 10 minutes) is
+ * over, or when the coordinator leaves. At most 10,000 waits at a time: then
+ * ERR_FULL and no callback.
+ */
+typedef void coordinator_woken_f(void *arg, uint64_t index);
+struct coordinator_wait;
+int coordinator_wait(struct coordinator *c, enum coordinator_topic topic,
+                     enum node_kind kind, const char *address, uint64_t seen,
+                     int64_t wait_ms, coordinator_woken_f *woken, void *arg,
+                     struct coordinator_wait **out) MUST_CHECK;
+/* The waiter went away; no callback afterwards. */
+void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
+
+/* --- nodes over HTTP, groups, settings, failovers ------------------------- */
+
+/*
+ * `code` is NULL or a stable word (fenced, not_found, invalid, conflict,
+ * registry_unavailable, outcome_unknown, session_lost, denied, too_large); the
+ * rest is borrowed until the callback returns. What is wrong with an argument
+ * is answered before the call returns.
+ */
+struct coordinator_reply {
+    const char *code;
+    struct err err;
+    const struct node *node;                 /* node_put: may be NULL yet */
+    struct process process;                  /* node_put */
+    uint64_t work_index;                     /* node_put */
+    bool created;                            /* node_put, group_put */
+    const struct settings *settings;         /* settings_* */
+    const struct failover_record *failovers; /* failover_*: newest first */
+    size_t n_failovers;
+};
+typedef void coordinator_reply_f(void *arg,
+                                 const struct coordinator_reply *reply);
+
+/* A node's heartbeat by HTTP: `body` is heartbeat JSON, ttl 1 s .. 1 h. */
+void coordinator_node_put(struct coordinator *c, enum node_kind kind,
+                          const char *address, const char *body, size_t len,
+                          int64_t ttl_ms, coordinator_reply_f *done, void *arg);
+void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
+                             const char *address, coordinator_reply_f *done,
+                             void *arg);
+
+/* `name` and addresses are checked; n 0 defines an empty group. */
+void coordinator_group_put(struct coordinator *c, const char *name,
+                           const char *const *addresses, size_t n,
+                           coordinator_reply_f *done, void *arg);
+void coordinator_group_delete(struct coordinator *c, const char *name,
+                              coordinator_reply_f *done, void *arg);
+
+void coordinator_settings_get(struct coordinator *c, coordinator_reply_f *done,
+                              void *arg);
+/* Fields left at their "unset" value stay as they are. */
+struct settings_patch {
+    int paused;                /* -1 unset */
+    int64_t paused_for_ms;     /* with paused 1; 0: until resumed */
+    int64_t brake_override_ms; /* -1 unset, 0 ends it; at most 1 hour */
+    const char *policy;        /* NULL unset, "" the configured one */
+    const char *who, *reason;
+};
+void coordinator_settings_patch(struct coordinator *c,
+                                const struct settings_patch *patch,
+                                coordinator_reply_f *done, void *arg);
+
+/* One failover, or all that are kept (at most 1,000), newest first. */
+void coordinator_failover_get(struct coordinator *c, const char *id,
+                              coordinator_reply_f *done, void *arg);
+void coordinator_failover_list(struct coordinator *c, coordinator_reply_f *done,
+                               void *arg);
+
+#endif

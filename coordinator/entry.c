@@ -1,0 +1,212 @@
+/*
+ * entry.c - our own line in the registry, and those of the others.
+ *
+ * The entry is ephemeral: it stands exactly as long as our session. While it
+ * does not stand the engines begin nothing (brake cause `own-entry`): whoever
+ * cannot see itself has no business judging others. After a quick restart at
+ * the same address the entry of the process before stands until its session
+ * ends; ours follows then, and meanwhile we observe.
+ */
+#include "coordinator/coordinator_priv.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ENTRY_RETRY_MS 500
+
+static char *entry_key(const struct coordinator *c, char *out, size_t n)
+{
+    snprintf(out, n, COORDINATORS_PREFIX "/%s", c->self);
+    return out;
+}
+
+static const char *entry_locks(const struct coordinator *c, char out[16])
+{
+    uint64_t fence;
+
+    out[0] = '\0';
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL && engine_holds_lock(c->engines[k], &fence))
+            snprintf(out + strlen(out), 16 - strlen(out), "%s%s",
+                     out[0] ? "," : "", node_kind_name((enum node_kind)k));
+    return out;
+}
+
+static void entry_written(void *arg, const struct registry_reply *reply)
+{
+    struct coordinator *c = arg;
+
+    c->entry_pending = false;
+    if (reply->err.code == ERR_OK) {
+        if (c->entry_session == 0)
+            log_info("+coordinator", LOG_S("address", c->self));
+        c->entry_session = registry_session(c->registry);
+    } else {
+        log_info("!coordinator", LOG_S("address", c->self),
+                 LOG_S("reason", reply->err.msg));
+        c->entry_session = 0;
+        c->entry_retry = c->clock->mono + ENTRY_RETRY_MS;
+    }
+}
+
+static void entry_write(struct coordinator *c)
+{
+    char key[REGISTRY_KEY_MAX + 1], locks[16];
+    struct buf b;
+
+    buf_init(&b, 1024);
+    json_open(&b, NULL, '{');
+    json_put_str(&b, "address", c->self);
+    json_put_str(&b, "version", PELORUS_VERSION);
+    json_put_int(&b, "started", c->started);
+    json_put_str(&b, "locks", entry_locks(c, locks));
+    json_close(&b, '}');
+    assert(!b.overflow);
+    c->entry_pending = true;
+    c->entry_stale = false;
+    registry_put(c->registry, entry_key(c, key, sizeof(key)), b.data, b.len,
+                 REGISTRY_ANY, 0, true, entry_written, c);
+    buf_close(&b);
+}
+
+void entry_begin(struct coordinator *c)
+{
+    c->started = c->clock->wall;
+    c->entry_retry = c->clock->mono;
+}
+
+bool entry_stands(const struct coordinator *c)
+{
+    return c->entry_session != 0 &&
+           c->entry_session == registry_session(c->registry);
+}
+
+void entry_tick(struct coordinator *c)
+{
+    enum registry_state state = registry_state(c->registry);
+
+    if (c->entry_pending || c->leaving ||
+        (state != REGISTRY_CONNECTED && state != REGISTRY_RECONNECTED))
+        return;
+    if (!entry_stands(c) && c->clock->mono < c->entry_retry)
+        return;
+    if (!entry_stands(c) || c->entry_stale)
+        entry_write(c);
+}
+
+/* Rank per kind, and how many hand out picks beside us. */
+static void entry_ranks(struct coordinator *c)
+{
+    uint32_t before[NODE_KINDS] = {0}, n = 0;
+    struct peer *p, *tmp;
+
+    HASH_ITER (hh, c->peers, p, tmp) {
+        n++;
+        for (int k = 0; k < NODE_KINDS; k++) {
+            const char *name = node_kind_name((enum node_kind)k);
+
+            if (strcmp(p->address, c->self) != 0 &&
+                hash_rendezvous(name, p->address) >
+                    hash_rendezvous(name, c->self))
+                before[k]++;
+        }
+    }
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            engine_set_rank(c->engines[k], before[k]);
+    balancer_set_coordinators(c->balancer, n > 0 ? n : 1);
+}
+
+static void entry_seen(struct coordinator *c, const char *address,
+                       const struct registry_entry *e)
+{
+    struct peer *p;
+    cJSON *json = NULL;
+
+    HASH_FIND_STR(c->peers, address, p);
+    if (p == NULL) {
+        p = mem_zalloc(sizeof(*p));
+        snprintf(p->address, sizeof(p->address), "%s", address);
+        HASH_ADD_STR(c->peers, address, p);
+    }
+    if (json_parse(e->value, e->value_len, &json, NULL) == 0) {
+        const char *version = json_str(json, "version");
+        const char *locks = json_str(json, "locks");
+
+        snprintf(p->version, sizeof(p->version), "%s", version ? version : "");
+        snprintf(p->locks, sizeof(p->locks), "%s", locks ? locks : "");
+        p->started = json_int(json, "started", 0);
+    }
+    cJSON_Delete(json);
+}
+
+void entry_event(void *arg, const struct registry_event *ev)
+{
+    struct coordinator *c = arg;
+    const char *address;
+    struct peer *p;
+
+    c->dirty_soon = true;
+    if (ev->type == REGISTRY_SYNCED)
+        return;
+    address = ev->entry.key + strlen(COORDINATORS_PREFIX) + 1;
+    if (strlen(address) > NODE_ADDRESS_MAX)
+        return;
+    if (ev->type == REGISTRY_REMOVE) {
+        HASH_FIND_STR(c->peers, address, p);
+        if (p != NULL) {
+            HASH_DEL(c->peers, p);
+            mem_free(p);
+        }
+        if (strcmp(address, c->self) == 0)
+            c->entry_session = 0;
+    } else {
+        entry_seen(c, address, &ev->entry);
+    }
+    entry_ranks(c);
+}
+
+static void entry_removed(void *arg, const struct registry_reply *reply)
+{
+    struct coordinator *c = arg;
+
+    (void)reply; /* if not, closing the session removes it anyway */
+    c->left(c->left_arg);
+}
+
+static void entry_read_for_removal(void *arg,
+                                   const struct registry_reply *reply)
+{
+    struct coordinator *c = arg;
+
+    if (reply->err.code == ERR_OK &&
+        reply->entries[0].owner == registry_session(c->registry))
+        registry_delete(c->registry, reply->entries[0].key,
+                        reply->entries[0].version, entry_removed, c);
+    else
+        c->left(c->left_arg);
+}
+
+void entry_remove(struct coordinator *c)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+
+    assert(entry_stands(c) && c->left != NULL);
+    c->entry_session = 0;
+    registry_get(c->registry, entry_key(c, key, sizeof(key)),
+                 entry_read_for_removal, c);
+}
+
+void entry_end(struct coordinator *c)
+{
+    struct peer *p, *tmp;
+
+    HASH_ITER (hh, c->peers, p, tmp) {
+        HASH_DEL(c->peers, p);
+        mem_free(p);
+    }
+}

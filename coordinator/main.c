@@ -1,0 +1,337 @@
+/*
+ * main.c - the subcommands, and `serve`: the one place that stands above all
+ * folders and puts loop, registry, coordinator and HTTP together.
+ *
+ * Leaving goes the same way back: HTTP answers what is in flight, the
+ * coordinator leaves the cluster, the registry's session is closed, the loop
+ * ends. Each step starts when the one before says it is done, and a deadline
+ * stands behind all of them: whatever the registry does, we are gone within
+ * five seconds, and what is left behind expires by itself.
+ */
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "conf/conf.h"
+#include "coordinator/agent.h"
+#include "coordinator/cli.h"
+#include "coordinator/coordinator.h"
+#include "failover/hook.h"
+#include "http/http.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define TICK_MS         50
+#define MAILBOX_MAX     65536
+#define HTTP_STOP_MS    2500
+#define LEAVE_AT_MOST_MS 4500
+
+struct server {
+    struct conf conf;
+    struct loop *loop;
+    struct registry *registry;
+    struct coordinator *coordinator;
+    struct hooks *hooks;
+    struct http *http;
+    struct loop_timer *tick, *deadline;
+    uv_signal_t sigterm, sigint;
+    bool leaving;
+};
+
+/* --- leaving, step by step ----------------------------------------------------- */
+
+static void close_signal(uv_signal_t *handle)
+{
+    uv_close((uv_handle_t *)handle, NULL);
+}
+
+static void finish(struct server *s)
+{
+    loop_timer_stop(&s->deadline);
+    close_signal(&s->sigterm);
+    close_signal(&s->sigint);
+    loop_stop(s->loop);
+}
+
+static void on_registry_closed(void *arg)
+{
+    struct server *s = arg;
+
+    log_info("-pelorus", LOG_I("pid", getpid()));
+    finish(s);
+}
+
+static void on_hooks_closed(void *arg)
+{
+    struct server *s = arg;
+
+    registry_close(&s->registry, on_registry_closed, s);
+}
+
+static void on_left(void *arg)
+{
+    struct server *s = arg;
+
+    loop_timer_stop(&s->tick);
+    coordinator_free(&s->coordinator);
+    hooks_free(&s->hooks, on_hooks_closed, s);
+}
+
+static void on_http_stopped(void *arg)
+{
+    struct server *s = arg;
+
+    coordinator_leave(s->coordinator, on_left, s);
+}
+
+static void on_too_late(void *arg)
+{
+    (void)arg;
+    log_warn("-pelorus", LOG_I("pid", getpid()),
+             LOG_S("reason", "the registry did not answer in time; our entries "
+                             "expire by themselves"));
+    _exit(0);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+
+    if (s->leaving) {
+        log_warn("-pelorus", LOG_S("reason", "a second signal"));
+        _exit(1);
+    }
+    s->leaving = true;
+    log_info("=leaving", LOG_S("signal", number == SIGTERM ? "TERM" : "INT"));
+    (void)sd_notify(0, "STOPPING=1");
+    s->deadline = loop_timer(s->loop, LEAVE_AT_MOST_MS, 0, on_too_late, s);
+    http_stop(s->http, HTTP_STOP_MS, on_http_stopped, s);
+}
+
+/* --- starting ---------------------------------------------------------------------- */
+
+static void on_tick(void *arg)
+{
+    struct server *s = arg;
+
+    coordinator_tick(s->coordinator);
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+        limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* Under which name the other coordinators know us. */
+static void self_address(const struct conf *conf, char *out, size_t n)
+{
+    char host[HOST_NAME_MAX + 1];
+    bool any = strcmp(conf->listen_host, "0.0.0.0") == 0 ||
+               strcmp(conf->listen_host, "::") == 0;
+    bool v6 = strchr(conf->listen_host, ':') != NULL;
+
+    if (conf->advertise != NULL) {
+        snprintf(out, n, "%s", conf->advertise);
+    } else if (any && gethostname(host, sizeof(host)) == 0) {
+        host[sizeof(host) - 1] = '\0';
+        snprintf(out, n, "%s:%u", host, conf->listen_port);
+    } else {
+        snprintf(out, n, v6 ? "[%s]:%u" : "%s:%u", conf->listen_host,
+                 conf->listen_port);
+    }
+}
+
+static int start(struct server *s, struct err *err)
+{
+    char self[NODE_ADDRESS_MAX + 1];
+    struct coordinator_config coordinator = {.conf = &s->conf, .self = self};
+    struct http_config http = {.conf = &s->conf};
+    int rc;
+
+    rc = loop_new(&s->loop, MAILBOX_MAX, err);
+    if (rc != 0)
+        return rc;
+    rc = registry_open(&s->registry, s->loop, &s->conf.registry, err);
+    if (rc != 0)
+        return rc;
+    self_address(&s->conf, self, sizeof(self));
+    rand_secret(&coordinator.seed, sizeof(coordinator.seed));
+    coordinator.clock = loop_clock(s->loop);
+    coordinator.registry = s->registry;
+    s->hooks = hooks_new(s->loop);
+    coordinator.hook = hooks_run;
+    coordinator.hook_arg = s->hooks;
+    s->coordinator = coordinator_new(&coordinator);
+    http.loop = s->loop;
+    http.coordinator = s->coordinator;
+    return http_start(&s->http, &http, err);
+}
+
+static void listen_to_signals(struct server *s)
+{
+    uv_signal_init(loop_uv(s->loop), &s->sigterm);
+    uv_signal_init(loop_uv(s->loop), &s->sigint);
+    s->sigterm.data = s->sigint.data = s;
+    uv_signal_start(&s->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&s->sigint, on_signal, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int load_conf(struct conf *conf, const char *file)
+{
+    struct buf problems;
+    struct err err;
+    int rc = 0;
+
+    buf_init(&problems, 64 * 1024);
+    if (file == NULL)
+        conf_defaults(conf);
+    else if (conf_load(conf, file, &problems, &err) != 0) {
+        if (problems.len > 0)
+            fputs(buf_text(&problems), stderr);
+        else
+            fprintf(stderr, "pelorus: %s\n", err.msg);
+        rc = 1;
+    }
+    buf_close(&problems);
+    return rc;
+}
+
+static const char *file_option(int argc, char **argv, const char *usage)
+{
+    const char *file = NULL;
+    int option;
+
+    while ((option = getopt(argc, argv, "c:")) != -1) {
+        if (option != 'c') {
+            fprintf(stderr, "pelorus: usage: pelorus %s\n", usage);
+            _exit(2);
+        }
+        file = optarg;
+    }
+    if (optind < argc) {
+        fprintf(stderr, "pelorus: usage: pelorus %s\n", usage);
+        _exit(2);
+    }
+    return file;
+}
+
+static int cmd_serve(int argc, char **argv)
+{
+    const char *file = file_option(argc, argv, "serve [-c FILE]");
+    struct server s;
+    struct err err;
+
+    memset(&s, 0, sizeof(s));
+    if (load_conf(&s.conf, file) != 0)
+        return 1;
+    if (conf_registry_supported(&s.conf, &err) != 0) {
+        fprintf(stderr, "pelorus: %s\n", err.msg);
+        return 1;
+    }
+    log_configure(s.conf.log_level, s.conf.log_format);
+    raise_file_limit();
+    if (start(&s, &err) != 0) {
+        log_error("!pelorus", LOG_S("reason", err.msg));
+        return 1;
+    }
+    listen_to_signals(&s);
+    s.tick = loop_timer(s.loop, TICK_MS, TICK_MS, on_tick, &s);
+    log_info("+pelorus", LOG_S("version", PELORUS_VERSION),
+             LOG_S("listen", s.conf.listen_host), LOG_U("port", http_port(s.http)),
+             LOG_S("registry", conf_registry_type_name(s.conf.registry.type)),
+             LOG_I("pid", getpid()));
+    (void)sd_notify(0, "READY=1");
+    loop_run(s.loop);
+    http_free(&s.http);
+    loop_free(&s.loop);
+    conf_close(&s.conf);
+    return 0;
+}
+
+static int cmd_check_config(int argc, char **argv)
+{
+    const char *file = file_option(argc, argv, "check-config [-c FILE]");
+    struct conf conf;
+    struct err err;
+
+    if (load_conf(&conf, file) != 0)
+        return 1;
+    conf_print(&conf, stdout);
+    if (conf_registry_supported(&conf, &err) != 0) {
+        fprintf(stderr, "pelorus: %s\n", err.msg);
+        conf_close(&conf);
+        return 1;
+    }
+    conf_close(&conf);
+    return 0;
+}
+
+static int cmd_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("pelorus %s\n", PELORUS_VERSION);
+    return 0;
+}
+
+static int cmd_help(int argc, char **argv);
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"serve", cmd_serve, "a coordinator: registry, failover, REST API"},
+    {"agent", agent_main, "register a node and report its load"},
+    {"check-config", cmd_check_config, "read the configuration, say what is wrong"},
+    {"version", cmd_version, "which version this is"},
+    {"help", cmd_help, "this"},
+};
+
+static int cmd_help(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("pelorus %s: who takes the work, and who takes it over.\n\n",
+           PELORUS_VERSION);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        printf("  %-13s %s\n", commands[i].name, commands[i].help);
+    printf("\nthrough the API (--url or PELORUS_URL, --json for scripts):\n");
+    cli_help();
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (cli_knows(name))
+        return cli_run(argc - 1, argv + 1);
+    if (strcmp(name, "--version") == 0)
+        return cmd_version(argc, argv);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return cmd_help(argc, argv);
+    if (argc > 1)
+        fprintf(stderr, "pelorus: no subcommand %s; `pelorus help` lists them\n",
+                name);
+    else
+        cmd_help(argc, argv);
+    return 2;
+}

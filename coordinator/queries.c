@@ -1,0 +1,439 @@
+/*
+ * queries.c - requests of clients that the coordinator puts to the registry:
+ * settings, groups, and the records of failovers.
+ *
+ * A request is one struct in one list until it is answered, so that leaving
+ * answers every one of them. Settings are changed on the version read and
+ * tried again a few times: two people at once both get what they asked for.
+ */
+#include "coordinator/coordinator_priv.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#define TRIES 5
+#define BRAKE_OVERRIDE_MAX_MS (60 * 60 * 1000)
+
+const char *reply_code(enum err_code code)
+{
+    switch (code) {
+    case ERR_OK:
+        return NULL;
+    case ERR_NOT_FOUND:
+        return "not_found";
+    case ERR_CONFLICT:
+        return "conflict";
+    case ERR_UNKNOWN:
+        return "outcome_unknown";
+    case ERR_SESSION_LOST:
+        return "session_lost";
+    case ERR_DENIED:
+        return "denied";
+    case ERR_TOO_LARGE:
+        return "too_large";
+    case ERR_INVALID:
+        return "invalid";
+    default:
+        return "registry_unavailable";
+    }
+}
+
+void request_init(struct coordinator *c, struct request *r,
+                  coordinator_reply_f *done, void *arg,
+                  void (*drop)(struct request *))
+{
+    r->c = c;
+    r->done = done;
+    r->arg = arg;
+    r->drop = drop;
+    DL_APPEND(c->requests, r);
+}
+
+void request_end(struct request *r, const struct coordinator_reply *reply)
+{
+    assert(r->done != NULL);
+    DL_DELETE(r->c->requests, r);
+    registry_forget(r->c->registry, r);
+    r->done(r->arg, reply);
+    r->done = NULL;
+    r->drop(r);
+}
+
+void request_fail(struct request *r, const struct err *err)
+{
+    struct coordinator_reply reply = {.code = reply_code(err->code),
+                                      .err = *err};
+
+    request_end(r, &reply);
+}
+
+void requests_cancel(struct coordinator *c)
+{
+    struct err err;
+
+    err_set(&err, ERR_CANCELLED, "the coordinator is leaving");
+    while (c->requests != NULL)
+        request_fail(c->requests, &err);
+}
+
+/* --- settings -------------------------------------------------------------- */
+
+struct settings_request {
+    struct request base; /* first */
+    struct settings_patch patch;
+    char *who, *reason, *policy;
+    bool change;
+    unsigned tries;
+    struct settings settings;
+};
+
+static void settings_drop(struct request *r)
+{
+    struct settings_request *s = CONTAINER_OF(r, struct settings_request, base);
+
+    mem_free(s->who);
+    mem_free(s->reason);
+    mem_free(s->policy);
+    mem_free(s);
+}
+
+static void settings_end(struct settings_request *s)
+{
+    struct coordinator_reply reply = {.settings = &s->settings};
+
+    request_end(&s->base, &reply);
+}
+
+static void settings_apply(struct settings_request *s)
+{
+    const struct settings_patch *p = &s->patch;
+    wall_ms now = s->base.c->clock->wall;
+
+    if (p->paused >= 0) {
+        s->settings.paused = p->paused == 1;
+        s->settings.paused_until =
+            p->paused == 1 && p->paused_for_ms > 0 ? now + p->paused_for_ms : 0;
+    }
+    if (p->brake_override_ms >= 0)
+        s->settings.brake_override_until =
+            p->brake_override_ms > 0 ? now + p->brake_override_ms : 0;
+    if (s->policy != NULL)
+        snprintf(s->settings.policy, sizeof(s->settings.policy), "%s",
+                 s->policy);
+    snprintf(s->settings.who, sizeof(s->settings.who), "%s",
+             s->who ? s->who : "");
+    snprintf(s->settings.reason, sizeof(s->settings.reason), "%s",
+             s->reason ? s->reason : "");
+}
+
+static void settings_read_done(void *arg, const struct registry_reply *reply);
+
+static void settings_written(void *arg, const struct registry_reply *reply)
+{
+    struct settings_request *s = arg;
+    bool again = reply->err.code == ERR_CONFLICT ||
+                 reply->err.code == ERR_UNKNOWN;
+
+    if (reply->err.code == ERR_OK)
+        settings_end(s);
+    else if (again && ++s->tries < TRIES)
+        registry_get(s->base.c->registry, SETTINGS_KEY, settings_read_done, s);
+    else
+        request_fail(&s->base, &reply->err);
+}
+
+static void settings_write_back(struct settings_request *s)
+{
+    struct buf b;
+
+    settings_apply(s);
+    buf_init(&b, 4096);
+    settings_write(&b, &s->settings);
+    registry_put(s->base.c->registry, SETTINGS_KEY, b.data, b.len,
+                 s->settings.version != 0 ? REGISTRY_VERSION : REGISTRY_ABSENT,
+                 s->settings.version, false, settings_written, s);
+    buf_close(&b);
+}
+
+static void settings_read_done(void *arg, const struct registry_reply *reply)
+{
+    struct settings_request *s = arg;
+    struct err err;
+
+    memset(&s->settings, 0, sizeof(s->settings));
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        request_fail(&s->base, &reply->err);
+        return;
+    }
+    if (reply->err.code == ERR_OK) {
+        const struct registry_entry *e = &reply->entries[0];
+
+        if (settings_read(&s->settings, e->value, e->value_len, &err) != 0) {
+            err_wrap(&err, "%s", SETTINGS_KEY);
+            request_fail(&s->base, &err);
+            return;
+        }
+        s->settings.version = e->version;
+    }
+    if (s->change)
+        settings_write_back(s);
+    else
+        settings_end(s);
+}
+
+void coordinator_settings_get(struct coordinator *c, coordinator_reply_f *done,
+                              void *arg)
+{
+    struct settings_request *s = mem_zalloc(sizeof(*s));
+
+    request_init(c, &s->base, done, arg, settings_drop);
+    registry_get(c->registry, SETTINGS_KEY, settings_read_done, s);
+}
+
+void coordinator_settings_patch(struct coordinator *c,
+                                const struct settings_patch *patch,
+                                coordinator_reply_f *done, void *arg)
+{
+    struct settings_request *s = mem_zalloc(sizeof(*s));
+    enum conf_policy policy;
+    struct err err;
+
+    assert(patch->paused >= -1 && patch->paused <= 1);
+    s->patch = *patch;
+    s->who = mem_strdup(patch->who);
+    s->reason = mem_strdup(patch->reason);
+    s->policy = mem_strdup(patch->policy);
+    s->change = true;
+    request_init(c, &s->base, done, arg, settings_drop);
+    if (patch->brake_override_ms > BRAKE_OVERRIDE_MAX_MS) {
+        err_set(&err, ERR_INVALID, "brake_override: at most 1h");
+        request_fail(&s->base, &err);
+    } else if (patch->policy != NULL && patch->policy[0] != '\0' &&
+               conf_policy_parse(patch->policy, &policy) != 0) {
+        err_set(&err, ERR_INVALID, "policy: no such balancer policy: %s",
+                patch->policy);
+        request_fail(&s->base, &err);
+    } else {
+        registry_get(c->registry, SETTINGS_KEY, settings_read_done, s);
+    }
+}
+
+/* --- groups ---------------------------------------------------------------- */
+
+struct group_request {
+    struct request base; /* first */
+    char key[REGISTRY_KEY_MAX + 1];
+    bool created;
+};
+
+static void group_drop(struct request *r)
+{
+    mem_free(CONTAINER_OF(r, struct group_request, base));
+}
+
+static void group_written(void *arg, const struct registry_reply *reply)
+{
+    struct group_request *g = arg;
+    struct coordinator_reply answer = {.code = reply_code(reply->err.code),
+                                       .err = reply->err,
+                                       .created = g->created};
+
+    request_end(&g->base, &answer);
+}
+
+/* NULL, and the request answered, if the name is none. */
+static struct group_request *group_request(struct coordinator *c,
+                                           const char *name,
+                                           coordinator_reply_f *done, void *arg)
+{
+    struct group_request *g = mem_zalloc(sizeof(*g));
+    char clean[NODE_GROUP_MAX + 1];
+    struct err err;
+
+    request_init(c, &g->base, done, arg, group_drop);
+    if (node_clean_group(name, clean, &err) != 0) {
+        request_fail(&g->base, &err);
+        return NULL;
+    }
+    if (strcmp(clean, "default") == 0) {
+        err_set(&err, ERR_INVALID,
+                "group default holds every worker and cannot be defined");
+        request_fail(&g->base, &err);
+        return NULL;
+    }
+    snprintf(g->key, sizeof(g->key), GROUPS_PREFIX "/%s", clean);
+    g->created = !groups_by_api(c, clean);
+    return g;
+}
+
+void coordinator_group_put(struct coordinator *c, const char *name,
+                           const char *const *addresses, size_t n,
+                           coordinator_reply_f *done, void *arg)
+{
+    struct group_request *g = group_request(c, name, done, arg);
+    struct err err;
+    struct buf b;
+
+    if (g == NULL)
+        return;
+    err_clear(&err);
+    for (size_t i = 0; i < n && err.code == ERR_OK; i++)
+        (void)!node_check_address(addresses[i], &err);
+    if (n > GROUP_ADDRESSES_MAX)
+        err_set(&err, ERR_TOO_LARGE, "%zu addresses; a group takes %d", n,
+                GROUP_ADDRESSES_MAX);
+    if (err.code != ERR_OK) {
+        request_fail(&g->base, &err);
+        return;
+    }
+    buf_init(&b, REGISTRY_VALUE_MAX);
+    json_open(&b, NULL, '{');
+    json_open(&b, "addresses", '[');
+    for (size_t i = 0; i < n; i++)
+        json_put_str(&b, NULL, addresses[i]);
+    json_close(&b, ']');
+    json_close(&b, '}');
+    if (b.overflow) {
+        err_set(&err, ERR_TOO_LARGE, "the addresses need more than %d bytes",
+                REGISTRY_VALUE_MAX);
+        request_fail(&g->base, &err);
+    } else {
+        registry_put(c->registry, g->key, b.data, b.len, REGISTRY_ANY, 0, false,
+                     group_written, g);
+    }
+    buf_close(&b);
+}
+
+static void group_read_for_delete(void *arg, const struct registry_reply *reply)
+{
+    struct group_request *g = arg;
+
+    if (reply->err.code == ERR_OK)
+        registry_delete(g->base.c->registry, g->key, reply->entries[0].version,
+                        group_written, g);
+    else
+        request_fail(&g->base, &reply->err);
+}
+
+void coordinator_group_delete(struct coordinator *c, const char *name,
+                              coordinator_reply_f *done, void *arg)
+{
+    struct group_request *g = group_request(c, name, done, arg);
+
+    if (g != NULL)
+        registry_get(c->registry, g->key, group_read_for_delete, g);
+}
+
+/* --- failovers ------------------------------------------------------------- */
+
+struct failovers_request {
+    struct request base; /* first */
+    struct failover_record *records;
+    size_t n;
+};
+
+static void failovers_drop(struct request *r)
+{
+    struct failovers_request *f =
+        CONTAINER_OF(r, struct failovers_request, base);
+
+    mem_free(f->records);
+    mem_free(f);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct failover_record *x = a, *y = b;
+
+    if (x->began != y->began)
+        return x->began > y->began ? -1 : 1;
+    return strcmp(y->id, x->id);
+}
+
+static void failovers_add(struct failovers_request *f,
+                          const struct registry_reply *reply)
+{
+    f->records = mem_regrow(f->records, f->n + reply->n_entries + 1,
+                            sizeof(*f->records));
+    for (size_t i = 0; i < reply->n_entries; i++) {
+        const struct registry_entry *e = &reply->entries[i];
+
+        if (failover_record_read(&f->records[f->n], e->value, e->value_len,
+                                 NULL) == 0)
+            f->records[f->n++].version = e->version;
+    }
+}
+
+static void failovers_listed(void *arg, const struct registry_reply *reply)
+{
+    struct failovers_request *f = arg;
+    struct coordinator_reply answer = {0};
+
+    if (reply->err.code != ERR_OK) {
+        request_fail(&f->base, &reply->err);
+        return;
+    }
+    failovers_add(f, reply);
+    if (reply->next != NULL) {
+        registry_list(f->base.c->registry, FAILOVER_PREFIX, reply->next,
+                      REGISTRY_PAGE_MAX, failovers_listed, f);
+        return;
+    }
+    qsort(f->records, f->n, sizeof(*f->records), newest_first);
+    answer.failovers = f->records;
+    answer.n_failovers = f->n;
+    request_end(&f->base, &answer);
+}
+
+static void failover_got(void *arg, const struct registry_reply *reply)
+{
+    struct failovers_request *f = arg;
+    struct coordinator_reply answer = {0};
+    struct err err;
+
+    if (reply->err.code != ERR_OK) {
+        request_fail(&f->base, &reply->err);
+        return;
+    }
+    failovers_add(f, reply);
+    if (f->n == 0) {
+        err_set(&err, ERR_IO, "the record cannot be read");
+        request_fail(&f->base, &err);
+        return;
+    }
+    answer.failovers = f->records;
+    answer.n_failovers = f->n;
+    request_end(&f->base, &answer);
+}
+
+void coordinator_failover_list(struct coordinator *c, coordinator_reply_f *done,
+                               void *arg)
+{
+    struct failovers_request *f = mem_zalloc(sizeof(*f));
+
+    request_init(c, &f->base, done, arg, failovers_drop);
+    registry_list(c->registry, FAILOVER_PREFIX, NULL, REGISTRY_PAGE_MAX,
+                  failovers_listed, f);
+}
+
+void coordinator_failover_get(struct coordinator *c, const char *id,
+                              coordinator_reply_f *done, void *arg)
+{
+    struct failovers_request *f = mem_zalloc(sizeof(*f));
+    char key[REGISTRY_KEY_MAX + 1];
+    struct err err;
+
+    request_init(c, &f->base, done, arg, failovers_drop);
+    if (strlen(id) > FAILOVER_ID_MAX || strchr(id, '/') != NULL ||
+        id[0] == '\0') {
+        err_set(&err, ERR_NOT_FOUND, "no failover of this id");
+        request_fail(&f->base, &err);
+        return;
+    }
+    registry_get(c->registry, failover_key(id, key), failover_got, f);
+}

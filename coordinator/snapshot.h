@@ -1,0 +1,107 @@
+/*
+ * snapshot.h - the cluster as it stood at one moment, for readers on any
+ * thread.
+ *
+ * The coordinator's loop builds one, publishes it and never touches it again;
+ * a reader takes a reference, reads without any lock, and gives it back. A new
+ * one is published at most 50 ms after a node came, went or changed state, and
+ * at least once a second.
+ */
+#ifndef PELORUS_COORDINATOR_SNAPSHOT_H
+#define PELORUS_COORDINATOR_SNAPSHOT_H
+
+#include "base/clock.h"
+#include "registry/membership.h"
+
+struct snapshot_node {
+    enum node_kind kind;
+    enum node_state state;
+    enum node_status status;
+    bool degraded;
+    const char *address;
+    const char *const *groups; /* effective, sorted, "default" among those of a
+                                  worker; none for other kinds */
+    size_t n_groups;
+    struct load load;          /* LOAD_UNKNOWN, 0 slots: null in answers */
+    uint32_t owned;            /* markers naming this address */
+    uint64_t work_index;
+    struct process process;
+    wall_ms last_report;       /* 0 never */
+    uint32_t flaps;
+    enum gate_state gate;
+    bool cordoned;
+    struct process gate_process;
+    const char *gate_who, *gate_reason; /* "" if none */
+};
+
+struct snapshot_group {
+    const char *name;
+    const char *const *addresses; /* as defined by configuration or API */
+    size_t n_addresses;
+    bool defined_by_api;
+    const char *const *alive;     /* UP workers in it, by any rule */
+    size_t n_alive;
+};
+
+struct snapshot_coordinator {
+    const char *address;
+    const char *version;
+    wall_ms started;
+    const char *locks; /* kinds whose failover lock it holds: "", "master",
+                          "worker", "master,worker" */
+};
+
+struct snapshot {
+    uint64_t index;            /* grows with each published change */
+    wall_ms as_of;             /* when the registry was last known good */
+    bool stale;                /* registry not connected, or not synced */
+    bool ready;                /* connected, synced and own entry stands */
+    struct snapshot_node *nodes; /* by kind, then address */
+    size_t n_nodes;
+    struct snapshot_group *groups; /* by name; "default" first */
+    size_t n_groups;
+    struct snapshot_coordinator *coordinators;
+    size_t n_coordinators;
+    const char *self;
+    const char *registry_backend;
+    enum registry_state registry_state;
+    uint64_t registry_revision;
+    int64_t session_timeout_ms;
+    const char *brake[NODE_KINDS]; /* NULL or cause, for master and worker */
+    const char *engine[NODE_KINDS];/* state of our engine, NULL if none */
+    uint64_t fence[NODE_KINDS];    /* of the lock if we hold it, else 0 */
+    bool paused;
+    uint32_t unassigned;           /* work items that are waiting or held */
+    /* private */
+    int refs;
+    struct snapshot_arena *arena;
+};
+
+/* The node, or NULL: binary search. */
+const struct snapshot_node *snapshot_node(const struct snapshot *s,
+                                          enum node_kind kind,
+                                          const char *address);
+const struct snapshot_group *snapshot_group(const struct snapshot *s,
+                                            const char *name);
+
+/* Any thread. */
+void snapshot_release(struct snapshot **s);
+
+/* --- building: loop thread, before it is published ----------------------- */
+
+struct snapshot *snapshot_new(void); /* one reference, the builder's */
+/* Memory that lives as long as the snapshot. */
+void *snapshot_alloc(struct snapshot *s, size_t size);
+const char *snapshot_str(struct snapshot *s, const char *text);
+
+/* The place where the current one hangs. */
+struct snapshot_slot;
+struct snapshot_slot *snapshot_slot_new(void);
+void snapshot_slot_free(struct snapshot_slot **slot);
+/* Takes over the builder's reference; the one before loses its. */
+void snapshot_publish(struct snapshot_slot *slot, struct snapshot *s);
+/* Any thread: the current one with a reference of the caller's, or NULL
+ * before the first was published. */
+struct snapshot *snapshot_acquire(struct snapshot_slot *slot);
+
+#endif

@@ -1,0 +1,101 @@
+/*
+ * waits.c - long polls: who waits for which index, in one list.
+ *
+ * The list is walked once per tick and only when something may have changed or
+ * run out; ten thousand waits are a walk of microseconds, and a tick is every
+ * 50 ms, so there is nothing to index.
+ */
+#include "coordinator/coordinator_priv.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <utlist.h>
+
+#define WAIT_MAX_MS (10 * 60 * 1000)
+
+uint64_t coordinator_index(const struct coordinator *c,
+                           enum coordinator_topic topic, enum node_kind kind,
+                           const char *address)
+{
+    const struct view_owner *owner;
+
+    if (topic == COORDINATOR_NODES)
+        return c->index;
+    if (address == NULL)
+        return view_index(c->view);
+    owner = view_owner(c->view, kind, address);
+    return owner != NULL ? owner->index : 0;
+}
+
+static uint64_t wait_index(const struct coordinator *c,
+                           const struct coordinator_wait *w)
+{
+    return coordinator_index(c, w->topic, w->kind,
+                             w->anybody ? NULL : w->address);
+}
+
+int coordinator_wait(struct coordinator *c, enum coordinator_topic topic,
+                     enum node_kind kind, const char *address, uint64_t seen,
+                     int64_t wait_ms, coordinator_woken_f *woken, void *arg,
+                     struct coordinator_wait **out)
+{
+    struct coordinator_wait *w;
+
+    assert(wait_ms >= 0 && woken != NULL);
+    if (c->n_waits >= COORDINATOR_WAITS_MAX || c->leaving)
+        return ERR_FULL;
+    w = mem_zalloc(sizeof(*w));
+    w->topic = topic;
+    w->kind = kind;
+    w->anybody = address == NULL;
+    if (address != NULL)
+        snprintf(w->address, sizeof(w->address), "%s", address);
+    w->seen = seen;
+    w->until = c->clock->mono + (wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS);
+    w->woken = woken;
+    w->arg = arg;
+    DL_APPEND(c->waits, w);
+    c->n_waits++;
+    *out = w;
+    return 0;
+}
+
+void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait)
+{
+    struct coordinator_wait *w = *wait;
+
+    if (w == NULL)
+        return;
+    assert(c->n_waits > 0);
+    DL_DELETE(c->waits, w);
+    c->n_waits--;
+    MEM_FREE(*wait);
+}
+
+static void wait_wake(struct coordinator *c, struct coordinator_wait *w)
+{
+    coordinator_woken_f *woken = w->woken;
+    void *arg = w->arg;
+    uint64_t index = wait_index(c, w);
+
+    coordinator_unwait(c, &w);
+    woken(arg, index);
+}
+
+void waits_tick(struct coordinator *c)
+{
+    struct coordinator_wait *w, *tmp;
+
+    DL_FOREACH_SAFE (c->waits, w, tmp)
+        if (c->leaving || c->clock->mono >= w->until ||
+            wait_index(c, w) != w->seen)
+            wait_wake(c, w);
+}
+
+void waits_end(struct coordinator *c)
+{
+    while (c->waits != NULL)
+        wait_wake(c, c->waits);
+    assert(c->n_waits == 0);
+}
