@@ -1,0 +1,180 @@
+/*
+ * answer.c - what answers look like: problems, lists, times, indexes.
+ *
+ * Every code that the API can say stands in one table with its status and
+ * title; openapi.yaml lists the same ones.
+ */
+#include "http/http_priv.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct problem {
+    const char *code;
+    unsigned status;
+    const char *title;
+} problems[] = {
+    {"invalid", 400, "The request is malformed"},
+    {"invalid_json", 400, "The body is not the JSON that was expected"},
+    {"epoch_required", 400, "This needs the epoch of the work item"},
+    {"not_found", 404, "There is no such thing"},
+    {"work_not_found", 404, "There is no such work item"},
+    {"group_not_found", 404, "There is no such group"},
+    {"method_not_allowed", 405, "This resource does not know the method"},
+    {"conflict", 409, "It was changed by somebody else"},
+    {"id_conflict", 409, "This id stands for other work"},
+    {"owner_not_up", 409, "The owner is not up, or takes no work"},
+    {"owned_elsewhere", 409, "Another process owns this work"},
+    {"stale_epoch", 409, "The work item has another epoch by now"},
+    {"not_assigned", 409, "The work item is not assigned"},
+    {"not_held", 409, "The work item is not held"},
+    {"fenced", 409, "The work of this process was taken over"},
+    {"gate_conflict", 409, "The order does not fit the state of the node"},
+    {"alive", 409, "The node is alive"},
+    {"running", 409, "A failover of this node is running"},
+    {"plan_changed", 412, "The plan has changed since"},
+    {"too_large", 413, "The body is too large"},
+    {"unsupported_media_type", 415, "The body must be application/json"},
+    {"invalid_value", 422, "A value is well-formed but impossible"},
+    {"no_owner", 422, "The work item has no owner to hand it over"},
+    {"busy", 503, "Too many changed it at once; try again"},
+    {"group_empty", 503, "No worker of the group is alive"},
+    {"all_busy", 503, "Every worker of the group is busy or excluded"},
+    {"registry_unavailable", 503, "The registry cannot be reached"},
+    {"session_lost", 503, "The session with the registry was lost"},
+    {"denied", 503, "The registry refuses us"},
+    {"too_many_waiting", 503, "Too many requests are waiting"},
+    {"leaving", 503, "This coordinator is shutting down"},
+    {"cancelled", 503, "This coordinator is shutting down"},
+    {"outcome_unknown", 504, "Whether it was written is not known"},
+    {"internal", 500, "This should not happen; the log says more"},
+};
+
+static const struct problem *problem_find(const char *code)
+{
+    for (size_t i = 0; i < ARRAY_LEN(problems); i++)
+        if (strcmp(problems[i].code, code) == 0)
+            return &problems[i];
+    return NULL;
+}
+
+struct buf *http_json(struct http_request *r, unsigned status)
+{
+    r->status = status;
+    r->content_type = "application/json";
+    buf_reset(&r->out);
+    return &r->out;
+}
+
+void http_problem_open(struct http_request *r, const char *code,
+                       const char *detail)
+{
+    const struct problem *p = problem_find(code);
+    struct buf *b;
+
+    if (p == NULL)
+        p = problem_find("internal");
+    b = http_json(r, p->status);
+    r->content_type = "application/problem+json";
+    json_open(b, NULL, '{');
+    json_put_str(b, "type", "about:blank");
+    json_put_str(b, "title", p->title);
+    json_put_int(b, "status", p->status);
+    json_put_str(b, "code", code);
+    if (detail != NULL && detail[0] != '\0')
+        json_put_str(b, "detail", detail);
+}
+
+void http_problem(struct http_request *r, const char *code, const char *fmt,
+                  ...)
+{
+    char detail[512] = "";
+    va_list args;
+
+    va_start(args, fmt);
+    if (fmt != NULL)
+        (void)vsnprintf(detail, sizeof(detail), fmt, args);
+    va_end(args);
+    http_problem_open(r, code, detail);
+    json_close(&r->out, '}');
+}
+
+void http_refuse(struct http_request *r, const char *code,
+                 const struct err *err, int64_t retry_after_ms)
+{
+    const struct problem *p = problem_find(code);
+
+    r->retry_after_ms = retry_after_ms;
+    if (retry_after_ms == 0 && p != NULL && p->status == 503)
+        r->retry_after_ms = 1000;
+    http_problem_open(r, code, err->msg);
+    json_close(&r->out, '}');
+}
+
+struct buf *http_list(struct http_request *r, const struct snapshot *s)
+{
+    struct buf *b = http_json(r, 200);
+
+    json_open(b, NULL, '{');
+    http_put_as_of(b, s);
+    json_open(b, "items", '[');
+    return b;
+}
+
+void http_list_end(struct http_request *r, const char *next)
+{
+    json_close(&r->out, ']');
+    json_put_str(&r->out, "next", next);
+    if (r->index[0] != '\0')
+        json_put_str(&r->out, "index", r->index);
+    json_close(&r->out, '}');
+}
+
+void http_put_time(struct buf *b, const char *key, wall_ms at)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    json_put_str(b, key, at > 0 ? clock_rfc3339(at, text) : NULL);
+}
+
+void http_put_as_of(struct buf *b, const struct snapshot *s)
+{
+    http_put_time(b, "as_of", s->as_of);
+    json_put_bool(b, "stale", s->stale);
+}
+
+void http_put_process(struct buf *b, const char *key, const struct process *p)
+{
+    if (!p->known) {
+        json_put_null(b, key);
+        return;
+    }
+    json_open(b, key, '{');
+    json_put_u64(b, "created", p->created);
+    json_put_int(b, "startupTime", p->startup_time);
+    json_put_int(b, "processId", p->process_id);
+    json_close(b, '}');
+}
+
+void http_put_index(struct http_request *r, struct buf *b, uint64_t index)
+{
+    snprintf(r->index, sizeof(r->index), "%" PRIx64 "-%" PRIu64,
+             coordinator_instance(r->h->coordinator), index);
+    if (b != NULL)
+        json_put_str(b, "index", r->index);
+}
+
+bool http_read_index(const struct http_request *r, const char *text,
+                     uint64_t *out)
+{
+    char *end;
+    uint64_t instance = strtoull(text, &end, 16);
+
+    if (*end != '-' || instance != coordinator_instance(r->h->coordinator))
+        return false;
+    *out = strtoull(end + 1, &end, 10);
+    return *end == '\0';
+}

@@ -1,0 +1,242 @@
+/*
+ * cluster.c - the cluster as a whole, settings, health, and the contract.
+ */
+#include "http/http_priv.h"
+
+#include "base/units.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- the cluster --------------------------------------------------------------- */
+
+static void put_counts(struct buf *b, const struct snapshot *s)
+{
+    json_open(b, "nodes", '{');
+    for (int kind = 0; kind < NODE_KINDS; kind++) {
+        unsigned count[NODE_FENCED + 1] = {0};
+
+        for (size_t i = 0; i < s->n_nodes; i++)
+            if (s->nodes[i].kind == (enum node_kind)kind)
+                count[s->nodes[i].state]++;
+        json_open(b, node_kind_name((enum node_kind)kind), '{');
+        for (int state = 0; state <= NODE_FENCED; state++)
+            json_put_int(b, node_state_name((enum node_state)state),
+                         count[state]);
+        json_close(b, '}');
+    }
+    json_close(b, '}');
+}
+
+static void put_work_counts(struct buf *b, const struct snapshot *s)
+{
+    uint64_t owned = 0;
+
+    for (size_t i = 0; i < s->n_nodes; i++)
+        owned += s->nodes[i].owned;
+    json_open(b, "work", '{');
+    json_put_u64(b, "assigned", owned);
+    json_put_int(b, "unassigned", s->unassigned);
+    json_close(b, '}');
+}
+
+static void put_engines(struct buf *b, const struct snapshot *s)
+{
+    json_open(b, "failover", '{');
+    for (int kind = 0; kind < NODE_KINDS; kind++) {
+        if (s->engine[kind] == NULL)
+            continue;
+        json_open(b, node_kind_name((enum node_kind)kind), '{');
+        json_put_str(b, "state", s->engine[kind]);
+        json_put_str(b, "brake", s->brake[kind]);
+        if (s->fence[kind] != 0)
+            json_put_u64(b, "fence", s->fence[kind]);
+        else
+            json_put_null(b, "fence");
+        json_close(b, '}');
+    }
+    json_put_bool(b, "paused", s->paused);
+    json_close(b, '}');
+}
+
+void http_cluster_get(struct http_request *r)
+{
+    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+    char timeout[UNITS_DURATION_SIZE];
+    struct buf *b = http_json(r, 200);
+
+    json_open(b, NULL, '{');
+    json_put_str(b, "self", s->self);
+    json_open(b, "registry", '{');
+    json_put_str(b, "type", s->registry_backend);
+    json_put_str(b, "state", registry_state_name(s->registry_state));
+    json_put_u64(b, "revision", s->registry_revision);
+    json_put_str(b, "session_timeout",
+                 units_format_duration(s->session_timeout_ms, timeout));
+    json_close(b, '}');
+    json_open(b, "coordinators", '[');
+    for (size_t i = 0; i < s->n_coordinators; i++) {
+        json_open(b, NULL, '{');
+        json_put_str(b, "address", s->coordinators[i].address);
+        json_put_str(b, "version", s->coordinators[i].version);
+        http_put_time(b, "started", s->coordinators[i].started);
+        json_put_str(b, "holds_lock",
+                     s->coordinators[i].locks[0] ? s->coordinators[i].locks
+                                                 : NULL);
+        json_close(b, '}');
+    }
+    json_close(b, ']');
+    put_counts(b, s);
+    put_work_counts(b, s);
+    put_engines(b, s);
+    http_put_index(r, b, s->index);
+    http_put_as_of(b, s);
+    json_close(b, '}');
+    snapshot_release(&s);
+}
+
+/* --- settings -------------------------------------------------------------------- */
+
+static void settings_done(void *arg, const struct coordinator_reply *reply)
+{
+    struct http_request *r = arg;
+    struct buf *b;
+
+    if (reply->code != NULL) {
+        http_refuse(r, reply->code, &reply->err, 0);
+    } else {
+        const struct settings *s = reply->settings;
+
+        b = http_json(r, 200);
+        json_open(b, NULL, '{');
+        json_put_bool(b, "paused", s->paused);
+        http_put_time(b, "paused_until", s->paused_until);
+        http_put_time(b, "brake_override_until", s->brake_override_until);
+        json_put_str(b, "policy", s->policy[0] ? s->policy : NULL);
+        json_put_str(b, "who", s->who[0] ? s->who : NULL);
+        json_put_str(b, "reason", s->reason[0] ? s->reason : NULL);
+        json_close(b, '}');
+    }
+    http_answer(r);
+}
+
+static void get_settings(void *arg)
+{
+    struct http_request *r = arg;
+
+    coordinator_settings_get(r->h->coordinator, settings_done, r);
+}
+
+void http_settings_get(struct http_request *r)
+{
+    http_on_loop(r, get_settings);
+}
+
+static bool member_duration(struct http_request *r, const char *name,
+                            int64_t *out)
+{
+    const char *text;
+    struct err err;
+
+    if (!http_member(r, name, &text))
+        return false;
+    if (text == NULL || units_duration(text, out, &err) == 0)
+        return true;
+    http_problem(r, "invalid_value", "%s: %s", name, err.msg);
+    return false;
+}
+
+static bool read_patch(struct http_request *r, struct settings_patch *p)
+{
+    const cJSON *paused = cJSON_GetObjectItemCaseSensitive(r->json, "paused");
+
+    p->paused = -1;
+    p->brake_override_ms = -1;
+    if (paused != NULL && !cJSON_IsBool(paused)) {
+        http_problem(r, "invalid_json", "paused: true or false");
+        return false;
+    }
+    if (paused != NULL)
+        p->paused = cJSON_IsTrue(paused);
+    return member_duration(r, "paused_for", &p->paused_for_ms) &&
+           member_duration(r, "brake_override", &p->brake_override_ms) &&
+           http_member(r, "policy", &p->policy) &&
+           http_member(r, "who", &p->who) &&
+           http_member(r, "reason", &p->reason);
+}
+
+static void patch_settings(void *arg)
+{
+    struct http_request *r = arg;
+    struct settings_patch patch = {0};
+
+    if (!read_patch(r, &patch))
+        http_answer(r);
+    else
+        coordinator_settings_patch(r->h->coordinator, &patch, settings_done, r);
+}
+
+void http_settings_patch(struct http_request *r)
+{
+    if (http_body(r, false))
+        http_on_loop(r, patch_settings);
+}
+
+/* --- health ---------------------------------------------------------------------- */
+
+static void plain(struct http_request *r, unsigned status, const char *text)
+{
+    http_json(r, status);
+    r->content_type = "text/plain; charset=utf-8";
+    buf_printf(&r->out, "%s\n", text);
+}
+
+void http_livez(struct http_request *r)
+{
+    plain(r, 200, "ok");
+}
+
+void http_readyz(struct http_request *r)
+{
+    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+
+    if (s->ready)
+        plain(r, 200, "ok");
+    else if (s->registry_state != REGISTRY_CONNECTED &&
+             s->registry_state != REGISTRY_RECONNECTED)
+        plain(r, 503, "the registry is not connected");
+    else if (s->stale)
+        plain(r, 503, "the registry has not told everything yet");
+    else
+        plain(r, 503, "our own entry does not stand yet");
+    snapshot_release(&s);
+}
+
+/* openapi.yaml as it is in the source tree, put into the program by the
+ * assembler, so that the contract and the program cannot part. */
+__asm__(".section .rodata\n"
+        ".global pelorus_openapi\n"
+        "pelorus_openapi:\n"
+        ".incbin \"http/openapi.yaml\"\n"
+        ".byte 0\n"
+        ".previous\n");
+extern const char pelorus_openapi[];
+
+void http_openapi(struct http_request *r)
+{
+    http_json(r, 200);
+    r->content_type = "application/yaml";
+    buf_str(&r->out, pelorus_openapi);
+}
+
+void http_root(struct http_request *r)
+{
+    plain(r, 200,
+          "Pelorus\n"
+          "  /v1/cluster       the cluster at a glance\n"
+          "  /v1/nodes         who is in it, and how loaded\n"
+          "  /v1/workers/best  who takes the next task\n"
+          "  /v1/work          who owns what\n"
+          "  /v1/failovers     what was moved, and why that was safe\n"
+          "  /openapi.yaml     everything there is");
+}

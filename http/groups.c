@@ -1,0 +1,143 @@
+/*
+ * groups.c - worker groups: as they stand now, and their definitions by API.
+ */
+#include "http/http_priv.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+static void put_group(struct buf *b, const struct snapshot_group *g)
+{
+    json_put_str(b, "name", g->name);
+    json_open(b, "addresses", '[');
+    for (size_t i = 0; i < g->n_addresses; i++)
+        json_put_str(b, NULL, g->addresses[i]);
+    json_close(b, ']');
+    json_open(b, "alive", '[');
+    for (size_t i = 0; i < g->n_alive; i++)
+        json_put_str(b, NULL, g->alive[i]);
+    json_close(b, ']');
+}
+
+void http_groups_list(struct http_request *r)
+{
+    const char *cursor = http_query(r, "cursor"), *next = NULL;
+    int64_t limit = HTTP_LIMIT, n = 0;
+    struct snapshot *s;
+    struct buf *b;
+
+    if (!http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
+        return;
+    s = coordinator_snapshot(r->h->coordinator);
+    b = http_list(r, s);
+    for (size_t i = 0; i < s->n_groups; i++) {
+        const struct snapshot_group *g = &s->groups[i];
+
+        /* "default" is first, the others are by name */
+        if (cursor != NULL && (i == 0 || (strcmp(cursor, "default") != 0 &&
+                                          strcmp(g->name, cursor) <= 0)))
+            continue;
+        if (n++ == limit) {
+            next = s->groups[i - 1].name;
+            break;
+        }
+        json_open(b, NULL, '{');
+        put_group(b, g);
+        json_close(b, '}');
+    }
+    http_list_end(r, next);
+    snapshot_release(&s);
+}
+
+void http_group_get(struct http_request *r)
+{
+    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+    const struct snapshot_group *g = snapshot_group(s, r->param[0]);
+    struct buf *b;
+
+    if (g == NULL) {
+        http_problem(r, "group_not_found", "no group %s", r->param[0]);
+    } else {
+        b = http_json(r, 200);
+        json_open(b, NULL, '{');
+        put_group(b, g);
+        http_put_as_of(b, s);
+        json_close(b, '}');
+    }
+    snapshot_release(&s);
+}
+
+static void group_done(void *arg, const struct coordinator_reply *reply)
+{
+    struct http_request *r = arg;
+    struct buf *b;
+
+    if (reply->code != NULL && strcmp(reply->code, "not_found") == 0) {
+        http_refuse(r, "group_not_found", &reply->err, 0);
+    } else if (reply->code != NULL) {
+        http_refuse(r, reply->code, &reply->err, 0);
+    } else if (r->method == HTTP_DELETE) {
+        http_json(r, 204);
+        r->content_type = NULL;
+    } else {
+        b = http_json(r, reply->created ? 201 : 200);
+        json_open(b, NULL, '{');
+        json_put_str(b, "name", r->param[0]);
+        json_open(b, "addresses", '[');
+        for (const cJSON *a =
+                 cJSON_GetObjectItemCaseSensitive(r->json, "addresses")->child;
+             a != NULL; a = a->next)
+            json_put_str(b, NULL, a->valuestring);
+        json_close(b, ']');
+        json_close(b, '}');
+    }
+    http_answer(r);
+}
+
+static void put_group_on_loop(void *arg)
+{
+    struct http_request *r = arg;
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(r->json, "addresses");
+    size_t n = 0, max = (size_t)cJSON_GetArraySize(list);
+    const char **addresses = mem_array(max + 1, sizeof(*addresses));
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, list)
+        addresses[n++] = item->valuestring;
+    coordinator_group_put(r->h->coordinator, r->param[0], addresses, n,
+                          group_done, r);
+    mem_free(addresses);
+}
+
+void http_group_put(struct http_request *r)
+{
+    const cJSON *list, *item;
+
+    if (!http_body(r, false))
+        return;
+    list = cJSON_GetObjectItemCaseSensitive(r->json, "addresses");
+    if (!cJSON_IsArray(list)) {
+        http_problem(r, "invalid_json",
+                     "addresses: an array of host:port is expected");
+        return;
+    }
+    cJSON_ArrayForEach(item, list)
+        if (!cJSON_IsString(item)) {
+            http_problem(r, "invalid_json", "addresses: only strings");
+            return;
+        }
+    http_on_loop(r, put_group_on_loop);
+}
+
+static void delete_group(void *arg)
+{
+    struct http_request *r = arg;
+
+    coordinator_group_delete(r->h->coordinator, r->param[0], group_done, r);
+}
+
+void http_group_delete(struct http_request *r)
+{
+    http_on_loop(r, delete_group);
+}

@@ -1,0 +1,385 @@
+/*
+ * nodes.c - nodes: lists and long polls from the snapshot, heartbeats and
+ * orders through the loop.
+ */
+#include "http/http_priv.h"
+
+#include "base/units.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TTL_DEFAULT_MS 30000
+
+static void put_ratio(struct buf *b, const char *key, double value)
+{
+    if (value < 0)
+        json_put_null(b, key);
+    else
+        json_put_num(b, key, value);
+}
+
+static void put_gate(struct buf *b, const struct snapshot_node *n)
+{
+    if (n->gate == GATE_ABSENT) {
+        json_put_null(b, "gate");
+        return;
+    }
+    json_open(b, "gate", '{');
+    json_put_str(b, "state", gate_state_name(n->gate));
+    json_put_bool(b, "cordoned", n->cordoned);
+    http_put_process(b, "process", &n->gate_process);
+    json_put_str(b, "who", n->gate_who[0] ? n->gate_who : NULL);
+    json_put_str(b, "reason", n->gate_reason[0] ? n->gate_reason : NULL);
+    json_close(b, '}');
+}
+
+static void put_fields(struct buf *b, const struct snapshot_node *n)
+{
+    json_put_str(b, "kind", node_kind_name(n->kind));
+    json_put_str(b, "address", n->address);
+    json_put_str(b, "state", node_state_name(n->state));
+    json_put_str(b, "status", node_status_name(n->status));
+    json_put_bool(b, "degraded", n->degraded);
+    json_open(b, "groups", '[');
+    for (size_t i = 0; i < n->n_groups; i++)
+        json_put_str(b, NULL, n->groups[i]);
+    json_close(b, ']');
+    json_put_int(b, "weight", n->load.weight);
+    if (n->load.slots > 0)
+        json_put_int(b, "slots", n->load.slots);
+    else
+        json_put_null(b, "slots");
+    put_ratio(b, "cpu", n->load.cpu);
+    put_ratio(b, "memory", n->load.memory);
+    put_ratio(b, "disk", n->load.disk);
+    put_ratio(b, "pool", n->load.pool);
+    json_put_int(b, "owned", n->owned);
+    http_put_process(b, "process", &n->process);
+    http_put_time(b, "last_report", n->last_report);
+    json_put_int(b, "flaps", n->flaps);
+    put_gate(b, n);
+}
+
+/* --- lists ---------------------------------------------------------------------- */
+
+struct filter {
+    int kind, state, status;
+    const char *group, *cursor;
+    int64_t limit;
+};
+
+static bool in_group(const struct snapshot_node *n, const char *group)
+{
+    for (size_t i = 0; i < n->n_groups; i++)
+        if (strcmp(n->groups[i], group) == 0)
+            return true;
+    return false;
+}
+
+static bool passes(const struct filter *f, const struct snapshot_node *n)
+{
+    return (f->kind < 0 || f->kind == (int)n->kind) &&
+           (f->state < 0 || f->state == (int)n->state) &&
+           (f->status < 0 || f->status == (int)n->status) &&
+           (f->group == NULL || in_group(n, f->group));
+}
+
+/* A word of an enumeration, by its name; -1 when absent. */
+static bool query_word(struct http_request *r, const char *name, int last,
+                       const char *(*name_of)(int value), int *out)
+{
+    const char *text = http_query(r, name);
+
+    *out = -1;
+    if (text == NULL)
+        return true;
+    for (int i = 0; i <= last; i++)
+        if (strcasecmp(text, name_of(i)) == 0) {
+            *out = i;
+            return true;
+        }
+    http_problem(r, "invalid", "query parameter %s: no such %s: %.64s", name,
+                 name, text);
+    return false;
+}
+
+static const char *state_word(int value)
+{
+    return node_state_name((enum node_state)value);
+}
+
+static const char *status_word(int value)
+{
+    return node_status_name((enum node_status)value);
+}
+
+static bool read_filter(struct http_request *r, struct filter *f)
+{
+    f->limit = HTTP_LIMIT;
+    f->group = http_query(r, "group");
+    f->cursor = http_query(r, "cursor");
+    return http_query_kind(r, &f->kind) &&
+           query_word(r, "state", NODE_FENCED, state_word, &f->state) &&
+           query_word(r, "status", NODE_BUSY, status_word, &f->status) &&
+           http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &f->limit);
+}
+
+static char *node_cursor(const struct snapshot_node *n, char *out, size_t size)
+{
+    snprintf(out, size, "%d/%s", (int)n->kind, n->address);
+    return out;
+}
+
+/* Is the node behind the cursor? The order is kind, then address. */
+static bool after_cursor(const struct snapshot_node *n, const char *cursor)
+{
+    int kind = cursor != NULL ? cursor[0] - '0' : -1;
+
+    if (cursor == NULL || cursor[0] == '\0' || cursor[1] != '/')
+        return true;
+    return (int)n->kind > kind ||
+           ((int)n->kind == kind && strcmp(n->address, cursor + 2) > 0);
+}
+
+static void list_nodes(struct http_request *r)
+{
+    char next[NODE_ADDRESS_MAX + 8] = "";
+    const struct snapshot_node *last = NULL;
+    struct snapshot *s;
+    struct filter f;
+    struct buf *b;
+    int64_t n = 0;
+
+    if (!read_filter(r, &f))
+        return;
+    s = coordinator_snapshot(r->h->coordinator);
+    http_put_index(r, NULL, s->index);
+    b = http_list(r, s);
+    for (size_t i = 0; i < s->n_nodes; i++) {
+        const struct snapshot_node *node = &s->nodes[i];
+
+        if (!passes(&f, node) || !after_cursor(node, f.cursor))
+            continue;
+        if (n++ == f.limit) {
+            node_cursor(last, next, sizeof(next));
+            break;
+        }
+        json_open(b, NULL, '{');
+        put_fields(b, node);
+        json_close(b, '}');
+        last = node;
+    }
+    http_list_end(r, next[0] ? next : NULL);
+    snapshot_release(&s);
+}
+
+static void list_then_answer(void *arg)
+{
+    list_nodes(arg);
+    http_answer(arg);
+}
+
+static void wait_for_nodes(void *arg)
+{
+    http_wait(arg, COORDINATOR_NODES, NODE_MASTER, NULL, list_then_answer);
+}
+
+void http_nodes_list(struct http_request *r)
+{
+    if (http_waits(r))
+        http_on_loop(r, wait_for_nodes);
+    else
+        list_nodes(r);
+}
+
+/* --- one ------------------------------------------------------------------------- */
+
+static void get_node(struct http_request *r)
+{
+    const struct snapshot_node *n;
+    enum node_kind kind;
+    struct snapshot *s;
+    struct buf *b;
+
+    if (!http_param_kind(r, 0, &kind))
+        return;
+    s = coordinator_snapshot(r->h->coordinator);
+    n = snapshot_node(s, kind, r->param[1]);
+    if (n == NULL) {
+        http_problem(r, "not_found", "no %s %s is known", r->param[0],
+                     r->param[1]);
+    } else {
+        b = http_json(r, 200);
+        json_open(b, NULL, '{');
+        put_fields(b, n);
+        http_put_index(r, b, s->index);
+        http_put_as_of(b, s);
+        json_close(b, '}');
+    }
+    snapshot_release(&s);
+}
+
+static void get_then_answer(void *arg)
+{
+    get_node(arg);
+    http_answer(arg);
+}
+
+static void wait_for_node(void *arg)
+{
+    http_wait(arg, COORDINATOR_NODES, NODE_MASTER, NULL, get_then_answer);
+}
+
+void http_node_get(struct http_request *r)
+{
+    if (http_waits(r))
+        http_on_loop(r, wait_for_node);
+    else
+        get_node(r);
+}
+
+/* --- heartbeats -------------------------------------------------------------------- */
+
+static void put_done(void *arg, const struct coordinator_reply *reply)
+{
+    struct http_request *r = arg;
+    char ttl[UNITS_DURATION_SIZE];
+    int64_t ttl_ms = TTL_DEFAULT_MS;
+    struct buf *b;
+
+    if (reply->code != NULL) {
+        http_refuse(r, reply->code, &reply->err, 0);
+    } else if (http_query_duration(r, "ttl", 0, INT64_MAX, &ttl_ms)) {
+        b = http_json(r, reply->created ? 201 : 200);
+        json_open(b, NULL, '{');
+        json_put_str(b, "ttl", units_format_duration(ttl_ms, ttl));
+        json_put_str(b, "state",
+                     node_state_name(reply->node != NULL ? reply->node->state
+                                                         : NODE_UP));
+        http_put_process(b, "process", &reply->process);
+        http_put_index(r, NULL, reply->work_index);
+        json_put_str(b, "work_index", r->index);
+        r->index[0] = '\0'; /* this index is of the work, not of the nodes */
+        json_close(b, '}');
+    }
+    http_answer(r);
+}
+
+static void put_node(void *arg)
+{
+    struct http_request *r = arg;
+    int64_t ttl_ms = TTL_DEFAULT_MS;
+    enum node_kind kind;
+
+    if (!http_param_kind(r, 0, &kind) ||
+        !http_query_duration(r, "ttl", 0, INT64_MAX, &ttl_ms))
+        http_answer(r);
+    else
+        coordinator_node_put(r->h->coordinator, kind, r->param[1],
+                             buf_text(&r->body), r->body.len, ttl_ms, put_done,
+                             r);
+}
+
+void http_node_put(struct http_request *r)
+{
+    if (!http_body(r, true))
+        return;
+    http_on_loop(r, put_node);
+}
+
+static void delete_done(void *arg, const struct coordinator_reply *reply)
+{
+    struct http_request *r = arg;
+
+    if (reply->code != NULL) {
+        http_refuse(r, reply->code, &reply->err, 0);
+    } else {
+        http_json(r, 204);
+        r->content_type = NULL;
+    }
+    http_answer(r);
+}
+
+static void delete_node(void *arg)
+{
+    struct http_request *r = arg;
+    enum node_kind kind;
+
+    if (!http_param_kind(r, 0, &kind))
+        http_answer(r);
+    else
+        coordinator_node_delete(r->h->coordinator, kind, r->param[1],
+                                delete_done, r);
+}
+
+void http_node_delete(struct http_request *r)
+{
+    http_on_loop(r, delete_node);
+}
+
+/* --- orders at the gate --------------------------------------------------------------- */
+
+static void order_done(void *arg, const char *code, const struct err *err,
+                       const struct gate *gate)
+{
+    struct http_request *r = arg;
+    struct buf *b;
+
+    if (code != NULL) {
+        http_refuse(r, code, err, 0);
+    } else {
+        b = http_json(r, 200);
+        json_open(b, NULL, '{');
+        json_put_str(b, "kind", r->param[0]);
+        json_put_str(b, "address", r->param[1]);
+        json_put_str(b, "state", gate_state_name(gate->state));
+        json_put_bool(b, "cordoned",
+                      gate->cordoned || gate->state == GATE_CORDONED);
+        http_put_process(b, "process", &gate->process);
+        json_close(b, '}');
+    }
+    http_answer(r);
+}
+
+static void give_order(void *arg)
+{
+    struct http_request *r = arg;
+    const char *reason = http_query(r, "reason"), *who = http_query(r, "who");
+    enum node_kind kind;
+    struct gate_order order = {.what = r->order,
+                               .undo = r->method == HTTP_DELETE,
+                               .address = r->param[1],
+                               .who = who != NULL ? who : "api",
+                               .reason = reason != NULL ? reason : ""};
+
+    if (!http_param_kind(r, 0, &kind) || !http_param_address(r, 1) ||
+        !http_query_duration(r, "for", 1000, INT64_C(30) * 86400000,
+                             &order.for_ms)) {
+        http_answer(r);
+        return;
+    }
+    order.kind = kind;
+    work_gate_order(coordinator_work(r->h->coordinator), &order, order_done, r);
+}
+
+static void order(struct http_request *r, enum gate_order_what what)
+{
+    r->order = what;
+    http_on_loop(r, give_order);
+}
+
+void http_cordon(struct http_request *r)
+{
+    order(r, GATE_ORDER_CORDON);
+}
+
+void http_drain(struct http_request *r)
+{
+    order(r, GATE_ORDER_DRAIN);
+}
+
+void http_restart(struct http_request *r)
+{
+    order(r, GATE_ORDER_RESTART);
+}

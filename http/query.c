@@ -1,0 +1,159 @@
+/*
+ * query.c - reading what a client asked for, and saying what is wrong with it.
+ */
+#include "http/http_priv.h"
+
+#include "base/units.h"
+
+#include <string.h>
+
+const char *http_query(const struct http_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND,
+                                       name);
+}
+
+bool http_flag(const struct http_request *r, const char *name)
+{
+    const char *text = http_query(r, name);
+
+    return text != NULL && strcmp(text, "0") != 0 &&
+           strcmp(text, "false") != 0;
+}
+
+bool http_query_int(struct http_request *r, const char *name, int64_t min,
+                    int64_t max, int64_t *value)
+{
+    const char *text = http_query(r, name);
+    struct err err;
+
+    if (text == NULL)
+        return true;
+    if (units_int(text, min, max, value, &err) == 0)
+        return true;
+    http_problem(r, "invalid", "query parameter %s: %s", name, err.msg);
+    return false;
+}
+
+bool http_query_duration(struct http_request *r, const char *name, int64_t min,
+                         int64_t max, int64_t *value)
+{
+    const char *text = http_query(r, name);
+    struct err err;
+
+    if (text == NULL)
+        return true;
+    if (units_duration(text, value, &err) != 0) {
+        http_problem(r, "invalid", "query parameter %s: %s", name, err.msg);
+        return false;
+    }
+    if (*value < min || *value > max) {
+        char low[UNITS_DURATION_SIZE], high[UNITS_DURATION_SIZE];
+
+        http_problem(r, "invalid", "query parameter %s: %s to %s", name,
+                     units_format_duration(min, low),
+                     units_format_duration(max, high));
+        return false;
+    }
+    return true;
+}
+
+bool http_query_kind(struct http_request *r, int *kind)
+{
+    const char *text = http_query(r, "kind");
+    enum node_kind k;
+
+    *kind = -1;
+    if (text == NULL)
+        return true;
+    if (node_kind_parse(text, &k) != 0) {
+        http_problem(r, "invalid",
+                     "query parameter kind: master, worker or alert-server");
+        return false;
+    }
+    *kind = (int)k;
+    return true;
+}
+
+bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind)
+{
+    assert(i < HTTP_PARAMS_MAX);
+    if (node_kind_parse(r->param[i], kind) == 0)
+        return true;
+    http_problem(r, "not_found",
+                 "no such kind: %s; there are master, worker and alert-server",
+                 r->param[i]);
+    return false;
+}
+
+bool http_param_address(struct http_request *r, unsigned i)
+{
+    struct err err;
+
+    assert(i < HTTP_PARAMS_MAX);
+    if (node_check_address(r->param[i], &err) == 0)
+        return true;
+    http_problem(r, "invalid", "address: %s", err.msg);
+    return false;
+}
+
+bool http_query_epoch(struct http_request *r, uint64_t *epoch)
+{
+    const char *text = http_query(r, "epoch");
+    struct err err;
+
+    if (text == NULL) {
+        http_problem(r, "epoch_required",
+                     "add ?epoch= with the epoch under which it was given");
+        return false;
+    }
+    if (units_uint(text, UINT64_MAX, epoch, &err) == 0 && *epoch > 0)
+        return true;
+    http_problem(r, "invalid", "query parameter epoch: a number from 1");
+    return false;
+}
+
+bool http_body(struct http_request *r, bool may_be_empty)
+{
+    const char *type = MHD_lookup_connection_value(
+        r->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
+    struct err err;
+
+    if (r->body.len == 0) {
+        if (may_be_empty) {
+            r->json = cJSON_CreateObject();
+            return true;
+        }
+        http_problem(r, "invalid_json", "a JSON object is expected as body");
+        return false;
+    }
+    if (type != NULL && strncasecmp(type, "application/json", 16) != 0) {
+        http_problem(r, "unsupported_media_type", "Content-Type is %.64s",
+                     type);
+        return false;
+    }
+    if (json_parse(r->body.data, r->body.len, &r->json, &err) != 0) {
+        http_problem(r, "invalid_json", "%s", err.msg);
+        return false;
+    }
+    if (!cJSON_IsObject(r->json)) {
+        http_problem(r, "invalid_json", "a JSON object is expected as body");
+        return false;
+    }
+    return true;
+}
+
+bool http_member(struct http_request *r, const char *name, const char **value)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->json, name);
+
+    *value = NULL;
+    if (item == NULL || cJSON_IsNull(item))
+        return true;
+    if (!cJSON_IsString(item)) {
+        http_problem(r, "invalid_json", "%s: must be a string", name);
+        return false;
+    }
+    *value = item->valuestring;
+    return true;
+}

@@ -1,0 +1,339 @@
+/*
+ * work.c - work items. Every answer comes from the registry through the loop:
+ * an item is the single truth and no cache stands in front of it.
+ */
+#include "http/http_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct work *work_of(struct http_request *r)
+{
+    return coordinator_work(r->h->coordinator);
+}
+
+/* A refusal shows the item as it stands: who owns it, at which epoch. */
+static void refuse_item(struct http_request *r, const struct work_reply *reply)
+{
+    http_refuse(r, reply->code, &reply->err, reply->retry_after_ms);
+    if (reply->item == NULL && reply->id == NULL)
+        return;
+    assert(r->out.len > 0 && r->out.data[r->out.len - 1] == '}');
+    r->out.len--; /* open the object again */
+    if (reply->id != NULL)
+        json_put_str(&r->out, "id", reply->id);
+    if (reply->item != NULL) {
+        json_put_str(&r->out, "owner",
+                     reply->item->owner[0] ? reply->item->owner : NULL);
+        json_put_u64(&r->out, "epoch", reply->item->epoch);
+        json_put_str(&r->out, "state", work_state_name(reply->item->state));
+    }
+    json_close(&r->out, '}');
+}
+
+static void item_done(void *arg, const struct work_reply *reply)
+{
+    struct http_request *r = arg;
+
+    if (reply->code != NULL) {
+        refuse_item(r, reply);
+    } else {
+        assert(reply->item != NULL);
+        work_item_write(http_json(r, reply->created ? 201 : 200), reply->item);
+        if (reply->created)
+            snprintf(r->location, sizeof(r->location), "/v1/work/%s",
+                     reply->item->id);
+    }
+    http_answer(r);
+}
+
+/* --- submit and claim ---------------------------------------------------------------- */
+
+static bool read_kind(struct http_request *r, enum node_kind *kind)
+{
+    const char *text;
+
+    if (!http_member(r, "kind", &text))
+        return false;
+    if (text == NULL) {
+        http_problem(r, "invalid_json", "kind: master or worker is expected");
+        return false;
+    }
+    if (node_kind_parse(text, kind) != 0 || *kind == NODE_ALERT_SERVER) {
+        http_problem(r, "invalid_value", "kind: %.64s; only a master or a "
+                     "worker owns work", text);
+        return false;
+    }
+    return true;
+}
+
+static bool read_policy(struct http_request *r, enum work_policy *policy)
+{
+    const char *text;
+
+    *policy = WORK_REASSIGN;
+    if (!http_member(r, "policy", &text))
+        return false;
+    if (text == NULL || work_policy_parse(text, policy) == 0)
+        return true;
+    http_problem(r, "invalid_value",
+                 "policy: %.64s; there are reassign, hold and drop", text);
+    return false;
+}
+
+/* What does not need the loop to be wrong. `payload` is the caller's to free
+ * with cJSON_free(). */
+static bool read_submit(struct http_request *r, struct work_submit *what,
+                        char **payload)
+{
+    const cJSON *item;
+
+    *payload = NULL;
+    if (!read_kind(r, &what->kind) || !read_policy(r, &what->policy) ||
+        !http_member(r, "group", &what->group) ||
+        !http_member(r, "id", &what->id) ||
+        !http_member(r, "owner", &what->owner))
+        return false;
+    item = cJSON_GetObjectItemCaseSensitive(r->json, "payload");
+    if (item != NULL && !cJSON_IsNull(item)) {
+        *payload = cJSON_PrintUnformatted(item);
+        if (*payload == NULL || strlen(*payload) > WORK_PAYLOAD_MAX) {
+            cJSON_free(*payload);
+            http_problem(r, "too_large", "payload: at most 64 KiB of JSON");
+            return false;
+        }
+        what->payload = *payload;
+    }
+    return true;
+}
+
+static void submit(void *arg)
+{
+    struct http_request *r = arg;
+    struct work_submit what = {0};
+    char *payload;
+
+    if (!read_submit(r, &what, &payload)) {
+        http_answer(r);
+        return;
+    }
+    if (r->method == HTTP_PUT) {
+        what.id = r->param[0];
+        work_claim(work_of(r), &what, item_done, r);
+    } else {
+        work_submit(work_of(r), &what, item_done, r);
+    }
+    cJSON_free(payload);
+}
+
+void http_work_post(struct http_request *r)
+{
+    if (!http_body(r, false))
+        return;
+    if (cJSON_GetObjectItemCaseSensitive(r->json, "owner") != NULL) {
+        http_problem(r, "invalid_value",
+                     "owner: the balancer chooses; PUT /v1/work/{id} claims");
+        return;
+    }
+    http_on_loop(r, submit);
+}
+
+void http_work_put(struct http_request *r)
+{
+    const char *owner, *id;
+
+    if (!http_body(r, false) || !http_member(r, "owner", &owner) ||
+        !http_member(r, "id", &id))
+        return;
+    if (owner == NULL)
+        http_problem(r, "invalid_json",
+                     "owner: the address of the node that claims it");
+    else if (id != NULL && strcmp(id, r->param[0]) != 0)
+        http_problem(r, "invalid_value", "id: differs from that of the path");
+    else
+        http_on_loop(r, submit);
+}
+
+/* --- one item ------------------------------------------------------------------------- */
+
+static void get_item(void *arg)
+{
+    struct http_request *r = arg;
+
+    work_get(work_of(r), r->param[0], item_done, r);
+}
+
+void http_work_get(struct http_request *r)
+{
+    http_on_loop(r, get_item);
+}
+
+static void finish_item(void *arg)
+{
+    struct http_request *r = arg;
+
+    work_done(work_of(r), r->param[0], r->epoch, item_done, r);
+}
+
+void http_work_delete(struct http_request *r)
+{
+    if (http_query_epoch(r, &r->epoch))
+        http_on_loop(r, finish_item);
+}
+
+static void handover_item(void *arg)
+{
+    struct http_request *r = arg;
+
+    work_handover(work_of(r), r->param[0], r->epoch, item_done, r);
+}
+
+void http_work_handover(struct http_request *r)
+{
+    if (http_query_epoch(r, &r->epoch))
+        http_on_loop(r, handover_item);
+}
+
+static void release_item(void *arg)
+{
+    struct http_request *r = arg;
+
+    work_release(work_of(r), r->param[0], item_done, r);
+}
+
+void http_work_release(struct http_request *r)
+{
+    http_on_loop(r, release_item);
+}
+
+static void fence_checked(void *arg, const struct work_reply *reply)
+{
+    struct http_request *r = arg;
+    struct buf *b;
+
+    if (reply->code != NULL) {
+        refuse_item(r, reply);
+    } else {
+        b = http_json(r, 200);
+        json_open(b, NULL, '{');
+        json_put_str(b, "work", reply->item->id);
+        json_put_u64(b, "epoch", reply->item->epoch);
+        json_put_str(b, "owner", reply->item->owner);
+        json_close(b, '}');
+    }
+    http_answer(r);
+}
+
+static void check_fence(void *arg)
+{
+    struct http_request *r = arg;
+    const char *id;
+
+    if (!http_member(r, "work", &id))
+        http_answer(r);
+    else
+        work_fence_check(work_of(r), id, r->epoch, fence_checked, r);
+}
+
+void http_fence_check(struct http_request *r)
+{
+    const char *id;
+
+    if (!http_body(r, false) || !http_member(r, "work", &id))
+        return;
+    r->epoch = json_u64(r->json, "epoch", 0);
+    if (id == NULL || r->epoch == 0)
+        http_problem(r, "invalid_json", "work and epoch are expected");
+    else
+        http_on_loop(r, check_fence);
+}
+
+/* --- lists ----------------------------------------------------------------------------- */
+
+static void listed(void *arg, const struct work_page *page)
+{
+    struct http_request *r = arg;
+    struct snapshot *s;
+    struct buf *b;
+
+    if (page->code != NULL) {
+        http_refuse(r, page->code, &page->err, 0);
+        http_answer(r);
+        return;
+    }
+    s = coordinator_snapshot(r->h->coordinator);
+    b = http_list(r, s);
+    for (size_t i = 0; i < page->n; i++) {
+        if (i > 0)
+            buf_char(b, ',');
+        work_item_write(b, &page->items[i]);
+    }
+    http_list_end(r, page->next);
+    snapshot_release(&s);
+    http_answer(r);
+}
+
+static bool read_list(struct http_request *r, struct work_list *list)
+{
+    const char *state = http_query(r, "state");
+    int64_t limit = HTTP_LIMIT;
+    enum work_state s;
+
+    list->state = -1;
+    list->owner = http_query(r, "owner");
+    list->after = http_query(r, "cursor");
+    if (!http_query_kind(r, &list->kind) ||
+        !http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
+        return false;
+    list->limit = (size_t)limit;
+    if (state != NULL) {
+        if (work_state_parse(state, &s) != 0) {
+            http_problem(r, "invalid", "query parameter state: assigned, "
+                         "waiting, held, done or dropped");
+            return false;
+        }
+        list->state = (int)s;
+    }
+    if (list->owner != NULL && list->kind < 0) {
+        http_problem(r, "invalid", "owner needs kind=master or kind=worker: an "
+                     "address may be both");
+        return false;
+    }
+    return true;
+}
+
+static void list_work(void *arg)
+{
+    struct http_request *r = arg;
+    struct work_list list;
+
+    if (!read_list(r, &list)) {
+        http_answer(r);
+        return;
+    }
+    http_put_index(r, NULL,
+                   coordinator_index(r->h->coordinator, COORDINATOR_WORK,
+                                     list.owner ? (enum node_kind)list.kind
+                                                : NODE_MASTER,
+                                     list.owner));
+    work_list(work_of(r), &list, listed, r);
+}
+
+static void wait_for_work(void *arg)
+{
+    struct http_request *r = arg;
+    struct work_list list;
+
+    if (!read_list(r, &list))
+        http_answer(r);
+    else
+        http_wait(r, COORDINATOR_WORK,
+                  list.owner != NULL ? (enum node_kind)list.kind : NODE_MASTER,
+                  list.owner, list_work);
+}
+
+void http_work_list(struct http_request *r)
+{
+    http_on_loop(r, wait_for_work);
+}
