@@ -1,0 +1,178 @@
+/*
+ * bench_pick.c - what a pick costs, without HTTP.
+ *
+ * For groups of 100 to 100,000 workers: a pick with its alternates, a pick in
+ * a batch of 64, a pick of workers that are in two groups, a report, a tick,
+ * and a pick with affinity. Each figure is the median of seven runs. The
+ * figures to reach stand below the table; the exit code says whether they
+ * were.
+ */
+#include "balancer/balancer.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RUNS        7U
+#define PICKS       200000U
+#define BATCH       64U
+#define START       1000000
+#define INTERVAL    10000
+#define PICK_NS_MAX 150.0
+#define BATCH_PER_S 3e6
+
+static const struct conf_balancer conf_of_bench = {
+    .policy = CONF_LEDGER,
+    .heartbeat_interval_ms = INTERVAL,
+    .cpu_max = 0.9,
+    .memory_max = 0.9,
+    .disk_max = 0.95,
+    .warm_up_ms = 60000,
+    .cpu_usage_weight = 30,
+    .memory_usage_weight = 30,
+    .pool_usage_weight = 40,
+};
+
+struct bench {
+    struct balancer *b;
+    uint32_t n;
+    const char *group;
+    const char *affinity;
+    uint32_t count;
+    mono_ms now;
+};
+
+static struct balancer_worker worker(uint32_t i, mono_ms now)
+{
+    static const char *const groups[] = {"etl"};
+    static const int32_t slots[] = {8, 16, 32, 64};
+    struct balancer_worker w = {
+        .weight = 100,
+        .slots = slots[i % 4],
+        .cpu = 0.3,
+        .memory = 0.4,
+        .disk = 0.1,
+        .pool = (double)(i % 7) / 16,
+        .reported = now - (mono_ms)(i % INTERVAL),
+        .since = 0,
+        .incarnation = 1,
+        .groups = groups,
+        .n_groups = i % 2,
+    };
+
+    snprintf(w.address, sizeof(w.address), "10.%u.%u.%u:1234", i >> 16,
+             i >> 8 & 255, i & 255);
+    return w;
+}
+
+static void fill(struct bench *bench)
+{
+    for (uint32_t i = 0; i < bench->n; i++) {
+        struct balancer_worker w = worker(i, START);
+
+        balancer_set(bench->b, &w, START);
+    }
+}
+
+static double run_picks(struct bench *bench)
+{
+    struct balancer_pick picks[BATCH];
+    struct balancer_answer answer = {.picks = picks};
+    struct balancer_request request = {
+        .group = bench->group,
+        .affinity = bench->affinity,
+        .count = bench->count,
+        .now = bench->now,
+    };
+    uint32_t calls = PICKS / bench->count;
+
+    if (bench->affinity != NULL)
+        calls = 100 + 2000000 / bench->n;
+    uint64_t start = clock_mono_ns();
+
+    for (uint32_t i = 0; i < calls; i++)
+        balancer_pick(bench->b, &request, &answer);
+    assert(answer.code == BALANCER_OK);
+    return (double)(clock_mono_ns() - start) / calls / bench->count;
+}
+
+static double run_sets(struct bench *bench)
+{
+    uint64_t start = clock_mono_ns();
+
+    bench->now++;
+    for (uint32_t i = 0; i < bench->n; i++) {
+        struct balancer_worker w = worker(i, bench->now);
+
+        balancer_set(bench->b, &w, bench->now);
+    }
+    return (double)(clock_mono_ns() - start) / bench->n;
+}
+
+static double run_tick(struct bench *bench)
+{
+    uint64_t start = clock_mono_ns();
+
+    balancer_tick(bench->b, bench->now);
+    return (double)(clock_mono_ns() - start);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+static double median(struct bench *bench, double (*run)(struct bench *))
+{
+    double took[RUNS];
+
+    for (uint32_t i = 0; i < RUNS; i++)
+        took[i] = run(bench);
+    qsort(took, RUNS, sizeof(*took), by_value);
+    return took[RUNS / 2];
+}
+
+static bool measure(uint32_t n)
+{
+    struct bench bench = {.n = n, .count = 1, .now = START};
+
+    bench.b = balancer_new(&conf_of_bench, 1, 1);
+    fill(&bench);
+    double one = median(&bench, run_picks);
+
+    bench.count = BATCH;
+    double batch = median(&bench, run_picks);
+
+    bench.group = "etl";
+    double two = median(&bench, run_picks);
+
+    bench.count = 1;
+    bench.group = NULL;
+    bench.affinity = "a-key";
+    double affinity = median(&bench, run_picks);
+    double tick = median(&bench, run_tick);
+    double set = median(&bench, run_sets);
+
+    printf("%8u %9.0f %9.0f %11.2f %9.0f %9.0f %11.1f %9.0f\n", n, one, batch,
+           1e3 / batch, two, set, tick / 1e3, affinity);
+    balancer_free(&bench.b);
+    return one <= PICK_NS_MAX && 1e9 / batch >= BATCH_PER_S;
+}
+
+int main(void)
+{
+    static const uint32_t sizes[] = {100, 1000, 10000, 100000};
+    bool reached = true;
+
+    printf("%8s %9s %9s %11s %9s %9s %11s %9s\n", "workers", "pick ns",
+           "batch ns", "batch M/s", "2 groups", "report ns", "tick us",
+           "affinity");
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        reached &= measure(sizes[i]);
+    printf("to reach: pick <= %.0f ns, batches of %u >= %.0f M picks/s: %s\n",
+           PICK_NS_MAX, BATCH, BATCH_PER_S / 1e6, reached ? "yes" : "NO");
+    return reached ? 0 : 1;
+}

@@ -1,0 +1,287 @@
+"""Failover with real processes: killed, stopped, restarted, raced.
+
+Each test ends by looking at every single item: where it is, at which epoch,
+and that its history names one move, not two.
+"""
+
+import json
+import sqlite3
+import sys
+import threading
+from datetime import datetime
+
+from cluster import Api, SLOW, check, equal, items_by_owner, run, submit, wait_for
+
+M1, M2, M3 = "127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"
+MANY = 10000
+
+
+def all_moved_once(api, victim, moved_ids, kept_ids):
+    """The moved ones once, to somebody alive, at epoch 2; the others not at all."""
+    items = {i["id"]: i for i in api.all("/v1/work?kind=master")}
+    equal(set(items), set(moved_ids) | set(kept_ids), "items there")
+    for i in moved_ids:
+        item = items[i]
+        equal((item["state"], item["epoch"]), ("assigned", 2), f"{i} state and epoch")
+        check(item["owner"] != victim, f"{i} is still at {victim}")
+        equal([h["address"] for h in item["history"]], [victim], f"history of {i}")
+    for i in kept_ids:
+        equal((items[i]["state"], items[i]["epoch"], items[i]["history"]),
+              ("assigned", 1, []), f"{i}, which nobody should touch")
+
+
+def gone_from(api, victim):
+    return lambda: not api.get(f"/v1/work?kind=master&owner={victim}&limit=1")["items"]
+
+
+def finished(api, victim, state="done"):
+    def look():
+        return [f for f in api.all("/v1/failovers")
+                if f["address"] == victim and f["state"] == state]
+    return look
+
+
+def ids_at(api, address):
+    return [i["id"] for i in api.all(f"/v1/work?kind=master&owner={address}")]
+
+
+def test_ten_thousand_items_move_in_time(cluster):
+    c = cluster.coordinator()
+    victim = cluster.agent("master", M1)
+    cluster.wait_up(c.api, M1)
+    submit(c.port, (f"w-{n}" for n in range(MANY)))
+    cluster.agent("master", M2)
+    cluster.agent("master", M3)
+    cluster.wait_up(c.api, M2, M3)
+    victim.kill()
+    wait_for("all of it gone", gone_from(c.api, M1), 60)
+    record = wait_for("the record done", finished(c.api, M1))[0]
+    equal(record["moved"], MANY, "moved by the record")
+    all_moved_once(c.api, M1, [f"w-{n}" for n in range(MANY)], [])
+    took = moved_in(record)
+    print(f"     {MANY} items moved in {took:.2f} s")
+    check(took <= 1.5 * SLOW, f"moving took {took:.2f} s, more than 1.5 s")
+    owners = items_by_owner(c.api)
+    check(all(0.35 * MANY < len(v) < 0.65 * MANY for v in owners.values()),
+          f"spread: { {k: len(v) for k, v in owners.items()} }")
+
+
+def moved_in(record):
+    at = {k: datetime.fromisoformat(record[k].replace("Z", "+00:00")) for k in ("fenced_at", "finished")}
+    return (at["finished"] - at["fenced_at"]).total_seconds()
+
+
+def test_a_coordinator_killed_in_the_middle_is_finished_by_another(cluster):
+    first = cluster.coordinator(env={"PELORUS_FAILPOINT": "engine-mid-move:kill@4000"})
+    second = cluster.coordinator(env={"PELORUS_FAILPOINT": ""})
+    victim = cluster.agent("master", M1)
+    cluster.wait_up(second.api, M1)
+    submit(second.port, (f"w-{n}" for n in range(MANY)))
+    cluster.agent("master", M2)
+    cluster.agent("master", M3)
+    cluster.wait_up(first.api, M2, M3)
+    cluster.wait_up(second.api, M2, M3)
+    # Whoever is first by rank would act; both orders must end well, but the
+    # point is a death in the middle: hold the other one back until it happened.
+    second.stop()
+    victim.kill()
+    wait_for("the first coordinator dead at its failpoint", lambda: not first.alive(), 60)
+    second.resume()
+    wait_for("all of it gone", gone_from(second.api, M1), 60)
+    record = wait_for("the record done", finished(second.api, M1))[0]
+    check(record["resumed"] >= 1, f"resumed {record['resumed']} times")
+    all_moved_once(second.api, M1, [f"w-{n}" for n in range(MANY)], [])
+
+
+def test_a_coordinator_stopped_with_the_lock_writes_nothing_late(cluster):
+    first = cluster.coordinator(env={"PELORUS_FAILPOINT": "engine-before-batch:stop"})
+    second = cluster.coordinator(env={"PELORUS_FAILPOINT": ""})
+    victim = cluster.agent("master", M1)
+    cluster.wait_up(second.api, M1)
+    submit(second.port, (f"w-{n}" for n in range(2000)))
+    cluster.agent("master", M2)
+    cluster.agent("master", M3)
+    cluster.wait_up(first.api, M2, M3)
+    second.stop()
+    victim.kill()
+    wait_for("the first coordinator stopped with a batch in its hands", first.stopped, 60)
+    second.resume()
+    wait_for("all of it gone", gone_from(second.api, M1), 60)
+    wait_for("the record done", finished(second.api, M1))
+    threading.Event().wait(3 * cluster.session)
+    before = {i["id"]: (i["owner"], i["epoch"]) for i in second.api.all("/v1/work?kind=master")}
+    first.resume()
+    wait_for("the first coordinator with a new session",
+             lambda: Api(first.port)("GET", "/readyz").status == 200, 30)
+    threading.Event().wait(cluster.session)
+    after = {i["id"]: (i["owner"], i["epoch"]) for i in second.api.all("/v1/work?kind=master")}
+    equal(after, before, "items after the late one woke up")
+    all_moved_once(second.api, M1, list(after), [])
+
+
+def test_a_whole_cluster_restarts_while_no_coordinator_runs(cluster):
+    c = cluster.coordinator()
+    masters = [cluster.agent("master", m) for m in (M1, M2)]
+    cluster.wait_up(c.api, M1, M2)
+    submit(c.port, (f"w-{n}" for n in range(200)))
+    code, _ = c.terminate()
+    equal(code, 0, "exit of the coordinator")
+    for m in masters:
+        m.kill()
+    threading.Event().wait(cluster.session * 1.5)
+    for m in (M1, M2):
+        cluster.agent("master", m)
+    c = cluster.coordinator()
+    cluster.wait_up(c.api, M1, M2)
+
+    def all_at_new():
+        items = c.api.all("/v1/work?kind=master")
+        return len(items) == 200 and all(i["epoch"] == 2 and i["state"] == "assigned" for i in items)
+    wait_for("every item at a live process", all_at_new, 40)
+    live = {n["address"]: n["process"] for n in c.api.all("/v1/nodes?kind=master")}
+    for item in c.api.all("/v1/work?kind=master"):
+        p, q = item["process"], live[item["owner"]]
+        equal((p["startupTime"], p["processId"]), (q["startupTime"], q["processId"]),
+              f"process of {item['id']}")
+        equal(len(item["history"]), 1, f"moves of {item['id']}")
+    threading.Event().wait(2)
+    check(all_at_new(), "it moved again")
+
+
+def test_a_quick_restart_at_the_same_address_is_another_process(cluster):
+    c = cluster.coordinator()
+    victim = cluster.agent("master", M1)
+    cluster.agent("master", M2)
+    cluster.wait_up(c.api, M1, M2)
+    submit(c.port, (f"w-{n}" for n in range(40)))
+    mine = ids_at(c.api, M1)
+    check(len(mine) >= 10, "the first master got its share")
+    code, _ = victim.terminate()
+    equal(code, 0, "exit of the agent")
+    cluster.agent("master", M1)
+    wait_for("its items at epoch 2", lambda: all(
+        i["epoch"] == 2 for i in c.api.all("/v1/work?kind=master") if i["id"] in mine), 30)
+    for i in c.api.all("/v1/work?kind=master"):
+        equal(i["epoch"], 2 if i["id"] in mine else 1, f"epoch of {i['id']}")
+
+
+def test_a_registration_back_before_the_second_read_keeps_its_work(cluster):
+    c = cluster.coordinator(env={"PELORUS_FAILPOINT": "engine-after-intent:stop"})
+    put = {"startupTime": 1732000000000, "processId": 77}
+    node = f"/v1/nodes/master/{M1}"
+    equal(c.api("PUT", node + "?ttl=30s", put).status, 201, "registered")
+    cluster.agent("master", M2)
+    cluster.wait_up(c.api, M1, M2)
+    submit(c.port, (f"w-{n}" for n in range(30)))
+    mine = ids_at(c.api, M1)
+    check(len(mine) >= 5, "it got its share")
+    # It vanishes; the coordinator writes INTENT and stops; by way of another
+    # coordinator the very same process registers again, before the second read.
+    other = cluster.coordinator(env={"PELORUS_FAILPOINT": ""})
+    other.stop()
+    equal(c.api("DELETE", node).status, 204, "left")
+    wait_for("stopped after INTENT", c.stopped, 40)
+    put_back(cluster, node, put)
+    c.resume()
+    other.resume()
+    wait_for("the failover aborted", finished(other.api, M1, "aborted"), 40)
+    for i in other.api.all(f"/v1/work?kind=master&owner={M1}"):
+        equal(i["epoch"], 1, f"epoch of {i['id']}")
+    equal(sorted(ids_at(other.api, M1)), sorted(mine), "its work")
+
+
+def put_back(cluster, node, put):
+    """Write the registration straight into the registry's file: whoever speaks
+    HTTP would be told that the process is fenced."""
+    kind, address = node.split("/")[-2:]
+    key = f"/dolphinscheduler/pelorus/nodes/{kind}/{address}"
+    value = json.dumps({**put, "ttl": 30000, "serverStatus": "NORMAL"}).encode()
+    db = sqlite3.connect(cluster.path, timeout=20, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE meta SET revision = revision + 1")
+    revision = db.execute("SELECT revision FROM meta").fetchone()[0]
+    db.execute("INSERT INTO node(key, value, created, version, owner) VALUES(?, ?, ?, ?, 0)",
+               (key, value, revision, revision))
+    db.execute("INSERT INTO change(rev, key) VALUES(?, ?)", (revision, key))
+    db.execute("COMMIT")
+    db.close()
+
+
+def test_claims_submissions_and_a_failover_race_at_one_owner(cluster):
+    c1, c2 = cluster.coordinator(), cluster.coordinator()
+    victim = cluster.agent("master", M1)
+    cluster.agent("master", M2)
+    cluster.agent("master", M3)
+    cluster.wait_up(c1.api, M1, M2, M3)
+    cluster.wait_up(c2.api, M1, M2, M3)
+    accepted, stop = [], threading.Event()
+
+    def claimant(port, prefix, how):
+        api = Api(port)
+        n = 0
+        while not stop.is_set():
+            n += 1
+            i = f"{prefix}-{n}"
+            if how == "claim":
+                a = api("PUT", f"/v1/work/{i}", {"kind": "master", "owner": M1})
+            else:
+                a = api("POST", "/v1/work", {"id": i, "kind": "master"})
+            if a.status in (200, 201):
+                accepted.append(i)
+            else:
+                check(a.status in (409, 503), f"{i}: {a.status} {a.text}")
+    threads = [threading.Thread(target=claimant, args=a) for a in (
+        (c1.port, "claim1", "claim"), (c2.port, "claim2", "claim"),
+        (c1.port, "submit1", "submit"), (c2.port, "submit2", "submit"))]
+    for t in threads:
+        t.start()
+    threading.Event().wait(1.5)
+    victim.kill()
+    wait_for("its work gone", lambda: finished(c1.api, M1)(), 40)
+    threading.Event().wait(1.0)
+    stop.set()
+    for t in threads:
+        t.join()
+    wait_for("nothing left behind", gone_from(c2.api, M1), 20)
+    items = {i["id"]: i for i in c2.api.all("/v1/work?kind=master")}
+    equal(set(items), set(accepted), "accepted items and stored items")
+    for i in items.values():
+        check(i["state"] == "assigned" and i["owner"] in (M2, M3), f"stranded: {i}")
+        equal(i["epoch"], 1 + len(i["history"]), f"epoch of {i['id']}")
+        check(len(i["history"]) <= 1, f"{i['id']} moved twice")
+
+
+def test_without_a_candidate_work_waits_and_goes_on_later(cluster):
+    c = cluster.coordinator()
+    victim = cluster.agent("master", M1)
+    cluster.wait_up(c.api, M1)
+    submit(c.port, (f"w-{n}" for n in range(20)))
+    victim.kill()
+    wait_for("all waiting", lambda: len(c.api.all("/v1/work?kind=master&state=waiting")) == 20, 30)
+    cluster.agent("master", M2)
+    wait_for("all assigned again", lambda: len(
+        c.api.all(f"/v1/work?kind=master&owner={M2}")) == 20, 30)
+    for i in c.api.all("/v1/work?kind=master"):
+        equal(i["epoch"], 3, f"epoch of {i['id']}: waiting is one change, the next owner another")
+
+
+def test_policies_hold_and_drop_are_kept(cluster):
+    c = cluster.coordinator()
+    victim = cluster.agent("master", M1)
+    cluster.wait_up(c.api, M1)
+    submit(c.port, ["keep"], policy="reassign")
+    submit(c.port, ["hold"], policy="hold")
+    submit(c.port, ["drop"], policy="drop")
+    cluster.agent("master", M2)
+    cluster.wait_up(c.api, M2)
+    victim.kill()
+    wait_for("the record done", finished(c.api, M1), 30)
+    state = {i["id"]: i["state"] for i in c.api.all("/v1/work")}
+    equal(state, {"keep": "assigned", "hold": "held", "drop": "dropped"}, "states")
+    a = c.api("POST", "/v1/work/hold/release")
+    equal((a.status, a.json["state"], a.json["owner"], a.json["epoch"]),
+          (200, "assigned", M2, 3), "released")
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])

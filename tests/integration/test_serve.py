@@ -1,0 +1,164 @@
+"""pelorus serve as a process: starting, leaving, and registries that cannot be
+used, are full, or belong to somebody else."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+
+from cluster import PELORUS, SLOW, Api, check, equal, free_port, run, submit, wait_for
+
+M1, M2 = "127.0.0.1:5678", "127.0.0.1:5679"
+
+
+def test_the_demo_holds(cluster):
+    done = subprocess.run([os.path.join(os.path.dirname(__file__), "demo.sh")],
+                          env={**os.environ, "DEMO_EXIT": "1", "PELORUS": PELORUS},
+                          capture_output=True, text=True, timeout=120 * SLOW, check=False)
+    check(done.returncode == 0, f"exit {done.returncode}: {done.stdout[-1500:]} {done.stderr[-1500:]}")
+    check("\x1b[" not in done.stdout, "colours although this is no terminal")
+
+
+def test_sigterm_leaves_in_order(cluster):
+    c = cluster.coordinator()
+    other = cluster.coordinator()
+    m = cluster.agent("master", M1)
+    cluster.wait_up(c.api, M1)
+    index = c.api.get("/v1/nodes")["index"]
+    answers = []
+    poll = threading.Thread(target=lambda: answers.append(
+        Api(c.port)("GET", f"/v1/nodes?index={index}&wait=50s")))
+    poll.start()
+    wait_for("both coordinators known", lambda: len(other.api.get("/v1/cluster")["coordinators"]) == 2)
+    threading.Event().wait(0.3)
+    code, seconds = c.terminate()
+    equal(code, 0, "exit code")
+    check(seconds < 5 * SLOW, f"it took {seconds:.1f} s")
+    poll.join(timeout=10)
+    equal([a.status for a in answers], [200], "the long poll in flight")
+    wait_for("its entry gone at once", lambda: len(other.api.get("/v1/cluster")["coordinators"]) == 1, 1)
+    code, seconds = m.terminate()
+    equal(code, 0, "exit code of the agent")
+    check(seconds < 5 * SLOW, f"the agent took {seconds:.1f} s")
+    wait_for("the node gone at once", lambda: not [
+        n for n in other.api.get("/v1/nodes")["items"] if n["state"] == "up"], 2)
+
+
+def test_a_restart_loses_nothing(cluster):
+    c = cluster.coordinator()
+    cluster.agent("master", M1)
+    cluster.wait_up(c.api, M1)
+    submit(c.port, (f"w-{n}" for n in range(300)), payload={"text": "ü\n\"quoted\""})
+    before = c.api.all("/v1/work")
+    c.kill()
+    c = cluster.coordinator()
+    equal(c.api.all("/v1/work"), before, "work after SIGKILL and restart")
+    equal(c.api("POST", "/v1/work", {"id": "w-0", "kind": "master",
+                                     "payload": {"text": "ü\n\"quoted\""}}).status, 200, "repeated")
+    equal(c.api("POST", "/v1/work", {"id": "w-0", "kind": "master"}).code, "id_conflict", "other body")
+
+
+def refused(cluster, conf):
+    done = subprocess.run([PELORUS, "serve", "-c", conf], capture_output=True, text=True,
+                          timeout=30 * SLOW, check=False)
+    check(done.returncode == 1, f"exit {done.returncode}: {done.stderr}")
+    return done.stderr
+
+
+def test_files_that_cannot_be_the_registry_are_refused_clearly(cluster):
+    conf = cluster.conf("c", free_port())
+    db = sqlite3.connect(cluster.path)
+    db.execute("CREATE TABLE somebody_elses(x)")
+    db.commit()
+    db.close()
+    before = open(cluster.path, "rb").read()
+    text = refused(cluster, conf)
+    check("registry.db" in text and "another program" in text.lower() or "not a pelorus" in text.lower(), text)
+    check(open(cluster.path, "rb").read() == before, "a foreign file was written to")
+    with open(cluster.path, "wb") as f:
+        f.write(os.urandom(8192))
+    text = refused(cluster, conf)
+    check("registry.db" in text, text)
+    os.remove(cluster.path)
+    os.mkdir(cluster.path)
+    text = refused(cluster, conf)
+    check("registry.db" in text, text)
+    os.rmdir(cluster.path)
+
+
+def test_a_full_disk_is_said_and_survived(cluster):
+    disk = os.path.join(cluster.dir, "disk")
+    os.mkdir(disk)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
+    try:
+        cluster.path = os.path.join(disk, "registry.db")
+        c = cluster.coordinator()
+        cluster.agent("master", M1)
+        cluster.wait_up(c.api, M1)
+        submit(c.port, ["before"])
+        with open(os.path.join(disk, "ballast"), "wb") as f:
+            try:
+                while True:
+                    f.write(b"x" * 4096)
+                    f.flush()
+            except OSError:
+                pass
+
+        def refused_for_space():
+            a = c.api("POST", "/v1/work", {"kind": "master", "payload": "y" * 30000})
+            return a if a.status == 503 else None
+        a = wait_for("a write refused", refused_for_space, 20)
+        check(a.code in ("registry_unavailable", "session_lost", "group_empty"), a.text)
+        check(c.alive(), "it must not end")
+        os.remove(os.path.join(disk, "ballast"))
+        wait_for("writes go on, without a restart", lambda: c.api(
+            "POST", "/v1/work", {"id": "after", "kind": "master"}).status in (200, 201), 40)
+        equal(c.api.get("/v1/work/before")["state"], "assigned", "what was there before")
+    finally:
+        for p in reversed(cluster.processes):
+            p.end()
+        subprocess.run(["umount", disk], check=False)
+
+
+def test_the_port_is_taken(cluster):
+    c = cluster.coordinator()
+    text = refused(cluster, cluster.conf("second", c.port))
+    check(str(c.port) in text and "another" in text, text)
+
+
+def test_check_config_says_where_and_what(cluster):
+    path = os.path.join(cluster.dir, "bad.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("listen: 127.0.0.1:1\nfailover:\n  grase: 1s\n  reconcile-interval: 5\n")
+    text = cluster.cli("check-config", "-c", path, expect=1)
+    check("bad.yaml:3" in text and "grace" in text, text)
+    check("bad.yaml:4" in text, text)
+    out = cluster.cli("check-config", "-c", cluster.conf("good", 7077))
+    check("session-timeout" in out, out)
+
+
+def test_the_words_for_people(cluster):
+    c = cluster.coordinator()
+    url = f"http://127.0.0.1:{c.port}"
+    cluster.agent("worker", "127.0.0.1:1234", "--slots", "8", "--group", "gpu")
+    cluster.wait_up(c.api, "127.0.0.1:1234")
+    check("127.0.0.1:1234" in cluster.cli("nodes", url=url), "nodes")
+    equal(cluster.cli("best", "gpu", url=url).strip(), "127.0.0.1:1234", "best")
+    out = cluster.cli("work", "add", "--kind", "worker", "--id", "x", "--group", "gpu", url=url)
+    check("assigned" in out, out)
+    check("x" in cluster.cli("work", url=url), "work")
+    text = cluster.cli("work", "done", "x", "7", url=url, expect=1)
+    check("stale_epoch" in text, text)
+    check("done" in cluster.cli("work", "done", "x", "1", url=url), "done")
+    check("no failovers" in cluster.cli("failover", url=url), "failover")
+    text = cluster.cli("best", "no-such-group", url=url, expect=1)
+    check("group_not_found" in text, text)
+    cluster.cli("nodes", "one", "two", "three", url=url, expect=2)
+    text = cluster.cli("nodes", url="http://127.0.0.1:1", expect=1)
+    check("pelorus serve" in text, text)
+    check(cluster.cli("version").startswith("pelorus "), "version")
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
