@@ -224,7 +224,7 @@ class Cluster:
         with open(path, "w", encoding="utf-8") as f:
             f.write(f"listen: 127.0.0.1:{port}\n"
                     f"registry: {{type: sqlite, path: {self.path}, session-timeout: {self.session}s}}\n"
-                    "balancer: {heartbeat-interval: 1s}\n" + (more or self.more or
+                    "balancer: {heartbeat-interval: 1s, cpu-max: 1, memory-max: 1, disk-max: 1}\n" + (more or self.more or
                     f"failover: {{grace: {self.grace}, reconcile-interval: 1s}}\n"))
         return path
 

@@ -49,7 +49,8 @@ session=3 grace=0.5
 cat >"$dir/pelorus.yaml" <<YAML
 listen: 127.0.0.1:$port
 registry: {type: sqlite, path: $dir/registry.db, session-timeout: ${session}s}
-balancer: {heartbeat-interval: 1s}
+# the whole cluster shares this host: its load is no reason to pick nobody
+balancer: {heartbeat-interval: 1s, cpu-max: 1, memory-max: 1, disk-max: 1}
 failover: {grace: 500ms}
 YAML
 
@@ -121,7 +122,7 @@ lost=$(jq "[.items[] | select(.owner == \"$victim\")] | length" "$dir/before.jso
 step "5. kill -9 $victim, which owns $lost of them"
 killed=$(date +%s%3N)
 kill -KILL "${pid[$name]}"
-wait "${pid[$name]}" 2>/dev/null
+{ wait "${pid[$name]}"; } 2>/dev/null
 unset "pid[$name]"
 say "its session runs out after ${session}s, then ${grace}s of grace, then the coordinator takes the lock"
 moved() {

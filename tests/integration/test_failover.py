@@ -31,13 +31,17 @@ def all_moved_once(api, victim, moved_ids, kept_ids):
 
 
 def gone_from(api, victim):
-    return lambda: not api.get(f"/v1/work?kind=master&owner={victim}&limit=1")["items"]
+    def look():
+        a = api("GET", f"/v1/work?kind=master&owner={victim}&limit=1")
+        return a.status == 200 and not a.json["stale"] and not a.json["items"]
+    return look
 
 
 def finished(api, victim, state="done"):
     def look():
-        return [f for f in api.all("/v1/failovers")
-                if f["address"] == victim and f["state"] == state]
+        a = api("GET", "/v1/failovers?limit=1000")
+        return [f for f in a.json["items"] if f["address"] == victim and f["state"] == state] \
+            if a.status == 200 else None
     return look
 
 

@@ -97,11 +97,10 @@ def test_a_full_disk_is_said_and_survived(cluster):
         cluster.agent("master", M1)
         cluster.wait_up(c.api, M1)
         submit(c.port, ["before"])
-        with open(os.path.join(disk, "ballast"), "wb") as f:
+        with open(os.path.join(disk, "ballast"), "wb", buffering=0) as f:
             try:
                 while True:
                     f.write(b"x" * 4096)
-                    f.flush()
             except OSError:
                 pass
 
@@ -110,7 +109,11 @@ def test_a_full_disk_is_said_and_survived(cluster):
             return a if a.status == 503 else None
         a = wait_for("a write refused", refused_for_space, 20)
         check(a.code in ("registry_unavailable", "session_lost", "group_empty"), a.text)
+        # long enough for its session to end, which nobody can renew
+        threading.Event().wait(2.5 * cluster.session)
         check(c.alive(), "it must not end")
+        equal(c.api("GET", "/livez").status, 200, "livez")
+        check(c.api.get("/v1/nodes")["stale"], "answers are marked stale")
         os.remove(os.path.join(disk, "ballast"))
         wait_for("writes go on, without a restart", lambda: c.api(
             "POST", "/v1/work", {"id": "after", "kind": "master"}).status in (200, 201), 40)
