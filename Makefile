@@ -15,13 +15,19 @@
 #   make clean       remove build/
 #
 #   SAN=address|thread  build and test in a tree of its own with sanitizers
-#   CC=clang            likewise with clang; WERROR=1: warnings are errors
+#   CC=clang            likewise with clang; WERROR=1: warnings are errors;
+#                       V=1: show every command
 
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 PREFIX  ?= /usr
 SEEDS   ?= 2000
 VERSION := 0.1.0
 BUILD   ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
+
+Q   := $(if $(V),,@)
+SAY := @$(if $(V),:,printf '  %-4s %s\n')
 
 LIBRARIES := libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libcurl libsystemd
 LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES))
@@ -48,7 +54,7 @@ ARCHIVE  := $(BUILD)/libpelorus.a
 # them are shared by the programs of that folder.
 TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c tests/sim/test_*.c tests/integration/test_*.c))
 TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
-TEST_SHARED   = $(filter-out tests/%/test_%.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
+TEST_SHARED   = $(filter-out tests/$(1)/test_%.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
 .PHONY: all help deps demo run check check-run tests sim model bench lint house format install clean
@@ -61,15 +67,17 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 $(BUILD)/pelorus: $(BUILD)/coordinator/main.o $(ARCHIVE)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 $(ARCHIVE): $(OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/%.o: %.c $(BUILD)/.libraries
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/http/cluster.o: http/openapi.yaml # put into the program as it is
 
@@ -100,18 +108,21 @@ tests: $(TESTS)
 
 define link_test
 $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,$(1))) $(ARCHIVE)
-	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIB_LIBS) -lcmocka
+	$$(SAY) LINK $$@
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIB_LIBS) -lcmocka
 endef
 $(foreach d,unit registry sim integration,$(eval $(call link_test,$(d))))
 
 $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(ARCHIVE)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 sim: $(BUILD)/tests/sim/sim
 	$(BUILD)/tests/sim/sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
 
 $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,sim)) $(ARCHIVE)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 model:
 	@BUILD=$(BUILD)/model tests/model/run.sh

@@ -26,6 +26,7 @@
 #define SLOTS_MAX      1000000
 #define POOL_MAX       100.0
 #define WEIGHT_DEFAULT 100.0
+#define HOME_FIRST     4U /* memberships, once they leave `home` */
 
 /* A pool usage is k/c. Three different ones that one denominator explains make
  * it the capacity; beyond 1,024 anything would fit. */
@@ -109,12 +110,12 @@ void account_close(struct account *a)
     MEM_FREE(a->profile);
 }
 
-void account_join(struct account *a, struct membership in)
+void account_join(struct account *a, struct seat in)
 {
     if (a->n_in == ACCOUNT_HOME && a->in == a->home) {
-        a->in = mem_array(2 * ACCOUNT_HOME, sizeof(*a->in));
+        a->in = mem_array(HOME_FIRST, sizeof(*a->in));
         memcpy(a->in, a->home, sizeof(a->home));
-        a->profile->cap_in = 2 * ACCOUNT_HOME;
+        a->profile->cap_in = HOME_FIRST;
     } else if (a->in != a->home && a->n_in == a->profile->cap_in) {
         a->profile->cap_in *= 2;
         a->in = mem_regrow(a->in, a->profile->cap_in, sizeof(*a->in));

@@ -85,18 +85,18 @@ struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
 void balancer_free(struct balancer **bp)
 {
     struct balancer *b = *bp;
-    struct profile *p, *next_p;
-    struct group *g, *next_g;
 
     if (b == NULL)
         return;
-    HASH_ITER(hh, b->profiles, p, next_p)
-    {
+    while (b->profiles != NULL) {
+        struct profile *p = b->profiles;
+
         HASH_DEL(b->profiles, p);
         account_close(p->account);
     }
-    HASH_ITER(hh, b->groups, g, next_g)
-    {
+    while (b->groups != NULL) {
+        struct group *g = b->groups;
+
         HASH_DEL(b->groups, g);
         group_free(g);
     }
@@ -105,6 +105,20 @@ void balancer_free(struct balancer **bp)
     accounts_close(&b->accounts);
     pthread_mutex_destroy(&b->lock);
     MEM_FREE(*bp);
+}
+
+void balancer_set_policy(struct balancer *b, enum conf_policy policy,
+                         mono_ms now)
+{
+    struct group *g, *tmp;
+
+    lock_acquire(&b->lock);
+    if (b->ops != policy_of(policy)) {
+        b->ops = policy_of(policy);
+        HASH_ITER (hh, b->groups, g, tmp)
+            group_set_policy(g, b->ops, now);
+    }
+    lock_release(&b->lock);
 }
 
 static struct account *add_account(struct balancer *b, const char *address)
@@ -116,14 +130,20 @@ static struct account *add_account(struct balancer *b, const char *address)
     return a;
 }
 
-static void leave(struct balancer *b, struct membership in)
+/* A group is there while it is defined or has workers. */
+static void group_drop_if_unused(struct balancer *b, struct group *g)
+{
+    assert(b->groups != NULL); /* default at least */
+    if (g == b->everyone || g->defined || group_size(g) > 0)
+        return;
+    HASH_DEL(b->groups, g);
+    group_free(g);
+}
+
+static void leave(struct balancer *b, struct seat in)
 {
     group_remove(in.group, in.member, b->now);
-    if (group_size(in.group) == 0 && !in.group->defined &&
-        in.group != b->everyone) {
-        HASH_DEL(b->groups, in.group);
-        group_free(in.group);
-    }
+    group_drop_if_unused(b, in.group);
 }
 
 static bool names_group(const struct balancer_worker *w, const char *name)
@@ -146,7 +166,7 @@ static void join(struct balancer *b, struct account *a, struct group *g)
 {
     uint32_t salt = (uint32_t)(rand_u64(&b->rand) >> 32);
 
-    account_join(a, (struct membership){g, group_add(g, a, salt, b->now)});
+    account_join(a, (struct seat){g, group_add(g, a, salt, b->now)});
 }
 
 /* Be in default, the groups named, and no others. */
@@ -225,20 +245,17 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n)
     struct group *g, *next;
 
     lock_acquire(&b->lock);
-    HASH_ITER(hh, b->groups, g, next)
-    g->defined = false;
+    for (g = b->groups; g != NULL; g = g->hh.next)
+        g->defined = false;
     for (size_t i = 0; i < n; i++) {
         g = balancer_group(b, names[i]);
         if (g == NULL)
             g = group_make(b, names[i]);
         g->defined = true;
     }
-    HASH_ITER(hh, b->groups, g, next)
-    {
-        if (g->defined || group_size(g) > 0 || g == b->everyone)
-            continue;
-        HASH_DEL(b->groups, g);
-        group_free(g);
+    for (g = b->groups; g != NULL; g = next) {
+        next = g->hh.next;
+        group_drop_if_unused(b, g);
     }
     lock_release(&b->lock);
 }

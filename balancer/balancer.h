@@ -19,11 +19,12 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "conf/conf.h"
+#include "registry/node.h"
 
 struct balancer;
 
 #define BALANCER_GROUP_MAX   64
-#define BALANCER_ADDRESS_MAX 128
+#define BALANCER_ADDRESS_MAX NODE_ADDRESS_MAX
 #define BALANCER_COUNT_MAX   1000
 #define BALANCER_ALTERNATES  2
 #define BALANCER_EXCLUDE_MAX 64
@@ -59,6 +60,10 @@ void balancer_remove(struct balancer *b, const char *address);
 /* The groups that exist although no live worker is in them: they answer
  * `group_empty` instead of `group_not_found`. Replaces the list. */
 void balancer_define(struct balancer *b, const char *const *names, size_t n);
+
+/* Go on with another policy: reports and grants stay, turns begin anew. */
+void balancer_set_policy(struct balancer *b, enum conf_policy policy,
+                         mono_ms now);
 
 /* How many coordinators hand out work beside us (>= 1, ourselves counted). */
 void balancer_set_coordinators(struct balancer *b, uint32_t n);

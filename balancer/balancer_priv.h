@@ -55,7 +55,7 @@ const char *capacity_source_name(enum capacity_source source);
 
 struct group;
 
-struct membership {
+struct seat {
     struct group *group;
     uint32_t member;
 };
@@ -79,8 +79,8 @@ struct account {
     enum standing standing;
     enum heat heat;
     uint32_t n_in;
-    struct membership *in; /* every group it is in, "default" first */
-    struct membership home[ACCOUNT_HOME]; /* `in`, while it suffices */
+    struct seat *in; /* every group it is in, "default" first */
+    struct seat home[ACCOUNT_HOME]; /* `in`, while it suffices */
     double share;  /* what it should carry beside others: c * weight/100 */
     uint64_t hash; /* of the address */
     const char *address;     /* the profile's */
@@ -121,7 +121,7 @@ struct profile {
  * the caller's. */
 void account_open(struct account *a, const char *address);
 void account_close(struct account *a);
-void account_join(struct account *a, struct membership in);
+void account_join(struct account *a, struct seat in);
 
 /* Take over what the coordinator knows. True if it is a new report; the
  * caller then settles: account_settle(). */
@@ -175,7 +175,8 @@ struct group {
     char name[BALANCER_GROUP_MAX + 1];
     const struct policy_ops *ops;
     const struct conf_balancer *conf;
-    struct member *members;
+    struct member *members; /* in members_block, at a cache line */
+    void *members_block;
     uint32_t n; /* places in use or freed: members[0 .. n-1] */
     uint32_t cap;
     uint32_t *free; /* places to use again, room for `cap` */
@@ -221,6 +222,8 @@ static inline bool member_eligible(const struct member *m)
 struct group *group_new(const char *name, const struct policy_ops *ops,
                         const struct conf_balancer *conf);
 void group_free(struct group *g);
+void group_set_policy(struct group *g, const struct policy_ops *ops,
+                      mono_ms now);
 uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
                    mono_ms now);
 void group_remove(struct group *g, uint32_t member, mono_ms now);
@@ -307,7 +310,8 @@ struct receipts {
     uint64_t instance; /* already shifted */
 };
 
-#define RECEIPTS_MAX (1U << 19)
+#define RECEIPTS_BITS 19
+#define RECEIPTS_MAX  (1U << RECEIPTS_BITS)
 
 void receipts_init(struct receipts *r, uint64_t instance);
 void receipts_close(struct receipts *r);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define CAP_FIRST      8U
+#define MEMBER_LINE    64U
 #define RETRY_MIN_MS   1000
 #define RETRY_SCAN_MAX 1024U
 
@@ -30,9 +31,41 @@ struct group *group_new(const char *name, const struct policy_ops *ops,
 void group_free(struct group *g)
 {
     g->ops->close(g);
-    mem_free(g->members);
+    mem_free(g->members_block);
     mem_free(g->free);
     mem_free(g);
+}
+
+/* What a policy keeps is its own: the next one begins with none of it. */
+void group_set_policy(struct group *g, const struct policy_ops *ops,
+                      mono_ms now)
+{
+    uint32_t n = g->n;
+
+    g->ops->close(g);
+    memset(&g->u, 0, sizeof(g->u));
+    g->turn = 0;
+    for (uint32_t i = 0; i < n; i++)
+        g->members[i] = (struct member){.account = g->members[i].account,
+                                        .salt = g->members[i].salt};
+    g->ops = ops;
+    g->n = 0; /* as for the first member: nothing is to be carried over */
+    g->ops->resize(g, g->cap);
+    g->n = n;
+    group_refresh(g, 0, n, now);
+}
+
+/* One member is one cache line, if it starts at one. */
+static void members_grow(struct group *g)
+{
+    char *block = mem_alloc(g->cap * sizeof(*g->members) + MEMBER_LINE);
+    char *start = block + (MEMBER_LINE - (uintptr_t)block % MEMBER_LINE);
+
+    if (g->n > 0)
+        memcpy(start, g->members, g->n * sizeof(*g->members));
+    mem_free(g->members_block);
+    g->members_block = block;
+    g->members = (void *)start;
 }
 
 uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
@@ -46,7 +79,7 @@ uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
         if (g->n == g->cap) {
             assert(g->cap < TREE_SLOTS_MAX / 2);
             g->cap = g->cap > 0 ? g->cap * 2 : CAP_FIRST;
-            g->members = mem_regrow(g->members, g->cap, sizeof(*g->members));
+            members_grow(g);
             g->free = mem_regrow(g->free, g->cap, sizeof(*g->free));
             g->ops->resize(g, g->cap);
         }

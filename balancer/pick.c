@@ -98,6 +98,36 @@ static void let_go(struct picking *p)
     }
 }
 
+/* Ask for all that picks of these members will touch. Inlined by force: gcc
+ * takes a function that only prefetches to be pure and drops the call. */
+static inline __attribute__((always_inline)) void
+fetch(const struct group *g, const uint32_t *members, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        __builtin_prefetch(&g->members[members[i]], 1);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct account *a = g->members[members[i]].account;
+
+        __builtin_prefetch(a, 1);
+        __builtin_prefetch(&a->address);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct account *a = g->members[members[i]].account;
+
+        __builtin_prefetch(a->address);
+        for (uint32_t j = 0; j < a->n_in; j++)
+            __builtin_prefetch(&a->in[j].group->members[a->in[j].member], 1);
+    }
+}
+
+static void look_ahead(const struct picking *p)
+{
+    uint32_t next[AHEAD];
+    uint32_t n = p->g->ops->choose(p->g, &p->b->rand, AHEAD, next);
+
+    fetch(p->g, next, n);
+}
+
 static bool choose(struct picking *p, uint32_t *chosen)
 {
     const struct policy_ops *ops = p->g->ops;
@@ -106,6 +136,8 @@ static bool choose(struct picking *p, uint32_t *chosen)
     p->n_candidates = ops->choose(p->g, &p->b->rand, want, p->candidates);
     if (p->n_candidates == 0)
         return false;
+    if (want > 1 && p->g->n >= AHEAD_MIN)
+        fetch(p->g, p->candidates, p->n_candidates);
     *chosen = p->candidates[0];
     for (uint32_t i = 0; i < p->n_preferred; i++) {
         if (ops->overloaded == NULL ||
@@ -151,29 +183,6 @@ static void alternates(const struct picking *p, uint32_t chosen,
             answer->n_alternates == BALANCER_ALTERNATES)
             continue;
         copy_address(answer->alternates[answer->n_alternates++], a);
-    }
-}
-
-static void look_ahead(const struct picking *p)
-{
-    const struct group *g = p->g;
-    uint32_t next[AHEAD];
-    uint32_t n = g->ops->choose(p->g, &p->b->rand, AHEAD, next);
-
-    for (uint32_t i = 0; i < n; i++)
-        __builtin_prefetch(&g->members[next[i]], 1);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct account *a = g->members[next[i]].account;
-
-        __builtin_prefetch(a, 1);
-        __builtin_prefetch(&a->address);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        const struct account *a = g->members[next[i]].account;
-
-        __builtin_prefetch(a->address);
-        for (uint32_t j = 0; j < a->n_in; j++)
-            __builtin_prefetch(&a->in[j].group->members[a->in[j].member], 1);
     }
 }
 
@@ -246,7 +255,7 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
 void balancer_pick(struct balancer *b, const struct balancer_request *request,
                    struct balancer_answer *answer)
 {
-    struct picking p;
+    struct picking p = {.b = b, .request = request};
 
     assert(request->count >= 1 && request->count <= BALANCER_COUNT_MAX);
     assert(request->n_exclude <= BALANCER_EXCLUDE_MAX);
@@ -256,12 +265,8 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     answer->n_picks = answer->n_alternates = 0;
     answer->retry_after_ms = 0;
     lock_acquire(&b->lock);
-    p.b = b;
     p.g = balancer_group(b, request->group);
-    p.request = request;
     p.now = pick_now(b, request->now);
-    p.n_preferred = 0;
-    p.n_held = 0;
     if (p.g == NULL)
         answer->code = BALANCER_GROUP_NOT_FOUND;
     else if (group_size(p.g) == 0)

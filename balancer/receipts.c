@@ -11,9 +11,6 @@
 
 #define NUMBER_BITS 40
 #define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
-#define RING_BITS   19
-
-_Static_assert(RECEIPTS_MAX == 1U << RING_BITS, "the ring is 2^RING_BITS");
 
 uint32_t pick_instance(pick_id pick)
 {
@@ -47,7 +44,7 @@ static struct receipt *place_of(const struct receipts *r, uint64_t number)
 
 static uint32_t lap_of(uint64_t number)
 {
-    return (uint32_t)(number >> RING_BITS);
+    return (uint32_t)(number >> RECEIPTS_BITS);
 }
 
 pick_id receipts_add(struct receipts *r, uint32_t slot, uint32_t life,

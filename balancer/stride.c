@@ -15,8 +15,9 @@
  * quarters, different in each coordinator, so that they do not start alike. */
 static uint64_t stride_phase(const struct member *m, uint64_t period)
 {
-    return period / 4 +
-           (uint64_t)((double)(period / 2) * ((double)m->salt / 4294967296.0));
+    double drawn = (double)m->salt / 4294967296.0; /* [0,1) */
+
+    return period / 4 + (uint64_t)((double)period * drawn / 2);
 }
 
 static void stride_judge(struct group *g, struct member *m,

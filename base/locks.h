@@ -6,7 +6,7 @@
  *   mailbox    base/loop.c            posts waiting for the loop  a few loads
  *   worker     base/worker.c          jobs waiting for a worker   a few loads
  *   snapshot   coordinator/snapshot.c the current snapshot        a few loads
- *   group      balancer/balancer.c    one group's scores          one pick
+ *   balancer   balancer/balancer.c    groups, accounts, pick ids  one request
  *   log        base/log.c             the sink pointer            one write
  *   sockets    http/server.c          connections being watched   a list walk
  */

@@ -121,6 +121,7 @@ struct conf_http {
     uint32_t threads; /* 0: one per core */
     uint32_t max_connections;
     uint32_t max_connections_per_address;
+    int64_t request_timeout_ms; /* to send a request, or to be idle */
 };
 
 struct conf {

@@ -232,6 +232,8 @@ UINT("http.max-connections", http.max_connections, "4096", 1, 1000000,
     CONF_FOR_ALL, "connections at most"),
 UINT("http.max-connections-per-address", http.max_connections_per_address,
     "256", 1, 1000000, CONF_FOR_ALL, "from one client at most"),
+DURATION("http.request-timeout", http.request_timeout_ms, "30s", 100, HOUR,
+    CONF_FOR_ALL, 0, "a request must have arrived so soon"),
 
 ENUM("log.level", log_level, "info", levels, 0, "error, warn, info or debug"),
 ENUM("log.format", log_format, "text", formats, 0, "text or json"),

