@@ -17,8 +17,7 @@
 
 #define PRIV_ALIGN sizeof(max_align_t)
 
-/* --- checking ----------------------------------------------------------------
- */
+/* --- checking ------------------------------------------------------------ */
 
 static bool is_root(const char *key)
 {
@@ -90,20 +89,20 @@ static int by_key(const void *a, const void *b)
 /* At most one operation a key. */
 static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
 {
-    const struct registry_op **sorted;
+    const struct registry_op **sorted; /* n pointers into `ops` */
     size_t m = 0;
     int rc = 0;
 
     if (n == 1) {
         return 0;
     }
-    sorted = mem_array(n, sizeof(*sorted));
+    sorted = mem_array(n, sizeof(const struct registry_op *));
     for (size_t i = 0; i < n; i++) {
         if (ops[i].type != REGISTRY_CHECK_LOCK) {
             sorted[m++] = &ops[i];
         }
     }
-    qsort(sorted, m, sizeof(*sorted), by_key);
+    qsort(sorted, m, sizeof(const struct registry_op *), by_key);
     for (size_t i = 1; i < m && rc == 0; i++) {
         if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0) {
             rc = (int)err_set(err, ERR_INVALID,
@@ -144,8 +143,7 @@ static int check_txn(const struct registry *r, const struct registry_op *ops,
     return check_twice(ops, n, err);
 }
 
-/* --- building ----------------------------------------------------------------
- */
+/* --- building ------------------------------------------------------------ */
 
 static size_t align_up(size_t n)
 {
@@ -211,8 +209,7 @@ static void submit(struct registry *r, struct registry_call *call)
     }
 }
 
-/* --- answering ---------------------------------------------------------------
- */
+/* --- answering ----------------------------------------------------------- */
 
 struct registry_call *registry_call_ref(struct registry_call *call)
 {
@@ -314,8 +311,7 @@ void registry_forget(struct registry *r, const void *arg)
     }
 }
 
-/* --- reading -----------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------- */
 
 static void submit_key(struct registry *r, enum registry_call_type type,
                        const char *key, const char *from, size_t limit,
@@ -391,20 +387,19 @@ void registry_list(struct registry *r, const char *prefix, const char *from,
     }
 }
 
-/* --- writing -----------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------- */
 
 /* Copy the operations; the index of a check-lock that is refused already, or
  * SIZE_MAX. */
 static size_t copy_ops(struct registry_call *call,
-                       const struct registry_op *ops, char *text)
+                       const struct registry_op *ops, size_t n, char *text)
 {
     char *memory = (char *)call->priv + align_up(call->r->ops->call_size);
     struct registry_op *copy = (struct registry_op *)(void *)memory;
     size_t lost = SIZE_MAX;
 
-    assert(copy == call->ops);
-    for (size_t i = 0; i < call->n_ops; i++) {
+    assert(copy == call->ops && n == call->n_ops);
+    for (size_t i = 0; i < n; i++) {
         const char *key = ops[i].key;
 
         copy[i] = ops[i];
@@ -453,7 +448,7 @@ static void submit_ops(struct registry *r, const struct registry_op *ops,
     call = call_new(r, REGISTRY_CALL_TXN, n, text_len, &text, done, arg);
     call->bytes = bytes;
     call->is_delete = is_delete;
-    lost = copy_ops(call, ops, text);
+    lost = copy_ops(call, ops, n, text);
     if (lost != SIZE_MAX && !r->closing) {
         call->limit = lost;
         registry_call_fail_later(call, ERR_CONFLICT,

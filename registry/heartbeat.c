@@ -318,6 +318,8 @@ void heartbeat_write(struct buf *out, enum node_kind kind, const char *address,
     json_put_num(out, "cpuUsage", hb->load.cpu);
     json_put_num(out, "memoryUsage", hb->load.memory);
     json_put_num(out, "diskUsage", hb->load.disk);
+    if (hb->load_average > 0)
+        json_put_num(out, "loadAverage", hb->load_average);
     json_put_str(out, "serverStatus", node_status_name(hb->status));
     put_host(out, address);
     if (kind == NODE_WORKER) {

@@ -50,6 +50,7 @@ struct heartbeat {
     bool readable;       /* a JSON object: groups and ttl are its word */
     int64_t report_time; /* by the node's own clock; 0 unknown */
     struct load load;    /* valid when reason is HEARTBEAT_OK */
+    double load_average; /* written for people to see; not read */
     char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* sorted, clean */
     size_t n_groups; /* of the heartbeat's own `group`/`groups`; never
                         "default", which holds every worker */

@@ -36,8 +36,7 @@ struct registry_lock {
     void *arg;
 };
 
-/* --- holds -------------------------------------------------------------------
- */
+/* --- holds --------------------------------------------------------------- */
 
 static bool hold_live(const struct registry_hold *h)
 {

@@ -71,7 +71,7 @@ void memory_expire(struct registry *client);
  * handles and close it, without effect. Allowed in any callback. */
 void memory_kill(struct registry **client);
 
-/* --- looking in, without a client (invariants in tests) ------------------- */
+/* --- looking in, without a client (invariants in tests) ------------------ */
 
 const struct registry_entry *memory_find(const struct memory_store *s,
                                          const char *key);

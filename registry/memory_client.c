@@ -344,8 +344,7 @@ void memory_client_receive(struct memory_client *c, struct memory_message *m)
     }
 }
 
-/* --- its life ---------------------------------------------------------------
- */
+/* --- its life ------------------------------------------------------------ */
 
 static void event_init(struct memory_client *c, struct memory_event *e,
                        memory_event_f *fn)

@@ -27,8 +27,7 @@ struct memory_client;
 struct memory_event;
 struct memory_message;
 
-/* --- keys --------------------------------------------------------------------
- */
+/* --- keys ---------------------------------------------------------------- */
 
 struct memory_node {
     uint32_t refs;

@@ -15,8 +15,9 @@
 enum node_kind { NODE_MASTER, NODE_WORKER, NODE_ALERT_SERVER };
 #define NODE_KINDS 3
 
-/* "host:port", "[v6]:port"; lower case is not forced: it is a name. */
-#define NODE_ADDRESS_MAX 128
+/* "host:port", "[v6]:port"; lower case is not forced: it is a name. The length
+ * is what fits into a key together with a work item's id of 128 bytes. */
+#define NODE_ADDRESS_MAX 105
 
 enum node_state {
     NODE_UP,

@@ -12,8 +12,7 @@
 #include <string.h>
 #include <utlist.h>
 
-/* --- timers ----------------------------------------------------------------
- */
+/* --- timers -------------------------------------------------------------- */
 
 static void on_loop_timer(void *arg)
 {
@@ -58,8 +57,7 @@ void registry_timer_fire(struct registry_timer *t)
     t->fn(t->arg);
 }
 
-/* --- the base ---------------------------------------------------------------
- */
+/* --- the base ------------------------------------------------------------ */
 
 void registry_init(struct registry *r, const struct registry_ops *ops,
                    struct loop *loop, int64_t session_timeout_ms,
@@ -233,8 +231,7 @@ enum registry_state registry_state(const struct registry *r)
     return r->state;
 }
 
-/* --- listeners --------------------------------------------------------------
- */
+/* --- listeners ----------------------------------------------------------- */
 
 struct registry_listener {
     struct registry *r;

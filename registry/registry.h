@@ -37,7 +37,7 @@
 #include <stdint.h>
 
 #define REGISTRY_KEY_MAX   256
-#define REGISTRY_VALUE_MAX (512 * 1024)
+#define REGISTRY_VALUE_MAX 524288 /* 512 KiB */
 #define REGISTRY_PAGE_MAX  1000
 
 struct registry;

@@ -46,7 +46,7 @@ void registry_timer_stop(struct registry_timer *t); /* fine if not running */
 /* For timer_start implementations: it fired; calls fn(arg) last. */
 void registry_timer_fire(struct registry_timer *t);
 
-/* --- the slots ------------------------------------------------------------ */
+/* --- the slots ----------------------------------------------------------- */
 
 /*
  * Take a call to the registry. It stays valid until answered. Without a
@@ -121,7 +121,7 @@ struct registry_ops {
     registry_timer_stop_f *timer_stop;   /* optional */
 };
 
-/* --- the base of every backend -------------------------------------------- */
+/* --- the base of every backend ------------------------------------------- */
 
 struct registry {
     const struct registry_ops *ops;
@@ -174,8 +174,7 @@ void registry_closed(struct registry *r);
 /* The same without a single callback, and without ops->free. */
 void registry_abandon(struct registry *r);
 
-/* --- calls -----------------------------------------------------------------
- */
+/* --- calls --------------------------------------------------------------- */
 
 enum registry_call_type {
     REGISTRY_CALL_GET,
@@ -229,8 +228,7 @@ void registry_call_fail_later(struct registry_call *call, enum err_code code,
 struct registry_call *registry_call_ref(struct registry_call *call);
 void registry_call_unref(struct registry_call *call);
 
-/* --- locks -----------------------------------------------------------------
- */
+/* --- locks --------------------------------------------------------------- */
 
 /* One place in the queue for a lock: shared by the handles of one owner. */
 struct registry_hold {
@@ -262,8 +260,7 @@ void registry_hold_lost(struct registry_hold *hold);
 /* The backend refers to it no more. */
 void registry_hold_gone(struct registry_hold *hold);
 
-/* --- watches ---------------------------------------------------------------
- */
+/* --- watches ------------------------------------------------------------- */
 
 struct registry_watch {
     struct registry *r;
@@ -317,8 +314,7 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
 /* The backend refers to the watch no more. */
 void registry_watch_gone(struct registry_watch *w);
 
-/* --- between the files of this folder --------------------------------------
- */
+/* --- between the files of this folder ------------------------------------ */
 
 void registry_view_free(struct registry_watch *w);
 void registry_bury(struct registry *r); /* dead watches and holds, next turn */

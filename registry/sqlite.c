@@ -13,6 +13,10 @@
  * SUSPENDED at once and the worker, which runs again too, asks the file: our
  * row is there, and nobody took us for dead (RECONNECTED), or it is not
  * (DISCONNECTED). No answer within a third of the timeout counts as lost.
+ *
+ * A limit of SQLite: a process that is stopped (not killed) in the middle of a
+ * commit keeps the write lock. Then nobody can write, renew or be taken for
+ * dead until it continues or is killed; nothing is decided wrongly meanwhile.
  */
 #include "registry/sqlite_backend.h"
 
@@ -204,6 +208,9 @@ static void on_note(void *arg)
         break;
     case SQLITE_LOST:
         if (n.session == s->base.session) {
+            log_warn("-session", LOG_U("session", n.session),
+                     LOG_S("reason", "ended by another process, which saw no "
+                                     "sign of life for its timeout"));
             disconnected(s);
         }
         break;
@@ -317,7 +324,7 @@ int sqlite_open(struct registry **out, struct loop *loop,
     assert(conf->path != NULL && conf->namespace_ != NULL);
     assert(timeout > 0);
     rc = sqlite_db_open(&db, conf->path, conf->namespace_,
-                        clamp(timeout / 6, 20, 1000), err);
+                        clamp(timeout / 4, 20, 2000), err);
     if (rc != 0) {
         return rc;
     }

@@ -1,7 +1,8 @@
 /*
  * sqlite_backend.h - the asynchronous half of the SQLite registry, for
  * sqlite.c (loop: opening, calls, the session's deadlines), sqlite_hold.c and
- * sqlite_watch.c (loop), sqlite_worker.c (worker) and the tests.
+ * sqlite_watch.c (loop), sqlite_worker.c and sqlite_poll.c (worker) and the
+ * tests. (Longer than 150 lines: it says of every field whose it is.)
  *
  * One worker thread has the connection. What it knows stands in `struct
  * sqlite_side`; what the loop knows in `struct sqlite`; jobs carry the rest

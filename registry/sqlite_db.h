@@ -1,6 +1,7 @@
 /*
  * sqlite_db.h - the registry as tables in one SQLite file: the synchronous
- * core below sqlite.c, for the sqlite_*.c files of this folder.
+ * core below sqlite.c, for the sqlite_*.c files of this folder. (Longer than
+ * 150 lines: one header for six small files, each slot with its contract.)
  *
  * A handle belongs to one thread at a time (the worker of sqlite.c). Calls
  * that change something stand between sqlite_begin() and sqlite_commit(); an

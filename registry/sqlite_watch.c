@@ -41,7 +41,6 @@ static void forget(struct registry_watch *w)
     struct sqlite_watch *sw = w->priv;
 
     sw->busy = true;
-    sw->job.of.watch = w;
     sqlite_submit_job(backend(w), &sw->job, SQLITE_JOB_UNWATCH, on_unwatched);
 }
 
@@ -57,7 +56,6 @@ static void next_page(struct registry_watch *w)
     struct sqlite_watch *sw = w->priv;
 
     sw->busy = true;
-    sw->job.of.watch = w;
     sqlite_submit_job(backend(w), &sw->job, SQLITE_JOB_LOOK, on_page);
 }
 
@@ -121,6 +119,9 @@ static void look(struct registry_watch *w)
 
 void sqlite_watch_begin(struct registry *r, struct registry_watch *w)
 {
+    struct sqlite_watch *sw = w->priv;
+
+    sw->job.of.watch = w; /* the worker reads it, jobs or not */
     if (r->session != 0) {
         look(w);
     } /* else with the first session */

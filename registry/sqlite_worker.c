@@ -22,7 +22,6 @@
 struct group {
     struct sqlite_job *jobs; /* in order; ->next */
     struct sqlite_job **tail;
-    size_t n_writes;
     size_t ops, bytes;
 };
 
@@ -32,9 +31,23 @@ static bool is_write(const struct sqlite_job *job)
            job->type == SQLITE_JOB_UNLOCK;
 }
 
+/* Roughly, in operations: what bounds a group bounds how long the answers of
+ * its first jobs and the poll must wait. */
 static size_t job_ops(const struct sqlite_job *job)
 {
-    return job->type == SQLITE_JOB_TXN ? job->of.call->n_ops : 1;
+    switch (job->type) {
+    case SQLITE_JOB_TXN:
+        return job->of.call->n_ops;
+    case SQLITE_JOB_LOOK:
+        return LOOK_PAGE;
+    case SQLITE_JOB_READ:
+        return job->of.call->type == REGISTRY_CALL_LIST ? job->of.call->limit
+               : job->of.call->type == REGISTRY_CALL_CHILDREN
+                   ? REGISTRY_PAGE_MAX
+                   : 1;
+    default:
+        return 1;
+    }
 }
 
 static size_t job_bytes(const struct sqlite_job *job)
@@ -47,7 +60,6 @@ static void group_add(struct group *g, struct sqlite_job *job)
     job->next = NULL;
     *g->tail = job;
     g->tail = &job->next;
-    g->n_writes += is_write(job);
     g->ops += job_ops(job);
     g->bytes += job_bytes(job);
 }
@@ -71,7 +83,7 @@ static void waiting_remove(struct sqlite_side *side, struct sqlite_hold *h)
     while (*at != NULL && *at != h) {
         at = &(*at)->next_waiting;
     }
-    if (*at == h) {
+    if (*at != NULL) {
         *at = h->next_waiting;
     }
 }
@@ -311,7 +323,7 @@ static void unwatch(struct sqlite_side *side, struct sqlite_watch *sw)
     while (*at != NULL && *at != sw) {
         at = &(*at)->next_attached;
     }
-    if (*at == sw) {
+    if (*at != NULL) {
         *at = sw->next_attached;
     }
     if (side->attached == NULL) {
@@ -392,19 +404,28 @@ static struct sqlite_job *take_next(struct sqlite *s)
     return next == NULL ? NULL : CONTAINER_OF(next, struct sqlite_job, job);
 }
 
+static bool group_has_room(const struct group *g, const struct sqlite_job *job)
+{
+    return g->ops + job_ops(job) <= GROUP_OPS &&
+           g->bytes + job_bytes(job) <= GROUP_BYTES;
+}
+
+/* One group, and the job that turned out too large for it: then back to the
+ * worker, which completes them and lets the poll have its turn. */
 void sqlite_worker_run(void *arg)
 {
     struct sqlite_job *job = arg;
     struct sqlite *s = job->s;
+    struct group g = {.tail = &g.jobs};
+    struct group rest = {.tail = &rest.jobs};
 
-    while (job != NULL) {
-        struct group g = {.tail = &g.jobs};
-
-        do {
-            group_add(&g, job);
-            job = take_next(s);
-        } while (job != NULL && g.ops + job_ops(job) <= GROUP_OPS &&
-                 g.bytes + job_bytes(job) <= GROUP_BYTES);
-        run_group(s, &g);
+    do {
+        group_add(&g, job);
+        job = take_next(s);
+    } while (job != NULL && group_has_room(&g, job));
+    run_group(s, &g);
+    if (job != NULL) {
+        group_add(&rest, job);
+        run_group(s, &rest);
     }
 }

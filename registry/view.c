@@ -180,11 +180,8 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
 
     assert(w->looking || w->fn == NULL);
     w->looking = false;
-    HASH_ITER(hh, w->keys, k, next)
-    {
-        if (w->fn == NULL) {
-            return;
-        }
+    for (k = w->keys; k != NULL && w->fn != NULL; k = next) {
+        next = k->hh.next;
         if (k->look != w->look && k->created != 0 && k->revision <= revision) {
             emit_remove(w, k);
         }
@@ -202,16 +199,14 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
 
 void registry_view_free(struct registry_watch *w)
 {
-    struct registry_view_key *k, *next;
+    struct registry_view_key *k;
 
-    HASH_ITER(hh, w->keys, k, next)
-    {
+    while ((k = w->keys) != NULL) {
         view_drop(w, k);
     }
 }
 
-/* --- watches -----------------------------------------------------------------
- */
+/* --- watches ------------------------------------------------------------- */
 
 struct registry_watch *registry_watch(struct registry *r, const char *prefix,
                                       registry_event_f *fn, void *arg)

@@ -112,8 +112,7 @@ void world_fill(struct world *w, struct registry *r, const char *prefix,
 /* Let `ms` pass. */
 void world_pass(struct world *w, int64_t ms);
 
-/* --- calls ------------------------------------------------------------------
- */
+/* --- calls --------------------------------------------------------------- */
 
 struct got_entry {
     char *key, *value;
@@ -159,8 +158,7 @@ enum err_code do_delete(struct world *w, struct registry *r, const char *key,
 uint64_t version_of(struct world *w, struct registry *r, const char *key,
                     const char *value);
 
-/* --- watches ----------------------------------------------------------------
- */
+/* --- watches ------------------------------------------------------------- */
 
 struct seen_event {
     enum registry_event_type type;
@@ -184,8 +182,7 @@ void seen_expect(struct world *w, const struct seen *s, size_t at,
                  const char *value);
 registry_event_f seen_event;
 
-/* --- locks ------------------------------------------------------------------
- */
+/* --- locks --------------------------------------------------------------- */
 
 struct held {
     struct registry_lock *lock;
@@ -203,8 +200,7 @@ void held_release(struct held *h);
 /* A round trip: what this client asked before has reached the store. */
 void world_round_trip(struct world *w, struct registry *r);
 
-/* --- states -----------------------------------------------------------------
- */
+/* --- states -------------------------------------------------------------- */
 
 struct told {
     struct registry_listener *listener;
@@ -213,8 +209,7 @@ struct told {
 };
 registry_state_f told_state;
 
-/* --- the groups, one file each; they return the number of failed tests -------
- */
+/* --- the groups, one file each; they return the number of failed tests --- */
 
 int conformance_keys(void);
 int conformance_txn(void);

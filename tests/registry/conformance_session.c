@@ -73,7 +73,7 @@ static void a_live_session_outlives_its_timeout(void **state)
     told.listener = registry_listen(a, told_state, &told);
     assert_int_equal(do_put_ephemeral(w, a, "/e", "1", REGISTRY_ANY, 0),
                      ERR_OK);
-    world_pass(w, 2 * w->backend->session_timeout_ms);
+    world_pass(w, w->backend->session_timeout_ms * 3 / 2);
     assert_int_equal(told.n, 1);
     assert_true(registry_session(a) == session);
     version_of(w, b, "/e", "1");
@@ -226,6 +226,24 @@ static void closing_answers_every_call_once_and_truly(void **state)
     seen_stop(&seen);
 }
 
+static void a_forgotten_call_is_done_and_not_answered(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    struct got forgotten = {0}, answered = {0};
+
+    registry_put(r, "/a", "1", 1, REGISTRY_ANY, 0, false, got_reply,
+                 &forgotten);
+    registry_put(r, "/b", "1", 1, REGISTRY_ANY, 0, false, got_reply, &answered);
+    registry_get(r, "not a key", got_reply, &forgotten);
+    registry_forget(r, &forgotten);
+    world_until(w, answered.answers > 0);
+    version_of(w, r, "/a", "1");
+    world_round_trip(w, r);
+    assert_int_equal(forgotten.answers, 0);
+    got_free(&answered);
+}
+
 static void a_close_right_after_the_open_ends(void **state)
 {
     struct world *w = *state;
@@ -319,6 +337,7 @@ int conformance_session(bool can_cut)
         CONFORMANCE_TEST(without_a_session_calls_are_unavailable),
         CONFORMANCE_TEST(a_listener_may_leave_in_its_own_callback),
         CONFORMANCE_TEST(closing_answers_every_call_once_and_truly),
+        CONFORMANCE_TEST(a_forgotten_call_is_done_and_not_answered),
         CONFORMANCE_TEST(a_close_right_after_the_open_ends),
     };
     const struct CMUnitTest cut_tests[] = {

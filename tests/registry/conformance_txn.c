@@ -245,7 +245,7 @@ static void versions_guard_a_counter_of_two_clients(void **state)
                      ERR_OK);
     for (size_t turn = 0; done[0] < 5 || done[1] < 5; turn++) {
         struct registry *me = r[turn % 2];
-        char value[16];
+        char value[32];
         enum err_code code;
 
         assert_true(turn < 100);

@@ -7,68 +7,12 @@
 #include "tests/registry/memory_faults.h"
 
 #include "base/mem.h"
-#include "registry/memory.h"
-#include "tests/registry/conformance.h"
+#include "tests/registry/memory_bench.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define TIMEOUT_MS 10000
-#define KEY        "/lock/master-failover"
-
-struct bench {
-    struct clock clock;
-    struct memory_store *store;
-    struct registry *a, *b;
-};
-
-static void run(struct bench *w, int64_t ms)
-{
-    (void)memory_run(w->store, w->clock.mono + ms);
-}
-
-static void bench_open(struct bench *w, uint64_t seed)
-{
-    memset(w, 0, sizeof(*w));
-    w->clock.mono = 5000;
-    w->store = memory_store_new(&w->clock, seed);
-    w->a = memory_open(w->store, TIMEOUT_MS);
-    w->b = memory_open(w->store, TIMEOUT_MS);
-    run(w, 0);
-    assert_true(registry_session(w->a) != 0 && registry_session(w->b) != 0);
-}
-
-static void on_closed(void *arg)
-{
-    ++*(int *)arg;
-}
-
-static void close_client(struct bench *w, struct registry **r)
-{
-    int closed = 0;
-    bool open = *r != NULL;
-
-    if (open) {
-        registry_close(r, on_closed, &closed);
-        run(w, 2 * TIMEOUT_MS);
-        assert_int_equal(closed, 1);
-    }
-}
-
-static void bench_close(struct bench *w)
-{
-    close_client(w, &w->a);
-    close_client(w, &w->b);
-    memory_store_free(&w->store);
-}
-
-static void put(struct registry *r, const char *key, const char *value,
-                struct got *g)
-{
-    memset(g, 0, sizeof(*g));
-    registry_put(r, key, value, strlen(value), REGISTRY_ANY, 0, false,
-                 got_reply, g);
-}
+#define KEY "/lock/master-failover"
 
 static struct registry_op put_op(const char *key)
 {
@@ -79,7 +23,8 @@ static struct registry_op put_op(const char *key)
                                 .value_len = 1};
 }
 
-/* --- outcomes ------------------------------------------------------------------ */
+/* --- outcomes
+ * ------------------------------------------------------------------ */
 
 static void unavailable_is_certainly_not_applied(void **state)
 {
@@ -90,12 +35,22 @@ static void unavailable_is_certainly_not_applied(void **state)
     (void)state;
     bench_open(&w, 1);
     memory_set_faults(w.store, &faults);
-    put(w.a, "/k", "1", &g);
-    run(&w, 2 * TIMEOUT_MS);
+    bench_put(w.a, "/k", "1", &g);
+    bench_run(&w, 2 * BENCH_TIMEOUT_MS);
     assert_int_equal(g.code, ERR_UNAVAILABLE);
     assert_null(memory_find(w.store, "/k"));
     got_free(&g);
     bench_close(&w);
+}
+
+static void put_many(struct bench *w, struct got *g, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "/k/%zu", i);
+        bench_put(w->a, key, "1", &g[i]);
+    }
 }
 
 static size_t count_keys(struct bench *w, size_t n)
@@ -122,20 +77,15 @@ static void an_unknown_write_is_applied_now_later_or_never(void **state)
     (void)state;
     bench_open(&w, 2);
     memory_set_faults(w.store, &faults);
-    for (size_t i = 0; i < N; i++) {
-        char key[32];
-
-        (void)snprintf(key, sizeof(key), "/k/%zu", i);
-        put(w.a, key, "1", &g[i]);
-    }
-    run(&w, 0);
+    put_many(&w, g, N);
+    bench_run(&w, 0);
     now = count_keys(&w, N);
     for (size_t i = 0; i < N; i++) {
         assert_int_equal(g[i].answers, 1);
         assert_int_equal(g[i].code, ERR_UNKNOWN);
         got_free(&g[i]);
     }
-    run(&w, TIMEOUT_MS);
+    bench_run(&w, BENCH_TIMEOUT_MS);
     later = count_keys(&w, N) - now;
     assert_true(now > N / 4 && later > N / 12);
     assert_true(now + later < N * 3 / 5);
@@ -154,16 +104,11 @@ static void nothing_is_applied_after_the_session_ended(void **state)
     (void)state;
     bench_open(&w, 3);
     memory_set_faults(w.store, &faults);
-    for (size_t i = 0; i < N; i++) {
-        char key[32];
-
-        (void)snprintf(key, sizeof(key), "/k/%zu", i);
-        put(w.a, key, "1", &g[i]);
-    }
-    run(&w, 0);
+    put_many(&w, g, N);
+    bench_run(&w, 0);
     now = count_keys(&w, N);
     memory_expire(w.a);
-    run(&w, 3 * TIMEOUT_MS);
+    bench_run(&w, 3 * BENCH_TIMEOUT_MS);
     assert_int_equal(count_keys(&w, N), now);
     for (size_t i = 0; i < N; i++) {
         got_free(&g[i]);
@@ -180,26 +125,27 @@ static void versions_begin_again_after_a_delete(void **state)
 
     (void)state;
     bench_open(&w, 4);
-    put(w.a, "/k", "1", &g);
-    run(&w, 0);
+    bench_put(w.a, "/k", "1", &g);
+    bench_run(&w, 0);
     got_free(&g);
     assert_int_equal(memory_find(w.store, "/k")->version, 1);
     created = memory_find(w.store, "/k")->created;
     memset(&g, 0, sizeof(g));
     registry_delete(w.a, "/k", 1, got_reply, &g);
-    run(&w, 0);
+    bench_run(&w, 0);
     assert_int_equal(g.code, ERR_OK);
     assert_null(memory_find(w.store, "/k"));
     got_free(&g);
-    put(w.a, "/k", "1", &g);
-    run(&w, 0);
+    bench_put(w.a, "/k", "1", &g);
+    bench_run(&w, 0);
     got_free(&g);
     assert_int_equal(memory_find(w.store, "/k")->version, 1);
     assert_true(memory_find(w.store, "/k")->created > created);
     bench_close(&w);
 }
 
-/* --- breaks --------------------------------------------------------------------- */
+/* --- breaks
+ * --------------------------------------------------------------------- */
 
 static void a_cut_leaves_calls_in_flight_unknown(void **state)
 {
@@ -213,11 +159,11 @@ static void a_cut_leaves_calls_in_flight_unknown(void **state)
 
         bench_open(&w, seed);
         memory_set_faults(w.store, &faults);
-        put(w.a, "/k", "1", &g);
+        bench_put(w.a, "/k", "1", &g);
         memory_cut(w.a);
-        run(&w, TIMEOUT_MS * 2 / 3 - 1000);
+        bench_run(&w, BENCH_TIMEOUT_MS * 2 / 3 - 1000);
         assert_int_equal(g.answers, 0); /* it cannot know yet */
-        run(&w, 2000);
+        bench_run(&w, 2000);
         assert_int_equal(g.code, ERR_UNKNOWN);
         applied += memory_find(w.store, "/k") != NULL;
         memory_heal(w.a);
@@ -240,17 +186,17 @@ static void a_short_cut_is_healed_without_a_word(void **state)
     told.listener = registry_listen(w.a, told_state, &told);
     seen.watch = registry_watch(w.a, "/w", seen_event, &seen);
     held_ask(w.b, &mine, KEY, "b", -1);
-    run(&w, 0);
+    bench_run(&w, 0);
     held_ask(w.a, &theirs, KEY, "a", -1);
-    run(&w, 0);
+    bench_run(&w, 0);
     memory_cut(w.a);
-    put(w.b, "/w/k", "1", &g);
+    bench_put(w.b, "/w/k", "1", &g);
     held_release(&mine); /* the grant to A is lost with its connection */
-    run(&w, 1000);
+    bench_run(&w, 1000);
     assert_int_equal(seen.n, 1);
     assert_int_equal(theirs.answers, 0);
     memory_heal(w.a);
-    run(&w, 0);
+    bench_run(&w, 0);
     assert_int_equal(theirs.answers, 1);
     assert_int_equal(theirs.code, ERR_OK);
     assert_int_equal(seen.n, 3);
@@ -290,16 +236,16 @@ static void a_client_knows_its_end_before_the_server_does(void **state)
         memory_set_faults(w.store, &faults);
         registry_put(w.a, "/e", "1", 1, REGISTRY_ABSENT, 0, true, got_reply,
                      &g);
-        run(&w, (int64_t)(20000 + 137 * seed));
+        bench_run(&w, (int64_t)(20000 + 137 * seed));
         assert_int_equal(g.code, ERR_OK);
         memory_on_write(w.store, note_removal, &w);
         gone_at = 0;
         memory_cut(w.a);
         while (registry_session(w.a) != 0) {
             assert_int_equal(gone_at, 0);
-            run(&w, 1);
+            bench_run(&w, 1);
         }
-        run(&w, TIMEOUT_MS);
+        bench_run(&w, BENCH_TIMEOUT_MS);
         assert_true(gone_at != 0);
         memory_on_write(w.store, NULL, NULL);
         memory_heal(w.a);
@@ -308,7 +254,8 @@ static void a_client_knows_its_end_before_the_server_does(void **state)
     }
 }
 
-/* --- stopped and killed processes -------------------------------------------------- */
+/* --- stopped and killed processes
+ * -------------------------------------------------- */
 
 static void a_thawed_holder_believes_but_writes_nothing(void **state)
 {
@@ -321,10 +268,10 @@ static void a_thawed_holder_believes_but_writes_nothing(void **state)
     (void)state;
     bench_open(&w, 6);
     held_ask(w.a, &mine, KEY, "a", -1);
-    run(&w, 0);
+    bench_run(&w, 0);
     held_ask(w.b, &theirs, KEY, "b", -1);
     memory_freeze(w.a);
-    run(&w, 3 * TIMEOUT_MS);
+    bench_run(&w, 3 * BENCH_TIMEOUT_MS);
     assert_int_equal(mine.losses, 0);
     assert_int_equal(theirs.code, ERR_OK);
     assert_true(theirs.fence > mine.fence);
@@ -333,7 +280,7 @@ static void a_thawed_holder_believes_but_writes_nothing(void **state)
     assert_int_equal(registry_state(w.a), REGISTRY_CONNECTED);
     ops[0].lock = mine.lock;
     registry_txn(w.a, ops, 2, got_reply, &g);
-    run(&w, 1000);
+    bench_run(&w, 1000);
     assert_int_equal(g.answers, 1);
     assert_true(g.code == ERR_SESSION_LOST || g.code == ERR_UNKNOWN);
     assert_null(memory_find(w.store, "/late"));
@@ -355,15 +302,15 @@ static void requests_of_a_killed_process_still_arrive(void **state)
     (void)state;
     bench_open(&w, 7);
     memory_set_faults(w.store, &faults);
-    put(w.a, "/k", "1", &g);
+    bench_put(w.a, "/k", "1", &g);
     left = w.a;
     memory_kill(&w.a);
     assert_null(w.a);
     registry_close(&left, NULL, NULL); /* its owner may still say goodbye */
-    run(&w, 100);
+    bench_run(&w, 100);
     assert_int_equal(g.answers, 0);
     assert_non_null(memory_find(w.store, "/k"));
-    run(&w, 2 * TIMEOUT_MS);
+    bench_run(&w, 2 * BENCH_TIMEOUT_MS);
     assert_int_equal(g.answers, 0);
     bench_close(&w);
 }
@@ -386,24 +333,25 @@ static void a_process_may_be_killed_in_its_own_callback(void **state)
     bench_open(&w, 8);
     seen.watch = registry_watch(w.a, "/", seen_event, &seen);
     held_ask(w.a, &held, KEY, "a", -1);
-    run(&w, 0);
+    bench_run(&w, 0);
     registry_put(w.a, "/k", "1", 1, REGISTRY_ABSENT, 0, true, kill_on_reply,
                  &w);
     registry_put(w.a, "/l", "1", 1, REGISTRY_ABSENT, 0, true, kill_on_reply,
                  &w);
-    run(&w, 0);
+    bench_run(&w, 0);
     assert_null(w.a);
     held_release(&held); /* valid until the next run */
     registry_unwatch(&seen.watch);
     assert_non_null(memory_find(w.store, "/k"));
-    run(&w, 2 * TIMEOUT_MS);
+    bench_run(&w, 2 * BENCH_TIMEOUT_MS);
     assert_null(memory_find(w.store, "/k"));
     assert_int_equal(memory_lock_holder(w.store, KEY, NULL), 0);
     seen_stop(&seen);
     bench_close(&w);
 }
 
-/* --- notifications -------------------------------------------------------------------- */
+/* --- notifications
+ * -------------------------------------------------------------------- */
 
 static void lost_notifications_are_found_by_the_next_look(void **state)
 {
@@ -416,11 +364,11 @@ static void lost_notifications_are_found_by_the_next_look(void **state)
     bench_open(&w, 9);
     memory_set_faults(w.store, &faults);
     seen.watch = registry_watch(w.a, "/w", seen_event, &seen);
-    run(&w, 0);
-    put(w.b, "/w/k", "1", &g);
-    run(&w, 2000);
+    bench_run(&w, 0);
+    bench_put(w.b, "/w/k", "1", &g);
+    bench_run(&w, 2000);
     assert_int_equal(seen.n, 1);
-    run(&w, 1000);
+    bench_run(&w, 1000);
     assert_int_equal(seen.n, 2); /* and no second SYNCED */
     assert_int_equal(seen.events[1].type, REGISTRY_ADD);
     got_free(&g);
@@ -469,11 +417,11 @@ static void the_observer_sees_whole_txns_before_anybody(void **state)
     (void)state;
     bench_open(&w, 10);
     seen.watch = registry_watch(w.b, "/", seen_event, &seen);
-    run(&w, 0);
+    bench_run(&w, 0);
     memory_on_write(w.store, observe, &o);
     revision = memory_revision(w.store);
     registry_txn(w.a, ops, 3, got_reply, &g);
-    run(&w, 0);
+    bench_run(&w, 0);
     assert_int_equal(g.code, ERR_OK);
     assert_int_equal(o.writes, 3);
     assert_int_equal(o.keys_at_first, 3);

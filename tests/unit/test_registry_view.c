@@ -1,0 +1,297 @@
+/*
+ * test_registry_view.c - from looks to differences.
+ *
+ * The smallest backend there can be: it does nothing, and the test reports the
+ * looks. What a watch is told is written down as one word per event: "+k" ADD,
+ * "~k" UPDATE, "-k" REMOVE, "." SYNCED.
+ */
+#include "base/buf.h"
+#include "base/mem.h"
+#include "registry/registry_priv.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct quiet {
+    struct registry base;
+    struct buf told;
+    struct registry_watch *watch;
+    bool leave_at_remove;
+};
+
+static void quiet_watch(struct registry *r, struct registry_watch *w)
+{
+    (void)r;
+    (void)w;
+}
+
+static void quiet_unwatch(struct registry *r, struct registry_watch *w)
+{
+    (void)r;
+    registry_watch_gone(w);
+}
+
+/* Time stands still here: timers are remembered and never fire. */
+static void quiet_timer(struct registry *r, struct registry_timer *t,
+                        int64_t delay_ms)
+{
+    (void)delay_ms;
+    t->impl = r;
+}
+
+static void quiet_timer_stop(struct registry *r, struct registry_timer *t)
+{
+    (void)r;
+    (void)t;
+}
+
+static const struct registry_ops quiet_ops = {
+    .name = "quiet",
+    .watch = quiet_watch,
+    .unwatch = quiet_unwatch,
+    .timer_start = quiet_timer,
+    .timer_stop = quiet_timer_stop,
+};
+
+static void on_event(void *arg, const struct registry_event *event)
+{
+    static const char *const marks[] = {"+", "~", "-", "."};
+    struct quiet *q = arg;
+
+    buf_str(&q->told, marks[event->type]);
+    if (event->type != REGISTRY_SYNCED) {
+        buf_printf(&q->told, "%s", event->entry.key + 1);
+    }
+    if (event->type == REGISTRY_REMOVE && q->leave_at_remove) {
+        registry_unwatch(&q->watch);
+    }
+}
+
+static int setup(void **state)
+{
+    struct quiet *q = mem_zalloc(sizeof(*q));
+
+    registry_init(&q->base, &quiet_ops, NULL, 1000, 1, 1);
+    buf_init(&q->told, 4096);
+    q->watch = registry_watch(&q->base, "/", on_event, q);
+    *state = q;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct quiet *q = *state;
+
+    registry_unwatch(&q->watch);
+    registry_abandon(&q->base);
+    buf_close(&q->told);
+    mem_free(q);
+    return 0;
+}
+
+static struct registry_entry entry(const char *key, uint64_t created,
+                                   uint64_t version)
+{
+    return (struct registry_entry){.key = key,
+                                   .value = "v",
+                                   .value_len = 1,
+                                   .created = created,
+                                   .version = version};
+}
+
+static void seen(struct quiet *q, const char *key, uint64_t created,
+                 uint64_t version, uint64_t revision)
+{
+    struct registry_entry e = entry(key, created, version);
+
+    registry_view_seen(q->watch, &e, revision);
+}
+
+static void listed(struct quiet *q, const char *key, uint64_t created,
+                   uint64_t version, uint64_t revision)
+{
+    struct registry_entry e = entry(key, created, version);
+
+    registry_view_listed(q->watch, &e, revision);
+}
+
+/* What was told since the last time. */
+static void expect(struct quiet *q, const char *words)
+{
+    assert_string_equal(buf_text(&q->told), words);
+    buf_reset(&q->told);
+}
+
+static void repeated_looks_tell_nothing(void **state)
+{
+    struct quiet *q = *state;
+
+    seen(q, "/a", 1, 1, 0);
+    seen(q, "/a", 1, 1, 0);
+    expect(q, "+a");
+    seen(q, "/a", 1, 2, 0);
+    seen(q, "/a", 1, 2, 0);
+    expect(q, "~a");
+    registry_view_gone(q->watch, "/a", 0);
+    registry_view_gone(q->watch, "/a", 0);
+    expect(q, "-a");
+    assert_int_equal(q->watch->n_keys, 0);
+}
+
+static void
+another_created_is_remove_and_add_even_at_the_same_version(void **state)
+{
+    struct quiet *q = *state;
+
+    seen(q, "/a", 1, 1, 0);
+    seen(q, "/a", 5, 1, 0);
+    expect(q, "+a-a+a");
+    assert_int_equal(q->watch->n_keys, 1);
+}
+
+static void a_full_look_removes_what_it_does_not_list(void **state)
+{
+    struct quiet *q = *state;
+
+    registry_view_begin(q->watch);
+    listed(q, "/a", 1, 1, 0);
+    listed(q, "/b", 2, 1, 0);
+    registry_view_end(q->watch, 0, true);
+    expect(q, "+a+b.");
+    registry_view_begin(q->watch);
+    listed(q, "/b", 2, 2, 0);
+    listed(q, "/c", 3, 1, 0);
+    registry_view_end(q->watch, 0, false);
+    expect(q, "~b+c-a");
+}
+
+static void a_look_begun_again_forgets_the_first(void **state)
+{
+    struct quiet *q = *state;
+
+    seen(q, "/a", 1, 1, 0);
+    registry_view_begin(q->watch);
+    listed(q, "/a", 1, 1, 0);
+    registry_view_begin(q->watch);
+    registry_view_end(q->watch, 0, true);
+    expect(q, "+a-a.");
+}
+
+static void an_event_between_the_pages_of_a_look_counts(void **state)
+{
+    struct quiet *q = *state;
+
+    registry_view_begin(q->watch); /* the store stands at 10 */
+    listed(q, "/b", 2, 1, 2);
+    seen(q, "/a", 11, 1, 11); /* made behind the page's back */
+    registry_view_gone(q->watch, "/b", 12);
+    seen(q, "/z", 3, 2, 9); /* and one that the list would have shown */
+    registry_view_end(q->watch, 10, true);
+    expect(q, "+b+a-b+z-z.");
+}
+
+static void stale_looks_are_dropped(void **state)
+{
+    struct quiet *q = *state;
+
+    seen(q, "/a", 1, 3, 9);
+    seen(q, "/a", 1, 2, 8); /* late */
+    registry_view_gone(q->watch, "/a", 0 + 7);
+    expect(q, "+a");
+    registry_view_gone(q->watch, "/a", 10);
+    seen(q, "/a", 1, 3, 9); /* repeated, after its end */
+    expect(q, "-a");
+    registry_view_gone(q->watch, "/b", 12);
+    seen(q, "/b", 11, 1, 11); /* overtaken by its own removal */
+    expect(q, "");
+}
+
+static void a_look_older_than_the_last_full_one_is_dropped(void **state)
+{
+    struct quiet *q = *state;
+
+    seen(q, "/a", 1, 1, 1);
+    registry_view_gone(q->watch, "/a", 2);
+    registry_view_begin(q->watch);
+    registry_view_end(q->watch, 5, true);
+    expect(q, "+a-a.");
+    seen(q, "/a", 1, 1, 1); /* its tombstone is gone: the full look knows */
+    registry_view_gone(q->watch, "/a", 2);
+    expect(q, "");
+    seen(q, "/a", 6, 1, 6);
+    expect(q, "+a");
+}
+
+static void directories_and_keys_elsewhere_are_ignored(void **state)
+{
+    struct quiet *q = *state;
+    struct registry_watch *all = q->watch;
+    struct registry_entry directory = {
+        .key = "/n/d", .value = "", .created = 1, .version = 1};
+
+    q->watch = registry_watch(&q->base, "/n", on_event, q);
+    registry_view_seen(q->watch, &directory, 0);
+    seen(q, "/nn", 1, 1, 0);
+    seen(q, "/n", 1, 1, 0);
+    registry_view_gone(q->watch, "/nn", 0);
+    expect(q, "");
+    seen(q, "/n/a", 1, 1, 0);
+    expect(q, "+n/a");
+    directory.owner = 7; /* an empty ephemeral key is a key */
+    registry_view_seen(q->watch, &directory, 0);
+    expect(q, "+n/d");
+    registry_unwatch(&q->watch);
+    q->watch = all;
+}
+
+static void a_watch_that_ends_in_the_middle_hears_no_more(void **state)
+{
+    struct quiet *q = *state;
+    struct registry_watch *w = q->watch;
+    struct registry_entry e = entry("/c", 9, 1);
+
+    seen(q, "/a", 1, 1, 0);
+    seen(q, "/b", 2, 1, 0);
+    q->leave_at_remove = true;
+    registry_view_begin(w);
+    registry_view_end(w, 0, true); /* both are gone; it leaves at the first */
+    registry_view_seen(w, &e, 0);
+    registry_view_gone(w, "/b", 0);
+    expect(q, "+a+b-a");
+    assert_null(q->watch);
+}
+
+static void a_key_made_again_and_left_in_between_is_one_remove(void **state)
+{
+    struct quiet *q = *state;
+
+    seen(q, "/a", 1, 1, 0);
+    q->leave_at_remove = true;
+    seen(q, "/a", 2, 1, 0);
+    expect(q, "+a-a");
+}
+
+#define VIEW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        VIEW_TEST(repeated_looks_tell_nothing),
+        VIEW_TEST(another_created_is_remove_and_add_even_at_the_same_version),
+        VIEW_TEST(a_full_look_removes_what_it_does_not_list),
+        VIEW_TEST(a_look_begun_again_forgets_the_first),
+        VIEW_TEST(an_event_between_the_pages_of_a_look_counts),
+        VIEW_TEST(stale_looks_are_dropped),
+        VIEW_TEST(a_look_older_than_the_last_full_one_is_dropped),
+        VIEW_TEST(directories_and_keys_elsewhere_are_ignored),
+        VIEW_TEST(a_watch_that_ends_in_the_middle_hears_no_more),
+        VIEW_TEST(a_key_made_again_and_left_in_between_is_one_remove),
+    };
+
+    return cmocka_run_group_tests_name("registry view", tests, NULL, NULL);
+}
