@@ -85,10 +85,9 @@ void brake_see(struct brake *b, const char *address, bool missing)
         b->n_recent++;
 }
 
-static bool too_many(const struct brake *b, size_t n)
+static bool beyond_share(const struct brake *b, size_t n)
 {
-    return n >= b->config.min &&
-           (double)n > b->config.share * (double)b->n_known;
+    return (double)n > b->config.share * (double)b->n_known;
 }
 
 bool brake_end(struct brake *b)
@@ -101,9 +100,14 @@ bool brake_end(struct brake *b)
             forget(b, m);
     }
     bool all = b->n_known > 1 && b->n_missing == b->n_known;
-    /* falls on what went missing lately; rises on all that is missing now */
-    size_t n = b->down || b->standing ? b->n_missing : b->n_recent;
-    b->down = all || too_many(b, n);
+    /* It falls on what went missing lately, and rises on the share of all that
+     * is missing now: who started later knows fewer of the missing, so `min`
+     * would lift it. One alone is never a mass. */
+    if (b->down || b->standing)
+        b->down = b->n_missing > 1 && beyond_share(b, b->n_missing);
+    else
+        b->down = b->n_recent >= b->config.min && beyond_share(b, b->n_recent);
+    b->down = b->down || all;
     b->last_known = b->n_known;
     b->last_missing = b->n_missing;
     return b->down;

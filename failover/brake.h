@@ -4,8 +4,9 @@
  * Missing is an address that owns work or is known, and has no live process.
  * If within `window` more than `share` of a kind, and at least `min`, became
  * missing, or all of a kind of more than one are, the brake falls. It stays
- * down, however long, until the share of all that are missing is back below:
- * a cluster that stays half gone is not less doubtful after a minute.
+ * down, however long, until the share of all that are missing is back below, or
+ * only one is: a cluster that stays half gone is not less doubtful after a
+ * minute.
  *
  * Pure: fed with one sweep over everything that is known, at a time. One per
  * kind.

@@ -16,8 +16,7 @@ struct call {
     size_t index;
 };
 
-struct call *call_new(struct calls *calls, call_f *fn, void *part,
-                      size_t index)
+struct call *call_new(struct calls *calls, call_f *fn, void *part, size_t index)
 {
     assert(fn != NULL && part != NULL);
     struct call *c = mem_zalloc(sizeof(*c));

@@ -170,13 +170,13 @@ static void delete_items(struct collect *c)
     ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = c->lock};
     size_t n = add_deletes(c, ops + 2, keys, cap - 2, &floor);
     epoch_floor_write(&value, floor);
-    ops[1] = (struct registry_op){
-        .type = REGISTRY_PUT,
-        .expect = c->has_floor ? REGISTRY_VERSION : REGISTRY_ABSENT,
-        .version = c->floor_version,
-        .key = EPOCH_FLOOR_KEY,
-        .value = buf_text(&value),
-        .value_len = value.len};
+    ops[1] = (struct registry_op){.type = REGISTRY_PUT,
+                                  .expect = c->has_floor ? REGISTRY_VERSION
+                                                         : REGISTRY_ABSENT,
+                                  .version = c->floor_version,
+                                  .key = EPOCH_FLOOR_KEY,
+                                  .value = buf_text(&value),
+                                  .value_len = value.len};
     if (n > 0 && !too_old(c))
         registry_txn(c->config.registry, ops, n + 2, call_done,
                      call_new(&c->calls, on_items_gone, c, n));

@@ -1,30 +1,25 @@
 /*
- * engine.c - performs the effects of the step over a registry. Design: the
- * step decides, this file only knows how; every effect ends in exactly one
- * event, and what comes back after UNLOCK comes back to nobody.
+ * engine.c - the engine's life, and the loop of events and effects around the
+ * step. Design: the step is fed by one function, one event after the other,
+ * however an effect comes to its answer.
  */
 #include "failover/engine_priv.h"
-#include "failover/failpoint.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <utlist.h>
 
-#define LOCK_WAIT_MS   30000
 #define LOCK_HOLD_MS   10000
 #define RANK_MS        500
 #define RETRY_MS       500
 #define LOCK_OWNER_MAX 128
 
-static struct failover_event event_of(struct engine *e,
+struct failover_event engine_event_of(struct engine *e,
                                       enum failover_event_type type)
 {
-    return (struct failover_event){.type = type,
-                                   .now = e->c.clock->mono,
-                                   .wall = e->c.clock->wall};
+    return (struct failover_event){
+        .type = type, .now = e->c.clock->mono, .wall = e->c.clock->wall};
 }
 
 void engine_tell(struct engine *e, enum engine_event_type type,
@@ -45,336 +40,6 @@ void engine_tell(struct engine *e, enum engine_event_type type,
         e->c.event(e->c.event_arg, &ev);
 }
 
-/* --- the lock ------------------------------------------------------------ */
-
-static void on_granted(void *arg, enum err_code code)
-{
-    struct engine *e = arg;
-    struct failover_event ev = event_of(
-        e, code == ERR_OK ? FAILOVER_LOCKED : FAILOVER_REFUSED);
-    assert(e->lock != NULL);
-    ev.code = code;
-    ev.fence = registry_lock_fence(e->lock);
-    if (code == ERR_OK) {
-        e->hold++;
-        engine_tell(e, ENGINE_LOCKED, "", "", 0);
-    }
-    engine_feed(e, ev);
-}
-
-static void on_lost(void *arg)
-{
-    struct engine *e = arg;
-    struct failover_event ev = event_of(e, FAILOVER_LOST);
-    ev.code = ERR_SESSION_LOST;
-    engine_tell(e, ENGINE_LOCK_LOST, "", "lock", 0);
-    engine_feed(e, ev);
-}
-
-static void do_lock(struct engine *e)
-{
-    assert(e->lock == NULL);
-    e->lock = registry_lock(e->c.registry, e->lock_key, e->owner, LOCK_WAIT_MS,
-                            on_granted, on_lost, e);
-}
-
-/* The one exit: what was in flight belongs to nobody from here on. */
-static void do_unlock(struct engine *e)
-{
-    bool held = e->lock != NULL && registry_lock_held(e->lock);
-    calls_forget(&e->calls, &e->reader);
-    calls_forget(&e->calls, e);
-    round_reset(&e->round);
-    collect_stop(e->collect);
-    survey_free(&e->matching);
-    if (held)
-        engine_tell(e, ENGINE_UNLOCKED, "", "", 0);
-    if (e->lock != NULL)
-        registry_unlock(&e->lock);
-    if (e->current != NULL)
-        e->current->taken = false; /* not answered: the next hold takes it */
-    e->current = NULL;
-}
-
-/* --- reading and writing ------------------------------------------------- */
-
-static void on_read(void *arg, enum err_code code)
-{
-    struct engine *e = arg;
-    struct failover_event ev = event_of(e, FAILOVER_READ);
-    ev.code = code;
-    ev.seen = &e->reader.seen;
-    engine_feed(e, ev);
-}
-
-static void after_write(struct engine *e)
-{
-    if (failover_state(e->f) == FAILOVER_INTENTING)
-        failpoint("engine-after-intent");
-    if (failover_state(e->f) == FAILOVER_SET_MOVING)
-        failpoint("engine-after-verify");
-}
-
-static void on_written(void *part, size_t index,
-                       const struct registry_reply *reply)
-{
-    struct engine *e = part;
-    struct failover_event ev = event_of(e, FAILOVER_WRITTEN);
-    (void)index;
-    ev.code = reply->err.code;
-    if (ev.code == ERR_CONFLICT && reply->failed_op == 0)
-        ev.code = ERR_SESSION_LOST; /* the check of the lock */
-    if (ev.code == ERR_OK)
-        after_write(e);
-    else
-        log_info("!failover-write",
-                 LOG_S("state", failover_state_name(failover_state(e->f))),
-                 LOG_S("address", e->reader.address),
-                 LOG_S("why", reply->err.msg));
-    engine_feed(e, ev);
-}
-
-static size_t write_ops(struct engine *e, const struct failover_effect *fx,
-                        struct registry_op ops[3],
-                        char keys[3][REGISTRY_KEY_MAX + 1], struct buf *gate,
-                        struct buf *record)
-{
-    size_t n = 1;
-    ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = e->lock};
-    if (fx->gate != NULL) {
-        gate_write(gate, fx->gate);
-        ops[n] = (struct registry_op){
-            .type = REGISTRY_PUT,
-            .expect = REGISTRY_VERSION,
-            .version = fx->gate->version,
-            .key = gate_key(e->c.kind, e->reader.address, keys[n],
-                            sizeof(keys[n])),
-            .value = buf_text(gate),
-            .value_len = gate->len};
-        n++;
-    }
-    if (fx->record != NULL) {
-        bool fresh = fx->record->version == 0;
-        failover_record_write(record, fx->record);
-        ops[n] = (struct registry_op){
-            .type = REGISTRY_PUT,
-            .expect = fresh ? REGISTRY_ABSENT : REGISTRY_VERSION,
-            .version = fx->record->version,
-            .key = failover_key(fx->record->id, keys[n]),
-            .value = buf_text(record),
-            .value_len = record->len};
-        n++;
-    }
-    return n;
-}
-
-static void do_write(struct engine *e, const struct failover_effect *fx)
-{
-    struct registry_op ops[3];
-    char keys[3][REGISTRY_KEY_MAX + 1];
-    struct buf gate, record;
-    if (!engine_is_fresh(e, e->reader.at, e->reader.session)) {
-        struct failover_event ev = event_of(e, FAILOVER_WRITTEN);
-        ev.code = ERR_TIMEOUT; /* what it is built on is too old to be sent */
-        engine_feed(e, ev);
-        return;
-    }
-    if (failover_state(e->f) == FAILOVER_CLOSING)
-        failpoint("engine-before-close");
-    buf_init(&gate, REGISTRY_VALUE_MAX);
-    buf_init(&record, REGISTRY_VALUE_MAX);
-    size_t n = write_ops(e, fx, ops, keys, &gate, &record);
-    assert(!gate.overflow && !record.overflow && n > 1);
-    registry_txn(e->c.registry, ops, n, call_done,
-                 call_new(&e->calls, on_written, e, 0));
-    buf_close(&gate);
-    buf_close(&record);
-}
-
-/* --- the hook ------------------------------------------------------------ */
-
-/* The hook's end goes the way of a registry's answer, so that UNLOCK forgets
- * it, too. */
-static void on_hook_ended(void *arg, int exit_code, const char *tail)
-{
-    void *part;
-    if (!call_take(arg, &part))
-        return;
-    struct engine *e = part;
-    struct failover_event ev = event_of(e, FAILOVER_HOOKED);
-    ev.hook_exit = exit_code < 0 ? 0 : exit_code;
-    ev.hook_tail = tail;
-    engine_feed(e, ev);
-}
-
-static void never(void *part, size_t index, const struct registry_reply *reply)
-{
-    (void)part;
-    (void)index;
-    (void)reply;
-    assert(!"a hook's end does not come from the registry");
-}
-
-static void do_hook(struct engine *e)
-{
-    const struct failover_record *r = failover_record(e->f);
-    assert(r != NULL && e->c.hook != NULL);
-    e->c.hook(e->c.hook_arg, e->c.conf->hook, r, e->c.conf->hook_timeout_ms,
-              on_hook_ended, call_new(&e->calls, never, e, 0));
-}
-
-/* --- listing, moving, collecting, planning ------------------------------- */
-
-static void on_listed(void *arg, enum err_code code)
-{
-    struct engine *e = arg;
-    struct failover_event ev = event_of(e, FAILOVER_LISTED);
-    ev.code = code;
-    for (size_t i = 0; i < e->round.n_items; i++)
-        ev.n += e->round.items[i].state == ITEM_READ;
-    ev.more = e->round.next != NULL;
-    engine_feed(e, ev);
-}
-
-static void on_moved(void *arg, enum err_code code)
-{
-    struct engine *e = arg;
-    struct failover_event ev = event_of(e, FAILOVER_MOVED);
-    const struct failover_counts *c = &e->round.counts;
-    size_t n = (size_t)c->moved + c->held + c->dropped + c->waiting;
-    ev.code = code;
-    ev.counts = c;
-    if (n > 0)
-        engine_tell(e, ENGINE_MOVED, e->round.failover, "", n);
-    engine_feed(e, ev);
-}
-
-static void set_failover(struct engine *e)
-{
-    const struct failover_record *r = failover_record(e->f);
-    struct round *round = &e->round;
-    round->failover[0] = '\0';
-    round->cause[0] = '\0';
-    if (r != NULL) {
-        memcpy(round->failover, r->id, sizeof(round->failover));
-        memcpy(round->cause, r->cause, sizeof(round->cause));
-    }
-}
-
-static void do_list(struct engine *e, bool afresh)
-{
-    const struct failover_task *task = failover_task(e->f);
-    memcpy(e->round.address, task->address, sizeof(e->round.address));
-    e->round.gate = *failover_gate(e->f);
-    round_list(&e->round, afresh, on_listed, e);
-}
-
-static void on_collected(void *arg, const struct err *err, size_t items,
-                         size_t failovers)
-{
-    struct engine *e = arg;
-    struct failover_event ev = event_of(e, FAILOVER_COLLECTED);
-    ev.code = err->code;
-    if (items + failovers > 0)
-        log_info("-collected", LOG_U("items", items),
-                 LOG_U("failovers", failovers));
-    engine_feed(e, ev);
-}
-
-static void on_matched(void *arg, const struct survey *s)
-{
-    struct engine *e = arg;
-    struct failover_event ev = event_of(e, FAILOVER_PLANNED);
-    struct order *o = e->current;
-    ev.code = s->err.code;
-    ev.same = o != NULL && o->if_match != NULL &&
-              strcmp(o->if_match, s->etag) == 0;
-    if (ev.code == ERR_OK && !ev.same && o != NULL) {
-        e->current = NULL;
-        order_answer(e, o, "plan_changed", "", false, s);
-    }
-    engine_feed(e, ev);
-    survey_free(&e->matching);
-}
-
-static void do_next(struct engine *e)
-{
-    struct failover_event ev = event_of(e, FAILOVER_NEXT);
-    if (attend_next(e, &e->task))
-        ev.task = &e->task;
-    engine_feed(e, ev);
-}
-
-static void do_answer(struct engine *e, const struct failover_effect *fx)
-{
-    struct order *o = e->current;
-    e->current = NULL;
-    if (o != NULL) /* else its time was over before, or it has its answer */
-        order_answer(e, o, fx->word, fx->failover, fx->held, NULL);
-}
-
-static void do_tell(struct engine *e, const struct failover_effect *fx)
-{
-    static const enum engine_event_type types[] = {
-        [FAILOVER_NEWS_INTENT] = ENGINE_INTENT,
-        [FAILOVER_NEWS_TAKEN_BACK] = ENGINE_TAKEN_BACK,
-        [FAILOVER_NEWS_OPENED] = ENGINE_OPENED,
-        [FAILOVER_NEWS_HELD] = ENGINE_HELD,
-        [FAILOVER_NEWS_LIFTED] = ENGINE_LIFTED,
-        [FAILOVER_NEWS_RESUMED] = ENGINE_RESUMED,
-        [FAILOVER_NEWS_DONE] = ENGINE_DONE,
-    };
-    engine_tell(e, types[fx->news], fx->failover, fx->word, fx->n);
-}
-
-static void perform(struct engine *e, const struct failover_effect *fx)
-{
-    switch (fx->type) {
-    case FAILOVER_DO_LOCK:
-        do_lock(e);
-        return;
-    case FAILOVER_DO_UNLOCK:
-        do_unlock(e);
-        return;
-    case FAILOVER_DO_NEXT:
-        do_next(e);
-        return;
-    case FAILOVER_DO_READ:
-        calls_forget(&e->calls, &e->reader);
-        reader_start(&e->reader, e, failover_task(e->f)->address, on_read, e);
-        return;
-    case FAILOVER_DO_PLAN:
-        e->matching = survey_start(e, failover_task(e->f)->address, on_matched,
-                                   e);
-        return;
-    case FAILOVER_DO_WRITE:
-        do_write(e, fx);
-        return;
-    case FAILOVER_DO_HOOK:
-        do_hook(e);
-        return;
-    case FAILOVER_DO_LIST:
-        do_list(e, fx->afresh);
-        return;
-    case FAILOVER_DO_MOVE:
-        set_failover(e);
-        round_move(&e->round, e->lock, on_moved, e);
-        return;
-    case FAILOVER_DO_COLLECT:
-        collect_run(e->collect, e->lock, on_collected, e);
-        return;
-    case FAILOVER_DO_ANSWER:
-        do_answer(e, fx);
-        return;
-    case FAILOVER_DO_TELL:
-        do_tell(e, fx);
-        return;
-    case FAILOVER_DO_SETTLE:
-        attend_settled(e, &e->task, fx->word);
-        return;
-    }
-}
-
 /* One event after the other: an effect that has its answer at once feeds it
  * from inside, and it waits its turn. */
 void engine_feed(struct engine *e, struct failover_event event)
@@ -391,7 +56,7 @@ void engine_feed(struct engine *e, struct failover_event event)
         memmove(&e->queue[0], &e->queue[1], e->n_queue * sizeof(ev));
         failover_step(e->f, &ev, &fx);
         for (size_t i = 0; i < fx.n; i++)
-            perform(e, &fx.list[i]);
+            engine_perform(e, &fx.list[i]);
         enum failover_state now = failover_state(e->f);
         if (now != e->told) {
             e->told = now;
@@ -434,9 +99,9 @@ struct engine *engine_new(const struct engine_config *config)
                                 config->work_keep_ms};
     e->collect = collect_new(&cc);
     enum registry_state state = registry_state(config->registry);
-    e->connected = registry_session(config->registry) != 0 &&
-                   (state == REGISTRY_CONNECTED ||
-                    state == REGISTRY_RECONNECTED);
+    e->connected =
+        registry_session(config->registry) != 0 &&
+        (state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED);
     e->own_entry = true;
     e->scanned_at = -1;
     e->swept_at = -1;
@@ -490,7 +155,7 @@ void engine_tick(struct engine *e)
     if (!e->connected)
         return;
     attend_tick(e);
-    struct failover_event ev = event_of(e, FAILOVER_TICK);
+    struct failover_event ev = engine_event_of(e, FAILOVER_TICK);
     ev.wanted = attend_wanted(e);
     engine_feed(e, ev);
 }
@@ -502,11 +167,10 @@ void engine_look(struct engine *e, const char *address)
 
 void engine_connection(struct engine *e, enum registry_state state)
 {
-    e->connected =
-        state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+    e->connected = state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
     if (e->connected)
         return;
-    struct failover_event ev = event_of(e, FAILOVER_LOST);
+    struct failover_event ev = engine_event_of(e, FAILOVER_LOST);
     ev.code = ERR_SESSION_LOST;
     if (failover_state(e->f) != FAILOVER_IDLE)
         engine_tell(e, ENGINE_LOCK_LOST, "", registry_state_name(state), 0);

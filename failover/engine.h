@@ -16,14 +16,14 @@ struct engine;
 /* One line of what it did, for the log, /v1/events and tests. */
 struct engine_event {
     enum engine_event_type {
-        ENGINE_STATE,    /* the step's state changed: `word` */
+        ENGINE_STATE, /* the step's state changed: `word` */
         ENGINE_INTENT,
-        ENGINE_RESUMED,  /* another holder's failover: `word` its phase */
+        ENGINE_RESUMED, /* another holder's failover: `word` its phase */
         ENGINE_TAKEN_BACK,
-        ENGINE_OPENED,   /* a gate: `word` admitted, readmitted, lease-over */
-        ENGINE_MOVED,    /* a batch: `n` items */
+        ENGINE_OPENED, /* a gate: `word` admitted, readmitted, lease-over */
+        ENGINE_MOVED,  /* a batch: `n` items */
         ENGINE_DONE,
-        ENGINE_HELD,     /* by the brake or a pause: `word` */
+        ENGINE_HELD, /* by the brake or a pause: `word` */
         ENGINE_LIFTED,
         ENGINE_LOCKED,
         ENGINE_UNLOCKED,
@@ -41,9 +41,9 @@ typedef void engine_event_f(void *arg, const struct engine_event *event);
 struct engine_config {
     const struct clock *clock;
     const struct conf_failover *conf;
-    enum node_kind kind;         /* NODE_MASTER or NODE_WORKER */
+    enum node_kind kind; /* NODE_MASTER or NODE_WORKER */
     const char *lock_key;
-    const char *self;            /* our host:port */
+    const char *self; /* our host:port */
     struct registry *registry;
     struct membership *membership;
     struct view *view;
@@ -55,8 +55,8 @@ struct engine_config {
     uint64_t seed;
     /* Runs the hook; NULL in the simulator when none is configured. Calls
      * ended() on the loop exactly once. */
-    void (*hook)(void *arg, const char *command, const struct failover_record *r,
-                 int64_t timeout_ms,
+    void (*hook)(void *arg, const char *command,
+                 const struct failover_record *r, int64_t timeout_ms,
                  void (*ended)(void *e, int exit_code, const char *tail),
                  void *e);
     void *hook_arg;
@@ -91,18 +91,18 @@ struct engine_order {
     const char *address;
     bool dry_run, force;
     const char *who, *reason;
-    const char *if_match;    /* apply: the plan's ETag, or NULL */
+    const char *if_match; /* apply: the plan's ETag, or NULL */
 };
 struct engine_plan_item {
     const char *id, *target; /* target "" : waiting; NULL: held/dropped */
     const char *action;      /* move, wait, hold, drop */
 };
 struct engine_reply {
-    const char *code;        /* NULL accepted; alive, running, not_found,
-                                plan_changed, registry_unavailable, ... */
+    const char *code; /* NULL accepted; alive, running, not_found,
+                         plan_changed, registry_unavailable, ... */
     struct err err;
-    const char *failover;    /* id of the record, accepted */
-    bool held;               /* accepted, but paused or braked */
+    const char *failover; /* id of the record, accepted */
+    bool held;            /* accepted, but paused or braked */
     const struct engine_plan_item *plan;
     size_t n_plan;
     const char *etag;

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SWEEP_MS     250   /* between two looks at who is missing */
-#define VISITED_MS   250   /* our caches lag this much behind our writes */
-#define FRUITLESS_MS 1000  /* nothing could be done: not at once again */
+#define SWEEP_MS     250  /* between two looks at who is missing */
+#define VISITED_MS   250  /* our caches lag this much behind our writes */
+#define FRUITLESS_MS 1000 /* nothing could be done: not at once again */
 #define COLLECT_MS   10000
 
 /* --- the brake ----------------------------------------------------------- */
@@ -63,8 +63,7 @@ static void sweep(struct engine *e)
     mono_ms now = e->c.clock->mono;
     const struct settings *s = view_settings(e->c.view);
     wall_ms wall = e->c.clock->wall;
-    bool paused =
-        s->paused && (s->paused_until == 0 || wall < s->paused_until);
+    bool paused = s->paused && (s->paused_until == 0 || wall < s->paused_until);
     if (membership_settled(e->c.membership) && view_synced(e->c.view) &&
         (e->swept_at < 0 || now - e->swept_at >= SWEEP_MS)) {
         e->swept_at = now;
@@ -103,8 +102,7 @@ static bool has_past_marker(struct engine *e, const char *address,
 static bool wants_hold(struct engine *e, const char *address,
                        const struct failover_seen *seen, const char *cause)
 {
-    const struct node *n =
-        membership_find(e->c.membership, e->c.kind, address);
+    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     if (seen->record != NULL)
         return strcmp(seen->record->cause, cause) != 0;
     return strcmp(cause, "session") != 0 ||
@@ -182,11 +180,10 @@ static void scan(struct engine *e)
 void attend_tick(struct engine *e)
 {
     mono_ms now = e->c.clock->mono;
-    bool known =
-        view_synced(e->c.view) && membership_synced(e->c.membership);
-    bool due = known && (e->scanned_at < 0 ||
-                         now - e->scanned_at >=
-                             e->c.conf->reconcile_interval_ms);
+    bool known = view_synced(e->c.view) && membership_synced(e->c.membership);
+    bool due =
+        known && (e->scanned_at < 0 ||
+                  now - e->scanned_at >= e->c.conf->reconcile_interval_ms);
     if (due)
         e->mass_stands = mass_stands(e);
     sweep(e);
@@ -202,8 +199,8 @@ static bool somebody_takes(struct engine *e)
 {
     struct node *n = NULL;
     while ((n = membership_next(e->c.membership, n)) != NULL) {
-        if (n->kind == e->c.kind && n->state == NODE_UP &&
-            n->process.known && gate_takes(&n->gate, &n->process))
+        if (n->kind == e->c.kind && n->state == NODE_UP && n->process.known &&
+            gate_takes(&n->gate, &n->process))
             return true;
     }
     return false;
@@ -300,8 +297,8 @@ void attend_settled(struct engine *e, const struct failover_task *task,
                     const char *how)
 {
     mono_ms now = e->c.clock->mono;
-    static const char *const fruitless[] = {"nothing", "alive",     "stuck",
-                                            "held",    "unreadable"};
+    static const char *const fruitless[] = {"nothing", "alive", "stuck", "held",
+                                            "unreadable"};
     mono_ms pause = VISITED_MS;
     for (size_t i = 0; i < ARRAY_LEN(fruitless); i++) {
         if (strcmp(how, fruitless[i]) == 0)

@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OPS_PER_ITEM 3   /* record, old marker, new marker */
-#define OP_OVERHEAD  64  /* bytes, beside key and value */
+#define OPS_PER_ITEM 3  /* record, old marker, new marker */
+#define OP_OVERHEAD  64 /* bytes, beside key and value */
 
 struct batch {
     struct round *round;
@@ -155,8 +155,8 @@ static void add_marker(struct batch *b, struct item *it,
     if (!same && !(planted(PLANTED_NO_VERSION) && it->tries > 0)) {
         struct registry_op *op = add_op(b, REGISTRY_DELETE, it, NULL);
         op->version = it->marker.version;
-        marker_key(after->kind, strcmp(from, "-") == 0 ? NULL : from,
-                   after->id, b->keys[b->n_ops - 1]);
+        marker_key(after->kind, strcmp(from, "-") == 0 ? NULL : from, after->id,
+                   b->keys[b->n_ops - 1]);
     }
     if (finished)
         return;
@@ -180,8 +180,7 @@ static bool batch_add(struct batch *b, struct item *it)
     project(r, it, &after);
     buf_init(&value, REGISTRY_VALUE_MAX);
     work_item_write(&value, &after);
-    size_t bytes =
-        value.len + (ops + 1) * (OP_OVERHEAD + REGISTRY_KEY_MAX);
+    size_t bytes = value.len + (ops + 1) * (OP_OVERHEAD + REGISTRY_KEY_MAX);
     if (b->n_ops + ops > b->cap ||
         (b->n_items > 0 && b->bytes + bytes > r->bytes_max)) {
         buf_close(&value);
@@ -359,8 +358,8 @@ void batch_send(struct round *r)
 {
     size_t from = 0;
     /* while targets or items are being read a batch would be a small one */
-    if (r->n_busy + r->reading > 0 || !engine_is_fresh(r->e, r->e->c.clock->mono,
-                                                       r->session))
+    if (r->n_busy + r->reading > 0 ||
+        !engine_is_fresh(r->e, r->e->c.clock->mono, r->session))
         return;
     while (r->n_batches < ENGINE_BATCHES && send_one(r, &from))
         ;

@@ -133,10 +133,9 @@ void target_read(struct round *r, struct target *t)
     t->state = TARGET_BUSY;
     t->read_at = r->e->c.clock->mono;
     r->n_busy++;
-    registry_get(r->e->c.registry,
-                 gate_key(r->e->c.kind, t->address, key, sizeof(key)),
-                 call_done,
-                 call_new(&r->e->calls, on_target, r, (size_t)(uintptr_t)t));
+    registry_get(
+        r->e->c.registry, gate_key(r->e->c.kind, t->address, key, sizeof(key)),
+        call_done, call_new(&r->e->calls, on_target, r, (size_t)(uintptr_t)t));
 }
 
 static void on_created(void *part, size_t index,
@@ -247,16 +246,25 @@ static void follow_target(struct round *r, struct item *it)
     }
 }
 
+/* Did the failover under way take it from the owner that we listed? */
+static bool was_moved(const struct round *r, const struct item *it)
+{
+    for (size_t i = 0; i < it->work.n_history; i++) {
+        const struct work_past *past = &it->work.history[i];
+        if (past->epoch == it->marker.epoch && r->failover[0] != '\0' &&
+            strcmp(past->failover, r->failover) == 0)
+            return true;
+    }
+    return false;
+}
+
 void round_reread(struct round *r, size_t i)
 {
     struct item *it = &r->items[i];
     const struct work_item *w = &it->work;
     assert(it->state == ITEM_READ && it->loaded);
-    if (it->doubt && w->epoch == it->marker.epoch + 1 && w->n_history > 0 &&
-        r->failover[0] != '\0' &&
-        strcmp(w->history[0].failover, r->failover) == 0 &&
-        w->history[0].epoch == it->marker.epoch) {
-        plan_count(&r->counts, w, it->action); /* the lost reply was a yes */
+    if (it->doubt && was_moved(r, it)) {
+        plan_recount(&r->counts, w, r->failover); /* the answer was a yes */
         it->state = ITEM_SETTLED;
         return;
     }

@@ -32,8 +32,8 @@ void survey_free(struct survey **s)
 static void add_candidate(struct survey *s, const struct node *n)
 {
     size_t i = s->n_candidates++;
-    s->candidates = mem_regrow(s->candidates, s->n_candidates,
-                               sizeof(*s->candidates));
+    s->candidates =
+        mem_regrow(s->candidates, s->n_candidates, sizeof(*s->candidates));
     int32_t weight = n->load.weight;
     s->candidates[i] = (struct plan_candidate){
         .address = mem_strdup(n->address),
@@ -50,9 +50,9 @@ static void find_candidates(struct survey *s, const char *but)
     struct engine *e = s->e;
     struct node *n = NULL;
     while ((n = membership_next(e->c.membership, n)) != NULL) {
-        if (n->kind == e->c.kind && n->state == NODE_UP &&
-            n->process.known && n->status == NODE_NORMAL &&
-            strcmp(n->address, but) != 0 && gate_takes(&n->gate, &n->process))
+        if (n->kind == e->c.kind && n->state == NODE_UP && n->process.known &&
+            n->status == NODE_NORMAL && strcmp(n->address, but) != 0 &&
+            gate_takes(&n->gate, &n->process))
             add_candidate(s, n);
     }
 }
@@ -238,8 +238,8 @@ static void on_dry_run(void *arg, const struct survey *s)
     struct survey *own = (struct survey *)(uintptr_t)s;
     const char *code = NULL;
     if (s->err.code != ERR_OK)
-        code = s->err.code == ERR_INVALID ? "unreadable"
-                                          : "registry_unavailable";
+        code =
+            s->err.code == ERR_INVALID ? "unreadable" : "registry_unavailable";
     else if (s->reader.seen.gate.state == GATE_ABSENT)
         code = "not_found";
     order_answer(e, o, code, "", false, code == NULL ? s : NULL);

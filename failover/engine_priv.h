@@ -1,12 +1,14 @@
 /*
  * engine_priv.h - the parts of the engine, each in a file of its own:
  *
- *   engine.c        effects and events around the step; the lock; writes
+ *   engine.c        the engine's life; events and effects around the step
+ *   engine_effects.c performs them: the lock, writes, the hook
  *   engine_attend.c which address next, the brake's sweep, reconcile
  *   engine_read.c   a fresh read of one address (struct reader)
  *   engine_list.c   one page of markers and their records (struct round)
  *   engine_move.c   what becomes of each item, and targets' gates
  *   engine_batch.c  txns of moves, several in flight
+ *   engine_count.c  what a failover moved, after the fact
  *   engine_order.c  people's failovers and dry runs (struct survey)
  *
  * Everything in flight is a call (calls.h) of the part it belongs to: letting
@@ -25,11 +27,11 @@
 
 #include <uthash.h>
 
-#define ENGINE_PAGE       1000 /* items listed at a time */
-#define ENGINE_READS_MAX  256  /* records read at a time */
-#define ENGINE_BATCHES    4    /* txns of moves in flight */
-#define ENGINE_TRIES      6    /* for one item in one round */
-#define ENGINE_TARGETS    1024 /* distinct targets of one round */
+#define ENGINE_PAGE       1000  /* items listed at a time */
+#define ENGINE_READS_MAX  256   /* records read at a time */
+#define ENGINE_BATCHES    4     /* txns of moves in flight */
+#define ENGINE_TRIES      6     /* for one item in one round */
+#define ENGINE_TARGETS    1024  /* distinct targets of one round */
 #define ENGINE_PLAN_MAX   10000 /* items that a dry run tells */
 #define ENGINE_ORDERS_MAX 64
 #define ENGINE_ORDER_MS   10000
@@ -44,8 +46,8 @@ struct reader {
     void *arg;
     char address[NODE_ADDRESS_MAX + 1];
     size_t outstanding;
-    struct err err;   /* the first failure */
-    mono_ms at;       /* when it began, and in which session */
+    struct err err; /* the first failure */
+    mono_ms at;     /* when it began, and in which session */
     uint64_t session;
     struct failover_seen seen;
     struct failover_record record;
@@ -89,8 +91,8 @@ struct item {
     } state;
     struct marker marker; /* as listed */
     struct work_item work;
-    bool loaded;          /* work holds a payload to be freed */
-    bool doubt;           /* a txn of ours may have moved it */
+    bool loaded; /* work holds a payload to be freed */
+    bool doubt;  /* a txn of ours may have moved it */
     mono_ms read_at;
     unsigned tries;
     enum plan_action action;
@@ -114,20 +116,20 @@ struct round {
     void *arg;
     struct item *items;
     size_t n_items;
-    char *next;      /* of the listing; NULL after the last page */
-    size_t reading;  /* records being read */
-    size_t at;       /* the next item to read */
-    struct err err;  /* the first failure */
+    char *next;     /* of the listing; NULL after the last page */
+    size_t reading; /* records being read */
+    size_t at;      /* the next item to read */
+    struct err err; /* the first failure */
     /* moving */
     bool moving, finishing;
     struct target *targets;
-    size_t n_busy;   /* targets being read or created */
+    size_t n_busy; /* targets being read or created */
     struct batch *batches[ENGINE_BATCHES];
     size_t n_batches;
     size_t bytes_max; /* of a batch; shrinks when one was too large */
     size_t ops_max;
     struct failover_counts counts;
-    uint64_t total;   /* moved since the engine began: for failpoints */
+    uint64_t total; /* moved since the engine began: for failpoints */
 };
 void round_init(struct round *r, struct engine *e);
 void round_close(struct round *r);
@@ -153,6 +155,20 @@ void target_read(struct round *r, struct target *t);
 /* engine_batch.c */
 void batch_send(struct round *r);
 void batches_close(struct round *r);
+
+/* --- engine_count.c ------------------------------------------------------ */
+
+/* What a failover moved, by the histories of all items: for a record that
+ * another holder left behind. */
+struct counter {
+    struct engine *e;
+    char failover[FAILOVER_ID_MAX + 1];
+    round_done_f *done;
+    void *arg;
+    struct failover_counts counts;
+};
+void counter_start(struct counter *c, struct engine *e, const char *failover,
+                   round_done_f *done, void *arg);
 
 /* --- engine_order.c ------------------------------------------------------ */
 
@@ -228,29 +244,34 @@ struct engine {
     struct registry_lock *lock;
     bool connected;
     bool own_entry;
-    bool feeding;             /* inside the step: events queue up */
+    bool feeding; /* inside the step: events queue up */
     struct failover_event queue[4];
     size_t n_queue;
     struct calls calls;
     struct reader reader;
     struct round round;
+    struct counter counter;
     struct collect *collect;
     struct survey *surveys;
-    struct survey *matching;  /* the one that PLANNING waits for */
+    struct survey *matching; /* the one that PLANNING waits for */
     struct order *orders;
-    struct order *current;    /* the order under way */
+    struct order *current; /* the order under way */
     size_t n_orders;
     struct brake *brake;
     mono_ms swept_at;
     const char *brake_word;
-    bool mass_stands;         /* a record of our kind says so */
+    bool mass_stands; /* a record of our kind says so */
     struct attention *attention;
-    uint64_t hold;            /* number of this lock hold */
-    mono_ms scanned_at;       /* -1: never */
+    uint64_t hold;      /* number of this lock hold */
+    mono_ms scanned_at; /* -1: never */
     mono_ms waiting_not_before, collect_not_before;
-    struct failover_task task;/* the one given to the step */
+    struct failover_task task; /* the one given to the step */
 };
+struct failover_event engine_event_of(struct engine *e,
+                                      enum failover_event_type type);
 void engine_feed(struct engine *e, struct failover_event event);
+/* engine_effects.c */
+void engine_perform(struct engine *e, const struct failover_effect *fx);
 void engine_tell(struct engine *e, enum engine_event_type type,
                  const char *failover, const char *word, size_t n);
 

@@ -33,8 +33,7 @@ void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
 static bool is_down(const struct engine *e, const char *address)
 {
     bool settled = membership_settled(e->c.membership);
-    const struct node *n =
-        membership_find(e->c.membership, e->c.kind, address);
+    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     if (n == NULL)
         return settled; /* nobody has seen it since we look */
     if (n->registered)
@@ -68,8 +67,7 @@ static void judge(struct engine *e, const char *address,
         seen->doubt = "session";
     else if (!e->own_entry)
         seen->doubt = "own-entry";
-    const struct node *n =
-        membership_find(e->c.membership, e->c.kind, address);
+    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     seen->last_heartbeat = n != NULL ? n->last_report_wall : 0;
     seen->session = registry_session(e->c.registry);
 }
@@ -97,8 +95,7 @@ static void stands(struct failover_seen *seen, const struct process *p)
 static void stands_by_cache(struct engine *e, const char *address,
                             struct failover_seen *seen)
 {
-    const struct node *n =
-        membership_find(e->c.membership, e->c.kind, address);
+    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     if (n != NULL && n->registered)
         stands(seen, &n->process);
 }
@@ -284,8 +281,8 @@ static void on_settings(void *part, size_t index,
         struct err err;
         err_clear(&err);
         const struct registry_entry *entry = &reply->entries[0];
-        if (settings_read(&r->settings, entry->value, entry->value_len,
-                          &err) != 0)
+        if (settings_read(&r->settings, entry->value, entry->value_len, &err) !=
+            0)
             failed(r, "the settings", &err);
     } else if (reply->err.code != ERR_NOT_FOUND) {
         failed(r, "the settings", &reply->err);

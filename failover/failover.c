@@ -6,34 +6,22 @@
  * are one path.
  */
 #include "failover/failover_priv.h"
-#include "failover/planted.h"
 
 #include "base/mem.h"
 
 #include <string.h>
 
-#define TRIES_MAX 8 /* of one task before others are looked at */
-
 static const char *const state_names[] = {
-    [FAILOVER_IDLE] = "idle",
-    [FAILOVER_WANT_LOCK] = "want-lock",
-    [FAILOVER_HAVE_LOCK] = "have-lock",
-    [FAILOVER_READING] = "reading",
-    [FAILOVER_PLANNING] = "planning",
-    [FAILOVER_HOLDING] = "holding",
-    [FAILOVER_OPENING] = "opening",
-    [FAILOVER_DROPPING] = "dropping",
-    [FAILOVER_INTENTING] = "intent",
-    [FAILOVER_VERIFY] = "verify",
-    [FAILOVER_TAKE_BACK] = "take-back",
-    [FAILOVER_SET_MOVING] = "set-moving",
-    [FAILOVER_HOOK] = "hook",
-    [FAILOVER_HOOK_SAVING] = "hook-saving",
-    [FAILOVER_LISTING] = "listing",
-    [FAILOVER_MOVING_BATCHES] = "moving",
-    [FAILOVER_SAVING] = "saving",
-    [FAILOVER_CLOSING] = "closing",
-    [FAILOVER_COLLECTING] = "collecting",
+    [FAILOVER_IDLE] = "idle",           [FAILOVER_WANT_LOCK] = "want-lock",
+    [FAILOVER_HAVE_LOCK] = "have-lock", [FAILOVER_READING] = "reading",
+    [FAILOVER_PLANNING] = "planning",   [FAILOVER_HOLDING] = "holding",
+    [FAILOVER_OPENING] = "opening",     [FAILOVER_DROPPING] = "dropping",
+    [FAILOVER_INTENTING] = "intent",    [FAILOVER_VERIFY] = "verify",
+    [FAILOVER_TAKE_BACK] = "take-back", [FAILOVER_SET_MOVING] = "set-moving",
+    [FAILOVER_HOOK] = "hook",           [FAILOVER_HOOK_SAVING] = "hook-saving",
+    [FAILOVER_LISTING] = "listing",     [FAILOVER_MOVING_BATCHES] = "moving",
+    [FAILOVER_SAVING] = "saving",       [FAILOVER_COUNTING] = "counting",
+    [FAILOVER_CLOSING] = "closing",     [FAILOVER_COLLECTING] = "collecting",
 };
 
 const char *failover_state_name(enum failover_state s)
@@ -83,8 +71,8 @@ const struct gate *failover_gate(const struct failover *f)
 
 /* --- effects and transitions --------------------------------------------- */
 
-static struct failover_effect *effect(struct failover_effects *fx,
-                                      enum failover_effect_type type)
+struct failover_effect *step_effect(struct failover_effects *fx,
+                                    enum failover_effect_type type)
 {
     assert(fx->n < FAILOVER_EFFECTS_MAX);
     struct failover_effect *e = &fx->list[fx->n++];
@@ -94,12 +82,12 @@ static struct failover_effect *effect(struct failover_effects *fx,
 }
 
 /* News and answers name the record, even if the same step settles the task. */
-static struct failover_effect *effect_about(struct failover *f,
-                                            struct failover_effects *fx,
-                                            enum failover_effect_type type)
+struct failover_effect *step_effect_about(struct failover *f,
+                                          struct failover_effects *fx,
+                                          enum failover_effect_type type)
 {
     const struct failover_record *r = &f->record;
-    struct failover_effect *e = effect(fx, type);
+    struct failover_effect *e = step_effect(fx, type);
     e->failover = f->has_record ? r->id : f->gate.failover;
     e->held = f->has_record && r->phase == FAILOVER_HELD;
     if (f->has_record)
@@ -107,28 +95,28 @@ static struct failover_effect *effect_about(struct failover *f,
     return e;
 }
 
-static void tell(struct failover *f, struct failover_effects *fx,
-                 enum failover_news news, const char *word)
+void step_tell(struct failover *f, struct failover_effects *fx,
+               enum failover_news news, const char *word)
 {
-    struct failover_effect *e = effect_about(f, fx, FAILOVER_DO_TELL);
+    struct failover_effect *e = step_effect_about(f, fx, FAILOVER_DO_TELL);
     e->news = news;
     e->word = word;
 }
 
-static void answer(struct failover *f, struct failover_effects *fx,
-                   const char *code)
+void step_answer(struct failover *f, struct failover_effects *fx,
+                 const char *code)
 {
     if (!f->has_task || !f->task.ordered || f->answered)
         return;
     f->answered = true;
-    effect_about(f, fx, FAILOVER_DO_ANSWER)->word = code;
+    step_effect_about(f, fx, FAILOVER_DO_ANSWER)->word = code;
 }
 
 /* The one exit of every state that holds or wants the lock. */
-static void release(struct failover *f, struct failover_effects *fx,
-                    mono_ms not_before)
+void step_release(struct failover *f, struct failover_effects *fx,
+                  mono_ms not_before)
 {
-    effect(fx, FAILOVER_DO_UNLOCK);
+    step_effect(fx, FAILOVER_DO_UNLOCK);
     f->state = FAILOVER_IDLE;
     f->locked = false;
     f->has_task = false;
@@ -138,416 +126,125 @@ static void release(struct failover *f, struct failover_effects *fx,
 }
 
 /* A step failed for a reason that is not the task's: let go and try later. */
-static void give_way(struct failover *f, struct failover_effects *fx,
-                     mono_ms now)
+void step_give_way(struct failover *f, struct failover_effects *fx, mono_ms now)
 {
-    effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
-    release(f, fx, now + f->config.retry_ms);
+    step_effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
+    step_release(f, fx, now + f->config.retry_ms);
 }
 
-static void go_next(struct failover *f, struct failover_effects *fx,
-                    mono_ms now)
+void step_go_next(struct failover *f, struct failover_effects *fx, mono_ms now)
 {
     f->has_task = false;
     f->has_record = false;
     f->state = FAILOVER_HAVE_LOCK;
     if (now - f->locked_at >= f->config.hold_ms_max)
-        release(f, fx, now); /* others queue for it, too */
+        step_release(f, fx, now); /* others queue for it, too */
     else
-        effect(fx, FAILOVER_DO_NEXT);
+        step_effect(fx, FAILOVER_DO_NEXT);
 }
 
 /* The task is over for now; `how` is the reason. */
-static void settle(struct failover *f, struct failover_effects *fx,
-                   const char *how, mono_ms now)
+void step_settle(struct failover *f, struct failover_effects *fx,
+                 const char *how, mono_ms now)
 {
     assert(f->has_task);
-    effect(fx, FAILOVER_DO_SETTLE)->word = how;
-    go_next(f, fx, now);
+    step_effect(fx, FAILOVER_DO_SETTLE)->word = how;
+    step_go_next(f, fx, now);
 }
 
-static void go_read(struct failover *f, struct failover_effects *fx,
-                    enum failover_state state)
+void step_go_read(struct failover *f, struct failover_effects *fx,
+                  enum failover_state state)
 {
     f->state = state;
     f->writing = false;
-    effect(fx, FAILOVER_DO_READ);
+    step_effect(fx, FAILOVER_DO_READ);
 }
 
-static void go_write(struct failover *f, struct failover_effects *fx,
-                     enum failover_state state, bool gate, bool record)
+void step_go_write(struct failover *f, struct failover_effects *fx,
+                   enum failover_state state, bool gate, bool record)
 {
     assert(f->locked && (gate || record));
     f->state = state;
     f->writing = true;
-    struct failover_effect *e = effect(fx, FAILOVER_DO_WRITE);
+    struct failover_effect *e = step_effect(fx, FAILOVER_DO_WRITE);
     e->gate = gate ? &f->gate : NULL;
     e->record = record ? &f->record : NULL;
 }
 
-static void go_list(struct failover *f, struct failover_effects *fx,
-                    bool afresh)
+void step_go_list(struct failover *f, struct failover_effects *fx, bool afresh)
 {
     f->state = FAILOVER_LISTING;
     if (afresh)
         f->dirty = false;
-    effect(fx, FAILOVER_DO_LIST)->afresh = afresh;
+    step_effect(fx, FAILOVER_DO_LIST)->afresh = afresh;
 }
 
-static void read_again(struct failover *f, struct failover_effects *fx,
-                       mono_ms now)
+void step_go_on(struct failover *f, struct failover_effects *fx)
+{
+    assert(f->has_record && f->record.phase == FAILOVER_MOVING);
+    if (f->config.hook && f->record.hook_exit < 0) {
+        f->state = FAILOVER_HOOK;
+        step_effect(fx, FAILOVER_DO_HOOK);
+    } else {
+        step_go_list(f, fx, true);
+    }
+}
+
+void step_read_again(struct failover *f, struct failover_effects *fx,
+                     mono_ms now)
 {
     if (++f->tries > TRIES_MAX) {
-        answer(f, fx, "busy");
-        settle(f, fx, "contended", now);
+        step_answer(f, fx, "busy");
+        step_settle(f, fx, "contended", now);
         return;
     }
-    go_read(f, fx, FAILOVER_READING);
-}
-
-/* --- READING ------------------------------------------------------------- */
-
-static void take_seen(struct failover *f, const struct failover_seen *seen)
-{
-    f->gate = seen->gate;
-    f->has_record = seen->record != NULL;
-    if (f->has_record)
-        f->record = *seen->record;
-    memcpy(f->new_id, seen->new_id, sizeof(f->new_id));
-    memset(&f->registered, 0, sizeof(f->registered));
-    if (failover_stands(seen, &seen->gate.process))
-        f->registered = seen->gate.process;
-}
-
-static void begin_intent(struct failover *f, const struct failover_event *ev,
-                         const char *cause, struct failover_effects *fx)
-{
-    if (f->has_record && f->record.phase == FAILOVER_HELD)
-        tell(f, fx, FAILOVER_NEWS_LIFTED, f->record.cause);
-    failover_write_intent(f, ev->seen, cause, ev->wall);
-    f->has_intent = true;
-    memcpy(f->last_intent, f->record.id, sizeof(f->last_intent));
-    go_write(f, fx, FAILOVER_INTENTING, true, true);
-}
-
-static void read_hold(struct failover *f, const struct failover_event *ev,
-                      const char *cause, struct failover_effects *fx)
-{
-    if (f->has_record && strcmp(f->record.cause, cause) == 0) {
-        answer(f, fx, NULL); /* it stands already */
-        settle(f, fx, "held", ev->now);
-        return;
-    }
-    failover_write_hold(f, ev->seen, cause, ev->wall);
-    go_write(f, fx, FAILOVER_HOLDING, false, true);
-}
-
-/* An unfinished failover: ours whose reply was lost, or one to take over. */
-static void resume(struct failover *f, const struct failover_event *ev,
-                   enum failover_verdict verdict, struct failover_effects *fx)
-{
-    bool ours =
-        f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
-    answer(f, fx, ours ? NULL : "running");
-    if (!ours)
-        tell(f, fx, FAILOVER_NEWS_RESUMED, failover_phase_name(f->record.phase));
-    if (verdict == FAILOVER_TO_VERIFY)
-        go_read(f, fx, FAILOVER_VERIFY);
-    else if (f->config.hook && f->record.hook_exit < 0)
-        f->state = FAILOVER_HOOK, effect(fx, FAILOVER_DO_HOOK);
-    else
-        go_list(f, fx, true);
-    (void)ev;
-}
-
-static void drop_held(struct failover *f, const struct failover_event *ev,
-                      struct failover_effects *fx)
-{
-    f->record.phase = FAILOVER_ABORTED;
-    f->record.finished = ev->wall;
-    failover_take_over(f);
-    go_write(f, fx, FAILOVER_DROPPING, false, true);
-}
-
-static void open_gate(struct failover *f, const struct process *p,
-                      const char *word, struct failover_effects *fx)
-{
-    const struct process whom = *p; /* may lie in the gate that changes */
-    f->verdict = word;
-    failover_write_open(f, &whom);
-    go_write(f, fx, FAILOVER_OPENING, true, false);
-}
-
-static void failover_reading(struct failover *f,
-                             const struct failover_event *ev,
-                             struct failover_effects *fx)
-{
-    const char *cause;
-    take_seen(f, ev->seen);
-    enum failover_verdict v = failover_decide(ev->seen, &f->task, &cause);
-    switch (v) {
-    case FAILOVER_NOTHING:
-        answer(f, fx, f->gate.state == GATE_ABSENT ? "not_found" : NULL);
-        settle(f, fx, "nothing", ev->now);
-        return;
-    case FAILOVER_ALIVE:
-    case FAILOVER_UNREADABLE:
-        answer(f, fx, v == FAILOVER_ALIVE ? "alive" : "unreadable");
-        settle(f, fx, "alive", ev->now);
-        return;
-    case FAILOVER_TO_INTENT:
-        if (f->task.matched) {
-            f->state = FAILOVER_PLANNING;
-            effect(fx, FAILOVER_DO_PLAN);
-            return;
-        }
-        begin_intent(f, ev, cause, fx);
-        return;
-    case FAILOVER_TO_HOLD:
-        read_hold(f, ev, cause, fx);
-        return;
-    case FAILOVER_TO_VERIFY:
-    case FAILOVER_TO_RESUME:
-        resume(f, ev, v, fx);
-        return;
-    case FAILOVER_TO_ADMIT:
-        open_gate(f, failover_fresh(ev->seen), "admitted", fx);
-        return;
-    case FAILOVER_TO_LEASE_END:
-        open_gate(f, &ev->seen->gate.process, "lease-over", fx);
-        return;
-    case FAILOVER_TO_DROP:
-        drop_held(f, ev, fx);
-        return;
-    case FAILOVER_TO_LIST:
-        f->has_record = false;
-        go_list(f, fx, true);
-        return;
-    }
-}
-
-static void failover_planning(struct failover *f,
-                              const struct failover_event *ev,
-                              struct failover_effects *fx)
-{
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
-        return;
-    }
-    if (!ev->same) {
-        answer(f, fx, "plan_changed");
-        settle(f, fx, "plan-changed", ev->now);
-        return;
-    }
-    f->task.matched = false;
-    go_read(f, fx, FAILOVER_READING);
-}
-
-/* --- VERIFY -------------------------------------------------------------- */
-
-static bool by_a_person(const struct failover_record *r)
-{
-    return strcmp(r->cause, "drain") == 0 || strcmp(r->cause, "forced") == 0;
-}
-
-static void failover_verify(struct failover *f, const struct failover_event *ev,
-                            struct failover_effects *fx)
-{
-    take_seen(f, ev->seen);
-    if (!f->has_record || f->record.phase != FAILOVER_INTENT) {
-        read_again(f, fx, ev->now); /* somebody else's hand */
-        return;
-    }
-    const struct process *fenced = &f->record.process;
-    bool back = failover_stands(ev->seen, fenced) && !by_a_person(&f->record);
-    if (back && !planted(PLANTED_NO_VERIFY)) {
-        failover_write_take_back(f, ev->wall);
-        go_write(f, fx, FAILOVER_TAKE_BACK, true, true);
-        return;
-    }
-    /* it may be the very process: as long as nobody can tell, nothing moves */
-    if (ev->seen->unknown && !by_a_person(&f->record)) {
-        settle(f, fx, "unreadable", ev->now);
-        return;
-    }
-    failover_write_moving(f, ev->wall);
-    go_write(f, fx, FAILOVER_SET_MOVING, false, true);
-}
-
-/* --- LISTING and MOVING -------------------------------------------------- */
-
-static void pass_ended(struct failover *f, const struct failover_event *ev,
-                       struct failover_effects *fx)
-{
-    if (f->task.type == FAILOVER_TASK_WAITING) {
-        settle(f, fx, f->dirty ? "assigned" : "nothing", ev->now);
-        return;
-    }
-    if (f->dirty) {
-        go_list(f, fx, true); /* until a whole pass finds nothing */
-        return;
-    }
-    if (f->has_record) {
-        go_read(f, fx, FAILOVER_CLOSING);
-        return;
-    }
-    answer(f, fx, NULL); /* an order for what is done already */
-    if (f->config.readmit && f->gate.state == GATE_FENCED &&
-        f->registered.known) {
-        open_gate(f, &f->gate.process, "readmitted", fx);
-        return;
-    }
-    settle(f, fx, "nothing", ev->now);
-}
-
-static void failover_listing(struct failover *f,
-                             const struct failover_event *ev,
-                             struct failover_effects *fx)
-{
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
-        return;
-    }
-    f->more = ev->more;
-    if (ev->n > 0 && f->task.type == FAILOVER_TASK_ADDRESS && !f->has_record) {
-        failover_write_reconcile(f, ev->wall);
-        go_write(f, fx, FAILOVER_SET_MOVING, false, true);
-        return;
-    }
-    if (ev->n > 0) {
-        f->state = FAILOVER_MOVING_BATCHES;
-        effect(fx, FAILOVER_DO_MOVE);
-        return;
-    }
-    if (f->more)
-        go_list(f, fx, false);
-    else
-        pass_ended(f, ev, fx);
-}
-
-static void failover_moving(struct failover *f, const struct failover_event *ev,
-                            struct failover_effects *fx)
-{
-    const struct failover_counts *c = ev->counts;
-    if (f->has_record)
-        failover_add_counts(&f->record, c);
-    if (c->moved + c->held + c->dropped + c->waiting > 0)
-        f->dirty = true;
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
-        return;
-    }
-    if (c->stuck > 0 && f->task.type == FAILOVER_TASK_ADDRESS && !f->dirty &&
-        !f->more) {
-        settle(f, fx, "stuck", ev->now);
-        return;
-    }
-    if (ev->now - f->locked_at >= f->config.hold_ms_max) {
-        if (f->has_record)
-            go_read(f, fx, FAILOVER_SAVING);
-        else
-            settle(f, fx, "rotated", ev->now);
-        return;
-    }
-    if (f->more)
-        go_list(f, fx, false);
-    else
-        pass_ended(f, ev, fx);
-}
-
-/* --- states that read, then write the record ----------------------------- */
-
-/* HOOK_SAVING, SAVING, CLOSING: our counts onto the record as it stands. */
-static void failover_saving(struct failover *f, const struct failover_event *ev,
-                            struct failover_effects *fx)
-{
-    const struct failover_seen *seen = ev->seen;
-    const struct failover_record *now = seen->record;
-    assert(f->has_record);
-    if (now == NULL || strcmp(now->id, f->record.id) != 0 ||
-        now->phase != FAILOVER_MOVING) {
-        settle(f, fx, "overtaken", ev->now);
-        return;
-    }
-    f->gate = seen->gate;
-    f->record.version = now->version;
-    failover_take_over(f);
-    bool heir = false;
-    if (f->state == FAILOVER_CLOSING) {
-        f->record.phase = FAILOVER_DONE;
-        f->record.finished = ev->wall;
-        heir = f->gate.heir_of.known;
-        memset(&f->gate.heir_of, 0, sizeof(f->gate.heir_of));
-    }
-    go_write(f, fx, f->state, heir, true);
-}
-
-static void failover_hook(struct failover *f, const struct failover_event *ev,
-                          struct failover_effects *fx)
-{
-    struct failover_record *r = &f->record;
-    r->hook_exit = ev->hook_exit;
-    size_t n = ev->hook_tail != NULL
-                   ? strnlen(ev->hook_tail, sizeof(r->hook_tail) - 1)
-                   : 0;
-    memcpy(r->hook_tail, n > 0 ? ev->hook_tail : "", n);
-    r->hook_tail[n] = '\0';
-    go_read(f, fx, FAILOVER_HOOK_SAVING);
+    step_go_read(f, fx, FAILOVER_READING);
 }
 
 /* --- what was written ---------------------------------------------------- */
-
-static void set_moving_written(struct failover *f, struct failover_effects *fx)
-{
-    if (f->config.hook && f->record.hook_exit < 0) {
-        f->state = FAILOVER_HOOK;
-        effect(fx, FAILOVER_DO_HOOK)->record = &f->record;
-    } else {
-        go_list(f, fx, true);
-    }
-}
 
 static void written(struct failover *f, const struct failover_event *ev,
                     struct failover_effects *fx)
 {
     switch (f->state) {
     case FAILOVER_INTENTING:
-        tell(f, fx, FAILOVER_NEWS_INTENT, f->record.cause);
-        answer(f, fx, NULL);
-        go_read(f, fx, FAILOVER_VERIFY);
+        step_tell(f, fx, FAILOVER_NEWS_INTENT, f->record.cause);
+        step_answer(f, fx, NULL);
+        step_go_read(f, fx, FAILOVER_VERIFY);
         return;
     case FAILOVER_TAKE_BACK:
-        tell(f, fx, FAILOVER_NEWS_TAKEN_BACK, f->record.cause);
-        settle(f, fx, "taken-back", ev->now);
+        step_tell(f, fx, FAILOVER_NEWS_TAKEN_BACK, f->record.cause);
+        step_settle(f, fx, "taken-back", ev->now);
         return;
     case FAILOVER_SET_MOVING:
-        set_moving_written(f, fx);
+        step_go_on(f, fx);
         return;
     case FAILOVER_HOOK_SAVING:
-        go_list(f, fx, true);
+        step_go_list(f, fx, true);
         return;
     case FAILOVER_SAVING:
-        settle(f, fx, "rotated", ev->now);
+        step_settle(f, fx, "rotated", ev->now);
         return;
     case FAILOVER_HOLDING:
-        tell(f, fx, FAILOVER_NEWS_HELD, f->record.cause);
-        answer(f, fx, NULL);
-        settle(f, fx, "held", ev->now);
+        step_tell(f, fx, FAILOVER_NEWS_HELD, f->record.cause);
+        step_answer(f, fx, NULL);
+        step_settle(f, fx, "held", ev->now);
         return;
     case FAILOVER_OPENING:
-        tell(f, fx, FAILOVER_NEWS_OPENED, f->verdict);
-        go_read(f, fx, FAILOVER_READING);
+        step_tell(f, fx, FAILOVER_NEWS_OPENED, f->verdict);
+        step_go_read(f, fx, FAILOVER_READING);
         return;
     case FAILOVER_DROPPING:
-        tell(f, fx, FAILOVER_NEWS_LIFTED, "needless");
-        go_read(f, fx, FAILOVER_READING);
+        step_tell(f, fx, FAILOVER_NEWS_LIFTED, "needless");
+        step_go_read(f, fx, FAILOVER_READING);
         return;
     case FAILOVER_CLOSING:
-        tell(f, fx, FAILOVER_NEWS_DONE, f->record.cause);
-        go_read(f, fx, FAILOVER_READING); /* a new process may wait outside */
+        step_tell(f, fx, FAILOVER_NEWS_DONE, f->record.cause);
+        step_go_read(f, fx,
+                     FAILOVER_READING); /* a new process may wait outside */
         return;
     default:
-        assert(!"a write is under way in this state");
+        assert(false); /* no other state writes */
     }
 }
 
@@ -570,17 +267,17 @@ static void failover_written(struct failover *f,
         if (f->state == FAILOVER_CLOSING || f->state == FAILOVER_SAVING ||
             f->state == FAILOVER_HOOK_SAVING) {
             if (++f->tries > TRIES_MAX)
-                settle(f, fx, "contended", ev->now);
+                step_settle(f, fx, "contended", ev->now);
             else {
                 f->record.phase = FAILOVER_MOVING;
-                go_read(f, fx, f->state);
+                step_go_read(f, fx, f->state);
             }
             return;
         }
-        read_again(f, fx, ev->now);
+        step_read_again(f, fx, ev->now);
         return;
     default:
-        give_way(f, fx, ev->now);
+        step_give_way(f, fx, ev->now);
         return;
     }
 }
@@ -600,7 +297,7 @@ static void failover_idle(struct failover *f, const struct failover_event *ev,
     if (ev->now < due || ev->now < f->not_before)
         return;
     f->state = FAILOVER_WANT_LOCK;
-    effect(fx, FAILOVER_DO_LOCK);
+    step_effect(fx, FAILOVER_DO_LOCK);
 }
 
 static void failover_tick(struct failover *f, const struct failover_event *ev,
@@ -609,7 +306,7 @@ static void failover_tick(struct failover *f, const struct failover_event *ev,
     if (f->state == FAILOVER_IDLE)
         failover_idle(f, ev, fx);
     else if (f->state == FAILOVER_WANT_LOCK && !ev->wanted)
-        release(f, fx, ev->now); /* somebody else did it */
+        step_release(f, fx, ev->now); /* somebody else did it */
 }
 
 static void failover_next(struct failover *f, const struct failover_event *ev,
@@ -617,7 +314,7 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
 {
     assert(f->state == FAILOVER_HAVE_LOCK && f->locked);
     if (ev->task == NULL) {
-        release(f, fx, ev->now);
+        step_release(f, fx, ev->now);
         return;
     }
     f->task = *ev->task;
@@ -628,14 +325,14 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
     memset(&f->gate, 0, sizeof(f->gate));
     switch (f->task.type) {
     case FAILOVER_TASK_ADDRESS:
-        go_read(f, fx, FAILOVER_READING);
+        step_go_read(f, fx, FAILOVER_READING);
         return;
     case FAILOVER_TASK_WAITING:
-        go_list(f, fx, true);
+        step_go_list(f, fx, true);
         return;
     case FAILOVER_TASK_COLLECT:
         f->state = FAILOVER_COLLECTING;
-        effect(fx, FAILOVER_DO_COLLECT);
+        step_effect(fx, FAILOVER_DO_COLLECT);
         return;
     }
 }
@@ -644,12 +341,12 @@ static void failover_read(struct failover *f, const struct failover_event *ev,
                           struct failover_effects *fx)
 {
     if (ev->code == ERR_INVALID) { /* a gate or record that nobody can read */
-        answer(f, fx, "unreadable");
-        settle(f, fx, "unreadable", ev->now);
+        step_answer(f, fx, "unreadable");
+        step_settle(f, fx, "unreadable", ev->now);
         return;
     }
     if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
+        step_give_way(f, fx, ev->now);
         return;
     }
     switch (f->state) {
@@ -665,7 +362,7 @@ static void failover_read(struct failover *f, const struct failover_event *ev,
         failover_saving(f, ev, fx);
         return;
     default:
-        assert(!"a read is under way in this state");
+        assert(false); /* no other state reads */
     }
 }
 
@@ -682,14 +379,14 @@ void failover_step(struct failover *f, const struct failover_event *ev,
         f->locked = true;
         f->locked_at = ev->now;
         f->fence = ev->fence;
-        go_next(f, fx, ev->now);
+        step_go_next(f, fx, ev->now);
         break;
     case FAILOVER_REFUSED:
     case FAILOVER_LOST:
         if (f->has_task)
-            effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
+            step_effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
         if (f->state != FAILOVER_IDLE)
-            release(f, fx, ev->now + f->config.retry_ms);
+            step_release(f, fx, ev->now + f->config.retry_ms);
         break;
     case FAILOVER_NEXT:
         failover_next(f, ev, fx);
@@ -712,8 +409,11 @@ void failover_step(struct failover *f, const struct failover_event *ev,
     case FAILOVER_MOVED:
         failover_moving(f, ev, fx);
         break;
+    case FAILOVER_COUNTED:
+        failover_counting(f, ev, fx);
+        break;
     case FAILOVER_COLLECTED:
-        settle(f, fx, "collected", ev->now);
+        step_settle(f, fx, "collected", ev->now);
         break;
     }
     assert(f->state == FAILOVER_IDLE || f->locked ||

@@ -44,6 +44,9 @@
  *   |    |      MOVING   batches, several in flight, one check-lock each
  *   |    |         |  \__ the lock was held for 10 s: SAVING, RELEASE
  *   |    |         v  a whole pass found no marker of the past
+ *   |    |      COUNTING  only if another holder moved some of it
+ *   |    |         |
+ *   |    |         v
  *   |    |      CLOSING  one txn: lock, record `done`, gate without heir
  *   |    |         |
  *   +----|---------+ <- *
@@ -80,6 +83,7 @@ enum failover_state {
     FAILOVER_LISTING,
     FAILOVER_MOVING_BATCHES,
     FAILOVER_SAVING,
+    FAILOVER_COUNTING,
     FAILOVER_CLOSING,
     FAILOVER_COLLECTING,
 };
@@ -107,13 +111,13 @@ struct failover_seen {
     struct process standing[FAILOVER_PROCESSES_MAX]; /* registered, distinct,
                                     the newest registration first */
     size_t n_standing;
-    bool unknown;  /* a registration whose identity cannot be read */
-    bool down;     /* absence beyond the grace, and it may be believed */
-    bool over;     /* the drain's or lease's time is over by our clock */
+    bool unknown; /* a registration whose identity cannot be read */
+    bool down;    /* absence beyond the grace, and it may be believed */
+    bool over;    /* the drain's or lease's time is over by our clock */
     const struct failover_record *record; /* unfinished or held, or NULL */
-    bool paused;   /* by the settings, read with the rest */
+    bool paused;       /* by the settings, read with the rest */
     const char *doubt; /* "session", "own-entry": about ourselves; or NULL */
-    bool mass;     /* the brake: too many are missing */
+    bool mass;         /* the brake: too many are missing */
     wall_ms last_heartbeat;
     uint64_t revision, session;
     char new_id[FAILOVER_ID_MAX + 1]; /* for a record, if one is written */
@@ -142,6 +146,7 @@ struct failover_event {
         FAILOVER_HOOKED,    /* `hook_exit`, `hook_tail` */
         FAILOVER_LISTED,    /* `code`, `n` that may move, `more` pages */
         FAILOVER_MOVED,     /* `code`, `counts` (also with a code) */
+        FAILOVER_COUNTED,   /* `code`, `counts`: of the whole failover */
         FAILOVER_COLLECTED, /* `code` */
     } type;
     mono_ms now;
@@ -151,7 +156,7 @@ struct failover_event {
     uint64_t fence;
     const struct failover_task *task;
     const struct failover_seen *seen;
-    bool same;            /* the plan is still the one that was approved */
+    bool same; /* the plan is still the one that was approved */
     size_t n;
     bool more;
     const struct failover_counts *counts;
@@ -162,18 +167,19 @@ struct failover_event {
 struct failover_effect {
     enum failover_effect_type {
         FAILOVER_DO_LOCK,
-        FAILOVER_DO_UNLOCK,  /* also stops waiting; forget what is in flight */
+        FAILOVER_DO_UNLOCK, /* also stops waiting; forget what is in flight */
         FAILOVER_DO_NEXT,
-        FAILOVER_DO_READ,    /* the task's address */
-        FAILOVER_DO_PLAN,    /* the task's address, for If-Match */
-        FAILOVER_DO_WRITE,   /* one txn: lock, `gate`, `record` */
-        FAILOVER_DO_HOOK,    /* with `record` */
-        FAILOVER_DO_LIST,    /* `afresh`: from the first page */
-        FAILOVER_DO_MOVE,    /* what was listed */
+        FAILOVER_DO_READ,  /* the task's address */
+        FAILOVER_DO_PLAN,  /* the task's address, for If-Match */
+        FAILOVER_DO_WRITE, /* one txn: lock, `gate`, `record` */
+        FAILOVER_DO_HOOK,  /* for failover_record() */
+        FAILOVER_DO_LIST,  /* `afresh`: from the first page */
+        FAILOVER_DO_MOVE,  /* what was listed */
+        FAILOVER_DO_COUNT, /* all that `failover` has moved, by the items */
         FAILOVER_DO_COLLECT,
-        FAILOVER_DO_ANSWER,  /* the order: `word` NULL accepted, else a code */
-        FAILOVER_DO_TELL,    /* `news`, `word` */
-        FAILOVER_DO_SETTLE,  /* the task is over: `word` says how */
+        FAILOVER_DO_ANSWER, /* the order: `word` NULL accepted, else a code */
+        FAILOVER_DO_TELL,   /* `news`, `word` */
+        FAILOVER_DO_SETTLE, /* the task is over: `word` says how */
     } type;
     /* Both borrowed until the next step. At gate->version; at
      * record->version, 0: it must be absent. NULL: not written. */
@@ -181,7 +187,7 @@ struct failover_effect {
     const struct failover_record *record;
     bool afresh;
     const char *word;
-    const char *failover; /* TELL, ANSWER: its id, or "" */
+    const char *failover; /* TELL, ANSWER, COUNT: its id, or "" */
     bool held;            /* ANSWER: accepted, but held */
     size_t n;             /* TELL: items moved so far */
     enum failover_news {
@@ -232,8 +238,8 @@ const struct gate *failover_gate(const struct failover *f);
  */
 enum failover_verdict {
     FAILOVER_NOTHING,
-    FAILOVER_ALIVE,        /* an order, but its process is registered */
-    FAILOVER_UNREADABLE,   /* a registration's identity: wait for it */
+    FAILOVER_ALIVE,      /* an order, but its process is registered */
+    FAILOVER_UNREADABLE, /* a registration's identity: wait for it */
     FAILOVER_TO_INTENT,
     FAILOVER_TO_HOLD,      /* `cause`: mass, session, own-entry, paused */
     FAILOVER_TO_VERIFY,    /* resume a record `intent` */

@@ -258,13 +258,16 @@ void failover_write_open(struct failover *f, const struct process *fresh)
     reopen(gate, fresh);
 }
 
+/* Another hold of ours in the same session only carries on. */
 void failover_take_over(struct failover *f)
 {
     struct failover_record *r = &f->record;
-    if (strcmp(r->coordinator, f->config.self) != 0) {
+    if (r->fence == f->fence)
+        return;
+    if (strcmp(r->coordinator, f->config.self) != 0 || r->session != f->session)
         r->resumed++;
-        SAY(r->coordinator, f->config.self);
-    }
+    SAY(r->coordinator, f->config.self);
+    r->session = f->session;
     r->fence = f->fence;
 }
 
@@ -288,6 +291,7 @@ void failover_write_reconcile(struct failover *f, wall_ms wall)
     r->phase = FAILOVER_MOVING;
     SAY(r->cause, "reconcile");
     SAY(r->coordinator, f->config.self);
+    r->session = f->session;
     r->fence = f->fence;
     r->fenced_at = wall;
 }

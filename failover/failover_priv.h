@@ -14,31 +14,30 @@ struct failover {
     mono_ms not_before;   /* after a failure */
     bool locked;          /* the lock is ours, as far as we know */
     mono_ms locked_at;
-    uint64_t fence;
+    uint64_t fence, session;
     bool has_task;
-    bool answered;        /* the order was */
+    bool answered; /* the order was */
     struct failover_task task;
-    struct gate gate;     /* as read last, or as it is being written */
+    struct gate gate; /* as read last, or as it is being written */
     bool has_record;
     struct failover_record record;
-    bool has_intent;      /* last_intent is the record that we fenced with */
+    bool has_intent; /* last_intent is the record that we fenced with */
     char last_intent[FAILOVER_ID_MAX + 1];
     struct process registered; /* at the last read: the gate's, if it stands */
     char new_id[FAILOVER_ID_MAX + 1];
-    uint32_t tries;       /* decided anew after a conflict */
-    bool dirty;           /* this pass moved something: one more is due */
-    bool more;            /* pages are left of this pass */
-    bool writing;         /* in a state that reads first: the write is out */
-    const char *verdict;  /* of the write under way: a word to tell */
+    uint32_t tries;      /* decided anew after a conflict */
+    bool dirty;          /* this pass moved something: one more is due */
+    bool more;           /* pages are left of this pass */
+    bool writing;        /* in a state that reads first: the write is out */
+    const char *verdict; /* of the write under way: a word to tell */
+    char lifted[32];     /* the cause that held it, to tell */
 };
 
-bool failover_stands(const struct failover_seen *seen,
-                     const struct process *p);
+bool failover_stands(const struct failover_seen *seen, const struct process *p);
 
 /* What the writes put. Each works on f->gate and f->record as just read. */
-void failover_write_intent(struct failover *f,
-                           const struct failover_seen *seen, const char *cause,
-                           wall_ms wall);
+void failover_write_intent(struct failover *f, const struct failover_seen *seen,
+                           const char *cause, wall_ms wall);
 void failover_write_take_back(struct failover *f, wall_ms wall);
 void failover_write_hold(struct failover *f, const struct failover_seen *seen,
                          const char *cause, wall_ms wall);
@@ -49,5 +48,46 @@ void failover_write_reconcile(struct failover *f, wall_ms wall);
 void failover_take_over(struct failover *f);
 void failover_add_counts(struct failover_record *r,
                          const struct failover_counts *c);
+
+/* --- failover.c: effects and transitions --------------------------------- */
+
+#define TRIES_MAX 8 /* of one task before others are looked at */
+
+struct failover_effect *step_effect(struct failover_effects *fx,
+                                    enum failover_effect_type type);
+struct failover_effect *step_effect_about(struct failover *f,
+                                          struct failover_effects *fx,
+                                          enum failover_effect_type type);
+void step_tell(struct failover *f, struct failover_effects *fx,
+               enum failover_news news, const char *word);
+void step_answer(struct failover *f, struct failover_effects *fx,
+                 const char *code);
+void step_release(struct failover *f, struct failover_effects *fx,
+                  mono_ms not_before);
+void step_give_way(struct failover *f, struct failover_effects *fx,
+                   mono_ms now);
+void step_go_next(struct failover *f, struct failover_effects *fx, mono_ms now);
+void step_settle(struct failover *f, struct failover_effects *fx,
+                 const char *how, mono_ms now);
+void step_go_read(struct failover *f, struct failover_effects *fx,
+                  enum failover_state state);
+void step_go_write(struct failover *f, struct failover_effects *fx,
+                   enum failover_state state, bool gate, bool record);
+void step_go_list(struct failover *f, struct failover_effects *fx, bool afresh);
+/* `moving` stands: the hook if it is due, then the moves. */
+void step_go_on(struct failover *f, struct failover_effects *fx);
+void step_read_again(struct failover *f, struct failover_effects *fx,
+                     mono_ms now);
+
+/* --- failover_begin.c, failover_moving.c: one function per state ---------- */
+
+typedef void failover_state_f(struct failover *f,
+                              const struct failover_event *ev,
+                              struct failover_effects *fx);
+failover_state_f failover_reading, failover_planning, failover_verify;
+failover_state_f failover_hook, failover_listing, failover_moving;
+failover_state_f failover_counting, failover_saving;
+void step_open_gate(struct failover *f, const struct process *p,
+                    const char *word, struct failover_effects *fx);
 
 #endif

@@ -5,10 +5,11 @@
  *     PELORUS_FAILPOINT=engine-after-intent:stop     SIGSTOP to itself
  *     PELORUS_FAILPOINT=engine-mid-move:kill@5000    SIGKILL, at 5,000 moved
  *
- * Several are separated by commas; the first that is met fires, once. The environment is read
- * once, at the first use. Names: engine-after-intent, engine-after-verify,
- * engine-before-batch, engine-mid-move (its number: items moved so far),
- * engine-before-close. Without the variable a failpoint is one comparison.
+ * Several are separated by commas; the first that is met fires, once. The
+ * environment is read once, at the first use. Names: engine-after-intent,
+ * engine-after-verify, engine-before-batch, engine-mid-move (its number: items
+ * moved so far), engine-before-close. Without the variable a failpoint is one
+ * comparison.
  */
 #ifndef PELORUS_FAILOVER_FAILPOINT_H
 #define PELORUS_FAILOVER_FAILPOINT_H

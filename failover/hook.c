@@ -14,10 +14,10 @@
 #include <string.h>
 #include <utlist.h>
 
-#define TAIL_MAX  511
-#define VARS      4
-#define VAR_MAX   320
-#define DRAIN_MS  100 /* after the exit, for what is still in the pipe */
+#define TAIL_MAX 511
+#define VARS     4
+#define VAR_MAX  320
+#define DRAIN_MS 100 /* after the exit, for what is still in the pipe */
 
 struct hook {
     struct hook *prev, *next;
@@ -90,8 +90,7 @@ static void finish(struct hook *k)
     close_handle((uv_handle_t *)&k->timer);
     if (!k->owner->closing) {
         k->tail[k->len] = '\0';
-        k->ended(k->arg, k->timed_out ? HOOK_TIMED_OUT : k->exit_code,
-                 k->tail);
+        k->ended(k->arg, k->timed_out ? HOOK_TIMED_OUT : k->exit_code, k->tail);
     }
 }
 
@@ -187,12 +186,24 @@ static size_t count_env(void)
     return n;
 }
 
-/* Ours come first: the first of two with one name counts. */
-static char **make_env(const struct failover_record *r, char vars[VARS][VAR_MAX])
+/* Does a variable of the environment have a name of ours? Shells differ about
+ * which of two counts. */
+static bool shadowed(const char *var, char vars[VARS][VAR_MAX])
+{
+    for (size_t i = 0; i < VARS; i++) {
+        size_t len = strcspn(vars[i], "=") + 1;
+        if (strncmp(var, vars[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static char **make_env(const struct failover_record *r,
+                       char vars[VARS][VAR_MAX])
 {
     char text[PROCESS_TEXT_SIZE];
-    size_t n = count_env();
-    char **env = mem_array(n + VARS + 1, sizeof(*env));
+    size_t n = 0, all = count_env();
+    char **env = mem_array(all + VARS + 1, sizeof(*env));
     (void)snprintf(vars[0], VAR_MAX, "PELORUS_KIND=%s",
                    node_kind_name(r->kind));
     (void)snprintf(vars[1], VAR_MAX, "PELORUS_ADDRESS=%s", r->address);
@@ -200,9 +211,12 @@ static char **make_env(const struct failover_record *r, char vars[VARS][VAR_MAX]
                    process_text(&r->process, text));
     (void)snprintf(vars[3], VAR_MAX, "PELORUS_FENCE=%" PRIu64, r->fence);
     for (size_t i = 0; i < VARS; i++)
-        env[i] = vars[i];
-    for (size_t i = 0; i <= n; i++)
-        env[VARS + i] = environ != NULL ? environ[i] : NULL;
+        env[n++] = vars[i];
+    for (size_t i = 0; i < all; i++) {
+        if (!shadowed(environ[i], vars))
+            env[n++] = environ[i];
+    }
+    env[n] = NULL;
     return env;
 }
 
@@ -219,7 +233,6 @@ static int spawn(struct hook *k, const char *command,
          .data.stream = (uv_stream_t *)&k->out},
         {.flags = UV_IGNORE},
     };
-    io[0].flags = UV_IGNORE;
     uv_process_options_t options = {
         .exit_cb = on_exit_,
         .file = args[0],

@@ -168,6 +168,33 @@ void plan_count(struct failover_counts *c, const struct work_item *after,
     c->digest += plan_digest(after->id, after->epoch, target);
 }
 
+void plan_recount(struct failover_counts *c, const struct work_item *w,
+                  const char *failover)
+{
+    for (size_t i = 0; i < w->n_history; i++) {
+        const struct work_past *past = &w->history[i];
+        if (strcmp(past->failover, failover) != 0)
+            continue;
+        uint64_t after = i > 0 ? w->history[i - 1].epoch : w->epoch;
+        const char *owner = i > 0 ? w->history[i - 1].address : w->owner;
+        const char *target = "";
+        if (after == past->epoch) {
+            c->dropped++; /* the only end that keeps the epoch */
+        } else if (i == 0 && w->state == WORK_HELD) {
+            c->held++;
+        } else if (after > past->epoch + 1 || owner[0] == '\0') {
+            c->waiting++; /* it had no owner in between */
+        } else {
+            c->moved++;
+            target = owner;
+            count_target(c, target);
+        }
+        c->digest += plan_digest(
+            w->id, past->epoch + (after == past->epoch ? 0 : 1), target);
+        return;
+    }
+}
+
 /* Less is better: owned work per weight, and a full machine counts up to
  * double. */
 static double burden(const struct plan_candidate *c)

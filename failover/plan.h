@@ -57,6 +57,11 @@ uint64_t plan_digest(const char *id, uint64_t epoch, const char *target);
 void plan_count(struct failover_counts *c, const struct work_item *after,
                 enum plan_action action);
 
+/* Count what a failover did to an item, by the item's history, however much
+ * happened to it since. */
+void plan_recount(struct failover_counts *c, const struct work_item *w,
+                  const char *failover);
+
 /*
  * Targets of a dry run: who would take the items, spread as the real run
  * would, without telling the balancer. The one with the least work for its

@@ -88,8 +88,7 @@ int work_check_id(const char *id, struct err *err)
     }
     /* The registry has no such keys. */
     if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0) {
-        return (int)err_set(err, ERR_INVALID, "\"%s\" cannot be a work id",
-                            id);
+        return (int)err_set(err, ERR_INVALID, "\"%s\" cannot be a work id", id);
     }
     return 0;
 }
@@ -222,9 +221,8 @@ void marker_of(struct marker *out, const struct work_item *w)
 {
     assert(w->state == WORK_ASSIGNED || w->state == WORK_WAITING ||
            w->state == WORK_HELD);
-    *out = (struct marker){.kind = w->kind,
-                           .epoch = w->epoch,
-                           .held = w->state == WORK_HELD};
+    *out = (struct marker){
+        .kind = w->kind, .epoch = w->epoch, .held = w->state == WORK_HELD};
     memcpy(out->id, w->id, sizeof(out->id));
     if (w->state == WORK_ASSIGNED) {
         memcpy(out->address, w->owner, sizeof(out->address));
@@ -244,7 +242,8 @@ int epoch_floor_read(const char *value, size_t len, uint64_t *out,
     if (len < sizeof(text)) {
         memcpy(text, value, len);
         text[len] = '\0';
-        if (strlen(text) == len && units_uint(text, EPOCH_MAX, out, NULL) == 0) {
+        if (strlen(text) == len &&
+            units_uint(text, EPOCH_MAX, out, NULL) == 0) {
             return 0;
         }
     }

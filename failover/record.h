@@ -31,8 +31,9 @@
 #define WORK_HISTORY_MAX   5
 #define FAILOVER_ID_MAX    63
 /* An owner's address and an id share one marker key. */
-#define WORK_OWNER_MAX                                                         \
-    (REGISTRY_KEY_MAX - (int)sizeof("/pelorus/owned/worker/") - WORK_ID_MAX)
+_Static_assert(sizeof("/pelorus/owned/worker/") + NODE_ADDRESS_MAX +
+                       WORK_ID_MAX <= REGISTRY_KEY_MAX,
+               "the longest marker key is a key");
 /* The largest stored item: a full payload, five owners, escapes. */
 #define WORK_RECORD_MAX (WORK_PAYLOAD_MAX + 16 * 1024)
 
@@ -51,28 +52,28 @@ struct work_past {
     struct process process;
     uint64_t epoch;
     wall_ms until;
-    bool died;       /* taken by a failover, not handed over */
+    bool died; /* taken by a failover, not handed over */
     char failover[FAILOVER_ID_MAX + 1]; /* "" if none */
 };
 
 struct work_item {
-    char id[WORK_ID_MAX + 1];   /* [A-Za-z0-9._-]{1,128} */
-    enum node_kind kind;        /* of the owner: master or worker */
+    char id[WORK_ID_MAX + 1]; /* [A-Za-z0-9._-]{1,128} */
+    enum node_kind kind;      /* of the owner: master or worker */
     char group[NODE_GROUP_MAX + 1];
     enum work_state state;
     char owner[NODE_ADDRESS_MAX + 1]; /* "" while waiting or held; the last
                                          one when done or dropped */
-    struct process process;     /* known exactly when assigned */
-    uint64_t epoch;             /* 1 .. 2^63 */
+    struct process process;           /* known exactly when assigned */
+    uint64_t epoch;                   /* 1 .. 2^63 */
     enum work_policy policy;
-    char *payload;              /* JSON text or NULL; owned */
-    uint32_t attempts;          /* how many owners it has had */
+    char *payload;                              /* JSON text or NULL; owned */
+    uint32_t attempts;                          /* how many owners it has had */
     struct work_past history[WORK_HISTORY_MAX]; /* newest first */
     size_t n_history;
-    wall_ms assigned_at;        /* of the present owner */
-    wall_ms finished_at;        /* done or dropped; 0 before */
-    char cause[64];             /* held: "policy", "poison"; else "" */
-    uint64_t version;           /* as read; not in the JSON */
+    wall_ms assigned_at; /* of the present owner */
+    wall_ms finished_at; /* done or dropped; 0 before */
+    char cause[64];      /* held: "policy", "poison"; else "" */
+    uint64_t version;    /* as read; not in the JSON */
 };
 
 void work_item_close(struct work_item *w);
@@ -122,7 +123,7 @@ struct marker {
     char address[NODE_ADDRESS_MAX + 1]; /* "-": waiting or held */
     char id[WORK_ID_MAX + 1];
     uint64_t epoch;
-    struct process process;             /* unknown below "-" */
+    struct process process; /* unknown below "-" */
     bool held; /* below "-": nobody assigns it but a person. A hint that saves
                   reading the item */
     uint64_t version;
@@ -145,24 +146,26 @@ char *marker_key(enum node_kind kind, const char *address, const char *id,
                  char *out);
 char *marker_prefix(enum node_kind kind, const char *address, char *out);
 char *failover_key(const char *id, char *out);
-#define WORK_PREFIX      "/pelorus/work"
-#define MARKER_PREFIX    "/pelorus/owned"
-#define FAILOVER_PREFIX  "/pelorus/failovers"
-#define EPOCH_FLOOR_KEY  "/pelorus/epoch-floor"
-#define SETTINGS_KEY     "/pelorus/settings"
-#define EPOCH_MAX        (UINT64_C(1) << 63)
+#define WORK_PREFIX     "/pelorus/work"
+#define MARKER_PREFIX   "/pelorus/owned"
+#define FAILOVER_PREFIX "/pelorus/failovers"
+#define EPOCH_FLOOR_KEY "/pelorus/epoch-floor"
+#define SETTINGS_KEY    "/pelorus/settings"
+#define EPOCH_MAX       (UINT64_C(1) << 63)
 
 /* The floor is a decimal number. */
 int epoch_floor_read(const char *value, size_t len, uint64_t *out,
                      struct err *err) MUST_CHECK;
 void epoch_floor_write(struct buf *out, uint64_t floor);
 
-enum failover_phase { /* what a record says */
-    FAILOVER_HELD,    /* by the brake or a pause; nothing was fenced */
-    FAILOVER_INTENT,  /* fenced; nothing moves yet */
-    FAILOVER_MOVING,
-    FAILOVER_DONE,
-    FAILOVER_ABORTED, /* the process was registered without a break */
+enum failover_phase {                  /* what a record says */
+                      FAILOVER_HELD,   /* by the brake or a pause; nothing was
+                                          fenced */
+                      FAILOVER_INTENT, /* fenced; nothing moves yet */
+                      FAILOVER_MOVING,
+                      FAILOVER_DONE,
+                      FAILOVER_ABORTED, /* the process was registered without a
+                                           break */
 };
 
 struct failover_target {
@@ -175,14 +178,14 @@ struct failover_record {
     char id[FAILOVER_ID_MAX + 1]; /* "<kind>-<ms>-<random>": sorts by time */
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
-    struct process process;  /* the one that lost its work */
+    struct process process; /* the one that lost its work */
     enum failover_phase phase;
-    char cause[32];          /* down, replaced, restart, drain, order, forced,
-                                reconcile; held: mass, session, own-entry,
-                                paused */
-    char then[32];           /* held: "order" or "forced" if a person ordered
-                                it, so that it goes on as such; else "" */
-    char who[64];            /* a person's, else "" */
+    char cause[32]; /* down, replaced, restart, drain, order, forced,
+                       reconcile; held: mass, session, own-entry,
+                       paused */
+    char then[32];  /* held: "order" or "forced" if a person ordered
+                       it, so that it goes on as such; else "" */
+    char who[64];   /* a person's, else "" */
     char reason[256];
     /* what was seen */
     wall_ms last_heartbeat;
@@ -190,14 +193,14 @@ struct failover_record {
     /* who did it */
     char coordinator[NODE_ADDRESS_MAX + 1];
     uint64_t fence;
-    uint32_t resumed;        /* how often another holder took it over */
+    uint32_t resumed; /* how often another holder took it over */
     /* what was done */
     uint32_t moved, held, dropped, waiting;
     struct failover_target targets[FAILOVER_TARGETS_MAX];
-    size_t n_targets;        /* beyond the maximum: counted in `moved` only */
-    uint64_t digest;         /* order-independent, over (id, epoch, target) */
+    size_t n_targets; /* beyond the maximum: counted in `moved` only */
+    uint64_t digest;  /* order-independent, over (id, epoch, target) */
     wall_ms began, fenced_at, finished;
-    int hook_exit;           /* -1: no hook ran */
+    int hook_exit; /* -1: no hook ran */
     char hook_tail[512];
     uint64_t version;
 };
@@ -211,11 +214,11 @@ static inline bool failover_phase_final(enum failover_phase p)
 }
 
 struct settings {
-    bool paused;             /* no failover begins */
-    wall_ms paused_until;    /* 0: until resumed */
+    bool paused;                  /* no failover begins */
+    wall_ms paused_until;         /* 0: until resumed */
     wall_ms brake_override_until; /* `mass` does not hold until then */
     char who[64], reason[256];
-    char policy[40];         /* balancer policy, "" = the configured one */
+    char policy[40]; /* balancer policy, "" = the configured one */
     uint64_t version;
 };
 /* Absent settings are all zero. */

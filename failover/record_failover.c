@@ -58,8 +58,7 @@ static int read_id(struct failover_record *r, const cJSON *o, struct err *err)
     return rc;
 }
 
-static int read_seen(struct failover_record *r, const cJSON *o,
-                     struct err *err)
+static int read_seen(struct failover_record *r, const cJSON *o, struct err *err)
 {
     const cJSON *seen = cJSON_GetObjectItemCaseSensitive(o, "seen");
     int rc = 0;
@@ -116,8 +115,7 @@ static int read_digest(struct failover_record *r, const cJSON *o,
 {
     char text[17] = "0";
     char *end;
-    int rc =
-        field_text(o, "digest", FIELD_OPTIONAL, text, sizeof(text), err);
+    int rc = field_text(o, "digest", FIELD_OPTIONAL, text, sizeof(text), err);
 
     if (rc != 0) {
         return rc;

@@ -41,8 +41,8 @@ int field_object(const char *value, size_t len, cJSON **out, struct err *err)
     return rc;
 }
 
-int field_text(const cJSON *o, const char *key, enum field_need need,
-               char *out, size_t size, struct err *err)
+int field_text(const cJSON *o, const char *key, enum field_need need, char *out,
+               size_t size, struct err *err)
 {
     const cJSON *item = find(o, key);
     size_t len;
@@ -80,8 +80,8 @@ int field_words(const cJSON *o, const char *key, char *out, size_t size,
     len = strlen(item->valuestring);
     if (len >= size) {
         len = size - 1;
-        while (len > 0 && ((unsigned char)item->valuestring[len] & 0xc0) ==
-                              0x80) {
+        while (len > 0 &&
+               ((unsigned char)item->valuestring[len] & 0xc0) == 0x80) {
             len--;
         }
     }
@@ -129,8 +129,8 @@ int field_i64(const cJSON *o, const char *key, int64_t *out, struct err *err)
     if (item == NULL) {
         return 0;
     }
-    if (cJSON_IsString(item) && units_int(item->valuestring, INT64_MIN,
-                                          INT64_MAX, out, NULL) == 0) {
+    if (cJSON_IsString(item) &&
+        units_int(item->valuestring, INT64_MIN, INT64_MAX, out, NULL) == 0) {
         return 0;
     }
     if (cJSON_IsNumber(item) && fabs(item->valuedouble) <= (double)EXACT_MAX &&
@@ -149,8 +149,7 @@ int field_bool(const cJSON *o, const char *key, bool *out, struct err *err)
         return 0;
     }
     if (!cJSON_IsBool(item)) {
-        return (int)err_set(err, ERR_INVALID, "`%s` is not true or false",
-                            key);
+        return (int)err_set(err, ERR_INVALID, "`%s` is not true or false", key);
     }
     *out = cJSON_IsTrue(item) != 0;
     return 0;

@@ -39,10 +39,8 @@ void work_item_leave(struct work_item *w, wall_ms now, bool died,
     assert(n <= FAILOVER_ID_MAX);
     memmove(&w->history[1], first, sizeof(*first) * (WORK_HISTORY_MAX - 1));
     w->n_history += w->n_history < WORK_HISTORY_MAX;
-    *first = (struct work_past){.process = w->process,
-                                .epoch = w->epoch,
-                                .until = now,
-                                .died = died};
+    *first = (struct work_past){
+        .process = w->process, .epoch = w->epoch, .until = now, .died = died};
     memcpy(first->address, w->owner, sizeof(first->address));
     memcpy(first->failover, n > 0 ? failover : "", n + 1);
 }
@@ -131,9 +129,9 @@ static int read_owner(struct work_item *w, const cJSON *o, struct err *err)
     int rc = field_address(o, "owner", FIELD_OPTIONAL, w->owner, err);
 
     rc = rc != 0 ? rc : field_process(o, "process", &w->process, err);
-    rc = rc != 0 ? rc
-                 : field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &w->epoch,
-                             err);
+    rc = rc != 0
+             ? rc
+             : field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &w->epoch, err);
     if (rc != 0) {
         return rc;
     }
@@ -163,9 +161,9 @@ static int read_past(struct work_past *p, const cJSON *o, struct err *err)
     }
     rc = field_address(o, "address", FIELD_REQUIRED, p->address, err);
     rc = rc != 0 ? rc : field_process(o, "process", &p->process, err);
-    rc = rc != 0 ? rc
-                 : field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &p->epoch,
-                             err);
+    rc = rc != 0
+             ? rc
+             : field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &p->epoch, err);
     rc = rc != 0 ? rc : field_time(o, "until", &p->until, err);
     rc = rc != 0 ? rc : field_bool(o, "died", &p->died, err);
     rc = rc != 0 ? rc
@@ -227,11 +225,13 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
         rc = rc != 0 ? rc : read_owner(out, o, err);
         rc = rc != 0 ? rc : read_history(out, o, err);
         rc = rc != 0 ? rc : field_u32(o, "attempts", &out->attempts, err);
-        rc = rc != 0 ? rc : field_time(o, "assigned_at", &out->assigned_at, err);
-        rc = rc != 0 ? rc : field_time(o, "finished_at", &out->finished_at, err);
-        rc = rc != 0 ? rc
-                     : field_words(o, "cause", out->cause, sizeof(out->cause),
-                                   err);
+        rc =
+            rc != 0 ? rc : field_time(o, "assigned_at", &out->assigned_at, err);
+        rc =
+            rc != 0 ? rc : field_time(o, "finished_at", &out->finished_at, err);
+        rc = rc != 0
+                 ? rc
+                 : field_words(o, "cause", out->cause, sizeof(out->cause), err);
         rc = rc != 0 ? rc : read_payload(out, value, len, err);
         cJSON_Delete(o);
     }

@@ -153,8 +153,7 @@ static void compact(struct buf *out, const char *text, size_t len,
     assert(now == 0);
 }
 
-int work_payload_read(const char *text, size_t len, char **out,
-                      struct err *err)
+int work_payload_read(const char *text, size_t len, char **out, struct err *err)
 {
     struct buf b;
     cJSON *tree;
@@ -239,8 +238,7 @@ static void sorted_object(struct buf *out, struct span t)
     }
     buf_char(out, '{');
     for (size_t i = 0; i < n; i++) {
-        buf_add(out, list[i].key.s,
-                (size_t)(list[i].key.end - list[i].key.s));
+        buf_add(out, list[i].key.s, (size_t)(list[i].key.end - list[i].key.s));
         buf_char(out, ':');
         sorted(out, list[i].value);
         buf_char(out, ',');
@@ -289,8 +287,8 @@ bool work_payload_same(const char *a, const char *b)
     buf_init(&y, (size_t)WORK_PAYLOAD_MAX * 2);
     sorted(&x, (struct span){.s = a, .end = a + strlen(a)});
     sorted(&y, (struct span){.s = b, .end = b + strlen(b)});
-    same = !x.overflow && !y.overflow &&
-           strcmp(buf_text(&x), buf_text(&y)) == 0;
+    same =
+        !x.overflow && !y.overflow && strcmp(buf_text(&x), buf_text(&y)) == 0;
     buf_close(&x);
     buf_close(&y);
     return same;

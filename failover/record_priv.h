@@ -17,8 +17,8 @@ int field_object(const char *value, size_t len, cJSON **out,
                  struct err *err) MUST_CHECK;
 
 /* Identity: too long is an error. `out` keeps its content when missing. */
-int field_text(const cJSON *o, const char *key, enum field_need need,
-               char *out, size_t size, struct err *err) MUST_CHECK;
+int field_text(const cJSON *o, const char *key, enum field_need need, char *out,
+               size_t size, struct err *err) MUST_CHECK;
 
 /* Words for people: cut at `size`, at the start of a character. */
 int field_words(const cJSON *o, const char *key, char *out, size_t size,

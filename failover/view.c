@@ -19,8 +19,7 @@
 static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
                       const char *address)
 {
-    (void)snprintf(out, NODE_ADDRESS_MAX + 4, "%u/%s", (unsigned)kind,
-                   address);
+    (void)snprintf(out, NODE_ADDRESS_MAX + 4, "%u/%s", (unsigned)kind, address);
 }
 
 struct owner *owner_find(const struct view *v, enum node_kind kind,
@@ -217,8 +216,7 @@ static void on_marker(void *arg, const struct registry_event *event)
     }
 }
 
-const struct marker *view_marker_next(const struct view *v,
-                                      enum node_kind kind,
+const struct marker *view_marker_next(const struct view *v, enum node_kind kind,
                                       const char *address, const char *after)
 {
     struct owner *o = owner_find(v, kind, address);
@@ -357,9 +355,8 @@ struct view *view_new(const struct view_config *config)
     }
     for (size_t i = 0; i < WATCHES; i++) {
         v->watches[i].v = v;
-        v->watches[i].watch =
-            registry_watch(config->registry, watches[i].prefix, watches[i].fn,
-                           &v->watches[i]);
+        v->watches[i].watch = registry_watch(
+            config->registry, watches[i].prefix, watches[i].fn, &v->watches[i]);
     }
     view_ask_settings(v);
     return v;

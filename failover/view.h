@@ -19,10 +19,10 @@ struct view;
 struct view_owner {
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
-    struct gate gate;        /* GATE_ABSENT if there is none */
-    mono_ms gate_seen;       /* when this version was first seen by us */
+    struct gate gate;  /* GATE_ABSENT if there is none */
+    mono_ms gate_seen; /* when this version was first seen by us */
     size_t n_markers;
-    uint64_t index;          /* grows when its markers or gate change */
+    uint64_t index; /* grows when its markers or gate change */
 };
 /* Waiting and held items stand under the address "-": it is no owner and
  * view_next() leaves it out, but it can be asked for and is told of. */
@@ -58,8 +58,7 @@ const struct view_owner *view_next(const struct view *v,
                                    const struct view_owner *it);
 /* One owner's markers by id, ascending; `after` NULL begins. NULL at the end.
  * The marker is lent until the next call. O(log n). */
-const struct marker *view_marker_next(const struct view *v,
-                                      enum node_kind kind,
+const struct marker *view_marker_next(const struct view *v, enum node_kind kind,
                                       const char *address, const char *after);
 size_t view_marker_count(const struct view *v, enum node_kind kind,
                          const char *address);
@@ -73,9 +72,8 @@ bool view_wants(const struct view *v, enum node_kind kind, const char *address,
                 const char **cause);
 
 /* Unfinished failover of an address, NULL if none. */
-const struct failover_record *view_failover(const struct view *v,
-                                            enum node_kind kind,
-                                            const char *address);
+const struct failover_record *
+view_failover(const struct view *v, enum node_kind kind, const char *address);
 /* The oldest records beyond the newest `keep` that are final, one per call;
  * NULL when there are none: for the collector. Only id, kind, address, phase,
  * began and version are filled in; lent until the next call. */

@@ -41,7 +41,7 @@ bool marks_remove(struct marks *m, const char *id);
 struct view_failover;
 
 struct owner {
-    struct view_owner pub; /* first: handed out */
+    struct view_owner pub;           /* first: handed out */
     char name[NODE_ADDRESS_MAX + 4]; /* "<kind>/<address>" */
     struct marks marks;
     size_t n_foreign; /* markers of a process that is not the gate's */
@@ -84,15 +84,15 @@ struct view {
     struct view_config config;
     struct view_watch watches[WATCHES];
     uint64_t index;
-    struct owner *owners;             /* by name */
-    struct owner nobody[NODE_KINDS];  /* "-" */
-    struct view_failover *failovers;  /* by id */
+    struct owner *owners;            /* by name */
+    struct owner nobody[NODE_KINDS]; /* "-" */
+    struct view_failover *failovers; /* by id */
     bool failovers_unsorted;
-    struct view_finished *finished;   /* by id, oldest first */
+    struct view_finished *finished; /* by id, oldest first */
     struct settings settings;
     bool settings_known;
     mono_ms settings_asked;
-    struct settings_read *asking;     /* under way */
+    struct settings_read *asking; /* under way */
     struct marker lent;
     struct failover_record lent_record;
 };

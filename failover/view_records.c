@@ -63,10 +63,9 @@ static struct view_failover *failover_make(struct view *v,
     if (f == NULL) {
         f = mem_zalloc(sizeof(*f));
         memcpy(f->id, r->id, sizeof(f->id));
-        last = v->failovers == NULL
-                   ? NULL
-                   : ELMT_FROM_HH(v->failovers->hh.tbl,
-                                  v->failovers->hh.tbl->tail);
+        last = v->failovers == NULL ? NULL
+                                    : ELMT_FROM_HH(v->failovers->hh.tbl,
+                                                   v->failovers->hh.tbl->tail);
         f->began = r->began;
         v->failovers_unsorted |= last != NULL && by_age(f, last) < 0;
         HASH_ADD_STR(v->failovers, id, f);
@@ -78,8 +77,8 @@ static void failover_stands(struct view *v, const struct failover_record *r)
 {
     struct view_failover *f = failover_make(v, r);
 
-    if (f->owner != NULL && (f->kind != r->kind ||
-                             strcmp(f->address, r->address) != 0)) {
+    if (f->owner != NULL &&
+        (f->kind != r->kind || strcmp(f->address, r->address) != 0)) {
         finish(v, f); /* another address: somebody edited it */
     }
     f->kind = r->kind;
@@ -116,8 +115,7 @@ void view_on_failover(void *arg, const struct registry_event *event)
         return;
     }
     if (event->type == REGISTRY_REMOVE) {
-        failover_gone(w->v,
-                      event->entry.key + strlen(FAILOVER_PREFIX "/"));
+        failover_gone(w->v, event->entry.key + strlen(FAILOVER_PREFIX "/"));
         return;
     }
     r = mem_alloc(sizeof(*r)); /* 10 KB: not on the stack of a callback */
@@ -125,8 +123,8 @@ void view_on_failover(void *arg, const struct registry_event *event)
                              &err) != 0 ||
         strcmp(r->id, event->entry.key + strlen(FAILOVER_PREFIX "/")) != 0) {
         log_warn("!failover-record", LOG_S("key", event->entry.key),
-                 LOG_S("why", err.code != ERR_OK ? err.msg
-                                                 : "its id is not its key"));
+                 LOG_S("why",
+                       err.code != ERR_OK ? err.msg : "its id is not its key"));
     } else {
         r->version = event->entry.version;
         failover_stands(w->v, r);
@@ -134,9 +132,8 @@ void view_on_failover(void *arg, const struct registry_event *event)
     mem_free(r);
 }
 
-const struct failover_record *view_failover(const struct view *v,
-                                            enum node_kind kind,
-                                            const char *address)
+const struct failover_record *
+view_failover(const struct view *v, enum node_kind kind, const char *address)
 {
     struct owner *o = owner_find(v, kind, address);
 

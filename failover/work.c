@@ -40,8 +40,7 @@ void op_start(struct work_op *op, const char *refused)
     if (refused == NULL && op->w->n_ops > WORK_OPS_MAX) {
         refused = "busy";
         (void)err_set(&op->trouble, ERR_FULL,
-                      "%d operations are under way; try again",
-                      WORK_OPS_MAX);
+                      "%d operations are under way; try again", WORK_OPS_MAX);
     }
     if (refused != NULL) {
         op->refused = refused;
@@ -53,6 +52,10 @@ void op_start(struct work_op *op, const char *refused)
 static void op_free(struct work_op *op)
 {
     assert(op->target.pick == 0);
+    if (op->w != NULL) {
+        assert(op->w->n_ops > 0);
+        op->w->n_ops--;
+    }
     for (size_t i = 0; i < op->n_exclude; i++) {
         mem_free(op->exclude[i]);
     }
@@ -84,11 +87,10 @@ static void op_finish(struct work_op *op)
 {
     struct work *w = op->w;
 
-    assert(!op->finished && w->n_ops > 0);
+    assert(!op->finished);
     op_unpick(op);
     op->finished = true;
     DL_DELETE(w->ops, op);
-    w->n_ops--;
     if (op->pending > 0) {
         DL_APPEND(w->orphans, op);
     } else {
@@ -104,12 +106,18 @@ static enum err_code code_of(const char *word)
         const char *word;
         enum err_code code;
     } codes[] = {
-        {"work_not_found", ERR_NOT_FOUND}, {"no_owner", ERR_NOT_FOUND},
-        {"invalid", ERR_INVALID},          {"damaged", ERR_INVALID},
-        {"too_large", ERR_TOO_LARGE},      {"outcome_unknown", ERR_UNKNOWN},
-        {"session_lost", ERR_SESSION_LOST}, {"cancelled", ERR_CANCELLED},
-        {"busy", ERR_UNAVAILABLE},         {"all_busy", ERR_UNAVAILABLE},
-        {"group_empty", ERR_UNAVAILABLE},  {"group_not_found", ERR_NOT_FOUND},
+        {"work_not_found", ERR_NOT_FOUND},
+        {"no_owner", ERR_NOT_FOUND},
+        {"invalid", ERR_INVALID},
+        {"damaged", ERR_INVALID},
+        {"too_large", ERR_TOO_LARGE},
+        {"outcome_unknown", ERR_UNKNOWN},
+        {"session_lost", ERR_SESSION_LOST},
+        {"cancelled", ERR_CANCELLED},
+        {"busy", ERR_UNAVAILABLE},
+        {"all_busy", ERR_UNAVAILABLE},
+        {"group_empty", ERR_UNAVAILABLE},
+        {"group_not_found", ERR_NOT_FOUND},
         {"registry_unavailable", ERR_UNAVAILABLE},
     };
 
@@ -137,12 +145,13 @@ static void tell(struct work_op *op, const char *code,
     if (code != NULL) {
         reply.err = op->trouble;
         if (reply.err.code == ERR_OK) {
-            (void)err_set(&reply.err, code_of(code), "work %s: %s",
-                          op->want.id, code);
+            (void)err_set(&reply.err, code_of(code), "work %s: %s", op->want.id,
+                          code);
         }
         reply.retry_after_ms = op->target.code != NULL
                                    ? op->target.retry_after_ms
-                                   : passing(code) ? RETRY_AFTER_MS : 0;
+                               : passing(code) ? RETRY_AFTER_MS
+                                               : 0;
     }
     if (op->type == OP_WORK) {
         op->done(op->arg, &reply);

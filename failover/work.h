@@ -8,6 +8,8 @@
  * older than the session timeout, or of an earlier session, is never written
  * upon. Loop thread; completions arrive on it, exactly once, and never before
  * the call has returned (what is refused at once is told by the next tick).
+ *
+ * Longer than other headers: all that clients can ask for stands here.
  */
 #ifndef PELORUS_FAILOVER_WORK_H
 #define PELORUS_FAILOVER_WORK_H
@@ -25,7 +27,7 @@ struct work;
  */
 struct work_target {
     char address[NODE_ADDRESS_MAX + 1];
-    const char *code;        /* NULL: found */
+    const char *code; /* NULL: found */
     int64_t retry_after_ms;
     uint64_t pick;
 };
@@ -44,8 +46,8 @@ struct work_config {
     void (*ended)(void *arg, const struct work_item *item);
     /* A pick came to nothing: its item went elsewhere or nowhere. Optional. */
     void (*unused)(void *arg, uint64_t pick);
-    void *ended_arg;         /* of both */
-    uint64_t seed;           /* for ids we make up */
+    void *ended_arg; /* of both */
+    uint64_t seed;   /* for ids we make up */
 };
 
 #define WORK_OPS_MAX 4096 /* under way at a time; beyond: `busy` */
@@ -63,12 +65,13 @@ void work_tick(struct work *w);
 /*
  * How an operation ended. `code` is a stable word for the API, NULL when it
  * succeeded:
- *   404 work_not_found, group_not_found, no_owner (no gate and no process)
- *   409 id_conflict, owner_not_up, stale_epoch, not_assigned, not_held,
- *       gate_conflict
- *   422 invalid (an argument), 413 too_large
+ *   400 invalid (an argument)      413 too_large
+ *   404 work_not_found, group_not_found
+ *   409 id_conflict, owned_elsewhere (claims), owner_not_up, stale_epoch,
+ *       not_assigned, not_held, gate_conflict
+ *   422 no_owner (an order for an address with no gate and no process)
  *   500 damaged (what stands in the registry makes no sense; the message says
- *       which key)
+ *       where)
  *   503 group_empty, all_busy, busy, registry_unavailable, session_lost,
  *       cancelled: certainly nothing was stored
  *   504 outcome_unknown
@@ -76,20 +79,20 @@ void work_tick(struct work *w);
 struct work_reply {
     const char *code;
     struct err err;
-    bool created;              /* submit, claim: new (201), else 200 */
+    bool created;                 /* submit, claim: new (201), else 200 */
     const struct work_item *item; /* the item as it stands, if known */
     int64_t retry_after_ms;
-    const char *id;            /* outcome_unknown: which */
+    const char *id; /* outcome_unknown: which */
 };
 typedef void work_reply_f(void *arg, const struct work_reply *reply);
 
 struct work_submit {
-    const char *id;            /* NULL: we make one up */
+    const char *id; /* NULL: we make one up */
     enum node_kind kind;
-    const char *group;         /* NULL default */
+    const char *group; /* NULL default */
     enum work_policy policy;
-    const char *payload;       /* JSON or NULL */
-    const char *owner;         /* claim: the address; submit: NULL */
+    const char *payload; /* JSON or NULL */
+    const char *owner;   /* claim: the address; submit: NULL */
 };
 /* Both borrow their arguments until they return. */
 void work_submit(struct work *w, const struct work_submit *what,

@@ -50,7 +50,8 @@ void work_get(struct work *w, const char *id, work_reply_f *done, void *arg)
 static void reply_stale(struct work_op *op)
 {
     (void)err_set(&op->trouble, ERR_CONFLICT,
-                  "work %s is %s%s%s at epoch %" PRIu64 ", not yours at %" PRIu64,
+                  "work %s is %s%s%s at epoch %" PRIu64
+                  ", not yours at %" PRIu64,
                   op->item.id, work_state_name(op->item.state),
                   op->item.owner[0] == '\0' ? "" : " by ", op->item.owner,
                   op->item.epoch, op->epoch);
@@ -72,8 +73,7 @@ static void fence_read(struct work_op *op)
 
     if (!op->found) {
         op_reply(op, "work_not_found", NULL);
-    } else if (op->item.epoch != op->epoch ||
-               op->item.state != WORK_ASSIGNED) {
+    } else if (op->item.epoch != op->epoch || op->item.state != WORK_ASSIGNED) {
         reply_stale(op);
     } else {
         txn_init(&t);
@@ -145,8 +145,7 @@ static void done_read(struct work_op *op)
 {
     if (!op->found) {
         op_reply(op, "work_not_found", NULL);
-    } else if (op->item.epoch != op->epoch ||
-               op->item.state == WORK_DROPPED) {
+    } else if (op->item.epoch != op->epoch || op->item.state == WORK_DROPPED) {
         reply_stale(op);
     } else if (op->item.state == WORK_DONE) {
         op_reply(op, NULL, &op->item);

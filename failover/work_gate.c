@@ -136,8 +136,8 @@ static void gate_read_step(struct work_op *op)
     bool absent = op->gate.state == GATE_ABSENT;
     /* A drain or lease said again begins anew: its time counts from then. Our
      * own, from before an unknown outcome, is recognised instead. */
-    bool renew = !op->order.undo && !op->doubt &&
-                 op->order.what != GATE_ORDER_CORDON;
+    bool renew =
+        !op->order.undo && !op->doubt && op->order.what != GATE_ORDER_CORDON;
 
     if (absent && op->order.undo) {
         op_reply(op, NULL, NULL); /* there is nothing to take back */

@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WINDOW      64  /* gets in flight */
-#define SCAN_PAGE   256 /* records read at a time */
-#define ROUNDS_MAX  40  /* windows or pages for one answer */
-#define LIMIT_MAX   1000
+#define WINDOW     64  /* gets in flight */
+#define SCAN_PAGE  256 /* records read at a time */
+#define ROUNDS_MAX 40  /* windows or pages for one answer */
+#define LIMIT_MAX  1000
 
 struct list_slot { /* one get of a window */
     struct work_op *op;
@@ -32,7 +32,7 @@ struct list {
     size_t n;
     unsigned rounds;
     bool marked; /* by markers: unfinished items only */
-    bool more; /* there is something behind the cursor */
+    bool more;   /* there is something behind the cursor */
     struct list_slot slots[WINDOW];
     size_t n_slots;
     struct err trouble;
@@ -264,8 +264,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
 static void scan(struct work_op *op, const char *from)
 {
     op->pending++;
-    registry_list(op->w->config.registry, WORK_PREFIX, from, SCAN_PAGE,
-                  on_page, op);
+    registry_list(op->w->config.registry, WORK_PREFIX, from, SCAN_PAGE, on_page,
+                  op);
 }
 
 /* --- beginning ------------------------------------------------------------ */

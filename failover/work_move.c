@@ -29,9 +29,8 @@ static void begin(struct work *w, op_step_f *run, const char *id,
 
 static void refuse(struct work_op *op, const char *code)
 {
-    (void)err_set(&op->trouble, ERR_CONFLICT,
-                  "work %s is %s at epoch %" PRIu64, op->item.id,
-                  work_state_name(op->item.state), op->item.epoch);
+    (void)err_set(&op->trouble, ERR_CONFLICT, "work %s is %s at epoch %" PRIu64,
+                  op->item.id, work_state_name(op->item.state), op->item.epoch);
     op_reply(op, code, &op->item);
 }
 
@@ -181,8 +180,7 @@ void work_release_at(struct work *w, const char *id, uint64_t epoch,
     begin(w, release_run, id, epoch, done, arg);
 }
 
-void work_release(struct work *w, const char *id, work_reply_f *done,
-                  void *arg)
+void work_release(struct work *w, const char *id, work_reply_f *done, void *arg)
 {
     work_release_at(w, id, 0, done, arg);
 }

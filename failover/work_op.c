@@ -31,8 +31,8 @@ static int read_record(struct work_op *op, const struct registry_entry *e,
     int rc = work_item_read(&op->item, e->value, e->value_len, err);
 
     if (rc == 0 && strcmp(op->item.id, op->want.id) != 0) {
-        rc = (int)err_set(err, ERR_INVALID, "%s: it says it is work %s",
-                          e->key, op->item.id);
+        rc = (int)err_set(err, ERR_INVALID, "%s: it says it is work %s", e->key,
+                          op->item.id);
     }
     op->item.version = e->version;
     op->found = rc == 0;
@@ -180,10 +180,10 @@ static struct registry_op *add(struct op_txn *t, enum registry_op_type type,
     struct registry_op *op = &t->ops[t->n];
 
     assert(t->n < WORK_TXN_OPS);
-    *op = (struct registry_op){
-        .type = type,
-        .expect = version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
-        .version = version};
+    *op = (struct registry_op){.type = type,
+                               .expect = version == 0 ? REGISTRY_ABSENT
+                                                      : REGISTRY_VERSION,
+                               .version = version};
     *key = t->keys[t->n];
     *value = &t->values[t->n];
     op->key = *key;
@@ -262,8 +262,8 @@ void txn_floor(struct op_txn *t, struct work_op *op)
     char *key;
     struct buf *value;
 
-    (void)add(t, first ? REGISTRY_PUT : REGISTRY_CHECK, op->floor_version,
-              &key, &value);
+    (void)add(t, first ? REGISTRY_PUT : REGISTRY_CHECK, op->floor_version, &key,
+              &value);
     memcpy(key, EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
     if (first) {
         epoch_floor_write(value, 0);

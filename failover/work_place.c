@@ -99,7 +99,7 @@ static void choose(struct work_op *op)
             return;
         }
         p = op_process(op, op->want.kind, op->target.address);
-        if (p != NULL && strlen(op->target.address) <= WORK_OWNER_MAX) {
+        if (p != NULL) {
             break;
         }
         op_exclude(op, op->target.address);

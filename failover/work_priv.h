@@ -57,12 +57,12 @@ struct work_op {
     void *arg;
     /* reads of this run */
     struct op_slot slots[OP_READS];
-    size_t pending;      /* calls that will still complete */
-    bool writing;        /* one of them is a txn that changes something */
-    bool finished;       /* replied; only waits for its calls */
-    bool check_only;     /* its txn changes nothing */
-    struct err trouble;  /* the first failed read */
-    bool damaged;        /* what was read makes no sense: see trouble */
+    size_t pending;     /* calls that will still complete */
+    bool writing;       /* one of them is a txn that changes something */
+    bool finished;      /* replied; only waits for its calls */
+    bool check_only;    /* its txn changes nothing */
+    struct err trouble; /* the first failed read */
+    bool damaged;       /* what was read makes no sense: see trouble */
     uint64_t session;
     mono_ms read_at;
     struct work_item item;
@@ -83,7 +83,7 @@ struct work_op {
     unsigned tries;
     bool doubt;
     mono_ms deadline;
-    mono_ms wake;        /* run again then; -1: not waiting */
+    mono_ms wake; /* run again then; -1: not waiting */
     int64_t backoff_ms;
     const char *refused; /* reply with this at the next tick */
 };
@@ -93,7 +93,7 @@ struct work {
     struct rand rand;
     struct work_op *ops;     /* under way */
     struct work_op *orphans; /* replied, with calls that still complete */
-    size_t n_ops;
+    size_t n_ops;            /* both */
     bool replying;
 };
 
@@ -109,8 +109,7 @@ bool op_landed(struct work_op *op);
 /* The end, whatever is in doubt: what is told was seen. */
 void op_reply(struct work_op *op, const char *code,
               const struct work_item *item);
-void op_created(struct work_op *op, const struct work_item *item,
-                bool created);
+void op_created(struct work_op *op, const struct work_item *item, bool created);
 /* The end, unless in doubt: then it looks again until the deadline. */
 void op_reply_unless_doubt(struct work_op *op, const char *code);
 /* As op_reply_unless_doubt(), by what a registry call said. */

@@ -46,10 +46,10 @@ static void reply_standing(struct work_op *op)
     op_created(op, &op->item, ours);
 }
 
-static void reply_taken(struct work_op *op, const char *why)
+static void reply_taken(struct work_op *op, const char *code, const char *why)
 {
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s %s", op->want.id, why);
-    op_reply(op, "id_conflict", &op->item);
+    op_reply(op, code, &op->item);
 }
 
 static void create_won(struct work_op *op)
@@ -83,7 +83,8 @@ static bool floor_ends(struct work_op *op)
     if (op->floor < EPOCH_MAX - 1) {
         return false;
     }
-    (void)err_set(&err, ERR_INVALID, EPOCH_FLOOR_KEY ": there is no epoch left");
+    (void)err_set(&err, ERR_INVALID,
+                  EPOCH_FLOOR_KEY ": there is no epoch left");
     op->damaged = true;
     op_failed(op, &err);
     return true;
@@ -105,7 +106,8 @@ static void submit_read(struct work_op *op)
     if (op->found && same_body(&op->item, &op->want)) {
         reply_standing(op);
     } else if (op->found) {
-        reply_taken(op, "exists with another kind, group, policy or payload");
+        reply_taken(op, "id_conflict",
+                    "exists with another kind, group, policy or payload");
     } else if (!floor_ends(op)) {
         op_choose(op, create, submit_nobody);
     }
@@ -138,8 +140,7 @@ static void claim_gate(struct work_op *op)
 
 static void claim_read(struct work_op *op)
 {
-    const struct process *p =
-        op_process(op, op->want.kind, op->want.owner);
+    const struct process *p = op_process(op, op->want.kind, op->want.owner);
 
     if (p == NULL) {
         claim_not_up(op);
@@ -153,7 +154,7 @@ static void claim_read(struct work_op *op)
             process_same(&op->item.process, p)) {
             reply_standing(op);
         } else {
-            reply_taken(op, "has another owner");
+            reply_taken(op, "owned_elsewhere", "has another owner");
         }
     } else if (!floor_ends(op)) {
         op->target = (struct work_target){.code = NULL};
@@ -174,12 +175,6 @@ static int take_owner(struct work_op *op, const char *owner, struct err *err)
 {
     int rc = node_check_address(owner, err);
 
-    if (rc == 0 && strlen(owner) > WORK_OWNER_MAX) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "owner: an address that owns work has at most %d "
-                          "characters",
-                          WORK_OWNER_MAX);
-    }
     if (rc == 0) {
         memcpy(op->want.owner, owner, strlen(owner) + 1);
     }
@@ -224,8 +219,7 @@ static int take(struct work_op *op, const struct work_submit *what,
 }
 
 static void begin(struct work *w, op_step_f *run,
-                  const struct work_submit *what, work_reply_f *done,
-                  void *arg)
+                  const struct work_submit *what, work_reply_f *done, void *arg)
 {
     struct work_op *op = op_new(w, run);
     int rc;
@@ -234,9 +228,9 @@ static void begin(struct work *w, op_step_f *run,
     op->done = done;
     op->arg = arg;
     rc = take(op, what, &op->trouble);
-    op_start(op, rc == 0                       ? NULL
+    op_start(op, rc == 0                    ? NULL
                  : rc == (int)ERR_TOO_LARGE ? "too_large"
-                                               : "invalid");
+                                            : "invalid");
 }
 
 void work_submit(struct work *w, const struct work_submit *what,

@@ -369,7 +369,8 @@ static void finished_work_is_collected_and_raises_the_floor(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TEST(name)                                                             \
+    cmocka_unit_test_setup_teardown(name, open_world, close_world)
     const struct CMUnitTest tests[] = {
         TEST(work_of_a_killed_master_moves_at_epoch_2),
         TEST(a_restart_is_an_intent_with_the_new_process),

@@ -1,6 +1,5 @@
-/* test_work.c - done, get, fence check, handover, release; and how operations
- * end when the registry does not answer. */
-#include "tests/unit/work_fixture.h"
+/* test_work.c - done, get, fence check, handover and release. */
+#include "tests/unit/work_ask.h"
 
 static void done_finishes_an_item_and_removes_its_marker(void **state)
 {
@@ -46,8 +45,8 @@ static void done_with_another_epoch_changes_nothing(void **state)
     world_free(w);
 }
 
-static void done_from_a_fenced_process_counts_until_its_item_is_moved(
-    void **state)
+static void
+done_from_a_fenced_process_counts_until_its_item_is_moved(void **state)
 {
     struct world *w = world_new(1, 1);
     struct side *s = &w->sides[0];
@@ -187,34 +186,11 @@ static void handover_of_the_only_node_waits(void **state)
     assert_true(e->item.epoch == 2);
     assert_string_equal(e->item.owner, "");
     assert_int_equal(audit(w).live, 1);
-    assert_string_equal(at_epoch(s, e, work_handover, "a", 2),
-                        "not_assigned");
+    assert_string_equal(at_epoch(s, e, work_handover, "a", 2), "not_assigned");
     assert_string_equal(at_epoch(s, e, work_done, "a", 2), "");
     assert_int_equal(audit(w).live, 0);
     ended_free(e);
     world_free(w);
-}
-
-static void put_held(struct world *w, const char *id, uint64_t epoch)
-{
-    struct work_item item = {.kind = NODE_MASTER, .epoch = epoch - 1};
-    struct marker m;
-    char key[REGISTRY_KEY_MAX + 1];
-    struct buf b;
-
-    (void)snprintf(item.id, sizeof(item.id), "%s", id);
-    memcpy(item.group, "default", 8);
-    work_item_unassign(&item, WORK_HELD, "policy");
-    buf_init(&b, WORK_RECORD_MAX);
-    work_item_write(&b, &item);
-    assert_int_equal(hand_put(w, work_key(id, key), buf_text(&b)), ERR_OK);
-    buf_reset(&b);
-    marker_of(&m, &item);
-    marker_write(&b, &m);
-    assert_int_equal(
-        hand_put(w, marker_key(NODE_MASTER, NULL, id, key), buf_text(&b)),
-        ERR_OK);
-    buf_close(&b);
 }
 
 static void release_gives_held_work_to_a_node_or_lets_it_wait(void **state)
@@ -226,8 +202,7 @@ static void release_gives_held_work_to_a_node_or_lets_it_wait(void **state)
     (void)state;
     put_held(w, "a", 4);
     put_held(w, "b", 7);
-    assert_string_equal(at_epoch(s, e, work_release_at, "a", 3),
-                        "stale_epoch");
+    assert_string_equal(at_epoch(s, e, work_release_at, "a", 3), "stale_epoch");
     assert_string_equal(at_epoch(s, e, work_release_at, "a", 4), "");
     assert_int_equal(e->item.state, WORK_ASSIGNED);
     assert_true(e->item.epoch == 5);
@@ -244,164 +219,6 @@ static void release_gives_held_work_to_a_node_or_lets_it_wait(void **state)
     assert_int_equal(audit(w).live, 2);
     assert_string_equal(at_epoch(s, e, work_release_at, "c", 0),
                         "work_not_found");
-    ended_free(e);
-    world_free(w);
-}
-
-/* --- when the registry does not answer ------------------------------------ */
-
-/* The reply is lost: each operation still ends well, and only once. */
-static void unknown_outcomes_are_read_back(void **state)
-{
-    struct memory_faults bad = {.delay_max_ms = 20, .unknown_share = 0.5};
-    struct memory_faults good = {0};
-    by_epoch_f *const ops[] = {work_handover, work_done};
-
-    (void)state;
-    for (uint64_t seed = 1; seed <= 20; seed++) {
-        struct world *w = world_new(1, seed);
-        struct side *s = &w->sides[0];
-        struct ended *e = ended_new();
-
-        memory_set_faults(w->store, &bad);
-        assert_string_equal(submit(s, e, "a", "[1,2]"), "");
-        assert_true(e->created);
-        assert_true(e->item.epoch == 1);
-        for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
-            assert_string_equal(at_epoch(s, e, ops[i], "a", i + 1), "");
-            assert_true(e->item.epoch == 2);
-        }
-        memory_set_faults(w->store, &good);
-        put_held(w, "h", 1);
-        memory_set_faults(w->store, &bad);
-        assert_string_equal(at_epoch(s, e, work_release_at, "h", 1), "");
-        assert_true(e->item.epoch == 2);
-        assert_int_equal(e->item.state, WORK_ASSIGNED);
-        memory_set_faults(w->store, &good);
-        pass(w, SESSION_MS);
-        assert_int_equal(audit(w).live, 1);
-        ended_free(e);
-        world_free(w);
-    }
-}
-
-static void a_write_that_cannot_be_read_back_is_outcome_unknown(void **state)
-{
-    struct world *w = world_new(1, 3);
-    struct side *s = &w->sides[0];
-    struct ended *e = ended_new();
-    struct memory_faults slow = {.delay_max_ms = 60};
-    struct work_submit what = {.id = "a", .kind = NODE_MASTER};
-    mono_ms began;
-
-    (void)state;
-    memory_set_faults(w->store, &slow);
-    began = w->clock.mono;
-    work_submit(s->work, &what, on_reply, e);
-    /* Cut just when the txn is under way: the record's gate was read. */
-    while (memory_find(w->store, "/pelorus/work/a") == NULL) {
-        memory_run(w->store, w->clock.mono + 1);
-        work_tick(s->work);
-    }
-    memory_cut(s->registry);
-    await(w, e);
-    assert_string_equal(e->code, "outcome_unknown");
-    assert_non_null(strstr(e->message, "a"));
-    assert_true(w->clock.mono - began < 16000);
-    memory_heal(s->registry);
-    pass(w, 3 * SESSION_MS);
-    /* asked again: it is there, once */
-    assert_string_equal(submit(s, e, "a", NULL), "");
-    assert_false(e->created);
-    assert_int_equal(audit(w).live, 1);
-    ended_free(e);
-    world_free(w);
-}
-
-static void nothing_is_said_to_be_stored_without_a_registry(void **state)
-{
-    struct world *w = world_new(1, 3);
-    struct side *s = &w->sides[0];
-    struct ended *e = ended_new();
-
-    (void)state;
-    memory_cut(s->registry);
-    pass(w, 2 * SESSION_MS);
-    assert_string_equal(submit(s, e, "a", NULL), "registry_unavailable");
-    memory_heal(s->registry);
-    pass(w, 2 * SESSION_MS);
-    assert_int_equal(audit(w).records, 0);
-    assert_string_equal(submit(s, e, "a", NULL), "");
-    assert_true(e->created);
-    ended_free(e);
-    world_free(w);
-}
-
-/* What was read before a stop is not written upon after it. */
-static void a_frozen_operation_does_not_write_on_an_old_read(void **state)
-{
-    (void)state;
-    for (int stop = 1; stop <= 60; stop += 3) {
-        struct world *w = world_new(2, (uint64_t)stop);
-        struct ended *e = ended_new(), *other = ended_new();
-        struct memory_faults slow = {.delay_max_ms = 20};
-        struct work_submit what = {.id = "a", .kind = NODE_MASTER};
-
-        memory_set_faults(w->store, &slow);
-        work_submit(w->sides[0].work, &what, on_reply, e);
-        memory_run(w->store, w->clock.mono + stop);
-        memory_freeze(w->sides[0].registry);
-        /* meanwhile m:1 is fenced and m:2 takes over under the same id */
-        put_gate(w, NODE_MASTER, "m:1", GATE_FENCED, 1);
-        for (int i = 0; i < 3; i++) {
-            memory_run(w->store, w->clock.mono + SESSION_MS);
-            work_tick(w->sides[1].work);
-        }
-        assert_string_equal(submit(&w->sides[1], other, "a", NULL), "");
-        memory_thaw(w->sides[0].registry);
-        await(w, e);
-        pass(w, 3 * SESSION_MS);
-        assert_int_equal(audit(w).live, 1);
-        ended_free(e);
-        ended_free(other);
-        world_free(w);
-    }
-}
-
-static void what_is_under_way_is_cancelled_when_work_ends(void **state)
-{
-    struct world *w = world_new(1, 3);
-    struct side *s = &w->sides[0];
-    struct ended *e = ended_new(), *f = ended_new();
-    struct work_submit what = {.id = "a", .kind = NODE_MASTER};
-    struct work_list all = {.kind = -1, .state = -1, .limit = 10};
-
-    (void)state;
-    work_submit(s->work, &what, on_reply, e);
-    work_list(s->work, &all, on_page_reply, f);
-    work_free(&s->work);
-    assert_true(e->done && f->done);
-    assert_string_equal(e->code, "cancelled");
-    assert_string_equal(f->code, "cancelled");
-    side_close(s);
-    w->n_sides = 0;
-    ended_free(e);
-    ended_free(f);
-    world_free(w);
-}
-
-static void a_killed_coordinator_calls_nobody(void **state)
-{
-    struct world *w = world_new(2, 3);
-    struct ended *e = ended_new();
-    struct work_submit what = {.id = "a", .kind = NODE_MASTER};
-
-    (void)state;
-    work_submit(w->sides[1].work, &what, on_reply, e);
-    side_kill(&w->sides[1]);
-    pass(w, 3 * SESSION_MS);
-    assert_false(e->done);
-    (void)audit(w);
     ended_free(e);
     world_free(w);
 }
@@ -445,12 +262,6 @@ int main(void)
         cmocka_unit_test(handover_moves_to_another_node_and_remembers),
         cmocka_unit_test(handover_of_the_only_node_waits),
         cmocka_unit_test(release_gives_held_work_to_a_node_or_lets_it_wait),
-        cmocka_unit_test(unknown_outcomes_are_read_back),
-        cmocka_unit_test(a_write_that_cannot_be_read_back_is_outcome_unknown),
-        cmocka_unit_test(nothing_is_said_to_be_stored_without_a_registry),
-        cmocka_unit_test(a_frozen_operation_does_not_write_on_an_old_read),
-        cmocka_unit_test(what_is_under_way_is_cancelled_when_work_ends),
-        cmocka_unit_test(a_killed_coordinator_calls_nobody),
         cmocka_unit_test(bad_ids_are_refused_by_the_next_tick),
     };
 

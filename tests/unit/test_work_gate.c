@@ -1,9 +1,9 @@
 /* test_work_gate.c - people's orders at a gate: a table of states and orders,
  * and what becomes of them when the registry does not answer. */
-#include "tests/unit/work_fixture.h"
+#include "tests/unit/work_ask.h"
 
-static const char *order(struct side *s, struct ended *e, int what, bool undo,
-                         int64_t for_ms)
+static const char *order(struct side *s, struct ended *e,
+                         enum gate_order_what what, bool undo, int64_t for_ms)
 {
     struct gate_order o = {.undo = undo,
                            .kind = NODE_MASTER,
@@ -20,47 +20,49 @@ static const char *order(struct side *s, struct ended *e, int what, bool undo,
     return e->code;
 }
 
+#define C GATE_ORDER_CORDON
+#define D GATE_ORDER_DRAIN
+#define R GATE_ORDER_RESTART
+static const struct {
+    enum gate_state from;
+    bool was;
+    enum gate_order_what what;
+    bool undo;
+    const char *code;
+    enum gate_state to;
+    bool is;
+} orders[] = {
+    {GATE_OPEN, false, C, false, "", GATE_CORDONED, false},
+    {GATE_CORDONED, false, C, false, "", GATE_CORDONED, false},
+    {GATE_CORDONED, false, C, true, "", GATE_OPEN, false},
+    {GATE_OPEN, false, C, true, "", GATE_OPEN, false},
+    {GATE_OPEN, false, D, false, "", GATE_DRAINING, false},
+    {GATE_CORDONED, false, D, false, "", GATE_DRAINING, true},
+    {GATE_DRAINING, true, D, true, "", GATE_CORDONED, false},
+    {GATE_DRAINING, false, D, true, "", GATE_OPEN, false},
+    {GATE_DRAINING, false, C, false, "", GATE_DRAINING, true},
+    {GATE_DRAINING, true, C, true, "", GATE_DRAINING, false},
+    {GATE_DRAINING, false, R, false, "gate_conflict", GATE_DRAINING, false},
+    {GATE_DRAINING, false, R, true, "", GATE_DRAINING, false},
+    {GATE_OPEN, false, R, false, "", GATE_RESTARTING, false},
+    {GATE_RESTARTING, true, R, true, "", GATE_CORDONED, false},
+    {GATE_RESTARTING, false, D, false, "gate_conflict", GATE_RESTARTING, false},
+    {GATE_FENCED, false, C, false, "gate_conflict", GATE_FENCED, false},
+    {GATE_FENCED, true, C, true, "gate_conflict", GATE_FENCED, true},
+    {GATE_FENCED, false, D, false, "gate_conflict", GATE_FENCED, false},
+    {GATE_FENCED, false, D, true, "gate_conflict", GATE_FENCED, false},
+    {GATE_FENCED, false, R, false, "gate_conflict", GATE_FENCED, false},
+};
+
 static void orders_apply_by_a_table(void **state)
 {
-    enum { C = GATE_ORDER_CORDON, D = GATE_ORDER_DRAIN, R = GATE_ORDER_RESTART };
-    static const struct {
-        enum gate_state from;
-        bool was;
-        int what;
-        bool undo;
-        const char *code;
-        enum gate_state to;
-        bool is;
-    } rows[] = {
-        {GATE_OPEN, false, C, false, "", GATE_CORDONED, false},
-        {GATE_CORDONED, false, C, false, "", GATE_CORDONED, false},
-        {GATE_CORDONED, false, C, true, "", GATE_OPEN, false},
-        {GATE_OPEN, false, C, true, "", GATE_OPEN, false},
-        {GATE_OPEN, false, D, false, "", GATE_DRAINING, false},
-        {GATE_CORDONED, false, D, false, "", GATE_DRAINING, true},
-        {GATE_DRAINING, true, D, true, "", GATE_CORDONED, false},
-        {GATE_DRAINING, false, D, true, "", GATE_OPEN, false},
-        {GATE_DRAINING, false, C, false, "", GATE_DRAINING, true},
-        {GATE_DRAINING, true, C, true, "", GATE_DRAINING, false},
-        {GATE_DRAINING, false, R, false, "gate_conflict", GATE_DRAINING, false},
-        {GATE_DRAINING, false, R, true, "", GATE_DRAINING, false},
-        {GATE_OPEN, false, R, false, "", GATE_RESTARTING, false},
-        {GATE_RESTARTING, true, R, true, "", GATE_CORDONED, false},
-        {GATE_RESTARTING, false, D, false, "gate_conflict", GATE_RESTARTING,
-         false},
-        {GATE_FENCED, false, C, false, "gate_conflict", GATE_FENCED, false},
-        {GATE_FENCED, true, C, true, "gate_conflict", GATE_FENCED, true},
-        {GATE_FENCED, false, D, false, "gate_conflict", GATE_FENCED, false},
-        {GATE_FENCED, false, D, true, "gate_conflict", GATE_FENCED, false},
-        {GATE_FENCED, false, R, false, "gate_conflict", GATE_FENCED, false},
-    };
     struct world *w = world_new(1, 1);
     struct ended *e = ended_new();
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct gate gate = {.state = rows[i].from,
-                            .cordoned = rows[i].was,
+    for (size_t i = 0; i < ARRAY_LEN(orders); i++) {
+        struct gate gate = {.state = orders[i].from,
+                            .cordoned = orders[i].was,
                             .process = process_of(1)};
         char key[REGISTRY_KEY_MAX + 1];
         struct buf b;
@@ -69,12 +71,12 @@ static void orders_apply_by_a_table(void **state)
         gate_write(&b, &gate);
         (void)gate_key(NODE_MASTER, "m:1", key, sizeof(key));
         assert_int_equal(hand_put(w, key, buf_text(&b)), ERR_OK);
-        assert_string_equal(order(&w->sides[0], e, rows[i].what, rows[i].undo,
-                                  0),
-                            rows[i].code);
+        assert_string_equal(
+            order(&w->sides[0], e, orders[i].what, orders[i].undo, 0),
+            orders[i].code);
         gate = gate_at(w, NODE_MASTER, "m:1");
-        assert_int_equal(gate.state, rows[i].to);
-        assert_int_equal(gate.cordoned, rows[i].is);
+        assert_int_equal(gate.state, orders[i].to);
+        assert_int_equal(gate.cordoned, orders[i].is);
         assert_int_equal(gate.process.process_id, 1);
         buf_close(&b);
     }
@@ -161,8 +163,7 @@ static void orders_survive_unknown_outcomes(void **state)
 
         memory_set_faults(w->store, &bad);
         assert_string_equal(order(s, e, GATE_ORDER_RESTART, false, 5000), "");
-        assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state,
-                         GATE_RESTARTING);
+        assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state, GATE_RESTARTING);
         assert_string_equal(order(s, e, GATE_ORDER_RESTART, true, 0), "");
         assert_string_equal(order(s, e, GATE_ORDER_CORDON, false, 0), "");
         assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state, GATE_CORDONED);

@@ -1,9 +1,9 @@
 /* test_work_list.c - lists of work by owner, by state and over all records. */
-#include "tests/unit/work_fixture.h"
+#include "tests/unit/work_ask.h"
 
 static void fill(struct side *s, struct ended *e, size_t n)
 {
-    char id[16];
+    char id[32];
 
     for (size_t i = 0; i < n; i++) {
         (void)snprintf(id, sizeof(id), "i%03zu", i);
@@ -60,7 +60,7 @@ static void finished_items_are_found_by_their_state(void **state)
     struct side *s = &w->sides[0];
     struct ended *e = ended_new();
     struct work_list what = {.kind = NODE_MASTER, .state = -1, .limit = 1000};
-    char id[16];
+    char id[32];
 
     (void)state;
     s->only = "m:2";

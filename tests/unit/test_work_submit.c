@@ -1,6 +1,6 @@
 /* test_work_submit.c - new work: by the balancer and by claim, and that it
  * never doubles, whatever the registry does. */
-#include "tests/unit/work_fixture.h"
+#include "tests/unit/work_ask.h"
 
 static void submit_creates_once_and_answers_the_same_again(void **state)
 {
@@ -216,13 +216,13 @@ static void claim_belongs_to_the_process_that_made_it(void **state)
     assert_string_equal(e->item.owner, "m:2");
     assert_string_equal(claim(s, e, "a", "m:2"), "");
     assert_false(e->created);
-    assert_string_equal(claim(s, e, "a", "m:1"), "id_conflict");
+    assert_string_equal(claim(s, e, "a", "m:1"), "owned_elsewhere");
     assert_string_equal(e->item.owner, "m:2");
     /* another process at the same address is another owner, and its gate is
      * still the old one's */
     node_up(w, "master", "m:2", 2);
     pass(w, 500);
-    assert_string_equal(claim(s, e, "a", "m:2"), "id_conflict");
+    assert_string_equal(claim(s, e, "a", "m:2"), "owned_elsewhere");
     assert_string_equal(claim(s, e, "b", "m:2"), "owner_not_up");
     assert_int_equal(audit(w).live, 1);
     ended_free(e);
@@ -350,13 +350,13 @@ static void a_raised_floor_is_never_missed(void **state)
 struct client {
     struct world *w;
     struct ended *e;
-    size_t item;   /* which one it submits, ITEMS: none */
+    size_t item; /* which one it submits, ITEMS: none */
     size_t side;
 };
 
 static void send(struct client *c)
 {
-    char id[16], payload[32];
+    char id[32], payload[48];
     struct work_submit what = {
         .id = id, .kind = NODE_MASTER, .payload = payload};
 
@@ -376,7 +376,7 @@ static bool go_on(struct client *c, size_t *next, size_t *created)
         return true;
     }
     if (c->e->code[0] == '\0') {
-        char id[16];
+        char id[32];
 
         (void)snprintf(id, sizeof(id), "i%zu", c->item);
         assert_string_equal(c->e->item.id, id);
@@ -443,10 +443,10 @@ static void a_thousand_submissions_under_faults_never_double(void **state)
     assert_int_equal(a.records, ITEMS);
     assert_int_equal(a.live, ITEMS);
     assert_true(created <= ITEMS);
-    assert_int_equal(view_marker_count(w->sides[0].view, NODE_MASTER, "m:1") +
-                         view_marker_count(w->sides[0].view, NODE_MASTER,
-                                           "m:2"),
-                     ITEMS);
+    assert_int_equal(
+        view_marker_count(w->sides[0].view, NODE_MASTER, "m:1") +
+            view_marker_count(w->sides[0].view, NODE_MASTER, "m:2"),
+        ITEMS);
     for (size_t i = 0; i < CLIENTS; i++) {
         ended_free(clients[i].e);
     }

@@ -9,8 +9,8 @@
 #ifndef PELORUS_TESTS_WORK_FIXTURE_H
 #define PELORUS_TESTS_WORK_FIXTURE_H
 
-#include "base/mem.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "failover/work.h"
 #include "registry/memory.h"
 
@@ -47,20 +47,6 @@ struct world {
     struct registry *hand; /* the test's own client: nodes, gates, damage */
     struct side sides[2];
     size_t n_sides;
-};
-
-/* How the last operation ended. */
-struct ended {
-    bool done;
-    char code[32]; /* "" when it succeeded */
-    char message[ERR_MSG_MAX];
-    bool created;
-    bool has_item;
-    struct work_item item;
-    struct gate gate;
-    size_t n; /* of a list */
-    char ids[1000][WORK_ID_MAX + 1];
-    char next[WORK_ID_MAX + 1];
 };
 
 static inline void ignore_membership(void *arg,
@@ -236,8 +222,8 @@ FIXTURE int hand_write(struct world *w, const char *key, const char *value,
 {
     int code = -1;
 
-    registry_put(w->hand, key, value, strlen(value), REGISTRY_ANY, 0,
-                 ephemeral, note_code, &code);
+    registry_put(w->hand, key, value, strlen(value), REGISTRY_ANY, 0, ephemeral,
+                 note_code, &code);
     for (int i = 0; i < 1000 && code < 0; i++) {
         pass(w, STEP_MS);
     }
@@ -264,8 +250,7 @@ FIXTURE void node_up(struct world *w, const char *kind, const char *address,
     mem_free(value);
 }
 
-FIXTURE void node_remove(struct world *w, const char *kind,
-                         const char *address)
+FIXTURE void node_remove(struct world *w, const char *kind, const char *address)
 {
     char *key = mem_printf("/nodes/%s/%s", kind, address);
     const struct registry_entry *e = memory_find(w->store, key);
@@ -285,8 +270,8 @@ FIXTURE struct process process_of(int process)
                             .known = true};
 }
 
-FIXTURE void put_gate(struct world *w, enum node_kind kind,
-                      const char *address, enum gate_state state, int process)
+FIXTURE void put_gate(struct world *w, enum node_kind kind, const char *address,
+                      enum gate_state state, int process)
 {
     struct gate gate = {.state = state, .process = process_of(process)};
     char key[REGISTRY_KEY_MAX + 1];
@@ -323,6 +308,43 @@ static inline void quiet(void *arg, enum log_level level, const char *line,
     (void)len;
 }
 
+/*
+ * Whenever an item gets an owner, its gate is open with that process at that
+ * very moment; and a new item begins right above the floor as it then is. The
+ * hand's own writes are the test's business.
+ */
+static inline void check_write(void *arg, uint64_t writer,
+                               const struct registry_entry *before,
+                               const struct registry_entry *after)
+{
+    struct world *w = arg;
+    const struct registry_entry *floor_entry;
+    struct work_item item;
+    struct gate gate;
+    uint64_t floor = 0;
+
+    if (after == NULL || writer == registry_session(w->hand) ||
+        !registry_key_below(after->key, WORK_PREFIX)) {
+        return;
+    }
+    assert_int_equal(
+        work_item_read(&item, after->value, after->value_len, NULL), 0);
+    if (item.state == WORK_ASSIGNED) {
+        gate = gate_at(w, item.kind, item.owner);
+        assert_int_equal(gate.state, GATE_OPEN);
+        assert_true(process_same(&gate.process, &item.process));
+    }
+    if (before == NULL) {
+        floor_entry = memory_find(w->store, EPOCH_FLOOR_KEY);
+        assert_non_null(floor_entry);
+        assert_int_equal(epoch_floor_read(floor_entry->value,
+                                          floor_entry->value_len, &floor, NULL),
+                         0);
+        assert_true(item.epoch == floor + 1);
+    }
+    work_item_close(&item);
+}
+
 /* `n` coordinators; masters m:1 and m:2, worker w:1, all up. */
 FIXTURE struct world *world_new(size_t n, uint64_t seed)
 {
@@ -331,6 +353,7 @@ FIXTURE struct world *world_new(size_t n, uint64_t seed)
     log_set_sink(quiet, NULL);
     w->clock = (struct clock){.mono = 1000, .wall = INT64_C(1790000000000)};
     w->store = memory_store_new(&w->clock, seed);
+    memory_on_write(w->store, check_write, w);
     w->hand = memory_open(w->store, SESSION_MS);
     w->n_sides = n;
     for (size_t i = 0; i < n; i++) {
@@ -356,179 +379,6 @@ FIXTURE void world_free(struct world *w)
     memory_store_free(&w->store);
     log_set_sink(NULL, NULL);
     mem_free(w);
-}
-
-/* --- operations ----------------------------------------------------------- */
-
-FIXTURE struct ended *ended_new(void)
-{
-    return mem_zalloc(sizeof(struct ended));
-}
-
-FIXTURE void ended_free(struct ended *e)
-{
-    work_item_close(&e->item);
-    mem_free(e);
-}
-
-FIXTURE void on_reply(void *arg, const struct work_reply *reply)
-{
-    struct ended *e = arg;
-
-    assert_false(e->done); /* exactly once */
-    e->done = true;
-    e->created = reply->created;
-    (void)snprintf(e->code, sizeof(e->code), "%s",
-                   reply->code == NULL ? "" : reply->code);
-    if (reply->code != NULL) {
-        assert_true(reply->err.msg[0] != '\0');
-        (void)snprintf(e->message, sizeof(e->message), "%s", reply->err.msg);
-    }
-    if (reply->item != NULL) {
-        e->has_item = true;
-        work_item_copy(&e->item, reply->item);
-    }
-}
-
-FIXTURE void on_gate_reply(void *arg, const char *code, const struct err *err,
-                           const struct gate *gate)
-{
-    struct ended *e = arg;
-
-    assert_false(e->done);
-    e->done = true;
-    (void)snprintf(e->code, sizeof(e->code), "%s", code == NULL ? "" : code);
-    (void)snprintf(e->message, sizeof(e->message), "%s", err->msg);
-    e->gate = *gate;
-}
-
-FIXTURE void on_page_reply(void *arg, const struct work_page *page)
-{
-    struct ended *e = arg;
-
-    assert_false(e->done);
-    e->done = true;
-    (void)snprintf(e->code, sizeof(e->code), "%s",
-                   page->code == NULL ? "" : page->code);
-    e->n = page->n;
-    for (size_t i = 0; i < page->n; i++) {
-        memcpy(e->ids[i], page->items[i].id, sizeof(e->ids[i]));
-    }
-    (void)snprintf(e->next, sizeof(e->next), "%s",
-                   page->next == NULL ? "" : page->next);
-}
-
-/* Until it ended; 30 s of virtual time are more than any deadline. */
-FIXTURE void await(struct world *w, const struct ended *e)
-{
-    for (int i = 0; i < 3000 && !e->done; i++) {
-        pass(w, STEP_MS);
-    }
-    assert_true(e->done);
-}
-
-#define RESET(e)                                                               \
-    do {                                                                       \
-        work_item_close(&(e)->item);                                           \
-        *(e) = (struct ended){.done = false};                                  \
-    } while (0)
-
-FIXTURE const char *submit(struct side *s, struct ended *e, const char *id,
-                           const char *payload)
-{
-    struct work_submit what = {
-        .id = id, .kind = NODE_MASTER, .payload = payload};
-
-    RESET(e);
-    work_submit(s->work, &what, on_reply, e);
-    assert_false(e->done); /* never before it returned */
-    await(s->world, e);
-    return e->code;
-}
-
-FIXTURE const char *claim(struct side *s, struct ended *e, const char *id,
-                          const char *owner)
-{
-    struct work_submit what = {.id = id, .kind = NODE_MASTER, .owner = owner};
-
-    RESET(e);
-    work_claim(s->work, &what, on_reply, e);
-    await(s->world, e);
-    return e->code;
-}
-
-typedef void by_epoch_f(struct work *w, const char *id, uint64_t epoch,
-                        work_reply_f *done, void *arg);
-
-FIXTURE const char *at_epoch(struct side *s, struct ended *e, by_epoch_f *fn,
-                             const char *id, uint64_t epoch)
-{
-    RESET(e);
-    fn(s->work, id, epoch, on_reply, e);
-    assert_false(e->done);
-    await(s->world, e);
-    return e->code;
-}
-
-FIXTURE const char *list(struct side *s, struct ended *e,
-                         const struct work_list *what)
-{
-    RESET(e);
-    work_list(s->work, what, on_page_reply, e);
-    await(s->world, e);
-    return e->code;
-}
-
-/* --- the truth ------------------------------------------------------------ */
-
-struct audit {
-    struct world *w;
-    size_t records, markers, live;
-};
-
-static inline void audit_record(void *arg, const struct registry_entry *entry)
-{
-    struct audit *a = arg;
-    struct work_item item;
-    struct marker m, want;
-    struct registry_entry copy;
-    char key[REGISTRY_KEY_MAX + 1];
-    const struct registry_entry *found;
-    struct err err = {0};
-
-    assert_int_equal(
-        work_item_read(&item, entry->value, entry->value_len, &err), 0);
-    a->records++;
-    if (item.state != WORK_DONE && item.state != WORK_DROPPED) {
-        a->live++;
-        marker_of(&want, &item);
-        found = memory_find(a->w->store, marker_key(want.kind, want.address,
-                                                    want.id, key));
-        assert_non_null(found);
-        copy = *found;
-        assert_int_equal(marker_read(&m, &copy, &err), 0);
-        assert_true(m.epoch == want.epoch);
-        assert_true(item.state != WORK_ASSIGNED ||
-                    process_same(&m.process, &item.process));
-    }
-    work_item_close(&item);
-}
-
-static inline void audit_marker(void *arg, const struct registry_entry *entry)
-{
-    (void)entry;
-    ((struct audit *)arg)->markers++;
-}
-
-/* Every record has exactly its marker, and no marker is alone. */
-FIXTURE struct audit audit(struct world *w)
-{
-    struct audit a = {.w = w};
-
-    memory_each(w->store, WORK_PREFIX, audit_record, &a);
-    memory_each(w->store, MARKER_PREFIX, audit_marker, &a);
-    assert_int_equal(a.markers, a.live);
-    return a;
 }
 
 #endif

@@ -1,0 +1,195 @@
+/* test_collect.c - what is kept long enough goes, and the floor rises with it;
+ * what is not finished, or not ours to delete, stays. */
+#include "tests/unit/engine_world.h"
+
+#include "failover/collect.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+/* cmocka needs the ones above */
+#include <cmocka.h>
+
+static struct world w;
+static struct collect *c;
+static struct registry_lock *lock;
+static bool granted, ended;
+static size_t items, failovers;
+static struct err result;
+
+static void on_granted(void *arg, enum err_code code)
+{
+    (void)arg;
+    granted = code == ERR_OK;
+}
+
+static void on_lost(void *arg)
+{
+    (void)arg;
+    granted = false;
+}
+
+/* The coordinator's own engine is frozen: only this test collects. */
+static int setup(void **state)
+{
+    (void)state;
+    world_open(&w, 1);
+    w.c[0].frozen = true;
+    struct collect_config config = {.clock = &w.clock,
+                                    .registry = w.c[0].registry,
+                                    .view = w.c[0].view,
+                                    .keep_ms = 10000};
+    c = collect_new(&config);
+    lock = registry_lock(w.c[0].registry, "/lock/test", "me", -1, on_granted,
+                         on_lost, NULL);
+    world_run(&w, 100);
+    assert_true(granted);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    collect_free(&c);
+    registry_unlock(&lock);
+    check_agreement(&w);
+    world_close(&w);
+    return 0;
+}
+
+static void on_ended(void *arg, const struct err *err, size_t n_items,
+                     size_t n_failovers)
+{
+    (void)arg;
+    assert_false(ended);
+    ended = true;
+    result = *err;
+    items = n_items;
+    failovers = n_failovers;
+}
+
+static void collect(void)
+{
+    ended = false;
+    collect_run(c, lock, on_ended, NULL);
+    world_run(&w, 200);
+    assert_true(ended);
+    world_run(&w, 200);
+}
+
+static void put(const char *id, enum work_state state, uint64_t epoch)
+{
+    struct work_item item;
+    memset(&item, 0, sizeof(item));
+    (void)snprintf(item.id, sizeof(item.id), "%s", id);
+    (void)snprintf(item.group, sizeof(item.group), "default");
+    (void)snprintf(item.owner, sizeof(item.owner), "m1:1");
+    item.kind = NODE_MASTER;
+    item.state = state;
+    item.epoch = epoch;
+    item.finished_at = w.clock.wall;
+    put_item(&w, &item);
+}
+
+static uint64_t floor_now(void)
+{
+    const struct registry_entry *e = memory_find(w.store, EPOCH_FLOOR_KEY);
+    uint64_t floor = 0;
+    if (e != NULL)
+        assert_int_equal(epoch_floor_read(e->value, e->value_len, &floor, NULL),
+                         0);
+    return floor;
+}
+
+static void nothing_goes_before_its_time(void **state)
+{
+    (void)state;
+    put("a", WORK_DONE, 3);
+    world_run(&w, 9000);
+    assert_false(collect_wanted(c));
+    collect();
+    assert_int_equal(items, 0);
+    assert_int_equal(in_state(&w, WORK_DONE), 1);
+    assert_int_equal(floor_now(), 0);
+}
+
+static void the_floor_never_falls(void **state)
+{
+    (void)state;
+    put("a", WORK_DONE, 9);
+    put("b", WORK_DROPPED, 4);
+    world_run(&w, 11000);
+    assert_true(collect_wanted(c));
+    collect();
+    assert_int_equal(result.code, ERR_OK);
+    assert_int_equal(items, 2);
+    assert_int_equal(floor_now(), 9);
+    put("c", WORK_DONE, 2);
+    world_run(&w, 11000);
+    collect();
+    assert_int_equal(items, 1);
+    assert_int_equal(floor_now(), 9);
+}
+
+static void a_lost_lock_collects_nothing(void **state)
+{
+    (void)state;
+    put("a", WORK_DONE, 9);
+    world_run(&w, 11000);
+    /* the session ends at the registry: the check of the lock refuses */
+    ended = false;
+    collect_run(c, lock, on_ended, NULL);
+    memory_expire(w.c[0].registry);
+    world_run(&w, 500);
+    assert_true(ended);
+    assert_int_equal(in_state(&w, WORK_DONE), 1);
+    assert_int_equal(floor_now(), 0);
+}
+
+static void more_than_a_txn_holds_goes_in_passes(void **state)
+{
+    char id[32];
+    (void)state;
+    for (int i = 0; i < 300; i++) {
+        (void)snprintf(id, sizeof(id), "d-%d", i);
+        put(id, WORK_DONE, 1 + (uint64_t)i);
+    }
+    world_run(&w, 11000);
+    size_t passes = 0;
+    while (in_state(&w, WORK_DONE) > 0 && passes++ < 10)
+        collect();
+    assert_true(passes > 1 && passes < 10);
+    assert_int_equal(floor_now(), 300);
+}
+
+static void ignore(void *arg, const struct registry_reply *reply)
+{
+    (void)arg;
+    assert_int_equal(reply->err.code, ERR_OK);
+}
+
+static void an_unreadable_floor_stops_the_collection(void **state)
+{
+    (void)state;
+    put("a", WORK_DONE, 9);
+    registry_put(w.admin, EPOCH_FLOOR_KEY, "what?", 5, REGISTRY_ANY, 0, false,
+                 ignore, NULL);
+    world_run(&w, 11000);
+    collect();
+    assert_int_equal(result.code, ERR_INVALID);
+    assert_int_equal(in_state(&w, WORK_DONE), 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(nothing_goes_before_its_time),
+        TEST(the_floor_never_falls),
+        TEST(a_lost_lock_collects_nothing),
+        TEST(more_than_a_txn_holds_goes_in_passes),
+        TEST(an_unreadable_floor_stops_the_collection),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

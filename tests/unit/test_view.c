@@ -1,0 +1,460 @@
+/* test_view.c - what a coordinator remembers: owners, markers in order, what
+ * wants the engine, failovers, finished items, settings. */
+#include "tests/unit/work_ask.h"
+
+#include "base/rand.h"
+#include "failover/view_priv.h"
+
+#include <malloc.h>
+
+static bool wants(struct side *s, const char *address, const char *cause)
+{
+    const char *said = NULL;
+    bool yes = view_wants(s->view, NODE_MASTER, address, &said);
+
+    assert_int_equal(yes, said != NULL);
+    if (cause == NULL) {
+        return !yes;
+    }
+    return yes && strcmp(said, cause) == 0;
+}
+
+static void put_marker(struct world *w, const char *address, const char *id,
+                       int process)
+{
+    struct marker m = {.kind = NODE_MASTER, .epoch = 1};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+
+    m.process = process_of(process);
+    buf_init(&b, 4096);
+    marker_write(&b, &m);
+    assert_int_equal(
+        hand_put(w, marker_key(NODE_MASTER, address, id, key), buf_text(&b)),
+        ERR_OK);
+    buf_close(&b);
+}
+
+static void remove_key(struct world *w, const char *key)
+{
+    int code = -1;
+
+    registry_delete(w->hand, key, memory_find(w->store, key)->version,
+                    note_code, &code);
+    pass(w, 100);
+    assert_int_equal(code, ERR_OK);
+}
+
+static void owners_follow_gates_and_markers(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    const struct view_owner *o;
+    uint64_t index;
+
+    (void)state;
+    assert_null(view_next(s->view, NULL));
+    put_marker(w, "m:1", "b", 1);
+    put_marker(w, "m:1", "a", 1);
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    pass(w, 100);
+    o = view_owner(s->view, NODE_MASTER, "m:1");
+    assert_ptr_equal(view_next(s->view, NULL), o);
+    assert_null(view_next(s->view, o));
+    assert_int_equal(o->n_markers, 2);
+    assert_int_equal(o->gate.state, GATE_OPEN);
+    assert_true(o->gate_seen > 1000 && o->gate_seen <= w->clock.mono);
+    assert_int_equal(
+        membership_find(s->membership, NODE_MASTER, "m:1")->gate.state,
+        GATE_OPEN);
+    index = view_index(s->view);
+    remove_key(w, "/pelorus/owned/master/m:1/a");
+    assert_int_equal(view_marker_count(s->view, NODE_MASTER, "m:1"), 1);
+    assert_true(view_index(s->view) > index);
+    assert_string_equal(view_marker_next(s->view, NODE_MASTER, "m:1", NULL)->id,
+                        "b");
+    assert_null(view_marker_next(s->view, NODE_MASTER, "m:1", "b"));
+    /* an address is forgotten when nothing names it any more */
+    put_marker(w, "m:7", "x", 1);
+    pass(w, 100);
+    assert_non_null(view_owner(s->view, NODE_MASTER, "m:7"));
+    remove_key(w, "/pelorus/owned/master/m:7/x");
+    assert_null(view_owner(s->view, NODE_MASTER, "m:7"));
+    assert_true(s->changes >= 6);
+    world_free(w);
+}
+
+static void what_wants_the_engine(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+
+    (void)state;
+    pass(w, 2000);
+    assert_true(wants(s, "m:1", NULL));
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    put_marker(w, "m:1", "a", 1);
+    pass(w, 100);
+    assert_true(wants(s, "m:1", NULL));
+    put_marker(w, "m:1", "b", 9); /* (a) of a process before */
+    pass(w, 100);
+    assert_true(wants(s, "m:1", "reconcile"));
+    put_gate(w, NODE_MASTER, "m:1", GATE_RESTARTING, 1);
+    pass(w, 100);
+    assert_true(wants(s, "m:1", NULL)); /* not while a lease stands */
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 9);
+    pass(w, 100);
+    assert_true(wants(s, "m:1", "replaced")); /* (b) and `a` is foreign now */
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    remove_key(w, "/pelorus/owned/master/m:1/b");
+    assert_true(wants(s, "m:1", NULL));
+    put_gate(w, NODE_MASTER, "m:1", GATE_FENCED, 1);
+    pass(w, 100);
+    assert_true(wants(s, "m:1", "reconcile"));
+    remove_key(w, "/pelorus/owned/master/m:1/a");
+    assert_true(wants(s, "m:1", NULL));
+    node_up(w, "master", "m:1", 2);
+    pass(w, 100);
+    assert_true(wants(s, "m:1", "replaced"));
+    /* (b) gone for good */
+    put_gate(w, NODE_MASTER, "m:2", GATE_OPEN, 1);
+    node_remove(w, "master", "m:2");
+    pass(w, 3000);
+    assert_true(wants(s, "m:2", "down"));
+    /* never seen since we began */
+    put_gate(w, NODE_MASTER, "m:3", GATE_OPEN, 1);
+    pass(w, 3000);
+    assert_true(wants(s, "m:3", "down"));
+    world_free(w);
+}
+
+static void orders_end_by_our_own_clock(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+    struct gate_order o = {.what = GATE_ORDER_RESTART,
+                           .kind = NODE_MASTER,
+                           .address = "m:1",
+                           .for_ms = 4000};
+
+    (void)state;
+    work_gate_order(s->work, &o, on_gate_reply, e);
+    pass(w, 3000);
+    assert_true(wants(s, "m:1", NULL));
+    pass(w, 2000);
+    assert_true(wants(s, "m:1", "restart"));
+    RESET(e);
+    o.undo = true;
+    work_gate_order(s->work, &o, on_gate_reply, e);
+    pass(w, 200);
+    o.undo = false;
+    o.what = GATE_ORDER_DRAIN;
+    RESET(e);
+    work_gate_order(s->work, &o, on_gate_reply, e);
+    pass(w, 5000);
+    assert_true(wants(s, "m:1", NULL)); /* nothing is left to move */
+    put_marker(w, "m:1", "a", 1);
+    pass(w, 100);
+    assert_true(wants(s, "m:1", "drain"));
+    ended_free(e);
+    world_free(w);
+}
+
+/* --- failovers ------------------------------------------------------------ */
+
+static void put_failover(struct world *w, const char *id, const char *address,
+                         enum failover_phase phase, wall_ms began)
+{
+    struct failover_record *r = mem_zalloc(sizeof(*r));
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+
+    (void)snprintf(r->id, sizeof(r->id), "%s", id);
+    (void)snprintf(r->address, sizeof(r->address), "%s", address);
+    r->phase = phase;
+    r->began = began;
+    r->hook_exit = -1;
+    buf_init(&b, 65536);
+    failover_record_write(&b, r);
+    assert_int_equal(hand_put(w, failover_key(id, key), buf_text(&b)), ERR_OK);
+    buf_close(&b);
+    mem_free(r);
+}
+
+static void unfinished_failovers_want_the_engine(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+
+    (void)state;
+    assert_null(view_failover(s->view, NODE_MASTER, "m:1"));
+    put_failover(w, "f1", "m:1", FAILOVER_DONE, 100);
+    pass(w, 100);
+    assert_null(view_failover(s->view, NODE_MASTER, "m:1"));
+    put_failover(w, "f2", "m:1", FAILOVER_INTENT, 200);
+    put_failover(w, "f3", "m:1", FAILOVER_HELD, 150);
+    pass(w, 100);
+    assert_string_equal(view_failover(s->view, NODE_MASTER, "m:1")->id, "f2");
+    assert_true(wants(s, "m:1", "reconcile"));
+    put_failover(w, "f2", "m:1", FAILOVER_ABORTED, 200);
+    pass(w, 100);
+    assert_string_equal(view_failover(s->view, NODE_MASTER, "m:1")->id, "f3");
+    remove_key(w, "/pelorus/failovers/f3");
+    assert_null(view_failover(s->view, NODE_MASTER, "m:1"));
+    assert_true(wants(s, "m:1", NULL));
+    /* damage changes nothing */
+    assert_int_equal(hand_put(w, "/pelorus/failovers/f9", "{}"), ERR_OK);
+    assert_int_equal(hand_put(w, "/pelorus/failovers/f8", "oops"), ERR_OK);
+    pass(w, 100);
+    assert_null(view_surplus(s->view, 2));
+    world_free(w);
+}
+
+static void surplus_failovers_are_the_oldest_final_ones(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    const struct failover_record *r;
+    static const char *const expected[] = {"f7", "f3", "f5"};
+
+    (void)state;
+    put_failover(w, "f5", "m:1", FAILOVER_DONE, 500);
+    put_failover(w, "f3", "m:2", FAILOVER_ABORTED, 300);
+    put_failover(w, "f4", "m:2", FAILOVER_MOVING, 400);
+    put_failover(w, "f7", "m:2", FAILOVER_DONE, 50);
+    put_failover(w, "f6", "m:2", FAILOVER_DONE, 600);
+    pass(w, 100);
+    assert_null(view_surplus(s->view, 5));
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+        char key[REGISTRY_KEY_MAX + 1];
+
+        r = view_surplus(s->view, 1);
+        assert_non_null(r);
+        assert_string_equal(r->id, expected[i]);
+        assert_true(memory_find(w->store, failover_key(r->id, key))->version ==
+                    r->version);
+        remove_key(w, key);
+    }
+    assert_null(view_surplus(s->view, 1)); /* f4 is not final, f6 is kept */
+    world_free(w);
+}
+
+/* --- finished items ------------------------------------------------------- */
+
+static void finished_items_are_collectable_after_a_while(void **state)
+{
+    struct world *w = world_new(2, 1);
+    struct ended *e = ended_new();
+    char ids[4][WORK_ID_MAX + 1];
+
+    (void)state;
+    assert_string_equal(submit(&w->sides[0], e, "a", NULL), "");
+    assert_string_equal(submit(&w->sides[0], e, "b", NULL), "");
+    assert_string_equal(submit(&w->sides[0], e, "c", NULL), "");
+    assert_string_equal(at_epoch(&w->sides[0], e, work_done, "b", 1), "");
+    pass(w, 5000);
+    assert_string_equal(at_epoch(&w->sides[0], e, work_done, "a", 1), "");
+    pass(w, 6000);
+    for (size_t i = 0; i < 2; i++) { /* whoever finished it */
+        assert_int_equal(view_collectable(w->sides[i].view, 10000, ids, 4), 1);
+        assert_string_equal(ids[0], "b");
+        assert_int_equal(view_collectable(w->sides[i].view, 1000, ids, 4), 2);
+        assert_int_equal(view_collectable(w->sides[i].view, 1000, ids, 1), 1);
+    }
+    /* a coordinator that starts now finds them, and counts from now */
+    side_close(&w->sides[1]);
+    side_open(w, &w->sides[1], 9);
+    pass(w, 500);
+    assert_int_equal(view_collectable(w->sides[1].view, 1000, ids, 4), 0);
+    pass(w, 1000);
+    assert_int_equal(view_collectable(w->sides[1].view, 1000, ids, 4), 2);
+    remove_key(w, "/pelorus/work/b");
+    assert_int_equal(view_collectable(w->sides[1].view, 1000, ids, 4), 1);
+    assert_string_equal(ids[0], "a");
+    ended_free(e);
+    world_free(w);
+}
+
+/* --- settings ------------------------------------------------------------- */
+
+static void settings_are_seen_within_a_second_or_so(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+
+    (void)state;
+    assert_false(view_settings(s->view)->paused);
+    assert_int_equal(hand_put(w, SETTINGS_KEY, "{\"paused\":true}"), ERR_OK);
+    pass(w, 1200);
+    assert_true(view_settings(s->view)->paused);
+    assert_true(view_settings(s->view)->version != 0);
+    assert_int_equal(hand_put(w, SETTINGS_KEY, "{\"paused\":0}"), ERR_OK);
+    pass(w, 1200);
+    assert_true(view_settings(s->view)->paused); /* damaged: as it was */
+    remove_key(w, SETTINGS_KEY);
+    pass(w, 1200);
+    assert_false(view_settings(s->view)->paused);
+    world_free(w);
+}
+
+/* --- damage and disorder -------------------------------------------------- */
+
+static void damaged_keys_are_passed_over(void **state)
+{
+    static const char *const keys[] = {"/pelorus/owned/master/m:1/bad id",
+                                       "/pelorus/owned/master/m:1/a/b",
+                                       "/pelorus/owned/ship/m:1/a",
+                                       "/pelorus/owners/master/nowhere",
+                                       "/pelorus/owners/master/m:1",
+                                       "/pelorus/owned/master/m:1/a",
+                                       "/pelorus/work/bad id"};
+    struct world *w = world_new(1, 1);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        assert_int_equal(hand_put(w, keys[i], "{\"state\":\"done\"}"), ERR_OK);
+    }
+    pass(w, 200);
+    assert_null(view_next(w->sides[0].view, NULL));
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        if (strcmp(keys[i], "/pelorus/owned/master/m:1/a") != 0) {
+            remove_key(w, keys[i]);
+        }
+    }
+    assert_null(view_next(w->sides[0].view, NULL));
+    world_free(w);
+}
+
+static void a_view_agrees_after_lost_doubled_and_late_events(void **state)
+{
+    struct memory_faults bad = {.delay_max_ms = 20,
+                                .event_drop_share = 0.3,
+                                .event_dup_share = 0.3,
+                                .event_late_share = 0.3,
+                                .resync_ms = 1000};
+    struct world *w = world_new(1, 5);
+    struct side *s = &w->sides[0];
+    struct rand rand;
+    struct audit a;
+    size_t seen = 0;
+
+    (void)state;
+    rand_seed(&rand, 5);
+    memory_set_faults(w->store, &bad);
+    for (int i = 0; i < 400; i++) {
+        char id[16], key[REGISTRY_KEY_MAX + 1];
+        const struct registry_entry *e;
+
+        (void)snprintf(id, sizeof(id), "i%u", (unsigned)rand_below(&rand, 60));
+        e = memory_find(w->store, marker_key(NODE_MASTER, "m:1", id, key));
+        if (e != NULL && rand_below(&rand, 2) == 0) {
+            int code = -1;
+
+            registry_delete(w->hand, key, e->version, note_code, &code);
+            pass(w, 50);
+        } else {
+            put_marker(w, "m:1", id, (int)rand_below(&rand, 3));
+        }
+    }
+    pass(w, 5000);
+    a = (struct audit){.w = w};
+    memory_each(w->store, MARKER_PREFIX, audit_marker, &a);
+    for (const struct marker *m =
+             view_marker_next(s->view, NODE_MASTER, "m:1", NULL);
+         m != NULL; seen++) {
+        char key[REGISTRY_KEY_MAX + 1];
+        const struct registry_entry *e =
+            memory_find(w->store, marker_key(NODE_MASTER, "m:1", m->id, key));
+
+        assert_non_null(e);
+        assert_true(e->version == m->version);
+        m = view_marker_next(s->view, NODE_MASTER, "m:1", m->id);
+    }
+    assert_int_equal(seen, a.markers);
+    world_free(w);
+}
+
+/* --- size ----------------------------------------------------------------- */
+
+#define MANY 100000
+
+static void shuffle(uint32_t *order, struct rand *rand)
+{
+    for (uint32_t i = 0; i < MANY; i++) {
+        order[i] = i;
+    }
+    for (uint32_t i = MANY - 1; i > 0; i--) {
+        uint32_t j = (uint32_t)rand_below(rand, i + 1);
+        uint32_t t = order[i];
+
+        order[i] = order[j];
+        order[j] = t;
+    }
+}
+
+static double seconds(void)
+{
+    return (double)clock_mono_ns() / 1e9;
+}
+
+static void a_hundred_thousand_markers_are_cheap(void **state)
+{
+    uint32_t *order = mem_array(MANY, sizeof(*order));
+    struct marks marks = {.n = 0};
+    struct rand rand;
+    struct mark *m;
+    double began = seconds();
+    size_t bytes = mallinfo2().uordblks, n = 0;
+    char id[32];
+    bool fresh;
+
+    (void)state;
+    rand_seed(&rand, 1);
+    shuffle(order, &rand);
+    for (size_t i = 0; i < MANY; i++) {
+        (void)snprintf(id, sizeof(id), "workflow-instance-%08u", order[i]);
+        (void)marks_put(&marks, id, &fresh);
+        assert_true(fresh);
+    }
+    bytes = mallinfo2().uordblks - bytes;
+    for (m = marks_after(&marks, NULL); m != NULL;
+         m = marks_after(&marks, m->id)) {
+        (void)snprintf(id, sizeof(id), "workflow-instance-%08zu", n++);
+        assert_string_equal(m->id, id);
+    }
+    assert_int_equal(n, MANY);
+    shuffle(order, &rand);
+    for (size_t i = 0; i < MANY; i++) {
+        (void)snprintf(id, sizeof(id), "workflow-instance-%08u", order[i]);
+        assert_non_null(marks_find(&marks, id));
+        assert_true(marks_remove(&marks, id));
+        assert_false(marks_remove(&marks, id));
+    }
+    assert_int_equal(marks.n, 0);
+    /* 0 bytes where a sanitizer brings its own allocator */
+    print_message("%d markers: %zu bytes each; put, walk, find and remove took "
+                  "%.2f s\n",
+                  MANY, bytes / MANY, seconds() - began);
+    assert_true(bytes / MANY < 250);
+    marks_close(&marks);
+    mem_free(order);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(owners_follow_gates_and_markers),
+        cmocka_unit_test(what_wants_the_engine),
+        cmocka_unit_test(orders_end_by_our_own_clock),
+        cmocka_unit_test(unfinished_failovers_want_the_engine),
+        cmocka_unit_test(surplus_failovers_are_the_oldest_final_ones),
+        cmocka_unit_test(finished_items_are_collectable_after_a_while),
+        cmocka_unit_test(settings_are_seen_within_a_second_or_so),
+        cmocka_unit_test(damaged_keys_are_passed_over),
+        cmocka_unit_test(a_view_agrees_after_lost_doubled_and_late_events),
+        cmocka_unit_test(a_hundred_thousand_markers_are_cheap),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
