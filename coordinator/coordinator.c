@@ -139,6 +139,12 @@ static void on_owner(void *arg, const struct view_owner *owner)
 static void on_settings(void *arg, const struct settings *s)
 {
     struct coordinator *c = arg;
+    enum conf_policy policy = c->conf->balancer.policy;
+
+    if (s->policy[0] != '\0' && conf_policy_parse(s->policy, &policy) != 0)
+        log_warn("!settings", LOG_S("policy", s->policy),
+                 LOG_S("reason", "no such policy; the configured one is used"));
+    balancer_set_policy(c->balancer, policy, c->clock->mono);
 
     log_info("=settings", LOG_B("paused", s->paused), LOG_S("who", s->who),
              LOG_S("policy", s->policy));

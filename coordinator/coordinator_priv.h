@@ -115,6 +115,7 @@ struct coordinator {
     uint64_t index;
     mono_ms published;
     bool dirty_soon, dirty_late;
+    bool ready;              /* as published */
     wall_ms as_of;           /* when the registry was last known good */
     uint64_t registry_revision; /* the highest that we saw */
 

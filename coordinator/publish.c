@@ -229,16 +229,25 @@ static uint32_t count_markers(struct coordinator *c)
     return (uint32_t)n;
 }
 
+static bool is_stale(const struct coordinator *c)
+{
+    enum registry_state state = registry_state(c->registry);
+
+    return (state != REGISTRY_CONNECTED && state != REGISTRY_RECONNECTED) ||
+           !membership_synced(c->membership) || !view_synced(c->view);
+}
+
+static bool is_ready(const struct coordinator *c)
+{
+    return !is_stale(c) && entry_stands(c) && !c->leaving;
+}
+
 static void fill_cluster(struct coordinator *c, struct snapshot *s)
 {
-    bool connected;
-
     s->registry_state = registry_state(c->registry);
-    connected = s->registry_state == REGISTRY_CONNECTED ||
-                s->registry_state == REGISTRY_RECONNECTED;
-    s->stale = !connected || !membership_synced(c->membership) ||
-               !view_synced(c->view);
-    s->ready = !s->stale && entry_stands(c) && !c->leaving;
+    s->stale = is_stale(c);
+    s->ready = is_ready(c);
+    c->ready = s->ready;
     if (!s->stale)
         c->as_of = c->clock->wall;
     s->as_of = c->as_of;
@@ -278,6 +287,8 @@ void publish_tick(struct coordinator *c)
 {
     mono_ms age = c->clock->mono - c->published;
 
+    if (is_ready(c) != c->ready)
+        c->dirty_soon = true; /* whoever asks readyz is waiting for it */
     if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) || age >= PUBLISH_LATE_MS)
         publish_now(c);
 }

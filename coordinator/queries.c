@@ -38,6 +38,8 @@ const char *reply_code(enum err_code code)
         return "too_large";
     case ERR_INVALID:
         return "invalid";
+    case ERR_CANCELLED:
+        return "cancelled";
     default:
         return "registry_unavailable";
     }

@@ -6,11 +6,15 @@
  */
 #include "http/http_priv.h"
 
+#include "base/log.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define RETRY_AFTER_MS 1000 /* of a 503 that does not know better */
 
 static const struct problem {
     const char *code;
@@ -19,15 +23,16 @@ static const struct problem {
 } problems[] = {
     {"invalid", 400, "The request is malformed"},
     {"invalid_json", 400, "The body is not the JSON that was expected"},
+    {"bad_uri", 400, "The path or the query holds a NUL"},
     {"epoch_required", 400, "This needs the epoch of the work item"},
     {"not_found", 404, "There is no such thing"},
     {"work_not_found", 404, "There is no such work item"},
     {"group_not_found", 404, "There is no such group"},
+    {"no_owner", 404, "Nobody is known at this address"},
     {"method_not_allowed", 405, "This resource does not know the method"},
     {"conflict", 409, "It was changed by somebody else"},
     {"id_conflict", 409, "This id stands for other work"},
     {"owner_not_up", 409, "The owner is not up, or takes no work"},
-    {"owned_elsewhere", 409, "Another process owns this work"},
     {"stale_epoch", 409, "The work item has another epoch by now"},
     {"not_assigned", 409, "The work item is not assigned"},
     {"not_held", 409, "The work item is not held"},
@@ -36,13 +41,17 @@ static const struct problem {
     {"alive", 409, "The node is alive"},
     {"running", 409, "A failover of this node is running"},
     {"plan_changed", 412, "The plan has changed since"},
-    {"too_large", 413, "The body is too large"},
+    {"too_large", 413, "It is too large"},
+    {"uri_too_long", 414, "Path and query are too long"},
     {"unsupported_media_type", 415, "The body must be application/json"},
     {"invalid_value", 422, "A value is well-formed but impossible"},
-    {"no_owner", 422, "The work item has no owner to hand it over"},
-    {"busy", 503, "Too many changed it at once; try again"},
-    {"group_empty", 503, "No worker of the group is alive"},
-    {"all_busy", 503, "Every worker of the group is busy or excluded"},
+    {"head_too_large", 431, "The headers are too large"},
+    {"damaged", 500, "What stands in the registry makes no sense"},
+    {"unreadable", 500, "What the registry holds of the node is unreadable"},
+    {"internal", 500, "This should not happen; the log says more"},
+    {"busy", 503, "Too much is under way at once; try again"},
+    {"group_empty", 503, "Nobody in the group is alive"},
+    {"all_busy", 503, "Everybody in the group is busy, closed or excluded"},
     {"registry_unavailable", 503, "The registry cannot be reached"},
     {"session_lost", 503, "The session with the registry was lost"},
     {"denied", 503, "The registry refuses us"},
@@ -50,7 +59,6 @@ static const struct problem {
     {"leaving", 503, "This coordinator is shutting down"},
     {"cancelled", 503, "This coordinator is shutting down"},
     {"outcome_unknown", 504, "Whether it was written is not known"},
-    {"internal", 500, "This should not happen; the log says more"},
 };
 
 static const struct problem *problem_find(const char *code)
@@ -75,8 +83,13 @@ void http_problem_open(struct http_request *r, const char *code,
     const struct problem *p = problem_find(code);
     struct buf *b;
 
-    if (p == NULL)
+    if (p == NULL) {
+        log_error("!http", LOG_S("reason", "a code without a status"),
+                  LOG_S("code", code));
         p = problem_find("internal");
+    }
+    if (p->status == MHD_HTTP_SERVICE_UNAVAILABLE && r->retry_after_ms == 0)
+        r->retry_after_ms = RETRY_AFTER_MS;
     b = http_json(r, p->status);
     r->content_type = "application/problem+json";
     json_open(b, NULL, '{');
@@ -105,11 +118,10 @@ void http_problem(struct http_request *r, const char *code, const char *fmt,
 void http_refuse(struct http_request *r, const char *code,
                  const struct err *err, int64_t retry_after_ms)
 {
-    const struct problem *p = problem_find(code);
-
+    /* an argument got here, so it was well-formed */
+    if (strcmp(code, "invalid") == 0)
+        code = "invalid_value";
     r->retry_after_ms = retry_after_ms;
-    if (retry_after_ms == 0 && p != NULL && p->status == 503)
-        r->retry_after_ms = 1000;
     http_problem_open(r, code, err->msg);
     json_close(&r->out, '}');
 }
@@ -153,28 +165,54 @@ void http_put_process(struct buf *b, const char *key, const struct process *p)
         return;
     }
     json_open(b, key, '{');
-    json_put_u64(b, "created", p->created);
+    if (p->created != 0)
+        json_put_u64(b, "created", p->created);
+    else
+        json_put_null(b, "created"); /* its registration is not seen yet */
     json_put_int(b, "startupTime", p->startup_time);
     json_put_int(b, "processId", p->process_id);
     json_close(b, '}');
 }
 
+static void index_text(const struct http_request *r, uint64_t index,
+                       char out[40])
+{
+    snprintf(out, 40, "%" PRIx64 "-%" PRIu64,
+             coordinator_instance(r->h->coordinator), index);
+}
+
 void http_put_index(struct http_request *r, struct buf *b, uint64_t index)
 {
-    snprintf(r->index, sizeof(r->index), "%" PRIx64 "-%" PRIu64,
-             coordinator_instance(r->h->coordinator), index);
+    index_text(r, index, r->index);
     if (b != NULL)
         json_put_str(b, "index", r->index);
+}
+
+void http_put_work_index(struct http_request *r, struct buf *b, uint64_t index)
+{
+    char text[40];
+
+    index_text(r, index, text);
+    json_put_str(b, "work_index", text);
 }
 
 bool http_read_index(const struct http_request *r, const char *text,
                      uint64_t *out)
 {
-    char *end;
-    uint64_t instance = strtoull(text, &end, 16);
+    uint64_t instance, number;
+    int n = 0;
 
-    if (*end != '-' || instance != coordinator_instance(r->h->coordinator))
+    if (strlen(text) >= 40 ||
+        sscanf(text, "%" SCNx64 "-%" SCNu64 "%n", &instance, &number, &n) != 2 ||
+        text[n] != '\0' ||
+        instance != coordinator_instance(r->h->coordinator))
         return false;
-    *out = strtoull(end + 1, &end, 10);
-    return *end == '\0';
+    *out = number;
+    return true;
+}
+
+void http_no_content(struct http_request *r)
+{
+    http_json(r, MHD_HTTP_NO_CONTENT);
+    r->content_type = NULL;
 }

@@ -14,6 +14,9 @@
 #include <string.h>
 
 #define EXCLUDE_TEXT_MAX 8192
+/* What a refusal says of candidates unasked: it comes when everybody asks
+ * again and again, and must cost little. `explain` gets all. */
+#define BUSY_MAX (32 * 1024)
 
 static void put_pick(struct buf *b, const char *key, pick_id pick)
 {
@@ -30,9 +33,9 @@ static void put_pick(struct buf *b, const char *key, pick_id pick)
 /* Repeated or separated by commas: exclude=a,b&exclude=c. */
 struct excluded {
     struct balancer_request *to;
-    char text[EXCLUDE_TEXT_MAX];
     size_t used;
     bool too_many;
+    char text[EXCLUDE_TEXT_MAX];
 };
 
 static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
@@ -62,6 +65,24 @@ static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
     return MHD_YES;
 }
 
+/* Four decimals: more say nothing about a worker, and cost more than the pick.
+ */
+static void put_score(struct buf *b, double score)
+{
+    char text[32];
+    int64_t whole, rest;
+
+    if (!(score >= 0) || score > 1e9) {
+        json_put_num(b, "score", score);
+        return;
+    }
+    whole = (int64_t)(score * 10000 + 0.5);
+    rest = whole % 10000;
+    whole /= 10000;
+    snprintf(text, sizeof(text), "%" PRId64 ".%04" PRId64, whole, rest);
+    json_put_raw(b, "score", text);
+}
+
 static void put_stale(struct http_request *r, struct buf *b)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
@@ -70,9 +91,34 @@ static void put_stale(struct http_request *r, struct buf *b)
     snapshot_release(&s);
 }
 
+/* Every candidate with its terms, and why not; as many as `max` bytes hold. */
+static void put_candidates(struct http_request *r, struct buf *b,
+                           const struct balancer_request *ask, size_t max)
+{
+    static const char next[] = ",{\"address\":";
+    struct buf why;
+    size_t len;
+
+    buf_init(&why, max);
+    balancer_explain(r->h->balancer, ask, &why);
+    if (!why.overflow) {
+        json_put_raw(b, "candidates", buf_text(&why));
+        buf_close(&why);
+        return;
+    }
+    len = 1; /* behind the bracket: cut before the one that did not fit */
+    for (const char *p = why.data; (p = strstr(p, next)) != NULL; p++)
+        len = (size_t)(p - why.data);
+    json_open(b, "candidates", '[');
+    buf_add(b, why.data + 1, len - 1);
+    json_close(b, ']');
+    json_put_bool(b, "more_candidates", true);
+    buf_close(&why);
+}
+
 static void answer_one(struct http_request *r, const char *group,
                        const struct balancer_request *ask,
-                       const struct balancer_answer *got)
+                       const struct balancer_answer *got, bool explain)
 {
     struct buf *b = http_json(r, 200);
 
@@ -80,27 +126,22 @@ static void answer_one(struct http_request *r, const char *group,
     json_put_str(b, "group", group);
     json_put_str(b, "address", got->picks[0].address);
     put_pick(b, "pick", got->picks[0].pick);
-    json_put_num(b, "score", got->picks[0].score);
+    put_score(b, got->picks[0].score);
     json_open(b, "alternates", '[');
     for (size_t i = 0; i < got->n_alternates; i++)
         json_put_str(b, NULL, got->alternates[i]);
     json_close(b, ']');
     if (got->degraded)
         json_put_bool(b, "degraded", true);
-    if (http_flag(r, "explain")) {
-        struct buf why;
-
-        buf_init(&why, HTTP_ANSWER_MAX);
-        balancer_explain(r->h->balancer, ask, &why);
-        json_put_raw(b, "candidates", buf_text(&why));
-        buf_close(&why);
-    }
+    if (explain)
+        put_candidates(r, b, ask, HTTP_ANSWER_MAX);
     put_stale(r, b);
     json_close(b, '}');
 }
 
 static void answer_many(struct http_request *r, const char *group,
-                        const struct balancer_answer *got)
+                        const struct balancer_request *ask,
+                        const struct balancer_answer *got, bool explain)
 {
     struct buf *b = http_json(r, 200);
 
@@ -111,12 +152,14 @@ static void answer_many(struct http_request *r, const char *group,
         json_open(b, NULL, '{');
         json_put_str(b, "address", got->picks[i].address);
         put_pick(b, "pick", got->picks[i].pick);
-        json_put_num(b, "score", got->picks[i].score);
+        put_score(b, got->picks[i].score);
         json_close(b, '}');
     }
     json_close(b, ']');
     if (got->degraded)
         json_put_bool(b, "degraded", true);
+    if (explain)
+        put_candidates(r, b, ask, HTTP_ANSWER_MAX);
     put_stale(r, b);
     json_close(b, '}');
 }
@@ -124,9 +167,8 @@ static void answer_many(struct http_request *r, const char *group,
 /* An empty answer says why, and per worker too. */
 static void answer_none(struct http_request *r, const char *group,
                         const struct balancer_request *ask,
-                        const struct balancer_answer *got)
+                        const struct balancer_answer *got, bool explain)
 {
-    struct buf why;
     char detail[192];
 
     if (got->code == BALANCER_GROUP_NOT_FOUND)
@@ -138,91 +180,90 @@ static void answer_none(struct http_request *r, const char *group,
         snprintf(detail, sizeof(detail),
                  "every worker of group %s is busy, closed or excluded; "
                  "`candidates` says why", group);
+    r->retry_after_ms = got->retry_after_ms;
     http_problem_open(r, balancer_code_name(got->code), detail);
-    if (got->code == BALANCER_ALL_BUSY) {
-        buf_init(&why, HTTP_ANSWER_MAX);
-        balancer_explain(r->h->balancer, ask, &why);
-        json_put_raw(&r->out, "candidates", buf_text(&why));
-        buf_close(&why);
-    }
-    if (r->status == 503)
-        r->retry_after_ms =
-            got->retry_after_ms > 0 ? got->retry_after_ms : 1000;
+    if (got->code == BALANCER_ALL_BUSY)
+        put_candidates(r, &r->out, ask, explain ? HTTP_ANSWER_MAX : BUSY_MAX);
     put_stale(r, &r->out);
     json_close(&r->out, '}');
 }
 
 static void pick_into(struct http_request *r, struct balancer_request *ask,
-                      struct balancer_pick *picks, bool many)
+                      struct balancer_pick *picks, bool many, bool explain)
 {
     const char *group = ask->group != NULL ? ask->group : "default";
     struct balancer_answer got = {.picks = picks};
 
     balancer_pick(r->h->balancer, ask, &got);
     if (got.code != BALANCER_OK)
-        answer_none(r, group, ask, &got);
+        answer_none(r, group, ask, &got, explain);
     else if (many)
-        answer_many(r, group, &got);
+        answer_many(r, group, ask, &got, explain);
     else
-        answer_one(r, group, ask, &got);
+        answer_one(r, group, ask, &got, explain);
+}
+
+static bool read_excluded(struct http_request *r, struct excluded *e)
+{
+    e->used = 0;
+    e->too_many = false;
+    MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
+                              add_excluded, e);
+    if (e->too_many)
+        http_problem(r, "invalid",
+                     "query parameter exclude: at most %d addresses",
+                     BALANCER_EXCLUDE_MAX);
+    return !e->too_many;
 }
 
 void http_best_get(struct http_request *r)
 {
     struct balancer_request ask = {.count = 1, .now = clock_mono_ms()};
-    const char *group = http_query(r, "group");
-    char clean[NODE_GROUP_MAX + 1];
+    struct excluded excluded = {.to = &ask};
+    char group[NODE_GROUP_MAX + 1];
     struct balancer_pick one, *many;
-    struct excluded excluded;
+    bool peek, explain;
     int64_t count = 0;
-    struct err err;
 
-    if (!http_query_int(r, "count", 1, BALANCER_COUNT_MAX, &count))
+    if (!http_query_int(r, "count", 1, BALANCER_COUNT_MAX, &count) ||
+        !http_query_group(r, group) || !http_query_flag(r, "peek", &peek) ||
+        !http_query_flag(r, "explain", &explain) ||
+        (http_query(r, "exclude") != NULL && !read_excluded(r, &excluded)))
         return;
-    if (group != NULL && node_clean_group(group, clean, &err) != 0) {
-        http_problem(r, "invalid", "query parameter group: %s", err.msg);
-        return;
-    }
-    ask.group = group != NULL ? clean : NULL;
+    ask.group = group[0] != '\0' ? group : NULL;
     ask.affinity = http_query(r, "affinity");
-    ask.peek = r->head || http_flag(r, "peek");
-    if (http_query(r, "exclude") != NULL) {
-        excluded.to = &ask;
-        excluded.used = 0;
-        excluded.too_many = false;
-        MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
-                                  add_excluded, &excluded);
-        if (excluded.too_many) {
-            http_problem(r, "invalid",
-                         "query parameter exclude: at most %d addresses",
-                         BALANCER_EXCLUDE_MAX);
-            return;
-        }
-    }
+    ask.peek = r->head || peek;
     if (count == 0) {
-        pick_into(r, &ask, &one, false);
+        pick_into(r, &ask, &one, false, explain);
         return;
     }
     ask.count = (uint32_t)count;
     many = mem_array((size_t)count, sizeof(*many));
-    pick_into(r, &ask, many, true);
+    pick_into(r, &ask, many, true, explain);
     mem_free(many);
+}
+
+/* As put_pick() wrote it: sixteen hexadecimal digits. */
+static bool read_pick(const char *text, pick_id *pick)
+{
+    size_t n = strspn(text, "0123456789abcdef");
+
+    *pick = strtoull(text, NULL, 16);
+    return n == 16 && text[n] == '\0' && *pick != 0;
 }
 
 /* 204 always: a pick that nobody remembers is counted, not complained about. */
 static void pick_ended(struct http_request *r,
                        bool (*tell)(struct balancer *b, pick_id pick))
 {
-    char *end;
-    uint64_t pick = strtoull(r->param[0], &end, 16);
+    pick_id pick;
 
-    if (*end != '\0' || pick == 0 || strlen(r->param[0]) > 16) {
+    if (!read_pick(r->param[0], &pick)) {
         http_problem(r, "invalid", "a pick is what workers/best said in `pick`");
         return;
     }
     (void)tell(r->h->balancer, pick);
-    http_json(r, 204);
-    r->content_type = NULL;
+    http_no_content(r);
 }
 
 void http_pick_done(struct http_request *r)

@@ -99,9 +99,11 @@ void http_cluster_get(struct http_request *r)
 
 static void settings_done(void *arg, const struct coordinator_reply *reply)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
     struct buf *b;
 
+    if (r == NULL)
+        return;
     if (reply->code != NULL) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else {
@@ -178,7 +180,11 @@ static void patch_settings(void *arg)
 
 void http_settings_patch(struct http_request *r)
 {
-    if (http_body(r, false))
+    static const char *const members[] = {
+        "paused", "paused_for", "brake_override", "policy", "who", "reason",
+        NULL};
+
+    if (http_body(r, false) && http_members(r, members))
         http_on_loop(r, patch_settings);
 }
 

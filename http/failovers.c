@@ -11,9 +11,13 @@
 
 static void got(void *arg, const struct coordinator_reply *reply)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
 
-    if (reply->code != NULL)
+    if (r == NULL)
+        return;
+    if (reply->code != NULL && strcmp(reply->code, "not_found") == 0)
+        http_problem(r, "not_found", "no failover %s is kept", r->param[0]);
+    else if (reply->code != NULL)
         http_refuse(r, reply->code, &reply->err, 0);
     else
         failover_record_write(http_json(r, 200), &reply->failovers[0]);
@@ -62,13 +66,14 @@ static void write_page(struct http_request *r, const struct failover_record *all
 
 static void listed(void *arg, const struct coordinator_reply *reply)
 {
-    struct http_request *r = arg;
-    int64_t limit = HTTP_LIMIT;
+    struct http_request *r = http_ended(arg);
 
+    if (r == NULL)
+        return;
     if (reply->code != NULL)
         http_refuse(r, reply->code, &reply->err, 0);
-    else if (http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
-        write_page(r, reply->failovers, reply->n_failovers, limit);
+    else
+        write_page(r, reply->failovers, reply->n_failovers, r->limit);
     http_answer(r);
 }
 
@@ -81,17 +86,19 @@ static void list_failovers(void *arg)
 
 void http_failovers_list(struct http_request *r)
 {
-    http_on_loop(r, list_failovers);
+    r->limit = HTTP_LIMIT;
+    if (http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &r->limit))
+        http_on_loop(r, list_failovers);
 }
 
 /* --- starting one ---------------------------------------------------------------- */
 
-static void write_plan(struct http_request *r, const struct engine_reply *reply)
+/* The plan and its ETag: of a dry run, or as it is now instead of then. */
+static void put_plan(struct http_request *r, const struct engine_reply *reply)
 {
-    struct buf *b = http_json(r, 200);
+    struct buf *b = &r->out;
 
     snprintf(r->etag, sizeof(r->etag), "\"%.36s\"", reply->etag);
-    json_open(b, NULL, '{');
     json_put_str(b, "etag", reply->etag);
     json_open(b, "plan", '[');
     for (size_t i = 0; i < reply->n_plan; i++) {
@@ -105,27 +112,28 @@ static void write_plan(struct http_request *r, const struct engine_reply *reply)
         json_close(b, '}');
     }
     json_close(b, ']');
-    json_close(b, '}');
 }
 
 static void ordered(void *arg, const struct engine_reply *reply)
 {
-    struct http_request *r = arg;
-    struct buf *b;
+    struct http_request *r = http_ended(arg);
 
+    if (r == NULL)
+        return;
     if (reply->code != NULL) {
-        http_refuse(r, reply->code, &reply->err, 0);
-    } else if (reply->etag != NULL && reply->failover == NULL) {
-        write_plan(r, reply);
+        http_problem_open(r, reply->code, reply->err.msg);
     } else {
-        b = http_json(r, 202);
-        json_open(b, NULL, '{');
-        json_put_str(b, "id", reply->failover);
-        json_put_str(b, "state", reply->held ? "held" : "accepted");
-        json_close(b, '}');
-        snprintf(r->location, sizeof(r->location), "/v1/failovers/%s",
-                 reply->failover);
+        json_open(http_json(r, reply->etag != NULL ? 200 : 202), NULL, '{');
+        if (reply->etag == NULL) {
+            json_put_str(&r->out, "id", reply->failover);
+            json_put_str(&r->out, "state", reply->held ? "held" : "accepted");
+            snprintf(r->location, sizeof(r->location), "/v1/failovers/%s",
+                     reply->failover);
+        }
     }
+    if (reply->etag != NULL)
+        put_plan(r, reply);
+    json_close(&r->out, '}');
     http_answer(r);
 }
 
@@ -146,41 +154,59 @@ static const char *read_etag(struct http_request *r, char out[40])
     return out;
 }
 
+/* kind and address of the body, which say which node. */
+static bool read_target(struct http_request *r, const char **address)
+{
+    const char *kind;
+    struct err err;
+
+    if (!http_member(r, "kind", &kind) || !http_member(r, "address", address))
+        return false;
+    if (kind == NULL || *address == NULL)
+        http_problem(r, "invalid_json", "kind and address are expected");
+    else if (node_kind_parse(kind, &r->kind) != 0 ||
+             r->kind == NODE_ALERT_SERVER)
+        http_problem(r, "invalid_value",
+                     "kind: %.64s; only a master or a worker owns work", kind);
+    else if (node_check_address(*address, &err) != 0)
+        http_problem(r, "invalid_value", "%s", err.msg);
+    else
+        return true;
+    return false;
+}
+
 static void start_failover(void *arg)
 {
     struct http_request *r = arg;
-    const char *kind_text, *address, *reason, *who;
-    enum node_kind kind = NODE_MASTER;
     struct engine_order order = {0};
     char etag[40];
 
-    if (!http_member(r, "kind", &kind_text) ||
-        !http_member(r, "address", &address) ||
-        !http_member(r, "reason", &reason) || !http_member(r, "who", &who)) {
-        http_answer(r);
-        return;
-    }
-    if (kind_text == NULL || address == NULL ||
-        node_kind_parse(kind_text, &kind) != 0 || kind == NODE_ALERT_SERVER ||
-        node_check_address(address, NULL) != 0) {
-        http_problem(r, "invalid_value",
-                     "kind (master or worker) and address (host:port) are "
-                     "expected");
-        http_answer(r);
-        return;
-    }
-    order.address = address;
+    /* all were there and good when the handler looked */
+    order.address = json_str(r->json, "address");
     order.dry_run = json_bool(r->json, "dry_run", false);
     order.force = json_bool(r->json, "force", false);
-    order.who = who != NULL ? who : "api";
-    order.reason = reason != NULL ? reason : "";
+    order.who = json_str(r->json, "who");
+    order.reason = json_str(r->json, "reason");
+    if (order.who == NULL)
+        order.who = "api";
+    if (order.reason == NULL)
+        order.reason = "";
     order.if_match = read_etag(r, etag);
-    engine_order(coordinator_engine(r->h->coordinator, kind), &order, ordered,
-                 r);
+    engine_order(coordinator_engine(r->h->coordinator, r->kind), &order,
+                 ordered, r);
 }
 
 void http_failovers_post(struct http_request *r)
 {
-    if (http_body(r, false))
+    static const char *const members[] = {
+        "kind", "address", "dry_run", "force", "who", "reason", NULL};
+    const char *address, *who, *reason;
+    bool dry_run, force;
+
+    if (http_body(r, false) && http_members(r, members) &&
+        read_target(r, &address) &&
+        http_member_bool(r, "dry_run", &dry_run) &&
+        http_member_bool(r, "force", &force) && http_member(r, "who", &who) &&
+        http_member(r, "reason", &reason))
         http_on_loop(r, start_failover);
 }

@@ -52,10 +52,14 @@ void http_groups_list(struct http_request *r)
 
 void http_group_get(struct http_request *r)
 {
-    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
-    const struct snapshot_group *g = snapshot_group(s, r->param[0]);
+    const struct snapshot_group *g;
+    struct snapshot *s;
     struct buf *b;
 
+    if (!http_param_group(r, 0))
+        return;
+    s = coordinator_snapshot(r->h->coordinator);
+    g = snapshot_group(s, r->param[0]);
     if (g == NULL) {
         http_problem(r, "group_not_found", "no group %s", r->param[0]);
     } else {
@@ -70,16 +74,18 @@ void http_group_get(struct http_request *r)
 
 static void group_done(void *arg, const struct coordinator_reply *reply)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
     struct buf *b;
 
+    if (r == NULL)
+        return;
     if (reply->code != NULL && strcmp(reply->code, "not_found") == 0) {
-        http_refuse(r, "group_not_found", &reply->err, 0);
+        http_problem(r, "group_not_found", "no group %s is defined over the API",
+                     r->param[0]);
     } else if (reply->code != NULL) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else if (r->method == HTTP_DELETE) {
-        http_json(r, 204);
-        r->content_type = NULL;
+        http_no_content(r);
     } else {
         b = http_json(r, reply->created ? 201 : 200);
         json_open(b, NULL, '{');
@@ -114,7 +120,7 @@ void http_group_put(struct http_request *r)
 {
     const cJSON *list, *item;
 
-    if (!http_body(r, false))
+    if (!http_param_group(r, 0) || !http_body(r, false))
         return;
     list = cJSON_GetObjectItemCaseSensitive(r->json, "addresses");
     if (!cJSON_IsArray(list)) {
@@ -139,5 +145,6 @@ static void delete_group(void *arg)
 
 void http_group_delete(struct http_request *r)
 {
-    http_on_loop(r, delete_group);
+    if (http_param_group(r, 0))
+        http_on_loop(r, delete_group);
 }

@@ -5,9 +5,16 @@
  * A request is answered in one of two ways. At once, on libmicrohttpd's
  * thread: the handler fills in the answer and returns. Or later: the handler
  * calls http_on_loop(), which suspends the connection and runs a function on
- * the coordinator's loop; whatever completes there fills in the answer and
- * calls http_answer(), which resumes the connection. A request is touched by
- * one thread at a time: suspending and resuming hand it over.
+ * the coordinator's loop; whatever completes there begins with http_ended(),
+ * fills in the answer and calls http_answer(), which resumes the connection.
+ * A request is touched by one thread at a time: suspending and resuming hand
+ * it over.
+ *
+ * server.c starts and stops the daemon; request.c is what libmicrohttpd calls
+ * and what it is answered; handover.c is the way to the loop and back, with
+ * the long polls; conns.c watches connections, head.c judges requests' heads;
+ * routes.c is the table of routes; answer.c writes, query.c reads; the rest is
+ * one file per resource.
  */
 #ifndef PELORUS_HTTP_HTTP_PRIV_H
 #define PELORUS_HTTP_HTTP_PRIV_H
@@ -20,6 +27,10 @@
 #include <microhttpd.h>
 
 #define HTTP_BODY_MAX    (256 * 1024)
+#define HTTP_BODY_DRAIN  (4 * HTTP_BODY_MAX) /* read on so far, to say so */
+#define HTTP_URI_MAX     8192
+#define HTTP_HEAD_MAX    (16 * 1024)
+#define HTTP_MEMORY      (32 * 1024) /* a connection's: both, and answers */
 #define HTTP_ANSWER_MAX  (64 * 1024 * 1024)
 #define HTTP_PARAMS_MAX  3
 #define HTTP_PARAM_MAX   160
@@ -29,11 +40,13 @@
 
 struct http_request;
 struct http_conn;
+struct http_conns;
 
 typedef void http_handler_f(struct http_request *r);
 
 enum http_method { HTTP_GET, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_PATCH };
 #define HTTP_METHODS 5
+extern const char *const http_method_names[HTTP_METHODS];
 
 struct http_route {
     const char *path; /* "{}" stands for one segment */
@@ -44,52 +57,63 @@ struct http_request {
     struct http *h;
     struct MHD_Connection *connection;
     struct http_conn *conn;
+    int refs;         /* atomic: libmicrohttpd's, and the loop's if handed */
+    bool begun;       /* its head was complete; counted in h->in_flight */
     enum http_method method;
-    bool head;
+    bool head;        /* HEAD: as GET, without counting and without a body */
+    const char *fault; /* of its line: a code; NULL it is fine */
     http_handler_f *handler;
-    char param[HTTP_PARAMS_MAX][HTTP_PARAM_MAX + 1]; /* of the path */
-    struct buf body;
+    size_t drained;   /* bytes of the body dropped beyond the maximum */
     cJSON *json;      /* the body, once http_body() has read it */
+    /* what a handler has read of it for its function on the loop */
+    enum node_kind kind;
     enum gate_order_what order;
     uint64_t epoch;
+    int64_t ttl_ms; /* or how long an order stands */
+    int64_t limit;
     bool handed;      /* to the loop; written before it is, never after */
 
     /* the answer */
     unsigned status;
-    struct buf out;
-    const char *content_type; /* static */
-    char location[192];       /* "" none */
-    char etag[40];
-    char index[40];
+    const char *content_type; /* static; NULL: none */
     int64_t retry_after_ms;   /* 0 none */
     unsigned allow;           /* bit per method, for 405 */
     bool close;
+    char location[192];       /* "" none */
+    char etag[40];
+    char index[40];
 
     /* while the loop has it */
     loop_f *on_loop;
     struct coordinator_wait *wait;
+    bool refused;             /* answered already; its operation goes on */
     struct http_request *next, *prev; /* of those the loop has */
+
+    /* from here on left as it is when the memory is used again */
+    struct buf body, out;
+    char param[HTTP_PARAMS_MAX][HTTP_PARAM_MAX + 1]; /* of the path */
 };
 
 struct http {
-    const struct conf *conf;
+    const struct conf_http *conf;
     struct loop *loop;
     struct coordinator *coordinator;
     struct balancer *balancer;
     struct MHD_Daemon *daemon;
-    struct http_guard *guard;
+    struct http_conns *conns;
     uint16_t port;
     int listen_fd;
     /* loop thread */
-    struct http_request *on_loop;
+    struct http_request *on_loop; /* those that wait for the loop */
     struct loop_timer *timer;
-    int64_t stop_by, reaped;
+    int64_t stop_by, looked;
     void (*stopped)(void *arg);
     void *stopped_arg;
     /* any thread, atomics */
-    int in_flight;     /* requests begun and not completed */
-    int stopping;
-    uint64_t requests;
+    int in_flight; /* requests begun and not completed */
+    int suspended; /* of those, with the loop */
+    int stopping;  /* every answer closes its connection */
+    int closed;    /* nothing is handed to the loop any more */
 };
 
 /* --- answering (answer.c) ---------------------------------------------------- */
@@ -105,6 +129,8 @@ void http_problem_open(struct http_request *r, const char *code,
 void http_refuse(struct http_request *r, const char *code,
                  const struct err *err, int64_t retry_after_ms);
 
+/* 204, without a body. */
+void http_no_content(struct http_request *r);
 /* JSON with this status: empties the answer and returns where to write. */
 struct buf *http_json(struct http_request *r, unsigned status);
 /* The same for a list: {"items":[ is open; end it with http_list_end(). */
@@ -118,6 +144,8 @@ void http_put_process(struct buf *b, const char *key, const struct process *p);
 
 /* The opaque index "instance-number" in body and header. */
 void http_put_index(struct http_request *r, struct buf *b, uint64_t index);
+/* The same for another resource's long poll, in the body only. */
+void http_put_work_index(struct http_request *r, struct buf *b, uint64_t index);
 /* Is it of this run of this coordinator? Then its number in *out. */
 bool http_read_index(const struct http_request *r, const char *text,
                      uint64_t *out);
@@ -126,9 +154,12 @@ bool http_read_index(const struct http_request *r, const char *text,
 
 /* A parameter of the query, NULL if absent. Borrowed from the connection. */
 const char *http_query(const struct http_request *r, const char *name);
-bool http_flag(const struct http_request *r, const char *name);
 
 /* Each answers with a problem and returns false if the value is no good. */
+/* 1, true or nothing behind the name: true; 0 or false; absent: false. */
+bool http_query_flag(struct http_request *r, const char *name, bool *value);
+/* The name of a group, cleaned; "" when absent. */
+bool http_query_group(struct http_request *r, char clean[NODE_GROUP_MAX + 1]);
 bool http_query_int(struct http_request *r, const char *name, int64_t min,
                     int64_t max, int64_t *value);
 bool http_query_duration(struct http_request *r, const char *name, int64_t min,
@@ -137,16 +168,26 @@ bool http_query_duration(struct http_request *r, const char *name, int64_t min,
 bool http_query_kind(struct http_request *r, int *kind);
 bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind);
 bool http_param_address(struct http_request *r, unsigned i);
+/* Cleans it in place. */
+bool http_param_group(struct http_request *r, unsigned i);
 bool http_query_epoch(struct http_request *r, uint64_t *epoch);
 /* The body as a JSON object in r->json; an empty one if `may_be_empty`. */
 bool http_body(struct http_request *r, bool may_be_empty);
+/* Are all members of the body among these (NULL ends them)? Where a misspelt
+ * one would do something else than was meant. */
+bool http_members(struct http_request *r, const char *const *known);
+bool http_member_bool(struct http_request *r, const char *name, bool *value);
 /* A string member: false and a problem if it is there and no string. */
 bool http_member(struct http_request *r, const char *name, const char **value);
 
-/* --- handing over (server.c) ------------------------------------------------------ */
+/* --- handing over (handover.c) ---------------------------------------------- */
 
 /* Suspend, and run fn(r) on the loop. */
 void http_on_loop(struct http_request *r, loop_f *fn);
+
+/* Loop thread: an operation made for this request completed. NULL: it was
+ * refused meanwhile because we leave; there is nothing left to do. */
+struct http_request *http_ended(void *arg);
 
 /* Loop thread: the answer is complete; send it. */
 void http_answer(struct http_request *r);
@@ -160,6 +201,24 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
                enum node_kind kind, const char *address, loop_f *then);
 /* Does the query ask to wait for a change (index= and wait=)? */
 bool http_waits(const struct http_request *r);
+
+/* Loop thread: end long polls now; all of them, or those whose clients hung
+ * up. Refuse whatever else the loop has. */
+void http_end_waits(struct http *h);
+void http_end_gone(struct http *h);
+void http_refuse_all(struct http *h);
+
+/* --- requests (request.c) ----------------------------------------------------- */
+
+enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
+                           const char *path, const char *method,
+                           const char *version, const char *data, size_t *size,
+                           void **slot);
+void *http_line(void *arg, const char *uri, struct MHD_Connection *connection);
+void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
+                    enum MHD_RequestTerminationCode why);
+/* Drop a reference; the last one frees. */
+void http_release(struct http_request *r);
 
 /* --- routes ------------------------------------------------------------------------- */
 
@@ -178,24 +237,33 @@ http_handler_f http_failovers_list, http_failover_get, http_failovers_post;
 http_handler_f http_settings_get, http_settings_patch, http_cluster_get;
 http_handler_f http_livez, http_readyz, http_openapi, http_root;
 
-/* --- connections being watched (guard.c) ----------------------------------------------- */
+/* --- heads (head.c) ------------------------------------------------------------ */
 
 /* Is the request's head acceptable? If not, a problem is filled in. */
-bool http_guard_head(struct http_request *r);
+bool http_head_fits(struct http_request *r);
+/* What is wrong with the request's target, as a code, or NULL. */
+const char *http_uri_fault(const char *uri);
 
-struct http_guard *http_guard_new(void);
-void http_guard_free(struct http_guard **g);
-struct http_conn *http_guard_add(struct http_guard *g, int fd);
-void http_guard_remove(struct http_guard *g, struct http_conn *conn);
-/* What a connection is doing now, for its deadline. */
-enum http_phase {
-    HTTP_PHASE_HEAD,   /* waiting for a request's head */
-    HTTP_PHASE_BODY,   /* reading its body */
-    HTTP_PHASE_ANSWER, /* ours to be quick; no deadline */
-};
-void http_guard_phase(struct http_guard *g, struct http_conn *conn,
-                      enum http_phase phase);
-/* Shut down those that are late. Loop thread, about once a second. */
-void http_guard_reap(struct http_guard *g);
+/* --- connections (conns.c) ------------------------------------------------------- */
+
+struct http_conns *http_conns_new(uint32_t max_per_address);
+void http_conns_free(struct http_conns **conns);
+
+/* May one more come from there? Loopback always. */
+bool http_conns_admit(struct http_conns *conns, const struct sockaddr *from);
+struct http_conn *http_conns_add(struct http_conns *conns, int fd,
+                                 const struct sockaddr *from, int64_t ms);
+void http_conns_remove(struct http_conns *conns, struct http_conn *conn);
+
+/* What it does now must be over in so many ms; 0: it waits for us. */
+void http_conn_deadline(struct http_conn *conn, int64_t ms);
+int http_conn_fd(const struct http_conn *conn);
+/* Shut down those that are late. About once a second. */
+void http_conns_reap(struct http_conns *conns, mono_ms now);
+
+/* The memory of its last request, for the next one; NULL if there is none. */
+struct http_request *http_conn_take_spare(struct http_conn *conn);
+/* False: it has one already. */
+bool http_conn_give_spare(struct http_conn *conn, struct http_request *r);
 
 #endif

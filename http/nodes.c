@@ -10,6 +10,9 @@
 #include <string.h>
 
 #define TTL_DEFAULT_MS 30000
+#define TTL_MIN_MS     1000
+#define TTL_MAX_MS     (60 * 60 * 1000)
+#define FOR_MAX_MS     (INT64_C(30) * 24 * 60 * 60 * 1000)
 
 static void put_ratio(struct buf *b, const char *key, double value)
 {
@@ -17,6 +20,12 @@ static void put_ratio(struct buf *b, const char *key, double value)
         json_put_null(b, key);
     else
         json_put_num(b, key, value);
+}
+
+static void put_who(struct buf *b, const char *who, const char *reason)
+{
+    json_put_str(b, "who", who[0] != '\0' ? who : NULL);
+    json_put_str(b, "reason", reason[0] != '\0' ? reason : NULL);
 }
 
 static void put_gate(struct buf *b, const struct snapshot_node *n)
@@ -29,8 +38,7 @@ static void put_gate(struct buf *b, const struct snapshot_node *n)
     json_put_str(b, "state", gate_state_name(n->gate));
     json_put_bool(b, "cordoned", n->cordoned);
     http_put_process(b, "process", &n->gate_process);
-    json_put_str(b, "who", n->gate_who[0] ? n->gate_who : NULL);
-    json_put_str(b, "reason", n->gate_reason[0] ? n->gate_reason : NULL);
+    put_who(b, n->gate_who, n->gate_reason);
     json_close(b, '}');
 }
 
@@ -65,7 +73,8 @@ static void put_fields(struct buf *b, const struct snapshot_node *n)
 
 struct filter {
     int kind, state, status;
-    const char *group, *cursor;
+    char group[NODE_GROUP_MAX + 1]; /* "" any */
+    const char *cursor;             /* "kind/address" of the last one shown */
     int64_t limit;
 };
 
@@ -82,7 +91,7 @@ static bool passes(const struct filter *f, const struct snapshot_node *n)
     return (f->kind < 0 || f->kind == (int)n->kind) &&
            (f->state < 0 || f->state == (int)n->state) &&
            (f->status < 0 || f->status == (int)n->status) &&
-           (f->group == NULL || in_group(n, f->group));
+           (f->group[0] == '\0' || in_group(n, f->group));
 }
 
 /* A word of an enumeration, by its name; -1 when absent. */
@@ -117,9 +126,15 @@ static const char *status_word(int value)
 static bool read_filter(struct http_request *r, struct filter *f)
 {
     f->limit = HTTP_LIMIT;
-    f->group = http_query(r, "group");
     f->cursor = http_query(r, "cursor");
-    return http_query_kind(r, &f->kind) &&
+    if (f->cursor != NULL &&
+        (f->cursor[0] < '0' || f->cursor[0] >= '0' + NODE_KINDS ||
+         f->cursor[1] != '/')) {
+        http_problem(r, "invalid", "query parameter cursor: give `next` of the "
+                                   "page before");
+        return false;
+    }
+    return http_query_kind(r, &f->kind) && http_query_group(r, f->group) &&
            query_word(r, "state", NODE_FENCED, state_word, &f->state) &&
            query_word(r, "status", NODE_BUSY, status_word, &f->status) &&
            http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &f->limit);
@@ -136,8 +151,6 @@ static bool after_cursor(const struct snapshot_node *n, const char *cursor)
 {
     int kind = cursor != NULL ? cursor[0] - '0' : -1;
 
-    if (cursor == NULL || cursor[0] == '\0' || cursor[1] != '/')
-        return true;
     return (int)n->kind > kind ||
            ((int)n->kind == kind && strcmp(n->address, cursor + 2) > 0);
 }
@@ -202,7 +215,7 @@ static void get_node(struct http_request *r)
     struct snapshot *s;
     struct buf *b;
 
-    if (!http_param_kind(r, 0, &kind))
+    if (!http_param_kind(r, 0, &kind) || !http_param_address(r, 1))
         return;
     s = coordinator_snapshot(r->h->coordinator);
     n = snapshot_node(s, kind, r->param[1]);
@@ -243,24 +256,23 @@ void http_node_get(struct http_request *r)
 
 static void put_done(void *arg, const struct coordinator_reply *reply)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
     char ttl[UNITS_DURATION_SIZE];
-    int64_t ttl_ms = TTL_DEFAULT_MS;
     struct buf *b;
 
+    if (r == NULL)
+        return;
     if (reply->code != NULL) {
         http_refuse(r, reply->code, &reply->err, 0);
-    } else if (http_query_duration(r, "ttl", 0, INT64_MAX, &ttl_ms)) {
+    } else {
         b = http_json(r, reply->created ? 201 : 200);
         json_open(b, NULL, '{');
-        json_put_str(b, "ttl", units_format_duration(ttl_ms, ttl));
+        json_put_str(b, "ttl", units_format_duration(r->ttl_ms, ttl));
         json_put_str(b, "state",
                      node_state_name(reply->node != NULL ? reply->node->state
                                                          : NODE_UP));
         http_put_process(b, "process", &reply->process);
-        http_put_index(r, NULL, reply->work_index);
-        json_put_str(b, "work_index", r->index);
-        r->index[0] = '\0'; /* this index is of the work, not of the nodes */
+        http_put_work_index(r, b, reply->work_index);
         json_close(b, '}');
     }
     http_answer(r);
@@ -269,53 +281,49 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
 static void put_node(void *arg)
 {
     struct http_request *r = arg;
-    int64_t ttl_ms = TTL_DEFAULT_MS;
-    enum node_kind kind;
 
-    if (!http_param_kind(r, 0, &kind) ||
-        !http_query_duration(r, "ttl", 0, INT64_MAX, &ttl_ms))
-        http_answer(r);
-    else
-        coordinator_node_put(r->h->coordinator, kind, r->param[1],
-                             buf_text(&r->body), r->body.len, ttl_ms, put_done,
-                             r);
+    coordinator_node_put(r->h->coordinator, r->kind, r->param[1],
+                         buf_text(&r->body), r->body.len, r->ttl_ms, put_done,
+                         r);
 }
 
 void http_node_put(struct http_request *r)
 {
-    if (!http_body(r, true))
-        return;
-    http_on_loop(r, put_node);
+    r->ttl_ms = TTL_DEFAULT_MS;
+    if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1) &&
+        http_query_duration(r, "ttl", TTL_MIN_MS, TTL_MAX_MS, &r->ttl_ms) &&
+        http_body(r, true))
+        http_on_loop(r, put_node);
 }
 
 static void delete_done(void *arg, const struct coordinator_reply *reply)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
 
-    if (reply->code != NULL) {
+    if (r == NULL)
+        return;
+    if (reply->code == NULL)
+        http_no_content(r);
+    else if (strcmp(reply->code, "not_found") == 0)
+        http_problem(r, "not_found", "%s %s is not registered over HTTP",
+                     r->param[0], r->param[1]);
+    else
         http_refuse(r, reply->code, &reply->err, 0);
-    } else {
-        http_json(r, 204);
-        r->content_type = NULL;
-    }
     http_answer(r);
 }
 
 static void delete_node(void *arg)
 {
     struct http_request *r = arg;
-    enum node_kind kind;
 
-    if (!http_param_kind(r, 0, &kind))
-        http_answer(r);
-    else
-        coordinator_node_delete(r->h->coordinator, kind, r->param[1],
-                                delete_done, r);
+    coordinator_node_delete(r->h->coordinator, r->kind, r->param[1],
+                            delete_done, r);
 }
 
 void http_node_delete(struct http_request *r)
 {
-    http_on_loop(r, delete_node);
+    if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1))
+        http_on_loop(r, delete_node);
 }
 
 /* --- orders at the gate --------------------------------------------------------------- */
@@ -323,9 +331,11 @@ void http_node_delete(struct http_request *r)
 static void order_done(void *arg, const char *code, const struct err *err,
                        const struct gate *gate)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
     struct buf *b;
 
+    if (r == NULL)
+        return;
     if (code != NULL) {
         http_refuse(r, code, err, 0);
     } else {
@@ -337,6 +347,7 @@ static void order_done(void *arg, const char *code, const struct err *err,
         json_put_bool(b, "cordoned",
                       gate->cordoned || gate->state == GATE_CORDONED);
         http_put_process(b, "process", &gate->process);
+        put_who(b, gate->who, gate->reason);
         json_close(b, '}');
     }
     http_answer(r);
@@ -346,27 +357,27 @@ static void give_order(void *arg)
 {
     struct http_request *r = arg;
     const char *reason = http_query(r, "reason"), *who = http_query(r, "who");
-    enum node_kind kind;
     struct gate_order order = {.what = r->order,
                                .undo = r->method == HTTP_DELETE,
+                               .kind = r->kind,
                                .address = r->param[1],
+                               .for_ms = r->ttl_ms,
                                .who = who != NULL ? who : "api",
                                .reason = reason != NULL ? reason : ""};
 
-    if (!http_param_kind(r, 0, &kind) || !http_param_address(r, 1) ||
-        !http_query_duration(r, "for", 1000, INT64_C(30) * 86400000,
-                             &order.for_ms)) {
-        http_answer(r);
-        return;
-    }
-    order.kind = kind;
     work_gate_order(coordinator_work(r->h->coordinator), &order, order_done, r);
 }
 
 static void order(struct http_request *r, enum gate_order_what what)
 {
     r->order = what;
-    http_on_loop(r, give_order);
+    if (!http_param_kind(r, 0, &r->kind) || !http_param_address(r, 1) ||
+        !http_query_duration(r, "for", 1000, FOR_MAX_MS, &r->ttl_ms))
+        return;
+    if (r->kind == NODE_ALERT_SERVER)
+        http_problem(r, "invalid_value", "an alert-server owns no work");
+    else
+        http_on_loop(r, give_order);
 }
 
 void http_cordon(struct http_request *r)

@@ -13,12 +13,33 @@ const char *http_query(const struct http_request *r, const char *name)
                                        name);
 }
 
-bool http_flag(const struct http_request *r, const char *name)
+bool http_query_flag(struct http_request *r, const char *name, bool *value)
 {
-    const char *text = http_query(r, name);
+    const char *text = NULL;
 
-    return text != NULL && strcmp(text, "0") != 0 &&
-           strcmp(text, "false") != 0;
+    *value = MHD_lookup_connection_value_n(r->connection, MHD_GET_ARGUMENT_KIND,
+                                           name, strlen(name), &text,
+                                           NULL) == MHD_YES;
+    if (text == NULL || strcmp(text, "1") == 0 || strcmp(text, "true") == 0)
+        return true;
+    *value = false;
+    if (strcmp(text, "0") == 0 || strcmp(text, "false") == 0)
+        return true;
+    http_problem(r, "invalid", "query parameter %s: 1 or 0, not %.32s", name,
+                 text);
+    return false;
+}
+
+bool http_query_group(struct http_request *r, char clean[NODE_GROUP_MAX + 1])
+{
+    const char *text = http_query(r, "group");
+    struct err err;
+
+    clean[0] = '\0';
+    if (text == NULL || node_clean_group(text, clean, &err) == 0)
+        return true;
+    http_problem(r, "invalid", "query parameter group: %s", err.msg);
+    return false;
 }
 
 bool http_query_int(struct http_request *r, const char *name, int64_t min,
@@ -93,8 +114,22 @@ bool http_param_address(struct http_request *r, unsigned i)
     assert(i < HTTP_PARAMS_MAX);
     if (node_check_address(r->param[i], &err) == 0)
         return true;
-    http_problem(r, "invalid", "address: %s", err.msg);
+    http_problem(r, "invalid", "%s", err.msg);
     return false;
+}
+
+bool http_param_group(struct http_request *r, unsigned i)
+{
+    char clean[NODE_GROUP_MAX + 1];
+    struct err err;
+
+    assert(i < HTTP_PARAMS_MAX);
+    if (node_clean_group(r->param[i], clean, &err) != 0) {
+        http_problem(r, "invalid", "%s", err.msg);
+        return false;
+    }
+    memcpy(r->param[i], clean, sizeof(clean));
+    return true;
 }
 
 bool http_query_epoch(struct http_request *r, uint64_t *epoch)
@@ -113,6 +148,16 @@ bool http_query_epoch(struct http_request *r, uint64_t *epoch)
     return false;
 }
 
+/* With parameters (charset) or without. */
+static bool is_json(const char *type)
+{
+    static const char json[] = "application/json";
+    const size_t n = sizeof(json) - 1;
+
+    return strncasecmp(type, json, n) == 0 &&
+           (type[n] == '\0' || type[n] == ';' || type[n] == ' ');
+}
+
 bool http_body(struct http_request *r, bool may_be_empty)
 {
     const char *type = MHD_lookup_connection_value(
@@ -127,9 +172,9 @@ bool http_body(struct http_request *r, bool may_be_empty)
         http_problem(r, "invalid_json", "a JSON object is expected as body");
         return false;
     }
-    if (type != NULL && strncasecmp(type, "application/json", 16) != 0) {
-        http_problem(r, "unsupported_media_type", "Content-Type is %.64s",
-                     type);
+    if (type != NULL && !is_json(type)) {
+        http_problem(r, "unsupported_media_type",
+                     "Content-Type is %.64s; send application/json", type);
         return false;
     }
     if (json_parse(r->body.data, r->body.len, &r->json, &err) != 0) {
@@ -155,5 +200,37 @@ bool http_member(struct http_request *r, const char *name, const char **value)
         return false;
     }
     *value = item->valuestring;
+    return true;
+}
+
+bool http_member_bool(struct http_request *r, const char *name, bool *value)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->json, name);
+
+    *value = cJSON_IsTrue(item);
+    if (item == NULL || cJSON_IsNull(item) || cJSON_IsBool(item))
+        return true;
+    http_problem(r, "invalid_json", "%s: true or false", name);
+    return false;
+}
+
+bool http_members(struct http_request *r, const char *const *known)
+{
+    for (const cJSON *item = r->json->child; item != NULL; item = item->next) {
+        struct buf names;
+        size_t i = 0;
+
+        while (known[i] != NULL && strcmp(known[i], item->string) != 0)
+            i++;
+        if (known[i] != NULL)
+            continue;
+        buf_init(&names, 256);
+        for (i = 0; known[i] != NULL; i++)
+            buf_printf(&names, "%s%s", i > 0 ? ", " : "", known[i]);
+        http_problem(r, "invalid_json", "%.64s: no such member; there are %s",
+                     item->string, buf_text(&names));
+        buf_close(&names);
+        return false;
+    }
     return true;
 }

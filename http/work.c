@@ -16,12 +16,15 @@ static struct work *work_of(struct http_request *r)
 /* A refusal shows the item as it stands: who owns it, at which epoch. */
 static void refuse_item(struct http_request *r, const struct work_reply *reply)
 {
-    http_refuse(r, reply->code, &reply->err, reply->retry_after_ms);
+    if (strcmp(reply->code, "work_not_found") == 0)
+        http_problem(r, reply->code, NULL);
+    else
+        http_refuse(r, reply->code, &reply->err, reply->retry_after_ms);
     if (reply->item == NULL && reply->id == NULL)
         return;
     assert(r->out.len > 0 && r->out.data[r->out.len - 1] == '}');
     r->out.len--; /* open the object again */
-    if (reply->id != NULL)
+    if (reply->id != NULL && reply->id[0] != '\0')
         json_put_str(&r->out, "id", reply->id);
     if (reply->item != NULL) {
         json_put_str(&r->out, "owner",
@@ -34,8 +37,10 @@ static void refuse_item(struct http_request *r, const struct work_reply *reply)
 
 static void item_done(void *arg, const struct work_reply *reply)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
 
+    if (r == NULL)
+        return;
     if (reply->code != NULL) {
         refuse_item(r, reply);
     } else {
@@ -209,9 +214,11 @@ void http_work_release(struct http_request *r)
 
 static void fence_checked(void *arg, const struct work_reply *reply)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
     struct buf *b;
 
+    if (r == NULL)
+        return;
     if (reply->code != NULL) {
         refuse_item(r, reply);
     } else {
@@ -253,10 +260,12 @@ void http_fence_check(struct http_request *r)
 
 static void listed(void *arg, const struct work_page *page)
 {
-    struct http_request *r = arg;
+    struct http_request *r = http_ended(arg);
     struct snapshot *s;
     struct buf *b;
 
+    if (r == NULL)
+        return;
     if (page->code != NULL) {
         http_refuse(r, page->code, &page->err, 0);
         http_answer(r);

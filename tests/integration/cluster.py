@@ -198,9 +198,10 @@ class Coordinator(Process):
 
 
 class Cluster:
-    def __init__(self, session=2, grace="300ms", more=""):
+    def __init__(self, session=2, grace="300ms", more="", heartbeat="1s"):
         self.session = session * SLOW
         self.grace = grace
+        self.heartbeat = heartbeat
         self.more = more
         self.dir = tempfile.mkdtemp(prefix="pelorus-test-")
         self.path = os.path.join(self.dir, "registry.db")
@@ -224,7 +225,7 @@ class Cluster:
         with open(path, "w", encoding="utf-8") as f:
             f.write(f"listen: 127.0.0.1:{port}\n"
                     f"registry: {{type: sqlite, path: {self.path}, session-timeout: {self.session}s}}\n"
-                    "balancer: {heartbeat-interval: 1s, cpu-max: 1, memory-max: 1, disk-max: 1}\n" + (more or self.more or
+                    f"balancer: {{heartbeat-interval: {self.heartbeat}, cpu-max: 1, memory-max: 1, disk-max: 1}}\n" + (more or self.more or
                     f"failover: {{grace: {self.grace}, reconcile-interval: 1s}}\n"))
         return path
 
