@@ -187,18 +187,26 @@ static const struct {
     [ENGINE_LOCK_LOST] = {"!lock-lost", LOG_WARN},
 };
 
+/* Fields that an event does not have are left out. */
 static void log_engine(const struct engine_event *ev)
 {
-    enum log_level level = engine_lines[ev->type].level;
+    struct log_field f[7] = {LOG_S("kind", node_kind_name(ev->kind))};
+    size_t n = 1;
 
-    if (log_enabled(level))
-        log_event(level, engine_lines[ev->type].event,
-                  (const struct log_field[]){
-                      LOG_S("kind", node_kind_name(ev->kind)),
-                      LOG_S("address", ev->address),
-                      LOG_S("failover", ev->failover), LOG_S("word", ev->word),
-                      LOG_U("items", ev->n), LOG_U("fence", ev->fence),
-                      LOG_END});
+    if (!log_enabled(engine_lines[ev->type].level))
+        return;
+    if (ev->address[0] != '\0')
+        f[n++] = LOG_S("address", ev->address);
+    if (ev->failover[0] != '\0')
+        f[n++] = LOG_S("failover", ev->failover);
+    if (ev->word != NULL && ev->word[0] != '\0')
+        f[n++] = LOG_S("word", ev->word);
+    if (ev->n > 0)
+        f[n++] = LOG_U("items", ev->n);
+    if (ev->fence > 0)
+        f[n++] = LOG_U("fence", ev->fence);
+    f[n] = LOG_END;
+    log_event(engine_lines[ev->type].level, engine_lines[ev->type].event, f);
 }
 
 static void on_engine(void *arg, const struct engine_event *ev)

@@ -251,6 +251,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     if (!s->stale)
         c->as_of = c->clock->wall;
     s->as_of = c->as_of;
+    clock_rfc3339(s->as_of, s->as_of_text);
     s->self = snapshot_str(s, c->self);
     s->registry_backend = registry_backend_name(c->registry);
     s->session_timeout_ms = registry_session_timeout(c->registry);

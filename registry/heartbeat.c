@@ -20,7 +20,7 @@
 #define WEIGHT_MAX     10000
 #define WEIGHT_DEFAULT 100
 #define SLOTS_MAX      1000000
-#define TTL_MAX_MS     (24 * 60 * 60 * 1000)
+#define TTL_MAX_MS     (INT64_C(24) * 60 * 60 * 1000)
 
 static const char *const reason_names[HEARTBEAT_REASON_COUNT] = {
 #define X(code, name) [code] = name,
@@ -359,10 +359,11 @@ static bool take_segment(const char **s, char *out, size_t size)
 int node_key_parse(const char *key, struct node_key *out, struct err *err)
 {
     char segment[NODE_ADDRESS_MAX + 1];
-    const char *s = key;
+    const char *s;
     int rc;
 
     assert(key != NULL && out != NULL);
+    s = key;
     memset(out, 0, sizeof(*out));
     out->ours = strncmp(key, "/pelorus/nodes/", 15) == 0;
     if (out->ours)

@@ -413,8 +413,8 @@ uint64_t membership_ignored(const struct membership *m)
 
 void membership_free(struct membership **m)
 {
-    struct registration *r, *next_r;
-    struct member *e, *next_e;
+    struct registration *r = NULL, *next_r = NULL;
+    struct member *e = NULL, *next_e = NULL;
 
     if (*m == NULL)
         return;

@@ -19,7 +19,7 @@
 
 /* How long a node that never owned work is remembered as DOWN: well beyond
  * the brake's window, in which it counts as missing. */
-#define FORGET_MS (10 * 60 * 1000)
+#define FORGET_MS (INT64_C(10) * 60 * 1000)
 
 static void tell(struct membership *m, struct member *e,
                  enum membership_event_type type, const struct process *p)
@@ -97,13 +97,24 @@ static bool of_present(const struct member *e, const struct registration *r,
     return r == w || (!r->stale && process_same(&r->written, &e->node.process));
 }
 
-/* Returns whether the groups are other ones now. */
+static bool stands(const struct member *e, const struct registration *w)
+{
+    for (const struct registration *r = e->registrations; r; r = r->next)
+        if (of_present(e, r, w))
+            return true;
+    return false;
+}
+
+/* Returns whether the groups are other ones now. Of a node that is away the
+ * last ones stay: its group is empty then, not unheard of. */
 static bool show_groups(struct member *e, const struct registration *w)
 {
     struct node *n = &e->node;
     char before[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1];
     size_t n_before = n->n_groups;
 
+    if (!stands(e, w))
+        return false;
     memcpy(before, n->groups, n_before * sizeof(n->groups[0]));
     n->n_groups = 0;
     for (const struct registration *r = e->registrations; r; r = r->next) {

@@ -64,7 +64,7 @@ void windows_start(struct windows *ws, struct window *w, enum window_type type,
     if (w->place == 0) {
         if (ws->n == ws->cap) {
             ws->cap = ws->cap == 0 ? 64 : ws->cap * 2;
-            ws->heap = mem_regrow(ws->heap, ws->cap, sizeof(*ws->heap));
+            ws->heap = mem_regrow(ws->heap, ws->cap, sizeof(struct window *));
         }
         put(ws, ++ws->n, w);
     }

@@ -30,11 +30,11 @@
 #include <cmocka.h>
 
 #define PATIENCE_MS 20000
-#define TTL_MS      3000
+#define TTL_MS      2000
 
 #define ACCEPTED                                                               \
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
-    "\r\n\r\n{\"ttl\":\"3s\",\"state\":\"up\",\"work_index\":\"1-1\"}"
+    "\r\n\r\n{\"ttl\":\"2s\",\"state\":\"up\",\"work_index\":\"1-1\"}"
 #define GONE "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
 #define FENCED                                                                 \
     "HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\n"      \
@@ -283,7 +283,7 @@ static void a_node_renews_three_times_a_ttl_and_leaves(void **state)
 
     start_agent(f, NULL);
     await_puts(f, 1);
-    assert_string_equal(f->path, "/v1/nodes/worker/[::1]:7?ttl=3s");
+    assert_string_equal(f->path, "/v1/nodes/worker/[::1]:7?ttl=2s");
     assert_int_equal(f->hb.reason, HEARTBEAT_OK);
     assert_int_equal(f->hb.process.process_id, f->agent);
     began = clock_mono_ms();

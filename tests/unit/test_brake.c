@@ -82,6 +82,27 @@ static void it_does_not_time_out(void **state)
     assert_false(sweep(3600002, 4, 14, false));
 }
 
+static void forgetting_the_missing_does_not_lift_it(void **state)
+{
+    (void)state;
+    assert_true(sweep(0, 4, 10, false));
+    brake_begin(b, 900000, false); /* m0 .. m3 are not known any more */
+    for (int i = 4; i < 10; i++) {
+        const char address[] = {'m', (char)('0' + i), ':', '1', '\0'};
+        brake_see(b, address, false);
+    }
+    assert_true(brake_end(b));
+    brake_begin(b, 900001, false);
+    brake_settled(b, "m0:1");
+    brake_settled(b, "m1:1");
+    brake_settled(b, "m2:1");
+    for (int i = 4; i < 10; i++) {
+        const char address[] = {'m', (char)('0' + i), ':', '1', '\0'};
+        brake_see(b, address, false);
+    }
+    assert_false(brake_end(b));
+}
+
 static void a_standing_record_keeps_it_down_for_a_newcomer(void **state)
 {
     (void)state;
@@ -112,6 +133,7 @@ int main(void)
         TEST(the_only_one_is_not_all_of_a_kind),
         TEST(deaths_spread_over_time_are_no_mass),
         TEST(it_does_not_time_out),
+        TEST(forgetting_the_missing_does_not_lift_it),
         TEST(a_standing_record_keeps_it_down_for_a_newcomer),
         TEST(an_address_seen_twice_counts_once),
     };

@@ -88,8 +88,8 @@ static void what_is_not_understood_refuses_the_whole(void **state)
         "{\"state\":\"open\",\"process\":7}",
         "{\"state\":\"open\",\"process\":{}}",
         "{\"state\":\"open\",\"process\":{\"startupTime\":1}}",
-        "{\"state\":\"open\",\"process\":{\"startupTime\":1e300,"
-        "\"processId\":1}}",
+        ("{\"state\":\"open\",\"process\":{\"startupTime\":1e300,"
+         "\"processId\":1}}"),
         "{\"state\":\"open\",\"past\":{}}",
         "{\"state\":\"open\",\"past\":[7]}",
         "{\"state\":\"open\",\"for\":7}",

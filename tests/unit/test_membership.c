@@ -406,6 +406,7 @@ static void a_worker_is_gone_with_its_last_key(void **state)
     expect(f, "");
     drop(f, "/nodes/worker/gpu/h:1", 5);
     expect(f, "suspect h:1 100-1\n");
+    assert_int_equal(node(f)->n_groups, 1); /* the last that was known */
 }
 
 static void groups_come_from_path_and_heartbeat(void **state)
@@ -880,7 +881,7 @@ static void nodes_are_listed_in_the_order_of_their_appearance(void **state)
         add(f, key, 5, A);
     }
     while ((it = membership_next(f->m, it)) != NULL) {
-        char address[8];
+        char address[24];
 
         snprintf(address, sizeof(address), "h:%d", 9 - n++);
         assert_string_equal(it->address, address);

@@ -1,0 +1,174 @@
+/*
+ * agent_command.c - the agent's end of the line to the guard.
+ *
+ * Nothing here waits: a packet that does not fit, because the guard is
+ * stopped, is dropped; a deadline is sent again with the next turn, and the
+ * deadline that the guard has is the safe one.
+ */
+#include "coordinator/agent_priv.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FREE_WAIT_MS 500
+#define FREE_TRIES   20
+
+struct command {
+    int line;
+    pid_t guard, running;
+    bool attached;
+    uv_poll_t poll;
+    command_event_f *fn;
+    void *arg;
+};
+
+int command_new(struct command **out, char *const *argv, struct err *err)
+{
+    struct command *c;
+    int line[2];
+    pid_t pid;
+
+    assert(argv != NULL && argv[0] != NULL);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) != 0)
+        return (int)err_errno(err, errno, "guard");
+    pid = fork();
+    if (pid == 0) {
+        close(line[0]);
+        guard_main(line[1], argv);
+    }
+    close(line[1]);
+    if (pid < 0) {
+        int why = errno;
+
+        close(line[0]);
+        return (int)err_errno(err, why, "guard: fork");
+    }
+    c = mem_zalloc(sizeof(*c));
+    c->line = line[0];
+    c->guard = pid;
+    *out = c;
+    return 0;
+}
+
+static void say(struct command *c, struct guard_message *m)
+{
+    (void)!send(c->line, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* The guard died: the kernel killed its child, and we kill the others. */
+static void guard_died(struct command *c)
+{
+    struct guard_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = GUARD_EXITED;
+    m.value = SIGKILL; /* as a wait status */
+    uv_poll_stop(&c->poll);
+    if (c->running > 0)
+        (void)kill(-c->running, SIGKILL);
+    c->running = 0;
+    c->fn(c->arg, &m);
+}
+
+static void on_message(uv_poll_t *handle, int status, int events)
+{
+    struct command *c = handle->data;
+    struct guard_message m;
+    ssize_t n;
+
+    (void)status;
+    (void)events;
+    n = recv(c->line, &m, sizeof(m), MSG_DONTWAIT);
+    if (n == (ssize_t)sizeof(m)) {
+        if (m.type == GUARD_STARTED)
+            c->running = (pid_t)m.value;
+        else if (m.type == GUARD_EXITED)
+            c->running = 0;
+        c->fn(c->arg, &m);
+    } else if (n >= 0 || (errno != EAGAIN && errno != EINTR)) {
+        guard_died(c);
+    }
+}
+
+void command_attach(struct command *c, struct loop *loop, command_event_f *fn,
+                    void *arg)
+{
+    int rc = uv_poll_init(loop_uv(loop), &c->poll, c->line);
+
+    assert(rc == 0 && !c->attached);
+    (void)rc;
+    c->fn = fn;
+    c->arg = arg;
+    c->attached = true;
+    c->poll.data = c;
+    rc = uv_poll_start(&c->poll, UV_READABLE | UV_DISCONNECT, on_message);
+    assert(rc == 0);
+}
+
+void command_start(struct command *c, const char *process, mono_ms deadline)
+{
+    struct guard_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = GUARD_START;
+    m.value = deadline;
+    memcpy(m.process, process, strnlen(process, sizeof(m.process) - 1));
+    say(c, &m);
+}
+
+void command_deadline(struct command *c, mono_ms deadline)
+{
+    struct guard_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = GUARD_DEADLINE;
+    m.value = deadline;
+    say(c, &m);
+}
+
+void command_signal(struct command *c, int number)
+{
+    struct guard_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = GUARD_SIGNAL;
+    m.value = number;
+    say(c, &m);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    mem_free(handle->data);
+}
+
+/* The guard ends when it hears that the line is closed; it is given a moment
+ * so that it is not left behind as somebody else's child. */
+void command_free(struct command **command)
+{
+    struct command *c = *command;
+    struct pollfd fd = {.events = POLLRDHUP};
+
+    *command = NULL;
+    if (c == NULL)
+        return;
+    if (c->attached)
+        uv_poll_stop(&c->poll);
+    (void)shutdown(c->line, SHUT_WR);
+    fd.fd = c->line;
+    (void)poll(&fd, 1, FREE_WAIT_MS);
+    close(c->line);
+    for (int i = 0; i < FREE_TRIES && waitpid(c->guard, NULL, WNOHANG) == 0;
+         i++)
+        (void)poll(NULL, 0, 1);
+    if (c->attached)
+        uv_close((uv_handle_t *)&c->poll, on_closed);
+    else
+        mem_free(c);
+}

@@ -1,0 +1,214 @@
+/*
+ * agent_guard.c - the guard: a process between the agent and its command.
+ *
+ * The lease is a promise to others that the command is dead when it runs out.
+ * An agent that is killed or stopped cannot keep it, so the guard does, with
+ * nothing but a deadline and a line to the agent:
+ *
+ *   the agent ends, however      the line closes: the group is killed
+ *   the agent is stopped (Ctrl-Z, SIGSTOP, a debugger, starved of processor)
+ *                                the deadline passes: the group is killed
+ *   the guard is killed          the kernel kills the command (parent-death
+ *                                signal); the agent sees it and gives up
+ *   the host sleeps              deadlines count sleep, and are looked at first
+ *   the command ends             what it left in its group is killed
+ *
+ * Not covered: all of us stopped together by a frozen cgroup or a paused
+ * virtual machine (the command does not run meanwhile, and the first thing
+ * after it is the guard's look at the clock, but until then an instant of the
+ * command's is possible: this is what epochs are for); guard and agent both
+ * stopped by hand; and children that left the command's process group, which
+ * daemons do: run such a command with its "foreground" option.
+ */
+#include "coordinator/agent_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* poll() does not count the host's sleep: look at the clock this often. */
+#define LOOK_MS 200
+
+struct guard {
+    int line, children;
+    char *const *argv;
+    pid_t pid; /* leader of the command's group; 0: none runs */
+    mono_ms deadline;
+};
+
+static void tell(const struct guard *g, enum guard_message_type type,
+                 int64_t value)
+{
+    struct guard_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = type;
+    m.value = value;
+    /* Nobody there to hear it: the next read says so, and we end. */
+    (void)!send(g->line, &m, sizeof(m), MSG_NOSIGNAL);
+}
+
+static void kill_group(const struct guard *g)
+{
+    if (g->pid > 0)
+        (void)kill(-g->pid, SIGKILL);
+}
+
+/* --- starting ---------------------------------------------------------------
+ */
+
+static void NORETURN become(char *const *argv, pid_t guard, int report)
+{
+    sigset_t none;
+    int why;
+
+    (void)setpgid(0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (int n = 1; n < NSIG; n++)
+        (void)signal(n, SIG_DFL);
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    if (getppid() == guard)
+        execvp(argv[0], argv);
+    why = errno;
+    (void)!write(report, &why, sizeof(why));
+    _exit(127);
+}
+
+static void start(struct guard *g, const struct guard_message *m)
+{
+    pid_t self = getpid(), pid;
+    int report[2], why = 0;
+
+    if (g->pid != 0)
+        return;
+    (void)setenv("PELORUS_PROCESS", m->process, 1);
+    if (pipe2(report, O_CLOEXEC) != 0) {
+        tell(g, GUARD_FAILED, errno);
+        return;
+    }
+    pid = fork();
+    if (pid == 0)
+        become(g->argv, self, report[1]);
+    close(report[1]);
+    if (pid < 0) {
+        why = errno;
+    } else {
+        (void)setpgid(pid, pid); /* whoever of us two is first */
+        if (read(report[0], &why, sizeof(why)) != (ssize_t)sizeof(why))
+            why = 0;
+    }
+    close(report[0]);
+    if (why != 0) {
+        if (pid > 0)
+            (void)waitpid(pid, NULL, 0);
+        tell(g, GUARD_FAILED, why);
+        return;
+    }
+    g->pid = pid;
+    g->deadline = m->value;
+    tell(g, GUARD_STARTED, pid);
+}
+
+/* --- watching
+ * ------------------------------------------------------------------ */
+
+/* The leader stays a zombie, and its number ours, until the rest is killed. */
+static bool reap(struct guard *g, int options)
+{
+    siginfo_t info;
+    int status = 0;
+
+    if (g->pid == 0)
+        return true;
+    memset(&info, 0, sizeof(info));
+    if (waitid(P_PID, (id_t)g->pid, &info, WEXITED | WNOWAIT | options) != 0 ||
+        info.si_pid == 0)
+        return false;
+    kill_group(g);
+    (void)waitpid(g->pid, &status, 0);
+    g->pid = 0;
+    tell(g, GUARD_EXITED, status);
+    return true;
+}
+
+static void NORETURN end(struct guard *g)
+{
+    kill_group(g);
+    (void)reap(g, 0);
+    _exit(0);
+}
+
+/* All that waits, so that a deadline that was moved in time counts. */
+static void hear(struct guard *g)
+{
+    struct guard_message m;
+    ssize_t n;
+
+    while ((n = recv(g->line, &m, sizeof(m), MSG_DONTWAIT)) ==
+           (ssize_t)sizeof(m)) {
+        m.process[sizeof(m.process) - 1] = '\0';
+        if (m.type == GUARD_START)
+            start(g, &m);
+        else if (m.type == GUARD_DEADLINE)
+            g->deadline = m.value;
+        else if (m.type == GUARD_SIGNAL && g->pid > 0)
+            (void)kill(-g->pid, (int)m.value);
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    end(g); /* the agent is gone */
+}
+
+static void NORETURN watch(struct guard *g)
+{
+    struct pollfd fds[2] = {{.fd = g->line, .events = POLLIN},
+                            {.fd = g->children, .events = POLLIN}};
+
+    for (;;) {
+        struct signalfd_siginfo info;
+        int64_t left = g->deadline - clock_mono_ms();
+        int wait = -1;
+
+        if (g->pid != 0)
+            wait = left < 0 ? LOOK_MS : (int)(left < LOOK_MS ? left : LOOK_MS);
+        (void)poll(fds, 2, wait);
+        hear(g);
+        while (read(g->children, &info, sizeof(info)) > 0)
+            continue;
+        if (g->pid != 0 && clock_mono_ms() >= g->deadline)
+            kill_group(g);
+        (void)reap(g, WNOHANG);
+    }
+}
+
+void guard_main(int line, char *const *command)
+{
+    struct guard g = {.line = line, .argv = command};
+    sigset_t child;
+
+    (void)setsid(); /* what a terminal sends to its jobs is not for us */
+    (void)prctl(PR_SET_NAME, "pelorus-guard");
+    for (int n = 1; n < NSIG; n++)
+        if (n != SIGCHLD)
+            (void)signal(n, n == SIGPIPE || n == SIGTERM || n == SIGINT ||
+                                    n == SIGHUP || n == SIGQUIT
+                                ? SIG_IGN
+                                : SIG_DFL);
+    (void)signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    (void)sigprocmask(SIG_SETMASK, &child, NULL);
+    g.children = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (g.children < 0)
+        _exit(1);
+    watch(&g);
+}

@@ -1,0 +1,341 @@
+/*
+ * agent_http.c - the agent as a client of the API: each accepted PUT is a
+ * lease of one ttl, counted from before it was sent.
+ *
+ * One request at a time, on a worker thread, each with a deadline of its own:
+ * a request that hangs must not be the reason why the next one comes too late.
+ * An unknown outcome needs no read-back here: the next PUT says the same.
+ */
+#include "coordinator/agent_priv.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/units.h"
+#include "base/worker.h"
+
+#include <curl/curl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_MAX     8192
+#define ANSWER_MAX   262144
+#define RETRY_MS_MAX 1000
+#define REQUEST_MS   5000
+#define DELETE_MS    1500
+
+struct http_link {
+    struct agent_link base; /* first */
+    struct worker *worker;
+    struct worker_job job;
+    struct curl_slist *headers;
+    char *url;      /* of our node */
+    int64_t ttl_ms; /* in force: the answer's */
+    bool wanted, busy, accepted;
+    mono_ms next; /* the renewal is due */
+    long told;    /* the last refusal said, once each */
+    loop_f *closed;
+    void *closed_arg;
+    atomic_bool give_up; /* any thread: the request under way is moot */
+
+    /* The request; the worker's while busy. */
+    const char *method;
+    long timeout_ms;
+    mono_ms sent_at;
+    struct process sent_process;
+    struct buf body, answer;
+    long status; /* 0: none came */
+    char reason[CURL_ERROR_SIZE];
+};
+
+/* --- on the worker's thread
+ * ---------------------------------------------------- */
+
+static size_t receive(char *data, size_t size, size_t n, void *arg)
+{
+    struct http_link *l = arg;
+
+    buf_add(&l->answer, data, size * n);
+    return l->answer.overflow ? 0 : size * n;
+}
+
+static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
+                       curl_off_t d)
+{
+    struct http_link *l = arg;
+
+    (void)a, (void)b, (void)c, (void)d;
+    return atomic_load(&l->give_up);
+}
+
+static void set_options(struct http_link *l, CURL *curl, const char *url)
+{
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, l->method);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, l->headers);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, l);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, l);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, l->reason);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, l->timeout_ms);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    if (l->body.len > 0) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, l->body.data);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)l->body.len);
+    }
+}
+
+static void run(void *arg)
+{
+    struct http_link *l = arg;
+    CURL *curl = curl_easy_init();
+    struct buf url;
+    CURLcode rc;
+
+    l->status = 0;
+    if (curl == NULL) {
+        snprintf(l->reason, sizeof(l->reason), "libcurl cannot start");
+        return;
+    }
+    buf_init(&url, 4096);
+    buf_str(&url, l->url);
+    if (strcmp(l->method, "PUT") == 0) {
+        char ttl[UNITS_DURATION_SIZE];
+
+        buf_printf(&url, "?ttl=%s",
+                   units_format_duration(l->base.agent->options->ttl_ms, ttl));
+    }
+    set_options(l, curl, buf_text(&url));
+    rc = curl_easy_perform(curl);
+    if (rc == CURLE_OK)
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &l->status);
+    else if (l->reason[0] == '\0')
+        snprintf(l->reason, sizeof(l->reason), "%s", curl_easy_strerror(rc));
+    buf_close(&url);
+    curl_easy_cleanup(curl);
+}
+
+/* --- on the loop
+ * ------------------------------------------------------------------ */
+
+static void on_done(void *arg);
+
+static void submit(struct http_link *l, const char *method, int64_t timeout_ms)
+{
+    int rc;
+
+    assert(!l->busy);
+    l->busy = true;
+    l->method = method;
+    l->timeout_ms = (long)timeout_ms;
+    l->sent_at = l->base.agent->clock->mono;
+    l->sent_process = l->base.agent->process;
+    l->reason[0] = '\0';
+    buf_reset(&l->answer);
+    rc = worker_submit(l->worker, &l->job, run, on_done, l);
+    assert(rc == 0); /* one at a time */
+    (void)rc;
+}
+
+static int64_t at_most(int64_t value, int64_t most)
+{
+    return value < most ? value : most;
+}
+
+static void pump(struct http_link *l)
+{
+    mono_ms now = l->base.agent->clock->mono;
+
+    if (l->busy || l->closed != NULL || (!l->wanted && now < l->next))
+        return;
+    l->wanted = false;
+    buf_reset(&l->body);
+    l->next = now + l->ttl_ms / 3;
+    if (agent_heartbeat(l->base.agent, &l->body))
+        submit(l, "PUT", at_most(l->ttl_ms / 3, REQUEST_MS));
+}
+
+static void accepted(struct http_link *l, const cJSON *answer)
+{
+    const char *text = json_str(answer, "ttl");
+    int64_t ttl;
+
+    if (text != NULL && units_duration(text, &ttl, NULL) == 0 && ttl > 0)
+        l->ttl_ms = ttl;
+    l->accepted = true;
+    l->told = 0;
+    l->next = l->sent_at + l->ttl_ms / 3;
+    if (process_same(&l->sent_process, &l->base.agent->process))
+        agent_lease(l->base.agent, l->sent_at + l->ttl_ms * 2 / 3,
+                    l->sent_at + l->ttl_ms * 5 / 6);
+}
+
+/* A mistake of whoever started us: said at once, and only then: what was
+ * accepted before is a mistake of the other side and may pass. */
+static bool hopeless(const struct http_link *l)
+{
+    return !l->accepted &&
+           (l->status == 400 || l->status == 401 || l->status == 403 ||
+            l->status == 404 || l->status == 405 || l->status == 422);
+}
+
+static void refused(struct http_link *l, const cJSON *answer)
+{
+    const char *detail = json_str(answer, "detail");
+    char reason[ERR_MSG_MAX];
+
+    if (detail == NULL)
+        detail = json_str(answer, "title");
+    if (l->status == 0)
+        snprintf(reason, sizeof(reason), "%s: %s", l->url, l->reason);
+    else
+        snprintf(reason, sizeof(reason), "%s: HTTP %ld %s", l->url, l->status,
+                 detail != NULL ? detail : "");
+    if (hopeless(l)) {
+        agent_fail(l->base.agent, reason);
+        return;
+    }
+    l->next =
+        l->base.agent->clock->mono + at_most(l->ttl_ms / 10, RETRY_MS_MAX);
+    if (l->told != l->status + 1)
+        log_warn("!registration", LOG_S("reason", reason));
+    l->told = l->status + 1;
+}
+
+static void on_answer(struct http_link *l)
+{
+    const char *code;
+    cJSON *answer = NULL;
+
+    if (json_parse(buf_text(&l->answer), l->answer.len, &answer, NULL) != 0)
+        answer = NULL;
+    code = json_str(answer, "code");
+    if (l->status == 200 || l->status == 201)
+        accepted(l, answer);
+    else if (l->status == 409 && code != NULL && strcmp(code, "fenced") == 0) {
+        if (process_same(&l->sent_process, &l->base.agent->process))
+            agent_fenced(l->base.agent);
+    } else
+        refused(l, answer);
+    cJSON_Delete(answer);
+}
+
+static void on_stopped(void *arg)
+{
+    struct http_link *l = arg;
+    loop_f *closed = l->closed;
+    void *closed_arg = l->closed_arg;
+
+    curl_slist_free_all(l->headers);
+    buf_close(&l->body);
+    buf_close(&l->answer);
+    mem_free(l->url);
+    mem_free(l);
+    curl_global_cleanup();
+    closed(closed_arg);
+}
+
+/* The last request: leave, and whatever the answer is, end. */
+static void take_leave(struct http_link *l)
+{
+    if (l->accepted) {
+        l->accepted = false;
+        atomic_store(&l->give_up, false);
+        buf_reset(&l->body);
+        submit(l, "DELETE", DELETE_MS);
+    } else {
+        worker_stop(&l->worker, on_stopped, l);
+    }
+}
+
+static void on_done(void *arg)
+{
+    struct http_link *l = arg;
+
+    l->busy = false;
+    if (l->closed != NULL)
+        take_leave(l);
+    else
+        on_answer(l);
+}
+
+/* --- the link
+ * ---------------------------------------------------------------------- */
+
+static void make_headers(struct http_link *l)
+{
+    const char *token = getenv("PELORUS_TOKEN");
+    struct curl_slist *list;
+
+    list = curl_slist_append(NULL, "Content-Type: application/json");
+    if (token != NULL && token[0] != '\0') {
+        char *line = mem_printf("Authorization: Bearer %s", token);
+
+        list = curl_slist_append(list, line);
+        mem_free(line);
+    }
+    l->headers = list;
+}
+
+static int link_open(struct agent *a, struct agent_link **out, struct err *err)
+{
+    size_t len = strlen(a->options->url);
+    struct http_link *l;
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+        return (int)err_set(err, ERR_IO, "libcurl cannot start");
+    while (len > 0 && a->options->url[len - 1] == '/')
+        len--;
+    l = mem_zalloc(sizeof(*l));
+    l->base.agent = a;
+    l->url = mem_printf("%.*s/v1/nodes/%s/%s", (int)len, a->options->url,
+                        node_kind_name(a->options->kind), a->options->address);
+    l->ttl_ms = a->options->ttl_ms;
+    buf_init(&l->body, TEXT_MAX);
+    buf_init(&l->answer, ANSWER_MAX);
+    atomic_init(&l->give_up, false);
+    make_headers(l);
+    l->worker = worker_new(a->loop, 1, NULL, NULL, 0);
+    *out = &l->base;
+    return 0;
+}
+
+static void link_report(struct agent_link *link)
+{
+    struct http_link *l = CONTAINER_OF(link, struct http_link, base);
+
+    l->wanted = true;
+    pump(l);
+}
+
+static void link_tick(struct agent_link *link)
+{
+    pump(CONTAINER_OF(link, struct http_link, base));
+}
+
+static void link_close(struct agent_link *link, loop_f *closed, void *arg)
+{
+    struct http_link *l = CONTAINER_OF(link, struct http_link, base);
+
+    assert(l->closed == NULL && closed != NULL);
+    l->closed = closed;
+    l->closed_arg = arg;
+    atomic_store(&l->give_up, true);
+    /* A PUT under way may yet be applied: leave after it. */
+    l->accepted = l->accepted || l->busy;
+    if (!l->busy)
+        take_leave(l);
+}
+
+const struct agent_link_ops agent_link_http = {
+    .name = "api",
+    .open = link_open,
+    .report = link_report,
+    .tick = link_tick,
+    .close = link_close,
+};

@@ -1,0 +1,137 @@
+/*
+ * agent_priv.h - the parts of the agent.
+ *
+ *   agent.c            the rules: when to report, start, stop, begin anew
+ *   agent_registry.c   a link straight to the registry: the session is the
+ * lease agent_http.c       a link through the API: the ttl is the lease
+ *   agent_guard.c      the guard, a small process that runs the command and
+ *                      kills it when its deadline passes, whatever became of us
+ *   agent_command.c    our end of the line to the guard
+ */
+#ifndef PELORUS_COORDINATOR_AGENT_PRIV_H
+#define PELORUS_COORDINATOR_AGENT_PRIV_H
+
+#include "base/buf.h"
+#include "base/loop.h"
+#include "conf/conf.h"
+#include "coordinator/agent.h"
+#include "coordinator/load.h"
+
+#include <sys/types.h>
+
+#define AGENT_TICK_MS 100
+
+struct agent;
+
+/* --- a link: how the registration is kept ------------------------------------
+ */
+
+/* A link begins its own struct with this one. */
+struct agent_link {
+    struct agent *agent;
+};
+
+struct agent_link_ops {
+    const char *name; /* for people: "registry" */
+    int (*open)(struct agent *a, struct agent_link **out, struct err *err);
+    /* Send agent_heartbeat() soon; again when it could not be sent. */
+    void (*report)(struct agent_link *l);
+    void (*tick)(struct agent_link *l);
+    /* Take the registration away, end, free; then closed(arg). */
+    void (*close)(struct agent_link *l, loop_f *closed, void *arg);
+};
+extern const struct agent_link_ops agent_link_registry;
+extern const struct agent_link_ops agent_link_http;
+
+/* What a link tells the agent. */
+
+/* The registration stands as long as this: begin to stop at `soft`, be dead at
+ * `hard`. Told again and again. */
+void agent_lease(struct agent *a, mono_ms soft, mono_ms hard);
+/* It may not: stop now, be dead within `ms`. */
+void agent_doubt(struct agent *a, int64_t ms, const char *reason);
+/* Our process was fenced: another identity is needed. */
+void agent_fenced(struct agent *a);
+/* There is no use in going on. */
+void agent_fail(struct agent *a, const char *reason);
+
+/* The present heartbeat; false: none may be sent now (the work of the process
+ * that lost its lease is being stopped). The link is asked again then. */
+bool agent_heartbeat(struct agent *a, struct buf *out);
+
+/* --- the guard
+ * ---------------------------------------------------------------- */
+
+/* What goes over the line; a packet each. */
+struct guard_message {
+    enum guard_message_type {
+        GUARD_START,    /* to it: value = deadline */
+        GUARD_DEADLINE, /* to it: value = kill at, CLOCK_BOOTTIME ms */
+        GUARD_SIGNAL,   /* to it: value = signal for the command's group */
+        GUARD_STARTED,  /* from it: value = process id */
+        GUARD_FAILED,   /* from it: value = errno of fork or exec */
+        GUARD_EXITED,   /* from it: value = wait status */
+    } type;
+    int64_t value;
+    char process[PROCESS_TEXT_SIZE]; /* START: for PELORUS_PROCESS */
+};
+
+/* The guard's whole life, in a process of its own; never returns. */
+void guard_main(int line, char *const *command) NORETURN;
+
+/* Our end of it. */
+struct command;
+typedef void command_event_f(void *arg, const struct guard_message *message);
+
+/* Forks: single-threaded still. `argv` is borrowed by the child. */
+int command_new(struct command **out, char *const *argv,
+                struct err *err) MUST_CHECK;
+/* Messages come from now on; GUARD_EXITED also if the guard itself died. */
+void command_attach(struct command *c, struct loop *loop, command_event_f *fn,
+                    void *arg);
+void command_start(struct command *c, const char *process, mono_ms deadline);
+void command_deadline(struct command *c, mono_ms deadline);
+void command_signal(struct command *c, int number);
+/* Whatever runs is killed. The handle is freed on the loop. */
+void command_free(struct command **c);
+
+/* --- the agent
+ * ------------------------------------------------------------------ */
+
+enum command_state {
+    COMMAND_NONE, /* just a node */
+    COMMAND_IDLE, /* to be started when the lease is held */
+    COMMAND_STARTING,
+    COMMAND_RUNNING,
+    COMMAND_STOPPING, /* its lease is in doubt, or we leave */
+};
+
+struct agent {
+    const struct agent_options *options;
+    struct conf conf;
+    struct loop *loop;
+    const struct clock *clock;
+    const struct agent_link_ops *ops;
+    struct agent_link *link;
+    struct process process;
+    bool registered; /* told once for this process */
+    bool fenced;
+    struct load_sampler sampler;
+    struct load_reading reading;
+    unsigned status_count;
+    enum node_status status;
+    mono_ms next_sample, next_report;
+    struct command *command;
+    enum command_state command_state;
+    mono_ms soft, hard; /* of the lease */
+    mono_ms kill_at;    /* of a stopping command */
+    bool again;         /* after stopping: start anew as another process */
+    bool leaving, closing;
+    int exit_code;
+    struct loop_timer *tick, *too_late;
+    uv_signal_t signals[6];
+    size_t n_signals;
+    struct err err;
+};
+
+#endif

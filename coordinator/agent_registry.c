@@ -1,0 +1,232 @@
+/*
+ * agent_registry.c - the agent as a client of the registry: its key is
+ * ephemeral, and the session is the lease.
+ *
+ * Each report reads our gate first: a process that was fenced must not go on
+ * registering. While the session is in order the command may run for another
+ * third of the timeout from each turn on: SUSPENDED is told after two thirds
+ * without an answer, so however late we look, a third is left.
+ */
+#include "coordinator/agent_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "registry/gate.h"
+#include "registry/registry.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RETRY_MS  500
+#define MARGIN_MS 100
+#define TEXT_MAX  8192
+
+struct registry_link {
+    struct agent_link base; /* first */
+    struct registry *registry;
+    struct registry_listener *listener;
+    char key[REGISTRY_KEY_MAX + 1], gate_key[REGISTRY_KEY_MAX + 1];
+    bool wanted, busy;
+    mono_ms retry_at;
+    uint64_t session, put_session;       /* registered in; the put under way */
+    struct process process, put_process; /* likewise: who */
+    enum err_code told;                  /* the last refusal said, once each */
+    loop_f *closed;
+    void *closed_arg;
+};
+
+static bool connected(const struct registry_link *l)
+{
+    enum registry_state state = registry_state(l->registry);
+
+    return state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+}
+
+static void renew(struct registry_link *l)
+{
+    int64_t third = registry_session_timeout(l->registry) / 3;
+
+    if (l->session == 0 || l->session != registry_session(l->registry) ||
+        !connected(l) || !process_same(&l->process, &l->base.agent->process))
+        return;
+    agent_lease(l->base.agent, INT64_MAX,
+                l->base.agent->clock->mono + third - MARGIN_MS);
+}
+
+static void refused(struct registry_link *l, const struct err *err)
+{
+    l->wanted = true;
+    l->retry_at = l->base.agent->clock->mono + RETRY_MS;
+    if (l->told != err->code)
+        log_warn("!registration", LOG_S("key", l->key),
+                 LOG_S("code", err_name(err->code)),
+                 LOG_S("reason", err->code == ERR_CONFLICT
+                                     ? "another session holds the key; waiting "
+                                       "until it ends"
+                                     : err->msg));
+    l->told = err->code;
+}
+
+static void on_put(void *arg, const struct registry_reply *reply)
+{
+    struct registry_link *l = arg;
+
+    l->busy = false;
+    if (l->closed != NULL)
+        return;
+    if (reply->err.code != ERR_OK) {
+        refused(l, &reply->err);
+        return;
+    }
+    l->told = ERR_OK;
+    l->session = l->put_session;
+    l->process = l->put_process;
+    renew(l);
+}
+
+static void put(struct registry_link *l)
+{
+    struct buf text;
+
+    buf_init(&text, TEXT_MAX);
+    if (agent_heartbeat(l->base.agent, &text)) {
+        l->busy = true;
+        l->put_session = registry_session(l->registry);
+        l->put_process = l->base.agent->process;
+        registry_put(l->registry, l->key, text.data, text.len, REGISTRY_ANY, 0,
+                     true, on_put, l);
+    }
+    buf_close(&text);
+}
+
+static void on_gate(void *arg, const struct registry_reply *reply)
+{
+    struct registry_link *l = arg;
+    struct gate gate;
+    struct err err;
+
+    l->busy = false;
+    if (l->closed != NULL)
+        return;
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        refused(l, &reply->err);
+        return;
+    }
+    if (reply->err.code == ERR_OK &&
+        gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
+                  &err) != 0) {
+        refused(l, &err);
+        return;
+    }
+    if (reply->err.code == ERR_OK &&
+        gate_bars(&gate, &l->base.agent->process)) {
+        agent_fenced(l->base.agent);
+        return;
+    }
+    put(l);
+}
+
+static void pump(struct registry_link *l)
+{
+    if (!l->wanted || l->busy || !connected(l) ||
+        l->base.agent->clock->mono < l->retry_at)
+        return;
+    l->wanted = false;
+    l->busy = true;
+    registry_get(l->registry, l->gate_key, on_gate, l);
+}
+
+static void on_state(void *arg, enum registry_state state)
+{
+    struct registry_link *l = arg;
+    struct agent *a = l->base.agent;
+
+    LOG_AT(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
+           LOG_S("backend", registry_backend_name(l->registry)),
+           LOG_S("state", registry_state_name(state)));
+    switch (state) {
+    case REGISTRY_CONNECTED:
+    case REGISTRY_RECONNECTED:
+        l->wanted = true;
+        l->retry_at = 0;
+        pump(l);
+        break;
+    case REGISTRY_SUSPENDED:
+        agent_doubt(a, registry_session_timeout(l->registry) / 6,
+                    "no answer from the registry for two thirds of the "
+                    "session's timeout");
+        break;
+    case REGISTRY_DISCONNECTED:
+        l->session = 0;
+        agent_doubt(a, 0, "the session is lost");
+        break;
+    }
+}
+
+/* --- the link
+ * ---------------------------------------------------------------------- */
+
+static int link_open(struct agent *a, struct agent_link **out, struct err *err)
+{
+    struct registry_link *l;
+    struct registry *registry;
+    int rc = registry_open(&registry, a->loop, &a->conf.registry, err);
+
+    if (rc != 0)
+        return rc;
+    l = mem_zalloc(sizeof(*l));
+    l->base.agent = a;
+    l->registry = registry;
+    snprintf(l->key, sizeof(l->key), "/pelorus/nodes/%s/%s",
+             node_kind_name(a->options->kind), a->options->address);
+    gate_key(a->options->kind, a->options->address, l->gate_key,
+             sizeof(l->gate_key));
+    l->listener = registry_listen(registry, on_state, l);
+    *out = &l->base;
+    return 0;
+}
+
+static void link_report(struct agent_link *link)
+{
+    struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
+
+    l->wanted = true;
+    pump(l);
+}
+
+static void link_tick(struct agent_link *link)
+{
+    struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
+
+    renew(l);
+    pump(l);
+}
+
+static void on_closed(void *arg)
+{
+    struct registry_link *l = arg;
+    loop_f *closed = l->closed;
+    void *closed_arg = l->closed_arg;
+
+    mem_free(l);
+    closed(closed_arg);
+}
+
+static void link_close(struct agent_link *link, loop_f *closed, void *arg)
+{
+    struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
+
+    assert(l->closed == NULL && closed != NULL);
+    l->closed = closed;
+    l->closed_arg = arg;
+    registry_unlisten(&l->listener);
+    registry_close(&l->registry, on_closed, l);
+}
+
+const struct agent_link_ops agent_link_registry = {
+    .name = "registry",
+    .open = link_open,
+    .report = link_report,
+    .tick = link_tick,
+    .close = link_close,
+};
