@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define BALANCER_TICK_MS 250
+#define FORGET_TICK_MS   10000
+#define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
 
 static void log_node(const char *event, enum log_level level,
                      const struct membership_event *ev)
@@ -129,7 +131,8 @@ static void on_owner(void *arg, const struct view_owner *owner)
         membership_find(c->membership, owner->kind, owner->address);
 
     targets_seen(c, owner->kind, owner->address, owner->n_markers);
-    if (node != NULL && node->gate.version != owner->gate.version)
+    /* the node's copy of the gate is up to date already; the balancer's not */
+    if (node != NULL && node_extra(node)->gate_version != owner->gate.version)
         targets_update(c, node);
     if (c->engines[owner->kind] != NULL)
         engine_look(c->engines[owner->kind], owner->address);
@@ -346,6 +349,31 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     return c;
 }
 
+/* Absent for long, owning nothing, and no failover of it under way: nobody
+ * asks for it any more. Its gate stays in the registry. */
+static bool forgettable(const struct coordinator *c, const struct node *n)
+{
+    return (n->state == NODE_DOWN || n->state == NODE_FENCED) &&
+           !n->registered &&
+           c->clock->mono - n->state_since >= FORGET_AFTER_MS &&
+           view_marker_count(c->view, n->kind, n->address) == 0 &&
+           view_failover(c->view, n->kind, n->address) == NULL;
+}
+
+static void forget_tick(struct coordinator *c)
+{
+    struct node *n, *next;
+
+    if (c->clock->mono - c->forgot < FORGET_TICK_MS)
+        return;
+    c->forgot = c->clock->mono;
+    for (n = membership_next(c->membership, NULL); n != NULL; n = next) {
+        next = membership_next(c->membership, n);
+        if (forgettable(c, n))
+            membership_forget(c->membership, n);
+    }
+}
+
 void coordinator_tick(struct coordinator *c)
 {
     bool stands = entry_stands(c);
@@ -360,6 +388,7 @@ void coordinator_tick(struct coordinator *c)
         engine_set_own_entry(c->engines[k], stands);
         engine_tick(c->engines[k]);
     }
+    forget_tick(c);
     if (c->clock->mono - c->balancer_ticked >= BALANCER_TICK_MS) {
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;

@@ -31,6 +31,7 @@ struct node_extra {
     uint32_t planned;        /* given, its marker not yet in our view */
     mono_ms planned_at;      /* of the last one */
     size_t markers;          /* as of the last look */
+    uint64_t gate_version;   /* of the gate that the balancer knows */
     uint64_t incarnation;
     char **groups;           /* effective ones, sorted; see groups.c */
     size_t n_groups;
@@ -126,7 +127,7 @@ struct coordinator {
     void *left_arg;
 
     struct request *requests;
-    mono_ms balancer_ticked;
+    mono_ms balancer_ticked, forgot;
 };
 
 /* entry.c */

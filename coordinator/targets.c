@@ -75,7 +75,7 @@ void targets_end(struct coordinator *c)
 /* May new work or picks go to it? */
 static bool node_open(const struct node *n)
 {
-    return n->state == NODE_UP && n->process.known &&
+    return n->state == NODE_UP && n->process.known && !n->unidentified &&
            gate_takes(&n->gate, &n->process) && !n->gate.cordoned;
 }
 
@@ -99,6 +99,7 @@ void targets_update(struct coordinator *c, struct node *node)
                        (uint64_t)node->process.process_id,
     };
 
+    x->gate_version = node->gate.version;
     if (node->kind == NODE_MASTER)
         master_add(c, node);
     if (node->kind != NODE_WORKER)
