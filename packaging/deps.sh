@@ -6,7 +6,7 @@ set -eu
 packages="gcc make pkg-config ca-certificates curl jq python3
  libuv1-dev libmicrohttpd-dev libcjson-dev libyaml-dev libsqlite3-dev
  libcurl4-openssl-dev libsystemd-dev uthash-dev libcmocka-dev
- spin wrk nginx-light util-linux"
+ spin wrk util-linux"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "pelorus: this is no Debian system; install the equivalents of:" $packages >&2
@@ -33,9 +33,8 @@ fi
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
-# A package's server must not start by itself on a machine that only builds.
 install_all() {
-    $root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    $root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends $missing >"$log" 2>&1
 }
 install_all || { $root apt-get update >"$log" 2>&1 && install_all; } || {
