@@ -18,62 +18,17 @@
 #define FORGET_TICK_MS   10000
 #define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
 
-static void log_node(const char *event, enum log_level level,
-                     const struct membership_event *ev)
-{
-    char process[PROCESS_TEXT_SIZE];
-
-    if (!log_enabled(level))
-        return;
-    log_event(level, event,
-              (const struct log_field[]){
-                  LOG_S("kind", node_kind_name(ev->node->kind)),
-                  LOG_S("address", ev->node->address),
-                  LOG_S("process", process_text(&ev->process, process)),
-                  LOG_END});
-}
-
 static void look(struct coordinator *c, const struct node *node)
 {
     if (c->engines[node->kind] != NULL)
         engine_look(c->engines[node->kind], node->address);
 }
 
-static void log_membership(const struct membership_event *ev)
-{
-    switch (ev->type) {
-    case MEMBERSHIP_UP:
-        log_node("+node-up", LOG_INFO, ev);
-        break;
-    case MEMBERSHIP_SUSPECT:
-        log_node("!node-suspect", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_FLAP:
-        log_node("+node-back", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_DOWN:
-        log_node("-node-down", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_REPLACED:
-        log_node("=node-replaced", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_FENCED:
-        log_node("!node-fenced", LOG_WARN, ev);
-        break;
-    case MEMBERSHIP_GONE:
-        log_node("-node-gone", LOG_INFO, ev);
-        break;
-    case MEMBERSHIP_REPORT:
-    case MEMBERSHIP_TTL_OVER:
-        break;
-    }
-}
-
 static void on_membership(void *arg, const struct membership_event *ev)
 {
     struct coordinator *c = arg;
 
-    log_membership(ev);
+    lines_membership(ev);
     switch (ev->type) {
     case MEMBERSHIP_GONE:
         targets_forget(c, ev->node);
@@ -172,46 +127,6 @@ static void on_state(void *arg, enum registry_state state)
     c->dirty_soon = true;
 }
 
-static const struct {
-    const char *event;
-    enum log_level level;
-} engine_lines[] = {
-    [ENGINE_STATE] = {"=failover-state", LOG_DEBUG},
-    [ENGINE_INTENT] = {"+failover", LOG_WARN},
-    [ENGINE_RESUMED] = {"=failover-resumed", LOG_WARN},
-    [ENGINE_OPENED] = {"=gate-opened", LOG_INFO},
-    [ENGINE_TAKEN_BACK] = {"-failover-aborted", LOG_WARN},
-    [ENGINE_MOVED] = {"=failover-moved", LOG_INFO},
-    [ENGINE_DONE] = {"-failover", LOG_WARN},
-    [ENGINE_HELD] = {"!failover-held", LOG_ERROR},
-    [ENGINE_LIFTED] = {"=failover-lifted", LOG_WARN},
-    [ENGINE_LOCKED] = {"+lock", LOG_INFO},
-    [ENGINE_UNLOCKED] = {"-lock", LOG_INFO},
-    [ENGINE_LOCK_LOST] = {"!lock-lost", LOG_WARN},
-};
-
-/* Fields that an event does not have are left out. */
-static void log_engine(const struct engine_event *ev)
-{
-    struct log_field f[7] = {LOG_S("kind", node_kind_name(ev->kind))};
-    size_t n = 1;
-
-    if (!log_enabled(engine_lines[ev->type].level))
-        return;
-    if (ev->address[0] != '\0')
-        f[n++] = LOG_S("address", ev->address);
-    if (ev->failover[0] != '\0')
-        f[n++] = LOG_S("failover", ev->failover);
-    if (ev->word != NULL && ev->word[0] != '\0')
-        f[n++] = LOG_S("word", ev->word);
-    if (ev->n > 0)
-        f[n++] = LOG_U("items", ev->n);
-    if (ev->fence > 0)
-        f[n++] = LOG_U("fence", ev->fence);
-    f[n] = LOG_END;
-    log_event(engine_lines[ev->type].level, engine_lines[ev->type].event, f);
-}
-
 static void on_engine(void *arg, const struct engine_event *ev)
 {
     struct coordinator *c = arg;
@@ -221,7 +136,7 @@ static void on_engine(void *arg, const struct engine_event *ev)
         c->entry_stale = true;
     if (ev->type != ENGINE_STATE)
         c->dirty_soon = true;
-    log_engine(ev);
+    lines_engine(ev);
     if (c->event != NULL)
         c->event(c->event_arg, ev);
 }
@@ -417,6 +332,18 @@ void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
         left(arg);
 }
 
+/* What neither the registry nor a client hears of. */
+static void coordinator_close(struct coordinator *c)
+{
+    targets_end(c);
+    groups_end(c);
+    entry_end(c);
+    balancer_free(&c->balancer);
+    membership_free(&c->membership);
+    snapshot_slot_free(&c->slot);
+    mem_free(c);
+}
+
 void coordinator_free(struct coordinator **coordinator)
 {
     struct coordinator *c = *coordinator;
@@ -437,13 +364,25 @@ void coordinator_free(struct coordinator **coordinator)
             engine_free(&c->engines[k]);
     work_free(&c->work);
     view_free(&c->view);
-    targets_end(c);
-    groups_end(c);
-    entry_end(c);
-    balancer_free(&c->balancer);
-    membership_free(&c->membership);
-    snapshot_slot_free(&c->slot);
-    MEM_FREE(*coordinator);
+    coordinator_close(c);
+    *coordinator = NULL;
+}
+
+void coordinator_abandon(struct coordinator **coordinator)
+{
+    struct coordinator *c = *coordinator;
+
+    if (c == NULL)
+        return;
+    waits_abandon(c);
+    requests_abandon(c);
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            engine_abandon(&c->engines[k]);
+    work_abandon(&c->work);
+    view_abandon(&c->view);
+    coordinator_close(c);
+    *coordinator = NULL;
 }
 
 /* --- who is where ------------------------------------------------------------ */

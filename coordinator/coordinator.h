@@ -50,6 +50,9 @@ void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
  * without coordinator_leave(). */
 void coordinator_free(struct coordinator **c);
 
+/* The same after memory_kill(): its process is dead, nobody is told. */
+void coordinator_abandon(struct coordinator **c);
+
 const char *coordinator_self(const struct coordinator *c);
 /* A name for this run: pick ids and indexes carry it. Nonzero, 40 bits. */
 uint64_t coordinator_instance(const struct coordinator *c);

@@ -164,9 +164,14 @@ void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t version);
 void publish_tick(struct coordinator *c);
 void publish_now(struct coordinator *c);
 
+/* lines.c */
+void lines_membership(const struct membership_event *ev);
+void lines_engine(const struct engine_event *ev);
+
 /* waits.c */
 void waits_tick(struct coordinator *c);
 void waits_end(struct coordinator *c);
+void waits_abandon(struct coordinator *c);
 
 /* queries.c: requests */
 void request_init(struct coordinator *c, struct request *r,
@@ -177,6 +182,7 @@ void request_end(struct request *r, const struct coordinator_reply *reply);
 /* The same with a code that follows from a registry's reply; ERR_OK: none. */
 void request_fail(struct request *r, const struct err *err);
 void requests_cancel(struct coordinator *c);
+void requests_abandon(struct coordinator *c);
 /* The API's word for a registry's result. */
 const char *reply_code(enum err_code code);
 

@@ -83,6 +83,16 @@ void requests_cancel(struct coordinator *c)
         request_fail(c->requests, &err);
 }
 
+void requests_abandon(struct coordinator *c)
+{
+    while (c->requests != NULL) {
+        struct request *r = c->requests;
+
+        DL_DELETE(c->requests, r);
+        r->drop(r);
+    }
+}
+
 /* --- settings -------------------------------------------------------------- */
 
 struct settings_request {

@@ -99,3 +99,12 @@ void waits_end(struct coordinator *c)
         wait_wake(c, c->waits);
     assert(c->n_waits == 0);
 }
+
+void waits_abandon(struct coordinator *c)
+{
+    while (c->waits != NULL) {
+        struct coordinator_wait *w = c->waits;
+
+        coordinator_unwait(c, &w);
+    }
+}

@@ -12,7 +12,8 @@
 
 struct brake_missing {
     mono_ms since;
-    uint64_t sweep; /* last seen in */
+    uint64_t sweep; /* last seen missing in */
+    bool back;      /* seen alive since */
     UT_hash_handle hh;
     char address[]; /* the key */
 };
@@ -63,12 +64,15 @@ void brake_begin(struct brake *b, mono_ms now, bool standing)
 
 void brake_see(struct brake *b, const char *address, bool missing)
 {
-    b->n_known++;
-    if (!missing)
-        return; /* brake_end() forgets it */
     size_t len = strlen(address);
     struct brake_missing *m;
+    b->n_known++;
     HASH_FIND(hh, b->missing, address, len, m);
+    if (!missing) {
+        if (m != NULL)
+            m->back = true; /* brake_end() forgets it */
+        return;
+    }
     if (m == NULL) {
         m = mem_zalloc(sizeof(*m) + len + 1);
         memcpy(m->address, address, len + 1);
@@ -90,15 +94,36 @@ static bool beyond_share(const struct brake *b, size_t n)
     return (double)n > b->config.share * (double)b->n_known;
 }
 
-bool brake_end(struct brake *b)
+void brake_settled(struct brake *b, const char *address)
 {
-    assert(b->n_missing <= b->n_known);
+    struct brake_missing *m;
+    HASH_FIND(hh, b->missing, address, strlen(address), m);
+    if (m != NULL)
+        forget(b, m);
+}
+
+/* Who was missing and is not told of any more: alive again, or not known any
+ * more. While the brake is down the latter is no comfort, and counts. */
+static void sweep_out(struct brake *b)
+{
     struct brake_missing *m, *next;
     HASH_ITER(hh, b->missing, m, next)
     {
-        if (m->sweep != b->sweep)
+        if (m->sweep == b->sweep)
+            continue;
+        if (!b->down || m->back) {
             forget(b, m);
+        } else {
+            b->n_known++;
+            b->n_missing++;
+        }
     }
+}
+
+bool brake_end(struct brake *b)
+{
+    sweep_out(b);
+    assert(b->n_missing <= b->n_known);
     bool all = b->n_known > 1 && b->n_missing == b->n_known;
     /* It falls on what went missing lately, and rises on the share of all that
      * is missing now: who started later knows fewer of the missing, so `min`

@@ -35,7 +35,10 @@ void brake_free(struct brake **b);
  * `mass` stands in the registry, so the brake is down already. */
 void brake_begin(struct brake *b, mono_ms now, bool standing);
 void brake_see(struct brake *b, const char *address, bool missing);
-/* Is the brake down? */
+/* Instead of brake_see(): it was missing, and that has been dealt with. */
+void brake_settled(struct brake *b, const char *address);
+/* Is the brake down? While it is, an address that was missing and is not told
+ * of any more still counts. */
 bool brake_end(struct brake *b);
 
 bool brake_down(const struct brake *b);

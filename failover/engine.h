@@ -86,7 +86,12 @@ void engine_set_rank(struct engine *e, uint32_t rank);
  * `own-entry`. */
 void engine_set_own_entry(struct engine *e, bool stands);
 
-/* A person's failover. `dry_run` plans only. */
+/*
+ * A person's failover. `dry_run` plans only, and tells what would move if the
+ * process were fenced now, alive or not. The ETag (with its quotes) is over the
+ * gate, the items, their epochs and what happens to each; not over the targets,
+ * which follow the load of the moment when it is applied.
+ */
 struct engine_order {
     const char *address;
     bool dry_run, force;
@@ -107,6 +112,8 @@ struct engine_reply {
     size_t n_plan;
     const char *etag;
 };
+/* Exactly once, within 10 s; before engine_order() returns where that is
+ * refused at once. */
 typedef void engine_reply_f(void *arg, const struct engine_reply *reply);
 void engine_order(struct engine *e, const struct engine_order *order,
                   engine_reply_f *done, void *arg);

@@ -27,6 +27,8 @@ static void sweep_nodes(struct engine *e)
         size_t owned = view_marker_count(e->c.view, e->c.kind, n->address);
         if (n->registered || n->state != NODE_FENCED || owned > 0)
             brake_see(e->brake, n->address, !n->registered);
+        else
+            brake_settled(e->brake, n->address);
     }
 }
 
@@ -88,7 +90,10 @@ static void sweep(struct engine *e)
 static bool has_past_marker(struct engine *e, const char *address,
                             const struct gate *gate)
 {
+    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
     const struct marker *m = NULL;
+    if (o == NULL || (o->n_foreign == 0 && gate->state != GATE_FENCED))
+        return false; /* nearly always: no walk over all it owns */
     while ((m = view_marker_next(e->c.view, e->c.kind, address,
                                  m != NULL ? m->id : NULL)) != NULL) {
         if (plan_movable(gate, &m->process))

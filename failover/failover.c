@@ -240,6 +240,8 @@ static void written(struct failover *f, const struct failover_event *ev,
         return;
     case FAILOVER_CLOSING:
         step_tell(f, fx, FAILOVER_NEWS_DONE, f->record.cause);
+        if (f->answered) /* carried out; who is let in again then, stays */
+            f->task.ordered = f->task.force = false;
         step_go_read(f, fx,
                      FAILOVER_READING); /* a new process may wait outside */
         return;
@@ -258,10 +260,18 @@ static void failover_written(struct failover *f,
     case ERR_OK:
         written(f, ev, fx);
         return;
-    case ERR_CONFLICT:
-    case ERR_NOT_FOUND:
     case ERR_UNKNOWN: /* it may still apply: what is read decides, its checks
                          refuse it if we decide otherwise first */
+        if (f->state == FAILOVER_OPENING) {
+            /* but moving writes no gate: an opening that applies late would
+             * give this process new work under a list that calls it fenced.
+             * Without our lock it is refused */
+            step_give_way(f, fx, ev->now);
+            return;
+        }
+        /* fall through */
+    case ERR_CONFLICT:
+    case ERR_NOT_FOUND:
     case ERR_TIMEOUT:
         /* counts that were not saved live on in no other place */
         if (f->state == FAILOVER_CLOSING || f->state == FAILOVER_SAVING ||

@@ -17,7 +17,11 @@
 #define TAIL_MAX 511
 #define VARS     4
 #define VAR_MAX  320
-#define DRAIN_MS 100 /* after the exit, for what is still in the pipe */
+/* After the exit, for what is still in the pipe: until a round brought nothing,
+ * but not the first (a late loop fires timers before it reads). */
+#define DRAIN_MS   50
+#define DRAINS_MIN 2
+#define DRAINS_MAX 20
 
 struct hook {
     struct hook *prev, *next;
@@ -27,6 +31,8 @@ struct hook {
     uv_timer_t timer;
     unsigned open; /* handles that must close before it is freed */
     bool exited, timed_out, eof, told;
+    bool heard; /* something was read since the last round */
+    unsigned drains;
     int exit_code;
     char chunk[1024];
     char tail[TAIL_MAX + 1];
@@ -130,6 +136,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     struct hook *k = stream->data;
     loop_enter(k->owner->loop);
     if (n > 0) {
+        k->heard = true;
         keep(k, buf->base, (size_t)n);
     } else if (n < 0) {
         k->eof = true;
@@ -144,7 +151,13 @@ static void on_drained(uv_timer_t *timer)
 {
     struct hook *k = timer->data;
     loop_enter(k->owner->loop);
-    finish(k);
+    bool quiet = !k->heard;
+    k->heard = false;
+    k->drains++;
+    if (k->drains < DRAINS_MAX && (!quiet || k->drains < DRAINS_MIN))
+        uv_timer_start(&k->timer, on_drained, DRAIN_MS, 0);
+    else
+        finish(k);
 }
 
 static void on_exit_(uv_process_t *process, int64_t status, int sig)

@@ -4,7 +4,9 @@
  * The command line goes to /bin/sh in a process group of its own, with
  * PELORUS_KIND, PELORUS_ADDRESS, PELORUS_PROCESS and PELORUS_FENCE in its
  * environment: a system that keeps the highest fence it has seen can refuse a
- * hook that comes too late. At its timeout the whole group is killed.
+ * hook that comes too late. At its timeout the whole group is killed. A hook
+ * must bear to be run again: a coordinator that dies before the result is in
+ * the record leaves it to the next one.
  */
 #ifndef PELORUS_FAILOVER_HOOK_H
 #define PELORUS_FAILOVER_HOOK_H

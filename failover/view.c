@@ -111,9 +111,9 @@ static void set_gate(struct view *v, struct owner *o, const struct gate *gate)
     o->pub.gate = *gate;
     o->pub.gate_seen = v->config.clock->mono;
     if (other) {
-        o->n_foreign = 0;
+        o->pub.n_foreign = 0;
         for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0]) {
-            o->n_foreign += foreign(o, m);
+            o->pub.n_foreign += foreign(o, m);
         }
     }
     if (v->config.membership != NULL) {
@@ -166,9 +166,8 @@ static void marker_gone(struct view *v, const struct marker *key)
     if (m == NULL) {
         return;
     }
-    assert(o->n_foreign >= foreign(o, m) && o->n_held >= m->held);
-    o->n_foreign -= foreign(o, m);
-    o->n_held -= m->held;
+    assert(o->pub.n_foreign >= foreign(o, m));
+    o->pub.n_foreign -= foreign(o, m);
     (void)marks_remove(&o->marks, key->id);
     owner_changed(v, o);
 }
@@ -183,15 +182,13 @@ static void marker_stands(struct view *v, const struct marker *marker)
         if (m->version == marker->version && m->epoch == marker->epoch) {
             return;
         }
-        o->n_foreign -= foreign(o, m);
-        o->n_held -= m->held;
-    }
+        o->pub.n_foreign -= foreign(o, m);
+        }
     m->epoch = marker->epoch;
     m->version = marker->version;
     m->process = marker->process;
     m->held = marker->held;
-    o->n_foreign += foreign(o, m);
-    o->n_held += m->held;
+    o->pub.n_foreign += foreign(o, m);
     owner_changed(v, o);
 }
 
@@ -242,78 +239,6 @@ size_t view_marker_count(const struct view *v, enum node_kind kind,
     struct owner *o = owner_find(v, kind, address);
 
     return o == NULL ? 0 : o->marks.n;
-}
-
-/* --- what wants the engine ------------------------------------------------ */
-
-/* (b) the gate's process is not the registered one. */
-static const char *process_wants(const struct view *v, const struct owner *o)
-{
-    const struct gate *gate = &o->pub.gate;
-    const struct node *node;
-    bool other;
-
-    if (v->config.membership == NULL) {
-        return NULL;
-    }
-    node = membership_find(v->config.membership, o->pub.kind, o->pub.address);
-    other = node != NULL && node->registered &&
-            process_differs(&node->process, &gate->process);
-    if (other && !gate_bars(gate, &node->process)) {
-        return gate->state == GATE_RESTARTING ? "restart" : "replaced";
-    }
-    if (gate->state == GATE_FENCED || gate->state == GATE_RESTARTING) {
-        return NULL; /* fenced already, or allowed to be away */
-    }
-    if (node == NULL) {
-        return membership_settled(v->config.membership) ? "down" : NULL;
-    }
-    /* A process of the past that registered again counts as absent. */
-    return other || node->state == NODE_DOWN ? "down" : NULL;
-}
-
-/* (e) a drain or a restart lease is over, counted from when we saw it. */
-static const char *order_over(const struct view *v, const struct owner *o)
-{
-    const struct gate *gate = &o->pub.gate;
-    bool over = gate->for_ms > 0 &&
-                v->config.clock->mono - o->pub.gate_seen >= gate->for_ms;
-
-    if (over && gate->state == GATE_RESTARTING) {
-        return "restart";
-    }
-    return over && gate->state == GATE_DRAINING && o->marks.n > 0 ? "drain"
-                                                                  : NULL;
-}
-
-bool view_wants(const struct view *v, enum node_kind kind, const char *address,
-                const char **cause)
-{
-    const struct owner *o = owner_find(v, kind, address);
-
-    *cause = NULL;
-    if (o == NULL) {
-        return false;
-    }
-    if (o == &v->nobody[kind]) {
-        *cause = o->marks.n > o->n_held ? "waiting" : NULL;
-        return *cause != NULL;
-    }
-    if (o->pub.gate.state != GATE_ABSENT) {
-        *cause = process_wants(v, o);
-        if (*cause == NULL) {
-            *cause = order_over(v, o);
-        }
-        if (*cause == NULL &&
-            ((o->n_foreign > 0 && o->pub.gate.state != GATE_RESTARTING) ||
-             (o->marks.n > 0 && o->pub.gate.state == GATE_FENCED))) {
-            *cause = "reconcile";
-        }
-    }
-    if (*cause == NULL && o->unfinished != NULL) {
-        *cause = "reconcile";
-    }
-    return *cause != NULL;
 }
 
 /* --- life ----------------------------------------------------------------- */

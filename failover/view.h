@@ -22,6 +22,7 @@ struct view_owner {
     struct gate gate;  /* GATE_ABSENT if there is none */
     mono_ms gate_seen; /* when this version was first seen by us */
     size_t n_markers;
+    size_t n_foreign; /* of these: of a process that is not the gate's */
     uint64_t index; /* grows when its markers or gate change */
 };
 /* Waiting and held items stand under the address "-": it is no owner and
@@ -62,14 +63,6 @@ const struct marker *view_marker_next(const struct view *v, enum node_kind kind,
                                       const char *address, const char *after);
 size_t view_marker_count(const struct view *v, enum node_kind kind,
                          const char *address);
-
-/* Does an address want the engine, by what we remember? DESIGN: reconcile (a)
- * marker of a process that is not the gate's, or gate fenced with markers; (b)
- * gate process not the registered one; (c) unfinished record; (d) for "-": an
- * item waits; (e) drain or restart over. `cause` is set to a static word: down,
- * replaced, restart, drain, waiting, reconcile. */
-bool view_wants(const struct view *v, enum node_kind kind, const char *address,
-                const char **cause);
 
 /* Unfinished failover of an address, NULL if none. */
 const struct failover_record *

@@ -44,8 +44,6 @@ struct owner {
     struct view_owner pub;           /* first: handed out */
     char name[NODE_ADDRESS_MAX + 4]; /* "<kind>/<address>" */
     struct marks marks;
-    size_t n_foreign; /* markers of a process that is not the gate's */
-    size_t n_held;
     struct view_failover *unfinished; /* newest first */
     UT_hash_handle hh;
 };

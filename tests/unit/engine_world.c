@@ -294,10 +294,10 @@ static void put(struct world *w, struct registry *r, const char *key,
     enum err_code code = ERR_CANCELLED;
     mono_ms until = w->clock.mono;
     wall_ms wall = w->clock.wall;
-    while (registry_session(r) == 0 && until < w->clock.mono + 100)
+    while (registry_session(r) == 0 && until < w->clock.mono + 2000)
         (void)memory_run(w->store, ++until);
     registry_put(r, key, value, len, REGISTRY_ANY, 0, ephemeral, on_put, &code);
-    while (code == ERR_CANCELLED && until < w->clock.mono + 100)
+    while (code == ERR_CANCELLED && until < w->clock.mono + 2000)
         (void)memory_run(w->store, ++until);
     w->clock.wall = wall;
     assert_int_equal(code, ERR_OK);

@@ -280,6 +280,70 @@ static void a_target_that_dies_meanwhile_gets_nothing_more(void **state)
     assert_int_equal(with_phase(FAILOVER_DONE), 2);
 }
 
+/* --- a person closes a target in the worst moment --------------------------
+ */
+
+#define CLOSE_STEPS 44 /* beyond the last batch */
+
+static int close_at; /* how many steps after `moving` stands */
+
+static void close_target(struct world *world)
+{
+    struct gate gate;
+    if (with_phase(FAILOVER_MOVING) == 0 || stage++ != close_at)
+        return;
+    assert_true(find_gate(world, "m2:1", &gate));
+    gate.state = GATE_DRAINING;
+    gate.for_ms = 3600000;
+    put_gate(world, "m2:1", &gate);
+}
+
+static size_t given_to_closed;
+
+static void check_target(void *arg, uint64_t writer,
+                         const struct registry_entry *before,
+                         const struct registry_entry *after)
+{
+    struct work_item item;
+    struct gate gate;
+    (void)arg;
+    (void)writer;
+    if (before == NULL || after == NULL ||
+        !registry_key_below(after->key, WORK_PREFIX))
+        return;
+    assert_int_equal(
+        work_item_read(&item, after->value, after->value_len, NULL), 0);
+    /* counted, not asserted: the store is in the middle of its own work */
+    if (item.state == WORK_ASSIGNED && (!find_gate(&w, item.owner, &gate) ||
+                                        !gate_takes(&gate, &item.process)))
+        given_to_closed++;
+    work_item_close(&item);
+}
+
+static void a_gate_that_closes_meanwhile_gets_nothing_more(void **state)
+{
+    (void)state;
+    for (close_at = 0; close_at < CLOSE_STEPS; close_at++) {
+        if (close_at > 0)
+            world_open(&w, 2);
+        three_masters();
+        give(&w, "m1:1", 1001, "a", 100);
+        give(&w, "m2:1", 1002, "b", 1);
+        stage = 0;
+        given_to_closed = 0;
+        slow(80);
+        memory_on_write(w.store, check_target, NULL);
+        w.between = close_target;
+        node_leave(&w, "m1:1");
+        assert_true(world_until(&w, 20000, one_done));
+        assert_int_equal(given_to_closed, 0);
+        assert_int_equal(owned_by(&w, "m2:1") + owned_by(&w, "m3:1"), 101);
+        check_agreement(&w);
+        if (close_at < CLOSE_STEPS - 1)
+            world_close(&w);
+    }
+}
+
 static bool finished(struct world *world)
 {
     return still_at_m1(world) == 0;
@@ -357,6 +421,7 @@ int main(void)
         TEST(unavailable_calls_are_tried_again),
         TEST(back_between_intent_and_verify_it_keeps_all_its_work),
         TEST(a_target_that_dies_meanwhile_gets_nothing_more),
+        TEST(a_gate_that_closes_meanwhile_gets_nothing_more),
         TEST(work_finished_meanwhile_stays_finished),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /*
  * test_failover.c - the step, as transcripts: events go in, and the states and
- * effects that come out are compared as one line of text.
+ * effects that come out are compared as one line of text. Longer than 500 lines because every path of
+ * the diagram is one transcript, and they are best read side by side.
  */
 #include "failover/failover.h"
 

@@ -7,18 +7,6 @@
 
 #include <malloc.h>
 
-static bool wants(struct side *s, const char *address, const char *cause)
-{
-    const char *said = NULL;
-    bool yes = view_wants(s->view, NODE_MASTER, address, &said);
-
-    assert_int_equal(yes, said != NULL);
-    if (cause == NULL) {
-        return !yes;
-    }
-    return yes && strcmp(said, cause) == 0;
-}
-
 static void put_marker(struct world *w, const char *address, const char *id,
                        int process)
 {
@@ -84,80 +72,29 @@ static void owners_follow_gates_and_markers(void **state)
     world_free(w);
 }
 
-static void what_wants_the_engine(void **state)
+static void markers_that_are_not_the_gates_are_counted(void **state)
 {
     struct world *w = world_new(1, 1);
     struct side *s = &w->sides[0];
+    const struct view_owner *o;
 
     (void)state;
-    pass(w, 2000);
-    assert_true(wants(s, "m:1", NULL));
-    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
     put_marker(w, "m:1", "a", 1);
+    put_marker(w, "m:1", "b", 9);
     pass(w, 100);
-    assert_true(wants(s, "m:1", NULL));
-    put_marker(w, "m:1", "b", 9); /* (a) of a process before */
-    pass(w, 100);
-    assert_true(wants(s, "m:1", "reconcile"));
-    put_gate(w, NODE_MASTER, "m:1", GATE_RESTARTING, 1);
-    pass(w, 100);
-    assert_true(wants(s, "m:1", NULL)); /* not while a lease stands */
-    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 9);
-    pass(w, 100);
-    assert_true(wants(s, "m:1", "replaced")); /* (b) and `a` is foreign now */
+    o = view_owner(s->view, NODE_MASTER, "m:1");
+    assert_int_equal(o->n_foreign, 0); /* there is no gate to judge by */
     put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
+    pass(w, 100);
+    assert_int_equal(o->n_foreign, 1);
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 3);
+    pass(w, 100);
+    assert_int_equal(o->n_foreign, 2);
     remove_key(w, "/pelorus/owned/master/m:1/b");
-    assert_true(wants(s, "m:1", NULL));
-    put_gate(w, NODE_MASTER, "m:1", GATE_FENCED, 1);
+    assert_int_equal(o->n_foreign, 1);
+    put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
     pass(w, 100);
-    assert_true(wants(s, "m:1", "reconcile"));
-    remove_key(w, "/pelorus/owned/master/m:1/a");
-    assert_true(wants(s, "m:1", NULL));
-    node_up(w, "master", "m:1", 2);
-    pass(w, 100);
-    assert_true(wants(s, "m:1", "replaced"));
-    /* (b) gone for good */
-    put_gate(w, NODE_MASTER, "m:2", GATE_OPEN, 1);
-    node_remove(w, "master", "m:2");
-    pass(w, 3000);
-    assert_true(wants(s, "m:2", "down"));
-    /* never seen since we began */
-    put_gate(w, NODE_MASTER, "m:3", GATE_OPEN, 1);
-    pass(w, 3000);
-    assert_true(wants(s, "m:3", "down"));
-    world_free(w);
-}
-
-static void orders_end_by_our_own_clock(void **state)
-{
-    struct world *w = world_new(1, 1);
-    struct side *s = &w->sides[0];
-    struct ended *e = ended_new();
-    struct gate_order o = {.what = GATE_ORDER_RESTART,
-                           .kind = NODE_MASTER,
-                           .address = "m:1",
-                           .for_ms = 4000};
-
-    (void)state;
-    work_gate_order(s->work, &o, on_gate_reply, e);
-    pass(w, 3000);
-    assert_true(wants(s, "m:1", NULL));
-    pass(w, 2000);
-    assert_true(wants(s, "m:1", "restart"));
-    RESET(e);
-    o.undo = true;
-    work_gate_order(s->work, &o, on_gate_reply, e);
-    pass(w, 200);
-    o.undo = false;
-    o.what = GATE_ORDER_DRAIN;
-    RESET(e);
-    work_gate_order(s->work, &o, on_gate_reply, e);
-    pass(w, 5000);
-    assert_true(wants(s, "m:1", NULL)); /* nothing is left to move */
-    put_marker(w, "m:1", "a", 1);
-    pass(w, 100);
-    assert_true(wants(s, "m:1", "drain"));
-    ended_free(e);
+    assert_int_equal(o->n_foreign, 0);
     world_free(w);
 }
 
@@ -196,13 +133,11 @@ static void unfinished_failovers_want_the_engine(void **state)
     put_failover(w, "f3", "m:1", FAILOVER_HELD, 150);
     pass(w, 100);
     assert_string_equal(view_failover(s->view, NODE_MASTER, "m:1")->id, "f2");
-    assert_true(wants(s, "m:1", "reconcile"));
     put_failover(w, "f2", "m:1", FAILOVER_ABORTED, 200);
     pass(w, 100);
     assert_string_equal(view_failover(s->view, NODE_MASTER, "m:1")->id, "f3");
     remove_key(w, "/pelorus/failovers/f3");
     assert_null(view_failover(s->view, NODE_MASTER, "m:1"));
-    assert_true(wants(s, "m:1", NULL));
     /* damage changes nothing */
     assert_int_equal(hand_put(w, "/pelorus/failovers/f9", "{}"), ERR_OK);
     assert_int_equal(hand_put(w, "/pelorus/failovers/f8", "oops"), ERR_OK);
@@ -445,8 +380,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(owners_follow_gates_and_markers),
-        cmocka_unit_test(what_wants_the_engine),
-        cmocka_unit_test(orders_end_by_our_own_clock),
+        cmocka_unit_test(markers_that_are_not_the_gates_are_counted),
         cmocka_unit_test(unfinished_failovers_want_the_engine),
         cmocka_unit_test(surplus_failovers_are_the_oldest_final_ones),
         cmocka_unit_test(finished_items_are_collectable_after_a_while),

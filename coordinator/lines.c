@@ -1,0 +1,92 @@
+/*
+ * lines.c - what the log says of the cluster: one line for each change of a
+ * node and each step of a failover, with the words that people search for.
+ */
+#include "coordinator/coordinator_priv.h"
+
+#include "base/log.h"
+
+static void log_node(const char *event, enum log_level level,
+                     const struct membership_event *ev)
+{
+    char process[PROCESS_TEXT_SIZE];
+
+    if (!log_enabled(level))
+        return;
+    log_event(level, event,
+              (const struct log_field[]){
+                  LOG_S("kind", node_kind_name(ev->node->kind)),
+                  LOG_S("address", ev->node->address),
+                  LOG_S("process", process_text(&ev->process, process)),
+                  LOG_END});
+}
+
+void lines_membership(const struct membership_event *ev)
+{
+    switch (ev->type) {
+    case MEMBERSHIP_UP:
+        log_node("+node-up", LOG_INFO, ev);
+        break;
+    case MEMBERSHIP_SUSPECT:
+        log_node("!node-suspect", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_FLAP:
+        log_node("+node-back", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_DOWN:
+        log_node("-node-down", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_REPLACED:
+        log_node("=node-replaced", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_FENCED:
+        log_node("!node-fenced", LOG_WARN, ev);
+        break;
+    case MEMBERSHIP_GONE:
+        log_node("-node-gone", LOG_INFO, ev);
+        break;
+    case MEMBERSHIP_REPORT:
+    case MEMBERSHIP_TTL_OVER:
+        break;
+    }
+}
+
+static const struct {
+    const char *event;
+    enum log_level level;
+} engine_lines[] = {
+    [ENGINE_STATE] = {"=failover-state", LOG_DEBUG},
+    [ENGINE_INTENT] = {"+failover", LOG_WARN},
+    [ENGINE_RESUMED] = {"=failover-resumed", LOG_WARN},
+    [ENGINE_OPENED] = {"=gate-opened", LOG_INFO},
+    [ENGINE_TAKEN_BACK] = {"-failover-aborted", LOG_WARN},
+    [ENGINE_MOVED] = {"=failover-moved", LOG_INFO},
+    [ENGINE_DONE] = {"-failover", LOG_WARN},
+    [ENGINE_HELD] = {"!failover-held", LOG_ERROR},
+    [ENGINE_LIFTED] = {"=failover-lifted", LOG_WARN},
+    [ENGINE_LOCKED] = {"+lock", LOG_INFO},
+    [ENGINE_UNLOCKED] = {"-lock", LOG_INFO},
+    [ENGINE_LOCK_LOST] = {"!lock-lost", LOG_WARN},
+};
+
+/* Fields that an event does not have are left out. */
+void lines_engine(const struct engine_event *ev)
+{
+    struct log_field f[7] = {LOG_S("kind", node_kind_name(ev->kind))};
+    size_t n = 1;
+
+    if (!log_enabled(engine_lines[ev->type].level))
+        return;
+    if (ev->address[0] != '\0')
+        f[n++] = LOG_S("address", ev->address);
+    if (ev->failover[0] != '\0')
+        f[n++] = LOG_S("failover", ev->failover);
+    if (ev->word != NULL && ev->word[0] != '\0')
+        f[n++] = LOG_S("word", ev->word);
+    if (ev->n > 0)
+        f[n++] = LOG_U("items", ev->n);
+    if (ev->fence > 0)
+        f[n++] = LOG_U("fence", ev->fence);
+    f[n] = LOG_END;
+    log_event(engine_lines[ev->type].level, engine_lines[ev->type].event, f);
+}
