@@ -54,7 +54,7 @@ ARCHIVE  := $(BUILD)/libpelorus.a
 # them are shared by the programs of that folder.
 TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c tests/sim/test_*.c tests/integration/test_*.c))
 TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
-TEST_SHARED   = $(filter-out tests/$(1)/test_%.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
+TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
 .PHONY: all help deps demo run check check-run tests sim model bench lint house format install clean
@@ -101,7 +101,7 @@ run: all
 check: deps
 	@$(MAKE) --no-print-directory WERROR=1 check-run
 
-check-run: $(BUILD)/pelorus tests $(BENCHES)
+check-run: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/tests/sim/sim
 	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
 
 tests: $(TESTS)
@@ -120,7 +120,7 @@ $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(ARCHIVE)
 sim: $(BUILD)/tests/sim/sim
 	$(BUILD)/tests/sim/sim $(if $(SEED),--seed $(SEED) --verbose,--seeds $(SEEDS))
 
-$(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,sim)) $(ARCHIVE)
+$(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_SHARED,sim)) $(ARCHIVE)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 

@@ -8,7 +8,7 @@
  *   snapshot   coordinator/snapshot.c the current snapshot        a few loads
  *   balancer   balancer/balancer.c    groups, accounts, pick ids  one request
  *   log        base/log.c             the sink pointer            one write
- *   sockets    http/server.c          connections being watched   a list walk
+ *   sockets    http/conns.c           connections being watched   a list walk
  */
 #ifndef PELORUS_BASE_LOCKS_H
 #define PELORUS_BASE_LOCKS_H

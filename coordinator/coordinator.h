@@ -97,9 +97,9 @@ void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 
 /*
  * `code` is NULL or a stable word (fenced, not_found, invalid, conflict,
- * registry_unavailable, outcome_unknown, session_lost, denied, too_large); the
- * rest is borrowed until the callback returns. What is wrong with an argument
- * is answered before the call returns.
+ * registry_unavailable, outcome_unknown, session_lost, denied, too_large,
+ * cancelled); the rest is borrowed until the callback returns. What is wrong
+ * with an argument is answered before the call returns.
  */
 struct coordinator_reply {
     const char *code;

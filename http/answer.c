@@ -7,6 +7,7 @@
 #include "http/http_priv.h"
 
 #include "base/log.h"
+#include "base/units.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -33,6 +34,7 @@ static const struct problem {
     {"conflict", 409, "It was changed by somebody else"},
     {"id_conflict", 409, "This id stands for other work"},
     {"owner_not_up", 409, "The owner is not up, or takes no work"},
+    {"owned_elsewhere", 409, "Another process owns this work"},
     {"stale_epoch", 409, "The work item has another epoch by now"},
     {"not_assigned", 409, "The work item is not assigned"},
     {"not_held", 409, "The work item is not held"},
@@ -154,7 +156,7 @@ void http_put_time(struct buf *b, const char *key, wall_ms at)
 
 void http_put_as_of(struct buf *b, const struct snapshot *s)
 {
-    http_put_time(b, "as_of", s->as_of);
+    json_put_str(b, "as_of", s->as_of > 0 ? s->as_of_text : NULL);
     json_put_bool(b, "stale", s->stale);
 }
 
@@ -199,16 +201,16 @@ void http_put_work_index(struct http_request *r, struct buf *b, uint64_t index)
 bool http_read_index(const struct http_request *r, const char *text,
                      uint64_t *out)
 {
-    uint64_t instance, number;
-    int n = 0;
+    const char *number = strchr(text, '-');
+    uint64_t instance;
+    char *end;
 
-    if (strlen(text) >= 40 ||
-        sscanf(text, "%" SCNx64 "-%" SCNu64 "%n", &instance, &number, &n) != 2 ||
-        text[n] != '\0' ||
-        instance != coordinator_instance(r->h->coordinator))
+    if (number == NULL || text + strspn(text, "0123456789abcdef") != number)
         return false;
-    *out = number;
-    return true;
+    instance = strtoull(text, &end, 16);
+    return end == number &&
+           instance == coordinator_instance(r->h->coordinator) &&
+           units_uint(number + 1, UINT64_MAX, out, NULL) == 0;
 }
 
 void http_no_content(struct http_request *r)

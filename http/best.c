@@ -16,18 +16,40 @@
 #define EXCLUDE_TEXT_MAX 8192
 /* What a refusal says of candidates unasked: it comes when everybody asks
  * again and again, and must cost little. `explain` gets all. */
-#define BUSY_MAX (32 * 1024)
+#define BUSY_MAX ((size_t)32 * 1024)
 
 static void put_pick(struct buf *b, const char *key, pick_id pick)
 {
-    char text[24];
+    char text[17];
 
     if (pick == 0) {
         json_put_null(b, key);
         return;
     }
-    snprintf(text, sizeof(text), "%016" PRIx64, pick);
+    for (int i = 15; i >= 0; i--, pick >>= 4)
+        text[i] = "0123456789abcdef"[pick & 15];
+    text[16] = '\0';
     json_put_str(b, key, text);
+}
+
+/* Four decimals: more say nothing about a worker, and to print a double in
+ * full costs more than the pick. */
+static void put_score(struct buf *b, double score)
+{
+    char text[24], *p = text + sizeof(text);
+    uint64_t left;
+
+    if (!(score >= 0) || score > 1e12) {
+        json_put_num(b, "score", score);
+        return;
+    }
+    left = (uint64_t)(score * 10000 + 0.5);
+    *--p = '\0';
+    for (int digit = 0; digit < 6 || left > 0; digit++) {
+        *--p = digit == 4 ? '.' : (char)('0' + left % 10);
+        left = digit == 4 ? left : left / 10;
+    }
+    json_put_raw(b, "score", p);
 }
 
 /* Repeated or separated by commas: exclude=a,b&exclude=c. */
@@ -63,24 +85,6 @@ static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
         value += n + (value[n] == ',');
     }
     return MHD_YES;
-}
-
-/* Four decimals: more say nothing about a worker, and cost more than the pick.
- */
-static void put_score(struct buf *b, double score)
-{
-    char text[32];
-    int64_t whole, rest;
-
-    if (!(score >= 0) || score > 1e9) {
-        json_put_num(b, "score", score);
-        return;
-    }
-    whole = (int64_t)(score * 10000 + 0.5);
-    rest = whole % 10000;
-    whole /= 10000;
-    snprintf(text, sizeof(text), "%" PRId64 ".%04" PRId64, whole, rest);
-    json_put_raw(b, "score", text);
 }
 
 static void put_stale(struct http_request *r, struct buf *b)
@@ -172,14 +176,17 @@ static void answer_none(struct http_request *r, const char *group,
     char detail[192];
 
     if (got->code == BALANCER_GROUP_NOT_FOUND)
-        snprintf(detail, sizeof(detail), "no group %s; GET /v1/groups lists "
-                 "them", group);
+        snprintf(detail, sizeof(detail),
+                 "no group %s; GET /v1/groups lists "
+                 "them",
+                 group);
     else if (got->code == BALANCER_GROUP_EMPTY)
         snprintf(detail, sizeof(detail), "no live worker in group %s", group);
     else
         snprintf(detail, sizeof(detail),
                  "every worker of group %s is busy, closed or excluded; "
-                 "`candidates` says why", group);
+                 "`candidates` says why",
+                 group);
     r->retry_after_ms = got->retry_after_ms;
     http_problem_open(r, balancer_code_name(got->code), detail);
     if (got->code == BALANCER_ALL_BUSY)
@@ -203,8 +210,10 @@ static void pick_into(struct http_request *r, struct balancer_request *ask,
         answer_one(r, group, ask, &got, explain);
 }
 
-static bool read_excluded(struct http_request *r, struct excluded *e)
+static bool read_excluded(struct http_request *r, struct excluded *e,
+                          struct balancer_request *ask)
 {
+    e->to = ask;
     e->used = 0;
     e->too_many = false;
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
@@ -219,7 +228,7 @@ static bool read_excluded(struct http_request *r, struct excluded *e)
 void http_best_get(struct http_request *r)
 {
     struct balancer_request ask = {.count = 1, .now = clock_mono_ms()};
-    struct excluded excluded = {.to = &ask};
+    struct excluded excluded; /* large: filled in only if it is asked for */
     char group[NODE_GROUP_MAX + 1];
     struct balancer_pick one, *many;
     bool peek, explain;
@@ -228,7 +237,8 @@ void http_best_get(struct http_request *r)
     if (!http_query_int(r, "count", 1, BALANCER_COUNT_MAX, &count) ||
         !http_query_group(r, group) || !http_query_flag(r, "peek", &peek) ||
         !http_query_flag(r, "explain", &explain) ||
-        (http_query(r, "exclude") != NULL && !read_excluded(r, &excluded)))
+        (http_query(r, "exclude") != NULL &&
+         !read_excluded(r, &excluded, &ask)))
         return;
     ask.group = group[0] != '\0' ? group : NULL;
     ask.affinity = http_query(r, "affinity");
@@ -259,7 +269,8 @@ static void pick_ended(struct http_request *r,
     pick_id pick;
 
     if (!read_pick(r->param[0], &pick)) {
-        http_problem(r, "invalid", "a pick is what workers/best said in `pick`");
+        http_problem(r, "invalid",
+                     "a pick is what workers/best said in `pick`");
         return;
     }
     (void)tell(r->h->balancer, pick);

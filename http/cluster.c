@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- the cluster --------------------------------------------------------------- */
+/* --- the cluster
+ * --------------------------------------------------------------- */
 
 static void put_counts(struct buf *b, const struct snapshot *s)
 {
@@ -95,7 +96,8 @@ void http_cluster_get(struct http_request *r)
     snapshot_release(&s);
 }
 
-/* --- settings -------------------------------------------------------------------- */
+/* --- settings
+ * -------------------------------------------------------------------- */
 
 static void settings_done(void *arg, const struct coordinator_reply *reply)
 {
@@ -181,14 +183,15 @@ static void patch_settings(void *arg)
 void http_settings_patch(struct http_request *r)
 {
     static const char *const members[] = {
-        "paused", "paused_for", "brake_override", "policy", "who", "reason",
-        NULL};
+        "paused", "paused_for", "brake_override", "policy", "who",
+        "reason", NULL};
 
     if (http_body(r, false) && http_members(r, members))
         http_on_loop(r, patch_settings);
 }
 
-/* --- health ---------------------------------------------------------------------- */
+/* --- health
+ * ---------------------------------------------------------------------- */
 
 static void plain(struct http_request *r, unsigned status, const char *text)
 {

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- reading ------------------------------------------------------------------ */
+/* --- reading
+ * ------------------------------------------------------------------ */
 
 static void got(void *arg, const struct coordinator_reply *reply)
 {
@@ -37,8 +38,9 @@ void http_failover_get(struct http_request *r)
 }
 
 /* The cursor is the id of the last one shown. */
-static void write_page(struct http_request *r, const struct failover_record *all,
-                       size_t n, int64_t limit)
+static void write_page(struct http_request *r,
+                       const struct failover_record *all, size_t n,
+                       int64_t limit)
 {
     const char *cursor = http_query(r, "cursor"), *next = NULL;
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
@@ -91,14 +93,15 @@ void http_failovers_list(struct http_request *r)
         http_on_loop(r, list_failovers);
 }
 
-/* --- starting one ---------------------------------------------------------------- */
+/* --- starting one
+ * ---------------------------------------------------------------- */
 
 /* The plan and its ETag: of a dry run, or as it is now instead of then. */
 static void put_plan(struct http_request *r, const struct engine_reply *reply)
 {
     struct buf *b = &r->out;
 
-    snprintf(r->etag, sizeof(r->etag), "\"%.36s\"", reply->etag);
+    snprintf(r->etag, sizeof(r->etag), "%s", reply->etag);
     json_put_str(b, "etag", reply->etag);
     json_open(b, "plan", '[');
     for (size_t i = 0; i < reply->n_plan; i++) {
@@ -137,7 +140,7 @@ static void ordered(void *arg, const struct engine_reply *reply)
     http_answer(r);
 }
 
-/* "abc" and W/"abc" and abc. */
+/* With its quotes, as the engine writes it: "abc", W/"abc" or abc. */
 static const char *read_etag(struct http_request *r, char out[40])
 {
     const char *text = MHD_lookup_connection_value(
@@ -150,7 +153,7 @@ static const char *read_etag(struct http_request *r, char out[40])
         text += 2;
     text += text[0] == '"';
     n = strcspn(text, "\"");
-    snprintf(out, 40, "%.*s", (int)(n < 39 ? n : 39), text);
+    snprintf(out, 40, "\"%.*s\"", (int)(n < 37 ? n : 37), text);
     return out;
 }
 
@@ -198,14 +201,13 @@ static void start_failover(void *arg)
 
 void http_failovers_post(struct http_request *r)
 {
-    static const char *const members[] = {
-        "kind", "address", "dry_run", "force", "who", "reason", NULL};
+    static const char *const members[] = {"kind", "address", "dry_run", "force",
+                                          "who",  "reason",  NULL};
     const char *address, *who, *reason;
     bool dry_run, force;
 
     if (http_body(r, false) && http_members(r, members) &&
-        read_target(r, &address) &&
-        http_member_bool(r, "dry_run", &dry_run) &&
+        read_target(r, &address) && http_member_bool(r, "dry_run", &dry_run) &&
         http_member_bool(r, "force", &force) && http_member(r, "who", &who) &&
         http_member(r, "reason", &reason))
         http_on_loop(r, start_failover);

@@ -80,8 +80,8 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
     if (r == NULL)
         return;
     if (reply->code != NULL && strcmp(reply->code, "not_found") == 0) {
-        http_problem(r, "group_not_found", "no group %s is defined over the API",
-                     r->param[0]);
+        http_problem(r, "group_not_found",
+                     "no group %s is defined over the API", r->param[0]);
     } else if (reply->code != NULL) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else if (r->method == HTTP_DELETE) {
@@ -109,8 +109,7 @@ static void put_group_on_loop(void *arg)
     const char **addresses = mem_array(max + 1, sizeof(*addresses));
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, list)
-        addresses[n++] = item->valuestring;
+    cJSON_ArrayForEach(item, list) addresses[n++] = item->valuestring;
     coordinator_group_put(r->h->coordinator, r->param[0], addresses, n,
                           group_done, r);
     mem_free(addresses);
@@ -128,11 +127,11 @@ void http_group_put(struct http_request *r)
                      "addresses: an array of host:port is expected");
         return;
     }
-    cJSON_ArrayForEach(item, list)
-        if (!cJSON_IsString(item)) {
-            http_problem(r, "invalid_json", "addresses: only strings");
-            return;
-        }
+    cJSON_ArrayForEach(item, list) if (!cJSON_IsString(item))
+    {
+        http_problem(r, "invalid_json", "addresses: only strings");
+        return;
+    }
     http_on_loop(r, put_group_on_loop);
 }
 

@@ -26,12 +26,12 @@
 
 #include <microhttpd.h>
 
-#define HTTP_BODY_MAX    (256 * 1024)
+#define HTTP_BODY_MAX    ((size_t)256 * 1024)
 #define HTTP_BODY_DRAIN  (4 * HTTP_BODY_MAX) /* read on so far, to say so */
 #define HTTP_URI_MAX     8192
-#define HTTP_HEAD_MAX    (16 * 1024)
-#define HTTP_MEMORY      (32 * 1024) /* a connection's: both, and answers */
-#define HTTP_ANSWER_MAX  (64 * 1024 * 1024)
+#define HTTP_HEAD_MAX    ((size_t)16 * 1024)
+#define HTTP_MEMORY      ((size_t)32 * 1024) /* a connection's own */
+#define HTTP_ANSWER_MAX  ((size_t)64 * 1024 * 1024)
 #define HTTP_PARAMS_MAX  3
 #define HTTP_PARAM_MAX   160
 #define HTTP_LIMIT       100 /* items of a list, unless asked otherwise */
@@ -49,7 +49,7 @@ enum http_method { HTTP_GET, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_PATCH };
 extern const char *const http_method_names[HTTP_METHODS];
 
 struct http_route {
-    const char *path; /* "{}" stands for one segment */
+    const char *path;                      /* "{}" stands for one segment */
     http_handler_f *handler[HTTP_METHODS]; /* NULL: 405 */
 };
 
@@ -57,21 +57,21 @@ struct http_request {
     struct http *h;
     struct MHD_Connection *connection;
     struct http_conn *conn;
-    int refs;         /* atomic: libmicrohttpd's, and the loop's if handed */
-    bool begun;       /* its head was complete; counted in h->in_flight */
+    int refs;   /* atomic: libmicrohttpd's, and the loop's if handed */
+    bool begun; /* its head was complete; counted in h->in_flight */
     enum http_method method;
-    bool head;        /* HEAD: as GET, without counting and without a body */
+    bool head;         /* HEAD: as GET, without counting and without a body */
     const char *fault; /* of its line: a code; NULL it is fine */
     http_handler_f *handler;
-    size_t drained;   /* bytes of the body dropped beyond the maximum */
-    cJSON *json;      /* the body, once http_body() has read it */
+    size_t drained; /* bytes of the body dropped beyond the maximum */
+    cJSON *json;    /* the body, once http_body() has read it */
     /* what a handler has read of it for its function on the loop */
     enum node_kind kind;
     enum gate_order_what order;
     uint64_t epoch;
     int64_t ttl_ms; /* or how long an order stands */
     int64_t limit;
-    bool handed;      /* to the loop; written before it is, never after */
+    bool handed; /* to the loop; written before it is, never after */
 
     /* the answer */
     unsigned status;
@@ -79,18 +79,16 @@ struct http_request {
     int64_t retry_after_ms;   /* 0 none */
     unsigned allow;           /* bit per method, for 405 */
     bool close;
-    char location[192];       /* "" none */
-    char etag[40];
-    char index[40];
 
     /* while the loop has it */
     loop_f *on_loop;
     struct coordinator_wait *wait;
-    bool refused;             /* answered already; its operation goes on */
+    bool refused; /* answered already; its operation goes on */
     struct http_request *next, *prev; /* of those the loop has */
 
-    /* from here on left as it is when the memory is used again */
+    /* from here on not cleared when the memory is used again */
     struct buf body, out;
+    char location[192], etag[40], index[40];         /* headers; "" none */
     char param[HTTP_PARAMS_MAX][HTTP_PARAM_MAX + 1]; /* of the path */
 };
 
@@ -116,7 +114,8 @@ struct http {
     int closed;    /* nothing is handed to the loop any more */
 };
 
-/* --- answering (answer.c) ---------------------------------------------------- */
+/* --- answering (answer.c) ----------------------------------------------------
+ */
 
 /* An RFC 9457 problem; `code` is one of the table in answer.c. `fmt` is the
  * detail for people; NULL: the code's own title says it all. */
@@ -150,7 +149,8 @@ void http_put_work_index(struct http_request *r, struct buf *b, uint64_t index);
 bool http_read_index(const struct http_request *r, const char *text,
                      uint64_t *out);
 
-/* --- asking (query.c) ----------------------------------------------------------- */
+/* --- asking (query.c)
+ * ----------------------------------------------------------- */
 
 /* A parameter of the query, NULL if absent. Borrowed from the connection. */
 const char *http_query(const struct http_request *r, const char *name);
@@ -180,7 +180,8 @@ bool http_member_bool(struct http_request *r, const char *name, bool *value);
 /* A string member: false and a problem if it is there and no string. */
 bool http_member(struct http_request *r, const char *name, const char **value);
 
-/* --- handing over (handover.c) ---------------------------------------------- */
+/* --- handing over (handover.c) ----------------------------------------------
+ */
 
 /* Suspend, and run fn(r) on the loop. */
 void http_on_loop(struct http_request *r, loop_f *fn);
@@ -208,7 +209,8 @@ void http_end_waits(struct http *h);
 void http_end_gone(struct http *h);
 void http_refuse_all(struct http *h);
 
-/* --- requests (request.c) ----------------------------------------------------- */
+/* --- requests (request.c)
+ * ----------------------------------------------------- */
 
 enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
                            const char *path, const char *method,
@@ -220,7 +222,8 @@ void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
 /* Drop a reference; the last one frees. */
 void http_release(struct http_request *r);
 
-/* --- routes ------------------------------------------------------------------------- */
+/* --- routes
+ * ------------------------------------------------------------------------- */
 
 /* The route of a path with its parameters, or NULL. */
 const struct http_route *http_route_find(const char *path,
@@ -237,14 +240,16 @@ http_handler_f http_failovers_list, http_failover_get, http_failovers_post;
 http_handler_f http_settings_get, http_settings_patch, http_cluster_get;
 http_handler_f http_livez, http_readyz, http_openapi, http_root;
 
-/* --- heads (head.c) ------------------------------------------------------------ */
+/* --- heads (head.c)
+ * ------------------------------------------------------------ */
 
 /* Is the request's head acceptable? If not, a problem is filled in. */
 bool http_head_fits(struct http_request *r);
 /* What is wrong with the request's target, as a code, or NULL. */
 const char *http_uri_fault(const char *uri);
 
-/* --- connections (conns.c) ------------------------------------------------------- */
+/* --- connections (conns.c)
+ * ------------------------------------------------------- */
 
 struct http_conns *http_conns_new(uint32_t max_per_address);
 void http_conns_free(struct http_conns **conns);

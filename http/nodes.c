@@ -11,7 +11,7 @@
 
 #define TTL_DEFAULT_MS 30000
 #define TTL_MIN_MS     1000
-#define TTL_MAX_MS     (60 * 60 * 1000)
+#define TTL_MAX_MS     (INT64_C(60) * 60 * 1000)
 #define FOR_MAX_MS     (INT64_C(30) * 24 * 60 * 60 * 1000)
 
 static void put_ratio(struct buf *b, const char *key, double value)
@@ -69,7 +69,8 @@ static void put_fields(struct buf *b, const struct snapshot_node *n)
     put_gate(b, n);
 }
 
-/* --- lists ---------------------------------------------------------------------- */
+/* --- lists
+ * ---------------------------------------------------------------------- */
 
 struct filter {
     int kind, state, status;
@@ -130,8 +131,9 @@ static bool read_filter(struct http_request *r, struct filter *f)
     if (f->cursor != NULL &&
         (f->cursor[0] < '0' || f->cursor[0] >= '0' + NODE_KINDS ||
          f->cursor[1] != '/')) {
-        http_problem(r, "invalid", "query parameter cursor: give `next` of the "
-                                   "page before");
+        http_problem(r, "invalid",
+                     "query parameter cursor: give `next` of the "
+                     "page before");
         return false;
     }
     return http_query_kind(r, &f->kind) && http_query_group(r, f->group) &&
@@ -140,17 +142,14 @@ static bool read_filter(struct http_request *r, struct filter *f)
            http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &f->limit);
 }
 
-static char *node_cursor(const struct snapshot_node *n, char *out, size_t size)
-{
-    snprintf(out, size, "%d/%s", (int)n->kind, n->address);
-    return out;
-}
-
 /* Is the node behind the cursor? The order is kind, then address. */
 static bool after_cursor(const struct snapshot_node *n, const char *cursor)
 {
-    int kind = cursor != NULL ? cursor[0] - '0' : -1;
+    int kind;
 
+    if (cursor == NULL)
+        return true;
+    kind = cursor[0] - '0'; /* read_filter() looked at it */
     return (int)n->kind > kind ||
            ((int)n->kind == kind && strcmp(n->address, cursor + 2) > 0);
 }
@@ -175,7 +174,9 @@ static void list_nodes(struct http_request *r)
         if (!passes(&f, node) || !after_cursor(node, f.cursor))
             continue;
         if (n++ == f.limit) {
-            node_cursor(last, next, sizeof(next));
+            assert(last != NULL);
+            snprintf(next, sizeof(next), "%d/%s", (int)last->kind,
+                     last->address);
             break;
         }
         json_open(b, NULL, '{');
@@ -206,7 +207,8 @@ void http_nodes_list(struct http_request *r)
         list_nodes(r);
 }
 
-/* --- one ------------------------------------------------------------------------- */
+/* --- one
+ * ------------------------------------------------------------------------- */
 
 static void get_node(struct http_request *r)
 {
@@ -252,7 +254,8 @@ void http_node_get(struct http_request *r)
         get_node(r);
 }
 
-/* --- heartbeats -------------------------------------------------------------------- */
+/* --- heartbeats
+ * -------------------------------------------------------------------- */
 
 static void put_done(void *arg, const struct coordinator_reply *reply)
 {
@@ -326,7 +329,8 @@ void http_node_delete(struct http_request *r)
         http_on_loop(r, delete_node);
 }
 
-/* --- orders at the gate --------------------------------------------------------------- */
+/* --- orders at the gate
+ * --------------------------------------------------------------- */
 
 static void order_done(void *arg, const char *code, const struct err *err,
                        const struct gate *gate)

@@ -26,7 +26,8 @@
 #define BACKLOG 1024
 #define LAST_MS 200 /* for refusals to reach their clients */
 
-/* --- connections come and go --------------------------------------------------- */
+/* --- connections come and go
+ * --------------------------------------------------- */
 
 static enum MHD_Result on_accept(void *arg, const struct sockaddr *from,
                                  socklen_t len)
@@ -70,7 +71,8 @@ static void on_mhd_log(void *arg, const char *fmt, va_list args)
     log_debug("=http", LOG_S("text", text));
 }
 
-/* --- starting and leaving -------------------------------------------------------------------------- */
+/* --- starting and leaving
+ * -------------------------------------------------------------------------- */
 
 static int listen_on(struct http *h, const struct conf *conf, struct err *err)
 {
@@ -78,7 +80,11 @@ static int listen_on(struct http *h, const struct conf *conf, struct err *err)
                              .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    struct sockaddr_storage bound;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {.v6 = {0}};
     socklen_t len = sizeof(bound);
     char port[8];
     int one = 1, rc;
@@ -88,25 +94,25 @@ static int listen_on(struct http *h, const struct conf *conf, struct err *err)
     if (rc != 0)
         return (int)err_set(err, ERR_IO, "listen: %s: %s", conf->listen_host,
                             gai_strerror(rc));
-    h->listen_fd = socket(found->ai_family,
-                          SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    h->listen_fd =
+        socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (h->listen_fd >= 0)
         (void)setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one,
                          sizeof(one));
     if (h->listen_fd < 0 ||
         bind(h->listen_fd, found->ai_addr, found->ai_addrlen) != 0 ||
         listen(h->listen_fd, BACKLOG) != 0 ||
-        getsockname(h->listen_fd, (struct sockaddr *)&bound, &len) != 0) {
+        getsockname(h->listen_fd, &bound.any, &len) != 0) {
+        rc = (int)err_errno(err, errno,
+                            "listen: %s:%s (is another coordinator running "
+                            "there? `listen:` names another address)",
+                            conf->listen_host, port);
         freeaddrinfo(found);
-        return (int)err_errno(err, errno,
-                              "listen: %s:%s (is another coordinator running "
-                              "there? `listen:` names another address)",
-                              conf->listen_host, port);
+        return rc;
     }
     freeaddrinfo(found);
-    h->port = ntohs(bound.ss_family == AF_INET6
-                        ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                        : ((struct sockaddr_in *)&bound)->sin_port);
+    h->port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port
+                                                    : bound.v4.sin_port);
     return 0;
 }
 
@@ -130,7 +136,7 @@ static struct MHD_Daemon *start_daemon(struct http *h)
         MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0,
         MHD_OPTION_CONNECTION_LIMIT, h->conf->max_connections,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_MEMORY,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, http_line,
         h, MHD_OPTION_NOTIFY_COMPLETED, http_completed, h,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
@@ -143,6 +149,7 @@ int http_start(struct http **out, const struct http_config *config,
     int rc;
 
     assert(config->conf != NULL && config->coordinator != NULL);
+    h->listen_fd = -1;
     h->conf = &config->conf->http;
     h->loop = config->loop;
     h->coordinator = config->coordinator;
@@ -174,7 +181,8 @@ uint16_t http_port(const struct http *h)
     return h->port;
 }
 
-/* --- leaving ----------------------------------------------------------------- */
+/* --- leaving -----------------------------------------------------------------
+ */
 
 static void finish(struct http *h)
 {

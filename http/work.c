@@ -53,7 +53,8 @@ static void item_done(void *arg, const struct work_reply *reply)
     http_answer(r);
 }
 
-/* --- submit and claim ---------------------------------------------------------------- */
+/* --- submit and claim
+ * ---------------------------------------------------------------- */
 
 static bool read_kind(struct http_request *r, enum node_kind *kind)
 {
@@ -66,8 +67,10 @@ static bool read_kind(struct http_request *r, enum node_kind *kind)
         return false;
     }
     if (node_kind_parse(text, kind) != 0 || *kind == NODE_ALERT_SERVER) {
-        http_problem(r, "invalid_value", "kind: %.64s; only a master or a "
-                     "worker owns work", text);
+        http_problem(r, "invalid_value",
+                     "kind: %.64s; only a master or a "
+                     "worker owns work",
+                     text);
         return false;
     }
     return true;
@@ -103,7 +106,7 @@ static bool read_submit(struct http_request *r, struct work_submit *what,
     item = cJSON_GetObjectItemCaseSensitive(r->json, "payload");
     if (item != NULL && !cJSON_IsNull(item)) {
         *payload = cJSON_PrintUnformatted(item);
-        if (*payload == NULL || strlen(*payload) > WORK_PAYLOAD_MAX) {
+        if (*payload == NULL || strlen(*payload) > (size_t)WORK_PAYLOAD_MAX) {
             cJSON_free(*payload);
             http_problem(r, "too_large", "payload: at most 64 KiB of JSON");
             return false;
@@ -160,7 +163,8 @@ void http_work_put(struct http_request *r)
         http_on_loop(r, submit);
 }
 
-/* --- one item ------------------------------------------------------------------------- */
+/* --- one item
+ * ------------------------------------------------------------------------- */
 
 static void get_item(void *arg)
 {
@@ -256,7 +260,9 @@ void http_fence_check(struct http_request *r)
         http_on_loop(r, check_fence);
 }
 
-/* --- lists ----------------------------------------------------------------------------- */
+/* --- lists
+ * -----------------------------------------------------------------------------
+ */
 
 static void listed(void *arg, const struct work_page *page)
 {
@@ -298,14 +304,16 @@ static bool read_list(struct http_request *r, struct work_list *list)
     list->limit = (size_t)limit;
     if (state != NULL) {
         if (work_state_parse(state, &s) != 0) {
-            http_problem(r, "invalid", "query parameter state: assigned, "
+            http_problem(r, "invalid",
+                         "query parameter state: assigned, "
                          "waiting, held, done or dropped");
             return false;
         }
         list->state = (int)s;
     }
     if (list->owner != NULL && list->kind < 0) {
-        http_problem(r, "invalid", "owner needs kind=master or kind=worker: an "
+        http_problem(r, "invalid",
+                     "owner needs kind=master or kind=worker: an "
                      "address may be both");
         return false;
     }
@@ -321,11 +329,11 @@ static void list_work(void *arg)
         http_answer(r);
         return;
     }
-    http_put_index(r, NULL,
-                   coordinator_index(r->h->coordinator, COORDINATOR_WORK,
-                                     list.owner ? (enum node_kind)list.kind
-                                                : NODE_MASTER,
-                                     list.owner));
+    http_put_index(
+        r, NULL,
+        coordinator_index(r->h->coordinator, COORDINATOR_WORK,
+                          list.owner ? (enum node_kind)list.kind : NODE_MASTER,
+                          list.owner));
     work_list(work_of(r), &list, listed, r);
 }
 

@@ -87,6 +87,10 @@ typedef void memory_write_f(void *arg, uint64_t writer,
                             const struct registry_entry *after);
 void memory_on_write(struct memory_store *s, memory_write_f *fn, void *arg);
 
+/* Inside a memory_write_f: the fencing number with which the txn checked this
+ * lock; 0: it did not. */
+uint64_t memory_checked_fence(const struct memory_store *s, const char *key);
+
 /* Who holds the lock: its session and fencing number, 0 if nobody. */
 uint64_t memory_lock_holder(const struct memory_store *s, const char *key,
                             uint64_t *fence);

@@ -158,6 +158,7 @@ struct memory_store {
     size_t n_changes, changes_cap;
     memory_write_f *on_write;
     void *on_write_arg;
+    const struct registry_call *applying; /* while the observer is told */
     struct memory_client *clients;
     struct memory_client *killed; /* freed when the next run begins */
     bool running;

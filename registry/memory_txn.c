@@ -208,7 +208,23 @@ void memory_txn_apply(struct memory_store *s, struct memory_message *m,
             apply_delete(s, op->key);
         }
     }
+    s->applying = call;
     publish(s, session->id);
+    s->applying = NULL;
+}
+
+uint64_t memory_checked_fence(const struct memory_store *s, const char *key)
+{
+    const struct registry_call *call = s->applying;
+
+    for (size_t i = 0; call != NULL && i < call->n_ops; i++) {
+        const struct registry_op *op = &call->ops[i];
+
+        if (op->type == REGISTRY_CHECK_LOCK && strcmp(op->key, key) == 0) {
+            return op->version;
+        }
+    }
+    return 0;
 }
 
 void memory_txn_reap(struct memory_store *s, struct memory_session *session)

@@ -2,7 +2,7 @@
  * test_coordinator_nodes.c - nodes that speak HTTP: who they are, how long
  * they count, and who may not come back.
  */
-#include "coordinator_world.h"
+#include "tests/unit/coordinator_world.h"
 
 #define W1  "10.0.1.1:1234"
 #define KEY "/pelorus/nodes/worker/" W1
@@ -86,9 +86,9 @@ static void a_fenced_process_is_refused_and_the_next_one_is_not(void **state)
 {
     struct world *w = *state;
     const char *old = "{\"startupTime\":5,\"processId\":6}";
-    struct gate gate = {.state = GATE_FENCED,
-                        .process = {.startup_time = 5, .process_id = 6,
-                                    .known = true}};
+    struct gate gate = {
+        .state = GATE_FENCED,
+        .process = {.startup_time = 5, .process_id = 6, .known = true}};
     char key[REGISTRY_KEY_MAX + 1];
     struct buf b;
     struct got g;

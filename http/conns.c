@@ -1,0 +1,236 @@
+/*
+ * conns.c - the connections: how many come from one address, and which of them
+ * are slow on purpose.
+ *
+ * libmicrohttpd's own timeout starts again with every byte, so a byte every
+ * few seconds would keep a connection for days. Here each connection has a
+ * time by which it must have finished what it is doing: sending a request, or
+ * taking an answer. A walk once a second shuts down the late ones. One that
+ * waits for us has no such time. List and counts are under one mutex
+ * ("sockets"), taken when a connection comes or goes and for that walk.
+ *
+ * libmicrohttpd can count connections per address too, but makes no exception
+ * for loopback, where all clients of a proxy or of one host look the same. An
+ * IPv6 client has a whole /64 to itself, so that is what counts as an address.
+ */
+#include "http/http_priv.h"
+
+#include "base/locks.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#define LOG_EVERY_MS 10000
+
+/* How many connections an address has. */
+struct peer_count {
+    uint8_t key[16];
+    uint32_t n;
+    UT_hash_handle hh;
+};
+
+struct http_conn {
+    int fd;
+    mono_ms until; /* atomic; 0: no deadline */
+    bool shut;
+    struct peer_count *counted; /* NULL: loopback */
+    struct http_request *spare; /* its thread only */
+    struct http_conn *next, *prev;
+};
+
+struct http_conns {
+    pthread_mutex_t mutex; /* "sockets" in base/locks.h */
+    struct http_conn *list;
+    struct peer_count *peers;
+    uint32_t max_per_address;
+    mono_ms logged;
+};
+
+struct http_conns *http_conns_new(uint32_t max_per_address)
+{
+    struct http_conns *c = mem_zalloc(sizeof(*c));
+    int rc = pthread_mutex_init(&c->mutex, NULL);
+
+    assert(rc == 0 && max_per_address > 0);
+    (void)rc;
+    c->max_per_address = max_per_address;
+    c->logged = -LOG_EVERY_MS;
+    return c;
+}
+
+void http_conns_free(struct http_conns **conns)
+{
+    struct http_conns *c = *conns;
+
+    if (c == NULL)
+        return;
+    assert(c->list == NULL && c->peers == NULL);
+    pthread_mutex_destroy(&c->mutex);
+    MEM_FREE(*conns);
+}
+
+/* --- per address
+ * ---------------------------------------------------------------- */
+
+/* The address as a key; false: not to be counted. */
+static bool peer_key(const struct sockaddr *from, uint8_t key[16])
+{
+    const struct sockaddr_in6 *v6 = (const void *)from;
+    const struct sockaddr_in *v4 = (const void *)from;
+
+    memset(key, 0, 16);
+    if (from->sa_family == AF_INET) {
+        key[10] = key[11] = 0xff; /* as ::ffff:a.b.c.d */
+        memcpy(key + 12, &v4->sin_addr, 4);
+    } else if (from->sa_family == AF_INET6) {
+        memcpy(key, &v6->sin6_addr, 16);
+        if (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr))
+            return false;
+        if (!IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+            memset(key + 8, 0, 8);
+    } else {
+        return false; /* a socket of this host */
+    }
+    return key[10] != 0xff || key[12] != 127;
+}
+
+static struct peer_count *peer_find(struct http_conns *c, const uint8_t key[16])
+{
+    struct peer_count *p;
+
+    HASH_FIND(hh, c->peers, key, 16, p);
+    return p;
+}
+
+static void log_refused(const struct http_conns *c, const uint8_t key[16])
+{
+    char text[INET6_ADDRSTRLEN] = "?";
+
+    inet_ntop(AF_INET6, key, text, sizeof(text));
+    log_warn("!connection", LOG_S("address", text),
+             LOG_S("reason", "http.max-connections-per-address"),
+             LOG_U("max", c->max_per_address));
+}
+
+/* It counts when it is added, so threads that ask at the same moment may let
+ * in one each too many. */
+bool http_conns_admit(struct http_conns *c, const struct sockaddr *from)
+{
+    const struct peer_count *p;
+    bool fits, tell = false;
+    uint8_t key[16];
+
+    if (!peer_key(from, key))
+        return true;
+    lock_acquire(&c->mutex);
+    p = peer_find(c, key);
+    fits = p == NULL || p->n < c->max_per_address;
+    if (!fits && clock_mono_ms() - c->logged >= LOG_EVERY_MS) {
+        c->logged = clock_mono_ms();
+        tell = true;
+    }
+    lock_release(&c->mutex);
+    if (tell)
+        log_refused(c, key);
+    return fits;
+}
+
+/* --- each one
+ * --------------------------------------------------------------------- */
+
+struct http_conn *http_conns_add(struct http_conns *c, int fd,
+                                 const struct sockaddr *from, int64_t ms)
+{
+    struct http_conn *conn = mem_zalloc(sizeof(*conn));
+    uint8_t key[16];
+    bool counts = peer_key(from, key);
+
+    conn->fd = fd;
+    http_conn_deadline(conn, ms);
+    lock_acquire(&c->mutex);
+    DL_APPEND(c->list, conn);
+    if (counts) {
+        struct peer_count *p = peer_find(c, key);
+
+        if (p == NULL) {
+            p = mem_zalloc(sizeof(*p));
+            memcpy(p->key, key, sizeof(p->key));
+            HASH_ADD(hh, c->peers, key, sizeof(p->key), p);
+        }
+        p->n++;
+        conn->counted = p;
+    }
+    lock_release(&c->mutex);
+    return conn;
+}
+
+void http_conns_remove(struct http_conns *c, struct http_conn *conn)
+{
+    struct peer_count *p = conn->counted;
+
+    lock_acquire(&c->mutex);
+    DL_DELETE(c->list, conn);
+    if (p != NULL && --p->n == 0) {
+        HASH_DEL(c->peers, p);
+        mem_free(p);
+    }
+    lock_release(&c->mutex);
+    if (conn->spare != NULL)
+        http_release(conn->spare);
+    mem_free(conn);
+}
+
+/* The walk reads it only to see whether it is over; one a second old costs a
+ * client that second. */
+void http_conn_deadline(struct http_conn *conn, int64_t ms)
+{
+    assert(ms >= 0);
+    __atomic_store_n(&conn->until, ms > 0 ? clock_mono_ms() + ms : 0,
+                     __ATOMIC_RELAXED);
+}
+
+int http_conn_fd(const struct http_conn *conn)
+{
+    return conn->fd;
+}
+
+/* The descriptor is still open: libmicrohttpd closes it only after the
+ * connection was removed here. */
+void http_conns_reap(struct http_conns *c, mono_ms now)
+{
+    struct http_conn *conn;
+
+    lock_acquire(&c->mutex);
+    DL_FOREACH(c->list, conn)
+    {
+        mono_ms until = __atomic_load_n(&conn->until, __ATOMIC_RELAXED);
+
+        if (conn->shut || until == 0 || now < until)
+            continue;
+        conn->shut = true;
+        (void)shutdown(conn->fd, SHUT_RDWR);
+    }
+    lock_release(&c->mutex);
+}
+
+struct http_request *http_conn_take_spare(struct http_conn *conn)
+{
+    struct http_request *r = conn->spare;
+
+    conn->spare = NULL;
+    return r;
+}
+
+bool http_conn_give_spare(struct http_conn *conn, struct http_request *r)
+{
+    if (conn->spare != NULL)
+        return false;
+    conn->spare = r;
+    return true;
+}

@@ -1,0 +1,291 @@
+/*
+ * request.c - one request, as libmicrohttpd brings it and takes its answer.
+ *
+ * It calls http_line() with the first line, then http_serve() several times:
+ * with the head, with pieces of the body, to be answered, and once more after
+ * a suspended connection was resumed. A normal answer is never queued in the
+ * call for the head: libmicrohttpd would close the connection after it, and a
+ * client would pay a new one for every request.
+ *
+ * The memory of a request is used again for the next one of its connection;
+ * the answer's body is sent from it, uncopied.
+ */
+#include "http/http_priv.h"
+
+#include "base/mem.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KEEP_MAX    4096 /* bytes of a buffer that a spare request keeps */
+#define SEND_PER_MS 64   /* bytes a client must take at least */
+
+const char *const http_method_names[HTTP_METHODS] = {"GET", "PUT", "POST",
+                                                     "DELETE", "PATCH"};
+
+/* --- its memory
+ * ------------------------------------------------------------------- */
+
+static struct http_request *request_new(struct http *h,
+                                        struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_conn *conn = info->socket_context;
+    struct http_request *r = http_conn_take_spare(conn);
+
+    if (r == NULL) {
+        r = mem_alloc(sizeof(*r));
+        buf_init(&r->body, HTTP_BODY_MAX);
+        buf_init(&r->out, HTTP_ANSWER_MAX);
+    }
+    memset(r, 0, offsetof(struct http_request, body));
+    r->location[0] = r->etag[0] = r->index[0] = '\0';
+    r->h = h;
+    r->connection = connection;
+    r->conn = conn;
+    r->refs = 1;
+    r->status = MHD_HTTP_OK;
+    return r;
+}
+
+static void request_free(struct http_request *r)
+{
+    cJSON_Delete(r->json);
+    buf_close(&r->body);
+    buf_close(&r->out);
+    mem_free(r);
+}
+
+void http_release(struct http_request *r)
+{
+    if (__atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) == 0)
+        request_free(r);
+}
+
+static void buf_keep(struct buf *b)
+{
+    if (b->cap > KEEP_MAX)
+        buf_close(b);
+    else
+        buf_reset(b);
+}
+
+/* Its connection is done with it: keep the memory if nobody else has it. */
+static void request_park(struct http_request *r)
+{
+    struct http_conn *conn = r->conn;
+
+    if (__atomic_load_n(&r->refs, __ATOMIC_ACQUIRE) > 1) {
+        http_release(r);
+        return;
+    }
+    cJSON_Delete(r->json);
+    r->json = NULL;
+    buf_keep(&r->body);
+    buf_keep(&r->out);
+    if (!http_conn_give_spare(conn, r))
+        request_free(r);
+}
+
+/* --- who answers it
+ * ----------------------------------------------------------------- */
+
+static bool read_method(struct http_request *r, const char *method)
+{
+    r->head = strcmp(method, "HEAD") == 0;
+    if (r->head)
+        return true; /* HTTP_GET, and no body is sent */
+    for (int i = 0; i < HTTP_METHODS; i++)
+        if (strcmp(method, http_method_names[i]) == 0) {
+            r->method = (enum http_method)i;
+            return true;
+        }
+    return false;
+}
+
+/* Find who answers it, or fill in the problem. */
+static void route(struct http_request *r, const char *path, const char *method)
+{
+    const struct http_route *found = http_route_find(path, r->param);
+    bool known = read_method(r, method);
+
+    if (found == NULL) {
+        http_problem(r, "not_found", "no such path; /openapi.yaml lists them");
+        return;
+    }
+    if (known)
+        r->handler = found->handler[r->method];
+    if (r->handler != NULL)
+        return;
+    for (unsigned i = 0; i < HTTP_METHODS; i++)
+        if (found->handler[i] != NULL)
+            r->allow |= 1u << i;
+    http_problem(r, "method_not_allowed", "%.16s does not go here; see Allow",
+                 method);
+}
+
+/* --- its answer
+ * ------------------------------------------------------------------------ */
+
+static void header(struct MHD_Response *response, const char *name,
+                   const char *value)
+{
+    enum MHD_Result rc = MHD_add_response_header(response, name, value);
+
+    assert(rc == MHD_YES);
+    (void)rc;
+}
+
+static void header_allow(struct http_request *r, struct MHD_Response *response)
+{
+    char text[64];
+    size_t n = 0;
+
+    for (unsigned i = 0; i < HTTP_METHODS; i++)
+        if ((r->allow >> i & 1u) != 0)
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s%s",
+                                  n > 0 ? ", " : "", http_method_names[i],
+                                  i == HTTP_GET ? ", HEAD" : "");
+    assert(n > 0 && n < sizeof(text));
+    header(response, MHD_HTTP_HEADER_ALLOW, text);
+}
+
+static void rare_headers(struct http_request *r, struct MHD_Response *response)
+{
+    char text[32];
+
+    if (r->location[0] != '\0')
+        header(response, MHD_HTTP_HEADER_LOCATION, r->location);
+    if (r->etag[0] != '\0')
+        header(response, MHD_HTTP_HEADER_ETAG, r->etag);
+    if (r->index[0] != '\0')
+        header(response, "X-Pelorus-Index", r->index);
+    if (r->retry_after_ms > 0) {
+        snprintf(text, sizeof(text), "%lld",
+                 (long long)(r->retry_after_ms + 999) / 1000);
+        header(response, MHD_HTTP_HEADER_RETRY_AFTER, text);
+    }
+    if (r->allow != 0)
+        header_allow(r, response);
+    if (r->close || __atomic_load_n(&r->h->stopping, __ATOMIC_ACQUIRE) != 0)
+        header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+}
+
+static enum MHD_Result send_answer(struct http_request *r)
+{
+    struct MHD_Response *response;
+    enum MHD_Result rc;
+
+    if (r->out.overflow) {
+        r->out.overflow = false;
+        http_problem(r, "internal", "the answer is too large; ask for less");
+    }
+    response = MHD_create_response_from_buffer(
+        r->out.len, r->out.len > 0 ? r->out.data : NULL,
+        MHD_RESPMEM_PERSISTENT);
+    if (response == NULL)
+        return MHD_NO;
+    if (r->content_type != NULL)
+        header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
+    header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    header(response, "X-Content-Type-Options", "nosniff");
+    rare_headers(r, response);
+    http_conn_deadline(r->conn, r->h->conf->request_timeout_ms +
+                                    (int64_t)(r->out.len / SEND_PER_MS));
+    rc = MHD_queue_response(r->connection, r->status, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+/* --- libmicrohttpd's calls
+ * ---------------------------------------------------------------- */
+
+void *http_line(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+    struct http_request *r = request_new(arg, connection);
+
+    r->fault = http_uri_fault(uri);
+    return r;
+}
+
+static enum MHD_Result begin(struct http_request *r, const char *path,
+                             const char *method)
+{
+    r->begun = true;
+    __atomic_add_fetch(&r->h->in_flight, 1, __ATOMIC_ACQ_REL);
+    route(r, path, method);
+    if (http_head_fits(r))
+        return MHD_YES;
+    r->close = true; /* nothing after this can be trusted */
+    return send_answer(r);
+}
+
+/* The body comes in pieces. One that is too large is read to its end, within
+ * reason: a client that still sends would not see the answer. */
+static enum MHD_Result take_piece(struct http_request *r, const char *data,
+                                  size_t size)
+{
+    if (r->handler != NULL && !r->body.overflow)
+        buf_add(&r->body, data, size);
+    if (r->handler == NULL || r->body.overflow)
+        r->drained += size;
+    return r->drained > HTTP_BODY_DRAIN ? MHD_NO : MHD_YES;
+}
+
+static void handle(struct http_request *r)
+{
+    http_conn_deadline(r->conn, 0);
+    if (r->body.overflow) {
+        http_problem(r, "too_large", "a body takes at most %zu bytes",
+                     HTTP_BODY_MAX);
+        r->close = true;
+    } else if (r->handler != NULL) {
+        r->handler(r);
+    }
+}
+
+enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
+                           const char *path, const char *method,
+                           const char *version, const char *data, size_t *size,
+                           void **slot)
+{
+    struct http_request *r = *slot;
+
+    (void)arg;
+    (void)connection;
+    (void)version;
+    assert(r != NULL);
+    if (!r->begun)
+        return begin(r, path, method);
+    if (*size > 0) {
+        size_t n = *size;
+
+        *size = 0;
+        return take_piece(r, data, n);
+    }
+    if (!r->handed) {
+        handle(r);
+        if (r->handed)
+            return MHD_YES; /* the loop has it: nothing of it is ours now */
+    }
+    return send_answer(r);
+}
+
+void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
+                    enum MHD_RequestTerminationCode why)
+{
+    struct http_request *r = *slot;
+    struct http *h = arg;
+
+    (void)connection;
+    (void)why;
+    if (r == NULL)
+        return;
+    *slot = NULL;
+    http_conn_deadline(r->conn, h->conf->request_timeout_ms);
+    if (r->begun)
+        __atomic_sub_fetch(&h->in_flight, 1, __ATOMIC_ACQ_REL);
+    request_park(r);
+}

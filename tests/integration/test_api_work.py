@@ -1,0 +1,171 @@
+"""The REST API for work items from their birth to their end, lists page by
+page, and long polls."""
+
+import sys
+import threading
+import time
+
+from cluster import SLOW, Api, check, equal, run, settings, submit, wait_for
+from test_api import M1, M2, W1, W2, node, problem, put, up
+
+def test_work_from_its_birth_to_its_end(cluster):
+    c = cluster.coordinator()
+    body = {"id": "job-1", "kind": "master", "payload": {"n": [1, None, "\u00e9"]}}
+    problem(c.api("POST", "/v1/work", body), 503, "group_empty")
+    problem(c.api("POST", "/v1/work", {"kind": "worker", "group": "nope"}), 404, "group_not_found")
+    up(cluster, c.api, ("master", M1), ("worker", W1))
+    a = c.api("POST", "/v1/work", body)
+    equal((a.status, a.headers["Location"]), (201, "/v1/work/job-1"), a.text)
+    item = a.json
+    equal((item["owner"], item["epoch"], item["state"], item["payload"]), (M1, 1, "assigned", body["payload"]), "the item")
+    again = c.api("POST", "/v1/work", body)
+    equal((again.status, again.json), (200, item), "the same id and body")
+    a = problem(c.api("POST", "/v1/work", {**body, "payload": 1}), 409, "id_conflict")
+    equal((a["id"], a["owner"], a["epoch"]), ("job-1", M1, 1), "who has it")
+    made = c.api("POST", "/v1/work", {"kind": "worker"})
+    equal((made.status, made.json["owner"]), (201, W1), "an id made up")
+    equal(c.api.get(f"/v1/work/{made.json['id']}")["id"], made.json["id"], "found by it")
+    # done
+    problem(c.api("DELETE", "/v1/work/job-1"), 400, "epoch_required")
+    problem(c.api("DELETE", "/v1/work/job-1?epoch=0"), 400, "invalid")
+    a = problem(c.api("DELETE", "/v1/work/job-1?epoch=2"), 409, "stale_epoch")
+    equal((a["owner"], a["epoch"]), (M1, 1), "the present owner and epoch")
+    equal(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 1}).status, 200, "the fence holds")
+    problem(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 2}), 409, "stale_epoch")
+    problem(c.api("POST", "/v1/fence/check", {"work": "none", "epoch": 1}), 404, "work_not_found")
+    problem(c.api("POST", "/v1/fence/check", {"work": "job-1"}), 400, "invalid_json")
+    for _ in range(2):
+        a = c.api("DELETE", "/v1/work/job-1?epoch=1")
+        equal((a.status, a.json["state"]), (200, "done"), "done, and again")
+    problem(c.api("DELETE", "/v1/work/none?epoch=1"), 404, "work_not_found")
+    equal(c.api("POST", "/v1/work", body).json["state"], "done", "a late retry meets the finished item")
+    problem(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 1}), 409, "stale_epoch")
+
+
+def test_claims_handovers_and_releases(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, ("master", M1))
+    claim = {"kind": "master", "owner": M1, "payload": 1}
+    equal(c.api("PUT", "/v1/work/c-1", claim).status, 201, "claimed")
+    equal(c.api("PUT", "/v1/work/c-1", claim).status, 200, "by the same process")
+    problem(c.api("PUT", "/v1/work/c-2", {**claim, "owner": M2}), 409, "owner_not_up")
+    up(cluster, c.api, ("master", M2))
+    a = c.api("PUT", "/v1/work/c-1", {**claim, "owner": M2})
+    equal((a.status, a.json["owner"]), (409, M1), a.text)
+    problem(c.api("PUT", "/v1/work/c-3", {"kind": "master"}), 400, "invalid_json")
+    problem(c.api("PUT", "/v1/work/c-3", {**claim, "id": "other"}), 422, "invalid_value")
+    problem(c.api("PUT", "/v1/work/c-3", {**claim, "kind": "alert-server"}), 422, "invalid_value")
+    problem(c.api("POST", "/v1/work", {**claim, "id": "c-4"}), 422, "invalid_value")
+    problem(c.api("POST", "/v1/work", {"kind": "master", "policy": "panic"}), 422, "invalid_value")
+    problem(c.api("POST", "/v1/work", {"kind": "master", "id": "a b"}), 422, "invalid_value")
+    problem(c.api("POST", "/v1/work", {"kind": "master", "payload": "x" * 70000}), 413, "too_large")
+    problem(c.api("POST", "/v1/work/c-1/handover"), 400, "epoch_required")
+    problem(c.api("POST", "/v1/work/c-1/handover?epoch=9"), 409, "stale_epoch")
+    problem(c.api("POST", "/v1/work/c-1/release"), 409, "not_held")
+    a = c.api("POST", "/v1/work/c-1/handover?epoch=1")
+    equal((a.status, a.json["owner"], a.json["epoch"]), (200, M2, 2), a.text)
+
+
+def test_held_work_goes_on_when_a_person_says_so(cluster):
+    c = cluster.coordinator()
+    put(c.api, "master", M1, ttl=f"{SLOW}s")
+    cluster.wait_up(c.api, M1)
+    equal(c.api("PUT", "/v1/work/h-1", {"kind": "master", "owner": M1, "policy": "hold"}).status, 201, "claimed")
+    put(c.api, "master", M2)
+    wait_for("held", lambda: [i["id"] for i in c.api.get("/v1/work?state=held")["items"]] == ["h-1"])
+    a = c.api("POST", "/v1/work/h-1/release")
+    equal((a.status, a.json["state"], a.json["owner"]), (200, "assigned", M2), a.text)
+    problem(c.api("POST", "/v1/work/h-1/release"), 409, "not_held")
+
+
+@settings(session=4)
+def test_lists_are_paged(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, ("master", M1), ("master", M2))
+    ids = [f"i-{n:04}" for n in range(2500)]
+    submit(c.port, ids, threads=8)
+    wanted, seen, pages, cursor = 137, [], 0, None
+    while pages == 0 or cursor is not None:
+        page = c.api.get(f"/v1/work?kind=master&limit={wanted}" + (f"&cursor={cursor}" if cursor else ""))
+        check(len(page["items"]) <= wanted, "no more than asked for")
+        seen += [i["id"] for i in page["items"]]
+        cursor, pages = page["next"], pages + 1
+    equal(sorted(seen), ids, "every item once")
+    equal(len(c.api.get("/v1/work")["items"]), 100, "100 unless asked otherwise")
+    own = {m: {i["id"] for i in c.api.all(f"/v1/work?kind=master&owner={m}")} for m in (M1, M2)}
+    equal((own[M1] | own[M2], own[M1] & own[M2]), (set(ids), set()), "by owner")
+    wait_for("counted", lambda: sum(node(c.api, "master", m)["owned"] for m in (M1, M2)) == 2500)
+    equal(c.api.get("/v1/cluster")["work"]["assigned"], 2500, "in the cluster")
+    for query in ("limit=0", "limit=1001", "state=lost", "kind=boss", f"owner={M1}"):
+        problem(c.api("GET", f"/v1/work?{query}"), 400, "invalid")
+    for n in range(240):
+        put(c.api, "worker", f"10.9.{n // 200}.{n % 200}:1")
+    wait_for("all up", lambda: len(c.api.all("/v1/nodes?kind=worker&state=up")) == 240)
+    seen, cursor = [], None
+    while cursor or not seen:
+        page = c.api.get("/v1/nodes?limit=7" + (f"&cursor={cursor}" if cursor else ""))
+        seen += [n["address"] for n in page["items"]]
+        cursor = page["next"]
+    equal((len(seen), len(set(seen))), (242, 242), "every node once")
+
+
+# --- long polls --------------------------------------------------------------
+
+class Poll(threading.Thread):
+    def __init__(self, port, path):
+        super().__init__()
+        self.port, self.path, self.answer, self.at = port, path, None, None
+        self.began = time.monotonic()
+        self.start()
+
+    def run(self):
+        self.answer = Api(self.port)("GET", self.path, timeout=90)
+        self.at = time.monotonic()
+
+    def end(self, seconds=20):
+        self.join(timeout=seconds * SLOW)
+        check(self.answer is not None, f"{self.path}: no answer")
+        return self.answer
+
+
+def still(api, path):
+    """An index after which nothing comes any more by itself."""
+    def quiet():
+        index = api.get(path)["index"]
+        return index if Poll(api.port, f"{path}{'&' if '?' in path else '?'}index={index}&wait=600ms").end().json[
+            "index"] == index else None
+    return wait_for(f"{path} is quiet", quiet)
+
+
+def test_long_polls_wake_when_something_changed(cluster):
+    c = cluster.coordinator()
+    other = cluster.coordinator()
+    up(cluster, c.api, ("master", M1))
+    for path, change in (("/v1/nodes", lambda: put(c.api, "worker", W1)),
+                         (f"/v1/nodes/master/{M1}", lambda: put(c.api, "worker", W2)),
+                         (f"/v1/work?kind=master&owner={M1}", lambda: submit(c.port, ["x"])),
+                         ("/v1/work?kind=master", lambda: submit(c.port, ["y"]))):
+        index = still(c.api, path)
+        poll = Poll(c.port, f"{path}{'&' if '?' in path else '?'}index={index}&wait=30s")
+        threading.Event().wait(0.3)
+        check(poll.answer is None, f"{path}: answered before anything changed: {poll.answer and poll.answer.text[:300]}")
+        change()
+        changed = time.monotonic()
+        a = poll.end()
+        equal(a.status, 200, a.text)
+        check(a.json["index"] != index and a.headers["X-Pelorus-Index"] == a.json["index"], "another index")
+        check(poll.at - changed < 0.2 * SLOW, f"{path}: {poll.at - changed:.3f} s after the change")
+    index = still(c.api, "/v1/nodes")
+    began = time.monotonic()
+    Poll(other.port, f"/v1/nodes?index={index}&wait=30s").end()
+    check(time.monotonic() - began < 2 * SLOW, "an index of another coordinator is answered at once")
+    for odd in ("x", "1-", "-1", "zz-1", "1-1-1", "f" * 100):
+        equal(Poll(c.port, f"/v1/nodes?index={odd}&wait=30s").end().status, 200, f"index {odd}")
+    index = still(c.api, "/v1/nodes")
+    poll = Poll(c.port, f"/v1/nodes?index={index}&wait=1s")
+    equal(poll.end().json["index"], index, "nothing changed")
+    check(0.9 < poll.at - poll.began < 1.5 * SLOW, f"the wait took {poll.at - poll.began:.2f} s")
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])

@@ -1,0 +1,240 @@
+/*
+ * check.h - the invariants of DESIGN section 5, checked at every write that
+ * the registry applies.
+ *
+ * The checker knows nothing of the engine: it reads the JSON that stands in
+ * the registry by itself and keeps its own picture of items, markers, gates,
+ * records and registrations. A txn's writes arrive one by one under one
+ * revision; they are judged together when the next revision begins, by the
+ * lock as it stood when they were applied.
+ *
+ * (Longer than 150 lines: one picture of a cluster, and the rules about it.)
+ */
+#ifndef PELORUS_TESTS_SIM_CHECK_H
+#define PELORUS_TESTS_SIM_CHECK_H
+
+#include "registry/memory.h"
+#include "registry/node.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/trace.h"
+
+#include <uthash.h>
+
+#define CHECK_ITEMS 200 /* ids "w-0" .. "w-199" */
+#define CHECK_NODES                                                            \
+    32 /* addresses "m<n>:1", "w<n>:1", by the world's index                   \
+        */
+#define CHECK_NOBODY   (-1)
+#define CHECK_PAST     16
+#define CHECK_SESSIONS 512
+
+/* Like the product's, but read by ourselves. */
+struct check_id {
+    bool known;
+    int64_t startup, pid;
+};
+
+enum check_state {
+    ITEM_NONE,
+    ITEM_ASSIGNED,
+    ITEM_WAITING,
+    ITEM_HELD,
+    ITEM_DONE,
+    ITEM_DROPPED
+};
+
+/* The part of an item that a write can change. */
+struct check_record {
+    enum check_state state;
+    enum node_kind kind;
+    int owner; /* node, or CHECK_NOBODY */
+    struct check_id process;
+    uint64_t epoch;
+    char cause[16];
+    char policy[12];
+    char group[16];
+    bool last_died;     /* history[0] */
+    bool last_failover; /* history[0] names one */
+    uint64_t last_epoch;
+};
+
+struct check_marker {
+    int node;
+    enum node_kind kind;
+    uint64_t epoch;
+    struct check_id process;
+};
+
+/* What somebody asked for at an epoch; the epoch decides. */
+struct check_asked {
+    uint64_t *epochs;
+    size_t n;
+};
+
+#define CHECK_MARKERS 4
+struct check_item {
+    struct check_record now, before; /* before: the txn being judged */
+    bool touched;
+    uint64_t top; /* highest epoch ever */
+    struct check_marker markers[CHECK_MARKERS];
+    size_t n_markers;
+    struct check_asked done, handover, release;
+};
+
+enum check_gate_state {
+    GATE_IS_ABSENT,
+    GATE_IS_OPEN,
+    GATE_IS_CORDONED,
+    GATE_IS_DRAINING,
+    GATE_IS_RESTARTING,
+    GATE_IS_FENCED
+};
+
+struct check_gate_record {
+    enum check_gate_state state;
+    bool cordoned;
+    struct check_id process, heir;
+    struct check_id past[CHECK_PAST];
+    size_t n_past;
+    uint64_t version;
+};
+
+/* One process that was seen at an address, ever. */
+struct check_process {
+    struct check_id id;
+    unsigned registrations; /* keys that stand */
+    bool fenced;            /* by INTENT; not taken back, not readmitted */
+    bool moving;            /* a failover of it is past its second read */
+    bool unbroken;          /* registered without a break since INTENT */
+    struct check_process *next;
+};
+
+struct check_node {
+    struct check_gate_record gate, gate_before;
+    bool touched;
+    struct check_process *processes;
+    unsigned unfinished; /* failovers: intent or moving */
+    size_t markers;
+};
+
+enum check_phase {
+    PHASE_NONE,
+    PHASE_HELD,
+    PHASE_INTENT,
+    PHASE_MOVING,
+    PHASE_DONE,
+    PHASE_ABORTED
+};
+
+struct check_failover_record {
+    enum check_phase phase;
+    int node;
+    struct check_id process;
+    uint64_t fence;
+    char cause[16];
+};
+
+struct check_failover {
+    char id[64];
+    enum node_kind kind;
+    struct check_failover_record now, before;
+    bool touched, finished;
+    UT_hash_handle hh;
+};
+
+struct check_registration {
+    char key[160];
+    int node;
+    struct check_id id;
+    uint64_t created;
+    UT_hash_handle hh;
+};
+
+/* The txn being collected. */
+struct check_txn {
+    bool open;
+    uint64_t revision, writer;
+    uint64_t holder[2], fence[2]; /* of the masters' and the workers' lock */
+    uint64_t checked[2];          /* the fence with which the txn checked it */
+    bool floor;
+    int items[2 * CHECK_ITEMS], nodes[CHECK_NODES];
+    size_t n_items, n_nodes;
+    struct check_failover *failovers[CHECK_NODES];
+    size_t n_failovers;
+};
+
+struct check {
+    const struct memory_store *store;
+    struct trace *trace;
+    struct sim_result *result;
+    const char *locks[2];
+    bool readmit;
+    /* Who is which node: by kind and address. */
+    int (*node_of)(void *arg, enum node_kind kind, const char *address);
+    bool (*is_coordinator)(void *arg, uint64_t session);
+    void (*failed)(void *arg); /* the first failure; may be in any callback */
+    void *arg;
+
+    struct check_item items[CHECK_ITEMS];
+    struct check_node nodes[CHECK_NODES];
+    const char *names[CHECK_NODES]; /* for the transcript */
+    enum node_kind kinds[CHECK_NODES];
+    struct check_failover *failovers;
+    struct check_registration *registrations;
+    struct check_txn txn;
+    uint64_t floor, floor_before;
+    uint64_t fence[2]; /* the highest seen */
+    size_t nobody[2];  /* markers under "-" */
+    bool paused;
+};
+
+/* `c` is zeroed but for store, trace, result, locks, names, kinds and the
+ * functions. */
+void check_begin(struct check *c, struct memory_store *store);
+void check_end(struct check *c);
+/* Judge what was collected. After each memory_run(). */
+void check_flush(struct check *c);
+
+/* A client is about to ask for this, or a person. */
+void check_asks_done(struct check *c, int item, uint64_t epoch);
+void check_asks_handover(struct check *c, int item, uint64_t epoch);
+void check_asks_release(struct check *c, int item, uint64_t epoch);
+/* A client was told that this item stands at this epoch. */
+void check_told(struct check *c, int item, uint64_t epoch);
+
+/* The first failure counts. */
+void check_fail(struct check *c, const char *invariant, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+bool check_failed(const struct check *c);
+
+/* --- within the checker -------------------------------------------------- */
+
+bool check_same(const struct check_id *a, const struct check_id *b);
+struct check_process *check_process(struct check *c, int node,
+                                    const struct check_id *id);
+const struct check_gate_record *check_gate(const struct check *c, int node);
+bool check_in_past(const struct check_gate_record *g,
+                   const struct check_id *id);
+/* Did the txn's writer hold the lock of this kind, and did the txn check it? */
+bool check_holds(const struct check *c, enum node_kind kind);
+const char *check_state_name(enum check_state s);
+const char *check_gate_name(enum check_gate_state s);
+const char *check_phase_name(enum check_phase p);
+
+/* check_read.c: what stands in a value; false: it cannot be read. */
+bool check_read_item(struct check *c, struct check_record *out,
+                     const struct registry_entry *e);
+bool check_read_gate(struct check_gate_record *out,
+                     const struct registry_entry *e);
+bool check_read_failover(struct check *c, struct check_failover *out,
+                         const struct registry_entry *e);
+bool check_read_marker(struct check_marker *out,
+                       const struct registry_entry *e);
+void check_read_heartbeat(struct check_id *out, const struct registry_entry *e);
+
+/* check_gate.c, check_item.c: the rules. */
+void check_gate_change(struct check *c, int node);
+void check_failover_change(struct check *c, struct check_failover *f);
+void check_item_change(struct check *c, int item);
+
+#endif

@@ -1,0 +1,61 @@
+#!/bin/sh
+# planted.sh - would the simulator notice? For each mistake of
+# failover/planted.h the program is built with it and seeds are run until one
+# fails, at most PLANTED_SEEDS. A mistake that no seed shows is a failure.
+#
+#     BUILD=build tests/sim/planted.sh [BUG...]
+#
+# BUILD holds libpelorus.a and tests/sim/*.o, built by the Makefile.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+BUILD=${BUILD:-build}
+CC=${CC:-gcc}
+SEEDS=${PLANTED_SEEDS:-2000}
+LIBRARIES="libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libcurl libsystemd"
+PLANTED_CFLAGS=${PLANTED_CFLAGS:--std=c11 -D_GNU_SOURCE -I. -g -O2 $(pkg-config --cflags $LIBRARIES)}
+LIBS="$(pkg-config --libs $LIBRARIES) -lpthread -lm"
+bugs=${*:-$(sed -n 's/^ *X(\([A-Z_]*\)).*/\1/p' failover/planted.h)}
+passed=0
+failed=0
+
+# Only failover/ is built anew: its objects come before the archive's.
+build() {
+    dir=$BUILD/planted/$1
+    mkdir -p "$dir"
+    ls failover/*.c | xargs -P "$(nproc)" -I{} sh -c \
+        '$0 $1 -DPELORUS_BUG_$2 -c -o "$3/$(basename "$4" .c).o" "$4"' \
+        "$CC" "$PLANTED_CFLAGS" "$1" "$dir" {} || return 1
+    $CC -o "$dir/sim" "$dir"/*.o $objects "$BUILD/libpelorus.a" $LIBS
+}
+
+objects=
+for source in tests/sim/*.c; do
+    case $source in
+    tests/sim/test_*) ;;
+    *) objects="$objects $BUILD/${source%.c}.o" ;;
+    esac
+done
+
+for bug in $bugs; do
+    if ! build "$bug"; then
+        echo "FAILED  $bug does not build" >&2
+        failed=$((failed + 1))
+        continue
+    fi
+    begin=$(date +%s.%N)
+    "$BUILD/planted/$bug/sim" --seeds "$SEEDS" --until-failure \
+        >"$BUILD/planted/$bug/out" 2>"$BUILD/planted/$bug/err"
+    found=$?
+    took=$(awk -v a="$begin" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
+    if [ "$found" -eq 0 ]; then
+        echo "FAILED  $bug: $SEEDS seeds did not notice it ($took s)"
+        failed=$((failed + 1))
+        continue
+    fi
+    passed=$((passed + 1))
+    seeds=$(sed -n 's/^\([0-9]*\) seeds from .*/\1/p' "$BUILD/planted/$bug/out")
+    what=$(sed -n 's/^seed [0-9]*: //p' "$BUILD/planted/$bug/err" | head -1)
+    echo "found   $bug after $seeds seeds ($took s): $what"
+done
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,30 @@
+/*
+ * sim.h - whole clusters in one process and in virtual time, from one seed.
+ *
+ * The coordinators are the real ones, over the memory registry. Nodes, clients
+ * and people are simulated; a checker (check.h) watches every write that the
+ * registry applies. A seed decides everything: the same seed is the same run.
+ */
+#ifndef PELORUS_TESTS_SIM_SIM_H
+#define PELORUS_TESTS_SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sim_result {
+    bool failed;
+    char invariant[64]; /* the rule that was broken; "" */
+    char what[512];     /* how */
+    uint64_t hash;      /* over the whole transcript */
+    uint64_t writes;    /* applied by the registry */
+    uint64_t moves;     /* items taken from a process by a failover */
+    uint64_t failovers; /* that reached `done` */
+    uint64_t faults;
+    int64_t virtual_ms;
+};
+
+/* `verbose`: the whole transcript goes to standard output. A failure prints
+ * the end of the transcript to standard error. */
+void sim_run(uint64_t seed, bool verbose, struct sim_result *result);
+
+#endif

@@ -1,0 +1,156 @@
+/*
+ * world.h - a simulated cluster: real coordinators, simulated nodes, clients
+ * and people, over one memory registry in virtual time.
+ *
+ *   coord.c   coordinators: start, kill, stop, cut, tick
+ *   node.c    masters and workers: register, report, restart, flap;
+ *             node_http.c: those that speak HTTP
+ *   client.c  requests about work, and people's orders
+ *   chaos.c   what goes wrong, and when; then all is healed
+ *   live.c    what must be true when it is quiet again
+ *   run.c     one seed from beginning to end
+ */
+#ifndef PELORUS_TESTS_SIM_WORLD_H
+#define PELORUS_TESTS_SIM_WORLD_H
+
+#include "base/rand.h"
+#include "coordinator/coordinator.h"
+#include "tests/sim/check.h"
+
+#define COORDS     3
+#define MASTERS    5
+#define WORKERS    20
+#define NODES      (MASTERS + WORKERS)
+#define TIMEOUT_MS 6000 /* of every session */
+#define REPORT_MS  4000
+#define TTL_MS     9000 /* of nodes that speak HTTP */
+
+/* Somebody waits for a coordinator's answer. If it dies none comes: lost(). */
+struct sim_call {
+    struct coord *k;
+    void (*lost)(struct sim_call *call);
+    struct sim_call *prev, *next;
+};
+
+struct coord {
+    struct world *w;
+    struct sim_call *calls;
+    struct registry *registry;
+    struct coordinator *c; /* NULL: it is dead */
+    char self[32];
+    mono_ms frozen_until, cut_until, restart_at; /* 0: not */
+};
+
+struct sim_node {
+    struct world *w;
+    int index;
+    enum node_kind kind;
+    char address[32];
+    char keys[2][64];
+    int n_keys;
+    bool alive;
+    bool http;                 /* reports through a coordinator */
+    struct registry *registry; /* NULL: it is dead, or speaks HTTP */
+    struct registry_listener *listener;
+    struct check_id process, former;
+    bool stops_on_loss; /* a lost session makes it a new process (our agent);
+                           else it goes on as it was (DolphinScheduler) */
+    bool takes_over;    /* removes what an earlier session left */
+    bool frozen;
+    int pending;
+    mono_ms next_report, thaw_at, heal_at, restart_at; /* 0: not */
+    mono_ms accepted; /* HTTP: when its last accepted report was sent */
+};
+
+struct world {
+    uint64_t seed;
+    struct rand rand;
+    struct clock clock;
+    struct conf conf;
+    struct memory_store *store;
+    struct trace trace;
+    struct check check;
+    struct sim_result *result;
+    struct coord coords[COORDS];
+    struct sim_node nodes[NODES];
+    uint64_t sessions[CHECK_SESSIONS]; /* of coordinators, ever */
+    size_t n_sessions;
+    int64_t last_startup;
+    size_t in_flight;  /* requests */
+    double fault_rate; /* per step */
+    double request_rate;
+    double meddling; /* people who cordon while work moves */
+    bool healed;
+};
+
+static inline bool chance(struct world *w, double share)
+{
+    return rand_double(&w->rand) < share;
+}
+
+static inline int64_t between(struct world *w, int64_t low, int64_t high)
+{
+    return low + (int64_t)rand_below(&w->rand, (uint64_t)(high - low) + 1);
+}
+
+/* coord.c */
+void coord_init(struct world *w, int i);
+void coord_start(struct coord *k);
+void coord_kill(struct coord *k);
+void coord_freeze(struct coord *k, int64_t ms);
+void coord_cut(struct coord *k, int64_t ms);
+void coord_step(struct coord *k);
+void coord_heal(struct coord *k);
+bool coord_runs(const struct coord *k);
+/* One that runs, or NULL. */
+struct coord *coord_any(struct world *w);
+void coord_call(struct coord *k, struct sim_call *call,
+                void (*lost)(struct sim_call *call));
+void coord_answered(struct sim_call *call);
+void coord_note_sessions(struct world *w);
+bool coord_is_session(void *world, uint64_t session);
+
+/* node.c */
+void sim_node_init(struct world *w, int i);
+void sim_node_start(struct sim_node *n);
+void sim_node_kill(struct sim_node *n, int64_t dead_ms);
+void sim_node_freeze(struct sim_node *n, int64_t ms);
+void sim_node_cut(struct sim_node *n, int64_t ms);
+void sim_node_leave(struct sim_node *n, int64_t away_ms);
+void sim_node_step(struct sim_node *n);
+void sim_node_heal(struct sim_node *n);
+void sim_node_expire(struct sim_node *n);
+int sim_node_of(void *world, enum node_kind kind, const char *address);
+/* node_http.c */
+void sim_http_report(struct sim_node *n);
+void sim_http_leave(struct sim_node *n);
+
+/* within node*.c */
+void sim_node_new_process(struct sim_node *n);
+size_t sim_node_heartbeat(struct sim_node *n, char *out, size_t size);
+
+/* client.c */
+void client_step(struct world *w);
+void client_fill(struct world *w, int item); /* submits it if it is new */
+void person_step(struct world *w);
+void person_cordon(struct world *w, enum node_kind kind);
+void person_unpause(struct world *w);
+enum node_kind item_kind(int item);
+const char *item_group(int item);
+
+/* chaos.c */
+void chaos_begin(struct world *w);
+void chaos_step(struct world *w);
+void chaos_heal(struct world *w);
+
+/* run.c. `w` is zeroed. */
+void world_open(struct world *w, uint64_t seed, bool verbose,
+                struct sim_result *result);
+void world_step(struct world *w);
+void world_come_up(struct world *w); /* and is given work */
+void world_close(struct world *w);
+
+/* live.c: false, and what is not yet as it should be. */
+bool live_check(struct world *w, char *why, size_t size);
+
+#endif

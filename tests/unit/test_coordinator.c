@@ -1,0 +1,440 @@
+/*
+ * test_coordinator.c - what one coordinator knows and tells: snapshots,
+ * groups, settings, waits, its own entry, and how it leaves.
+ */
+#include "tests/unit/coordinator_world.h"
+
+#define W1   "10.0.1.1:1234"
+#define W2   "10.0.1.2:1234"
+#define BEAT "{\"startupTime\":5,\"processId\":6}"
+
+/* --- small helpers ----------------------------------------------------------
+ */
+
+static enum balancer_code pick(struct world *w, const char *group,
+                               const char *exclude,
+                               char address[BALANCER_ADDRESS_MAX + 1])
+{
+    struct balancer_pick one;
+    struct balancer_request ask = {
+        .group = group, .count = 1, .now = w->clock.mono};
+    struct balancer_answer got_one = {.picks = &one};
+
+    if (exclude != NULL)
+        ask.exclude[ask.n_exclude++] = exclude;
+    balancer_pick(coordinator_balancer(w->c[0]), &ask, &got_one);
+    if (got_one.code == BALANCER_OK && address != NULL)
+        memcpy(address, one.address, sizeof(one.address));
+    return got_one.code;
+}
+
+static uint64_t index_now(struct world *w)
+{
+    return coordinator_index(w->c[0], COORDINATOR_NODES, NODE_MASTER, NULL);
+}
+
+static bool ready(struct world *w, int i)
+{
+    struct snapshot *s = coordinator_snapshot(w->c[i]);
+    bool is = s->ready;
+
+    assert_true(!is || !s->stale);
+    snapshot_release(&s);
+    return is;
+}
+
+static size_t peers(struct world *w, int i)
+{
+    struct snapshot *s = coordinator_snapshot(w->c[i]);
+    size_t n = s->n_coordinators;
+
+    snapshot_release(&s);
+    return n;
+}
+
+/* --- snapshots
+ * ---------------------------------------------------------------- */
+
+static void a_snapshot_shows_what_is_there_sorted(void **state)
+{
+    struct world *w = *state;
+    struct snapshot *s;
+
+    put(w, NODE_WORKER, W2, "{\"slots\":4,\"groups\":[\"zoo\",\"gpu\"]}",
+        60000);
+    put(w, NODE_WORKER, W1, BEAT, 60000);
+    put(w, NODE_MASTER, W2, BEAT, 60000);
+    world_run(w, 300);
+    s = coordinator_snapshot(w->c[0]);
+    assert_int_equal(s->n_nodes, 3);
+    assert_int_equal(s->nodes[0].kind, NODE_MASTER);
+    assert_string_equal(s->nodes[1].address, W1);
+    assert_string_equal(s->nodes[2].address, W2);
+    assert_int_equal(s->nodes[2].load.slots, 4);
+    assert_int_equal(s->nodes[2].n_groups, 3);
+    assert_string_equal(s->nodes[2].groups[1], "gpu");
+    assert_int_equal(s->n_groups, 3);
+    assert_string_equal(s->groups[0].name, "default");
+    assert_int_equal(s->groups[0].n_alive, 2);
+    assert_string_equal(s->groups[1].name, "gpu");
+    assert_string_equal(s->groups[1].alive[0], W2);
+    assert_true(s->ready);
+    assert_string_equal(s->registry_backend, "memory");
+    assert_true(s->as_of > 0 && s->as_of_text[0] != '\0');
+    assert_null(snapshot_node(s, NODE_MASTER, W1));
+    snapshot_release(&s);
+    assert_null(s);
+}
+
+static void a_snapshot_outlives_the_coordinator(void **state)
+{
+    struct world *w = *state;
+    struct snapshot *s;
+
+    put(w, NODE_WORKER, W1, BEAT, 60000);
+    world_run(w, 300);
+    s = coordinator_snapshot(w->c[0]);
+    world_end(w, 0);
+    assert_string_equal(snapshot_node(s, NODE_WORKER, W1)->address, W1);
+    snapshot_release(&s);
+}
+
+static void a_change_is_published_soon_and_quiet_keeps_the_index(void **state)
+{
+    struct world *w = *state;
+    uint64_t before = index_now(w);
+
+    world_run(w, 5000);
+    assert_int_equal(index_now(w), before);
+    hand_put(w, "/nodes/worker/" W1, BEAT, true);
+    world_run(w, 100);
+    assert_true(index_now(w) > before);
+}
+
+static void out_of_reach_is_stale_and_not_ready_until_synced(void **state)
+{
+    struct world *w = *state;
+    struct snapshot *s;
+    wall_ms as_of;
+
+    hand_put(w, "/nodes/worker/" W1, BEAT, true);
+    memory_cut(w->registry[0]);
+    world_run(w, SESSION_MS);
+    s = coordinator_snapshot(w->c[0]);
+    assert_true(s->stale && !s->ready);
+    as_of = s->as_of;
+    snapshot_release(&s);
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
+    world_run(w, 3000);
+    s = coordinator_snapshot(w->c[0]);
+    assert_int_equal(s->as_of, as_of);
+    snapshot_release(&s);
+    memory_heal(w->registry[0]);
+    for (int i = 0; i < 200 && !ready(w, 0); i++)
+        world_run(w, TICK_MS);
+    assert_true(ready(w, 0));
+}
+
+/* --- orders reach the balancer
+ * --------------------------------------------------- */
+
+static void ordered(void *arg, const char *code, const struct err *err,
+                    const struct gate *gate)
+{
+    (void)err;
+    assert_null(code);
+    *(enum gate_state *)arg = gate->state;
+}
+
+static void give(struct world *w, enum gate_order_what what, bool undo)
+{
+    struct gate_order order = {.what = what,
+                               .undo = undo,
+                               .kind = NODE_WORKER,
+                               .address = W1,
+                               .who = "ann",
+                               .reason = "disks"};
+    enum gate_state now = GATE_ABSENT;
+
+    work_gate_order(coordinator_work(w->c[0]), &order, ordered, &now);
+    world_run(w, 300);
+    assert_true(now != GATE_ABSENT);
+}
+
+static void a_cordoned_worker_is_not_picked_until_it_is_open_again(void **state)
+{
+    struct world *w = *state;
+
+    put(w, NODE_WORKER, W1, BEAT, 60000);
+    world_run(w, 300);
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
+    give(w, GATE_ORDER_CORDON, false);
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_ALL_BUSY);
+    give(w, GATE_ORDER_CORDON, true);
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
+    give(w, GATE_ORDER_DRAIN, false);
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_ALL_BUSY);
+}
+
+/* --- groups
+ * ------------------------------------------------------------------------ */
+
+static struct got group_put(struct world *w, const char *name,
+                            const char *const *addresses, size_t n)
+{
+    struct got g = {0};
+
+    coordinator_group_put(w->c[0], name, addresses, n, got, &g);
+    return answered(w, &g);
+}
+
+static void a_worker_joins_a_group_defined_before_or_after_it_came(void **state)
+{
+    struct world *w = *state;
+    const char *const one[] = {W1}, *const two[] = {W2};
+    char address[BALANCER_ADDRESS_MAX + 1];
+    struct got g = {0};
+
+    assert_int_equal(pick(w, "gpu", NULL, NULL), BALANCER_GROUP_NOT_FOUND);
+    assert_true(group_put(w, " GPU ", one, 1).created);
+    world_run(w, 200);
+    assert_int_equal(pick(w, "gpu", NULL, NULL), BALANCER_GROUP_EMPTY);
+    put(w, NODE_WORKER, W1, BEAT, 60000);
+    put(w, NODE_WORKER, W2, BEAT, 60000);
+    world_run(w, 200);
+    assert_int_equal(pick(w, "gpu", NULL, address), BALANCER_OK);
+    assert_string_equal(address, W1);
+    assert_false(group_put(w, "gpu", two, 1).created);
+    world_run(w, 200);
+    assert_int_equal(pick(w, "gpu", NULL, address), BALANCER_OK);
+    assert_string_equal(address, W2);
+    coordinator_group_delete(w->c[0], "gpu", got, &g);
+    assert_string_equal(answered(w, &g).code, "");
+    world_run(w, 200);
+    assert_int_equal(pick(w, "gpu", NULL, NULL), BALANCER_GROUP_NOT_FOUND);
+}
+
+static void a_group_that_is_none_is_refused(void **state)
+{
+    struct world *w = *state;
+    const char *const bad[] = {"10.0.0.1"}, *const good[] = {W1};
+    struct got g = {0};
+
+    assert_string_equal(group_put(w, "default", good, 1).code, "invalid");
+    assert_string_equal(group_put(w, "a b", good, 1).code, "invalid");
+    assert_string_equal(group_put(w, "x", bad, 1).code, "invalid");
+    coordinator_group_delete(w->c[0], "x", got, &g);
+    assert_string_equal(answered(w, &g).code, "not_found");
+}
+
+static void a_definition_by_hand_that_is_broken_harms_nobody(void **state)
+{
+    struct world *w = *state;
+
+    hand_put(w, "/pelorus/groups/x", "{\"addresses\":[\"" W1 "\",7,\"bad\"]}",
+             false);
+    hand_put(w, "/pelorus/groups/y", "nothing", false);
+    put(w, NODE_WORKER, W1, BEAT, 60000);
+    world_run(w, 300);
+    assert_int_equal(pick(w, "x", NULL, NULL), BALANCER_OK);
+    assert_int_equal(pick(w, "y", NULL, NULL), BALANCER_GROUP_NOT_FOUND);
+}
+
+/* --- settings
+ * ------------------------------------------------------------------------ */
+
+static const struct settings_patch nothing = {.paused = -1,
+                                              .brake_override_ms = -1};
+
+static void settings_change_only_what_is_named(void **state)
+{
+    struct world *w = *state;
+    struct settings_patch p = nothing;
+    struct got g;
+
+    p.paused = 1;
+    p.paused_for_ms = 60000;
+    p.who = "ann";
+    g = patch(w, 0, p);
+    assert_true(g.settings.paused);
+    assert_int_equal(g.settings.paused_until / 1000,
+                     (w->clock.wall + 60000) / 1000);
+    p = nothing;
+    p.policy = "RANDOM";
+    g = patch(w, 0, p);
+    assert_true(g.settings.paused);
+    assert_string_equal(g.settings.policy, "RANDOM");
+    p.policy = "best";
+    assert_string_equal(patch(w, 0, p).code, "invalid");
+    p = nothing;
+    p.brake_override_ms = 60 * 60 * 1000 + 1;
+    assert_string_equal(patch(w, 0, p).code, "invalid");
+}
+
+/* Two people at once: both get what they asked for. */
+static void two_changes_at_once_both_hold(void **state)
+{
+    struct world *w = *state;
+    struct settings_patch a = nothing, b = nothing;
+    struct got ga = {0}, gb = {0};
+    struct got now = {0};
+
+    world_start(w, 1);
+    world_run(w, 2000);
+    a.paused = 1;
+    b.policy = "RANDOM";
+    coordinator_settings_patch(w->c[0], &a, got, &ga);
+    coordinator_settings_patch(w->c[1], &b, got, &gb);
+    assert_string_equal(answered(w, &ga).code, "");
+    assert_string_equal(answered(w, &gb).code, "");
+    coordinator_settings_get(w->c[0], got, &now);
+    answered(w, &now);
+    assert_true(now.settings.paused);
+    assert_string_equal(now.settings.policy, "RANDOM");
+}
+
+/* --- waits
+ * ----------------------------------------------------------------------------
+ */
+
+struct woken {
+    unsigned times;
+    uint64_t index;
+    mono_ms at;
+    struct world *w;
+};
+
+static void woken(void *arg, uint64_t index)
+{
+    struct woken *x = arg;
+
+    x->times++;
+    x->index = index;
+    x->at = x->w->clock.mono;
+}
+
+static struct coordinator_wait *wait_nodes(struct world *w, struct woken *x,
+                                           uint64_t seen, int64_t ms)
+{
+    struct coordinator_wait *wait = NULL;
+
+    x->w = w;
+    assert_int_equal(coordinator_wait(w->c[0], COORDINATOR_NODES, NODE_MASTER,
+                                      NULL, seen, ms, woken, x, &wait),
+                     0);
+    assert_int_equal(x->times, 0);
+    return wait;
+}
+
+static void a_wait_ends_with_a_change_or_with_its_time(void **state)
+{
+    struct world *w = *state;
+    struct woken change = {0}, time_over = {0}, at_once = {0}, gone = {0};
+    mono_ms began = w->clock.mono;
+    struct coordinator_wait *left;
+
+    wait_nodes(w, &at_once, index_now(w) - 1, 60000);
+    wait_nodes(w, &time_over, index_now(w), 1000);
+    left = wait_nodes(w, &gone, index_now(w), 60000);
+    coordinator_unwait(w->c[0], &left);
+    assert_null(left);
+    world_run(w, 1200);
+    assert_int_equal(at_once.times, 1);
+    assert_int_equal(time_over.times, 1);
+    assert_in_range(time_over.at - began, 1000, 1100);
+    wait_nodes(w, &change, index_now(w), 60000);
+    began = w->clock.mono;
+    hand_put(w, "/nodes/worker/" W1, BEAT, true);
+    world_run(w, 200);
+    assert_int_equal(change.times, 1);
+    assert_true(change.at - began <= 200);
+    assert_int_equal(gone.times, 0);
+}
+
+static void there_are_at_most_so_many_waits_and_leaving_ends_all(void **state)
+{
+    static struct woken each[10000];
+    struct world *w = *state;
+    struct coordinator_wait *one = NULL;
+    struct woken more = {.w = w};
+    unsigned ended = 0;
+
+    memset(each, 0, sizeof(each));
+    for (size_t i = 0; i < ARRAY_LEN(each); i++)
+        wait_nodes(w, &each[i], index_now(w), 60000);
+    assert_int_equal(coordinator_wait(w->c[0], COORDINATOR_WORK, NODE_MASTER,
+                                      NULL, 0, 1000, woken, &more, &one),
+                     ERR_FULL);
+    world_end(w, 0);
+    for (size_t i = 0; i < ARRAY_LEN(each); i++)
+        ended += each[i].times;
+    assert_int_equal(ended, 10000);
+    assert_int_equal(more.times, 0);
+}
+
+/* --- its own entry, and leaving
+ * --------------------------------------------------------- */
+
+static void left(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+static void coordinators_see_each_other_come_and_leave(void **state)
+{
+    struct world *w = *state;
+    unsigned gone = 0;
+
+    world_start(w, 1);
+    world_run(w, 2000);
+    assert_int_equal(peers(w, 0), 2);
+    assert_int_equal(peers(w, 1), 2);
+    coordinator_leave(w->c[1], left, &gone);
+    world_run(w, 200);
+    assert_int_equal(gone, 1);
+    assert_null(memory_find(w->store, "/pelorus/coordinators/127.0.0.1:7078"));
+    world_run(w, 200);
+    assert_int_equal(peers(w, 0), 1);
+    assert_false(ready(w, 1));
+}
+
+static void without_its_entry_a_coordinator_is_not_ready(void **state)
+{
+    struct world *w = *state;
+    const char *key = "/pelorus/coordinators/127.0.0.1:7077";
+    uint64_t session = registry_session(w->registry[0]);
+
+    assert_true(ready(w, 0));
+    hand_delete(w, key);
+    world_run(w, 2000); /* it stands again */
+    assert_non_null(memory_find(w->store, key));
+    assert_true(ready(w, 0));
+    memory_expire(w->registry[0]);
+    world_run(w, SESSION_MS);
+    assert_true(registry_session(w->registry[0]) != session);
+    assert_int_equal(memory_find(w->store, key)->owner,
+                     registry_session(w->registry[0]));
+    assert_true(ready(w, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WORLD_TEST(a_snapshot_shows_what_is_there_sorted),
+        WORLD_TEST(a_snapshot_outlives_the_coordinator),
+        WORLD_TEST(a_change_is_published_soon_and_quiet_keeps_the_index),
+        WORLD_TEST(out_of_reach_is_stale_and_not_ready_until_synced),
+        WORLD_TEST(a_cordoned_worker_is_not_picked_until_it_is_open_again),
+        WORLD_TEST(a_worker_joins_a_group_defined_before_or_after_it_came),
+        WORLD_TEST(a_group_that_is_none_is_refused),
+        WORLD_TEST(a_definition_by_hand_that_is_broken_harms_nobody),
+        WORLD_TEST(settings_change_only_what_is_named),
+        WORLD_TEST(two_changes_at_once_both_hold),
+        WORLD_TEST(a_wait_ends_with_a_change_or_with_its_time),
+        WORLD_TEST(there_are_at_most_so_many_waits_and_leaving_ends_all),
+        WORLD_TEST(coordinators_see_each_other_come_and_leave),
+        WORLD_TEST(without_its_entry_a_coordinator_is_not_ready),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

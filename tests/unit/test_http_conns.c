@@ -1,0 +1,183 @@
+/*
+ * test_http_conns.c - how many connections one address may have, which of them
+ * are shut down, and what a request's target may not be.
+ */
+#include "http/http_priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LIMIT 3
+
+static const struct sockaddr *from(const char *text)
+{
+    static struct sockaddr_storage storage;
+    struct sockaddr_in *v4 = (void *)&storage;
+    struct sockaddr_in6 *v6 = (void *)&storage;
+
+    memset(&storage, 0, sizeof(storage));
+    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1)
+        storage.ss_family = AF_INET;
+    else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1)
+        storage.ss_family = AF_INET6;
+    else
+        fail();
+    return (const struct sockaddr *)&storage;
+}
+
+/* Open as many as are let in, at most `n`, and say how many. */
+static size_t open_some(struct http_conns *c, const char *address,
+                        struct http_conn **out, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && http_conns_admit(c, from(address)))
+        out[i++] = http_conns_add(c, -1, from(address), 0);
+    return i;
+}
+
+static void an_address_has_so_many_and_another_has_its_own(void **state)
+{
+    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conn *a[10], *b[10];
+
+    (void)state;
+    assert_int_equal(open_some(c, "192.0.2.1", a, 10), LIMIT);
+    assert_int_equal(open_some(c, "192.0.2.2", b, 10), LIMIT);
+    http_conns_remove(c, a[0]);
+    assert_int_equal(open_some(c, "192.0.2.1", a, 10), 1);
+    http_conns_remove(c, a[0]);
+    for (int i = 1; i < LIMIT; i++)
+        http_conns_remove(c, a[i]);
+    for (int i = 0; i < LIMIT; i++)
+        http_conns_remove(c, b[i]);
+    http_conns_free(&c);
+    assert_null(c);
+}
+
+static void clients_of_this_host_are_not_counted(void **state)
+{
+    static const char *const here[] = {"127.0.0.1", "127.9.9.9", "::1",
+                                       "::ffff:127.0.0.1"};
+    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conn *conns[10];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(here); i++) {
+        assert_int_equal(open_some(c, here[i], conns, 10), 10);
+        for (int k = 0; k < 10; k++)
+            http_conns_remove(c, conns[k]);
+    }
+    http_conns_free(&c);
+}
+
+static void v6_counts_by_its_network_and_mapped_v4_as_v4(void **state)
+{
+    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conn *a[LIMIT], *b[LIMIT], *none[1];
+
+    (void)state;
+    assert_int_equal(open_some(c, "2001:db8::1", a, LIMIT), LIMIT);
+    assert_int_equal(open_some(c, "2001:db8::ffff:2", none, 1), 0);
+    assert_true(http_conns_admit(c, from("2001:db8:0:1::1")));
+    assert_int_equal(open_some(c, "192.0.2.1", b, LIMIT), LIMIT);
+    assert_int_equal(open_some(c, "::ffff:192.0.2.1", none, 1), 0);
+    for (int i = 0; i < LIMIT; i++) {
+        http_conns_remove(c, a[i]);
+        http_conns_remove(c, b[i]);
+    }
+    http_conns_free(&c);
+}
+
+static bool is_shut(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+static void the_late_are_shut_and_those_that_wait_for_us_are_not(void **state)
+{
+    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conn *late, *early, *waiting;
+    mono_ms now = clock_mono_ms();
+    int fd[3][2];
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd[i]), 0);
+    late = http_conns_add(c, fd[0][0], from("127.0.0.1"), 1000);
+    early = http_conns_add(c, fd[1][0], from("127.0.0.1"), 60000);
+    waiting = http_conns_add(c, fd[2][0], from("127.0.0.1"), 1000);
+    http_conn_deadline(waiting, 0);
+    http_conns_reap(c, now + 500);
+    assert_false(is_shut(fd[0][1]));
+    http_conns_reap(c, now + 5000);
+    http_conns_reap(c, now + 5000); /* once is enough */
+    assert_true(is_shut(fd[0][1]));
+    assert_false(is_shut(fd[1][1]));
+    assert_false(is_shut(fd[2][1]));
+    http_conns_remove(c, late);
+    http_conns_remove(c, early);
+    http_conns_remove(c, waiting);
+    http_conns_free(&c);
+    for (int i = 0; i < 3; i++) {
+        close(fd[i][0]);
+        close(fd[i][1]);
+    }
+}
+
+static void a_target_is_short_and_without_a_nul(void **state)
+{
+    static char uri[HTTP_URI_MAX + 2];
+
+    (void)state;
+    assert_null(http_uri_fault("/v1/nodes?kind=a%20b"));
+    assert_string_equal(http_uri_fault("/v1/nodes%00"), "bad_uri");
+    memset(uri, 'a', HTTP_URI_MAX);
+    assert_null(http_uri_fault(uri));
+    uri[HTTP_URI_MAX] = 'a';
+    assert_string_equal(http_uri_fault(uri), "uri_too_long");
+}
+
+static void routes_take_their_segments_apart(void **state)
+{
+    char param[HTTP_PARAMS_MAX][HTTP_PARAM_MAX + 1];
+    char path[HTTP_PARAM_MAX + 64] = "/v1/work/";
+
+    (void)state;
+    assert_non_null(http_route_find("/v1/nodes/worker/h:1/cordon", param));
+    assert_string_equal(param[0], "worker");
+    assert_string_equal(param[1], "h:1");
+    assert_string_equal(http_route_find("/v1/workers/best", param)->path,
+                        "/v1/workers/best");
+    assert_null(http_route_find("/v1/nodes/", param));
+    assert_null(http_route_find("/v1/nodes/worker/h:1/", param));
+    assert_null(http_route_find("/v1/nodes//h:1", param));
+    assert_null(http_route_find("", param));
+    memset(path + 9, 'x', HTTP_PARAM_MAX);
+    assert_non_null(http_route_find(path, param));
+    path[9 + HTTP_PARAM_MAX] = 'x';
+    assert_null(http_route_find(path, param));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_address_has_so_many_and_another_has_its_own),
+        cmocka_unit_test(clients_of_this_host_are_not_counted),
+        cmocka_unit_test(v6_counts_by_its_network_and_mapped_v4_as_v4),
+        cmocka_unit_test(the_late_are_shut_and_those_that_wait_for_us_are_not),
+        cmocka_unit_test(a_target_is_short_and_without_a_nul),
+        cmocka_unit_test(routes_take_their_segments_apart),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
