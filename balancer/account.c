@@ -192,11 +192,11 @@ static void account_enter_busy(struct account *a, mono_ms now)
 }
 
 bool account_update(struct account *a, const struct balancer_worker *w,
-                    mono_ms now)
+                    mono_ms now, mono_ms unheard)
 {
     bool fresh = a->n_in == 0; /* in no group yet: the first word of it */
     bool report = fresh || a->profile->incarnation != w->incarnation ||
-                  a->profile->reported != w->reported;
+                  a->profile->told != w->reported;
 
     if (a->profile->incarnation != w->incarnation)
         account_reset(a);
@@ -215,8 +215,11 @@ bool account_update(struct account *a, const struct balancer_worker *w,
     a->profile->memory = ratio(w->memory, 1);
     a->profile->disk = ratio(w->disk, 1);
     a->profile->pool = ratio(w->pool, POOL_MAX);
-    a->profile->reported = w->reported;
-    a->profile->since = w->since;
+    if (report) {
+        a->profile->told = w->reported;
+        a->profile->reported = w->reported - unheard;
+        a->profile->since = w->since - unheard;
+    }
     a->profile->incarnation = w->incarnation;
     if (report)
         account_infer(a);

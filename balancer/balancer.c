@@ -113,6 +113,7 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
     struct group *g, *tmp;
 
     lock_acquire(&b->lock);
+    now = balancer_now(b, now);
     if (b->ops != policy_of(policy)) {
         b->ops = policy_of(policy);
         HASH_ITER (hh, b->groups, g, tmp)
@@ -194,10 +195,24 @@ static void account_regroup(struct balancer *b, struct account *a,
     }
 }
 
-static void time_passes(struct balancer *b, mono_ms now)
+mono_ms balancer_now(struct balancer *b, mono_ms told)
 {
-    if (now > b->now)
-        b->now = now;
+    if (!b->frozen && told - b->unheard > b->now)
+        b->now = told - b->unheard;
+    return b->now;
+}
+
+void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
+{
+    lock_acquire(&b->lock);
+    if (frozen && !b->frozen) {
+        (void)balancer_now(b, now);
+        b->frozen_at = now;
+    } else if (!frozen && b->frozen) {
+        b->unheard += now - b->frozen_at;
+    }
+    b->frozen = frozen;
+    lock_release(&b->lock);
 }
 
 void balancer_set(struct balancer *b, const struct balancer_worker *w,
@@ -205,9 +220,12 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
 {
     double estimate = 0;
 
+    mono_ms unheard;
+
     assert(w->n_groups == 0 || w->groups != NULL);
     lock_acquire(&b->lock);
-    time_passes(b, now);
+    unheard = b->unheard + (b->frozen ? now - b->frozen_at : 0);
+    now = balancer_now(b, now);
     struct account *a = balancer_account(b, w->address);
 
     if (a == NULL)
@@ -216,7 +234,7 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
         a->life++; /* its picks mean nothing now */
     else
         estimate = ledger_estimate(b->everyone, a, b->now);
-    if (account_update(a, w, b->now))
+    if (account_update(a, w, now, unheard))
         account_settle(a, estimate, b->now);
     account_regroup(b, a, w);
     for (size_t i = 0; i < a->n_in; i++)
@@ -292,7 +310,7 @@ static void group_tick(struct balancer *b, struct group *g, mono_ms now)
 void balancer_tick(struct balancer *b, mono_ms now)
 {
     lock_acquire(&b->lock);
-    time_passes(b, now);
+    now = balancer_now(b, now);
     lock_release(&b->lock);
     for (struct group *g = b->groups; g != NULL; g = g->hh.next)
         group_tick(b, g, now);

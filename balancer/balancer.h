@@ -65,6 +65,12 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n);
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now);
 
+/*
+ * While the registry tells nothing, reports do not grow old: time stands still
+ * for the balancer, and picks go on from what was last known.
+ */
+void balancer_freeze(struct balancer *b, bool frozen, mono_ms now);
+
 /* How many coordinators hand out work beside us (>= 1, ourselves counted). */
 void balancer_set_coordinators(struct balancer *b, uint32_t n);
 

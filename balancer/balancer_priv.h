@@ -91,7 +91,8 @@ _Static_assert(sizeof(struct account) == 128, "two cache lines");
 struct profile {
     double running;  /* tasks at the last report: R */
     double capacity; /* tasks it runs at once, > 0: c */
-    mono_ms reported, since;
+    mono_ms told;    /* of the last report, by the coordinator's clock */
+    mono_ms reported, since; /* by ours, which stands still when frozen */
     mono_ms settled; /* when that report was taken in */
 
     /* What it said last. */
@@ -126,7 +127,7 @@ void account_join(struct account *a, struct seat in);
 /* Take over what the coordinator knows. True if it is a new report; the
  * caller then settles: account_settle(). */
 bool account_update(struct account *a, const struct balancer_worker *w,
-                    mono_ms now);
+                    mono_ms now, mono_ms unheard);
 
 /* Begin a new period with the tasks that its pool usage says, or `estimate`
  * if it does not, and of the grants only those younger than the lag. */
@@ -363,7 +364,10 @@ struct balancer {
     struct group *everyone;   /* "default" */
     struct accounts accounts;
     double scale; /* coordinators: what one grant of ours stands for */
-    mono_ms now;  /* the latest time that anybody told us */
+    mono_ms now;     /* the latest time that anybody told us, less `unheard` */
+    mono_ms unheard; /* how long it was frozen so far */
+    mono_ms frozen_at; /* by the clock of those who tell us */
+    bool frozen;
     struct receipts receipts;
     struct undo *undo; /* BALANCER_COUNT_MAX */
     struct balancer_stats stats;
@@ -371,6 +375,9 @@ struct balancer {
 
 /* Lock held. NULL name: "default". */
 struct group *balancer_group(const struct balancer *b, const char *name);
+/* Somebody told the time; what it is for us. Under the lock. */
+mono_ms balancer_now(struct balancer *b, mono_ms told);
+
 struct account *balancer_account(const struct balancer *b, const char *address);
 
 #endif

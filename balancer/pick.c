@@ -49,13 +49,6 @@ const char *balancer_code_name(enum balancer_code code)
     return names[code];
 }
 
-static mono_ms pick_now(struct balancer *b, mono_ms now)
-{
-    if (now > b->now)
-        b->now = now;
-    return b->now;
-}
-
 /* The account's grants or acknowledgements changed: in all of its groups. */
 static void account_recount(const struct balancer *b, const struct account *a)
 {
@@ -266,7 +259,7 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     answer->retry_after_ms = 0;
     lock_acquire(&b->lock);
     p.g = balancer_group(b, request->group);
-    p.now = pick_now(b, request->now);
+    p.now = balancer_now(b, request->now);
     if (p.g == NULL)
         answer->code = BALANCER_GROUP_NOT_FOUND;
     else if (group_size(p.g) == 0)
@@ -344,7 +337,7 @@ void balancer_count(struct balancer *b, const char *address, int delta,
     lock_acquire(&b->lock);
     struct account *a = balancer_account(b, address);
 
-    now = pick_now(b, now);
+    now = balancer_now(b, now);
     if (a != NULL && delta > 0) {
         account_grant(a, delta, now);
         account_recount(b, a);
@@ -419,7 +412,7 @@ void balancer_explain(struct balancer *b,
     do {
         lock_acquire(&b->lock);
         struct group *g = balancer_group(b, request->group);
-        mono_ms now = pick_now(b, request->now);
+        mono_ms now = balancer_now(b, request->now);
         uint32_t end = g != NULL ? g->n : 0;
         uint32_t to = end - from > EXPLAIN_SLICE && end > from
                           ? from + EXPLAIN_SLICE

@@ -28,9 +28,9 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define TICK_MS         50
-#define MAILBOX_MAX     65536
-#define HTTP_STOP_MS    2500
+#define TICK_MS          50
+#define MAILBOX_MAX      65536
+#define HTTP_STOP_MS     2500
 #define LEAVE_AT_MOST_MS 4500
 
 struct server {
@@ -39,13 +39,15 @@ struct server {
     struct registry *registry;
     struct coordinator *coordinator;
     struct hooks *hooks;
+    struct http_listener listener;
     struct http *http;
     struct loop_timer *tick, *deadline;
     uv_signal_t sigterm, sigint;
     bool leaving;
 };
 
-/* --- leaving, step by step ----------------------------------------------------- */
+/* --- leaving, step by step
+ * ----------------------------------------------------- */
 
 static void close_signal(uv_signal_t *handle)
 {
@@ -115,7 +117,8 @@ static void on_signal(uv_signal_t *handle, int number)
     http_stop(s->http, HTTP_STOP_MS, on_http_stopped, s);
 }
 
-/* --- starting ---------------------------------------------------------------------- */
+/* --- starting
+ * ---------------------------------------------------------------------- */
 
 static void on_tick(void *arg)
 {
@@ -136,7 +139,8 @@ static void raise_file_limit(void)
 }
 
 /* Under which name the other coordinators know us. */
-static void self_address(const struct conf *conf, char *out, size_t n)
+static void self_address(const struct conf *conf, uint16_t port, char *out,
+                         size_t n)
 {
     char host[HOST_NAME_MAX + 1];
     bool any = strcmp(conf->listen_host, "0.0.0.0") == 0 ||
@@ -147,10 +151,9 @@ static void self_address(const struct conf *conf, char *out, size_t n)
         snprintf(out, n, "%s", conf->advertise);
     } else if (any && gethostname(host, sizeof(host)) == 0) {
         host[sizeof(host) - 1] = '\0';
-        snprintf(out, n, "%s:%u", host, conf->listen_port);
+        snprintf(out, n, "%s:%u", host, port);
     } else {
-        snprintf(out, n, v6 ? "[%s]:%u" : "%s:%u", conf->listen_host,
-                 conf->listen_port);
+        snprintf(out, n, v6 ? "[%s]:%u" : "%s:%u", conf->listen_host, port);
     }
 }
 
@@ -161,13 +164,15 @@ static int start(struct server *s, struct err *err)
     struct http_config http = {.conf = &s->conf};
     int rc;
 
+    signal(SIGPIPE, SIG_IGN);
     rc = loop_new(&s->loop, MAILBOX_MAX, err);
+    if (rc == 0)
+        rc = http_listen(&s->conf, &s->listener, err);
+    if (rc == 0)
+        rc = registry_open(&s->registry, s->loop, &s->conf.registry, err);
     if (rc != 0)
         return rc;
-    rc = registry_open(&s->registry, s->loop, &s->conf.registry, err);
-    if (rc != 0)
-        return rc;
-    self_address(&s->conf, self, sizeof(self));
+    self_address(&s->conf, s->listener.port, self, sizeof(self));
     rand_secret(&coordinator.seed, sizeof(coordinator.seed));
     coordinator.clock = loop_clock(s->loop);
     coordinator.registry = s->registry;
@@ -177,6 +182,7 @@ static int start(struct server *s, struct err *err)
     s->coordinator = coordinator_new(&coordinator);
     http.loop = s->loop;
     http.coordinator = s->coordinator;
+    http.listener = s->listener;
     return http_start(&s->http, &http, err);
 }
 
@@ -187,7 +193,6 @@ static void listen_to_signals(struct server *s)
     s->sigterm.data = s->sigint.data = s;
     uv_signal_start(&s->sigterm, on_signal, SIGTERM);
     uv_signal_start(&s->sigint, on_signal, SIGINT);
-    signal(SIGPIPE, SIG_IGN);
 }
 
 static int load_conf(struct conf *conf, const char *file)
@@ -251,7 +256,8 @@ static int cmd_serve(int argc, char **argv)
     listen_to_signals(&s);
     s.tick = loop_timer(s.loop, TICK_MS, TICK_MS, on_tick, &s);
     log_info("+pelorus", LOG_S("version", PELORUS_VERSION),
-             LOG_S("listen", s.conf.listen_host), LOG_U("port", http_port(s.http)),
+             LOG_S("listen", s.conf.listen_host),
+             LOG_U("port", s.listener.port),
              LOG_S("registry", conf_registry_type_name(s.conf.registry.type)),
              LOG_I("pid", getpid()));
     (void)sd_notify(0, "READY=1");
@@ -297,7 +303,8 @@ static const struct command {
 } commands[] = {
     {"serve", cmd_serve, "a coordinator: registry, failover, REST API"},
     {"agent", agent_main, "register a node and report its load"},
-    {"check-config", cmd_check_config, "read the configuration, say what is wrong"},
+    {"check-config", cmd_check_config,
+     "read the configuration, say what is wrong"},
     {"version", cmd_version, "which version this is"},
     {"help", cmd_help, "this"},
 };
@@ -329,8 +336,8 @@ int main(int argc, char **argv)
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return cmd_help(argc, argv);
     if (argc > 1)
-        fprintf(stderr, "pelorus: no subcommand %s; `pelorus help` lists them\n",
-                name);
+        fprintf(stderr,
+                "pelorus: no subcommand %s; `pelorus help` lists them\n", name);
     else
         cmd_help(argc, argv);
     return 2;

@@ -15,18 +15,27 @@
 
 struct http;
 
+/* A socket that listens already: clients wait until http_start(). The port is
+ * the configured one, or the free one that port 0 found. */
+struct http_listener {
+    int fd;
+    uint16_t port;
+};
+
+/* ERR_IO, ERR_DENIED: the address cannot be used, and why. */
+int http_listen(const struct conf *conf, struct http_listener *out,
+                struct err *err) MUST_CHECK;
+
 struct http_config {
     const struct conf *conf;
     struct loop *loop;
     struct coordinator *coordinator;
+    struct http_listener listener; /* taken over, also on failure */
 };
 
-/* Listen and serve. ERR_IO, ERR_DENIED: the address cannot be used, and why. */
+/* Serve. ERR_IO: the threads cannot be had. */
 int http_start(struct http **out, const struct http_config *config,
                struct err *err) MUST_CHECK;
-
-/* The port in use (the configured one, or the free one that port 0 found). */
-uint16_t http_port(const struct http *h);
 
 /*
  * Stop in order: no new connections, requests in flight are answered (long

@@ -99,7 +99,6 @@ struct http {
     struct balancer *balancer;
     struct MHD_Daemon *daemon;
     struct http_conns *conns;
-    uint16_t port;
     int listen_fd;
     /* loop thread */
     struct http_request *on_loop; /* those that wait for the loop */

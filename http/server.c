@@ -74,7 +74,8 @@ static void on_mhd_log(void *arg, const char *fmt, va_list args)
 /* --- starting and leaving
  * -------------------------------------------------------------------------- */
 
-static int listen_on(struct http *h, const struct conf *conf, struct err *err)
+int http_listen(const struct conf *conf, struct http_listener *out,
+                struct err *err)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
                              .ai_socktype = SOCK_STREAM,
@@ -87,32 +88,33 @@ static int listen_on(struct http *h, const struct conf *conf, struct err *err)
     } bound = {.v6 = {0}};
     socklen_t len = sizeof(bound);
     char port[8];
-    int one = 1, rc;
+    int one = 1, fd, rc;
 
+    out->fd = -1;
     snprintf(port, sizeof(port), "%u", conf->listen_port);
     rc = getaddrinfo(conf->listen_host, port, &hints, &found);
     if (rc != 0)
         return (int)err_set(err, ERR_IO, "listen: %s: %s", conf->listen_host,
                             gai_strerror(rc));
-    h->listen_fd =
+    fd =
         socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (h->listen_fd >= 0)
-        (void)setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one,
-                         sizeof(one));
-    if (h->listen_fd < 0 ||
-        bind(h->listen_fd, found->ai_addr, found->ai_addrlen) != 0 ||
-        listen(h->listen_fd, BACKLOG) != 0 ||
-        getsockname(h->listen_fd, &bound.any, &len) != 0) {
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 ||
+        listen(fd, BACKLOG) != 0 || getsockname(fd, &bound.any, &len) != 0) {
         rc = (int)err_errno(err, errno,
                             "listen: %s:%s (is another coordinator running "
                             "there? `listen:` names another address)",
                             conf->listen_host, port);
         freeaddrinfo(found);
+        if (fd >= 0)
+            close(fd);
         return rc;
     }
     freeaddrinfo(found);
-    h->port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port
-                                                    : bound.v4.sin_port);
+    out->fd = fd;
+    out->port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port
+                                                      : bound.v4.sin_port);
     return 0;
 }
 
@@ -146,21 +148,14 @@ int http_start(struct http **out, const struct http_config *config,
                struct err *err)
 {
     struct http *h = mem_zalloc(sizeof(*h));
-    int rc;
 
     assert(config->conf != NULL && config->coordinator != NULL);
-    h->listen_fd = -1;
+    assert(config->listener.fd >= 0);
+    h->listen_fd = config->listener.fd;
     h->conf = &config->conf->http;
     h->loop = config->loop;
     h->coordinator = config->coordinator;
     h->balancer = coordinator_balancer(config->coordinator);
-    rc = listen_on(h, config->conf, err);
-    if (rc != 0) {
-        if (h->listen_fd >= 0)
-            close(h->listen_fd);
-        mem_free(h);
-        return rc;
-    }
     h->conns = http_conns_new(h->conf->max_connections_per_address);
     h->daemon = start_daemon(h);
     if (h->daemon == NULL) { /* and it may have closed the socket */
@@ -174,11 +169,6 @@ int http_start(struct http **out, const struct http_config *config,
     h->timer = loop_timer(h->loop, TICK_MS, TICK_MS, on_tick, h);
     *out = h;
     return 0;
-}
-
-uint16_t http_port(const struct http *h)
-{
-    return h->port;
 }
 
 /* --- leaving -----------------------------------------------------------------

@@ -393,6 +393,30 @@ static void another_policy_goes_on_with_the_same_workers(void **state)
     balancer_free(&b);
 }
 
+/* An hour without a word from the registry: what was known goes on, and the
+ * next report counts from then. */
+static void frozen_reports_do_not_grow_old(void **state)
+{
+    const mono_ms hour = 3600000;
+    struct balancer *b = balancer_of(CONF_LEDGER);
+    struct balancer_request request = {.now = START + hour};
+
+    (void)state;
+    set(b, idle("a:1", 8, START), START);
+    balancer_freeze(b, true, START + 1000);
+    balancer_freeze(b, true, START + hour / 2);
+    assert_string_equal(ask(b, request), "a:1");
+    balancer_freeze(b, false, START + hour);
+    assert_string_equal(ask(b, request), "a:1");
+    set(b, idle("a:1", 8, START), START + hour); /* no new report */
+    request.now = START + hour + 60000;
+    ask(b, request);
+    assert_int_equal(last.code, BALANCER_ALL_BUSY); /* time goes on again */
+    set(b, idle("a:1", 8, request.now), request.now);
+    assert_string_equal(ask(b, request), "a:1");
+    balancer_free(&b);
+}
+
 static int by_address(const void *a, const void *b)
 {
     const struct balancer_pick *x = a, *y = b;
@@ -444,6 +468,7 @@ int main(void)
         cmocka_unit_test(explain_names_every_candidate_with_its_terms),
         cmocka_unit_test(places_of_workers_gone_are_used_again),
         cmocka_unit_test(a_large_group_is_spread_like_a_small_one),
+        cmocka_unit_test(frozen_reports_do_not_grow_old),
         cmocka_unit_test(another_policy_goes_on_with_the_same_workers),
     };
 
