@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_MAX (64 * 1024 * 1024)
+#define ANSWER_MAX ((size_t)64 * 1024 * 1024)
 
 void cli_init(struct cli *c)
 {
@@ -91,23 +91,31 @@ static void say_refused(const struct cli *c, const char *method)
     const char *title = json_str(c->document, "title");
     const char *detail = json_str(c->document, "detail");
     const char *code = json_str(c->document, "code");
+    struct buf line;
 
-    if (c->document == NULL || title == NULL)
-        fprintf(stderr, "pelorus: %s %s: HTTP status %ld\n", method,
-                buf_text(&c->path), c->status);
+    buf_init(&line, 16 * 1024);
+    if (title == NULL && detail == NULL)
+        buf_printf(&line, "%s %s: HTTP status %ld", method, buf_text(&c->path),
+                   c->status);
     else
-        fprintf(stderr, "pelorus: %s (%s, HTTP %ld)\n",
-                detail != NULL ? detail : title, code != NULL ? code : "-",
-                c->status);
+        buf_printf(&line, "%s (%s, HTTP %ld)", detail != NULL ? detail : title,
+                   code != NULL ? code : "-", c->status);
+    fputs("pelorus: ", stderr);
+    cli_say(stderr, buf_text(&line));
+    buf_close(&line);
 }
 
 static int perform(struct cli *c, const char *method, CURL *curl)
 {
-    char *url = mem_printf("%s%s", c->url, buf_text(&c->path));
+    size_t base = strlen(c->url);
+    char *url;
     struct curl_slist *list = headers(c);
     char reason[CURL_ERROR_SIZE] = "";
     CURLcode rc;
 
+    while (base > 0 && c->url[base - 1] == '/')
+        base--;
+    url = mem_printf("%.*s%s", (int)base, c->url, buf_text(&c->path));
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
@@ -135,22 +143,37 @@ static int perform(struct cli *c, const char *method, CURL *curl)
     return rc == CURLE_OK ? 0 : 1;
 }
 
+static int judge(struct cli *c, const char *method)
+{
+    if (c->answer.len > 0)
+        (void)!json_parse(c->answer.data, c->answer.len, &c->document, NULL);
+    if (c->status < 200 || c->status >= 300) {
+        say_refused(c, method);
+        if (c->json && c->answer.len > 0)
+            printf("%s\n", buf_text(&c->answer));
+        return 1;
+    }
+    if (c->answer.len > 0 && c->document == NULL) {
+        fprintf(stderr,
+                "pelorus: what %s answers is no JSON; is it a coordinator?\n",
+                c->url);
+        return 1;
+    }
+    return 0;
+}
+
 int cli_send(struct cli *c, const char *method)
 {
-    CURL *curl = curl_easy_init();
+    CURL *curl;
     int rc;
 
+    if (c->path.overflow || c->body.overflow) {
+        fprintf(stderr, "pelorus: that is more than a request can hold\n");
+        return 1;
+    }
+    curl = curl_easy_init();
     assert(curl != NULL);
     rc = perform(c, method, curl);
     curl_easy_cleanup(curl);
-    if (rc != 0)
-        return 1;
-    if (c->answer.len > 0)
-        (void)!json_parse(c->answer.data, c->answer.len, &c->document, NULL);
-    if (c->status >= 200 && c->status < 300)
-        return 0;
-    say_refused(c, method);
-    if (c->json && c->answer.len > 0)
-        printf("%s\n", buf_text(&c->answer));
-    return 1;
+    return rc != 0 ? 1 : judge(c, method);
 }

@@ -1,6 +1,7 @@
 /*
  * cli_priv.h - a client of the API for the command line: cli_http.c speaks
- * HTTP through libcurl, cli_table.c prints, cli.c holds the commands.
+ * HTTP through libcurl, cli_options.c reads words, cli_table.c prints, cli.c
+ * holds the commands.
  */
 #ifndef PELORUS_COORDINATOR_CLI_PRIV_H
 #define PELORUS_COORDINATOR_CLI_PRIV_H
@@ -10,9 +11,10 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 struct cli {
-    const char *url;   /* of the coordinator, without a trailing slash */
+    const char *url;   /* of the coordinator */
     bool json;
     struct buf path;   /* path and query of the request */
     struct buf body;   /* of the request; empty: none */
@@ -29,8 +31,23 @@ void cli_close(struct cli *c);
 void cli_segment(struct cli *c, const char *text);
 void cli_query(struct cli *c, const char *name, const char *value);
 
-/* Send it. 0 for any 2xx; else 1 and the reason is on standard error. */
+/* Send it. 0 for a 2xx with JSON or nothing; else 1, and the reason is on
+ * standard error. */
 int cli_send(struct cli *c, const char *method);
+
+/* The words after a subcommand; NULL or false: not given. */
+struct cli_words {
+    const char *kind, *state, *status, *group, *owner, *count, *affinity,
+        *exclude, *id, *policy, *payload, *period, *reason, *limit;
+    bool peek, explain, dry_run, force, undo;
+    int n; /* those that are no options */
+    char **word;
+};
+/* `takes`: the names of the options that this one takes beside url, json and
+ * help, separated by blanks. */
+enum cli_parsed { CLI_GO, CLI_HELP, CLI_USAGE };
+enum cli_parsed cli_parse(int argc, char **argv, const char *takes,
+                          struct cli *c, struct cli_words *w);
 
 struct cli_column {
     const char *title;
@@ -43,5 +60,10 @@ void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
                const char *none);
 /* A person's line for one field, "-" for null or missing. */
 void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c);
+/* Text from elsewhere, without what would steer a terminal; say: a line. */
+void cli_clean(struct buf *out, const char *text);
+void cli_say(FILE *to, const char *text);
+/* How many columns of a terminal it takes. */
+size_t cli_width(const char *text);
 
 #endif

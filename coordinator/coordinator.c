@@ -55,18 +55,28 @@ static void on_membership(void *arg, const struct membership_event *ev)
     targets_update(c, ev->node);
 }
 
-static void note_revision(struct coordinator *c,
-                          const struct registry_event *ev)
+/* Of an address that we forgot its gate still stands, and bars whom it bars:
+ * membership knows it before it hears who is back. */
+static void recall_gate(struct coordinator *c, const struct registry_event *ev)
 {
-    if (ev->entry.created > c->registry_revision)
-        c->registry_revision = ev->entry.created;
+    const struct view_owner *owner;
+    struct node_key names;
+
+    if ((ev->type != REGISTRY_ADD && ev->type != REGISTRY_UPDATE) ||
+        node_key_parse(ev->entry.key, &names, NULL) != 0 ||
+        membership_find(c->membership, names.kind, names.address) != NULL)
+        return;
+    owner = view_owner(c->view, names.kind, names.address);
+    if (owner != NULL && owner->gate.state != GATE_ABSENT)
+        membership_set_gate(c->membership, names.kind, names.address,
+                            &owner->gate);
 }
 
 static void on_node_key(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
 
-    note_revision(c, ev);
+    recall_gate(c, ev);
     membership_feed(c->membership, MEMBERSHIP_NODES, ev);
 }
 
@@ -74,7 +84,7 @@ static void on_own_node_key(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
 
-    note_revision(c, ev);
+    recall_gate(c, ev);
     membership_feed(c->membership, MEMBERSHIP_OURS, ev);
 }
 
@@ -85,13 +95,17 @@ static void on_owner(void *arg, const struct view_owner *owner)
     struct node *node =
         membership_find(c->membership, owner->kind, owner->address);
 
-    targets_seen(c, owner->kind, owner->address, owner->n_markers);
+    if (node != NULL)
+        targets_seen(c, node, owner);
     /* the node's copy of the gate is up to date already; the balancer's not */
-    if (node != NULL && node_extra(node)->gate_version != owner->gate.version)
+    if (node != NULL &&
+        node_extra(c, node)->gate_version != owner->gate.version) {
         targets_update(c, node);
+        c->dirty_soon = true;
+    }
     if (c->engines[owner->kind] != NULL)
         engine_look(c->engines[owner->kind], owner->address);
-    c->dirty_soon = true;
+    c->dirty_late = true; /* how much it owns is load */
 }
 
 static void on_settings(void *arg, const struct settings *s)
@@ -103,7 +117,6 @@ static void on_settings(void *arg, const struct settings *s)
         log_warn("!settings", LOG_S("policy", s->policy),
                  LOG_S("reason", "no such policy; the configured one is used"));
     balancer_set_policy(c->balancer, policy, c->clock->mono);
-
     log_info("=settings", LOG_B("paused", s->paused), LOG_S("who", s->who),
              LOG_S("policy", s->policy));
     c->dirty_soon = true;
@@ -118,8 +131,10 @@ static void on_state(void *arg, enum registry_state state)
                   LOG_S("backend", registry_backend_name(c->registry)),
                   LOG_S("state", registry_state_name(state)),
                   LOG_U("session", registry_session(c->registry)), LOG_END});
-    if (state == REGISTRY_DISCONNECTED)
+    if (state == REGISTRY_DISCONNECTED) {
         c->entry_session = 0;
+        c->groups_synced = false; /* as the others, until listed again */
+    }
     membership_connection(c->membership, state);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
@@ -251,8 +266,8 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->instance = (rand_u64(&c->rand) & ((UINT64_C(1) << 40) - 1)) | 1;
     c->index = 1;
     c->slot = snapshot_slot_new();
-    c->balancer = balancer_new(&c->conf->balancer, rand_u64(&c->rand),
-                               c->instance);
+    c->balancer =
+        balancer_new(&c->conf->balancer, rand_u64(&c->rand), c->instance);
     make_membership(c);
     make_work(c);
     make_engine(c, from, NODE_MASTER, c->conf->failover.master_lock);
@@ -289,12 +304,23 @@ static void forget_tick(struct coordinator *c)
     }
 }
 
+/* Does the registry tell us what happens, now? */
+bool coordinator_hears(const struct coordinator *c)
+{
+    enum registry_state state = registry_state(c->registry);
+
+    return (state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED) &&
+           membership_synced(c->membership) && view_synced(c->view) &&
+           c->groups_synced;
+}
+
 void coordinator_tick(struct coordinator *c)
 {
     bool stands = entry_stands(c);
 
     membership_tick(c->membership);
     groups_tick(c);
+    requests_tick(c);
     work_tick(c->work);
     entry_tick(c);
     for (int k = 0; k < NODE_KINDS; k++) {
@@ -304,6 +330,7 @@ void coordinator_tick(struct coordinator *c)
         engine_tick(c->engines[k]);
     }
     forget_tick(c);
+    balancer_freeze(c->balancer, !coordinator_hears(c), c->clock->mono);
     if (c->clock->mono - c->balancer_ticked >= BALANCER_TICK_MS) {
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;
@@ -312,7 +339,8 @@ void coordinator_tick(struct coordinator *c)
     waits_tick(c);
 }
 
-/* --- leaving ---------------------------------------------------------------- */
+/* --- leaving ----------------------------------------------------------------
+ */
 
 void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
                        void *arg)
@@ -385,7 +413,8 @@ void coordinator_abandon(struct coordinator **coordinator)
     *coordinator = NULL;
 }
 
-/* --- who is where ------------------------------------------------------------ */
+/* --- who is where ------------------------------------------------------------
+ */
 
 const char *coordinator_self(const struct coordinator *c)
 {

@@ -8,6 +8,8 @@
  * callbacks, keeps `clock` true and calls coordinator_tick(). Everything here
  * is for that one thread, but coordinator_snapshot() and the balancer's picks,
  * which any thread may call.
+ *
+ * Longer than other headers: it is all that http/ may ask for.
  */
 #ifndef PELORUS_COORDINATOR_COORDINATOR_H
 #define PELORUS_COORDINATOR_COORDINATOR_H
@@ -98,7 +100,7 @@ void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 /*
  * `code` is NULL or a stable word (fenced, not_found, invalid, conflict,
  * registry_unavailable, outcome_unknown, session_lost, denied, too_large,
- * cancelled); the rest is borrowed until the callback returns. What is wrong
+ * damaged, cancelled); the rest is borrowed until the callback returns. What is wrong
  * with an argument is answered before the call returns.
  */
 struct coordinator_reply {
@@ -122,6 +124,11 @@ void coordinator_node_put(struct coordinator *c, enum node_kind kind,
 void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
                              const char *address, coordinator_reply_f *done,
                              void *arg);
+/* The same for the process of this startupTime (0: whoever is registered); of
+ * another one it is a conflict. */
+void coordinator_node_leave(struct coordinator *c, enum node_kind kind,
+                            const char *address, int64_t startup_time,
+                            coordinator_reply_f *done, void *arg);
 
 /* `name` and addresses are checked; n 0 defines an empty group. */
 void coordinator_group_put(struct coordinator *c, const char *name,

@@ -2,10 +2,11 @@
  * coordinator_priv.h - the coordinator's state, for the files of this folder.
  *
  * coordinator.c wires and ticks; entry.c keeps our own registry entry and
- * knows the other coordinators; groups.c says who is in which group; targets.c
- * chooses who takes work; nodes.c serves nodes that speak HTTP; publish.c
- * builds snapshots; waits.c holds long polls; queries.c reads settings and
- * failover records.
+ * knows the other coordinators; groups.c says who is in which group,
+ * group_names.c holds their names; targets.c chooses who takes work; nodes.c
+ * serves nodes that speak HTTP; publish.c builds snapshots; waits.c holds long
+ * polls; requests.c keeps what clients asked of the registry; queries.c asks
+ * for settings, groups and failover records.
  */
 #ifndef PELORUS_COORDINATOR_COORDINATOR_PRIV_H
 #define PELORUS_COORDINATOR_COORDINATOR_PRIV_H
@@ -26,19 +27,36 @@
 #define PUBLISH_SOON_MS         50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS         1000 /* only loads changed, or nothing did */
 
-/* Hangs at node->user: what targets.c has given out and not yet seen. */
+/* The name of a group, once for all who carry it. Never "default". */
+struct group_name {
+    UT_hash_handle hh;
+    uint32_t refs;
+    uint32_t place; /* among the groups of the snapshot being built */
+    char text[];
+};
+
+/* Sorted by name, each once; holds a reference to each. */
+struct group_list {
+    struct group_name **names;
+    size_t n;
+};
+
+/* Hangs at node->user: what the coordinator keeps of a node. */
 struct node_extra {
-    uint32_t planned;        /* given, its marker not yet in our view */
-    mono_ms planned_at;      /* of the last one */
-    size_t markers;          /* as of the last look */
+    uint32_t planned[2];     /* master: given by targets.c, markers not yet
+                                seen; in this period and in the one before */
+    mono_ms planned_since;   /* when this period began */
+    size_t markers;          /* as the view last told */
+    uint64_t work_index;
     uint64_t gate_version;   /* of the gate that the balancer knows */
-    uint64_t incarnation;
-    char **groups;           /* effective ones, sorted; see groups.c */
-    size_t n_groups;
+    struct group_list defined; /* by configuration and API; see groups.c */
+    struct group_list groups;  /* the effective ones */
+    bool groups_due;         /* a definition changed; they are out of date */
 };
 
 struct group_def {
-    char *name;
+    struct group_name *interned;
+    const char *name;        /* its text */
     char **addresses;        /* sorted */
     size_t n_addresses;
     bool by_api;
@@ -51,6 +69,7 @@ struct peer {
     char version[32];
     char locks[16];
     wall_ms started;
+    uint64_t owner; /* the session its entry stands in */
     UT_hash_handle hh;
 };
 
@@ -67,13 +86,18 @@ struct coordinator_wait {
 };
 
 /* A request to the registry made in the name of a client; in a list so that
- * coordinator_free() can answer all of them. */
+ * coordinator_free() can answer all of them. At most one call is under way for
+ * it at a time, with the request as its argument. */
 struct request {
     struct coordinator *c;
     coordinator_reply_f *done;
     void *arg;
     struct request *next, *prev;
-    void (*drop)(struct request *); /* frees what is particular to it */
+    void (*drop)(struct request *);  /* frees what is particular to it */
+    void (*again)(struct request *); /* reads again what it stands on */
+    mono_ms unknown_since; /* a write of unknown outcome; 0 none */
+    mono_ms again_at;      /* 0: a call is under way */
+    unsigned conflicts;
 };
 
 struct coordinator {
@@ -101,24 +125,28 @@ struct coordinator {
     /* entry.c */
     struct peer *peers;
     uint64_t entry_session;  /* the session our entry stands in; 0 none */
-    bool entry_pending;
+    uint64_t entry_writing;  /* the session a write of it is under way in */
+    bool entry_refused;      /* and that was said */
     bool entry_stale;        /* its text is out of date */
     mono_ms entry_retry;
     wall_ms started;
 
     /* groups.c */
     struct group_def *groups;
+    struct group_name *names; /* group_names.c */
     bool groups_changed;
     bool groups_synced;
 
     /* publish.c */
     struct snapshot_slot *slot;
+    struct node **order;     /* all nodes as a snapshot lists them */
+    size_t n_order;
+    bool order_stale;        /* a node came or went */
     uint64_t index;
     mono_ms published;
     bool dirty_soon, dirty_late;
     bool ready;              /* as published */
     wall_ms as_of;           /* when the registry was last known good */
-    uint64_t registry_revision; /* the highest that we saw */
 
     struct coordinator_wait *waits;
     size_t n_waits;
@@ -129,6 +157,9 @@ struct coordinator {
     struct request *requests;
     mono_ms balancer_ticked, forgot;
 };
+
+/* coordinator.c */
+bool coordinator_hears(const struct coordinator *c);
 
 /* entry.c */
 void entry_begin(struct coordinator *c);
@@ -142,18 +173,33 @@ void entry_end(struct coordinator *c);
 void groups_begin(struct coordinator *c);
 void groups_event(void *arg, const struct registry_event *ev);
 void groups_tick(struct coordinator *c);   /* applies what changed */
-void groups_of(struct coordinator *c, struct node *node); /* recompute */
+/* The definitions that name a worker, into its empty list: it is new. */
+void groups_join(struct coordinator *c, struct node *node,
+                 struct node_extra *x);
+/* Work out a worker's effective groups again. */
+void groups_of(struct coordinator *c, struct node *node, struct node_extra *x);
 bool groups_by_api(const struct coordinator *c, const char *name);
 void groups_end(struct coordinator *c);
+
+/* group_names.c: get adds a reference, put drops one. */
+struct group_name *group_name_get(struct coordinator *c, const char *text);
+void group_name_put(struct coordinator *c, struct group_name *n);
+void group_list_add(struct coordinator *c, struct group_list *l,
+                    const char *text);
+void group_list_remove(struct coordinator *c, struct group_list *l,
+                       const char *text);
+void group_list_close(struct coordinator *c, struct group_list *l);
 
 /* targets.c */
 void targets_update(struct coordinator *c, struct node *node);
 void targets_choose(void *arg, enum node_kind kind, const char *group,
                     const char *const *exclude, size_t n_exclude,
                     struct work_target *out);
-void targets_seen(struct coordinator *c, enum node_kind kind,
-                  const char *address, size_t markers);
-struct node_extra *node_extra(struct node *node);
+/* An owner's markers changed. */
+void targets_seen(struct coordinator *c, struct node *node,
+                  const struct view_owner *owner);
+/* What we keep of a node; made when it is asked for first. */
+struct node_extra *node_extra(struct coordinator *c, struct node *node);
 void targets_forget(struct coordinator *c, struct node *node);
 void targets_end(struct coordinator *c);
 
@@ -173,17 +219,26 @@ void waits_tick(struct coordinator *c);
 void waits_end(struct coordinator *c);
 void waits_abandon(struct coordinator *c);
 
-/* queries.c: requests */
+/* requests.c */
 void request_init(struct coordinator *c, struct request *r,
                   coordinator_reply_f *done, void *arg,
-                  void (*drop)(struct request *));
+                  void (*drop)(struct request *),
+                  void (*again)(struct request *));
 /* Unlink, answer, drop. */
 void request_end(struct request *r, const struct coordinator_reply *reply);
-/* The same with a code that follows from a registry's reply; ERR_OK: none. */
+/* The same with a code that follows from a registry's result; ERR_OK: none. */
 void request_fail(struct request *r, const struct err *err);
+/* The same when what stands in the registry cannot be read. */
+void request_damaged(struct request *r, const struct err *err);
+/*
+ * A read or write of this request failed. After a write of unknown outcome it
+ * is read back, for at most 10 s, and a failing read settles nothing; after a
+ * conflict it is read again a few times. Otherwise the request ends.
+ */
+void request_read_failed(struct request *r, const struct err *err);
+void request_write_failed(struct request *r, const struct err *err);
+void requests_tick(struct coordinator *c);
 void requests_cancel(struct coordinator *c);
 void requests_abandon(struct coordinator *c);
-/* The API's word for a registry's result. */
-const char *reply_code(enum err_code code);
 
 #endif

@@ -39,18 +39,22 @@ static const char *entry_locks(const struct coordinator *c, char out[16])
 static void entry_written(void *arg, const struct registry_reply *reply)
 {
     struct coordinator *c = arg;
+    uint64_t session = c->entry_writing;
 
-    c->entry_pending = false;
+    c->entry_writing = 0;
     if (reply->err.code == ERR_OK) {
         if (c->entry_session == 0)
             log_info("+coordinator", LOG_S("address", c->self));
-        c->entry_session = registry_session(c->registry);
-    } else {
-        log_info("!coordinator", LOG_S("address", c->self),
-                 LOG_S("reason", reply->err.msg));
-        c->entry_session = 0;
-        c->entry_retry = c->clock->mono + ENTRY_RETRY_MS;
+        c->entry_session = session;
+        c->entry_refused = false;
+        return;
     }
+    if (!c->entry_refused) /* once, not with each try */
+        log_warn("!coordinator", LOG_S("address", c->self),
+                 LOG_S("reason", reply->err.msg));
+    c->entry_refused = true;
+    c->entry_session = 0;
+    c->entry_retry = c->clock->mono + ENTRY_RETRY_MS;
 }
 
 static void entry_write(struct coordinator *c)
@@ -66,7 +70,7 @@ static void entry_write(struct coordinator *c)
     json_put_str(&b, "locks", entry_locks(c, locks));
     json_close(&b, '}');
     assert(!b.overflow);
-    c->entry_pending = true;
+    c->entry_writing = registry_session(c->registry);
     c->entry_stale = false;
     registry_put(c->registry, entry_key(c, key, sizeof(key)), b.data, b.len,
                  REGISTRY_ANY, 0, true, entry_written, c);
@@ -89,7 +93,7 @@ void entry_tick(struct coordinator *c)
 {
     enum registry_state state = registry_state(c->registry);
 
-    if (c->entry_pending || c->leaving ||
+    if (c->entry_writing != 0 || c->leaving ||
         (state != REGISTRY_CONNECTED && state != REGISTRY_RECONNECTED))
         return;
     if (!entry_stands(c) && c->clock->mono < c->entry_retry)
@@ -101,24 +105,26 @@ void entry_tick(struct coordinator *c)
 /* Rank per kind, and how many hand out picks beside us. */
 static void entry_ranks(struct coordinator *c)
 {
-    uint32_t before[NODE_KINDS] = {0}, n = 0;
+    uint32_t before[NODE_KINDS] = {0}, n = 1; /* we, listed or not yet */
     struct peer *p, *tmp;
 
-    HASH_ITER (hh, c->peers, p, tmp) {
+    HASH_ITER(hh, c->peers, p, tmp)
+    {
+        if (strcmp(p->address, c->self) == 0)
+            continue;
         n++;
         for (int k = 0; k < NODE_KINDS; k++) {
             const char *name = node_kind_name((enum node_kind)k);
 
-            if (strcmp(p->address, c->self) != 0 &&
-                hash_rendezvous(name, p->address) >
-                    hash_rendezvous(name, c->self))
+            if (hash_rendezvous(name, p->address) >
+                hash_rendezvous(name, c->self))
                 before[k]++;
         }
     }
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_set_rank(c->engines[k], before[k]);
-    balancer_set_coordinators(c->balancer, n > 0 ? n : 1);
+    balancer_set_coordinators(c->balancer, n);
 }
 
 static void entry_seen(struct coordinator *c, const char *address,
@@ -133,6 +139,7 @@ static void entry_seen(struct coordinator *c, const char *address,
         snprintf(p->address, sizeof(p->address), "%s", address);
         HASH_ADD_STR(c->peers, address, p);
     }
+    p->owner = e->owner;
     if (json_parse(e->value, e->value_len, &json, NULL) == 0) {
         const char *version = json_str(json, "version");
         const char *locks = json_str(json, "locks");
@@ -144,11 +151,29 @@ static void entry_seen(struct coordinator *c, const char *address,
     cJSON_Delete(json);
 }
 
+static void entry_gone(struct coordinator *c, const char *address)
+{
+    struct peer *p;
+
+    HASH_FIND_STR(c->peers, address, p);
+    if (p == NULL)
+        return;
+    if (strcmp(address, c->self) == 0) {
+        /* The one that went may be of the process before us, and ours stand
+         * already: written once more, it does in any case. */
+        if (p->owner == c->entry_session)
+            c->entry_session = 0;
+        else
+            c->entry_stale = true;
+    }
+    HASH_DEL(c->peers, p);
+    mem_free(p);
+}
+
 void entry_event(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
     const char *address;
-    struct peer *p;
 
     c->dirty_soon = true;
     if (ev->type == REGISTRY_SYNCED)
@@ -156,17 +181,10 @@ void entry_event(void *arg, const struct registry_event *ev)
     address = ev->entry.key + strlen(COORDINATORS_PREFIX) + 1;
     if (strlen(address) > NODE_ADDRESS_MAX)
         return;
-    if (ev->type == REGISTRY_REMOVE) {
-        HASH_FIND_STR(c->peers, address, p);
-        if (p != NULL) {
-            HASH_DEL(c->peers, p);
-            mem_free(p);
-        }
-        if (strcmp(address, c->self) == 0)
-            c->entry_session = 0;
-    } else {
+    if (ev->type == REGISTRY_REMOVE)
+        entry_gone(c, address);
+    else
         entry_seen(c, address, &ev->entry);
-    }
     entry_ranks(c);
 }
 
@@ -205,7 +223,8 @@ void entry_end(struct coordinator *c)
 {
     struct peer *p, *tmp;
 
-    HASH_ITER (hh, c->peers, p, tmp) {
+    HASH_ITER(hh, c->peers, p, tmp)
+    {
         HASH_DEL(c->peers, p);
         mem_free(p);
     }

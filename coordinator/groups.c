@@ -3,8 +3,9 @@
  *
  * Configuration, /pelorus/groups, the path form of its key and its own
  * heartbeat all count; "default" holds every worker and is never stored.
- * Definitions are kept by name; a worker's effective list is computed when it
- * reports and when a definition changes, so a late worker joins at once.
+ * Definitions are kept by name, and each worker carries the list of those that
+ * name it: a report looks at no definition, and a definition that changes
+ * concerns only the workers in it.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -43,29 +44,60 @@ static struct group_def *def_make(struct coordinator *c, const char *name)
 
     if (g == NULL) {
         g = mem_zalloc(sizeof(*g));
-        g->name = mem_strdup(name);
+        g->interned = group_name_get(c, name);
+        g->name = g->interned->text;
         HASH_ADD_KEYPTR(hh, c->groups, g->name, strlen(g->name), g);
     }
     return g;
 }
 
-static void def_drop(struct coordinator *c, struct group_def *g)
+/* The workers of a definition join its group, or leave it. */
+static void def_apply(struct coordinator *c, const struct group_def *g,
+                      bool join)
+{
+    for (size_t i = 0; i < g->n_addresses; i++) {
+        struct node *node =
+            membership_find(c->membership, NODE_WORKER, g->addresses[i]);
+        struct node_extra *x;
+
+        if (node == NULL)
+            continue;
+        x = node_extra(c, node);
+        if (join)
+            group_list_add(c, &x->defined, g->name);
+        else
+            group_list_remove(c, &x->defined, g->name);
+        x->groups_due = true;
+    }
+}
+
+static void def_free(struct coordinator *c, struct group_def *g)
 {
     HASH_DEL(c->groups, g);
     def_clear(g);
-    mem_free(g->name);
+    group_name_put(c, g->interned);
     mem_free(g);
 }
 
-static void def_fill(struct group_def *g, const char *const *addresses,
-                     size_t n)
+static void def_drop(struct coordinator *c, struct group_def *g)
 {
+    def_apply(c, g, false);
+    def_free(c, g);
+    c->groups_changed = true;
+}
+
+static void def_fill(struct coordinator *c, struct group_def *g,
+                     const char *const *addresses, size_t n)
+{
+    def_apply(c, g, false);
     def_clear(g);
     g->addresses = mem_array(n > 0 ? n : 1, sizeof(*g->addresses));
     for (size_t i = 0; i < n; i++)
         g->addresses[i] = mem_strdup(addresses[i]);
     g->n_addresses = n;
     qsort(g->addresses, n, sizeof(*g->addresses), compare);
+    def_apply(c, g, true);
+    c->groups_changed = true;
 }
 
 static const struct conf_group *conf_group(const struct coordinator *c,
@@ -82,14 +114,13 @@ static void def_from_conf(struct coordinator *c, const struct conf_group *from)
     struct group_def *g = def_make(c, from->name);
 
     g->by_api = false;
-    def_fill(g, (const char *const *)from->addresses, from->n_addresses);
+    def_fill(c, g, (const char *const *)from->addresses, from->n_addresses);
 }
 
 void groups_begin(struct coordinator *c)
 {
     for (size_t i = 0; i < c->conf->n_groups; i++)
         def_from_conf(c, &c->conf->groups[i]);
-    c->groups_changed = true;
 }
 
 /* A definition by API stands in front of the configured one of its name. */
@@ -98,6 +129,7 @@ static void def_from_json(struct coordinator *c, const char *name,
 {
     const char **addresses;
     const cJSON *list, *item;
+    struct group_def *g;
     cJSON *json = NULL;
     struct err err;
     size_t n = 0;
@@ -107,13 +139,22 @@ static void def_from_json(struct coordinator *c, const char *name,
         return;
     }
     list = cJSON_GetObjectItemCaseSensitive(json, "addresses");
+    if (!cJSON_IsArray(list)) {
+        log_warn("!group", LOG_S("group", name),
+                 LOG_S("reason", "it has no list of addresses"));
+        cJSON_Delete(json);
+        return;
+    }
     addresses = mem_array(GROUP_ADDRESSES_MAX, sizeof(*addresses));
     cJSON_ArrayForEach(item, list)
+    {
         if (cJSON_IsString(item) && n < GROUP_ADDRESSES_MAX &&
             node_check_address(item->valuestring, NULL) == 0)
             addresses[n++] = item->valuestring;
-    def_fill(def_make(c, name), addresses, n);
-    def_find(c, name)->by_api = true;
+    }
+    g = def_make(c, name);
+    g->by_api = true;
+    def_fill(c, g, addresses, n);
     mem_free(addresses);
     cJSON_Delete(json);
 }
@@ -127,11 +168,12 @@ void groups_event(void *arg, const struct registry_event *ev)
     const char *name;
 
     if (ev->type == REGISTRY_SYNCED) {
-        c->groups_synced = true;
+        c->groups_synced = c->dirty_soon = true;
         return;
     }
     name = ev->entry.key + strlen(GROUPS_PREFIX) + 1;
-    if (node_clean_group(name, clean, NULL) != 0)
+    if (node_clean_group(name, clean, NULL) != 0 ||
+        strcmp(clean, "default") == 0)
         return;
     if (ev->type == REGISTRY_REMOVE) {
         configured = conf_group(c, clean);
@@ -143,7 +185,6 @@ void groups_event(void *arg, const struct registry_event *ev)
     } else {
         def_from_json(c, clean, &ev->entry);
     }
-    c->groups_changed = true;
 }
 
 static bool def_holds(const struct group_def *g, const char *address)
@@ -152,40 +193,31 @@ static bool def_holds(const struct group_def *g, const char *address)
                    sizeof(*g->addresses), compare) != NULL;
 }
 
-static void extra_clear_groups(struct node_extra *x)
+void groups_join(struct coordinator *c, struct node *node, struct node_extra *x)
 {
-    for (size_t i = 0; i < x->n_groups; i++)
-        mem_free(x->groups[i]);
-    MEM_FREE(x->groups);
-    x->n_groups = 0;
-}
-
-static void extra_add_group(struct node_extra *x, const char *name)
-{
-    if (strcmp(name, "default") == 0)
-        return;
-    for (size_t i = 0; i < x->n_groups; i++)
-        if (strcmp(x->groups[i], name) == 0)
-            return;
-    x->groups = mem_regrow(x->groups, x->n_groups + 1, sizeof(*x->groups));
-    x->groups[x->n_groups++] = mem_strdup(name);
-}
-
-void groups_of(struct coordinator *c, struct node *node)
-{
-    struct node_extra *x = node_extra(node);
     struct group_def *g, *tmp;
 
-    extra_clear_groups(x);
-    if (node->kind != NODE_WORKER)
-        return;
-    for (size_t i = 0; i < node->n_groups; i++)
-        extra_add_group(x, node->groups[i]);
-    HASH_ITER (hh, c->groups, g, tmp)
+    assert(node->kind == NODE_WORKER && x->defined.n == 0);
+    HASH_ITER(hh, c->groups, g, tmp)
+    {
         if (def_holds(g, node->address))
-            extra_add_group(x, g->name);
-    if (x->n_groups > 1)
-        qsort(x->groups, x->n_groups, sizeof(*x->groups), compare);
+            group_list_add(c, &x->defined, g->name);
+    }
+}
+
+void groups_of(struct coordinator *c, struct node *node, struct node_extra *x)
+{
+    struct group_list before = x->groups;
+
+    assert(node->kind == NODE_WORKER);
+    x->groups = (struct group_list){0};
+    for (size_t i = 0; i < x->defined.n; i++)
+        group_list_add(c, &x->groups, x->defined.names[i]->text);
+    for (size_t i = 0; i < node->n_groups; i++)
+        if (strcmp(node->groups[i], "default") != 0)
+            group_list_add(c, &x->groups, node->groups[i]);
+    group_list_close(c, &before); /* last: names that stay are kept */
+    x->groups_due = false;
 }
 
 bool groups_by_api(const struct coordinator *c, const char *name)
@@ -206,13 +238,15 @@ void groups_tick(struct coordinator *c)
         return;
     c->groups_changed = false;
     names = mem_array(HASH_COUNT(c->groups) + 1, sizeof(*names));
-    HASH_ITER (hh, c->groups, g, tmp)
+    HASH_ITER(hh, c->groups, g, tmp)
+    {
         names[n++] = g->name;
+    }
     balancer_define(c->balancer, names, n);
     mem_free(names);
-    for (struct node *node = membership_next(c->membership, NULL);
-         node != NULL; node = membership_next(c->membership, node))
-        if (node->kind == NODE_WORKER)
+    for (struct node *node = membership_next(c->membership, NULL); node != NULL;
+         node = membership_next(c->membership, node))
+        if (node->kind == NODE_WORKER && node_extra(c, node)->groups_due)
             targets_update(c, node);
     c->dirty_soon = true;
 }
@@ -221,6 +255,9 @@ void groups_end(struct coordinator *c)
 {
     struct group_def *g, *tmp;
 
-    HASH_ITER (hh, c->groups, g, tmp)
-        def_drop(c, g);
+    HASH_ITER(hh, c->groups, g, tmp)
+    {
+        def_free(c, g);
+    }
+    assert(c->names == NULL); /* the workers that carried them are gone */
 }

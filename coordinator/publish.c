@@ -3,7 +3,9 @@
  *
  * A change of who is there is published within PUBLISH_SOON_MS, a change of
  * load within PUBLISH_LATE_MS: ten thousand workers that report every ten
- * seconds must not cost a copy of the cluster a thousand times a second.
+ * seconds must not cost a copy of the cluster a thousand times a second. What
+ * hardly ever changes (the order of the nodes, the names of the groups) is kept
+ * between two of them.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -14,39 +16,56 @@
 
 static int node_order(const void *a, const void *b)
 {
-    const struct snapshot_node *x = a, *y = b;
+    const struct node *x = *(const struct node *const *)a;
+    const struct node *y = *(const struct node *const *)b;
 
     if (x->kind != y->kind)
         return x->kind < y->kind ? -1 : 1;
     return strcmp(x->address, y->address);
 }
 
-static int text_order(const void *a, const void *b)
+static void order_nodes(struct coordinator *c)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    size_t n = 0;
+    struct node *node;
+
+    if (!c->order_stale)
+        return;
+    c->order_stale = false;
+    for (node = membership_next(c->membership, NULL); node != NULL;
+         node = membership_next(c->membership, node))
+        n++;
+    c->order = mem_regrow(c->order, n + 1, sizeof(struct node *));
+    c->n_order = 0;
+    for (node = membership_next(c->membership, NULL); node != NULL;
+         node = membership_next(c->membership, node))
+        c->order[c->n_order++] = node;
+    qsort(c->order, n, sizeof(struct node *), node_order);
 }
 
-static void fill_groups(struct snapshot *s, struct snapshot_node *to,
-                        struct node *node)
+/* Its groups, with "default" in its place. */
+static void fill_groups(struct coordinator *c, struct snapshot *s,
+                        struct snapshot_node *to, struct node *node)
 {
-    const struct node_extra *x = node_extra(node);
+    const struct group_list *l = &node_extra(c, node)->groups;
     const char **names;
+    size_t i = 0;
 
     if (node->kind != NODE_WORKER)
         return;
-    names = snapshot_alloc(s, (x->n_groups + 1) * sizeof(*names));
+    names = snapshot_alloc(s, (l->n + 1) * sizeof(*names));
+    while (i < l->n && strcmp(l->names[i]->text, "default") < 0)
+        names[to->n_groups++] = s->groups[l->names[i++]->place].name;
     names[to->n_groups++] = "default";
-    for (size_t i = 0; i < x->n_groups; i++)
-        names[to->n_groups++] = snapshot_str(s, x->groups[i]);
-    qsort(names, to->n_groups, sizeof(*names), text_order);
+    while (i < l->n)
+        names[to->n_groups++] = s->groups[l->names[i++]->place].name;
     to->groups = names;
 }
 
 static void fill_node(struct coordinator *c, struct snapshot *s,
                       struct snapshot_node *to, struct node *node)
 {
-    const struct view_owner *owner =
-        view_owner(c->view, node->kind, node->address);
+    const struct node_extra *x = node_extra(c, node);
 
     to->kind = node->kind;
     to->state = node->state;
@@ -54,83 +73,35 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->degraded = node->degraded;
     to->address = snapshot_str(s, node->address);
     to->load = node->load;
-    to->owned = owner != NULL ? (uint32_t)owner->n_markers : 0;
-    to->work_index = owner != NULL ? owner->index : 0;
+    to->owned = (uint32_t)x->markers;
+    to->work_index = x->work_index;
     to->process = node->process;
     to->last_report = node->last_report_wall;
     to->flaps = node->flaps;
     to->gate = node->gate.state;
-    to->cordoned =
-        node->gate.cordoned || node->gate.state == GATE_CORDONED;
+    to->cordoned = node->gate.cordoned || node->gate.state == GATE_CORDONED;
     to->gate_process = node->gate.process;
     to->gate_who = node->gate.who[0] ? snapshot_str(s, node->gate.who) : "";
     to->gate_reason =
         node->gate.reason[0] ? snapshot_str(s, node->gate.reason) : "";
-    fill_groups(s, to, node);
+    fill_groups(c, s, to, node);
 }
 
 static void fill_nodes(struct coordinator *c, struct snapshot *s)
 {
-    size_t n = 0;
-    struct node *node;
-
-    for (node = membership_next(c->membership, NULL); node != NULL;
-         node = membership_next(c->membership, node))
-        n++;
-    s->nodes = snapshot_alloc(s, (n + 1) * sizeof(*s->nodes));
-    for (node = membership_next(c->membership, NULL); node != NULL;
-         node = membership_next(c->membership, node))
-        fill_node(c, s, &s->nodes[s->n_nodes++], node);
-    assert(s->n_nodes == n);
-    if (n > 1)
-        qsort(s->nodes, n, sizeof(*s->nodes), node_order);
+    s->n_nodes = c->n_order;
+    s->nodes = snapshot_alloc(s, (s->n_nodes + 1) * sizeof(*s->nodes));
+    for (size_t i = 0; i < s->n_nodes; i++)
+        fill_node(c, s, &s->nodes[i], c->order[i]);
 }
 
-/* --- groups: every name that is defined or that a live worker carries -------- */
+/* --- groups: every name that is defined or that a worker carries -------------
+ */
 
-static size_t group_names(struct coordinator *c, const struct snapshot *s,
-                          const char ***out)
+static int name_order(const void *a, const void *b)
 {
-    struct group_def *g, *tmp;
-    size_t n = 0, max = HASH_COUNT(c->groups), unique = 0;
-    const char **names;
-
-    for (size_t i = 0; i < s->n_nodes; i++)
-        max += s->nodes[i].n_groups;
-    names = mem_array(max + 1, sizeof(*names));
-    HASH_ITER (hh, c->groups, g, tmp)
-        names[n++] = g->name;
-    for (size_t i = 0; i < s->n_nodes; i++)
-        for (size_t k = 0; k < s->nodes[i].n_groups; k++)
-            if (strcmp(s->nodes[i].groups[k], "default") != 0)
-                names[n++] = s->nodes[i].groups[k];
-    if (n > 1)
-        qsort(names, n, sizeof(*names), text_order);
-    for (size_t i = 0; i < n; i++)
-        if (unique == 0 || strcmp(names[unique - 1], names[i]) != 0)
-            names[unique++] = names[i];
-    *out = names;
-    return unique;
-}
-
-static struct snapshot_group *group_at(struct snapshot *s, const char *name)
-{
-    size_t low = 1, high = s->n_groups; /* [0] is "default" */
-
-    if (strcmp(name, "default") == 0)
-        return &s->groups[0];
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        int order = strcmp(s->groups[mid].name, name);
-
-        if (order == 0)
-            return &s->groups[mid];
-        if (order < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return NULL;
+    return strcmp((*(const struct group_name *const *)a)->text,
+                  (*(const struct group_name *const *)b)->text);
 }
 
 static void fill_group_def(struct coordinator *c, struct snapshot *s,
@@ -150,47 +121,58 @@ static void fill_group_def(struct coordinator *c, struct snapshot *s,
     to->defined_by_api = g->by_api;
 }
 
-/* Two walks over the nodes: count who is alive in each group, then list them. */
-static void fill_alive(struct snapshot *s)
+/* Two walks over the nodes: count who is alive in each group, then list them.
+ */
+static void fill_alive(struct coordinator *c, struct snapshot *s)
 {
+    const char ***alive = mem_array(s->n_groups, sizeof(*alive));
+
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; pass == 1 && i < s->n_groups; i++) {
             struct snapshot_group *g = &s->groups[i];
 
-            g->alive =
-                snapshot_alloc(s, (g->n_alive + 1) * sizeof(*g->alive));
+            alive[i] = snapshot_alloc(s, (g->n_alive + 1) * sizeof(**alive));
+            g->alive = alive[i];
             g->n_alive = 0;
         }
         for (size_t i = 0; i < s->n_nodes; i++) {
-            const struct snapshot_node *n = &s->nodes[i];
+            const struct group_list *l = &node_extra(c, c->order[i])->groups;
 
-            for (size_t k = 0; n->state == NODE_UP && k < n->n_groups; k++) {
-                struct snapshot_group *g = group_at(s, n->groups[k]);
+            if (s->nodes[i].state != NODE_UP || s->nodes[i].kind != NODE_WORKER)
+                continue;
+            for (size_t k = 0; k <= l->n; k++) {
+                size_t at = k < l->n ? l->names[k]->place : 0; /* default */
 
                 if (pass == 1)
-                    ((const char **)(uintptr_t)g->alive)[g->n_alive] =
-                        n->address;
-                g->n_alive++;
+                    alive[at][s->groups[at].n_alive] = s->nodes[i].address;
+                s->groups[at].n_alive++;
             }
         }
     }
+    mem_free(alive);
 }
 
 static void fill_group_list(struct coordinator *c, struct snapshot *s)
 {
-    const char **names;
-    size_t n = group_names(c, s, &names);
+    size_t n = HASH_COUNT(c->names), i = 0;
+    struct group_name **names = mem_array(n + 1, sizeof(struct group_name *));
+    struct group_name *name, *tmp;
 
+    HASH_ITER(hh, c->names, name, tmp)
+    {
+        names[i++] = name;
+    }
+    qsort(names, n, sizeof(struct group_name *), name_order);
     s->groups = snapshot_alloc(s, (n + 1) * sizeof(*s->groups));
     s->groups[s->n_groups++].name = "default";
-    for (size_t i = 0; i < n; i++) {
-        struct snapshot_group *g = &s->groups[s->n_groups++];
+    for (i = 0; i < n; i++) {
+        struct snapshot_group *g = &s->groups[s->n_groups];
 
-        g->name = snapshot_str(s, names[i]);
+        names[i]->place = (uint32_t)s->n_groups++;
+        g->name = snapshot_str(s, names[i]->text);
         fill_group_def(c, s, g);
     }
     mem_free(names);
-    fill_alive(s);
 }
 
 static int coordinator_order(const void *a, const void *b)
@@ -206,7 +188,8 @@ static void fill_peers(struct coordinator *c, struct snapshot *s)
     struct peer *p, *tmp;
 
     s->coordinators = snapshot_alloc(s, (n + 1) * sizeof(*s->coordinators));
-    HASH_ITER (hh, c->peers, p, tmp) {
+    HASH_ITER(hh, c->peers, p, tmp)
+    {
         struct snapshot_coordinator *to = &s->coordinators[s->n_coordinators++];
 
         to->address = snapshot_str(s, p->address);
@@ -218,7 +201,8 @@ static void fill_peers(struct coordinator *c, struct snapshot *s)
         qsort(s->coordinators, n, sizeof(*s->coordinators), coordinator_order);
 }
 
-/* --- the cluster ------------------------------------------------------------- */
+/* --- the cluster -------------------------------------------------------------
+ */
 
 static uint32_t count_markers(struct coordinator *c)
 {
@@ -229,23 +213,15 @@ static uint32_t count_markers(struct coordinator *c)
     return (uint32_t)n;
 }
 
-static bool is_stale(const struct coordinator *c)
-{
-    enum registry_state state = registry_state(c->registry);
-
-    return (state != REGISTRY_CONNECTED && state != REGISTRY_RECONNECTED) ||
-           !membership_synced(c->membership) || !view_synced(c->view);
-}
-
 static bool is_ready(const struct coordinator *c)
 {
-    return !is_stale(c) && entry_stands(c) && !c->leaving;
+    return coordinator_hears(c) && entry_stands(c) && !c->leaving;
 }
 
 static void fill_cluster(struct coordinator *c, struct snapshot *s)
 {
     s->registry_state = registry_state(c->registry);
-    s->stale = is_stale(c);
+    s->stale = !coordinator_hears(c);
     s->ready = is_ready(c);
     c->ready = s->ready;
     if (!s->stale)
@@ -255,7 +231,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     s->self = snapshot_str(s, c->self);
     s->registry_backend = registry_backend_name(c->registry);
     s->session_timeout_ms = registry_session_timeout(c->registry);
-    s->registry_revision = c->registry_revision;
+    s->registry_revision = registry_revision(c->registry);
     s->paused = view_settings(c->view)->paused;
     s->unassigned = count_markers(c);
     for (int k = 0; k < NODE_KINDS; k++) {
@@ -274,8 +250,10 @@ void publish_now(struct coordinator *c)
 
     if (c->dirty_soon || c->dirty_late)
         c->index++;
-    fill_nodes(c, s);
+    order_nodes(c);
     fill_group_list(c, s);
+    fill_nodes(c, s);
+    fill_alive(c, s);
     fill_peers(c, s);
     fill_cluster(c, s);
     s->index = c->index;

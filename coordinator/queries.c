@@ -2,9 +2,8 @@
  * queries.c - requests of clients that the coordinator puts to the registry:
  * settings, groups, and the records of failovers.
  *
- * A request is one struct in one list until it is answered, so that leaving
- * answers every one of them. Settings are changed on the version read and
- * tried again a few times: two people at once both get what they asked for.
+ * Settings and groups are changed on the version read, and again when somebody
+ * else was faster: two people at once both get what they asked for.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -14,93 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
-#define TRIES 5
 #define BRAKE_OVERRIDE_MAX_MS (60 * 60 * 1000)
 
-const char *reply_code(enum err_code code)
-{
-    switch (code) {
-    case ERR_OK:
-        return NULL;
-    case ERR_NOT_FOUND:
-        return "not_found";
-    case ERR_CONFLICT:
-        return "conflict";
-    case ERR_UNKNOWN:
-        return "outcome_unknown";
-    case ERR_SESSION_LOST:
-        return "session_lost";
-    case ERR_DENIED:
-        return "denied";
-    case ERR_TOO_LARGE:
-        return "too_large";
-    case ERR_INVALID:
-        return "invalid";
-    case ERR_CANCELLED:
-        return "cancelled";
-    default:
-        return "registry_unavailable";
-    }
-}
-
-void request_init(struct coordinator *c, struct request *r,
-                  coordinator_reply_f *done, void *arg,
-                  void (*drop)(struct request *))
-{
-    r->c = c;
-    r->done = done;
-    r->arg = arg;
-    r->drop = drop;
-    DL_APPEND(c->requests, r);
-}
-
-void request_end(struct request *r, const struct coordinator_reply *reply)
-{
-    assert(r->done != NULL);
-    DL_DELETE(r->c->requests, r);
-    registry_forget(r->c->registry, r);
-    r->done(r->arg, reply);
-    r->done = NULL;
-    r->drop(r);
-}
-
-void request_fail(struct request *r, const struct err *err)
-{
-    struct coordinator_reply reply = {.code = reply_code(err->code),
-                                      .err = *err};
-
-    request_end(r, &reply);
-}
-
-void requests_cancel(struct coordinator *c)
-{
-    struct err err;
-
-    err_set(&err, ERR_CANCELLED, "the coordinator is leaving");
-    while (c->requests != NULL)
-        request_fail(c->requests, &err);
-}
-
-void requests_abandon(struct coordinator *c)
-{
-    while (c->requests != NULL) {
-        struct request *r = c->requests;
-
-        DL_DELETE(c->requests, r);
-        r->drop(r);
-    }
-}
-
-/* --- settings -------------------------------------------------------------- */
+/* --- settings --------------------------------------------------------------
+ */
 
 struct settings_request {
     struct request base; /* first */
     struct settings_patch patch;
     char *who, *reason, *policy;
     bool change;
-    unsigned tries;
     struct settings settings;
 };
 
@@ -145,18 +68,19 @@ static void settings_apply(struct settings_request *s)
 
 static void settings_read_done(void *arg, const struct registry_reply *reply);
 
+static void settings_begin(struct request *r)
+{
+    registry_get(r->c->registry, SETTINGS_KEY, settings_read_done, r);
+}
+
 static void settings_written(void *arg, const struct registry_reply *reply)
 {
     struct settings_request *s = arg;
-    bool again = reply->err.code == ERR_CONFLICT ||
-                 reply->err.code == ERR_UNKNOWN;
 
     if (reply->err.code == ERR_OK)
         settings_end(s);
-    else if (again && ++s->tries < TRIES)
-        registry_get(s->base.c->registry, SETTINGS_KEY, settings_read_done, s);
     else
-        request_fail(&s->base, &reply->err);
+        request_write_failed(&s->base, &reply->err);
 }
 
 static void settings_write_back(struct settings_request *s)
@@ -179,15 +103,14 @@ static void settings_read_done(void *arg, const struct registry_reply *reply)
 
     memset(&s->settings, 0, sizeof(s->settings));
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        request_fail(&s->base, &reply->err);
+        request_read_failed(&s->base, &reply->err);
         return;
     }
     if (reply->err.code == ERR_OK) {
         const struct registry_entry *e = &reply->entries[0];
 
         if (settings_read(&s->settings, e->value, e->value_len, &err) != 0) {
-            err_wrap(&err, "%s", SETTINGS_KEY);
-            request_fail(&s->base, &err);
+            request_damaged(&s->base, &err);
             return;
         }
         s->settings.version = e->version;
@@ -203,8 +126,8 @@ void coordinator_settings_get(struct coordinator *c, coordinator_reply_f *done,
 {
     struct settings_request *s = mem_zalloc(sizeof(*s));
 
-    request_init(c, &s->base, done, arg, settings_drop);
-    registry_get(c->registry, SETTINGS_KEY, settings_read_done, s);
+    request_init(c, &s->base, done, arg, settings_drop, settings_begin);
+    settings_begin(&s->base);
 }
 
 void coordinator_settings_patch(struct coordinator *c,
@@ -221,7 +144,7 @@ void coordinator_settings_patch(struct coordinator *c,
     s->reason = mem_strdup(patch->reason);
     s->policy = mem_strdup(patch->policy);
     s->change = true;
-    request_init(c, &s->base, done, arg, settings_drop);
+    request_init(c, &s->base, done, arg, settings_drop, settings_begin);
     if (patch->brake_override_ms > BRAKE_OVERRIDE_MAX_MS) {
         err_set(&err, ERR_INVALID, "brake_override: at most 1h");
         request_fail(&s->base, &err);
@@ -231,31 +154,85 @@ void coordinator_settings_patch(struct coordinator *c,
                 patch->policy);
         request_fail(&s->base, &err);
     } else {
-        registry_get(c->registry, SETTINGS_KEY, settings_read_done, s);
+        settings_begin(&s->base);
     }
 }
 
-/* --- groups ---------------------------------------------------------------- */
+/* --- groups ----------------------------------------------------------------
+ */
 
 struct group_request {
     struct request base; /* first */
     char key[REGISTRY_KEY_MAX + 1];
+    struct buf text; /* put: what it shall be; empty: delete it */
     bool created;
 };
 
 static void group_drop(struct request *r)
 {
-    mem_free(CONTAINER_OF(r, struct group_request, base));
+    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
+
+    buf_close(&g->text);
+    mem_free(g);
+}
+
+static void group_end(struct group_request *g)
+{
+    struct coordinator_reply reply = {.created = g->created};
+
+    request_end(&g->base, &reply);
 }
 
 static void group_written(void *arg, const struct registry_reply *reply)
 {
     struct group_request *g = arg;
-    struct coordinator_reply answer = {.code = reply_code(reply->err.code),
-                                       .err = reply->err,
-                                       .created = g->created};
 
-    request_end(&g->base, &answer);
+    if (reply->err.code == ERR_OK)
+        group_end(g);
+    else
+        request_write_failed(&g->base, &reply->err);
+}
+
+/* Does it stand as it was asked for, by a write of unknown outcome? */
+static bool group_settled(const struct group_request *g,
+                          const struct registry_entry *e)
+{
+    if (g->base.unknown_since == 0)
+        return false;
+    if (e == NULL || g->text.len == 0)
+        return e == NULL && g->text.len == 0;
+    return e->value_len == g->text.len &&
+           memcmp(e->value, g->text.data, g->text.len) == 0;
+}
+
+static void group_read(void *arg, const struct registry_reply *reply)
+{
+    struct group_request *g = arg;
+    struct registry *r = g->base.c->registry;
+    const struct registry_entry *e =
+        reply->err.code == ERR_OK ? &reply->entries[0] : NULL;
+
+    if (e == NULL && reply->err.code != ERR_NOT_FOUND) {
+        request_read_failed(&g->base, &reply->err);
+    } else if (group_settled(g, e)) {
+        group_end(g);
+    } else if (g->text.len > 0) {
+        g->created = e == NULL;
+        registry_put(r, g->key, g->text.data, g->text.len,
+                     e == NULL ? REGISTRY_ABSENT : REGISTRY_VERSION,
+                     e == NULL ? 0 : e->version, false, group_written, g);
+    } else if (e != NULL) {
+        registry_delete(r, g->key, e->version, group_written, g);
+    } else {
+        request_fail(&g->base, &reply->err);
+    }
+}
+
+static void group_begin(struct request *r)
+{
+    struct group_request *g = CONTAINER_OF(r, struct group_request, base);
+
+    registry_get(r->c->registry, g->key, group_read, g);
 }
 
 /* NULL, and the request answered, if the name is none. */
@@ -267,7 +244,8 @@ static struct group_request *group_request(struct coordinator *c,
     char clean[NODE_GROUP_MAX + 1];
     struct err err;
 
-    request_init(c, &g->base, done, arg, group_drop);
+    request_init(c, &g->base, done, arg, group_drop, group_begin);
+    buf_init(&g->text, REGISTRY_VALUE_MAX);
     if (node_clean_group(name, clean, &err) != 0) {
         request_fail(&g->base, &err);
         return NULL;
@@ -279,7 +257,6 @@ static struct group_request *group_request(struct coordinator *c,
         return NULL;
     }
     snprintf(g->key, sizeof(g->key), GROUPS_PREFIX "/%s", clean);
-    g->created = !groups_by_api(c, clean);
     return g;
 }
 
@@ -289,47 +266,28 @@ void coordinator_group_put(struct coordinator *c, const char *name,
 {
     struct group_request *g = group_request(c, name, done, arg);
     struct err err;
-    struct buf b;
 
     if (g == NULL)
         return;
     err_clear(&err);
-    for (size_t i = 0; i < n && err.code == ERR_OK; i++)
-        (void)!node_check_address(addresses[i], &err);
     if (n > GROUP_ADDRESSES_MAX)
         err_set(&err, ERR_TOO_LARGE, "%zu addresses; a group takes %d", n,
                 GROUP_ADDRESSES_MAX);
-    if (err.code != ERR_OK) {
-        request_fail(&g->base, &err);
-        return;
-    }
-    buf_init(&b, REGISTRY_VALUE_MAX);
-    json_open(&b, NULL, '{');
-    json_open(&b, "addresses", '[');
-    for (size_t i = 0; i < n; i++)
-        json_put_str(&b, NULL, addresses[i]);
-    json_close(&b, ']');
-    json_close(&b, '}');
-    if (b.overflow) {
+    for (size_t i = 0; i < n && err.code == ERR_OK; i++)
+        (void)!node_check_address(addresses[i], &err);
+    json_open(&g->text, NULL, '{');
+    json_open(&g->text, "addresses", '[');
+    for (size_t i = 0; i < n && err.code == ERR_OK; i++)
+        json_put_str(&g->text, NULL, addresses[i]);
+    json_close(&g->text, ']');
+    json_close(&g->text, '}');
+    if (g->text.overflow && err.code == ERR_OK)
         err_set(&err, ERR_TOO_LARGE, "the addresses need more than %d bytes",
                 REGISTRY_VALUE_MAX);
+    if (err.code != ERR_OK)
         request_fail(&g->base, &err);
-    } else {
-        registry_put(c->registry, g->key, b.data, b.len, REGISTRY_ANY, 0, false,
-                     group_written, g);
-    }
-    buf_close(&b);
-}
-
-static void group_read_for_delete(void *arg, const struct registry_reply *reply)
-{
-    struct group_request *g = arg;
-
-    if (reply->err.code == ERR_OK)
-        registry_delete(g->base.c->registry, g->key, reply->entries[0].version,
-                        group_written, g);
     else
-        request_fail(&g->base, &reply->err);
+        group_begin(&g->base);
 }
 
 void coordinator_group_delete(struct coordinator *c, const char *name,
@@ -338,10 +296,11 @@ void coordinator_group_delete(struct coordinator *c, const char *name,
     struct group_request *g = group_request(c, name, done, arg);
 
     if (g != NULL)
-        registry_get(c->registry, g->key, group_read_for_delete, g);
+        group_begin(&g->base);
 }
 
-/* --- failovers ------------------------------------------------------------- */
+/* --- failovers -------------------------------------------------------------
+ */
 
 struct failovers_request {
     struct request base; /* first */
@@ -367,8 +326,9 @@ static int newest_first(const void *a, const void *b)
     return strcmp(y->id, x->id);
 }
 
+/* A record that cannot be read is left out; `err` says why of the last one. */
 static void failovers_add(struct failovers_request *f,
-                          const struct registry_reply *reply)
+                          const struct registry_reply *reply, struct err *err)
 {
     f->records = mem_regrow(f->records, f->n + reply->n_entries + 1,
                             sizeof(*f->records));
@@ -376,7 +336,7 @@ static void failovers_add(struct failovers_request *f,
         const struct registry_entry *e = &reply->entries[i];
 
         if (failover_record_read(&f->records[f->n], e->value, e->value_len,
-                                 NULL) == 0)
+                                 err) == 0)
             f->records[f->n++].version = e->version;
     }
 }
@@ -390,7 +350,7 @@ static void failovers_listed(void *arg, const struct registry_reply *reply)
         request_fail(&f->base, &reply->err);
         return;
     }
-    failovers_add(f, reply);
+    failovers_add(f, reply, NULL);
     if (reply->next != NULL) {
         registry_list(f->base.c->registry, FAILOVER_PREFIX, reply->next,
                       REGISTRY_PAGE_MAX, failovers_listed, f);
@@ -412,10 +372,9 @@ static void failover_got(void *arg, const struct registry_reply *reply)
         request_fail(&f->base, &reply->err);
         return;
     }
-    failovers_add(f, reply);
+    failovers_add(f, reply, &err);
     if (f->n == 0) {
-        err_set(&err, ERR_IO, "the record cannot be read");
-        request_fail(&f->base, &err);
+        request_damaged(&f->base, &err);
         return;
     }
     answer.failovers = f->records;
@@ -428,7 +387,7 @@ void coordinator_failover_list(struct coordinator *c, coordinator_reply_f *done,
 {
     struct failovers_request *f = mem_zalloc(sizeof(*f));
 
-    request_init(c, &f->base, done, arg, failovers_drop);
+    request_init(c, &f->base, done, arg, failovers_drop, NULL);
     registry_list(c->registry, FAILOVER_PREFIX, NULL, REGISTRY_PAGE_MAX,
                   failovers_listed, f);
 }
@@ -440,7 +399,7 @@ void coordinator_failover_get(struct coordinator *c, const char *id,
     char key[REGISTRY_KEY_MAX + 1];
     struct err err;
 
-    request_init(c, &f->base, done, arg, failovers_drop);
+    request_init(c, &f->base, done, arg, failovers_drop, NULL);
     if (strlen(id) > FAILOVER_ID_MAX || strchr(id, '/') != NULL ||
         id[0] == '\0') {
         err_set(&err, ERR_NOT_FOUND, "no failover of this id");

@@ -156,8 +156,20 @@ const struct snapshot_node *snapshot_node(const struct snapshot *s,
 const struct snapshot_group *snapshot_group(const struct snapshot *s,
                                             const char *name)
 {
-    for (size_t i = 0; i < s->n_groups; i++)
-        if (strcmp(s->groups[i].name, name) == 0)
-            return &s->groups[i];
+    size_t low = 1, high = s->n_groups; /* [0] is "default" */
+
+    if (s->n_groups > 0 && strcmp(name, s->groups[0].name) == 0)
+        return &s->groups[0];
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int order = strcmp(s->groups[mid].name, name);
+
+        if (order == 0)
+            return &s->groups[mid];
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
     return NULL;
 }

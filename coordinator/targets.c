@@ -13,18 +13,28 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What was given but has not shown up in the view for this long never will:
- * its txn failed. */
-#define PLANNED_FORGOTTEN_MS 5000
+/* What was given but has not shown up in the view after one to two of these
+ * never will: its txn failed. Counted in periods, so that it is forgotten
+ * under a steady load, too. */
+#define PLANNED_PERIOD_MS 5000
 
-struct node_extra *node_extra(struct node *node)
+struct node_extra *node_extra(struct coordinator *c, struct node *node)
 {
+    const struct view_owner *owner;
     struct node_extra *x = node->user;
 
-    if (x == NULL) {
-        x = mem_zalloc(sizeof(*x));
-        node->user = x;
+    if (x != NULL)
+        return x;
+    x = mem_zalloc(sizeof(*x));
+    node->user = x;
+    c->order_stale = true;
+    owner = view_owner(c->view, node->kind, node->address);
+    if (owner != NULL) { /* its markers may be known before it is */
+        x->markers = owner->n_markers;
+        x->work_index = owner->index;
     }
+    if (node->kind == NODE_WORKER)
+        groups_join(c, node, x);
     return x;
 }
 
@@ -33,8 +43,7 @@ static void master_add(struct coordinator *c, struct node *node)
     for (size_t i = 0; i < c->n_masters; i++)
         if (c->masters[i] == node)
             return;
-    c->masters =
-        mem_regrow(c->masters, c->n_masters + 1, sizeof(*c->masters));
+    c->masters = mem_regrow(c->masters, c->n_masters + 1, sizeof(*c->masters));
     c->masters[c->n_masters++] = node;
 }
 
@@ -55,11 +64,11 @@ void targets_forget(struct coordinator *c, struct node *node)
     if (node->kind == NODE_WORKER)
         balancer_remove(c->balancer, node->address);
     master_drop(c, node);
+    c->order_stale = true;
     if (x == NULL)
         return;
-    for (size_t i = 0; i < x->n_groups; i++)
-        mem_free(x->groups[i]);
-    mem_free(x->groups);
+    group_list_close(c, &x->defined);
+    group_list_close(c, &x->groups);
     mem_free(x);
     node->user = NULL;
 }
@@ -70,6 +79,7 @@ void targets_end(struct coordinator *c)
          n = membership_next(c->membership, n))
         targets_forget(c, n);
     MEM_FREE(c->masters);
+    MEM_FREE(c->order);
 }
 
 /* May new work or picks go to it? */
@@ -82,7 +92,8 @@ static bool node_open(const struct node *n)
 /* Something about the node changed: tell the balancer what is known now. */
 void targets_update(struct coordinator *c, struct node *node)
 {
-    struct node_extra *x = node_extra(node);
+    struct node_extra *x = node_extra(c, node);
+    const char **names;
     struct balancer_worker w = {
         .busy = node->status == NODE_BUSY,
         .closed = !node_open(node),
@@ -104,29 +115,48 @@ void targets_update(struct coordinator *c, struct node *node)
         master_add(c, node);
     if (node->kind != NODE_WORKER)
         return;
-    groups_of(c, node);
+    groups_of(c, node, x);
+    names = mem_array(x->groups.n + 1, sizeof(*names));
+    for (size_t i = 0; i < x->groups.n; i++)
+        names[i] = x->groups.names[i]->text;
     snprintf(w.address, sizeof(w.address), "%s", node->address);
-    w.groups = (const char *const *)x->groups;
-    w.n_groups = x->n_groups;
+    w.groups = names;
+    w.n_groups = x->groups.n;
     balancer_set(c->balancer, &w, c->clock->mono);
+    mem_free(names);
 }
 
-/* A node's markers changed: what we gave it begins to show. */
-void targets_seen(struct coordinator *c, enum node_kind kind,
-                  const char *address, size_t markers)
+static void planned_age(const struct coordinator *c, struct node_extra *x)
 {
-    struct node *node = membership_find(c->membership, kind, address);
-    struct node_extra *x;
+    mono_ms age = c->clock->mono - x->planned_since;
 
-    if (node == NULL)
+    if (age < PLANNED_PERIOD_MS)
         return;
-    x = node_extra(node);
-    if (markers > x->markers) {
-        size_t shown = markers - x->markers;
+    x->planned[1] = age < 2 * PLANNED_PERIOD_MS ? x->planned[0] : 0;
+    x->planned[0] = 0;
+    x->planned_since = c->clock->mono;
+}
 
-        x->planned -= shown < x->planned ? (uint32_t)shown : x->planned;
+/* What we gave it begins to show: the oldest first. */
+static void planned_shown(struct node_extra *x, size_t shown)
+{
+    for (int i = 1; i >= 0; i--) {
+        uint32_t n = shown < x->planned[i] ? (uint32_t)shown : x->planned[i];
+
+        x->planned[i] -= n;
+        shown -= n;
     }
-    x->markers = markers;
+}
+
+void targets_seen(struct coordinator *c, struct node *node,
+                  const struct view_owner *owner)
+{
+    struct node_extra *x = node_extra(c, node);
+
+    if (owner->n_markers > x->markers)
+        planned_shown(x, owner->n_markers - x->markers);
+    x->markers = owner->n_markers;
+    x->work_index = owner->index;
 }
 
 static bool excluded(const char *address, const char *const *exclude, size_t n)
@@ -138,13 +168,14 @@ static bool excluded(const char *address, const char *const *exclude, size_t n)
 }
 
 /* Work per capacity: the item it would own next, over what it has to give. */
-static double master_score(const struct coordinator *c, struct node *n)
+static double master_score(struct coordinator *c, struct node *n)
 {
-    struct node_extra *x = node_extra(n);
+    struct node_extra *x = node_extra(c, n);
     double free_share = 1.0, slots = n->load.slots > 0 ? n->load.slots : 1.0;
+    double owned;
 
-    if (x->planned > 0 && c->clock->mono - x->planned_at > PLANNED_FORGOTTEN_MS)
-        x->planned = 0;
+    planned_age(c, x);
+    owned = (double)x->markers + x->planned[0] + x->planned[1];
     if (n->load.cpu >= 0)
         free_share -= n->load.cpu / 2;
     if (n->load.memory >= 0)
@@ -153,7 +184,7 @@ static double master_score(const struct coordinator *c, struct node *n)
         free_share /= 4; /* its word limits it; it is not absent */
     if (free_share < 0.05)
         free_share = 0.05;
-    return ((double)x->markers + x->planned + 1) / (slots * free_share);
+    return (owned + 1) / (slots * free_share);
 }
 
 static void choose_master(struct coordinator *c, const char *const *exclude,
@@ -181,8 +212,7 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
         out->retry_after_ms = c->conf->balancer.heartbeat_interval_ms;
         return;
     }
-    node_extra(best)->planned++;
-    node_extra(best)->planned_at = c->clock->mono;
+    node_extra(c, best)->planned[0]++;
     snprintf(out->address, sizeof(out->address), "%s", best->address);
 }
 

@@ -1,9 +1,8 @@
 /*
  * waits.c - long polls: who waits for which index, in one list.
  *
- * The list is walked once per tick and only when something may have changed or
- * run out; ten thousand waits are a walk of microseconds, and a tick is every
- * 50 ms, so there is nothing to index.
+ * The list is walked once per tick. Ten thousand waits are a walk of about a
+ * millisecond, and a tick is every 50 ms, so there is nothing to index.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -87,10 +86,12 @@ void waits_tick(struct coordinator *c)
 {
     struct coordinator_wait *w, *tmp;
 
-    DL_FOREACH_SAFE (c->waits, w, tmp)
+    DL_FOREACH_SAFE(c->waits, w, tmp)
+    {
         if (c->leaving || c->clock->mono >= w->until ||
             wait_index(c, w) != w->seen)
             wait_wake(c, w);
+    }
 }
 
 void waits_end(struct coordinator *c)

@@ -10,10 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOCK_HOLD_MS   10000
-#define RANK_MS        500
-#define RETRY_MS       500
-#define LOCK_OWNER_MAX 128
+#define LOCK_HOLD_MS 10000
+#define RANK_MS      500
+#define RETRY_MS     500
 
 struct failover_event engine_event_of(struct engine *e,
                                       enum failover_event_type type)
@@ -78,7 +77,7 @@ struct engine *engine_new(const struct engine_config *config)
     e->lock_key = mem_strdup(config->lock_key);
     e->self = mem_strdup(config->self);
     /* re-entrance is for one owner: the two kinds are two, even on one key */
-    (void)snprintf(e->owner, LOCK_OWNER_MAX, "%.1s:%s",
+    (void)snprintf(e->owner, sizeof(e->owner), "%.1s:%s",
                    node_kind_name(config->kind), config->self);
     rand_seed(&e->rand, config->seed);
     struct failover_config fc = {

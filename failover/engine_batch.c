@@ -52,9 +52,9 @@ static struct batch *batch_new(struct round *r, size_t n_items)
     b->ops = mem_zalloc(b->cap * sizeof(*b->ops));
     b->keys = mem_zalloc(b->cap * sizeof(*b->keys));
     b->values = mem_zalloc(b->cap * sizeof(*b->values));
-    b->op_item = mem_zalloc(b->cap * sizeof(*b->op_item));
-    b->op_target = mem_zalloc(b->cap * sizeof(*b->op_target));
-    b->items = mem_zalloc(n_items * sizeof(*b->items));
+    b->op_item = mem_zalloc(b->cap * sizeof(struct item *));
+    b->op_target = mem_zalloc(b->cap * sizeof(struct target *));
+    b->items = mem_zalloc(n_items * sizeof(struct item *));
     return b;
 }
 

@@ -252,9 +252,11 @@ static void on_collected(void *arg, const struct err *err, size_t items,
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_COLLECTED);
     ev.code = err->code;
-    if (items + failovers > 0)
-        log_info("-collected", LOG_U("items", items),
-                 LOG_U("failovers", failovers));
+    if (items + failovers > 0) {
+        log_debug("-collected", LOG_U("items", items),
+                  LOG_U("failovers", failovers));
+        e->collect_not_before = e->c.clock->mono + ENGINE_COLLECT_ON_MS;
+    }
     engine_feed(e, ev);
 }
 

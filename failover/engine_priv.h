@@ -35,6 +35,9 @@
 #define ENGINE_PLAN_MAX   10000 /* items that a dry run tells */
 #define ENGINE_ORDERS_MAX 64
 #define ENGINE_ORDER_MS   10000
+/* A pass that collected something is followed by the next this soon, so that
+ * it keeps up with a thousand items finished a second. */
+#define ENGINE_COLLECT_ON_MS 250
 
 /* --- engine_read.c ------------------------------------------------------- */
 
@@ -237,7 +240,7 @@ void attend_close(struct engine *e);
 struct engine {
     struct engine_config c;
     char *lock_key, *self;
-    char owner[NODE_ADDRESS_MAX + 1]; /* our name at the lock */
+    char owner[NODE_ADDRESS_MAX + 3]; /* our name at the lock: "m:<self>" */
     struct rand rand;
     struct failover *f;
     enum failover_state told; /* the last state told */

@@ -331,6 +331,7 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
     f->has_task = true;
     f->has_record = false;
     f->answered = false;
+    f->sweeping = f->swept = false;
     f->tries = 0;
     memset(&f->gate, 0, sizeof(f->gate));
     switch (f->task.type) {

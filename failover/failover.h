@@ -23,7 +23,8 @@
  *   |    |         |  |      process, or may be readmitted: OPENING -----> *
  *   |    |         |  |  \__ a held record has become needless: DROPPING > *
  *   |    |         |  \_____ the gate's process stands, or `moving` is to be
- *   |    |         |         resumed: LISTING; `intent`: VERIFY
+ *   |    |         |         resumed: LISTING; `intent`: VERIFY; likewise
+ *   |    |         |         before INTENT if the past is full
  *   |    |         |  (an order with If-Match: PLANNING, then on)
  *   |    |         v
  *   |    |      INTENT   one txn: lock, gate, record `intent`

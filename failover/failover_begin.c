@@ -99,6 +99,14 @@ void failover_reading(struct failover *f, const struct failover_event *ev,
         step_settle(f, fx, "alive", ev->now);
         return;
     case FAILOVER_TO_INTENT:
+        if (f->gate.n_past == GATE_PAST_MAX && !f->swept) {
+            /* the oldest falls out: see first that it left nothing, for what
+             * no gate names would never be moved */
+            f->sweeping = f->swept = true;
+            f->has_record = false;
+            step_go_list(f, fx, true);
+            return;
+        }
         if (f->task.matched) {
             f->state = FAILOVER_PLANNING;
             step_effect(fx, FAILOVER_DO_PLAN);

@@ -142,9 +142,11 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
 
 /* --- what is written ----------------------------------------------------- */
 
-/* A cordon belongs to the address: whatever process the gate opens for. */
+/* A cordon belongs to the address: whatever process the gate opens for, and
+ * also one that a person ordered since INTENT. */
 static void reopen(struct gate *gate, const struct process *p)
 {
+    gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
     gate->process = *p;
     gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
     memset(&gate->heir_of, 0, sizeof(gate->heir_of));
@@ -225,9 +227,9 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
     struct gate *gate = &f->gate;
     const struct process back = f->record.process;
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
+    gate_unretire(gate, &back); /* first: nobody falls out of a full past */
     if (process_differs(&gate->process, &back))
         gate_retire(gate, &gate->process);
-    gate_unretire(gate, &back);
     reopen(gate, &back);
     f->record.phase = FAILOVER_ABORTED;
     f->record.finished = wall;

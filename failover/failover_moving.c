@@ -31,6 +31,11 @@ static void pass_ended(struct failover *f, const struct failover_event *ev,
         step_effect_about(f, fx, FAILOVER_DO_COUNT);
         return;
     }
+    if (f->sweeping) {
+        f->sweeping = false;
+        step_go_read(f, fx, FAILOVER_READING);
+        return;
+    }
     step_answer(f, fx, NULL); /* an order for what is done already */
     if (f->config.readmit && f->gate.state == GATE_FENCED &&
         f->registered.known) {

@@ -26,6 +26,8 @@ struct failover {
     struct process registered; /* at the last read: the gate's, if it stands */
     char new_id[FAILOVER_ID_MAX + 1];
     uint32_t tries;      /* decided anew after a conflict */
+    bool sweeping;       /* a pass over a full past, INTENT comes after it */
+    bool swept;          /* one was begun in this task */
     bool dirty;          /* this pass moved something: one more is due */
     bool more;           /* pages are left of this pass */
     bool writing;        /* in a state that reads first: the write is out */

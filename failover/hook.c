@@ -189,8 +189,6 @@ static void on_not_started(uv_timer_t *timer)
 
 /* --- the start ----------------------------------------------------------- */
 
-extern char **environ;
-
 static size_t count_env(void)
 {
     size_t n = 0;

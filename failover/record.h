@@ -25,17 +25,18 @@
 #include "registry/registry.h"
 
 #define WORK_ID_MAX      128
-#define WORK_PAYLOAD_MAX (64 * 1024) /* bytes of the compact text */
+#define WORK_PAYLOAD_MAX ((size_t)64 * 1024) /* bytes of the compact text */
 /* An answer wraps a payload in lists and problems: leave room for those. */
 #define WORK_PAYLOAD_DEPTH (JSON_DEPTH_MAX - 4)
 #define WORK_HISTORY_MAX   5
 #define FAILOVER_ID_MAX    63
 /* An owner's address and an id share one marker key. */
 _Static_assert(sizeof("/pelorus/owned/worker/") + NODE_ADDRESS_MAX +
-                       WORK_ID_MAX <= REGISTRY_KEY_MAX,
+                       WORK_ID_MAX <=
+                   REGISTRY_KEY_MAX,
                "the longest marker key is a key");
 /* The largest stored item: a full payload, five owners, escapes. */
-#define WORK_RECORD_MAX (WORK_PAYLOAD_MAX + 16 * 1024)
+#define WORK_RECORD_MAX (WORK_PAYLOAD_MAX + (size_t)16 * 1024)
 
 enum work_state {
     WORK_ASSIGNED,

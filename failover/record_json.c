@@ -170,7 +170,7 @@ int work_payload_read(const char *text, size_t len, char **out, struct err *err)
     compact(&b, text, len, &depth);
     if (b.overflow) {
         rc = (int)err_set(err, ERR_TOO_LARGE,
-                          "payload: more than %d bytes; store it elsewhere "
+                          "payload: more than %zu bytes; store it elsewhere "
                           "and put its address here",
                           WORK_PAYLOAD_MAX);
     } else if (depth > WORK_PAYLOAD_DEPTH) {

@@ -98,6 +98,19 @@ static bool foreign(const struct owner *o, const struct mark *m)
            !process_same(&m->process, &o->pub.gate.process);
 }
 
+/* Does the time of a drain or lease go on? Said again by a person it begins
+ * anew; a cordon beside it or the end of an inheritance are not the order. */
+static bool same_order(const struct gate *was, const struct gate *is)
+{
+    bool beside = was->cordoned != is->cordoned ||
+                  was->heir_of.known != is->heir_of.known;
+
+    return beside && was->state == is->state && was->for_ms == is->for_ms &&
+           process_same(&was->process, &is->process) &&
+           strcmp(was->who, is->who) == 0 &&
+           strcmp(was->reason, is->reason) == 0;
+}
+
 static void set_gate(struct view *v, struct owner *o, const struct gate *gate)
 {
     bool other = o->pub.gate.state == GATE_ABSENT ||
@@ -108,8 +121,10 @@ static void set_gate(struct view *v, struct owner *o, const struct gate *gate)
         o->pub.gate.version == gate->version) {
         return; /* a repeated look */
     }
+    if (!same_order(&o->pub.gate, gate)) {
+        o->pub.gate_seen = v->config.clock->mono;
+    }
     o->pub.gate = *gate;
-    o->pub.gate_seen = v->config.clock->mono;
     if (other) {
         o->pub.n_foreign = 0;
         for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0]) {
@@ -183,7 +198,7 @@ static void marker_stands(struct view *v, const struct marker *marker)
             return;
         }
         o->pub.n_foreign -= foreign(o, m);
-        }
+    }
     m->epoch = marker->epoch;
     m->version = marker->version;
     m->process = marker->process;

@@ -20,10 +20,11 @@ struct view_owner {
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
     struct gate gate;  /* GATE_ABSENT if there is none */
-    mono_ms gate_seen; /* when this version was first seen by us */
+    mono_ms gate_seen; /* when its order (or this version) was first seen by
+                          us: a drain's or lease's time counts from here */
     size_t n_markers;
     size_t n_foreign; /* of these: of a process that is not the gate's */
-    uint64_t index; /* grows when its markers or gate change */
+    uint64_t index;   /* grows when its markers or gate change */
 };
 /* Waiting and held items stand under the address "-": it is no owner and
  * view_next() leaves it out, but it can be asked for and is told of. */

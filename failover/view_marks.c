@@ -91,7 +91,7 @@ struct mark *marks_put(struct marks *m, const char *id, bool *fresh)
         return mark;
     }
     levels = draw_levels(id);
-    row = levels * sizeof(mark->next[0]);
+    row = levels * sizeof(struct mark *);
     mark = mem_alloc(sizeof(*mark) + row + len);
     *mark = (struct mark){.levels = levels};
     mark->id = memcpy((char *)mark + sizeof(*mark) + row, id, len);

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ORDER_DEFAULT_MS (10 * 60 * 1000)
+#define ORDER_DEFAULT_MS (INT64_C(10) * 60 * 1000)
 #define ORDER_MAX_MS     (INT64_C(30) * 24 * 3600 * 1000)
 
 static bool same(const struct gate *a, const struct gate *b)

@@ -131,7 +131,10 @@ static int check_txn(const struct registry *r, const struct registry_op *ops,
         int rc = check_op(&ops[i], single, err);
 
         if (rc != 0) {
-            return n == 1 ? rc : (int)err_wrap(err, "operation %zu", i);
+            if (n > 1) {
+                (void)err_wrap(err, "operation %zu", i);
+            }
+            return rc;
         }
         bytes += op_bytes(&ops[i]);
     }
@@ -240,6 +243,9 @@ void registry_call_done(struct registry_call *call,
     }
     if (told.err.code != ERR_CONFLICT) {
         told.failed_op = SIZE_MAX;
+    }
+    if (told.revision > call->r->revision) {
+        call->r->revision = told.revision;
     }
     assert(told.err.code != ERR_CONFLICT || told.failed_op < call->n_ops);
     call->done = NULL;

@@ -109,7 +109,9 @@ static int read_for(const cJSON *o, int64_t *out, struct err *err)
     if (!cJSON_IsString(item))
         return (int)err_set(err, ERR_INVALID, "gate: `for` is no duration");
     rc = units_duration(item->valuestring, out, err);
-    return rc != 0 ? (int)err_wrap(err, "gate: `for`") : 0;
+    if (rc != 0)
+        (void)err_wrap(err, "gate: `for`");
+    return rc;
 }
 
 static int read_object(struct gate *out, const cJSON *o, struct err *err)
@@ -145,8 +147,10 @@ int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
     assert(out != NULL);
     memset(out, 0, sizeof(*out));
     rc = json_parse(value, len, &o, err);
-    if (rc != 0)
-        return (int)err_wrap(err, "gate");
+    if (rc != 0) {
+        (void)err_wrap(err, "gate");
+        return rc;
+    }
     if (cJSON_IsObject(o))
         rc = read_object(out, o, err);
     else

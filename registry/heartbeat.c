@@ -388,8 +388,10 @@ int node_key_parse(const char *key, struct node_key *out, struct err *err)
     if (*s != '\0')
         return (int)err_set(err, ERR_INVALID, "key %s: too many parts", key);
     rc = node_check_address(segment, err);
-    if (rc != 0)
-        return (int)err_wrap(err, "key %s", key);
+    if (rc != 0) {
+        (void)err_wrap(err, "key %s", key);
+        return rc;
+    }
     snprintf(out->address, sizeof(out->address), "%s", segment);
     return 0;
 }

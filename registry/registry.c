@@ -226,6 +226,11 @@ uint64_t registry_session(const struct registry *r)
     return r->session;
 }
 
+uint64_t registry_revision(const struct registry *r)
+{
+    return r->revision;
+}
+
 enum registry_state registry_state(const struct registry *r)
 {
     return r->state;

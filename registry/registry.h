@@ -104,6 +104,10 @@ int64_t registry_session_timeout(const struct registry *r);
  * new session has a new number. */
 uint64_t registry_session(const struct registry *r);
 
+/* The highest revision that an answer or an event told us: a lower bound of
+ * the registry's own. */
+uint64_t registry_revision(const struct registry *r);
+
 /* --- reading ------------------------------------------------------------- */
 
 /* One key; linearizable with our own earlier writes. */

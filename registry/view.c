@@ -65,6 +65,9 @@ static void emit(struct registry_watch *w, enum registry_event_type type,
     }
     if (entry != NULL) {
         event.entry = *entry;
+        if (entry->created > w->r->revision) {
+            w->r->revision = entry->created;
+        }
     }
     w->fn(w->arg, &event);
 }

@@ -88,7 +88,11 @@ static void pick(void *arg, enum node_kind kind, const char *group,
     struct world_coordinator *c = arg;
     struct node *list[WORLD_NODES], *n = NULL;
     size_t count = 0;
-    (void)group;
+    if (c->world->closed_group != NULL &&
+        strcmp(c->world->closed_group, group) == 0) {
+        out->code = "group_empty";
+        return;
+    }
     while ((n = membership_next(c->membership, n)) != NULL) {
         bool no = n->kind != kind || n->state != NODE_UP ||
                   !gate_takes(&n->gate, &n->process);

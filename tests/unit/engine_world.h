@@ -49,6 +49,7 @@ struct world {
     /* called before each millisecond's step: to do something in between */
     void (*between)(struct world *w);
     void *user;
+    const char *closed_group; /* nobody takes work of it; NULL none */
     /* what the test's hook does */
     int hooks;
     char hook_seen[256];

@@ -181,6 +181,52 @@ static void an_unreadable_floor_stops_the_collection(void **state)
     assert_int_equal(in_state(&w, WORK_DONE), 1);
 }
 
+static size_t n_records;
+
+static void count_record(void *arg, const struct registry_entry *e)
+{
+    (void)arg;
+    (void)e;
+    n_records++;
+}
+
+static void put_record(int i, enum failover_phase phase)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct failover_record r = {
+        .kind = NODE_MASTER, .phase = phase, .began = 1000 + i};
+    struct buf b;
+    r.hook_exit = -1;
+    (void)snprintf(r.id, sizeof(r.id), "f-%04d", i);
+    (void)snprintf(r.address, sizeof(r.address), "m1:1");
+    buf_init(&b, REGISTRY_VALUE_MAX);
+    failover_record_write(&b, &r);
+    registry_put(w.admin, failover_key(r.id, key), buf_text(&b), b.len,
+                 REGISTRY_ANY, 0, false, ignore, NULL);
+    buf_close(&b);
+}
+
+/* The oldest is under way and stays, however many came after it. */
+static void the_newest_thousand_failovers_stay(void **state)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    (void)state;
+    put_record(0, FAILOVER_MOVING);
+    for (int i = 1; i < COLLECT_FAILOVERS_KEPT + 3; i++)
+        put_record(i, FAILOVER_DONE);
+    world_run(&w, 3000);
+    for (int i = 0; i < 5; i++)
+        collect();
+    assert_false(collect_wanted(c));
+    n_records = 0;
+    memory_each(w.store, FAILOVER_PREFIX, count_record, NULL);
+    assert_int_equal(n_records, COLLECT_FAILOVERS_KEPT + 1);
+    assert_non_null(memory_find(w.store, failover_key("f-0000", key)));
+    assert_null(memory_find(w.store, failover_key("f-0001", key)));
+    assert_null(memory_find(w.store, failover_key("f-0002", key)));
+    assert_non_null(memory_find(w.store, failover_key("f-0003", key)));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -190,6 +236,7 @@ int main(void)
         TEST(a_lost_lock_collects_nothing),
         TEST(more_than_a_txn_holds_goes_in_passes),
         TEST(an_unreadable_floor_stops_the_collection),
+        TEST(the_newest_thousand_failovers_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,10 @@ static void what_is_no_heartbeat_is_refused_at_once(void **state)
     } bad[] = {{"10.0.1.1", "{}", 5000, "port"},
                {W1, "{", 5000, "JSON"},
                {W1, "[]", 5000, "object"},
+               {W1, "{\"startupTime\":\"x\"}", 5000, "startupTime"},
+               {W1, "{\"startupTime\":0}", 5000, "startupTime"},
+               {W1, "{\"startupTime\":1.5}", 5000, "startupTime"},
+               {W1, "{\"processId\":\"x\"}", 5000, "processId"},
                {W1, "{}", 999, "ttl"},
                {W1, "{}", 3600001, "ttl"}};
 

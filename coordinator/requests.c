@@ -1,0 +1,149 @@
+/*
+ * requests.c - what clients asked of the registry and was not answered yet.
+ *
+ * A request is one struct in one list until it is answered, so that leaving
+ * answers every one of them. All of them read what they stand on, write at the
+ * version read, and begin again when that was overtaken. A write of unknown
+ * outcome is settled by reading back; while that fails the answer is still
+ * "unknown", never "not applied".
+ */
+#include "coordinator/coordinator_priv.h"
+
+#include "base/mem.h"
+
+#include <utlist.h>
+
+#define CONFLICTS_MAX        8
+#define READ_BACK_MS         200
+#define READ_BACK_AT_MOST_MS 10000
+
+static const char *reply_code(enum err_code code)
+{
+    switch (code) {
+    case ERR_OK:
+        return NULL;
+    case ERR_NOT_FOUND:
+        return "not_found";
+    case ERR_CONFLICT:
+        return "conflict";
+    case ERR_UNKNOWN:
+        return "outcome_unknown";
+    case ERR_SESSION_LOST:
+        return "session_lost";
+    case ERR_DENIED:
+        return "denied";
+    case ERR_TOO_LARGE:
+        return "too_large";
+    case ERR_INVALID:
+        return "invalid";
+    case ERR_CANCELLED:
+        return "cancelled";
+    default:
+        return "registry_unavailable";
+    }
+}
+
+void request_init(struct coordinator *c, struct request *r,
+                  coordinator_reply_f *done, void *arg,
+                  void (*drop)(struct request *),
+                  void (*again)(struct request *))
+{
+    assert(done != NULL && drop != NULL);
+    r->c = c;
+    r->done = done;
+    r->arg = arg;
+    r->drop = drop;
+    r->again = again;
+    DL_APPEND(c->requests, r);
+}
+
+void request_end(struct request *r, const struct coordinator_reply *reply)
+{
+    assert(r->done != NULL);
+    DL_DELETE(r->c->requests, r);
+    r->done(r->arg, reply);
+    r->done = NULL;
+    r->drop(r);
+}
+
+static void request_end_with(struct request *r, const char *code,
+                             const struct err *err)
+{
+    struct coordinator_reply reply = {.code = code, .err = *err};
+
+    request_end(r, &reply);
+}
+
+void request_fail(struct request *r, const struct err *err)
+{
+    request_end_with(r, reply_code(err->code), err);
+}
+
+void request_damaged(struct request *r, const struct err *err)
+{
+    request_end_with(r, "damaged", err);
+}
+
+void request_read_failed(struct request *r, const struct err *err)
+{
+    mono_ms now = r->c->clock->mono;
+
+    if (r->unknown_since == 0)
+        request_fail(r, err);
+    else if (now - r->unknown_since < READ_BACK_AT_MOST_MS)
+        r->again_at = now + READ_BACK_MS;
+    else
+        request_end_with(r, reply_code(ERR_UNKNOWN), err);
+}
+
+void request_write_failed(struct request *r, const struct err *err)
+{
+    mono_ms now = r->c->clock->mono;
+
+    assert(r->again != NULL && err->code != ERR_OK);
+    if (err->code == ERR_UNKNOWN && r->unknown_since == 0)
+        r->unknown_since = now > 0 ? now : 1;
+    if (err->code == ERR_CONFLICT && ++r->conflicts < CONFLICTS_MAX)
+        r->again(r);
+    else if (err->code == ERR_CONFLICT)
+        request_fail(r, err);
+    else
+        request_read_failed(r, err);
+}
+
+void requests_tick(struct coordinator *c)
+{
+    struct request *r, *tmp;
+
+    DL_FOREACH_SAFE(c->requests, r, tmp)
+    {
+        if (r->again_at != 0 && c->clock->mono >= r->again_at) {
+            r->again_at = 0;
+            r->again(r);
+        }
+    }
+}
+
+void requests_cancel(struct coordinator *c)
+{
+    struct err err;
+
+    while (c->requests != NULL) {
+        struct request *r = c->requests;
+
+        registry_forget(c->registry, r);
+        err_set(&err, r->unknown_since != 0 ? ERR_UNKNOWN : ERR_CANCELLED,
+                "the coordinator is leaving");
+        request_fail(r, &err);
+    }
+}
+
+void requests_abandon(struct coordinator *c)
+{
+    while (c->requests != NULL) {
+        struct request *r = c->requests;
+
+        DL_DELETE(c->requests, r);
+        r->drop(r);
+    }
+}

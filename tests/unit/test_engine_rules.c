@@ -1,0 +1,380 @@
+/*
+ * test_engine_rules.c - what must hold over time and across coordinators: who
+ * may act, from when a deadline counts, what is kept and for how long.
+ */
+#include "tests/unit/engine_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+/* cmocka needs the ones above */
+#include <cmocka.h>
+
+static struct world w;
+static int stage;
+
+static int open_world(void **state)
+{
+    (void)state;
+    stage = 0;
+    world_open(&w, 1);
+    return 0;
+}
+
+static int close_world(void **state)
+{
+    (void)state;
+    check_agreement(&w);
+    world_close(&w);
+    return 0;
+}
+
+static bool one_done(struct world *world)
+{
+    return records(world, FAILOVER_DONE) == 1;
+}
+
+static void three_masters(void)
+{
+    node_start(&w, "m1:1", 1001);
+    node_start(&w, "m2:1", 1002);
+    node_start(&w, "m3:1", 1003);
+    world_run(&w, 1000);
+}
+
+static bool in_phase(const char *address, enum failover_phase phase,
+                     const char *cause)
+{
+    struct failover_record r;
+    return find_record(&w, address, phase, &r) && strcmp(r.cause, cause) == 0;
+}
+
+/* --- who may act ---------------------------------------------------------- */
+
+static void while_suspended_it_only_observes(void **state)
+{
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 5);
+    node_leave(&w, "m1:1"); /* told, and the grace begins */
+    world_run(&w, 100);
+    memory_cut(w.c[0].registry);
+    world_run(&w, 5000);
+    assert_string_equal(engine_state_name(w.c[0].engine), "idle");
+    assert_false(engine_holds_lock(w.c[0].engine, NULL));
+    assert_int_equal(owned_by(&w, "m1:1"), 5);
+    assert_int_equal(records(&w, FAILOVER_INTENT), 0);
+    memory_heal(w.c[0].registry);
+    assert_true(world_until(&w, 8000, one_done));
+    assert_int_equal(owned_by(&w, "m1:1"), 0);
+}
+
+static bool held_for_the_session(struct world *world)
+{
+    (void)world;
+    return in_phase("m1:1", FAILOVER_HELD, "session");
+}
+
+static void a_new_session_holds_until_it_is_settled(void **state)
+{
+    struct settings s = {.paused = true};
+    (void)state;
+    world_kill(&w, 0);
+    w.conf.settle_ms = 4000;
+    world_start(&w, 0);
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 3);
+    world_run(&w, 4000);
+    put_settings(&w, &s);
+    node_leave(&w, "m1:1");
+    world_run(&w, 3000);
+    assert_true(in_phase("m1:1", FAILOVER_HELD, "paused"));
+    memory_expire(w.c[0].registry);
+    s.paused = false;
+    put_settings(&w, &s);
+    assert_true(world_until(&w, 4000, held_for_the_session));
+    assert_int_equal(owned_by(&w, "m1:1"), 3);
+    assert_true(world_until(&w, 8000, one_done)); /* lifted by itself */
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
+    assert_true(logged(&w.c[0], "lifted:m1:1:session"));
+}
+
+static void a_pause_ends_at_its_time(void **state)
+{
+    struct settings s = {.paused = true};
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 3);
+    s.paused_until = w.clock.wall + 6000;
+    put_settings(&w, &s);
+    node_leave(&w, "m1:1");
+    world_run(&w, 5000);
+    assert_int_equal(owned_by(&w, "m1:1"), 3);
+    assert_true(world_until(&w, 4000, one_done));
+}
+
+static void on_order(void *arg, const struct engine_reply *reply)
+{
+    bool *accepted = arg;
+    *accepted = reply->code == NULL;
+}
+
+/* It goes on to register and to report, and gets nothing: only a new process
+ * at its address does. */
+static void a_live_node_that_was_forced_out_stays_out(void **state)
+{
+    struct engine_order o = {.address = "m1:1", .force = true, .who = "ada"};
+    struct process old = process_of(1001), new = process_of(2001);
+    struct gate gate;
+    bool accepted = false;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 6);
+    engine_order(w.c[0].engine, &o, on_order, &accepted);
+    assert_true(world_until(&w, 4000, one_done));
+    assert_true(accepted);
+    world_run(&w, 10000);
+    assert_true(find_gate(&w, "m1:1", &gate));
+    assert_int_equal(gate.state, GATE_FENCED);
+    assert_true(process_same(&gate.process, &old));
+    assert_int_equal(owned_by(&w, "m1:1"), 0);
+    assert_int_equal(records(&w, FAILOVER_DONE), 1);
+    assert_int_equal(
+        membership_find(w.c[0].membership, NODE_MASTER, "m1:1")->state,
+        NODE_FENCED);
+    node_leave(&w, "m1:1");
+    node_start(&w, "m1:1", 2001);
+    world_run(&w, 3000);
+    assert_true(find_gate(&w, "m1:1", &gate));
+    assert_true(gate_takes(&gate, &new));
+    assert_true(gate_bars(&gate, &old));
+}
+
+/* --- from when a deadline counts ------------------------------------------ */
+
+static void drain(const char *address, int64_t for_ms)
+{
+    struct gate gate;
+    assert_true(find_gate(&w, address, &gate));
+    gate.state = GATE_DRAINING;
+    gate.for_ms = for_ms;
+    (void)snprintf(gate.who, sizeof(gate.who), "ada");
+    put_gate(&w, address, &gate);
+}
+
+static void a_cordon_beside_a_drain_does_not_put_off_its_deadline(void **state)
+{
+    struct gate gate;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 4);
+    drain("m1:1", 4000);
+    world_run(&w, 3000);
+    assert_true(find_gate(&w, "m1:1", &gate));
+    gate.cordoned = true;
+    put_gate(&w, "m1:1", &gate);
+    assert_true(world_until(&w, 3000, one_done));
+    assert_true(find_gate(&w, "m1:1", &gate));
+    assert_true(gate.cordoned);
+}
+
+static void a_drain_said_again_begins_anew(void **state)
+{
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 4);
+    drain("m1:1", 4000);
+    world_run(&w, 3000);
+    drain("m1:1", 4000);
+    world_run(&w, 3500);
+    assert_int_equal(owned_by(&w, "m1:1"), 4);
+    assert_true(world_until(&w, 3000, one_done));
+}
+
+static void a_coordinator_counts_a_deadline_from_when_it_saw_it(void **state)
+{
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 4);
+    drain("m1:1", 6000);
+    world_run(&w, 5000);
+    world_kill(&w, 0);
+    world_start(&w, 1);
+    world_run(&w, 5500);
+    assert_int_equal(owned_by(&w, "m1:1"), 4); /* not by the clock of c0 */
+    assert_true(world_until(&w, 4000, one_done));
+}
+
+/* --- the past ------------------------------------------------------------- */
+
+/* Work of the process that would fall out of a full past is not forgotten. */
+static void the_oldest_of_a_full_past_leaves_nothing_behind(void **state)
+{
+    struct gate gate;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 2);
+    assert_true(find_gate(&w, "m1:1", &gate));
+    for (int i = 0; i < GATE_PAST_MAX; i++) {
+        struct process p = process_of(9001 + i);
+        gate_retire(&gate, &p);
+    }
+    memory_freeze(w.c[0].registry); /* it sees all of it at once */
+    w.c[0].frozen = true;
+    put_gate(&w, "m1:1", &gate);
+    give(&w, "m1:1", 9001, "oldest", 3);
+    node_leave(&w, "m1:1");
+    node_start(&w, "m1:1", 2001);
+    w.c[0].frozen = false;
+    memory_thaw(w.c[0].registry);
+    world_run(&w, 8000);
+    for (int i = 0; i < 3; i++) {
+        struct work_item item;
+        struct process oldest = process_of(9001);
+        char id[16];
+        (void)snprintf(id, sizeof(id), "oldest-%d", i);
+        assert_true(find_item(&w, id, &item));
+        assert_int_equal(item.epoch, 2);
+        assert_false(process_same(&item.process, &oldest));
+    }
+    assert_true(find_gate(&w, "m1:1", &gate));
+    assert_true(gate.process.startup_time == 2001);
+}
+
+/* --- groups, the hook ----------------------------------------------------- */
+
+static void put_waiting(const char *id, const char *group)
+{
+    struct work_item item;
+    memset(&item, 0, sizeof(item));
+    (void)snprintf(item.id, sizeof(item.id), "%s", id);
+    (void)snprintf(item.group, sizeof(item.group), "%s", group);
+    item.kind = NODE_MASTER;
+    item.state = WORK_WAITING;
+    item.epoch = 2;
+    put_item(&w, &item);
+}
+
+/* An item whose group has nobody does not stand in the way of the others. */
+static void waiting_work_goes_by_its_own_group(void **state)
+{
+    struct work_item item;
+    (void)state;
+    w.closed_group = "gpu";
+    for (int i = 0; i < 3; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "gpu-%d", i);
+        put_waiting(id, "gpu");
+        (void)snprintf(id, sizeof(id), "x-%d", i);
+        put_waiting(id, "default");
+    }
+    three_masters();
+    world_run(&w, 3000);
+    assert_int_equal(in_state(&w, WORK_WAITING), 3);
+    assert_true(find_item(&w, "gpu-1", &item));
+    assert_int_equal(item.epoch, 2);
+    assert_true(find_item(&w, "x-1", &item));
+    assert_int_equal(item.state, WORK_ASSIGNED);
+    assert_int_equal(item.epoch, 3);
+    w.closed_group = NULL;
+    world_run(&w, 3000);
+    assert_int_equal(in_state(&w, WORK_WAITING), 0);
+}
+
+static void kill_after_the_hook(struct world *world)
+{
+    struct failover_record r;
+    if (stage == 0 && find_record(world, "m1:1", FAILOVER_MOVING, &r) &&
+        r.hook_exit >= 0) {
+        stage = 1;
+        world_kill(world, 0);
+    }
+}
+
+static void a_hook_in_the_record_is_not_run_by_the_next_holder(void **state)
+{
+    static char command[] = "tell-the-database";
+    struct memory_faults slow = {.delay_max_ms = 30, .resync_ms = 500};
+    struct failover_record r;
+    (void)state;
+    world_kill(&w, 0);
+    w.conf.hook = command;
+    world_start(&w, 0);
+    world_start(&w, 1);
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 40);
+    memory_set_faults(w.store, &slow);
+    w.between = kill_after_the_hook;
+    node_leave(&w, "m1:1");
+    assert_true(world_until(&w, 20000, one_done));
+    assert_int_equal(stage, 1);
+    assert_int_equal(w.hooks, 1);
+    assert_true(find_record(&w, "m1:1", FAILOVER_DONE, &r));
+    assert_string_equal(r.coordinator, "c1:7077");
+    assert_string_equal(r.hook_tail, "said so");
+}
+
+/* --- what is kept --------------------------------------------------------- */
+
+static void finished(const char *prefix, size_t n)
+{
+    struct work_item item;
+    for (size_t i = 0; i < n; i++) {
+        memset(&item, 0, sizeof(item));
+        (void)snprintf(item.id, sizeof(item.id), "%s-%zu", prefix, i);
+        (void)snprintf(item.group, sizeof(item.group), "default");
+        (void)snprintf(item.owner, sizeof(item.owner), "m1:1");
+        item.kind = NODE_MASTER;
+        item.state = WORK_DONE;
+        item.epoch = 1 + i;
+        item.finished_at = w.clock.wall;
+        put_item(&w, &item);
+    }
+}
+
+/* Nobody knows for how long the one before had seen it: it is kept too long
+ * rather than not long enough. */
+static void a_coordinator_that_starts_later_keeps_and_collects(void **state)
+{
+    (void)state;
+    finished("d", 3);
+    world_run(&w, 8000);
+    world_kill(&w, 0);
+    world_start(&w, 1);
+    world_run(&w, 9000);
+    assert_int_equal(in_state(&w, WORK_DONE), 3);
+    world_run(&w, 4000);
+    assert_int_equal(in_state(&w, WORK_DONE), 0);
+}
+
+static void collection_keeps_up_with_what_is_finished(void **state)
+{
+    (void)state;
+    finished("d", 1500);
+    world_run(&w, 10000); /* kept for 10 s */
+    assert_true(in_state(&w, WORK_DONE) > 0);
+    world_run(&w, 6000);
+    assert_int_equal(in_state(&w, WORK_DONE), 0);
+}
+
+int main(void)
+{
+#define TEST(name)                                                             \
+    cmocka_unit_test_setup_teardown(name, open_world, close_world)
+    const struct CMUnitTest tests[] = {
+        TEST(while_suspended_it_only_observes),
+        TEST(a_new_session_holds_until_it_is_settled),
+        TEST(a_pause_ends_at_its_time),
+        TEST(a_live_node_that_was_forced_out_stays_out),
+        TEST(a_cordon_beside_a_drain_does_not_put_off_its_deadline),
+        TEST(a_drain_said_again_begins_anew),
+        TEST(a_coordinator_counts_a_deadline_from_when_it_saw_it),
+        TEST(the_oldest_of_a_full_past_leaves_nothing_behind),
+        TEST(waiting_work_goes_by_its_own_group),
+        TEST(a_hook_in_the_record_is_not_run_by_the_next_holder),
+        TEST(a_coordinator_that_starts_later_keeps_and_collects),
+        TEST(collection_keeps_up_with_what_is_finished),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
