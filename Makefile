@@ -57,7 +57,7 @@ TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps demo run check check-run tests sim model bench lint house format install clean
+.PHONY: all help deps demo run check check-build check-run tests sim model bench lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -92,16 +92,19 @@ deps:
 	@packaging/deps.sh
 
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@PELORUS=$(BUILD)/pelorus tests/integration/demo.sh
 
 run: all
 	$(BUILD)/pelorus serve -c conf/pelorus.yaml
 
 check: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) WERROR=1 check-build
 	@$(MAKE) --no-print-directory WERROR=1 check-run
 
-check-run: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/tests/sim/sim
+check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/tests/sim/sim
+
+check-run: check-build
 	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
 
 tests: $(TESTS)
