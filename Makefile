@@ -144,8 +144,9 @@ format:
 
 install: all
 	install -D -m 755 $(BUILD)/pelorus $(DESTDIR)$(PREFIX)/bin/pelorus
-	install -D -m 644 conf/pelorus.yaml $(DESTDIR)/etc/pelorus/pelorus.yaml
+	test -e $(DESTDIR)/etc/pelorus/pelorus.yaml || install -D -m 644 conf/pelorus.yaml $(DESTDIR)/etc/pelorus/pelorus.yaml
 	install -D -m 644 packaging/pelorus.service $(DESTDIR)$(PREFIX)/lib/systemd/system/pelorus.service
+	sed -i 's,=/usr/bin/,=$(PREFIX)/bin/,' $(DESTDIR)$(PREFIX)/lib/systemd/system/pelorus.service
 
 clean:
 	rm -rf build

@@ -116,8 +116,8 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
     now = balancer_now(b, now);
     if (b->ops != policy_of(policy)) {
         b->ops = policy_of(policy);
-        HASH_ITER (hh, b->groups, g, tmp)
-            group_set_policy(g, b->ops, now);
+        HASH_ITER(hh, b->groups, g, tmp)
+        group_set_policy(g, b->ops, now);
     }
     lock_release(&b->lock);
 }

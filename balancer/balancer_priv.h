@@ -79,7 +79,7 @@ struct account {
     enum standing standing;
     enum heat heat;
     uint32_t n_in;
-    struct seat *in; /* every group it is in, "default" first */
+    struct seat *in;                /* every group it is in, "default" first */
     struct seat home[ACCOUNT_HOME]; /* `in`, while it suffices */
     double share;  /* what it should carry beside others: c * weight/100 */
     uint64_t hash; /* of the address */
@@ -93,7 +93,7 @@ struct profile {
     double capacity; /* tasks it runs at once, > 0: c */
     mono_ms told;    /* of the last report, by the coordinator's clock */
     mono_ms reported, since; /* by ours, which stands still when frozen */
-    mono_ms settled; /* when that report was taken in */
+    mono_ms settled;         /* when that report was taken in */
 
     /* What it said last. */
     bool closed, busy, degraded, refused;
@@ -363,7 +363,7 @@ struct balancer {
     struct group *groups;     /* by name */
     struct group *everyone;   /* "default" */
     struct accounts accounts;
-    double scale; /* coordinators: what one grant of ours stands for */
+    double scale;    /* coordinators: what one grant of ours stands for */
     mono_ms now;     /* the latest time that anybody told us, less `unheard` */
     mono_ms unheard; /* how long it was frozen so far */
     mono_ms frozen_at; /* by the clock of those who tell us */

@@ -1,5 +1,6 @@
 /*
  * conf.h - the configuration: one plain struct, filled from one table of keys.
+ * (Longer than 150 lines: every setting says its unit and meaning.)
  *
  * The table in conf_table.c names every key once, with its type, default,
  * range and help; reading, checking, printing and the nearest-key suggestion

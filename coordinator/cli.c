@@ -10,51 +10,8 @@
 #include "base/mem.h"
 #include "coordinator/cli_priv.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Every option of every command; each command says which letters it takes. */
-struct words {
-    const char *kind, *state, *status, *group, *owner, *count, *affinity,
-        *exclude, *id, *policy, *payload, *period, *reason, *limit;
-    bool peek, explain, dry_run, force, undo;
-    int n;        /* positional words */
-    char **word;
-};
-
-enum option_id {
-    OPT_URL = 256, OPT_JSON, OPT_KIND, OPT_STATE, OPT_STATUS, OPT_GROUP,
-    OPT_OWNER, OPT_COUNT, OPT_AFFINITY, OPT_EXCLUDE, OPT_ID, OPT_POLICY,
-    OPT_PAYLOAD, OPT_FOR, OPT_REASON, OPT_LIMIT, OPT_PEEK, OPT_EXPLAIN,
-    OPT_DRY_RUN, OPT_FORCE, OPT_UNDO, OPT_HELP
-};
-
-static const struct option options[] = {
-    {"url", required_argument, NULL, OPT_URL},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"kind", required_argument, NULL, OPT_KIND},
-    {"state", required_argument, NULL, OPT_STATE},
-    {"status", required_argument, NULL, OPT_STATUS},
-    {"group", required_argument, NULL, OPT_GROUP},
-    {"owner", required_argument, NULL, OPT_OWNER},
-    {"count", required_argument, NULL, OPT_COUNT},
-    {"affinity", required_argument, NULL, OPT_AFFINITY},
-    {"exclude", required_argument, NULL, OPT_EXCLUDE},
-    {"id", required_argument, NULL, OPT_ID},
-    {"policy", required_argument, NULL, OPT_POLICY},
-    {"payload", required_argument, NULL, OPT_PAYLOAD},
-    {"for", required_argument, NULL, OPT_FOR},
-    {"reason", required_argument, NULL, OPT_REASON},
-    {"limit", required_argument, NULL, OPT_LIMIT},
-    {"peek", no_argument, NULL, OPT_PEEK},
-    {"explain", no_argument, NULL, OPT_EXPLAIN},
-    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-    {"force", no_argument, NULL, OPT_FORCE},
-    {"undo", no_argument, NULL, OPT_UNDO},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0},
-};
 
 static const struct cli_column node_columns[] = {
     {"KIND", "kind", false, CLI_TEXT},
@@ -73,9 +30,12 @@ static const struct cli_column node_columns[] = {
 };
 
 static const struct cli_column work_columns[] = {
-    {"ID", "id", false, CLI_TEXT},       {"KIND", "kind", false, CLI_TEXT},
-    {"STATE", "state", false, CLI_TEXT}, {"OWNER", "owner", false, CLI_TEXT},
-    {"EPOCH", "epoch", true, CLI_TEXT},  {"GROUP", "group", false, CLI_TEXT},
+    {"ID", "id", false, CLI_TEXT},
+    {"KIND", "kind", false, CLI_TEXT},
+    {"STATE", "state", false, CLI_TEXT},
+    {"OWNER", "owner", false, CLI_TEXT},
+    {"EPOCH", "epoch", true, CLI_TEXT},
+    {"GROUP", "group", false, CLI_TEXT},
     {"POLICY", "policy", false, CLI_TEXT},
     {"ASSIGNED", "assigned_at", false, CLI_TEXT},
 };
@@ -105,13 +65,22 @@ static const struct cli_column plan_columns[] = {
     {"TARGET", "target", false, CLI_TEXT},
 };
 
-static int usage(const char *text)
-{
-    fprintf(stderr, "pelorus: usage: pelorus %s\n", text);
-    return 2;
-}
+static const struct cli_column candidate_columns[] = {
+    {"ADDRESS", "address", false, CLI_TEXT},
+    {"SCORE", "score", true, CLI_TEXT},
+    {"WEIGHT", "weight", true, CLI_TEXT},
+    {"CAPACITY", "capacity", true, CLI_TEXT},
+    {"POOL", "pool", true, CLI_PERCENT},
+    {"CPU", "cpu", true, CLI_PERCENT},
+    {"MEMORY", "memory", true, CLI_PERCENT},
+    {"DISK", "disk", true, CLI_PERCENT},
+    {"WHY NOT", "why_not", false, CLI_TEXT},
+};
 
-/* --- printing ---------------------------------------------------------------- */
+#define USAGE 2 /* cli_run() says how */
+
+/* --- printing ----------------------------------------------------------------
+ */
 
 static int show_list(struct cli *c, const char *list,
                      const struct cli_column *columns, size_t n,
@@ -125,7 +94,8 @@ static int show_list(struct cli *c, const char *list,
     return 0;
 }
 
-/* Every field of one object, a line each. */
+/* Every field of one object, a line each; objects and lists of objects as
+ * JSON. */
 static int show_object(struct cli *c)
 {
     const cJSON *item;
@@ -136,28 +106,61 @@ static int show_object(struct cli *c)
             printf("%s\n", buf_text(&c->answer));
         return 0;
     }
-    buf_init(&line, 128 * 1024);
+    buf_init(&line, 1024 * 1024);
     cJSON_ArrayForEach(item, c->document)
     {
         struct cli_column column = {"", item->string, false, CLI_TEXT};
-        char *text = cJSON_IsObject(item) ? cJSON_PrintUnformatted(item) : NULL;
+        bool raw = cJSON_IsObject(item) ||
+                   (cJSON_IsArray(item) && cJSON_IsObject(item->child));
+        char *text = raw ? cJSON_PrintUnformatted(item) : NULL;
 
         buf_reset(&line);
-        cli_text(&line, c->document, &column);
-        printf("%-14s %s\n", item->string,
-               text != NULL ? text : buf_text(&line));
+        buf_printf(&line, "%-14s ", item->string);
+        if (text != NULL)
+            buf_str(&line, text);
+        else
+            cli_text(&line, c->document, &column);
+        cli_say(stdout, buf_text(&line));
         cJSON_free(text);
     }
     buf_close(&line);
     return 0;
 }
 
-/* Follow `next` until the end, one page at a time, into one list. */
+/* The items of this page behind those of the pages before. */
+static cJSON *join(cJSON *all, cJSON *page)
+{
+    cJSON *items = cJSON_GetObjectItemCaseSensitive(all, "items");
+    cJSON *more = cJSON_GetObjectItemCaseSensitive(page, "items"), *item;
+
+    if (all == NULL)
+        return page;
+    while ((item = cJSON_DetachItemFromArray(more, 0)) != NULL)
+        cJSON_AddItemToArray(items, item);
+    cJSON_Delete(page);
+    return all;
+}
+
+/* Several pages as one answer: there is no next one. */
+static void rewrite(struct cli *c)
+{
+    char *text;
+
+    cJSON_ReplaceItemInObjectCaseSensitive(c->document, "next",
+                                           cJSON_CreateNull());
+    text = cJSON_PrintUnformatted(c->document);
+    assert(text != NULL);
+    buf_reset(&c->answer);
+    buf_str(&c->answer, text);
+    cJSON_free(text);
+}
+
+/* The pages of a list as one, or just the one with so many items. */
 static int get_all(struct cli *c, const char *limit)
 {
+    char *base = mem_strdup(buf_text(&c->path)), *next = NULL;
     cJSON *all = NULL;
-    char *base = mem_strdup(buf_text(&c->path));
-    char *next = NULL;
+    size_t pages = 0;
     int rc;
 
     do {
@@ -167,35 +170,30 @@ static int get_all(struct cli *c, const char *limit)
         cli_query(c, "cursor", next);
         MEM_FREE(next);
         buf_reset(&c->answer);
-        cJSON_Delete(c->document);
-        c->document = NULL;
         rc = cli_send(c, "GET");
         if (rc != 0)
             break;
+        pages++;
         next = mem_strdup(json_str(c->document, "next"));
-        if (all == NULL) {
-            all = c->document;
-        } else {
-            cJSON *items = cJSON_GetObjectItemCaseSensitive(all, "items");
-            cJSON *more =
-                cJSON_GetObjectItemCaseSensitive(c->document, "items");
-            cJSON *item;
-
-            while ((item = cJSON_DetachItemFromArray(more, 0)) != NULL)
-                cJSON_AddItemToArray(items, item);
-            cJSON_Delete(c->document);
-        }
+        all = join(all, c->document);
         c->document = NULL;
-    } while (next != NULL && limit == NULL && !c->json);
-    c->document = all;
+    } while (next != NULL && limit == NULL);
     mem_free(next);
     mem_free(base);
-    return rc;
+    if (rc != 0) {
+        cJSON_Delete(all);
+        return rc;
+    }
+    c->document = all;
+    if (pages > 1 && c->json)
+        rewrite(c);
+    return 0;
 }
 
-/* --- commands ------------------------------------------------------------------ */
+/* --- commands
+ * ------------------------------------------------------------------ */
 
-static int cmd_nodes(struct cli *c, const struct words *w)
+static int cmd_nodes(struct cli *c, const struct cli_words *w)
 {
     int rc;
 
@@ -207,7 +205,7 @@ static int cmd_nodes(struct cli *c, const struct words *w)
         return rc != 0 ? rc : show_object(c);
     }
     if (w->n != 0)
-        return usage("nodes [KIND ADDRESS] [--kind K] [--group G] [--state S]");
+        return USAGE;
     cli_query(c, "kind", w->kind);
     cli_query(c, "group", w->group);
     cli_query(c, "state", w->state);
@@ -218,13 +216,13 @@ static int cmd_nodes(struct cli *c, const struct words *w)
                                ARRAY_LEN(node_columns), "no nodes");
 }
 
-static int cmd_best(struct cli *c, const struct words *w)
+static int cmd_best(struct cli *c, const struct cli_words *w)
 {
+    const char *address;
     int rc;
 
     if (w->n > 1)
-        return usage("best [GROUP] [--count N] [--affinity KEY] [--exclude A] "
-                     "[--peek] [--explain]");
+        return USAGE;
     buf_str(&c->path, "/v1/workers/best");
     cli_query(c, "group", w->n == 1 ? w->word[0] : w->group);
     cli_query(c, "count", w->count);
@@ -235,17 +233,30 @@ static int cmd_best(struct cli *c, const struct words *w)
     rc = cli_send(c, "GET");
     if (rc != 0)
         return rc;
-    if (c->json || w->explain)
-        return show_object(c);
+    if (w->explain)
+        return show_list(c, "candidates", candidate_columns,
+                         ARRAY_LEN(candidate_columns), "no candidates");
     if (w->count != NULL)
         return show_list(c, "picks", pick_columns, ARRAY_LEN(pick_columns),
                          "no picks");
-    printf("%s\n", json_str(c->document, "address"));
+    address = json_str(c->document, "address");
+    if (c->json || address == NULL)
+        return show_object(c);
+    cli_say(stdout, address);
     return 0;
 }
 
-static int work_add(struct cli *c, const struct words *w)
+static int work_add(struct cli *c, const struct cli_words *w)
 {
+    cJSON *payload = NULL;
+    struct err err;
+
+    if (w->payload != NULL &&
+        json_parse(w->payload, strlen(w->payload), &payload, &err) != 0) {
+        fprintf(stderr, "pelorus: --payload: %s\n", err.msg);
+        return USAGE;
+    }
+    cJSON_Delete(payload);
     buf_str(&c->path, "/v1/work");
     json_open(&c->body, NULL, '{');
     if (w->id != NULL)
@@ -261,7 +272,7 @@ static int work_add(struct cli *c, const struct words *w)
     return cli_send(c, "POST");
 }
 
-static int work_one(struct cli *c, const struct words *w)
+static int work_one(struct cli *c, const struct cli_words *w)
 {
     const char *verb = w->word[0];
     const char *epoch = w->n > 2 ? w->word[2] : NULL;
@@ -269,14 +280,14 @@ static int work_one(struct cli *c, const struct words *w)
     buf_str(&c->path, "/v1/work");
     cli_segment(c, w->word[1]);
     if (strcmp(verb, "get") == 0)
-        return cli_send(c, "GET");
+        return epoch == NULL ? cli_send(c, "GET") : USAGE;
     if (strcmp(verb, "release") == 0) {
         buf_str(&c->path, "/release");
         cli_query(c, "epoch", epoch);
         return cli_send(c, "POST");
     }
     if (epoch == NULL)
-        return usage("work done|handover ID EPOCH");
+        return USAGE;
     if (strcmp(verb, "handover") == 0)
         buf_str(&c->path, "/handover");
     cli_query(c, "epoch", epoch);
@@ -291,7 +302,7 @@ static bool is_one_of(const char *word, const char *const *list)
     return false;
 }
 
-static int cmd_work(struct cli *c, const struct words *w)
+static int cmd_work(struct cli *c, const struct cli_words *w)
 {
     static const char *const verbs[] = {"get", "done", "handover", "release",
                                         NULL};
@@ -306,10 +317,7 @@ static int cmd_work(struct cli *c, const struct words *w)
         return rc != 0 ? rc : show_object(c);
     }
     if (w->n != 0)
-        return usage("work [--owner A] [--kind K] [--state S] | work add "
-                     "[--kind K] [--id ID] [--group G] [--policy P] "
-                     "[--payload JSON] | work get ID | work done ID EPOCH | "
-                     "work handover ID EPOCH | work release ID EPOCH");
+        return USAGE;
     buf_str(&c->path, "/v1/work");
     cli_query(c, "kind", w->kind);
     cli_query(c, "owner", w->owner);
@@ -320,7 +328,7 @@ static int cmd_work(struct cli *c, const struct words *w)
                                ARRAY_LEN(work_columns), "no work");
 }
 
-static int failover_start(struct cli *c, const struct words *w)
+static int failover_start(struct cli *c, const struct cli_words *w)
 {
     int rc;
 
@@ -341,7 +349,7 @@ static int failover_start(struct cli *c, const struct words *w)
                       : show_object(c);
 }
 
-static int cmd_failover(struct cli *c, const struct words *w)
+static int cmd_failover(struct cli *c, const struct cli_words *w)
 {
     int rc;
 
@@ -354,25 +362,19 @@ static int cmd_failover(struct cli *c, const struct words *w)
         return rc != 0 ? rc : show_object(c);
     }
     if (w->n != 0)
-        return usage("failover | failover show ID | failover start KIND "
-                     "ADDRESS [--dry-run] [--force] [--reason TEXT]");
+        return USAGE;
     rc = get_all(c, w->limit != NULL ? w->limit : "100");
     return rc != 0 ? rc
                    : show_list(c, "items", failover_columns,
                                ARRAY_LEN(failover_columns), "no failovers");
 }
 
-static int gate(struct cli *c, const struct words *w, const char *what)
+static int gate(struct cli *c, const struct cli_words *w, const char *what)
 {
     int rc;
 
-    if (w->n != 2) {
-        fprintf(stderr,
-                "pelorus: usage: pelorus %s KIND ADDRESS [--for 10m] "
-                "[--reason TEXT] [--undo]\n",
-                what);
-        return 2;
-    }
+    if (w->n != 2)
+        return USAGE;
     buf_str(&c->path, "/v1/nodes");
     cli_segment(c, w->word[0]);
     cli_segment(c, w->word[1]);
@@ -383,33 +385,57 @@ static int gate(struct cli *c, const struct words *w, const char *what)
     return rc != 0 ? rc : show_object(c);
 }
 
-static int cmd_cordon(struct cli *c, const struct words *w)
+static int cmd_cordon(struct cli *c, const struct cli_words *w)
 {
     return gate(c, w, "cordon");
 }
 
-static int cmd_drain(struct cli *c, const struct words *w)
+static int cmd_drain(struct cli *c, const struct cli_words *w)
 {
     return gate(c, w, "drain");
 }
 
-static int cmd_restart(struct cli *c, const struct words *w)
+static int cmd_restart(struct cli *c, const struct cli_words *w)
 {
     return gate(c, w, "restart");
 }
 
 static const struct command {
     const char *name;
-    int (*run)(struct cli *c, const struct words *w);
-    const char *help;
+    int (*run)(struct cli *c, const struct cli_words *w);
+    const char *help, *takes, *usage;
 } commands[] = {
-    {"nodes", cmd_nodes, "who is in the cluster, and how loaded"},
-    {"best", cmd_best, "the best worker of a group, now"},
-    {"work", cmd_work, "list, add, finish, hand over, release work"},
-    {"failover", cmd_failover, "past and present failovers; start one"},
-    {"cordon", cmd_cordon, "no new work to an address"},
-    {"drain", cmd_drain, "no new work, and let the present work move"},
-    {"restart", cmd_restart, "keep its work for the next process there"},
+    {"nodes", cmd_nodes, "who is in the cluster, and how loaded",
+     "kind group state status limit",
+     "nodes [--kind K] [--group G] [--state S] [--status S] [--limit N]\n"
+     "       nodes KIND ADDRESS"},
+    {"best", cmd_best, "the best worker of a group, now",
+     "group count affinity exclude peek explain",
+     "best [GROUP] [--count N] [--affinity KEY] [--exclude A,B] [--peek] "
+     "[--explain]"},
+    {"work", cmd_work, "list, add, finish, hand over, release work",
+     "kind owner state limit id group policy payload",
+     "work [--kind K] [--owner A] [--state S] [--limit N]\n"
+     "       work add [--kind K] [--id ID] [--group G] [--policy P] "
+     "[--payload JSON]\n"
+     "       work get ID\n"
+     "       work done ID EPOCH\n"
+     "       work handover ID EPOCH\n"
+     "       work release ID [EPOCH]"},
+    {"failover", cmd_failover, "past and present failovers; start one",
+     "dry-run force reason limit",
+     "failover [--limit N]\n"
+     "       failover show ID\n"
+     "       failover start KIND ADDRESS [--dry-run] [--force] "
+     "[--reason TEXT]"},
+    {"cordon", cmd_cordon, "no new work to an address", "for reason undo",
+     "cordon KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},
+    {"drain", cmd_drain, "no new work, and let the present work move",
+     "for reason undo",
+     "drain KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},
+    {"restart", cmd_restart, "keep its work for the next process there",
+     "for reason undo",
+     "restart KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},
 };
 
 static const struct command *find(const char *name)
@@ -431,65 +457,39 @@ void cli_help(void)
         printf("  %-13s %s\n", commands[i].name, commands[i].help);
 }
 
-static void set_flag(struct words *w, int option)
+static void say_usage(FILE *to, const struct command *command)
 {
-    w->peek |= option == OPT_PEEK;
-    w->explain |= option == OPT_EXPLAIN;
-    w->dry_run |= option == OPT_DRY_RUN;
-    w->force |= option == OPT_FORCE;
-    w->undo |= option == OPT_UNDO;
-}
-
-static void set_word(struct words *w, int option, const char *value)
-{
-    const char **const to[] = {
-        [OPT_KIND - OPT_KIND] = &w->kind,
-        [OPT_STATE - OPT_KIND] = &w->state,
-        [OPT_STATUS - OPT_KIND] = &w->status,
-        [OPT_GROUP - OPT_KIND] = &w->group,
-        [OPT_OWNER - OPT_KIND] = &w->owner,
-        [OPT_COUNT - OPT_KIND] = &w->count,
-        [OPT_AFFINITY - OPT_KIND] = &w->affinity,
-        [OPT_EXCLUDE - OPT_KIND] = &w->exclude,
-        [OPT_ID - OPT_KIND] = &w->id,
-        [OPT_POLICY - OPT_KIND] = &w->policy,
-        [OPT_PAYLOAD - OPT_KIND] = &w->payload,
-        [OPT_FOR - OPT_KIND] = &w->period,
-        [OPT_REASON - OPT_KIND] = &w->reason,
-        [OPT_LIMIT - OPT_KIND] = &w->limit,
-    };
-
-    if (option >= OPT_KIND && option <= OPT_LIMIT)
-        *to[option - OPT_KIND] = value;
-    else
-        set_flag(w, option);
+    fprintf(to, "usage: %s\n       each with [--url URL] [--json]\n",
+            command->usage);
 }
 
 int cli_run(int argc, char **argv)
 {
     const struct command *command = find(argv[0]);
-    struct words w = {0};
+    struct cli_words w;
     struct cli c;
-    int option, rc;
+    int rc = USAGE;
 
     assert(command != NULL);
     cli_init(&c);
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == '?' || option == OPT_HELP) {
-            cli_close(&c);
-            printf("pelorus %s: %s\n", command->name, command->help);
-            return option == OPT_HELP ? 0 : 2;
-        }
-        if (option == OPT_URL)
-            c.url = optarg;
-        else if (option == OPT_JSON)
-            c.json = true;
-        else
-            set_word(&w, option, optarg);
+    switch (cli_parse(argc, argv, command->takes, &c, &w)) {
+    case CLI_GO:
+        rc = command->run(&c, &w);
+        break;
+    case CLI_HELP:
+        printf("pelorus %s: %s\n", command->name, command->help);
+        say_usage(stdout, command);
+        rc = 0;
+        break;
+    case CLI_USAGE:
+        break;
     }
-    w.n = argc - optind;
-    w.word = argv + optind;
-    rc = command->run(&c, &w);
+    if (rc == USAGE)
+        say_usage(stderr, command);
     cli_close(&c);
+    if (fflush(stdout) != 0 && rc == 0) {
+        perror("pelorus: standard output");
+        rc = 1;
+    }
     return rc;
 }

@@ -3,10 +3,14 @@
  * what is not known.
  *
  * Two walks: the widths first, then the lines. Text from the registry is shown
- * without its control characters: a node's name must not steer a terminal.
+ * without its control characters, and without those that turn the direction of
+ * writing: a node's name must not steer a terminal. Widths are columns, not
+ * characters; the few ranges that matter stand here, so that it needs no
+ * locale.
  */
 #include "coordinator/cli_priv.h"
 
+#include "base/json.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -28,12 +32,96 @@ static const cJSON *field(const cJSON *item, const char *path)
     return item;
 }
 
-static void add_clean(struct buf *out, const char *text)
+/* --- characters ----------------------------------------------------------- */
+
+struct range {
+    uint32_t first, last;
+};
+
+static const struct range steering[] = {
+    {0x00, 0x1f},     {0x7f, 0x9f},     {0x61c, 0x61c},   {0x200e, 0x200f},
+    {0x2028, 0x202e}, {0x2066, 0x2069}, {0xfeff, 0xfeff},
+};
+/* Combining marks, joiners, variation selectors. */
+static const struct range narrow[] = {
+    {0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},     {0x64b, 0x65f},
+    {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x200b, 0x200d},   {0x20d0, 0x20ff},
+    {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xe0100, 0xe01ef},
+};
+/* East Asian wide and full-width, and pictures. */
+static const struct range wide[] = {
+    {0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0x33ff},
+    {0x3400, 0x4dbf},   {0x4e00, 0x9fff},   {0xa000, 0xa4cf},
+    {0xa960, 0xa97c},   {0xac00, 0xd7a3},   {0xf900, 0xfaff},
+    {0xfe30, 0xfe6f},   {0xff00, 0xff60},   {0xffe0, 0xffe6},
+    {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
+    {0x20000, 0x3fffd},
+};
+
+static bool among(uint32_t c, const struct range *list, size_t n)
 {
-    for (; *text != '\0'; text++)
-        buf_char(out, (unsigned char)*text < 0x20 || *text == 0x7f ? '?'
-                                                                   : *text);
+    for (size_t i = 0; i < n; i++)
+        if (c >= list[i].first && c <= list[i].last)
+            return true;
+    return false;
 }
+
+/* The character at *text, and past it; U+FFFD for a broken one. */
+static uint32_t take(const char **text)
+{
+    static const unsigned char mask[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    size_t n = json_utf8(*text, strlen(*text));
+    const unsigned char *p = (const unsigned char *)*text;
+    uint32_t c;
+
+    if (n == 0) {
+        (*text)++;
+        return 0xfffd;
+    }
+    c = p[0] & mask[n];
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | (p[i] & 0x3f);
+    *text += n;
+    return c;
+}
+
+void cli_clean(struct buf *out, const char *text)
+{
+    while (*text != '\0') {
+        const char *from = text;
+        uint32_t c = take(&text);
+
+        if (c == 0xfffd || among(c, steering, ARRAY_LEN(steering)))
+            buf_char(out, '?');
+        else
+            buf_add(out, from, (size_t)(text - from));
+    }
+}
+
+size_t cli_width(const char *text)
+{
+    size_t n = 0;
+
+    while (*text != '\0') {
+        uint32_t c = take(&text);
+
+        if (!among(c, narrow, ARRAY_LEN(narrow)))
+            n += among(c, wide, ARRAY_LEN(wide)) ? 2 : 1;
+    }
+    return n;
+}
+
+void cli_say(FILE *to, const char *text)
+{
+    struct buf line;
+
+    buf_init(&line, strlen(text) + 1);
+    cli_clean(&line, text);
+    fprintf(to, "%s\n", buf_text(&line));
+    buf_close(&line);
+}
+
+/* --- cells ---------------------------------------------------------------- */
 
 static void add_list(struct buf *out, const cJSON *list)
 {
@@ -46,7 +134,7 @@ static void add_list(struct buf *out, const cJSON *list)
             continue;
         if (!first)
             buf_char(out, ',');
-        add_clean(out, item->valuestring);
+        cli_clean(out, item->valuestring);
         first = false;
     }
     if (first)
@@ -60,7 +148,7 @@ void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c)
     if (cJSON_IsArray(value))
         add_list(out, value);
     else if (cJSON_IsString(value))
-        add_clean(out, value->valuestring[0] ? value->valuestring : "-");
+        cli_clean(out, value->valuestring[0] ? value->valuestring : "-");
     else if (cJSON_IsNumber(value) && c->as == CLI_PERCENT)
         buf_printf(out, "%.0f%%", value->valuedouble * 100);
     else if (cJSON_IsNumber(value))
@@ -71,26 +159,33 @@ void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c)
         buf_char(out, '-');
 }
 
-static size_t cell_width(const struct buf *b)
+/* What is too long ends in dots, at the end of a character. */
+static void make_cell(struct buf *cell, const cJSON *item,
+                      const struct cli_column *column)
 {
-    size_t n = 0;
-
-    for (size_t i = 0; i < b->len; i++)
-        n += ((unsigned char)b->data[i] & 0xc0) != 0x80; /* UTF-8 */
-    return n;
+    buf_reset(cell);
+    cli_text(cell, item, column);
+    if (!cell->overflow)
+        return;
+    cell->len -= cell->len > 4 ? 4 : cell->len;
+    while (cell->len > 0 &&
+           ((unsigned char)cell->data[cell->len] & 0xc0) == 0x80)
+        cell->len--;
+    cell->overflow = false;
+    buf_str(cell, "...");
 }
 
-static void print_cell(const struct buf *b, size_t width, bool right, bool last)
+static void print_cell(const char *text, size_t width, bool right, bool last)
 {
-    size_t used = cell_width(b);
+    size_t used = cli_width(text);
     int pad = (int)(width > used ? width - used : 0);
 
     if (right)
-        printf("%*s%s%s", pad, "", buf_text(b), last ? "\n" : "  ");
+        printf("%*s%s%s", pad, "", text, last ? "\n" : "  ");
     else if (last)
-        printf("%s\n", buf_text(b));
+        printf("%s\n", text);
     else
-        printf("%s%*s  ", buf_text(b), pad, "");
+        printf("%s%*s  ", text, pad, "");
 }
 
 void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
@@ -110,23 +205,19 @@ void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
         widths[i] = strlen(columns[i].title);
         cJSON_ArrayForEach(item, items)
         {
-            buf_reset(&cell);
-            cli_text(&cell, item, &columns[i]);
-            if (cell_width(&cell) > widths[i])
-                widths[i] = cell_width(&cell);
+            make_cell(&cell, item, &columns[i]);
+            if (cli_width(buf_text(&cell)) > widths[i])
+                widths[i] = cli_width(buf_text(&cell));
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        buf_reset(&cell);
-        buf_str(&cell, columns[i].title);
-        print_cell(&cell, widths[i], columns[i].right, i + 1 == n);
-    }
+    for (size_t i = 0; i < n; i++)
+        print_cell(columns[i].title, widths[i], columns[i].right, i + 1 == n);
     cJSON_ArrayForEach(item, items)
     {
         for (size_t i = 0; i < n; i++) {
-            buf_reset(&cell);
-            cli_text(&cell, item, &columns[i]);
-            print_cell(&cell, widths[i], columns[i].right, i + 1 == n);
+            make_cell(&cell, item, &columns[i]);
+            print_cell(buf_text(&cell), widths[i], columns[i].right,
+                       i + 1 == n);
         }
     }
     buf_close(&cell);

@@ -66,7 +66,7 @@ struct work *coordinator_work(struct coordinator *c);
 struct membership *coordinator_membership(struct coordinator *c);
 struct view *coordinator_view(struct coordinator *c);
 struct registry *coordinator_registry(struct coordinator *c);
-/* NODE_MASTER or NODE_WORKER. */
+/* NODE_MASTER or NODE_WORKER. NULL after coordinator_leave(). */
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
 
 /* --- waiting for a change (long polls) ----------------------------------- */

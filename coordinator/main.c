@@ -106,6 +106,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *s = handle->data;
 
+    loop_enter(s->loop);
     if (s->leaving) {
         log_warn("-pelorus", LOG_S("reason", "a second signal"));
         _exit(1);
@@ -251,6 +252,9 @@ static int cmd_serve(int argc, char **argv)
     raise_file_limit();
     if (start(&s, &err) != 0) {
         log_error("!pelorus", LOG_S("reason", err.msg));
+        if (s.registry == NULL) /* else its threads use the loop */
+            loop_free(&s.loop);
+        conf_close(&s.conf);
         return 1;
     }
     listen_to_signals(&s);

@@ -220,7 +220,7 @@ static void choose_worker(struct coordinator *c, const char *group,
                           const char *const *exclude, size_t n_exclude,
                           struct work_target *out)
 {
-    struct balancer_pick pick;
+    struct balancer_pick pick = {0};
     struct balancer_request request = {
         .group = group, .count = 1, .now = c->clock->mono};
     struct balancer_answer answer = {.picks = &pick};

@@ -54,7 +54,10 @@ struct reader {
     uint64_t session;
     struct failover_seen seen;
     struct failover_record record;
-    char hint[FAILOVER_ID_MAX + 1]; /* an unfinished record, by the view */
+    unsigned rank; /* of `record`, by who named it; the least wins */
+    char own[FAILOVER_ID_MAX + 1];  /* the one under way, which no event may
+                                       have told the view of yet */
+    char hint[FAILOVER_ID_MAX + 1]; /* an unfinished one, by the view */
     struct settings settings;
 };
 void reader_start(struct reader *r, struct engine *e, const char *address,

@@ -209,7 +209,7 @@ static void read_registrations(struct reader *r)
 }
 
 /* index 0: the record that the gate names, which goes before (1) the one that
- * our view remembers. */
+ * we are working on, and that before (2) the one that our view remembers. */
 static void on_record(void *part, size_t index,
                       const struct registry_reply *reply)
 {
@@ -225,7 +225,8 @@ static void on_record(void *part, size_t index,
         } else if (!failover_phase_final(record.phase) &&
                    record.kind == r->e->c.kind &&
                    strcmp(record.address, r->address) == 0 &&
-                   (index == 0 || r->seen.record == NULL)) {
+                   (r->seen.record == NULL || index < r->rank)) {
+            r->rank = (unsigned)index;
             r->record = record;
             r->record.version = entry->version;
             r->seen.record = &r->record;
@@ -265,8 +266,11 @@ static void on_gate(void *part, size_t index,
     if (r->err.code == ERR_OK) {
         if (gate->failover[0] != '\0')
             read_record(r, gate->failover, 0);
-        if (r->hint[0] != '\0' && strcmp(r->hint, gate->failover) != 0)
-            read_record(r, r->hint, 1);
+        if (r->own[0] != '\0' && strcmp(r->own, gate->failover) != 0)
+            read_record(r, r->own, 1);
+        if (r->hint[0] != '\0' && strcmp(r->hint, gate->failover) != 0 &&
+            strcmp(r->hint, r->own) != 0)
+            read_record(r, r->hint, 2);
         read_registrations(r);
     }
     arrived(r);
@@ -290,6 +294,16 @@ static void on_settings(void *part, size_t index,
     arrived(r);
 }
 
+/* The unfinished failover that the step is at, if it is this address's. */
+static void set_own(struct reader *r)
+{
+    const struct failover_record *own = failover_record(r->e->f);
+    const struct failover_task *task = failover_task(r->e->f);
+    if (own != NULL && task != NULL && !failover_phase_final(own->phase) &&
+        strcmp(task->address, r->address) == 0)
+        (void)snprintf(r->own, sizeof(r->own), "%s", own->id);
+}
+
 void reader_start(struct reader *r, struct engine *e, const char *address,
                   reader_done_f *done, void *arg)
 {
@@ -303,6 +317,7 @@ void reader_start(struct reader *r, struct engine *e, const char *address,
     (void)snprintf(r->address, sizeof(r->address), "%s", address);
     if (hint != NULL)
         (void)snprintf(r->hint, sizeof(r->hint), "%s", hint->id);
+    set_own(r);
     r->at = e->c.clock->mono;
     r->session = registry_session(e->c.registry);
     engine_new_id(e, r->seen.new_id);

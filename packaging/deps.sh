@@ -33,6 +33,7 @@ fi
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 install_all() {
     $root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends $missing >"$log" 2>&1
@@ -42,4 +43,3 @@ install_all || { $root apt-get update >"$log" 2>&1 && install_all; } || {
     echo "pelorus: apt-get could not install:$missing" >&2
     exit 1
 }
-rm -f "$log"

@@ -27,6 +27,8 @@
  *   ERR_TOO_LARGE     key, value, or more operations than `max_ops`/`max_bytes`
  *   ERR_INVALID       malformed; a programmer's or a client's mistake
  *   ERR_CANCELLED     closed before it was applied
+ *
+ * Longer than other headers: it is the contract that every backend keeps.
  */
 #ifndef PELORUS_REGISTRY_REGISTRY_H
 #define PELORUS_REGISTRY_REGISTRY_H

@@ -130,7 +130,7 @@ struct registry {
     size_t max_ops, max_bytes;
     /* The rest is kept by registry.c, hold.c and view.c; backends may walk the
      * lists (utlist.h, DL_FOREACH) and read the rest. */
-    uint64_t session; /* 0: none */
+    uint64_t session;  /* 0: none */
     uint64_t revision; /* the highest that was told */
     enum registry_state state;
     bool closing; /* registry_close() was called */

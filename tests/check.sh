@@ -49,7 +49,7 @@ run_suite() { # "deadline command..."
     set -- $result
     printf '%-52s %5d passed %3d failed  %3d s\n' "$name" "$1" "$2" $(($(date +%s) - started))
     if [ "$2" != 0 ]; then
-        [ $rc -lt 124 ] || [ $rc = 139 ] || echo "    exit $rc: killed at its deadline of $deadline s, or by a signal"
+        [ $rc -lt 124 ] || echo "    exit $rc: killed at its deadline of $deadline s, or by a signal"
         grep -E '^\[  FAILED|^\[   LINE|error|Error|assert|violation|^not ok|FAIL' "$log" | head -20 | sed 's/^/    /'
         echo "    see $log"
     fi
@@ -62,7 +62,7 @@ suites() {
         echo "600 tests/sim/planted.sh"
         echo "120 tests/house.sh"
     fi
-    [ -x "$BUILD/tests/sim/sim" ] && echo "300 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
+    echo "300 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
     for t in "$BUILD"/tests/registry/test_* "$BUILD"/tests/unit/test_* "$BUILD"/tests/sim/test_*; do
         [ -x "$t" ] && [ "${t%.[od]}" = "$t" ] && echo "240 $t"
     done
@@ -88,6 +88,7 @@ if [ "$n" != 0 ]; then
     find "$logs" -name 'report.*' | head -3 | xargs -n1 head -40
     failed=$((failed + n))
 fi
+[ $((passed + failed)) != 0 ] || { echo "no suite was run"; failed=1; }
 echo "in $(($(date +%s) - started)) s"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$skipped" = 0 ]

@@ -55,6 +55,13 @@ wrong=$(for f in $sources $(ls tests/*/*.[ch]); do
     [ "$n" -le 500 ] || head -30 "$f" | grep -qi 'lines\|long' || echo "  $f: $n lines, and its head does not say why"
 done)
 check "no file over 500 lines without a reason" "$wrong"
+wrong=$(for f in $(ls {base,conf,registry,balancer,failover,coordinator,http}/*.h | grep -v _priv); do
+    n=$(wc -l <"$f")
+    [ "$n" -le 150 ] || head -50 "$f" | grep -qi 'lines\|long' || echo "  $f: $n lines, and its head does not say why"
+done)
+check "no public header over 150 lines without a reason" "$wrong"
+wrong=$(awk '/^{/ { from = FNR } /^}/ { if (from && FNR - from > 61) print "  " FILENAME ":" from ": " FNR - from - 1 " lines"; from = 0 }' $(ls {base,conf,registry,balancer,failover,coordinator,http}/*.c))
+check "no function over 60 lines" "$wrong"
 wrong=$(for f in $sources $(ls tests/*/*.[ch]); do
     head -1 "$f" | grep -q '^/\*' || echo "  $f"
 done)

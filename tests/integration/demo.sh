@@ -67,7 +67,10 @@ until_true() { # deadline in s, what, command...
 step "1. A coordinator on the embedded registry"
 "$pelorus" serve -c "$dir/pelorus.yaml" 2>"$dir/coordinator.log" &
 pid[coordinator]=$!
-until_true 15 "the coordinator ready" curl -sf "$url/readyz"
+ready() { # ours, not one that took the port at the same moment
+    grep -q +pelorus "$dir/coordinator.log" && curl -sf "$url/readyz"
+}
+until_true 15 "the coordinator ready" ready
 say "pelorus serve, process ${pid[coordinator]}, $url"
 
 step "2. Two masters and three workers join, each a process with a session of its own"

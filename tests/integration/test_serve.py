@@ -1,6 +1,7 @@
 """pelorus serve as a process: starting, leaving, and registries that cannot be
 used, are full, or belong to somebody else."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -74,7 +75,8 @@ def test_files_that_cannot_be_the_registry_are_refused_clearly(cluster):
     db.close()
     before = open(cluster.path, "rb").read()
     text = refused(cluster, conf)
-    check("registry.db" in text and "another program" in text.lower() or "not a pelorus" in text.lower(), text)
+    check("registry.db" in text and ("another program" in text.lower() or
+                                     "not a pelorus" in text.lower()), text)
     check(open(cluster.path, "rb").read() == before, "a foreign file was written to")
     with open(cluster.path, "wb") as f:
         f.write(os.urandom(8192))
@@ -157,6 +159,15 @@ def test_the_words_for_people(cluster):
     check("no failovers" in cluster.cli("failover", url=url), "failover")
     text = cluster.cli("best", "no-such-group", url=url, expect=1)
     check("group_not_found" in text, text)
+    check("127.0.0.1:1234" in cluster.cli("best", "gpu", "--explain", url=url + "/"), "explain")
+    text = cluster.cli("drain", "worker", "127.0.0.1:1234", "--dry-run", url=url, expect=2)
+    check("--dry-run" in text and "usage: drain" in text, text)
+    text = cluster.cli("work", "add", "--payload", '1,"kind":"worker"', url=url, expect=2)
+    check("--payload" in text, text)
+    submit(c.port, (f"many-{n}" for n in range(1100)), kind="worker", group="gpu", threads=8)
+    page = json.loads(cluster.cli("work", "--json", url=url))
+    equal((len([i for i in page["items"] if i["id"].startswith("many-")]), page["next"]),
+          (1100, None), "every page of a list as JSON")
     cluster.cli("nodes", "one", "two", "three", url=url, expect=2)
     text = cluster.cli("nodes", url="http://127.0.0.1:1", expect=1)
     check("pelorus serve" in text, text)

@@ -151,6 +151,30 @@ static void a_live_node_that_was_forced_out_stays_out(void **state)
     assert_true(gate_bars(&gate, &old));
 }
 
+/* Nobody looked while they went: their gates say that they are missing. */
+static void the_brake_sees_who_is_missing_at_the_start(void **state)
+{
+    struct failover_record r;
+    (void)state;
+    world_kill(&w, 0);
+    node_start(&w, "m5:1", 1005);
+    node_start(&w, "m6:1", 1006);
+    give(&w, "m1:1", 1001, "a", 2);
+    give(&w, "m2:1", 1002, "b", 2);
+    give(&w, "m3:1", 1003, "c", 2);
+    world_start(&w, 1);
+    world_run(&w, 10000);
+    assert_true(find_record(&w, "m2:1", FAILOVER_HELD, &r));
+    assert_string_equal(r.cause, "mass");
+    assert_int_equal(records(&w, FAILOVER_HELD), 3);
+    assert_int_equal(in_state(&w, WORK_ASSIGNED), 6);
+    assert_int_equal(owned_by(&w, "m5:1") + owned_by(&w, "m6:1"), 0);
+    node_start(&w, "m1:1", 1001);
+    node_start(&w, "m3:1", 1003);
+    assert_true(world_until(&w, 8000, one_done)); /* of m2 */
+    assert_int_equal(owned_by(&w, "m2:1"), 0);
+}
+
 /* --- from when a deadline counts ------------------------------------------ */
 
 static void drain(const char *address, int64_t for_ms)
@@ -240,6 +264,81 @@ static void the_oldest_of_a_full_past_leaves_nothing_behind(void **state)
     }
     assert_true(find_gate(&w, "m1:1", &gate));
     assert_true(gate.process.startup_time == 2001);
+}
+
+/* A record is closed by whoever wrote it, even if no event told of it yet. */
+static void a_record_is_closed_before_any_event_tells_of_it(void **state)
+{
+    struct memory_faults deaf = {.event_drop_share = 1.0, .resync_ms = 5000};
+    struct process old = process_of(9001);
+    struct gate gate;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 1);
+    assert_true(find_gate(&w, "m1:1", &gate));
+    gate_retire(&gate, &old);
+    w.c[0].frozen = true;
+    put_gate(&w, "m1:1", &gate);
+    give(&w, "m1:1", 9001, "old", 2);
+    world_run(&w, 200);
+    memory_set_faults(w.store, &deaf);
+    w.c[0].frozen = false;
+    assert_true(world_until(&w, 1500, one_done));
+    assert_true(in_phase("m1:1", FAILOVER_DONE, "reconcile"));
+}
+
+/* --- what nobody can read ------------------------------------------------- */
+
+static void ignore(void *arg, const struct registry_reply *reply)
+{
+    (void)arg;
+    assert_int_equal(reply->err.code, ERR_OK);
+}
+
+static void put_raw(const char *key, const char *value)
+{
+    registry_put(w.admin, key, value, strlen(value), REGISTRY_ANY, 0, false,
+                 ignore, NULL);
+    world_run(&w, 40);
+}
+
+static void a_damaged_item_strands_no_other_and_moves_once_repaired(void **s)
+{
+    struct work_item whole, item;
+    (void)s;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 5);
+    assert_true(find_item(&w, "a-2", &whole));
+    put_raw("/pelorus/work/a-2", "not an item");
+    node_leave(&w, "m1:1");
+    world_run(&w, 4000);
+    assert_int_equal(records(&w, FAILOVER_DONE), 1);
+    world_run(&w, 3000);
+    put_item(&w, &whole);
+    world_run(&w, 4000);
+    assert_true(find_item(&w, "a-2", &item));
+    assert_int_equal(item.epoch, 2);
+    assert_string_not_equal(item.owner, "m1:1");
+    assert_int_equal(owned_by(&w, "m2:1") + owned_by(&w, "m3:1"), 5);
+}
+
+static void a_gate_that_nobody_can_read_is_left_alone(void **state)
+{
+    struct gate whole;
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 2);
+    give(&w, "m2:1", 1002, "b", 2);
+    assert_true(find_gate(&w, "m1:1", &whole));
+    put_raw("/pelorus/owners/master/m1:1", "{\"state\":\"ajar\"}");
+    node_leave(&w, "m1:1");
+    node_leave(&w, "m2:1"); /* the others are seen to */
+    world_run(&w, 6000);
+    assert_int_equal(owned_by(&w, "m1:1"), 2);
+    assert_int_equal(owned_by(&w, "m3:1"), 2);
+    put_gate(&w, "m1:1", &whole);
+    world_run(&w, 4000);
+    assert_int_equal(owned_by(&w, "m3:1"), 4);
 }
 
 /* --- groups, the hook ----------------------------------------------------- */
@@ -367,10 +466,14 @@ int main(void)
         TEST(a_new_session_holds_until_it_is_settled),
         TEST(a_pause_ends_at_its_time),
         TEST(a_live_node_that_was_forced_out_stays_out),
+        TEST(the_brake_sees_who_is_missing_at_the_start),
         TEST(a_cordon_beside_a_drain_does_not_put_off_its_deadline),
         TEST(a_drain_said_again_begins_anew),
         TEST(a_coordinator_counts_a_deadline_from_when_it_saw_it),
         TEST(the_oldest_of_a_full_past_leaves_nothing_behind),
+        TEST(a_record_is_closed_before_any_event_tells_of_it),
+        TEST(a_damaged_item_strands_no_other_and_moves_once_repaired),
+        TEST(a_gate_that_nobody_can_read_is_left_alone),
         TEST(waiting_work_goes_by_its_own_group),
         TEST(a_hook_in_the_record_is_not_run_by_the_next_holder),
         TEST(a_coordinator_that_starts_later_keeps_and_collects),
