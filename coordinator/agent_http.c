@@ -109,6 +109,9 @@ static void run(void *arg)
 
         buf_printf(&url, "?ttl=%s",
                    units_format_duration(l->base.agent->options->ttl_ms, ttl));
+    } else { /* DELETE: not the process that may have come after us */
+        buf_printf(&url, "?startupTime=%lld",
+                   (long long)l->sent_process.startup_time);
     }
     set_options(l, curl, buf_text(&url));
     rc = curl_easy_perform(curl);

@@ -121,14 +121,11 @@ typedef void coordinator_reply_f(void *arg,
 void coordinator_node_put(struct coordinator *c, enum node_kind kind,
                           const char *address, const char *body, size_t len,
                           int64_t ttl_ms, coordinator_reply_f *done, void *arg);
+/* Of the process with this startupTime (0: whoever is registered): another one
+ * there is a conflict, and stays. */
 void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
-                             const char *address, coordinator_reply_f *done,
-                             void *arg);
-/* The same for the process of this startupTime (0: whoever is registered); of
- * another one it is a conflict. */
-void coordinator_node_leave(struct coordinator *c, enum node_kind kind,
-                            const char *address, int64_t startup_time,
-                            coordinator_reply_f *done, void *arg);
+                             const char *address, int64_t startup_time,
+                             coordinator_reply_f *done, void *arg);
 
 /* `name` and addresses are checked; n 0 defines an empty group. */
 void coordinator_group_put(struct coordinator *c, const char *name,

@@ -325,9 +325,9 @@ static void delete_begin(struct request *r)
     registry_get(r->c->registry, n->key, delete_read, n);
 }
 
-void coordinator_node_leave(struct coordinator *c, enum node_kind kind,
-                            const char *address, int64_t startup_time,
-                            coordinator_reply_f *done, void *arg)
+void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
+                             const char *address, int64_t startup_time,
+                             coordinator_reply_f *done, void *arg)
 {
     struct node_request *n =
         node_request(c, kind, address, done, arg, delete_begin);
@@ -337,13 +337,6 @@ void coordinator_node_leave(struct coordinator *c, enum node_kind kind,
         return;
     n->process.startup_time = startup_time;
     delete_begin(&n->base);
-}
-
-void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
-                             const char *address, coordinator_reply_f *done,
-                             void *arg)
-{
-    coordinator_node_leave(c, kind, address, 0, done, arg);
 }
 
 /* --- a ttl is over

@@ -318,9 +318,13 @@ static void delete_done(void *arg, const struct coordinator_reply *reply)
 static void delete_node(void *arg)
 {
     struct http_request *r = arg;
+    int64_t startup_time = 0;
 
-    coordinator_node_delete(r->h->coordinator, r->kind, r->param[1],
-                            delete_done, r);
+    if (!http_query_int(r, "startupTime", 1, INT64_MAX, &startup_time))
+        http_answer(r);
+    else
+        coordinator_node_delete(r->h->coordinator, r->kind, r->param[1],
+                                startup_time, delete_done, r);
 }
 
 void http_node_delete(struct http_request *r)

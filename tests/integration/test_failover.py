@@ -142,11 +142,16 @@ def test_a_whole_cluster_restarts_while_no_coordinator_runs(cluster):
         items = c.api.all("/v1/work?kind=master")
         return len(items) == 200 and all(i["epoch"] == 2 and i["state"] == "assigned" for i in items)
     wait_for("every item at a live process", all_at_new, 40)
-    live = {n["address"]: n["process"] for n in c.api.all("/v1/nodes?kind=master")}
+
+    def identity(p):
+        return p["startupTime"], p["processId"]
+
+    def at_the_live_ones():
+        live = {n["address"]: identity(n["process"]) for n in c.api.all("/v1/nodes?kind=master")}
+        return all(identity(i["process"]) == live[i["owner"]]
+                   for i in c.api.all("/v1/work?kind=master"))
+    wait_for("the owners' processes are the registered ones", at_the_live_ones, 5)
     for item in c.api.all("/v1/work?kind=master"):
-        p, q = item["process"], live[item["owner"]]
-        equal((p["startupTime"], p["processId"]), (q["startupTime"], q["processId"]),
-              f"process of {item['id']}")
         equal(len(item["history"]), 1, f"moves of {item['id']}")
     threading.Event().wait(2)
     check(all_at_new(), "it moved again")

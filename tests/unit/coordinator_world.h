@@ -205,7 +205,7 @@ WORLD struct got node_delete(struct world *w, enum node_kind kind,
 {
     struct got g = {0};
 
-    coordinator_node_delete(w->c[0], kind, address, got, &g);
+    coordinator_node_delete(w->c[0], kind, address, 0, got, &g);
     return answered(w, &g);
 }
 

@@ -188,7 +188,7 @@ static void what_is_under_way_is_cancelled_at_the_end(void **state)
     struct got a = {0}, b = {0}, c = {0}, d = {0};
 
     coordinator_node_put(w->c[0], NODE_WORKER, W1, "{}", 2, 5000, got, &a);
-    coordinator_node_delete(w->c[0], NODE_WORKER, W1, got, &b);
+    coordinator_node_delete(w->c[0], NODE_WORKER, W1, 0, got, &b);
     coordinator_settings_get(w->c[0], got, &c);
     coordinator_failover_list(w->c[0], got, &d);
     world_end(w, 0);
