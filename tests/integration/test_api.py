@@ -354,6 +354,7 @@ def test_settings_hold_for_all_coordinators(cluster):
           ("sqlite", "connected", False), "the registry")
 
 
+@settings(heartbeat=f"{SLOW}s")
 def test_picks_go_on_and_say_so_while_the_registry_is_out_of_reach(cluster):
     c = cluster.coordinator()
     up(cluster, c.api, ("worker", W1), ("master", M1))
@@ -364,7 +365,7 @@ def test_picks_go_on_and_say_so_while_the_registry_is_out_of_reach(cluster):
         wait_for("not ready", lambda: c.api("GET", "/readyz").status == 503, 30)
         equal(c.api("HEAD", "/readyz").status, 503, "HEAD")
         equal(c.api("GET", "/livez").status, 200, "alive nevertheless")
-        threading.Event().wait(4)  # reports are four intervals old: known is known
+        threading.Event().wait(4 * SLOW)  # reports are four intervals old: known is known
         best = c.api.get("/v1/workers/best")
         equal((best["address"], best["stale"]), (W1, True), "a pick, marked")
         equal(c.api.get("/v1/nodes")["stale"], True, "the list, marked")
