@@ -2,7 +2,8 @@
  * cli.h - the subcommands for people and scripts, which speak to the API.
  *
  * Each prints an aligned table, or with --json what the API answered (the
- * pages of a list as one), and returns the exit code: 0 done, 1 refused or failed, 2 usage.
+ * pages of a list as one), and returns the exit code: 0 done, 1 refused or
+ * failed, 2 usage.
  */
 #ifndef PELORUS_COORDINATOR_CLI_H
 #define PELORUS_COORDINATOR_CLI_H

@@ -73,7 +73,7 @@ static void set_flag(struct cli_words *w, int option)
 static void set_word(struct cli_words *w, int option, const char *value)
 {
     const char **const to[] = {
-        [OPT_KIND - OPT_KIND] = &w->kind,
+        [0] = &w->kind,
         [OPT_STATE - OPT_KIND] = &w->state,
         [OPT_STATUS - OPT_KIND] = &w->status,
         [OPT_GROUP - OPT_KIND] = &w->group,

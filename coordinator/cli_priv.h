@@ -14,13 +14,13 @@
 #include <stdio.h>
 
 struct cli {
-    const char *url;   /* of the coordinator */
+    const char *url; /* of the coordinator */
     bool json;
-    struct buf path;   /* path and query of the request */
-    struct buf body;   /* of the request; empty: none */
+    struct buf path; /* path and query of the request */
+    struct buf body; /* of the request; empty: none */
     struct buf answer;
-    long status;       /* HTTP; 0: there was no answer */
-    cJSON *document;   /* the answer, NULL if it is no JSON */
+    long status;     /* HTTP; 0: there was no answer */
+    cJSON *document; /* the answer, NULL if it is no JSON */
 };
 
 void cli_init(struct cli *c);

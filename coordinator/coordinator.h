@@ -59,9 +59,9 @@ const char *coordinator_self(const struct coordinator *c);
 /* A name for this run: pick ids and indexes carry it. Nonzero, 40 bits. */
 uint64_t coordinator_instance(const struct coordinator *c);
 
-struct balancer *coordinator_balancer(struct coordinator *c);  /* any thread */
-struct snapshot *coordinator_snapshot(struct coordinator *c);  /* any thread;
-                                    snapshot_release(); never NULL */
+struct balancer *coordinator_balancer(struct coordinator *c); /* any thread */
+struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
+                                   snapshot_release(); never NULL */
 struct work *coordinator_work(struct coordinator *c);
 struct membership *coordinator_membership(struct coordinator *c);
 struct view *coordinator_view(struct coordinator *c);
@@ -100,8 +100,8 @@ void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 /*
  * `code` is NULL or a stable word (fenced, not_found, invalid, conflict,
  * registry_unavailable, outcome_unknown, session_lost, denied, too_large,
- * damaged, cancelled); the rest is borrowed until the callback returns. What is wrong
- * with an argument is answered before the call returns.
+ * damaged, cancelled); the rest is borrowed until the callback returns. What is
+ * wrong with an argument is answered before the call returns.
  */
 struct coordinator_reply {
     const char *code;

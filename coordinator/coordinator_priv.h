@@ -18,14 +18,14 @@
 
 #include <uthash.h>
 
-#define COORDINATOR_WAITS_MAX   10000
-#define COORDINATORS_PREFIX     "/pelorus/coordinators"
-#define GROUPS_PREFIX           "/pelorus/groups"
-#define NODES_PREFIX            "/nodes"
-#define OWN_NODES_PREFIX        "/pelorus/nodes"
-#define GROUP_ADDRESSES_MAX     10000
-#define PUBLISH_SOON_MS         50   /* a node came, went, changed state */
-#define PUBLISH_LATE_MS         1000 /* only loads changed, or nothing did */
+#define COORDINATOR_WAITS_MAX 10000
+#define COORDINATORS_PREFIX   "/pelorus/coordinators"
+#define GROUPS_PREFIX         "/pelorus/groups"
+#define NODES_PREFIX          "/nodes"
+#define OWN_NODES_PREFIX      "/pelorus/nodes"
+#define GROUP_ADDRESSES_MAX   10000
+#define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
+#define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
 
 /* The name of a group, once for all who carry it. Never "default". */
 struct group_name {
@@ -43,21 +43,21 @@ struct group_list {
 
 /* Hangs at node->user: what the coordinator keeps of a node. */
 struct node_extra {
-    uint32_t planned[2];     /* master: given by targets.c, markers not yet
-                                seen; in this period and in the one before */
-    mono_ms planned_since;   /* when this period began */
-    size_t markers;          /* as the view last told */
+    uint32_t planned[2];   /* master: given by targets.c, markers not yet
+                              seen; in this period and in the one before */
+    mono_ms planned_since; /* when this period began */
+    size_t markers;        /* as the view last told */
     uint64_t work_index;
-    uint64_t gate_version;   /* of the gate that the balancer knows */
+    uint64_t gate_version;     /* of the gate that the balancer knows */
     struct group_list defined; /* by configuration and API; see groups.c */
     struct group_list groups;  /* the effective ones */
-    bool groups_due;         /* a definition changed; they are out of date */
+    bool groups_due;           /* a definition changed; they are out of date */
 };
 
 struct group_def {
     struct group_name *interned;
-    const char *name;        /* its text */
-    char **addresses;        /* sorted */
+    const char *name; /* its text */
+    char **addresses; /* sorted */
     size_t n_addresses;
     bool by_api;
     UT_hash_handle hh;
@@ -95,8 +95,8 @@ struct request {
     struct request *next, *prev;
     void (*drop)(struct request *);  /* frees what is particular to it */
     void (*again)(struct request *); /* reads again what it stands on */
-    mono_ms unknown_since; /* a write of unknown outcome; 0 none */
-    mono_ms again_at;      /* 0: a call is under way */
+    mono_ms unknown_since;           /* a write of unknown outcome; 0 none */
+    mono_ms again_at;                /* 0: a call is under way */
     unsigned conflicts;
 };
 
@@ -111,7 +111,7 @@ struct coordinator {
     void *event_arg;
 
     struct membership *membership;
-    struct node **masters;   /* those that membership knows; for targets.c */
+    struct node **masters; /* those that membership knows; for targets.c */
     size_t n_masters;
     struct balancer *balancer;
     struct view *view;
@@ -124,10 +124,10 @@ struct coordinator {
 
     /* entry.c */
     struct peer *peers;
-    uint64_t entry_session;  /* the session our entry stands in; 0 none */
-    uint64_t entry_writing;  /* the session a write of it is under way in */
-    bool entry_refused;      /* and that was said */
-    bool entry_stale;        /* its text is out of date */
+    uint64_t entry_session; /* the session our entry stands in; 0 none */
+    uint64_t entry_writing; /* the session a write of it is under way in */
+    bool entry_refused;     /* and that was said */
+    bool entry_stale;       /* its text is out of date */
     mono_ms entry_retry;
     wall_ms started;
 
@@ -139,14 +139,14 @@ struct coordinator {
 
     /* publish.c */
     struct snapshot_slot *slot;
-    struct node **order;     /* all nodes as a snapshot lists them */
+    struct node **order; /* all nodes as a snapshot lists them */
     size_t n_order;
-    bool order_stale;        /* a node came or went */
+    bool order_stale; /* a node came or went */
     uint64_t index;
     mono_ms published;
     bool dirty_soon, dirty_late;
-    bool ready;              /* as published */
-    wall_ms as_of;           /* when the registry was last known good */
+    bool ready;    /* as published */
+    wall_ms as_of; /* when the registry was last known good */
 
     struct coordinator_wait *waits;
     size_t n_waits;
@@ -172,7 +172,7 @@ void entry_end(struct coordinator *c);
 /* groups.c */
 void groups_begin(struct coordinator *c);
 void groups_event(void *arg, const struct registry_event *ev);
-void groups_tick(struct coordinator *c);   /* applies what changed */
+void groups_tick(struct coordinator *c); /* applies what changed */
 /* The definitions that name a worker, into its empty list: it is new. */
 void groups_join(struct coordinator *c, struct node *node,
                  struct node_extra *x);

@@ -32,6 +32,7 @@ void group_name_put(struct coordinator *c, struct group_name *n)
     assert(n->refs > 0);
     if (--n->refs > 0)
         return;
+    assert(c->names != NULL);
     HASH_DEL(c->names, n);
     mem_free(n);
 }

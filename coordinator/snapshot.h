@@ -22,11 +22,11 @@ struct snapshot_node {
     const char *const *groups; /* effective, sorted, "default" among those of a
                                   worker; none for other kinds */
     size_t n_groups;
-    struct load load;          /* LOAD_UNKNOWN, 0 slots: null in answers */
-    uint32_t owned;            /* markers naming this address */
+    struct load load; /* LOAD_UNKNOWN, 0 slots: null in answers */
+    uint32_t owned;   /* markers naming this address */
     uint64_t work_index;
     struct process process;
-    wall_ms last_report;       /* 0 never */
+    wall_ms last_report; /* 0 never */
     uint32_t flaps;
     enum gate_state gate;
     bool cordoned;
@@ -39,7 +39,7 @@ struct snapshot_group {
     const char *const *addresses; /* as defined by configuration or API */
     size_t n_addresses;
     bool defined_by_api;
-    const char *const *alive;     /* UP workers in it, by any rule */
+    const char *const *alive; /* UP workers in it, by any rule */
     size_t n_alive;
 };
 
@@ -52,11 +52,11 @@ struct snapshot_coordinator {
 };
 
 struct snapshot {
-    uint64_t index;            /* grows with each published change */
-    wall_ms as_of;             /* when the registry was last known good */
+    uint64_t index; /* grows with each published change */
+    wall_ms as_of;  /* when the registry was last known good */
     char as_of_text[CLOCK_RFC3339_SIZE]; /* the same; it is in every answer */
-    bool stale;                /* registry not connected, or not synced */
-    bool ready;                /* connected, synced and own entry stands */
+    bool stale;                  /* registry not connected, or not synced */
+    bool ready;                  /* connected, synced and own entry stands */
     struct snapshot_node *nodes; /* by kind, then address */
     size_t n_nodes;
     struct snapshot_group *groups; /* by name; "default" first */
@@ -68,11 +68,11 @@ struct snapshot {
     enum registry_state registry_state;
     uint64_t registry_revision;
     int64_t session_timeout_ms;
-    const char *brake[NODE_KINDS]; /* NULL or cause, for master and worker */
-    const char *engine[NODE_KINDS];/* state of our engine, NULL if none */
-    uint64_t fence[NODE_KINDS];    /* of the lock if we hold it, else 0 */
+    const char *brake[NODE_KINDS];  /* NULL or cause, for master and worker */
+    const char *engine[NODE_KINDS]; /* state of our engine, NULL if none */
+    uint64_t fence[NODE_KINDS];     /* of the lock if we hold it, else 0 */
     bool paused;
-    uint32_t unassigned;           /* work items that are waiting or held */
+    uint32_t unassigned; /* work items that are waiting or held */
     /* private */
     int refs;
     struct snapshot_arena *arena;
