@@ -416,11 +416,6 @@ void coordinator_abandon(struct coordinator **coordinator)
 /* --- who is where ------------------------------------------------------------
  */
 
-const char *coordinator_self(const struct coordinator *c)
-{
-    return c->self;
-}
-
 uint64_t coordinator_instance(const struct coordinator *c)
 {
     return c->instance;
@@ -452,11 +447,6 @@ struct membership *coordinator_membership(struct coordinator *c)
 struct view *coordinator_view(struct coordinator *c)
 {
     return c->view;
-}
-
-struct registry *coordinator_registry(struct coordinator *c)
-{
-    return c->registry;
 }
 
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind)

@@ -55,7 +55,6 @@ void coordinator_free(struct coordinator **c);
 /* The same after memory_kill(): its process is dead, nobody is told. */
 void coordinator_abandon(struct coordinator **c);
 
-const char *coordinator_self(const struct coordinator *c);
 /* A name for this run: pick ids and indexes carry it. Nonzero, 40 bits. */
 uint64_t coordinator_instance(const struct coordinator *c);
 
@@ -65,7 +64,6 @@ struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
 struct work *coordinator_work(struct coordinator *c);
 struct membership *coordinator_membership(struct coordinator *c);
 struct view *coordinator_view(struct coordinator *c);
-struct registry *coordinator_registry(struct coordinator *c);
 /* NODE_MASTER or NODE_WORKER. NULL after coordinator_leave(). */
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
 

@@ -178,7 +178,6 @@ void groups_join(struct coordinator *c, struct node *node,
                  struct node_extra *x);
 /* Work out a worker's effective groups again. */
 void groups_of(struct coordinator *c, struct node *node, struct node_extra *x);
-bool groups_by_api(const struct coordinator *c, const char *name);
 void groups_end(struct coordinator *c);
 
 /* group_names.c: get adds a reference, put drops one. */

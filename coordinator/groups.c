@@ -220,14 +220,6 @@ void groups_of(struct coordinator *c, struct node *node, struct node_extra *x)
     x->groups_due = false;
 }
 
-bool groups_by_api(const struct coordinator *c, const char *name)
-{
-    const struct group_def *g;
-
-    HASH_FIND_STR(c->groups, name, g);
-    return g != NULL && g->by_api;
-}
-
 void groups_tick(struct coordinator *c)
 {
     struct group_def *g, *tmp;

@@ -49,6 +49,22 @@ void op_start(struct work_op *op, const char *refused)
     op->run(op);
 }
 
+void op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
+            work_reply_f *done, void *arg)
+{
+    struct work_op *op = op_new(w, run);
+    int rc = work_check_id(id, &op->trouble);
+
+    assert(done != NULL);
+    op->done = done;
+    op->arg = arg;
+    op->epoch = epoch;
+    if (rc == 0) {
+        memcpy(op->want.id, id, strlen(id) + 1);
+    }
+    op_start(op, rc == 0 ? NULL : "invalid");
+}
+
 static void op_free(struct work_op *op)
 {
     assert(op->target.pick == 0);

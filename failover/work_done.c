@@ -10,23 +10,6 @@
 #include "base/log.h"
 
 #include <inttypes.h>
-#include <string.h>
-
-static void begin(struct work *w, op_step_f *run, const char *id,
-                  uint64_t epoch, work_reply_f *done, void *arg)
-{
-    struct work_op *op = op_new(w, run);
-    int rc = work_check_id(id, &op->trouble);
-
-    assert(done != NULL);
-    op->done = done;
-    op->arg = arg;
-    op->epoch = epoch;
-    if (rc == 0) {
-        memcpy(op->want.id, id, strlen(id) + 1);
-    }
-    op_start(op, rc == 0 ? NULL : "invalid");
-}
 
 /* --- get ------------------------------------------------------------------ */
 
@@ -44,7 +27,7 @@ static void get_run(struct work_op *op)
 
 void work_get(struct work *w, const char *id, work_reply_f *done, void *arg)
 {
-    begin(w, get_run, id, 0, done, arg);
+    op_ask(w, get_run, id, 0, done, arg);
 }
 
 static void reply_stale(struct work_op *op)
@@ -92,7 +75,7 @@ static void fence_run(struct work_op *op)
 void work_fence_check(struct work *w, const char *id, uint64_t epoch,
                       work_reply_f *done, void *arg)
 {
-    begin(w, fence_run, id, epoch, done, arg);
+    op_ask(w, fence_run, id, epoch, done, arg);
 }
 
 /* --- done ----------------------------------------------------------------- */
@@ -163,5 +146,5 @@ static void done_run(struct work_op *op)
 void work_done(struct work *w, const char *id, uint64_t epoch,
                work_reply_f *done, void *arg)
 {
-    begin(w, done_run, id, epoch, done, arg);
+    op_ask(w, done_run, id, epoch, done, arg);
 }

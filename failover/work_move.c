@@ -11,22 +11,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void begin(struct work *w, op_step_f *run, const char *id,
-                  uint64_t epoch, work_reply_f *done, void *arg)
-{
-    struct work_op *op = op_new(w, run);
-    int rc = work_check_id(id, &op->trouble);
-
-    assert(done != NULL);
-    op->done = done;
-    op->arg = arg;
-    op->epoch = epoch;
-    if (rc == 0) {
-        memcpy(op->want.id, id, strlen(id) + 1);
-    }
-    op_start(op, rc == 0 ? NULL : "invalid");
-}
-
 static void refuse(struct work_op *op, const char *code)
 {
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s is %s at epoch %" PRIu64,
@@ -144,7 +128,7 @@ static void handover_run(struct work_op *op)
 void work_handover(struct work *w, const char *id, uint64_t epoch,
                    work_reply_f *done, void *arg)
 {
-    begin(w, handover_run, id, epoch, done, arg);
+    op_ask(w, handover_run, id, epoch, done, arg);
 }
 
 /* --- release -------------------------------------------------------------- */
@@ -177,7 +161,7 @@ static void release_run(struct work_op *op)
 void work_release_at(struct work *w, const char *id, uint64_t epoch,
                      work_reply_f *done, void *arg)
 {
-    begin(w, release_run, id, epoch, done, arg);
+    op_ask(w, release_run, id, epoch, done, arg);
 }
 
 void work_release(struct work *w, const char *id, work_reply_f *done, void *arg)

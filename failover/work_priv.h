@@ -103,6 +103,9 @@ struct work_op *op_new(struct work *w, op_step_f *run);
 /* First run, or (code not NULL) a refusal told by the next tick; takes the
  * message from op->trouble. */
 void op_start(struct work_op *op, const char *refused);
+/* The same for a request about one item: its id is checked and taken. */
+void op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
+            work_reply_f *done, void *arg);
 /* A call of it completed: false when nobody waits any more (op may be gone). */
 bool op_landed(struct work_op *op);
 
