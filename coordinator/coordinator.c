@@ -247,6 +247,10 @@ static void begin_watching(struct coordinator *c)
     c->watch_groups = registry_watch(r, GROUPS_PREFIX, groups_event, c);
     c->watch_nodes = registry_watch(r, NODES_PREFIX, on_node_key, c);
     c->watch_ours = registry_watch(r, OWN_NODES_PREFIX, on_own_node_key, c);
+    registry_watch_freshness(c->watch_nodes,
+                             c->conf->balancer.heartbeat_interval_ms);
+    registry_watch_freshness(c->watch_ours,
+                             c->conf->balancer.heartbeat_interval_ms);
     c->listener = registry_listen(r, on_state, c);
 }
 

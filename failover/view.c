@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define VALUES_FRESH_MS 60000
+
 /* --- owners --------------------------------------------------------------- */
 
 static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
@@ -276,14 +278,18 @@ static void forget(struct view *v)
 
 struct view *view_new(const struct view_config *config)
 {
+    /* Markers and items may be many, and the view hints at them only: their
+     * values need not be looked at more often than the collector wants to. */
     static const struct {
         const char *prefix;
         registry_event_f *fn;
+        int64_t fresh_ms;
     } watches[WATCHES] = {
-        [WATCH_OWNERS] = {GATE_PREFIX, on_gate},
-        [WATCH_MARKERS] = {MARKER_PREFIX, on_marker},
-        [WATCH_FAILOVERS] = {FAILOVER_PREFIX, view_on_failover},
-        [WATCH_WORK] = {WORK_PREFIX, view_on_work},
+        [WATCH_OWNERS] = {GATE_PREFIX, on_gate, REGISTRY_FRESH_MS},
+        [WATCH_MARKERS] = {MARKER_PREFIX, on_marker, VALUES_FRESH_MS},
+        [WATCH_FAILOVERS] = {FAILOVER_PREFIX, view_on_failover,
+                             REGISTRY_FRESH_MS},
+        [WATCH_WORK] = {WORK_PREFIX, view_on_work, VALUES_FRESH_MS},
     };
     struct view *v = mem_zalloc(sizeof(*v));
 
@@ -297,6 +303,7 @@ struct view *view_new(const struct view_config *config)
         v->watches[i].v = v;
         v->watches[i].watch = registry_watch(
             config->registry, watches[i].prefix, watches[i].fn, &v->watches[i]);
+        registry_watch_freshness(v->watches[i].watch, watches[i].fresh_ms);
     }
     view_ask_settings(v);
     return v;

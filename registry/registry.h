@@ -202,6 +202,16 @@ typedef void registry_event_f(void *arg, const struct registry_event *event);
 struct registry_watch *registry_watch(struct registry *r, const char *prefix,
                                       registry_event_f *fn, void *arg);
 
+/*
+ * How old may a value be that this watch has told? Keys that come and go are
+ * told at once everywhere; a changed *value* has to be asked for where the
+ * store would have to watch each key by itself (ZooKeeper). There every key is
+ * read at least once per `fresh_ms` and at most once a second. A hint: other
+ * backends tell changes at once. Without it: REGISTRY_FRESH_MS.
+ */
+#define REGISTRY_FRESH_MS 10000
+void registry_watch_freshness(struct registry_watch *w, int64_t fresh_ms);
+
 /* No event afterwards. Allowed inside its own callback. */
 void registry_unwatch(struct registry_watch **watch);
 

@@ -269,6 +269,7 @@ struct registry_watch {
     char *prefix;
     registry_event_f *fn; /* NULL: ended, look no further */
     void *arg;
+    int64_t fresh_ms; /* see registry_watch_freshness() */
     bool gone;
     struct registry_view_key *keys; /* what has been told (uthash) */
     size_t n_keys;                  /* told as existing */

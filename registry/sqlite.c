@@ -4,15 +4,8 @@
  *
  * Nothing here touches the file: jobs go to the worker and come back, and the
  * worker's notes say when the session was renewed. By these the loop keeps the
- * session's deadlines, with a clock of its own, so that a worker that hangs in
- * a system call does not hide the loss: SUSPENDED at 2/3 of the timeout since
- * the last renewal was begun, DISCONNECTED at 1x.
- *
- * One exception: when the loop itself did not run (the process was stopped,
- * the host slept), the age of the last renewal says nothing. Then it is
- * SUSPENDED at once and the worker, which runs again too, asks the file: our
- * row is there, and nobody took us for dead (RECONNECTED), or it is not
- * (DISCONNECTED). No answer within a third of the timeout counts as lost.
+ * session's deadlines (liveness_priv.h), with a clock of its own, so that a
+ * worker that hangs in a system call does not hide the loss.
  *
  * A limit of SQLite: a process that is stopped (not killed) in the middle of a
  * commit keeps the write lock. Then nobody can write, renew or be taken for
@@ -121,38 +114,14 @@ static void disconnected(struct sqlite *s)
     registry_tell(&s->base, REGISTRY_DISCONNECTED, 0);
 }
 
-/* The loop, or a message to it, was late by a pause: once until the next
- * renewal, begin again at SUSPENDED. */
-static void excuse(struct sqlite *s, mono_ms now)
-{
-    mono_ms least = now - s->base.session_timeout_ms * 2 / 3;
-
-    if (!s->excused) {
-        s->excused = true;
-        s->renewed = s->renewed < least ? least : s->renewed;
-    }
-}
-
 static void on_tick(void *arg)
 {
     struct sqlite *s = arg;
-    int64_t timeout = s->base.session_timeout_ms;
-    mono_ms now = loop_clock(s->base.loop)->mono;
-    int64_t gap = now - s->last_tick;
 
-    s->last_tick = now;
-    if (s->base.session == 0) {
-        return;
-    }
-    if (gap > timeout / 3) {
-        excuse(s, now);
-    }
-    if (now - s->renewed >= timeout) {
+    if (registry_liveness_over(&s->liveness)) {
         log_warn("-session", LOG_U("session", s->base.session),
                  LOG_S("reason", "not renewed for its timeout"));
         disconnected(s);
-    } else if (now - s->renewed >= timeout * 2 / 3) {
-        registry_tell(&s->base, REGISTRY_SUSPENDED, 0);
     }
 }
 
@@ -164,26 +133,10 @@ struct note {
     mono_ms sent;
 };
 
-static void note_renewed(struct sqlite *s, mono_ms sent)
-{
-    mono_ms now = loop_clock(s->base.loop)->mono;
-
-    if (sent <= s->renewed) {
-        return; /* from before a pause: it says nothing about now */
-    }
-    s->renewed = sent;
-    s->excused = false;
-    if (s->base.state == REGISTRY_SUSPENDED &&
-        now - sent < s->base.session_timeout_ms * 2 / 3) {
-        registry_tell(&s->base, REGISTRY_RECONNECTED, 0);
-    }
-}
-
 static void on_note(void *arg)
 {
     struct note *note = arg, n = *note;
     struct sqlite *s = n.s;
-    mono_ms now = loop_clock(s->base.loop)->mono;
 
     mem_free(note);
     if (sqlite_stopping(s)) {
@@ -191,11 +144,7 @@ static void on_note(void *arg)
     }
     switch (n.type) {
     case SQLITE_OPENED:
-        s->renewed = n.sent;
-        s->excused = false;
-        if (now - n.sent > s->base.session_timeout_ms / 3) {
-            excuse(s, now);
-        }
+        registry_liveness_begin(&s->liveness, n.sent);
         registry_tell(&s->base, REGISTRY_CONNECTED, n.session);
         if (!sqlite_stopping(s)) {
             sqlite_watches_look(s);
@@ -203,7 +152,7 @@ static void on_note(void *arg)
         break;
     case SQLITE_RENEWED:
         if (n.session == s->base.session) {
-            note_renewed(s, n.sent);
+            registry_liveness_answered(&s->liveness, n.sent);
         }
         break;
     case SQLITE_LOST:
@@ -333,7 +282,7 @@ int sqlite_open(struct registry **out, struct loop *loop,
     s->side.db = db;
     s->side.timeout_ms = timeout;
     s->side.reaper.last_look = clock_mono_ms();
-    s->last_tick = loop_clock(loop)->mono;
+    registry_liveness_init(&s->liveness, &s->base);
     s->ticker = loop_timer(loop, 0, clamp(timeout / 24, 5, 1000), on_tick, s);
     /* Last: it polls at once. */
     s->worker =

@@ -12,6 +12,7 @@
 #define PELORUS_REGISTRY_SQLITE_BACKEND_H
 
 #include "base/worker.h"
+#include "registry/liveness_priv.h"
 #include "registry/registry_priv.h"
 #include "registry/sqlite_db.h"
 
@@ -99,9 +100,7 @@ struct sqlite {
     struct worker *worker;
     struct loop_timer *ticker;
     size_t queued, queued_bytes; /* calls in the worker */
-    mono_ms renewed;             /* of the session, as far as the loop heard */
-    mono_ms last_tick;
-    bool excused; /* a pause of ours was forgiven since the last renewal */
+    struct registry_liveness liveness;
     registry_closed_f *killed; /* tests */
     void *killed_arg;
     struct sqlite_job close_job;

@@ -223,10 +223,17 @@ struct registry_watch *registry_watch(struct registry *r, const char *prefix,
     w->prefix = mem_strdup(prefix);
     w->fn = fn;
     w->arg = arg;
+    w->fresh_ms = REGISTRY_FRESH_MS;
     w->priv = mem_zalloc(r->ops->watch_size);
     DL_APPEND(r->watches, w);
     r->ops->watch(r, w);
     return w;
+}
+
+void registry_watch_freshness(struct registry_watch *w, int64_t fresh_ms)
+{
+    assert(fresh_ms > 0);
+    w->fresh_ms = fresh_ms;
 }
 
 void registry_unwatch(struct registry_watch **w_ptr)

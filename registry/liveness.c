@@ -1,0 +1,77 @@
+/*
+ * liveness.c - the two deadlines of a session, kept by our own clock.
+ *
+ * The age is counted from before the send, so whoever holds the session at the
+ * store counts later than we do: we stop acting first.
+ */
+#include "registry/liveness_priv.h"
+
+static mono_ms now(const struct registry_liveness *l)
+{
+    return loop_clock(l->r->loop)->mono;
+}
+
+void registry_liveness_init(struct registry_liveness *l, struct registry *r)
+{
+    l->r = r;
+    l->answered = 0;
+    l->looked = now(l);
+    l->excused = false;
+}
+
+/* The loop, or a message to it, was late by a pause: once until the next
+ * answer, begin again at SUSPENDED. */
+static void excuse(struct registry_liveness *l)
+{
+    mono_ms least = now(l) - l->r->session_timeout_ms * 2 / 3;
+
+    if (!l->excused) {
+        l->excused = true;
+        l->answered = l->answered < least ? least : l->answered;
+    }
+}
+
+void registry_liveness_begin(struct registry_liveness *l, mono_ms sent)
+{
+    l->answered = sent;
+    l->excused = false;
+    if (now(l) - sent > l->r->session_timeout_ms / 3) {
+        excuse(l);
+    }
+}
+
+void registry_liveness_answered(struct registry_liveness *l, mono_ms sent)
+{
+    struct registry *r = l->r;
+
+    if (sent <= l->answered) {
+        return; /* from before a pause: it says nothing about now */
+    }
+    l->answered = sent;
+    l->excused = false;
+    if (r->state == REGISTRY_SUSPENDED &&
+        now(l) - sent < r->session_timeout_ms * 2 / 3) {
+        registry_tell(r, REGISTRY_RECONNECTED, 0);
+    }
+}
+
+bool registry_liveness_over(struct registry_liveness *l)
+{
+    int64_t timeout = l->r->session_timeout_ms;
+    int64_t gap = now(l) - l->looked;
+
+    l->looked = now(l);
+    if (l->r->session == 0) {
+        return false;
+    }
+    if (gap > timeout / 3) {
+        excuse(l);
+    }
+    if (now(l) - l->answered >= timeout) {
+        return true;
+    }
+    if (now(l) - l->answered >= timeout * 2 / 3) {
+        registry_tell(l->r, REGISTRY_SUSPENDED, 0);
+    }
+    return false;
+}
