@@ -30,8 +30,9 @@ Q   := $(if $(V),,@)
 SAY := @$(if $(V),:,printf '  %-4s %s\n')
 
 LIBRARIES := libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libcurl libsystemd
-LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES))
-LIB_LIBS   = $(shell pkg-config --libs $(LIBRARIES)) -lpthread -lm
+LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES)) -DTHREADED
+# Debian's ZooKeeper client has no pkg-config file; THREADED gives its sync calls.
+LIB_LIBS   = $(shell pkg-config --libs $(LIBRARIES)) -lzookeeper_mt -lpthread -lm
 
 SANITIZE_address := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZE_thread  := -fsanitize=thread
@@ -85,6 +86,8 @@ $(BUILD)/.libraries:
 	@mkdir -p $(@D)
 	@pkg-config --exists $(LIBRARIES) || { for p in $(LIBRARIES); do pkg-config --exists $$p || \
 	  echo "pelorus: the library $$p is missing: run 'make deps' on Debian, elsewhere install its development package" >&2; done; exit 1; }
+	@echo '#include <zookeeper/zookeeper.h>' | $(CC) -E - >/dev/null 2>&1 || { \
+	  echo "pelorus: zookeeper/zookeeper.h is missing: run 'make deps' on Debian (libzookeeper-mt-dev)" >&2; exit 1; }
 	@touch $@
 
 # A Debian machine gets what is missing; elsewhere the script says what to install.

@@ -18,6 +18,7 @@
 static const enum conf_registry_type backends[] = {
     CONF_SQLITE,
     CONF_MEMORY,
+    CONF_ZOOKEEPER,
 };
 
 int conf_host_port(const char *text, char **host, uint16_t *port,
@@ -196,7 +197,7 @@ int conf_registry_supported(const struct conf *conf, struct err *err)
     }
     return (int)err_set(err, ERR_INVALID,
                         "registry.type: %s: this build has no such backend "
-                        "yet; use sqlite",
+                        "yet; use sqlite or zookeeper",
                         conf_registry_type_name(conf->registry.type));
 }
 

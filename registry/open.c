@@ -12,6 +12,7 @@ static const struct {
     registry_open_f *open;
 } backends[] = {
     {CONF_SQLITE, sqlite_open},
+    {CONF_ZOOKEEPER, zookeeper_open},
 };
 
 int registry_open(struct registry **out, struct loop *loop,
@@ -27,6 +28,6 @@ int registry_open(struct registry **out, struct loop *loop,
     }
     return (int)err_set(err, ERR_INVALID,
                         "registry.type: %s cannot be served by this pelorus; "
-                        "use sqlite",
+                        "use sqlite or zookeeper",
                         conf_registry_type_name(conf->type));
 }

@@ -1,0 +1,561 @@
+/*
+ * zookeeper.c - the ZooKeeper registry: opening, closing, the session.
+ *
+ * The session's state is ours to judge. The client library does not learn that
+ * its session expired while it is cut off, and a connection that stands proves
+ * nothing (a server may hang, a reconnection may loop). What counts is an
+ * answered request: a small one is sent every sixth of the timeout, and the
+ * deadlines of liveness_priv.h run from when the last answered one was sent.
+ * The server counts from when it received it, which is later: we stop first.
+ *
+ * A session that is over, by the server's word or by ours, is never taken up
+ * again. By ours, the server may not know yet, and its keys and locks stand:
+ * the next handle takes the old session's number only to end it, and the one
+ * after that begins the new session. So what DISCONNECTED says is true when
+ * CONNECTED is told.
+ */
+#include "registry/zookeeper_priv.h"
+
+#include "base/log.h"
+#include "base/units.h"
+#include "conf/conf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_OPS      500
+#define PACKET_MAX   0xfffff /* the server's jute.maxbuffer */
+#define OP_OVERHEAD  128     /* of an operation in a packet, beside the path */
+#define CALLS_MAX    4096
+#define CALL_BYTES   (64u << 20)
+#define CLOSE_MS_MAX 1000
+
+static struct zookeeper *of(struct registry *r)
+{
+    return (struct zookeeper *)(void *)r;
+}
+
+static mono_ms now(const struct zookeeper *z)
+{
+    return loop_clock(z->base.loop)->mono;
+}
+
+bool zk_stopping(const struct zookeeper *z)
+{
+    return z->base.closing || z->base.mute;
+}
+
+bool zk_usable(const struct zookeeper *z)
+{
+    return z->base.session != 0 && z->handle != NULL && !z->ending &&
+           !zk_stopping(z);
+}
+
+/* --- calls --------------------------------------------------------------- */
+
+void zk_call_done(struct registry_call *call,
+                  const struct registry_reply *reply)
+{
+    struct zookeeper *z = of(call->r);
+    struct zk_call *c = call->priv;
+    bool txn = call->type == REGISTRY_CALL_TXN;
+
+    assert(z->n_calls > 0);
+    z->n_calls--;
+    z->call_bytes -= call->bytes;
+    zk_forget_call(z, call);
+    mem_free(c->set_at);
+    zk_walk_close(&c->walk);
+    registry_call_done(call, reply);
+    if (txn) {
+        zk_holds_txn_done(z);
+    }
+}
+
+void zk_call_fail(struct registry_call *call, enum err_code code,
+                  const char *fmt, ...)
+{
+    struct registry_reply reply = {.failed_op = SIZE_MAX};
+    va_list args;
+
+    reply.err.code = code;
+    va_start(args, fmt);
+    (void)vsnprintf(reply.err.msg, sizeof(reply.err.msg), fmt, args);
+    va_end(args);
+    zk_call_done(call, &reply);
+}
+
+void zk_call_broken(struct registry_call *call, bool in_doubt, int rc)
+{
+    const struct zookeeper *z = of(call->r);
+
+    if (in_doubt && rc != ZSESSIONMOVED) {
+        zk_call_fail(call, ERR_UNKNOWN,
+                     "in flight when the connection to "
+                     "ZooKeeper broke: %s",
+                     zk_error(rc));
+    } else if (zk_stopping(z)) {
+        zk_call_fail(call, ERR_CANCELLED, "the registry is being closed");
+    } else if (z->ending && call->type == REGISTRY_CALL_TXN) {
+        zk_call_fail(call, ERR_SESSION_LOST,
+                     "the session ended before it was sent");
+    } else {
+        zk_call_fail(call, ERR_UNAVAILABLE, "ZooKeeper cannot be reached: %s",
+                     zk_error(rc));
+    }
+}
+
+static void submit(struct registry *r, struct registry_call *call)
+{
+    struct zookeeper *z = of(r);
+
+    if (!zk_usable(z)) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "the registry has no session yet");
+        return;
+    }
+    if (r->state == REGISTRY_SUSPENDED) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "suspended: no answer from ZooKeeper for 2/3 "
+                                 "of the session's timeout");
+        return;
+    }
+    if (z->n_calls >= CALLS_MAX ||
+        (z->n_calls > 0 && z->call_bytes + call->bytes > CALL_BYTES)) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "busy: %zu calls wait for the registry",
+                                 z->n_calls);
+        return;
+    }
+    z->n_calls++;
+    z->call_bytes += call->bytes;
+    switch (call->type) {
+    case REGISTRY_CALL_TXN:
+        if (!zk_txn(call)) {
+            z->n_calls--;
+            z->call_bytes -= call->bytes;
+        }
+        break;
+    case REGISTRY_CALL_LIST:
+        zk_list(call);
+        break;
+    case REGISTRY_CALL_GET:
+    case REGISTRY_CALL_EXISTS:
+    case REGISTRY_CALL_CHILDREN:
+        zk_read(call);
+        break;
+    }
+}
+
+/* --- the end of a session, and the next one ------------------------------ */
+
+static void stop_workers(struct zookeeper *z);
+
+static void on_handle_closed(void *arg)
+{
+    struct zookeeper *z = arg;
+
+    if (zk_stopping(z) && z->n_handles == 0 && !z->ending) {
+        stop_workers(z);
+    }
+}
+
+/* The handle that ended the old session is closed. */
+static void on_old_ended(void *arg)
+{
+    struct zookeeper *z = arg;
+
+    z->old.client_id = 0;
+    z->old_closing = false;
+    on_handle_closed(z); /* the next tick opens the next handle */
+}
+
+/* Let the handle go; everything that waits for it is answered in here. */
+static void end_handle(struct zookeeper *z)
+{
+    bool ends_old = z->handle->old.client_id != 0 && z->connected;
+
+    z->ending = true;
+    z->old_closing = ends_old;
+    zk_handle_close(z, ends_old ? on_old_ended : on_handle_closed);
+    zk_walks_close(z);
+    if (!zk_stopping(z)) {
+        zk_holds_lost(z);
+        zk_watches_lost(z);
+    }
+    z->ending = false;
+}
+
+/* Each failure in a row doubles the pause, between the configured bounds. */
+static void pause_longer(struct zookeeper *z)
+{
+    int64_t twice = z->pause_ms * 2;
+
+    z->pause_ms = twice < z->retry_base_ms  ? z->retry_base_ms
+                  : twice > z->retry_max_ms ? z->retry_max_ms
+                                            : twice;
+    z->began = now(z);
+}
+
+static void lost(struct zookeeper *z, const char *reason)
+{
+    if (z->base.session != 0) {
+        log_warn("-session", LOG_U("session", z->base.session),
+                 LOG_S("reason", reason));
+        z->old = z->handle->id;
+    }
+    if (z->handle->state == ZOO_EXPIRED_SESSION_STATE) {
+        z->old.client_id = 0;
+    }
+    end_handle(z);
+    registry_tell(&z->base, REGISTRY_DISCONNECTED, 0);
+    if (zk_stopping(z)) { /* somebody who was told closed us */
+        if (z->n_handles == 0) {
+            stop_workers(z);
+        }
+    } else if (z->pause_ms == 0) {
+        zk_handle_open(z);
+    } else {
+        z->began = now(z);
+    }
+}
+
+void zk_on_opened(struct zookeeper *z)
+{
+    struct zk_handle *h = z->handle;
+
+    if (h->zh != NULL) {
+        zk_on_state(z); /* what its threads said meanwhile */
+        return;
+    }
+    if (z->pause_ms == 0) {
+        log_warn("!registry", LOG_S("servers", z->hosts),
+                 LOG_S("reason", strerror(h->open_errno)),
+                 LOG_S("advice", "check the names in "
+                                 "registry.zookeeper.connect-string"));
+    }
+    pause_longer(z);
+    lost(z, "no handle");
+}
+
+void zk_on_state(struct zookeeper *z)
+{
+    struct zk_handle *h = z->handle;
+
+    if (zk_stopping(z)) {
+        return;
+    }
+    if (h->state == ZOO_CONNECTED_STATE && h->old.client_id != 0) {
+        z->connected = true;
+        end_handle(z); /* and with it the session that it took up */
+        return;
+    }
+    if (h->state == ZOO_CONNECTED_STATE) {
+        if (!z->connected) {
+            z->connected = true;
+            zk_probe(z);
+            zk_pump(z);
+        }
+        return;
+    }
+    z->connected = false;
+    if (h->state == ZOO_EXPIRED_SESSION_STATE) {
+        lost(z, "expired at the server");
+    } else if (h->state == ZOO_AUTH_FAILED_STATE) {
+        log_error("!registry", LOG_S("servers", z->hosts),
+                  LOG_S("reason", "the server refuses our digest; check "
+                                  "registry.zookeeper.digest"));
+        pause_longer(z);
+        lost(z, "authentication failed");
+    }
+}
+
+static void negotiated(struct zookeeper *z, int64_t timeout_ms)
+{
+    char asked[UNITS_DURATION_SIZE], given[UNITS_DURATION_SIZE];
+
+    if (timeout_ms <= 0 || timeout_ms == z->base.session_timeout_ms) {
+        return;
+    }
+    z->base.session_timeout_ms = timeout_ms;
+    log_warn("=session-timeout",
+             LOG_S("asked", units_format_duration(z->asked_timeout_ms, asked)),
+             LOG_S("given", units_format_duration(timeout_ms, given)),
+             LOG_S("reason", "the server allows 2 to 20 of its ticks "
+                             "(minSessionTimeout, maxSessionTimeout)"));
+}
+
+void zk_on_answer(struct zookeeper *z, mono_ms sent_at)
+{
+    struct zk_handle *h = z->handle;
+
+    if (zk_stopping(z)) {
+        return;
+    }
+    if (z->base.session != 0) {
+        registry_liveness_answered(&z->liveness, sent_at);
+        return;
+    }
+    if (h->state != ZOO_CONNECTED_STATE || h->id.client_id == 0) {
+        return;
+    }
+    z->pause_ms = 0;
+    z->announced = false;
+    negotiated(z, h->timeout_ms);
+    registry_liveness_begin(&z->liveness, sent_at);
+    log_info("+session", LOG_U("session", (uint64_t)h->id.client_id),
+             LOG_S("server", zoo_get_current_server(h->zh)),
+             LOG_I("timeout_ms", z->base.session_timeout_ms));
+    registry_tell(&z->base, REGISTRY_CONNECTED, (uint64_t)h->id.client_id);
+    if (zk_usable(z)) {
+        zk_watches_look(z);
+    }
+}
+
+/* --- time ---------------------------------------------------------------- */
+
+/* No session yet: the client tries one server after the other by itself, but
+ * names are worth resolving again, and people want to know. */
+static void connecting_tick(struct zookeeper *z)
+{
+    if (z->handle == NULL) {
+        if (now(z) - z->began >= z->pause_ms && !z->old_closing) {
+            zk_handle_open(z);
+        }
+        return;
+    }
+    if (!z->announced && now(z) - z->opened >= z->block_until_connected_ms) {
+        z->announced = true;
+        log_error("!registry", LOG_S("servers", z->hosts),
+                  LOG_S("reason", "no answer yet; still trying"),
+                  LOG_S("advice", "is ZooKeeper up, and are the addresses in "
+                                  "registry.zookeeper.connect-string right?"));
+    }
+    if (z->handle->opened && now(z) - z->began >= z->connect_timeout_ms) {
+        pause_longer(z);
+        lost(z, "not connected in time");
+    }
+}
+
+static void session_tick(struct zookeeper *z)
+{
+    enum registry_state before = z->base.state;
+
+    if (registry_liveness_over(&z->liveness)) {
+        lost(z, "no answer from the server for its timeout");
+        return;
+    }
+    if (z->base.state != before && z->base.state == REGISTRY_SUSPENDED) {
+        zk_refuse_unsent(z, ERR_UNAVAILABLE,
+                         "suspended: no answer from ZooKeeper for 2/3 of the "
+                         "session's timeout");
+    }
+    if (z->connected &&
+        now(z) - z->probed_at >= z->base.session_timeout_ms / 6) {
+        zk_probe(z);
+    }
+    if (zk_usable(z)) {
+        zk_watches_tick(z);
+    }
+}
+
+static void closing_tick(struct zookeeper *z)
+{
+    if (z->handle != NULL && !z->ending &&
+        (z->n_in_flight == 0 || now(z) >= z->close_by)) {
+        end_handle(z);
+    }
+}
+
+static void on_tick(void *arg)
+{
+    struct zookeeper *z = arg;
+
+    if (!zk_stopping(z)) {
+        zk_watches_bury(z);
+    }
+    if (zk_stopping(z)) {
+        closing_tick(z);
+    } else if (z->base.session != 0) {
+        session_tick(z);
+    } else {
+        z->liveness.looked = now(z);
+        connecting_tick(z);
+    }
+}
+
+/* --- closing ------------------------------------------------------------- */
+
+static void release(struct registry *r)
+{
+    struct zookeeper *z = of(r);
+
+    mem_free(z->hosts);
+    mem_free(z->root);
+    mem_free(z->digest);
+    mem_free(z);
+}
+
+static void on_stopped(void *arg)
+{
+    struct zookeeper *z = arg;
+    registry_closed_f *killed = z->killed;
+    void *killed_arg = z->killed_arg;
+
+    if (z->closer != NULL) { /* one after the other */
+        struct worker *closer = z->closer;
+
+        z->closer = NULL;
+        worker_stop(&closer, on_stopped, z);
+        return;
+    }
+    zk_holds_close(z);
+    zk_watches_close(z);
+    if (!z->base.mute) {
+        registry_closed(&z->base);
+        return;
+    }
+    registry_abandon(&z->base);
+    release(&z->base);
+    if (killed != NULL) {
+        killed(killed_arg);
+    }
+}
+
+static void stop_workers(struct zookeeper *z)
+{
+    struct worker *opener = z->opener;
+
+    assert(z->handle == NULL && z->n_handles == 0);
+    if (z->stopped) {
+        return;
+    }
+    z->stopped = true;
+    loop_timer_stop(&z->ticker);
+    z->opener = NULL;
+    worker_stop(&opener, on_stopped, z);
+}
+
+/* What is in flight is answered first, if the server does that soon: closing
+ * the handle would leave its outcome unknown. */
+static void close_(struct registry *r)
+{
+    struct zookeeper *z = of(r);
+    int64_t wait = r->session_timeout_ms / 3;
+
+    z->connected = false; /* send nothing more */
+    z->close_by = now(z) + (wait < CLOSE_MS_MAX ? wait : CLOSE_MS_MAX);
+    if (z->ending) {
+        return; /* in the middle of lost() */
+    }
+    if (z->handle == NULL) {
+        if (z->n_handles == 0) {
+            stop_workers(z);
+        }
+    } else if (z->n_in_flight == 0) {
+        end_handle(z);
+    } /* else the ticks go on */
+}
+
+void zookeeper_kill(struct registry **r, registry_closed_f *gone, void *arg)
+{
+    struct zookeeper *z = of(*r);
+
+    *r = NULL;
+    z->base.mute = true;
+    z->killed = gone;
+    z->killed_arg = arg;
+    if (z->handle != NULL) {
+        end_handle(z);
+    } else if (z->n_handles == 0) {
+        stop_workers(z);
+    }
+}
+
+bool zookeeper_session_of(const struct registry *r, clientid_t *out)
+{
+    const struct zookeeper *z = (const struct zookeeper *)(const void *)r;
+
+    if (r->session == 0 || z->handle == NULL) {
+        return false;
+    }
+    *out = z->handle->id;
+    return true;
+}
+
+/* --- opening ------------------------------------------------------------- */
+
+static const struct registry_ops ops = {
+    .name = "zookeeper",
+    .call_size = sizeof(struct zk_call),
+    .hold_size = sizeof(struct zk_hold),
+    .watch_size = sizeof(struct zk_watch),
+    .submit = submit,
+    .watch = zk_watch_begin,
+    .unwatch = zk_watch_end,
+    .lock = zk_lock,
+    .unlock = zk_unlock,
+    .close = close_,
+    .free = release,
+};
+
+/* "h:1,h:2/chroot": the chroot becomes a part of our paths, so that it is made
+ * where it is missing like every other directory. */
+static void take_servers(struct zookeeper *z, const struct conf_registry *conf)
+{
+    const char *slash = strchrnul(conf->connect_string, '/');
+    size_t n = strlen(slash);
+
+    while (n > 0 && slash[n - 1] == '/') {
+        n--;
+    }
+    z->hosts = mem_strndup(conf->connect_string,
+                           (size_t)(slash - conf->connect_string));
+    z->root = mem_printf("%.*s/%s", (int)n, slash, conf->namespace_);
+}
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+static int64_t at_least(int64_t value, int64_t low)
+{
+    return value < low ? low : value;
+}
+
+int zookeeper_open(struct registry **out, struct loop *loop,
+                   const struct conf_registry *conf, struct err *err)
+{
+    int64_t timeout = conf->session_timeout_ms;
+    struct zookeeper *z = mem_zalloc(sizeof(*z));
+    size_t overhead;
+
+    assert(conf->connect_string != NULL && conf->namespace_ != NULL);
+    assert(timeout > 0 && timeout <= INT32_MAX);
+    (void)err;
+    take_servers(z, conf);
+    overhead = MAX_OPS * (OP_OVERHEAD + strlen(z->root));
+    assert(overhead < PACKET_MAX / 3);
+    registry_init(&z->base, &ops, loop, timeout, MAX_OPS,
+                  PACKET_MAX - overhead);
+    registry_liveness_init(&z->liveness, &z->base);
+    z->digest = mem_strdup(conf->digest);
+    z->acl = z->digest == NULL ? &ZOO_OPEN_ACL_UNSAFE : &ZOO_CREATOR_ALL_ACL;
+    z->asked_timeout_ms = timeout;
+    z->connect_timeout_ms = at_least(conf->connect_timeout_ms, 1000);
+    z->block_until_connected_ms =
+        at_least(conf->block_until_connected_ms, 1000);
+    z->retry_base_ms = at_least(conf->retry_base_sleep_ms, 100);
+    z->retry_max_ms = at_least(conf->retry_max_sleep_ms, z->retry_base_ms);
+    z->opened = z->polled_at = now(z);
+    zoo_set_debug_level(ZOO_LOG_LEVEL_WARN); /* of the whole process */
+    z->opener = worker_new(loop, SIZE_MAX, NULL, NULL, 0);
+    z->closer = worker_new(loop, SIZE_MAX, NULL, NULL, 0);
+    z->ticker =
+        loop_timer(loop, 0, clamp(timeout / 24, 5, ZK_TICK_MS), on_tick, z);
+    zk_handle_open(z);
+    *out = &z->base;
+    return 0;
+}

@@ -1,0 +1,601 @@
+/*
+ * zookeeper_client.c - the C client library: handles, requests, answers.
+ *
+ * Requests wait in queues of our own and only as many are with the library as
+ * the server takes at a time: it has no bound itself, and when a connection
+ * breaks it fails everything that it was given, sent or not. So what is still
+ * here was certainly not sent, and what can be asked twice is asked again.
+ *
+ * Callbacks (on the library's completion thread) copy what they are given into
+ * the request, or into an event, and hand it to the loop: no call into the
+ * library, no lock but the mailbox's. One function and one context serve all
+ * watches, since the library merges session events per distinct pair.
+ */
+#include "registry/zookeeper_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* --- requests ------------------------------------------------------------ */
+
+struct zk_request *zk_request_new(struct zookeeper *z,
+                                  enum zk_request_type type, const char *path,
+                                  zk_done_f *done, void *arg)
+{
+    struct zk_request *q = mem_zalloc(sizeof(*q));
+
+    q->z = z;
+    q->type = type;
+    q->path = mem_strdup(path);
+    q->again = type != ZK_CREATE && type != ZK_DELETE && type != ZK_MULTI;
+    q->done = done;
+    q->arg = arg;
+    return q;
+}
+
+void zk_names_close(struct zk_names *names)
+{
+    mem_free(names->items);
+    names->items = NULL;
+    names->n = 0;
+}
+
+static void request_free(struct zk_request *q)
+{
+    mem_free(q->path);
+    mem_free(q->ops);
+    mem_free(q->results);
+    mem_free(q->text);
+    mem_free(q->data);
+    zk_names_close(&q->names);
+    mem_free(q);
+}
+
+bool zk_broken(int rc)
+{
+    switch (rc) {
+    case ZCONNECTIONLOSS:
+    case ZOPERATIONTIMEOUT:
+    case ZSESSIONEXPIRED:
+    case ZSESSIONMOVED:
+    case ZINVALIDSTATE:
+    case ZCLOSING:
+    case ZAUTHFAILED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+const char *zk_error(int rc)
+{
+    return rc == ZNOAUTH ? "not permitted to us (registry.zookeeper.digest)"
+                         : zerror(rc);
+}
+
+/* --- the library's completion thread ------------------------------------- */
+
+static void on_answer(void *arg);
+
+static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
+{
+    q->rc = rc;
+    if (stat != NULL) {
+        q->stat = *stat;
+    }
+    loop_complete(q->z->base.loop, &q->slot, on_answer, q);
+}
+
+static void copy_data(struct zk_request *q, const char *data, size_t len)
+{
+    q->data = mem_alloc(len + 1);
+    if (len > 0) {
+        memcpy(q->data, data, len);
+    }
+    q->data[len] = '\0';
+    q->data_len = len;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    char *const *x = a, *const *y = b;
+
+    return strcmp(*x, *y);
+}
+
+/* Sorted here, since 100,000 names would hold up the loop. */
+static void copy_names(struct zk_names *out, const struct String_vector *from)
+{
+    size_t n = from == NULL ? 0 : (size_t)from->count, bytes = 0;
+    char *at;
+
+    for (size_t i = 0; i < n; i++) {
+        bytes += strlen(from->data[i]) + 1;
+    }
+    out->items = mem_alloc(n * sizeof(char *) + bytes);
+    out->n = n;
+    at = (char *)(out->items + n);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(from->data[i]) + 1;
+
+        memcpy(at, from->data[i], len);
+        out->items[i] = at;
+        at += len;
+    }
+    qsort(out->items, n, sizeof(char *), by_bytes);
+}
+
+static void on_data(int rc, const char *value, int len, const struct Stat *stat,
+                    const void *data)
+{
+    struct zk_request *q = (struct zk_request *)data;
+
+    if (rc == ZOK) {
+        copy_data(q, value, len < 0 ? 0 : (size_t)len);
+    }
+    hand_over(q, rc, stat);
+}
+
+static void on_stat(int rc, const struct Stat *stat, const void *data)
+{
+    hand_over((struct zk_request *)data, rc, stat);
+}
+
+static void on_names(int rc, const struct String_vector *names,
+                     const struct Stat *stat, const void *data)
+{
+    struct zk_request *q = (struct zk_request *)data;
+
+    if (rc == ZOK) {
+        copy_names(&q->names, names);
+    }
+    hand_over(q, rc, stat);
+}
+
+static void on_text(int rc, const char *text, const void *data)
+{
+    (void)text;
+    hand_over((struct zk_request *)data, rc, NULL);
+}
+
+static void on_created(int rc, const char *path, const struct Stat *stat,
+                       const void *data)
+{
+    struct zk_request *q = (struct zk_request *)data;
+
+    if (rc == ZOK && path != NULL) {
+        copy_data(q, path, strlen(path));
+    }
+    hand_over(q, rc, stat);
+}
+
+static void on_void(int rc, const void *data)
+{
+    hand_over((struct zk_request *)data, rc, NULL);
+}
+
+static void on_auth(int rc, const void *data)
+{
+    (void)rc; /* a refusal is a state of the session: AUTH_FAILED */
+    (void)data;
+}
+
+struct event {
+    struct loop_slot slot;
+    struct zk_handle *handle;
+    int type, state, timeout_ms;
+    clientid_t id;
+    char path[];
+};
+
+static void on_event(void *arg);
+
+/* Session events, and each child watch's one event: bounded by what was
+ * armed. The session's number is copied here, where it cannot change. */
+static void on_watch(zhandle_t *zh, int type, int state, const char *path,
+                     void *ctx)
+{
+    struct zk_handle *h = ctx;
+    size_t len = path == NULL ? 0 : strlen(path);
+    struct event *e = mem_zalloc(sizeof(*e) + len + 1);
+
+    e->handle = h;
+    e->type = type;
+    e->state = state;
+    if (len > 0) {
+        memcpy(e->path, path, len);
+    }
+    if (state == ZOO_CONNECTED_STATE) {
+        e->id = *zoo_client_id(zh);
+        e->timeout_ms = zoo_recv_timeout(zh);
+    }
+    loop_complete(h->z->base.loop, &e->slot, on_event, e);
+}
+
+/* --- sending ------------------------------------------------------------- */
+
+/* The library copies what it is given before it returns. */
+static int give(struct zk_handle *h, struct zk_request *q)
+{
+    watcher_fn watcher = q->watch ? on_watch : NULL;
+
+    switch (q->type) {
+    case ZK_GET:
+        return zoo_awget(h->zh, q->path, watcher, h, on_data, q);
+    case ZK_EXISTS:
+        return zoo_awexists(h->zh, q->path, watcher, h, on_stat, q);
+    case ZK_CHILDREN:
+        return zoo_awget_children2(h->zh, q->path, watcher, h, on_names, q);
+    case ZK_SYNC:
+        return zoo_async(h->zh, q->path, on_text, q);
+    case ZK_CREATE:
+        return zoo_acreate2(h->zh, q->path, q->value,
+                            q->value == NULL ? -1 : (int)q->value_len,
+                            q->z->acl, q->mode, on_created, q);
+    case ZK_DELETE:
+        return zoo_adelete(h->zh, q->path, -1, on_void, q);
+    case ZK_MULTI:
+        return zoo_amulti(h->zh, q->n_ops, q->ops, q->results, on_void, q);
+    }
+    return ZUNIMPLEMENTED;
+}
+
+/* False: the library takes nothing now. */
+static bool send_one(struct zookeeper *z, struct zk_request *q)
+{
+    struct zk_handle *h = z->handle;
+    int rc;
+
+    q->handle = h;
+    q->sent_at = loop_clock(z->base.loop)->mono;
+    q->sent = true;
+    DL_APPEND(h->in_flight, q);
+    z->n_in_flight++;
+    z->n_behind_in_flight += q->behind;
+    rc = give(h, q);
+    if (rc == ZINVALIDSTATE) {
+        DL_DELETE(h->in_flight, q);
+        z->n_in_flight--;
+        z->n_behind_in_flight -= q->behind;
+        q->sent = false;
+        return false;
+    }
+    if (rc != ZOK) {
+        hand_over(q, rc, NULL);
+    }
+    return true;
+}
+
+void zk_pump(struct zookeeper *z)
+{
+    while (z->connected && z->n_in_flight < ZK_WINDOW) {
+        struct zk_request *q = z->queue;
+        struct zk_request **from = &z->queue;
+
+        if (q == NULL) {
+            from = &z->behind;
+            q = z->behind;
+            if (q == NULL || z->n_behind_in_flight >= ZK_WATCH_READS) {
+                return;
+            }
+        }
+        DL_DELETE(*from, q);
+        if (!send_one(z, q)) {
+            DL_PREPEND(*from, q);
+            z->connected = false; /* the event that says so is on its way */
+            return;
+        }
+    }
+}
+
+void zk_send(struct zk_request *q)
+{
+    struct zookeeper *z = q->z;
+
+    assert(z->handle != NULL);
+    q->number = ++z->last_number;
+    if (q->behind) {
+        DL_APPEND(z->behind, q);
+    } else {
+        DL_APPEND(z->queue, q);
+    }
+    zk_pump(z);
+}
+
+void zk_probe(struct zookeeper *z)
+{
+    struct zk_request *q = zk_request_new(z, ZK_EXISTS, "/", NULL, NULL);
+
+    assert(z->connected);
+    z->probed_at = loop_clock(z->base.loop)->mono;
+    q->again = false;
+    if (!send_one(z, q)) {
+        request_free(q);
+    }
+}
+
+/* --- answers, on the loop ------------------------------------------------ */
+
+/* Back to its place in the order of asking. */
+static void queue_again(struct zk_request *q)
+{
+    struct zk_request **list = q->behind ? &q->z->behind : &q->z->queue;
+    struct zk_request *after = NULL, *e;
+
+    q->sent = false;
+    DL_FOREACH(*list, e)
+    {
+        if (e->number > q->number) {
+            break;
+        }
+        after = e;
+    }
+    if (after == NULL) {
+        DL_PREPEND(*list, q);
+    } else {
+        DL_APPEND_ELEM(*list, after, q);
+    }
+}
+
+static void answer(struct zk_request *q)
+{
+    zk_done_f *done = q->done;
+
+    q->done = NULL;
+    if (done != NULL) {
+        done(q->arg, q);
+    }
+    request_free(q);
+}
+
+static void on_answer(void *arg)
+{
+    struct zk_request *q = arg;
+    struct zookeeper *z = q->z;
+    struct zk_handle *h = q->handle;
+    bool current = h == z->handle && !z->ending;
+
+    DL_DELETE(h->in_flight, q);
+    if (h == z->handle) {
+        assert(z->n_in_flight > 0);
+        z->n_in_flight--;
+        z->n_behind_in_flight -= q->behind;
+    }
+    if (current && !zk_broken(q->rc)) {
+        zk_on_answer(z, q->sent_at);
+    }
+    if (current && q->again && q->done != NULL && zk_broken(q->rc) &&
+        !zk_stopping(z) &&
+        (q->call == NULL || z->base.state != REGISTRY_SUSPENDED)) {
+        queue_again(q);
+    } else {
+        answer(q);
+    }
+    zk_pump(z);
+}
+
+static void on_event(void *arg)
+{
+    struct event *e = arg;
+    struct zk_handle *h = e->handle;
+    struct zookeeper *z = h->z;
+    bool current = h == z->handle && !zk_stopping(z);
+
+    if (e->type == ZOO_SESSION_EVENT) {
+        h->state = e->state;
+        if (e->state == ZOO_CONNECTED_STATE) {
+            h->id = e->id;
+            h->timeout_ms = e->timeout_ms;
+        }
+        if (h == z->handle && h->opened) {
+            zk_on_state(z);
+        }
+    } else if (current) {
+        zk_holds_event(z, e->type, e->path);
+        zk_watches_event(z, e->type, e->path);
+    }
+    mem_free(e);
+}
+
+/* --- letting go ---------------------------------------------------------- */
+
+static void forget_in(struct zk_request **list, const void *arg,
+                      const struct registry_call *call)
+{
+    struct zk_request *q, *next;
+
+    DL_FOREACH_SAFE(*list, q, next)
+    {
+        if (call != NULL ? q->call != call : q->arg != arg) {
+            continue;
+        }
+        q->done = NULL;
+        q->call = NULL;
+        if (!q->sent) {
+            DL_DELETE(*list, q);
+            request_free(q);
+        }
+    }
+}
+
+static void forget(struct zookeeper *z, const void *arg,
+                   const struct registry_call *call)
+{
+    forget_in(&z->queue, arg, call);
+    forget_in(&z->behind, arg, call);
+    if (z->handle != NULL) {
+        forget_in(&z->handle->in_flight, arg, call);
+    }
+}
+
+void zk_forget(struct zookeeper *z, const void *arg)
+{
+    assert(arg != NULL);
+    forget(z, arg, NULL);
+}
+
+void zk_forget_call(struct zookeeper *z, const struct registry_call *call)
+{
+    assert(call != NULL);
+    forget(z, NULL, call);
+}
+
+/* The first one that belongs to a call; answering changes the list. */
+static struct zk_request *find_call(struct zk_request *list)
+{
+    struct zk_request *q;
+
+    DL_FOREACH(list, q)
+    {
+        if (q->call != NULL) {
+            return q;
+        }
+    }
+    return NULL;
+}
+
+void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why)
+{
+    struct zk_request *q;
+
+    while ((q = find_call(z->queue)) != NULL) {
+        zk_call_fail(q->call, code, "%s", why); /* forgets its requests */
+    }
+}
+
+static void expire_queue(struct zk_request **list)
+{
+    struct zk_request *q;
+
+    while ((q = *list) != NULL) {
+        DL_DELETE(*list, q);
+        q->rc = ZSESSIONEXPIRED;
+        answer(q);
+    }
+}
+
+/* What is in flight may still be written to by the library's thread: who
+ * asked gets an answer of its own. */
+static void expire_in_flight(struct zk_handle *h)
+{
+    struct zk_request *q, *next;
+
+    DL_FOREACH_SAFE(h->in_flight, q, next)
+    {
+        struct zk_request lost = {.z = q->z,
+                                  .type = q->type,
+                                  .path = q->path,
+                                  .sent = true,
+                                  .call = q->call,
+                                  .rc = ZSESSIONEXPIRED};
+        zk_done_f *done = q->done;
+
+        q->done = NULL;
+        if (done != NULL) {
+            done(q->arg, &lost);
+        }
+    }
+}
+
+/* --- handles ------------------------------------------------------------- */
+
+static void run_close(void *arg)
+{
+    struct zk_handle *h = arg;
+
+    if (h->zh != NULL) {
+        (void)zookeeper_close(h->zh); /* frees it even when it fails */
+    }
+}
+
+/* The library's threads are gone, and all that they handed over came before.
+ * What it forgot to answer is freed here. */
+static void on_closed(void *arg)
+{
+    struct zk_handle *h = arg;
+    struct zookeeper *z = h->z;
+    loop_f *closed = h->closed;
+    struct zk_request *q;
+
+    while ((q = h->in_flight) != NULL) {
+        assert(q->done == NULL);
+        DL_DELETE(h->in_flight, q);
+        request_free(q);
+    }
+    mem_free(h);
+    z->n_handles--;
+    closed(z);
+}
+
+static void submit_close(struct zk_handle *h)
+{
+    int rc = worker_submit(h->z->closer, &h->job, run_close, on_closed, h);
+
+    assert(rc == 0); /* one job a handle */
+    (void)rc;
+}
+
+static void run_open(void *arg)
+{
+    struct zk_handle *h = arg;
+    struct zookeeper *z = h->z;
+
+    errno = 0;
+    h->zh = zookeeper_init2(z->hosts, on_watch, (int)z->asked_timeout_ms,
+                            h->old.client_id == 0 ? NULL : &h->old, h, 0,
+                            zk_log_callback());
+    h->open_errno = errno;
+    if (h->zh != NULL && z->digest != NULL) {
+        (void)zoo_add_auth(h->zh, "digest", z->digest, (int)strlen(z->digest),
+                           on_auth, NULL);
+    }
+}
+
+static void on_opened(void *arg)
+{
+    struct zk_handle *h = arg;
+
+    h->opened = true;
+    if (h->closed != NULL) { /* given up meanwhile */
+        submit_close(h);
+    } else {
+        zk_on_opened(h->z);
+    }
+}
+
+void zk_handle_open(struct zookeeper *z)
+{
+    struct zk_handle *h = mem_zalloc(sizeof(*h));
+    int rc;
+
+    assert(z->handle == NULL && z->n_in_flight == 0);
+    h->z = z;
+    h->state = ZOO_NOTCONNECTED_STATE;
+    h->old = z->old;
+    z->handle = h;
+    z->n_handles++;
+    z->began = loop_clock(z->base.loop)->mono;
+    rc = worker_submit(z->opener, &h->job, run_open, on_opened, h);
+    assert(rc == 0);
+    (void)rc;
+}
+
+void zk_handle_close(struct zookeeper *z, loop_f *closed)
+{
+    struct zk_handle *h = z->handle;
+
+    assert(h != NULL && closed != NULL);
+    z->connected = false;
+    expire_in_flight(h);
+    expire_queue(&z->queue);
+    expire_queue(&z->behind);
+    z->handle = NULL;
+    z->n_in_flight = 0;
+    z->n_behind_in_flight = 0;
+    h->closed = closed;
+    if (h->opened) {
+        submit_close(h);
+    }
+}

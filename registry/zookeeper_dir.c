@@ -1,0 +1,145 @@
+/*
+ * zookeeper_dir.c - one directory that a watch knows: the names in it, and
+ * what a new list of them changes.
+ *
+ * Both lists are sorted, so the differences are one pass over the two. A name
+ * that is gone takes everything below it along: a node with children cannot go
+ * before them, and whatever stood there in between was told, or never was.
+ */
+#include "registry/zookeeper_priv.h"
+
+#include <string.h>
+#include <utlist.h>
+
+static struct zk_watch *of(const struct registry_watch *w)
+{
+    return w->priv;
+}
+
+struct zk_dir *zk_dir_find(const struct registry_watch *w, const char *key)
+{
+    struct zk_dir *d;
+
+    HASH_FIND_STR(of(w)->dirs, key, d);
+    return d;
+}
+
+struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key)
+{
+    struct zk_dir *d = zk_dir_find(w, key);
+    size_t n = strlen(key);
+
+    if (d != NULL) {
+        return d;
+    }
+    d = mem_zalloc(sizeof(*d) + n + 1);
+    memcpy(d->key, key, n + 1);
+    d->w = w;
+    HASH_ADD_KEYPTR(hh, of(w)->dirs, d->key, n, d);
+    return d;
+}
+
+void zk_dir_move(struct zk_dir *d, enum zk_dir_list list)
+{
+    struct zk_dir **lists = of(d->w)->lists;
+
+    if (d->list != ZK_DIR_IDLE) {
+        DL_DELETE(lists[d->list], d);
+    }
+    d->list = list;
+    if (list != ZK_DIR_IDLE) {
+        DL_APPEND(lists[list], d);
+    }
+}
+
+void zk_dir_disarm(struct zk_dir *d)
+{
+    struct zookeeper *z = (struct zookeeper *)(void *)d->w->r;
+
+    assert(z->armed_bytes >= d->armed);
+    z->armed_bytes -= d->armed;
+    d->armed = 0;
+}
+
+/* --- names --------------------------------------------------------------- */
+
+static char *child_key(const struct zk_dir *d, const char *name)
+{
+    return mem_printf("%s/%s", strcmp(d->key, "/") == 0 ? "" : d->key, name);
+}
+
+/* The directory itself, without a word about what was in it. */
+static void drop(struct zk_dir *d)
+{
+    struct zk_watch *zw = of(d->w);
+
+    zk_dir_move(d, ZK_DIR_IDLE);
+    zk_dir_disarm(d);
+    if (zw->cursor == d) {
+        zw->cursor = d->hh.next;
+        zw->cursor_at = 0;
+    }
+    zw->n_keys -= d->n;
+    HASH_DEL(zw->dirs, d);
+    zk_names_close(&d->block);
+    mem_free(d->children);
+    mem_free(d);
+}
+
+static void child_gone(struct zk_dir *d, const char *name, bool tell)
+{
+    struct registry_watch *w = d->w;
+    char *key = child_key(d, name);
+    struct zk_dir *below = zk_dir_find(w, key);
+
+    if (below != NULL) {
+        zk_dir_remove(below, tell);
+    }
+    if (tell && w->fn != NULL) {
+        registry_view_gone(w, key, 0);
+    }
+    mem_free(key);
+}
+
+void zk_dir_remove(struct zk_dir *d, bool tell)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        child_gone(d, d->children[i].name, tell);
+    }
+    drop(d);
+}
+
+void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all)
+{
+    struct zk_watch *zw = of(d->w);
+    struct zk_child *old = d->children;
+    struct zk_names block = d->block;
+    size_t n_old = d->n, at = 0;
+
+    d->children = mem_zalloc(names->n * sizeof(*d->children));
+    d->n = names->n;
+    d->n_unread = 0;
+    d->at = 0;
+    d->block = *names;
+    names->items = NULL;
+    names->n = 0;
+    zw->n_keys += d->n;
+    zw->n_keys -= n_old;
+    for (size_t i = 0; i < d->n; i++) {
+        struct zk_child *c = &d->children[i];
+        int order = 1;
+
+        c->name = d->block.items[i];
+        while (at < n_old && (order = strcmp(old[at].name, c->name)) < 0) {
+            child_gone(d, old[at++].name, true);
+        }
+        c->unread = all || at == n_old || order != 0 || old[at].unread;
+        at += at < n_old && order == 0;
+        d->n_unread += c->unread;
+    }
+    while (at < n_old) {
+        child_gone(d, old[at++].name, true);
+    }
+    mem_free(old);
+    zk_names_close(&block);
+}

@@ -1,0 +1,590 @@
+/*
+ * zookeeper_hold.c - locks, in the layout of Curator's InterProcessMutex, so
+ * that its users and we exclude each other:
+ *
+ *   <lock>/_c_<uuid>-lock-<sequence>   ephemeral, sequential
+ *
+ * The order is that of the text behind the last "lock-"; whoever is first has
+ * the lock, everybody else watches the one before. The fencing number is our
+ * node's czxid: nodes come first in the order of their making.
+ *
+ *   NONE -> CREATING -> STANDS (first: granted; else: watch, list again)
+ *              |  ^        |
+ *      unknown v  | not    v
+ *          SEARCHING    REMOVING -> NONE
+ *
+ * The uuid is what makes an unknown outcome harmless: the node is looked for
+ * by it, and should two come to stand the younger one is removed. A node is
+ * removed again and again until the server has heard it or the session is
+ * over: one that stays would block everybody.
+ */
+#include "registry/zookeeper_priv.h"
+
+#include "base/log.h"
+#include "base/rand.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#define RETRY_MS 100
+
+static void create(struct registry_hold *hold);
+static void list(struct registry_hold *hold);
+static void leave(struct registry_hold *hold);
+
+static struct zookeeper *of(const struct registry_hold *hold)
+{
+    return (struct zookeeper *)(void *)hold->r;
+}
+
+static void make_uuid(char out[40])
+{
+    unsigned char b[16];
+
+    rand_secret(b, sizeof(b));
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40); /* RFC 9562: version 4 */
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+    (void)snprintf(out, 40,
+                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+                   "%02x%02x%02x%02x%02x%02x",
+                   b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9],
+                   b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+static char *lock_dir(const struct registry_hold *hold)
+{
+    return zk_path(of(hold), hold->key);
+}
+
+static void forget_node(struct zk_hold *h)
+{
+    MEM_FREE(h->path);
+    MEM_FREE(h->awaited);
+    h->granted = false;
+    h->step = ZK_HOLD_NONE;
+}
+
+/* The session is over, or about to be: nothing stands, nothing is asked. */
+static bool over(const struct registry_hold *hold)
+{
+    return !zk_usable(of(hold)) || hold->session != hold->r->session;
+}
+
+static void ask(struct registry_hold *hold, enum zk_request_type type,
+                const char *path, bool watch, zk_done_f *done)
+{
+    struct zk_request *q = zk_request_new(of(hold), type, path, done, hold);
+
+    q->watch = watch;
+    zk_send(q);
+}
+
+/* --- leaving ------------------------------------------------------------- */
+
+static void gone(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+
+    registry_timer_stop(&h->retry);
+    zk_forget(of(hold), hold);
+    forget_node(h);
+    if (!zk_stopping(of(hold))) {
+        registry_hold_gone(hold);
+    }
+}
+
+static void on_removed(void *arg, struct zk_request *q)
+{
+    struct registry_hold *hold = arg;
+
+    if (q->rc != ZOK && q->rc != ZNONODE && !zk_broken(q->rc)) {
+        log_error("!lock", LOG_S("key", hold->key), LOG_S("node", q->path),
+                  LOG_S("reason", zk_error(q->rc)),
+                  LOG_S("advice", "it could not be removed and blocks the "
+                                  "lock until this session ends"));
+    }
+    gone(hold);
+}
+
+/* Does a txn that was submitted before still check it? It goes first. */
+static bool guards_a_txn(const struct registry_hold *hold)
+{
+    const struct registry_call *call;
+
+    DL_FOREACH(hold->r->calls, call)
+    {
+        for (size_t i = 0; i < call->n_ops && call->refusal == NULL; i++) {
+            if (call->ops[i].type == REGISTRY_CHECK_LOCK &&
+                call->ops[i].version == hold->fence &&
+                strcmp(call->ops[i].key, hold->key) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void remove_node(struct registry_hold *hold, const char *path,
+                        zk_done_f *done)
+{
+    struct zk_request *q = zk_request_new(of(hold), ZK_DELETE, path, done,
+                                          done == NULL ? NULL : hold);
+
+    q->again = true;
+    zk_send(q);
+}
+
+static void leave(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+
+    assert(h->leaving);
+    if (over(hold) || h->step == ZK_HOLD_NONE) {
+        gone(hold);
+    } else if (h->step == ZK_HOLD_STANDS && !guards_a_txn(hold)) {
+        zk_forget(of(hold), hold);
+        h->step = ZK_HOLD_REMOVING;
+        remove_node(hold, h->path, on_removed);
+    } /* else when it is known whether it stands, or the txn is through */
+}
+
+void zk_unlock(struct registry *r, struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+
+    (void)r;
+    assert(!h->leaving);
+    h->leaving = true;
+    leave(hold);
+}
+
+void zk_holds_txn_done(struct zookeeper *z)
+{
+    struct registry_hold *hold, *next;
+
+    DL_FOREACH_SAFE(z->base.holds, hold, next)
+    {
+        struct zk_hold *h = hold->priv;
+
+        if (h->leaving && h->step == ZK_HOLD_STANDS) {
+            leave(hold);
+        }
+    }
+}
+
+/* --- waiting for our turn ------------------------------------------------ */
+
+static void on_retry(void *arg)
+{
+    struct registry_hold *hold = arg;
+
+    if (!over(hold) && ((struct zk_hold *)hold->priv)->step == ZK_HOLD_STANDS) {
+        list(hold);
+    }
+}
+
+static void retry_later(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+
+    if (h->retry.impl == NULL) {
+        registry_timer_start(hold->r, &h->retry, RETRY_MS, on_retry, hold);
+    }
+}
+
+/* Our node went although the session stands: somebody removed it. */
+static void node_removed(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+    bool had = h->granted;
+
+    log_warn("!lock", LOG_S("key", hold->key),
+             LOG_S("reason", "our node was removed by somebody else"));
+    zk_forget(of(hold), hold);
+    h->listing = false;
+    forget_node(h);
+    if (h->leaving) {
+        gone(hold);
+    } else if (had) {
+        registry_hold_lost(hold); /* calls unlock */
+    } else {
+        create(hold);
+    }
+}
+
+static void on_own(void *arg, struct zk_request *q)
+{
+    struct registry_hold *hold = arg;
+
+    if (q->rc == ZNONODE) {
+        node_removed(hold);
+    }
+}
+
+static void grant(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+
+    MEM_FREE(h->awaited);
+    h->granted = true;
+    ask(hold, ZK_GET, h->path, true, on_own); /* and if it is taken away */
+    registry_hold_granted(hold, h->fence);
+}
+
+static void on_awaited(void *arg, struct zk_request *q)
+{
+    struct registry_hold *hold = arg;
+
+    if (q->rc == ZNONODE) {
+        list(hold);
+    } else if (q->rc != ZOK && !zk_broken(q->rc)) {
+        retry_later(hold);
+    } /* else the watch tells */
+}
+
+/* The text that the order goes by. */
+static const char *rank(const char *name)
+{
+    const char *at = name, *found = name;
+
+    while ((at = strstr(at, "lock-")) != NULL) {
+        at += strlen("lock-");
+        found = at;
+    }
+    return found;
+}
+
+static bool is_ours(const struct zk_hold *h, const char *name)
+{
+    return strncmp(name, "_c_", 3) == 0 &&
+           strncmp(name + 3, h->uuid, strlen(h->uuid)) == 0;
+}
+
+/* The first of ours, and the one before it; both may be NULL. Should there be
+ * a second of ours it is removed. */
+static const char *find_place(struct registry_hold *hold,
+                              const struct zk_names *names, const char *dir,
+                              const char **before)
+{
+    struct zk_hold *h = hold->priv;
+    const char *ours = NULL;
+
+    *before = NULL;
+    for (size_t i = 0; i < names->n; i++) {
+        const char *name = names->items[i];
+
+        if (is_ours(h, name) &&
+            (ours == NULL || strcmp(rank(name), rank(ours)) < 0)) {
+            ours = name;
+        }
+    }
+    for (size_t i = 0; i < names->n && ours != NULL; i++) {
+        const char *name = names->items[i];
+        int order = strcmp(rank(name), rank(ours));
+
+        if (name != ours && is_ours(h, name)) {
+            char *path = mem_printf("%s/%s", dir, name);
+
+            remove_node(hold, path, NULL);
+            mem_free(path);
+        } else if (order < 0 &&
+                   (*before == NULL || strcmp(rank(name), rank(*before)) > 0)) {
+            *before = name;
+        }
+    }
+    return ours;
+}
+
+static void wait_for(struct registry_hold *hold, const char *dir,
+                     const char *before)
+{
+    struct zk_hold *h = hold->priv;
+
+    mem_free(h->awaited);
+    h->awaited = mem_printf("%s/%s", dir, before);
+    if (hold->try_once) { /* the node waits for what is said next */
+        registry_hold_refused(hold, ERR_TIMEOUT);
+        return;
+    }
+    ask(hold, ZK_GET, h->awaited, true, on_awaited);
+}
+
+static void on_listed(void *arg, struct zk_request *q)
+{
+    struct registry_hold *hold = arg;
+    struct zk_hold *h = hold->priv;
+    const char *ours, *before;
+
+    h->listing = false;
+    if (zk_broken(q->rc) || h->step != ZK_HOLD_STANDS || h->granted) {
+        return;
+    }
+    if (q->rc != ZOK && q->rc != ZNONODE) {
+        retry_later(hold);
+        return;
+    }
+    if (h->list_again) {
+        list(hold);
+        return;
+    }
+    ours = find_place(hold, &q->names, q->path, &before);
+    if (ours == NULL) {
+        node_removed(hold);
+    } else if (before == NULL) {
+        grant(hold);
+    } else {
+        wait_for(hold, q->path, before);
+    }
+}
+
+static void list(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+    char *dir;
+
+    assert(h->step == ZK_HOLD_STANDS);
+    h->list_again = h->listing;
+    if (h->listing || h->leaving) {
+        return;
+    }
+    h->listing = true;
+    dir = lock_dir(hold);
+    ask(hold, ZK_CHILDREN, dir, false, on_listed);
+    mem_free(dir);
+}
+
+/* Only one of them can have lost its own node by this, and it comes last:
+ * its owner may do anything then. */
+void zk_holds_event(struct zookeeper *z, int type, const char *path)
+{
+    struct registry_hold *hold, *own = NULL;
+
+    DL_FOREACH(z->base.holds, hold)
+    {
+        struct zk_hold *h = hold->priv;
+
+        if (h->step != ZK_HOLD_STANDS || h->leaving || over(hold)) {
+            continue;
+        }
+        if (h->granted && strcmp(h->path, path) == 0) {
+            own = hold;
+        } else if (h->awaited != NULL && strcmp(h->awaited, path) == 0) {
+            list(hold);
+        }
+    }
+    if (own != NULL && type == ZOO_DELETED_EVENT) {
+        node_removed(own);
+    } else if (own != NULL) {
+        ask(own, ZK_GET, ((struct zk_hold *)own->priv)->path, true, on_own);
+    }
+}
+
+/* --- our node ------------------------------------------------------------ */
+
+static void stands(struct registry_hold *hold, const char *path,
+                   const struct Stat *stat)
+{
+    struct zk_hold *h = hold->priv;
+
+    mem_free(h->path);
+    h->path = mem_strdup(path);
+    h->fence = (uint64_t)stat->czxid;
+    h->step = ZK_HOLD_STANDS;
+    if (h->leaving) {
+        leave(hold);
+    } else {
+        list(hold);
+    }
+}
+
+static void on_found(void *arg, struct zk_request *q)
+{
+    struct registry_hold *hold = arg;
+
+    if (zk_broken(q->rc)) {
+        return; /* the session is over */
+    }
+    if (q->rc == ZOK && zk_owner(&q->stat) == hold->session) {
+        stands(hold, q->path, &q->stat);
+    } else {
+        ((struct zk_hold *)hold->priv)->step = ZK_HOLD_NONE;
+        create(hold);
+    }
+}
+
+static void on_searched(void *arg, struct zk_request *q)
+{
+    struct registry_hold *hold = arg;
+    struct zk_hold *h = hold->priv;
+    const char *ours = NULL, *before;
+    char *path;
+
+    if (zk_broken(q->rc)) {
+        return;
+    }
+    if (q->rc == ZOK) {
+        ours = find_place(hold, &q->names, q->path, &before);
+    }
+    if (ours != NULL) {
+        path = mem_printf("%s/%s", q->path, ours);
+        ask(hold, ZK_EXISTS, path, false, on_found);
+        mem_free(path);
+        return;
+    }
+    h->step = ZK_HOLD_NONE;
+    if (h->leaving) {
+        leave(hold);
+    } else {
+        create(hold);
+    }
+}
+
+/* Whether it came to stand is unknown. The server that answers must not be
+ * behind: what the one before it did has been decided by then. */
+static void search(struct registry_hold *hold)
+{
+    char *dir = lock_dir(hold);
+
+    ((struct zk_hold *)hold->priv)->step = ZK_HOLD_SEARCHING;
+    ask(hold, ZK_SYNC, dir, false, NULL);
+    ask(hold, ZK_CHILDREN, dir, false, on_searched);
+    mem_free(dir);
+}
+
+/* What cannot be had by trying again. */
+static void refuse(struct registry_hold *hold, int rc)
+{
+    struct zk_hold *h = hold->priv;
+
+    log_error("!lock", LOG_S("key", hold->key), LOG_S("reason", zk_error(rc)));
+    h->step = ZK_HOLD_NONE;
+    if (h->leaving) {
+        leave(hold);
+    } else {
+        registry_hold_refused(hold,
+                              rc == ZNOAUTH ? ERR_DENIED : ERR_UNAVAILABLE);
+    }
+}
+
+static void on_directory(void *arg, int rc)
+{
+    struct registry_hold *hold = arg;
+    struct zk_hold *h = hold->priv;
+
+    if (zk_broken(rc)) {
+        return;
+    }
+    if (rc != ZOK) {
+        refuse(hold, rc);
+        return;
+    }
+    h->step = ZK_HOLD_NONE;
+    if (h->leaving) {
+        leave(hold);
+    } else {
+        create(hold);
+    }
+}
+
+static void on_created(void *arg, struct zk_request *q)
+{
+    struct registry_hold *hold = arg;
+    char *dir;
+
+    if (q->rc == ZOK) {
+        stands(hold, q->data, &q->stat);
+    } else if (over(hold)) {
+        return;
+    } else if (zk_broken(q->rc)) {
+        search(hold);
+    } else if (q->rc == ZNONODE) {
+        dir = lock_dir(hold);
+        zk_make_dirs(of(hold), &dir, 1, ZOO_CONTAINER, on_directory, hold);
+        mem_free(dir);
+    } else {
+        refuse(hold, q->rc);
+    }
+}
+
+static void create(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+    char *dir = lock_dir(hold);
+    char *path;
+    struct zk_request *q;
+
+    assert(h->step == ZK_HOLD_NONE && !h->leaving);
+    make_uuid(h->uuid);
+    path = mem_printf("%s/_c_%s-lock-", dir, h->uuid);
+    h->step = ZK_HOLD_CREATING;
+    q = zk_request_new(of(hold), ZK_CREATE, path, on_created, hold);
+    q->mode = ZOO_EPHEMERAL_SEQUENTIAL;
+    q->value = hold->owner; /* for people who look */
+    q->value_len = strlen(hold->owner);
+    zk_send(q);
+    mem_free(path);
+    mem_free(dir);
+}
+
+void zk_lock(struct registry *r, struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+
+    assert(hold->session == r->session);
+    if (!zk_usable((struct zookeeper *)(void *)r)) {
+        return; /* DISCONNECTED follows and ends the hold */
+    }
+    if (h->step == ZK_HOLD_STANDS) {
+        list(hold);
+    } else {
+        create(hold);
+    }
+}
+
+const char *zk_lock_path(const struct zookeeper *z, const char *key,
+                         uint64_t fence)
+{
+    const struct registry_hold *hold;
+
+    DL_FOREACH(z->base.holds, hold)
+    {
+        const struct zk_hold *h = hold->priv;
+
+        if (h->granted && h->fence == fence && strcmp(hold->key, key) == 0) {
+            return h->path;
+        }
+    }
+    return NULL;
+}
+
+/* The session is over, and with it every node. Those that were leaving have
+ * left; the others are told DISCONNECTED and leave then. */
+void zk_holds_lost(struct zookeeper *z)
+{
+    struct registry_hold *hold, *next;
+
+    DL_FOREACH_SAFE(z->base.holds, hold, next)
+    {
+        struct zk_hold *h = hold->priv;
+
+        registry_timer_stop(&h->retry);
+        forget_node(h);
+        h->listing = false;
+        if (h->leaving) {
+            gone(hold);
+        }
+    }
+}
+
+void zk_holds_close(struct zookeeper *z)
+{
+    struct registry_hold *hold;
+
+    DL_FOREACH(z->base.holds, hold)
+    {
+        registry_timer_stop(&((struct zk_hold *)hold->priv)->retry);
+        forget_node(hold->priv);
+    }
+}

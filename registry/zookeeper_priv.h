@@ -1,0 +1,368 @@
+/*
+ * zookeeper_priv.h - the ZooKeeper registry from inside, for its own files and
+ * its tests. (Longer than 150 lines: one room with six doors.)
+ *
+ *   zookeeper.c         opening, closing, the session and its deadlines
+ *   zookeeper_client.c  the C client: handles, requests and their answers
+ *   zookeeper_path.c    keys and paths, entries, missing directories
+ *   zookeeper_txn.c     writes: one multi each
+ *   zookeeper_read.c    get, exists, children
+ *   zookeeper_list.c    pages of keys with values, in order
+ *   zookeeper_hold.c    locks in the layout of Curator's InterProcessMutex
+ *   zookeeper_watch.c   watches: which directories and keys are looked at
+ *   zookeeper_dir.c     one directory: its names, their differences
+ *   zookeeper_log.c     the client's own log lines
+ *
+ * The client library has two threads per handle. Its callbacks copy what they
+ * are given and hand it to the loop; everything else here runs on the loop,
+ * except opening and closing a handle, which may block (names are resolved,
+ * threads are joined) and are done on two workers.
+ */
+#ifndef PELORUS_REGISTRY_ZOOKEEPER_PRIV_H
+#define PELORUS_REGISTRY_ZOOKEEPER_PRIV_H
+
+#include "base/mem.h"
+#include "base/worker.h"
+#include "registry/liveness_priv.h"
+#include "registry/registry_priv.h"
+
+#define uthash_malloc(size)    mem_alloc(size)
+#define uthash_free(ptr, size) mem_free(ptr)
+#include <uthash.h>
+#include <zookeeper/zookeeper.h>
+
+#define ZK_WINDOW      256 /* requests with the server at a time; it takes 1,000 */
+#define ZK_WATCH_READS 128 /* of these, reads for watches */
+#define ZK_TICK_MS     100
+
+struct zookeeper;
+struct zk_request;
+
+/* --- requests (zookeeper_client.c) --------------------------------------- */
+
+enum zk_request_type {
+    ZK_GET,
+    ZK_EXISTS,
+    ZK_CHILDREN,
+    ZK_SYNC, /* the server we talk to catches up with the leader */
+    ZK_CREATE,
+    ZK_DELETE,
+    ZK_MULTI,
+};
+
+/* Names of children: one block of memory, sorted by bytes. */
+struct zk_names {
+    char **items;
+    size_t n;
+};
+
+typedef void zk_done_f(void *arg, struct zk_request *answered);
+
+/*
+ * One request and its answer. It belongs to the client from zk_send() on; the
+ * answer is lent to done() and freed after it, unless something was taken out
+ * of it (set the field to NULL). Zero is a good default for every option.
+ */
+struct zk_request {
+    struct zk_request *prev, *next;
+    struct zookeeper *z;
+    struct zk_handle *handle; /* on which it was sent */
+    enum zk_request_type type;
+    char *path;
+    uint64_t number; /* in the order of sending */
+    bool watch;      /* get, exists, children: and tell of the next change */
+    bool again;      /* asked twice it does no harm: sent again after a broken
+                        connection. Reads always are */
+    bool behind;     /* behind the requests of callers: a watch's */
+    bool sent;       /* given to the client library: it may have been applied */
+    mono_ms sent_at;
+    struct registry_call *call; /* whose it is; NULL: the backend's own */
+    /* create: ZOO_EPHEMERAL and so on, and the value (borrowed until sent);
+     * delete: the version is always any */
+    int mode;
+    const char *value;
+    size_t value_len;
+    /* multi; all three are the request's */
+    zoo_op_t *ops;
+    zoo_op_result_t *results;
+    char *text;
+    int n_ops;
+    zk_done_f *done; /* NULL: nobody waits for it any more */
+    void *arg;
+    size_t tag; /* the owner's own */
+
+    /* The answer: written on the client's thread, then read on the loop. */
+    int rc;
+    struct Stat stat; /* get, exists, create, children: if ZOK */
+    char *data;       /* get: NUL-terminated; create: the path made */
+    size_t data_len;
+    struct zk_names names; /* children */
+    struct loop_slot slot;
+};
+
+/* Copies `path`. */
+struct zk_request *zk_request_new(struct zookeeper *z,
+                                  enum zk_request_type type, const char *path,
+                                  zk_done_f *done, void *arg) MUST_CHECK;
+/* Queue it. Answered once, never before this returned; with ZSESSIONEXPIRED
+ * if the session ends before: then nothing more may be sent (zk_usable()). */
+void zk_send(struct zk_request *q);
+
+/* Nobody waits for what was asked with `arg`; what was not sent is not. */
+void zk_forget(struct zookeeper *z, const void *arg);
+/* The same for one call that has been answered already. */
+void zk_forget_call(struct zookeeper *z, const struct registry_call *call);
+
+/* Neither a yes nor a no: the connection or the session broke. */
+bool zk_broken(int rc);
+const char *zk_error(int rc); /* in words */
+
+void zk_names_close(struct zk_names *names);
+
+/* --- handles (zookeeper_client.c) ---------------------------------------- */
+
+/* One handle of the library is one session; after its end there is a new one.
+ * What a stale handle still says is ignored. */
+struct zk_handle {
+    struct zookeeper *z;
+    zhandle_t *zh;  /* the opener's until `opened`; the closer's at the end */
+    bool opened;    /* loop */
+    int state;      /* loop: ZOO_CONNECTED_STATE and so on, as last heard */
+    clientid_t id;  /* loop: of the session, when connected */
+    clientid_t old; /* not 0: opened only to end this session */
+    int timeout_ms; /* loop: the negotiated one */
+    int open_errno; /* the opener's word */
+    struct zk_request *in_flight;
+    loop_f *closed;
+    struct worker_job job;
+};
+
+/* Begin to open a handle: z->handle. zk_on_opened() follows. */
+void zk_handle_open(struct zookeeper *z);
+/* Let go of z->handle: what is in flight or queued is answered with
+ * ZSESSIONEXPIRED, the handle is closed in the background (which ends the
+ * session at once if the server can be reached), then closed(z). */
+void zk_handle_close(struct zookeeper *z, loop_f *closed);
+/* Send what can be sent. */
+void zk_pump(struct zookeeper *z);
+/* Fail what callers asked for and was not sent. */
+void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why);
+/* Ask for a sign of life, past the queue. */
+void zk_probe(struct zookeeper *z);
+
+/* What the client tells the session (zookeeper.c). */
+void zk_on_opened(struct zookeeper *z);
+void zk_on_state(struct zookeeper *z);
+void zk_on_answer(struct zookeeper *z, mono_ms sent_at);
+/* And the owners of watches; `path` is the full one. */
+void zk_holds_event(struct zookeeper *z, int type, const char *path);
+void zk_watches_event(struct zookeeper *z, int type, const char *path);
+
+log_callback_fn zk_log_callback(void); /* zookeeper_log.c */
+
+/* --- the backend --------------------------------------------------------- */
+
+struct zookeeper {
+    struct registry base; /* first: see registry_priv.h */
+    struct registry_liveness liveness;
+    char *hosts;  /* host:port,... without a chroot */
+    char *root;   /* "/chroot/namespace": before every key */
+    char *digest; /* secret: user:password, or NULL */
+    const struct ACL_vector *acl;
+    int64_t asked_timeout_ms; /* the configured one */
+    int64_t connect_timeout_ms, retry_base_ms, retry_max_ms;
+    int64_t block_until_connected_ms;
+
+    struct worker *opener, *closer;
+    struct loop_timer *ticker;
+    struct zk_handle *handle; /* the present one; NULL: a pause, or none */
+    size_t n_handles;         /* not yet freed */
+    bool connected;           /* requests can be sent */
+    bool ending;              /* the session is being given up */
+    bool stopped;             /* the workers are being stopped */
+    bool announced;           /* told once that nobody answers */
+    clientid_t old;   /* a session that we gave up and the server may still
+                         keep; id 0: none */
+    bool old_closing; /* its end is under way */
+    mono_ms opened;   /* when the registry was */
+    mono_ms began;    /* when this handle, or the pause before it, began */
+    int64_t pause_ms; /* before the next handle, after a failure */
+    mono_ms probed_at;
+    mono_ms close_by; /* until then what is in flight may still be answered */
+
+    struct zk_request *queue;  /* what callers asked for, and locks */
+    struct zk_request *behind; /* what watches want to read */
+    size_t n_in_flight, n_behind_in_flight;
+    size_t n_calls, call_bytes; /* calls not answered */
+    uint64_t last_number;
+
+    struct zk_walk *walks; /* lists that wait for their next page */
+    size_t n_walks;
+
+    size_t armed_bytes; /* of the paths of child watches that stand */
+    mono_ms polled_at;
+    size_t n_polled; /* keys and directories of all watches */
+
+    registry_closed_f *killed; /* tests */
+    void *killed_arg;
+};
+
+/* The registry is closing or dead: begin nothing. */
+bool zk_stopping(const struct zookeeper *z);
+/* A session stands, and requests may be queued for it. */
+bool zk_usable(const struct zookeeper *z);
+
+/* --- keys, entries, directories (zookeeper_path.c) ----------------------- */
+
+/* The path of a key ("/" is the root of the namespace), for the caller to
+ * free; and back: the key within a path of ours. */
+char *zk_path(const struct zookeeper *z, const char *key) MUST_CHECK;
+const char *zk_key(const struct zookeeper *z, const char *path);
+
+/* The session that owns a node; 0: it is persistent. A container is. */
+uint64_t zk_owner(const struct Stat *stat);
+bool zk_is_container(const struct Stat *stat);
+/* Our `version` says the node's kind, too, so that a key that changed its kind
+ * is at another version. */
+uint64_t zk_version(const struct Stat *stat);
+/* The server's version in it; ZK_NO_VERSION if no node can be at it, which is
+ * one that none ever is at. */
+#define ZK_NO_VERSION INT32_MAX
+int32_t zk_data_version(uint64_t version);
+bool zk_version_ephemeral(uint64_t version);
+/* Persistent and empty. */
+bool zk_is_directory(const struct Stat *stat);
+void zk_entry(struct registry_entry *entry, const char *key,
+              const struct zk_request *get);
+
+/* Make each of `dirs` (paths; sorted in place, not kept) and everything above
+ * it, where missing. done(arg, rc): ZOK, ZNOAUTH, ZSESSIONEXPIRED, ...; called
+ * in any case, never before this returned. */
+typedef void zk_made_f(void *arg, int rc);
+void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
+                  zk_made_f *done, void *arg);
+
+/* --- calls --------------------------------------------------------------- */
+
+struct zk_call {
+    unsigned tries;
+    size_t at;       /* txn: the operation being looked at */
+    int32_t *set_at; /* txn, per operation: ZK_AS_SAID, or set at this version
+                        although the caller said absent or any; NULL: none */
+    struct zk_walk *walk; /* list */
+};
+
+/* False: it was refused without asking, by registry_call_fail_later(). */
+bool zk_txn(struct registry_call *call);  /* zookeeper_txn.c */
+void zk_read(struct registry_call *call); /* zookeeper_read.c */
+void zk_list(struct registry_call *call); /* zookeeper_list.c */
+void zk_walk_close(struct zk_walk **walk);
+void zk_walks_close(struct zookeeper *z); /* those that wait */
+
+/* Answer; everything of the call is let go. zk_call_broken() finds the code
+ * when the connection broke; `in_doubt`: its write was sent. */
+void zk_call_done(struct registry_call *call,
+                  const struct registry_reply *reply); /* zookeeper.c */
+void zk_call_fail(struct registry_call *call, enum err_code code,
+                  const char *fmt, ...) PRINTF_LIKE(3, 4);
+void zk_call_broken(struct registry_call *call, bool in_doubt, int rc);
+
+/* --- locks (zookeeper_hold.c) -------------------------------------------- */
+
+struct zk_hold {
+    enum {
+        ZK_HOLD_NONE,      /* no node, and none is on its way */
+        ZK_HOLD_CREATING,  /* asked for; or its directories are being made */
+        ZK_HOLD_SEARCHING, /* it may stand: looked for by its id */
+        ZK_HOLD_STANDS,
+        ZK_HOLD_REMOVING,
+    } step;
+    bool leaving, granted;
+    bool listing, list_again; /* a look at the queue is under way; one more */
+    char uuid[40];
+    char *path;     /* of our node; NULL: unknown */
+    char *awaited;  /* of the node before ours, watched; or NULL */
+    uint64_t fence; /* czxid of our node */
+    struct registry_timer retry;
+};
+
+registry_hold_begin_f zk_lock;
+registry_hold_end_f zk_unlock;
+/* The path of the node that guards a check-lock; NULL: not ours any more. */
+const char *zk_lock_path(const struct zookeeper *z, const char *key,
+                         uint64_t fence);
+void zk_holds_txn_done(struct zookeeper *z);
+void zk_holds_lost(struct zookeeper *z);
+void zk_holds_close(struct zookeeper *z); /* free what they hold */
+
+/* --- watches (zookeeper_watch.c, zookeeper_dir.c) ------------------------ */
+
+struct zk_child {
+    char *name;
+    bool unread; /* its value has to be read */
+};
+
+struct zk_dir {
+    UT_hash_handle hh;
+    struct registry_watch *w;
+    struct zk_dir *prev, *next; /* in one of the watch's lists */
+    enum zk_dir_list {
+        ZK_DIR_IDLE,
+        ZK_DIR_READY,   /* to be listed, or with names to be read */
+        ZK_DIR_WAITING, /* to be listed, but not so soon again */
+    } list;
+    struct zk_names block; /* holds the text of the children's names */
+    struct zk_child *children;
+    size_t n, n_unread, at; /* `at`: where to go on reading */
+    uint32_t look;          /* the last full look that listed it */
+    size_t armed;           /* bytes of the child watch that stands; 0: none */
+    bool listing;           /* under way */
+    bool dirty;             /* something changed since */
+    bool event;             /* by the word of a watch */
+    mono_ms listed_at;
+    char key[];
+};
+
+struct zk_watch {
+    struct zk_dir *dirs; /* by key */
+    struct zk_dir *lists[3];
+    bool started, looking;
+    uint32_t look;
+    size_t outstanding;    /* requests under way */
+    size_t n_keys;         /* children of all directories */
+    struct zk_dir *cursor; /* of the poll */
+    size_t cursor_at;
+    double budget;     /* keys that may be polled now */
+    mono_ms failed_at; /* a look met what is denied to us; 0: none did */
+};
+
+registry_watch_begin_f zk_watch_begin;
+registry_watch_end_f zk_watch_end;
+void zk_watches_look(struct zookeeper *z); /* a new session */
+void zk_watches_tick(struct zookeeper *z);
+void zk_watches_bury(struct zookeeper *z); /* those that ended */
+void zk_watches_lost(struct zookeeper *z); /* the session is over */
+void zk_watches_close(struct zookeeper *z);
+
+/* zookeeper_dir.c */
+struct zk_dir *zk_dir_find(const struct registry_watch *w, const char *key);
+struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key);
+/* Forget it and what is below; its keys are told as gone if `tell`. */
+void zk_dir_remove(struct zk_dir *d, bool tell);
+/* Take over what was listed; what is new is unread, or with `all` all. */
+void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all);
+/* To the end of a list. */
+void zk_dir_move(struct zk_dir *d, enum zk_dir_list list);
+void zk_dir_disarm(struct zk_dir *d);
+
+/* --- for tests ----------------------------------------------------------- */
+
+/* As if the process had got SIGKILL, provided that nothing reaches the server
+ * any more: no callback is called but gone(arg), when all is freed. */
+void zookeeper_kill(struct registry **r, registry_closed_f *gone, void *arg);
+
+/* Id and password of our session, to end it behind our back by a second
+ * handle. False: there is none. */
+bool zookeeper_session_of(const struct registry *r, clientid_t *out);
+
+#endif

@@ -1,0 +1,543 @@
+/*
+ * zookeeper_watch.c - watches: which directories are listed and which keys are
+ * read, and when.
+ *
+ * The C client knows one-shot watches only, and re-arms all of them in one
+ * packet when it reconnects: more than about a megabyte of paths, and it never
+ * gets through again. So there is one child watch per directory and none per
+ * key, and beyond ARMED_MAX bytes of paths directories are listed in turn
+ * instead. An event about a directory's children is a reason to list it; the
+ * list is the truth, and is made again now and then without an event, too.
+ *
+ * Values are polled: each key of a watch is read once per period, which is
+ * long enough that all watches together make POLL_MAX reads a second, but at
+ * least a second and at most the watch's freshness. Reads for watches stand
+ * behind the callers' requests.
+ *
+ * All reads of one session are answered in order and never from an older state
+ * than the one before, so the view needs no revisions.
+ */
+#include "registry/zookeeper_priv.h"
+
+#include "base/log.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#define ARMED_MAX                                                              \
+    (512u << 10)            /* bytes of watched paths; a packet takes 1 MiB */
+#define LIST_GAP_MS   200   /* between two lists of one directory */
+#define LIST_AGAIN_MS 30000 /* without an event */
+#define POLL_MAX      1000  /* reads a second */
+#define POLL_MIN_MS   1000  /* between two reads of a key */
+#define SMALL         100   /* children: on an event all are read again */
+#define TURN          16    /* reads of one watch before it is another's turn */
+#define DENIED_MS     5000  /* before what was denied is tried again */
+
+static void work(struct zookeeper *z);
+
+static struct zk_watch *of(const struct registry_watch *w)
+{
+    return w->priv;
+}
+
+static struct zookeeper *backend(const struct registry_watch *w)
+{
+    return (struct zookeeper *)(void *)w->r;
+}
+
+static mono_ms now(const struct registry_watch *w)
+{
+    return loop_clock(w->r->loop)->mono;
+}
+
+/* --- what is next -------------------------------------------------------- */
+
+/* Not listed yet by the full look under way. */
+static bool unlooked(const struct zk_dir *d)
+{
+    return of(d->w)->looking && d->look != of(d->w)->look;
+}
+
+/* May it be listed now? A large one less often: a list costs in proportion. */
+static bool due(const struct zk_dir *d)
+{
+    int64_t gap = LIST_GAP_MS + (int64_t)(d->n / 50);
+
+    return d->dirty && !d->listing &&
+           (d->listed_at == 0 || unlooked(d) ||
+            now(d->w) - d->listed_at >= gap);
+}
+
+/* To the list where it belongs; to its end, if it is there already. */
+static void place(struct zk_dir *d)
+{
+    enum zk_dir_list list = d->n_unread > 0 || due(d) ? ZK_DIR_READY
+                            : d->dirty                ? ZK_DIR_WAITING
+                                                      : ZK_DIR_IDLE;
+
+    zk_dir_move(d, list);
+}
+
+static void soil(struct zk_dir *d)
+{
+    d->dirty = true;
+    place(d);
+}
+
+/* --- a full look --------------------------------------------------------- */
+
+static void look(struct registry_watch *w)
+{
+    struct zk_watch *zw = of(w);
+
+    zw->looking = true;
+    zw->failed_at = 0;
+    zw->look++;
+    registry_view_begin(w);
+    soil(zk_dir_make(w, w->prefix));
+}
+
+static bool look_over(const struct zk_watch *zw)
+{
+    const struct zk_dir *d;
+
+    if (!zw->looking || zw->outstanding > 0) {
+        return false;
+    }
+    DL_FOREACH(zw->lists[ZK_DIR_READY], d)
+    {
+        if (d->n_unread > 0 || d->look != zw->look) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Everything there is has been listed and read: what was not is gone. */
+static void end_look(struct registry_watch *w)
+{
+    struct zk_watch *zw = of(w);
+    struct zk_dir *d, *next;
+
+    if (w->fn == NULL || !look_over(zw)) {
+        return;
+    }
+    zw->looking = false;
+    zw->cursor = NULL;
+    for (d = zw->dirs; d != NULL; d = next) {
+        next = d->hh.next;
+        if (d->look != zw->look) {
+            zk_dir_remove(d, false);
+            next = zw->dirs; /* others may have gone with it */
+        }
+    }
+    registry_view_end(w, 0, true);
+}
+
+/* --- values -------------------------------------------------------------- */
+
+/* What ACLs hide is not absent: nothing is told of it, and a look that met it
+ * does not end. */
+static void denied(struct registry_watch *w, const char *path, int rc)
+{
+    if (of(w)->looking) {
+        of(w)->looking = false;
+        of(w)->failed_at = now(w);
+        log_error("!watch", LOG_S("prefix", w->prefix), LOG_S("path", path),
+                  LOG_S("reason", zk_error(rc)));
+    }
+}
+
+static void found_directory(struct registry_watch *w, const char *key)
+{
+    struct zk_dir *d = zk_dir_find(w, key);
+
+    if (d == NULL || unlooked(d)) {
+        soil(zk_dir_make(w, key));
+    }
+}
+
+static void on_value(void *arg, struct zk_request *q)
+{
+    struct registry_watch *w = arg;
+    struct zookeeper *z = backend(w);
+    const char *key = zk_key(z, q->path);
+    struct registry_entry entry;
+
+    of(w)->outstanding--;
+    if (zk_broken(q->rc)) {
+        return; /* the session is over, and the next one looks anew */
+    }
+    if (q->rc == ZNONODE) {
+        registry_view_gone(w, key, 0);
+    } else if (q->rc != ZOK) {
+        denied(w, q->path, q->rc);
+    } else {
+        if (zk_is_directory(&q->stat)) {
+            registry_view_gone(w, key, 0); /* it may have been a key */
+        } else {
+            zk_entry(&entry, key, q);
+            registry_view_seen(w, &entry, 0);
+        }
+        if (w->fn != NULL &&
+            (zk_is_directory(&q->stat) || q->stat.numChildren > 0)) {
+            found_directory(w, key);
+        }
+    }
+    if (w->fn != NULL) {
+        end_look(w);
+    }
+    work(z);
+}
+
+static void read_child(struct zk_dir *d, struct zk_child *c)
+{
+    struct registry_watch *w = d->w;
+    struct zookeeper *z = backend(w);
+    char *path = mem_printf("%s%s/%s", z->root,
+                            strcmp(d->key, "/") == 0 ? "" : d->key, c->name);
+    struct zk_request *q = zk_request_new(z, ZK_GET, path, on_value, w);
+
+    c->unread = false;
+    d->n_unread--;
+    q->behind = true;
+    of(w)->outstanding++;
+    zk_send(q);
+    mem_free(path);
+}
+
+/* --- directories --------------------------------------------------------- */
+
+static void on_missing(void *arg, struct zk_request *q)
+{
+    struct registry_watch *w = arg;
+    struct zk_dir *d = zk_dir_find(w, zk_key(backend(w), q->path));
+
+    of(w)->outstanding--;
+    if (zk_broken(q->rc)) {
+        return;
+    }
+    if (q->rc == ZOK && d != NULL) { /* it has come since */
+        soil(d);
+    } else if (q->rc != ZNONODE && q->rc != ZOK) {
+        denied(w, q->path, q->rc);
+    }
+    end_look(w);
+    work(backend(w));
+}
+
+/* Only the watch's own prefix is waited for; a directory below one that is
+ * listed is told by that one. */
+static void missing(struct zk_dir *d, const char *path)
+{
+    struct registry_watch *w = d->w;
+    struct zk_request *q;
+
+    if (strcmp(d->key, w->prefix) != 0) {
+        zk_dir_remove(d, true);
+        return;
+    }
+    zk_dir_update(d, &(struct zk_names){0}, false);
+    d->look = of(w)->look;
+    place(d);
+    if (!zk_usable(backend(w)) || w->fn == NULL) {
+        return;
+    }
+    q = zk_request_new(backend(w), ZK_EXISTS, path, on_missing, w);
+    q->watch = true;
+    q->behind = true;
+    of(w)->outstanding++;
+    zk_send(q);
+}
+
+static void on_listed(void *arg, struct zk_request *q)
+{
+    struct registry_watch *w = arg;
+    struct zk_watch *zw = of(w);
+    struct zk_dir *d = zk_dir_find(w, zk_key(backend(w), q->path));
+
+    zw->outstanding--;
+    if (zk_broken(q->rc)) {
+        return;
+    }
+    if (d != NULL) {
+        d->listing = false;
+        d->listed_at = now(w);
+        if (q->rc != ZOK) {
+            zk_dir_disarm(d);
+        }
+    }
+    if (d == NULL) {
+        /* it went with the directory above it */
+    } else if (q->rc == ZNONODE) {
+        missing(d, q->path);
+    } else if (q->rc != ZOK) {
+        denied(w, q->path, q->rc);
+    } else {
+        zk_dir_update(d, &q->names,
+                      (zw->looking && d->look != zw->look) ||
+                          (d->event && q->names.n <= SMALL));
+        d->event = false;
+        d->look = zw->look;
+        place(d);
+    }
+    if (w->fn != NULL) {
+        end_look(w);
+    }
+    work(backend(w));
+}
+
+static void list(struct zk_dir *d)
+{
+    struct registry_watch *w = d->w;
+    struct zookeeper *z = backend(w);
+    char *path = zk_path(z, d->key);
+    struct zk_request *q = zk_request_new(z, ZK_CHILDREN, path, on_listed, w);
+    size_t bytes = strlen(path) + 8;
+
+    assert(!d->listing);
+    zk_dir_disarm(d);
+    if (z->armed_bytes + bytes <= ARMED_MAX) {
+        q->watch = true;
+        d->armed = bytes;
+        z->armed_bytes += bytes;
+    }
+    d->dirty = false;
+    d->listing = true;
+    q->behind = true;
+    of(w)->outstanding++;
+    zk_send(q);
+    mem_free(path);
+}
+
+/* --- doing it ------------------------------------------------------------ */
+
+static bool full(const struct zookeeper *z)
+{
+    return !z->connected || z->behind != NULL ||
+           z->n_behind_in_flight >= ZK_WATCH_READS;
+}
+
+static void work_on(struct zookeeper *z, struct zk_dir *d)
+{
+    if (due(d)) {
+        list(d);
+    }
+    for (size_t i = 0; i < TURN && d->n_unread > 0 && !full(z); i++) {
+        while (!d->children[d->at].unread) {
+            d->at = d->at + 1 == d->n ? 0 : d->at + 1;
+        }
+        read_child(d, &d->children[d->at]);
+    }
+    place(d);
+}
+
+/* Fill the window; every watch has its turns, and its directories theirs. */
+static void work(struct zookeeper *z)
+{
+    struct registry_watch *w;
+    bool any = zk_usable(z);
+
+    while (any) {
+        any = false;
+        DL_FOREACH(z->base.watches, w)
+        {
+            struct zk_dir *d = of(w)->lists[ZK_DIR_READY];
+
+            if (full(z)) {
+                return;
+            }
+            if (d != NULL && w->fn != NULL) {
+                work_on(z, d);
+                any = true;
+            }
+        }
+    }
+}
+
+void zk_watches_event(struct zookeeper *z, int type, const char *path)
+{
+    struct registry_watch *w;
+
+    (void)type;
+    if (strncmp(path, z->root, strlen(z->root)) != 0) {
+        return;
+    }
+    DL_FOREACH(z->base.watches, w)
+    {
+        struct zk_dir *d =
+            w->fn == NULL ? NULL : zk_dir_find(w, zk_key(z, path));
+
+        if (d != NULL) {
+            zk_dir_disarm(d);
+            d->event = true;
+            soil(d);
+        }
+    }
+    work(z);
+}
+
+/* --- the poll ------------------------------------------------------------ */
+
+/* The cursor enters a directory: its list is looked at again, too, if nothing
+ * else would tell, or has not for long. */
+static void enter(struct zk_dir *d)
+{
+    if (d->armed == 0 || now(d->w) - d->listed_at >= LIST_AGAIN_MS) {
+        soil(d);
+    }
+}
+
+static void poll_watch(struct registry_watch *w, int64_t passed_ms,
+                       size_t total)
+{
+    struct zk_watch *zw = of(w);
+    size_t units = zw->n_keys + HASH_COUNT(zw->dirs);
+    double period = (double)total * 1000 / POLL_MAX;
+
+    period = period > (double)w->fresh_ms ? (double)w->fresh_ms : period;
+    period = period < POLL_MIN_MS ? POLL_MIN_MS : period;
+    zw->budget += (double)units * (double)passed_ms / period;
+    zw->budget = zw->budget > (double)units ? (double)units : zw->budget;
+    while (zw->budget >= 1 && zw->dirs != NULL) {
+        struct zk_dir *d = zw->cursor == NULL ? zw->dirs : zw->cursor;
+
+        zw->budget -= 1;
+        if (zw->cursor == NULL || zw->cursor_at == 0) {
+            enter(d);
+        }
+        zw->cursor = d;
+        if (zw->cursor_at < d->n) {
+            struct zk_child *c = &d->children[zw->cursor_at];
+
+            d->n_unread += !c->unread;
+            c->unread = true;
+            place(d);
+        }
+        if (++zw->cursor_at > d->n) {
+            zw->cursor = d->hh.next;
+            zw->cursor_at = 0;
+        }
+    }
+}
+
+void zk_watches_tick(struct zookeeper *z)
+{
+    mono_ms at = loop_clock(z->base.loop)->mono;
+    int64_t passed = at - z->polled_at;
+    struct registry_watch *w;
+    size_t total = 0;
+
+    DL_FOREACH(z->base.watches, w)
+    {
+        total += of(w)->n_keys + HASH_COUNT(of(w)->dirs);
+    }
+    z->polled_at = at;
+    DL_FOREACH(z->base.watches, w)
+    {
+        struct zk_watch *zw = of(w);
+        struct zk_dir *d, *next;
+
+        if (w->fn == NULL || !zw->started) {
+            continue;
+        }
+        DL_FOREACH_SAFE(zw->lists[ZK_DIR_WAITING], d, next)
+        {
+            place(d);
+        }
+        if (zw->failed_at != 0 && at - zw->failed_at >= DENIED_MS) {
+            look(w);
+        } else if (!zw->looking) {
+            poll_watch(w, passed, total);
+        }
+    }
+    work(z);
+}
+
+/* --- the life of a watch ------------------------------------------------- */
+
+void zk_watch_begin(struct registry *r, struct registry_watch *w)
+{
+    struct zookeeper *z = (struct zookeeper *)(void *)r;
+
+    if (zk_usable(z)) {
+        of(w)->started = true;
+        look(w);
+        work(z);
+    } /* else with the first session */
+}
+
+static void forget_dirs(struct registry_watch *w)
+{
+    while (of(w)->dirs != NULL) {
+        zk_dir_remove(of(w)->dirs, false);
+    }
+}
+
+void zk_watch_end(struct registry *r, struct registry_watch *w)
+{
+    (void)r;
+    assert(w->fn == NULL);
+    (void)w; /* whoever called may be in the middle of its directories */
+}
+
+void zk_watches_bury(struct zookeeper *z)
+{
+    struct registry_watch *w, *next;
+
+    DL_FOREACH_SAFE(z->base.watches, w, next)
+    {
+        if (w->fn == NULL) {
+            zk_forget(z, w);
+            forget_dirs(w);
+            registry_watch_gone(w);
+        }
+    }
+}
+
+void zk_watches_look(struct zookeeper *z)
+{
+    struct registry_watch *w;
+
+    z->polled_at = loop_clock(z->base.loop)->mono;
+    DL_FOREACH(z->base.watches, w)
+    {
+        if (w->fn != NULL) {
+            of(w)->started = true;
+            look(w);
+        }
+    }
+    work(z);
+}
+
+/* Watches and requests went with the session; what was told stays told. */
+void zk_watches_lost(struct zookeeper *z)
+{
+    struct registry_watch *w;
+
+    DL_FOREACH(z->base.watches, w)
+    {
+        struct zk_dir *d;
+
+        for (d = of(w)->dirs; d != NULL; d = d->hh.next) {
+            zk_dir_disarm(d);
+            d->listing = d->dirty = false;
+            d->n_unread = 0;
+            zk_dir_move(d, ZK_DIR_IDLE);
+        }
+        of(w)->outstanding = 0;
+        of(w)->looking = false;
+    }
+    assert(z->armed_bytes == 0);
+}
+
+void zk_watches_close(struct zookeeper *z)
+{
+    struct registry_watch *w;
+
+    DL_FOREACH(z->base.watches, w)
+    {
+        forget_dirs(w);
+    }
+}
