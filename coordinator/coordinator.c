@@ -18,6 +18,8 @@
 #define FORGET_TICK_MS   10000
 #define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
 
+static void keep_fresh(struct coordinator *c, const struct node *node);
+
 static void look(struct coordinator *c, const struct node *node)
 {
     if (c->engines[node->kind] != NULL)
@@ -52,6 +54,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
         c->dirty_soon = true;
         break;
     }
+    keep_fresh(c, ev->node);
     targets_update(c, ev->node);
 }
 
@@ -88,6 +91,18 @@ static void on_own_node_key(void *arg, const struct registry_event *ev)
     membership_feed(c->membership, MEMBERSHIP_OURS, ev);
 }
 
+/* A node that lives by a ttl is believed in while its key changes: where
+ * values are asked for, that has to be several times per ttl. */
+static void keep_fresh(struct coordinator *c, const struct node *node)
+{
+    int64_t third = node->ttl_ms / 3;
+
+    if (node->ours && third > 0 && third < c->ours_fresh_ms) {
+        c->ours_fresh_ms = third;
+        registry_watch_freshness(c->watch_ours, third);
+    }
+}
+
 /* A gate or a marker changed. */
 static void on_owner(void *arg, const struct view_owner *owner)
 {
@@ -122,10 +137,27 @@ static void on_settings(void *arg, const struct settings *s)
     c->dirty_soon = true;
 }
 
+/* The session's timeout is known now: the server may have raised it. */
+static void check_timeout(const struct coordinator *c)
+{
+    int64_t timeout = registry_session_timeout(c->registry);
+
+    if (c->conf->work_keep_ms <= 2 * timeout)
+        log_error("!work.keep", LOG_I("keep_ms", c->conf->work_keep_ms),
+                  LOG_I("session_timeout_ms", timeout),
+                  LOG_S("reason",
+                        "a late retry may miss the record of finished "
+                        "work"),
+                  LOG_S("advice", "raise it above twice the session's timeout "
+                                  "that the registry gives"));
+}
+
 static void on_state(void *arg, enum registry_state state)
 {
     struct coordinator *c = arg;
 
+    if (state == REGISTRY_CONNECTED)
+        check_timeout(c);
     log_event(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
               (const struct log_field[]){
                   LOG_S("backend", registry_backend_name(c->registry)),
@@ -249,8 +281,8 @@ static void begin_watching(struct coordinator *c)
     c->watch_ours = registry_watch(r, OWN_NODES_PREFIX, on_own_node_key, c);
     registry_watch_freshness(c->watch_nodes,
                              c->conf->balancer.heartbeat_interval_ms);
-    registry_watch_freshness(c->watch_ours,
-                             c->conf->balancer.heartbeat_interval_ms);
+    c->ours_fresh_ms = c->conf->balancer.heartbeat_interval_ms;
+    registry_watch_freshness(c->watch_ours, c->ours_fresh_ms);
     c->listener = registry_listen(r, on_state, c);
 }
 

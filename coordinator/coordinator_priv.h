@@ -121,6 +121,7 @@ struct coordinator {
     struct registry_listener *listener;
     struct registry_watch *watch_nodes, *watch_ours, *watch_groups,
         *watch_peers;
+    int64_t ours_fresh_ms; /* of watch_ours */
 
     /* entry.c */
     struct peer *peers;

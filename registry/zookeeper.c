@@ -20,15 +20,11 @@
 #include "base/units.h"
 #include "conf/conf.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define MAX_OPS      500
 #define PACKET_MAX   0xfffff /* the server's jute.maxbuffer */
 #define OP_OVERHEAD  128     /* of an operation in a packet, beside the path */
-#define CALLS_MAX    4096
-#define CALL_BYTES   (64u << 20)
 #define CLOSE_MS_MAX 1000
 
 static struct zookeeper *of(struct registry *r)
@@ -50,102 +46,6 @@ bool zk_usable(const struct zookeeper *z)
 {
     return z->base.session != 0 && z->handle != NULL && !z->ending &&
            !zk_stopping(z);
-}
-
-/* --- calls --------------------------------------------------------------- */
-
-void zk_call_done(struct registry_call *call,
-                  const struct registry_reply *reply)
-{
-    struct zookeeper *z = of(call->r);
-    struct zk_call *c = call->priv;
-    bool txn = call->type == REGISTRY_CALL_TXN;
-
-    assert(z->n_calls > 0);
-    z->n_calls--;
-    z->call_bytes -= call->bytes;
-    zk_forget_call(z, call);
-    mem_free(c->set_at);
-    zk_walk_close(&c->walk);
-    registry_call_done(call, reply);
-    if (txn) {
-        zk_holds_txn_done(z);
-    }
-}
-
-void zk_call_fail(struct registry_call *call, enum err_code code,
-                  const char *fmt, ...)
-{
-    struct registry_reply reply = {.failed_op = SIZE_MAX};
-    va_list args;
-
-    reply.err.code = code;
-    va_start(args, fmt);
-    (void)vsnprintf(reply.err.msg, sizeof(reply.err.msg), fmt, args);
-    va_end(args);
-    zk_call_done(call, &reply);
-}
-
-void zk_call_broken(struct registry_call *call, bool in_doubt, int rc)
-{
-    const struct zookeeper *z = of(call->r);
-
-    if (in_doubt && rc != ZSESSIONMOVED) {
-        zk_call_fail(call, ERR_UNKNOWN,
-                     "in flight when the connection to "
-                     "ZooKeeper broke: %s",
-                     zk_error(rc));
-    } else if (zk_stopping(z)) {
-        zk_call_fail(call, ERR_CANCELLED, "the registry is being closed");
-    } else if (z->ending && call->type == REGISTRY_CALL_TXN) {
-        zk_call_fail(call, ERR_SESSION_LOST,
-                     "the session ended before it was sent");
-    } else {
-        zk_call_fail(call, ERR_UNAVAILABLE, "ZooKeeper cannot be reached: %s",
-                     zk_error(rc));
-    }
-}
-
-static void submit(struct registry *r, struct registry_call *call)
-{
-    struct zookeeper *z = of(r);
-
-    if (!zk_usable(z)) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "the registry has no session yet");
-        return;
-    }
-    if (r->state == REGISTRY_SUSPENDED) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "suspended: no answer from ZooKeeper for 2/3 "
-                                 "of the session's timeout");
-        return;
-    }
-    if (z->n_calls >= CALLS_MAX ||
-        (z->n_calls > 0 && z->call_bytes + call->bytes > CALL_BYTES)) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "busy: %zu calls wait for the registry",
-                                 z->n_calls);
-        return;
-    }
-    z->n_calls++;
-    z->call_bytes += call->bytes;
-    switch (call->type) {
-    case REGISTRY_CALL_TXN:
-        if (!zk_txn(call)) {
-            z->n_calls--;
-            z->call_bytes -= call->bytes;
-        }
-        break;
-    case REGISTRY_CALL_LIST:
-        zk_list(call);
-        break;
-    case REGISTRY_CALL_GET:
-    case REGISTRY_CALL_EXISTS:
-    case REGISTRY_CALL_CHILDREN:
-        zk_read(call);
-        break;
-    }
 }
 
 /* --- the end of a session, and the next one ------------------------------ */
@@ -228,12 +128,6 @@ void zk_on_opened(struct zookeeper *z)
     if (h->zh != NULL) {
         zk_on_state(z); /* what its threads said meanwhile */
         return;
-    }
-    if (z->pause_ms == 0) {
-        log_warn("!registry", LOG_S("servers", z->hosts),
-                 LOG_S("reason", strerror(h->open_errno)),
-                 LOG_S("advice", "check the names in "
-                                 "registry.zookeeper.connect-string"));
     }
     pause_longer(z);
     lost(z, "no handle");
@@ -491,7 +385,7 @@ static const struct registry_ops ops = {
     .call_size = sizeof(struct zk_call),
     .hold_size = sizeof(struct zk_hold),
     .watch_size = sizeof(struct zk_watch),
-    .submit = submit,
+    .submit = zk_submit,
     .watch = zk_watch_begin,
     .unwatch = zk_watch_end,
     .lock = zk_lock,

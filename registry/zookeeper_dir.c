@@ -11,6 +11,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define GAP_MS 200 /* between two lists of one directory */
+
 static struct zk_watch *of(const struct registry_watch *w)
 {
     return w->priv;
@@ -39,7 +41,29 @@ struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key)
     return d;
 }
 
-void zk_dir_move(struct zk_dir *d, enum zk_dir_list list)
+/* --- when it is its turn ------------------------------------------------- */
+
+static mono_ms now(const struct zk_dir *d)
+{
+    return loop_clock(d->w->r->loop)->mono;
+}
+
+bool zk_dir_unlooked(const struct zk_dir *d)
+{
+    return of(d->w)->looking && d->look != of(d->w)->look;
+}
+
+/* A large one less often: a list costs in proportion. */
+bool zk_dir_due(const struct zk_dir *d)
+{
+    int64_t gap = GAP_MS + (int64_t)(d->n / 50);
+
+    return d->dirty && !d->listing &&
+           (d->listed_at == 0 || zk_dir_unlooked(d) ||
+            now(d) - d->listed_at >= gap);
+}
+
+static void move(struct zk_dir *d, enum zk_dir_list list)
 {
     struct zk_dir **lists = of(d->w)->lists;
 
@@ -50,6 +74,19 @@ void zk_dir_move(struct zk_dir *d, enum zk_dir_list list)
     if (list != ZK_DIR_IDLE) {
         DL_APPEND(lists[list], d);
     }
+}
+
+void zk_dir_place(struct zk_dir *d)
+{
+    move(d, d->n_unread > 0 || zk_dir_due(d) ? ZK_DIR_READY
+            : d->dirty                       ? ZK_DIR_WAITING
+                                             : ZK_DIR_IDLE);
+}
+
+void zk_dir_soil(struct zk_dir *d)
+{
+    d->dirty = true;
+    zk_dir_place(d);
 }
 
 void zk_dir_disarm(struct zk_dir *d)
@@ -73,7 +110,7 @@ static void drop(struct zk_dir *d)
 {
     struct zk_watch *zw = of(d->w);
 
-    zk_dir_move(d, ZK_DIR_IDLE);
+    move(d, ZK_DIR_IDLE);
     zk_dir_disarm(d);
     if (zw->cursor == d) {
         zw->cursor = d->hh.next;

@@ -17,14 +17,13 @@
  * by it, and should two come to stand the younger one is removed. A node is
  * removed again and again until the server has heard it or the session is
  * over: one that stays would block everybody.
+ *
+ * (Longer than 500 lines: it is one state machine.)
  */
 #include "registry/zookeeper_priv.h"
 
 #include "base/log.h"
-#include "base/rand.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -37,20 +36,6 @@ static void leave(struct registry_hold *hold);
 static struct zookeeper *of(const struct registry_hold *hold)
 {
     return (struct zookeeper *)(void *)hold->r;
-}
-
-static void make_uuid(char out[40])
-{
-    unsigned char b[16];
-
-    rand_secret(b, sizeof(b));
-    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40); /* RFC 9562: version 4 */
-    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    (void)snprintf(out, 40,
-                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-                   "%02x%02x%02x%02x%02x%02x",
-                   b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9],
-                   b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
 static char *lock_dir(const struct registry_hold *hold)
@@ -244,57 +229,25 @@ static void on_awaited(void *arg, struct zk_request *q)
     } /* else the watch tells */
 }
 
-/* The text that the order goes by. */
-static const char *rank(const char *name)
-{
-    const char *at = name, *found = name;
-
-    while ((at = strstr(at, "lock-")) != NULL) {
-        at += strlen("lock-");
-        found = at;
-    }
-    return found;
-}
-
-static bool is_ours(const struct zk_hold *h, const char *name)
-{
-    return strncmp(name, "_c_", 3) == 0 &&
-           strncmp(name + 3, h->uuid, strlen(h->uuid)) == 0;
-}
-
-/* The first of ours, and the one before it; both may be NULL. Should there be
- * a second of ours it is removed. */
-static const char *find_place(struct registry_hold *hold,
-                              const struct zk_names *names, const char *dir,
-                              const char **before)
+/* Should there be a second node of ours, the younger one is removed. */
+static bool find_place(struct registry_hold *hold, const struct zk_names *names,
+                       const char *dir, struct zk_place *place)
 {
     struct zk_hold *h = hold->priv;
-    const char *ours = NULL;
 
-    *before = NULL;
-    for (size_t i = 0; i < names->n; i++) {
-        const char *name = names->items[i];
-
-        if (is_ours(h, name) &&
-            (ours == NULL || strcmp(rank(name), rank(ours)) < 0)) {
-            ours = name;
-        }
+    if (!zk_place(names, h->uuid, place)) {
+        return false;
     }
-    for (size_t i = 0; i < names->n && ours != NULL; i++) {
-        const char *name = names->items[i];
-        int order = strcmp(rank(name), rank(ours));
-
-        if (name != ours && is_ours(h, name)) {
-            char *path = mem_printf("%s/%s", dir, name);
+    for (size_t i = 0; i < names->n; i++) {
+        if (names->items[i] != place->ours &&
+            zk_place_is_ours(names->items[i], h->uuid)) {
+            char *path = mem_printf("%s/%s", dir, names->items[i]);
 
             remove_node(hold, path, NULL);
             mem_free(path);
-        } else if (order < 0 &&
-                   (*before == NULL || strcmp(rank(name), rank(*before)) > 0)) {
-            *before = name;
         }
     }
-    return ours;
+    return true;
 }
 
 static void wait_for(struct registry_hold *hold, const char *dir,
@@ -315,7 +268,7 @@ static void on_listed(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
     struct zk_hold *h = hold->priv;
-    const char *ours, *before;
+    struct zk_place place;
 
     h->listing = false;
     if (zk_broken(q->rc) || h->step != ZK_HOLD_STANDS || h->granted) {
@@ -329,13 +282,12 @@ static void on_listed(void *arg, struct zk_request *q)
         list(hold);
         return;
     }
-    ours = find_place(hold, &q->names, q->path, &before);
-    if (ours == NULL) {
+    if (!find_place(hold, &q->names, q->path, &place)) {
         node_removed(hold);
-    } else if (before == NULL) {
+    } else if (place.before == NULL) {
         grant(hold);
     } else {
-        wait_for(hold, q->path, before);
+        wait_for(hold, q->path, place.before);
     }
 }
 
@@ -418,17 +370,14 @@ static void on_searched(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
     struct zk_hold *h = hold->priv;
-    const char *ours = NULL, *before;
+    struct zk_place place;
     char *path;
 
     if (zk_broken(q->rc)) {
         return;
     }
-    if (q->rc == ZOK) {
-        ours = find_place(hold, &q->names, q->path, &before);
-    }
-    if (ours != NULL) {
-        path = mem_printf("%s/%s", q->path, ours);
+    if (q->rc == ZOK && find_place(hold, &q->names, q->path, &place)) {
+        path = mem_printf("%s/%s", q->path, place.ours);
         ask(hold, ZK_EXISTS, path, false, on_found);
         mem_free(path);
         return;
@@ -516,7 +465,7 @@ static void create(struct registry_hold *hold)
     struct zk_request *q;
 
     assert(h->step == ZK_HOLD_NONE && !h->leaving);
-    make_uuid(h->uuid);
+    zk_place_uuid(h->uuid);
     path = mem_printf("%s/_c_%s-lock-", dir, h->uuid);
     h->step = ZK_HOLD_CREATING;
     q = zk_request_new(of(hold), ZK_CREATE, path, on_created, hold);

@@ -1,15 +1,21 @@
 /*
  * zookeeper_priv.h - the ZooKeeper registry from inside, for its own files and
- * its tests. (Longer than 150 lines: one room with six doors.)
+ * its tests. (Longer than 150 lines: it says of every file what the others may
+ * call.)
  *
  *   zookeeper.c         opening, closing, the session and its deadlines
- *   zookeeper_client.c  the C client: handles, requests and their answers
+ *   zookeeper_handle.c  handles of the client library, and their events
+ *   zookeeper_servers.c the addresses of the servers
+ *   zookeeper_request.c requests and their answers
+ *   zookeeper_call.c    callers' calls: taken, counted, answered
  *   zookeeper_path.c    keys and paths, entries, missing directories
  *   zookeeper_txn.c     writes: one multi each
  *   zookeeper_read.c    get, exists, children
  *   zookeeper_list.c    pages of keys with values, in order
  *   zookeeper_hold.c    locks in the layout of Curator's InterProcessMutex
+ *   zookeeper_place.c   the names in a lock's queue, pure
  *   zookeeper_watch.c   watches: which directories and keys are looked at
+ *   zookeeper_poll.c    which keys are to be read again, and when
  *   zookeeper_dir.c     one directory: its names, their differences
  *   zookeeper_log.c     the client's own log lines
  *
@@ -38,7 +44,7 @@
 struct zookeeper;
 struct zk_request;
 
-/* --- requests (zookeeper_client.c) --------------------------------------- */
+/* --- requests (zookeeper_request.c) ------------------------------------- */
 
 enum zk_request_type {
     ZK_GET,
@@ -119,7 +125,7 @@ const char *zk_error(int rc); /* in words */
 
 void zk_names_close(struct zk_names *names);
 
-/* --- handles (zookeeper_client.c) ---------------------------------------- */
+/* --- handles (zookeeper_request.c) --------------------------------------- */
 
 /* One handle of the library is one session; after its end there is a new one.
  * What a stale handle still says is ignored. */
@@ -131,7 +137,6 @@ struct zk_handle {
     clientid_t id;  /* loop: of the session, when connected */
     clientid_t old; /* not 0: opened only to end this session */
     int timeout_ms; /* loop: the negotiated one */
-    int open_errno; /* the opener's word */
     struct zk_request *in_flight;
     loop_f *closed;
     struct worker_job job;
@@ -143,12 +148,23 @@ void zk_handle_open(struct zookeeper *z);
  * ZSESSIONEXPIRED, the handle is closed in the background (which ends the
  * session at once if the server can be reached), then closed(z). */
 void zk_handle_close(struct zookeeper *z, loop_f *closed);
-/* Send what can be sent. */
+/* The addresses of "host:port,host:port", for the library; NULL: none has one.
+ * mem_free(). Blocks. (zookeeper_servers.c) */
+char *zk_servers(const char *hosts);
+
+void zk_watcher(zhandle_t *zh, int type, int state, const char *path,
+                void *handle); /* the library's thread */
+
+/* Send what can be sent. (zookeeper_request.c, this and the next.) */
 void zk_pump(struct zookeeper *z);
 /* Fail what callers asked for and was not sent. */
 void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why);
 /* Ask for a sign of life, past the queue. */
 void zk_probe(struct zookeeper *z);
+/* Answer all with ZSESSIONEXPIRED. What is in flight stays the library's. */
+void zk_requests_expire(struct zookeeper *z);
+/* The library is gone: free what it never gave back. */
+void zk_requests_free(struct zk_handle *h);
 
 /* What the client tells the session (zookeeper.c). */
 void zk_on_opened(struct zookeeper *z);
@@ -259,13 +275,28 @@ void zk_list(struct registry_call *call); /* zookeeper_list.c */
 void zk_walk_close(struct zk_walk **walk);
 void zk_walks_close(struct zookeeper *z); /* those that wait */
 
+registry_submit_f zk_submit; /* zookeeper_call.c, this and the next */
 /* Answer; everything of the call is let go. zk_call_broken() finds the code
  * when the connection broke; `in_doubt`: its write was sent. */
 void zk_call_done(struct registry_call *call,
-                  const struct registry_reply *reply); /* zookeeper.c */
+                  const struct registry_reply *reply);
 void zk_call_fail(struct registry_call *call, enum err_code code,
                   const char *fmt, ...) PRINTF_LIKE(3, 4);
 void zk_call_broken(struct registry_call *call, bool in_doubt, int rc);
+
+/* --- places in a lock's queue (zookeeper_place.c) ------------------------ */
+
+#define ZK_UUID_SIZE 37
+void zk_place_uuid(char out[ZK_UUID_SIZE]); /* a fresh one */
+bool zk_place_is_ours(const char *name, const char *uuid);
+
+struct zk_place {
+    const char *ours;   /* the first name with our uuid */
+    const char *before; /* the last one before it; NULL: ours is the first */
+};
+/* Both are lent by `names`. False: there is none of ours. */
+bool zk_place(const struct zk_names *names, const char *uuid,
+              struct zk_place *out) MUST_CHECK;
 
 /* --- locks (zookeeper_hold.c) -------------------------------------------- */
 
@@ -279,7 +310,7 @@ struct zk_hold {
     } step;
     bool leaving, granted;
     bool listing, list_again; /* a look at the queue is under way; one more */
-    char uuid[40];
+    char uuid[ZK_UUID_SIZE];
     char *path;     /* of our node; NULL: unknown */
     char *awaited;  /* of the node before ours, watched; or NULL */
     uint64_t fence; /* czxid of our node */
@@ -344,6 +375,10 @@ void zk_watches_bury(struct zookeeper *z); /* those that ended */
 void zk_watches_lost(struct zookeeper *z); /* the session is over */
 void zk_watches_close(struct zookeeper *z);
 
+/* `passed_ms` are over; `total` keys and directories have all watches. Marks
+ * what is to be read or listed. (zookeeper_poll.c) */
+void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total);
+
 /* zookeeper_dir.c */
 struct zk_dir *zk_dir_find(const struct registry_watch *w, const char *key);
 struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key);
@@ -351,8 +386,14 @@ struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key);
 void zk_dir_remove(struct zk_dir *d, bool tell);
 /* Take over what was listed; what is new is unread, or with `all` all. */
 void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all);
-/* To the end of a list. */
-void zk_dir_move(struct zk_dir *d, enum zk_dir_list list);
+/* Not listed yet by the full look under way. */
+bool zk_dir_unlooked(const struct zk_dir *d);
+/* May it be listed now? */
+bool zk_dir_due(const struct zk_dir *d);
+/* To the end of the list where it belongs. */
+void zk_dir_place(struct zk_dir *d);
+/* It has to be listed. */
+void zk_dir_soil(struct zk_dir *d);
 void zk_dir_disarm(struct zk_dir *d);
 
 /* --- for tests ----------------------------------------------------------- */

@@ -9,10 +9,8 @@
  * instead. An event about a directory's children is a reason to list it; the
  * list is the truth, and is made again now and then without an event, too.
  *
- * Values are polled: each key of a watch is read once per period, which is
- * long enough that all watches together make POLL_MAX reads a second, but at
- * least a second and at most the watch's freshness. Reads for watches stand
- * behind the callers' requests.
+ * Values are polled (zookeeper_poll.c). Reads for watches stand behind the
+ * callers' requests.
  *
  * All reads of one session are answered in order and never from an older state
  * than the one before, so the view needs no revisions.
@@ -25,14 +23,10 @@
 #include <utlist.h>
 
 #define ARMED_MAX                                                              \
-    (512u << 10)            /* bytes of watched paths; a packet takes 1 MiB */
-#define LIST_GAP_MS   200   /* between two lists of one directory */
-#define LIST_AGAIN_MS 30000 /* without an event */
-#define POLL_MAX      1000  /* reads a second */
-#define POLL_MIN_MS   1000  /* between two reads of a key */
-#define SMALL         100   /* children: on an event all are read again */
-#define TURN          16    /* reads of one watch before it is another's turn */
-#define DENIED_MS     5000  /* before what was denied is tried again */
+    (512u << 10)       /* bytes of watched paths; a packet takes 1 MiB */
+#define SMALL     100  /* children: on an event all are read again */
+#define TURN      16   /* reads of one watch before it is another's turn */
+#define DENIED_MS 5000 /* before what was denied is tried again */
 
 static void work(struct zookeeper *z);
 
@@ -51,40 +45,6 @@ static mono_ms now(const struct registry_watch *w)
     return loop_clock(w->r->loop)->mono;
 }
 
-/* --- what is next -------------------------------------------------------- */
-
-/* Not listed yet by the full look under way. */
-static bool unlooked(const struct zk_dir *d)
-{
-    return of(d->w)->looking && d->look != of(d->w)->look;
-}
-
-/* May it be listed now? A large one less often: a list costs in proportion. */
-static bool due(const struct zk_dir *d)
-{
-    int64_t gap = LIST_GAP_MS + (int64_t)(d->n / 50);
-
-    return d->dirty && !d->listing &&
-           (d->listed_at == 0 || unlooked(d) ||
-            now(d->w) - d->listed_at >= gap);
-}
-
-/* To the list where it belongs; to its end, if it is there already. */
-static void place(struct zk_dir *d)
-{
-    enum zk_dir_list list = d->n_unread > 0 || due(d) ? ZK_DIR_READY
-                            : d->dirty                ? ZK_DIR_WAITING
-                                                      : ZK_DIR_IDLE;
-
-    zk_dir_move(d, list);
-}
-
-static void soil(struct zk_dir *d)
-{
-    d->dirty = true;
-    place(d);
-}
-
 /* --- a full look --------------------------------------------------------- */
 
 static void look(struct registry_watch *w)
@@ -95,7 +55,7 @@ static void look(struct registry_watch *w)
     zw->failed_at = 0;
     zw->look++;
     registry_view_begin(w);
-    soil(zk_dir_make(w, w->prefix));
+    zk_dir_soil(zk_dir_make(w, w->prefix));
 }
 
 static bool look_over(const struct zk_watch *zw)
@@ -153,8 +113,8 @@ static void found_directory(struct registry_watch *w, const char *key)
 {
     struct zk_dir *d = zk_dir_find(w, key);
 
-    if (d == NULL || unlooked(d)) {
-        soil(zk_dir_make(w, key));
+    if (d == NULL || zk_dir_unlooked(d)) {
+        zk_dir_soil(zk_dir_make(w, key));
     }
 }
 
@@ -219,7 +179,7 @@ static void on_missing(void *arg, struct zk_request *q)
         return;
     }
     if (q->rc == ZOK && d != NULL) { /* it has come since */
-        soil(d);
+        zk_dir_soil(d);
     } else if (q->rc != ZNONODE && q->rc != ZOK) {
         denied(w, q->path, q->rc);
     }
@@ -240,7 +200,7 @@ static void missing(struct zk_dir *d, const char *path)
     }
     zk_dir_update(d, &(struct zk_names){0}, false);
     d->look = of(w)->look;
-    place(d);
+    zk_dir_place(d);
     if (!zk_usable(backend(w)) || w->fn == NULL) {
         return;
     }
@@ -280,7 +240,7 @@ static void on_listed(void *arg, struct zk_request *q)
                           (d->event && q->names.n <= SMALL));
         d->event = false;
         d->look = zw->look;
-        place(d);
+        zk_dir_place(d);
     }
     if (w->fn != NULL) {
         end_look(w);
@@ -321,7 +281,7 @@ static bool full(const struct zookeeper *z)
 
 static void work_on(struct zookeeper *z, struct zk_dir *d)
 {
-    if (due(d)) {
+    if (zk_dir_due(d)) {
         list(d);
     }
     for (size_t i = 0; i < TURN && d->n_unread > 0 && !full(z); i++) {
@@ -330,7 +290,7 @@ static void work_on(struct zookeeper *z, struct zk_dir *d)
         }
         read_child(d, &d->children[d->at]);
     }
-    place(d);
+    zk_dir_place(d);
 }
 
 /* Fill the window; every watch has its turns, and its directories theirs. */
@@ -372,55 +332,13 @@ void zk_watches_event(struct zookeeper *z, int type, const char *path)
         if (d != NULL) {
             zk_dir_disarm(d);
             d->event = true;
-            soil(d);
+            zk_dir_soil(d);
         }
     }
     work(z);
 }
 
-/* --- the poll ------------------------------------------------------------ */
-
-/* The cursor enters a directory: its list is looked at again, too, if nothing
- * else would tell, or has not for long. */
-static void enter(struct zk_dir *d)
-{
-    if (d->armed == 0 || now(d->w) - d->listed_at >= LIST_AGAIN_MS) {
-        soil(d);
-    }
-}
-
-static void poll_watch(struct registry_watch *w, int64_t passed_ms,
-                       size_t total)
-{
-    struct zk_watch *zw = of(w);
-    size_t units = zw->n_keys + HASH_COUNT(zw->dirs);
-    double period = (double)total * 1000 / POLL_MAX;
-
-    period = period > (double)w->fresh_ms ? (double)w->fresh_ms : period;
-    period = period < POLL_MIN_MS ? POLL_MIN_MS : period;
-    zw->budget += (double)units * (double)passed_ms / period;
-    zw->budget = zw->budget > (double)units ? (double)units : zw->budget;
-    while (zw->budget >= 1 && zw->dirs != NULL) {
-        struct zk_dir *d = zw->cursor == NULL ? zw->dirs : zw->cursor;
-
-        zw->budget -= 1;
-        if (zw->cursor == NULL || zw->cursor_at == 0) {
-            enter(d);
-        }
-        zw->cursor = d;
-        if (zw->cursor_at < d->n) {
-            struct zk_child *c = &d->children[zw->cursor_at];
-
-            d->n_unread += !c->unread;
-            c->unread = true;
-            place(d);
-        }
-        if (++zw->cursor_at > d->n) {
-            zw->cursor = d->hh.next;
-            zw->cursor_at = 0;
-        }
-    }
-}
+/* --- time passes --------------------------------------------------------- */
 
 void zk_watches_tick(struct zookeeper *z)
 {
@@ -444,12 +362,12 @@ void zk_watches_tick(struct zookeeper *z)
         }
         DL_FOREACH_SAFE(zw->lists[ZK_DIR_WAITING], d, next)
         {
-            place(d);
+            zk_dir_place(d);
         }
         if (zw->failed_at != 0 && at - zw->failed_at >= DENIED_MS) {
             look(w);
         } else if (!zw->looking) {
-            poll_watch(w, passed, total);
+            zk_poll(w, passed, total);
         }
     }
     work(z);
@@ -524,7 +442,7 @@ void zk_watches_lost(struct zookeeper *z)
             zk_dir_disarm(d);
             d->listing = d->dirty = false;
             d->n_unread = 0;
-            zk_dir_move(d, ZK_DIR_IDLE);
+            zk_dir_place(d);
         }
         of(w)->outstanding = 0;
         of(w)->looking = false;

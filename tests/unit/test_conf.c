@@ -200,6 +200,16 @@ static void the_zookeeper_block_is_taken_as_pasted(void **state)
     assert_int_equal(conf_registry_supported(&conf, &err), 0);
 }
 
+static void the_example_for_zookeeper_is_sound(void **state)
+{
+    (void)state;
+    assert_int_equal(conf_load(&conf, "conf/zookeeper.yaml", NULL, &err), 0);
+    assert_int_equal(conf.registry.type, CONF_ZOOKEEPER);
+    assert_int_equal(conf_registry_supported(&conf, &err), 0);
+    assert_string_equal(conf.registry.connect_string, "localhost:2181");
+    assert_int_equal(conf.registry.session_timeout_ms, 60000);
+}
+
 static void the_etcd_block_is_taken_as_pasted(void **state)
 {
     (void)state;
@@ -320,6 +330,7 @@ int main(void)
         TEST(no_key_stands_in_the_table_twice),
         TEST(what_is_printed_can_be_read_again),
         TEST(the_zookeeper_block_is_taken_as_pasted),
+        TEST(the_example_for_zookeeper_is_sound),
         TEST(the_etcd_block_is_taken_as_pasted),
         TEST(the_jdbc_block_is_taken_as_pasted),
         TEST(the_load_balancer_block_is_taken_as_pasted),

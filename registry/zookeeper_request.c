@@ -1,19 +1,17 @@
 /*
- * zookeeper_client.c - the C client library: handles, requests, answers.
+ * zookeeper_request.c - requests: queued here, sent, answered on the loop.
  *
- * Requests wait in queues of our own and only as many are with the library as
- * the server takes at a time: it has no bound itself, and when a connection
- * breaks it fails everything that it was given, sent or not. So what is still
- * here was certainly not sent, and what can be asked twice is asked again.
+ * Only as many are with the client library as the server takes at a time: it
+ * has no bound itself, and when a connection breaks it fails everything that
+ * it was given, sent or not. So what is still here was certainly not sent, and
+ * what can be asked twice is asked again.
  *
- * Callbacks (on the library's completion thread) copy what they are given into
- * the request, or into an event, and hand it to the loop: no call into the
- * library, no lock but the mailbox's. One function and one context serve all
- * watches, since the library merges session events per distinct pair.
+ * Completions run on the library's thread: they copy what they are given into
+ * the request and hand it to the loop; no call into the library, no lock but
+ * the mailbox's.
  */
 #include "registry/zookeeper_priv.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -176,50 +174,12 @@ static void on_void(int rc, const void *data)
     hand_over((struct zk_request *)data, rc, NULL);
 }
 
-static void on_auth(int rc, const void *data)
-{
-    (void)rc; /* a refusal is a state of the session: AUTH_FAILED */
-    (void)data;
-}
-
-struct event {
-    struct loop_slot slot;
-    struct zk_handle *handle;
-    int type, state, timeout_ms;
-    clientid_t id;
-    char path[];
-};
-
-static void on_event(void *arg);
-
-/* Session events, and each child watch's one event: bounded by what was
- * armed. The session's number is copied here, where it cannot change. */
-static void on_watch(zhandle_t *zh, int type, int state, const char *path,
-                     void *ctx)
-{
-    struct zk_handle *h = ctx;
-    size_t len = path == NULL ? 0 : strlen(path);
-    struct event *e = mem_zalloc(sizeof(*e) + len + 1);
-
-    e->handle = h;
-    e->type = type;
-    e->state = state;
-    if (len > 0) {
-        memcpy(e->path, path, len);
-    }
-    if (state == ZOO_CONNECTED_STATE) {
-        e->id = *zoo_client_id(zh);
-        e->timeout_ms = zoo_recv_timeout(zh);
-    }
-    loop_complete(h->z->base.loop, &e->slot, on_event, e);
-}
-
 /* --- sending ------------------------------------------------------------- */
 
 /* The library copies what it is given before it returns. */
 static int give(struct zk_handle *h, struct zk_request *q)
 {
-    watcher_fn watcher = q->watch ? on_watch : NULL;
+    watcher_fn watcher = q->watch ? zk_watcher : NULL;
 
     switch (q->type) {
     case ZK_GET:
@@ -376,29 +336,6 @@ static void on_answer(void *arg)
     zk_pump(z);
 }
 
-static void on_event(void *arg)
-{
-    struct event *e = arg;
-    struct zk_handle *h = e->handle;
-    struct zookeeper *z = h->z;
-    bool current = h == z->handle && !zk_stopping(z);
-
-    if (e->type == ZOO_SESSION_EVENT) {
-        h->state = e->state;
-        if (e->state == ZOO_CONNECTED_STATE) {
-            h->id = e->id;
-            h->timeout_ms = e->timeout_ms;
-        }
-        if (h == z->handle && h->opened) {
-            zk_on_state(z);
-        }
-    } else if (current) {
-        zk_holds_event(z, e->type, e->path);
-        zk_watches_event(z, e->type, e->path);
-    }
-    mem_free(e);
-}
-
 /* --- letting go ---------------------------------------------------------- */
 
 static void forget_in(struct zk_request **list, const void *arg,
@@ -499,103 +436,22 @@ static void expire_in_flight(struct zk_handle *h)
     }
 }
 
-/* --- handles ------------------------------------------------------------- */
-
-static void run_close(void *arg)
+void zk_requests_expire(struct zookeeper *z)
 {
-    struct zk_handle *h = arg;
-
-    if (h->zh != NULL) {
-        (void)zookeeper_close(h->zh); /* frees it even when it fails */
-    }
+    expire_in_flight(z->handle);
+    expire_queue(&z->queue);
+    expire_queue(&z->behind);
+    z->n_in_flight = 0;
+    z->n_behind_in_flight = 0;
 }
 
-/* The library's threads are gone, and all that they handed over came before.
- * What it forgot to answer is freed here. */
-static void on_closed(void *arg)
+void zk_requests_free(struct zk_handle *h)
 {
-    struct zk_handle *h = arg;
-    struct zookeeper *z = h->z;
-    loop_f *closed = h->closed;
     struct zk_request *q;
 
     while ((q = h->in_flight) != NULL) {
         assert(q->done == NULL);
         DL_DELETE(h->in_flight, q);
         request_free(q);
-    }
-    mem_free(h);
-    z->n_handles--;
-    closed(z);
-}
-
-static void submit_close(struct zk_handle *h)
-{
-    int rc = worker_submit(h->z->closer, &h->job, run_close, on_closed, h);
-
-    assert(rc == 0); /* one job a handle */
-    (void)rc;
-}
-
-static void run_open(void *arg)
-{
-    struct zk_handle *h = arg;
-    struct zookeeper *z = h->z;
-
-    errno = 0;
-    h->zh = zookeeper_init2(z->hosts, on_watch, (int)z->asked_timeout_ms,
-                            h->old.client_id == 0 ? NULL : &h->old, h, 0,
-                            zk_log_callback());
-    h->open_errno = errno;
-    if (h->zh != NULL && z->digest != NULL) {
-        (void)zoo_add_auth(h->zh, "digest", z->digest, (int)strlen(z->digest),
-                           on_auth, NULL);
-    }
-}
-
-static void on_opened(void *arg)
-{
-    struct zk_handle *h = arg;
-
-    h->opened = true;
-    if (h->closed != NULL) { /* given up meanwhile */
-        submit_close(h);
-    } else {
-        zk_on_opened(h->z);
-    }
-}
-
-void zk_handle_open(struct zookeeper *z)
-{
-    struct zk_handle *h = mem_zalloc(sizeof(*h));
-    int rc;
-
-    assert(z->handle == NULL && z->n_in_flight == 0);
-    h->z = z;
-    h->state = ZOO_NOTCONNECTED_STATE;
-    h->old = z->old;
-    z->handle = h;
-    z->n_handles++;
-    z->began = loop_clock(z->base.loop)->mono;
-    rc = worker_submit(z->opener, &h->job, run_open, on_opened, h);
-    assert(rc == 0);
-    (void)rc;
-}
-
-void zk_handle_close(struct zookeeper *z, loop_f *closed)
-{
-    struct zk_handle *h = z->handle;
-
-    assert(h != NULL && closed != NULL);
-    z->connected = false;
-    expire_in_flight(h);
-    expire_queue(&z->queue);
-    expire_queue(&z->behind);
-    z->handle = NULL;
-    z->n_in_flight = 0;
-    z->n_behind_in_flight = 0;
-    h->closed = closed;
-    if (h->opened) {
-        submit_close(h);
     }
 }

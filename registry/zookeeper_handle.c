@@ -1,0 +1,177 @@
+/*
+ * zookeeper_handle.c - handles of the client library: opened, heard, closed.
+ *
+ * One function and one context serve all watches of a handle: the library
+ * merges session events per distinct pair, by a search through all of them.
+ * Events are copied on its thread and handed to the loop, which knows by the
+ * handle whether they still matter.
+ */
+#include "registry/zookeeper_priv.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- events -------------------------------------------------------------- */
+
+static void on_auth(int rc, const void *data)
+{
+    (void)rc; /* a refusal is a state of the session: AUTH_FAILED */
+    (void)data;
+}
+
+struct event {
+    struct loop_slot slot;
+    struct zk_handle *handle;
+    int type, state, timeout_ms;
+    clientid_t id;
+    char path[];
+};
+
+static void on_event(void *arg);
+
+/* Session events, and each child watch's one event: bounded by what was
+ * armed. The session's number is copied here, where it cannot change. */
+void zk_watcher(zhandle_t *zh, int type, int state, const char *path, void *ctx)
+{
+    struct zk_handle *h = ctx;
+    size_t len = path == NULL ? 0 : strlen(path);
+    struct event *e = mem_zalloc(sizeof(*e) + len + 1);
+
+    e->handle = h;
+    e->type = type;
+    e->state = state;
+    if (len > 0) {
+        memcpy(e->path, path, len);
+    }
+    if (state == ZOO_CONNECTED_STATE) {
+        e->id = *zoo_client_id(zh);
+        e->timeout_ms = zoo_recv_timeout(zh);
+    }
+    loop_complete(h->z->base.loop, &e->slot, on_event, e);
+}
+
+static void on_event(void *arg)
+{
+    struct event *e = arg;
+    struct zk_handle *h = e->handle;
+    struct zookeeper *z = h->z;
+    bool current = h == z->handle && !zk_stopping(z);
+
+    if (e->type == ZOO_SESSION_EVENT) {
+        h->state = e->state;
+        if (e->state == ZOO_CONNECTED_STATE) {
+            h->id = e->id;
+            h->timeout_ms = e->timeout_ms;
+        }
+        if (h == z->handle && h->opened) {
+            zk_on_state(z);
+        }
+    } else if (current) {
+        zk_holds_event(z, e->type, e->path);
+        zk_watches_event(z, e->type, e->path);
+    }
+    mem_free(e);
+}
+
+/* --- opening and closing ------------------------------------------------- */
+
+static void run_close(void *arg)
+{
+    struct zk_handle *h = arg;
+
+    if (h->zh != NULL) {
+        (void)zookeeper_close(h->zh); /* frees it even when it fails */
+    }
+}
+
+/* The library's threads are gone, and all that they handed over came before.
+ * What it forgot to answer is freed here. */
+static void on_closed(void *arg)
+{
+    struct zk_handle *h = arg;
+    struct zookeeper *z = h->z;
+    loop_f *closed = h->closed;
+
+    zk_requests_free(h);
+    mem_free(h);
+    z->n_handles--;
+    closed(z);
+}
+
+static void submit_close(struct zk_handle *h)
+{
+    int rc = worker_submit(h->z->closer, &h->job, run_close, on_closed, h);
+
+    assert(rc == 0); /* one job a handle */
+    (void)rc;
+}
+
+static void run_open(void *arg)
+{
+    struct zk_handle *h = arg;
+    struct zookeeper *z = h->z;
+    char *servers = zk_servers(z->hosts);
+
+    if (servers == NULL) {
+        return; /* and said so */
+    }
+    h->zh = zookeeper_init2(servers, zk_watcher, (int)z->asked_timeout_ms,
+                            h->old.client_id == 0 ? NULL : &h->old, h, 0,
+                            zk_log_callback());
+    mem_free(servers);
+    if (h->zh == NULL) {
+        log_warn("!registry", LOG_S("reason", strerror(errno)));
+        return;
+    }
+    /* The addresses are no names: nothing is to be looked up again. */
+    (void)zoo_set_servers_resolution_delay(h->zh, -1);
+    if (z->digest != NULL) {
+        (void)zoo_add_auth(h->zh, "digest", z->digest, (int)strlen(z->digest),
+                           on_auth, NULL);
+    }
+}
+
+static void on_opened(void *arg)
+{
+    struct zk_handle *h = arg;
+
+    h->opened = true;
+    if (h->closed != NULL) { /* given up meanwhile */
+        submit_close(h);
+    } else {
+        zk_on_opened(h->z);
+    }
+}
+
+void zk_handle_open(struct zookeeper *z)
+{
+    struct zk_handle *h = mem_zalloc(sizeof(*h));
+    int rc;
+
+    assert(z->handle == NULL && z->n_in_flight == 0);
+    h->z = z;
+    h->state = ZOO_NOTCONNECTED_STATE;
+    h->old = z->old;
+    z->handle = h;
+    z->n_handles++;
+    z->began = loop_clock(z->base.loop)->mono;
+    rc = worker_submit(z->opener, &h->job, run_open, on_opened, h);
+    assert(rc == 0);
+    (void)rc;
+}
+
+void zk_handle_close(struct zookeeper *z, loop_f *closed)
+{
+    struct zk_handle *h = z->handle;
+
+    assert(h != NULL && closed != NULL);
+    z->connected = false;
+    zk_requests_expire(z);
+    z->handle = NULL;
+    h->closed = closed;
+    if (h->opened) {
+        submit_close(h);
+    }
+}

@@ -1,0 +1,88 @@
+/*
+ * zookeeper_servers.c - the servers of a connect string, by their addresses.
+ *
+ * The client library (3.8.0) is given numbers, never names. With names it
+ * resolves all of them before each attempt to connect, and while a single one
+ * has no address (a server that is gone for good, or not yet up in a cluster
+ * with a name per pod) it connects to none. And it steps on twice for each
+ * attempt that failed: of an even number of addresses it tries every other one
+ * only, for ever and without a pause. So their number is made odd.
+ *
+ * Names are resolved anew for each handle. Blocks; for the opener's thread.
+ */
+#include "registry/zookeeper_priv.h"
+
+#include "base/buf.h"
+#include "base/log.h"
+
+#include <netdb.h>
+#include <string.h>
+
+#define TEXT_MAX 65536
+#define LAST_MAX 128
+
+/* Adds every address of one server; returns how many. */
+static size_t add_server(struct buf *out, char *server, char last[LAST_MAX])
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM};
+    struct addrinfo *all = NULL;
+    const char *port = "2181"; /* ZooKeeper's own, if there is none */
+    char *colon = strrchr(server, ':');
+    size_t n = 0, len;
+    int rc;
+
+    if (colon != NULL) {
+        *colon = '\0';
+        port = colon + 1;
+    }
+    len = strlen(server);
+    if (len > 1 && server[0] == '[' && server[len - 1] == ']') {
+        server[len - 1] = '\0';
+        server++;
+    }
+    rc = getaddrinfo(server, NULL, &hints, &all);
+    if (rc != 0) {
+        log_warn("!registry", LOG_S("server", server),
+                 LOG_S("reason", gai_strerror(rc)));
+        return 0;
+    }
+    for (struct addrinfo *a = all; a != NULL; a = a->ai_next) {
+        char number[NI_MAXHOST];
+
+        if (getnameinfo(a->ai_addr, a->ai_addrlen, number, sizeof(number), NULL,
+                        0, NI_NUMERICHOST) == 0 &&
+            strlen(number) + strlen(port) + 2 <= LAST_MAX) {
+            (void)stpcpy(stpcpy(stpcpy(last, number), ":"), port);
+            buf_printf(out, "%s%s", out->len == 0 ? "" : ",", last);
+            n++;
+        }
+    }
+    freeaddrinfo(all);
+    return n;
+}
+
+char *zk_servers(const char *hosts)
+{
+    char *copy = mem_strdup(hosts), *at = copy, *server;
+    char last[LAST_MAX] = "";
+    struct buf out;
+    size_t n = 0;
+
+    buf_init(&out, TEXT_MAX);
+    while ((server = strsep(&at, ",")) != NULL) {
+        server += strspn(server, " ");
+        if (*server != '\0') {
+            n += add_server(&out, server, last);
+        }
+    }
+    if (n > 0 && n % 2 == 0) {
+        buf_printf(&out, ",%s", last);
+    }
+    mem_free(copy);
+    if (n == 0 || out.overflow) {
+        buf_close(&out);
+        return NULL;
+    }
+    return buf_take(&out);
+}
