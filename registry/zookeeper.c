@@ -336,7 +336,7 @@ static void stop_workers(struct zookeeper *z)
 static void close_(struct registry *r)
 {
     struct zookeeper *z = of(r);
-    int64_t wait = r->session_timeout_ms / 3;
+    int64_t wait = r->session_timeout_ms / 6; /* the library waits 1.5 s more */
 
     z->connected = false; /* send nothing more */
     z->close_by = now(z) + (wait < CLOSE_MS_MAX ? wait : CLOSE_MS_MAX);

@@ -78,9 +78,13 @@ static void move(struct zk_dir *d, enum zk_dir_list list)
 
 void zk_dir_place(struct zk_dir *d)
 {
-    move(d, d->n_unread > 0 || zk_dir_due(d) ? ZK_DIR_READY
-            : d->dirty                       ? ZK_DIR_WAITING
-                                             : ZK_DIR_IDLE);
+    enum zk_dir_list list = d->n_unread > 0 || zk_dir_due(d) ? ZK_DIR_READY
+                            : d->dirty                       ? ZK_DIR_WAITING
+                                                             : ZK_DIR_IDLE;
+
+    if (list != d->list || list == ZK_DIR_READY) { /* others have their turn */
+        move(d, list);
+    }
 }
 
 void zk_dir_soil(struct zk_dir *d)

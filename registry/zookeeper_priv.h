@@ -390,7 +390,7 @@ void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all);
 bool zk_dir_unlooked(const struct zk_dir *d);
 /* May it be listed now? */
 bool zk_dir_due(const struct zk_dir *d);
-/* To the end of the list where it belongs. */
+/* To the list where it belongs; in that of the ready ones to its end. */
 void zk_dir_place(struct zk_dir *d);
 /* It has to be listed. */
 void zk_dir_soil(struct zk_dir *d);
