@@ -183,6 +183,7 @@ void step_go_on(struct failover *f, struct failover_effects *fx)
 {
     assert(f->has_record && f->record.phase == FAILOVER_MOVING);
     if (f->config.hook && f->record.hook_exit < 0) {
+        failover_take_over(f); /* the command is told the fence of this hold */
         f->state = FAILOVER_HOOK;
         step_effect(fx, FAILOVER_DO_HOOK);
     } else {
