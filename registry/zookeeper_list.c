@@ -121,6 +121,7 @@ static void level_add_due(struct level *l, size_t i)
 static bool level_due_first(const struct level *l)
 {
     const char *name;
+    unsigned char next;
     size_t n;
     int order;
 
@@ -133,7 +134,8 @@ static bool level_due_first(const struct level *l)
     name = l->names.items[l->due[l->n_due - 1]];
     n = strlen(name);
     order = strncmp(name, l->names.items[l->at], n);
-    return order < 0 || (order == 0 && '/' < l->names.items[l->at][n]);
+    next = (unsigned char)l->names.items[l->at][n];
+    return order < 0 || (order == 0 && '/' < next);
 }
 
 /* Neither it nor anything below it is behind the key where we begin. */
@@ -147,7 +149,7 @@ static bool passed_over(const struct zk_walk *w, const char *key)
     if (strncmp(key, w->behind, n) != 0) {
         return true;
     }
-    return w->behind[n] != '\0' && w->behind[n] > '/';
+    return (unsigned char)w->behind[n] > '/';
 }
 
 /* --- the page ------------------------------------------------------------ */

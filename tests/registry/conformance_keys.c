@@ -298,6 +298,47 @@ static void list_takes_pages_of_1_to_1000(void **state)
     got_free(&g);
 }
 
+/* Below "a" comes before "b" and behind "a-1": the order is that of whole keys,
+ * byte by byte, whatever the size of the pages. */
+static void pages_of_every_size_give_a_tree_in_order(void **state)
+{
+    static const char *const keys[] = {"/t/a",     "/t/a--",   "/t/a--/y/z",
+                                       "/t/a-1",   "/t/a-1/x", "/t/a/b",
+                                       "/t/a/b/c", "/t/a0",    "/t/a\xc3\xa9",
+                                       "/t/b/c/d", "/t/b/e",   "/t/\xc3\xa9/1"};
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    struct got g = {0};
+
+    for (size_t i = ARRAY_LEN(keys); i > 0; i--) {
+        assert_int_equal(
+            do_put(w, r, keys[i - 1], keys[i - 1], REGISTRY_ABSENT, 0), ERR_OK);
+    }
+    for (size_t limit = 1; limit <= ARRAY_LEN(keys) + 1; limit++) {
+        size_t n = 0;
+
+        do {
+            char *from = mem_strdup(g.next);
+
+            assert_int_equal(do_list(w, r, "/t", from, limit, &g), ERR_OK);
+            assert_true(g.n_entries <= limit);
+            for (size_t i = 0; i < g.n_entries; i++, n++) {
+                assert_string_equal(g.entries[i].key, keys[n]);
+                assert_string_equal(g.entries[i].value, keys[n]);
+            }
+            mem_free(from);
+        } while (g.next != NULL);
+        assert_int_equal(n, ARRAY_LEN(keys));
+    }
+    /* A page may begin at a key that somebody else's page ended at. */
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        assert_int_equal(do_list(w, r, "/t", keys[i], 100, &g), ERR_OK);
+        assert_true(g.n_entries == ARRAY_LEN(keys) - i ||
+                    g.n_entries == ARRAY_LEN(keys) - i - 1);
+    }
+    got_free(&g);
+}
+
 void world_fill(struct world *w, struct registry *r, const char *prefix,
                 size_t n)
 {
@@ -369,6 +410,7 @@ int conformance_keys(void)
         CONFORMANCE_TEST(another_client_reads_what_was_written),
         CONFORMANCE_TEST(list_gives_values_below_a_prefix_in_order),
         CONFORMANCE_TEST(list_takes_pages_of_1_to_1000),
+        CONFORMANCE_TEST(pages_of_every_size_give_a_tree_in_order),
         CONFORMANCE_TEST(ten_thousand_keys_are_listed_in_pages),
     };
 
