@@ -56,6 +56,7 @@ ARCHIVE  := $(BUILD)/libpelorus.a
 TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c tests/sim/test_*.c tests/integration/test_*.c))
 TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
+BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) tests/registry/zookeeper_server.c
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
 .PHONY: all help deps demo run check check-build check-run tests sim model bench lint house format install clean
@@ -119,7 +120,7 @@ $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)
 endef
 $(foreach d,unit registry sim integration,$(eval $(call link_test,$(d))))
 
-$(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(ARCHIVE)
+$(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BENCH_SHARED:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 

@@ -22,7 +22,7 @@
 
 #include <string.h>
 
-#define MAX_OPS      500
+#define MAX_OPS      512
 #define PACKET_MAX   0xfffff /* the server's jute.maxbuffer */
 #define OP_OVERHEAD  128     /* of an operation in a packet, beside the path */
 #define CLOSE_MS_MAX 1000

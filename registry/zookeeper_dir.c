@@ -56,7 +56,7 @@ bool zk_dir_unlooked(const struct zk_dir *d)
 /* A large one less often: a list costs in proportion. */
 bool zk_dir_due(const struct zk_dir *d)
 {
-    int64_t gap = GAP_MS + (int64_t)(d->n / 50);
+    int64_t gap = GAP_MS + (int64_t)(d->n / 25);
 
     return d->dirty && !d->listing &&
            (d->listed_at == 0 || zk_dir_unlooked(d) ||

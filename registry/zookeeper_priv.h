@@ -39,6 +39,8 @@
 
 #define ZK_WINDOW      256 /* requests with the server at a time; it takes 1,000 */
 #define ZK_WATCH_READS 128 /* of these, reads for watches */
+#define ZK_WATCH_FEW   16  /* the same while callers are busy */
+#define ZK_BUSY        32  /* callers' requests with the server */
 #define ZK_TICK_MS     100
 
 struct zookeeper;
@@ -155,6 +157,8 @@ char *zk_servers(const char *hosts);
 void zk_watcher(zhandle_t *zh, int type, int state, const char *path,
                 void *handle); /* the library's thread */
 
+/* How many reads for watches may be with the server now. */
+size_t zk_watch_window(const struct zookeeper *z);
 /* Send what can be sent. (zookeeper_request.c, this and the next.) */
 void zk_pump(struct zookeeper *z);
 /* Fail what callers asked for and was not sent. */
@@ -261,6 +265,7 @@ void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
 /* --- calls --------------------------------------------------------------- */
 
 struct zk_call {
+    size_t asked; /* its requests that are queued or in flight */
     unsigned tries;
     size_t at;       /* txn: the operation being looked at */
     int32_t *set_at; /* txn, per operation: ZK_AS_SAID, or set at this version

@@ -228,6 +228,12 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
     return true;
 }
 
+size_t zk_watch_window(const struct zookeeper *z)
+{
+    return z->n_in_flight - z->n_behind_in_flight >= ZK_BUSY ? ZK_WATCH_FEW
+                                                             : ZK_WATCH_READS;
+}
+
 void zk_pump(struct zookeeper *z)
 {
     while (z->connected && z->n_in_flight < ZK_WINDOW) {
@@ -237,7 +243,7 @@ void zk_pump(struct zookeeper *z)
         if (q == NULL) {
             from = &z->behind;
             q = z->behind;
-            if (q == NULL || z->n_behind_in_flight >= ZK_WATCH_READS) {
+            if (q == NULL || z->n_behind_in_flight >= zk_watch_window(z)) {
                 return;
             }
         }
@@ -256,6 +262,9 @@ void zk_send(struct zk_request *q)
 
     assert(z->handle != NULL);
     q->number = ++z->last_number;
+    if (q->call != NULL) {
+        ((struct zk_call *)q->call->priv)->asked++;
+    }
     if (q->behind) {
         DL_APPEND(z->behind, q);
     } else {
@@ -304,6 +313,9 @@ static void answer(struct zk_request *q)
     zk_done_f *done = q->done;
 
     q->done = NULL;
+    if (q->call != NULL) {
+        ((struct zk_call *)q->call->priv)->asked--;
+    }
     if (done != NULL) {
         done(q->arg, q);
     }
@@ -375,8 +387,12 @@ void zk_forget(struct zookeeper *z, const void *arg)
 
 void zk_forget_call(struct zookeeper *z, const struct registry_call *call)
 {
-    assert(call != NULL);
-    forget(z, NULL, call);
+    struct zk_call *c = call->priv;
+
+    if (c->asked > 0) {
+        forget(z, NULL, call);
+        c->asked = 0;
+    }
 }
 
 /* The first one that belongs to a call; answering changes the list. */
@@ -430,6 +446,10 @@ static void expire_in_flight(struct zk_handle *h)
         zk_done_f *done = q->done;
 
         q->done = NULL;
+        q->call = NULL;
+        if (lost.call != NULL) {
+            ((struct zk_call *)lost.call->priv)->asked--;
+        }
         if (done != NULL) {
             done(q->arg, &lost);
         }

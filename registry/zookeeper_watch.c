@@ -276,7 +276,7 @@ static void list(struct zk_dir *d)
 static bool full(const struct zookeeper *z)
 {
     return !z->connected || z->behind != NULL ||
-           z->n_behind_in_flight >= ZK_WATCH_READS;
+           z->n_behind_in_flight >= zk_watch_window(z);
 }
 
 static void work_on(struct zookeeper *z, struct zk_dir *d)
