@@ -23,10 +23,11 @@
 #include <utlist.h>
 
 #define ARMED_MAX                                                              \
-    (512u << 10)       /* bytes of watched paths; a packet takes 1 MiB */
-#define SMALL     100  /* children: on an event all are read again */
-#define TURN      16   /* reads of one watch before it is another's turn */
-#define DENIED_MS 5000 /* before what was denied is tried again */
+    (512u << 10)        /* bytes of watched paths; a packet takes 1 MiB */
+#define SMALL      100  /* children: on an event all are read again */
+#define BUSY_SHARE 4    /* while callers are busy others are polled slower */
+#define TURN       16   /* reads of one watch before it is another's turn */
+#define DENIED_MS  5000 /* before what was denied is tried again */
 
 static void work(struct zookeeper *z);
 
@@ -340,6 +341,12 @@ void zk_watches_event(struct zookeeper *z, int type, const char *path)
 
 /* --- time passes --------------------------------------------------------- */
 
+/* Whose values others wait for: nodes and what decides about them. */
+static bool urgent(const struct registry_watch *w)
+{
+    return w->fresh_ms <= REGISTRY_FRESH_MS;
+}
+
 void zk_watches_tick(struct zookeeper *z)
 {
     mono_ms at = loop_clock(z->base.loop)->mono;
@@ -367,7 +374,11 @@ void zk_watches_tick(struct zookeeper *z)
         if (zw->failed_at != 0 && at - zw->failed_at >= DENIED_MS) {
             look(w);
         } else if (!zw->looking) {
-            zk_poll(w, passed, total);
+            zk_poll(w,
+                    zk_watch_window(z) == ZK_WATCH_FEW && !urgent(w)
+                        ? passed / BUSY_SHARE
+                        : passed,
+                    total);
         }
     }
     work(z);

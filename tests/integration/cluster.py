@@ -54,6 +54,14 @@ def wait_for(what, predicate, seconds=20):
     raise Failure(f"{what}: not within {seconds * SLOW} s ({problem})")
 
 
+def holds(what, predicate, seconds):
+    """A failure unless predicate() is true all the time."""
+    by = time.monotonic() + seconds
+    while time.monotonic() < by:
+        check(predicate(), f"{what}: not any more")
+        threading.Event().wait(0.05)
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -171,6 +179,11 @@ class Process:
         with open(self.log, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def lines(self, event, address=""):
+        """The lines of its log about an event, of one address or all."""
+        return [line for line in self.text().splitlines()
+                if f" {event} " in line and (not address or f"address={address} " in line + " ")]
+
     def end(self):
         if self.alive():
             self.resume()
@@ -197,8 +210,24 @@ class Coordinator(Process):
         return self
 
 
+class Sqlite:
+    """A Cluster's registry unless it is given another: a file in its directory.
+    Another one is likewise made for a cluster, names itself in block(), and is
+    gone after end()."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+
+    def block(self):
+        return (f"registry: {{type: sqlite, path: {self.cluster.path}, "
+                f"session-timeout: {self.cluster.session}s}}\n")
+
+    def end(self):
+        pass
+
+
 class Cluster:
-    def __init__(self, session=2, grace="300ms", more="", heartbeat="1s"):
+    def __init__(self, session=2, grace="300ms", more="", heartbeat="1s", registry=Sqlite):
         self.session = session * SLOW
         self.grace = grace
         self.heartbeat = heartbeat
@@ -207,6 +236,7 @@ class Cluster:
         self.path = os.path.join(self.dir, "registry.db")
         self.processes = []
         self.n = 0
+        self.registry = registry(self)
 
     def __enter__(self):
         return self
@@ -218,13 +248,13 @@ class Cluster:
             for p in self.processes:
                 if isinstance(p, Coordinator):
                     print(f"--- {p.name}\n{p.text()[-3000:]}")
+        self.registry.end()
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def conf(self, name, port, more=""):
         path = os.path.join(self.dir, f"{name}.yaml")
         with open(path, "w", encoding="utf-8") as f:
-            f.write(f"listen: 127.0.0.1:{port}\n"
-                    f"registry: {{type: sqlite, path: {self.path}, session-timeout: {self.session}s}}\n"
+            f.write(f"listen: 127.0.0.1:{port}\n{self.registry.block()}"
                     f"balancer: {{heartbeat-interval: {self.heartbeat}, cpu-max: 1, memory-max: 1, disk-max: 1}}\n" + (more or self.more or
                     f"failover: {{grace: {self.grace}, reconcile-interval: 1s}}\n"))
         return path
@@ -289,6 +319,22 @@ def items_by_owner(api, kind="master"):
     for item in api.all(f"/v1/work?kind={kind}"):
         owners.setdefault(item["owner"], []).append(item)
     return owners
+
+
+def demo_holds(**env):
+    """make demo, by itself, must come to a good end. It is a group of processes
+    of its own, all of which are gone if it does not."""
+    demo = subprocess.Popen([os.path.join(os.path.dirname(__file__), "demo.sh")],
+                            env={**os.environ, "DEMO_EXIT": "1", "PELORUS": PELORUS, **env},
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            start_new_session=True)
+    try:
+        said, _ = demo.communicate(timeout=120 * SLOW)
+    except subprocess.TimeoutExpired:
+        os.killpg(demo.pid, signal.SIGKILL)
+        said = demo.communicate()[0]
+    equal(demo.returncode, 0, f"{said[-3000:]}: exit")
+    check("\x1b[" not in said, "colours although this is no terminal")
 
 
 def run(module):

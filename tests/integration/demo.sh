@@ -2,6 +2,8 @@
 # make demo: a small cluster of real processes, a master that is killed, and
 # its work that moves exactly once. DEMO_EXIT=1: check everything, say so by
 # the exit code, and stop; otherwise the cluster stays up until Ctrl-C.
+# REGISTRY=zookeeper: not on the embedded registry, but on a ZooKeeper server
+# that is started for it and ends with it.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 pelorus=$(realpath "${PELORUS:-build/pelorus}")
@@ -18,41 +20,35 @@ say() { printf '  %s\n' "$*"; }
 good() { printf '  %s%s%s\n' "$green" "$*" "$off"; }
 die() {
     printf '\n%sdemo failed: %s%s\n' "$bold$red" "$*" "$off" >&2
-    [ -f "$dir/coordinator.log" ] && tail -15 "$dir/coordinator.log" >&2
+    tail -qn 15 "$dir"/{zookeeper,coordinator}.log >&2 2>/dev/null
     exit 1
 }
 
-[ "$registry" = sqlite ] || {
-    echo "demo: REGISTRY=$registry: this build has the registry sqlite only" >&2
-    exit 2
-}
-for tool in curl jq; do
+case $registry in
+    sqlite) tools="curl jq" where="the embedded registry" ;;
+    zookeeper) tools="curl jq python3 java" where="a ZooKeeper server" ;;
+    *)
+        echo "demo: REGISTRY=$registry is none that the demo can start; use sqlite or zookeeper" >&2
+        exit 2
+        ;;
+esac
+for tool in $tools; do
     command -v $tool >/dev/null || { echo "demo: $tool is missing; run make deps" >&2; exit 1; }
 done
 
 dir=$(mktemp -d /tmp/pelorus-demo.XXXXXX)
 declare -A pid=()
+server=
 cleanup() {
     trap - EXIT INT TERM
     for name in "${!pid[@]}"; do kill -TERM "${pid[$name]}" 2>/dev/null; done
     for name in "${!pid[@]}"; do wait "${pid[$name]}" 2>/dev/null; done
+    # last: the others take leave of it
+    [ -z "$server" ] || { kill -TERM "$server" && wait "$server"; } 2>/dev/null
     rm -rf "$dir"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
-
-# A port that is free now: the usual one if possible.
-port=7077
-while (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do port=$((port + 1)); done
-url=http://127.0.0.1:$port
-session=3 grace=0.5
-cat >"$dir/pelorus.yaml" <<YAML
-listen: 127.0.0.1:$port
-registry: {type: sqlite, path: $dir/registry.db, session-timeout: ${session}s}
-# the whole cluster shares this host: its load is no reason to pick nobody
-balancer: {heartbeat-interval: 1s, cpu-max: 1, memory-max: 1, disk-max: 1}
-failover: {grace: 500ms}
-YAML
 
 api() { curl -sS --max-time 10 "$@"; }
 until_true() { # deadline in s, what, command...
@@ -64,7 +60,31 @@ until_true() { # deadline in s, what, command...
     done
 }
 
-step "1. A coordinator on the embedded registry"
+# A port that is free now: the usual one if possible.
+port=7077
+while (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; do port=$((port + 1)); done
+url=http://127.0.0.1:$port
+session=3 grace=0.5
+case $registry in
+    sqlite)
+        block="{type: sqlite, path: $dir/registry.db, session-timeout: ${session}s}"
+        ;;
+    zookeeper)
+        python3 tests/integration/zookeeper.py "$dir/zookeeper" >"$dir/connect" 2>"$dir/zookeeper.log" &
+        server=$!
+        until_true 30 "the start of ZooKeeper" test -s "$dir/connect"
+        block="{type: zookeeper, zookeeper: {connect-string: \"$(cat "$dir/connect")\", session-timeout: ${session}s}}"
+        ;;
+esac
+cat >"$dir/pelorus.yaml" <<YAML
+listen: 127.0.0.1:$port
+registry: $block
+# the whole cluster shares this host: its load is no reason to pick nobody
+balancer: {heartbeat-interval: 1s, cpu-max: 1, memory-max: 1, disk-max: 1}
+failover: {grace: 500ms}
+YAML
+
+step "1. A coordinator on $where"
 "$pelorus" serve -c "$dir/pelorus.yaml" 2>"$dir/coordinator.log" &
 pid[coordinator]=$!
 ready() { # ours, not one that took the port at the same moment

@@ -8,45 +8,12 @@ import json
 import sqlite3
 import sys
 import threading
-from datetime import datetime
 
 from cluster import Api, SLOW, check, equal, items_by_owner, run, submit, wait_for
+from moves import all_moved_once, finished, gone_from, ids_at, moved_in
 
 M1, M2, M3 = "127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"
 MANY = 10000
-
-
-def all_moved_once(api, victim, moved_ids, kept_ids):
-    """The moved ones once, to somebody alive, at epoch 2; the others not at all."""
-    items = {i["id"]: i for i in api.all("/v1/work?kind=master")}
-    equal(set(items), set(moved_ids) | set(kept_ids), "items there")
-    for i in moved_ids:
-        item = items[i]
-        equal((item["state"], item["epoch"]), ("assigned", 2), f"{i} state and epoch")
-        check(item["owner"] != victim, f"{i} is still at {victim}")
-        equal([h["address"] for h in item["history"]], [victim], f"history of {i}")
-    for i in kept_ids:
-        equal((items[i]["state"], items[i]["epoch"], items[i]["history"]),
-              ("assigned", 1, []), f"{i}, which nobody should touch")
-
-
-def gone_from(api, victim):
-    def look():
-        a = api("GET", f"/v1/work?kind=master&owner={victim}&limit=1")
-        return a.status == 200 and not a.json["stale"] and not a.json["items"]
-    return look
-
-
-def finished(api, victim, state="done"):
-    def look():
-        a = api("GET", "/v1/failovers?limit=1000")
-        return [f for f in a.json["items"] if f["address"] == victim and f["state"] == state] \
-            if a.status == 200 else None
-    return look
-
-
-def ids_at(api, address):
-    return [i["id"] for i in api.all(f"/v1/work?kind=master&owner={address}")]
 
 
 def test_ten_thousand_items_move_in_time(cluster):
@@ -68,11 +35,6 @@ def test_ten_thousand_items_move_in_time(cluster):
     owners = items_by_owner(c.api)
     check(all(0.35 * MANY < len(v) < 0.65 * MANY for v in owners.values()),
           f"spread: { {k: len(v) for k, v in owners.items()} }")
-
-
-def moved_in(record):
-    at = {k: datetime.fromisoformat(record[k].replace("Z", "+00:00")) for k in ("fenced_at", "finished")}
-    return (at["finished"] - at["fenced_at"]).total_seconds()
 
 
 def test_a_coordinator_killed_in_the_middle_is_finished_by_another(cluster):
