@@ -183,6 +183,7 @@ static void negotiated(struct zookeeper *z, int64_t timeout_ms)
 void zk_on_answer(struct zookeeper *z, mono_ms sent_at)
 {
     struct zk_handle *h = z->handle;
+    char server[ZK_SERVER_SIZE];
 
     if (zk_stopping(z)) {
         return;
@@ -199,7 +200,7 @@ void zk_on_answer(struct zookeeper *z, mono_ms sent_at)
     negotiated(z, h->timeout_ms);
     registry_liveness_begin(&z->liveness, sent_at);
     log_info("+session", LOG_U("session", (uint64_t)h->id.client_id),
-             LOG_S("server", zoo_get_current_server(h->zh)),
+             LOG_S("server", zk_server_text(&h->server, server)),
              LOG_I("timeout_ms", z->base.session_timeout_ms));
     registry_tell(&z->base, REGISTRY_CONNECTED, (uint64_t)h->id.client_id);
     if (zk_usable(z)) {

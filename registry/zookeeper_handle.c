@@ -26,6 +26,7 @@ struct event {
     struct zk_handle *handle;
     int type, state, timeout_ms;
     clientid_t id;
+    struct sockaddr_storage server;
     char path[];
 };
 
@@ -46,8 +47,12 @@ void zk_watcher(zhandle_t *zh, int type, int state, const char *path, void *ctx)
         memcpy(e->path, path, len);
     }
     if (state == ZOO_CONNECTED_STATE) {
+        socklen_t size = sizeof(e->server);
+
         e->id = *zoo_client_id(zh);
         e->timeout_ms = zoo_recv_timeout(zh);
+        (void)zookeeper_get_connected_host(zh, (struct sockaddr *)&e->server,
+                                           &size);
     }
     loop_complete(h->z->base.loop, &e->slot, on_event, e);
 }
@@ -64,6 +69,7 @@ static void on_event(void *arg)
         if (e->state == ZOO_CONNECTED_STATE) {
             h->id = e->id;
             h->timeout_ms = e->timeout_ms;
+            h->server = e->server;
         }
         if (h == z->handle && h->opened) {
             zk_on_state(z);

@@ -34,6 +34,7 @@
 
 #define uthash_malloc(size)    mem_alloc(size)
 #define uthash_free(ptr, size) mem_free(ptr)
+#include <sys/socket.h>
 #include <uthash.h>
 #include <zookeeper/zookeeper.h>
 
@@ -139,6 +140,7 @@ struct zk_handle {
     clientid_t id;  /* loop: of the session, when connected */
     clientid_t old; /* not 0: opened only to end this session */
     int timeout_ms; /* loop: the negotiated one */
+    struct sockaddr_storage server; /* loop: the one we are connected to */
     struct zk_request *in_flight;
     loop_f *closed;
     struct worker_job job;
@@ -153,6 +155,10 @@ void zk_handle_close(struct zookeeper *z, loop_f *closed);
 /* The addresses of "host:port,host:port", for the library; NULL: none has one.
  * mem_free(). Blocks. (zookeeper_servers.c) */
 char *zk_servers(const char *hosts);
+/* "host:port" by numbers, for people. Does not block. */
+#define ZK_SERVER_SIZE 64
+const char *zk_server_text(const struct sockaddr_storage *server,
+                           char out[ZK_SERVER_SIZE]);
 
 void zk_watcher(zhandle_t *zh, int type, int state, const char *path,
                 void *handle); /* the library's thread */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #define TEXT_MAX 65536
@@ -85,4 +86,19 @@ char *zk_servers(const char *hosts)
         return NULL;
     }
     return buf_take(&out);
+}
+
+const char *zk_server_text(const struct sockaddr_storage *server,
+                           char out[ZK_SERVER_SIZE])
+{
+    char host[ZK_SERVER_SIZE - 8], port[8];
+    socklen_t size = server->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                   : sizeof(struct sockaddr_in);
+
+    if (getnameinfo((const struct sockaddr *)server, size, host, sizeof(host),
+                    port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        return "unknown";
+    }
+    (void)stpcpy(stpcpy(stpcpy(out, host), ":"), port);
+    return out;
 }
