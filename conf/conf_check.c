@@ -19,6 +19,7 @@ static const enum conf_registry_type backends[] = {
     CONF_SQLITE,
     CONF_MEMORY,
     CONF_ZOOKEEPER,
+    CONF_ETCD,
 };
 
 int conf_host_port(const char *text, char **host, uint16_t *port,
@@ -197,7 +198,7 @@ int conf_registry_supported(const struct conf *conf, struct err *err)
     }
     return (int)err_set(err, ERR_INVALID,
                         "registry.type: %s: this build has no such backend "
-                        "yet; use sqlite or zookeeper",
+                        "yet; use sqlite, zookeeper or etcd",
                         conf_registry_type_name(conf->registry.type));
 }
 

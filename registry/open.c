@@ -13,6 +13,7 @@ static const struct {
 } backends[] = {
     {CONF_SQLITE, sqlite_open},
     {CONF_ZOOKEEPER, zookeeper_open},
+    {CONF_ETCD, etcd_open},
 };
 
 int registry_open(struct registry **out, struct loop *loop,
@@ -28,6 +29,6 @@ int registry_open(struct registry **out, struct loop *loop,
     }
     return (int)err_set(err, ERR_INVALID,
                         "registry.type: %s cannot be served by this pelorus; "
-                        "use sqlite or zookeeper",
+                        "use sqlite, zookeeper or etcd",
                         conf_registry_type_name(conf->type));
 }

@@ -1,0 +1,275 @@
+/*
+ * etcd.c - the etcd backend: opening, the tick, closing.
+ *
+ * It speaks the v3 JSON gateway of etcd 3.4 and newer over HTTP/1.1. There are
+ * no threads: libcurl runs on the loop, and one tick, a few times per third of
+ * the session's timeout, moves everything that waits for time. Two clocks
+ * decide together: the store's, which ends the lease, and ours, which counts
+ * from before each keepalive was sent and so ends first.
+ */
+#include "registry/etcd_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "conf/conf.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* Each operation may need two compares, and the session one. */
+#define MAX_OPS   ((ETCD_TXN_OPS - 1) / 2)
+#define MAX_BYTES (1u << 20) /* the server's limit is 1.5 MiB, keys and all */
+
+#define STOP_TICK_MS 10
+#define STOP_MAX_MS  3000
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* --- freeing ------------------------------------------------------------- */
+
+static void release(struct registry *r)
+{
+    struct etcd *e = etcd_of(r);
+
+    for (size_t i = 0; i < e->n_endpoints; i++) {
+        mem_free(e->endpoints[i]);
+    }
+    mem_free(e->endpoints);
+    mem_free(e->ns);
+    mem_free(e->user);
+    mem_free(e->password);
+    mem_free(e->authority);
+    mem_free(e->ca_file);
+    mem_free(e->cert_file);
+    mem_free(e->key_file);
+    mem_free(e->token);
+    mem_free(e);
+}
+
+static void on_http_closed(void *arg)
+{
+    struct etcd *e = arg;
+    registry_closed_f *killed = e->killed;
+    void *killed_arg = e->killed_arg;
+
+    if (!e->base.mute) {
+        registry_closed(&e->base);
+        return;
+    }
+    registry_abandon(&e->base);
+    release(&e->base);
+    if (killed != NULL) {
+        killed(killed_arg);
+    }
+}
+
+/* Nothing is sent or heard any more. */
+static void hang_up(struct etcd *e)
+{
+    loop_timer_stop(&e->ticker);
+    etcd_watches_stop(e);
+    etcd_holds_stop(e, false);
+    etcd_session_stop(e);
+    (void)etcd_ask_cancel(&e->revoke);
+    etcd_asks_close(e);
+    assert(e->feeds == NULL);
+    etcd_http_close(&e->http, on_http_closed, e);
+}
+
+/* --- closing: answer what is under way, end our leases, hang up ---------- */
+
+static void on_revoked(void *arg, const struct etcd_result *result)
+{
+    struct etcd *e = arg;
+
+    if (result->verdict == ETCD_OK || result->verdict == ETCD_NO_LEASE) {
+        e->session.lease = e->session.old_lease;
+        e->session.old_lease = 0;
+    }
+}
+
+static void end_session(struct etcd *e)
+{
+    struct buf body;
+
+    if (e->session.lease == 0) {
+        e->session.lease = e->session.old_lease;
+        e->session.old_lease = 0;
+    }
+    if (e->session.lease != 0 && e->revoke == NULL) {
+        etcd_lease_body(&body, e->session.lease);
+        etcd_ask(e, &e->revoke, "/v3/lease/revoke", &body,
+                 ETCD_ONCE | ETCD_REPEATABLE, etcd_beat_ms(e), on_revoked, e);
+    }
+}
+
+static void stop_step(struct etcd *e)
+{
+    bool late = etcd_now(e) >= e->stop_by;
+
+    if (e->n_running > 0 && !late) {
+        return;
+    }
+    if (!e->revoking) {
+        e->revoking = true;
+        etcd_holds_stop(e, true);
+        end_session(e);
+        return;
+    }
+    if (!late &&
+        (e->revoke != NULL || e->session.lease != 0 || etcd_holds_leaving(e))) {
+        etcd_holds_revoke(e);
+        end_session(e);
+        return;
+    }
+    etcd_calls_abort(e, ERR_CANCELLED, "the registry was closed");
+    hang_up(e);
+}
+
+static void on_stop_tick(void *arg)
+{
+    struct etcd *e = arg;
+
+    etcd_asks_tick(e);
+    stop_step(e);
+}
+
+static void close_(struct registry *r)
+{
+    struct etcd *e = etcd_of(r);
+
+    etcd_watches_stop(e);
+    etcd_session_stop(e);
+    e->stop_by = etcd_now(e) + clamp(r->session_timeout_ms / 2, 0, STOP_MAX_MS);
+    loop_timer_stop(&e->ticker);
+    e->ticker = loop_timer(r->loop, 0, STOP_TICK_MS, on_stop_tick, e);
+}
+
+void etcd_kill(struct registry **r, registry_closed_f *gone, void *arg)
+{
+    struct etcd *e = etcd_of(*r);
+
+    *r = NULL;
+    e->base.mute = true;
+    e->killed = gone;
+    e->killed_arg = arg;
+    etcd_calls_drop(e);
+    hang_up(e);
+}
+
+/* --- opening ------------------------------------------------------------- */
+
+static void on_tick(void *arg)
+{
+    struct etcd *e = arg;
+
+    etcd_asks_tick(e);
+    if (!etcd_over(e)) {
+        etcd_session_tick(e);
+    }
+    if (!etcd_over(e)) {
+        etcd_holds_tick(e);
+    }
+    if (!etcd_over(e)) {
+        etcd_feeds_tick(e);
+    }
+    if (!etcd_over(e)) {
+        etcd_watches_tick(e);
+    }
+}
+
+static const struct registry_ops ops = {
+    .name = "etcd",
+    .call_size = sizeof(struct etcd_call),
+    .hold_size = sizeof(struct etcd_hold),
+    .watch_size = sizeof(struct etcd_watch),
+    .submit = etcd_submit,
+    .watch = etcd_watch_begin,
+    .unwatch = etcd_watch_end,
+    .lock = etcd_lock,
+    .unlock = etcd_unlock,
+    .close = close_,
+    .free = release,
+};
+
+/* libcurl would say so only at the first connection, and then for ever. */
+static int check_file(const char *key, const char *path, struct err *err)
+{
+    if (path == NULL || access(path, R_OK) == 0) {
+        return 0;
+    }
+    return (int)err_errno(err, errno, "registry.%s: %s", key, path);
+}
+
+static int check_files(const struct conf_registry *conf, struct err *err)
+{
+    int rc = check_file("cert-file", conf->cert_file, err);
+
+    if (rc == 0) {
+        rc = check_file("key-cert-chain-file", conf->key_cert_chain_file, err);
+    }
+    return rc == 0 ? check_file("key-file", conf->key_file, err) : rc;
+}
+
+static struct etcd *configure(struct loop *loop,
+                              const struct conf_registry *conf)
+{
+    struct etcd *e = mem_zalloc(sizeof(*e));
+
+    /* A lease has whole seconds. */
+    e->ttl_s = (conf->session_timeout_ms + 999) / 1000;
+    registry_init(&e->base, &ops, loop, e->ttl_s * 1000, MAX_OPS, MAX_BYTES);
+    registry_liveness_init(&e->liveness, &e->base);
+    e->ns = mem_strdup(conf->namespace_);
+    e->user = mem_strdup(conf->user);
+    e->password = mem_strdup(conf->password);
+    e->authority = mem_strdup(conf->authority);
+    e->ca_file = mem_strdup(conf->cert_file);
+    e->cert_file = mem_strdup(conf->key_cert_chain_file);
+    e->key_file = mem_strdup(conf->key_file);
+    e->connect_ms = conf->connect_timeout_ms;
+    e->retry_ms = conf->retry_delay_ms;
+    e->retry_max_ms = conf->retry_max_delay_ms;
+    e->retry_for_ms = conf->retry_max_duration_ms;
+    e->endpoints = mem_array(conf->endpoints.n, sizeof(*e->endpoints));
+    for (size_t i = 0; i < conf->endpoints.n; i++) {
+        e->endpoints[e->n_endpoints++] = mem_strdup(conf->endpoints.items[i]);
+    }
+    e->queue_tail = &e->queue;
+    return e;
+}
+
+int etcd_open(struct registry **out, struct loop *loop,
+              const struct conf_registry *conf, struct err *err)
+{
+    struct etcd_http_conf http = {0};
+    struct etcd *e;
+    int rc = check_files(conf, err);
+
+    assert(conf->endpoints.n > 0 && conf->namespace_ != NULL);
+    assert(conf->session_timeout_ms > 0);
+    if (rc != 0) {
+        return rc;
+    }
+    e = configure(loop, conf);
+    http.authority = e->authority;
+    http.ca_file = e->ca_file;
+    http.cert_file = e->cert_file;
+    http.key_file = e->key_file;
+    rc = etcd_http_new(&e->http, loop, &http, err);
+    if (rc != 0) {
+        release(&e->base);
+        return rc;
+    }
+    /* Several clients do not all begin at the same member. */
+    e->generation = (uint64_t)getpid();
+    e->ticker = loop_timer(
+        loop, 0, clamp(e->base.session_timeout_ms / 24, 20, 250), on_tick, e);
+    *out = &e->base;
+    return 0;
+}

@@ -1,0 +1,498 @@
+/*
+ * etcd_http.c - libcurl on libuv.
+ *
+ * libcurl says which sockets it waits for and when it wants to be woken; both
+ * are libuv handles here. Its own callbacks only copy: they may not call back
+ * into it, and whoever gets an answer will. So everything that arrived is
+ * handed out after libcurl has returned (drain()).
+ *
+ * A body is handed to libcurl piece by piece and not as a string. So it is
+ * known whether any byte of it may have left (`sent`), and libcurl cannot send
+ * it twice by itself: when a kept connection turns out to be dead it would,
+ * and a txn that is applied twice reports a conflict with itself. Only what is
+ * repeatable may be rewound.
+ *
+ * Each running transfer has a connection of its own (HTTP/1.1; on shared h2
+ * connections watches starve), kept for the next when it is over.
+ */
+#include "registry/etcd_http.h"
+
+#include "base/mem.h"
+
+#include <curl/curl.h>
+#include <string.h>
+#include <utlist.h>
+
+#define SPARE_MAX 16
+
+struct etcd_transfer {
+    struct etcd_http *http;
+    struct etcd_transfer *prev, *next;
+    struct etcd_post post;
+    CURL *easy;
+    struct curl_slist *headers, *connect_to;
+    char *url;
+    size_t taken;     /* bytes of the body that libcurl has */
+    bool sent;        /* it had some, now or before a rewind */
+    struct buf reply; /* a stream: what was not handed out yet */
+    bool too_large;
+    char problem[CURL_ERROR_SIZE];
+};
+
+struct etcd_http {
+    struct loop *loop;
+    struct etcd_http_conf conf;
+    CURLM *multi;
+    uv_timer_t timer;
+    struct etcd_transfer *transfers;
+    CURL *spare[SPARE_MAX];
+    size_t n_spare;
+    size_t n_handles; /* of libuv, not closed yet */
+    loop_f *closed;   /* closing */
+    void *closed_arg;
+};
+
+/* --- sockets and the timer ----------------------------------------------- */
+
+struct watched {
+    uv_poll_t poll;
+    struct etcd_http *http;
+    curl_socket_t fd;
+};
+
+static void drain(struct etcd_http *http);
+
+static void handle_closed(struct etcd_http *http)
+{
+    assert(http->n_handles > 0);
+    if (--http->n_handles == 0) {
+        loop_f *closed = http->closed;
+        void *arg = http->closed_arg;
+
+        mem_free(http);
+        curl_global_cleanup();
+        closed(arg);
+    }
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct watched *w = handle->data;
+    struct etcd_http *http = w->http;
+
+    mem_free(w);
+    handle_closed(http);
+}
+
+static void act(struct etcd_http *http, curl_socket_t fd, int what)
+{
+    int running;
+
+    (void)curl_multi_socket_action(http->multi, fd, what, &running);
+    drain(http);
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events)
+{
+    struct watched *w = handle->data;
+    int what = 0;
+
+    loop_enter(w->http->loop);
+    if (status < 0) {
+        what = CURL_CSELECT_ERR;
+    }
+    if ((events & UV_READABLE) != 0) {
+        what |= CURL_CSELECT_IN;
+    }
+    if ((events & UV_WRITABLE) != 0) {
+        what |= CURL_CSELECT_OUT;
+    }
+    act(w->http, w->fd, what);
+}
+
+static void unwatch(struct etcd_http *http, struct watched *w)
+{
+    (void)curl_multi_assign(http->multi, w->fd, NULL);
+    (void)uv_poll_stop(&w->poll);
+    uv_close((uv_handle_t *)&w->poll, on_poll_closed);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
+                     void *socket)
+{
+    struct etcd_http *http = arg;
+    struct watched *w = socket;
+    int events = 0;
+
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (w != NULL) {
+            unwatch(http, w);
+        }
+        return 0;
+    }
+    if (w == NULL) {
+        w = mem_zalloc(sizeof(*w));
+        w->http = http;
+        w->fd = fd;
+        w->poll.data = w;
+        if (uv_poll_init_socket(loop_uv(http->loop), &w->poll, fd) != 0) {
+            mem_free(w);
+            return -1; /* no descriptors left: the transfer fails */
+        }
+        http->n_handles++;
+        (void)curl_multi_assign(http->multi, fd, w);
+    }
+    if ((what & CURL_POLL_IN) != 0) {
+        events |= UV_READABLE;
+    }
+    if ((what & CURL_POLL_OUT) != 0) {
+        events |= UV_WRITABLE;
+    }
+    return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    handle_closed(handle->data);
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+    struct etcd_http *http = handle->data;
+
+    loop_enter(http->loop);
+    if (http->closed == NULL) {
+        act(http, CURL_SOCKET_TIMEOUT, 0);
+        return;
+    }
+    for (size_t i = 0; i < http->n_spare; i++) {
+        curl_easy_cleanup(http->spare[i]);
+    }
+    (void)curl_multi_cleanup(http->multi);
+    uv_close((uv_handle_t *)&http->timer, on_timer_closed);
+}
+
+static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
+{
+    struct etcd_http *http = arg;
+
+    (void)multi;
+    if (http->closed != NULL) {
+        return 0;
+    }
+    if (timeout_ms < 0) {
+        (void)uv_timer_stop(&http->timer);
+    } else {
+        (void)uv_timer_start(&http->timer, on_timer, (uint64_t)timeout_ms, 0);
+    }
+    return 0;
+}
+
+/* --- what libcurl asks of a transfer ------------------------------------- */
+
+static size_t on_read(char *to, size_t size, size_t n, void *arg)
+{
+    struct etcd_transfer *t = arg;
+    size_t left = t->post.body->len - t->taken, len = size * n;
+
+    if (len > left) {
+        len = left;
+    }
+    memcpy(to, t->post.body->data + t->taken, len);
+    t->taken += len;
+    t->sent = t->sent || len > 0;
+    return len;
+}
+
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+    struct etcd_transfer *t = arg;
+
+    if (!t->post.repeatable || origin != SEEK_SET || offset < 0 ||
+        (size_t)offset > t->post.body->len) {
+        return CURL_SEEKFUNC_FAIL;
+    }
+    t->taken = (size_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static size_t on_write(char *data, size_t size, size_t n, void *arg)
+{
+    struct etcd_transfer *t = arg;
+
+    buf_add(&t->reply, data, size * n);
+    t->too_large = t->reply.overflow;
+    return t->too_large ? 0 : size * n;
+}
+
+/* --- handing out --------------------------------------------------------- */
+
+/* Off libcurl and off the list; the handle rests for the next one. */
+static void detach(struct etcd_transfer *t)
+{
+    struct etcd_http *http = t->http;
+
+    (void)curl_multi_remove_handle(http->multi, t->easy);
+    if (http->n_spare < SPARE_MAX) {
+        curl_easy_reset(t->easy);
+        http->spare[http->n_spare++] = t->easy;
+    } else {
+        curl_easy_cleanup(t->easy);
+    }
+    curl_slist_free_all(t->headers);
+    curl_slist_free_all(t->connect_to);
+    MEM_FREE(t->url);
+    DL_DELETE(http->transfers, t);
+}
+
+static void transfer_free(struct etcd_transfer *t)
+{
+    buf_close(&t->reply);
+    mem_free(t);
+}
+
+bool etcd_transfer_sent(const struct etcd_transfer *t)
+{
+    return t->sent;
+}
+
+void etcd_transfer_cancel(struct etcd_transfer **t_ptr)
+{
+    struct etcd_transfer *t = *t_ptr;
+
+    if (t != NULL) {
+        *t_ptr = NULL;
+        detach(t);
+        transfer_free(t);
+    }
+}
+
+static bool is_stream_data(const struct etcd_transfer *t)
+{
+    long status = 0;
+
+    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    return t->post.piece != NULL && t->reply.len > 0 && status == 200;
+}
+
+/* False: nothing waits. The callback may end this transfer or any other. */
+static bool hand_out_piece(struct etcd_http *http)
+{
+    struct etcd_transfer *t;
+    struct buf piece;
+
+    DL_FOREACH(http->transfers, t)
+    {
+        if (is_stream_data(t)) {
+            break;
+        }
+    }
+    if (t == NULL) {
+        return false;
+    }
+    piece = t->reply;
+    buf_init(&t->reply, piece.max);
+    t->post.piece(t->post.arg, piece.data, piece.len);
+    buf_close(&piece);
+    return true;
+}
+
+static void hand_out_answer(struct etcd_transfer *t, CURLcode result)
+{
+    struct etcd_answer answer = {
+        .sent = t->sent, .too_large = t->too_large, .problem = t->problem};
+    const char *text = curl_easy_strerror(result);
+
+    if (result == CURLE_OK) {
+        (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE,
+                                &answer.status);
+    } else if (t->problem[0] == '\0') {
+        answer.problem = text;
+    }
+    answer.body = buf_text(&t->reply);
+    answer.len = t->reply.len;
+    detach(t);
+    t->post.done(t->post.arg, &answer);
+    transfer_free(t);
+}
+
+static void drain(struct etcd_http *http)
+{
+    struct etcd_transfer *t;
+    CURLMsg *msg;
+    int left;
+
+    for (;;) {
+        while (http->closed == NULL && hand_out_piece(http)) {
+        }
+        msg = http->closed != NULL ? NULL
+                                   : curl_multi_info_read(http->multi, &left);
+        if (msg == NULL) {
+            return;
+        }
+        if (msg->msg == CURLMSG_DONE) {
+            CURLcode result = msg->data.result;
+
+            (void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE,
+                                    (char **)&t);
+            hand_out_answer(t, result);
+        }
+    }
+}
+
+/* --- starting ------------------------------------------------------------ */
+
+/* The endpoint under the name of the authority: curl connects to the one and
+ * speaks to the other. */
+static void set_url(struct etcd_transfer *t)
+{
+    const char *endpoint = t->post.endpoint;
+    const char *authority = t->http->conf.authority;
+    const char *host = strstr(endpoint, "://");
+    const char *port = strrchr(endpoint, ':');
+    char *via;
+
+    assert(host != NULL && port != NULL);
+    host += 3;
+    if (authority == NULL) {
+        t->url = mem_printf("%s%s", endpoint, t->post.path);
+        return;
+    }
+    if (strchr(authority, ':') != NULL) { /* it names a port, too */
+        port = "";
+    }
+    t->url = mem_printf("%.*s%s%s%s", (int)(host - endpoint), endpoint,
+                        authority, port, t->post.path);
+    via = mem_printf("::%s", host); /* whatever the URL says */
+    t->connect_to = curl_slist_append(NULL, via);
+    mem_free(via);
+    (void)curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to);
+}
+
+static void set_headers(struct etcd_transfer *t)
+{
+    struct curl_slist *h =
+        curl_slist_append(NULL, "Content-Type: application/json");
+
+    h = curl_slist_append(h, "Expect:");
+    if (t->post.piece != NULL) {
+        /* A member that lost its leader ends the stream. */
+        h = curl_slist_append(h, "Grpc-Metadata-hasleader: true");
+    }
+    if (t->post.token != NULL) {
+        char *line = mem_printf("Authorization: %s", t->post.token);
+
+        h = curl_slist_append(h, line);
+        mem_free(line);
+    }
+    t->headers = h;
+    (void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, h);
+}
+
+/* Not one of these can fail but for want of memory. */
+static void set_options(struct etcd_transfer *t)
+{
+    const struct etcd_http_conf *conf = &t->http->conf;
+    CURL *c = t->easy;
+
+    (void)curl_easy_setopt(c, CURLOPT_PRIVATE, t);
+    (void)curl_easy_setopt(c, CURLOPT_URL, t->url);
+    (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl_easy_setopt(c, CURLOPT_HTTP_VERSION,
+                           (long)CURL_HTTP_VERSION_1_1);
+    (void)curl_easy_setopt(c, CURLOPT_NOPROXY, "*"); /* of the environment */
+    (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); /* no wait for DNS */
+    (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->problem);
+    (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
+                           (long)t->post.connect_ms);
+    (void)curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPIDLE, 10L);
+    (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPINTVL, 5L);
+    (void)curl_easy_setopt(c, CURLOPT_POST, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE,
+                           (curl_off_t)t->post.body->len);
+    (void)curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
+    (void)curl_easy_setopt(c, CURLOPT_READDATA, t);
+    (void)curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
+    (void)curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 131072L);
+    (void)curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 131072L);
+    if (conf->ca_file != NULL) {
+        (void)curl_easy_setopt(c, CURLOPT_CAINFO, conf->ca_file);
+        (void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+    }
+    if (conf->cert_file != NULL) {
+        (void)curl_easy_setopt(c, CURLOPT_SSLCERT, conf->cert_file);
+        (void)curl_easy_setopt(c, CURLOPT_SSLKEY, conf->key_file);
+    }
+}
+
+struct etcd_transfer *etcd_http_post(struct etcd_http *http,
+                                     const struct etcd_post *post)
+{
+    struct etcd_transfer *t = mem_zalloc(sizeof(*t));
+    CURLMcode rc;
+
+    assert(http->closed == NULL && !post->body->overflow);
+    t->http = http;
+    t->post = *post;
+    t->easy =
+        http->n_spare > 0 ? http->spare[--http->n_spare] : curl_easy_init();
+    assert(t->easy != NULL);
+    buf_init(&t->reply, post->max_reply);
+    set_url(t);
+    set_headers(t);
+    set_options(t);
+    DL_APPEND(http->transfers, t);
+    rc = curl_multi_add_handle(http->multi, t->easy);
+    assert(rc == CURLM_OK);
+    (void)rc;
+    return t;
+}
+
+int etcd_http_new(struct etcd_http **out, struct loop *loop,
+                  const struct etcd_http_conf *conf, struct err *err)
+{
+    struct etcd_http *http;
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        return (int)err_set(err, ERR_IO, "libcurl cannot be initialised");
+    }
+    http = mem_zalloc(sizeof(*http));
+    http->loop = loop;
+    http->conf = *conf;
+    http->multi = curl_multi_init();
+    if (http->multi == NULL) {
+        mem_free(http);
+        curl_global_cleanup();
+        return (int)err_set(err, ERR_IO, "libcurl cannot be initialised");
+    }
+    (void)uv_timer_init(loop_uv(loop), &http->timer);
+    http->timer.data = http;
+    http->n_handles = 1;
+    (void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    (void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+    (void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
+    (void)curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+    (void)curl_multi_setopt(http->multi, CURLMOPT_PIPELINING,
+                            (long)CURLPIPE_NOTHING);
+    *out = http;
+    return 0;
+}
+
+/* Not at once: this may be called from within a callback of a transfer. */
+void etcd_http_close(struct etcd_http **http_ptr, loop_f *closed, void *arg)
+{
+    struct etcd_http *http = *http_ptr;
+
+    *http_ptr = NULL;
+    assert(http->transfers == NULL && closed != NULL);
+    http->closed = closed;
+    http->closed_arg = arg;
+    (void)uv_timer_start(&http->timer, on_timer, 0, 0);
+}

@@ -1,0 +1,63 @@
+/*
+ * etcd_http.h - libcurl's multi interface on our loop: POSTs that are answered
+ * later, and streams that are answered for ever. Knows nothing of etcd but how
+ * its requests look as HTTP. Loop thread.
+ */
+#ifndef PELORUS_REGISTRY_ETCD_HTTP_H
+#define PELORUS_REGISTRY_ETCD_HTTP_H
+
+#include "base/buf.h"
+#include "base/loop.h"
+
+struct etcd_http;
+struct etcd_transfer;
+
+/* Borrowed for as long as the etcd_http lives; NULL: not given. */
+struct etcd_http_conf {
+    const char *authority; /* the name in Host: and in the certificate */
+    const char *ca_file, *cert_file, *key_file; /* PEM */
+};
+
+int etcd_http_new(struct etcd_http **out, struct loop *loop,
+                  const struct etcd_http_conf *conf,
+                  struct err *err) MUST_CHECK;
+
+/* No transfer may be left. closed(arg) comes in a later turn. */
+void etcd_http_close(struct etcd_http **http, loop_f *closed, void *arg);
+
+struct etcd_answer {
+    long status; /* 0: no whole answer; `problem` says why */
+    bool sent;   /* the server may have the request */
+    const char *body;
+    size_t len;
+    const char *problem;
+    bool too_large; /* it had more than max_reply bytes */
+};
+
+typedef void etcd_answer_f(void *arg, const struct etcd_answer *answer);
+/* A piece of a stream, borrowed. May cancel the transfer. */
+typedef void etcd_piece_f(void *arg, const char *data, size_t len);
+
+struct etcd_post {
+    const char *endpoint;   /* "http://host:port" */
+    const char *path;       /* "/v3/kv/range" */
+    const char *token;      /* NULL: none */
+    const struct buf *body; /* borrowed until the answer */
+    bool repeatable;        /* may be sent again on a fresh connection */
+    int64_t connect_ms;
+    size_t max_reply;
+    etcd_answer_f *done; /* once, then the transfer is gone */
+    etcd_piece_f *piece; /* a stream: a 200's body comes here */
+    void *arg;
+};
+
+/* Never calls back before it returned. No deadline but for connecting: the
+ * caller cancels. */
+struct etcd_transfer *etcd_http_post(struct etcd_http *http,
+                                     const struct etcd_post *post);
+
+/* Did the server perhaps get it? Then forget it: no callback any more. */
+bool etcd_transfer_sent(const struct etcd_transfer *t);
+void etcd_transfer_cancel(struct etcd_transfer **t);
+
+#endif

@@ -1,0 +1,312 @@
+/*
+ * etcd_priv.h - the etcd backend's own state, for its files. (Longer than 150
+ * lines: it says of every field what it means.)
+ *
+ *   etcd_wire.h   bytes: pure
+ *   etcd_http.h   libcurl on the loop
+ *   etcd_ask.c    one question: endpoint, token, deadline, repeated or not
+ *   etcd_session.c  the lease, its key, the canary
+ *   etcd_call.c, etcd_txn.c  the interface's calls, in order
+ *   etcd_feed.c   one watch stream; etcd_watch.c  list and follow a prefix
+ *   etcd_hold.c   the lock
+ *   etcd.c        opening, the tick, closing
+ *
+ * Everything runs on the loop's thread. Nothing answers before the function
+ * that asked has returned, except through etcd_tick() and libcurl's drain.
+ */
+#ifndef PELORUS_REGISTRY_ETCD_PRIV_H
+#define PELORUS_REGISTRY_ETCD_PRIV_H
+
+#include "registry/etcd_http.h"
+#include "registry/etcd_wire.h"
+#include "registry/liveness_priv.h"
+#include "registry/registry_priv.h"
+
+#define ETCD_TXN_OPS     128 /* the server's own limit: compares, too */
+#define ETCD_REPLY_MAX   (32u << 20)
+#define ETCD_MESSAGE_MAX (16u << 20)
+#define ETCD_BODY_MAX    (8u << 20)
+
+/* --- asking -------------------------------------------------------------- */
+
+struct etcd;
+struct etcd_ask;
+
+/* How an answer came out. The tree is borrowed until the callback returns. */
+struct etcd_result {
+    enum etcd_verdict verdict;
+    const char *why; /* not ETCD_OK */
+    cJSON *root;     /* ETCD_OK */
+    uint64_t revision;
+    mono_ms sent; /* before the send of the try that was answered */
+};
+typedef void etcd_result_f(void *arg, const struct etcd_result *result);
+
+enum etcd_ask_flag {
+    ETCD_REPEATABLE = 1, /* harmless if it is applied twice: tried elsewhere
+                            when its outcome is unknown */
+    ETCD_LINEAR = 2,     /* its revision must not be behind what we know */
+    ETCD_ONCE = 4,       /* one try; whoever asks repeats it */
+    ETCD_NO_TOKEN = 8,
+};
+
+/* Takes the body. *slot is the ask until done() is called, then NULL. */
+void etcd_ask(struct etcd *e, struct etcd_ask **slot, const char *path,
+              struct buf *body, unsigned flags, int64_t try_ms,
+              etcd_result_f *done, void *arg);
+/* Nothing more is heard of it. True: the server may have got it. NULL is
+ * fine. */
+bool etcd_ask_cancel(struct etcd_ask **slot);
+
+void etcd_asks_tick(struct etcd *e);
+void etcd_asks_close(struct etcd *e);
+
+/* For streams, which do not go through asks: may one begin? Then post it with
+ * e->token. False: a token is on its way. */
+bool etcd_may_stream(struct etcd *e);
+const char *etcd_endpoint(const struct etcd *e);
+/* The endpoint of `generation` failed us: take the next one. */
+void etcd_rotate(struct etcd *e, uint64_t generation, const char *why);
+/* The token that was used is worth nothing. */
+void etcd_token_refused(struct etcd *e, uint64_t generation);
+void etcd_saw_revision(struct etcd *e, uint64_t revision);
+
+/* --- one watch stream ---------------------------------------------------- */
+
+struct etcd_feed;
+
+/* `revision` is that of the change. */
+typedef void etcd_change_f(void *arg, bool gone, const struct etcd_kv *kv);
+/* The feed is over and closed. `compacted` nonzero, or `lost`: the server
+ * ended it; else a broken connection: go on from feed->position. */
+typedef void etcd_feed_end_f(void *arg, bool lost, const char *why);
+
+struct etcd_feed {
+    struct etcd *e;
+    struct etcd_feed *prev, *next;
+    bool open;
+    struct etcd_transfer *transfer;
+    struct buf body;
+    struct etcd_stream split;
+    uint64_t generation, token_generation;
+    uint64_t position; /* all changes before this revision were told */
+    uint64_t reached;  /* the newest change told */
+    bool canary;       /* it carries our key, too */
+    uint64_t canary_seen;
+    mono_ms behind_since; /* a canary is due since then; 0: none */
+    unsigned misses;      /* streams in a row that did not bring it */
+    etcd_change_f *change;
+    etcd_feed_end_f *end;
+    void *arg;
+};
+
+/* `e->endpoint`, from `position` on. etcd_may_stream() was true. `to` NULL:
+ * the one key. */
+void etcd_feed_open(struct etcd *e, struct etcd_feed *f,
+                    const struct etcd_key *key, const struct etcd_key *to,
+                    uint64_t position, bool canary);
+void etcd_feed_close(struct etcd_feed *f); /* fine if closed */
+/* A canary was written at `revision`; look whether the streams carry it. */
+void etcd_feeds_canary(struct etcd *e, uint64_t revision);
+void etcd_feeds_tick(struct etcd *e);
+
+/* --- the backend's part of calls, holds and watches ---------------------- */
+
+struct etcd_call {
+    struct registry_call *call;
+    struct etcd_call *next; /* in the queue, or among those under way */
+    struct etcd_ask *ask;
+    uint64_t seq;
+    uint64_t *keys; /* txn, get: a hash of each key, bit 0: written */
+    size_t n_keys;
+    bool writes;
+    bool diagnose;      /* txn: the second try says which operation */
+    bool create;        /* an ephemeral put found no key to renew */
+    unsigned tries;     /* txn */
+    size_t limit;       /* list: what the store is asked for */
+    struct etcd_key at; /* list, children: from here */
+    struct buf names;   /* children: NUL-terminated names */
+};
+
+struct etcd_hold {
+    enum {
+        ETCD_HOLD_IDLE,     /* try again at `due` */
+        ETCD_HOLD_LOOKING,  /* a try: is anybody there? */
+        ETCD_HOLD_GRANTING, /* its lease */
+        ETCD_HOLD_QUEUEING, /* its key */
+        ETCD_HOLD_CHECKING, /* is it the first? */
+        ETCD_HOLD_WAITING,  /* for the one before it to go */
+        ETCD_HOLD_HELD,
+        ETCD_HOLD_LEAVING,
+    } state;
+    struct etcd_ask *ask;  /* of the state */
+    struct etcd_ask *beat; /* keepalive */
+    uint64_t lease;        /* 0: none */
+    int64_t ttl_ms;
+    mono_ms renewed; /* before the send of the last keepalive answered */
+    mono_ms next_beat;
+    mono_ms due;           /* for the state: try, look or revoke again */
+    uint64_t created;      /* of its key: the fencing number; 0: no key */
+    uint64_t leave_after;  /* leaving: calls up to this seq go first */
+    struct etcd_feed feed; /* of the key before ours */
+};
+
+struct etcd_watch {
+    enum { ETCD_WATCH_OFF, ETCD_WATCH_LISTING, ETCD_WATCH_LISTED } state;
+    struct etcd_ask *ask;
+    bool tell;      /* SYNCED at the end of this list */
+    bool listed;    /* once in this session: the feed may run */
+    bool failed;    /* the page was not answered: again at `due` */
+    uint64_t begun; /* list: the revision of all its pages */
+    struct etcd_key at;
+    size_t limit;
+    mono_ms began;
+    mono_ms due;       /* LISTED: the next silent list */
+    mono_ms feed_due;  /* when to open the feed, if it is closed */
+    uint64_t position; /* where it goes on */
+    struct etcd_feed feed;
+};
+
+/* --- the backend --------------------------------------------------------- */
+
+struct etcd {
+    struct registry base; /* first: see registry_priv.h */
+    struct registry_liveness liveness;
+    struct loop_timer *ticker;
+    struct etcd_http *http;
+
+    /* configuration, copied */
+    char *ns, *user, *password, *authority;
+    char *ca_file, *cert_file, *key_file;
+    char **endpoints;
+    size_t n_endpoints;
+    int64_t connect_ms, retry_ms, retry_max_ms, retry_for_ms;
+    int64_t ttl_s; /* asked for */
+
+    /* etcd_ask.c */
+    struct etcd_ask *asks;
+    uint64_t generation; /* of the endpoint in use, modulo n_endpoints */
+    char *token;
+    uint64_t token_generation; /* of the token, or of the one we wait for */
+    struct etcd_ask *authenticating;
+    mono_ms authenticate_at; /* not before */
+    bool denied;             /* told already */
+    uint64_t cluster;        /* 0: not known yet */
+    uint64_t revision;       /* the highest seen */
+
+    /* etcd_session.c */
+    struct {
+        enum {
+            ETCD_SESSION_NONE, /* begin at `due` */
+            ETCD_SESSION_ENDING,
+            ETCD_SESSION_GRANTING,
+            ETCD_SESSION_KEYING,
+            ETCD_SESSION_LIVE,
+            ETCD_SESSION_LOSING, /* gone, and calls are still under way */
+        } state;
+        const char *why;         /* LOSING; static */
+        struct etcd_ask *ask;    /* of the state; LIVE: keepalive */
+        struct etcd_ask *verify; /* our key is still there; the canary */
+        uint64_t old_lease;      /* ours, given up: ended before the next */
+        uint64_t lease;
+        int64_t ttl_ms;
+        mono_ms sent;     /* of the grant */
+        mono_ms due;      /* the next try or beat */
+        uint64_t beats;   /* keepalives so far */
+        uint64_t created; /* of our key */
+        struct etcd_key key;
+        bool failing; /* told already */
+    } session;
+
+    /* etcd_call.c */
+    struct etcd_call *queue, **queue_tail;
+    struct etcd_call *running;
+    size_t queued, n_running, queued_bytes;
+    uint64_t last_seq;
+
+    struct etcd_feed *feeds;
+    uint64_t canary; /* the revision of the last one written */
+
+    /* etcd.c: closing */
+    mono_ms stop_by;
+    bool revoking; /* calls are answered, leases are being ended */
+    struct etcd_ask *revoke;
+    registry_closed_f *killed; /* tests */
+    void *killed_arg;
+};
+
+static inline struct etcd *etcd_of(struct registry *r)
+{
+    return (struct etcd *)(void *)r;
+}
+
+static inline mono_ms etcd_now(const struct etcd *e)
+{
+    return loop_clock(e->base.loop)->mono;
+}
+
+/* Closing or dead: begin nothing, tell nothing. */
+static inline bool etcd_over(const struct etcd *e)
+{
+    return e->base.closing || e->base.mute;
+}
+
+/* How long one try of a session's request may take: two of them fit between a
+ * beat and SUSPENDED. And of a call. */
+int64_t etcd_beat_ms(const struct etcd *e);
+int64_t etcd_call_ms(const struct etcd *e);
+
+/* etcd_session.c */
+void etcd_session_tick(struct etcd *e);
+void etcd_session_stop(struct etcd *e);
+/* The store says that it is over. Told when the calls under way are answered,
+ * in a later turn. `why` is static. */
+void etcd_session_lost(struct etcd *e, const char *why);
+void etcd_put_session_compare(const struct etcd *e, struct buf *b);
+/* {"ID":"lease"} */
+void etcd_lease_body(struct buf *b, uint64_t lease);
+
+/* etcd_call.c */
+registry_submit_f etcd_submit;
+void etcd_pump(struct etcd *e);
+/* Everything that is not answered: what was sent is unknown, the rest is
+ * `unsent`. */
+void etcd_calls_abort(struct etcd *e, enum err_code unsent, const char *why);
+void etcd_calls_drop(struct etcd *e); /* without an answer */
+void etcd_call_failed(struct etcd_call *c, const struct etcd_result *result);
+void etcd_call_answer(struct etcd_call *c, const struct registry_reply *reply);
+/* Before it was sent: operation `failed_op` is a conflict. */
+void etcd_call_refuse(struct etcd_call *c, size_t failed_op);
+/* Is a call of `seq` or before still under way? */
+bool etcd_calls_before(const struct etcd *e, uint64_t seq);
+
+/* etcd_txn.c */
+void etcd_txn_start(struct etcd_call *c);
+
+/* etcd_watch.c */
+registry_watch_begin_f etcd_watch_begin;
+registry_watch_end_f etcd_watch_end;
+void etcd_watches_look(struct etcd *e); /* all of them, anew */
+void etcd_watches_stop(struct etcd *e);
+void etcd_watches_tick(struct etcd *e);
+
+/* etcd_hold.c */
+registry_hold_begin_f etcd_lock;
+registry_hold_end_f etcd_unlock;
+void etcd_holds_tick(struct etcd *e);
+/* No question any more; `revoke`: but for the end of their leases, which are
+ * asked for again by etcd_holds_revoke() where that failed. */
+void etcd_holds_stop(struct etcd *e, bool revoke);
+void etcd_holds_revoke(struct etcd *e);
+bool etcd_holds_leaving(const struct etcd *e);
+/* The key of the hold with this fencing number; false: there is none. */
+bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
+                   struct etcd_key *out);
+
+/*
+ * As if the process had got SIGKILL: nothing more is sent, no callback is
+ * called but gone(arg), when all is freed. For tests.
+ */
+void etcd_kill(struct registry **r, registry_closed_f *gone, void *arg);
+
+#endif

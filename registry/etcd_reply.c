@@ -1,0 +1,327 @@
+/*
+ * etcd_reply.c - reading: base64, keys with their values, refusals, and the
+ * messages of a watch.
+ *
+ * Trees are cJSON's, but no number is ever taken from its doubles: json_u64()
+ * reads the decimal strings that etcd writes. Keys and values are decoded in
+ * place, inside the tree's own strings, which are longer than what they hold.
+ */
+#include "registry/etcd_wire.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- base64 -------------------------------------------------------------- */
+
+/* 0..63, or -1. */
+static int digit(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z') {
+        return c - 'A';
+    }
+    if (c >= 'a' && c <= 'z') {
+        return c - 'a' + 26;
+    }
+    if (c >= '0' && c <= '9') {
+        return c - '0' + 52;
+    }
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* The last four: 1 to 3 bytes; 0: malformed. */
+static size_t decode_last(const unsigned char *in, unsigned char *out)
+{
+    int a = digit(in[0]), b = digit(in[1]), c = digit(in[2]), d = digit(in[3]);
+
+    if (a < 0 || b < 0) {
+        return 0;
+    }
+    if (in[2] == '=' && in[3] == '=') {
+        out[0] = (unsigned char)(a << 2 | b >> 4);
+        return (b & 15) == 0 ? 1 : 0;
+    }
+    if (c < 0) {
+        return 0;
+    }
+    out[0] = (unsigned char)(a << 2 | b >> 4);
+    out[1] = (unsigned char)(b << 4 | c >> 2);
+    if (in[3] == '=') {
+        return (c & 3) == 0 ? 2 : 0;
+    }
+    out[2] = (unsigned char)(c << 6 | d);
+    return d < 0 ? 0 : 3;
+}
+
+bool etcd_base64_decode(char *text, size_t *len)
+{
+    const unsigned char *in = (const unsigned char *)text;
+    unsigned char *out = (unsigned char *)text, last[3];
+    size_t n = *len, tail;
+
+    if (n % 4 != 0) {
+        return false;
+    }
+    if (n == 0) {
+        text[0] = '\0';
+        return true;
+    }
+    for (; n > 4; n -= 4, in += 4) {
+        int a = digit(in[0]), b = digit(in[1]), c = digit(in[2]),
+            d = digit(in[3]);
+
+        if ((a | b | c | d) < 0) {
+            return false;
+        }
+        *out++ = (unsigned char)(a << 2 | b >> 4);
+        *out++ = (unsigned char)(b << 4 | c >> 2);
+        *out++ = (unsigned char)(c << 6 | d);
+    }
+    tail = decode_last(in, last);
+    if (tail == 0) {
+        return false;
+    }
+    memcpy(out, last, tail);
+    out[tail] = '\0';
+    *len = (size_t)(out - (unsigned char *)text) + tail;
+    return true;
+}
+
+/* --- keys with values ---------------------------------------------------- */
+
+/* The field `name`, decoded; a missing one is empty. */
+static bool read_bytes(cJSON *object, const char *name, const char **out,
+                       size_t *len)
+{
+    cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    *out = "";
+    *len = 0;
+    if (item == NULL) {
+        return true;
+    }
+    if (!cJSON_IsString(item)) {
+        return false;
+    }
+    *len = strlen(item->valuestring);
+    *out = item->valuestring;
+    return etcd_base64_decode(item->valuestring, len);
+}
+
+bool etcd_kv_read(cJSON *item, struct etcd_kv *out)
+{
+    memset(out, 0, sizeof(*out));
+    if (!cJSON_IsObject(item) ||
+        !read_bytes(item, "key", &out->key, &out->key_len) ||
+        !read_bytes(item, "value", &out->value, &out->value_len)) {
+        return false;
+    }
+    out->created = json_u64(item, "create_revision", 0);
+    out->modified = json_u64(item, "mod_revision", 0);
+    out->lease = json_u64(item, "lease", 0);
+    return out->key_len > 0 && out->modified != 0;
+}
+
+bool etcd_entry(const struct etcd_kv *kv, const char *ns,
+                struct registry_entry *out)
+{
+    size_t len = strlen(ns);
+
+    if (kv->key_len <= len || memchr(kv->key, '\0', kv->key_len) != NULL ||
+        memcmp(kv->key, ns, len) != 0 ||
+        registry_check_key(kv->key + len, NULL) != 0) {
+        return false;
+    }
+    *out = (struct registry_entry){.key = kv->key + len,
+                                   .value = kv->value,
+                                   .value_len = kv->value_len,
+                                   .created = kv->created,
+                                   .version = kv->modified,
+                                   .owner = kv->lease};
+    return true;
+}
+
+struct etcd_header etcd_header_read(const cJSON *reply)
+{
+    const cJSON *header = cJSON_GetObjectItemCaseSensitive(reply, "header");
+
+    return (struct etcd_header){.cluster = json_u64(header, "cluster_id", 0),
+                                .revision = json_u64(header, "revision", 0)};
+}
+
+static cJSON *array_of(const cJSON *object, const char *name)
+{
+    cJSON *array = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    return cJSON_IsArray(array) ? array : NULL;
+}
+
+cJSON *etcd_kvs(const cJSON *range)
+{
+    return array_of(range, "kvs");
+}
+
+cJSON *etcd_txn_kvs(const cJSON *txn, size_t n)
+{
+    const cJSON *item = array_of(txn, "responses");
+
+    item = item == NULL ? NULL : item->child;
+    while (item != NULL && n > 0) {
+        item = item->next;
+        n--;
+    }
+    return etcd_kvs(cJSON_GetObjectItemCaseSensitive(item, "response_range"));
+}
+
+/* --- refusals ------------------------------------------------------------ */
+
+/* The texts that say more than their code. In order: the first that is found
+ * counts. */
+static const struct {
+    const char *text;
+    enum etcd_verdict verdict;
+} texts[] = {
+    {"lease not found", ETCD_NO_LEASE},
+    {"user name is empty", ETCD_TOKEN},
+    {"invalid auth token", ETCD_TOKEN},
+    {"revision in header is old", ETCD_TOKEN},
+    {"revision of auth store is old", ETCD_TOKEN},
+    {"permission denied", ETCD_DENIED},
+    {"authentication failed", ETCD_DENIED},
+    {"authentication is not enabled", ETCD_DENIED},
+    {"CommonName of client", ETCD_DENIED},
+    {"has been compacted", ETCD_COMPACTED},
+    {"too large", ETCD_TOO_LARGE},
+    {"larger than max", ETCD_TOO_LARGE},
+    {"too many operations", ETCD_TOO_LARGE},
+    {"space exceeded", ETCD_NO_SPACE},
+    {"too many requests", ETCD_NO_SPACE},
+};
+
+enum etcd_verdict etcd_verdict_of(int64_t code, const char *text)
+{
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (strstr(text, texts[i].text) != NULL) {
+            return texts[i].verdict;
+        }
+    }
+    switch (code) {
+    case 3:  /* InvalidArgument */
+    case 9:  /* FailedPrecondition */
+    case 11: /* OutOfRange: a future revision */
+    case 12: /* Unimplemented */
+        return ETCD_MALFORMED;
+    case 7:
+        return ETCD_DENIED;
+    case 8:
+        return ETCD_NO_SPACE;
+    case 16:
+        return ETCD_TOKEN;
+    default: /* 14 unavailable, 4 deadline, 1, 2, 13, 15: who knows */
+        return ETCD_BROKEN;
+    }
+}
+
+static int64_t code_of_status(long status)
+{
+    switch (status) {
+    case 400:
+        return 3;
+    case 401:
+        return 16;
+    case 403:
+        return 7;
+    case 404: /* no such path: this is no etcd */
+    case 421: /* the host is not on its list */
+        return 12;
+    case 429:
+        return 8;
+    default:
+        return 14;
+    }
+}
+
+/* {"error":"text","code":N} or {"error":{"grpc_code":N,"message":"text"}} */
+static int64_t read_error(const cJSON *root, int64_t otherwise,
+                          char why[ETCD_WHY_MAX])
+{
+    const cJSON *error = cJSON_GetObjectItemCaseSensitive(root, "error");
+    const char *text = cJSON_IsObject(error) ? json_str(error, "message")
+                                             : json_str(root, "error");
+    int64_t code = cJSON_IsObject(error)
+                       ? json_int(error, "grpc_code", otherwise)
+                       : json_int(root, "code", otherwise);
+
+    if (text == NULL) {
+        text = json_str(root, "message");
+    }
+    (void)snprintf(why, ETCD_WHY_MAX, "%s", text == NULL ? "no reason" : text);
+    return code;
+}
+
+enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
+                               char why[ETCD_WHY_MAX])
+{
+    int64_t code = code_of_status(status);
+    cJSON *root = NULL;
+
+    if (json_parse(body, len, &root, NULL) == 0 && cJSON_IsObject(root)) {
+        code = read_error(root, code, why);
+    } else {
+        (void)snprintf(why, ETCD_WHY_MAX, "HTTP %ld: %.*s", status,
+                       (int)(len < 100 ? len : 100), body);
+    }
+    cJSON_Delete(root);
+    return etcd_verdict_of(code, why);
+}
+
+/* --- messages of a watch ------------------------------------------------- */
+
+bool etcd_message_read(const cJSON *root, struct etcd_message *out)
+{
+    const cJSON *result = cJSON_GetObjectItemCaseSensitive(root, "result");
+    const char *reason;
+
+    memset(out, 0, sizeof(*out));
+    if (cJSON_GetObjectItemCaseSensitive(root, "error") != NULL) {
+        out->type = ETCD_MESSAGE_ERROR;
+        out->verdict =
+            etcd_verdict_of(read_error(root, 14, out->why), out->why);
+        return true;
+    }
+    if (!cJSON_IsObject(result)) {
+        return false;
+    }
+    out->revision = etcd_header_read(result).revision;
+    out->watch_id = json_u64(result, "watch_id", 0); /* "-1": 0, too */
+    out->fragment = json_bool(result, "fragment", false);
+    out->events = array_of(result, "events");
+    if (json_bool(result, "canceled", false)) {
+        out->type = ETCD_MESSAGE_CANCELED;
+        out->compacted = json_u64(result, "compact_revision", 0);
+        reason = json_str(result, "cancel_reason");
+        (void)snprintf(out->why, sizeof(out->why), "%s",
+                       reason != NULL        ? reason
+                       : out->compacted != 0 ? "compacted"
+                                             : "cancelled by the server");
+        out->verdict = out->compacted != 0 ? ETCD_COMPACTED
+                                           : etcd_verdict_of(14, out->why);
+    } else if (json_bool(result, "created", false)) {
+        out->type = ETCD_MESSAGE_CREATED;
+    } else {
+        out->type =
+            out->events == NULL ? ETCD_MESSAGE_PROGRESS : ETCD_MESSAGE_EVENTS;
+    }
+    return true;
+}
+
+bool etcd_event_read(cJSON *item, bool *gone, struct etcd_kv *out)
+{
+    const char *type = json_str(item, "type");
+
+    *gone = type != NULL && strcmp(type, "DELETE") == 0;
+    if (type != NULL && !*gone && strcmp(type, "PUT") != 0) {
+        return false;
+    }
+    return etcd_kv_read(cJSON_GetObjectItemCaseSensitive(item, "kv"), out) &&
+           (*gone || out->created != 0);
+}

@@ -1,0 +1,290 @@
+/*
+ * etcd_txn.c - txns: each operation becomes compares and, if it writes, an
+ * operation of etcd's.
+ *
+ * What an operation compares:
+ *   check            MOD(key) = version
+ *   check-lock       CREATE(the lock's key) = fencing number
+ *   put, absent      CREATE(key) = 0
+ *   put, version     MOD(key) = version, LEASE(key) = its kind
+ *   put, any         LEASE(key) = 0: absent, or persistent, which may be
+ *                    written over; ephemeral: LEASE(key) = ours, and where
+ *                    there is no key, once more with CREATE(key) = 0
+ *   delete           MOD(key) = version, CREATE(all below key) = 0
+ * and each txn that writes: CREATE(our session's key), so that nothing is
+ * applied once the session has ended.
+ *
+ * The server takes 128 compares, so a txn of ours has half as many operations.
+ * Its answer to a failed txn does not say which compare failed. The branch
+ * that reads what was compared would double every request for the sake of the
+ * rare one: txns of several operations are sent without it, and again with it
+ * when they failed. Should the second succeed, then that is the outcome.
+ */
+#include "registry/etcd_priv.h"
+
+#include <string.h>
+
+#define TRIES_MAX 8
+
+static const struct etcd *backend(const struct etcd_call *c)
+{
+    return etcd_of(c->call->r);
+}
+
+/* The key that an operation is about; false: the lock is not ours any more. */
+static bool key_of(const struct etcd_call *c, const struct registry_op *op,
+                   struct etcd_key *out)
+{
+    if (op->type == REGISTRY_CHECK_LOCK) {
+        return etcd_hold_key(backend(c), op->key, op->version, out);
+    }
+    etcd_key_set(out, backend(c)->ns, op->key);
+    return true;
+}
+
+static uint64_t kind_of(const struct etcd_call *c, const struct registry_op *op)
+{
+    return op->ephemeral ? c->call->session : 0;
+}
+
+/* --- writing the request ------------------------------------------------- */
+
+static void compare_put(struct etcd_call *c, struct buf *b,
+                        const struct registry_op *op,
+                        const struct etcd_key *key)
+{
+    if (op->expect == REGISTRY_ABSENT ||
+        (op->expect == REGISTRY_ANY && c->create)) {
+        etcd_put_compare(b, ETCD_CREATE, key, NULL, 0);
+        return;
+    }
+    if (op->expect == REGISTRY_VERSION) {
+        etcd_put_compare(b, ETCD_MOD, key, NULL, op->version);
+    }
+    etcd_put_compare(b, ETCD_LEASE, key, NULL, kind_of(c, op));
+}
+
+static void compare(struct etcd_call *c, struct buf *b,
+                    const struct registry_op *op, const struct etcd_key *key)
+{
+    struct etcd_key below, end;
+
+    switch (op->type) {
+    case REGISTRY_CHECK:
+        etcd_put_compare(b, ETCD_MOD, key, NULL, op->version);
+        break;
+    case REGISTRY_CHECK_LOCK:
+        etcd_put_compare(b, ETCD_CREATE, key, NULL, op->version);
+        break;
+    case REGISTRY_PUT:
+        compare_put(c, b, op, key);
+        break;
+    case REGISTRY_DELETE:
+        etcd_key_below(&below, backend(c)->ns, op->key);
+        etcd_key_end(&end, &below);
+        etcd_put_compare(b, ETCD_MOD, key, NULL, op->version);
+        etcd_put_compare(b, ETCD_CREATE, &below, &end, 0);
+        break;
+    }
+}
+
+static void apply(struct etcd_call *c, struct buf *b,
+                  const struct registry_op *op, const struct etcd_key *key)
+{
+    if (op->type == REGISTRY_PUT) {
+        etcd_put_op_put(b, key, op->value, op->value_len, kind_of(c, op));
+    } else if (op->type == REGISTRY_DELETE) {
+        etcd_put_op_delete(b, key);
+    }
+}
+
+/* One range, a delete two: what its compares looked at. */
+static void look(struct etcd_call *c, struct buf *b,
+                 const struct registry_op *op, const struct etcd_key *key)
+{
+    struct etcd_range self = {.key = key, .keys_only = true};
+    struct etcd_key below, end;
+    struct etcd_range any = {
+        .key = &below, .end = &end, .limit = 1, .keys_only = true};
+
+    etcd_put_op_range(b, &self);
+    if (op->type == REGISTRY_DELETE) {
+        etcd_key_below(&below, backend(c)->ns, op->key);
+        etcd_key_end(&end, &below);
+        etcd_put_op_range(b, &any);
+    }
+}
+
+typedef void part_f(struct etcd_call *c, struct buf *b,
+                    const struct registry_op *op, const struct etcd_key *key);
+
+/* SIZE_MAX, or the index of a check-lock whose lock is gone. */
+static size_t each(struct etcd_call *c, struct buf *b, part_f *part)
+{
+    const struct registry_call *call = c->call;
+    struct etcd_key key;
+
+    for (size_t i = 0; i < call->n_ops; i++) {
+        if (!key_of(c, &call->ops[i], &key)) {
+            return i;
+        }
+        part(c, b, &call->ops[i], &key);
+    }
+    return SIZE_MAX;
+}
+
+/* --- which operation, and why -------------------------------------------- */
+
+/* The first of what a range found. */
+static bool found(const cJSON *root, size_t n, struct etcd_kv *kv)
+{
+    cJSON *kvs = etcd_txn_kvs(root, n);
+
+    memset(kv, 0, sizeof(*kv));
+    return kvs != NULL && kvs->child != NULL && etcd_kv_read(kvs->child, kv);
+}
+
+static enum err_code judge_put(struct etcd_call *c,
+                               const struct registry_op *op, bool exists,
+                               const struct etcd_kv *kv)
+{
+    bool same_kind = exists && kv->lease == kind_of(c, op);
+
+    switch (op->expect) {
+    case REGISTRY_ABSENT:
+        return exists ? ERR_CONFLICT : ERR_OK;
+    case REGISTRY_VERSION:
+        return !exists                       ? ERR_NOT_FOUND
+               : kv->modified != op->version ? ERR_CONFLICT
+               : same_kind                   ? ERR_OK
+                                             : ERR_CONFLICT;
+    case REGISTRY_ANY:
+        break;
+    }
+    c->create = !exists; /* for the next try */
+    return !exists || same_kind ? ERR_OK : ERR_CONFLICT;
+}
+
+static enum err_code judge(struct etcd_call *c, const struct registry_op *op,
+                           const cJSON *root, size_t *at)
+{
+    struct etcd_kv kv, child;
+    bool exists = found(root, (*at)++, &kv), parent = false;
+
+    if (op->type == REGISTRY_DELETE) {
+        parent = found(root, (*at)++, &child);
+    }
+    switch (op->type) {
+    case REGISTRY_PUT:
+        return judge_put(c, op, exists, &kv);
+    case REGISTRY_CHECK_LOCK:
+        return exists && kv.created == op->version ? ERR_OK : ERR_CONFLICT;
+    case REGISTRY_CHECK:
+    case REGISTRY_DELETE:
+        break;
+    }
+    return !exists                                ? ERR_NOT_FOUND
+           : kv.modified != op->version || parent ? ERR_CONFLICT
+                                                  : ERR_OK;
+}
+
+static void answer(struct etcd_call *c, enum err_code code, size_t failed_op,
+                   uint64_t revision, const char *why)
+{
+    struct registry_reply reply = {.failed_op = failed_op,
+                                   .revision = revision};
+
+    if (code != ERR_OK) {
+        (void)err_set(&reply.err, code, "operation %zu: %s", failed_op, why);
+    }
+    etcd_call_answer(c, &reply);
+}
+
+/* True: answered. */
+static bool diagnose(struct etcd_call *c, const struct etcd_result *result)
+{
+    const struct registry_call *call = c->call;
+    struct etcd *e = etcd_of(call->r);
+    struct etcd_kv self;
+    size_t at = 0;
+
+    if (c->writes && (!found(result->root, at++, &self) ||
+                      self.created != e->session.created)) {
+        struct registry_reply reply = {.failed_op = SIZE_MAX};
+
+        etcd_session_lost(e, "its key is gone");
+        (void)err_set(&reply.err, ERR_SESSION_LOST, "the session has ended");
+        etcd_call_answer(c, &reply);
+        return true;
+    }
+    for (size_t i = 0; i < call->n_ops; i++) {
+        enum err_code code = judge(c, &call->ops[i], result->root, &at);
+
+        if (code != ERR_OK) {
+            answer(c, code, i, result->revision,
+                   code == ERR_NOT_FOUND ? "there is no such key"
+                                         : "it was changed since");
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- the way of a txn ---------------------------------------------------- */
+
+static void on_txn(void *arg, const struct etcd_result *result)
+{
+    struct etcd_result busy = {.verdict = ETCD_UNREACHED,
+                               .why = "its key changes all the time"};
+    struct etcd_call *c = arg;
+
+    if (result->verdict == ETCD_NO_LEASE) {
+        etcd_session_lost(etcd_of(c->call->r), "its lease is gone");
+    }
+    if (result->verdict != ETCD_OK) {
+        etcd_call_failed(c, result);
+    } else if (json_bool(result->root, "succeeded", false)) {
+        answer(c, ERR_OK, SIZE_MAX, result->revision, "");
+    } else if (c->diagnose && diagnose(c, result)) {
+        return;
+    } else if (++c->tries >= TRIES_MAX) {
+        etcd_call_failed(c, &busy);
+    } else {
+        c->diagnose = true;
+        etcd_txn_start(c);
+    }
+}
+
+void etcd_txn_start(struct etcd_call *c)
+{
+    struct etcd *e = etcd_of(c->call->r);
+    struct etcd_range self = {.key = &e->session.key, .keys_only = true};
+    struct buf body;
+    size_t lost;
+
+    c->diagnose = c->diagnose || c->call->n_ops == 1;
+    buf_init(&body, ETCD_BODY_MAX);
+    etcd_txn_begin(&body);
+    if (c->writes) {
+        etcd_put_session_compare(e, &body);
+    }
+    lost = each(c, &body, compare);
+    if (lost != SIZE_MAX) {
+        buf_close(&body);
+        etcd_call_refuse(c, lost);
+        return;
+    }
+    etcd_txn_then(&body);
+    (void)each(c, &body, apply);
+    if (c->diagnose) {
+        etcd_txn_otherwise(&body);
+        if (c->writes) {
+            etcd_put_op_range(&body, &self);
+        }
+        (void)each(c, &body, look);
+    }
+    etcd_txn_close(&body);
+    etcd_ask(e, &c->ask, "/v3/kv/txn", &body,
+             ETCD_LINEAR | (c->writes ? 0 : (unsigned)ETCD_REPEATABLE),
+             etcd_call_ms(e), on_txn, c);
+}

@@ -1,0 +1,175 @@
+/*
+ * etcd_wire.h - etcd's v3 JSON gateway as bytes: what is written into a
+ * request, what is read from a reply, and how a watch's stream falls into
+ * messages. Pure: no I/O, no clock, no state but the caller's. Any thread.
+ *
+ * Keys and values are base64, 64-bit integers decimal strings, and what is
+ * zero is left out (no `kvs`, no `succeeded`; an event without a type is a
+ * PUT). Everything that is read here comes from outside and may be anything.
+ *
+ * Longer than 150 lines: every form on the wire stands here once.
+ */
+#ifndef PELORUS_REGISTRY_ETCD_WIRE_H
+#define PELORUS_REGISTRY_ETCD_WIRE_H
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "registry/registry.h"
+
+/* namespace (64), key (256), "/" and a lease in hex, or one byte behind it */
+#define ETCD_KEY_MAX 352
+
+/* A key as it stands in etcd. Not NUL-terminated text in general: the key just
+ * behind "a" is "a\0". */
+struct etcd_key {
+    char s[ETCD_KEY_MAX];
+    size_t len;
+};
+
+/* namespace + key: "dolphinscheduler" + "/nodes/master/h:1". */
+void etcd_key_set(struct etcd_key *k, const char *ns, const char *key);
+/* The same with "/" behind it: the first that can be below it. */
+void etcd_key_below(struct etcd_key *k, const char *ns, const char *key);
+/* "x/" becomes "x0": the first that is below it no more. */
+void etcd_key_end(struct etcd_key *end, const struct etcd_key *below);
+void etcd_key_add(struct etcd_key *k, const char *text);
+/* The very next key behind one that was read. One that is longer than any of
+ * ours takes its neighbours with it. */
+void etcd_key_past(struct etcd_key *k, const char *s, size_t len);
+
+/* --- writing ------------------------------------------------------------- */
+
+void etcd_put_base64(struct buf *b, const void *data, size_t len);
+
+enum etcd_target { ETCD_CREATE, ETCD_MOD, ETCD_LEASE };
+
+struct etcd_range {
+    const struct etcd_key *key, *end; /* end NULL: this one key */
+    size_t limit;                     /* 0: none */
+    uint64_t revision;                /* 0: now */
+    uint64_t created_before;          /* created at this revision or earlier */
+    bool keys_only;
+    bool newest_first; /* by creation */
+};
+
+/*
+ * Elements and objects; commas are placed by looking at the last byte. `end`
+ * may be NULL; with it all keys in the range are compared, and an empty range
+ * compares as zero.
+ */
+void etcd_put_compare(struct buf *b, enum etcd_target target,
+                      const struct etcd_key *key, const struct etcd_key *end,
+                      uint64_t value);
+void etcd_put_range(struct buf *b, const struct etcd_range *range);
+/* Operations of a txn. */
+void etcd_put_op_range(struct buf *b, const struct etcd_range *range);
+void etcd_put_op_put(struct buf *b, const struct etcd_key *key,
+                     const char *value, size_t value_len, uint64_t lease);
+void etcd_put_op_delete(struct buf *b, const struct etcd_key *key);
+/* Parts of a txn: begin, compares, then, operations, otherwise, operations,
+ * close. */
+void etcd_txn_begin(struct buf *b);
+void etcd_txn_then(struct buf *b);
+void etcd_txn_otherwise(struct buf *b);
+void etcd_txn_close(struct buf *b);
+/* A request to create one watch; a body may hold several. */
+void etcd_put_watch(struct buf *b, unsigned id, const struct etcd_key *key,
+                    const struct etcd_key *end, uint64_t from);
+
+/* --- reading ------------------------------------------------------------- */
+
+/* Decode in place; false: not base64 with its padding. What was decoded is
+ * followed by a NUL. */
+bool etcd_base64_decode(char *text, size_t *len);
+
+/* A key and its value, inside the tree it was read from. */
+struct etcd_kv {
+    const char *key, *value;
+    size_t key_len, value_len;
+    uint64_t created, modified, lease;
+};
+
+/* Once for each item: it is decoded in place. */
+bool etcd_kv_read(cJSON *item, struct etcd_kv *out);
+
+/* As ours: false if it stands outside the namespace or is no key of ours (a
+ * name between slashes is empty, and so on). */
+bool etcd_entry(const struct etcd_kv *kv, const char *ns,
+                struct registry_entry *out);
+
+struct etcd_header {
+    uint64_t cluster, revision; /* 0: not given */
+};
+struct etcd_header etcd_header_read(const cJSON *reply);
+
+/* `kvs` of a range, or of the n-th operation of a txn, NULL if there are
+ * none. */
+cJSON *etcd_kvs(const cJSON *range);
+cJSON *etcd_txn_kvs(const cJSON *txn, size_t n);
+
+/* What a refusal means for whoever asked. */
+enum etcd_verdict {
+    ETCD_OK,
+    ETCD_UNREACHED, /* certainly not received or not applied: try elsewhere */
+    ETCD_BROKEN,    /* the outcome of a write is unknown */
+    ETCD_TOKEN,     /* not applied: authenticate (again) */
+    ETCD_DENIED,    /* not applied, and will not be */
+    ETCD_NO_LEASE,  /* not applied: the lease is gone */
+    ETCD_COMPACTED, /* that revision is history no more */
+    ETCD_TOO_LARGE, /* not applied */
+    ETCD_NO_SPACE,  /* not applied: the store is full or too busy */
+    ETCD_MALFORMED, /* not applied: we asked for nonsense */
+};
+
+/* From the HTTP status and the body of an answer that is not 200: the shapes
+ * of 3.4 and 3.5, unary and stream. `why` is what the server says. */
+#define ETCD_WHY_MAX 256
+enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
+                               char why[ETCD_WHY_MAX]);
+/* From a gRPC code and the text. */
+enum etcd_verdict etcd_verdict_of(int64_t code, const char *text);
+
+/* --- a watch's stream ---------------------------------------------------- */
+
+/* Pieces in, messages out: one a line, and the last may come without its line
+ * end. Bounded by `max` bytes. */
+struct etcd_stream {
+    struct buf buf;
+    size_t taken;   /* bytes handed out */
+    size_t scanned; /* no line end before this */
+};
+
+void etcd_stream_init(struct etcd_stream *s, size_t max);
+void etcd_stream_close(struct etcd_stream *s);
+/* False: a message of more than `max` bytes. */
+bool etcd_stream_feed(struct etcd_stream *s, const char *data,
+                      size_t len) MUST_CHECK;
+/* The next whole message, borrowed until the next feed; blank lines are
+ * skipped. `ended`: what is left counts as whole. */
+bool etcd_stream_next(struct etcd_stream *s, bool ended, const char **text,
+                      size_t *len);
+
+struct etcd_message {
+    enum {
+        ETCD_MESSAGE_CREATED,
+        ETCD_MESSAGE_EVENTS,
+        ETCD_MESSAGE_PROGRESS, /* nothing happened up to `revision` */
+        ETCD_MESSAGE_CANCELED,
+        ETCD_MESSAGE_ERROR, /* the stream is over */
+    } type;
+    uint64_t watch_id;
+    uint64_t revision;
+    uint64_t compacted; /* canceled: the first revision that is left */
+    bool fragment;      /* the rest of it is in the next message */
+    cJSON *events;      /* an array */
+    enum etcd_verdict verdict;
+    char why[ETCD_WHY_MAX];
+};
+
+/* False: not a message at all. Reads from `root`, which must stay. */
+bool etcd_message_read(const cJSON *root, struct etcd_message *out);
+
+/* One element of `events`; once for each, as etcd_kv_read(). */
+bool etcd_event_read(cJSON *item, bool *gone, struct etcd_kv *out);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * etcd_conformance.c - the conformance suite on one server for all tests, in a
+ * fresh namespace for each.
+ */
+#include "tests/registry/etcd_conformance.h"
+
+#include "base/clock.h"
+#include "tests/registry/conformance.h"
+#include "tests/registry/etcd_store.h"
+
+/* Leases have whole seconds, and the shortest that can be kept is two. */
+#define TIMEOUT_MS 2000
+
+static struct etcd_servers servers;
+
+static void *open_store(void)
+{
+    return etcd_store_new(&servers);
+}
+
+static void close_store(void *store)
+{
+    struct etcd_store *s = store;
+
+    etcd_store_free(&s);
+}
+
+static struct registry *open_client(void *store, int64_t session_timeout_ms)
+{
+    return etcd_store_open(store, session_timeout_ms);
+}
+
+static void turn(void *store, int64_t max_ms)
+{
+    loop_turn(((struct etcd_store *)store)->loop, max_ms);
+}
+
+static int64_t now(void *store)
+{
+    (void)store;
+    return clock_mono_ms();
+}
+
+static void expire(void *store, struct registry *client)
+{
+    etcd_store_expire(store, client);
+}
+
+static void kill_client(void *store, struct registry **client)
+{
+    etcd_store_kill(store, client);
+}
+
+static void cut(void *store, struct registry *client, bool is_cut)
+{
+    proxy_cut(etcd_store_proxy(store, client, 0), is_cut ? PROXY_BOTH : 0);
+}
+
+int etcd_conformance(bool tls)
+{
+    static const struct conformance_backend backend = {
+        .name = "etcd",
+        .session_timeout_ms = TIMEOUT_MS,
+        .open_store = open_store,
+        .close_store = close_store,
+        .open = open_client,
+        .turn = turn,
+        .now = now,
+        .expire = expire,
+        .kill = kill_client,
+        .cut = cut,
+    };
+    int failed;
+
+    etcd_servers_start(&servers, 1, tls);
+    failed = conformance_run(&backend);
+    etcd_servers_stop(&servers);
+    return failed;
+}
