@@ -233,6 +233,7 @@ static bool known_cluster(struct etcd *e, uint64_t cluster)
     return cluster == e->cluster;
 }
 
+/* `root` is what a unary answer is, or a stream's only message holds. */
 static void answered(struct etcd_ask *a, cJSON *root)
 {
     struct etcd_header header = etcd_header_read(root);
@@ -283,8 +284,12 @@ static void on_answer(void *arg, const struct etcd_answer *answer)
         failed(a, verdict, why);
     } else if (json_parse(answer->body, answer->len, &root, &err) != 0) {
         failed(a, ETCD_BROKEN, err.msg);
+    } else if (cJSON_HasObjectItem(root, "error")) {
+        failed(a, etcd_refusal(200, answer->body, answer->len, why), why);
     } else {
-        answered(a, root);
+        cJSON *inner = cJSON_GetObjectItemCaseSensitive(root, "result");
+
+        answered(a, inner != NULL ? inner : root);
     }
     cJSON_Delete(root);
 }

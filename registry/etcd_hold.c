@@ -389,15 +389,13 @@ static void on_beat(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
-    const cJSON *root = result->root;
 
     if (result->verdict == ETCD_NO_LEASE) {
         gone(hold);
     } else if (result->verdict != ETCD_OK) {
         h->next_beat = etcd_now(backend(hold)) + backend(hold)->retry_ms;
     } else {
-        root = cJSON_GetObjectItemCaseSensitive(root, "result");
-        if (json_u64(root, "TTL", 0) == 0) {
+        if (json_u64(result->root, "TTL", 0) == 0) {
             gone(hold);
             return;
         }

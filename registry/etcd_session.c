@@ -212,12 +212,10 @@ static void lose(struct etcd *e, const char *why)
 static void on_beat(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
-    const cJSON *root = result->root;
 
     if (result->verdict == ETCD_OK) {
         /* Of a lease that is gone the answer has no TTL. */
-        root = cJSON_GetObjectItemCaseSensitive(root, "result");
-        if (json_u64(root, "TTL", 0) == 0) {
+        if (json_u64(result->root, "TTL", 0) == 0) {
             etcd_session_lost(e, "its lease is gone");
             return;
         }
