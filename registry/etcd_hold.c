@@ -1,54 +1,19 @@
 /*
- * etcd_hold.c - the lock, as etcd's own lock service and jetcd lay it out: one
- * key per waiter below the lock's name, named by its lease in hex; whoever's
- * key was created first has the lock. So we contend with DolphinScheduler and
- * `etcdctl lock` alike.
+ * etcd_hold.c - keeping a place in a lock's queue, and leaving it.
  *
- *   IDLE -> (LOOKING: only a try) -> GRANTING a lease -> QUEUEING its key
- *        -> CHECKING <-> WAITING for the key before ours -> HELD -> LEAVING
- *
- * The service itself is not used: before 3.5 it answers 200 to a waiter whose
- * lease is gone. Here the lock is believed only when one txn found our own key
- * with the revision we know, and none before it. That revision is the fencing
- * number. Leaving revokes the lease, and the key goes with it, so a waiter
- * that gave up can never come to hold.
- *
- * Each hold has a lease of its own (two owners in one session exclude each
- * other), kept alive and checked like the session's. Keys that stand deeper
- * belong to other locks ("lock/x/1/2040" is no waiter of "lock/x").
+ * Each hold has a lease of its own, because two owners in one session exclude
+ * each other and the key bears the lease's name. It is kept alive and believed
+ * in like the session's: by the store's word and by our own clock. Whoever
+ * leaves revokes the lease, and the key goes with it.
  */
 #include "registry/etcd_priv.h"
 
-#include "base/log.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
-
-#define BEFORE_MAX 100
-
-static void check(struct registry_hold *hold);
-static void leave(struct registry_hold *hold);
 
 static struct etcd *backend(const struct registry_hold *hold)
 {
     return etcd_of(hold->r);
-}
-
-static void later(struct registry_hold *hold, int64_t delay_ms)
-{
-    ((struct etcd_hold *)hold->priv)->due = etcd_now(backend(hold)) + delay_ms;
-}
-
-static void self_key(const struct registry_hold *hold, struct etcd_key *key)
-{
-    const struct etcd_hold *h = hold->priv;
-    char name[32];
-
-    (void)snprintf(name, sizeof(name), "%" PRIx64, h->lease);
-    etcd_key_below(key, backend(hold)->ns, hold->key);
-    etcd_key_add(key, name);
 }
 
 bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
@@ -59,328 +24,11 @@ bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
     DL_FOREACH(e->base.holds, hold)
     {
         if (hold->fence == fence && strcmp(hold->key, key) == 0) {
-            self_key(hold, out);
+            etcd_hold_self(hold, out);
             return true;
         }
     }
     return false;
-}
-
-/* Back to the beginning, with another lease: this one is of no use any more,
- * or in doubt. */
-static void restart(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-
-    etcd_feed_close(&h->feed);
-    (void)etcd_ask_cancel(&h->ask);
-    (void)etcd_ask_cancel(&h->beat);
-    h->lease = 0;
-    h->created = 0;
-    h->state = ETCD_HOLD_IDLE;
-    later(hold, backend(hold)->retry_ms);
-}
-
-/* The store says that lease or key is gone. */
-static void gone(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-    bool held = h->state == ETCD_HOLD_HELD;
-
-    log_warn("-lock", LOG_S("key", hold->key), LOG_S("owner", hold->owner),
-             LOG_S("reason", "its lease is gone"));
-    restart(hold);
-    if (held) {
-        registry_hold_lost(hold); /* unlock follows */
-    }
-}
-
-/* --- asking -------------------------------------------------------------- */
-
-static void ask(struct registry_hold *hold, const char *path, struct buf *body,
-                unsigned flags, etcd_result_f *done)
-{
-    struct etcd *e = backend(hold);
-    struct etcd_hold *h = hold->priv;
-
-    etcd_ask(e, &h->ask, path, body, flags | ETCD_ONCE | ETCD_REPEATABLE,
-             etcd_call_ms(e), done, hold);
-}
-
-/* True: the answer is none; the state's question is asked again soon. */
-static bool unanswered(struct registry_hold *hold,
-                       const struct etcd_result *result)
-{
-    if (result->verdict == ETCD_OK) {
-        return false;
-    }
-    if (result->verdict == ETCD_NO_LEASE) {
-        gone(hold);
-    } else {
-        later(hold, result->verdict == ETCD_DENIED
-                        ? 1000
-                        : backend(hold)->retry_max_ms);
-    }
-    return true;
-}
-
-/* Is it directly below the lock? */
-static bool is_waiter(const struct registry_hold *hold,
-                      const struct etcd_kv *kv)
-{
-    struct etcd_key below;
-
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    return kv->key_len > below.len &&
-           memchr(kv->key + below.len, '/', kv->key_len - below.len) == NULL;
-}
-
-/* The newest waiter in an array that is sorted by that; false: none. */
-static bool newest_waiter(const struct registry_hold *hold, cJSON *kvs,
-                          struct etcd_kv *kv)
-{
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
-        if (etcd_kv_read(i, kv) && is_waiter(hold, kv)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* --- waiting ------------------------------------------------------------- */
-
-static void on_change(void *arg, bool is_gone, const struct etcd_kv *kv)
-{
-    struct registry_hold *hold = arg;
-    struct etcd_hold *h = hold->priv;
-
-    (void)kv;
-    if (is_gone && h->state == ETCD_HOLD_WAITING) {
-        etcd_feed_close(&h->feed);
-        check(hold);
-    }
-}
-
-/* Without it we look every third of the lease: often enough. */
-static void on_feed_end(void *arg, bool lost, const char *why)
-{
-    struct registry_hold *hold = arg;
-    struct etcd_hold *h = hold->priv;
-
-    (void)lost;
-    (void)why;
-    if (h->state == ETCD_HOLD_WAITING) {
-        later(hold, backend(hold)->retry_max_ms);
-    }
-}
-
-static void wait_for(struct registry_hold *hold, const struct etcd_kv *before,
-                     uint64_t revision)
-{
-    struct etcd_hold *h = hold->priv;
-    struct etcd *e = backend(hold);
-    struct etcd_key key;
-
-    h->state = ETCD_HOLD_WAITING;
-    later(hold, h->ttl_ms / 3);
-    if (h->feed.open || !etcd_may_stream(e) ||
-        before->key_len >= ETCD_KEY_MAX) {
-        return;
-    }
-    memcpy(key.s, before->key, before->key_len);
-    key.len = before->key_len;
-    h->feed.change = on_change;
-    h->feed.end = on_feed_end;
-    h->feed.arg = hold;
-    etcd_feed_open(e, &h->feed, &key, NULL, revision + 1, false);
-}
-
-static void first(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-
-    etcd_feed_close(&h->feed);
-    h->state = ETCD_HOLD_HELD;
-    later(hold, h->ttl_ms / 3);
-    if (hold->state == HOLD_WAITING) {
-        registry_hold_granted(hold, h->created);
-    }
-}
-
-static void on_checked(void *arg, const struct etcd_result *result)
-{
-    struct registry_hold *hold = arg;
-    struct etcd_hold *h = hold->priv;
-    struct etcd_kv before;
-
-    if (unanswered(hold, result)) {
-        return;
-    }
-    if (!json_bool(result->root, "succeeded", false)) {
-        gone(hold);
-        return;
-    }
-    if (h->state == ETCD_HOLD_HELD ||
-        !newest_waiter(hold, etcd_txn_kvs(result->root, 0), &before)) {
-        first(hold);
-        return;
-    }
-    wait_for(hold, &before, result->revision);
-    if (hold->try_once) {
-        registry_hold_refused(hold, ERR_TIMEOUT);
-    }
-}
-
-/* Ours is there, and who is before it? One look at both. */
-static void check(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-    struct etcd_key self, below, end;
-    struct etcd_range range = {.key = &below,
-                               .end = &end,
-                               .limit = BEFORE_MAX,
-                               .created_before = h->created - 1,
-                               .keys_only = true,
-                               .newest_first = true};
-    struct buf body;
-
-    assert(h->created > 1);
-    if (h->ask != NULL) {
-        return;
-    }
-    if (h->state != ETCD_HOLD_HELD) {
-        h->state = ETCD_HOLD_CHECKING;
-    }
-    self_key(hold, &self);
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    etcd_key_end(&end, &below);
-    buf_init(&body, ETCD_BODY_MAX);
-    etcd_txn_begin(&body);
-    etcd_put_compare(&body, ETCD_CREATE, &self, NULL, h->created);
-    etcd_txn_then(&body);
-    etcd_put_op_range(&body, &range);
-    etcd_txn_close(&body);
-    ask(hold, "/v3/kv/txn", &body, ETCD_LINEAR, on_checked);
-}
-
-/* --- queueing ------------------------------------------------------------ */
-
-static void on_queued(void *arg, const struct etcd_result *result)
-{
-    struct registry_hold *hold = arg;
-    struct etcd_hold *h = hold->priv;
-    struct etcd_kv kv;
-    cJSON *kvs;
-
-    if (unanswered(hold, result)) {
-        return;
-    }
-    if (json_bool(result->root, "succeeded", false)) {
-        h->created = result->revision;
-    } else {
-        /* The session's key is gone, or ours is there from a try whose answer
-         * was lost. */
-        kvs = etcd_txn_kvs(result->root, 0);
-        if (kvs == NULL || !etcd_kv_read(kvs->child, &kv) || kv.created < 2) {
-            etcd_session_lost(backend(hold), "its key is gone");
-            later(hold, backend(hold)->retry_max_ms);
-            return;
-        }
-        h->created = kv.created;
-    }
-    check(hold);
-}
-
-static void queue(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-    struct etcd_key self;
-    struct etcd_range range = {.key = &self, .keys_only = true};
-    struct buf body;
-
-    h->state = ETCD_HOLD_QUEUEING;
-    self_key(hold, &self);
-    buf_init(&body, ETCD_BODY_MAX);
-    etcd_txn_begin(&body);
-    etcd_put_session_compare(backend(hold), &body);
-    etcd_put_compare(&body, ETCD_CREATE, &self, NULL, 0);
-    etcd_txn_then(&body);
-    etcd_put_op_put(&body, &self, "", 0, h->lease);
-    etcd_txn_otherwise(&body);
-    etcd_put_op_range(&body, &range);
-    etcd_txn_close(&body);
-    ask(hold, "/v3/kv/txn", &body, ETCD_LINEAR, on_queued);
-}
-
-static void on_granted(void *arg, const struct etcd_result *result)
-{
-    struct registry_hold *hold = arg;
-    struct etcd_hold *h = hold->priv;
-
-    if (unanswered(hold, result)) {
-        return;
-    }
-    h->lease = json_u64(result->root, "ID", 0);
-    h->ttl_ms = (int64_t)json_u64(result->root, "TTL", 0) * 1000;
-    if (h->lease == 0 || h->ttl_ms <= 0) {
-        restart(hold);
-        return;
-    }
-    h->renewed = result->sent;
-    h->next_beat = result->sent + h->ttl_ms / 3;
-    queue(hold);
-}
-
-static void grant(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-    struct buf body;
-
-    h->state = ETCD_HOLD_GRANTING;
-    buf_init(&body, ETCD_BODY_MAX);
-    buf_printf(&body, "{\"TTL\":\"%" PRId64 "\"}", backend(hold)->ttl_s);
-    ask(hold, "/v3/lease/grant", &body, 0, on_granted);
-}
-
-static void on_looked(void *arg, const struct etcd_result *result)
-{
-    struct registry_hold *hold = arg;
-    struct etcd_hold *h = hold->priv;
-    struct etcd_kv kv;
-
-    if (unanswered(hold, result)) {
-        return;
-    }
-    if (!newest_waiter(hold, etcd_kvs(result->root), &kv)) {
-        grant(hold);
-        return;
-    }
-    h->state = ETCD_HOLD_IDLE;
-    later(hold, backend(hold)->retry_ms);
-    registry_hold_refused(hold, ERR_TIMEOUT);
-}
-
-static void begin(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-    struct etcd_key below, end;
-    struct etcd_range range = {.key = &below,
-                               .end = &end,
-                               .limit = BEFORE_MAX,
-                               .keys_only = true,
-                               .newest_first = true};
-    struct buf body;
-
-    if (!hold->try_once) {
-        grant(hold);
-        return;
-    }
-    h->state = ETCD_HOLD_LOOKING;
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    etcd_key_end(&end, &below);
-    buf_init(&body, ETCD_BODY_MAX);
-    etcd_put_range(&body, &range);
-    ask(hold, "/v3/kv/range", &body, ETCD_LINEAR, on_looked);
 }
 
 /* --- keeping the lease --------------------------------------------------- */
@@ -391,12 +39,12 @@ static void on_beat(void *arg, const struct etcd_result *result)
     struct etcd_hold *h = hold->priv;
 
     if (result->verdict == ETCD_NO_LEASE) {
-        gone(hold);
+        etcd_hold_gone(hold);
     } else if (result->verdict != ETCD_OK) {
         h->next_beat = etcd_now(backend(hold)) + backend(hold)->retry_ms;
     } else {
         if (json_u64(result->root, "TTL", 0) == 0) {
-            gone(hold);
+            etcd_hold_gone(hold);
             return;
         }
         h->renewed = result->sent;
@@ -432,7 +80,7 @@ static void on_revoked(void *arg, const struct etcd_result *result)
         }
         return;
     }
-    later(hold, backend(hold)->retry_max_ms);
+    etcd_hold_later(hold, backend(hold)->retry_max_ms);
 }
 
 /* Once the txns that were asked for before are answered. A lease that nobody
@@ -452,7 +100,8 @@ static void leave(struct registry_hold *hold)
         return;
     }
     etcd_lease_body(&body, h->lease);
-    ask(hold, "/v3/lease/revoke", &body, 0, on_revoked);
+    etcd_ask(e, &h->ask, "/v3/lease/revoke", &body, ETCD_ONCE | ETCD_REPEATABLE,
+             etcd_call_ms(e), on_revoked, hold);
 }
 
 /* --- the slots ----------------------------------------------------------- */
@@ -466,7 +115,7 @@ void etcd_lock(struct registry *r, struct registry_hold *hold)
     (void)r;
     assert(h->state != ETCD_HOLD_HELD && h->state != ETCD_HOLD_LEAVING);
     if (h->state == ETCD_HOLD_IDLE) {
-        begin(hold);
+        etcd_hold_step(hold);
     }
 }
 
@@ -488,32 +137,6 @@ void etcd_unlock(struct registry *r, struct registry_hold *hold)
     leave(hold);
 }
 
-static void step(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-
-    switch (h->state) {
-    case ETCD_HOLD_IDLE:
-    case ETCD_HOLD_LOOKING:
-        begin(hold);
-        break;
-    case ETCD_HOLD_GRANTING:
-        grant(hold);
-        break;
-    case ETCD_HOLD_QUEUEING:
-        queue(hold);
-        break;
-    case ETCD_HOLD_CHECKING:
-    case ETCD_HOLD_WAITING:
-    case ETCD_HOLD_HELD:
-        check(hold);
-        break;
-    case ETCD_HOLD_LEAVING:
-        leave(hold);
-        break;
-    }
-}
-
 /* True: it may have changed the list. */
 static bool tick(struct registry_hold *hold)
 {
@@ -524,7 +147,7 @@ static bool tick(struct registry_hold *hold)
         if (h->ask != NULL || h->lease == 0 || etcd_now(e) < h->due) {
             return false;
         }
-        later(hold, e->retry_ms);
+        etcd_hold_later(hold, e->retry_ms);
         leave(hold);
         return hold->state == HOLD_GONE;
     }
@@ -532,13 +155,13 @@ static bool tick(struct registry_hold *hold)
         return false;
     }
     if (h->lease != 0 && etcd_now(e) - h->renewed >= h->ttl_ms) {
-        gone(hold); /* by our own clock */
+        etcd_hold_gone(hold); /* by our own clock */
         return true;
     }
     keep(hold);
     if (h->ask == NULL && etcd_now(e) >= h->due) {
-        later(hold, e->retry_ms);
-        step(hold);
+        etcd_hold_later(hold, e->retry_ms);
+        etcd_hold_step(hold);
     }
     return false;
 }

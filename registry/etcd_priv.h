@@ -6,9 +6,9 @@
  *   etcd_http.h   libcurl on the loop
  *   etcd_ask.c    one question: endpoint, token, deadline, repeated or not
  *   etcd_session.c  the lease, its key, the canary
- *   etcd_call.c, etcd_txn.c  the interface's calls, in order
+ *   etcd_call.c   the interface's calls, in order; etcd_read.c, etcd_txn.c
  *   etcd_feed.c   one watch stream; etcd_watch.c  list and follow a prefix
- *   etcd_hold.c   the lock
+ *   etcd_queue.c  waiting for a lock; etcd_hold.c  keeping and leaving it
  *   etcd.c        opening, the tick, closing
  *
  * Everything runs on the loop's thread. Nothing answers before the function
@@ -280,7 +280,8 @@ void etcd_call_refuse(struct etcd_call *c, size_t failed_op);
 /* Is a call of `seq` or before still under way? */
 bool etcd_calls_before(const struct etcd *e, uint64_t seq);
 
-/* etcd_txn.c */
+/* etcd_read.c, etcd_txn.c: send it. */
+void etcd_read_start(struct etcd_call *c);
 void etcd_txn_start(struct etcd_call *c);
 
 /* etcd_watch.c */
@@ -289,6 +290,15 @@ registry_watch_end_f etcd_watch_end;
 void etcd_watches_look(struct etcd *e); /* all of them, anew */
 void etcd_watches_stop(struct etcd *e);
 void etcd_watches_tick(struct etcd *e);
+
+/* etcd_queue.c: ask what its state wants to know. */
+void etcd_hold_step(struct registry_hold *hold);
+/* The store says that its lease or key is gone. */
+void etcd_hold_gone(struct registry_hold *hold);
+/* Its key. */
+void etcd_hold_self(const struct registry_hold *hold, struct etcd_key *key);
+/* A question of its state is due then. */
+void etcd_hold_later(struct registry_hold *hold, int64_t delay_ms);
 
 /* etcd_hold.c */
 registry_hold_begin_f etcd_lock;

@@ -1,0 +1,355 @@
+/*
+ * etcd_read.c - get, exists, list and children: one range after the other.
+ *
+ * All reads are linearizable (never `serializable`), and a page begins right
+ * behind the last key of the one before. Other clients' keys stand in the
+ * namespace, too: what is no key of ours, or a directory, is passed over.
+ */
+#include "registry/etcd_priv.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHILDREN_PAGE 5000
+#define NAMES_MAX     (64u << 20)
+
+/* --- reading ------------------------------------------------------------- */
+
+static void ask(struct etcd_call *c, const char *path, struct buf *body,
+                etcd_result_f *done)
+{
+    struct etcd *e = etcd_of(c->call->r);
+
+    etcd_ask(e, &c->ask, path, body, ETCD_REPEATABLE | ETCD_LINEAR,
+             etcd_call_ms(e), done, c);
+}
+
+static void ask_range(struct etcd_call *c, const struct etcd_range *range,
+                      etcd_result_f *done)
+{
+    struct buf body;
+
+    buf_init(&body, ETCD_BODY_MAX);
+    etcd_put_range(&body, range);
+    ask(c, "/v3/kv/range", &body, done);
+}
+
+static bool is_directory(const struct registry_entry *entry)
+{
+    return entry->owner == 0 && entry->value_len == 0;
+}
+
+/* The entries of ours among the items of an array; `past`: behind the last key
+ * of all. */
+static struct registry_entry *entries_of(const struct etcd *e, cJSON *kvs,
+                                         size_t *n, struct etcd_key *past)
+{
+    size_t max = (size_t)cJSON_GetArraySize(kvs);
+    struct registry_entry *entries = mem_array(max, sizeof(*entries));
+    struct etcd_kv kv;
+
+    *n = 0;
+    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
+        if (!etcd_kv_read(i, &kv)) {
+            continue;
+        }
+        if (past != NULL) {
+            etcd_key_past(past, kv.key, kv.key_len);
+        }
+        if (etcd_entry(&kv, e->ns, &entries[*n]) &&
+            !is_directory(&entries[*n])) {
+            (*n)++;
+        }
+    }
+    return entries;
+}
+
+/* A page whose keys we cannot read would be asked for again for ever. */
+static bool no_progress(struct etcd_call *c, const struct etcd_key *before)
+{
+    struct etcd_result result = {.verdict = ETCD_BROKEN,
+                                 .why = "a page without a readable key"};
+
+    if (c->at.len != before->len ||
+        memcmp(c->at.s, before->s, before->len) != 0) {
+        return false;
+    }
+    etcd_call_failed(c, &result);
+    return true;
+}
+
+static void on_get(void *arg, const struct etcd_result *result)
+{
+    struct etcd_call *c = arg;
+    struct registry_reply reply = {.failed_op = SIZE_MAX,
+                                   .revision = result->revision};
+    struct registry_entry *entries;
+
+    if (result->verdict != ETCD_OK) {
+        etcd_call_failed(c, result);
+        return;
+    }
+    entries = entries_of(etcd_of(c->call->r), etcd_kvs(result->root),
+                         &reply.n_entries, NULL);
+    reply.entries = entries;
+    if (reply.n_entries == 0) {
+        (void)err_set(&reply.err, ERR_NOT_FOUND, "%s: no such key",
+                      c->call->key);
+    }
+    etcd_call_answer(c, &reply);
+    mem_free(entries);
+}
+
+static void start_get(struct etcd_call *c)
+{
+    struct etcd_range range = {.key = &c->at};
+
+    etcd_key_set(&c->at, etcd_of(c->call->r)->ns, c->call->key);
+    ask_range(c, &range, on_get);
+}
+
+static void on_exists(void *arg, const struct etcd_result *result)
+{
+    struct etcd_call *c = arg;
+    struct registry_reply reply = {.failed_op = SIZE_MAX,
+                                   .revision = result->revision};
+
+    if (result->verdict != ETCD_OK) {
+        etcd_call_failed(c, result);
+        return;
+    }
+    if (etcd_txn_kvs(result->root, 0) == NULL &&
+        etcd_txn_kvs(result->root, 1) == NULL) {
+        (void)err_set(&reply.err, ERR_NOT_FOUND, "%s: no such key",
+                      c->call->key);
+    }
+    etcd_call_answer(c, &reply);
+}
+
+static void start_exists(struct etcd_call *c)
+{
+    const struct etcd *e = etcd_of(c->call->r);
+    struct etcd_key key, below, end;
+    struct etcd_range self = {.key = &key, .keys_only = true};
+    struct etcd_range any = {
+        .key = &below, .end = &end, .limit = 1, .keys_only = true};
+    struct buf body;
+
+    etcd_key_set(&key, e->ns, c->call->key);
+    etcd_key_below(&below, e->ns, c->call->key);
+    etcd_key_end(&end, &below);
+    buf_init(&body, ETCD_BODY_MAX);
+    etcd_txn_begin(&body);
+    etcd_txn_then(&body);
+    etcd_put_op_range(&body, &self);
+    etcd_put_op_range(&body, &any);
+    etcd_txn_close(&body);
+    ask(c, "/v3/kv/txn", &body, on_exists);
+}
+
+/* --- list ---------------------------------------------------------------- */
+
+static void list_page(struct etcd_call *c);
+
+static void on_page(void *arg, const struct etcd_result *result)
+{
+    struct etcd_call *c = arg;
+    struct registry_reply reply = {.failed_op = SIZE_MAX,
+                                   .revision = result->revision};
+    struct registry_entry *entries;
+    struct etcd_key before = c->at;
+    bool more;
+
+    if (result->verdict == ETCD_TOO_LARGE && c->limit > 1) {
+        c->limit /= 2;
+        list_page(c);
+        return;
+    }
+    if (result->verdict != ETCD_OK) {
+        etcd_call_failed(c, result);
+        return;
+    }
+    more = json_bool(result->root, "more", false);
+    entries = entries_of(etcd_of(c->call->r), etcd_kvs(result->root),
+                         &reply.n_entries, &c->at);
+    if (reply.n_entries == 0 && more) { /* nothing of ours among them */
+        if (!no_progress(c, &before)) {
+            list_page(c);
+        }
+    } else {
+        reply.entries = entries;
+        reply.next = more ? entries[reply.n_entries - 1].key : NULL;
+        etcd_call_answer(c, &reply);
+    }
+    mem_free(entries);
+}
+
+static void list_page(struct etcd_call *c)
+{
+    struct etcd_key below, end;
+    struct etcd_range range = {.key = &c->at, .end = &end, .limit = c->limit};
+
+    etcd_key_below(&below, etcd_of(c->call->r)->ns, c->call->key);
+    etcd_key_end(&end, &below);
+    ask_range(c, &range, on_page);
+}
+
+static void start_list(struct etcd_call *c)
+{
+    const struct etcd *e = etcd_of(c->call->r);
+
+    c->limit = c->call->limit;
+    if (c->call->from == NULL) {
+        etcd_key_below(&c->at, e->ns, c->call->key);
+    } else { /* the last key of the page before */
+        struct etcd_key from;
+
+        etcd_key_set(&from, e->ns, c->call->from);
+        etcd_key_past(&c->at, from.s, from.len);
+    }
+    list_page(c);
+}
+
+/* --- children ------------------------------------------------------------ */
+
+static void children_page(struct etcd_call *c);
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* All names are there; a directory's may be there twice, around names that
+ * sort between it and what is below it ("a", "a-1", "a/x"). */
+static void children_done(struct etcd_call *c, uint64_t revision)
+{
+    struct registry_reply reply = {.failed_op = SIZE_MAX, .revision = revision};
+    const char *end = c->names.data + c->names.len;
+    struct registry_entry *entries;
+    struct buf names = c->names;
+    const char **sorted;
+    size_t n = 0;
+
+    for (const char *s = names.data; s < end; s += strlen(s) + 1) {
+        n++;
+    }
+    sorted = mem_array(n, sizeof(*sorted));
+    entries = mem_array(n, sizeof(*entries));
+    n = 0;
+    for (const char *s = names.data; s < end; s += strlen(s) + 1) {
+        sorted[n++] = s;
+    }
+    qsort(sorted, n, sizeof(*sorted), by_text);
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || strcmp(sorted[i - 1], sorted[i]) != 0) {
+            entries[reply.n_entries++] =
+                (struct registry_entry){.key = sorted[i]};
+        }
+    }
+    buf_init(&c->names, NAMES_MAX);
+    reply.entries = entries;
+    etcd_call_answer(c, &reply);
+    mem_free(sorted);
+    mem_free(entries);
+    buf_close(&names);
+}
+
+/* Where to go on: past what is below the last name, or past the last key. */
+static void children_add(struct etcd_call *c, cJSON *kvs)
+{
+    const struct etcd *e = etcd_of(c->call->r);
+    struct etcd_key below, last = {.len = 0};
+    struct etcd_kv kv;
+
+    etcd_key_below(&below, e->ns, c->call->key);
+    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
+        const char *name, *slash;
+        size_t len;
+
+        if (!etcd_kv_read(i, &kv)) {
+            continue;
+        }
+        etcd_key_past(&c->at, kv.key, kv.key_len);
+        if (kv.key_len <= below.len || kv.key_len >= ETCD_KEY_MAX - 1 ||
+            memchr(kv.key, '\0', kv.key_len) != NULL) {
+            continue;
+        }
+        name = kv.key + below.len;
+        slash = strchr(name, '/');
+        len = slash == NULL ? strlen(name) : (size_t)(slash - name);
+        if (slash != NULL) {
+            etcd_key_past(&c->at, kv.key, below.len + len);
+            c->at.s[c->at.len - 1] = '/' + 1;
+        }
+        if (len > 0 && (last.len != len || memcmp(last.s, name, len) != 0)) {
+            memcpy(last.s, name, len);
+            last.len = len;
+            buf_add(&c->names, name, len);
+            buf_add(&c->names, "", 1);
+        }
+    }
+}
+
+static void on_children(void *arg, const struct etcd_result *result)
+{
+    struct etcd_call *c = arg;
+    struct etcd_result large = {.verdict = ETCD_TOO_LARGE,
+                                .why = "too many children"};
+    struct etcd_key before = c->at;
+
+    if (result->verdict != ETCD_OK) {
+        etcd_call_failed(c, result);
+        return;
+    }
+    children_add(c, etcd_kvs(result->root));
+    if (c->names.overflow) {
+        etcd_call_failed(c, &large);
+    } else if (json_bool(result->root, "more", false)) {
+        if (!no_progress(c, &before)) {
+            children_page(c);
+        }
+    } else {
+        children_done(c, result->revision);
+    }
+}
+
+static void children_page(struct etcd_call *c)
+{
+    struct etcd_key below, end;
+    struct etcd_range range = {
+        .key = &c->at, .end = &end, .limit = CHILDREN_PAGE, .keys_only = true};
+
+    etcd_key_below(&below, etcd_of(c->call->r)->ns, c->call->key);
+    etcd_key_end(&end, &below);
+    ask_range(c, &range, on_children);
+}
+
+static void start_children(struct etcd_call *c)
+{
+    etcd_key_below(&c->at, etcd_of(c->call->r)->ns, c->call->key);
+    buf_init(&c->names, NAMES_MAX);
+    children_page(c);
+}
+
+void etcd_read_start(struct etcd_call *c)
+{
+    switch (c->call->type) {
+    case REGISTRY_CALL_GET:
+        start_get(c);
+        break;
+    case REGISTRY_CALL_EXISTS:
+        start_exists(c);
+        break;
+    case REGISTRY_CALL_LIST:
+        start_list(c);
+        break;
+    case REGISTRY_CALL_CHILDREN:
+        start_children(c);
+        break;
+    case REGISTRY_CALL_TXN: /* etcd_txn.c */
+        assert(false);
+        break;
+    }
+}
