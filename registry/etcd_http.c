@@ -268,6 +268,11 @@ void etcd_transfer_cancel(struct etcd_transfer **t_ptr)
     }
 }
 
+void etcd_transfer_deafen(struct etcd_transfer *t)
+{
+    (void)curl_easy_pause(t->easy, CURLPAUSE_RECV);
+}
+
 static bool is_stream_data(const struct etcd_transfer *t)
 {
     long status = 0;

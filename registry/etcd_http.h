@@ -60,4 +60,7 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
 bool etcd_transfer_sent(const struct etcd_transfer *t);
 void etcd_transfer_cancel(struct etcd_transfer **t);
 
+/* For tests: its connection stays open, and nothing more comes from it. */
+void etcd_transfer_deafen(struct etcd_transfer *t);
+
 #endif

@@ -5,8 +5,7 @@
 #include "tests/registry/etcd_conformance.h"
 
 #include "base/clock.h"
-#include "tests/registry/conformance.h"
-#include "tests/registry/etcd_store.h"
+#include "base/mem.h"
 
 /* Leases have whole seconds, and the shortest that can be kept is two. */
 #define TIMEOUT_MS 2000
@@ -56,20 +55,31 @@ static void cut(void *store, struct registry *client, bool is_cut)
     proxy_cut(etcd_store_proxy(store, client, 0), is_cut ? PROXY_BOTH : 0);
 }
 
+static const struct conformance_backend backend = {
+    .name = "etcd",
+    .session_timeout_ms = TIMEOUT_MS,
+    .open_store = open_store,
+    .close_store = close_store,
+    .open = open_client,
+    .turn = turn,
+    .now = now,
+    .expire = expire,
+    .kill = kill_client,
+    .cut = cut,
+};
+
+struct world *etcd_world(struct etcd_servers *on)
+{
+    struct world *w = mem_zalloc(sizeof(*w));
+
+    w->backend = &backend;
+    w->store = etcd_store_new(on);
+    assert_non_null(w->store);
+    return w;
+}
+
 int etcd_conformance(bool tls)
 {
-    static const struct conformance_backend backend = {
-        .name = "etcd",
-        .session_timeout_ms = TIMEOUT_MS,
-        .open_store = open_store,
-        .close_store = close_store,
-        .open = open_client,
-        .turn = turn,
-        .now = now,
-        .expire = expire,
-        .kill = kill_client,
-        .cut = cut,
-    };
     int failed;
 
     etcd_servers_start(&servers, 1, tls);

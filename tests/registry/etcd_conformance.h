@@ -1,10 +1,17 @@
-/* etcd_conformance.h - the conformance suite's hooks for etcd. */
+/*
+ * etcd_conformance.h - the conformance suite's hooks for etcd, and its world
+ * for the tests that break one.
+ */
 #ifndef PELORUS_TESTS_REGISTRY_ETCD_CONFORMANCE_H
 #define PELORUS_TESTS_REGISTRY_ETCD_CONFORMANCE_H
 
-#include <stdbool.h>
+#include "tests/registry/conformance.h"
+#include "tests/registry/etcd_store.h"
 
 /* On a server started for it; the number of failed tests. */
 int etcd_conformance(bool tls);
+
+/* A world on servers that run; ended with world_teardown(). */
+struct world *etcd_world(struct etcd_servers *on);
 
 #endif
