@@ -7,6 +7,7 @@
 #   make sim         simulated clusters: SEEDS=N of them, or SEED=N to replay one
 #   make model       the failover protocol, checked by spin
 #   make bench       figures: picks, HTTP beside a bare server, moves
+#   make fuzz        look for inputs that break a parser: SECONDS=N for each
 #   make lint        house rules, clang-tidy, cppcheck
 #   make house       includes point one way, every header compiles alone
 #   make format      clang-format in place
@@ -57,9 +58,10 @@ TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c te
 TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
 BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) tests/registry/zookeeper_server.c
+FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps demo run check check-build check-run tests sim model bench lint house format install clean
+.PHONY: all help deps demo run check check-build check-run tests sim model bench fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -111,7 +113,7 @@ check-build: $(BUILD)/pelorus tests $(BENCHES) $(BUILD)/tests/sim/sim
 check-run: check-build
 	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/check.sh
 
-tests: $(TESTS)
+tests: $(TESTS) $(FUZZERS)
 
 define link_test
 $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,$(1))) $(ARCHIVE)
@@ -119,6 +121,10 @@ $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIB_LIBS) -lcmocka
 endef
 $(foreach d,unit registry sim integration,$(eval $(call link_test,$(d))))
+
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(ARCHIVE)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 $(BUILD)/tests/bench/bench_%: $(BUILD)/tests/bench/bench_%.o $(BENCH_SHARED:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
@@ -136,6 +142,9 @@ model:
 
 bench: all $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run.sh
+
+fuzz:
+	@SECONDS_EACH=$(or $(SECONDS),30) tests/fuzz/run.sh
 
 lint: house
 	@tests/lint.sh
