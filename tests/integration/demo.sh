@@ -2,8 +2,8 @@
 # make demo: a small cluster of real processes, a master that is killed, and
 # its work that moves exactly once. DEMO_EXIT=1: check everything, say so by
 # the exit code, and stop; otherwise the cluster stays up until Ctrl-C.
-# REGISTRY=zookeeper: not on the embedded registry, but on a ZooKeeper server
-# that is started for it and ends with it.
+# REGISTRY=zookeeper or etcd: not on the embedded registry, but on a server that
+# is started for it and ends with it.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 pelorus=$(realpath "${PELORUS:-build/pelorus}")
@@ -20,15 +20,16 @@ say() { printf '  %s\n' "$*"; }
 good() { printf '  %s%s%s\n' "$green" "$*" "$off"; }
 die() {
     printf '\n%sdemo failed: %s%s\n' "$bold$red" "$*" "$off" >&2
-    tail -qn 15 "$dir"/{zookeeper,coordinator}.log >&2 2>/dev/null
+    tail -qn 15 "$dir"/{zookeeper,etcd,coordinator}.log >&2 2>/dev/null
     exit 1
 }
 
 case $registry in
     sqlite) tools="curl jq" where="the embedded registry" ;;
     zookeeper) tools="curl jq python3 java" where="a ZooKeeper server" ;;
+    etcd) tools="curl jq python3 etcd" where="an etcd server" ;;
     *)
-        echo "demo: REGISTRY=$registry is none that the demo can start; use sqlite or zookeeper" >&2
+        echo "demo: REGISTRY=$registry is none that the demo can start; use sqlite, zookeeper or etcd" >&2
         exit 2
         ;;
 esac
@@ -74,6 +75,12 @@ case $registry in
         server=$!
         until_true 30 "the start of ZooKeeper" test -s "$dir/connect"
         block="{type: zookeeper, zookeeper: {connect-string: \"$(cat "$dir/connect")\", session-timeout: ${session}s}}"
+        ;;
+    etcd)
+        python3 tests/integration/etcd.py "$dir/etcd" >"$dir/endpoint" 2>"$dir/etcd.log" &
+        server=$!
+        until_true 30 "the start of etcd" test -s "$dir/endpoint"
+        block="{type: etcd, endpoints: \"$(cat "$dir/endpoint")\", ttl: ${session}s}"
         ;;
 esac
 cat >"$dir/pelorus.yaml" <<YAML

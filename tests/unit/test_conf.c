@@ -228,7 +228,17 @@ static void the_etcd_block_is_taken_as_pasted(void **state)
     assert_string_equal(conf.registry.key_file, "client.pem");
     assert_null(conf.registry.user);
     assert_null(conf.registry.password);
-    assert_int_equal(conf_registry_supported(&conf, NULL), ERR_INVALID);
+    assert_int_equal(conf_registry_supported(&conf, NULL), 0);
+}
+
+static void the_example_for_etcd_is_sound(void **state)
+{
+    (void)state;
+    assert_int_equal(conf_load(&conf, "conf/etcd.yaml", NULL, &err), 0);
+    assert_int_equal(conf.registry.type, CONF_ETCD);
+    assert_int_equal(conf_registry_supported(&conf, &err), 0);
+    assert_int_equal(conf.registry.endpoints.n, 1);
+    assert_int_equal(conf.registry.session_timeout_ms, 30000);
 }
 
 static void the_jdbc_block_is_taken_as_pasted(void **state)
@@ -332,6 +342,7 @@ int main(void)
         TEST(the_zookeeper_block_is_taken_as_pasted),
         TEST(the_example_for_zookeeper_is_sound),
         TEST(the_etcd_block_is_taken_as_pasted),
+        TEST(the_example_for_etcd_is_sound),
         TEST(the_jdbc_block_is_taken_as_pasted),
         TEST(the_load_balancer_block_is_taken_as_pasted),
         TEST(the_defaults_follow_the_type_of_registry),

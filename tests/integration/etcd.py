@@ -1,0 +1,181 @@
+"""etcd for the integration tests: servers, and etcdctl, which speaks to them as
+other programs do.
+
+A server is a process on free loopback ports with a directory of its own.
+Registry is what a Cluster takes: its servers, its proxy and whatever etcdctl
+still runs are gone with the cluster.
+
+As a program, `etcd.py DIRECTORY` runs one server in the foreground and prints
+its endpoint once it serves.
+"""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+from cluster import SLOW, Process, check, wait_for
+from proxy import Proxy, server_port
+
+NAMESPACE = "dolphinscheduler"
+
+
+class Server:
+    """One member; it can be killed, stopped (SIGSTOP) and started again on its
+    ports and data."""
+
+    def __init__(self, directory, name="m1", peers=None):
+        self.dir = directory
+        self.name = name
+        self.port = server_port()
+        self.peer_port = server_port()
+        self.connect = f"127.0.0.1:{self.port}"
+        self.endpoint = f"http://{self.connect}"
+        self.peers = peers if peers is not None else [self]
+        self.process = None
+        os.makedirs(self.dir, exist_ok=True)
+
+    def start(self):
+        """Start it, without waiting until it serves. It dies with us, however we
+        die: nobody else knows of it."""
+        peer = f"http://127.0.0.1:{self.peer_port}"
+        everybody = ",".join(f"{p.name}=http://127.0.0.1:{p.peer_port}" for p in self.peers)
+        self.process = Process(
+            "etcd", ["setpriv", "--pdeathsig", "KILL", "--", "etcd", "--name", self.name,
+                     "--data-dir", os.path.join(self.dir, "data"), "--logger", "zap",
+                     "--log-level", "error", "--listen-client-urls", self.endpoint,
+                     "--advertise-client-urls", self.endpoint, "--listen-peer-urls", peer,
+                     "--initial-advertise-peer-urls", peer, "--initial-cluster", everybody,
+                     "--heartbeat-interval", "50", "--election-timeout", "500"],
+            os.path.join(self.dir, "log"))
+        return self
+
+    def wait(self):
+        def serves():
+            check(self.process.alive(), lambda: f"etcd exited: {self.process.text()[-1500:]}")
+            with urllib.request.urlopen(self.endpoint + "/health", timeout=5) as reply:
+                return json.load(reply)["health"] == "true"
+        wait_for("the etcd server serving", serves, 30)
+        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.file.close()
+
+    def stop(self):
+        self.process.stop()
+
+    def resume(self):
+        self.process.resume()
+
+    def end(self):
+        """At once: nobody needs its data any more."""
+        if self.process:
+            self.kill()
+
+
+class Etcdctl:
+    """Another program on the same store."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+        self.running = []
+        self.env = {**os.environ, "ETCDCTL_API": "3"}
+
+    def argv(self, *words):
+        return ["etcdctl", "--endpoints", self.endpoint, *words]
+
+    def __call__(self, *words):
+        done = subprocess.run(self.argv(*words), capture_output=True, text=True, env=self.env,
+                              timeout=30 * SLOW, check=False)
+        check(done.returncode == 0, f"etcdctl {' '.join(words)[:200]}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def background(self, *words):
+        """One that goes on: keep-alive, lock, watch. kill() or terminate() it."""
+        p = subprocess.Popen(self.argv(*words), stdin=subprocess.DEVNULL, env=self.env,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.running.append(p)
+        return p
+
+    def lease(self, seconds):
+        """A lease and who keeps it alive: killed, it runs out."""
+        lease = re.match(r"lease (\w+) granted", self("lease", "grant", str(seconds))).group(1)
+        return lease, self.background("lease", "keep-alive", lease)
+
+    def put(self, key, value, lease=None):
+        """A key of ours, with the namespace before it."""
+        self("put", *(["--lease", lease] if lease else []), "--", NAMESPACE + key, value)
+
+    def tree(self, prefix=NAMESPACE):
+        """Every key below: (created, modified, lease, value)."""
+        found = json.loads(self("get", "--prefix", prefix, "-w", "json"))
+        return {base64.b64decode(kv["key"]).decode():
+                (kv["create_revision"], kv["mod_revision"], kv.get("lease", 0),
+                 base64.b64decode(kv.get("value", "")).decode()) for kv in found.get("kvs", [])}
+
+    def end(self):
+        for p in self.running:
+            if p.poll() is None:
+                p.kill()
+            p.wait()
+            p.stdout.close()
+
+
+class Registry:
+    """A Cluster's registry: one server or several, and a proxy before the one if
+    asked for, behind which the coordinators and agents of the cluster stand.
+    etcdctl speaks to the servers directly."""
+
+    def __init__(self, cluster, servers=1, proxied=False):
+        self.cluster = cluster
+        self.servers = []
+        for n in range(servers):
+            self.servers.append(Server(os.path.join(cluster.dir, f"etcd-{n}"), f"m{n}", self.servers))
+        self.proxy = None
+        self.etcdctl = Etcdctl(",".join(s.connect for s in self.servers))
+        try:
+            for s in self.servers:
+                s.start()
+            for s in self.servers:
+                s.wait()
+            if proxied:
+                self.proxy = Proxy(self.servers[0].connect)
+        except BaseException:
+            self.end()
+            raise
+
+    def block(self):
+        """DolphinScheduler's own, as it is pasted in."""
+        endpoints = [f"http://{self.proxy.connect}"] if self.proxy else [s.endpoint for s in self.servers]
+        return (f"registry:\n  type: etcd\n  endpoints: \"{', '.join(endpoints)}\"\n"
+                f"  namespace: {NAMESPACE}\n  connection-timeout: 9s\n  retry-delay: 60ms\n"
+                "  retry-max-delay: 300ms\n  retry-max-duration: 1500ms\n  cert-file: \"\"\n"
+                "  key-cert-chain-file: \"\"\n  key-file: \"\"\n  user: \"\"\n  password: \"\"\n"
+                f"  authority: \"\"\n  load-balancer-policy: \"\"\n  ttl: {self.cluster.session}s\n")
+
+    def end(self):
+        self.etcdctl.end()
+        if self.proxy:
+            self.proxy.end()
+        for s in self.servers:
+            s.end()
+
+
+def main():
+    server = Server(sys.argv[1])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.start().wait()
+        print(server.endpoint, flush=True)
+        server.process.popen.wait()
+    finally:
+        server.end()
+
+
+if __name__ == "__main__":
+    main()
