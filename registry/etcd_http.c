@@ -307,13 +307,12 @@ static void hand_out_answer(struct etcd_transfer *t, CURLcode result)
 {
     struct etcd_answer answer = {
         .sent = t->sent, .too_large = t->too_large, .problem = t->problem};
-    const char *text = curl_easy_strerror(result);
 
     if (result == CURLE_OK) {
         (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE,
                                 &answer.status);
     } else if (t->problem[0] == '\0') {
-        answer.problem = text;
+        answer.problem = curl_easy_strerror(result);
     }
     answer.body = buf_text(&t->reply);
     answer.len = t->reply.len;
@@ -425,11 +424,9 @@ static void set_options(struct etcd_transfer *t)
     (void)curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 131072L);
-    (void)curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 131072L);
+    (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 65536L);
     if (conf->ca_file != NULL) {
         (void)curl_easy_setopt(c, CURLOPT_CAINFO, conf->ca_file);
-        (void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
     }
     if (conf->cert_file != NULL) {
         (void)curl_easy_setopt(c, CURLOPT_SSLCERT, conf->cert_file);

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <string.h>
+
 /* Leases have whole seconds, and the shortest that can be kept is two. */
 #define TIMEOUT_MS 2000
 
@@ -86,4 +88,44 @@ int etcd_conformance(bool tls)
     failed = conformance_run(&backend);
     etcd_servers_stop(&servers);
     return failed;
+}
+
+struct registry *etcd_client(struct world *w, int64_t timeout_ms)
+{
+    struct registry *r = etcd_store_open(w->store, timeout_ms);
+
+    w->clients[w->n_clients++] = r;
+    world_until(w, registry_session(r) != 0);
+    return r;
+}
+
+struct proxy *etcd_proxy(struct world *w, const struct registry *r)
+{
+    return etcd_store_proxy(w->store, r, 0);
+}
+
+/* What the events add up to: the value of a key, or NULL. And no event says
+ * what was known. */
+static const char *last_value(const struct seen *s, const char *key)
+{
+    const char *value = NULL;
+
+    for (size_t i = 0; i < s->n; i++) {
+        const struct seen_event *e = &s->events[i];
+
+        if (e->key == NULL || strcmp(e->key, key) != 0) {
+            continue;
+        }
+        assert_true((e->type == REGISTRY_ADD) == (value == NULL));
+        value = e->type == REGISTRY_REMOVE ? NULL : e->value;
+    }
+    return value;
+}
+
+bool etcd_told(const struct seen *s, const char *key, const char *value)
+{
+    const char *last = last_value(s, key);
+
+    return value == NULL ? last == NULL
+                         : last != NULL && strcmp(last, value) == 0;
 }

@@ -1,6 +1,6 @@
 /*
- * test_etcd_faults.c - one etcd and the network before it, broken in every way
- * we know: stopped, killed, compacted, cut, silent.
+ * test_etcd_faults.c - one etcd and the network before it, broken: sessions,
+ * writes and locks when the server is stopped, killed or cut off.
  */
 #include "base/mem.h"
 #include "registry/etcd_priv.h"
@@ -28,180 +28,6 @@ static int setup(void **state)
     return 0;
 }
 
-static struct etcd_store *store(struct world *w)
-{
-    return w->store;
-}
-
-static struct registry *open_for(struct world *w, int64_t timeout_ms)
-{
-    struct registry *r = etcd_store_open(w->store, timeout_ms);
-
-    w->clients[w->n_clients++] = r;
-    world_until(w, registry_session(r) != 0);
-    return r;
-}
-
-static struct registry *open_client(struct world *w)
-{
-    return open_for(w, TIMEOUT_MS);
-}
-
-static struct proxy *proxy_of(struct world *w, const struct registry *r)
-{
-    return etcd_store_proxy(w->store, r, 0);
-}
-
-static struct etcd_watch *watch_of(const struct seen *s)
-{
-    return s->watch->priv;
-}
-
-/* What the events add up to: the value of a key, or NULL. And no event says
- * what was known. */
-static const char *last_value(const struct seen *s, const char *key)
-{
-    const char *value = NULL;
-
-    for (size_t i = 0; i < s->n; i++) {
-        const struct seen_event *e = &s->events[i];
-
-        if (e->key == NULL || strcmp(e->key, key) != 0) {
-            continue;
-        }
-        assert_true((e->type == REGISTRY_ADD) == (value == NULL));
-        value = e->type == REGISTRY_REMOVE ? NULL : e->value;
-    }
-    return value;
-}
-
-static bool told(const struct seen *s, const char *key, const char *value)
-{
-    const char *last = last_value(s, key);
-
-    return value == NULL ? last == NULL
-                         : last != NULL && strcmp(last, value) == 0;
-}
-
-/* --- the watch ----------------------------------------------------------- */
-
-static void a_broken_stream_goes_on_where_it_was(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = open_client(w), *b = open_client(w);
-    struct seen seen = {0};
-
-    seen_start(w, a, &seen, "/w");
-    for (int i = 1; i <= 30; i++) {
-        char value[16];
-
-        (void)snprintf(value, sizeof(value), "%d", i);
-        assert_int_equal(do_put(w, b, "/w/k", value, REGISTRY_ANY, 0), ERR_OK);
-        if (i % 3 == 0) {
-            (void)proxy_reset(proxy_of(w, a));
-        }
-    }
-    world_until(w, told(&seen, "/w/k", "30"));
-    assert_int_equal(seen.synced, 1); /* nothing had to be listed again */
-    seen_stop(&seen);
-}
-
-static void a_compaction_behind_our_back_is_listed_again(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = open_client(w);
-    struct seen seen = {0};
-
-    etcd_store_put(store(w), "/w/stays", "1");
-    etcd_store_put(store(w), "/w/goes", "1");
-    seen_start(w, a, &seen, "/w");
-    proxy_refuse(proxy_of(w, a), true);
-    (void)proxy_reset(proxy_of(w, a));
-    etcd_store_put(store(w), "/w/comes", "1");
-    etcd_store_delete(store(w), "/w/goes");
-    etcd_store_put(store(w), "/w/other", "1");
-    etcd_store_compact(store(w));
-    proxy_refuse(proxy_of(w, a), false);
-    world_until(w, seen.synced == 2);
-    assert_true(told(&seen, "/w/comes", "1"));
-    assert_true(told(&seen, "/w/goes", NULL));
-    assert_true(told(&seen, "/w/stays", "1"));
-    etcd_store_put(store(w), "/w/after", "1");
-    world_until(w, told(&seen, "/w/after", "1"));
-    seen_stop(&seen);
-}
-
-static void a_silent_stream_is_found_out_by_the_canary(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = open_client(w);
-    struct seen seen = {0};
-    struct told states = {0};
-    int64_t began;
-
-    states.listener = registry_listen(a, told_state, &states);
-    seen_start(w, a, &seen, "/w");
-    world_until(w, watch_of(&seen)->feed.canary_seen != 0);
-    etcd_transfer_deafen(watch_of(&seen)->feed.transfer);
-    etcd_store_put(store(w), "/w/k", "1");
-    began = w->backend->now(w->store);
-    world_until(w, told(&seen, "/w/k", "1"));
-    assert_true(w->backend->now(w->store) - began <= TIMEOUT_MS * 3 / 2);
-    assert_int_equal(seen.synced, 1);
-    assert_int_equal(states.n, 1); /* the session noticed nothing */
-    registry_unlisten(&states.listener);
-    seen_stop(&seen);
-}
-
-static void an_event_that_never_comes_is_found_by_the_list(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = open_for(w, 60000);
-    struct seen seen = {0};
-
-    etcd_store_put(store(w), "/w/goes", "1");
-    seen_start(w, a, &seen, "/w");
-    etcd_transfer_deafen(watch_of(&seen)->feed.transfer);
-    etcd_store_put(store(w), "/w/comes", "1");
-    etcd_store_delete(store(w), "/w/goes");
-    watch_of(&seen)->due = 0; /* the 45 s are over */
-    world_until(w, told(&seen, "/w/comes", "1"));
-    world_until(w, told(&seen, "/w/goes", NULL));
-    assert_int_equal(seen.synced, 1);
-    seen_stop(&seen);
-}
-
-static void foreign_keys_are_passed_over(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = open_client(w);
-    struct seen seen = {0};
-    struct got g = {0};
-
-    etcd_store_put(store(w), "/w/a", "1");
-    seen_start(w, a, &seen, "/w");
-    etcd_store_put(store(w), "/w//b", "1");
-    etcd_store_put(store(w), "/w/c/", "1");
-    etcd_store_put(store(w), "/w/\x01", "1");
-    etcd_store_put(store(w), "/w/d", "");
-    etcd_store_put(store(w), "/w/e", "1");
-    world_until(w, told(&seen, "/w/e", "1"));
-    assert_int_equal(seen.n, 3);
-    for (size_t page = 1; page <= 2; page++) {
-        assert_int_equal(do_list(w, a, "/w", NULL, page, &g), ERR_OK);
-        assert_string_equal(g.entries[0].key, "/w/a");
-        assert_int_equal(do_list(w, a, "/w", "/w/a", page, &g), ERR_OK);
-        assert_int_equal(g.n_entries, 1);
-        assert_string_equal(g.entries[0].key, "/w/e");
-    }
-    assert_int_equal(do_get(w, a, "/w/d", NULL), ERR_NOT_FOUND);
-    assert_int_equal(do_exists(w, a, "/w/d"), ERR_OK);
-    etcd_store_put(store(w), "/w/e", ""); /* becomes a directory */
-    world_until(w, told(&seen, "/w/e", NULL));
-    got_free(&g);
-    seen_stop(&seen);
-}
-
 /* --- the session --------------------------------------------------------- */
 
 struct timed {
@@ -221,7 +47,7 @@ static void on_state(void *arg, enum registry_state state)
 static void a_stopped_server_is_suspended_and_lost_in_time(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_client(w);
+    struct registry *a = etcd_client(w, TIMEOUT_MS);
     struct timed t = {0};
     struct seen seen = {0};
     struct held h;
@@ -248,8 +74,8 @@ static void a_stopped_server_is_suspended_and_lost_in_time(void **state)
     assert_int_equal(seen.n, 3); /* silence is not absence */
     etcd_server_signal(&servers, 0, SIGCONT);
     world_until(w, t.n[REGISTRY_CONNECTED] == 2 && seen.synced == 2);
-    assert_true(told(&seen, "/w/e", NULL));
-    assert_true(told(&seen, "/w/k", "1"));
+    assert_true(etcd_told(&seen, "/w/e", NULL));
+    assert_true(etcd_told(&seen, "/w/k", "1"));
     held_release(&h);
     registry_unlisten(&t.listener);
     seen_stop(&seen);
@@ -258,7 +84,7 @@ static void a_stopped_server_is_suspended_and_lost_in_time(void **state)
 static void a_restarted_server_keeps_the_session(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_for(w, 10000);
+    struct registry *a = etcd_client(w, 10000);
     uint64_t session = registry_session(a);
     struct timed t = {0};
     struct seen seen = {0};
@@ -277,8 +103,8 @@ static void a_restarted_server_keeps_the_session(void **state)
                      ERR_UNKNOWN);
     etcd_server_restart(&servers, 0);
     etcd_server_wait(&servers, 0);
-    etcd_store_put(store(w), "/w/k", "2");
-    world_until(w, told(&seen, "/w/k", "2"));
+    etcd_store_put(w->store, "/w/k", "2");
+    world_until(w, etcd_told(&seen, "/w/k", "2"));
     assert_true(registry_session(a) == session);
     version_of(w, a, "/w/e", "1");
     assert_true(registry_lock_held(h.lock));
@@ -293,7 +119,7 @@ static void a_restarted_server_keeps_the_session(void **state)
 static void a_session_without_its_key_is_lost(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_client(w);
+    struct registry *a = etcd_client(w, TIMEOUT_MS);
     uint64_t session = registry_session(a);
     struct seen seen = {0};
     char key[64];
@@ -301,8 +127,8 @@ static void a_session_without_its_key_is_lost(void **state)
     seen_start(w, a, &seen, "/w");
     (void)snprintf(key, sizeof(key), "/pelorus//session/%llx",
                    (unsigned long long)session);
-    assert_int_equal(etcd_store_count(store(w), "/pelorus//session"), 1);
-    etcd_store_delete(store(w), key);
+    assert_int_equal(etcd_store_count(w->store, "/pelorus//session"), 1);
+    etcd_store_delete(w->store, key);
     world_until(w, registry_session(a) != 0 && registry_session(a) != session);
     world_until(w, seen.synced == 2);
     seen_stop(&seen);
@@ -311,11 +137,11 @@ static void a_session_without_its_key_is_lost(void **state)
 static void closing_ends_although_nobody_answers(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_client(w);
+    struct registry *a = etcd_client(w, TIMEOUT_MS);
     struct got write = {0};
     int64_t began = w->backend->now(w->store);
 
-    proxy_cut(proxy_of(w, a), PROXY_BOTH);
+    proxy_cut(etcd_proxy(w, a), PROXY_BOTH);
     registry_put(a, "/k", "1", 1, REGISTRY_ABSENT, 0, false, got_reply, &write);
     world_pass(w, 50);
     world_close(w, &a);
@@ -329,7 +155,7 @@ static void closing_ends_although_nobody_answers(void **state)
 static void a_write_is_applied_at_most_once(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_for(w, 20000), *b = open_for(w, 20000);
+    struct registry *a = etcd_client(w, 20000), *b = etcd_client(w, 20000);
     size_t unknown = 0;
 
     for (int i = 0; i < 20; i++) {
@@ -339,13 +165,13 @@ static void a_write_is_applied_at_most_once(void **state)
 
         (void)snprintf(key, sizeof(key), "/once/%d", i);
         world_round_trip(w, a); /* a connection that is kept */
-        proxy_cut(proxy_of(w, a), PROXY_TO_CLIENT);
+        proxy_cut(etcd_proxy(w, a), PROXY_TO_CLIENT);
         registry_put(a, key, "1", 1, REGISTRY_ABSENT, 0, false, got_reply, &g);
         if (i % 2 == 0) {
             world_until(w, do_exists(w, b, key) == ERR_OK);
         }
-        (void)proxy_reset(proxy_of(w, a));
-        proxy_cut(proxy_of(w, a), 0);
+        (void)proxy_reset(etcd_proxy(w, a));
+        proxy_cut(etcd_proxy(w, a), 0);
         world_until(w, g.answers > 0);
         code = do_exists(w, b, key);
         assert_true(g.code == ERR_OK || g.code == ERR_UNKNOWN ||
@@ -361,7 +187,7 @@ static void a_write_is_applied_at_most_once(void **state)
 static void a_kept_connection_that_died_is_no_conflict(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_for(w, 20000);
+    struct registry *a = etcd_client(w, 20000);
 
     for (int i = 0; i < 20; i++) {
         enum err_code code;
@@ -369,7 +195,7 @@ static void a_kept_connection_that_died_is_no_conflict(void **state)
 
         (void)snprintf(key, sizeof(key), "/kept/%d", i);
         world_round_trip(w, a);
-        (void)proxy_reset(proxy_of(w, a));
+        (void)proxy_reset(etcd_proxy(w, a));
         if (i % 2 == 0) {
             world_pass(w, 20);
         }
@@ -382,7 +208,7 @@ static void a_kept_connection_that_died_is_no_conflict(void **state)
 static void a_store_that_goes_back_is_not_believed(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_for(w, 20000);
+    struct registry *a = etcd_client(w, 20000);
     struct etcd *e = etcd_of(a);
     uint64_t revision;
 
@@ -410,7 +236,8 @@ static void lock_key(struct world *w, struct registry *r, size_t at,
 static void a_lock_whose_key_is_gone_is_lost(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_client(w), *b = open_client(w);
+    struct registry *a = etcd_client(w, TIMEOUT_MS),
+                    *b = etcd_client(w, TIMEOUT_MS);
     struct held mine, theirs;
     char key[128];
 
@@ -418,7 +245,7 @@ static void a_lock_whose_key_is_gone_is_lost(void **state)
     lock_key(w, b, 0, key);
     held_ask(b, &theirs, "/lock/x", "b", -1);
     world_round_trip(w, b);
-    etcd_store_delete(store(w), key);
+    etcd_store_delete(w->store, key);
     world_until(w, theirs.answers > 0 && mine.losses == 1);
     assert_int_equal(theirs.code, ERR_OK);
     assert_true(theirs.fence > mine.fence);
@@ -430,44 +257,45 @@ static void a_lock_whose_key_is_gone_is_lost(void **state)
 static void a_waiter_whose_key_is_gone_queues_again(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_client(w), *b = open_client(w);
+    struct registry *a = etcd_client(w, TIMEOUT_MS),
+                    *b = etcd_client(w, TIMEOUT_MS);
     struct held mine, theirs;
     char key[128];
 
     assert_int_equal(held_take(w, a, &mine, "/lock/x", "a", -1), ERR_OK);
     lock_key(w, a, 0, key);
     held_ask(b, &theirs, "/lock/x", "b", -1);
-    world_until(w, etcd_store_count(store(w), "/lock/x") == 2);
+    world_until(w, etcd_store_count(w->store, "/lock/x") == 2);
     { /* the other of the two */
         char first[128], second[128];
 
         lock_key(w, a, 0, first);
         lock_key(w, a, 1, second);
-        etcd_store_delete(store(w), strcmp(first, key) == 0 ? second : first);
+        etcd_store_delete(w->store, strcmp(first, key) == 0 ? second : first);
     }
-    world_until(w, etcd_store_count(store(w), "/lock/x") == 2);
+    world_until(w, etcd_store_count(w->store, "/lock/x") == 2);
     assert_int_equal(theirs.answers, 0);
     held_release(&mine);
     world_until(w, theirs.answers > 0);
     assert_int_equal(theirs.code, ERR_OK);
     held_release(&theirs);
-    world_until(w, etcd_store_count(store(w), "/lock/x") == 0);
+    world_until(w, etcd_store_count(w->store, "/lock/x") == 0);
 }
 
 static void a_lock_survives_short_breaks(void **state)
 {
     struct world *w = *state;
-    struct registry *a = open_for(w, 10000), *b = open_for(w, 10000);
+    struct registry *a = etcd_client(w, 10000), *b = etcd_client(w, 10000);
     struct held mine, theirs;
 
     assert_int_equal(held_take(w, a, &mine, "/lock/x", "a", -1), ERR_OK);
-    proxy_refuse(proxy_of(w, b), true);
-    (void)proxy_reset(proxy_of(w, b));
+    proxy_refuse(etcd_proxy(w, b), true);
+    (void)proxy_reset(etcd_proxy(w, b));
     held_ask(b, &theirs, "/lock/x", "b", -1);
     world_pass(w, 500);
-    proxy_refuse(proxy_of(w, b), false);
-    world_until(w, etcd_store_count(store(w), "/lock/x") == 2);
-    (void)proxy_reset(proxy_of(w, b)); /* the stream it waits on, too */
+    proxy_refuse(etcd_proxy(w, b), false);
+    world_until(w, etcd_store_count(w->store, "/lock/x") == 2);
+    (void)proxy_reset(etcd_proxy(w, b)); /* the stream it waits on, too */
     held_release(&mine);
     world_until(w, theirs.answers > 0);
     assert_int_equal(theirs.code, ERR_OK);
@@ -507,8 +335,8 @@ static void nothing_is_left_behind(void **state)
 
     for (int round = 0; round < 4; round++) {
         struct world *inner = etcd_world(&servers);
-        struct registry *a = open_for(inner, TIMEOUT_MS);
-        struct registry *b = open_for(inner, TIMEOUT_MS);
+        struct registry *a = etcd_client(inner, TIMEOUT_MS);
+        struct registry *b = etcd_client(inner, TIMEOUT_MS);
         struct seen seen = {0};
         struct held mine, theirs;
         void *as_state = inner;
@@ -516,7 +344,7 @@ static void nothing_is_left_behind(void **state)
         seen_start(inner, a, &seen, "/");
         assert_int_equal(held_take(inner, a, &mine, "/lock/x", "a", -1), 0);
         held_ask(b, &theirs, "/lock/x", "b", -1);
-        (void)proxy_reset(proxy_of(inner, a));
+        (void)proxy_reset(etcd_proxy(inner, a));
         world_round_trip(inner, b);
         seen_stop(&seen);
         (void)world_teardown(&as_state);
@@ -532,11 +360,6 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, world_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_broken_stream_goes_on_where_it_was),
-        TEST(a_compaction_behind_our_back_is_listed_again),
-        TEST(a_silent_stream_is_found_out_by_the_canary),
-        TEST(an_event_that_never_comes_is_found_by_the_list),
-        TEST(foreign_keys_are_passed_over),
         TEST(a_stopped_server_is_suspended_and_lost_in_time),
         TEST(a_restarted_server_keeps_the_session),
         TEST(a_session_without_its_key_is_lost),
