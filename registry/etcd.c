@@ -72,6 +72,7 @@ static void on_http_closed(void *arg)
 static void hang_up(struct etcd *e)
 {
     loop_timer_stop(&e->ticker);
+    registry_timer_stop(&e->gather_turn);
     etcd_watches_stop(e);
     etcd_holds_stop(e, false);
     etcd_session_stop(e);

@@ -5,8 +5,12 @@
  * one call at a time. So calls wait in a queue and begin in its order, many at
  * a time; the first that touches what an earlier one under way writes (or
  * writes what an earlier one looks at) waits for it, and those behind it with
- * it. A list waits for all writes. To the caller all is as if calls were done
- * one by one in the order in which they were made.
+ * it. A list waits for all writes, and everything for a lock that was asked for
+ * before, until it stands in its queue. To the caller all is as if calls were
+ * done one by one in the order in which they were made.
+ *
+ * A request costs the server much more than a key. So few gets are under way at
+ * a time, and those that wait meanwhile are asked together, in one txn.
  */
 #include "registry/etcd_priv.h"
 
@@ -15,9 +19,11 @@
 
 #include <string.h>
 
-#define QUEUE_MAX   4096 /* calls */
-#define QUEUE_BYTES (64u << 20)
-#define RUNNING_MAX 16
+#define QUEUE_MAX    4096 /* calls */
+#define QUEUE_BYTES  (64u << 20)
+#define REQUESTS_MAX 16
+#define GETS_MAX     4   /* requests that get */
+#define GROUP_MAX    100 /* gets in one */
 
 #define WRITTEN 1u /* in etcd_call.keys */
 
@@ -67,6 +73,9 @@ static bool must_wait(const struct etcd *e, const struct etcd_call *c)
 {
     const struct etcd_call *r;
 
+    if (etcd_holds_settling(e, c->seq)) {
+        return true;
+    }
     for (r = e->running; r != NULL; r = r->next) {
         if (c->keys == NULL ? r->writes : keys_meet(c, r)) {
             return true;
@@ -105,6 +114,7 @@ static void take_off(struct etcd *e, struct etcd_call *c)
     }
     *at = c->next;
     e->n_running--;
+    e->n_requests -= c->is_member ? 0 : 1;
     e->queued--;
     e->queued_bytes -= c->call->bytes;
 }
@@ -190,7 +200,7 @@ void etcd_calls_abort(struct etcd *e, enum err_code unsent, const char *why)
 
     e->running = e->queue = NULL;
     e->queue_tail = &e->queue;
-    e->n_running = e->queued = e->queued_bytes = 0;
+    e->n_running = e->n_requests = e->queued = e->queued_bytes = 0;
     while ((c = running) != NULL) {
         running = c->next;
         abort_one(c, unsent, why);
@@ -216,21 +226,88 @@ void etcd_calls_drop(struct etcd *e)
 
 /* --- the queue ----------------------------------------------------------- */
 
+static bool is_get(const struct etcd_call *c)
+{
+    return c->call->type == REGISTRY_CALL_GET;
+}
+
+static size_t requests_that_get(const struct etcd *e)
+{
+    const struct etcd_call *c;
+    size_t n = 0;
+
+    for (c = e->running; c != NULL; c = c->next) {
+        n += is_get(c) && !c->is_member;
+    }
+    return n;
+}
+
+static void on_turn(void *arg)
+{
+    struct etcd *e = arg;
+
+    e->gather = ETCD_GATHERED;
+    etcd_pump(e);
+    if (e->gather == ETCD_GATHERED) {
+        e->gather = ETCD_GATHER_NONE;
+    }
+}
+
+/* The next turn at the earliest: gets come in bursts, and a burst is one
+ * request. */
+static bool may_get(struct etcd *e)
+{
+    if (e->gather == ETCD_GATHER_NONE) {
+        e->gather = ETCD_GATHERING;
+        registry_timer_start(&e->base, &e->gather_turn, 0, on_turn, e);
+    }
+    return e->gather == ETCD_GATHERED && requests_that_get(e) < GETS_MAX;
+}
+
+/* The first in the queue, which is under way from now on. */
+static struct etcd_call *take_first(struct etcd *e)
+{
+    struct etcd_call *c = e->queue;
+
+    e->queue = c->next;
+    if (e->queue == NULL) {
+        e->queue_tail = &e->queue;
+    }
+    c->next = e->running;
+    e->running = c;
+    e->n_running++;
+    return c;
+}
+
+static void start_gets(struct etcd *e, struct etcd_call *first)
+{
+    struct etcd_call *last = first;
+
+    for (size_t n = 1; n < GROUP_MAX && e->queue != NULL && is_get(e->queue) &&
+                       !must_wait(e, e->queue);
+         n++) {
+        last->with = take_first(e);
+        last = last->with;
+        last->is_member = true;
+    }
+    etcd_read_start(first);
+}
+
 void etcd_pump(struct etcd *e)
 {
     struct etcd_call *c;
 
-    while ((c = e->queue) != NULL && e->n_running < RUNNING_MAX &&
+    while ((c = e->queue) != NULL && e->n_requests < REQUESTS_MAX &&
            e->session.state == ETCD_SESSION_LIVE && !etcd_over(e) &&
            !must_wait(e, c)) {
-        e->queue = c->next;
-        if (e->queue == NULL) {
-            e->queue_tail = &e->queue;
+        if (is_get(c) && !may_get(e)) {
+            return;
         }
-        c->next = e->running;
-        e->running = c;
-        e->n_running++;
-        if (c->call->type == REGISTRY_CALL_TXN) {
+        e->n_requests++;
+        (void)take_first(e);
+        if (is_get(c)) {
+            start_gets(e, c);
+        } else if (c->call->type == REGISTRY_CALL_TXN) {
             etcd_txn_start(c);
         } else {
             etcd_read_start(c);

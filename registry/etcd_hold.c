@@ -112,10 +112,36 @@ void etcd_lock(struct registry *r, struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
 
-    (void)r;
     assert(h->state != ETCD_HOLD_HELD && h->state != ETCD_HOLD_LEAVING);
     if (h->state == ETCD_HOLD_IDLE) {
+        h->settling = true;
+        h->asked_at = etcd_of(r)->last_seq;
         etcd_hold_step(hold);
+    }
+}
+
+bool etcd_holds_settling(const struct etcd *e, uint64_t seq)
+{
+    const struct registry_hold *hold;
+
+    DL_FOREACH(e->base.holds, hold)
+    {
+        const struct etcd_hold *h = hold->priv;
+
+        if (h->settling && h->asked_at < seq) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void etcd_hold_settled(struct registry_hold *hold)
+{
+    struct etcd_hold *h = hold->priv;
+
+    if (h->settling) {
+        h->settling = false;
+        etcd_pump(backend(hold));
     }
 }
 
@@ -128,6 +154,7 @@ void etcd_unlock(struct registry *r, struct registry_hold *hold)
     (void)etcd_ask_cancel(&h->ask);
     (void)etcd_ask_cancel(&h->beat);
     h->state = ETCD_HOLD_LEAVING;
+    etcd_hold_settled(hold);
     if (h->lease == 0) { /* a lease on its way has no key, and runs out */
         registry_hold_gone(hold);
         return;

@@ -427,6 +427,7 @@ static void set_options(struct etcd_transfer *t)
     (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 65536L);
     if (conf->ca_file != NULL) {
         (void)curl_easy_setopt(c, CURLOPT_CAINFO, conf->ca_file);
+        (void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL); /* nobody else */
     }
     if (conf->cert_file != NULL) {
         (void)curl_easy_setopt(c, CURLOPT_SSLCERT, conf->cert_file);
@@ -460,20 +461,17 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
 int etcd_http_new(struct etcd_http **out, struct loop *loop,
                   const struct etcd_http_conf *conf, struct err *err)
 {
+    bool ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    CURLM *multi = ready ? curl_multi_init() : NULL;
     struct etcd_http *http;
 
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    if (multi == NULL) {
         return (int)err_set(err, ERR_IO, "libcurl cannot be initialised");
     }
     http = mem_zalloc(sizeof(*http));
     http->loop = loop;
     http->conf = *conf;
-    http->multi = curl_multi_init();
-    if (http->multi == NULL) {
-        mem_free(http);
-        curl_global_cleanup();
-        return (int)err_set(err, ERR_IO, "libcurl cannot be initialised");
-    }
+    http->multi = multi;
     (void)uv_timer_init(loop_uv(loop), &http->timer);
     http->timer.data = http;
     http->n_handles = 1;

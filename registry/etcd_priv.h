@@ -115,6 +115,8 @@ void etcd_feeds_tick(struct etcd *e);
 struct etcd_call {
     struct registry_call *call;
     struct etcd_call *next; /* in the queue, or among those under way */
+    struct etcd_call *with; /* get: the next that is asked in one request */
+    bool is_member;         /* it is not the first of these */
     struct etcd_ask *ask;
     uint64_t seq;
     uint64_t *keys; /* txn, get: a hash of each key, bit 0: written */
@@ -147,6 +149,8 @@ struct etcd_hold {
     mono_ms next_beat;
     mono_ms due;           /* for the state: try, look or revoke again */
     uint64_t created;      /* of its key: the fencing number; 0: no key */
+    bool settling;         /* its first way into the queue */
+    uint64_t asked_at;     /* settling: calls after this seq wait for it */
     uint64_t leave_after;  /* leaving: calls up to this seq go first */
     struct etcd_feed feed; /* of the key before ours */
 };
@@ -222,6 +226,9 @@ struct etcd {
     struct etcd_call *queue, **queue_tail;
     struct etcd_call *running;
     size_t queued, n_running, queued_bytes;
+    size_t n_requests; /* of those running */
+    enum { ETCD_GATHER_NONE, ETCD_GATHERING, ETCD_GATHERED } gather;
+    struct registry_timer gather_turn; /* gets of this turn go together */
     uint64_t last_seq;
 
     struct etcd_feed *feeds;
@@ -280,7 +287,7 @@ void etcd_call_refuse(struct etcd_call *c, size_t failed_op);
 /* Is a call of `seq` or before still under way? */
 bool etcd_calls_before(const struct etcd *e, uint64_t seq);
 
-/* etcd_read.c, etcd_txn.c: send it. */
+/* etcd_read.c, etcd_txn.c: send it. A get, with all that hang on `with`. */
 void etcd_read_start(struct etcd_call *c);
 void etcd_txn_start(struct etcd_call *c);
 
@@ -309,6 +316,11 @@ void etcd_holds_tick(struct etcd *e);
 void etcd_holds_stop(struct etcd *e, bool revoke);
 void etcd_holds_revoke(struct etcd *e);
 bool etcd_holds_leaving(const struct etcd *e);
+/* Must a call of `seq` wait until a lock that was asked for before stands in
+ * its queue? */
+bool etcd_holds_settling(const struct etcd *e, uint64_t seq);
+/* It stands there, or it will take longer: no call waits for it any more. */
+void etcd_hold_settled(struct registry_hold *hold);
 /* The key of the hold with this fencing number; false: there is none. */
 bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
                    struct etcd_key *out);

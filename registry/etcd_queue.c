@@ -60,6 +60,7 @@ static void restart(struct registry_hold *hold)
     (void)etcd_ask_cancel(&h->beat);
     h->lease = 0;
     h->created = 0;
+    h->settling = false;
     h->state = ETCD_HOLD_IDLE;
     etcd_hold_later(hold, backend(hold)->retry_ms);
 }
@@ -97,6 +98,7 @@ static bool unanswered(struct registry_hold *hold,
     if (result->verdict == ETCD_OK) {
         return false;
     }
+    etcd_hold_settled(hold);
     if (result->verdict == ETCD_NO_LEASE) {
         etcd_hold_gone(hold);
     } else {
@@ -265,12 +267,14 @@ static void on_queued(void *arg, const struct etcd_result *result)
          * was lost. */
         kvs = etcd_txn_kvs(result->root, 0);
         if (kvs == NULL || !etcd_kv_read(kvs->child, &kv) || kv.created < 2) {
+            etcd_hold_settled(hold);
             etcd_session_lost(backend(hold), "its key is gone");
             etcd_hold_later(hold, backend(hold)->retry_max_ms);
             return;
         }
         h->created = kv.created;
     }
+    etcd_hold_settled(hold);
     check(hold);
 }
 
@@ -340,6 +344,7 @@ static void on_looked(void *arg, const struct etcd_result *result)
     }
     h->state = ETCD_HOLD_IDLE;
     etcd_hold_later(hold, backend(hold)->retry_ms);
+    etcd_hold_settled(hold);
     registry_hold_refused(hold, ERR_TIMEOUT);
 }
 

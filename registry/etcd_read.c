@@ -80,19 +80,14 @@ static bool no_progress(struct etcd_call *c, const struct etcd_key *before)
     return true;
 }
 
-static void on_get(void *arg, const struct etcd_result *result)
-{
-    struct etcd_call *c = arg;
-    struct registry_reply reply = {.failed_op = SIZE_MAX,
-                                   .revision = result->revision};
-    struct registry_entry *entries;
+/* --- get ----------------------------------------------------------------- */
 
-    if (result->verdict != ETCD_OK) {
-        etcd_call_failed(c, result);
-        return;
-    }
-    entries = entries_of(etcd_of(c->call->r), etcd_kvs(result->root),
-                         &reply.n_entries, NULL);
+static void answer_get(struct etcd_call *c, cJSON *kvs, uint64_t revision)
+{
+    struct registry_reply reply = {.failed_op = SIZE_MAX, .revision = revision};
+    struct registry_entry *entries =
+        entries_of(etcd_of(c->call->r), kvs, &reply.n_entries, NULL);
+
     reply.entries = entries;
     if (reply.n_entries == 0) {
         (void)err_set(&reply.err, ERR_NOT_FOUND, "%s: no such key",
@@ -102,6 +97,17 @@ static void on_get(void *arg, const struct etcd_result *result)
     mem_free(entries);
 }
 
+static void on_get(void *arg, const struct etcd_result *result)
+{
+    struct etcd_call *c = arg;
+
+    if (result->verdict != ETCD_OK) {
+        etcd_call_failed(c, result);
+    } else {
+        answer_get(c, etcd_kvs(result->root), result->revision);
+    }
+}
+
 static void start_get(struct etcd_call *c)
 {
     struct etcd_range range = {.key = &c->at};
@@ -109,6 +115,76 @@ static void start_get(struct etcd_call *c)
     etcd_key_set(&c->at, etcd_of(c->call->r)->ns, c->call->key);
     ask_range(c, &range, on_get);
 }
+
+/* The answer was too large: two requests of half as many each. */
+static void halve(struct etcd_call *c)
+{
+    struct etcd_call *last = c, *half;
+    size_t n = 0;
+
+    for (half = c; half != NULL; half = half->with) {
+        n++;
+    }
+    for (n = n / 2; n > 1; n--) {
+        last = last->with;
+    }
+    half = last->with;
+    last->with = NULL;
+    half->is_member = false;
+    etcd_of(c->call->r)->n_requests++;
+    etcd_read_start(c);
+    etcd_read_start(half);
+}
+
+/* Answers in the order of asking. Whoever gets one may end all. */
+static void on_gets(void *arg, const struct etcd_result *result)
+{
+    struct etcd_result broken = {.verdict = ETCD_BROKEN,
+                                 .why = "an answer is missing"};
+    struct etcd_call *c = arg, *next;
+    const struct etcd *e = etcd_of(c->call->r);
+    const cJSON *response =
+        cJSON_GetObjectItemCaseSensitive(result->root, "responses");
+
+    if (result->verdict == ETCD_TOO_LARGE) {
+        halve(c);
+        return;
+    }
+    response = response == NULL ? NULL : response->child;
+    for (; c != NULL && !e->base.mute; c = next) {
+        next = c->with;
+        if (result->verdict != ETCD_OK) {
+            etcd_call_failed(c, result);
+        } else if (response == NULL) {
+            etcd_call_failed(c, &broken);
+        } else {
+            answer_get(c,
+                       etcd_kvs(cJSON_GetObjectItemCaseSensitive(
+                           response, "response_range")),
+                       result->revision);
+            response = response->next;
+        }
+    }
+}
+
+static void start_gets(struct etcd_call *c)
+{
+    struct etcd_key key;
+    struct etcd_range range = {.key = &key};
+    struct buf body;
+
+    buf_init(&body, ETCD_BODY_MAX);
+    etcd_txn_begin(&body);
+    etcd_txn_then(&body);
+    for (struct etcd_call *i = c; i != NULL; i = i->with) {
+        etcd_key_set(&key, etcd_of(c->call->r)->ns, i->call->key);
+        etcd_put_op_range(&body, &range);
+    }
+    etcd_txn_close(&body);
+    ask(c, "/v3/kv/txn", &body, on_gets);
+}
+
+/* --- exists -------------------------------------------------------------- */
 
 static void on_exists(void *arg, const struct etcd_result *result)
 {
@@ -337,7 +413,11 @@ void etcd_read_start(struct etcd_call *c)
 {
     switch (c->call->type) {
     case REGISTRY_CALL_GET:
-        start_get(c);
+        if (c->with == NULL) {
+            start_get(c);
+        } else {
+            start_gets(c);
+        }
         break;
     case REGISTRY_CALL_EXISTS:
         start_exists(c);

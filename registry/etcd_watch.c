@@ -18,7 +18,7 @@
 
 #include <utlist.h>
 
-#define PAGE        1000
+#define PAGE        4000
 #define SILENT_MS   45000
 #define AGAIN_MS    1000
 #define SILENT_COST 20 /* a list takes at most this part of the time */
