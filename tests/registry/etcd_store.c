@@ -71,6 +71,7 @@ struct registry *etcd_store_open(struct etcd_store *s, int64_t timeout_ms)
 {
     struct conf_registry conf = {.type = CONF_ETCD,
                                  .namespace_ = s->ns,
+                                 .authority = (char *)s->authority,
                                  .session_timeout_ms = timeout_ms,
                                  .connect_timeout_ms = 9000,
                                  .retry_delay_ms = 60,

@@ -17,6 +17,7 @@ struct etcd_store {
     struct etcd_servers *servers;
     struct loop *loop;
     char ns[40];
+    const char *authority; /* of clients to come, or NULL */
     int dying;
     struct etcd_store_client {
         struct registry *registry;

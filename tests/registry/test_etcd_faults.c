@@ -205,6 +205,42 @@ static void a_kept_connection_that_died_is_no_conflict(void **state)
     }
 }
 
+/* More than one answer may hold: asked for in halves, each in its order. */
+static void many_large_values_are_read_in_parts(void **state)
+{
+    enum { N = 60 };
+    struct world *w = *state;
+    struct registry *r = etcd_client(w, 30000);
+    char *value = mem_zalloc(REGISTRY_VALUE_MAX + 1);
+    struct got g[N], page = {0};
+    char key[32];
+
+    memset(value, 'v', REGISTRY_VALUE_MAX);
+    memset(g, 0, sizeof(g));
+    for (int i = 0; i < N; i++) {
+        (void)snprintf(key, sizeof(key), "/large/%02d", i);
+        (void)snprintf(value, 8, "%06d", i);
+        value[6] = 'v';
+        assert_int_equal(do_put(w, r, key, value, REGISTRY_ANY, 0), ERR_OK);
+    }
+    for (int i = 0; i < N; i++) {
+        (void)snprintf(key, sizeof(key), "/large/%02d", i);
+        registry_get(r, key, got_reply, &g[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        world_until(w, g[i].answers > 0);
+        assert_int_equal(g[i].code, ERR_OK);
+        assert_int_equal(g[i].entries[0].value_len, REGISTRY_VALUE_MAX);
+        assert_int_equal(strtol(g[i].entries[0].value, NULL, 10), i);
+        got_free(&g[i]);
+    }
+    assert_int_equal(do_list(w, r, "/large", NULL, 1000, &page), ERR_OK);
+    assert_true(page.n_entries > 0 && page.n_entries < N);
+    assert_string_equal(page.next, page.entries[page.n_entries - 1].key);
+    got_free(&page);
+    mem_free(value);
+}
+
 static void a_store_that_goes_back_is_not_believed(void **state)
 {
     struct world *w = *state;
@@ -366,6 +402,7 @@ int main(void)
         TEST(closing_ends_although_nobody_answers),
         TEST(a_write_is_applied_at_most_once),
         TEST(a_kept_connection_that_died_is_no_conflict),
+        TEST(many_large_values_are_read_in_parts),
         TEST(a_store_that_goes_back_is_not_believed),
         TEST(a_lock_whose_key_is_gone_is_lost),
         TEST(a_waiter_whose_key_is_gone_queues_again),

@@ -208,6 +208,21 @@ static void keys_that_are_not_ours_are_denied(void **state)
     got_free(&g);
 }
 
+static void the_authority_is_the_name_in_the_certificate(void **state)
+{
+    struct world *w = *state;
+    struct etcd_store *store = w->store;
+    struct registry *other;
+
+    store->authority = "another.test";
+    other = etcd_store_open(store, TIMEOUT_MS);
+    w->clients[w->n_clients++] = other;
+    store->authority = "etcd.test";
+    (void)etcd_client(w, TIMEOUT_MS);
+    world_pass(w, 200);
+    assert_true(registry_session(other) == 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, world_teardown)
@@ -220,6 +235,7 @@ int main(void)
         TEST(a_forgotten_token_is_renewed),
         TEST(a_wrong_password_is_told_and_nothing_begins),
         TEST(keys_that_are_not_ours_are_denied),
+        TEST(the_authority_is_the_name_in_the_certificate),
     };
     int failed;
 
