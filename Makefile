@@ -59,7 +59,6 @@ TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
 BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) tests/registry/zookeeper_server.c
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
 .PHONY: all help deps demo run check check-build check-run tests sim model bench fuzz lint house format install clean
