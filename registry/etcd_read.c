@@ -129,6 +129,7 @@ static void halve(struct etcd_call *c)
         last = last->with;
     }
     half = last->with;
+    assert(half != NULL); /* groups have two at least */
     last->with = NULL;
     half->is_member = false;
     etcd_of(c->call->r)->n_requests++;

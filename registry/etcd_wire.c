@@ -82,8 +82,8 @@ void etcd_put_base64(struct buf *b, const void *data, size_t len)
         unsigned second = len == 2 ? in[1] : 0;
 
         out[n++] = digits[in[0] >> 2];
-        out[n++] = digits[(in[0] & 3) << 4 | second >> 4];
-        out[n++] = len == 2 ? digits[(second & 15) << 2] : '=';
+        out[n++] = digits[(in[0] & 3u) << 4 | second >> 4];
+        out[n++] = len == 2 ? digits[(second & 15u) << 2] : '=';
         out[n++] = '=';
     }
     buf_add(b, out, n);
