@@ -6,8 +6,9 @@
  * a time; the first that touches what an earlier one under way writes (or
  * writes what an earlier one looks at) waits for it, and those behind it with
  * it. A list waits for all writes, and everything for a lock that was asked for
- * before, until it stands in its queue. To the caller all is as if calls were
- * done one by one in the order in which they were made.
+ * before until it stands in its queue, or was released, until it is free. To
+ * the caller all is as if calls were done one by one in the order in which they
+ * were made.
  *
  * A request costs the server much more than a key. So few gets are under way at
  * a time, and those that wait meanwhile are asked together, in one txn.
@@ -127,6 +128,9 @@ void etcd_call_answer(struct etcd_call *c, const struct registry_reply *reply)
     call_close(c);
     registry_call_done(c->call, reply);
     etcd_pump(e);
+    if (e->leave_waits && !etcd_over(e)) {
+        etcd_holds_revoke(e);
+    }
 }
 
 void etcd_call_refuse(struct etcd_call *c, size_t failed_op)

@@ -77,9 +77,11 @@ static void on_revoked(void *arg, const struct etcd_result *result)
         h->lease = 0;
         if (!etcd_over(backend(hold))) {
             registry_hold_gone(hold);
+            etcd_pump(backend(hold));
         }
         return;
     }
+    etcd_hold_settled(hold);
     etcd_hold_later(hold, backend(hold)->retry_max_ms);
 }
 
@@ -92,6 +94,7 @@ static void leave(struct registry_hold *hold)
     struct buf body;
 
     if (etcd_calls_before(e, h->leave_after) && !etcd_over(e)) {
+        e->leave_waits = true;
         return;
     }
     if (!etcd_over(e) && etcd_now(e) - h->renewed > 2 * h->ttl_ms) {
@@ -154,12 +157,15 @@ void etcd_unlock(struct registry *r, struct registry_hold *hold)
     (void)etcd_ask_cancel(&h->ask);
     (void)etcd_ask_cancel(&h->beat);
     h->state = ETCD_HOLD_LEAVING;
-    etcd_hold_settled(hold);
+    h->settling = false;
     if (h->lease == 0) { /* a lease on its way has no key, and runs out */
         registry_hold_gone(hold);
+        etcd_pump(etcd_of(r));
         return;
     }
     h->leave_after = etcd_of(r)->last_seq;
+    h->settling = true;
+    h->asked_at = h->leave_after;
     h->due = 0;
     leave(hold);
 }
@@ -209,13 +215,15 @@ void etcd_holds_tick(struct etcd *e)
 
 void etcd_holds_revoke(struct etcd *e)
 {
-    struct registry_hold *hold;
+    struct registry_hold *hold, *next;
 
-    DL_FOREACH(e->base.holds, hold)
+    e->leave_waits = false;
+    DL_FOREACH_SAFE(e->base.holds, hold, next)
     {
         struct etcd_hold *h = hold->priv;
 
-        if (h->lease != 0 && h->ask == NULL && etcd_now(e) >= h->due) {
+        if (h->lease != 0 && h->ask == NULL && etcd_now(e) >= h->due &&
+            (h->state == ETCD_HOLD_LEAVING || etcd_over(e))) {
             leave(hold);
         }
     }

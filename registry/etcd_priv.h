@@ -149,7 +149,7 @@ struct etcd_hold {
     mono_ms next_beat;
     mono_ms due;           /* for the state: try, look or revoke again */
     uint64_t created;      /* of its key: the fencing number; 0: no key */
-    bool settling;         /* its first way into the queue */
+    bool settling;         /* its first way into the queue, or out of it */
     uint64_t asked_at;     /* settling: calls after this seq wait for it */
     uint64_t leave_after;  /* leaving: calls up to this seq go first */
     struct etcd_feed feed; /* of the key before ours */
@@ -231,6 +231,8 @@ struct etcd {
     struct registry_timer gather_turn; /* gets of this turn go together */
     uint64_t last_seq;
 
+    bool leave_waits; /* a hold leaves after calls that are under way */
+
     struct etcd_feed *feeds;
     uint64_t canary; /* the revision of the last one written */
 
@@ -311,13 +313,13 @@ void etcd_hold_later(struct registry_hold *hold, int64_t delay_ms);
 registry_hold_begin_f etcd_lock;
 registry_hold_end_f etcd_unlock;
 void etcd_holds_tick(struct etcd *e);
-/* No question any more; `revoke`: but for the end of their leases, which are
- * asked for again by etcd_holds_revoke() where that failed. */
+/* No question any more; `revoke`: but for the end of their leases. */
 void etcd_holds_stop(struct etcd *e, bool revoke);
+/* Of those that leave (closing: of all), where nothing is under way. */
 void etcd_holds_revoke(struct etcd *e);
 bool etcd_holds_leaving(const struct etcd *e);
 /* Must a call of `seq` wait until a lock that was asked for before stands in
- * its queue? */
+ * its queue, or one that was released is free? */
 bool etcd_holds_settling(const struct etcd *e, uint64_t seq);
 /* It stands there, or it will take longer: no call waits for it any more. */
 void etcd_hold_settled(struct registry_hold *hold);

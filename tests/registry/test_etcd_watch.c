@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TIMEOUT_MS 3000
+#define TIMEOUT_MS 5000
 
 static struct etcd_servers servers;
 
