@@ -86,7 +86,7 @@ static void on_revoked(void *arg, const struct etcd_result *result)
 }
 
 /* Once the txns that were asked for before are answered. A lease that nobody
- * renews ends by itself: one TTL later there is nothing to tell any more. */
+ * renews ends by itself: two TTLs later there is nothing to tell any more. */
 static void leave(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;

@@ -26,6 +26,7 @@
 #define ETCD_REPLY_MAX   (32u << 20)
 #define ETCD_MESSAGE_MAX (16u << 20)
 #define ETCD_BODY_MAX    (8u << 20)
+#define ETCD_KNOWN       8192 /* a power of two */
 
 /* --- asking -------------------------------------------------------------- */
 
@@ -231,6 +232,9 @@ struct etcd {
     struct registry_timer gather_turn; /* gets of this turn go together */
     uint64_t last_seq;
 
+    /* etcd_txn.c: keys at versions that are known to be persistent */
+    uint64_t persistent[ETCD_KNOWN];
+
     bool leave_waits; /* a hold leaves after calls that are under way */
 
     struct etcd_feed *feeds;
@@ -289,6 +293,9 @@ void etcd_call_refuse(struct etcd_call *c, size_t failed_op);
 /* Is a call of `seq` or before still under way? */
 bool etcd_calls_before(const struct etcd *e, uint64_t seq);
 
+/* etcd_txn.c: the key was seen at this version, without a lease. */
+void etcd_know_persistent(struct etcd *e, const char *key, uint64_t version);
+
 /* etcd_read.c, etcd_txn.c: send it. A get, with all that hang on `with`. */
 void etcd_read_start(struct etcd_call *c);
 void etcd_txn_start(struct etcd_call *c);
@@ -313,7 +320,7 @@ void etcd_hold_later(struct registry_hold *hold, int64_t delay_ms);
 registry_hold_begin_f etcd_lock;
 registry_hold_end_f etcd_unlock;
 void etcd_holds_tick(struct etcd *e);
-/* No question any more; `revoke`: but for the end of their leases. */
+/* No question any more; `revoke`: but to end their leases. */
 void etcd_holds_stop(struct etcd *e, bool revoke);
 /* Of those that leave (closing: of all), where nothing is under way. */
 void etcd_holds_revoke(struct etcd *e);

@@ -43,8 +43,8 @@ static bool is_directory(const struct registry_entry *entry)
 
 /* The entries of ours among the items of an array; `past`: behind the last key
  * of all. */
-static struct registry_entry *entries_of(const struct etcd *e, cJSON *kvs,
-                                         size_t *n, struct etcd_key *past)
+static struct registry_entry *entries_of(struct etcd *e, cJSON *kvs, size_t *n,
+                                         struct etcd_key *past)
 {
     size_t max = (size_t)cJSON_GetArraySize(kvs);
     struct registry_entry *entries = mem_array(max, sizeof(*entries));
@@ -60,6 +60,9 @@ static struct registry_entry *entries_of(const struct etcd *e, cJSON *kvs,
         }
         if (etcd_entry(&kv, e->ns, &entries[*n]) &&
             !is_directory(&entries[*n])) {
+            if (entries[*n].owner == 0) {
+                etcd_know_persistent(e, entries[*n].key, entries[*n].version);
+            }
             (*n)++;
         }
     }

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 
+#include <string.h>
 #include <utlist.h>
 
 #define PAGE        4000
@@ -158,6 +159,8 @@ static void on_page(void *arg, const struct etcd_result *result)
     struct registry_watch *w = arg;
     struct etcd_watch *ew = w->priv;
     struct etcd *e = backend(w);
+    struct etcd_key before = ew->at;
+    bool more;
 
     if (result->verdict == ETCD_TOO_LARGE && ew->limit > 1) {
         ew->limit /= 2;
@@ -175,7 +178,11 @@ static void on_page(void *arg, const struct etcd_result *result)
     if (w->fn == NULL || etcd_over(e) || ew->state != ETCD_WATCH_LISTING) {
         return; /* ended by its owner, or the session by a callback */
     }
-    if (json_bool(result->root, "more", false)) {
+    more = json_bool(result->root, "more", false);
+    if (more && ew->at.len == before.len &&
+        memcmp(ew->at.s, before.s, before.len) == 0) {
+        list_later(ew, e, AGAIN_MS); /* a page that we cannot read */
+    } else if (more) {
         next_page(w);
     } else {
         listed(w);
