@@ -205,6 +205,30 @@ static void a_kept_connection_that_died_is_no_conflict(void **state)
     }
 }
 
+/* Kinds are remembered by version: another version is another kind. */
+static void a_key_made_again_has_another_kind(void **state)
+{
+    struct world *w = *state;
+    struct registry *a = etcd_client(w, 20000), *b = etcd_client(w, 20000);
+    uint64_t old, new;
+
+    assert_int_equal(do_put(w, a, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    old = version_of(w, a, "/k", "1");
+    assert_int_equal(do_put(w, a, "/k", "2", REGISTRY_VERSION, old), ERR_OK);
+    old = version_of(w, a, "/k", "2");
+    assert_int_equal(do_delete(w, b, "/k", old), ERR_OK);
+    assert_int_equal(do_put_ephemeral(w, b, "/k", "3", REGISTRY_ABSENT, 0),
+                     ERR_OK);
+    new = version_of(w, a, "/k", "3");
+    assert_int_equal(do_put(w, a, "/k", "4", REGISTRY_VERSION, old),
+                     ERR_CONFLICT);
+    assert_int_equal(do_put(w, a, "/k", "4", REGISTRY_VERSION, new),
+                     ERR_CONFLICT);
+    assert_int_equal(do_put_ephemeral(w, a, "/k", "4", REGISTRY_VERSION, new),
+                     ERR_CONFLICT);
+    version_of(w, a, "/k", "3");
+}
+
 /* More than one answer may hold: asked for in halves, each in its order. */
 static void many_large_values_are_read_in_parts(void **state)
 {
@@ -402,6 +426,7 @@ int main(void)
         TEST(closing_ends_although_nobody_answers),
         TEST(a_write_is_applied_at_most_once),
         TEST(a_kept_connection_that_died_is_no_conflict),
+        TEST(a_key_made_again_has_another_kind),
         TEST(many_large_values_are_read_in_parts),
         TEST(a_store_that_goes_back_is_not_believed),
         TEST(a_lock_whose_key_is_gone_is_lost),
