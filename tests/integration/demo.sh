@@ -87,8 +87,9 @@ esac
 cat >"$dir/pelorus.yaml" <<YAML
 listen: 127.0.0.1:$port
 registry: $block
-# the whole cluster shares this host: its load is no reason to pick nobody
-balancer: {heartbeat-interval: 1s, cpu-max: 1, memory-max: 1, disk-max: 1}
+# The whole cluster shares this host: its load is no reason to pick nobody. The
+# next heartbeats come 10 s after the first: no pick is between two of them.
+balancer: {cpu-max: 1, memory-max: 1, disk-max: 1}
 failover: {grace: 500ms}
 YAML
 

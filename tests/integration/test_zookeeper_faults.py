@@ -279,7 +279,8 @@ def test_outages_leave_nothing_behind(cluster):
         check(len(w.lock_nodes()) <= 1, lambda: f"lock nodes {w.lock_nodes()}")
     check(now[0] <= first[0] + 1, f"descriptors grew from {first[0]} to {now[0]}")
     equal(now[1], first[1], "threads")
-    check(now[2] <= first[2] + 3 * SLOW * SLOW, f"memory grew from {first[2]:.1f} to {now[2]:.1f} MiB")
+    # A sanitizer keeps what was freed, and looks for leaks by itself.
+    check(SLOW > 1 or now[2] <= first[2] + 3, f"memory grew from {first[2]:.1f} to {now[2]:.1f} MiB")
     sessions = {z.owner for z in peer.tree("observer").values()} - {"0"}
     equal(len(sessions), 1 + 3 + w.newcomers, "sessions with nodes: ours, and each node's")
 

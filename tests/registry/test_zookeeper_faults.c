@@ -41,6 +41,8 @@ static void member_open(struct world *w, struct member *m, size_t i,
     memset(m, 0, sizeof(*m));
     m->timeout = timeout_ms;
     m->r = zktest_open_timeout(w, timeout_ms);
+    story_begin(w, m->r, &m->story);
+    assert_int_equal(m->story.states[0], REGISTRY_CONNECTED);
     m->session = registry_session(m->r);
     (void)snprintf(m->key, sizeof(m->key), "/e/%zu", i);
     (void)snprintf(m->lock_key, sizeof(m->lock_key), "/lock/%zu", i);
@@ -48,8 +50,6 @@ static void member_open(struct world *w, struct member *m, size_t i,
                      ERR_OK);
     assert_int_equal(held_take(w, m->r, &m->lock, m->lock_key, "me", -1),
                      ERR_OK);
-    story_begin(w, m->r, &m->story);
-    assert_int_equal(m->story.states[0], REGISTRY_CONNECTED);
     zktest_lateness_reset(w);
 }
 

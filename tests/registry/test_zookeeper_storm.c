@@ -362,7 +362,7 @@ static void a_mirror_is_exact_through_resets_and_lost_sessions(void **state)
     assert_true(truth.n_entries > KEYS / 4);
     world_until(w, mirror_equals(m, &truth));
     world_until(w, m->synced > synced); /* in the last session */
-    assert_true(story_count(&story, REGISTRY_CONNECTED) >= 1 + EXPIRIES);
+    assert_true(story_count(&story, REGISTRY_CONNECTED) >= EXPIRIES);
     events = m->events;
     world_pass(w, 1500); /* nothing that is late comes after it */
     assert_int_equal(m->events, events);
