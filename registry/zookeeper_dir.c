@@ -184,3 +184,40 @@ void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all)
     mem_free(old);
     zk_names_close(&block);
 }
+
+/* The child of a directory whose names are sorted, or NULL. */
+static struct zk_child *find_child(const struct zk_dir *d, const char *name)
+{
+    size_t low = 0, high = d->n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(d->children[middle].name, name);
+
+        if (order == 0) {
+            return &d->children[middle];
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+void zk_dir_child_changed(const struct registry_watch *w, const char *key)
+{
+    const char *slash = strrchr(key, '/');
+    char *parent = slash == key ? mem_strdup("/")
+                                : mem_strndup(key, (size_t)(slash - key));
+    struct zk_dir *d = zk_dir_find(w, parent);
+    struct zk_child *c = d == NULL ? NULL : find_child(d, slash + 1);
+
+    mem_free(parent);
+    if (c != NULL) {
+        d->n_unread += !c->unread;
+        c->unread = true;
+        zk_dir_place(d);
+    }
+}

@@ -120,8 +120,7 @@ static void level_add_due(struct level *l, size_t i)
 /* Is it the turn of the subtree that is due, before the next name? */
 static bool level_due_first(const struct level *l)
 {
-    const char *name;
-    unsigned char next;
+    const char *name, *next;
     size_t n;
     int order;
 
@@ -132,10 +131,10 @@ static bool level_due_first(const struct level *l)
         return true;
     }
     name = l->names.items[l->due[l->n_due - 1]];
+    next = l->names.items[l->at];
     n = strlen(name);
-    order = strncmp(name, l->names.items[l->at], n);
-    next = (unsigned char)l->names.items[l->at][n];
-    return order < 0 || (order == 0 && '/' < next);
+    order = strncmp(name, next, n);
+    return order < 0 || (order == 0 && '/' < (unsigned char)next[n]);
 }
 
 /* Neither it nor anything below it is behind the key where we begin. */

@@ -3,7 +3,8 @@
  *
  * Directories below our keys are plain persistent nodes without a value. Only
  * those around locks are containers, as Curator makes them: the server removes
- * a container once it is empty, which would lose a value written into it.
+ * a container once it is empty, which would lose a value written into it (and
+ * does not tell which nodes are containers).
  */
 #include "registry/zookeeper_priv.h"
 
@@ -25,14 +26,9 @@ const char *zk_key(const struct zookeeper *z, const char *path)
 
 /* --- what a node is ------------------------------------------------------ */
 
-bool zk_is_container(const struct Stat *stat)
-{
-    return stat->ephemeralOwner == INT64_MIN; /* the server's mark for them */
-}
-
 uint64_t zk_owner(const struct Stat *stat)
 {
-    return zk_is_container(stat) ? 0 : (uint64_t)stat->ephemeralOwner;
+    return (uint64_t)stat->ephemeralOwner; /* a container's is 0 */
 }
 
 bool zk_is_directory(const struct Stat *stat)

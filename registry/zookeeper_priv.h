@@ -247,7 +247,6 @@ const char *zk_key(const struct zookeeper *z, const char *path);
 
 /* The session that owns a node; 0: it is persistent. A container is. */
 uint64_t zk_owner(const struct Stat *stat);
-bool zk_is_container(const struct Stat *stat);
 /* Our `version` says the node's kind, too, so that a key that changed its kind
  * is at another version. */
 uint64_t zk_version(const struct Stat *stat);
@@ -382,6 +381,8 @@ registry_watch_begin_f zk_watch_begin;
 registry_watch_end_f zk_watch_end;
 void zk_watches_look(struct zookeeper *z); /* a new session */
 void zk_watches_tick(struct zookeeper *z);
+/* A write of ours was applied: our own watches need not wait for their turn. */
+void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn);
 void zk_watches_bury(struct zookeeper *z); /* those that ended */
 void zk_watches_lost(struct zookeeper *z); /* the session is over */
 void zk_watches_close(struct zookeeper *z);
@@ -406,6 +407,8 @@ void zk_dir_place(struct zk_dir *d);
 /* It has to be listed. */
 void zk_dir_soil(struct zk_dir *d);
 void zk_dir_disarm(struct zk_dir *d);
+/* If the watch knows the key: its value is to be read again. */
+void zk_dir_child_changed(const struct registry_watch *w, const char *key);
 
 /* --- for tests ----------------------------------------------------------- */
 

@@ -239,10 +239,6 @@ static void on_obstacle(void *arg, struct zk_request *q)
         refused_by_server(call, q->rc);
     } else if (!zk_is_directory(&q->stat) || call->ops[c->at].ephemeral) {
         conflict(call, c->at, ERR_CONFLICT, "it exists already");
-    } else if (zk_is_container(&q->stat)) {
-        conflict(call, c->at, ERR_CONFLICT,
-                 "it is a container, which the server removes when it is "
-                 "empty, and cannot hold a value");
     } else {
         set_at(call, c->at, q->stat.version);
         again(call);
@@ -303,6 +299,7 @@ static void on_multi(void *arg, struct zk_request *q)
     struct registry_reply ok = {.failed_op = SIZE_MAX};
 
     if (q->rc == ZOK) {
+        zk_watches_wrote(of(call), call);
         zk_call_done(call, &ok);
         return;
     }
@@ -344,10 +341,6 @@ static void on_any(void *arg, struct zk_request *q)
         conflict(call, 0, ERR_CONFLICT,
                  owner == 0 ? "a persistent key stands there"
                             : "an ephemeral key of a session stands there");
-        return;
-    }
-    if (q->rc == ZOK && zk_is_container(&q->stat)) {
-        conflict(call, 0, ERR_CONFLICT, "it is a container of locks");
         return;
     }
     if (q->rc == ZOK) {

@@ -339,6 +339,25 @@ void zk_watches_event(struct zookeeper *z, int type, const char *path)
     work(z);
 }
 
+void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
+{
+    struct registry_watch *w;
+
+    for (size_t i = 0; i < txn->n_ops; i++) {
+        if (txn->ops[i].type != REGISTRY_PUT) {
+            continue;
+        }
+        DL_FOREACH(z->base.watches, w)
+        {
+            if (w->fn != NULL &&
+                registry_key_below(txn->ops[i].key, w->prefix)) {
+                zk_dir_child_changed(w, txn->ops[i].key);
+            }
+        }
+    }
+    work(z);
+}
+
 /* --- time passes --------------------------------------------------------- */
 
 /* Whose values others wait for: nodes and what decides about them. */
