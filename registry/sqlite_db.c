@@ -204,10 +204,10 @@ int sqlite_db_open(struct sqlite_db **out, const char *path,
     int rc;
 
     *out = NULL;
-    if (strlen(namespace_) > SQLITE_NAMESPACE_MAX) {
+    if (strlen(namespace_) > SQL_NAMESPACE_MAX) {
         return (int)err_set(err, ERR_INVALID,
                             "registry.namespace is longer than %d bytes",
-                            SQLITE_NAMESPACE_MAX);
+                            SQL_NAMESPACE_MAX);
     }
     db = mem_zalloc(sizeof(*db));
     db->path = mem_strdup(path);
@@ -358,7 +358,7 @@ void sqlite_rollback(struct sqlite_db *db)
 
 static int prune(struct sqlite_db *db, struct err *err)
 {
-    uint64_t floor = db->revision - SQLITE_FEED_KEEP;
+    uint64_t floor = db->revision - SQL_FEED_KEEP;
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_PRUNE);
     int rc;
 
@@ -379,7 +379,7 @@ static int store_revision(struct sqlite_db *db, struct err *err)
 
     sqlite_bind_u64(stmt, 1, db->revision);
     rc = sqlite_run(db, stmt, err);
-    if (rc == 0 && db->revision > db->floor + SQLITE_FEED_KEEP + FEED_SLACK) {
+    if (rc == 0 && db->revision > db->floor + SQL_FEED_KEEP + FEED_SLACK) {
         rc = prune(db, err);
     }
     return rc;

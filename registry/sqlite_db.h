@@ -15,27 +15,11 @@
 #ifndef PELORUS_REGISTRY_SQLITE_DB_H
 #define PELORUS_REGISTRY_SQLITE_DB_H
 
-#include "base/clock.h"
-#include "registry/registry.h"
+#include "registry/sql_core.h"
 
 #include <sqlite3.h>
 
-#define SQLITE_NAMESPACE_MAX 128
-#define SQLITE_FULL_KEY_MAX  (SQLITE_NAMESPACE_MAX + REGISTRY_KEY_MAX + 4)
-#define SQLITE_FEED_KEEP     50000      /* change rows that stay readable */
-#define SQLITE_PAGE_BYTES    (4u << 20) /* of values in one list page */
-
 struct sqlite_db;
-
-/* Rows copied out of the file. Zero-initialised is empty. A row with version
- * 0 is a key that is gone. */
-struct sqlite_rows {
-    struct registry_entry *entries;
-    size_t n, cap;
-    size_t bytes;
-    char *next; /* list: see registry_reply */
-};
-void sqlite_rows_close(struct sqlite_rows *rows);
 
 /* Open or create the file (sqlite_file.c). ERR_INVALID, ERR_DENIED, ERR_IO
  * with what is wrong and what to do; a file that is not ours is not written
@@ -73,14 +57,14 @@ int sqlite_apply(struct sqlite_db *db, uint64_t session,
                  const struct registry_op *ops, size_t n, size_t *failed,
                  struct err *err) MUST_CHECK;
 
-int sqlite_get(struct sqlite_db *db, const char *key, struct sqlite_rows *rows,
+int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
                struct err *err) MUST_CHECK;
 int sqlite_exists(struct sqlite_db *db, const char *key,
                   struct err *err) MUST_CHECK;
 int sqlite_children(struct sqlite_db *db, const char *key,
-                    struct sqlite_rows *rows, struct err *err) MUST_CHECK;
+                    struct sql_rows *rows, struct err *err) MUST_CHECK;
 int sqlite_list(struct sqlite_db *db, const char *prefix, const char *from,
-                size_t limit, struct sqlite_rows *rows,
+                size_t limit, struct sql_rows *rows,
                 struct err *err) MUST_CHECK;
 
 /* --- sessions (sqlite_session.c) ------------------------------------------ */
@@ -97,35 +81,13 @@ int sqlite_session_check(struct sqlite_db *db, uint64_t id,
 int sqlite_session_beat(struct sqlite_db *db, uint64_t id,
                         struct err *err) MUST_CHECK;
 
-/* Other processes' sessions, and since when each has been unchanged. */
-struct sqlite_reaper {
-    struct sqlite_seen {
-        uint64_t id, beat;
-        int64_t timeout_ms;
-        mono_ms since; /* when we saw `beat` first, or began anew */
-    } * seen;
-    size_t n, cap;
-    mono_ms last_look;
-};
-void sqlite_reaper_close(struct sqlite_reaper *reaper);
+/* For sql_reaper.c: see sql_core.h. */
+int sqlite_sessions(struct sqlite_db *db, uint64_t self,
+                    struct sql_reaper *reaper, struct err *err) MUST_CHECK;
+int sqlite_session_reap(struct sqlite_db *db, const struct sql_seen *victim,
+                        uint64_t self, struct err *err) MUST_CHECK;
 
-/* Every window begins again: we were not able to look or to write in time. */
-void sqlite_reaper_restart(struct sqlite_reaper *reaper, mono_ms now);
-
-/* Look at all sessions; `reread` false: nothing was committed since the last
- * look. A window counts only while looks are at most a third of that session's
- * timeout apart. */
-int sqlite_reaper_look(struct sqlite_reaper *reaper, struct sqlite_db *db,
-                       uint64_t self, mono_ms now, bool reread,
-                       struct err *err) MUST_CHECK;
-
-/* End the sessions whose window is full, a transaction each, guarded by the
- * beat unchanged. *reaped counts them. */
-int sqlite_reaper_reap(struct sqlite_reaper *reaper, struct sqlite_db *db,
-                       uint64_t self, mono_ms now, size_t *reaped,
-                       struct err *err) MUST_CHECK;
-
-/* --- locks (sqlite_lock.c), inside a transaction, but for _head ------------
+/* --- locks (sql_lock.c), inside a transaction, but for _head ------------
  */
 
 /* `ticket` is the place in the queue and, once granted, the fencing number. */
@@ -138,25 +100,19 @@ int sqlite_lock_head(struct sqlite_db *db, uint64_t session, const char *key,
 int sqlite_lock_leave(struct sqlite_db *db, uint64_t ticket,
                       struct err *err) MUST_CHECK;
 
-/* --- the change feed (sqlite_feed.c) ---------------------------------------
+/* --- the change feed (sql_feed.c) ---------------------------------------
  */
 
-struct sqlite_feed {
-    uint64_t rev;                  /* everything up to (rev, key) was read */
-    char key[SQLITE_FULL_KEY_MAX]; /* "" : all of rev was */
-};
-
-/* Present state of keys changed after the position and wanted, from at most
- * `max` changes and about SQLITE_PAGE_BYTES; the position moves on. *missed:
- * rows were pruned before we read them, so that only a list tells; the
- * position is the present then. *more: call again. */
-typedef bool sqlite_wanted_f(const void *arg, const char *key);
-int sqlite_feed_read(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
-                     sqlite_wanted_f *wanted, const void *arg,
-                     struct sqlite_rows *rows, bool *missed, bool *more,
+/* See sql_core.h. */
+int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
+                     sql_wanted_f *wanted, const void *arg,
+                     struct sql_rows *rows, bool *missed, bool *more,
                      struct err *err) MUST_CHECK;
 /* Forget what changed until now. */
-int sqlite_feed_skip(struct sqlite_db *db, struct sqlite_feed *feed,
+int sqlite_feed_skip(struct sqlite_db *db, struct sql_feed *feed,
                      struct err *err) MUST_CHECK;
+
+/* The core over it takes the handle (sqlite_core.c). */
+struct sql_core *sqlite_core_new(struct sqlite_db *db, int64_t timeout_ms);
 
 #endif

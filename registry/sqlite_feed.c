@@ -1,17 +1,17 @@
 /*
- * sqlite_feed.c - what changed since we last looked.
+ * sql_feed.c - what changed since we last looked.
  *
  * A change row says only which key changed; the reader takes the key's present
  * state, so that a reader who is late sees the truth at once instead of its
  * history. A key written several times shows up at its newest change only.
- * Rows older than SQLITE_FEED_KEEP revisions are pruned; meta.floor tells a
+ * Rows older than SQL_FEED_KEEP revisions are pruned; meta.floor tells a
  * reader who was away for longer that only a full list helps.
  */
 #include "registry/sqlite_priv.h"
 
 #include <string.h>
 
-static void advance(struct sqlite_feed *feed, uint64_t rev, const char *full)
+static void advance(struct sql_feed *feed, uint64_t rev, const char *full)
 {
     size_t len = strlen(full);
 
@@ -24,18 +24,18 @@ static void advance(struct sqlite_feed *feed, uint64_t rev, const char *full)
  * (rev, "\xff...") would be the end of a revision; (rev + 1, "") is the same
  * and needs no greatest key: no key is empty.
  */
-static void advance_past(struct sqlite_feed *feed, uint64_t rev)
+static void advance_past(struct sql_feed *feed, uint64_t rev)
 {
     feed->rev = rev + 1;
     feed->key[0] = '\0';
 }
 
-static int read_rows(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
-                     sqlite_wanted_f *wanted, const void *arg,
-                     struct sqlite_rows *rows, bool *more, struct err *err)
+static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
+                     sql_wanted_f *wanted, const void *arg,
+                     struct sql_rows *rows, bool *more, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_FEED);
-    char after[SQLITE_FULL_KEY_MAX];
+    char after[SQL_FULL_KEY_MAX];
     size_t n = 0;
     bool row = true;
     int rc = 0;
@@ -44,7 +44,7 @@ static int read_rows(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
     sqlite_bind_u64(stmt, 1, feed->rev);
     sqlite_bind_text(stmt, 2, after);
     sqlite_bind_u64(stmt, 3, max);
-    while (rc == 0 && row && rows->bytes < SQLITE_PAGE_BYTES) {
+    while (rc == 0 && row && rows->bytes < SQL_PAGE_BYTES) {
         rc = sqlite_step(db, stmt, &row, err);
         if (rc == 0 && row) {
             const char *full = (const char *)sqlite3_column_text(stmt, 0);
@@ -68,9 +68,9 @@ static int read_rows(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
     return rc;
 }
 
-int sqlite_feed_read(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
-                     sqlite_wanted_f *wanted, const void *arg,
-                     struct sqlite_rows *rows, bool *missed, bool *more,
+int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
+                     sql_wanted_f *wanted, const void *arg,
+                     struct sql_rows *rows, bool *missed, bool *more,
                      struct err *err)
 {
     int rc = sqlite_read_begin(db, err);
@@ -90,7 +90,7 @@ int sqlite_feed_read(struct sqlite_db *db, struct sqlite_feed *feed, size_t max,
     return rc;
 }
 
-int sqlite_feed_skip(struct sqlite_db *db, struct sqlite_feed *feed,
+int sqlite_feed_skip(struct sqlite_db *db, struct sql_feed *feed,
                      struct err *err)
 {
     int rc = sqlite_read_meta(db, err);

@@ -1,5 +1,5 @@
 /*
- * sqlite_lock.c - the global locks: one row a waiter, ordered by a ticket.
+ * sql_lock.c - the global locks: one row a waiter, ordered by a ticket.
  *
  * Whoever has the oldest ticket of a key holds its lock; the order of tickets
  * is the order of commits, so that the queue is fair, and a ticket is never
@@ -12,7 +12,7 @@ int sqlite_lock_enqueue(struct sqlite_db *db, uint64_t session, const char *key,
                         const char *owner, uint64_t *ticket, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_NEW);
-    char full[SQLITE_FULL_KEY_MAX];
+    char full[SQL_FULL_KEY_MAX];
     int rc;
 
     assert(db->writing);
@@ -32,7 +32,7 @@ int sqlite_lock_head(struct sqlite_db *db, uint64_t session, const char *key,
                      uint64_t ticket, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_HEAD);
-    char full[SQLITE_FULL_KEY_MAX];
+    char full[SQL_FULL_KEY_MAX];
     uint64_t owner;
     bool row, older;
     int rc;

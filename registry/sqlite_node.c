@@ -10,65 +10,21 @@
 
 #include "base/mem.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* --- rows ------------------------------------------------------------------
  */
 
-void sqlite_rows_close(struct sqlite_rows *rows)
-{
-    for (size_t i = 0; i < rows->n; i++) {
-        mem_free((char *)rows->entries[i].key); /* the value stands behind it */
-    }
-    mem_free(rows->entries);
-    mem_free(rows->next);
-    memset(rows, 0, sizeof(*rows));
-}
-
-/* Key and value in one block. */
-static struct registry_entry *rows_push(struct sqlite_rows *rows,
-                                        const char *key, size_t key_len,
-                                        const void *value, size_t value_len)
-{
-    char *block = mem_alloc(key_len + value_len + 2);
-    struct registry_entry *entry;
-
-    if (rows->n == rows->cap) {
-        rows->cap = rows->cap == 0 ? 16 : rows->cap * 2;
-        rows->entries =
-            mem_regrow(rows->entries, rows->cap, sizeof(*rows->entries));
-    }
-    memcpy(block, key, key_len);
-    block[key_len] = '\0';
-    if (value_len > 0) {
-        memcpy(block + key_len + 1, value, value_len);
-    }
-    block[key_len + 1 + value_len] = '\0';
-    entry = &rows->entries[rows->n++];
-    *entry = (struct registry_entry){
-        .key = block, .value = block + key_len + 1, .value_len = value_len};
-    rows->bytes += key_len + value_len;
-    return entry;
-}
-
-void sqlite_rows_add(struct sqlite_rows *rows, const char *key,
-                     sqlite3_stmt *stmt)
+void sqlite_rows_add(struct sql_rows *rows, const char *key, sqlite3_stmt *stmt)
 {
     const void *value = sqlite3_column_blob(stmt, 1);
     size_t value_len = (size_t)sqlite3_column_bytes(stmt, 1);
     struct registry_entry *entry =
-        rows_push(rows, key, strlen(key), value, value_len);
+        sql_rows_push(rows, key, strlen(key), value, value_len);
 
     entry->created = sqlite_column_u64(stmt, 2);
     entry->version = sqlite_column_u64(stmt, 3);
     entry->owner = sqlite_column_u64(stmt, 4);
-}
-
-void sqlite_rows_add_name(struct sqlite_rows *rows, const char *name,
-                          size_t len)
-{
-    (void)rows_push(rows, name, len, NULL, 0);
 }
 
 /* --- reading ---------------------------------------------------------------
@@ -82,11 +38,11 @@ static const char *column_key(const struct sqlite_db *db, sqlite3_stmt *stmt)
     return full + db->prefix_len;
 }
 
-int sqlite_get(struct sqlite_db *db, const char *key, struct sqlite_rows *rows,
+int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
                struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_GET);
-    char full[SQLITE_FULL_KEY_MAX];
+    char full[SQL_FULL_KEY_MAX];
     bool row;
     int rc;
 
@@ -104,7 +60,7 @@ int sqlite_get(struct sqlite_db *db, const char *key, struct sqlite_rows *rows,
 
 int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
 {
-    char from[SQLITE_FULL_KEY_MAX], to[SQLITE_FULL_KEY_MAX];
+    char from[SQL_FULL_KEY_MAX], to[SQL_FULL_KEY_MAX];
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
     bool row;
     int rc;
@@ -125,37 +81,11 @@ int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
     return rc;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    const struct registry_entry *x = a, *y = b;
-
-    return strcmp(x->key, y->key);
-}
-
-/* Between "a" and "a/b" stands "a-b": a name may have been met twice. */
-static void sort_unique(struct sqlite_rows *rows)
-{
-    size_t kept = 0;
-
-    if (rows->n == 0) {
-        return;
-    }
-    qsort(rows->entries, rows->n, sizeof(*rows->entries), compare_names);
-    for (size_t i = 1; i < rows->n; i++) {
-        if (strcmp(rows->entries[i].key, rows->entries[kept].key) == 0) {
-            mem_free((char *)rows->entries[i].key);
-        } else {
-            rows->entries[++kept] = rows->entries[i];
-        }
-    }
-    rows->n = kept + 1;
-}
-
 /* One seek a name: from each key found, jump behind all that is below it. */
 static int walk_children(struct sqlite_db *db, const char *key,
-                         struct sqlite_rows *rows, struct err *err)
+                         struct sql_rows *rows, struct err *err)
 {
-    char from[SQLITE_FULL_KEY_MAX], to[SQLITE_FULL_KEY_MAX];
+    char from[SQL_FULL_KEY_MAX], to[SQL_FULL_KEY_MAX];
     sqlite3_stmt *stmt;
     size_t parent_len;
     bool row = true;
@@ -174,7 +104,7 @@ static int walk_children(struct sqlite_db *db, const char *key,
             size_t len = strcspn(name, "/");
             size_t total = parent_len + len;
 
-            sqlite_rows_add_name(rows, name, len);
+            (void)sql_rows_push(rows, name, len, NULL, 0);
             memcpy(from, found, total);
             /* Behind "a/...": "a0". Behind the key "a" itself: "a\1". */
             from[total] = name[len] == '/' ? '/' + 1 : '\1';
@@ -186,7 +116,7 @@ static int walk_children(struct sqlite_db *db, const char *key,
 }
 
 int sqlite_children(struct sqlite_db *db, const char *key,
-                    struct sqlite_rows *rows, struct err *err)
+                    struct sql_rows *rows, struct err *err)
 {
     int rc = sqlite_read_begin(db, err);
 
@@ -197,12 +127,12 @@ int sqlite_children(struct sqlite_db *db, const char *key,
         rc = walk_children(db, key, rows, err);
     }
     sqlite_read_end(db);
-    sort_unique(rows);
+    sql_rows_sort(rows);
     return rc;
 }
 
 static int read_page(struct sqlite_db *db, sqlite3_stmt *stmt, size_t limit,
-                     struct sqlite_rows *rows, struct err *err)
+                     struct sql_rows *rows, struct err *err)
 {
     bool row = true;
     int rc = 0;
@@ -212,7 +142,7 @@ static int read_page(struct sqlite_db *db, sqlite3_stmt *stmt, size_t limit,
         if (rc == 0 && row) {
             const char *key = column_key(db, stmt);
 
-            if (rows->n == limit || rows->bytes >= SQLITE_PAGE_BYTES) {
+            if (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES) {
                 rows->next = mem_strdup(key);
                 break;
             }
@@ -224,10 +154,10 @@ static int read_page(struct sqlite_db *db, sqlite3_stmt *stmt, size_t limit,
 }
 
 int sqlite_list(struct sqlite_db *db, const char *prefix, const char *from,
-                size_t limit, struct sqlite_rows *rows, struct err *err)
+                size_t limit, struct sql_rows *rows, struct err *err)
 {
-    char low[SQLITE_FULL_KEY_MAX], high[SQLITE_FULL_KEY_MAX];
-    char start[SQLITE_FULL_KEY_MAX];
+    char low[SQL_FULL_KEY_MAX], high[SQL_FULL_KEY_MAX];
+    char start[SQL_FULL_KEY_MAX];
     sqlite3_stmt *stmt;
     int rc;
 
@@ -354,7 +284,7 @@ static int apply_put(struct sqlite_db *db, uint64_t session,
 static int apply_delete(struct sqlite_db *db, const struct registry_op *op,
                         const char *full, struct err *err)
 {
-    char from[SQLITE_FULL_KEY_MAX], to[SQLITE_FULL_KEY_MAX];
+    char from[SQL_FULL_KEY_MAX], to[SQL_FULL_KEY_MAX];
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_DELETE);
     int rc;
 
@@ -397,7 +327,7 @@ static int apply_check(struct sqlite_db *db, const struct registry_op *op,
 static int apply_op(struct sqlite_db *db, uint64_t session,
                     const struct registry_op *op, struct err *err)
 {
-    char full[SQLITE_FULL_KEY_MAX];
+    char full[SQL_FULL_KEY_MAX];
     int rc;
 
     sqlite_full_key(db, op->key, full);

@@ -1,7 +1,7 @@
 /*
  * sqlite_priv.h - inside of struct sqlite_db, for the core's own files only
- * (sqlite_db, sqlite_file, sqlite_node, sqlite_session, sqlite_lock,
- * sqlite_feed). Every statement of the program stands in one table here, is
+ * (sqlite_db, sqlite_file, sqlite_node, sqlite_session, sql_lock,
+ * sql_feed). Every statement of the program stands in one table here, is
  * prepared once at open and cached.
  */
 #ifndef PELORUS_REGISTRY_SQLITE_PRIV_H
@@ -74,7 +74,7 @@ struct sqlite_db {
     sqlite3 *handle;
     sqlite3_stmt *stmts[SQLITE_STMT_COUNT];
     char *path;
-    char prefix[SQLITE_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
+    char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
     size_t prefix_len;
     int64_t busy_ms;
     mono_ms busy_since; /* the wait under way began */
@@ -125,18 +125,16 @@ int sqlite_read_meta(struct sqlite_db *db, struct err *err) MUST_CHECK;
 int sqlite_note_change(struct sqlite_db *db, const char *key,
                        struct err *err) MUST_CHECK;
 
-/* The key as it stands in the file; `out` holds SQLITE_FULL_KEY_MAX bytes. */
+/* The key as it stands in the file; `out` holds SQL_FULL_KEY_MAX bytes. */
 void sqlite_full_key(const struct sqlite_db *db, const char *key, char *out);
 
-/* All keys below `key` are in [from, to): SQLITE_FULL_KEY_MAX bytes each. */
+/* All keys below `key` are in [from, to): SQL_FULL_KEY_MAX bytes each. */
 void sqlite_range_below(const struct sqlite_db *db, const char *key, char *from,
                         char *to);
 
 /* Copy key (without the namespace) and the columns value, created, version,
  * owner from 1 on; a NULL version is a key that is gone. */
-void sqlite_rows_add(struct sqlite_rows *rows, const char *key,
+void sqlite_rows_add(struct sql_rows *rows, const char *key,
                      sqlite3_stmt *stmt);
-void sqlite_rows_add_name(struct sqlite_rows *rows, const char *name,
-                          size_t len);
 
 #endif

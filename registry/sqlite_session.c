@@ -1,20 +1,11 @@
 /*
  * sqlite_session.c - sessions, and ending those of processes that died.
  *
- * A session is a row whose beat its owner raises. No clock stands in the file:
- * every process counts, by its own monotonic clock, how long it has seen a
- * beat unchanged, and only while it looked often enough itself. Whoever wakes
- * first after all were stopped has looked at nothing meanwhile, so that its
- * windows begin anew and nobody is taken for dead. The last word has the
- * transaction: it ends the session only if the beat is still the one watched.
+ * A session is a row whose beat its owner raises; no clock stands in the file.
+ * How the others find out that it stands still: sql_reaper.c.
  */
 #include "registry/sqlite_priv.h"
 
-#include "base/log.h"
-#include "base/mem.h"
-
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 /* --- our own ----------------------------------------------------------------
@@ -126,91 +117,31 @@ int sqlite_session_beat(struct sqlite_db *db, uint64_t id, struct err *err)
 /* --- the others' -------------------------------------------------------------
  */
 
-void sqlite_reaper_close(struct sqlite_reaper *reaper)
-{
-    mem_free(reaper->seen);
-    memset(reaper, 0, sizeof(*reaper));
-}
-
-void sqlite_reaper_restart(struct sqlite_reaper *reaper, mono_ms now)
-{
-    for (size_t i = 0; i < reaper->n; i++) {
-        reaper->seen[i].since = now;
-    }
-}
-
-static void merge(const struct sqlite_reaper *reaper, size_t *at,
-                  struct sqlite_seen *fresh)
-{
-    while (*at < reaper->n && reaper->seen[*at].id < fresh->id) {
-        (*at)++; /* ended meanwhile */
-    }
-    if (*at < reaper->n && reaper->seen[*at].id == fresh->id &&
-        reaper->seen[*at].beat == fresh->beat) {
-        fresh->since = reaper->seen[*at].since;
-    }
-}
-
-/* Both lists are in the order of ids. */
-static int reread_sessions(struct sqlite_reaper *reaper, struct sqlite_db *db,
-                           uint64_t self, mono_ms now, struct err *err)
+int sqlite_sessions(struct sqlite_db *db, uint64_t self,
+                    struct sql_reaper *reaper, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_ALL);
-    struct sqlite_reaper next = {.last_look = reaper->last_look};
-    size_t at = 0;
     bool row = true;
     int rc = 0;
 
     while (rc == 0 && row) {
         rc = sqlite_step(db, stmt, &row, err);
         if (rc == 0 && row && sqlite_column_u64(stmt, 0) != self) {
-            if (next.n == next.cap) {
-                next.cap = next.cap == 0 ? 16 : next.cap * 2;
-                next.seen = mem_regrow(next.seen, next.cap, sizeof(*next.seen));
-            }
-            next.seen[next.n] = (struct sqlite_seen){
-                .id = sqlite_column_u64(stmt, 0),
-                .beat = sqlite_column_u64(stmt, 1),
-                .timeout_ms = sqlite3_column_int64(stmt, 2),
-                .since = now};
-            merge(reaper, &at, &next.seen[next.n++]);
+            struct sql_seen seen = {.id = sqlite_column_u64(stmt, 0),
+                                    .beat = sqlite_column_u64(stmt, 1),
+                                    .timeout_ms =
+                                        sqlite3_column_int64(stmt, 2)};
+
+            seen.window_ms = seen.timeout_ms;
+            sql_reaper_add(reaper, &seen);
         }
     }
     (void)sqlite3_reset(stmt);
-    if (rc != 0) {
-        sqlite_reaper_close(&next);
-        return rc;
-    }
-    mem_free(reaper->seen);
-    *reaper = next;
-    return 0;
+    return rc;
 }
 
-int sqlite_reaper_look(struct sqlite_reaper *reaper, struct sqlite_db *db,
-                       uint64_t self, mono_ms now, bool reread, struct err *err)
-{
-    int64_t gap = now - reaper->last_look;
-
-    assert(gap >= 0);
-    if (reread) {
-        int rc = reread_sessions(reaper, db, self, now, err);
-
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    for (size_t i = 0; i < reaper->n; i++) {
-        if (gap > reaper->seen[i].timeout_ms / 3) {
-            reaper->seen[i].since = now;
-        }
-    }
-    reaper->last_look = now;
-    return 0;
-}
-
-/* ERR_NOT_FOUND: it lives, or somebody else was faster. */
-static int reap(struct sqlite_db *db, const struct sqlite_seen *victim,
-                uint64_t self, struct err *err)
+int sqlite_session_reap(struct sqlite_db *db, const struct sql_seen *victim,
+                        uint64_t self, struct err *err)
 {
     sqlite3_stmt *stmt;
     bool row = false;
@@ -234,33 +165,4 @@ static int reap(struct sqlite_db *db, const struct sqlite_seen *victim,
         rc = end_session(db, victim->id, err);
     }
     return finish(db, rc, err);
-}
-
-int sqlite_reaper_reap(struct sqlite_reaper *reaper, struct sqlite_db *db,
-                       uint64_t self, mono_ms now, size_t *reaped,
-                       struct err *err)
-{
-    int rc = 0;
-
-    assert(self != 0);
-    *reaped = 0;
-    for (size_t i = 0; rc == 0 && i < reaper->n; i++) {
-        struct sqlite_seen *s = &reaper->seen[i];
-
-        if (now - s->since < s->timeout_ms) {
-            continue;
-        }
-        rc = reap(db, s, self, err);
-        s->since = now; /* the next look drops it, or it lives */
-        if (rc == 0) {
-            (*reaped)++;
-            log_warn("-session", LOG_U("session", s->id),
-                     LOG_S("reason", "unchanged for its timeout"),
-                     LOG_I("timeout_ms", s->timeout_ms));
-        }
-        if (rc == ERR_NOT_FOUND) {
-            rc = 0;
-        }
-    }
-    return rc;
 }

@@ -9,7 +9,8 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "conf/conf.h"
-#include "registry/sqlite_backend.h"
+#include "registry/sql_backend.h"
+#include "registry/sqlite_db.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -123,7 +124,7 @@ static void kill_client(void *arg, struct registry **client)
     struct store *s = arg;
 
     s->dying++;
-    sqlite_kill(client, on_killed, s);
+    sql_kill(client, on_killed, s);
 }
 
 /* Nobody can write while somebody else does. */
@@ -270,7 +271,7 @@ static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
     struct store *s = *state;
     struct registry *r = connect_client(s, 10000);
     struct tally t = {0};
-    struct sqlite_rows rows = {0};
+    struct sql_rows rows = {0};
     struct sqlite_db *db;
     size_t stored = 0;
     struct err err;
@@ -284,7 +285,7 @@ static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
     assert_int_equal(t.ok + t.busy, 6000);
     db = open_db(s);
     for (char *from = NULL;; from = rows.next, rows.next = NULL) {
-        sqlite_rows_close(&rows);
+        sql_rows_close(&rows);
         assert_int_equal(
             sqlite_list(db, "/many", from, REGISTRY_PAGE_MAX, &rows, &err), 0);
         mem_free(from);
@@ -293,7 +294,7 @@ static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
             break;
         }
     }
-    sqlite_rows_close(&rows);
+    sql_rows_close(&rows);
     sqlite_db_close(&db);
     assert_int_equal(stored, t.ok);
     close_client(s, &r);
@@ -322,7 +323,7 @@ static void on_event(void *arg, const struct registry_event *event)
 /* As another process would, at full speed. */
 static void write_key(struct sqlite_db *db, size_t i, bool remove)
 {
-    struct sqlite_rows rows = {0};
+    struct sql_rows rows = {0};
     struct registry_op op = {.type = REGISTRY_PUT,
                              .expect = REGISTRY_ANY,
                              .value = "value",
@@ -338,7 +339,7 @@ static void write_key(struct sqlite_db *db, size_t i, bool remove)
         op.type = REGISTRY_DELETE;
         op.expect = REGISTRY_VERSION;
         op.version = rows.entries[0].version;
-        sqlite_rows_close(&rows);
+        sql_rows_close(&rows);
     }
     assert_int_equal(sqlite_apply(db, 1, &op, 1, &failed, &err), 0);
 }
@@ -367,7 +368,7 @@ static void a_reader_slower_than_the_feed_lists_again(void **state)
     write_key(db, 4, false);
     assert_int_equal(sqlite_commit(db, &err), 0);
     /* One batch waits for the loop; the worker reads no further. */
-    while (!atomic_load(&((struct sqlite *)(void *)r)->feed_busy)) {
+    while (!atomic_load(&((struct sql *)(void *)r)->feed_busy)) {
         (void)poll(NULL, 0, 5);
     }
     for (size_t n = 0; n < 15; n++) {

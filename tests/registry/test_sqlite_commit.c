@@ -76,12 +76,12 @@ static int put(struct sqlite_db *db, const char *key, struct err *err)
 
 static bool has(struct sqlite_db *db, const char *key)
 {
-    struct sqlite_rows rows = {0};
+    struct sql_rows rows = {0};
     struct err err;
     int rc = sqlite_get(db, key, &rows, &err);
 
     assert_true(rc == 0 || rc == ERR_NOT_FOUND);
-    sqlite_rows_close(&rows);
+    sql_rows_close(&rows);
     return rc == 0;
 }
 

@@ -184,7 +184,7 @@ static void keep_write_lock(struct fixture *f)
 
 static size_t count_below(struct fixture *f, const char *prefix)
 {
-    struct sqlite_rows rows = {0};
+    struct sql_rows rows = {0};
     struct err err;
     size_t n;
 
@@ -192,7 +192,7 @@ static size_t count_below(struct fixture *f, const char *prefix)
     assert_int_equal(
         sqlite_list(f->db, prefix, NULL, REGISTRY_PAGE_MAX, &rows, &err), 0);
     n = rows.n;
-    sqlite_rows_close(&rows);
+    sql_rows_close(&rows);
     return n;
 }
 
@@ -342,13 +342,13 @@ static size_t pairs_agree(struct fixture *f)
         char *from = NULL;
 
         do {
-            struct sqlite_rows rows = {0};
+            struct sql_rows rows = {0};
 
             assert_int_equal(
                 sqlite_list(f->db, sides[side], from, 500, &rows, &err), 0);
             test_free(from);
             for (size_t i = 0; side == 0 && i < rows.n; i++) {
-                struct sqlite_rows other = {0};
+                struct sql_rows other = {0};
                 char key[64];
 
                 (void)snprintf(key, sizeof(key), "/marker%s",
@@ -356,7 +356,7 @@ static size_t pairs_agree(struct fixture *f)
                 assert_int_equal(sqlite_get(f->db, key, &other, &err), 0);
                 assert_string_equal(other.entries[0].value,
                                     rows.entries[i].value);
-                sqlite_rows_close(&other);
+                sql_rows_close(&other);
             }
             total[side] += rows.n;
             from = NULL;
@@ -364,7 +364,7 @@ static size_t pairs_agree(struct fixture *f)
                 from = test_malloc(strlen(rows.next) + 1);
                 memcpy(from, rows.next, strlen(rows.next) + 1);
             }
-            sqlite_rows_close(&rows);
+            sql_rows_close(&rows);
         } while (from != NULL);
     }
     assert_int_equal(total[0], total[1]);

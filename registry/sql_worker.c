@@ -1,5 +1,5 @@
 /*
- * sqlite_worker.c - the worker's side: jobs, and group commit.
+ * sql_worker.c - the worker's side: jobs, and group commit.
  *
  * Everything here runs on the worker's thread. A running job takes the jobs
  * that wait behind it along: their writes go into one transaction, one
@@ -8,9 +8,10 @@
  * was rolled back. Every transaction begins by asking whether our session is
  * still there, so a process that slept past its end can not write.
  */
-#include "registry/sqlite_backend.h"
+#include "registry/sql_backend.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 
 #define GROUP_OPS   6000
 #define GROUP_BYTES (16u << 20)
@@ -20,27 +21,27 @@
  * ---------------------------------------------------------------- */
 
 struct group {
-    struct sqlite_job *jobs; /* in order; ->next */
-    struct sqlite_job **tail;
+    struct sql_job *jobs; /* in order; ->next */
+    struct sql_job **tail;
     size_t ops, bytes;
 };
 
-static bool is_write(const struct sqlite_job *job)
+static bool is_write(const struct sql_job *job)
 {
-    return job->type == SQLITE_JOB_TXN || job->type == SQLITE_JOB_LOCK ||
-           job->type == SQLITE_JOB_UNLOCK;
+    return job->type == SQL_JOB_TXN || job->type == SQL_JOB_LOCK ||
+           job->type == SQL_JOB_UNLOCK;
 }
 
 /* Roughly, in operations: what bounds a group bounds how long the answers of
  * its first jobs and the poll must wait. */
-static size_t job_ops(const struct sqlite_job *job)
+static size_t job_ops(const struct sql_job *job)
 {
     switch (job->type) {
-    case SQLITE_JOB_TXN:
+    case SQL_JOB_TXN:
         return job->of.call->n_ops;
-    case SQLITE_JOB_LOOK:
+    case SQL_JOB_LOOK:
         return LOOK_PAGE;
-    case SQLITE_JOB_READ:
+    case SQL_JOB_READ:
         return job->of.call->type == REGISTRY_CALL_LIST ? job->of.call->limit
                : job->of.call->type == REGISTRY_CALL_CHILDREN
                    ? REGISTRY_PAGE_MAX
@@ -50,12 +51,12 @@ static size_t job_ops(const struct sqlite_job *job)
     }
 }
 
-static size_t job_bytes(const struct sqlite_job *job)
+static size_t job_bytes(const struct sql_job *job)
 {
-    return job->type == SQLITE_JOB_TXN ? job->of.call->bytes : 0;
+    return job->type == SQL_JOB_TXN ? job->of.call->bytes : 0;
 }
 
-static void group_add(struct group *g, struct sqlite_job *job)
+static void group_add(struct group *g, struct sql_job *job)
 {
     job->next = NULL;
     *g->tail = job;
@@ -64,21 +65,21 @@ static void group_add(struct group *g, struct sqlite_job *job)
     g->bytes += job_bytes(job);
 }
 
-static uint64_t job_session(const struct sqlite_job *job)
+static uint64_t job_session(const struct sql_job *job)
 {
-    return job->type == SQLITE_JOB_TXN ? job->of.call->session
-                                       : job->of.hold->session;
+    return job->type == SQL_JOB_TXN ? job->of.call->session
+                                    : job->of.hold->session;
 }
 
-static void fail(struct sqlite_job *job, enum err_code code, const char *msg)
+static void fail(struct sql_job *job, enum err_code code, const char *msg)
 {
     (void)err_set(&job->err, code, "%s", msg);
     job->failed_op = SIZE_MAX;
 }
 
-static void waiting_remove(struct sqlite_side *side, struct sqlite_hold *h)
+static void waiting_remove(struct sql_side *side, struct sql_hold *h)
 {
-    struct sqlite_hold **at = &side->waiting;
+    struct sql_hold **at = &side->waiting;
 
     while (*at != NULL && *at != h) {
         at = &(*at)->next_waiting;
@@ -89,57 +90,50 @@ static void waiting_remove(struct sqlite_side *side, struct sqlite_hold *h)
 }
 
 /* May it be tried? If not, it is answered. */
-static bool admit(struct sqlite *s, struct sqlite_job *job)
+static bool admit(struct sql *s, struct sql_job *job)
 {
-    if (job->type == SQLITE_JOB_UNLOCK) {
+    if (job->type == SQL_JOB_UNLOCK) {
         waiting_remove(&s->side, job->of.hold->priv);
     }
     if (atomic_load(&s->closing)) {
         fail(job, ERR_CANCELLED, "the registry was closed");
         return false;
     }
-    if (!sqlite_session_is(s, job_session(job))) {
+    if (!sql_session_is(s, job_session(job))) {
         fail(job, ERR_SESSION_LOST, "the session of this call has ended");
         return false;
     }
     return true;
 }
 
-static int apply_lock(struct sqlite_side *side, struct sqlite_job *job)
+static int apply_lock(struct sql_side *side, struct sql_job *job)
 {
-    struct registry_hold *hold = job->of.hold;
-    struct sqlite_hold *h = hold->priv;
-    uint64_t ticket;
-    int rc = sqlite_lock_enqueue(side->db, side->session, hold->key,
-                                 hold->owner, &ticket, &job->err);
+    const struct registry_hold *hold = job->of.hold;
+    struct sql_hold *h = hold->priv;
 
-    if (rc != 0) {
-        return rc;
-    }
-    rc =
-        sqlite_lock_head(side->db, side->session, hold->key, ticket, &job->err);
-    if (rc == ERR_CONFLICT && hold->try_once) {
-        return ERR_TIMEOUT;
-    }
-    h->granted = rc == 0;
-    h->ticket = ticket;
-    return rc == ERR_CONFLICT ? 0 : rc;
+    h->place = (struct sql_place){.session = side->session,
+                                  .hold = hold->id,
+                                  .key = hold->key,
+                                  .owner = hold->owner};
+    return side->core->ops->lock_enqueue(side->core, &h->place, hold->try_once,
+                                         &job->err);
 }
 
-static int apply(struct sqlite_side *side, struct sqlite_job *job)
+static int apply(struct sql_side *side, struct sql_job *job)
 {
-    struct sqlite_hold *h;
+    struct sql_hold *h;
 
     switch (job->type) {
-    case SQLITE_JOB_TXN:
-        return sqlite_apply(side->db, side->session, job->of.call->ops,
-                            job->of.call->n_ops, &job->failed_op, &job->err);
-    case SQLITE_JOB_LOCK:
+    case SQL_JOB_TXN:
+        return side->core->ops->apply(side->core, side->session,
+                                      job->of.call->ops, job->of.call->n_ops,
+                                      &job->failed_op, &job->err);
+    case SQL_JOB_LOCK:
         return apply_lock(side, job);
     default:
         h = job->of.hold->priv;
-        assert(job->type == SQLITE_JOB_UNLOCK);
-        return sqlite_lock_leave(side->db, h->ticket, &job->err);
+        assert(job->type == SQL_JOB_UNLOCK);
+        return side->core->ops->lock_leave(side->core, &h->place, &job->err);
     }
 }
 
@@ -150,29 +144,30 @@ static bool is_refusal(int rc)
 }
 
 /* One call in its savepoint. Nonzero: the whole group fails. */
-static int apply_undoable(struct sqlite_side *side, struct sqlite_job *job,
+static int apply_undoable(struct sql_side *side, struct sql_job *job,
                           struct err *err)
 {
-    int rc = sqlite_savepoint(side->db, err);
+    int rc = side->core->ops->savepoint(side->core, err);
 
     if (rc != 0) {
         return rc;
     }
+    err_clear(&job->err);
     rc = apply(side, job);
     if (rc != 0 && !is_refusal(rc)) {
         *err = job->err;
         return rc;
     }
-    job->revision = sqlite_revision(side->db);
+    job->revision = side->core->ops->revision(side->core);
     if (rc != 0) {
         job->err.code = (enum err_code)rc;
     } else {
         err_clear(&job->err); /* "held by another" of a lock that waits */
     }
-    return sqlite_release(side->db, rc != 0, err);
+    return side->core->ops->release(side->core, rc != 0, err);
 }
 
-static int apply_all(struct sqlite_side *side, struct sqlite_job *jobs,
+static int apply_all(struct sql_side *side, struct sql_job *jobs,
                      struct err *err)
 {
     int rc = 0;
@@ -185,64 +180,93 @@ static int apply_all(struct sqlite_side *side, struct sqlite_job *jobs,
 
 /* After the commit, or its failure. What was refused inside a transaction
  * that failed was refused by writes that never were: it fails, too. */
-static void answer_all(struct sqlite_side *side, struct sqlite_job *jobs,
+static void answer_all(struct sql_side *side, struct sql_job *jobs,
                        const struct err *err)
 {
     for (; jobs != NULL; jobs = jobs->next) {
-        struct sqlite_hold *h;
+        struct sql_hold *h;
 
         if (err->code != ERR_OK) {
             fail(jobs, err->code, err->msg);
         }
-        if (jobs->type != SQLITE_JOB_LOCK) {
+        if (jobs->type != SQL_JOB_LOCK) {
             continue;
         }
         h = jobs->of.hold->priv;
         if (jobs->err.code != ERR_OK) {
-            h->ticket = 0;
-        } else if (!h->granted) {
+            h->place.ticket = h->place.fence = 0;
+            h->unsure |= jobs->err.code == ERR_UNKNOWN;
+        } else if (h->place.fence == 0) {
             h->next_waiting = side->waiting;
             side->waiting = h;
         }
     }
 }
 
-/* Inside a fresh transaction: is it there, and if due, renew it along. */
-static int session_enter(struct sqlite_side *side, mono_ms now, bool *beat,
-                         struct err *err)
+/* What the group will ask for, so that a core may read it all at once. The
+ * pieces borrow from the jobs. */
+static struct sql_piece *pieces_of(struct sql_job *jobs, size_t *n)
 {
-    *beat = now >= side->next_beat;
-    return *beat ? sqlite_session_beat(side->db, side->session, err)
-                 : sqlite_session_check(side->db, side->session, err);
+    struct sql_piece *pieces;
+    struct sql_job *job;
+    size_t i = 0;
+
+    *n = 0;
+    for (job = jobs; job != NULL; job = job->next) {
+        (*n)++;
+    }
+    pieces = mem_array(*n, sizeof(*pieces));
+    for (job = jobs; job != NULL; job = job->next) {
+        pieces[i++] =
+            job->type == SQL_JOB_TXN
+                ? (struct sql_piece){job->of.call->ops, job->of.call->n_ops}
+                : (struct sql_piece){NULL, 0};
+    }
+    return pieces;
 }
 
-static void write_jobs(struct sqlite *s, struct sqlite_job *jobs)
+/* The whole group in one transaction. */
+static int write_once(struct sql_side *side, struct sql_job *jobs, bool beat,
+                      struct err *err)
 {
-    struct sqlite_side *side = &s->side;
-    mono_ms now = clock_mono_ms();
-    struct err err = {0};
-    bool beat = false;
-    int rc = sqlite_begin(side->db, &err);
+    struct sql_core *core = side->core;
+    size_t n;
+    struct sql_piece *pieces = pieces_of(jobs, &n);
+    int rc = core->ops->begin(core, side->session, beat, pieces, n, err);
 
     if (rc == 0) {
-        rc = session_enter(side, now, &beat, &err);
+        rc = apply_all(side, jobs, err);
         if (rc == 0) {
-            rc = apply_all(side, jobs, &err);
-        }
-        if (rc == 0) {
-            rc = sqlite_commit(side->db, &err);
+            rc = core->ops->commit(core, err);
         } else {
-            sqlite_rollback(side->db);
+            core->ops->rollback(core);
         }
     }
+    mem_free(pieces);
+    return rc;
+}
+
+static void write_jobs(struct sql *s, struct sql_job *jobs)
+{
+    struct sql_side *side = &s->side;
+    mono_ms now = clock_mono_ms();
+    bool beat = now >= side->next_beat;
+    struct err err = {0};
+    unsigned tries = 0;
+    int rc;
+
+    do {
+        side->core->again = false;
+        rc = write_once(side, jobs, beat, &err);
+    } while (rc != 0 && side->core->again && tries++ < side->core->retries);
     err.code = (enum err_code)rc;
     if (rc == 0) {
         side->dirty = true;
         if (beat) {
-            sqlite_session_renewed(s, now);
+            sql_session_renewed(s, now);
         }
     } else if (rc == ERR_SESSION_LOST) {
-        sqlite_session_gone(s);
+        sql_session_gone(s);
     }
     answer_all(side, jobs, &err);
 }
@@ -250,10 +274,10 @@ static void write_jobs(struct sqlite *s, struct sqlite_job *jobs)
 /* --- reading
  * ------------------------------------------------------------------------ */
 
-static void read_call(struct sqlite *s, struct sqlite_job *job)
+static void read_call(struct sql *s, struct sql_job *job)
 {
     const struct registry_call *call = job->of.call;
-    struct sqlite_db *db = s->side.db;
+    struct sql_core *core = s->side.core;
     int rc = 0;
 
     if (atomic_load(&s->closing)) {
@@ -262,17 +286,17 @@ static void read_call(struct sqlite *s, struct sqlite_job *job)
     }
     switch (call->type) {
     case REGISTRY_CALL_GET:
-        rc = sqlite_get(db, call->key, &job->rows, &job->err);
+        rc = core->ops->get(core, call->key, &job->rows, &job->err);
         break;
     case REGISTRY_CALL_EXISTS:
-        rc = sqlite_exists(db, call->key, &job->err);
+        rc = core->ops->exists(core, call->key, &job->err);
         break;
     case REGISTRY_CALL_CHILDREN:
-        rc = sqlite_children(db, call->key, &job->rows, &job->err);
+        rc = core->ops->children(core, call->key, &job->rows, &job->err);
         break;
     case REGISTRY_CALL_LIST:
-        rc = sqlite_list(db, call->key, call->from, call->limit, &job->rows,
-                         &job->err);
+        rc = core->ops->list(core, call->key, call->from, call->limit,
+                             &job->rows, &job->err);
         break;
     case REGISTRY_CALL_TXN:
         assert(call->type != REGISTRY_CALL_TXN);
@@ -280,17 +304,17 @@ static void read_call(struct sqlite *s, struct sqlite_job *job)
     }
     job->err.code = (enum err_code)rc;
     if (rc != 0) {
-        sqlite_rows_close(&job->rows); /* what came before the error */
+        sql_rows_close(&job->rows); /* what came before the error */
     }
-    job->revision = sqlite_revision(db);
+    job->revision = core->ops->revision(core);
 }
 
 /* The feed begins where the first list does: what changed before is in it. */
-static void look(struct sqlite *s, struct sqlite_job *job)
+static void look(struct sql *s, struct sql_job *job)
 {
     struct registry_watch *w = job->of.watch;
-    struct sqlite_watch *sw = w->priv;
-    struct sqlite_side *side = &s->side;
+    struct sql_watch *sw = w->priv;
+    struct sql_side *side = &s->side;
     int rc = 0;
 
     if (atomic_load(&s->closing)) {
@@ -298,7 +322,7 @@ static void look(struct sqlite *s, struct sqlite_job *job)
         return;
     }
     if (!side->feed_valid) {
-        rc = sqlite_feed_skip(side->db, &side->feed, &job->err);
+        rc = side->core->ops->feed_skip(side->core, &side->feed, &job->err);
         side->feed_valid = rc == 0;
     }
     if (!sw->attached) {
@@ -307,18 +331,18 @@ static void look(struct sqlite *s, struct sqlite_job *job)
         side->attached = sw;
     }
     if (rc == 0) {
-        rc = sqlite_list(side->db, w->prefix, sw->from, LOOK_PAGE, &job->rows,
-                         &job->err);
+        rc = side->core->ops->list(side->core, w->prefix, sw->from, LOOK_PAGE,
+                                   &job->rows, &job->err);
     }
     job->err.code = (enum err_code)rc;
     if (rc != 0) {
-        sqlite_rows_close(&job->rows);
+        sql_rows_close(&job->rows);
     }
 }
 
-static void unwatch(struct sqlite_side *side, struct sqlite_watch *sw)
+static void unwatch(struct sql_side *side, struct sql_watch *sw)
 {
-    struct sqlite_watch **at = &side->attached;
+    struct sql_watch **at = &side->attached;
 
     while (*at != NULL && *at != sw) {
         at = &(*at)->next_attached;
@@ -333,50 +357,50 @@ static void unwatch(struct sqlite_side *side, struct sqlite_watch *sw)
 
 /* The end of the session and of the connection. Two tries: the second for a
  * writer who held the file for all of the first. */
-static void shut(struct sqlite *s)
+static void shut(struct sql *s)
 {
-    struct sqlite_side *side = &s->side;
+    struct sql_side *side = &s->side;
     uint64_t session = side->session != 0 ? side->session : side->old;
     struct err err = {0};
 
     if (session != 0 && !side->lost && !atomic_load(&s->killing) &&
-        sqlite_session_close(side->db, session, &err) != 0 &&
-        sqlite_session_close(side->db, session, &err) != 0) {
+        side->core->ops->session_close(side->core, session, &err) != 0 &&
+        side->core->ops->session_close(side->core, session, &err) != 0) {
         log_warn("!session-close", LOG_U("session", session),
                  LOG_S("reason", err.msg));
     }
-    sqlite_reaper_close(&side->reaper);
-    sqlite_db_close(&side->db);
+    sql_reaper_close(&side->reaper);
+    side->core->ops->close(&side->core);
 }
 
-static void run_others(struct sqlite *s, struct sqlite_job *job)
+static void run_others(struct sql *s, struct sql_job *job)
 {
     switch (job->type) {
-    case SQLITE_JOB_READ:
+    case SQL_JOB_READ:
         read_call(s, job);
         break;
-    case SQLITE_JOB_LOOK:
+    case SQL_JOB_LOOK:
         look(s, job);
         break;
-    case SQLITE_JOB_UNWATCH:
+    case SQL_JOB_UNWATCH:
         unwatch(&s->side, job->of.watch->priv);
         break;
-    case SQLITE_JOB_CLOSE:
+    case SQL_JOB_CLOSE:
         shut(s);
         break;
-    case SQLITE_JOB_TXN:
-    case SQLITE_JOB_LOCK:
-    case SQLITE_JOB_UNLOCK:
-    case SQLITE_JOB_NUDGE:
+    case SQL_JOB_TXN:
+    case SQL_JOB_LOCK:
+    case SQL_JOB_UNLOCK:
+    case SQL_JOB_NUDGE:
         break;
     }
 }
 
-static void run_group(struct sqlite *s, struct group *g)
+static void run_group(struct sql *s, struct group *g)
 {
-    struct sqlite_job *writes = NULL, **tail = &writes;
-    struct sqlite_job *others = NULL, **others_tail = &others;
-    struct sqlite_job *job, *next;
+    struct sql_job *writes = NULL, **tail = &writes;
+    struct sql_job *others = NULL, **others_tail = &others;
+    struct sql_job *job, *next;
 
     for (job = g->jobs; job != NULL; job = next) {
         next = job->next;
@@ -397,14 +421,14 @@ static void run_group(struct sqlite *s, struct group *g)
     }
 }
 
-static struct sqlite_job *take_next(struct sqlite *s)
+static struct sql_job *take_next(struct sql *s)
 {
     struct worker_job *next = worker_take_next(s->worker);
 
-    return next == NULL ? NULL : CONTAINER_OF(next, struct sqlite_job, job);
+    return next == NULL ? NULL : CONTAINER_OF(next, struct sql_job, job);
 }
 
-static bool group_has_room(const struct group *g, const struct sqlite_job *job)
+static bool group_has_room(const struct group *g, const struct sql_job *job)
 {
     return g->ops + job_ops(job) <= GROUP_OPS &&
            g->bytes + job_bytes(job) <= GROUP_BYTES;
@@ -412,10 +436,10 @@ static bool group_has_room(const struct group *g, const struct sqlite_job *job)
 
 /* One group, and the job that turned out too large for it: then back to the
  * worker, which completes them and lets the poll have its turn. */
-void sqlite_worker_run(void *arg)
+void sql_worker_run(void *arg)
 {
-    struct sqlite_job *job = arg;
-    struct sqlite *s = job->s;
+    struct sql_job *job = arg;
+    struct sql *s = job->s;
     struct group g = {.tail = &g.jobs};
     struct group rest = {.tail = &rest.jobs};
 

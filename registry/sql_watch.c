@@ -1,5 +1,5 @@
 /*
- * sqlite_watch.c - watches on the loop's side.
+ * sql_watch.c - watches on the loop's side.
  *
  * A watch lists its prefix page by page, so that other calls find their turn
  * between the pages; changes come meanwhile from the feed. Pages and batches
@@ -7,7 +7,7 @@
  * each is newer than what was told before and the view needs no revisions.
  * At most one batch is under way: a slow loop slows the feed down.
  */
-#include "registry/sqlite_backend.h"
+#include "registry/sql_backend.h"
 
 #include "base/mem.h"
 
@@ -15,9 +15,9 @@
 
 static void look(struct registry_watch *w);
 
-static struct sqlite *backend(struct registry_watch *w)
+static struct sql *backend(struct registry_watch *w)
 {
-    return (struct sqlite *)(void *)w->r;
+    return (struct sql *)(void *)w->r;
 }
 
 /* --- listing
@@ -25,11 +25,11 @@ static struct sqlite *backend(struct registry_watch *w)
 
 static void on_unwatched(void *arg)
 {
-    struct sqlite_job *job = arg;
+    struct sql_job *job = arg;
     struct registry_watch *w = job->of.watch;
-    struct sqlite_watch *sw = w->priv;
+    struct sql_watch *sw = w->priv;
 
-    if (!sqlite_stopping(job->s)) {
+    if (!sql_stopping(job->s)) {
         MEM_FREE(sw->from);
         registry_watch_gone(w);
     }
@@ -38,10 +38,10 @@ static void on_unwatched(void *arg)
 /* The worker forgets it first. */
 static void forget(struct registry_watch *w)
 {
-    struct sqlite_watch *sw = w->priv;
+    struct sql_watch *sw = w->priv;
 
     sw->busy = true;
-    sqlite_submit_job(backend(w), &sw->job, SQLITE_JOB_UNWATCH, on_unwatched);
+    sql_submit_job(backend(w), &sw->job, SQL_JOB_UNWATCH, on_unwatched);
 }
 
 static void on_retry(void *arg)
@@ -53,14 +53,14 @@ static void on_page(void *arg);
 
 static void next_page(struct registry_watch *w)
 {
-    struct sqlite_watch *sw = w->priv;
+    struct sql_watch *sw = w->priv;
 
     sw->busy = true;
-    sqlite_submit_job(backend(w), &sw->job, SQLITE_JOB_LOOK, on_page);
+    sql_submit_job(backend(w), &sw->job, SQL_JOB_LOOK, on_page);
 }
 
 /* The owner may end the watch in any of these. */
-static void tell_page(struct registry_watch *w, const struct sqlite_rows *rows)
+static void tell_page(struct registry_watch *w, const struct sql_rows *rows)
 {
     for (size_t i = 0; i < rows->n && w->fn != NULL; i++) {
         registry_view_listed(w, &rows->entries[i], 0);
@@ -72,21 +72,21 @@ static void tell_page(struct registry_watch *w, const struct sqlite_rows *rows)
 
 static void on_page(void *arg)
 {
-    struct sqlite_job *job = arg;
-    struct sqlite *s = job->s;
+    struct sql_job *job = arg;
+    struct sql *s = job->s;
     struct registry_watch *w = job->of.watch;
-    struct sqlite_watch *sw = w->priv;
+    struct sql_watch *sw = w->priv;
     bool ok = job->err.code == ERR_OK, last = job->rows.next == NULL;
 
-    if (ok && !sw->again && !sqlite_stopping(s)) {
+    if (ok && !sw->again && !sql_stopping(s)) {
         tell_page(w, &job->rows);
         mem_free(sw->from);
         sw->from = job->rows.next;
         job->rows.next = NULL;
     }
-    sqlite_rows_close(&job->rows);
+    sql_rows_close(&job->rows);
     sw->busy = false;
-    if (sqlite_stopping(s)) {
+    if (sql_stopping(s)) {
         return;
     }
     if (w->fn == NULL) {
@@ -94,7 +94,7 @@ static void on_page(void *arg)
     } else if (sw->again) {
         look(w);
     } else if (!ok) {
-        registry_timer_start(w->r, &sw->retry, SQLITE_RETRY_MS, on_retry, w);
+        registry_timer_start(w->r, &sw->retry, SQL_RETRY_MS, on_retry, w);
     } else if (!last) {
         next_page(w);
     }
@@ -103,7 +103,7 @@ static void on_page(void *arg)
 /* From the beginning. */
 static void look(struct registry_watch *w)
 {
-    struct sqlite_watch *sw = w->priv;
+    struct sql_watch *sw = w->priv;
 
     sw->started = true;
     if (sw->busy) {
@@ -117,9 +117,9 @@ static void look(struct registry_watch *w)
     next_page(w);
 }
 
-void sqlite_watch_begin(struct registry *r, struct registry_watch *w)
+void sql_watch_begin(struct registry *r, struct registry_watch *w)
 {
-    struct sqlite_watch *sw = w->priv;
+    struct sql_watch *sw = w->priv;
 
     sw->job.of.watch = w; /* the worker reads it, jobs or not */
     if (r->session != 0) {
@@ -127,9 +127,9 @@ void sqlite_watch_begin(struct registry *r, struct registry_watch *w)
     } /* else with the first session */
 }
 
-void sqlite_watch_end(struct registry *r, struct registry_watch *w)
+void sql_watch_end(struct registry *r, struct registry_watch *w)
 {
-    struct sqlite_watch *sw = w->priv;
+    struct sql_watch *sw = w->priv;
 
     (void)r;
     assert(w->fn == NULL);
@@ -139,7 +139,7 @@ void sqlite_watch_end(struct registry *r, struct registry_watch *w)
     }
 }
 
-void sqlite_watches_look(struct sqlite *s)
+void sql_watches_look(struct sql *s)
 {
     struct registry_watch *w;
 
@@ -151,40 +151,40 @@ void sqlite_watches_look(struct sqlite *s)
     }
 }
 
-void sqlite_watches_stop(struct sqlite *s)
+void sql_watches_stop(struct sql *s)
 {
     struct registry_watch *w;
 
     DL_FOREACH(s->base.watches, w)
     {
-        registry_timer_stop(&((struct sqlite_watch *)w->priv)->retry);
+        registry_timer_stop(&((struct sql_watch *)w->priv)->retry);
     }
 }
 
-void sqlite_watches_free(struct sqlite *s)
+void sql_watches_free(struct sql *s)
 {
     struct registry_watch *w;
 
     DL_FOREACH(s->base.watches, w)
     {
-        struct sqlite_watch *sw = w->priv;
+        struct sql_watch *sw = w->priv;
 
         MEM_FREE(sw->from);
-        sqlite_rows_close(&sw->job.rows);
+        sql_rows_close(&sw->job.rows);
     }
 }
 
 /* --- the feed
  * ------------------------------------------------------------------ */
 
-static void tell_change(struct sqlite *s, const struct registry_entry *entry)
+static void tell_change(struct sql *s, const struct registry_entry *entry)
 {
     struct registry_watch *w;
 
     /* A watch that ends in a callback stays in the list: see forget(). */
     DL_FOREACH(s->base.watches, w)
     {
-        if (!((struct sqlite_watch *)w->priv)->started) {
+        if (!((struct sql_watch *)w->priv)->started) {
             continue;
         }
         if (entry->version == 0) {
@@ -197,26 +197,26 @@ static void tell_change(struct sqlite *s, const struct registry_entry *entry)
 
 static void on_nudged(void *arg)
 {
-    struct sqlite_job *job = arg;
+    struct sql_job *job = arg;
 
     job->s->nudging = false; /* the worker polls after its jobs */
 }
 
-void sqlite_feed_deliver(void *arg)
+void sql_feed_deliver(void *arg)
 {
-    struct sqlite *s = arg;
+    struct sql *s = arg;
     bool more = s->batch.more;
 
-    for (size_t i = 0; i < s->batch.rows.n && !sqlite_stopping(s); i++) {
+    for (size_t i = 0; i < s->batch.rows.n && !sql_stopping(s); i++) {
         tell_change(s, &s->batch.rows.entries[i]);
     }
-    if (s->batch.missed && !sqlite_stopping(s)) {
-        sqlite_watches_look(s);
+    if (s->batch.missed && !sql_stopping(s)) {
+        sql_watches_look(s);
     }
-    sqlite_rows_close(&s->batch.rows);
+    sql_rows_close(&s->batch.rows);
     atomic_store(&s->feed_busy, false);
-    if (more && !s->nudging && !sqlite_stopping(s)) {
+    if (more && !s->nudging && !sql_stopping(s)) {
         s->nudging = true;
-        sqlite_submit_job(s, &s->nudge, SQLITE_JOB_NUDGE, on_nudged);
+        sql_submit_job(s, &s->nudge, SQL_JOB_NUDGE, on_nudged);
     }
 }

@@ -1,12 +1,12 @@
 /*
- * sqlite_hold.c - locks on the loop's side: one job under way per hold.
+ * sql_hold.c - locks on the loop's side: one job under way per hold.
  *
  * A job enqueues the hold and may find it granted; if not, the worker watches
  * the queue and says when our turn has come. Leaving deletes the row and is
- * tried until the file has taken it or the session is over: then the row goes
+ * tried until the store has taken it or the session is over: then the row goes
  * with the session. The worker forgets the hold before it is gone.
  */
-#include "registry/sqlite_backend.h"
+#include "registry/sql_backend.h"
 
 #include <utlist.h>
 
@@ -16,7 +16,7 @@ static void leave(struct registry_hold *hold);
 static void on_retry(void *arg)
 {
     struct registry_hold *hold = arg;
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
     assert(!h->busy);
     if (h->leaving) {
@@ -28,19 +28,19 @@ static void on_retry(void *arg)
 
 static void retry(struct registry_hold *hold)
 {
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
-    registry_timer_start(hold->r, &h->retry, SQLITE_RETRY_MS, on_retry, hold);
+    registry_timer_start(hold->r, &h->retry, SQL_RETRY_MS, on_retry, hold);
 }
 
 static void on_left(void *arg)
 {
-    struct sqlite_job *job = arg;
+    struct sql_job *job = arg;
     struct registry_hold *hold = job->of.hold;
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
     h->busy = false;
-    if (sqlite_stopping(job->s)) {
+    if (sql_stopping(job->s)) {
         return;
     }
     if (job->err.code == ERR_OK || job->err.code == ERR_SESSION_LOST ||
@@ -53,30 +53,31 @@ static void on_left(void *arg)
 
 static void leave(struct registry_hold *hold)
 {
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
     assert(!h->busy && h->leaving);
-    if (h->ticket == 0) {
+    if (h->place.ticket == 0 && !h->unsure) {
         registry_hold_gone(hold);
         return;
     }
     h->busy = true;
-    sqlite_submit_job((struct sqlite *)(void *)hold->r, &h->job,
-                      SQLITE_JOB_UNLOCK, on_left);
+    sql_submit_job((struct sql *)(void *)hold->r, &h->job, SQL_JOB_UNLOCK,
+                   on_left);
 }
 
 /*
  * A try whose outcome is unknown is made again, too: should the first row come
- * to light after all, then after all processes died, and with its session.
+ * to light after all, then in SQLite's file after all processes died, and with
+ * its session; a server's core finds it by the hold's number.
  */
 static void on_enqueued(void *arg)
 {
-    struct sqlite_job *job = arg;
+    struct sql_job *job = arg;
     struct registry_hold *hold = job->of.hold;
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
     h->busy = false;
-    if (sqlite_stopping(job->s)) {
+    if (sql_stopping(job->s)) {
         return;
     }
     if (h->leaving) {
@@ -85,8 +86,8 @@ static void on_enqueued(void *arg)
     }
     switch (job->err.code) {
     case ERR_OK:
-        if (h->granted) {
-            registry_hold_granted(hold, h->ticket);
+        if (h->place.fence != 0) {
+            registry_hold_granted(hold, h->place.fence);
         }
         break;
     case ERR_TIMEOUT:
@@ -102,44 +103,43 @@ static void on_enqueued(void *arg)
 
 static void enqueue(struct registry_hold *hold)
 {
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
     assert(!h->busy && !h->leaving);
-    assert(h->ticket == 0);
+    assert(h->place.ticket == 0);
     h->busy = true;
-    h->granted = false;
     h->job.of.hold = hold;
-    sqlite_submit_job((struct sqlite *)(void *)hold->r, &h->job,
-                      SQLITE_JOB_LOCK, on_enqueued);
+    sql_submit_job((struct sql *)(void *)hold->r, &h->job, SQL_JOB_LOCK,
+                   on_enqueued);
 }
 
 static void on_grant(void *arg)
 {
     struct registry_hold *hold = arg;
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
     if (!h->leaving && !h->busy) {
-        registry_hold_granted(hold, h->ticket);
+        registry_hold_granted(hold, h->place.fence);
     }
 }
 
 /* Worker thread. The slot is free again before the hold can be gone: what the
  * worker posts arrives in order. */
-void sqlite_hold_grant(struct sqlite *s, struct sqlite_hold *h)
+void sql_hold_grant(struct sql *s, struct sql_hold *h)
 {
     loop_complete(s->base.loop, &h->grant, on_grant, h->job.of.hold);
 }
 
-void sqlite_lock(struct registry *r, struct registry_hold *hold)
+void sql_lock(struct registry *r, struct registry_hold *hold)
 {
     assert(hold->session == r->session);
     (void)r;
     enqueue(hold);
 }
 
-void sqlite_unlock(struct registry *r, struct registry_hold *hold)
+void sql_unlock(struct registry *r, struct registry_hold *hold)
 {
-    struct sqlite_hold *h = hold->priv;
+    struct sql_hold *h = hold->priv;
 
     (void)r;
     assert(!h->leaving);
@@ -150,12 +150,12 @@ void sqlite_unlock(struct registry *r, struct registry_hold *hold)
     }
 }
 
-void sqlite_holds_stop(struct sqlite *s)
+void sql_holds_stop(struct sql *s)
 {
     struct registry_hold *hold;
 
     DL_FOREACH(s->base.holds, hold)
     {
-        registry_timer_stop(&((struct sqlite_hold *)hold->priv)->retry);
+        registry_timer_stop(&((struct sql_hold *)hold->priv)->retry);
     }
 }

@@ -1,0 +1,274 @@
+/*
+ * sql.c - the loop's side of a registry that stands behind one connection:
+ * SQLite's file, a MySQL or a PostgreSQL server.
+ *
+ * Nothing here touches the connection: jobs go to the worker and come back,
+ * and the worker's notes say when the session was renewed. By these the loop
+ * keeps the session's deadlines (liveness_priv.h), with a clock of its own, so
+ * that a worker that hangs in a call does not hide the loss.
+ */
+#include "registry/sql_backend.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#define QUEUE_MAX   4096 /* calls */
+#define QUEUE_BYTES (64u << 20)
+
+static struct sql *of(struct registry *r)
+{
+    return (struct sql *)(void *)r;
+}
+
+bool sql_stopping(const struct sql *s)
+{
+    return s->base.closing || s->base.mute;
+}
+
+void sql_submit_job(struct sql *s, struct sql_job *job, enum sql_job_type type,
+                    loop_f *done)
+{
+    int rc;
+
+    job->s = s;
+    job->type = type;
+    err_clear(&job->err);
+    rc = worker_submit(s->worker, &job->job, sql_worker_run, done, job);
+    /* The worker's own bound is out of reach: calls are counted here, and a
+     * hold or a watch has one job. */
+    assert(rc == 0);
+    (void)rc;
+}
+
+/* --- calls ------------------------------------------------------------------
+ */
+
+static void call_done(void *arg)
+{
+    struct sql_job *job = arg;
+    struct sql *s = job->s;
+    struct registry_reply reply = {.err = job->err,
+                                   .failed_op = job->failed_op,
+                                   .revision = job->revision,
+                                   .entries = job->rows.entries,
+                                   .n_entries = job->rows.n,
+                                   .next = job->rows.next};
+    struct sql_rows rows = job->rows;
+
+    assert(s->queued > 0);
+    s->queued--;
+    s->queued_bytes -= job->of.call->bytes;
+    registry_call_done(job->of.call, &reply); /* frees the job, too */
+    sql_rows_close(&rows);
+}
+
+static void submit(struct registry *r, struct registry_call *call)
+{
+    struct sql *s = of(r);
+    struct sql_call *c = call->priv;
+
+    if (r->session == 0) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "the registry has no session yet");
+        return;
+    }
+    if (r->state == REGISTRY_SUSPENDED) {
+        /* Reads would work while only writers are kept out; but what is read
+         * is meant for deciding, and nothing may be decided now. */
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "suspended: the session could not be renewed "
+                                 "for 2/3 of its timeout");
+        return;
+    }
+    if (s->queued >= QUEUE_MAX ||
+        (s->queued > 0 && s->queued_bytes + call->bytes > QUEUE_BYTES)) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "busy: %zu calls wait for the registry",
+                                 s->queued);
+        return;
+    }
+    s->queued++;
+    s->queued_bytes += call->bytes;
+    c->job.of.call = call;
+    c->job.failed_op = SIZE_MAX;
+    sql_submit_job(s, &c->job,
+                   call->type == REGISTRY_CALL_TXN ? SQL_JOB_TXN : SQL_JOB_READ,
+                   call_done);
+}
+
+/* --- the session, as the loop sees it ----------------------------------------
+ */
+
+static void disconnected(struct sql *s)
+{
+    /* The worker gives it up before it writes anything else. */
+    atomic_store(&s->abandoned, s->base.session);
+    registry_tell(&s->base, REGISTRY_DISCONNECTED, 0);
+}
+
+static void on_tick(void *arg)
+{
+    struct sql *s = arg;
+
+    if (registry_liveness_over(&s->liveness)) {
+        log_warn("-session", LOG_U("session", s->base.session),
+                 LOG_S("reason", "not renewed for its timeout"));
+        disconnected(s);
+    }
+}
+
+struct note {
+    struct loop_slot slot;
+    struct sql *s;
+    enum sql_note_type type;
+    uint64_t session;
+    mono_ms sent;
+};
+
+static void on_note(void *arg)
+{
+    struct note *note = arg, n = *note;
+    struct sql *s = n.s;
+
+    mem_free(note);
+    if (sql_stopping(s)) {
+        return;
+    }
+    switch (n.type) {
+    case SQL_OPENED:
+        registry_liveness_begin(&s->liveness, n.sent);
+        registry_tell(&s->base, REGISTRY_CONNECTED, n.session);
+        if (!sql_stopping(s)) {
+            sql_watches_look(s);
+        }
+        break;
+    case SQL_RENEWED:
+        if (n.session == s->base.session) {
+            registry_liveness_answered(&s->liveness, n.sent);
+        }
+        break;
+    case SQL_LOST:
+        if (n.session == s->base.session) {
+            log_warn("-session", LOG_U("session", n.session),
+                     LOG_S("reason", "ended by another process, which saw no "
+                                     "sign of life for its timeout"));
+            disconnected(s);
+        }
+        break;
+    }
+}
+
+/* A few per session timeout. */
+void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
+              mono_ms sent)
+{
+    struct note *note = mem_zalloc(sizeof(*note));
+
+    assert(session != 0);
+    note->s = s;
+    note->type = type;
+    note->session = session;
+    note->sent = sent;
+    loop_complete(s->base.loop, &note->slot, on_note, note);
+}
+
+/* --- opening and closing
+ * ------------------------------------------------------ */
+
+static void release(struct registry *r)
+{
+    mem_free(of(r));
+}
+
+static void on_stopped(void *arg)
+{
+    struct sql *s = arg;
+    registry_closed_f *killed = s->killed;
+    void *killed_arg = s->killed_arg;
+
+    sql_rows_close(&s->batch.rows);
+    sql_watches_free(s);
+    if (!s->base.mute) {
+        registry_closed(&s->base);
+        return;
+    }
+    registry_abandon(&s->base);
+    release(&s->base);
+    if (killed != NULL) {
+        killed(killed_arg);
+    }
+}
+
+static void on_close_done(void *arg)
+{
+    (void)arg;
+}
+
+static void stop(struct sql *s)
+{
+    struct worker *worker = s->worker; /* the worker's thread still reads it */
+
+    loop_timer_stop(&s->ticker);
+    sql_holds_stop(s);
+    sql_watches_stop(s);
+    atomic_store(&s->closing, true);
+    sql_submit_job(s, &s->close_job, SQL_JOB_CLOSE, on_close_done);
+    worker_stop(&worker, on_stopped, s);
+}
+
+static void close_(struct registry *r)
+{
+    stop(of(r));
+}
+
+void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
+{
+    struct sql *s = of(*r);
+
+    *r = NULL;
+    s->base.mute = true;
+    s->killed = gone;
+    s->killed_arg = arg;
+    atomic_store(&s->killing, true);
+    stop(s);
+}
+
+static const struct registry_ops base_ops = {
+    .call_size = sizeof(struct sql_call),
+    .hold_size = sizeof(struct sql_hold),
+    .watch_size = sizeof(struct sql_watch),
+    .submit = submit,
+    .watch = sql_watch_begin,
+    .unwatch = sql_watch_end,
+    .lock = sql_lock,
+    .unlock = sql_unlock,
+    .close = close_,
+    .free = release,
+};
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
+                         struct sql_core *core, int64_t timeout_ms)
+{
+    struct sql *s = mem_zalloc(sizeof(*s));
+
+    assert(timeout_ms > 0);
+    assert(core->beat_ms > 0 && core->beat_ms <= timeout_ms / 3);
+    s->ops = base_ops;
+    s->ops.name = kind->name;
+    registry_init(&s->base, &s->ops, loop, timeout_ms, kind->max_ops,
+                  kind->max_bytes);
+    s->side.core = core;
+    s->side.timeout_ms = timeout_ms;
+    s->side.reaper.last_look = clock_mono_ms();
+    registry_liveness_init(&s->liveness, &s->base);
+    s->ticker =
+        loop_timer(loop, 0, clamp(timeout_ms / 24, 5, 1000), on_tick, s);
+    /* Last: it polls at once. */
+    s->worker = worker_new(loop, SIZE_MAX, sql_worker_poll, s, core->poll_ms);
+    return &s->base;
+}

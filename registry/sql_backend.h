@@ -1,0 +1,177 @@
+/*
+ * sql_backend.h - the asynchronous half of the SQL registries, for sql.c
+ * (loop: calls, the session's deadlines), sql_hold.c and sql_watch.c (loop),
+ * sql_worker.c and sql_poll.c (worker), what opens one (sqlite.c, jdbc.c) and
+ * the tests. (Longer than 150 lines: it says of every field whose it is.)
+ *
+ * One worker thread has the connection. What it knows stands in `struct
+ * sql_side`; what the loop knows in `struct sql`; jobs carry the rest there
+ * and back, in order, and the two atomics say what cannot wait.
+ */
+#ifndef PELORUS_REGISTRY_SQL_BACKEND_H
+#define PELORUS_REGISTRY_SQL_BACKEND_H
+
+#include "base/worker.h"
+#include "registry/liveness_priv.h"
+#include "registry/registry_priv.h"
+#include "registry/sql_core.h"
+
+#include <stdatomic.h>
+
+#define SQL_RETRY_MS 100
+
+enum sql_job_type {
+    SQL_JOB_READ,
+    SQL_JOB_TXN, /* these three are grouped into one commit */
+    SQL_JOB_LOCK,
+    SQL_JOB_UNLOCK,
+    SQL_JOB_LOOK, /* one page of a watch's list */
+    SQL_JOB_UNWATCH,
+    SQL_JOB_NUDGE, /* poll now */
+    SQL_JOB_CLOSE,
+};
+
+/* Embedded in what it works for; the worker's until its done() runs. */
+struct sql_job {
+    struct worker_job job;
+    struct sql *s;
+    enum sql_job_type type;
+    union {
+        struct registry_call *call;
+        struct registry_hold *hold;
+        struct registry_watch *watch;
+    } of;
+    struct sql_job *next; /* in the worker's group */
+    /* the result */
+    struct err err;
+    size_t failed_op;
+    uint64_t revision;
+    struct sql_rows rows;
+};
+
+/* In each call, hold and watch: ->priv. */
+struct sql_call {
+    struct sql_job job;
+};
+
+struct sql_hold {
+    struct sql_job job;
+    bool busy;    /* loop: `job` is under way */
+    bool leaving; /* loop */
+    struct registry_timer retry;
+    bool unsure;            /* a try's outcome is unknown: leave in any case */
+    struct sql_place place; /* the worker's while busy */
+    struct sql_hold *next_waiting; /* worker */
+    struct loop_slot grant;        /* worker to loop */
+};
+
+struct sql_watch {
+    struct sql_job job;
+    bool busy, again, started; /* loop */
+    char *from; /* loop: the next page; the worker's while busy */
+    struct registry_timer retry;
+    bool attached; /* worker */
+    struct sql_watch *next_attached;
+};
+
+/* The worker's own. */
+struct sql_side {
+    struct sql_core *core;
+    int64_t timeout_ms;
+    uint64_t session;  /* 0: none */
+    uint64_t old;      /* ours, given up, to be ended with the next begin */
+    bool lost;         /* the row is gone: tell, after the jobs are answered */
+    mono_ms renewed;   /* before the last renewal that succeeded */
+    mono_ms next_beat; /* when to try the next; without a session: to begin */
+    bool failing;      /* the last try failed: log changes only */
+    bool changed;      /* by others, and not all looked at yet */
+    bool dirty;        /* by ourselves */
+    bool looked;       /* the reaper has looked since the last change */
+    mono_ms next_look; /* where the core says how often */
+    mono_ms next_try;  /* likewise, for the lock */
+    struct sql_reaper reaper;
+    struct sql_hold *waiting;
+    struct sql_watch *attached;
+    struct sql_feed feed;
+    bool feed_valid; /* somebody reads it */
+};
+
+struct sql {
+    struct registry base; /* first: see registry_priv.h */
+    struct registry_ops ops;
+    struct worker *worker;
+    struct loop_timer *ticker;
+    size_t queued, queued_bytes; /* calls in the worker */
+    struct registry_liveness liveness;
+    registry_closed_f *killed; /* tests */
+    void *killed_arg;
+    struct sql_job close_job;
+
+    /* Loop to worker. */
+    atomic_uint_least64_t abandoned; /* a session that is over for the loop */
+    atomic_bool closing;
+    atomic_bool killing; /* write nothing any more */
+
+    /* The feed's batch: the worker's while not `feed_busy`, then the loop's. */
+    atomic_bool feed_busy;
+    struct {
+        struct loop_slot slot;
+        struct sql_rows rows;
+        bool missed, more;
+    } batch;
+    struct sql_job nudge;
+    bool nudging; /* it is under way */
+
+    struct sql_side side; /* worker only */
+};
+
+struct sql_kind {
+    const char *name;
+    size_t max_ops, max_bytes;
+};
+
+/* Loop: begin; takes the core. Connecting is the worker's business. */
+struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
+                         struct sql_core *core, int64_t timeout_ms);
+
+/* Loop: the registry is closing or dead; answer nothing. */
+bool sql_stopping(const struct sql *s);
+/* Loop: give the worker a job. */
+void sql_submit_job(struct sql *s, struct sql_job *job, enum sql_job_type type,
+                    loop_f *done);
+
+/* Worker: the two entry points. */
+loop_f sql_worker_run;  /* arg: struct sql_job (sql_worker.c) */
+loop_f sql_worker_poll; /* arg: struct sql (sql_poll.c) */
+
+/* Worker (sql_poll.c). */
+bool sql_session_is(const struct sql *s, uint64_t session);
+void sql_session_gone(struct sql *s);
+void sql_session_renewed(struct sql *s, mono_ms sent);
+
+/* Worker to loop (sql.c). */
+enum sql_note_type { SQL_OPENED, SQL_RENEWED, SQL_LOST };
+void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
+              mono_ms sent);
+
+/* sql_hold.c */
+registry_hold_begin_f sql_lock;
+registry_hold_end_f sql_unlock;
+void sql_hold_grant(struct sql *s, struct sql_hold *h); /* worker */
+void sql_holds_stop(struct sql *s);
+
+/* sql_watch.c */
+registry_watch_begin_f sql_watch_begin;
+registry_watch_end_f sql_watch_end;
+void sql_watches_look(struct sql *s); /* all of them, anew */
+void sql_watches_stop(struct sql *s); /* no timers any more */
+void sql_watches_free(struct sql *s); /* the worker has ended */
+loop_f sql_feed_deliver;              /* arg: struct sql, whose batch is full */
+
+/*
+ * As if the process had got SIGKILL: nothing more is written, no callback is
+ * called but gone(arg), when all is freed. For tests.
+ */
+void sql_kill(struct registry **r, registry_closed_f *gone, void *arg);
+
+#endif
