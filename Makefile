@@ -30,7 +30,7 @@ BUILD   ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
 Q   := $(if $(V),,@)
 SAY := @$(if $(V),:,printf '  %-4s %s\n')
 
-LIBRARIES := libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libcurl libsystemd
+LIBRARIES := libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd
 LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES)) -DTHREADED
 # Debian's ZooKeeper client has no pkg-config file; THREADED gives its sync calls.
 LIB_LIBS   = $(shell pkg-config --libs $(LIBRARIES)) -lzookeeper_mt -lpthread -lm

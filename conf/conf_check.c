@@ -20,6 +20,7 @@ static const enum conf_registry_type backends[] = {
     CONF_MEMORY,
     CONF_ZOOKEEPER,
     CONF_ETCD,
+    CONF_JDBC,
 };
 
 int conf_host_port(const char *text, char **host, uint16_t *port,

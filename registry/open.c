@@ -14,6 +14,7 @@ static const struct {
     {CONF_SQLITE, sqlite_open},
     {CONF_ZOOKEEPER, zookeeper_open},
     {CONF_ETCD, etcd_open},
+    {CONF_JDBC, jdbc_open},
 };
 
 int registry_open(struct registry **out, struct loop *loop,

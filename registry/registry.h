@@ -84,6 +84,14 @@ int registry_open(struct registry **out, struct loop *loop,
                   const struct conf_registry *conf, struct err *err) MUST_CHECK;
 
 /*
+ * What a registry in a database needs: *text is the SQL that makes the tables
+ * that are missing (static; it drops and alters nothing). With `apply` it is
+ * run as well, which blocks. ERR_INVALID: this type of registry needs none.
+ */
+int registry_schema(const struct conf_registry *conf, bool apply,
+                    const char **text, struct err *err) MUST_CHECK;
+
+/*
  * Remove our ephemeral keys and locks at once, complete what is under way
  * (ERR_CANCELLED where it was not sent), then closed(arg). No watch, lock-lost
  * or state callback comes after this call; lock handles still waiting are told

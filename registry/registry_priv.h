@@ -333,6 +333,6 @@ void registry_watches_free(struct registry *r);
 /* The backends that registry_open() knows (open.c). */
 typedef int registry_open_f(struct registry **out, struct loop *loop,
                             const struct conf_registry *conf, struct err *err);
-registry_open_f sqlite_open, zookeeper_open, etcd_open;
+registry_open_f sqlite_open, zookeeper_open, etcd_open, jdbc_open;
 
 #endif

@@ -8,7 +8,7 @@ done
 folders=${*:-base conf registry balancer failover coordinator http}
 sources=$(ls $(printf '%s/*.c ' $folders)) || exit 1
 headers=$(ls $(printf '%s/*.h ' $folders)) || exit 1
-flags="-std=c11 -D_GNU_SOURCE -DPELORUS_VERSION='\"0\"' -DTHREADED -I. $(pkg-config --cflags libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libcurl libsystemd)"
+flags="-std=c11 -D_GNU_SOURCE -DPELORUS_VERSION='\"0\"' -DTHREADED -I. $(pkg-config --cflags libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd)"
 rc=0
 # clang-tidy counts suppressed warnings on standard error; what it cannot
 # compile it says on standard output like any finding.

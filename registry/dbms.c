@@ -1,0 +1,407 @@
+/*
+ * dbms.c - the connection: requests, their failures in our terms, and commits
+ * whose outcome must be found out.
+ */
+#include "registry/dbms.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECONNECT_MS 100
+#define LOCK_MS      100
+#define RETRIES      3
+#define POLL_MS      100
+
+/* --- building a request -----------------------------------------------------
+ */
+
+void dbms_start(struct dbms *d)
+{
+    buf_reset(&d->sql);
+}
+
+static void add_hex(struct buf *b, const void *p, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *bytes = p;
+    char chunk[256];
+
+    while (n > 0) {
+        size_t part = n < sizeof(chunk) / 2 ? n : sizeof(chunk) / 2;
+
+        for (size_t i = 0; i < part; i++) {
+            chunk[2 * i] = digits[bytes[i] >> 4];
+            chunk[2 * i + 1] = digits[bytes[i] & 15];
+        }
+        buf_add(b, chunk, 2 * part);
+        bytes += part;
+        n -= part;
+    }
+}
+
+void dbms_bytes(struct dbms *d, const void *p, size_t n)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    buf_str(&d->sql, w->bytes);
+    add_hex(&d->sql, p, n);
+    buf_str(&d->sql, w->bytes_end);
+}
+
+void dbms_text(struct dbms *d, const char *s)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    buf_str(&d->sql, w->text);
+    add_hex(&d->sql, s, strlen(s));
+    buf_str(&d->sql, w->text_end);
+}
+
+void dbms_key(struct dbms *d, const char *key)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    assert(key[0] == '/');
+    buf_str(&d->sql, w->bytes);
+    add_hex(&d->sql, d->prefix, d->prefix_len);
+    add_hex(&d->sql, key, strlen(key));
+    buf_str(&d->sql, w->bytes_end);
+}
+
+void dbms_range(struct dbms *d, const char *column, const char *key,
+                bool with_prefix)
+{
+    char bound[SQL_FULL_KEY_MAX];
+    size_t len = strlen(key), at = with_prefix ? d->prefix_len : 0;
+
+    assert(at + len + 2 < sizeof(bound));
+    memcpy(bound, d->prefix, at);
+    memcpy(bound + at, key, len);
+    at += len;
+    if (at == 0 || bound[at - 1] != '/') { /* "/" is the namespace itself */
+        bound[at++] = '/';
+    }
+    buf_printf(&d->sql, "%s >= ", column);
+    dbms_bytes(d, bound, at);
+    bound[at - 1] = '/' + 1;
+    buf_printf(&d->sql, " AND %s < ", column);
+    dbms_bytes(d, bound, at);
+}
+
+/* --- reading what came back --------------------------------------------------
+ */
+
+uint64_t dbms_u64(const struct dbms_cell *cell)
+{
+    return cell->p == NULL ? 0 : strtoull(cell->p, NULL, 10);
+}
+
+const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
+                       size_t *len)
+{
+    if (cell->p == NULL || cell->n <= d->prefix_len ||
+        memcmp(cell->p, d->prefix, d->prefix_len) != 0 ||
+        cell->p[d->prefix_len] != '/') {
+        return NULL;
+    }
+    *len = cell->n - d->prefix_len;
+    return cell->p + d->prefix_len;
+}
+
+void dbms_push(const struct dbms *d, struct sql_rows *rows,
+               const struct dbms_cell *cells)
+{
+    struct registry_entry *entry;
+    size_t len;
+    const char *key = dbms_strip(d, &cells[1], &len);
+
+    if (key == NULL) {
+        return;
+    }
+    entry = sql_rows_push(rows, key, len, cells[2].p, cells[2].n);
+    entry->created = dbms_u64(&cells[3]);
+    entry->version = dbms_u64(&cells[4]);
+    entry->owner = dbms_u64(&cells[5]);
+}
+
+/* --- the connection
+ * ----------------------------------------------------------- */
+
+void dbms_disconnect(struct dbms *d)
+{
+    if (d->link != NULL) {
+        d->target.driver->close(&d->link);
+    }
+    d->txn.open = false;
+}
+
+/* A server that can not be reached is not asked by each of a thousand calls
+ * that wait. */
+static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
+{
+    mono_ms now = clock_mono_ms();
+
+    if (d->link != NULL) {
+        return 0;
+    }
+    *fault = DBMS_LOST;
+    if (now >= d->next_connect) {
+        err_clear(&d->down);
+        *fault = d->target.driver->connect(&d->link, &d->target, &d->down);
+        if (*fault == DBMS_OK) {
+            return 0;
+        }
+        d->down.code = *fault == DBMS_DENIED ? ERR_DENIED : ERR_UNAVAILABLE;
+        d->next_connect = clock_mono_ms() + RECONNECT_MS;
+        d->target.at = (d->target.at + 1) % d->target.n_hosts;
+    }
+    return (int)err_set(err, d->down.code, "%s", d->down.msg);
+}
+
+static enum err_code code_of(enum dbms_fault fault)
+{
+    switch (fault) {
+    case DBMS_OK:
+        return ERR_OK;
+    case DBMS_DENIED:
+        return ERR_DENIED;
+    case DBMS_TOO_LARGE:
+        return ERR_TOO_LARGE;
+    default:
+        return ERR_UNAVAILABLE;
+    }
+}
+
+int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
+             enum dbms_fault *fault_out, struct err *err)
+{
+    enum dbms_fault fault = DBMS_OK;
+    struct err own;
+    int rc;
+
+    err = err != NULL ? err : &own;
+    assert(d->sql.len > 0);
+    if (fault_out != NULL) {
+        *fault_out = DBMS_LOST;
+    }
+    if (d->sql.overflow) {
+        return (int)err_set(err, ERR_TOO_LARGE,
+                            "a request of more than %u bytes", DBMS_SQL_MAX);
+    }
+    rc = ensure_link(d, &fault, err);
+    if (rc == 0) {
+        fault = d->target.driver->run(d->link, d->sql.data, d->sql.len, row,
+                                      arg, err);
+        rc = (int)code_of(fault);
+        if (err != NULL) {
+            err->code = (enum err_code)rc;
+        }
+    }
+    if (fault == DBMS_LOST) {
+        dbms_disconnect(d);
+    } else if (fault == DBMS_ROLLED_BACK) {
+        d->core.again = true;
+    }
+    if (fault_out != NULL) {
+        *fault_out = fault;
+    }
+    return rc;
+}
+
+static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    (void)arg;
+    (void)cells;
+    (void)n;
+}
+
+void dbms_rollback(struct dbms *d)
+{
+    bool again = d->core.again;
+
+    if (d->link != NULL) {
+        dbms_start(d);
+        buf_str(&d->sql, "ROLLBACK");
+        if (dbms_run(d, ignore_row, NULL, NULL, NULL) != 0) {
+            dbms_disconnect(d); /* then the server does it */
+        }
+    }
+    d->core.again = again;
+}
+
+/* --- a commit that was not answered
+ * -------------------------------------------- */
+
+struct verdict {
+    bool session, committed;
+    uint64_t mark;
+};
+
+static void on_verdict(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct verdict *v = arg;
+
+    if (n == 2 && cells[0].p[0] == 'T') {
+        v->session = true;
+        v->committed = dbms_u64(&cells[1]) == v->mark;
+    }
+}
+
+/*
+ * The counter's row was ours until that transaction ended: whoever gets it
+ * sees the end. 0 or ERR_UNAVAILABLE: it is known; else nobody can tell.
+ */
+static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
+{
+    struct verdict v = {.mark = mark};
+    int rc;
+
+    dbms_start(d);
+    buf_printf(&d->sql,
+               "BEGIN;"
+               "SELECT 'M', revision FROM pelorus_meta WHERE id = 1 FOR UPDATE;"
+               "SELECT 'T', mark FROM pelorus_session WHERE id = %" PRIu64 ";"
+               "ROLLBACK",
+               session);
+    rc = dbms_run(d, on_verdict, &v, NULL, err);
+    if (rc != 0) {
+        dbms_rollback(d);
+        return ERR_UNKNOWN;
+    }
+    if (!v.session) { /* ended meanwhile, and its mark with it */
+        return (int)err_set(err, ERR_UNKNOWN,
+                            "the connection broke in COMMIT, and our session "
+                            "was ended meanwhile");
+    }
+    return v.committed ? 0
+                       : (int)err_set(err, ERR_UNAVAILABLE,
+                                      "the connection broke in COMMIT; it was "
+                                      "not carried out");
+}
+
+static int find_out(struct dbms *d, uint64_t session, uint64_t mark,
+                    struct err *err)
+{
+    mono_ms until = clock_mono_ms() + d->target.call_ms;
+    int rc;
+
+    do {
+        d->next_connect = 0;
+        rc = ask(d, session, mark, err);
+        if (rc == ERR_UNKNOWN && d->link == NULL) {
+            (void)poll(NULL, 0, 50);
+        }
+    } while (rc == ERR_UNKNOWN && d->link == NULL && clock_mono_ms() < until);
+    log_info("=commit", LOG_S("backend", d->target.driver->name),
+             LOG_U("session", session),
+             LOG_S("outcome", rc == 0                 ? "committed"
+                              : rc == ERR_UNAVAILABLE ? "rolled back"
+                                                      : "unknown"));
+    if (err != NULL) {
+        err->code = (enum err_code)rc;
+    }
+    return rc;
+}
+
+int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
+                struct err *err)
+{
+    enum dbms_fault fault;
+    bool sent = d->link != NULL;
+    int rc;
+
+    dbms_start(d);
+    buf_str(&d->sql, "COMMIT");
+    rc = dbms_run(d, ignore_row, NULL, &fault, err);
+    if (rc == 0 || !sent) {
+        return rc;
+    }
+    if (fault == DBMS_ROLLED_BACK) {
+        return ERR_UNAVAILABLE;
+    }
+    dbms_disconnect(d);
+    d->core.again = false;
+    if (session == 0) {
+        return ERR_UNKNOWN;
+    }
+    return find_out(d, session, mark, err);
+}
+
+/* --- opening and closing
+ * -------------------------------------------------------- */
+
+static void close_(struct sql_core **core)
+{
+    struct dbms *d = dbms_of(*core);
+
+    dbms_abandon(&d->core);
+    dbms_disconnect(d);
+    dbms_dolphin_forget(d);
+    dbms_target_close(&d->target);
+    buf_close(&d->sql);
+    mem_free(d);
+    *core = NULL;
+}
+
+static const struct sql_core_ops ops = {
+    .begin = dbms_begin,
+    .commit = dbms_end,
+    .rollback = dbms_abandon,
+    .savepoint = dbms_savepoint,
+    .release = dbms_release,
+    .revision = dbms_revision,
+    .apply = dbms_apply,
+    .get = dbms_get,
+    .exists = dbms_exists,
+    .children = dbms_children,
+    .list = dbms_list,
+    .session_begin = dbms_session_begin,
+    .session_renew = dbms_session_renew,
+    .session_close = dbms_session_close,
+    .sessions = dbms_sessions,
+    .reap = dbms_reap,
+    .lock_enqueue = dbms_lock_enqueue,
+    .lock_head = dbms_lock_head,
+    .lock_leave = dbms_lock_leave,
+    .changed = dbms_changed,
+    .feed_read = dbms_feed_read,
+    .feed_skip = dbms_feed_skip,
+    .close = close_,
+};
+
+struct sql_core *dbms_core_new(struct dbms_target *target,
+                               const char *namespace_, int64_t timeout_ms,
+                               int64_t beat_ms)
+{
+    struct dbms *d = mem_zalloc(sizeof(*d));
+    char host[64] = "";
+    uint64_t seed;
+
+    assert(strlen(namespace_) <= SQL_NAMESPACE_MAX);
+    d->core.ops = &ops;
+    d->core.poll_ms = POLL_MS;
+    d->core.beat_ms = beat_ms < timeout_ms / 3 ? beat_ms : timeout_ms / 3;
+    d->core.look_ms = timeout_ms / 12 < 1000 ? timeout_ms / 12 + 1 : 1000;
+    d->core.lock_ms = LOCK_MS;
+    d->core.retries = RETRIES;
+    d->target = *target;
+    memset(target, 0, sizeof(*target));
+    d->prefix_len =
+        (size_t)snprintf(d->prefix, sizeof(d->prefix), "/%s", namespace_);
+    (void)gethostname(host, sizeof(host) - 1);
+    (void)snprintf(d->client, sizeof(d->client), "%s_%ld", host,
+                   (long)getpid());
+    d->timeout_ms = timeout_ms;
+    rand_secret(&seed, sizeof(seed));
+    rand_seed(&d->rand, seed);
+    buf_init(&d->sql, DBMS_SQL_MAX);
+    d->dolphin.poll_ms = beat_ms;
+    d->dolphin.timeout_ms = timeout_ms;
+    return &d->core;
+}

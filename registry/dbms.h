@@ -1,0 +1,308 @@
+/*
+ * dbms.h - the core of the MySQL and PostgreSQL registries: one connection to
+ * a server, for the dbms_*.c files of this folder, the drivers and jdbc.c.
+ * (Longer than 150 lines: one header for nine small files.)
+ *
+ * Every statement is a journey of a millisecond, so a group of writes makes
+ * four, however large it is: begin and read all that it is about, write the
+ * outcome, commit. What lies between is decided in memory (dbms_txn.c).
+ *
+ * Each writing transaction first raises one counter, whose row stays locked
+ * until it ends. So revisions are given in the order of commits, the change
+ * feed has no gaps, absence can be checked, and two of us can not deadlock.
+ * Renewing a session touches the session's row only.
+ *
+ * All text goes to the server in one form, hexadecimal literals of bytes:
+ * there is nothing to quote, whatever a key or a value holds.
+ */
+#ifndef PELORUS_REGISTRY_DBMS_H
+#define PELORUS_REGISTRY_DBMS_H
+
+#include "base/buf.h"
+#include "base/rand.h"
+#include "registry/sql_core.h"
+
+#include <stdio.h>
+
+#define DBMS_SQL_MAX  (4u << 20) /* of one request; a value is 1 MiB in it */
+#define DBMS_SQL_FULL (1u << 20) /* send and begin another */
+#define DBMS_IN_MAX   500        /* keys in one IN list */
+#define DBMS_NODES    "/nodes"   /* what is read from DolphinScheduler */
+
+/* --- where and how (jdbc.c) ------------------------------------------------
+ */
+
+enum dbms_tls {
+    DBMS_TLS_OFF,
+    DBMS_TLS_PREFER,
+    DBMS_TLS_ON,
+    DBMS_TLS_CA,
+    DBMS_TLS_HOST
+};
+
+struct dbms_host {
+    char *name;
+    uint16_t port;
+};
+
+struct dbms_target {
+    const struct dbms_driver *driver;
+    struct dbms_host hosts[8]; /* tried in turn */
+    size_t n_hosts, at;
+    char *database, *schema; /* schema: PostgreSQL, or NULL */
+    char *user, *password;   /* or NULL */
+    enum dbms_tls tls;
+    char *ca, *cert, *key; /* files, or NULL */
+    int64_t connect_ms;    /* to connect at most */
+    int64_t call_ms;       /* for one request at most */
+    int64_t idle_ms;       /* the server drops a transaction that rests */
+};
+int dbms_target_parse(struct dbms_target *t, const char *url,
+                      struct err *err) MUST_CHECK;
+void dbms_target_close(struct dbms_target *t);
+
+/* --- drivers (dbms_mysql.c, dbms_postgresql.c) -----------------------------
+ */
+
+/* One column of a row; p is NULL for SQL's NULL. Bytes are bytes. */
+struct dbms_cell {
+    const char *p;
+    size_t n;
+};
+typedef void dbms_row_f(void *arg, const struct dbms_cell *cells, unsigned n);
+
+enum dbms_fault {
+    DBMS_OK,
+    DBMS_DUPLICATE,   /* a unique key */
+    DBMS_ROLLED_BACK, /* deadlock and the like: the whole transaction */
+    DBMS_WAITED,      /* for a lock, too long; the transaction must be ended */
+    DBMS_DENIED,
+    DBMS_MISSING, /* a table or a database */
+    DBMS_TOO_LARGE,
+    DBMS_REFUSED, /* any other error of the server's */
+    DBMS_LOST,    /* the connection; the request may have been carried out */
+};
+
+struct dbms_link; /* a driver's connection */
+
+struct dbms_words {
+    const char *now_ms;       /* the server's clock, epoch milliseconds */
+    const char *bytes, *text; /* before the hex digits of a literal */
+    const char *bytes_end, *text_end; /* and behind them */
+    const char *key_of;               /* data_key as bytes */
+    const char *owner_of;             /* lock_key likewise */
+    const char *share;                /* lock the rows read in share mode */
+    const char *upsert;  /* end of an INSERT into pelorus_registry */
+    const char *ignore;  /* end of an INSERT that may find a duplicate */
+    const char *last_id; /* a statement that tells the id of the INSERT */
+    const char *hint;    /* wake others up, or "" */
+    const char *schema;  /* CREATE statements */
+};
+
+struct dbms_driver {
+    const char *name;
+    const struct dbms_words *words;
+    /* Connect to t->hosts[t->at] and set the session up. */
+    enum dbms_fault (*connect)(struct dbms_link **out,
+                               const struct dbms_target *t, struct err *err);
+    /* One or more statements, separated by ';'; rows are told as they come.
+     * The first error ends it. */
+    enum dbms_fault (*run)(struct dbms_link *link, const char *sql, size_t len,
+                           dbms_row_f *row, void *arg, struct err *err);
+    /* Optional: wait until another connection hinted, at most `ms`. */
+    enum dbms_fault (*wait)(struct dbms_link *link, int64_t ms, bool *hinted);
+    void (*close)(struct dbms_link **link);
+};
+extern const struct dbms_driver dbms_mysql, dbms_postgresql;
+
+/* --- the core ---------------------------------------------------------------
+ */
+
+struct dbms_slot; /* a key in the transaction (dbms_txn.c) */
+struct dbms_undo;
+struct dbms_guard {
+    const char *key;
+    uint64_t fence;
+    bool ours;
+};
+
+struct dbms_txn {
+    bool open;
+    bool beat, locks; /* there is something to commit, whatever the keys say */
+    uint64_t session;
+    uint64_t mark;            /* of this transaction in our session's row */
+    uint64_t base, last, rev; /* revisions: before, the last, of the call */
+    struct dbms_slot *slots;  /* all keys that it is about */
+    struct dbms_slot *index;  /* uthash over them */
+    size_t n_slots;
+    struct dbms_guard *guards;
+    size_t n_guards;
+    struct dbms_undo *undo; /* since the savepoint */
+    size_t n_undo, cap_undo;
+    uint64_t saved_rev;
+    bool session_seen, heartbeat_seen;
+    size_t n_below; /* rows told of keys below those to be deleted */
+};
+
+/* DolphinScheduler's side (dbms_dolphin.c). */
+struct dbms_peer; /* a client of it: since when its heartbeat stands still */
+struct dbms_row;  /* a row of its data as we know it */
+struct dbms_dolphin {
+    int64_t poll_ms;
+    int64_t timeout_ms; /* of a client that does not say */
+    bool followed;      /* `rows` is what was there at the last look */
+    bool broken;        /* it was, and a look failed half way */
+    bool due;
+    mono_ms last_look, next_look, next_hint;
+    uint64_t last_event;
+    struct dbms_peer *peers; /* uthash by id */
+    struct dbms_row *rows;   /* uthash by key */
+    uint32_t look;
+};
+
+struct dbms {
+    struct sql_core core; /* first */
+    struct dbms_target target;
+    struct dbms_link *link;
+    mono_ms next_connect;               /* not before, after one that failed */
+    struct err down;                    /* why it failed */
+    char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
+    size_t prefix_len;
+    char client[96]; /* host_pid, as DolphinScheduler's clients call themselves
+                      */
+    int64_t timeout_ms;
+    uint64_t revision, floor; /* as last seen */
+    uint64_t polled;          /* revision of the last poll */
+    struct rand rand;
+    struct buf sql; /* the request being built */
+    struct dbms_txn txn;
+    struct dbms_dolphin dolphin;
+};
+
+/* Take the target. `beat_ms` at most between renewals and looks at
+ * DolphinScheduler's tables. */
+struct sql_core *dbms_core_new(struct dbms_target *target,
+                               const char *namespace_, int64_t timeout_ms,
+                               int64_t beat_ms);
+
+static inline struct dbms *dbms_of(struct sql_core *core)
+{
+    return (struct dbms *)(void *)core;
+}
+
+/* --- requests (dbms.c) ------------------------------------------------------
+ */
+
+/* Begin a request: d->sql is empty. */
+void dbms_start(struct dbms *d);
+void dbms_bytes(struct dbms *d, const void *p, size_t n);
+void dbms_text(struct dbms *d, const char *s);  /* of DolphinScheduler's */
+void dbms_key(struct dbms *d, const char *key); /* with the namespace */
+/* name >= ... AND name < ...: all keys below `key`. */
+void dbms_range(struct dbms *d, const char *column, const char *key,
+                bool with_prefix);
+
+/*
+ * Send the request; connect first if need be. ERR_UNAVAILABLE: certainly
+ * nothing of it stays, when it was no COMMIT and dbms_rollback() follows.
+ * After ROLLED_BACK core.again is set. *fault (or NULL) says more.
+ */
+int dbms_run(struct dbms *d, dbms_row_f *row, void *arg, enum dbms_fault *fault,
+             struct err *err) MUST_CHECK;
+void dbms_rollback(struct dbms *d);
+void dbms_disconnect(struct dbms *d);
+
+/* COMMIT. A connection that breaks meanwhile is asked, by another one, whether
+ * `mark` stands in the session's row: ERR_UNKNOWN only if nobody can tell.
+ * `session` 0: not asked. */
+int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
+                struct err *err) MUST_CHECK;
+
+uint64_t dbms_u64(const struct dbms_cell *cell);
+/* "a/b" of "/namespace/a/b", or NULL: another namespace's. */
+const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
+                       size_t *len);
+/* A row (name, value, created, version, owner), from cells[1] on. */
+void dbms_push(const struct dbms *d, struct sql_rows *rows,
+               const struct dbms_cell *cells);
+
+/* --- the slots ---------------------------------------------------------------
+ */
+
+/* dbms_txn.c */
+sql_begin_f dbms_begin;
+sql_commit_f dbms_end;
+sql_rollback_f dbms_abandon;
+sql_savepoint_f dbms_savepoint;
+sql_release_f dbms_release;
+sql_apply_f dbms_apply;
+sql_revision_f dbms_revision;
+/* dbms_read.c */
+sql_get_f dbms_get;
+sql_exists_f dbms_exists;
+sql_children_f dbms_children;
+sql_list_f dbms_list;
+/* dbms_feed.c */
+sql_changed_f dbms_changed;
+sql_feed_read_f dbms_feed_read;
+sql_feed_skip_f dbms_feed_skip;
+/* dbms_session.c */
+sql_session_begin_f dbms_session_begin;
+sql_session_renew_f dbms_session_renew;
+sql_session_close_f dbms_session_close;
+sql_sessions_f dbms_sessions;
+sql_reap_f dbms_reap;
+/* dbms_lock.c */
+sql_lock_enqueue_f dbms_lock_enqueue;
+sql_lock_head_f dbms_lock_head;
+sql_lock_leave_f dbms_lock_leave;
+
+/* Append to the request: this session is there (session row, and with `beat`
+ * both rows renewed); rows tagged S and H tell. */
+void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
+                      bool beat);
+/* Append: the counter goes up by `n`; a row tagged M tells revision and floor.
+ */
+void dbms_add_counter(struct dbms *d, uint64_t n);
+int dbms_session_lost(uint64_t session, struct err *err);
+
+/* --- DolphinScheduler's tables (dbms_dolphin.c)
+ * ------------------------------- */
+
+/* Is `prefix` below, at or above /nodes? */
+bool dbms_is_nodes(const char *prefix);
+
+/* A row of its data: tag, id, data_key, data_value, data_type, client_id. */
+#define DBMS_DATA_COLUMNS "id, data_key, data_value, data_type, client_id"
+struct dbms_data {
+    uint64_t id, client, version;
+    bool ephemeral;
+    const char *key, *value;
+    size_t key_len, value_len;
+};
+void dbms_data_parse(const struct dbms_cell *cells, struct dbms_data *out);
+void dbms_data_push(struct sql_rows *rows, const struct dbms_data *data);
+/* Its client is not known to be dead. */
+bool dbms_data_alive(const struct dbms *d, const struct dbms_data *data);
+/* A key that stands in its table, as we know it. */
+bool dbms_dolphin_has(const struct dbms *d, const char *key);
+
+/* Begin to follow the tables, if that is not done yet: before a list that
+ * tells of them. */
+int dbms_dolphin_follow(struct dbms *d, struct err *err) MUST_CHECK;
+/* Is it time to look, or did an event hint at it? */
+int dbms_dolphin_due(struct dbms *d, mono_ms now, bool *due,
+                     struct err *err) MUST_CHECK;
+/* If it was due: everything anew, and what differs from the last time is
+ * pushed. After an error only a list tells: *missed of the next call. */
+int dbms_dolphin_read(struct dbms *d, mono_ms now, sql_wanted_f *wanted,
+                      const void *arg, struct sql_rows *rows, bool *missed,
+                      struct err *err) MUST_CHECK;
+void dbms_dolphin_forget(struct dbms *d);
+
+/* --- the schema (dbms_schema.c)
+ * ------------------------------------------------ */
+
+int dbms_schema_apply(struct dbms_target *t, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,276 @@
+/*
+ * dbms_session.c - sessions, and ending those of processes that died.
+ *
+ * A session is two rows of one number: ours (a beat, and by the server's clock
+ * the time when it is over) and a client's heartbeat row for DolphinScheduler,
+ * without which its processes would sweep our lock away. Both are renewed
+ * together; where either is gone, so is the session.
+ *
+ * The reaper needs both clocks to agree: the server's says that the session is
+ * over, and ours that its beat stood still for more than a third of the
+ * timeout while we looked. So neither a server whose clock jumps nor a pause
+ * of everybody ends a session. Only sessions that missed a beat are read.
+ */
+#include "registry/dbms.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+int dbms_session_lost(uint64_t session, struct err *err)
+{
+    return (int)err_set(err, ERR_SESSION_LOST,
+                        "session %" PRIu64 " is gone from the database: no "
+                        "sign of life was seen for its timeout, or "
+                        "DolphinScheduler swept its heartbeat away",
+                        session);
+}
+
+void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
+                      bool beat)
+{
+    const char *now = d->target.driver->words->now_ms;
+
+    buf_str(&d->sql, ";UPDATE pelorus_session SET mark = ");
+    if (mark == 0) {
+        buf_str(&d->sql, "mark");
+    } else {
+        buf_printf(&d->sql, "%" PRIu64, mark);
+    }
+    if (beat) {
+        buf_printf(&d->sql, ", beat = beat + 1, expires_ms = %s + %" PRId64,
+                   now, d->timeout_ms);
+    }
+    buf_printf(&d->sql,
+               " WHERE id = %" PRIu64 ";SELECT 'S', id FROM pelorus_session"
+               " WHERE id = %" PRIu64,
+               session, session);
+    if (beat) {
+        buf_printf(&d->sql,
+                   ";UPDATE t_ds_jdbc_registry_client_heartbeat"
+                   " SET last_heartbeat_time = %s WHERE id = %" PRIu64
+                   ";SELECT 'H', id FROM t_ds_jdbc_registry_client_heartbeat"
+                   " WHERE id = %" PRIu64,
+                   now, session, session);
+    }
+}
+
+void dbms_add_counter(struct dbms *d, uint64_t n)
+{
+    buf_printf(&d->sql,
+               "UPDATE pelorus_meta SET revision = revision + %" PRIu64
+               " WHERE id = 1;"
+               "SELECT 'M', revision, floor_rev FROM pelorus_meta WHERE id = 1",
+               n);
+}
+
+/* What the rows of the above said. */
+struct heard {
+    bool session, heartbeat, guard;
+    uint64_t revision, now_ms;
+};
+
+static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct heard *h = arg;
+
+    if (n < 2 || cells[0].p == NULL) {
+        return;
+    }
+    switch (cells[0].p[0]) {
+    case 'S':
+        h->session = true;
+        break;
+    case 'H':
+        h->heartbeat = true;
+        break;
+    case 'M':
+        h->revision = dbms_u64(&cells[1]);
+        break;
+    case 'G':
+        h->guard = true;
+        break;
+    case 'N':
+        h->now_ms = dbms_u64(&cells[1]);
+        break;
+    default:
+        break;
+    }
+}
+
+int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
+{
+    struct dbms *d = dbms_of(core);
+    struct heard h = {0};
+    int rc;
+
+    dbms_start(d);
+    buf_str(&d->sql, "SELECT 'N', 0");
+    dbms_add_session(d, id, 0, true);
+    rc = dbms_run(d, on_heard, &h, NULL, err);
+    if (rc == 0 && (!h.session || !h.heartbeat)) {
+        rc = dbms_session_lost(id, err);
+    }
+    return rc;
+}
+
+/* Append: everything of a session goes, its keys with a note in the feed at
+ * revision `rev`. */
+static void add_end(struct dbms *d, uint64_t id, uint64_t rev)
+{
+    buf_printf(
+        &d->sql,
+        "INSERT INTO pelorus_change(rev, name) SELECT %" PRIu64
+        ", name FROM pelorus_registry WHERE owner = %" PRIu64 " AND owner <> 0;"
+        "DELETE FROM pelorus_registry WHERE owner = %" PRIu64 " AND owner <> 0;"
+        "DELETE FROM pelorus_lock WHERE session = %" PRIu64 ";"
+        "DELETE FROM t_ds_jdbc_registry_lock WHERE client_id = %" PRIu64
+        ";DELETE FROM t_ds_jdbc_registry_client_heartbeat"
+        " WHERE id = %" PRIu64
+        ";DELETE FROM pelorus_session WHERE id = %" PRIu64,
+        rev, id, id, id, id, id, id);
+    buf_str(&d->sql, d->target.driver->words->hint);
+}
+
+/* Commit if all went well, else roll back. */
+static int finish(struct dbms *d, int rc, struct err *err)
+{
+    if (rc == 0) {
+        return dbms_commit(d, 0, 0, err);
+    }
+    dbms_rollback(d);
+    return rc;
+}
+
+static int end_session(struct dbms *d, uint64_t id, struct err *err)
+{
+    struct heard h = {0};
+    int rc;
+
+    dbms_start(d);
+    buf_str(&d->sql, "BEGIN;");
+    dbms_add_counter(d, 1);
+    rc = dbms_run(d, on_heard, &h, NULL, err);
+    if (rc == 0) {
+        dbms_start(d);
+        add_end(d, id, h.revision);
+        rc = dbms_run(d, on_heard, &h, NULL, err);
+    }
+    return finish(d, rc, err);
+}
+
+int dbms_session_close(struct sql_core *core, uint64_t id, struct err *err)
+{
+    return end_session(dbms_of(core), id, err);
+}
+
+/* As DolphinScheduler's clients make theirs: milliseconds since 2021, and ten
+ * bits to tell those of one of them apart. By the server's clock. */
+static uint64_t new_id(struct dbms *d, uint64_t now_ms)
+{
+    return (now_ms - 1609430400000u) << 10 | rand_below(&d->rand, 1024);
+}
+
+int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
+                       uint64_t *id, struct err *err)
+{
+    struct dbms *d = dbms_of(core);
+    const char *now = d->target.driver->words->now_ms;
+    struct heard h = {0};
+    char config[64];
+    int rc = 0;
+
+    if (old != 0) {
+        rc = end_session(d, old, err);
+    }
+    if (rc == 0) {
+        dbms_start(d);
+        buf_printf(&d->sql, "BEGIN;SELECT 'N', %s", now);
+        rc = dbms_run(d, on_heard, &h, NULL, err);
+    }
+    if (rc != 0) {
+        dbms_rollback(d);
+        return rc;
+    }
+    *id = new_id(d, h.now_ms);
+    (void)snprintf(config, sizeof(config), "{\"sessionTimeout\":%" PRId64 "}",
+                   timeout_ms);
+    dbms_start(d);
+    buf_printf(&d->sql,
+               "INSERT INTO pelorus_session(id, beat, timeout_ms, expires_ms,"
+               " mark, client) VALUES(%" PRIu64 ", 1, %" PRId64
+               ", %s + %" PRId64 ", 0, ",
+               *id, timeout_ms, now, timeout_ms);
+    dbms_bytes(d, d->client, strlen(d->client));
+    buf_printf(&d->sql,
+               ");INSERT INTO t_ds_jdbc_registry_client_heartbeat(id,"
+               " client_name, last_heartbeat_time, connection_config,"
+               " create_time) VALUES(%" PRIu64 ", ",
+               *id);
+    dbms_text(d, d->client);
+    buf_printf(&d->sql, ", %s, ", now);
+    dbms_text(d, config);
+    buf_str(&d->sql, ", CURRENT_TIMESTAMP)");
+    rc = dbms_run(d, on_heard, &h, NULL, err);
+    return finish(d, rc, err);
+}
+
+/* --- the others'
+ * --------------------------------------------------------------- */
+
+static void on_session(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct sql_reaper *reaper = arg;
+    struct sql_seen seen;
+
+    assert(n == 3);
+    (void)n;
+    seen = (struct sql_seen){.id = dbms_u64(&cells[0]),
+                             .beat = dbms_u64(&cells[1]),
+                             .timeout_ms = (int64_t)dbms_u64(&cells[2])};
+    seen.window_ms = seen.timeout_ms / 2;
+    sql_reaper_add(reaper, &seen);
+}
+
+/* A healthy session is never further than a third from its last beat. */
+int dbms_sessions(struct sql_core *core, uint64_t self,
+                  struct sql_reaper *reaper, struct err *err)
+{
+    struct dbms *d = dbms_of(core);
+
+    dbms_start(d);
+    buf_printf(&d->sql,
+               "SELECT id, beat, timeout_ms FROM pelorus_session"
+               " WHERE expires_ms - timeout_ms / 2 < %s AND id <> %" PRIu64
+               " ORDER BY id",
+               d->target.driver->words->now_ms, self);
+    return dbms_run(d, on_session, reaper, NULL, err);
+}
+
+int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
+              uint64_t self, struct err *err)
+{
+    struct dbms *d = dbms_of(core);
+    struct heard h = {0};
+    int rc;
+
+    dbms_start(d);
+    buf_str(&d->sql, "BEGIN;");
+    dbms_add_counter(d, 1);
+    dbms_add_session(d, self, 0, false);
+    buf_printf(&d->sql,
+               ";SELECT 'G', id FROM pelorus_session WHERE id = %" PRIu64
+               " AND beat = %" PRIu64 " AND expires_ms < %s FOR UPDATE",
+               victim->id, victim->beat, d->target.driver->words->now_ms);
+    rc = dbms_run(d, on_heard, &h, NULL, err);
+    if (rc == 0 && !h.session) { /* who is dead to the others does not judge */
+        rc = dbms_session_lost(self, err);
+    } else if (rc == 0 && !h.guard) {
+        rc = (int)err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
+    }
+    if (rc == 0) {
+        dbms_start(d);
+        add_end(d, victim->id, h.revision);
+        rc = dbms_run(d, on_heard, &h, NULL, err);
+    }
+    return finish(d, rc, err);
+}

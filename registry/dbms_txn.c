@@ -1,0 +1,561 @@
+/*
+ * dbms_txn.c - a group of writes on a server: read at once, decide in memory,
+ * write at once.
+ *
+ * begin() locks the counter, so that nobody else writes, and reads version,
+ * owner and `created` of every key that the group is about: a slot each. The
+ * calls of the group change slots, one after the other, and what a refused
+ * call changed is undone from a list. Then the slots that differ are written
+ * in statements of many rows (dbms_write.c). Values are borrowed from the
+ * calls throughout.
+ */
+#include "registry/dbms_txn.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* --- slots
+ * ----------------------------------------------------------------------- */
+
+static struct dbms_slot *find(const struct dbms_txn *t, const char *key,
+                              size_t len)
+{
+    struct dbms_slot *slot;
+
+    HASH_FIND(hh, t->index, key, len, slot);
+    return slot;
+}
+
+static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
+{
+    size_t len = strlen(key);
+    struct dbms_slot *slot = find(t, key, len);
+
+    if (slot == NULL) {
+        slot = &t->slots[t->n_slots++];
+        slot->key = key;
+        HASH_ADD_KEYPTR(hh, t->index, slot->key, len, slot);
+    }
+    return slot;
+}
+
+/* A key appeared or went: those above it count what is below them. */
+static void count_below(struct dbms_txn *t, const char *key, size_t len, int by)
+{
+    while (len > 0) {
+        struct dbms_slot *above;
+
+        while (len > 0 && key[len - 1] != '/') {
+            len--;
+        }
+        if (len <= 1) {
+            return;
+        }
+        above = find(t, key, --len);
+        if (above != NULL) {
+            above->below += by;
+        }
+    }
+}
+
+static void add_guard(struct dbms_txn *t, const struct registry_op *op)
+{
+    for (size_t i = 0; i < t->n_guards; i++) {
+        if (t->guards[i].fence == op->version &&
+            strcmp(t->guards[i].key, op->key) == 0) {
+            return;
+        }
+    }
+    t->guards = mem_regrow(t->guards, t->n_guards + 1, sizeof(*t->guards));
+    t->guards[t->n_guards++] =
+        (struct dbms_guard){.key = op->key, .fence = op->version};
+}
+
+/* Returns how far the counter goes up. */
+static uint64_t collect(struct dbms_txn *t, const struct sql_piece *pieces,
+                        size_t n)
+{
+    uint64_t revisions = 0;
+    size_t n_ops = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        n_ops += pieces[i].n;
+        revisions += pieces[i].n > 0 ? pieces[i].n : 1;
+    }
+    t->slots = mem_array(n_ops, sizeof(*t->slots));
+    memset(t->slots, 0, n_ops * sizeof(*t->slots));
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < pieces[i].n; k++) {
+            const struct registry_op *op = &pieces[i].ops[k];
+
+            if (op->type == REGISTRY_CHECK_LOCK) {
+                add_guard(t, op);
+            } else {
+                find_or_add(t, op->key)->deleted |= op->type == REGISTRY_DELETE;
+            }
+        }
+    }
+    return revisions;
+}
+
+static void forget(struct dbms_txn *t)
+{
+    HASH_CLEAR(hh, t->index);
+    mem_free(t->slots);
+    mem_free(t->guards);
+    mem_free(t->undo);
+    memset(t, 0, sizeof(*t));
+}
+
+/* --- reading them
+ * ------------------------------------------------------------------ */
+
+static void on_slot(struct dbms *d, const struct dbms_cell *cells)
+{
+    size_t len;
+    const char *key = dbms_strip(d, &cells[1], &len);
+    struct dbms_slot *slot = key == NULL ? NULL : find(&d->txn, key, len);
+
+    if (slot != NULL) {
+        slot->stored = slot->exists = true;
+        slot->created = dbms_u64(&cells[2]);
+        slot->version = dbms_u64(&cells[3]);
+        slot->owner = dbms_u64(&cells[4]);
+    }
+}
+
+static void on_foreign(struct dbms *d, const struct dbms_cell *cells)
+{
+    struct dbms_data data;
+    struct dbms_slot *slot;
+
+    dbms_data_parse(cells, &data);
+    slot = find(&d->txn, data.key, data.key_len);
+    if (slot != NULL) {
+        slot->foreign = slot->exists = true;
+        slot->created = data.id;
+        slot->version = data.version;
+        slot->owner = data.ephemeral ? data.client : 0;
+    }
+}
+
+static void on_guard(struct dbms_txn *t, uint64_t id)
+{
+    for (size_t i = 0; i < t->n_guards; i++) {
+        t->guards[i].ours |= t->guards[i].fence == id;
+    }
+}
+
+static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct dbms *d = arg;
+    struct dbms_txn *t = &d->txn;
+    const char *key;
+    size_t len;
+
+    assert(n >= 2 && cells[0].p != NULL);
+    (void)n;
+    switch (cells[0].p[0]) {
+    case 'M':
+        t->last = dbms_u64(&cells[1]);
+        d->floor = dbms_u64(&cells[2]);
+        break;
+    case 'S':
+        t->session_seen = true;
+        break;
+    case 'H':
+        t->heartbeat_seen = true;
+        break;
+    case 'G':
+        on_guard(t, dbms_u64(&cells[1]));
+        break;
+    case 'K':
+        on_slot(d, cells);
+        break;
+    case 'B':
+        t->n_below++;
+        key = dbms_strip(d, &cells[1], &len);
+        if (key != NULL) {
+            count_below(t, key, len, 1);
+        }
+        break;
+    case 'D':
+        on_foreign(d, cells);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Every guarded transaction locks the row that guards it in share mode:
+ * whoever takes the lock away waits for its end. */
+static void add_guards(struct dbms *d)
+{
+    for (size_t i = 0; i < d->txn.n_guards; i++) {
+        buf_printf(&d->sql,
+                   ";SELECT 'G', id FROM t_ds_jdbc_registry_lock"
+                   " WHERE id = %" PRIu64 " AND client_id = %" PRIu64
+                   " AND lock_key = ",
+                   d->txn.guards[i].fence, d->txn.session);
+        dbms_text(d, d->txn.guards[i].key);
+        buf_str(&d->sql, d->target.driver->words->share);
+    }
+}
+
+static void add_slots(struct dbms *d)
+{
+    const struct dbms_txn *t = &d->txn;
+
+    for (size_t i = 0; i < t->n_slots; i++) {
+        if (i % DBMS_IN_MAX == 0) {
+            buf_printf(&d->sql,
+                       "%s;SELECT 'K', name, created, version, owner"
+                       " FROM pelorus_registry WHERE name IN (",
+                       i == 0 ? "" : ")");
+        } else {
+            buf_char(&d->sql, ',');
+        }
+        dbms_key(d, t->slots[i].key);
+    }
+    if (t->n_slots > 0) {
+        buf_char(&d->sql, ')');
+    }
+}
+
+/* Keys of /nodes that stand in DolphinScheduler's table are not ours to write,
+ * and can be checked. */
+static void add_foreign(struct dbms *d)
+{
+    for (size_t i = 0; i < d->txn.n_slots; i++) {
+        if (registry_key_below(d->txn.slots[i].key, DBMS_NODES)) {
+            buf_str(&d->sql, ";SELECT 'D', " DBMS_DATA_COLUMNS
+                             " FROM t_ds_jdbc_registry_data WHERE data_key = ");
+            dbms_text(d, d->txn.slots[i].key);
+        }
+    }
+}
+
+/* What is below the keys to be deleted: normally nothing, and all of it at
+ * most that a group could delete, too. */
+static void add_below(struct dbms *d, size_t from, size_t to)
+{
+    size_t n = 0;
+
+    for (size_t i = from; i < to; i++) {
+        if (!d->txn.slots[i].deleted) {
+            continue;
+        }
+        if (n % DBMS_IN_MAX == 0) {
+            buf_printf(&d->sql,
+                       "%s;SELECT 'B', name FROM pelorus_registry"
+                       " WHERE (",
+                       n == 0 ? "" : ") LIMIT " DBMS_BELOW_TEXT);
+        } else {
+            buf_str(&d->sql, ") OR (");
+        }
+        dbms_range(d, "name", d->txn.slots[i].key, true);
+        n++;
+    }
+    if (n > 0) {
+        buf_str(&d->sql, ") LIMIT " DBMS_BELOW_TEXT);
+    }
+}
+
+static void clear_below(struct dbms_txn *t)
+{
+    t->n_below = 0;
+    for (size_t i = 0; i < t->n_slots; i++) {
+        t->slots[i].below = 0;
+    }
+}
+
+/* The limit was reached: somebody deletes a key with thousands below it, and
+ * what is below the others may not have been told. One by one, then. */
+static int read_below_again(struct dbms *d, struct err *err)
+{
+    struct dbms_txn *t = &d->txn;
+    int rc = 0;
+
+    clear_below(t);
+    for (size_t i = 0; rc == 0 && i < t->n_slots; i++) {
+        if (t->slots[i].deleted) {
+            dbms_start(d);
+            buf_str(&d->sql, "SELECT 'N', 0");
+            add_below(d, i, i + 1);
+            rc = dbms_run(d, on_row, d, NULL, err);
+        }
+    }
+    return rc;
+}
+
+static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
+{
+    struct dbms_txn *t = &d->txn;
+    int rc;
+
+    dbms_start(d);
+    buf_str(&d->sql, "BEGIN;");
+    dbms_add_counter(d, revisions);
+    dbms_add_session(d, t->session, t->mark, t->beat);
+    add_guards(d);
+    add_slots(d);
+    add_foreign(d);
+    add_below(d, 0, t->n_slots);
+    rc = dbms_run(d, on_row, d, NULL, err);
+    if (rc == 0 && (!t->session_seen || (t->beat && !t->heartbeat_seen))) {
+        rc = dbms_session_lost(t->session, err);
+    }
+    if (rc == 0 && t->n_below >= DBMS_BELOW_MAX) {
+        rc = read_below_again(d, err);
+    }
+    t->base = t->rev = t->last - revisions;
+    return rc;
+}
+
+int dbms_begin(struct sql_core *core, uint64_t session, bool beat,
+               const struct sql_piece *pieces, size_t n, struct err *err)
+{
+    struct dbms *d = dbms_of(core);
+    struct dbms_txn *t = &d->txn;
+    uint64_t revisions;
+    int rc;
+
+    assert(!t->open && t->slots == NULL);
+    assert(session != 0);
+    t->session = session;
+    t->beat = beat;
+    t->mark = rand_u64(&d->rand) >> 1 | 1;
+    revisions = collect(t, pieces, n);
+    rc = read_all(d, revisions, err);
+    if (rc != 0) {
+        dbms_rollback(d);
+        forget(t);
+        return rc;
+    }
+    t->open = true;
+    return 0;
+}
+
+void dbms_abandon(struct sql_core *core)
+{
+    struct dbms *d = dbms_of(core);
+
+    if (d->txn.slots != NULL) {
+        dbms_rollback(d);
+    }
+    forget(&d->txn);
+}
+
+uint64_t dbms_revision(const struct sql_core *core)
+{
+    const struct dbms *d = (const struct dbms *)(const void *)core;
+
+    return d->txn.open ? d->txn.rev : d->revision;
+}
+
+int dbms_end(struct sql_core *core, struct err *err)
+{
+    struct dbms *d = dbms_of(core);
+    struct dbms_txn *t = &d->txn;
+    bool dirty = t->locks;
+    int rc = 0;
+
+    assert(t->open);
+    for (size_t i = 0; !dirty && i < t->n_slots; i++) {
+        dirty = t->slots[i].dirty;
+    }
+    if (!dirty && !t->beat) {
+        dbms_abandon(core); /* checks alone: true while the counter was ours */
+        return 0;
+    }
+    rc = dbms_write(d, err);
+    if (rc == 0) {
+        rc = dbms_commit(d, t->session, t->mark, err);
+    } else {
+        dbms_rollback(d);
+    }
+    if (rc == 0 && t->last > d->revision) {
+        d->revision = t->last;
+    }
+    forget(t);
+    return rc;
+}
+
+/* --- undoing one call
+ * ----------------------------------------------------------------- */
+
+int dbms_savepoint(struct sql_core *core, struct err *err)
+{
+    struct dbms_txn *t = &dbms_of(core)->txn;
+
+    (void)err;
+    assert(t->open);
+    t->n_undo = 0;
+    return 0;
+}
+
+static void change(struct dbms_txn *t, struct dbms_slot *slot)
+{
+    if (t->n_undo == t->cap_undo) {
+        t->cap_undo = t->cap_undo == 0 ? 64 : t->cap_undo * 2;
+        t->undo = mem_regrow(t->undo, t->cap_undo, sizeof(*t->undo));
+    }
+    t->undo[t->n_undo++] = (struct dbms_undo){.slot = slot, .was = slot->now};
+}
+
+int dbms_release(struct sql_core *core, bool undo, struct err *err)
+{
+    struct dbms_txn *t = &dbms_of(core)->txn;
+
+    (void)err;
+    assert(t->open || t->slots == NULL);
+    for (; undo && t->n_undo > 0; t->n_undo--) {
+        const struct dbms_undo *u = &t->undo[t->n_undo - 1];
+        struct dbms_slot *slot = u->slot;
+
+        if (slot->exists != u->was.exists) {
+            count_below(t, slot->key, strlen(slot->key),
+                        u->was.exists ? 1 : -1);
+        }
+        slot->now = u->was;
+    }
+    return 0;
+}
+
+/* --- applying
+ * ---------------------------------------------------------------------------
+ */
+
+static int refuse(const struct registry_op *op, enum err_code code,
+                  const char *why, struct err *err)
+{
+    return (int)err_set(err, code, "%s: %s", op->key, why);
+}
+
+/* Is it there, and at the version that the operation wants? */
+static int check(const struct registry_op *op, const struct dbms_slot *slot,
+                 struct err *err)
+{
+    if (!slot->exists) {
+        return refuse(op, ERR_NOT_FOUND, "no such key", err);
+    }
+    if (op->expect != REGISTRY_ANY && slot->version != op->version) {
+        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
+    }
+    if (op->type != REGISTRY_CHECK && slot->foreign) {
+        return refuse(op, ERR_CONFLICT,
+                      "belongs to DolphinScheduler; it is read only", err);
+    }
+    return 0;
+}
+
+static int apply_put(struct dbms_txn *t, uint64_t session,
+                     const struct registry_op *op, struct dbms_slot *slot,
+                     struct err *err)
+{
+    uint64_t owner = op->ephemeral ? session : 0;
+    bool fresh = !slot->exists;
+    int rc = 0;
+
+    if (!fresh && op->expect == REGISTRY_ABSENT) {
+        return refuse(op, ERR_CONFLICT, "exists already", err);
+    }
+    if (!fresh || op->expect == REGISTRY_VERSION) {
+        rc = check(op, slot, err);
+    }
+    if (rc == 0 && !fresh && slot->owner != owner) {
+        return refuse(op, ERR_CONFLICT,
+                      slot->owner == 0 ? "is persistent, not ephemeral"
+                      : owner == 0     ? "is ephemeral, not persistent"
+                                       : "is another session's ephemeral key",
+                      err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    change(t, slot);
+    if (fresh) {
+        slot->exists = true;
+        slot->created = t->rev;
+        slot->owner = owner;
+        count_below(t, slot->key, strlen(slot->key), 1);
+    }
+    slot->version = t->rev;
+    slot->value = op->value;
+    slot->value_len = op->value_len;
+    slot->dirty = true;
+    return 0;
+}
+
+static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
+                        struct dbms_slot *slot, struct err *err)
+{
+    int rc = check(op, slot, err);
+
+    if (rc == 0 && slot->below > 0) {
+        rc = refuse(op, ERR_CONFLICT, "has keys below it", err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    change(t, slot);
+    slot->exists = false;
+    slot->version = t->rev;
+    slot->dirty = true;
+    count_below(t, slot->key, strlen(slot->key), -1);
+    return 0;
+}
+
+static int apply_check_lock(const struct dbms_txn *t,
+                            const struct registry_op *op, struct err *err)
+{
+    for (size_t i = 0; i < t->n_guards; i++) {
+        if (t->guards[i].fence == op->version &&
+            strcmp(t->guards[i].key, op->key) == 0 && t->guards[i].ours) {
+            return 0;
+        }
+    }
+    return refuse(op, ERR_CONFLICT, "the lock is not ours", err);
+}
+
+static int apply_op(struct dbms_txn *t, uint64_t session,
+                    const struct registry_op *op, struct err *err)
+{
+    struct dbms_slot *slot;
+
+    if (op->type == REGISTRY_CHECK_LOCK) {
+        return apply_check_lock(t, op, err);
+    }
+    slot = find(t, op->key, strlen(op->key));
+    assert(slot != NULL);
+    switch (op->type) {
+    case REGISTRY_PUT:
+        return apply_put(t, session, op, slot, err);
+    case REGISTRY_DELETE:
+        return apply_delete(t, op, slot, err);
+    default:
+        return check(op, slot, err);
+    }
+}
+
+int dbms_apply(struct sql_core *core, uint64_t session,
+               const struct registry_op *ops, size_t n, size_t *failed,
+               struct err *err)
+{
+    struct dbms_txn *t = &dbms_of(core)->txn;
+    int rc = 0;
+
+    assert(t->open && n > 0);
+    *failed = SIZE_MAX;
+    t->rev += n;
+    assert(t->rev <= t->last);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = apply_op(t, session, &ops[i], err);
+        if (rc != 0) {
+            *failed = i;
+        }
+    }
+    return rc;
+}

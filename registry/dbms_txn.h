@@ -1,0 +1,51 @@
+/*
+ * dbms_txn.h - the slots of a transaction: for dbms_txn.c, which decides, and
+ * dbms_write.c, which writes.
+ */
+#ifndef PELORUS_REGISTRY_DBMS_TXN_H
+#define PELORUS_REGISTRY_DBMS_TXN_H
+
+#include "registry/dbms.h"
+
+#include "base/mem.h"
+
+#define uthash_malloc(size)    mem_alloc(size)
+#define uthash_free(ptr, size) mem_free(ptr)
+#include <uthash.h>
+
+#define DBMS_BELOW_MAX  6001 /* more than a group can delete */
+#define DBMS_BELOW_TEXT "6001"
+
+struct dbms_slot {
+    UT_hash_handle hh;
+    const char *key; /* a call's */
+    bool stored;     /* our table had it when the transaction began */
+    bool foreign;    /* it stands in DolphinScheduler's */
+    bool deleted;    /* some operation wants to delete it */
+    int below;       /* keys below it; counted if `deleted` */
+    /* As it would be after a commit. */
+    union {
+        struct dbms_state {
+            bool exists, dirty;
+            uint64_t created, version, owner;
+            const char *value; /* if dirty: the call's */
+            size_t value_len;
+        } now;
+        struct {
+            bool exists, dirty;
+            uint64_t created, version, owner;
+            const char *value;
+            size_t value_len;
+        };
+    };
+};
+
+struct dbms_undo {
+    struct dbms_slot *slot;
+    struct dbms_state was;
+};
+
+/* Everything that is dirty, with its notes in the feed. */
+int dbms_write(struct dbms *d, struct err *err) MUST_CHECK;
+
+#endif

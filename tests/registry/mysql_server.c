@@ -1,0 +1,55 @@
+/*
+ * mysql_server.c - how a MariaDB server is made and run for tests.
+ */
+#include "tests/registry/sql_server.h"
+
+#include <unistd.h>
+
+static void init(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
+{
+    size_t n = 0;
+
+    argv[n++] = "mariadb-install-db";
+    argv[n++] = "--no-defaults";
+    argv[n++] = "--auth-root-authentication-method=normal";
+    argv[n++] = "--skip-test-db";
+    argv[n++] = "--skip-name-resolve";
+    argv[n++] = "--innodb-flush-log-at-trx-commit=0";
+    argv[n++] = "--innodb-log-file-size=16M";
+    argv[n++] = "--innodb-data-file-path=ibdata1:12M:autoextend";
+    argv[n++] = geteuid() == 0 ? "--user=root" : "--skip-external-locking";
+    argv[n++] = sql_server_arg("--datadir=%s", s->data);
+    argv[n] = NULL;
+}
+
+static void run(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
+{
+    size_t n = 0;
+
+    argv[n++] = "/usr/sbin/mariadbd";
+    argv[n++] = "--no-defaults";
+    argv[n++] = "--bind-address=127.0.0.1";
+    argv[n++] = "--skip-name-resolve";
+    argv[n++] = "--innodb-flush-log-at-trx-commit=0";
+    argv[n++] = "--innodb-log-file-size=16M";
+    argv[n++] = "--innodb-buffer-pool-size=64M";
+    argv[n++] = "--innodb-flush-method=nosync";
+    argv[n++] = "--performance-schema=OFF";
+    argv[n++] = "--max-connections=100";
+    argv[n++] = geteuid() == 0 ? "--user=root" : "--skip-external-locking";
+    argv[n++] = sql_server_arg("--datadir=%s", s->data);
+    argv[n++] = sql_server_arg("--port=%u", s->port);
+    argv[n++] = sql_server_arg("--socket=%s/socket", s->dir);
+    argv[n++] = sql_server_arg("--pid-file=%s/pid", s->dir);
+    argv[n] = NULL;
+}
+
+const struct sql_server_kind mysql_server = {
+    .name = "mysql",
+    .admin = "root",
+    .system = "mysql",
+    .init = init,
+    .run = run,
+    .create = "CHARACTER SET utf8mb4",
+    .drop = "",
+};

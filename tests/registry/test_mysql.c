@@ -1,0 +1,15 @@
+/*
+ * test_mysql.c - the MySQL registry on a real MariaDB server: the conformance
+ * suite.
+ */
+#include "tests/registry/sql_store.h"
+
+int main(void)
+{
+    int failed;
+
+    sql_store_use(&mysql_server);
+    failed = conformance_run(&sql_store_backend);
+    sql_store_end();
+    return failed;
+}

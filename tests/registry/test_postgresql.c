@@ -1,0 +1,15 @@
+/*
+ * test_postgresql.c - the PostgreSQL registry on a real server: the conformance
+ * suite.
+ */
+#include "tests/registry/sql_store.h"
+
+int main(void)
+{
+    int failed;
+
+    sql_store_use(&postgresql_server);
+    failed = conformance_run(&sql_store_backend);
+    sql_store_end();
+    return failed;
+}
