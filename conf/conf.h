@@ -67,9 +67,9 @@ struct conf_registry {
     /* etcd */
     struct conf_list endpoints; /* http://host:port or https://host:port */
     char *authority;
-    char *cert_file;           /* the authority's certificate */
-    char *key_cert_chain_file; /* ours, PEM */
-    char *key_file;            /* its key, PEM */
+    char *cert_file;           /* the authority's certificate; jdbc, too */
+    char *key_cert_chain_file; /* ours, PEM; jdbc, too */
+    char *key_file;            /* its key, PEM; jdbc, too */
     int64_t retry_delay_ms, retry_max_delay_ms, retry_max_duration_ms;
 
     /* jdbc */

@@ -199,7 +199,7 @@ int conf_registry_supported(const struct conf *conf, struct err *err)
     }
     return (int)err_set(err, ERR_INVALID,
                         "registry.type: %s: this build has no such backend "
-                        "yet; use sqlite, zookeeper or etcd",
+                        "yet; use sqlite, zookeeper, etcd or jdbc",
                         conf_registry_type_name(conf->registry.type));
 }
 

@@ -290,6 +290,39 @@ static int cmd_check_config(int argc, char **argv)
     return 0;
 }
 
+/* `registry init`: the SQL on standard output, or run. */
+static int cmd_registry(int argc, char **argv)
+{
+    static const struct option options[] = {{"apply", no_argument, NULL, 'a'},
+                                            {NULL, 0, NULL, 0}};
+    const char *file = NULL, *text = NULL;
+    bool apply = false, wrong = false;
+    struct conf conf;
+    struct err err;
+    int option, rc;
+
+    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+        apply |= option == 'a';
+        wrong |= option == '?';
+        file = option == 'c' ? optarg : file;
+    }
+    if (wrong || optind + 1 != argc || strcmp(argv[optind], "init") != 0) {
+        fprintf(stderr,
+                "pelorus: usage: pelorus registry init [--apply] [-c FILE]\n");
+        return 2;
+    }
+    if (load_conf(&conf, file) != 0)
+        return 1;
+    log_configure(conf.log_level, conf.log_format);
+    rc = registry_schema(&conf.registry, apply, &text, &err);
+    if (rc != 0)
+        fprintf(stderr, "pelorus: %s\n", err.msg);
+    else if (!apply)
+        fputs(text, stdout);
+    conf_close(&conf);
+    return rc == 0 ? 0 : 1;
+}
+
 static int cmd_version(int argc, char **argv)
 {
     (void)argc;
@@ -309,6 +342,8 @@ static const struct command {
     {"agent", agent_main, "register a node and report its load"},
     {"check-config", cmd_check_config,
      "read the configuration, say what is wrong"},
+    {"registry", cmd_registry,
+     "init [--apply]: the tables that a registry in a database needs"},
     {"version", cmd_version, "which version this is"},
     {"help", cmd_help, "this"},
 };

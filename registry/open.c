@@ -30,6 +30,6 @@ int registry_open(struct registry **out, struct loop *loop,
     }
     return (int)err_set(err, ERR_INVALID,
                         "registry.type: %s cannot be served by this pelorus; "
-                        "use sqlite, zookeeper or etcd",
+                        "use sqlite, zookeeper, etcd or jdbc",
                         conf_registry_type_name(conf->type));
 }

@@ -106,6 +106,7 @@ static void session_poll(struct sql *s, mono_ms now)
     if (side->lost) {
         sql_note(s, SQL_LOST, side->session, now);
         side->lost = false;
+        side->old = side->session; /* what may be left of it */
         side->session = 0;
         side->next_beat = now;
     } else if (side->session != 0 && !sql_session_is(s, side->session)) {

@@ -1,0 +1,197 @@
+"""MariaDB and PostgreSQL for the integration tests: servers, and statements as
+DolphinScheduler's processes make them.
+
+A server has a free loopback port and a directory of its own; nothing of a
+server that the system may run is used. Registry is what a Cluster takes.
+
+As a program, `sql.py mysql DIRECTORY` (or postgresql) runs one server in the
+foreground and prints its jdbc URL once it serves.
+"""
+
+import glob
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from cluster import PELORUS, SLOW, Failure, Process, check, wait_for
+from proxy import Proxy, server_port
+
+DATABASE = "dolphinscheduler"
+
+
+class Server:
+    """One server; it can be killed, stopped (SIGSTOP) and started again on its
+    port and data."""
+
+    def __init__(self, kind, directory):
+        self.kind = kind
+        self.dir = directory
+        self.port = server_port()
+        self.process = None
+        self.user = "root" if kind == "mysql" else "pelorus"
+        os.makedirs(directory, exist_ok=True)
+        # memory is the cheapest disk, and any user reaches it
+        self.data_dir = tempfile.mkdtemp(prefix="test_sql_", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.data = os.path.join(self.data_dir, "data")
+        self.sure = ["setpriv", "--pdeathsig", "KILL"]
+        if kind == "postgresql" and os.geteuid() == 0:
+            try:
+                user = pwd.getpwnam("postgres")
+            except KeyError:
+                user = pwd.getpwnam("nobody")
+            os.chown(self.data_dir, user.pw_uid, user.pw_gid)
+            # the change of user forgets whom to die with
+            self.sure = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
+                         "--", "setpriv", "--pdeathsig", "KILL"]
+        self.init()
+
+    def programs(self, name):
+        """Debian keeps PostgreSQL's programs out of PATH."""
+        found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"))
+        return found[-1] if found else name
+
+    def init(self):
+        if self.kind == "mysql":
+            argv = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
+                    "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=16M",
+                    "--innodb-flush-log-at-trx-commit=0", f"--datadir={self.data}"]
+            argv += ["--user=root"] if os.geteuid() == 0 else []
+        else:
+            argv = [self.programs("initdb"), "--pgdata", self.data, "--username=pelorus", "--auth=trust",
+                    "--encoding=UTF8", "--locale=C", "--no-sync"]
+        done = subprocess.run([*self.sure, "--", *argv], capture_output=True, text=True, timeout=120 * SLOW,
+                              check=False, cwd="/")
+        check(done.returncode == 0, lambda: f"{argv[0]}: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+    def start(self):
+        if self.kind == "mysql":
+            argv = ["/usr/sbin/mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve",
+                    "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M",
+                    "--innodb-buffer-pool-size=64M", "--innodb-flush-method=nosync",
+                    f"--datadir={self.data}", f"--port={self.port}", f"--socket={self.data_dir}/socket",
+                    f"--pid-file={self.data_dir}/pid"]
+            argv += ["--user=root"] if os.geteuid() == 0 else []
+        else:
+            argv = [self.programs("postgres"), "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-F",
+                    "-k", "", "-c", "full_page_writes=off", "-c", "shared_buffers=64MB",
+                    "-c", "max_connections=100"]
+        self.process = Process(self.kind, [*self.sure, "--", *argv], os.path.join(self.dir, f"{self.kind}.log"))
+        return self
+
+    def run(self, sql, database=DATABASE, timeout=20):
+        """Rows of the last statement that has any, as lists of texts."""
+        if self.kind == "mysql":
+            argv = ["mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", str(self.port), "-u", "root", "-N", "-B",
+                    "--skip-ssl", database or "mysql"]
+        else:
+            argv = [self.programs("psql"), "-X", "-q", "-t", "-A", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h",
+                    "127.0.0.1", "-p", str(self.port), "-U", "pelorus", database or "postgres"]
+        done = subprocess.run(argv, input=sql, capture_output=True, text=True, timeout=timeout * SLOW, check=False)
+        if done.returncode != 0:
+            raise Failure(f"{sql[:200]}: {done.stderr.strip()}")
+        return [line.split("\t") for line in done.stdout.splitlines() if line]
+
+    def answers(self):
+        try:
+            self.run("SELECT 1", database=None)
+            return True
+        except (Failure, subprocess.TimeoutExpired):
+            return False
+
+    def wait(self):
+        def serves():
+            check(self.process.alive(), lambda: f"{self.kind} exited: {self.process.text()[-1500:]}")
+            return self.answers()
+        wait_for(f"{self.kind} serving", serves, 60)
+        return self
+
+    def url(self, port=None):
+        return f"jdbc:{self.kind}://127.0.0.1:{port or self.port}/{DATABASE}"
+
+    def make_database(self):
+        self.run(f"CREATE DATABASE {DATABASE}", database=None)
+        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.file.close()
+
+    def stop(self):
+        self.process.stop()
+
+    def resume(self):
+        self.process.resume()
+
+    def end(self):
+        """At once: nobody needs its data any more."""
+        if self.process and self.process.alive():
+            self.process.resume()
+            self.kill()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+def block(server, session, url=None):
+    """A registry: block; the session's timeout in seconds."""
+    return (f"registry:\n  type: jdbc\n  session-timeout: {session}s\n"
+            f"  heartbeat-refresh-interval: {int(session * 1000 / 4)}ms\n"
+            f"  hikari-config:\n    jdbc-url: \"{url or server.url()}\"\n    username: {server.user}\n")
+
+
+class Registry:
+    """A Cluster's registry: a server with our tables, and a proxy before it if
+    asked for. Statements of the test go to the server directly."""
+
+    def __init__(self, cluster, kind, proxied=False):
+        self.cluster = cluster
+        self.server = Server(kind, cluster.dir)
+        self.proxy = None
+        try:
+            self.server.start().wait().make_database()
+            init(self.server, cluster.dir)
+            if proxied:
+                self.proxy = Proxy(f"127.0.0.1:{self.server.port}")
+        except BaseException:
+            self.end()
+            raise
+
+    def block(self):
+        url = self.server.url(self.proxy.port) if self.proxy else None
+        return block(self.server, self.cluster.session, url)
+
+    def run(self, sql):
+        return self.server.run(sql)
+
+    def end(self):
+        if self.proxy:
+            self.proxy.end()
+        self.server.end()
+
+
+def init(server, directory):
+    """pelorus registry init --apply"""
+    path = os.path.join(directory, "init.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(block(server, 10))
+    done = subprocess.run([PELORUS, "registry", "init", "--apply", "-c", path], capture_output=True, text=True,
+                          timeout=60 * SLOW, check=False)
+    check(done.returncode == 0, lambda: f"registry init: {done.stdout}{done.stderr}")
+
+
+def main():
+    server = Server(sys.argv[1], sys.argv[2])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.start().wait().make_database()
+        init(server, sys.argv[2])
+        print(server.url(), server.user, flush=True)
+        server.process.popen.wait()
+    finally:
+        server.end()
+
+
+if __name__ == "__main__":
+    main()
