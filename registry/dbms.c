@@ -24,9 +24,16 @@
 void dbms_start(struct dbms *d)
 {
     buf_reset(&d->sql);
+    d->stream = false;
 }
 
-static void add_hex(struct buf *b, const void *p, size_t n)
+void dbms_start_stream(struct dbms *d)
+{
+    dbms_start(d);
+    d->stream = true;
+}
+
+void dbms_hex(struct dbms *d, const void *p, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
     const unsigned char *bytes = p;
@@ -39,7 +46,7 @@ static void add_hex(struct buf *b, const void *p, size_t n)
             chunk[2 * i] = digits[bytes[i] >> 4];
             chunk[2 * i + 1] = digits[bytes[i] & 15];
         }
-        buf_add(b, chunk, 2 * part);
+        buf_add(&d->sql, chunk, 2 * part);
         bytes += part;
         n -= part;
     }
@@ -50,7 +57,7 @@ void dbms_bytes(struct dbms *d, const void *p, size_t n)
     const struct dbms_words *w = d->target.driver->words;
 
     buf_str(&d->sql, w->bytes);
-    add_hex(&d->sql, p, n);
+    dbms_hex(d, p, n);
     buf_str(&d->sql, w->bytes_end);
 }
 
@@ -59,7 +66,7 @@ void dbms_text(struct dbms *d, const char *s)
     const struct dbms_words *w = d->target.driver->words;
 
     buf_str(&d->sql, w->text);
-    add_hex(&d->sql, s, strlen(s));
+    dbms_hex(d, s, strlen(s));
     buf_str(&d->sql, w->text_end);
 }
 
@@ -69,9 +76,36 @@ void dbms_key(struct dbms *d, const char *key)
 
     assert(key[0] == '/');
     buf_str(&d->sql, w->bytes);
-    add_hex(&d->sql, d->prefix, d->prefix_len);
-    add_hex(&d->sql, key, strlen(key));
+    dbms_hex(d, d->prefix, d->prefix_len);
+    dbms_hex(d, key, strlen(key));
     buf_str(&d->sql, w->bytes_end);
+}
+
+void dbms_in_next(struct dbms *d, size_t n, const char *key)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    if (n == 0) {
+        buf_printf(&d->sql, " name %s%s", w->array != NULL ? "= ANY(" : "IN (",
+                   w->array != NULL ? w->array : "");
+    } else {
+        buf_char(&d->sql, ',');
+    }
+    if (w->array == NULL) {
+        dbms_key(d, key);
+        return;
+    }
+    buf_str(&d->sql, "\"\\\\x");
+    dbms_hex(d, d->prefix, d->prefix_len);
+    dbms_hex(d, key, strlen(key));
+    buf_char(&d->sql, '"');
+}
+
+void dbms_in_end(struct dbms *d)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    buf_printf(&d->sql, "%s)", w->array != NULL ? w->array_bytes_end : "");
 }
 
 void dbms_range(struct dbms *d, const char *column, const char *key,
@@ -195,6 +229,9 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
                             "a request of more than %u bytes", DBMS_SQL_MAX);
     }
     rc = ensure_link(d, &fault, err);
+    if (rc == 0 && d->target.driver->stream != NULL) {
+        d->target.driver->stream(d->link, d->stream);
+    }
     if (rc == 0) {
         fault = d->target.driver->run(d->link, d->sql.data, d->sql.len, row,
                                       arg, err);

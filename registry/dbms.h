@@ -26,7 +26,7 @@
 
 #define DBMS_SQL_MAX  (4u << 20) /* of one request; a value is 1 MiB in it */
 #define DBMS_SQL_FULL (1u << 20) /* send and begin another */
-#define DBMS_IN_MAX   500        /* keys in one IN list */
+#define DBMS_IN_MAX   1000       /* rows or keys of one statement */
 #define DBMS_NODES    "/nodes"   /* what is read from DolphinScheduler */
 
 /* --- where and how (jdbc.c) ------------------------------------------------
@@ -86,17 +86,20 @@ enum dbms_fault {
 struct dbms_link; /* a driver's connection */
 
 struct dbms_words {
-    const char *now_ms;       /* the server's clock, epoch milliseconds */
-    const char *bytes, *text; /* before the hex digits of a literal */
-    const char *bytes_end, *text_end; /* and behind them */
-    const char *key_of;               /* data_key as bytes */
-    const char *owner_of;             /* lock_key likewise */
-    const char *share;                /* lock the rows read in share mode */
-    const char *upsert;  /* end of an INSERT into pelorus_registry */
-    const char *ignore;  /* end of an INSERT that may find a duplicate */
-    const char *last_id; /* a statement that tells the id of the INSERT */
-    const char *hint;    /* wake others up, or "" */
-    const char *schema;  /* CREATE statements */
+    const char *now_ms;            /* the server's clock, epoch ms */
+    const char *bytes, *bytes_end; /* around the hex digits of a literal */
+    const char *text, *text_end;   /* likewise, as text */
+    /* Many literals in one: PostgreSQL spends more time on a thousand literals
+     * than on a thousand rows. NULL: it has no arrays. */
+    const char *array, *array_bytes_end, *array_numbers_end;
+    const char *key_of;   /* data_key as bytes */
+    const char *owner_of; /* lock_owner */
+    const char *share;    /* lock the rows read in share mode */
+    const char *upsert;   /* end of an INSERT into pelorus_registry */
+    const char *ignore;   /* end of an INSERT that may find a duplicate */
+    const char *last_id;  /* a statement that tells the id of the INSERT */
+    const char *hint;     /* wake others up, or "" */
+    const char *schema;   /* CREATE statements */
 };
 
 struct dbms_driver {
@@ -109,6 +112,9 @@ struct dbms_driver {
      * The first error ends it. */
     enum dbms_fault (*run)(struct dbms_link *link, const char *sql, size_t len,
                            dbms_row_f *row, void *arg, struct err *err);
+    /* Optional: from now on take rows one by one, which costs time and saves
+     * memory, or each answer as a whole. */
+    void (*stream)(struct dbms_link *link, bool one_by_one);
     /* Optional: wait until another connection hinted, at most `ms`. */
     enum dbms_fault (*wait)(struct dbms_link *link, int64_t ms, bool *hinted);
     void (*close)(struct dbms_link **link);
@@ -142,6 +148,7 @@ struct dbms_txn {
     uint64_t saved_rev;
     bool session_seen, heartbeat_seen;
     size_t n_below; /* rows told of keys below those to be deleted */
+    uint64_t depth; /* of the deepest key, as the counter's row says */
 };
 
 /* DolphinScheduler's side (dbms_dolphin.c). */
@@ -172,9 +179,11 @@ struct dbms {
                       */
     int64_t timeout_ms;
     uint64_t revision, floor; /* as last seen */
+    uint64_t depth;           /* no key has more slashes */
     uint64_t polled;          /* revision of the last poll */
     struct rand rand;
     struct buf sql; /* the request being built */
+    bool stream;    /* its rows hold values */
     struct dbms_txn txn;
     struct dbms_dolphin dolphin;
 };
@@ -193,11 +202,16 @@ static inline struct dbms *dbms_of(struct sql_core *core)
 /* --- requests (dbms.c) ------------------------------------------------------
  */
 
-/* Begin a request: d->sql is empty. */
+/* Begin a request: d->sql is empty; with values in its rows it is streamed. */
 void dbms_start(struct dbms *d);
+void dbms_start_stream(struct dbms *d);
 void dbms_bytes(struct dbms *d, const void *p, size_t n);
+void dbms_hex(struct dbms *d, const void *p, size_t n); /* the digits alone */
 void dbms_text(struct dbms *d, const char *s);  /* of DolphinScheduler's */
 void dbms_key(struct dbms *d, const char *key); /* with the namespace */
+/* " name IN (...)", key by key; `n` so far. */
+void dbms_in_next(struct dbms *d, size_t n, const char *key);
+void dbms_in_end(struct dbms *d);
 /* name >= ... AND name < ...: all keys below `key`. */
 void dbms_range(struct dbms *d, const char *column, const char *key,
                 bool with_prefix);

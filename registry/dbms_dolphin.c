@@ -244,7 +244,7 @@ static int read_all(struct dbms *d, struct look *look, struct err *err)
     const char *key_of = d->target.driver->words->key_of;
 
     d->dolphin.look++;
-    dbms_start(d);
+    dbms_start_stream(d);
     buf_str(&d->sql, "SELECT 'E', max(id) FROM"
                      " t_ds_jdbc_registry_data_change_event;"
                      "SELECT 'D', " DBMS_DATA_COLUMNS

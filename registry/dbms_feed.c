@@ -70,7 +70,7 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 
 static void add_meta(struct dbms *d)
 {
-    dbms_start(d);
+    dbms_start_stream(d);
     buf_str(&d->sql,
             "SELECT 'M', revision, floor_rev FROM pelorus_meta WHERE id = 1");
 }

@@ -21,7 +21,8 @@
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS pelorus_meta("
     "\n  id tinyint NOT NULL PRIMARY KEY, version int NOT NULL,"
-    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL) ENGINE = "
+    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL,"
+    "\n  depth int NOT NULL) ENGINE = "
     "InnoDB;\n"
     "CREATE TABLE IF NOT EXISTS pelorus_registry("
     "\n  name varbinary(400) NOT NULL PRIMARY KEY, value mediumblob NOT NULL,"
@@ -67,8 +68,8 @@ static const char schema[] =
     "\n  event_type varchar(64) NOT NULL, jdbc_registry_data text NOT NULL,"
     "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
     "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
-    "INSERT IGNORE INTO pelorus_meta(id, version, revision, floor_rev)"
-    "\n  VALUES(1, 1, 1, 0);\n";
+    "INSERT IGNORE INTO pelorus_meta(id, version, revision, floor_rev, depth)"
+    "\n  VALUES(1, 1, 1, 0, 0);\n";
 
 static const struct dbms_words words = {
     .now_ms = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",

@@ -3,8 +3,8 @@
  * than the deadline of a request.
  *
  * libpq's blocking calls know no deadline, so requests are sent and answers
- * read without blocking, with poll(2) between. Rows are taken one by one: a
- * table of any size costs the memory of a row.
+ * read without blocking, with poll(2) between. Rows with values are taken one
+ * by one: a table of any size costs the memory of a row.
  */
 #include "registry/dbms.h"
 
@@ -22,7 +22,8 @@
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS pelorus_meta("
     "\n  id smallint PRIMARY KEY, version int NOT NULL,"
-    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL);\n"
+    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL,"
+    "\n  depth int NOT NULL);\n"
     "CREATE TABLE IF NOT EXISTS pelorus_registry("
     "\n  name bytea PRIMARY KEY, value bytea NOT NULL, created bigint NOT NULL,"
     "\n  version bigint NOT NULL, owner bigint NOT NULL);\n"
@@ -58,8 +59,8 @@ static const char schema[] =
     "\n  id bigserial PRIMARY KEY, event_type varchar(65) NOT NULL,"
     "\n  jdbc_registry_data text NOT NULL,"
     "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
-    "INSERT INTO pelorus_meta(id, version, revision, floor_rev)"
-    "\n  VALUES(1, 1, 1, 0) ON CONFLICT DO NOTHING;\n";
+    "INSERT INTO pelorus_meta(id, version, revision, floor_rev, depth)"
+    "\n  VALUES(1, 1, 1, 0, 0) ON CONFLICT DO NOTHING;\n";
 
 static const struct dbms_words words = {
     .now_ms = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
@@ -67,6 +68,9 @@ static const struct dbms_words words = {
     .bytes_end = "'::bytea",
     .text = "convert_from('\\x",
     .text_end = "', 'UTF8')",
+    .array = "'{",
+    .array_bytes_end = "}'::bytea[]",
+    .array_numbers_end = "}'::bigint[]",
     .key_of = "convert_to(data_key, 'UTF8')",
     .owner_of = "lock_owner",
     .share = " FOR SHARE",
@@ -82,6 +86,7 @@ static const struct dbms_words words = {
 struct dbms_link {
     PGconn *pg;
     int64_t call_ms;
+    bool one_by_one;
     bool listening;
 };
 
@@ -283,13 +288,19 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
     enum dbms_fault fault;
 
     assert(strlen(sql) == len);
-    if (PQsendQuery(link->pg, sql) == 0 || PQsetSingleRowMode(link->pg) == 0) {
+    if (PQsendQuery(link->pg, sql) == 0 ||
+        (link->one_by_one && PQsetSingleRowMode(link->pg) == 0)) {
         return broken(link, err);
     }
     fault = flush(link, until, err);
     return fault != DBMS_OK ? fault
                             : read_results(link, strcmp(sql, "COMMIT") == 0,
                                            until, row, arg, err);
+}
+
+static void stream(struct dbms_link *link, bool one_by_one)
+{
+    link->one_by_one = one_by_one;
 }
 
 /* --- connecting
@@ -466,5 +477,6 @@ const struct dbms_driver dbms_postgresql = {.name = "postgresql",
                                             .words = &words,
                                             .connect = connect_,
                                             .run = run,
+                                            .stream = stream,
                                             .wait = wait_,
                                             .close = close_};

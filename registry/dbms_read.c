@@ -74,7 +74,7 @@ int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
     struct sql_rows *found;
     int rc;
 
-    dbms_start(d);
+    dbms_start_stream(d);
     buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE name = ");
     dbms_key(d, key);
@@ -240,7 +240,7 @@ static void add_page(struct dbms *d, const char *prefix, const char *from,
     const char *key_of = d->target.driver->words->key_of;
 
     /* The revision first: what was seen is at least as new. */
-    dbms_start(d);
+    dbms_start_stream(d);
     buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1;"
                      "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE ");

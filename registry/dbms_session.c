@@ -59,7 +59,8 @@ void dbms_add_counter(struct dbms *d, uint64_t n)
     buf_printf(&d->sql,
                "UPDATE pelorus_meta SET revision = revision + %" PRIu64
                " WHERE id = 1;"
-               "SELECT 'M', revision, floor_rev FROM pelorus_meta WHERE id = 1",
+               "SELECT 'M', revision, floor_rev, depth FROM pelorus_meta"
+               " WHERE id = 1",
                n);
 }
 

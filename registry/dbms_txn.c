@@ -16,6 +16,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define BELOW_IN_ONE 20
+
 /* --- slots
  * ----------------------------------------------------------------------- */
 
@@ -161,6 +163,7 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
     case 'M':
         t->last = dbms_u64(&cells[1]);
         d->floor = dbms_u64(&cells[2]);
+        t->depth = dbms_u64(&cells[3]);
         break;
     case 'S':
         t->session_seen = true;
@@ -210,17 +213,16 @@ static void add_slots(struct dbms *d)
 
     for (size_t i = 0; i < t->n_slots; i++) {
         if (i % DBMS_IN_MAX == 0) {
-            buf_printf(&d->sql,
-                       "%s;SELECT 'K', name, created, version, owner"
-                       " FROM pelorus_registry WHERE name IN (",
-                       i == 0 ? "" : ")");
-        } else {
-            buf_char(&d->sql, ',');
+            if (i > 0) {
+                dbms_in_end(d);
+            }
+            buf_str(&d->sql, ";SELECT 'K', name, created, version, owner"
+                             " FROM pelorus_registry WHERE");
         }
-        dbms_key(d, t->slots[i].key);
+        dbms_in_next(d, i % DBMS_IN_MAX, t->slots[i].key);
     }
     if (t->n_slots > 0) {
-        buf_char(&d->sql, ')');
+        dbms_in_end(d);
     }
 }
 
@@ -237,17 +239,30 @@ static void add_foreign(struct dbms *d)
     }
 }
 
+unsigned dbms_depth(const char *key)
+{
+    unsigned n = 0;
+
+    for (; *key != '\0'; key++) {
+        n += *key == '/';
+    }
+    return n;
+}
+
 /* What is below the keys to be deleted: normally nothing, and all of it at
- * most that a group could delete, too. */
+ * most that a group could delete, too. Nothing is below the deepest keys, and
+ * those are most. (A handful of ranges in a statement: planning it takes time
+ * that grows with their square.) */
 static void add_below(struct dbms *d, size_t from, size_t to)
 {
     size_t n = 0;
 
     for (size_t i = from; i < to; i++) {
-        if (!d->txn.slots[i].deleted) {
+        if (!d->txn.slots[i].deleted ||
+            dbms_depth(d->txn.slots[i].key) >= d->depth) {
             continue;
         }
-        if (n % DBMS_IN_MAX == 0) {
+        if (n % BELOW_IN_ONE == 0) {
             buf_printf(&d->sql,
                        "%s;SELECT 'B', name FROM pelorus_registry"
                        " WHERE (",
@@ -271,8 +286,7 @@ static void clear_below(struct dbms_txn *t)
     }
 }
 
-/* The limit was reached: somebody deletes a key with thousands below it, and
- * what is below the others may not have been told. One by one, then. */
+/* One by one. */
 static int read_below_again(struct dbms *d, struct err *err)
 {
     struct dbms_txn *t = &d->txn;
@@ -307,7 +321,11 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
     if (rc == 0 && (!t->session_seen || (t->beat && !t->heartbeat_seen))) {
         rc = dbms_session_lost(t->session, err);
     }
-    if (rc == 0 && t->n_below >= DBMS_BELOW_MAX) {
+    /* The limit was reached: somebody deletes a key with thousands below it,
+     * and what is below the others may not have been told. Or somebody made
+     * deeper keys than we knew. */
+    if (rc == 0 && (t->n_below >= DBMS_BELOW_MAX || t->depth > d->depth)) {
+        d->depth = t->depth > d->depth ? t->depth : d->depth;
         rc = read_below_again(d, err);
     }
     t->base = t->rev = t->last - revisions;

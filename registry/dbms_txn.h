@@ -45,6 +45,9 @@ struct dbms_undo {
     struct dbms_state was;
 };
 
+/* How deep a key stands: its slashes. */
+unsigned dbms_depth(const char *key);
+
 /* Everything that is dirty, with its notes in the feed. */
 int dbms_write(struct dbms *d, struct err *err) MUST_CHECK;
 

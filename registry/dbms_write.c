@@ -17,109 +17,202 @@ static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
     (void)n;
 }
 
-/* A statement of many rows that is sent when it has grown large. */
+/* Slots for one statement. */
 struct batch {
-    struct dbms *d;
-    const char *head, *tail;
-    size_t n;
+    const struct dbms_slot *slots[DBMS_IN_MAX];
+    size_t n, bytes;
 };
 
-static int batch_end(struct batch *b, struct err *err)
+typedef int write_f(struct dbms *d, const struct batch *b, struct err *err);
+typedef bool choose_f(const struct dbms_slot *slot);
+
+static bool is_put(const struct dbms_slot *slot)
 {
-    if (b->n == 0) {
-        return 0;
-    }
-    b->n = 0;
-    buf_str(&b->d->sql, b->tail);
-    return dbms_run(b->d, ignore_row, NULL, NULL, err);
+    return slot->dirty && slot->exists;
 }
 
-/* Room for one more row. */
-static int batch_next(struct batch *b, struct err *err)
+static bool is_deletion(const struct dbms_slot *slot)
 {
-    int rc = b->d->sql.len > DBMS_SQL_FULL ? batch_end(b, err) : 0;
+    return slot->dirty && !slot->exists && slot->stored;
+}
 
-    if (b->n++ == 0) {
-        dbms_start(b->d);
-        buf_str(&b->d->sql, b->head);
+static bool is_change(const struct dbms_slot *slot)
+{
+    return slot->dirty;
+}
+
+/* All slots that are chosen, a batch at a time. */
+static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
+                      struct err *err)
+{
+    struct batch b = {.n = 0};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
+        if (!choose(&d->txn.slots[i])) {
+            continue;
+        }
+        b.slots[b.n++] = &d->txn.slots[i];
+        b.bytes += d->txn.slots[i].value_len;
+        if (b.n == DBMS_IN_MAX || b.bytes > DBMS_SQL_FULL / 2) {
+            rc = write(d, &b, err);
+            b.n = b.bytes = 0;
+        }
+    }
+    return rc == 0 && b.n > 0 ? write(d, &b, err) : rc;
+}
+
+/* --- as rows, or as columns where the server takes arrays
+ * ------------------------------ */
+
+enum column { NAME, VALUE, CREATED, VERSION, OWNER };
+
+static void add_number(struct dbms *d, const struct dbms_slot *slot,
+                       enum column column)
+{
+    buf_printf(&d->sql, "%" PRIu64,
+               column == CREATED   ? slot->created
+               : column == VERSION ? slot->version
+                                   : slot->owner);
+}
+
+static void add_hex(struct dbms *d, const struct dbms_slot *slot,
+                    enum column column)
+{
+    if (column == NAME) {
+        dbms_hex(d, d->prefix, d->prefix_len);
+        dbms_hex(d, slot->key, strlen(slot->key));
     } else {
-        buf_char(&b->d->sql, ',');
+        dbms_hex(d, slot->value, slot->value_len);
     }
-    return rc;
 }
 
-static int write_rows(struct dbms *d, struct err *err)
+static bool is_bytes(enum column column)
 {
-    struct batch b = {.d = d,
-                      .head = "INSERT INTO pelorus_registry(name, value,"
-                              " created, version, owner) VALUES ",
-                      .tail = d->target.driver->words->upsert};
-    int rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
-        const struct dbms_slot *slot = &d->txn.slots[i];
-
-        if (!slot->dirty || !slot->exists) {
-            continue;
-        }
-        rc = batch_next(&b, err);
-        buf_char(&d->sql, '(');
-        dbms_key(d, slot->key);
-        buf_char(&d->sql, ',');
-        dbms_bytes(d, slot->value, slot->value_len);
-        buf_printf(&d->sql, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ")",
-                   slot->created, slot->version, slot->owner);
-    }
-    return rc != 0 ? rc : batch_end(&b, err);
+    return column == NAME || column == VALUE;
 }
 
-static int write_deletions(struct dbms *d, struct err *err)
+static void add_as_rows(struct dbms *d, const struct batch *b,
+                        const enum column *columns, size_t n)
 {
-    struct batch b = {.d = d,
-                      .head = "DELETE FROM pelorus_registry WHERE name IN (",
-                      .tail = ")"};
-    int rc = 0;
+    const struct dbms_words *w = d->target.driver->words;
 
-    for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
-        const struct dbms_slot *slot = &d->txn.slots[i];
-
-        if (!slot->dirty || slot->exists || !slot->stored) {
-            continue;
+    buf_str(&d->sql, " VALUES ");
+    for (size_t i = 0; i < b->n; i++) {
+        for (size_t c = 0; c < n; c++) {
+            buf_str(&d->sql, c > 0 ? "," : i > 0 ? ",(" : "(");
+            if (is_bytes(columns[c])) {
+                buf_str(&d->sql, w->bytes);
+                add_hex(d, b->slots[i], columns[c]);
+                buf_str(&d->sql, w->bytes_end);
+            } else {
+                add_number(d, b->slots[i], columns[c]);
+            }
         }
-        if (b.n >= DBMS_IN_MAX) {
-            rc = batch_end(&b, err);
-        }
-        rc = rc != 0 ? rc : batch_next(&b, err);
-        dbms_key(d, slot->key);
+        buf_char(&d->sql, ')');
     }
-    return rc != 0 ? rc : batch_end(&b, err);
 }
 
-static int write_changes(struct dbms *d, struct err *err)
+static void add_as_columns(struct dbms *d, const struct batch *b,
+                           const enum column *columns, size_t n)
 {
-    struct batch b = {.d = d,
-                      .head = "INSERT INTO pelorus_change(rev, name) VALUES ",
-                      .tail = ""};
-    int rc = 0;
+    const struct dbms_words *w = d->target.driver->words;
 
-    for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
-        const struct dbms_slot *slot = &d->txn.slots[i];
-
-        if (slot->dirty) {
-            rc = batch_next(&b, err);
-            buf_printf(&d->sql, "(%" PRIu64 ",", slot->version);
-            dbms_key(d, slot->key);
-            buf_char(&d->sql, ')');
+    buf_str(&d->sql, " SELECT * FROM unnest(");
+    for (size_t c = 0; c < n; c++) {
+        buf_printf(&d->sql, "%s%s", c > 0 ? "," : "", w->array);
+        for (size_t i = 0; i < b->n; i++) {
+            buf_str(&d->sql, i > 0 ? "," : "");
+            if (is_bytes(columns[c])) {
+                buf_str(&d->sql, "\"\\\\x");
+                add_hex(d, b->slots[i], columns[c]);
+                buf_char(&d->sql, '"');
+            } else {
+                add_number(d, b->slots[i], columns[c]);
+            }
         }
+        buf_str(&d->sql, is_bytes(columns[c]) ? w->array_bytes_end
+                                              : w->array_numbers_end);
     }
-    return rc != 0 ? rc : batch_end(&b, err);
+    buf_char(&d->sql, ')');
+}
+
+static void add_batch(struct dbms *d, const struct batch *b,
+                      const enum column *columns, size_t n)
+{
+    if (d->target.driver->words->array != NULL) {
+        add_as_columns(d, b, columns, n);
+    } else {
+        add_as_rows(d, b, columns, n);
+    }
+}
+
+/* --- what is written
+ * -------------------------------------------------------------------- */
+
+static int write_puts(struct dbms *d, const struct batch *b, struct err *err)
+{
+    static const enum column columns[] = {NAME, VALUE, CREATED, VERSION, OWNER};
+
+    dbms_start(d);
+    buf_str(&d->sql, "INSERT INTO pelorus_registry(name, value, created,"
+                     " version, owner)");
+    add_batch(d, b, columns, ARRAY_LEN(columns));
+    buf_str(&d->sql, d->target.driver->words->upsert);
+    return dbms_run(d, ignore_row, NULL, NULL, err);
+}
+
+static int write_deletions(struct dbms *d, const struct batch *b,
+                           struct err *err)
+{
+    dbms_start(d);
+    buf_str(&d->sql, "DELETE FROM pelorus_registry WHERE");
+    for (size_t i = 0; i < b->n; i++) {
+        dbms_in_next(d, i, b->slots[i]->key);
+    }
+    dbms_in_end(d);
+    return dbms_run(d, ignore_row, NULL, NULL, err);
+}
+
+static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
+{
+    static const enum column columns[] = {VERSION, NAME};
+
+    dbms_start(d);
+    buf_str(&d->sql, "INSERT INTO pelorus_change(rev, name)");
+    add_batch(d, b, columns, ARRAY_LEN(columns));
+    return dbms_run(d, ignore_row, NULL, NULL, err);
+}
+
+static unsigned deepest(const struct dbms_txn *t)
+{
+    unsigned deepest = 0;
+
+    for (size_t i = 0; i < t->n_slots; i++) {
+        unsigned depth = t->slots[i].dirty ? dbms_depth(t->slots[i].key) : 0;
+
+        deepest = depth > deepest ? depth : deepest;
+    }
+    return deepest;
 }
 
 /* Prune the feed now and then, and wake the others up. */
 static int write_rest(struct dbms *d, struct err *err)
 {
     uint64_t floor = d->txn.last - FEED_KEEP;
+    unsigned depth = deepest(&d->txn);
 
+    if (depth > d->txn.depth) {
+        int rc;
+
+        dbms_start(d);
+        buf_printf(&d->sql, "UPDATE pelorus_meta SET depth = %u WHERE id = 1",
+                   depth);
+        rc = dbms_run(d, ignore_row, NULL, NULL, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     dbms_start(d);
     if (d->txn.last > d->floor + FEED_KEEP + FEED_SLACK) {
         buf_printf(&d->sql,
@@ -138,13 +231,13 @@ static int write_rest(struct dbms *d, struct err *err)
 
 int dbms_write(struct dbms *d, struct err *err)
 {
-    int rc = write_rows(d, err);
+    int rc = in_batches(d, is_put, write_puts, err);
 
     if (rc == 0) {
-        rc = write_deletions(d, err);
+        rc = in_batches(d, is_deletion, write_deletions, err);
     }
     if (rc == 0) {
-        rc = write_changes(d, err);
+        rc = in_batches(d, is_change, write_changes, err);
     }
     return rc != 0 ? rc : write_rest(d, err);
 }

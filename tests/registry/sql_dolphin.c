@@ -13,10 +13,10 @@
 #include <string.h>
 
 #define SESSION_MS 1500
-#define CLIENT_MS  1200 /* DolphinScheduler's session timeout */
+#define CLIENT_MS  2000 /* DolphinScheduler's session timeout */
 #define POLL_MS    300  /* see sql_store_conf() */
 /* Two polls, and what a busy machine adds. */
-#define IN_TIME (2 * POLL_MS + 700)
+#define IN_TIME (2 * POLL_MS + 1400)
 #define MASTER  "/nodes/master/10.0.0.1:5678"
 #define WORKER  "/nodes/worker/10.0.0.2:1234"
 
