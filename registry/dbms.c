@@ -380,6 +380,7 @@ static void close_(struct sql_core **core)
     dbms_abandon(&d->core);
     dbms_disconnect(d);
     dbms_dolphin_forget(d);
+    sql_rows_close(&d->own.rows);
     dbms_target_close(&d->target);
     buf_close(&d->sql);
     mem_free(d);

@@ -27,7 +27,10 @@
 #define DBMS_SQL_MAX  (4u << 20) /* of one request; a value is 1 MiB in it */
 #define DBMS_SQL_FULL (1u << 20) /* send and begin another */
 #define DBMS_IN_MAX   1000       /* rows or keys of one statement */
-#define DBMS_NODES    "/nodes"   /* what is read from DolphinScheduler */
+/* Between names in a row of the feed: no key holds a line break. */
+#define DBMS_BREAK     '\n'
+#define DBMS_BREAK_HEX "0a"
+#define DBMS_NODES     "/nodes" /* what is read from DolphinScheduler */
 
 /* --- where and how (jdbc.c) ------------------------------------------------
  */
@@ -145,7 +148,7 @@ struct dbms_txn {
     size_t n_guards;
     struct dbms_undo *undo; /* since the savepoint */
     size_t n_undo, cap_undo;
-    uint64_t saved_rev;
+    unsigned parts; /* rows of the feed so far */
     bool session_seen, heartbeat_seen;
     size_t n_below; /* rows told of keys below those to be deleted */
     uint64_t depth; /* of the deepest key, as the counter's row says */
@@ -167,6 +170,14 @@ struct dbms_dolphin {
     uint32_t look;
 };
 
+/* What we have written ourselves, for our own feed: from the revision behind
+ * `base` to `last` nobody else wrote. */
+struct dbms_own {
+    bool wanted; /* somebody reads the feed */
+    uint64_t base, last;
+    struct sql_rows rows;
+};
+
 struct dbms {
     struct sql_core core; /* first */
     struct dbms_target target;
@@ -185,6 +196,7 @@ struct dbms {
     struct buf sql; /* the request being built */
     bool stream;    /* its rows hold values */
     struct dbms_txn txn;
+    struct dbms_own own;
     struct dbms_dolphin dolphin;
 };
 

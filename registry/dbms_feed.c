@@ -2,13 +2,15 @@
  * dbms_feed.c - what changed since we last looked: our own feed, and what
  * differs in DolphinScheduler's tables.
  *
- * A row of the feed says only which key changed; the reader takes the key's
- * present state. Revisions are given in the order of commits, so whoever has
- * read up to one has missed nothing below it.
+ * A row of the feed holds the names of the keys that a transaction changed;
+ * the reader takes the present state of those that it wants. Revisions are
+ * given in the order of commits, so whoever has read up to one has missed
+ * nothing below it. What we wrote ourselves we know without reading.
  */
 #include "registry/dbms.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct feed {
@@ -18,40 +20,68 @@ struct feed {
     const void *arg;
     struct sql_rows *rows;
     uint64_t revision;
-    size_t n;
+    struct sql_rows names; /* of keys that changed and are wanted */
+    size_t n, max;         /* names met */
+    uint64_t last;         /* revision of the last row taken */
     bool full;
 };
 
-/* (rev, "\xff...") would be the end of a revision; (rev + 1, "") is the same
- * and needs no greatest key: no key is empty. */
+/* All of a transaction is read, or none of it: `key` is always empty. */
 static void advance_past(struct sql_feed *feed, uint64_t rev)
 {
     feed->rev = rev + 1;
     feed->key[0] = '\0';
 }
 
-static void on_change(struct feed *f, const struct dbms_cell *cells)
+static void on_name(struct feed *f, const char *full, size_t len)
 {
-    size_t len;
-    const char *key = dbms_strip(f->d, &cells[1], &len);
+    const struct dbms_cell cell = {full, len};
     char name[REGISTRY_KEY_MAX + 1];
+    const char *key = dbms_strip(f->d, &cell, &len);
 
-    f->full |= f->rows->bytes >= SQL_PAGE_BYTES;
-    if (f->full || cells[1].n >= sizeof(f->at->key)) {
-        return;
-    }
     f->n++;
-    f->at->rev = dbms_u64(&cells[6]);
-    memcpy(f->at->key, cells[1].p, cells[1].n);
-    f->at->key[cells[1].n] = '\0';
     if (key == NULL || len > REGISTRY_KEY_MAX) {
         return;
     }
     memcpy(name, key, len);
     name[len] = '\0';
     if (f->wanted(f->arg, name) && !dbms_dolphin_has(f->d, name)) {
-        dbms_push(f->d, f->rows, cells);
+        (void)sql_rows_push(&f->names, name, len, NULL, 0);
     }
+}
+
+/* A part of what one transaction changed. Its other parts belong to it: the
+ * limit ends between transactions. */
+static void on_change(struct feed *f, const struct dbms_cell *cells)
+{
+    const char *at = cells[2].p;
+    size_t left = cells[2].n;
+    uint64_t rev = dbms_u64(&cells[1]);
+
+    f->full |= f->n >= f->max && rev != f->last;
+    if (f->full) {
+        return;
+    }
+    f->last = rev;
+    while (left > 0) {
+        const char *end = memchr(at, DBMS_BREAK, left);
+        size_t len = end == NULL ? left : (size_t)(end - at);
+
+        on_name(f, at, len);
+        len += end != NULL;
+        at += len;
+        left -= len;
+    }
+}
+
+/* The present state of a name; what is not told is gone. */
+static void on_state(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct feed *f = arg;
+
+    assert(n == 6);
+    (void)n;
+    dbms_push(f->d, f->rows, cells);
 }
 
 static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
@@ -75,34 +105,110 @@ static void add_meta(struct dbms *d)
             "SELECT 'M', revision, floor_rev FROM pelorus_meta WHERE id = 1");
 }
 
-static int read_own(struct feed *f, size_t max, bool *more, struct err *err)
+static int by_key(const void *a, const void *b)
+{
+    const struct registry_entry *x = a, *y = b;
+
+    return strcmp(x->key, y->key);
+}
+
+/* Both are in order. */
+static void push_gone(struct feed *f, size_t from, size_t to, size_t found)
+{
+    size_t end = f->rows->n, at = found;
+
+    for (size_t i = from; i < to; i++) {
+        const char *name = f->names.entries[i].key;
+
+        if (at < end && strcmp(f->rows->entries[at].key, name) == 0) {
+            at++;
+        } else {
+            (void)sql_rows_push(f->rows, name, strlen(name), NULL, 0);
+        }
+    }
+}
+
+static int read_states(struct feed *f, struct err *err)
+{
+    struct dbms *d = f->d;
+    int rc = 0;
+
+    sql_rows_sort(&f->names);
+    for (size_t from = 0; rc == 0 && from < f->names.n; from += DBMS_IN_MAX) {
+        size_t to = from + DBMS_IN_MAX, found = f->rows->n;
+
+        to = to < f->names.n ? to : f->names.n;
+        dbms_start_stream(d);
+        buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
+                         " FROM pelorus_registry WHERE");
+        for (size_t i = from; i < to; i++) {
+            dbms_in_next(d, i - from, f->names.entries[i].key);
+        }
+        dbms_in_end(d);
+        rc = dbms_run(d, on_state, f, NULL, err);
+        if (rc == 0) {
+            qsort(f->rows->entries + found, f->rows->n - found,
+                  sizeof(*f->rows->entries), by_key);
+            push_gone(f, from, to, found);
+        }
+    }
+    return rc;
+}
+
+static int read_stored(struct feed *f, size_t max, bool *more, struct err *err)
 {
     struct dbms *d = f->d;
     int rc;
 
+    f->max = max;
     add_meta(d);
-    buf_printf(&d->sql,
-               ";SELECT 'F', c.name, n.value, n.created, n.version, n.owner,"
-               " c.rev FROM pelorus_change c LEFT JOIN pelorus_registry n"
-               " ON n.name = c.name WHERE c.rev >= %" PRIu64
-               " AND (c.rev > %" PRIu64 " OR c.name > ",
-               f->at->rev, f->at->rev);
-    dbms_bytes(d, f->at->key, strlen(f->at->key));
-    buf_printf(&d->sql,
-               ") AND (n.version IS NULL OR n.version <= c.rev)"
-               " ORDER BY c.rev, c.name LIMIT %zu",
-               max);
+    buf_printf(
+        &d->sql,
+        ";SELECT 'F', rev, names FROM pelorus_change WHERE rev >= %" PRIu64
+        " ORDER BY rev, part",
+        f->at->rev);
     rc = dbms_run(d, on_row, f, NULL, err);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        rc = read_states(f, err);
     }
-    *more = f->full || f->n == max;
-    if (!*more) {
+    sql_rows_close(&f->names);
+    if (rc == 0) {
+        *more = f->full;
         /* The second statement may have seen more than the first. */
-        advance_past(f->at, f->n > 0 && f->at->rev > f->revision ? f->at->rev
-                                                                 : f->revision);
+        advance_past(f->at,
+                     f->full || f->last > f->revision ? f->last : f->revision);
     }
-    return 0;
+    return rc;
+}
+
+/* What comes next we may have written ourselves. */
+static bool read_own_memory(struct feed *f, bool *more)
+{
+    struct dbms *d = f->d;
+    struct dbms_own *own = &d->own;
+    bool ours =
+        own->wanted && f->at->rev == own->base + 1 && own->last > own->base;
+
+    for (size_t i = 0; ours && i < own->rows.n; i++) {
+        const struct registry_entry *e = &own->rows.entries[i];
+        struct registry_entry *copy;
+
+        if (f->wanted(f->arg, e->key) && !dbms_dolphin_has(d, e->key)) {
+            copy = sql_rows_push(f->rows, e->key, strlen(e->key), e->value,
+                                 e->value_len);
+            copy->created = e->created;
+            copy->version = e->version;
+            copy->owner = e->owner;
+        }
+    }
+    if (ours) {
+        advance_past(f->at, own->last);
+        *more = d->polled > own->last;
+    }
+    sql_rows_close(&own->rows);
+    own->base = own->last;
+    own->wanted = true;
+    return ours;
 }
 
 int dbms_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
@@ -113,9 +219,13 @@ int dbms_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
     struct sql_feed before = *feed;
     struct feed f = {
         .d = d, .at = feed, .wanted = wanted, .arg = arg, .rows = rows};
-    int rc = read_own(&f, max, more, err);
+    int rc = 0;
 
-    *missed = rc == 0 && before.rev <= d->floor;
+    *missed = *more = false;
+    if (!read_own_memory(&f, more)) {
+        rc = read_stored(&f, max, more, err);
+        *missed = rc == 0 && before.rev <= d->floor;
+    }
     if (*missed) {
         sql_rows_close(rows);
         advance_past(feed, f.revision);
@@ -157,6 +267,8 @@ int dbms_changed(struct sql_core *core, bool interested, bool *changed,
 
     *changed = false;
     if (!interested) {
+        sql_rows_close(&d->own.rows);
+        d->own.wanted = false;
         return 0;
     }
     add_meta(d);

@@ -66,13 +66,17 @@ void dbms_add_counter(struct dbms *d, uint64_t n)
 
 /* What the rows of the above said. */
 struct heard {
+    const struct dbms *d;
     bool session, heartbeat, guard;
     uint64_t revision, now_ms;
+    struct sql_rows names;
 };
 
 static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     struct heard *h = arg;
+    const char *key;
+    size_t len;
 
     if (n < 2 || cells[0].p == NULL) {
         return;
@@ -93,6 +97,12 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
     case 'N':
         h->now_ms = dbms_u64(&cells[1]);
         break;
+    case 'E':
+        key = dbms_strip(h->d, &cells[1], &len);
+        if (key != NULL) {
+            (void)sql_rows_push(&h->names, key, len, NULL, 0);
+        }
+        break;
     default:
         break;
     }
@@ -101,7 +111,7 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
 int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    struct heard h = {0};
+    struct heard h = {.d = d};
     int rc;
 
     dbms_start(d);
@@ -114,22 +124,68 @@ int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
     return rc;
 }
 
-/* Append: everything of a session goes, its keys with a note in the feed at
- * revision `rev`. */
-static void add_end(struct dbms *d, uint64_t id, uint64_t rev)
+/* Everything of a session goes, its keys with a note in the feed. Inside a
+ * transaction whose first request told their names (add_names). */
+static void add_names(struct dbms *d, uint64_t id)
 {
     buf_printf(
         &d->sql,
-        "INSERT INTO pelorus_change(rev, name) SELECT %" PRIu64
-        ", name FROM pelorus_registry WHERE owner = %" PRIu64 " AND owner <> 0;"
-        "DELETE FROM pelorus_registry WHERE owner = %" PRIu64 " AND owner <> 0;"
-        "DELETE FROM pelorus_lock WHERE session = %" PRIu64 ";"
-        "DELETE FROM t_ds_jdbc_registry_lock WHERE client_id = %" PRIu64
-        ";DELETE FROM t_ds_jdbc_registry_client_heartbeat"
-        " WHERE id = %" PRIu64
-        ";DELETE FROM pelorus_session WHERE id = %" PRIu64,
-        rev, id, id, id, id, id, id);
+        ";SELECT 'E', name FROM pelorus_ephemeral WHERE owner = %" PRIu64, id);
+}
+
+static void add_end(struct dbms *d, uint64_t id)
+{
+    buf_printf(&d->sql,
+               "DELETE FROM pelorus_ephemeral WHERE owner = %" PRIu64 ";"
+               "DELETE FROM pelorus_lock WHERE session = %" PRIu64 ";"
+               "DELETE FROM t_ds_jdbc_registry_lock WHERE client_id = %" PRIu64
+               ";DELETE FROM t_ds_jdbc_registry_client_heartbeat"
+               " WHERE id = %" PRIu64
+               ";DELETE FROM pelorus_session WHERE id = %" PRIu64,
+               id, id, id, id, id);
     buf_str(&d->sql, d->target.driver->words->hint);
+}
+
+/* The first thousand names: the keys, and their note. */
+static void add_keys(struct dbms *d, const struct heard *h, size_t from,
+                     size_t to)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    buf_printf(&d->sql,
+               "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
+               ", %zu, %s",
+               h->revision, from, w->bytes);
+    for (size_t i = from; i < to; i++) {
+        dbms_hex(d, d->prefix, d->prefix_len);
+        dbms_hex(d, h->names.entries[i].key, strlen(h->names.entries[i].key));
+        buf_str(&d->sql, DBMS_BREAK_HEX);
+    }
+    buf_printf(&d->sql, "%s);DELETE FROM pelorus_registry WHERE", w->bytes_end);
+    for (size_t i = from; i < to; i++) {
+        dbms_in_next(d, i - from, h->names.entries[i].key);
+    }
+    dbms_in_end(d);
+}
+
+static int write_end(struct dbms *d, uint64_t id, struct heard *h,
+                     struct err *err)
+{
+    int rc = 0;
+
+    for (size_t from = 0; rc == 0 && from < h->names.n; from += DBMS_IN_MAX) {
+        size_t to = from + DBMS_IN_MAX;
+
+        dbms_start(d);
+        add_keys(d, h, from, to < h->names.n ? to : h->names.n);
+        rc = dbms_run(d, on_heard, h, NULL, err);
+    }
+    if (rc == 0) {
+        dbms_start(d);
+        add_end(d, id);
+        rc = dbms_run(d, on_heard, h, NULL, err);
+    }
+    return rc;
 }
 
 /* Commit if all went well, else roll back. */
@@ -144,18 +200,18 @@ static int finish(struct dbms *d, int rc, struct err *err)
 
 static int end_session(struct dbms *d, uint64_t id, struct err *err)
 {
-    struct heard h = {0};
+    struct heard h = {.d = d};
     int rc;
 
     dbms_start(d);
     buf_str(&d->sql, "BEGIN;");
     dbms_add_counter(d, 1);
+    add_names(d, id);
     rc = dbms_run(d, on_heard, &h, NULL, err);
     if (rc == 0) {
-        dbms_start(d);
-        add_end(d, id, h.revision);
-        rc = dbms_run(d, on_heard, &h, NULL, err);
+        rc = write_end(d, id, &h, err);
     }
+    sql_rows_close(&h.names);
     return finish(d, rc, err);
 }
 
@@ -176,7 +232,7 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
 {
     struct dbms *d = dbms_of(core);
     const char *now = d->target.driver->words->now_ms;
-    struct heard h = {0};
+    struct heard h = {.d = d};
     char config[64];
     int rc = 0;
 
@@ -251,7 +307,7 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
               uint64_t self, struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    struct heard h = {0};
+    struct heard h = {.d = d};
     int rc;
 
     dbms_start(d);
@@ -262,6 +318,7 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
                ";SELECT 'G', id FROM pelorus_session WHERE id = %" PRIu64
                " AND beat = %" PRIu64 " AND expires_ms < %s FOR UPDATE",
                victim->id, victim->beat, d->target.driver->words->now_ms);
+    add_names(d, victim->id);
     rc = dbms_run(d, on_heard, &h, NULL, err);
     if (rc == 0 && !h.session) { /* who is dead to the others does not judge */
         rc = dbms_session_lost(self, err);
@@ -269,9 +326,8 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
         rc = (int)err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
     }
     if (rc == 0) {
-        dbms_start(d);
-        add_end(d, victim->id, h.revision);
-        rc = dbms_run(d, on_heard, &h, NULL, err);
+        rc = write_end(d, victim->id, &h, err);
     }
+    sql_rows_close(&h.names);
     return finish(d, rc, err);
 }

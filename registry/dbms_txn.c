@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define BELOW_IN_ONE 20
+#define OWN_BYTES    (16u << 20) /* kept for our own feed */
 
 /* --- slots
  * ----------------------------------------------------------------------- */
@@ -125,6 +126,7 @@ static void on_slot(struct dbms *d, const struct dbms_cell *cells)
         slot->created = dbms_u64(&cells[2]);
         slot->version = dbms_u64(&cells[3]);
         slot->owner = dbms_u64(&cells[4]);
+        slot->lease = slot->owner != 0;
     }
 }
 
@@ -373,6 +375,31 @@ uint64_t dbms_revision(const struct sql_core *core)
     return d->txn.open ? d->txn.rev : d->revision;
 }
 
+/* Committed: our own feed need not read it back. */
+static void remember(struct dbms *d)
+{
+    const struct dbms_txn *t = &d->txn;
+    struct dbms_own *own = &d->own;
+
+    if (own->last != t->base || own->rows.bytes > OWN_BYTES) {
+        sql_rows_close(&own->rows);
+        own->base = t->base;
+    }
+    own->last = t->last;
+    for (size_t i = 0; own->wanted && i < t->n_slots; i++) {
+        const struct dbms_slot *slot = &t->slots[i];
+        struct registry_entry *e;
+
+        if (slot->dirty) {
+            e = sql_rows_push(&own->rows, slot->key, strlen(slot->key),
+                              slot->value, slot->exists ? slot->value_len : 0);
+            e->created = slot->created;
+            e->version = slot->exists ? slot->version : 0;
+            e->owner = slot->owner;
+        }
+    }
+}
+
 int dbms_end(struct sql_core *core, struct err *err)
 {
     struct dbms *d = dbms_of(core);
@@ -394,8 +421,9 @@ int dbms_end(struct sql_core *core, struct err *err)
     } else {
         dbms_rollback(d);
     }
-    if (rc == 0 && t->last > d->revision) {
-        d->revision = t->last;
+    if (rc == 0) {
+        d->revision = t->last > d->revision ? t->last : d->revision;
+        remember(d);
     }
     forget(t);
     return rc;

@@ -20,6 +20,7 @@ struct dbms_slot {
     UT_hash_handle hh;
     const char *key; /* a call's */
     bool stored;     /* our table had it when the transaction began */
+    bool lease;      /* as a session's */
     bool foreign;    /* it stands in DolphinScheduler's */
     bool deleted;    /* some operation wants to delete it */
     int below;       /* keys below it; counted if `deleted` */
@@ -47,6 +48,13 @@ struct dbms_undo {
 
 /* How deep a key stands: its slashes. */
 unsigned dbms_depth(const char *key);
+
+/* It is not what was stored under its name. */
+static inline bool dbms_is_new(const struct dbms *d,
+                               const struct dbms_slot *slot)
+{
+    return slot->exists && slot->created > d->txn.base;
+}
 
 /* Everything that is dirty, with its notes in the feed. */
 int dbms_write(struct dbms *d, struct err *err) MUST_CHECK;

@@ -24,21 +24,35 @@ struct batch {
 };
 
 typedef int write_f(struct dbms *d, const struct batch *b, struct err *err);
-typedef bool choose_f(const struct dbms_slot *slot);
+typedef bool choose_f(const struct dbms *d, const struct dbms_slot *slot);
 
-static bool is_put(const struct dbms_slot *slot)
+static bool is_put(const struct dbms *d, const struct dbms_slot *slot)
 {
+    (void)d;
     return slot->dirty && slot->exists;
 }
 
-static bool is_deletion(const struct dbms_slot *slot)
+static bool is_deletion(const struct dbms *d, const struct dbms_slot *slot)
 {
+    (void)d;
     return slot->dirty && !slot->exists && slot->stored;
 }
 
-static bool is_change(const struct dbms_slot *slot)
+static bool is_change(const struct dbms *d, const struct dbms_slot *slot)
 {
+    (void)d;
     return slot->dirty;
+}
+
+static bool is_old_lease(const struct dbms *d, const struct dbms_slot *slot)
+{
+    return slot->lease && slot->dirty &&
+           (!slot->exists || dbms_is_new(d, slot));
+}
+
+static bool is_new_lease(const struct dbms *d, const struct dbms_slot *slot)
+{
+    return slot->dirty && slot->owner != 0 && dbms_is_new(d, slot);
 }
 
 /* All slots that are chosen, a batch at a time. */
@@ -49,7 +63,7 @@ static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
-        if (!choose(&d->txn.slots[i])) {
+        if (!choose(d, &d->txn.slots[i])) {
             continue;
         }
         b.slots[b.n++] = &d->txn.slots[i];
@@ -162,11 +176,11 @@ static int write_puts(struct dbms *d, const struct batch *b, struct err *err)
     return dbms_run(d, ignore_row, NULL, NULL, err);
 }
 
-static int write_deletions(struct dbms *d, const struct batch *b,
-                           struct err *err)
+static int delete_from(struct dbms *d, const char *table, const struct batch *b,
+                       struct err *err)
 {
     dbms_start(d);
-    buf_str(&d->sql, "DELETE FROM pelorus_registry WHERE");
+    buf_printf(&d->sql, "DELETE FROM %s WHERE", table);
     for (size_t i = 0; i < b->n; i++) {
         dbms_in_next(d, i, b->slots[i]->key);
     }
@@ -174,13 +188,46 @@ static int write_deletions(struct dbms *d, const struct batch *b,
     return dbms_run(d, ignore_row, NULL, NULL, err);
 }
 
-static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
+static int write_deletions(struct dbms *d, const struct batch *b,
+                           struct err *err)
 {
-    static const enum column columns[] = {VERSION, NAME};
+    return delete_from(d, "pelorus_registry", b, err);
+}
+
+static int write_old_leases(struct dbms *d, const struct batch *b,
+                            struct err *err)
+{
+    return delete_from(d, "pelorus_ephemeral", b, err);
+}
+
+static int write_new_leases(struct dbms *d, const struct batch *b,
+                            struct err *err)
+{
+    static const enum column columns[] = {NAME, OWNER};
 
     dbms_start(d);
-    buf_str(&d->sql, "INSERT INTO pelorus_change(rev, name)");
+    buf_str(&d->sql, "INSERT INTO pelorus_ephemeral(name, owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
+    return dbms_run(d, ignore_row, NULL, NULL, err);
+}
+
+/* One row of names for all of a batch: a row for each would cost as much as
+ * the keys themselves. */
+static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    dbms_start(d);
+    buf_printf(&d->sql,
+               "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
+               ", %u, %s",
+               d->txn.last, ++d->txn.parts, w->bytes);
+    for (size_t i = 0; i < b->n; i++) {
+        dbms_hex(d, d->prefix, d->prefix_len);
+        dbms_hex(d, b->slots[i]->key, strlen(b->slots[i]->key));
+        buf_str(&d->sql, DBMS_BREAK_HEX);
+    }
+    buf_printf(&d->sql, "%s)", w->bytes_end);
     return dbms_run(d, ignore_row, NULL, NULL, err);
 }
 
@@ -231,13 +278,20 @@ static int write_rest(struct dbms *d, struct err *err)
 
 int dbms_write(struct dbms *d, struct err *err)
 {
-    int rc = in_batches(d, is_put, write_puts, err);
+    static const struct {
+        choose_f *choose;
+        write_f *write;
+    } steps[] = {
+        {is_put, write_puts},
+        {is_deletion, write_deletions},
+        {is_old_lease, write_old_leases},
+        {is_new_lease, write_new_leases},
+        {is_change, write_changes},
+    };
+    int rc = 0;
 
-    if (rc == 0) {
-        rc = in_batches(d, is_deletion, write_deletions, err);
-    }
-    if (rc == 0) {
-        rc = in_batches(d, is_change, write_changes, err);
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(steps); i++) {
+        rc = in_batches(d, steps[i].choose, steps[i].write, err);
     }
     return rc != 0 ? rc : write_rest(d, err);
 }
