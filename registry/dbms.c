@@ -112,12 +112,10 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
                 bool with_prefix)
 {
     char bound[SQL_FULL_KEY_MAX];
-    size_t len = strlen(key), at = with_prefix ? d->prefix_len : 0;
+    size_t at = (size_t)snprintf(bound, sizeof(bound), "%s%s",
+                                 with_prefix ? d->prefix : "", key);
 
-    assert(at + len + 2 < sizeof(bound));
-    memcpy(bound, d->prefix, at);
-    memcpy(bound + at, key, len);
-    at += len;
+    assert(at + 1 < sizeof(bound));
     if (at == 0 || bound[at - 1] != '/') { /* "/" is the namespace itself */
         bound[at++] = '/';
     }
@@ -216,10 +214,10 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
              enum dbms_fault *fault_out, struct err *err)
 {
     enum dbms_fault fault = DBMS_OK;
-    struct err own;
+    struct err unwanted = {0};
     int rc;
 
-    err = err != NULL ? err : &own;
+    err = err != NULL ? err : &unwanted;
     assert(d->sql.len > 0);
     if (fault_out != NULL) {
         *fault_out = DBMS_LOST;
@@ -236,9 +234,7 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
         fault = d->target.driver->run(d->link, d->sql.data, d->sql.len, row,
                                       arg, err);
         rc = (int)code_of(fault);
-        if (err != NULL) {
-            err->code = (enum err_code)rc;
-        }
+        err->code = (enum err_code)rc;
     }
     if (fault == DBMS_LOST) {
         dbms_disconnect(d);

@@ -206,6 +206,10 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
                                const char *namespace_, int64_t timeout_ms,
                                int64_t beat_ms);
 
+/* Hears hints of other processes' commits (dbms_waker.c); takes the target. */
+struct sql_waker;
+struct sql_waker *dbms_waker_new(struct dbms_target *target);
+
 static inline struct dbms *dbms_of(struct sql_core *core)
 {
     return (struct dbms *)(void *)core;

@@ -59,6 +59,18 @@ bool dbms_is_nodes(const char *prefix)
            registry_key_below(DBMS_NODES, prefix);
 }
 
+static void drop_peer(struct dbms_dolphin *o, struct dbms_peer *peer)
+{
+    HASH_DEL(o->peers, peer);
+    mem_free(peer);
+}
+
+static void drop_row(struct dbms_dolphin *o, struct dbms_row *row)
+{
+    HASH_DEL(o->rows, row);
+    mem_free(row);
+}
+
 /* --- rows of data
  * ---------------------------------------------------------------------- */
 
@@ -274,8 +286,7 @@ static void judge_clients(struct dbms_dolphin *o, mono_ms now)
     HASH_ITER(hh, o->peers, peer, next)
     {
         if (peer->look != o->look) {
-            HASH_DEL(o->peers, peer);
-            mem_free(peer);
+            drop_peer(o, peer);
             continue;
         }
         if (gap > peer->timeout_ms / 3) {
@@ -319,8 +330,7 @@ static void judge_rows(struct dbms *d, struct look *look, bool *revived)
         }
         *revived |= row->alive && !was_alive && !row->fresh;
         if (!there) {
-            HASH_DEL(o->rows, row);
-            mem_free(row);
+            drop_row(o, row);
         }
     }
 }
@@ -445,13 +455,11 @@ void dbms_dolphin_forget(struct dbms *d)
 
     HASH_ITER(hh, o->rows, row, next_row)
     {
-        HASH_DEL(o->rows, row);
-        mem_free(row);
+        drop_row(o, row);
     }
     HASH_ITER(hh, o->peers, peer, next)
     {
-        HASH_DEL(o->peers, peer);
-        mem_free(peer);
+        drop_peer(o, peer);
     }
     o->followed = o->broken = o->due = false;
 }

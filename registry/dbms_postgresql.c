@@ -352,35 +352,31 @@ static PGconn *start(const struct dbms_target *t)
                                         [DBMS_TLS_CA] = "verify-ca",
                                         [DBMS_TLS_HOST] = "verify-full"};
     const struct dbms_host *host = &t->hosts[t->at];
-    const char *names[16], *values[16];
     char port[8], patience[24];
-    size_t n = 0;
 
     (void)snprintf(port, sizeof(port), "%u", host->port);
     (void)snprintf(patience, sizeof(patience), "%" PRId64, t->call_ms);
-#define ADD(name, value)                                                       \
-    do {                                                                       \
-        if ((value) != NULL) {                                                 \
-            names[n] = (name);                                                 \
-            values[n++] = (value);                                             \
-        }                                                                      \
-    } while (0)
-    ADD("host", host->name);
-    ADD("port", port);
-    ADD("dbname", t->database);
-    ADD("user", t->user);
-    ADD("password", t->password);
-    ADD("sslmode", modes[t->tls]);
-    ADD("sslrootcert", t->ca);
-    ADD("sslcert", t->cert);
-    ADD("sslkey", t->key);
-    ADD("application_name", "pelorus");
-    ADD("client_encoding", "UTF8");
-    ADD("gssencmode", "disable");
-    ADD("keepalives_idle", "10");
-    ADD("tcp_user_timeout", patience);
-#undef ADD
-    names[n] = values[n] = NULL;
+    /* What is NULL is as if it were not there. */
+    const char *const names[] = {"host",
+                                 "port",
+                                 "dbname",
+                                 "user",
+                                 "password",
+                                 "sslmode",
+                                 "sslrootcert",
+                                 "sslcert",
+                                 "sslkey",
+                                 "keepalives_idle",
+                                 "tcp_user_timeout",
+                                 "application_name",
+                                 "gssencmode",
+                                 "client_encoding",
+                                 NULL};
+    const char *const values[] = {
+        host->name,    port,      t->database, t->user, t->password,
+        modes[t->tls], t->ca,     t->cert,     t->key,  "10",
+        patience,      "pelorus", "disable",   "UTF8",  NULL};
+
     return PQconnectStartParams(names, values, 0);
 }
 

@@ -5,9 +5,9 @@
  * begin() locks the counter, so that nobody else writes, and reads version,
  * owner and `created` of every key that the group is about: a slot each. The
  * calls of the group change slots, one after the other, and what a refused
- * call changed is undone from a list. Then the slots that differ are written
- * in statements of many rows (dbms_write.c). Values are borrowed from the
- * calls throughout.
+ * call changed is undone from a list (dbms_apply.c). Then the slots that differ
+ * are written in statements of many rows (dbms_write.c). Values are borrowed
+ * from the calls throughout.
  */
 #include "registry/dbms_txn.h"
 
@@ -22,8 +22,8 @@
 /* --- slots
  * ----------------------------------------------------------------------- */
 
-static struct dbms_slot *find(const struct dbms_txn *t, const char *key,
-                              size_t len)
+struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
+                                 size_t len)
 {
     struct dbms_slot *slot;
 
@@ -34,7 +34,7 @@ static struct dbms_slot *find(const struct dbms_txn *t, const char *key,
 static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
 {
     size_t len = strlen(key);
-    struct dbms_slot *slot = find(t, key, len);
+    struct dbms_slot *slot = dbms_slot_find(t, key, len);
 
     if (slot == NULL) {
         slot = &t->slots[t->n_slots++];
@@ -45,7 +45,7 @@ static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
 }
 
 /* A key appeared or went: those above it count what is below them. */
-static void count_below(struct dbms_txn *t, const char *key, size_t len, int by)
+void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by)
 {
     while (len > 0) {
         struct dbms_slot *above;
@@ -56,7 +56,7 @@ static void count_below(struct dbms_txn *t, const char *key, size_t len, int by)
         if (len <= 1) {
             return;
         }
-        above = find(t, key, --len);
+        above = dbms_slot_find(t, key, --len);
         if (above != NULL) {
             above->below += by;
         }
@@ -119,7 +119,8 @@ static void on_slot(struct dbms *d, const struct dbms_cell *cells)
 {
     size_t len;
     const char *key = dbms_strip(d, &cells[1], &len);
-    struct dbms_slot *slot = key == NULL ? NULL : find(&d->txn, key, len);
+    struct dbms_slot *slot =
+        key == NULL ? NULL : dbms_slot_find(&d->txn, key, len);
 
     if (slot != NULL) {
         slot->stored = slot->exists = true;
@@ -136,7 +137,7 @@ static void on_foreign(struct dbms *d, const struct dbms_cell *cells)
     struct dbms_slot *slot;
 
     dbms_data_parse(cells, &data);
-    slot = find(&d->txn, data.key, data.key_len);
+    slot = dbms_slot_find(&d->txn, data.key, data.key_len);
     if (slot != NULL) {
         slot->foreign = slot->exists = true;
         slot->created = data.id;
@@ -183,7 +184,7 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
         t->n_below++;
         key = dbms_strip(d, &cells[1], &len);
         if (key != NULL) {
-            count_below(t, key, len, 1);
+            dbms_count_below(t, key, len, 1);
         }
         break;
     case 'D':
@@ -426,182 +427,5 @@ int dbms_end(struct sql_core *core, struct err *err)
         remember(d);
     }
     forget(t);
-    return rc;
-}
-
-/* --- undoing one call
- * ----------------------------------------------------------------- */
-
-int dbms_savepoint(struct sql_core *core, struct err *err)
-{
-    struct dbms_txn *t = &dbms_of(core)->txn;
-
-    (void)err;
-    assert(t->open);
-    t->n_undo = 0;
-    return 0;
-}
-
-static void change(struct dbms_txn *t, struct dbms_slot *slot)
-{
-    if (t->n_undo == t->cap_undo) {
-        t->cap_undo = t->cap_undo == 0 ? 64 : t->cap_undo * 2;
-        t->undo = mem_regrow(t->undo, t->cap_undo, sizeof(*t->undo));
-    }
-    t->undo[t->n_undo++] = (struct dbms_undo){.slot = slot, .was = slot->now};
-}
-
-int dbms_release(struct sql_core *core, bool undo, struct err *err)
-{
-    struct dbms_txn *t = &dbms_of(core)->txn;
-
-    (void)err;
-    assert(t->open || t->slots == NULL);
-    for (; undo && t->n_undo > 0; t->n_undo--) {
-        const struct dbms_undo *u = &t->undo[t->n_undo - 1];
-        struct dbms_slot *slot = u->slot;
-
-        if (slot->exists != u->was.exists) {
-            count_below(t, slot->key, strlen(slot->key),
-                        u->was.exists ? 1 : -1);
-        }
-        slot->now = u->was;
-    }
-    return 0;
-}
-
-/* --- applying
- * ---------------------------------------------------------------------------
- */
-
-static int refuse(const struct registry_op *op, enum err_code code,
-                  const char *why, struct err *err)
-{
-    return (int)err_set(err, code, "%s: %s", op->key, why);
-}
-
-/* Is it there, and at the version that the operation wants? */
-static int check(const struct registry_op *op, const struct dbms_slot *slot,
-                 struct err *err)
-{
-    if (!slot->exists) {
-        return refuse(op, ERR_NOT_FOUND, "no such key", err);
-    }
-    if (op->expect != REGISTRY_ANY && slot->version != op->version) {
-        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
-    }
-    if (op->type != REGISTRY_CHECK && slot->foreign) {
-        return refuse(op, ERR_CONFLICT,
-                      "belongs to DolphinScheduler; it is read only", err);
-    }
-    return 0;
-}
-
-static int apply_put(struct dbms_txn *t, uint64_t session,
-                     const struct registry_op *op, struct dbms_slot *slot,
-                     struct err *err)
-{
-    uint64_t owner = op->ephemeral ? session : 0;
-    bool fresh = !slot->exists;
-    int rc = 0;
-
-    if (!fresh && op->expect == REGISTRY_ABSENT) {
-        return refuse(op, ERR_CONFLICT, "exists already", err);
-    }
-    if (!fresh || op->expect == REGISTRY_VERSION) {
-        rc = check(op, slot, err);
-    }
-    if (rc == 0 && !fresh && slot->owner != owner) {
-        return refuse(op, ERR_CONFLICT,
-                      slot->owner == 0 ? "is persistent, not ephemeral"
-                      : owner == 0     ? "is ephemeral, not persistent"
-                                       : "is another session's ephemeral key",
-                      err);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    change(t, slot);
-    if (fresh) {
-        slot->exists = true;
-        slot->created = t->rev;
-        slot->owner = owner;
-        count_below(t, slot->key, strlen(slot->key), 1);
-    }
-    slot->version = t->rev;
-    slot->value = op->value;
-    slot->value_len = op->value_len;
-    slot->dirty = true;
-    return 0;
-}
-
-static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
-                        struct dbms_slot *slot, struct err *err)
-{
-    int rc = check(op, slot, err);
-
-    if (rc == 0 && slot->below > 0) {
-        rc = refuse(op, ERR_CONFLICT, "has keys below it", err);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    change(t, slot);
-    slot->exists = false;
-    slot->version = t->rev;
-    slot->dirty = true;
-    count_below(t, slot->key, strlen(slot->key), -1);
-    return 0;
-}
-
-static int apply_check_lock(const struct dbms_txn *t,
-                            const struct registry_op *op, struct err *err)
-{
-    for (size_t i = 0; i < t->n_guards; i++) {
-        if (t->guards[i].fence == op->version &&
-            strcmp(t->guards[i].key, op->key) == 0 && t->guards[i].ours) {
-            return 0;
-        }
-    }
-    return refuse(op, ERR_CONFLICT, "the lock is not ours", err);
-}
-
-static int apply_op(struct dbms_txn *t, uint64_t session,
-                    const struct registry_op *op, struct err *err)
-{
-    struct dbms_slot *slot;
-
-    if (op->type == REGISTRY_CHECK_LOCK) {
-        return apply_check_lock(t, op, err);
-    }
-    slot = find(t, op->key, strlen(op->key));
-    assert(slot != NULL);
-    switch (op->type) {
-    case REGISTRY_PUT:
-        return apply_put(t, session, op, slot, err);
-    case REGISTRY_DELETE:
-        return apply_delete(t, op, slot, err);
-    default:
-        return check(op, slot, err);
-    }
-}
-
-int dbms_apply(struct sql_core *core, uint64_t session,
-               const struct registry_op *ops, size_t n, size_t *failed,
-               struct err *err)
-{
-    struct dbms_txn *t = &dbms_of(core)->txn;
-    int rc = 0;
-
-    assert(t->open && n > 0);
-    *failed = SIZE_MAX;
-    t->rev += n;
-    assert(t->rev <= t->last);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        rc = apply_op(t, session, &ops[i], err);
-        if (rc != 0) {
-            *failed = i;
-        }
-    }
     return rc;
 }

@@ -1,6 +1,6 @@
 /*
- * dbms_txn.h - the slots of a transaction: for dbms_txn.c, which decides, and
- * dbms_write.c, which writes.
+ * dbms_txn.h - the slots of a transaction: for dbms_txn.c, which reads them,
+ * dbms_apply.c, which decides, and dbms_write.c, which writes.
  */
 #ifndef PELORUS_REGISTRY_DBMS_TXN_H
 #define PELORUS_REGISTRY_DBMS_TXN_H
@@ -45,6 +45,12 @@ struct dbms_undo {
     struct dbms_slot *slot;
     struct dbms_state was;
 };
+
+/* The slot of a key, or NULL. */
+struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
+                                 size_t len);
+/* A key appeared (1) or went (-1): those above it count. */
+void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by);
 
 /* How deep a key stands: its slashes. */
 unsigned dbms_depth(const char *key);

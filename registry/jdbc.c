@@ -267,7 +267,8 @@ int jdbc_open(struct registry **out, struct loop *loop,
     static const struct sql_kind postgresql = {
         .name = "postgresql", .max_ops = 3000, .max_bytes = 16u << 20};
     int64_t timeout = conf->session_timeout_ms;
-    struct dbms_target target;
+    struct dbms_target target, second;
+    struct sql_waker *waker = NULL;
     bool is_mysql;
     int rc;
 
@@ -278,10 +279,14 @@ int jdbc_open(struct registry **out, struct loop *loop,
         return rc;
     }
     is_mysql = target.driver == &dbms_mysql;
+    if (target.driver->wait != NULL && conf->pool_size > 1 &&
+        target_of(&second, conf, NULL) == 0) {
+        waker = dbms_waker_new(&second);
+    }
     *out = sql_new(is_mysql ? &mysql : &postgresql, loop,
                    dbms_core_new(&target, conf->namespace_, timeout,
                                  conf->heartbeat_refresh_ms),
-                   timeout);
+                   waker, timeout);
     return 0;
 }
 
@@ -303,6 +308,7 @@ int registry_schema(const struct conf_registry *conf, bool apply,
     if (rc != 0) {
         return rc;
     }
+    assert(target.driver != NULL);
     *text = target.driver->words->schema;
     if (apply) {
         rc = dbms_schema_apply(&target, err);

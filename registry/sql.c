@@ -14,6 +14,7 @@
 
 #define QUEUE_MAX   4096 /* calls */
 #define QUEUE_BYTES (64u << 20)
+#define LISTEN_MS   200 /* so long the listener may keep us from closing */
 
 static struct sql *of(struct registry *r)
 {
@@ -172,6 +173,28 @@ void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 
+/* --- waking up
+ * ---------------------------------------------------------------- */
+
+static void on_wake(void *arg)
+{
+    struct sql *s = arg;
+
+    atomic_store(&s->waking, false);
+    sql_nudge(s);
+}
+
+/* The listener's thread, again and again. */
+static void listen_for_others(void *arg)
+{
+    struct sql *s = arg;
+
+    if (!atomic_load(&s->closing) && s->waker->wait(s->waker, LISTEN_MS) &&
+        !atomic_exchange(&s->waking, true)) {
+        loop_complete(s->base.loop, &s->wake, on_wake, s);
+    }
+}
+
 /* --- opening and closing
  * ------------------------------------------------------ */
 
@@ -180,12 +203,20 @@ static void release(struct registry *r)
     mem_free(of(r));
 }
 
+/* One of the workers has ended; with the last one all is over. */
 static void on_stopped(void *arg)
 {
     struct sql *s = arg;
     registry_closed_f *killed = s->killed;
     void *killed_arg = s->killed_arg;
 
+    assert(s->running > 0);
+    if (--s->running > 0) {
+        return;
+    }
+    if (s->waker != NULL) {
+        s->waker->close(&s->waker);
+    }
     sql_rows_close(&s->batch.rows);
     sql_watches_free(s);
     if (!s->base.mute) {
@@ -207,6 +238,7 @@ static void on_close_done(void *arg)
 static void stop(struct sql *s)
 {
     struct worker *worker = s->worker; /* the worker's thread still reads it */
+    struct worker *listener = s->listener;
 
     loop_timer_stop(&s->ticker);
     sql_holds_stop(s);
@@ -214,6 +246,9 @@ static void stop(struct sql *s)
     atomic_store(&s->closing, true);
     sql_submit_job(s, &s->close_job, SQL_JOB_CLOSE, on_close_done);
     worker_stop(&worker, on_stopped, s);
+    if (listener != NULL) {
+        worker_stop(&listener, on_stopped, s);
+    }
 }
 
 static void close_(struct registry *r)
@@ -252,7 +287,8 @@ static int64_t clamp(int64_t value, int64_t low, int64_t high)
 }
 
 struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
-                         struct sql_core *core, int64_t timeout_ms)
+                         struct sql_core *core, struct sql_waker *waker,
+                         int64_t timeout_ms)
 {
     struct sql *s = mem_zalloc(sizeof(*s));
 
@@ -269,6 +305,12 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
     s->ticker =
         loop_timer(loop, 0, clamp(timeout_ms / 24, 5, 1000), on_tick, s);
     /* Last: it polls at once. */
+    s->running = 1;
     s->worker = worker_new(loop, SIZE_MAX, sql_worker_poll, s, core->poll_ms);
+    if (waker != NULL) {
+        s->running = 2;
+        s->waker = waker;
+        s->listener = worker_new(loop, 1, listen_for_others, s, 1);
+    }
     return &s->base;
 }

@@ -96,10 +96,24 @@ struct sql_side {
     bool feed_valid; /* somebody reads it */
 };
 
+/*
+ * Somebody who hears that others have written, on a thread of its own: a poll
+ * that comes sooner, and nothing depends on it.
+ */
+struct sql_waker {
+    bool (*wait)(struct sql_waker *waker, int64_t ms); /* at most so long */
+    void (*close)(struct sql_waker **waker);
+};
+
 struct sql {
     struct registry base; /* first: see registry_priv.h */
     struct registry_ops ops;
     struct worker *worker;
+    struct worker *listener; /* for the waker, or NULL */
+    struct sql_waker *waker; /* the listener's */
+    struct loop_slot wake;
+    atomic_bool waking; /* `wake` is under way */
+    unsigned running;   /* of the two workers */
     struct loop_timer *ticker;
     size_t queued, queued_bytes; /* calls in the worker */
     struct registry_liveness liveness;
@@ -130,9 +144,11 @@ struct sql_kind {
     size_t max_ops, max_bytes;
 };
 
-/* Loop: begin; takes the core. Connecting is the worker's business. */
+/* Loop: begin; takes the core, and the waker or NULL. Connecting is the
+ * workers' business. */
 struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
-                         struct sql_core *core, int64_t timeout_ms);
+                         struct sql_core *core, struct sql_waker *waker,
+                         int64_t timeout_ms);
 
 /* Loop: the registry is closing or dead; answer nothing. */
 bool sql_stopping(const struct sql *s);
@@ -166,6 +182,7 @@ registry_watch_end_f sql_watch_end;
 void sql_watches_look(struct sql *s); /* all of them, anew */
 void sql_watches_stop(struct sql *s); /* no timers any more */
 void sql_watches_free(struct sql *s); /* the worker has ended */
+void sql_nudge(struct sql *s);        /* let the worker poll now */
 loop_f sql_feed_deliver;              /* arg: struct sql, whose batch is full */
 
 /*

@@ -202,6 +202,14 @@ static void on_nudged(void *arg)
     job->s->nudging = false; /* the worker polls after its jobs */
 }
 
+void sql_nudge(struct sql *s)
+{
+    if (!s->nudging && !sql_stopping(s)) {
+        s->nudging = true;
+        sql_submit_job(s, &s->nudge, SQL_JOB_NUDGE, on_nudged);
+    }
+}
+
 void sql_feed_deliver(void *arg)
 {
     struct sql *s = arg;
@@ -215,8 +223,7 @@ void sql_feed_deliver(void *arg)
     }
     sql_rows_close(&s->batch.rows);
     atomic_store(&s->feed_busy, false);
-    if (more && !s->nudging && !sql_stopping(s)) {
-        s->nudging = true;
-        sql_submit_job(s, &s->nudge, SQL_JOB_NUDGE, on_nudged);
+    if (more) {
+        sql_nudge(s);
     }
 }

@@ -253,7 +253,7 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
     bool beat = now >= side->next_beat;
     struct err err = {0};
     unsigned tries = 0;
-    int rc;
+    int rc = 0;
 
     do {
         side->core->again = false;

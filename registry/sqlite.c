@@ -30,6 +30,6 @@ int sqlite_open(struct registry **out, struct loop *loop,
     if (rc != 0) {
         return rc;
     }
-    *out = sql_new(&kind, loop, sqlite_core_new(db, timeout), timeout);
+    *out = sql_new(&kind, loop, sqlite_core_new(db, timeout), NULL, timeout);
     return 0;
 }

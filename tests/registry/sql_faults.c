@@ -5,7 +5,7 @@
  *
  * "In the middle" is where a lock of the test's own connection holds it: the
  * counter's row (no statement has changed anything yet), or the row that is
- * about to be written.
+ * about to be written. (Longer than 500 lines: one test for each way to break.)
  */
 #include "tests/registry/sql_faults.h"
 

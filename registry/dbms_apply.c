@@ -1,0 +1,184 @@
+/*
+ * dbms_apply.c - the calls of a group, applied to the slots in memory; why an
+ * operation is refused, and undoing what a refused call has changed.
+ */
+#include "registry/dbms_txn.h"
+
+#include <string.h>
+
+/* --- undoing one call
+ * ----------------------------------------------------------------- */
+
+int dbms_savepoint(struct sql_core *core, struct err *err)
+{
+    struct dbms_txn *t = &dbms_of(core)->txn;
+
+    (void)err;
+    assert(t->open);
+    t->n_undo = 0;
+    return 0;
+}
+
+static void change(struct dbms_txn *t, struct dbms_slot *slot)
+{
+    if (t->n_undo == t->cap_undo) {
+        t->cap_undo = t->cap_undo == 0 ? 64 : t->cap_undo * 2;
+        t->undo = mem_regrow(t->undo, t->cap_undo, sizeof(*t->undo));
+    }
+    t->undo[t->n_undo++] = (struct dbms_undo){.slot = slot, .was = slot->now};
+}
+
+int dbms_release(struct sql_core *core, bool undo, struct err *err)
+{
+    struct dbms_txn *t = &dbms_of(core)->txn;
+
+    (void)err;
+    assert(t->open || t->slots == NULL);
+    for (; undo && t->n_undo > 0; t->n_undo--) {
+        const struct dbms_undo *u = &t->undo[t->n_undo - 1];
+        struct dbms_slot *slot = u->slot;
+
+        if (slot->exists != u->was.exists) {
+            dbms_count_below(t, slot->key, strlen(slot->key),
+                             u->was.exists ? 1 : -1);
+        }
+        slot->now = u->was;
+    }
+    return 0;
+}
+
+/* --- applying
+ * ---------------------------------------------------------------------------
+ */
+
+static int refuse(const struct registry_op *op, enum err_code code,
+                  const char *why, struct err *err)
+{
+    return (int)err_set(err, code, "%s: %s", op->key, why);
+}
+
+/* Is it there, and at the version that the operation wants? */
+static int check(const struct registry_op *op, const struct dbms_slot *slot,
+                 struct err *err)
+{
+    if (!slot->exists) {
+        return refuse(op, ERR_NOT_FOUND, "no such key", err);
+    }
+    if (op->expect != REGISTRY_ANY && slot->version != op->version) {
+        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
+    }
+    if (op->type != REGISTRY_CHECK && slot->foreign) {
+        return refuse(op, ERR_CONFLICT,
+                      "belongs to DolphinScheduler; it is read only", err);
+    }
+    return 0;
+}
+
+static int apply_put(struct dbms_txn *t, uint64_t session,
+                     const struct registry_op *op, struct dbms_slot *slot,
+                     struct err *err)
+{
+    uint64_t owner = op->ephemeral ? session : 0;
+    bool fresh = !slot->exists;
+    int rc = 0;
+
+    if (!fresh && op->expect == REGISTRY_ABSENT) {
+        return refuse(op, ERR_CONFLICT, "exists already", err);
+    }
+    if (!fresh || op->expect == REGISTRY_VERSION) {
+        rc = check(op, slot, err);
+    }
+    if (rc == 0 && !fresh && slot->owner != owner) {
+        return refuse(op, ERR_CONFLICT,
+                      slot->owner == 0 ? "is persistent, not ephemeral"
+                      : owner == 0     ? "is ephemeral, not persistent"
+                                       : "is another session's ephemeral key",
+                      err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    change(t, slot);
+    if (fresh) {
+        slot->exists = true;
+        slot->created = t->rev;
+        slot->owner = owner;
+        dbms_count_below(t, slot->key, strlen(slot->key), 1);
+    }
+    slot->version = t->rev;
+    slot->value = op->value;
+    slot->value_len = op->value_len;
+    slot->dirty = true;
+    return 0;
+}
+
+static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
+                        struct dbms_slot *slot, struct err *err)
+{
+    int rc = check(op, slot, err);
+
+    if (rc == 0 && slot->below > 0) {
+        rc = refuse(op, ERR_CONFLICT, "has keys below it", err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    change(t, slot);
+    slot->exists = false;
+    slot->version = t->rev;
+    slot->dirty = true;
+    dbms_count_below(t, slot->key, strlen(slot->key), -1);
+    return 0;
+}
+
+static int apply_check_lock(const struct dbms_txn *t,
+                            const struct registry_op *op, struct err *err)
+{
+    for (size_t i = 0; i < t->n_guards; i++) {
+        if (t->guards[i].fence == op->version &&
+            strcmp(t->guards[i].key, op->key) == 0 && t->guards[i].ours) {
+            return 0;
+        }
+    }
+    return refuse(op, ERR_CONFLICT, "the lock is not ours", err);
+}
+
+static int apply_op(struct dbms_txn *t, uint64_t session,
+                    const struct registry_op *op, struct err *err)
+{
+    struct dbms_slot *slot;
+
+    if (op->type == REGISTRY_CHECK_LOCK) {
+        return apply_check_lock(t, op, err);
+    }
+    slot = dbms_slot_find(t, op->key, strlen(op->key));
+    assert(slot != NULL);
+    switch (op->type) {
+    case REGISTRY_PUT:
+        return apply_put(t, session, op, slot, err);
+    case REGISTRY_DELETE:
+        return apply_delete(t, op, slot, err);
+    default:
+        return check(op, slot, err);
+    }
+}
+
+int dbms_apply(struct sql_core *core, uint64_t session,
+               const struct registry_op *ops, size_t n, size_t *failed,
+               struct err *err)
+{
+    struct dbms_txn *t = &dbms_of(core)->txn;
+    int rc = 0;
+
+    assert(t->open && n > 0);
+    *failed = SIZE_MAX;
+    t->rev += n;
+    assert(t->rev <= t->last);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = apply_op(t, session, &ops[i], err);
+        if (rc != 0) {
+            *failed = i;
+        }
+    }
+    return rc;
+}

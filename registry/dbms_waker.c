@@ -1,0 +1,63 @@
+/*
+ * dbms_waker.c - a second connection that only listens for hints that others
+ * have committed (PostgreSQL's NOTIFY). Hints are lost while it is broken, and
+ * nobody minds: the worker polls as well.
+ */
+#include "registry/dbms.h"
+#include "registry/sql_backend.h"
+
+#include "base/mem.h"
+
+#include <poll.h>
+
+#define RECONNECT_MS 1000
+
+struct waker {
+    struct sql_waker base; /* first */
+    struct dbms_target target;
+    struct dbms_link *link;
+    mono_ms next_connect;
+};
+
+static bool wait_(struct sql_waker *base, int64_t ms)
+{
+    struct waker *w = (struct waker *)(void *)base;
+    const struct dbms_driver *driver = w->target.driver;
+    bool hinted = false;
+
+    if (w->link == NULL && clock_mono_ms() >= w->next_connect) {
+        w->next_connect = clock_mono_ms() + RECONNECT_MS;
+        (void)driver->connect(&w->link, &w->target, NULL);
+        w->target.at = (w->target.at + 1) % w->target.n_hosts;
+    }
+    if (w->link == NULL) {
+        (void)poll(NULL, 0, (int)ms);
+    } else if (driver->wait(w->link, ms, &hinted) != DBMS_OK) {
+        driver->close(&w->link);
+    }
+    return hinted;
+}
+
+static void close_(struct sql_waker **base)
+{
+    struct waker *w = (struct waker *)(void *)*base;
+
+    if (w->link != NULL) {
+        w->target.driver->close(&w->link);
+    }
+    dbms_target_close(&w->target);
+    mem_free(w);
+    *base = NULL;
+}
+
+struct sql_waker *dbms_waker_new(struct dbms_target *target)
+{
+    struct waker *w = mem_zalloc(sizeof(*w));
+
+    assert(target->driver->wait != NULL);
+    w->base.wait = wait_;
+    w->base.close = close_;
+    w->target = *target;
+    *target = (struct dbms_target){.driver = NULL};
+    return &w->base;
+}
