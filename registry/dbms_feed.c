@@ -146,9 +146,11 @@ static int read_states(struct feed *f, struct err *err)
         }
         dbms_in_end(d);
         rc = dbms_run(d, on_state, f, NULL, err);
-        if (rc == 0) {
+        if (rc == 0 && f->rows->n > found) {
             qsort(f->rows->entries + found, f->rows->n - found,
                   sizeof(*f->rows->entries), by_key);
+        }
+        if (rc == 0) {
             push_gone(f, from, to, found);
         }
     }
