@@ -392,6 +392,7 @@ static const struct sql_core_ops ops = {
     .revision = dbms_revision,
     .apply = dbms_apply,
     .get = dbms_get,
+    .get_many = dbms_get_many,
     .exists = dbms_exists,
     .children = dbms_children,
     .list = dbms_list,

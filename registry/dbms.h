@@ -269,6 +269,7 @@ sql_apply_f dbms_apply;
 sql_revision_f dbms_revision;
 /* dbms_read.c */
 sql_get_f dbms_get;
+sql_get_many_f dbms_get_many;
 sql_exists_f dbms_exists;
 sql_children_f dbms_children;
 sql_list_f dbms_list;

@@ -339,7 +339,7 @@ static void judge_rows(struct dbms *d, struct look *look, bool *revived)
 static void push_values(struct dbms_dolphin *o, struct look *look)
 {
     for (size_t i = 0; i < look->values.n; i++) {
-        struct registry_entry *e = &look->values.entries[i], *copy;
+        const struct registry_entry *e = &look->values.entries[i];
         struct dbms_row *row;
 
         HASH_FIND_STR(o->rows, e->key, row);
@@ -347,11 +347,7 @@ static void push_values(struct dbms_dolphin *o, struct look *look)
             !look->wanted(look->arg, e->key)) {
             continue;
         }
-        copy = sql_rows_push(look->rows, e->key, strlen(e->key), e->value,
-                             e->value_len);
-        copy->created = e->created;
-        copy->version = e->version;
-        copy->owner = e->owner;
+        sql_rows_copy(look->rows, e);
     }
 }
 

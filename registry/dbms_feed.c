@@ -193,14 +193,9 @@ static bool read_own_memory(struct feed *f, bool *more)
 
     for (size_t i = 0; ours && i < own->rows.n; i++) {
         const struct registry_entry *e = &own->rows.entries[i];
-        struct registry_entry *copy;
 
         if (f->wanted(f->arg, e->key) && !dbms_dolphin_has(d, e->key)) {
-            copy = sql_rows_push(f->rows, e->key, strlen(e->key), e->value,
-                                 e->value_len);
-            copy->created = e->created;
-            copy->version = e->version;
-            copy->owner = e->owner;
+            sql_rows_copy(f->rows, e);
         }
     }
     if (ours) {

@@ -98,6 +98,49 @@ int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
     return rc;
 }
 
+/* Of ours only; those below /nodes are asked for one by one. */
+int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
+                  struct sql_rows *rows, struct err *err)
+{
+    struct dbms *d = dbms_of(core);
+    struct page p = {.d = d, .limit = SIZE_MAX};
+    size_t asked = 0;
+    int rc;
+
+    dbms_start_stream(d);
+    buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
+                     " FROM pelorus_registry WHERE");
+    for (size_t i = 0; i < n; i++) {
+        if (!registry_key_below(keys[i], DBMS_NODES)) {
+            dbms_in_next(d, asked++, keys[i]);
+        }
+    }
+    dbms_in_end(d);
+    rc = asked == 0 ? 0 : dbms_run(d, on_page_row, &p, NULL, err);
+    if (rc == 0 && p.own.next == NULL) {
+        *rows = p.own;
+        memset(&p.own, 0, sizeof(p.own));
+        sql_rows_sort(rows);
+    } else if (rc == 0) { /* a page was full: one by one */
+        rc = (int)err_set(err, ERR_TOO_LARGE, "too much at once");
+    }
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct sql_rows one = {0};
+
+        if (registry_key_below(keys[i], DBMS_NODES)) {
+            rc = dbms_get(core, keys[i], &one, err);
+            rc = rc == ERR_NOT_FOUND ? 0 : rc;
+            if (one.n > 0) {
+                sql_rows_copy(rows, &one.entries[0]);
+            }
+            sql_rows_close(&one);
+        }
+    }
+    sql_rows_sort(rows);
+    page_close(&p);
+    return rc;
+}
+
 static void on_found(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     (void)cells;
@@ -216,18 +259,14 @@ static void merge(struct page *p, struct sql_rows *rows)
         struct registry_entry *y =
             b < p->theirs.n ? &p->theirs.entries[b] : NULL;
         int order = x == NULL ? 1 : y == NULL ? -1 : strcmp(x->key, y->key);
-        struct registry_entry *e = order < 0 ? x : y, *copy;
+        struct registry_entry *e = order < 0 ? x : y;
 
         next = e == NULL ? end : e->key;
         if (e == NULL || rows->n == p->limit ||
             (end != NULL && strcmp(e->key, end) >= 0)) {
             break;
         }
-        copy =
-            sql_rows_push(rows, e->key, strlen(e->key), e->value, e->value_len);
-        copy->created = e->created;
-        copy->version = e->version;
-        copy->owner = e->owner;
+        sql_rows_copy(rows, e);
         a += order <= 0;
         b += order >= 0;
     }

@@ -42,6 +42,11 @@ struct registry_entry *sql_rows_push(struct sql_rows *rows, const char *key,
                                      size_t value_len);
 /* In the order of keys, each once: for names. */
 void sql_rows_sort(struct sql_rows *rows);
+/* The row of a key, of rows in order, or NULL. */
+const struct registry_entry *sql_rows_find(const struct sql_rows *rows,
+                                           const char *key);
+/* Copy a row from elsewhere. */
+void sql_rows_copy(struct sql_rows *rows, const struct registry_entry *entry);
 
 /* --- sessions of others (sql_reaper.c) ------------------------------------ */
 
@@ -101,6 +106,9 @@ typedef int sql_apply_f(struct sql_core *core, uint64_t session,
 
 typedef int sql_get_f(struct sql_core *core, const char *key,
                       struct sql_rows *rows, struct err *err);
+/* Optional: many keys at once; rows of those that there are, in order. */
+typedef int sql_get_many_f(struct sql_core *core, const char *const *keys,
+                           size_t n, struct sql_rows *rows, struct err *err);
 typedef int sql_exists_f(struct sql_core *core, const char *key,
                          struct err *err);
 typedef int sql_children_f(struct sql_core *core, const char *key,
@@ -184,6 +192,7 @@ struct sql_core_ops {
     sql_revision_f *revision;
     sql_apply_f *apply;
     sql_get_f *get;
+    sql_get_many_f *get_many;
     sql_exists_f *exists;
     sql_children_f *children;
     sql_list_f *list;

@@ -67,3 +67,23 @@ void sql_rows_sort(struct sql_rows *rows)
     }
     rows->n = kept + 1;
 }
+
+const struct registry_entry *sql_rows_find(const struct sql_rows *rows,
+                                           const char *key)
+{
+    const struct registry_entry wanted = {.key = key};
+
+    return rows->n == 0 ? NULL
+                        : bsearch(&wanted, rows->entries, rows->n,
+                                  sizeof(*rows->entries), compare);
+}
+
+void sql_rows_copy(struct sql_rows *rows, const struct registry_entry *entry)
+{
+    struct registry_entry *copy = sql_rows_push(
+        rows, entry->key, strlen(entry->key), entry->value, entry->value_len);
+
+    copy->created = entry->created;
+    copy->version = entry->version;
+    copy->owner = entry->owner;
+}

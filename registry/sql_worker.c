@@ -16,6 +16,7 @@
 #define GROUP_OPS   6000
 #define GROUP_BYTES (16u << 20)
 #define LOOK_PAGE   500
+#define GETS_MAX    1000
 
 /* --- group commit
  * ---------------------------------------------------------------- */
@@ -309,6 +310,49 @@ static void read_call(struct sql *s, struct sql_job *job)
     job->revision = core->ops->revision(core);
 }
 
+static bool is_get(const struct sql_job *job)
+{
+    return job->type == SQL_JOB_READ && job->of.call->type == REGISTRY_CALL_GET;
+}
+
+/* All gets of a group as one request, where the core knows how. What it does
+ * not answer is read by itself. */
+static void read_together(struct sql *s, struct sql_job *jobs)
+{
+    struct sql_core *core = s->side.core;
+    const char *keys[GETS_MAX];
+    struct sql_rows rows = {0};
+    struct sql_job *job;
+    size_t n = 0;
+    bool done;
+
+    for (job = jobs; job != NULL && n < GETS_MAX; job = job->next) {
+        if (is_get(job)) {
+            keys[n++] = job->of.call->key;
+        }
+    }
+    done = n > 1 && core->ops->get_many != NULL && !atomic_load(&s->closing) &&
+           core->ops->get_many(core, keys, n, &rows, NULL) == 0;
+    for (job = jobs; done && job != NULL && n > 0; job = job->next) {
+        const struct registry_entry *found;
+
+        if (!is_get(job)) {
+            continue;
+        }
+        n--;
+        found = sql_rows_find(&rows, job->of.call->key);
+        if (found != NULL) {
+            sql_rows_copy(&job->rows, found);
+        } else {
+            (void)err_set(&job->err, ERR_NOT_FOUND, "%s: no such key",
+                          job->of.call->key);
+        }
+        job->revision = core->ops->revision(core);
+        job->type = SQL_JOB_NUDGE; /* answered */
+    }
+    sql_rows_close(&rows);
+}
+
 /* The feed begins where the first list does: what changed before is in it. */
 static void look(struct sql *s, struct sql_job *job)
 {
@@ -416,6 +460,7 @@ static void run_group(struct sql *s, struct group *g)
     if (writes != NULL) {
         write_jobs(s, writes);
     }
+    read_together(s, others);
     for (job = others; job != NULL; job = job->next) {
         run_others(s, job);
     }

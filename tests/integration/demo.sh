@@ -2,8 +2,8 @@
 # make demo: a small cluster of real processes, a master that is killed, and
 # its work that moves exactly once. DEMO_EXIT=1: check everything, say so by
 # the exit code, and stop; otherwise the cluster stays up until Ctrl-C.
-# REGISTRY=zookeeper or etcd: not on the embedded registry, but on a server that
-# is started for it and ends with it.
+# REGISTRY=zookeeper, etcd, mysql or postgresql: not on the embedded registry, but
+# on a server that is started for it and ends with it.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 pelorus=$(realpath "${PELORUS:-build/pelorus}")
@@ -20,7 +20,7 @@ say() { printf '  %s\n' "$*"; }
 good() { printf '  %s%s%s\n' "$green" "$*" "$off"; }
 die() {
     printf '\n%sdemo failed: %s%s\n' "$bold$red" "$*" "$off" >&2
-    tail -qn 15 "$dir"/{zookeeper,etcd,coordinator}.log >&2 2>/dev/null
+    tail -qn 15 "$dir"/{zookeeper,etcd,mysql,postgresql,coordinator}.log >&2 2>/dev/null
     exit 1
 }
 
@@ -28,8 +28,10 @@ case $registry in
     sqlite) tools="curl jq" where="the embedded registry" ;;
     zookeeper) tools="curl jq python3 java" where="a ZooKeeper server" ;;
     etcd) tools="curl jq python3 etcd" where="an etcd server" ;;
+    mysql) tools="curl jq python3 mariadb" where="a MariaDB server" ;;
+    postgresql) tools="curl jq python3 psql" where="a PostgreSQL server" ;;
     *)
-        echo "demo: REGISTRY=$registry is none that the demo can start; use sqlite, zookeeper or etcd" >&2
+        echo "demo: REGISTRY=$registry is none that the demo can start; use sqlite, zookeeper, etcd, mysql or postgresql" >&2
         exit 2
         ;;
 esac
@@ -82,6 +84,13 @@ case $registry in
         until_true 30 "the start of etcd" test -s "$dir/endpoint"
         late=500 # it looks for leases that ran out every 500 ms
         block="{type: etcd, endpoints: \"$(cat "$dir/endpoint")\", ttl: ${session}s}"
+        ;;
+    mysql | postgresql)
+        python3 tests/integration/sql.py "$registry" "$dir/server" >"$dir/connect" 2>"$dir/$registry.log" &
+        server=$!
+        until_true 60 "the start of the server" test -s "$dir/connect"
+        read -r jdbc user <"$dir/connect"
+        block="{type: jdbc, session-timeout: ${session}s, heartbeat-refresh-interval: 1s, hikari-config: {jdbc-url: \"$jdbc\", username: $user}}"
         ;;
 esac
 cat >"$dir/pelorus.yaml" <<YAML
