@@ -52,6 +52,27 @@ void dbms_hex(struct dbms *d, const void *p, size_t n)
     }
 }
 
+void dbms_feed_name(struct dbms *d, const char *last, const char *key)
+{
+    char name[SQL_FULL_KEY_MAX + 4];
+    size_t shared = 0, whole;
+    int n;
+
+    while (last[shared] != '\0' && last[shared] == key[shared]) {
+        shared++;
+    }
+    whole = last[0] == '\0' ? 0 : shared + d->prefix_len;
+    if (whole == 0 || whole > DBMS_SHARE_MAX) {
+        n = snprintf(name, sizeof(name), "00%s%s%c", d->prefix, key,
+                     DBMS_BREAK);
+    } else {
+        n = snprintf(name, sizeof(name), "%02x%s%c", (unsigned)whole,
+                     key + shared, DBMS_BREAK);
+    }
+    assert(n > 0 && (size_t)n < sizeof(name));
+    dbms_hex(d, name, (size_t)n);
+}
+
 void dbms_bytes(struct dbms *d, const void *p, size_t n)
 {
     const struct dbms_words *w = d->target.driver->words;

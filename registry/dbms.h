@@ -27,9 +27,10 @@
 #define DBMS_SQL_MAX  (4u << 20) /* of one request; a value is 1 MiB in it */
 #define DBMS_SQL_FULL (1u << 20) /* send and begin another */
 #define DBMS_IN_MAX   1000       /* rows or keys of one statement */
-/* Between names in a row of the feed: no key holds a line break. */
+/* A name in a row of the feed: how many bytes it shares with the one before
+ * (two hex digits), the rest, a line break. No key holds a line break. */
 #define DBMS_BREAK     '\n'
-#define DBMS_BREAK_HEX "0a"
+#define DBMS_SHARE_MAX 255
 #define DBMS_NODES     "/nodes" /* what is read from DolphinScheduler */
 
 /* --- where and how (jdbc.c) ------------------------------------------------
@@ -223,6 +224,8 @@ void dbms_start(struct dbms *d);
 void dbms_start_stream(struct dbms *d);
 void dbms_bytes(struct dbms *d, const void *p, size_t n);
 void dbms_hex(struct dbms *d, const void *p, size_t n); /* the digits alone */
+/* A name of the feed; `last` is the key before, "" at the beginning. */
+void dbms_feed_name(struct dbms *d, const char *last, const char *key);
 void dbms_text(struct dbms *d, const char *s);  /* of DolphinScheduler's */
 void dbms_key(struct dbms *d, const char *key); /* with the namespace */
 /* " name IN (...)", key by key; `n` so far. */

@@ -20,9 +20,11 @@ struct feed {
     const void *arg;
     struct sql_rows *rows;
     uint64_t revision;
-    struct sql_rows names; /* of keys that changed and are wanted */
-    size_t n, max;         /* names met */
-    uint64_t last;         /* revision of the last row taken */
+    struct sql_rows names;       /* of keys that changed and are wanted */
+    size_t n, max;               /* names met */
+    uint64_t last;               /* revision of the last row taken */
+    char name[SQL_FULL_KEY_MAX]; /* the last one of the row being read */
+    size_t len;
     bool full;
 };
 
@@ -50,6 +52,25 @@ static void on_name(struct feed *f, const char *full, size_t len)
     }
 }
 
+/* See DBMS_SHARE_MAX. What is malformed is skipped: somebody else's hand. */
+static void on_entry(struct feed *f, const char *entry, size_t len)
+{
+    char digits[3] = {0};
+    size_t shared;
+
+    if (len < 2) {
+        return;
+    }
+    memcpy(digits, entry, 2);
+    shared = strtoul(digits, NULL, 16);
+    if (shared > f->len || shared + len - 2 > sizeof(f->name)) {
+        return;
+    }
+    memcpy(f->name + shared, entry + 2, len - 2);
+    f->len = shared + len - 2;
+    on_name(f, f->name, f->len);
+}
+
 /* A part of what one transaction changed. Its other parts belong to it: the
  * limit ends between transactions. */
 static void on_change(struct feed *f, const struct dbms_cell *cells)
@@ -63,11 +84,12 @@ static void on_change(struct feed *f, const struct dbms_cell *cells)
         return;
     }
     f->last = rev;
+    f->len = 0;
     while (left > 0) {
         const char *end = memchr(at, DBMS_BREAK, left);
         size_t len = end == NULL ? left : (size_t)(end - at);
 
-        on_name(f, at, len);
+        on_entry(f, at, len);
         len += end != NULL;
         at += len;
         left -= len;

@@ -157,9 +157,7 @@ static void add_keys(struct dbms *d, const struct heard *h, size_t from,
                ", %zu, %s",
                h->revision, from, w->bytes);
     for (size_t i = from; i < to; i++) {
-        dbms_hex(d, d->prefix, d->prefix_len);
-        dbms_hex(d, h->names.entries[i].key, strlen(h->names.entries[i].key));
-        buf_str(&d->sql, DBMS_BREAK_HEX);
+        dbms_feed_name(d, "", h->names.entries[i].key);
     }
     buf_printf(&d->sql, "%s);DELETE FROM pelorus_registry WHERE", w->bytes_end);
     for (size_t i = from; i < to; i++) {

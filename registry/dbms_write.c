@@ -5,6 +5,7 @@
 #include "registry/dbms_txn.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FEED_KEEP  200000 /* revisions; one of ours is one key at least */
@@ -26,10 +27,16 @@ struct batch {
 typedef int write_f(struct dbms *d, const struct batch *b, struct err *err);
 typedef bool choose_f(const struct dbms *d, const struct dbms_slot *slot);
 
-static bool is_put(const struct dbms *d, const struct dbms_slot *slot)
+static bool is_insert(const struct dbms *d, const struct dbms_slot *slot)
 {
     (void)d;
-    return slot->dirty && slot->exists;
+    return slot->dirty && slot->exists && !slot->stored;
+}
+
+static bool is_update(const struct dbms *d, const struct dbms_slot *slot)
+{
+    (void)d;
+    return slot->dirty && slot->exists && slot->stored;
 }
 
 static bool is_deletion(const struct dbms *d, const struct dbms_slot *slot)
@@ -164,7 +171,8 @@ static void add_batch(struct dbms *d, const struct batch *b,
 /* --- what is written
  * -------------------------------------------------------------------- */
 
-static int write_puts(struct dbms *d, const struct batch *b, struct err *err)
+static int write_rows(struct dbms *d, const struct batch *b, const char *end,
+                      struct err *err)
 {
     static const enum column columns[] = {NAME, VALUE, CREATED, VERSION, OWNER};
 
@@ -172,8 +180,19 @@ static int write_puts(struct dbms *d, const struct batch *b, struct err *err)
     buf_str(&d->sql, "INSERT INTO pelorus_registry(name, value, created,"
                      " version, owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
-    buf_str(&d->sql, d->target.driver->words->upsert);
+    buf_str(&d->sql, end);
     return dbms_run(d, ignore_row, NULL, NULL, err);
+}
+
+/* Nobody else can have made them meanwhile: the counter is ours. */
+static int write_inserts(struct dbms *d, const struct batch *b, struct err *err)
+{
+    return write_rows(d, b, "", err);
+}
+
+static int write_updates(struct dbms *d, const struct batch *b, struct err *err)
+{
+    return write_rows(d, b, d->target.driver->words->upsert, err);
 }
 
 static int delete_from(struct dbms *d, const char *table, const struct batch *b,
@@ -211,21 +230,29 @@ static int write_new_leases(struct dbms *d, const struct batch *b,
     return dbms_run(d, ignore_row, NULL, NULL, err);
 }
 
+static int by_key(const void *a, const void *b)
+{
+    const struct dbms_slot *const *x = a, *const *y = b;
+
+    return strcmp((*x)->key, (*y)->key);
+}
+
 /* One row of names for all of a batch: a row for each would cost as much as
  * the keys themselves. */
 static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
 {
     const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_slot *sorted[DBMS_IN_MAX];
 
     dbms_start(d);
     buf_printf(&d->sql,
                "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
                ", %u, %s",
                d->txn.last, ++d->txn.parts, w->bytes);
+    memcpy(sorted, b->slots, b->n * sizeof(sorted[0]));
+    qsort(sorted, b->n, sizeof(sorted[0]), by_key);
     for (size_t i = 0; i < b->n; i++) {
-        dbms_hex(d, d->prefix, d->prefix_len);
-        dbms_hex(d, b->slots[i]->key, strlen(b->slots[i]->key));
-        buf_str(&d->sql, DBMS_BREAK_HEX);
+        dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
     }
     buf_printf(&d->sql, "%s)", w->bytes_end);
     return dbms_run(d, ignore_row, NULL, NULL, err);
@@ -282,11 +309,9 @@ int dbms_write(struct dbms *d, struct err *err)
         choose_f *choose;
         write_f *write;
     } steps[] = {
-        {is_put, write_puts},
-        {is_deletion, write_deletions},
-        {is_old_lease, write_old_leases},
-        {is_new_lease, write_new_leases},
-        {is_change, write_changes},
+        {is_insert, write_inserts},       {is_update, write_updates},
+        {is_deletion, write_deletions},   {is_old_lease, write_old_leases},
+        {is_new_lease, write_new_leases}, {is_change, write_changes},
     };
     int rc = 0;
 

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Whole clusters on MariaDB and on PostgreSQL, beside processes of
+DolphinScheduler's that speak plain SQL.
+"""
+
+import functools
+import json
+import sys
+import threading
+import time
+
+from cluster import (Failure, check, demo_holds, equal, items_by_owner, run, settings, submit, wait_for)
+from sql import Registry
+
+MYSQL = functools.partial(Registry, kind="mysql")
+POSTGRESQL = functools.partial(Registry, kind="postgresql")
+
+
+class Node:
+    """A process of DolphinScheduler's: its heartbeat row, beaten by a thread,
+    and its data row with the heartbeat's JSON."""
+
+    def __init__(self, registry, kind, address, number, timeout_ms=2000):
+        self.registry, self.kind, self.address, self.id = registry, kind, address, number
+        self.key = f"/nodes/{kind}/{address}"
+        self.started = int(time.time() * 1000)
+        self.alive = True
+        registry.run(
+            "INSERT INTO t_ds_jdbc_registry_client_heartbeat(id, client_name, last_heartbeat_time, "
+            f"connection_config) VALUES({number}, 'h_{number}', {self.now()}, "
+            f"'{{\"sessionTimeout\":{timeout_ms}}}');"
+            "INSERT INTO t_ds_jdbc_registry_data(data_key, data_value, data_type, client_id) "
+            f"VALUES('{self.key}', '{self.value()}', 'EPHEMERAL', {number});"
+            "INSERT INTO t_ds_jdbc_registry_data_change_event(event_type, jdbc_registry_data) VALUES('ADD', '{}')")
+        self.thread = threading.Thread(target=self.beat, daemon=True)
+        self.thread.start()
+
+    @staticmethod
+    def now():
+        return int(time.time() * 1000)
+
+    def value(self):
+        host, port = self.address.split(":")
+        return json.dumps({"startupTime": self.started, "reportTime": self.now(), "processId": self.id,
+                           "cpuUsage": 0.1, "memoryUsage": 0.2, "jvmCpuUsage": 0.1, "jvmMemoryUsage": 0.1,
+                           "diskUsage": 0.1, "serverStatus": "NORMAL", "host": host, "port": int(port),
+                           "workerHostWeight": 100, "threadPoolUsage": 0.1})
+
+    def beat(self):
+        while self.alive:
+            try:
+                self.registry.run(
+                    f"UPDATE t_ds_jdbc_registry_client_heartbeat SET last_heartbeat_time = {self.now()} "
+                    f"WHERE id = {self.id};"
+                    f"UPDATE t_ds_jdbc_registry_data SET data_value = '{self.value()}' WHERE client_id = {self.id}")
+            except Failure:
+                pass  # the server is away: the next one
+            threading.Event().wait(0.3)
+
+    def die(self):
+        """As a crash: its rows stay, and nobody writes an event."""
+        self.alive = False
+        self.thread.join()
+
+
+def state_of(api, kind, address):
+    for n in api.all("/v1/nodes"):
+        if (n["kind"], n["address"]) == (kind, address):
+            return n["state"]
+    return None
+
+
+def beside_dolphinscheduler(cluster):
+    """Its masters and workers are seen, and the work of one that dies moves,
+    once, to the other; its tables hold nothing of ours but two rows."""
+    registry = cluster.registry
+    nodes = [Node(registry, "master", f"10.0.0.{i}:5678", 100 + i, cluster.session * 1000) for i in (1, 2)]
+    nodes.append(Node(registry, "worker", "10.0.0.3:1234", 103, cluster.session * 1000))
+    c = cluster.coordinator()
+    try:
+        cluster.wait_up(c.api, *(n.address for n in nodes))
+        equal(c.api.get("/v1/workers/best")["address"], "10.0.0.3:1234", "the best worker")
+        submit(c.port, [f"w-{i}" for i in range(40)])
+        before = items_by_owner(c.api)
+        check(len(before) == 2, f"owners: {list(before)}")
+        nodes[0].die()
+        wait_for("the move", lambda: set(items_by_owner(c.api)) == {"10.0.0.2:5678"}, 30)
+        moved = [i for i in items_by_owner(c.api)["10.0.0.2:5678"] if i["epoch"] == 2]
+        equal(len(moved), len(before["10.0.0.1:5678"]), "moved items")
+        ours = registry.run("SELECT count(*) FROM t_ds_jdbc_registry_client_heartbeat WHERE id NOT IN (101, 102, 103)")
+        equal(ours, [["1"]], "our heartbeats")
+        equal(registry.run("SELECT count(*) FROM t_ds_jdbc_registry_data WHERE client_id NOT IN (101, 102, 103)"),
+              [["0"]], "our data")
+        equal(registry.run("SELECT count(*) FROM t_ds_jdbc_registry_data_change_event"), [["3"]], "events")
+    finally:
+        for n in nodes:
+            if n.alive:
+                n.die()
+
+
+def a_server_that_restarts(cluster):
+    """Killed and started again within the session: nothing fails over, work
+    goes on; and a write under way is answered truly."""
+    server = cluster.registry.server
+    c = cluster.coordinator()
+    agents = [cluster.agent("master", f"127.0.0.1:{p}") for p in (5678, 5679)]
+    cluster.wait_up(c.api, "127.0.0.1:5678", "127.0.0.1:5679")
+    submit(c.port, [f"a-{i}" for i in range(20)])
+    server.kill()
+    server.start().wait()
+    wait_for("ready again", lambda: c.api("GET", "/readyz").status == 200, 30)
+    submit(c.port, [f"b-{i}" for i in range(20)])
+    owners = items_by_owner(c.api)
+    equal(sum(len(v) for v in owners.values()), 40, "items")
+    check(all(i["epoch"] == 1 for v in owners.values() for i in v), "something moved")
+    equal(c.api.get("/v1/failovers")["items"], [], "failovers")
+    check(all(a.alive() for a in agents), "an agent gave up")
+
+
+def a_coordinator_killed_while_it_moves(cluster):
+    """2,000 items of a dead master, and the coordinator is killed in the middle:
+    another one finishes, nothing is moved twice."""
+    first = cluster.coordinator()
+    victim = cluster.agent("master", "127.0.0.1:5678")
+    cluster.wait_up(first.api, "127.0.0.1:5678")
+    submit(first.port, [f"m-{i:04}" for i in range(2000)])
+    cluster.agent("master", "127.0.0.1:5679")
+    cluster.wait_up(first.api, "127.0.0.1:5679")
+    second = cluster.coordinator()
+    victim.kill()
+    wait_for("the move begins", lambda: "127.0.0.1:5679" in items_by_owner(second.api), 30)
+    first.kill()
+    wait_for("all moved", lambda: set(items_by_owner(second.api)) == {"127.0.0.1:5679"}, 60)
+    items = items_by_owner(second.api)["127.0.0.1:5679"]
+    equal(len(items), 2000, "items")
+    equal({i["epoch"] for i in items}, {2}, "epochs")
+
+
+def test_demo_on_mysql(cluster):
+    demo_holds(REGISTRY="mysql")
+
+
+def test_demo_on_postgresql(cluster):
+    demo_holds(REGISTRY="postgresql")
+
+
+@settings(registry=MYSQL)
+def test_beside_dolphinscheduler_on_mysql(cluster):
+    beside_dolphinscheduler(cluster)
+
+
+@settings(registry=POSTGRESQL)
+def test_beside_dolphinscheduler_on_postgresql(cluster):
+    beside_dolphinscheduler(cluster)
+
+
+@settings(registry=MYSQL, session=15)
+def test_a_server_that_restarts_on_mysql(cluster):
+    a_server_that_restarts(cluster)
+
+
+@settings(registry=POSTGRESQL, session=15)
+def test_a_server_that_restarts_on_postgresql(cluster):
+    a_server_that_restarts(cluster)
+
+
+@settings(registry=MYSQL)
+def test_a_coordinator_killed_while_it_moves_on_mysql(cluster):
+    a_coordinator_killed_while_it_moves(cluster)
+
+
+@settings(registry=POSTGRESQL)
+def test_a_coordinator_killed_while_it_moves_on_postgresql(cluster):
+    a_coordinator_killed_while_it_moves(cluster)
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
