@@ -27,8 +27,9 @@ class Server:
     """One server; it can be killed, stopped (SIGSTOP) and started again on its
     port and data."""
 
-    def __init__(self, kind, directory):
+    def __init__(self, kind, directory, tls=False):
         self.kind = kind
+        self.tls = tls
         self.dir = directory
         self.port = server_port()
         self.process = None
@@ -48,6 +49,41 @@ class Server:
             self.sure = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
                          "--", "setpriv", "--pdeathsig", "KILL"]
         self.init()
+        if tls:
+            self.make_certificates()
+
+    def make_certificates(self):
+        """An authority's, the server's, and one of another authority."""
+        def openssl(*words):
+            subprocess.run(["openssl", *words], cwd=self.data_dir, check=True, capture_output=True)
+        new = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca")
+        openssl("req", "-x509", *new, "-keyout", "other.key", "-out", "other.crt", "-subj", "/CN=other")
+        openssl("req", *new[:-2], "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+        with open(os.path.join(self.data_dir, "ext"), "w", encoding="ascii") as f:
+            f.write("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-out", "server.crt", "-extfile", "ext")
+        owner = os.stat(self.data_dir)
+        for name in ("server.key", "server.crt", "ca.crt"):
+            path = os.path.join(self.data_dir, name)
+            os.chmod(path, 0o600 if name.endswith("key") else 0o644)
+            os.chown(path, owner.st_uid, owner.st_gid)
+        if self.kind == "postgresql":
+            with open(os.path.join(self.data, "pg_hba.conf"), "w", encoding="ascii") as f:
+                f.write("hostssl all all 127.0.0.1/32 trust\n")
+
+    def file(self, name):
+        return os.path.join(self.data_dir, name)
+
+    def tls_options(self):
+        if not self.tls:
+            return []
+        if self.kind == "mysql":
+            return [f"--ssl-cert={self.file('server.crt')}", f"--ssl-key={self.file('server.key')}",
+                    "--require-secure-transport=ON"]
+        return ["-c", "ssl=on", "-c", f"ssl_cert_file={self.file('server.crt')}",
+                "-c", f"ssl_key_file={self.file('server.key')}"]
 
     def programs(self, name):
         """Debian keeps PostgreSQL's programs out of PATH."""
@@ -79,14 +115,15 @@ class Server:
             argv = [self.programs("postgres"), "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-F",
                     "-k", "", "-c", "full_page_writes=off", "-c", "shared_buffers=64MB",
                     "-c", "max_connections=100"]
-        self.process = Process(self.kind, [*self.sure, "--", *argv], os.path.join(self.dir, f"{self.kind}.log"))
+        self.process = Process(self.kind, [*self.sure, "--", *argv, *self.tls_options()],
+                               os.path.join(self.dir, f"{self.kind}.log"))
         return self
 
     def run(self, sql, database=DATABASE, timeout=20):
         """Rows of the last statement that has any, as lists of texts."""
         if self.kind == "mysql":
             argv = ["mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", str(self.port), "-u", "root", "-N", "-B",
-                    "--skip-ssl", database or "mysql"]
+                    "--ssl" if self.tls else "--skip-ssl", database or "mysql"]
         else:
             argv = [self.programs("psql"), "-X", "-q", "-t", "-A", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h",
                     "127.0.0.1", "-p", str(self.port), "-U", "pelorus", database or "postgres"]
@@ -171,13 +208,17 @@ class Registry:
         self.server.end()
 
 
-def init(server, directory):
+def try_init(server, directory, parameters="", more=""):
     """pelorus registry init --apply"""
     path = os.path.join(directory, "init.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(block(server, 10))
-    done = subprocess.run([PELORUS, "registry", "init", "--apply", "-c", path], capture_output=True, text=True,
+        f.write(block(server, 10, server.url() + parameters) + more)
+    return subprocess.run([PELORUS, "registry", "init", "--apply", "-c", path], capture_output=True, text=True,
                           timeout=60 * SLOW, check=False)
+
+
+def init(server, directory):
+    done = try_init(server, directory)
     check(done.returncode == 0, lambda: f"registry init: {done.stdout}{done.stderr}")
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 
 from cluster import (Failure, check, demo_holds, equal, items_by_owner, run, settings, submit, wait_for)
-from sql import Registry
+from sql import Registry, Server, try_init
 
 MYSQL = functools.partial(Registry, kind="mysql")
 POSTGRESQL = functools.partial(Registry, kind="postgresql")
@@ -134,6 +134,35 @@ def a_coordinator_killed_while_it_moves(cluster):
     items = items_by_owner(second.api)["127.0.0.1:5679"]
     equal(len(items), 2000, "items")
     equal({i["epoch"] for i in items}, {2}, "epochs")
+
+
+def tls(cluster, kind):
+    """A server that takes nothing but TLS; its certificate is believed if and
+    only if our authority signed it."""
+    server = Server(kind, cluster.dir, tls=True)
+    try:
+        server.start().wait().make_database()
+
+        def code(parameters, ca=None):
+            more = f"  cert-file: {server.file(ca)}\n" if ca else ""
+            return try_init(server, cluster.dir, parameters, more).returncode
+        equal(code(""), 0, "as it comes")
+        equal(code("?sslmode=disable"), 1, "without TLS")
+        equal(code("?useSSL=true"), 0, "with TLS")
+        equal(code("?sslmode=verify-full", "ca.crt"), 0, "with our authority")
+        equal(code("?sslmode=verify-full", "other.crt"), 1, "with another authority")
+        equal(code("?sslmode=verify-ca", "other.crt"), 1, "with another authority")
+        equal(len(server.run("SELECT revision FROM pelorus_meta")), 1, "the schema, made twice")
+    finally:
+        server.end()
+
+
+def test_tls_to_mysql(cluster):
+    tls(cluster, "mysql")
+
+
+def test_tls_to_postgresql(cluster):
+    tls(cluster, "postgresql")
 
 
 def test_demo_on_mysql(cluster):
