@@ -174,7 +174,7 @@ class Server:
 def block(server, session, url=None):
     """A registry: block; the session's timeout in seconds."""
     return (f"registry:\n  type: jdbc\n  session-timeout: {session}s\n"
-            f"  heartbeat-refresh-interval: {int(session * 1000 / 4)}ms\n"
+            f"  heartbeat-refresh-interval: {min(3000, int(session * 1000 / 4))}ms\n"
             f"  hikari-config:\n    jdbc-url: \"{url or server.url()}\"\n    username: {server.user}\n")
 
 

@@ -5,11 +5,12 @@ DolphinScheduler's that speak plain SQL.
 
 import functools
 import json
+import os
 import sys
 import threading
 import time
 
-from cluster import (Failure, check, demo_holds, equal, items_by_owner, run, settings, submit, wait_for)
+from cluster import (SLOW, Failure, check, demo_holds, equal, items_by_owner, run, settings, submit, wait_for)
 from sql import Registry, Server, try_init
 
 MYSQL = functools.partial(Registry, kind="mysql")
@@ -136,6 +137,56 @@ def a_coordinator_killed_while_it_moves(cluster):
     equal({i["epoch"] for i in items}, {2}, "epochs")
 
 
+def ten_thousand_workers(cluster):
+    """Each reports every 10 s: the coordinator needs at most 15 % of a core."""
+    n, run_sql = 10000, cluster.registry.run
+    value = ("concat('{{\"startupTime\":1,\"reportTime\":', {now}, ',\"processId\":', {id}, ',\"cpuUsage\":0.1,"
+             "\"memoryUsage\":0.2,\"jvmCpuUsage\":0.1,\"jvmMemoryUsage\":0.1,\"diskUsage\":0.1,"
+             "\"serverStatus\":\"NORMAL\",\"workerHostWeight\":100,\"threadPoolUsage\":0.1}}')")
+    now = lambda: int(time.time() * 1000)  # noqa
+    for at in range(0, n, 1000):
+        ids = range(at + 1, at + 1001)
+        run_sql("INSERT INTO t_ds_jdbc_registry_client_heartbeat(id, client_name, last_heartbeat_time, "
+                "connection_config) VALUES" + ",".join(f"({i},'h_{i}',{now()},'{{\"sessionTimeout\":60000}}')"
+                                                       for i in ids) +
+                ";INSERT INTO t_ds_jdbc_registry_data(data_key, data_value, data_type, client_id) VALUES" +
+                ",".join(f"('/nodes/worker/10.{i >> 8}.{i & 255}.1:1234','','EPHEMERAL',{i})" for i in ids))
+    run_sql(f"UPDATE t_ds_jdbc_registry_data SET data_value = {value.format(now=now(), id='client_id')}")
+    stop = threading.Event()
+
+    def report():
+        tick = 0
+        while not stop.wait(1):
+            tick += 1
+            run_sql(f"UPDATE t_ds_jdbc_registry_data SET data_value = {value.format(now=now(), id='client_id')} "
+                    f"WHERE client_id % 10 = {tick % 10};"
+                    f"UPDATE t_ds_jdbc_registry_client_heartbeat SET last_heartbeat_time = {now()} "
+                    f"WHERE id <= {n} AND id % 3 = {tick % 3};"
+                    "INSERT INTO t_ds_jdbc_registry_data_change_event(event_type, jdbc_registry_data) "
+                    "VALUES('UPDATE', '{}')", )
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        c = cluster.coordinator()
+        wait_for("all up", lambda: len(c.api.all("/v1/nodes?state=up")) == n, 60)
+        seconds = 20
+        before, began = cpu_seconds(c.pid), time.monotonic()
+        threading.Event().wait(seconds)
+        share = (cpu_seconds(c.pid) - before) / (time.monotonic() - began)
+        print(f"     {n} workers: {share * 100:.1f} % of a core")
+        check(share <= 0.15 * SLOW, f"{share * 100:.1f} % of a core")
+        equal(len(c.api.all("/v1/nodes?state=up")), n, "still up")
+    finally:
+        stop.set()
+        reporter.join()
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def tls(cluster, kind):
     """A server that takes nothing but TLS; its certificate is believed if and
     only if our authority signed it."""
@@ -155,6 +206,16 @@ def tls(cluster, kind):
         equal(len(server.run("SELECT revision FROM pelorus_meta")), 1, "the schema, made twice")
     finally:
         server.end()
+
+
+@settings(registry=MYSQL, session=60, heartbeat="10s")
+def test_ten_thousand_workers_on_mysql(cluster):
+    ten_thousand_workers(cluster)
+
+
+@settings(registry=POSTGRESQL, session=60, heartbeat="10s")
+def test_ten_thousand_workers_on_postgresql(cluster):
+    ten_thousand_workers(cluster)
 
 
 def test_tls_to_mysql(cluster):
