@@ -262,10 +262,11 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
 int jdbc_open(struct registry **out, struct loop *loop,
               const struct conf_registry *conf, struct err *err)
 {
+    /* A page of a thousand items, three operations each, moves in one txn. */
     static const struct sql_kind mysql = {
-        .name = "mysql", .max_ops = 3000, .max_bytes = 16u << 20};
+        .name = "mysql", .max_ops = 3072, .max_bytes = 16u << 20};
     static const struct sql_kind postgresql = {
-        .name = "postgresql", .max_ops = 3000, .max_bytes = 16u << 20};
+        .name = "postgresql", .max_ops = 3072, .max_bytes = 16u << 20};
     int64_t timeout = conf->session_timeout_ms;
     struct dbms_target target, second;
     struct sql_waker *waker = NULL;
