@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define OWNER_SIZE 160
+#define RETRY_MS   100 /* between looks at a row that is held, half to 1.5 x */
 
 struct heard {
     const struct dbms *d;
@@ -254,6 +255,8 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
     int rc;
 
     assert(place->ticket != 0);
+    /* Not in step with whoever else waits for the row. */
+    d->core.lock_ms = RETRY_MS / 2 + (int64_t)rand_below(&d->rand, RETRY_MS);
     owner_text(d, place, owner);
     dbms_start(d);
     add_look(d, place->key);

@@ -248,6 +248,7 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
         dbms_target_close(t);
         return rc;
     }
+    assert(t->driver != NULL && t->n_hosts > 0);
     fill(&t->user, conf->user);
     fill(&t->password, conf->password);
     fill(&t->ca, conf->cert_file);

@@ -157,6 +157,18 @@ class Server:
         self.process.kill()
         self.process.file.close()
 
+    def restart(self):
+        """Killed and started again. PostgreSQL does not start while one of the
+        processes of the one before still stands: then once more."""
+        def up():
+            if not self.process.alive():
+                self.process.file.close()
+                self.start()
+            return self.answers()
+        self.kill()
+        self.start()
+        wait_for(f"{self.kind} serving again", up, 60)
+
     def stop(self):
         self.process.stop()
 

@@ -107,8 +107,7 @@ def a_server_that_restarts(cluster):
     agents = [cluster.agent("master", f"127.0.0.1:{p}") for p in (5678, 5679)]
     cluster.wait_up(c.api, "127.0.0.1:5678", "127.0.0.1:5679")
     submit(c.port, [f"a-{i}" for i in range(20)])
-    server.kill()
-    server.start().wait()
+    server.restart()
     wait_for("ready again", lambda: c.api("GET", "/readyz").status == 200, 30)
     submit(c.port, [f"b-{i}" for i in range(20)])
     owners = items_by_owner(c.api)

@@ -257,15 +257,24 @@ static int wait_until_it_answers(struct sql_server *s, struct err *err)
     return 0;
 }
 
+/* PostgreSQL does not start while one of the processes of the one before still
+ * stands: then once more. */
 int sql_server_heal(struct sql_server *s, struct err *err)
 {
     int rc = 0;
 
-    if (s->pid == 0) {
-        rc = sql_server_restart(s, err);
+    for (int tries = 0; tries < 20; tries++) {
+        rc = s->pid == 0 ? sql_server_restart(s, err) : 0;
+        sql_server_cont(s);
+        if (rc == 0) {
+            rc = wait_until_it_answers(s, err);
+        }
+        if (rc == 0 || s->pid != 0) {
+            break;
+        }
+        (void)poll(NULL, 0, 100);
     }
-    sql_server_cont(s);
-    return rc != 0 ? rc : wait_until_it_answers(s, err);
+    return rc;
 }
 
 /* --- making and removing
