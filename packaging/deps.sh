@@ -6,7 +6,7 @@ set -eu
 packages="gcc make pkg-config ca-certificates curl jq python3
  libuv1-dev libmicrohttpd-dev libcjson-dev libyaml-dev libsqlite3-dev
  libmariadb-dev libpq-dev libcurl4-openssl-dev libsystemd-dev uthash-dev
- libcmocka-dev mariadb-server-core mariadb-client-core postgresql openssl
+ libcmocka-dev mariadb-server-core mariadb-client-core postgresql
  libzookeeper-mt-dev zookeeper libcurator-recipes-java default-jdk-headless
  libslf4j-java etcd-server etcd-client openssl spin wrk util-linux"
 
