@@ -166,14 +166,6 @@ int conf_parse(struct conf *conf, const char *file, const char *text,
 void conf_close(struct conf *conf);
 
 /*
- * Is there a backend in this build for the type of registry? DolphinScheduler's
- * blocks for all of its registries are read and checked; ERR_INVALID names the
- * type that cannot be served.
- */
-int conf_registry_supported(const struct conf *conf,
-                            struct err *err) MUST_CHECK;
-
-/*
  * The timing rule above, for a timeout that is only known later (negotiated,
  * or asked for by a client): ERR_INVALID unless interval * 3 <= timeout. Both
  * names stand in the message.

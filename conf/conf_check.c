@@ -14,15 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The backends of this build. A new one adds its line. */
-static const enum conf_registry_type backends[] = {
-    CONF_SQLITE,
-    CONF_MEMORY,
-    CONF_ZOOKEEPER,
-    CONF_ETCD,
-    CONF_JDBC,
-};
-
 int conf_host_port(const char *text, char **host, uint16_t *port,
                    struct err *err)
 {
@@ -188,19 +179,6 @@ int conf_check_interval(const char *interval_name, int64_t interval_ms,
         err_wrap(err, "%s", timeout_name);
     }
     return rc;
-}
-
-int conf_registry_supported(const struct conf *conf, struct err *err)
-{
-    for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
-        if (backends[i] == conf->registry.type) {
-            return 0;
-        }
-    }
-    return (int)err_set(err, ERR_INVALID,
-                        "registry.type: %s: this build has no such backend "
-                        "yet; use sqlite, zookeeper, etcd or jdbc",
-                        conf_registry_type_name(conf->registry.type));
 }
 
 /* The row by which a field was set, else its row of its own. */

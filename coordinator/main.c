@@ -244,10 +244,6 @@ static int cmd_serve(int argc, char **argv)
     memset(&s, 0, sizeof(s));
     if (load_conf(&s.conf, file) != 0)
         return 1;
-    if (conf_registry_supported(&s.conf, &err) != 0) {
-        fprintf(stderr, "pelorus: %s\n", err.msg);
-        return 1;
-    }
     log_configure(s.conf.log_level, s.conf.log_format);
     raise_file_limit();
     if (start(&s, &err) != 0) {
@@ -276,16 +272,10 @@ static int cmd_check_config(int argc, char **argv)
 {
     const char *file = file_option(argc, argv, "check-config [-c FILE]");
     struct conf conf;
-    struct err err;
 
     if (load_conf(&conf, file) != 0)
         return 1;
     conf_print(&conf, stdout);
-    if (conf_registry_supported(&conf, &err) != 0) {
-        fprintf(stderr, "pelorus: %s\n", err.msg);
-        conf_close(&conf);
-        return 1;
-    }
     conf_close(&conf);
     return 0;
 }

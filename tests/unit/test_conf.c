@@ -197,7 +197,6 @@ static void the_zookeeper_block_is_taken_as_pasted(void **state)
     assert_int_equal(conf.registry.retry_max_retries, 5);
     assert_null(conf.registry.digest);
     assert_int_equal(conf.failover.settle_ms, 60000);
-    assert_int_equal(conf_registry_supported(&conf, &err), 0);
 }
 
 static void the_example_for_zookeeper_is_sound(void **state)
@@ -205,7 +204,6 @@ static void the_example_for_zookeeper_is_sound(void **state)
     (void)state;
     assert_int_equal(conf_load(&conf, "conf/zookeeper.yaml", NULL, &err), 0);
     assert_int_equal(conf.registry.type, CONF_ZOOKEEPER);
-    assert_int_equal(conf_registry_supported(&conf, &err), 0);
     assert_string_equal(conf.registry.connect_string, "localhost:2181");
     assert_int_equal(conf.registry.session_timeout_ms, 60000);
 }
@@ -228,7 +226,6 @@ static void the_etcd_block_is_taken_as_pasted(void **state)
     assert_string_equal(conf.registry.key_file, "client.pem");
     assert_null(conf.registry.user);
     assert_null(conf.registry.password);
-    assert_int_equal(conf_registry_supported(&conf, NULL), 0);
 }
 
 static void the_example_for_etcd_is_sound(void **state)
@@ -236,7 +233,6 @@ static void the_example_for_etcd_is_sound(void **state)
     (void)state;
     assert_int_equal(conf_load(&conf, "conf/etcd.yaml", NULL, &err), 0);
     assert_int_equal(conf.registry.type, CONF_ETCD);
-    assert_int_equal(conf_registry_supported(&conf, &err), 0);
     assert_int_equal(conf.registry.endpoints.n, 1);
     assert_int_equal(conf.registry.session_timeout_ms, 30000);
 }
@@ -280,7 +276,6 @@ static void the_defaults_follow_the_type_of_registry(void **state)
     accept("registry: {type: etcd, endpoints: ['https://[::1]:2379']}");
     assert_int_equal(conf.registry.session_timeout_ms, 30000);
     accept("registry: {type: sqlite}");
-    assert_int_equal(conf_registry_supported(&conf, &err), 0);
 }
 
 static void
