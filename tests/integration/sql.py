@@ -8,6 +8,7 @@ As a program, `sql.py mysql DIRECTORY` (or postgresql) runs one server in the
 foreground and prints its jdbc URL once it serves.
 """
 
+import contextlib
 import glob
 import os
 import pwd
@@ -114,7 +115,7 @@ class Server:
         else:
             argv = [self.programs("postgres"), "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-F",
                     "-k", "", "-c", "full_page_writes=off", "-c", "shared_buffers=64MB",
-                    "-c", "max_connections=100"]
+                    "-c", "max_connections=100", "-c", "dynamic_shared_memory_type=mmap"]
         self.process = Process(self.kind, [*self.sure, "--", *argv, *self.tls_options()],
                                os.path.join(self.dir, f"{self.kind}.log"))
         return self
@@ -176,9 +177,14 @@ class Server:
         self.process.resume()
 
     def end(self):
-        """At once: nobody needs its data any more."""
+        """At once: nobody needs its data any more. PostgreSQL killed leaves
+        its shared memory behind, and so is told to quit."""
         if self.process and self.process.alive():
             self.process.resume()
+            if self.kind == "postgresql":
+                self.process.signal(signal.SIGQUIT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.popen.wait(timeout=10 * SLOW)
             self.kill()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 

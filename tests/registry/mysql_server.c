@@ -3,6 +3,7 @@
  */
 #include "tests/registry/sql_server.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 static void init(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
@@ -52,4 +53,5 @@ const struct sql_server_kind mysql_server = {
     .run = run,
     .create = "CHARACTER SET utf8mb4",
     .drop = "",
+    .quit = SIGKILL,
 };

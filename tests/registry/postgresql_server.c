@@ -4,6 +4,7 @@
  */
 #include "tests/registry/sql_server.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 /* Debian keeps its programs out of PATH. */
@@ -55,6 +56,8 @@ static void run(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
     argv[n++] = "shared_buffers=64MB";
     argv[n++] = "-c";
     argv[n++] = "max_connections=100";
+    argv[n++] = "-c";
+    argv[n++] = "dynamic_shared_memory_type=mmap"; /* goes with its data */
     argv[n] = NULL;
 }
 
@@ -67,4 +70,5 @@ const struct sql_server_kind postgresql_server = {
     .run = run,
     .create = "TEMPLATE template0",
     .drop = "WITH (FORCE)",
+    .quit = SIGQUIT, /* SIGKILL leaves its shared memory */
 };

@@ -34,6 +34,7 @@
 #define PORT_FIRST 12000
 #define PORT_COUNT 18000
 #define START_MS   90000
+#define QUIT_MS    10000
 
 const char *sql_server_arg(const char *fmt, ...)
 {
@@ -290,6 +291,23 @@ static int remove_one(const char *path, const struct stat *st, int type,
     return 0;
 }
 
+static void quit(struct sql_server *s)
+{
+    mono_ms until = clock_mono_ms() + QUIT_MS;
+
+    sql_server_cont(s);
+    if (s->pid != 0) {
+        (void)kill(s->pid, s->kind->quit);
+    }
+    while (s->pid != 0 && clock_mono_ms() < until) {
+        if (waitpid(s->pid, NULL, WNOHANG) == s->pid) {
+            s->pid = 0;
+        } else {
+            (void)poll(NULL, 0, 5);
+        }
+    }
+}
+
 void sql_server_free(struct sql_server **server)
 {
     struct sql_server *s = *server;
@@ -298,6 +316,7 @@ void sql_server_free(struct sql_server **server)
         return;
     }
     *server = NULL;
+    quit(s);
     sql_server_kill(s);
     (void)nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     mem_free(s);

@@ -39,6 +39,7 @@ struct sql_server_kind {
     void (*init)(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS]);
     void (*run)(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS]);
     const char *create, *drop; /* options of CREATE and DROP DATABASE */
+    int quit; /* the signal at which it leaves at once, and nothing behind */
 };
 extern const struct sql_server_kind mysql_server, postgresql_server;
 
