@@ -1,5 +1,6 @@
 /*
- * test_postgresql_faults.c - broken connections and killed servers, on a real server.
+ * test_postgresql_faults.c - broken connections and killed servers, on a real
+ * server.
  */
 #include "tests/registry/sql_faults.h"
 #include "tests/registry/sql_store.h"
