@@ -15,7 +15,9 @@
 #include <string.h>
 #include <utlist.h>
 
-#define PRIV_ALIGN sizeof(max_align_t)
+#define PRIV_ALIGN    sizeof(max_align_t)
+#define WAITING_MAX   4096 /* calls that a backend has and has not answered */
+#define WAITING_BYTES (64u << 20)
 
 /* --- checking ------------------------------------------------------------ */
 
@@ -296,6 +298,27 @@ void registry_call_fail_later(struct registry_call *call, enum err_code code,
     (void)vsnprintf(call->refusal->msg, sizeof(call->refusal->msg), fmt, args);
     va_end(args);
     registry_timer_start(call->r, &call->timer, 0, call_refused, call);
+}
+
+bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes)
+{
+    if (call->r->session == 0) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "the registry has no session yet");
+    } else if (call->r->state == REGISTRY_SUSPENDED) {
+        /* A read could be answered if only writers are kept out. But it is
+         * read for deciding, and nothing may be decided now. */
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "suspended: the session could not be renewed "
+                                 "for 2/3 of its timeout");
+    } else if (n >= WAITING_MAX ||
+               (n > 0 && bytes + call->bytes > WAITING_BYTES)) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "busy: %zu calls wait for the registry", n);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 static void forgotten(void *arg, const struct registry_reply *reply)

@@ -20,8 +20,6 @@
 
 #include <string.h>
 
-#define QUEUE_MAX    4096 /* calls */
-#define QUEUE_BYTES  (64u << 20)
 #define REQUESTS_MAX 16
 #define GETS_MAX     4   /* requests that get */
 #define GROUP_MAX    100 /* gets in one */
@@ -324,22 +322,7 @@ void etcd_submit(struct registry *r, struct registry_call *call)
     struct etcd *e = etcd_of(r);
     struct etcd_call *c = call->priv;
 
-    if (r->session == 0) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "the registry has no session yet");
-        return;
-    }
-    if (r->state == REGISTRY_SUSPENDED) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "suspended: no answer from the registry for "
-                                 "2/3 of the session's timeout");
-        return;
-    }
-    if (e->queued >= QUEUE_MAX ||
-        (e->queued > 0 && e->queued_bytes + call->bytes > QUEUE_BYTES)) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "busy: %zu calls wait for the registry",
-                                 e->queued);
+    if (registry_call_refused(call, e->queued, e->queued_bytes)) {
         return;
     }
     c->call = call;

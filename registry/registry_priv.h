@@ -50,9 +50,8 @@ void registry_timer_fire(struct registry_timer *t);
 
 /*
  * Take a call to the registry. It stays valid until answered. Without a
- * session, or while nothing can be sent: registry_call_fail_later(...,
- * ERR_UNAVAILABLE, ...). A backend's queue must be bounded: a full one is
- * ERR_UNAVAILABLE too.
+ * session, while nothing can be sent, and when too many wait already it is
+ * refused: registry_call_refused().
  */
 typedef void registry_submit_f(struct registry *r, struct registry_call *call);
 
@@ -224,6 +223,11 @@ void registry_call_fail(struct registry_call *call, enum err_code code,
 /* The same in the next turn: allowed inside submit. */
 void registry_call_fail_later(struct registry_call *call, enum err_code code,
                               const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* What every backend refuses with ERR_UNAVAILABLE, in the next turn: a call
+ * without a session, while suspended, or when `n` calls of `bytes` together
+ * wait already and are too many. Is this one? */
+bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes);
 
 /* For a backend that still needs the arguments after the answer. */
 struct registry_call *registry_call_ref(struct registry_call *call);

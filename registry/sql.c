@@ -12,9 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define QUEUE_MAX   4096 /* calls */
-#define QUEUE_BYTES (64u << 20)
-#define LISTEN_MS   200 /* so long the listener may keep us from closing */
+#define LISTEN_MS 200 /* so long the listener may keep us from closing */
 
 static struct sql *of(struct registry *r)
 {
@@ -68,24 +66,7 @@ static void submit(struct registry *r, struct registry_call *call)
     struct sql *s = of(r);
     struct sql_call *c = call->priv;
 
-    if (r->session == 0) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "the registry has no session yet");
-        return;
-    }
-    if (r->state == REGISTRY_SUSPENDED) {
-        /* Reads would work while only writers are kept out; but what is read
-         * is meant for deciding, and nothing may be decided now. */
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "suspended: the session could not be renewed "
-                                 "for 2/3 of its timeout");
-        return;
-    }
-    if (s->queued >= QUEUE_MAX ||
-        (s->queued > 0 && s->queued_bytes + call->bytes > QUEUE_BYTES)) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "busy: %zu calls wait for the registry",
-                                 s->queued);
+    if (registry_call_refused(call, s->queued, s->queued_bytes)) {
         return;
     }
     s->queued++;

@@ -6,9 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define CALLS_MAX  4096
-#define CALL_BYTES (64u << 20)
-
 static struct zookeeper *of(const struct registry *r)
 {
     return (struct zookeeper *)(uintptr_t)r;
@@ -70,22 +67,12 @@ void zk_submit(struct registry *r, struct registry_call *call)
 {
     struct zookeeper *z = of(r);
 
+    if (registry_call_refused(call, z->n_calls, z->call_bytes)) {
+        return;
+    }
     if (!zk_usable(z)) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "the registry has no session yet");
-        return;
-    }
-    if (r->state == REGISTRY_SUSPENDED) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "suspended: no answer from ZooKeeper for 2/3 "
-                                 "of the session's timeout");
-        return;
-    }
-    if (z->n_calls >= CALLS_MAX ||
-        (z->n_calls > 0 && z->call_bytes + call->bytes > CALL_BYTES)) {
-        registry_call_fail_later(call, ERR_UNAVAILABLE,
-                                 "busy: %zu calls wait for the registry",
-                                 z->n_calls);
+                                 "the registry has no session any more");
         return;
     }
     z->n_calls++;
