@@ -1,5 +1,5 @@
 /*
- * call.c - calls: checked, copied, answered exactly once.
+ * call.c - calls: copied, answered exactly once.
  *
  * One allocation holds a call with its operations, keys, values and the
  * backend's bytes. Answering takes it off the registry's list; a backend that
@@ -18,135 +18,6 @@
 #define PRIV_ALIGN    sizeof(max_align_t)
 #define WAITING_MAX   4096 /* calls that a backend has and has not answered */
 #define WAITING_BYTES (64u << 20)
-
-/* --- checking ------------------------------------------------------------ */
-
-static bool is_root(const char *key)
-{
-    return key != NULL && key[0] == '/' && key[1] == '\0';
-}
-
-static int check_prefix(const char *prefix, struct err *err)
-{
-    return is_root(prefix) ? 0 : registry_check_key(prefix, err);
-}
-
-static int check_value(const struct registry_op *op, struct err *err)
-{
-    if (op->value_len > REGISTRY_VALUE_MAX) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "%s: value of %zu bytes; at most %d", op->key,
-                            op->value_len, REGISTRY_VALUE_MAX);
-    }
-    if (op->value_len == 0 && !op->ephemeral) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%s: a persistent key needs a value", op->key);
-    }
-    return 0;
-}
-
-static int check_op(const struct registry_op *op, bool single, struct err *err)
-{
-    bool versioned =
-        op->type == REGISTRY_CHECK || op->type == REGISTRY_DELETE ||
-        (op->type == REGISTRY_PUT && op->expect == REGISTRY_VERSION);
-    int rc;
-
-    if (op->type == REGISTRY_CHECK_LOCK) {
-        return op->lock != NULL
-                   ? 0
-                   : (int)err_set(err, ERR_INVALID, "check-lock without lock");
-    }
-    rc = registry_check_key(op->key, err);
-    if (rc == 0 && op->type == REGISTRY_PUT) {
-        rc = check_value(op, err);
-    }
-    if (rc == 0 && versioned && op->version == 0) {
-        rc = (int)err_set(err, ERR_INVALID, "%s: version 0 is no version",
-                          op->key);
-    }
-    if (rc == 0 && op->type == REGISTRY_PUT && op->expect == REGISTRY_ANY &&
-        !single) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "%s: a txn says what it expects: absent or a version",
-                          op->key);
-    }
-    return rc;
-}
-
-static size_t op_bytes(const struct registry_op *op)
-{
-    size_t n = op->type == REGISTRY_CHECK_LOCK ? 0 : strlen(op->key);
-
-    return n + (op->type == REGISTRY_PUT ? op->value_len : 0);
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const struct registry_op *const *x = a, *const *y = b;
-
-    return strcmp((*x)->key, (*y)->key);
-}
-
-/* At most one operation a key. */
-static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
-{
-    const struct registry_op **sorted; /* n pointers into `ops` */
-    size_t m = 0;
-    int rc = 0;
-
-    if (n == 1) {
-        return 0;
-    }
-    sorted = mem_array(n, sizeof(const struct registry_op *));
-    for (size_t i = 0; i < n; i++) {
-        if (ops[i].type != REGISTRY_CHECK_LOCK) {
-            sorted[m++] = &ops[i];
-        }
-    }
-    qsort(sorted, m, sizeof(const struct registry_op *), by_key);
-    for (size_t i = 1; i < m && rc == 0; i++) {
-        if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0) {
-            rc = (int)err_set(err, ERR_INVALID,
-                              "%s: two operations on one key in a txn",
-                              sorted[i]->key);
-        }
-    }
-    mem_free(sorted);
-    return rc;
-}
-
-static int check_txn(const struct registry *r, const struct registry_op *ops,
-                     size_t n, bool single, struct err *err)
-{
-    size_t bytes = 0;
-
-    if (n == 0) {
-        return (int)err_set(err, ERR_INVALID, "a txn without operations");
-    }
-    if (n > r->max_ops) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "txn of %zu operations; %s takes %zu", n,
-                            r->ops->name, r->max_ops);
-    }
-    for (size_t i = 0; i < n; i++) {
-        int rc = check_op(&ops[i], single, err);
-
-        if (rc != 0) {
-            if (n > 1) {
-                (void)err_wrap(err, "operation %zu", i);
-            }
-            return rc;
-        }
-        bytes += op_bytes(&ops[i]);
-    }
-    if (bytes > r->max_bytes) {
-        return (int)err_set(err, ERR_TOO_LARGE,
-                            "txn of %zu bytes; %s takes %zu", bytes,
-                            r->ops->name, r->max_bytes);
-    }
-    return check_twice(ops, n, err);
-}
 
 /* --- building ------------------------------------------------------------ */
 
@@ -386,7 +257,7 @@ void registry_children(struct registry *r, const char *key,
 {
     struct err err;
 
-    if (check_prefix(key, &err) != 0) {
+    if (registry_check_prefix(key, &err) != 0) {
         refuse(r, REGISTRY_CALL_CHILDREN, &err, done, arg);
     } else {
         submit_key(r, REGISTRY_CALL_CHILDREN, key, NULL, 0, done, arg);
@@ -397,7 +268,7 @@ void registry_list(struct registry *r, const char *prefix, const char *from,
                    size_t limit, registry_reply_f *done, void *arg)
 {
     struct err err;
-    int rc = check_prefix(prefix, &err);
+    int rc = registry_check_prefix(prefix, &err);
 
     if (rc == 0 && (limit == 0 || limit > REGISTRY_PAGE_MAX)) {
         rc = (int)err_set(&err, ERR_INVALID, "list: limit %zu; 1 to %d", limit,
@@ -451,7 +322,7 @@ static size_t copy_ops(struct registry_call *call,
 
 static size_t text_size(const struct registry_op *op)
 {
-    return op_bytes(op) + 2 +
+    return registry_op_bytes(op) + 2 +
            (op->type == REGISTRY_CHECK_LOCK
                 ? strlen(registry_lock_key(op->lock))
                 : 0);
@@ -466,12 +337,12 @@ static void submit_ops(struct registry *r, const struct registry_op *ops,
     struct err err;
     char *text;
 
-    if (check_txn(r, ops, n, single, &err) != 0) {
+    if (registry_check_txn(r, ops, n, single, &err) != 0) {
         refuse(r, REGISTRY_CALL_TXN, &err, done, arg);
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        bytes += op_bytes(&ops[i]);
+        bytes += registry_op_bytes(&ops[i]);
         text_len += text_size(&ops[i]);
     }
     call = call_new(r, REGISTRY_CALL_TXN, n, text_len, &text, done, arg);

@@ -229,6 +229,17 @@ void registry_call_fail_later(struct registry_call *call, enum err_code code,
  * wait already and are too many. Is this one? */
 bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes);
 
+/* ERR_INVALID or ERR_TOO_LARGE for what no backend is asked: a prefix that is
+ * neither a key nor "/"; a txn that is empty, too large, or wrong in itself.
+ * `single`: of registry_put() or registry_delete(), which may expect anything.
+ */
+int registry_check_prefix(const char *prefix, struct err *err) MUST_CHECK;
+int registry_check_txn(const struct registry *r, const struct registry_op *ops,
+                       size_t n, bool single, struct err *err) MUST_CHECK;
+
+/* Of its key and value. */
+size_t registry_op_bytes(const struct registry_op *op);
+
 /* For a backend that still needs the arguments after the answer. */
 struct registry_call *registry_call_ref(struct registry_call *call);
 void registry_call_unref(struct registry_call *call);
