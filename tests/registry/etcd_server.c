@@ -1,29 +1,17 @@
 /*
- * etcd_server.c - see etcd_server.h. Ports lie below those that the kernel
- * gives to clients: while a server is down, somebody who knocks again and
- * again must not get its port as his own.
+ * etcd_server.c - see etcd_server.h.
  */
 #include "tests/registry/etcd_server.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
-#include "base/rand.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -139,26 +127,6 @@ cJSON *etcd_server_post(const struct etcd_servers *s, size_t i,
 
 /* --- processes ----------------------------------------------------------- */
 
-static uint16_t free_port(void)
-{
-    for (;;) {
-        struct sockaddr_in a = {.sin_family = AF_INET};
-        uint16_t port;
-        int fd, rc;
-
-        rand_secret(&port, sizeof(port));
-        port = (uint16_t)(20000 + port % 12000);
-        a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        a.sin_port = htons(port);
-        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        rc = bind(fd, (struct sockaddr *)&a, sizeof(a));
-        (void)close(fd);
-        if (rc == 0) {
-            return port;
-        }
-    }
-}
-
 static char *path_of(const struct etcd_servers *s, const char *name)
 {
     return mem_printf("%s/%s", s->dir, name);
@@ -219,71 +187,73 @@ static void words_of(const struct etcd_servers *s, const struct etcd_server *m,
 void etcd_server_restart(struct etcd_servers *s, size_t i)
 {
     struct etcd_server *m = &s->member[i];
-    pid_t parent = getpid();
     struct words w = {0};
+    struct err err;
 
-    assert(m->pid == 0);
     words_of(s, m, &w);
-    (void)fflush(stdout);
-    m->pid = fork();
-    assert_true(m->pid >= 0);
-    if (m->pid == 0) {
-        char *log = path_of(s, "log");
-        int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent) {
-            _exit(1);
-        }
-        (void)dup2(fd, STDOUT_FILENO);
-        (void)dup2(fd, STDERR_FILENO);
-        for (fd = 3; fd < 256; fd++) {
-            (void)close(fd);
-        }
-        (void)execvp("etcd", w.list);
-        _exit(127);
+    if (daemon_start(&m->daemon, (const char *const *)w.list, &err) != 0) {
+        fail_msg("%s", err.msg);
     }
     for (size_t k = 0; k < w.n; k++) {
         mem_free(w.list[k]);
     }
 }
 
-void etcd_server_wait(struct etcd_servers *s, size_t i)
+struct health {
+    const struct etcd_servers *s;
+    size_t i;
+};
+
+static bool is_healthy(void *arg)
 {
-    int64_t until = clock_mono_ms() + START_MS;
+    const struct health *h = arg;
     struct buf reply;
+    bool ok;
 
     buf_init(&reply, 1 << 20);
-    for (;;) {
-        buf_reset(&reply);
-        if (request(s, i, "/health", NULL, &reply) == 200 &&
-            strstr(buf_text(&reply), "\"true\"") != NULL) {
-            break;
-        }
-        if (waitpid(s->member[i].pid, NULL, WNOHANG) != 0) {
-            fail_msg("etcd ended; see %s/log", s->dir);
-        }
-        if (clock_mono_ms() >= until) {
-            fail_msg("etcd does not answer; see %s/log", s->dir);
-        }
-        (void)poll(NULL, 0, 20);
-    }
+    ok = request(h->s, h->i, "/health", NULL, &reply) == 200 &&
+         strstr(buf_text(&reply), "\"true\"") != NULL;
     buf_close(&reply);
+    return ok;
 }
 
-void etcd_server_signal(struct etcd_servers *s, size_t i, int signal)
+void etcd_server_wait(struct etcd_servers *s, size_t i)
 {
-    assert(s->member[i].pid > 0);
-    (void)kill(s->member[i].pid, signal);
+    struct health h = {.s = s, .i = i};
+    struct err err;
+
+    if (daemon_await(&s->member[i].daemon, is_healthy, &h, START_MS, &err) !=
+        0) {
+        fail_msg("%s", err.msg);
+    }
+}
+
+void etcd_servers_heal(struct etcd_servers *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->member[i].daemon.pid == 0) {
+            etcd_server_restart(s, i);
+        }
+        etcd_server_cont(s, i);
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        etcd_server_wait(s, i);
+    }
+}
+
+void etcd_server_stop(struct etcd_servers *s, size_t i)
+{
+    daemon_stop(&s->member[i].daemon);
+}
+
+void etcd_server_cont(struct etcd_servers *s, size_t i)
+{
+    daemon_cont(&s->member[i].daemon);
 }
 
 void etcd_server_kill(struct etcd_servers *s, size_t i)
 {
-    if (s->member[i].pid > 0) {
-        (void)kill(s->member[i].pid, SIGKILL);
-        (void)waitpid(s->member[i].pid, NULL, 0);
-        s->member[i].pid = 0;
-    }
+    daemon_kill(&s->member[i].daemon);
 }
 
 static void run(const char *fmt, ...) PRINTF_LIKE(1, 2);
@@ -357,12 +327,16 @@ static void enable_auth(const struct etcd_servers *s)
 
 void etcd_servers_start(struct etcd_servers *s, size_t n, bool tls)
 {
+    struct err err;
+
     assert(n > 0 && n <= ETCD_SERVERS_MAX);
     (void)signal(SIGPIPE, SIG_IGN); /* as in every main() of ours */
     memset(s, 0, sizeof(*s));
     token[0] = '\0';
-    (void)snprintf(s->dir, sizeof(s->dir), "/tmp/test_etcd_XXXXXX");
-    assert_non_null(mkdtemp(s->dir));
+    if (daemon_dir(s->dir, sizeof(s->dir), "etcd", &err) != 0) {
+        fail_msg("%s", err.msg);
+    }
+    (void)snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
     s->tls = tls;
     s->n = n;
     if (tls) {
@@ -372,15 +346,11 @@ void etcd_servers_start(struct etcd_servers *s, size_t n, bool tls)
         struct etcd_server *m = &s->member[i];
 
         (void)snprintf(m->name, sizeof(m->name), "m%zu", i);
-        m->port = free_port();
-        m->peer_port = free_port();
+        m->port = daemon_port();
+        m->peer_port = daemon_port();
+        m->daemon = (struct daemon){.name = "etcd", .log = s->log};
     }
-    for (size_t i = 0; i < n; i++) {
-        etcd_server_restart(s, i);
-    }
-    for (size_t i = 0; i < n; i++) {
-        etcd_server_wait(s, i);
-    }
+    etcd_servers_heal(s);
     if (tls) {
         enable_auth(s);
     }
@@ -391,7 +361,7 @@ void etcd_servers_stop(struct etcd_servers *s)
     for (size_t i = 0; i < s->n; i++) {
         etcd_server_kill(s, i);
     }
-    run("rm -rf %s", s->dir);
+    daemon_dir_remove(s->dir);
     s->n = 0;
 }
 

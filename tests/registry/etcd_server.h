@@ -9,21 +9,21 @@
 
 #include "base/json.h"
 #include "conf/conf.h"
+#include "tests/lib/daemon.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #define ETCD_SERVERS_MAX 3
 
 struct etcd_server {
-    pid_t pid; /* 0: not running */
+    struct daemon daemon;
     uint16_t port, peer_port;
     char name[8];
 };
 
 struct etcd_servers {
-    char dir[48];
+    char dir[48], log[56];
     bool tls;
     size_t n;
     struct etcd_server member[ETCD_SERVERS_MAX];
@@ -39,11 +39,15 @@ void etcd_servers_start(struct etcd_servers *s, size_t n, bool tls);
 /* Kill them and remove everything. */
 void etcd_servers_stop(struct etcd_servers *s);
 
-/* One member: SIGKILL and reap; start it again on what it had, without waiting;
- * any other signal. */
+/* Whatever a test has done to them: all run and answer when this returns. */
+void etcd_servers_heal(struct etcd_servers *s);
+
+/* One member: SIGKILL and reap; start it again on what it had, without waiting.
+ * Its heart stops (SIGSTOP), and goes on. */
 void etcd_server_kill(struct etcd_servers *s, size_t i);
 void etcd_server_restart(struct etcd_servers *s, size_t i);
-void etcd_server_signal(struct etcd_servers *s, size_t i, int signal);
+void etcd_server_stop(struct etcd_servers *s, size_t i);
+void etcd_server_cont(struct etcd_servers *s, size_t i);
 /* Until it answers that it is healthy. */
 void etcd_server_wait(struct etcd_servers *s, size_t i);
 

@@ -12,10 +12,10 @@
 #define PELORUS_TESTS_REGISTRY_SQL_SERVER_H
 
 #include "base/err.h"
+#include "tests/lib/daemon.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #define SQL_SERVER_ARGS 24
 
@@ -23,9 +23,7 @@ struct sql_server {
     const struct sql_server_kind *kind;
     char dir[64], data[80], log[80];
     uint16_t port;
-    pid_t pid; /* 0: dead */
-    uid_t uid; /* whose process it is */
-    gid_t gid;
+    struct daemon daemon;
 };
 
 /* mysql_server.c, postgresql_server.c */

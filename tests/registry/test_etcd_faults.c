@@ -19,11 +19,7 @@ static struct etcd_servers servers;
 /* Whatever a test before it left broken. */
 static int setup(void **state)
 {
-    if (servers.member[0].pid == 0) {
-        etcd_server_restart(&servers, 0);
-    }
-    etcd_server_signal(&servers, 0, SIGCONT);
-    etcd_server_wait(&servers, 0);
+    etcd_servers_heal(&servers);
     *state = etcd_world(&servers);
     return 0;
 }
@@ -59,7 +55,7 @@ static void a_stopped_server_is_suspended_and_lost_in_time(void **state)
     assert_int_equal(held_take(w, a, &h, "/lock/x", "me", -1), ERR_OK);
     seen_start(w, a, &seen, "/w");
     t.listener = registry_listen(a, on_state, &t);
-    etcd_server_signal(&servers, 0, SIGSTOP);
+    etcd_server_stop(&servers, 0);
     stopped = clock_mono_ms();
     world_until(w, t.n[REGISTRY_SUSPENDED] == 1);
     assert_int_equal(do_get(w, a, "/w/k", NULL), ERR_UNAVAILABLE);
@@ -72,7 +68,7 @@ static void a_stopped_server_is_suspended_and_lost_in_time(void **state)
                 TIMEOUT_MS / 3 - 500);
     assert_int_equal(h.losses, 1);
     assert_int_equal(seen.n, 3); /* silence is not absence */
-    etcd_server_signal(&servers, 0, SIGCONT);
+    etcd_server_cont(&servers, 0);
     world_until(w, t.n[REGISTRY_CONNECTED] == 2 && seen.synced == 2);
     assert_true(etcd_told(&seen, "/w/e", NULL));
     assert_true(etcd_told(&seen, "/w/k", "1"));

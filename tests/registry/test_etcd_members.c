@@ -15,15 +15,7 @@ static struct etcd_servers servers;
 
 static int setup(void **state)
 {
-    for (size_t i = 0; i < servers.n; i++) {
-        if (servers.member[i].pid == 0) {
-            etcd_server_restart(&servers, i);
-        }
-        etcd_server_signal(&servers, i, SIGCONT);
-    }
-    for (size_t i = 0; i < servers.n; i++) {
-        etcd_server_wait(&servers, i);
-    }
+    etcd_servers_heal(&servers);
     *state = etcd_world(&servers);
     return 0;
 }
@@ -117,13 +109,13 @@ static void a_member_that_stops_is_left_before_suspended(void **state)
 
     whole_open(w, &c);
     victim = member_of(&c);
-    etcd_server_signal(&servers, victim, SIGSTOP);
+    etcd_server_stop(&servers, victim);
     world_until(w, member_of(&c) != victim);
     works_as_before(w, &c);
     world_pass(w, TIMEOUT_MS);
     works_as_before(w, &c);
     assert_int_equal(c.told.n, 1);
-    etcd_server_signal(&servers, victim, SIGCONT);
+    etcd_server_cont(&servers, victim);
     whole_close(&c);
 }
 

@@ -16,11 +16,7 @@ static struct etcd_servers servers;
 /* Whatever a test before it left broken. */
 static int setup(void **state)
 {
-    if (servers.member[0].pid == 0) {
-        etcd_server_restart(&servers, 0);
-    }
-    etcd_server_signal(&servers, 0, SIGCONT);
-    etcd_server_wait(&servers, 0);
+    etcd_servers_heal(&servers);
     *state = etcd_world(&servers);
     return 0;
 }
