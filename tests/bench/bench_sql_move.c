@@ -3,10 +3,9 @@
  * take to move on MariaDB and on PostgreSQL, and how far is that from batched
  * statements written by hand?
  *
- * Both halves run on one server that is started here, in turn; what counts is
- * the ratio of the medians, after a warm-up of both. --items N moves only as
- * many. The last line is that of a suite: each number of items on each server
- * is a test, passed at no more than 1.5 x raw.
+ * Both halves run on one server that is started here (move_compare()). --items
+ * N moves only as many. The last line is that of a suite: each number of items
+ * on each server is a test.
  */
 #include "tests/bench/move.h"
 #include "tests/bench/sql_bare.h"
@@ -20,12 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW        10000
-#define MANY       100000
-#define WARM_UP    5000
-#define PAIRS_MAX  5
 #define SESSION_MS 30000
-#define RATIO_MAX  1.5
 
 struct bench {
     struct sql_server *server;
@@ -83,9 +77,10 @@ static void start(struct bench *b, const struct sql_server_kind *kind)
     must(dbms_schema_apply(&b->target, &err), &err);
 }
 
-static void registry_run(struct bench *b, struct move_item *items, size_t n,
-                         bool watched, struct move_result *result)
+static void ours(void *arg, struct move_item *items, size_t n, bool watched,
+                 struct move_result *result)
 {
+    struct bench *b = arg;
     char space[] = "ours";
     struct conf_registry conf = {.type = CONF_JDBC,
                                  .namespace_ = space,
@@ -100,82 +95,28 @@ static void registry_run(struct bench *b, struct move_item *items, size_t n,
     run_sql(b, "TRUNCATE TABLE pelorus_registry;TRUNCATE TABLE pelorus_change");
 }
 
-static void tell(const char *who, size_t n, const struct move_result *result)
+static void bare(void *arg, struct move_item *items, size_t n,
+                 struct move_result *result)
 {
-    (void)printf("%s: %zu items, read %.0f ms, move %.0f ms, together %.0f ms "
-                 "(%zu txns of %zu items)\n",
-                 who, n, result->read_ms, result->move_ms, result->all_ms,
-                 result->txns, result->batch);
-    (void)fflush(stdout);
-}
+    struct bench *b = arg;
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n)
-{
-    qsort(values, n, sizeof(values[0]), by_size);
-    return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
-/* The ratio of the medians of `pairs` runs of each. */
-static double compare(struct bench *b, size_t n, size_t pairs)
-{
-    struct move_item *items = move_items(n);
-    double ours[PAIRS_MAX], raw[PAIRS_MAX], ratio;
-    struct move_result result;
-
-    assert(pairs > 0 && pairs <= PAIRS_MAX);
-    for (size_t i = 0; i < pairs; i++) {
-        registry_run(b, items, n, false, &result);
-        tell("registry", n, &result);
-        ours[i] = result.all_ms;
-        result = (struct move_result){.batch = result.batch};
-        sql_bare_move(&b->target, items, n, &result);
-        tell("raw     ", n, &result);
-        raw[i] = result.all_ms;
-    }
-    registry_run(b, items, n, true, &result);
-    tell("watching", n, &result);
-    mem_free(items);
-    ratio = median(ours, pairs) / median(raw, pairs);
-    (void)printf("%s: %zu items move in %.0f ms, raw in %.0f ms (medians of "
-                 "%zu): %.2f x raw (at most %.1f)\n",
-                 b->server->kind->name, n, median(ours, pairs),
-                 median(raw, pairs), pairs, ratio, RATIO_MAX);
-    return ratio;
+    sql_bare_move(&b->target, items, n, result);
 }
 
 int main(int argc, char **argv)
 {
     static const struct sql_server_kind *const kinds[] = {&mysql_server,
                                                           &postgresql_server};
-    size_t asked = move_items_asked(argc, argv, 0);
-    size_t numbers[] = {asked == 0 ? FEW : asked, MANY};
-    size_t passed = 0, failed = 0;
+    size_t asked = move_items_asked(argc, argv, 0), passed = 0, failed = 0;
 
     log_configure(LOG_WARN, LOG_TEXT);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         struct bench b;
-        struct move_item *items = move_items(WARM_UP);
-        struct move_result result;
+        struct move_store store = {
+            .name = kinds[k]->name, .arg = &b, .ours = ours, .bare = bare};
 
         start(&b, kinds[k]);
-        registry_run(&b, items, WARM_UP, false, &result);
-        result = (struct move_result){.batch = result.batch};
-        sql_bare_move(&b.target, items, WARM_UP, &result);
-        mem_free(items);
-        for (size_t i = 0; i < (asked == 0 ? ARRAY_LEN(numbers) : 1); i++) {
-            double ratio =
-                compare(&b, numbers[i], numbers[i] <= FEW ? PAIRS_MAX : 2);
-
-            passed += ratio <= RATIO_MAX;
-            failed += ratio > RATIO_MAX;
-        }
+        failed += move_compare(&store, asked, &passed);
         dbms_target_close(&b.target);
         sql_server_free(&b.server);
     }

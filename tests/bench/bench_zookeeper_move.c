@@ -2,13 +2,9 @@
  * bench_zookeeper_move.c - how long do 10,000 and 100,000 items of one dead
  * master take to move on ZooKeeper, and how far is that from the bare client?
  *
- * Both halves run on one server that is started here, in turn, on trees of
- * their own that are taken away again: registry, raw, registry, raw. What
- * counts is the ratio of the medians; a warm-up before them, of both, is not
- * counted, nor is a last run with the watches that every coordinator has, which
- * nothing raw stands beside. --items N moves only as many. The last line is
- * that of a suite: each number of items is a test, passed at no more than 1.5 x
- * raw.
+ * Both halves run on one server that is started here, on trees of their own
+ * that are taken away again (move_compare()). --items N moves only as many. The
+ * last line is that of a suite: each number of items is a test.
  */
 #include "tests/bench/move.h"
 #include "tests/bench/zookeeper_bare.h"
@@ -23,21 +19,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW        10000
-#define MANY       100000
-#define WARM_UP    5000
-#define PAIRS_MAX  3
 #define SESSION_MS 30000
-#define RATIO_MAX  1.5
 /* The tests' server is made to start quickly, in little memory; this one is
  * made to run. HotSpot reads these after its command line. */
 #define JAVA_OPTIONS "-Xms1g -Xmx1g -XX:TieredStopAtLevel=4"
 
 static struct zookeeper_server *server;
 
-static void registry_run(char *hosts, struct move_item *items, size_t n,
-                         bool watched, struct move_result *result)
+static void ours(void *arg, struct move_item *items, size_t n, bool watched,
+                 struct move_result *result)
 {
+    char *hosts = arg;
     char space[] = "ours";
     struct conf_registry conf = {.type = CONF_ZOOKEEPER,
                                  .namespace_ = space,
@@ -53,70 +45,11 @@ static void registry_run(char *hosts, struct move_item *items, size_t n,
     zookeeper_bare_clear(hosts, space);
 }
 
-static void raw_run(const char *hosts, struct move_item *items, size_t n,
-                    size_t batch, struct move_result *result)
+static void bare(void *arg, struct move_item *items, size_t n,
+                 struct move_result *result)
 {
-    *result = (struct move_result){.batch = batch};
-    zookeeper_bare_move(hosts, "raw", items, n, result);
-    zookeeper_bare_clear(hosts, "raw");
-}
-
-static void tell(const char *who, size_t n, const struct move_result *result)
-{
-    (void)printf("%s: %zu items, read %.0f ms, move %.0f ms, together %.0f ms "
-                 "(%zu txns of %zu items)\n",
-                 who, n, result->read_ms, result->move_ms, result->all_ms,
-                 result->txns, result->batch);
-    (void)fflush(stdout);
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n)
-{
-    qsort(values, n, sizeof(values[0]), by_size);
-    return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
-/* The ratio of the medians of `pairs` runs of each. */
-static double compare(char *hosts, size_t n, size_t pairs)
-{
-    struct move_item *items = move_items(n);
-    double ours[PAIRS_MAX], raw[PAIRS_MAX];
-    struct move_result result;
-
-    assert(pairs > 0 && pairs <= PAIRS_MAX);
-    for (size_t i = 0; i < pairs; i++) {
-        registry_run(hosts, items, n, false, &result);
-        tell("registry", n, &result);
-        ours[i] = result.all_ms;
-        raw_run(hosts, items, n, result.batch, &result);
-        tell("raw     ", n, &result);
-        raw[i] = result.all_ms;
-    }
-    registry_run(hosts, items, n, true, &result);
-    tell("watching", n, &result);
-    mem_free(items);
-    (void)printf("%zu items move in %.0f ms, raw in %.0f ms (medians of %zu): "
-                 "%.2f x raw (at most %.1f)\n",
-                 n, median(ours, pairs), median(raw, pairs), pairs,
-                 median(ours, pairs) / median(raw, pairs), RATIO_MAX);
-    return median(ours, pairs) / median(raw, pairs);
-}
-
-static void warm_up(char *hosts)
-{
-    struct move_item *items = move_items(WARM_UP);
-    struct move_result result;
-
-    registry_run(hosts, items, WARM_UP, false, &result);
-    raw_run(hosts, items, WARM_UP, result.batch, &result);
-    mem_free(items);
+    zookeeper_bare_move(arg, "bare", items, n, result);
+    zookeeper_bare_clear(arg, "bare");
 }
 
 static void stop_server(void)
@@ -139,22 +72,13 @@ static char *start_server(void)
 
 int main(int argc, char **argv)
 {
-    size_t asked = move_items_asked(argc, argv, 0);
-    size_t numbers[] = {asked == 0 ? FEW : asked, MANY};
-    size_t passed = 0, failed = 0;
+    size_t asked = move_items_asked(argc, argv, 0), passed = 0, failed;
     char *hosts = start_server();
+    struct move_store store = {
+        .name = "zookeeper", .arg = hosts, .ours = ours, .bare = bare};
 
     log_configure(LOG_WARN, LOG_TEXT);
-    warm_up(hosts);
-    for (size_t i = 0; i < (asked == 0 ? ARRAY_LEN(numbers) : 1); i++) {
-        size_t pairs = numbers[i] <= FEW ? 3 : 2;
-
-        if (compare(hosts, numbers[i], pairs) <= RATIO_MAX) {
-            passed++;
-        } else {
-            failed++;
-        }
-    }
+    failed = move_compare(&store, asked, &passed);
     mem_free(hosts);
     (void)printf("%zu passed, %zu failed, 0 skipped\n", passed, failed);
     return failed == 0 ? 0 : 1;

@@ -78,6 +78,28 @@ void move_through_registry(const struct conf_registry *conf,
 
 double move_ms_since(uint64_t start_ns);
 
+/* A store, and the two ways of moving items in it. Each fills it first, and
+ * leaves nothing behind. */
+struct move_store {
+    const char *name;
+    void *arg;
+    void (*ours)(void *arg, struct move_item *items, size_t n, bool watched,
+                 struct move_result *result);
+    /* As many items a txn as result->batch says. */
+    void (*bare)(void *arg, struct move_item *items, size_t n,
+                 struct move_result *result);
+};
+
+/*
+ * Move 10,000 items and 100,000, or just `asked` unless that is 0, in both
+ * ways in turn, after a warm-up of both. A number is passed if the ratio of
+ * the medians is no more than 1.5. Then ours once more, not counted, with the
+ * watches that every coordinator has, which nothing bare stands beside. Prints
+ * each run; how many failed.
+ */
+size_t move_compare(const struct move_store *store, size_t asked,
+                    size_t *passed);
+
 /* The N of "--items N", `preset` without it. Ends the process, saying what is
  * right, if the arguments are something else. */
 size_t move_items_asked(int argc, char **argv, size_t preset);
