@@ -100,16 +100,16 @@ void daemon_dir_remove(const char *dir)
 
 /* In the child: only what is allowed after a fork with threads. A change of
  * user forgets whom to die with, so that comes after it. */
-static void become(const struct daemon *c, const char *const *argv,
+static void become(const struct daemon *d, const char *const *argv,
                    pid_t parent)
 {
-    int log = open(c->log, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    int log = open(d->log, O_WRONLY | O_CREAT | O_APPEND, 0666);
     int null = open("/dev/null", O_RDONLY);
 
     (void)setpgid(0, 0);
-    if (geteuid() == 0 && c->uid != 0 &&
-        (setgroups(0, NULL) != 0 || setgid(c->gid) != 0 ||
-         setuid(c->uid) != 0)) {
+    if (geteuid() == 0 && d->uid != 0 &&
+        (setgroups(0, NULL) != 0 || setgid(d->gid) != 0 ||
+         setuid(d->uid) != 0)) {
         _exit(126);
     }
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -125,40 +125,40 @@ static void become(const struct daemon *c, const char *const *argv,
     _exit(NO_PROGRAM);
 }
 
-int daemon_start(struct daemon *c, const char *const *argv, struct err *err)
+int daemon_start(struct daemon *d, const char *const *argv, struct err *err)
 {
     pid_t parent = getpid();
 
-    assert(c->pid == 0);
+    assert(d->pid == 0);
     (void)fflush(NULL);
-    c->pid = fork();
-    if (c->pid == 0) {
-        become(c, argv, parent);
+    d->pid = fork();
+    if (d->pid == 0) {
+        become(d, argv, parent);
     }
-    if (c->pid < 0) {
-        c->pid = 0;
+    if (d->pid < 0) {
+        d->pid = 0;
         return (int)err_errno(err, errno, "fork");
     }
-    (void)setpgid(c->pid, c->pid); /* whoever of the two comes first */
+    (void)setpgid(d->pid, d->pid); /* whoever of the two comes first */
     return 0;
 }
 
 /* Wait until it has changed as `options` say; its status. */
-static int await(struct daemon *c, int options)
+static int await(struct daemon *d, int options)
 {
     int status = 0;
 
-    while (waitpid(c->pid, &status, options) < 0 && errno == EINTR) {
+    while (waitpid(d->pid, &status, options) < 0 && errno == EINTR) {
     }
     if (!WIFSTOPPED(status)) {
-        c->pid = 0;
+        d->pid = 0;
     }
     return status;
 }
 
-static void last_words(const struct daemon *c, char out[WORDS_SIZE])
+static void last_words(const struct daemon *d, char out[WORDS_SIZE])
 {
-    FILE *f = fopen(c->log, "re");
+    FILE *f = fopen(d->log, "re");
 
     out[0] = '\0';
     while (f != NULL && fgets(out, WORDS_SIZE, f) != NULL) {
@@ -169,28 +169,28 @@ static void last_words(const struct daemon *c, char out[WORDS_SIZE])
     }
 }
 
-static int ended(const struct daemon *c, int status, struct err *err)
+static int ended(const struct daemon *d, int status, struct err *err)
 {
     char words[WORDS_SIZE];
 
     if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM) {
         return (int)err_set(err, ERR_NOT_FOUND,
                             "%s: its program is missing; run make deps",
-                            c->name);
+                            d->name);
     }
-    last_words(c, words);
-    return (int)err_set(err, ERR_IO, "%s ended with status %d: %s", c->name,
+    last_words(d, words);
+    return (int)err_set(err, ERR_IO, "%s ended with status %d: %s", d->name,
                         status, words);
 }
 
-int daemon_wait(struct daemon *c, struct err *err)
+int daemon_wait(struct daemon *d, struct err *err)
 {
-    int status = await(c, 0);
+    int status = await(d, 0);
 
-    return status == 0 ? 0 : ended(c, status, err);
+    return status == 0 ? 0 : ended(d, status, err);
 }
 
-int daemon_await(struct daemon *c, bool (*answers)(void *arg), void *arg,
+int daemon_await(struct daemon *d, bool (*answers)(void *arg), void *arg,
                  int64_t ms, struct err *err)
 {
     mono_ms until = clock_mono_ms() + ms;
@@ -198,57 +198,57 @@ int daemon_await(struct daemon *c, bool (*answers)(void *arg), void *arg,
     int status;
 
     while (!answers(arg)) {
-        if (waitpid(c->pid, &status, WNOHANG) == c->pid) {
-            c->pid = 0;
-            return ended(c, status, err);
+        if (waitpid(d->pid, &status, WNOHANG) == d->pid) {
+            d->pid = 0;
+            return ended(d, status, err);
         }
         if (clock_mono_ms() >= until) {
-            last_words(c, words);
+            last_words(d, words);
             return (int)err_set(err, ERR_TIMEOUT, "%s does not answer: %s",
-                                c->name, words);
+                                d->name, words);
         }
         (void)poll(NULL, 0, 10);
     }
     return 0;
 }
 
-void daemon_stop(struct daemon *c)
+void daemon_stop(struct daemon *d)
 {
-    if (c->pid != 0) {
-        (void)kill(-c->pid, SIGSTOP);
-        (void)await(c, WUNTRACED);
+    if (d->pid != 0) {
+        (void)kill(-d->pid, SIGSTOP);
+        (void)await(d, WUNTRACED);
     }
 }
 
-void daemon_cont(struct daemon *c)
+void daemon_cont(struct daemon *d)
 {
-    if (c->pid != 0) {
-        (void)kill(-c->pid, SIGCONT);
+    if (d->pid != 0) {
+        (void)kill(-d->pid, SIGCONT);
     }
 }
 
-void daemon_kill(struct daemon *c)
+void daemon_kill(struct daemon *d)
 {
-    if (c->pid != 0) {
-        (void)kill(-c->pid, SIGKILL);
-        (void)await(c, 0);
+    if (d->pid != 0) {
+        (void)kill(-d->pid, SIGKILL);
+        (void)await(d, 0);
     }
 }
 
-void daemon_quit(struct daemon *c, int signal)
+void daemon_quit(struct daemon *d, int signal)
 {
     mono_ms until = clock_mono_ms() + QUIT_MS;
 
-    daemon_cont(c);
-    if (c->pid != 0) {
-        (void)kill(c->pid, signal);
+    daemon_cont(d);
+    if (d->pid != 0) {
+        (void)kill(d->pid, signal);
     }
-    while (c->pid != 0 && clock_mono_ms() < until) {
-        if (waitpid(c->pid, NULL, WNOHANG) == c->pid) {
-            c->pid = 0;
+    while (d->pid != 0 && clock_mono_ms() < until) {
+        if (waitpid(d->pid, NULL, WNOHANG) == d->pid) {
+            d->pid = 0;
         } else {
             (void)poll(NULL, 0, 5);
         }
     }
-    daemon_kill(c);
+    daemon_kill(d);
 }

@@ -34,24 +34,24 @@ void daemon_dir_remove(const char *dir);
 
 /* Start the command, which ends with NULL; does not wait. It leads a group of
  * processes. */
-int daemon_start(struct daemon *c, const char *const *argv,
+int daemon_start(struct daemon *d, const char *const *argv,
                  struct err *err) MUST_CHECK;
 
 /* Wait for its end, which must be a good one. */
-int daemon_wait(struct daemon *c, struct err *err) MUST_CHECK;
+int daemon_wait(struct daemon *d, struct err *err) MUST_CHECK;
 
 /* Wait until answers(arg). ERR_IO if it ends before, ERR_TIMEOUT after `ms`;
  * both with the last line of its log. */
-int daemon_await(struct daemon *c, bool (*answers)(void *arg), void *arg,
+int daemon_await(struct daemon *d, bool (*answers)(void *arg), void *arg,
                  int64_t ms, struct err *err) MUST_CHECK;
 
 /* Its heart stops (SIGSTOP), connections stay open; and goes on. */
-void daemon_stop(struct daemon *c);
-void daemon_cont(struct daemon *c);
+void daemon_stop(struct daemon *d);
+void daemon_cont(struct daemon *d);
 
 /* SIGKILL to all its processes; fine if it does not run. Or first a signal at
  * which it leaves by itself. */
-void daemon_kill(struct daemon *c);
-void daemon_quit(struct daemon *c, int signal);
+void daemon_kill(struct daemon *d);
+void daemon_quit(struct daemon *d, int signal);
 
 #endif

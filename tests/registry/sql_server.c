@@ -130,12 +130,12 @@ void sql_server_free(struct sql_server **server)
 
 static int make_dir(struct sql_server *s, struct err *err)
 {
-    struct daemon *c = &s->daemon;
+    struct daemon *d = &s->daemon;
     int rc = daemon_dir(s->dir, sizeof(s->dir), s->kind->name, err);
 
     (void)snprintf(s->data, sizeof(s->data), "%s/data", s->dir);
     (void)snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
-    if (rc == 0 && c->uid != 0 && chown(s->dir, c->uid, c->gid) != 0) {
+    if (rc == 0 && d->uid != 0 && chown(s->dir, d->uid, d->gid) != 0) {
         rc = (int)err_errno(err, errno, "%s", s->dir);
     }
     return rc;

@@ -76,7 +76,7 @@ static void the_first_of_two_of_ours_counts(void **state)
 static void a_name_that_only_begins_like_ours_is_not_ours(void **state)
 {
     char *names[] = {"_c_" ME "0-lock-0000000001", "c_" ME "-lock-0000000002",
-                     "_c_", "", "_c_" ME};
+                     "_c_", "", ("_c_" ME)};
     struct zk_place p;
 
     (void)state;
