@@ -118,8 +118,7 @@ static void start(struct guard *g, const struct guard_message *m)
     tell(g, GUARD_STARTED, pid);
 }
 
-/* --- watching
- * ------------------------------------------------------------------ */
+/* --- watching ------------------------------------------------------------- */
 
 /* The leader stays a zombie, and its number ours, until the rest is killed. */
 static bool reap(struct guard *g, int options)

@@ -50,8 +50,7 @@ struct http_link {
     char reason[CURL_ERROR_SIZE];
 };
 
-/* --- on the worker's thread
- * ---------------------------------------------------- */
+/* --- on the worker's thread ----------------------------------------------- */
 
 static size_t receive(char *data, size_t size, size_t n, void *arg)
 {
@@ -123,8 +122,7 @@ static void run(void *arg)
     curl_easy_cleanup(curl);
 }
 
-/* --- on the loop
- * ------------------------------------------------------------------ */
+/* --- on the loop ---------------------------------------------------------- */
 
 static void on_done(void *arg);
 
@@ -267,8 +265,7 @@ static void on_done(void *arg)
         on_answer(l);
 }
 
-/* --- the link
- * ---------------------------------------------------------------------- */
+/* --- the link ------------------------------------------------------------- */
 
 static void make_headers(struct http_link *l)
 {

@@ -54,8 +54,7 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-/* --- one option each
- * --------------------------------------------------------------- */
+/* --- one option each ------------------------------------------------------ */
 
 /* "a,b": cleaned in place, which never makes a name longer; "default" is
  * everybody's. */
@@ -137,8 +136,7 @@ static int parse_option(int option, char *arg, struct agent_options *out,
     }
 }
 
-/* --- all of them
- * ---------------------------------------------------------------------- */
+/* --- all of them ---------------------------------------------------------- */
 
 static int check(const struct agent_options *o, bool has_kind, struct err *err)
 {

@@ -59,8 +59,7 @@ void agent_fail(struct agent *a, const char *reason);
  * that lost its lease is being stopped). The link is asked again then. */
 bool agent_heartbeat(struct agent *a, struct buf *out);
 
-/* --- the guard
- * ---------------------------------------------------------------- */
+/* --- the guard ------------------------------------------------------------ */
 
 /* What goes over the line; a packet each. */
 struct guard_message {
@@ -95,8 +94,7 @@ void command_signal(struct command *c, int number);
 /* Whatever runs is killed. The handle is freed on the loop. */
 void command_free(struct command **c);
 
-/* --- the agent
- * ------------------------------------------------------------------ */
+/* --- the agent ------------------------------------------------------------ */
 
 enum command_state {
     COMMAND_NONE, /* just a node */

@@ -163,8 +163,7 @@ static void on_state(void *arg, enum registry_state state)
     }
 }
 
-/* --- the link
- * ---------------------------------------------------------------------- */
+/* --- the link ------------------------------------------------------------- */
 
 static int link_open(struct agent *a, struct agent_link **out, struct err *err)
 {

@@ -190,8 +190,7 @@ static int get_all(struct cli *c, const char *limit)
     return 0;
 }
 
-/* --- commands
- * ------------------------------------------------------------------ */
+/* --- commands ------------------------------------------------------------- */
 
 static int cmd_nodes(struct cli *c, const struct cli_words *w)
 {

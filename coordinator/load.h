@@ -45,8 +45,7 @@ bool load_parse_cpu_max(const char *text, double *cpus);
 bool load_parse_cgroup(const char *text, const char *controller, char *out,
                        size_t size);
 
-/* --- sampling
- * ------------------------------------------------------------------ */
+/* --- sampling ------------------------------------------------------------- */
 
 struct load_sampler {
     const char *proc, *cgroups, *disk; /* "/proc", "/sys/fs/cgroup", a path on

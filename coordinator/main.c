@@ -46,8 +46,7 @@ struct server {
     bool leaving;
 };
 
-/* --- leaving, step by step
- * ----------------------------------------------------- */
+/* --- leaving, step by step ------------------------------------------------ */
 
 static void close_signal(uv_signal_t *handle)
 {
@@ -118,8 +117,7 @@ static void on_signal(uv_signal_t *handle, int number)
     http_stop(s->http, HTTP_STOP_MS, on_http_stopped, s);
 }
 
-/* --- starting
- * ---------------------------------------------------------------------- */
+/* --- starting ------------------------------------------------------------- */
 
 static void on_tick(void *arg)
 {

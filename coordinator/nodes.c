@@ -339,8 +339,7 @@ void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
     delete_begin(&n->base);
 }
 
-/* --- a ttl is over
- * ------------------------------------------------------------ */
+/* --- a ttl is over -------------------------------------------------------- */
 
 struct removal {
     struct request base; /* first */

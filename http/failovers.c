@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- reading
- * ------------------------------------------------------------------ */
+/* --- reading -------------------------------------------------------------- */
 
 static void got(void *arg, const struct coordinator_reply *reply)
 {
@@ -93,8 +92,7 @@ void http_failovers_list(struct http_request *r)
         http_on_loop(r, list_failovers);
 }
 
-/* --- starting one
- * ---------------------------------------------------------------- */
+/* --- starting one --------------------------------------------------------- */
 
 /* The plan and its ETag: of a dry run, or as it is now instead of then. */
 static void put_plan(struct http_request *r, const struct engine_reply *reply)

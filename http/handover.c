@@ -90,8 +90,7 @@ void http_answer(struct http_request *r)
     resume(h, r->connection);
 }
 
-/* --- long polls
- * ------------------------------------------------------------------- */
+/* --- long polls ----------------------------------------------------------- */
 
 bool http_waits(const struct http_request *r)
 {

@@ -148,8 +148,7 @@ void http_put_work_index(struct http_request *r, struct buf *b, uint64_t index);
 bool http_read_index(const struct http_request *r, const char *text,
                      uint64_t *out);
 
-/* --- asking (query.c)
- * ----------------------------------------------------------- */
+/* --- asking (query.c) ----------------------------------------------------- */
 
 /* A parameter of the query, NULL if absent. Borrowed from the connection. */
 const char *http_query(const struct http_request *r, const char *name);
@@ -208,8 +207,7 @@ void http_end_waits(struct http *h);
 void http_end_gone(struct http *h);
 void http_refuse_all(struct http *h);
 
-/* --- requests (request.c)
- * ----------------------------------------------------- */
+/* --- requests (request.c) ------------------------------------------------- */
 
 enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
                            const char *path, const char *method,
@@ -221,8 +219,7 @@ void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
 /* Drop a reference; the last one frees. */
 void http_release(struct http_request *r);
 
-/* --- routes
- * ------------------------------------------------------------------------- */
+/* --- routes --------------------------------------------------------------- */
 
 /* The route of a path with its parameters, or NULL. */
 const struct http_route *http_route_find(const char *path,
@@ -239,16 +236,14 @@ http_handler_f http_failovers_list, http_failover_get, http_failovers_post;
 http_handler_f http_settings_get, http_settings_patch, http_cluster_get;
 http_handler_f http_livez, http_readyz, http_openapi, http_root;
 
-/* --- heads (head.c)
- * ------------------------------------------------------------ */
+/* --- heads (head.c) ------------------------------------------------------- */
 
 /* Is the request's head acceptable? If not, a problem is filled in. */
 bool http_head_fits(struct http_request *r);
 /* What is wrong with the request's target, as a code, or NULL. */
 const char *http_uri_fault(const char *uri);
 
-/* --- connections (conns.c)
- * ------------------------------------------------------- */
+/* --- connections (conns.c) ------------------------------------------------ */
 
 struct http_conns *http_conns_new(uint32_t max_per_address);
 void http_conns_free(struct http_conns **conns);

@@ -69,8 +69,7 @@ static void put_fields(struct buf *b, const struct snapshot_node *n)
     put_gate(b, n);
 }
 
-/* --- lists
- * ---------------------------------------------------------------------- */
+/* --- lists ---------------------------------------------------------------- */
 
 struct filter {
     int kind, state, status;
@@ -207,8 +206,7 @@ void http_nodes_list(struct http_request *r)
         list_nodes(r);
 }
 
-/* --- one
- * ------------------------------------------------------------------------- */
+/* --- one ------------------------------------------------------------------ */
 
 static void get_node(struct http_request *r)
 {
@@ -254,8 +252,7 @@ void http_node_get(struct http_request *r)
         get_node(r);
 }
 
-/* --- heartbeats
- * -------------------------------------------------------------------- */
+/* --- heartbeats ----------------------------------------------------------- */
 
 static void put_done(void *arg, const struct coordinator_reply *reply)
 {
@@ -333,8 +330,7 @@ void http_node_delete(struct http_request *r)
         http_on_loop(r, delete_node);
 }
 
-/* --- orders at the gate
- * --------------------------------------------------------------- */
+/* --- orders at the gate --------------------------------------------------- */
 
 static void order_done(void *arg, const char *code, const struct err *err,
                        const struct gate *gate)

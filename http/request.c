@@ -24,8 +24,7 @@
 const char *const http_method_names[HTTP_METHODS] = {"GET", "PUT", "POST",
                                                      "DELETE", "PATCH"};
 
-/* --- its memory
- * ------------------------------------------------------------------- */
+/* --- its memory ----------------------------------------------------------- */
 
 static struct http_request *request_new(struct http *h,
                                         struct MHD_Connection *connection)
@@ -89,8 +88,7 @@ static void request_park(struct http_request *r)
         request_free(r);
 }
 
-/* --- who answers it
- * ----------------------------------------------------------------- */
+/* --- who answers it ------------------------------------------------------- */
 
 static bool read_method(struct http_request *r, const char *method)
 {
@@ -126,8 +124,7 @@ static void route(struct http_request *r, const char *path, const char *method)
                  method);
 }
 
-/* --- its answer
- * ------------------------------------------------------------------------ */
+/* --- its answer ----------------------------------------------------------- */
 
 static void header(struct MHD_Response *response, const char *name,
                    const char *value)
@@ -199,8 +196,7 @@ static enum MHD_Result send_answer(struct http_request *r)
     return rc;
 }
 
-/* --- libmicrohttpd's calls
- * ---------------------------------------------------------------- */
+/* --- libmicrohttpd's calls ------------------------------------------------ */
 
 void *http_line(void *arg, const char *uri, struct MHD_Connection *connection)
 {

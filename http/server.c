@@ -26,8 +26,7 @@
 #define BACKLOG 1024
 #define LAST_MS 200 /* for refusals to reach their clients */
 
-/* --- connections come and go
- * --------------------------------------------------- */
+/* --- connections come and go ---------------------------------------------- */
 
 static enum MHD_Result on_accept(void *arg, const struct sockaddr *from,
                                  socklen_t len)
@@ -71,8 +70,7 @@ static void on_mhd_log(void *arg, const char *fmt, va_list args)
     log_debug("=http", LOG_S("text", text));
 }
 
-/* --- starting and leaving
- * -------------------------------------------------------------------------- */
+/* --- starting and leaving ------------------------------------------------- */
 
 int http_listen(const struct conf *conf, struct http_listener *out,
                 struct err *err)

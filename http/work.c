@@ -53,8 +53,7 @@ static void item_done(void *arg, const struct work_reply *reply)
     http_answer(r);
 }
 
-/* --- submit and claim
- * ---------------------------------------------------------------- */
+/* --- submit and claim ----------------------------------------------------- */
 
 static bool read_kind(struct http_request *r, enum node_kind *kind)
 {
@@ -163,8 +162,7 @@ void http_work_put(struct http_request *r)
         http_on_loop(r, submit);
 }
 
-/* --- one item
- * ------------------------------------------------------------------------- */
+/* --- one item ------------------------------------------------------------- */
 
 static void get_item(void *arg)
 {
@@ -260,9 +258,7 @@ void http_fence_check(struct http_request *r)
         http_on_loop(r, check_fence);
 }
 
-/* --- lists
- * -----------------------------------------------------------------------------
- */
+/* --- lists ---------------------------------------------------------------- */
 
 static void listed(void *arg, const struct work_page *page)
 {

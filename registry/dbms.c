@@ -183,8 +183,7 @@ void dbms_push(const struct dbms *d, struct sql_rows *rows,
     entry->owner = dbms_u64(&cells[5]);
 }
 
-/* --- the connection
- * ----------------------------------------------------------- */
+/* --- the connection ------------------------------------------------------- */
 
 void dbms_disconnect(struct dbms *d)
 {
@@ -289,8 +288,7 @@ void dbms_rollback(struct dbms *d)
     d->core.again = again;
 }
 
-/* --- a commit that was not answered
- * -------------------------------------------- */
+/* --- a commit that was not answered --------------------------------------- */
 
 struct verdict {
     bool session, committed;
@@ -387,8 +385,7 @@ int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
     return find_out(d, session, mark, err);
 }
 
-/* --- opening and closing
- * -------------------------------------------------------- */
+/* --- opening and closing -------------------------------------------------- */
 
 static void close_(struct sql_core **core)
 {

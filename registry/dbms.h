@@ -300,8 +300,7 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 void dbms_add_counter(struct dbms *d, uint64_t n);
 int dbms_session_lost(uint64_t session, struct err *err);
 
-/* --- DolphinScheduler's tables (dbms_dolphin.c)
- * ------------------------------- */
+/* --- DolphinScheduler's tables (dbms_dolphin.c) --------------------------- */
 
 /* Is `prefix` below, at or above /nodes? */
 bool dbms_is_nodes(const char *prefix);
@@ -334,8 +333,7 @@ int dbms_dolphin_read(struct dbms *d, mono_ms now, sql_wanted_f *wanted,
                       struct err *err) MUST_CHECK;
 void dbms_dolphin_forget(struct dbms *d);
 
-/* --- the schema (dbms_schema.c)
- * ------------------------------------------------ */
+/* --- the schema (dbms_schema.c) ------------------------------------------- */
 
 int dbms_schema_apply(struct dbms_target *t, struct err *err) MUST_CHECK;
 

@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-/* --- undoing one call
- * ----------------------------------------------------------------- */
+/* --- undoing one call ----------------------------------------------------- */
 
 int dbms_savepoint(struct sql_core *core, struct err *err)
 {
@@ -47,9 +46,7 @@ int dbms_release(struct sql_core *core, bool undo, struct err *err)
     return 0;
 }
 
-/* --- applying
- * ---------------------------------------------------------------------------
- */
+/* --- applying ------------------------------------------------------------- */
 
 static int refuse(const struct registry_op *op, enum err_code code,
                   const char *why, struct err *err)

@@ -71,8 +71,7 @@ static void drop_row(struct dbms_dolphin *o, struct dbms_row *row)
     mem_free(row);
 }
 
-/* --- rows of data
- * ---------------------------------------------------------------------- */
+/* --- rows of data --------------------------------------------------------- */
 
 void dbms_data_parse(const struct dbms_cell *cells, struct dbms_data *out)
 {
@@ -129,9 +128,7 @@ bool dbms_dolphin_has(const struct dbms *d, const char *key)
     return row != NULL && row->alive;
 }
 
-/* --- clients
- * ----------------------------------------------------------------------------
- */
+/* --- clients -------------------------------------------------------------- */
 
 static struct dbms_peer *meet(struct dbms_dolphin *o, uint64_t id,
                               uint64_t beat, mono_ms now)
@@ -174,9 +171,7 @@ static int64_t config_timeout(const struct dbms_dolphin *o,
     return ms > 0 && ms <= 86400000 ? ms : o->timeout_ms;
 }
 
-/* --- a look
- * --------------------------------------------------------------------------------
- */
+/* --- a look --------------------------------------------------------------- */
 
 struct look {
     struct dbms *d;

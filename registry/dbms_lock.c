@@ -112,8 +112,7 @@ static int take_row(struct dbms *d, const struct sql_place *place,
     return rc;
 }
 
-/* --- inside a group
- * ------------------------------------------------------------ */
+/* --- inside a group ------------------------------------------------------- */
 
 static int join_queue(struct dbms *d, const struct sql_place *place,
                       struct heard *h, struct err *err)
@@ -209,8 +208,7 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
     return dbms_run(d, on_heard, &h, NULL, err);
 }
 
-/* --- waiting
- * --------------------------------------------------------------------- */
+/* --- waiting -------------------------------------------------------------- */
 
 /* Our turn, and the row is free: in a transaction of its own, in which nobody
  * can end our session. */

@@ -95,9 +95,7 @@ struct dbms_link {
     MYSQL *my;
 };
 
-/* --- errors
- * ----------------------------------------------------------------------------
- */
+/* --- errors --------------------------------------------------------------- */
 
 static enum dbms_fault fault_of(unsigned number)
 {
@@ -143,9 +141,7 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
     return fault;
 }
 
-/* --- requests
- * -----------------------------------------------------------------------------
- */
+/* --- requests ------------------------------------------------------------- */
 
 static enum dbms_fault tell(MYSQL *my, MYSQL_RES *result, dbms_row_f *row,
                             void *arg, struct err *err)
@@ -192,9 +188,7 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
     return more > 0 ? failed(link->my, err) : fault;
 }
 
-/* --- connecting
- * ------------------------------------------------------------------------------
- */
+/* --- connecting ----------------------------------------------------------- */
 
 static void close_(struct dbms_link **link)
 {

@@ -93,8 +93,7 @@ struct dbms_link {
     bool listening;
 };
 
-/* --- errors
- * -------------------------------------------------------------------------- */
+/* --- errors --------------------------------------------------------------- */
 
 static enum dbms_fault fault_of(const char *state)
 {
@@ -129,8 +128,7 @@ static void say(struct err *err, const char *what, const char *message)
                   message);
 }
 
-/* --- waiting
- * -------------------------------------------------------------------------- */
+/* --- waiting -------------------------------------------------------------- */
 
 /* False: the deadline is over. */
 static bool wait_for(PGconn *pg, short events, mono_ms until)
@@ -172,9 +170,7 @@ static enum dbms_fault flush(struct dbms_link *link, mono_ms until,
     return rc == 0 ? DBMS_OK : broken(link, err);
 }
 
-/* --- requests
- * ---------------------------------------------------------------------------
- */
+/* --- requests ------------------------------------------------------------- */
 
 static unsigned hex_digit(char c)
 {
@@ -306,9 +302,7 @@ static void stream(struct dbms_link *link, bool one_by_one)
     link->one_by_one = one_by_one;
 }
 
-/* --- connecting
- * ----------------------------------------------------------------------------
- */
+/* --- connecting ----------------------------------------------------------- */
 
 static void close_(struct dbms_link **link)
 {
@@ -439,9 +433,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
     return DBMS_OK;
 }
 
-/* --- hints
- * ------------------------------------------------------------------------------------
- */
+/* --- hints ---------------------------------------------------------------- */
 
 static enum dbms_fault wait_(struct dbms_link *link, int64_t ms, bool *hinted)
 {

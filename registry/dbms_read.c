@@ -63,8 +63,7 @@ static void page_close(struct page *p)
     sql_rows_close(&p->theirs);
 }
 
-/* --- one key
- * ------------------------------------------------------------------------ */
+/* --- one key -------------------------------------------------------------- */
 
 int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
              struct err *err)
@@ -177,9 +176,7 @@ int dbms_exists(struct sql_core *core, const char *key, struct err *err)
     return rc;
 }
 
-/* --- names
- * ----------------------------------------------------------------------------
- */
+/* --- names ---------------------------------------------------------------- */
 
 struct names {
     const struct dbms *d;
@@ -238,9 +235,7 @@ int dbms_children(struct sql_core *core, const char *key, struct sql_rows *rows,
     return rc;
 }
 
-/* --- pages
- * -----------------------------------------------------------------------------
- */
+/* --- pages ---------------------------------------------------------------- */
 
 /* The smaller of two keys, either of which may be missing. */
 static const char *first_of(const char *a, const char *b)

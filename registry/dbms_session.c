@@ -269,8 +269,7 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     return finish(d, rc, err);
 }
 
-/* --- the others'
- * --------------------------------------------------------------- */
+/* --- the others' ---------------------------------------------------------- */
 
 static void on_session(void *arg, const struct dbms_cell *cells, unsigned n)
 {

@@ -19,8 +19,7 @@
 #define BELOW_IN_ONE 20
 #define OWN_BYTES    (16u << 20) /* kept for our own feed */
 
-/* --- slots
- * ----------------------------------------------------------------------- */
+/* --- slots ---------------------------------------------------------------- */
 
 struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
                                  size_t len)
@@ -112,8 +111,7 @@ static void forget(struct dbms_txn *t)
     memset(t, 0, sizeof(*t));
 }
 
-/* --- reading them
- * ------------------------------------------------------------------ */
+/* --- reading them --------------------------------------------------------- */
 
 static void on_slot(struct dbms *d, const struct dbms_cell *cells)
 {

@@ -204,8 +204,7 @@ void gate_write(struct buf *out, const struct gate *gate)
     json_close(out, '}');
 }
 
-/* --- questions
- * ------------------------------------------------------------------ */
+/* --- questions ------------------------------------------------------------ */
 
 static size_t find_past(const struct gate *gate, const struct process *p)
 {
@@ -258,8 +257,7 @@ void gate_retire(struct gate *gate, const struct process *p)
     assert(gate->n_past <= GATE_PAST_MAX);
 }
 
-/* --- keys
- * -------------------------------------------------------------------------- */
+/* --- keys ----------------------------------------------------------------- */
 
 char *gate_key(enum node_kind kind, const char *address, char *out, size_t n)
 {

@@ -17,8 +17,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* --- the URL
- * ------------------------------------------------------------------------ */
+/* --- the URL -------------------------------------------------------------- */
 
 static int bad_url(const char *what, struct err *err)
 {
@@ -222,8 +221,7 @@ void dbms_target_close(struct dbms_target *t)
     memset(t, 0, sizeof(*t));
 }
 
-/* --- opening
- * -------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------- */
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
@@ -292,8 +290,7 @@ int jdbc_open(struct registry **out, struct loop *loop,
     return 0;
 }
 
-/* --- the schema
- * ------------------------------------------------------------------------ */
+/* --- the schema ----------------------------------------------------------- */
 
 int registry_schema(const struct conf_registry *conf, bool apply,
                     const char **text, struct err *err)

@@ -34,8 +34,7 @@ void membership_emit(struct membership *m, const struct membership_event *ev)
     m->emitting = false;
 }
 
-/* --- members
- * ------------------------------------------------------------------ */
+/* --- members -------------------------------------------------------------- */
 
 static void member_id(enum node_kind kind, const char *address,
                       char id[NODE_ADDRESS_MAX + 4])
@@ -91,8 +90,7 @@ static void member_forget(struct membership *m, struct member *e)
     member_free(m, e);
 }
 
-/* --- registrations
- * --------------------------------------------------------------- */
+/* --- registrations -------------------------------------------------------- */
 
 static void registration_free(struct membership *m, struct registration *r)
 {
@@ -193,8 +191,7 @@ static void take_ttl(struct membership *m, struct registration *r,
                   r->ttl_ms);
 }
 
-/* --- what the registry tells
- * --------------------------------------------------------- */
+/* --- what the registry tells ---------------------------------------------- */
 
 static void key_written(struct membership *m,
                         const struct registry_entry *entry)
@@ -291,9 +288,7 @@ void membership_connection(struct membership *m, enum registry_state state)
         windows_restart(&m->windows, now);
 }
 
-/* --- time
- * ------------------------------------------------------------------------------
- */
+/* --- time ----------------------------------------------------------------- */
 
 static void ttl_over(struct membership *m, struct registration *r)
 {
@@ -371,9 +366,7 @@ bool membership_forget(struct membership *m, struct node *node)
     return true;
 }
 
-/* --- looking
- * ---------------------------------------------------------------------------
- */
+/* --- looking -------------------------------------------------------------- */
 
 struct node *membership_find(const struct membership *m, enum node_kind kind,
                              const char *address)

@@ -55,8 +55,7 @@ void windows_late(struct windows *ws, mono_ms now, int64_t gap);
 /* All of them begin now. */
 void windows_restart(struct windows *ws, mono_ms now);
 
-/* --- tables
- * -------------------------------------------------------------------- */
+/* --- tables --------------------------------------------------------------- */
 
 struct member;
 
@@ -113,8 +112,7 @@ struct membership {
 
 void membership_emit(struct membership *m, const struct membership_event *ev);
 
-/* --- rules
- * ------------------------------------------------------------------------ */
+/* --- rules ---------------------------------------------------------------- */
 
 /* Registrations or the gate of a member changed: decide its state anew and
  * tell what changed. `reported` is the registration just written, or NULL. */

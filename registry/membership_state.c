@@ -41,8 +41,7 @@ static void enter(struct membership *m, struct member *e, enum node_state state)
     windows_stop(&m->windows, &e->window);
 }
 
-/* --- the registration that counts
- * -------------------------------------------------- */
+/* --- the registration that counts ----------------------------------------- */
 
 static bool counts(const struct member *e, const struct registration *r)
 {
@@ -70,8 +69,7 @@ static const struct registration *winner(const struct member *e)
     return best;
 }
 
-/* --- what the node shows
- * ------------------------------------------------------------- */
+/* --- what the node shows -------------------------------------------------- */
 
 static void add_group(struct node *n, const char *name)
 {
@@ -165,9 +163,7 @@ static void show_keys(struct member *e, const struct registration *w)
     }
 }
 
-/* --- rules
- * ------------------------------------------------------------------------------
- */
+/* --- rules ---------------------------------------------------------------- */
 
 /* A process stands here by its own word. */
 static void present(struct membership *m, struct member *e,

@@ -79,8 +79,7 @@ struct memory_node *memory_tree_remove(struct memory_tree *tree,
                                        const char *key);
 bool memory_tree_has_below(const struct memory_tree *tree, const char *key);
 
-/* --- time
- * --------------------------------------------------------------------- */
+/* --- time ----------------------------------------------------------------- */
 
 typedef void memory_event_f(struct memory_event *event);
 
@@ -104,8 +103,7 @@ void memory_schedule_tie(struct memory_store *s, struct memory_event *e,
 void memory_unschedule(struct memory_store *s, struct memory_event *e);
 uint64_t memory_tie(struct memory_store *s);
 
-/* --- the server
- * ----------------------------------------------------------------- */
+/* --- the server ----------------------------------------------------------- */
 
 struct memory_session {
     struct memory_session *prev, *next;
@@ -189,8 +187,7 @@ void memory_lock_reap(struct memory_store *s, uint64_t session);
 bool memory_lock_is(const struct memory_store *s, const char *key,
                     uint64_t session, uint64_t fence);
 
-/* --- the wire
- * -------------------------------------------------------------------- */
+/* --- the wire ------------------------------------------------------------- */
 
 enum memory_kind {
     /* to the server                 its answer      */
@@ -250,8 +247,7 @@ void memory_send_down(struct memory_message *m); /* takes it */
 /* A change may have many notifications; faults apply. */
 void memory_notify(struct memory_store *s, const struct memory_change *change);
 
-/* --- the client
- * ------------------------------------------------------------------- */
+/* --- the client ----------------------------------------------------------- */
 
 /* The last message of one direction: later ones must not overtake it. */
 struct memory_fifo {

@@ -14,8 +14,7 @@
 #include <string.h>
 #include <utlist.h>
 
-/* --- sessions
- * ------------------------------------------------------------------- */
+/* --- sessions ------------------------------------------------------------- */
 
 struct memory_session *memory_session_find(struct memory_store *s, uint64_t id)
 {
@@ -121,8 +120,7 @@ void memory_server_close(struct memory_store *s)
     assert(s->locks == NULL && s->subscriptions == NULL);
 }
 
-/* --- watching
- * --------------------------------------------------------------------- */
+/* --- watching ------------------------------------------------------------- */
 
 static struct memory_subscription *
 find_subscription(const struct memory_store *s, const struct memory_message *m)
@@ -183,8 +181,7 @@ static void unsubscribe(struct memory_store *s, struct memory_message *m)
     memory_message_free(m);
 }
 
-/* --- reading
- * ---------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------- */
 
 static void set_not_found(struct memory_message *m)
 {
@@ -273,8 +270,7 @@ static void serve(struct memory_store *s, struct memory_message *m,
     }
 }
 
-/* --- requests
- * ----------------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------- */
 
 /* The reply is lost: say so now; the request itself may be lost, too, or be
  * applied, now or later. True: go on and apply it, nobody hears of it. */

@@ -154,8 +154,7 @@ void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 
-/* --- waking up
- * ---------------------------------------------------------------- */
+/* --- waking up ------------------------------------------------------------ */
 
 static void on_wake(void *arg)
 {
@@ -176,8 +175,7 @@ static void listen_for_others(void *arg)
     }
 }
 
-/* --- opening and closing
- * ------------------------------------------------------ */
+/* --- opening and closing -------------------------------------------------- */
 
 static void release(struct registry *r)
 {

@@ -13,8 +13,7 @@
 
 #define FEED_BATCH 2000
 
-/* --- the session
- * -------------------------------------------------------------- */
+/* --- the session ---------------------------------------------------------- */
 
 /* The row is gone. The loop hears it from the poll, behind the answers of the
  * jobs under way. */
@@ -124,8 +123,7 @@ static void session_poll(struct sql *s, mono_ms now)
     }
 }
 
-/* --- the poll
- * -------------------------------------------------------------------------- */
+/* --- the poll ------------------------------------------------------------- */
 
 /*
  * A session is taken for dead only by a process that is well itself: it looks

@@ -20,8 +20,7 @@ static struct sql *backend(struct registry_watch *w)
     return (struct sql *)(void *)w->r;
 }
 
-/* --- listing
- * ------------------------------------------------------------------ */
+/* --- listing -------------------------------------------------------------- */
 
 static void on_unwatched(void *arg)
 {
@@ -174,8 +173,7 @@ void sql_watches_free(struct sql *s)
     }
 }
 
-/* --- the feed
- * ------------------------------------------------------------------ */
+/* --- the feed ------------------------------------------------------------- */
 
 static void tell_change(struct sql *s, const struct registry_entry *entry)
 {

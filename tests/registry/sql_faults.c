@@ -24,8 +24,7 @@
 #define SESSION_MS 4000
 #define LOCK       "/lock/x"
 
-/* --- a clock that is wrong
- * --------------------------------------------------------- */
+/* --- a clock that is wrong ------------------------------------------------ */
 
 static int64_t wall_skew_s;
 
@@ -40,8 +39,7 @@ int clock_gettime(clockid_t id, struct timespec *ts)
     return rc;
 }
 
-/* --- helpers
- * -------------------------------------------------------------------------- */
+/* --- helpers -------------------------------------------------------------- */
 
 static struct world world_of(struct sql_store *s)
 {
@@ -123,8 +121,7 @@ static void expect_true(struct sql_store *s, const char *key,
     }
 }
 
-/* --- connections
- * ------------------------------------------------------------------------ */
+/* --- connections ---------------------------------------------------------- */
 
 static void a_connection_cut_before_the_commit_applies_nothing(void **state)
 {
@@ -232,9 +229,7 @@ static void a_black_hole_suspends_and_then_ends_the_session(void **state)
                      0);
 }
 
-/* --- servers
- * ---------------------------------------------------------------------------------
- */
+/* --- servers -------------------------------------------------------------- */
 
 static void kill_and_heal(struct sql_store *s, struct dbms_link **lock)
 {
@@ -396,8 +391,7 @@ static void a_server_that_pauses_costs_nobody_the_session(void **state)
     sql_store_close(s, &b);
 }
 
-/* --- the store's own reasons
- * -------------------------------------------------------------------- */
+/* --- the store's own reasons ---------------------------------------------- */
 
 /* We hold the counter and want the row, the test holds the row and wants the
  * counter: one of us is rolled back. If it is we, it is tried again. */

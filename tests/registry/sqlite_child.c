@@ -44,8 +44,7 @@ void test_pass(int64_t ms)
     }
 }
 
-/* --- the child
- * ----------------------------------------------------------------- */
+/* --- the child ------------------------------------------------------------ */
 
 struct member {
     struct loop *loop;
@@ -226,8 +225,7 @@ bool child_main(int argc, char **argv, int *status)
     _exit(0);
 }
 
-/* --- the parent
- * ------------------------------------------------------------------ */
+/* --- the parent ----------------------------------------------------------- */
 
 void child_start(struct child *c, const char *path, int64_t timeout_ms)
 {

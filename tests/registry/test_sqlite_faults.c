@@ -83,8 +83,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- our own client
- * --------------------------------------------------------------- */
+/* --- our own client ------------------------------------------------------- */
 
 static void join(struct fixture *f)
 {
@@ -154,8 +153,7 @@ static enum err_code get(struct fixture *f, const char *key)
     return f->got;
 }
 
-/* --- looking on
- * ---------------------------------------------------------------------- */
+/* --- looking on ----------------------------------------------------------- */
 
 static void open_db(struct fixture *f)
 {
@@ -196,9 +194,7 @@ static size_t count_below(struct fixture *f, const char *prefix)
     return n;
 }
 
-/* --- tests
- * ------------------------------------------------------------------------------
- */
+/* --- tests ---------------------------------------------------------------- */
 
 static void a_killed_process_loses_its_keys_and_its_lock(void **state)
 {

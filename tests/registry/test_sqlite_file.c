@@ -284,8 +284,7 @@ static void an_empty_file_becomes_a_registry(void **state)
     sqlite_db_close(&db);
 }
 
-/* --- the full disk
- * ---------------------------------------------------------------- */
+/* --- the full disk -------------------------------------------------------- */
 
 struct client {
     struct loop *loop;

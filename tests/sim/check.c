@@ -75,8 +75,7 @@ bool check_holds(const struct check *c, enum node_kind kind)
            t->checked[kind] == t->fence[kind];
 }
 
-/* --- registrations
- * -------------------------------------------------------------- */
+/* --- registrations -------------------------------------------------------- */
 
 /* "/nodes/<kind>/[<group>/]<address>", "/pelorus/nodes/<kind>/<address>". */
 static int registration_node(struct check *c, const char *key)
@@ -143,8 +142,7 @@ static void on_registration(struct check *c, uint64_t writer,
     r->created = after->created;
 }
 
-/* --- collecting a txn
- * ------------------------------------------------------------- */
+/* --- collecting a txn ----------------------------------------------------- */
 
 static struct check_item *touch_item(struct check *c, int i)
 {
@@ -302,8 +300,7 @@ static void on_floor(struct check *c, const struct registry_entry *after)
     c->floor = after != NULL ? strtoull(after->value, NULL, 10) : 0;
 }
 
-/* --- judging
- * ----------------------------------------------------------------------- */
+/* --- judging -------------------------------------------------------------- */
 
 static void judge_floor(struct check *c)
 {
@@ -392,8 +389,7 @@ static void on_write(void *arg, uint64_t writer,
         on_floor(c, after);
 }
 
-/* --- asking
- * ------------------------------------------------------------------------- */
+/* --- asking --------------------------------------------------------------- */
 
 static void ask(struct check_asked *a, uint64_t epoch)
 {
@@ -428,9 +424,7 @@ void check_told(struct check *c, int item, uint64_t epoch)
                    item, epoch, i->top);
 }
 
-/* --- life
- * -----------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------- */
 
 void check_begin(struct check *c, struct memory_store *store)
 {

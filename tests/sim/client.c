@@ -200,8 +200,7 @@ void client_step(struct world *w)
     }
 }
 
-/* --- people
- * -------------------------------------------------------------------------- */
+/* --- people --------------------------------------------------------------- */
 
 static void gate_replied(void *arg, const char *code, const struct err *err,
                          const struct gate *gate)

@@ -179,8 +179,7 @@ WORLD void hand_delete(struct world *w, const char *key)
     assert_int_equal(code, ERR_OK);
 }
 
-/* --- asked and answered
- * ------------------------------------------------------- */
+/* --- asked and answered --------------------------------------------------- */
 
 WORLD struct got answered(struct world *w, struct got *g)
 {

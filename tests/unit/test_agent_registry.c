@@ -44,9 +44,7 @@ struct fixture {
     struct heartbeat hb;
 };
 
-/* --- help
- * ---------------------------------------------------------------------------
- */
+/* --- help ----------------------------------------------------------------- */
 
 static void write_conf(struct fixture *f)
 {
@@ -252,9 +250,7 @@ static const char *script_of(const struct fixture *f, char *out, size_t size)
     return out;
 }
 
-/* --- tests
- * -------------------------------------------------------------------------------
- */
+/* --- tests ---------------------------------------------------------------- */
 
 static const struct process nobody = {0, 0, 0, true};
 

@@ -52,8 +52,7 @@ static size_t peers(struct world *w, int i)
     return n;
 }
 
-/* --- snapshots
- * ---------------------------------------------------------------- */
+/* --- snapshots ------------------------------------------------------------ */
 
 static void a_snapshot_shows_what_is_there_sorted(void **state)
 {
@@ -135,8 +134,7 @@ static void out_of_reach_is_stale_and_not_ready_until_synced(void **state)
     assert_true(ready(w, 0));
 }
 
-/* --- orders reach the balancer
- * --------------------------------------------------- */
+/* --- orders reach the balancer -------------------------------------------- */
 
 static void ordered(void *arg, const char *code, const struct err *err,
                     const struct gate *gate)
@@ -176,8 +174,7 @@ static void a_cordoned_worker_is_not_picked_until_it_is_open_again(void **state)
     assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_ALL_BUSY);
 }
 
-/* --- groups
- * ------------------------------------------------------------------------ */
+/* --- groups --------------------------------------------------------------- */
 
 static struct got group_put(struct world *w, const char *name,
                             const char *const *addresses, size_t n)
@@ -240,8 +237,7 @@ static void a_definition_by_hand_that_is_broken_harms_nobody(void **state)
     assert_int_equal(pick(w, "y", NULL, NULL), BALANCER_GROUP_NOT_FOUND);
 }
 
-/* --- settings
- * ------------------------------------------------------------------------ */
+/* --- settings ------------------------------------------------------------- */
 
 static const struct settings_patch nothing = {.paused = -1,
                                               .brake_override_ms = -1};
@@ -293,9 +289,7 @@ static void two_changes_at_once_both_hold(void **state)
     assert_string_equal(now.settings.policy, "RANDOM");
 }
 
-/* --- waits
- * ----------------------------------------------------------------------------
- */
+/* --- waits ---------------------------------------------------------------- */
 
 struct woken {
     unsigned times;
@@ -372,8 +366,7 @@ static void there_are_at_most_so_many_waits_and_leaving_ends_all(void **state)
     assert_int_equal(more.times, 0);
 }
 
-/* --- its own entry, and leaving
- * --------------------------------------------------------- */
+/* --- its own entry, and leaving ------------------------------------------- */
 
 static void left(void *arg)
 {
