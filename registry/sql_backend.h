@@ -60,7 +60,10 @@ struct sql_hold {
     bool leaving; /* loop */
     struct registry_timer retry;
     bool unsure;            /* a try's outcome is unknown: leave in any case */
-    struct sql_place place; /* the worker's while busy */
+    uint64_t at_once;       /* the fence, if the lock was free when asked; the
+                               worker's while busy */
+    struct sql_place place; /* the worker's while busy, its fence until the
+                               grant is told */
     struct sql_hold *next_waiting; /* worker */
     struct loop_slot grant;        /* worker to loop */
 };

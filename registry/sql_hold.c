@@ -86,8 +86,10 @@ static void on_enqueued(void *arg)
     }
     switch (job->err.code) {
     case ERR_OK:
-        if (h->place.fence != 0) {
-            registry_hold_granted(hold, h->place.fence);
+        /* Not place.fence: the worker may have set it since, and its grant
+         * comes by itself. */
+        if (h->at_once != 0) {
+            registry_hold_granted(hold, h->at_once);
         }
         break;
     case ERR_TIMEOUT:

@@ -200,6 +200,7 @@ static void answer_all(struct sql_side *side, struct sql_job *jobs,
             h->next_waiting = side->waiting;
             side->waiting = h;
         }
+        h->at_once = h->place.fence;
     }
 }
 
