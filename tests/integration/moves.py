@@ -48,6 +48,11 @@ def ids_at(api, address):
     return [i["id"] for i in api.all(f"/v1/work?kind=master&owner={address}")]
 
 
+def given_out(api, n, *addresses):
+    """Lists by owner follow the registry's watch: wait until all n items show."""
+    wait_for(f"{n} items at their owners", lambda: sum(len(ids_at(api, a)) for a in addresses) == n, 10)
+
+
 def moved_in(record):
     at = {k: datetime.fromisoformat(record[k].replace("Z", "+00:00")) for k in ("fenced_at", "finished")}
     return (at["finished"] - at["fenced_at"]).total_seconds()

@@ -10,7 +10,7 @@ import sys
 import threading
 
 from cluster import Api, SLOW, check, equal, items_by_owner, run, submit, wait_for
-from moves import all_moved_once, finished, gone_from, ids_at, moved_in
+from moves import all_moved_once, finished, given_out, gone_from, ids_at, moved_in
 
 M1, M2, M3 = "127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"
 MANY = 10000
@@ -125,6 +125,7 @@ def test_a_quick_restart_at_the_same_address_is_another_process(cluster):
     cluster.agent("master", M2)
     cluster.wait_up(c.api, M1, M2)
     submit(c.port, (f"w-{n}" for n in range(40)))
+    given_out(c.api, 40, M1, M2)
     mine = ids_at(c.api, M1)
     check(len(mine) >= 10, "the first master got its share")
     code, _ = victim.terminate()
@@ -144,6 +145,7 @@ def test_a_registration_back_before_the_second_read_keeps_its_work(cluster):
     cluster.agent("master", M2)
     cluster.wait_up(c.api, M1, M2)
     submit(c.port, (f"w-{n}" for n in range(30)))
+    given_out(c.api, 30, M1, M2)
     mine = ids_at(c.api, M1)
     check(len(mine) >= 5, "it got its share")
     # It vanishes; the coordinator writes INTENT and stops; by way of another
