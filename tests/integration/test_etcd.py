@@ -12,7 +12,7 @@ import dolphin
 from cluster import SLOW, check, demo_holds, equal, holds, run, settings, submit, wait_for
 from dolphin import heartbeat, identity
 from etcd import NAMESPACE, Registry
-from moves import all_moved_once, finished, gone_from, ids_at
+from moves import all_moved_once, finished, given_out, gone_from, ids_at
 
 M1, M2, M3 = (f"10.20.0.{n}:5678" for n in range(1, 4))
 LOCK = NAMESPACE + "/lock/master-failover"
@@ -46,6 +46,7 @@ def three_masters(cluster, c, items):
         Node(etcdctl, "master", m)
     cluster.wait_up(c.api, M1, M2, M3)
     submit(c.port, (f"w-{n}" for n in range(items)))
+    given_out(c.api, items, M1, M2, M3)
     mine = ids_at(c.api, M1)
     check(len(mine) >= items // 5, f"the first master got {len(mine)} of {items}")
     return victim, mine, [f"w-{n}" for n in range(items) if f"w-{n}" not in mine]
