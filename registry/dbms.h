@@ -96,14 +96,13 @@ struct dbms_words {
     /* Many literals in one: PostgreSQL spends more time on a thousand literals
      * than on a thousand rows. NULL: it has no arrays. */
     const char *array, *array_bytes_end, *array_numbers_end;
-    const char *key_of;   /* data_key as bytes */
-    const char *owner_of; /* lock_owner */
-    const char *share;    /* lock the rows read in share mode */
-    const char *upsert;   /* end of an INSERT into pelorus_registry */
-    const char *ignore;   /* end of an INSERT that may find a duplicate */
-    const char *last_id;  /* a statement that tells the id of the INSERT */
-    const char *hint;     /* wake others up, or "" */
-    const char *schema;   /* CREATE statements */
+    const char *key_of;  /* data_key as bytes */
+    const char *share;   /* lock the rows read in share mode */
+    const char *upsert;  /* end of an INSERT into pelorus_registry */
+    const char *ignore;  /* end of an INSERT that may find a duplicate */
+    const char *last_id; /* a statement that tells the id of the INSERT */
+    const char *hint;    /* wake others up, or "" */
+    const char *schema;  /* CREATE statements */
 };
 
 struct dbms_driver {

@@ -80,11 +80,9 @@ static void add_look(struct dbms *d, const char *key)
 {
     buf_str(&d->sql, "SELECT 'Q', ticket FROM pelorus_lock WHERE name = ");
     dbms_bytes(d, key, strlen(key));
-    buf_printf(&d->sql,
-               " ORDER BY ticket LIMIT 1;"
-               "SELECT 'R', id, client_id, %s FROM t_ds_jdbc_registry_lock"
-               " WHERE lock_key = ",
-               d->target.driver->words->owner_of);
+    buf_str(&d->sql, " ORDER BY ticket LIMIT 1;"
+                     "SELECT 'R', id, client_id, lock_owner"
+                     " FROM t_ds_jdbc_registry_lock WHERE lock_key = ");
     dbms_text(d, key);
 }
 

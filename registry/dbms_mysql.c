@@ -80,7 +80,6 @@ static const struct dbms_words words = {
     .text = "CONVERT(x'",
     .text_end = "' USING utf8mb4)",
     .key_of = "CAST(data_key AS BINARY)",
-    .owner_of = "lock_owner",
     .share = " LOCK IN SHARE MODE",
     .upsert = " ON DUPLICATE KEY UPDATE value = VALUES(value),"
               " created = VALUES(created), version = VALUES(version),"

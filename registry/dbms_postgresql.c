@@ -75,7 +75,6 @@ static const struct dbms_words words = {
     .array_bytes_end = "}'::bytea[]",
     .array_numbers_end = "}'::bigint[]",
     .key_of = "convert_to(data_key, 'UTF8')",
-    .owner_of = "lock_owner",
     .share = " FOR SHARE",
     .upsert = " ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value,"
               " created = EXCLUDED.created, version = EXCLUDED.version,"
@@ -101,13 +100,12 @@ static enum dbms_fault fault_of(const char *state)
         const char *prefix;
         enum dbms_fault fault;
     } faults[] = {
-        {"23505", DBMS_DUPLICATE},   {"40001", DBMS_ROLLED_BACK},
-        {"40P01", DBMS_ROLLED_BACK}, {"40", DBMS_ROLLED_BACK},
-        {"55P03", DBMS_WAITED},      {"28", DBMS_DENIED},
-        {"42501", DBMS_DENIED},      {"25006", DBMS_DENIED},
-        {"42P01", DBMS_MISSING},     {"3D000", DBMS_MISSING},
-        {"3F000", DBMS_MISSING},     {"57P", DBMS_LOST},
-        {"08", DBMS_LOST},           {"25P03", DBMS_LOST},
+        {"23505", DBMS_DUPLICATE}, {"40", DBMS_ROLLED_BACK},
+        {"55P03", DBMS_WAITED},    {"28", DBMS_DENIED},
+        {"42501", DBMS_DENIED},    {"25006", DBMS_DENIED},
+        {"42P01", DBMS_MISSING},   {"3D000", DBMS_MISSING},
+        {"3F000", DBMS_MISSING},   {"57P", DBMS_LOST},
+        {"08", DBMS_LOST},         {"25P03", DBMS_LOST},
         {"54", DBMS_TOO_LARGE},
     };
 
