@@ -18,15 +18,18 @@ import subprocess
 import sys
 import urllib.request
 
-from cluster import SLOW, Process, check, wait_for
+from cluster import SLOW, Process, check
+from daemon import Daemon
 from proxy import Proxy, server_port
 
 NAMESPACE = "dolphinscheduler"
 
 
-class Server:
+class Server(Daemon):
     """One member; it can be killed, stopped (SIGSTOP) and started again on its
     ports and data."""
+
+    kind = "etcd"
 
     def __init__(self, directory, name="m1", peers=None):
         self.dir = directory
@@ -54,28 +57,9 @@ class Server:
             os.path.join(self.dir, "log"))
         return self
 
-    def wait(self):
-        def serves():
-            check(self.process.alive(), lambda: f"etcd exited: {self.process.text()[-1500:]}")
-            with urllib.request.urlopen(self.endpoint + "/health", timeout=5) as reply:
-                return json.load(reply)["health"] == "true"
-        wait_for("the etcd server serving", serves, 30)
-        return self
-
-    def kill(self):
-        self.process.kill()
-        self.process.file.close()
-
-    def stop(self):
-        self.process.stop()
-
-    def resume(self):
-        self.process.resume()
-
-    def end(self):
-        """At once: nobody needs its data any more."""
-        if self.process:
-            self.kill()
+    def serves(self):
+        with urllib.request.urlopen(self.endpoint + "/health", timeout=5) as reply:
+            return json.load(reply)["health"] == "true"
 
 
 class Etcdctl:

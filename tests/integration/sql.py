@@ -19,14 +19,17 @@ import sys
 import tempfile
 
 from cluster import PELORUS, SLOW, Failure, Process, check, wait_for
+from daemon import Daemon
 from proxy import Proxy, server_port
 
 DATABASE = "dolphinscheduler"
 
 
-class Server:
+class Server(Daemon):
     """One server; it can be killed, stopped (SIGSTOP) and started again on its
     port and data."""
+
+    start_seconds = 60
 
     def __init__(self, kind, directory, tls=False):
         self.kind = kind
@@ -133,19 +136,12 @@ class Server:
             raise Failure(f"{sql[:200]}: {done.stderr.strip()}")
         return [line.split("\t") for line in done.stdout.splitlines() if line]
 
-    def answers(self):
+    def serves(self):
         try:
             self.run("SELECT 1", database=None)
             return True
         except (Failure, subprocess.TimeoutExpired):
             return False
-
-    def wait(self):
-        def serves():
-            check(self.process.alive(), lambda: f"{self.kind} exited: {self.process.text()[-1500:]}")
-            return self.answers()
-        wait_for(f"{self.kind} serving", serves, 60)
-        return self
 
     def url(self, port=None):
         return f"jdbc:{self.kind}://127.0.0.1:{port or self.port}/{DATABASE}"
@@ -154,10 +150,6 @@ class Server:
         self.run(f"CREATE DATABASE {DATABASE}", database=None)
         return self
 
-    def kill(self):
-        self.process.kill()
-        self.process.file.close()
-
     def restart(self):
         """Killed and started again. PostgreSQL does not start while one of the
         processes of the one before still stands: then once more."""
@@ -165,16 +157,10 @@ class Server:
             if not self.process.alive():
                 self.process.file.close()
                 self.start()
-            return self.answers()
+            return self.serves()
         self.kill()
         self.start()
         wait_for(f"{self.kind} serving again", up, 60)
-
-    def stop(self):
-        self.process.stop()
-
-    def resume(self):
-        self.process.resume()
 
     def end(self):
         """At once: nobody needs its data any more. PostgreSQL killed leaves

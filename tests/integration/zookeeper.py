@@ -21,7 +21,8 @@ import sys
 import tempfile
 import threading
 
-from cluster import PELORUS, ROOT, SLOW, Failure, Process, check, wait_for
+from cluster import PELORUS, ROOT, SLOW, Failure, Process, check
+from daemon import Daemon
 from proxy import Proxy, server_port
 
 JARS = "/usr/share/java"
@@ -38,9 +39,11 @@ def class_path(jars, *more):
     return ":".join([os.path.join(JARS, j) for j in jars] + list(more))
 
 
-class Server:
+class Server(Daemon):
     """One ZooKeeper server: standalone, or one of an ensemble. It can be
     killed, stopped (SIGSTOP) and started again on its port and data."""
+
+    kind = "zookeeper"
 
     def __init__(self, directory, tick=200, members=(), number=0):
         self.dir = directory
@@ -85,27 +88,8 @@ class Server:
                 return line[6:]
         return None
 
-    def wait(self):
-        def serves():
-            check(self.process.alive(), lambda: f"zookeeper exited: {self.process.text()[-1500:]}")
-            return self.mode()
-        wait_for("the ZooKeeper server serving", serves, 30)
-        return self
-
-    def kill(self):
-        self.process.kill()
-        self.process.file.close()
-
-    def stop(self):
-        self.process.stop()
-
-    def resume(self):
-        self.process.resume()
-
-    def end(self):
-        """At once: nobody needs its data any more."""
-        if self.process:
-            self.kill()
+    def serves(self):
+        return self.mode()
 
 
 class Ensemble:
