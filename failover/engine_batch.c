@@ -5,10 +5,10 @@
  */
 #include "failover/engine_priv.h"
 #include "failover/failpoint.h"
-#include "failover/planted.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,10 +4,10 @@
  * thousand items cost a page of memory.
  */
 #include "failover/engine_priv.h"
-#include "failover/planted.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 
 #include <stdio.h>
 #include <string.h>

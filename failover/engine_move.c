@@ -9,10 +9,10 @@
  *     +--------+---------------------------+
  */
 #include "failover/engine_priv.h"
-#include "failover/planted.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 
 #include <string.h>
 

@@ -6,9 +6,9 @@
  * that another coordinator admits in between would be taken for absent.
  */
 #include "failover/engine_priv.h"
-#include "failover/planted.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "registry/heartbeat.h"
 
 #include <inttypes.h>

@@ -5,7 +5,8 @@
  * here.
  */
 #include "failover/failover_priv.h"
-#include "failover/planted.h"
+
+#include "base/planted.h"
 
 #include <string.h>
 

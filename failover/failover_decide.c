@@ -5,7 +5,8 @@
  * needs no memory of the coordinator that began it.
  */
 #include "failover/failover_priv.h"
-#include "failover/planted.h"
+
+#include "base/planted.h"
 
 #include <string.h>
 

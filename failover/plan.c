@@ -4,8 +4,8 @@
  * in which items are looked at; only the choice of a target sees the others.
  */
 #include "failover/plan.h"
-#include "failover/planted.h"
 
+#include "base/planted.h"
 #include "base/rand.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 #!/bin/sh
 # planted.sh - would the simulator notice? For each mistake of
-# failover/planted.h the program is built with it and seeds are run until one
+# base/planted.h the program is built with it and seeds are run until one
 # fails, at most PLANTED_SEEDS. A mistake that no seed shows is a failure.
 #
 #     BUILD=build tests/sim/planted.sh [BUG...]
@@ -14,16 +14,16 @@ SEEDS=${PLANTED_SEEDS:-2000}
 LIBRARIES="libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd"
 PLANTED_CFLAGS=${PLANTED_CFLAGS:--std=c11 -D_GNU_SOURCE -I. -g -O2 $(pkg-config --cflags $LIBRARIES)}
 LIBS="$(pkg-config --libs $LIBRARIES) -lpthread -lm"
-bugs=${*:-$(sed -n 's/^ *X(\([A-Z_]*\)).*/\1/p' failover/planted.h)}
+bugs=${*:-$(sed -n 's/^ *X(\([A-Z_]*\)).*/\1/p' base/planted.h)}
 passed=0
 failed=0
 
-# Only failover/ is built anew: its objects come before the archive's.
+# Only what asks planted() is built anew: its objects come before the archive's.
 build() {
     dir=$BUILD/planted/$1
-    mkdir -p "$dir"
-    ls failover/*.c | xargs -P "$(nproc)" -I{} sh -c \
-        '$0 $1 -DPELORUS_BUG_$2 -c -o "$3/$(basename "$4" .c).o" "$4"' \
+    rm -rf "$dir" && mkdir -p "$dir"
+    grep -l 'planted(PLANTED_' ./*/*.c | xargs -P "$(nproc)" -I{} sh -c \
+        '$0 $1 -DPELORUS_PLANTED=PLANTED_$2 -c -o "$3/$(basename "$4" .c).o" "$4"' \
         "$CC" "$PLANTED_CFLAGS" "$1" "$dir" {} || return 1
     $CC -o "$dir/sim" "$dir"/*.o $objects "$BUILD/libpelorus.a" $LIBS
 }

@@ -1,0 +1,41 @@
+/*
+ * planted.h - mistakes that can be compiled in, each the removal of one rule,
+ * so that the simulator can prove that it would notice.
+ *
+ *     cc -DPELORUS_PLANTED=PLANTED_NO_CHECK_LOCK ...
+ *
+ * In a normal build every planted() is a constant false and costs nothing.
+ */
+#ifndef PELORUS_BASE_PLANTED_H
+#define PELORUS_BASE_PLANTED_H
+
+#include <stdbool.h>
+
+/*      switch               what is left out */
+#define PLANTED_BUGS(X)                                                        \
+    X(NO_CHECK_LOCK)       /* moves do not check that the lock is ours */      \
+    X(NO_VERSION)          /* a conflicting record is overwritten blindly */   \
+    X(NO_GATE_CHECK)       /* moves do not check the target's gate */          \
+    X(NO_VERIFY)           /* no second read of the registrations */           \
+    X(MOVE_ALL)            /* everything at the address moves */               \
+    X(CACHED_REGISTRATION) /* registrations come from the cache */             \
+    X(EPOCH_KEEPS)         /* the epoch is not raised */                       \
+    X(NO_RESUME)           /* unfinished failovers are nobody's */
+
+enum planted_bug {
+#define X(bug) PLANTED_##bug,
+    PLANTED_BUGS(X)
+#undef X
+};
+
+static inline bool planted(enum planted_bug bug)
+{
+#ifdef PELORUS_PLANTED
+    return bug == PELORUS_PLANTED;
+#else
+    (void)bug;
+    return false;
+#endif
+}
+
+#endif
