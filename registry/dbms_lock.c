@@ -22,10 +22,11 @@ struct heard {
     const struct dbms *d;
     const char *owner; /* ours, as it stands in lock_owner */
     uint64_t session;
-    uint64_t ticket, first; /* inserted; at the head of the queue */
-    uint64_t id;            /* of the row inserted */
-    uint64_t mine;          /* a row that is ours */
-    bool taken;             /* somebody's row stands there */
+    uint64_t ticket, first;       /* inserted; at the head of the queue */
+    uint64_t id;                  /* of the row inserted */
+    uint64_t mine;                /* a row that is ours */
+    bool taken;                   /* somebody's row stands there */
+    char holder[SQL_HOLDER_SIZE]; /* as that row says */
     bool alive;
 };
 
@@ -53,6 +54,10 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
         break;
     case 'R':
         h->taken = true;
+        if (n == 4 && cells[3].p != NULL) {
+            (void)snprintf(h->holder, sizeof(h->holder), "%.*s",
+                           (int)cells[3].n, cells[3].p);
+        }
         if (n == 4 && dbms_u64(&cells[2]) == h->session && cells[3].p != NULL &&
             cells[3].n == strlen(h->owner) &&
             memcmp(cells[3].p, h->owner, cells[3].n) == 0) {
@@ -269,9 +274,11 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
                             "%s: our place in the queue is gone", place->key);
     }
     if (h.taken || h.first != place->ticket) {
+        memcpy(place->holder, h.holder, sizeof(place->holder));
         return conflict(place, err);
     }
     rc = try_row(d, place, &h, err);
+    memcpy(place->holder, h.holder, sizeof(place->holder));
     place->fence = rc == 0 ? h.id : 0;
     return rc;
 }

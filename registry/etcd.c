@@ -184,6 +184,16 @@ static void on_tick(void *arg)
     }
 }
 
+/* At the next tick, unless a beat is under way. */
+static void prove(struct registry *r)
+{
+    struct etcd *e = etcd_of(r);
+
+    if (e->session.state == ETCD_SESSION_LIVE) {
+        e->session.due = etcd_now(e);
+    }
+}
+
 static const struct registry_ops ops = {
     .name = "etcd",
     .call_size = sizeof(struct etcd_call),
@@ -194,6 +204,7 @@ static const struct registry_ops ops = {
     .unwatch = etcd_watch_end,
     .lock = etcd_lock,
     .unlock = etcd_unlock,
+    .prove = prove,
     .close = close_,
     .free = release,
 };

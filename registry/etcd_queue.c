@@ -19,6 +19,7 @@
 #include "registry/etcd_priv.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -120,16 +121,22 @@ static bool is_waiter(const struct registry_hold *hold,
            memchr(kv->key + below.len, '/', kv->key_len - below.len) == NULL;
 }
 
-/* The newest waiter in an array that is sorted by that; false: none. */
-static bool newest_waiter(const struct registry_hold *hold, cJSON *kvs,
-                          struct etcd_kv *kv)
+/* Of an array that is sorted by age the newest waiter and the oldest, who has
+ * the lock; false: none. */
+static bool find_waiters(const struct registry_hold *hold, cJSON *kvs,
+                         struct etcd_kv *newest, struct etcd_kv *oldest)
 {
+    struct etcd_kv kv;
+    bool found = false;
+
     for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
-        if (etcd_kv_read(i, kv) && is_waiter(hold, kv)) {
-            return true;
+        if (etcd_kv_read(i, &kv) && is_waiter(hold, &kv)) {
+            *newest = found ? *newest : kv;
+            *oldest = kv;
+            found = true;
         }
     }
-    return false;
+    return found;
 }
 
 /* --- waiting ------------------------------------------------------------- */
@@ -192,11 +199,27 @@ static void first(struct registry_hold *hold)
     }
 }
 
+/* Ours say who they are; jetcd's and etcdctl's keys have no value, only the
+ * name of a lease. */
+static void tell_holder(struct registry_hold *hold, const struct etcd_kv *kv)
+{
+    struct etcd_key below;
+    char *name;
+
+    etcd_key_below(&below, backend(hold)->ns, hold->key);
+    name = kv->value_len > 0
+               ? mem_strndup(kv->value, kv->value_len)
+               : mem_printf("lease %.*s", (int)(kv->key_len - below.len),
+                            kv->key + below.len);
+    registry_hold_waits(hold, name);
+    mem_free(name);
+}
+
 static void on_checked(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
-    struct etcd_kv before;
+    struct etcd_kv before, holder;
 
     if (unanswered(hold, result)) {
         return;
@@ -206,10 +229,11 @@ static void on_checked(void *arg, const struct etcd_result *result)
         return;
     }
     if (h->state == ETCD_HOLD_HELD ||
-        !newest_waiter(hold, etcd_txn_kvs(result->root, 0), &before)) {
+        !find_waiters(hold, etcd_txn_kvs(result->root, 0), &before, &holder)) {
         first(hold);
         return;
     }
+    tell_holder(hold, &holder);
     wait_for(hold, &before, result->revision);
     if (hold->try_once) {
         registry_hold_refused(hold, ERR_TIMEOUT);
@@ -225,7 +249,6 @@ static void check(struct registry_hold *hold)
                                .end = &end,
                                .limit = BEFORE_MAX,
                                .created_before = h->created - 1,
-                               .keys_only = true,
                                .newest_first = true};
     struct buf body;
 
@@ -292,7 +315,7 @@ static void queue(struct registry_hold *hold)
     etcd_put_session_compare(backend(hold), &body);
     etcd_put_compare(&body, ETCD_CREATE, &self, NULL, 0);
     etcd_txn_then(&body);
-    etcd_put_op_put(&body, &self, "", 0, h->lease);
+    etcd_put_op_put(&body, &self, hold->owner, strlen(hold->owner), h->lease);
     etcd_txn_otherwise(&body);
     etcd_put_op_range(&body, &range);
     etcd_txn_close(&body);
@@ -333,12 +356,12 @@ static void on_looked(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
-    struct etcd_kv kv;
+    struct etcd_kv newest, holder;
 
     if (unanswered(hold, result)) {
         return;
     }
-    if (!newest_waiter(hold, etcd_kvs(result->root), &kv)) {
+    if (!find_waiters(hold, etcd_kvs(result->root), &newest, &holder)) {
         grant(hold);
         return;
     }

@@ -29,6 +29,7 @@ struct registry_lock {
     uint64_t id;
     bool try_once;
     uint64_t fence;
+    mono_ms since;         /* when it was asked for */
     enum err_code refusal; /* what `due` says if it is not held by then */
     struct registry_timer due;
     registry_granted_f *granted;
@@ -121,6 +122,7 @@ void registry_hold_free(struct registry_hold *h)
 {
     mem_free(h->key);
     mem_free(h->owner);
+    mem_free(h->holder);
     mem_free(h->priv);
     mem_free(h);
 }
@@ -264,6 +266,19 @@ void registry_hold_refused(struct registry_hold *h, enum err_code code)
     }
 }
 
+void registry_hold_waits(struct registry_hold *h, const char *holder)
+{
+    char text[OWNER_MAX + 1] = "";
+
+    for (size_t i = 0; holder != NULL && i < OWNER_MAX && holder[i]; i++) {
+        text[i] = holder[i] >= ' ' && holder[i] <= '~' ? holder[i] : '?';
+    }
+    if (h->holder == NULL || strcmp(text, h->holder) != 0) {
+        mem_free(h->holder);
+        h->holder = mem_strdup(text);
+    }
+}
+
 void registry_hold_lost(struct registry_hold *h)
 {
     if (h->state == HOLD_HELD && !h->r->closing) {
@@ -368,6 +383,7 @@ struct registry_lock *registry_lock(struct registry *r, const char *key,
     l->granted = granted;
     l->lost = lost;
     l->arg = arg;
+    l->since = r->clock->mono;
     l->try_once = timeout_ms == 0;
     DL_APPEND(r->locks, l);
     l->refusal = check_lock(key, owner);
@@ -407,6 +423,19 @@ bool registry_lock_held(const struct registry_lock *l)
 uint64_t registry_lock_fence(const struct registry_lock *l)
 {
     return l->fence;
+}
+
+bool registry_lock_waits_for(const struct registry_lock *l,
+                             struct registry_lock_wait *out)
+{
+    bool waits = l->state == LOCK_WAITING && !l->r->closing;
+
+    *out = (struct registry_lock_wait){.holder = "", .since = l->since};
+    if (waits && l->hold != NULL && l->hold->state == HOLD_WAITING &&
+        l->hold->holder != NULL) {
+        out->holder = l->hold->holder;
+    }
+    return waits;
 }
 
 const char *registry_lock_key(const struct registry_lock *l)

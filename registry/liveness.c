@@ -8,7 +8,7 @@
 
 static mono_ms now(const struct registry_liveness *l)
 {
-    return loop_clock(l->r->loop)->mono;
+    return l->r->clock->mono;
 }
 
 void registry_liveness_init(struct registry_liveness *l, struct registry *r)
@@ -33,6 +33,7 @@ static void excuse(struct registry_liveness *l)
 
 void registry_liveness_begin(struct registry_liveness *l, mono_ms sent)
 {
+    registry_heard(l->r, sent);
     l->answered = sent;
     l->excused = false;
     if (now(l) - sent > l->r->session_timeout_ms / 3) {
@@ -44,6 +45,7 @@ void registry_liveness_answered(struct registry_liveness *l, mono_ms sent)
 {
     struct registry *r = l->r;
 
+    registry_heard(r, sent);
     if (sent <= l->answered) {
         return; /* from before a pause: it says nothing about now */
     }

@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "registry/memory_priv.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -108,6 +110,11 @@ void memory_on_about_hold(struct memory_client *c,
         if (hold->try_once) {
             registry_hold_refused(hold, ERR_TIMEOUT);
         }
+    } else if (m->kind == MEMORY_BEHIND) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "session %" PRIu64, m->revision);
+        registry_hold_waits(hold, name);
     } else if (hold->state == HOLD_LEAVING && !c->base.closing) {
         registry_hold_gone(hold);
     }

@@ -96,6 +96,13 @@ static void memory_close(struct registry *r)
     }
 }
 
+static void memory_prove(struct registry *r)
+{
+    struct memory_client *c = memory_client_of(r);
+
+    memory_again(c, &c->beat, c->store->clock->mono);
+}
+
 static void memory_free(struct registry *r)
 {
     memory_client_unref(memory_client_of(r));
@@ -141,6 +148,7 @@ static const struct registry_ops memory_ops = {
     .unwatch = memory_watch_end,
     .lock = memory_hold_begin,
     .unlock = memory_hold_end,
+    .prove = memory_prove,
     .close = memory_close,
     .free = memory_free,
     .timer_start = memory_timer_start,
@@ -153,6 +161,7 @@ struct registry *memory_open(struct memory_store *s, int64_t session_timeout_ms)
 
     registry_init(&c->base, &memory_ops, NULL, session_timeout_ms, MAX_OPS,
                   MAX_BYTES);
+    c->base.clock = s->clock;
     c->store = s;
     c->refs = 1;
     c->offline = true;

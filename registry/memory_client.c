@@ -260,6 +260,7 @@ static void welcome(struct memory_client *c, const struct memory_message *m)
         return; /* of an attempt given up: that session runs out */
     }
     c->heard = m->sent;
+    registry_heard(&c->base, m->sent);
     c->offline = false;
     c->connecting = false;
     memory_again(c, &c->beat, m->sent + (c->base.session_timeout_ms + 2) / 3);
@@ -284,6 +285,7 @@ static void pong(struct memory_client *c, const struct memory_message *m)
     }
     if (m->sent > c->heard) {
         c->heard = m->sent;
+        registry_heard(&c->base, m->sent);
     }
     if (c->offline && now(c) < suspended_at(c)) {
         c->offline = false;
@@ -331,6 +333,7 @@ void memory_client_receive(struct memory_client *c, struct memory_message *m)
         break;
     case MEMORY_GRANTED:
     case MEMORY_REFUSED:
+    case MEMORY_BEHIND:
     case MEMORY_RELEASED:
         memory_on_about_hold(c, m);
         break;

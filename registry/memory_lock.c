@@ -56,15 +56,38 @@ static void tell(struct memory_store *s, const struct memory_waiter *w,
     memory_send_down(m);
 }
 
+/* Tell a waiter who has the lock. */
+static void tell_holder(struct memory_store *s, const struct memory_lock *lock,
+                        const struct memory_waiter *w)
+{
+    struct memory_session *session = memory_session_find(s, w->session);
+    struct memory_message *m;
+
+    if (session == NULL || session->client == NULL) {
+        return;
+    }
+    m = memory_message_new(session->client, MEMORY_BEHIND);
+    m->session = w->session;
+    m->number = w->hold;
+    m->revision = lock->queue->session;
+    memory_send_down(m);
+}
+
 /* The head of the queue holds the lock; an empty queue goes. */
 static void advance(struct memory_store *s, struct memory_lock *lock)
 {
+    const struct memory_waiter *w;
+
     if (lock->queue == NULL) {
         DL_DELETE(s->locks, lock);
         mem_free(lock);
     } else if (lock->queue->fence == 0) {
         lock->queue->fence = ++s->last_fence;
         tell(s, lock->queue, MEMORY_GRANTED);
+        DL_FOREACH(lock->queue->next, w)
+        {
+            tell_holder(s, lock, w);
+        }
     }
 }
 
@@ -83,6 +106,8 @@ void memory_lock_request(struct memory_store *s, struct memory_message *m,
     if (w != NULL) { /* asked again: the answer may have been lost */
         if (w->fence != 0) {
             tell(s, w, MEMORY_GRANTED);
+        } else {
+            tell_holder(s, lock, w);
         }
     } else if (m->try_once && lock->queue != NULL) {
         const struct memory_waiter nobody = {.session = session->id,
@@ -95,6 +120,9 @@ void memory_lock_request(struct memory_store *s, struct memory_message *m,
         w->hold = m->number;
         DL_APPEND(lock->queue, w);
         advance(s, lock);
+        if (w->fence == 0) {
+            tell_holder(s, lock, w);
+        }
     }
     memory_message_free(m);
 }

@@ -209,6 +209,7 @@ enum memory_kind {
     MEMORY_NOTICE,
     MEMORY_GRANTED,
     MEMORY_REFUSED,
+    MEMORY_BEHIND, /* of a session, in `revision`, that has the lock */
     MEMORY_RELEASED,
 };
 

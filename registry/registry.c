@@ -12,6 +12,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define PROVE_MS 250
+
 /* --- timers -------------------------------------------------------------- */
 
 static void on_loop_timer(void *arg)
@@ -69,6 +71,7 @@ void registry_init(struct registry *r, const struct registry_ops *ops,
     memset(r, 0, sizeof(*r));
     r->ops = ops;
     r->loop = loop;
+    r->clock = loop != NULL ? loop_clock(loop) : NULL;
     r->session_timeout_ms = session_timeout_ms;
     r->max_ops = max_ops;
     r->max_bytes = max_bytes;
@@ -229,6 +232,34 @@ uint64_t registry_session(const struct registry *r)
 uint64_t registry_revision(const struct registry *r)
 {
     return r->revision;
+}
+
+void registry_heard(struct registry *r, mono_ms sent)
+{
+    if (sent > r->answered) {
+        r->answered = sent;
+    }
+}
+
+mono_ms registry_answered(const struct registry *r)
+{
+    return r->answered;
+}
+
+void registry_prove(struct registry *r)
+{
+    mono_ms now = r->clock->mono;
+
+    if (r->session == 0 || r->closing || r->mute) {
+        return;
+    }
+    /* The one before has no answer yet: it may be lost, and is not repeated at
+     * every turn. */
+    if (r->answered < r->proved && now - r->proved < PROVE_MS) {
+        return;
+    }
+    r->proved = now;
+    r->ops->prove(r);
 }
 
 enum registry_state registry_state(const struct registry *r)

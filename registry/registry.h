@@ -33,6 +33,7 @@
 #ifndef PELORUS_REGISTRY_REGISTRY_H
 #define PELORUS_REGISTRY_REGISTRY_H
 
+#include "base/clock.h"
 #include "base/err.h"
 
 #include <stdbool.h>
@@ -117,6 +118,26 @@ uint64_t registry_session(const struct registry *r);
 /* The highest revision that an answer or an event told us: a lower bound of
  * the registry's own. */
 uint64_t registry_revision(const struct registry *r);
+
+/*
+ * When the last request was *sent* that the registry itself has answered, by
+ * the loop's clock (of the memory registry: the store's); 0: none yet. It only
+ * grows. What counts is a sign of life in the sense of the session: an answer
+ * that only whoever can end our session, and take a write of anybody, could
+ * give. A read that a server may answer by itself (a cut-off follower, a
+ * standby, a member without quorum) is none.
+ *
+ * So this is how far the present is known: nothing that others did, or failed
+ * to do, after this moment can have been seen, and while it stands still they
+ * could not do it either. A backend makes such a round trip at least every
+ * third of the session's timeout by itself.
+ */
+mono_ms registry_answered(const struct registry *r);
+
+/* Make one now, so that registry_answered() moves: for whoever must know more
+ * often. Cheap to repeat: while one is under way nothing more is sent, or
+ * little. */
+void registry_prove(struct registry *r);
 
 /* --- reading ------------------------------------------------------------- */
 
@@ -256,6 +277,21 @@ bool registry_lock_held(const struct registry_lock *lock);
 
 /* Grows with every new holder; 0 before the lock was granted. */
 uint64_t registry_lock_fence(const struct registry_lock *lock);
+
+/*
+ * Whom a lock that was not granted yet waits for: false when it does not wait
+ * (any more). `holder` is what the registry tells of whoever has the lock, as
+ * far as was seen at the last look, "" if nothing was: our own processes say
+ * the `owner` that they gave to registry_lock(), DolphinScheduler's their
+ * address or host_pid; where the store names nobody it is "session N". Lent
+ * until the next turn. `since`: when this lock was asked for.
+ */
+struct registry_lock_wait {
+    const char *holder;
+    mono_ms since;
+};
+bool registry_lock_waits_for(const struct registry_lock *lock,
+                             struct registry_lock_wait *out);
 
 /* --- the connection ------------------------------------------------------ */
 

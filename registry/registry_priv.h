@@ -94,6 +94,12 @@ typedef void registry_hold_end_f(struct registry *r,
  */
 typedef void registry_close_f(struct registry *r);
 
+/*
+ * Ask the store for a sign of life now (see registry_answered()); without a
+ * session or while one is under way there is nothing to do.
+ */
+typedef void registry_prove_f(struct registry *r);
+
 /* Free the backend's struct; the last thing that happens to it. */
 typedef void registry_free_f(struct registry *r);
 
@@ -114,6 +120,7 @@ struct registry_ops {
     registry_watch_end_f *unwatch;
     registry_hold_begin_f *lock;
     registry_hold_end_f *unlock;
+    registry_prove_f *prove;
     registry_close_f *close;
     registry_free_f *free;
     registry_timer_start_f *timer_start; /* optional */
@@ -125,12 +132,15 @@ struct registry_ops {
 struct registry {
     const struct registry_ops *ops;
     struct loop *loop;          /* NULL only with timers of the backend's own */
+    const struct clock *clock;  /* the loop's; the backend's own without one */
     int64_t session_timeout_ms; /* in force; the backend may negotiate */
     size_t max_ops, max_bytes;
     /* The rest is kept by registry.c, hold.c and view.c; backends may walk the
      * lists (utlist.h, DL_FOREACH) and read the rest. */
     uint64_t session;  /* 0: none */
     uint64_t revision; /* the highest that was told */
+    mono_ms answered;  /* see registry_answered() */
+    mono_ms proved;    /* when the last prove was asked for */
     enum registry_state state;
     bool closing; /* registry_close() was called */
     bool mute;    /* no callback any more: the process is gone */
@@ -166,6 +176,10 @@ void registry_init(struct registry *r, const struct registry_ops *ops,
  */
 void registry_tell(struct registry *r, enum registry_state state,
                    uint64_t session);
+
+/* A request that was sent at `sent` was answered by whoever decides on our
+ * session: what registry_answered() is about. liveness.c says so itself. */
+void registry_heard(struct registry *r, mono_ms sent);
 
 /* All is answered, the session is over. Calls what is left with
  * ERR_CANCELLED, then closed(), then ops->free(). Touch nothing afterwards. */
@@ -255,6 +269,7 @@ struct registry_hold {
     uint64_t session; /* in which it was queued */
     uint64_t fence;
     bool try_once;
+    char *holder; /* whom it waits for, or NULL */
     enum registry_hold_state {
         HOLD_PENDING, /* waits for a session; the backend does not know it */
         HOLD_WAITING, /* lock was called */
@@ -273,6 +288,10 @@ void registry_hold_granted(struct registry_hold *hold, uint64_t fence);
 void registry_hold_refused(struct registry_hold *hold, enum err_code code);
 /* Held, and lost without the session (a lock with a lease of its own). */
 void registry_hold_lost(struct registry_hold *hold);
+/* Seen while it waits: who has the lock, as registry_lock_waits_for() says;
+ * copied, as far as it is printable and not longer than an owner's name. NULL
+ * or "": not known. May be told at every look. */
+void registry_hold_waits(struct registry_hold *hold, const char *holder);
 /* The backend refers to it no more. */
 void registry_hold_gone(struct registry_hold *hold);
 

@@ -247,6 +247,14 @@ void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
     stop(s);
 }
 
+static void prove(struct registry *r)
+{
+    struct sql *s = of(r);
+
+    atomic_store(&s->proving, true);
+    sql_nudge(s);
+}
+
 static const struct registry_ops base_ops = {
     .call_size = sizeof(struct sql_call),
     .hold_size = sizeof(struct sql_hold),
@@ -256,6 +264,7 @@ static const struct registry_ops base_ops = {
     .unwatch = sql_watch_end,
     .lock = sql_lock,
     .unlock = sql_unlock,
+    .prove = prove,
     .close = close_,
     .free = release,
 };

@@ -66,6 +66,7 @@ struct sql_hold {
                                grant is told */
     struct sql_hold *next_waiting; /* worker */
     struct loop_slot grant;        /* worker to loop */
+    char told[SQL_HOLDER_SIZE];    /* worker: whom it waits for, as told */
 };
 
 struct sql_watch {
@@ -128,6 +129,7 @@ struct sql {
     atomic_uint_least64_t abandoned; /* a session that is over for the loop */
     atomic_bool closing;
     atomic_bool killing; /* write nothing any more */
+    atomic_bool proving; /* renew the session at the next poll */
 
     /* The feed's batch: the worker's while not `feed_busy`, then the loop's. */
     atomic_bool feed_busy;
@@ -177,6 +179,7 @@ void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
 registry_hold_begin_f sql_lock;
 registry_hold_end_f sql_unlock;
 void sql_hold_grant(struct sql *s, struct sql_hold *h); /* worker */
+void sql_hold_waits(struct sql *s, struct sql_hold *h); /* worker */
 void sql_holds_stop(struct sql *s);
 
 /* sql_watch.c */

@@ -136,12 +136,14 @@ typedef int sql_reap_f(struct sql_core *core, const struct sql_seen *victim,
                        uint64_t self, struct err *err);
 
 /* A place in the queue for a lock. */
+#define SQL_HOLDER_SIZE 160
 struct sql_place {
     uint64_t session;
     uint64_t hold; /* registry_hold.id: ours forever */
     const char *key, *owner;
-    uint64_t ticket; /* 0: no place, as far as we know */
-    uint64_t fence;  /* nonzero: it is ours */
+    uint64_t ticket;              /* 0: no place, as far as we know */
+    uint64_t fence;               /* nonzero: it is ours */
+    char holder[SQL_HOLDER_SIZE]; /* with ERR_CONFLICT: who has it */
 };
 
 /* Inside a transaction: take a place, and the lock if it is free (fence).

@@ -8,6 +8,9 @@
  */
 #include "registry/sql_backend.h"
 
+#include "base/mem.h"
+
+#include <string.h>
 #include <utlist.h>
 
 static void enqueue(struct registry_hold *hold);
@@ -130,6 +133,36 @@ static void on_grant(void *arg)
 void sql_hold_grant(struct sql *s, struct sql_hold *h)
 {
     loop_complete(s->base.loop, &h->grant, on_grant, h->job.of.hold);
+}
+
+struct waits {
+    struct loop_slot slot;
+    struct registry_hold *hold;
+    char holder[SQL_HOLDER_SIZE];
+};
+
+static void on_waits(void *arg)
+{
+    struct waits *note = arg;
+
+    registry_hold_waits(note->hold, note->holder);
+    mem_free(note);
+}
+
+/* Worker thread, when another one has the lock than was told. What the worker
+ * posts arrives in order, so the hold is still there. */
+void sql_hold_waits(struct sql *s, struct sql_hold *h)
+{
+    struct waits *note;
+
+    if (strcmp(h->told, h->place.holder) == 0) {
+        return;
+    }
+    memcpy(h->told, h->place.holder, sizeof(h->told));
+    note = mem_zalloc(sizeof(*note));
+    note->hold = h->job.of.hold;
+    memcpy(note->holder, h->told, sizeof(note->holder));
+    loop_complete(s->base.loop, &note->slot, on_waits, note);
 }
 
 void sql_lock(struct registry *r, struct registry_hold *hold)

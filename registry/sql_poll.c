@@ -113,6 +113,9 @@ static void session_poll(struct sql *s, mono_ms now)
         side->session = 0;
         side->next_beat = now;
     }
+    if (atomic_exchange(&s->proving, false) && side->session != 0) {
+        side->next_beat = now;
+    }
     if (now < side->next_beat) {
         return;
     }
@@ -185,6 +188,8 @@ static void grant_locks(struct sql *s)
         }
         if (rc == ERR_SESSION_LOST) {
             side->next_beat = 0; /* find out at once */
+        } else if (rc == ERR_CONFLICT) {
+            sql_hold_waits(s, h);
         }
         at = &h->next_waiting;
     }

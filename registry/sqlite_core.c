@@ -128,8 +128,7 @@ static int reap(struct sql_core *core, const struct sql_seen *victim,
 static int lock_head(struct sql_core *core, struct sql_place *place,
                      struct err *err)
 {
-    int rc = sqlite_lock_head(db_of(core), place->session, place->key,
-                              place->ticket, err);
+    int rc = sqlite_lock_head(db_of(core), place, err);
 
     place->fence = rc == 0 ? place->ticket : 0;
     return rc;

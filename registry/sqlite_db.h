@@ -94,9 +94,10 @@ int sqlite_session_reap(struct sqlite_db *db, const struct sql_seen *victim,
 int sqlite_lock_enqueue(struct sqlite_db *db, uint64_t session, const char *key,
                         const char *owner, uint64_t *ticket,
                         struct err *err) MUST_CHECK;
-/* ERR_CONFLICT: somebody else's turn; ERR_SESSION_LOST: the row is gone. */
-int sqlite_lock_head(struct sqlite_db *db, uint64_t session, const char *key,
-                     uint64_t ticket, struct err *err) MUST_CHECK;
+/* Is it our turn? ERR_CONFLICT: somebody else's, place->holder says whose;
+ * ERR_SESSION_LOST: the row is gone. */
+int sqlite_lock_head(struct sqlite_db *db, struct sql_place *place,
+                     struct err *err) MUST_CHECK;
 int sqlite_lock_leave(struct sqlite_db *db, uint64_t ticket,
                       struct err *err) MUST_CHECK;
 

@@ -8,6 +8,8 @@
  */
 #include "registry/sqlite_priv.h"
 
+#include <stdio.h>
+
 int sqlite_lock_enqueue(struct sqlite_db *db, uint64_t session, const char *key,
                         const char *owner, uint64_t *ticket, struct err *err)
 {
@@ -28,18 +30,19 @@ int sqlite_lock_enqueue(struct sqlite_db *db, uint64_t session, const char *key,
     return rc;
 }
 
-int sqlite_lock_head(struct sqlite_db *db, uint64_t session, const char *key,
-                     uint64_t ticket, struct err *err)
+int sqlite_lock_head(struct sqlite_db *db, struct sql_place *place,
+                     struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_HEAD);
     char full[SQL_FULL_KEY_MAX];
+    const char *name;
     uint64_t owner;
     bool row, older;
     int rc;
 
-    assert(session != 0 && ticket != 0);
-    sqlite_full_key(db, key, full);
-    sqlite_bind_u64(stmt, 1, ticket);
+    assert(place->session != 0 && place->ticket != 0);
+    sqlite_full_key(db, place->key, full);
+    sqlite_bind_u64(stmt, 1, place->ticket);
     sqlite_bind_text(stmt, 2, full);
     rc = sqlite_step(db, stmt, &row, err);
     if (rc != 0) {
@@ -47,13 +50,17 @@ int sqlite_lock_head(struct sqlite_db *db, uint64_t session, const char *key,
     }
     if (!row) {
         return (int)err_set(err, ERR_SESSION_LOST,
-                            "%s: our place in the queue is gone", key);
+                            "%s: our place in the queue is gone", place->key);
     }
     owner = sqlite_column_u64(stmt, 0);
     older = sqlite3_column_int(stmt, 1) != 0;
+    name = (const char *)sqlite3_column_text(stmt, 2);
+    (void)snprintf(place->holder, sizeof(place->holder), "%s",
+                   name == NULL ? "" : name);
     (void)sqlite3_reset(stmt);
-    if (owner != session || older) {
-        return (int)err_set(err, ERR_CONFLICT, "%s: held by another", key);
+    if (owner != place->session || older) {
+        return (int)err_set(err, ERR_CONFLICT, "%s: held by another",
+                            place->key);
     }
     return 0;
 }

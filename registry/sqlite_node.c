@@ -328,6 +328,8 @@ static int apply_op(struct sqlite_db *db, uint64_t session,
                     const struct registry_op *op, struct err *err)
 {
     char full[SQL_FULL_KEY_MAX];
+    struct sql_place place = {
+        .session = session, .key = op->key, .ticket = op->version};
     int rc;
 
     sqlite_full_key(db, op->key, full);
@@ -339,7 +341,7 @@ static int apply_op(struct sqlite_db *db, uint64_t session,
     case REGISTRY_DELETE:
         return apply_delete(db, op, full, err);
     case REGISTRY_CHECK_LOCK:
-        rc = sqlite_lock_head(db, session, op->key, op->version, err);
+        rc = sqlite_lock_head(db, &place, err);
         return rc == ERR_SESSION_LOST
                    ? refuse(op, ERR_CONFLICT, "the lock is not ours", err)
                    : rc;

@@ -59,7 +59,8 @@
     X(OWNED_DELETE, "DELETE FROM node WHERE owner = ?1 AND owner <> 0")        \
     X(LOCK_NEW, "INSERT INTO lock(key, session, owner) VALUES(?1, ?2, ?3)")    \
     X(LOCK_HEAD, "SELECT session, EXISTS(SELECT 1 FROM lock WHERE key = ?2"    \
-                 " AND ticket < ?1) FROM lock WHERE ticket = ?1")              \
+                 " AND ticket < ?1), (SELECT owner FROM lock WHERE key = ?2"   \
+                 " ORDER BY ticket LIMIT 1) FROM lock WHERE ticket = ?1")      \
     X(LOCK_LEAVE, "DELETE FROM lock WHERE ticket = ?1")                        \
     X(LOCK_LEAVE_ALL, "DELETE FROM lock WHERE session = ?1")
 

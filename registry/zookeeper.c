@@ -381,6 +381,15 @@ bool zookeeper_session_of(const struct registry *r, clientid_t *out)
 
 /* --- opening ------------------------------------------------------------- */
 
+static void prove(struct registry *r)
+{
+    struct zookeeper *z = of(r);
+
+    if (z->connected && !zk_stopping(z)) {
+        zk_probe(z);
+    }
+}
+
 static const struct registry_ops ops = {
     .name = "zookeeper",
     .call_size = sizeof(struct zk_call),
@@ -391,6 +400,7 @@ static const struct registry_ops ops = {
     .unwatch = zk_watch_end,
     .lock = zk_lock,
     .unlock = zk_unlock,
+    .prove = prove,
     .close = close_,
     .free = release,
 };

@@ -218,10 +218,23 @@ static void grant(struct registry_hold *hold)
     registry_hold_granted(hold, h->fence);
 }
 
+/* Curator's data is an address; without any its name has to do. */
+static void on_holder(void *arg, struct zk_request *q)
+{
+    if (q->rc == ZOK) {
+        registry_hold_waits(arg, q->data_len > 0 ? q->data
+                                                 : strrchr(q->path, '/') + 1);
+    }
+}
+
 static void on_awaited(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
+    struct zk_hold *h = hold->priv;
 
+    if (q->rc == ZOK && h->awaits_first) {
+        on_holder(hold, q);
+    }
     if (q->rc == ZNONODE) {
         list(hold);
     } else if (q->rc != ZOK && !zk_broken(q->rc)) {
@@ -251,17 +264,24 @@ static bool find_place(struct registry_hold *hold, const struct zk_names *names,
 }
 
 static void wait_for(struct registry_hold *hold, const char *dir,
-                     const char *before)
+                     const struct zk_place *place)
 {
     struct zk_hold *h = hold->priv;
+    char *first;
 
     mem_free(h->awaited);
-    h->awaited = mem_printf("%s/%s", dir, before);
+    h->awaited = mem_printf("%s/%s", dir, place->before);
+    h->awaits_first = strcmp(place->before, place->first) == 0;
     if (hold->try_once) { /* the node waits for what is said next */
         registry_hold_refused(hold, ERR_TIMEOUT);
         return;
     }
     ask(hold, ZK_GET, h->awaited, true, on_awaited);
+    if (!h->awaits_first) {
+        first = mem_printf("%s/%s", dir, place->first);
+        ask(hold, ZK_GET, first, false, on_holder);
+        mem_free(first);
+    }
 }
 
 static void on_listed(void *arg, struct zk_request *q)
@@ -287,7 +307,7 @@ static void on_listed(void *arg, struct zk_request *q)
     } else if (place.before == NULL) {
         grant(hold);
     } else {
-        wait_for(hold, q->path, place.before);
+        wait_for(hold, q->path, &place);
     }
 }
 

@@ -49,10 +49,13 @@ bool zk_place_is_ours(const char *name, const char *uuid)
 bool zk_place(const struct zk_names *names, const char *uuid,
               struct zk_place *out)
 {
-    *out = (struct zk_place){NULL, NULL};
+    *out = (struct zk_place){NULL, NULL, NULL};
     for (size_t i = 0; i < names->n; i++) {
         const char *name = names->items[i];
 
+        if (out->first == NULL || strcmp(rank(name), rank(out->first)) < 0) {
+            out->first = name;
+        }
         if (zk_place_is_ours(name, uuid) &&
             (out->ours == NULL || strcmp(rank(name), rank(out->ours)) < 0)) {
             out->ours = name;

@@ -303,8 +303,9 @@ bool zk_place_is_ours(const char *name, const char *uuid);
 struct zk_place {
     const char *ours;   /* the first name with our uuid */
     const char *before; /* the last one before it; NULL: ours is the first */
+    const char *first;  /* of all */
 };
-/* Both are lent by `names`. False: there is none of ours. */
+/* All are lent by `names`. False: there is none of ours. */
 bool zk_place(const struct zk_names *names, const char *uuid,
               struct zk_place *out) MUST_CHECK;
 
@@ -320,6 +321,7 @@ struct zk_hold {
     } step;
     bool leaving, granted;
     bool listing, list_again; /* a look at the queue is under way; one more */
+    bool awaits_first;        /* the node before ours has the lock */
     char uuid[ZK_UUID_SIZE];
     char *path;     /* of our node; NULL: unknown */
     char *awaited;  /* of the node before ours, watched; or NULL */

@@ -355,6 +355,35 @@ static void malformed_keys_and_owners_are_refused(void **state)
     held_release(&h);
 }
 
+static void a_waiter_knows_whom_it_waits_for(void **state)
+{
+    struct world *w = *state;
+    struct registry *r[3];
+    struct registry_lock_wait second, third;
+    struct held h[3];
+
+    for (size_t i = 0; i < 3; i++) {
+        r[i] = world_open(w);
+    }
+    assert_int_equal(held_take(w, r[0], &h[0], KEY, "0", -1), ERR_OK);
+    assert_false(registry_lock_waits_for(h[0].lock, &second));
+    for (size_t i = 1; i < 3; i++) {
+        held_ask(r[i], &h[i], KEY, "other", -1);
+        world_round_trip(w, r[i]);
+    }
+    world_until(w, registry_lock_waits_for(h[1].lock, &second) &&
+                       second.holder[0] != '\0');
+    world_until(w, registry_lock_waits_for(h[2].lock, &third) &&
+                       third.holder[0] != '\0');
+    assert_string_equal(second.holder, third.holder);
+    assert_true(second.since <= third.since);
+    held_release(&h[0]);
+    world_until(w, h[1].answers > 0);
+    assert_false(registry_lock_waits_for(h[1].lock, &second));
+    held_release(&h[1]);
+    held_release(&h[2]);
+}
+
 int conformance_lock(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +403,7 @@ int conformance_lock(void)
         CONFORMANCE_TEST(a_lock_may_be_asked_for_before_the_session),
         CONFORMANCE_TEST(locks_may_be_taken_and_released_in_callbacks),
         CONFORMANCE_TEST(malformed_keys_and_owners_are_refused),
+        CONFORMANCE_TEST(a_waiter_knows_whom_it_waits_for),
     };
 
     return cmocka_run_group_tests_name("lock", tests, NULL, NULL);

@@ -325,6 +325,45 @@ static void a_long_break_loses_the_session(void **state)
     seen_stop(&seen);
 }
 
+/* More often than the session would ask by itself. */
+static void a_sign_of_life_can_be_asked_for(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    int64_t begin = w->backend->now(w->store);
+    mono_ms before = registry_answered(r);
+
+    assert_true(before > 0);
+    for (size_t i = 0; i < 12; i++) {
+        world_pass(w, 2); /* so that the next one is sent later */
+        world_until(w, (registry_prove(r), registry_answered(r) > before));
+        assert_true(registry_answered(r) > before);
+        before = registry_answered(r);
+    }
+    assert_true(w->backend->now(w->store) - begin <
+                w->backend->session_timeout_ms * 2);
+}
+
+static void nothing_is_proved_while_the_store_is_silent(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    int64_t timeout = w->backend->session_timeout_ms, until;
+    mono_ms before;
+
+    w->backend->cut(w->store, r, true);
+    world_pass(w, timeout / 10); /* what was under way is through */
+    before = registry_answered(r);
+    until = w->backend->now(w->store) + timeout / 2;
+    while (w->backend->now(w->store) < until) {
+        registry_prove(r);
+        w->backend->turn(w->store, 20);
+    }
+    assert_true(registry_answered(r) == before);
+    w->backend->cut(w->store, r, false);
+    world_until(w, (registry_prove(r), registry_answered(r) > before));
+}
+
 int conformance_session(bool can_cut)
 {
     const struct CMUnitTest tests[] = {
@@ -338,10 +377,12 @@ int conformance_session(bool can_cut)
         CONFORMANCE_TEST(closing_answers_every_call_once_and_truly),
         CONFORMANCE_TEST(a_forgotten_call_is_done_and_not_answered),
         CONFORMANCE_TEST(a_close_right_after_the_open_ends),
+        CONFORMANCE_TEST(a_sign_of_life_can_be_asked_for),
     };
     const struct CMUnitTest cut_tests[] = {
         CONFORMANCE_TEST(a_short_break_is_suspended_and_reconnected),
         CONFORMANCE_TEST(a_long_break_loses_the_session),
+        CONFORMANCE_TEST(nothing_is_proved_while_the_store_is_silent),
     };
     int failed = cmocka_run_group_tests_name("session", tests, NULL, NULL);
 

@@ -44,6 +44,7 @@ static void we_wait_for_the_one_right_before_us(void **state)
     assert_true(place(names, 4, &p));
     assert_string_equal(p.ours, names[0]);
     assert_string_equal(p.before, names[2]);
+    assert_string_equal(p.first, names[1]);
 }
 
 /* Curator without protection, zkCli, and what is no lock at all. */
