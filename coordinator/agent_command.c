@@ -119,7 +119,7 @@ void command_start(struct command *c, const char *process, mono_ms deadline)
     memset(&m, 0, sizeof(m));
     m.type = GUARD_START;
     m.value = deadline;
-    memcpy(m.process, process, strnlen(process, sizeof(m.process) - 1));
+    guard_env(&m, "PELORUS_PROCESS", process);
     say(c, &m);
 }
 

@@ -4,14 +4,14 @@
  *   agent.c            the rules: when to report, start, stop, begin anew
  *   agent_registry.c   a link straight to the registry: the session is the
  * lease agent_http.c       a link through the API: the ttl is the lease
- *   agent_guard.c      the guard, a small process that runs the command and
- *                      kills it when its deadline passes, whatever became of us
- *   agent_command.c    our end of the line to the guard
+ *   agent_command.c    our end of the line to the guard (base/guard.h), which
+ *                      runs the command and ends it when its deadline passes
  */
 #ifndef PELORUS_COORDINATOR_AGENT_PRIV_H
 #define PELORUS_COORDINATOR_AGENT_PRIV_H
 
 #include "base/buf.h"
+#include "base/guard.h"
 #include "base/loop.h"
 #include "conf/conf.h"
 #include "coordinator/agent.h"
@@ -59,24 +59,7 @@ void agent_fail(struct agent *a, const char *reason);
  * that lost its lease is being stopped). The link is asked again then. */
 bool agent_heartbeat(struct agent *a, struct buf *out);
 
-/* --- the guard ------------------------------------------------------------ */
-
-/* What goes over the line; a packet each. */
-struct guard_message {
-    enum guard_message_type {
-        GUARD_START,    /* to it: value = deadline */
-        GUARD_DEADLINE, /* to it: value = kill at, CLOCK_BOOTTIME ms */
-        GUARD_SIGNAL,   /* to it: value = signal for the command's group */
-        GUARD_STARTED,  /* from it: value = process id */
-        GUARD_FAILED,   /* from it: value = errno of fork or exec */
-        GUARD_EXITED,   /* from it: value = wait status */
-    } type;
-    int64_t value;
-    char process[PROCESS_TEXT_SIZE]; /* START: for PELORUS_PROCESS */
-};
-
-/* The guard's whole life, in a process of its own; never returns. */
-void guard_main(int line, char *const *command) NORETURN;
+/* --- the guard: base/guard.h ---------------------------------------------- */
 
 /* Our end of it. */
 struct command;

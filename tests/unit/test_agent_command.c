@@ -265,6 +265,53 @@ static void what_a_command_leaves_behind_is_killed(void **state)
     await_death(child);
 }
 
+/* Its child is a daemon: a session of its own, its parent gone. */
+static const char *daemonising(struct fixture *f, char *script, size_t size)
+{
+    snprintf(script, size,
+             "(setsid sh -c 'trap \"\" TERM HUP; echo $$ >%s/tmp; "
+             "mv %s/tmp %s/child; while :; do sleep 1; done' &); "
+             "while :; do sleep 1; done",
+             f->dir, f->dir, f->dir);
+    return script;
+}
+
+static void a_daemon_does_not_outlive_its_command(void **state)
+{
+    struct fixture *f = *state;
+    char script[512];
+    const char *argv[] = {"sh", "-c", daemonising(f, script, sizeof(script)),
+                          NULL};
+    pid_t child;
+
+    prepare(f, argv);
+    command_start(f->command, "1-2", FAR);
+    await(f, GUARD_STARTED);
+    child = await_pid(f, "child");
+    command_signal(f->command, SIGTERM); /* the daemon does not mind */
+    await(f, GUARD_EXITED);
+    assert_true(is_dead(child)); /* already: the exit is told last */
+    assert_false(f->last.left);
+}
+
+static void a_daemon_dies_at_the_deadline(void **state)
+{
+    struct fixture *f = *state;
+    char script[512];
+    const char *argv[] = {"sh", "-c", daemonising(f, script, sizeof(script)),
+                          NULL};
+    pid_t child;
+
+    prepare(f, argv);
+    command_start(f->command, "1-2", FAR);
+    await(f, GUARD_STARTED);
+    child = await_pid(f, "child");
+    command_deadline(f->command, clock_mono_ms() + 100);
+    await(f, GUARD_EXITED);
+    assert_true(f->last.late);
+    assert_true(is_dead(child));
+}
+
 static void freeing_kills_what_runs(void **state)
 {
     struct fixture *f = *state;
@@ -388,6 +435,8 @@ int main(void)
         TEST(the_deadline_kills_the_whole_group),
         TEST(a_deadline_moved_in_time_does_not_kill),
         TEST(what_a_command_leaves_behind_is_killed),
+        TEST(a_daemon_does_not_outlive_its_command),
+        TEST(a_daemon_dies_at_the_deadline),
         TEST(freeing_kills_what_runs),
         TEST(a_killed_agent_takes_its_command_with_it),
         TEST(a_stopped_agents_command_dies_at_its_deadline),

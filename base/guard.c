@@ -1,31 +1,36 @@
 /*
- * agent_guard.c - the guard: a process between the agent and its command.
+ * guard.c - the guard: a process between its owner and a command.
  *
- * The lease is a promise to others that the command is dead when it runs out.
- * An agent that is killed or stopped cannot keep it, so the guard does, with
- * nothing but a deadline and a line to the agent:
+ * A lease, or a lock, is a promise to others that the command is dead when it
+ * runs out. An owner that is killed or stopped cannot keep it, so the guard
+ * does, with nothing but a deadline and a line to the owner:
  *
- *   the agent ends, however      the line closes: the group is killed
- *   the agent is stopped (Ctrl-Z, SIGSTOP, a debugger, starved of processor)
- *                                the deadline passes: the group is killed
+ *   the owner ends, however      the line closes: the command is ended
+ *   the owner is stopped (Ctrl-Z, SIGSTOP, a debugger, starved of processor)
+ *                                the deadline passes: the command is ended
  *   the guard is killed          the kernel kills the command (parent-death
- *                                signal); the agent sees it and gives up
+ *                                signal); the owner sees it and gives up
  *   the host sleeps              deadlines count sleep, and are looked at first
- *   the command ends             what it left in its group is killed
+ *   the command ends             what it left behind is ended, too
+ *
+ * To end the command is to end all that it started, in whatever group or
+ * session (descendants.h).
  *
  * Not covered: all of us stopped together by a frozen cgroup or a paused
  * virtual machine (the command does not run meanwhile, and the first thing
  * after it is the guard's look at the clock, but until then an instant of the
- * command's is possible: this is what epochs are for); guard and agent both
- * stopped by hand; and children that left the command's process group, which
- * daemons do: run such a command with its "foreground" option.
+ * command's is possible: this is what epochs and fences are for); guard and
+ * owner both stopped by hand; and what descendants.h cannot end.
  */
-#include "coordinator/agent_priv.h"
+#include "base/guard.h"
+
+#include "base/descendants.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -36,13 +41,34 @@
 
 /* poll() does not count the host's sleep: look at the clock this often. */
 #define LOOK_MS 200
+/* For what does not die of SIGKILL: a process of another user, or one that
+ * waits for a disk that is gone. */
+#define END_MS 2000
 
 struct guard {
     int line, children;
     char *const *argv;
     pid_t pid; /* leader of the command's group; 0: none runs */
     mono_ms deadline;
+    bool late; /* the deadline of this command has passed */
 };
+
+void guard_env(struct guard_message *m, const char *name, const char *value)
+{
+    size_t at = 0, left;
+
+    while (at < sizeof(m->env) && m->env[at] != '\0')
+        at += strnlen(&m->env[at], sizeof(m->env) - at - 1) + 1;
+    left = sizeof(m->env) - at;
+    if (strlen(name) + strlen(value) + 3 <= left)
+        (void)snprintf(&m->env[at], left, "%s=%s", name, value);
+}
+
+static void say(const struct guard *g, const struct guard_message *m)
+{
+    /* Nobody there to hear it: the next read says so, and we end. */
+    (void)!send(g->line, m, sizeof(*m), MSG_NOSIGNAL);
+}
 
 static void tell(const struct guard *g, enum guard_message_type type,
                  int64_t value)
@@ -52,8 +78,19 @@ static void tell(const struct guard *g, enum guard_message_type type,
     memset(&m, 0, sizeof(m));
     m.type = type;
     m.value = value;
-    /* Nobody there to hear it: the next read says so, and we end. */
-    (void)!send(g->line, &m, sizeof(m), MSG_NOSIGNAL);
+    say(g, &m);
+}
+
+static void tell_exit(const struct guard *g, int status, bool left)
+{
+    struct guard_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = GUARD_EXITED;
+    m.value = status;
+    m.late = g->late;
+    m.left = left;
+    say(g, &m);
 }
 
 static void kill_group(const struct guard *g)
@@ -83,6 +120,22 @@ static void NORETURN become(char *const *argv, pid_t guard, int report)
     _exit(127);
 }
 
+static void set_env(const struct guard_message *m)
+{
+    const char *at = m->env;
+
+    for (; at[0] != '\0'; at += strlen(at) + 1) {
+        char name[64];
+        size_t n = strcspn(at, "=");
+
+        if (n >= sizeof(name) || at[n] != '=')
+            continue;
+        memcpy(name, at, n);
+        name[n] = '\0';
+        (void)setenv(name, &at[n + 1], 1);
+    }
+}
+
 static void start(struct guard *g, const struct guard_message *m)
 {
     pid_t self = getpid(), pid;
@@ -90,7 +143,7 @@ static void start(struct guard *g, const struct guard_message *m)
 
     if (g->pid != 0)
         return;
-    (void)setenv("PELORUS_PROCESS", m->process, 1);
+    set_env(m);
     if (pipe2(report, O_CLOEXEC) != 0) {
         tell(g, GUARD_FAILED, errno);
         return;
@@ -115,16 +168,18 @@ static void start(struct guard *g, const struct guard_message *m)
     }
     g->pid = pid;
     g->deadline = m->value;
+    g->late = false;
     tell(g, GUARD_STARTED, pid);
 }
 
 /* --- watching ------------------------------------------------------------- */
 
-/* The leader stays a zombie, and its number ours, until the rest is killed. */
+/* The leader stays a zombie, and its number ours, until the rest is ended. */
 static bool reap(struct guard *g, int options)
 {
     siginfo_t info;
     int status = 0;
+    bool left;
 
     if (g->pid == 0)
         return true;
@@ -133,15 +188,23 @@ static bool reap(struct guard *g, int options)
         info.si_pid == 0)
         return false;
     kill_group(g);
+    left = !descendants_end(g->pid, END_MS);
     (void)waitpid(g->pid, &status, 0);
     g->pid = 0;
-    tell(g, GUARD_EXITED, status);
+    tell_exit(g, status, left);
     return true;
+}
+
+/* The command, and whoever left its group. */
+static void kill_all(const struct guard *g)
+{
+    kill_group(g);
+    (void)descendants_sweep(NULL, 0, g->pid);
 }
 
 static void NORETURN end(struct guard *g)
 {
-    kill_group(g);
+    kill_all(g);
     (void)reap(g, 0);
     _exit(0);
 }
@@ -154,7 +217,7 @@ static void hear(struct guard *g)
 
     while ((n = recv(g->line, &m, sizeof(m), MSG_DONTWAIT)) ==
            (ssize_t)sizeof(m)) {
-        m.process[sizeof(m.process) - 1] = '\0';
+        m.env[sizeof(m.env) - 2] = m.env[sizeof(m.env) - 1] = '\0';
         if (m.type == GUARD_START)
             start(g, &m);
         else if (m.type == GUARD_DEADLINE)
@@ -183,18 +246,21 @@ static void NORETURN watch(struct guard *g)
         hear(g);
         while (read(g->children, &info, sizeof(info)) > 0)
             continue;
-        if (g->pid != 0 && clock_mono_ms() >= g->deadline)
-            kill_group(g);
+        if (g->pid != 0 && clock_mono_ms() >= g->deadline) {
+            g->late = true;
+            kill_all(g);
+        }
         (void)reap(g, WNOHANG);
     }
 }
 
-void guard_main(int line, char *const *command)
+void guard_main(int line, char *const *argv)
 {
-    struct guard g = {.line = line, .argv = command};
+    struct guard g = {.line = line, .argv = argv};
     sigset_t child;
 
-    (void)setsid(); /* what a terminal sends to its jobs is not for us */
+    descendants_adopt(); /* and what a terminal sends to its jobs is not for us
+                          */
     (void)prctl(PR_SET_NAME, "pelorus-guard");
     for (int n = 1; n < NSIG; n++)
         if (n != SIGCHLD)
