@@ -14,7 +14,8 @@
 #include <math.h>
 #include <string.h>
 
-#define JSON_INT_MAX INT64_C(9007199254740992) /* 2^53 */
+/* 2^53: a double that reads as this may have been 2^53 + 1. */
+#define JSON_INT_END INT64_C(9007199254740992)
 
 struct scan {
     const char *s;
@@ -312,7 +313,7 @@ int64_t json_int(const cJSON *object, const char *key, int64_t otherwise)
     const cJSON *item = get(object, key);
 
     if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble) ||
-        fabs(item->valuedouble) > (double)JSON_INT_MAX ||
+        fabs(item->valuedouble) >= (double)JSON_INT_END ||
         trunc(item->valuedouble) != item->valuedouble) {
         return otherwise;
     }

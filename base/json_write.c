@@ -139,7 +139,7 @@ void json_put_int(struct buf *b, const char *key, int64_t value)
 
 void json_put_u64(struct buf *b, const char *key, uint64_t value)
 {
-    bool quoted = value > (UINT64_C(1) << 53);
+    bool quoted = value >= (UINT64_C(1) << 53);
 
     start_value(b, key);
     if (quoted) {

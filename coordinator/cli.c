@@ -112,16 +112,17 @@ static int show_object(struct cli *c)
         struct cli_column column = {"", item->string, false, CLI_TEXT};
         bool raw = cJSON_IsObject(item) ||
                    (cJSON_IsArray(item) && cJSON_IsObject(item->child));
-        char *text = raw ? cJSON_PrintUnformatted(item) : NULL;
+        struct json_span text;
 
         buf_reset(&line);
         buf_printf(&line, "%-14s ", item->string);
-        if (text != NULL)
-            buf_str(&line, text);
+        if ((raw || strcmp(item->string, "payload") == 0) &&
+            json_field(buf_text(&c->answer), c->answer.len, item->string,
+                       &text))
+            buf_add(&line, text.s, (size_t)(text.end - text.s));
         else
             cli_text(&line, c->document, &column);
         cli_say(stdout, buf_text(&line));
-        cJSON_free(text);
     }
     buf_close(&line);
     return 0;
@@ -141,18 +142,49 @@ static cJSON *join(cJSON *all, cJSON *page)
     return all;
 }
 
-/* Several pages as one answer: there is no next one. */
-static void rewrite(struct cli *c)
+/* The items of this page as text behind those of the pages before: what they
+ * hold of other people's is printed as it came. */
+static void add_items(struct buf *items, const struct cli *c)
 {
-    char *text;
+    struct json_span list;
 
-    cJSON_ReplaceItemInObjectCaseSensitive(c->document, "next",
-                                           cJSON_CreateNull());
-    text = cJSON_PrintUnformatted(c->document);
-    assert(text != NULL);
-    buf_reset(&c->answer);
-    buf_str(&c->answer, text);
-    cJSON_free(text);
+    if (!json_field(buf_text(&c->answer), c->answer.len, "items", &list) ||
+        !json_take(&list, '['))
+        return;
+    json_skip_blanks(&list);
+    if (list.end - list.s <= 1)
+        return; /* only the bracket */
+    if (items->len > 0)
+        buf_char(items, ',');
+    buf_add(items, list.s, (size_t)(list.end - list.s) - 1);
+}
+
+/* Several pages as one answer, which is the last one's, without a next. */
+static void rewrite(struct cli *c, const struct buf *items)
+{
+    struct json_member m;
+    struct json_span t;
+    struct buf whole;
+
+    buf_init(&whole, c->answer.max);
+    buf_char(&whole, '{');
+    json_members(&t, buf_text(&c->answer), c->answer.len);
+    while (json_member(&t, &m)) {
+        if (whole.len > 1)
+            buf_char(&whole, ',');
+        buf_add(&whole, m.key.s, (size_t)(m.key.end - m.key.s));
+        buf_char(&whole, ':');
+        if (json_member_is(&m, "items")) {
+            buf_char(&whole, '[');
+            buf_str(&whole, buf_text(items));
+            buf_char(&whole, ']');
+        } else {
+            buf_add(&whole, m.value.s, (size_t)(m.value.end - m.value.s));
+        }
+    }
+    buf_char(&whole, '}');
+    buf_close(&c->answer);
+    c->answer = whole;
 }
 
 /* The pages of a list as one, or just the one with so many items. */
@@ -161,8 +193,10 @@ static int get_all(struct cli *c, const char *limit)
     char *base = mem_strdup(buf_text(&c->path)), *next = NULL;
     cJSON *all = NULL;
     size_t pages = 0;
+    struct buf items;
     int rc;
 
+    buf_init(&items, c->answer.max);
     do {
         buf_reset(&c->path);
         buf_str(&c->path, base);
@@ -174,20 +208,21 @@ static int get_all(struct cli *c, const char *limit)
         if (rc != 0)
             break;
         pages++;
+        add_items(&items, c);
         next = mem_strdup(json_str(c->document, "next"));
         all = join(all, c->document);
         c->document = NULL;
     } while (next != NULL && limit == NULL);
     mem_free(next);
     mem_free(base);
-    if (rc != 0) {
+    if (rc != 0)
         cJSON_Delete(all);
-        return rc;
-    }
-    c->document = all;
-    if (pages > 1 && c->json)
-        rewrite(c);
-    return 0;
+    else
+        c->document = all;
+    if (rc == 0 && pages > 1 && c->json)
+        rewrite(c, &items);
+    buf_close(&items);
+    return rc;
 }
 
 /* --- commands ------------------------------------------------------------- */

@@ -25,7 +25,7 @@
 #include "registry/registry.h"
 
 #define WORK_ID_MAX      128
-#define WORK_PAYLOAD_MAX ((size_t)64 * 1024) /* bytes of the compact text */
+#define WORK_PAYLOAD_MAX ((size_t)64 * 1024) /* bytes, as sent */
 /* An answer wraps a payload in lists and problems: leave room for those. */
 #define WORK_PAYLOAD_DEPTH (JSON_DEPTH_MAX - 4)
 #define WORK_HISTORY_MAX   5
@@ -100,13 +100,13 @@ void work_item_unassign(struct work_item *w, enum work_state state,
 
 /*
  * A client's payload: one JSON value, nested at most WORK_PAYLOAD_DEPTH deep,
- * at most WORK_PAYLOAD_MAX bytes without its blanks. *out is its compact text
- * (mem_free), NULL for `null`; numbers and strings are kept as written.
- * ERR_INVALID, ERR_TOO_LARGE.
+ * at most WORK_PAYLOAD_MAX bytes. *out is its text byte for byte, without the
+ * blanks around it (mem_free), NULL for `null`. ERR_INVALID, ERR_TOO_LARGE.
  */
 int work_payload_read(const char *text, size_t len, char **out,
                       struct err *err) MUST_CHECK;
-/* The same value, whatever the order of its keys. Both compact, or NULL. */
+/* The same value, whatever the order of its keys and the blanks between its
+ * tokens; numbers and strings are compared as written. Payloads, or NULL. */
 bool work_payload_same(const char *a, const char *b);
 /* The text of a field's value inside a valid JSON object, untouched: the way
  * to take a payload out of a request. False: no such field. */

@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define EXACT_MAX (INT64_C(1) << 53) /* what a double holds exactly */
+/* From here on a double may be another number, rounded. */
+#define EXACT_END (INT64_C(1) << 53)
 
 static const cJSON *find(const cJSON *o, const char *key)
 {
@@ -103,7 +104,7 @@ int field_u64(const cJSON *o, const char *key, enum field_need need,
         return 0;
     }
     if (cJSON_IsNumber(item) && item->valuedouble >= 0 &&
-        item->valuedouble <= (double)EXACT_MAX &&
+        item->valuedouble < (double)EXACT_END &&
         trunc(item->valuedouble) == item->valuedouble &&
         (uint64_t)item->valuedouble <= max) {
         *out = (uint64_t)item->valuedouble;
@@ -133,7 +134,7 @@ int field_i64(const cJSON *o, const char *key, int64_t *out, struct err *err)
         units_int(item->valuestring, INT64_MIN, INT64_MAX, out, NULL) == 0) {
         return 0;
     }
-    if (cJSON_IsNumber(item) && fabs(item->valuedouble) <= (double)EXACT_MAX &&
+    if (cJSON_IsNumber(item) && fabs(item->valuedouble) < (double)EXACT_END &&
         trunc(item->valuedouble) == item->valuedouble) {
         *out = (int64_t)item->valuedouble;
         return 0;
@@ -289,7 +290,7 @@ static void put_i64(struct buf *b, const char *key, int64_t value)
 {
     char text[24];
 
-    if (value >= -EXACT_MAX && value <= EXACT_MAX) {
+    if (value > -EXACT_END && value < EXACT_END) {
         json_put_int(b, key, value);
         return;
     }

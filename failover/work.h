@@ -67,14 +67,13 @@ void work_tick(struct work *w);
  * succeeded:
  *   400 invalid (an argument)      413 too_large
  *   404 work_not_found, group_not_found
- *   409 id_conflict, owned_elsewhere (claims), owner_not_up, stale_epoch,
- *       not_assigned, not_held, gate_conflict
- *   422 no_owner (an order for an address with no gate and no process)
- *   500 damaged (what stands in the registry makes no sense; the message says
- *       where)
- *   503 group_empty, all_busy, busy, registry_unavailable, session_lost,
- *       cancelled: certainly nothing was stored
- *   504 outcome_unknown
+ *   409 id_conflict (the id stands with another kind, group, policy or
+ *       payload; a claim too), owned_elsewhere (claims), owner_not_up,
+ * stale_epoch, not_assigned, not_held, gate_conflict 422 no_owner (an order for
+ * an address with no gate and no process) 500 damaged (what stands in the
+ * registry makes no sense; the message says where) 503 group_empty, all_busy,
+ * busy, registry_unavailable, session_lost, cancelled: certainly nothing was
+ * stored 504 outcome_unknown
  */
 struct work_reply {
     const char *code;

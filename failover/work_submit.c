@@ -52,6 +52,12 @@ static void reply_taken(struct work_op *op, const char *code, const char *why)
     op_reply(op, code, &op->item);
 }
 
+static void reply_other_body(struct work_op *op)
+{
+    reply_taken(op, "id_conflict",
+                "exists with another kind, group, policy or payload");
+}
+
 static void create_won(struct work_op *op)
 {
     op->target.pick = 0;
@@ -106,8 +112,7 @@ static void submit_read(struct work_op *op)
     if (op->found && same_body(&op->item, &op->want)) {
         reply_standing(op);
     } else if (op->found) {
-        reply_taken(op, "id_conflict",
-                    "exists with another kind, group, policy or payload");
+        reply_other_body(op);
     } else if (!floor_ends(op)) {
         op_choose(op, create, submit_nobody);
     }
@@ -149,12 +154,14 @@ static void claim_read(struct work_op *op)
     op->process = *p;
     if (op->found) {
         /* The last owner of a finished item is still named in it. */
-        if (op->item.kind == op->want.kind &&
-            strcmp(op->item.owner, op->want.owner) == 0 &&
-            process_same(&op->item.process, p)) {
+        if (op->item.kind != op->want.kind ||
+            strcmp(op->item.owner, op->want.owner) != 0 ||
+            !process_same(&op->item.process, p)) {
+            reply_taken(op, "owned_elsewhere", "has another owner");
+        } else if (same_body(&op->item, &op->want)) {
             reply_standing(op);
         } else {
-            reply_taken(op, "owned_elsewhere", "has another owner");
+            reply_other_body(op);
         }
     } else if (!floor_ends(op)) {
         op->target = (struct work_target){.code = NULL};

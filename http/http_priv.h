@@ -169,12 +169,15 @@ bool http_param_address(struct http_request *r, unsigned i);
 /* Cleans it in place. */
 bool http_param_group(struct http_request *r, unsigned i);
 bool http_query_epoch(struct http_request *r, uint64_t *epoch);
-/* The body as a JSON object in r->json; an empty one if `may_be_empty`. */
+/* The body as a JSON object in r->json, each key once; an empty one if
+ * `may_be_empty`. */
 bool http_body(struct http_request *r, bool may_be_empty);
 /* Are all members of the body among these (NULL ends them)? Where a misspelt
  * one would do something else than was meant. */
 bool http_members(struct http_request *r, const char *const *known);
 bool http_member_bool(struct http_request *r, const char *name, bool *value);
+/* The member "epoch": expected, from 1, never rounded. */
+bool http_member_epoch(struct http_request *r, uint64_t *epoch);
 /* A string member: false and a problem if it is there and no string. */
 bool http_member(struct http_request *r, const char *name, const char **value);
 

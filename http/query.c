@@ -185,7 +185,32 @@ bool http_body(struct http_request *r, bool may_be_empty)
         http_problem(r, "invalid_json", "a JSON object is expected as body");
         return false;
     }
+    if (json_unique(r->json, &err) != 0) {
+        http_problem(r, "invalid_json", "%s", err.msg);
+        return false;
+    }
     return true;
+}
+
+/* As text: a double would round what lies beyond 2^53. */
+bool http_member_epoch(struct http_request *r, uint64_t *epoch)
+{
+    const char *text = json_str(r->json, "epoch");
+    struct json_span number;
+    int64_t whole;
+
+    *epoch = 0;
+    if (text != NULL) {
+        if (units_uint(text, UINT64_MAX, epoch, NULL) == 0 && *epoch > 0)
+            return true;
+    } else if (json_field(r->body.data, r->body.len, "epoch", &number) &&
+               json_whole(number, &whole) && whole > 0) {
+        *epoch = (uint64_t)whole;
+        return true;
+    }
+    http_problem(r, "invalid_json",
+                 "epoch: a whole number from 1; beyond 2^53 as a string, too");
+    return false;
 }
 
 bool http_member(struct http_request *r, const char *name, const char **value)

@@ -4,6 +4,8 @@
  */
 #include "http/http_priv.h"
 
+#include "base/mem.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,29 +91,35 @@ static bool read_policy(struct http_request *r, enum work_policy *policy)
     return false;
 }
 
-/* What does not need the loop to be wrong. `payload` is the caller's to free
- * with cJSON_free(). */
+/* A payload is the client's bytes: taken as text, never from the tree.
+ * `*payload` is the caller's to free. */
+static bool read_payload(struct http_request *r, char **payload)
+{
+    const char *text;
+    size_t len;
+
+    *payload = NULL;
+    if (!work_json_field(r->body.data, r->body.len, "payload", &text, &len))
+        return true;
+    if (len > (size_t)WORK_PAYLOAD_MAX) {
+        http_problem(r, "too_large", "payload: at most 64 KiB of JSON");
+        return false;
+    }
+    *payload = mem_strndup(text, len);
+    return true;
+}
+
+/* What does not need the loop to be wrong. */
 static bool read_submit(struct http_request *r, struct work_submit *what,
                         char **payload)
 {
-    const cJSON *item;
-
     *payload = NULL;
     if (!read_kind(r, &what->kind) || !read_policy(r, &what->policy) ||
         !http_member(r, "group", &what->group) ||
         !http_member(r, "id", &what->id) ||
-        !http_member(r, "owner", &what->owner))
+        !http_member(r, "owner", &what->owner) || !read_payload(r, payload))
         return false;
-    item = cJSON_GetObjectItemCaseSensitive(r->json, "payload");
-    if (item != NULL && !cJSON_IsNull(item)) {
-        *payload = cJSON_PrintUnformatted(item);
-        if (*payload == NULL || strlen(*payload) > (size_t)WORK_PAYLOAD_MAX) {
-            cJSON_free(*payload);
-            http_problem(r, "too_large", "payload: at most 64 KiB of JSON");
-            return false;
-        }
-        what->payload = *payload;
-    }
+    what->payload = *payload;
     return true;
 }
 
@@ -131,7 +139,7 @@ static void submit(void *arg)
     } else {
         work_submit(work_of(r), &what, item_done, r);
     }
-    cJSON_free(payload);
+    mem_free(payload);
 }
 
 void http_work_post(struct http_request *r)
@@ -251,10 +259,9 @@ void http_fence_check(struct http_request *r)
 
     if (!http_body(r, false) || !http_member(r, "work", &id))
         return;
-    r->epoch = json_u64(r->json, "epoch", 0);
-    if (id == NULL || r->epoch == 0)
-        http_problem(r, "invalid_json", "work and epoch are expected");
-    else
+    if (id == NULL)
+        http_problem(r, "invalid_json", "work: the id of the work item");
+    else if (http_member_epoch(r, &r->epoch))
         http_on_loop(r, check_fence);
 }
 

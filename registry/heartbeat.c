@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXACT_MAX      9007199254740992.0 /* 2^53: beyond, integers blur */
+#define EXACT_MAX      9007199254740991.0 /* 2^53 - 1: beyond, integers blur */
 #define POOL_MAX       100.0
 #define WEIGHT_MAX     10000
 #define WEIGHT_DEFAULT 100

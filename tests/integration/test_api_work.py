@@ -1,6 +1,7 @@
 """The REST API for work items from their birth to their end, lists page by
 page, and long polls."""
 
+import json
 import sys
 import threading
 import time
@@ -40,6 +41,62 @@ def test_work_from_its_birth_to_its_end(cluster):
     problem(c.api("DELETE", "/v1/work/none?epoch=1"), 404, "work_not_found")
     equal(c.api("POST", "/v1/work", body).json["state"], "done", "a late retry meets the finished item")
     problem(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 1}), 409, "stale_epoch")
+
+
+PAYLOAD = '{ "n":9007199254740993, "x":1.10, "e":1e400, "big":18446744073709551617,\n "a":1, "a":2, "s":"\\u00e9\\/" }'
+
+
+def test_a_payload_comes_back_byte_for_byte(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, ("master", M1))
+    mine = f'"payload":{PAYLOAD}'
+    posted = f'{{"kind":"master","id":"p-1", "payload" : {PAYLOAD} }}'
+    claimed = f'{{"payload":{PAYLOAD},"kind":"master","owner":"{M1}"}}'
+    for a, status in ((c.api("POST", "/v1/work", posted), 201), (c.api("POST", "/v1/work", posted), 200),
+                      (c.api("PUT", "/v1/work/p-2", claimed), 201), (c.api("PUT", "/v1/work/p-2", claimed), 200),
+                      (c.api("GET", "/v1/work/p-1"), 200), (c.api("GET", "/v1/work?kind=master"), 200),
+                      (c.api("GET", f"/v1/work?kind=master&owner={M1}"), 200),
+                      (c.api("POST", "/v1/work", posted.replace("payload", "pa\\u0079load").replace("p-1", "p-3")), 201)):
+        equal((a.status, mine in a.text), (status, True), a.text)
+    problem(c.api("POST", "/v1/work", posted.replace("740993", "740992")), 409, "id_conflict")
+    problem(c.api("POST", "/v1/work", posted.replace("1.10", "1.1")), 409, "id_conflict")
+    url = f"http://127.0.0.1:{c.port}"
+    check(PAYLOAD in cluster.cli("work", "get", "p-1", "--json", url=url), "the command line, one item")
+    cluster.cli("work", "add", "--id", "p-4", "--payload", PAYLOAD, url=url)
+    submit(c.port, (f"q-{n}" for n in range(1001)))
+    text = cluster.cli("work", "--json", url=url)
+    equal((text.count(mine), len(json.loads(text)["items"])), (4, 1005), "the command line, several pages")
+    up(cluster, c.api, ("master", M2))
+    a = c.api("POST", "/v1/work/p-1/handover?epoch=1")
+    equal((a.status, a.json["owner"], mine in a.text), (200, M2, True), a.text)
+    a = c.api("DELETE", "/v1/work/p-1?epoch=2")
+    equal((a.status, a.json["state"], mine in a.text), (200, "done", True), a.text)
+
+
+def test_a_claim_repeated_with_another_body_is_a_conflict(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, ("master", M1))
+    claim = {"kind": "master", "owner": M1, "payload": {"a": 1}, "group": "g1"}
+    equal(c.api("PUT", "/v1/work/c-1", claim).status, 201, "claimed")
+    equal(c.api("PUT", "/v1/work/c-1", claim).status, 200, "and again")
+    for other in ({"payload": {"a": 2}}, {"payload": None}, {"policy": "hold"}, {"group": "g2"}):
+        a = problem(c.api("PUT", "/v1/work/c-1", {**claim, **other}), 409, "id_conflict")
+        equal((a["owner"], a["epoch"]), (M1, 1), "who has it")
+    equal(c.api.get("/v1/work/c-1")["payload"], {"a": 1}, "what stands")
+    equal(c.api("DELETE", "/v1/work/c-1?epoch=1").status, 200, "done")
+    equal(c.api("PUT", "/v1/work/c-1", claim).json["state"], "done", "a late retry meets the finished item")
+    problem(c.api("PUT", "/v1/work/c-1", {**claim, "payload": 2}), 409, "id_conflict")
+
+
+def test_numbers_are_taken_as_they_are_or_refused(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, ("master", M1))
+    for epoch in ("9007199254740993.5", "1e400", "1.5", "0", "-1", "null", "true", '"x"', '"18446744073709551616"'):
+        problem(c.api("POST", "/v1/fence/check", f'{{"work":"w","epoch":{epoch}}}'), 400, "invalid_json")
+    for epoch in ("9007199254740993", '"9007199254740993"', "1.0"):
+        problem(c.api("POST", "/v1/fence/check", f'{{"work":"w","epoch":{epoch}}}'), 404, "work_not_found")
+    for body in ('{"kind":"master","kind":"worker"}', '{"kind":"master","payload":1,"p\\u0061yload":2}'):
+        check("twice" in problem(c.api("POST", "/v1/work", body), 400, "invalid_json")["detail"], body)
 
 
 def test_claims_handovers_and_releases(cluster):

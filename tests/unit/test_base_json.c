@@ -182,7 +182,7 @@ static void writing_places_its_own_commas(void **state)
     json_put_str(&b, "s", "a\"b\\c\n\x01\x7f");
     json_put_str(&b, "none", NULL);
     json_put_int(&b, "i", INT64_MIN);
-    json_put_u64(&b, "u", 9007199254740992u);
+    json_put_u64(&b, "u", 9007199254740991u);
     json_put_u64(&b, "w", UINT64_MAX);
     json_put_bool(&b, "t", true);
     json_put_bool(&b, "f", false);
@@ -199,7 +199,7 @@ static void writing_places_its_own_commas(void **state)
     json_close(&b, '}');
     assert_string_equal(buf_text(&b),
                         "{\"s\":\"a\\\"b\\\\c\\n\\u0001\\u007f\",\"none\":null,"
-                        "\"i\":-9223372036854775808,\"u\":9007199254740992,"
+                        "\"i\":-9223372036854775808,\"u\":9007199254740991,"
                         "\"w\":\"18446744073709551615\",\"t\":true,\"f\":false,"
                         "\"a\":[0.1,-3,null,null,{},[1]],\"z\":null}");
     assert_int_equal(parse(buf_text(&b), NULL), 0);
@@ -247,6 +247,100 @@ static void broken_utf8_is_replaced_when_written(void **state)
     buf_close(&b);
 }
 
+/* --- as text -------------------------------------------------------------- */
+
+static void whole_numbers_are_exact_or_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        bool whole;
+        int64_t value;
+    } rows[] = {
+        {"0", true, 0},
+        {"-0.0e5", true, 0},
+        {"12", true, 12},
+        {"-12.000", true, -12},
+        {"1.2e1", true, 12},
+        {"1200e-2", true, 12},
+        {"1.732e+12", true, 1732000000000},
+        {"9007199254740993", true, 9007199254740993},
+        {"9223372036854775807", true, INT64_MAX},
+        {"-9223372036854775808", true, INT64_MIN},
+        {"9223372036854775808", false, 0},
+        {"1e19", false, 0},
+        {"1e400", false, 0},
+        {"1.2", false, 0},
+        {"12e-1", false, 0},
+        {"1732000000000.00000001", false, 0},
+        {"9007199254740993.5", false, 0},
+        {"null", false, 0},
+        {"\"5\"", false, 0},
+        {"{}", false, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *s = rows[i].text;
+        int64_t value = -1;
+        bool whole = json_whole(
+            (struct json_span){.s = s, .end = s + strlen(s)}, &value);
+
+        if (whole != rows[i].whole || (whole && value != rows[i].value)) {
+            fail_msg("%s: %d %lld", s, whole, (long long)value);
+        }
+    }
+}
+
+static void members_are_found_however_they_are_escaped(void **state)
+{
+    const char *object = "{ \"a\\\"b\" : [1, {\"x\":2}] ,\"\\u0078\":  3.10 }";
+    struct json_member m;
+    struct json_span t, value;
+
+    (void)state;
+    json_members(&t, object, strlen(object));
+    assert_true(json_member(&t, &m));
+    assert_true(json_member_is(&m, "a\"b"));
+    assert_int_equal(m.value.end - m.value.s, strlen("[1, {\"x\":2}]"));
+    assert_true(json_member(&t, &m));
+    assert_true(json_member_is(&m, "x"));
+    assert_false(json_member_is(&m, "xx"));
+    assert_false(json_member(&t, &m));
+    assert_true(json_field(object, strlen(object), "x", &value));
+    assert_memory_equal(value.s, "3.10", 4);
+    assert_false(json_field(object, strlen(object), "y", &value));
+    json_members(&t, "{ }", 3);
+    assert_false(json_member(&t, &m));
+}
+
+static void a_key_that_stands_twice_is_found(void **state)
+{
+    static const struct {
+        const char *text;
+        bool unique;
+    } rows[] = {
+        {"{}", true},
+        {"{\"a\":1,\"b\":2}", true},
+        {"{\"a\":{\"b\":1},\"b\":2}", true},
+        {"{\"a\":1,\"b\":2,\"a\":1}", false},
+        {"{\"a\":1,\"\\u0061\":1}", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err;
+        cJSON *o;
+
+        assert_int_equal(
+            json_parse(rows[i].text, strlen(rows[i].text), &o, &err), 0);
+        assert_int_equal(json_unique(o, &err) == 0, rows[i].unique);
+        if (!rows[i].unique) {
+            assert_string_equal(err.msg, "a: it stands twice");
+        }
+        cJSON_Delete(o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +353,9 @@ int main(void)
         cmocka_unit_test(writing_places_its_own_commas),
         cmocka_unit_test(numbers_read_back_the_same),
         cmocka_unit_test(broken_utf8_is_replaced_when_written),
+        cmocka_unit_test(whole_numbers_are_exact_or_refused),
+        cmocka_unit_test(members_are_found_however_they_are_escaped),
+        cmocka_unit_test(a_key_that_stands_twice_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
