@@ -20,7 +20,10 @@
     X(MOVE_ALL)            /* everything at the address moves */               \
     X(CACHED_REGISTRATION) /* registrations come from the cache */             \
     X(EPOCH_KEEPS)         /* the epoch is not raised */                       \
-    X(NO_RESUME)           /* unfinished failovers are nobody's */
+    X(NO_RESUME)           /* unfinished failovers are nobody's */             \
+    X(HEARSAY_IS_LIFE)     /* a stranded server's answer keeps a session */    \
+    X(RENEWED_BESIDE)      /* a session lives on while the loop is stuck */    \
+    X(LAGGING_MARK)        /* a lagging server's word ends a doubt */
 
 enum planted_bug {
 #define X(bug) PLANTED_##bug,

@@ -9,6 +9,7 @@
  */
 #include "registry/memory.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "registry/memory_priv.h"
 
 #include <string.h>
@@ -178,6 +179,9 @@ static bool run_in(struct memory_client *c, struct memory_event *e)
     if (c->dead) {
         return e->is_message;
     }
+    if (c->stuck && e == &c->beat && planted(PLANTED_RENEWED_BESIDE)) {
+        return true;
+    }
     if (c->frozen) {
         e->where = EVENT_FROZEN;
         DL_APPEND(c->piled, e);
@@ -255,8 +259,10 @@ void memory_heal(struct registry *client)
 {
     struct memory_client *c = memory_client_of(client);
 
-    if (c->cut) {
+    if (c->cut || c->past != NULL) {
         c->cut = false;
+        memory_past_unref(c->past);
+        c->past = NULL;
         c->connection++;
         if (c->reset.where == EVENT_IDLE) {
             memory_schedule(c->store, &c->reset, c->store->clock->mono);
@@ -264,9 +270,45 @@ void memory_heal(struct registry *client)
     }
 }
 
+void memory_strand(struct registry *client)
+{
+    struct memory_client *c = memory_client_of(client), *other;
+
+    if (c->past != NULL) {
+        return;
+    }
+    DL_FOREACH(c->store->clients, other)
+    {
+        if (other->past != NULL &&
+            other->past->revision == c->store->revision) {
+            c->past = other->past;
+            c->past->refs++;
+            return;
+        }
+    }
+    c->past = mem_zalloc(sizeof(*c->past));
+    c->past->refs = 1;
+    c->past->revision = c->store->revision;
+    memory_tree_copy(&c->past->tree, &c->store->tree);
+}
+
+void memory_past_unref(struct memory_past *past)
+{
+    if (past != NULL && --past->refs == 0) {
+        memory_tree_close(&past->tree);
+        mem_free(past);
+    }
+}
+
 void memory_freeze(struct registry *client)
 {
     memory_client_of(client)->frozen = true;
+}
+
+void memory_stick(struct registry *client)
+{
+    memory_client_of(client)->frozen = true;
+    memory_client_of(client)->stuck = true;
 }
 
 /* Messages keep their order; timers that came due meanwhile run anywhere
@@ -281,7 +323,7 @@ void memory_thaw(struct registry *client)
     if (!c->frozen) {
         return;
     }
-    c->frozen = false;
+    c->frozen = c->stuck = false;
     DL_COUNT(c->piled, e, n);
     DL_FOREACH_SAFE(c->piled, e, next)
     {

@@ -36,7 +36,10 @@ mono_ms memory_next(const struct memory_store *store);
 struct memory_faults {
     int64_t delay_max_ms; /* each message takes 0 .. this, one way */
     double unknown_share; /* of writes: the reply is lost; half of those were
-                             applied, some of those only later */
+                             applied, some of those only later. Whoever
+                                 asks another server for the mark of the write
+                                 may ask one that lags and knows of none */
+
     double unavailable_share; /* of calls: certainly not applied */
     double event_drop_share;  /* of watch notifications: lost; a later resync
                                  (within resync_ms) tells the difference */
@@ -55,11 +58,21 @@ void memory_set_faults(struct memory_store *s, const struct memory_faults *f);
 void memory_cut(struct registry *client);
 void memory_heal(struct registry *client);
 
+/* The server that this client is connected to has lost the others, as a
+ * ZooKeeper follower that is cut off from its leader: until healed it answers
+ * reads and pings from what stood when it was cut off, tells of no change and
+ * writes nothing, while the others let the client's session run out. */
+void memory_strand(struct registry *client);
+
 /* The process is stopped (SIGSTOP): it receives nothing, keeps no deadline and
  * its requests already sent may still be applied; thaw delivers what piled
  * up, and what it believes is as old as the stop. */
 void memory_freeze(struct registry *client);
 void memory_thaw(struct registry *client);
+
+/* Its loop is stuck, in a write that blocks, say, while the process lives on.
+ * Nothing else may keep its session alive; memory_thaw() ends it. */
+void memory_stick(struct registry *client);
 
 /* The server ends the session now; the client learns it with a delay. */
 void memory_expire(struct registry *client);

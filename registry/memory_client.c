@@ -10,6 +10,7 @@
  *                            ^------PONG------'
  */
 #include "base/mem.h"
+#include "base/planted.h"
 #include "registry/memory_priv.h"
 
 #include <string.h>
@@ -180,7 +181,10 @@ static void on_beat(struct memory_event *e)
         send_plain(c, MEMORY_PING);
         memory_schedule(c->store, e, now(c) + (timeout + 2) / 3);
     } else {
-        if (c->connecting) { /* nothing came of it: another connection */
+        if (c->connecting || c->past != NULL) {
+            /* nothing came of it: another connection, to another server */
+            memory_past_unref(c->past);
+            c->past = NULL;
             c->connection++;
             fail_outstanding(c);
         }
@@ -278,8 +282,13 @@ static void welcome(struct memory_client *c, const struct memory_message *m)
     registry_tell(&c->base, REGISTRY_CONNECTED, m->session);
 }
 
+/* A sign of life is only what the server has heard that would end our session.
+ */
 static void pong(struct memory_client *c, const struct memory_message *m)
 {
+    if (m->hearsay && !planted(PLANTED_HEARSAY_IS_LIFE)) {
+        return;
+    }
     if (m->session != c->base.session || c->base.closing) {
         return;
     }
@@ -378,6 +387,7 @@ void memory_client_unref(struct memory_client *c)
     assert(c->refs > 0);
     if (--c->refs == 0) {
         assert(c->dead && c->piled == NULL);
+        memory_past_unref(c->past);
         mem_free(c);
     }
 }

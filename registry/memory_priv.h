@@ -78,6 +78,8 @@ struct memory_node *memory_tree_put(struct memory_tree *tree,
 struct memory_node *memory_tree_remove(struct memory_tree *tree,
                                        const char *key);
 bool memory_tree_has_below(const struct memory_tree *tree, const char *key);
+/* The same nodes, in blocks of its own. */
+void memory_tree_copy(struct memory_tree *to, const struct memory_tree *from);
 
 /* --- time ----------------------------------------------------------------- */
 
@@ -104,6 +106,14 @@ void memory_unschedule(struct memory_store *s, struct memory_event *e);
 uint64_t memory_tie(struct memory_store *s);
 
 /* --- the server ----------------------------------------------------------- */
+
+/* What a server knows that has lost the others. */
+struct memory_past {
+    uint32_t refs;
+    uint64_t revision;
+    struct memory_tree tree;
+};
+void memory_past_unref(struct memory_past *past); /* NULL is fine */
 
 struct memory_session {
     struct memory_session *prev, *next;
@@ -223,6 +233,8 @@ struct memory_message {
     mono_ms sent;               /* ping, connect: by the client's clock */
     uint64_t number;            /* connect: attempt; watch's or hold's id */
     bool late;                  /* a request that outlived its connection */
+    bool hearsay;               /* an answer of a server without the others: it
+                                   says nothing about the session */
     struct registry_call *call; /* a reference */
     enum err_code code;
     size_t failed_op;
@@ -263,9 +275,11 @@ struct memory_client {
     unsigned refs;
     bool dead;   /* killed or closed: only messages still know it */
     bool frozen; /* events pile up in `piled` */
+    bool stuck;  /* frozen, but only its loop */
     bool cut;
-    bool connecting; /* a CONNECT was sent and not answered yet */
-    bool offline;    /* suspended or without a session: nothing is sent */
+    struct memory_past *past; /* of its server, if that has lost the others */
+    bool connecting;          /* a CONNECT was sent and not answered yet */
+    bool offline; /* suspended or without a session: nothing is sent */
     struct memory_event *piled;
     struct memory_fifo up, down;
     uint64_t connection; /* a new number at every break */

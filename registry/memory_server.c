@@ -9,6 +9,7 @@
  */
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "registry/memory_priv.h"
 
 #include <string.h>
@@ -154,18 +155,18 @@ static void subscribe(struct memory_store *s, const struct memory_message *m)
     sub->connection = m->connection;
 }
 
-/* All that stands below a prefix, as it is now; and changes from here on. */
-static void look(struct memory_store *s, struct memory_message *m)
+/* All that stands below a prefix. */
+static void look(const struct memory_tree *tree, uint64_t revision,
+                 struct memory_message *m)
 {
-    struct memory_pos pos = memory_tree_below(&s->tree, m->key);
+    struct memory_pos pos = memory_tree_below(tree, m->key);
     struct memory_node *node;
 
-    subscribe(s, m);
-    while ((node = memory_tree_next(&s->tree, &pos)) != NULL &&
+    while ((node = memory_tree_next(tree, &pos)) != NULL &&
            registry_key_below(node->text, m->key)) {
         memory_message_add(m, node);
     }
-    m->revision = s->revision;
+    m->revision = revision;
     m->kind = MEMORY_LOOKED;
     memory_send_down(m);
 }
@@ -190,18 +191,19 @@ static void set_not_found(struct memory_message *m)
 }
 
 /* The distinct names between `key` and the next slash. */
-static void read_children(struct memory_store *s, struct memory_message *m)
+static void read_children(const struct memory_tree *tree,
+                          struct memory_message *m)
 {
     const char *key = m->call->key;
     size_t skip = strcmp(key, "/") == 0 ? 1 : strlen(key) + 1;
-    struct memory_pos pos = memory_tree_below(&s->tree, key);
+    struct memory_pos pos = memory_tree_below(tree, key);
     const char *last = "";
     size_t last_len = 0;
     struct memory_node *node;
     struct buf names;
 
-    buf_init(&names, s->tree.n_nodes * (REGISTRY_KEY_MAX + 1));
-    while ((node = memory_tree_next(&s->tree, &pos)) != NULL &&
+    buf_init(&names, tree->n_nodes * (REGISTRY_KEY_MAX + 1));
+    while ((node = memory_tree_next(tree, &pos)) != NULL &&
            registry_key_below(node->text, key)) {
         const char *name = node->text + skip;
         size_t len = (size_t)(strchrnul(name, '/') - name);
@@ -218,15 +220,15 @@ static void read_children(struct memory_store *s, struct memory_message *m)
     buf_close(&names);
 }
 
-static void read_list(struct memory_store *s, struct memory_message *m)
+static void read_list(const struct memory_tree *tree, struct memory_message *m)
 {
     const struct registry_call *call = m->call;
     struct memory_pos pos = call->from != NULL
-                                ? memory_tree_from(&s->tree, call->from)
-                                : memory_tree_below(&s->tree, call->key);
+                                ? memory_tree_from(tree, call->from)
+                                : memory_tree_below(tree, call->key);
     struct memory_node *node;
 
-    while ((node = memory_tree_next(&s->tree, &pos)) != NULL &&
+    while ((node = memory_tree_next(tree, &pos)) != NULL &&
            registry_key_below(node->text, call->key)) {
         if (m->n_nodes == call->limit) {
             m->more = memory_node_ref(node);
@@ -236,16 +238,16 @@ static void read_list(struct memory_store *s, struct memory_message *m)
     }
 }
 
-static void serve(struct memory_store *s, struct memory_message *m,
-                  struct memory_session *session)
+static void serve_read(const struct memory_tree *tree, uint64_t revision,
+                       struct memory_message *m)
 {
     const struct registry_call *call = m->call;
     struct memory_node *node;
 
-    m->revision = s->revision;
+    m->revision = revision;
     switch (call->type) {
     case REGISTRY_CALL_GET:
-        node = memory_tree_find(&s->tree, call->key);
+        node = memory_tree_find(tree, call->key);
         if (node != NULL) {
             memory_message_add(m, node);
         } else {
@@ -253,20 +255,19 @@ static void serve(struct memory_store *s, struct memory_message *m,
         }
         break;
     case REGISTRY_CALL_EXISTS:
-        if (memory_tree_find(&s->tree, call->key) == NULL &&
-            !memory_tree_has_below(&s->tree, call->key)) {
+        if (memory_tree_find(tree, call->key) == NULL &&
+            !memory_tree_has_below(tree, call->key)) {
             set_not_found(m);
         }
         break;
     case REGISTRY_CALL_CHILDREN:
-        read_children(s, m);
+        read_children(tree, m);
         break;
     case REGISTRY_CALL_LIST:
-        read_list(s, m);
+        read_list(tree, m);
         break;
     case REGISTRY_CALL_TXN:
-        memory_txn_apply(s, m, session);
-        break;
+        assert(call->type != REGISTRY_CALL_TXN);
     }
 }
 
@@ -280,7 +281,8 @@ static bool lose_reply(struct memory_store *s, struct memory_message *m)
 
     said->connection = m->connection;
     said->call = registry_call_ref(m->call);
-    said->code = ERR_UNKNOWN;
+    /* whoever lags and knows of no such write proves nothing */
+    said->code = planted(PLANTED_LAGGING_MARK) ? ERR_UNAVAILABLE : ERR_UNKNOWN;
     said->text = "the connection broke before the answer";
     memory_send_down(said);
     m->connection = 0; /* no answer to this one */
@@ -315,8 +317,10 @@ static void receive_call(struct memory_store *s, struct memory_message *m,
     } else if (!m->late && m->call->type == REGISTRY_CALL_TXN &&
                memory_chance(s, s->faults.unknown_share) && !lose_reply(s, m)) {
         return;
+    } else if (m->call->type == REGISTRY_CALL_TXN) {
+        memory_txn_apply(s, m, session);
     } else {
-        serve(s, m, session);
+        serve_read(&s->tree, s->revision, m);
     }
     m->kind = MEMORY_ANSWER;
     memory_send_down(m);
@@ -328,10 +332,36 @@ static void receive_without_session(struct memory_message *m)
     memory_send_down(m);
 }
 
+/* By a server that has lost the others: what it can answer by itself. */
+static void receive_stranded(struct memory_store *s, struct memory_message *m)
+{
+    const struct memory_past *past = m->client->past;
+
+    m->hearsay = true;
+    if (m->kind == MEMORY_PING) {
+        m->kind = MEMORY_PONG;
+        memory_send_down(m);
+    } else if (m->kind == MEMORY_LOOK) {
+        look(&past->tree, past->revision, m);
+    } else if (m->kind == MEMORY_CALL && m->call->type != REGISTRY_CALL_TXN) {
+        serve_read(&past->tree, past->revision, m);
+        m->kind = MEMORY_ANSWER;
+        memory_send_down(m);
+    } else if (m->kind == MEMORY_UNWATCH) {
+        unsubscribe(s, m);
+    } else {
+        memory_message_free(m); /* no answer, ever */
+    }
+}
+
 void memory_server_receive(struct memory_store *s, struct memory_message *m)
 {
     struct memory_session *session = memory_session_find(s, m->session);
 
+    if (m->client->past != NULL && !m->late) {
+        receive_stranded(s, m);
+        return;
+    }
     if (session != NULL) {
         session->heard = s->clock->mono;
     }
@@ -344,7 +374,8 @@ void memory_server_receive(struct memory_store *s, struct memory_message *m)
     } else if (session == NULL) {
         receive_without_session(m);
     } else if (m->kind == MEMORY_LOOK) {
-        look(s, m);
+        subscribe(s, m);
+        look(&s->tree, s->revision, m);
     } else if (m->kind == MEMORY_LOCK) {
         memory_lock_request(s, m, session);
     } else if (m->kind == MEMORY_UNLOCK) {

@@ -207,6 +207,18 @@ struct memory_node *memory_tree_put(struct memory_tree *tree,
     return NULL;
 }
 
+void memory_tree_copy(struct memory_tree *to, const struct memory_tree *from)
+{
+    *to = (struct memory_tree){.n_nodes = from->n_nodes};
+    for (size_t i = 0; i < from->n_blocks; i++) {
+        add_block(to, i);
+        *to->blocks[i] = *from->blocks[i];
+        for (size_t k = 0; k < to->blocks[i]->n; k++) {
+            (void)memory_node_ref(to->blocks[i]->nodes[k]);
+        }
+    }
+}
+
 struct memory_node *memory_tree_remove(struct memory_tree *tree,
                                        const char *key)
 {

@@ -144,7 +144,8 @@ static bool reachable(const struct memory_message *m)
 {
     const struct memory_client *c = m->client;
 
-    return !c->dead && !c->cut && m->connection == c->connection;
+    return !c->dead && !c->cut && m->connection == c->connection &&
+           (c->past == NULL || m->hearsay);
 }
 
 void memory_send_down(struct memory_message *m)

@@ -5,5 +5,6 @@
 
 int memory_faults_run(void); /* one fault at a time; runs the storm, too */
 int memory_storm_run(void);  /* all of them at once */
+int memory_worlds_run(void); /* a session that only seems to live */
 
 #endif

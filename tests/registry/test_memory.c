@@ -107,5 +107,5 @@ int main(void)
 
     faults = &weather;
     failed += conformance_run(&backend);
-    return failed + memory_faults_run();
+    return failed + memory_faults_run() + memory_worlds_run();
 }

@@ -49,7 +49,7 @@ static void node_fault(struct world *w)
 {
     struct sim_node *n = victim(w);
 
-    switch (between(w, 0, 6)) {
+    switch (between(w, 0, 7)) {
     case 0:
         sim_node_kill(n, between(w, 500, 20000));
         break;
@@ -65,6 +65,9 @@ static void node_fault(struct world *w)
     case 4:
         sim_node_leave(n, between(w, 0, 10000));
         break;
+    case 5:
+        sim_node_strand(n, stop_time(w));
+        break;
     default:
         sim_node_expire(n);
         break;
@@ -75,7 +78,7 @@ static void coord_fault(struct world *w)
 {
     struct coord *k = &w->coords[between(w, 0, COORDS - 1)];
 
-    switch (between(w, 0, 4)) {
+    switch (between(w, 0, 6)) {
     case 0:
         coord_freeze(k, stop_time(w));
         break;
@@ -87,6 +90,12 @@ static void coord_fault(struct world *w)
             trace(&w->trace, "EXPIRE %s", k->self);
             memory_expire(k->registry);
         }
+        break;
+    case 3:
+        coord_stick(k, between(w, TIMEOUT_MS, 5 * TIMEOUT_MS));
+        break;
+    case 4:
+        coord_strand(k, stop_time(w));
         break;
     default:
         coord_kill(k);
@@ -107,6 +116,21 @@ static void rack_fault(struct world *w)
             sim_node_cut(&w->nodes[(first + i) % NODES], ms);
         else
             sim_node_kill(&w->nodes[(first + i) % NODES], ms);
+}
+
+/* A server of the registry loses the others, with all who are connected to it.
+ */
+static void server_fault(struct world *w)
+{
+    int64_t ms = stop_time(w);
+
+    trace(&w->trace, "A SERVER ALONE for %lld ms", (long long)ms);
+    for (int i = 0; i < COORDS; i++)
+        if (chance(w, 0.33))
+            coord_strand(&w->coords[i], ms);
+    for (int i = 0; i < NODES; i++)
+        if (chance(w, 0.33))
+            sim_node_strand(&w->nodes[i], ms);
 }
 
 /* Everything restarts while nobody watches. */
@@ -155,8 +179,12 @@ static void engine_fault(struct world *w)
         /* it gives the lock up, its session goes on, and what it had sent may
          * arrive in between */
         coord_cut(k, between(w, TIMEOUT_MS / 2, TIMEOUT_MS - 200));
-    } else if (chance(w, 0.5)) {
+    } else if (chance(w, 0.3)) {
         coord_freeze(k, stop_time(w));
+    } else if (chance(w, 0.3)) {
+        coord_stick(k, between(w, TIMEOUT_MS, 5 * TIMEOUT_MS));
+    } else if (chance(w, 0.3)) {
+        coord_strand(k, stop_time(w));
     } else {
         coord_cut(k, stop_time(w));
     }
@@ -187,7 +215,9 @@ static void fault(struct world *w)
         weather(w);
     else if (what < 0.985)
         engine_fault(w);
-    else if (what < 0.995)
+    else if (what < 0.990)
+        server_fault(w);
+    else if (what < 0.996)
         rack_fault(w);
     else
         blackout(w);

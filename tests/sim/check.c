@@ -136,6 +136,12 @@ static void on_registration(struct check *c, uint64_t writer,
     } else if (check_same(&id, &r->id)) {
         return;
     }
+    if (WORLD_LATE_PUTS && r->id.known && id.startup < r->id.startup &&
+        c->is_coordinator(c->arg, writer))
+        check_fail(c, "a-late-put",
+                   "%s: %" PRId64 " was overwritten by %" PRId64
+                   ", which is older",
+                   key, r->id.startup, id.startup);
     count_registration(c, node, &id, true);
     count_registration(c, node, &r->id, false);
     r->id = id;
@@ -422,6 +428,32 @@ void check_told(struct check *c, int item, uint64_t epoch)
                    "w-%d: a client was told of epoch %" PRIu64
                    ", the registry knows only %" PRIu64,
                    item, epoch, i->top);
+}
+
+void check_refused(struct check *c, int item, uint64_t epoch)
+{
+    const struct check_item *i = &c->items[item];
+    size_t asked = 0;
+
+    check_flush(c);
+    for (size_t k = 0; k < i->done.n; k++)
+        asked += i->done.epochs[k] == epoch;
+    if (asked == 1 && i->now.state == ITEM_DONE && i->now.epoch == epoch)
+        check_fail(c, "refused-is-not-done",
+                   "w-%d: a client was told that its done of epoch %" PRIu64
+                   " was not carried out, and it was",
+                   item, epoch);
+}
+
+void check_leased(struct check *c, int node, const struct check_id *process)
+{
+    const struct check_process *p = check_process(c, node, process);
+
+    check_flush(c);
+    if (p->moving && !p->ordered)
+        check_fail(c, "two-owners",
+                   "%s %" PRId64 " was given a lease while its work is taken",
+                   c->names[node], process->startup);
 }
 
 /* --- life ----------------------------------------------------------------- */

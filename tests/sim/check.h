@@ -20,6 +20,10 @@
 
 #include <uthash.h>
 
+/* Worlds that the code does not hold yet. */
+#define WORLD_LATE_PUTS   false
+#define WORLD_HTTP_LEASES false
+
 #define CHECK_ITEMS 200 /* ids "w-0" .. "w-199" */
 #define CHECK_NODES                                                            \
     32 /* addresses "m<n>:1", "w<n>:1", by the world's index                   \
@@ -106,6 +110,7 @@ struct check_process {
     bool fenced;            /* by INTENT; not taken back, not readmitted */
     bool moving;            /* a failover of it is past its second read */
     bool unbroken;          /* registered without a break since INTENT */
+    bool ordered;           /* moved by a person's word, alive or not */
     struct check_process *next;
 };
 
@@ -172,6 +177,9 @@ struct check {
     /* Who is which node: by kind and address. */
     int (*node_of)(void *arg, enum node_kind kind, const char *address);
     bool (*is_coordinator)(void *arg, uint64_t session);
+    /* Does this process do its work now, as far as it can know itself? NULL:
+     * nobody does. */
+    bool (*works)(void *arg, int node, const struct check_id *process);
     void (*failed)(void *arg); /* the first failure; may be in any callback */
     void *arg;
 
@@ -201,6 +209,10 @@ void check_asks_handover(struct check *c, int item, uint64_t epoch);
 void check_asks_release(struct check *c, int item, uint64_t epoch);
 /* A client was told that this item stands at this epoch. */
 void check_told(struct check *c, int item, uint64_t epoch);
+/* A client was told that its `done` was certainly not carried out. */
+void check_refused(struct check *c, int item, uint64_t epoch);
+/* A process was told that it has a lease, and takes it for good. */
+void check_leased(struct check *c, int node, const struct check_id *process);
 
 /* The first failure counts. */
 void check_fail(struct check *c, const char *invariant, const char *fmt, ...)

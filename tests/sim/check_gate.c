@@ -68,6 +68,7 @@ static void check_other_process(struct check *c, int node,
 
     if (is_take_back(c, node, &is->process)) {
         new->fenced = new->unbroken = new->moving = false;
+        old->fenced = true; /* whom INTENT had put in leaves again */
         return;
     }
     if (!is_intent(c, node, &was->process) && !exception)
@@ -199,6 +200,7 @@ static void check_moving(struct check *c, struct check_failover *f)
                    c->names[f->now.node], f->now.process.startup, f->id,
                    f->now.cause);
     p->moving = true;
+    p->ordered = by_a_person(&f->now);
 }
 
 void check_failover_change(struct check *c, struct check_failover *f)

@@ -108,6 +108,11 @@ static void check_taken(struct check *c, int i)
         check_fail(c, "taken-after-intent",
                    "w-%d was taken from %s %" PRId64 " before the second read",
                    i, owner_name(c, was), was->process.startup);
+    if (!p->ordered && c->works != NULL &&
+        c->works(c->arg, was->owner, &was->process))
+        check_fail(c, "two-owners",
+                   "w-%d was taken from %s %" PRId64 ", which works on it", i,
+                   owner_name(c, was), was->process.startup);
 }
 
 static void check_created(struct check *c, int i)

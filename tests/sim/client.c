@@ -66,6 +66,9 @@ static void replied(void *arg, const struct work_reply *reply)
           reply->code != NULL ? reply->code : "ok");
     if (reply->code == NULL && reply->item != NULL)
         check_told(&w->check, r->item, reply->item->epoch);
+    if (reply->code != NULL && strcmp(r->what, "done") == 0 &&
+        strcmp(reply->code, "registry_unavailable") == 0)
+        check_refused(&w->check, r->item, r->epoch);
     if (reply->code != NULL && strcmp(reply->code, "damaged") == 0)
         check_fail(&w->check, "readable", "w-%d: %s", r->item, reply->err.msg);
     coord_answered(&r->call);

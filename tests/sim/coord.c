@@ -100,14 +100,56 @@ void coord_freeze(struct coord *k, int64_t ms)
         return;
     trace(&k->w->trace, "FREEZE %s for %lld ms", k->self, (long long)ms);
     memory_freeze(k->registry);
+    k->frozen_since = k->w->clock.mono;
     k->frozen_until = k->w->clock.mono + ms;
+}
+
+/* Its loop alone: it writes to a pipe that nobody reads, say. */
+void coord_stick(struct coord *k, int64_t ms)
+{
+    if (!coord_runs(k))
+        return;
+    trace(&k->w->trace, "STUCK %s for %lld ms", k->self, (long long)ms);
+    memory_stick(k->registry);
+    k->frozen_since = k->w->clock.mono;
+    k->frozen_until = k->w->clock.mono + ms;
+}
+
+/* Whoever is stuck or stopped does not keep a lock. */
+void coord_check_locks(struct world *w)
+{
+    for (int i = 0; i < COORDS; i++) {
+        const struct coord *k = &w->coords[i];
+
+        if (k->c == NULL || k->frozen_until == 0 ||
+            w->clock.mono - k->frozen_since < 3 * TIMEOUT_MS)
+            continue;
+        for (int kind = 0; kind < 2; kind++)
+            if (registry_session(k->registry) != 0 &&
+                memory_lock_holder(w->store, w->check.locks[kind], NULL) ==
+                    registry_session(k->registry))
+                check_fail(&w->check, "locks-become-free",
+                           "%s has not run for %lld ms and holds %s", k->self,
+                           (long long)(w->clock.mono - k->frozen_since),
+                           w->check.locks[kind]);
+    }
 }
 
 static void thaw(struct coord *k)
 {
+    struct sim_call *call, *next;
+
     trace(&k->w->trace, "THAW %s", k->self);
     memory_thaw(k->registry);
     k->frozen_until = 0;
+    DL_FOREACH_SAFE(k->calls, call, next)
+    {
+        void (*arrive)(struct sim_call *) = call->arrive;
+
+        call->arrive = NULL;
+        if (arrive != NULL)
+            arrive(call);
+    }
 }
 
 void coord_cut(struct coord *k, int64_t ms)
@@ -116,6 +158,16 @@ void coord_cut(struct coord *k, int64_t ms)
         return;
     trace(&k->w->trace, "CUT %s for %lld ms", k->self, (long long)ms);
     memory_cut(k->registry);
+    k->cut_until = k->w->clock.mono + ms;
+}
+
+/* The registry's server that it is connected to loses the others. */
+void coord_strand(struct coord *k, int64_t ms)
+{
+    if (k->c == NULL || k->cut_until != 0)
+        return;
+    trace(&k->w->trace, "STRAND %s for %lld ms", k->self, (long long)ms);
+    memory_strand(k->registry);
     k->cut_until = k->w->clock.mono + ms;
 }
 

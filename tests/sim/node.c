@@ -40,7 +40,7 @@ static void choose_keys(struct sim_node *n)
     int i = n->index % 5;
 
     n->n_keys = 0;
-    n->http = worker && n->index % 10 == 8;
+    n->http = i == 3 && n->index != 13; /* that one is an agent */
     if (i == 3) {
         add_key(n, worker ? "/pelorus/nodes/worker" : "/pelorus/nodes/master");
     } else if (worker && i == 2) {
@@ -80,6 +80,8 @@ void sim_node_new_process(struct sim_node *n)
         startup = w->last_startup + 1;
     w->last_startup = startup;
     n->process = (struct check_id){.known = true, .startup = startup, .pid = 1};
+    n->revived = n->expired = n->leased = false;
+    n->accepted = w->clock.mono;
 }
 
 static void on_state(void *arg, enum registry_state state)
@@ -93,6 +95,21 @@ static void on_state(void *arg, enum registry_state state)
     }
     if (state == REGISTRY_CONNECTED)
         n->next_report = n->w->clock.mono;
+    if (state != REGISTRY_SUSPENDED)
+        n->expired = false;
+}
+
+/* By what it knows itself. Who does not stop when its session is lost, and who
+ * comes back from a long stop without looking at the clock, breaks the
+ * contract: nobody can know when those end. */
+bool sim_node_works(void *world, int node, const struct check_id *process)
+{
+    const struct sim_node *n = &((struct world *)world)->nodes[node];
+
+    if (!n->alive || n->frozen || n->expired || n->revived ||
+        !n->stops_on_loss || !check_same(process, &n->process))
+        return false;
+    return n->http ? sim_http_works(n) : registry_session(n->registry) != 0;
 }
 
 void sim_node_start(struct sim_node *n)
@@ -104,9 +121,8 @@ void sim_node_start(struct sim_node *n)
     sim_node_new_process(n);
     /* The one before this one was not dead, only stopped: it is back. */
     if (former.known && !n->w->healed && chance(n->w, 0.15))
-        n->process = former;
+        n->process = former, n->revived = true;
     n->alive = true;
-    n->accepted = n->w->clock.mono;
     if (!n->http) {
         n->registry = memory_open(n->w->store, TIMEOUT_MS);
         n->listener = registry_listen(n->registry, on_state, n);
@@ -182,6 +198,15 @@ void sim_node_cut(struct sim_node *n, int64_t ms)
     n->heal_at = n->w->clock.mono + ms;
 }
 
+void sim_node_strand(struct sim_node *n, int64_t ms)
+{
+    if (!n->alive || n->heal_at != 0 || n->http)
+        return;
+    trace(&n->w->trace, "STRAND %s for %lld ms", n->address, (long long)ms);
+    memory_strand(n->registry);
+    n->heal_at = n->w->clock.mono + ms;
+}
+
 static void uncut(struct sim_node *n)
 {
     trace(&n->w->trace, "UNCUT %s", n->address);
@@ -196,6 +221,7 @@ void sim_node_expire(struct sim_node *n)
     if (n->registry == NULL)
         return;
     trace(&n->w->trace, "EXPIRE %s", n->address);
+    n->expired = true;
     memory_expire(n->registry);
 }
 
@@ -284,6 +310,8 @@ void sim_node_step(struct sim_node *n)
         uncut(n);
     if (n->frozen && now >= n->thaw_at)
         thaw(n);
+    if (n->http && !n->frozen)
+        sim_http_step(n);
     if (n->frozen || n->pending > 0 || now < n->next_report)
         return;
     if (n->http)

@@ -1,10 +1,12 @@
 /*
- * node_http.c - simulated workers without a registry client: they report
+ * node_http.c - simulated nodes without a registry client: they report
  * through any coordinator that answers (PUT), and leave the same way.
  *
  * Who obeys the contract stops its work when no report was accepted for its
- * ttl less a margin, and goes on as a new process; who does not is told so
- * (`fenced`) once its work was moved.
+ * ttl less a margin, counted from when it sent it, and goes on as a new
+ * process; who does not is told so (`fenced`) once its work was moved. A report
+ * may be sent to a coordinator that is stopped: it waits in the socket, and is
+ * read when its sender has long given it up, or is dead.
  */
 #include "tests/sim/world.h"
 
@@ -12,44 +14,74 @@
 
 #include <string.h>
 
-#define MARGIN_MS 1500
+#define PATIENCE_MS 2000 /* then the next coordinator is asked */
 
 struct put {
     struct sim_call call;
     struct sim_node *n;
-    int64_t startup;
+    struct check_id process;
+    uint64_t number;
     mono_ms sent;
+    char *body;
 };
+
+static void put_free(struct put *p)
+{
+    mem_free(p->body);
+    mem_free(p);
+}
+
+/* Does its sender still wait for this answer? */
+static bool awaited(const struct put *p)
+{
+    return p->n->alive && p->number == p->n->report &&
+           check_same(&p->process, &p->n->process);
+}
+
+bool sim_http_works(const struct sim_node *n)
+{
+    return WORLD_HTTP_LEASES && n->leased &&
+           n->w->clock.mono - n->accepted < n->w->ttl_ms - MARGIN_MS;
+}
+
+static void accepted(struct put *p)
+{
+    struct sim_node *n = p->n;
+
+    n->accepted = p->sent;
+    n->leased = true;
+    if (sim_http_works(n) && !n->revived)
+        check_leased(&n->w->check, n->index, &n->process);
+}
 
 static void put_replied(void *arg, const struct coordinator_reply *reply)
 {
     struct put *p = arg;
     struct sim_node *n = p->n;
-    bool fenced = reply->code != NULL && strcmp(reply->code, "fenced") == 0;
 
     coord_answered(&p->call);
-    if (n->alive && p->startup == n->process.startup) {
+    if (awaited(p)) {
         n->pending = 0;
         if (reply->code == NULL)
-            n->accepted = p->sent;
+            accepted(p);
         else
             n->next_report = n->w->clock.mono + 300;
-        if (fenced) {
+        if (reply->code != NULL && strcmp(reply->code, "fenced") == 0) {
             sim_node_new_process(n);
             trace(&n->w->trace, "%s was told that it is fenced: now %lld",
                   n->address, (long long)n->process.startup);
         }
     }
-    mem_free(p);
+    put_free(p);
 }
 
 static void put_lost(struct sim_call *call)
 {
     struct put *p = CONTAINER_OF(call, struct put, call);
 
-    if (p->n->alive && p->startup == p->n->process.startup)
+    if (awaited(p))
         p->n->pending = 0;
-    mem_free(p);
+    put_free(p);
 }
 
 static struct put *put_new(struct sim_node *n, struct coord *k)
@@ -57,33 +89,70 @@ static struct put *put_new(struct sim_node *n, struct coord *k)
     struct put *p = mem_zalloc(sizeof(*p));
 
     p->n = n;
-    p->startup = n->process.startup;
+    p->process = n->process;
+    p->number = ++n->report;
     p->sent = n->w->clock.mono;
     coord_call(k, &p->call, put_lost);
     return p;
 }
 
-void sim_http_report(struct sim_node *n)
+static void put_arrives(struct sim_call *call)
+{
+    struct put *p = CONTAINER_OF(call, struct put, call);
+    struct sim_node *n = p->n;
+
+    if (!awaited(p))
+        trace(&n->w->trace, "%s carries out a late PUT of %s %lld",
+              call->k->self, n->address, (long long)p->process.startup);
+    coordinator_node_put(call->k->c, n->kind, n->address, p->body,
+                         strlen(p->body), n->w->ttl_ms, put_replied, p);
+}
+
+/* Mostly one that runs: a report to one that is stopped comes late. */
+static struct coord *choose(struct world *w)
+{
+    struct coord *k = &w->coords[between(w, 0, COORDS - 1)];
+
+    return WORLD_LATE_PUTS && !w->healed && k->c != NULL && chance(w, 0.5)
+               ? k
+               : coord_any(w);
+}
+
+/* Its lease is over, or the coordinator does not answer. */
+void sim_http_step(struct sim_node *n)
 {
     struct world *w = n->w;
-    struct coord *k = coord_any(w);
     mono_ms now = w->clock.mono;
-    char text[400];
-    size_t len;
 
-    if (n->stops_on_loss && now - n->accepted > TTL_MS - MARGIN_MS) {
+    if (n->stops_on_loss && now - n->accepted > w->ttl_ms - MARGIN_MS) {
         sim_node_new_process(n);
-        n->accepted = now;
+        n->pending = 0;
         trace(&w->trace, "%s stopped its work: now %lld", n->address,
               (long long)n->process.startup);
     }
+    if (n->pending > 0 && now - n->asked > PATIENCE_MS)
+        n->pending = 0;
+}
+
+void sim_http_report(struct sim_node *n)
+{
+    struct world *w = n->w;
+    struct coord *k = choose(w);
+    char text[400];
+    struct put *p;
+
     if (k == NULL || n->heal_at != 0)
         return;
-    len = sim_node_heartbeat(n, text, sizeof(text));
+    (void)sim_node_heartbeat(n, text, sizeof(text));
     n->pending = 1;
-    n->next_report = now + TTL_MS / 3;
-    coordinator_node_put(k->c, n->kind, n->address, text, len, TTL_MS,
-                         put_replied, put_new(n, k));
+    n->asked = w->clock.mono;
+    n->next_report = w->clock.mono + w->ttl_ms / 3;
+    p = put_new(n, k);
+    p->body = mem_strdup(text);
+    if (coord_runs(k))
+        put_arrives(&p->call);
+    else
+        p->call.arrive = put_arrives;
 }
 
 void sim_http_leave(struct sim_node *n)

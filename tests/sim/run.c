@@ -32,6 +32,7 @@ static void configure(struct world *w)
     conf_defaults(&w->conf);
     w->conf.registry.session_timeout_ms = TIMEOUT_MS;
     w->conf.balancer.heartbeat_interval_ms = TIMEOUT_MS / 3;
+    w->ttl_ms = chance(w, 0.5) ? 9000 : 3000;
     w->conf.work_keep_ms = between(w, 14, 25) * 1000;
     f->settle_ms = TIMEOUT_MS;
     f->grace_ms = between(w, 0, 2) * 500;
@@ -75,6 +76,7 @@ static void check_setup(struct world *w)
     c->locks[NODE_WORKER] = w->conf.failover.worker_lock;
     c->node_of = sim_node_of;
     c->is_coordinator = coord_is_session;
+    c->works = sim_node_works;
     c->failed = on_failure;
     c->arg = w;
     check_begin(c, w->store);
@@ -128,6 +130,7 @@ void world_step(struct world *w)
     for (uint64_t i = 0; i < COORDS; i++)
         coord_step(&w->coords[(first + i) % COORDS]);
     coord_note_sessions(w);
+    coord_check_locks(w);
     for (int i = 0; i < NODES; i++)
         sim_node_step(&w->nodes[i]);
 }

@@ -23,11 +23,13 @@
 #define NODES      (MASTERS + WORKERS)
 #define TIMEOUT_MS 6000 /* of every session */
 #define REPORT_MS  4000
-#define TTL_MS     9000 /* of nodes that speak HTTP */
+#define MARGIN_MS  200 /* of a node that speaks HTTP, before its ttl is over */
 
 /* Somebody waits for a coordinator's answer. If it dies none comes: lost(). */
 struct sim_call {
     struct coord *k;
+    /* It waits in a socket until the coordinator runs again; NULL: not. */
+    void (*arrive)(struct sim_call *call);
     void (*lost)(struct sim_call *call);
     struct sim_call *prev, *next;
 };
@@ -39,6 +41,7 @@ struct coord {
     struct coordinator *c; /* NULL: it is dead */
     char self[32];
     mono_ms frozen_until, cut_until, restart_at; /* 0: not */
+    mono_ms frozen_since;
 };
 
 struct sim_node {
@@ -57,7 +60,12 @@ struct sim_node {
                            else it goes on as it was (DolphinScheduler) */
     bool takes_over;    /* removes what an earlier session left */
     bool frozen;
+    bool revived; /* it was stopped and knows nothing of what it missed */
+    bool expired; /* its session was ended by force: it does not know yet */
+    bool leased;  /* HTTP: an accepted report of this process stands */
     int pending;
+    uint64_t report; /* HTTP: number of the last one */
+    mono_ms asked;   /* and when it was sent */
     mono_ms next_report, thaw_at, heal_at, restart_at; /* 0: not */
     mono_ms accepted; /* HTTP: when its last accepted report was sent */
 };
@@ -76,6 +84,7 @@ struct world {
     uint64_t sessions[CHECK_SESSIONS]; /* of coordinators, ever */
     size_t n_sessions;
     int64_t last_startup;
+    int64_t ttl_ms;    /* of nodes that speak HTTP */
     size_t in_flight;  /* requests */
     double fault_rate; /* per step */
     double request_rate;
@@ -98,10 +107,14 @@ void coord_init(struct world *w, int i);
 void coord_start(struct coord *k);
 void coord_kill(struct coord *k);
 void coord_freeze(struct coord *k, int64_t ms);
+void coord_stick(struct coord *k, int64_t ms);
 void coord_cut(struct coord *k, int64_t ms);
+void coord_strand(struct coord *k, int64_t ms);
 void coord_step(struct coord *k);
 void coord_heal(struct coord *k);
 bool coord_runs(const struct coord *k);
+/* Whoever is stuck or stopped does not keep a lock. */
+void coord_check_locks(struct world *w);
 /* One that runs, or NULL. */
 struct coord *coord_any(struct world *w);
 void coord_call(struct coord *k, struct sim_call *call,
@@ -116,13 +129,17 @@ void sim_node_start(struct sim_node *n);
 void sim_node_kill(struct sim_node *n, int64_t dead_ms);
 void sim_node_freeze(struct sim_node *n, int64_t ms);
 void sim_node_cut(struct sim_node *n, int64_t ms);
+void sim_node_strand(struct sim_node *n, int64_t ms);
+bool sim_node_works(void *world, int node, const struct check_id *process);
 void sim_node_leave(struct sim_node *n, int64_t away_ms);
 void sim_node_step(struct sim_node *n);
 void sim_node_heal(struct sim_node *n);
 void sim_node_expire(struct sim_node *n);
 int sim_node_of(void *world, enum node_kind kind, const char *address);
 /* node_http.c */
+void sim_http_step(struct sim_node *n);
 void sim_http_report(struct sim_node *n);
+bool sim_http_works(const struct sim_node *n);
 void sim_http_leave(struct sim_node *n);
 
 /* within node*.c */
