@@ -12,6 +12,8 @@
 #include "base/locks.h"
 #include "base/mem.h"
 
+#include <stdatomic.h>
+
 struct loop {
     uv_loop_t uv;
     uv_async_t wake;
@@ -19,7 +21,8 @@ struct loop {
     uv_check_t check;
     uv_timer_t turn_timer;
     struct clock clock;
-    bool clock_due; /* a wait has been since the clock was read */
+    bool clock_due;      /* a wait has been since the clock was read */
+    _Atomic mono_ms due; /* when its wait ends at the latest, or has ended */
 
     /* Mutex "mailbox" protects the rest. */
     pthread_mutex_t mutex;
@@ -43,7 +46,15 @@ void loop_enter(struct loop *loop)
     if (loop->clock_due) {
         clock_read(&loop->clock);
         loop->clock_due = false;
+        atomic_store(&loop->due, loop->clock.mono);
     }
+}
+
+int64_t loop_busy_ms(const struct loop *loop)
+{
+    mono_ms late = clock_mono_ms() - atomic_load(&loop->due);
+
+    return late > 0 ? late : 0;
 }
 
 /* Takes mutex "mailbox". The oldest waiting call, or false. Its slot is free
@@ -114,7 +125,12 @@ static void on_wake(uv_async_t *handle)
 
 static void on_prepare(uv_prepare_t *handle)
 {
-    ((struct loop *)handle->data)->clock_due = true;
+    struct loop *loop = handle->data;
+    int wait_ms = uv_backend_timeout(&loop->uv); /* negative: for ever */
+
+    loop->clock_due = true;
+    atomic_store(&loop->due,
+                 wait_ms < 0 ? INT64_MAX : clock_mono_ms() + wait_ms);
 }
 
 static void on_check(uv_check_t *handle)
@@ -167,6 +183,7 @@ int loop_new(struct loop **out, size_t mailbox_max, struct err *err)
         loop->spare = &loop->pool[i];
     }
     clock_read(&loop->clock);
+    atomic_store(&loop->due, INT64_MAX);
     *out = loop;
     return 0;
 }

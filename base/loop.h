@@ -47,6 +47,17 @@ uv_loop_t *loop_uv(struct loop *loop);
 const struct clock *loop_clock(const struct loop *loop);
 void loop_enter(struct loop *loop);
 
+/*
+ * For how long the loop has been busy with what its last wait brought, or has
+ * been overdue from a wait, milliseconds; 0 while it waits as it should. A
+ * loop that is stuck (in a write that blocks, in a turn without end) shows by
+ * this. Whatever keeps this process alive in the eyes of others from another
+ * thread asks here first, so that nobody believes in a process that decides
+ * nothing any more. After a pause of the whole process it is large until the
+ * loop's thread has run. Any thread.
+ */
+int64_t loop_busy_ms(const struct loop *loop);
+
 typedef void loop_f(void *arg);
 
 /*

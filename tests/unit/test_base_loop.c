@@ -322,6 +322,54 @@ static void freeing_calls_what_was_posted(void **state)
     loop_free(&other);
 }
 
+/* --- a loop that is stuck --------------------------------------------------
+ */
+
+static pthread_barrier_t barrier;
+
+static void *watch_it(void *arg)
+{
+    int64_t *busy_ms = arg;
+
+    (void)pthread_barrier_wait(&barrier); /* the loop is in our callback */
+    while ((busy_ms[0] = loop_busy_ms(loop)) < 20) {
+    }
+    (void)pthread_barrier_wait(&barrier); /* and goes on */
+    while ((busy_ms[1] = loop_busy_ms(loop)) != 0) {
+    }
+    return NULL;
+}
+
+static void get_stuck(void *arg)
+{
+    (void)arg;
+    (void)pthread_barrier_wait(&barrier);
+    (void)pthread_barrier_wait(&barrier);
+}
+
+static void a_loop_that_does_not_turn_shows(void **state)
+{
+    int64_t busy_ms[2] = {0};
+    struct loop_timer *idle;
+    bool done = false, ticked = false;
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(loop_busy_ms(loop), 0);
+    assert_int_equal(pthread_barrier_init(&barrier, NULL, 2), 0);
+    assert_int_equal(pthread_create(&thread, NULL, watch_it, busy_ms), 0);
+    assert_int_equal(loop_post(loop, get_stuck, NULL), 0);
+    assert_int_equal(loop_post(loop, set, &done), 0);
+    turn_until(&done);
+    idle = loop_timer(loop, 100, 0, set, &ticked);
+    turn_until(&ticked);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(busy_ms[0] >= 20);
+    assert_int_equal(busy_ms[1], 0);
+    loop_timer_stop(&idle);
+    (void)pthread_barrier_destroy(&barrier);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -336,6 +384,7 @@ int main(void)
         TEST(timers_fire_repeat_and_stop_themselves),
         TEST(a_turn_ends_after_its_timeout),
         TEST(freeing_calls_what_was_posted),
+        TEST(a_loop_that_does_not_turn_shows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
