@@ -1,9 +1,14 @@
 /*
- * log.c - formats an event into one line on the stack and writes it at once.
+ * log.c - formats an event into one line on the stack and hands it over.
  *
  * A fixed line keeps the logger free of memory and bounded in time; the tail
  * of it is reserved, so that a cut line still ends as a whole one (closed
  * quote, closed brace) and says that it was cut.
+ *
+ * A daemon never waits for whoever reads its standard error (a pipe to a
+ * shipper that hangs, a terminal that is stopped): lines go into a ring and a
+ * thread of its own writes them. What finds no room is dropped and counted,
+ * and the first line after the gap says how many.
  */
 #include "base/log.h"
 
@@ -14,9 +19,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Room for a closing quote, the "cut" field, a brace and the newline. */
@@ -39,10 +46,26 @@ static const char *const level_names[] = {
 static atomic_int log_level = LOG_INFO;
 static atomic_int log_format = LOG_TEXT;
 
-/* Mutex "log": protects the two below, held during one write. */
+/* How much is written at a time: whole lines, and few enough that a pipe takes
+ * them in one piece. */
+#define CHUNK 4096
+
+/* Mutex "log": protects all below, held during one copy (or one write, before
+ * log_start()). */
 static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
 static log_sink_f *log_sink;
 static void *log_sink_arg;
+static struct {
+    bool running;
+    pthread_t thread;
+    pthread_cond_t wake, empty;
+    bool stopping;
+    char text[LOG_BACKLOG_MAX]; /* whole lines, round the end */
+    size_t at, len;
+    bool writing;  /* a chunk is with the thread */
+    uint64_t told; /* of the dropped lines, by a line of their own */
+} ring;
+static _Atomic uint64_t dropped;
 
 void log_set_sink(log_sink_f *sink, void *arg)
 {
@@ -229,54 +252,247 @@ static void put_field(struct line *l, const struct log_field *f)
     }
 }
 
-static void emit(enum log_level level, const struct line *l)
+/* --- writing ---------------------------------------------------------------
+ */
+
+static void write_all(const char *text, size_t len)
 {
-    size_t done = 0;
+    while (len > 0) {
+        ssize_t n = write(STDERR_FILENO, text, len);
 
+        if (n > 0) {
+            text += n;
+            len -= (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            return; /* a log that cannot be written stops nobody */
+        }
+    }
+}
+
+/* Mutex "log" is held, and there is room. */
+static void ring_put(const char *text, size_t len)
+{
+    size_t from = (ring.at + ring.len) % sizeof(ring.text);
+    size_t first = sizeof(ring.text) - from;
+
+    assert(ring.len + len <= sizeof(ring.text));
+    if (first > len) {
+        first = len;
+    }
+    memcpy(ring.text + from, text, first);
+    memcpy(ring.text, text + first, len - first);
+    ring.len += len;
+}
+
+static void format(struct line *l, enum log_level level, const char *event,
+                   const struct log_field *fields);
+
+/* The gap, where it is: if there is room for that and for what follows it.
+ * Mutex "log" is held. */
+static void ring_tell_dropped(size_t follows)
+{
+    uint64_t n = atomic_load(&dropped);
+    struct line l;
+
+    if (n == ring.told) {
+        return;
+    }
+    format(&l, LOG_WARN, "!log",
+           (const struct log_field[]){
+               LOG_U("dropped", n - ring.told),
+               LOG_S("reason", "nobody read standard error"), LOG_END});
+    if (ring.len + l.len + follows <= sizeof(ring.text)) {
+        ring_put(l.text, l.len);
+        ring.told = n;
+    }
+}
+
+/* Mutex "log" is held. */
+static void ring_add(const struct line *l)
+{
+    ring_tell_dropped(l->len);
+    if (ring.told != atomic_load(&dropped) ||
+        ring.len + l->len > sizeof(ring.text)) {
+        (void)atomic_fetch_add(&dropped, 1);
+        return;
+    }
+    ring_put(l->text, l->len);
+    (void)pthread_cond_signal(&ring.wake);
+}
+
+/* As many whole lines as a chunk takes; one line always fits. Mutex "log" is
+ * held. */
+static size_t ring_take(char chunk[CHUNK])
+{
+    size_t len = ring.len < CHUNK ? ring.len : CHUNK;
+
+    for (size_t i = 0; i < len; i++) {
+        chunk[i] = ring.text[(ring.at + i) % sizeof(ring.text)];
+    }
+    while (len > 0 && chunk[len - 1] != '\n') {
+        len--;
+    }
+    ring.at = (ring.at + len) % sizeof(ring.text);
+    ring.len -= len;
+    return len;
+}
+
+static void *write_lines(void *arg)
+{
+    char chunk[CHUNK];
+    size_t len;
+
+    (void)arg;
     lock_acquire(&log_mutex);
-    if (log_sink != NULL) {
-        log_sink(log_sink_arg, level, l->text, l->len);
-    } else {
-        while (done < l->len) {
-            ssize_t n = write(STDERR_FILENO, l->text + done, l->len - done);
-
-            if (n > 0) {
-                done += (size_t)n;
-            } else if (n == 0 || errno != EINTR) {
-                break; /* a log that cannot be written stops nobody */
-            }
+    while (ring.len > 0 || !ring.stopping) {
+        if (ring.len == 0) {
+            (void)pthread_cond_wait(&ring.wake, &log_mutex);
+            continue;
+        }
+        len = ring_take(chunk);
+        ring.writing = true;
+        lock_release(&log_mutex);
+        write_all(chunk, len);
+        lock_acquire(&log_mutex);
+        ring.writing = false;
+        if (ring.len == 0) {
+            ring_tell_dropped(0); /* there may be no next line for long */
+            (void)pthread_cond_broadcast(&ring.empty);
         }
     }
     lock_release(&log_mutex);
+    return NULL;
+}
+
+void log_start(void)
+{
+    pthread_condattr_t attr;
+    sigset_t all, before;
+    int rc;
+
+    assert(!ring.running);
+    (void)pthread_condattr_init(&attr);
+    rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    assert(rc == 0);
+    rc = pthread_cond_init(&ring.wake, &attr);
+    assert(rc == 0);
+    rc = pthread_cond_init(&ring.empty, &attr);
+    assert(rc == 0);
+    (void)pthread_condattr_destroy(&attr);
+    ring.stopping = false;
+    /* The new thread inherits the mask. */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&ring.thread, NULL, write_lines, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    assert(rc == 0);
+    lock_acquire(&log_mutex);
+    ring.running = true;
+    lock_release(&log_mutex);
+}
+
+/* Mutex "log" is held. */
+static bool ring_drain(int64_t at_most_ms)
+{
+    struct timespec until;
+    int rc = clock_gettime(CLOCK_MONOTONIC, &until);
+
+    assert(rc == 0);
+    until.tv_sec += (time_t)(at_most_ms / 1000);
+    until.tv_nsec += (long)(at_most_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    while ((ring.len > 0 || ring.writing) && rc == 0) {
+        rc = pthread_cond_timedwait(&ring.empty, &log_mutex, &until);
+    }
+    return ring.len == 0 && !ring.writing;
+}
+
+void log_flush(int64_t at_most_ms)
+{
+    lock_acquire(&log_mutex);
+    if (ring.running) {
+        (void)ring_drain(at_most_ms);
+    }
+    lock_release(&log_mutex);
+}
+
+void log_stop(int64_t at_most_ms)
+{
+    bool drained;
+    int rc;
+
+    lock_acquire(&log_mutex);
+    drained = ring.running && ring_drain(at_most_ms);
+    if (drained) {
+        ring.stopping = true;
+        ring.running = false;
+        (void)pthread_cond_signal(&ring.wake);
+    }
+    lock_release(&log_mutex);
+    if (!drained) {
+        return; /* the thread hangs in a write, and ends with the process */
+    }
+    rc = pthread_join(ring.thread, NULL);
+    assert(rc == 0);
+    (void)pthread_cond_destroy(&ring.wake);
+    (void)pthread_cond_destroy(&ring.empty);
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load(&dropped);
+}
+
+static void emit(enum log_level level, const struct line *l)
+{
+    lock_acquire(&log_mutex);
+    if (log_sink != NULL) {
+        log_sink(log_sink_arg, level, l->text, l->len);
+    } else if (ring.running) {
+        ring_add(l);
+    } else {
+        write_all(l->text, l->len);
+    }
+    lock_release(&log_mutex);
+}
+
+static void format(struct line *out, enum log_level level, const char *event,
+                   const struct log_field *fields)
+{
+    char now[CLOCK_RFC3339_SIZE];
+    char head[CLOCK_RFC3339_SIZE + 64];
+
+    assert(level >= LOG_ERROR && level <= LOG_DEBUG);
+    assert(event != NULL && event[0] != '\0');
+    out->len = 0;
+    out->cut = false;
+    out->json = atomic_load(&log_format) == LOG_JSON;
+    (void)snprintf(head, sizeof(head),
+                   out->json ? "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\""
+                             : "%s %-5s ",
+                   clock_rfc3339(clock_wall_ms(), now), level_names[level]);
+    put_str(out, head);
+    put_escaped(out, event);
+    if (out->json) {
+        put_tail(out, "\"");
+    }
+    for (; fields != NULL && fields->key != NULL && !out->cut; fields++) {
+        put_field(out, fields);
+    }
+    if (out->cut) {
+        put_tail(out, out->json ? ",\"cut\":true" : " cut=true");
+    }
+    put_tail(out, out->json ? "}\n" : "\n");
 }
 
 void log_event(enum log_level level, const char *event,
                const struct log_field *fields)
 {
-    char now[CLOCK_RFC3339_SIZE];
-    char head[CLOCK_RFC3339_SIZE + 64];
     struct line l;
 
-    assert(level >= LOG_ERROR && level <= LOG_DEBUG);
-    assert(event != NULL && event[0] != '\0');
-    l.len = 0;
-    l.cut = false;
-    l.json = atomic_load(&log_format) == LOG_JSON;
-    (void)snprintf(head, sizeof(head),
-                   l.json ? "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\""
-                          : "%s %-5s ",
-                   clock_rfc3339(clock_wall_ms(), now), level_names[level]);
-    put_str(&l, head);
-    put_escaped(&l, event);
-    if (l.json) {
-        put_tail(&l, "\"");
-    }
-    for (; fields != NULL && fields->key != NULL && !l.cut; fields++) {
-        put_field(&l, fields);
-    }
-    if (l.cut) {
-        put_tail(&l, l.json ? ",\"cut\":true" : " cut=true");
-    }
-    put_tail(&l, l.json ? "}\n" : "\n");
+    format(&l, level, event, fields);
     emit(level, &l);
 }

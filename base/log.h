@@ -13,12 +13,12 @@
  * warn = the cluster changed or something was refused, info = lifecycle,
  * debug = for developers. Secrets are never logged.
  *
- * Any thread: a line is formatted on the caller's stack and written with one
- * write(2), under the mutex "log" of the table in base/locks.h only for the
- * sink. A line is at most LOG_LINE_MAX bytes; a longer one is cut and says so
- * (cut=true). Text that came from outside cannot forge a line or a field:
- * values with blanks, quotes or '=' are quoted, control characters and broken
- * UTF-8 are escaped.
+ * Any thread: a line is formatted on the caller's stack, then written with one
+ * write(2) or, after log_start(), copied for the thread that writes, under the
+ * mutex "log" of the table in base/locks.h. A line is at most LOG_LINE_MAX
+ * bytes; a longer one is cut and says so (cut=true). Text that came from
+ * outside cannot forge a line or a field: values with blanks, quotes or '=' are
+ * quoted, control characters and broken UTF-8 are escaped.
  */
 #ifndef PELORUS_BASE_LOG_H
 #define PELORUS_BASE_LOG_H
@@ -57,6 +57,22 @@ struct log_field {
 typedef void log_sink_f(void *arg, enum log_level level, const char *line,
                         size_t len);
 void log_set_sink(log_sink_f *sink, void *arg);
+
+/*
+ * For a daemon: from here on nobody waits for standard error. Lines wait in a
+ * ring of LOG_BACKLOG_MAX bytes for a thread that writes them; what finds no
+ * room is dropped, and a line "!log dropped=N" stands in its place when there
+ * is room again. Not before a fork() that goes on without exec.
+ */
+#define LOG_BACKLOG_MAX (512u * 1024)
+void log_start(void);
+/* Wait until all is written, at most so long: before _exit(). */
+void log_flush(int64_t at_most_ms);
+/* The same, and write directly again, unless something is still unwritten:
+ * then it stays as it is until the process ends. */
+void log_stop(int64_t at_most_ms);
+/* Lines dropped since the start. Any thread. */
+uint64_t log_dropped(void);
 
 void log_configure(enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);

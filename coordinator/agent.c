@@ -25,6 +25,7 @@
 #define SAMPLE_MS      1000
 #define LEAVE_STOP_MS  2500 /* a command has to end when we leave */
 #define LEAVE_MAX_MS   4500
+#define LAST_WORDS_MS  200 /* for the last lines of the log */
 #define MAILBOX_MAX    64
 #define PROBLEMS_MAX   65536
 #define EXEC_NOT_FOUND 127
@@ -134,6 +135,7 @@ static void on_too_late(void *arg)
              LOG_S("address", a->options->address),
              LOG_S("reason", "no answer in time; the registration runs out by "
                              "itself"));
+    log_flush(LAST_WORDS_MS);
     _exit(a->exit_code); /* the guard sees it and ends, too */
 }
 
@@ -316,6 +318,7 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     if (a->leaving) {
         log_warn("-agent", LOG_S("reason", "a second signal"));
+        log_flush(LAST_WORDS_MS);
         _exit(1);
     }
     log_info("=leaving", LOG_S("signal", number == SIGTERM ? "TERM" : "INT"));
@@ -415,6 +418,7 @@ int agent_run(const struct agent_options *options, struct err *err)
     if (load_conf(&a, err) != 0)
         return 1;
     rc = start_guard(&a, err);
+    log_start(); /* its thread is none of the guard's */
     if (rc == 0)
         rc = begin(&a, err);
     if (rc == 0) {
@@ -427,5 +431,6 @@ int agent_run(const struct agent_options *options, struct err *err)
         rc = 1;
     }
     conf_close(&a.conf);
+    log_stop(LAST_WORDS_MS);
     return rc;
 }

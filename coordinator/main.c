@@ -32,6 +32,7 @@
 #define MAILBOX_MAX      65536
 #define HTTP_STOP_MS     2500
 #define LEAVE_AT_MOST_MS 4500
+#define LAST_WORDS_MS    200 /* for the log's last lines */
 
 struct server {
     struct conf conf;
@@ -98,6 +99,7 @@ static void on_too_late(void *arg)
     log_warn("-pelorus", LOG_I("pid", getpid()),
              LOG_S("reason", "the registry did not answer in time; our entries "
                              "expire by themselves"));
+    log_flush(LAST_WORDS_MS);
     _exit(0);
 }
 
@@ -108,6 +110,7 @@ static void on_signal(uv_signal_t *handle, int number)
     loop_enter(s->loop);
     if (s->leaving) {
         log_warn("-pelorus", LOG_S("reason", "a second signal"));
+        log_flush(LAST_WORDS_MS);
         _exit(1);
     }
     s->leaving = true;
@@ -243,9 +246,11 @@ static int cmd_serve(int argc, char **argv)
     if (load_conf(&s.conf, file) != 0)
         return 1;
     log_configure(s.conf.log_level, s.conf.log_format);
+    log_start();
     raise_file_limit();
     if (start(&s, &err) != 0) {
         log_error("!pelorus", LOG_S("reason", err.msg));
+        log_stop(LAST_WORDS_MS);
         if (s.registry == NULL) /* else its threads use the loop */
             loop_free(&s.loop);
         conf_close(&s.conf);
@@ -263,6 +268,7 @@ static int cmd_serve(int argc, char **argv)
     http_free(&s.http);
     loop_free(&s.loop);
     conf_close(&s.conf);
+    log_stop(LAST_WORDS_MS);
     return 0;
 }
 

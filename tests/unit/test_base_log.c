@@ -4,10 +4,12 @@
 #include "base/json.h"
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -188,6 +190,96 @@ static void lines_go_to_standard_error_by_default(void **state)
     (void)close(saved);
 }
 
+/* Reads whole lines until `wanted` of them stood there beside those that tell
+ * of gaps; returns how many lines these told of. */
+static uint64_t read_lines(int fd, unsigned wanted)
+{
+    static char text[1 << 20];
+    const char *line = text, *end;
+    uint64_t told = 0;
+    size_t len = 0;
+    unsigned n = 0;
+
+    while (n < wanted || line < text + len) {
+        end = memchr(line, '\n', (size_t)(text + len - line));
+        if (end == NULL) {
+            ssize_t got = read(fd, text + len, sizeof(text) - len);
+
+            assert_true(got > 0);
+            len += (size_t)got;
+        } else if (strncmp(line + STAMP, "warn  !log dropped=", 19) == 0) {
+            told += strtoull(line + STAMP + 19, NULL, 10);
+            line = end + 1;
+        } else {
+            n++;
+            line = end + 1;
+        }
+    }
+    assert_int_equal(n, wanted);
+    return told;
+}
+
+/* So that not a byte more goes in. */
+static size_t fill_pipe(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    size_t n = 0;
+
+    assert_int_equal(fcntl(fd, F_SETFL, flags | O_NONBLOCK), 0);
+    while (write(fd, "-", 1) == 1) {
+        n++;
+    }
+    assert_int_equal(fcntl(fd, F_SETFL, flags), 0);
+    return n;
+}
+
+static void empty_pipe(int fd, size_t filled)
+{
+    char c;
+
+    while (filled-- > 0) {
+        assert_int_equal(read(fd, &c, 1), 1);
+        assert_int_equal(c, '-');
+    }
+}
+
+static void nobody_waits_for_a_reader(void **state)
+{
+    const unsigned written = 6000; /* of 200 bytes: more than may wait */
+    uint64_t dropped, told;
+    char pad[160];
+    size_t filled;
+    int fds[2], saved;
+
+    (void)state;
+    memset(pad, 'x', sizeof(pad) - 1);
+    pad[sizeof(pad) - 1] = '\0';
+    log_set_sink(NULL, NULL);
+    assert_int_equal(pipe(fds), 0);
+    saved = dup(STDERR_FILENO);
+    assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
+    filled = fill_pipe(fds[1]);
+    log_start();
+    for (unsigned i = 0; i < written; i++) {
+        log_info("tick", LOG_U("i", i), LOG_S("pad", pad));
+    }
+    dropped = log_dropped();
+    assert_true(dropped > 0 && dropped < written);
+    log_flush(1); /* gives up, since nobody reads */
+    empty_pipe(fds[0], filled);
+    told = read_lines(fds[0], written - (unsigned)dropped);
+    log_info("=again");
+    log_stop(10000);
+    assert_int_equal(told + read_lines(fds[0], 1), dropped);
+    assert_int_equal(log_dropped(), dropped);
+    log_info("=directly");
+    assert_int_equal(read_lines(fds[0], 1), 0);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    (void)close(saved);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -200,6 +292,7 @@ int main(void)
         TEST(levels_below_the_threshold_cost_nothing),
         TEST(threads_write_whole_lines),
         TEST(lines_go_to_standard_error_by_default),
+        TEST(nobody_waits_for_a_reader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
