@@ -168,6 +168,7 @@ loop_f sql_worker_poll; /* arg: struct sql (sql_poll.c) */
 /* Worker (sql_poll.c). */
 bool sql_session_is(const struct sql *s, uint64_t session);
 void sql_session_gone(struct sql *s);
+bool sql_loop_turns(const struct sql *s);
 void sql_session_renewed(struct sql *s, mono_ms sent);
 
 /* Worker to loop (sql.c). */

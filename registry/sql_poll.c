@@ -31,6 +31,13 @@ bool sql_session_is(const struct sql *s, uint64_t session)
            atomic_load(&s->abandoned) != session;
 }
 
+/* Nobody decides in a process whose loop is stuck: its session is not renewed
+ * and ends, and with it its locks. */
+bool sql_loop_turns(const struct sql *s)
+{
+    return loop_busy_ms(s->base.loop) < s->side.timeout_ms / 3;
+}
+
 void sql_session_renewed(struct sql *s, mono_ms sent)
 {
     struct sql_side *side = &s->side;
@@ -116,7 +123,7 @@ static void session_poll(struct sql *s, mono_ms now)
     if (atomic_exchange(&s->proving, false) && side->session != 0) {
         side->next_beat = now;
     }
-    if (now < side->next_beat) {
+    if (now < side->next_beat || !sql_loop_turns(s)) {
         return;
     }
     if (side->session == 0) {

@@ -251,7 +251,7 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
 {
     struct sql_side *side = &s->side;
     mono_ms now = clock_mono_ms();
-    bool beat = now >= side->next_beat;
+    bool beat = now >= side->next_beat && sql_loop_turns(s);
     struct err err = {0};
     unsigned tries = 0;
     int rc = 0;

@@ -155,7 +155,9 @@ void zk_on_state(struct zookeeper *z)
     }
     z->connected = false;
     if (h->state == ZOO_EXPIRED_SESSION_STATE) {
-        lost(z, "expired at the server");
+        lost(z, h->severed ? "ended because the loop did not turn for its "
+                             "timeout"
+                           : "expired at the server");
     } else if (h->state == ZOO_AUTH_FAILED_STATE) {
         log_error("!registry", LOG_S("servers", z->hosts),
                   LOG_S("reason", "the server refuses our digest; check "
@@ -285,7 +287,10 @@ static void on_tick(void *arg)
 static void release(struct registry *r)
 {
     struct zookeeper *z = of(r);
+    int rc = pthread_mutex_destroy(&z->mutex);
 
+    assert(rc == 0);
+    (void)rc;
     mem_free(z->hosts);
     mem_free(z->root);
     mem_free(z->digest);
@@ -436,6 +441,7 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     int64_t timeout = conf->session_timeout_ms;
     struct zookeeper *z = mem_zalloc(sizeof(*z));
     size_t overhead;
+    int rc;
 
     assert(conf->connect_string != NULL && conf->namespace_ != NULL);
     assert(timeout > 0 && timeout <= INT32_MAX);
@@ -446,6 +452,8 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     registry_init(&z->base, &ops, loop, timeout, MAX_OPS,
                   PACKET_MAX - overhead);
     registry_liveness_init(&z->liveness, &z->base);
+    rc = pthread_mutex_init(&z->mutex, NULL);
+    assert(rc == 0);
     z->digest = mem_strdup(conf->digest);
     z->acl = z->digest == NULL ? &ZOO_OPEN_ACL_UNSAFE : &ZOO_CREATOR_ALL_ACL;
     z->asked_timeout_ms = timeout;
@@ -457,7 +465,8 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     z->opened = z->polled_at = now(z);
     zoo_set_debug_level(ZOO_LOG_LEVEL_WARN); /* of the whole process */
     z->opener = worker_new(loop, SIZE_MAX, NULL, NULL, 0);
-    z->closer = worker_new(loop, SIZE_MAX, NULL, NULL, 0);
+    z->closer = worker_new(loop, SIZE_MAX, zk_guard, z,
+                           clamp(timeout / 12, 20, ZK_GUARD_MS));
     z->ticker =
         loop_timer(loop, 0, clamp(timeout / 24, 5, ZK_TICK_MS), on_tick, z);
     zk_handle_open(z);

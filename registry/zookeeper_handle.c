@@ -8,6 +8,7 @@
  */
 #include "registry/zookeeper_priv.h"
 
+#include "base/locks.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -139,6 +140,66 @@ static void run_open(void *arg)
     }
 }
 
+/* --- a loop that is stuck ------------------------------------------------ */
+
+/* Takes mutex "handle". */
+static void set_guarded(struct zookeeper *z, struct zk_handle *h)
+{
+    lock_acquire(&z->mutex);
+    z->guarded = h;
+    lock_release(&z->mutex);
+}
+
+static void on_severed(void *arg)
+{
+    struct zk_handle *h = arg;
+
+    h->severed = true;
+    h->state = ZOO_EXPIRED_SESSION_STATE;
+    if (h == h->z->handle) {
+        zk_on_state(h->z);
+    }
+}
+
+/* Seen twice: after a pause of the whole process the loop gets its chance to
+ * turn first. Mutex "handle" is held. */
+static bool stuck(struct zookeeper *z, int64_t busy_ms)
+{
+    struct zk_handle *h = z->guarded;
+    int timeout_ms = h == NULL ? 0 : atomic_load(&h->timeout_ms);
+    bool now = h != NULL && h->zh != NULL &&
+               busy_ms >= (timeout_ms > 0 ? timeout_ms : z->asked_timeout_ms);
+    bool again = now && z->seen_stuck;
+
+    z->seen_stuck = now;
+    return again;
+}
+
+/* The closer's thread, which closes all handles: what was guarded when we
+ * looked stays until we return. Takes mutex "handle". */
+void zk_guard(void *arg)
+{
+    struct zookeeper *z = arg;
+    int64_t busy_ms = loop_busy_ms(z->base.loop);
+    struct zk_handle *h = NULL;
+    zhandle_t *zh = NULL;
+
+    lock_acquire(&z->mutex);
+    if (stuck(z, busy_ms)) {
+        h = z->guarded;
+        zh = h->zh;
+        h->zh = NULL;
+    }
+    lock_release(&z->mutex);
+    if (zh != NULL) {
+        log_error("!loop", LOG_I("stuck_ms", busy_ms),
+                  LOG_S("reason", "the loop does not turn; the session is "
+                                  "ended so that others can go on"));
+        (void)zookeeper_close(zh);
+        loop_complete(z->base.loop, &h->severed_slot, on_severed, h);
+    }
+}
+
 static void on_opened(void *arg)
 {
     struct zk_handle *h = arg;
@@ -147,6 +208,7 @@ static void on_opened(void *arg)
     if (h->closed != NULL) { /* given up meanwhile */
         submit_close(h);
     } else {
+        set_guarded(h->z, h);
         zk_on_opened(h->z);
     }
 }
@@ -176,6 +238,7 @@ void zk_handle_close(struct zookeeper *z, loop_f *closed)
     z->connected = false;
     zk_requests_expire(z);
     z->handle = NULL;
+    set_guarded(z, NULL);
     h->closed = closed;
     if (h->opened) {
         submit_close(h);

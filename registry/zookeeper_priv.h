@@ -32,9 +32,12 @@
 #include "registry/liveness_priv.h"
 #include "registry/registry_priv.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
 #define uthash_malloc(size)    mem_alloc(size)
 #define uthash_free(ptr, size) mem_free(ptr)
-#include <sys/socket.h>
 #include <uthash.h>
 #include <zookeeper/zookeeper.h>
 
@@ -43,6 +46,7 @@
 #define ZK_WATCH_FEW   16  /* the same while callers are busy */
 #define ZK_BUSY        32  /* callers' requests with the server */
 #define ZK_TICK_MS     100
+#define ZK_GUARD_MS    1000
 
 struct zookeeper;
 struct zk_request;
@@ -134,12 +138,15 @@ void zk_names_close(struct zk_names *names);
  * What a stale handle still says is ignored. */
 struct zk_handle {
     struct zookeeper *z;
-    zhandle_t *zh;  /* the opener's until `opened`; the closer's at the end */
+    zhandle_t *zh;  /* the opener's until `opened`, then under the mutex
+                       "handle"; NULL: none, or taken away */
     bool opened;    /* loop */
     int state;      /* loop: ZOO_CONNECTED_STATE and so on, as last heard */
     clientid_t id;  /* loop: of the session, when connected */
     clientid_t old; /* not 0: opened only to end this session */
-    int timeout_ms; /* loop: the negotiated one */
+    atomic_int timeout_ms; /* the negotiated one; 0: not known yet */
+    bool severed;          /* loop: its session was ended, see zk_guard() */
+    struct loop_slot severed_slot;
     struct sockaddr_storage server; /* loop: the one we are connected to */
     struct zk_request *in_flight;
     loop_f *closed;
@@ -152,6 +159,11 @@ void zk_handle_open(struct zookeeper *z);
  * ZSESSIONEXPIRED, the handle is closed in the background (which ends the
  * session at once if the server can be reached), then closed(z). */
 void zk_handle_close(struct zookeeper *z, loop_f *closed);
+/* The library pings from a thread of its own, whatever our loop does. The
+ * closer looks here now and then: a loop that has not turned for the session's
+ * timeout has its handle closed, which ends the session and its locks; the
+ * loop hears of it when it turns again. */
+loop_f zk_guard; /* arg: struct zookeeper */
 /* The addresses of "host:port,host:port", for the library; NULL: none has one.
  * mem_free(). Blocks. (zookeeper_servers.c) */
 char *zk_servers(const char *hosts);
@@ -200,6 +212,9 @@ struct zookeeper {
     int64_t block_until_connected_ms;
 
     struct worker *opener, *closer;
+    pthread_mutex_t mutex;     /* "handle": the next, and what stands in it */
+    struct zk_handle *guarded; /* z->handle when it was opened, or NULL */
+    bool seen_stuck;           /* at the last look: the loop */
     struct loop_timer *ticker;
     struct zk_handle *handle; /* the present one; NULL: a pause, or none */
     size_t n_handles;         /* not yet freed */

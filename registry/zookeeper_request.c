@@ -12,6 +12,8 @@
  */
 #include "registry/zookeeper_priv.h"
 
+#include "base/locks.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -176,11 +178,15 @@ static void on_void(int rc, const void *data)
 
 /* --- sending ------------------------------------------------------------- */
 
-/* The library copies what it is given before it returns. */
-static int give(struct zk_handle *h, struct zk_request *q)
+/* The library copies what it is given before it returns. Mutex "handle" is
+ * held. */
+static int give_locked(struct zk_handle *h, struct zk_request *q)
 {
     watcher_fn watcher = q->watch ? zk_watcher : NULL;
 
+    if (h->zh == NULL) {
+        return ZINVALIDSTATE;
+    }
     switch (q->type) {
     case ZK_GET:
         return zoo_awget(h->zh, q->path, watcher, h, on_data, q);
@@ -200,6 +206,17 @@ static int give(struct zk_handle *h, struct zk_request *q)
         return zoo_amulti(h->zh, q->n_ops, q->ops, q->results, on_void, q);
     }
     return ZUNIMPLEMENTED;
+}
+
+/* Takes mutex "handle". */
+static int give(struct zk_handle *h, struct zk_request *q)
+{
+    int rc;
+
+    lock_acquire(&h->z->mutex);
+    rc = give_locked(h, q);
+    lock_release(&h->z->mutex);
+    return rc;
 }
 
 /* False: the library takes nothing now. */
