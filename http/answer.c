@@ -133,7 +133,7 @@ struct buf *http_list(struct http_request *r, const struct snapshot *s)
     struct buf *b = http_json(r, 200);
 
     json_open(b, NULL, '{');
-    http_put_as_of(b, s);
+    http_put_as_of(r->h, b, s);
     json_open(b, "items", '[');
     return b;
 }
@@ -154,10 +154,16 @@ void http_put_time(struct buf *b, const char *key, wall_ms at)
     json_put_str(b, key, at > 0 ? clock_rfc3339(at, text) : NULL);
 }
 
-void http_put_as_of(struct buf *b, const struct snapshot *s)
+bool http_stale(const struct http *h, const struct snapshot *s)
+{
+    return s->stale || loop_busy_ms(h->loop) > HTTP_LOOP_LATE_MS;
+}
+
+void http_put_as_of(const struct http *h, struct buf *b,
+                    const struct snapshot *s)
 {
     json_put_str(b, "as_of", s->as_of > 0 ? s->as_of_text : NULL);
-    json_put_bool(b, "stale", s->stale);
+    json_put_bool(b, "stale", http_stale(h, s));
 }
 
 void http_put_process(struct buf *b, const char *key, const struct process *p)

@@ -91,7 +91,7 @@ static void put_stale(struct http_request *r, struct buf *b)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
 
-    http_put_as_of(b, s);
+    http_put_as_of(r->h, b, s);
     snapshot_release(&s);
 }
 

@@ -3,6 +3,7 @@
  */
 #include "http/http_priv.h"
 
+#include "base/log.h"
 #include "base/units.h"
 
 #include <stdio.h>
@@ -89,8 +90,11 @@ void http_cluster_get(struct http_request *r)
     put_counts(b, s);
     put_work_counts(b, s);
     put_engines(b, s);
+    json_open(b, "log", '{');
+    json_put_u64(b, "dropped", log_dropped());
+    json_close(b, '}');
     http_put_index(r, b, s->index);
-    http_put_as_of(b, s);
+    http_put_as_of(r->h, b, s);
     json_close(b, '}');
     snapshot_release(&s);
 }
@@ -199,20 +203,25 @@ static void plain(struct http_request *r, unsigned status, const char *text)
 
 void http_livez(struct http_request *r)
 {
-    plain(r, 200, "ok");
+    if (loop_busy_ms(r->h->loop) < HTTP_LOOP_STUCK_MS)
+        plain(r, 200, "ok");
+    else
+        plain(r, 503, "the loop does not turn; restart this process");
 }
 
 void http_readyz(struct http_request *r)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
 
-    if (s->ready)
+    if (s->ready && !http_stale(r->h, s))
         plain(r, 200, "ok");
     else if (s->registry_state != REGISTRY_CONNECTED &&
              s->registry_state != REGISTRY_RECONNECTED)
         plain(r, 503, "the registry is not connected");
     else if (s->stale)
         plain(r, 503, "the registry has not told everything yet");
+    else if (http_stale(r->h, s))
+        plain(r, 503, "the loop does not turn");
     else
         plain(r, 503, "our own entry does not stand yet");
     snapshot_release(&s);

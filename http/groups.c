@@ -66,7 +66,7 @@ void http_group_get(struct http_request *r)
         b = http_json(r, 200);
         json_open(b, NULL, '{');
         put_group(b, g);
-        http_put_as_of(b, s);
+        http_put_as_of(r->h, b, s);
         json_close(b, '}');
     }
     snapshot_release(&s);

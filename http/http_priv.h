@@ -136,7 +136,12 @@ struct buf *http_list(struct http_request *r, const struct snapshot *s);
 void http_list_end(struct http_request *r, const char *next);
 
 /* "as_of" and "stale" of an answer about the cluster. */
-void http_put_as_of(struct buf *b, const struct snapshot *s);
+/* Out of date: the registry does not tell, or our own loop does not turn. */
+#define HTTP_LOOP_LATE_MS  2000 /* snapshots come every second */
+#define HTTP_LOOP_STUCK_MS 5000
+bool http_stale(const struct http *h, const struct snapshot *s);
+void http_put_as_of(const struct http *h, struct buf *b,
+                    const struct snapshot *s);
 void http_put_time(struct buf *b, const char *key, wall_ms at); /* 0: null */
 void http_put_process(struct buf *b, const char *key, const struct process *p);
 

@@ -227,7 +227,7 @@ static void get_node(struct http_request *r)
         json_open(b, NULL, '{');
         put_fields(b, n);
         http_put_index(r, b, s->index);
-        http_put_as_of(b, s);
+        http_put_as_of(r->h, b, s);
         json_close(b, '}');
     }
     snapshot_release(&s);
