@@ -1,7 +1,7 @@
 /*
  * brake.c - counts who is missing and since when. Design: a hash table of the
- * missing only, swept as a whole, so that an address that is no longer known
- * leaves by itself.
+ * missing only, swept as a whole, so that an address that is no longer told of
+ * leaves by itself; all that is decided is decided from one sweep's counts.
  */
 #include "failover/brake.h"
 
@@ -13,9 +13,16 @@
 struct brake_missing {
     mono_ms since;
     uint64_t sweep; /* last seen missing in */
-    bool back;      /* seen alive since */
     UT_hash_handle hh;
     char address[]; /* the key */
+};
+
+struct counts {
+    size_t known;
+    size_t stood;    /* alive for `settle` */
+    size_t doubtful; /* neither alive nor missing */
+    size_t missing;
+    size_t recent; /* of these: within their window */
 };
 
 struct brake {
@@ -23,9 +30,10 @@ struct brake {
     struct brake_missing *missing;
     uint64_t sweep;
     mono_ms now;
-    size_t n_known, n_missing, n_recent;
-    size_t last_known, last_missing;
-    bool standing, down;
+    struct counts n, last;
+    size_t standing;
+    size_t most; /* that were missing since it is down, as far as is known */
+    bool down, in_doubt;
 };
 
 struct brake *brake_new(const struct brake_config *config)
@@ -54,87 +62,125 @@ void brake_free(struct brake **b)
     MEM_FREE(*b);
 }
 
-void brake_begin(struct brake *b, mono_ms now, bool standing)
+void brake_begin(struct brake *b, mono_ms now, size_t standing)
 {
     b->sweep++;
     b->now = now;
     b->standing = standing;
-    b->n_known = b->n_missing = b->n_recent = 0;
+    b->n = (struct counts){0};
 }
 
-void brake_see(struct brake *b, const char *address, bool missing)
+static struct brake_missing *find(struct brake *b, const char *address)
+{
+    struct brake_missing *m;
+    HASH_FIND(hh, b->missing, address, strlen(address), m);
+    return m;
+}
+
+static struct brake_missing *make(struct brake *b, const char *address,
+                                  mono_ms since)
 {
     size_t len = strlen(address);
-    struct brake_missing *m;
-    b->n_known++;
-    HASH_FIND(hh, b->missing, address, len, m);
-    if (!missing) {
-        if (m != NULL)
-            m->back = true; /* brake_end() forgets it */
+    struct brake_missing *m = mem_zalloc(sizeof(*m) + len + 1);
+    memcpy(m->address, address, len + 1);
+    m->since = since;
+    HASH_ADD_KEYPTR(hh, b->missing, m->address, len, m);
+    return m;
+}
+
+static void see_missing(struct brake *b, const char *address, bool fenced,
+                        int64_t lease_ms, mono_ms fenced_at)
+{
+    int64_t span =
+        lease_ms > b->config.window_ms ? lease_ms : b->config.window_ms;
+    mono_ms since = fenced ? fenced_at : b->now;
+    struct brake_missing *m = find(b, address);
+    if (m == NULL && since < 0)
         return;
-    }
-    if (m == NULL) {
-        m = mem_zalloc(sizeof(*m) + len + 1);
-        memcpy(m->address, address, len + 1);
-        m->since = b->now;
-        HASH_ADD_KEYPTR(hh, b->missing, m->address, len, m);
-    }
-    if (m->sweep == b->sweep) {
-        b->n_known--; /* told twice */
-        return;
-    }
+    if (m == NULL)
+        m = make(b, address, since);
+    if (m->sweep == b->sweep)
+        return; /* told twice */
+    bool recent = b->now - m->since <= span;
+    if (fenced && !recent)
+        return; /* dealt with: the sweep's end forgets it */
     m->sweep = b->sweep;
-    b->n_missing++;
-    if (b->now - m->since <= b->config.window_ms)
-        b->n_recent++;
+    b->n.known++;
+    b->n.missing++;
+    b->n.recent += recent;
+}
+
+void brake_see(struct brake *b, const char *address, enum brake_sight sight,
+               int64_t lease_ms, mono_ms fenced_at)
+{
+    switch (sight) {
+    case BRAKE_STANDS:
+        b->n.stood++;
+        b->n.known++;
+        return;
+    case BRAKE_NEW:
+        b->n.known++;
+        return;
+    case BRAKE_DOUBTFUL:
+        b->n.doubtful++;
+        b->n.known++;
+        return;
+    case BRAKE_MISSING:
+    case BRAKE_FENCED:
+        see_missing(b, address, sight == BRAKE_FENCED, lease_ms, fenced_at);
+        return;
+    }
 }
 
 static bool beyond_share(const struct brake *b, size_t n)
 {
-    return (double)n > b->config.share * (double)b->n_known;
+    return (double)n > b->config.share * (double)b->n.known;
 }
 
-void brake_settled(struct brake *b, const char *address)
+static bool is_mass(const struct brake *b, size_t n)
 {
-    struct brake_missing *m;
-    HASH_FIND(hh, b->missing, address, strlen(address), m);
-    if (m != NULL)
-        forget(b, m);
+    return n >= b->config.min && beyond_share(b, n);
 }
 
-/* Who was missing and is not told of any more: alive again, or not known any
- * more. While the brake is down the latter is no comfort, and counts. */
-static void sweep_out(struct brake *b)
+static bool is_all(const struct brake *b, size_t n)
 {
-    struct brake_missing *m, *next;
-    HASH_ITER(hh, b->missing, m, next)
-    {
-        if (m->sweep == b->sweep)
-            continue;
-        if (!b->down || m->back) {
-            forget(b, m);
-        } else {
-            b->n_known++;
-            b->n_missing++;
-        }
-    }
+    return n > 1 && n == b->n.known;
+}
+
+/* Whoever started later may know fewer of the missing: `min` is asked of those
+ * that made it fall, and one alone is never a mass. */
+static bool stays_down(const struct brake *b)
+{
+    size_t n = b->n.missing;
+    bool again = b->most >= b->config.min && beyond_share(b, n);
+    return n > 1 && (again || b->n.stood == 0);
 }
 
 bool brake_end(struct brake *b)
 {
-    sweep_out(b);
-    assert(b->n_missing <= b->n_known);
-    bool all = b->n_known > 1 && b->n_missing == b->n_known;
-    /* It falls on what went missing lately, and rises on the share of all that
-     * is missing now: who started later knows fewer of the missing, so `min`
-     * would lift it. One alone is never a mass. */
-    if (b->down || b->standing)
-        b->down = b->n_missing > 1 && beyond_share(b, b->n_missing);
+    struct brake_missing *m, *next;
+    const struct counts *n = &b->n;
+    HASH_ITER(hh, b->missing, m, next)
+    {
+        if (m->sweep != b->sweep)
+            forget(b, m);
+    }
+    assert(n->missing + n->doubtful + n->stood <= n->known);
+    assert(n->recent <= n->missing);
+    if (!b->down)
+        b->most = 0;
+    if (b->standing > b->most)
+        b->most = b->standing;
+    if (b->down || b->standing > 0)
+        b->down = stays_down(b);
     else
-        b->down = b->n_recent >= b->config.min && beyond_share(b, b->n_recent);
-    b->down = b->down || all;
-    b->last_known = b->n_known;
-    b->last_missing = b->n_missing;
+        b->down = is_mass(b, n->recent) || is_all(b, n->missing);
+    if (b->down && n->missing > b->most)
+        b->most = n->missing;
+    b->in_doubt = !b->down && n->doubtful > 0 &&
+                  (is_mass(b, n->recent + n->doubtful) ||
+                   is_all(b, n->missing + n->doubtful));
+    b->last = b->n;
     return b->down;
 }
 
@@ -143,12 +189,17 @@ bool brake_down(const struct brake *b)
     return b->down;
 }
 
+bool brake_in_doubt(const struct brake *b)
+{
+    return b->in_doubt;
+}
+
 size_t brake_missing(const struct brake *b)
 {
-    return b->last_missing;
+    return b->last.missing;
 }
 
 size_t brake_known(const struct brake *b)
 {
-    return b->last_known;
+    return b->last.known;
 }

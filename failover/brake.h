@@ -1,12 +1,31 @@
 /*
  * brake.h - when so many are missing that the likely cause is ourselves.
  *
- * Missing is an address that owns work or is known, and has no live process.
- * If within `window` more than `share` of a kind, and at least `min`, became
- * missing, or all of a kind of more than one are, the brake falls. It stays
- * down, however long, until the share of all that are missing is back below, or
- * only one is: a cluster that stays half gone is not less doubtful after a
- * minute.
+ * Who counts, of one kind:
+ *   missing   an address that owns work or was seen alive, and has no live
+ *             process; whoever was fenced goes on to count for the whole
+ *             window, with work or without
+ *   doubtful  a key that is just gone (SUSPECT), or a lease of which two thirds
+ *             are over without a renewal
+ *   not       who left in order, who is away under a restart lease, who is
+ *             forgotten or was never seen and owns nothing
+ *
+ * The brake falls when more than `share` of the kind and at least `min` became
+ * missing within the window (`window`, or its lease if that is longer: leases
+ * that end together end spread over a third of one), or when all of a kind of
+ * more than one are missing. So fewer than `min` are a mass only where nobody
+ * is left.
+ *
+ * It stays down, however long, while more than the share and more than one are
+ * missing, whenever that began. Where all were missing and they were fewer than
+ * `min`, it rises once somebody is there who has stood for `settle`: two that
+ * were replaced by two others are no mass.
+ *
+ * Losses of one cause are seen one by one. So while those missing lately and
+ * those in doubt would together make it fall, it is in doubt itself: nothing is
+ * moved, and nothing is written, until the doubtful have reported or are
+ * missing, which is a third of a lease away at most. One slow heartbeat is no
+ * doubt: it takes as many as make a mass.
  *
  * Pure: fed with one sweep over everything that is known, at a time. One per
  * kind.
@@ -17,6 +36,7 @@
 #include "base/clock.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct brake;
@@ -27,21 +47,32 @@ struct brake_config {
     uint32_t min;
 };
 
+enum brake_sight {
+    BRAKE_STANDS, /* alive, and has been for `settle` */
+    BRAKE_NEW,    /* alive, but not for so long */
+    BRAKE_DOUBTFUL,
+    BRAKE_MISSING,
+    BRAKE_FENCED, /* missing until its window is over, unknown then */
+};
+
 struct brake *brake_new(const struct brake_config *config);
 void brake_free(struct brake **b);
 
 /* A sweep: begin, see every address once, end. Only while absence may be
  * believed: connected, synced and settled. `standing`: a record that says
- * `mass` stands in the registry, so the brake is down already. */
-void brake_begin(struct brake *b, mono_ms now, bool standing);
-void brake_see(struct brake *b, const char *address, bool missing);
-/* Instead of brake_see(): it was missing, and that has been dealt with. */
-void brake_settled(struct brake *b, const char *address);
-/* Is the brake down? While it is, an address that was missing and is not told
- * of any more still counts. */
+ * `mass` stands in the registry, so the brake is down already; so many were
+ * missing then (0: none stands). Who is not told of any more is forgotten. */
+void brake_begin(struct brake *b, mono_ms now, size_t standing);
+/* `lease_ms`: how long it may live without being heard of. `fenced_at`: of a
+ * FENCED one that was not seen missing before; -1: it does not count then. */
+void brake_see(struct brake *b, const char *address, enum brake_sight sight,
+               int64_t lease_ms, mono_ms fenced_at);
+/* Is the brake down? */
 bool brake_end(struct brake *b);
 
 bool brake_down(const struct brake *b);
+/* It is not down, but would be if the doubtful were missing. */
+bool brake_in_doubt(const struct brake *b);
 size_t brake_missing(const struct brake *b); /* of the last sweep */
 size_t brake_known(const struct brake *b);
 

@@ -17,18 +17,50 @@
 
 /* --- the brake ----------------------------------------------------------- */
 
-/* A node that is fenced and owns nothing is dealt with: it is not missing. */
+static enum brake_sight sight_of(struct engine *e, const struct node *n)
+{
+    if (n->registered && membership_overdue(e->c.membership, n))
+        return BRAKE_DOUBTFUL;
+    if (n->registered)
+        return e->c.clock->mono - n->state_since >= e->c.conf->settle_ms
+                   ? BRAKE_STANDS
+                   : BRAKE_NEW;
+    if (n->state == NODE_SUSPECT)
+        return BRAKE_DOUBTFUL;
+    return BRAKE_MISSING;
+}
+
+/* When a process that is fenced by now was lost, by the record: whoever looks
+ * only since then knows of it, too. -1: it was no loss. */
+static mono_ms fenced_at(struct engine *e, const struct node *n)
+{
+    wall_ms at = view_lost_at(e->c.view, n->gate.failover);
+    int64_t age = e->c.clock->wall - at;
+    if (at == 0)
+        return -1;
+    return e->c.clock->mono - (age > 0 ? age : 0);
+}
+
+static void sweep_node(struct engine *e, const struct node *n)
+{
+    bool owns = view_marker_count(e->c.view, e->c.kind, n->address) > 0;
+    int64_t lease = membership_lease(e->c.membership, n);
+    if (n->registered || owns)
+        brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
+    else if (n->gate.state == GATE_RESTARTING)
+        return; /* a person has told us */
+    else if (n->state == NODE_FENCED)
+        brake_see(e->brake, n->address, BRAKE_FENCED, lease, fenced_at(e, n));
+    else if (n->last_report != 0) /* else only an old gate tells of it */
+        brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
+}
+
 static void sweep_nodes(struct engine *e)
 {
     struct node *n = NULL;
     while ((n = membership_next(e->c.membership, n)) != NULL) {
-        if (n->kind != e->c.kind)
-            continue;
-        size_t owned = view_marker_count(e->c.view, e->c.kind, n->address);
-        if (n->registered || n->state != NODE_FENCED || owned > 0)
-            brake_see(e->brake, n->address, !n->registered);
-        else
-            brake_settled(e->brake, n->address);
+        if (n->kind == e->c.kind)
+            sweep_node(e, n);
     }
 }
 
@@ -40,40 +72,51 @@ static void sweep_owners(struct engine *e)
             strcmp(o->address, "-") == 0)
             continue;
         if (membership_find(e->c.membership, e->c.kind, o->address) == NULL)
-            brake_see(e->brake, o->address, true);
+            brake_see(e->brake, o->address, BRAKE_MISSING, 0, -1);
     }
 }
 
-/* Does a record of this kind say that the mass brake is down? */
-static bool mass_stands(struct engine *e)
+/* Does a record of this kind say that the mass brake is down? The most that
+ * were missing then; 0: none says so. */
+static size_t mass_stands(struct engine *e)
 {
+    size_t most = 0;
     const struct view_owner *o = NULL;
     while ((o = view_next(e->c.view, o)) != NULL) {
         if (o->kind != e->c.kind)
             continue;
         const struct failover_record *r =
             view_failover(e->c.view, o->kind, o->address);
-        if (r != NULL && r->phase == FAILOVER_HELD &&
-            strcmp(r->cause, "mass") == 0)
-            return true;
+        if (r == NULL || r->phase != FAILOVER_HELD ||
+            strcmp(r->cause, "mass") != 0)
+            continue;
+        size_t n = r->missing > 0 ? r->missing : e->c.conf->brake_min;
+        most = n > most ? n : most;
     }
-    return false;
+    return most;
+}
+
+static void sweep_now(struct engine *e)
+{
+    bool unsure = brake_in_doubt(e->brake);
+    if (!membership_settled(e->c.membership) || !view_synced(e->c.view))
+        return;
+    e->swept_at = e->c.clock->mono;
+    brake_begin(e->brake, e->swept_at, e->mass_stands);
+    sweep_nodes(e);
+    sweep_owners(e);
+    (void)brake_end(e->brake);
+    if (unsure && !brake_in_doubt(e->brake))
+        e->scanned_at = -1; /* whoever waited for that may go on at once */
 }
 
 static void sweep(struct engine *e)
 {
-    mono_ms now = e->c.clock->mono;
     const struct settings *s = view_settings(e->c.view);
     wall_ms wall = e->c.clock->wall;
     bool paused = s->paused && (s->paused_until == 0 || wall < s->paused_until);
-    if (membership_settled(e->c.membership) && view_synced(e->c.view) &&
-        (e->swept_at < 0 || now - e->swept_at >= SWEEP_MS)) {
-        e->swept_at = now;
-        brake_begin(e->brake, now, e->mass_stands);
-        sweep_nodes(e);
-        sweep_owners(e);
-        (void)brake_end(e->brake);
-    }
+    if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
+        sweep_now(e);
     e->brake_word = NULL;
     if (paused)
         e->brake_word = "paused";
@@ -279,6 +322,7 @@ bool attend_next(struct engine *e, struct failover_task *task)
         *task = o->task;
         return true;
     }
+    sweep_now(e); /* who was lost since the last one counts already */
     struct attention *a = first_wanting(e, true);
     if (a != NULL) {
         a->hold = e->hold;

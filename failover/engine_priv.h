@@ -266,7 +266,7 @@ struct engine {
     struct brake *brake;
     mono_ms swept_at;
     const char *brake_word;
-    bool mass_stands; /* a record of our kind says so */
+    size_t mass_stands; /* a record of our kind says so, of so many */
     struct attention *attention;
     uint64_t hold;      /* number of this lock hold */
     mono_ms scanned_at; /* -1: never */

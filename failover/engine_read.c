@@ -61,7 +61,11 @@ static void judge(struct engine *e, const char *address,
     seen->over = is_over(e, address, &seen->gate);
     seen->paused = settings->paused && (settings->paused_until == 0 ||
                                         wall < settings->paused_until);
-    seen->mass = brake_down(e->brake) && wall >= settings->brake_override_until;
+    bool braked = wall >= settings->brake_override_until;
+    seen->mass = braked && brake_down(e->brake);
+    seen->missing = (uint32_t)brake_missing(e->brake);
+    seen->known = (uint32_t)brake_known(e->brake);
+    seen->unsure = braked && brake_in_doubt(e->brake);
     seen->doubt = NULL;
     if (!membership_settled(e->c.membership))
         seen->doubt = "session";

@@ -118,7 +118,9 @@ struct failover_seen {
     const struct failover_record *record; /* unfinished or held, or NULL */
     bool paused;       /* by the settings, read with the rest */
     const char *doubt; /* "session", "own-entry": about ourselves; or NULL */
-    bool mass;         /* the brake: too many are missing */
+    bool mass;         /* the brake: too many are missing, */
+    uint32_t missing, known; /* so many of so many */
+    bool unsure;             /* it may soon be down: wait and see */
     wall_ms last_heartbeat;
     uint64_t revision, session;
     char new_id[FAILOVER_ID_MAX + 1]; /* for a record, if one is written */

@@ -73,6 +73,13 @@ static const char *begins(const struct failover_seen *seen, bool ordered,
     return seen->down ? "down" : NULL;
 }
 
+/* Nobody stands there, as far as we can see. */
+static bool absent(const struct failover_seen *seen)
+{
+    return !failover_stands(seen, &seen->gate.process) &&
+           failover_fresh(seen) == NULL;
+}
+
 /* What holds a failover back that would begin. The mass brake guards against
  * believing in an absence that is our own blindness; a new process that stands
  * at the address, or a drain's deadline, needs no such belief. */
@@ -82,9 +89,7 @@ static const char *held_back(const struct failover_seen *seen)
         return "paused";
     if (seen->doubt != NULL)
         return seen->doubt;
-    bool absent = !failover_stands(seen, &seen->gate.process) &&
-                  failover_fresh(seen) == NULL;
-    if (absent && seen->mass)
+    if (absent(seen) && seen->mass)
         return "mass";
     return NULL;
 }
@@ -137,6 +142,9 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
     if (why == NULL)
         return decide_quiet(seen, task->ordered);
     const char *held = held_back(seen);
+    if (held == NULL && seen->unsure && absent(seen) &&
+        !(task->ordered || ordered))
+        return FAILOVER_NOTHING; /* observe, do not act */
     *cause = held != NULL ? held : why;
     return held != NULL ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
 }
@@ -248,6 +256,9 @@ void failover_write_hold(struct failover *f, const struct failover_seen *seen,
     }
     note_seen(f, seen);
     f->record.phase = FAILOVER_HELD;
+    bool mass = strcmp(cause, "mass") == 0;
+    f->record.missing = mass ? seen->missing : 0;
+    f->record.known = mass ? seen->known : 0;
     SAY(f->record.cause, cause);
 }
 

@@ -191,6 +191,7 @@ struct failover_record {
     /* what was seen */
     wall_ms last_heartbeat;
     uint64_t gate_version, registry_revision, session;
+    uint32_t missing, known; /* held as mass: how many were, and of how many */
     /* who did it */
     char coordinator[NODE_ADDRESS_MAX + 1];
     uint64_t fence;

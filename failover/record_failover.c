@@ -74,6 +74,8 @@ static int read_seen(struct failover_record *r, const cJSON *o, struct err *err)
         rc = rc != 0 ? rc
                      : field_u64(seen, "session", FIELD_OPTIONAL, UINT64_MAX,
                                  &r->session, err);
+        rc = rc != 0 ? rc : field_u32(seen, "missing", &r->missing, err);
+        rc = rc != 0 ? rc : field_u32(seen, "known", &r->known, err);
     }
     return rc;
 }
@@ -206,6 +208,10 @@ static void write_seen(struct buf *out, const struct failover_record *r)
     json_put_u64(out, "gate_version", r->gate_version);
     json_put_u64(out, "registry_revision", r->registry_revision);
     json_put_u64(out, "session", r->session);
+    if (r->known > 0) {
+        json_put_int(out, "missing", r->missing);
+        json_put_int(out, "known", r->known);
+    }
     json_close(out, '}');
 }
 

@@ -54,6 +54,7 @@ struct view_failover {
     enum failover_phase phase;
     char address[NODE_ADDRESS_MAX + 1];
     wall_ms began;
+    wall_ms lost; /* when a lost process was fenced; 0: none was */
     uint64_t version;
     struct failover_record *full; /* while unfinished */
     struct owner *owner;          /* whose list it is in, while unfinished */

@@ -73,6 +73,16 @@ static struct view_failover *failover_make(struct view *v,
     return f;
 }
 
+/* Who goes by an order, or is replaced, is no loss; nor is it one that had
+ * nothing. */
+static wall_ms lost_at(const struct failover_record *r)
+{
+    bool lost = strcmp(r->cause, "down") == 0 || strcmp(r->cause, "order") == 0;
+    bool took = (size_t)r->moved + r->held + r->dropped + r->waiting > 0;
+    bool final = failover_phase_final(r->phase);
+    return lost && (took || !final) ? r->fenced_at : 0;
+}
+
 static void failover_stands(struct view *v, const struct failover_record *r)
 {
     struct view_failover *f = failover_make(v, r);
@@ -86,6 +96,7 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     memcpy(f->address, r->address, sizeof(f->address));
     v->failovers_unsorted |= f->began != r->began;
     f->began = r->began;
+    f->lost = lost_at(r);
     f->version = r->version;
     if (failover_phase_final(r->phase)) {
         finish(v, f);
@@ -138,6 +149,14 @@ view_failover(const struct view *v, enum node_kind kind, const char *address)
     struct owner *o = owner_find(v, kind, address);
 
     return o == NULL || o->unfinished == NULL ? NULL : o->unfinished->full;
+}
+
+wall_ms view_lost_at(const struct view *v, const char *id)
+{
+    struct view_failover *f;
+
+    HASH_FIND_STR(v->failovers, id, f);
+    return f == NULL ? 0 : f->lost;
 }
 
 const struct failover_record *view_surplus(const struct view *v, size_t keep)

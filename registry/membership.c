@@ -130,6 +130,8 @@ static void registration_begin(struct registration *r, uint64_t created)
     r->rewritten = false;
     r->has_load = false;
     r->status = NODE_NORMAL;
+    r->heard = -1;
+    r->gap = 0;
     r->ttl_ms = 0;
     r->n_groups = 0;
 }
@@ -216,6 +218,8 @@ static void key_written(struct membership *m,
     if (r->created != entry->created)
         registration_begin(r, entry->created);
     r->version = entry->version;
+    r->gap = r->heard >= 0 ? m->config.clock->mono - r->heard : 0;
+    r->heard = m->config.clock->mono;
     take_identity(r, &hb);
     take_report(r, &hb);
     take_ttl(m, r, &hb, entry->owner);
@@ -383,6 +387,44 @@ struct node *membership_next(const struct membership *m, struct node *it)
                            : CONTAINER_OF(it, struct member, node)->hh.next;
 
     return e != NULL ? &e->node : NULL;
+}
+
+/* A lease shows that it may not be renewed when two thirds of it are over. Of
+ * a session we see the reports only: they are late when two in a row are
+ * missing, and say nothing any more once a session that ended with the last of
+ * them would have been told as gone. */
+static bool overdue(const struct membership *m, const struct registration *r)
+{
+    bool lease = r->window.place != 0;
+    mono_ms since = lease ? r->window.since : r->heard;
+    int64_t age = m->config.clock->mono - since;
+    int64_t interval = m->config.heartbeat_interval_ms;
+
+    if (!lease && age > interval + m->config.session_timeout_ms)
+        return false;
+    /* who always comes late is not known to be */
+    return age > (lease ? r->ttl_ms * 2 / 3 : interval * 5 / 2) &&
+           age > r->gap * 3 / 2;
+}
+
+bool membership_overdue(const struct membership *m, const struct node *node)
+{
+    const struct member *e = CONTAINER_OF(node, struct member, node);
+    bool any = false;
+
+    for (const struct registration *r = e->registrations; r; r = r->next) {
+        if (r->stale || process_differs(&r->process, &node->process))
+            continue;
+        if (!overdue(m, r))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+int64_t membership_lease(const struct membership *m, const struct node *node)
+{
+    return node->ttl_ms > 0 ? node->ttl_ms : m->config.session_timeout_ms;
 }
 
 size_t membership_count(const struct membership *m, enum node_kind kind,

@@ -127,6 +127,11 @@ struct node *membership_find(const struct membership *m, enum node_kind kind,
                              const char *address);
 /* All nodes of all kinds in a stable order; `it` starts at NULL. */
 struct node *membership_next(const struct membership *m, struct node *it);
+/* Registered, and late with its renewal or its reports: it may be about to be
+ * missed. */
+bool membership_overdue(const struct membership *m, const struct node *node);
+/* How long it may go unheard before it is missed: its ttl or the session. */
+int64_t membership_lease(const struct membership *m, const struct node *node);
 size_t membership_count(const struct membership *m, enum node_kind kind,
                         enum node_state state);
 uint64_t membership_refused(const struct membership *m,

@@ -70,6 +70,8 @@ struct registration {
     struct process process; /* by its present value */
     struct process written; /* the last known one under this `created` */
     bool rewritten;         /* that changed: it is the node of an old session */
+    mono_ms heard;          /* when it was written last, as seen by us */
+    int64_t gap;            /* between the last two writes; 0 unknown */
     bool ours;
     bool stale;   /* its ttl is over */
     bool refused; /* its present heartbeat was */

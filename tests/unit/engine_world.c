@@ -34,9 +34,17 @@ static void on_ours(void *arg, const struct registry_event *ev)
     membership_feed(c->membership, MEMBERSHIP_OURS, ev);
 }
 
+static void on_removed(void *arg, const struct registry_reply *reply)
+{
+    (void)arg;
+    (void)reply;
+}
+
 static void on_member(void *arg, const struct membership_event *ev)
 {
     struct world_coordinator *c = arg;
+    if (ev->type == MEMBERSHIP_TTL_OVER)
+        registry_delete(c->registry, ev->key, ev->version, on_removed, NULL);
     if (c->engine != NULL && ev->node->kind == c->world->kind &&
         (ev->type == MEMBERSHIP_DOWN || ev->type == MEMBERSHIP_REPLACED ||
          ev->type == MEMBERSHIP_UP))
@@ -305,6 +313,11 @@ static void put(struct world *w, struct registry *r, const char *key,
         (void)memory_run(w->store, ++until);
     w->clock.wall = wall;
     assert_int_equal(code, ERR_OK);
+}
+
+void put_key(struct world *w, const char *key, const struct buf *value)
+{
+    put(w, w->admin, key, value->data, value->len, false);
 }
 
 void put_gate(struct world *w, const char *address, const struct gate *gate)

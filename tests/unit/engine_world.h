@@ -82,6 +82,8 @@ void give_policy(struct world *w, const char *address, int64_t startup,
                  const char *id, enum work_policy policy);
 void put_item(struct world *w, const struct work_item *item);
 void put_gate(struct world *w, const char *address, const struct gate *gate);
+/* A persistent key, as an HTTP node's is. */
+void put_key(struct world *w, const char *key, const struct buf *value);
 void put_settings(struct world *w, const struct settings *s);
 
 struct process process_of(int64_t startup);

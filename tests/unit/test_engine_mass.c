@@ -1,0 +1,300 @@
+/*
+ * test_engine_mass.c - losses that come one by one, and kinds that are
+ * replaced: what the brake must see although no two are missed at once.
+ */
+#include "tests/unit/engine_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+/* cmocka needs the ones above */
+#include <cmocka.h>
+
+#define N       10
+#define TTL_MS  6000
+#define BEAT_MS 2000
+
+static struct world w;
+
+static int open_world(void **state)
+{
+    (void)state;
+    world_open(&w, 1);
+    return 0;
+}
+
+static int close_world(void **state)
+{
+    (void)state;
+    check_agreement(&w);
+    world_close(&w);
+    return 0;
+}
+
+static const char *name(size_t i)
+{
+    static char names[N][16];
+    (void)snprintf(names[i], sizeof(names[i]), "m%zu:1", i);
+    return names[i];
+}
+
+static int64_t startup_of(size_t i)
+{
+    return (int64_t)(1000 + i);
+}
+
+static void ten_with_work(void)
+{
+    char prefix[16];
+    for (size_t i = 0; i < N; i++) {
+        (void)snprintf(prefix, sizeof(prefix), "w%zu", i);
+        give(&w, name(i), startup_of(i), prefix, 2);
+    }
+}
+
+/* How many of the first eight have lost their work. */
+static size_t moved(void)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < 8; i++)
+        n += owned_by(&w, name(i)) == 0;
+    return n;
+}
+
+static bool one_done(struct world *world)
+{
+    return records(world, FAILOVER_DONE) == 1;
+}
+
+/* --- sessions that end one by one ----------------------------------------- */
+
+static void ten_sessions(void)
+{
+    for (size_t i = 0; i < N; i++)
+        node_start(&w, name(i), startup_of(i));
+    ten_with_work();
+    world_run(&w, 3000); /* nobody reports; the sessions say that they live */
+}
+
+static void kill_eight_one_by_one(size_t restart_after)
+{
+    for (size_t i = 0; i < 8; i++) {
+        node_kill(&w, name(i));
+        world_run(&w, 900);
+        if (i + 1 == restart_after) {
+            world_kill(&w, 0);
+            world_start(&w, 1);
+        }
+    }
+    world_run(&w, 20000);
+}
+
+static void sessions_lost_one_by_one_stop_at_the_share(void **state)
+{
+    struct failover_record r;
+    (void)state;
+    ten_sessions();
+    kill_eight_one_by_one(0);
+    assert_int_equal(moved(), 3);
+    assert_int_equal(records(&w, FAILOVER_HELD), 5);
+    assert_string_equal(engine_brake(w.c[0].engine), "mass");
+    assert_true(find_record(&w, name(7), FAILOVER_HELD, &r));
+    assert_int_equal(r.missing, 8);
+    assert_int_equal(r.known, 10);
+    world_run(&w, 100000); /* of the three no more is said then */
+    assert_int_equal(moved(), 3);
+}
+
+static void whoever_starts_in_the_middle_counts_the_fenced(void **state)
+{
+    (void)state;
+    for (size_t after = 4; after <= 6; after++) {
+        if (after > 4) {
+            world_close(&w);
+            world_open(&w, 1);
+        }
+        ten_sessions();
+        kill_eight_one_by_one(after);
+        assert_in_range(moved(), 1, 3);
+        assert_int_equal(records(&w, FAILOVER_HELD), 8 - moved());
+    }
+}
+
+static void several_coordinators_agree(void **state)
+{
+    (void)state;
+    world_start(&w, 1);
+    world_start(&w, 2);
+    ten_sessions();
+    kill_eight_one_by_one(0);
+    assert_int_equal(moved(), 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_string_equal(engine_brake(w.c[i].engine), "mass");
+}
+
+static void one_after_the_other_over_time_are_no_mass(void **state)
+{
+    (void)state;
+    w.conf.brake_window_ms = 3000;
+    world_kill(&w, 0);
+    world_start(&w, 0);
+    ten_sessions();
+    for (size_t i = 0; i < 6; i++) {
+        node_kill(&w, name(i));
+        world_run(&w, 5000);
+    }
+    assert_int_equal(moved(), 6);
+}
+
+/* --- leases that end one by one ------------------------------------------- */
+
+static size_t cut; /* so many of them renew no more */
+static mono_ms next_beat[N];
+
+static void renew(size_t i)
+{
+    char key[64], value[160];
+    struct buf b;
+    (void)snprintf(key, sizeof(key), "/pelorus/nodes/master/%s", name(i));
+    (void)snprintf(value, sizeof(value),
+                   "{\"startupTime\":%lld,\"processId\":%lld,\"ttl\":%d,"
+                   "\"reportTime\":%lld}",
+                   (long long)startup_of(i), (long long)(startup_of(i) % 1000),
+                   TTL_MS, (long long)w.clock.wall);
+    buf_init(&b, 256);
+    buf_str(&b, value);
+    put_key(&w, key, &b);
+    buf_close(&b);
+}
+
+static void beat(struct world *world)
+{
+    for (size_t i = cut; i < N; i++) {
+        if (world->clock.mono < next_beat[i])
+            continue;
+        next_beat[i] = world->clock.mono + BEAT_MS;
+        renew(i);
+    }
+}
+
+static void ten_leases(void)
+{
+    cut = 0;
+    for (size_t i = 0; i < N; i++)
+        next_beat[i] = w.clock.mono + (mono_ms)i * BEAT_MS / N;
+    w.between = beat;
+    world_run(&w, 3 * BEAT_MS);
+    ten_with_work();
+    world_run(&w, 3 * BEAT_MS);
+}
+
+static void leases_that_end_together_move_nothing(void **state)
+{
+    (void)state;
+    ten_leases();
+    cut = 8;
+    world_run(&w, 3 * TTL_MS);
+    assert_int_equal(moved(), 0);
+    assert_int_equal(records(&w, FAILOVER_HELD), 8);
+    assert_string_equal(engine_brake(w.c[0].engine), "mass");
+    cut = 0; /* they are back */
+    world_run(&w, TTL_MS);
+    assert_null(engine_brake(w.c[0].engine));
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
+    assert_int_equal(moved(), 0);
+}
+
+static void one_lease_among_many_ends_and_is_acted_on_in_time(void **state)
+{
+    (void)state;
+    ten_leases();
+    cut = 2; /* two do not outnumber ten */
+    world_run(&w, TTL_MS + 1500);
+    assert_int_equal(owned_by(&w, name(0)), 0);
+    assert_int_equal(owned_by(&w, name(1)), 0);
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
+}
+
+/* Four renew late once, as one dies: it waits for them, and no longer. */
+static void a_doubt_that_passes_writes_nothing(void **state)
+{
+    (void)state;
+    ten_leases();
+    renew(0);
+    next_beat[0] = INT64_MAX;
+    world_run(&w, 1000);
+    for (size_t i = 1; i < 5; i++) {
+        renew(i);
+        next_beat[i] = w.clock.mono + 5800;
+    }
+    world_run(&w, 5500); /* m0 is DOWN */
+    assert_int_equal(
+        membership_find(w.c[0].membership, NODE_MASTER, name(0))->state,
+        NODE_DOWN);
+    assert_int_equal(owned_by(&w, name(0)), 2);
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
+    assert_null(engine_brake(w.c[0].engine));
+    assert_true(world_until(&w, 2000, one_done));
+    assert_int_equal(owned_by(&w, name(0)), 0);
+    assert_false(logged(&w.c[0], "held:m0:1:mass"));
+}
+
+/* --- a kind that is replaced ---------------------------------------------- */
+
+static void two_of_two_are_replaced(bool restart)
+{
+    w.conf.settle_ms = 3000;
+    world_kill(&w, 0);
+    world_start(&w, 0);
+    node_start(&w, name(0), startup_of(0));
+    node_start(&w, name(1), startup_of(1));
+    give(&w, name(0), startup_of(0), "a", 3);
+    give(&w, name(1), startup_of(1), "b", 3);
+    world_run(&w, 4000);
+    node_kill(&w, name(0));
+    node_kill(&w, name(1));
+    world_run(&w, 6000);
+    assert_int_equal(records(&w, FAILOVER_HELD), 2);
+    node_start(&w, "m8:1", 2008);
+    node_start(&w, "m9:1", 2009);
+    if (restart) {
+        world_kill(&w, 0);
+        world_start(&w, 1);
+    }
+    world_run(&w, 2000);
+    assert_int_equal(owned_by(&w, "m8:1") + owned_by(&w, "m9:1"), 0);
+    world_run(&w, 8000);
+    assert_int_equal(owned_by(&w, "m8:1") + owned_by(&w, "m9:1"), 6);
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
+}
+
+static void a_pair_that_was_replaced_goes_on_after_settle(void **state)
+{
+    (void)state;
+    two_of_two_are_replaced(false);
+}
+
+static void whoever_starts_later_lets_the_pair_go_on_too(void **state)
+{
+    (void)state;
+    two_of_two_are_replaced(true);
+}
+
+int main(void)
+{
+#define TEST(name)                                                             \
+    cmocka_unit_test_setup_teardown(name, open_world, close_world)
+    const struct CMUnitTest tests[] = {
+        TEST(sessions_lost_one_by_one_stop_at_the_share),
+        TEST(whoever_starts_in_the_middle_counts_the_fenced),
+        TEST(several_coordinators_agree),
+        TEST(one_after_the_other_over_time_are_no_mass),
+        TEST(leases_that_end_together_move_nothing),
+        TEST(one_lease_among_many_ends_and_is_acted_on_in_time),
+        TEST(a_doubt_that_passes_writes_nothing),
+        TEST(a_pair_that_was_replaced_goes_on_after_settle),
+        TEST(whoever_starts_later_lets_the_pair_go_on_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
