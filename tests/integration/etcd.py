@@ -5,6 +5,9 @@ A server is a process on free loopback ports with a directory of its own.
 Registry is what a Cluster takes: its servers, its proxy and whatever etcdctl
 still runs are gone with the cluster.
 
+The variable ETCD names the server's binary, where it is not to be the
+installed one.
+
 As a program, `etcd.py DIRECTORY` runs one server in the foreground and prints
 its endpoint once it serves.
 """
@@ -23,6 +26,7 @@ from daemon import Daemon
 from proxy import Proxy, server_port
 
 NAMESPACE = "dolphinscheduler"
+BINARY = os.environ.get("ETCD") or "etcd"
 
 
 class Server(Daemon):
@@ -48,7 +52,7 @@ class Server(Daemon):
         peer = f"http://127.0.0.1:{self.peer_port}"
         everybody = ",".join(f"{p.name}=http://127.0.0.1:{p.peer_port}" for p in self.peers)
         self.process = Process(
-            "etcd", ["setpriv", "--pdeathsig", "KILL", "--", "etcd", "--name", self.name,
+            "etcd", ["setpriv", "--pdeathsig", "KILL", "--", BINARY, "--name", self.name,
                      "--data-dir", os.path.join(self.dir, "data"), "--logger", "zap",
                      "--log-level", "error", "--listen-client-urls", self.endpoint,
                      "--advertise-client-urls", self.endpoint, "--listen-peer-urls", peer,

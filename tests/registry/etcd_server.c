@@ -147,6 +147,14 @@ static void word(struct words *w, const char *option, char *value)
     }
 }
 
+/* The installed one, or whichever the variable ETCD names. */
+static const char *binary(void)
+{
+    const char *path = getenv("ETCD");
+
+    return path == NULL || path[0] == '\0' ? "etcd" : path;
+}
+
 static void words_of(const struct etcd_servers *s, const struct etcd_server *m,
                      struct words *w)
 {
@@ -158,7 +166,7 @@ static void words_of(const struct etcd_servers *s, const struct etcd_server *m,
         buf_printf(&cluster, "%s%s=http://127.0.0.1:%u", i > 0 ? "," : "",
                    s->member[i].name, s->member[i].peer_port);
     }
-    word(w, "etcd", NULL);
+    word(w, binary(), NULL);
     word(w, "--name", mem_strdup(m->name));
     word(w, "--data-dir", path_of(s, m->name));
     word(w, "--listen-client-urls",

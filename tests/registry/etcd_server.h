@@ -2,7 +2,8 @@
  * etcd_server.h - real etcd servers for tests: one or three members on free
  * loopback ports, each with a directory of its own, gone with the test
  * program, whatever happens to it. With TLS they take only clients with a
- * certificate, and users have passwords.
+ * certificate, and users have passwords. The variable ETCD names the server's
+ * binary, where it is not to be the installed one.
  */
 #ifndef PELORUS_TESTS_REGISTRY_ETCD_SERVER_H
 #define PELORUS_TESTS_REGISTRY_ETCD_SERVER_H
