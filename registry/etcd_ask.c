@@ -6,7 +6,9 @@
  * "no leader", no answer in time) the next endpoint is taken, once for all who
  * noticed. What is certainly not applied, and what may be applied twice, is
  * asked again there for retry-max-duration, and at least once per endpoint;
- * what may have been applied is answered ETCD_BROKEN at once.
+ * what may have been applied is answered ETCD_BROKEN at once. A member that
+ * does not take requests at all (it has no leader, say) is left at once; when
+ * all members were, that is said, and they are asked in turn, more slowly.
  *
  * The token is part of the way: questions wait for it, and one that is refused
  * for its token is asked again with a new one. A server keeps its tokens in
@@ -21,6 +23,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <utlist.h>
 
 #define PATH_AUTH          "/v3/auth/authenticate"
@@ -38,6 +42,7 @@ struct etcd_ask {
     bool wants_token;
     uint64_t generation, token_generation;
     uint64_t floor; /* the revision known when it was sent */
+    uint64_t no;    /* of the try, among all that were sent */
     mono_ms began, sent;
     mono_ms due; /* under way: give up the try; waiting: try again */
     etcd_result_f *done;
@@ -68,9 +73,12 @@ void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
     if (generation != e->generation) {
         return;
     }
+    e->given_up++;
     if (e->n_endpoints > 1) {
-        log_info("=etcd", LOG_S("gives_up", etcd_endpoint(e)),
-                 LOG_S("reason", why));
+        if (e->given_up <= e->n_endpoints) {
+            log_info("=etcd", LOG_S("gives_up", etcd_endpoint(e)),
+                     LOG_S("reason", why));
+        }
         DL_FOREACH(e->asks, a)
         {
             if (a->transfer != NULL && a->due > soon) {
@@ -78,7 +86,39 @@ void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
             }
         }
     }
+    if (e->given_up == e->n_endpoints) {
+        char text[64];
+
+        log_warn("!etcd", LOG_S("reason", etcd_none(e, text, sizeof(text))),
+                 LOG_S("last", etcd_endpoint(e)), LOG_S("why", why));
+    }
     e->generation++;
+}
+
+const char *etcd_none(const struct etcd *e, char *out, size_t size)
+{
+    (void)snprintf(out, size, "none of %zu member%s writes", e->n_endpoints,
+                   e->n_endpoints == 1 ? "" : "s");
+    return out;
+}
+
+/* --- what a keepalive is worth ------------------------------------------- */
+
+void etcd_renewal_heard(const struct etcd *e, struct etcd_renewal *renewal,
+                        const struct etcd_result *result)
+{
+    renewal->sent = result->sent;
+    renewal->term = result->term;
+    renewal->after = e->sends;
+}
+
+enum etcd_proof etcd_renewal_proof(const struct etcd *e,
+                                   const struct etcd_renewal *renewal)
+{
+    if (renewal->sent == 0 || e->quorum.no <= renewal->after) {
+        return ETCD_UNPROVEN;
+    }
+    return e->quorum.term > renewal->term ? ETCD_REFUTED : ETCD_PROVEN;
 }
 
 /* --- ending -------------------------------------------------------------- */
@@ -127,6 +167,15 @@ static void on_token(void *arg, const struct etcd_result *result)
         e->denied = false;
         return; /* the next tick lets those go on that wait */
     }
+    if (result->verdict != ETCD_OK && result->verdict != ETCD_DENIED &&
+        result->verdict != ETCD_MALFORMED) {
+        /* Nobody has judged the user: whoever waits goes on waiting. */
+        log_debug("=etcd", LOG_S("user", e->user),
+                  LOG_S("reason", result->why));
+        e->denied = false;
+        e->authenticate_at = etcd_now(e) + e->retry_ms;
+        return;
+    }
     if (!e->denied) {
         e->denied = true;
         log_error("!etcd", LOG_S("user", e->user),
@@ -172,9 +221,17 @@ bool etcd_may_stream(struct etcd *e)
 
 /* --- answers ------------------------------------------------------------- */
 
+/* Nothing was applied, and there is a member that was not asked yet. */
+static bool next_at_once(const struct etcd_ask *a, enum etcd_verdict verdict)
+{
+    return (verdict == ETCD_UNREACHED || verdict == ETCD_NOT_HERE) &&
+           a->tries < a->e->n_endpoints && !etcd_over(a->e);
+}
+
 static bool may_retry(const struct etcd_ask *a, enum etcd_verdict verdict)
 {
     const struct etcd *e = a->e;
+    int64_t age = etcd_now(e) - a->began;
 
     if ((a->flags & ETCD_ONCE) != 0 || etcd_over(e)) {
         return false;
@@ -182,8 +239,10 @@ static bool may_retry(const struct etcd_ask *a, enum etcd_verdict verdict)
     if (verdict == ETCD_BROKEN && (a->flags & ETCD_REPEATABLE) == 0) {
         return false;
     }
-    return etcd_now(e) - a->began < e->retry_for_ms ||
-           a->tries < e->n_endpoints;
+    if (verdict == ETCD_NOT_HERE && age < a->try_ms) {
+        return true; /* an election: a server that waited would take as long */
+    }
+    return age < e->retry_for_ms || a->tries < e->n_endpoints;
 }
 
 static void retry_later(struct etcd_ask *a)
@@ -202,13 +261,25 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
                    const char *why)
 {
     struct etcd_result result = {.verdict = verdict, .why = why};
+    char none[64 + ETCD_WHY_MAX];
     struct etcd *e = a->e;
 
-    if (verdict == ETCD_UNREACHED || verdict == ETCD_BROKEN) {
+    if (verdict == ETCD_UNREACHED || verdict == ETCD_BROKEN ||
+        verdict == ETCD_NOT_HERE) {
         etcd_rotate(e, a->generation, why);
+        if (next_at_once(a, verdict)) {
+            start(a);
+            return;
+        }
         if (may_retry(a, verdict)) {
             retry_later(a);
             return;
+        }
+        if (e->given_up >= e->n_endpoints) {
+            (void)etcd_none(e, none, sizeof(none));
+            (void)snprintf(none + strlen(none), sizeof(none) - strlen(none),
+                           ": %s", why);
+            result.why = none;
         }
     }
     if (verdict == ETCD_TOKEN && (a->flags & ETCD_NO_TOKEN) == 0 &&
@@ -220,7 +291,9 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
         }
     }
     if (verdict == ETCD_TOKEN) {
-        result.verdict = ETCD_DENIED;
+        /* Without a user there is nothing to try; with one, every token was
+         * too old when it was used: not a word about the user. */
+        result.verdict = e->user == NULL ? ETCD_DENIED : ETCD_UNREACHED;
     }
     finish(a, &result);
 }
@@ -240,6 +313,7 @@ static void answered(struct etcd_ask *a, cJSON *root)
     struct etcd_result result = {.verdict = ETCD_OK,
                                  .root = root,
                                  .revision = header.revision,
+                                 .term = header.term,
                                  .sent = a->sent};
     struct etcd *e = a->e;
 
@@ -262,6 +336,11 @@ static void answered(struct etcd_ask *a, cJSON *root)
         return;
     }
     etcd_saw_revision(e, header.revision);
+    if ((a->flags & ETCD_LINEAR) != 0) {
+        e->quorum.no = a->no;
+        e->quorum.term = header.term;
+        e->given_up = 0;
+    }
     finish(a, &result);
 }
 
@@ -327,6 +406,7 @@ static void start(struct etcd_ask *a)
     a->generation = e->generation;
     a->token_generation = e->token_generation;
     a->floor = e->revision;
+    a->no = ++e->sends;
     a->sent = etcd_now(e);
     a->transfer = etcd_http_post(e->http, &post);
 }

@@ -159,6 +159,7 @@ static enum err_code code_of(const struct etcd_call *c,
         return ERR_INVALID;
     case ETCD_OK:
     case ETCD_UNREACHED:
+    case ETCD_NOT_HERE:
     case ETCD_COMPACTED:
     case ETCD_NO_SPACE:
         break;

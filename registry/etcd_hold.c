@@ -3,8 +3,9 @@
  *
  * Each hold has a lease of its own, because two owners in one session exclude
  * each other and the key bears the lease's name. It is kept alive and believed
- * in like the session's: by the store's word and by our own clock. Whoever
- * leaves revokes the lease, and the key goes with it.
+ * in like the session's: by the store's word, once that is proven
+ * (etcd_renewal), and by our own clock, which ends first. Whoever leaves
+ * revokes the lease, and the key goes with it.
  */
 #include "registry/etcd_priv.h"
 
@@ -47,8 +48,29 @@ static void on_beat(void *arg, const struct etcd_result *result)
             etcd_hold_gone(hold);
             return;
         }
-        h->renewed = result->sent;
+        etcd_renewal_heard(backend(hold), &h->renewal, result);
         h->next_beat = result->sent + h->ttl_ms / 3;
+        if (h->ask == NULL &&
+            (h->state == ETCD_HOLD_WAITING || h->state == ETCD_HOLD_HELD)) {
+            etcd_hold_step(hold); /* its place is its proof */
+        }
+    }
+}
+
+/* Other answers than its own may have proven it. */
+static void prove(struct etcd_hold *h, const struct etcd *e)
+{
+    switch (etcd_renewal_proof(e, &h->renewal)) {
+    case ETCD_UNPROVEN:
+        break;
+    case ETCD_PROVEN:
+        h->renewed = h->renewal.sent;
+        h->renewal.sent = 0;
+        break;
+    case ETCD_REFUTED:
+        h->renewal.sent = 0;
+        h->next_beat = etcd_now(e);
+        break;
     }
 }
 
@@ -170,6 +192,14 @@ void etcd_unlock(struct registry *r, struct registry_hold *hold)
     leave(hold);
 }
 
+/* How old the last proof may be. While the session is in doubt nobody acts on
+ * the lock, and its loss is told with the session's; else a sixth is left to
+ * whoever has to end what it does. */
+static int64_t patience(const struct etcd_hold *h, const struct etcd *e)
+{
+    return e->base.state == REGISTRY_SUSPENDED ? h->ttl_ms : h->ttl_ms / 6 * 5;
+}
+
 /* True: it may have changed the list. */
 static bool tick(struct registry_hold *hold)
 {
@@ -187,7 +217,8 @@ static bool tick(struct registry_hold *hold)
     if (hold->state != HOLD_WAITING && hold->state != HOLD_HELD) {
         return false;
     }
-    if (h->lease != 0 && etcd_now(e) - h->renewed >= h->ttl_ms) {
+    prove(h, e);
+    if (h->lease != 0 && etcd_now(e) - h->renewed >= patience(h, e)) {
         etcd_hold_gone(hold); /* by our own clock */
         return true;
     }

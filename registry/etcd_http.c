@@ -380,10 +380,8 @@ static void set_headers(struct etcd_transfer *t)
         curl_slist_append(NULL, "Content-Type: application/json");
 
     h = curl_slist_append(h, "Expect:");
-    if (t->post.piece != NULL) {
-        /* A member that lost its leader ends the stream. */
-        h = curl_slist_append(h, "Grpc-Metadata-hasleader: true");
-    }
+    /* A member that lost its leader says so at once, and ends streams. */
+    h = curl_slist_append(h, "Grpc-Metadata-hasleader: true");
     if (t->post.token != NULL) {
         char *line = mem_printf("Authorization: %s", t->post.token);
 

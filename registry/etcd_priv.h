@@ -39,6 +39,7 @@ struct etcd_result {
     const char *why; /* not ETCD_OK */
     cJSON *root;     /* ETCD_OK */
     uint64_t revision;
+    uint64_t term;
     mono_ms sent; /* before the send of the try that was answered */
 };
 typedef void etcd_result_f(void *arg, const struct etcd_result *result);
@@ -62,12 +63,41 @@ bool etcd_ask_cancel(struct etcd_ask **slot);
 void etcd_asks_tick(struct etcd *e);
 void etcd_asks_close(struct etcd *e);
 
+/*
+ * A keepalive that was answered, and what that is worth. Keepalives do not
+ * pass through the quorum: whichever member takes itself for the leader
+ * answers them, out of its memory. A leader whose disk hangs, or that was
+ * stopped, or that was cut off a moment ago, does so while another one, which
+ * never heard of them, lets the lease run out (servers before 3.4.31 and
+ * 3.5.13 for as long as the disk hangs). So a lease counts as renewed when an
+ * answer that did pass through the quorum, to a question that was sent
+ * afterwards, shows that no younger term than the keepalive's had begun: then
+ * it was the leader that renewed it. Had another begun later, it would have
+ * counted every lease from its own beginning.
+ */
+struct etcd_renewal {
+    mono_ms sent; /* the keepalive; 0: none */
+    uint64_t term;
+    uint64_t after; /* requests sent before its answer was here */
+};
+enum etcd_proof {
+    ETCD_UNPROVEN,
+    ETCD_PROVEN,
+    ETCD_REFUTED, /* perhaps not by the leader: renew it again */
+};
+void etcd_renewal_heard(const struct etcd *e, struct etcd_renewal *renewal,
+                        const struct etcd_result *result);
+enum etcd_proof etcd_renewal_proof(const struct etcd *e,
+                                   const struct etcd_renewal *renewal);
+
 /* For streams, which do not go through asks: may one begin? Then post it with
  * e->token. False: a token is on its way. */
 bool etcd_may_stream(struct etcd *e);
 const char *etcd_endpoint(const struct etcd *e);
 /* The endpoint of `generation` failed us: take the next one. */
 void etcd_rotate(struct etcd *e, uint64_t generation, const char *why);
+/* "none of 3 members writes" */
+const char *etcd_none(const struct etcd *e, char *out, size_t size);
 /* The token that was used is worth nothing. */
 void etcd_token_refused(struct etcd *e, uint64_t generation);
 void etcd_saw_revision(struct etcd *e, uint64_t revision);
@@ -146,7 +176,8 @@ struct etcd_hold {
     struct etcd_ask *beat; /* keepalive */
     uint64_t lease;        /* 0: none */
     int64_t ttl_ms;
-    mono_ms renewed; /* before the send of the last keepalive answered */
+    mono_ms renewed; /* before the send of the last keepalive proven */
+    struct etcd_renewal renewal; /* the one that is to be proven */
     mono_ms next_beat;
     mono_ms due;           /* for the state: try, look or revoke again */
     uint64_t created;      /* of its key: the fencing number; 0: no key */
@@ -198,6 +229,12 @@ struct etcd {
     bool denied;             /* told already */
     uint64_t cluster;        /* 0: not known yet */
     uint64_t revision;       /* the highest seen */
+    uint64_t sends;          /* requests so far */
+    struct {
+        uint64_t no; /* of its request */
+        uint64_t term;
+    } quorum;        /* the last answer that passed through the quorum */
+    size_t given_up; /* endpoints since then */
 
     /* etcd_session.c */
     struct {
@@ -209,15 +246,15 @@ struct etcd {
             ETCD_SESSION_LIVE,
             ETCD_SESSION_LOSING, /* gone, and calls are still under way */
         } state;
-        const char *why;         /* LOSING; static */
-        struct etcd_ask *ask;    /* of the state; LIVE: keepalive */
-        struct etcd_ask *verify; /* our key is still there; the canary */
-        uint64_t old_lease;      /* ours, given up: ended before the next */
+        const char *why;      /* LOSING; static */
+        struct etcd_ask *ask; /* of the state; LIVE: a keepalive, then its
+                                 proof: our key is there; the canary */
+        struct etcd_renewal renewal; /* the keepalive, until it is proven */
+        uint64_t old_lease;          /* ours, given up: ended before the next */
         uint64_t lease;
         int64_t ttl_ms;
         mono_ms sent;     /* of the grant */
         mono_ms due;      /* the next try or beat */
-        uint64_t beats;   /* keepalives so far */
         uint64_t created; /* of our key */
         struct etcd_key key;
         bool failing; /* told already */

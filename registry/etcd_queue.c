@@ -61,6 +61,7 @@ static void restart(struct registry_hold *hold)
     (void)etcd_ask_cancel(&h->beat);
     h->lease = 0;
     h->created = 0;
+    h->renewal.sent = 0;
     h->state = ETCD_HOLD_IDLE;
     etcd_hold_later(hold, backend(hold)->retry_ms);
     etcd_hold_settled(hold);

@@ -145,7 +145,8 @@ struct etcd_header etcd_header_read(const cJSON *reply)
     const cJSON *header = cJSON_GetObjectItemCaseSensitive(reply, "header");
 
     return (struct etcd_header){.cluster = json_u64(header, "cluster_id", 0),
-                                .revision = json_u64(header, "revision", 0)};
+                                .revision = json_u64(header, "revision", 0),
+                                .term = json_u64(header, "raft_term", 0)};
 }
 
 static cJSON *array_of(const cJSON *object, const char *name)
@@ -160,7 +161,7 @@ cJSON *etcd_kvs(const cJSON *range)
     return array_of(range, "kvs");
 }
 
-cJSON *etcd_txn_kvs(const cJSON *txn, size_t n)
+static const cJSON *response(const cJSON *txn, size_t n, const char *type)
 {
     const cJSON *item = array_of(txn, "responses");
 
@@ -169,7 +170,17 @@ cJSON *etcd_txn_kvs(const cJSON *txn, size_t n)
         item = item->next;
         n--;
     }
-    return etcd_kvs(cJSON_GetObjectItemCaseSensitive(item, "response_range"));
+    return cJSON_GetObjectItemCaseSensitive(item, type);
+}
+
+cJSON *etcd_txn_kvs(const cJSON *txn, size_t n)
+{
+    return etcd_kvs(response(txn, n, "response_range"));
+}
+
+bool etcd_txn_leased(const cJSON *txn, size_t n)
+{
+    return json_bool(response(txn, n, "response_txn"), "succeeded", false);
 }
 
 /* --- refusals ------------------------------------------------------------ */
@@ -195,6 +206,12 @@ static const struct {
     {"too many operations", ETCD_TOO_LARGE},
     {"space exceeded", ETCD_NO_SPACE},
     {"too many requests", ETCD_NO_SPACE},
+    /* Said before a request is looked at: by a member without its leader (we
+     * ask every one to say so), by one that may not vote, by one that has not
+     * joined yet. */
+    {"etcdserver: no leader", ETCD_NOT_HERE},
+    {"not supported for learner", ETCD_NOT_HERE},
+    {"etcdserver: not capable", ETCD_NOT_HERE},
 };
 
 enum etcd_verdict etcd_verdict_of(int64_t code, const char *text)
@@ -208,8 +225,10 @@ enum etcd_verdict etcd_verdict_of(int64_t code, const char *text)
     case 3:  /* InvalidArgument */
     case 9:  /* FailedPrecondition */
     case 11: /* OutOfRange: a future revision */
-    case 12: /* Unimplemented */
         return ETCD_MALFORMED;
+    case 5:  /* NotFound: no such path, for no member or lease is asked for */
+    case 12: /* Unimplemented: this is no etcd, or an older one */
+        return ETCD_NOT_HERE;
     case 7:
         return ETCD_DENIED;
     case 8:
@@ -240,17 +259,21 @@ static int64_t code_of_status(long status)
     }
 }
 
-/* {"error":"text","code":N} or {"error":{"grpc_code":N,"message":"text"}} */
+/* {"error":"text","code":N}, in a stream {"error":{"grpc_code":N,"message":
+ * "text"}}; from 3.6 on {"message":"text","code":N} and {"error":{"code":N,
+ * "message":"text"}}. */
 static int64_t read_error(const cJSON *root, int64_t otherwise,
                           char why[ETCD_WHY_MAX])
 {
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(root, "error");
     const char *text = cJSON_IsObject(error) ? json_str(error, "message")
                                              : json_str(root, "error");
-    int64_t code = cJSON_IsObject(error)
-                       ? json_int(error, "grpc_code", otherwise)
-                       : json_int(root, "code", otherwise);
+    int64_t code =
+        json_int(cJSON_IsObject(error) ? error : root, "code", otherwise);
 
+    if (cJSON_IsObject(error)) {
+        code = json_int(error, "grpc_code", code);
+    }
     if (text == NULL) {
         text = json_str(root, "message");
     }

@@ -6,13 +6,15 @@
  *
  * The lease is kept alive every third of the TTL that the server returned (it
  * may be more than was asked for); the deadlines of liveness_priv.h count from
- * before the send. That a keepalive succeeds is no proof: servers before
- * 3.4.38 answer it for a lease that was revoked. So our key is verified, too,
- * and it is what every txn of ours compares: once it is gone, nothing of this
- * session can be applied any more. A session that we gave up by our own clock
- * is ended at the store before the next one begins, for the same reason.
+ * before the send. That a keepalive is answered is no proof (etcd_renewal):
+ * the one who answers may have lost its place, and servers before 3.4.38
+ * answer it for a lease that was revoked. So each one is followed by a look,
+ * through the quorum, at our key, which every txn of ours compares, too: once
+ * it is gone, nothing of this session can be applied any more. Only both
+ * together are a sign of life. A session that we gave up by our own clock is
+ * ended at the store before the next one begins, for the same reason.
  *
- * While there are watches, verifying writes the key: the canary that every
+ * While there are watches, the look writes the key: the canary that every
  * watch stream has to bring back (etcd_feed.c). The key contains "//" and so
  * can be no key of the interface; nobody sees it.
  */
@@ -24,8 +26,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#define VERIFY_EVERY 3 /* beats, where no canary is needed */
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
@@ -82,7 +82,7 @@ static void on_keyed(void *arg, const struct etcd_result *result)
     e->session.state = ETCD_SESSION_LIVE;
     e->session.created = result->revision;
     e->session.due = e->session.sent + e->session.ttl_ms / 3;
-    e->session.beats = 0;
+    e->session.renewal.sent = 0;
     e->session.failing = false;
     e->base.session_timeout_ms = e->session.ttl_ms;
     registry_liveness_begin(&e->liveness, e->session.sent);
@@ -179,7 +179,6 @@ static void begin(struct etcd *e)
 void etcd_session_stop(struct etcd *e)
 {
     (void)etcd_ask_cancel(&e->session.ask);
-    (void)etcd_ask_cancel(&e->session.verify);
 }
 
 /* The store answers, so calls under way have an outcome; it is worth waiting
@@ -209,23 +208,9 @@ static void lose(struct etcd *e, const char *why)
 
 /* --- keeping it ---------------------------------------------------------- */
 
-static void on_beat(void *arg, const struct etcd_result *result)
+static void retry_soon(struct etcd *e)
 {
-    struct etcd *e = arg;
-
-    if (result->verdict == ETCD_OK) {
-        /* Of a lease that is gone the answer has no TTL. */
-        if (json_u64(result->root, "TTL", 0) == 0) {
-            etcd_session_lost(e, "its lease is gone");
-            return;
-        }
-        e->session.due = result->sent + e->session.ttl_ms / 3;
-        registry_liveness_answered(&e->liveness, result->sent);
-    } else if (result->verdict == ETCD_NO_LEASE) {
-        etcd_session_lost(e, "its lease is gone");
-    } else {
-        e->session.due = etcd_now(e) + e->retry_ms;
-    }
+    e->session.due = etcd_now(e) + e->retry_ms;
 }
 
 static void on_verified(void *arg, const struct etcd_result *result)
@@ -236,8 +221,21 @@ static void on_verified(void *arg, const struct etcd_result *result)
         (result->verdict == ETCD_OK &&
          !json_bool(result->root, "succeeded", false))) {
         etcd_session_lost(e, "its key is gone");
-    } else if (result->verdict == ETCD_OK && e->feeds != NULL) {
+        return;
+    }
+    retry_soon(e);
+    if (result->verdict != ETCD_OK) {
+        return;
+    }
+    if (e->feeds != NULL) {
         etcd_feeds_canary(e, result->revision);
+    }
+    if (etcd_renewal_proof(e, &e->session.renewal) == ETCD_PROVEN) {
+        mono_ms sent = e->session.renewal.sent;
+
+        e->session.renewal.sent = 0;
+        e->session.due = sent + e->session.ttl_ms / 3;
+        registry_liveness_answered(&e->liveness, sent);
     }
 }
 
@@ -259,9 +257,28 @@ static void verify(struct etcd *e)
         etcd_put_op_range(&body, &self);
     }
     etcd_txn_close(&body);
-    etcd_ask(e, &e->session.verify, "/v3/kv/txn", &body,
+    etcd_ask(e, &e->session.ask, "/v3/kv/txn", &body,
              ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR, etcd_beat_ms(e),
              on_verified, e);
+}
+
+static void on_beat(void *arg, const struct etcd_result *result)
+{
+    struct etcd *e = arg;
+
+    if (result->verdict == ETCD_OK) {
+        /* Of a lease that is gone the answer has no TTL. */
+        if (json_u64(result->root, "TTL", 0) == 0) {
+            etcd_session_lost(e, "its lease is gone");
+            return;
+        }
+        etcd_renewal_heard(e, &e->session.renewal, result);
+        verify(e);
+    } else if (result->verdict == ETCD_NO_LEASE) {
+        etcd_session_lost(e, "its lease is gone");
+    } else {
+        retry_soon(e);
+    }
 }
 
 static void beat(struct etcd *e)
@@ -271,11 +288,6 @@ static void beat(struct etcd *e)
     etcd_lease_body(&body, e->session.lease);
     etcd_ask(e, &e->session.ask, "/v3/lease/keepalive", &body,
              ETCD_ONCE | ETCD_REPEATABLE, etcd_beat_ms(e), on_beat, e);
-    if (e->session.verify == NULL &&
-        (e->feeds != NULL || e->session.beats % VERIFY_EVERY == 0)) {
-        verify(e);
-    }
-    e->session.beats++;
 }
 
 /* What cannot be answered any more is said before SUSPENDED is. */

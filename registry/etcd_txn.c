@@ -145,7 +145,14 @@ static void apply(struct etcd_call *c, struct buf *b,
     }
 }
 
-/* One range, a delete two: what its compares looked at. */
+/* Does it matter which kind the key is? */
+static bool wants_kind(const struct registry_op *op)
+{
+    return op->type == REGISTRY_PUT && op->expect != REGISTRY_ABSENT;
+}
+
+/* A range, and for a delete another or for a put its kind: what its compares
+ * looked at. */
 static void look(struct etcd_call *c, struct buf *b,
                  const struct registry_op *op, const struct etcd_key *key)
 {
@@ -159,6 +166,8 @@ static void look(struct etcd_call *c, struct buf *b,
         etcd_key_below(&below, backend(c)->ns, op->key);
         etcd_key_end(&end, &below);
         etcd_put_op_range(b, &any);
+    } else if (wants_kind(op)) {
+        etcd_put_op_leased(b, key, kind_of(c, op));
     }
 }
 
@@ -193,10 +202,8 @@ static bool found(const cJSON *root, size_t n, struct etcd_kv *kv)
 
 static enum err_code judge_put(struct etcd_call *c,
                                const struct registry_op *op, bool exists,
-                               const struct etcd_kv *kv)
+                               bool same_kind, const struct etcd_kv *kv)
 {
-    bool same_kind = exists && kv->lease == kind_of(c, op);
-
     switch (op->expect) {
     case REGISTRY_ABSENT:
         return exists ? ERR_CONFLICT : ERR_OK;
@@ -216,14 +223,16 @@ static enum err_code judge(struct etcd_call *c, const struct registry_op *op,
                            const cJSON *root, size_t *at)
 {
     struct etcd_kv kv, child;
-    bool exists = found(root, (*at)++, &kv), parent = false;
+    bool exists = found(root, (*at)++, &kv), parent = false, same_kind = false;
 
     if (op->type == REGISTRY_DELETE) {
         parent = found(root, (*at)++, &child);
+    } else if (wants_kind(op)) {
+        same_kind = etcd_txn_leased(root, (*at)++) && exists;
     }
     switch (op->type) {
     case REGISTRY_PUT:
-        return judge_put(c, op, exists, &kv);
+        return judge_put(c, op, exists, same_kind, &kv);
     case REGISTRY_CHECK_LOCK:
         return exists && kv.created == op->version ? ERR_OK : ERR_CONFLICT;
     case REGISTRY_CHECK:

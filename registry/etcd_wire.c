@@ -192,6 +192,16 @@ void etcd_put_op_delete(struct buf *b, const struct etcd_key *key)
     buf_str(b, "}}");
 }
 
+void etcd_put_op_leased(struct buf *b, const struct etcd_key *key,
+                        uint64_t lease)
+{
+    comma(b);
+    buf_str(b, "{\"request_txn\":");
+    etcd_txn_begin(b);
+    etcd_put_compare(b, ETCD_LEASE, key, NULL, lease);
+    buf_str(b, "]}}");
+}
+
 void etcd_txn_begin(struct buf *b)
 {
     buf_str(b, "{\"compare\":[");

@@ -66,6 +66,10 @@ void etcd_put_op_range(struct buf *b, const struct etcd_range *range);
 void etcd_put_op_put(struct buf *b, const struct etcd_key *key,
                      const char *value, size_t value_len, uint64_t lease);
 void etcd_put_op_delete(struct buf *b, const struct etcd_key *key);
+/* Has it this lease, or is it not there and `lease` 0? Asked as a txn within
+ * the txn: from 3.7 on a range that gives keys only gives no leases. */
+void etcd_put_op_leased(struct buf *b, const struct etcd_key *key,
+                        uint64_t lease);
 /* Parts of a txn: begin, compares, then, operations, otherwise, operations,
  * close. */
 void etcd_txn_begin(struct buf *b);
@@ -99,6 +103,7 @@ bool etcd_entry(const struct etcd_kv *kv, const char *ns,
 
 struct etcd_header {
     uint64_t cluster, revision; /* 0: not given */
+    uint64_t term;              /* of the last change that the member applied */
 };
 struct etcd_header etcd_header_read(const cJSON *reply);
 
@@ -106,11 +111,14 @@ struct etcd_header etcd_header_read(const cJSON *reply);
  * none. */
 cJSON *etcd_kvs(const cJSON *range);
 cJSON *etcd_txn_kvs(const cJSON *txn, size_t n);
+/* Of etcd_put_op_leased(). */
+bool etcd_txn_leased(const cJSON *txn, size_t n);
 
 /* What a refusal means for whoever asked. */
 enum etcd_verdict {
     ETCD_OK,
     ETCD_UNREACHED, /* certainly not received or not applied: try elsewhere */
+    ETCD_NOT_HERE,  /* received and not applied: this one cannot, another may */
     ETCD_BROKEN,    /* the outcome of a write is unknown */
     ETCD_TOKEN,     /* not applied: authenticate (again) */
     ETCD_DENIED,    /* not applied, and will not be */
@@ -122,7 +130,7 @@ enum etcd_verdict {
 };
 
 /* From the HTTP status and the body of an answer that is not 200: the shapes
- * of 3.4 and 3.5, unary and stream. `why` is what the server says. */
+ * of 3.4 to 3.7, unary and stream. `why` is what the server says. */
 #define ETCD_WHY_MAX 256
 enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
                                char why[ETCD_WHY_MAX]);

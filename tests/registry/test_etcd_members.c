@@ -185,6 +185,25 @@ static void a_wrong_password_is_told_and_nothing_begins(void **state)
     assert_false(etcd_of(r)->denied);
 }
 
+/* Whom nobody has judged is not refused, and waits. */
+static void an_authenticate_that_is_not_answered_is_no_refusal(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = etcd_client(w, TIMEOUT_MS);
+    struct proxy *p = etcd_store_proxy(w->store, r, 0);
+    struct etcd *e = etcd_of(r);
+
+    assert_int_equal(do_put(w, r, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    proxy_refuse(p, true);
+    (void)proxy_reset(p);
+    e->authenticate_at = 0;
+    etcd_token_refused(e, e->token_generation);
+    world_until(w, e->authenticate_at != 0);
+    assert_false(e->denied);
+    proxy_refuse(p, false);
+    version_of(w, r, "/k", "1");
+}
+
 static void keys_that_are_not_ours_are_denied(void **state)
 {
     struct world *w = *state;
@@ -226,6 +245,7 @@ int main(void)
     const struct CMUnitTest users[] = {
         TEST(a_forgotten_token_is_renewed),
         TEST(a_wrong_password_is_told_and_nothing_begins),
+        TEST(an_authenticate_that_is_not_answered_is_no_refusal),
         TEST(keys_that_are_not_ours_are_denied),
         TEST(the_authority_is_the_name_in_the_certificate),
     };

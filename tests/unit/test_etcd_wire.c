@@ -208,11 +208,41 @@ static void refusals_mean_what_they_say(void **state)
          ETCD_BROKEN},
         {503,
          "{\"error\":{\"grpc_code\":14,\"http_code\":503,\"message\":"
-         "\"etcdserver: no leader\",\"http_status\":\"x\"}}",
+         "\"etcdserver: request timed out\",\"http_status\":\"x\"}}",
+         ETCD_BROKEN},
+        {503, "{\"code\":14,\"message\":\"etcdserver: leader changed\"}",
          ETCD_BROKEN},
         {502, "<html>a proxy</html>", ETCD_BROKEN},
-        {404, "Not Found\n", ETCD_MALFORMED},
-        {421, "", ETCD_MALFORMED},
+        /* 3.6 and newer: no "error", in a stream no "grpc_code" */
+        {404,
+         "{\"code\":5,\"message\":\"etcdserver: requested lease not found\"}",
+         ETCD_NO_LEASE},
+        {403, "{\"code\":7,\"message\":\"etcdserver: permission denied\"}",
+         ETCD_DENIED},
+        {200, "{\"error\":{\"code\":3,\"message\":\"etcdserver: some word\"}}",
+         ETCD_MALFORMED},
+        {200, "{\"error\":{\"code\":7,\"message\":\"nothing for you\"}}",
+         ETCD_DENIED},
+        {200, "{\"error\":{\"code\":16,\"message\":\"who are you\"}}",
+         ETCD_TOKEN},
+        {200,
+         "{\"error\":{\"grpc_code\":7,\"http_code\":403,\"message\":\"no\"}}",
+         ETCD_DENIED},
+        /* Nothing was applied, and another one may be able to. */
+        {503, "{\"error\":\"etcdserver: no leader\",\"code\":14}",
+         ETCD_NOT_HERE},
+        {200, "{\"error\":{\"code\":14,\"message\":\"etcdserver: no leader\"}}",
+         ETCD_NOT_HERE},
+        {503,
+         "{\"error\":\"etcdserver: rpc not supported for "
+         "learner\",\"code\":14}",
+         ETCD_NOT_HERE},
+        {404, "Not Found\n", ETCD_NOT_HERE},
+        {404, "{\"code\":5, \"message\":\"Not Found\", \"details\":[]}",
+         ETCD_NOT_HERE},
+        {501, "{\"code\":12,\"message\":\"Method Not Allowed\"}",
+         ETCD_NOT_HERE},
+        {421, "", ETCD_NOT_HERE},
     };
     char why[ETCD_WHY_MAX];
 
@@ -262,6 +292,9 @@ static void messages_of_a_watch_are_told_apart(void **state)
     assert_true(m.fragment);
     message("{\"error\":{\"grpc_code\":14,\"message\":\"no leader\"}}", &m);
     assert_int_equal(m.type, ETCD_MESSAGE_ERROR);
+    message("{\"error\":{\"code\":16,\"message\":\"what token\"}}", &m);
+    assert_int_equal(m.type, ETCD_MESSAGE_ERROR);
+    assert_int_equal(m.verdict, ETCD_TOKEN);
 }
 
 static void an_event_without_a_type_is_a_put(void **state)
