@@ -23,7 +23,9 @@
     X(NO_RESUME)           /* unfinished failovers are nobody's */             \
     X(HEARSAY_IS_LIFE)     /* a stranded server's answer keeps a session */    \
     X(RENEWED_BESIDE)      /* a session lives on while the loop is stuck */    \
-    X(LAGGING_MARK)        /* a lagging server's word ends a doubt */
+    X(LAGGING_MARK)        /* a lagging server's word ends a doubt */          \
+    X(LEASE_UNGATED)       /* a PUT's write checks the gate no more */         \
+    X(OLDER_OVERWRITES)    /* a late PUT of an earlier process is written */
 
 enum planted_bug {
 #define X(bug) PLANTED_##bug,

@@ -1,7 +1,7 @@
 /*
  * cli_priv.h - a client of the API for the command line: cli_http.c speaks
- * HTTP through libcurl, cli_options.c reads words, cli_table.c prints, cli.c
- * holds the commands.
+ * HTTP through libcurl, cli_pages.c joins pages, cli_options.c reads words,
+ * cli_table.c prints, cli.c holds the commands.
  */
 #ifndef PELORUS_COORDINATOR_CLI_PRIV_H
 #define PELORUS_COORDINATOR_CLI_PRIV_H
@@ -34,6 +34,10 @@ void cli_query(struct cli *c, const char *name, const char *value);
 /* Send it. 0 for a 2xx with JSON or nothing; else 1, and the reason is on
  * standard error. */
 int cli_send(struct cli *c, const char *method);
+
+/* The pages of a list as one, or just the one with so many items; results as
+ * cli_send(). */
+int cli_get_all(struct cli *c, const char *limit);
 
 /* The words after a subcommand; NULL or false: not given. */
 struct cli_words {

@@ -96,16 +96,19 @@ void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 /* --- nodes over HTTP, groups, settings, failovers ------------------------- */
 
 /*
- * `code` is NULL or a stable word (fenced, not_found, invalid, conflict,
- * registry_unavailable, outcome_unknown, session_lost, denied, too_large,
- * damaged, cancelled); the rest is borrowed until the callback returns. What is
- * wrong with an argument is answered before the call returns.
+ * `code` is NULL or a stable word (fenced, address_taken, too_late, not_found,
+ * invalid, conflict, registry_unavailable, outcome_unknown, session_lost,
+ * denied, too_large, damaged, cancelled); the rest is borrowed until the
+ * callback returns. What is wrong with an argument is answered before the call
+ * returns.
  */
 struct coordinator_reply {
     const char *code;
     struct err err;
-    const struct node *node;                 /* node_put: may be NULL yet */
-    struct process process;                  /* node_put */
+    struct process process; /* node_put: the registered one */
+    const char *instance;   /* node_put */
+    bool waits; /* node_put: registered; the work of the process before is
+                   still being moved, and until then it gets none */
     uint64_t work_index;                     /* node_put */
     bool created;                            /* node_put, group_put */
     const struct settings *settings;         /* settings_* */
@@ -115,10 +118,20 @@ struct coordinator_reply {
 typedef void coordinator_reply_f(void *arg,
                                  const struct coordinator_reply *reply);
 
-/* A node's heartbeat by HTTP: `body` is heartbeat JSON, ttl 1 s .. 1 h. */
-void coordinator_node_put(struct coordinator *c, enum node_kind kind,
-                          const char *address, const char *body, size_t len,
-                          int64_t ttl_ms, coordinator_reply_f *done, void *arg);
+/* A node's heartbeat by HTTP. Who may register where: node_identity.h. */
+struct node_put {
+    enum node_kind kind;
+    const char *address;
+    const char *body; /* heartbeat JSON; empty: {} */
+    size_t len;
+    int64_t ttl_ms;       /* 1 s .. 1 h */
+    const char *instance; /* beside the body's; NULL */
+    bool takeover;        /* another process that stands there gives way */
+    int64_t age_ms;       /* how long ago it arrived: longer than its ttl, and
+                             it is `too_late` */
+};
+void coordinator_node_put(struct coordinator *c, const struct node_put *put,
+                          coordinator_reply_f *done, void *arg);
 /* Of the process with this startupTime (0: whoever is registered): another one
  * there is a conflict, and stays. */
 void coordinator_node_delete(struct coordinator *c, enum node_kind kind,

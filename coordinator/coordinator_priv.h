@@ -4,9 +4,9 @@
  * coordinator.c wires and ticks; entry.c keeps our own registry entry and
  * knows the other coordinators; groups.c says who is in which group,
  * group_names.c holds their names; targets.c chooses who takes work; nodes.c
- * serves nodes that speak HTTP; publish.c builds snapshots; waits.c holds long
- * polls; requests.c keeps what clients asked of the registry; queries.c asks
- * for settings, groups and failover records.
+ * and node_put.c serve nodes that speak HTTP; publish.c builds snapshots;
+ * waits.c holds long polls; requests.c keeps what clients asked of the
+ * registry; queries.c asks for settings, groups and failover records.
  */
 #ifndef PELORUS_COORDINATOR_COORDINATOR_PRIV_H
 #define PELORUS_COORDINATOR_COORDINATOR_PRIV_H

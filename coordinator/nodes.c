@@ -1,53 +1,32 @@
 /*
  * nodes.c - nodes that have no registry client and say over HTTP that they
- * live.
+ * live: how they leave, and what is done when one's ttl is over. node_put.c
+ * has their heartbeats.
  *
  * Their key is persistent and carries its ttl: any coordinator that watched it
- * unchanged for so long removes it at the version it saw. A renewal is written
- * at the version read, so that a removal, an expiry and another process at the
- * same address are seen and not overwritten.
- *
- * A body without startupTime gets one when its registration begins and keeps
- * it as long as the registration stands: the registration is its identity.
+ * unchanged for so long removes it at the version it saw.
  */
-#include "coordinator/coordinator_priv.h"
+#include "coordinator/nodes_priv.h"
 
-#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "registry/heartbeat.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define TTL_MIN_MS 1000
-#define TTL_MAX_MS (INT64_C(60) * 60 * 1000)
-#define BODY_MAX   ((size_t)64 * 1024)
-
-struct node_request {
-    struct request base; /* first */
-    enum node_kind kind;
-    char address[NODE_ADDRESS_MAX + 1];
-    char key[REGISTRY_KEY_MAX + 1];
-    cJSON *body;
-    int64_t ttl_ms;
-    bool created;
-    uint64_t version;       /* of the registration that was read; 0 none */
-    struct process process; /* who asks; delete: whom it shall concern */
-};
 
 static void node_request_drop(struct request *r)
 {
     struct node_request *n = CONTAINER_OF(r, struct node_request, base);
 
-    cJSON_Delete(n->body);
+    mem_free(n->body);
     mem_free(n);
 }
 
-static struct node_request *node_request(struct coordinator *c,
-                                         enum node_kind kind,
-                                         const char *address,
-                                         coordinator_reply_f *done, void *arg,
-                                         void (*again)(struct request *))
+struct node_request *node_request(struct coordinator *c, enum node_kind kind,
+                                  const char *address,
+                                  coordinator_reply_f *done, void *arg,
+                                  void (*again)(struct request *))
 {
     struct node_request *n = mem_zalloc(sizeof(*n));
     struct err err;
@@ -64,8 +43,7 @@ static struct node_request *node_request(struct coordinator *c,
     return n;
 }
 
-/* Its key is another client's, and goes with that one's session. */
-static void refuse_agents(struct node_request *n)
+void node_refuse_agents(struct node_request *n)
 {
     struct err err;
 
@@ -73,187 +51,6 @@ static void refuse_agents(struct node_request *n)
             "%s is registered by an agent with a session of its own",
             n->address);
     request_fail(&n->base, &err);
-}
-
-/* --- put --------------------------------------------------------------------
- */
-
-static void put_end(struct node_request *n)
-{
-    struct coordinator *c = n->base.c;
-    struct coordinator_reply reply = {
-        .node = membership_find(c->membership, n->kind, n->address),
-        .process = n->process,
-        .created = n->created,
-        .work_index =
-            coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
-    };
-
-    request_end(&n->base, &reply);
-}
-
-static void put_written(void *arg, const struct registry_reply *reply)
-{
-    struct node_request *n = arg;
-
-    if (reply->err.code == ERR_OK)
-        put_end(n);
-    else
-        request_write_failed(&n->base, &reply->err);
-}
-
-static void set_number(cJSON *object, const char *key, double value)
-{
-    /* each of them: of two, the first would be read */
-    while (cJSON_GetObjectItemCaseSensitive(object, key) != NULL)
-        cJSON_DeleteItemFromObjectCaseSensitive(object, key);
-    cJSON_AddNumberToObject(object, key, value);
-}
-
-static void put_write(struct node_request *n)
-{
-    char *text;
-
-    set_number(n->body, "startupTime", (double)n->process.startup_time);
-    set_number(n->body, "processId", (double)n->process.process_id);
-    set_number(n->body, "ttl", (double)n->ttl_ms);
-    text = cJSON_PrintUnformatted(n->body);
-    assert(text != NULL);
-    /* what stands now may be our own, written with an unknown outcome */
-    n->created = n->version == 0 || (n->created && n->base.unknown_since != 0);
-    registry_put(n->base.c->registry, n->key, text, strlen(text),
-                 n->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
-                 n->version, false, put_written, n);
-    cJSON_free(text);
-}
-
-static bool says(const cJSON *body, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(body, key);
-
-    return item != NULL && !cJSON_IsNull(item);
-}
-
-/* An identity that is there must be one: taken for 0 it would be nobody's, or
- * make two processes the same. */
-static int put_check(const cJSON *body, struct err *err)
-{
-    if (says(body, "startupTime") && json_int(body, "startupTime", 0) < 1)
-        return (int)err_set(err, ERR_INVALID,
-                            "startupTime: a whole number above 0 is expected");
-    if (says(body, "processId") &&
-        json_int(body, "processId", INT64_MIN) == INT64_MIN)
-        return (int)err_set(err, ERR_INVALID,
-                            "processId: a whole number is expected");
-    return 0;
-}
-
-/* Who is speaking: what the body says, else whoever is registered, else a new
- * one. */
-static void put_identify(struct node_request *n,
-                         const struct heartbeat *standing)
-{
-    struct process *p = &n->process;
-
-    p->startup_time = json_int(n->body, "startupTime", 0);
-    p->process_id = json_int(n->body, "processId", 0);
-    p->known = true;
-    if (says(n->body, "startupTime"))
-        return;
-    if (standing != NULL && standing->process.known)
-        *p = standing->process;
-    else
-        p->startup_time = n->base.c->clock->wall;
-}
-
-static void put_gate_read(void *arg, const struct registry_reply *reply);
-
-static void put_key_read(void *arg, const struct registry_reply *reply)
-{
-    struct node_request *n = arg;
-    char key[REGISTRY_KEY_MAX + 1];
-    struct heartbeat standing;
-    bool there = reply->err.code == ERR_OK;
-
-    if (!there && reply->err.code != ERR_NOT_FOUND) {
-        request_read_failed(&n->base, &reply->err);
-        return;
-    }
-    if (there && reply->entries[0].owner != 0) {
-        refuse_agents(n);
-        return;
-    }
-    if (there)
-        heartbeat_read(&standing, reply->entries[0].value,
-                       reply->entries[0].value_len);
-    put_identify(n, there ? &standing : NULL);
-    n->version = there ? reply->entries[0].version : 0;
-    registry_get(n->base.c->registry,
-                 gate_key(n->kind, n->address, key, sizeof(key)), put_gate_read,
-                 n);
-}
-
-static void put_gate_read(void *arg, const struct registry_reply *reply)
-{
-    struct node_request *n = arg;
-    struct coordinator_reply refused = {.code = "fenced"};
-    struct gate gate;
-
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        request_read_failed(&n->base, &reply->err);
-        return;
-    }
-    if (reply->err.code == ERR_OK) {
-        struct err err;
-
-        if (gate_read(&gate, reply->entries[0].value,
-                      reply->entries[0].value_len, &err) != 0) {
-            request_damaged(&n->base, &err);
-            return;
-        }
-        if (gate_bars(&gate, &n->process)) {
-            err_set(&refused.err, ERR_CONFLICT,
-                    "the work of this process was taken over; stop it and "
-                    "register again with a new startupTime");
-            refused.process = n->process;
-            request_end(&n->base, &refused);
-            return;
-        }
-    }
-    put_write(n);
-}
-
-static void put_begin(struct request *r)
-{
-    struct node_request *n = CONTAINER_OF(r, struct node_request, base);
-
-    registry_get(r->c->registry, n->key, put_key_read, n);
-}
-
-void coordinator_node_put(struct coordinator *c, enum node_kind kind,
-                          const char *address, const char *body, size_t len,
-                          int64_t ttl_ms, coordinator_reply_f *done, void *arg)
-{
-    struct node_request *n =
-        node_request(c, kind, address, done, arg, put_begin);
-    struct err err;
-
-    if (n == NULL)
-        return;
-    n->ttl_ms = ttl_ms;
-    err_clear(&err);
-    if (ttl_ms < TTL_MIN_MS || ttl_ms > TTL_MAX_MS)
-        err_set(&err, ERR_INVALID, "ttl: 1s to 1h");
-    else if (len > BODY_MAX)
-        err_set(&err, ERR_TOO_LARGE, "a heartbeat takes at most 64 KiB");
-    else if (json_parse(len > 0 ? body : "{}", len > 0 ? len : 2, &n->body,
-                        &err) == 0 &&
-             !cJSON_IsObject(n->body))
-        err_set(&err, ERR_INVALID, "a heartbeat is a JSON object");
-    if (err.code != ERR_OK || put_check(n->body, &err) != 0)
-        request_fail(&n->base, &err);
-    else
-        put_begin(&n->base);
 }
 
 /* --- delete ------------------------------------------------------------------
@@ -304,7 +101,7 @@ static void delete_read(void *arg, const struct registry_reply *reply)
         return;
     }
     if (e->owner != 0) {
-        refuse_agents(n);
+        node_refuse_agents(n);
         return;
     }
     heartbeat_read(&standing, e->value, e->value_len);

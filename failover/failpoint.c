@@ -1,6 +1,6 @@
 /*
  * failpoint.c - see failpoint.h. Design: the specification is matched as text
- * at each point; there are five points, and no test needs them to be fast.
+ * at each point; there are a few points, and no test needs them to be fast.
  */
 #include "failover/failpoint.h"
 

@@ -8,7 +8,8 @@
  * Several are separated by commas; the first that is met fires, once. The
  * environment is read once, at the first use. Names: engine-after-intent,
  * engine-after-verify, engine-before-batch, engine-mid-move (its number: items
- * moved so far), engine-before-close. Without the variable a failpoint is one
+ * moved so far), engine-before-close; node-before-write (a PUT of a node that
+ * has read what it stands on). Without the variable a failpoint is one
  * comparison.
  */
 #ifndef PELORUS_FAILOVER_FAILPOINT_H

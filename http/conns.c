@@ -21,6 +21,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <uthash.h>
@@ -196,6 +197,19 @@ void http_conn_deadline(struct http_conn *conn, int64_t ms)
 int http_conn_fd(const struct http_conn *conn)
 {
     return conn->fd;
+}
+
+/* The kernel knows what we cannot: while we were stopped, or busy with others,
+ * it took the request in and noted when. A socket that is not TCP says
+ * nothing. Time for which the host was suspended is not in it. */
+int64_t http_conn_waited_ms(const struct http_conn *conn)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return 0;
+    return info.tcpi_last_data_recv;
 }
 
 /* The descriptor is still open: libmicrohttpd closes it only after the

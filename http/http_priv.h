@@ -265,6 +265,9 @@ void http_conns_remove(struct http_conns *conns, struct http_conn *conn);
 /* What it does now must be over in so many ms; 0: it waits for us. */
 void http_conn_deadline(struct http_conn *conn, int64_t ms);
 int http_conn_fd(const struct http_conn *conn);
+/* How long ago its last byte arrived, that is, a request that was sent to its
+ * end: how long this has waited. Any thread. */
+int64_t http_conn_waited_ms(const struct http_conn *conn);
 /* Shut down those that are late. About once a second. */
 void http_conns_reap(struct http_conns *conns, mono_ms now);
 

@@ -252,7 +252,8 @@ void http_node_get(struct http_request *r)
         get_node(r);
 }
 
-/* --- heartbeats ----------------------------------------------------------- */
+/* --- heartbeats -----------------------------------------------------------
+ */
 
 static void put_done(void *arg, const struct coordinator_reply *reply)
 {
@@ -268,10 +269,11 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
         b = http_json(r, reply->created ? 201 : 200);
         json_open(b, NULL, '{');
         json_put_str(b, "ttl", units_format_duration(r->ttl_ms, ttl));
-        json_put_str(b, "state",
-                     node_state_name(reply->node != NULL ? reply->node->state
-                                                         : NODE_UP));
+        json_put_str(b, "state", reply->waits ? "waiting" : "up");
+        if (reply->waits)
+            json_put_str(b, "reason", "address_fenced");
         http_put_process(b, "process", &reply->process);
+        json_put_str(b, "instance", reply->instance);
         http_put_work_index(r, b, reply->work_index);
         json_close(b, '}');
     }
@@ -281,10 +283,18 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
 static void put_node(void *arg)
 {
     struct http_request *r = arg;
+    struct node_put put = {.kind = r->kind,
+                           .address = r->param[1],
+                           .body = buf_text(&r->body),
+                           .len = r->body.len,
+                           .ttl_ms = r->ttl_ms,
+                           .instance = http_query(r, "instance"),
+                           .age_ms = http_conn_waited_ms(r->conn)};
 
-    coordinator_node_put(r->h->coordinator, r->kind, r->param[1],
-                         buf_text(&r->body), r->body.len, r->ttl_ms, put_done,
-                         r);
+    if (!http_query_flag(r, "takeover", &put.takeover))
+        http_answer(r);
+    else
+        coordinator_node_put(r->h->coordinator, &put, put_done, r);
 }
 
 void http_node_put(struct http_request *r)

@@ -104,8 +104,13 @@ static void put_arrives(struct sim_call *call)
     if (!awaited(p))
         trace(&n->w->trace, "%s carries out a late PUT of %s %lld",
               call->k->self, n->address, (long long)p->process.startup);
-    coordinator_node_put(call->k->c, n->kind, n->address, p->body,
-                         strlen(p->body), n->w->ttl_ms, put_replied, p);
+    coordinator_node_put(call->k->c,
+                         &(struct node_put){.kind = n->kind,
+                                            .address = n->address,
+                                            .body = p->body,
+                                            .len = strlen(p->body),
+                                            .ttl_ms = n->w->ttl_ms},
+                         put_replied, p);
 }
 
 /* Mostly one that runs: a report to one that is stopped comes late. */

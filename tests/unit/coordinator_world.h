@@ -38,6 +38,8 @@ struct got {
     struct err err;
     bool created;
     struct process process;
+    char instance[65];
+    bool waits;
     uint64_t work_index;
     struct settings settings;
     size_t n_failovers;
@@ -52,6 +54,9 @@ WORLD void got(void *arg, const struct coordinator_reply *reply)
     g->err = reply->err;
     g->created = reply->created;
     g->process = reply->process;
+    snprintf(g->instance, sizeof(g->instance), "%s",
+             reply->instance != NULL ? reply->instance : "");
+    g->waits = reply->waits;
     g->work_index = reply->work_index;
     g->n_failovers = reply->n_failovers;
     if (reply->settings != NULL)
@@ -189,14 +194,22 @@ WORLD struct got answered(struct world *w, struct got *g)
     return *g;
 }
 
-WORLD struct got put(struct world *w, enum node_kind kind, const char *address,
-                     const char *body, int64_t ttl_ms)
+WORLD struct got node_put(struct world *w, const struct node_put *put)
 {
     struct got g = {0};
 
-    coordinator_node_put(w->c[0], kind, address, body, strlen(body), ttl_ms,
-                         got, &g);
+    coordinator_node_put(w->c[0], put, got, &g);
     return answered(w, &g);
+}
+
+WORLD struct got put(struct world *w, enum node_kind kind, const char *address,
+                     const char *body, int64_t ttl_ms)
+{
+    return node_put(w, &(struct node_put){.kind = kind,
+                                          .address = address,
+                                          .body = body,
+                                          .len = strlen(body),
+                                          .ttl_ms = ttl_ms});
 }
 
 WORLD struct got node_delete(struct world *w, enum node_kind kind,

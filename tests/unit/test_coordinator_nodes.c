@@ -117,6 +117,240 @@ static void an_agents_own_registration_is_left_alone(void **state)
     assert_non_null(strstr(g.err.msg, "agent"));
 }
 
+/* --- whose address it is -------------------------------------------------- */
+
+static struct got put_as(struct world *w, const char *body,
+                         const char *instance, bool takeover)
+{
+    return node_put(w, &(struct node_put){.kind = NODE_WORKER,
+                                          .address = W1,
+                                          .body = body,
+                                          .len = strlen(body),
+                                          .ttl_ms = 5000,
+                                          .instance = instance,
+                                          .takeover = takeover});
+}
+
+static void an_earlier_process_never_replaces_a_later_one(void **state)
+{
+    struct world *w = *state;
+    const char *old = "{\"startupTime\":5,\"processId\":6}";
+    const char *new = "{\"startupTime\":9,\"processId\":7}";
+    struct got g;
+
+    put_as(w, old, NULL, false);
+    assert_string_equal(put_as(w, new, NULL, false).code, "");
+    g = put_as(w, old, NULL, false);
+    assert_string_equal(g.code, "address_taken");
+    assert_int_equal(g.process.startup_time, 9);
+    assert_string_equal(put_as(w, new, NULL, false).code, "");
+    world_run(w, 5200); /* its ttl is over: whoever comes is welcome */
+    g = put_as(w, old, NULL, false);
+    assert_string_equal(g.code, "");
+    assert_true(g.created);
+}
+
+static void a_takeover_makes_it_the_later_process(void **state)
+{
+    struct world *w = *state;
+    const char *old = "{\"startupTime\":5,\"processId\":6}";
+    const char *new = "{\"startupTime\":9,\"processId\":7}";
+    struct got first, g;
+
+    put_as(w, new, NULL, false);
+    first = put_as(w, old, NULL, true);
+    assert_string_equal(first.code, "");
+    assert_int_equal(first.process.startup_time, 10);
+    /* it renews as what it is, and the other one is told */
+    g = put_as(w, old, first.instance, false);
+    assert_string_equal(g.code, "");
+    assert_int_equal(g.process.startup_time, 10);
+    assert_string_equal(g.instance, first.instance);
+    assert_string_equal(put_as(w, new, NULL, false).code, "address_taken");
+}
+
+static void an_instance_tells_two_lives_apart(void **state)
+{
+    struct world *w = *state;
+    const char *body = "{\"startupTime\":5,\"processId\":1}";
+    struct got first = put_as(w, body, NULL, false), g;
+
+    assert_true(strlen(first.instance) > 8);
+    /* the answer was lost: asked again, the same one is given */
+    assert_string_equal(put_as(w, body, NULL, false).instance, first.instance);
+    assert_string_equal(put_as(w, body, first.instance, false).code, "");
+    /* the same startupTime and processId, but not the one that knows it */
+    assert_string_equal(put_as(w, body, NULL, false).code, "address_taken");
+    assert_string_equal(put_as(w, "{}", NULL, false).code, "address_taken");
+    assert_string_equal(put_as(w, body, "another", false).code,
+                        "address_taken");
+    /* in the body it counts as well */
+    g = put_as(w, "{\"instance\":\"another\"}", NULL, false);
+    assert_string_equal(g.code, "address_taken");
+    assert_string_equal(put_as(w, "{\"instance\":\"a\"}", "b", false).code,
+                        "invalid");
+    assert_string_equal(put_as(w, body, "a b", false).code, "invalid");
+    /* whose registration was replaced is told, though its clock is ahead */
+    g = put_as(w, "{\"startupTime\":6,\"processId\":1}", NULL, false);
+    assert_string_equal(g.code, "");
+    assert_string_not_equal(g.instance, first.instance);
+    assert_string_equal(put_as(w, body, first.instance, false).code,
+                        "address_taken");
+    assert_string_equal(
+        put_as(w, "{\"startupTime\":7,\"processId\":1}", first.instance, false)
+            .code,
+        "address_taken");
+}
+
+static void a_request_that_waited_for_its_ttl_is_not_carried_out(void **state)
+{
+    struct world *w = *state;
+    struct node_put late = {
+        .kind = NODE_WORKER, .address = W1, .ttl_ms = 5000, .age_ms = 5000};
+
+    assert_string_equal(node_put(w, &late).code, "too_late");
+    assert_null(memory_find(w->store, KEY));
+    late.age_ms = 4999;
+    assert_string_equal(node_put(w, &late).code, "");
+}
+
+static void what_a_node_says_is_stored_as_it_says_it(void **state)
+{
+    struct world *w = *state;
+    const char *body = "{ \"ttl\":1,\"mine\":9007199254740993,\"processId\":7, "
+                       "\"cpuUsage\":1e400,\"carried\":true}";
+    const struct registry_entry *e;
+
+    assert_string_equal(put_as(w, body, NULL, false).code, "");
+    e = memory_find(w->store, KEY);
+    assert_non_null(strstr(e->value, "\"mine\":9007199254740993,\"cpuUsage\""
+                                     ":1e400}"));
+    assert_non_null(strstr(e->value, "\"ttl\":5000,"));
+    assert_null(strstr(e->value, "carried"));
+    world_run(w, 200);
+    assert_true(look(w, NODE_WORKER, W1).degraded);
+    assert_int_equal(look(w, NODE_WORKER, W1).process.process_id, 7);
+}
+
+/* --- the gate ------------------------------------------------------------- */
+
+struct order {
+    unsigned n, gate, registration; /* which write it was; 0 none yet */
+};
+
+static void on_write(void *arg, uint64_t writer,
+                     const struct registry_entry *before,
+                     const struct registry_entry *after)
+{
+    struct order *o = arg;
+
+    (void)writer, (void)before;
+    o->n++;
+    if (after == NULL)
+        return;
+    if (strncmp(after->key, GATE_PREFIX, strlen(GATE_PREFIX)) == 0 &&
+        strstr(after->value, "fenced") != NULL)
+        o->gate = o->n;
+    if (strcmp(after->key, KEY) == 0)
+        o->registration = o->n;
+}
+
+static void write_gate(struct world *w, enum gate_state state, bool wait)
+{
+    struct gate gate = {
+        .state = state,
+        .process = {.startup_time = 5, .process_id = 6, .known = true}};
+    static enum err_code ignored;
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+
+    buf_init(&b, 4096);
+    gate_write(&b, &gate);
+    gate_key(NODE_WORKER, W1, key, sizeof(key));
+    if (wait)
+        hand_put(w, key, buf_text(&b), false);
+    else
+        registry_put(w->hand, key, buf_text(&b), b.len, REGISTRY_ANY, 0, false,
+                     hand_done, &ignored);
+    buf_close(&b);
+}
+
+/* At every moment of a PUT somebody fences the process: if that was written
+ * first, no lease is given. */
+static void no_lease_is_given_behind_a_gate_that_shut(struct world *w,
+                                                      bool gate_before,
+                                                      bool renewal)
+{
+    const char *body = "{\"startupTime\":5,\"processId\":6}";
+    const struct memory_faults slow = {.delay_max_ms = 20};
+    unsigned behind = 0;
+
+    for (int64_t at = 0; at < 160; at += 2) {
+        struct order order = {0};
+        struct got g = {0};
+
+        if (gate_before)
+            write_gate(w, GATE_OPEN, true);
+        if (renewal)
+            put(w, NODE_WORKER, W1, body, 60000);
+        memory_on_write(w->store, on_write, &order);
+        memory_set_faults(w->store, &slow);
+        coordinator_node_put(w->c[0],
+                             &(struct node_put){.kind = NODE_WORKER,
+                                                .address = W1,
+                                                .body = body,
+                                                .len = strlen(body),
+                                                .ttl_ms = 60000},
+                             got, &g);
+        memory_run(w->store, w->clock.mono + at);
+        write_gate(w, GATE_FENCED, false);
+        answered(w, &g);
+        world_run(w, 200);
+        memory_on_write(w->store, NULL, NULL);
+        memory_set_faults(w->store, &(struct memory_faults){0});
+        assert_true(order.gate != 0);
+        if (order.registration > order.gate) {
+            behind++;
+            assert_string_equal(g.code, "fenced");
+        } else if (order.registration == 0) {
+            assert_string_equal(g.code, "fenced");
+        }
+        hand_delete(w, GATE_PREFIX "/worker/" W1);
+        if (memory_find(w->store, KEY) != NULL)
+            hand_delete(w, KEY);
+        world_run(w, 200);
+    }
+    /* where a txn checks the gate nothing is written at all */
+    assert_int_equal(behind > 0, !gate_before);
+}
+
+static void a_lease_is_never_given_to_a_process_that_is_fenced(void **state)
+{
+    struct world *w = *state;
+
+    no_lease_is_given_behind_a_gate_that_shut(w, true, true);
+    no_lease_is_given_behind_a_gate_that_shut(w, true, false);
+    no_lease_is_given_behind_a_gate_that_shut(w, false, true);
+    no_lease_is_given_behind_a_gate_that_shut(w, false, false);
+}
+
+static void waiting_is_said_and_is_not_fenced(void **state)
+{
+    struct world *w = *state;
+    struct got g;
+
+    write_gate(w, GATE_FENCED, true);
+    g = put(w, NODE_WORKER, W1, "{\"startupTime\":5,\"processId\":6}", 5000);
+    assert_string_equal(g.code, "fenced");
+    assert_null(memory_find(w->store, KEY));
+    g = put(w, NODE_WORKER, W1, "{\"startupTime\":7,\"processId\":6}", 5000);
+    assert_string_equal(g.code, "");
+    assert_true(g.waits);
+    world_run(w, 3000); /* its failover is done: the engine lets it in */
+    g = put(w, NODE_WORKER, W1, "{\"startupTime\":7,\"processId\":6}", 5000);
+    assert_false(g.waits);
+}
+
 static void what_is_no_heartbeat_is_refused_at_once(void **state)
 {
     struct world *w = *state;
@@ -124,21 +358,34 @@ static void what_is_no_heartbeat_is_refused_at_once(void **state)
         const char *address, *body;
         int64_t ttl_ms;
         const char *says;
-    } bad[] = {{"10.0.1.1", "{}", 5000, "port"},
-               {W1, "{", 5000, "JSON"},
-               {W1, "[]", 5000, "object"},
-               {W1, "{\"startupTime\":\"x\"}", 5000, "startupTime"},
-               {W1, "{\"startupTime\":0}", 5000, "startupTime"},
-               {W1, "{\"startupTime\":1.5}", 5000, "startupTime"},
-               {W1, "{\"processId\":\"x\"}", 5000, "processId"},
-               {W1, "{}", 999, "ttl"},
-               {W1, "{}", 3600001, "ttl"}};
+    } bad[] = {
+        {"10.0.1.1", "{}", 5000, "port"},
+        {W1, "{", 5000, "JSON"},
+        {W1, "[]", 5000, "object"},
+        {W1, "{\"startupTime\":\"x\"}", 5000, "startupTime"},
+        {W1, "{\"startupTime\":0}", 5000, "startupTime"},
+        {W1, "{\"startupTime\":1.5}", 5000, "startupTime"},
+        {W1, "{\"startupTime\":9007199254740993}", 5000, "startupTime"},
+        {W1, "{\"startupTime\":1e400}", 5000, "startupTime"},
+        {W1, "{\"startupTime\":5.00000000000000001}", 5000, "startupTime"},
+        {W1, "{\"processId\":\"x\"}", 5000, "processId"},
+        {W1, "{\"processId\":-9007199254740993}", 5000, "processId"},
+        {W1, "{\"startupTime\":5,\"startupTime\":6}", 5000, "twice"},
+        {W1, "{\"instance\":5}", 5000, "instance"},
+        {W1, "{\"instance\":\"\"}", 5000, "instance"},
+        {W1, "{}", 999, "ttl"},
+        {W1, "{}", 3600001, "ttl"}};
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct got g = {0};
 
-        coordinator_node_put(w->c[0], NODE_WORKER, bad[i].address, bad[i].body,
-                             strlen(bad[i].body), bad[i].ttl_ms, got, &g);
+        coordinator_node_put(w->c[0],
+                             &(struct node_put){.kind = NODE_WORKER,
+                                                .address = bad[i].address,
+                                                .body = bad[i].body,
+                                                .len = strlen(bad[i].body),
+                                                .ttl_ms = bad[i].ttl_ms},
+                             got, &g);
         assert_int_equal(g.times, 1);
         assert_string_equal(g.code, "invalid");
         assert_non_null(strstr(g.err.msg, bad[i].says));
@@ -187,7 +434,10 @@ static void what_is_under_way_is_cancelled_at_the_end(void **state)
     struct world *w = *state;
     struct got a = {0}, b = {0}, c = {0}, d = {0};
 
-    coordinator_node_put(w->c[0], NODE_WORKER, W1, "{}", 2, 5000, got, &a);
+    coordinator_node_put(
+        w->c[0],
+        &(struct node_put){.kind = NODE_WORKER, .address = W1, .ttl_ms = 5000},
+        got, &a);
     coordinator_node_delete(w->c[0], NODE_WORKER, W1, 0, got, &b);
     coordinator_settings_get(w->c[0], got, &c);
     coordinator_failover_list(w->c[0], got, &d);
@@ -208,6 +458,13 @@ int main(void)
         WORLD_TEST(a_key_unchanged_for_its_ttl_is_removed),
         WORLD_TEST(a_fenced_process_is_refused_and_the_next_one_is_not),
         WORLD_TEST(an_agents_own_registration_is_left_alone),
+        WORLD_TEST(an_earlier_process_never_replaces_a_later_one),
+        WORLD_TEST(a_takeover_makes_it_the_later_process),
+        WORLD_TEST(an_instance_tells_two_lives_apart),
+        WORLD_TEST(a_request_that_waited_for_its_ttl_is_not_carried_out),
+        WORLD_TEST(what_a_node_says_is_stored_as_it_says_it),
+        WORLD_TEST(a_lease_is_never_given_to_a_process_that_is_fenced),
+        WORLD_TEST(waiting_is_said_and_is_not_fenced),
         WORLD_TEST(what_is_no_heartbeat_is_refused_at_once),
         WORLD_TEST(lost_answers_are_read_back),
         WORLD_TEST(out_of_reach_is_said_and_not_guessed),

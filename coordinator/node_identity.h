@@ -1,0 +1,65 @@
+/*
+ * node_identity.h - who asks for an address over HTTP, and whether it is his:
+ * one rule, pure.
+ *
+ * A registration carries an instance: a word that the answer to its first PUT
+ * gives away and that renewals bring along. Whoever brings it is the holder;
+ * who brings another one was replaced. Without one the startupTime decides: a
+ * later process replaces the registered one (a quick restart), the same one
+ * renews, an earlier one is too late. A body without startupTime renews
+ * whatever stands, until its holder has brought the instance once: from then
+ * on only he can be meant by it.
+ */
+#ifndef PELORUS_COORDINATOR_NODE_IDENTITY_H
+#define PELORUS_COORDINATOR_NODE_IDENTITY_H
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "registry/node.h"
+
+#define NODE_INSTANCE_MAX 64
+
+/* One side of the question: the PUT, or the registration that stands. */
+struct node_claim {
+    bool stands;                          /* the registration: it is there */
+    bool has_startup, has_process_id;     /* the PUT: the body says so */
+    struct process process;               /* .known: the registration's is */
+    int64_t said;                         /* the registration: the startupTime
+                                             that its body said */
+    char instance[NODE_INSTANCE_MAX + 1]; /* "" none */
+    bool carried;                         /* its holder has brought it */
+};
+
+enum node_ruling {
+    NODE_RULES_NEW,     /* nothing stands: it registers */
+    NODE_RULES_RENEW,   /* it is the registered one */
+    NODE_RULES_REPLACE, /* another process, and the later one */
+    NODE_RULES_TAKEN,   /* the address is another's */
+};
+
+/*
+ * `fresh` is the instance that this request gives to a new registration; one
+ * that stands with it was written by this very request. `takeover`: a person
+ * says that the other one is to give way. `*out` is what to register; `*why`
+ * says for people why it is TAKEN.
+ */
+enum node_ruling node_judge(const struct node_claim *ask,
+                            const struct node_claim *standing,
+                            const char *fresh, bool takeover, wall_ms wall,
+                            struct node_claim *out, const char **why);
+
+/* What a registration's text says; `known` is false if it says nothing. */
+void node_claim_read(struct node_claim *out, const char *text, size_t len);
+
+/* What a PUT's body says. ERR_INVALID: an identity that is none. */
+int node_claim_ask(struct node_claim *out, const char *body, size_t len,
+                   struct err *err) MUST_CHECK;
+
+/* [A-Za-z0-9._-]{1,64}. ERR_INVALID. */
+int node_check_instance(const char *instance, struct err *err) MUST_CHECK;
+
+/* The body as it was sent, with the members of ours as `claim` has them. */
+void node_claim_write(struct buf *out, const char *body, size_t len,
+                      const struct node_claim *claim, int64_t ttl_ms);
+
+#endif

@@ -1,0 +1,323 @@
+/*
+ * node_put.c - the heartbeat of a node that speaks HTTP.
+ *
+ * A renewal is written at the version read, so that a removal, an expiry and
+ * another process at the same address are seen and not overwritten. An
+ * accepted one is a lease, so it must not be given to a process whose work is
+ * being taken. Where a gate stands, the txn checks it at the version at which
+ * it was seen not to bar the process. Absence cannot be checked in a txn:
+ * where no gate is known, the gate is read after the write, and only then is
+ * the lease given. INTENT works the other way round, it writes the gate and
+ * then reads the registrations. Whichever of the two writes comes first, the
+ * reader of the other side sees it: either the engine finds the process
+ * registered and takes its INTENT back, or we find the gate shut.
+ *
+ *     read registration -> judge -> [read gate] -> write -> [read gate] -> 200
+ */
+#include "coordinator/nodes_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/planted.h"
+#include "failover/failpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TTL_MIN_MS 1000
+#define TTL_MAX_MS (INT64_C(60) * 60 * 1000)
+#define BODY_MAX   ((size_t)64 * 1024)
+
+/* --- the end -------------------------------------------------------------- */
+
+static void put_refuse(struct node_request *n, const char *code,
+                       const char *why)
+{
+    struct coordinator_reply refused = {.code = code, .process = n->process};
+
+    err_set(&refused.err, ERR_CONFLICT, "%s", why);
+    request_end(&n->base, &refused);
+}
+
+static void put_fenced(struct node_request *n)
+{
+    put_refuse(n, "fenced",
+               "the work of this process was taken over; stop it and register "
+               "again with a new startupTime");
+}
+
+static void put_end(struct node_request *n)
+{
+    struct coordinator *c = n->base.c;
+    struct coordinator_reply reply = {
+        .process = n->process,
+        .instance = n->next.instance,
+        .waits = n->waits,
+        .created = n->created,
+        .work_index =
+            coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
+    };
+
+    request_end(&n->base, &reply);
+}
+
+/* --- writing -------------------------------------------------------------- */
+
+static void read_gate(struct node_request *n);
+
+static void put_written(void *arg, const struct registry_reply *reply)
+{
+    struct node_request *n = arg;
+
+    if (reply->err.code != ERR_OK) {
+        request_write_failed(&n->base, &reply->err);
+        return;
+    }
+    n->written = true;
+    if (n->gate_version != 0 || planted(PLANTED_LEASE_UNGATED))
+        put_end(n);
+    else
+        read_gate(n);
+}
+
+/* What is built on a read of another session, or an old one, is not sent. */
+static bool is_fresh(const struct node_request *n)
+{
+    const struct coordinator *c = n->base.c;
+
+    return n->session == registry_session(c->registry) &&
+           c->clock->mono - n->read_at < registry_session_timeout(c->registry);
+}
+
+static void put_write(struct node_request *n)
+{
+    char gate[REGISTRY_KEY_MAX + 1];
+    struct registry_op ops[2];
+    size_t n_ops = 0;
+    struct buf text;
+    struct err err;
+
+    failpoint("node-before-write");
+    if (!is_fresh(n)) {
+        err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
+        request_write_failed(&n->base, &err);
+        return;
+    }
+    /* what stands now may be our own, written with an unknown outcome */
+    n->created = n->version == 0 || (n->created && n->base.unknown_since != 0);
+    buf_init(&text, 2 * BODY_MAX);
+    node_claim_write(&text, n->body, n->body_len, &n->next, n->ttl_ms);
+    assert(!text.overflow);
+    if (n->gate_version != 0 && !planted(PLANTED_LEASE_UNGATED))
+        ops[n_ops++] = (struct registry_op){
+            .type = REGISTRY_CHECK,
+            .key = gate_key(n->kind, n->address, gate, sizeof(gate)),
+            .version = n->gate_version};
+    ops[n_ops++] = (struct registry_op){
+        .type = REGISTRY_PUT,
+        .key = n->key,
+        .value = buf_text(&text),
+        .value_len = text.len,
+        .expect = n->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
+        .version = n->version};
+    registry_txn(n->base.c->registry, ops, n_ops, put_written, n);
+    buf_close(&text);
+}
+
+/* --- the gate ------------------------------------------------------------- */
+
+/* After the write nothing may be called "not stored". */
+static void gate_unread(struct node_request *n, const struct err *err)
+{
+    mono_ms now = n->base.c->clock->mono;
+
+    if (n->written && n->base.unknown_since == 0)
+        n->base.unknown_since = now > 0 ? now : 1;
+    request_read_failed(&n->base, err);
+}
+
+/* Whoever had work at this address before came, by our word, before. */
+static void come_after(struct node_request *n, const struct gate *gate)
+{
+    struct process *p = &n->next.process;
+
+    if (n->ask.has_startup || n->ruling == NODE_RULES_RENEW || n->written ||
+        !gate->process.known || p->startup_time > gate->process.startup_time)
+        return;
+    p->startup_time = gate->process.startup_time + 1;
+    n->next.said = p->startup_time;
+    n->process = *p;
+}
+
+static void gate_seen(struct node_request *n, const struct gate *gate)
+{
+    come_after(n, gate);
+    if (gate_bars(gate, &n->process)) {
+        put_fenced(n);
+        return;
+    }
+    n->waits = gate->state == GATE_FENCED;
+    if (n->written)
+        put_end(n);
+    else
+        put_write(n);
+}
+
+static void on_gate(void *arg, const struct registry_reply *reply)
+{
+    struct node_request *n = arg;
+    struct gate gate = {.state = GATE_ABSENT};
+    struct err err;
+
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        gate_unread(n, &reply->err);
+        return;
+    }
+    n->gate_version = 0;
+    if (reply->err.code == ERR_OK) {
+        if (gate_read(&gate, reply->entries[0].value,
+                      reply->entries[0].value_len, &err) != 0) {
+            request_damaged(&n->base, &err);
+            return;
+        }
+        n->gate_version = reply->entries[0].version;
+    }
+    gate_seen(n, &gate);
+}
+
+static void read_gate(struct node_request *n)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+
+    registry_get(n->base.c->registry,
+                 gate_key(n->kind, n->address, key, sizeof(key)), on_gate, n);
+}
+
+/* Most workers have none: theirs is read once, after the write. That we know
+ * of none is a hint and no more. */
+static bool gate_unlikely(const struct node_request *n)
+{
+    const struct coordinator *c = n->base.c;
+    const struct view_owner *o = view_owner(c->view, n->kind, n->address);
+
+    return n->ruling == NODE_RULES_RENEW && view_synced(c->view) &&
+           (o == NULL || o->gate.state == GATE_ABSENT);
+}
+
+/* --- who stands there ----------------------------------------------------- */
+
+static void on_registration(void *arg, const struct registry_reply *reply)
+{
+    struct node_request *n = arg;
+    struct node_claim standing = {.stands = false};
+    bool there = reply->err.code == ERR_OK;
+    const char *why;
+
+    if (!there && reply->err.code != ERR_NOT_FOUND) {
+        request_read_failed(&n->base, &reply->err);
+        return;
+    }
+    if (there && reply->entries[0].owner != 0) {
+        node_refuse_agents(n);
+        return;
+    }
+    if (there)
+        node_claim_read(&standing, reply->entries[0].value,
+                        reply->entries[0].value_len);
+    n->version = there ? reply->entries[0].version : 0;
+    n->process = standing.process;
+    n->ruling = node_judge(&n->ask, &standing, n->fresh,
+                           n->takeover || planted(PLANTED_OLDER_OVERWRITES),
+                           n->base.c->clock->wall, &n->next, &why);
+    if (n->ruling == NODE_RULES_TAKEN) {
+        put_refuse(n, "address_taken", why);
+        return;
+    }
+    n->process = n->next.process;
+    n->gate_version = 0;
+    if (gate_unlikely(n))
+        put_write(n);
+    else
+        read_gate(n);
+}
+
+static void put_begin(struct request *r)
+{
+    struct node_request *n = CONTAINER_OF(r, struct node_request, base);
+    struct coordinator_reply late = {.code = "too_late"};
+
+    if (r->unknown_since == 0 && r->c->clock->mono >= n->too_late) {
+        err_set(&late.err, ERR_TIMEOUT,
+                "it waited for longer than its ttl before it could be carried "
+                "out: the lease that it asks for is over. Send it again");
+        request_end(r, &late);
+        return;
+    }
+    n->written = false;
+    n->waits = false;
+    n->session = registry_session(r->c->registry);
+    n->read_at = r->c->clock->mono;
+    registry_get(r->c->registry, n->key, on_registration, n);
+}
+
+/* --- beginning ------------------------------------------------------------ */
+
+static int take_instance(struct node_request *n, const char *instance,
+                         struct err *err)
+{
+    if (instance == NULL)
+        return 0;
+    if (node_check_instance(instance, err) != 0)
+        return (int)err->code;
+    if (n->ask.instance[0] != '\0' && strcmp(n->ask.instance, instance) != 0)
+        return (int)err_set(err, ERR_INVALID,
+                            "instance: the query's differs from the body's");
+    memcpy(n->ask.instance, instance, strlen(instance) + 1);
+    return 0;
+}
+
+static int take(struct node_request *n, const struct node_put *put,
+                struct err *err)
+{
+    cJSON *tree = NULL;
+    int rc;
+
+    if (put->ttl_ms < TTL_MIN_MS || put->ttl_ms > TTL_MAX_MS)
+        return (int)err_set(err, ERR_INVALID, "ttl: 1s to 1h");
+    if (put->len > BODY_MAX)
+        return (int)err_set(err, ERR_TOO_LARGE,
+                            "a heartbeat takes at most 64 KiB");
+    n->body_len = put->len > 0 ? put->len : 2;
+    n->body = put->len > 0 ? mem_dup(put->body, put->len) : mem_strdup("{}");
+    rc = json_parse(n->body, n->body_len, &tree, err);
+    if (rc == 0 && !cJSON_IsObject(tree))
+        rc = (int)err_set(err, ERR_INVALID, "a heartbeat is a JSON object");
+    if (rc == 0)
+        rc = json_unique(tree, err);
+    cJSON_Delete(tree);
+    if (rc == 0)
+        rc = node_claim_ask(&n->ask, n->body, n->body_len, err);
+    if (rc == 0)
+        rc = take_instance(n, put->instance, err);
+    return rc;
+}
+
+void coordinator_node_put(struct coordinator *c, const struct node_put *put,
+                          coordinator_reply_f *done, void *arg)
+{
+    struct node_request *n =
+        node_request(c, put->kind, put->address, done, arg, put_begin);
+    struct err err;
+
+    if (n == NULL)
+        return;
+    n->ttl_ms = put->ttl_ms;
+    n->takeover = put->takeover;
+    n->too_late = c->clock->mono - put->age_ms + put->ttl_ms;
+    snprintf(n->fresh, sizeof(n->fresh), "%016" PRIx64, rand_u64(&c->rand));
+    if (take(n, put, &err) != 0)
+        request_fail(&n->base, &err);
+    else
+        put_begin(&n->base);
+}
