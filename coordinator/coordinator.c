@@ -167,6 +167,7 @@ static void on_state(void *arg, enum registry_state state)
         c->entry_session = 0;
         c->groups_synced = false; /* as the others, until listed again */
     }
+    membership_answered(c->membership, registry_answered(c->registry));
     membership_connection(c->membership, state);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
@@ -213,6 +214,7 @@ static void make_membership(struct coordinator *c)
         .settle_ms = c->conf->failover.settle_ms,
         .heartbeat_interval_ms = c->conf->balancer.heartbeat_interval_ms,
         .session_timeout_ms = registry_session_timeout(c->registry),
+        .answer_ms = hear_interval(c),
     };
 
     c->membership = membership_new(&config, on_membership, c);
@@ -340,20 +342,11 @@ static void forget_tick(struct coordinator *c)
     }
 }
 
-/* Does the registry tell us what happens, now? */
-bool coordinator_hears(const struct coordinator *c)
-{
-    enum registry_state state = registry_state(c->registry);
-
-    return (state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED) &&
-           membership_synced(c->membership) && view_synced(c->view) &&
-           c->groups_synced;
-}
-
 void coordinator_tick(struct coordinator *c)
 {
     bool stands = entry_stands(c);
 
+    hear_tick(c);
     membership_tick(c->membership);
     groups_tick(c);
     requests_tick(c);
@@ -366,7 +359,7 @@ void coordinator_tick(struct coordinator *c)
         engine_tick(c->engines[k]);
     }
     forget_tick(c);
-    balancer_freeze(c->balancer, !coordinator_hears(c), c->clock->mono);
+    hear_freeze(c);
     if (c->clock->mono - c->balancer_ticked >= BALANCER_TICK_MS) {
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;

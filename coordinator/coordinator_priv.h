@@ -1,7 +1,8 @@
 /*
  * coordinator_priv.h - the coordinator's state, for the files of this folder.
  *
- * coordinator.c wires and ticks; entry.c keeps our own registry entry and
+ * coordinator.c wires and ticks; hear.c knows whether the registry is heard;
+ * entry.c keeps our own registry entry and
  * knows the other coordinators; groups.c says who is in which group,
  * group_names.c holds their names; targets.c chooses who takes work; nodes.c
  * and node_put.c serve nodes that speak HTTP; publish.c builds snapshots;
@@ -147,6 +148,7 @@ struct coordinator {
     mono_ms published;
     bool dirty_soon, dirty_late;
     bool ready;    /* as published */
+    bool stale;    /* likewise */
     wall_ms as_of; /* when the registry was last known good */
 
     struct coordinator_wait *waits;
@@ -159,8 +161,12 @@ struct coordinator {
     mono_ms balancer_ticked, forgot;
 };
 
-/* coordinator.c */
+/* hear.c */
 bool coordinator_hears(const struct coordinator *c);
+bool coordinator_synced(const struct coordinator *c);
+int64_t hear_interval(const struct coordinator *c); /* between answers */
+void hear_tick(struct coordinator *c);
+void hear_freeze(struct coordinator *c); /* the balancer, or not any more */
 
 /* entry.c */
 void entry_begin(struct coordinator *c);

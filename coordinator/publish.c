@@ -215,7 +215,7 @@ static uint32_t count_markers(struct coordinator *c)
 
 static bool is_ready(const struct coordinator *c)
 {
-    return coordinator_hears(c) && entry_stands(c) && !c->leaving;
+    return coordinator_synced(c) && entry_stands(c) && !c->leaving;
 }
 
 static void fill_cluster(struct coordinator *c, struct snapshot *s)
@@ -224,6 +224,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     s->stale = !coordinator_hears(c);
     s->ready = is_ready(c);
     c->ready = s->ready;
+    c->stale = s->stale;
     if (!s->stale)
         c->as_of = c->clock->wall;
     s->as_of = c->as_of;
@@ -266,8 +267,8 @@ void publish_tick(struct coordinator *c)
 {
     mono_ms age = c->clock->mono - c->published;
 
-    if (is_ready(c) != c->ready)
-        c->dirty_soon = true; /* whoever asks readyz is waiting for it */
+    if (is_ready(c) != c->ready || coordinator_hears(c) == c->stale)
+        c->dirty_soon = true; /* whoever asks for it is waiting */
     if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) || age >= PUBLISH_LATE_MS)
         publish_now(c);
 }

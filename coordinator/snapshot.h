@@ -55,8 +55,8 @@ struct snapshot {
     uint64_t index; /* grows with each published change */
     wall_ms as_of;  /* when the registry was last known good */
     char as_of_text[CLOCK_RFC3339_SIZE]; /* the same; it is in every answer */
-    bool stale;                  /* registry not connected, or not synced */
-    bool ready;                  /* connected, synced and own entry stands */
+    bool stale; /* registry silent, not connected, or not synced */
+    bool ready; /* connected, synced and own entry stands */
     struct snapshot_node *nodes; /* by kind, then address */
     size_t n_nodes;
     struct snapshot_group *groups; /* by name; "default" first */

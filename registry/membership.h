@@ -20,10 +20,15 @@
  * the older one comes forward only when the newest is DOWN.
  *
  * No node becomes DOWN within `settle` of start or of a new session, nor while
- * the connection is not CONNECTED/RECONNECTED, nor before SYNCED. A window of
- * silence counts only while our own turns were on time: when membership_tick()
- * comes later than a third of it (and than 250 ms), the window starts again;
- * so it does when the connection is back.
+ * the connection is not CONNECTED/RECONNECTED, nor before SYNCED. Every window
+ * (a ttl, the grace, `settle`) counts by the rule of attention.h: only while
+ * our own turns came on time and round trips to the registry came back, and it
+ * is over only when a request sent after its end was answered. A registry that
+ * is silent takes nobody's time, however short its ttl; after a silence or a
+ * pause of more than a third of a window that window starts again, and so do
+ * all when the connection is back.
+ *
+ * Longer than 150 lines: events, times and nodes are one contract.
  */
 #ifndef PELORUS_REGISTRY_MEMBERSHIP_H
 #define PELORUS_REGISTRY_MEMBERSHIP_H
@@ -89,6 +94,8 @@ struct membership_config {
     int64_t settle_ms;
     int64_t heartbeat_interval_ms;
     int64_t session_timeout_ms;
+    int64_t answer_ms; /* the registry is asked for a sign of life at least so
+                          often; see membership_wants() */
 };
 
 /* Events come from inside the calls below, never re-entrantly. */
@@ -107,6 +114,23 @@ void membership_set_gate(struct membership *m, enum node_kind kind,
                          const char *address, const struct gate *gate);
 
 void membership_connection(struct membership *m, enum registry_state state);
+
+/*
+ * The registry has answered a request that was sent at `sent`, and the answer
+ * is here now: registry_answered(), told before each tick (an old one again is
+ * no news).
+ */
+void membership_answered(struct membership *m, mono_ms sent);
+
+/* When an answer to a request sent then or later will be wanted: the caller
+ * asks for one as soon as that time has come (registry_prove()). */
+mono_ms membership_wants(const struct membership *m);
+
+/* A round trip was missed: no answer for twice as long as is usual, and for a
+ * second. What we know grows old from then on, without anybody's fault. */
+bool membership_silent(const struct membership *m);
+/* When the last answer came. */
+mono_ms membership_heard(const struct membership *m);
 
 /* Time passes: call at least every 100 ms. */
 void membership_tick(struct membership *m);

@@ -5,6 +5,7 @@
 #ifndef PELORUS_REGISTRY_MEMBERSHIP_PRIV_H
 #define PELORUS_REGISTRY_MEMBERSHIP_PRIV_H
 
+#include "registry/attention.h"
 #include "registry/membership.h"
 
 #include "base/mem.h"
@@ -35,7 +36,7 @@ struct window {
 struct windows {
     struct window **heap;
     size_t n, cap;
-    int64_t shortest; /* span ever seen: a gap below its third concerns none */
+    int64_t shortest; /* span ever: an absence below its third concerns none */
 };
 
 void windows_close(struct windows *ws);
@@ -45,12 +46,16 @@ void windows_start(struct windows *ws, struct window *w, enum window_type type,
                    mono_ms now, int64_t span);
 void windows_stop(struct windows *ws, struct window *w);
 
-/* The first one that is over; it goes on running until stopped or started. */
-struct window *windows_due(const struct windows *ws, mono_ms now);
+/* The first one that is over, as far as the registry has answered; it goes on
+ * running until stopped or started. */
+struct window *windows_due(const struct windows *ws, mono_ms answered);
+/* When the first one is over; INT64_MAX: none runs. */
+mono_ms windows_end(const struct windows *ws);
+/* The shortest span of those that run; INT64_MAX: none does. */
+int64_t windows_span(const struct windows *ws);
 
-/* We were away for `gap`: what others did meanwhile we may see only now. */
-bool window_broken(int64_t span, int64_t gap);
-void windows_late(struct windows *ws, mono_ms now, int64_t gap);
+/* We were absent for so long (attention.h): those that it breaks begin now. */
+void windows_late(struct windows *ws, mono_ms now, int64_t absent);
 
 /* All of them begin now. */
 void windows_restart(struct windows *ws, mono_ms now);
@@ -106,7 +111,11 @@ struct membership {
     struct registration *registrations;
     struct windows windows;
     bool synced[2], connected;
-    mono_ms settle_since, last_tick;
+    mono_ms settle_since;
+    struct attention turns, answers;
+    mono_ms answered;      /* so far the registry is known to have been there */
+    int64_t answer_ms;     /* how often we want to know that now */
+    mono_ms answer_set_at; /* when that was worked out */
     size_t counts[NODE_KINDS][NODE_FENCED + 1];
     uint64_t refused[HEARTBEAT_REASON_COUNT];
     uint64_t ignored, events;

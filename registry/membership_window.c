@@ -1,17 +1,10 @@
 /*
- * membership_window.c - windows of silence in a binary heap.
- *
- * Silence proves absence only to someone who was listening: a window during
- * which we were away for more than a third of it begins again when we are
- * back. Otherwise whoever wakes first after a common pause would reap
- * everybody.
+ * membership_window.c - windows of silence in a binary heap. When a window
+ * counts, and when it begins again: attention.h.
  */
 #include "registry/membership_priv.h"
 
 #include "base/mem.h"
-
-/* Ticks come every 50 to 100 ms; less than this is no absence of ours. */
-#define JITTER_MS 250
 
 static mono_ms window_end(const struct window *w)
 {
@@ -94,16 +87,24 @@ void windows_stop(struct windows *ws, struct window *w)
     sink(ws, last);
 }
 
-struct window *windows_due(const struct windows *ws, mono_ms now)
+struct window *windows_due(const struct windows *ws, mono_ms answered)
 {
-    if (ws->n == 0 || window_end(ws->heap[0]) > now)
-        return NULL;
-    return ws->heap[0];
+    return windows_end(ws) > answered ? NULL : ws->heap[0];
 }
 
-bool window_broken(int64_t span, int64_t gap)
+mono_ms windows_end(const struct windows *ws)
 {
-    return gap > JITTER_MS && gap > span / 3;
+    return ws->n == 0 ? INT64_MAX : window_end(ws->heap[0]);
+}
+
+int64_t windows_span(const struct windows *ws)
+{
+    int64_t shortest = INT64_MAX;
+
+    for (size_t i = 0; i < ws->n; i++)
+        if (ws->heap[i]->span < shortest)
+            shortest = ws->heap[i]->span;
+    return shortest;
 }
 
 static void order(struct windows *ws)
@@ -112,17 +113,20 @@ static void order(struct windows *ws)
         sink(ws, ws->heap[place - 1]);
 }
 
-void windows_late(struct windows *ws, mono_ms now, int64_t gap)
+void windows_late(struct windows *ws, mono_ms now, int64_t absent)
 {
     bool any = false;
 
-    if (!window_broken(ws->shortest, gap))
+    if (absent <= ws->shortest / 3)
         return;
-    for (size_t i = 0; i < ws->n; i++)
-        if (window_broken(ws->heap[i]->span, gap)) {
-            ws->heap[i]->since = now;
+    for (size_t i = 0; i < ws->n; i++) {
+        struct window *w = ws->heap[i];
+
+        if (attention_breaks(w->since, w->span, now, absent)) {
+            w->since = now;
             any = true;
         }
+    }
     if (any)
         order(ws);
 }

@@ -142,7 +142,8 @@ void world_start(struct world *w, size_t i)
                                    .grace_ms = w->conf.grace_ms,
                                    .settle_ms = w->conf.settle_ms,
                                    .heartbeat_interval_ms = 500,
-                                   .session_timeout_ms = WORLD_SESSION_MS};
+                                   .session_timeout_ms = WORLD_SESSION_MS,
+                                   .answer_ms = WORLD_SESSION_MS / 6};
     c->membership = membership_new(&mc, on_member, c);
     c->nodes = registry_watch(c->registry, "/nodes", on_nodes, c);
     c->ours = registry_watch(c->registry, "/pelorus/nodes", on_ours, c);
@@ -258,6 +259,9 @@ static void step(struct world *w)
         struct world_coordinator *c = &w->c[i];
         if (c->registry == NULL || c->frozen)
             continue;
+        membership_answered(c->membership, registry_answered(c->registry));
+        if (w->clock.mono >= membership_wants(c->membership))
+            registry_prove(c->registry);
         membership_tick(c->membership);
         view_tick(c->view);
         engine_tick(c->engine);

@@ -134,6 +134,51 @@ static void out_of_reach_is_stale_and_not_ready_until_synced(void **state)
     assert_true(ready(w, 0));
 }
 
+static bool stale(struct world *w)
+{
+    struct snapshot *s = coordinator_snapshot(w->c[0]);
+    bool is = s->stale;
+
+    snapshot_release(&s);
+    return is;
+}
+
+/* Long before it is SUSPENDED: reports that cannot come do not grow old. */
+static void a_missed_round_trip_is_stale_and_picks_go_on(void **state)
+{
+    struct world *w = *state;
+    mono_ms cut;
+
+    world_end(w, 0);
+    w->conf.balancer.heartbeat_interval_ms = 600;
+    world_start(w, 0);
+    world_run(w, 3000);
+    for (int i = 0; i < 10; i++) {
+        char beat[64];
+
+        snprintf(beat, sizeof(beat), "{\"startupTime\":5,\"cpuUsage\":0.%d}",
+                 i);
+        hand_put(w, "/nodes/worker/" W1, beat, true);
+        world_run(w, 500);
+        assert_false(stale(w));
+        assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
+    }
+    memory_cut(w->registry[0]);
+    for (cut = w->clock.mono; w->clock.mono - cut < SESSION_MS / 2;) {
+        world_run(w, TICK_MS);
+        assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
+        if (w->clock.mono - cut > 1500)
+            assert_true(stale(w));
+    }
+    assert_int_equal(registry_state(w->registry[0]), REGISTRY_CONNECTED);
+    memory_heal(w->registry[0]);
+    world_run(w, 500);
+    assert_false(stale(w));
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
+    world_run(w, 3000); /* now it is the worker that is silent */
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_ALL_BUSY);
+}
+
 /* --- orders reach the balancer -------------------------------------------- */
 
 static void ordered(void *arg, const char *code, const struct err *err,
@@ -417,6 +462,7 @@ int main(void)
         WORLD_TEST(a_snapshot_outlives_the_coordinator),
         WORLD_TEST(a_change_is_published_soon_and_quiet_keeps_the_index),
         WORLD_TEST(out_of_reach_is_stale_and_not_ready_until_synced),
+        WORLD_TEST(a_missed_round_trip_is_stale_and_picks_go_on),
         WORLD_TEST(a_cordoned_worker_is_not_picked_until_it_is_open_again),
         WORLD_TEST(a_worker_joins_a_group_defined_before_or_after_it_came),
         WORLD_TEST(a_group_that_is_none_is_refused),

@@ -449,6 +449,65 @@ static void what_is_under_way_is_cancelled_at_the_end(void **state)
     assert_string_equal(d.code, "cancelled");
 }
 
+/* Silent for longer than the ttl and shorter than until SUSPENDED: nobody's
+ * renewal got through, so nobody is missing. */
+static void a_silent_registry_takes_nobodys_lease(void **state)
+{
+    struct world *w = *state;
+
+    for (int64_t ms = 1200; ms < 3900; ms += 300) {
+        put(w, NODE_WORKER, W1, "{\"startupTime\":5}", 1000);
+        world_run(w, 200);
+        assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
+        memory_cut(w->registry[0]);
+        world_run(w, ms);
+        assert_int_equal(registry_state(w->registry[0]), REGISTRY_CONNECTED);
+        assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
+        memory_heal(w->registry[0]);
+        world_run(w, 300); /* it is heard again, and the node not yet */
+        assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
+        assert_int_equal(look(w, NODE_WORKER, W1).flaps, 0);
+        assert_non_null(memory_find(w->store, KEY));
+    }
+    world_run(w, 2500); /* and then it is, as ever */
+    assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_DOWN);
+    assert_null(memory_find(w->store, KEY));
+}
+
+/* 200 means that it stands in the registry; a hanging session of ours says
+ * nothing of the kind, whatever it still believes of itself. */
+static void no_lease_is_given_that_the_registry_did_not_take(void **state)
+{
+    struct world *w = *state;
+    struct got renewal = {0}, first = {0};
+    const char *body = "{\"startupTime\":5}";
+
+    put(w, NODE_WORKER, W1, body, 30000);
+    world_run(w, 1000);
+    memory_cut(w->registry[0]);
+    coordinator_node_put(w->c[0],
+                         &(struct node_put){.kind = NODE_WORKER,
+                                            .address = W1,
+                                            .body = body,
+                                            .len = strlen(body),
+                                            .ttl_ms = 30000},
+                         got, &renewal);
+    coordinator_node_put(w->c[0],
+                         &(struct node_put){.kind = NODE_WORKER,
+                                            .address = "h:2",
+                                            .body = body,
+                                            .len = strlen(body),
+                                            .ttl_ms = 30000},
+                         got, &first);
+    world_run(w, 30000);
+    assert_int_equal(renewal.times + first.times, 2);
+    assert_string_not_equal(renewal.code, "");
+    assert_string_not_equal(first.code, "");
+    assert_null(memory_find(w->store, "/pelorus/nodes/worker/h:2"));
+    memory_heal(w->registry[0]);
+    world_run(w, 3000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +528,8 @@ int main(void)
         WORLD_TEST(lost_answers_are_read_back),
         WORLD_TEST(out_of_reach_is_said_and_not_guessed),
         WORLD_TEST(what_is_under_way_is_cancelled_at_the_end),
+        WORLD_TEST(a_silent_registry_takes_nobodys_lease),
+        WORLD_TEST(no_lease_is_given_that_the_registry_did_not_take),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,6 +24,7 @@
 #define HEARTBEAT 10000
 #define SESSION   30000
 #define TICK      50
+#define ANSWER    2000
 
 #define KEY  "/nodes/worker/h:1"
 #define OURS "/pelorus/nodes/worker/h:1"
@@ -33,7 +34,8 @@ struct fixture {
     struct membership *m;
     struct buf said; /* one line an event */
     uint64_t version;
-    bool quiet; /* reports are not written down */
+    bool quiet;  /* reports are not written down */
+    bool silent; /* the registry answers nothing */
 };
 
 static void on_event(void *arg, const struct membership_event *ev)
@@ -74,6 +76,8 @@ static void pass(struct fixture *f, int64_t ms)
 
         f->clock.mono = next < end ? next : end;
         f->clock.wall = f->clock.mono;
+        if (!f->silent)
+            membership_answered(f->m, f->clock.mono);
         membership_tick(f->m);
     }
 }
@@ -82,6 +86,8 @@ static void pass(struct fixture *f, int64_t ms)
 static void sleep_through(struct fixture *f, int64_t ms)
 {
     f->clock.mono += ms;
+    if (!f->silent)
+        membership_answered(f->m, f->clock.mono);
     membership_tick(f->m);
 }
 
@@ -164,6 +170,7 @@ static int set_up_cold(void **state)
         .settle_ms = SETTLE,
         .heartbeat_interval_ms = HEARTBEAT,
         .session_timeout_ms = SESSION,
+        .answer_ms = ANSWER,
     };
 
     memset(&f, 0, sizeof(f));

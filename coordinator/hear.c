@@ -1,0 +1,55 @@
+/*
+ * hear.c - does the registry tell us what happens, and up to when?
+ *
+ * It is asked for a sign of life several times per session and per heartbeat,
+ * so that a silence is known long before SUSPENDED: what is shown is `stale`
+ * from the first round trip on that it missed, reports do not grow old, and
+ * nobody's time runs out (registry/attention.h).
+ */
+#include "coordinator/coordinator_priv.h"
+
+#define ANSWER_MS 250 /* it is asked no more often */
+
+int64_t hear_interval(const struct coordinator *c)
+{
+    int64_t session = registry_session_timeout(c->registry);
+    int64_t heartbeat = c->conf->balancer.heartbeat_interval_ms;
+    int64_t sixth = (session < heartbeat ? session : heartbeat) / 6;
+
+    return sixth > ANSWER_MS ? sixth : ANSWER_MS;
+}
+
+/* Connected, and all of it is known. */
+bool coordinator_synced(const struct coordinator *c)
+{
+    enum registry_state state = registry_state(c->registry);
+
+    return (state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED) &&
+           membership_synced(c->membership) && view_synced(c->view) &&
+           c->groups_synced;
+}
+
+/* Does the registry tell us what happens, now? Not from the first round trip
+ * on that it missed. */
+bool coordinator_hears(const struct coordinator *c)
+{
+    return coordinator_synced(c) && !membership_silent(c->membership);
+}
+
+/* How far the present is known; and know more, if that is wanted. */
+void hear_tick(struct coordinator *c)
+{
+    membership_answered(c->membership, registry_answered(c->registry));
+    if (c->clock->mono >= membership_wants(c->membership))
+        registry_prove(c->registry);
+}
+
+/* While nobody hears of the workers their last words do not grow old, from
+ * when the registry was heard last. */
+void hear_freeze(struct coordinator *c)
+{
+    balancer_freeze(c->balancer, !coordinator_hears(c),
+                    membership_silent(c->membership)
+                        ? membership_heard(c->membership)
+                        : c->clock->mono);
+}

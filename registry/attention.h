@@ -1,0 +1,66 @@
+/*
+ * attention.h - were we there? For whoever takes another's silence for its
+ * absence: membership (ttl, grace, settle), the reapers of sessions in a
+ * database, the clients of DolphinScheduler's tables.
+ *
+ * The rule, once for all of them. A sign of life was seen at `since`, and
+ * nothing after it for `span`. That says something only about time at which
+ * the sign could have come and we would have heard it: our own turns came, and
+ * round trips to the registry came back. So
+ *
+ *   - the window is over when a request that was *sent* at its end or later
+ *     has been answered by the registry itself (registry_answered()), and a
+ *     look after that shows no change: never before, so nobody is dead before
+ *     its time;
+ *   - after an absence of more than a third of its span it begins anew: who
+ *     wakes first after a common pause, or hears first from a registry that
+ *     was silent, reaps nobody;
+ *   - an absence is the time between two moments of attention (two turns, or
+ *     two answers *received*) if that is more than twice what is usual. Usual
+ *     is what was planned, or, where all goes slower, the shortest of the last
+ *     four. So an interval that is longer than a third of the span, because a
+ *     client states a short timeout or a server is slow, is no absence by
+ *     itself: death is seen within the span and two looks, never not at all.
+ *
+ * Pure; whoever owns one uses it on one thread.
+ */
+#ifndef PELORUS_REGISTRY_ATTENTION_H
+#define PELORUS_REGISTRY_ATTENTION_H
+
+#include "base/clock.h"
+
+#include <stdbool.h>
+
+#define ATTENTION_GAPS   4
+#define ATTENTION_BREAKS 8
+
+struct attention {
+    mono_ms last; /* when we were there last */
+    int64_t gaps[ATTENTION_GAPS];
+    unsigned n_gaps; /* all in all */
+    /* Absences that still matter: each is shorter than the one before. */
+    struct {
+        mono_ms began, over;
+    } breaks[ATTENTION_BREAKS];
+    unsigned n_breaks;
+};
+
+void attention_init(struct attention *a, mono_ms now);
+
+/* We are there, and meant to be so every `planned_ms`. Returns how long we
+ * were absent; 0: we were not. */
+int64_t attention_mark(struct attention *a, mono_ms now, int64_t planned_ms);
+
+/* Twice what is usual is over since we were there last, and `least_ms`. */
+bool attention_late(const struct attention *a, mono_ms now, int64_t planned_ms,
+                    int64_t least_ms);
+
+/* Of an absence that is over now, and was `absent` long: does a window that
+ * began at `since` begin anew? */
+bool attention_breaks(mono_ms since, int64_t span, mono_ms now, int64_t absent);
+
+/* The same for all absences so far: when the window that was begun at `since`
+ * really began. */
+mono_ms attention_began(const struct attention *a, mono_ms since, int64_t span);
+
+#endif
