@@ -201,6 +201,8 @@ void targets_update(struct coordinator *c, struct node *node);
 void targets_choose(void *arg, enum node_kind kind, const char *group,
                     const char *const *exclude, size_t n_exclude,
                     struct work_target *out);
+/* Would it find somebody now? */
+bool targets_take(void *arg, enum node_kind kind, const char *group);
 /* An owner's markers changed. */
 void targets_seen(struct coordinator *c, struct node *node,
                   const struct view_owner *owner);

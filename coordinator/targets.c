@@ -250,3 +250,21 @@ void targets_choose(void *arg, enum node_kind kind, const char *group,
         choose_worker(c, group, exclude, n_exclude, out);
     assert((out->code == NULL) == (out->address[0] != '\0'));
 }
+
+bool targets_take(void *arg, enum node_kind kind, const char *group)
+{
+    struct coordinator *c = arg;
+    struct balancer_pick pick = {0};
+    struct balancer_request request = {
+        .group = group, .count = 1, .peek = true, .now = c->clock->mono};
+    struct balancer_answer answer = {.picks = &pick};
+
+    if (kind == NODE_WORKER) {
+        balancer_pick(c->balancer, &request, &answer);
+        return answer.code == BALANCER_OK;
+    }
+    for (size_t i = 0; i < c->n_masters; i++)
+        if (node_open(c->masters[i]))
+            return true;
+    return false;
+}

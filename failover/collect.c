@@ -9,11 +9,13 @@
 
 #include <string.h>
 
-#define PASS_MAX 256 /* items of one pass */
+#define PASS_MAX     256 /* items of one pass */
+#define FAILOVER_MAX 64  /* records of one pass */
 
 struct finished {
     char id[WORK_ID_MAX + 1];
     uint64_t version, epoch; /* 0: not to be collected */
+    bool sent;               /* in the txn under way */
 };
 
 struct collect {
@@ -31,6 +33,8 @@ struct collect {
     uint64_t floor, floor_version;
     struct err err;
     size_t collected, failovers;
+    struct view_old records[FAILOVER_MAX]; /* being deleted */
+    size_t n_records;
 };
 
 struct collect *collect_new(const struct collect_config *config)
@@ -66,9 +70,20 @@ void collect_stop(struct collect *c)
 
 bool collect_wanted(const struct collect *c)
 {
-    char id[1][WORK_ID_MAX + 1];
-    return view_collectable(c->config.view, c->config.keep_ms, id, 1) > 0 ||
-           view_surplus(c->config.view, COLLECT_FAILOVERS_KEPT) != NULL;
+    const struct view *v = c->config.view;
+    int64_t keep = c->config.keep_ms;
+    return view_collectable_count(v, keep + keep / 10, 1) > 0 ||
+           view_collectable_count(v, keep, COLLECT_MANY_ITEMS) ==
+               COLLECT_MANY_ITEMS ||
+           view_surplus(v, COLLECT_FAILOVERS_KEPT + COLLECT_MANY_FAILOVERS -
+                               1) != NULL;
+}
+
+bool collect_due(const struct collect *c)
+{
+    const struct view *v = c->config.view;
+    return view_collectable_count(v, c->config.keep_ms, 1) > 0 ||
+           view_surplus(v, COLLECT_FAILOVERS_KEPT) != NULL;
 }
 
 static void ended(struct collect *c)
@@ -85,40 +100,49 @@ static bool too_old(const struct collect *c)
            c->config.clock->mono - c->began >= registry_session_timeout(r);
 }
 
-/* --- a failover's record ------------------------------------------------- */
+/* --- failovers' records -------------------------------------------------- */
 
-static void on_record_gone(void *part, size_t index,
-                           const struct registry_reply *reply)
+static void on_records_gone(void *part, size_t index,
+                            const struct registry_reply *reply)
 {
     struct collect *c = part;
     (void)index;
-    if (reply->err.code == ERR_OK)
-        c->failovers++;
-    else if (reply->err.code != ERR_CONFLICT &&
-             reply->err.code != ERR_NOT_FOUND)
+    if (reply->err.code == ERR_OK) {
+        c->failovers += c->n_records;
+        for (size_t i = 0; i < c->n_records; i++)
+            view_collected_failover(c->config.view, c->records[i].id);
+    } else if (reply->err.code != ERR_CONFLICT &&
+               reply->err.code != ERR_NOT_FOUND) {
         c->err = reply->err;
+    }
     ended(c);
 }
 
-static void collect_record(struct collect *c)
+static void collect_records(struct collect *c)
 {
-    const struct failover_record *old =
-        view_surplus(c->config.view, COLLECT_FAILOVERS_KEPT);
-    char key[REGISTRY_KEY_MAX + 1];
-    if (old == NULL || c->err.code != ERR_OK || too_old(c)) {
+    struct registry_op ops[1 + FAILOVER_MAX];
+    char keys[FAILOVER_MAX][REGISTRY_KEY_MAX + 1];
+    size_t max = registry_max_ops(c->config.registry) - 1;
+    if (c->err.code != ERR_OK || too_old(c)) {
         ended(c);
         return;
     }
-    assert(failover_phase_final(old->phase));
-    struct registry_op ops[2] = {
-        {.type = REGISTRY_CHECK_LOCK, .lock = c->lock},
-        {.type = REGISTRY_DELETE,
-         .expect = REGISTRY_VERSION,
-         .version = old->version,
-         .key = failover_key(old->id, key)},
-    };
-    registry_txn(c->config.registry, ops, 2, call_done,
-                 call_new(&c->calls, on_record_gone, c, 0));
+    c->n_records =
+        view_surplus_list(c->config.view, COLLECT_FAILOVERS_KEPT, c->records,
+                          max < FAILOVER_MAX ? max : FAILOVER_MAX);
+    if (c->n_records == 0) {
+        ended(c);
+        return;
+    }
+    ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = c->lock};
+    for (size_t i = 0; i < c->n_records; i++)
+        ops[1 + i] = (struct registry_op){
+            .type = REGISTRY_DELETE,
+            .expect = REGISTRY_VERSION,
+            .version = c->records[i].version,
+            .key = failover_key(c->records[i].id, keys[i])};
+    registry_txn(c->config.registry, ops, 1 + c->n_records, call_done,
+                 call_new(&c->calls, on_records_gone, c, 0));
 }
 
 /* --- finished items ------------------------------------------------------ */
@@ -129,12 +153,17 @@ static void on_items_gone(void *part, size_t index,
     struct collect *c = part;
     /* a conflict: somebody was quicker, or the floor rose; the next pass reads
      * it all again. So does an unknown outcome: what is gone is gone */
-    if (reply->err.code == ERR_OK)
+    if (reply->err.code == ERR_OK) {
         c->collected += index;
-    else if (reply->err.code != ERR_CONFLICT &&
-             reply->err.code != ERR_NOT_FOUND)
+        for (size_t i = 0; i < c->n; i++) {
+            if (c->items[i].sent)
+                view_collected_item(c->config.view, c->items[i].id);
+        }
+    } else if (reply->err.code != ERR_CONFLICT &&
+               reply->err.code != ERR_NOT_FOUND) {
         c->err = reply->err;
-    collect_record(c);
+    }
+    collect_records(c);
 }
 
 static size_t add_deletes(struct collect *c, struct registry_op *ops,
@@ -143,9 +172,10 @@ static size_t add_deletes(struct collect *c, struct registry_op *ops,
 {
     size_t n = 0;
     for (size_t i = 0; i < c->n && n < max; i++) {
-        const struct finished *f = &c->items[i];
+        struct finished *f = &c->items[i];
         if (f->version == 0)
             continue;
+        f->sent = true;
         if (f->epoch > *floor)
             *floor = f->epoch;
         ops[n] = (struct registry_op){.type = REGISTRY_DELETE,
@@ -181,7 +211,7 @@ static void delete_items(struct collect *c)
         registry_txn(c->config.registry, ops, n + 2, call_done,
                      call_new(&c->calls, on_items_gone, c, n));
     else
-        collect_record(c);
+        collect_records(c);
     buf_close(&value);
     mem_free(ops);
     mem_free(keys);
@@ -231,7 +261,9 @@ static void on_item(void *part, size_t index,
             }
             work_item_close(&w);
         }
-    } else if (reply->err.code != ERR_NOT_FOUND) {
+    } else if (reply->err.code == ERR_NOT_FOUND) {
+        view_collected_item(c->config.view, f->id); /* somebody was faster */
+    } else {
         c->err = reply->err;
     }
     arrived(c);

@@ -1,6 +1,9 @@
 /*
  * collect.h - removes what has been kept long enough: finished work, and
- * failover records beyond the newest 1,000. Under the lock.
+ * failover records beyond the newest 1,000. Under the lock, which others want,
+ * too: so it is taken for many at once, that is when a thousand items are due
+ * (or a hundred records) or one has been due for a tenth of the time it is
+ * kept; and then for all that are due.
  *
  * An id that was collected may be used again, so the txn that deletes an item
  * raises /pelorus/epoch-floor to at least its epoch: a new item starts above
@@ -27,8 +30,13 @@ void collect_free(struct collect **c);
 /* The registry died without a word: nothing will ever complete. */
 void collect_abandon(struct collect **c);
 
-/* Is there anything to collect, by our view? */
+#define COLLECT_MANY_ITEMS     1000
+#define COLLECT_MANY_FAILOVERS 100
+
+/* Is there enough to take the lock for, by our view? */
 bool collect_wanted(const struct collect *c);
+/* Is there anything to collect, with the lock at hand? */
+bool collect_due(const struct collect *c);
 
 /* One bounded pass with the lock given; done() on the loop, exactly once
  * unless collect_stop() comes first. */

@@ -71,7 +71,8 @@ struct engine *engine_new(const struct engine_config *config)
 {
     struct engine *e = mem_zalloc(sizeof(*e));
     const struct conf_failover *conf = config->conf;
-    assert(config->target != NULL && config->registry != NULL);
+    assert(config->target != NULL && config->takes != NULL);
+    assert(config->registry != NULL);
     assert(config->kind == NODE_MASTER || config->kind == NODE_WORKER);
     e->c = *config;
     e->lock_key = mem_strdup(config->lock_key);
@@ -117,6 +118,7 @@ static void engine_close(struct engine *e)
         survey_free(&s);
     }
     attend_close(e);
+    waiting_close(e);
     brake_free(&e->brake);
     failover_free(&e->f);
     mem_free(e->lock_key);

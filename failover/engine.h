@@ -48,7 +48,9 @@ struct engine_config {
     struct membership *membership;
     struct view *view;
     work_target_f *target;
-    void *target_arg;
+    /* Would target() find somebody now? Counts nothing. */
+    bool (*takes)(void *arg, enum node_kind kind, const char *group);
+    void *target_arg; /* of both */
     engine_event_f *event;
     void *event_arg;
     int64_t work_keep_ms;

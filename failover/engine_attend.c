@@ -6,14 +6,16 @@
 #include "failover/engine_priv.h"
 
 #include "base/mem.h"
+#include "base/rand.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define SWEEP_MS     250  /* between two looks at who is missing */
-#define VISITED_MS   250  /* our caches lag this much behind our writes */
-#define FRUITLESS_MS 1000 /* nothing could be done: not at once again */
-#define COLLECT_MS   10000
+#define SWEEP_MS         250  /* between two looks at who is missing */
+#define VISITED_MS       250  /* our caches lag this much behind our writes */
+#define FRUITLESS_MS     1000 /* nothing could be done: not at once again */
+#define FRUITLESS_MS_MAX (INT64_C(5) * 60 * 1000)
+#define COLLECT_MS       10000
 
 /* --- the brake ----------------------------------------------------------- */
 
@@ -157,14 +159,15 @@ static bool wants_hold(struct engine *e, const char *address,
            (n != NULL && n->state == NODE_DOWN);
 }
 
+static const struct failover_task nobody; /* ordered it */
+
 static bool wants(struct engine *e, const char *address)
 {
-    static const struct failover_task look;
     struct failover_seen seen;
     const char *cause;
     if (!engine_remember(e, address, &seen))
         return false;
-    switch (failover_decide(&seen, &look, &cause)) {
+    switch (failover_decide(&seen, &nobody, &cause)) {
     case FAILOVER_NOTHING:
     case FAILOVER_ALIVE:
     case FAILOVER_UNREADABLE:
@@ -192,6 +195,29 @@ static struct attention *attention_of(struct engine *e, const char *address)
         HASH_ADD_KEYPTR(hh, e->attention, a->address, len, a);
     }
     return a;
+}
+
+/* All that could make us see an address with other eyes. */
+static uint64_t looks(struct engine *e, const char *address)
+{
+    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
+    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    const struct failover_record *r =
+        view_failover(e->c.view, e->c.kind, address);
+    uint64_t sum = view_settings(e->c.view)->version;
+    struct failover_seen seen;
+    const char *cause = "";
+    if (engine_remember(e, address, &seen))
+        sum = sum * 31 + (uint64_t)failover_decide(&seen, &nobody, &cause);
+    sum = hash_str(cause, sum);
+    sum = sum * 31 + (o != NULL ? o->index : 0);
+    sum = sum * 31 + (r != NULL ? r->version : 0);
+    sum = sum * 31 + brake_down(e->brake);
+    sum = sum * 31 + brake_in_doubt(e->brake);
+    if (n != NULL)
+        sum = sum * 31 + n->process.created * 8 + (uint64_t)n->state * 2 +
+              n->registered;
+    return sum;
 }
 
 static void forget(struct engine *e, struct attention *a)
@@ -241,37 +267,16 @@ void attend_tick(struct engine *e)
     }
 }
 
-/* --- waiting work, finished work ----------------------------------------- */
+/* --- finished work -------------------------------------------------------- */
 
-static bool somebody_takes(struct engine *e)
+/* One kind collects for both: the floor is common to them. A hold that was
+ * taken for it collects all that is due. */
+static bool collecting_wanted(struct engine *e, bool this_hold)
 {
-    struct node *n = NULL;
-    while ((n = membership_next(e->c.membership, n)) != NULL) {
-        if (n->kind == e->c.kind && n->state == NODE_UP && n->process.known &&
-            gate_takes(&n->gate, &n->process))
-            return true;
-    }
-    return false;
-}
-
-static bool waiting_wanted(struct engine *e)
-{
-    const struct marker *m = NULL;
-    if (!e->c.conf->enabled || e->c.clock->mono < e->waiting_not_before)
+    if (e->c.kind != NODE_MASTER || e->c.clock->mono < e->collect_not_before)
         return false;
-    do {
-        m = view_marker_next(e->c.view, e->c.kind, "-",
-                             m != NULL ? m->id : NULL);
-    } while (m != NULL && m->held);
-    return m != NULL && somebody_takes(e);
-}
-
-/* One kind collects for both: the floor is common to them. */
-static bool collecting_wanted(struct engine *e)
-{
-    return e->c.kind == NODE_MASTER &&
-           e->c.clock->mono >= e->collect_not_before &&
-           collect_wanted(e->collect);
+    return this_hold && e->collect_hold == e->hold ? collect_due(e->collect)
+                                                   : collect_wanted(e->collect);
 }
 
 /* --- the queue ----------------------------------------------------------- */
@@ -285,7 +290,10 @@ static struct attention *first_wanting(struct engine *e, bool this_hold)
         return NULL;
     HASH_ITER(hh, e->attention, a, next)
     {
-        if (now < a->not_before || (this_hold && a->hold == e->hold))
+        if (this_hold && a->hold == e->hold)
+            continue;
+        if (now < a->not_before &&
+            (a->in_vain == 0 || looks(e, a->address) == a->why))
             continue;
         if (wants(e, a->address))
             return a;
@@ -301,7 +309,7 @@ bool attend_wanted(struct engine *e)
     if (!view_synced(e->c.view) || !membership_synced(e->c.membership))
         return false;
     return first_wanting(e, false) != NULL || waiting_wanted(e) ||
-           collecting_wanted(e);
+           collecting_wanted(e, false);
 }
 
 static void take(struct failover_task *task, enum failover_task_type type,
@@ -330,11 +338,12 @@ bool attend_next(struct engine *e, struct failover_task *task)
         return true;
     }
     if (waiting_wanted(e)) {
-        e->waiting_not_before = e->c.clock->mono + VISITED_MS;
+        e->waiting.not_before = e->c.clock->mono + VISITED_MS;
         take(task, FAILOVER_TASK_WAITING, "-");
         return true;
     }
-    if (collecting_wanted(e)) {
+    if (collecting_wanted(e, true)) {
+        e->collect_hold = e->hold;
         e->collect_not_before = e->c.clock->mono + COLLECT_MS;
         take(task, FAILOVER_TASK_COLLECT, "");
         return true;
@@ -342,27 +351,47 @@ bool attend_next(struct engine *e, struct failover_task *task)
     return false;
 }
 
+static bool is_in_vain(const char *how)
+{
+    static const char *const words[] = {"nothing", "alive", "stuck", "held",
+                                        "unreadable"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcmp(how, words[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The lock is not taken twice for the same reason: what was visited in vain is
+ * visited again when it looks different, else after a time that doubles. */
+static mono_ms pause_after(struct engine *e, struct attention *a, bool in_vain)
+{
+    int64_t ms = FRUITLESS_MS;
+    a->in_vain = in_vain ? a->in_vain + 1 : 0;
+    a->why = looks(e, a->address);
+    if (!in_vain)
+        return VISITED_MS;
+    for (unsigned i = 1; i < a->in_vain && ms < FRUITLESS_MS_MAX; i++)
+        ms *= 2;
+    return ms < FRUITLESS_MS_MAX ? ms : FRUITLESS_MS_MAX;
+}
+
 void attend_settled(struct engine *e, const struct failover_task *task,
                     const char *how)
 {
     mono_ms now = e->c.clock->mono;
-    static const char *const fruitless[] = {"nothing", "alive", "stuck", "held",
-                                            "unreadable"};
-    mono_ms pause = VISITED_MS;
-    for (size_t i = 0; i < ARRAY_LEN(fruitless); i++) {
-        if (strcmp(how, fruitless[i]) == 0)
-            pause = FRUITLESS_MS;
-    }
+    bool in_vain = is_in_vain(how);
     switch (task->type) {
     case FAILOVER_TASK_ADDRESS: {
         struct attention *a = attention_of(e, task->address);
-        a->not_before = now + pause;
+        a->not_before = now + pause_after(e, a, in_vain);
         /* interrupted, rotated: the next hold goes on with it */
         a->hold = e->hold;
         return;
     }
     case FAILOVER_TASK_WAITING:
-        e->waiting_not_before = now + pause;
+        e->waiting.not_before = now + VISITED_MS;
+        waiting_settled(e, in_vain);
         return;
     case FAILOVER_TASK_COLLECT:
         return;

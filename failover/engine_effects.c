@@ -255,7 +255,7 @@ static void on_collected(void *arg, const struct err *err, size_t items,
     if (items + failovers > 0) {
         log_debug("-collected", LOG_U("items", items),
                   LOG_U("failovers", failovers));
-        e->collect_not_before = e->c.clock->mono + ENGINE_COLLECT_ON_MS;
+        e->collect_not_before = e->c.clock->mono; /* all that is due */
     }
     engine_feed(e, ev);
 }

@@ -4,6 +4,7 @@
  *   engine.c        the engine's life; events and effects around the step
  *   engine_effects.c performs them: the lock, writes, the hook
  *   engine_attend.c which address next, the brake's sweep, reconcile
+ *   engine_waiting.c is there somebody for the work that waits
  *   engine_read.c   a fresh read of one address (struct reader)
  *   engine_list.c   one page of markers and their records (struct round)
  *   engine_move.c   what becomes of each item, and targets' gates
@@ -35,9 +36,6 @@
 #define ENGINE_PLAN_MAX   10000 /* items that a dry run tells */
 #define ENGINE_ORDERS_MAX 64
 #define ENGINE_ORDER_MS   10000
-/* A pass that collected something is followed by the next this soon, so that
- * it keeps up with a thousand items finished a second. */
-#define ENGINE_COLLECT_ON_MS 250
 
 /* --- engine_read.c ------------------------------------------------------- */
 
@@ -221,11 +219,36 @@ struct order *orders_next(struct engine *e);
 void order_answer(struct engine *e, struct order *o, const char *code,
                   const char *failover, bool held, const struct survey *plan);
 
+/* --- engine_waiting.c ---------------------------------------------------- */
+
+struct waiting_item;
+struct waiting_group;
+struct waiting {
+    struct waiting_item *items;   /* by id */
+    struct waiting_group *groups; /* of them, each once */
+    uint64_t index;               /* of the view, as looked at */
+    uint64_t round;
+    size_t reading;
+    bool unknown; /* some groups are not known yet */
+    mono_ms looked;
+    mono_ms not_before;
+    bool in_vain; /* the last attempt was, at `tried`, because of `why` */
+    mono_ms tried;
+    uint64_t why;
+};
+/* Waiting work of a group of which somebody takes work, by our caches. */
+bool waiting_wanted(struct engine *e);
+/* An attempt under the lock is over. */
+void waiting_settled(struct engine *e, bool in_vain);
+void waiting_close(struct engine *e);
+
 /* --- engine_attend.c ----------------------------------------------------- */
 
 struct attention {
     UT_hash_handle hh;
     mono_ms not_before; /* just visited: our caches lag behind */
+    unsigned in_vain;   /* visits in a row without a step forward, */
+    uint64_t why;       /* while it looked like this */
     uint64_t hold;      /* the lock hold in which it was visited */
     char address[];
 };
@@ -270,7 +293,9 @@ struct engine {
     struct attention *attention;
     uint64_t hold;      /* number of this lock hold */
     mono_ms scanned_at; /* -1: never */
-    mono_ms waiting_not_before, collect_not_before;
+    struct waiting waiting;
+    mono_ms collect_not_before;
+    uint64_t collect_hold;     /* the lock hold that collects */
     struct failover_task task; /* the one given to the step */
 };
 struct failover_event engine_event_of(struct engine *e,

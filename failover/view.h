@@ -75,6 +75,13 @@ wall_ms view_lost_at(const struct view *v, const char *id);
  * NULL when there are none: for the collector. Only id, kind, address, phase,
  * began and version are filled in; lent until the next call. */
 const struct failover_record *view_surplus(const struct view *v, size_t keep);
+/* The same as a list, oldest first, at most `n`; returns how many. */
+struct view_old {
+    char id[FAILOVER_ID_MAX + 1];
+    uint64_t version;
+};
+size_t view_surplus_list(const struct view *v, size_t keep,
+                         struct view_old *list, size_t n);
 
 const struct settings *view_settings(const struct view *v);
 
@@ -82,6 +89,12 @@ const struct settings *view_settings(const struct view *v);
  * seen: the collector's candidates. `n` at most; returns how many. */
 size_t view_collectable(const struct view *v, int64_t keep_ms,
                         char (*ids)[WORK_ID_MAX + 1], size_t n);
+/* How many these are, counted up to `max`. */
+size_t view_collectable_count(const struct view *v, int64_t keep_ms,
+                              size_t max);
+/* It was collected just now: not to be told of again before its REMOVE is. */
+void view_collected_item(struct view *v, const char *id);
+void view_collected_failover(struct view *v, const char *id);
 
 /* Grows with every change of markers, gates or failovers. */
 uint64_t view_index(const struct view *v);

@@ -159,34 +159,66 @@ wall_ms view_lost_at(const struct view *v, const char *id)
     return f == NULL ? 0 : f->lost;
 }
 
-const struct failover_record *view_surplus(const struct view *v, size_t keep)
+/* Up to `max` final ones beyond the newest `keep`, oldest first. */
+static size_t surplus(const struct view *v, size_t keep,
+                      struct view_failover **list, size_t max)
 {
     struct view *mine = (struct view *)v;
-    struct failover_record *lent = &mine->lent_record;
-    size_t n = HASH_COUNT(v->failovers);
+    size_t n = HASH_COUNT(v->failovers), found = 0;
     struct view_failover *f;
 
     if (n <= keep) {
-        return NULL;
+        return 0;
     }
     if (mine->failovers_unsorted) {
         HASH_SORT(mine->failovers, by_age);
         mine->failovers_unsorted = false;
     }
     f = v->failovers;
-    for (n -= keep; n > 0; n--, f = f->hh.next) {
+    for (n -= keep; n > 0 && found < max; n--, f = f->hh.next) {
         if (failover_phase_final(f->phase)) {
-            *lent = (struct failover_record){.kind = f->kind,
-                                             .phase = f->phase,
-                                             .began = f->began,
-                                             .version = f->version,
-                                             .hook_exit = -1};
-            memcpy(lent->id, f->id, sizeof(lent->id));
-            memcpy(lent->address, f->address, sizeof(lent->address));
-            return lent;
+            list[found++] = f;
         }
     }
-    return NULL;
+    return found;
+}
+
+const struct failover_record *view_surplus(const struct view *v, size_t keep)
+{
+    struct failover_record *lent = &((struct view *)v)->lent_record;
+    struct view_failover *f;
+
+    if (surplus(v, keep, &f, 1) == 0) {
+        return NULL;
+    }
+    *lent = (struct failover_record){.kind = f->kind,
+                                     .phase = f->phase,
+                                     .began = f->began,
+                                     .version = f->version,
+                                     .hook_exit = -1};
+    memcpy(lent->id, f->id, sizeof(lent->id));
+    memcpy(lent->address, f->address, sizeof(lent->address));
+    return lent;
+}
+
+size_t view_surplus_list(const struct view *v, size_t keep,
+                         struct view_old *list, size_t n)
+{
+    struct view_failover **found =
+        mem_array(n + 1, sizeof(struct view_failover *));
+    size_t count = surplus(v, keep, found, n);
+
+    for (size_t i = 0; i < count; i++) {
+        memcpy(list[i].id, found[i]->id, sizeof(list[i].id));
+        list[i].version = found[i]->version;
+    }
+    mem_free(found);
+    return count;
+}
+
+void view_collected_failover(struct view *v, const char *id)
+{
+    failover_gone(v, id);
 }
 
 /* --- finished items ------------------------------------------------------- */
@@ -238,6 +270,29 @@ size_t view_collectable(const struct view *v, int64_t keep_ms,
         memcpy(ids[found++], f->id, strlen(f->id) + 1);
     }
     return found;
+}
+
+size_t view_collectable_count(const struct view *v, int64_t keep_ms, size_t max)
+{
+    const struct view_finished *f = v->finished;
+    size_t n = 0;
+
+    while (f != NULL && n < max && v->config.clock->mono - f->seen >= keep_ms) {
+        f = f->hh.next;
+        n++;
+    }
+    return n;
+}
+
+void view_collected_item(struct view *v, const char *id)
+{
+    struct view_finished *f;
+
+    HASH_FIND_STR(v->finished, id, f);
+    if (f != NULL) {
+        HASH_DEL(v->finished, f);
+        mem_free(f);
+    }
 }
 
 /* --- settings ------------------------------------------------------------- */

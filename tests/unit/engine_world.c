@@ -117,6 +117,17 @@ static void pick(void *arg, enum node_kind kind, const char *group,
                    list[c->picks++ % count]->address);
 }
 
+/* As pick() would find it. */
+static bool takes(void *arg, enum node_kind kind, const char *group)
+{
+    struct world_coordinator *c = arg;
+    struct work_target out = {.code = NULL};
+    unsigned picks = c->picks;
+    pick(c, kind, group, NULL, 0, &out);
+    c->picks = picks;
+    return out.code == NULL || c->world->takes_all;
+}
+
 static void hook(void *arg, const char *command,
                  const struct failover_record *r, int64_t timeout_ms,
                  void (*ended)(void *e, int exit_code, const char *tail),
@@ -164,10 +175,11 @@ void world_start(struct world *w, size_t i)
         .membership = c->membership,
         .view = c->view,
         .target = pick,
+        .takes = takes,
         .target_arg = c,
         .event = on_event,
         .event_arg = c,
-        .work_keep_ms = 10000,
+        .work_keep_ms = w->keep_ms,
         .seed = 7 + i,
         .hook = hook,
         .hook_arg = w,
@@ -206,6 +218,7 @@ void world_open_kind(struct world *w, size_t coordinators, enum node_kind kind)
     static char worker_lock[] = "/lock/worker-failover";
     memset(w, 0, sizeof(*w));
     w->kind = kind;
+    w->keep_ms = 10000;
     w->clock.mono = 1000;
     w->clock.wall = 1700000000000;
     w->store = memory_store_new(&w->clock, 42);

@@ -50,6 +50,8 @@ struct world {
     void (*between)(struct world *w);
     void *user;
     const char *closed_group; /* nobody takes work of it; NULL none */
+    bool takes_all;           /* and that is not seen before it is tried */
+    int64_t keep_ms;          /* of finished work; 10 s */
     /* what the test's hook does */
     int hooks;
     char hook_seen[256];
