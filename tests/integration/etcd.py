@@ -19,9 +19,10 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
-from cluster import SLOW, Process, check
+from cluster import SLOW, Process, check, wait_for
 from daemon import Daemon
 from proxy import Proxy, server_port
 
@@ -29,17 +30,68 @@ NAMESPACE = "dolphinscheduler"
 BINARY = os.environ.get("ETCD") or "etcd"
 
 
+def has_connection(pid, port, to):
+    """Is the connection from `port` to `to`, both here, one of the process's?"""
+    wanted = (f"0100007F:{port:04X}", f"0100007F:{to:04X}")
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        inodes = {f"socket:[{w[9]}]" for w in map(str.split, f) if tuple(w[1:3]) == wanted}
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False  # it ended meanwhile
+    for fd in fds:
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{fd}") in inodes:
+                return True
+        except OSError:
+            pass  # closed meanwhile
+    return False
+
+
+class Wire(Proxy):
+    """Before a member's port for its peers: what comes from one of them can be
+    kept away, whatever the others send."""
+
+    def __init__(self, target):
+        self.barred = None
+        super().__init__(target)
+
+    def bar(self, server):
+        def gone():
+            self.barred = server
+            self.drop_barred()
+        self.order(gone)
+
+    def drop_barred(self):
+        if not self.barred:
+            return
+        for s in [p.source for p in self.pipes.values() if p.to_server]:
+            try:
+                port = s.getpeername()[1]
+            except OSError:
+                continue  # it ended, and is noticed soon
+            if has_connection(self.barred.process.pid, port, self.port):
+                self.drop(s)
+
+    def accept(self):
+        super().accept()
+        self.drop_barred()
+
+
 class Server(Daemon):
     """One member; it can be killed, stopped (SIGSTOP) and started again on its
-    ports and data."""
+    ports and data, and, if its peers are wired, cut off from the others."""
 
     kind = "etcd"
 
-    def __init__(self, directory, name="m1", peers=None):
+    def __init__(self, directory, name="m1", peers=None, wired=False):
         self.dir = directory
         self.name = name
         self.port = server_port()
-        self.peer_port = server_port()
+        self.listens = self.peer_port = server_port()
+        self.wire = Wire(f"127.0.0.1:{self.listens}") if wired else None
+        if wired:
+            self.peer_port = self.wire.port
         self.connect = f"127.0.0.1:{self.port}"
         self.endpoint = f"http://{self.connect}"
         self.peers = peers if peers is not None else [self]
@@ -49,14 +101,15 @@ class Server(Daemon):
     def start(self):
         """Start it, without waiting until it serves. It dies with us, however we
         die: nobody else knows of it."""
-        peer = f"http://127.0.0.1:{self.peer_port}"
+        peer = f"http://127.0.0.1:{self.listens}"
+        known = f"http://127.0.0.1:{self.peer_port}"
         everybody = ",".join(f"{p.name}=http://127.0.0.1:{p.peer_port}" for p in self.peers)
         self.process = Process(
             "etcd", ["setpriv", "--pdeathsig", "KILL", "--", BINARY, "--name", self.name,
                      "--data-dir", os.path.join(self.dir, "data"), "--logger", "zap",
                      "--log-level", "error", "--listen-client-urls", self.endpoint,
                      "--advertise-client-urls", self.endpoint, "--listen-peer-urls", peer,
-                     "--initial-advertise-peer-urls", peer, "--initial-cluster", everybody,
+                     "--initial-advertise-peer-urls", known, "--initial-cluster", everybody,
                      "--heartbeat-interval", "50", "--election-timeout", "500"],
             os.path.join(self.dir, "log"))
         return self
@@ -64,6 +117,31 @@ class Server(Daemon):
     def serves(self):
         with urllib.request.urlopen(self.endpoint + "/health", timeout=5) as reply:
             return json.load(reply)["health"] == "true"
+
+    def post(self, path, body, timeout=5):
+        """As any client; None if it does not answer or refuses."""
+        try:
+            with urllib.request.urlopen(urllib.request.Request(
+                    self.endpoint + path, json.dumps(body).encode()), timeout=timeout) as reply:
+                return json.load(reply)
+        except (OSError, urllib.error.URLError):
+            return None
+
+    def leads(self):
+        said = self.post("/v3/maintenance/status", {})
+        return bool(said) and said.get("leader") == said["header"]["member_id"]
+
+    def cut_off(self):
+        """From its peers, not from its clients."""
+        self.wire.refuse()
+        for s in self.peers:
+            if s is not self:
+                s.wire.bar(self)
+
+    def end(self):
+        super().end()
+        if self.wire:
+            self.wire.end()
 
 
 class Etcdctl:
@@ -119,11 +197,13 @@ class Registry:
     asked for, behind which the coordinators and agents of the cluster stand.
     etcdctl speaks to the servers directly."""
 
-    def __init__(self, cluster, servers=1, proxied=False):
+    def __init__(self, cluster, servers=1, proxied=False, wired=False):
         self.cluster = cluster
         self.servers = []
+        self.at = self.servers  # those that the next process is told of
         for n in range(servers):
-            self.servers.append(Server(os.path.join(cluster.dir, f"etcd-{n}"), f"m{n}", self.servers))
+            self.servers.append(Server(os.path.join(cluster.dir, f"etcd-{n}"), f"m{n}",
+                                       self.servers, wired))
         self.proxy = None
         self.etcdctl = Etcdctl(",".join(s.connect for s in self.servers))
         try:
@@ -137,9 +217,12 @@ class Registry:
             self.end()
             raise
 
+    def leader(self):
+        return wait_for("a leader", lambda: [s for s in self.servers if s.leads()])[0]
+
     def block(self):
         """DolphinScheduler's own, as it is pasted in."""
-        endpoints = [f"http://{self.proxy.connect}"] if self.proxy else [s.endpoint for s in self.servers]
+        endpoints = [f"http://{self.proxy.connect}"] if self.proxy else [s.endpoint for s in self.at]
         return (f"registry:\n  type: etcd\n  endpoints: \"{', '.join(endpoints)}\"\n"
                 f"  namespace: {NAMESPACE}\n  connection-timeout: 9s\n  retry-delay: 60ms\n"
                 "  retry-max-delay: 300ms\n  retry-max-duration: 1500ms\n  cert-file: \"\"\n"
