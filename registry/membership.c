@@ -10,10 +10,6 @@
 #include <string.h>
 
 #define TTL_MIN_MS 1000
-#define TURN_MS    100  /* see membership_tick() */
-#define ANSWER_MS  250  /* nobody asks for answers more often */
-#define ANSWER_SET 1000 /* how often it is worked out how often that is */
-#define SILENT_MS  1000
 
 struct membership *membership_new(const struct membership_config *config,
                                   membership_event_f *fn, void *arg)
@@ -339,75 +335,12 @@ static void window_over(struct membership *m, struct window *w)
     }
 }
 
-/* `absent`: how long; 0: we were not. */
-static void after_absence(struct membership *m, int64_t absent)
-{
-    mono_ms now = m->config.clock->mono;
-
-    if (absent == 0)
-        return;
-    windows_late(&m->windows, now, absent);
-    if (attention_breaks(m->settle_since, m->config.settle_ms, now, absent))
-        m->settle_since = now;
-}
-
-/* Several times within the shortest window, or a silence would hide in it. */
-static void set_answer_ms(struct membership *m)
-{
-    mono_ms now = m->config.clock->mono;
-    int64_t third;
-
-    if (now - m->answer_set_at < ANSWER_SET)
-        return;
-    m->answer_set_at = now;
-    third = windows_span(&m->windows) / 3;
-    m->answer_ms = third < m->config.answer_ms ? third : m->config.answer_ms;
-    if (m->answer_ms < ANSWER_MS)
-        m->answer_ms = ANSWER_MS;
-}
-
-void membership_answered(struct membership *m, mono_ms sent)
-{
-    mono_ms now = m->config.clock->mono;
-
-    assert(!m->emitting);
-    if (sent <= m->answered)
-        return;
-    m->answered = sent < now ? sent : now; /* another thread's clock */
-    after_absence(m, attention_mark(&m->answers, now, m->answer_ms));
-}
-
-mono_ms membership_wants(const struct membership *m)
-{
-    mono_ms at = m->answers.last + m->answer_ms;
-    mono_ms end = windows_end(&m->windows);
-    mono_ms settled = m->settle_since + m->config.settle_ms;
-
-    if (end > m->answered && end < at)
-        at = end;
-    if (settled > m->answered && settled < at)
-        at = settled;
-    return at;
-}
-
-bool membership_silent(const struct membership *m)
-{
-    return attention_late(&m->answers, m->config.clock->mono, m->answer_ms,
-                          SILENT_MS);
-}
-
-mono_ms membership_heard(const struct membership *m)
-{
-    return m->answers.last;
-}
-
 void membership_tick(struct membership *m)
 {
     struct window *w;
 
     assert(!m->emitting);
-    after_absence(m, attention_mark(&m->turns, m->config.clock->mono, TURN_MS));
-    set_answer_ms(m);
+    membership_turn(m);
     /* A window that is over is acted on only when absence may be believed. */
     while (membership_settled(m) &&
            (w = windows_due(&m->windows, m->answered)) != NULL)

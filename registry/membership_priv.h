@@ -60,6 +60,11 @@ void windows_late(struct windows *ws, mono_ms now, int64_t absent);
 /* All of them begin now. */
 void windows_restart(struct windows *ws, mono_ms now);
 
+struct membership;
+
+/* A turn of ours (membership_answer.c). */
+void membership_turn(struct membership *m);
+
 /* --- tables --------------------------------------------------------------- */
 
 struct member;

@@ -1,0 +1,78 @@
+/*
+ * membership_answer.c - were we there, and was the registry? By the rule of
+ * attention.h, for all windows and for `settle`.
+ */
+#include "registry/membership_priv.h"
+
+#define TURN_MS    100  /* see membership_tick() */
+#define ANSWER_MS  250  /* nobody asks for answers more often */
+#define ANSWER_SET 1000 /* how often it is worked out how often that is */
+#define SILENT_MS  1000
+
+/* `absent`: how long; 0: we were not. */
+static void after_absence(struct membership *m, int64_t absent)
+{
+    mono_ms now = m->config.clock->mono;
+
+    if (absent == 0)
+        return;
+    windows_late(&m->windows, now, absent);
+    if (attention_breaks(m->settle_since, m->config.settle_ms, now, absent))
+        m->settle_since = now;
+}
+
+/* Several times within the shortest window, or a silence would hide in it. */
+static void set_answer_ms(struct membership *m)
+{
+    mono_ms now = m->config.clock->mono;
+    int64_t third;
+
+    if (now - m->answer_set_at < ANSWER_SET)
+        return;
+    m->answer_set_at = now;
+    third = windows_span(&m->windows) / 3;
+    m->answer_ms = third < m->config.answer_ms ? third : m->config.answer_ms;
+    if (m->answer_ms < ANSWER_MS)
+        m->answer_ms = ANSWER_MS;
+}
+
+void membership_turn(struct membership *m)
+{
+    after_absence(m, attention_mark(&m->turns, m->config.clock->mono, TURN_MS));
+    set_answer_ms(m);
+}
+
+void membership_answered(struct membership *m, mono_ms sent)
+{
+    mono_ms now = m->config.clock->mono;
+
+    assert(!m->emitting);
+    if (sent <= m->answered)
+        return;
+    m->answered = sent < now ? sent : now; /* another thread's clock */
+    after_absence(m, attention_mark(&m->answers, now, m->answer_ms));
+}
+
+mono_ms membership_wants(const struct membership *m)
+{
+    mono_ms at = m->answers.last + m->answer_ms;
+    mono_ms end = windows_end(&m->windows);
+    mono_ms settled = m->settle_since + m->config.settle_ms;
+
+    if (end > m->answered && end < at)
+        at = end;
+    if (settled > m->answered && settled < at)
+        at = settled;
+    return at;
+}
+
+bool membership_silent(const struct membership *m)
+{
+    return attention_late(&m->answers, m->config.clock->mono, m->answer_ms,
+                          SILENT_MS);
+}
+
+mono_ms membership_heard(const struct membership *m)
+{
+    return m->answers.last;
+}
