@@ -115,7 +115,16 @@ const char *conf_check_jdbc_url(const char *text)
 
         if (strncmp(text, schemes[i], n) == 0) {
             const char *slash = strchr(text + n, '/');
+            size_t hosts = strcspn(text + n, "/?");
 
+            if (memchr(text + n, '@', hosts) != NULL) {
+                return "names a user before an '@'; a password there ends up "
+                       "in logs: give username and password as keys";
+            }
+            if (memchr(text + n, '=', hosts) != NULL) {
+                return "a host holds a '='; a host is a name or an address: "
+                       "write jdbc:mysql://host:port/database";
+            }
             return slash != NULL && slash > text + n && slash[1] != '\0'
                        ? NULL
                        : "names no database; write "

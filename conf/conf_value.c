@@ -401,7 +401,7 @@ int conf_list_add(struct conf_list *list, const struct conf_key *key,
 static void format_text(struct buf *out, const struct conf_key *key,
                         const char *text)
 {
-    const char *secret = strstr(text, "password=");
+    const char *secret = strcasestr(text, "password=");
     size_t hidden;
     char *masked;
 
@@ -409,7 +409,7 @@ static void format_text(struct buf *out, const struct conf_key *key,
         buf_str(out, "\"***\"");
     } else if (secret != NULL && key->check == conf_check_jdbc_url) {
         secret += strlen("password=");
-        hidden = strcspn(secret, "&");
+        hidden = strcspn(secret, "&;");
         masked = mem_printf("%.*s***%s", (int)(secret - text), text,
                             secret + hidden);
         json_quote(out, masked, strlen(masked));

@@ -1,22 +1,20 @@
 /*
- * dbms.c - the connection: requests, their failures in our terms, and commits
- * whose outcome must be found out.
+ * dbms.c - the connection: requests, and their failures in our terms.
  */
 #include "registry/dbms.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <inttypes.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define RECONNECT_MS 100
-#define LOCK_MS      100
-#define RETRIES      3
-#define POLL_MS      100
+#define RECONNECT_MS      100
+#define LOCK_MS           100
+#define RETRIES           3
+#define RETRIES_CERTIFIED 10 /* whoever else writes meanwhile is in the way */
+#define POLL_MS           100
 
 /* --- building a request -----------------------------------------------------
  */
@@ -24,13 +22,27 @@
 void dbms_start(struct dbms *d)
 {
     buf_reset(&d->sql);
-    d->stream = false;
+    d->stream = d->opens = false;
+    d->alone = !d->inside;
+    if (d->alone) {
+        buf_str(&d->sql, d->begin);
+        buf_char(&d->sql, ';');
+    }
 }
 
 void dbms_start_stream(struct dbms *d)
 {
     dbms_start(d);
     d->stream = true;
+}
+
+void dbms_start_txn(struct dbms *d)
+{
+    assert(!d->inside);
+    buf_reset(&d->sql);
+    buf_str(&d->sql, d->begin);
+    d->stream = d->alone = false;
+    d->opens = true;
 }
 
 void dbms_hex(struct dbms *d, const void *p, size_t n)
@@ -116,7 +128,7 @@ void dbms_in_next(struct dbms *d, size_t n, const char *key)
         dbms_key(d, key);
         return;
     }
-    buf_str(&d->sql, "\"\\\\x");
+    buf_str(&d->sql, w->array_item);
     dbms_hex(d, d->prefix, d->prefix_len);
     dbms_hex(d, key, strlen(key));
     buf_char(&d->sql, '"');
@@ -190,31 +202,63 @@ void dbms_disconnect(struct dbms *d)
     if (d->link != NULL) {
         d->target.driver->close(&d->link);
     }
-    d->txn.open = false;
+    d->txn.open = d->inside = false;
 }
 
-/* A server that can not be reached is not asked by each of a thousand calls
+/* One line when a server is left, and one when another is found. */
+static void leave(struct dbms *d, const char *why)
+{
+    const struct dbms_host *host = &d->target.hosts[d->target.at];
+
+    if (!d->left) {
+        d->left = true;
+        log_warn("-server", LOG_S("backend", d->target.driver->name),
+                 LOG_S("host", host->name), LOG_I("port", host->port),
+                 LOG_S("address", d->target.address), LOG_S("reason", why));
+    }
+    dbms_disconnect(d);
+    dbms_connect_next(&d->target);
+}
+
+static void linked(struct dbms *d)
+{
+    const struct dbms_target *t = &d->target;
+
+    d->linked = clock_mono_ms();
+    d->certified =
+        t->driver->certifies != NULL && t->driver->certifies(d->link);
+    d->core.retries = d->certified ? RETRIES_CERTIFIED : RETRIES;
+    if (d->left || d->was_at != t->at || d->was_nth != t->nth) {
+        log_info("+server", LOG_S("backend", t->driver->name),
+                 LOG_S("host", t->hosts[t->at].name),
+                 LOG_I("port", t->hosts[t->at].port),
+                 LOG_S("address", t->address));
+    }
+    d->was_at = t->at;
+    d->was_nth = t->nth;
+}
+
+/* Servers that can not be reached are not asked by each of a thousand calls
  * that wait. */
 static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
 {
-    mono_ms now = clock_mono_ms();
-
     if (d->link != NULL) {
         return 0;
     }
     *fault = DBMS_LOST;
-    if (now >= d->next_connect) {
+    if (clock_mono_ms() >= d->next_connect) {
         err_clear(&d->down);
-        *fault = d->target.driver->connect(&d->link, &d->target, &d->down);
+        *fault = dbms_connect(&d->link, &d->target, &d->down);
         if (*fault == DBMS_OK) {
+            linked(d);
             return 0;
         }
-        d->down.code = *fault == DBMS_DENIED ? ERR_DENIED : ERR_UNAVAILABLE;
         d->next_connect = clock_mono_ms() + RECONNECT_MS;
-        d->target.at = (d->target.at + 1) % d->target.n_hosts;
     }
     return (int)err_set(err, d->down.code, "%s", d->down.msg);
 }
+
+/* --- requests ------------------------------------------------------------- */
 
 static enum err_code code_of(enum dbms_fault fault)
 {
@@ -230,6 +274,90 @@ static enum err_code code_of(enum dbms_fault fault)
     }
 }
 
+/* Between the driver and whoever reads the rows. */
+struct hearing {
+    dbms_row_f *row;
+    void *arg;
+    bool begins, read_only; /* the row of `begin` is due; what it said */
+};
+
+static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct hearing *h = arg;
+
+    if (h->begins) {
+        assert(n >= 3);
+        h->begins = false;
+        h->read_only = !dbms_is_off(&cells[1]) || !dbms_is_off(&cells[2]);
+    } else if (!h->read_only) {
+        h->row(h->arg, cells, n);
+    }
+}
+
+static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    (void)arg;
+    (void)cells;
+    (void)n;
+}
+
+static enum dbms_fault run_now(struct dbms *d, const char *sql)
+{
+    return d->target.driver->run(d->link, sql, strlen(sql), ignore_row, NULL,
+                                 NULL);
+}
+
+static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
+                            struct err *err)
+{
+    const struct dbms_driver *driver = d->target.driver;
+    struct hearing h = {.row = row, .arg = arg, .begins = d->opens || d->alone};
+    enum dbms_fault fault;
+
+    if (driver->stream != NULL) {
+        driver->stream(d->link, d->stream);
+    }
+    d->inside |= d->opens;
+    fault = driver->run(d->link, d->sql.data, d->sql.len, on_row, &h, err);
+    if (fault == DBMS_OK && h.read_only) {
+        fault = DBMS_NOT_HERE;
+        (void)err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
+                      driver->name);
+    }
+    return fault;
+}
+
+static void after(struct dbms *d, enum dbms_fault fault, const char *why)
+{
+    switch (fault) {
+    case DBMS_OK:
+        break;
+    case DBMS_NOT_HERE:
+        d->core.again = true;
+        leave(d, why);
+        break;
+    case DBMS_LOST:
+        dbms_disconnect(d);
+        dbms_connect_next(&d->target);
+        break;
+    case DBMS_WAITED: /* among Galera's nodes, for one that lags behind */
+        if (d->certified) {
+            leave(d, why);
+        }
+        break;
+    case DBMS_ROLLED_BACK:
+        d->core.again = true;
+        d->rolled_back++;
+        break;
+    default:
+        break;
+    }
+    if (fault != DBMS_OK && d->alone && d->link != NULL &&
+        run_now(d, "ROLLBACK") != DBMS_OK) {
+        dbms_disconnect(d);
+    }
+}
+
 int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
              enum dbms_fault *fault_out, struct err *err)
 {
@@ -242,24 +370,19 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     if (fault_out != NULL) {
         *fault_out = DBMS_LOST;
     }
+    if (d->alone) {
+        buf_str(&d->sql, ";COMMIT");
+    }
     if (d->sql.overflow) {
         return (int)err_set(err, ERR_TOO_LARGE,
                             "a request of more than %u bytes", DBMS_SQL_MAX);
     }
     rc = ensure_link(d, &fault, err);
-    if (rc == 0 && d->target.driver->stream != NULL) {
-        d->target.driver->stream(d->link, d->stream);
-    }
     if (rc == 0) {
-        fault = d->target.driver->run(d->link, d->sql.data, d->sql.len, row,
-                                      arg, err);
+        fault = send(d, row, arg, err);
         rc = (int)code_of(fault);
         err->code = (enum err_code)rc;
-    }
-    if (fault == DBMS_LOST) {
-        dbms_disconnect(d);
-    } else if (fault == DBMS_ROLLED_BACK) {
-        d->core.again = true;
+        after(d, fault, err->msg);
     }
     if (fault_out != NULL) {
         *fault_out = fault;
@@ -267,122 +390,12 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     return rc;
 }
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    (void)arg;
-    (void)cells;
-    (void)n;
-}
-
 void dbms_rollback(struct dbms *d)
 {
-    bool again = d->core.again;
-
-    if (d->link != NULL) {
-        dbms_start(d);
-        buf_str(&d->sql, "ROLLBACK");
-        if (dbms_run(d, ignore_row, NULL, NULL, NULL) != 0) {
-            dbms_disconnect(d); /* then the server does it */
-        }
+    if (d->link != NULL && d->inside && run_now(d, "ROLLBACK") != DBMS_OK) {
+        dbms_disconnect(d); /* then the server does it */
     }
-    d->core.again = again;
-}
-
-/* --- a commit that was not answered --------------------------------------- */
-
-struct verdict {
-    bool session, committed;
-    uint64_t mark;
-};
-
-static void on_verdict(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    struct verdict *v = arg;
-
-    if (n == 2 && cells[0].p[0] == 'T') {
-        v->session = true;
-        v->committed = dbms_u64(&cells[1]) == v->mark;
-    }
-}
-
-/*
- * The counter's row was ours until that transaction ended: whoever gets it
- * sees the end. 0 or ERR_UNAVAILABLE: it is known; else nobody can tell.
- */
-static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
-{
-    struct verdict v = {.mark = mark};
-    int rc;
-
-    dbms_start(d);
-    buf_printf(&d->sql,
-               "BEGIN;"
-               "SELECT 'M', revision FROM pelorus_meta WHERE id = 1 FOR UPDATE;"
-               "SELECT 'T', mark FROM pelorus_session WHERE id = %" PRIu64 ";"
-               "ROLLBACK",
-               session);
-    rc = dbms_run(d, on_verdict, &v, NULL, err);
-    if (rc != 0) {
-        dbms_rollback(d);
-        return ERR_UNKNOWN;
-    }
-    if (!v.session) { /* ended meanwhile, and its mark with it */
-        return (int)err_set(err, ERR_UNKNOWN,
-                            "the connection broke in COMMIT, and our session "
-                            "was ended meanwhile");
-    }
-    return v.committed ? 0
-                       : (int)err_set(err, ERR_UNAVAILABLE,
-                                      "the connection broke in COMMIT; it was "
-                                      "not carried out");
-}
-
-static int find_out(struct dbms *d, uint64_t session, uint64_t mark,
-                    struct err *err)
-{
-    mono_ms until = clock_mono_ms() + d->target.call_ms;
-    int rc;
-
-    do {
-        d->next_connect = 0;
-        rc = ask(d, session, mark, err);
-        if (rc == ERR_UNKNOWN && d->link == NULL) {
-            (void)poll(NULL, 0, 50);
-        }
-    } while (rc == ERR_UNKNOWN && d->link == NULL && clock_mono_ms() < until);
-    log_info("=commit", LOG_S("backend", d->target.driver->name),
-             LOG_U("session", session),
-             LOG_S("outcome", rc == 0                 ? "committed"
-                              : rc == ERR_UNAVAILABLE ? "rolled back"
-                                                      : "unknown"));
-    if (err != NULL) {
-        err->code = (enum err_code)rc;
-    }
-    return rc;
-}
-
-int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
-                struct err *err)
-{
-    enum dbms_fault fault;
-    bool sent = d->link != NULL;
-    int rc;
-
-    dbms_start(d);
-    buf_str(&d->sql, "COMMIT");
-    rc = dbms_run(d, ignore_row, NULL, &fault, err);
-    if (rc == 0 || !sent) {
-        return rc;
-    }
-    if (fault == DBMS_ROLLED_BACK) {
-        return ERR_UNAVAILABLE;
-    }
-    dbms_disconnect(d);
-    d->core.again = false;
-    if (session == 0) {
-        return ERR_UNKNOWN;
-    }
-    return find_out(d, session, mark, err);
+    d->inside = false;
 }
 
 /* --- opening and closing -------------------------------------------------- */
@@ -396,6 +409,7 @@ static void close_(struct sql_core **core)
     dbms_dolphin_forget(d);
     sql_rows_close(&d->own.rows);
     dbms_target_close(&d->target);
+    mem_free(d->begin);
     buf_close(&d->sql);
     mem_free(d);
     *core = NULL;
@@ -453,6 +467,9 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
     d->timeout_ms = timeout_ms;
     rand_secret(&seed, sizeof(seed));
     rand_seed(&d->rand, seed);
+    buf_init(&d->sql, DBMS_SQL_MAX);
+    d->target.driver->begin(&d->target, &d->sql);
+    d->begin = buf_take(&d->sql);
     buf_init(&d->sql, DBMS_SQL_MAX);
     d->dolphin.poll_ms = beat_ms;
     d->dolphin.timeout_ms = timeout_ms;

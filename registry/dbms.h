@@ -14,6 +14,23 @@
  *
  * All text goes to the server in one form, hexadecimal literals of bytes:
  * there is nothing to quote, whatever a key or a value holds.
+ *
+ * Nothing is believed of a connection from one transaction to the next: a
+ * pooler or a proxy may have put another server, or the session of somebody
+ * else, behind it. So every transaction, and every request that stands alone
+ * (which is sent as a transaction of its own), begins with the driver's
+ * `begin`: that sets what it needs for itself alone, the schema included, and
+ * tells whether this server writes. One that does not (a standby, a primary
+ * that was made read only, a Galera node outside the primary component) is not
+ * believed for reads either: it is left at once for the next address of the
+ * URL (dbms_connect.c). MySQL's settings of a session (patience, isolation,
+ * wsrep_sync_wait) cannot be had so; no decision rests on them.
+ *
+ * Galera lets a transaction read while what other nodes have committed is
+ * still on its way; only what it writes is compared (certified) at its end.
+ * So what decides is written: the counter by every transaction, also by the
+ * question whether a lost COMMIT stands, and the lock's row by its guards,
+ * because DolphinScheduler deletes that row without raising our counter.
  */
 #ifndef PELORUS_REGISTRY_DBMS_H
 #define PELORUS_REGISTRY_DBMS_H
@@ -53,7 +70,9 @@ struct dbms_target {
     const struct dbms_driver *driver;
     struct dbms_host hosts[8]; /* tried in turn */
     size_t n_hosts, at;
-    char *database, *schema; /* schema: PostgreSQL, or NULL */
+    size_t nth, n_addresses; /* of hosts[at]'s, when it was last asked */
+    char address[64];        /* the nth; "": the driver asks by name */
+    char *database, *schema; /* schema: PostgreSQL's search path, or NULL */
     char *user, *password;   /* or NULL */
     enum dbms_tls tls;
     char *ca, *cert, *key; /* files, or NULL */
@@ -83,8 +102,9 @@ enum dbms_fault {
     DBMS_DENIED,
     DBMS_MISSING, /* a table or a database */
     DBMS_TOO_LARGE,
-    DBMS_REFUSED, /* any other error of the server's */
-    DBMS_LOST,    /* the connection; the request may have been carried out */
+    DBMS_REFUSED,  /* any other error of the server's */
+    DBMS_NOT_HERE, /* this server does not write; another one may */
+    DBMS_LOST,     /* the connection; the request may have been carried out */
 };
 
 struct dbms_link; /* a driver's connection */
@@ -95,9 +115,12 @@ struct dbms_words {
     const char *text, *text_end;   /* likewise, as text */
     /* Many literals in one: PostgreSQL spends more time on a thousand literals
      * than on a thousand rows. NULL: it has no arrays. */
-    const char *array, *array_bytes_end, *array_numbers_end;
+    const char *array, *array_item, *array_bytes_end, *array_numbers_end;
     const char *key_of;  /* data_key as bytes */
     const char *share;   /* lock the rows read in share mode */
+    const char *touch;   /* change a lock's row: SET ... */
+    const char *writes;  /* a condition: nothing is written by whom it lets
+                            write although it is read only, or "" */
     const char *upsert;  /* end of an INSERT into pelorus_registry */
     const char *ignore;  /* end of an INSERT that may find a duplicate */
     const char *last_id; /* a statement that tells the id of the INSERT */
@@ -108,9 +131,17 @@ struct dbms_words {
 struct dbms_driver {
     const char *name;
     const struct dbms_words *words;
-    /* Connect to t->hosts[t->at] and set the session up. */
+    /* Connect to t->hosts[t->at] at t->address and set the session up.
+     * NOT_HERE: it does not write. */
     enum dbms_fault (*connect)(struct dbms_link **out,
                                const struct dbms_target *t, struct err *err);
+    /* Append what begins a transaction, one row of which tells whether this
+     * server is read only, first of all: 0 or off in its other columns up to
+     * the second. */
+    void (*begin)(const struct dbms_target *t, struct buf *sql);
+    /* Optional: do others write at other servers, and are our transactions
+     * compared with theirs at the end? */
+    bool (*certifies)(const struct dbms_link *link);
     /* One or more statements, separated by ';'; rows are told as they come.
      * The first error ends it. */
     enum dbms_fault (*run)(struct dbms_link *link, const char *sql, size_t len,
@@ -123,6 +154,19 @@ struct dbms_driver {
     void (*close)(struct dbms_link **link);
 };
 extern const struct dbms_driver dbms_mysql, dbms_postgresql;
+
+/* Is such a column of `begin`'s row off? */
+bool dbms_is_off(const struct dbms_cell *cell);
+
+/* --- one of the servers (dbms_connect.c) ------------------------------------
+ */
+
+/* A round over all hosts and addresses, from t->at on, until one is reached
+ * that writes. Else DENIED, or LOST: what each of them said. */
+enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
+                             struct err *err);
+/* The server that was connected has failed us: ask it last. */
+void dbms_connect_next(struct dbms_target *t);
 
 /* --- the core ---------------------------------------------------------------
  */
@@ -182,8 +226,16 @@ struct dbms {
     struct sql_core core; /* first */
     struct dbms_target target;
     struct dbms_link *link;
-    mono_ms next_connect;               /* not before, after one that failed */
-    struct err down;                    /* why it failed */
+    char *begin;            /* what a transaction begins with */
+    bool inside;            /* one is open */
+    bool opens, alone;      /* the request being built: begins one, is one */
+    bool certified;         /* see the driver's certifies */
+    bool left;              /* a server was left and none has written since */
+    size_t was_at, was_nth; /* the last one that we were connected to */
+    size_t rolled_back;     /* times in a row */
+    mono_ms linked;         /* since when */
+    mono_ms next_connect;   /* not before, after one that failed */
+    struct err down;        /* why it failed */
     char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
     size_t prefix_len;
     char client[96]; /* host_pid, as DolphinScheduler's clients call themselves
@@ -218,9 +270,12 @@ static inline struct dbms *dbms_of(struct sql_core *core)
 /* --- requests (dbms.c) ------------------------------------------------------
  */
 
-/* Begin a request: d->sql is empty; with values in its rows it is streamed. */
+/* Begin a request of the transaction that is open; without one it will be a
+ * transaction of its own. With values in its rows it is streamed. */
 void dbms_start(struct dbms *d);
 void dbms_start_stream(struct dbms *d);
+/* Begin a transaction: its first statement follows behind a ';'. */
+void dbms_start_txn(struct dbms *d);
 void dbms_bytes(struct dbms *d, const void *p, size_t n);
 void dbms_hex(struct dbms *d, const void *p, size_t n); /* the digits alone */
 /* A name of the feed; `last` is the key before, "" at the beginning. */
@@ -236,8 +291,9 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
 
 /*
  * Send the request; connect first if need be. ERR_UNAVAILABLE: certainly
- * nothing of it stays, when it was no COMMIT and dbms_rollback() follows.
- * After ROLLED_BACK core.again is set. *fault (or NULL) says more.
+ * nothing of it stays, when it neither was nor held a COMMIT and
+ * dbms_rollback() follows. After ROLLED_BACK and NOT_HERE core.again is set.
+ * *fault (or NULL) says more. The row of `begin` is not told.
  */
 int dbms_run(struct dbms *d, dbms_row_f *row, void *arg, enum dbms_fault *fault,
              struct err *err) MUST_CHECK;
@@ -334,6 +390,7 @@ void dbms_dolphin_forget(struct dbms *d);
 
 /* --- the schema (dbms_schema.c) ------------------------------------------- */
 
+extern const char dbms_schema_mysql[], dbms_schema_postgresql[];
 int dbms_schema_apply(struct dbms_target *t, struct err *err) MUST_CHECK;
 
 #endif

@@ -220,8 +220,7 @@ static int try_row(struct dbms *d, struct sql_place *place, struct heard *h,
 {
     int rc;
 
-    dbms_start(d);
-    buf_str(&d->sql, "BEGIN");
+    dbms_start_txn(d);
     dbms_add_session(d, place->session, 0, false);
     buf_char(&d->sql, ';');
     add_look(d, place->key);

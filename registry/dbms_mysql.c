@@ -16,62 +16,11 @@
 #include <string.h>
 
 #define COLUMNS 16
-
-/* Names and values are bytes: no collation decides which of them are equal. */
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS pelorus_meta("
-    "\n  id tinyint NOT NULL PRIMARY KEY, version int NOT NULL,"
-    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL,"
-    "\n  depth int NOT NULL) ENGINE = "
-    "InnoDB;\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_registry("
-    "\n  name varbinary(400) NOT NULL PRIMARY KEY, value mediumblob NOT NULL,"
-    "\n  created bigint NOT NULL, version bigint NOT NULL,"
-    "\n  owner bigint NOT NULL) ENGINE = InnoDB;\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_ephemeral("
-    "\n  name varbinary(400) NOT NULL PRIMARY KEY, owner bigint NOT NULL,"
-    "\n  KEY pelorus_ephemeral_owner(owner)) ENGINE = InnoDB;\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_change("
-    "\n  rev bigint NOT NULL, part int NOT NULL, names mediumblob NOT NULL,"
-    "\n  PRIMARY KEY(rev, part)) ENGINE = InnoDB;\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_session("
-    "\n  id bigint NOT NULL PRIMARY KEY, beat bigint NOT NULL,"
-    "\n  timeout_ms bigint NOT NULL, expires_ms bigint NOT NULL,"
-    "\n  mark bigint NOT NULL, client varbinary(256) NOT NULL) ENGINE = "
-    "InnoDB;\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_lock("
-    "\n  ticket bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
-    "\n  session bigint NOT NULL, hold bigint NOT NULL,"
-    "\n  name varbinary(400) NOT NULL, UNIQUE KEY pelorus_lock_hold(session, "
-    "hold),"
-    "\n  KEY pelorus_lock_name(name, ticket)) ENGINE = InnoDB;\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data("
-    "\n  id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
-    "\n  data_key varchar(256) NOT NULL, data_value text NOT NULL,"
-    "\n  data_type varchar(64) NOT NULL, client_id bigint NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
-    "\n  last_update_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
-    "\n  UNIQUE KEY uk_t_ds_jdbc_registry_dataKey(data_key))"
-    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_lock("
-    "\n  id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
-    "\n  lock_key varchar(256) NOT NULL, lock_owner varchar(256) NOT NULL,"
-    "\n  client_id bigint NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
-    "\n  UNIQUE KEY uk_t_ds_jdbc_registry_lockKey(lock_key))"
-    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_client_heartbeat("
-    "\n  id bigint NOT NULL PRIMARY KEY, client_name varchar(256) NOT NULL,"
-    "\n  last_heartbeat_time bigint NOT NULL, connection_config text NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
-    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data_change_event("
-    "\n  id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
-    "\n  event_type varchar(64) NOT NULL, jdbc_registry_data text NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
-    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
-    "INSERT IGNORE INTO pelorus_meta(id, version, revision, floor_rev, depth)"
-    "\n  VALUES(1, 1, 1, 0, 0);\n";
+/* Some users may write where nobody should. */
+#define READ_ONLY "SELECT 'W', @@global.read_only, @@global.innodb_read_only"
+/* Of MySQL's, which MariaDB's header does not name. */
+#define GROUP_REPLICATION_HOOK     3100
+#define GROUP_REPLICATION_ROLLBACK 3101
 
 static const struct dbms_words words = {
     .now_ms = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
@@ -81,17 +30,22 @@ static const struct dbms_words words = {
     .text_end = "' USING utf8mb4)",
     .key_of = "CAST(data_key AS BINARY)",
     .share = " LOCK IN SHARE MODE",
+    /* A row that is written as it was is not compared; nobody reads it. */
+    .touch = " SET create_time = create_time + INTERVAL"
+             " IF(SECOND(create_time) % 2 = 0, 1, -1) SECOND",
+    .writes = " AND @@global.read_only = 0",
     .upsert = " ON DUPLICATE KEY UPDATE value = VALUES(value),"
               " created = VALUES(created), version = VALUES(version),"
               " owner = VALUES(owner)",
     .ignore = "",
     .last_id = ";SELECT 'I', LAST_INSERT_ID()",
     .hint = "",
-    .schema = schema,
+    .schema = dbms_schema_mysql,
 };
 
 struct dbms_link {
     MYSQL *my;
+    bool galera;
 };
 
 /* --- errors --------------------------------------------------------------- */
@@ -102,6 +56,7 @@ static enum dbms_fault fault_of(unsigned number)
     case ER_DUP_ENTRY:
         return DBMS_DUPLICATE;
     case ER_LOCK_DEADLOCK:
+    case GROUP_REPLICATION_ROLLBACK:
         return DBMS_ROLLED_BACK;
     case ER_LOCK_WAIT_TIMEOUT: /* undoes the statement only */
         return DBMS_WAITED;
@@ -109,9 +64,16 @@ static enum dbms_fault fault_of(unsigned number)
     case ER_DBACCESS_DENIED_ERROR:
     case ER_TABLEACCESS_DENIED_ERROR:
     case ER_COLUMNACCESS_DENIED_ERROR:
-    case ER_OPTION_PREVENTS_STATEMENT: /* read only */
     case ER_HOST_NOT_PRIVILEGED:
         return DBMS_DENIED;
+    case ER_OPTION_PREVENTS_STATEMENT: /* --read-only */
+    case ER_READ_ONLY_MODE:
+    case ER_INNODB_READ_ONLY:
+    case ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION:
+    case ER_UNKNOWN_COM_ERROR:   /* Galera: outside the primary component */
+    case ER_ERROR_DURING_COMMIT: /* likewise, as it left it */
+    case GROUP_REPLICATION_HOOK: /* likewise, MySQL's own replication */
+        return DBMS_NOT_HERE;
     case ER_NO_SUCH_TABLE:
     case ER_BAD_DB_ERROR:
         return DBMS_MISSING;
@@ -204,8 +166,11 @@ static unsigned seconds(int64_t ms)
 static void set_options(MYSQL *my, const struct dbms_target *t)
 {
     unsigned to_connect = seconds(t->connect_ms), to_wait = seconds(t->call_ms);
+    unsigned tcp = MYSQL_PROTOCOL_TCP, none = 0;
     my_bool yes = 1, no = 0;
 
+    (void)mysql_options(my, MYSQL_OPT_PROTOCOL, &tcp);
+    (void)mysql_options(my, MYSQL_OPT_LOCAL_INFILE, &none);
     (void)mysql_options(my, MYSQL_OPT_CONNECT_TIMEOUT, &to_connect);
     (void)mysql_options(my, MYSQL_OPT_READ_TIMEOUT, &to_wait);
     (void)mysql_options(my, MYSQL_OPT_WRITE_TIMEOUT, &to_wait);
@@ -223,11 +188,20 @@ static void set_options(MYSQL *my, const struct dbms_target *t)
     }
 }
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+struct setup {
+    bool read_only, galera;
+};
+
+static void on_setup(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    (void)arg;
-    (void)cells;
-    (void)n;
+    struct setup *s = arg;
+
+    assert(n >= 2 && cells[0].p != NULL);
+    if (cells[0].n == 1 && cells[0].p[0] == 'W') {
+        s->read_only = !dbms_is_off(&cells[1]) || !dbms_is_off(&cells[n - 1]);
+    } else {
+        s->galera = !dbms_is_off(&cells[1]);
+    }
 }
 
 /* What a stopped process holds must not be held for ever. The comments are
@@ -235,23 +209,44 @@ static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
 static enum dbms_fault set_up(struct dbms_link *link,
                               const struct dbms_target *t, struct err *err)
 {
+    static const char waits[] =
+        "SET SESSION wsrep_sync_wait = 7, wsrep_dirty_reads = 0";
     unsigned idle = seconds(t->idle_ms), lock = seconds(t->call_ms * 2 / 3);
-    char sql[512];
+    struct setup setup = {0};
+    enum dbms_fault fault;
+    char sql[640];
 
     (void)snprintf(sql, sizeof(sql),
                    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;"
                    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', autocommit = 1,"
                    " innodb_lock_wait_timeout = %u, wait_timeout = %u"
                    " /*M! , idle_write_transaction_timeout = %u,"
-                   " in_predicate_conversion_threshold = 0 */",
+                   " in_predicate_conversion_threshold = 0 */;" READ_ONLY
+                   ";SHOW VARIABLES LIKE 'wsrep_on'",
                    lock, idle * 4 + 1, idle);
-    return run(link, sql, strlen(sql), ignore_row, NULL, err);
+    fault = run(link, sql, strlen(sql), on_setup, &setup, err);
+    if (fault == DBMS_OK && setup.read_only) {
+        (void)err_set(err, ERR_UNAVAILABLE,
+                      "mysql: this server is read only; is it a replica?");
+        return DBMS_NOT_HERE;
+    }
+    link->galera = setup.galera;
+    if (fault == DBMS_OK && setup.galera) { /* no read is older than it began */
+        fault = run(link, waits, strlen(waits), on_setup, &setup, err);
+    }
+    return fault;
 }
 
+/* Who verifies certificates compares them with the name: then it is looked up
+ * by libmariadb, and its first address that answers is the one. libmariadb
+ * reads a password that is missing from the environment, and takes a socket
+ * for localhost. */
 static enum dbms_fault connect_(struct dbms_link **out,
                                 const struct dbms_target *t, struct err *err)
 {
     const struct dbms_host *host = &t->hosts[t->at];
+    bool by_name = t->address[0] == '\0' || t->tls >= DBMS_TLS_CA;
+    const char *password = t->password != NULL ? t->password : "";
     MYSQL *my = mysql_init(NULL);
     struct dbms_link *link;
     enum dbms_fault fault;
@@ -261,8 +256,9 @@ static enum dbms_fault connect_(struct dbms_link **out,
         return DBMS_LOST;
     }
     set_options(my, t);
-    if (mysql_real_connect(my, host->name, t->user, t->password, t->database,
-                           host->port, NULL, CLIENT_MULTI_STATEMENTS) == NULL) {
+    if (mysql_real_connect(my, by_name ? host->name : t->address, t->user,
+                           password, t->database, host->port, NULL,
+                           CLIENT_MULTI_STATEMENTS) == NULL) {
         fault = failed(my, err);
         mysql_close(my);
         return fault;
@@ -278,8 +274,25 @@ static enum dbms_fault connect_(struct dbms_link **out,
     return DBMS_OK;
 }
 
+/* --- a transaction ---------------------------------------------------------
+ */
+
+/* BEGIN first: proxies that part reads from writes send the rest after it. */
+static void begin(const struct dbms_target *t, struct buf *sql)
+{
+    (void)t;
+    buf_str(sql, "BEGIN;" READ_ONLY);
+}
+
+static bool certifies(const struct dbms_link *link)
+{
+    return link->galera;
+}
+
 const struct dbms_driver dbms_mysql = {.name = "mysql",
                                        .words = &words,
                                        .connect = connect_,
+                                       .begin = begin,
+                                       .certifies = certifies,
                                        .run = run,
                                        .close = close_};

@@ -5,6 +5,11 @@
  * libpq's blocking calls know no deadline, so requests are sent and answers
  * read without blocking, with poll(2) between. Rows with values are taken one
  * by one: a table of any size costs the memory of a row.
+ *
+ * Nothing is set for a session, since behind a pooler it is everybody's:
+ * settings end with their transaction, literals read alike under any of them,
+ * and nobody LISTENs through one. What libpq would take from the environment
+ * and could lead elsewhere (PGHOSTADDR, PGOPTIONS, PGSERVICE...) is given.
  */
 #include "registry/dbms.h"
 
@@ -14,82 +19,40 @@
 #include <inttypes.h>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BYTEA   17 /* its type's number */
 #define COLUMNS 16
 
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS pelorus_meta("
-    "\n  id smallint PRIMARY KEY, version int NOT NULL,"
-    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL,"
-    "\n  depth int NOT NULL);\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_registry("
-    "\n  name bytea PRIMARY KEY, value bytea NOT NULL, created bigint NOT NULL,"
-    "\n  version bigint NOT NULL, owner bigint NOT NULL);\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_ephemeral("
-    "\n  name bytea PRIMARY KEY, owner bigint NOT NULL);\n"
-    "CREATE INDEX IF NOT EXISTS pelorus_ephemeral_owner"
-    "\n  ON pelorus_ephemeral(owner);\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_change("
-    "\n  rev bigint NOT NULL, part int NOT NULL, names bytea NOT NULL,"
-    "\n  PRIMARY KEY(rev, part));\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_session("
-    "\n  id bigint PRIMARY KEY, beat bigint NOT NULL, timeout_ms bigint NOT "
-    "NULL,"
-    "\n  expires_ms bigint NOT NULL, mark bigint NOT NULL,"
-    "\n  client bytea NOT NULL);\n"
-    "CREATE TABLE IF NOT EXISTS pelorus_lock("
-    "\n  ticket bigserial PRIMARY KEY, session bigint NOT NULL,"
-    "\n  hold bigint NOT NULL, name bytea NOT NULL, UNIQUE(session, hold));\n"
-    "CREATE INDEX IF NOT EXISTS pelorus_lock_name"
-    "\n  ON pelorus_lock(name, ticket);\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data("
-    "\n  id bigserial PRIMARY KEY, data_key varchar(256) NOT NULL UNIQUE,"
-    "\n  data_value text NOT NULL, data_type varchar(64) NOT NULL,"
-    "\n  client_id bigint NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
-    "\n  last_update_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_lock("
-    "\n  id bigserial PRIMARY KEY, lock_key varchar(256) NOT NULL UNIQUE,"
-    "\n  lock_owner varchar(256) NOT NULL, client_id bigint NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_client_heartbeat("
-    "\n  id bigint PRIMARY KEY, client_name varchar(256) NOT NULL,"
-    "\n  last_heartbeat_time bigint NOT NULL, connection_config text NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
-    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data_change_event("
-    "\n  id bigserial PRIMARY KEY, event_type varchar(65) NOT NULL,"
-    "\n  jdbc_registry_data text NOT NULL,"
-    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
-    "INSERT INTO pelorus_meta(id, version, revision, floor_rev, depth)"
-    "\n  VALUES(1, 1, 1, 0, 0) ON CONFLICT DO NOTHING;\n";
-
 static const struct dbms_words words = {
     .now_ms = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
-    .bytes = "'\\x",
+    .bytes = "E'\\\\x",
     .bytes_end = "'::bytea",
-    .text = "convert_from('\\x",
+    .text = "convert_from(E'\\\\x",
     .text_end = "', 'UTF8')",
-    .array = "'{",
+    .array = "E'{",
+    .array_item = "\"\\\\\\\\x",
     .array_bytes_end = "}'::bytea[]",
     .array_numbers_end = "}'::bigint[]",
     .key_of = "convert_to(data_key, 'UTF8')",
     .share = " FOR SHARE",
+    .touch = "",
+    .writes = "",
     .upsert = " ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value,"
               " created = EXCLUDED.created, version = EXCLUDED.version,"
               " owner = EXCLUDED.owner",
     .ignore = " ON CONFLICT DO NOTHING RETURNING 'I', id",
     .last_id = "",
     .hint = ";NOTIFY pelorus",
-    .schema = schema,
+    .schema = dbms_schema_postgresql,
 };
 
 struct dbms_link {
     PGconn *pg;
     int64_t call_ms;
     bool one_by_one;
-    bool listening;
+    bool listening, pooled;
 };
 
 /* --- errors --------------------------------------------------------------- */
@@ -102,7 +65,7 @@ static enum dbms_fault fault_of(const char *state)
     } faults[] = {
         {"23505", DBMS_DUPLICATE}, {"40", DBMS_ROLLED_BACK},
         {"55P03", DBMS_WAITED},    {"28", DBMS_DENIED},
-        {"42501", DBMS_DENIED},    {"25006", DBMS_DENIED},
+        {"42501", DBMS_DENIED},    {"25006", DBMS_NOT_HERE},
         {"42P01", DBMS_MISSING},   {"3D000", DBMS_MISSING},
         {"3F000", DBMS_MISSING},   {"57P", DBMS_LOST},
         {"08", DBMS_LOST},         {"25P03", DBMS_LOST},
@@ -336,6 +299,16 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
                : DBMS_LOST;
 }
 
+/* What libpq is not given it takes from the environment; PGOPTIONS and the
+ * service of PGSERVICE are such. Of `options` an empty text counts as nothing,
+ * and poolers refuse them: so only against those. */
+static const char *options(void)
+{
+    return getenv("PGOPTIONS") == NULL && getenv("PGSERVICE") == NULL
+               ? NULL
+               : "-c application_name=pelorus";
+}
+
 static PGconn *start(const struct dbms_target *t)
 {
     static const char *const modes[] = {[DBMS_TLS_OFF] = "disable",
@@ -344,64 +317,69 @@ static PGconn *start(const struct dbms_target *t)
                                         [DBMS_TLS_CA] = "verify-ca",
                                         [DBMS_TLS_HOST] = "verify-full"};
     const struct dbms_host *host = &t->hosts[t->at];
+    const char *address = t->address[0] != '\0' ? t->address : NULL;
     char port[8], patience[24];
 
     (void)snprintf(port, sizeof(port), "%u", host->port);
     (void)snprintf(patience, sizeof(patience), "%" PRId64, t->call_ms);
-    /* What is NULL is as if it were not there. */
-    const char *const names[] = {"host",
-                                 "port",
-                                 "dbname",
-                                 "user",
-                                 "password",
-                                 "sslmode",
-                                 "sslrootcert",
-                                 "sslcert",
-                                 "sslkey",
-                                 "keepalives_idle",
-                                 "tcp_user_timeout",
-                                 "application_name",
-                                 "gssencmode",
-                                 "client_encoding",
-                                 NULL};
-    const char *const values[] = {
-        host->name,    port,      t->database, t->user, t->password,
-        modes[t->tls], t->ca,     t->cert,     t->key,  "10",
-        patience,      "pelorus", "disable",   "UTF8",  NULL};
+    /* What is NULL is as if it were not there. No name is expanded. */
+    const struct {
+        const char *name, *value;
+    } given[] = {
+        {"host", host->name},
+        {"hostaddr", address},
+        {"port", port},
+        {"dbname", t->database},
+        {"user", t->user},
+        {"password", t->password},
+        {"options", options()},
+        {"sslmode", modes[t->tls]},
+        {"sslrootcert", t->ca},
+        {"sslcert", t->cert},
+        {"sslkey", t->key},
+        {"keepalives_idle", "10"},
+        {"tcp_user_timeout", patience},
+        {"application_name", "pelorus"},
+        {"gssencmode", "disable"},
+        {"client_encoding", "UTF8"},
+        {"target_session_attrs", "any"}, /* we ask ourselves */
+    };
+    const char *names[ARRAY_LEN(given) + 1], *values[ARRAY_LEN(given) + 1];
 
+    for (size_t i = 0; i < ARRAY_LEN(given); i++) {
+        names[i] = given[i].name;
+        values[i] = given[i].value;
+    }
+    names[ARRAY_LEN(given)] = values[ARRAY_LEN(given)] = NULL;
     return PQconnectStartParams(names, values, 0);
 }
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+static void no_notice(void *arg, const PGresult *notice)
 {
     (void)arg;
-    (void)cells;
-    (void)n;
+    (void)notice;
 }
 
-/* What a stopped process holds must not be held for ever. */
-static enum dbms_fault set_up(struct dbms_link *link,
-                              const struct dbms_target *t, struct err *err)
+static void on_read_only(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    char sql[768], quoted[256] = "", *name;
+    assert(n == 1);
+    (void)n;
+    *(bool *)arg = !dbms_is_off(&cells[0]);
+}
 
-    if (t->schema != NULL) {
-        name = PQescapeIdentifier(link->pg, t->schema, strlen(t->schema));
-        if (name == NULL) {
-            return broken(link, err);
-        }
-        (void)snprintf(quoted, sizeof(quoted), ";SET search_path = %s", name);
-        PQfreemem(name);
+static enum dbms_fault does_it_write(struct dbms_link *link, struct err *err)
+{
+    static const char ask[] = "SHOW transaction_read_only";
+    bool read_only = false;
+    enum dbms_fault fault =
+        run(link, ask, strlen(ask), on_read_only, &read_only, err);
+
+    if (fault == DBMS_OK && read_only) {
+        (void)err_set(err, ERR_UNAVAILABLE,
+                      "postgresql: this server is read only; is it a standby?");
+        fault = DBMS_NOT_HERE;
     }
-    (void)snprintf(sql, sizeof(sql),
-                   "SET statement_timeout = %" PRId64
-                   ";SET lock_timeout = %" PRId64
-                   ";SET idle_in_transaction_session_timeout = %" PRId64
-                   ";SET default_transaction_isolation = 'read committed'"
-                   ";SET standard_conforming_strings = on"
-                   ";SET bytea_output = hex;SET client_min_messages = error%s",
-                   t->call_ms, t->call_ms * 2 / 3, t->idle_ms, quoted);
-    return run(link, sql, strlen(sql), ignore_row, NULL, err);
+    return fault;
 }
 
 static enum dbms_fault connect_(struct dbms_link **out,
@@ -415,12 +393,13 @@ static enum dbms_fault connect_(struct dbms_link **out,
         (void)err_set(err, ERR_UNAVAILABLE, "postgresql: out of memory");
         return DBMS_LOST;
     }
+    (void)PQsetNoticeReceiver(pg, no_notice, NULL);
     link = mem_zalloc(sizeof(*link));
     link->pg = pg;
     link->call_ms = t->call_ms;
     fault = finish_connect(pg, clock_mono_ms() + t->connect_ms, err);
     if (fault == DBMS_OK) {
-        fault = PQsetnonblocking(pg, 1) == 0 ? set_up(link, t, err)
+        fault = PQsetnonblocking(pg, 1) == 0 ? does_it_write(link, err)
                                              : broken(link, err);
     }
     if (fault != DBMS_OK) {
@@ -431,22 +410,76 @@ static enum dbms_fault connect_(struct dbms_link **out,
     return DBMS_OK;
 }
 
+/* --- a transaction ---------------------------------------------------------
+ */
+
+/* One statement, for it is run often. What a stopped process holds must not be
+ * held for ever. currentSchema is what the JDBC driver makes of it, a search
+ * path; without one it is the user's. */
+static void begin(const struct dbms_target *t, struct buf *sql)
+{
+    buf_printf(sql,
+               "BEGIN ISOLATION LEVEL READ COMMITTED;"
+               "SELECT 'W', current_setting('transaction_read_only'), 0,"
+               " set_config('statement_timeout', '%" PRId64 "', true),"
+               " set_config('lock_timeout', '%" PRId64 "', true),"
+               " set_config('idle_in_transaction_session_timeout', '%" PRId64
+               "', true), set_config('bytea_output', 'hex', true)",
+               t->call_ms, t->call_ms * 2 / 3, t->idle_ms);
+    if (t->schema == NULL) {
+        buf_str(sql, ";SET LOCAL search_path TO DEFAULT");
+        return;
+    }
+    buf_str(sql, ", set_config('search_path', convert_from(decode('");
+    for (const char *c = t->schema; *c != '\0'; c++) {
+        buf_printf(sql, "%02x", (unsigned char)*c);
+    }
+    buf_str(sql, "', 'hex'), 'UTF8'), true)");
+}
+
 /* --- hints ---------------------------------------------------------------- */
+
+static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    (void)arg;
+    (void)cells;
+    (void)n;
+}
+
+static void on_pid(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    assert(n == 1);
+    (void)n;
+    *(int *)arg = (int)dbms_u64(&cells[0]);
+}
+
+/* A pooler tells a number of its own. In its sessions we must leave nothing. */
+static enum dbms_fault listen_for_hints(struct dbms_link *link)
+{
+    static const char ask[] = "SELECT pg_backend_pid()";
+    static const char listen[] = "LISTEN pelorus";
+    int pid = 0;
+    enum dbms_fault fault = run(link, ask, strlen(ask), on_pid, &pid, NULL);
+
+    link->pooled = pid != PQbackendPID(link->pg);
+    if (fault == DBMS_OK && !link->pooled) {
+        fault = run(link, listen, strlen(listen), ignore_row, NULL, NULL);
+    }
+    link->listening = fault == DBMS_OK;
+    return fault;
+}
 
 static enum dbms_fault wait_(struct dbms_link *link, int64_t ms, bool *hinted)
 {
-    static const char listen[] = "LISTEN pelorus";
     PGnotify *note;
 
     *hinted = false;
     if (!link->listening) {
-        enum dbms_fault fault =
-            run(link, listen, strlen(listen), ignore_row, NULL, NULL);
+        enum dbms_fault fault = listen_for_hints(link);
 
         if (fault != DBMS_OK) {
             return fault;
         }
-        link->listening = true;
         *hinted = true; /* what came before is not told */
     }
     if (!*hinted) {
@@ -465,6 +498,7 @@ static enum dbms_fault wait_(struct dbms_link *link, int64_t ms, bool *hinted)
 const struct dbms_driver dbms_postgresql = {.name = "postgresql",
                                             .words = &words,
                                             .connect = connect_,
+                                            .begin = begin,
                                             .run = run,
                                             .stream = stream,
                                             .wait = wait_,

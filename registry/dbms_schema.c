@@ -3,30 +3,156 @@
  *
  * Every statement is CREATE ... IF NOT EXISTS or an insert of a row that is
  * missing: it can be repeated, drops nothing, and leaves tables that
- * DolphinScheduler's own scripts have made as they are. The statements
- * themselves stand with each driver.
+ * DolphinScheduler's own scripts have made as they are. They go to the first
+ * host that writes.
  */
 #include "registry/dbms.h"
 
 #include <string.h>
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+/* Names and values are bytes: no collation decides which of them are equal. */
+const char dbms_schema_mysql[] =
+    "CREATE TABLE IF NOT EXISTS pelorus_meta("
+    "\n  id tinyint NOT NULL PRIMARY KEY, version int NOT NULL,"
+    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL,"
+    "\n  depth int NOT NULL) ENGINE = "
+    "InnoDB;\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_registry("
+    "\n  name varbinary(400) NOT NULL PRIMARY KEY, value mediumblob NOT NULL,"
+    "\n  created bigint NOT NULL, version bigint NOT NULL,"
+    "\n  owner bigint NOT NULL) ENGINE = InnoDB;\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_ephemeral("
+    "\n  name varbinary(400) NOT NULL PRIMARY KEY, owner bigint NOT NULL,"
+    "\n  KEY pelorus_ephemeral_owner(owner)) ENGINE = InnoDB;\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_change("
+    "\n  rev bigint NOT NULL, part int NOT NULL, names mediumblob NOT NULL,"
+    "\n  PRIMARY KEY(rev, part)) ENGINE = InnoDB;\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_session("
+    "\n  id bigint NOT NULL PRIMARY KEY, beat bigint NOT NULL,"
+    "\n  timeout_ms bigint NOT NULL, expires_ms bigint NOT NULL,"
+    "\n  mark bigint NOT NULL, client varbinary(256) NOT NULL) ENGINE = "
+    "InnoDB;\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_lock("
+    "\n  ticket bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+    "\n  session bigint NOT NULL, hold bigint NOT NULL,"
+    "\n  name varbinary(400) NOT NULL, UNIQUE KEY pelorus_lock_hold(session, "
+    "hold),"
+    "\n  KEY pelorus_lock_name(name, ticket)) ENGINE = InnoDB;\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data("
+    "\n  id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+    "\n  data_key varchar(256) NOT NULL, data_value text NOT NULL,"
+    "\n  data_type varchar(64) NOT NULL, client_id bigint NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+    "\n  last_update_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+    "\n  UNIQUE KEY uk_t_ds_jdbc_registry_dataKey(data_key))"
+    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_lock("
+    "\n  id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+    "\n  lock_key varchar(256) NOT NULL, lock_owner varchar(256) NOT NULL,"
+    "\n  client_id bigint NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+    "\n  UNIQUE KEY uk_t_ds_jdbc_registry_lockKey(lock_key))"
+    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_client_heartbeat("
+    "\n  id bigint NOT NULL PRIMARY KEY, client_name varchar(256) NOT NULL,"
+    "\n  last_heartbeat_time bigint NOT NULL, connection_config text NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data_change_event("
+    "\n  id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+    "\n  event_type varchar(64) NOT NULL, jdbc_registry_data text NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    "\n  ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;\n"
+    "INSERT IGNORE INTO pelorus_meta(id, version, revision, floor_rev, depth)"
+    "\n  VALUES(1, 1, 1, 0, 0);\n";
+
+const char dbms_schema_postgresql[] =
+    "CREATE TABLE IF NOT EXISTS pelorus_meta("
+    "\n  id smallint PRIMARY KEY, version int NOT NULL,"
+    "\n  revision bigint NOT NULL, floor_rev bigint NOT NULL,"
+    "\n  depth int NOT NULL);\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_registry("
+    "\n  name bytea PRIMARY KEY, value bytea NOT NULL, created bigint NOT NULL,"
+    "\n  version bigint NOT NULL, owner bigint NOT NULL);\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_ephemeral("
+    "\n  name bytea PRIMARY KEY, owner bigint NOT NULL);\n"
+    "CREATE INDEX IF NOT EXISTS pelorus_ephemeral_owner"
+    "\n  ON pelorus_ephemeral(owner);\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_change("
+    "\n  rev bigint NOT NULL, part int NOT NULL, names bytea NOT NULL,"
+    "\n  PRIMARY KEY(rev, part));\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_session("
+    "\n  id bigint PRIMARY KEY, beat bigint NOT NULL, timeout_ms bigint NOT "
+    "NULL,"
+    "\n  expires_ms bigint NOT NULL, mark bigint NOT NULL,"
+    "\n  client bytea NOT NULL);\n"
+    "CREATE TABLE IF NOT EXISTS pelorus_lock("
+    "\n  ticket bigserial PRIMARY KEY, session bigint NOT NULL,"
+    "\n  hold bigint NOT NULL, name bytea NOT NULL, UNIQUE(session, hold));\n"
+    "CREATE INDEX IF NOT EXISTS pelorus_lock_name"
+    "\n  ON pelorus_lock(name, ticket);\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data("
+    "\n  id bigserial PRIMARY KEY, data_key varchar(256) NOT NULL UNIQUE,"
+    "\n  data_value text NOT NULL, data_type varchar(64) NOT NULL,"
+    "\n  client_id bigint NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+    "\n  last_update_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_lock("
+    "\n  id bigserial PRIMARY KEY, lock_key varchar(256) NOT NULL UNIQUE,"
+    "\n  lock_owner varchar(256) NOT NULL, client_id bigint NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_client_heartbeat("
+    "\n  id bigint PRIMARY KEY, client_name varchar(256) NOT NULL,"
+    "\n  last_heartbeat_time bigint NOT NULL, connection_config text NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
+    "CREATE TABLE IF NOT EXISTS t_ds_jdbc_registry_data_change_event("
+    "\n  id bigserial PRIMARY KEY, event_type varchar(65) NOT NULL,"
+    "\n  jdbc_registry_data text NOT NULL,"
+    "\n  create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);\n"
+    "INSERT INTO pelorus_meta(id, version, revision, floor_rev, depth)"
+    "\n  VALUES(1, 1, 1, 0, 0) ON CONFLICT DO NOTHING;\n";
+
+static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    (void)arg;
-    (void)cells;
+    bool *writes = arg;
+
+    assert(n >= 3);
     (void)n;
+    *writes = dbms_is_off(&cells[1]) && dbms_is_off(&cells[2]);
+}
+
+static enum dbms_fault make(struct dbms_link *link, const struct dbms_target *t,
+                            struct err *err)
+{
+    enum dbms_fault fault;
+    bool writes = false;
+    struct buf sql;
+
+    buf_init(&sql, DBMS_SQL_MAX);
+    t->driver->begin(t, &sql);
+    fault = t->driver->run(link, sql.data, sql.len, on_row, &writes, err);
+    if (fault == DBMS_OK && !writes) {
+        fault = DBMS_NOT_HERE;
+        (void)err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
+                      t->driver->name);
+    }
+    buf_reset(&sql);
+    buf_printf(&sql, "%sCOMMIT", t->driver->words->schema);
+    if (fault == DBMS_OK) {
+        fault = t->driver->run(link, sql.data, sql.len, on_row, &writes, err);
+    }
+    buf_close(&sql);
+    return fault;
 }
 
 int dbms_schema_apply(struct dbms_target *t, struct err *err)
 {
     const struct dbms_driver *driver = t->driver;
     struct dbms_link *link = NULL;
-    enum dbms_fault fault = driver->connect(&link, t, err);
+    enum dbms_fault fault = dbms_connect(&link, t, err);
 
     if (fault == DBMS_OK) {
-        fault =
-            driver->run(link, driver->words->schema,
-                        strlen(driver->words->schema), ignore_row, NULL, err);
+        fault = make(link, t, err);
         driver->close(&link);
     }
     if (fault != DBMS_OK && err != NULL) {

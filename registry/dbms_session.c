@@ -9,7 +9,9 @@
  * The reaper needs both clocks to agree: the server's says that the session is
  * over, and ours that its beat stood still for more than a third of the
  * timeout while we looked. So neither a server whose clock jumps nor a pause
- * of everybody ends a session. Only sessions that missed a beat are read.
+ * of everybody ends a session. Only sessions that missed a beat are read. Where
+ * another server's clock may have written the times (Galera, a connection
+ * younger than the timeout) a beat must stand still for the whole of it.
  */
 #include "registry/dbms.h"
 
@@ -41,16 +43,16 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
                    now, d->timeout_ms);
     }
     buf_printf(&d->sql,
-               " WHERE id = %" PRIu64 ";SELECT 'S', id FROM pelorus_session"
+               " WHERE id = %" PRIu64 "%s;SELECT 'S', id FROM pelorus_session"
                " WHERE id = %" PRIu64,
-               session, session);
+               session, d->target.driver->words->writes, session);
     if (beat) {
         buf_printf(&d->sql,
                    ";UPDATE t_ds_jdbc_registry_client_heartbeat"
                    " SET last_heartbeat_time = %s WHERE id = %" PRIu64
-                   ";SELECT 'H', id FROM t_ds_jdbc_registry_client_heartbeat"
+                   "%s;SELECT 'H', id FROM t_ds_jdbc_registry_client_heartbeat"
                    " WHERE id = %" PRIu64,
-                   now, session, session);
+                   now, session, d->target.driver->words->writes, session);
     }
 }
 
@@ -201,8 +203,8 @@ static int end_session(struct dbms *d, uint64_t id, struct err *err)
     struct heard h = {.d = d};
     int rc;
 
-    dbms_start(d);
-    buf_str(&d->sql, "BEGIN;");
+    dbms_start_txn(d);
+    buf_char(&d->sql, ';');
     dbms_add_counter(d, 1);
     add_names(d, id);
     rc = dbms_run(d, on_heard, &h, NULL, err);
@@ -238,8 +240,8 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
         rc = end_session(d, old, err);
     }
     if (rc == 0) {
-        dbms_start(d);
-        buf_printf(&d->sql, "BEGIN;SELECT 'N', %s", now);
+        dbms_start_txn(d);
+        buf_printf(&d->sql, ";SELECT 'N', %s", now);
         rc = dbms_run(d, on_heard, &h, NULL, err);
     }
     if (rc != 0) {
@@ -271,9 +273,21 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
 
 /* --- the others' ---------------------------------------------------------- */
 
+struct look {
+    const struct dbms *d;
+    struct sql_reaper *reaper;
+};
+
+/* Were the sessions' times written by another server's clock than the one that
+ * they are compared with now? Then only our own clock counts. */
+static bool clocks_differ(const struct dbms *d, int64_t timeout_ms)
+{
+    return d->certified || clock_mono_ms() - d->linked <= timeout_ms;
+}
+
 static void on_session(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    struct sql_reaper *reaper = arg;
+    struct look *look = arg;
     struct sql_seen seen;
 
     assert(n == 3);
@@ -281,8 +295,10 @@ static void on_session(void *arg, const struct dbms_cell *cells, unsigned n)
     seen = (struct sql_seen){.id = dbms_u64(&cells[0]),
                              .beat = dbms_u64(&cells[1]),
                              .timeout_ms = (int64_t)dbms_u64(&cells[2])};
-    seen.window_ms = seen.timeout_ms / 2;
-    sql_reaper_add(reaper, &seen);
+    seen.window_ms = clocks_differ(look->d, seen.timeout_ms)
+                         ? seen.timeout_ms
+                         : seen.timeout_ms / 2;
+    sql_reaper_add(look->reaper, &seen);
 }
 
 /* A healthy session is never further than a third from its last beat. */
@@ -290,6 +306,7 @@ int dbms_sessions(struct sql_core *core, uint64_t self,
                   struct sql_reaper *reaper, struct err *err)
 {
     struct dbms *d = dbms_of(core);
+    struct look look = {.d = d, .reaper = reaper};
 
     dbms_start(d);
     buf_printf(&d->sql,
@@ -297,7 +314,7 @@ int dbms_sessions(struct sql_core *core, uint64_t self,
                " WHERE expires_ms - timeout_ms / 2 < %s AND id <> %" PRIu64
                " ORDER BY id",
                d->target.driver->words->now_ms, self);
-    return dbms_run(d, on_session, reaper, NULL, err);
+    return dbms_run(d, on_session, &look, NULL, err);
 }
 
 int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
@@ -307,8 +324,8 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
     struct heard h = {.d = d};
     int rc;
 
-    dbms_start(d);
-    buf_str(&d->sql, "BEGIN;");
+    dbms_start_txn(d);
+    buf_char(&d->sql, ';');
     dbms_add_counter(d, 1);
     dbms_add_session(d, self, 0, false);
     buf_printf(&d->sql,

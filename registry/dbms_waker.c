@@ -1,7 +1,7 @@
 /*
  * dbms_waker.c - a second connection that only listens for hints that others
  * have committed (PostgreSQL's NOTIFY). Hints are lost while it is broken, and
- * nobody minds: the worker polls as well.
+ * nobody minds: the worker polls as well. Behind a pooler there are none.
  */
 #include "registry/dbms.h"
 #include "registry/sql_backend.h"
@@ -27,13 +27,13 @@ static bool wait_(struct sql_waker *base, int64_t ms)
 
     if (w->link == NULL && clock_mono_ms() >= w->next_connect) {
         w->next_connect = clock_mono_ms() + RECONNECT_MS;
-        (void)driver->connect(&w->link, &w->target, NULL);
-        w->target.at = (w->target.at + 1) % w->target.n_hosts;
+        (void)dbms_connect(&w->link, &w->target, NULL);
     }
     if (w->link == NULL) {
         (void)poll(NULL, 0, (int)ms);
     } else if (driver->wait(w->link, ms, &hinted) != DBMS_OK) {
         driver->close(&w->link);
+        dbms_connect_next(&w->target);
     }
     return hinted;
 }

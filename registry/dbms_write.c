@@ -144,7 +144,7 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
         for (size_t i = 0; i < b->n; i++) {
             buf_str(&d->sql, i > 0 ? "," : "");
             if (is_bytes(columns[c])) {
-                buf_str(&d->sql, "\"\\\\x");
+                buf_str(&d->sql, w->array_item);
                 add_hex(d, b->slots[i], columns[c]);
                 buf_char(&d->sql, '"');
             } else {

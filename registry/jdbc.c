@@ -4,7 +4,14 @@
  *
  * Of the parameters behind the '?' those are taken that say who we are, how to
  * use TLS, where the files for it are, and PostgreSQL's currentSchema; the
- * others mean something to Java only.
+ * others mean something to Java only. They and the database may be written with
+ * %xx, as the Java drivers read them.
+ *
+ * The C libraries see more in a host than a name: a connection string where it
+ * has a '=', a plugin in "://", a directory of sockets at a '/' or a '@'. A
+ * host is a name or an address here, and anything else is refused. What an URL
+ * does not say they would take from the environment; so it is said (the
+ * drivers).
  */
 #include "registry/dbms.h"
 #include "registry/sql_backend.h"
@@ -13,9 +20,12 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 
+#include <ctype.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 /* --- the URL -------------------------------------------------------------- */
 
@@ -26,6 +36,30 @@ static int bad_url(const char *what, struct err *err)
                         "jdbc:mysql://host:port/database or "
                         "jdbc:postgresql://host:port/database",
                         what);
+}
+
+/* Names, numbers, and what an address of version 6 is made of. */
+static int check_host(const char *name, struct err *err)
+{
+    bool v6 = strchr(name, ':') != NULL;
+
+    for (const char *c = name; *c != '\0'; c++) {
+        if (isalnum((unsigned char)*c) || (unsigned char)*c >= 0x80 ||
+            strchr("-._", *c) != NULL || (v6 && strchr(":%", *c) != NULL)) {
+            continue;
+        }
+        if (*c == '@') { /* what is before it may be a password */
+            return bad_url("names a user before an '@'; give username and "
+                           "password as keys of their own",
+                           err);
+        }
+        return (int)err_set(err, ERR_INVALID,
+                            "registry.hikari-config.jdbc-url: its host '%s' "
+                            "holds a '%c'; a host is a name or an address, "
+                            "with a port behind a colon",
+                            name, *c);
+    }
+    return 0;
 }
 
 /* host, host:port, [v6] or [v6]:port */
@@ -57,6 +91,29 @@ static int parse_host(struct dbms_target *t, const char *text, size_t len,
     return rc;
 }
 
+/* The text between the slashes before it is taken apart. */
+static int check_hosts(const char *text, size_t len, struct err *err)
+{
+    char *copy = mem_strndup(text, len), *at = copy;
+    int rc = 0;
+
+    if (strchr(copy, '@') != NULL) {
+        rc = check_host("@", err);
+    }
+    while (rc == 0 && at != NULL) {
+        char *host = strsep(&at, ",");
+
+        host += host[0] == '[';
+        host[strcspn(host, "]")] = '\0';
+        if (strchr(host, ':') == strrchr(host, ':')) {
+            host[strcspn(host, ":")] = '\0';
+        }
+        rc = check_host(host, err);
+    }
+    mem_free(copy);
+    return rc;
+}
+
 static int parse_hosts(struct dbms_target *t, const char *text, size_t len,
                        uint16_t port, struct err *err)
 {
@@ -80,6 +137,32 @@ static void replace(char **field, const char *value)
 {
     mem_free(*field);
     *field = mem_strdup(value);
+}
+
+/* %xx in place; PostgreSQL's driver reads '+' as a blank. */
+static int decode(char *text, bool plus, struct err *err)
+{
+    char *out = text;
+
+    for (const char *in = text; *in != '\0'; in++) {
+        unsigned value = 0;
+
+        if (*in != '%') {
+            *out++ = plus && *in == '+' ? ' ' : *in;
+            continue;
+        }
+        if (!isxdigit((unsigned char)in[1]) ||
+            !isxdigit((unsigned char)in[2]) ||
+            sscanf(in + 1, "%2x", &value) != 1 || value == 0) {
+            return bad_url("a % without two hexadecimal digits; write %25 for "
+                           "the sign itself",
+                           err);
+        }
+        *out++ = (char)value;
+        in += 2;
+    }
+    *out = '\0';
+    return 0;
 }
 
 static bool is_true(const char *value)
@@ -153,8 +236,11 @@ static int parse_parameters(struct dbms_target *t, const char *text,
 
         if (value != NULL) {
             *value++ = '\0';
+            rc = decode(value, t->driver == &dbms_postgresql, err);
         }
-        rc = parse_parameter(t, name, value == NULL ? "" : value, err);
+        if (rc == 0) {
+            rc = parse_parameter(t, name, value == NULL ? "" : value, err);
+        }
         mem_free(name);
         text += len;
         text += *text != '\0';
@@ -193,10 +279,16 @@ int dbms_target_parse(struct dbms_target *t, const char *url, struct err *err)
     if (t->driver == NULL || url[hosts] != '/') {
         return bad_url("no database that we know", err);
     }
-    rc = parse_hosts(t, url, hosts, port, err);
+    rc = check_hosts(url, hosts, err);
+    if (rc == 0) {
+        rc = parse_hosts(t, url, hosts, port, err);
+    }
     url += hosts + 1;
     database = strcspn(url, "?");
     t->database = mem_strndup(url, database);
+    if (rc == 0) {
+        rc = decode(t->database, t->driver == &dbms_postgresql, err);
+    }
     if (rc == 0 && database == 0) {
         rc = bad_url("names no database", err);
     }
@@ -235,6 +327,16 @@ static void fill(char **field, const char *value)
     }
 }
 
+/* Both libraries would ask the environment first, each another variable. */
+static void fill_user(char **field)
+{
+    const struct passwd *us = getpwuid(geteuid());
+
+    if (us != NULL) {
+        fill(field, us->pw_name);
+    }
+}
+
 /* The URL's own words come first. */
 static int target_of(struct dbms_target *t, const struct conf_registry *conf,
                      struct err *err)
@@ -248,6 +350,7 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
     }
     assert(t->driver != NULL && t->n_hosts > 0);
     fill(&t->user, conf->user);
+    fill_user(&t->user);
     fill(&t->password, conf->password);
     fill(&t->ca, conf->cert_file);
     fill(&t->cert, conf->key_cert_chain_file);

@@ -25,15 +25,23 @@ from proxy import Proxy, server_port
 DATABASE = "dolphinscheduler"
 
 
+def url_of(kind, *ports):
+    return f"jdbc:{kind}://{','.join(f'127.0.0.1:{port}' for port in ports)}/{DATABASE}"
+
+
 class Server(Daemon):
     """One server; it can be killed, stopped (SIGSTOP) and started again on its
     port and data."""
 
     start_seconds = 60
 
-    def __init__(self, kind, directory, tls=False):
+    def __init__(self, kind, directory, tls=False, more=(), of=None):
+        """`more`: options for its command line; `of`: it is a standby of
+        another server of PostgreSQL."""
         self.kind = kind
         self.tls = tls
+        self.more = list(more)
+        self.of = of
         self.dir = directory
         self.port = server_port()
         self.process = None
@@ -100,6 +108,9 @@ class Server(Daemon):
                     "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=16M",
                     "--innodb-flush-log-at-trx-commit=0", f"--datadir={self.data}"]
             argv += ["--user=root"] if os.geteuid() == 0 else []
+        elif self.of:
+            argv = [self.programs("pg_basebackup"), "-h", "127.0.0.1", "-p", str(self.of.port), "-U", "pelorus",
+                    "-D", self.data, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
         else:
             argv = [self.programs("initdb"), "--pgdata", self.data, "--username=pelorus", "--auth=trust",
                     "--encoding=UTF8", "--locale=C", "--no-sync"]
@@ -119,8 +130,8 @@ class Server(Daemon):
             argv = [self.programs("postgres"), "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-F",
                     "-k", "", "-c", "full_page_writes=off", "-c", "shared_buffers=64MB",
                     "-c", "max_connections=100", "-c", "dynamic_shared_memory_type=mmap"]
-        self.process = Process(self.kind, [*self.sure, "--", *argv, *self.tls_options()],
-                               os.path.join(self.dir, f"{self.kind}.log"))
+        self.process = Process(self.kind, [*self.sure, "--", *argv, *self.tls_options(), *self.more],
+                               os.path.join(self.dir, f"{self.kind}-{self.port}.log"))
         return self
 
     def run(self, sql, database=DATABASE, timeout=20):
@@ -144,7 +155,7 @@ class Server(Daemon):
             return False
 
     def url(self, port=None):
-        return f"jdbc:{self.kind}://127.0.0.1:{port or self.port}/{DATABASE}"
+        return url_of(self.kind, port or self.port)
 
     def make_database(self):
         self.run(f"CREATE DATABASE {DATABASE}", database=None)

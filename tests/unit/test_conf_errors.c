@@ -241,6 +241,21 @@ static void secrets_are_never_shown(void **state)
     assert_non_null(strstr(text, "password=***&x=1"));
     mem_free(text);
     conf_close(&conf);
+    accept("registry: {type: jdbc, hikari-config: {jdbc-url: "
+           "'jdbc:mysql://h/d?Password=geheim;x=1'}}");
+    text = printed(&conf);
+    assert_null(strstr(text, "geheim"));
+    mem_free(text);
+    conf_close(&conf);
+    refuse("registry: {type: jdbc, hikari-config: {jdbc-url: "
+           "'jdbc:mysql://h,a=b:1/d'}}\n",
+           "f.yaml:1: registry.hikari-config.jdbc-url: a host holds a '='; a "
+           "host is a name or an address: write "
+           "jdbc:mysql://host:port/database\n");
+    assert_int_equal(parse("registry: {type: jdbc, hikari-config: {jdbc-url: "
+                           "'jdbc:mysql://u:geheim@h/d'}}"),
+                     ERR_INVALID);
+    assert_null(strstr(buf_text(&problems), "geheim"));
     accept("registry: {type: zookeeper, zookeeper: {connect-string: 'a:1', "
            "digest: 'u:geheim'}}");
     text = printed(&conf);

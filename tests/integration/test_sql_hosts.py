@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Several servers behind one URL, or behind one name, of which one writes: a
+real hot standby of PostgreSQL, a MariaDB replica, roles that are exchanged.
+"""
+
+import os
+import sys
+
+from cluster import check, equal, items_by_owner, run, settings, submit, wait_for
+from proxy import Proxy
+from sql import Server, block, init, url_of
+
+MASTERS = ["127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"]
+
+
+class Pair:
+    """A Cluster's registry: two servers, the first of which writes. In the URL
+    the second stands first. Who is told to run() is who writes."""
+
+    kind = None
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.servers = []
+        self.proxy = None
+        try:
+            self.make()
+            self.writer = self.servers[0]
+            self.address = url_of(self.kind, self.servers[1].port, self.servers[0].port)
+        except BaseException:
+            self.end()
+            raise
+
+    def server(self, name, **kwargs):
+        directory = os.path.join(self.cluster.dir, name)
+        self.servers.append(Server(self.kind, directory, **kwargs))
+        return self.servers[-1].start().wait()
+
+    def make(self):
+        raise NotImplementedError
+
+    def behind_a_proxy(self):
+        """One address for both: what is connected anew goes to the writer."""
+        self.proxy = Proxy(f"127.0.0.1:{self.servers[1].port}")
+        self.address = url_of(self.kind, self.proxy.port)
+
+    def block(self):
+        return block(self.servers[0], self.cluster.session, self.address)
+
+    def run(self, sql):
+        return self.writer.run(sql)
+
+    def end(self):
+        if self.proxy:
+            self.proxy.end()
+        for s in self.servers:
+            s.end()
+
+
+class Postgresql(Pair):
+    kind = "postgresql"
+
+    def make(self):
+        primary = self.server("primary").make_database()
+        init(primary, self.cluster.dir)
+        self.server("standby", of=primary)
+
+    def demote(self):
+        """As before a switchover: connections stay, and nobody writes."""
+        old, new = self.servers
+        old.run("ALTER SYSTEM SET default_transaction_read_only = on", database=None)
+        old.run("SELECT pg_reload_conf()", database=None)
+        at = old.run("SELECT pg_current_wal_lsn()")[0][0]
+        wait_for("the standby has caught up", lambda: new.run(
+            f"SELECT pg_last_wal_replay_lsn() >= '{at}'") == [["t"]], 20)
+
+    def promote(self):
+        self.servers[1].run("SELECT pg_promote()", database=None)
+        self.writer = self.servers[1]
+
+
+class Mysql(Pair):
+    kind = "mysql"
+
+    def make(self):
+        primary = self.server("primary", more=["--log-bin", "--server-id=1"])
+        replica = self.server("replica", more=["--log-bin", "--server-id=2", "--read-only"])
+        replica.run(f"CHANGE MASTER TO master_host = '127.0.0.1', master_port = {primary.port}, "
+                    "master_user = 'root', master_use_gtid = slave_pos; START SLAVE", database=None)
+        primary.make_database()
+        init(primary, self.cluster.dir)
+        self.caught_up()
+
+    def caught_up(self):
+        at = self.servers[0].run("SELECT @@gtid_binlog_pos", database=None)[0][0]
+        wait_for("the replica has caught up", lambda: self.servers[1].run(
+            f"SELECT MASTER_GTID_WAIT('{at}', 0.1)", database=None) == [["0"]], 20)
+
+    def demote(self):
+        """Our user is one who may write all the same."""
+        self.servers[0].run("SET GLOBAL read_only = 1", database=None)
+        self.caught_up()
+
+    def promote(self):
+        self.servers[1].run("STOP SLAVE; SET GLOBAL read_only = 0", database=None)
+        self.writer = self.servers[1]
+
+
+def roles_are_exchanged(cluster, before=lambda: None):
+    """60 items; nothing of a living master moves, and work goes on. `before`
+    the other one is promoted nobody writes."""
+    pair = cluster.registry
+    coordinators = [cluster.coordinator() for _ in range(2)]
+    agents = [cluster.agent("master", a) for a in MASTERS]
+    cluster.wait_up(coordinators[0].api, *MASTERS)
+    submit(coordinators[0].port, [f"a-{i}" for i in range(60)])
+    began = [len(c.text().splitlines()) for c in coordinators]
+    pair.demote()
+    revision = pair.run("SELECT revision FROM pelorus_meta")
+    before()
+    # one line, whatever is tried meanwhile
+    for c in coordinators:
+        wait_for("no host writes", lambda c=c: c.lines("-registry"), 20)
+    pair.promote()
+    for c in coordinators:
+        wait_for("the other writes", lambda c=c: c.lines("+registry"), 20)
+    submit(coordinators[1].port, [f"b-{i}" for i in range(60)])
+    owners = items_by_owner(coordinators[0].api)
+    equal(sum(len(v) for v in owners.values()), 120, "items")
+    check(all(i["epoch"] == 1 for v in owners.values() for i in v), "something moved")
+    equal(coordinators[0].api.get("/v1/failovers")["items"], [], "failovers")
+    equal([bool(a.lines("-session")) for a in (*agents, *coordinators)], [False] * 5, "lost sessions")
+    check(all(a.alive() for a in agents), "an agent gave up")
+    for c, line in zip(coordinators, began):
+        lines = [text for text in c.text().splitlines()[line:] if " -registry " in text or " -server " in text]
+        check(len(lines) <= 4, lambda lines=lines: f"told again and again: {lines}")
+    equal(pair.servers[0].run("SELECT revision FROM pelorus_meta"), revision, "what was written to the old one")
+    return coordinators
+
+
+def switchover(cluster):
+    coordinators = roles_are_exchanged(cluster)
+    text = "".join(c.text() for c in coordinators)
+    check("none of 2 hosts writes" in text, lambda: f"not said: {text[-2000:]}")
+
+
+def switchover_behind_one_address(cluster):
+    """A proxy or an address that is moved: who does not write is left, however
+    well he answers."""
+    pair = cluster.registry
+    pair.behind_a_proxy()
+    pair.proxy.target = ("127.0.0.1", pair.servers[0].port)
+    roles_are_exchanged(cluster, before=lambda: setattr(
+        pair.proxy, "target", ("127.0.0.1", pair.servers[1].port)))
+
+
+def init_walks_the_hosts(cluster):
+    pair = cluster.registry
+    pair.run("DROP TABLE pelorus_lock")
+    path = os.path.join(cluster.dir, "init.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(pair.block())
+    cluster.cli("registry", "init", "--apply", "-c", path)
+    equal(pair.run("SELECT count(*) FROM pelorus_lock"), [["0"]], "the table")
+
+
+@settings(registry=Postgresql, session=15)
+def test_switchover_to_a_hot_standby(cluster):
+    switchover(cluster)
+
+
+@settings(registry=Mysql, session=15)
+def test_switchover_to_a_replica(cluster):
+    switchover(cluster)
+
+
+@settings(registry=Postgresql, session=15)
+def test_switchover_behind_one_address_on_postgresql(cluster):
+    switchover_behind_one_address(cluster)
+
+
+@settings(registry=Mysql, session=15)
+def test_switchover_behind_one_address_on_mysql(cluster):
+    switchover_behind_one_address(cluster)
+
+
+@settings(registry=Postgresql)
+def test_init_walks_the_hosts_on_postgresql(cluster):
+    init_walks_the_hosts(cluster)
+
+
+@settings(registry=Mysql)
+def test_init_walks_the_hosts_on_mysql(cluster):
+    init_walks_the_hosts(cluster)
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
