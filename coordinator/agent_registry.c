@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "registry/gate.h"
+#include "registry/heartbeat.h"
 #include "registry/registry.h"
 
 #include <stdio.h>
@@ -176,8 +177,7 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
     l = mem_zalloc(sizeof(*l));
     l->base.agent = a;
     l->registry = registry;
-    snprintf(l->key, sizeof(l->key), "/pelorus/nodes/%s/%s",
-             node_kind_name(a->options->kind), a->options->address);
+    node_key_ours(a->options->kind, a->options->address, l->key);
     gate_key(a->options->kind, a->options->address, l->gate_key,
              sizeof(l->gate_key));
     l->listener = registry_listen(registry, on_state, l);

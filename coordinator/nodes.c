@@ -38,8 +38,7 @@ struct node_request *node_request(struct coordinator *c, enum node_kind kind,
     }
     n->kind = kind;
     snprintf(n->address, sizeof(n->address), "%s", address);
-    snprintf(n->key, sizeof(n->key), OWN_NODES_PREFIX "/%s/%s",
-             node_kind_name(kind), address);
+    node_key_ours(kind, address, n->key);
     return n;
 }
 

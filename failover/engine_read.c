@@ -170,8 +170,17 @@ static void on_registration(void *part, size_t index,
     arrived(r);
 }
 
-/* The groups of the path form: /nodes/worker/<group>/<address>. Other children
- * are addresses, and have a port. */
+/* Below NODE_GROUPS stand groups, and workers of none. One that is known as a
+ * worker is no group, unless something is known below it; whatever else stands
+ * there, and whatever its name looks like, may be one. */
+static bool is_group(const struct reader *r, const char *name, const char *key)
+{
+    const struct membership *m = r->e->c.membership;
+    char worker[REGISTRY_KEY_MAX + 1];
+    return !node_key(NODE_WORKER, name, NULL, worker) ||
+           !membership_has_key(m, worker) || membership_has_key(m, key);
+}
+
 static void on_groups(void *part, size_t index,
                       const struct registry_reply *reply)
 {
@@ -181,12 +190,9 @@ static void on_groups(void *part, size_t index,
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
         failed(r, "the groups", &reply->err);
     for (size_t i = 0; i < reply->n_entries; i++) {
-        const char *group = reply->entries[i].key;
-        if (strchr(group, ':') != NULL)
-            continue;
-        int n = snprintf(key, sizeof(key), "/nodes/worker/%s/%s", group,
-                         r->address);
-        if (n > 0 && (size_t)n < sizeof(key))
+        const char *name = reply->entries[i].key;
+        if (node_key(NODE_WORKER, r->address, name, key) &&
+            is_group(r, name, key))
             get(r, key, on_registration);
     }
     arrived(r);
@@ -195,19 +201,17 @@ static void on_groups(void *part, size_t index,
 static void read_registrations(struct reader *r)
 {
     struct engine *e = r->e;
-    const char *kind = node_kind_name(e->c.kind);
     char key[REGISTRY_KEY_MAX + 1];
     if (planted(PLANTED_CACHED_REGISTRATION)) {
         stands_by_cache(e, r->address, &r->seen);
         return;
     }
-    (void)snprintf(key, sizeof(key), "/nodes/%s/%s", kind, r->address);
-    get(r, key, on_registration);
-    (void)snprintf(key, sizeof(key), "/pelorus/nodes/%s/%s", kind, r->address);
-    get(r, key, on_registration);
+    if (node_key(e->c.kind, r->address, NULL, key))
+        get(r, key, on_registration);
+    get(r, node_key_ours(e->c.kind, r->address, key), on_registration);
     if (e->c.kind == NODE_WORKER) {
         r->outstanding++;
-        registry_children(e->c.registry, "/nodes/worker", call_done,
+        registry_children(e->c.registry, NODE_GROUPS, call_done,
                           call_new(&e->calls, on_groups, r, 0));
     }
 }

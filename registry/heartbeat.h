@@ -70,8 +70,9 @@ void heartbeat_write(struct buf *out, enum node_kind kind, const char *address,
 /*
  * Which node a key speaks of: "/nodes/worker/h:1", "/nodes/worker/<group>/h:1"
  * and "/pelorus/nodes/<kind>/h:1". `group` is "" unless the path names one.
- * A group whose name is none for us (see node_clean_group) is left out: its
- * worker is alive all the same. ERR_INVALID: the key is to be ignored, and why.
+ * A group whose name is none for us (see node_clean_group), or looks like an
+ * address, is left out: its worker is alive all the same. ERR_INVALID: the key
+ * is to be ignored, and why. Nothing else decides which keys are a node's.
  */
 struct node_key {
     enum node_kind kind;
@@ -81,5 +82,13 @@ struct node_key {
 };
 int node_key_parse(const char *key, struct node_key *out,
                    struct err *err) MUST_CHECK;
+
+/* The other way round: the keys under which a node may stand. `group` is the
+ * bare name of a key below NODE_GROUPS, or NULL. False: there is no such key,
+ * or it would not be this node's. `key` takes REGISTRY_KEY_MAX + 1 bytes. */
+#define NODE_GROUPS "/nodes/worker"
+bool node_key(enum node_kind kind, const char *address, const char *group,
+              char *key);
+char *node_key_ours(enum node_kind kind, const char *address, char *key);
 
 #endif

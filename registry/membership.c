@@ -427,6 +427,14 @@ int64_t membership_lease(const struct membership *m, const struct node *node)
     return node->ttl_ms > 0 ? node->ttl_ms : m->config.session_timeout_ms;
 }
 
+bool membership_has_key(const struct membership *m, const char *key)
+{
+    struct registration *r;
+
+    HASH_FIND_STR(m->registrations, key, r);
+    return r != NULL;
+}
+
 size_t membership_count(const struct membership *m, enum node_kind kind,
                         enum node_state state)
 {

@@ -156,6 +156,8 @@ struct node *membership_next(const struct membership *m, struct node *it);
 bool membership_overdue(const struct membership *m, const struct node *node);
 /* How long it may go unheard before it is missed: its ttl or the session. */
 int64_t membership_lease(const struct membership *m, const struct node *node);
+/* Does a registration stand under this key, as far as we were told? */
+bool membership_has_key(const struct membership *m, const char *key);
 size_t membership_count(const struct membership *m, enum node_kind kind,
                         enum node_state state);
 uint64_t membership_refused(const struct membership *m,

@@ -1,6 +1,7 @@
 /*
  * test_engine_people.c - what people order and what holds the engine back:
- * drains, restart leases, failovers by hand, dry runs, pause and the brake.
+ * drains, restart leases, failovers by hand, dry runs, pause and the brake. Long:
+ * each order is a story of its own.
  */
 #include "tests/unit/engine_world.h"
 
@@ -453,6 +454,46 @@ static void an_order_sees_a_worker_by_its_group_key(void **state)
     assert_string_equal(a.code, "alive");
 }
 
+/* Whatever the group is called, what membership sees the engine sees, too: it
+ * is not failed over alive, and its next process is let in. */
+static void a_worker_is_seen_below_every_group(void **state)
+{
+    static const char *const groups[] = {"a:b", "a.b:1", "10.0.0.9:99",
+                                         "\xe7\xbb\x84", "a b"};
+    const size_t n = sizeof(groups) / sizeof(groups[0]);
+    char key[128], address[16], prefix[8];
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(address, sizeof(address), "w%zu:1", i);
+        (void)snprintf(key, sizeof(key), "/nodes/worker/%s/%s", groups[i],
+                       address);
+        node_start_at(&w, NODE_WORKER, address, 1001, key);
+    }
+    world_run(&w, 1000);
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(address, sizeof(address), "w%zu:1", i);
+        (void)snprintf(prefix, sizeof(prefix), "i%zu", i);
+        give(&w, address, 1001, prefix, 4);
+        struct answer a = order((struct engine_order){.address = address});
+        assert_string_equal(a.code, "alive");
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct gate gate;
+        (void)snprintf(address, sizeof(address), "w%zu:1", i);
+        (void)snprintf(key, sizeof(key), "/nodes/worker/%s/%s", groups[i],
+                       address);
+        node_leave(&w, address);
+        node_start_at(&w, NODE_WORKER, address, 1002, key);
+        world_run(&w, 3000);
+        assert_true(find_gate(&w, address, &gate));
+        assert_int_equal(gate.process.startup_time, 1002);
+        assert_int_equal(gate.state, GATE_OPEN);
+    }
+    /* and nobody is looked at again and again */
+    assert_int_equal(records(&w, FAILOVER_DONE), n);
+    assert_true(engines_idle(&w));
+}
+
 int main(void)
 {
 #define TEST(name)                                                             \
@@ -479,6 +520,7 @@ int main(void)
         TEST(orders_end_when_the_registry_stays_away),
         WORKER(a_worker_is_gone_when_its_last_group_key_is_gone),
         WORKER(an_order_sees_a_worker_by_its_group_key),
+        WORKER(a_worker_is_seen_below_every_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

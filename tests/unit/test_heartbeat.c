@@ -3,6 +3,7 @@
  * The samples in data/heartbeats carry what must be understood from them.
  */
 #include "registry/heartbeat.h"
+#include "registry/registry.h"
 
 #include "base/json.h"
 
@@ -367,6 +368,11 @@ static void what_is_written_is_read_again(void **state)
 
 /* --- keys ----------------------------------------------------------------- */
 
+/* 130 bytes: no address is as long, a group may be. */
+#define LONG                                                                   \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"        \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 static void keys_name_their_node_or_are_refused(void **state)
 {
     static const struct {
@@ -380,6 +386,13 @@ static void keys_name_their_node_or_are_refused(void **state)
         {"/nodes/worker/GPU/h:1", NODE_WORKER, "h:1", "gpu", false},
         {"/nodes/worker/default/h:1", NODE_WORKER, "h:1", "default", false},
         {"/nodes/worker/a b/h:1", NODE_WORKER, "h:1", "", false},
+        {"/nodes/worker/a:b/10.0.0.1:1234", NODE_WORKER, "10.0.0.1:1234", "",
+         false},
+        {"/nodes/worker/a.b:1/h:1", NODE_WORKER, "h:1", "", false},
+        {"/nodes/worker/\xe7\xbb\x84/[::1]:1", NODE_WORKER, "[::1]:1", "",
+         false},
+        {"/nodes/worker/" LONG "/h:1", NODE_WORKER, "h:1", "", false},
+        {"/nodes/worker/fe80::1:1234", NODE_WORKER, "fe80::1:1234", "", false},
         {"/nodes/alert-server/h:1", NODE_ALERT_SERVER, "h:1", "", false},
         {"/pelorus/nodes/worker/h:1", NODE_WORKER, "h:1", "", true},
     };
@@ -415,6 +428,29 @@ static void keys_name_their_node_or_are_refused(void **state)
             fail_msg("%s was taken", bad[i]);
 }
 
+/* Whoever looks for a node looks exactly where others see it. */
+static void keys_are_made_as_they_are_read(void **state)
+{
+    static const char *const groups[] = {
+        "gpu", "a:b", "a.b:1", "10.0.0.9:99", "\xe7\xbb\x84", "a b", LONG};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct node_key back;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
+        assert_true(node_key(NODE_WORKER, "h:1", groups[i], key));
+        assert_int_equal(node_key_parse(key, &back, NULL), 0);
+        assert_string_equal(back.address, "h:1");
+    }
+    assert_true(node_key(NODE_MASTER, "h:1", NULL, key));
+    assert_string_equal(key, "/nodes/master/h:1");
+    assert_string_equal(node_key_ours(NODE_MASTER, "h:1", key),
+                        "/pelorus/nodes/master/h:1");
+    assert_false(node_key(NODE_MASTER, "h:1", "a/b", key));
+    assert_false(node_key(NODE_WORKER, "a:b", NULL, key));
+    assert_false(node_key(NODE_WORKER, "h:1", LONG LONG, key));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +465,7 @@ int main(void)
         cmocka_unit_test(groups_are_clean_sorted_and_bounded),
         cmocka_unit_test(what_is_written_is_read_again),
         cmocka_unit_test(keys_name_their_node_or_are_refused),
+        cmocka_unit_test(keys_are_made_as_they_are_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

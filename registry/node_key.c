@@ -1,0 +1,115 @@
+/*
+ * node_key.c - which keys are a node's, read and made by one rule: the makers
+ * ask the reader, so that nobody looks under a key that others ignore, or
+ * ignores one under which others see a node.
+ */
+#include "registry/heartbeat.h"
+
+#include "registry/registry.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define THEIRS "/nodes/"
+#define OURS   "/pelorus/nodes/"
+
+/* The part up to the next slash or the end, and behind it. */
+struct part {
+    const char *s;
+    size_t len;
+};
+
+static struct part next_part(const char **key)
+{
+    struct part p = {.s = *key, .len = strcspn(*key, "/")};
+
+    *key += p.len;
+    if ((*key)[0] == '/' && (*key)[1] != '\0')
+        (*key)++;
+    return p;
+}
+
+static bool copy(const struct part *p, char *out, size_t size)
+{
+    if (p->len == 0 || p->len >= size)
+        return false;
+    memcpy(out, p->s, p->len);
+    out[p->len] = '\0';
+    return true;
+}
+
+/* A name that we cannot speak of must not hide a live worker: it is in no
+ * group then, and alive. */
+static void take_group(const struct part *p, char out[NODE_GROUP_MAX + 1])
+{
+    char name[REGISTRY_KEY_MAX + 1];
+
+    if (!copy(p, name, sizeof(name)) || node_clean_group(name, out, NULL) != 0)
+        out[0] = '\0';
+}
+
+static int take_address(const struct part *p, struct node_key *out,
+                        const char *key, struct err *err)
+{
+    int rc;
+
+    if (!copy(p, out->address, sizeof(out->address)))
+        return (int)err_set(err, ERR_INVALID, "key %s: no address", key);
+    rc = node_check_address(out->address, err);
+    if (rc != 0)
+        (void)err_wrap(err, "key %s", key);
+    return rc;
+}
+
+int node_key_parse(const char *key, struct node_key *out, struct err *err)
+{
+    const char *s = key;
+    struct part part;
+    char kind[16];
+
+    assert(key != NULL && out != NULL);
+    memset(out, 0, sizeof(*out));
+    out->ours = strncmp(key, OURS, strlen(OURS)) == 0;
+    if (!out->ours && strncmp(key, THEIRS, strlen(THEIRS)) != 0)
+        return (int)err_set(err, ERR_INVALID, "key %s: not a node's", key);
+    s += out->ours ? strlen(OURS) : strlen(THEIRS);
+    part = next_part(&s);
+    if (!copy(&part, kind, sizeof(kind)) ||
+        node_kind_parse(kind, &out->kind) != 0)
+        return (int)err_set(err, ERR_INVALID, "key %s: no known kind", key);
+    part = next_part(&s);
+    if (*s != '\0' && part.len > 0 && !out->ours && out->kind == NODE_WORKER) {
+        take_group(&part, out->group);
+        part = next_part(&s);
+    }
+    if (*s != '\0')
+        return (int)err_set(err, ERR_INVALID, "key %s: too many parts", key);
+    return take_address(&part, out, key, err);
+}
+
+bool node_key(enum node_kind kind, const char *address, const char *group,
+              char *key)
+{
+    struct node_key back;
+    int n;
+
+    if (group == NULL)
+        n = snprintf(key, REGISTRY_KEY_MAX + 1, THEIRS "%s/%s",
+                     node_kind_name(kind), address);
+    else
+        n = snprintf(key, REGISTRY_KEY_MAX + 1, NODE_GROUPS "/%s/%s", group,
+                     address);
+    return n > 0 && n <= REGISTRY_KEY_MAX &&
+           node_key_parse(key, &back, NULL) == 0 && back.kind == kind &&
+           strcmp(back.address, address) == 0;
+}
+
+char *node_key_ours(enum node_kind kind, const char *address, char *key)
+{
+    int n = snprintf(key, REGISTRY_KEY_MAX + 1, OURS "%s/%s",
+                     node_kind_name(kind), address);
+
+    assert(n > 0 && n <= REGISTRY_KEY_MAX);
+    (void)n;
+    return key;
+}
