@@ -156,8 +156,7 @@ void agent_fail(struct agent *a, const char *reason)
         return;
     a->exit_code = 1;
     err_set(&a->err, ERR_DENIED, "%s", reason);
-    if (a->command_state == COMMAND_RUNNING)
-        agent_doubt(a, LEAVE_STOP_MS, reason);
+    agent_doubt(a, LEAVE_STOP_MS, reason);
     leave(a);
 }
 
@@ -173,6 +172,15 @@ static void stop_command(struct agent *a, int number, int64_t ms)
     command_signal(a->command, number);
 }
 
+/* It is stopping, and what is in doubt may have come nearer. Told with every
+ * tick: what does not reach a guard that is stopped must reach it later. */
+static void hurry(struct agent *a)
+{
+    if (a->hard < a->kill_at)
+        a->kill_at = a->hard;
+    command_deadline(a->command, a->kill_at);
+}
+
 static void begin_anew(struct agent *a)
 {
     a->again = false;
@@ -183,6 +191,10 @@ static void begin_anew(struct agent *a)
 void agent_doubt(struct agent *a, int64_t ms, const char *reason)
 {
     a->hard = a->clock->mono + ms < a->hard ? a->clock->mono + ms : a->hard;
+    if (a->command_state == COMMAND_STOPPING) {
+        hurry(a);
+        return;
+    }
     if (a->command_state != COMMAND_RUNNING &&
         a->command_state != COMMAND_STARTING)
         return;
@@ -197,16 +209,16 @@ void agent_fenced(struct agent *a)
 {
     char text[PROCESS_TEXT_SIZE];
 
-    if (a->fenced || a->leaving)
+    if (a->fenced)
         return;
     a->fenced = true;
     log_warn("!fenced", LOG_S("kind", node_name(a)),
              LOG_S("address", a->options->address),
              LOG_S("process", process_text(&a->process, text)));
-    if (a->command_state == COMMAND_NONE || a->command_state == COMMAND_IDLE)
-        begin_anew(a);
-    else
+    if (a->command_state != COMMAND_NONE && a->command_state != COMMAND_IDLE)
         agent_doubt(a, 0, "our work was given to others");
+    else if (!a->leaving)
+        begin_anew(a);
 }
 
 void agent_lease(struct agent *a, mono_ms soft, mono_ms hard)
@@ -297,6 +309,8 @@ static void on_tick(void *arg)
         agent_doubt(a, 0, "we were stopped for longer than the lease allows");
     else if (running && !a->leaving && now >= a->soft)
         agent_doubt(a, a->hard - now, "no renewal for two thirds of the lease");
+    else if (a->command_state == COMMAND_STOPPING)
+        hurry(a);
     a->ops->tick(a->link);
     if (now >= a->next_sample)
         sample(a);

@@ -22,7 +22,8 @@ struct agent_options {
     int32_t weight;        /* 0 .. 10,000; 100 is usual */
     int32_t slots;         /* tasks it runs at once, 0: not told */
     const char *conf_file; /* direct to its registry; NULL: the defaults */
-    const char *url;       /* through the API of this coordinator, or NULL */
+    const char *url;       /* through the API: one or more coordinators'
+                              (urls.h), or NULL */
     int64_t ttl_ms;        /* of a registration through the API */
     char *const *command;  /* NULL-terminated, or NULL: just a node */
 };

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/units.h"
 #include "base/worker.h"
+#include "coordinator/urls.h"
 
 #include <curl/curl.h>
 #include <stdatomic.h>
@@ -31,7 +32,8 @@ struct http_link {
     struct worker *worker;
     struct worker_job job;
     struct curl_slist *headers;
-    char *url;      /* of our node */
+    struct urls urls;
+    size_t first;   /* the one that this round of tries began with */
     int64_t ttl_ms; /* in force: the answer's */
     bool wanted, busy, accepted;
     mono_ms next; /* the renewal is due */
@@ -89,6 +91,16 @@ static void set_options(struct http_link *l, CURL *curl, const char *url)
     }
 }
 
+/* Of our node, at the coordinator whose turn it is; the loop changes that only
+ * while no request is under way. */
+static void node_url(const struct http_link *l, struct buf *out)
+{
+    const struct agent_options *o = l->base.agent->options;
+
+    buf_printf(out, "%s/v1/nodes/%s/%s", urls_current(&l->urls),
+               node_kind_name(o->kind), o->address);
+}
+
 static void run(void *arg)
 {
     struct http_link *l = arg;
@@ -102,7 +114,7 @@ static void run(void *arg)
         return;
     }
     buf_init(&url, 4096);
-    buf_str(&url, l->url);
+    node_url(l, &url);
     if (strcmp(l->method, "PUT") == 0) {
         char ttl[UNITS_DURATION_SIZE];
 
@@ -157,8 +169,10 @@ static void pump(struct http_link *l)
     l->wanted = false;
     buf_reset(&l->body);
     l->next = now + l->ttl_ms / 3;
+    /* Each of them has its turn while the lease still holds. */
     if (agent_heartbeat(l->base.agent, &l->body))
-        submit(l, "PUT", at_most(l->ttl_ms / 3, REQUEST_MS));
+        submit(l, "PUT",
+               at_most(l->ttl_ms / 3 / (int64_t)l->urls.n, REQUEST_MS));
 }
 
 static void accepted(struct http_link *l, const cJSON *answer)
@@ -170,6 +184,7 @@ static void accepted(struct http_link *l, const cJSON *answer)
         l->ttl_ms = ttl;
     l->accepted = true;
     l->told = 0;
+    l->first = l->urls.at;
     l->next = l->sent_at + l->ttl_ms / 3;
     if (process_same(&l->sent_process, &l->base.agent->process))
         agent_lease(l->base.agent, l->sent_at + l->ttl_ms * 2 / 3,
@@ -185,6 +200,15 @@ static bool hopeless(const struct http_link *l)
             l->status == 404 || l->status == 405 || l->status == 422);
 }
 
+/* Nobody there, or nobody who can: the next one's turn. False: all had theirs,
+ * or what it said any other would say. */
+static bool elsewhere(struct http_link *l)
+{
+    if (l->status != 0 && l->status < 500)
+        return false;
+    return urls_next(&l->urls, l->first);
+}
+
 static void refused(struct http_link *l, const cJSON *answer)
 {
     const char *detail = json_str(answer, "detail");
@@ -193,16 +217,21 @@ static void refused(struct http_link *l, const cJSON *answer)
     if (detail == NULL)
         detail = json_str(answer, "title");
     if (l->status == 0)
-        snprintf(reason, sizeof(reason), "%s: %s", l->url, l->reason);
+        snprintf(reason, sizeof(reason), "%s: %s", urls_current(&l->urls),
+                 l->reason);
     else
-        snprintf(reason, sizeof(reason), "%s: HTTP %ld %s", l->url, l->status,
+        snprintf(reason, sizeof(reason), "%s: HTTP %ld %s",
+                 urls_current(&l->urls), l->status,
                  detail != NULL ? detail : "");
     if (hopeless(l)) {
         agent_fail(l->base.agent, reason);
         return;
     }
-    l->next =
-        l->base.agent->clock->mono + at_most(l->ttl_ms / 10, RETRY_MS_MAX);
+    l->next = l->base.agent->clock->mono;
+    if (!elsewhere(l)) {
+        l->next += at_most(l->ttl_ms / 10, RETRY_MS_MAX);
+        l->first = l->urls.at;
+    }
     if (l->told != l->status + 1)
         log_warn("!registration", LOG_S("reason", reason));
     l->told = l->status + 1;
@@ -235,7 +264,7 @@ static void on_stopped(void *arg)
     curl_slist_free_all(l->headers);
     buf_close(&l->body);
     buf_close(&l->answer);
-    mem_free(l->url);
+    urls_close(&l->urls);
     mem_free(l);
     curl_global_cleanup();
     closed(closed_arg);
@@ -284,17 +313,18 @@ static void make_headers(struct http_link *l)
 
 static int link_open(struct agent *a, struct agent_link **out, struct err *err)
 {
-    size_t len = strlen(a->options->url);
     struct http_link *l;
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
         return (int)err_set(err, ERR_IO, "libcurl cannot start");
-    while (len > 0 && a->options->url[len - 1] == '/')
-        len--;
     l = mem_zalloc(sizeof(*l));
     l->base.agent = a;
-    l->url = mem_printf("%.*s/v1/nodes/%s/%s", (int)len, a->options->url,
-                        node_kind_name(a->options->kind), a->options->address);
+    if (urls_parse(&l->urls, a->options->url, err) != 0) {
+        urls_close(&l->urls);
+        mem_free(l);
+        curl_global_cleanup();
+        return (int)err_wrap(err, "--url");
+    }
     l->ttl_ms = a->options->ttl_ms;
     buf_init(&l->body, TEXT_MAX);
     buf_init(&l->answer, ANSWER_MAX);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "coordinator/urls.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -22,12 +23,15 @@ static const char usage[] =
     "usage: pelorus agent --kind master|worker|alert-server --address "
     "HOST:PORT\n"
     "           [--group NAME[,NAME...]]... [--weight 0-10000] [--slots N]\n"
-    "           [-c FILE | --url URL [--ttl 30s]] [-- COMMAND [ARGUMENT...]]\n"
+    "           [-c FILE | --url URL[,URL...] [--ttl 30s]]\n"
+    "           [-- COMMAND [ARGUMENT...]]\n"
     "\n"
     "Registers a node and reports its real load: straight to the registry "
     "that\n"
     "FILE names, or through the API at URL (PELORUS_URL; PELORUS_TOKEN if one\n"
-    "is asked for). COMMAND runs while the registration holds and is stopped\n"
+    "is asked for); of several, the next is asked when one does not answer\n"
+    "or cannot reach its registry. COMMAND runs while the registration holds "
+    "and is stopped\n"
     "before its lease can run out; PELORUS_KIND, PELORUS_ADDRESS and\n"
     "PELORUS_PROCESS tell it who it is.\n";
 
@@ -138,6 +142,15 @@ static int parse_option(int option, char *arg, struct agent_options *out,
 
 /* --- all of them ---------------------------------------------------------- */
 
+static int check_urls(const char *text, struct err *err)
+{
+    struct urls urls;
+    int rc = urls_parse(&urls, text, err);
+
+    urls_close(&urls);
+    return rc;
+}
+
 static int check(const struct agent_options *o, bool has_kind, struct err *err)
 {
     if (!has_kind)
@@ -152,11 +165,8 @@ static int check(const struct agent_options *o, bool has_kind, struct err *err)
         return (int)err_set(err, ERR_INVALID,
                             "--ttl is for --url; in the registry the session "
                             "is the lease");
-    if (o->url != NULL && strncmp(o->url, "http://", 7) != 0 &&
-        strncmp(o->url, "https://", 8) != 0)
-        return (int)err_set(err, ERR_INVALID,
-                            "--url %s: begins with http:// or https://",
-                            o->url);
+    if (o->url != NULL && check_urls(o->url, err) != 0)
+        return (int)err_wrap(err, "--url");
     if (o->n_groups > 0 && o->kind != NODE_WORKER)
         return (int)err_set(err, ERR_INVALID, "--group is for workers");
     return 0;

@@ -396,7 +396,7 @@ void cli_help(void)
 
 static void say_usage(FILE *to, const struct command *command)
 {
-    fprintf(to, "usage: %s\n       each with [--url URL] [--json]\n",
+    fprintf(to, "usage: %s\n       each with [--url URL[,URL...]] [--json]\n",
             command->usage);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "coordinator/urls.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -105,23 +106,14 @@ static void say_refused(const struct cli *c, const char *method)
     buf_close(&line);
 }
 
-static int perform(struct cli *c, const char *method, CURL *curl)
+static void set_options(struct cli *c, CURL *curl, const char *method,
+                        const char *url, struct curl_slist *list)
 {
-    size_t base = strlen(c->url);
-    char *url;
-    struct curl_slist *list = headers(c);
-    char reason[CURL_ERROR_SIZE] = "";
-    CURLcode rc;
-
-    while (base > 0 && c->url[base - 1] == '/')
-        base--;
-    url = mem_printf("%.*s%s", (int)base, c->url, buf_text(&c->path));
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -131,16 +123,48 @@ static int perform(struct cli *c, const char *method, CURL *curl)
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
                          (curl_off_t)c->body.len);
     }
+}
+
+/* One coordinator. Nonzero: no answer; *sent: it may have been carried out. */
+static int ask(struct cli *c, const char *method, const char *base, bool *sent)
+{
+    char *url = mem_printf("%s%s", base, buf_text(&c->path));
+    struct curl_slist *list = headers(c);
+    char reason[CURL_ERROR_SIZE] = "";
+    CURL *curl = curl_easy_init();
+    CURLcode rc;
+
+    assert(curl != NULL);
+    buf_reset(&c->answer);
+    c->status = 0;
+    set_options(c, curl, method, url, list);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
     rc = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &c->status);
+    *sent = rc != CURLE_COULDNT_CONNECT && rc != CURLE_COULDNT_RESOLVE_HOST;
     if (rc != CURLE_OK)
         fprintf(stderr,
                 "pelorus: no answer from %s: %s; is `pelorus serve` running "
                 "there? (--url or PELORUS_URL names another)\n",
-                c->url, reason[0] ? reason : curl_easy_strerror(rc));
+                base, reason[0] ? reason : curl_easy_strerror(rc));
     curl_slist_free_all(list);
+    curl_easy_cleanup(curl);
     mem_free(url);
     return rc == CURLE_OK ? 0 : 1;
+}
+
+/* 503 is: not carried out, and perhaps another can. */
+static int ask_in_turn(struct cli *c, const char *method, struct urls *urls)
+{
+    bool reads = strcmp(method, "GET") == 0, sent;
+    int rc;
+
+    do {
+        rc = ask(c, method, urls_current(urls), &sent);
+        if (rc == 0 && c->status != 503)
+            return 0;
+    } while ((rc == 0 || reads || !sent) && urls_next(urls, 0));
+    return rc;
 }
 
 static int judge(struct cli *c, const char *method)
@@ -164,16 +188,19 @@ static int judge(struct cli *c, const char *method)
 
 int cli_send(struct cli *c, const char *method)
 {
-    CURL *curl;
+    struct urls urls;
+    struct err err;
     int rc;
 
     if (c->path.overflow || c->body.overflow) {
         fprintf(stderr, "pelorus: that is more than a request can hold\n");
         return 1;
     }
-    curl = curl_easy_init();
-    assert(curl != NULL);
-    rc = perform(c, method, curl);
-    curl_easy_cleanup(curl);
+    rc = urls_parse(&urls, c->url, &err);
+    if (rc != 0)
+        fprintf(stderr, "pelorus: --url or PELORUS_URL: %s\n", err.msg);
+    else
+        rc = ask_in_turn(c, method, &urls);
+    urls_close(&urls);
     return rc != 0 ? 1 : judge(c, method);
 }

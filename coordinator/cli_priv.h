@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 struct cli {
-    const char *url; /* of the coordinator */
+    const char *url; /* of the coordinators, as given (urls.h) */
     bool json;
     struct buf path; /* path and query of the request */
     struct buf body; /* of the request; empty: none */
@@ -31,8 +31,9 @@ void cli_close(struct cli *c);
 void cli_segment(struct cli *c, const char *text);
 void cli_query(struct cli *c, const char *name, const char *value);
 
-/* Send it. 0 for a 2xx with JSON or nothing; else 1, and the reason is on
- * standard error. */
+/* Send it, to the next coordinator where one does not answer; what may have
+ * been carried out is not sent again. 0 for a 2xx with JSON or nothing; else 1,
+ * and the reason is on standard error. */
 int cli_send(struct cli *c, const char *method);
 
 /* The pages of a list as one, or just the one with so many items; results as

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 from cluster import PELORUS, SLOW, Api, check, demo_holds, equal, free_port, run, submit, wait_for
 
@@ -168,6 +169,23 @@ def test_the_words_for_people(cluster):
     text = cluster.cli("nodes", url="http://127.0.0.1:1", expect=1)
     check("pelorus serve" in text, text)
     check(cluster.cli("version").startswith("pelorus "), "version")
+
+
+def test_the_command_line_and_agents_ask_the_next_coordinator(cluster):
+    a, b = cluster.coordinator(), cluster.coordinator()
+    urls = f"http://127.0.0.1:1, http://127.0.0.1:{a.port}/,http://127.0.0.1:{b.port}"
+    agent = cluster.agent("worker", "127.0.0.1:1234", "--ttl", "3s", url=urls, command=("sleep", "1000"))
+    cluster.wait_up(b.api, "127.0.0.1:1234")
+    check("127.0.0.1:1234" in cluster.cli("nodes", url=urls), "nodes")
+    a.kill()
+    cluster.cli("cordon", "worker", "127.0.0.1:1234", url=urls)
+    gate = b.api.get("/v1/nodes/worker/127.0.0.1:1234")["gate"]
+    check(gate and gate["state"] == "cordoned", lambda: f"gate {gate}")
+    time.sleep(6 * SLOW)  # two leases, all of them with the one that is left
+    check(not agent.lines("!lease") and agent.alive(), lambda: agent.text()[-800:])
+    equal(b.api.get("/v1/nodes/worker/127.0.0.1:1234")["flaps"], 0, "flaps")
+    text = cluster.cli("nodes", url="http://127.0.0.1:1,localhost:7077", expect=1)
+    check("localhost:7077" in text and "http://" in text, text)
 
 
 if __name__ == "__main__":

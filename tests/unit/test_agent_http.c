@@ -46,7 +46,7 @@
 #define TROUBLE "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n"
 
 struct fixture {
-    char dir[64], url[64];
+    char dir[64], url[192];
     int listener, errors; /* errors: the agent's standard error */
     pid_t agent;
     const char *answer; /* to a PUT; NULL: be silent */
@@ -380,6 +380,39 @@ static void a_silent_server_does_not_hold_the_agent(void **state)
     assert_int_equal(await_exit(f, 5000), 0);
 }
 
+/* One that is not there, one that never answers, and ours. */
+static void the_next_coordinator_is_asked_within_the_lease(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    socklen_t len = sizeof(a);
+    char own[64], script[512];
+    const char *argv[] = {"sh", "-c", script_of(f, script, sizeof(script)),
+                          NULL};
+    int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pid_t command;
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(silent, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(listen(silent, 64), 0);
+    assert_int_equal(getsockname(silent, (struct sockaddr *)&a, &len), 0);
+    snprintf(own, sizeof(own), "%.60s", f->url);
+    snprintf(f->url, sizeof(f->url),
+             "http://127.0.0.1:1, http://127.0.0.1:%d/,%s", ntohs(a.sin_port),
+             own);
+    start_agent(f, argv);
+    command = await_command(f, 0);
+    await_puts(f, f->puts + 3); /* and stays with the one that answers */
+    f->answer = TROUBLE;        /* which has nobody behind it to try: ... */
+    await_puts(f, f->puts + 1);
+    f->answer = ACCEPTED; /* ... the round ends with it, within the lease */
+    await_puts(f, f->puts + 3);
+    assert_true(alive(command));
+    close(silent);
+    kill(f->agent, SIGTERM);
+    assert_int_equal(await_exit(f, 5000), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -391,6 +424,7 @@ int main(void)
         TEST(a_fenced_process_stops_its_work_and_begins_anew),
         TEST(a_refusal_at_the_start_is_said_and_ends_it),
         TEST(a_silent_server_does_not_hold_the_agent),
+        TEST(the_next_coordinator_is_asked_within_the_lease),
     };
 
     unsetenv("PELORUS_TOKEN");

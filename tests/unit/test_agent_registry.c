@@ -1,7 +1,8 @@
 /*
  * test_agent_registry.c - the agent as its users run it, in a process of its
  * own, registered directly in a real registry file; the test looks into the
- * same file through a session of its own.
+ * same file through a session of its own. (More than 500 lines: what a test
+ * needs of the agent, the file and the command stands beside it.)
  */
 #include "coordinator/agent.h"
 
@@ -16,6 +17,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +48,7 @@ struct fixture {
 
 /* --- help ----------------------------------------------------------------- */
 
-static void write_conf(struct fixture *f)
+static void write_conf(struct fixture *f, int session_ms)
 {
     FILE *file = fopen(f->conf_file, "w");
 
@@ -56,7 +58,7 @@ static void write_conf(struct fixture *f)
             "session-timeout: %dms}\n"
             "balancer: {heartbeat-interval: 300ms}\n"
             "log: {level: warn}\n",
-            f->dir, SESSION_MS);
+            f->dir, session_ms);
     fclose(file);
 }
 
@@ -70,7 +72,7 @@ static int set_up(void **state)
     snprintf(f.dir, sizeof(f.dir), "/tmp/pelorus-agent-XXXXXX");
     assert_non_null(mkdtemp(f.dir));
     snprintf(f.conf_file, sizeof(f.conf_file), "%s/pelorus.yaml", f.dir);
-    write_conf(&f);
+    write_conf(&f, SESSION_MS);
     buf_init(&problems, 65536);
     if (conf_load(&f.conf, f.conf_file, &problems, &err) != 0)
         fail_msg("%s", err.msg);
@@ -250,6 +252,16 @@ static const char *script_of(const struct fixture *f, char *out, size_t size)
     return out;
 }
 
+/* The same, and SIGTERM is not heard. */
+static const char *stubborn(const struct fixture *f, char *out, size_t size)
+{
+    char script[400];
+
+    snprintf(out, size, "trap '' TERM; %s",
+             script_of(f, script, sizeof(script)));
+    return out;
+}
+
 /* --- tests ---------------------------------------------------------------- */
 
 static const struct process nobody = {0, 0, 0, true};
@@ -397,6 +409,52 @@ static void a_stopped_agents_work_ends_before_its_session(void **state)
     assert_true(alive(await_command(f, command)));
 }
 
+static int64_t ask_file(const struct fixture *f, const char *sql)
+{
+    char path[128];
+    sqlite3_stmt *stmt;
+    sqlite3 *db;
+    int64_t value = 0;
+
+    snprintf(path, sizeof(path), "%s/pelorus.db", f->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, PATIENCE_MS);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+    if (sqlite3_step(stmt) == SQLITE_ROW)
+        value = sqlite3_column_int64(stmt, 0);
+    assert_int_equal(sqlite3_finalize(stmt), SQLITE_OK);
+    sqlite3_close(db);
+    return value;
+}
+
+/* It has 2.5 s to leave. Its session, which it will look at sooner than that,
+ * is ended as by somebody who saw no sign of life. */
+static void a_session_lost_while_it_leaves_ends_the_work_at_once(void **state)
+{
+    struct fixture *f = *state;
+    char script[512];
+    const char *argv[] = {"sh", "-c", stubborn(f, script, sizeof(script)),
+                          NULL};
+    int64_t beat;
+    mono_ms asked;
+    pid_t command;
+
+    write_conf(f, 4 * SESSION_MS);
+    f->agent = start_agent(f, argv);
+    command = await_command(f, 0);
+    beat = ask_file(f, "SELECT max(beat) FROM session");
+    while (ask_file(f, "SELECT max(beat) FROM session") == beat)
+        (void)poll(NULL, 0, 10);
+    (void)poll(NULL, 0, SESSION_MS); /* of four thirds to the next */
+    asked = clock_mono_ms();
+    kill(f->agent, SIGTERM);
+    (void)ask_file(f, "DELETE FROM session");
+    while (alive(command) && clock_mono_ms() < asked + PATIENCE_MS)
+        (void)poll(NULL, 0, 10);
+    assert_in_range(clock_mono_ms() - asked, 0, 2000);
+    (void)await_exit(f, PATIENCE_MS);
+}
+
 /* A quick restart: the key of the session before stands until that ends. */
 static void a_killed_agents_successor_waits_for_its_key(void **state)
 {
@@ -444,6 +502,7 @@ int main(void)
         TEST(a_fenced_process_stops_its_work_and_begins_anew),
         TEST(a_fenced_node_without_a_command_begins_anew),
         TEST(a_stopped_agents_work_ends_before_its_session),
+        TEST(a_session_lost_while_it_leaves_ends_the_work_at_once),
         TEST(a_killed_agents_successor_waits_for_its_key),
         TEST(a_bad_configuration_is_said),
     };
