@@ -45,6 +45,8 @@ struct server {
     struct loop_timer *tick, *deadline;
     uv_signal_t sigterm, sigint;
     bool leaving;
+    int64_t watchdog_ms; /* how often systemd wants to hear of us; 0: never */
+    mono_ms watchdog_next;
 };
 
 /* --- leaving, step by step ------------------------------------------------ */
@@ -127,6 +129,18 @@ static void on_tick(void *arg)
     struct server *s = arg;
 
     coordinator_tick(s->coordinator);
+    if (s->watchdog_ms > 0 && loop_clock(s->loop)->mono >= s->watchdog_next) {
+        s->watchdog_next = loop_clock(s->loop)->mono + s->watchdog_ms;
+        (void)sd_notify(0, "WATCHDOG=1");
+    }
+}
+
+/* A loop that is stuck does not say this, and we are started anew. */
+static int64_t watchdog_interval(void)
+{
+    uint64_t us = 0;
+
+    return sd_watchdog_enabled(0, &us) > 0 ? (int64_t)(us / 1000 / 3) : 0;
 }
 
 static void raise_file_limit(void)
@@ -257,6 +271,7 @@ static int cmd_serve(int argc, char **argv)
         return 1;
     }
     listen_to_signals(&s);
+    s.watchdog_ms = watchdog_interval();
     s.tick = loop_timer(s.loop, TICK_MS, TICK_MS, on_tick, &s);
     log_info("+pelorus", LOG_S("version", PELORUS_VERSION),
              LOG_S("listen", s.conf.listen_host),

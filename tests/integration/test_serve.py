@@ -179,8 +179,8 @@ def test_the_command_line_and_agents_ask_the_next_coordinator(cluster):
     check("127.0.0.1:1234" in cluster.cli("nodes", url=urls), "nodes")
     a.kill()
     cluster.cli("cordon", "worker", "127.0.0.1:1234", url=urls)
-    gate = b.api.get("/v1/nodes/worker/127.0.0.1:1234")["gate"]
-    check(gate and gate["state"] == "cordoned", lambda: f"gate {gate}")
+    wait_for("the gate is seen", lambda: (b.api.get("/v1/nodes/worker/127.0.0.1:1234")["gate"] or {}).get(
+        "state") == "cordoned")
     time.sleep(6 * SLOW)  # two leases, all of them with the one that is left
     check(not agent.lines("!lease") and agent.alive(), lambda: agent.text()[-800:])
     equal(b.api.get("/v1/nodes/worker/127.0.0.1:1234")["flaps"], 0, "flaps")

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -95,6 +96,29 @@ def test_an_agent_with_a_stuck_loop_loses_its_node_on_zookeeper(cluster):
     submit(c.port, [f"w-{n}" for n in range(20)])
     with stuck(stuck_one):
         wait_for("its work moved", lambda: {i["owner"] for i in c.api.all("/v1/work?kind=master")} == {M2}, 25)
+
+
+def test_a_stuck_loop_does_not_feed_the_watchdog(cluster):
+    """As systemd would see it: three times in its interval, and never again."""
+    path = os.path.join(cluster.dir, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(15 * SLOW)
+        c = cluster.coordinator(env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "600000"})
+        while s.recv(1024) != b"WATCHDOG=1":
+            pass
+        with stuck(c):
+            s.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while s.recv(1024):
+                    pass
+            time.sleep(1.5)
+            try:
+                check(not s.recv(1024), "a stuck loop says that it lives")
+            except BlockingIOError:
+                pass
+        s.settimeout(15 * SLOW)
+        equal(s.recv(1024), b"WATCHDOG=1", "after it goes on")
 
 
 def put_nodes(port, numbers, took):
