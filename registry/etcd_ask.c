@@ -63,6 +63,13 @@ void etcd_saw_revision(struct etcd *e, uint64_t revision)
     }
 }
 
+/* So many failures in a row are all of them: one that is alone may lose a
+ * connection. */
+static size_t a_round(const struct etcd *e)
+{
+    return e->n_endpoints < 2 ? 2 : e->n_endpoints;
+}
+
 /* What is under way at the old one gets a little more time, in case it was
  * only slow. */
 void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
@@ -86,7 +93,7 @@ void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
             }
         }
     }
-    if (e->given_up == e->n_endpoints) {
+    if (e->given_up == a_round(e)) {
         char text[64];
 
         log_warn("!etcd", LOG_S("reason", etcd_none(e, text, sizeof(text))),
@@ -275,7 +282,7 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
             retry_later(a);
             return;
         }
-        if (e->given_up >= e->n_endpoints) {
+        if (e->given_up >= a_round(e)) {
             (void)etcd_none(e, none, sizeof(none));
             (void)snprintf(none + strlen(none), sizeof(none) - strlen(none),
                            ": %s", why);

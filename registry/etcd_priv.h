@@ -8,7 +8,8 @@
  *   etcd_session.c  the lease, its key, the canary
  *   etcd_call.c   the interface's calls, in order; etcd_read.c, etcd_txn.c
  *   etcd_feed.c   one watch stream; etcd_watch.c  list and follow a prefix
- *   etcd_queue.c  waiting for a lock; etcd_hold.c  keeping and leaving it
+ *   etcd_queue.c  waiting for a lock; etcd_place.c  behind whom; etcd_hold.c
+ *   keeping and leaving it
  *   etcd.c        opening, the tick, closing
  *
  * Everything runs on the loop's thread. Nothing answers before the function
@@ -181,6 +182,7 @@ struct etcd_hold {
     mono_ms next_beat;
     mono_ms due;           /* for the state: try, look or revoke again */
     uint64_t created;      /* of its key: the fencing number; 0: no key */
+    size_t look_max;       /* keys asked for in one look at the queue */
     bool settling;         /* its first way into the queue, or out of it */
     uint64_t asked_at;     /* settling: calls after this seq wait for it */
     uint64_t leave_after;  /* leaving: calls up to this seq go first */
@@ -269,6 +271,9 @@ struct etcd {
     struct registry_timer gather_turn; /* gets of this turn go together */
     uint64_t last_seq;
 
+    /* etcd_place.c */
+    uint64_t foreign; /* the key of unknown layout that was told last */
+
     /* etcd_txn.c: keys at versions that are known to be persistent */
     uint64_t persistent[ETCD_KNOWN];
 
@@ -352,6 +357,21 @@ void etcd_hold_gone(struct registry_hold *hold);
 void etcd_hold_self(const struct registry_hold *hold, struct etcd_key *key);
 /* A question of its state is due then. */
 void etcd_hold_later(struct registry_hold *hold, int64_t delay_ms);
+
+/* etcd_place.c: who stands in a lock's queue, of all keys there. */
+struct etcd_places {
+    struct etcd_kv newest, oldest; /* who came last, and who has the lock */
+    struct etcd_kv foreign;        /* of unknown layout; `created` 0: none */
+    size_t n;
+};
+/* Two operations of a txn, for keys created at this revision or before (0:
+ * all). */
+void etcd_places_ask(const struct registry_hold *hold, struct buf *b,
+                     uint64_t created_before);
+/* What they found, inside the tree. False: only keys that do not count, and
+ * there are more: ask again. */
+bool etcd_places_read(struct registry_hold *hold, const cJSON *txn,
+                      struct etcd_places *q);
 
 /* etcd_hold.c */
 registry_hold_begin_f etcd_lock;

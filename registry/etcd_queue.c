@@ -13,8 +13,7 @@
  * number. Leaving revokes the lease, and the key goes with it, so a waiter
  * that gave up can never come to hold.
  *
- * Keys that stand deeper belong to other locks ("lock/x/1/2040" is no waiter of
- * "lock/x").
+ * Who counts as standing in the queue: etcd_place.c.
  */
 #include "registry/etcd_priv.h"
 
@@ -25,8 +24,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
-
-#define BEFORE_MAX 100
 
 static void check(struct registry_hold *hold);
 
@@ -111,35 +108,6 @@ static bool unanswered(struct registry_hold *hold,
     return true;
 }
 
-/* Is it directly below the lock? */
-static bool is_waiter(const struct registry_hold *hold,
-                      const struct etcd_kv *kv)
-{
-    struct etcd_key below;
-
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    return kv->key_len > below.len &&
-           memchr(kv->key + below.len, '/', kv->key_len - below.len) == NULL;
-}
-
-/* Of an array that is sorted by age the newest waiter and the oldest, who has
- * the lock; false: none. */
-static bool find_waiters(const struct registry_hold *hold, cJSON *kvs,
-                         struct etcd_kv *newest, struct etcd_kv *oldest)
-{
-    struct etcd_kv kv;
-    bool found = false;
-
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
-        if (etcd_kv_read(i, &kv) && is_waiter(hold, &kv)) {
-            *newest = found ? *newest : kv;
-            *oldest = kv;
-            found = true;
-        }
-    }
-    return found;
-}
-
 /* --- waiting ------------------------------------------------------------- */
 
 static void on_change(void *arg, bool is_gone, const struct etcd_kv *kv)
@@ -204,14 +172,11 @@ static void first(struct registry_hold *hold)
  * name of a lease. */
 static void tell_holder(struct registry_hold *hold, const struct etcd_kv *kv)
 {
-    struct etcd_key below;
-    char *name;
+    char *name = kv->value_len > 0 ? mem_strndup(kv->value, kv->value_len)
+                 : kv->lease != 0
+                     ? mem_printf("lease %" PRIx64, kv->lease)
+                     : mem_printf("key %.*s", (int)kv->key_len, kv->key);
 
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    name = kv->value_len > 0
-               ? mem_strndup(kv->value, kv->value_len)
-               : mem_printf("lease %.*s", (int)(kv->key_len - below.len),
-                            kv->key + below.len);
     registry_hold_waits(hold, name);
     mem_free(name);
 }
@@ -220,7 +185,7 @@ static void on_checked(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
-    struct etcd_kv before, holder;
+    struct etcd_places q;
 
     if (unanswered(hold, result)) {
         return;
@@ -229,13 +194,20 @@ static void on_checked(void *arg, const struct etcd_result *result)
         etcd_hold_gone(hold);
         return;
     }
-    if (h->state == ETCD_HOLD_HELD ||
-        !find_waiters(hold, etcd_txn_kvs(result->root, 0), &before, &holder)) {
+    if (h->state == ETCD_HOLD_HELD) {
         first(hold);
         return;
     }
-    tell_holder(hold, &holder);
-    wait_for(hold, &before, result->revision);
+    if (!etcd_places_read(hold, result->root, &q)) {
+        check(hold);
+        return;
+    }
+    if (q.n == 0) {
+        first(hold);
+        return;
+    }
+    tell_holder(hold, &q.oldest);
+    wait_for(hold, &q.newest, result->revision);
     if (hold->try_once) {
         registry_hold_refused(hold, ERR_TIMEOUT);
     }
@@ -245,12 +217,7 @@ static void on_checked(void *arg, const struct etcd_result *result)
 static void check(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
-    struct etcd_key self, below, end;
-    struct etcd_range range = {.key = &below,
-                               .end = &end,
-                               .limit = BEFORE_MAX,
-                               .created_before = h->created - 1,
-                               .newest_first = true};
+    struct etcd_key self;
     struct buf body;
 
     assert(h->created > 1);
@@ -261,13 +228,11 @@ static void check(struct registry_hold *hold)
         h->state = ETCD_HOLD_CHECKING;
     }
     etcd_hold_self(hold, &self);
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    etcd_key_end(&end, &below);
     buf_init(&body, ETCD_BODY_MAX);
     etcd_txn_begin(&body);
     etcd_put_compare(&body, ETCD_CREATE, &self, NULL, h->created);
     etcd_txn_then(&body);
-    etcd_put_op_range(&body, &range);
+    etcd_places_ask(hold, &body, h->created - 1);
     etcd_txn_close(&body);
     ask(hold, "/v3/kv/txn", &body, ETCD_LINEAR, on_checked);
 }
@@ -353,16 +318,22 @@ static void grant(struct registry_hold *hold)
     ask(hold, "/v3/lease/grant", &body, 0, on_granted);
 }
 
+static void begin(struct registry_hold *hold);
+
 static void on_looked(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
-    struct etcd_kv newest, holder;
+    struct etcd_places q;
 
     if (unanswered(hold, result)) {
         return;
     }
-    if (!find_waiters(hold, etcd_kvs(result->root), &newest, &holder)) {
+    if (!etcd_places_read(hold, result->root, &q)) {
+        begin(hold);
+        return;
+    }
+    if (q.n == 0) {
         grant(hold);
         return;
     }
@@ -375,12 +346,6 @@ static void on_looked(void *arg, const struct etcd_result *result)
 static void begin(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
-    struct etcd_key below, end;
-    struct etcd_range range = {.key = &below,
-                               .end = &end,
-                               .limit = BEFORE_MAX,
-                               .keys_only = true,
-                               .newest_first = true};
     struct buf body;
 
     if (!hold->try_once) {
@@ -388,11 +353,12 @@ static void begin(struct registry_hold *hold)
         return;
     }
     h->state = ETCD_HOLD_LOOKING;
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    etcd_key_end(&end, &below);
     buf_init(&body, ETCD_BODY_MAX);
-    etcd_put_range(&body, &range);
-    ask(hold, "/v3/kv/range", &body, ETCD_LINEAR, on_looked);
+    etcd_txn_begin(&body);
+    etcd_txn_then(&body);
+    etcd_places_ask(hold, &body, 0);
+    etcd_txn_close(&body);
+    ask(hold, "/v3/kv/txn", &body, ETCD_LINEAR, on_looked);
 }
 
 /* --- the next question --------------------------------------------------- */

@@ -178,6 +178,11 @@ cJSON *etcd_txn_kvs(const cJSON *txn, size_t n)
     return etcd_kvs(response(txn, n, "response_range"));
 }
 
+bool etcd_txn_more(const cJSON *txn, size_t n)
+{
+    return json_bool(response(txn, n, "response_range"), "more", false);
+}
+
 bool etcd_txn_leased(const cJSON *txn, size_t n)
 {
     return json_bool(response(txn, n, "response_txn"), "succeeded", false);

@@ -111,6 +111,8 @@ struct etcd_header etcd_header_read(const cJSON *reply);
  * none. */
 cJSON *etcd_kvs(const cJSON *range);
 cJSON *etcd_txn_kvs(const cJSON *txn, size_t n);
+/* Had that range more than its limit? */
+bool etcd_txn_more(const cJSON *txn, size_t n);
 /* Of etcd_put_op_leased(). */
 bool etcd_txn_leased(const cJSON *txn, size_t n);
 

@@ -127,6 +127,9 @@ class Server(Daemon):
         except (OSError, urllib.error.URLError):
             return None
 
+    def id(self):
+        return self.post("/v3/maintenance/status", {})["header"]["member_id"]
+
     def leads(self):
         said = self.post("/v3/maintenance/status", {})
         return bool(said) and said.get("leader") == said["header"]["member_id"]

@@ -16,7 +16,7 @@ import time
 from datetime import datetime
 from functools import partial
 
-from cluster import SLOW, check, run, settings, submit, wait_for
+from cluster import SLOW, check, holds, run, settings, submit, wait_for
 from etcd import Registry
 from moves import finished, gone_from, ids_at
 
@@ -141,6 +141,32 @@ def test_a_deserted_leader_keeps_no_lock(cluster):
     print(f"     the lock is another's {taken - began:.1f} s after the leader was cut off; it answered "
           f"keepalives for {deserted.answered - began:.1f} s; its holder was sure for {sure - began:.1f} s")
     check(sure < taken, lambda: f"two believe for {sure - taken:.1f} s that they hold the lock")
+
+
+@alone()
+def test_a_member_without_its_leader_is_left_at_once(cluster):
+    registry = cluster.registry
+    c = cluster.coordinator()
+    agents = [cluster.agent("master", m) for m in (M1, M2)]
+    cluster.wait_up(c.api, M1, M2)
+    used = [s for s in registry.servers if f"endpoint={s.endpoint} " in c.lines("+session")[-1] + " "][0]
+    others = [s for s in registry.servers if s is not used]
+    if registry.leader() is used:
+        used.post("/v3/maintenance/transfer-leadership", {"targetID": others[0].id()})
+        wait_for("another leader", lambda: registry.leader() is not used)
+    began = time.monotonic()
+    used.cut_off()
+    wait_for("the member left", lambda: [line for line in c.lines("=etcd") if f"gives_up={used.endpoint} " in line])
+    print(f"     left after {time.monotonic() - began:.2f} s; it knows after 0.5 to 1 s")
+    check("no leader" in c.lines("=etcd")[-1], lambda: f"not for its leader: {c.lines('=etcd')}")
+    wait_for("work", lambda: c.api("POST", "/v1/work", {"id": "w", "kind": "master"}).status in (200, 201), 5)
+    holds("nothing else is noticed", lambda: not c.lines("-session") and "suspended" not in c.text() and
+          not c.lines("!etcd"), SESSION * 1.2)
+    check(all(a.alive() for a in agents), "the agents live")
+    others[0].cut_off()
+    said = wait_for("all of them were asked", lambda: c.lines("!etcd"))
+    check("none of 3 members writes" in said[0], f"what is said: {said}")
+    holds("once", lambda: len(c.lines("!etcd")) == 1, SESSION / 2)
 
 
 if __name__ == "__main__":

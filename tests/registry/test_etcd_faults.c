@@ -1,6 +1,6 @@
 /*
- * test_etcd_faults.c - one etcd and the network before it, broken: sessions,
- * writes and locks when the server is stopped, killed or cut off.
+ * test_etcd_faults.c - one etcd and the network before it, broken: sessions
+ * and writes when the server is stopped, killed or cut off.
  */
 #include "base/mem.h"
 #include "registry/etcd_priv.h"
@@ -276,88 +276,6 @@ static void a_store_that_goes_back_is_not_believed(void **state)
     assert_int_equal(do_get(w, a, "/k", NULL), ERR_OK);
 }
 
-/* --- the lock ------------------------------------------------------------ */
-
-static void lock_key(struct world *w, struct registry *r, size_t at,
-                     char out[128])
-{
-    struct got g = {0};
-
-    assert_int_equal(do_children(w, r, "/lock/x", &g), ERR_OK);
-    assert_true(g.n_entries > at);
-    (void)snprintf(out, 128, "/lock/x/%s", g.entries[at].key);
-    got_free(&g);
-}
-
-static void a_lock_whose_key_is_gone_is_lost(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = etcd_client(w, TIMEOUT_MS),
-                    *b = etcd_client(w, TIMEOUT_MS);
-    struct held mine, theirs;
-    char key[128];
-
-    assert_int_equal(held_take(w, a, &mine, "/lock/x", "a", -1), ERR_OK);
-    lock_key(w, b, 0, key);
-    held_ask(b, &theirs, "/lock/x", "b", -1);
-    world_round_trip(w, b);
-    etcd_store_delete(w->store, key);
-    world_until(w, theirs.answers > 0 && mine.losses == 1);
-    assert_int_equal(theirs.code, ERR_OK);
-    assert_true(theirs.fence > mine.fence);
-    assert_true(registry_session(a) != 0);
-    held_release(&mine);
-    held_release(&theirs);
-}
-
-static void a_waiter_whose_key_is_gone_queues_again(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = etcd_client(w, TIMEOUT_MS),
-                    *b = etcd_client(w, TIMEOUT_MS);
-    struct held mine, theirs;
-    char key[128];
-
-    assert_int_equal(held_take(w, a, &mine, "/lock/x", "a", -1), ERR_OK);
-    lock_key(w, a, 0, key);
-    held_ask(b, &theirs, "/lock/x", "b", -1);
-    world_until(w, etcd_store_count(w->store, "/lock/x") == 2);
-    { /* the other of the two */
-        char first[128], second[128];
-
-        lock_key(w, a, 0, first);
-        lock_key(w, a, 1, second);
-        etcd_store_delete(w->store, strcmp(first, key) == 0 ? second : first);
-    }
-    world_until(w, etcd_store_count(w->store, "/lock/x") == 2);
-    assert_int_equal(theirs.answers, 0);
-    held_release(&mine);
-    world_until(w, theirs.answers > 0);
-    assert_int_equal(theirs.code, ERR_OK);
-    held_release(&theirs);
-    world_until(w, etcd_store_count(w->store, "/lock/x") == 0);
-}
-
-static void a_lock_survives_short_breaks(void **state)
-{
-    struct world *w = *state;
-    struct registry *a = etcd_client(w, 10000), *b = etcd_client(w, 10000);
-    struct held mine, theirs;
-
-    assert_int_equal(held_take(w, a, &mine, "/lock/x", "a", -1), ERR_OK);
-    proxy_refuse(etcd_proxy(w, b), true);
-    (void)proxy_reset(etcd_proxy(w, b));
-    held_ask(b, &theirs, "/lock/x", "b", -1);
-    world_pass(w, 500);
-    proxy_refuse(etcd_proxy(w, b), false);
-    world_until(w, etcd_store_count(w->store, "/lock/x") == 2);
-    (void)proxy_reset(etcd_proxy(w, b)); /* the stream it waits on, too */
-    held_release(&mine);
-    world_until(w, theirs.answers > 0);
-    assert_int_equal(theirs.code, ERR_OK);
-    held_release(&theirs);
-}
-
 /* --- what is left -------------------------------------------------------- */
 
 static size_t open_files(void)
@@ -425,9 +343,6 @@ int main(void)
         TEST(a_key_made_again_has_another_kind),
         TEST(many_large_values_are_read_in_parts),
         TEST(a_store_that_goes_back_is_not_believed),
-        TEST(a_lock_whose_key_is_gone_is_lost),
-        TEST(a_waiter_whose_key_is_gone_queues_again),
-        TEST(a_lock_survives_short_breaks),
         TEST(nothing_is_left_behind),
     };
     int failed;
