@@ -4,8 +4,8 @@
  *
  * Each report reads our gate first: a process that was fenced must not go on
  * registering. While the session is in order the command may run for another
- * third of the timeout from each turn on: SUSPENDED is told after two thirds
- * without an answer, so however late we look, a third is left.
+ * third of the timeout from each turn on, and never for longer than the session
+ * stands by the word of who ends it.
  */
 #include "coordinator/agent_priv.h"
 
@@ -45,13 +45,15 @@ static bool connected(const struct registry_link *l)
 
 static void renew(struct registry_link *l)
 {
-    int64_t third = registry_session_timeout(l->registry) / 3;
+    mono_ms third =
+        l->base.agent->clock->mono + registry_session_timeout(l->registry) / 3;
+    mono_ms until = registry_session_until(l->registry);
 
     if (l->session == 0 || l->session != registry_session(l->registry) ||
         !connected(l) || !process_same(&l->process, &l->base.agent->process))
         return;
     agent_lease(l->base.agent, INT64_MAX,
-                l->base.agent->clock->mono + third - MARGIN_MS);
+                (third < until ? third : until) - MARGIN_MS);
 }
 
 static void refused(struct registry_link *l, const struct err *err)

@@ -28,31 +28,52 @@ static void excuse(struct registry_liveness *l)
     if (!l->excused) {
         l->excused = true;
         l->answered = l->answered < least ? least : l->answered;
+        l->counted = l->counted < least ? least : l->counted;
     }
 }
 
 void registry_liveness_begin(struct registry_liveness *l, mono_ms sent)
 {
     registry_heard(l->r, sent);
-    l->answered = sent;
+    registry_counted(l->r, sent);
+    l->answered = l->counted = sent;
     l->excused = false;
     if (now(l) - sent > l->r->session_timeout_ms / 3) {
         excuse(l);
     }
 }
 
+/* For so long that nothing may be decided. */
+static bool doubtful(const struct registry_liveness *l)
+{
+    int64_t timeout = l->r->session_timeout_ms;
+
+    return now(l) - l->answered >= timeout * 2 / 3 ||
+           now(l) - l->counted >= timeout * 5 / 6;
+}
+
 void registry_liveness_answered(struct registry_liveness *l, mono_ms sent)
+{
+    registry_liveness_counted(l, sent, sent);
+}
+
+void registry_liveness_counted(struct registry_liveness *l, mono_ms sent,
+                               mono_ms counted)
 {
     struct registry *r = l->r;
 
+    assert(counted <= sent);
     registry_heard(r, sent);
+    registry_counted(r, counted);
+    if (counted > l->counted) {
+        l->counted = counted;
+    }
     if (sent <= l->answered) {
         return; /* from before a pause: it says nothing about now */
     }
     l->answered = sent;
     l->excused = false;
-    if (r->state == REGISTRY_SUSPENDED &&
-        now(l) - sent < r->session_timeout_ms * 2 / 3) {
+    if (r->state == REGISTRY_SUSPENDED && !doubtful(l)) {
         registry_tell(r, REGISTRY_RECONNECTED, 0);
     }
 }
@@ -72,7 +93,7 @@ bool registry_liveness_over(struct registry_liveness *l)
     if (now(l) - l->answered >= timeout) {
         return true;
     }
-    if (now(l) - l->answered >= timeout * 2 / 3) {
+    if (doubtful(l)) {
         registry_tell(l->r, REGISTRY_SUSPENDED, 0);
     }
     return false;

@@ -3,11 +3,13 @@
  * clock: for backends whose loop hears of answers from elsewhere.
  *
  * SUSPENDED at 2/3 of the timeout since the last answered request was *sent*,
- * lost at 1x. One exception: when the loop itself did not run (the process was
- * stopped, the host slept) the age of the last answer says nothing. Then it is
- * SUSPENDED at once, and the store is asked: it still knows the session
- * (RECONNECTED), or it does not, or there is no answer within a third of the
- * timeout (lost). Loop thread.
+ * lost at 1x. A store may have answered a request and yet count our timeout
+ * from one before it (`counted`): then SUSPENDED comes at 5/6 of that, if it is
+ * sooner, and registry_session_until() is what it promises. One exception: when
+ * the loop itself did not run (the process was stopped, the host slept) the age
+ * of the last answer says nothing. Then it is SUSPENDED at once, and the store
+ * is asked: it still knows the session (RECONNECTED), or it does not, or there
+ * is no answer within a third of the timeout (lost). Loop thread.
  */
 #ifndef PELORUS_REGISTRY_LIVENESS_PRIV_H
 #define PELORUS_REGISTRY_LIVENESS_PRIV_H
@@ -18,6 +20,7 @@
 struct registry_liveness {
     struct registry *r;
     mono_ms answered; /* when the last answered request was sent */
+    mono_ms counted;  /* the store counts our timeout from here or later */
     mono_ms looked;
     bool excused; /* a pause was forgiven since the last answer */
 };
@@ -31,6 +34,11 @@ void registry_liveness_begin(struct registry_liveness *l, mono_ms sent);
 /* The store answered a request of this session that was sent at `sent`. May
  * tell RECONNECTED. */
 void registry_liveness_answered(struct registry_liveness *l, mono_ms sent);
+
+/* The same, where the answer shows that the store counts our timeout from
+ * `counted` or later, which may be before it was sent; 0: it shows nothing. */
+void registry_liveness_counted(struct registry_liveness *l, mono_ms sent,
+                               mono_ms counted);
 
 /* To be called several times per third of the timeout. May tell SUSPENDED;
  * true: the session is lost, and the backend says so and why. */

@@ -265,6 +265,7 @@ static void welcome(struct memory_client *c, const struct memory_message *m)
     }
     c->heard = m->sent;
     registry_heard(&c->base, m->sent);
+    registry_counted(&c->base, m->sent);
     c->offline = false;
     c->connecting = false;
     memory_again(c, &c->beat, m->sent + (c->base.session_timeout_ms + 2) / 3);
@@ -295,6 +296,7 @@ static void pong(struct memory_client *c, const struct memory_message *m)
     if (m->sent > c->heard) {
         c->heard = m->sent;
         registry_heard(&c->base, m->sent);
+        registry_counted(&c->base, m->sent);
     }
     if (c->offline && now(c) < suspended_at(c)) {
         c->offline = false;

@@ -241,6 +241,18 @@ void registry_heard(struct registry *r, mono_ms sent)
     }
 }
 
+void registry_counted(struct registry *r, mono_ms from)
+{
+    if (from > r->counted) {
+        r->counted = from;
+    }
+}
+
+mono_ms registry_session_until(const struct registry *r)
+{
+    return r->session == 0 ? 0 : r->counted + r->session_timeout_ms;
+}
+
 mono_ms registry_answered(const struct registry *r)
 {
     return r->answered;

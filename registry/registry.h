@@ -134,6 +134,14 @@ uint64_t registry_revision(const struct registry *r);
  */
 mono_ms registry_answered(const struct registry *r);
 
+/*
+ * Until when our session stands at the least, by the loop's clock; 0 without
+ * one. Before this nobody else can have what it holds: its ephemeral keys are
+ * there, its locks are ours. Whoever does something that only they allow, and
+ * that no txn checks (a command that runs, a hook), ends it before.
+ */
+mono_ms registry_session_until(const struct registry *r);
+
 /* Make one now, so that registry_answered() moves: for whoever must know more
  * often. Cheap to repeat: while one is under way nothing more is sent, or
  * little. */

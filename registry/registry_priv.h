@@ -140,6 +140,7 @@ struct registry {
     uint64_t session;  /* 0: none */
     uint64_t revision; /* the highest that was told */
     mono_ms answered;  /* see registry_answered() */
+    mono_ms counted;   /* from when the store counts our session's timeout */
     mono_ms proved;    /* when the last prove was asked for */
     enum registry_state state;
     bool closing; /* registry_close() was called */
@@ -180,6 +181,8 @@ void registry_tell(struct registry *r, enum registry_state state,
 /* A request that was sent at `sent` was answered by whoever decides on our
  * session: what registry_answered() is about. liveness.c says so itself. */
 void registry_heard(struct registry *r, mono_ms sent);
+/* The store counts our session's timeout from then or later. */
+void registry_counted(struct registry *r, mono_ms from);
 
 /* All is answered, the session is over. Calls what is left with
  * ERR_CANCELLED, then closed(), then ops->free(). Touch nothing afterwards. */

@@ -3,10 +3,10 @@
  *
  * The session's state is ours to judge. The client library does not learn that
  * its session expired while it is cut off, and a connection that stands proves
- * nothing (a server may hang, a reconnection may loop). What counts is an
- * answered request: a small one is sent every sixth of the timeout, and the
- * deadlines of liveness_priv.h run from when the last answered one was sent.
- * The server counts from when it received it, which is later: we stop first.
+ * nothing (a server may hang, a reconnection may loop, a follower may have lost
+ * its leader). What counts is an answered write (zookeeper_life.c): a small one
+ * is sent every sixth of the timeout, and the deadlines of liveness_priv.h run
+ * from when the last answered one was sent.
  *
  * A session that is over, by the server's word or by ours, is never taken up
  * again. By ours, the server may not know yet, and its keys and locks stand:
@@ -148,7 +148,7 @@ void zk_on_state(struct zookeeper *z)
     if (h->state == ZOO_CONNECTED_STATE) {
         if (!z->connected) {
             z->connected = true;
-            zk_probe(z);
+            zk_life_connected(z);
             zk_pump(z);
         }
         return;
@@ -182,7 +182,7 @@ static void negotiated(struct zookeeper *z, int64_t timeout_ms)
                              "(minSessionTimeout, maxSessionTimeout)"));
 }
 
-void zk_on_answer(struct zookeeper *z, mono_ms sent_at)
+void zk_on_answer(struct zookeeper *z, mono_ms sent_at, bool committed)
 {
     struct zk_handle *h = z->handle;
     char server[ZK_SERVER_SIZE];
@@ -190,8 +190,8 @@ void zk_on_answer(struct zookeeper *z, mono_ms sent_at)
     if (zk_stopping(z)) {
         return;
     }
-    if (z->base.session != 0) {
-        registry_liveness_answered(&z->liveness, sent_at);
+    zk_life_answered(z, sent_at, committed);
+    if (z->base.session != 0 || !committed) {
         return;
     }
     if (h->state != ZOO_CONNECTED_STATE || h->id.client_id == 0) {
@@ -248,10 +248,7 @@ static void session_tick(struct zookeeper *z)
                          "suspended: no answer from ZooKeeper for 2/3 of the "
                          "session's timeout");
     }
-    if (z->connected &&
-        now(z) - z->probed_at >= z->base.session_timeout_ms / 6) {
-        zk_probe(z);
-    }
+    zk_life_tick(z);
     if (zk_usable(z)) {
         zk_watches_tick(z);
     }

@@ -119,7 +119,7 @@ static void run_open(void *arg)
 {
     struct zk_handle *h = arg;
     struct zookeeper *z = h->z;
-    char *servers = zk_servers(z->hosts);
+    char *servers = zk_servers(z->hosts, &h->n_servers);
 
     if (servers == NULL) {
         return; /* and said so */

@@ -4,6 +4,8 @@
  * call.)
  *
  *   zookeeper.c         opening, closing, the session and its deadlines
+ *   zookeeper_life.c    what shows that the leader has heard us, and servers
+ *                       that answer but do not write
  *   zookeeper_handle.c  handles of the client library, and their events
  *   zookeeper_servers.c the addresses of the servers
  *   zookeeper_request.c requests and their answers
@@ -148,6 +150,7 @@ struct zk_handle {
     bool severed;          /* loop: its session was ended, see zk_guard() */
     struct loop_slot severed_slot;
     struct sockaddr_storage server; /* loop: the one we are connected to */
+    size_t n_servers;               /* addresses; the opener's until `opened` */
     struct zk_request *in_flight;
     loop_f *closed;
     struct worker_job job;
@@ -164,9 +167,14 @@ void zk_handle_close(struct zookeeper *z, loop_f *closed);
  * timeout has its handle closed, which ends the session and its locks; the
  * loop hears of it when it turns again. */
 loop_f zk_guard; /* arg: struct zookeeper */
-/* The addresses of "host:port,host:port", for the library; NULL: none has one.
- * mem_free(). Blocks. (zookeeper_servers.c) */
-char *zk_servers(const char *hosts);
+/* The addresses of "host:port,host:port", for the library, and how many; NULL:
+ * none has one. mem_free(). Blocks. (zookeeper_servers.c, to zk_server_text) */
+char *zk_servers(const char *hosts, size_t *n);
+/* Break our connections to a server, under the library, which then goes to the
+ * next one with the same session. */
+void zk_server_drop(const struct sockaddr_storage *server);
+bool zk_server_same(const struct sockaddr_storage *a,
+                    const struct sockaddr_storage *b);
 /* "host:port" by numbers, for people. Does not block. */
 #define ZK_SERVER_SIZE 64
 const char *zk_server_text(const struct sockaddr_storage *server,
@@ -191,12 +199,38 @@ void zk_requests_free(struct zk_handle *h);
 /* What the client tells the session (zookeeper.c). */
 void zk_on_opened(struct zookeeper *z);
 void zk_on_state(struct zookeeper *z);
-void zk_on_answer(struct zookeeper *z, mono_ms sent_at);
+void zk_on_answer(struct zookeeper *z, mono_ms sent_at, bool committed);
 /* And the owners of watches; `path` is the full one. */
 void zk_holds_event(struct zookeeper *z, int type, const char *path);
 void zk_watches_event(struct zookeeper *z, int type, const char *path);
 
 log_callback_fn zk_log_callback(void); /* zookeeper_log.c */
+
+/* --- signs of life (zookeeper_life.c) ------------------------------------ */
+
+#define ZK_HEARD 8
+
+/* What one connection's server has heard from us lately, oldest first. */
+struct zk_life {
+    struct {
+        mono_ms sent, answered;
+    } heard[ZK_HEARD];
+    size_t n;
+    mono_ms committed; /* when the last answer to a write came */
+};
+
+bool zk_commits(enum zk_request_type type); /* a write: takes a majority */
+bool zk_committed(const struct zk_request *answered);
+void zk_life_connected(struct zookeeper *z); /* a connection, with its probe */
+void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed);
+void zk_life_tick(struct zookeeper *z);
+
+/* Servers that took our connection and committed nothing since the last write
+ * that was answered. */
+struct zk_silence {
+    struct sockaddr_storage first; /* the first of them; family 0: none */
+    bool told;                     /* that they were all of them */
+};
 
 /* --- the backend --------------------------------------------------------- */
 
@@ -222,13 +256,15 @@ struct zookeeper {
     bool ending;              /* the session is being given up */
     bool stopped;             /* the workers are being stopped */
     bool announced;           /* told once that nobody answers */
-    clientid_t old;   /* a session that we gave up and the server may still
-                         keep; id 0: none */
-    bool old_closing; /* its end is under way */
-    mono_ms opened;   /* when the registry was */
-    mono_ms began;    /* when this handle, or the pause before it, began */
-    int64_t pause_ms; /* before the next handle, after a failure */
-    mono_ms probed_at;
+    clientid_t old;       /* a session that we gave up and the server may still
+                             keep; id 0: none */
+    bool old_closing;     /* its end is under way */
+    mono_ms opened;       /* when the registry was */
+    mono_ms began;        /* when this handle, or the pause before it, began */
+    int64_t pause_ms;     /* before the next handle, after a failure */
+    mono_ms committed_at; /* when the last write was sent */
+    struct zk_life life;
+    struct zk_silence silence;
     mono_ms close_by; /* until then what is in flight may still be answered */
 
     struct zk_request *queue;  /* what callers asked for, and locks */

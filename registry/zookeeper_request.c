@@ -231,6 +231,9 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
     DL_APPEND(h->in_flight, q);
     z->n_in_flight++;
     z->n_behind_in_flight += q->behind;
+    if (zk_commits(q->type)) {
+        z->committed_at = q->sent_at;
+    }
     rc = give(h, q);
     if (rc == ZINVALIDSTATE) {
         DL_DELETE(h->in_flight, q);
@@ -290,13 +293,16 @@ void zk_send(struct zk_request *q)
     zk_pump(z);
 }
 
+/* The smallest write there is: it changes nothing, and takes a majority. */
 void zk_probe(struct zookeeper *z)
 {
-    struct zk_request *q = zk_request_new(z, ZK_EXISTS, "/", NULL, NULL);
+    struct zk_request *q = zk_request_new(z, ZK_MULTI, "/", NULL, NULL);
 
     assert(z->connected);
-    z->probed_at = loop_clock(z->base.loop)->mono;
-    q->again = false;
+    q->n_ops = 1;
+    q->ops = mem_zalloc(sizeof(*q->ops));
+    q->results = mem_zalloc(sizeof(*q->results));
+    zoo_check_op_init(&q->ops[0], "/", -1);
     if (!send_one(z, q)) {
         request_free(q);
     }
@@ -353,7 +359,7 @@ static void on_answer(void *arg)
         z->n_behind_in_flight -= q->behind;
     }
     if (current && !zk_broken(q->rc)) {
-        zk_on_answer(z, q->sent_at);
+        zk_on_answer(z, q->sent_at, zk_committed(q));
     }
     if (current && q->again && q->done != NULL && zk_broken(q->rc) &&
         !zk_stopping(z) &&

@@ -15,9 +15,13 @@
 #include "base/buf.h"
 #include "base/log.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TEXT_MAX 65536
 #define LAST_MAX 128
@@ -63,7 +67,7 @@ static size_t add_server(struct buf *out, char *server, char last[LAST_MAX])
     return n;
 }
 
-char *zk_servers(const char *hosts)
+char *zk_servers(const char *hosts, size_t *count)
 {
     char *copy = mem_strdup(hosts), *at = copy, *server;
     char last[LAST_MAX] = "";
@@ -77,6 +81,7 @@ char *zk_servers(const char *hosts)
             n += add_server(&out, server, last);
         }
     }
+    *count = n;
     if (n > 0 && n % 2 == 0) {
         buf_printf(&out, ",%s", last);
     }
@@ -101,4 +106,56 @@ const char *zk_server_text(const struct sockaddr_storage *server,
     }
     (void)stpcpy(stpcpy(stpcpy(out, host), ":"), port);
     return out;
+}
+
+bool zk_server_same(const struct sockaddr_storage *a,
+                    const struct sockaddr_storage *b)
+{
+    const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
+    const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
+
+    if (a->ss_family != b->ss_family) {
+        return false;
+    }
+    if (a->ss_family == AF_INET) {
+        return a4->sin_port == b4->sin_port &&
+               a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+    }
+    return a->ss_family == AF_INET6 && a6->sin6_port == b6->sin6_port &&
+           memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0;
+}
+
+/* --- breaking a connection ----------------------------------------------- */
+
+static bool leads_to(int fd, const struct sockaddr_storage *server)
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t size = sizeof(peer);
+
+    return getpeername(fd, (struct sockaddr *)&peer, &size) == 0 &&
+           zk_server_same(&peer, server);
+}
+
+/* The library has no call for it, and does not tell its socket. So it is found
+ * among ours by where it leads. Its number may be another's by the time that
+ * we speak of it: a copy stays what it is. */
+void zk_server_drop(const struct sockaddr_storage *server)
+{
+    DIR *all = opendir("/proc/self/fd");
+    struct dirent *e;
+
+    while (all != NULL && (e = readdir(all)) != NULL) {
+        int fd = (int)strtol(e->d_name, NULL, 10);
+        int copy = leads_to(fd, server) ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+        if (copy >= 0) {
+            if (leads_to(copy, server)) {
+                (void)shutdown(copy, SHUT_RDWR);
+            }
+            (void)close(copy);
+        }
+    }
+    if (all != NULL) {
+        (void)closedir(all);
+    }
 }

@@ -49,9 +49,12 @@ class Proxy:
     cut() holds what is sent, in both directions or one, while connections stay
     open and new ones are accepted: a black hole, after which TCP delivers late
     what it kept. reset() breaks all connections; refuse() also the new ones.
+    strand() does so for the clients alone: the server is told nothing. With
+    `patience` a server that does not listen yet is waited for that long.
     """
 
-    def __init__(self, target):
+    def __init__(self, target, patience=0):
+        self.patience = patience
         host, port = target.rsplit(":", 1)
         self.target = (host, int(port))
         self.port = server_port()
@@ -60,6 +63,7 @@ class Proxy:
         self.seconds = 0.0
         self.accepted = 0
         self.pipes = {}  # by the socket it reads from
+        self.stranded = []
         self.orders = queue.Queue()
         self.wake, self.woken = socket.socketpair()
         self.selector = selectors.DefaultSelector()
@@ -85,6 +89,7 @@ class Proxy:
     def heal(self):
         """Whatever was ordered before: carry, at once."""
         def carry():
+            self.forget_stranded()
             self.held.update({True: False, False: False})
             self.seconds = 0.0
             if self.listener is None:
@@ -101,15 +106,26 @@ class Proxy:
 
     def refuse(self):
         def gone():
-            self.selector.unregister(self.listener)
-            self.listener.close()
-            self.listener = None
+            self.deafen()
             self.reset_all()
         self.order(gone)
+
+    def strand(self):
+        def lose():
+            self.deafen()
+            for pipe in [p for p in self.pipes.values() if p.to_server]:
+                for s in (pipe.source, pipe.target):
+                    self.pipes.pop(s, None)
+                    if s in self.selector.get_map():
+                        self.selector.unregister(s)
+                close(pipe.source, True)
+                self.stranded.append(pipe.target)
+        self.order(lose)
 
     def end(self):
         def leave():
             self.running = False
+            self.forget_stranded()
             self.reset_all()
         self.order(leave)
         self.thread.join()
@@ -127,6 +143,16 @@ class Proxy:
         self.listener.listen(128)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ)
+
+    def deafen(self):
+        if self.listener:
+            self.selector.unregister(self.listener)
+            self.listener.close()
+            self.listener = None
+
+    def forget_stranded(self):
+        while self.stranded:
+            close(self.stranded.pop(), True)
 
     def reset_all(self):
         for s in list(self.pipes):
@@ -148,12 +174,17 @@ class Proxy:
         except OSError:
             return
         self.accepted += 1
-        try:
-            # a refusal by the server is one by us
-            server = socket.create_connection(self.target, timeout=5)
-        except OSError:
-            close(client, True)
-            return
+        by = time.monotonic() + self.patience
+        while True:
+            try:
+                # a refusal by the server is one by us
+                server = socket.create_connection(self.target, timeout=5)
+                break
+            except OSError:
+                if time.monotonic() >= by:
+                    close(client, True)
+                    return
+                threading.Event().wait(0.02)
         for s in (client, server):
             s.setblocking(False)
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -45,8 +45,9 @@ class Server(Daemon):
 
     kind = "zookeeper"
 
-    def __init__(self, directory, tick=200, members=(), number=0):
+    def __init__(self, directory, tick=200, members=(), number=0, limits=(25, 10), more=""):
         self.dir = directory
+        self.number = number
         self.port = server_port()
         self.connect = f"127.0.0.1:{self.port}"
         self.process = None
@@ -55,10 +56,10 @@ class Server(Daemon):
             f.write(f"{number}\n")
         self.conf = os.path.join(self.dir, "zoo.cfg")
         with open(self.conf, "w", encoding="ascii") as f:
-            f.write(f"tickTime={tick}\ninitLimit=25\nsyncLimit=10\ndataDir={self.dir}\n"
+            f.write(f"tickTime={tick}\ninitLimit={limits[0]}\nsyncLimit={limits[1]}\ndataDir={self.dir}\n"
                     f"clientPort={self.port}\nclientPortAddress=127.0.0.1\n"
                     "maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n"
-                    + "".join(f"server.{n}={address}\n" for n, address in members))
+                    + more + "".join(f"server.{n}={address}\n" for n, address in members))
 
     def start(self):
         """Start it, without waiting until it serves. It dies with us, however we
@@ -93,13 +94,45 @@ class Server(Daemon):
 
 
 class Ensemble:
-    """Three servers, or another number, of which a majority is a registry."""
+    """Three servers, or another number, of which a majority is a registry. With
+    `wired` each reaches the others through proxies, so that it can be cut off
+    from them, or some of them, while its clients reach it."""
 
-    def __init__(self, directory, tick=200, servers=3):
-        members = [(n, f"127.0.0.1:{server_port()}:{server_port()}") for n in range(1, servers + 1)]
-        self.servers = [Server(os.path.join(directory, str(n)), tick, members, n)
-                        for n, _ in members]
+    def __init__(self, directory, tick=200, servers=3, wired=False, limits=(25, 10), more=""):
+        numbers = range(1, servers + 1)
+        ports = {n: (server_port(), server_port()) for n in numbers}
+        self.wires = {}  # (from, to): the proxies to its two ports
+
+        def address(n, to):
+            if wired and n != to and (n, to) not in self.wires:
+                self.wires[n, to] = [Proxy(f"127.0.0.1:{port}", patience=2) for port in ports[to]]
+            way = self.wires.get((n, to))
+            return "127.0.0.1:{}:{}".format(*([w.port for w in way] if way else ports[to]))
+
+        self.servers = [Server(os.path.join(directory, str(n)), tick,
+                               [(to, address(n, to)) for to in numbers], n, limits, more)
+                        for n in numbers]
         self.connect = ",".join(s.connect for s in self.servers)
+
+    def cut(self, server):
+        """From all others: what is sent is held."""
+        for pair, way in self.wires.items():
+            for proxy in way if server.number in pair else ():
+                proxy.cut()
+
+    def desert(self, server):
+        """Likewise, but the others know at once that their connections to it
+        are gone."""
+        self.cut(server)
+        for (_, to), way in self.wires.items():
+            if server.number == to:
+                for proxy in way:
+                    proxy.strand()
+
+    def heal(self):
+        for way in self.wires.values():
+            for proxy in way:
+                proxy.heal()
 
     def start(self):
         for s in self.servers:
@@ -121,6 +154,9 @@ class Ensemble:
     def end(self):
         for s in self.servers:
             s.end()
+        for way in self.wires.values():
+            for proxy in way:
+                proxy.end()
 
 
 Znode = collections.namedtuple("Znode", "czxid mzxid pzxid version cversion owner data")
@@ -228,12 +264,13 @@ class Registry:
     behind which the coordinators and agents of the cluster stand. Peers speak
     to the servers directly."""
 
-    def __init__(self, cluster, tick=200, servers=1, proxied=False):
+    def __init__(self, cluster, tick=200, servers=1, proxied=False, **ensemble):
         self.cluster = cluster
         self.tick = tick * SLOW / 1000
         directory = os.path.join(cluster.dir, "zookeeper")
         self.servers = Server(directory, tick * SLOW) if servers == 1 else \
-            Ensemble(directory, tick * SLOW, servers)
+            Ensemble(directory, tick * SLOW, servers, **ensemble)
+        self.at = None  # the servers that the next process is told of; None: all
         self.proxy = None
         self.peers = []
         try:
@@ -245,7 +282,8 @@ class Registry:
             raise
 
     def block(self):
-        connect = (self.proxy or self.servers).connect
+        connect = ",".join(s.connect for s in self.at) if self.at else \
+            (self.proxy or self.servers).connect
         return (f"registry:\n  type: zookeeper\n  zookeeper:\n    namespace: {NAMESPACE}\n"
                 f"    connect-string: \"{connect}\"\n    session-timeout: {self.cluster.session}s\n")
 
