@@ -72,6 +72,8 @@ static void judge(struct engine *e, const char *address,
     else if (!e->own_entry)
         seen->doubt = "own-entry";
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    seen->yielded = n != NULL && n->state == NODE_UP && n->registered &&
+                    process_differs(&n->process, &seen->gate.process);
     seen->last_heartbeat = n != NULL ? n->last_report_wall : 0;
     seen->session = registry_session(e->c.registry);
 }

@@ -114,6 +114,8 @@ struct failover_seen {
     size_t n_standing;
     bool unknown; /* a registration whose identity cannot be read */
     bool down;    /* absence beyond the grace, and it may be believed */
+    bool yielded; /* another process is the address's by now, whichever of the
+                     two began earlier: the gate's own is gone */
     bool over;    /* the drain's or lease's time is over by our clock */
     const struct failover_record *record; /* unfinished or held, or NULL */
     bool paused;       /* by the settings, read with the rest */

@@ -37,15 +37,27 @@ bool failover_stands(const struct failover_seen *seen, const struct process *p)
 
 const struct process *failover_fresh(const struct failover_seen *seen)
 {
+    const struct process *fresh = NULL;
     for (size_t i = 0; i < seen->n_standing; i++) {
         const struct process *p = &seen->standing[i];
         /* a process of the past counts as absent, or two processes that take
          * turns at one key would fence each other for ever */
         if (process_differs(p, &seen->gate.process) &&
-            !of_the_past(&seen->gate, p))
-            return p;
+            !of_the_past(&seen->gate, p) &&
+            (fresh == NULL || p->startup_time > fresh->startup_time))
+            fresh = p;
     }
-    return NULL;
+    return fresh;
+}
+
+/* An earlier process than the gate's: that it stands there says nothing of the
+ * gate's own, whose key it may have written over. Membership says when that one
+ * is gone. */
+static bool comes_late(const struct failover_seen *seen,
+                       const struct process *fresh)
+{
+    return fresh->startup_time < seen->gate.process.startup_time &&
+           !seen->yielded;
 }
 
 /* --- the verdict --------------------------------------------------------- */
@@ -62,7 +74,8 @@ static const char *begins(const struct failover_seen *seen, bool ordered,
             return "drain";
         return NULL;
     }
-    if (failover_fresh(seen) != NULL)
+    const struct process *fresh = failover_fresh(seen);
+    if (fresh != NULL && !comes_late(seen, fresh))
         return gate->state == GATE_RESTARTING ? "restart" : "replaced";
     if (seen->unknown)
         return NULL; /* it may be the very process: wait until it can be read */

@@ -126,6 +126,21 @@ static struct registration *registration_make(struct membership *m,
     return r;
 }
 
+/* Is the registered process, which nobody has called dead, written over by an
+ * earlier one? Its lease does not end by that. */
+static void keep_lease(const struct membership *m, struct registration *r,
+                       const struct heartbeat *hb)
+{
+    struct member *e = r->member;
+
+    if (!process_same(&r->process, &e->node.process) ||
+        !process_differs(&r->process, &hb->process) ||
+        hb->process.startup_time >= r->process.startup_time)
+        return;
+    e->lease_ms =
+        r->ttl_ms > 0 ? r->ttl_ms : 2 * m->config.heartbeat_interval_ms;
+}
+
 /* A key deleted and made again begins anew. */
 static void registration_begin(struct registration *r, uint64_t created)
 {
@@ -224,6 +239,7 @@ static void key_written(struct membership *m,
     r->version = entry->version;
     r->gap = r->heard >= 0 ? m->config.clock->mono - r->heard : 0;
     r->heard = m->config.clock->mono;
+    keep_lease(m, r, &hb);
     take_identity(r, &hb);
     take_report(r, &hb);
     take_ttl(m, r, &hb, entry->owner);

@@ -16,8 +16,10 @@
  * although its key stands; readmitted, it is UP again. An address that only a
  * gate names is SUSPECT with the gate's process from the start.
  *
- * Two processes registered at one address: the newest `created` counts, and
- * the older one comes forward only when the newest is DOWN.
+ * Two processes registered at one address: the later startupTime counts (the
+ * same: the newest `created`), and the earlier one comes forward only when the
+ * later is DOWN. One whose key an earlier process wrote over keeps the lease of
+ * its last heartbeat.
  *
  * No node becomes DOWN within `settle` of start or of a new session, nor while
  * the connection is not CONNECTED/RECONNECTED, nor before SYNCED. Every window

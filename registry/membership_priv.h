@@ -100,10 +100,12 @@ struct member {
     char id[NODE_ADDRESS_MAX + 4];
     struct registration *registrations;
     struct window window;
-    bool told;       /* its state was told once; until then it has none */
-    bool seen;       /* node.process was registered before our eyes */
-    bool long_grace; /* the key that went was rewritten */
-    uint64_t winner; /* `created` of the registration that counts */
+    bool told;        /* its state was told once; until then it has none */
+    bool seen;        /* node.process was registered before our eyes */
+    bool long_grace;  /* the key that went was rewritten */
+    int64_t lease_ms; /* an earlier process wrote over its key: so long its
+                         last heartbeat may still be good */
+    uint64_t winner;  /* `created` of the registration that counts */
     int64_t report_time;
 };
 

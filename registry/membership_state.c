@@ -7,10 +7,14 @@
  * Which registration counts, when several stand at one address (a worker's
  * groups, two processes that share an address by mistake or in passing):
  *   - not one whose ttl is over, nor one whose process the gate bars;
- *   - a readable identity before an unreadable one, then the newest `created`;
- *   - while the process that counted last is UP or SUSPECT, not an older
- *     registration of another: the present one has its grace before an older
- *     one that still stands comes forward.
+ *   - a readable identity before an unreadable one, then the latest
+ *     startupTime, then the newest `created`;
+ *   - while the process that counted last is UP or SUSPECT, not an earlier
+ *     one: the present one has its grace before an earlier one that still
+ *     stands comes forward. A key that an earlier one wrote over (a late
+ *     request of a dead process, or two at one address by mistake) says
+ *     nothing of the present one: its lease runs on, and its next heartbeat
+ *     puts it right.
  */
 #include "registry/membership_priv.h"
 
@@ -43,6 +47,16 @@ static void enter(struct membership *m, struct member *e, enum node_state state)
 
 /* --- the registration that counts ----------------------------------------- */
 
+/* Earlier than the process that counted last? */
+static bool is_earlier(const struct member *e, const struct registration *r)
+{
+    int64_t mine = r->process.startup_time;
+    int64_t present = e->node.process.startup_time;
+
+    return process_differs(&r->process, &e->node.process) &&
+           (mine < present || (mine == present && r->created < e->winner));
+}
+
 static bool counts(const struct member *e, const struct registration *r)
 {
     bool standing =
@@ -50,8 +64,17 @@ static bool counts(const struct member *e, const struct registration *r)
 
     if (r->stale || gate_bars(&e->node.gate, &r->process))
         return false;
-    return !(standing && r->created < e->winner &&
-             process_differs(&r->process, &e->node.process));
+    return !(standing && is_earlier(e, r));
+}
+
+static bool goes_before(const struct registration *r,
+                        const struct registration *best)
+{
+    if (best == NULL || r->process.known != best->process.known)
+        return best == NULL || r->process.known;
+    if (r->process.startup_time != best->process.startup_time)
+        return r->process.startup_time > best->process.startup_time;
+    return r->created > best->created;
 }
 
 static const struct registration *winner(const struct member *e)
@@ -59,11 +82,7 @@ static const struct registration *winner(const struct member *e)
     const struct registration *best = NULL;
 
     for (const struct registration *r = e->registrations; r; r = r->next) {
-        if (!counts(e, r))
-            continue;
-        if (best == NULL || (r->process.known && !best->process.known) ||
-            (r->process.known == best->process.known &&
-             r->created > best->created))
+        if (counts(e, r) && goes_before(r, best))
             best = r;
     }
     return best;
@@ -241,7 +260,10 @@ static void suspect(struct membership *m, struct member *e)
 
     if (e->long_grace && grace < 2 * m->config.heartbeat_interval_ms)
         grace = 2 * m->config.heartbeat_interval_ms;
+    if (grace < e->lease_ms)
+        grace = e->lease_ms;
     e->long_grace = false;
+    e->lease_ms = 0;
     enter(m, e, NODE_SUSPECT);
     windows_start(&m->windows, &e->window, WINDOW_GRACE, m->config.clock->mono,
                   grace);
@@ -268,6 +290,7 @@ static void absent(struct membership *m, struct member *e)
         suspect(m, e);
     } else {
         e->long_grace = false;
+        e->lease_ms = 0;
     }
 }
 

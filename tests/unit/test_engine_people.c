@@ -1,7 +1,7 @@
 /*
  * test_engine_people.c - what people order and what holds the engine back:
- * drains, restart leases, failovers by hand, dry runs, pause and the brake. Long:
- * each order is a story of its own.
+ * drains, restart leases, failovers by hand, dry runs, pause and the brake.
+ * Long: each order is a story of its own.
  */
 #include "tests/unit/engine_world.h"
 

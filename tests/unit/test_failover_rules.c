@@ -282,6 +282,36 @@ static void a_pause_holds_even_a_replacement(void **state)
 }
 
 /* An heir that died before all was handed on is dealt with after it. */
+/* It may have written over the key of the gate's own process, which lives. */
+static void an_earlier_process_replaces_nobody_until_he_is_gone(void **state)
+{
+    (void)state;
+    to_reading();
+    seen.down = false;
+    seen.gate.process = process_of(5);
+    stand(3);
+    assert_null(strstr(read_as_seen(), "intent"));
+    (void)teardown(state);
+    (void)setup(state);
+    to_reading();
+    seen.down = false;
+    seen.gate.process = process_of(5);
+    seen.yielded = true; /* membership has let it come forward */
+    stand(3);
+    assert_string_equal(read_as_seen(), "intent: write(openintent)");
+    assert_string_equal(write_of_the_last_step()->record->cause, "replaced");
+    assert_int_equal(write_of_the_last_step()->gate->process.startup_time, 3);
+    (void)teardown(state);
+    (void)setup(state);
+    to_reading();
+    seen.down = false;
+    seen.gate.process = process_of(5);
+    stand(3);
+    seen.standing[seen.n_standing++] = process_of(7); /* the later of two */
+    assert_string_equal(read_as_seen(), "intent: write(openintent)");
+    assert_int_equal(write_of_the_last_step()->gate->process.startup_time, 7);
+}
+
 static void an_inheritance_is_finished_before_its_heir_is_fenced(void **state)
 {
     (void)state;
@@ -324,6 +354,7 @@ int main(void)
         TEST(a_full_past_of_one_that_came_back_ends_the_look),
         TEST(whatever_holds_lifts_by_its_own_cause),
         TEST(a_pause_holds_even_a_replacement),
+        TEST(an_earlier_process_replaces_nobody_until_he_is_gone),
         TEST(an_inheritance_is_finished_before_its_heir_is_fenced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

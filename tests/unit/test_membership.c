@@ -469,6 +469,52 @@ static void a_late_word_of_an_older_registration_changes_nothing(void **state)
     assert_int_equal(node(f)->n_groups, 1);
 }
 
+/* Whichever was registered first: the later startupTime counts. */
+static void a_late_key_of_an_earlier_process_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, "/nodes/worker/eu/h:1", 5, B);
+    add(f, "/nodes/worker/gpu/h:1", 9, A);
+    expect(f, "up h:1 200-2\n");
+    assert_int_equal(node(f)->n_groups, 1);
+    drop(f, "/nodes/worker/eu/h:1", 5);
+    pass(f, GRACE);
+    expect(f, "suspect h:1 200-2\ndown h:1 200-2\nup h:1 100-1\n");
+}
+
+/* A dead one's late heartbeat, or two by mistake: it is the later one's own
+ * lease that says how long it lives. */
+static void who_is_written_over_by_an_earlier_one_keeps_his_lease(void **state)
+{
+    struct fixture *f = *state;
+    const char *mine = "{\"startupTime\":200,\"processId\":2,\"ttl\":6000}";
+    const char *late = "{\"startupTime\":100,\"processId\":1,\"ttl\":60000}";
+
+    feed(f, REGISTRY_ADD, OURS, 5, 0, mine);
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, late);
+    expect(f, "up h:1 200-2\nsuspect h:1 200-2\n");
+    pass(f, 5900);
+    expect(f, "");
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, mine);
+    expect(f, "flap h:1 200-2\n");
+    feed(f, REGISTRY_UPDATE, OURS, 5, 0, late);
+    pass(f, 6000);
+    expect(f, "suspect h:1 200-2\ndown h:1 200-2\nup h:1 100-1\n");
+    /* the next suspicion has nothing of it: a rewritten key's own grace */
+    drop(f, OURS, 5);
+    pass(f, 2 * HEARTBEAT);
+    expect(f, "suspect h:1 100-1\ndown h:1 100-1\n");
+    /* a node of DolphinScheduler: two of its heartbeats */
+    add(f, KEY, 7, B);
+    update(f, KEY, 7, A);
+    expect(f, "up h:1 200-2\nsuspect h:1 200-2\n");
+    pass(f, 2 * HEARTBEAT - TICK);
+    expect(f, "");
+    update(f, KEY, 7, B);
+    expect(f, "flap h:1 200-2\n");
+}
+
 static void a_removal_of_an_earlier_key_is_ignored(void **state)
 {
     struct fixture *f = *state;
@@ -930,6 +976,8 @@ int main(void)
         TEST(of_two_processes_the_newest_registration_counts),
         TEST(an_older_process_comes_forward_when_the_newest_is_down),
         TEST(a_late_word_of_an_older_registration_changes_nothing),
+        TEST(a_late_key_of_an_earlier_process_changes_nothing),
+        TEST(who_is_written_over_by_an_earlier_one_keeps_his_lease),
         TEST(a_removal_of_an_earlier_key_is_ignored),
         COLD(nobody_is_down_before_it_is_settled),
         COLD(nobody_is_down_before_both_prefixes_are_synced),
