@@ -148,7 +148,7 @@ static void start(struct guard *g, const struct guard_message *m)
         tell(g, GUARD_FAILED, errno);
         return;
     }
-    pid = fork();
+    pid = _Fork(); /* without anybody's handlers: we are no copy of theirs */
     if (pid == 0)
         become(g->argv, self, report[1]);
     close(report[1]);

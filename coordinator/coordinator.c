@@ -267,8 +267,7 @@ static void make_engine(struct coordinator *c,
         .event_arg = c,
         .work_keep_ms = c->conf->work_keep_ms,
         .seed = rand_u64(&c->rand),
-        .hook = from->hook,
-        .hook_arg = from->hook_arg,
+        .hooks = from->hooks,
     };
 
     c->engines[kind] = engine_new(&config);

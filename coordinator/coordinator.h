@@ -28,12 +28,7 @@ struct coordinator_config {
     uint64_t seed;             /* of everything random in it */
     engine_event_f *event;     /* what the engines do; may be NULL */
     void *event_arg;
-    /* Runs failover.hook; see engine_config. NULL without a hook. */
-    void (*hook)(void *arg, const char *command,
-                 const struct failover_record *r, int64_t timeout_ms,
-                 void (*ended)(void *e, int exit_code, const char *tail),
-                 void *e);
-    void *hook_arg;
+    const struct engine_hooks *hooks; /* runs failover.hook; NULL without */
 };
 
 struct coordinator *coordinator_new(const struct coordinator_config *config);

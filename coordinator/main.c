@@ -72,27 +72,31 @@ static void on_registry_closed(void *arg)
     finish(s);
 }
 
-static void on_hooks_closed(void *arg)
-{
-    struct server *s = arg;
-
-    registry_close(&s->registry, on_registry_closed, s);
-}
-
 static void on_left(void *arg)
 {
     struct server *s = arg;
 
     loop_timer_stop(&s->tick);
     coordinator_free(&s->coordinator);
-    hooks_free(&s->hooks, on_hooks_closed, s);
+    registry_close(&s->registry, on_registry_closed, s);
+}
+
+/* Only now: a hook ends before its lock is let go. */
+static void on_hooks_ended(void *arg)
+{
+    struct server *s = arg;
+
+    coordinator_leave(s->coordinator, on_left, s);
 }
 
 static void on_http_stopped(void *arg)
 {
     struct server *s = arg;
 
-    coordinator_leave(s->coordinator, on_left, s);
+    if (s->hooks != NULL)
+        hooks_end(s->hooks, on_hooks_ended, s);
+    else
+        on_hooks_ended(s);
 }
 
 static void on_too_late(void *arg)
@@ -175,6 +179,8 @@ static void self_address(const struct conf *conf, uint16_t port, char *out,
 
 static int start(struct server *s, struct err *err)
 {
+    struct engine_hooks hooks = {
+        .run = hooks_run, .until = hooks_until, .stop = hooks_stop};
     char self[NODE_ADDRESS_MAX + 1];
     struct coordinator_config coordinator = {.conf = &s->conf, .self = self};
     struct http_config http = {.conf = &s->conf};
@@ -182,6 +188,8 @@ static int start(struct server *s, struct err *err)
 
     signal(SIGPIPE, SIG_IGN);
     rc = loop_new(&s->loop, MAILBOX_MAX, err);
+    if (rc == 0 && s->conf.failover.hook != NULL) /* before any thread */
+        rc = hooks_new(&s->hooks, s->loop, s->conf.failover.hook, err);
     if (rc == 0)
         rc = http_listen(&s->conf, &s->listener, err);
     if (rc == 0)
@@ -192,9 +200,9 @@ static int start(struct server *s, struct err *err)
     rand_secret(&coordinator.seed, sizeof(coordinator.seed));
     coordinator.clock = loop_clock(s->loop);
     coordinator.registry = s->registry;
-    s->hooks = hooks_new(s->loop);
-    coordinator.hook = hooks_run;
-    coordinator.hook_arg = s->hooks;
+    hooks.arg = s->hooks;
+    if (s->hooks != NULL)
+        coordinator.hooks = &hooks;
     s->coordinator = coordinator_new(&coordinator);
     http.loop = s->loop;
     http.coordinator = s->coordinator;
@@ -281,6 +289,7 @@ static int cmd_serve(int argc, char **argv)
     (void)sd_notify(0, "READY=1");
     loop_run(s.loop);
     http_free(&s.http);
+    hooks_free(&s.hooks);
     loop_free(&s.loop);
     conf_close(&s.conf);
     log_stop(LAST_WORDS_MS);

@@ -75,6 +75,10 @@ struct engine *engine_new(const struct engine_config *config)
     assert(config->registry != NULL);
     assert(config->kind == NODE_MASTER || config->kind == NODE_WORKER);
     e->c = *config;
+    if (config->hooks != NULL) {
+        e->hooks = *config->hooks;
+        e->c.hooks = &e->hooks;
+    }
     e->lock_key = mem_strdup(config->lock_key);
     e->self = mem_strdup(config->self);
     /* re-entrance is for one owner: the two kinds are two, even on one key */
@@ -83,7 +87,9 @@ struct engine *engine_new(const struct engine_config *config)
     rand_seed(&e->rand, config->seed);
     struct failover_config fc = {
         .kind = config->kind,
-        .hook = conf->hook != NULL && config->hook != NULL,
+        .hook_ms = conf->hook != NULL && config->hooks != NULL
+                       ? conf->hook_timeout_ms
+                       : 0,
         .readmit = conf->readmit,
         .hold_ms_max = LOCK_HOLD_MS,
         .rank_ms = RANK_MS,
@@ -119,6 +125,8 @@ static void engine_close(struct engine *e)
     }
     attend_close(e);
     waiting_close(e);
+    counter_close(&e->counter);
+    mem_free(e->pass.next);
     brake_free(&e->brake);
     failover_free(&e->f);
     mem_free(e->lock_key);
@@ -131,6 +139,7 @@ void engine_free(struct engine **e)
     if (*e == NULL)
         return;
     assert(!(*e)->feeding);
+    engine_hook_close(*e);
     if ((*e)->lock != NULL)
         registry_unlock(&(*e)->lock);
     collect_free(&(*e)->collect);
@@ -144,7 +153,7 @@ void engine_abandon(struct engine **e)
     if (*e == NULL)
         return;
     collect_abandon(&(*e)->collect);
-    (*e)->lock = NULL; /* went with the registry's client */
+    (*e)->lock = (*e)->hook_lock = NULL; /* went with the registry's client */
     calls_free(&(*e)->calls);
     engine_close(*e);
     *e = NULL;
@@ -156,8 +165,9 @@ void engine_tick(struct engine *e)
     if (!e->connected)
         return;
     attend_tick(e);
+    engine_hook_tick(e);
     struct failover_event ev = engine_event_of(e, FAILOVER_TICK);
-    ev.wanted = attend_wanted(e);
+    ev.wanted = e->hook_stops == NULL && attend_wanted(e);
     engine_feed(e, ev);
 }
 

@@ -38,6 +38,18 @@ struct engine_event {
 };
 typedef void engine_event_f(void *arg, const struct engine_event *event);
 
+/* What runs the hook: failover/hook.h says what each promises. */
+struct engine_hooks {
+    void (*run)(void *arg, const struct failover_record *r, int64_t timeout_ms,
+                mono_ms until,
+                void (*ended)(void *call, int exit_code, const char *tail),
+                void *call);
+    void (*until)(void *arg, const void *call, mono_ms until);
+    void (*stop)(void *arg, const void *call, void (*stopped)(void *stop_arg),
+                 void *stop_arg);
+    void *arg;
+};
+
 struct engine_config {
     const struct clock *clock;
     const struct conf_failover *conf;
@@ -55,13 +67,7 @@ struct engine_config {
     void *event_arg;
     int64_t work_keep_ms;
     uint64_t seed;
-    /* Runs the hook; NULL in the simulator when none is configured. Calls
-     * ended() on the loop exactly once. */
-    void (*hook)(void *arg, const char *command,
-                 const struct failover_record *r, int64_t timeout_ms,
-                 void (*ended)(void *e, int exit_code, const char *tail),
-                 void *e);
-    void *hook_arg;
+    const struct engine_hooks *hooks; /* copied; NULL: none is configured */
 };
 
 struct engine *engine_new(const struct engine_config *config);

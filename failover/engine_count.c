@@ -1,14 +1,16 @@
 /*
  * engine_count.c - counts what a failover moved. Design: the moves stand in
  * the items' histories and nowhere else, so that no batch has to wait for a
- * counter; only a record that changed hands is counted this way, at its end.
+ * counter; only a record that changed hands is counted this way, at its end,
+ * when nothing of it moves any more: so that a count may go on in a later hold
+ * of the lock where it was left.
  */
 #include "failover/engine_priv.h"
 
+#include "base/mem.h"
+
 #include <stdio.h>
 #include <string.h>
-
-static void list(struct counter *c, const char *from);
 
 static void on_page(void *part, size_t index,
                     const struct registry_reply *reply)
@@ -27,25 +29,27 @@ static void on_page(void *part, size_t index,
         plan_recount(&c->counts, &w, c->failover);
         work_item_close(&w);
     }
-    if (reply->next != NULL)
-        list(c, reply->next);
-    else
-        c->done(c->arg, ERR_OK);
+    MEM_FREE(c->next);
+    c->next = mem_strdup(reply->next);
+    c->done(c->arg, ERR_OK);
 }
 
-static void list(struct counter *c, const char *from)
+void counter_page(struct counter *c, struct engine *e, const char *failover,
+                  round_done_f *done, void *arg)
 {
-    registry_list(c->e->c.registry, WORK_PREFIX, from, ENGINE_PAGE, call_done,
-                  call_new(&c->e->calls, on_page, c, 0));
-}
-
-void counter_start(struct counter *c, struct engine *e, const char *failover,
-                   round_done_f *done, void *arg)
-{
-    memset(c, 0, sizeof(*c));
+    if (c->next == NULL || strcmp(c->failover, failover) != 0) {
+        counter_close(c);
+        (void)snprintf(c->failover, sizeof(c->failover), "%s", failover);
+    }
     c->e = e;
     c->done = done;
     c->arg = arg;
-    (void)snprintf(c->failover, sizeof(c->failover), "%s", failover);
-    list(c, NULL);
+    registry_list(e->c.registry, WORK_PREFIX, c->next, ENGINE_PAGE, call_done,
+                  call_new(&e->calls, on_page, c, 0));
+}
+
+void counter_close(struct counter *c)
+{
+    mem_free(c->next);
+    memset(c, 0, sizeof(*c));
 }

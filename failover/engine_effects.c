@@ -7,6 +7,7 @@
 #include "failover/failpoint.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 
 #include <string.h>
 
@@ -57,6 +58,8 @@ static void do_unlock(struct engine *e)
     survey_free(&e->matching);
     if (held)
         engine_tell(e, ENGINE_UNLOCKED, "", "", 0);
+    if (e->hook != NULL)
+        engine_hook_stop(e);
     if (e->lock != NULL)
         registry_unlock(&e->lock);
     if (e->current != NULL)
@@ -159,38 +162,6 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
     buf_close(&record);
 }
 
-/* --- the hook ------------------------------------------------------------ */
-
-/* The hook's end goes the way of a registry's answer, so that UNLOCK forgets
- * it, too. */
-static void on_hook_ended(void *arg, int exit_code, const char *tail)
-{
-    void *part;
-    if (!call_take(arg, &part))
-        return;
-    struct engine *e = part;
-    struct failover_event ev = engine_event_of(e, FAILOVER_HOOKED);
-    ev.hook_exit = exit_code < 0 ? 0 : exit_code;
-    ev.hook_tail = tail;
-    engine_feed(e, ev);
-}
-
-static void never(void *part, size_t index, const struct registry_reply *reply)
-{
-    (void)part;
-    (void)index;
-    (void)reply;
-    assert(false); /* a hook's end does not come from the registry */
-}
-
-static void do_hook(struct engine *e)
-{
-    const struct failover_record *r = failover_record(e->f);
-    assert(r != NULL && e->c.hook != NULL);
-    e->c.hook(e->c.hook_arg, e->c.conf->hook, r, e->c.conf->hook_timeout_ms,
-              on_hook_ended, call_new(&e->calls, never, e, 0));
-}
-
 /* --- listing, moving, collecting, planning ------------------------------- */
 
 static void on_listed(void *arg, enum err_code code)
@@ -223,6 +194,7 @@ static void on_counted(void *arg, enum err_code code)
     struct failover_event ev = engine_event_of(e, FAILOVER_COUNTED);
     ev.code = code;
     ev.counts = &e->counter.counts;
+    ev.more = e->counter.next != NULL;
     engine_feed(e, ev);
 }
 
@@ -238,11 +210,37 @@ static void set_failover(struct engine *e)
     }
 }
 
+/* A pass that a hold's end cut off goes on where it was, as long as the same
+ * gate says whose markers are of the past: no new ones come. */
+static bool pass_goes_on(struct engine *e, const char *address)
+{
+    bool on = e->pass.next != NULL && strcmp(e->pass.address, address) == 0 &&
+              e->pass.gate_version == failover_gate(e->f)->version;
+    if (on) {
+        mem_free(e->round.next);
+        e->round.next = e->pass.next;
+        e->pass.next = NULL;
+    }
+    MEM_FREE(e->pass.next);
+    return on;
+}
+
+static void keep_pass(struct engine *e)
+{
+    MEM_FREE(e->pass.next);
+    e->pass.next = e->round.next;
+    e->round.next = NULL;
+    e->pass.gate_version = e->round.gate.version;
+    memcpy(e->pass.address, e->round.address, sizeof(e->pass.address));
+}
+
 static void do_list(struct engine *e, bool afresh)
 {
     const struct failover_task *task = failover_task(e->f);
     memcpy(e->round.address, task->address, sizeof(e->round.address));
     e->round.gate = *failover_gate(e->f);
+    if (afresh && pass_goes_on(e, task->address))
+        afresh = false;
     round_list(&e->round, afresh, on_listed, e);
 }
 
@@ -330,7 +328,7 @@ void engine_perform(struct engine *e, const struct failover_effect *fx)
         do_write(e, fx);
         return;
     case FAILOVER_DO_HOOK:
-        do_hook(e);
+        engine_hook_run(e, fx->time_ms);
         return;
     case FAILOVER_DO_LIST:
         do_list(e, fx->afresh);
@@ -340,7 +338,7 @@ void engine_perform(struct engine *e, const struct failover_effect *fx)
         round_move(&e->round, e->lock, on_moved, e);
         return;
     case FAILOVER_DO_COUNT:
-        counter_start(&e->counter, e, fx->failover, on_counted, e);
+        counter_page(&e->counter, e, fx->failover, on_counted, e);
         return;
     case FAILOVER_DO_COLLECT:
         collect_run(e->collect, e->lock, on_collected, e);
@@ -352,6 +350,8 @@ void engine_perform(struct engine *e, const struct failover_effect *fx)
         do_tell(e, fx);
         return;
     case FAILOVER_DO_SETTLE:
+        if (fx->clean)
+            keep_pass(e);
         attend_settled(e, &e->task, fx->word);
         return;
     }

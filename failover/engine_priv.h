@@ -3,6 +3,7 @@
  *
  *   engine.c        the engine's life; events and effects around the step
  *   engine_effects.c performs them: the lock, writes, the hook
+ *   engine_hook.c   the hook, and the lock while one is being ended
  *   engine_attend.c which address next, the brake's sweep, reconcile
  *   engine_waiting.c is there somebody for the work that waits
  *   engine_read.c   a fresh read of one address (struct reader)
@@ -167,12 +168,15 @@ void batches_close(struct round *r);
 struct counter {
     struct engine *e;
     char failover[FAILOVER_ID_MAX + 1];
+    char *next; /* where the next page begins; NULL: all are counted */
     round_done_f *done;
     void *arg;
     struct failover_counts counts;
 };
-void counter_start(struct counter *c, struct engine *e, const char *failover,
-                   round_done_f *done, void *arg);
+/* The next page of that failover's count, the first if none was begun. */
+void counter_page(struct counter *c, struct engine *e, const char *failover,
+                  round_done_f *done, void *arg);
+void counter_close(struct counter *c);
 
 /* --- engine_order.c ------------------------------------------------------ */
 
@@ -265,12 +269,18 @@ void attend_close(struct engine *e);
 
 struct engine {
     struct engine_config c;
+    struct engine_hooks hooks; /* what c.hooks points to */
     char *lock_key, *self;
     char owner[NODE_ADDRESS_MAX + 3]; /* our name at the lock: "m:<self>" */
     struct rand rand;
     struct failover *f;
     enum failover_state told; /* the last state told */
     struct registry_lock *lock;
+    struct call *hook; /* of the hook that runs */
+    /* One that is not wanted any more is being ended; until then its lock is
+     * kept, and no other one asked for. */
+    struct call *hook_stops;
+    struct registry_lock *hook_lock;
     bool connected;
     bool own_entry;
     bool feeding; /* inside the step: events queue up */
@@ -279,6 +289,11 @@ struct engine {
     struct calls calls;
     struct reader reader;
     struct round round;
+    struct {
+        char address[NODE_ADDRESS_MAX + 1];
+        uint64_t gate_version;
+        char *next;
+    } pass; /* of listing that a hold's end cut off, clean so far */
     struct counter counter;
     struct collect *collect;
     struct survey *surveys;
@@ -303,6 +318,14 @@ struct failover_event engine_event_of(struct engine *e,
 void engine_feed(struct engine *e, struct failover_event event);
 /* engine_effects.c */
 void engine_perform(struct engine *e, const struct failover_effect *fx);
+/* engine_hook.c */
+void engine_hook_run(struct engine *e, int64_t time_ms);
+/* The lock may be proven for longer by now. */
+void engine_hook_tick(struct engine *e);
+/* It is not wanted any more; takes the lock, and lets it go when it has
+ * ended. */
+void engine_hook_stop(struct engine *e);
+void engine_hook_close(struct engine *e);
 void engine_tell(struct engine *e, enum engine_event_type type,
                  const char *failover, const char *word, size_t n);
 

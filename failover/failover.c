@@ -132,12 +132,17 @@ void step_give_way(struct failover *f, struct failover_effects *fx, mono_ms now)
     step_release(f, fx, now + f->config.retry_ms);
 }
 
+bool step_hold_is_over(const struct failover *f, mono_ms now)
+{
+    return now - f->locked_at >= f->config.hold_ms_max;
+}
+
 void step_go_next(struct failover *f, struct failover_effects *fx, mono_ms now)
 {
     f->has_task = false;
     f->has_record = false;
     f->state = FAILOVER_HAVE_LOCK;
-    if (now - f->locked_at >= f->config.hold_ms_max)
+    if (step_hold_is_over(f, now))
         step_release(f, fx, now); /* others queue for it, too */
     else
         step_effect(fx, FAILOVER_DO_NEXT);
@@ -179,16 +184,33 @@ void step_go_list(struct failover *f, struct failover_effects *fx, bool afresh)
     step_effect(fx, FAILOVER_DO_LIST)->afresh = afresh;
 }
 
-void step_go_on(struct failover *f, struct failover_effects *fx)
+/* How long a hook may take that begins now; 0: not long enough. It has half of
+ * a hold at least, unless its own time is shorter, and leaves enough of it to
+ * save its result. */
+static int64_t hook_time(const struct failover *f, mono_ms now)
+{
+    int64_t left = f->locked_at + f->config.hold_ms_max - HOOK_SAVE_MS - now;
+    int64_t half = f->config.hold_ms_max / 2, most = f->config.hook_ms;
+    if (left < (most < half ? most : half))
+        return 0;
+    return left < most ? left : most;
+}
+
+void step_go_on(struct failover *f, struct failover_effects *fx, mono_ms now)
 {
     assert(f->has_record && f->record.phase == FAILOVER_MOVING);
-    if (f->config.hook && f->record.hook_exit < 0) {
-        failover_take_over(f); /* the command is told the fence of this hold */
-        f->state = FAILOVER_HOOK;
-        step_effect(fx, FAILOVER_DO_HOOK);
-    } else {
+    if (f->config.hook_ms == 0 || f->record.hook_exit >= 0) {
         step_go_list(f, fx, true);
+        return;
     }
+    int64_t time = hook_time(f, now);
+    if (time == 0) { /* the next hold begins with it */
+        step_settle(f, fx, "rotated", now);
+        return;
+    }
+    failover_take_over(f); /* the command is told the fence of this hold */
+    f->state = FAILOVER_HOOK;
+    step_effect(fx, FAILOVER_DO_HOOK)->time_ms = time;
 }
 
 void step_read_again(struct failover *f, struct failover_effects *fx,
@@ -218,7 +240,7 @@ static void written(struct failover *f, const struct failover_event *ev,
         step_settle(f, fx, "taken-back", ev->now);
         return;
     case FAILOVER_SET_MOVING:
-        step_go_on(f, fx);
+        step_go_on(f, fx, ev->now);
         return;
     case FAILOVER_HOOK_SAVING:
         step_go_list(f, fx, true);

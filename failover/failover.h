@@ -36,16 +36,17 @@
  *   |    |      SET_MOVING   one txn: lock, record `moving`
  *   |    |         |
  *   |    |         v
- *   |    |      HOOK, HOOK_SAVING   only if one is configured
+ *   |    |      HOOK, HOOK_SAVING   only if one is configured; without half of
+ *   |    |         |                a hold's 10 s left, in the next hold
  *   |    |         |
  *   |    |         v
- *   |    |      LISTING  markers of the past, and their records
+ *   |    |      LISTING  markers of the past, and their records: page by page
  *   |    |         |  ^
  *   |    |         v  |
  *   |    |      MOVING   batches, several in flight, one check-lock each
  *   |    |         |  \__ the lock was held for 10 s: SAVING, RELEASE
  *   |    |         v  a whole pass found no marker of the past
- *   |    |      COUNTING  only if another holder moved some of it
+ *   |    |      COUNTING  only if another holder moved some of it: page by page
  *   |    |         |
  *   |    |         v
  *   |    |      CLOSING  one txn: lock, record `done`, gate without heir
@@ -54,6 +55,11 @@
  *        |
  *        +-- the session or the lock is lost, in any state: RELEASE. Observe,
  *            act no more; another holder, or we again, resumes from the record.
+ *
+ * LISTING and COUNTING stop after a page when the lock was held for 10 s, and
+ * go on from there in the next hold. A hook is ended when its time, or the
+ * lock's proof, is over (hook.h), and its lock is let go when nothing of it
+ * runs.
  *
  * A write that met a conflict, whose outcome is unknown or whose reads grew
  * old goes back to READING: it is decided anew, never repeated.
@@ -151,7 +157,8 @@ struct failover_event {
         FAILOVER_HOOKED,    /* `hook_exit`, `hook_tail` */
         FAILOVER_LISTED,    /* `code`, `n` that may move, `more` pages */
         FAILOVER_MOVED,     /* `code`, `counts` (also with a code) */
-        FAILOVER_COUNTED,   /* `code`, `counts`: of the whole failover */
+        FAILOVER_COUNTED,   /* `code`, `counts`: of the whole failover, or so
+                               far: `more` */
         FAILOVER_COLLECTED, /* `code` */
     } type;
     mono_ms now;
@@ -180,7 +187,8 @@ struct failover_effect {
         FAILOVER_DO_HOOK,  /* for failover_record() */
         FAILOVER_DO_LIST,  /* `afresh`: from the first page */
         FAILOVER_DO_MOVE,  /* what was listed */
-        FAILOVER_DO_COUNT, /* all that `failover` has moved, by the items */
+        FAILOVER_DO_COUNT, /* what `failover` has moved, by the items: go on
+                              with the next page */
         FAILOVER_DO_COLLECT,
         FAILOVER_DO_ANSWER, /* the order: `word` NULL accepted, else a code */
         FAILOVER_DO_TELL,   /* `news`, `word` */
@@ -195,6 +203,9 @@ struct failover_effect {
     const char *failover; /* TELL, ANSWER, COUNT: its id, or "" */
     bool held;            /* ANSWER: accepted, but held */
     size_t n;             /* TELL: items moved so far */
+    int64_t time_ms;      /* HOOK: then it is ended */
+    bool clean; /* SETTLE: this pass of listing has found nothing so far, and
+                   may go on in another hold */
     enum failover_news {
         FAILOVER_NEWS_INTENT,
         FAILOVER_NEWS_TAKEN_BACK,
@@ -214,7 +225,7 @@ struct failover_effects {
 struct failover_config {
     enum node_kind kind;
     char self[NODE_ADDRESS_MAX + 1]; /* of this coordinator */
-    bool hook;                       /* one is configured */
+    int64_t hook_ms; /* how long one may take; 0: none is configured */
     bool readmit;
     int64_t hold_ms_max; /* of the lock at a time: 10,000 */
     int64_t rank_ms;     /* per rank: 500 */

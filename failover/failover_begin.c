@@ -51,8 +51,8 @@ static void read_hold(struct failover *f, const struct failover_event *ev,
 }
 
 /* An unfinished failover: ours whose reply was lost, or one to take over. */
-static void resume(struct failover *f, enum failover_verdict verdict,
-                   struct failover_effects *fx)
+static void resume(struct failover *f, const struct failover_event *ev,
+                   enum failover_verdict verdict, struct failover_effects *fx)
 {
     bool ours = f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
     step_answer(f, fx, ours ? NULL : "running");
@@ -62,7 +62,7 @@ static void resume(struct failover *f, enum failover_verdict verdict,
     if (verdict == FAILOVER_TO_VERIFY)
         step_go_read(f, fx, FAILOVER_VERIFY);
     else
-        step_go_on(f, fx);
+        step_go_on(f, fx, ev->now);
 }
 
 static void drop_held(struct failover *f, const struct failover_event *ev,
@@ -120,7 +120,7 @@ void failover_reading(struct failover *f, const struct failover_event *ev,
         return;
     case FAILOVER_TO_VERIFY:
     case FAILOVER_TO_RESUME:
-        resume(f, v, fx);
+        resume(f, ev, v, fx);
         return;
     case FAILOVER_TO_ADMIT:
         step_open_gate(f, failover_fresh(ev->seen), "admitted", fx);

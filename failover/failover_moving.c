@@ -53,6 +53,14 @@ void failover_counting(struct failover *f, const struct failover_event *ev,
         step_give_way(f, fx, ev->now);
         return;
     }
+    if (ev->more && step_hold_is_over(f, ev->now)) {
+        step_settle(f, fx, "rotated", ev->now);
+        return;
+    }
+    if (ev->more) {
+        step_effect_about(f, fx, FAILOVER_DO_COUNT);
+        return;
+    }
     r->moved = r->held = r->dropped = r->waiting = 0;
     r->n_targets = 0;
     r->digest = 0;
@@ -78,6 +86,13 @@ void failover_listing(struct failover *f, const struct failover_event *ev,
         step_effect(fx, FAILOVER_DO_MOVE);
         return;
     }
+    if (f->more && step_hold_is_over(f, ev->now)) {
+        struct failover_effect *e = step_effect(fx, FAILOVER_DO_SETTLE);
+        e->word = "rotated";
+        e->clean = !f->dirty;
+        step_go_next(f, fx, ev->now);
+        return;
+    }
     if (f->more)
         step_go_list(f, fx, false);
     else
@@ -101,7 +116,7 @@ void failover_moving(struct failover *f, const struct failover_event *ev,
         step_settle(f, fx, "stuck", ev->now);
         return;
     }
-    if (ev->now - f->locked_at >= f->config.hold_ms_max) {
+    if (step_hold_is_over(f, ev->now)) {
         if (f->has_record)
             step_go_read(f, fx, FAILOVER_SAVING);
         else

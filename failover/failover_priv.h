@@ -53,7 +53,8 @@ void failover_add_counts(struct failover_record *r,
 
 /* --- failover.c: effects and transitions --------------------------------- */
 
-#define TRIES_MAX 8 /* of one task before others are looked at */
+#define TRIES_MAX    8   /* of one task before others are looked at */
+#define HOOK_SAVE_MS 500 /* of a hold, for what a hook's end has to write */
 
 struct failover_effect *step_effect(struct failover_effects *fx,
                                     enum failover_effect_type type);
@@ -68,6 +69,7 @@ void step_release(struct failover *f, struct failover_effects *fx,
                   mono_ms not_before);
 void step_give_way(struct failover *f, struct failover_effects *fx,
                    mono_ms now);
+bool step_hold_is_over(const struct failover *f, mono_ms now);
 void step_go_next(struct failover *f, struct failover_effects *fx, mono_ms now);
 void step_settle(struct failover *f, struct failover_effects *fx,
                  const char *how, mono_ms now);
@@ -77,7 +79,7 @@ void step_go_write(struct failover *f, struct failover_effects *fx,
                    enum failover_state state, bool gate, bool record);
 void step_go_list(struct failover *f, struct failover_effects *fx, bool afresh);
 /* `moving` stands: the hook if it is due, then the moves. */
-void step_go_on(struct failover *f, struct failover_effects *fx);
+void step_go_on(struct failover *f, struct failover_effects *fx, mono_ms now);
 void step_read_again(struct failover *f, struct failover_effects *fx,
                      mono_ms now);
 

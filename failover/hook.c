@@ -1,120 +1,98 @@
 /*
- * hook.c - a child process on the loop. Design: a hook ends when its process
- * has exited, whatever it left running with our pipe open; a grandchild that
- * keeps the pipe cannot hold a failover up.
+ * hook.c - the coordinator's end of a hook: a line to its guard, and a pipe for
+ * what it prints. Design: the guard says that a hook has ended only when
+ * nothing of it runs any more, so all that it printed is in the pipe by then,
+ * and no grandchild that keeps the pipe can hold a failover up.
  */
 #include "failover/hook.h"
+#include "failover/hook_priv.h"
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #define TAIL_MAX 511
-#define VARS     4
-#define VAR_MAX  320
-/* After the exit, for what is still in the pipe: until a round brought nothing,
- * but not the first (a late loop fires timers before it reads). */
-#define DRAIN_MS   50
-#define DRAINS_MIN 2
-#define DRAINS_MAX 20
+/* What is read of its output in one turn of the loop. */
+#define READS_MAX  16
+#define FREE_TRIES 500 /* milliseconds that the helper has to end */
 
 struct hook {
     struct hook *prev, *next;
     struct hooks *owner;
-    uv_process_t process;
-    uv_pipe_t out;
-    uv_timer_t timer;
+    uv_poll_t line, out;
+    int line_fd, out_fd;
     unsigned open; /* handles that must close before it is freed */
-    bool exited, timed_out, eof, told;
-    bool heard; /* something was read since the last round */
-    unsigned drains;
+    mono_ms limit; /* of its timeout */
+    mono_ms until; /* of the lock's proof, as told last */
+    bool over;     /* nothing of it runs any more */
     int exit_code;
-    char chunk[1024];
     char tail[TAIL_MAX + 1];
     size_t len;
-    void (*ended)(void *e, int exit_code, const char *tail);
+    struct loop_timer *refused; /* it could not be started, to be told */
+    hook_ended_f *ended;        /* NULL: it is not wanted any more */
     void *arg;
+    void (*stopped)(void *arg);
+    void *stop_arg;
 };
 
 struct hooks {
     struct loop *loop;
+    int line;
+    pid_t helper;
     struct hook *list;
-    bool closing;
-    void (*closed)(void *arg);
-    void *closed_arg;
+    bool ending;
+    void (*ended)(void *arg);
+    void *ended_arg;
+    struct loop_timer *soon;
 };
 
-struct hooks *hooks_new(struct loop *loop)
+int hooks_new(struct hooks **out, struct loop *loop, const char *command,
+              struct err *err)
 {
-    struct hooks *h = mem_zalloc(sizeof(*h));
-    h->loop = loop;
-    return h;
-}
+    char *shell = mem_printf("exec 2>&1\n%s", command);
+    struct hooks *h;
+    int line[2];
+    pid_t pid;
 
-static void hooks_closed(struct hooks *h)
-{
-    if (!h->closing || h->list != NULL)
-        return;
-    void (*closed)(void *arg) = h->closed;
-    void *arg = h->closed_arg;
-    mem_free(h);
-    if (closed != NULL)
-        closed(arg);
-}
-
-static void on_close(uv_handle_t *handle)
-{
-    struct hook *k = handle->data;
-    assert(k->open > 0);
-    if (--k->open > 0)
-        return;
-    struct hooks *h = k->owner;
-    DL_DELETE(h->list, k);
-    mem_free(k);
-    hooks_closed(h);
-}
-
-static void close_handle(uv_handle_t *handle)
-{
-    if (!uv_is_closing(handle))
-        uv_close(handle, on_close);
-}
-
-/* Tell once, and close. */
-static void finish(struct hook *k)
-{
-    if (k->told)
-        return;
-    k->told = true;
-    close_handle((uv_handle_t *)&k->process);
-    close_handle((uv_handle_t *)&k->out);
-    close_handle((uv_handle_t *)&k->timer);
-    if (!k->owner->closing) {
-        k->tail[k->len] = '\0';
-        k->ended(k->arg, k->timed_out ? HOOK_TIMED_OUT : k->exit_code, k->tail);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) != 0) {
+        mem_free(shell);
+        return (int)err_errno(err, errno, "failover.hook: its helper");
     }
+    pid = fork();
+    if (pid == 0) {
+        close(line[0]);
+        hook_helper(line[1], shell);
+    }
+    close(line[1]);
+    mem_free(shell);
+    if (pid < 0) {
+        int why = errno;
+
+        close(line[0]);
+        return (int)err_errno(err, why, "failover.hook: its helper: fork");
+    }
+    h = mem_zalloc(sizeof(*h));
+    h->loop = loop;
+    h->line = line[0];
+    h->helper = pid;
+    *out = h;
+    return 0;
 }
 
-static void kill_group(struct hook *k)
-{
-    /* its own group: a shell's children die with it */
-    if (k->process.pid > 0)
-        (void)kill(-k->process.pid, SIGKILL);
-}
-
-/* --- output -------------------------------------------------------------- */
-
-static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf)
-{
-    struct hook *k = handle->data;
-    (void)size;
-    *buf = uv_buf_init(k->chunk, sizeof(k->chunk));
-}
+/* --- output ----------------------------------------------------------------
+ */
 
 /* Keep the last bytes. */
 static void keep(struct hook *k, const char *data, size_t n)
@@ -131,190 +109,352 @@ static void keep(struct hook *k, const char *data, size_t n)
     k->len += n;
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+/* At most so many pieces: one that prints without end shall not have us all.
+ * False: nobody writes any more. */
+static bool read_out(struct hook *k)
 {
-    struct hook *k = stream->data;
-    loop_enter(k->owner->loop);
-    if (n > 0) {
-        k->heard = true;
-        keep(k, buf->base, (size_t)n);
-    } else if (n < 0) {
-        k->eof = true;
-        if (k->exited)
-            finish(k);
+    char chunk[4096];
+
+    for (int i = 0; i < READS_MAX; i++) {
+        ssize_t n = read(k->out_fd, chunk, sizeof(chunk));
+
+        if (n <= 0)
+            return n < 0 && (errno == EAGAIN || errno == EINTR);
+        keep(k, chunk, (size_t)n);
     }
+    return true;
 }
 
-/* --- the end ------------------------------------------------------------- */
-
-static void on_drained(uv_timer_t *timer)
+static void on_out(uv_poll_t *handle, int status, int events)
 {
-    struct hook *k = timer->data;
+    struct hook *k = handle->data;
+
+    (void)events;
     loop_enter(k->owner->loop);
-    bool quiet = !k->heard;
-    k->heard = false;
-    k->drains++;
-    if (k->drains < DRAINS_MAX && (!quiet || k->drains < DRAINS_MIN))
-        uv_timer_start(&k->timer, on_drained, DRAIN_MS, 0);
+    if (status < 0 || !read_out(k))
+        uv_poll_stop(&k->out);
+}
+
+/* --- the end ---------------------------------------------------------------
+ */
+
+/* From a turn of its own: whoever ends us may have called from anywhere. */
+static void on_all_ended(void *arg)
+{
+    struct hooks *h = arg;
+
+    loop_timer_stop(&h->soon);
+    h->ended(h->ended_arg);
+}
+
+static void check_all_ended(struct hooks *h)
+{
+    if (h->ending && h->list == NULL && h->soon == NULL)
+        h->soon = loop_timer(h->loop, 0, 0, on_all_ended, h);
+}
+
+static void on_close(uv_handle_t *handle)
+{
+    struct hook *k = handle->data;
+    struct hooks *h = k->owner;
+
+    assert(k->open > 0);
+    if (--k->open > 0)
+        return;
+    close(k->line_fd);
+    close(k->out_fd);
+    DL_DELETE(h->list, k);
+    mem_free(k);
+    check_all_ended(h);
+}
+
+/* Nothing of it runs: tell whoever waits for that, once. */
+static void finish(struct hook *k)
+{
+    assert(!k->over);
+    k->over = true;
+    (void)read_out(k);
+    uv_close((uv_handle_t *)&k->line, on_close);
+    uv_close((uv_handle_t *)&k->out, on_close);
+    k->tail[k->len] = '\0';
+    if (k->ended != NULL)
+        k->ended(k->arg, k->exit_code, k->tail);
+    else if (k->stopped != NULL)
+        k->stopped(k->stop_arg);
+}
+
+static void exited(struct hook *k, const struct guard_message *m)
+{
+    int status = (int)m->value;
+
+    if (m->late)
+        k->exit_code = k->limit <= k->until ? HOOK_TIMED_OUT : HOOK_UNPROVEN;
+    else if (WIFSIGNALED(status))
+        k->exit_code = HOOK_SIGNAL_BASE + WTERMSIG(status);
     else
-        finish(k);
-}
-
-static void on_exit_(uv_process_t *process, int64_t status, int sig)
-{
-    struct hook *k = process->data;
-    loop_enter(k->owner->loop);
-    k->exited = true;
-    k->exit_code = sig != 0 ? HOOK_SIGNAL_BASE + sig : (int)status;
-    if (k->eof || k->owner->closing)
-        finish(k);
-    else
-        uv_timer_start(&k->timer, on_drained, DRAIN_MS, 0);
-}
-
-static void on_timeout(uv_timer_t *timer)
-{
-    struct hook *k = timer->data;
-    loop_enter(k->owner->loop);
-    k->timed_out = true;
-    kill_group(k); /* on_exit_() goes on */
-}
-
-static void on_not_started(uv_timer_t *timer)
-{
-    struct hook *k = timer->data;
-    loop_enter(k->owner->loop);
+        k->exit_code = WEXITSTATUS(status);
+    if (m->left)
+        log_error("!hook",
+                  LOG_S("why", "processes that it started cannot be ended"),
+                  LOG_S("advice", "it ran something as another user; end that "
+                                  "by hand"));
     finish(k);
 }
 
-/* --- the start ----------------------------------------------------------- */
-
-static size_t count_env(void)
+static void not_started(struct hook *k, const char *why)
 {
-    size_t n = 0;
-    while (environ != NULL && environ[n] != NULL)
-        n++;
-    return n;
+    int n = snprintf(k->tail, sizeof(k->tail), "cannot start: %s", why);
+
+    k->len = n > 0 ? (size_t)n : 0;
+    k->exit_code = HOOK_NOT_STARTED;
+    log_error("!hook", LOG_S("why", k->tail));
+    finish(k);
 }
 
-/* Does a variable of the environment have a name of ours? Shells differ about
- * which of two counts. */
-static bool shadowed(const char *var, char vars[VARS][VAR_MAX])
+static void on_line(uv_poll_t *handle, int status, int events)
 {
-    for (size_t i = 0; i < VARS; i++) {
-        size_t len = strcspn(vars[i], "=") + 1;
-        if (strncmp(var, vars[i], len) == 0)
-            return true;
-    }
-    return false;
-}
+    struct hook *k = handle->data;
+    struct guard_message m;
+    ssize_t n;
 
-static char **make_env(const struct failover_record *r,
-                       char vars[VARS][VAR_MAX])
-{
-    char text[PROCESS_TEXT_SIZE];
-    size_t n = 0, all = count_env();
-    char **env = mem_array(all + VARS + 1, sizeof(*env));
-    (void)snprintf(vars[0], VAR_MAX, "PELORUS_KIND=%s",
-                   node_kind_name(r->kind));
-    (void)snprintf(vars[1], VAR_MAX, "PELORUS_ADDRESS=%s", r->address);
-    (void)snprintf(vars[2], VAR_MAX, "PELORUS_PROCESS=%s",
-                   process_text(&r->process, text));
-    (void)snprintf(vars[3], VAR_MAX, "PELORUS_FENCE=%" PRIu64, r->fence);
-    for (size_t i = 0; i < VARS; i++)
-        env[n++] = vars[i];
-    for (size_t i = 0; i < all; i++) {
-        if (!shadowed(environ[i], vars))
-            env[n++] = environ[i];
-    }
-    env[n] = NULL;
-    return env;
-}
-
-static int spawn(struct hook *k, const char *command,
-                 const struct failover_record *r)
-{
-    char vars[VARS][VAR_MAX];
-    char *args[] = {(char[]){"/bin/sh"}, (char[]){"-c"}, mem_strdup(command),
-                    NULL};
-    char **env = make_env(r, vars);
-    uv_stdio_container_t io[3] = {
-        {.flags = UV_IGNORE},
-        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
-         .data.stream = (uv_stream_t *)&k->out},
-        {.flags = UV_IGNORE},
-    };
-    uv_process_options_t options = {
-        .exit_cb = on_exit_,
-        .file = args[0],
-        .args = args,
-        .env = env,
-        .flags = UV_PROCESS_DETACHED, /* a session and group of its own */
-        .stdio_count = 3,
-        .stdio = io,
-    };
-    int rc = uv_spawn(loop_uv(k->owner->loop), &k->process, &options);
-    mem_free(args[2]);
-    mem_free(env);
-    return rc;
-}
-
-/* Its complaints are worth as much as its output: both go into one pipe. */
-static char *with_stderr(const char *command)
-{
-    return mem_printf("exec 2>&1\n%s", command);
-}
-
-void hooks_run(void *arg, const char *command, const struct failover_record *r,
-               int64_t timeout_ms,
-               void (*ended)(void *e, int exit_code, const char *tail), void *e)
-{
-    struct hooks *h = arg;
-    struct hook *k = mem_zalloc(sizeof(*k));
-    uv_loop_t *uv = loop_uv(h->loop);
-    char *full = with_stderr(command);
-    assert(!h->closing && timeout_ms > 0);
-    k->owner = h;
-    k->ended = ended;
-    k->arg = e;
-    k->process.data = k->out.data = k->timer.data = k;
-    (void)uv_pipe_init(uv, &k->out, 0);
-    (void)uv_timer_init(uv, &k->timer);
-    k->open = 3;
-    DL_APPEND(h->list, k);
-    int rc = spawn(k, full, r);
-    mem_free(full);
-    if (rc != 0) {
-        /* libuv wants the handle closed even when nothing was started */
-        k->exit_code = HOOK_NOT_STARTED;
-        k->exited = k->eof = true;
-        int n = snprintf(k->tail, sizeof(k->tail), "cannot start: %s",
-                         uv_strerror(rc));
-        k->len = n > 0 ? (size_t)n : 0;
-        log_error("!hook", LOG_S("why", k->tail));
-        uv_timer_start(&k->timer, on_not_started, 0, 0);
+    (void)status;
+    (void)events;
+    loop_enter(k->owner->loop);
+    n = recv(k->line_fd, &m, sizeof(m), MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    }
-    (void)uv_read_start((uv_stream_t *)&k->out, on_alloc, on_read);
-    uv_timer_start(&k->timer, on_timeout, (uint64_t)timeout_ms, 0);
-}
-
-void hooks_free(struct hooks **h, void (*closed)(void *arg), void *arg)
-{
-    if (*h == NULL)
-        return;
-    struct hooks *old = *h;
-    struct hook *k, *next;
-    *h = NULL;
-    old->closing = true;
-    old->closed = closed;
-    old->closed_arg = arg;
-    DL_FOREACH_SAFE(old->list, k, next)
-    {
-        if (!k->exited)
-            kill_group(k);
+    if (n != (ssize_t)sizeof(m)) { /* the guard is gone */
+        if (k->ended != NULL && k->exit_code == HOOK_NOT_STARTED)
+            not_started(k, "its guard is gone");
         else
             finish(k);
+    } else if (m.type == GUARD_STARTED) {
+        k->exit_code = HOOK_SIGNAL_BASE + SIGKILL; /* if the guard is killed */
+    } else if (m.type == GUARD_FAILED) {
+        not_started(k, strerror((int)m.value));
+    } else if (m.type == GUARD_EXITED) {
+        exited(k, &m);
     }
-    hooks_closed(old);
+}
+
+/* --- the start --------------------------------------------------------------
+ */
+
+static void say(struct hook *k, struct guard_message *m)
+{
+    m->value = k->limit < k->until ? k->limit : k->until;
+    (void)!send(k->line_fd, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Ask the helper for a guard at the other end of the line. */
+static bool ask(const struct hooks *h, int line, int out)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+    } control = {.bytes = {0}};
+    int fds[2] = {line, out};
+    struct iovec iov = {.iov_base = (char[]){1}, .iov_len = 1};
+    struct msghdr m = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(fds));
+    memcpy(CMSG_DATA(c), fds, sizeof(fds));
+    return sendmsg(h->line, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+}
+
+/* False: errno says why, and nothing is open. */
+static bool open_lines(struct hook *k)
+{
+    int line[2], out[2], why;
+    bool asked;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) != 0)
+        return false;
+    if (pipe2(out, O_CLOEXEC) != 0) {
+        why = errno;
+        close(line[0]);
+        close(line[1]);
+        errno = why;
+        return false;
+    }
+    asked = ask(k->owner, line[1], out[1]);
+    why = errno;
+    close(line[1]);
+    close(out[1]);
+    k->line_fd = line[0];
+    k->out_fd = out[0];
+    if (!asked) {
+        close(line[0]);
+        close(out[0]);
+        errno = why;
+    }
+    return asked;
+}
+
+static void begin_polling(struct hook *k)
+{
+    uv_loop_t *uv = loop_uv(k->owner->loop);
+    int rc;
+
+    (void)fcntl(k->out_fd, F_SETFL, O_NONBLOCK);
+    rc = uv_poll_init(uv, &k->line, k->line_fd);
+    assert(rc == 0);
+    rc = uv_poll_init(uv, &k->out, k->out_fd);
+    assert(rc == 0);
+    k->line.data = k->out.data = k;
+    k->open = 2;
+    rc = uv_poll_start(&k->line, UV_READABLE | UV_DISCONNECT, on_line);
+    assert(rc == 0);
+    rc = uv_poll_start(&k->out, UV_READABLE, on_out);
+    assert(rc == 0);
+    (void)rc;
+}
+
+static void start(struct hook *k, const struct failover_record *r)
+{
+    char process[PROCESS_TEXT_SIZE], fence[32];
+    struct guard_message m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = GUARD_START;
+    (void)snprintf(fence, sizeof(fence), "%" PRIu64, r->fence);
+    guard_env(&m, "PELORUS_KIND", node_kind_name(r->kind));
+    guard_env(&m, "PELORUS_ADDRESS", r->address);
+    guard_env(&m, "PELORUS_PROCESS", process_text(&r->process, process));
+    guard_env(&m, "PELORUS_FENCE", fence);
+    say(k, &m);
+}
+
+/* Nothing could be opened: told in a turn of its own, as everything else. */
+static void on_refused(void *arg)
+{
+    struct hook *k = arg;
+    struct hooks *h = k->owner;
+
+    loop_timer_stop(&k->refused);
+    k->over = true;
+    if (k->ended != NULL)
+        k->ended(k->arg, k->exit_code, k->tail);
+    else if (k->stopped != NULL)
+        k->stopped(k->stop_arg);
+    DL_DELETE(h->list, k);
+    mem_free(k);
+    check_all_ended(h);
+}
+
+static void refuse(struct hook *k, int why)
+{
+    k->line_fd = k->out_fd = -1;
+    (void)snprintf(k->tail, sizeof(k->tail), "cannot start: its guard: %s",
+                   strerror(why));
+    log_error("!hook", LOG_S("why", k->tail));
+    k->refused = loop_timer(k->owner->loop, 0, 0, on_refused, k);
+}
+
+void hooks_run(void *hooks, const struct failover_record *r, int64_t timeout_ms,
+               mono_ms until, hook_ended_f *ended, void *arg)
+{
+    struct hooks *h = hooks;
+    struct hook *k;
+
+    assert(timeout_ms > 0 && ended != NULL);
+    if (h->ending)
+        return; /* whoever waits for it goes away, too */
+    k = mem_zalloc(sizeof(*k));
+    k->owner = h;
+    k->ended = ended;
+    k->arg = arg;
+    k->limit = loop_clock(h->loop)->mono + timeout_ms;
+    k->until = until;
+    k->exit_code = HOOK_NOT_STARTED;
+    DL_APPEND(h->list, k);
+    if (!open_lines(k)) {
+        refuse(k, errno);
+        return;
+    }
+    begin_polling(k);
+    start(k, r);
+}
+
+static struct hook *find(struct hooks *h, const void *arg)
+{
+    struct hook *k;
+
+    DL_FOREACH(h->list, k)
+    {
+        if (!k->over && k->ended != NULL && k->arg == arg)
+            return k;
+    }
+    return NULL;
+}
+
+void hooks_until(void *hooks, const void *arg, mono_ms until)
+{
+    struct hook *k = find(hooks, arg);
+    struct guard_message m;
+
+    if (k == NULL || k->until == until)
+        return;
+    k->until = until;
+    memset(&m, 0, sizeof(m));
+    m.type = GUARD_DEADLINE;
+    say(k, &m);
+}
+
+/* The guard ends everything when it reads that nobody writes any more. */
+static void stop(struct hook *k)
+{
+    k->ended = NULL;
+    (void)shutdown(k->line_fd, SHUT_WR);
+}
+
+void hooks_stop(void *hooks, const void *arg, void (*stopped)(void *arg),
+                void *stop_arg)
+{
+    struct hooks *h = hooks;
+    struct hook *k = find(h, arg);
+
+    assert(k != NULL || h->ending);
+    if (k == NULL)
+        return;
+    k->stopped = stopped;
+    k->stop_arg = stop_arg;
+    stop(k);
+}
+
+void hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg)
+{
+    struct hook *k;
+
+    assert(!h->ending && ended != NULL);
+    h->ending = true;
+    h->ended = ended;
+    h->ended_arg = arg;
+    DL_FOREACH(h->list, k)
+    {
+        if (!k->over)
+            stop(k);
+    }
+    check_all_ended(h);
+}
+
+void hooks_free(struct hooks **hooks)
+{
+    struct hooks *h = *hooks;
+
+    if (h == NULL)
+        return;
+    *hooks = NULL;
+    assert(h->list == NULL && h->soon == NULL);
+    close(h->line);
+    for (int i = 0; i < FREE_TRIES && waitpid(h->helper, NULL, WNOHANG) == 0;
+         i++)
+        (void)poll(NULL, 0, 1);
+    mem_free(h);
 }

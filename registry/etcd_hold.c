@@ -34,6 +34,14 @@ bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
 
 /* --- keeping the lease --------------------------------------------------- */
 
+void etcd_hold_renewed(struct registry_hold *hold, mono_ms sent)
+{
+    struct etcd_hold *h = hold->priv;
+
+    h->renewed = sent;
+    hold->proven_until = sent + h->ttl_ms * 2 / 3;
+}
+
 static void on_beat(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
@@ -58,13 +66,16 @@ static void on_beat(void *arg, const struct etcd_result *result)
 }
 
 /* Other answers than its own may have proven it. */
-static void prove(struct etcd_hold *h, const struct etcd *e)
+static void prove(struct registry_hold *hold)
 {
+    struct etcd_hold *h = hold->priv;
+    const struct etcd *e = backend(hold);
+
     switch (etcd_renewal_proof(e, &h->renewal)) {
     case ETCD_UNPROVEN:
         break;
     case ETCD_PROVEN:
-        h->renewed = h->renewal.sent;
+        etcd_hold_renewed(hold, h->renewal.sent);
         h->renewal.sent = 0;
         break;
     case ETCD_REFUTED:
@@ -217,7 +228,7 @@ static bool tick(struct registry_hold *hold)
     if (hold->state != HOLD_WAITING && hold->state != HOLD_HELD) {
         return false;
     }
-    prove(h, e);
+    prove(hold);
     if (h->lease != 0 && etcd_now(e) - h->renewed >= patience(h, e)) {
         etcd_hold_gone(hold); /* by our own clock */
         return true;

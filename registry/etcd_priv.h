@@ -353,6 +353,8 @@ void etcd_watches_tick(struct etcd *e);
 void etcd_hold_step(struct registry_hold *hold);
 /* The store says that its lease or key is gone. */
 void etcd_hold_gone(struct registry_hold *hold);
+/* Its lease was granted or renewed by a request sent at `sent`. */
+void etcd_hold_renewed(struct registry_hold *hold, mono_ms sent);
 /* Its key. */
 void etcd_hold_self(const struct registry_hold *hold, struct etcd_key *key);
 /* A question of its state is due then. */

@@ -302,7 +302,7 @@ static void on_granted(void *arg, const struct etcd_result *result)
         restart(hold);
         return;
     }
-    h->renewed = result->sent;
+    etcd_hold_renewed(hold, result->sent);
     h->next_beat = result->sent + h->ttl_ms / 3;
     queue(hold);
 }

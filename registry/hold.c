@@ -420,6 +420,19 @@ bool registry_lock_held(const struct registry_lock *l)
            l->hold->session == l->r->session;
 }
 
+mono_ms registry_lock_proven_until(const struct registry_lock *l)
+{
+    const struct registry *r = l->r;
+    mono_ms until = r->answered + r->session_timeout_ms * 2 / 3;
+
+    if (!registry_lock_held(l)) {
+        return 0;
+    }
+    return l->hold->proven_until != 0 && l->hold->proven_until < until
+               ? l->hold->proven_until
+               : until;
+}
+
 uint64_t registry_lock_fence(const struct registry_lock *l)
 {
     return l->fence;

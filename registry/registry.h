@@ -283,6 +283,14 @@ void registry_unlock(struct registry_lock **lock);
 /* Held, as far as we know now. Only REGISTRY_CHECK_LOCK proves it. */
 bool registry_lock_held(const struct registry_lock *lock);
 
+/*
+ * Until when, by the loop's clock, nobody else can have a held lock: 2/3 of the
+ * timeout after the last answered request was sent (registry_answered(), or of
+ * the lock's own lease where it has one). SUSPENDED is told then at the latest;
+ * a third of the timeout is left to end what must not go on.
+ */
+mono_ms registry_lock_proven_until(const struct registry_lock *lock);
+
 /* Grows with every new holder; 0 before the lock was granted. */
 uint64_t registry_lock_fence(const struct registry_lock *lock);
 

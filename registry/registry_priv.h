@@ -273,6 +273,8 @@ struct registry_hold {
     uint64_t fence;
     bool try_once;
     char *holder; /* whom it waits for, or NULL */
+    /* 2/3 of a lease of its own; 0: it lives by the session */
+    mono_ms proven_until;
     enum registry_hold_state {
         HOLD_PENDING, /* waits for a session; the backend does not know it */
         HOLD_WAITING, /* lock was called */

@@ -128,19 +128,6 @@ static bool takes(void *arg, enum node_kind kind, const char *group)
     return out.code == NULL || c->world->takes_all;
 }
 
-static void hook(void *arg, const char *command,
-                 const struct failover_record *r, int64_t timeout_ms,
-                 void (*ended)(void *e, int exit_code, const char *tail),
-                 void *e)
-{
-    struct world *w = arg;
-    assert_true(timeout_ms > 0);
-    w->hooks++;
-    (void)snprintf(w->hook_seen, sizeof(w->hook_seen), "%s %s", command,
-                   r->address);
-    ended(e, 3, "said so");
-}
-
 void world_start(struct world *w, size_t i)
 {
     struct world_coordinator *c = &w->c[i];
@@ -164,6 +151,7 @@ void world_start(struct world *w, size_t i)
                              .changed = on_changed,
                              .arg = c};
     c->view = view_new(&vc);
+    struct engine_hooks hooks = world_hooks(w);
     struct engine_config ec = {
         .clock = &w->clock,
         .conf = &w->conf,
@@ -181,8 +169,7 @@ void world_start(struct world *w, size_t i)
         .event_arg = c,
         .work_keep_ms = w->keep_ms,
         .seed = 7 + i,
-        .hook = hook,
-        .hook_arg = w,
+        .hooks = &hooks,
     };
     c->engine = engine_new(&ec);
     engine_set_rank(c->engine, (uint32_t)i);

@@ -52,10 +52,19 @@ struct world {
     const char *closed_group; /* nobody takes work of it; NULL none */
     bool takes_all;           /* and that is not seen before it is tried */
     int64_t keep_ms;          /* of finished work; 10 s */
-    /* what the test's hook does */
+    /* what the test's hook does: it exits with 3 at once, or lasts */
     int hooks;
-    char hook_seen[256];
+    char hook_seen[256]; /* "<address> <process>" */
+    bool hook_lasts;
+    void *hook_call; /* of the one that runs */
+    mono_ms hook_until;
+    void (*hook_ended)(void *call, int exit_code, const char *tail);
+    void (*hook_stopped)(void *arg); /* it is being ended */
+    void *hook_stop_arg;
 };
+
+/* engine_world_hook.c */
+struct engine_hooks world_hooks(struct world *w);
 
 void world_open(struct world *w, size_t coordinators);
 void world_open_kind(struct world *w, size_t coordinators, enum node_kind k);

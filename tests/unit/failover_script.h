@@ -26,7 +26,7 @@ static mono_ms now;
 SCRIPT int begin(bool hook, bool readmit)
 {
     struct failover_config c = {.kind = NODE_MASTER,
-                                .hook = hook,
+                                .hook_ms = hook ? 8000 : 0,
                                 .readmit = readmit,
                                 .hold_ms_max = 10000,
                                 .rank_ms = 500,

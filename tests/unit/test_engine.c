@@ -313,7 +313,7 @@ static void a_hook_runs_under_the_lock_and_is_in_the_record(void **state)
     node_kill(&w, "m1:1");
     assert_true(world_until(&w, 6000, one_done));
     assert_int_equal(w.hooks, 1);
-    assert_string_equal(w.hook_seen, "tell-the-database m1:1");
+    assert_string_equal(w.hook_seen, "m1:1 1001-1");
     assert_true(find_record(&w, "m1:1", FAILOVER_DONE, &r));
     assert_int_equal(r.hook_exit, 3);
     assert_string_equal(r.hook_tail, "said so");

@@ -220,46 +220,6 @@ static void another_holder_verifies_an_intent_before_it_moves(void **state)
     assert_string_equal(read_as_seen(), "take-back: write(openaborted)");
 }
 
-static void a_hook_runs_once_and_is_saved(void **state)
-{
-    (void)state;
-    to_reading();
-    (void)read_as_seen();
-    (void)written(ERR_OK);
-    (void)read_as_seen();
-    assert_string_equal(written(ERR_OK), "hook: hook");
-    assert_string_equal(feed((struct failover_event){.type = FAILOVER_HOOKED,
-                                                     .hook_exit = 2,
-                                                     .hook_tail = "no"}),
-                        "hook-saving: read");
-    assert_string_equal(read_as_seen(), "hook-saving: write(moving)");
-    assert_int_equal(failover_record(f)->hook_exit, 2);
-    assert_string_equal(written(ERR_OK), "listing: list");
-    assert_string_equal(listed(0, false), "closing: read");
-}
-
-static void a_hook_run_by_another_holder_is_told_his_fence(void **state)
-{
-    (void)state;
-    to_reading();
-    record = (struct failover_record){.phase = FAILOVER_MOVING,
-                                      .kind = NODE_MASTER,
-                                      .fence = 16,
-                                      .session = 4,
-                                      .hook_exit = -1,
-                                      .process = process_of(1)};
-    (void)snprintf(record.id, sizeof(record.id), "master-1-b");
-    seen.record = &record;
-    seen.gate.state = GATE_FENCED;
-    assert_string_equal(read_as_seen(), "hook: tell(moving) hook");
-    assert_int_equal(failover_record(f)->fence, 17);
-    assert_string_equal(feed((struct failover_event){.type = FAILOVER_HOOKED}),
-                        "hook-saving: read");
-    assert_string_equal(read_as_seen(), "hook-saving: write(moving)");
-    assert_int_equal(failover_record(f)->fence, 17);
-    assert_int_equal(failover_record(f)->resumed, 1);
-}
-
 static void a_drains_deadline_fences_a_process_that_stands(void **state)
 {
     (void)state;
@@ -441,11 +401,6 @@ int main(void)
         TEST(the_lock_is_given_up_after_ten_seconds),
         TEST(another_holder_resumes_moving_and_counts_it_all),
         TEST(another_holder_verifies_an_intent_before_it_moves),
-        cmocka_unit_test_setup_teardown(a_hook_runs_once_and_is_saved,
-                                        setup_hook, teardown),
-        cmocka_unit_test_setup_teardown(
-            a_hook_run_by_another_holder_is_told_his_fence, setup_hook,
-            teardown),
         TEST(a_drains_deadline_fences_a_process_that_stands),
         TEST(a_restart_lease_is_consumed_by_its_heir),
         TEST(an_heir_that_is_fenced_first_inherits_nothing),

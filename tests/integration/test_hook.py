@@ -1,0 +1,99 @@
+"""failover.hook with real processes: one at a time whoever is stopped or dies,
+once per process, also for nodes that never had work of ours."""
+
+import os
+import sys
+import threading
+
+from cluster import SLOW, check, equal, run, settings, submit, wait_for
+from moves import finished
+
+M1, M2 = "127.0.0.1:5678", "127.0.0.1:5679"
+
+
+def hook_that(cluster, script, name="hook.sh"):
+    """A configuration whose hook is this script."""
+    path = os.path.join(cluster.dir, name)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(script)
+    return (f"failover: {{grace: 300ms, reconcile-interval: 1s, hook: 'sh {path}', "
+            "hook-timeout: 6s}\n")
+
+
+def beats(cluster):
+    """fence -> when its hook, or the daemon that it left, was seen running."""
+    seen = {}
+    path = os.path.join(cluster.dir, "beats")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            for line in f:
+                if line.endswith("\n") and len(line.split()) == 2:
+                    fence, at = line.split()
+                    seen.setdefault(int(fence), []).append(float(at))
+    return seen
+
+
+def busy_master(cluster, c):
+    victim = cluster.agent("master", M1)
+    cluster.wait_up(c.api, M1)
+    submit(c.port, ["w"])
+    cluster.agent("master", M2)
+    cluster.wait_up(c.api, M1, M2)
+    return victim
+
+
+def never_two_at_once(cluster, end):
+    """The hook of a coordinator that `end` stops or kills, and its daemon in a
+    session of its own, are over before the next one's begins."""
+    beat = f"while :; do echo $PELORUS_FENCE $(date +%s.%N) >>{cluster.dir}/beats; sleep 0.05; done"
+    more = hook_that(cluster, f"setsid sh -c '{beat}' &\n{beat}\n")
+    first = cluster.coordinator(more=more)
+    victim = busy_master(cluster, first)
+    victim.kill()
+    one = wait_for("the hook's beats", lambda: list(beats(cluster)))[0]
+    end(first)
+    second = cluster.coordinator(more=more)
+    two = wait_for("the next one's hook", lambda: [f for f in beats(cluster) if f > one], 40)[0]
+    wait_for("the failover done", finished(second.api, M1), 40)
+    seen = beats(cluster)
+    over = max(seen[one]) - min(seen[two])
+    check(over < 0, f"both ran for {over:.1f} s")
+    record = finished(second.api, M1)()[0]
+    equal(record["hook_exit"], 124, "the second one's time was over")
+    last = {f: len(at) for f, at in seen.items()}
+    threading.Event().wait(0.5)
+    equal({f: len(at) for f, at in beats(cluster).items()}, last, "nothing of it runs any more")
+
+
+@settings(session=3)
+def test_a_stopped_coordinators_hook_ends_before_the_next_ones(cluster):
+    never_two_at_once(cluster, lambda c: c.stop())
+
+
+@settings(session=3)
+def test_a_killed_coordinators_hook_ends_with_it(cluster):
+    never_two_at_once(cluster, lambda c: c.kill())
+
+
+def test_an_orderly_leave_ends_the_hook_before_the_lock_is_free(cluster):
+    beat = f"while :; do echo $PELORUS_FENCE $(date +%s.%N) >>{cluster.dir}/beats; sleep 0.02; done"
+    more = hook_that(cluster, f"trap '' TERM\nsetsid sh -c 'trap \"\" TERM; {beat}' &\n{beat}\n")
+    first = cluster.coordinator(more=more)
+    second = cluster.coordinator(more=more)
+    victim = busy_master(cluster, first)
+    cluster.wait_up(second.api, M1, M2)
+    victim.kill()
+    one = wait_for("the hook's beats", lambda: list(beats(cluster)))[0]
+    holder = wait_for("its holder", lambda: [c for c in (first, second)
+                                             if c.lines("+failover", M1)])[0]
+    code, took = holder.terminate()
+    equal(code, 0, "the holder's exit")
+    check(took < 4 * SLOW, f"it took {took:.1f} s to leave")
+    two = wait_for("the next one's hook", lambda: [f for f in beats(cluster) if f > one], 40)[0]
+    seen = beats(cluster)
+    over = max(seen[one]) - min(seen[two])
+    check(over < 0, f"both ran for {over:.1f} s")
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
