@@ -25,7 +25,8 @@
     X(RENEWED_BESIDE)      /* a session lives on while the loop is stuck */    \
     X(LAGGING_MARK)        /* a lagging server's word ends a doubt */          \
     X(LEASE_UNGATED)       /* a PUT's write checks the gate no more */         \
-    X(OLDER_OVERWRITES)    /* a late PUT of an earlier process is written */
+    X(OLDER_OVERWRITES)    /* a late PUT of an earlier process is written */   \
+    X(FENCED_IS_SETTLED)   /* the brake does not count who was fenced */
 
 enum planted_bug {
 #define X(bug) PLANTED_##bug,

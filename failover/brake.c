@@ -6,6 +6,7 @@
 #include "failover/brake.h"
 
 #include "base/mem.h"
+#include "base/planted.h"
 
 #include <string.h>
 #include <uthash.h>
@@ -127,6 +128,8 @@ void brake_see(struct brake *b, const char *address, enum brake_sight sight,
         return;
     case BRAKE_MISSING:
     case BRAKE_FENCED:
+        if (sight == BRAKE_FENCED && planted(PLANTED_FENCED_IS_SETTLED))
+            return;
         see_missing(b, address, sight == BRAKE_FENCED, lease_ms, fenced_at);
         return;
     }

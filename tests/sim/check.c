@@ -119,6 +119,11 @@ static void on_registration(struct check *c, uint64_t writer,
     if (after == NULL) {
         assert(r != NULL);
         trace(c->trace, "  - %s", key);
+        if (c->silent && c->is_coordinator(c->arg, writer))
+            check_fail(c, "an-outage-moves-nothing",
+                       "%s was removed by a coordinator that had heard "
+                       "nothing",
+                       key);
         count_registration(c, node, &r->id, false);
         HASH_DEL(c->registrations, r);
         mem_free(r);

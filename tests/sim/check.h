@@ -23,6 +23,8 @@
 /* What worlds hold beyond the plain one; false to look at it without. */
 #define WORLD_LATE_PUTS   true
 #define WORLD_HTTP_LEASES true
+#define WORLD_SILENCE     false
+#define WORLD_LEAVERS     false
 
 #define CHECK_ITEMS 200 /* ids "w-0" .. "w-199" */
 #define CHECK_NODES                                                            \
@@ -111,6 +113,7 @@ struct check_process {
     bool moving;            /* a failover of it is past its second read */
     bool unbroken;          /* registered without a break since INTENT */
     bool ordered;           /* moved by a person's word, alive or not */
+    bool bereft;            /* of some of its work, by nobody's order */
     struct check_process *next;
 };
 
@@ -194,6 +197,8 @@ struct check {
     uint64_t fence[2]; /* the highest seen */
     size_t nobody[2];  /* markers under "-" */
     bool paused;
+    uint64_t taken[2]; /* processes that lost work, by nobody's order */
+    bool silent;       /* no ttl is over now */
 };
 
 /* `c` is zeroed but for store, trace, result, locks, names, kinds and the

@@ -94,7 +94,7 @@ static void check_taken(struct check *c, int i)
 {
     const struct check_record *was = &c->items[i].before;
     const struct check_record *is = &c->items[i].now;
-    const struct check_process *p = check_process(c, was->owner, &was->process);
+    struct check_process *p = check_process(c, was->owner, &was->process);
 
     if (!is->last_failover && asked(&c->items[i].handover, was->epoch))
         return;
@@ -108,6 +108,10 @@ static void check_taken(struct check *c, int i)
         check_fail(c, "taken-after-intent",
                    "w-%d was taken from %s %" PRId64 " before the second read",
                    i, owner_name(c, was), was->process.startup);
+    if (!p->ordered && !p->bereft) {
+        p->bereft = true;
+        c->taken[was->kind]++;
+    }
     if (!p->ordered && c->works != NULL &&
         c->works(c->arg, was->owner, &was->process))
         check_fail(c, "two-owners",

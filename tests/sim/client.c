@@ -172,6 +172,14 @@ void client_fill(struct world *w, int i)
         submit(w, k, i, false);
 }
 
+void client_done(struct world *w, int item)
+{
+    struct coord *k = coord_any(w);
+
+    if (k != NULL)
+        done(w, k, item, w->check.items[item].now.epoch);
+}
+
 void client_step(struct world *w)
 {
     int i = (int)between(w, 0, CHECK_ITEMS - 1);

@@ -189,6 +189,10 @@ void sim_run(uint64_t seed, bool verbose, struct sim_result *result)
         chaos(w);
     if (!check_failed(&w->check))
         calm_down(w);
+    if (!check_failed(&w->check) && chance(w, 0.4)) {
+        acts_play(w);
+        calm_down(w);
+    }
     result->hash = w->trace.hash;
     result->virtual_ms = w->clock.mono - 1000000;
     world_close(w);

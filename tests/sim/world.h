@@ -8,6 +8,7 @@
  *   client.c  requests about work, and people's orders
  *   chaos.c   what goes wrong, and when; then all is healed
  *   live.c    what must be true when it is quiet again
+ *   acts.c    then one more fault, whose outcome is certain
  *   run.c     one seed from beginning to end
  */
 #ifndef PELORUS_TESTS_SIM_WORLD_H
@@ -149,11 +150,15 @@ size_t sim_node_heartbeat(struct sim_node *n, char *out, size_t size);
 /* client.c */
 void client_step(struct world *w);
 void client_fill(struct world *w, int item); /* submits it if it is new */
+void client_done(struct world *w, int item); /* by its owner */
 void person_step(struct world *w);
 void person_cordon(struct world *w, enum node_kind kind);
 void person_unpause(struct world *w);
 enum node_kind item_kind(int item);
 const char *item_group(int item);
+
+/* acts.c */
+void acts_play(struct world *w);
 
 /* chaos.c */
 void chaos_begin(struct world *w);

@@ -1,0 +1,160 @@
+/*
+ * acts.c - last acts: when all is well again, one clean fault whose outcome is
+ * certain. In the chaos before, many causes mix, and hardly anything can be
+ * said but that nobody has two owners; here the bounds are checked.
+ */
+#include "tests/sim/world.h"
+
+#include <inttypes.h>
+
+static void run_for(struct world *w, int64_t ms)
+{
+    mono_ms end = w->clock.mono + ms;
+
+    while (w->clock.mono < end && !check_failed(&w->check))
+        world_step(w);
+}
+
+static int first_of(enum node_kind kind)
+{
+    return kind == NODE_MASTER ? 0 : MASTERS;
+}
+
+static int count_of(enum node_kind kind)
+{
+    return kind == NODE_MASTER ? MASTERS : WORKERS;
+}
+
+/* A random one of this kind that lives, is nowhere else in `taken` and owns
+ * work if it should. */
+static struct sim_node *pick(struct world *w, enum node_kind kind, bool owning,
+                             const bool *taken)
+{
+    int n = count_of(kind), at = (int)between(w, 0, n - 1);
+
+    for (int i = 0; i < n; i++) {
+        int k = first_of(kind) + (at + i) % n;
+
+        if (w->nodes[k].alive && !taken[k] &&
+            (!owning || w->check.nodes[k].markers > 0))
+            return &w->nodes[k];
+    }
+    return NULL;
+}
+
+/* Most of a kind are cut off at one moment, and their leases end one after
+ * another. What the brake may let through is what is no mass by itself. */
+static void mass_loss(struct world *w)
+{
+    enum node_kind kind = chance(w, 0.5) ? NODE_MASTER : NODE_WORKER;
+    const struct conf_failover *f = &w->conf.failover;
+    int n = count_of(kind), lost = kind == NODE_MASTER ? n - 1 : 2 * n / 3;
+    uint64_t most = 0, seen = w->check.taken[kind];
+    mono_ms times[NODES + 1] = {0}, end;
+    bool taken[NODES] = {false};
+
+    while (most + 1 < f->brake_min || (double)(most + 1) <= f->brake_share * n)
+        most++;
+    for (int i = 0; i < lost; i++) {
+        struct sim_node *node = pick(w, kind, false, taken);
+
+        if (node == NULL)
+            break;
+        taken[node->index] = true;
+        sim_node_cut(node, 20 * TIMEOUT_MS);
+        run_for(w, between(w, 100, kind == NODE_MASTER ? 1200 : 400));
+    }
+    end = w->clock.mono + 3 * TIMEOUT_MS;
+    while (w->clock.mono < end && !check_failed(&w->check)) {
+        run_for(w, 1);
+        for (; seen < w->check.taken[kind]; seen++)
+            times[seen % ARRAY_LEN(times)] = w->clock.mono;
+        if (seen > most && times[(seen - most - 1) % ARRAY_LEN(times)] >
+                               w->clock.mono - f->brake_window_ms + 1000)
+            check_fail(&w->check, "a-mass-is-held",
+                       "%d of %d were cut off, and the work of more than "
+                       "%" PRIu64 " was taken within %d s",
+                       lost, n, most, (int)(f->brake_window_ms / 1000));
+    }
+}
+
+/* The registry says nothing for longer than a node's ttl, and not for so long
+ * that the session is in doubt. */
+static void silence(struct world *w)
+{
+    int64_t ms = between(w, TIMEOUT_MS / 2 + 200, TIMEOUT_MS * 2 / 3 - 200);
+    uint64_t before = w->check.taken[0] + w->check.taken[1];
+
+    trace(&w->trace, "SILENCE for %lld ms", (long long)ms);
+    for (int i = 0; i < NODES; i++)
+        if (!w->nodes[i].http)
+            sim_node_cut(&w->nodes[i], ms);
+    for (int i = 0; i < COORDS; i++)
+        coord_cut(&w->coords[i], ms);
+    w->check.silent = true;
+    run_for(w, ms + 1000);
+    w->check.silent = false;
+    run_for(w, 2 * TIMEOUT_MS);
+    if (w->check.taken[0] + w->check.taken[1] != before)
+        check_fail(&w->check, "an-outage-moves-nothing",
+                   "the registry was silent for %d ms, and work was taken",
+                   (int)ms);
+}
+
+static void finish_all(struct world *w, const bool *of)
+{
+    for (int i = 0; i < CHECK_ITEMS; i++) {
+        const struct check_record *r = &w->check.items[i].now;
+
+        if (r->state == ITEM_ASSIGNED && of[r->owner])
+            client_done(w, i);
+    }
+}
+
+/* A third of a kind finish what they have and leave in order; then one of the
+ * others dies. */
+static void leavers(struct world *w)
+{
+    enum node_kind kind = chance(w, 0.3) ? NODE_MASTER : NODE_WORKER;
+    int n = count_of(kind) / 3 + 1;
+    bool leave[NODES] = {false};
+    struct sim_node *dead, *node;
+    mono_ms by;
+
+    for (int i = 0; i < n && (node = pick(w, kind, false, leave)) != NULL; i++)
+        leave[node->index] = true;
+    for (int i = 0; i < 10; i++) {
+        finish_all(w, leave);
+        run_for(w, 300);
+    }
+    for (int i = 0; i < NODES; i++) {
+        if (leave[i] && w->check.nodes[i].markers == 0)
+            sim_node_leave(&w->nodes[i], 10 * TIMEOUT_MS);
+        if (leave[i])
+            run_for(w, between(w, 0, 200));
+    }
+    dead = pick(w, kind, true, leave);
+    if (dead == NULL)
+        return;
+    run_for(w, between(w, 0, TIMEOUT_MS));
+    sim_node_kill(dead, 10 * TIMEOUT_MS);
+    by = w->clock.mono + 4 * TIMEOUT_MS;
+    while (w->check.nodes[dead->index].markers > 0 && w->clock.mono < by)
+        run_for(w, 200);
+    if (w->check.nodes[dead->index].markers > 0)
+        check_fail(&w->check, "who-leaves-is-not-missing",
+                   "%d left in order, and %d s after the death of %s its work "
+                   "is still there",
+                   n, 4 * TIMEOUT_MS / 1000, dead->address);
+}
+
+void acts_play(struct world *w)
+{
+    static void (*const acts[])(struct world *) = {
+        mass_loss,
+        WORLD_SILENCE ? silence : mass_loss,
+        WORLD_LEAVERS ? leavers : mass_loss,
+    };
+
+    acts[between(w, 0, (int64_t)ARRAY_LEN(acts) - 1)](w);
+}
