@@ -53,6 +53,8 @@ static void mass_loss(struct world *w)
     mono_ms times[NODES + 1] = {0}, end;
     bool taken[NODES] = {false};
 
+    if (w->clock.mono < w->overridden)
+        run_for(w, w->overridden - w->clock.mono);
     while (most + 1 < f->brake_min || (double)(most + 1) <= f->brake_share * n)
         most++;
     for (int i = 0; i < lost; i++) {
@@ -99,6 +101,32 @@ static void silence(struct world *w)
         check_fail(&w->check, "an-outage-moves-nothing",
                    "the registry was silent for %d ms, and work was taken",
                    (int)ms);
+}
+
+/* A coordinator stops between two steps of a PUT, of a process that was not
+ * heard of for its ttl: meanwhile the others take its work. */
+static void held_up(struct world *w)
+{
+    struct coord *k = coord_any(w);
+    struct sim_node *n = NULL;
+    mono_ms by;
+
+    for (int i = 0; i < NODES && n == NULL; i++)
+        if (w->nodes[i].http && w->nodes[i].alive &&
+            w->check.nodes[i].markers > 0 && chance(w, 0.7))
+            n = &w->nodes[i];
+    if (k == NULL || n == NULL)
+        return;
+    n->stops_on_loss = false; /* it rests, and comes again */
+    sim_node_cut(n, 20 * TIMEOUT_MS);
+    by = w->clock.mono + 2 * w->ttl_ms + TIMEOUT_MS;
+    while (w->clock.mono < by && check_registered(&w->check, n->index))
+        run_for(w, 1);
+    sim_node_heal(n);
+    sim_http_report(n, k);
+    (void)memory_run(w->store, w->clock.mono + between(w, 0, 12));
+    coord_freeze(k, between(w, 1000, TIMEOUT_MS - 2500));
+    run_for(w, TIMEOUT_MS);
 }
 
 static void finish_all(struct world *w, const bool *of)
@@ -154,6 +182,7 @@ void acts_play(struct world *w)
         mass_loss,
         WORLD_SILENCE ? silence : mass_loss,
         WORLD_LEAVERS ? leavers : mass_loss,
+        held_up,
     };
 
     acts[between(w, 0, (int64_t)ARRAY_LEN(acts) - 1)](w);

@@ -59,6 +59,16 @@ const struct check_gate_record *check_gate(const struct check *c, int node)
     return &c->nodes[node].gate;
 }
 
+bool check_registered(const struct check *c, int node)
+{
+    const struct check_process *p;
+
+    for (p = c->nodes[node].processes; p != NULL; p = p->next)
+        if (p->registrations > 0)
+            return true;
+    return false;
+}
+
 bool check_in_past(const struct check_gate_record *g, const struct check_id *id)
 {
     for (size_t i = 0; i < g->n_past; i++)

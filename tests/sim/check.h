@@ -230,6 +230,8 @@ bool check_same(const struct check_id *a, const struct check_id *b);
 struct check_process *check_process(struct check *c, int node,
                                     const struct check_id *id);
 const struct check_gate_record *check_gate(const struct check *c, int node);
+/* Does any registration of this node stand? */
+bool check_registered(const struct check *c, int node);
 bool check_in_past(const struct check_gate_record *g,
                    const struct check_id *id);
 /* Did the txn's writer hold the lock of this kind, and did the txn check it? */

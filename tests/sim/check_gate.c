@@ -68,7 +68,8 @@ static void check_other_process(struct check *c, int node,
 
     if (is_take_back(c, node, &is->process)) {
         new->fenced = new->unbroken = new->moving = false;
-        old->fenced = true; /* whom INTENT had put in leaves again */
+        /* whom INTENT had put in leaves again, by the same second read */
+        old->fenced = old->moving = true;
         return;
     }
     if (!is_intent(c, node, &was->process) && !exception)

@@ -311,6 +311,7 @@ static void patch_settings(struct world *w, struct coord *k)
         patch.paused_for_ms = patch.paused ? between(w, 0, 1) * 6000 : 0;
     } else {
         patch.brake_override_ms = between(w, 0, 1) * 10000;
+        w->overridden = w->clock.mono + 2 * 10000; /* it may come late */
     }
     trace(&w->trace, "ORDER paused=%d override=%lld", patch.paused,
           (long long)patch.brake_override_ms);

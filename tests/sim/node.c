@@ -106,10 +106,12 @@ bool sim_node_works(void *world, int node, const struct check_id *process)
 {
     const struct sim_node *n = &((struct world *)world)->nodes[node];
 
-    if (!n->alive || n->frozen || n->expired || n->revived ||
-        !n->stops_on_loss || !check_same(process, &n->process))
+    if (!n->alive || n->frozen || !check_same(process, &n->process))
         return false;
-    return n->http ? sim_http_works(n) : registry_session(n->registry) != 0;
+    if (n->http)
+        return sim_http_works(n);
+    return n->stops_on_loss && !n->expired && !n->revived &&
+           registry_session(n->registry) != 0;
 }
 
 void sim_node_start(struct sim_node *n)
@@ -315,7 +317,7 @@ void sim_node_step(struct sim_node *n)
     if (n->frozen || n->pending > 0 || now < n->next_report)
         return;
     if (n->http)
-        sim_http_report(n);
+        sim_http_renew(n);
     else
         report(n);
 }

@@ -3,10 +3,10 @@
  * through any coordinator that answers (PUT), and leave the same way.
  *
  * Who obeys the contract stops its work when no report was accepted for its
- * ttl less a margin, counted from when it sent it, and goes on as a new
- * process; who does not is told so (`fenced`) once its work was moved. A report
- * may be sent to a coordinator that is stopped: it waits in the socket, and is
- * read when its sender has long given it up, or is dead.
+ * ttl less a margin, counted from when it sent it. It goes on as a new process,
+ * or rests until a report is accepted, if it is not told that it is fenced. A
+ * report may be sent to a coordinator that is stopped: it waits in the socket,
+ * and is read when its sender has long given it up, or is dead.
  */
 #include "tests/sim/world.h"
 
@@ -50,7 +50,7 @@ static void accepted(struct put *p)
 
     n->accepted = p->sent;
     n->leased = true;
-    if (sim_http_works(n) && !n->revived)
+    if (sim_http_works(n))
         check_leased(&n->w->check, n->index, &n->process);
 }
 
@@ -139,15 +139,20 @@ void sim_http_step(struct sim_node *n)
         n->pending = 0;
 }
 
-void sim_http_report(struct sim_node *n)
+void sim_http_renew(struct sim_node *n)
+{
+    struct coord *k = choose(n->w);
+
+    if (k != NULL && n->heal_at == 0)
+        sim_http_report(n, k);
+}
+
+void sim_http_report(struct sim_node *n, struct coord *k)
 {
     struct world *w = n->w;
-    struct coord *k = choose(w);
     char text[400];
     struct put *p;
 
-    if (k == NULL || n->heal_at != 0)
-        return;
     (void)sim_node_heartbeat(n, text, sizeof(text));
     n->pending = 1;
     n->asked = w->clock.mono;

@@ -85,9 +85,10 @@ struct world {
     uint64_t sessions[CHECK_SESSIONS]; /* of coordinators, ever */
     size_t n_sessions;
     int64_t last_startup;
-    int64_t ttl_ms;    /* of nodes that speak HTTP */
-    size_t in_flight;  /* requests */
-    double fault_rate; /* per step */
+    int64_t ttl_ms;     /* of nodes that speak HTTP */
+    mono_ms overridden; /* the brake, until at most then */
+    size_t in_flight;   /* requests */
+    double fault_rate;  /* per step */
     double request_rate;
     double meddling; /* people who cordon while work moves */
     bool healed;
@@ -139,7 +140,8 @@ void sim_node_expire(struct sim_node *n);
 int sim_node_of(void *world, enum node_kind kind, const char *address);
 /* node_http.c */
 void sim_http_step(struct sim_node *n);
-void sim_http_report(struct sim_node *n);
+void sim_http_report(struct sim_node *n, struct coord *k); /* through it */
+void sim_http_renew(struct sim_node *n);
 bool sim_http_works(const struct sim_node *n);
 void sim_http_leave(struct sim_node *n);
 
