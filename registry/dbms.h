@@ -199,7 +199,7 @@ struct dbms_txn {
 };
 
 /* DolphinScheduler's side (dbms_dolphin.c). */
-struct dbms_peer; /* a client of it: since when its heartbeat stands still */
+struct dbms_peer; /* a client of it (dbms_peers.c) */
 struct dbms_row;  /* a row of its data as we know it */
 struct dbms_dolphin {
     int64_t poll_ms;
@@ -207,6 +207,7 @@ struct dbms_dolphin {
     bool followed;      /* `rows` is what was there at the last look */
     bool broken;        /* it was, and a look failed half way */
     bool due;
+    bool unproved; /* somebody seemed dead at the last look (sql_core_silent) */
     mono_ms last_look, next_look, next_hint;
     uint64_t last_event;
     struct dbms_peer *peers; /* uthash by id */
@@ -355,7 +356,25 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 void dbms_add_counter(struct dbms *d, uint64_t n);
 int dbms_session_lost(uint64_t session, struct err *err);
 
+/* --- DolphinScheduler's clients (dbms_peers.c) -----------------------------
+ */
+
+/* In a look (o->look is its number): a client's heartbeat row; */
+void dbms_peer_beat(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
+                    int64_t timeout_ms, mono_ms now);
+/* then a row of its data, which `changed` since the last look; */
+void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
+                    mono_ms now);
+/* then all was told: who was not seen is forgotten, who was silent is dead. */
+void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
+                      mono_ms now);
+bool dbms_peer_dead(const struct dbms_dolphin *o, uint64_t id);
+void dbms_peers_forget(struct dbms_dolphin *o);
+
 /* --- DolphinScheduler's tables (dbms_dolphin.c) --------------------------- */
+
+/* Of a client's connection_config; what cannot be read is our own. */
+int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell);
 
 /* Is `prefix` below, at or above /nodes? */
 bool dbms_is_nodes(const char *prefix);

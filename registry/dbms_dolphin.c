@@ -8,12 +8,8 @@
  * latest every `poll_ms`, and what differs from the last look is told: every
  * one of these cases is the same to us, and costs nothing but the hint.
  *
- * A client is alive while the value of its heartbeat changes. It is dead when
- * the value stood still for the client's timeout by our clock, and we looked
- * all the while; whether its rows were purged, how its clock or anybody's
- * stands, plays no part. The rows of a dead client are not there. A client
- * whose heartbeat row is missing while its data stands (it was purged and
- * lives on, or the purge is half done) is given the same time.
+ * The rows of a dead client are not there; who is dead: dbms_peers.c. Looks
+ * come as often as the shortest timeout that a client states asks for.
  *
  * `created` of a row is its id, its version a hash of it.
  */
@@ -32,16 +28,6 @@
 #define HINT_MS 500  /* how often the events are asked for */
 #define REST_MS 1000 /* at least between looks that a hint calls for */
 
-struct dbms_peer {
-    UT_hash_handle hh;
-    uint64_t id;
-    uint64_t beat; /* last_heartbeat_time; 0: no such row */
-    int64_t timeout_ms;
-    mono_ms since; /* when we saw `beat` first, or began anew */
-    uint32_t look; /* the last one that saw the client */
-    bool dead;
-};
-
 struct dbms_row {
     UT_hash_handle hh;
     uint64_t id, client, version;
@@ -57,12 +43,6 @@ bool dbms_is_nodes(const char *prefix)
     return strcmp(prefix, DBMS_NODES) == 0 ||
            registry_key_below(prefix, DBMS_NODES) ||
            registry_key_below(DBMS_NODES, prefix);
-}
-
-static void drop_peer(struct dbms_dolphin *o, struct dbms_peer *peer)
-{
-    HASH_DEL(o->peers, peer);
-    mem_free(peer);
 }
 
 static void drop_row(struct dbms_dolphin *o, struct dbms_row *row)
@@ -97,24 +77,11 @@ void dbms_data_push(struct sql_rows *rows, const struct dbms_data *data)
     entry->owner = data->ephemeral ? data->client : 0;
 }
 
-static struct dbms_peer *find_peer(const struct dbms_dolphin *o, uint64_t id)
-{
-    struct dbms_peer *peer;
-
-    HASH_FIND(hh, o->peers, &id, sizeof(id), peer);
-    return peer;
-}
-
 bool dbms_data_alive(const struct dbms *d, const struct dbms_data *data)
 {
     const struct dbms_dolphin *o = &d->dolphin;
-    const struct dbms_peer *peer;
 
-    if (!data->ephemeral || !o->followed) {
-        return true;
-    }
-    peer = find_peer(o, data->client);
-    return peer == NULL || !peer->dead;
+    return !data->ephemeral || !o->followed || !dbms_peer_dead(o, data->client);
 }
 
 bool dbms_dolphin_has(const struct dbms *d, const char *key)
@@ -130,45 +97,20 @@ bool dbms_dolphin_has(const struct dbms *d, const char *key)
 
 /* --- clients -------------------------------------------------------------- */
 
-static struct dbms_peer *meet(struct dbms_dolphin *o, uint64_t id,
-                              uint64_t beat, mono_ms now)
-{
-    struct dbms_peer *peer = find_peer(o, id);
-
-    if (peer == NULL) {
-        peer = mem_zalloc(sizeof(*peer));
-        peer->id = id;
-        peer->timeout_ms = o->timeout_ms;
-        peer->beat = beat;
-        peer->since = now;
-        HASH_ADD(hh, o->peers, id, sizeof(peer->id), peer);
-    } else if (peer->beat != beat) {
-        peer->beat = beat;
-        peer->since = now;
-        if (peer->dead) {
-            peer->dead = false;
-            log_info("+client", LOG_U("client", id));
-        }
-    }
-    peer->look = o->look;
-    return peer;
-}
-
 /* {"sessionTimeout":60000}; what we cannot read is our own timeout. */
-static int64_t config_timeout(const struct dbms_dolphin *o,
-                              const struct dbms_cell *cell)
+int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell)
 {
     static const char name[] = "\"sessionTimeout\"";
     const char *at = cell->p == NULL ? NULL : strstr(cell->p, name);
     long long ms;
 
     if (at == NULL) {
-        return o->timeout_ms;
+        return d->dolphin.timeout_ms;
     }
     at += strlen(name);
     at += strspn(at, " :\"");
     ms = strtoll(at, NULL, 10);
-    return ms > 0 && ms <= 86400000 ? ms : o->timeout_ms;
+    return ms > 0 && ms <= 86400000 ? ms : d->dolphin.timeout_ms;
 }
 
 /* --- a look --------------------------------------------------------------- */
@@ -238,8 +180,8 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
     if (cells[0].p[0] == 'D') {
         on_data(look, cells);
     } else if (cells[0].p[0] == 'C') {
-        meet(o, dbms_u64(&cells[1]), dbms_u64(&cells[2]), look->now)
-            ->timeout_ms = config_timeout(o, &cells[3]);
+        dbms_peer_beat(o, dbms_u64(&cells[1]), dbms_u64(&cells[2]),
+                       dbms_config_timeout(look->d, &cells[3]), look->now);
     } else {
         o->last_event = dbms_u64(&cells[1]);
     }
@@ -263,40 +205,30 @@ static int read_all(struct dbms *d, struct look *look, struct err *err)
 }
 
 /* Who owns data and has no heartbeat is met here. */
-static void judge_clients(struct dbms_dolphin *o, mono_ms now)
+static void judge_clients(struct dbms *d, mono_ms now)
 {
-    int64_t gap = now - o->last_look;
-    struct dbms_peer *peer, *next;
-    struct dbms_row *row, *next_row;
+    struct dbms_dolphin *o = &d->dolphin;
+    struct dbms_row *row, *next;
 
-    HASH_ITER(hh, o->rows, row, next_row)
+    HASH_ITER(hh, o->rows, row, next)
     {
         if (row->look == o->look && row->ephemeral) {
-            peer = find_peer(o, row->client);
-            if (peer == NULL || peer->look != o->look) {
-                (void)meet(o, row->client, 0, now);
-            }
+            dbms_peer_data(o, row->client, row->fresh && o->followed, now);
         }
     }
-    HASH_ITER(hh, o->peers, peer, next)
-    {
-        if (peer->look != o->look) {
-            drop_peer(o, peer);
-            continue;
-        }
-        if (gap > peer->timeout_ms / 3) {
-            peer->since = now; /* we did not look: it says nothing */
-        }
-        if (!peer->dead && now - peer->since >= peer->timeout_ms) {
-            peer->dead = true;
-            log_warn(
-                "-client", LOG_U("client", peer->id),
-                LOG_S("reason", peer->beat == 0
-                                    ? "no heartbeat row for its timeout"
-                                    : "heartbeat unchanged for its timeout"),
-                LOG_I("timeout_ms", peer->timeout_ms));
-        }
+    dbms_peers_judge(o, &d->core, now);
+}
+
+/* Three looks within the shortest timeout that anybody states, where that is
+ * more than we plan by ourselves. */
+static int64_t look_ms(const struct dbms *d)
+{
+    int64_t third = d->core.client_span / 3;
+
+    if (third > d->dolphin.poll_ms) {
+        third = d->dolphin.poll_ms;
     }
+    return third > REST_MS || third > d->dolphin.poll_ms ? third : REST_MS;
 }
 
 static void push_gone(struct look *look, const struct dbms_row *row)
@@ -315,11 +247,10 @@ static void judge_rows(struct dbms *d, struct look *look, bool *revived)
     *revived = false;
     HASH_ITER(hh, o->rows, row, next)
     {
-        const struct dbms_peer *peer =
-            row->ephemeral ? find_peer(o, row->client) : NULL;
         bool there = row->look == o->look, was_alive = row->alive;
 
-        row->alive = there && (peer == NULL || !peer->dead);
+        row->alive =
+            there && !(row->ephemeral && dbms_peer_dead(o, row->client));
         if (was_alive && !row->alive) {
             push_gone(look, row);
         }
@@ -357,12 +288,13 @@ static int look_at(struct dbms *d, struct look *look, struct err *err)
         o->broken = true;
         return rc;
     }
-    judge_clients(o, look->now);
+    judge_clients(d, look->now);
     judge_rows(d, look, &revived);
     push_values(o, look);
     sql_rows_close(&look->values);
     o->last_look = look->now;
-    o->next_look = look->now + o->poll_ms;
+    o->next_look = look->now + look_ms(d);
+    o->unproved = d->core.wanted == look->now;
     o->next_hint = look->now + HINT_MS;
     o->due = false;
     /* Seldom: a dead client went on. A list tells what its rows hold. */
@@ -424,8 +356,8 @@ int dbms_dolphin_due(struct dbms *d, mono_ms now, bool *due, struct err *err)
         *due = false;
         return 0;
     }
-    if (now >= o->next_look) {
-        o->due = true;
+    if (now >= o->next_look || (o->unproved && d->core.proved > o->last_look)) {
+        o->due = true; /* in time, or whoever seemed dead can be told so */
     } else if (!o->due && now >= o->next_hint &&
                now - o->last_look >= REST_MS) {
         o->next_hint = now + HINT_MS;
@@ -441,16 +373,12 @@ int dbms_dolphin_due(struct dbms *d, mono_ms now, bool *due, struct err *err)
 void dbms_dolphin_forget(struct dbms *d)
 {
     struct dbms_dolphin *o = &d->dolphin;
-    struct dbms_peer *peer, *next;
-    struct dbms_row *row, *next_row;
+    struct dbms_row *row, *next;
 
-    HASH_ITER(hh, o->rows, row, next_row)
+    HASH_ITER(hh, o->rows, row, next)
     {
         drop_row(o, row);
     }
-    HASH_ITER(hh, o->peers, peer, next)
-    {
-        drop_peer(o, peer);
-    }
+    dbms_peers_forget(o);
     o->followed = o->broken = o->due = false;
 }

@@ -288,7 +288,7 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
                   kind->max_bytes);
     s->side.core = core;
     s->side.timeout_ms = timeout_ms;
-    s->side.reaper.last_look = clock_mono_ms();
+    sql_core_init(core, clock_mono_ms());
     registry_liveness_init(&s->liveness, &s->base);
     s->ticker =
         loop_timer(loop, 0, clamp(timeout_ms / 24, 5, 1000), on_tick, s);

@@ -17,6 +17,7 @@
 #define PELORUS_REGISTRY_SQL_CORE_H
 
 #include "base/clock.h"
+#include "registry/attention.h"
 #include "registry/registry.h"
 
 #define SQL_NAMESPACE_MAX 128
@@ -59,7 +60,6 @@ struct sql_reaper {
         mono_ms since;     /* when we saw `beat` first, or began anew */
     } * seen;
     size_t n, cap;
-    mono_ms last_look;
 };
 void sql_reaper_close(struct sql_reaper *reaper);
 
@@ -220,17 +220,36 @@ struct sql_core {
     int64_t lock_ms;  /* how often a waiter tries besides; 0: never */
     unsigned retries; /* of a group that the store rolled back by itself */
     bool again;       /* core: the last rollback was the store's own choice */
+
+    /* Were we there, and the store? Kept by the poll; see attention.h. */
+    struct attention turns, answers;
+    mono_ms proved; /* when the last write was sent that the store took */
+    mono_ms wanted; /* for one sent then or later somebody's window waits */
+    /* The shortest of those that are counted: sessions', clients'. */
+    int64_t session_span, client_span;
 };
 
 /* --- over a core -----------------------------------------------------------
  */
 
+void sql_core_init(struct sql_core *core, mono_ms now);
+
+/* How often a write of ours has to prove that others could write, too. */
+int64_t sql_core_beat_ms(const struct sql_core *core);
+
+/*
+ * Seen unchanged since *since, and now: was that silence, for `window`? A
+ * break of a third of `span` begins it anew, at *since, with a whole span.
+ * False, too, while no write of ours proves it yet: one is wanted then.
+ */
+bool sql_core_silent(struct sql_core *core, mono_ms *since, int64_t span,
+                     int64_t window, mono_ms now);
+
 /* Every window begins again: we were not able to look or to write in time. */
 void sql_reaper_restart(struct sql_reaper *reaper, mono_ms now);
 
 /* Look at the sessions; `reread` false: nothing was committed since the last
- * look. A window counts only while looks are at most a third of that session's
- * timeout apart. */
+ * look. */
 int sql_reaper_look(struct sql_reaper *reaper, struct sql_core *core,
                     uint64_t self, mono_ms now, bool reread,
                     struct err *err) MUST_CHECK;

@@ -38,12 +38,22 @@ bool sql_loop_turns(const struct sql *s)
     return loop_busy_ms(s->base.loop) < s->side.timeout_ms / 3;
 }
 
+/* A write of ours was taken: others could write, too. */
+static void proved(struct sql_side *side, mono_ms sent)
+{
+    struct sql_core *core = side->core;
+
+    core->proved = side->renewed = sent;
+    (void)attention_mark(&core->answers, clock_mono_ms(),
+                         sql_core_beat_ms(core));
+    side->next_beat = sent + sql_core_beat_ms(core);
+}
+
 void sql_session_renewed(struct sql *s, mono_ms sent)
 {
     struct sql_side *side = &s->side;
 
-    side->renewed = sent;
-    side->next_beat = sent + side->core->beat_ms;
+    proved(side, sent);
     if (side->failing) {
         side->failing = false;
         log_info("+registry", LOG_S("backend", s->base.ops->name),
@@ -99,10 +109,18 @@ static void session_begin(struct sql *s, mono_ms now)
     side->failing = false;
     side->dirty = true;
     side->looked = false;
-    side->renewed = now;
-    side->next_beat = now + side->core->beat_ms;
+    proved(side, now);
     sql_reaper_restart(&side->reaper, now);
     sql_note(s, SQL_OPENED, id, now);
+}
+
+/* Sooner than planned: somebody asked, or somebody's window waits for it. */
+static bool must_prove(struct sql *s, mono_ms now)
+{
+    const struct sql_core *core = s->side.core;
+
+    return atomic_exchange(&s->proving, false) || core->wanted > core->proved ||
+           (!s->side.failing && now - core->proved >= sql_core_beat_ms(core));
 }
 
 static void session_poll(struct sql *s, mono_ms now)
@@ -120,7 +138,7 @@ static void session_poll(struct sql *s, mono_ms now)
         side->session = 0;
         side->next_beat = now;
     }
-    if (atomic_exchange(&s->proving, false) && side->session != 0) {
+    if (side->session != 0 && must_prove(s, now)) {
         side->next_beat = now;
     }
     if (now < side->next_beat || !sql_loop_turns(s)) {
@@ -254,6 +272,7 @@ void sql_worker_poll(void *arg)
     if (atomic_load(&s->closing)) {
         return;
     }
+    (void)attention_mark(&side->core->turns, now, side->core->poll_ms);
     session_poll(s, now);
     if (side->core->ops->changed(side->core,
                                  side->feed_valid || side->waiting != NULL,

@@ -2,10 +2,10 @@
  * sql_reaper.c - ending the sessions of processes that died.
  *
  * Every process counts, by its own monotonic clock, how long it has seen a
- * beat unchanged, and only while it looked often enough itself. Whoever wakes
- * first after all were stopped has looked at nothing meanwhile, so that its
- * windows begin anew and nobody is taken for dead. The last word has the
- * transaction: it ends the session only if the beat is still the one watched.
+ * beat unchanged, and only while it was there itself and the store took writes
+ * (attention.h). Whoever wakes first after all were stopped begins anew, so
+ * that nobody is taken for dead. The last word has the transaction: it ends
+ * the session only if the beat is still the one watched.
  */
 #include "registry/sql_core.h"
 
@@ -13,6 +13,44 @@
 #include "base/mem.h"
 
 #include <string.h>
+
+#define PROVE_MS 250 /* at least between two writes for that alone */
+
+void sql_core_init(struct sql_core *core, mono_ms now)
+{
+    attention_init(&core->turns, now);
+    attention_init(&core->answers, now);
+    core->session_span = core->client_span = INT64_MAX;
+}
+
+int64_t sql_core_beat_ms(const struct sql_core *core)
+{
+    int64_t span = core->session_span < core->client_span ? core->session_span
+                                                          : core->client_span;
+    int64_t third = span / 3 > PROVE_MS ? span / 3 : PROVE_MS;
+
+    return third < core->beat_ms ? third : core->beat_ms;
+}
+
+bool sql_core_silent(struct sql_core *core, mono_ms *since, int64_t span,
+                     int64_t window, mono_ms now)
+{
+    mono_ms began = attention_began(&core->turns, *since, span);
+    mono_ms heard = attention_began(&core->answers, *since, span);
+
+    began = began > heard ? began : heard;
+    if (began > *since) { /* a whole span to show up, however short `window` */
+        *since = began + span - window;
+    }
+    if (now < *since + window) {
+        return false;
+    }
+    if (core->proved >= *since + window) {
+        return true;
+    }
+    core->wanted = now;
+    return false;
+}
 
 void sql_reaper_close(struct sql_reaper *reaper)
 {
@@ -61,7 +99,7 @@ static void merge(const struct sql_reaper *reaper, size_t *at,
 static int reread_sessions(struct sql_reaper *reaper, struct sql_core *core,
                            uint64_t self, mono_ms now, struct err *err)
 {
-    struct sql_reaper next = {.last_look = reaper->last_look};
+    struct sql_reaper next = {0};
     size_t at = 0;
     int rc = core->ops->sessions(core, self, &next, err);
 
@@ -81,9 +119,6 @@ static int reread_sessions(struct sql_reaper *reaper, struct sql_core *core,
 int sql_reaper_look(struct sql_reaper *reaper, struct sql_core *core,
                     uint64_t self, mono_ms now, bool reread, struct err *err)
 {
-    int64_t gap = now - reaper->last_look;
-
-    assert(gap >= 0);
     if (reread) {
         int rc = reread_sessions(reaper, core, self, now, err);
 
@@ -91,12 +126,12 @@ int sql_reaper_look(struct sql_reaper *reaper, struct sql_core *core,
             return rc;
         }
     }
+    core->session_span = INT64_MAX;
     for (size_t i = 0; i < reaper->n; i++) {
-        if (gap > reaper->seen[i].timeout_ms / 3) {
-            begin_anew(&reaper->seen[i], now);
+        if (reaper->seen[i].timeout_ms < core->session_span) {
+            core->session_span = reaper->seen[i].timeout_ms;
         }
     }
-    reaper->last_look = now;
     return 0;
 }
 
@@ -110,7 +145,8 @@ int sql_reaper_reap(struct sql_reaper *reaper, struct sql_core *core,
     for (size_t i = 0; rc == 0 && i < reaper->n; i++) {
         struct sql_seen *s = &reaper->seen[i];
 
-        if (now - s->since < s->window_ms) {
+        if (!sql_core_silent(core, &s->since, s->timeout_ms, s->window_ms,
+                             now)) {
             continue;
         }
         rc = core->ops->reap(core, s, self, err);

@@ -5,8 +5,10 @@
  * lives is never seen dead, whatever pauses of ours and silences of the
  * registry come between. Time is virtual.
  */
+#include "base/log.h"
 #include "base/rand.h"
 #include "registry/attention.h"
+#include "registry/dbms.h"
 #include "registry/membership.h"
 
 #include <setjmp.h>
@@ -239,6 +241,246 @@ static void a_silent_registry_takes_nobodys_grace(void **state)
     membership_free(&w.m);
 }
 
+/* --- clients and sessions in a database -------------------------------------
+ */
+
+/* The worker's poll, in virtual time: a turn every 100 ms, a write when one is
+ * due or wanted, a look every `look_every`, late or early by up to a fifth. */
+struct table {
+    struct sql_core core;
+    struct dbms_dolphin dolphin;
+    struct sql_reaper reaper;
+    struct rand rand;
+    mono_ms now, next_look, last_look, next_beat;
+    int64_t look_every, timeout;
+    uint64_t beat;
+    bool client; /* of DolphinScheduler; else a session of ours */
+    bool purged, wrote;
+    bool silent; /* nothing comes back */
+    mono_ms dead;
+};
+
+static int sessions(struct sql_core *core, uint64_t self,
+                    struct sql_reaper *reaper, struct err *err)
+{
+    struct table *t = CONTAINER_OF(core, struct table, core);
+    struct sql_seen seen = {.id = 7,
+                            .beat = t->beat,
+                            .timeout_ms = t->timeout,
+                            .window_ms = t->timeout};
+
+    (void)self;
+    (void)err;
+    sql_reaper_add(reaper, &seen);
+    return 0;
+}
+
+static int reap(struct sql_core *core, const struct sql_seen *victim,
+                uint64_t self, struct err *err)
+{
+    struct table *t = CONTAINER_OF(core, struct table, core);
+
+    (void)self;
+    (void)err;
+    assert_int_equal(victim->beat, t->beat);
+    t->dead = t->dead == 0 ? t->now : t->dead;
+    return 0;
+}
+
+static const struct sql_core_ops table_ops = {.sessions = sessions,
+                                              .reap = reap};
+
+static void look_at(struct table *t)
+{
+    struct dbms_dolphin *o = &t->dolphin;
+    size_t n;
+
+    t->last_look = t->now;
+    t->next_look = t->now + jittered(&t->rand, t->look_every);
+    if (!t->client) {
+        assert_int_equal(
+            sql_reaper_look(&t->reaper, &t->core, 1, t->now, true, NULL), 0);
+        assert_int_equal(
+            sql_reaper_reap(&t->reaper, &t->core, 1, t->now, &n, NULL), 0);
+        return;
+    }
+    o->look++;
+    if (!t->purged)
+        dbms_peer_beat(o, 7, t->beat, t->timeout, t->now);
+    dbms_peer_data(o, 7, t->wrote, t->now);
+    t->wrote = false;
+    dbms_peers_judge(o, &t->core, t->now);
+    o->unproved = t->core.wanted == t->now;
+    if (dbms_peer_dead(o, 7))
+        t->dead = t->dead == 0 ? t->now : t->dead;
+}
+
+static void table_turn(struct table *t, int64_t ms)
+{
+    t->now += ms;
+    (void)attention_mark(&t->core.turns, t->now, 100);
+    if (t->silent)
+        return;
+    if (t->now >= t->next_beat || t->core.wanted > t->core.proved) {
+        t->core.proved = t->now;
+        (void)attention_mark(&t->core.answers, t->now,
+                             sql_core_beat_ms(&t->core));
+        t->next_beat = t->now + jittered(&t->rand, sql_core_beat_ms(&t->core));
+    }
+    if (t->now >= t->next_look || t->core.wanted == t->last_look)
+        look_at(t);
+}
+
+static void table_pass(struct table *t, int64_t ms)
+{
+    for (mono_ms end = t->now + ms; t->now < end;)
+        table_turn(t, end - t->now < 100 ? end - t->now : 100);
+}
+
+static void table_open(struct table *t, bool client, int64_t timeout,
+                       int64_t look_every, uint64_t seed)
+{
+    memset(t, 0, sizeof(*t));
+    rand_seed(&t->rand, seed);
+    t->now = 1000000;
+    t->client = client;
+    t->timeout = timeout;
+    t->look_every = look_every;
+    t->core.ops = &table_ops;
+    t->core.beat_ms = look_every;
+    t->dolphin.timeout_ms = 60000;
+    t->beat = 1;
+    sql_core_init(&t->core, t->now);
+    for (mono_ms end = t->now + 5 * timeout + 8 * look_every; t->now < end;) {
+        table_pass(t, jittered(&t->rand, timeout / 4));
+        t->beat++;
+    }
+    assert_int_equal(t->dead, 0);
+}
+
+static void table_close(struct table *t)
+{
+    dbms_peers_forget(&t->dolphin);
+    sql_reaper_close(&t->reaper);
+}
+
+static const int64_t looks[] = {50,   100,  300,  1000, 1500,
+                                3000, 5000, 9000, 20000};
+
+static void no_log(void *arg, enum log_level level, const char *line, size_t n)
+{
+    (void)arg;
+    (void)level;
+    (void)line;
+    (void)n;
+}
+
+static void each_table(void (*check)(struct table *t))
+{
+    log_set_sink(no_log, NULL);
+    for (int client = 0; client < 2; client++)
+        for (size_t s = 0; s < ARRAY_LEN(spans); s++)
+            for (size_t i = 0; i < ARRAY_LEN(looks); i++)
+                for (uint64_t seed = 0; seed < 3; seed++) {
+                    struct table t;
+
+                    table_open(&t, client != 0, spans[s], looks[i], seed);
+                    check(&t);
+                    table_close(&t);
+                }
+    log_set_sink(NULL, NULL);
+}
+
+static void in_time(struct table *t)
+{
+    int64_t look = t->look_every + t->look_every / 5 + 100;
+    mono_ms died = t->now;
+
+    table_pass(t, t->timeout + 3 * look);
+    if (t->dead == 0 || t->dead - died < t->timeout ||
+        t->dead - died > t->timeout + 2 * look)
+        fail_msg("%s, timeout %d, looks every %d: dead after %d",
+                 t->client ? "client" : "session", (int)t->timeout,
+                 (int)t->look_every, t->dead == 0 ? -1 : (int)(t->dead - died));
+}
+
+static void the_dead_are_seen_within_their_timeout_and_two_looks(void **state)
+{
+    (void)state;
+    each_table(in_time);
+}
+
+/* All of us sleep, or the store takes nothing: whoever goes on within a third
+ * of its timeout lives. */
+static void beats_after_a_pause(struct table *t)
+{
+    for (int n = 0; n < 6; n++) {
+        int64_t ms = t->timeout / 2 +
+                     (int64_t)rand_below(&t->rand, (uint64_t)t->timeout * 2);
+
+        if (n % 2 == 0) {
+            table_turn(t, ms);
+        } else {
+            t->silent = true;
+            table_pass(t, ms);
+            t->silent = false;
+        }
+        for (int k = 0; k < 4; k++) {
+            table_pass(t, jittered(&t->rand, t->timeout / 4));
+            t->beat++;
+        }
+        if (t->dead != 0)
+            fail_msg("%s, timeout %d, looks every %d: dead after a pause of "
+                     "%d",
+                     t->client ? "client" : "session", (int)t->timeout,
+                     (int)t->look_every, (int)ms);
+    }
+}
+
+static void nobody_dies_of_a_pause_or_of_a_silent_store(void **state)
+{
+    (void)state;
+    each_table(beats_after_a_pause);
+}
+
+/* Purged while it was stopped, its plugin writes its data and never its
+ * heartbeat again: alive, once and for all, until the data stands still. */
+static void who_was_purged_lives_by_its_data(void **state)
+{
+    struct table t;
+    mono_ms died;
+
+    (void)state;
+    log_set_sink(no_log, NULL);
+    table_open(&t, true, 9000, 1000, 1);
+    table_pass(&t, 12000); /* stopped */
+    assert_true(t.dead != 0);
+    t.purged = true;
+    table_pass(&t, 3000);
+    assert_true(dbms_peer_dead(&t.dolphin, 7)); /* that is no sign of life */
+    t.wrote = true;
+    t.dead = 0;
+    for (int i = 0; i < 30; i++) {
+        table_pass(&t, jittered(&t.rand, 10000));
+        assert_int_equal(t.dead, 0);
+        t.wrote = true;
+    }
+    table_pass(&t, 1200);
+    died = t.now;
+    table_pass(&t, 60000);
+    assert_in_range(t.dead - died, 25000, 40000);
+    /* However rarely it writes: not dead and alive in turn. */
+    for (int i = 0; i < 10; i++) {
+        t.wrote = true;
+        table_pass(&t, 1200);
+        t.dead = 0;
+        table_pass(&t, 60000);
+        assert_true(i < 2 || t.dead == 0);
+    }
+    table_close(&t);
+    log_set_sink(NULL, NULL);
+}
+
 /* --- the rule itself --------------------------------------------------------
  */
 
@@ -294,6 +536,9 @@ int main(void)
         cmocka_unit_test(answers_that_pile_up_prove_no_presence),
         cmocka_unit_test(a_pause_of_ours_takes_nobodys_ttl),
         cmocka_unit_test(a_silent_registry_takes_nobodys_grace),
+        cmocka_unit_test(the_dead_are_seen_within_their_timeout_and_two_looks),
+        cmocka_unit_test(nobody_dies_of_a_pause_or_of_a_silent_store),
+        cmocka_unit_test(who_was_purged_lives_by_its_data),
         cmocka_unit_test(slow_looks_are_no_absence_once_they_are_usual),
         cmocka_unit_test(absences_matter_as_long_as_they_are),
     };
