@@ -33,8 +33,10 @@ struct http_link {
     struct worker_job job;
     struct curl_slist *headers;
     struct urls urls;
-    size_t first;   /* the one that this round of tries began with */
-    int64_t ttl_ms; /* in force: the answer's */
+    size_t first;      /* the one that this round of tries began with */
+    int64_t ttl_ms;    /* in force: the answer's */
+    char instance[65]; /* of our registration, as the API named it; "" none */
+    struct process instance_of;
     bool wanted, busy, accepted;
     mono_ms next; /* the renewal is due */
     long told;    /* the last refusal said, once each */
@@ -120,6 +122,8 @@ static void run(void *arg)
 
         buf_printf(&url, "?ttl=%s",
                    units_format_duration(l->base.agent->options->ttl_ms, ttl));
+        if (l->instance[0] != '\0')
+            buf_printf(&url, "&instance=%s", l->instance);
     } else { /* DELETE: not the process that may have come after us */
         buf_printf(&url, "?startupTime=%lld",
                    (long long)l->sent_process.startup_time);
@@ -148,6 +152,8 @@ static void submit(struct http_link *l, const char *method, int64_t timeout_ms)
     l->timeout_ms = (long)timeout_ms;
     l->sent_at = l->base.agent->clock->mono;
     l->sent_process = l->base.agent->process;
+    if (!process_same(&l->instance_of, &l->sent_process))
+        l->instance[0] = '\0'; /* another process: it gets its own */
     l->reason[0] = '\0';
     buf_reset(&l->answer);
     rc = worker_submit(l->worker, &l->job, run, on_done, l);
@@ -175,6 +181,18 @@ static void pump(struct http_link *l)
                at_most(l->ttl_ms / 3 / (int64_t)l->urls.n, REQUEST_MS));
 }
 
+/* Renewals bring it along: it tells us from whoever else may say that he is at
+ * our address. Letters, digits and . _ - only, so it needs no escapes. */
+static void take_instance(struct http_link *l, const char *instance)
+{
+    if (instance == NULL || strlen(instance) >= sizeof(l->instance) ||
+        strspn(instance, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                         "0123456789._-") < strlen(instance))
+        return;
+    snprintf(l->instance, sizeof(l->instance), "%s", instance);
+    l->instance_of = l->sent_process;
+}
+
 static void accepted(struct http_link *l, const cJSON *answer)
 {
     const char *text = json_str(answer, "ttl");
@@ -182,6 +200,7 @@ static void accepted(struct http_link *l, const cJSON *answer)
 
     if (text != NULL && units_duration(text, &ttl, NULL) == 0 && ttl > 0)
         l->ttl_ms = ttl;
+    take_instance(l, json_str(answer, "instance"));
     l->accepted = true;
     l->told = 0;
     l->first = l->urls.at;
@@ -192,9 +211,14 @@ static void accepted(struct http_link *l, const cJSON *answer)
 }
 
 /* A mistake of whoever started us: said at once, and only then: what was
- * accepted before is a mistake of the other side and may pass. */
-static bool hopeless(const struct http_link *l)
+ * accepted before is a mistake of the other side and may pass. But an address
+ * that was ours and is another's by now: coming back as a later process would
+ * take it from him, and he would take it from us again. */
+static bool hopeless(const struct http_link *l, const char *code)
 {
+    if (l->status == 409 && code != NULL && strcmp(code, "address_taken") == 0)
+        return l->accepted &&
+               process_same(&l->sent_process, &l->base.agent->process);
     return !l->accepted &&
            (l->status == 400 || l->status == 401 || l->status == 403 ||
             l->status == 404 || l->status == 405 || l->status == 422);
@@ -223,7 +247,7 @@ static void refused(struct http_link *l, const cJSON *answer)
         snprintf(reason, sizeof(reason), "%s: HTTP %ld %s",
                  urls_current(&l->urls), l->status,
                  detail != NULL ? detail : "");
-    if (hopeless(l)) {
+    if (hopeless(l, json_str(answer, "code"))) {
         agent_fail(l->base.agent, reason);
         return;
     }

@@ -2,10 +2,12 @@
  * agent_registry.c - the agent as a client of the registry: its key is
  * ephemeral, and the session is the lease.
  *
- * Each report reads our gate first: a process that was fenced must not go on
- * registering. While the session is in order the command may run for another
- * third of the timeout from each turn on, and never for longer than the session
- * stands by the word of who ends it.
+ * Each report is followed by a look at our gate, and only if it does not bar
+ * us is the registration a lease. In this order: INTENT shuts the gate and then
+ * looks at the registrations, so either it finds us registered, and takes
+ * itself back, or we find the gate shut. While the session is in order the
+ * command may run for another third of the timeout from each turn on, and never
+ * for longer than the session stands by the word of who ends it.
  */
 #include "coordinator/agent_priv.h"
 
@@ -70,21 +72,51 @@ static void refused(struct registry_link *l, const struct err *err)
     l->told = err->code;
 }
 
-static void on_put(void *arg, const struct registry_reply *reply)
+/* Nobody has fenced the process that is registered since: it holds a lease. */
+static void registered(struct registry_link *l)
 {
-    struct registry_link *l = arg;
-
-    l->busy = false;
-    if (l->closed != NULL)
-        return;
-    if (reply->err.code != ERR_OK) {
-        refused(l, &reply->err);
-        return;
-    }
     l->told = ERR_OK;
     l->session = l->put_session;
     l->process = l->put_process;
     renew(l);
+}
+
+static void on_gate(void *arg, const struct registry_reply *reply)
+{
+    struct registry_link *l = arg;
+    struct gate gate = {.state = GATE_ABSENT};
+    struct err err;
+
+    l->busy = false;
+    if (l->closed != NULL)
+        return;
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        refused(l, &reply->err);
+        return;
+    }
+    if (reply->err.code == ERR_OK &&
+        gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
+                  &err) != 0) {
+        refused(l, &err);
+        return;
+    }
+    if (!gate_bars(&gate, &l->put_process))
+        registered(l);
+    else if (process_same(&l->put_process, &l->base.agent->process))
+        agent_fenced(l->base.agent);
+}
+
+static void on_put(void *arg, const struct registry_reply *reply)
+{
+    struct registry_link *l = arg;
+
+    if (l->closed != NULL || reply->err.code != ERR_OK) {
+        l->busy = false;
+        if (l->closed == NULL)
+            refused(l, &reply->err);
+        return;
+    }
+    registry_get(l->registry, l->gate_key, on_gate, l);
 }
 
 static void put(struct registry_link *l)
@@ -102,41 +134,13 @@ static void put(struct registry_link *l)
     buf_close(&text);
 }
 
-static void on_gate(void *arg, const struct registry_reply *reply)
-{
-    struct registry_link *l = arg;
-    struct gate gate;
-    struct err err;
-
-    l->busy = false;
-    if (l->closed != NULL)
-        return;
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        refused(l, &reply->err);
-        return;
-    }
-    if (reply->err.code == ERR_OK &&
-        gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
-                  &err) != 0) {
-        refused(l, &err);
-        return;
-    }
-    if (reply->err.code == ERR_OK &&
-        gate_bars(&gate, &l->base.agent->process)) {
-        agent_fenced(l->base.agent);
-        return;
-    }
-    put(l);
-}
-
 static void pump(struct registry_link *l)
 {
     if (!l->wanted || l->busy || !connected(l) ||
         l->base.agent->clock->mono < l->retry_at)
         return;
     l->wanted = false;
-    l->busy = true;
-    registry_get(l->registry, l->gate_key, on_gate, l);
+    put(l);
 }
 
 static void on_state(void *arg, enum registry_state state)

@@ -35,6 +35,13 @@
 #define ACCEPTED                                                               \
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
     "\r\n\r\n{\"ttl\":\"2s\",\"state\":\"up\",\"work_index\":\"1-1\"}"
+#define WITH_INSTANCE                                                          \
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
+    "\r\n\r\n{\"ttl\":\"2s\",\"state\":\"up\",\"instance\":\"a-1.b\"}"
+#define TAKEN                                                                  \
+    "HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\n"      \
+    "Connection: close\r\n\r\n{\"code\":\"address_taken\",\"detail\":\"a "     \
+    "later process is registered at this address\"}"
 #define GONE "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
 #define FENCED                                                                 \
     "HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\n"      \
@@ -357,6 +364,56 @@ static void a_fenced_process_stops_its_work_and_begins_anew(void **state)
     assert_true(alive(await_command(f, command)));
 }
 
+static void the_instance_of_a_process_is_brought_along(void **state)
+{
+    struct fixture *f = *state;
+    struct process old;
+
+    f->answer = WITH_INSTANCE;
+    start_agent(f, NULL);
+    await_puts(f, 1);
+    assert_null(strstr(f->path, "instance"));
+    await_puts(f, 3);
+    assert_non_null(strstr(f->path, "&instance=a-1.b"));
+    old = f->hb.process;
+    f->answer = FENCED;
+    await_puts(f, f->puts + 1);
+    f->answer = ACCEPTED;
+    await_another(f, &old);
+    assert_null(strstr(f->path, "instance")); /* it was not this one's */
+}
+
+/* Coming back as a later process would take it from him, and so on for ever. */
+static void an_address_that_another_took_is_left_to_him(void **state)
+{
+    struct fixture *f = *state;
+    char script[512];
+    const char *argv[] = {"sh", "-c", script_of(f, script, sizeof(script)),
+                          NULL};
+    pid_t command;
+
+    start_agent(f, argv);
+    command = await_command(f, 0);
+    f->answer = TAKEN;
+    assert_int_equal(await_exit(f, PATIENCE_MS), 1);
+    assert_false(alive(command));
+}
+
+/* Its own registration from before, perhaps, whose ttl is not over. */
+static void a_taken_address_is_waited_for_at_the_start(void **state)
+{
+    struct fixture *f = *state;
+    struct process old;
+
+    f->answer = TAKEN;
+    start_agent(f, NULL);
+    await_puts(f, 2);
+    old = f->hb.process;
+    f->answer = ACCEPTED;
+    await_puts(f, f->puts + 2);
+    assert_true(process_same(&f->hb.process, &old));
+}
+
 static void a_refusal_at_the_start_is_said_and_ends_it(void **state)
 {
     struct fixture *f = *state;
@@ -422,6 +479,9 @@ int main(void)
         TEST(the_work_ends_before_a_lease_that_is_not_renewed),
         TEST(trouble_that_passes_stops_nothing),
         TEST(a_fenced_process_stops_its_work_and_begins_anew),
+        TEST(the_instance_of_a_process_is_brought_along),
+        TEST(an_address_that_another_took_is_left_to_him),
+        TEST(a_taken_address_is_waited_for_at_the_start),
         TEST(a_refusal_at_the_start_is_said_and_ends_it),
         TEST(a_silent_server_does_not_hold_the_agent),
         TEST(the_next_coordinator_is_asked_within_the_lease),
