@@ -20,7 +20,8 @@ struct engine_event {
         ENGINE_INTENT,
         ENGINE_RESUMED, /* another holder's failover: `word` its phase */
         ENGINE_TAKEN_BACK,
-        ENGINE_OPENED, /* a gate: `word` admitted, readmitted, lease-over */
+        ENGINE_OPENED, /* a gate: `word` admitted, readmitted, lease-over,
+                          drain-over */
         ENGINE_MOVED,  /* a batch: `n` items */
         ENGINE_DONE,
         ENGINE_HELD, /* by the brake or a pause: `word` */

@@ -45,7 +45,8 @@ static bool is_over(const struct engine *e, const char *address,
                     const struct gate *gate)
 {
     if (gate->for_ms <= 0 ||
-        (gate->state != GATE_DRAINING && gate->state != GATE_RESTARTING))
+        (!gate->drain_of.known && gate->state != GATE_DRAINING &&
+         gate->state != GATE_RESTARTING))
         return false;
     const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
     if (o == NULL || o->gate.version != gate->version)

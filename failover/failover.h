@@ -209,7 +209,8 @@ struct failover_effect {
     enum failover_news {
         FAILOVER_NEWS_INTENT,
         FAILOVER_NEWS_TAKEN_BACK,
-        FAILOVER_NEWS_OPENED, /* `word`: admitted, readmitted, lease-over */
+        FAILOVER_NEWS_OPENED, /* `word`: admitted, readmitted, lease-over,
+                                 drain-over */
         FAILOVER_NEWS_HELD,
         FAILOVER_NEWS_LIFTED,
         FAILOVER_NEWS_RESUMED,
@@ -261,7 +262,8 @@ enum failover_verdict {
     FAILOVER_TO_VERIFY,    /* resume a record `intent` */
     FAILOVER_TO_RESUME,    /* resume a record `moving` */
     FAILOVER_TO_ADMIT,     /* a new process at a fenced gate */
-    FAILOVER_TO_LEASE_END, /* a restart lease that nobody consumed */
+    FAILOVER_TO_LEASE_END, /* a restart lease that nobody consumed, or a drain
+                              whose process has gone since */
     FAILOVER_TO_LIST,      /* markers of the past may stand */
     FAILOVER_TO_DROP,      /* a held record that is needless now */
 };

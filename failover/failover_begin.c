@@ -16,6 +16,7 @@ static void take_seen(struct failover *f, const struct failover_seen *seen)
 {
     f->gate = seen->gate;
     f->session = seen->session;
+    f->over = seen->over;
     f->has_record = seen->record != NULL;
     if (f->has_record)
         f->record = *seen->record;
@@ -126,7 +127,9 @@ void failover_reading(struct failover *f, const struct failover_event *ev,
         step_open_gate(f, failover_fresh(ev->seen), "admitted", fx);
         return;
     case FAILOVER_TO_LEASE_END:
-        step_open_gate(f, &ev->seen->gate.process, "lease-over", fx);
+        step_open_gate(
+            f, &ev->seen->gate.process,
+            f->gate.state == GATE_DRAINING ? "drain-over" : "lease-over", fx);
         return;
     case FAILOVER_TO_DROP:
         drop_held(f, ev, fx);

@@ -62,6 +62,14 @@ static bool comes_late(const struct failover_seen *seen,
 
 /* --- the verdict --------------------------------------------------------- */
 
+/* The process that was to hand over is gone: who stands here now was never
+ * given work, and the drain's end lets it be. */
+static bool came_after(const struct gate *gate)
+{
+    return gate->drain_of.known &&
+           process_differs(&gate->drain_of, &gate->process);
+}
+
 /* Would a failover begin here if nothing held it back? Its cause, or NULL. */
 static const char *begins(const struct failover_seen *seen, bool ordered,
                           bool force)
@@ -70,7 +78,7 @@ static const char *begins(const struct failover_seen *seen, bool ordered,
     if (failover_stands(seen, &gate->process)) {
         if (force)
             return "forced";
-        if (gate->state == GATE_DRAINING && seen->over)
+        if (gate->state == GATE_DRAINING && seen->over && !came_after(gate))
             return "drain";
         return NULL;
     }
@@ -125,6 +133,8 @@ static enum failover_verdict decide_quiet(const struct failover_seen *seen,
         return FAILOVER_UNREADABLE;
     if (gate->state == GATE_RESTARTING && seen->over)
         return FAILOVER_TO_LEASE_END;
+    if (gate->state == GATE_DRAINING && seen->over && came_after(gate))
+        return FAILOVER_TO_LEASE_END;
     if (seen->record != NULL)
         return stands ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
     return FAILOVER_TO_LIST;
@@ -164,15 +174,26 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
 
 /* --- what is written ----------------------------------------------------- */
 
+static void end_drain(struct gate *gate)
+{
+    memset(&gate->drain_of, 0, sizeof(gate->drain_of));
+    gate->for_ms = 0;
+}
+
 /* A cordon belongs to the address: whatever process the gate opens for, and
- * also one that a person ordered since INTENT. */
-static void reopen(struct gate *gate, const struct process *p)
+ * also one that a person ordered since INTENT. So does a drain, until it is
+ * `over`: people drain a host to stop its process. */
+static void reopen(struct gate *gate, const struct process *p, bool over)
 {
     gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
     gate->process = *p;
-    gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
     memset(&gate->heir_of, 0, sizeof(gate->heir_of));
-    gate->for_ms = 0;
+    if (gate->drain_of.known && !over) {
+        gate->state = GATE_DRAINING;
+        return;
+    }
+    gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
+    end_drain(gate);
     if (!gate->cordoned) {
         gate->who[0] = '\0';
         gate->reason[0] = '\0';
@@ -231,15 +252,16 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
     if (fresh != NULL) {
         gate_retire(gate, &old);
-        reopen(gate, fresh);
+        reopen(gate, fresh, seen->over);
         if (lease)
             gate->heir_of = old;
     } else {
         /* an heir that is fenced first leaves nothing to inherit: what it was
          * to have is of the past already and moves normally */
         memset(&gate->heir_of, 0, sizeof(gate->heir_of));
+        if (seen->over || !gate->drain_of.known)
+            end_drain(gate);
         gate->state = GATE_FENCED;
-        gate->for_ms = 0;
     }
     SAY(gate->failover, r->id);
 }
@@ -252,7 +274,7 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
     gate_unretire(gate, &back); /* first: nobody falls out of a full past */
     if (process_differs(&gate->process, &back))
         gate_retire(gate, &gate->process);
-    reopen(gate, &back);
+    reopen(gate, &back, f->over);
     f->record.phase = FAILOVER_ABORTED;
     f->record.finished = wall;
     failover_take_over(f);
@@ -282,7 +304,7 @@ void failover_write_open(struct failover *f, const struct process *fresh)
     if (process_differs(fresh, &old))
         gate_retire(gate, &old);
     gate_unretire(gate, fresh);
-    reopen(gate, fresh);
+    reopen(gate, fresh, f->over);
 }
 
 /* Another hold of ours in the same session only carries on. */

@@ -101,9 +101,12 @@ static bool foreign(const struct owner *o, const struct mark *m)
 }
 
 /* Does the time of a drain or lease go on? Said again by a person it begins
- * anew; a cordon beside it or the end of an inheritance are not the order. */
+ * anew; a cordon beside it, the end of an inheritance or another process at the
+ * address are not the order. (Gates of an older version have no number.) */
 static bool same_order(const struct gate *was, const struct gate *is)
 {
+    if (was->order > 0 && is->order > 0)
+        return was->order == is->order;
     bool beside = was->cordoned != is->cordoned ||
                   was->heir_of.known != is->heir_of.known;
 

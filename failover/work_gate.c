@@ -4,7 +4,8 @@
  * An order applies to the process that the gate names now, by one put at the
  * version that was read; it never touches a fenced gate, which only a failover
  * may open. A cordon belongs to the address: beside another state it is kept
- * as a flag, so that it is there again when that state ends.
+ * as a flag, so that it is there again when that state ends. So does a drain,
+ * until its time is over: it always has one, of 10 minutes unless it is said.
  */
 #include "failover/work_priv.h"
 
@@ -20,7 +21,8 @@ static bool same(const struct gate *a, const struct gate *b)
     return a->state == b->state && a->cordoned == b->cordoned &&
            a->for_ms == b->for_ms && strcmp(a->who, b->who) == 0 &&
            strcmp(a->reason, b->reason) == 0 &&
-           process_same(&a->process, &b->process);
+           process_same(&a->process, &b->process) &&
+           a->drain_of.known == b->drain_of.known;
 }
 
 static void words(struct gate *gate, const char *who, const char *reason)
@@ -32,8 +34,11 @@ static void words(struct gate *gate, const char *who, const char *reason)
 /* The state that is left when a drain or a restart lease ends. */
 static void resume(struct gate *gate)
 {
-    gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
-    gate->cordoned = false;
+    if (gate->state != GATE_FENCED) {
+        gate->state = gate->cordoned ? GATE_CORDONED : GATE_OPEN;
+        gate->cordoned = false;
+    }
+    gate->drain_of = (struct process){0};
     gate->for_ms = 0;
     words(gate, "", "");
 }
@@ -57,15 +62,18 @@ static bool cordon(struct gate *gate, const struct gate_order *order)
     }
 }
 
-/* Drain, or a restart lease: `to`. One does not replace the other. */
+/* Drain, or a restart lease: `to`. One does not replace the other. A drain that
+ * waits beside FENCED for the next process can be taken back, too. */
 static bool limit(struct gate *gate, enum gate_state to,
                   const struct gate_order *order)
 {
-    if (gate->state == GATE_FENCED) {
+    bool kept = to == GATE_DRAINING && gate->drain_of.known;
+
+    if (gate->state == GATE_FENCED && !(order->undo && kept)) {
         return false;
     }
     if (order->undo) {
-        if (gate->state == to) {
+        if (gate->state == to || kept) {
             resume(gate);
         }
         return true;
@@ -78,6 +86,10 @@ static bool limit(struct gate *gate, enum gate_state to,
         return false;
     }
     gate->for_ms = order->for_ms;
+    gate->order++;
+    if (to == GATE_DRAINING) {
+        gate->drain_of = gate->process;
+    }
     words(gate, order->who, order->reason);
     return true;
 }

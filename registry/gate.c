@@ -130,9 +130,15 @@ static int read_object(struct gate *out, const cJSON *o, struct err *err)
         rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "heir_of"),
                           "heir_of", &out->heir_of, err);
     if (rc == 0)
+        rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "drain_of"),
+                          "drain_of", &out->drain_of, err);
+    if (rc == 0)
         rc = read_past(o, out, err);
     if (rc == 0)
         rc = read_for(o, &out->for_ms, err);
+    if (out->state == GATE_DRAINING && !out->drain_of.known)
+        out->drain_of = out->process;
+    out->order = json_u64(o, "order", 0);
     read_words(o, "who", out->who, sizeof(out->who));
     read_words(o, "reason", out->reason, sizeof(out->reason));
     read_words(o, "failover", out->failover, sizeof(out->failover));
@@ -189,6 +195,10 @@ void gate_write(struct buf *out, const struct gate *gate)
         json_put_bool(out, "cordoned", true);
     if (gate->heir_of.known)
         put_process(out, "heir_of", &gate->heir_of);
+    if (gate->drain_of.known &&
+        (gate->state != GATE_DRAINING ||
+         !process_same(&gate->drain_of, &gate->process)))
+        put_process(out, "drain_of", &gate->drain_of);
     json_open(out, "past", '[');
     for (size_t i = 0; i < gate->n_past; i++)
         put_process(out, NULL, &gate->past[i]);
@@ -199,6 +209,8 @@ void gate_write(struct buf *out, const struct gate *gate)
         json_put_str(out, "reason", gate->reason);
     if (gate->for_ms > 0)
         json_put_str(out, "for", units_format_duration(gate->for_ms, duration));
+    if (gate->order > 0)
+        json_put_u64(out, "order", gate->order);
     if (gate->failover[0] != '\0')
         json_put_str(out, "failover", gate->failover);
     json_close(out, '}');

@@ -30,6 +30,13 @@ struct gate {
     bool cordoned;          /* beside a state that is not CORDONED: a cordon
                                belongs to the address and survives */
     struct process heir_of; /* known while a restart's work is handed on */
+    /* While a drain stands: who is to hand over. A drain belongs to the address
+     * like a cordon, until its time is over or it is taken back: beside FENCED
+     * it waits for the next process, beside DRAINING that one has nothing to
+     * hand over if it is another */
+    struct process drain_of;
+    uint64_t order; /* number of the drain or lease given last: its time goes on
+                       as long as this is the same */
     struct process past[GATE_PAST_MAX]; /* newest first; fenced or replaced */
     size_t n_past;
     char who[64], reason[256]; /* of the person's order; "" otherwise */

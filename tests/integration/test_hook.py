@@ -95,5 +95,26 @@ def test_an_orderly_leave_ends_the_hook_before_the_lock_is_free(cluster):
     check(over < 0, f"both ran for {over:.1f} s")
 
 
+def test_a_drained_host_is_still_drained_after_its_restart(cluster):
+    c = cluster.coordinator()
+    url = f"http://127.0.0.1:{c.port}"
+    victim = busy_master(cluster, c)
+
+    def gate():
+        return c.api.get(f"/v1/nodes/master/{M1}")["gate"] or {}
+    cluster.cli("drain", "master", M1, "--for", "60s", "--reason", "new disk", url=url)
+    victim.kill()
+    wait_for("its work moved", finished(c.api, M1), 40)
+    cluster.agent("master", M1)
+    cluster.wait_up(c.api, M1)
+    wait_for("the new process at the gate", lambda: gate()["state"] != "fenced")
+    equal((gate()["state"], gate()["reason"]), ("draining", "new disk"), "the gate")
+    submit(c.port, (f"x-{n}" for n in range(20)))
+    owners = {i["owner"] for i in c.api.all("/v1/work?kind=master")}
+    equal(owners, {M2}, "who was given work")
+    cluster.cli("drain", "master", M1, "--undo", url=url)
+    wait_for("taken back", lambda: gate()["state"] == "open")
+
+
 if __name__ == "__main__":
     run(sys.modules[__name__])

@@ -116,6 +116,39 @@ static void an_order_keeps_who_and_why_and_how_long(void **state)
     world_free(w);
 }
 
+/* It waits beside the fence for the next process, and opens nothing. */
+static void a_drain_is_taken_back_at_a_fenced_gate(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+    struct gate gate = {.state = GATE_FENCED,
+                        .process = process_of(1),
+                        .drain_of = process_of(1),
+                        .for_ms = 60000,
+                        .order = 3,
+                        .who = "ann"};
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 4096);
+    gate_write(&b, &gate);
+    (void)gate_key(NODE_MASTER, "m:1", key, sizeof(key));
+    assert_int_equal(hand_put(w, key, buf_text(&b)), ERR_OK);
+    assert_string_equal(order(s, e, GATE_ORDER_DRAIN, false, 0),
+                        "gate_conflict");
+    assert_string_equal(order(s, e, GATE_ORDER_DRAIN, true, 0), "");
+    gate = gate_at(w, NODE_MASTER, "m:1");
+    assert_int_equal(gate.state, GATE_FENCED);
+    assert_false(gate.drain_of.known);
+    assert_int_equal(gate.for_ms, 0);
+    assert_string_equal(gate.who, "");
+    buf_close(&b);
+    ended_free(e);
+    world_free(w);
+}
+
 static void an_order_needs_an_owner_that_is_known(void **state)
 {
     struct world *w = world_new(1, 1);
@@ -177,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(orders_apply_by_a_table),
         cmocka_unit_test(an_order_keeps_who_and_why_and_how_long),
+        cmocka_unit_test(a_drain_is_taken_back_at_a_fenced_gate),
         cmocka_unit_test(an_order_needs_an_owner_that_is_known),
         cmocka_unit_test(a_damaged_gate_is_named_and_left_alone),
         cmocka_unit_test(orders_survive_unknown_outcomes),

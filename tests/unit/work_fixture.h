@@ -136,7 +136,8 @@ FIXTURE void side_open(struct world *w, struct side *s, uint64_t seed)
                                         .grace_ms = 1000,
                                         .settle_ms = 1000,
                                         .heartbeat_interval_ms = 10000,
-                                        .session_timeout_ms = SESSION_MS};
+                                        .session_timeout_ms = SESSION_MS,
+                                        .answer_ms = 500};
     struct view_config view = {
         .clock = &w->clock, .changed = count_change, .arg = s};
     struct work_config work = {.clock = &w->clock,
