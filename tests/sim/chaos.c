@@ -86,10 +86,7 @@ static void coord_fault(struct world *w)
         coord_cut(k, stop_time(w));
         break;
     case 2:
-        if (k->registry != NULL) {
-            trace(&w->trace, "EXPIRE %s", k->self);
-            memory_expire(k->registry);
-        }
+        coord_expire(k);
         break;
     case 3:
         coord_stick(k, between(w, TIMEOUT_MS, 5 * TIMEOUT_MS));

@@ -48,6 +48,9 @@ void coord_start(struct coord *k)
     };
 
     assert(k->c == NULL && k->registry == NULL);
+    k->run_hooks = sim_hooks(k);
+    if (w->conf.failover.hook != NULL)
+        config.hooks = &k->run_hooks;
     k->registry = memory_open(w->store, TIMEOUT_MS);
     config.registry = k->registry;
     k->c = coordinator_new(&config);
@@ -81,6 +84,7 @@ void coord_kill(struct coord *k)
     coord_note_sessions(k->w);
     memory_kill(&k->registry);
     coordinator_abandon(&k->c);
+    sim_hooks_die(k);
     DL_FOREACH_SAFE(k->calls, call, next)
     {
         coord_answered(call);
@@ -152,6 +156,16 @@ static void thaw(struct coord *k)
     }
 }
 
+/* The registry ends its session: no deadline of its own tells it. */
+void coord_expire(struct coord *k)
+{
+    if (k->c == NULL)
+        return;
+    trace(&k->w->trace, "EXPIRE %s", k->self);
+    k->expired = registry_session(k->registry);
+    memory_expire(k->registry);
+}
+
 void coord_cut(struct coord *k, int64_t ms)
 {
     if (k->c == NULL || k->cut_until != 0)
@@ -191,6 +205,7 @@ void coord_step(struct coord *k)
         uncut(k);
     if (k->frozen_until != 0 && now >= k->frozen_until)
         thaw(k);
+    sim_hooks_step(k);
     if (coord_runs(k))
         coordinator_tick(k->c);
 }

@@ -41,6 +41,8 @@ static void configure(struct world *w)
     f->poison_limit = chance(w, 0.5) ? 3 : 100;
     f->poison_window_ms = 30000;
     f->brake_window_ms = 10000;
+    if (chance(w, 0.3))
+        f->hook = mem_strdup("hook");
     w->check.readmit = f->readmit;
 }
 

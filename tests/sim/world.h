@@ -5,6 +5,7 @@
  *   coord.c   coordinators: start, kill, stop, cut, tick
  *   node.c    masters and workers: register, report, restart, flap;
  *             node_http.c: those that speak HTTP
+ *   hook.c    the hooks that they run
  *   client.c  requests about work, and people's orders
  *   chaos.c   what goes wrong, and when; then all is healed
  *   live.c    what must be true when it is quiet again
@@ -38,11 +39,14 @@ struct sim_call {
 struct coord {
     struct world *w;
     struct sim_call *calls;
+    struct sim_hook *hooks;
+    struct engine_hooks run_hooks;
     struct registry *registry;
     struct coordinator *c; /* NULL: it is dead */
     char self[32];
     mono_ms frozen_until, cut_until, restart_at; /* 0: not */
     mono_ms frozen_since;
+    uint64_t expired; /* a session that was ended by force, before its time */
 };
 
 struct sim_node {
@@ -110,6 +114,7 @@ void coord_start(struct coord *k);
 void coord_kill(struct coord *k);
 void coord_freeze(struct coord *k, int64_t ms);
 void coord_stick(struct coord *k, int64_t ms);
+void coord_expire(struct coord *k);
 void coord_cut(struct coord *k, int64_t ms);
 void coord_strand(struct coord *k, int64_t ms);
 void coord_step(struct coord *k);
@@ -124,6 +129,11 @@ void coord_call(struct coord *k, struct sim_call *call,
 void coord_answered(struct sim_call *call);
 void coord_note_sessions(struct world *w);
 bool coord_is_session(void *world, uint64_t session);
+
+/* hook.c */
+struct engine_hooks sim_hooks(struct coord *k);
+void sim_hooks_step(struct coord *k);
+void sim_hooks_die(struct coord *k);
 
 /* node.c */
 void sim_node_init(struct world *w, int i);
