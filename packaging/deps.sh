@@ -6,9 +6,9 @@ set -eu
 packages="gcc make pkg-config ca-certificates curl jq python3
  libuv1-dev libmicrohttpd-dev libcjson-dev libyaml-dev libsqlite3-dev
  libmariadb-dev libpq-dev libcurl4-openssl-dev libsystemd-dev uthash-dev
- libcmocka-dev mariadb-server-core mariadb-client-core postgresql
- libzookeeper-mt-dev zookeeper libcurator-recipes-java default-jdk-headless
- libslf4j-java etcd-server etcd-client openssl spin wrk util-linux"
+ libcmocka-dev mariadb-server-core mariadb-client-core galera-4 postgresql
+ pgbouncer libzookeeper-mt-dev zookeeper libcurator-recipes-java
+ default-jdk-headless libslf4j-java etcd-server etcd-client openssl spin wrk util-linux"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "pelorus: this is no Debian system; install the equivalents of:" $packages >&2

@@ -221,8 +221,9 @@ static enum dbms_fault set_up(struct dbms_link *link,
                    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', autocommit = 1,"
                    " innodb_lock_wait_timeout = %u, wait_timeout = %u"
                    " /*M! , idle_write_transaction_timeout = %u,"
-                   " in_predicate_conversion_threshold = 0 */;" READ_ONLY
-                   ";SHOW VARIABLES LIKE 'wsrep_on'",
+                   " in_predicate_conversion_threshold = 0 */;"
+                   "BEGIN;" READ_ONLY ";ROLLBACK;"
+                   "SHOW VARIABLES LIKE 'wsrep_on'",
                    lock, idle * 4 + 1, idle);
     fault = run(link, sql, strlen(sql), on_setup, &setup, err);
     if (fault == DBMS_OK && setup.read_only) {

@@ -175,6 +175,17 @@ static void tell(PGresult *result, dbms_row_f *row, void *arg)
     }
 }
 
+static const char *hint_of(const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return strcmp(state, "3F000") == 0
+               ? "make that schema, or correct currentSchema in jdbc-url"
+           : strcmp(state, "3D000") == 0
+               ? "make that database, or correct jdbc-url"
+               : "make the tables with: pelorus registry init";
+}
+
 /* COMMIT of a transaction that had failed says ROLLBACK, without an error. */
 static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
                              void *arg, struct err *err)
@@ -201,8 +212,8 @@ static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
         if (fault == DBMS_MISSING && err != NULL) {
             size_t len = strlen(err->msg);
 
-            (void)snprintf(err->msg + len, sizeof(err->msg) - len,
-                           "; make the tables with: pelorus registry init");
+            (void)snprintf(err->msg + len, sizeof(err->msg) - len, "; %s",
+                           hint_of(result));
         }
         return fault;
     }

@@ -34,6 +34,7 @@ class Server(Daemon):
     port and data."""
 
     start_seconds = 60
+    env = None  # added to its environment
 
     def __init__(self, kind, directory, tls=False, more=(), of=None):
         """`more`: options for its command line; `of`: it is a standby of
@@ -131,7 +132,7 @@ class Server(Daemon):
                     "-k", "", "-c", "full_page_writes=off", "-c", "shared_buffers=64MB",
                     "-c", "max_connections=100", "-c", "dynamic_shared_memory_type=mmap"]
         self.process = Process(self.kind, [*self.sure, "--", *argv, *self.tls_options(), *self.more],
-                               os.path.join(self.dir, f"{self.kind}-{self.port}.log"))
+                               os.path.join(self.dir, f"{self.kind}-{self.port}.log"), self.env)
         return self
 
     def run(self, sql, database=DATABASE, timeout=20):

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Galera: three nodes that all write, processes that are spread over them, a
+node that is cut off and one that lags behind.
+"""
+
+import contextlib
+import socket
+import sys
+import threading
+
+import moves
+from cluster import check, equal, items_by_owner, run, settings, submit, wait_for
+from galera import Galera
+from proxy import server_port
+from sql import url_of
+
+MASTERS = [f"127.0.0.1:{p}" for p in (5678, 5679, 5680)]
+
+
+class Swallower:
+    """A proxy that, once armed, lets the next COMMIT through and nobody see
+    what came of it: the connection breaks, and nobody gets a new one."""
+
+    COMMIT = b"\x07\x00\x00\x00\x03COMMIT"
+
+    def __init__(self, port):
+        self.target = ("127.0.0.1", port)
+        self.port = server_port()
+        self.armed, self.swallowed = False, threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while not self.swallowed.is_set():
+            try:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(self.target, timeout=5)
+            except OSError:
+                return
+            server.settimeout(None)
+            threading.Thread(target=self.carry, args=(client, server), daemon=True).start()
+            threading.Thread(target=self.carry_back, args=(server, client), daemon=True).start()
+
+    def carry(self, client, server):
+        try:
+            while data := client.recv(65536):
+                if self.armed and data == self.COMMIT and not self.swallowed.is_set():
+                    self.swallowed.set()
+                    self.listener.close()
+                    server.sendall(data)
+                    continue
+                server.sendall(data)
+        except OSError:
+            pass
+        self.hang_up(server)
+
+    def carry_back(self, server, client):
+        try:
+            while data := server.recv(65536):
+                if self.swallowed.is_set():
+                    break
+                client.sendall(data)
+        except OSError:
+            pass
+        self.hang_up(client)
+
+    @staticmethod
+    def hang_up(end):
+        """The other thread may be reading from it."""
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+    def end(self):
+        self.listener.close()
+
+
+def moved(items):
+    return [i["id"] for i in items if i["epoch"] != 1]
+
+
+@settings(registry=Galera, session=12)
+def test_nodes_that_are_cut_off_and_that_lag(cluster):
+    """300 items; nothing of a living master moves, a dead one's do once."""
+    galera = cluster.registry
+    coordinators = [cluster.coordinator() for _ in range(3)]  # each at another node
+    agents = [cluster.agent("master", a) for a in MASTERS]
+    everybody = (*coordinators, *agents)
+    cluster.wait_up(coordinators[0].api, *MASTERS)
+    threads = [threading.Thread(target=submit, args=(c.port, [f"{n}-{i}" for i in range(100)]))
+               for n, c in enumerate(coordinators)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    # cut off: who was there goes elsewhere
+    away = galera.nodes[2]
+    away.isolate(True)
+    wait_for("a node outside the primary component", lambda: away.status("cluster_status") != "Primary", 20)
+    for c in coordinators:
+        submit(c.port, [f"cut-{c.port}-{i}" for i in range(10)], threads=1)
+    wait_for("somebody left the node", lambda: [p for p in everybody if p.lines("-server")], 20)
+    away.isolate(False)
+    wait_for("it is back", lambda: away.status("local_state_comment") == "Synced", 40)
+    # lags behind: it answers late, or nothing
+    galera.slow(galera.nodes[1])
+    galera.lag()
+    for c in coordinators:
+        submit(c.port, [f"lag-{c.port}-{i}" for i in range(10)], threads=1)
+    items = [i for v in items_by_owner(coordinators[0].api).values() for i in v]
+    equal(len(items), 360, "items")
+    equal(moved(items), [], "moved from a living master")
+    equal([p.name for p in everybody if p.lines("-session")], [], "lost sessions")
+    before = moves.ids_at(coordinators[0].api, MASTERS[0])
+    agents[0].kill()
+    wait_for("the move", moves.finished(coordinators[1].api, MASTERS[0]), 60)
+    others = {i["id"] for i in items} - set(before)
+    moves.all_moved_once(coordinators[1].api, MASTERS[0], before, others)
+
+
+@settings(registry=Galera, session=20)
+def test_a_lost_commit_asked_of_a_node_that_lags(cluster):
+    """The node that knows is gone; the other one has not heard of it yet. What
+    we say of the commit is true."""
+    galera = cluster.registry
+    swallower = Swallower(galera.nodes[0].port)
+    try:
+        galera.slow(galera.nodes[1])
+        galera.address = url_of("mysql", galera.nodes[2].port)
+        agent = cluster.agent("master", MASTERS[0])
+        galera.address = url_of("mysql", swallower.port, galera.nodes[1].port)
+        c = cluster.coordinator()
+        cluster.wait_up(c.api, MASTERS[0])
+        galera.lag()
+        swallower.armed = True
+        answer = c.api("POST", "/v1/work", {"id": "lost", "kind": "master"})
+        check(swallower.swallowed.is_set(), "no COMMIT was lost")
+        there = galera.run("SELECT count(*) FROM pelorus_registry WHERE name LIKE '%/pelorus/work/lost'")
+        equal(there, [["1"]], "items")  # it had been sent
+        check(answer.status in (201, 504), lambda: f"it stands, and we said {answer.status} {answer.text}")
+        check(c.lines("=commit"), "nobody asked")
+        check(agent.alive(), "the agent gave up")
+    finally:
+        swallower.end()
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
