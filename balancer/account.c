@@ -37,9 +37,13 @@
 const char *standing_name(enum standing standing)
 {
     static const char *const names[] = {
-        [STANDING_OPEN] = "open",   [STANDING_CLOSED] = "closed",
-        [STANDING_BUSY] = "busy",   [STANDING_WEIGHT_ZERO] = "weight_zero",
-        [STANDING_STALE] = "stale", [STANDING_REFUSED] = "refused",
+        [STANDING_OPEN] = "open",
+        [STANDING_DEAD] = "not_up",
+        [STANDING_CLOSED] = "closed",
+        [STANDING_BUSY] = "busy",
+        [STANDING_WEIGHT_ZERO] = "weight_zero",
+        [STANDING_STALE] = "stale",
+        [STANDING_REFUSED] = "refused",
     };
 
     assert((size_t)standing < ARRAY_LEN(names));
@@ -206,6 +210,7 @@ bool account_update(struct account *a, const struct balancer_worker *w,
         a->profile->good_reports = 0;
     else if (report && a->profile->recovering && !w->degraded)
         a->profile->good_reports++;
+    a->profile->dead = w->dead;
     a->profile->closed = w->closed;
     a->profile->busy = w->busy;
     a->profile->degraded = w->degraded;
@@ -289,8 +294,14 @@ void account_ack(struct account *a, double tasks, uint32_t bucket, mono_ms now)
 void account_refuse(struct account *a, double tasks, uint32_t bucket,
                     mono_ms now)
 {
-    account_grant(a, 0, now);
     a->profile->refused = true;
+    account_ungrant(a, tasks, bucket, now);
+}
+
+void account_ungrant(struct account *a, double tasks, uint32_t bucket,
+                     mono_ms now)
+{
+    account_grant(a, 0, now);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
     /* Granted before the last report and not kept: it is not counted now. */
@@ -329,7 +340,9 @@ void account_judge(struct account *a, const struct conf_balancer *conf,
         a->profile->left_at = now;
     }
     a->heat = account_heat(a, conf, age);
-    if (a->profile->closed)
+    if (a->profile->dead)
+        a->standing = STANDING_DEAD;
+    else if (a->profile->closed)
         a->standing = STANDING_CLOSED;
     else if (a->profile->weight == 0)
         a->standing = STANDING_WEIGHT_ZERO;

@@ -9,9 +9,8 @@
  * done, refused and explain come from any thread and take one short lock, the
  * balancer's. It is one for all groups because `default` holds every worker:
  * with a lock per group, each grant in any group would have to take default's
- * too, to count it there. A pick never blocks on I/O and reads no clock: time
- * is an argument. The policies behind it (balancer_priv.h, one file each) are
- * pure.
+ * too, to count it there. A pick never blocks on I/O and reads no clock. The
+ * policies behind it (balancer_priv.h, one file each) are pure.
  */
 #ifndef PELORUS_BALANCER_BALANCER_H
 #define PELORUS_BALANCER_BALANCER_H
@@ -33,7 +32,8 @@ struct balancer;
 struct balancer_worker {
     char address[BALANCER_ADDRESS_MAX + 1];
     bool busy;   /* its own word */
-    bool closed; /* cordoned, draining, restarting, fenced, not UP */
+    bool dead;   /* not UP: as if it were in no group */
+    bool closed; /* cordoned, draining, restarting, fenced */
     bool degraded;
     int32_t weight;                 /* 0 .. 10,000; 0 is never picked */
     int32_t slots;                  /* 0 unknown */
@@ -65,10 +65,8 @@ void balancer_define(struct balancer *b, const char *const *names, size_t n);
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now);
 
-/*
- * While the registry tells nothing, reports do not grow old: time stands still
- * for the balancer, and picks go on from what was last known.
- */
+/* While the registry tells nothing, reports do not grow old: time stands still
+ * for the balancer, and picks go on from what was last known. */
 void balancer_freeze(struct balancer *b, bool frozen, mono_ms now);
 
 /* How many coordinators hand out work beside us (>= 1, ourselves counted). */
@@ -80,8 +78,9 @@ void balancer_tick(struct balancer *b, mono_ms now);
 enum balancer_code {
     BALANCER_OK,
     BALANCER_GROUP_NOT_FOUND, /* "group_not_found" */
-    BALANCER_GROUP_EMPTY,     /* "group_empty" */
-    BALANCER_ALL_BUSY,        /* "all_busy" */
+    BALANCER_GROUP_EMPTY,     /* "group_empty": nobody in it is alive */
+    BALANCER_ALL_BUSY,        /* "all_busy", or closed, or excluded */
+    BALANCER_REPORTS_OLD,     /* "reports_old": of whoever takes work */
 };
 const char *balancer_code_name(enum balancer_code code);
 
@@ -116,7 +115,7 @@ struct balancer_answer {
     struct balancer_pick *picks; /* the caller's array of `count` */
     char alternates[BALANCER_ALTERNATES][BALANCER_ADDRESS_MAX + 1];
     size_t n_alternates;    /* only for count 1 */
-    int64_t retry_after_ms; /* ALL_BUSY: when a report is due */
+    int64_t retry_after_ms; /* ALL_BUSY, REPORTS_OLD: a report is due */
 };
 
 /* Any thread. `answer->picks` has room for `request->count`. */
@@ -134,6 +133,8 @@ void balancer_explain(struct balancer *b,
  * thread. */
 bool balancer_done(struct balancer *b, pick_id pick);
 bool balancer_refused(struct balancer *b, pick_id pick);
+/* The task went elsewhere or nowhere: it counts no more. */
+bool balancer_unused(struct balancer *b, pick_id pick);
 
 /* Work known to be given to a worker by other means than a pick of ours (a
  * claim, another coordinator): counts as a grant, or ends one. */

@@ -30,6 +30,7 @@
 
 enum standing { /* whether any policy may pick it */
                 STANDING_OPEN,
+                STANDING_DEAD,
                 STANDING_CLOSED,
                 STANDING_BUSY,
                 STANDING_WEIGHT_ZERO,
@@ -96,7 +97,7 @@ struct profile {
     mono_ms settled;         /* when that report was taken in */
 
     /* What it said last. */
-    bool closed, busy, degraded, refused;
+    bool dead, closed, busy, degraded, refused;
     int32_t weight, slots;
     double cpu, memory, disk, pool; /* negative unknown */
     uint64_t incarnation;
@@ -143,8 +144,10 @@ void account_judge(struct account *a, const struct conf_balancer *conf,
 uint32_t account_bucket(mono_ms now);
 void account_grant(struct account *a, double tasks, mono_ms now);
 
-/* A grant of `bucket` ended / was refused. */
+/* A grant of `bucket` ended / was refused / was never used. */
 void account_ack(struct account *a, double tasks, uint32_t bucket, mono_ms now);
+void account_ungrant(struct account *a, double tasks, uint32_t bucket,
+                     mono_ms now);
 void account_refuse(struct account *a, double tasks, uint32_t bucket,
                     mono_ms now);
 

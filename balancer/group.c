@@ -124,7 +124,8 @@ int64_t group_retry_after(const struct group *g, mono_ms now)
     for (uint32_t i = 0; i < n; i++) {
         const struct account *a = g->members[i].account;
 
-        if (a == NULL || a->profile->closed || a->profile->weight == 0)
+        if (a == NULL || a->profile->dead || a->profile->closed ||
+            a->profile->weight == 0)
             continue;
         int64_t due =
             a->profile->reported + g->conf->heartbeat_interval_ms - now;

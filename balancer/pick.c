@@ -43,6 +43,7 @@ const char *balancer_code_name(enum balancer_code code)
         [BALANCER_GROUP_NOT_FOUND] = "group_not_found",
         [BALANCER_GROUP_EMPTY] = "group_empty",
         [BALANCER_ALL_BUSY] = "all_busy",
+        [BALANCER_REPORTS_OLD] = "reports_old",
     };
 
     assert((size_t)code < ARRAY_LEN(names));
@@ -220,6 +221,36 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
     }
 }
 
+static bool is_excluded(const struct balancer_request *request,
+                        const char *address)
+{
+    for (size_t i = 0; i < request->n_exclude; i++)
+        if (strcmp(request->exclude[i], address) == 0)
+            return true;
+    return false;
+}
+
+/* Whoever is closed or excluded says nothing about the others. */
+static enum balancer_code why_nobody(const struct picking *p)
+{
+    bool alive = false, old = false, busy = false;
+
+    for (uint32_t i = 0; i < p->g->n; i++) {
+        const struct account *a = p->g->members[i].account;
+
+        if (a == NULL || a->profile->dead)
+            continue;
+        alive = true;
+        if (is_excluded(p->request, a->address))
+            continue;
+        old |= a->standing == STANDING_STALE;
+        busy |= a->standing == STANDING_BUSY || a->standing == STANDING_REFUSED;
+    }
+    return !alive         ? BALANCER_GROUP_EMPTY
+           : old && !busy ? BALANCER_REPORTS_OLD
+                          : BALANCER_ALL_BUSY;
+}
+
 static void pick_in_group(struct picking *p, struct balancer_answer *answer)
 {
     const struct balancer_request *request = p->request;
@@ -240,8 +271,9 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     g->peeking = false;
     let_go(p);
     if (answer->n_picks == 0) {
-        answer->code = BALANCER_ALL_BUSY;
-        answer->retry_after_ms = group_retry_after(g, p->now);
+        answer->code = why_nobody(p);
+        if (answer->code != BALANCER_GROUP_EMPTY)
+            answer->retry_after_ms = group_retry_after(g, p->now);
     }
 }
 
@@ -331,6 +363,22 @@ bool balancer_refused(struct balancer *b, pick_id pick)
     return known;
 }
 
+bool balancer_unused(struct balancer *b, pick_id pick)
+{
+    struct receipt receipt;
+    bool known;
+
+    lock_acquire(&b->lock);
+    struct account *a = settle(b, pick, &known, &receipt);
+
+    if (a != NULL) {
+        account_ungrant(a, b->scale, receipt.bucket, b->now);
+        account_recount(b, a);
+    }
+    lock_release(&b->lock);
+    return known;
+}
+
 void balancer_count(struct balancer *b, const char *address, int delta,
                     mono_ms now)
 {
@@ -348,15 +396,6 @@ void balancer_count(struct balancer *b, const char *address, int delta,
         account_recount(b, a);
     }
     lock_release(&b->lock);
-}
-
-static bool is_excluded(const struct balancer_request *request,
-                        const char *address)
-{
-    for (size_t i = 0; i < request->n_exclude; i++)
-        if (strcmp(request->exclude[i], address) == 0)
-            return true;
-    return false;
 }
 
 /* -1 is unknown: null. */

@@ -198,14 +198,6 @@ static void on_ended(void *arg, const struct work_item *item)
         balancer_count(c->balancer, item->owner, -1, c->clock->mono);
 }
 
-/* A worker was picked, and its item went elsewhere or nowhere. */
-static void on_unused(void *arg, uint64_t pick)
-{
-    struct coordinator *c = arg;
-
-    (void)balancer_done(c->balancer, pick);
-}
-
 static void make_membership(struct coordinator *c)
 {
     struct membership_config config = {
@@ -235,9 +227,9 @@ static void make_work(struct coordinator *c)
         .registry = c->registry,
         .membership = c->membership,
         .target = targets_choose,
+        .unused = targets_unused,
         .target_arg = c,
         .ended = on_ended,
-        .unused = on_unused,
         .ended_arg = c,
         .seed = rand_u64(&c->rand),
     };
@@ -261,6 +253,7 @@ static void make_engine(struct coordinator *c,
         .membership = c->membership,
         .view = c->view,
         .target = targets_choose,
+        .unused = targets_unused,
         .takes = targets_take,
         .target_arg = c,
         .event = on_engine,

@@ -201,6 +201,7 @@ void targets_update(struct coordinator *c, struct node *node);
 void targets_choose(void *arg, enum node_kind kind, const char *group,
                     const char *const *exclude, size_t n_exclude,
                     struct work_target *out);
+work_unused_f targets_unused;
 /* Would it find somebody now? */
 bool targets_take(void *arg, enum node_kind kind, const char *group);
 /* An owner's markers changed. */

@@ -233,7 +233,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     s->registry_backend = registry_backend_name(c->registry);
     s->session_timeout_ms = registry_session_timeout(c->registry);
     s->registry_revision = registry_revision(c->registry);
-    s->paused = view_settings(c->view)->paused;
+    s->paused = settings_paused(view_settings(c->view), c->clock->wall);
     s->unassigned = count_markers(c);
     for (int k = 0; k < NODE_KINDS; k++) {
         if (c->engines[k] == NULL)

@@ -115,6 +115,7 @@ static void settings_read_done(void *arg, const struct registry_reply *reply)
         }
         s->settings.version = e->version;
     }
+    settings_lapse(&s->settings, s->base.c->clock->wall);
     if (s->change)
         settings_write_back(s);
     else

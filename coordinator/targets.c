@@ -96,6 +96,7 @@ void targets_update(struct coordinator *c, struct node *node)
     const char **names;
     struct balancer_worker w = {
         .busy = node->status == NODE_BUSY,
+        .dead = node->state != NODE_UP,
         .closed = !node_open(node),
         .degraded = node->degraded,
         .weight = node->load.weight,
@@ -146,6 +147,15 @@ static void planned_shown(struct node_extra *x, size_t shown)
         x->planned[i] -= n;
         shown -= n;
     }
+}
+
+/* It gets nothing after all; the newest is meant. */
+static void planned_back(struct node_extra *x)
+{
+    if (x->planned[0] > 0)
+        x->planned[0]--;
+    else if (x->planned[1] > 0)
+        x->planned[1]--;
 }
 
 void targets_seen(struct coordinator *c, struct node *node,
@@ -213,6 +223,7 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
         return;
     }
     node_extra(c, best)->planned[0]++;
+    out->counted = true;
     snprintf(out->address, sizeof(out->address), "%s", best->address);
 }
 
@@ -235,6 +246,7 @@ static void choose_worker(struct coordinator *c, const char *group,
     }
     snprintf(out->address, sizeof(out->address), "%s", pick.address);
     out->pick = pick.pick;
+    out->counted = true;
 }
 
 void targets_choose(void *arg, enum node_kind kind, const char *group,
@@ -249,6 +261,22 @@ void targets_choose(void *arg, enum node_kind kind, const char *group,
     else
         choose_worker(c, group, exclude, n_exclude, out);
     assert((out->code == NULL) == (out->address[0] != '\0'));
+}
+
+void targets_unused(void *arg, enum node_kind kind,
+                    const struct work_target *target)
+{
+    struct coordinator *c = arg;
+    struct node *n;
+
+    assert(target->counted);
+    if (kind == NODE_WORKER) {
+        (void)balancer_unused(c->balancer, target->pick);
+        return;
+    }
+    n = membership_find(c->membership, kind, target->address);
+    if (n != NULL)
+        planned_back(node_extra(c, n));
 }
 
 bool targets_take(void *arg, enum node_kind kind, const char *group)

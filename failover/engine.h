@@ -61,9 +61,10 @@ struct engine_config {
     struct membership *membership;
     struct view *view;
     work_target_f *target;
+    work_unused_f *unused; /* optional */
     /* Would target() find somebody now? Counts nothing. */
     bool (*takes)(void *arg, enum node_kind kind, const char *group);
-    void *target_arg; /* of both */
+    void *target_arg; /* of all three */
     engine_event_f *event;
     void *event_arg;
     int64_t work_keep_ms;

@@ -116,17 +116,16 @@ static void sweep(struct engine *e)
 {
     const struct settings *s = view_settings(e->c.view);
     wall_ms wall = e->c.clock->wall;
-    bool paused = s->paused && (s->paused_until == 0 || wall < s->paused_until);
     if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
         sweep_now(e);
     e->brake_word = NULL;
-    if (paused)
+    if (settings_paused(s, wall))
         e->brake_word = "paused";
     else if (!membership_settled(e->c.membership))
         e->brake_word = "session";
     else if (!e->own_entry)
         e->brake_word = "own-entry";
-    else if (brake_down(e->brake) && wall >= s->brake_override_until)
+    else if (brake_down(e->brake) && !settings_overridden(s, wall))
         e->brake_word = "mass";
 }
 

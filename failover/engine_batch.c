@@ -216,6 +216,7 @@ static void applied(struct batch *b)
         struct item *it = b->items[i];
         project(r, it, &after);
         plan_count(&r->counts, &after, it->action);
+        it->given.counted = false; /* it has it */
         it->state = ITEM_SETTLED;
     }
     r->total += b->n_items;

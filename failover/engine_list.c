@@ -21,6 +21,7 @@ void round_init(struct round *r, struct engine *e)
 static void drop_items(struct round *r)
 {
     for (size_t i = 0; i < r->n_items; i++) {
+        item_give_back(r, &r->items[i]);
         if (r->items[i].loaded)
             work_item_close(&r->items[i].work);
     }

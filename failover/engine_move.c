@@ -178,20 +178,33 @@ static size_t excluded(struct round *r, const char **list)
     return n;
 }
 
+void item_give_back(struct round *r, struct item *it)
+{
+    const struct engine_config *c = &r->e->c;
+    if (it->given.counted && c->unused != NULL)
+        c->unused(c->target_arg, c->kind, &it->given);
+    it->given.counted = false;
+}
+
 /* Who takes it: NULL nobody. */
-static struct target *find_target(struct round *r, const struct work_item *w)
+static struct target *find_target(struct round *r, struct item *it)
 {
     const char *list[EXCLUDED_MAX];
-    struct work_target out;
     struct engine *e = r->e;
-    memset(&out, 0, sizeof(out));
-    e->c.target(e->c.target_arg, e->c.kind, w->group, list, excluded(r, list),
-                &out);
-    if (out.code != NULL)
+    struct target *t;
+    item_give_back(r, it); /* planned before, and not again there */
+    memset(&it->given, 0, sizeof(it->given));
+    e->c.target(e->c.target_arg, e->c.kind, it->work.group, list,
+                excluded(r, list), &it->given);
+    if (it->given.code != NULL)
         return NULL;
-    struct target *t = target_get(r, out.address);
-    /* the one who picks has not heard yet that this one is closed */
-    return t == NULL || t->state == TARGET_CLOSED ? NULL : t;
+    t = target_get(r, it->given.address);
+    if (t == NULL || t->state == TARGET_CLOSED) {
+        /* the one who picks has not heard yet that this one is closed */
+        item_give_back(r, it);
+        return NULL;
+    }
+    return t;
 }
 
 static void plan_item(struct round *r, struct item *it)
@@ -217,7 +230,7 @@ static void plan_item(struct round *r, struct item *it)
     }
     if (it->action != PLAN_MOVE)
         return;
-    it->target = find_target(r, &it->work);
+    it->target = find_target(r, it);
     if (it->target == NULL && it->work.state == WORK_WAITING) {
         it->state = ITEM_SETTLED; /* it waits already */
         r->counts.stuck++;
@@ -265,6 +278,7 @@ void round_reread(struct round *r, size_t i)
     assert(it->state == ITEM_READ && it->loaded);
     if (it->doubt && was_moved(r, it)) {
         plan_recount(&r->counts, w, r->failover); /* the answer was a yes */
+        it->given.counted = false;
         it->state = ITEM_SETTLED;
         return;
     }

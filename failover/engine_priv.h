@@ -102,7 +102,8 @@ struct item {
     unsigned tries;
     enum plan_action action;
     const char *cause;
-    struct target *target; /* NULL: none takes it, or none is needed */
+    struct target *target;    /* NULL: none takes it, or none is needed */
+    struct work_target given; /* counted until the item has it, or another */
 };
 
 struct batch;
@@ -155,6 +156,8 @@ void round_reread(struct round *r, size_t i);
 bool round_item_moves(const struct round *r, const struct item *it);
 void round_rules(const struct round *r, struct plan_rules *rules);
 void targets_close(struct round *r);
+/* Its target does not get the item: it counts no more. */
+void item_give_back(struct round *r, struct item *it);
 struct target *target_get(struct round *r, const char *address);
 void target_read(struct round *r, struct target *t);
 /* engine_batch.c */

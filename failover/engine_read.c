@@ -60,9 +60,8 @@ static void judge(struct engine *e, const char *address,
     wall_ms wall = e->c.clock->wall;
     seen->down = is_down(e, address);
     seen->over = is_over(e, address, &seen->gate);
-    seen->paused = settings->paused && (settings->paused_until == 0 ||
-                                        wall < settings->paused_until);
-    bool braked = wall >= settings->brake_override_until;
+    seen->paused = settings_paused(settings, wall);
+    bool braked = !settings_overridden(settings, wall);
     seen->mass = braked && brake_down(e->brake);
     seen->missing = (uint32_t)brake_missing(e->brake);
     seen->known = (uint32_t)brake_known(e->brake);

@@ -223,6 +223,11 @@ struct settings {
     char policy[40]; /* balancer policy, "" = the configured one */
     uint64_t version;
 };
+/* Do they bind at this moment? An order whose time is over is none. */
+bool settings_paused(const struct settings *s, wall_ms wall);
+bool settings_overridden(const struct settings *s, wall_ms wall);
+/* What is over is taken away. */
+void settings_lapse(struct settings *s, wall_ms wall);
 /* Absent settings are all zero. */
 int settings_read(struct settings *out, const char *value, size_t len,
                   struct err *err) MUST_CHECK;

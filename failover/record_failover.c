@@ -270,6 +270,27 @@ void failover_record_write(struct buf *out, const struct failover_record *r)
 
 /* --- settings ------------------------------------------------------------- */
 
+bool settings_paused(const struct settings *s, wall_ms wall)
+{
+    return s->paused && (s->paused_until == 0 || wall < s->paused_until);
+}
+
+bool settings_overridden(const struct settings *s, wall_ms wall)
+{
+    return wall < s->brake_override_until;
+}
+
+void settings_lapse(struct settings *s, wall_ms wall)
+{
+    if (!settings_paused(s, wall)) {
+        s->paused = false;
+        s->paused_until = 0;
+    }
+    if (!settings_overridden(s, wall)) {
+        s->brake_override_until = 0;
+    }
+}
+
 int settings_read(struct settings *out, const char *value, size_t len,
                   struct err *err)
 {

@@ -92,6 +92,11 @@ const struct view_owner *view_next(const struct view *v,
     return o == NULL ? NULL : &o->pub;
 }
 
+void view_watch_synced(struct view_watch *w)
+{
+    w->synced = registry_session(w->v->config.registry);
+}
+
 /* --- gates ---------------------------------------------------------------- */
 
 static bool foreign(const struct owner *o, const struct mark *m)
@@ -153,7 +158,7 @@ static void on_gate(void *arg, const struct registry_event *event)
     struct err err = {0};
 
     if (event->type == REGISTRY_SYNCED) {
-        w->synced = true;
+        view_watch_synced(w);
         return;
     }
     if (gate_key_parse(event->entry.key, &kind, address) != 0) {
@@ -219,7 +224,7 @@ static void on_marker(void *arg, const struct registry_event *event)
     struct err err = {0};
 
     if (event->type == REGISTRY_SYNCED) {
-        w->synced = true;
+        view_watch_synced(w);
         return;
     }
     if (event->type == REGISTRY_REMOVE) {
@@ -335,14 +340,17 @@ void view_abandon(struct view **v)
     MEM_FREE(*v);
 }
 
+/* What was known in an earlier session says nothing of what happened since. */
 bool view_synced(const struct view *v)
 {
+    uint64_t session = registry_session(v->config.registry);
+
     for (size_t i = 0; i < WATCHES; i++) {
-        if (!v->watches[i].synced) {
+        if (session == 0 || v->watches[i].synced != session) {
             return false;
         }
     }
-    return v->settings_known;
+    return v->settings_session == session;
 }
 
 uint64_t view_index(const struct view *v)

@@ -52,6 +52,7 @@ void view_abandon(struct view **v);
  * what is below a key, not the key. work_tick() calls it. */
 void view_tick(struct view *v);
 
+/* Is all that stands known, in the present session? */
 bool view_synced(const struct view *v);
 
 const struct view_owner *view_owner(const struct view *v, enum node_kind kind,

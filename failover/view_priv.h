@@ -74,7 +74,7 @@ enum { WATCH_OWNERS, WATCH_MARKERS, WATCH_FAILOVERS, WATCH_WORK, WATCHES };
 struct view_watch {
     struct view *v;
     struct registry_watch *watch;
-    bool synced;
+    uint64_t synced; /* in this session; 0: not yet */
 };
 
 struct settings_read;
@@ -90,6 +90,7 @@ struct view {
     struct view_finished *finished; /* by id, oldest first */
     struct settings settings;
     bool settings_known;
+    uint64_t settings_session; /* in which they were read last */
     mono_ms settings_asked;
     struct settings_read *asking; /* under way */
     struct marker lent;
@@ -100,6 +101,8 @@ struct owner *owner_find(const struct view *v, enum node_kind kind,
                          const char *address);
 struct owner *owner_make(struct view *v, enum node_kind kind,
                          const char *address);
+/* All that stands below the prefix was told, in the present session. */
+void view_watch_synced(struct view_watch *w);
 /* Something of it changed: count, tell, forget it if nothing names it. */
 void owner_changed(struct view *v, struct owner *o);
 

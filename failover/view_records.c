@@ -11,6 +11,7 @@
 #include <utlist.h>
 
 #define SETTINGS_EVERY_MS 1000
+#define SETTINGS_SOON_MS  100 /* in a new session */
 
 /* --- failovers ------------------------------------------------------------ */
 
@@ -122,7 +123,7 @@ void view_on_failover(void *arg, const struct registry_event *event)
     struct err err = {0};
 
     if (event->type == REGISTRY_SYNCED) {
-        w->synced = true;
+        view_watch_synced(w);
         return;
     }
     if (event->type == REGISTRY_REMOVE) {
@@ -233,7 +234,7 @@ void view_on_work(void *arg, const struct registry_event *event)
     bool final;
 
     if (event->type == REGISTRY_SYNCED) {
-        w->synced = true;
+        view_watch_synced(w);
         return;
     }
     id = event->entry.key + strlen(WORK_PREFIX "/");
@@ -300,6 +301,7 @@ void view_collected_item(struct view *v, const char *id)
 /* A get under way; it outlives the view when that is freed first. */
 struct settings_read {
     struct view *v;
+    uint64_t session; /* in which it was asked; 0: before the first */
 };
 
 static void settings_are(struct view *v, const struct settings *s)
@@ -317,6 +319,7 @@ static void on_settings(void *arg, const struct registry_reply *reply)
 {
     struct settings_read *asking = arg;
     struct view *v = asking->v;
+    uint64_t session = asking->session;
     struct settings s = {0};
     struct err err = {0};
 
@@ -325,6 +328,10 @@ static void on_settings(void *arg, const struct registry_reply *reply)
         return;
     }
     v->asking = NULL;
+    if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND) {
+        v->settings_session =
+            session != 0 ? session : registry_session(v->config.registry);
+    }
     if (reply->err.code == ERR_NOT_FOUND) {
         settings_are(v, &s);
     } else if (reply->err.code == ERR_OK) {
@@ -347,6 +354,7 @@ void view_ask_settings(struct view *v)
     assert(v->asking == NULL);
     v->asking = mem_alloc(sizeof(*v->asking));
     v->asking->v = v;
+    v->asking->session = registry_session(v->config.registry);
     v->settings_asked = v->config.clock->mono;
     registry_get(v->config.registry, SETTINGS_KEY, on_settings, v->asking);
 }
@@ -361,8 +369,11 @@ void view_settings_orphan(struct view *v)
 
 void view_tick(struct view *v)
 {
+    bool known = v->settings_session == registry_session(v->config.registry);
+    mono_ms age = v->config.clock->mono - v->settings_asked;
+
     if (v->asking == NULL &&
-        v->config.clock->mono - v->settings_asked >= SETTINGS_EVERY_MS) {
+        age >= (known ? SETTINGS_EVERY_MS : SETTINGS_SOON_MS)) {
         view_ask_settings(v);
     }
 }

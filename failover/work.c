@@ -67,7 +67,7 @@ void op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
 
 static void op_free(struct work_op *op)
 {
-    assert(op->target.pick == 0);
+    assert(!op->target.counted);
     if (op->w != NULL) {
         assert(op->w->n_ops > 0);
         op->w->n_ops--;
@@ -132,6 +132,7 @@ static enum err_code code_of(const char *word)
         {"cancelled", ERR_CANCELLED},
         {"busy", ERR_UNAVAILABLE},
         {"all_busy", ERR_UNAVAILABLE},
+        {"reports_old", ERR_UNAVAILABLE},
         {"group_empty", ERR_UNAVAILABLE},
         {"group_not_found", ERR_NOT_FOUND},
         {"registry_unavailable", ERR_UNAVAILABLE},
@@ -332,7 +333,7 @@ void work_abandon(struct work **w)
     DL_CONCAT((*w)->ops, (*w)->orphans);
     while ((op = (*w)->ops) != NULL) {
         DL_DELETE((*w)->ops, op);
-        op->target.pick = 0;
+        op_used(op);
         op_free(op);
     }
     MEM_FREE(*w);

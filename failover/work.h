@@ -22,18 +22,25 @@ struct work;
 /*
  * Who takes an item: writes an address of a node that is UP and open and
  * returns the pick to be told when the work ends (0 none), or says why not
- * with a static code ("group_not_found", "group_empty", "all_busy") and
- * retry_after. Masters: least loaded; workers: the balancer.
+ * with a static code ("group_not_found", "group_empty", "all_busy",
+ * "reports_old") and retry_after. Masters: least loaded; workers: the balancer.
  */
 struct work_target {
     char address[NODE_ADDRESS_MAX + 1];
     const char *code; /* NULL: found */
     int64_t retry_after_ms;
     uint64_t pick;
+    bool counted; /* it counts as given; see work_unused_f */
 };
 typedef void work_target_f(void *arg, enum node_kind kind, const char *group,
                            const char *const *exclude, size_t n_exclude,
                            struct work_target *out);
+
+/* What was found came to nothing: the item went elsewhere or nowhere, and
+ * counts no more. Once for each that is `counted`, and not for those that got
+ * their item. */
+typedef void work_unused_f(void *arg, enum node_kind kind,
+                           const struct work_target *target);
 
 struct work_config {
     const struct clock *clock;
@@ -41,13 +48,12 @@ struct work_config {
     struct membership *membership;
     struct view *view;
     work_target_f *target;
-    void *target_arg;
+    work_unused_f *unused; /* optional */
+    void *target_arg;      /* of both */
     /* An item was finished by this coordinator, for the balancer. Optional. */
     void (*ended)(void *arg, const struct work_item *item);
-    /* A pick came to nothing: its item went elsewhere or nowhere. Optional. */
-    void (*unused)(void *arg, uint64_t pick);
-    void *ended_arg; /* of both */
-    uint64_t seed;   /* for ids we make up */
+    void *ended_arg;
+    uint64_t seed; /* for ids we make up */
 };
 
 #define WORK_OPS_MAX 4096 /* under way at a time; beyond: `busy` */
@@ -72,8 +78,8 @@ void work_tick(struct work *w);
  * stale_epoch, not_assigned, not_held, gate_conflict 422 no_owner (an order for
  * an address with no gate and no process) 500 damaged (what stands in the
  * registry makes no sense; the message says where) 503 group_empty, all_busy,
- * busy, registry_unavailable, session_lost, cancelled: certainly nothing was
- * stored 504 outcome_unknown
+ * reports_old, busy, registry_unavailable, session_lost, cancelled: certainly
+ * nothing was stored 504 outcome_unknown
  */
 struct work_reply {
     const char *code;

@@ -20,7 +20,7 @@ static void refuse(struct work_op *op, const char *code)
 
 static void move_won(struct work_op *op)
 {
-    op->target.pick = 0;
+    op_used(op);
     op_reply(op, NULL, &op->next_item);
 }
 

@@ -15,12 +15,17 @@
 
 void op_unpick(struct work_op *op)
 {
-    uint64_t pick = op->target.pick;
-
-    op->target.pick = 0;
-    if (pick != 0 && op->w->config.unused != NULL) {
-        op->w->config.unused(op->w->config.ended_arg, pick);
+    if (op->target.counted && op->w->config.unused != NULL) {
+        op->w->config.unused(op->w->config.target_arg, op->want.kind,
+                             &op->target);
     }
+    op_used(op);
+}
+
+void op_used(struct work_op *op)
+{
+    op->target.pick = 0;
+    op->target.counted = false;
 }
 
 static bool excluded(const struct work_op *op, const char *address)
@@ -58,7 +63,7 @@ static void choose(struct work_op *op);
 static void nobody(struct work_op *op)
 {
     op->target.address[0] = '\0';
-    op->target.pick = 0;
+    assert(!op->target.counted);
     if (op->target.code == NULL) {
         op->target.code = "all_busy";
         op->target.retry_after_ms = 1000;

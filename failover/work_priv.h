@@ -155,8 +155,9 @@ void op_send(struct work_op *op, struct op_txn *t, op_step_f *won);
 /* A node that takes the item, its gate read afresh: chosen() or nobody(). */
 void op_choose(struct work_op *op, op_step_f *chosen, op_step_f *nobody);
 void op_exclude(struct work_op *op, const char *address);
-/* The pick of the last op_choose() came to nothing. */
+/* What the last op_choose() found came to nothing, or got its item. */
 void op_unpick(struct work_op *op);
+void op_used(struct work_op *op);
 /* The process that is registered, UP and known; NULL: none. */
 const struct process *op_process(const struct work_op *op, enum node_kind kind,
                                  const char *address);

@@ -41,7 +41,7 @@ static void reply_standing(struct work_op *op)
                 op->item.attempts == op->next_item.attempts;
 
     if (ours && strcmp(op->item.owner, op->target.address) == 0) {
-        op->target.pick = 0;
+        op_used(op);
     }
     op_created(op, &op->item, ours);
 }
@@ -60,7 +60,7 @@ static void reply_other_body(struct work_op *op)
 
 static void create_won(struct work_op *op)
 {
-    op->target.pick = 0;
+    op_used(op);
     op_created(op, &op->next_item, true);
 }
 

@@ -182,6 +182,11 @@ static void answer_none(struct http_request *r, const char *group,
                  group);
     else if (got->code == BALANCER_GROUP_EMPTY)
         snprintf(detail, sizeof(detail), "no live worker in group %s", group);
+    else if (got->code == BALANCER_REPORTS_OLD)
+        snprintf(detail, sizeof(detail),
+                 "no worker of group %s that takes work has reported for three "
+                 "heartbeat intervals; `candidates` says when",
+                 group);
     else
         snprintf(detail, sizeof(detail),
                  "every worker of group %s is busy, closed or excluded; "
@@ -189,7 +194,7 @@ static void answer_none(struct http_request *r, const char *group,
                  group);
     r->retry_after_ms = got->retry_after_ms;
     http_problem_open(r, balancer_code_name(got->code), detail);
-    if (got->code == BALANCER_ALL_BUSY)
+    if (got->code == BALANCER_ALL_BUSY || got->code == BALANCER_REPORTS_OLD)
         put_candidates(r, &r->out, ask, explain ? HTTP_ANSWER_MAX : BUSY_MAX);
     put_stale(r, &r->out);
     json_close(&r->out, '}');

@@ -115,6 +115,17 @@ static void pick(void *arg, enum node_kind kind, const char *group,
     }
     (void)snprintf(out->address, sizeof(out->address), "%s",
                    list[c->picks++ % count]->address);
+    out->counted = true;
+    c->counted++;
+}
+
+static void unused(void *arg, enum node_kind kind,
+                   const struct work_target *target)
+{
+    struct world_coordinator *c = arg;
+    assert_int_equal(kind, c->world->kind);
+    assert_true(target->counted && c->counted > 0);
+    c->counted--;
 }
 
 /* As pick() would find it. */
@@ -163,6 +174,7 @@ void world_start(struct world *w, size_t i)
         .membership = c->membership,
         .view = c->view,
         .target = pick,
+        .unused = unused,
         .takes = takes,
         .target_arg = c,
         .event = on_event,

@@ -27,6 +27,7 @@ struct world_coordinator {
     struct registry_listener *listener;
     bool frozen;
     unsigned picks;
+    size_t counted; /* of these, as given */
     char log[16384]; /* one word per event: "intent:m1" */
 };
 

@@ -334,7 +334,7 @@ static void a_worker_goes_stale_under_every_policy(void **state)
         assert_string_equal(pick(b, START + 3 * INTERVAL), "silent:1");
         balancer_tick(b, late);
         assert_string_equal(pick(b, late), "");
-        assert_int_equal(last.code, BALANCER_ALL_BUSY);
+        assert_int_equal(last.code, BALANCER_REPORTS_OLD);
         set_idle(b, "silent:1", 8, late);
         assert_string_equal(pick(b, late), "silent:1");
         balancer_free(&b);

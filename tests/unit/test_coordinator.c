@@ -1,6 +1,6 @@
 /*
  * test_coordinator.c - what one coordinator knows and tells: snapshots,
- * groups, settings, waits, its own entry, and how it leaves.
+ * groups, waits, its own entry, and how it leaves.
  */
 #include "tests/unit/coordinator_world.h"
 
@@ -176,7 +176,7 @@ static void a_missed_round_trip_is_stale_and_picks_go_on(void **state)
     assert_false(stale(w));
     assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
     world_run(w, 3000); /* now it is the worker that is silent */
-    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_ALL_BUSY);
+    assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_REPORTS_OLD);
 }
 
 /* --- orders reach the balancer -------------------------------------------- */
@@ -280,58 +280,6 @@ static void a_definition_by_hand_that_is_broken_harms_nobody(void **state)
     world_run(w, 300);
     assert_int_equal(pick(w, "x", NULL, NULL), BALANCER_OK);
     assert_int_equal(pick(w, "y", NULL, NULL), BALANCER_GROUP_NOT_FOUND);
-}
-
-/* --- settings ------------------------------------------------------------- */
-
-static const struct settings_patch nothing = {.paused = -1,
-                                              .brake_override_ms = -1};
-
-static void settings_change_only_what_is_named(void **state)
-{
-    struct world *w = *state;
-    struct settings_patch p = nothing;
-    struct got g;
-
-    p.paused = 1;
-    p.paused_for_ms = 60000;
-    p.who = "ann";
-    g = patch(w, 0, p);
-    assert_true(g.settings.paused);
-    assert_int_equal(g.settings.paused_until / 1000,
-                     (w->clock.wall + 60000) / 1000);
-    p = nothing;
-    p.policy = "RANDOM";
-    g = patch(w, 0, p);
-    assert_true(g.settings.paused);
-    assert_string_equal(g.settings.policy, "RANDOM");
-    p.policy = "best";
-    assert_string_equal(patch(w, 0, p).code, "invalid");
-    p = nothing;
-    p.brake_override_ms = 60 * 60 * 1000 + 1;
-    assert_string_equal(patch(w, 0, p).code, "invalid");
-}
-
-/* Two people at once: both get what they asked for. */
-static void two_changes_at_once_both_hold(void **state)
-{
-    struct world *w = *state;
-    struct settings_patch a = nothing, b = nothing;
-    struct got ga = {0}, gb = {0};
-    struct got now = {0};
-
-    world_start(w, 1);
-    world_run(w, 2000);
-    a.paused = 1;
-    b.policy = "RANDOM";
-    coordinator_settings_patch(w->c[0], &a, got, &ga);
-    coordinator_settings_patch(w->c[1], &b, got, &gb);
-    assert_string_equal(answered(w, &ga).code, "");
-    assert_string_equal(answered(w, &gb).code, "");
-    coordinator_settings_get(w->c[0], got, &now);
-    answered(w, &now);
-    assert_true(now.settings.paused);
-    assert_string_equal(now.settings.policy, "RANDOM");
 }
 
 /* --- waits ---------------------------------------------------------------- */
@@ -467,8 +415,6 @@ int main(void)
         WORLD_TEST(a_worker_joins_a_group_defined_before_or_after_it_came),
         WORLD_TEST(a_group_that_is_none_is_refused),
         WORLD_TEST(a_definition_by_hand_that_is_broken_harms_nobody),
-        WORLD_TEST(settings_change_only_what_is_named),
-        WORLD_TEST(two_changes_at_once_both_hold),
         WORLD_TEST(a_wait_ends_with_a_change_or_with_its_time),
         WORLD_TEST(there_are_at_most_so_many_waits_and_leaving_ends_all),
         WORLD_TEST(coordinators_see_each_other_come_and_leave),

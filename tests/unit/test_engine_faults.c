@@ -338,6 +338,8 @@ static void a_gate_that_closes_meanwhile_gets_nothing_more(void **state)
         assert_true(world_until(&w, 20000, one_done));
         assert_int_equal(given_to_closed, 0);
         assert_int_equal(owned_by(&w, "m2:1") + owned_by(&w, "m3:1"), 101);
+        /* planned again, an item counts for nobody else any more */
+        assert_int_equal(w.c[0].counted + w.c[1].counted, 100);
         check_agreement(&w);
         if (close_at < CLOSE_STEPS - 1)
             world_close(&w);

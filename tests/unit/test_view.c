@@ -376,6 +376,31 @@ static void a_hundred_thousand_markers_are_cheap(void **state)
     mem_free(order);
 }
 
+/* What was known before says nothing of what happened since. */
+static void a_lost_session_is_to_be_synced_again(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    uint64_t session = registry_session(s->registry);
+    bool doubted = false;
+
+    (void)state;
+    assert_true(view_synced(s->view));
+    memory_expire(s->registry);
+    for (int i = 0; i < 1000 && !(doubted && view_synced(s->view)); i++) {
+        pass(w, STEP_MS);
+        if (registry_session(s->registry) != session) {
+            doubted = doubted || !view_synced(s->view);
+            assert_true(doubted); /* from the first moment */
+        } else {
+            assert_true(view_synced(s->view));
+        }
+    }
+    assert_true(doubted && view_synced(s->view));
+    assert_true(registry_session(s->registry) != session);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +411,7 @@ int main(void)
         cmocka_unit_test(finished_items_are_collectable_after_a_while),
         cmocka_unit_test(settings_are_seen_within_a_second_or_so),
         cmocka_unit_test(damaged_keys_are_passed_over),
+        cmocka_unit_test(a_lost_session_is_to_be_synced_again),
         cmocka_unit_test(a_view_agrees_after_lost_doubled_and_late_events),
         cmocka_unit_test(a_hundred_thousand_markers_are_cheap),
     };

@@ -77,9 +77,11 @@ static inline void count_ended(void *arg, const struct work_item *item)
     ((struct side *)arg)->ended++;
 }
 
-static inline void count_unused(void *arg, uint64_t pick)
+static inline void count_unused(void *arg, enum node_kind kind,
+                                const struct work_target *target)
 {
-    assert_true(pick > 0);
+    (void)kind;
+    assert_true(target->counted && target->pick > 0);
     ((struct side *)arg)->unused++;
 }
 
@@ -127,6 +129,7 @@ static inline void fewest(void *arg, enum node_kind kind, const char *group,
     }
     if (out->code == NULL) {
         out->pick = ++s->picks;
+        out->counted = true;
     }
 }
 
@@ -206,6 +209,8 @@ FIXTURE void pass(struct world *w, int64_t ms)
         memory_run(w->store, w->clock.mono + STEP_MS);
         for (size_t i = 0; i < w->n_sides; i++) {
             if (w->sides[i].registry != NULL) {
+                membership_answered(w->sides[i].membership,
+                                    registry_answered(w->sides[i].registry));
                 membership_tick(w->sides[i].membership);
                 work_tick(w->sides[i].work);
             }
