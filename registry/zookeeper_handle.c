@@ -27,6 +27,7 @@ struct event {
     struct zk_handle *handle;
     int type, state, timeout_ms;
     clientid_t id;
+    mono_ms at;
     struct sockaddr_storage server;
     char path[];
 };
@@ -50,6 +51,7 @@ void zk_watcher(zhandle_t *zh, int type, int state, const char *path, void *ctx)
     if (state == ZOO_CONNECTED_STATE) {
         socklen_t size = sizeof(e->server);
 
+        e->at = clock_mono_ms();
         e->id = *zoo_client_id(zh);
         e->timeout_ms = zoo_recv_timeout(zh);
         (void)zookeeper_get_connected_host(zh, (struct sockaddr *)&e->server,
@@ -71,6 +73,7 @@ static void on_event(void *arg)
             h->id = e->id;
             h->timeout_ms = e->timeout_ms;
             h->server = e->server;
+            h->connected_at = e->at;
         }
         if (h == z->handle && h->opened) {
             zk_on_state(z);

@@ -4,9 +4,10 @@
  *
  *   <lock>/_c_<uuid>-lock-<sequence>   ephemeral, sequential
  *
- * The order is that of the text behind the last "lock-"; whoever is first has
- * the lock, everybody else watches the one before. The fencing number is our
- * node's czxid: nodes come first in the order of their making.
+ * The order is that of the sequence numbers; whoever is first has the lock,
+ * everybody else watches the one before, whatever it looks like
+ * (zookeeper_place.c, zookeeper_others.c). The fencing number is our node's
+ * czxid: nodes come first in the order of their making.
  *
  *   NONE -> CREATING -> STANDS (first: granted; else: watch, list again)
  *              |  ^        |
@@ -47,6 +48,7 @@ static void forget_node(struct zk_hold *h)
 {
     MEM_FREE(h->path);
     MEM_FREE(h->awaited);
+    zk_others_forget(h);
     h->granted = false;
     h->step = ZK_HOLD_NONE;
 }
@@ -218,6 +220,8 @@ static void grant(struct registry_hold *hold)
     registry_hold_granted(hold, h->fence);
 }
 
+/* --- whom we wait for ---------------------------------------------------- */
+
 /* Curator's data is an address; without any its name has to do. */
 static void on_holder(void *arg, struct zk_request *q)
 {
@@ -232,10 +236,20 @@ static void on_awaited(void *arg, struct zk_request *q)
     struct registry_hold *hold = arg;
     struct zk_hold *h = hold->priv;
 
+    if (h->step != ZK_HOLD_STANDS || h->granted) {
+        return;
+    }
+    if (q->rc == ZOK && zk_owner(&q->stat) == 0 &&
+        zk_others_pass_over(hold, q->path)) {
+        list(hold);
+        return;
+    }
     if (q->rc == ZOK && h->awaits_first) {
         on_holder(hold, q);
     }
-    if (q->rc == ZNONODE) {
+    if (q->rc == ZOK && hold->try_once) { /* the node waits for what is next */
+        registry_hold_refused(hold, ERR_TIMEOUT);
+    } else if (q->rc == ZNONODE) {
         list(hold);
     } else if (q->rc != ZOK && !zk_broken(q->rc)) {
         retry_later(hold);
@@ -272,12 +286,8 @@ static void wait_for(struct registry_hold *hold, const char *dir,
     mem_free(h->awaited);
     h->awaited = mem_printf("%s/%s", dir, place->before);
     h->awaits_first = strcmp(place->before, place->first) == 0;
-    if (hold->try_once) { /* the node waits for what is said next */
-        registry_hold_refused(hold, ERR_TIMEOUT);
-        return;
-    }
     ask(hold, ZK_GET, h->awaited, true, on_awaited);
-    if (!h->awaits_first) {
+    if (!h->awaits_first && !hold->try_once) {
         first = mem_printf("%s/%s", dir, place->first);
         ask(hold, ZK_GET, first, false, on_holder);
         mem_free(first);
@@ -302,6 +312,7 @@ static void on_listed(void *arg, struct zk_request *q)
         list(hold);
         return;
     }
+    zk_others_sift(hold, &q->names);
     if (!find_place(hold, &q->names, q->path, &place)) {
         node_removed(hold);
     } else if (place.before == NULL) {
@@ -371,6 +382,19 @@ static void stands(struct registry_hold *hold, const char *path,
     }
 }
 
+/* It does not stand. */
+static void begin_again(struct registry_hold *hold)
+{
+    struct zk_hold *h = hold->priv;
+
+    h->step = ZK_HOLD_NONE;
+    if (h->leaving) {
+        leave(hold);
+    } else {
+        create(hold);
+    }
+}
+
 static void on_found(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
@@ -381,15 +405,13 @@ static void on_found(void *arg, struct zk_request *q)
     if (q->rc == ZOK && zk_owner(&q->stat) == hold->session) {
         stands(hold, q->path, &q->stat);
     } else {
-        ((struct zk_hold *)hold->priv)->step = ZK_HOLD_NONE;
-        create(hold);
+        begin_again(hold); /* somebody removed it since it was listed */
     }
 }
 
 static void on_searched(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
-    struct zk_hold *h = hold->priv;
     struct zk_place place;
     char *path;
 
@@ -402,12 +424,7 @@ static void on_searched(void *arg, struct zk_request *q)
         mem_free(path);
         return;
     }
-    h->step = ZK_HOLD_NONE;
-    if (h->leaving) {
-        leave(hold);
-    } else {
-        create(hold);
-    }
+    begin_again(hold);
 }
 
 /* Whether it came to stand is unknown. The server that answers must not be
@@ -440,7 +457,6 @@ static void refuse(struct registry_hold *hold, int rc)
 static void on_directory(void *arg, int rc)
 {
     struct registry_hold *hold = arg;
-    struct zk_hold *h = hold->priv;
 
     if (zk_broken(rc)) {
         return;
@@ -449,12 +465,7 @@ static void on_directory(void *arg, int rc)
         refuse(hold, rc);
         return;
     }
-    h->step = ZK_HOLD_NONE;
-    if (h->leaving) {
-        leave(hold);
-    } else {
-        create(hold);
-    }
+    begin_again(hold);
 }
 
 static void on_created(void *arg, struct zk_request *q)
@@ -556,4 +567,5 @@ void zk_holds_close(struct zookeeper *z)
         registry_timer_stop(&((struct zk_hold *)hold->priv)->retry);
         forget_node(hold->priv);
     }
+    zk_others_close(z);
 }

@@ -87,7 +87,9 @@ static void remember(struct zookeeper *z, mono_ms sent_at)
     l->n++;
 }
 
-/* By the word of a write that was sent then; 0: nothing yet. */
+/* By the word of a write that was sent then. The leader itself is asked about
+ * the session when a connection takes it up, and the library gives an attempt
+ * to connect a third of the timeout. */
 static mono_ms counted(const struct zookeeper *z, mono_ms sent_at)
 {
     const struct zk_life *l = &z->life;
@@ -97,7 +99,7 @@ static mono_ms counted(const struct zookeeper *z, mono_ms sent_at)
             return l->heard[i].sent;
         }
     }
-    return 0;
+    return z->handle->connected_at - z->base.session_timeout_ms / 3;
 }
 
 void zk_life_connected(struct zookeeper *z)
@@ -183,6 +185,7 @@ void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed)
 
     if (committed) {
         from = counted(z, sent_at);
+        from = from < sent_at ? from : sent_at;
         z->life.committed = now(z);
         speaks(z);
         if (z->base.session != 0) {

@@ -15,6 +15,7 @@
  *   zookeeper_read.c    get, exists, children
  *   zookeeper_list.c    pages of keys with values, in order
  *   zookeeper_hold.c    locks in the layout of Curator's InterProcessMutex
+ *   zookeeper_others.c  what else stands in a lock's directory
  *   zookeeper_place.c   the names in a lock's queue, pure
  *   zookeeper_watch.c   watches: which directories and keys are looked at
  *   zookeeper_poll.c    which keys are to be read again, and when
@@ -150,6 +151,7 @@ struct zk_handle {
     bool severed;          /* loop: its session was ended, see zk_guard() */
     struct loop_slot severed_slot;
     struct sockaddr_storage server; /* loop: the one we are connected to */
+    mono_ms connected_at;           /* loop: since when, by its own thread */
     size_t n_servers;               /* addresses; the opener's until `opened` */
     struct zk_request *in_flight;
     loop_f *closed;
@@ -276,6 +278,9 @@ struct zookeeper {
     struct zk_walk *walks; /* lists that wait for their next page */
     size_t n_walks;
 
+    struct zk_told *told; /* what was said of locks, once each */
+    size_t n_told;
+
     size_t armed_bytes; /* of the paths of child watches that stand */
     mono_ms polled_at;
     size_t n_polled; /* keys and directories of all watches */
@@ -350,11 +355,15 @@ void zk_call_broken(struct registry_call *call, bool in_doubt, int rc);
 #define ZK_UUID_SIZE 37
 void zk_place_uuid(char out[ZK_UUID_SIZE]); /* a fresh one */
 bool zk_place_is_ours(const char *name, const char *uuid);
+/* The sequence number at its end; false: it has none. */
+bool zk_place_number(const char *name, int32_t *out) MUST_CHECK;
+/* It has one, and is not of Curator's layout: others than Curator's users. */
+bool zk_place_is_foreign(const char *name);
 
 struct zk_place {
     const char *ours;   /* the first name with our uuid */
     const char *before; /* the last one before it; NULL: ours is the first */
-    const char *first;  /* of all */
+    const char *first;  /* of all that are not after it */
 };
 /* All are lent by `names`. False: there is none of ours. */
 bool zk_place(const struct zk_names *names, const char *uuid,
@@ -374,8 +383,10 @@ struct zk_hold {
     bool listing, list_again; /* a look at the queue is under way; one more */
     bool awaits_first;        /* the node before ours has the lock */
     char uuid[ZK_UUID_SIZE];
-    char *path;     /* of our node; NULL: unknown */
-    char *awaited;  /* of the node before ours, watched; or NULL */
+    char *path;    /* of our node; NULL: unknown */
+    char *awaited; /* of the node before ours, watched; or NULL */
+    char **passed; /* names of nodes that are no session's */
+    size_t n_passed;
     uint64_t fence; /* czxid of our node */
     struct registry_timer retry;
 };
@@ -388,6 +399,13 @@ const char *zk_lock_path(const struct zookeeper *z, const char *key,
 void zk_holds_txn_done(struct zookeeper *z);
 void zk_holds_lost(struct zookeeper *z);
 void zk_holds_close(struct zookeeper *z); /* free what they hold */
+
+/* zookeeper_others.c: leave the contenders in a list of the directory; a node
+ * before ours is no session's (false: too many are remembered). */
+void zk_others_sift(struct registry_hold *hold, struct zk_names *names);
+bool zk_others_pass_over(struct registry_hold *hold, const char *path);
+void zk_others_forget(struct zk_hold *h);
+void zk_others_close(struct zookeeper *z);
 
 /* --- watches (zookeeper_watch.c, zookeeper_dir.c) ------------------------ */
 

@@ -6,6 +6,9 @@
  * checks the lock: what was written before must be smaller, in the order of
  * the registry itself. At the end nothing is left in the queue.
  *
+ * And contenders of other layouts in the same directory: who comes first there,
+ * and what is said of them.
+ *
  * With arguments it is itself a contender, see zookeeper_contender.h: for
  * tests that put Curator beside two of ours and kill them.
  */
@@ -13,6 +16,7 @@
 #include "tests/registry/zookeeper_store.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 
@@ -188,10 +192,195 @@ static void two_contenders_never_hold_the_lock_together(void **state)
     mem_free(c);
 }
 
+/* --- others in the directory --------------------------------------------- */
+
+#define UUID "7d444840-9dc0-41d1-b245-5ffdce74fad2"
+#define HEX  "7d4448409dc041d1b2455ffdce74fad2"
+
+struct said {
+    size_t foreign, nobodys;
+    char last[512];
+};
+
+static void on_line(void *arg, enum log_level level, const char *line,
+                    size_t len)
+{
+    struct said *said = arg;
+
+    (void)level;
+    (void)fwrite(line, 1, len, stderr);
+    if (strstr(line, "not of Curator's layout") != NULL) {
+        said->foreign++;
+        (void)snprintf(said->last, sizeof(said->last), "%s", line);
+    }
+    said->nobodys += strstr(line, "no session's") != NULL;
+}
+
+static void join_as(struct world *w, struct raw *raw, const char *prefix,
+                    int mode, char made[RAW_PATH])
+{
+    char path[RAW_PATH];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", zktest_path(w, KEY), prefix);
+    raw_create(raw, path, "10.0.0.9", mode, made);
+}
+
+static void others_begin(struct world *w, struct raw *raw, struct said *said)
+{
+    memset(said, 0, sizeof(*said));
+    zktest_raw(raw, ZOOKEEPER_TIMEOUT_MS);
+    raw_create_parents(raw, zktest_path(w, KEY));
+    log_set_sink(on_line, said);
+}
+
+static void wait_for_contenders(struct world *w, struct raw *raw, int n)
+{
+    struct String_vector v;
+
+    world_until(w, (raw_children(raw, zktest_path(w, KEY), &v),
+                    (void)deallocate_String_vector(&v), v.count == n));
+}
+
+/* kazoo, and what Curator has beside its mutex: each is waited for when it
+ * came first, and not when it came later; said once. */
+static void a_contender_of_another_layout_has_its_turn(void **state)
+{
+    static const char *const prefixes[] = {HEX "__lock__", "_c_" UUID "-latch-",
+                                           "_c_" UUID "-__WRIT__",
+                                           "_c_" UUID "-lease-", ""};
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    struct said said;
+    struct raw raw;
+
+    others_begin(w, &raw, &said);
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        char before[RAW_PATH], after[RAW_PATH];
+        struct held h;
+
+        join_as(w, &raw, prefixes[i], ZOO_EPHEMERAL_SEQUENTIAL, before);
+        assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_TIMEOUT);
+        held_release(&h);
+        wait_for_contenders(w, &raw, 1);
+        held_ask(r, &h, KEY, "a", -1);
+        wait_for_contenders(w, &raw, 2);
+        join_as(w, &raw, prefixes[i], ZOO_EPHEMERAL_SEQUENTIAL, after);
+        world_pass(w, 100);
+        assert_int_equal(h.answers, 0);
+        raw_delete(&raw, before);
+        world_until(w, h.answers > 0);
+        assert_int_equal(h.code, ERR_OK);
+        held_release(&h);
+        raw_delete(&raw, after);
+        wait_for_contenders(w, &raw, 0);
+    }
+    log_set_sink(NULL, NULL);
+    assert_int_equal(said.foreign, 1);
+    assert_non_null(strstr(said.last, HEX "__lock__0000000000"));
+    assert_int_equal(said.nobodys, 0);
+    raw_close(&raw);
+}
+
+/* Each goes when the one before it went, whoever made it. */
+static void layouts_mixed_take_turns_in_the_order_of_their_making(void **state)
+{
+    static const char *const prefixes[] = {"_c_" HEX "-lock-", HEX "__lock__",
+                                           "_c_" UUID "-lock-", "read-"};
+    enum { N = 4 };
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    char made[N][RAW_PATH];
+    struct said said;
+    struct raw raw;
+    struct held h;
+
+    others_begin(w, &raw, &said);
+    for (size_t i = 0; i < N; i++) {
+        join_as(w, &raw, prefixes[i], ZOO_EPHEMERAL_SEQUENTIAL, made[i]);
+    }
+    held_ask(r, &h, KEY, "a", -1);
+    wait_for_contenders(w, &raw, N + 1);
+    for (size_t i = 0; i < N; i++) { /* the middle first, then both ends */
+        static const size_t turn[N] = {1, 3, 0, 2};
+
+        world_pass(w, 50);
+        assert_int_equal(h.answers, 0);
+        raw_delete(&raw, made[turn[i]]);
+    }
+    world_until(w, h.answers > 0);
+    assert_int_equal(h.code, ERR_OK);
+    log_set_sink(NULL, NULL);
+    assert_int_equal(said.foreign, 1);
+    held_release(&h);
+    raw_close(&raw);
+}
+
+/* Of go-zookeeper's lock nothing is said: it keeps Curator's order. */
+static void a_lock_of_curators_layout_is_not_foreign(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    char before[RAW_PATH];
+    struct said said;
+    struct raw raw;
+    struct held h;
+
+    others_begin(w, &raw, &said);
+    join_as(w, &raw, "_c_" HEX "-lock-", ZOO_EPHEMERAL_SEQUENTIAL, before);
+    held_ask(r, &h, KEY, "a", -1);
+    wait_for_contenders(w, &raw, 2);
+    world_pass(w, 100);
+    assert_int_equal(h.answers, 0);
+    raw_delete(&raw, before);
+    world_until(w, h.answers > 0);
+    log_set_sink(NULL, NULL);
+    assert_int_equal(said.foreign + said.nobodys, 0);
+    held_release(&h);
+    raw_close(&raw);
+}
+
+/* It would stand for ever. Behind it a session's is waited for all the same. */
+static void what_is_no_sessions_is_passed_over_and_said_once(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    char before[RAW_PATH], left[3][RAW_PATH];
+    struct said said;
+    struct raw raw;
+    struct held h;
+
+    others_begin(w, &raw, &said);
+    join_as(w, &raw, "left-", ZOO_PERSISTENT_SEQUENTIAL, left[0]);
+    join_as(w, &raw, "_c_" UUID "-lock-", ZOO_EPHEMERAL_SEQUENTIAL, before);
+    join_as(w, &raw, "left-", ZOO_PERSISTENT_SEQUENTIAL, left[1]);
+    join_as(w, &raw, "lock-", ZOO_PERSISTENT_SEQUENTIAL, left[2]);
+    assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_TIMEOUT);
+    held_release(&h);
+    wait_for_contenders(w, &raw, 4);
+    held_ask(r, &h, KEY, "a", -1);
+    wait_for_contenders(w, &raw, 5);
+    world_pass(w, 100);
+    assert_int_equal(h.answers, 0);
+    raw_delete(&raw, before);
+    world_until(w, h.answers > 0);
+    assert_int_equal(h.code, ERR_OK);
+    log_set_sink(NULL, NULL);
+    assert_int_equal(said.nobodys, 1);
+    held_release(&h);
+    for (size_t i = 0; i < 3; i++) {
+        raw_delete(&raw, left[i]);
+    }
+    raw_close(&raw);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         ZKTEST(two_contenders_never_hold_the_lock_together),
+        ZKTEST(a_contender_of_another_layout_has_its_turn),
+        ZKTEST(layouts_mixed_take_turns_in_the_order_of_their_making),
+        ZKTEST(a_lock_of_curators_layout_is_not_foreign),
+        ZKTEST(what_is_no_sessions_is_passed_over_and_said_once),
     };
     int failed;
 

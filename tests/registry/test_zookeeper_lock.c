@@ -1,19 +1,18 @@
 /*
  * test_zookeeper_lock.c - our locks beside Curator's InterProcessMutex: the
  * layout that both write, and nodes of others in the same queue.
- *
- * Curator orders a queue by the text after the last "lock-" of each name (the
- * whole name without one), as plain strings; the first holds the lock.
  */
 #include "tests/registry/zookeeper_store.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "registry/zookeeper_priv.h"
 
 #include <ctype.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 #define KEY    "/lock/master-failover"
 #define LAST   "_c_ffffffff-ffff-4fff-8fff-ffffffffffff-lock-"
@@ -311,8 +310,9 @@ static void a_crashed_holder_keeps_it_until_its_session_is_over(void **state)
     raw_close(&raw);
 }
 
-/* Curator's rule for whatever else stands there. */
-static void names_of_another_kind_are_ordered_as_curator_does(void **state)
+/* Curator's rule for whatever else a session put there; what is no session's
+ * is passed over. */
+static void names_without_a_number_are_ordered_as_curator_does(void **state)
 {
     struct world *w = *state;
     struct registry *r = world_open(w);
@@ -327,6 +327,10 @@ static void names_of_another_kind_are_ordered_as_curator_does(void **state)
     held_release(&h);
     (void)snprintf(path, sizeof(path), "%s", node_path(w, "-first"));
     raw_create(&raw, path, "1", ZOO_PERSISTENT, NULL);
+    assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_OK);
+    held_release(&h);
+    raw_delete(&raw, path);
+    raw_create(&raw, path, "1", ZOO_EPHEMERAL, NULL);
     assert_int_equal(held_take(w, r, &h, KEY, "a", 0), ERR_TIMEOUT);
     held_release(&h);
     held_ask(r, &h, KEY, "a", -1);
@@ -384,6 +388,53 @@ static void a_waiter_whose_node_was_removed_still_gets_it(void **state)
     raw_close(&raw);
 }
 
+/* Is our client asking whether a node of the lock's exists? */
+static bool looks_for_its_node(struct world *w, const struct registry *r)
+{
+    const struct zookeeper *z = (const void *)r;
+    const struct zk_request *q;
+
+    if (z->handle == NULL) {
+        return false;
+    }
+    DL_SEARCH_SCALAR(z->handle->in_flight, q, type, ZK_EXISTS);
+    return q != NULL && strstr(q->path, zktest_path(w, KEY)) == q->path;
+}
+
+/* The answer to its making was lost, it was let go of, found again, and goes
+ * before it was looked at: there is nothing to be made any more. */
+static void a_node_that_goes_while_it_is_looked_for_is_let_go(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    struct proxy *proxy = zktest_proxy(w, r);
+    struct held h;
+    struct raw raw;
+    char *node;
+
+    zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
+    assert_int_equal(held_take(w, r, &h, KEY, "a", -1), ERR_OK);
+    held_release(&h); /* the directory stands */
+    wait_for_queue(w, &raw, 0);
+    proxy_cut(proxy, PROXY_TO_CLIENT);
+    held_ask(r, &h, KEY, "a", -1);
+    wait_for_queue(w, &raw, 1);
+    held_release(&h);
+    (void)proxy_reset(proxy);
+    proxy_cut(proxy, 0);
+    proxy_delay(proxy, 100); /* what it asks is with us for that long */
+    world_until(w, looks_for_its_node(w, r));
+    node = our_node(w, &raw, r);
+    raw_delete(&raw, node);
+    mem_free(node);
+    proxy_delay(proxy, 0);
+    world_until(w, r->holds == NULL);
+    wait_for_queue(w, &raw, 0);
+    assert_int_equal(held_take(w, r, &h, KEY, "a", -1), ERR_OK);
+    held_release(&h);
+    raw_close(&raw);
+}
+
 /* Nobody but the server can say whether we hold it. */
 static void check_lock_refuses_when_the_node_is_gone(void **state)
 {
@@ -429,8 +480,9 @@ int main(void)
         ZKTEST(a_foreign_node_goes_with_its_session),
         ZKTEST(one_that_leaves_the_middle_of_the_queue_grants_nothing),
         ZKTEST(a_crashed_holder_keeps_it_until_its_session_is_over),
-        ZKTEST(names_of_another_kind_are_ordered_as_curator_does),
+        ZKTEST(names_without_a_number_are_ordered_as_curator_does),
         ZKTEST(a_waiter_whose_node_was_removed_still_gets_it),
+        ZKTEST(a_node_that_goes_while_it_is_looked_for_is_let_go),
         ZKTEST(check_lock_refuses_when_the_node_is_gone),
         cmocka_unit_test(zktest_nothing_stands_outside_the_namespaces),
     };

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -57,9 +58,72 @@ static void names_of_other_makers_have_their_place(void **state)
     (void)state;
     assert_true(place(names, 4, &p));
     assert_string_equal(p.before, names[1]);
-    names[3] = "0000000004x"; /* no "lock-": it goes by the whole of it */
-    assert_true(place(names, 4, &p));
+    names[3] = "0000000004x"; /* no number: it goes by the whole of it */
+    assert_true(place(&names[2], 2, &p));
     assert_string_equal(p.before, names[3]);
+}
+
+/* kazoo, Curator's latch, write lock and lease, go-zookeeper. */
+static void names_of_other_layouts_stand_where_their_number_says(void **state)
+{
+    static const struct {
+        const char *name;
+        bool foreign;
+    } others[] = {
+        {"0f14d0ab96054a62a9e45ed26688389b__lock__0000000004", true},
+        {"_c_" OTHER "-latch-0000000004", true},
+        {"_c_" OTHER "-__WRIT__0000000004", true},
+        {"_c_" OTHER "-lease-0000000004", true},
+        {"0000000004", true},
+        {"_c_0f14d0ab96054a62a9e45ed26688389b-lock-0000000004", false},
+        {"lock-0000000004", false},
+    };
+    char other[128], *names[] = {"_c_" ME "-lock-0000000005", other};
+    struct zk_place p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        strcpy(other, others[i].name);
+        assert_true(place(names, 2, &p));
+        assert_string_equal(p.before, other);
+        assert_int_equal(zk_place_is_foreign(other), others[i].foreign);
+        other[strlen(other) - 1] = '6';
+        assert_true(place(names, 2, &p));
+        assert_null(p.before);
+        assert_string_equal(p.first, names[0]);
+    }
+    assert_false(zk_place_is_foreign("zzz"));
+    assert_false(zk_place_is_foreign(names[0]));
+}
+
+/* The counter is an int: 2147483647 is followed by -2147483648. */
+static void the_order_outlives_the_counters_overflow(void **state)
+{
+    static const char *const order[] = {
+        "lock-2147483646",     "a__lock__2147483647", "lock--2147483648",
+        "b__lock__-999999999", "lock--000000001",     "lock-0000000000",
+        "c-latch-0000000001"};
+    char ours[64];
+
+    (void)state;
+    /* Half a turn is as far as an order goes: each with its next two. */
+    for (size_t i = 0; i + 1 < sizeof(order) / sizeof(order[0]); i++) {
+        int32_t number;
+        struct zk_place p;
+        char *names[] = {(char *)(uintptr_t)order[i], ours};
+
+        assert_true(zk_place_number(order[i + 1], &number));
+        (void)snprintf(ours, sizeof(ours), "_c_" ME "-lock-%010d", number);
+        assert_true(place(names, 2, &p));
+        if (p.before == NULL || strcmp(p.before, order[i]) != 0) {
+            fail_msg("%s does not wait for %s", ours, order[i]);
+        }
+        assert_true(zk_place_number(order[i], &number));
+        (void)snprintf(ours, sizeof(ours), "_c_" ME "-lock-%010d", number);
+        names[0] = (char *)(uintptr_t)order[i + 1];
+        assert_true(place(names, 2, &p));
+        assert_null(p.before);
+    }
 }
 
 static void the_first_of_two_of_ours_counts(void **state)
@@ -108,6 +172,8 @@ int main(void)
             the_lowest_sequence_is_first_whatever_stands_before_it),
         cmocka_unit_test(we_wait_for_the_one_right_before_us),
         cmocka_unit_test(names_of_other_makers_have_their_place),
+        cmocka_unit_test(names_of_other_layouts_stand_where_their_number_says),
+        cmocka_unit_test(the_order_outlives_the_counters_overflow),
         cmocka_unit_test(the_first_of_two_of_ours_counts),
         cmocka_unit_test(a_name_that_only_begins_like_ours_is_not_ours),
         cmocka_unit_test(a_fresh_uuid_is_canonical_and_another_each_time),
