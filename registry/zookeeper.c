@@ -225,8 +225,11 @@ static void connecting_tick(struct zookeeper *z)
     if (!z->announced && now(z) - z->opened >= z->block_until_connected_ms) {
         z->announced = true;
         log_error("!registry", LOG_S("servers", z->hosts),
-                  LOG_S("reason", "no answer yet; still trying"),
-                  LOG_S("advice", "is ZooKeeper up, and are the addresses in "
+                  LOG_S("reason", "none of them gives us a session yet; still "
+                                  "trying"),
+                  LOG_S("advice", "is ZooKeeper up, with a majority of its "
+                                  "servers (one alone is read-only at best), "
+                                  "and are the addresses in "
                                   "registry.zookeeper.connect-string right?"));
     }
     if (z->handle->opened && now(z) - z->began >= z->connect_timeout_ms) {

@@ -14,7 +14,7 @@ import time
 from datetime import datetime
 from functools import partial
 
-from cluster import check, equal, holds, run, settings, submit, wait_for
+from cluster import SLOW, check, equal, holds, run, settings, submit, wait_for
 from moves import finished, gone_from, ids_at
 from zookeeper import Registry
 
@@ -124,6 +124,29 @@ def test_a_client_of_a_cut_off_follower_goes_to_another(cluster):
           cluster.session * 1.5)
     equal((len(w.agent.lines("+command")), len(w.agent.lines("+session"))), (1, 1),
           "commands and sessions begun")
+
+
+@settings(session=4, registry=partial(Registry, tick=200, servers=3, wired=True, limits=(10, 5),
+                                      java=("-Dreadonlymode.enabled=true",)))
+def test_a_read_only_server_is_not_where_we_stay(cluster):
+    """It takes clients that only read, and none of us."""
+    servers = cluster.registry.servers
+    wait_for("two followers", lambda: servers.leader() and len(servers.followers()) == 2)
+    lonely = servers.followers()[0]
+    servers.cut(lonely)
+    wait_for("it is read-only", lambda: lonely.mode() == "read-only")
+    cluster.registry.at = [lonely]
+    stuck = cluster.coordinator(wait=False)
+    cluster.registry.at = None
+    for _ in range(3):  # whichever server it begins at
+        began = time.monotonic()
+        c = cluster.coordinator()
+        check(lonely.connect not in c.lines("+session")[0], "a session at the read-only server")
+        check(time.monotonic() - began < 5 * SLOW, "it stayed at the read-only server")
+    wait_for("a word about it", lambda: stuck.lines("!registry"), 30)
+    equal((len(stuck.lines("!registry")), stuck.lines("+session")), (1, []), "words, sessions")
+    servers.heal()
+    stuck.wait_ready()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 to them as DolphinScheduler does.
 
 A server is a JVM of its own on a free loopback port with a directory of its
-own; nothing of a ZooKeeper that the system may run is used. Registry is what a
+own; nothing of a ZooKeeper that the system may run is used. The variable
+ZOOKEEPER_CLASSPATH names the servers' jars, where they are not to be the
+installed ones. Registry is what a
 Cluster takes: its servers, proxy and peers are gone with the cluster.
 
 As a program, `zookeeper.py DIRECTORY` runs one server in the foreground and
@@ -39,14 +41,19 @@ def class_path(jars, *more):
     return ":".join([os.path.join(JARS, j) for j in jars] + list(more))
 
 
+def server_jars():
+    return os.environ.get("ZOOKEEPER_CLASSPATH") or class_path(SERVER_JARS)
+
+
 class Server(Daemon):
     """One ZooKeeper server: standalone, or one of an ensemble. It can be
     killed, stopped (SIGSTOP) and started again on its port and data."""
 
     kind = "zookeeper"
 
-    def __init__(self, directory, tick=200, members=(), number=0, limits=(25, 10), more=""):
+    def __init__(self, directory, tick=200, members=(), number=0, limits=(25, 10), java=()):
         self.dir = directory
+        self.java = java
         self.number = number
         self.port = server_port()
         self.connect = f"127.0.0.1:{self.port}"
@@ -59,16 +66,16 @@ class Server(Daemon):
             f.write(f"tickTime={tick}\ninitLimit={limits[0]}\nsyncLimit={limits[1]}\ndataDir={self.dir}\n"
                     f"clientPort={self.port}\nclientPortAddress=127.0.0.1\n"
                     "maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n"
-                    + more + "".join(f"server.{n}={address}\n" for n, address in members))
+                    + "".join(f"server.{n}={address}\n" for n, address in members))
 
     def start(self):
         """Start it, without waiting until it serves. It dies with us, however we
         die: nobody else knows of it."""
         self.process = Process(
             "zookeeper", ["setpriv", "--pdeathsig", "KILL", "--", *JAVA, "-Xmx384m",
-                          "-Dzookeeper.forceSync=no",
+                          "-Dzookeeper.forceSync=no", *self.java,
                           "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                          "-cp", class_path(SERVER_JARS),
+                          "-cp", server_jars(),
                           "org.apache.zookeeper.server.quorum.QuorumPeerMain", self.conf],
             os.path.join(self.dir, "log"))
         return self
@@ -83,7 +90,7 @@ class Server(Daemon):
             return ""
 
     def mode(self):
-        """standalone, leader or follower; None when it does not serve."""
+        """standalone, leader, follower or read-only; None when it does not serve."""
         for line in self.ask("srvr").splitlines():
             if line.startswith("Mode: "):
                 return line[6:]
@@ -98,7 +105,7 @@ class Ensemble:
     `wired` each reaches the others through proxies, so that it can be cut off
     from them, or some of them, while its clients reach it."""
 
-    def __init__(self, directory, tick=200, servers=3, wired=False, limits=(25, 10), more=""):
+    def __init__(self, directory, tick=200, servers=3, wired=False, limits=(25, 10), java=()):
         numbers = range(1, servers + 1)
         ports = {n: (server_port(), server_port()) for n in numbers}
         self.wires = {}  # (from, to): the proxies to its two ports
@@ -110,7 +117,7 @@ class Ensemble:
             return "127.0.0.1:{}:{}".format(*([w.port for w in way] if way else ports[to]))
 
         self.servers = [Server(os.path.join(directory, str(n)), tick,
-                               [(to, address(n, to)) for to in numbers], n, limits, more)
+                               [(to, address(n, to)) for to in numbers], n, limits, java)
                         for n in numbers]
         self.connect = ",".join(s.connect for s in self.servers)
 

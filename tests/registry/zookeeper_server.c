@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -50,6 +51,14 @@ static int write_config(const struct zookeeper_server *s, struct err *err)
     return fclose(f) == 0 ? 0 : (int)err_errno(err, errno, "%s", s->config);
 }
 
+/* The installed one's, or those that the variable ZOOKEEPER_CLASSPATH names. */
+static const char *jars(void)
+{
+    const char *named = getenv("ZOOKEEPER_CLASSPATH");
+
+    return named != NULL && *named != '\0' ? named : CLASS_PATH;
+}
+
 int zookeeper_server_restart(struct zookeeper_server *s, struct err *err)
 {
     const char *const argv[] = {
@@ -62,7 +71,7 @@ int zookeeper_server_restart(struct zookeeper_server *s, struct err *err)
         "-Dznode.container.checkIntervalMs=1000",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-cp",
-        CLASS_PATH,
+        jars(),
         "org.apache.zookeeper.server.quorum.QuorumPeerMain",
         s->config,
         NULL};
@@ -133,7 +142,7 @@ int zookeeper_server_new(struct zookeeper_server **out, struct err *err)
     struct zookeeper_server *s = mem_zalloc(sizeof(*s));
     int rc = 0;
 
-    if (access(JAR, R_OK) != 0) {
+    if (strcmp(jars(), CLASS_PATH) == 0 && access(JAR, R_OK) != 0) {
         rc = (int)err_set(err, ERR_NOT_FOUND,
                           JAR " is missing: apt-get install zookeeper");
     }
