@@ -29,6 +29,12 @@
 #ifndef NHUM
 #define NHUM 0          /* orders of people: drain, restart lease */
 #endif
+#ifndef NLATE
+#define NLATE 0         /* with LEASES: requests that are read when their sender is dead */
+#endif
+#ifndef NLEAVE
+#define NLEAVE 1        /* with LEAVE: processes that leave in order */
+#endif
 #ifndef NENG
 #define NENG 1          /* coordinators whose engine runs, 1 or 2 */
 #endif
@@ -49,6 +55,8 @@
 #define UNBROKEN 5      /* registered from INTENT to the second read: nothing is taken */
 #define STAYS_FENCED 6  /* whom a failover fenced gets no work and does not get its gate back */
 #define LEASE_KEPT 7    /* who consumed a restart lease gets the old process's work */
+#define LEASED 8        /* nobody's work is taken while he has a lease, nor has he one afterwards */
+#define HOOKS 9         /* one hook at a time under one lock */
 #define INV(n, cond) assert((cond) || (n) == 0)
 
 /* With -DREACH the checker counts how often the search came to each of these,
@@ -59,7 +67,8 @@
     X(to_held) X(to_heir) X(closed) X(lock_lost) X(intent_refused) X(move_refused) X(opening_refused) \
     X(intent_late) X(take_back_late) X(set_moving_late) X(move_late) X(close_late) \
     X(admitted) X(readmitted) X(lease_over) X(opening_late) X(submitted) X(resubmitted) X(done) X(done_late) \
-    X(handed_over) X(released) X(collected) X(gate_removed) X(gate_kept)
+    X(handed_over) X(released) X(collected) X(gate_removed) X(gate_kept) \
+    X(leased) X(put_refused) X(late_put) X(left) X(leave_refused) X(hooked) X(hook_ended)
 #ifdef REACH
 #define REACH_DECLARE(x) static unsigned long reached_##x;
 #define REACH_PRINT(x) printf("reached %s %lu\n", #x, reached_##x);

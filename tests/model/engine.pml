@@ -20,6 +20,12 @@
 #define CLOSING 12
 #define COLLECTING 13
 #define RELEASE 14
+#define HOOKING 15
+#ifdef HOOK
+#define AFTER_MOVING(c) (hooked[addr[c]] -> LISTING : HOOKING)
+#else
+#define AFTER_MOVING(c) LISTING
+#endif
 
 /* ---- what makes an engine look: reconcile (a) to (e) ---- */
 #ifdef BUG_RECONCILE
@@ -49,12 +55,19 @@
 #else
 #define ADMITTABLE(c, a) (gate[a] == FENCED && FRESH(a, CACHE(c, a)))
 #endif
+#ifdef BUG_LEFT_FORGOTTEN
+#define LEFT_BEHIND(a) 0
+#else
+#define LEFT_BEHIND(a) (ANY_MARKER(a))
+#endif
+#define LEFT_WANTED(c, a) (gate[a] == LEFT \
+    && (LEFT_BEHIND(a) || CACHE(c, a) == gproc[a] || FRESH(a, CACHE(c, a))))
 #define WANTED(c, a) (gate[a] != ABSENT && gate[a] != CLOSED && ( \
     ((gate[a] == OPEN || gate[a] == DRAINING) && CACHE(c, a) != gproc[a]) \
     || ADMITTABLE(c, a) || READMITTABLE(a, CACHE(c, a)) \
     || LEASE_OVER(a) || (gate[a] == RESTARTING && FRESH(a, CACHE(c, a))) \
     || (gate[a] != RESTARTING && PAST_LEFT(c, a)) || UNFINISHED(a) \
-    || (gate[a] == DRAINING && ANY_MARKER(a))))
+    || (gate[a] == DRAINING && ANY_MARKER(a)) || LEFT_WANTED(c, a)))
 #ifdef BUG_WAITING
 #define WAITING_WANTED(c) 0
 #else
@@ -124,6 +137,9 @@ inline do_intent(k) {
     REACHED(intent);
     rproc[addr[k]] = gproc[addr[k]];
     rec[addr[k]] = R_INTENT;
+#ifdef HOOK
+    hooked[addr[k]] = 0;
+#endif
 #ifdef ABSENCE_IN_TXN
     rec[addr[k]] = R_MOVING;
 #endif
@@ -197,6 +213,10 @@ inline do_move(k) {
         INV(TAKEN_RIGHTLY, lock_holder == (k % 2) + 1 && cur_lock[2+k]);
         INV(TAKEN_RIGHTLY, IN(fenced[wowner[item[k]]], wproc[item[k]]));
         INV(TAKEN_RIGHTLY, !(gate[wowner[item[k]]] == OPEN && gproc[wowner[item[k]]] == wproc[item[k]]));
+#ifdef LEASES
+        INV(LEASED, !IN(lease[wowner[item[k]]], wproc[item[k]])
+            || IN(ordered[wowner[item[k]]], wproc[item[k]]));
+#endif
         INV(UNBROKEN, !IN(unbroken[wowner[item[k]]], wproc[item[k]])
             || IN(ordered[wowner[item[k]]], wproc[item[k]]));
         INV(LEASE_KEPT, !(lease_to[wowner[item[k]]] != 0 && gate[wowner[item[k]]] == OPEN
@@ -292,7 +312,7 @@ end: do
         if
         :: !IN(cur_rec[2+c], addr[c]) -> step[c] = READING
         :: IN(cur_rec[2+c], addr[c]) && rec[addr[c]] == R_INTENT -> step[c] = VERIFY    /* inherited */
-        :: IN(cur_rec[2+c], addr[c]) && rec[addr[c]] == R_MOVING -> step[c] = LISTING   /* resumed */
+        :: IN(cur_rec[2+c], addr[c]) && rec[addr[c]] == R_MOVING -> step[c] = AFTER_MOVING(c)   /* resumed */
         :: IN(cur_rec[2+c], addr[c]) && !UNFINISHED_RECORD(addr[c]) ->
             if
             :: as_state[c] == OPEN -> step[c] = (seen[c] != as_proc[c] -> INTENT : LISTING)
@@ -313,6 +333,15 @@ end: do
                 step[c] = OPENING; to_proc[c] = seen[c]
 #endif
             :: as_state[c] == FENCED && !IS_FRESH(seen[c], as_proc[c], as_past[c]) -> step[c] = LISTING
+#ifdef LEAVE    /* nothing is given to who left: what does not stand now never will */
+            :: as_state[c] == LEFT ->
+                if
+                :: seen[c] != 0 && (seen[c] == as_proc[c]
+                    || (!ANY_MARKER(addr[c]) && IS_FRESH(seen[c], as_proc[c], as_past[c]))) ->
+                    step[c] = OPENING; to_proc[c] = seen[c]
+                :: else -> step[c] = (LEFT_BEHIND(addr[c]) -> INTENT : HAVE_LOCK)
+                fi
+#endif
             :: else -> step[c] = HAVE_LOCK
             fi
         fi;
@@ -379,9 +408,18 @@ end: do
     :: atomic { step[c] == SET_MOVING ->
         if
         :: d_step { SET_MOVING_OK(c) ->
-            do_set_moving(c); cur_rec[2+c] = BIT(addr[c]); step[c] = LISTING }
+            do_set_moving(c); cur_rec[2+c] = BIT(addr[c]); step[c] = AFTER_MOVING(c) }
         OTHER_OUTCOMES(c, SET_MOVING_OK(c), do_set_moving(c), lock_lost)
         fi }
+
+#ifdef HOOK     /* under the lock, as far as it is proven */
+    :: d_step { step[c] == HOOKING && !IN(hook_runs, c) && cur_lock[2+c] ->
+        INV(HOOKS, hook_runs == 0); hook_runs = hook_runs | BIT(c) }
+    :: d_step { step[c] == HOOKING && IN(hook_runs, c) ->
+        REACHED(hooked); hook_runs = hook_runs & ~BIT(c);
+        if :: cur_lock[2+c] -> hooked[addr[c]] = 1; step[c] = LISTING :: else -> step[c] = RELEASE fi }
+    :: d_step { step[c] == HOOKING && !IN(hook_runs, c) && !cur_lock[2+c] -> step[c] = RELEASE }
+#endif
 
     /* the past left something and no record says so: one is written first */
     :: d_step { step[c] == LISTING && MORE(c) && !RECORDED(c) -> step[c] = SET_MOVING }

@@ -10,6 +10,7 @@
 #include "registry.pml"
 #include "engine.pml"
 #include "api.pml"
+#include "nodes.pml"
 #include "world.pml"
 
 init { atomic {
@@ -17,6 +18,9 @@ init { atomic {
     REACH_BEGIN;
     for (k : 0 .. NA-1) {
         started[k] = 1; alive[k] = BIT(1); reg[k] = 1; CACHE(0, k) = 1; CACHE(1, k) = 1;
+#ifdef LEASES
+        lease[k] = BIT(1);
+#endif
 #if defined(ASSIGNED_FIRST) || defined(GATES_FIRST)
         gate[k] = OPEN; gproc[k] = 1
 #endif
@@ -36,6 +40,9 @@ init { atomic {
     run Api(1);
 #endif
     run World();
+#ifdef LEASES
+    run Nodes();
+#endif
 #ifdef LIVE
     run Progress()
 #else

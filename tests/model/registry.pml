@@ -22,6 +22,7 @@
 #define DRAINING 3
 #define RESTARTING 4
 #define CLOSED 5        /* only with GATEDEL: about to be removed */
+#define LEFT 6          /* open, and its process has left in order */
 /* a work item, /pelorus/work/<id> */
 #define NONE 0
 #define ASSIGNED 1
@@ -60,6 +61,19 @@ byte step[4], addr[4], item[4], to[4], to_proc[4], seen[4];
 byte as_state[2], as_proc[2], as_past[2];   /* the gate of addr[c] as engine c has read it */
 byte api_step[2], api_item[2], api_to[2], api_proc[2];
 
+#ifdef LEASES           /* who may work by his own clock; the request of a node */
+byte lease[NA];
+byte put_step, put_a, put_p, nlate = NLATE, nleave = NLEAVE;
+bit put_reg, put_gate;  /* what it read is still there */
+#define PUT_FORGETS(bit, a) bit = (put_a == (a) -> 0 : bit)
+#else
+#define PUT_FORGETS(bit, a) skip
+#endif
+#ifdef HOOK
+byte hook_runs;         /* engines whose hook runs */
+bit hooked[NA];         /* it has run for this failover */
+#endif
+
 /* ---- what may still happen ---- */
 byte nfault = NFAULT, nexp = NEXP, ncrash = NCRASH, nunk = NUNK, nhum = NHUM, nstart = NSTART;
 bit calm;               /* no more faults, no more requests */
@@ -83,9 +97,21 @@ byte lease_to[NA], lease_from[NA];  /* who consumed a restart lease, and whose w
 #define FORGET(cur, x) \
     cur[0] = cur[0] & ~BIT(x); cur[1] = cur[1] & ~BIT(x); cur[2] = cur[2] & ~BIT(x); \
     cur[3] = cur[3] & ~BIT(x); cur[4] = cur[4] & ~BIT(x); cur[5] = cur[5] & ~BIT(x)
-inline wrote_gate(a) { FORGET(cur_gate, a) }
+inline wrote_gate(a) { FORGET(cur_gate, a); PUT_FORGETS(put_gate, a) }
 inline wrote_work(i) { FORGET(cur_work, i) }
 inline wrote_rec(a) { FORGET(cur_rec, a) }
+
+/* A registration that changes between INTENT and the second read was not
+ * unbroken: the process may lose its work. */
+inline register(a, p) {
+    if
+    :: reg[a] != 0 && reg[a] != p && rec[a] == R_INTENT && rproc[a] == reg[a] ->
+        unbroken[a] = unbroken[a] & ~BIT(reg[a])
+    :: else
+    fi;
+    reg[a] = p;
+    PUT_FORGETS(put_reg, a)
+}
 
 /* may the process p, registered at an address, be given its gate? */
 #ifdef BUG_NO_PAST
@@ -115,6 +141,9 @@ inline wrote_rec(a) { FORGET(cur_rec, a) }
 /* may b be given work, as coordinator c sees it? */
 #ifdef BUG_SWITCH
 #define CANDIDATE(c, b) (CACHE(c, b) != 0 && (gate[b] == OPEN || gate[b] == ABSENT))
+#elif defined(BUG_LEFT_TAKES)
+#define CANDIDATE(c, b) (CACHE(c, b) != 0 \
+    && (gate[b] == ABSENT || ((gate[b] == OPEN || gate[b] == LEFT) && gproc[b] == CACHE(c, b))))
 #else
 #define CANDIDATE(c, b) (CACHE(c, b) != 0 \
     && (gate[b] == ABSENT || (gate[b] == OPEN && gproc[b] == CACHE(c, b))))

@@ -7,17 +7,8 @@
  * set; what is true when then nothing can happen any more is what the protocol
  * promises to reach. */
 
-/* A registration that changes between INTENT and the second read was not
- * unbroken: the process may lose its work. */
-inline register(a, p) {
-    if
-    :: reg[a] != 0 && reg[a] != p && rec[a] == R_INTENT && rproc[a] == reg[a] ->
-        unbroken[a] = unbroken[a] & ~BIT(reg[a])
-    :: else
-    fi;
-    reg[a] = p
-}
 #define REGISTERED_ALIVE(a) (reg[a] != 0 && IN(alive[a], reg[a]))
+#ifndef LEASES
 #define NODE(a) \
     /* a live process loses its session */ \
     :: d_step { REGISTERED_ALIVE(a) && nfault > 0 && !calm -> nfault--; register(a, 0) } \
@@ -32,8 +23,21 @@ inline register(a, p) {
     /* a new process at the address */ \
     :: d_step { started[a] < NP && nstart > 0 && !calm -> \
         nstart--; started[a]++; alive[a] = alive[a] | BIT(started[a]); register(a, started[a]) }
+#endif
 #define BELIEF(c, a) :: CACHE(c, a) != reg[a] -> CACHE(c, a) = reg[a]
 
+/* a hook's guard ends it before the lock can be another's */
+#ifdef HOOK
+#define HOOK_DIES(c) hook_runs = hook_runs & ~BIT(c);
+#ifdef BUG_HOOK_RUNS_ON
+#define HOOK_ENDED 1
+#else
+#define HOOK_ENDED (!IN(hook_runs, lock_holder - 1))
+#endif
+#else
+#define HOOK_DIES(c)
+#define HOOK_ENDED 1
+#endif
 /* the lock's session ends: its holder is dead, or was paused and does not know */
 #define LOCK_LOST \
     REACHED(lock_lost); \
@@ -45,6 +49,7 @@ inline register(a, p) {
     :: d_step { ncrash > 0 && !calm && step[c] > IDLE -> \
         ncrash--; \
         if :: SENDING(c) && SLOT_FREE(c) -> leave_in_flight(c) :: else fi; \
+        HOOK_DIES(c) \
         cur_lock[2+c] = 0; forget_reads(c); forget_gate(c); addr[c] = 0; step[c] = IDLE }
 /* a txn in flight: applied late if its checks still hold, or lost */
 #define LANDED(k) forget_reads(k); addr[k] = 0; step[k] = IDLE; cur_lock[2+k] = 0
@@ -82,7 +87,12 @@ end: do
 #endif
 #endif
     :: d_step { lock_holder != 0 && !cur_lock[1+lock_holder] -> LOCK_LOST }
-    :: d_step { lock_holder != 0 && cur_lock[1+lock_holder] && nexp > 0 && !calm -> nexp--; LOCK_LOST }
+    :: d_step { lock_holder != 0 && cur_lock[1+lock_holder] && nexp > 0 && !calm && HOOK_ENDED -> \
+        nexp--; LOCK_LOST }
+#ifdef HOOK
+    :: d_step { lock_holder != 0 && IN(hook_runs, lock_holder - 1) && nexp > 0 && !calm -> \
+        REACHED(hook_ended); HOOK_DIES(lock_holder - 1) }
+#endif
 #if NCRASH > 0
     CRASH(0)
 #if NENG > 1
