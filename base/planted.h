@@ -24,6 +24,8 @@
     X(HEARSAY_IS_LIFE)     /* a stranded server's answer keeps a session */    \
     X(RENEWED_BESIDE)      /* a session lives on while the loop is stuck */    \
     X(LAGGING_MARK)        /* a lagging server's word ends a doubt */          \
+    X(LEFT_TAKES)          /* who left is given work */                        \
+    X(LEFT_FORGOTTEN)      /* what somebody left behind is nobody's */         \
     X(LEASE_UNGATED)       /* a PUT's write checks the gate no more */         \
     X(OLDER_OVERWRITES)    /* a late PUT of an earlier process is written */   \
     X(FENCED_IS_SETTLED)   /* the brake does not count who was fenced */       \

@@ -20,9 +20,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_MS  500
-#define MARGIN_MS 100
-#define TEXT_MAX  8192
+#define RETRY_MS    500
+#define MARGIN_MS   100
+#define TEXT_MAX    8192
+#define LEAVE_TRIES 4
 
 struct registry_link {
     struct agent_link base; /* first */
@@ -33,7 +34,9 @@ struct registry_link {
     mono_ms retry_at;
     uint64_t session, put_session;       /* registered in; the put under way */
     struct process process, put_process; /* likewise: who */
-    enum err_code told;                  /* the last refusal said, once each */
+    uint64_t leaving_version;            /* of our key */
+    unsigned leave_tries;
+    enum err_code told; /* the last refusal said, once each */
     loop_f *closed;
     void *closed_arg;
 };
@@ -81,6 +84,8 @@ static void registered(struct registry_link *l)
     renew(l);
 }
 
+static void leave(struct registry_link *l);
+
 static void on_gate(void *arg, const struct registry_reply *reply)
 {
     struct registry_link *l = arg;
@@ -88,8 +93,10 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     struct err err;
 
     l->busy = false;
-    if (l->closed != NULL)
+    if (l->closed != NULL) {
+        leave(l);
         return;
+    }
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         refused(l, &reply->err);
         return;
@@ -112,7 +119,9 @@ static void on_put(void *arg, const struct registry_reply *reply)
 
     if (l->closed != NULL || reply->err.code != ERR_OK) {
         l->busy = false;
-        if (l->closed == NULL)
+        if (l->closed != NULL)
+            leave(l);
+        else
             refused(l, &reply->err);
         return;
     }
@@ -217,6 +226,97 @@ static void on_closed(void *arg)
     closed(closed_arg);
 }
 
+/* --- leaving ---------------------------------------------------------------
+ */
+
+/* Closing takes away whatever is still registered, said or not. */
+static void leave_end(struct registry_link *l)
+{
+    registry_close(&l->registry, on_closed, l);
+}
+
+static void leave_read(struct registry_link *l);
+
+static void on_left(void *arg, const struct registry_reply *reply)
+{
+    struct registry_link *l = arg;
+
+    if (reply->err.code == ERR_CONFLICT && ++l->leave_tries < LEAVE_TRIES)
+        leave_read(l);
+    else
+        leave_end(l);
+}
+
+/* In order: the gate says so in the txn that takes the key away. */
+static void leave_write(struct registry_link *l, const struct gate *gate)
+{
+    struct registry_op ops[2];
+    struct buf text;
+
+    buf_init(&text, REGISTRY_VALUE_MAX);
+    gate_write(&text, gate);
+    ops[0] = (struct registry_op){
+        .type = REGISTRY_PUT,
+        .key = l->gate_key,
+        .value = buf_text(&text),
+        .value_len = text.len,
+        .expect = gate->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
+        .version = gate->version};
+    ops[1] = (struct registry_op){.type = REGISTRY_DELETE,
+                                  .key = l->key,
+                                  .expect = REGISTRY_VERSION,
+                                  .version = l->leaving_version};
+    registry_txn(l->registry, ops, 2, on_left, l);
+    buf_close(&text);
+}
+
+static void on_leave_gate(void *arg, const struct registry_reply *reply)
+{
+    struct registry_link *l = arg;
+    struct gate gate = {.state = GATE_ABSENT};
+    bool known = reply->err.code == ERR_NOT_FOUND;
+
+    if (reply->err.code == ERR_OK) {
+        known = gate_read(&gate, reply->entries[0].value,
+                          reply->entries[0].value_len, NULL) == 0;
+        gate.version = reply->entries[0].version;
+    }
+    if (known && connected(l) && gate_leave(&gate, &l->process))
+        leave_write(l, &gate);
+    else
+        leave_end(l);
+}
+
+static void on_leave_key(void *arg, const struct registry_reply *reply)
+{
+    struct registry_link *l = arg;
+
+    if (reply->err.code != ERR_OK ||
+        reply->entries[0].owner != registry_session(l->registry)) {
+        leave_end(l); /* it is not ours */
+        return;
+    }
+    l->leaving_version = reply->entries[0].version;
+    l->process.created = reply->entries[0].created;
+    registry_get(l->registry, l->gate_key, on_leave_gate, l);
+}
+
+static void leave_read(struct registry_link *l)
+{
+    registry_get(l->registry, l->key, on_leave_key, l);
+}
+
+/* Whatever is registered by now, confirmed or not. */
+static void leave(struct registry_link *l)
+{
+    l->process = l->put_process;
+    if (l->put_session != 0 &&
+        l->put_session == registry_session(l->registry) && connected(l))
+        leave_read(l);
+    else
+        leave_end(l);
+}
+
 static void link_close(struct agent_link *link, loop_f *closed, void *arg)
 {
     struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
@@ -225,7 +325,9 @@ static void link_close(struct agent_link *link, loop_f *closed, void *arg)
     l->closed = closed;
     l->closed_arg = arg;
     registry_unlisten(&l->listener);
-    registry_close(&l->registry, on_closed, l);
+    if (l->busy)
+        return; /* what is under way comes first */
+    leave(l);
 }
 
 const struct agent_link_ops agent_link_registry = {

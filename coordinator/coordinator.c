@@ -47,6 +47,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
     case MEMBERSHIP_DOWN:
     case MEMBERSHIP_REPLACED:
     case MEMBERSHIP_FENCED:
+    case MEMBERSHIP_LEFT:
         look(c, ev->node);
         c->dirty_soon = true;
         break;
@@ -314,7 +315,8 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
  * asks for it any more. Its gate stays in the registry. */
 static bool forgettable(const struct coordinator *c, const struct node *n)
 {
-    return (n->state == NODE_DOWN || n->state == NODE_FENCED) &&
+    return (n->state == NODE_DOWN || n->state == NODE_FENCED ||
+            n->state == NODE_LEFT) &&
            !n->registered &&
            c->clock->mono - n->state_since >= FORGET_AFTER_MS &&
            view_marker_count(c->view, n->kind, n->address) == 0 &&

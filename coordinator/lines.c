@@ -42,7 +42,12 @@ void lines_membership(const struct membership_event *ev)
     case MEMBERSHIP_FENCED:
         log_node("!node-fenced", LOG_WARN, ev);
         break;
+    case MEMBERSHIP_LEFT:
+        log_node("-node-left", LOG_INFO, ev);
+        break;
     case MEMBERSHIP_GONE:
+        if (ev->node->state == NODE_LEFT)
+            break; /* all is said */
         log_node("-node-gone", LOG_INFO, ev);
         break;
     case MEMBERSHIP_REPORT:

@@ -4,12 +4,15 @@
  * has their heartbeats.
  *
  * Their key is persistent and carries its ttl: any coordinator that watched it
- * unchanged for so long removes it at the version it saw.
+ * unchanged for so long removes it at the version it saw. Who leaves in order
+ * (DELETE) says so in the gate, by the txn that removes the key:
+ * registry/gate.h.
  */
 #include "coordinator/nodes_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "failover/failpoint.h"
 #include "registry/heartbeat.h"
 
 #include <stdio.h>
@@ -79,6 +82,82 @@ static bool delete_concerns(struct node_request *n,
     return !process_differs(p, &standing->process);
 }
 
+/* What is built on a read of another session, or an old one, is not sent. */
+static bool delete_is_fresh(const struct node_request *n)
+{
+    const struct coordinator *c = n->base.c;
+
+    return n->session == registry_session(c->registry) &&
+           c->clock->mono - n->read_at < registry_session_timeout(c->registry);
+}
+
+/* The gate first: who sees the one of the two before the other shall not
+ * suspect anybody. */
+static void delete_write(struct node_request *n, const struct gate *gate)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct registry_op ops[2];
+    size_t n_ops = 0;
+    struct buf text;
+    struct err err;
+
+    failpoint("node-before-leave");
+    if (!delete_is_fresh(n)) {
+        err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
+        request_write_failed(&n->base, &err);
+        return;
+    }
+    buf_init(&text, REGISTRY_VALUE_MAX);
+    if (gate != NULL) {
+        gate_write(&text, gate);
+        ops[n_ops++] = (struct registry_op){
+            .type = REGISTRY_PUT,
+            .key = gate_key(n->kind, n->address, key, sizeof(key)),
+            .value = buf_text(&text),
+            .value_len = text.len,
+            .expect = gate->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
+            .version = gate->version};
+    }
+    ops[n_ops++] = (struct registry_op){.type = REGISTRY_DELETE,
+                                        .key = n->key,
+                                        .expect = REGISTRY_VERSION,
+                                        .version = n->version};
+    registry_txn(n->base.c->registry, ops, n_ops, delete_done, n);
+    buf_close(&text);
+}
+
+static void delete_gate_read(void *arg, const struct registry_reply *reply)
+{
+    struct node_request *n = arg;
+    struct gate gate = {.state = GATE_ABSENT};
+    bool left;
+
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        request_read_failed(&n->base, &reply->err);
+        return;
+    }
+    /* what nobody can read is left to a person; the node goes all the same */
+    left = reply->err.code == ERR_NOT_FOUND ||
+           gate_read(&gate, reply->entries[0].value,
+                     reply->entries[0].value_len, NULL) == 0;
+    if (reply->err.code == ERR_OK)
+        gate.version = reply->entries[0].version;
+    left = left && gate_leave(&gate, &n->process);
+    delete_write(n, left ? &gate : NULL);
+}
+
+static void delete_read_gate(struct node_request *n,
+                             const struct registry_entry *standing)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+
+    n->version = standing->version;
+    n->process.created = standing->created;
+    registry_get(n->base.c->registry,
+                 gate_key(n->kind, n->address, key, sizeof(key)),
+                 delete_gate_read, n);
+}
+
 static void delete_read(void *arg, const struct registry_reply *reply)
 {
     struct node_request *n = arg;
@@ -105,8 +184,9 @@ static void delete_read(void *arg, const struct registry_reply *reply)
     }
     heartbeat_read(&standing, e->value, e->value_len);
     if (delete_concerns(n, &standing)) {
-        registry_delete(n->base.c->registry, n->key, e->version, delete_done,
-                        n);
+        if (!n->process.known)
+            n->process = standing.process;
+        delete_read_gate(n, e);
         return;
     }
     err_set(&err, ERR_CONFLICT, "another process is registered at %s by now",
@@ -118,6 +198,8 @@ static void delete_begin(struct request *r)
 {
     struct node_request *n = CONTAINER_OF(r, struct node_request, base);
 
+    n->session = registry_session(r->c->registry);
+    n->read_at = r->c->clock->mono;
     registry_get(r->c->registry, n->key, delete_read, n);
 }
 

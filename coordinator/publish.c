@@ -80,6 +80,7 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->flaps = node->flaps;
     to->gate = node->gate.state;
     to->cordoned = node->gate.cordoned || node->gate.state == GATE_CORDONED;
+    to->gate_left = node->gate.left;
     to->gate_process = node->gate.process;
     to->gate_who = node->gate.who[0] ? snapshot_str(s, node->gate.who) : "";
     to->gate_reason =

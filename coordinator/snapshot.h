@@ -30,6 +30,7 @@ struct snapshot_node {
     uint32_t flaps;
     enum gate_state gate;
     bool cordoned;
+    bool gate_left;
     struct process gate_process;
     const char *gate_who, *gate_reason; /* "" if none */
 };

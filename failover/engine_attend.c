@@ -45,12 +45,13 @@ static mono_ms fenced_at(struct engine *e, const struct node *n)
 
 static void sweep_node(struct engine *e, const struct node *n)
 {
-    bool owns = view_marker_count(e->c.view, e->c.kind, n->address) > 0;
+    bool owns = !n->gate.left &&
+                view_marker_count(e->c.view, e->c.kind, n->address) > 0;
     int64_t lease = membership_lease(e->c.membership, n);
     if (n->registered || owns)
         brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
-    else if (n->gate.state == GATE_RESTARTING)
-        return; /* a person has told us */
+    else if (n->gate.left || n->gate.state == GATE_RESTARTING)
+        return; /* it, or a person, has told us */
     else if (n->state == NODE_FENCED)
         brake_see(e->brake, n->address, BRAKE_FENCED, lease, fenced_at(e, n));
     else if (n->last_report != 0) /* else only an old gate tells of it */
@@ -70,7 +71,7 @@ static void sweep_owners(struct engine *e)
 {
     const struct view_owner *o = NULL;
     while ((o = view_next(e->c.view, o)) != NULL) {
-        if (o->kind != e->c.kind || o->n_markers == 0 ||
+        if (o->kind != e->c.kind || o->n_markers == 0 || o->gate.left ||
             strcmp(o->address, "-") == 0)
             continue;
         if (membership_find(e->c.membership, e->c.kind, o->address) == NULL)

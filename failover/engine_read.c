@@ -116,6 +116,7 @@ bool engine_remember(struct engine *e, const char *address,
         return false;
     if (o != NULL)
         seen->gate = o->gate;
+    seen->owns = o != NULL && o->n_markers > 0;
     stands_by_cache(e, address, seen);
     judge(e, address, view_settings(e->c.view), seen);
     return true;
@@ -144,6 +145,27 @@ static void arrived(struct reader *r)
         log_warn("!failover-read", LOG_S("address", r->address),
                  LOG_S("why", r->err.msg));
     r->done(r->arg, r->err.code);
+}
+
+/* Nothing is given to who left: what does not stand here now never will. */
+static void on_markers(void *part, size_t index,
+                       const struct registry_reply *reply)
+{
+    struct reader *r = part;
+    (void)index;
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
+        failed(r, "the markers", &reply->err);
+    r->seen.owns = reply->n_entries > 0;
+    arrived(r);
+}
+
+static void read_markers(struct reader *r)
+{
+    char prefix[REGISTRY_KEY_MAX + 1];
+    r->outstanding++;
+    registry_list(r->e->c.registry,
+                  marker_prefix(r->e->c.kind, r->address, prefix), NULL, 1,
+                  call_done, call_new(&r->e->calls, on_markers, r, 0));
 }
 
 static void get(struct reader *r, const char *key, call_f *fn)
@@ -281,6 +303,8 @@ static void on_gate(void *part, size_t index,
         if (r->hint[0] != '\0' && strcmp(r->hint, gate->failover) != 0 &&
             strcmp(r->hint, r->own) != 0)
             read_record(r, r->hint, 2);
+        if (gate->left)
+            read_markers(r);
         read_registrations(r);
     }
     arrived(r);

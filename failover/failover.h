@@ -119,6 +119,7 @@ struct failover_seen {
                                     the newest registration first */
     size_t n_standing;
     bool unknown; /* a registration whose identity cannot be read */
+    bool owns;    /* the gate says `left`: markers stand at the address */
     bool down;    /* absence beyond the grace, and it may be believed */
     bool yielded; /* another process is the address's by now, whichever of the
                      two began earlier: the gate's own is gone */

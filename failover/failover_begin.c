@@ -84,6 +84,18 @@ void step_open_gate(struct failover *f, const struct process *p,
     step_go_write(f, fx, FAILOVER_OPENING, true, false);
 }
 
+/* Who came to a gate whose process is fenced, or left: perhaps it itself. */
+static void admit(struct failover *f, const struct failover_seen *seen,
+                  struct failover_effects *fx)
+{
+    const struct process *p = failover_fresh(seen);
+    for (size_t i = 0; i < seen->n_standing && failover_present(seen); i++) {
+        if (gate_returned(&seen->gate, &seen->standing[i]))
+            p = &seen->standing[i];
+    }
+    step_open_gate(f, p, "admitted", fx);
+}
+
 void failover_reading(struct failover *f, const struct failover_event *ev,
                       struct failover_effects *fx)
 {
@@ -124,7 +136,7 @@ void failover_reading(struct failover *f, const struct failover_event *ev,
         resume(f, ev, v, fx);
         return;
     case FAILOVER_TO_ADMIT:
-        step_open_gate(f, failover_fresh(ev->seen), "admitted", fx);
+        admit(f, ev->seen, fx);
         return;
     case FAILOVER_TO_LEASE_END:
         step_open_gate(

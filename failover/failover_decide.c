@@ -35,6 +35,18 @@ bool failover_stands(const struct failover_seen *seen, const struct process *p)
     return false;
 }
 
+bool failover_present(const struct failover_seen *seen)
+{
+    const struct gate *gate = &seen->gate;
+    if (!gate->left)
+        return failover_stands(seen, &gate->process);
+    for (size_t i = 0; i < seen->n_standing; i++) {
+        if (gate_returned(gate, &seen->standing[i]))
+            return true;
+    }
+    return false;
+}
+
 const struct process *failover_fresh(const struct failover_seen *seen)
 {
     const struct process *fresh = NULL;
@@ -75,7 +87,7 @@ static const char *begins(const struct failover_seen *seen, bool ordered,
                           bool force)
 {
     const struct gate *gate = &seen->gate;
-    if (failover_stands(seen, &gate->process)) {
+    if (failover_present(seen)) {
         if (force)
             return "forced";
         if (gate->state == GATE_DRAINING && seen->over && !came_after(gate))
@@ -91,26 +103,28 @@ static const char *begins(const struct failover_seen *seen, bool ordered,
         return force ? "forced" : "order";
     if (gate->state == GATE_RESTARTING)
         return NULL; /* the lease promises that it comes back */
+    if (gate->left)
+        return seen->owns && !planted(PLANTED_LEFT_FORGOTTEN) ? "left" : NULL;
     return seen->down ? "down" : NULL;
 }
 
 /* Nobody stands there, as far as we can see. */
 static bool absent(const struct failover_seen *seen)
 {
-    return !failover_stands(seen, &seen->gate.process) &&
-           failover_fresh(seen) == NULL;
+    return !failover_present(seen) && failover_fresh(seen) == NULL;
 }
 
 /* What holds a failover back that would begin. The mass brake guards against
  * believing in an absence that is our own blindness; a new process that stands
- * at the address, or a drain's deadline, needs no such belief. */
+ * at the address, a drain's deadline, or the word of one that left, needs no
+ * such belief. */
 static const char *held_back(const struct failover_seen *seen)
 {
     if (seen->paused)
         return "paused";
     if (seen->doubt != NULL)
         return seen->doubt;
-    if (absent(seen) && seen->mass)
+    if (absent(seen) && seen->mass && !seen->gate.left)
         return "mass";
     return NULL;
 }
@@ -126,18 +140,27 @@ static enum failover_verdict decide_quiet(const struct failover_seen *seen,
                                           bool ordered)
 {
     const struct gate *gate = &seen->gate;
-    bool stands = failover_stands(seen, &gate->process);
+    bool stands = failover_present(seen);
     if (ordered && stands)
         return FAILOVER_ALIVE;
     if (ordered && seen->unknown)
         return FAILOVER_UNREADABLE;
-    if (gate->state == GATE_RESTARTING && seen->over)
+    if (gate->state == GATE_RESTARTING && seen->over && !gate->left)
         return FAILOVER_TO_LEASE_END;
-    if (gate->state == GATE_DRAINING && seen->over && came_after(gate))
+    if (gate->state == GATE_DRAINING && seen->over && came_after(gate) &&
+        !gate->left)
         return FAILOVER_TO_LEASE_END;
     if (seen->record != NULL)
-        return stands ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
-    return FAILOVER_TO_LIST;
+        return stands || gate->left ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
+    return gate->left ? FAILOVER_NOTHING : FAILOVER_TO_LIST;
+}
+
+/* Somebody is there again and nothing is to be moved first: the gate opens for
+ * him. */
+static bool admits(const struct failover_seen *seen)
+{
+    return seen->gate.left && (failover_present(seen) ||
+                               (!seen->owns && failover_fresh(seen) != NULL));
 }
 
 enum failover_verdict failover_decide(const struct failover_seen *seen,
@@ -157,6 +180,8 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
     }
     if (seen->gate.state == GATE_FENCED)
         return decide_fenced(seen);
+    if (admits(seen))
+        return FAILOVER_TO_ADMIT;
     /* a held record remembers what a person ordered */
     bool forced = r != NULL && strcmp(r->then, "forced") == 0;
     bool ordered = forced || (r != NULL && strcmp(r->then, "order") == 0);
@@ -165,7 +190,7 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
     if (why == NULL)
         return decide_quiet(seen, task->ordered);
     const char *held = held_back(seen);
-    if (held == NULL && seen->unsure && absent(seen) &&
+    if (held == NULL && seen->unsure && absent(seen) && !seen->gate.left &&
         !(task->ordered || ordered))
         return FAILOVER_NOTHING; /* observe, do not act */
     *cause = held != NULL ? held : why;
@@ -187,6 +212,7 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
 {
     gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
     gate->process = *p;
+    gate->left = false;
     memset(&gate->heir_of, 0, sizeof(gate->heir_of));
     if (gate->drain_of.known && !over) {
         gate->state = GATE_DRAINING;
@@ -249,6 +275,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     const struct process *fresh =
         failover_stands(seen, &old) ? NULL : failover_fresh(seen);
     bool lease = gate->state == GATE_RESTARTING;
+    gate->left = false;
     gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
     if (fresh != NULL) {
         gate_retire(gate, &old);

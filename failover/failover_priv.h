@@ -37,6 +37,8 @@ struct failover {
 };
 
 bool failover_stands(const struct failover_seen *seen, const struct process *p);
+/* The gate's process stands; if it left, it is back. */
+bool failover_present(const struct failover_seen *seen);
 
 /* What the writes put. Each works on f->gate and f->record as just read. */
 void failover_write_intent(struct failover *f, const struct failover_seen *seen,

@@ -41,7 +41,8 @@ bool plan_movable(const struct gate *gate, const struct process *p)
 
 bool plan_cause_is_death(const char *cause)
 {
-    return strcmp(cause, "drain") != 0 && strcmp(cause, "restart") != 0;
+    return strcmp(cause, "drain") != 0 && strcmp(cause, "restart") != 0 &&
+           strcmp(cause, "left") != 0;
 }
 
 uint32_t plan_deaths(const struct work_item *w, const struct plan_rules *rules)

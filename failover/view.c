@@ -106,14 +106,16 @@ static bool foreign(const struct owner *o, const struct mark *m)
 }
 
 /* Does the time of a drain or lease go on? Said again by a person it begins
- * anew; a cordon beside it, the end of an inheritance or another process at the
- * address are not the order. (Gates of an older version have no number.) */
+ * anew; a cordon beside it, a leave, the end of an inheritance or another
+ * process at the address are not the order. (Gates of an older version have no
+ * number.) */
 static bool same_order(const struct gate *was, const struct gate *is)
 {
     if (was->order > 0 && is->order > 0)
         return was->order == is->order;
     bool beside = was->cordoned != is->cordoned ||
-                  was->heir_of.known != is->heir_of.known;
+                  was->heir_of.known != is->heir_of.known ||
+                  was->left != is->left;
 
     return beside && was->state == is->state && was->for_ms == is->for_ms &&
            process_same(&was->process, &is->process) &&

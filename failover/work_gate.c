@@ -85,6 +85,9 @@ static bool limit(struct gate *gate, enum gate_state to,
     if (gate->state != to) {
         return false;
     }
+    if (gate->left && to == GATE_RESTARTING) {
+        return false; /* nobody is there who could come back to its work */
+    }
     gate->for_ms = order->for_ms;
     gate->order++;
     if (to == GATE_DRAINING) {
@@ -116,11 +119,15 @@ static void gate_won(struct work_op *op)
 static void refuse(struct work_op *op)
 {
     bool fenced = op->gate.state == GATE_FENCED;
+    bool left = op->gate.left && op->order.what == GATE_ORDER_RESTART;
 
-    (void)err_set(&op->trouble, ERR_CONFLICT, "%s %s is %s: %s",
+    (void)err_set(&op->trouble, ERR_CONFLICT, "%s %s %s%s: %s",
                   node_kind_name(op->order.kind), op->order_address,
-                  gate_state_name(op->gate.state),
+                  left ? "has " : "is ",
+                  left ? "left" : gate_state_name(op->gate.state),
                   fenced ? "its work is being or was moved; start it anew"
+                  : left ? "it has no work to come back to; whoever comes next "
+                           "is let in"
                          : "take that back first");
     op_reply(op, "gate_conflict", NULL);
 }

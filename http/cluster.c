@@ -15,13 +15,13 @@ static void put_counts(struct buf *b, const struct snapshot *s)
 {
     json_open(b, "nodes", '{');
     for (int kind = 0; kind < NODE_KINDS; kind++) {
-        unsigned count[NODE_FENCED + 1] = {0};
+        unsigned count[NODE_STATES] = {0};
 
         for (size_t i = 0; i < s->n_nodes; i++)
             if (s->nodes[i].kind == (enum node_kind)kind)
                 count[s->nodes[i].state]++;
         json_open(b, node_kind_name((enum node_kind)kind), '{');
-        for (int state = 0; state <= NODE_FENCED; state++)
+        for (int state = 0; state < NODE_STATES; state++)
             json_put_int(b, node_state_name((enum node_state)state),
                          count[state]);
         json_close(b, '}');

@@ -37,6 +37,7 @@ static void put_gate(struct buf *b, const struct snapshot_node *n)
     json_open(b, "gate", '{');
     json_put_str(b, "state", gate_state_name(n->gate));
     json_put_bool(b, "cordoned", n->cordoned);
+    json_put_bool(b, "left", n->gate_left);
     http_put_process(b, "process", &n->gate_process);
     put_who(b, n->gate_who, n->gate_reason);
     json_close(b, '}');
@@ -136,7 +137,7 @@ static bool read_filter(struct http_request *r, struct filter *f)
         return false;
     }
     return http_query_kind(r, &f->kind) && http_query_group(r, f->group) &&
-           query_word(r, "state", NODE_FENCED, state_word, &f->state) &&
+           query_word(r, "state", NODE_STATES - 1, state_word, &f->state) &&
            query_word(r, "status", NODE_BUSY, status_word, &f->status) &&
            http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &f->limit);
 }

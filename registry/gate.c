@@ -8,6 +8,7 @@
 #include "registry/gate.h"
 
 #include "base/json.h"
+#include "base/planted.h"
 #include "base/units.h"
 
 #include <inttypes.h>
@@ -114,15 +115,25 @@ static int read_for(const cJSON *o, int64_t *out, struct err *err)
     return rc;
 }
 
+static int read_flag(const cJSON *o, const char *key, bool *out,
+                     struct err *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
+
+    if (item != NULL && !cJSON_IsBool(item))
+        return (int)err_set(err, ERR_INVALID, "gate: `%s` is no boolean", key);
+    *out = cJSON_IsTrue(item);
+    return 0;
+}
+
 static int read_object(struct gate *out, const cJSON *o, struct err *err)
 {
-    const cJSON *cordoned = cJSON_GetObjectItemCaseSensitive(o, "cordoned");
-    int rc;
+    int rc = read_flag(o, "cordoned", &out->cordoned, err);
 
-    if (cordoned != NULL && !cJSON_IsBool(cordoned))
-        return (int)err_set(err, ERR_INVALID, "gate: `cordoned` is no boolean");
-    out->cordoned = cJSON_IsTrue(cordoned);
-    rc = read_state(o, &out->state, err);
+    if (rc == 0)
+        rc = read_flag(o, "left", &out->left, err);
+    if (rc == 0)
+        rc = read_state(o, &out->state, err);
     if (rc == 0)
         rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "process"),
                           "process", &out->process, err);
@@ -193,6 +204,8 @@ void gate_write(struct buf *out, const struct gate *gate)
         put_process(out, "process", &gate->process);
     if (gate->cordoned)
         json_put_bool(out, "cordoned", true);
+    if (gate->left)
+        json_put_bool(out, "left", true);
     if (gate->heir_of.known)
         put_process(out, "heir_of", &gate->heir_of);
     if (gate->drain_of.known &&
@@ -233,8 +246,30 @@ bool gate_takes(const struct gate *gate, const struct process *p)
         return false;
     if (gate->state == GATE_ABSENT)
         return true;
+    if (gate->left && !planted(PLANTED_LEFT_TAKES))
+        return false;
     return gate->state == GATE_OPEN && !gate->cordoned &&
            process_same(&gate->process, p);
+}
+
+bool gate_leave(struct gate *gate, const struct process *p)
+{
+    if (!p->known || gate->state == GATE_FENCED ||
+        gate->state == GATE_RESTARTING)
+        return false;
+    if (gate->state != GATE_ABSENT && !process_same(&gate->process, p))
+        return false;
+    if (gate->state == GATE_ABSENT)
+        gate->state = GATE_OPEN;
+    gate->process = *p;
+    gate->left = true;
+    return true;
+}
+
+bool gate_returned(const struct gate *gate, const struct process *p)
+{
+    return gate->left && process_same(&gate->process, p) &&
+           p->created > gate->process.created;
 }
 
 bool gate_bars(const struct gate *gate, const struct process *p)

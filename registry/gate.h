@@ -4,8 +4,16 @@
  * `/pelorus/owners/<kind>/<address>` is written before the first assignment
  * and never removed. Every txn that gives work to a node checks this key at
  * the version it read, so whoever fences a process only has to write here.
- * Its process changes only by INTENT (failover.h), with one exception stated
- * there. Pure.
+ * Its process changes only by INTENT (failover.h), with the exceptions stated
+ * there.
+ *
+ * A process that leaves in order says so here, by the txn that takes its
+ * registration away: `left`. The gate takes no work from then on, and nobody
+ * waits for it, suspects or fences it; what it left behind is moved at once.
+ * The lock is not needed for that: whoever gives it work checks the gate's
+ * version, so either he sees that it left, or the engine sees his marker.
+ * Whoever comes next, the same process too, is let in as at a fenced gate.
+ * Pure.
  */
 #ifndef PELORUS_REGISTRY_GATE_H
 #define PELORUS_REGISTRY_GATE_H
@@ -29,6 +37,8 @@ struct gate {
     struct process process;
     bool cordoned;          /* beside a state that is not CORDONED: a cordon
                                belongs to the address and survives */
+    bool left;              /* its process left in order; process.created is of
+                               the registration that it took away */
     struct process heir_of; /* known while a restart's work is handed on */
     /* While a drain stands: who is to hand over. A drain belongs to the address
      * like a cordon, until its time is over or it is taken back: beside FENCED
@@ -51,11 +61,19 @@ void gate_write(struct buf *out, const struct gate *gate);
 
 const char *gate_state_name(enum gate_state state); /* "draining" */
 
-/* May `p` be given work: the gate is absent, or open with this process. */
+/* May `p` be given work: the gate is absent, or open with this process, which
+ * has not left. */
 bool gate_takes(const struct gate *gate, const struct process *p);
 
 /* A process that joined the past, or is the one a fenced gate names. */
 bool gate_bars(const struct gate *gate, const struct process *p);
+
+/* `p` leaves in order, with the registration `p->created`. False: the gate is
+ * to stay as it is: it is another's, it is fenced, or under a restart lease,
+ * which promises that somebody comes back. */
+bool gate_leave(struct gate *gate, const struct process *p);
+/* It left, and `p` is it, registered anew. */
+bool gate_returned(const struct gate *gate, const struct process *p);
 
 /* Put a process into the past (the oldest falls out; twice counts once). */
 void gate_retire(struct gate *gate, const struct process *p);

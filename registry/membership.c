@@ -288,7 +288,8 @@ void membership_set_gate(struct membership *m, enum node_kind kind,
 
     assert(!m->emitting);
     if (e == NULL) {
-        if (gate->state == GATE_ABSENT ||
+        /* who left is not of this cluster: it needs no node to be missed */
+        if (gate->state == GATE_ABSENT || gate->left ||
             node_check_address(address, NULL) != 0)
             return;
         e = member_make(m, kind, address);
@@ -380,7 +381,8 @@ bool membership_forget(struct membership *m, struct node *node)
 
     assert(!m->emitting);
     if (e->registrations != NULL ||
-        (node->state != NODE_DOWN && node->state != NODE_FENCED))
+        (node->state != NODE_DOWN && node->state != NODE_FENCED &&
+         node->state != NODE_LEFT))
         return false;
     member_forget(m, e);
     return true;
@@ -454,7 +456,7 @@ bool membership_has_key(const struct membership *m, const char *key)
 size_t membership_count(const struct membership *m, enum node_kind kind,
                         enum node_state state)
 {
-    assert(kind >= 0 && kind < NODE_KINDS && state <= NODE_FENCED);
+    assert(kind >= 0 && kind < NODE_KINDS && state < NODE_STATES);
     return m->counts[kind][state];
 }
 

@@ -5,7 +5,8 @@
  * one `struct node` per (kind, address) and tells each change once. It writes
  * nothing. Loop thread only.
  *
- *   UP -> SUSPECT (last key gone, or unchanged for its ttl)
+ *   UP -> LEFT    (last key gone, and the gate says that it left in order)
+ *      -> SUSPECT (last key gone, or unchanged for its ttl)
  *      -> DOWN    (still gone after the grace, and settled)
  *      -> FENCED  (the gate says so) -> forgotten when nothing names it
  *
@@ -76,6 +77,7 @@ enum membership_event_type {
     MEMBERSHIP_DOWN,     /* `process` is the one that is gone */
     MEMBERSHIP_REPLACED, /* `process` is the old one; the node is UP anew */
     MEMBERSHIP_FENCED,
+    MEMBERSHIP_LEFT,     /* in order: it is not missed */
     MEMBERSHIP_GONE,     /* forgotten; `node` is freed after the callback */
     MEMBERSHIP_TTL_OVER, /* an HTTP node's key stood unchanged for its ttl: the
                             coordinator may remove it at `version` */
@@ -138,10 +140,10 @@ mono_ms membership_heard(const struct membership *m);
 void membership_tick(struct membership *m);
 
 /*
- * Forget a DOWN or FENCED node whose failover is done and that owns nothing;
- * GONE is told. False, and nothing happens: it has a key or another state. A
- * node without a gate is forgotten by itself, ten minutes after DOWN; one with
- * a gate stays until this is called, because it may have owned work.
+ * Forget a DOWN, FENCED or LEFT node whose failover is done and that owns
+ * nothing; GONE is told. False, and nothing happens: it has a key or another
+ * state. A node without a gate is forgotten by itself, ten minutes after DOWN;
+ * one with a gate stays until this is called, because it may have owned work.
  */
 bool membership_forget(struct membership *m, struct node *node);
 

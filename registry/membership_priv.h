@@ -123,7 +123,7 @@ struct membership {
     mono_ms answered;      /* so far the registry is known to have been there */
     int64_t answer_ms;     /* how often we want to know that now */
     mono_ms answer_set_at; /* when that was worked out */
-    size_t counts[NODE_KINDS][NODE_FENCED + 1];
+    size_t counts[NODE_KINDS][NODE_STATES];
     uint64_t refused[HEARTBEAT_REASON_COUNT];
     uint64_t ignored, events;
 };

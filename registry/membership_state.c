@@ -193,8 +193,8 @@ static void present(struct membership *m, struct member *e,
     bool other = process_differs(&old, &w->process);
     bool back = process_same(&old, &w->process) && e->seen;
     bool was_up = e->told && n->state == NODE_UP;
-    bool ended = e->told && (n->state == NODE_DOWN || n->state == NODE_FENCED);
-    bool fenced = e->told && n->state == NODE_FENCED;
+    bool over = e->told && (n->state == NODE_FENCED || n->state == NODE_LEFT);
+    bool ended = over || (e->told && n->state == NODE_DOWN);
 
     if (other || !e->seen)
         n->load = w->load;
@@ -209,7 +209,7 @@ static void present(struct membership *m, struct member *e,
     enter(m, e, NODE_UP);
     if (other && !ended) {
         tell(m, e, MEMBERSHIP_REPLACED, &old);
-    } else if (back && !fenced) {
+    } else if (back && !over) {
         n->flaps++;
         tell(m, e, MEMBERSHIP_FLAP, &n->process);
     } else {
@@ -270,6 +270,22 @@ static void suspect(struct membership *m, struct member *e)
     tell(m, e, MEMBERSHIP_SUSPECT, &e->node.process);
 }
 
+/* By the word of the process that stood here last. */
+static bool has_left(const struct node *n)
+{
+    return n->gate.left &&
+           (!n->process.known || process_same(&n->process, &n->gate.process));
+}
+
+static void left(struct membership *m, struct member *e)
+{
+    e->long_grace = false;
+    if (e->told && e->node.state == NODE_LEFT)
+        return;
+    enter(m, e, NODE_LEFT);
+    tell(m, e, MEMBERSHIP_LEFT, &e->node.process);
+}
+
 /* Nobody stands here who may. */
 static void absent(struct membership *m, struct member *e)
 {
@@ -280,13 +296,18 @@ static void absent(struct membership *m, struct member *e)
         fence(m, e);
         return;
     }
+    if (has_left(n)) {
+        left(m, e);
+        return;
+    }
     /* Another coordinator has let a process in that we have not seen yet. */
     if (unknown && n->gate.process.known &&
         !process_same(&n->process, &n->gate.process)) {
         n->process = n->gate.process;
         e->seen = false;
         suspect(m, e);
-    } else if (!e->told || n->state == NODE_UP || n->state == NODE_FENCED) {
+    } else if (!e->told || n->state == NODE_UP || n->state == NODE_FENCED ||
+               n->state == NODE_LEFT) {
         suspect(m, e);
     } else {
         e->long_grace = false;

@@ -60,6 +60,8 @@ const char *node_state_name(enum node_state state)
         return "down";
     case NODE_FENCED:
         return "fenced";
+    case NODE_LEFT:
+        return "left";
     }
     assert(false);
     return "?";

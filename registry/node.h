@@ -24,7 +24,9 @@ enum node_state {
     NODE_SUSPECT, /* last key gone, or unchanged for its ttl */
     NODE_DOWN,    /* still gone after the grace, or replaced */
     NODE_FENCED,  /* its work is being or was moved: INTENT was written */
+    NODE_LEFT,    /* in order, by its own word */
 };
+#define NODE_STATES 5
 
 enum node_status { NODE_NORMAL, NODE_BUSY };
 

@@ -93,7 +93,8 @@ enum check_gate_state {
     GATE_IS_CORDONED,
     GATE_IS_DRAINING,
     GATE_IS_RESTARTING,
-    GATE_IS_FENCED
+    GATE_IS_FENCED,
+    GATE_IS_LEFT /* open, cordoned or draining, and its process left */
 };
 
 struct check_gate_record {

@@ -3,7 +3,9 @@
  *
  * A gate's process changes only by INTENT (a record `intent` in the same txn,
  * under the lock), by taking an INTENT back, or when a fenced gate whose
- * failover is done is opened for a new process.
+ * failover is done, or one whose process left and owns nothing, is opened for
+ * a new process. A process leaves with its registration, and nobody but the
+ * holder of the lock lets anybody in after it.
  */
 #include "tests/sim/check.h"
 
@@ -66,6 +68,8 @@ static void check_other_process(struct check *c, int node,
                      is->state != GATE_IS_FENCED &&
                      c->nodes[node].unfinished == 0;
 
+    exception = exception ||
+                (was->state == GATE_IS_LEFT && c->nodes[node].markers == 0);
     if (is_take_back(c, node, &is->process)) {
         new->fenced = new->unbroken = new->moving = false;
         /* whom INTENT had put in leaves again, by the same second read */
@@ -89,6 +93,25 @@ static void check_other_process(struct check *c, int node,
     if (!old->fenced)
         old->unbroken = old->registrations > 0;
     old->fenced = true;
+}
+
+static void check_left(struct check *c, int node,
+                       const struct check_gate_record *was,
+                       const struct check_gate_record *is)
+{
+    bool was_left = was->state == GATE_IS_LEFT;
+    bool is_left = is->state == GATE_IS_LEFT;
+
+    if (is_left && !was_left &&
+        check_process(c, node, &is->process)->registrations > 0)
+        check_fail(c, "leaves-with-its-key",
+                   "%s: %" PRId64 " left and is registered", c->names[node],
+                   is->process.startup);
+    if (was_left && !is_left && !check_holds(c, c->kinds[node]))
+        check_fail(c, "under-the-lock",
+                   "%s: the gate of who left went to %s without the lock",
+                   c->names[node], check_gate_name(is->state));
+    c->result->leaves += is_left && !was_left;
 }
 
 static void check_same_process(struct check *c, int node,
@@ -134,6 +157,7 @@ void check_gate_change(struct check *c, int node)
                    c->names[node]);
         return;
     }
+    check_left(c, node, was, is);
     if (was->state == GATE_IS_ABSENT) {
         if (is->state == GATE_IS_FENCED)
             check_fail(c, "gate-process", "%s: a first gate is fenced",

@@ -59,8 +59,8 @@ static int one_of(const char *word, const char *const *words, size_t n)
 
 static const char *const states[] = {"none", "assigned", "waiting",
                                      "held", "done",     "dropped"};
-static const char *const gates[] = {"absent",   "open",       "cordoned",
-                                    "draining", "restarting", "fenced"};
+static const char *const gates[] = {
+    "absent", "open", "cordoned", "draining", "restarting", "fenced", "left"};
 static const char *const phases[] = {"none",   "held", "intent",
                                      "moving", "done", "aborted"};
 
@@ -126,12 +126,14 @@ bool check_read_gate(struct check_gate_record *out,
     cJSON *o = parse(e);
     int state = one_of(text(o, "state"), gates, ARRAY_LEN(gates));
     const cJSON *each;
+    bool left;
 
     memset(out, 0, sizeof(*out));
     out->process = process_at(o, "process");
     out->heir = process_at(o, "heir_of");
     out->cordoned =
         cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "cordoned"));
+    left = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "left"));
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(o, "past"))
     {
         if (out->n_past < CHECK_PAST)
@@ -141,7 +143,9 @@ bool check_read_gate(struct check_gate_record *out,
     out->version = e->version;
     if (state <= 0)
         return false;
-    out->state = (enum check_gate_state)state;
+    out->state = left && state != GATE_IS_FENCED && state != GATE_IS_RESTARTING
+                     ? GATE_IS_LEFT
+                     : (enum check_gate_state)state;
     return out->process.known;
 }
 

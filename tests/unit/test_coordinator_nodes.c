@@ -508,6 +508,137 @@ static void no_lease_is_given_that_the_registry_did_not_take(void **state)
     world_run(w, 3000);
 }
 
+/* --- leaving in order ----------------------------------------------------- */
+
+static struct gate gate_of(struct world *w, const char *address)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    const struct registry_entry *e =
+        memory_find(w->store, gate_key(NODE_WORKER, address, key, sizeof(key)));
+    struct gate gate = {.state = GATE_ABSENT};
+
+    if (e != NULL)
+        assert_int_equal(gate_read(&gate, e->value, e->value_len, NULL), 0);
+    return gate;
+}
+
+static void count_line(void *arg, enum log_level level, const char *line,
+                       size_t n)
+{
+    (void)level;
+    (void)n;
+    *(size_t *)arg += strstr(line, W1) != NULL;
+}
+
+static void who_leaves_is_not_missed_and_costs_one_line(void **state)
+{
+    struct world *w = *state;
+    const char *body = "{\"startupTime\":5,\"processId\":6}";
+    size_t lines = 0;
+
+    put(w, NODE_WORKER, W1, body, 5000);
+    world_run(w, 500);
+    log_set_sink(count_line, &lines);
+    assert_string_equal(node_delete(w, NODE_WORKER, W1).code, "");
+    world_run(w, 30000);
+    log_set_sink(no_log, NULL);
+    assert_int_equal(lines, 1);
+    assert_null(memory_find(w->store, KEY));
+    assert_true(gate_of(w, W1).left);
+    assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_LEFT);
+    world_run(w, 11 * 60 * 1000);
+    assert_null(
+        membership_find(coordinator_membership(w->c[0]), NODE_WORKER, W1));
+    /* it is let in again, and its gate opens for it */
+    assert_string_equal(put(w, NODE_WORKER, W1, body, 5000).code, "");
+    world_run(w, 2000);
+    assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
+    assert_false(gate_of(w, W1).left);
+}
+
+struct submitted {
+    unsigned times;
+    char code[32];
+};
+
+static void on_submitted(void *arg, const struct work_reply *reply)
+{
+    struct submitted *s = arg;
+
+    s->times++;
+    snprintf(s->code, sizeof(s->code), "%s", reply->code ? reply->code : "");
+}
+
+/* Work is given to a node as it leaves: whichever write comes first, nothing
+ * stays with who is gone. */
+static void work_given_to_a_leaver_is_not_lost(void **state)
+{
+    struct world *w = *state;
+    struct memory_faults slow = {.delay_max_ms = 40, .resync_ms = 500};
+    unsigned both = 0, refused = 0;
+
+    memory_set_faults(w->store, &slow);
+    for (int i = 0; i < 60; i++) {
+        struct submitted s = {0};
+        struct got g = {0};
+        struct work_submit what = {.kind = NODE_WORKER};
+        char id[16], address[32], key[REGISTRY_KEY_MAX + 1];
+        const struct registry_entry *e;
+        struct work_item item;
+
+        snprintf(id, sizeof(id), "w-%d", i);
+        snprintf(address, sizeof(address), "10.0.2.%d:1", i);
+        put(w, NODE_WORKER, address, "{}", 3600000);
+        world_run(w, 300);
+        what.id = id;
+        if (i % 2 == 0) { /* its gate stands already */
+            struct submitted first = {0};
+            struct work_submit other = {.id = "first", .kind = NODE_WORKER};
+            char first_id[24];
+
+            snprintf(first_id, sizeof(first_id), "first-%d", i);
+            other.id = first_id;
+            work_submit(coordinator_work(w->c[0]), &other, on_submitted,
+                        &first);
+            world_run(w, 500);
+            assert_string_equal(first.code, "");
+            work_done(coordinator_work(w->c[0]), first_id, 1, on_submitted,
+                      &first);
+            world_run(w, 500);
+        }
+        if (i % 4 < 2) {
+            work_submit(coordinator_work(w->c[0]), &what, on_submitted, &s);
+            world_run(w, i % 20 + 1);
+        }
+        coordinator_node_delete(w->c[0], NODE_WORKER, address, 0, got, &g);
+        if (i % 4 >= 2) {
+            world_run(w, i % 20 + 1);
+            work_submit(coordinator_work(w->c[0]), &what, on_submitted, &s);
+        }
+        answered(w, &g);
+        assert_string_equal(g.code, "");
+        for (int k = 0; k < 400 && s.times == 0; k++)
+            world_run(w, TICK_MS);
+        world_run(w, 4000);
+        e = memory_find(w->store, work_key(id, key));
+        if (e == NULL) {
+            assert_string_not_equal(s.code, "");
+            refused++;
+            continue;
+        }
+        both++;
+        assert_int_equal(work_item_read(&item, e->value, e->value_len, NULL),
+                         0);
+        assert_int_equal(item.state, WORK_WAITING); /* nobody else is there */
+        assert_int_equal(item.n_history, 1);
+        assert_string_equal(item.history[0].address, address);
+        work_done(coordinator_work(w->c[0]), id, item.epoch, on_submitted, &s);
+        work_item_close(&item);
+        world_run(w, 500);
+    }
+    assert_true(both > 5 && refused > 5); /* both orders were tried */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,6 +661,8 @@ int main(void)
         WORLD_TEST(what_is_under_way_is_cancelled_at_the_end),
         WORLD_TEST(a_silent_registry_takes_nobodys_lease),
         WORLD_TEST(no_lease_is_given_that_the_registry_did_not_take),
+        WORLD_TEST(who_leaves_is_not_missed_and_costs_one_line),
+        WORLD_TEST(work_given_to_a_leaver_is_not_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

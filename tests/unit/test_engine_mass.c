@@ -240,6 +240,172 @@ static void a_doubt_that_passes_writes_nothing(void **state)
     assert_false(logged(&w.c[0], "held:m0:1:mass"));
 }
 
+/* --- leaving in order ----------------------------------------------------- */
+
+static void on_left(void *arg, const struct registry_reply *reply)
+{
+    *(enum err_code *)arg = reply->err.code;
+}
+
+/* As a DELETE does it. */
+static void leave(size_t i)
+{
+    enum err_code code = ERR_CANCELLED;
+    char key[64], gate_at[REGISTRY_KEY_MAX + 1];
+    const struct registry_entry *e;
+    struct process p = process_of(startup_of(i));
+    struct gate gate = {.state = GATE_ABSENT};
+    struct registry_op ops[2] = {{.type = REGISTRY_PUT},
+                                 {.type = REGISTRY_DELETE}};
+    struct buf text;
+    next_beat[i] = INT64_MAX;
+    (void)snprintf(key, sizeof(key), "/pelorus/nodes/master/%s", name(i));
+    e = memory_find(w.store, key);
+    assert_non_null(e);
+    p.created = e->created;
+    ops[1].key = key;
+    ops[1].expect = REGISTRY_VERSION;
+    ops[1].version = e->version;
+    (void)find_gate(&w, name(i), &gate);
+    ops[0].expect = gate.version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION;
+    ops[0].version = gate.version;
+    assert_true(gate_leave(&gate, &p));
+    buf_init(&text, 4096);
+    gate_write(&text, &gate);
+    ops[0].key = gate_key(NODE_MASTER, name(i), gate_at, sizeof(gate_at));
+    ops[0].value = buf_text(&text);
+    ops[0].value_len = text.len;
+    registry_txn(w.admin, ops, 2, on_left, &code);
+    while (code == ERR_CANCELLED)
+        world_run(&w, 20);
+    assert_int_equal(code, ERR_OK);
+    buf_close(&text);
+}
+
+static size_t all_records(void)
+{
+    return records(&w, FAILOVER_HELD) + records(&w, FAILOVER_DONE) +
+           records(&w, FAILOVER_ABORTED);
+}
+
+static void ten_leases_without_work(void)
+{
+    cut = 0;
+    for (size_t i = 0; i < N; i++)
+        next_beat[i] = w.clock.mono + (mono_ms)i * BEAT_MS / N;
+    w.between = beat;
+    world_run(&w, 3 * BEAT_MS);
+}
+
+static void who_leaves_costs_nothing_and_is_not_missed(void **state)
+{
+    (void)state;
+    ten_leases_without_work();
+    give(&w, name(9), startup_of(9), "x", 4);
+    for (size_t i = 0; i < 6; i++)
+        leave(i);
+    world_run(&w, 20000);
+    assert_false(logged(&w.c[0], "locked::"));
+    assert_int_equal(all_records(), 0);
+    assert_null(engine_brake(w.c[0].engine));
+    cut = N; /* and now one dies */
+    next_beat[6] = next_beat[7] = next_beat[8] = INT64_MAX;
+    for (size_t i = 6; i < 9; i++)
+        renew(i);
+    world_run(&w, TTL_MS / 3);
+    for (size_t i = 6; i < 9; i++)
+        renew(i);
+    world_run(&w, TTL_MS / 2);
+    for (size_t i = 6; i < 9; i++)
+        renew(i);
+    world_run(&w, TTL_MS / 2);
+    assert_int_equal(owned_by(&w, name(9)), 0);
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
+}
+
+static void what_somebody_leaves_behind_moves_at_once(void **state)
+{
+    struct failover_record r;
+    struct gate gate;
+    (void)state;
+    w.conf.grace_ms = 5000; /* which is not for them */
+    world_kill(&w, 0);
+    world_start(&w, 0);
+    ten_leases();
+    for (size_t i = 0; i < 6; i++)
+        leave(i);
+    world_run(&w, 2000);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(owned_by(&w, name(i)), 0);
+    assert_null(engine_brake(w.c[0].engine));
+    assert_int_equal(records(&w, FAILOVER_DONE), 6);
+    assert_true(find_record(&w, name(0), FAILOVER_DONE, &r));
+    assert_string_equal(r.cause, "left");
+    assert_int_equal(r.moved, 2);
+    assert_true(find_gate(&w, name(0), &gate));
+    assert_int_equal(gate.state, GATE_FENCED);
+    assert_false(gate.left);
+}
+
+/* Its work counts as taken from it: only another process may come then. */
+static void who_comes_back_is_let_in_and_keeps_nothing(void **state)
+{
+    struct process same = process_of(startup_of(0));
+    struct gate gate;
+    (void)state;
+    ten_leases_without_work();
+    give(&w, name(0), startup_of(0), "a", 1);
+    w.between = NULL;
+    assert_true(find_gate(&w, name(0), &gate));
+    w.between = beat;
+    leave(1);
+    world_run(&w, 2000);
+    assert_true(find_gate(&w, name(1), &gate));
+    assert_true(gate.left);
+    next_beat[1] = 0; /* the same process registers again */
+    world_run(&w, 2000);
+    same = process_of(startup_of(1));
+    assert_true(find_gate(&w, name(1), &gate));
+    assert_true(gate_takes(&gate, &same));
+    assert_int_equal(all_records(), 0);
+}
+
+/* A coordinator that starts later sees old gates of who left, and of who was
+ * held for ever although it had nothing. */
+static void old_gates_are_nobody_and_needless_records_end(void **state)
+{
+    struct failover_record r = {.kind = NODE_MASTER, .hook_exit = -1};
+    struct gate gate = {.state = GATE_OPEN};
+    struct buf text;
+    char key[REGISTRY_KEY_MAX + 1], address[32];
+    (void)state;
+    world_kill(&w, 0);
+    ten_leases_without_work();
+    buf_init(&text, 16384);
+    for (int i = 0; i < 40; i++) {
+        gate.process = process_of(3000 + i);
+        gate.left = i % 2 == 0;
+        (void)snprintf(address, sizeof(address), "old%d:1", i);
+        put_gate(&w, address, &gate);
+        (void)snprintf(r.id, sizeof(r.id), "f-%03d", i);
+        (void)snprintf(r.address, sizeof(r.address), "%s", address);
+        (void)snprintf(r.cause, sizeof(r.cause), "mass");
+        r.phase = FAILOVER_HELD;
+        r.process = gate.process;
+        r.began = w.clock.wall;
+        buf_reset(&text);
+        failover_record_write(&text, &r);
+        put_key(&w, failover_key(r.id, key), &text);
+    }
+    buf_close(&text);
+    world_start(&w, 1);
+    world_run(&w, 30000);
+    assert_int_equal(records(&w, FAILOVER_HELD), 0);
+    assert_int_equal(records(&w, FAILOVER_ABORTED), 20); /* who left */
+    assert_int_equal(records(&w, FAILOVER_DONE), 20);
+    assert_null(engine_brake(w.c[1].engine));
+}
+
 /* --- a kind that is replaced ---------------------------------------------- */
 
 static void two_of_two_are_replaced(bool restart)
@@ -293,6 +459,10 @@ int main(void)
         TEST(leases_that_end_together_move_nothing),
         TEST(one_lease_among_many_ends_and_is_acted_on_in_time),
         TEST(a_doubt_that_passes_writes_nothing),
+        TEST(who_leaves_costs_nothing_and_is_not_missed),
+        TEST(what_somebody_leaves_behind_moves_at_once),
+        TEST(who_comes_back_is_let_in_and_keeps_nothing),
+        TEST(old_gates_are_nobody_and_needless_records_end),
         TEST(a_pair_that_was_replaced_goes_on_after_settle),
         TEST(whoever_starts_later_lets_the_pair_go_on_too),
     };

@@ -214,6 +214,61 @@ static void keys_go_there_and_back(void **state)
         ERR_INVALID);
 }
 
+/* --- leaving -------------------------------------------------------------- */
+
+static void who_leaves_gets_no_work_until_it_is_let_in_again(void **state)
+{
+    struct process p = process(1), again = process(1), other = process(2);
+    struct gate gate = {.state = GATE_OPEN, .process = process(1)};
+    struct gate read;
+    struct err err;
+    struct buf b;
+
+    (void)state;
+    p.created = 2000;
+    assert_true(gate_leave(&gate, &p));
+    assert_false(gate_takes(&gate, &p));
+    assert_false(gate_takes(&gate, &other));
+    assert_false(gate_bars(&gate, &p)); /* it may come back */
+    assert_false(gate_returned(&gate, &p));
+    again.created = 2001;
+    assert_true(gate_returned(&gate, &again));
+    assert_false(gate_returned(&gate, &other));
+    buf_init(&b, 4096);
+    gate_write(&b, &gate);
+    assert_int_equal(gate_read(&read, b.data, b.len, &err), 0);
+    assert_true(read.left);
+    assert_true(read.process.created == 2000);
+    buf_close(&b);
+    assert_int_equal(read_text(&read, "{\"state\":\"open\",\"left\":1}", &err),
+                     ERR_INVALID);
+}
+
+static void only_its_own_gate_says_that_a_process_left(void **state)
+{
+    static const enum gate_state states[] = {GATE_ABSENT,     GATE_OPEN,
+                                             GATE_CORDONED,   GATE_DRAINING,
+                                             GATE_RESTARTING, GATE_FENCED};
+    struct process p = process(1), other = process(2),
+                   unknown = {.known = false};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        struct gate gate = {.state = states[i], .for_ms = 7};
+        bool leaves = states[i] <= GATE_DRAINING;
+
+        if (states[i] != GATE_ABSENT)
+            gate.process = p;
+        assert_false(gate_leave(&gate, &unknown));
+        assert_int_equal(gate_leave(&gate, &p), leaves);
+        assert_int_equal(gate.left, leaves);
+        assert_int_equal(gate.for_ms, 7);
+        if (states[i] != GATE_ABSENT)
+            assert_int_equal(gate.state, states[i]); /* an order stays */
+        assert_false(gate_leave(&gate, &other));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +280,8 @@ int main(void)
         cmocka_unit_test(an_open_gate_takes_its_process_only),
         cmocka_unit_test(the_past_is_barred_newest_first_each_once),
         cmocka_unit_test(keys_go_there_and_back),
+        cmocka_unit_test(who_leaves_gets_no_work_until_it_is_let_in_again),
+        cmocka_unit_test(only_its_own_gate_says_that_a_process_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,7 @@ static void on_event(void *arg, const struct membership_event *ev)
         [MEMBERSHIP_SUSPECT] = "suspect", [MEMBERSHIP_FLAP] = "flap",
         [MEMBERSHIP_DOWN] = "down",       [MEMBERSHIP_REPLACED] = "replaced",
         [MEMBERSHIP_FENCED] = "fenced",   [MEMBERSHIP_GONE] = "gone",
-        [MEMBERSHIP_TTL_OVER] = "ttl",
+        [MEMBERSHIP_TTL_OVER] = "ttl",    [MEMBERSHIP_LEFT] = "left",
     };
     struct fixture *f = arg;
     char text[PROCESS_TEXT_SIZE];
@@ -759,6 +759,66 @@ static void down_becomes_fenced_with_the_intent(void **state)
     assert_int_equal(membership_count(f->m, NODE_WORKER, NODE_FENCED), 0);
 }
 
+static void leave_gate(struct fixture *f, uint64_t created)
+{
+    struct gate gate = {.state = GATE_OPEN,
+                        .left = true,
+                        .process = process_a,
+                        .version = ++f->version};
+
+    gate.process.created = created;
+    membership_set_gate(f->m, NODE_WORKER, "h:1", &gate);
+}
+
+static void who_leaves_is_not_suspected(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    leave_gate(f, 5); /* told before the key's end is */
+    expect(f, "up h:1 100-1\n");
+    drop(f, KEY, 5);
+    expect(f, "left h:1 100-1\n");
+    pass(f, 60 * 60 * 1000);
+    expect(f, "");
+    assert_int_equal(node(f)->state, NODE_LEFT);
+    add(f, KEY, 9, A); /* no flap: it came back */
+    expect(f, "up h:1 100-1\n");
+    assert_int_equal(node(f)->flaps, 0);
+    drop(f, KEY, 9);
+    expect(f, "left h:1 100-1\n");
+    add(f, KEY, 11, B);
+    expect(f, "up h:1 200-2\n");
+    drop(f, KEY, 11); /* this one did not leave */
+    pass(f, GRACE);
+    expect(f, "suspect h:1 200-2\ndown h:1 200-2\n");
+}
+
+static void a_leave_that_is_told_late_ends_the_suspicion(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A);
+    drop(f, KEY, 5);
+    leave_gate(f, 5);
+    expect(f, "up h:1 100-1\nsuspect h:1 100-1\nleft h:1 100-1\n");
+    pass(f, 10 * GRACE);
+    expect(f, "");
+    assert_true(
+        membership_forget(f->m, membership_find(f->m, NODE_WORKER, "h:1")));
+    expect(f, "gone h:1 100-1\n");
+}
+
+static void who_left_before_we_looked_is_no_node(void **state)
+{
+    struct fixture *f = *state;
+
+    leave_gate(f, 5);
+    assert_null(node(f));
+    pass(f, 10 * GRACE);
+    expect(f, "");
+}
+
 static void a_process_taken_back_or_readmitted_is_up_again(void **state)
 {
     struct fixture *f = *state;
@@ -993,6 +1053,9 @@ int main(void)
         TEST(the_session_is_the_lease_of_an_ephemeral_key),
         TEST(a_fenced_process_is_not_up_although_registered),
         TEST(down_becomes_fenced_with_the_intent),
+        TEST(who_leaves_is_not_suspected),
+        TEST(a_leave_that_is_told_late_ends_the_suspicion),
+        TEST(who_left_before_we_looked_is_no_node),
         TEST(a_process_taken_back_or_readmitted_is_up_again),
         TEST(a_process_of_the_past_is_not_let_back),
         TEST(an_unknown_one_at_a_fenced_gate_stays_fenced),

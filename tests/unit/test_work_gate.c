@@ -54,6 +54,46 @@ static const struct {
     {GATE_FENCED, false, R, false, "gate_conflict", GATE_FENCED, false},
 };
 
+/* An order stands beside it, except the lease for somebody to come back. */
+static void orders_leave_a_leaver_gone(void **state)
+{
+    static const struct {
+        enum gate_order_what what;
+        const char *code;
+        enum gate_state to;
+    } beside[] = {
+        {C, "", GATE_CORDONED},
+        {D, "", GATE_DRAINING},
+        {R, "gate_conflict", GATE_OPEN},
+    };
+    struct world *w = world_new(1, 1);
+    struct ended *e = ended_new();
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(beside); i++) {
+        struct gate gate = {
+            .state = GATE_OPEN, .left = true, .process = process_of(1)};
+        char key[REGISTRY_KEY_MAX + 1];
+        const struct registry_entry *entry;
+        struct buf b;
+
+        buf_init(&b, 4096);
+        gate_write(&b, &gate);
+        (void)gate_key(NODE_MASTER, "m:1", key, sizeof(key));
+        assert_int_equal(hand_put(w, key, buf_text(&b)), ERR_OK);
+        assert_string_equal(order(&w->sides[0], e, beside[i].what, false, 0),
+                            beside[i].code);
+        entry = memory_find(w->store, key);
+        assert_int_equal(gate_read(&gate, entry->value, entry->value_len, NULL),
+                         0);
+        assert_true(gate.left);
+        assert_int_equal(gate.state, beside[i].to);
+        buf_close(&b);
+    }
+    ended_free(e);
+    world_free(w);
+}
+
 static void orders_apply_by_a_table(void **state)
 {
     struct world *w = world_new(1, 1);
@@ -209,6 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(orders_apply_by_a_table),
+        cmocka_unit_test(orders_leave_a_leaver_gone),
         cmocka_unit_test(an_order_keeps_who_and_why_and_how_long),
         cmocka_unit_test(a_drain_is_taken_back_at_a_fenced_gate),
         cmocka_unit_test(an_order_needs_an_owner_that_is_known),
