@@ -105,6 +105,7 @@ struct note {
     enum sql_note_type type;
     uint64_t session;
     mono_ms sent;
+    struct err why; /* SQL_LOST */
 };
 
 static void on_note(void *arg)
@@ -132,8 +133,7 @@ static void on_note(void *arg)
     case SQL_LOST:
         if (n.session == s->base.session) {
             log_warn("-session", LOG_U("session", n.session),
-                     LOG_S("reason", "ended by another process, which saw no "
-                                     "sign of life for its timeout"));
+                     LOG_S("reason", n.why.msg));
             disconnected(s);
         }
         break;
@@ -151,6 +151,18 @@ void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
     note->type = type;
     note->session = session;
     note->sent = sent;
+    loop_complete(s->base.loop, &note->slot, on_note, note);
+}
+
+void sql_note_lost(struct sql *s, uint64_t session, const struct err *why)
+{
+    struct note *note = mem_zalloc(sizeof(*note));
+
+    assert(session != 0);
+    note->s = s;
+    note->type = SQL_LOST;
+    note->session = session;
+    note->why = *why;
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 

@@ -85,6 +85,7 @@ struct sql_side {
     uint64_t session;  /* 0: none */
     uint64_t old;      /* ours, given up, to be ended with the next begin */
     bool lost;         /* the row is gone: tell, after the jobs are answered */
+    struct err why;    /* it is */
     mono_ms renewed;   /* before the last renewal that succeeded */
     mono_ms next_beat; /* when to try the next; without a session: to begin */
     bool failing;      /* the last try failed: log changes only */
@@ -167,7 +168,7 @@ loop_f sql_worker_poll; /* arg: struct sql (sql_poll.c) */
 
 /* Worker (sql_poll.c). */
 bool sql_session_is(const struct sql *s, uint64_t session);
-void sql_session_gone(struct sql *s);
+void sql_session_gone(struct sql *s, const struct err *why);
 bool sql_loop_turns(const struct sql *s);
 void sql_session_renewed(struct sql *s, mono_ms sent);
 
@@ -175,6 +176,7 @@ void sql_session_renewed(struct sql *s, mono_ms sent);
 enum sql_note_type { SQL_OPENED, SQL_RENEWED, SQL_LOST };
 void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
               mono_ms sent);
+void sql_note_lost(struct sql *s, uint64_t session, const struct err *why);
 
 /* sql_hold.c */
 registry_hold_begin_f sql_lock;

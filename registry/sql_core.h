@@ -159,7 +159,8 @@ typedef int sql_lock_leave_f(struct sql_core *core,
                              const struct sql_place *place, struct err *err);
 
 /* Did anything change that a reader or a waiter must see? `interested`: there
- * are such. Cheap. */
+ * are such. Cheap. ERR_SESSION_LOST: the store that we write to is nobody
+ * else's any more. */
 typedef int sql_changed_f(struct sql_core *core, bool interested, bool *changed,
                           struct err *err);
 

@@ -17,9 +17,10 @@
 
 /* The row is gone. The loop hears it from the poll, behind the answers of the
  * jobs under way. */
-void sql_session_gone(struct sql *s)
+void sql_session_gone(struct sql *s, const struct err *why)
 {
     s->side.lost = true;
+    s->side.why = *why;
 }
 
 /* Is it still the session of whoever asks? */
@@ -87,7 +88,7 @@ static void session_renew(struct sql *s, mono_ms now)
     if (rc == 0) {
         sql_session_renewed(s, now);
     } else if (rc == ERR_SESSION_LOST) {
-        sql_session_gone(s);
+        sql_session_gone(s, &err);
     } else {
         not_renewed(s, now, &err);
     }
@@ -128,7 +129,7 @@ static void session_poll(struct sql *s, mono_ms now)
     struct sql_side *side = &s->side;
 
     if (side->lost) {
-        sql_note(s, SQL_LOST, side->session, now);
+        sql_note_lost(s, side->session, &side->why);
         side->lost = false;
         side->old = side->session; /* what may be left of it */
         side->session = 0;
@@ -184,7 +185,7 @@ static void reap(struct sql *s, mono_ms now)
     }
     if (sql_reaper_reap(&side->reaper, side->core, side->session, now, &reaped,
                         &err) == ERR_SESSION_LOST) {
-        sql_session_gone(s);
+        sql_session_gone(s, &err);
     }
     if (reaped > 0) {
         side->dirty = true;
@@ -268,15 +269,20 @@ void sql_worker_poll(void *arg)
     struct sql_side *side = &s->side;
     mono_ms now = clock_mono_ms();
     bool changed = false;
+    struct err err = {0};
+    int rc;
 
     if (atomic_load(&s->closing)) {
         return;
     }
     (void)attention_mark(&side->core->turns, now, side->core->poll_ms);
     session_poll(s, now);
-    if (side->core->ops->changed(side->core,
-                                 side->feed_valid || side->waiting != NULL,
-                                 &changed, NULL) != 0) {
+    rc = side->core->ops->changed(
+        side->core, side->feed_valid || side->waiting != NULL, &changed, &err);
+    if (rc == ERR_SESSION_LOST && side->session != 0) {
+        sql_session_gone(s, &err);
+    }
+    if (rc != 0) {
         return; /* not looked at anything: next time */
     }
     if (changed) {

@@ -267,7 +267,7 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
             sql_session_renewed(s, now);
         }
     } else if (rc == ERR_SESSION_LOST) {
-        sql_session_gone(s);
+        sql_session_gone(s, &err);
     }
     answer_all(side, jobs, &err);
 }

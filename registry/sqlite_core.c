@@ -72,27 +72,47 @@ static int apply(struct sql_core *core, uint64_t session,
     return sqlite_apply(db_of(core), session, ops, n, failed, err);
 }
 
+/* What is read is what others write. Only a beat ends the session. */
+static int sees_all(struct sql_core *core, struct err *err)
+{
+    int rc = sqlite_file_check(db_of(core), err);
+
+    if (rc == ERR_SESSION_LOST && err != NULL) {
+        err->code = ERR_UNAVAILABLE;
+    }
+    return rc == 0 ? 0 : ERR_UNAVAILABLE;
+}
+
 static int get(struct sql_core *core, const char *key, struct sql_rows *rows,
                struct err *err)
 {
-    return sqlite_get(db_of(core), key, rows, err);
+    int rc = sees_all(core, err);
+
+    return rc != 0 ? rc : sqlite_get(db_of(core), key, rows, err);
 }
 
 static int exists(struct sql_core *core, const char *key, struct err *err)
 {
-    return sqlite_exists(db_of(core), key, err);
+    int rc = sees_all(core, err);
+
+    return rc != 0 ? rc : sqlite_exists(db_of(core), key, err);
 }
 
 static int children(struct sql_core *core, const char *key,
                     struct sql_rows *rows, struct err *err)
 {
-    return sqlite_children(db_of(core), key, rows, err);
+    int rc = sees_all(core, err);
+
+    return rc != 0 ? rc : sqlite_children(db_of(core), key, rows, err);
 }
 
 static int list(struct sql_core *core, const char *prefix, const char *from,
                 size_t limit, struct sql_rows *rows, struct err *err)
 {
-    return sqlite_list(db_of(core), prefix, from, limit, rows, err);
+    int rc = sees_all(core, err);
+
+    return rc != 0 ? rc
+                   : sqlite_list(db_of(core), prefix, from, limit, rows, err);
 }
 
 static int session_begin(struct sql_core *core, uint64_t old,

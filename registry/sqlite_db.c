@@ -221,6 +221,9 @@ int sqlite_db_open(struct sqlite_db **out, const char *path,
     if (rc == 0) {
         rc = sqlite_read_meta(db, err);
     }
+    if (rc == 0) {
+        sqlite_file_note(db);
+    }
     if (rc != 0) {
         (void)err_wrap(err, "open registry");
         sqlite_db_close(&db);
@@ -327,16 +330,12 @@ void sqlite_read_end(struct sqlite_db *db)
 
 int sqlite_begin(struct sqlite_db *db, struct err *err)
 {
-    int rc;
+    int rc = sqlite_file_check(db, err);
 
     assert(!db->writing);
-    if (sqlite_file_moved(db->handle)) {
-        return (int)err_set(err, ERR_UNAVAILABLE,
-                            "%s was removed or replaced while in use; put it "
-                            "back, or restart all members",
-                            db->path);
+    if (rc == 0) {
+        rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_BEGIN_WRITE), err);
     }
-    rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_BEGIN_WRITE), err);
     if (rc != 0) {
         return rc;
     }
@@ -451,8 +450,11 @@ int sqlite_changed(struct sqlite_db *db, bool *changed, struct err *err)
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_DATA_VERSION);
     int64_t version;
     bool row;
-    int rc = sqlite_step(db, stmt, &row, err);
+    int rc = sqlite_file_check(db, err);
 
+    if (rc == 0) {
+        rc = sqlite_step(db, stmt, &row, err);
+    }
     if (rc != 0) {
         return rc;
     }

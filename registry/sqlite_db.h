@@ -29,6 +29,11 @@ int sqlite_db_open(struct sqlite_db **out, const char *path,
                    struct err *err) MUST_CHECK;
 void sqlite_db_close(struct sqlite_db **db);
 
+/* What stands at the path is still what was opened. ERR_SESSION_LOST: another
+ * file does, or none; nobody but us sees what we write. ERR_UNAVAILABLE: it
+ * cannot be told. */
+int sqlite_file_check(const struct sqlite_db *db, struct err *err) MUST_CHECK;
+
 /* --- transactions --------------------------------------------------------- */
 
 int sqlite_begin(struct sqlite_db *db, struct err *err) MUST_CHECK;

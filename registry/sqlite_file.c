@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -315,13 +316,57 @@ int sqlite_file_open(sqlite3 **out, const char *path, struct err *err)
     return 0;
 }
 
-bool sqlite_file_moved(sqlite3 *handle)
-{
-    int moved = 0;
+/* --- is it still there? ---------------------------------------------------
+ */
 
-    if (sqlite3_file_control(handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved) !=
-        SQLITE_OK) {
-        return false;
+static const char *const suffixes[] = {"", "-wal", "-shm"};
+
+static int identity_of(const char *path, const char *suffix, struct stat *st)
+{
+    char name[PATH_MAX];
+    int n = snprintf(name, sizeof(name), "%s%s", path, suffix);
+
+    if (n < 0 || (size_t)n >= sizeof(name)) {
+        return ENAMETOOLONG;
     }
-    return moved != 0;
+    return stat(name, st) == 0 ? 0 : errno;
+}
+
+void sqlite_file_note(struct sqlite_db *db)
+{
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        struct stat st;
+
+        db->files[i].known = identity_of(db->path, suffixes[i], &st) == 0;
+        if (db->files[i].known) {
+            db->files[i].device = st.st_dev;
+            db->files[i].inode = st.st_ino;
+        }
+    }
+}
+
+/* The log counts like the file: who makes a new one does not see ours. (SQLite
+ * itself removes both when the last connection is closed, and ours is open.) */
+int sqlite_file_check(const struct sqlite_db *db, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        const struct sqlite_identity *was = &db->files[i];
+        struct stat st;
+        int errnum = identity_of(db->path, suffixes[i], &st);
+
+        if (!was->known || (errnum == 0 && st.st_dev == was->device &&
+                            st.st_ino == was->inode)) {
+            continue;
+        }
+        if (errnum != 0 && errnum != ENOENT && errnum != ENOTDIR) {
+            return (int)err_set(err, ERR_UNAVAILABLE, "%s%s: %s", db->path,
+                                suffixes[i], strerror(errnum));
+        }
+        return (int)err_set(err, ERR_SESSION_LOST,
+                            "%s%s was removed or replaced while in use, and "
+                            "what we write nobody else sees; put it back, or "
+                            "restart all members",
+                            db->path, suffixes[i]);
+    }
+    return 0;
 }

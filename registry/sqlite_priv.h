@@ -9,6 +9,8 @@
 
 #include "registry/sqlite_db.h"
 
+#include <sys/types.h>
+
 /* name, text; ?1.. are bound by the callers */
 #define SQLITE_STMTS(X)                                                        \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                          \
@@ -71,8 +73,16 @@ enum sqlite_stmt_id {
         SQLITE_STMT_COUNT
 };
 
+/* A file, whatever its name. */
+struct sqlite_identity {
+    bool known;
+    dev_t device;
+    ino_t inode;
+};
+
 struct sqlite_db {
     sqlite3 *handle;
+    struct sqlite_identity files[3]; /* sqlite_file.c */
     sqlite3_stmt *stmts[SQLITE_STMT_COUNT];
     char *path;
     char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
@@ -91,8 +101,8 @@ struct sqlite_db {
  * opened. */
 int sqlite_file_open(sqlite3 **out, const char *path,
                      struct err *err) MUST_CHECK;
-/* Another file stands at the path, or none. */
-bool sqlite_file_moved(sqlite3 *handle);
+/* Note what was opened: the file, its log and the log's index. */
+void sqlite_file_note(struct sqlite_db *db);
 
 /* A cached statement, reset and without bindings. */
 sqlite3_stmt *sqlite_stmt(struct sqlite_db *db, enum sqlite_stmt_id id);

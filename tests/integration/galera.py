@@ -118,6 +118,11 @@ class Galera:
         self.run("CREATE TABLE slow(id int PRIMARY KEY)")
         node.run("SET SESSION wsrep_on = 0; CREATE TRIGGER slow BEFORE INSERT ON slow FOR EACH ROW DO SLEEP(5)")
 
+    def in_step(self):
+        """What any has committed all have."""
+        for node in self.nodes:
+            node.run("SET SESSION wsrep_sync_wait = 7; BEGIN", database=None)
+
     def lag(self):
         self.run("INSERT INTO slow SELECT coalesce(max(id), 0) + 1 FROM slow")
 

@@ -4,6 +4,7 @@ node that is cut off and one that lags behind.
 """
 
 import contextlib
+import json
 import socket
 import sys
 import threading
@@ -141,6 +142,37 @@ def test_a_lost_commit_asked_of_a_node_that_lags(cluster):
         check(agent.alive(), "the agent gave up")
     finally:
         swallower.end()
+
+
+@settings(registry=Galera, session=12)
+def test_a_guard_at_a_node_that_lags(cluster):
+    """A process of DolphinScheduler's sweeps our lock away and takes it, at a
+    node whose news are late at ours: not one item moves any more."""
+    galera = cluster.registry
+    galera.slow(galera.nodes[1])
+    galera.address = url_of("mysql", galera.nodes[1].port)
+    c = cluster.coordinator(env={"PELORUS_FAILPOINT": "engine-before-batch:stop"})
+    agents = [cluster.agent("master", a) for a in MASTERS[:1]]
+    cluster.wait_up(c.api, MASTERS[0])
+    submit(c.port, [f"g-{i}" for i in range(20)])
+    agents.append(cluster.agent("master", MASTERS[1]))
+    cluster.wait_up(c.api, MASTERS[1])
+    agents[0].kill()
+    wait_for("the lock is held and nothing moved yet", c.stopped, 60)
+    before = galera.run("SELECT id, lock_key FROM t_ds_jdbc_registry_lock")
+    equal([key for _, key in before], ["/lock/master-failover"], "locks")
+    galera.lag()
+    galera.run("INSERT INTO t_ds_jdbc_registry_client_heartbeat(id, client_name, last_heartbeat_time, "
+               "connection_config) VALUES(7, 'h_7', 1, '{}');"
+               "DELETE FROM t_ds_jdbc_registry_lock;"
+               "INSERT INTO t_ds_jdbc_registry_lock(lock_key, lock_owner, client_id) "
+               "VALUES('/lock/master-failover', 'h_7_thread', 7)")
+    c.resume()
+    galera.in_step()
+    galera.run("DO SLEEP(1)")
+    values = galera.run("SELECT convert(value USING utf8mb4) FROM pelorus_registry WHERE name LIKE '%/pelorus/work/g-%'")
+    equal(len(values), 20, "items")
+    equal({(json.loads(v)["owner"], json.loads(v)["epoch"]) for (v,) in values}, {(MASTERS[0], 1)}, "owner and epoch")
 
 
 if __name__ == "__main__":

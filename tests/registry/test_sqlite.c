@@ -411,6 +411,79 @@ static void a_file_that_was_removed_is_not_written_any_more(void **state)
     close_client(s, &r);
 }
 
+enum harm {
+    RENAMED_OVER,
+    DELETED,
+    PUT_IN_PLACE,
+    MOVED_DIR,
+    LOG_DELETED,
+    HARMS
+};
+
+/* Another file than the one we have open stands there, or none. */
+static void harm_file(struct store *s, enum harm harm)
+{
+    char other[128];
+
+    (void)snprintf(other, sizeof(other), "%s.other", s->path);
+    switch (harm) {
+    case RENAMED_OVER:
+        (void)fclose(fopen(other, "w"));
+        assert_int_equal(rename(other, s->path), 0);
+        break;
+    case DELETED:
+        assert_int_equal(unlink(s->path), 0);
+        break;
+    case PUT_IN_PLACE:
+        assert_int_equal(unlink(s->path), 0);
+        (void)fclose(fopen(other, "w")); /* not with the inode just freed */
+        assert_int_equal(rename(other, s->path), 0);
+        break;
+    case MOVED_DIR:
+        (void)snprintf(other, sizeof(other), "%s.other", s->dir);
+        assert_int_equal(rename(s->dir, other), 0);
+        break;
+    default:
+        (void)snprintf(other, sizeof(other), "%s-wal", s->path);
+        assert_int_equal(unlink(other), 0);
+        break;
+    }
+}
+
+/* Not after its timeout, which is far away: at once. */
+static void a_session_in_a_file_that_was_replaced_is_lost(void **state)
+{
+    struct store *s = *state;
+
+    for (enum harm harm = RENAMED_OVER; harm < HARMS; harm++) {
+        struct registry *r = connect_client(s, 60000);
+        int64_t began = clock_mono_ms();
+        char other[128];
+
+        harm_file(s, harm);
+        while (registry_session(r) != 0) {
+            loop_turn(s->loop, 20);
+            assert_true(clock_mono_ms() - began < 15000);
+        }
+        assert_int_equal(registry_state(r), REGISTRY_DISCONNECTED);
+        (void)snprintf(other, sizeof(other), "%s.other", s->dir);
+        if (harm == MOVED_DIR) { /* put back: another session */
+            assert_int_equal(rename(other, s->dir), 0);
+            while (registry_session(r) == 0) {
+                loop_turn(s->loop, 20);
+                assert_true(clock_mono_ms() - began < 30000);
+            }
+        }
+        close_client(s, &r);
+        (void)unlink(s->path);
+        for (size_t i = 0; i < 2; i++) {
+            (void)snprintf(other, sizeof(other), "%s%s", s->path,
+                           i == 0 ? "-wal" : "-shm");
+            (void)unlink(other);
+        }
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, store_setup, store_teardown)
@@ -419,6 +492,7 @@ int main(void)
         TEST(a_full_queue_is_busy_and_certainly_not_applied),
         TEST(a_reader_slower_than_the_feed_lists_again),
         TEST(a_file_that_was_removed_is_not_written_any_more),
+        TEST(a_session_in_a_file_that_was_replaced_is_lost),
     };
     int failed = conformance_run(&backend);
 
