@@ -107,14 +107,16 @@ struct conf_failover {
     int64_t grace_ms;  /* SUSPECT to DOWN */
     int64_t settle_ms; /* no DOWN this long after start or a new session */
     int64_t reconcile_interval_ms;
-    char *master_lock, *worker_lock; /* registry paths */
+    char *master_lock, *worker_lock, *alert_server_lock; /* registry paths */
     bool readmit; /* let a fenced process in again once it owns nothing */
     uint32_t poison_limit;
     int64_t poison_window_ms;
     int64_t brake_window_ms;
     double brake_share;
     uint32_t brake_min;
-    char *hook; /* command line for /bin/sh, or NULL */
+    char *hook;                  /* command line for /bin/sh, or NULL */
+    struct conf_list hook_kinds; /* whose processes are failed over for the hook
+                                    alone, though they own nothing of ours */
     int64_t hook_timeout_ms;
 };
 

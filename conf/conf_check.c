@@ -72,6 +72,18 @@ const char *conf_check_namespace(const char *text)
                 "like dolphinscheduler";
 }
 
+const char *conf_check_node_kind(const char *text)
+{
+    static const char *const kinds[] = {"master", "worker", "alert-server"};
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (strcmp(kinds[i], text) == 0) {
+            return NULL;
+        }
+    }
+    return "no kind of node; write master, worker or alert-server";
+}
+
 const char *conf_check_lock_path(const char *text)
 {
     const char *s = text;

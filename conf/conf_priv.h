@@ -120,6 +120,7 @@ int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
              struct err *err) MUST_CHECK;
 
 /* One more item of a list. */
+void conf_list_clear(struct conf *conf, const struct conf_key *key);
 int conf_list_add(struct conf_list *list, const struct conf_key *key,
                   const char *text, struct err *err) MUST_CHECK;
 
@@ -129,7 +130,8 @@ void conf_format(const struct conf *conf, const struct conf_key *key,
 
 /* Checks for conf_key.check. */
 conf_text_f conf_check_address, conf_check_namespace, conf_check_lock_path,
-    conf_check_endpoint, conf_check_jdbc_url, conf_check_connect_string;
+    conf_check_endpoint, conf_check_jdbc_url, conf_check_connect_string,
+    conf_check_node_kind;
 
 struct conf_reading {
     struct conf *conf;

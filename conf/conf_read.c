@@ -213,6 +213,9 @@ static void read_entry(struct conf_reading *r, const struct conf_key *key,
                      "no value; give it one, or remove the line");
     } else if (!set_twice(r, key, e)) {
         r->lines[key - conf_keys(&n)] = e->line;
+        if (key->type == CONF_KEY_LIST) { /* not added to the default */
+            conf_list_clear(r->conf, key);
+        }
         read_values(r, key, e, NULL);
     }
 }

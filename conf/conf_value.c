@@ -357,6 +357,17 @@ int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
     return 0;
 }
 
+void conf_list_clear(struct conf *conf, const struct conf_key *key)
+{
+    struct conf_list *list = field_at(conf, key);
+
+    for (size_t i = 0; i < list->n; i++) {
+        mem_free(list->items[i]);
+    }
+    mem_free(list->items);
+    *list = (struct conf_list){0};
+}
+
 /* "a, b": DolphinScheduler writes lists like this. */
 int conf_list_add(struct conf_list *list, const struct conf_key *key,
                   const char *text, struct err *err)

@@ -26,6 +26,13 @@ static void look(struct coordinator *c, const struct node *node)
         engine_look(c->engines[node->kind], node->address);
 }
 
+static void gone(struct coordinator *c, const struct membership_event *ev)
+{
+    if (c->engines[ev->node->kind] != NULL)
+        engine_gone(c->engines[ev->node->kind], ev->node->address,
+                    &ev->process);
+}
+
 static void on_membership(void *arg, const struct membership_event *ev)
 {
     struct coordinator *c = arg;
@@ -42,10 +49,14 @@ static void on_membership(void *arg, const struct membership_event *ev)
     case MEMBERSHIP_REPORT:
         c->dirty_late = true;
         break;
-    case MEMBERSHIP_UP:
-    case MEMBERSHIP_FLAP:
     case MEMBERSHIP_DOWN:
     case MEMBERSHIP_REPLACED:
+        gone(c, ev);
+        look(c, ev->node);
+        c->dirty_soon = true;
+        break;
+    case MEMBERSHIP_UP:
+    case MEMBERSHIP_FLAP:
     case MEMBERSHIP_FENCED:
     case MEMBERSHIP_LEFT:
         look(c, ev->node);
@@ -267,6 +278,19 @@ static void make_engine(struct coordinator *c,
     c->engines[kind] = engine_new(&config);
 }
 
+/* They own nothing of ours: only a hook fails them over. */
+static bool hook_wants(const struct coordinator *c,
+                       const struct coordinator_config *from,
+                       enum node_kind kind)
+{
+    const struct conf_list *kinds = &c->conf->failover.hook_kinds;
+    bool wanted = false;
+
+    for (size_t i = 0; i < kinds->n; i++)
+        wanted |= strcmp(kinds->items[i], node_kind_name(kind)) == 0;
+    return wanted && from->hooks != NULL && c->conf->failover.hook != NULL;
+}
+
 static void begin_watching(struct coordinator *c)
 {
     struct registry *r = c->registry;
@@ -304,6 +328,9 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     make_work(c);
     make_engine(c, from, NODE_MASTER, c->conf->failover.master_lock);
     make_engine(c, from, NODE_WORKER, c->conf->failover.worker_lock);
+    if (hook_wants(c, from, NODE_ALERT_SERVER))
+        make_engine(c, from, NODE_ALERT_SERVER,
+                    c->conf->failover.alert_server_lock);
     groups_begin(c);
     entry_begin(c);
     begin_watching(c);
@@ -475,6 +502,5 @@ struct view *coordinator_view(struct coordinator *c)
 
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind)
 {
-    assert(c->engines[kind] != NULL || c->leaving);
     return c->engines[kind];
 }

@@ -60,6 +60,7 @@ struct work *coordinator_work(struct coordinator *c);
 struct membership *coordinator_membership(struct coordinator *c);
 struct view *coordinator_view(struct coordinator *c);
 /* NODE_MASTER or NODE_WORKER. NULL after coordinator_leave(). */
+/* NULL: nobody of this kind is failed over (alert servers without a hook). */
 struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
 
 /* --- waiting for a change (long polls) ----------------------------------- */

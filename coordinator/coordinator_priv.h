@@ -64,11 +64,13 @@ struct group_def {
     UT_hash_handle hh;
 };
 
+#define PEER_LOCKS_SIZE 40 /* "master,worker,alert-server" */
+
 /* Another coordinator, or we, as its entry says. */
 struct peer {
     char address[NODE_ADDRESS_MAX + 1];
     char version[32];
-    char locks[16];
+    char locks[PEER_LOCKS_SIZE];
     wall_ms started;
     uint64_t owner; /* the session its entry stands in */
     UT_hash_handle hh;
@@ -117,7 +119,7 @@ struct coordinator {
     struct balancer *balancer;
     struct view *view;
     struct work *work;
-    struct engine *engines[NODE_KINDS]; /* NULL for alert servers */
+    struct engine *engines[NODE_KINDS]; /* of alert servers: with a hook */
 
     struct registry_listener *listener;
     struct registry_watch *watch_nodes, *watch_ours, *watch_groups,

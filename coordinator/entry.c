@@ -24,14 +24,15 @@ static char *entry_key(const struct coordinator *c, char *out, size_t n)
     return out;
 }
 
-static const char *entry_locks(const struct coordinator *c, char out[16])
+static const char *entry_locks(const struct coordinator *c,
+                               char out[PEER_LOCKS_SIZE])
 {
     uint64_t fence;
 
     out[0] = '\0';
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL && engine_holds_lock(c->engines[k], &fence))
-            snprintf(out + strlen(out), 16 - strlen(out), "%s%s",
+            snprintf(out + strlen(out), PEER_LOCKS_SIZE - strlen(out), "%s%s",
                      out[0] ? "," : "", node_kind_name((enum node_kind)k));
     return out;
 }
@@ -59,7 +60,7 @@ static void entry_written(void *arg, const struct registry_reply *reply)
 
 static void entry_write(struct coordinator *c)
 {
-    char key[REGISTRY_KEY_MAX + 1], locks[16];
+    char key[REGISTRY_KEY_MAX + 1], locks[PEER_LOCKS_SIZE];
     struct buf b;
 
     buf_init(&b, 1024);

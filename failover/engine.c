@@ -73,12 +73,15 @@ struct engine *engine_new(const struct engine_config *config)
     const struct conf_failover *conf = config->conf;
     assert(config->target != NULL && config->takes != NULL);
     assert(config->registry != NULL);
-    assert(config->kind == NODE_MASTER || config->kind == NODE_WORKER);
     e->c = *config;
     if (config->hooks != NULL) {
         e->hooks = *config->hooks;
         e->c.hooks = &e->hooks;
     }
+    for (size_t i = 0; i < conf->hook_kinds.n; i++)
+        e->hooked |= e->c.hooks != NULL && conf->hook != NULL &&
+                     strcmp(conf->hook_kinds.items[i],
+                            node_kind_name(config->kind)) == 0;
     e->lock_key = mem_strdup(config->lock_key);
     e->self = mem_strdup(config->self);
     /* re-entrance is for one owner: the two kinds are two, even on one key */
@@ -124,6 +127,7 @@ static void engine_close(struct engine *e)
         survey_free(&s);
     }
     attend_close(e);
+    gone_close(e);
     waiting_close(e);
     counter_close(&e->counter);
     mem_free(e->pass.next);

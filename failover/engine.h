@@ -54,7 +54,7 @@ struct engine_hooks {
 struct engine_config {
     const struct clock *clock;
     const struct conf_failover *conf;
-    enum node_kind kind; /* NODE_MASTER or NODE_WORKER */
+    enum node_kind kind; /* of an alert server: for the hook alone */
     const char *lock_key;
     const char *self; /* our host:port */
     struct registry *registry;
@@ -84,6 +84,11 @@ void engine_tick(struct engine *e);
 /* An address may want attention now (a node went DOWN, was REPLACED, a gate
  * changed): the engine looks for itself. */
 void engine_look(struct engine *e, const char *address);
+
+/* A process that was registered is gone: the node is DOWN, or REPLACED by
+ * another. Told before engine_look(). */
+void engine_gone(struct engine *e, const char *address,
+                 const struct process *process);
 
 /* The registry's connection changed. */
 void engine_connection(struct engine *e, enum registry_state state);

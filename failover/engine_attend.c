@@ -249,6 +249,7 @@ static void scan(struct engine *e)
         if (o->kind == e->c.kind && wants(e, o->address))
             attend_look(e, o->address);
     }
+    gone_scan(e);
 }
 
 void attend_tick(struct engine *e)

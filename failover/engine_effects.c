@@ -114,14 +114,15 @@ static size_t write_ops(struct engine *e, const struct failover_effect *fx,
     ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = e->lock};
     if (fx->gate != NULL) {
         gate_write(gate, fx->gate);
-        ops[n] =
-            (struct registry_op){.type = REGISTRY_PUT,
-                                 .expect = REGISTRY_VERSION,
-                                 .version = fx->gate->version,
-                                 .key = gate_key(e->c.kind, e->reader.address,
-                                                 keys[n], sizeof(keys[n])),
-                                 .value = buf_text(gate),
-                                 .value_len = gate->len};
+        ops[n] = (struct registry_op){
+            .type = REGISTRY_PUT,
+            .expect =
+                fx->gate->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
+            .version = fx->gate->version,
+            .key = gate_key(e->c.kind, e->reader.address, keys[n],
+                            sizeof(keys[n])),
+            .value = buf_text(gate),
+            .value_len = gate->len};
         n++;
     }
     if (fx->record != NULL) {

@@ -162,7 +162,8 @@ static const char *text_of(const char *code)
     static const char *const texts[][2] = {
         {"alive", "the node is registered; force takes its work regardless"},
         {"running", "a failover of this address is under way"},
-        {"not_found", "no work was ever given to this address"},
+        {"not_found", "no work was ever given to this address, and no process "
+                      "of it was seen here that is gone"},
         {"unreadable", "the gate, the failover or the registration of this "
                        "address cannot be read; see the log"},
         {"plan_changed", "the plan is not the one that was approved any more"},
@@ -240,7 +241,8 @@ static void on_dry_run(void *arg, const struct survey *s)
     if (s->err.code != ERR_OK)
         code =
             s->err.code == ERR_INVALID ? "unreadable" : "registry_unavailable";
-    else if (s->reader.seen.gate.state == GATE_ABSENT)
+    else if (s->reader.seen.gate.state == GATE_ABSENT &&
+             !s->reader.seen.gone.known && s->reader.seen.n_standing == 0)
         code = "not_found";
     order_answer(e, o, code, "", false, code == NULL ? s : NULL);
     survey_free(&own);

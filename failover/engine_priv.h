@@ -3,6 +3,7 @@
  *
  *   engine.c        the engine's life; events and effects around the step
  *   engine_effects.c performs them: the lock, writes, the hook
+ *   engine_gone.c   who is gone without a gate that says so
  *   engine_hook.c   the hook, and the lock while one is being ended
  *   engine_attend.c which address next, the brake's sweep, reconcile
  *   engine_waiting.c is there somebody for the work that waits
@@ -251,6 +252,15 @@ void waiting_close(struct engine *e);
 
 /* --- engine_attend.c ----------------------------------------------------- */
 
+/* --- engine_gone.c ------------------------------------------------------- */
+
+struct gone;
+/* Fills in seen->gone and seen->hooked; the rest of `seen` is there. */
+void gone_find(struct engine *e, const char *address,
+               struct failover_seen *seen);
+void gone_scan(struct engine *e); /* look at each */
+void gone_close(struct engine *e);
+
 struct attention {
     UT_hash_handle hh;
     mono_ms not_before; /* just visited: our caches lag behind */
@@ -304,6 +314,8 @@ struct engine {
     struct order *orders;
     struct order *current; /* the order under way */
     size_t n_orders;
+    bool hooked;       /* our kind is failed over for the hook alone */
+    struct gone *gone; /* by address */
     struct brake *brake;
     mono_ms swept_at;
     const char *brake_word;

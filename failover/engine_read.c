@@ -112,12 +112,13 @@ bool engine_remember(struct engine *e, const char *address,
     const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
     memset(seen, 0, sizeof(*seen));
     seen->record = view_failover(e->c.view, e->c.kind, address);
-    if (o == NULL && seen->record == NULL)
-        return false;
     if (o != NULL)
         seen->gate = o->gate;
     seen->owns = o != NULL && o->n_markers > 0;
     stands_by_cache(e, address, seen);
+    gone_find(e, address, seen);
+    if (o == NULL && seen->record == NULL && !seen->gone.known)
+        return false;
     judge(e, address, view_settings(e->c.view), seen);
     return true;
 }
@@ -139,9 +140,10 @@ static void arrived(struct reader *r)
     if (--r->outstanding > 0)
         return;
     struct engine *e = r->e;
-    if (r->err.code == ERR_OK)
+    if (r->err.code == ERR_OK) {
+        gone_find(e, r->address, &r->seen);
         judge(e, r->address, &r->settings, &r->seen);
-    else
+    } else
         log_warn("!failover-read", LOG_S("address", r->address),
                  LOG_S("why", r->err.msg));
     r->done(r->arg, r->err.code);

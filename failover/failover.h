@@ -64,6 +64,12 @@
  * A write that met a conflict, whose outcome is unknown or whose reads grew
  * old goes back to READING: it is decided anew, never repeated.
  *
+ * A process that never had work of ours has no gate. With a hook, or by a
+ * person's order, it is failed over as well: INTENT makes the gate, and by that
+ * once. One that came and went at an address whose gate names another joins the
+ * past of that gate (cause `departed`). Who was seen by no coordinator that
+ * still runs, and has no unfinished record, is not known.
+ *
  * Rules that look fussy each close a hole that the model (tests/model) found.
  */
 #ifndef PELORUS_FAILOVER_FAILOVER_H
@@ -120,6 +126,11 @@ struct failover_seen {
     size_t n_standing;
     bool unknown; /* a registration whose identity cannot be read */
     bool owns;    /* the gate says `left`: markers stand at the address */
+    /* One that was seen registered here, is gone, and is neither the gate's nor
+     * of its past: work of its own may be elsewhere. `hooked`: it is failed
+     * over for that, though nobody ordered it */
+    struct process gone;
+    bool hooked;
     bool down;    /* absence beyond the grace, and it may be believed */
     bool yielded; /* another process is the address's by now, whichever of the
                      two began earlier: the gate's own is gone */
@@ -195,8 +206,8 @@ struct failover_effect {
         FAILOVER_DO_TELL,   /* `news`, `word` */
         FAILOVER_DO_SETTLE, /* the task is over: `word` says how */
     } type;
-    /* Both borrowed until the next step. At gate->version; at
-     * record->version, 0: it must be absent. NULL: not written. */
+    /* Both borrowed until the next step. At gate->version and record->version,
+     * 0: it must be absent. NULL: not written. */
     const struct gate *gate;
     const struct failover_record *record;
     bool afresh;
@@ -271,6 +282,12 @@ enum failover_verdict {
 enum failover_verdict failover_decide(const struct failover_seen *seen,
                                       const struct failover_task *task,
                                       const char **cause);
+/* Whom a failover that begins is about: the gate's process, or `gone`; without
+ * a gate and by force whoever stands there. */
+const struct process *failover_subject(const struct failover_seen *seen,
+                                       const struct failover_task *task);
+/* Is it registered there? */
+bool failover_stands(const struct failover_seen *seen, const struct process *p);
 /* The new process at an address: registered, known, not the gate's and not of
  * the past. NULL if there is none. */
 const struct process *failover_fresh(const struct failover_seen *seen);

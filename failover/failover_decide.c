@@ -47,6 +47,14 @@ bool failover_present(const struct failover_seen *seen)
     return false;
 }
 
+/* Than the one that the gate names, or that a first gate would name. */
+static bool is_other(const struct failover_seen *seen, const struct process *p)
+{
+    return seen->gate.state == GATE_ABSENT
+               ? process_differs(p, &seen->gone)
+               : process_differs(p, &seen->gate.process);
+}
+
 const struct process *failover_fresh(const struct failover_seen *seen)
 {
     const struct process *fresh = NULL;
@@ -54,8 +62,7 @@ const struct process *failover_fresh(const struct failover_seen *seen)
         const struct process *p = &seen->standing[i];
         /* a process of the past counts as absent, or two processes that take
          * turns at one key would fence each other for ever */
-        if (process_differs(p, &seen->gate.process) &&
-            !of_the_past(&seen->gate, p) &&
+        if (is_other(seen, p) && !of_the_past(&seen->gate, p) &&
             (fresh == NULL || p->startup_time > fresh->startup_time))
             fresh = p;
     }
@@ -111,7 +118,9 @@ static const char *begins(const struct failover_seen *seen, bool ordered,
 /* Nobody stands there, as far as we can see. */
 static bool absent(const struct failover_seen *seen)
 {
-    return !failover_present(seen) && failover_fresh(seen) == NULL;
+    return seen->gate.state == GATE_ABSENT
+               ? seen->n_standing == 0
+               : !failover_present(seen) && failover_fresh(seen) == NULL;
 }
 
 /* What holds a failover back that would begin. The mass brake guards against
@@ -127,6 +136,18 @@ static const char *held_back(const struct failover_seen *seen)
     if (absent(seen) && seen->mass && !seen->gate.left)
         return "mass";
     return NULL;
+}
+
+static enum failover_verdict held_or_begun(const struct failover_seen *seen,
+                                           bool ordered, const char *why,
+                                           const char **cause)
+{
+    const char *held = held_back(seen);
+    if (held == NULL && seen->unsure && absent(seen) && !seen->gate.left &&
+        !ordered)
+        return FAILOVER_NOTHING; /* observe, do not act */
+    *cause = held != NULL ? held : why;
+    return held != NULL ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
 }
 
 static enum failover_verdict decide_fenced(const struct failover_seen *seen)
@@ -163,6 +184,59 @@ static bool admits(const struct failover_seen *seen)
                                (!seen->owns && failover_fresh(seen) != NULL));
 }
 
+/* A process that went without a gate of its own. */
+static const char *departed(const struct failover_seen *seen)
+{
+    const struct failover_record *r = seen->record;
+    if (!seen->gone.known || !seen->hooked || seen->unknown ||
+        (r != NULL && !process_same(&r->process, &seen->gone)))
+        return NULL;
+    return seen->down || seen->n_standing > 0 ? "departed" : NULL;
+}
+
+/* The same where no gate was ever made. */
+static const char *begins_first(const struct failover_seen *seen, bool ordered,
+                                bool force)
+{
+    if (force && seen->n_standing > 0)
+        return "forced";
+    if (!seen->gone.known || seen->unknown)
+        return NULL;
+    if (seen->n_standing > 0)
+        return seen->hooked ? "replaced" : NULL;
+    if (ordered)
+        return force ? "forced" : "order";
+    return seen->hooked && seen->down ? "down" : NULL;
+}
+
+static enum failover_verdict
+decide_quiet_first(const struct failover_seen *seen, bool ordered)
+{
+    const struct failover_record *r = seen->record;
+    if (ordered && seen->n_standing > 0)
+        return FAILOVER_ALIVE;
+    if (ordered && seen->unknown)
+        return FAILOVER_UNREADABLE;
+    if (r != NULL && (failover_stands(seen, &r->process) || !seen->gone.known ||
+                      !seen->hooked))
+        return FAILOVER_TO_DROP;
+    return FAILOVER_NOTHING;
+}
+
+const struct process *failover_subject(const struct failover_seen *seen,
+                                       const struct failover_task *task)
+{
+    const struct failover_record *r = seen->record;
+    bool force = task->force || (r != NULL && strcmp(r->then, "forced") == 0);
+    bool ordered =
+        force || task->ordered || (r != NULL && strcmp(r->then, "order") == 0);
+    if (seen->gate.state == GATE_ABSENT)
+        return force && seen->n_standing > 0 ? &seen->standing[0] : &seen->gone;
+    if (seen->gate.state == GATE_FENCED || begins(seen, ordered, force) == NULL)
+        return &seen->gone;
+    return &seen->gate.process;
+}
+
 enum failover_verdict failover_decide(const struct failover_seen *seen,
                                       const struct failover_task *task,
                                       const char **cause)
@@ -170,31 +244,36 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
     const struct failover_record *r = seen->record;
     assert(r == NULL || !failover_phase_final(r->phase));
     *cause = "";
-    if (seen->gate.state == GATE_ABSENT)
-        return r != NULL ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
     if (r != NULL && !planted(PLANTED_NO_RESUME)) {
         if (r->phase == FAILOVER_INTENT)
             return FAILOVER_TO_VERIFY;
         if (r->phase == FAILOVER_MOVING)
             return FAILOVER_TO_RESUME;
     }
-    if (seen->gate.state == GATE_FENCED)
-        return decide_fenced(seen);
-    if (admits(seen))
-        return FAILOVER_TO_ADMIT;
     /* a held record remembers what a person ordered */
     bool forced = r != NULL && strcmp(r->then, "forced") == 0;
     bool ordered = forced || (r != NULL && strcmp(r->then, "order") == 0);
-    const char *why =
-        begins(seen, task->ordered || ordered, task->force || forced);
-    if (why == NULL)
-        return decide_quiet(seen, task->ordered);
-    const char *held = held_back(seen);
-    if (held == NULL && seen->unsure && absent(seen) && !seen->gate.left &&
-        !(task->ordered || ordered))
-        return FAILOVER_NOTHING; /* observe, do not act */
-    *cause = held != NULL ? held : why;
-    return held != NULL ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
+    ordered = ordered || task->ordered;
+    forced = forced || task->force;
+    if (seen->gate.state == GATE_ABSENT) {
+        const char *why = begins_first(seen, ordered, forced);
+        return why != NULL ? held_or_begun(seen, ordered, why, cause)
+                           : decide_quiet_first(seen, task->ordered);
+    }
+    const char *gone = departed(seen);
+    if (seen->gate.state == GATE_FENCED) {
+        enum failover_verdict v = decide_fenced(seen);
+        return gone != NULL && v != FAILOVER_TO_ADMIT
+                   ? held_or_begun(seen, ordered, gone, cause)
+                   : v;
+    }
+    if (admits(seen))
+        return FAILOVER_TO_ADMIT;
+    const char *why = begins(seen, ordered, forced);
+    if (why == NULL && !task->ordered)
+        why = gone;
+    return why != NULL ? held_or_begun(seen, ordered, why, cause)
+                       : decide_quiet(seen, task->ordered);
 }
 
 /* --- what is written ----------------------------------------------------- */
@@ -233,7 +312,6 @@ static void new_record(struct failover *f, wall_ms wall)
     SAY(r->id, f->new_id);
     r->kind = f->config.kind;
     SAY(r->address, f->task.address);
-    r->process = f->gate.process;
     r->began = wall;
     r->hook_exit = -1;
     SAY(r->who, f->task.who);
@@ -244,7 +322,7 @@ static void new_record(struct failover *f, wall_ms wall)
 static void note_seen(struct failover *f, const struct failover_seen *seen)
 {
     struct failover_record *r = &f->record;
-    r->process = f->gate.process;
+    r->process = *failover_subject(seen, &f->task);
     r->gate_version = f->gate.version;
     r->registry_revision = seen->revision;
     r->session = seen->session;
@@ -257,7 +335,6 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
                            const char *cause, wall_ms wall)
 {
     struct gate *gate = &f->gate;
-    assert(gate->state != GATE_ABSENT && gate->state != GATE_FENCED);
     if (!f->has_record)
         new_record(f, wall);
     struct failover_record *r = &f->record;
@@ -271,9 +348,16 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     }
     r->fenced_at = wall;
 
-    const struct process old = gate->process;
+    const struct process old = r->process;
     const struct process *fresh =
         failover_stands(seen, &old) ? NULL : failover_fresh(seen);
+    SAY(gate->failover, r->id);
+    if (strcmp(cause, "departed") == 0) {
+        gate_retire(gate, &old); /* who the gate names stays */
+        return;
+    }
+    assert(gate->state != GATE_FENCED);
+    gate->process = old; /* of a first gate */
     bool lease = gate->state == GATE_RESTARTING;
     gate->left = false;
     gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
@@ -290,7 +374,6 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
             end_drain(gate);
         gate->state = GATE_FENCED;
     }
-    SAY(gate->failover, r->id);
 }
 
 void failover_write_take_back(struct failover *f, wall_ms wall)
@@ -299,9 +382,11 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
     const struct process back = f->record.process;
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     gate_unretire(gate, &back); /* first: nobody falls out of a full past */
-    if (process_differs(&gate->process, &back))
-        gate_retire(gate, &gate->process);
-    reopen(gate, &back, f->over);
+    if (strcmp(f->record.cause, "departed") != 0) {
+        if (process_differs(&gate->process, &back))
+            gate_retire(gate, &gate->process);
+        reopen(gate, &back, f->over);
+    }
     f->record.phase = FAILOVER_ABORTED;
     f->record.finished = wall;
     failover_take_over(f);
@@ -361,8 +446,9 @@ void failover_write_reconcile(struct failover *f, wall_ms wall)
     assert(!f->has_record);
     new_record(f, wall);
     struct failover_record *r = &f->record;
-    if (f->gate.state != GATE_FENCED && f->gate.n_past > 0)
-        r->process = f->gate.past[0];
+    r->process = f->gate.state != GATE_FENCED && f->gate.n_past > 0
+                     ? f->gate.past[0]
+                     : f->gate.process;
     r->gate_version = f->gate.version;
     r->phase = FAILOVER_MOVING;
     SAY(r->cause, "reconcile");

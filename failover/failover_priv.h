@@ -36,7 +36,6 @@ struct failover {
     char lifted[32];     /* the cause that held it, to tell */
 };
 
-bool failover_stands(const struct failover_seen *seen, const struct process *p);
 /* The gate's process stands; if it left, it is back. */
 bool failover_present(const struct failover_seen *seen);
 

@@ -181,7 +181,7 @@ struct failover_record {
     char address[NODE_ADDRESS_MAX + 1];
     struct process process; /* the one that lost its work */
     enum failover_phase phase;
-    char cause[32]; /* down, left, replaced, restart, drain, order,
+    char cause[32]; /* down, left, replaced, departed, restart, drain, order,
                        forced, reconcile; held: mass, session, own-entry,
                        paused */
     char then[32];  /* held: "order" or "forced" if a person ordered

@@ -47,7 +47,7 @@ static int read_id(struct failover_record *r, const cJSON *o, struct err *err)
 
     /* It becomes part of a key. */
     rc = rc != 0 ? rc : work_check_id(r->id, err);
-    rc = rc != 0 ? rc : field_owner_kind(o, &r->kind, err);
+    rc = rc != 0 ? rc : field_node_kind(o, &r->kind, err);
     rc = rc != 0 ? rc
                  : field_address(o, "address", FIELD_REQUIRED, r->address, err);
     rc = rc != 0 ? rc : field_process(o, "process", &r->process, err);

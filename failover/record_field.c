@@ -311,19 +311,27 @@ void put_process(struct buf *b, const char *key, const struct process *p)
     json_close(b, '}');
 }
 
-int field_owner_kind(const cJSON *o, enum node_kind *out, struct err *err)
+int field_node_kind(const cJSON *o, enum node_kind *out, struct err *err)
 {
     char name[16] = "";
     int rc = field_text(o, "kind", FIELD_REQUIRED, name, sizeof(name), err);
 
-    if (rc != 0) {
-        return rc;
+    if (rc == 0 && node_kind_parse(name, out) != 0) {
+        rc = (int)err_set(err, ERR_INVALID, "`kind` \"%s\" is not known", name);
     }
-    if (node_kind_parse(name, out) != 0 || *out == NODE_ALERT_SERVER) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`kind` is \"%s\", not master or worker", name);
+    return rc;
+}
+
+int field_owner_kind(const cJSON *o, enum node_kind *out, struct err *err)
+{
+    int rc = field_node_kind(o, out, err);
+
+    if (rc == 0 && *out == NODE_ALERT_SERVER) {
+        rc = (int)err_set(err, ERR_INVALID,
+                          "`kind` is \"%s\", not master or worker",
+                          node_kind_name(*out));
     }
-    return 0;
+    return rc;
 }
 
 int field_address(const cJSON *o, const char *key, enum field_need need,

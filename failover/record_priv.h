@@ -43,6 +43,8 @@ int field_process(const cJSON *o, const char *key, struct process *out,
                   struct err *err) MUST_CHECK;
 void put_process(struct buf *b, const char *key, const struct process *p);
 
+int field_node_kind(const cJSON *o, enum node_kind *out,
+                    struct err *err) MUST_CHECK;
 /* master or worker: only they own work. */
 int field_owner_kind(const cJSON *o, enum node_kind *out,
                      struct err *err) MUST_CHECK;

@@ -165,10 +165,8 @@ static bool read_target(struct http_request *r, const char **address)
         return false;
     if (kind == NULL || *address == NULL)
         http_problem(r, "invalid_json", "kind and address are expected");
-    else if (node_kind_parse(kind, &r->kind) != 0 ||
-             r->kind == NODE_ALERT_SERVER)
-        http_problem(r, "invalid_value",
-                     "kind: %.64s; only a master or a worker owns work", kind);
+    else if (node_kind_parse(kind, &r->kind) != 0)
+        http_problem(r, "invalid_value", "kind: %.64s is not known", kind);
     else if (node_check_address(*address, &err) != 0)
         http_problem(r, "invalid_value", "%s", err.msg);
     else
@@ -179,8 +177,18 @@ static bool read_target(struct http_request *r, const char **address)
 static void start_failover(void *arg)
 {
     struct http_request *r = arg;
+    struct engine *engine = coordinator_engine(r->h->coordinator, r->kind);
     struct engine_order order = {0};
     char etag[40];
+
+    if (engine == NULL) {
+        http_problem(r, "invalid_value",
+                     "kind: %s; it owns no work, and no hook of "
+                     "failover.hook-kinds fails it over",
+                     node_kind_name(r->kind));
+        http_answer(r);
+        return;
+    }
 
     /* all were there and good when the handler looked */
     order.address = json_str(r->json, "address");
@@ -193,8 +201,7 @@ static void start_failover(void *arg)
     if (order.reason == NULL)
         order.reason = "";
     order.if_match = read_etag(r, etag);
-    engine_order(coordinator_engine(r->h->coordinator, r->kind), &order,
-                 ordered, r);
+    engine_order(engine, &order, ordered, r);
 }
 
 void http_failovers_post(struct http_request *r)

@@ -8,7 +8,7 @@ import threading
 from cluster import SLOW, check, equal, run, settings, submit, wait_for
 from moves import finished
 
-M1, M2 = "127.0.0.1:5678", "127.0.0.1:5679"
+M1, M2, M3 = "127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"
 
 
 def hook_that(cluster, script, name="hook.sh"):
@@ -93,6 +93,73 @@ def test_an_orderly_leave_ends_the_hook_before_the_lock_is_free(cluster):
     seen = beats(cluster)
     over = max(seen[one]) - min(seen[two])
     check(over < 0, f"both ran for {over:.1f} s")
+
+
+def runs(cluster):
+    """What the hook was told, a line each time that it ran."""
+    path = os.path.join(cluster.dir, "runs")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as f:
+        return f.read().splitlines()
+
+
+def notes(cluster):
+    return hook_that(cluster, f"echo $PELORUS_KIND $PELORUS_ADDRESS $PELORUS_PROCESS "
+                              f">>{cluster.dir}/runs\n")
+
+
+def process_of(api, address):
+    p = api.get(f"/v1/nodes/master/{address}")["process"]
+    return f"{p['startupTime']}-{p['processId']}"
+
+
+def test_a_dead_node_that_never_had_work_is_hooked_once(cluster):
+    first = cluster.coordinator(more=notes(cluster))
+    second = cluster.coordinator(more=notes(cluster))
+    victim = cluster.agent("master", M1)
+    cluster.agent("master", M2)
+    cluster.agent("master", M3)
+    worker = cluster.agent("worker", "127.0.0.1:1234")
+    for c in (first, second):
+        cluster.wait_up(c.api, M1, M2, M3)
+    process = process_of(first.api, M1)
+    victim.kill()
+    worker.kill()
+    wait_for("the hook", lambda: runs(cluster), 30)
+    record = wait_for("its record", finished(second.api, M1), 30)[0]
+    equal((record["cause"], record["hook_exit"], record["moved"]), ("down", 0, 0), "the record")
+    wait_for("the worker down", lambda: first.lines("-node-down", "127.0.0.1:1234"))
+    # The next one at the address is let in, and takes work.
+    cluster.agent("master", M1)
+    wait_for("let in", lambda: (first.api.get(f"/v1/nodes/master/{M1}")["gate"] or {}).get(
+        "state") == "open")
+    threading.Event().wait(3)
+    equal(runs(cluster), [f"master {M1} {process}"], "when the hook ran")
+    submit(first.port, (f"x-{n}" for n in range(12)))
+    owners = {i["owner"] for i in first.api.all("/v1/work?kind=master")}
+    equal(owners, {M1, M2, M3}, "who was given work")
+    # a coordinator that starts now finds it dealt with
+    third = cluster.coordinator(more=notes(cluster))
+    cluster.wait_up(third.api, M1, M2, M3)
+    threading.Event().wait(3)
+    equal(len(runs(cluster)), 1, "how often the hook ran")
+
+
+def test_a_dead_node_without_work_is_failed_over_by_order_alone(cluster):
+    c = cluster.coordinator()
+    url = f"http://127.0.0.1:{c.port}"
+    victim = cluster.agent("master", M1)
+    for m in (M2, M3):
+        cluster.agent("master", m)
+    cluster.wait_up(c.api, M1, M2, M3)
+    victim.kill()
+    wait_for("it is down", lambda: c.lines("-node-down", M1))
+    threading.Event().wait(2)
+    equal(c.api.all("/v1/failovers"), [], "failovers by themselves, without a hook")
+    cluster.cli("failover", "start", "master", M1, url=url)
+    record = wait_for("its record", finished(c.api, M1), 30)[0]
+    equal((record["cause"], record["hook_exit"]), ("order", None), "the record")
 
 
 def test_a_drained_host_is_still_drained_after_its_restart(cluster):

@@ -159,7 +159,8 @@ void check_gate_change(struct check *c, int node)
     }
     check_left(c, node, was, is);
     if (was->state == GATE_IS_ABSENT) {
-        if (is->state == GATE_IS_FENCED)
+        /* by INTENT only: of a process that never had work of ours */
+        if (is->state == GATE_IS_FENCED && !is_intent(c, node, &is->process))
             check_fail(c, "gate-process", "%s: a first gate is fenced",
                        c->names[node]);
         return;

@@ -46,6 +46,9 @@ static void on_member(void *arg, const struct membership_event *ev)
     if (ev->type == MEMBERSHIP_TTL_OVER)
         registry_delete(c->registry, ev->key, ev->version, on_removed, NULL);
     if (c->engine != NULL && ev->node->kind == c->world->kind &&
+        (ev->type == MEMBERSHIP_DOWN || ev->type == MEMBERSHIP_REPLACED))
+        engine_gone(c->engine, ev->node->address, &ev->process);
+    if (c->engine != NULL && ev->node->kind == c->world->kind &&
         (ev->type == MEMBERSHIP_DOWN || ev->type == MEMBERSHIP_REPLACED ||
          ev->type == MEMBERSHIP_UP))
         engine_look(c->engine, ev->node->address);
