@@ -58,6 +58,51 @@ static void check_past(struct check *c, int node,
                        c->names[node], was->past[i].startup);
 }
 
+/* A process that had no gate of its own: INTENT puts it into the past, and the
+ * second read may take it out again. */
+static void check_departed(struct check *c, int node,
+                           const struct check_gate_record *was,
+                           const struct check_gate_record *is)
+{
+    for (size_t i = 0; i < is->n_past; i++) {
+        struct check_process *p = check_process(c, node, &is->past[i]);
+
+        if (check_in_past(was, &is->past[i]) ||
+            check_same(&was->process, &is->past[i]))
+            continue;
+        if (!is_intent(c, node, &is->past[i]))
+            check_fail(c, "gate-process",
+                       "%s: %" PRId64 " joined the past without INTENT",
+                       c->names[node], is->past[i].startup);
+        p->fenced = true;
+        p->unbroken = p->registrations > 0;
+    }
+    for (size_t i = 0; i < was->n_past; i++) {
+        struct check_process *p = check_process(c, node, &was->past[i]);
+
+        if (!check_in_past(is, &was->past[i]) &&
+            is_take_back(c, node, &was->past[i]))
+            p->fenced = p->unbroken = p->moving = false;
+    }
+}
+
+static void check_first(struct check *c, int node,
+                        const struct check_gate_record *is)
+{
+    struct check_process *p = check_process(c, node, &is->process);
+    static const struct check_gate_record none;
+
+    check_departed(c, node, &none, is);
+    if (is->state != GATE_IS_FENCED)
+        return;
+    /* by INTENT only: of a process that never had work of ours */
+    if (!is_intent(c, node, &is->process))
+        check_fail(c, "gate-process", "%s: a first gate is fenced",
+                   c->names[node]);
+    p->fenced = true;
+    p->unbroken = p->registrations > 0;
+}
+
 static void check_other_process(struct check *c, int node,
                                 const struct check_gate_record *was,
                                 const struct check_gate_record *is)
@@ -159,17 +204,16 @@ void check_gate_change(struct check *c, int node)
     }
     check_left(c, node, was, is);
     if (was->state == GATE_IS_ABSENT) {
-        /* by INTENT only: of a process that never had work of ours */
-        if (is->state == GATE_IS_FENCED && !is_intent(c, node, &is->process))
-            check_fail(c, "gate-process", "%s: a first gate is fenced",
-                       c->names[node]);
+        check_first(c, node, is);
         return;
     }
     check_past(c, node, was, is);
-    if (check_same(&was->process, &is->process))
-        check_same_process(c, node, was, is);
-    else
+    if (!check_same(&was->process, &is->process)) {
         check_other_process(c, node, was, is);
+        return;
+    }
+    check_departed(c, node, was, is);
+    check_same_process(c, node, was, is);
 }
 
 /* --- records -------------------------------------------------------------- */
