@@ -29,7 +29,8 @@
     X(LEASE_UNGATED)       /* a PUT's write checks the gate no more */         \
     X(OLDER_OVERWRITES)    /* a late PUT of an earlier process is written */   \
     X(FENCED_IS_SETTLED)   /* the brake does not count who was fenced */       \
-    X(HOOK_RUNS_ON)        /* a hook is not ended with its lock */
+    X(HOOK_RUNS_ON)        /* a hook is not ended with its lock */             \
+    X(SILENCE_COUNTS)      /* windows go on while nothing is answered */
 
 enum planted_bug {
 #define X(bug) PLANTED_##bug,

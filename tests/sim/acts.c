@@ -89,7 +89,9 @@ static void silence(struct world *w)
 
     trace(&w->trace, "SILENCE for %lld ms", (long long)ms);
     for (int i = 0; i < NODES; i++)
-        if (!w->nodes[i].http)
+        if (w->nodes[i].http)
+            w->nodes[i].stops_on_loss = false; /* it rests, and comes again */
+        else
             sim_node_cut(&w->nodes[i], ms);
     for (int i = 0; i < COORDS; i++)
         coord_cut(&w->coords[i], ms);

@@ -23,7 +23,7 @@
 /* What worlds hold beyond the plain one; false to look at it without. */
 #define WORLD_LATE_PUTS   true
 #define WORLD_HTTP_LEASES true
-#define WORLD_SILENCE     false
+#define WORLD_SILENCE     true
 #define WORLD_LEAVERS     false
 
 #define CHECK_ITEMS 200 /* ids "w-0" .. "w-199" */
