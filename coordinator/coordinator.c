@@ -381,6 +381,7 @@ void coordinator_tick(struct coordinator *c)
         engine_tick(c->engines[k]);
     }
     forget_tick(c);
+    lock_wait_tick(c);
     hear_freeze(c);
     if (c->clock->mono - c->balancer_ticked >= BALANCER_TICK_MS) {
         balancer_tick(c->balancer, c->clock->mono);

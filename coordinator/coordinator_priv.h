@@ -103,6 +103,12 @@ struct request {
     unsigned conflicts;
 };
 
+/* What was said last of a wait for a lock. */
+struct lock_wait {
+    mono_ms since;
+    char holder[160];
+};
+
 struct coordinator {
     const struct conf *conf;
     const struct clock *clock;
@@ -153,6 +159,7 @@ struct coordinator {
     bool stale;    /* likewise */
     wall_ms as_of; /* when the registry was last known good */
 
+    struct lock_wait lock_waits[NODE_KINDS]; /* lock_wait.c */
     struct coordinator_wait *waits;
     size_t n_waits;
     bool leaving;
@@ -169,6 +176,10 @@ bool coordinator_synced(const struct coordinator *c);
 int64_t hear_interval(const struct coordinator *c); /* between answers */
 void hear_tick(struct coordinator *c);
 void hear_freeze(struct coordinator *c); /* the balancer, or not any more */
+
+/* lock_wait.c */
+void lock_wait_tick(struct coordinator *c);
+void lock_wait_fill(struct coordinator *c, struct snapshot *s, int kind);
 
 /* entry.c */
 void entry_begin(struct coordinator *c);

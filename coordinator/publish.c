@@ -241,6 +241,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
             continue;
         s->brake[k] = engine_brake(c->engines[k]);
         s->engine[k] = engine_state_name(c->engines[k]);
+        lock_wait_fill(c, s, k);
         if (!engine_holds_lock(c->engines[k], &s->fence[k]))
             s->fence[k] = 0;
     }

@@ -72,6 +72,9 @@ struct snapshot {
     const char *brake[NODE_KINDS];  /* NULL or cause, for master and worker */
     const char *engine[NODE_KINDS]; /* state of our engine, NULL if none */
     uint64_t fence[NODE_KINDS];     /* of the lock if we hold it, else 0 */
+    const char *lock_holder[NODE_KINDS]; /* whom it waits for with the lock; ""
+                                            unknown, NULL: it does not wait */
+    wall_ms lock_since[NODE_KINDS];      /* and since when */
     bool paused;
     uint32_t unassigned; /* work items that are waiting or held */
     /* private */

@@ -210,6 +210,14 @@ bool engine_holds_lock(const struct engine *e, uint64_t *fence)
     return held;
 }
 
+bool engine_waits_for(const struct engine *e, struct registry_lock_wait *out)
+{
+    if (e->lock == NULL || !registry_lock_waits_for(e->lock, out))
+        return false;
+    out->since = e->lock_since;
+    return true;
+}
+
 const char *engine_state_name(const struct engine *e)
 {
     return failover_state_name(failover_state(e->f));

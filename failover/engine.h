@@ -135,6 +135,9 @@ void engine_order(struct engine *e, const struct engine_order *order,
 
 /* Who holds the lock as far as we know: we, and with which number. */
 bool engine_holds_lock(const struct engine *e, uint64_t *fence);
+/* Whom it waits for with the lock, and since when: across its tries, which
+ * give up and begin again. False: it does not wait (now). */
+bool engine_waits_for(const struct engine *e, struct registry_lock_wait *out);
 const char *engine_state_name(const struct engine *e);
 
 /* The brake as it stands: NULL, or its cause (mass, session, own-entry,

@@ -25,6 +25,7 @@ static void on_granted(void *arg, enum err_code code)
     ev.fence = registry_lock_fence(e->lock);
     if (code == ERR_OK) {
         e->hold++;
+        e->lock_since = 0;
         engine_tell(e, ENGINE_LOCKED, "", "", 0);
     }
     engine_feed(e, ev);
@@ -41,7 +42,11 @@ static void on_lost(void *arg)
 
 static void do_lock(struct engine *e)
 {
+    mono_ms now = e->c.clock->mono;
+
     assert(e->lock == NULL);
+    if (e->lock_since == 0 || now - e->lock_left > LOCK_WAIT_MS)
+        e->lock_since = now; /* else it is asked for again */
     e->lock = registry_lock(e->c.registry, e->lock_key, e->owner, LOCK_WAIT_MS,
                             on_granted, on_lost, e);
 }
@@ -62,6 +67,7 @@ static void do_unlock(struct engine *e)
         engine_hook_stop(e);
     if (e->lock != NULL)
         registry_unlock(&e->lock);
+    e->lock_left = e->c.clock->mono;
     if (e->current != NULL)
         e->current->taken = false; /* not answered: the next hold takes it */
     e->current = NULL;

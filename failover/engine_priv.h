@@ -289,7 +289,9 @@ struct engine {
     struct failover *f;
     enum failover_state told; /* the last state told */
     struct registry_lock *lock;
-    struct call *hook; /* of the hook that runs */
+    mono_ms lock_since; /* it is wanted and was not had yet; 0: it is not */
+    mono_ms lock_left;  /* when it was not asked for any more */
+    struct call *hook;  /* of the hook that runs */
     /* One that is not wanted any more is being ended; until then its lock is
      * kept, and no other one asked for. */
     struct call *hook_stops;

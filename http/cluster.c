@@ -41,6 +41,16 @@ static void put_work_counts(struct buf *b, const struct snapshot *s)
     json_close(b, '}');
 }
 
+/* Whose lock it waits for, null: it does not; "unknown": nobody says. */
+static void put_wait(struct buf *b, const struct snapshot *s, int kind)
+{
+    const char *holder = s->lock_holder[kind];
+
+    json_put_str(b, "waits_for",
+                 holder != NULL && holder[0] == '\0' ? "unknown" : holder);
+    http_put_time(b, "waits_since", holder != NULL ? s->lock_since[kind] : 0);
+}
+
 static void put_engines(struct buf *b, const struct snapshot *s)
 {
     json_open(b, "failover", '{');
@@ -54,6 +64,7 @@ static void put_engines(struct buf *b, const struct snapshot *s)
             json_put_u64(b, "fence", s->fence[kind]);
         else
             json_put_null(b, "fence");
+        put_wait(b, s, kind);
         json_close(b, '}');
     }
     json_put_bool(b, "paused", s->paused);

@@ -223,6 +223,14 @@ struct dbms_own {
     struct sql_rows rows;
 };
 
+/* Who has the row of a lock that we wait for (dbms_lock.c). */
+#define DBMS_HOLDERS 4 /* locks that are waited for at a time */
+struct dbms_holder {
+    uint64_t row, client, beat;
+    mono_ms since; /* when `beat` was seen first, or begins anew */
+    mono_ms seen;
+};
+
 struct dbms {
     struct sql_core core; /* first */
     struct dbms_target target;
@@ -251,6 +259,7 @@ struct dbms {
     struct dbms_txn txn;
     struct dbms_own own;
     struct dbms_dolphin dolphin;
+    struct dbms_holder holders[DBMS_HOLDERS];
 };
 
 /* Take the target. `beat_ms` at most between renewals and looks at

@@ -9,26 +9,57 @@
  *
  * A row of ours says in lock_owner which hold it is for, so that a try whose
  * answer was lost is recognised and not made twice.
+ *
+ * The row of a dead process of DolphinScheduler's is deleted by the next of
+ * them that lives. Where none does we do it: that row, of that client, whose
+ * heartbeat stood still for its timeout (attention.h) and still does. A living
+ * one waits by inserting without a pause; beside such, who would take the row
+ * each time that it is free before we look, we do the same for a part of the
+ * time.
  */
 #include "registry/dbms.h"
+
+#include "base/log.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #define OWNER_SIZE 160
-#define RETRY_MS   100 /* between looks at a row that is held, half to 1.5 x */
+#define RUSH_MS    60   /* of tries without a pause, in a poll */
+#define RUSHED_MS  1000 /* after the row has gone to another one */
+#define RETRY_MS   100  /* between looks at a row that is held, half to 1.5 x */
 
 struct heard {
     const struct dbms *d;
-    const char *owner; /* ours, as it stands in lock_owner */
-    uint64_t session;
-    uint64_t ticket, first;       /* inserted; at the head of the queue */
-    uint64_t id;                  /* of the row inserted */
-    uint64_t mine;                /* a row that is ours */
-    bool taken;                   /* somebody's row stands there */
+    const char *owner;      /* ours, as it stands in lock_owner */
+    uint64_t session_id;    /* ours */
+    uint64_t ticket, first; /* inserted; at the head of the queue */
+    uint64_t id;            /* of the row inserted */
+    uint64_t mine;          /* a row that is ours */
+    uint64_t row, client;   /* the row that stands there, and whose it is */
+    uint64_t beat;          /* of that client's heartbeat; 0: it has none */
+    int64_t timeout_ms;     /* as it states it */
+    bool session;           /* it is one of ours: the reaper judges it */
+    bool taken;             /* somebody's row stands there */
     char holder[SQL_HOLDER_SIZE]; /* as that row says */
     bool alive;
 };
+
+static void on_row(struct heard *h, const struct dbms_cell *cells)
+{
+    h->client = dbms_u64(&cells[2]);
+    h->holder[0] = '\0';
+    if (cells[3].p != NULL) {
+        (void)snprintf(h->holder, sizeof(h->holder), "%.*s", (int)cells[3].n,
+                       cells[3].p);
+    }
+    if (h->client == h->session_id && strcmp(h->holder, h->owner) == 0) {
+        h->mine = h->row;
+    }
+    h->beat = cells[4].p == NULL ? 0 : dbms_u64(&cells[4]);
+    h->timeout_ms = dbms_config_timeout(h->d, &cells[5]);
+    h->session = cells[6].p != NULL;
+}
 
 static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
 {
@@ -52,16 +83,14 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
     case 'I':
         h->id = value;
         break;
+    case 'B':
+        h->beat = value;
+        break;
     case 'R':
         h->taken = true;
-        if (n == 4 && cells[3].p != NULL) {
-            (void)snprintf(h->holder, sizeof(h->holder), "%.*s",
-                           (int)cells[3].n, cells[3].p);
-        }
-        if (n == 4 && dbms_u64(&cells[2]) == h->session && cells[3].p != NULL &&
-            cells[3].n == strlen(h->owner) &&
-            memcmp(cells[3].p, h->owner, cells[3].n) == 0) {
-            h->mine = value;
+        h->row = value;
+        if (n == 7) {
+            on_row(h, cells);
         }
         break;
     default:
@@ -86,8 +115,13 @@ static void add_look(struct dbms *d, const char *key)
     buf_str(&d->sql, "SELECT 'Q', ticket FROM pelorus_lock WHERE name = ");
     dbms_bytes(d, key, strlen(key));
     buf_str(&d->sql, " ORDER BY ticket LIMIT 1;"
-                     "SELECT 'R', id, client_id, lock_owner"
-                     " FROM t_ds_jdbc_registry_lock WHERE lock_key = ");
+                     "SELECT 'R', l.id, l.client_id, l.lock_owner,"
+                     " h.last_heartbeat_time, h.connection_config, s.id"
+                     " FROM t_ds_jdbc_registry_lock l"
+                     " LEFT JOIN t_ds_jdbc_registry_client_heartbeat h"
+                     " ON h.id = l.client_id"
+                     " LEFT JOIN pelorus_session s ON s.id = l.client_id"
+                     " WHERE l.lock_key = ");
     dbms_text(d, key);
 }
 
@@ -151,7 +185,7 @@ int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
 {
     struct dbms *d = dbms_of(core);
     char owner[OWNER_SIZE];
-    struct heard h = {.d = d, .owner = owner, .session = place->session};
+    struct heard h = {.d = d, .owner = owner, .session_id = place->session};
     int rc;
 
     assert(d->txn.open);
@@ -213,37 +247,166 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* Our turn, and the row is free: in a transaction of its own, in which nobody
- * can end our session. */
-static int try_row(struct dbms *d, struct sql_place *place, struct heard *h,
-                   struct err *err)
+/*
+ * Our turn: insert the row, in one statement that also sees that our session
+ * stands, and keeps it from being ended meanwhile. Whose row stands then is
+ * read along: the id of an insert that found no session would be an old one.
+ */
+static int try_row(struct dbms *d, const struct sql_place *place,
+                   struct heard *h, struct err *err)
 {
+    const struct dbms_words *w = d->target.driver->words;
+    enum dbms_fault fault;
     int rc;
 
+    dbms_start(d);
+    buf_str(&d->sql, "INSERT INTO t_ds_jdbc_registry_lock(lock_key, lock_owner,"
+                     " client_id, create_time) (SELECT ");
+    dbms_text(d, place->key);
+    buf_str(&d->sql, ", ");
+    dbms_text(d, h->owner);
+    buf_printf(&d->sql,
+               ", %" PRIu64 ", CURRENT_TIMESTAMP FROM pelorus_session"
+               " WHERE id = %" PRIu64 "%s)%s;",
+               place->session, place->session, w->share, w->ignore);
+    add_look(d, place->key);
+    h->mine = 0;
+    rc = dbms_run(d, on_heard, h, &fault, err);
+    if (fault == DBMS_DUPLICATE || fault == DBMS_ROLLED_BACK ||
+        (rc == 0 && h->mine == 0)) {
+        return conflict(place, err);
+    }
+    return rc;
+}
+
+/* --- whose holder died ---------------------------------------------------- */
+
+/* Since when the heartbeat of whoever has the row stands still. */
+static struct dbms_holder *holder_of(struct dbms *d, const struct heard *h,
+                                     mono_ms now)
+{
+    struct dbms_holder *found = &d->holders[0];
+
+    for (size_t i = 0; i < DBMS_HOLDERS; i++) {
+        struct dbms_holder *at = &d->holders[i];
+
+        if (at->row == h->row && at->client == h->client) {
+            found = at;
+            break;
+        }
+        if (at->seen < found->seen) {
+            found = at;
+        }
+    }
+    if (found->row != h->row || found->client != h->client ||
+        found->beat != h->beat) {
+        *found = (struct dbms_holder){
+            .row = h->row, .client = h->client, .beat = h->beat, .since = now};
+    }
+    found->seen = now;
+    return found;
+}
+
+static bool holder_died(struct dbms *d, const struct heard *h)
+{
+    mono_ms now = clock_mono_ms();
+
+    return h->taken && !h->session &&
+           sql_core_silent(&d->core, &holder_of(d, h, now)->since,
+                           h->timeout_ms, h->timeout_ms, now);
+}
+
+/* Its heartbeat row stays locked until the lock's row is gone: it beats before
+ * or after that. */
+static int add_guard(struct dbms *d, const struct sql_place *place,
+                     const struct heard *h, struct heard *now, struct err *err)
+{
     dbms_start_txn(d);
     dbms_add_session(d, place->session, 0, false);
-    buf_char(&d->sql, ';');
-    add_look(d, place->key);
-    h->alive = h->taken = false;
-    h->first = 0;
-    rc = dbms_run(d, on_heard, h, NULL, err);
-    if (rc == 0 && !h->alive) {
+    buf_printf(&d->sql,
+               ";SELECT 'B', last_heartbeat_time FROM"
+               " t_ds_jdbc_registry_client_heartbeat WHERE id = %" PRIu64
+               " FOR UPDATE",
+               h->client);
+    return dbms_run(d, on_heard, now, NULL, err);
+}
+
+static int free_row(struct dbms *d, const struct sql_place *place,
+                    const struct heard *h, struct err *err)
+{
+    struct heard now = {.d = d, .owner = h->owner};
+    int rc = add_guard(d, place, h, &now, err);
+
+    if (rc == 0 && !now.alive) {
         rc = dbms_session_lost(place->session, err);
-    } else if (rc == 0 && (h->taken || h->first != place->ticket)) {
+    } else if (rc == 0 && now.beat != h->beat) {
         rc = conflict(place, err);
     }
     if (rc == 0) {
-        rc = take_row(d, place, h, err);
+        dbms_start(d);
+        buf_printf(&d->sql,
+                   "DELETE FROM t_ds_jdbc_registry_lock WHERE id = %" PRIu64
+                   " AND client_id = %" PRIu64 " AND lock_key = ",
+                   h->row, h->client);
+        dbms_text(d, place->key);
+        rc = dbms_run(d, on_heard, &now, NULL, err);
     }
     if (rc == 0) {
         rc = dbms_commit(d, 0, 0, err);
-        if (rc != 0) { /* if it stands after all, the next look finds it */
-            rc = conflict(place, err);
-        }
     } else {
         dbms_rollback(d);
     }
+    if (rc == 0) {
+        log_warn(
+            "-lock-row", LOG_S("key", place->key), LOG_S("holder", h->holder),
+            LOG_U("client", h->client), LOG_I("timeout_ms", h->timeout_ms),
+            LOG_S("reason", h->beat == 0
+                                ? "its client has no heartbeat row any more"
+                                : "its client's heartbeat stood still for its "
+                                  "timeout"),
+            LOG_S("advice", "deleted, as a living process of "
+                            "DolphinScheduler would have done"));
+    }
     return rc;
+}
+
+/* --- beside those who insert without a pause -------------------------------
+ */
+
+/* Has the row gone from one to another of them while it was our turn? */
+static bool outrun(struct sql_place *place, const struct heard *h, mono_ms now)
+{
+    if (h->row != place->passed) {
+        place->passed_at = place->passed == 0 ? 0 : now;
+        place->passed = h->row;
+    }
+    return place->passed_at != 0 && now - place->passed_at < RUSHED_MS;
+}
+
+static int rush(struct dbms *d, const struct sql_place *place, struct heard *h,
+                struct err *err)
+{
+    mono_ms end = clock_mono_ms() + RUSH_MS;
+    int rc;
+
+    do {
+        rc = try_row(d, place, h, err);
+    } while (rc == ERR_CONFLICT && clock_mono_ms() < end);
+    return rc;
+}
+
+static int take_turn(struct dbms *d, struct sql_place *place, struct heard *h,
+                     struct err *err)
+{
+    int rc = 0;
+
+    if (h->taken && holder_died(d, h)) {
+        rc = free_row(d, place, h, err);
+    } else if (h->taken) {
+        return outrun(place, h, clock_mono_ms()) ? rush(d, place, h, err)
+                                                 : conflict(place, err);
+    }
+    return rc == 0 ? try_row(d, place, h, err) : rc;
 }
 
 int dbms_lock_head(struct sql_core *core, struct sql_place *place,
@@ -251,7 +414,7 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
 {
     struct dbms *d = dbms_of(core);
     char owner[OWNER_SIZE];
-    struct heard h = {.d = d, .owner = owner, .session = place->session};
+    struct heard h = {.d = d, .owner = owner, .session_id = place->session};
     int rc;
 
     assert(place->ticket != 0);
@@ -272,12 +435,11 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
         return (int)err_set(err, ERR_SESSION_LOST,
                             "%s: our place in the queue is gone", place->key);
     }
-    if (h.taken || h.first != place->ticket) {
-        memcpy(place->holder, h.holder, sizeof(place->holder));
+    memcpy(place->holder, h.holder, sizeof(place->holder));
+    if (h.first != place->ticket) {
         return conflict(place, err);
     }
-    rc = try_row(d, place, &h, err);
-    memcpy(place->holder, h.holder, sizeof(place->holder));
-    place->fence = rc == 0 ? h.id : 0;
+    rc = take_turn(d, place, &h, err);
+    place->fence = rc == 0 ? h.mine : 0;
     return rc;
 }

@@ -144,6 +144,8 @@ struct sql_place {
     uint64_t ticket;              /* 0: no place, as far as we know */
     uint64_t fence;               /* nonzero: it is ours */
     char holder[SQL_HOLDER_SIZE]; /* with ERR_CONFLICT: who has it */
+    uint64_t passed;   /* core: whose it was at the last look, and when it */
+    mono_ms passed_at; /* went from one to another while we waited */
 };
 
 /* Inside a transaction: take a place, and the lock if it is free (fence).

@@ -1,6 +1,7 @@
 /*
  * sql_dolphin.c - DolphinScheduler's tables as its processes leave them: what
  * a watch tells is exact within two polls, whatever they do.
+ * (Longer than 500 lines: each habit of DolphinScheduler's is one test.)
  */
 #include "tests/registry/sql_dolphin.h"
 

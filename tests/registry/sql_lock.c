@@ -10,8 +10,11 @@
 #include "base/rand.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define KEY          "/lock/master-failover"
 #define SESSION_MS   1000
@@ -242,11 +245,165 @@ static void a_lock_that_a_peer_holds_is_waited_for(void **state)
     sql_store_close(s, &r);
 }
 
+/* Its process died with the lock, and none of its kind is left to purge it. */
+static void the_row_of_a_dead_peer_is_freed(void **state)
+{
+    static const int64_t timeouts[] = {200, 900, 2000};
+    struct sql_store *s = *state;
+    struct registry *r = sql_store_open(s, 5000);
+    struct registry_lock_wait wait;
+    struct dolphin_peer peer;
+    struct held h;
+
+    for (size_t i = 0; i < ARRAY_LEN(timeouts); i++) {
+        int64_t began = clock_mono_ms();
+
+        dolphin_start(&peer, s, i + 1, timeouts[i], 0);
+        sql_store_until(s, dolphin_lock(&peer, KEY)); /* it was just ours */
+        held_ask(r, &h, KEY, "me", -1);
+        sql_store_until(s, h.answers == 1 ||
+                               (registry_lock_waits_for(h.lock, &wait) &&
+                                strcmp(wait.holder, "host_1_thread") == 0));
+        sql_store_until(s, h.answers == 1);
+        assert_int_equal(h.code, ERR_OK);
+        assert_true(clock_mono_ms() - began >= timeouts[i]);
+        assert_true(h.fence > peer.lock_id);
+        held_release(&h);
+        assert_int_equal(sql_store_run(s,
+                                       "SELECT count(*) FROM"
+                                       " t_ds_jdbc_registry_client_heartbeat"
+                                       " WHERE id = %zu",
+                                       i + 1),
+                         1);
+    }
+    /* And one whose heartbeat went, and its lock not. */
+    dolphin_start(&peer, s, 9, 60000, 0);
+    sql_store_until(s, dolphin_lock(&peer, KEY));
+    (void)sql_store_run(s, "DELETE FROM t_ds_jdbc_registry_client_heartbeat"
+                           " WHERE id = 9");
+    held_ask(r, &h, KEY, "me", -1);
+    sql_store_until(s, h.answers == 1);
+    assert_int_equal(h.code, ERR_OK);
+    held_release(&h);
+    sql_store_close(s, &r);
+}
+
+static void the_row_of_a_living_peer_is_not_touched(void **state)
+{
+    enum { TIMEOUT = 3000 };
+    struct sql_store *s = *state;
+    struct registry *r = sql_store_open(s, 5000);
+    int64_t until = clock_mono_ms() + 3 * TIMEOUT, beat = 0;
+    struct dolphin_peer peer;
+    struct held h;
+
+    dolphin_start(&peer, s, 1, TIMEOUT, 600000);
+    assert_true(dolphin_lock(&peer, KEY));
+    held_ask(r, &h, KEY, "me", -1);
+    while (clock_mono_ms() < until) {
+        if (clock_mono_ms() >= beat) {
+            dolphin_beat(&peer);
+            beat = clock_mono_ms() + TIMEOUT / 5;
+        }
+        loop_turn(s->loop, 10);
+        assert_int_equal(h.answers, 0);
+    }
+    dolphin_unlock(&peer);
+    sql_store_until(s, h.answers == 1);
+    held_release(&h);
+    sql_store_close(s, &r);
+}
+
+/* As its processes wait: one INSERT after the other, without a pause. */
+struct hasty {
+    pthread_t thread;
+    struct dbms_link *link;
+    const struct dbms_driver *driver;
+    uint64_t client;
+    atomic_bool stop;
+    size_t grants;
+};
+
+static void *hasty_run(void *arg)
+{
+    struct hasty *h = arg;
+    char insert[512], delete[256];
+    struct err err;
+
+    (void)snprintf(insert, sizeof(insert),
+                   "INSERT INTO t_ds_jdbc_registry_lock(lock_key, lock_owner,"
+                   " client_id, create_time) VALUES('%s', 'host_%" PRIu64
+                   "', %" PRIu64 ", CURRENT_TIMESTAMP)",
+                   KEY, h->client, h->client);
+    (void)snprintf(delete, sizeof(delete),
+                   "DELETE FROM t_ds_jdbc_registry_lock WHERE client_id ="
+                   " %" PRIu64,
+                   h->client);
+    while (!atomic_load(&h->stop)) {
+        if (h->driver->run(h->link, insert, strlen(insert), NULL, NULL, &err) !=
+            DBMS_OK) {
+            continue;
+        }
+        h->grants++;
+        (void)usleep(10000);
+        while (h->driver->run(h->link, delete, strlen(delete), NULL, NULL,
+                              &err) != DBMS_OK &&
+               !atomic_load(&h->stop)) {
+        }
+    }
+    (void)h->driver->run(h->link, delete, strlen(delete), NULL, NULL, &err);
+    return NULL;
+}
+
+static void beside_hasty_ones_we_have_our_turn(void **state)
+{
+    struct sql_store *s = *state;
+    struct registry *r = sql_store_open(s, 10000);
+    struct dolphin_peer peers[2];
+    struct hasty hasty[2];
+    int64_t longest = 0, all = 0;
+
+    for (size_t i = 0; i < 2; i++) {
+        dolphin_start(&peers[i], s, i + 1, 600000, 0);
+        hasty[i] = (struct hasty){.link = sql_store_link(s),
+                                  .driver = s->target.driver,
+                                  .client = i + 1};
+        assert_int_equal(
+            pthread_create(&hasty[i].thread, NULL, hasty_run, &hasty[i]), 0);
+    }
+    for (int i = 0; i < 20; i++) {
+        int64_t began = clock_mono_ms(), took;
+        struct held h;
+
+        held_ask(r, &h, KEY, "me", -1);
+        sql_store_until(s, h.answers == 1);
+        took = clock_mono_ms() - began;
+        longest = took > longest ? took : longest;
+        all += took;
+        assert_int_equal(h.code, ERR_OK);
+        held_release(&h);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        atomic_store(&hasty[i].stop, true);
+        assert_int_equal(pthread_join(hasty[i].thread, NULL), 0);
+        s->target.driver->close(&hasty[i].link);
+    }
+    assert_true(longest < 5000); /* without it we hardly ever have one */
+    (void)fprintf(stderr,
+                  "20 turns took us %d ms, the longest %d; theirs: %zu "
+                  "and %zu\n",
+                  (int)all, (int)longest, hasty[0].grants, hasty[1].grants);
+    sql_store_close(s, &r);
+}
+
 int sql_lock_tests(void)
 {
     const struct CMUnitTest tests[] = {
         SQL_STORE_TEST(a_lock_that_a_peer_holds_is_waited_for),
         SQL_STORE_TEST(two_coordinators_and_a_peer_alternate),
+        SQL_STORE_TEST(the_row_of_a_dead_peer_is_freed),
+        SQL_STORE_TEST(the_row_of_a_living_peer_is_not_touched),
+        SQL_STORE_TEST(beside_hasty_ones_we_have_our_turn),
     };
 
     return cmocka_run_group_tests_name("dolphinscheduler's lock", tests, NULL,

@@ -179,6 +179,73 @@ static void a_missed_round_trip_is_stale_and_picks_go_on(void **state)
     assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_REPORTS_OLD);
 }
 
+/* Somebody else has the lock, and something has to be moved. */
+static void lock_granted(void *arg, enum err_code code)
+{
+    assert_int_equal(code, ERR_OK);
+    ++*(int *)arg;
+}
+
+static void count_waits(void *arg, enum log_level level, const char *line,
+                        size_t n)
+{
+    (void)level;
+    (void)n;
+    *(int *)arg += strstr(line, "=lock-wait") != NULL;
+}
+
+static void a_wait_for_the_lock_says_for_whom_and_since_when(void **state)
+{
+    struct world *w = *state;
+    struct registry_lock *theirs;
+    struct snapshot *s;
+    wall_ms since;
+    int granted = 0, said = 0;
+    struct process gone = {.startup_time = 5, .process_id = 6, .known = true};
+    struct gate gate = {.state = GATE_OPEN, .process = gone};
+    struct marker marker = {.kind = NODE_WORKER, .epoch = 1, .process = gone};
+    struct buf gate_text, marker_text;
+
+    buf_init(&gate_text, 4096);
+    buf_init(&marker_text, 4096);
+    log_set_sink(count_waits, &said);
+    theirs = registry_lock(w->hand, w->conf.failover.worker_lock, "other", -1,
+                           lock_granted, NULL, &granted);
+    world_run(w, 200);
+    assert_int_equal(granted, 1);
+    gate_write(&gate_text, &gate);
+    marker_write(&marker_text, &marker);
+    hand_put(w, "/pelorus/owners/worker/" W1, buf_text(&gate_text), false);
+    hand_put(w, "/pelorus/owned/worker/" W1 "/w-1", buf_text(&marker_text),
+             false);
+    buf_close(&gate_text);
+    buf_close(&marker_text);
+    world_run(w, 20000);
+    s = coordinator_snapshot(w->c[0]);
+    assert_non_null(s->lock_holder[NODE_WORKER]);
+    assert_true(strncmp(s->lock_holder[NODE_WORKER], "session ", 8) == 0);
+    since = s->lock_since[NODE_WORKER];
+    assert_true(w->clock.wall - since > 10000);
+    assert_null(s->lock_holder[NODE_MASTER]);
+    snapshot_release(&s);
+    assert_int_equal(said, 1);
+    world_run(w, 60000); /* its tries give up and begin again */
+    for (int i = 0; i < 100; i++) {
+        world_run(w, TICK_MS);
+        s = coordinator_snapshot(w->c[0]);
+        if (s->lock_holder[NODE_WORKER] != NULL)
+            assert_true(s->lock_since[NODE_WORKER] == since);
+        snapshot_release(&s);
+    }
+    assert_int_equal(said, 1);
+    registry_unlock(&theirs);
+    world_run(w, 5000);
+    s = coordinator_snapshot(w->c[0]);
+    assert_null(s->lock_holder[NODE_WORKER]);
+    snapshot_release(&s);
+    log_set_sink(no_log, NULL);
+}
+
 /* --- orders reach the balancer -------------------------------------------- */
 
 static void ordered(void *arg, const char *code, const struct err *err,
@@ -410,6 +477,7 @@ int main(void)
         WORLD_TEST(a_snapshot_outlives_the_coordinator),
         WORLD_TEST(a_change_is_published_soon_and_quiet_keeps_the_index),
         WORLD_TEST(out_of_reach_is_stale_and_not_ready_until_synced),
+        WORLD_TEST(a_wait_for_the_lock_says_for_whom_and_since_when),
         WORLD_TEST(a_missed_round_trip_is_stale_and_picks_go_on),
         WORLD_TEST(a_cordoned_worker_is_not_picked_until_it_is_open_again),
         WORLD_TEST(a_worker_joins_a_group_defined_before_or_after_it_came),

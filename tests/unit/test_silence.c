@@ -4,6 +4,7 @@
  * never before it, for every timeout, interval and jitter of the grid; whoever
  * lives is never seen dead, whatever pauses of ours and silences of the
  * registry come between. Time is virtual.
+ * (Longer than 500 lines: one rule, and everybody who goes by it.)
  */
 #include "base/log.h"
 #include "base/rand.h"
