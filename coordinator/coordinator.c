@@ -149,27 +149,12 @@ static void on_settings(void *arg, const struct settings *s)
     c->dirty_soon = true;
 }
 
-/* The session's timeout is known now: the server may have raised it. */
-static void check_timeout(const struct coordinator *c)
-{
-    int64_t timeout = registry_session_timeout(c->registry);
-
-    if (c->conf->work_keep_ms <= 2 * timeout)
-        log_error("!work.keep", LOG_I("keep_ms", c->conf->work_keep_ms),
-                  LOG_I("session_timeout_ms", timeout),
-                  LOG_S("reason",
-                        "a late retry may miss the record of finished "
-                        "work"),
-                  LOG_S("advice", "raise it above twice the session's timeout "
-                                  "that the registry gives"));
-}
-
 static void on_state(void *arg, enum registry_state state)
 {
     struct coordinator *c = arg;
 
     if (state == REGISTRY_CONNECTED)
-        check_timeout(c);
+        hear_check_timeout(c);
     log_event(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
               (const struct log_field[]){
                   LOG_S("backend", registry_backend_name(c->registry)),

@@ -175,6 +175,7 @@ bool coordinator_hears(const struct coordinator *c);
 bool coordinator_synced(const struct coordinator *c);
 int64_t hear_interval(const struct coordinator *c); /* between answers */
 void hear_tick(struct coordinator *c);
+void hear_check_timeout(const struct coordinator *c);
 void hear_freeze(struct coordinator *c); /* the balancer, or not any more */
 
 /* lock_wait.c */

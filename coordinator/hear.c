@@ -8,6 +8,8 @@
  */
 #include "coordinator/coordinator_priv.h"
 
+#include "base/log.h"
+
 #define ANSWER_MS 250 /* it is asked no more often */
 
 int64_t hear_interval(const struct coordinator *c)
@@ -52,4 +54,19 @@ void hear_freeze(struct coordinator *c)
                     membership_silent(c->membership)
                         ? membership_heard(c->membership)
                         : c->clock->mono);
+}
+
+/* The session's timeout is known now: the server may have raised it. */
+void hear_check_timeout(const struct coordinator *c)
+{
+    int64_t timeout = registry_session_timeout(c->registry);
+
+    if (c->conf->work_keep_ms <= 2 * timeout)
+        log_error("!work.keep", LOG_I("keep_ms", c->conf->work_keep_ms),
+                  LOG_I("session_timeout_ms", timeout),
+                  LOG_S("reason",
+                        "a late retry may miss the record of finished "
+                        "work"),
+                  LOG_S("advice", "raise it above twice the session's timeout "
+                                  "that the registry gives"));
 }
