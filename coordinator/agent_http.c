@@ -122,12 +122,12 @@ static void run(void *arg)
 
         buf_printf(&url, "?ttl=%s",
                    units_format_duration(l->base.agent->options->ttl_ms, ttl));
-        if (l->instance[0] != '\0')
-            buf_printf(&url, "&instance=%s", l->instance);
     } else { /* DELETE: not the process that may have come after us */
         buf_printf(&url, "?startupTime=%lld",
                    (long long)l->sent_process.startup_time);
     }
+    if (l->instance[0] != '\0')
+        buf_printf(&url, "&instance=%s", l->instance);
     set_options(l, curl, buf_text(&url));
     rc = curl_easy_perform(curl);
     if (rc == CURLE_OK)

@@ -128,10 +128,19 @@ struct node_put {
 };
 void coordinator_node_put(struct coordinator *c, const struct node_put *put,
                           coordinator_reply_f *done, void *arg);
-/* Of the process with this startupTime (0: whoever is registered): another one
- * there is a conflict, and stays. */
-void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
-                             const char *address, int64_t startup_time,
+/* An orderly leave, of the process that is named: another one there is a
+ * conflict, and stays. One that names nobody means whoever is registered, and
+ * is `too_late` when it waited for more than a second: that may be another
+ * one by now. */
+struct node_leave {
+    enum node_kind kind;
+    const char *address;
+    int64_t startup_time; /* 0: not named by it */
+    const char *instance; /* NULL: not named by it */
+    int64_t age_ms;       /* how long ago it arrived */
+};
+void coordinator_node_delete(struct coordinator *c,
+                             const struct node_leave *leave,
                              coordinator_reply_f *done, void *arg);
 
 /* `name` and addresses are checked; n 0 defines an empty group. */

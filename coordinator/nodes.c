@@ -18,6 +18,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* So long a request may have waited and still mean whoever is registered. */
+#define NAMELESS_MS 1000
+
 static void node_request_drop(struct request *r)
 {
     struct node_request *n = CONTAINER_OF(r, struct node_request, base);
@@ -71,12 +74,15 @@ static void delete_done(void *arg, const struct registry_reply *reply)
 /* The process that leaves: whom the client named, else whoever was registered
  * when we looked first. Nobody takes another one's registration along. */
 static bool delete_concerns(struct node_request *n,
-                            const struct heartbeat *standing)
+                            const struct node_claim *standing)
 {
     struct process *p = &n->process;
 
-    if (!p->known && p->startup_time != 0)
-        return standing->process.startup_time == p->startup_time;
+    if (n->ask.instance[0] != '\0' && standing->instance[0] != '\0')
+        return strcmp(n->ask.instance, standing->instance) == 0;
+    if (n->ask.has_startup)
+        return standing->process.startup_time == n->ask.process.startup_time ||
+               standing->said == n->ask.process.startup_time;
     if (!p->known)
         *p = standing->process;
     return !process_differs(p, &standing->process);
@@ -162,7 +168,7 @@ static void delete_read(void *arg, const struct registry_reply *reply)
 {
     struct node_request *n = arg;
     const struct registry_entry *e = reply->entries;
-    struct heartbeat standing;
+    struct node_claim standing;
     struct err err = reply->err;
 
     if (err.code == ERR_NOT_FOUND && n->base.unknown_since != 0) {
@@ -182,7 +188,7 @@ static void delete_read(void *arg, const struct registry_reply *reply)
         node_refuse_agents(n);
         return;
     }
-    heartbeat_read(&standing, e->value, e->value_len);
+    node_claim_read(&standing, e->value, e->value_len);
     if (delete_concerns(n, &standing)) {
         if (!n->process.known)
             n->process = standing.process;
@@ -203,18 +209,42 @@ static void delete_begin(struct request *r)
     registry_get(r->c->registry, n->key, delete_read, n);
 }
 
-void coordinator_node_delete(struct coordinator *c, enum node_kind kind,
-                             const char *address, int64_t startup_time,
+static int delete_take(struct node_request *n, const struct node_leave *leave,
+                       struct err *err)
+{
+    n->ask.has_startup = leave->startup_time != 0;
+    n->ask.process.startup_time = leave->startup_time;
+    if (leave->instance == NULL)
+        return 0;
+    if (node_check_instance(leave->instance, err) != 0)
+        return (int)err->code;
+    snprintf(n->ask.instance, sizeof(n->ask.instance), "%s", leave->instance);
+    return 0;
+}
+
+void coordinator_node_delete(struct coordinator *c,
+                             const struct node_leave *leave,
                              coordinator_reply_f *done, void *arg)
 {
     struct node_request *n =
-        node_request(c, kind, address, done, arg, delete_begin);
+        node_request(c, leave->kind, leave->address, done, arg, delete_begin);
+    struct coordinator_reply late = {.code = "too_late"};
+    struct err err;
 
-    assert(startup_time >= 0);
+    assert(leave->startup_time >= 0);
     if (n == NULL)
         return;
-    n->process.startup_time = startup_time;
-    delete_begin(&n->base);
+    if (delete_take(n, leave, &err) != 0) {
+        request_fail(&n->base, &err);
+    } else if (leave->age_ms > NAMELESS_MS && !n->ask.has_startup &&
+               n->ask.instance[0] == '\0') {
+        err_set(&late.err, ERR_TIMEOUT,
+                "it waited, and whoever is registered may be another one by "
+                "now; name him by instance or startupTime");
+        request_end(&n->base, &late);
+    } else {
+        delete_begin(&n->base);
+    }
 }
 
 /* --- a ttl is over -------------------------------------------------------- */

@@ -196,6 +196,12 @@ void failover_verify(struct failover *f, const struct failover_event *ev,
         step_settle(f, fx, "unreadable", ev->now);
         return;
     }
+    /* INTENT was written on settings that it could not check: a person who has
+     * paused since is not told that nothing moves, and then something does */
+    if (ev->seen->paused) {
+        step_settle(f, fx, "paused", ev->now);
+        return;
+    }
     failover_write_moving(f, ev->wall);
     step_go_write(f, fx, FAILOVER_SET_MOVING, false, true);
 }

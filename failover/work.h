@@ -96,8 +96,11 @@ struct work_submit {
     enum node_kind kind;
     const char *group; /* NULL default */
     enum work_policy policy;
-    const char *payload; /* JSON or NULL */
-    const char *owner;   /* claim: the address; submit: NULL */
+    const char *payload;  /* JSON or NULL */
+    const char *owner;    /* claim: the address; submit: NULL */
+    int64_t startup_time; /* claim: the owner's process; 0: whoever is there */
+    int64_t age_ms;       /* claim: how long ago it arrived; beyond the lease of
+                             the node it is `too_late` */
 };
 /* Both borrow their arguments until they return. */
 void work_submit(struct work *w, const struct work_submit *what,

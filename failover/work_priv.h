@@ -47,6 +47,8 @@ struct work_op {
     enum { OP_WORK, OP_GATE, OP_LIST } type;
     struct work_item want; /* id; submit: the body; claim: owner too */
     uint64_t epoch;        /* 0: any */
+    int64_t startup_time;  /* claim: of the process that claims; 0: any */
+    int64_t age_ms;        /* claim: when it arrived */
     struct gate_order order;
     char order_address[NODE_ADDRESS_MAX + 1];
     char order_who[64], order_reason[256];

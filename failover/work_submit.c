@@ -143,12 +143,34 @@ static void claim_gate(struct work_op *op)
     }
 }
 
+/* The one at the address now may be another process than the one that sent it:
+ * its lease is over. */
+static bool claim_is_late(const struct work_op *op)
+{
+    const struct node *node = membership_find(op->w->config.membership,
+                                              op->want.kind, op->want.owner);
+    int64_t lease = node != NULL && node->ttl_ms > 0
+                        ? node->ttl_ms
+                        : registry_session_timeout(op->w->config.registry);
+
+    return op->startup_time == 0 && op->age_ms >= lease;
+}
+
 static void claim_read(struct work_op *op)
 {
     const struct process *p = op_process(op, op->want.kind, op->want.owner);
 
-    if (p == NULL) {
+    if (p == NULL ||
+        (op->startup_time != 0 && op->startup_time != p->startup_time)) {
         claim_not_up(op);
+        return;
+    }
+    if (claim_is_late(op)) {
+        (void)err_set(&op->trouble, ERR_TIMEOUT,
+                      "work %s: the claim waited for longer than a lease; "
+                      "send it again",
+                      op->want.id);
+        op_reply_unless_doubt(op, "too_late");
         return;
     }
     op->process = *p;
@@ -234,6 +256,8 @@ static void begin(struct work *w, op_step_f *run,
     assert(done != NULL);
     op->done = done;
     op->arg = arg;
+    op->startup_time = what->startup_time;
+    op->age_ms = what->age_ms;
     rc = take(op, what, &op->trouble);
     op_start(op, rc == 0                    ? NULL
                  : rc == (int)ERR_TOO_LARGE ? "too_large"

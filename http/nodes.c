@@ -326,13 +326,15 @@ static void delete_done(void *arg, const struct coordinator_reply *reply)
 static void delete_node(void *arg)
 {
     struct http_request *r = arg;
-    int64_t startup_time = 0;
+    struct node_leave leave = {.kind = r->kind,
+                               .address = r->param[1],
+                               .instance = http_query(r, "instance"),
+                               .age_ms = http_conn_waited_ms(r->conn)};
 
-    if (!http_query_int(r, "startupTime", 1, INT64_MAX, &startup_time))
+    if (!http_query_int(r, "startupTime", 1, INT64_MAX, &leave.startup_time))
         http_answer(r);
     else
-        coordinator_node_delete(r->h->coordinator, r->kind, r->param[1],
-                                startup_time, delete_done, r);
+        coordinator_node_delete(r->h->coordinator, &leave, delete_done, r);
 }
 
 void http_node_delete(struct http_request *r)

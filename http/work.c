@@ -109,6 +109,20 @@ static bool read_payload(struct http_request *r, char **payload)
     return true;
 }
 
+/* Of a claim: which process at the address it speaks for. */
+static bool read_startup(struct http_request *r, struct work_submit *what)
+{
+    struct json_span number;
+
+    if (!json_field(r->body.data, r->body.len, "startupTime", &number) ||
+        *number.s == 'n' ||
+        (json_whole(number, &what->startup_time) && what->startup_time > 0))
+        return true;
+    http_problem(r, "invalid_json",
+                 "startupTime: a whole number above 0 is expected");
+    return false;
+}
+
 /* What does not need the loop to be wrong. */
 static bool read_submit(struct http_request *r, struct work_submit *what,
                         char **payload)
@@ -117,7 +131,8 @@ static bool read_submit(struct http_request *r, struct work_submit *what,
     if (!read_kind(r, &what->kind) || !read_policy(r, &what->policy) ||
         !http_member(r, "group", &what->group) ||
         !http_member(r, "id", &what->id) ||
-        !http_member(r, "owner", &what->owner) || !read_payload(r, payload))
+        !http_member(r, "owner", &what->owner) || !read_startup(r, what) ||
+        !read_payload(r, payload))
         return false;
     what->payload = *payload;
     return true;
@@ -135,6 +150,7 @@ static void submit(void *arg)
     }
     if (r->method == HTTP_PUT) {
         what.id = r->param[0];
+        what.age_ms = http_conn_waited_ms(r->conn);
         work_claim(work_of(r), &what, item_done, r);
     } else {
         work_submit(work_of(r), &what, item_done, r);

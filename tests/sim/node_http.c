@@ -170,6 +170,7 @@ void sim_http_leave(struct sim_node *n)
     struct coord *k = coord_any(n->w);
 
     if (k != NULL)
-        coordinator_node_delete(k->c, n->kind, n->address, 0, put_replied,
-                                put_new(n, k));
+        coordinator_node_delete(
+            k->c, &(struct node_leave){.kind = n->kind, .address = n->address},
+            put_replied, put_new(n, k));
 }

@@ -217,7 +217,9 @@ WORLD struct got node_delete(struct world *w, enum node_kind kind,
 {
     struct got g = {0};
 
-    coordinator_node_delete(w->c[0], kind, address, 0, got, &g);
+    coordinator_node_delete(
+        w->c[0], &(struct node_leave){.kind = kind, .address = address}, got,
+        &g);
     return answered(w, &g);
 }
 

@@ -214,6 +214,39 @@ static void a_request_that_waited_for_its_ttl_is_not_carried_out(void **state)
     assert_string_equal(node_put(w, &late).code, "");
 }
 
+static const char *leave_as(struct world *w, struct got *g,
+                            const struct node_leave *leave)
+{
+    *g = (struct got){0};
+    coordinator_node_delete(w->c[0], leave, got, g);
+    *g = answered(w, g);
+    return g->code;
+}
+
+/* A leave that was sent by a dead process takes nobody along. */
+static void a_late_leave_takes_nobody_elses_registration(void **state)
+{
+    struct world *w = *state;
+    struct node_leave leave = {
+        .kind = NODE_WORKER, .address = W1, .age_ms = 1001};
+    struct got first, g;
+
+    first = put_as(w, "{\"startupTime\":5,\"processId\":6}", NULL, false);
+    put_as(w, "{\"startupTime\":9,\"processId\":7}", NULL, false);
+    assert_string_equal(leave_as(w, &g, &leave), "too_late");
+    leave.startup_time = 5;
+    assert_string_equal(leave_as(w, &g, &leave), "conflict");
+    leave.instance = first.instance;
+    leave.startup_time = 9; /* the instance says more */
+    assert_string_equal(leave_as(w, &g, &leave), "conflict");
+    assert_non_null(memory_find(w->store, KEY));
+    leave.instance = "a b";
+    assert_string_equal(leave_as(w, &g, &leave), "invalid");
+    leave.instance = NULL;
+    assert_string_equal(leave_as(w, &g, &leave), "");
+    assert_null(memory_find(w->store, KEY));
+}
+
 static void what_a_node_says_is_stored_as_it_says_it(void **state)
 {
     struct world *w = *state;
@@ -438,7 +471,9 @@ static void what_is_under_way_is_cancelled_at_the_end(void **state)
         w->c[0],
         &(struct node_put){.kind = NODE_WORKER, .address = W1, .ttl_ms = 5000},
         got, &a);
-    coordinator_node_delete(w->c[0], NODE_WORKER, W1, 0, got, &b);
+    coordinator_node_delete(
+        w->c[0], &(struct node_leave){.kind = NODE_WORKER, .address = W1}, got,
+        &b);
     coordinator_settings_get(w->c[0], got, &c);
     coordinator_failover_list(w->c[0], got, &d);
     world_end(w, 0);
@@ -610,7 +645,10 @@ static void work_given_to_a_leaver_is_not_lost(void **state)
             work_submit(coordinator_work(w->c[0]), &what, on_submitted, &s);
             world_run(w, i % 20 + 1);
         }
-        coordinator_node_delete(w->c[0], NODE_WORKER, address, 0, got, &g);
+        coordinator_node_delete(
+            w->c[0],
+            &(struct node_leave){.kind = NODE_WORKER, .address = address}, got,
+            &g);
         if (i % 4 >= 2) {
             world_run(w, i % 20 + 1);
             work_submit(coordinator_work(w->c[0]), &what, on_submitted, &s);
@@ -652,6 +690,7 @@ int main(void)
         WORLD_TEST(a_takeover_makes_it_the_later_process),
         WORLD_TEST(an_instance_tells_two_lives_apart),
         WORLD_TEST(a_request_that_waited_for_its_ttl_is_not_carried_out),
+        WORLD_TEST(a_late_leave_takes_nobody_elses_registration),
         WORLD_TEST(what_a_node_says_is_stored_as_it_says_it),
         WORLD_TEST(a_lease_is_never_given_to_a_process_that_is_fenced),
         WORLD_TEST(waiting_is_said_and_is_not_fenced),

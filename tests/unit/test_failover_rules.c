@@ -282,6 +282,22 @@ static void a_pause_holds_even_a_replacement(void **state)
 }
 
 /* An heir that died before all was handed on is dealt with after it. */
+/* Ordered between the read that INTENT was built on and its write. */
+static void a_pause_before_the_second_read_holds_what_intent_began(void **state)
+{
+    (void)state;
+    to_verify();
+    seen.paused = true;
+    assert_null(strstr(read_as_seen(), "write"));
+    assert_int_equal(record.phase, FAILOVER_INTENT);
+    (void)teardown(state);
+    (void)setup(state);
+    to_verify();
+    seen.paused = true;
+    stand(1); /* it is back: that is put right all the same */
+    assert_string_equal(read_as_seen(), "take-back: write(openaborted)");
+}
+
 /* It may have written over the key of the gate's own process, which lives. */
 static void an_earlier_process_replaces_nobody_until_he_is_gone(void **state)
 {
@@ -354,6 +370,7 @@ int main(void)
         TEST(a_full_past_of_one_that_came_back_ends_the_look),
         TEST(whatever_holds_lifts_by_its_own_cause),
         TEST(a_pause_holds_even_a_replacement),
+        TEST(a_pause_before_the_second_read_holds_what_intent_began),
         TEST(an_earlier_process_replaces_nobody_until_he_is_gone),
         TEST(an_inheritance_is_finished_before_its_heir_is_fenced),
     };

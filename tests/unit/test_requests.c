@@ -20,7 +20,11 @@ static struct got leave(struct world *w, int64_t startup_time)
 {
     struct got g = {0};
 
-    coordinator_node_delete(w->c[0], NODE_MASTER, M1, startup_time, got, &g);
+    coordinator_node_delete(w->c[0],
+                            &(struct node_leave){.kind = NODE_MASTER,
+                                                 .address = M1,
+                                                 .startup_time = startup_time},
+                            got, &g);
     return answered(w, &g);
 }
 

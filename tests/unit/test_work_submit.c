@@ -1,5 +1,6 @@
 /* test_work_submit.c - new work: by the balancer and by claim, and that it
- * never doubles, whatever the registry does. */
+ * never doubles, whatever the registry does. Long: each way to fail is a
+ * case. */
 #include "tests/unit/work_ask.h"
 
 static void submit_creates_once_and_answers_the_same_again(void **state)
@@ -226,6 +227,41 @@ static void claim_belongs_to_the_process_that_made_it(void **state)
     assert_string_equal(claim(s, e, "a", "m:2"), "owned_elsewhere");
     assert_string_equal(claim(s, e, "b", "m:2"), "owner_not_up");
     assert_int_equal(audit(w).live, 1);
+    ended_free(e);
+    world_free(w);
+}
+
+static const char *claim_as(struct side *s, struct ended *e, const char *id,
+                            int64_t startup_time, int64_t age_ms)
+{
+    struct work_submit what = {.id = id,
+                               .kind = NODE_MASTER,
+                               .owner = "m:2",
+                               .startup_time = startup_time,
+                               .age_ms = age_ms};
+
+    RESET(e);
+    work_claim(s->work, &what, on_reply, e);
+    await(s->world, e);
+    return e->code;
+}
+
+/* A dead process's claim, late, gives the living one no work. */
+static void claim_is_of_the_process_that_it_names(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+    int64_t startup;
+
+    (void)state;
+    assert_string_equal(claim_as(s, e, "a", 0, 100), "");
+    startup = e->item.process.startup_time;
+    assert_string_equal(claim_as(s, e, "b", startup - 1, 0), "owner_not_up");
+    assert_string_equal(claim_as(s, e, "b", 0, 3600000), "too_late");
+    assert_int_equal(audit(w).records, 1);
+    assert_string_equal(claim_as(s, e, "b", startup, 3600000), "");
+    assert_int_equal(audit(w).live, 2);
     ended_free(e);
     world_free(w);
 }
@@ -466,6 +502,7 @@ int main(void)
         cmocka_unit_test(submit_refuses_what_cannot_be_stored),
         cmocka_unit_test(too_many_at_a_time_are_busy),
         cmocka_unit_test(claim_belongs_to_the_process_that_made_it),
+        cmocka_unit_test(claim_is_of_the_process_that_it_names),
         cmocka_unit_test(claim_needs_an_owner_that_is_up_and_open),
         cmocka_unit_test(two_coordinators_give_one_id_to_one_owner),
         cmocka_unit_test(a_gate_that_closes_meanwhile_sends_the_work_elsewhere),
