@@ -8,7 +8,9 @@
  * former one dead, but for its requests, which may wait in a socket.
  *
  *   registration over HTTP   read registration and gate; one txn that checks
- *                            both; its answer is the lease
+ *                            both; its answer is the lease.  Where no gate
+ *                            stands, a txn cannot check that: the registration,
+ *                            then a look at the gate, then the lease
  *   -DAGENTS                 the registration, then a look at the gate, then
  *                            the lease
  *   -DLEAVE                  one txn: the registration goes, the gate says so */
@@ -16,6 +18,7 @@
 #define P_PUT 1
 #define P_LOOK 2
 #define P_LEAVE 3
+#define P_BLIND 4
 /* may p have a lease, by its gate? */
 #define BARS(a, p) ((gate[a] == FENCED && gproc[a] == (p)) || IN(past[a], p))
 #ifdef BUG_OLDER_OVERWRITES
@@ -61,7 +64,8 @@ inline grant(a, p) {
 #define REGISTERS(a, p) \
     :: d_step { put_step == 0 && SENDS(a, p) && !BARS(a, p) && !EARLIER(a, p) -> \
         if :: IN(alive[a], p) :: else -> nlate-- fi; \
-        put_a = a; put_p = p; put_reg = 1; put_gate = 1; put_step = P_PUT }
+        put_a = a; put_p = p; put_reg = 1; put_gate = 1; \
+        put_step = (gate[a] == ABSENT -> P_BLIND : P_PUT) }
 #endif
 #ifdef LEAVE
 #define LEAVES(a, p) \
@@ -88,6 +92,17 @@ end: do
         :: else -> REACHED(put_refused)
         fi;
         put_ends() }
+    :: d_step { put_step == P_BLIND ->
+        if
+        :: put_reg ->
+            register(put_a, put_p);
+#ifdef BUG_BLIND_LEASE      /* no gate was there: that is the lease */
+            grant(put_a, put_p); put_ends()
+#else
+            put_step = P_LOOK
+#endif
+        :: else -> REACHED(put_refused); put_ends()
+        fi }
     :: d_step { put_step == P_LOOK ->
         if
         :: reg[put_a] == put_p && !BARS(put_a, put_p) -> grant(put_a, put_p)
