@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define EXACT_MAX      9007199254740991.0 /* 2^53 - 1: beyond, integers blur */
+#define DIGITS_EXACT   15
 #define POOL_MAX       100.0
 #define WEIGHT_MAX     10000
 #define WEIGHT_DEFAULT 100
@@ -254,6 +255,43 @@ static bool too_deep(const char *s, size_t len)
     return false;
 }
 
+/* More digits than a double holds for certain: it may have been rounded. */
+static bool has_long_number(const char *s, size_t len)
+{
+    size_t digits = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] >= '0' && s[i] <= '9') {
+            if (++digits > DIGITS_EXACT)
+                return true;
+        } else if (s[i] != '.') {
+            digits = 0;
+        }
+    }
+    return false;
+}
+
+/* A whole number that only became one by being read as a double is refused as
+ * any other that is none. */
+static void check_whole(struct heartbeat *hb, const char *value, size_t len)
+{
+    static const char *const fields[] = {
+        "startupTime", "processId", "reportTime",           "workerHostWeight",
+        "slots",       "ttl",       "workerExecThreadCount"};
+    struct json_span number;
+    int64_t whole;
+
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        if (!json_field(value, len, fields[i], &number) ||
+            (*number.s != '-' && (*number.s < '0' || *number.s > '9')) ||
+            json_whole(number, &whole))
+            continue;
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, fields[i]);
+        if (i < 2) /* the identity */
+            hb->process = (struct process){0};
+    }
+}
+
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
 {
     cJSON *o = NULL;
@@ -282,6 +320,8 @@ void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
     read_groups(out, o, "group");
     read_groups(out, o, "groups");
     cJSON_Delete(o);
+    if (has_long_number(value, len))
+        check_whole(out, value, len);
 }
 
 /* --- writing ----------------------------------------------------------------
