@@ -53,12 +53,12 @@ class Proxy:
     `patience` a server that does not listen yet is waited for that long.
     """
 
-    def __init__(self, target, patience=0):
+    def __init__(self, target, patience=0, address="127.0.0.1", port=None):
         self.patience = patience
-        host, port = target.rsplit(":", 1)
-        self.target = (host, int(port))
-        self.port = server_port()
-        self.connect = f"127.0.0.1:{self.port}"
+        host, number = target.rsplit(":", 1)
+        self.target = (host, int(number))
+        self.address, self.port = address, port or server_port()
+        self.connect = f"{self.address}:{self.port}"
         self.held = {True: False, False: False}  # by Pipe.to_server
         self.seconds = 0.0
         self.accepted = 0
@@ -139,7 +139,7 @@ class Proxy:
     def listen(self):
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port))
+        self.listener.bind((self.address, self.port))
         self.listener.listen(128)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ)

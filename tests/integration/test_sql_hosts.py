@@ -4,11 +4,12 @@ real hot standby of PostgreSQL, a MariaDB replica, roles that are exchanged.
 """
 
 import os
+import subprocess
 import sys
 
-from cluster import check, equal, items_by_owner, run, settings, submit, wait_for
-from proxy import Proxy
-from sql import Server, block, init, url_of
+from cluster import PELORUS, SLOW, check, equal, items_by_owner, run, settings, submit, wait_for
+from proxy import Proxy, server_port
+from sql import DATABASE, Server, block, init, url_of
 
 MASTERS = ["127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"]
 
@@ -192,6 +193,93 @@ def test_init_walks_the_hosts_on_postgresql(cluster):
 @settings(registry=Mysql)
 def test_init_walks_the_hosts_on_mysql(cluster):
     init_walks_the_hosts(cluster)
+
+
+def names(cluster, text):
+    """What a process must be started through to find these names, and no
+    others, in /etc/hosts."""
+    path = os.path.join(cluster.dir, "hosts")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+    return ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c",
+            f'mount --bind {path} /etc/hosts && exec "$@"', "sh"]
+
+
+def init_at(cluster, server, address, before=(), env=None):
+    path = os.path.join(cluster.dir, "init.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(block(server, 10, address))
+    return subprocess.run([*before, PELORUS, "registry", "init", "--apply", "-c", path], capture_output=True,
+                          text=True, timeout=60 * SLOW, check=False, env={**os.environ, **(env or {})})
+
+
+def one_name_of_two_servers(cluster):
+    """At one port of two addresses; the one that writes is the second. The
+    first one answers as well."""
+    pair = cluster.registry
+    port = server_port()
+    listeners = [Proxy(f"127.0.0.1:{server.port}", address=address, port=port)
+                 for server, address in zip(reversed(pair.servers), ("127.0.0.2", "127.0.0.3"))]
+    try:
+        pair.run("DROP TABLE pelorus_lock")
+        hosts = names(cluster, "127.0.0.1 localhost\n127.0.0.2 db.test\n127.0.0.3 db.test\n")
+        done = init_at(cluster, pair.servers[0], f"jdbc:{pair.kind}://db.test:{port}/{DATABASE}", hosts)
+        equal(done.returncode, 0, f"{done.stderr}: exit")
+        equal(pair.run("SELECT count(*) FROM pelorus_lock"), [["0"]], "the table")
+    finally:
+        for p in listeners:
+            p.end()
+
+
+@settings(registry=Postgresql)
+def test_one_name_of_two_servers_on_postgresql(cluster):
+    one_name_of_two_servers(cluster)
+
+
+@settings(registry=Mysql)
+def test_one_name_of_two_servers_on_mysql(cluster):
+    one_name_of_two_servers(cluster)
+
+
+def test_localhost_is_reached_by_tcp(cluster):
+    """Not by the socket of whichever server that is, and at its port."""
+    wrong, right = servers = [Server("mysql", os.path.join(cluster.dir, name)) for name in ("wrong", "right")]
+    try:
+        for s in servers:
+            s.start().wait().make_database()
+        socket = {"MYSQL_UNIX_PORT": f"{wrong.data_dir}/socket", "MYSQL_TCP_PORT": str(wrong.port)}
+        done = init_at(cluster, right, right.url().replace("127.0.0.1", "localhost"), env=socket)
+        equal(done.returncode, 0, f"{done.stderr}: exit")
+        equal([bool(s.run("SHOW TABLES")) for s in servers], [False, True], "tables in the wrong, in the right one")
+        done = init_at(cluster, right, right.url().replace("127.0.0.1", f"host=127.0.0.1;port={wrong.port}"))
+        check(done.returncode != 0 and "jdbc-url" in done.stderr and "'='" in done.stderr, lambda: done.stderr)
+        equal(bool(wrong.run("SHOW TABLES")), False, "tables in the wrong one")
+    finally:
+        for s in servers:
+            s.end()
+
+
+def test_the_environment_leads_nowhere_else(cluster):
+    """What libpq reads from it is not what the URL says."""
+    wrong, right = servers = [Server("postgresql", os.path.join(cluster.dir, name)) for name in ("wrong", "right")]
+    try:
+        for s in servers:
+            s.start().wait().make_database()
+        service = os.path.join(cluster.dir, "service")
+        with open(service, "w", encoding="ascii") as f:
+            f.write(f"[x]\nhostaddr=127.0.0.1\nport={wrong.port}\ntarget_session_attrs=standby\n"
+                    "options=-c search_path=elsewhere\n")
+        for env in ({"PGHOST": "127.0.0.1", "PGHOSTADDR": "127.0.0.9", "PGPORT": str(wrong.port), "PGUSER": "nobody",
+                     "PGDATABASE": "postgres", "PGTARGETSESSIONATTRS": "standby"},
+                    {"PGOPTIONS": "-c search_path=elsewhere -c default_transaction_read_only=on"},
+                    {"PGSERVICE": "x", "PGSERVICEFILE": service}):
+            done = init_at(cluster, right, None, env=env)
+            equal(done.returncode, 0, f"{env}: {done.stderr}: exit")
+        tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        equal([s.run(tables)[0][0] == "0" for s in servers], [True, False], "no tables in the wrong, in the right one")
+    finally:
+        for s in servers:
+            s.end()
 
 
 if __name__ == "__main__":
