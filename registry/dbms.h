@@ -23,8 +23,9 @@
  * tells whether this server writes. One that does not (a standby, a primary
  * that was made read only, a Galera node outside the primary component) is not
  * believed for reads either: it is left at once for the next address of the
- * URL (dbms_connect.c). MySQL's settings of a session (patience, isolation,
- * wsrep_sync_wait) cannot be had so; no decision rests on them.
+ * URL (dbms_connect.c). MySQL's settings of a session cannot be had so: no
+ * write and no check rests on them, but patience does and, on Galera, how old a
+ * mere read may be (wsrep_sync_wait).
  *
  * Galera lets a transaction read while what other nodes have committed is
  * still on its way; only what it writes is compared (certified) at its end.
