@@ -262,6 +262,7 @@ bool gate_leave(struct gate *gate, const struct process *p)
     if (gate->state == GATE_ABSENT)
         gate->state = GATE_OPEN;
     gate->process = *p;
+    gate->heir_of = (struct process){0}; /* whoever is gone inherits nothing */
     gate->left = true;
     return true;
 }

@@ -70,7 +70,7 @@ bool gate_bars(const struct gate *gate, const struct process *p);
 
 /* `p` leaves in order, with the registration `p->created`. False: the gate is
  * to stay as it is: it is another's, it is fenced, or under a restart lease,
- * which promises that somebody comes back. */
+ * which promises that somebody comes back. Who leaves inherits nothing more. */
 bool gate_leave(struct gate *gate, const struct process *p);
 /* It left, and `p` is it, registered anew. */
 bool gate_returned(const struct gate *gate, const struct process *p);

@@ -99,7 +99,7 @@
 /* work is moved from an address only while a record says so */
 #define RECORDED(c) (addr[c] == NA || (rec[addr[c]] == R_MOVING && IN(cur_rec[2+c], addr[c])))
 /* the heir of a restart lease keeps the old process's work */
-#define TO_HEIR(c) (addr[c] < NA && gate[addr[c]] == OPEN && heir_of[addr[c]] != 0 \
+#define TO_HEIR(c) (addr[c] < NA && (gate[addr[c]] == OPEN || gate[addr[c]] == LEFT) && heir_of[addr[c]] != 0 \
     && heir_of[addr[c]] == MPROC(addr[c], item[c]))
 #define HOLDS(c) (addr[c] < NA && item[c] == HOLDITEM)
 

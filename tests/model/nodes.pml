@@ -116,7 +116,10 @@ end: do
             REACHED(left);
             lease[put_a] = lease[put_a] & ~BIT(put_p);
             register(put_a, 0);
-            gate[put_a] = LEFT; heir_of[put_a] = 0; wrote_gate(put_a)
+            gate[put_a] = LEFT; wrote_gate(put_a);
+#ifndef BUG_LEAVER_INHERITS
+            heir_of[put_a] = 0; lease_to[put_a] = 0; lease_from[put_a] = 0
+#endif
         :: else -> nleave++; REACHED(leave_refused)
         fi;
         put_ends() }

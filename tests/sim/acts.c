@@ -141,18 +141,19 @@ static void finish_all(struct world *w, const bool *of)
     }
 }
 
-/* A third of a kind finish what they have and leave in order; then one of the
- * others dies. */
+/* A third of the workers finish what they have and leave in order; then one of
+ * the others dies. */
 static void leavers(struct world *w)
 {
-    enum node_kind kind = chance(w, 0.3) ? NODE_MASTER : NODE_WORKER;
-    int n = count_of(kind) / 3 + 1;
     bool leave[NODES] = {false};
-    struct sim_node *dead, *node;
+    struct sim_node *dead;
+    int n = 0;
     mono_ms by;
 
-    for (int i = 0; i < n && (node = pick(w, kind, false, leave)) != NULL; i++)
-        leave[node->index] = true;
+    for (int i = MASTERS; i < NODES && n <= WORKERS / 3; i++) {
+        leave[i] = w->nodes[i].alive && w->nodes[i].http;
+        n += leave[i];
+    }
     for (int i = 0; i < 10; i++) {
         finish_all(w, leave);
         run_for(w, 300);
@@ -163,7 +164,7 @@ static void leavers(struct world *w)
         if (leave[i])
             run_for(w, between(w, 0, 200));
     }
-    dead = pick(w, kind, true, leave);
+    dead = pick(w, NODE_WORKER, true, leave);
     if (dead == NULL)
         return;
     run_for(w, between(w, 0, TIMEOUT_MS));

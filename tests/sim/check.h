@@ -24,7 +24,7 @@
 #define WORLD_LATE_PUTS   true
 #define WORLD_HTTP_LEASES true
 #define WORLD_SILENCE     true
-#define WORLD_LEAVERS     false
+#define WORLD_LEAVERS     true
 
 #define CHECK_ITEMS 200 /* ids "w-0" .. "w-199" */
 #define CHECK_NODES                                                            \

@@ -53,7 +53,8 @@ static void check_past(struct check *c, int node,
 {
     for (size_t i = 0; i < was->n_past; i++)
         if (!check_in_past(is, &was->past[i]) && is->n_past < CHECK_PAST &&
-            !check_same(&is->process, &was->past[i]))
+            !check_same(&is->process, &was->past[i]) &&
+            !is_take_back(c, node, &was->past[i]))
             check_fail(c, "past-stays", "%s: %" PRId64 " left the gate's past",
                        c->names[node], was->past[i].startup);
 }

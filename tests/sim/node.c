@@ -40,8 +40,8 @@ static void choose_keys(struct sim_node *n)
     int i = n->index % 5;
 
     n->n_keys = 0;
-    n->http = i == 3 && n->index != 13; /* that one is an agent */
-    if (i == 3) {
+    n->http = (i == 3 && n->index != 13) || (worker && i == 1);
+    if (n->http || i == 3) { /* or an agent */
         add_key(n, worker ? "/pelorus/nodes/worker" : "/pelorus/nodes/master");
     } else if (worker && i == 2) {
         add_key(n, "/nodes/worker/gpu");

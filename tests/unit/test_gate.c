@@ -226,7 +226,9 @@ static void who_leaves_gets_no_work_until_it_is_let_in_again(void **state)
 
     (void)state;
     p.created = 2000;
+    gate.heir_of = process(3);
     assert_true(gate_leave(&gate, &p));
+    assert_false(gate.heir_of.known); /* who is gone inherits nothing */
     assert_false(gate_takes(&gate, &p));
     assert_false(gate_takes(&gate, &other));
     assert_false(gate_bars(&gate, &p)); /* it may come back */
