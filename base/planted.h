@@ -24,6 +24,7 @@
     X(HEARSAY_IS_LIFE)     /* a stranded server's answer keeps a session */    \
     X(RENEWED_BESIDE)      /* a session lives on while the loop is stuck */    \
     X(LAGGING_MARK)        /* a lagging server's word ends a doubt */          \
+    X(LEFT_IS_MISSING)     /* the brake counts who left in order */            \
     X(LEFT_TAKES)          /* who left is given work */                        \
     X(LEFT_FORGOTTEN)      /* what somebody left behind is nobody's */         \
     X(LEASE_UNGATED)       /* a PUT's write checks the gate no more */         \

@@ -6,6 +6,7 @@
 #include "failover/engine_priv.h"
 
 #include "base/mem.h"
+#include "base/planted.h"
 #include "base/rand.h"
 
 #include <stdio.h>
@@ -45,12 +46,13 @@ static mono_ms fenced_at(struct engine *e, const struct node *n)
 
 static void sweep_node(struct engine *e, const struct node *n)
 {
-    bool owns = !n->gate.left &&
+    bool left = n->gate.left && !planted(PLANTED_LEFT_IS_MISSING);
+    bool owns = !left &&
                 view_marker_count(e->c.view, e->c.kind, n->address) > 0;
     int64_t lease = membership_lease(e->c.membership, n);
     if (n->registered || owns)
         brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
-    else if (n->gate.left || n->gate.state == GATE_RESTARTING)
+    else if (left || n->gate.state == GATE_RESTARTING)
         return; /* it, or a person, has told us */
     else if (n->state == NODE_FENCED)
         brake_see(e->brake, n->address, BRAKE_FENCED, lease, fenced_at(e, n));
