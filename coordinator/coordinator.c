@@ -37,7 +37,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
 {
     struct coordinator *c = arg;
 
-    lines_membership(ev);
+    lines_membership(c, ev);
     switch (ev->type) {
     case MEMBERSHIP_GONE:
         targets_forget(c, ev->node);
@@ -63,6 +63,9 @@ static void on_membership(void *arg, const struct membership_event *ev)
         c->dirty_soon = true;
         break;
     case MEMBERSHIP_SUSPECT:
+        /* it may have left in order, which not every registry tells at once */
+        if (ev->node->ours)
+            view_look_gate(c->view, ev->node->kind, ev->node->address);
         c->dirty_soon = true;
         break;
     }
@@ -355,6 +358,7 @@ void coordinator_tick(struct coordinator *c)
 
     hear_tick(c);
     membership_tick(c->membership);
+    lines_tick(c);
     groups_tick(c);
     requests_tick(c);
     work_tick(c->work);

@@ -53,6 +53,7 @@ struct node_extra {
     struct group_list defined; /* by configuration and API; see groups.c */
     struct group_list groups;  /* the effective ones */
     bool groups_due;           /* a definition changed; they are out of date */
+    mono_ms hushed;            /* lines.c: suspected then, not told yet; 0 */
 };
 
 struct group_def {
@@ -162,6 +163,7 @@ struct coordinator {
     struct lock_wait lock_waits[NODE_KINDS]; /* lock_wait.c */
     struct coordinator_wait *waits;
     size_t n_waits;
+    size_t hushed; /* lines.c: nodes that are */
     bool leaving;
     void (*left)(void *arg);
     void *left_arg;
@@ -234,7 +236,8 @@ void publish_tick(struct coordinator *c);
 void publish_now(struct coordinator *c);
 
 /* lines.c */
-void lines_membership(const struct membership_event *ev);
+void lines_membership(struct coordinator *c, const struct membership_event *ev);
+void lines_tick(struct coordinator *c);
 void lines_engine(const struct engine_event *ev);
 
 /* waits.c */

@@ -1,10 +1,16 @@
 /*
  * lines.c - what the log says of the cluster: one line for each change of a
  * node and each step of a failover, with the words that people search for.
+ *
+ * That a node leaves in order is told by two keys, its own and its gate, and
+ * some registries tell of the one a little before the other: a suspicion is
+ * said when it lasts, or when something comes of it.
  */
 #include "coordinator/coordinator_priv.h"
 
 #include "base/log.h"
+
+#define HUSH_MS 300
 
 static void log_node(const char *event, enum log_level level,
                      const struct membership_event *ev)
@@ -21,7 +27,7 @@ static void log_node(const char *event, enum log_level level,
                   LOG_END});
 }
 
-void lines_membership(const struct membership_event *ev)
+static void say(const struct membership_event *ev)
 {
     switch (ev->type) {
     case MEMBERSHIP_UP:
@@ -53,6 +59,54 @@ void lines_membership(const struct membership_event *ev)
     case MEMBERSHIP_REPORT:
     case MEMBERSHIP_TTL_OVER:
         break;
+    }
+}
+
+static void say_suspect(struct coordinator *c, struct node *n)
+{
+    struct membership_event ev = {
+        .type = MEMBERSHIP_SUSPECT, .node = n, .process = n->process};
+
+    say(&ev);
+    node_extra(c, n)->hushed = 0;
+    c->hushed--;
+}
+
+void lines_membership(struct coordinator *c, const struct membership_event *ev)
+{
+    struct node_extra *x = node_extra(c, ev->node);
+
+    if (ev->type == MEMBERSHIP_SUSPECT && ev->node->ours &&
+        ev->node->registrations == 0) {
+        c->hushed += x->hushed == 0;
+        x->hushed = c->clock->mono > 0 ? c->clock->mono : 1;
+        return;
+    }
+    if (x->hushed != 0 && ev->type == MEMBERSHIP_LEFT) {
+        x->hushed = 0;
+        c->hushed--;
+    } else if (x->hushed != 0 && ev->type != MEMBERSHIP_REPORT) {
+        struct membership_event before = {.type = MEMBERSHIP_SUSPECT,
+                                          .node = ev->node,
+                                          .process = ev->process};
+
+        say(&before);
+        x->hushed = 0;
+        c->hushed--;
+    }
+    say(ev);
+}
+
+void lines_tick(struct coordinator *c)
+{
+    struct node *n = NULL;
+
+    while (c->hushed > 0 && (n = membership_next(c->membership, n)) != NULL) {
+        struct node_extra *x = n->user;
+
+        if (x != NULL && x->hushed != 0 &&
+            c->clock->mono - x->hushed >= HUSH_MS)
+            say_suspect(c, n);
     }
 }
 

@@ -183,6 +183,45 @@ static void on_gate(void *arg, const struct registry_event *event)
     set_gate(w->v, owner_make(w->v, kind, address), &gate);
 }
 
+static void on_look(void *part, size_t index,
+                    const struct registry_reply *reply)
+{
+    struct view *v = part;
+    struct view_look *look = &v->looks[index];
+    struct owner *o = owner_find(v, look->kind, look->address);
+    uint64_t version = o != NULL ? o->pub.gate.version : 0;
+    struct gate gate;
+
+    look->under_way = false;
+    if (reply->err.code == ERR_OK && version == look->version &&
+        gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
+                  NULL) == 0) {
+        gate.version = reply->entries[0].version;
+        set_gate(v, owner_make(v, look->kind, look->address), &gate);
+    }
+}
+
+void view_look_gate(struct view *v, enum node_kind kind, const char *address)
+{
+    const struct owner *o = owner_find(v, kind, address);
+    char key[REGISTRY_KEY_MAX + 1];
+    size_t i = 0;
+
+    while (i < VIEW_LOOKS_MAX && v->looks[i].under_way) {
+        i++;
+    }
+    if (i == VIEW_LOOKS_MAX || !view_synced(v)) {
+        return; /* it is a hint that comes earlier, no more */
+    }
+    v->looks[i].under_way = true;
+    v->looks[i].kind = kind;
+    v->looks[i].version = o != NULL ? o->pub.gate.version : 0;
+    (void)snprintf(v->looks[i].address, sizeof(v->looks[i].address), "%s",
+                   address);
+    registry_get(v->config.registry, gate_key(kind, address, key, sizeof(key)),
+                 call_done, call_new(&v->calls, on_look, v, i));
+}
+
 /* --- markers -------------------------------------------------------------- */
 
 static void marker_gone(struct view *v, const struct marker *key)
@@ -328,6 +367,7 @@ void view_free(struct view **v)
         registry_unwatch(&(*v)->watches[i].watch);
     }
     view_settings_orphan(*v);
+    calls_orphan(&(*v)->calls);
     forget(*v);
     MEM_FREE(*v);
 }
@@ -338,6 +378,7 @@ void view_abandon(struct view **v)
         return;
     }
     mem_free((*v)->asking);
+    calls_free(&(*v)->calls);
     forget(*v);
     MEM_FREE(*v);
 }

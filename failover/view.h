@@ -53,6 +53,10 @@ void view_abandon(struct view **v);
 void view_tick(struct view *v);
 
 /* Is all that stands known, in the present session? */
+/* Read a gate now: on some registries a watch tells of a change late. What is
+ * read is taken as an event, unless one came meanwhile. */
+void view_look_gate(struct view *v, enum node_kind kind, const char *address);
+
 bool view_synced(const struct view *v);
 
 const struct view_owner *view_owner(const struct view *v, enum node_kind kind,

@@ -8,6 +8,7 @@
 #define PELORUS_FAILOVER_VIEW_PRIV_H
 
 #include "base/mem.h"
+#include "failover/calls.h"
 #include "failover/view.h"
 
 #define uthash_malloc(size)    mem_alloc(size)
@@ -79,6 +80,15 @@ struct view_watch {
 
 struct settings_read;
 
+/* A gate that is being read, and what was known of it then. */
+#define VIEW_LOOKS_MAX 64
+struct view_look {
+    bool under_way;
+    enum node_kind kind;
+    uint64_t version;
+    char address[NODE_ADDRESS_MAX + 1];
+};
+
 struct view {
     struct view_config config;
     struct view_watch watches[WATCHES];
@@ -93,6 +103,8 @@ struct view {
     uint64_t settings_session; /* in which they were read last */
     mono_ms settings_asked;
     struct settings_read *asking; /* under way */
+    struct calls calls;           /* gates being read */
+    struct view_look looks[VIEW_LOOKS_MAX];
     struct marker lent;
     struct failover_record lent_record;
 };
