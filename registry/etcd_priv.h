@@ -67,11 +67,10 @@ void etcd_asks_close(struct etcd *e);
 /*
  * A keepalive that was answered, and what that is worth. Keepalives do not
  * pass through the quorum: whichever member takes itself for the leader
- * answers them, out of its memory. A leader whose disk hangs, or that was
- * stopped, or that was cut off a moment ago, does so while another one, which
- * never heard of them, lets the lease run out (servers before 3.4.31 and
- * 3.5.13 for as long as the disk hangs). So a lease counts as renewed when an
- * answer that did pass through the quorum, to a question that was sent
+ * answers them, out of its memory. A leader that hardly runs, or was stopped,
+ * or was cut off a moment ago does so (3.4 to 3.7) while another one, which
+ * never heard of them, lets the lease run out. So a lease counts as renewed
+ * when an answer that did pass through the quorum, to a question that was sent
  * afterwards, shows that no younger term than the keepalive's had begun: then
  * it was the leader that renewed it. Had another begun later, it would have
  * counted every lease from its own beginning.

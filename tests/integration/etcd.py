@@ -59,13 +59,11 @@ class Wire(Proxy):
     def bar(self, server):
         def gone():
             self.barred = server
-            self.drop_barred()
+            self.drop_barred([p.source for p in self.pipes.values() if p.to_server])
         self.order(gone)
 
-    def drop_barred(self):
-        if not self.barred:
-            return
-        for s in [p.source for p in self.pipes.values() if p.to_server]:
+    def drop_barred(self, clients):
+        for s in clients:
             try:
                 port = s.getpeername()[1]
             except OSError:
@@ -74,8 +72,10 @@ class Wire(Proxy):
                 self.drop(s)
 
     def accept(self):
+        before = set(self.pipes)
         super().accept()
-        self.drop_barred()
+        if self.barred:
+            self.drop_barred([s for s in set(self.pipes) - before if self.pipes[s].to_server])
 
 
 class Server(Daemon):
@@ -110,7 +110,9 @@ class Server(Daemon):
                      "--log-level", "error", "--listen-client-urls", self.endpoint,
                      "--advertise-client-urls", self.endpoint, "--listen-peer-urls", peer,
                      "--initial-advertise-peer-urls", known, "--initial-cluster", everybody,
-                     "--heartbeat-interval", "50", "--election-timeout", "500"],
+                     # Short elections, but where others than we decide them.
+                     "--heartbeat-interval", "100" if self.wire else "50",
+                     "--election-timeout", "1000" if self.wire else "500"],
             os.path.join(self.dir, "log"))
         return self
 
