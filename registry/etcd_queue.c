@@ -249,7 +249,7 @@ static void on_queued(void *arg, const struct etcd_result *result)
     if (unanswered(hold, result)) {
         return;
     }
-    if (json_bool(result->root, "succeeded", false)) {
+    if (json_bool(result->root, "succeeded", false) && result->revision > 1) {
         h->created = result->revision;
     } else {
         /* The session's key is gone, or ours is there from a try whose answer

@@ -424,7 +424,9 @@ mono_ms registry_lock_proven_until(const struct registry_lock *l)
 {
     const struct registry *r = l->r;
     mono_ms until = r->answered + r->session_timeout_ms * 2 / 3;
+    mono_ms least = r->counted + r->session_timeout_ms * 5 / 6;
 
+    until = until < least ? until : least; /* a sixth is left in any case */
     if (!registry_lock_held(l)) {
         return 0;
     }

@@ -49,7 +49,7 @@ static bool doubtful(const struct registry_liveness *l)
     int64_t timeout = l->r->session_timeout_ms;
 
     return now(l) - l->answered >= timeout * 2 / 3 ||
-           now(l) - l->counted >= timeout * 5 / 6;
+           now(l) - l->counted >= timeout * 7 / 8;
 }
 
 void registry_liveness_answered(struct registry_liveness *l, mono_ms sent)

@@ -4,7 +4,7 @@
  *
  * SUSPENDED at 2/3 of the timeout since the last answered request was *sent*,
  * lost at 1x. A store may have answered a request and yet count our timeout
- * from one before it (`counted`): then SUSPENDED comes at 5/6 of that, if it is
+ * from one before it (`counted`): then SUSPENDED comes at 7/8 of that, if it is
  * sooner, and registry_session_until() is what it promises. One exception: when
  * the loop itself did not run (the process was stopped, the host slept) the age
  * of the last answer says nothing. Then it is SUSPENDED at once, and the store

@@ -9,15 +9,13 @@
  */
 #include "registry/sqlite_priv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void advance(struct sql_feed *feed, uint64_t rev, const char *full)
 {
-    size_t len = strlen(full);
-
-    assert(len < sizeof(feed->key));
     feed->rev = rev;
-    memcpy(feed->key, full, len + 1);
+    (void)snprintf(feed->key, sizeof(feed->key), "%s", full);
 }
 
 /*
@@ -32,10 +30,12 @@ static void advance_past(struct sql_feed *feed, uint64_t rev)
 
 static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
                      sql_wanted_f *wanted, const void *arg,
-                     struct sql_rows *rows, bool *more, struct err *err)
+                     struct sql_rows *rows, bool *missed, bool *more,
+                     struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_FEED);
     char after[SQL_FULL_KEY_MAX];
+    uint64_t past = 0;
     size_t n = 0;
     bool row = true;
     int rc = 0;
@@ -50,6 +50,11 @@ static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
             const char *full = (const char *)sqlite3_column_text(stmt, 0);
 
             n++;
+            if (full == NULL || strlen(full) >= sizeof(feed->key)) {
+                *missed = true; /* none of us wrote this: past all of it */
+                past = sqlite_column_u64(stmt, 5);
+                break;
+            }
             advance(feed, sqlite_column_u64(stmt, 5), full);
             if (strncmp(full, db->prefix, db->prefix_len) == 0 &&
                 full[db->prefix_len] == '/' &&
@@ -59,6 +64,10 @@ static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
         }
     }
     (void)sqlite3_reset(stmt);
+    if (*missed) {
+        advance_past(feed, past > db->revision ? past : db->revision);
+        return rc;
+    }
     *more = rc == 0 && row;
     if (rc == 0 && !row && n == max) {
         *more = true; /* the statement's limit ended it */
@@ -84,7 +93,7 @@ int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
         *missed = true;
         advance_past(feed, db->revision);
     } else if (rc == 0) {
-        rc = read_rows(db, feed, max, wanted, arg, rows, more, err);
+        rc = read_rows(db, feed, max, wanted, arg, rows, missed, more, err);
     }
     sqlite_read_end(db);
     return rc;

@@ -473,8 +473,10 @@ static void on_created(void *arg, struct zk_request *q)
     struct registry_hold *hold = arg;
     char *dir;
 
-    if (q->rc == ZOK) {
+    if (q->rc == ZOK && q->data != NULL && q->stat.czxid > 0) {
         stands(hold, q->data, &q->stat);
+    } else if (q->rc == ZOK) { /* not as a server of ZooKeeper's answers */
+        refuse(hold, ZMARSHALLINGERROR);
     } else if (over(hold)) {
         return;
     } else if (zk_broken(q->rc)) {

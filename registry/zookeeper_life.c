@@ -195,11 +195,13 @@ void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed)
     remember(z, sent_at);
 }
 
+/* Once between two heartbeats, which are at most a third of the timeout apart:
+ * they are writes themselves. More often where answers take long. */
 void zk_life_tick(struct zookeeper *z)
 {
-    int64_t every = z->base.state == REGISTRY_SUSPENDED
-                        ? gap(z)
-                        : z->base.session_timeout_ms / 6;
+    int64_t timeout = z->base.session_timeout_ms;
+    bool late = now(z) - z->liveness.counted > timeout * 5 / 8;
+    int64_t every = late ? gap(z) : timeout * 3 / 16;
 
     if (!z->connected) {
         return;

@@ -29,7 +29,7 @@ struct zk_request *zk_request_new(struct zookeeper *z,
     q->z = z;
     q->type = type;
     q->path = mem_strdup(path);
-    q->again = type != ZK_CREATE && type != ZK_DELETE && type != ZK_MULTI;
+    q->again = !zk_commits(type);
     q->done = done;
     q->arg = arg;
     return q;
@@ -231,9 +231,7 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
     DL_APPEND(h->in_flight, q);
     z->n_in_flight++;
     z->n_behind_in_flight += q->behind;
-    if (zk_commits(q->type)) {
-        z->committed_at = q->sent_at;
-    }
+    z->committed_at = zk_commits(q->type) ? q->sent_at : z->committed_at;
     rc = give(h, q);
     if (rc == ZINVALIDSTATE) {
         DL_DELETE(h->in_flight, q);
@@ -360,6 +358,8 @@ static void on_answer(void *arg)
     }
     if (current && !zk_broken(q->rc)) {
         zk_on_answer(z, q->sent_at, zk_committed(q));
+        current = h == z->handle; /* unless who was told of it closed us */
+        q->rc = current ? q->rc : ZSESSIONEXPIRED;
     }
     if (current && q->again && q->done != NULL && zk_broken(q->rc) &&
         !zk_stopping(z) &&

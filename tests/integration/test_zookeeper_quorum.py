@@ -114,6 +114,52 @@ def test_a_deserted_leader_keeps_no_work(cluster):
     w.stopped_before_the_move()
 
 
+@alone(session=4)
+def test_a_cut_off_holder_of_the_lock_runs_no_hook_beside_the_next(cluster):
+    servers = cluster.registry.servers
+    wait_for("two followers", lambda: servers.leader() and len(servers.followers()) == 2)
+    lonely = servers.followers()[0]
+    others = [s for s in servers.servers if s is not lonely]
+    path, script = (os.path.join(cluster.dir, n) for n in ("beats", "hook.sh"))
+    with open(script, "w", encoding="ascii") as f:
+        f.write(f"while :; do echo $PELORUS_FENCE $(date +%s.%N) >>{path}; sleep 0.05; done\n")
+    more = f"failover: {{grace: 300ms, reconcile-interval: 1s, hook: 'sh {script}'}}\n"
+
+    def beats():
+        """When the hook was seen at work, by the lock's number."""
+        seen = {}
+        if os.path.exists(path):
+            with open(path, encoding="ascii") as f:
+                for line in f:
+                    if line.endswith("\n") and len(line.split()) == 2:
+                        seen.setdefault(int(line.split()[0]), []).append(float(line.split()[1]))
+        return seen
+    cluster.registry.at = [lonely]
+    first = cluster.coordinator(more=more)
+    cluster.registry.at = others
+    victim = cluster.agent("master", M1)
+    cluster.wait_up(first.api, M1)
+    submit(first.port, ["w"])
+    cluster.agent("master", M2)
+    cluster.wait_up(first.api, M1, M2)
+    victim.kill()
+    one = wait_for("the hook at work", lambda: list(beats()))[0]
+    cluster.coordinator(more=more)
+    servers.cut(lonely)
+    began = time.time()
+    two = wait_for("the next holder's hook", lambda: [f for f in beats() if f > one], 40)[0]
+    holds("it goes on", lambda: True, 2)
+    seen = beats()
+    while time.time() - max(seen[one]) < 1:  # it runs on: until when?
+        check(time.time() - began < 60, "the first one's hook never stops")
+        time.sleep(0.2)
+        seen = beats()
+    print(f"     the first one's last sign {max(seen[one]) - began:.1f} s after the cut, the next one's "
+          f"first at {min(seen[two]) - began:.1f} s")
+    over = max(seen[one]) - min(seen[two])
+    check(over < 0, lambda: f"two hooks at once for {over:.1f} s")
+
+
 @alone(session=12)
 def test_a_client_of_a_cut_off_follower_goes_to_another(cluster):
     """It knows the other servers: the session, and the work, stay."""

@@ -197,6 +197,39 @@ static void a_damaged_registry_is_an_error_not_a_crash(void **state)
     expect_refused(f->path, ERR_IO, "damaged");
 }
 
+static bool want_all(const void *arg, const char *key)
+{
+    (void)arg;
+    (void)key;
+    return true;
+}
+
+/* Others write into the file, too: what we cannot have written is no reason to
+ * end, only to list all. */
+static void a_change_of_a_key_too_long_is_a_gap(void **state)
+{
+    struct fixture *f = *state;
+    struct sqlite_db *db;
+    struct sql_feed feed = {.rev = 1};
+    struct sql_rows rows = {0};
+    bool missed, more;
+    struct err err;
+
+    assert_int_equal(sqlite_db_open(&db, f->path, "test", 100, &err), 0);
+    run_sql(f->path, "INSERT INTO change VALUES(1, 'test/' || hex(zeroblob("
+                     "400)))");
+    assert_int_equal(sqlite_feed_read(db, &feed, 100, want_all, NULL, &rows,
+                                      &missed, &more, &err),
+                     0);
+    assert_true(missed);
+    assert_int_equal(rows.n, 0);
+    assert_int_equal(sqlite_feed_read(db, &feed, 100, want_all, NULL, &rows,
+                                      &missed, &more, &err),
+                     0);
+    assert_false(missed);
+    sqlite_db_close(&db);
+}
+
 static void a_path_that_cannot_hold_a_file_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -433,6 +466,7 @@ int main(void)
         TEST(a_database_of_another_program_is_refused),
         TEST(a_newer_schema_is_refused),
         TEST(a_damaged_registry_is_an_error_not_a_crash),
+        TEST(a_change_of_a_key_too_long_is_a_gap),
         TEST(a_path_that_cannot_hold_a_file_is_refused),
         TEST(an_unreadable_file_is_denied),
         TEST(a_read_only_directory_is_denied),

@@ -143,6 +143,21 @@ static void repeated_looks_tell_nothing(void **state)
     assert_int_equal(q->watch->n_keys, 0);
 }
 
+/* A row of somebody's hand, an answer with holes: no reason to end. */
+static void what_no_registry_can_have_made_is_no_key(void **state)
+{
+    struct quiet *q = *state;
+
+    seen(q, "/a", 0, 1, 0);
+    seen(q, "/b", 1, 0, 0);
+    registry_view_begin(q->watch);
+    listed(q, "/a", 0, 1, 0);
+    listed(q, "/c", 1, 1, 0);
+    registry_view_end(q->watch, 0, true);
+    expect(q, "+c.");
+    assert_int_equal(q->watch->n_keys, 1);
+}
+
 static void
 another_created_is_remove_and_add_even_at_the_same_version(void **state)
 {
@@ -282,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         VIEW_TEST(repeated_looks_tell_nothing),
+        VIEW_TEST(what_no_registry_can_have_made_is_no_key),
         VIEW_TEST(another_created_is_remove_and_add_even_at_the_same_version),
         VIEW_TEST(a_full_look_removes_what_it_does_not_list),
         VIEW_TEST(a_look_begun_again_forgets_the_first),
