@@ -293,9 +293,10 @@ static int cmd_failover(struct cli *c, const struct cli_words *w)
     if (w->n == 3 && strcmp(w->word[0], "start") == 0)
         return failover_start(c, w);
     buf_str(&c->path, "/v1/failovers");
-    if (w->n == 2 && strcmp(w->word[0], "show") == 0) {
+    if (w->n == 2 && (strcmp(w->word[0], "show") == 0 ||
+                      strcmp(w->word[0], "withdraw") == 0)) {
         cli_segment(c, w->word[1]);
-        rc = cli_send(c, "GET");
+        rc = cli_send(c, w->word[0][0] == 's' ? "GET" : "DELETE");
         return rc != 0 ? rc : show_object(c);
     }
     if (w->n != 0)
@@ -364,7 +365,8 @@ static const struct command {
      "failover [--limit N]\n"
      "       failover show ID\n"
      "       failover start KIND ADDRESS [--dry-run] [--force] "
-     "[--reason TEXT]"},
+     "[--reason TEXT]\n"
+     "       failover withdraw ID"},
     {"cordon", cmd_cordon, "no new work to an address", "for reason undo",
      "cordon KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},
     {"drain", cmd_drain, "no new work, and let the present work move",

@@ -164,6 +164,10 @@ void coordinator_settings_patch(struct coordinator *c,
                                 const struct settings_patch *patch,
                                 coordinator_reply_f *done, void *arg);
 
+/* Take back an ordered failover that has not begun (queued, or held). Codes:
+ * running, finished, not_ordered, and as failover_get. */
+void coordinator_failover_withdraw(struct coordinator *c, const char *id,
+                                   coordinator_reply_f *done, void *arg);
 /* One failover, or all that are kept (at most 1,000), newest first. */
 void coordinator_failover_get(struct coordinator *c, const char *id,
                               coordinator_reply_f *done, void *arg);

@@ -7,7 +7,8 @@
  * group_names.c holds their names; targets.c chooses who takes work; nodes.c
  * and node_put.c serve nodes that speak HTTP; publish.c builds snapshots;
  * waits.c holds long polls; requests.c keeps what clients asked of the
- * registry; queries.c asks for settings, groups and failover records.
+ * registry; queries.c asks for settings, groups and failover records, and
+ * withdraw.c takes back what was ordered.
  */
 #ifndef PELORUS_COORDINATOR_COORDINATOR_PRIV_H
 #define PELORUS_COORDINATOR_COORDINATOR_PRIV_H

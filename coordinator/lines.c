@@ -121,6 +121,7 @@ static const struct {
     [ENGINE_TAKEN_BACK] = {"-failover-aborted", LOG_WARN},
     [ENGINE_MOVED] = {"=failover-moved", LOG_INFO},
     [ENGINE_DONE] = {"-failover", LOG_WARN},
+    [ENGINE_QUEUED] = {"=failover-queued", LOG_WARN},
     [ENGINE_HELD] = {"!failover-held", LOG_ERROR},
     [ENGINE_LIFTED] = {"=failover-lifted", LOG_WARN},
     [ENGINE_LOCKED] = {"+lock", LOG_INFO},

@@ -1,6 +1,7 @@
 /*
  * engine.h - performs what failover_step() decides, over a real registry.
  *
+ * (Longer than 150 lines: its orders and answers are its contract with people.)
  * One engine per kind of owner: it owns that kind's global lock, one
  * `struct failover` and the transactions in flight. Loop thread only.
  */
@@ -24,7 +25,8 @@ struct engine_event {
                           drain-over */
         ENGINE_MOVED,  /* a batch: `n` items */
         ENGINE_DONE,
-        ENGINE_HELD, /* by the brake or a pause: `word` */
+        ENGINE_HELD,   /* by the brake or a pause: `word` */
+        ENGINE_QUEUED, /* an order: `word` whom the lock is waited for */
         ENGINE_LIFTED,
         ENGINE_LOCKED,
         ENGINE_UNLOCKED,
@@ -102,10 +104,14 @@ void engine_set_rank(struct engine *e, uint32_t rank);
 void engine_set_own_entry(struct engine *e, bool stands);
 
 /*
- * A person's failover. `dry_run` plans only, and tells what would move if the
- * process were fenced now, alive or not. The ETag (with its quotes) is over the
- * gate, the items, their epochs and what happens to each; not over the targets,
- * which follow the load of the moment when it is applied.
+ * A person's failover. Where the lock does not come within a second the order
+ * becomes a record (`queued`), which any coordinator carries out when it has
+ * the lock, decided anew then: it ends as aborted, with why, if the node is
+ * alive by then. The same order while it waits is the same record. `dry_run`
+ * plans only, and tells what would move if the process were fenced now, alive
+ * or not. The ETag (with its quotes) is over the gate, the items, their epochs
+ * and what happens to each; not over the targets, which follow the load of the
+ * moment when it is applied.
  */
 struct engine_order {
     const char *address;
@@ -123,6 +129,9 @@ struct engine_reply {
     struct err err;
     const char *failover; /* id of the record, accepted */
     bool held;            /* accepted, but paused or braked */
+    bool queued;          /* accepted; its record waits for the lock */
+    bool waits;           /* `wait` says for whom */
+    struct registry_lock_wait wait;
     const struct engine_plan_item *plan;
     size_t n_plan;
     const char *etag;

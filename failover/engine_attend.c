@@ -47,8 +47,8 @@ static mono_ms fenced_at(struct engine *e, const struct node *n)
 static void sweep_node(struct engine *e, const struct node *n)
 {
     bool left = n->gate.left && !planted(PLANTED_LEFT_IS_MISSING);
-    bool owns = !left &&
-                view_marker_count(e->c.view, e->c.kind, n->address) > 0;
+    bool owns =
+        !left && view_marker_count(e->c.view, e->c.kind, n->address) > 0;
     int64_t lease = membership_lease(e->c.membership, n);
     if (n->registered || owns)
         brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
@@ -284,15 +284,23 @@ static bool collecting_wanted(struct engine *e, bool this_hold)
 
 /* --- the queue ----------------------------------------------------------- */
 
+/* A person's failover goes on where none begins by itself. */
+static bool is_ordered(struct engine *e, const char *address)
+{
+    const struct failover_record *r =
+        view_failover(e->c.view, e->c.kind, address);
+    return r != NULL && (r->phase == FAILOVER_QUEUED || r->who[0] != '\0');
+}
+
 /* The first address that still wants us; entries that do not are dropped. */
 static struct attention *first_wanting(struct engine *e, bool this_hold)
 {
     struct attention *a, *next;
     mono_ms now = e->c.clock->mono;
-    if (!e->c.conf->enabled)
-        return NULL;
     HASH_ITER(hh, e->attention, a, next)
     {
+        if (!e->c.conf->enabled && !is_ordered(e, a->address))
+            continue;
         if (this_hold && a->hold == e->hold)
             continue;
         if (now < a->not_before &&
@@ -307,7 +315,7 @@ static struct attention *first_wanting(struct engine *e, bool this_hold)
 
 bool attend_wanted(struct engine *e)
 {
-    if (orders_next(e) != NULL)
+    if (orders_next(e) != NULL || orders_queueing(e))
         return true;
     if (!view_synced(e->c.view) || !membership_synced(e->c.membership))
         return false;

@@ -271,8 +271,8 @@ static void on_matched(void *arg, const struct survey *s)
     struct failover_event ev = engine_event_of(e, FAILOVER_PLANNED);
     struct order *o = e->current;
     ev.code = s->err.code;
-    ev.same =
-        o != NULL && o->if_match != NULL && strcmp(o->if_match, s->etag) == 0;
+    const char *match = o != NULL ? o->if_match : e->queued_match;
+    ev.same = match != NULL && strcmp(match, s->etag) == 0;
     if (ev.code == ERR_OK && !ev.same && o != NULL) {
         e->current = NULL;
         order_answer(e, o, "plan_changed", "", false, s);
@@ -328,6 +328,9 @@ void engine_perform(struct engine *e, const struct failover_effect *fx)
         reader_start(&e->reader, e, failover_task(e->f)->address, on_read, e);
         return;
     case FAILOVER_DO_PLAN:
+        if (failover_record(e->f) != NULL)
+            memcpy(e->queued_match, failover_record(e->f)->if_match,
+                   sizeof(e->queued_match));
         e->matching =
             survey_start(e, failover_task(e->f)->address, on_matched, e);
         return;

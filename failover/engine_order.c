@@ -168,8 +168,8 @@ static const char *text_of(const char *code)
                        "address cannot be read; see the log"},
         {"plan_changed", "the plan is not the one that was approved any more"},
         {"busy", "others changed the address all the time; try again"},
-        {"registry_unavailable", "the registry or its lock could not be had "
-                                 "in time; nothing was begun"},
+        {"registry_unavailable", "the registry could not be had in time; "
+                                 "nothing was begun"},
         {"outcome_unknown", "the failover may have begun; ask for its record"},
         {"cancelled", "this coordinator is stopping"},
     };
@@ -204,8 +204,19 @@ static void order_free(struct engine *e, struct order *o)
 {
     DL_DELETE(e->orders, o);
     e->n_orders--;
+    queueing_free(e, &o->into);
     mem_free(o->if_match);
     mem_free(o);
+}
+
+void order_queued(struct engine *e, struct order *o, const char *failover)
+{
+    struct engine_reply reply = {.failover = failover, .queued = true};
+    reply.waits = engine_waits_for(e, &reply.wait);
+    engine_reply_f *done = o->done;
+    void *arg = o->arg;
+    done(arg, &reply);
+    order_free(e, o);
 }
 
 void order_answer(struct engine *e, struct order *o, const char *code,
@@ -259,17 +270,23 @@ struct order *orders_next(struct engine *e)
     return NULL;
 }
 
-/* Orders have 10 s. What is under way is not stopped by that: its writes are
- * checked, and the record says what became of it. */
+/* After a second without the lock an order is queued. It has 10 s in all. What
+ * is under way is not stopped by that: its writes are checked, and the record
+ * says what became of it. */
 void orders_tick(struct engine *e)
 {
     struct order *o, *next;
     DL_FOREACH_SAFE(e->orders, o, next)
     {
-        if (e->c.clock->mono < o->deadline)
+        mono_ms now = e->c.clock->mono;
+        if (now < o->deadline) {
+            if (!o->taken && e->connected &&
+                now - o->began >= ENGINE_PATIENCE_MS)
+                order_queue(e, o);
             continue;
-        bool begun = o == e->current;
-        if (begun)
+        }
+        bool begun = o == e->current || o->into != NULL;
+        if (o == e->current)
             e->current = NULL;
         struct survey *s, *after;
         DL_FOREACH_SAFE(e->surveys, s, after)
@@ -312,7 +329,8 @@ void engine_order(struct engine *e, const struct engine_order *order,
     struct failover_task *t = &o->task;
     o->done = done;
     o->arg = arg;
-    o->deadline = e->c.clock->mono + ENGINE_ORDER_MS;
+    o->began = e->c.clock->mono;
+    o->deadline = o->began + ENGINE_ORDER_MS;
     o->if_match = mem_strdup(order->if_match);
     t->type = FAILOVER_TASK_ADDRESS;
     t->ordered = true;

@@ -12,6 +12,7 @@
  *   engine_move.c   what becomes of each item, and targets' gates
  *   engine_batch.c  txns of moves, several in flight
  *   engine_count.c  what a failover moved, after the fact
+ *   engine_queue.c  orders that wait for the lock, as records
  *   engine_order.c  people's failovers and dry runs (struct survey)
  *
  * Everything in flight is a call (calls.h) of the part it belongs to: letting
@@ -30,14 +31,15 @@
 
 #include <uthash.h>
 
-#define ENGINE_PAGE       1000  /* items listed at a time */
-#define ENGINE_READS_MAX  256   /* records read at a time */
-#define ENGINE_BATCHES    4     /* txns of moves in flight */
-#define ENGINE_TRIES      6     /* for one item in one round */
-#define ENGINE_TARGETS    1024  /* distinct targets of one round */
-#define ENGINE_PLAN_MAX   10000 /* items that a dry run tells */
-#define ENGINE_ORDERS_MAX 64
-#define ENGINE_ORDER_MS   10000
+#define ENGINE_PAGE        1000  /* items listed at a time */
+#define ENGINE_READS_MAX   256   /* records read at a time */
+#define ENGINE_BATCHES     4     /* txns of moves in flight */
+#define ENGINE_TRIES       6     /* for one item in one round */
+#define ENGINE_TARGETS     1024  /* distinct targets of one round */
+#define ENGINE_PLAN_MAX    10000 /* items that a dry run tells */
+#define ENGINE_ORDERS_MAX  64
+#define ENGINE_ORDER_MS    10000
+#define ENGINE_PATIENCE_MS 1000 /* of an order for the lock */
 
 /* --- engine_read.c ------------------------------------------------------- */
 
@@ -184,14 +186,16 @@ void counter_close(struct counter *c);
 
 /* --- engine_order.c ------------------------------------------------------ */
 
+struct queueing;
 struct order {
     struct order *prev, *next;
     struct failover_task task;
     char *if_match;
     engine_reply_f *done;
     void *arg;
-    mono_ms deadline;
-    bool taken; /* by the step */
+    mono_ms began, deadline;
+    bool taken;            /* by the step, or it is being queued */
+    struct queueing *into; /* its record is being written */
 };
 
 struct survey;
@@ -221,6 +225,11 @@ struct survey {
 struct survey *survey_start(struct engine *e, const char *address,
                             survey_done_f *done, void *arg);
 void survey_free(struct survey **s);
+/* engine_queue.c: the lock does not come; write a record that waits for it. */
+void order_queue(struct engine *e, struct order *o);
+void queueing_free(struct engine *e, struct queueing **q);
+void order_queued(struct engine *e, struct order *o, const char *failover);
+bool orders_queueing(const struct engine *e);
 void orders_tick(struct engine *e);
 void orders_close(struct engine *e);
 struct order *orders_next(struct engine *e);
@@ -315,6 +324,8 @@ struct engine {
     struct survey *matching; /* the one that PLANNING waits for */
     struct order *orders;
     struct order *current; /* the order under way */
+    char queued_match[40]; /* of one that waited: If-Match */
+    mono_ms queued_until;  /* our view may not know of it before */
     size_t n_orders;
     bool hooked;       /* our kind is failed over for the hook alone */
     struct gone *gone; /* by address */

@@ -353,7 +353,7 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
     f->task = *ev->task;
     f->has_task = true;
     f->has_record = false;
-    f->answered = false;
+    f->answered = f->planned = false;
     f->sweeping = f->swept = false;
     f->tries = 0;
     memset(&f->gate, 0, sizeof(f->gate));

@@ -21,7 +21,8 @@
  *   |    |         |  |  \__ braked or paused: HOLDING (a record) -------> *
  *   |    |         |  |  \__ a lease is over, a fenced gate has a new
  *   |    |         |  |      process, or may be readmitted: OPENING -----> *
- *   |    |         |  |  \__ a held record has become needless: DROPPING > *
+ *   |    |         |  |  \__ a held record, or an order that was queued, has
+ *   |    |         |  |      become needless: DROPPING ----------------> *
  *   |    |         |  \_____ the gate's process stands, or `moving` is to be
  *   |    |         |         resumed: LISTING; `intent`: VERIFY; likewise
  *   |    |         |         before INTENT if the past is full
@@ -277,7 +278,7 @@ enum failover_verdict {
     FAILOVER_TO_LEASE_END, /* a restart lease that nobody consumed, or a drain
                               whose process has gone since */
     FAILOVER_TO_LIST,      /* markers of the past may stand */
-    FAILOVER_TO_DROP,      /* a held record that is needless now */
+    FAILOVER_TO_DROP,      /* a held or queued record that is needless now */
 };
 enum failover_verdict failover_decide(const struct failover_seen *seen,
                                       const struct failover_task *task,

@@ -8,6 +8,7 @@
 
 #include "base/planted.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* --- READING ------------------------------------------------------------- */
@@ -66,13 +67,26 @@ static void resume(struct failover *f, const struct failover_event *ev,
         step_go_on(f, fx, ev->now);
 }
 
-static void drop_held(struct failover *f, const struct failover_event *ev,
-                      struct failover_effects *fx)
+static void drop(struct failover *f, const struct failover_event *ev,
+                 const char *why, struct failover_effects *fx)
 {
     f->record.phase = FAILOVER_ABORTED;
     f->record.finished = ev->wall;
+    (void)snprintf(f->record.why, sizeof(f->record.why), "%s", why);
     failover_take_over(f);
     step_go_write(f, fx, FAILOVER_DROPPING, false, true);
+}
+
+static void drop_held(struct failover *f, const struct failover_event *ev,
+                      struct failover_effects *fx)
+{
+    const char *why = "needless";
+    if (f->record.phase == FAILOVER_QUEUED)
+        why = ev->seen->gate.state == GATE_FENCED   ? "done"
+              : ev->seen->n_standing > 0            ? "alive"
+              : ev->seen->gate.state == GATE_ABSENT ? "not_found"
+                                                    : "done";
+    drop(f, ev, why, fx);
 }
 
 void step_open_gate(struct failover *f, const struct process *p,
@@ -121,7 +135,8 @@ void failover_reading(struct failover *f, const struct failover_event *ev,
             step_go_list(f, fx, true);
             return;
         }
-        if (f->task.matched) {
+        if (f->task.matched ||
+            (f->has_record && f->record.if_match[0] != '\0' && !f->planned)) {
             f->state = FAILOVER_PLANNING;
             step_effect(fx, FAILOVER_DO_PLAN);
             return;
@@ -160,12 +175,17 @@ void failover_planning(struct failover *f, const struct failover_event *ev,
         step_give_way(f, fx, ev->now);
         return;
     }
+    if (!ev->same && !f->task.matched) { /* an order that waited */
+        drop(f, ev, "plan_changed", fx);
+        return;
+    }
     if (!ev->same) {
         step_answer(f, fx, "plan_changed");
         step_settle(f, fx, "plan-changed", ev->now);
         return;
     }
     f->task.matched = false;
+    f->planned = true;
     step_go_read(f, fx, FAILOVER_READING);
 }
 

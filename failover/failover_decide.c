@@ -237,6 +237,13 @@ const struct process *failover_subject(const struct failover_seen *seen,
     return &seen->gate.process;
 }
 
+/* An order that waited for the lock and has it now, and nothing to do with it:
+ * it ends with that, but for an identity that will be readable soon. */
+static enum failover_verdict decide_queued(const struct failover_seen *seen)
+{
+    return seen->unknown ? FAILOVER_NOTHING : FAILOVER_TO_DROP;
+}
+
 enum failover_verdict failover_decide(const struct failover_seen *seen,
                                       const struct failover_task *task,
                                       const char **cause)
@@ -255,8 +262,11 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
     bool ordered = forced || (r != NULL && strcmp(r->then, "order") == 0);
     ordered = ordered || task->ordered;
     forced = forced || task->force;
+    bool queued = r != NULL && r->phase == FAILOVER_QUEUED;
     if (seen->gate.state == GATE_ABSENT) {
         const char *why = begins_first(seen, ordered, forced);
+        if (why == NULL && queued)
+            return decide_queued(seen);
         return why != NULL ? held_or_begun(seen, ordered, why, cause)
                            : decide_quiet_first(seen, task->ordered);
     }
@@ -270,6 +280,8 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
     if (admits(seen))
         return FAILOVER_TO_ADMIT;
     const char *why = begins(seen, ordered, forced);
+    if (why == NULL && queued && !task->ordered)
+        return decide_queued(seen);
     if (why == NULL && !task->ordered)
         why = gone;
     return why != NULL ? held_or_begun(seen, ordered, why, cause)
@@ -342,6 +354,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     r->phase = FAILOVER_INTENT;
     SAY(r->cause, cause);
     r->then[0] = '\0';
+    r->if_match[0] = '\0';
     if (strcmp(cause, "drain") == 0) {
         SAY(r->who, gate->who);
         SAY(r->reason, gate->reason);

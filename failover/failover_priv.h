@@ -25,6 +25,7 @@ struct failover {
     char last_intent[FAILOVER_ID_MAX + 1];
     struct process registered; /* at the last read: the gate's, if it stands */
     char new_id[FAILOVER_ID_MAX + 1];
+    bool planned;        /* the plan that was approved is still the one */
     bool over;           /* at the last read: the drain's or lease's time */
     uint32_t tries;      /* decided anew after a conflict */
     bool sweeping;       /* a pass over a full past, INTENT comes after it */

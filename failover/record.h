@@ -162,6 +162,9 @@ void epoch_floor_write(struct buf *out, uint64_t floor);
 enum failover_phase {                  /* what a record says */
                       FAILOVER_HELD,   /* by the brake or a pause; nothing was
                                           fenced */
+                      FAILOVER_QUEUED, /* a person's order that waits for the
+                                          lock; written without it, for it
+                                          decides nothing */
                       FAILOVER_INTENT, /* fenced; nothing moves yet */
                       FAILOVER_MOVING,
                       FAILOVER_DONE,
@@ -181,12 +184,17 @@ struct failover_record {
     char address[NODE_ADDRESS_MAX + 1];
     struct process process; /* the one that lost its work */
     enum failover_phase phase;
-    char cause[32]; /* down, left, replaced, departed, restart, drain, order,
-                       forced, reconcile; held: mass, session, own-entry,
-                       paused */
-    char then[32];  /* held: "order" or "forced" if a person ordered
-                       it, so that it goes on as such; else "" */
-    char who[64];   /* a person's, else "" */
+    char cause[32];    /* down, left, replaced, departed, restart, drain, order,
+                          forced, reconcile; held: mass, session, own-entry,
+                          paused */
+    char then[32];     /* held: "order" or "forced" if a person ordered
+                          it, so that it goes on as such; queued, too;
+                          else "" */
+    char why[32];      /* aborted without INTENT: alive, withdrawn,
+                          plan_changed, done (its work was moved
+                          already), not_found, needless; else "" */
+    char if_match[40]; /* queued: the plan that was approved, else "" */
+    char who[64];      /* a person's, else "" */
     char reason[256];
     /* what was seen */
     wall_ms last_heartbeat;
@@ -209,6 +217,8 @@ struct failover_record {
 int failover_record_read(struct failover_record *out, const char *value,
                          size_t len, struct err *err) MUST_CHECK;
 void failover_record_write(struct buf *out, const struct failover_record *r);
+/* The same without the closing brace: for an answer that says more. */
+void failover_record_open(struct buf *out, const struct failover_record *r);
 const char *failover_phase_name(enum failover_phase p);
 static inline bool failover_phase_final(enum failover_phase p)
 {

@@ -12,9 +12,9 @@
 #include <string.h>
 
 static const char *const phase_names[] = {
-    [FAILOVER_HELD] = "held",       [FAILOVER_INTENT] = "intent",
-    [FAILOVER_MOVING] = "moving",   [FAILOVER_DONE] = "done",
-    [FAILOVER_ABORTED] = "aborted",
+    [FAILOVER_HELD] = "held",     [FAILOVER_QUEUED] = "queued",
+    [FAILOVER_INTENT] = "intent", [FAILOVER_MOVING] = "moving",
+    [FAILOVER_DONE] = "done",     [FAILOVER_ABORTED] = "aborted",
 };
 
 const char *failover_phase_name(enum failover_phase p)
@@ -158,6 +158,10 @@ static int read_words(struct failover_record *r, const cJSON *o,
     int rc = field_words(o, "cause", r->cause, sizeof(r->cause), err);
 
     rc = rc != 0 ? rc : field_words(o, "then", r->then, sizeof(r->then), err);
+    rc = rc != 0 ? rc : field_words(o, "why", r->why, sizeof(r->why), err);
+    rc = rc != 0 ? rc
+                 : field_words(o, "if_match", r->if_match, sizeof(r->if_match),
+                               err);
     rc = rc != 0 ? rc : field_words(o, "who", r->who, sizeof(r->who), err);
     rc = rc != 0 ? rc
                  : field_words(o, "reason", r->reason, sizeof(r->reason), err);
@@ -244,7 +248,7 @@ static void write_done(struct buf *out, const struct failover_record *r)
     put_words(out, "hook_tail", r->hook_tail);
 }
 
-void failover_record_write(struct buf *out, const struct failover_record *r)
+void failover_record_open(struct buf *out, const struct failover_record *r)
 {
     assert(r->id[0] != '\0' && r->address[0] != '\0');
     assert(r->n_targets <= FAILOVER_TARGETS_MAX);
@@ -258,6 +262,12 @@ void failover_record_write(struct buf *out, const struct failover_record *r)
     if (r->then[0] != '\0') {
         put_words(out, "then", r->then);
     }
+    if (r->why[0] != '\0') {
+        put_words(out, "why", r->why);
+    }
+    if (r->if_match[0] != '\0') {
+        put_words(out, "if_match", r->if_match);
+    }
     put_words(out, "who", r->who);
     put_words(out, "reason", r->reason);
     write_seen(out, r);
@@ -265,6 +275,11 @@ void failover_record_write(struct buf *out, const struct failover_record *r)
     json_put_u64(out, "fence", r->fence);
     json_put_int(out, "resumed", r->resumed);
     write_done(out, r);
+}
+
+void failover_record_write(struct buf *out, const struct failover_record *r)
+{
+    failover_record_open(out, r);
     json_close(out, '}');
 }
 

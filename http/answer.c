@@ -43,6 +43,8 @@ static const struct problem {
     {"gate_conflict", 409, "The order does not fit the state of the node"},
     {"alive", 409, "The node is alive"},
     {"running", 409, "A failover of this node is running"},
+    {"finished", 409, "The failover is over"},
+    {"not_ordered", 409, "Nobody ordered this failover"},
     {"plan_changed", 412, "The plan has changed since"},
     {"too_large", 413, "It is too large"},
     {"uri_too_long", 414, "Path and query are too long"},

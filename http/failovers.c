@@ -9,6 +9,31 @@
 
 /* --- reading -------------------------------------------------------------- */
 
+/* Whom this coordinator waits for with the lock, as /v1/cluster says it. */
+static void put_waits(struct buf *b, bool waits,
+                      const struct registry_lock_wait *w)
+{
+    const char *holder = waits ? w->holder : NULL;
+    wall_ms since = waits ? clock_wall_ms() - (clock_mono_ms() - w->since) : 0;
+
+    json_put_str(b, "waits_for",
+                 waits && holder[0] == '\0' ? "unknown" : holder);
+    http_put_time(b, "waits_since", since);
+}
+
+static void put_record(struct http_request *r, struct buf *b,
+                       const struct failover_record *record)
+{
+    const struct engine *e =
+        coordinator_engine(r->h->coordinator, record->kind);
+    struct registry_lock_wait w;
+
+    failover_record_open(b, record);
+    if (record->phase == FAILOVER_QUEUED)
+        put_waits(b, e != NULL && engine_waits_for(e, &w), &w);
+    json_close(b, '}');
+}
+
 static void got(void *arg, const struct coordinator_reply *reply)
 {
     struct http_request *r = http_ended(arg);
@@ -20,8 +45,20 @@ static void got(void *arg, const struct coordinator_reply *reply)
     else if (reply->code != NULL)
         http_refuse(r, reply->code, &reply->err, 0);
     else
-        failover_record_write(http_json(r, 200), &reply->failovers[0]);
+        put_record(r, http_json(r, 200), &reply->failovers[0]);
     http_answer(r);
+}
+
+static void withdraw_failover(void *arg)
+{
+    struct http_request *r = arg;
+
+    coordinator_failover_withdraw(r->h->coordinator, r->param[0], got, r);
+}
+
+void http_failover_delete(struct http_request *r)
+{
+    http_on_loop(r, withdraw_failover);
 }
 
 static void get_failover(void *arg)
@@ -59,7 +96,7 @@ static void write_page(struct http_request *r,
         }
         if (shown++ > 0)
             buf_char(b, ',');
-        failover_record_write(b, &all[i]);
+        put_record(r, b, &all[i]);
     }
     http_list_end(r, next);
     snapshot_release(&s);
@@ -127,7 +164,12 @@ static void ordered(void *arg, const struct engine_reply *reply)
         json_open(http_json(r, reply->etag != NULL ? 200 : 202), NULL, '{');
         if (reply->etag == NULL) {
             json_put_str(&r->out, "id", reply->failover);
-            json_put_str(&r->out, "state", reply->held ? "held" : "accepted");
+            json_put_str(&r->out, "state",
+                         reply->queued ? "queued"
+                         : reply->held ? "held"
+                                       : "accepted");
+            if (reply->queued)
+                put_waits(&r->out, reply->waits, &reply->wait);
             snprintf(r->location, sizeof(r->location), "/v1/failovers/%s",
                      reply->failover);
         }

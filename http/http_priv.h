@@ -240,7 +240,8 @@ http_handler_f http_groups_list, http_group_get, http_group_put,
     http_group_delete;
 http_handler_f http_work_list, http_work_post, http_work_get, http_work_put,
     http_work_delete, http_work_handover, http_work_release, http_fence_check;
-http_handler_f http_failovers_list, http_failover_get, http_failovers_post;
+http_handler_f http_failovers_list, http_failover_get, http_failovers_post,
+    http_failover_delete;
 http_handler_f http_settings_get, http_settings_patch, http_cluster_get;
 http_handler_f http_livez, http_readyz, http_openapi, http_root;
 

@@ -8,7 +8,7 @@ import threading
 from cluster import SLOW, check, equal, run, settings, submit, wait_for
 from moves import finished
 
-M1, M2, M3 = "127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"
+M1, M2, M3, M4, M5 = (f"127.0.0.1:{port}" for port in range(5678, 5683))
 
 
 def hook_that(cluster, script, name="hook.sh"):
@@ -160,6 +160,64 @@ def test_a_dead_node_without_work_is_failed_over_by_order_alone(cluster):
     cluster.cli("failover", "start", "master", M1, url=url)
     record = wait_for("its record", finished(c.api, M1), 30)[0]
     equal((record["cause"], record["hook_exit"]), ("order", None), "the record")
+
+
+def test_an_order_waits_for_the_lock_as_a_record(cluster):
+    path = os.path.join(cluster.dir, "slow.sh")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"echo $PELORUS_ADDRESS >>{cluster.dir}/runs\n"
+                f"[ $PELORUS_ADDRESS = {M1} ] && while [ ! -e {cluster.dir}/go ]; do sleep 0.05; done\n"
+                "true\n")
+    more = (f"failover: {{grace: 300ms, reconcile-interval: 1s, hook: 'sh {path}', "
+            "hook-kinds: [], hook-timeout: 10s, brake: {share: 1, min: 50}}\n")
+    first = cluster.coordinator(more=more)
+    second = cluster.coordinator(more=more)
+    url = f"http://127.0.0.1:{second.port}"
+    nodes = {m: cluster.agent("master", m) for m in (M1, M2, M3, M4, M5)}
+    for c in (first, second):
+        cluster.wait_up(c.api, *nodes)
+    for m in (M1, M2, M3, M4):
+        nodes[m].kill()
+        wait_for(f"{m} down", lambda: first.lines("-node-down", m) and second.lines("-node-down", m))
+
+    def order(c, address):
+        return c.api("POST", "/v1/failovers", {"kind": "master", "address": address, "who": "ada"})
+
+    def record(failover):
+        return first.api.get(f"/v1/failovers/{failover}")
+    equal(order(first, M1).status, 202, "the order whose hook has the lock")
+    wait_for("its hook", lambda: runs(cluster))
+    a = order(second, M2)
+    equal((a.status, a.json["state"]), (202, "queued"), "an order behind it")
+    equal(a.headers["Location"], f"/v1/failovers/{a.json['id']}", "where it is")
+    holder = f"m:127.0.0.1:{first.port}"
+    seen = wait_for("whom it waits for", lambda: second.api.get(
+        f"/v1/failovers/{a.json['id']}")["waits_for"])
+    equal(seen, holder, "who has the lock")
+    equal(order(first, M2).json["id"], a.json["id"], "the same order elsewhere")
+    equal(order(second, M5).code, "alive", "who lives is told at once")
+    taken_back = order(second, M3).json["id"]
+    revived = order(second, M4).json["id"]
+    listed = cluster.cli("failover", url=url)
+    check("queued" in listed, lambda: f"the list: {listed}")
+    cluster.cli("failover", "withdraw", taken_back, url=url)
+    cluster.cli("failover", "withdraw", taken_back, url=url)  # twice is once
+    equal(record(taken_back)["why"], "withdrawn", "one that was taken back")
+    done = [f for f in first.api.all("/v1/failovers") if f["address"] == M1][0]["id"]
+    cluster.cli("failover", "withdraw", done, url=url, expect=1)  # it has begun
+    second.kill()
+    cluster.agent("master", M4)
+    wait_for("back", lambda: [n for n in first.api.all("/v1/nodes")
+                              if (n["address"], n["state"]) == (M4, "up")])
+    with open(os.path.join(cluster.dir, "go"), "w", encoding="utf-8"):
+        pass
+    wait_for("the order done by another", lambda: record(a.json["id"])["state"] == "done", 30)
+    wait_for("who lives again is left alone",
+             lambda: record(revived)["state"] in ("aborted", "done"), 30)
+    equal(record(taken_back)["state"], "aborted", "one that was taken back")
+    threading.Event().wait(1)
+    ran = runs(cluster)
+    equal((ran.count(M1), ran.count(M2), ran.count(M3)), (1, 1, 0), f"hooks that ran: {ran}")
 
 
 def test_a_drained_host_is_still_drained_after_its_restart(cluster):

@@ -129,6 +129,7 @@ struct check_node {
 enum check_phase {
     PHASE_NONE,
     PHASE_HELD,
+    PHASE_QUEUED,
     PHASE_INTENT,
     PHASE_MOVING,
     PHASE_DONE,

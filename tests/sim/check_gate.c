@@ -223,7 +223,10 @@ static bool may_follow(enum check_phase was, enum check_phase is)
 {
     switch (was) {
     case PHASE_NONE: /* `moving` at once: for what was fenced before */
-        return is == PHASE_HELD || is == PHASE_INTENT || is == PHASE_MOVING;
+        return is == PHASE_HELD || is == PHASE_INTENT || is == PHASE_MOVING ||
+               is == PHASE_QUEUED;
+    case PHASE_QUEUED:
+        return is != PHASE_MOVING && is != PHASE_DONE;
     case PHASE_HELD:
         return is != PHASE_MOVING;
     case PHASE_INTENT:
@@ -289,13 +292,15 @@ void check_failover_change(struct check *c, struct check_failover *f)
                    check_phase_name(was), check_phase_name(is));
     if (f->finished && is != PHASE_NONE)
         check_fail(c, "record-once", "%s was finished and lives again", f->id);
-    if (!check_holds(c, f->kind) &&
+    bool order = is == PHASE_QUEUED ||
+                 (was == PHASE_QUEUED && is == PHASE_ABORTED); /* withdrawn */
+    if (!order && !check_holds(c, f->kind) &&
         (is != PHASE_NONE || !check_holds(c, 1 - f->kind)))
         check_fail(c, "under-the-lock",
                    "%s: written by %" PRIu64 ", the lock is held by %" PRIu64,
                    f->id, c->txn.writer, c->txn.holder[f->kind]);
     if (is != PHASE_NONE && f->now.fence != c->txn.fence[f->kind] &&
-        is != PHASE_HELD)
+        is != PHASE_HELD && !order)
         check_fail(c, "fences-grow",
                    "%s says fence %" PRIu64 ", the lock has %" PRIu64, f->id,
                    f->now.fence, c->txn.fence[f->kind]);

@@ -61,7 +61,7 @@ static const char *const states[] = {"none", "assigned", "waiting",
                                      "held", "done",     "dropped"};
 static const char *const gates[] = {
     "absent", "open", "cordoned", "draining", "restarting", "fenced", "left"};
-static const char *const phases[] = {"none",   "held", "intent",
+static const char *const phases[] = {"none",   "held", "queued", "intent",
                                      "moving", "done", "aborted"};
 
 const char *check_state_name(enum check_state s)

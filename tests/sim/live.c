@@ -110,7 +110,8 @@ static bool failovers_ended(struct world *w, char *why, size_t size)
     {
         enum check_phase p = f->now.phase;
 
-        if (p == PHASE_HELD || p == PHASE_INTENT || p == PHASE_MOVING)
+        if (p == PHASE_HELD || p == PHASE_QUEUED || p == PHASE_INTENT ||
+            p == PHASE_MOVING)
             NOT_YET("%s of %s is %s (%s)", f->id, w->nodes[f->now.node].address,
                     check_phase_name(p), f->now.cause);
     }
