@@ -183,8 +183,8 @@ void acts_play(struct world *w)
 {
     static void (*const acts[])(struct world *) = {
         mass_loss,
-        WORLD_SILENCE ? silence : mass_loss,
-        WORLD_LEAVERS ? leavers : mass_loss,
+        silence,
+        leavers,
         held_up,
     };
 

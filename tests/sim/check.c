@@ -151,7 +151,7 @@ static void on_registration(struct check *c, uint64_t writer,
     } else if (check_same(&id, &r->id)) {
         return;
     }
-    if (WORLD_LATE_PUTS && r->id.known && id.startup < r->id.startup &&
+    if (r->id.known && id.startup < r->id.startup &&
         c->is_coordinator(c->arg, writer))
         check_fail(c, "a-late-put",
                    "%s: %" PRId64 " was overwritten by %" PRId64
@@ -408,67 +408,6 @@ static void on_write(void *arg, uint64_t writer,
         on_failover(c, before, after);
     else if (strcmp(key, "/pelorus/epoch-floor") == 0)
         on_floor(c, after);
-}
-
-/* --- asking --------------------------------------------------------------- */
-
-static void ask(struct check_asked *a, uint64_t epoch)
-{
-    a->epochs = mem_regrow(a->epochs, a->n + 1, sizeof(*a->epochs));
-    a->epochs[a->n++] = epoch;
-}
-
-void check_asks_done(struct check *c, int item, uint64_t epoch)
-{
-    ask(&c->items[item].done, epoch);
-}
-
-void check_asks_handover(struct check *c, int item, uint64_t epoch)
-{
-    ask(&c->items[item].handover, epoch);
-}
-
-void check_asks_release(struct check *c, int item, uint64_t epoch)
-{
-    ask(&c->items[item].release, epoch);
-}
-
-void check_told(struct check *c, int item, uint64_t epoch)
-{
-    const struct check_item *i = &c->items[item];
-
-    check_flush(c);
-    if (epoch > i->top)
-        check_fail(c, "none-lost",
-                   "w-%d: a client was told of epoch %" PRIu64
-                   ", the registry knows only %" PRIu64,
-                   item, epoch, i->top);
-}
-
-void check_refused(struct check *c, int item, uint64_t epoch)
-{
-    const struct check_item *i = &c->items[item];
-    size_t asked = 0;
-
-    check_flush(c);
-    for (size_t k = 0; k < i->done.n; k++)
-        asked += i->done.epochs[k] == epoch;
-    if (asked == 1 && i->now.state == ITEM_DONE && i->now.epoch == epoch)
-        check_fail(c, "refused-is-not-done",
-                   "w-%d: a client was told that its done of epoch %" PRIu64
-                   " was not carried out, and it was",
-                   item, epoch);
-}
-
-void check_leased(struct check *c, int node, const struct check_id *process)
-{
-    const struct check_process *p = check_process(c, node, process);
-
-    check_flush(c);
-    if (p->moving && !p->ordered)
-        check_fail(c, "two-owners",
-                   "%s %" PRId64 " was given a lease while its work is taken",
-                   c->names[node], process->startup);
 }
 
 /* --- life ----------------------------------------------------------------- */

@@ -20,12 +20,6 @@
 
 #include <uthash.h>
 
-/* What worlds hold beyond the plain one; false to look at it without. */
-#define WORLD_LATE_PUTS   true
-#define WORLD_HTTP_LEASES true
-#define WORLD_SILENCE     true
-#define WORLD_LEAVERS     true
-
 #define CHECK_ITEMS 200 /* ids "w-0" .. "w-199" */
 #define CHECK_NODES                                                            \
     32 /* addresses "m<n>:1", "w<n>:1", by the world's index                   \

@@ -40,7 +40,7 @@ static bool awaited(const struct put *p)
 
 bool sim_http_works(const struct sim_node *n)
 {
-    return WORLD_HTTP_LEASES && n->leased &&
+    return n->leased &&
            n->w->clock.mono - n->accepted < n->w->ttl_ms - MARGIN_MS;
 }
 
@@ -118,9 +118,7 @@ static struct coord *choose(struct world *w)
 {
     struct coord *k = &w->coords[between(w, 0, COORDS - 1)];
 
-    return WORLD_LATE_PUTS && !w->healed && k->c != NULL && chance(w, 0.5)
-               ? k
-               : coord_any(w);
+    return !w->healed && k->c != NULL && chance(w, 0.5) ? k : coord_any(w);
 }
 
 /* Its lease is over, or the coordinator does not answer. */
