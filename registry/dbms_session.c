@@ -120,6 +120,9 @@ int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
     buf_str(&d->sql, "SELECT 'N', 0");
     dbms_add_session(d, id, 0, true);
     rc = dbms_run(d, on_heard, &h, NULL, err);
+    if (rc == 0) {
+        d->left = false;
+    }
     if (rc == 0 && (!h.session || !h.heartbeat)) {
         rc = dbms_session_lost(id, err);
     }

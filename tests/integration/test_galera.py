@@ -157,7 +157,7 @@ def test_a_guard_at_a_node_that_lags(cluster):
     submit(c.port, [f"g-{i}" for i in range(20)])
     agents.append(cluster.agent("master", MASTERS[1]))
     cluster.wait_up(c.api, MASTERS[1])
-    agents[0].kill()
+    agents[0].terminate()
     wait_for("the lock is held and nothing moved yet", c.stopped, 60)
     before = galera.run("SELECT id, lock_key FROM t_ds_jdbc_registry_lock")
     equal([key for _, key in before], ["/lock/master-failover"], "locks")

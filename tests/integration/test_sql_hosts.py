@@ -195,6 +195,33 @@ def test_init_walks_the_hosts_on_mysql(cluster):
     init_walks_the_hosts(cluster)
 
 
+def the_only_host_is_promoted(cluster):
+    """Until then nothing is believed of what it tells; then it is used, and
+    nobody had to be started again."""
+    pair = cluster.registry
+    pair.address = url_of(pair.kind, pair.servers[1].port)
+    c = cluster.coordinator(wait=False)
+    wait_for("it is said", lambda: [line for line in c.lines("-registry") if "read only" in line], 20)
+    equal(c.api("GET", "/readyz").status, 503, "readyz")
+    pair.demote()
+    pair.promote()
+    c.wait_ready()
+    cluster.agent("master", MASTERS[0])
+    cluster.wait_up(c.api, MASTERS[0])
+    submit(c.port, ["a"])
+    equal(len(c.lines("-registry")), 1, "lines about it")
+
+
+@settings(registry=Postgresql)
+def test_the_only_host_is_promoted_on_postgresql(cluster):
+    the_only_host_is_promoted(cluster)
+
+
+@settings(registry=Mysql)
+def test_the_only_host_is_promoted_on_mysql(cluster):
+    the_only_host_is_promoted(cluster)
+
+
 def names(cluster, text):
     """What a process must be started through to find these names, and no
     others, in /etc/hosts."""
