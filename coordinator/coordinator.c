@@ -44,7 +44,7 @@ static void on_membership(void *arg, const struct membership_event *ev)
         c->dirty_soon = true;
         return;
     case MEMBERSHIP_TTL_OVER:
-        nodes_ttl_over(c, ev->key, ev->version);
+        nodes_ttl_over(c, ev->key, ev->created, ev->version);
         return;
     case MEMBERSHIP_REPORT:
         c->dirty_late = true;

@@ -230,7 +230,8 @@ void targets_forget(struct coordinator *c, struct node *node);
 void targets_end(struct coordinator *c);
 
 /* nodes.c */
-void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t version);
+void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t created,
+                    uint64_t version);
 
 /* publish.c */
 void publish_tick(struct coordinator *c);

@@ -252,6 +252,7 @@ void coordinator_node_delete(struct coordinator *c,
 struct removal {
     struct request base; /* first */
     char key[REGISTRY_KEY_MAX + 1];
+    uint64_t created, version; /* what stood unchanged for its ttl */
 };
 
 static void removal_drop(struct request *r)
@@ -284,12 +285,33 @@ static void removal_done(void *arg, const struct registry_reply *reply)
     request_fail(&r->base, &reply->err);
 }
 
+/* On ZooKeeper the versions of a key that was removed and made again begin
+ * anew, so the version alone may be that of another registration, which lives:
+ * what stands is looked at once more. */
+static void removal_read(void *arg, const struct registry_reply *reply)
+{
+    struct removal *r = arg;
+    struct err err = reply->err;
+
+    if (err.code == ERR_OK && (reply->entries[0].created != r->created ||
+                               reply->entries[0].version != r->version))
+        err_set(&err, ERR_CONFLICT, "renewed, or registered anew");
+    if (err.code != ERR_OK)
+        request_fail(&r->base, &err);
+    else
+        registry_delete(r->base.c->registry, r->key, r->version, removal_done,
+                        r);
+}
+
 /* Not removed, for whatever reason: membership says so again. */
-void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t version)
+void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t created,
+                    uint64_t version)
 {
     struct removal *r = mem_zalloc(sizeof(*r));
 
     request_init(c, &r->base, removal_said, r, removal_drop, NULL);
     snprintf(r->key, sizeof(r->key), "%s", key);
-    registry_delete(c->registry, key, version, removal_done, r);
+    r->created = created;
+    r->version = version;
+    registry_get(c->registry, key, removal_read, r);
 }

@@ -322,6 +322,7 @@ static void ttl_over(struct membership *m, struct registration *r)
                                   .node = &r->member->node,
                                   .process = r->process,
                                   .key = r->key,
+                                  .created = r->created,
                                   .version = r->version};
     bool first = !r->stale;
 

@@ -80,7 +80,8 @@ enum membership_event_type {
     MEMBERSHIP_LEFT,     /* in order: it is not missed */
     MEMBERSHIP_GONE,     /* forgotten; `node` is freed after the callback */
     MEMBERSHIP_TTL_OVER, /* an HTTP node's key stood unchanged for its ttl: the
-                            coordinator may remove it at `version` */
+                            coordinator may remove what was `created` then,
+                            at `version` */
 };
 
 struct membership_event {
@@ -88,7 +89,7 @@ struct membership_event {
     struct node *node;
     struct process process;
     const char *key;  /* TTL_OVER */
-    uint64_t version; /* TTL_OVER */
+    uint64_t created, version; /* TTL_OVER */
 };
 typedef void membership_event_f(void *arg, const struct membership_event *ev);
 

@@ -2,6 +2,7 @@
  * test_coordinator_nodes.c - nodes that speak HTTP: who they are, how long
  * they count, and who may not come back.
  */
+#include "coordinator/coordinator_priv.h"
 #include "tests/unit/coordinator_world.h"
 
 #define W1  "10.0.1.1:1234"
@@ -80,6 +81,34 @@ static void a_key_unchanged_for_its_ttl_is_removed(void **state)
     assert_null(memory_find(w->store, KEY));
     world_run(w, 2000);
     assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_DOWN);
+}
+
+/* Versions begin anew when a key is made again, here and on ZooKeeper: what was
+ * decided of the registration before is not done to the one that stands. */
+static void a_late_removal_spares_who_registered_anew(void **state)
+{
+    struct world *w = *state;
+    const struct registry_entry *e;
+    uint64_t created, version;
+
+    put(w, NODE_WORKER, W1, "{\"startupTime\":5}", 2000);
+    e = memory_find(w->store, KEY);
+    assert_non_null(e);
+    created = e->created;
+    version = e->version;
+    world_run(w, 3000);
+    assert_null(memory_find(w->store, KEY));
+    put(w, NODE_WORKER, W1, "{\"startupTime\":9}", 60000);
+    e = memory_find(w->store, KEY);
+    assert_non_null(e);
+    assert_int_equal(e->version, version);
+    nodes_ttl_over(w->c[0], KEY, created, version);
+    world_run(w, 500);
+    e = memory_find(w->store, KEY);
+    assert_non_null(e);
+    nodes_ttl_over(w->c[0], KEY, e->created, e->version);
+    world_run(w, 500);
+    assert_null(memory_find(w->store, KEY));
 }
 
 static void a_fenced_process_is_refused_and_the_next_one_is_not(void **state)
@@ -684,6 +713,7 @@ int main(void)
         WORLD_TEST(without_startup_time_the_registration_is_the_identity),
         WORLD_TEST(another_process_takes_the_address),
         WORLD_TEST(a_key_unchanged_for_its_ttl_is_removed),
+        WORLD_TEST(a_late_removal_spares_who_registered_anew),
         WORLD_TEST(a_fenced_process_is_refused_and_the_next_one_is_not),
         WORLD_TEST(an_agents_own_registration_is_left_alone),
         WORLD_TEST(an_earlier_process_never_replaces_a_later_one),
