@@ -179,7 +179,7 @@ def test_a_read_only_server_is_not_where_we_stay(cluster):
     servers = cluster.registry.servers
     wait_for("two followers", lambda: servers.leader() and len(servers.followers()) == 2)
     lonely = servers.followers()[0]
-    servers.cut(lonely)
+    servers.part(lonely)
     wait_for("it is read-only", lambda: lonely.mode() == "read-only")
     cluster.registry.at = [lonely]
     stuck = cluster.coordinator(wait=False)

@@ -127,6 +127,12 @@ class Ensemble:
             for proxy in way if server.number in pair else ():
                 proxy.cut()
 
+    def part(self, server):
+        """From all others, and both sides know."""
+        for pair, way in self.wires.items():
+            for proxy in way if server.number in pair else ():
+                proxy.refuse()
+
     def desert(self, server):
         """Likewise, but the others know at once that their connections to it
         are gone."""
