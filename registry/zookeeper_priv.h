@@ -191,6 +191,8 @@ size_t zk_watch_window(const struct zookeeper *z);
 void zk_pump(struct zookeeper *z);
 /* Fail what callers asked for and was not sent. */
 void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why);
+/* Reads that are sent from now on see what was committed before. */
+void zk_catch_up(struct zookeeper *z);
 /* Ask for a sign of life, past the queue. */
 void zk_probe(struct zookeeper *z);
 /* Answer all with ZSESSIONEXPIRED. What is in flight stays the library's. */
@@ -271,6 +273,7 @@ struct zookeeper {
 
     struct zk_request *queue;  /* what callers asked for, and locks */
     struct zk_request *behind; /* what watches want to read */
+    struct zk_request *sync;   /* the last of the queue's that is one, unsent */
     size_t n_in_flight, n_behind_in_flight;
     size_t n_calls, call_bytes; /* calls not answered */
     uint64_t last_number;

@@ -1,5 +1,11 @@
 /*
- * zookeeper_read.c - get, exists, children: one request each.
+ * zookeeper_read.c - get, exists, children: one request each, behind a sync.
+ *
+ * A server may be behind the others for as long as it answers by itself: it
+ * would tell of an item that it does not exist, and of an epoch that it is not
+ * yet. So it catches up with the leader first. One sync serves all reads that
+ * wait behind it. (A leader that is cut off still answers both for a while:
+ * only a txn proves.)
  */
 #include "registry/zookeeper_priv.h"
 
@@ -89,6 +95,7 @@ void zk_read(struct registry_call *call)
         break;
     }
     assert(q != NULL);
+    zk_catch_up(z);
     q->call = call;
     mem_free(path);
     zk_send(q);

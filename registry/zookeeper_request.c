@@ -8,7 +8,7 @@
  *
  * Completions run on the library's thread: they copy what they are given into
  * the request and hand it to the loop; no call into the library, no lock but
- * the mailbox's.
+ * the mailbox's. (Longer than 500 lines: a request's life is one story.)
  */
 #include "registry/zookeeper_priv.h"
 
@@ -44,6 +44,9 @@ void zk_names_close(struct zk_names *names)
 
 static void request_free(struct zk_request *q)
 {
+    if (q->z->sync == q) {
+        q->z->sync = NULL;
+    }
     mem_free(q->path);
     mem_free(q->ops);
     mem_free(q->results);
@@ -228,6 +231,7 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
     q->handle = h;
     q->sent_at = loop_clock(z->base.loop)->mono;
     q->sent = true;
+    z->sync = z->sync == q ? NULL : z->sync;
     DL_APPEND(h->in_flight, q);
     z->n_in_flight++;
     z->n_behind_in_flight += q->behind;
@@ -289,6 +293,17 @@ void zk_send(struct zk_request *q)
         DL_APPEND(z->queue, q);
     }
     zk_pump(z);
+}
+
+void zk_catch_up(struct zookeeper *z)
+{
+    struct zk_request *q;
+
+    if (z->sync == NULL) {
+        q = zk_request_new(z, ZK_SYNC, "/", NULL, NULL);
+        z->sync = q;
+        zk_send(q);
+    }
 }
 
 /* The smallest write there is: it changes nothing, and takes a majority. */

@@ -161,6 +161,25 @@ def test_a_cut_off_holder_of_the_lock_runs_no_hook_beside_the_next(cluster):
 
 
 @alone(session=12)
+def test_what_a_cut_off_follower_has_not_heard_of_is_not_called_missing(cluster):
+    """404 is taken for done by who finishes work."""
+    servers = cluster.registry.servers
+    wait_for("two followers", lambda: servers.leader() and len(servers.followers()) == 2)
+    lonely = servers.followers()[0]
+    cluster.registry.at = [lonely]
+    first = cluster.coordinator()
+    cluster.registry.at = [s for s in servers.servers if s is not lonely]
+    second = cluster.coordinator()
+    cluster.agent("master", M1)
+    cluster.wait_up(second.api, M1)
+    cluster.wait_up(first.api, M1)
+    servers.cut(lonely)
+    submit(second.port, ["late"])
+    answer = first.api("GET", "/v1/work/late")
+    equal(answer.status, 503, f"what it says of it ({answer.text[:200]})")
+
+
+@alone(session=12)
 def test_a_client_of_a_cut_off_follower_goes_to_another(cluster):
     """It knows the other servers: the session, and the work, stay."""
     w = World(cluster, at_whichever_follower)
