@@ -121,10 +121,12 @@ static void ask_again(struct memory_client *c)
     }
 }
 
+/* Another connection is tried at once. */
 static void suspend(struct memory_client *c)
 {
     c->offline = true;
     c->connection++;
+    memory_again(c, &c->beat, now(c));
     fail_outstanding(c);
     if (!c->dead) {
         registry_tell(&c->base, REGISTRY_SUSPENDED, 0);

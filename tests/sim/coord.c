@@ -64,14 +64,14 @@ void coord_call(struct coord *k, struct sim_call *call,
     call->k = k;
     call->lost = lost;
     DL_APPEND(k->calls, call);
-    k->w->in_flight++;
+    k->w->in_flight += !call->renewal;
 }
 
 void coord_answered(struct sim_call *call)
 {
-    assert(call->k->w->in_flight > 0);
+    assert(call->renewal || call->k->w->in_flight > 0);
     DL_DELETE(call->k->calls, call);
-    call->k->w->in_flight--;
+    call->k->w->in_flight -= !call->renewal;
 }
 
 void coord_kill(struct coord *k)

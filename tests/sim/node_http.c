@@ -92,6 +92,7 @@ static struct put *put_new(struct sim_node *n, struct coord *k)
     p->process = n->process;
     p->number = ++n->report;
     p->sent = n->w->clock.mono;
+    p->call.renewal = true;
     coord_call(k, &p->call, put_lost);
     return p;
 }

@@ -33,6 +33,7 @@ struct sim_call {
     /* It waits in a socket until the coordinator runs again; NULL: not. */
     void (*arrive)(struct sim_call *call);
     void (*lost)(struct sim_call *call);
+    bool renewal; /* there is always another one: nobody waits for the last */
     struct sim_call *prev, *next;
 };
 
