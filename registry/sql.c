@@ -130,6 +130,11 @@ static void on_note(void *arg)
             registry_liveness_answered(&s->liveness, n.sent);
         }
         break;
+    case SQL_WROTE:
+        if (n.session == s->base.session) {
+            registry_heard(&s->base, n.sent);
+        }
+        break;
     case SQL_LOST:
         if (n.session == s->base.session) {
             log_warn("-session", LOG_U("session", n.session),

@@ -87,6 +87,7 @@ struct sql_side {
     bool lost;         /* the row is gone: tell, after the jobs are answered */
     struct err why;    /* it is */
     mono_ms renewed;   /* before the last renewal that succeeded */
+    mono_ms noted;     /* or commit that was told to the loop */
     mono_ms next_beat; /* when to try the next; without a session: to begin */
     bool failing;      /* the last try failed: log changes only */
     bool changed;      /* by others, and not all looked at yet */
@@ -171,9 +172,10 @@ bool sql_session_is(const struct sql *s, uint64_t session);
 void sql_session_gone(struct sql *s, const struct err *why);
 bool sql_loop_turns(const struct sql *s);
 void sql_session_renewed(struct sql *s, mono_ms sent);
+void sql_session_wrote(struct sql *s, mono_ms sent);
 
 /* Worker to loop (sql.c). */
-enum sql_note_type { SQL_OPENED, SQL_RENEWED, SQL_LOST };
+enum sql_note_type { SQL_OPENED, SQL_RENEWED, SQL_WROTE, SQL_LOST };
 void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
               mono_ms sent);
 void sql_note_lost(struct sql *s, uint64_t session, const struct err *why);

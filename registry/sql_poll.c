@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #define FEED_BATCH 2000
+#define NOTE_MS    100 /* at least between two commits that are told */
 
 /* --- the session ---------------------------------------------------------- */
 
@@ -44,7 +45,7 @@ static void proved(struct sql_side *side, mono_ms sent)
 {
     struct sql_core *core = side->core;
 
-    core->proved = side->renewed = sent;
+    core->proved = side->renewed = side->noted = sent;
     (void)attention_mark(&core->answers, clock_mono_ms(),
                          sql_core_beat_ms(core));
     side->next_beat = sent + sql_core_beat_ms(core);
@@ -61,6 +62,21 @@ void sql_session_renewed(struct sql *s, mono_ms sent)
                  LOG_U("session", side->session));
     }
     sql_note(s, SQL_RENEWED, side->session, sent);
+}
+
+/* A commit proves the same, and renews nothing: whoever writes much needs no
+ * writes for that alone. */
+void sql_session_wrote(struct sql *s, mono_ms sent)
+{
+    struct sql_side *side = &s->side;
+
+    if (sent - side->noted < NOTE_MS) {
+        return;
+    }
+    side->noted = side->core->proved = sent;
+    (void)attention_mark(&side->core->answers, clock_mono_ms(),
+                         sql_core_beat_ms(side->core));
+    sql_note(s, SQL_WROTE, side->session, sent);
 }
 
 static void not_renewed(struct sql *s, mono_ms now, const struct err *err)

@@ -265,6 +265,8 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
         side->dirty = true;
         if (beat) {
             sql_session_renewed(s, now);
+        } else {
+            sql_session_wrote(s, now);
         }
     } else if (rc == ERR_SESSION_LOST) {
         sql_session_gone(s, &err);
