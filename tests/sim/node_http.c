@@ -38,9 +38,11 @@ static bool awaited(const struct put *p)
            check_same(&p->process, &p->n->process);
 }
 
+/* A later one has run at the address of one that is revived: for all that
+ * anybody can tell from startupTime, this one is dead. */
 bool sim_http_works(const struct sim_node *n)
 {
-    return n->leased &&
+    return n->leased && !n->revived &&
            n->w->clock.mono - n->accepted < n->w->ttl_ms - MARGIN_MS;
 }
 
