@@ -47,9 +47,9 @@ void descendants_adopt(void)
 static bool read_entry(const char *name, struct entry *out)
 {
     char path[64], text[512];
-    const char *end;
+    char *end;
     char state;
-    int parent, group;
+    long parent, group;
     ssize_t n;
     int fd;
 
@@ -63,12 +63,15 @@ static bool read_entry(const char *name, struct entry *out)
         return false;
     text[n] = '\0';
     end = strrchr(text, ')');
-    if (end == NULL ||
-        sscanf(end + 1, " %c %d %d", &state, &parent, &group) != 3)
+    if (end == NULL || strlen(end) < 4)
         return false;
+    state = end[2];
+    end += 3;
+    parent = strtol(end, &end, 10);
+    group = strtol(end, &end, 10);
     *out = (struct entry){.pid = (pid_t)strtol(name, NULL, 10),
-                          .parent = parent,
-                          .group = group,
+                          .parent = (pid_t)parent,
+                          .group = (pid_t)group,
                           .dead = state == 'Z' || state == 'X'};
     return true;
 }

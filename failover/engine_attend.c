@@ -49,14 +49,13 @@ static void sweep_node(struct engine *e, const struct node *n)
     bool left = n->gate.left && !planted(PLANTED_LEFT_IS_MISSING);
     bool owns =
         !left && view_marker_count(e->c.view, e->c.kind, n->address) > 0;
+    bool told = left || n->gate.state == GATE_RESTARTING; /* by it, by people */
+    bool seen = n->last_report != 0; /* else only an old gate tells of it */
     int64_t lease = membership_lease(e->c.membership, n);
-    if (n->registered || owns)
-        brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
-    else if (left || n->gate.state == GATE_RESTARTING)
-        return; /* it, or a person, has told us */
-    else if (n->state == NODE_FENCED)
+
+    if (!n->registered && !owns && !told && n->state == NODE_FENCED)
         brake_see(e->brake, n->address, BRAKE_FENCED, lease, fenced_at(e, n));
-    else if (n->last_report != 0) /* else only an old gate tells of it */
+    else if (n->registered || owns || (!told && seen))
         brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
 }
 

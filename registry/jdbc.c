@@ -145,15 +145,18 @@ static int decode(char *text, bool plus, struct err *err)
     char *out = text;
 
     for (const char *in = text; *in != '\0'; in++) {
-        unsigned value = 0;
+        char digits[3] = "";
+        unsigned long value;
 
         if (*in != '%') {
             *out++ = plus && *in == '+' ? ' ' : *in;
             continue;
         }
-        if (!isxdigit((unsigned char)in[1]) ||
-            !isxdigit((unsigned char)in[2]) ||
-            sscanf(in + 1, "%2x", &value) != 1 || value == 0) {
+        if (isxdigit((unsigned char)in[1]) && isxdigit((unsigned char)in[2])) {
+            memcpy(digits, in + 1, 2);
+        }
+        value = strtoul(digits, NULL, 16);
+        if (value == 0) {
             return bad_url("a % without two hexadecimal digits; write %25 for "
                            "the sign itself",
                            err);

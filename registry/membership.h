@@ -88,7 +88,7 @@ struct membership_event {
     enum membership_event_type type;
     struct node *node;
     struct process process;
-    const char *key;  /* TTL_OVER */
+    const char *key;           /* TTL_OVER */
     uint64_t created, version; /* TTL_OVER */
 };
 typedef void membership_event_f(void *arg, const struct membership_event *ev);

@@ -63,11 +63,12 @@ static int take_address(const struct part *p, struct node_key *out,
 
 int node_key_parse(const char *key, struct node_key *out, struct err *err)
 {
-    const char *s = key;
     struct part part;
+    const char *s;
     char kind[16];
 
     assert(key != NULL && out != NULL);
+    s = key;
     memset(out, 0, sizeof(*out));
     out->ours = strncmp(key, OURS, strlen(OURS)) == 0;
     if (!out->ours && strncmp(key, THEIRS, strlen(THEIRS)) != 0)

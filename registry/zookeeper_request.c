@@ -230,20 +230,17 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
 
     q->handle = h;
     q->sent_at = loop_clock(z->base.loop)->mono;
+    rc = give(h, q);
+    if (rc == ZINVALIDSTATE) {
+        return false;
+    }
+    /* Its answer, which may be on its way, is for a later turn. */
     q->sent = true;
     z->sync = z->sync == q ? NULL : z->sync;
     DL_APPEND(h->in_flight, q);
     z->n_in_flight++;
     z->n_behind_in_flight += q->behind;
     z->committed_at = zk_commits(q->type) ? q->sent_at : z->committed_at;
-    rc = give(h, q);
-    if (rc == ZINVALIDSTATE) {
-        DL_DELETE(h->in_flight, q);
-        z->n_in_flight--;
-        z->n_behind_in_flight -= q->behind;
-        q->sent = false;
-        return false;
-    }
     if (rc != ZOK) {
         hand_over(q, rc, NULL);
     }
