@@ -19,6 +19,7 @@
 #include "failover/hook.h"
 #include "http/http.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
@@ -379,10 +380,23 @@ static int cmd_help(int argc, char **argv)
     return 0;
 }
 
+/* Whoever started us may have closed some of them. A socket, a file or the
+ * loop's own descriptor at their number would be written to by whatever says
+ * something, and is what libuv ends us for when it closes it. What is put
+ * there fails like a closed one, at each use. */
+static void occupy_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            _exit(1);
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
 
+    occupy_standard_streams();
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
             return commands[i].run(argc - 1, argv + 1);

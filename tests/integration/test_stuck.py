@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ from functools import partial
 import etcd
 import sql
 import zookeeper
-from cluster import SLOW, Api, check, equal, run, settings, submit, wait_for
+from cluster import PELORUS, SLOW, Api, check, equal, free_port, run, settings, submit, wait_for
 
 M1, M2 = "127.0.0.1:5678", "127.0.0.1:5679"
 SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
@@ -179,6 +180,34 @@ def test_it_leaves_although_nobody_reads(cluster):
     equal(code, 0, "exit code")
     check(seconds < 5 * SLOW, f"it took {seconds:.1f} s")
     os.close(pipe)
+
+
+def test_standard_streams_may_be_closed(cluster):
+    """Nothing of ours takes their place: what is written there goes nowhere,
+    and it leaves in order."""
+    c = cluster.coordinator()
+    began = [cluster.conf("closed", free_port()), cluster.conf("agent", 0)]
+    for closed in ("2>&-", "<&- >&- 2>&-"):
+        for words in (["serve", "-c", began[0]],
+                      ["agent", "--kind", "master", "--address", M1, "-c", began[1]]):
+            p = subprocess.Popen(["bash", "-c", f'exec "$@" {closed}', "bash", PELORUS, *words],
+                                 stdin=subprocess.DEVNULL)
+            try:
+                wait_for(f"{words[0]} {closed} is there", lambda: [
+                    n for n in c.api.all("/v1/nodes") if n["state"] == "up"] if words[0] == "agent" else
+                    len(coordinators(c.api)) == 2)
+                equal(os.readlink(f"/proc/{p.pid}/fd/2"), "/dev/null", f"{words[0]} {closed}: 2")
+                p.terminate()
+                equal(p.wait(10 * SLOW), 0, f"{words[0]} {closed} exit")
+            finally:
+                p.kill()
+                p.wait()
+            wait_for("it has left", lambda: len(coordinators(c.api)) == 1 and not [
+                n for n in c.api.all("/v1/nodes") if n["state"] == "up"])
+    url = f"http://127.0.0.1:{c.port}"
+    done = subprocess.run(["bash", "-c", 'exec "$@" >&-', "bash", PELORUS, "nodes", "--url", url],
+                          capture_output=True, text=True, timeout=30 * SLOW, check=False)
+    check(done.returncode == 1 and done.stderr, lambda: f"a list that nobody got: {done}")
 
 
 if __name__ == "__main__":
