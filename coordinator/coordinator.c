@@ -73,19 +73,21 @@ static void on_membership(void *arg, const struct membership_event *ev)
     targets_update(c, ev->node);
 }
 
-/* Of an address that we forgot its gate still stands, and bars whom it bars:
- * membership knows it before it hears who is back. */
+/* A gate bars whom it bars, also of an address that we forgot: known before it
+ * is heard who is back; who left makes no node, so then as soon as one is. */
 static void recall_gate(struct coordinator *c, const struct registry_event *ev)
 {
     const struct view_owner *owner;
     struct node_key names;
+    const struct node *n;
 
     if ((ev->type != REGISTRY_ADD && ev->type != REGISTRY_UPDATE) ||
-        node_key_parse(ev->entry.key, &names, NULL) != 0 ||
-        membership_find(c->membership, names.kind, names.address) != NULL)
+        node_key_parse(ev->entry.key, &names, NULL) != 0)
         return;
+    n = membership_find(c->membership, names.kind, names.address);
     owner = view_owner(c->view, names.kind, names.address);
-    if (owner != NULL && owner->gate.state != GATE_ABSENT)
+    if (owner != NULL && owner->gate.state != GATE_ABSENT &&
+        (n == NULL || n->gate.state == GATE_ABSENT))
         membership_set_gate(c->membership, names.kind, names.address,
                             &owner->gate);
 }
@@ -96,6 +98,7 @@ static void on_node_key(void *arg, const struct registry_event *ev)
 
     recall_gate(c, ev);
     membership_feed(c->membership, MEMBERSHIP_NODES, ev);
+    recall_gate(c, ev);
 }
 
 static void on_own_node_key(void *arg, const struct registry_event *ev)
@@ -104,6 +107,7 @@ static void on_own_node_key(void *arg, const struct registry_event *ev)
 
     recall_gate(c, ev);
     membership_feed(c->membership, MEMBERSHIP_OURS, ev);
+    recall_gate(c, ev);
 }
 
 /* A node that lives by a ttl is believed in while its key changes: where
