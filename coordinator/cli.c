@@ -360,15 +360,15 @@ static const struct command {
      "       work done ID EPOCH\n"
      "       work handover ID EPOCH\n"
      "       work release ID [EPOCH]"},
-    {"failover", cmd_failover, "past and present failovers; start one",
+    {"failover", cmd_failover, "failovers, past and present; start, withdraw",
      "dry-run force reason limit",
      "failover [--limit N]\n"
      "       failover show ID\n"
      "       failover start KIND ADDRESS [--dry-run] [--force] "
      "[--reason TEXT]\n"
      "       failover withdraw ID"},
-    {"cordon", cmd_cordon, "no new work to an address", "for reason undo",
-     "cordon KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},
+    {"cordon", cmd_cordon, "no new work to an address", "reason undo",
+     "cordon KIND ADDRESS [--reason TEXT] [--undo]"},
     {"drain", cmd_drain, "no new work, and let the present work move",
      "for reason undo",
      "drain KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},

@@ -14,6 +14,9 @@
 
 /* JavaScript's largest exact whole number, as in all our JSON. */
 #define EXACT_MAX ((INT64_C(1) << 53) - 1)
+/* What a client may say: whoever takes over is given a later one, which must
+ * still be exact, for it would be no identity otherwise. */
+#define STARTUP_MAX INT64_C(9000000000000000)
 
 /* --- the rule ------------------------------------------------------------- */
 
@@ -200,11 +203,12 @@ static int ask_member(struct node_claim *out, const struct json_member *m,
 
     if (says(m, "startupTime")) {
         out->has_startup = json_whole(m->value, &p->startup_time) &&
-                           p->startup_time > 0 && p->startup_time <= EXACT_MAX;
+                           p->startup_time > 0 &&
+                           p->startup_time <= STARTUP_MAX;
         if (!out->has_startup)
             return (int)err_set(err, ERR_INVALID,
-                                "startupTime: a whole number from 1 to 2^53 - "
-                                "1 is expected");
+                                "startupTime: a whole number from 1 to "
+                                "9000000000000000 is expected");
     } else if (says(m, "processId")) {
         out->has_process_id = json_whole(m->value, &p->process_id) &&
                               p->process_id >= -EXACT_MAX &&

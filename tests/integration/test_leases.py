@@ -15,7 +15,7 @@ from cluster import SLOW, Api, check, equal, holds, run, settings, submit, wait_
 from moves import all_moved_once, gone_from, given_out, ids_at
 from proxy import Proxy
 
-S1, M2 = "10.30.0.1:5678", "10.30.0.2:5678"
+S1, M2, M3 = "10.30.0.1:5678", "10.30.0.2:5678", "10.30.0.3:5678"
 T = 1_700_000_000_000
 
 
@@ -241,6 +241,14 @@ def test_two_at_one_address_by_mistake_are_told(cluster):
     equal(put(c.api, S1, startup=T + 1, query=with_it).code, "address_taken", "who gave way")
     equal(put(c.api, S1, query=f"&instance={a.json['instance']}").status, 200, "who took over")
     equal(put(c.api, S1, query="&takeover=maybe").code, "invalid", "takeover=maybe")
+    # nobody is so late that no later one could be told from him
+    last = 9 * 10**15
+    registered(c.api, M3, startup=last)
+    a = registered(c.api, M3, startup=last, query="&takeover=1", processId=8)
+    cluster.wait_up(c.api, M3)
+    wait_for("who took over", lambda: node(c.api, M3)["process"]["startupTime"] == last + 1)
+    equal((a["process"]["startupTime"], node(c.api, M3)["degraded"]), (last + 1, False), "he is known")
+    equal(put(c.api, M3, startup=2**53 - 1).code, "invalid_value", "later than all")
     # without any identity it renews whatever stands
     for _ in range(2):
         check(c.api("PUT", f"/v1/nodes/master/{M2}").status in (200, 201), "a bare heartbeat")
