@@ -10,18 +10,24 @@ import threading
 import time
 
 
+given = set()
+
+
 def server_port():
     """A free port below those that the kernel gives to clients. While a server
     is down, somebody who knocks again and again must not get its port as his
     own: he would meet himself, and the server could not come back."""
     while True:
         port = random.randrange(20000, 32000)
+        if port in given:  # to a server that may be down just now
+            continue
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
-                return port
             except OSError:
-                pass
+                continue
+        given.add(port)
+        return port
 
 
 def close(s, reset):
