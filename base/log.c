@@ -9,6 +9,8 @@
  * shipper that hangs, a terminal that is stopped): lines go into a ring and a
  * thread of its own writes them. What finds no room is dropped and counted,
  * and the first line after the gap says how many.
+ *
+ * A little over 500 lines: a line's text and its way out share the struct.
  */
 #include "base/log.h"
 
@@ -19,6 +21,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -66,6 +69,7 @@ static struct {
     uint64_t told; /* of the dropped lines, by a line of their own */
 } ring;
 static _Atomic uint64_t dropped;
+static _Atomic uint64_t unwritten; /* lines that the kernel would not take */
 
 void log_set_sink(log_sink_f *sink, void *arg)
 {
@@ -257,14 +261,25 @@ static void put_field(struct line *l, const struct log_field *f)
 
 static void write_all(const char *text, size_t len)
 {
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+
     while (len > 0) {
         ssize_t n = write(STDERR_FILENO, text, len);
 
         if (n > 0) {
             text += n;
             len -= (size_t)n;
+        } else if (n < 0 && errno == EAGAIN) {
+            /* our parent made it so; who writes here may wait */
+            (void)poll(&ready, 1, -1);
         } else if (n == 0 || errno != EINTR) {
-            return; /* a log that cannot be written stops nobody */
+            /* a log that cannot be written stops nobody */
+            for (size_t i = 0; i < len; i++) {
+                if (text[i] == '\n') {
+                    (void)atomic_fetch_add(&unwritten, 1);
+                }
+            }
+            return;
         }
     }
 }
@@ -443,7 +458,7 @@ void log_stop(int64_t at_most_ms)
 
 uint64_t log_dropped(void)
 {
-    return atomic_load(&dropped);
+    return atomic_load(&dropped) + atomic_load(&unwritten);
 }
 
 static void emit(enum log_level level, const struct line *l)

@@ -71,7 +71,8 @@ void log_flush(int64_t at_most_ms);
 /* The same, and write directly again, unless something is still unwritten:
  * then it stays as it is until the process ends. */
 void log_stop(int64_t at_most_ms);
-/* Lines dropped since the start. Any thread. */
+/* Lines dropped since the start, or that could not be written (a full disk).
+ * Any thread. */
 uint64_t log_dropped(void);
 
 void log_configure(enum log_level level, enum log_format format);

@@ -207,6 +207,18 @@ static bool gate_unlikely(const struct node_request *n)
 
 /* --- who stands there ----------------------------------------------------- */
 
+/* A process of another kind of client, an ephemeral key below /nodes: while
+ * that stands it lives, whatever the clocks say. A hint from what is watched,
+ * which is enough to refuse. */
+static bool stands_elsewhere(const struct node_request *n)
+{
+    const struct node *node =
+        membership_find(n->base.c->membership, n->kind, n->address);
+
+    return node != NULL && node->registered && !node->ours &&
+           process_differs(&node->process, &n->next.process);
+}
+
 static void on_registration(void *arg, const struct registry_reply *reply)
 {
     struct node_request *n = arg;
@@ -230,6 +242,10 @@ static void on_registration(void *arg, const struct registry_reply *reply)
     n->ruling = node_judge(&n->ask, &standing, n->fresh,
                            n->takeover || planted(PLANTED_OLDER_OVERWRITES),
                            n->base.c->clock->wall, &n->next, &why);
+    if (n->ruling != NODE_RULES_TAKEN && !n->takeover && stands_elsewhere(n)) {
+        n->ruling = NODE_RULES_TAKEN;
+        why = "another process is registered here below /nodes, and lives";
+    }
     if (n->ruling == NODE_RULES_TAKEN) {
         put_refuse(n, "address_taken", why);
         return;

@@ -182,6 +182,20 @@ def test_it_leaves_although_nobody_reads(cluster):
     os.close(pipe)
 
 
+def test_lines_that_cannot_be_written_are_counted(cluster):
+    port = free_port()
+    with open("/dev/full", "w", encoding="ascii") as full:
+        p = subprocess.Popen([PELORUS, "serve", "-c", cluster.conf("full", port)],
+                             stdin=subprocess.DEVNULL, stderr=full)
+    try:
+        wait_for("they are counted", lambda: Api(port).get("/v1/cluster")["log"]["dropped"] > 0)
+        p.terminate()
+        equal(p.wait(10 * SLOW), 0, "exit code")
+    finally:
+        p.kill()
+        p.wait()
+
+
 def test_standard_streams_may_be_closed(cluster):
     """Nothing of ours takes their place: what is written there goes nowhere,
     and it leaves in order."""

@@ -259,6 +259,7 @@ static void nobody_waits_for_a_reader(void **state)
     saved = dup(STDERR_FILENO);
     assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
     filled = fill_pipe(fds[1]);
+    assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
     log_start();
     for (unsigned i = 0; i < written; i++) {
         log_info("tick", LOG_U("i", i), LOG_S("pad", pad));

@@ -179,6 +179,24 @@ static void an_earlier_process_never_replaces_a_later_one(void **state)
     assert_true(g.created);
 }
 
+/* DolphinScheduler's own, for one: its key stands while it lives. */
+static void who_lives_below_nodes_keeps_the_address(void **state)
+{
+    static const char theirs[] = "{\"startupTime\":50,\"processId\":1}";
+    struct world *w = *state;
+    struct got g;
+
+    hand_put(w, "/nodes/worker/" W1, theirs, true);
+    world_run(w, 300);
+    g = put(w, NODE_WORKER, W1, "{\"startupTime\":40,\"processId\":2}", 5000);
+    assert_string_equal(g.code, "address_taken");
+    g = put(w, NODE_WORKER, W1, "{\"startupTime\":60,\"processId\":2}", 5000);
+    assert_string_equal(g.code, "address_taken");
+    assert_null(memory_find(w->store, KEY));
+    g = put(w, NODE_WORKER, W1, theirs, 5000); /* the same one, both ways */
+    assert_string_equal(g.code, "");
+}
+
 static void a_takeover_makes_it_the_later_process(void **state)
 {
     struct world *w = *state;
@@ -717,6 +735,7 @@ int main(void)
         WORLD_TEST(a_fenced_process_is_refused_and_the_next_one_is_not),
         WORLD_TEST(an_agents_own_registration_is_left_alone),
         WORLD_TEST(an_earlier_process_never_replaces_a_later_one),
+        WORLD_TEST(who_lives_below_nodes_keeps_the_address),
         WORLD_TEST(a_takeover_makes_it_the_later_process),
         WORLD_TEST(an_instance_tells_two_lives_apart),
         WORLD_TEST(a_request_that_waited_for_its_ttl_is_not_carried_out),
