@@ -312,10 +312,12 @@ static void on_done(void *arg)
     struct http_link *l = arg;
 
     l->busy = false;
-    if (l->closed != NULL)
+    if (l->closed != NULL) {
         take_leave(l);
-    else
-        on_answer(l);
+        return;
+    }
+    on_answer(l);
+    pump(l); /* the next one's turn does not wait for a tick */
 }
 
 /* --- the link ------------------------------------------------------------- */

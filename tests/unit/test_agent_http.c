@@ -35,6 +35,9 @@
 #define ACCEPTED                                                               \
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
     "\r\n\r\n{\"ttl\":\"2s\",\"state\":\"up\",\"work_index\":\"1-1\"}"
+#define ACCEPTED_FOR_LONG                                                      \
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
+    "\r\n\r\n{\"ttl\":\"9s\",\"state\":\"up\",\"work_index\":\"1-1\"}"
 #define WITH_INSTANCE                                                          \
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
     "\r\n\r\n{\"ttl\":\"2s\",\"state\":\"up\",\"instance\":\"a-1.b\"}"
@@ -457,13 +460,14 @@ static void the_next_coordinator_is_asked_within_the_lease(void **state)
     snprintf(f->url, sizeof(f->url),
              "http://127.0.0.1:1, http://127.0.0.1:%d/,%s", ntohs(a.sin_port),
              own);
+    f->answer = ACCEPTED_FOR_LONG;
     start_agent(f, argv);
     command = await_command(f, 0);
-    await_puts(f, f->puts + 3); /* and stays with the one that answers */
-    f->answer = TROUBLE;        /* which has nobody behind it to try: ... */
+    await_puts(f, f->puts + 1); /* and stays with the one that answers */
+    f->answer = TROUBLE; /* the others have their turn, then it again, ... */
     await_puts(f, f->puts + 1);
-    f->answer = ACCEPTED; /* ... the round ends with it, within the lease */
-    await_puts(f, f->puts + 3);
+    f->answer = ACCEPTED_FOR_LONG; /* ... all within the lease */
+    await_puts(f, f->puts + 1);
     assert_true(alive(command));
     close(silent);
     kill(f->agent, SIGTERM);
