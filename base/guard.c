@@ -254,6 +254,17 @@ static void NORETURN watch(struct guard *g)
     }
 }
 
+void guard_signals(void)
+{
+    for (int n = 1; n < NSIG; n++)
+        if (n != SIGCHLD)
+            (void)signal(n, n == SIGPIPE || n == SIGTERM || n == SIGINT ||
+                                    n == SIGHUP || n == SIGQUIT
+                                ? SIG_IGN
+                                : SIG_DFL);
+    (void)signal(SIGCHLD, SIG_DFL);
+}
+
 void guard_main(int line, char *const *argv)
 {
     struct guard g = {.line = line, .argv = argv};
@@ -262,13 +273,7 @@ void guard_main(int line, char *const *argv)
     descendants_adopt(); /* and what a terminal sends to its jobs is not for us
                           */
     (void)prctl(PR_SET_NAME, "pelorus-guard");
-    for (int n = 1; n < NSIG; n++)
-        if (n != SIGCHLD)
-            (void)signal(n, n == SIGPIPE || n == SIGTERM || n == SIGINT ||
-                                    n == SIGHUP || n == SIGQUIT
-                                ? SIG_IGN
-                                : SIG_DFL);
-    (void)signal(SIGCHLD, SIG_DFL);
+    guard_signals();
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     (void)sigprocmask(SIG_SETMASK, &child, NULL);

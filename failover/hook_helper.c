@@ -118,13 +118,7 @@ static void set_up(struct helper *h, int line)
 
     descendants_adopt();
     (void)prctl(PR_SET_NAME, "pelorus-hooks");
-    for (int n = 1; n < NSIG; n++)
-        if (n != SIGCHLD)
-            (void)signal(n, n == SIGPIPE || n == SIGTERM || n == SIGINT ||
-                                    n == SIGHUP || n == SIGQUIT
-                                ? SIG_IGN
-                                : SIG_DFL);
-    (void)signal(SIGCHLD, SIG_DFL);
+    guard_signals();
     /* nothing of the coordinator's is kept open by us */
     line = fcntl(line, F_DUPFD, LINE + 1);
     null = open("/dev/null", O_RDWR);
