@@ -49,26 +49,28 @@ def has_connection(pid, port, to):
 
 
 class Wire(Proxy):
-    """Before a member's port for its peers: what comes from one of them can be
-    kept away, whatever the others send."""
+    """Before a member's port for its peers: what comes from some of them can be
+    kept away, whatever the others send. Once anybody is barred, who is not
+    known to be one of the others does not get through either."""
 
-    def __init__(self, target):
-        self.barred = None
+    def __init__(self, target, peers):
+        self.peers, self.barred = peers, []
         super().__init__(target)
 
     def bar(self, server):
         def gone():
-            self.barred = server
+            self.barred.append(server)
             self.drop_barred([p.source for p in self.pipes.values() if p.to_server])
         self.order(gone)
 
     def drop_barred(self, clients):
+        welcome = [s.process.pid for s in self.peers if s not in self.barred]
         for s in clients:
             try:
                 port = s.getpeername()[1]
             except OSError:
                 continue  # it ended, and is noticed soon
-            if has_connection(self.barred.process.pid, port, self.port):
+            if not any(has_connection(pid, port, self.port) for pid in welcome):
                 self.drop(s)
 
     def accept(self):
@@ -89,12 +91,12 @@ class Server(Daemon):
         self.name = name
         self.port = server_port()
         self.listens = self.peer_port = server_port()
-        self.wire = Wire(f"127.0.0.1:{self.listens}") if wired else None
+        self.peers = peers if peers is not None else [self]
+        self.wire = Wire(f"127.0.0.1:{self.listens}", self.peers) if wired else None
         if wired:
             self.peer_port = self.wire.port
         self.connect = f"127.0.0.1:{self.port}"
         self.endpoint = f"http://{self.connect}"
-        self.peers = peers if peers is not None else [self]
         self.process = None
         os.makedirs(self.dir, exist_ok=True)
 

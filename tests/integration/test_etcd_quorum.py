@@ -162,7 +162,7 @@ def test_a_member_without_its_leader_is_left_at_once(cluster):
     used.cut_off()
     wait_for("the member left", lambda: [line for line in c.lines("=etcd") if f"gives_up={used.endpoint} " in line])
     print(f"     left after {time.monotonic() - began:.2f} s; it knows after 1 to 2 s: {c.lines('=etcd')[-1][31:]}")
-    wait_for("work", lambda: c.api("POST", "/v1/work", {"id": "w", "kind": "master"}).status in (200, 201), 5)
+    wait_for("work", lambda: c.api("POST", "/v1/work", {"id": "w", "kind": "master"}).status in (200, 201))
     holds("the session stays", lambda: not c.lines("-session"), SESSION * 1.2)
     check(all(a.alive() for a in agents), "the agents live")
     before = len(c.lines("!etcd"))
