@@ -2,9 +2,10 @@
  * brake.h - when so many are missing that the likely cause is ourselves.
  *
  * Who counts, of one kind:
- *   missing   an address that owns work or was seen alive, and has no live
- *             process; whoever was fenced goes on to count for the whole
- *             window, with work or without
+ *   missing   an address that owns work, was seen alive, or has a gate that a
+ *             hook is yet to run for, and has no live process; whoever was
+ *             fenced goes on to count for the whole window, with work or
+ *             without
  *   doubtful  a key that is just gone (SUSPECT), or a lease of which two thirds
  *             are over without a renewal
  *   not       who left in order, who is away under a restart lease, who is

@@ -169,6 +169,7 @@ void engine_tick(struct engine *e)
     if (!e->connected)
         return;
     attend_tick(e);
+    first_tick(e);
     engine_hook_tick(e);
     struct failover_event ev = engine_event_of(e, FAILOVER_TICK);
     ev.wanted = e->hook_stops == NULL && attend_wanted(e);

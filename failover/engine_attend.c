@@ -50,7 +50,9 @@ static void sweep_node(struct engine *e, const struct node *n)
     bool owns =
         !left && view_marker_count(e->c.view, e->c.kind, n->address) > 0;
     bool told = left || n->gate.state == GATE_RESTARTING; /* by it, by people */
-    bool seen = n->last_report != 0; /* else only an old gate tells of it */
+    bool hook = e->hooked && n->gate.state != GATE_ABSENT &&
+                n->gate.state != GATE_FENCED; /* is yet to run for it */
+    bool seen = n->last_report != 0 || (hook && !n->gate.left);
     int64_t lease = membership_lease(e->c.membership, n);
 
     if (!n->registered && !owns && !told && n->state == NODE_FENCED)

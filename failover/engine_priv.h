@@ -3,6 +3,7 @@
  *
  *   engine.c        the engine's life; events and effects around the step
  *   engine_effects.c performs them: the lock, writes, the hook
+ *   engine_first.c  a gate for whom the hook is for
  *   engine_gone.c   who is gone without a gate that says so
  *   engine_hook.c   the hook, and the lock while one is being ended
  *   engine_attend.c which address next, the brake's sweep, reconcile
@@ -259,8 +260,6 @@ bool waiting_wanted(struct engine *e);
 void waiting_settled(struct engine *e, bool in_vain);
 void waiting_close(struct engine *e);
 
-/* --- engine_attend.c ----------------------------------------------------- */
-
 /* --- engine_gone.c ------------------------------------------------------- */
 
 struct gone;
@@ -269,6 +268,17 @@ void gone_find(struct engine *e, const char *address,
                struct failover_seen *seen);
 void gone_scan(struct engine *e); /* look at each */
 void gone_close(struct engine *e);
+
+/* --- engine_first.c ------------------------------------------------------ */
+
+struct first {
+    size_t outstanding;
+    mono_ms not_before;
+    enum err_code refused; /* told last */
+};
+void first_tick(struct engine *e);
+
+/* --- engine_attend.c ----------------------------------------------------- */
 
 struct attention {
     UT_hash_handle hh;
@@ -329,6 +339,7 @@ struct engine {
     size_t n_orders;
     bool hooked;       /* our kind is failed over for the hook alone */
     struct gone *gone; /* by address */
+    struct first first;
     struct brake *brake;
     mono_ms swept_at;
     const char *brake_word;

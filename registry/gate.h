@@ -1,8 +1,8 @@
 /*
  * gate.h - the record that decides which process at an address may own work.
  *
- * `/pelorus/owners/<kind>/<address>` is written before the first assignment
- * and never removed. Every txn that gives work to a node checks this key at
+ * `/pelorus/owners/<kind>/<address>` is written before the first assignment, or
+ * when a process that a hook is for is first seen, and never removed. Every txn that gives work to a node checks this key at
  * the version it read, so whoever fences a process only has to write here.
  * Its process changes only by INTENT (failover.h), with the exceptions stated
  * there.

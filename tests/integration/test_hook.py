@@ -146,6 +146,33 @@ def test_a_dead_node_that_never_had_work_is_hooked_once(cluster):
     equal(len(runs(cluster)), 1, "how often the hook ran")
 
 
+def test_who_died_while_no_coordinator_ran_is_hooked_once(cluster):
+    first = cluster.coordinator(more=notes(cluster))
+    victim = cluster.agent("master", M1)
+    cluster.agent("master", M2)
+    cluster.agent("master", M3)
+    cluster.wait_up(first.api, M1, M2, M3)
+    process = process_of(first.api, M1)
+    wait_for("its gate", lambda: first.api.get(f"/v1/nodes/master/{M1}")["gate"])
+    check(not first.lines("+failover"), "a failover of the living")
+    first.terminate()
+    victim.kill()
+    threading.Event().wait(3)
+    second = cluster.coordinator(more=notes(cluster))
+    third = cluster.coordinator(more=notes(cluster))
+    wait_for("the hook", lambda: runs(cluster), 40)
+    record = wait_for("its record", finished(third.api, M1), 30)[0]
+    equal((record["cause"], record["hook_exit"], record["moved"]), ("down", 0, 0), "the record")
+    threading.Event().wait(3)
+    for c in (second, third):
+        c.terminate()
+    fourth = cluster.coordinator(more=notes(cluster))
+    cluster.wait_up(fourth.api, M2, M3)
+    threading.Event().wait(5)
+    equal(runs(cluster), [f"master {M1} {process}"], "when the hook ran")
+    equal([f["address"] for f in fourth.api.all("/v1/failovers")], [M1], "who was failed over")
+
+
 def test_a_dead_node_without_work_is_failed_over_by_order_alone(cluster):
     c = cluster.coordinator()
     url = f"http://127.0.0.1:{c.port}"

@@ -153,14 +153,11 @@ static void a_node_without_work_is_failed_over_once(void **state)
     struct gate gate;
     (void)state;
     masters(3);
-    world_run(&w, 10000);
-    assert_false(find_gate(&w, "m1:1", &gate)); /* none is made beforehand */
     node_kill(&w, "m1:1");
     assert_true(world_until(&w, 10000, one_done));
     assert_hooked_once("down", "m1:1 1001-1");
     assert_true(find_gate(&w, "m1:1", &gate));
     assert_int_equal(gate.state, GATE_FENCED);
-    assert_false(find_gate(&w, "m2:1", &gate));
 }
 
 static void three_coordinators_do_it_once(void **state)
@@ -199,8 +196,8 @@ static void another_finishes_it(void **state)
     assert_hooked_once("down", "m1:1 1001-1");
 }
 
-/* Whoever starts after the death, without a record, knows of nothing. */
-static void who_starts_later_knows_of_nothing(void **state)
+/* Nobody saw it go: the gate that was made when it was seen says it. */
+static void who_starts_later_finds_it(void **state)
 {
     (void)state;
     masters(3);
@@ -208,13 +205,72 @@ static void who_starts_later_knows_of_nothing(void **state)
     node_kill(&w, "m1:1");
     world_run(&w, 5000);
     world_start(&w, 1);
+    world_start(&w, 2);
+    assert_true(world_until(&w, 20000, one_done));
+    assert_hooked_once("down", "m1:1 1001-1");
+    world_kill(&w, 1);
+    world_kill(&w, 2);
+    world_start(&w, 0);
+    assert_hooked_once("down", "m1:1 1001-1");
+}
+
+static void who_starts_later_finds_it_replaced(void **state)
+{
+    struct process fresh = process_of(2001);
+    struct gate gate;
+    (void)state;
+    masters(3);
+    world_kill(&w, 0);
+    node_leave(&w, "m1:1");
+    node_start(&w, "m1:1", 2001);
+    world_run(&w, 5000);
+    world_start(&w, 1);
+    assert_true(world_until(&w, 20000, one_done));
+    assert_hooked_once("replaced", "m1:1 1001-1");
+    assert_true(find_gate(&w, "m1:1", &gate));
+    assert_int_equal(gate.state, GATE_OPEN);
+    assert_true(process_same(&gate.process, &fresh));
+}
+
+/* Losses that nobody of us saw count for the brake, too. */
+static void a_mass_that_nobody_saw_is_held(void **state)
+{
+    static const char *const gone[] = {"m1:1", "m2:1", "m3:1", "m4:1"};
+    struct failover_record r;
+    (void)state;
+    masters(6);
+    world_kill(&w, 0);
+    for (size_t i = 0; i < 4; i++)
+        node_kill(&w, gone[i]);
+    world_run(&w, 5000);
+    world_start(&w, 1);
     world_run(&w, 20000);
     assert_int_equal(w.hooks, 0);
-    assert_int_equal(records(&w, FAILOVER_DONE), 0);
+    assert_true(find_record(&w, "m1:1", FAILOVER_HELD, &r));
+    assert_string_equal(r.cause, "mass");
+}
+
+/* One write each, by whichever coordinator; and none after that. */
+static void each_seen_has_a_gate_written_once(void **state)
+{
+    struct process first = process_of(1001);
+    struct gate gate;
+    (void)state;
+    world_start(&w, 1);
+    masters(6);
+    assert_true(find_gate(&w, "m1:1", &gate));
+    assert_int_equal(gate.state, GATE_OPEN);
+    assert_true(process_same(&gate.process, &first));
+    assert_true(find_gate(&w, "m6:1", &gate));
+    uint64_t before = memory_revision(w.store);
+    world_run(&w, 20000);
+    assert_int_equal(memory_revision(w.store), before);
+    assert_false(logged(&w.c[0], "locked") || logged(&w.c[1], "locked"));
 }
 
 static void a_flap_is_none(void **state)
 {
+    struct process first = process_of(1001);
     struct gate gate;
     (void)state;
     w.conf.grace_ms = 5000;
@@ -226,7 +282,9 @@ static void a_flap_is_none(void **state)
     node_start(&w, "m1:1", 1001);
     world_run(&w, 20000);
     assert_int_equal(w.hooks, 0);
-    assert_false(find_gate(&w, "m1:1", &gate));
+    assert_true(find_gate(&w, "m1:1", &gate));
+    assert_int_equal(gate.state, GATE_OPEN);
+    assert_true(process_same(&gate.process, &first));
 }
 
 static void a_quick_restart_is_the_old_ones_failover(void **state)
@@ -475,7 +533,10 @@ int main(void)
         TEST(a_node_without_work_is_failed_over_once),
         TEST(three_coordinators_do_it_once),
         TEST(another_finishes_it),
-        TEST(who_starts_later_knows_of_nothing),
+        TEST(who_starts_later_finds_it),
+        TEST(who_starts_later_finds_it_replaced),
+        TEST(a_mass_that_nobody_saw_is_held),
+        TEST(each_seen_has_a_gate_written_once),
         TEST(a_flap_is_none),
         TEST(a_quick_restart_is_the_old_ones_failover),
         TEST(a_later_restart_is_let_in_and_its_end_is_another),
