@@ -12,6 +12,10 @@
  * an engine's error (anything but the refusals named) calls for rollback.
  * Errors of the engine: ERR_UNAVAILABLE (certainly not applied), ERR_DENIED,
  * ERR_UNKNOWN (commit only).
+ *
+ * A core remembers the highest place that its session has seen. A store that
+ * stands lower has gone back: every slot says ERR_WENT_BACK (certainly not
+ * applied) until session_begin, which forgets it.
  */
 #ifndef PELORUS_REGISTRY_SQL_CORE_H
 #define PELORUS_REGISTRY_SQL_CORE_H
@@ -19,6 +23,8 @@
 #include "base/clock.h"
 #include "registry/attention.h"
 #include "registry/registry.h"
+
+#include <stdatomic.h>
 
 #define SQL_NAMESPACE_MAX 128
 #define SQL_FULL_KEY_MAX  (SQL_NAMESPACE_MAX + REGISTRY_KEY_MAX + 4)
@@ -223,6 +229,13 @@ struct sql_core {
     int64_t lock_ms;  /* how often a waiter tries besides; 0: never */
     unsigned retries; /* of a group that the store rolled back by itself */
     bool again;       /* core: the last rollback was the store's own choice */
+
+    /* Core: where the store stood when it was looked at last, as a struct
+     * registry_place says it. Position 0: it was not yet. */
+    uint64_t line, position;
+    /* Loop to core: the highest that is known of the store, whatever session
+     * it is from, for a core that has to choose among servers. */
+    atomic_uint_least64_t known_line, known_position;
 
     /* Were we there, and the store? Kept by the poll; see attention.h. */
     struct attention turns, answers;
