@@ -9,11 +9,13 @@
 #define A_RELEASE 4
 #define A_GATE_REMOVE 5
 #define A_ADMIT 6
+#define A_WITHDRAW 7
 #ifdef NOAPI
 #define ASKS(t) 0
 #else
 #define ASKS(t) (!calm && api_step[t] == 0)
 #endif
+#define PERSON(t) (!calm && api_step[t] == 0)
 #define UNFINISHED_ITEM(i) (wstate[i] != NONE && wstate[i] != DONE)
 
 #define READ_SUBMIT(t, i, b) \
@@ -104,9 +106,33 @@ end: do
     :: atomic { ASKS(t) && wstate[0] == ASSIGNED && gate[wowner[0]] == DRAINING ->
         api_item[t] = 0; cur_work[t] = BIT(0); api_step[t] = A_HANDOVER; choose(t) }
     /* people: drain, restart, undo */
-    :: d_step { ASKS(t) && nhum > 0 && gate[0] == OPEN -> nhum--; gate[0] = DRAINING; wrote_gate(0) }
-    :: d_step { ASKS(t) && nhum > 0 && gate[0] == OPEN -> nhum--; gate[0] = RESTARTING; wrote_gate(0) }
-    :: d_step { ASKS(t) && gate[0] == DRAINING -> gate[0] = OPEN; wrote_gate(0) }
+    :: d_step { PERSON(t) && nhum > 0 && (gate[0] == OPEN || gate[0] == DRAINING) ->
+        nhum--; gate[0] = DRAINING;
+        drain_of[0] = gproc[0]; drained[0] = gproc[0]; due[0] = 0; wrote_gate(0);
+        lease_to[0] = 0; lease_from[0] = 0 }    /* an heir that drains need not inherit */
+    :: d_step { PERSON(t) && nhum > 0 && gate[0] == OPEN -> nhum--; gate[0] = RESTARTING; wrote_gate(0) }
+    :: d_step { PERSON(t) && drain_of[0] != 0 ->
+        gate[0] = (gate[0] == DRAINING -> OPEN : gate[0]); end_drain(0); wrote_gate(0) }
+#endif
+#if NORD > 0
+    :: d_step { PERSON(t) && nord > 0 && !ORDER_WAITS && ord != O_TAKEN ->
+        nord--; ord = O_QUEUED; ord_force = 1; cur_ord = 0; told_withdrawn = 0 }
+    :: d_step { PERSON(t) && nord > 0 && !ORDER_WAITS && ord != O_TAKEN ->
+        nord--; ord = O_QUEUED; ord_force = 0; cur_ord = 0; told_withdrawn = 0 }
+    :: d_step { PERSON(t) && ORDER_WAITS -> cur_ord = cur_ord | BIT(t); api_step[t] = A_WITHDRAW }
+    :: d_step { api_step[t] == A_WITHDRAW ->
+        if
+        :: WITHDRAW_OK(t) ->
+            REACHED(withdrawn);
+            INV(ORDERS, ORDER_WAITS);
+            ord = O_ENDED; cur_ord = 0; told_withdrawn = 1
+        :: else -> REACHED(withdraw_refused)
+        fi;
+        cur_ord = cur_ord & ~BIT(t); answered(t) }
+#endif
+#if NPAUSE > 0
+    :: d_step { PERSON(t) && npause > 0 && !paused -> npause--; paused = 1 }
+    :: d_step { paused -> paused = 0; paused_then[0] = 0; paused_then[1] = 0 }
 #endif
 #ifdef BUG_ORDER_FENCED     /* a cordon, and its end, written over `fenced` */
     :: d_step { gate[0] == FENCED && nhum > 0 && !calm -> nhum--; gate[0] = OPEN; wrote_gate(0) }

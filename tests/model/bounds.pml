@@ -29,6 +29,15 @@
 #ifndef NHUM
 #define NHUM 0          /* orders of people: drain, restart lease */
 #endif
+#ifndef NORD
+#define NORD 0          /* ordered failovers of address 0 that wait for the lock */
+#endif
+#ifndef NPAUSE
+#define NPAUSE 0        /* times that a person pauses all failovers */
+#endif
+#ifndef NINTER
+#define NINTER 0        /* with HOOK: engines that give up while their hook runs */
+#endif
 #ifndef NLATE
 #define NLATE 0         /* with LEASES: requests that are read when their sender is dead */
 #endif
@@ -57,6 +66,10 @@
 #define LEASE_KEPT 7    /* who consumed a restart lease gets the old process's work */
 #define LEASED 8        /* nobody's work is taken while he has a lease, nor has he one afterwards */
 #define HOOKS 9         /* one hook at a time under one lock */
+#define DRAIN_KEPT 10   /* a drain stands until it is over; then only its own process is fenced */
+#define ONCE 11         /* whom INTENT has fenced it does not fence again */
+#define ORDERS 12       /* what was told as withdrawn is not done, what is done not told so */
+#define PAUSES 13       /* who was fenced after a pause keeps his work while it lasts */
 #define INV(n, cond) assert((cond) || (n) == 0)
 
 /* With -DREACH the checker counts how often the search came to each of these,
@@ -68,7 +81,9 @@
     X(intent_late) X(take_back_late) X(set_moving_late) X(move_late) X(close_late) \
     X(admitted) X(readmitted) X(lease_over) X(opening_late) X(submitted) X(resubmitted) X(done) X(done_late) \
     X(handed_over) X(released) X(collected) X(gate_removed) X(gate_kept) \
-    X(leased) X(put_refused) X(late_put) X(left) X(leave_refused) X(hooked) X(hook_ended)
+    X(leased) X(put_refused) X(late_put) X(left) X(leave_refused) X(hooked) X(hook_ended) \
+    X(drain_stays) X(drain_over) X(first_gate) X(departed) X(departed_back) \
+    X(order_taken) X(order_dropped) X(order_held) X(order_refused) X(withdrawn) X(withdraw_refused) X(hook_stopped) X(pause_waited)
 #ifdef REACH
 #define REACH_DECLARE(x) static unsigned long reached_##x;
 #define REACH_PRINT(x) printf("reached %s %lu\n", #x, reached_##x);

@@ -21,6 +21,8 @@
 #define COLLECTING 13
 #define RELEASE 14
 #define HOOKING 15
+#define DROPPING 16
+#define HOLDING 17
 #ifdef HOOK
 #define AFTER_MOVING(c) (hooked[addr[c]] -> LISTING : HOOKING)
 #else
@@ -62,12 +64,13 @@
 #endif
 #define LEFT_WANTED(c, a) (gate[a] == LEFT \
     && (LEFT_BEHIND(a) || CACHE(c, a) == gproc[a] || FRESH(a, CACHE(c, a))))
-#define WANTED(c, a) (gate[a] != ABSENT && gate[a] != CLOSED && ( \
+#define WANTED(c, a) (GONE_WANTED(c, a) || ((a) == 0 && ORDER_WAITS) || OF_THE_GATE(c, a))
+#define OF_THE_GATE(c, a) (gate[a] != ABSENT && gate[a] != CLOSED && ( \
     ((gate[a] == OPEN || gate[a] == DRAINING) && CACHE(c, a) != gproc[a]) \
     || ADMITTABLE(c, a) || READMITTABLE(a, CACHE(c, a)) \
     || LEASE_OVER(a) || (gate[a] == RESTARTING && FRESH(a, CACHE(c, a))) \
     || (gate[a] != RESTARTING && PAST_LEFT(c, a)) || UNFINISHED(a) \
-    || (gate[a] == DRAINING && ANY_MARKER(a)) || LEFT_WANTED(c, a)))
+    || DRAIN_OVER(a) || LEFT_WANTED(c, a)))
 #ifdef BUG_WAITING
 #define WAITING_WANTED(c) 0
 #else
@@ -103,184 +106,6 @@
     && heir_of[addr[c]] == MPROC(addr[c], item[c]))
 #define HOLDS(c) (addr[c] < NA && item[c] == HOLDITEM)
 
-/* ---- which txns commit; k is the slot: an engine, or a txn in flight ---- */
-#ifdef BUG_NO_LOCK_CHECK
-#define LOCK_OK(k) 1
-#else
-#define LOCK_OK(k) cur_lock[2+(k)]
-#endif
-#ifdef BUG_NO_GATE_CHECK
-#define TARGET_OK(k) 1
-#else
-#define TARGET_OK(k) (to[k] >= NA || IN(cur_gate[2+(k)], to[k]))
-#endif
-#ifdef BUG_NO_RECORD_CHECK
-#define RECORD_OK(k, state) (rec[addr[k]] == state)
-#else
-#define RECORD_OK(k, state) (IN(cur_rec[2+(k)], addr[k]))
-#endif
-#define GATE_OK(k) IN(cur_gate[2+(k)], addr[k])
-#if defined(ABSENCE_IN_TXN) && !defined(BUG_NO_ABSENCE)
-#define ABSENCE_OK(k) (reg[addr[k]] == seen[k])
-#else
-#define ABSENCE_OK(k) 1
-#endif
-#define INTENT_OK(k) (LOCK_OK(k) && GATE_OK(k) && ABSENCE_OK(k))
-#define TAKE_BACK_OK(k) (LOCK_OK(k) && GATE_OK(k) && RECORD_OK(k, R_INTENT))
-#define SET_MOVING_OK(k) (LOCK_OK(k) && RECORD_OK(k, R_INTENT))
-#define OPENING_OK(k) (LOCK_OK(k) && GATE_OK(k))
-#define MOVING_OK(k) (LOCK_OK(k) && IN(cur_work[2+(k)], item[k]) && TARGET_OK(k))
-#define CLOSING_OK(k) (LOCK_OK(k) && GATE_OK(k) && RECORD_OK(k, R_MOVING))
-
-/* ---- the bodies of the txns ---- */
-inline do_intent(k) {
-    REACHED(intent);
-    rproc[addr[k]] = gproc[addr[k]];
-    rec[addr[k]] = R_INTENT;
-#ifdef HOOK
-    hooked[addr[k]] = 0;
-#endif
-#ifdef ABSENCE_IN_TXN
-    rec[addr[k]] = R_MOVING;
-#endif
-    fenced[addr[k]] = fenced[addr[k]] | BIT(gproc[addr[k]]);
-    if
-    :: gate[addr[k]] == DRAINING && seen[k] == gproc[addr[k]] ->
-        ordered[addr[k]] = ordered[addr[k]] | BIT(gproc[addr[k]])
-    :: else ->
-        if
-        :: reg[addr[k]] == gproc[addr[k]] && gate[addr[k]] != FENCED ->
-            unbroken[addr[k]] = unbroken[addr[k]] | BIT(gproc[addr[k]])
-        :: else
-        fi
-    fi;
-    heir_of[addr[k]] = 0; lease_to[addr[k]] = 0; lease_from[addr[k]] = 0;
-    if
-    :: FRESH(addr[k], seen[k]) ->       /* a new process stands there */
-        REACHED(replaced);
-        past[addr[k]] = past[addr[k]] | BIT(gproc[addr[k]]);
-        if
-        :: gate[addr[k]] == RESTARTING ->
-            lease_to[addr[k]] = seen[k]; lease_from[addr[k]] = gproc[addr[k]];
-#ifndef BUG_NO_HEIR
-            heir_of[addr[k]] = gproc[addr[k]]
-#endif
-        :: else
-        fi;
-        gproc[addr[k]] = seen[k]; gate[addr[k]] = OPEN
-    :: else -> gate[addr[k]] = FENCED
-    fi;
-    wrote_gate(addr[k]); wrote_rec(addr[k])
-}
-inline do_take_back(k) {
-    REACHED(take_back);
-    INV(STAYS_FENCED, !IN(bereft[addr[k]], rproc[addr[k]]));
-    if
-    :: gproc[addr[k]] != rproc[addr[k]] ->  /* the new process that INTENT put in leaves again */
-        past[addr[k]] = past[addr[k]] | BIT(gproc[addr[k]]);
-        fenced[addr[k]] = fenced[addr[k]] | BIT(gproc[addr[k]])
-    :: else
-    fi;
-    past[addr[k]] = past[addr[k]] & ~BIT(rproc[addr[k]]);
-    fenced[addr[k]] = fenced[addr[k]] & ~BIT(rproc[addr[k]]);
-    unbroken[addr[k]] = unbroken[addr[k]] & ~BIT(rproc[addr[k]]);
-    gproc[addr[k]] = rproc[addr[k]]; gate[addr[k]] = OPEN;
-    heir_of[addr[k]] = 0; lease_to[addr[k]] = 0; lease_from[addr[k]] = 0;
-    rec[addr[k]] = R_ENDED; rproc[addr[k]] = 0;
-    wrote_gate(addr[k]); wrote_rec(addr[k])
-}
-/* The gate of a process that is not fenced by this: a new one at a fenced gate,
- * the same one after a restart lease, or a fenced one that is readmitted. */
-inline do_open(k) {
-    if
-    :: to_proc[k] != gproc[addr[k]] -> REACHED(admitted); past[addr[k]] = past[addr[k]] | BIT(gproc[addr[k]])
-    :: to_proc[k] == gproc[addr[k]] && gate[addr[k]] == FENCED ->
-        REACHED(readmitted);
-        fenced[addr[k]] = fenced[addr[k]] & ~BIT(to_proc[k]);
-        unbroken[addr[k]] = unbroken[addr[k]] & ~BIT(to_proc[k]);
-        bereft[addr[k]] = bereft[addr[k]] & ~BIT(to_proc[k])
-    :: else -> REACHED(lease_over)
-    fi;
-    gproc[addr[k]] = to_proc[k]; gate[addr[k]] = OPEN;
-    heir_of[addr[k]] = 0; lease_to[addr[k]] = 0; lease_from[addr[k]] = 0;
-    wrote_gate(addr[k])
-}
-inline do_set_moving(k) { REACHED(set_moving); rec[addr[k]] = R_MOVING; wrote_rec(addr[k]) }
-inline do_move(k) {
-    if
-    :: wstate[item[k]] == ASSIGNED ->
-        REACHED(moved);
-        INV(TAKEN_RIGHTLY, lock_holder == (k % 2) + 1 && cur_lock[2+k]);
-        INV(TAKEN_RIGHTLY, IN(fenced[wowner[item[k]]], wproc[item[k]]));
-        INV(TAKEN_RIGHTLY, !(gate[wowner[item[k]]] == OPEN && gproc[wowner[item[k]]] == wproc[item[k]]));
-#ifdef LEASES
-        INV(LEASED, !IN(lease[wowner[item[k]]], wproc[item[k]])
-            || IN(ordered[wowner[item[k]]], wproc[item[k]]));
-#endif
-        INV(UNBROKEN, !IN(unbroken[wowner[item[k]]], wproc[item[k]])
-            || IN(ordered[wowner[item[k]]], wproc[item[k]]));
-        INV(LEASE_KEPT, !(lease_to[wowner[item[k]]] != 0 && gate[wowner[item[k]]] == OPEN
-            && gproc[wowner[item[k]]] == lease_to[wowner[item[k]]]
-            && wproc[item[k]] == lease_from[wowner[item[k]]] && to[k] != wowner[item[k]]));
-        bereft[wowner[item[k]]] = bereft[wowner[item[k]]] | BIT(wproc[item[k]])
-    :: else -> REACHED(from_waiting)
-    fi;
-    if
-    :: to[k] == TO_WAIT -> REACHED(to_waiting)
-    :: to[k] == TO_HOLD -> REACHED(to_held)
-    :: to[k] < NA && to[k] == addr[k] && heir_of[to[k]] != 0 -> REACHED(to_heir)
-    :: else
-    fi;
-    place(item[k], to[k], to_proc[k])
-}
-inline do_close(k) {
-    REACHED(closed);
-    INV(FINISHED, !ANY_MOVABLE(addr[k]));
-    rec[addr[k]] = R_ENDED; rproc[addr[k]] = 0; wrote_rec(addr[k]);
-    if
-    :: heir_of[addr[k]] != 0 ->
-        heir_of[addr[k]] = 0; lease_to[addr[k]] = 0; lease_from[addr[k]] = 0; wrote_gate(addr[k])
-    :: else
-    fi
-}
-
-/* what slot k read and chose is gone: nothing is ever decided on it again */
-inline forget_reads(k) {
-    item[k] = 0; to[k] = 0; to_proc[k] = 0; seen[k] = 0;
-    cur_gate[2+k] = 0; cur_work[2+k] = 0; cur_rec[2+k] = 0
-}
-/* the txn that engine c has just sent lives on by itself */
-inline leave_in_flight(c) {
-    step[c+2] = step[c]; addr[c+2] = addr[c]; item[c+2] = item[c];
-    to[c+2] = to[c]; to_proc[c+2] = to_proc[c]; seen[c+2] = seen[c];
-    cur_gate[4+c] = cur_gate[2+c]; cur_work[4+c] = cur_work[2+c];
-    cur_rec[4+c] = cur_rec[2+c]; cur_lock[4+c] = cur_lock[2+c]
-}
-inline forget_gate(c) { as_state[c] = 0; as_proc[c] = 0; as_past[c] = 0 }
-#define SETTLE(c) forget_reads(c); forget_gate(c); addr[c] = 0; step[c] = HAVE_LOCK
-#define READ_AGAIN(c) forget_reads(c); forget_gate(c); step[c] = (cur_lock[2+c] -> READING : RELEASE)
-
-/* The ways in which a txn ends besides `committed`: refused; applied, with its
- * reply lost; still on the way.  All of them lead back to READING: what is read
- * there decides, nothing is repeated. */
-#define UNKNOWN (nunk > 0 && !calm)
-#define SLOT_FREE(c) (step[c+2] == IDLE)
-#if NUNK > 0
-#define OTHER_OUTCOMES(c, ok, body, mark) \
-    :: d_step { ok && UNKNOWN -> nunk--; body; READ_AGAIN(c) } \
-    :: d_step { UNKNOWN && SLOT_FREE(c) -> nunk--; leave_in_flight(c); READ_AGAIN(c) } \
-    :: d_step { !(ok) -> REACHED(mark); READ_AGAIN(c) }
-#else
-#define OTHER_OUTCOMES(c, ok, body, mark) \
-    :: d_step { !(ok) -> REACHED(mark); READ_AGAIN(c) }
-#endif
-/* an opening on the way would open a gate whose items are listed as fenced */
-#ifdef BUG_KEEP_LOCK
-#define OPENING_UNKNOWN(c) READ_AGAIN(c)
-#else
-#define OPENING_UNKNOWN(c) step[c] = RELEASE
-#endif
-
 proctype Engine(byte c) {
 end: do
     :: d_step { step[c] == IDLE && ANYTHING_WANTED(c) -> step[c] = WANT_LOCK }
@@ -303,20 +128,31 @@ end: do
     :: d_step { step[c] == READING ->
         cur_gate[2+c] = BIT(addr[c]); cur_rec[2+c] = BIT(addr[c]);
         as_state[c] = gate[addr[c]]; as_proc[c] = gproc[addr[c]]; as_past[c] = past[addr[c]];
+        ORDER_SEEN(c)
         step[c] = READING_NODES }
     :: d_step { step[c] == READING_NODES ->
         seen[c] = reg[addr[c]];
 #ifdef BUG_STALE
         seen[c] = CACHE(c, addr[c]);
 #endif
+        OVER_SEEN(c)
         if
         :: !IN(cur_rec[2+c], addr[c]) -> step[c] = READING
         :: IN(cur_rec[2+c], addr[c]) && rec[addr[c]] == R_INTENT -> step[c] = VERIFY    /* inherited */
         :: IN(cur_rec[2+c], addr[c]) && rec[addr[c]] == R_MOVING -> step[c] = AFTER_MOVING(c)   /* resumed */
         :: IN(cur_rec[2+c], addr[c]) && !UNFINISHED_RECORD(addr[c]) ->
             if
-            :: as_state[c] == OPEN -> step[c] = (seen[c] != as_proc[c] -> INTENT : LISTING)
-            :: as_state[c] == DRAINING -> step[c] = INTENT  /* gone, replaced, or its time is over */
+            :: as_state[c] == OPEN -> step[c] = (seen[c] != as_proc[c] || FORCED(c) -> INTENT : LISTING)
+            :: as_state[c] == DRAINING ->
+                if
+                :: seen[c] != as_proc[c] || FORCED(c) -> step[c] = INTENT
+                :: seen[c] == as_proc[c] && !FORCED(c) && DRAIN_OVER(addr[c]) ->
+                    if
+                    :: !CAME_AFTER(addr[c]) -> step[c] = INTENT
+                    :: else -> step[c] = OPENING; to_proc[c] = as_proc[c]
+                    fi
+                :: else -> step[c] = LISTING
+                fi
             :: as_state[c] == RESTARTING && IS_FRESH(seen[c], as_proc[c], as_past[c]) -> step[c] = INTENT
             :: as_state[c] == RESTARTING && !IS_FRESH(seen[c], as_proc[c], as_past[c]) ->
 #ifdef BUG_LEASE_STAYS
@@ -343,11 +179,19 @@ end: do
                 fi
 #endif
             :: else -> step[c] = HAVE_LOCK
+            fi;
+            ABOUT_CHOSEN(c, addr[c])
+            if  /* a pause holds; an order with nothing to do ends with that */
+            :: step[c] == INTENT && PAUSED_NOW ->
+                step[c] = (ORDERED(c) && ORDER_QUEUED -> HOLDING : HAVE_LOCK)
+            :: step[c] == LISTING && ORDERED(c) -> step[c] = DROPPING
+            :: else
             fi
         fi;
         if
         :: step[c] == HAVE_LOCK -> SETTLE(c)
         :: step[c] == INTENT -> forget_gate(c)
+        :: step[c] == DROPPING || step[c] == HOLDING -> forget_gate(c); seen[c] = 0; cur_gate[2+c] = 0; cur_rec[2+c] = 0
         :: step[c] == OPENING -> forget_gate(c); seen[c] = 0; cur_rec[2+c] = 0
         :: step[c] == VERIFY || step[c] == READING -> forget_reads(c); forget_gate(c)
         :: else ->
@@ -391,10 +235,15 @@ end: do
 #ifdef BUG_NO_ABSENCE
         seen[c] = 0;
 #endif
+        OVER_SEEN(c)
         cur_rec[2+c] = BIT(addr[c]);
         if
         :: seen[c] == rproc[addr[c]] && !IN(ordered[addr[c]], rproc[addr[c]]) ->
             cur_gate[2+c] = BIT(addr[c]); step[c] = TAKE_BACK
+#if NPAUSE > 0
+        :: !(seen[c] == rproc[addr[c]] && !IN(ordered[addr[c]], rproc[addr[c]])) && PAUSED_AT_VERIFY ->
+            REACHED(pause_waited); SETTLE(c)
+#endif
         :: else ->
             as_state[c] = gate[addr[c]]; as_proc[c] = gproc[addr[c]]; as_past[c] = past[addr[c]];
             step[c] = SET_MOVING
@@ -412,6 +261,19 @@ end: do
         OTHER_OUTCOMES(c, SET_MOVING_OK(c), do_set_moving(c), lock_lost)
         fi }
 
+#if NORD > 0
+    :: atomic { step[c] == DROPPING ->
+        if
+        :: d_step { ORDER_ONLY_OK(c) -> do_drop(c); READ_AGAIN(c) }
+        OTHER_OUTCOMES(c, ORDER_ONLY_OK(c), do_drop(c), order_refused)
+        fi }
+    :: atomic { step[c] == HOLDING ->
+        if
+        :: d_step { ORDER_ONLY_OK(c) -> do_hold(c); SETTLE(c) }
+        OTHER_OUTCOMES(c, ORDER_ONLY_OK(c), do_hold(c), order_refused)
+        fi }
+#endif
+
 #ifdef HOOK     /* under the lock, as far as it is proven */
     :: d_step { step[c] == HOOKING && !IN(hook_runs, c) && cur_lock[2+c] ->
         INV(HOOKS, hook_runs == 0); hook_runs = hook_runs | BIT(c) }
@@ -419,6 +281,13 @@ end: do
         REACHED(hooked); hook_runs = hook_runs & ~BIT(c);
         if :: cur_lock[2+c] -> hooked[addr[c]] = 1; step[c] = LISTING :: else -> step[c] = RELEASE fi }
     :: d_step { step[c] == HOOKING && !IN(hook_runs, c) && !cur_lock[2+c] -> step[c] = RELEASE }
+    /* given up while it runs: the lock is let go when nothing of it runs */
+    :: d_step { step[c] == HOOKING && IN(hook_runs, c) && ninter > 0 && !calm ->
+        ninter--; REACHED(hook_stopped);
+#ifndef BUG_UNLOCK_FIRST
+        HOOK_DIES(c)
+#endif
+        step[c] = RELEASE }
 #endif
 
     /* the past left something and no record says so: one is written first */

@@ -8,6 +8,9 @@
  * model can neither drift from the code unnoticed nor prove too much. */
 #include "bounds.pml"
 #include "registry.pml"
+#include "gone.pml"
+#include "orders.pml"
+#include "txns.pml"
 #include "engine.pml"
 #include "api.pml"
 #include "nodes.pml"

@@ -70,7 +70,7 @@ inline grant(a, p) {
 #ifdef LEAVE
 #define LEAVES(a, p) \
     :: d_step { put_step == 0 && nleave > 0 && !calm && reg[a] == p && IN(alive[a], p) \
-            && (gate[a] == OPEN && gproc[a] == p) -> \
+            && ((gate[a] == OPEN || gate[a] == DRAINING) && gproc[a] == p) -> \
         nleave--; put_a = a; put_p = p; put_reg = 1; put_gate = 1; put_step = P_LEAVE }
 #else
 #define LEAVES(a, p)

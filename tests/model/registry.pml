@@ -72,6 +72,10 @@ bit put_reg, put_gate;  /* what it read is still there */
 #ifdef HOOK
 byte hook_runs;         /* engines whose hook runs */
 bit hooked[NA];         /* it has run for this failover */
+byte ninter = NINTER;
+#define HOOK_DIES(c) hook_runs = hook_runs & ~BIT(c);
+#else
+#define HOOK_DIES(c)
 #endif
 
 /* ---- what may still happen ---- */

@@ -12,18 +12,21 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS = ('IDLE WANT_LOCK HAVE_LOCK READING READING_NODES OPENING INTENT VERIFY '
-         'TAKE_BACK SET_MOVING LISTING MOVING CLOSING COLLECTING RELEASE').split()
+         'TAKE_BACK SET_MOVING LISTING MOVING CLOSING COLLECTING RELEASE '
+         'HOOKING DROPPING HOLDING').split()
 NAMES = {
-    'gate': 'absent open FENCED DRAINING RESTARTING CLOSED'.split(),
+    'gate': 'absent open FENCED DRAINING RESTARTING CLOSED LEFT'.split(),
     'wstate': 'none assigned waiting held done'.split(),
     'rec': 'none INTENT MOVING ended'.split(),
     'step': STEPS,
-    'api_step': '- submit done handover release gate-remove admit'.split(),
+    'ord': '- queued held taken ended'.split(),
+    'api_step': '- submit done handover release gate-remove admit withdraw'.split(),
 }
 SHOWN = set(NAMES) | set(
     'reg gproc past heir_of wowner wproc wepoch rproc lock_holder floor_epoch '
     'alive cache calm cur_lock kept_epoch fenced unbroken to version state '
-    'process owner incarnation finished session'.split())
+    'process owner incarnation finished session '
+    'drain_of due drained noted how about departed paused hook_runs'.split())
 STEP = re.compile(r'\s*(\d+):\s+proc\s+\d+ \((\w+):')
 VALUE = re.compile(r'\s+(\w+)(\[\d+\])? = (\d+)$')
 

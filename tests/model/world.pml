@@ -24,18 +24,16 @@
     :: d_step { started[a] < NP && nstart > 0 && !calm -> \
         nstart--; started[a]++; alive[a] = alive[a] | BIT(started[a]); register(a, started[a]) }
 #endif
-#define BELIEF(c, a) :: CACHE(c, a) != reg[a] -> CACHE(c, a) = reg[a]
+#define BELIEF(c, a) :: d_step { CACHE(c, a) != reg[a] -> NOTE(c, a) CACHE(c, a) = reg[a] }
 
 /* a hook's guard ends it before the lock can be another's */
 #ifdef HOOK
-#define HOOK_DIES(c) hook_runs = hook_runs & ~BIT(c);
 #ifdef BUG_HOOK_RUNS_ON
 #define HOOK_ENDED 1
 #else
 #define HOOK_ENDED (!IN(hook_runs, lock_holder - 1))
 #endif
 #else
-#define HOOK_DIES(c)
 #define HOOK_ENDED 1
 #endif
 /* the lock's session ends: its holder is dead, or was paused and does not know */
@@ -49,7 +47,7 @@
     :: d_step { ncrash > 0 && !calm && step[c] > IDLE -> \
         ncrash--; \
         if :: SENDING(c) && SLOT_FREE(c) -> leave_in_flight(c) :: else fi; \
-        HOOK_DIES(c) \
+        HOOK_DIES(c) NOTES_DIE(c) \
         cur_lock[2+c] = 0; forget_reads(c); forget_gate(c); addr[c] = 0; step[c] = IDLE }
 /* a txn in flight: applied late if its checks still hold, or lost */
 #define LANDED(k) forget_reads(k); addr[k] = 0; step[k] = IDLE; cur_lock[2+k] = 0
@@ -105,6 +103,9 @@ end: do
     IN_FLIGHT(3)
 #endif
 #endif
+#ifdef DRAINS
+    :: d_step { drained[0] != 0 && !due[0] -> due[0] = 1 }
+#endif
     :: !calm -> calm = 1
     od
 }
@@ -122,10 +123,9 @@ end: do
 #define SETTLED(i) (wstate[i] == NONE || wstate[i] == DONE || wstate[i] == HELD \
     || (wstate[i] == ASSIGNED && reg[wowner[i]] == wproc[i] && gproc[wowner[i]] == wproc[i] \
         && gate[wowner[i]] != FENCED) \
-    || (wstate[i] == WAITING && (!USABLE(0) || gate[0] == DRAINING) \
-        && (!USABLE(1) || gate[1] == DRAINING)))
+    || (wstate[i] == WAITING && !USABLE(0) && !USABLE(1)))
 #define GATE_SETTLED(a) (gate[a] == ABSENT || !USABLE(a) \
-    || (gproc[a] == reg[a] && (gate[a] == OPEN || gate[a] == DRAINING)))
+    || (gproc[a] == reg[a] && gate[a] == OPEN))
 /* registered, and shut out with nothing that would ever let it in again */
 #define SHUT_OUT(a) (reg[a] != 0 && IN(fenced[a], reg[a]) && gate[a] == FENCED)
 
@@ -141,7 +141,14 @@ end: do
 #ifndef RECORDS_MAY_STAY
         INV(FINISHED, !UNFINISHED_RECORD(0) && !UNFINISHED_RECORD(1));
 #endif
-        INV(FINISHED, lock_holder == 0 && gate[0] != RESTARTING);
+        INV(FINISHED, lock_holder == 0 && gate[0] != RESTARTING && gate[0] != DRAINING);
+#ifdef GONE
+        INV(FINISHED, NOBODY_LOST(0));
+#if NENG > 1
+        INV(FINISHED, NOBODY_LOST(1));
+#endif
+#endif
+        INV(FINISHED, !ORDER_WAITS);
 #ifdef NOBODY_SHUT_OUT
         INV(FINISHED, !SHUT_OUT(0) && !SHUT_OUT(1));
 #endif
@@ -149,6 +156,9 @@ end: do
     :: !(AGREE(0)) -> INV(ONE_OWNER, AGREE(0))
 #if NI > 1
     :: !(AGREE(1)) -> INV(ONE_OWNER, AGREE(1))
+#endif
+#ifdef DRAINS
+    :: DRAIN_BROKEN(0) -> INV(DRAIN_KEPT, !DRAIN_BROKEN(0))
 #endif
     od
 }
