@@ -2,6 +2,11 @@
  * engine_list.c - one page of an owner's markers, and the records they stand
  * for. Design: a page at a time and a bounded window of reads, so that ten
  * thousand items cost a page of memory.
+ *
+ * The floor of the epochs is read once in a hold of the lock, beside the first
+ * page. Who raises it later collects an item of another id; or, after the
+ * registry went back, has the lock of this kind, too: what we write then is
+ * refused by its check. So no batch checks the floor's version.
  */
 #include "failover/engine_priv.h"
 
@@ -38,6 +43,7 @@ void round_reset(struct round *r)
     drop_items(r);
     MEM_FREE(r->next);
     r->reading = 0;
+    r->paging = false;
     r->moving = false;
     r->n_busy = 0;
     err_clear(&r->err);
@@ -176,9 +182,10 @@ static void on_page(void *part, size_t index,
 {
     struct round *r = part;
     (void)index;
+    r->paging = false;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         round_fail(r, &reply->err);
-        listed(r);
+        read_more(r);
         return;
     }
     MEM_FREE(r->next);
@@ -203,6 +210,36 @@ static void on_page(void *part, size_t index,
     read_more(r);
 }
 
+static void on_floor(void *part, size_t index,
+                     const struct registry_reply *reply)
+{
+    struct round *r = part;
+    struct err err = reply->err;
+    (void)index;
+    assert(r->reading > 0);
+    r->reading--;
+    r->floor = 0;
+    if (err.code == ERR_NOT_FOUND ||
+        (err.code == ERR_OK &&
+         epoch_floor_read(reply->entries[0].value, reply->entries[0].value_len,
+                          &r->floor, &err) == 0))
+        r->floor_hold = r->e->hold;
+    else /* an epoch that somebody may have had already must not be given */
+        round_fail(r, &err);
+    if (!r->paging)
+        read_more(r);
+}
+
+/* What is surveyed (a dry run) gets no epochs. */
+static void read_floor(struct round *r)
+{
+    if (r != &r->e->round || r->floor_hold == r->e->hold)
+        return;
+    r->reading++;
+    registry_get(r->e->c.registry, EPOCH_FLOOR_KEY, call_done,
+                 call_new(&r->e->calls, on_floor, r, 0));
+}
+
 void round_list(struct round *r, bool afresh, round_done_f *done, void *arg)
 {
     char prefix[REGISTRY_KEY_MAX + 1];
@@ -214,7 +251,9 @@ void round_list(struct round *r, bool afresh, round_done_f *done, void *arg)
     r->done = done;
     r->arg = arg;
     r->session = registry_session(r->e->c.registry);
+    read_floor(r);
     marker_prefix(r->e->c.kind, address, prefix);
+    r->paging = true;
     registry_list(r->e->c.registry, prefix, from, ENGINE_PAGE, call_done,
                   call_new(&r->e->calls, on_page, r, 0));
     mem_free(from);

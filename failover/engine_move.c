@@ -26,6 +26,7 @@ void round_rules(const struct round *r, struct plan_rules *rules)
         .died = plan_cause_is_death(r->cause),
         .poison_limit = conf->poison_limit,
         .poison_window_ms = conf->poison_window_ms,
+        .floor = r->floor,
         .wall = r->e->c.clock->wall,
     };
 }
@@ -211,6 +212,13 @@ static void plan_item(struct round *r, struct item *it)
 {
     struct plan_rules rules;
     round_rules(r, &rules);
+    if (!work_epoch_left(it->work.epoch, r->floor)) {
+        log_error("!no-epoch-left", LOG_S("id", it->work.id),
+                  LOG_U("epoch", it->work.epoch), LOG_U("floor", r->floor));
+        it->state = ITEM_SETTLED;
+        r->counts.stuck++;
+        return;
+    }
     it->state = ITEM_PLANNED;
     it->target = NULL;
     it->action = plan_action(&it->work, &rules, &it->cause);

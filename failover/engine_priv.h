@@ -120,6 +120,8 @@ struct round {
     struct gate gate;                   /* which markers are of the past */
     const struct registry_lock *lock;
     uint64_t session;
+    uint64_t floor; /* of the epochs that are given, as read in this hold */
+    uint64_t floor_hold;
     char failover[FAILOVER_ID_MAX + 1];
     char cause[32];
     round_done_f *done;
@@ -127,7 +129,8 @@ struct round {
     struct item *items;
     size_t n_items;
     char *next;     /* of the listing; NULL after the last page */
-    size_t reading; /* records being read */
+    size_t reading; /* records being read, and the floor */
+    bool paging;    /* the page of markers is being read */
     size_t at;      /* the next item to read */
     struct err err; /* the first failure */
     /* moving */

@@ -96,7 +96,7 @@ void plan_apply_move(struct work_item *w, const struct plan_rules *rules,
 {
     uint64_t before = w->epoch;
     work_item_leave(w, rules->wall, rules->died, failover);
-    work_item_assign(w, target, process, rules->wall);
+    work_item_assign(w, target, process, rules->floor, rules->wall);
     if (planted(PLANTED_EPOCH_KEEPS))
         w->epoch = before;
     else
@@ -107,14 +107,14 @@ void plan_apply_wait(struct work_item *w, const struct plan_rules *rules,
                      const char *failover)
 {
     work_item_leave(w, rules->wall, rules->died, failover);
-    work_item_unassign(w, WORK_WAITING, "");
+    work_item_unassign(w, WORK_WAITING, "", rules->floor);
 }
 
 void plan_apply_hold(struct work_item *w, const struct plan_rules *rules,
                      const char *failover, const char *cause)
 {
     work_item_leave(w, rules->wall, rules->died, failover);
-    work_item_unassign(w, WORK_HELD, cause);
+    work_item_unassign(w, WORK_HELD, cause, rules->floor);
 }
 
 void plan_apply_drop(struct work_item *w, const struct plan_rules *rules,
@@ -183,7 +183,7 @@ void plan_recount(struct failover_counts *c, const struct work_item *w,
             c->dropped++; /* the only end that keeps the epoch */
         } else if (i == 0 && w->state == WORK_HELD) {
             c->held++;
-        } else if (after > past->epoch + 1 || owner[0] == '\0') {
+        } else if (after != past->next || owner[0] == '\0') {
             c->waiting++; /* it had no owner in between */
         } else {
             c->moved++;
@@ -191,7 +191,7 @@ void plan_recount(struct failover_counts *c, const struct work_item *w,
             count_target(c, target);
         }
         c->digest += plan_digest(
-            w->id, past->epoch + (after == past->epoch ? 0 : 1), target);
+            w->id, after == past->epoch ? after : past->next, target);
         return;
     }
 }

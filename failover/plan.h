@@ -24,6 +24,7 @@ struct plan_rules {
     bool died;               /* the owner did; not drained or restarted */
     uint32_t poison_limit;   /* 0: none */
     int64_t poison_window_ms;
+    uint64_t floor; /* the epochs that are given lie above it */
     wall_ms wall;
 };
 

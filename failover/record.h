@@ -5,12 +5,13 @@
  *   /pelorus/owned/<kind>/<address>/<id>        marker {epoch, process}
  *   /pelorus/owned/<kind>/-/<id>                marker of a waiting/held item
  *   /pelorus/failovers/<id>                     one failover
- *   /pelorus/epoch-floor                        highest epoch ever collected
- *   /pelorus/settings                           what the API may change
+ *   /pelorus/epoch-floor                        highest epoch ever collected,
+ * or that a lost future may have had /pelorus/settings what the API may change
  *
  * One txn writes a record and its marker, so they always agree. `epoch` is the
- * fencing token: +1 at each change of owner, and when the item becomes waiting
- * or held.
+ * fencing token: at each change of owner, and when the item becomes waiting or
+ * held, it rises to one above itself or the floor, whichever is higher. So a
+ * floor that was raised is above every epoch that is given from then on.
  *
  * Longer than other headers: two records, the marker and their keys are one
  * format and are read side by side.
@@ -52,6 +53,7 @@ struct work_past {
     char address[NODE_ADDRESS_MAX + 1];
     struct process process;
     uint64_t epoch;
+    uint64_t next; /* the item's epoch right after; 0: it is not given yet */
     wall_ms until;
     bool died; /* taken by a failover, not handed over */
     char failover[FAILOVER_ID_MAX + 1]; /* "" if none */
@@ -91,12 +93,22 @@ int work_state_peek(const char *value, size_t len,
 /* The present owner goes into the history (nothing if there is none). */
 void work_item_leave(struct work_item *w, wall_ms now, bool died,
                      const char *failover);
-/* After work_item_leave(): the next owner, or none (waiting, held). Both count
- * the epoch up; `cause` is "policy" or "poison". */
+/* After work_item_leave(): the next owner, or none (waiting, held). Both raise
+ * the epoch to one above itself or the floor, for which there must be an epoch
+ * left; `cause` is "policy" or "poison". The floor may have risen since it was
+ * read: that is for others, whose items were collected. Where it matters to
+ * this one (a registry that went back), the item is written over as well, and
+ * what is written upon its old version conflicts. */
 void work_item_assign(struct work_item *w, const char *address,
-                      const struct process *process, wall_ms now);
+                      const struct process *process, uint64_t floor,
+                      wall_ms now);
 void work_item_unassign(struct work_item *w, enum work_state state,
-                        const char *cause);
+                        const char *cause, uint64_t floor);
+/* The same owner, or none, once more, above the floor: after a registry went
+ * back. No owner has left, so the history does not grow. */
+void work_item_give_again(struct work_item *w, uint64_t floor);
+/* Is there an epoch above both? */
+bool work_epoch_left(uint64_t epoch, uint64_t floor);
 
 /*
  * A client's payload: one JSON value, nested at most WORK_PAYLOAD_DEPTH deep,

@@ -45,33 +45,58 @@ void work_item_leave(struct work_item *w, wall_ms now, bool died,
     memcpy(first->failover, n > 0 ? failover : "", n + 1);
 }
 
+bool work_epoch_left(uint64_t epoch, uint64_t floor)
+{
+    return epoch < EPOCH_MAX && floor < EPOCH_MAX;
+}
+
+static void raise_epoch(struct work_item *w, uint64_t floor)
+{
+    assert(work_epoch_left(w->epoch, floor));
+    w->epoch = (w->epoch > floor ? w->epoch : floor) + 1;
+    if (w->n_history > 0 && w->history[0].next == 0) {
+        w->history[0].next = w->epoch;
+    }
+}
+
+void work_item_give_again(struct work_item *w, uint64_t floor)
+{
+    struct work_past *last = &w->history[0];
+
+    assert(w->state != WORK_DONE && w->state != WORK_DROPPED);
+    if (w->n_history > 0 && last->next == w->epoch) {
+        last->next = 0; /* still what came right after */
+    }
+    raise_epoch(w, floor);
+}
+
 void work_item_assign(struct work_item *w, const char *address,
-                      const struct process *process, wall_ms now)
+                      const struct process *process, uint64_t floor,
+                      wall_ms now)
 {
     size_t n = strlen(address);
 
     assert(n > 0 && n <= NODE_ADDRESS_MAX && process->known);
-    assert(w->epoch < EPOCH_MAX);
     memcpy(w->owner, address, n + 1);
     w->process = *process;
     w->state = WORK_ASSIGNED;
-    w->epoch++;
+    raise_epoch(w, floor);
     w->attempts += w->attempts < UINT32_MAX;
     w->assigned_at = now;
     w->cause[0] = '\0';
 }
 
 void work_item_unassign(struct work_item *w, enum work_state state,
-                        const char *cause)
+                        const char *cause, uint64_t floor)
 {
     size_t n = strlen(cause);
 
     assert(state == WORK_WAITING || state == WORK_HELD);
-    assert(n < sizeof(w->cause) && w->epoch < EPOCH_MAX);
+    assert(n < sizeof(w->cause));
     w->owner[0] = '\0';
     w->process = (struct process){0};
     w->state = state;
-    w->epoch++;
+    raise_epoch(w, floor);
     w->assigned_at = 0;
     memcpy(w->cause, cause, n + 1);
 }
@@ -164,6 +189,10 @@ static int read_past(struct work_past *p, const cJSON *o, struct err *err)
     rc = rc != 0
              ? rc
              : field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &p->epoch, err);
+    p->next = p->epoch + 1;
+    rc = rc != 0
+             ? rc
+             : field_u64(o, "next", FIELD_OPTIONAL, EPOCH_MAX, &p->next, err);
     rc = rc != 0 ? rc : field_time(o, "until", &p->until, err);
     rc = rc != 0 ? rc : field_bool(o, "died", &p->died, err);
     rc = rc != 0 ? rc
@@ -251,6 +280,9 @@ static void write_past(struct buf *out, const struct work_past *p)
     json_put_str(out, "address", p->address);
     put_process(out, "process", &p->process);
     json_put_u64(out, "epoch", p->epoch);
+    if (p->next > p->epoch + 1) {
+        json_put_u64(out, "next", p->next);
+    }
     put_time(out, "until", p->until);
     json_put_bool(out, "died", p->died);
     json_put_str(out, "failover", p->failover[0] == '\0' ? NULL : p->failover);

@@ -52,7 +52,8 @@ static void move_to_target(struct work_op *op)
 
     work_item_copy(&op->next_item, &op->item);
     work_item_leave(&op->next_item, now, false, NULL);
-    work_item_assign(&op->next_item, op->target.address, &op->process, now);
+    work_item_assign(&op->next_item, op->target.address, &op->process,
+                     op->floor, now);
     move(op);
 }
 
@@ -60,7 +61,7 @@ static void move_to_wait(struct work_op *op)
 {
     work_item_copy(&op->next_item, &op->item);
     work_item_leave(&op->next_item, op->w->config.clock->wall, false, NULL);
-    work_item_unassign(&op->next_item, WORK_WAITING, "");
+    work_item_unassign(&op->next_item, WORK_WAITING, "", op->floor);
     op->target.code = NULL;
     move(op);
 }
@@ -69,6 +70,9 @@ static void marked(struct work_op *op)
 {
     struct err err = {0};
 
+    if (!op_epoch_left(op, op->item.epoch)) {
+        return;
+    }
     if (op->marker_version != 0) {
         op_choose(op, move_to_target, move_to_wait);
     } else if (++op->unmarked < 3) {
@@ -86,7 +90,7 @@ static void go_on(struct work_op *op)
 {
     op->want.kind = op->item.kind;
     memcpy(op->want.group, op->item.group, sizeof(op->want.group));
-    op_gather(op, READ(READ_MARKER), marked);
+    op_gather(op, READ(READ_MARKER) | READ(READ_FLOOR), marked);
 }
 
 /* --- handover ------------------------------------------------------------- */

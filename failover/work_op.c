@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* --- reading -------------------------------------------------------------- */
@@ -268,6 +269,22 @@ void txn_floor(struct op_txn *t, struct work_op *op)
     if (first) {
         epoch_floor_write(value, 0);
     }
+}
+
+bool op_epoch_left(struct work_op *op, uint64_t epoch)
+{
+    struct err err = {0};
+
+    if (work_epoch_left(epoch, op->floor)) {
+        return true;
+    }
+    (void)err_set(&err, ERR_INVALID,
+                  "work %s: there is no epoch above %" PRIu64 " (floor %" PRIu64
+                  " in " EPOCH_FLOOR_KEY ")",
+                  op->want.id, epoch, op->floor);
+    op->damaged = true;
+    op_failed(op, &err);
+    return false;
 }
 
 void txn_check_item(struct op_txn *t, const struct work_item *item)

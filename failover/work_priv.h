@@ -150,6 +150,8 @@ void txn_put_gate(struct op_txn *t, enum node_kind kind, const char *address,
 /* The target's gate takes this process: checked, or written the first time. */
 void txn_target_gate(struct op_txn *t, struct work_op *op);
 void txn_floor(struct op_txn *t, struct work_op *op);
+/* Is there one above this and the floor that was read? Else it has failed. */
+bool op_epoch_left(struct work_op *op, uint64_t epoch);
 void txn_check_item(struct op_txn *t, const struct work_item *item);
 /* Sends and closes it; won() when it applied. */
 void op_send(struct work_op *op, struct op_txn *t, op_step_f *won);

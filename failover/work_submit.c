@@ -70,8 +70,7 @@ static void create(struct work_op *op)
     struct op_txn t;
 
     work_item_copy(item, &op->want);
-    item->epoch = op->floor;
-    work_item_assign(item, op->target.address, &op->process,
+    work_item_assign(item, op->target.address, &op->process, op->floor,
                      op->w->config.clock->wall);
     assert(item->epoch == op->floor + 1);
     txn_init(&t);
@@ -80,20 +79,6 @@ static void create(struct work_op *op)
     txn_put_item(&t, item, 0);
     txn_put_marker(&t, item, 0);
     op_send(op, &t, create_won);
-}
-
-static bool floor_ends(struct work_op *op)
-{
-    struct err err = {0};
-
-    if (op->floor < EPOCH_MAX - 1) {
-        return false;
-    }
-    (void)err_set(&err, ERR_INVALID,
-                  EPOCH_FLOOR_KEY ": there is no epoch left");
-    op->damaged = true;
-    op_failed(op, &err);
-    return true;
 }
 
 /* --- submit --------------------------------------------------------------- */
@@ -113,7 +98,7 @@ static void submit_read(struct work_op *op)
         reply_standing(op);
     } else if (op->found) {
         reply_other_body(op);
-    } else if (!floor_ends(op)) {
+    } else if (op_epoch_left(op, 0)) {
         op_choose(op, create, submit_nobody);
     }
 }
@@ -185,7 +170,7 @@ static void claim_read(struct work_op *op)
         } else {
             reply_other_body(op);
         }
-    } else if (!floor_ends(op)) {
+    } else if (op_epoch_left(op, 0)) {
         op->target = (struct work_target){.code = NULL};
         memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
         op_gather(op, READ(READ_GATE), claim_gate);

@@ -170,7 +170,7 @@ inline place(i, b, p) {
 #else
         wepoch[i] = (wstate[i] == DONE -> wepoch[i] + 1 : floor_epoch + 1)
 #endif
-    :: else -> wepoch[i] = wepoch[i] + 1
+    :: else -> wepoch[i] = (wepoch[i] > floor_epoch -> wepoch[i] : floor_epoch) + 1
     fi;
     INV(EPOCHS, wepoch[i] > epoch_max[i]);
     epoch_max[i] = wepoch[i];

@@ -374,6 +374,8 @@ static void begin_txn(struct check *c, uint64_t revision, uint64_t writer)
         if (t->fence[k] < c->fence[k])
             check_fail(c, "fences-grow", "lock %s: %" PRIu64 " after %" PRIu64,
                        c->locks[k], t->fence[k], c->fence[k]);
+        if (t->fence[k] > c->fence[k])
+            c->hold_floor[k] = c->floor;
         c->fence[k] = t->fence[k];
     }
 }

@@ -190,8 +190,9 @@ struct check {
     struct check_registration *registrations;
     struct check_txn txn;
     uint64_t floor, floor_before;
-    uint64_t fence[2]; /* the highest seen */
-    size_t nobody[2];  /* markers under "-" */
+    uint64_t fence[2];      /* the highest seen */
+    uint64_t hold_floor[2]; /* when that one was granted */
+    size_t nobody[2];       /* markers under "-" */
     bool paused;
     uint64_t taken[2]; /* processes that lost work, by nobody's order */
     bool silent;       /* no ttl is over now */

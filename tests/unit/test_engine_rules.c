@@ -381,6 +381,76 @@ static void waiting_work_goes_by_its_own_group(void **state)
     assert_int_equal(in_state(&w, WORK_WAITING), 0);
 }
 
+/* --- the floor ------------------------------------------------------------ */
+
+static void put_floor(const char *text)
+{
+    struct buf b;
+    buf_init(&b, 64);
+    buf_str(&b, text);
+    put_key(&w, EPOCH_FLOOR_KEY, &b);
+    buf_close(&b);
+}
+
+static uint64_t epoch_of(const char *id)
+{
+    struct work_item item;
+    assert_true(find_item(&w, id, &item));
+    return item.epoch;
+}
+
+static bool two_done(struct world *world)
+{
+    return records(world, FAILOVER_DONE) == 2;
+}
+
+static void no_epoch_is_given_below_the_floor(void **state)
+{
+    (void)state;
+    w.closed_group = "gpu";
+    put_waiting("waits", "gpu");
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 3);
+    give_policy(&w, "m1:1", 1001, "hold", WORK_HOLD);
+    give_policy(&w, "m1:1", 1001, "drop", WORK_DROP);
+    give(&w, "m2:1", 1002, "b", 3);
+    put_floor("5000");
+    node_kill(&w, "m1:1");
+    assert_true(world_until(&w, 6000, one_done));
+    assert_int_equal(epoch_of("a-1"), 5001);
+    assert_int_equal(epoch_of("hold"), 5001);
+    assert_int_equal(epoch_of("drop"), 1); /* nobody is given it */
+    assert_int_equal(epoch_of("b-1"), 1);
+    put_floor("6000"); /* each hold reads it */
+    w.closed_group = NULL;
+    world_run(&w, 3000);
+    assert_int_equal(epoch_of("waits"), 6001);
+    node_leave(&w, "m2:1");
+    node_start(&w, "m2:1", 2002);
+    assert_true(world_until(&w, 6000, two_done));
+    assert_int_equal(epoch_of("b-1"), 6001);
+}
+
+/* An epoch that may have been had already is not given: neither without a
+ * floor that can be read, nor where none is left above it. */
+static void nothing_moves_without_an_epoch_to_give(void **state)
+{
+    (void)state;
+    three_masters();
+    give(&w, "m1:1", 1001, "a", 3);
+    put_floor("many");
+    node_kill(&w, "m1:1");
+    world_run(&w, 6000);
+    assert_int_equal(owned_by(&w, "m1:1"), 3);
+    put_floor("9223372036854775808");
+    world_run(&w, 6000);
+    assert_int_equal(owned_by(&w, "m1:1"), 3);
+    put_floor("7");
+    assert_true(world_until(&w, 6000, one_done));
+    assert_int_equal(owned_by(&w, "m1:1"), 0);
+    assert_int_equal(epoch_of("a-0"), 8);
+}
+
 static void kill_after_the_hook(struct world *world)
 {
     struct failover_record r;
@@ -475,6 +545,8 @@ int main(void)
         TEST(a_damaged_item_strands_no_other_and_moves_once_repaired),
         TEST(a_gate_that_nobody_can_read_is_left_alone),
         TEST(waiting_work_goes_by_its_own_group),
+        TEST(no_epoch_is_given_below_the_floor),
+        TEST(nothing_moves_without_an_epoch_to_give),
         TEST(a_hook_in_the_record_is_not_run_by_the_next_holder),
         TEST(a_coordinator_that_starts_later_keeps_and_collects),
         TEST(collection_keeps_up_with_what_is_finished),

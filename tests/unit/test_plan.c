@@ -148,6 +148,31 @@ static void every_change_of_owner_raises_the_epoch(void **state)
     assert_string_equal(w.cause, "poison");
 }
 
+/* A floor that was lifted after the registry went back binds everything that is
+ * given from then on, whoever gives it. */
+static void no_epoch_is_given_below_the_floor(void **state)
+{
+    struct plan_rules rules = rules_of(&fenced);
+    struct process p = process_of(7);
+    struct work_item w = item_of("a");
+    (void)state;
+    rules.floor = 1000;
+    plan_apply_move(&w, &rules, "f-1", "m2:1", &p);
+    assert_int_equal(w.epoch, 1001);
+    assert_int_equal(w.history[0].epoch, 4);
+    plan_apply_hold(&w, &rules, "f-2", "poison");
+    assert_int_equal(w.epoch, 1002);
+    rules.floor = 2000;
+    w.state = WORK_WAITING;
+    plan_apply_move(&w, &rules, "", "m2:1", &p);
+    assert_int_equal(w.epoch, 2001);
+    rules.floor = 3000;
+    plan_apply_wait(&w, &rules, "f-3");
+    assert_int_equal(w.epoch, 3001);
+    assert_false(work_epoch_left(EPOCH_MAX, 0));
+    assert_false(work_epoch_left(1, EPOCH_MAX));
+}
+
 static void a_digest_does_not_depend_on_the_order(void **state)
 {
     uint64_t a = plan_digest("a", 2, "m2:1"), b = plan_digest("b", 2, "m3:1");
@@ -184,6 +209,43 @@ static void a_recount_finds_what_was_counted(void **state)
     assert_int_equal(again.dropped, 1);
     assert_true(told.digest == again.digest);
     assert_string_equal(again.targets[0].address, "m2:1");
+}
+
+/* Epochs that jump over a floor tell nothing about who was in between, and
+ * neither do those of items that were given again. */
+static void a_recount_does_not_take_a_floor_for_a_wait(void **state)
+{
+    struct plan_rules rules = rules_of(&fenced);
+    struct process p = process_of(7);
+    struct failover_counts told = {0}, again = {0};
+    struct work_item w[2] = {item_of("a"), item_of("b")}, read;
+    struct buf b;
+    struct err err;
+    (void)state;
+    rules.floor = 500;
+    plan_apply_move(&w[0], &rules, "f-1", "m2:1", &p);
+    plan_apply_wait(&w[1], &rules, "f-1");
+    work_item_give_again(&w[0], 900);
+    work_item_give_again(&w[1], 900);
+    assert_int_equal(w[0].epoch, 901);
+    assert_int_equal(w[0].n_history, 1);
+    plan_count(&told, &w[0], PLAN_MOVE);
+    plan_count(&told, &w[1], PLAN_MOVE);
+    rules.floor = 2000;
+    plan_apply_move(&w[0], &rules, "f-2", "m3:1", &p);
+    plan_apply_move(&w[1], &rules, "", "m3:1", &p);
+    buf_init(&b, WORK_RECORD_MAX);
+    for (size_t i = 0; i < 2; i++) {
+        buf_reset(&b);
+        work_item_write(&b, &w[i]);
+        assert_int_equal(work_item_read(&read, b.data, b.len, &err), 0);
+        plan_recount(&again, &read, "f-1");
+        work_item_close(&read);
+    }
+    buf_close(&b);
+    assert_int_equal(again.moved, 1);
+    assert_int_equal(again.waiting, 1);
+    assert_true(told.digest == again.digest);
 }
 
 static void a_plan_spreads_by_weight(void **state)
@@ -224,8 +286,10 @@ int main(void)
         cmocka_unit_test(poison_is_counted_within_the_window),
         cmocka_unit_test(an_heir_keeps_its_work_whatever_the_policy),
         cmocka_unit_test(every_change_of_owner_raises_the_epoch),
+        cmocka_unit_test(no_epoch_is_given_below_the_floor),
         cmocka_unit_test(a_digest_does_not_depend_on_the_order),
         cmocka_unit_test(a_recount_finds_what_was_counted),
+        cmocka_unit_test(a_recount_does_not_take_a_floor_for_a_wait),
         cmocka_unit_test(a_plan_spreads_by_weight),
         cmocka_unit_test(an_etag_knows_the_gate_and_the_items),
     };

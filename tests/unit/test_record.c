@@ -30,11 +30,11 @@ static struct work_item full_item(void)
 
         (void)snprintf(address, sizeof(address), "10.0.0.%d:1234", i);
         p.process_id = i;
-        work_item_assign(&w, address, &p, 1000 + i);
+        work_item_assign(&w, address, &p, 0, 1000 + i);
         work_item_leave(&w, INT64_C(1790000000123) + i, i % 2 == 0, "w-1-x");
     }
     p.process_id = 99;
-    work_item_assign(&w, "[::1]:99", &p, INT64_C(1790000009999));
+    work_item_assign(&w, "[::1]:99", &p, 0, INT64_C(1790000009999));
     return w;
 }
 
@@ -102,7 +102,7 @@ static void items_come_back_exactly(void **state)
     work_item_copy(&copy, &w);
     items_equal(&w, &copy);
     work_item_leave(&copy, 5, false, NULL);
-    work_item_unassign(&copy, WORK_HELD, "poison");
+    work_item_unassign(&copy, WORK_HELD, "poison", 0);
     there_and_back(&copy);
     MEM_FREE(copy.payload);
     copy.state = WORK_DONE;
@@ -388,7 +388,7 @@ static void markers_come_back_exactly(void **state)
     for (int held = 0; held < 3; held++) {
         if (held == 1) {
             work_item_leave(&w, 1, true, NULL);
-            work_item_unassign(&w, WORK_HELD, "policy");
+            work_item_unassign(&w, WORK_HELD, "policy", 0);
         } else if (held == 2) {
             w.state = WORK_WAITING;
         }

@@ -193,6 +193,34 @@ static void handover_of_the_only_node_waits(void **state)
     world_free(w);
 }
 
+/* Without the lock, too: a floor that was lifted binds handover and release,
+ * and where no epoch is left above it nothing is written. */
+static void no_epoch_is_given_below_the_floor(void **state)
+{
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+
+    (void)state;
+    s->only = NULL;
+    assert_string_equal(submit(s, e, "a", NULL), "");
+    assert_string_equal(submit(s, e, "b", NULL), "");
+    put_held(w, "c", 4);
+    assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "5000"), ERR_OK);
+    assert_string_equal(at_epoch(s, e, work_handover, "a", 1), "");
+    assert_true(e->item.epoch == 5001);
+    assert_string_equal(at_epoch(s, e, work_release_at, "c", 4), "");
+    assert_true(e->item.epoch == 5001);
+    assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "9223372036854775808"),
+                     ERR_OK);
+    assert_string_equal(at_epoch(s, e, work_handover, "b", 1), "damaged");
+    assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "many"), ERR_OK);
+    assert_string_equal(at_epoch(s, e, work_handover, "b", 1), "damaged");
+    assert_int_equal(audit(w).live, 3);
+    ended_free(e);
+    world_free(w);
+}
+
 static void release_gives_held_work_to_a_node_or_lets_it_wait(void **state)
 {
     struct world *w = world_new(1, 1);
@@ -260,6 +288,7 @@ int main(void)
         cmocka_unit_test(fence_check_answers_by_epoch_and_state),
         cmocka_unit_test(fence_check_does_not_guess_when_the_registry_is_away),
         cmocka_unit_test(handover_moves_to_another_node_and_remembers),
+        cmocka_unit_test(no_epoch_is_given_below_the_floor),
         cmocka_unit_test(handover_of_the_only_node_waits),
         cmocka_unit_test(release_gives_held_work_to_a_node_or_lets_it_wait),
         cmocka_unit_test(bad_ids_are_refused_by_the_next_tick),

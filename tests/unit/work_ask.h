@@ -152,7 +152,7 @@ FIXTURE void put_held(struct world *w, const char *id, uint64_t epoch)
 
     (void)snprintf(item.id, sizeof(item.id), "%s", id);
     memcpy(item.group, "default", 8);
-    work_item_unassign(&item, WORK_HELD, "policy");
+    work_item_unassign(&item, WORK_HELD, "policy", 0);
     buf_init(&b, WORK_RECORD_MAX);
     work_item_write(&b, &item);
     assert_int_equal(hand_put(w, work_key(id, key), buf_text(&b)), ERR_OK);
