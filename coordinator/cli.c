@@ -77,7 +77,7 @@ static const struct cli_column candidate_columns[] = {
     {"WHY NOT", "why_not", false, CLI_TEXT},
 };
 
-#define USAGE 2 /* cli_run() says how */
+#define USAGE 2 /* also of what the API finds malformed; cli_run() says how */
 
 /* --- printing ----------------------------------------------------------------
  */
@@ -413,7 +413,7 @@ int cli_run(int argc, char **argv)
     cli_init(&c);
     switch (cli_parse(argc, argv, command->takes, &c, &w)) {
     case CLI_GO:
-        rc = command->run(&c, &w);
+        rc = cli_check_url(&c) ? command->run(&c, &w) : USAGE;
         break;
     case CLI_HELP:
         printf("pelorus %s: %s\n", command->name, command->help);

@@ -175,7 +175,8 @@ static int judge(struct cli *c, const char *method)
         say_refused(c, method);
         if (c->json && c->answer.len > 0)
             printf("%s\n", buf_text(&c->answer));
-        return 1;
+        /* what it was asked is malformed, or makes no sense */
+        return c->status == 400 || c->status == 422 ? 2 : 1;
     }
     if (c->answer.len > 0 && c->document == NULL) {
         fprintf(stderr,
@@ -184,6 +185,18 @@ static int judge(struct cli *c, const char *method)
         return 1;
     }
     return 0;
+}
+
+bool cli_check_url(const struct cli *c)
+{
+    struct urls urls;
+    struct err err;
+    bool good = urls_parse(&urls, c->url, &err) == 0;
+
+    if (!good)
+        fprintf(stderr, "pelorus: --url or PELORUS_URL: %s\n", err.msg);
+    urls_close(&urls);
+    return good;
 }
 
 int cli_send(struct cli *c, const char *method)
@@ -197,10 +210,8 @@ int cli_send(struct cli *c, const char *method)
         return 1;
     }
     rc = urls_parse(&urls, c->url, &err);
-    if (rc != 0)
-        fprintf(stderr, "pelorus: --url or PELORUS_URL: %s\n", err.msg);
-    else
-        rc = ask_in_turn(c, method, &urls);
+    assert(rc == 0); /* cli_check_url() */
+    rc = ask_in_turn(c, method, &urls);
     urls_close(&urls);
     return rc != 0 ? 1 : judge(c, method);
 }

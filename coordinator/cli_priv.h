@@ -31,9 +31,13 @@ void cli_close(struct cli *c);
 void cli_segment(struct cli *c, const char *text);
 void cli_query(struct cli *c, const char *name, const char *value);
 
+/* Said on standard error if it is none. */
+bool cli_check_url(const struct cli *c);
+
 /* Send it, to the next coordinator where one does not answer; what may have
- * been carried out is not sent again. 0 for a 2xx with JSON or nothing; else 1,
- * and the reason is on standard error. */
+ * been carried out is not sent again. 0 for a 2xx with JSON or nothing; 2 where
+ * the request is found malformed, else 1, and the reason is on standard error.
+ */
 int cli_send(struct cli *c, const char *method);
 
 /* The pages of a list as one, or just the one with so many items; results as

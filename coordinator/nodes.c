@@ -38,7 +38,7 @@ struct node_request *node_request(struct coordinator *c, enum node_kind kind,
     struct err err;
 
     request_init(c, &n->base, done, arg, node_request_drop, again);
-    if (node_check_address(address, &err) != 0) {
+    if (node_ask_address(address, &err) != 0) {
         request_fail(&n->base, &err);
         return NULL;
     }

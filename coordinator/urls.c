@@ -5,7 +5,24 @@
 
 #include "base/mem.h"
 
+#include <curl/curl.h>
 #include <string.h>
+
+/* The part of it that a request's path is put behind, and nothing else. */
+static bool is_base(const char *url)
+{
+    CURLU *u = curl_url();
+    char *part = NULL;
+    bool good;
+
+    assert(u != NULL);
+    good = curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+           curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_NO_QUERY &&
+           curl_url_get(u, CURLUPART_FRAGMENT, &part, 0) == CURLUE_NO_FRAGMENT;
+    curl_free(part);
+    curl_url_cleanup(u);
+    return good;
+}
 
 static int add(struct urls *u, const char *from, size_t len, struct err *err)
 {
@@ -28,6 +45,11 @@ static int add(struct urls *u, const char *from, size_t len, struct err *err)
     if (u->n == URLS_MAX)
         return (int)err_set(err, ERR_INVALID, "at most %d URLs", URLS_MAX);
     u->list[u->n++] = mem_strndup(from, len);
+    if (!is_base(u->list[u->n - 1]))
+        return (int)err_set(err, ERR_INVALID,
+                            "%.*s: not a URL like http://host:7077; an IPv6 "
+                            "host stands in brackets",
+                            (int)len, from);
     return 0;
 }
 

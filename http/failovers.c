@@ -201,7 +201,6 @@ static const char *read_etag(struct http_request *r, char out[40])
 static bool read_target(struct http_request *r, const char **address)
 {
     const char *kind;
-    struct err err;
 
     if (!http_member(r, "kind", &kind) || !http_member(r, "address", address))
         return false;
@@ -209,10 +208,8 @@ static bool read_target(struct http_request *r, const char **address)
         http_problem(r, "invalid_json", "kind and address are expected");
     else if (node_kind_parse(kind, &r->kind) != 0)
         http_problem(r, "invalid_value", "kind: %.64s is not known", kind);
-    else if (node_check_address(*address, &err) != 0)
-        http_problem(r, "invalid_value", "%s", err.msg);
     else
-        return true;
+        return http_address(r, "invalid_value", *address);
     return false;
 }
 

@@ -127,10 +127,14 @@ void http_group_put(struct http_request *r)
                      "addresses: an array of host:port is expected");
         return;
     }
-    cJSON_ArrayForEach(item, list) if (!cJSON_IsString(item))
+    cJSON_ArrayForEach(item, list)
     {
-        http_problem(r, "invalid_json", "addresses: only strings");
-        return;
+        if (!cJSON_IsString(item)) {
+            http_problem(r, "invalid_json", "addresses: only strings");
+            return;
+        }
+        if (!http_address(r, "invalid_value", item->valuestring))
+            return;
     }
     http_on_loop(r, put_group_on_loop);
 }

@@ -159,7 +159,9 @@ bool http_read_index(const struct http_request *r, const char *text,
 const char *http_query(const struct http_request *r, const char *name);
 
 /* Each answers with a problem and returns false if the value is no good. */
-/* 1, true or nothing behind the name: true; 0 or false; absent: false. */
+/* The query as a whole: no parameter twice, except those that are lists. */
+bool http_query_sound(struct http_request *r);
+/* 1, or nothing behind the name: true; 0; absent: false. */
 bool http_query_flag(struct http_request *r, const char *name, bool *value);
 /* The name of a group, cleaned; "" when absent. */
 bool http_query_group(struct http_request *r, char clean[NODE_GROUP_MAX + 1]);
@@ -171,6 +173,10 @@ bool http_query_duration(struct http_request *r, const char *name, int64_t min,
 bool http_query_kind(struct http_request *r, int *kind);
 bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind);
 bool http_param_address(struct http_request *r, unsigned i);
+/* An address that a client names, by `code` where it is none: as
+ * node_ask_address() wants it, or as a node that is known writes its own. */
+bool http_address(struct http_request *r, const char *code,
+                  const char *address);
 /* Cleans it in place. */
 bool http_param_group(struct http_request *r, unsigned i);
 bool http_query_epoch(struct http_request *r, uint64_t *epoch);

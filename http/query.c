@@ -13,20 +13,72 @@ const char *http_query(const struct http_request *r, const char *name)
                                        name);
 }
 
+/* --- each once ------------------------------------------------------------ */
+
+#define ARGUMENTS_MAX 64
+
+struct arguments {
+    const char *name[ARGUMENTS_MAX];
+    size_t n;
+    const char *wrong, *why; /* the first that is */
+};
+
+static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
+                                    const char *name, size_t name_len,
+                                    const char *value, size_t value_len)
+{
+    struct arguments *a = arg;
+
+    (void)kind;
+    a->wrong = name;
+    if (a->n == ARGUMENTS_MAX) {
+        a->why = "there are too many before it";
+        return MHD_NO;
+    }
+    if (strlen(name) != name_len ||
+        (value != NULL && strlen(value) != value_len)) {
+        a->why = "a NUL byte does not go there";
+        return MHD_NO;
+    }
+    for (size_t i = 0; i < a->n; i++)
+        if (strcasecmp(a->name[i], name) == 0 &&
+            strcasecmp(name, "exclude") != 0) {
+            a->why = "given more than once; which one is meant?";
+            return MHD_NO;
+        }
+    a->wrong = NULL;
+    a->name[a->n++] = name;
+    return MHD_YES;
+}
+
+bool http_query_sound(struct http_request *r)
+{
+    struct arguments a;
+
+    a.n = 0;
+    a.wrong = a.why = NULL;
+    MHD_get_connection_values_n(r->connection, MHD_GET_ARGUMENT_KIND,
+                                add_argument, &a);
+    if (a.wrong == NULL)
+        return true;
+    http_problem(r, "invalid", "query parameter %.64s: %s", a.wrong, a.why);
+    return false;
+}
+
+/* --- what each says ------------------------------------------------------- */
+
 bool http_query_flag(struct http_request *r, const char *name, bool *value)
 {
     const char *text = NULL;
+    bool there = MHD_lookup_connection_value_n(
+                     r->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
+                     &text, NULL) == MHD_YES;
 
-    *value = MHD_lookup_connection_value_n(r->connection, MHD_GET_ARGUMENT_KIND,
-                                           name, strlen(name), &text,
-                                           NULL) == MHD_YES;
-    if (text == NULL || strcmp(text, "1") == 0 || strcmp(text, "true") == 0)
+    *value = there && (text == NULL || strcmp(text, "1") == 0);
+    if (text == NULL || *value || strcmp(text, "0") == 0)
         return true;
-    *value = false;
-    if (strcmp(text, "0") == 0 || strcmp(text, "false") == 0)
-        return true;
-    http_problem(r, "invalid", "query parameter %s: 1 or 0, not %.32s", name,
-                 text);
+    http_problem(r, "invalid", "query parameter %s: 1 or 0, not \"%.32s\"",
+                 name, text);
     return false;
 }
 
@@ -107,15 +159,29 @@ bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind)
     return false;
 }
 
-bool http_param_address(struct http_request *r, unsigned i)
+bool http_address(struct http_request *r, const char *code, const char *address)
 {
+    struct snapshot *s;
+    bool known = false;
     struct err err;
 
-    assert(i < HTTP_PARAMS_MAX);
-    if (node_check_address(r->param[i], &err) == 0)
+    if (node_ask_address(address, &err) == 0)
         return true;
-    http_problem(r, "invalid", "%s", err.msg);
-    return false;
+    if (node_check_address(address, NULL) == 0) {
+        s = coordinator_snapshot(r->h->coordinator);
+        for (int kind = 0; kind < NODE_KINDS; kind++)
+            known |= snapshot_node(s, (enum node_kind)kind, address) != NULL;
+        snapshot_release(&s);
+    }
+    if (!known)
+        http_problem(r, code, "%s", err.msg);
+    return known;
+}
+
+bool http_param_address(struct http_request *r, unsigned i)
+{
+    assert(i < HTTP_PARAMS_MAX);
+    return http_address(r, "invalid", r->param[i]);
 }
 
 bool http_param_group(struct http_request *r, unsigned i)

@@ -237,7 +237,7 @@ static void handle(struct http_request *r)
         http_problem(r, "too_large", "a body takes at most %zu bytes",
                      HTTP_BODY_MAX);
         r->close = true;
-    } else if (r->handler != NULL) {
+    } else if (r->handler != NULL && http_query_sound(r)) {
         r->handler(r);
     }
 }

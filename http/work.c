@@ -182,7 +182,7 @@ void http_work_put(struct http_request *r)
                      "owner: the address of the node that claims it");
     else if (id != NULL && strcmp(id, r->param[0]) != 0)
         http_problem(r, "invalid_value", "id: differs from that of the path");
-    else
+    else if (http_address(r, "invalid_value", owner))
         http_on_loop(r, submit);
 }
 
@@ -336,7 +336,7 @@ static bool read_list(struct http_request *r, struct work_list *list)
                      "address may be both");
         return false;
     }
-    return true;
+    return list->owner == NULL || http_address(r, "invalid", list->owner);
 }
 
 static void list_work(void *arg)

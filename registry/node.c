@@ -135,6 +135,22 @@ int node_check_address(const char *address, struct err *err)
     return 0;
 }
 
+int node_ask_address(const char *address, struct err *err)
+{
+    const char *colon = strrchr(address, ':');
+    size_t len = strlen(address);
+    bool bare = address[0] != '[' && colon != NULL &&
+                memchr(address, ':', (size_t)(colon - address)) != NULL;
+
+    if (bare && len <= NODE_ADDRESS_MAX &&
+        (is_v6(address, len) || is_v6(address, (size_t)(colon - address))))
+        return (int)err_set(err, ERR_INVALID,
+                            "address \"%s\": an IPv6 host stands in brackets, "
+                            "as in [2001:db8::7]:1234",
+                            address);
+    return node_check_address(address, err);
+}
+
 /* --- groups ----------------------------------------------------------------
  */
 

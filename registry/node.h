@@ -63,8 +63,12 @@ int node_kind_parse(const char *name, enum node_kind *out) MUST_CHECK;
 const char *node_state_name(enum node_state state);    /* "up" */
 const char *node_status_name(enum node_status status); /* "NORMAL" */
 
-/* ERR_INVALID with what is wrong about the address. */
+/* ERR_INVALID with what is wrong about the address. It may be DolphinScheduler's
+ * own, which writes an IPv6 host without brackets. */
 int node_check_address(const char *address, struct err *err) MUST_CHECK;
+/* The same for one that people and our clients write: of "::1:5" nobody can say
+ * where the host ends, so an IPv6 host stands in brackets. */
+int node_ask_address(const char *address, struct err *err) MUST_CHECK;
 
 /* Group names: [a-z0-9._-]{1,64} after trimming and lower-casing; writes the
  * clean name, "default" for an empty one. */

@@ -138,9 +138,41 @@ def test_best_in_all_its_forms(cluster):
     a = c.api("GET", f"/v1/workers/best?exclude={W1},{W2},{W3}")
     equal({x["why_not"] for x in problem(a, 503, "all_busy")["candidates"]}, {"excluded"}, "why not")
     check(int(a.headers["Retry-After"]) >= 1, "Retry-After")
-    for query in ("count=0", "count=1001", "count=x", "peek=2", "explain=maybe", "group=a%20b",
+    for query in ("count=0", "count=1001", "count=x", "peek=2", "explain=maybe", "group=a%20b", "peek=",
+                  "peek=true", "explain=false", "count=1&count=1", "peek=1&PEEK=1", "group=a&group=b", "group=a%00b",
                   "exclude=" + ",".join("a" * 3 for _ in range(65))):
         problem(c.api("GET", f"/v1/workers/best?{query}"), 400, "invalid")
+
+
+def test_no_parameter_is_given_twice_on_any_route(cluster):
+    c = cluster.coordinator()
+    node = f"/v1/nodes/worker/{W1}"
+    for method, path in (("GET", "/v1/nodes?limit=1&limit=2"), ("GET", f"{node}?x&x"),
+                         ("PUT", f"{node}?instance=a&instance=b"), ("PUT", f"{node}?ttl=5s&ttl=6s"),
+                         ("DELETE", f"{node}?startupTime=1&startupTime=2"), ("PUT", f"{node}/cordon?who=a&who=b"),
+                         ("PUT", f"{node}/drain?for=1m&for=2m"), ("GET", "/v1/work?kind=worker&kind=master"),
+                         ("DELETE", "/v1/work/x?epoch=1&epoch=2"), ("POST", "/v1/work?a=1&a=2"),
+                         ("GET", "/v1/groups?cursor=a&cursor=b"), ("GET", "/v1/failovers?wait=1s&wait=2s"),
+                         ("GET", "/livez?a=1&a=1")):
+        a = c.api(method, path, {} if method in ("PUT", "POST") else None)
+        check("more than once" in problem(a, 400, "invalid")["detail"], f"{path}: {a.text}")
+    for takeover in ("true", "false", "yes", ""):
+        problem(c.api("PUT", f"{node}?takeover={takeover}", {}), 400, "invalid")
+    equal(c.api("PUT", f"{node}?takeover=0", {}).status, 201, "takeover=0")
+
+
+def test_an_ipv6_host_stands_in_brackets(cluster):
+    c = cluster.coordinator()
+    for method, path, body, status in (
+            ("PUT", "/v1/nodes/worker/::1:5", {}, 400), ("GET", "/v1/nodes/worker/::1:5", None, 400),
+            ("DELETE", "/v1/nodes/worker/fe80::1:5", None, 400), ("PUT", "/v1/nodes/worker/::1:5/drain", {}, 400),
+            ("GET", "/v1/work?kind=worker&owner=::1:5", None, 400),
+            ("POST", "/v1/failovers", {"kind": "master", "address": "::1:5"}, 422),
+            ("PUT", "/v1/work/x", {"kind": "worker", "owner": "::1:5"}, 422),
+            ("PUT", "/v1/groups/g", {"addresses": ["2001:db8::1:2:3:4:1234"]}, 422)):
+        a = c.api(method, path, body)
+        check(a.status == status and "brackets" in a.json["detail"], f"{method} {path}: {a.status} {a.text}")
+    equal(c.api("PUT", "/v1/nodes/worker/[::1]:5", {}).status, 201, "with brackets")
 
 
 def test_a_worker_that_says_busy_gets_nothing(cluster):

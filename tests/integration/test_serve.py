@@ -166,6 +166,15 @@ def test_the_words_for_people(cluster):
     equal((len([i for i in page["items"] if i["id"].startswith("many-")]), page["next"]),
           (1100, None), "every page of a list as JSON")
     cluster.cli("nodes", "one", "two", "three", url=url, expect=2)
+    for words in (("best", "--count", "x"), ("nodes", "--kind", "boss"), ("work", "add", "--kind", "boss"),
+                  ("work", "--limit", "0"), ("work", "done", "x", "y"), ("nodes", "--no-such"),
+                  ("drain", "worker", "127.0.0.1:1234", "--for", "1"), ("nodes", "--kind")):
+        cluster.cli(*words, url=url, expect=2)
+    for words in (("cordon", "worker", "::1:5"), ("failover", "start", "master", "::1:5"),
+                  ("work", "--kind", "worker", "--owner", "::1:5"), ("nodes", "worker", "::1:5"),
+                  ("agent", "--kind", "worker", "--address", "::1:5")):
+        text = cluster.cli(*words, url=url, expect=2)
+        check("brackets" in text, text)
     text = cluster.cli("nodes", url="http://127.0.0.1:1", expect=1)
     check("pelorus serve" in text, text)
     check(cluster.cli("version").startswith("pelorus "), "version")
@@ -184,8 +193,13 @@ def test_the_command_line_and_agents_ask_the_next_coordinator(cluster):
     time.sleep(6 * SLOW)  # two leases, all of them with the one that is left
     check(not agent.lines("!lease") and agent.alive(), lambda: agent.text()[-800:])
     equal(b.api.get("/v1/nodes/worker/127.0.0.1:1234")["flaps"], 0, "flaps")
-    text = cluster.cli("nodes", url="http://127.0.0.1:1,localhost:7077", expect=1)
-    check("localhost:7077" in text and "http://" in text, text)
+    for wrong in ("http://127.0.0.1:1,localhost:7077", "http://", "http://h:99999", "http://a b", "ftp://h",
+                  "http://::1:7077", "http://h/?a=b", "http://h,"):
+        text = cluster.cli("nodes", url=wrong, expect=2)
+        check("http://" in text and "usage: nodes" in text, text)
+        text = cluster.cli("nodes", "--url", wrong, expect=2)
+        check("--url" in text, text)
+        cluster.cli("agent", "--kind", "worker", "--address", "h:1", "--url", wrong, expect=2)
 
 
 if __name__ == "__main__":

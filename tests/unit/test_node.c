@@ -55,6 +55,27 @@ static void addresses_are_a_host_and_a_port(void **state)
     assert_string_equal(err.msg, "address \"h\": no port; write host:port");
 }
 
+static void who_writes_an_address_says_where_its_host_ends(void **state)
+{
+    static const char *const good[] = {"10.0.0.1:1234", "h:1", "[::1]:5",
+                                       "[2001:db8::1:2]:80"};
+    static const char *const bad[] = {
+        "::1:5", "fe80::1:1234", "2001:db8:1:2:3:4:5:6:1234",
+        "::",    "::1",          "1:2:3:4:5:6:7:8"};
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        if (node_ask_address(good[i], &err) != 0)
+            fail_msg("%s: %s", good[i], err.msg);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(node_ask_address(bad[i], &err), ERR_INVALID);
+        assert_non_null(strstr(err.msg, "in brackets, as in"));
+    }
+    assert_int_equal(node_ask_address("a:b:1", &err), ERR_INVALID);
+    assert_int_equal(node_ask_address("", &err), ERR_INVALID);
+}
+
 static void groups_are_trimmed_and_lower_case(void **state)
 {
     char out[NODE_GROUP_MAX + 1];
@@ -104,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_have_the_names_of_the_registry),
         cmocka_unit_test(addresses_are_a_host_and_a_port),
+        cmocka_unit_test(who_writes_an_address_says_where_its_host_ends),
         cmocka_unit_test(groups_are_trimmed_and_lower_case),
         cmocka_unit_test(an_unknown_process_equals_and_differs_from_none),
     };
