@@ -9,10 +9,9 @@
  * liveness_priv.h run from when the last answered one was sent.
  *
  * A session that is over, by the server's word or by ours, is never taken up
- * again. By ours, the server may not know yet, and its keys and locks stand:
- * the next handle takes the old session's number only to end it, and the one
- * after that begins the new session. So what DISCONNECTED says is true when
- * CONNECTED is told.
+ * again. By ours, the server may not know yet, and its keys and locks stand: it
+ * is ended there first (zookeeper_old.c), then the next handle begins the new
+ * session. So what DISCONNECTED says is true when CONNECTED is told.
  */
 #include "registry/zookeeper_priv.h"
 
@@ -61,24 +60,11 @@ static void on_handle_closed(void *arg)
     }
 }
 
-/* The handle that ended the old session is closed. */
-static void on_old_ended(void *arg)
-{
-    struct zookeeper *z = arg;
-
-    z->old.client_id = 0;
-    z->old_closing = false;
-    on_handle_closed(z); /* the next tick opens the next handle */
-}
-
 /* Let the handle go; everything that waits for it is answered in here. */
 static void end_handle(struct zookeeper *z)
 {
-    bool ends_old = z->handle->old.client_id != 0 && z->connected;
-
     z->ending = true;
-    z->old_closing = ends_old;
-    zk_handle_close(z, ends_old ? on_old_ended : on_handle_closed);
+    zk_handle_close(z, on_handle_closed);
     zk_walks_close(z);
     if (!zk_stopping(z)) {
         zk_holds_lost(z);
@@ -100,13 +86,14 @@ static void pause_longer(struct zookeeper *z)
 
 static void lost(struct zookeeper *z, const char *reason)
 {
+    bool expired = z->handle->state == ZOO_EXPIRED_SESSION_STATE;
+
     if (z->base.session != 0) {
         log_warn("-session", LOG_U("session", z->base.session),
                  LOG_S("reason", reason));
-        z->old = z->handle->id;
-    }
-    if (z->handle->state == ZOO_EXPIRED_SESSION_STATE) {
-        z->old.client_id = 0;
+        if (!expired || z->handle->severed) {
+            zk_old_keep(z, &z->handle->id);
+        }
     }
     end_handle(z);
     registry_tell(&z->base, REGISTRY_DISCONNECTED, 0);
@@ -114,7 +101,7 @@ static void lost(struct zookeeper *z, const char *reason)
         if (z->n_handles == 0) {
             stop_workers(z);
         }
-    } else if (z->pause_ms == 0) {
+    } else if (z->pause_ms == 0 && !zk_old_stands(z)) {
         zk_handle_open(z);
     } else {
         z->began = now(z);
@@ -138,11 +125,6 @@ void zk_on_state(struct zookeeper *z)
     struct zk_handle *h = z->handle;
 
     if (zk_stopping(z)) {
-        return;
-    }
-    if (h->state == ZOO_CONNECTED_STATE && h->old.client_id != 0) {
-        z->connected = true;
-        end_handle(z); /* and with it the session that it took up */
         return;
     }
     if (h->state == ZOO_CONNECTED_STATE) {
@@ -216,8 +198,12 @@ void zk_on_answer(struct zookeeper *z, mono_ms sent_at, bool committed)
  * names are worth resolving again, and people want to know. */
 static void connecting_tick(struct zookeeper *z)
 {
+    if (zk_old_stands(z)) {
+        zk_old_tick(z);
+        return;
+    }
     if (z->handle == NULL) {
-        if (now(z) - z->began >= z->pause_ms && !z->old_closing) {
+        if (now(z) - z->began >= z->pause_ms) {
             zk_handle_open(z);
         }
         return;
@@ -344,6 +330,9 @@ static void close_(struct registry *r)
     struct zookeeper *z = of(r);
     int64_t wait = r->session_timeout_ms / 6; /* the library waits 1.5 s more */
 
+    if (r->session != 0 && !z->connected && !z->ending) {
+        zk_old_keep(z, &z->handle->id); /* the library would not close it */
+    }
     z->connected = false; /* send nothing more */
     z->close_by = now(z) + (wait < CLOSE_MS_MAX ? wait : CLOSE_MS_MAX);
     if (z->ending) {

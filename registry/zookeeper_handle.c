@@ -127,9 +127,8 @@ static void run_open(void *arg)
     if (servers == NULL) {
         return; /* and said so */
     }
-    h->zh = zookeeper_init2(servers, zk_watcher, (int)z->asked_timeout_ms,
-                            h->old.client_id == 0 ? NULL : &h->old, h, 0,
-                            zk_log_callback());
+    h->zh = zookeeper_init2(servers, zk_watcher, (int)z->asked_timeout_ms, NULL,
+                            h, 0, zk_log_callback());
     mem_free(servers);
     if (h->zh == NULL) {
         log_warn("!registry", LOG_S("reason", strerror(errno)));
@@ -224,7 +223,6 @@ void zk_handle_open(struct zookeeper *z)
     assert(z->handle == NULL && z->n_in_flight == 0);
     h->z = z;
     h->state = ZOO_NOTCONNECTED_STATE;
-    h->old = z->old;
     z->handle = h;
     z->n_handles++;
     z->began = loop_clock(z->base.loop)->mono;

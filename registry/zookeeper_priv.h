@@ -8,6 +8,7 @@
  *                       that answer but do not write
  *   zookeeper_handle.c  handles of the client library, and their events
  *   zookeeper_servers.c the addresses of the servers
+ *   zookeeper_old.c     the end of a session that we gave up
  *   zookeeper_request.c requests and their answers
  *   zookeeper_call.c    callers' calls: taken, counted, answered
  *   zookeeper_path.c    keys and paths, entries, missing directories
@@ -141,12 +142,11 @@ void zk_names_close(struct zk_names *names);
  * What a stale handle still says is ignored. */
 struct zk_handle {
     struct zookeeper *z;
-    zhandle_t *zh;  /* the opener's until `opened`, then under the mutex
-                       "handle"; NULL: none, or taken away */
-    bool opened;    /* loop */
-    int state;      /* loop: ZOO_CONNECTED_STATE and so on, as last heard */
-    clientid_t id;  /* loop: of the session, when connected */
-    clientid_t old; /* not 0: opened only to end this session */
+    zhandle_t *zh; /* the opener's until `opened`, then under the mutex
+                      "handle"; NULL: none, or taken away */
+    bool opened;   /* loop */
+    int state;     /* loop: ZOO_CONNECTED_STATE and so on, as last heard */
+    clientid_t id; /* loop: of the session, when connected */
     atomic_int timeout_ms; /* the negotiated one; 0: not known yet */
     bool severed;          /* loop: its session was ended, see zk_guard() */
     struct loop_slot severed_slot;
@@ -236,6 +236,25 @@ struct zk_silence {
     bool told;                     /* that they were all of them */
 };
 
+/* --- a session that we gave up (zookeeper_old.c) ------------------------- */
+
+struct zk_old {
+    struct zookeeper *z;
+    clientid_t id; /* the server may still keep it; 0: none */
+    int64_t timeout_ms;
+    mono_ms by;  /* when it is given up as well */
+    bool trying; /* the opener's thread has what follows, and `id` */
+    bool over;   /* and was told so */
+    size_t tries, n_servers;
+    struct worker_job job;
+};
+
+/* End it; there is none yet. */
+void zk_old_keep(struct zookeeper *z, const clientid_t *id);
+void zk_old_tick(struct zookeeper *z); /* try again */
+/* It may stand: no other session begins. */
+bool zk_old_stands(const struct zookeeper *z);
+
 /* --- the backend --------------------------------------------------------- */
 
 struct zookeeper {
@@ -260,9 +279,7 @@ struct zookeeper {
     bool ending;              /* the session is being given up */
     bool stopped;             /* the workers are being stopped */
     bool announced;           /* told once that nobody answers */
-    clientid_t old;       /* a session that we gave up and the server may still
-                             keep; id 0: none */
-    bool old_closing;     /* its end is under way */
+    struct zk_old old;
     mono_ms opened;       /* when the registry was */
     mono_ms began;        /* when this handle, or the pause before it, began */
     int64_t pause_ms;     /* before the next handle, after a failure */

@@ -13,7 +13,8 @@ from functools import partial
 
 from cluster import SLOW, check, equal, holds, run, settings, submit, wait_for
 from dolphin import Node
-from moves import all_moved_once, finished, gone_from, listed
+from moves import all_moved_once, finished, gone_from, ids_at, listed
+from proxy import Proxy
 from zookeeper import Registry
 
 M1, M2, M3 = (f"10.20.0.{n}:5678" for n in range(1, 4))
@@ -154,6 +155,31 @@ def test_the_network_cut_towards_the_server(cluster):
 @behind_a_proxy()
 def test_the_network_cut_towards_us(cluster):
     cut_off(cluster, to_server=False)
+
+
+@settings(session=SESSION, registry=Registry)
+def test_a_master_whose_answers_are_lost_keeps_no_work(cluster):
+    """The servers go on hearing it, as one who lives."""
+    way = Proxy(cluster.registry.servers.connect)
+    try:
+        c = cluster.coordinator()
+        cluster.registry.at = [way]
+        cluster.agent("master", M1)
+        cluster.registry.at = None
+        cluster.agent("master", M2)
+        cluster.wait_up(c.api, M1, M2)
+        submit(c.port, ITEMS[:20])
+        wait_for("work of the first master", lambda: ids_at(c.api, M1))
+        way.cut(to_server=False)
+        began = time.monotonic()
+        wait_for("its work elsewhere", gone_from(c.api, M1), cluster.session * 4)
+        took = time.monotonic() - began
+        print(f"     its work had moved after {took:.2f} s")
+        check(took <= cluster.session + 5 * SLOW, lambda: f"its work moved after {took:.2f} s")
+        way.heal()
+        cluster.wait_up(c.api, M1, M2)
+    finally:
+        way.end()
 
 
 @behind_a_proxy()

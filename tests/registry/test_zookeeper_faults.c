@@ -298,6 +298,62 @@ static void a_cut_longer_than_the_session_loses_it(void **state)
     }
 }
 
+/* By its timeout, and what one try takes. */
+static int64_t until_gone(struct world *w, struct raw *raw,
+                          const struct member *m)
+{
+    int64_t patience = 3 * m->timeout;
+
+    while (raw_stat(raw, zktest_path(w, m->key), NULL)) {
+        world_pass(w, 20);
+        if (clock_mono_ms() - m->since > patience) {
+            fail_msg("its key still stands after %" PRId64 " ms", patience);
+        }
+    }
+    return clock_mono_ms() - m->since;
+}
+
+/* The server hears us all the time: it must not take that for a life. */
+static void with_its_answers_lost_a_session_ends_in_time(void **state)
+{
+    struct world *w = *state;
+    struct raw raw;
+    struct member m;
+
+    member_open(w, &m, 0, 2 * ZOOKEEPER_TIMEOUT_MS);
+    zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
+    member_round_trip(w, &m);
+    proxy_cut(zktest_proxy(w, m.r), PROXY_TO_CLIENT);
+    m.since = clock_mono_ms();
+    expect_suspended(w, &m, 1);
+    expect_disconnected(w, &m, 2);
+    assert_true(until_gone(w, &raw, &m) < m.timeout * 2);
+    world_pass(w, m.timeout * 3 / 2); /* and it does not come back to life */
+    assert_int_equal(m.story.n, 3);
+    proxy_cut(zktest_proxy(w, m.r), 0);
+    expect_all_lost(w, &m, 3);
+    raw_close(&raw);
+    member_close(&m);
+}
+
+static void closing_without_answers_ends_the_session(void **state)
+{
+    struct world *w = *state;
+    struct raw raw;
+    struct member m;
+
+    member_open(w, &m, 0, 3 * ZOOKEEPER_TIMEOUT_MS);
+    zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
+    proxy_cut(zktest_proxy(w, m.r), PROXY_TO_CLIENT);
+    (void)proxy_reset(zktest_proxy(w, m.r));
+    world_pass(w, 300);
+    m.since = clock_mono_ms();
+    member_close(&m);
+    world_close(w, &m.r);
+    assert_true(until_gone(w, &raw, &m) < m.timeout / 2);
+    raw_close(&raw);
+}
+
 static void a_slow_network_is_no_outage(void **state)
 {
     struct world *w = *state;
@@ -375,6 +431,8 @@ int main(void)
         ZKTEST(a_server_that_is_back_too_late_finds_a_new_session),
         ZKTEST(a_cut_shorter_than_the_session_loses_nothing),
         ZKTEST(a_cut_longer_than_the_session_loses_it),
+        ZKTEST(with_its_answers_lost_a_session_ends_in_time),
+        ZKTEST(closing_without_answers_ends_the_session),
         ZKTEST(a_slow_network_is_no_outage),
         ZKTEST(a_session_that_was_ended_is_noticed_at_once),
         ZKTEST(a_loop_that_paused_shortly_has_lost_nothing),
