@@ -27,6 +27,7 @@
     X(ERR_INVALID, "invalid", "malformed or against a stated rule")            \
     X(ERR_TIMEOUT, "timeout", "not within the time given")                     \
     X(ERR_CANCELLED, "cancelled", "given up by the caller or at close")        \
+    X(ERR_WENT_BACK, "went_back", "the registry is not what it was")           \
     X(ERR_FULL, "full", "a bounded queue or table has no room")                \
     X(ERR_IO, "io", "the operating system reported an error")
 

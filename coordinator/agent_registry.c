@@ -176,6 +176,9 @@ static void on_state(void *arg, enum registry_state state)
         l->session = 0;
         agent_doubt(a, 0, "the session is lost");
         break;
+    case REGISTRY_WENT_BACK:
+        agent_doubt(a, 0, "the registry is not what it was");
+        break;
     }
 }
 

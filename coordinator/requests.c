@@ -38,6 +38,8 @@ static const char *reply_code(enum err_code code)
         return "invalid";
     case ERR_CANCELLED:
         return "cancelled";
+    case ERR_WENT_BACK:
+        return "registry_went_back";
     default:
         return "registry_unavailable";
     }

@@ -136,6 +136,7 @@ static enum err_code code_of(const char *word)
         {"group_empty", ERR_UNAVAILABLE},
         {"group_not_found", ERR_NOT_FOUND},
         {"registry_unavailable", ERR_UNAVAILABLE},
+        {"registry_went_back", ERR_WENT_BACK},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
@@ -228,6 +229,9 @@ void op_failed(struct work_op *op, const struct err *err)
         break;
     case ERR_CANCELLED:
         op_reply_unless_doubt(op, "cancelled");
+        break;
+    case ERR_WENT_BACK:
+        op_reply_unless_doubt(op, "registry_went_back");
         break;
     case ERR_TOO_LARGE:
         op_reply_unless_doubt(op, "too_large");

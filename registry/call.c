@@ -49,6 +49,7 @@ static struct registry_call *call_new(struct registry *r,
     call->done = done;
     call->arg = arg;
     call->session = r->session;
+    call->inside = r->inside;
     *text = memory + at;
     DL_APPEND(r->calls, call);
     return call;
@@ -173,7 +174,12 @@ void registry_call_fail_later(struct registry_call *call, enum err_code code,
 
 bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes)
 {
-    if (call->r->session == 0) {
+    if (registry_went_back(call->r) != NULL && !call->inside) {
+        registry_call_fail_later(call, ERR_WENT_BACK,
+                                 "the registry is not what it was; nothing is "
+                                 "done on it until a person has accepted it");
+    } else if (call->r->session == 0 ||
+               (!call->r->vouched && !call->inside)) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session yet");
     } else if (call->r->state == REGISTRY_SUSPENDED) {
@@ -305,7 +311,7 @@ static size_t copy_ops(struct registry_call *call,
         copy[i] = ops[i];
         if (ops[i].type == REGISTRY_CHECK_LOCK) {
             key = registry_lock_key(ops[i].lock);
-            copy[i].version = registry_lock_fence(ops[i].lock);
+            copy[i].version = registry_lock_native(ops[i].lock);
             copy[i].lock = NULL;
             if (lost == SIZE_MAX && !registry_lock_held(ops[i].lock)) {
                 lost = i;

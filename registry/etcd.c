@@ -194,6 +194,19 @@ static void prove(struct registry *r)
     }
 }
 
+static void look(struct registry *r)
+{
+    etcd_watches_look(etcd_of(r));
+}
+
+static void end(struct registry *r, const char *why)
+{
+    struct etcd *e = etcd_of(r);
+
+    e->revision = 0;
+    etcd_session_lost(e, why);
+}
+
 static const struct registry_ops ops = {
     .name = "etcd",
     .call_size = sizeof(struct etcd_call),
@@ -205,6 +218,8 @@ static const struct registry_ops ops = {
     .lock = etcd_lock,
     .unlock = etcd_unlock,
     .prove = prove,
+    .look = look,
+    .end = end,
     .close = close_,
     .free = release,
 };

@@ -89,10 +89,7 @@ static void on_keyed(void *arg, const struct etcd_result *result)
     log_info("+session", LOG_U("session", e->session.lease),
              LOG_S("endpoint", etcd_endpoint(e)),
              LOG_I("ttl_ms", e->session.ttl_ms));
-    registry_tell(&e->base, REGISTRY_CONNECTED, e->session.lease);
-    if (!etcd_over(e) && e->session.state == ETCD_SESSION_LIVE) {
-        etcd_watches_look(e);
-    }
+    registry_begin(&e->base, e->session.lease, 0, result->revision);
 }
 
 static void make_key(struct etcd *e)
@@ -203,7 +200,7 @@ static void lose(struct etcd *e, const char *why)
     e->session.due = etcd_now(e);
     etcd_watches_stop(e);
     etcd_calls_abort(e, ERR_SESSION_LOST, "the session was lost");
-    registry_tell(&e->base, REGISTRY_DISCONNECTED, 0);
+    registry_tell(&e->base, REGISTRY_DISCONNECTED);
 }
 
 /* --- keeping it ---------------------------------------------------------- */

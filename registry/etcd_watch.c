@@ -227,7 +227,7 @@ static void look(struct registry_watch *w, bool tell)
 
 void etcd_watch_begin(struct registry *r, struct registry_watch *w)
 {
-    if (r->session != 0) {
+    if (registry_vouched(r)) {
         look(w, true);
     } /* else with the first session */
 }

@@ -28,7 +28,7 @@ struct registry_lock {
     enum { LOCK_WAITING, LOCK_HELD, LOCK_DEAD } state;
     uint64_t id;
     bool try_once;
-    uint64_t fence;
+    uint64_t fence, native;
     mono_ms since;         /* when it was asked for */
     enum err_code refusal; /* what `due` says if it is not held by then */
     struct registry_timer due;
@@ -64,7 +64,7 @@ static void hold_begin(struct registry_hold *h)
 {
     struct registry *r = h->r;
 
-    assert(r->session != 0 && hold_live(h));
+    assert(r->vouched && hold_live(h));
     h->state = HOLD_WAITING;
     h->session = r->session;
     r->ops->lock(r, h);
@@ -155,7 +155,8 @@ static void lock_grant(struct registry_lock *l)
     assert(l->state == LOCK_WAITING && l->hold->state == HOLD_HELD);
     registry_timer_stop(&l->due);
     l->state = LOCK_HELD;
-    l->fence = l->hold->fence;
+    l->native = l->hold->fence;
+    l->fence = l->native + l->r->fence_base;
     if (!l->r->mute && !l->r->closing) {
         l->granted(l->arg, ERR_OK);
     }
@@ -352,7 +353,7 @@ static int64_t lock_join(struct registry_lock *l, const char *key,
     struct registry_hold *h = hold_find(r, key, owner);
     bool joined = h != NULL;
 
-    if (h == NULL && l->try_once && r->session == 0) {
+    if (h == NULL && l->try_once && !r->vouched) {
         return 0;
     }
     if (h == NULL) {
@@ -360,7 +361,7 @@ static int64_t lock_join(struct registry_lock *l, const char *key,
     }
     l->hold = h;
     h->n_locks++;
-    if (!joined && r->session != 0) {
+    if (!joined && r->vouched) {
         hold_begin(h);
     }
     if (joined && (h->state == HOLD_HELD || l->try_once)) {
@@ -438,6 +439,11 @@ mono_ms registry_lock_proven_until(const struct registry_lock *l)
 uint64_t registry_lock_fence(const struct registry_lock *l)
 {
     return l->fence;
+}
+
+uint64_t registry_lock_native(const struct registry_lock *l)
+{
+    return l->native;
 }
 
 bool registry_lock_waits_for(const struct registry_lock *l,

@@ -74,7 +74,7 @@ void registry_liveness_counted(struct registry_liveness *l, mono_ms sent,
     l->answered = sent;
     l->excused = false;
     if (r->state == REGISTRY_SUSPENDED && !doubtful(l)) {
-        registry_tell(r, REGISTRY_RECONNECTED, 0);
+        registry_tell(r, REGISTRY_RECONNECTED);
     }
 }
 
@@ -94,7 +94,7 @@ bool registry_liveness_over(struct registry_liveness *l)
         return true;
     }
     if (doubtful(l)) {
-        registry_tell(l->r, REGISTRY_SUSPENDED, 0);
+        registry_tell(l->r, REGISTRY_SUSPENDED);
     }
     return false;
 }

@@ -46,7 +46,7 @@ static void memory_watch_begin(struct registry *r, struct registry_watch *w)
     struct memory_client *c = memory_client_of(r);
 
     ((struct memory_watch_priv *)w->priv)->id = ++c->last_watch;
-    if (!c->dead && !c->offline) {
+    if (!c->dead && !c->offline && registry_vouched(r)) {
         memory_send_look(c, w);
     }
 }
@@ -103,6 +103,17 @@ static void memory_prove(struct registry *r)
     memory_again(c, &c->beat, c->store->clock->mono);
 }
 
+static void memory_look(struct registry *r)
+{
+    memory_client_look(memory_client_of(r));
+}
+
+static void memory_end(struct registry *r, const char *why)
+{
+    (void)why;
+    memory_client_end(memory_client_of(r));
+}
+
 static void memory_free(struct registry *r)
 {
     memory_client_unref(memory_client_of(r));
@@ -149,6 +160,8 @@ static const struct registry_ops memory_ops = {
     .lock = memory_hold_begin,
     .unlock = memory_hold_end,
     .prove = memory_prove,
+    .look = memory_look,
+    .end = memory_end,
     .close = memory_close,
     .free = memory_free,
     .timer_start = memory_timer_start,

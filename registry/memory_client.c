@@ -66,9 +66,10 @@ void memory_send_hold(struct memory_client *c, const struct registry_hold *hold,
 
 void memory_send_look(struct memory_client *c, const struct registry_watch *w)
 {
-    const struct memory_watch_priv *priv = w->priv;
+    struct memory_watch_priv *priv = w->priv;
     struct memory_message *m = memory_message_new(c, MEMORY_LOOK);
 
+    priv->looked = c->base.session;
     m->number = priv->id;
     m->tell = !priv->synced;
     m->key = mem_strdup(w->prefix);
@@ -116,8 +117,10 @@ static void ask_again(struct memory_client *c)
     {
         struct memory_watch_priv *priv = w->priv;
 
-        priv->synced = false;
-        memory_send_look(c, w);
+        if (registry_vouched(&c->base)) {
+            priv->synced = false;
+            memory_send_look(c, w);
+        }
     }
 }
 
@@ -129,7 +132,7 @@ static void suspend(struct memory_client *c)
     memory_again(c, &c->beat, now(c));
     fail_outstanding(c);
     if (!c->dead) {
-        registry_tell(&c->base, REGISTRY_SUSPENDED, 0);
+        registry_tell(&c->base, REGISTRY_SUSPENDED);
     }
 }
 
@@ -147,7 +150,7 @@ static void disconnect(struct memory_client *c)
             registry_hold_gone(hold);
         }
     }
-    registry_tell(&c->base, REGISTRY_DISCONNECTED, 0);
+    registry_tell(&c->base, REGISTRY_DISCONNECTED);
     if (!c->dead && !c->base.closing) {
         memory_unschedule(c->store, &c->deadline);
         memory_again(c, &c->beat, now(c));
@@ -259,8 +262,6 @@ static void on_reset(struct memory_event *e)
 
 static void welcome(struct memory_client *c, const struct memory_message *m)
 {
-    struct registry_watch *w;
-
     if (m->number != c->attempt || c->base.session != 0 || c->base.closing ||
         now(c) - m->sent >= (2 * c->base.session_timeout_ms) / 3) {
         return; /* of an attempt given up: that session runs out */
@@ -272,17 +273,27 @@ static void welcome(struct memory_client *c, const struct memory_message *m)
     c->connecting = false;
     memory_again(c, &c->beat, m->sent + (c->base.session_timeout_ms + 2) / 3);
     memory_again(c, &c->deadline, suspended_at(c));
-    /* Before anybody is told: watches begun in a callback look by themselves.
-     */
-    c->base.session = m->session;
+    registry_begin(&c->base, m->session, 0, m->revision);
+}
+
+void memory_client_look(struct memory_client *c)
+{
+    struct registry_watch *w;
+
     DL_FOREACH(c->base.watches, w)
     {
         struct memory_watch_priv *priv = w->priv;
 
-        priv->synced = false;
-        memory_send_look(c, w);
+        if (priv->looked != c->base.session) {
+            priv->synced = false;
+            memory_send_look(c, w);
+        }
     }
-    registry_tell(&c->base, REGISTRY_CONNECTED, m->session);
+}
+
+void memory_client_end(struct memory_client *c)
+{
+    disconnect(c);
 }
 
 /* A sign of life is only what the server has heard that would end our session.
@@ -304,7 +315,7 @@ static void pong(struct memory_client *c, const struct memory_message *m)
         c->offline = false;
         memory_again(c, &c->deadline, suspended_at(c));
         ask_again(c);
-        registry_tell(&c->base, REGISTRY_RECONNECTED, 0);
+        registry_tell(&c->base, REGISTRY_RECONNECTED);
     }
 }
 

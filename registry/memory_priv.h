@@ -297,13 +297,16 @@ struct memory_call_priv {
 
 struct memory_watch_priv {
     uint64_t id;
-    bool synced; /* since the last gap */
+    uint64_t looked; /* the session in which it was looked at last */
+    bool synced;     /* since the last gap */
 };
 
 struct memory_client *memory_client_of(struct registry *r);
 void memory_client_start(struct memory_client *c);
 void memory_client_stop(struct memory_client *c); /* its own events */
 void memory_client_receive(struct memory_client *c, struct memory_message *m);
+void memory_client_look(struct memory_client *c); /* all that did not yet */
+void memory_client_end(struct memory_client *c);  /* the session, to begin anew */
 void memory_client_unref(struct memory_client *c);
 void memory_client_free_killed(struct memory_client *c);
 

@@ -88,6 +88,7 @@ static void session_begin(struct memory_store *s, struct memory_message *m)
                     session->heard + session->timeout_ms + 1);
     m->kind = MEMORY_WELCOME;
     m->session = session->id;
+    m->revision = s->revision;
     memory_send_down(m);
 }
 

@@ -78,33 +78,52 @@ void registry_init(struct registry *r, const struct registry_ops *ops,
     r->state = REGISTRY_DISCONNECTED;
 }
 
-void registry_tell(struct registry *r, enum registry_state state,
-                   uint64_t session)
+void registry_vouch(struct registry *r)
 {
-    if (state == r->state || r->closing || r->mute) {
+    uint64_t session = r->session;
+
+    assert(session != 0 && !r->vouched);
+    r->vouched = true;
+    r->state = REGISTRY_CONNECTED;
+    registry_holds_connected(r);
+    registry_listeners_tell(r, REGISTRY_CONNECTED);
+    if (r->vouched && r->session == session && !r->closing && !r->mute) {
+        r->ops->look(r);
+    }
+}
+
+void registry_lose(struct registry *r)
+{
+    r->vouched = false;
+    r->state = REGISTRY_DISCONNECTED;
+    registry_holds_disconnected(r);
+    registry_listeners_tell(r, REGISTRY_DISCONNECTED);
+    if (registry_went_back(r) != NULL) {
+        registry_tell(r, REGISTRY_WENT_BACK);
+    }
+}
+
+void registry_tell(struct registry *r, enum registry_state state)
+{
+    assert(state != REGISTRY_CONNECTED);
+    if (r->closing || r->mute) {
         return;
     }
-    switch (state) {
-    case REGISTRY_CONNECTED:
-        assert(r->state == REGISTRY_DISCONNECTED && session != 0);
-        r->session = session;
-        break;
-    case REGISTRY_SUSPENDED:
-        assert(r->state != REGISTRY_DISCONNECTED);
-        break;
-    case REGISTRY_RECONNECTED:
-        assert(r->state == REGISTRY_SUSPENDED);
-        break;
-    case REGISTRY_DISCONNECTED:
-        r->session = 0;
-        break;
-    }
-    r->state = state;
     if (state == REGISTRY_DISCONNECTED) {
-        registry_holds_disconnected(r);
-    } else if (state == REGISTRY_CONNECTED) {
-        registry_holds_connected(r);
+        r->session = 0;
+        registry_history_lost(r);
+        if (r->vouched) {
+            registry_lose(r);
+        }
+        return;
     }
+    /* What becomes of a session that is not for them is not told to those
+     * above. */
+    if (state == r->state || r->vouched == (state == REGISTRY_WENT_BACK)) {
+        return;
+    }
+    assert(state != REGISTRY_RECONNECTED || r->state == REGISTRY_SUSPENDED);
+    r->state = state;
     registry_listeners_tell(r, state);
 }
 
@@ -140,6 +159,7 @@ static void dispose(struct registry *r)
 
     assert(r->calls == NULL && r->telling == 0);
     registry_timer_stop(&r->burial);
+    registry_history_free(r);
     bury(r);
     registry_locks_free(r);
     registry_watches_free(r);
@@ -226,7 +246,7 @@ int64_t registry_session_timeout(const struct registry *r)
 
 uint64_t registry_session(const struct registry *r)
 {
-    return r->session;
+    return r->vouched ? r->session : 0;
 }
 
 uint64_t registry_revision(const struct registry *r)
@@ -250,7 +270,7 @@ void registry_counted(struct registry *r, mono_ms from)
 
 mono_ms registry_session_until(const struct registry *r)
 {
-    return r->session == 0 ? 0 : r->counted + r->session_timeout_ms;
+    return !r->vouched ? 0 : r->counted + r->session_timeout_ms;
 }
 
 mono_ms registry_answered(const struct registry *r)
@@ -262,7 +282,7 @@ void registry_prove(struct registry *r)
 {
     mono_ms now = r->clock->mono;
 
-    if (r->session == 0 || r->closing || r->mute) {
+    if (!r->vouched || r->closing || r->mute) {
         return;
     }
     /* The one before has no answer yet: it may be lost, and is not repeated at
@@ -301,6 +321,8 @@ const char *registry_state_name(enum registry_state state)
         return "reconnected";
     case REGISTRY_DISCONNECTED:
         return "disconnected";
+    case REGISTRY_WENT_BACK:
+        return "went_back";
     }
     return "unknown";
 }
@@ -360,7 +382,7 @@ struct registry_listener *registry_listen(struct registry *r,
     l->arg = arg;
     l->id = ++r->last_id;
     DL_APPEND(r->listeners, l);
-    if (r->session != 0) {
+    if (r->state != REGISTRY_DISCONNECTED) {
         registry_timer_start(r, &l->first, 0, listener_first, l);
     }
     return l;

@@ -27,6 +27,8 @@
  *   ERR_TOO_LARGE     key, value, or more operations than `max_ops`/`max_bytes`
  *   ERR_INVALID       malformed; a programmer's or a client's mistake
  *   ERR_CANCELLED     closed before it was applied
+ *   ERR_WENT_BACK     the store is not what it was (history.h): certainly not
+ *                     applied, and nothing is until a person accepts it
  *
  * Longer than other headers: it is the contract that every backend keeps.
  */
@@ -291,7 +293,8 @@ bool registry_lock_held(const struct registry_lock *lock);
  */
 mono_ms registry_lock_proven_until(const struct registry_lock *lock);
 
-/* Grows with every new holder; 0 before the lock was granted. */
+/* Grows with every new holder, also over a store that went back and was
+ * accepted; 0 before the lock was granted. */
 uint64_t registry_lock_fence(const struct registry_lock *lock);
 
 /*
@@ -317,6 +320,8 @@ enum registry_state {
     REGISTRY_RECONNECTED, /* the same session goes on */
     REGISTRY_DISCONNECTED, /* session lost: ephemerals and all locks are gone;
                               CONNECTED follows with the next session */
+    REGISTRY_WENT_BACK, /* the same, and the store is not what it was: CONNECTED
+                           follows when a person has accepted it (history.h) */
 };
 
 typedef void registry_state_f(void *arg, enum registry_state state);
@@ -326,7 +331,8 @@ struct registry_listener *registry_listen(struct registry *r,
                                           registry_state_f *fn, void *arg);
 void registry_unlisten(struct registry_listener **listener);
 
-/* The last state told; DISCONNECTED before the first session. */
+/* The last state told; DISCONNECTED before the first session, unless it is
+ * known that the store went back. */
 enum registry_state registry_state(const struct registry *r);
 const char *registry_state_name(enum registry_state state);
 

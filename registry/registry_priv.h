@@ -17,13 +17,14 @@
  *   hold    lock -> granted | refused -> (lost) ; unlock -> gone, once
  *   watch   watch -> view_begin, seen ..., view_end, then seen | gone ... ;
  *           unwatch -> registry_watch_gone, once
- *   state   CONNECTED -> (SUSPENDED -> RECONNECTED)* -> DISCONNECTED -> ...
+ *   state   begin -> (SUSPENDED -> RECONNECTED)* -> DISCONNECTED -> begin ...
  *   close   close -> registry_closed, once, when all of the above is answered
  */
 #ifndef PELORUS_REGISTRY_REGISTRY_PRIV_H
 #define PELORUS_REGISTRY_REGISTRY_PRIV_H
 
 #include "base/loop.h"
+#include "registry/history.h"
 #include "registry/registry.h"
 
 struct registry_call;
@@ -56,8 +57,8 @@ void registry_timer_fire(struct registry_timer *t);
 typedef void registry_submit_f(struct registry *r, struct registry_call *call);
 
 /* Begin watching watch->prefix: a first look, then changes; see view below.
- * While there is no session the look waits for one. After each new session
- * and each gap the backend looks again by itself. */
+ * Without a session that was vouched for the look waits for `look`. After each
+ * gap the backend looks again by itself. */
 typedef void registry_watch_begin_f(struct registry *r,
                                     struct registry_watch *watch);
 
@@ -100,6 +101,15 @@ typedef void registry_close_f(struct registry *r);
  */
 typedef void registry_prove_f(struct registry *r);
 
+/* A session begins for those above: look at all watches from the beginning.
+ * (At those that were begun in this session a look is under way.) */
+typedef void registry_look_f(struct registry *r);
+
+/* Give up the session, as at a loss: those above were told already, and what
+ * stands at the store is ended there if that is possible. Forget what orders
+ * answers: the next ones may be lower. Then begin another. */
+typedef void registry_end_f(struct registry *r, const char *why);
+
 /* Free the backend's struct; the last thing that happens to it. */
 typedef void registry_free_f(struct registry *r);
 
@@ -121,6 +131,8 @@ struct registry_ops {
     registry_hold_begin_f *lock;
     registry_hold_end_f *unlock;
     registry_prove_f *prove;
+    registry_look_f *look;
+    registry_end_f *end;
     registry_close_f *close;
     registry_free_f *free;
     registry_timer_start_f *timer_start; /* optional */
@@ -137,7 +149,11 @@ struct registry {
     size_t max_ops, max_bytes;
     /* The rest is kept by registry.c, hold.c and view.c; backends may walk the
      * lists (utlist.h, DL_FOREACH) and read the rest. */
-    uint64_t session;  /* 0: none */
+    uint64_t session;  /* at the store; 0: none */
+    bool vouched;      /* and for those above; see registry_begin() */
+    bool inside;       /* a call of history.c is being made */
+    struct registry_history *history; /* NULL: nothing is compared */
+    uint64_t fence_base;
     uint64_t revision; /* the highest that was told */
     mono_ms answered;  /* see registry_answered() */
     mono_ms counted;   /* from when the store counts our session's timeout */
@@ -167,16 +183,38 @@ void registry_init(struct registry *r, const struct registry_ops *ops,
                    size_t max_ops, size_t max_bytes);
 
 /*
- * Tell a change of state; a repeated state is not told twice. `session` is the
- * new number with CONNECTED and ignored otherwise. Answer calls whose outcome
- * is known or will never be before telling SUSPENDED or DISCONNECTED.
- * DISCONNECTED ends every hold (lost, or refused with ERR_SESSION_LOST, then
- * unlock is called for it); CONNECTED calls lock for those that waited for a
- * session. SUSPENDED is told by the backend's own clock, 2/3 of the timeout
- * after *sending* the last request that was answered, DISCONNECTED at 1x.
+ * A session stands at the store, and the store at `line` and `position` (see
+ * history.h; position 0: that cannot be told). It is for those above when it
+ * is known that the store did not go back: CONNECTED is told, lock is called
+ * for the holds that waited for a session, and `look`. Until then nothing is:
+ * no hold, no watch, and no call but that of history.c, which is let through.
  */
-void registry_tell(struct registry *r, enum registry_state state,
-                   uint64_t session);
+void registry_begin(struct registry *r, uint64_t session, uint64_t line,
+                    uint64_t position);
+
+/*
+ * The store stands there now: for every answer that shows its present position
+ * (not what one server of several may have seen by then). False: it stands
+ * lower than known. The answer is not to be believed; `end` comes in the next
+ * turn. Where it is not looked at from the loop the backend compares by itself
+ * what it hears within a session.
+ */
+bool registry_at(struct registry *r, uint64_t line, uint64_t position);
+
+/* Is a server that stands there behind what is known? Then it is not the one:
+ * the others are asked. If all that answer are behind, begin with the best. */
+bool registry_behind(const struct registry *r, uint64_t line,
+                     uint64_t position);
+
+/*
+ * Tell a change of state, not CONNECTED; a repeated state is not told twice.
+ * Answer calls whose outcome is known or will never be before telling
+ * SUSPENDED or DISCONNECTED. DISCONNECTED ends every hold (lost, or refused
+ * with ERR_SESSION_LOST, then unlock is called for it). SUSPENDED is told by
+ * the backend's own clock, 2/3 of the timeout after *sending* the last request
+ * that was answered, DISCONNECTED at 1x.
+ */
+void registry_tell(struct registry *r, enum registry_state state);
 
 /* A request that was sent at `sent` was answered by whoever decides on our
  * session: what registry_answered() is about. liveness.c says so itself. */
@@ -190,6 +228,12 @@ void registry_closed(struct registry *r);
 
 /* The same without a single callback, and without ops->free. */
 void registry_abandon(struct registry *r);
+
+/* Is the session for those above? What is done in their name asks this. */
+static inline bool registry_vouched(const struct registry *r)
+{
+    return r->vouched;
+}
 
 /* --- calls --------------------------------------------------------------- */
 
@@ -219,6 +263,7 @@ struct registry_call {
     size_t bytes;     /* of all keys and values */
     uint64_t session; /* ours when the call was made; a txn must not be applied
                          once that session has ended */
+    bool inside;      /* of history.c: before the session is for others */
     bool is_delete;   /* registry_delete(): ERR_NOT_FOUND is told as such */
     registry_reply_f *done;
     void *arg;
@@ -352,6 +397,10 @@ void registry_view_listed(struct registry_watch *w,
                           uint64_t revision);
 void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
 
+/* The store's revisions begin anew: what was told stands, what orders looks is
+ * forgotten. A full look must follow. */
+void registry_view_reorder(struct registry_watch *w);
+
 /* The backend refers to the watch no more. */
 void registry_watch_gone(struct registry_watch *w);
 
@@ -361,6 +410,12 @@ void registry_view_free(struct registry_watch *w);
 void registry_bury(struct registry *r); /* dead watches and holds, next turn */
 void registry_hold_free(struct registry_hold *hold);
 const char *registry_lock_key(const struct registry_lock *lock);
+/* The store's own fencing number: the one to check. */
+uint64_t registry_lock_native(const struct registry_lock *lock);
+void registry_vouch(struct registry *r); /* the session is for all */
+void registry_lose(struct registry *r);  /* not for those above any more */
+void registry_history_lost(struct registry *r);
+void registry_history_free(struct registry *r);
 void registry_holds_connected(struct registry *r);
 void registry_holds_disconnected(struct registry *r);
 void registry_locks_cancel(struct registry *r);

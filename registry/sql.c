@@ -85,7 +85,18 @@ static void disconnected(struct sql *s)
 {
     /* The worker gives it up before it writes anything else. */
     atomic_store(&s->abandoned, s->base.session);
-    registry_tell(&s->base, REGISTRY_DISCONNECTED, 0);
+    registry_tell(&s->base, REGISTRY_DISCONNECTED);
+}
+
+static void look(struct registry *r)
+{
+    sql_watches_look(of(r));
+}
+
+static void end(struct registry *r, const char *why)
+{
+    log_warn("-session", LOG_U("session", r->session), LOG_S("reason", why));
+    disconnected(of(r));
 }
 
 static void on_tick(void *arg)
@@ -120,10 +131,7 @@ static void on_note(void *arg)
     switch (n.type) {
     case SQL_OPENED:
         registry_liveness_begin(&s->liveness, n.sent);
-        registry_tell(&s->base, REGISTRY_CONNECTED, n.session);
-        if (!sql_stopping(s)) {
-            sql_watches_look(s);
-        }
+        registry_begin(&s->base, n.session, 0, 0);
         break;
     case SQL_RENEWED:
         if (n.session == s->base.session) {
@@ -282,6 +290,8 @@ static const struct registry_ops base_ops = {
     .lock = sql_lock,
     .unlock = sql_unlock,
     .prove = prove,
+    .look = look,
+    .end = end,
     .close = close_,
     .free = release,
 };

@@ -121,7 +121,7 @@ void sql_watch_begin(struct registry *r, struct registry_watch *w)
     struct sql_watch *sw = w->priv;
 
     sw->job.of.watch = w; /* the worker reads it, jobs or not */
-    if (r->session != 0) {
+    if (registry_vouched(r)) {
         look(w);
     } /* else with the first session */
 }

@@ -55,11 +55,19 @@ static void view_drop(struct registry_watch *w, struct registry_view_key *k)
     mem_free(k);
 }
 
+/* Those above have no session: what is seen meanwhile may be of a store that
+ * is not ours. A full look follows when they have one. */
+static bool hushed(const struct registry_watch *w)
+{
+    return w->r->history != NULL && !w->r->vouched;
+}
+
 static void emit(struct registry_watch *w, enum registry_event_type type,
                  const struct registry_entry *entry)
 {
     struct registry_event event = {.type = type};
 
+    assert(!hushed(w));
     if (w->fn == NULL || w->r->mute || w->r->closing) {
         return;
     }
@@ -110,7 +118,8 @@ static void view_look(struct registry_watch *w,
 {
     struct registry_view_key *k;
 
-    if (w->fn == NULL || !registry_key_below(entry->key, w->prefix) ||
+    if (w->fn == NULL || hushed(w) ||
+        !registry_key_below(entry->key, w->prefix) ||
         (entry->owner == 0 && entry->value_len == 0)) {
         return;
     }
@@ -151,7 +160,7 @@ void registry_view_gone(struct registry_watch *w, const char *key,
 {
     struct registry_view_key *k = view_find(w, key);
 
-    if (w->fn == NULL || !registry_key_below(key, w->prefix)) {
+    if (w->fn == NULL || hushed(w) || !registry_key_below(key, w->prefix)) {
         return;
     }
     if (k == NULL) {
@@ -185,7 +194,10 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
 
     assert(w->looking || w->fn == NULL);
     w->looking = false;
-    for (k = w->keys; k != NULL && w->fn != NULL; k = next) {
+    if (hushed(w)) {
+        return;
+    }
+    for (k = w->keys; k != NULL && w->fn != NULL && !hushed(w); k = next) {
         next = k->hh.next;
         if (k->look != w->look && k->created != 0 && k->revision <= revision) {
             emit_remove(w, k);
@@ -197,8 +209,19 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
     if (revision > w->floor) {
         w->floor = revision;
     }
-    if (tell) {
+    if (tell && !hushed(w)) {
         emit(w, REGISTRY_SYNCED, NULL);
+    }
+}
+
+void registry_view_reorder(struct registry_watch *w)
+{
+    struct registry_view_key *k;
+
+    w->floor = 0;
+    w->looking = false;
+    for (k = w->keys; k != NULL; k = k->hh.next) {
+        k->revision = 0;
     }
 }
 

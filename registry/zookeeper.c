@@ -96,7 +96,7 @@ static void lost(struct zookeeper *z, const char *reason)
         }
     }
     end_handle(z);
-    registry_tell(&z->base, REGISTRY_DISCONNECTED, 0);
+    registry_tell(&z->base, REGISTRY_DISCONNECTED);
     if (zk_stopping(z)) { /* somebody who was told closed us */
         if (z->n_handles == 0) {
             stop_workers(z);
@@ -186,10 +186,7 @@ void zk_on_answer(struct zookeeper *z, mono_ms sent_at, bool committed)
     log_info("+session", LOG_U("session", (uint64_t)h->id.client_id),
              LOG_S("server", zk_server_text(&h->server, server)),
              LOG_I("timeout_ms", z->base.session_timeout_ms));
-    registry_tell(&z->base, REGISTRY_CONNECTED, (uint64_t)h->id.client_id);
-    if (zk_usable(z)) {
-        zk_watches_look(z);
-    }
+    registry_begin(&z->base, (uint64_t)h->id.client_id, 0, 0);
 }
 
 /* --- time ---------------------------------------------------------------- */
@@ -384,6 +381,24 @@ static void prove(struct registry *r)
     }
 }
 
+static void look(struct registry *r)
+{
+    struct zookeeper *z = of(r);
+
+    if (zk_usable(z)) {
+        zk_watches_look(z);
+    }
+}
+
+static void end(struct registry *r, const char *why)
+{
+    struct zookeeper *z = of(r);
+
+    if (z->handle != NULL && !z->ending) {
+        lost(z, why);
+    }
+}
+
 static const struct registry_ops ops = {
     .name = "zookeeper",
     .call_size = sizeof(struct zk_call),
@@ -395,6 +410,8 @@ static const struct registry_ops ops = {
     .lock = zk_lock,
     .unlock = zk_unlock,
     .prove = prove,
+    .look = look,
+    .end = end,
     .close = close_,
     .free = release,
 };

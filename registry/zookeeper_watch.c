@@ -409,7 +409,7 @@ void zk_watch_begin(struct registry *r, struct registry_watch *w)
 {
     struct zookeeper *z = (struct zookeeper *)(void *)r;
 
-    if (zk_usable(z)) {
+    if (registry_vouched(r) && zk_usable(z)) {
         of(w)->started = true;
         look(w);
         work(z);

@@ -1,0 +1,521 @@
+/*
+ * history.c - is this the store that we remember?
+ *
+ * Between a session at the store and a session for those above us lies this
+ * check. The backend says where the store stands; that is compared, and
+ * HISTORY_KEY is read by a call of our own, which is let through while those of
+ * others are refused:
+ *
+ *   begin -> (lower than known: back) -> read the key
+ *     none, and we remember none          make it, vouch
+ *     none, or no successor of ours       back
+ *     bears the mark                      back
+ *     ours, and we say back               write the mark
+ *     ours, or its successor              vouch
+ *
+ * While it is back the key is read once a second. The session at the store goes
+ * on meanwhile, without ephemerals or locks: nobody above was told of it.
+ */
+#include "base/log.h"
+#include "base/mem.h"
+#include "registry/registry_priv.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#define AGAIN_MS      250  /* a read or a write that failed */
+#define LOOK_AGAIN_MS 1000 /* has it been accepted? */
+
+struct registry_history {
+    struct registry *r;
+    char who[HISTORY_WHO_SIZE];
+    bool watches, accepts;
+    struct registry_place known; /* the highest */
+    struct registry_place found; /* of the session that is being examined */
+    bool is_back, damaged;
+    struct registry_back back;
+    struct history_record at; /* the key as last read */
+    uint64_t version;
+    char *testimony;
+    bool testimony_due;
+    struct registry_watch *watch;
+    struct registry_timer again, leaving;
+};
+
+static void look(struct registry_history *h);
+
+/* --- calls of our own ---------------------------------------------------- */
+
+static void stop(struct registry_history *h)
+{
+    registry_forget(h->r, h);
+    registry_timer_stop(&h->again);
+    registry_timer_stop(&h->leaving);
+}
+
+static void on_again(void *arg)
+{
+    look(arg);
+}
+
+static void later(struct registry_history *h, int64_t ms)
+{
+    registry_timer_stop(&h->again);
+    registry_timer_start(h->r, &h->again, ms, on_again, h);
+}
+
+static void get(struct registry_history *h, registry_reply_f *done)
+{
+    h->r->inside = true;
+    registry_get(h->r, HISTORY_KEY, done, h);
+    h->r->inside = false;
+}
+
+static void put(struct registry_history *h, const char *key,
+                const struct buf *value, enum registry_expect expect,
+                uint64_t version, registry_reply_f *done)
+{
+    h->r->inside = true;
+    registry_put(h->r, key, value->data, value->len, expect, version, false,
+                 done, h);
+    h->r->inside = false;
+}
+
+static void put_record(struct registry_history *h,
+                       const struct history_record *record,
+                       registry_reply_f *done)
+{
+    struct buf value;
+
+    buf_init(&value, REGISTRY_VALUE_MAX);
+    history_write(&value, record);
+    put(h, HISTORY_KEY, &value,
+        h->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION, h->version, done);
+    buf_close(&value);
+}
+
+/* --- it went back -------------------------------------------------------- */
+
+static void on_leaving(void *arg)
+{
+    struct registry *r = ((struct registry_history *)arg)->r;
+
+    if (r->session != 0 && !r->closing && !r->mute) {
+        r->ops->end(r, "the registry is not what it was");
+    }
+}
+
+/* Within a session that was vouched for: it is over for those above at once,
+ * and ended in the next turn: we may be in the middle of an answer. */
+static void leave(struct registry_history *h)
+{
+    struct registry *r = h->r;
+
+    registry_timer_start(r, &h->leaving, 0, on_leaving, h);
+    registry_lose(r);
+}
+
+static void tell_back(struct registry_history *h)
+{
+    char known[HISTORY_PLACE_SIZE], now[HISTORY_PLACE_SIZE];
+
+    log_error("registry_went_back",
+              LOG_S("known", registry_place_text(&h->back.known, known)),
+              LOG_S("now", registry_place_text(&h->back.now, now)),
+              LOG_S("by", h->back.by), LOG_S("reason", h->back.why),
+              LOG_S("advice", "nothing is decided until a person has looked: "
+                              "put the right store back, or see 'pelorus "
+                              "registry accept-restore'"));
+    if (h->r->vouched) {
+        leave(h);
+    } else {
+        registry_tell(h->r, REGISTRY_WENT_BACK);
+    }
+}
+
+static bool set_back(struct registry_history *h,
+                     const struct registry_place *known, const char *by,
+                     const char *why)
+{
+    if (h->is_back || h->accepts) {
+        return false;
+    }
+    h->is_back = true;
+    h->back.known = *known;
+    h->back.now = h->found;
+    if (h->back.now.incarnation[0] == '\0') {
+        memcpy(h->back.now.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
+    }
+    (void)snprintf(h->back.by, sizeof(h->back.by), "%s", by);
+    (void)snprintf(h->back.why, sizeof(h->back.why), "%s", why);
+    h->back.since = h->r->clock->mono;
+    return true;
+}
+
+/* --- writing the mark, and what we know ---------------------------------- */
+
+static void on_put(void *arg, const struct registry_reply *reply)
+{
+    (void)reply; /* whatever became of it, the key shows */
+    look(arg);
+}
+
+static void put_mark(struct registry_history *h)
+{
+    struct history_record record = h->at;
+
+    if (record.incarnation[0] == '\0') {
+        history_new_id(record.incarnation);
+    }
+    record.went_back.is = true;
+    record.went_back.known = h->back.known;
+    record.went_back.now = h->back.now;
+    memcpy(record.went_back.by, h->back.by, sizeof(h->back.by));
+    memcpy(record.went_back.why, h->back.why, sizeof(h->back.why));
+    put_record(h, &record, on_put);
+}
+
+static void on_testified(void *arg, const struct registry_reply *reply)
+{
+    struct registry_history *h = arg;
+
+    if (reply->err.code == ERR_UNAVAILABLE || reply->err.code == ERR_UNKNOWN) {
+        h->testimony_due = true;
+    }
+    later(h, LOOK_AGAIN_MS);
+}
+
+static void testify(struct registry_history *h)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf value;
+
+    h->testimony_due = false;
+    buf_init(&value, REGISTRY_VALUE_MAX);
+    buf_str(&value, h->testimony);
+    (void)snprintf(key, sizeof(key), HISTORY_SEEN_PREFIX "/%s", h->who);
+    put(h, key, &value, REGISTRY_ANY, 0, on_testified);
+    buf_close(&value);
+}
+
+/* It is back, and the key says so. */
+static void wait(struct registry_history *h)
+{
+    if (h->testimony_due && !h->accepts) {
+        testify(h);
+    } else {
+        later(h, LOOK_AGAIN_MS);
+    }
+}
+
+/* --- the verdict --------------------------------------------------------- */
+
+/* The order of all that was seen is that of the lost future. */
+static void forget_order(struct registry *r)
+{
+    struct registry_watch *w;
+
+    DL_FOREACH(r->watches, w)
+    {
+        registry_view_reorder(w);
+    }
+    r->revision = 0;
+}
+
+static void vouch(struct registry_history *h)
+{
+    bool anew = h->is_back || strcmp(h->known.incarnation,
+                                     h->at.incarnation) != 0;
+    char now[HISTORY_PLACE_SIZE];
+
+    memcpy(h->found.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
+    if (anew) {
+        forget_order(h->r);
+        h->known = h->found;
+    } else if (registry_place_before(&h->known, &h->found)) {
+        h->known = h->found;
+    }
+    if (h->is_back) {
+        log_info("registry_accepted",
+                 LOG_S("now", registry_place_text(&h->found, now)),
+                 LOG_S("who", h->at.accepted.who));
+    }
+    h->is_back = false;
+    h->testimony_due = h->testimony != NULL;
+    h->r->fence_base = h->at.fence_base;
+    registry_vouch(h->r);
+}
+
+static void by_mark(struct registry_history *h)
+{
+    if (set_back(h, &h->at.went_back.known, h->at.went_back.by,
+                 h->at.went_back.why)) {
+        tell_back(h);
+    }
+    wait(h);
+}
+
+static void judge(struct registry_history *h)
+{
+    const char *ours = h->known.incarnation;
+    bool same = ours[0] == '\0' || strcmp(h->at.incarnation, ours) == 0;
+    bool next = !same && history_follows(&h->at, ours);
+
+    if (h->accepts) {
+        vouch(h);
+    } else if (h->at.went_back.is) {
+        by_mark(h);
+    } else if (next || (same && !h->is_back)) {
+        vouch(h);
+    } else {
+        if (set_back(h, &h->known, h->who,
+                     "it is another incarnation, which does not follow ours")) {
+            tell_back(h);
+        }
+        put_mark(h);
+    }
+}
+
+static void on_made(void *arg, const struct registry_reply *reply)
+{
+    struct registry_history *h = arg;
+
+    if (reply->err.code == ERR_OK || reply->err.code == ERR_CONFLICT ||
+        reply->err.code == ERR_UNKNOWN) {
+        look(h);
+    } else {
+        later(h, AGAIN_MS);
+    }
+}
+
+static void none_there(struct registry_history *h)
+{
+    memset(&h->at, 0, sizeof(h->at));
+    h->version = 0;
+    if (h->accepts) {
+        vouch(h);
+        return;
+    }
+    if (h->known.incarnation[0] == '\0' && !h->is_back) {
+        struct history_record record = {0};
+
+        history_new_id(record.incarnation);
+        put_record(h, &record, on_made);
+        return;
+    }
+    if (set_back(h, &h->known, h->who, "it has no incarnation: it was emptied, "
+                                       "or is another store")) {
+        tell_back(h);
+    }
+    put_mark(h);
+}
+
+static void on_key(void *arg, const struct registry_reply *reply)
+{
+    struct registry_history *h = arg;
+    struct err err = reply->err;
+
+    if (err.code == ERR_NOT_FOUND) {
+        none_there(h);
+        return;
+    }
+    if (err.code == ERR_OK &&
+        history_read(&h->at, reply->entries[0].value,
+                     reply->entries[0].value_len, &err) == 0) {
+        h->version = reply->entries[0].version;
+        h->damaged = false;
+        judge(h);
+        return;
+    }
+    if (!h->damaged && err.code == ERR_INVALID) {
+        h->damaged = true;
+        log_error("!registry", LOG_S("reason", err.msg),
+                  LOG_S("advice", "nothing is done on it: restore the key, or "
+                                  "delete it if you know why it is damaged"));
+    }
+    later(h, err.code == ERR_INVALID ? LOOK_AGAIN_MS : AGAIN_MS);
+}
+
+static void look(struct registry_history *h)
+{
+    if (h->r->session != 0 && !h->r->vouched && !h->r->closing) {
+        get(h, on_key);
+    }
+}
+
+/* --- what backends say --------------------------------------------------- */
+
+void registry_begin(struct registry *r, uint64_t session, uint64_t line,
+                    uint64_t position)
+{
+    struct registry_history *h = r->history;
+
+    if (r->closing || r->mute) {
+        return;
+    }
+    assert(session != 0 && !r->vouched);
+    r->session = session;
+    if (h == NULL) {
+        registry_vouch(r);
+        return;
+    }
+    memset(&h->found, 0, sizeof(h->found));
+    h->found.line = line;
+    h->found.position = position;
+    if (registry_behind(r, line, position) &&
+        set_back(h, &h->known, h->who, "its position fell")) {
+        tell_back(h);
+    }
+    stop(h);
+    look(h);
+}
+
+bool registry_behind(const struct registry *r, uint64_t line, uint64_t position)
+{
+    struct registry_place at = {.line = line, .position = position};
+
+    return r->history != NULL && position != 0 &&
+           registry_place_before(&at, &r->history->known);
+}
+
+bool registry_at(struct registry *r, uint64_t line, uint64_t position)
+{
+    struct registry_history *h = r->history;
+    struct registry_place at = {.line = line, .position = position};
+
+    if (h == NULL || position == 0 || r->closing || r->mute) {
+        return true;
+    }
+    memcpy(at.incarnation, h->known.incarnation, HISTORY_ID_SIZE);
+    if (!r->vouched) {
+        h->found.line = line;
+        h->found.position = position;
+        return true;
+    }
+    if (!registry_place_before(&at, &h->known)) {
+        h->known = at;
+        return true;
+    }
+    h->found = at;
+    if (set_back(h, &h->known, h->who, "its position fell")) {
+        tell_back(h);
+    }
+    return false;
+}
+
+void registry_history_lost(struct registry *r)
+{
+    if (r->history != NULL) {
+        stop(r->history);
+    }
+}
+
+void registry_history_free(struct registry *r)
+{
+    struct registry_history *h = r->history;
+
+    if (h != NULL) {
+        registry_timer_stop(&h->again);
+        registry_timer_stop(&h->leaving);
+        r->history = NULL;
+        mem_free(h->testimony);
+        mem_free(h);
+    }
+}
+
+/* --- for those above ----------------------------------------------------- */
+
+/* Somebody marked or accepted it while we had a session. */
+static void on_event(void *arg, const struct registry_event *ev)
+{
+    struct registry_history *h = arg;
+    struct history_record at;
+
+    if ((ev->type != REGISTRY_ADD && ev->type != REGISTRY_UPDATE) ||
+        strcmp(ev->entry.key, HISTORY_KEY) != 0 || !h->r->vouched ||
+        h->accepts ||
+        history_read(&at, ev->entry.value, ev->entry.value_len, NULL) != 0) {
+        return;
+    }
+    h->found = h->known;
+    if (at.went_back.is) {
+        h->at = at;
+        if (set_back(h, &at.went_back.known, at.went_back.by,
+                     at.went_back.why)) {
+            tell_back(h);
+        }
+    } else if (strcmp(at.incarnation, h->known.incarnation) != 0) {
+        leave(h); /* the next session's check says what it is */
+    }
+}
+
+void registry_compare(struct registry *r, const char *who,
+                      const struct registry_place *remembered, bool watch)
+{
+    struct registry_history *h = mem_zalloc(sizeof(*h));
+
+    assert(r->history == NULL && r->session == 0);
+    r->history = h;
+    h->r = r;
+    h->watches = watch;
+    (void)snprintf(h->who, sizeof(h->who), "%s", who);
+    if (remembered != NULL) {
+        h->known = *remembered;
+    }
+    if (watch) {
+        h->watch = registry_watch(r, HISTORY_PREFIX, on_event, h);
+    }
+}
+
+void registry_accepting(struct registry *r)
+{
+    assert(r->history != NULL);
+    r->history->accepts = true;
+}
+
+const struct registry_place *registry_place(const struct registry *r)
+{
+    static const struct registry_place nowhere;
+
+    return r->history == NULL ? &nowhere : &r->history->known;
+}
+
+const struct registry_back *registry_went_back(const struct registry *r)
+{
+    return r->history != NULL && r->history->is_back ? &r->history->back : NULL;
+}
+
+void registry_contradicted(struct registry *r,
+                           const struct registry_place *known, const char *fmt,
+                           ...)
+{
+    struct registry_history *h = r->history;
+    char why[HISTORY_WHY_SIZE];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(why, sizeof(why), fmt, args);
+    va_end(args);
+    if (h == NULL || r->closing || r->mute) {
+        return;
+    }
+    if (r->vouched) {
+        h->found = h->known;
+    }
+    if (set_back(h, known != NULL ? known : &h->known, h->who, why)) {
+        tell_back(h);
+    }
+}
+
+void registry_testify(struct registry *r, const char *json)
+{
+    struct registry_history *h = r->history;
+
+    if (h != NULL) {
+        mem_free(h->testimony);
+        h->testimony = mem_strdup(json);
+        h->testimony_due = true;
+    }
+}
