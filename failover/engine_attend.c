@@ -50,9 +50,11 @@ static void sweep_node(struct engine *e, const struct node *n)
     bool owns =
         !left && view_marker_count(e->c.view, e->c.kind, n->address) > 0;
     bool told = left || n->gate.state == GATE_RESTARTING; /* by it, by people */
-    bool hook = e->hooked && n->gate.state != GATE_ABSENT &&
-                n->gate.state != GATE_FENCED; /* is yet to run for it */
-    bool seen = n->last_report != 0 || (hook && !n->gate.left);
+    bool hook = e->c.hooks != NULL && e->c.conf->hook != NULL;
+    /* else only an old gate tells of it; one that a hook is yet to run for is
+     * no old one */
+    bool seen = n->last_report != 0 || (hook && n->gate.state != GATE_ABSENT &&
+                                        n->gate.state != GATE_FENCED);
     int64_t lease = membership_lease(e->c.membership, n);
 
     if (!n->registered && !owns && !told && n->state == NODE_FENCED)

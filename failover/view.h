@@ -73,8 +73,8 @@ size_t view_marker_count(const struct view *v, enum node_kind kind,
 /* Unfinished failover of an address, NULL if none. */
 const struct failover_record *
 view_failover(const struct view *v, enum node_kind kind, const char *address);
-/* When this failover fenced a process that was lost and had work; 0: it did
- * not, or is not known. */
+/* When this failover fenced a process that counts as lost; 0: it did not, or is
+ * not known. */
 wall_ms view_lost_at(const struct view *v, const char *id);
 /* The oldest records beyond the newest `keep` that are final, one per call;
  * NULL when there are none: for the collector. Only id, kind, address, phase,

@@ -74,14 +74,16 @@ static struct view_failover *failover_make(struct view *v,
     return f;
 }
 
-/* Who goes by an order, or is replaced, is no loss; nor is it one that had
- * nothing. */
+/* The same rule as for who sees it go (sweep_node()): whoever had work, was
+ * seen alive by the one who fenced it, or had a hook run for it. Who was forced
+ * away, drained or replaced was there; of the rest only an old gate told. */
 static wall_ms lost_at(const struct failover_record *r)
 {
     bool lost = strcmp(r->cause, "down") == 0 || strcmp(r->cause, "order") == 0;
     bool took = (size_t)r->moved + r->held + r->dropped + r->waiting > 0;
-    bool final = failover_phase_final(r->phase);
-    return lost && (took || !final) ? r->fenced_at : 0;
+    bool counts = took || r->last_heartbeat != 0 || r->hook_exit >= 0 ||
+                  !failover_phase_final(r->phase);
+    return lost && counts ? r->fenced_at : 0;
 }
 
 static void failover_stands(struct view *v, const struct failover_record *r)
