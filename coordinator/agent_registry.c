@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "registry/gate.h"
 #include "registry/heartbeat.h"
+#include "registry/history.h"
 #include "registry/registry.h"
 
 #include <stdio.h>
@@ -186,12 +187,16 @@ static void on_state(void *arg, enum registry_state state)
 
 static int link_open(struct agent *a, struct agent_link **out, struct err *err)
 {
+    char who[HISTORY_WHO_SIZE];
     struct registry_link *l;
     struct registry *registry;
     int rc = registry_open(&registry, a->loop, &a->conf.registry, err);
 
     if (rc != 0)
         return rc;
+    (void)snprintf(who, sizeof(who), "%s/%s", node_kind_name(a->options->kind),
+                   a->options->address);
+    registry_compare(registry, who, NULL, false);
     l = mem_zalloc(sizeof(*l));
     l->base.agent = a;
     l->registry = registry;

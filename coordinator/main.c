@@ -18,6 +18,7 @@
 #include "coordinator/coordinator.h"
 #include "failover/hook.h"
 #include "http/http.h"
+#include "registry/history.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -198,6 +199,7 @@ static int start(struct server *s, struct err *err)
     if (rc != 0)
         return rc;
     self_address(&s->conf, s->listener.port, self, sizeof(self));
+    registry_compare(s->registry, self, NULL, true);
     rand_secret(&coordinator.seed, sizeof(coordinator.seed));
     coordinator.clock = loop_clock(s->loop);
     coordinator.registry = s->registry;
