@@ -22,6 +22,7 @@
 void dbms_start(struct dbms *d)
 {
     buf_reset(&d->sql);
+    d->raised = 0;
     d->stream = d->opens = false;
     d->alone = !d->inside;
     if (d->alone) {
@@ -40,6 +41,7 @@ void dbms_start_txn(struct dbms *d)
 {
     assert(!d->inside);
     buf_reset(&d->sql);
+    d->raised = 0;
     buf_str(&d->sql, d->begin);
     d->stream = d->alone = false;
     d->opens = true;
@@ -248,10 +250,17 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
     *fault = DBMS_LOST;
     if (clock_mono_ms() >= d->next_connect) {
         err_clear(&d->down);
+        dbms_place_known(d);
         *fault = dbms_connect(&d->link, &d->target, &d->down);
         if (*fault == DBMS_OK) {
             linked(d);
-            return 0;
+            if (!dbms_begin_anew(d)) {
+                return 0;
+            }
+            *fault = DBMS_ROLLED_BACK;
+            d->core.again = true;
+            return (int)err_set(err, ERR_UNAVAILABLE,
+                                "another kind of server: once more");
         }
         d->next_connect = clock_mono_ms() + RECONNECT_MS;
     }
@@ -269,6 +278,8 @@ static enum err_code code_of(enum dbms_fault fault)
         return ERR_DENIED;
     case DBMS_TOO_LARGE:
         return ERR_TOO_LARGE;
+    case DBMS_WENT_BACK:
+        return ERR_WENT_BACK;
     default:
         return ERR_UNAVAILABLE;
     }
@@ -278,18 +289,19 @@ static enum err_code code_of(enum dbms_fault fault)
 struct hearing {
     dbms_row_f *row;
     void *arg;
-    bool begins, read_only; /* the row of `begin` is due; what it said */
+    bool begins; /* the row of `begin` is due */
+    struct dbms_heard heard;
 };
 
 static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     struct hearing *h = arg;
 
+    dbms_hear(&h->heard, cells, n);
     if (h->begins) {
         assert(n >= 3);
         h->begins = false;
-        h->read_only = !dbms_is_off(&cells[1]) || !dbms_is_off(&cells[2]);
-    } else if (!h->read_only) {
+    } else if (!h->heard.read_only) {
         h->row(h->arg, cells, n);
     }
 }
@@ -311,7 +323,10 @@ static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
                             struct err *err)
 {
     const struct dbms_driver *driver = d->target.driver;
-    struct hearing h = {.row = row, .arg = arg, .begins = d->opens || d->alone};
+    struct hearing h = {.row = row,
+                        .arg = arg,
+                        .begins = d->opens || d->alone,
+                        .heard = {.raised = d->raised}};
     enum dbms_fault fault;
 
     if (driver->stream != NULL) {
@@ -319,12 +334,12 @@ static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
     }
     d->inside |= d->opens;
     fault = driver->run(d->link, d->sql.data, d->sql.len, on_row, &h, err);
-    if (fault == DBMS_OK && h.read_only) {
-        fault = DBMS_NOT_HERE;
+    if (fault == DBMS_OK && h.heard.read_only) {
         (void)err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
                       driver->name);
+        return DBMS_NOT_HERE;
     }
-    return fault;
+    return fault == DBMS_OK ? dbms_place_check(d, &h.heard, err) : fault;
 }
 
 static void after(struct dbms *d, enum dbms_fault fault, const char *why)
@@ -461,6 +476,8 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
     memset(target, 0, sizeof(*target));
     d->prefix_len =
         (size_t)snprintf(d->prefix, sizeof(d->prefix), "/%s", namespace_);
+    memcpy(d->target.prefix, d->prefix, sizeof(d->prefix));
+    d->target.all = true;
     (void)gethostname(host, sizeof(host) - 1);
     (void)snprintf(d->client, sizeof(d->client), "%s_%ld", host,
                    (long)getpid());
@@ -468,9 +485,7 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
     rand_secret(&seed, sizeof(seed));
     rand_seed(&d->rand, seed);
     buf_init(&d->sql, DBMS_SQL_MAX);
-    d->target.driver->begin(&d->target, &d->sql);
-    d->begin = buf_take(&d->sql);
-    buf_init(&d->sql, DBMS_SQL_MAX);
+    (void)dbms_begin_anew(d);
     d->dolphin.poll_ms = beat_ms;
     d->dolphin.timeout_ms = timeout_ms;
     return &d->core;

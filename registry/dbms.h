@@ -67,6 +67,13 @@ struct dbms_host {
     uint16_t port;
 };
 
+/* Where a server stands (dbms_place.c). Position 0: that is not known. */
+struct dbms_place {
+    uint64_t generation; /* of the incarnation: see registry/history.h */
+    uint64_t line;       /* PostgreSQL's timeline; 0 elsewhere */
+    uint64_t position;   /* of our counter */
+};
+
 struct dbms_target {
     const struct dbms_driver *driver;
     struct dbms_host hosts[8]; /* tried in turn */
@@ -80,6 +87,13 @@ struct dbms_target {
     int64_t connect_ms;    /* to connect at most */
     int64_t call_ms;       /* for one request at most */
     int64_t idle_ms;       /* the server drops a transaction that rests */
+    char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
+    struct dbms_place known; /* servers that stand before it are asked last */
+    bool all;                /* nothing is known: ask all, take the best */
+    /* Of the one that is connected: */
+    struct dbms_place place; /* as it stood then */
+    bool behind;             /* before `known`, and none was better */
+    bool lineless;           /* it cannot tell a timeline */
 };
 int dbms_target_parse(struct dbms_target *t, const char *url,
                       struct err *err) MUST_CHECK;
@@ -95,6 +109,8 @@ struct dbms_cell {
 };
 typedef void dbms_row_f(void *arg, const struct dbms_cell *cells, unsigned n);
 
+#define DBMS_LINE 3
+
 enum dbms_fault {
     DBMS_OK,
     DBMS_DUPLICATE,   /* a unique key */
@@ -103,9 +119,10 @@ enum dbms_fault {
     DBMS_DENIED,
     DBMS_MISSING, /* a table or a database */
     DBMS_TOO_LARGE,
-    DBMS_REFUSED,  /* any other error of the server's */
-    DBMS_NOT_HERE, /* this server does not write; another one may */
-    DBMS_LOST,     /* the connection; the request may have been carried out */
+    DBMS_REFUSED,   /* any other error of the server's */
+    DBMS_NOT_HERE,  /* this server does not write; another one may */
+    DBMS_WENT_BACK, /* it stands lower than the session has seen */
+    DBMS_LOST,      /* the connection; the request may have been carried out */
 };
 
 struct dbms_link; /* a driver's connection */
@@ -138,7 +155,7 @@ struct dbms_driver {
                                const struct dbms_target *t, struct err *err);
     /* Append what begins a transaction, one row of which tells whether this
      * server is read only, first of all: 0 or off in its other columns up to
-     * the second. */
+     * the second. Column DBMS_LINE: the timeline, in hex; may be missing. */
     void (*begin)(const struct dbms_target *t, struct buf *sql);
     /* Optional: do others write at other servers, and are our transactions
      * compared with theirs at the end? */
@@ -162,12 +179,43 @@ bool dbms_is_off(const struct dbms_cell *cell);
 /* --- one of the servers (dbms_connect.c) ------------------------------------
  */
 
-/* A round over all hosts and addresses, from t->at on, until one is reached
- * that writes. Else DENIED, or LOST: what each of them said. */
+/*
+ * A round over all hosts and addresses, from t->at on, until one is reached
+ * that writes and does not stand before t->known; with t->all over all of them.
+ * If there is none, the best of those that write. Else DENIED, or LOST: what
+ * each of them said.
+ */
 enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
                              struct err *err);
 /* The server that was connected has failed us: ask it last. */
 void dbms_connect_next(struct dbms_target *t);
+
+/* --- where they stand (dbms_place.c) ----------------------------------------
+ */
+
+struct dbms;
+
+/* Older incarnation, lower timeline, or lower counter, in that order. */
+bool dbms_place_before(const struct dbms_place *a, const struct dbms_place *b);
+/* Ask a server that was connected: sets t->place. NOT_HERE: it does not write.
+ */
+enum dbms_fault dbms_place_ask(struct dbms_link *link, struct dbms_target *t,
+                               struct err *err);
+/* Make d->begin, which depends on the server. True: it is another text, and the
+ * request that was built is none for this server. */
+bool dbms_begin_anew(struct dbms *d);
+/* Append: a row tagged J tells the incarnation's key. */
+void dbms_add_history(const struct dbms_target *t, struct buf *sql);
+
+/* What the rows of a request said of it. */
+struct dbms_heard {
+    struct dbms_place place;
+    bool read_only;
+    bool marked; /* `mark` is what stood in our session's row */
+    uint64_t mark;
+    uint64_t raised; /* so far the request itself raised the counter */
+};
+void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n);
 
 /* --- the core ---------------------------------------------------------------
  */
@@ -237,6 +285,7 @@ struct dbms {
     struct dbms_target target;
     struct dbms_link *link;
     char *begin;            /* what a transaction begins with */
+    bool lineless;          /* it does not ask for the timeline */
     bool inside;            /* one is open */
     bool opens, alone;      /* the request being built: begins one, is one */
     bool certified;         /* see the driver's certifies */
@@ -251,6 +300,12 @@ struct dbms {
     char client[96]; /* host_pid, as DolphinScheduler's clients call themselves
                       */
     int64_t timeout_ms;
+    uint64_t session, marked; /* ours, and what our last commit left there */
+    struct dbms_place seen;   /* the highest of this session */
+    struct dbms_place heard;  /* higher still, as one look told; since when */
+    mono_ms heard_at;
+    uint64_t generation;      /* the highest that was told */
+    uint64_t raised;          /* by the request being built */
     uint64_t revision, floor; /* as last seen */
     uint64_t depth;           /* no key has more slashes */
     uint64_t polled;          /* revision of the last poll */
@@ -278,6 +333,17 @@ static inline struct dbms *dbms_of(struct sql_core *core)
     return (struct dbms *)(void *)core;
 }
 
+/* After an answer: may the server stand there? NOT_HERE: then it is to be left,
+ * WENT_BACK: there is no better one. */
+enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_heard *h,
+                                 struct err *err);
+/* A commit of ours made this the counter. */
+void dbms_place_sure(struct dbms *d, uint64_t position);
+/* The session is over: the next one begins where the store stands then. */
+void dbms_place_forget(struct dbms *d);
+/* Before connecting: what is known. */
+void dbms_place_known(struct dbms *d);
+
 /* --- requests (dbms.c) ------------------------------------------------------
  */
 
@@ -304,6 +370,7 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
  * Send the request; connect first if need be. ERR_UNAVAILABLE: certainly
  * nothing of it stays, when it neither was nor held a COMMIT and
  * dbms_rollback() follows. After ROLLED_BACK and NOT_HERE core.again is set.
+ * ERR_WENT_BACK: see sql_core.h.
  * *fault (or NULL) says more. The row of `begin` is not told.
  */
 int dbms_run(struct dbms *d, dbms_row_f *row, void *arg, enum dbms_fault *fault,

@@ -73,7 +73,7 @@ static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
     }
     if (rc != 0) {
         dbms_rollback(d);
-        return ERR_TIMEOUT;
+        return rc == ERR_WENT_BACK ? ERR_UNKNOWN : ERR_TIMEOUT;
     }
     if (!v.session) { /* ended meanwhile, and its mark with it */
         return (int)err_set(err, ERR_UNKNOWN,

@@ -4,9 +4,15 @@
  *
  * Names are looked up anew in every round, since a name may be moved to
  * another server. Who was connected and failed us is asked last.
+ *
+ * One that writes may be an old primary beside the new one. So each is asked
+ * where it stands (dbms_place.c), and one that stands before what is known is
+ * kept, while the others are asked, for the case that none is better. Who knows
+ * nothing yet asks all.
  */
 #include "registry/dbms.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <netdb.h>
@@ -39,8 +45,20 @@ void dbms_connect_next(struct dbms_target *t)
 
 /* --- a round -------------------------------------------------------------- */
 
-struct round {
+/* Of the others, when we have one that would do. */
+#define BETTER_MS 1500
+
+struct best {
     struct dbms_link *link;
+    size_t at, nth, n_addresses;
+    char address[sizeof(((struct dbms_target *)NULL)->address)];
+    struct dbms_place place;
+    bool lineless;
+};
+
+struct round {
+    struct best best; /* of those that write; the link may be NULL */
+    bool chosen;      /* nobody can be better */
     mono_ms until;
     size_t tried, denied;
     struct buf said;
@@ -81,18 +99,85 @@ static void note(struct round *r, const struct dbms_target *t, const char *why)
     buf_printf(&r->said, ": %s", why);
 }
 
-/* True: connected, or no time left. */
-static bool try_address(struct round *r, const struct dbms_target *t)
+/* The better one of two stays connected. */
+static void keep(struct round *r, struct dbms_target *t, struct dbms_link *link)
 {
-    struct err why = {0};
-    enum dbms_fault fault = t->driver->connect(&r->link, t, &why);
+    struct best *b = &r->best;
+
+    if (b->link != NULL && !dbms_place_before(&b->place, &t->place)) {
+        t->driver->close(&link);
+        return;
+    }
+    if (b->link != NULL) {
+        t->driver->close(&b->link);
+    }
+    *b = (struct best){.link = link,
+                       .at = t->at,
+                       .nth = t->nth,
+                       .n_addresses = t->n_addresses,
+                       .place = t->place,
+                       .lineless = t->lineless};
+    memcpy(b->address, t->address, sizeof(b->address));
+}
+
+static bool is_behind(const struct dbms_target *t)
+{
+    return dbms_place_before(&t->place, &t->known);
+}
+
+/* Nodes of Galera all stand at the same place. */
+static void judge(struct round *r, struct dbms_target *t,
+                  struct dbms_link *link)
+{
+    const struct dbms_driver *driver = t->driver;
+    bool one_of_many = driver->certifies != NULL && driver->certifies(link);
+
+    r->chosen = !is_behind(t) && (!t->all || one_of_many);
+    if (is_behind(t)) {
+        note(r, t,
+             "behind what is known of the registry; is it an old "
+             "primary?");
+    }
+    if (!t->all && r->until > clock_mono_ms() + BETTER_MS) {
+        r->until = clock_mono_ms() + BETTER_MS;
+    }
+    keep(r, t, link);
+}
+
+static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
+                             struct err *err)
+{
+    enum dbms_fault fault = t->driver->connect(link, t, err);
 
     if (fault == DBMS_OK) {
-        return true;
+        fault = dbms_place_ask(*link, t, err);
+        if (fault != DBMS_OK) {
+            t->driver->close(link);
+        }
     }
-    note(r, t, why.msg);
-    r->denied += fault == DBMS_DENIED;
-    return clock_mono_ms() >= r->until;
+    return fault;
+}
+
+/* True: found, or no time left. */
+static bool try_address(struct round *r, struct dbms_target *t)
+{
+    int64_t patience = t->connect_ms;
+    struct dbms_link *link = NULL;
+    struct err why = {0};
+    enum dbms_fault fault;
+
+    if (r->best.link != NULL && !t->all && t->connect_ms > BETTER_MS) {
+        t->connect_ms = BETTER_MS;
+    }
+    fault = reach(t, &link, &why);
+    t->connect_ms = patience;
+    if (fault == DBMS_OK) {
+        judge(r, t, link);
+    } else {
+        note(r, t, why.msg);
+        r->denied += fault == DBMS_DENIED;
+    }
+    return r->chosen || clock_mono_ms() >= r->until;
 }
 
 /* All addresses of hosts[t->at], from the nth on. */
@@ -131,6 +216,26 @@ static void say_all(const struct round *r, struct err *err)
     }
 }
 
+static void choose(struct round *r, struct dbms_target *t)
+{
+    const struct best *b = &r->best;
+
+    t->at = b->at;
+    t->nth = b->nth;
+    t->n_addresses = b->n_addresses;
+    memcpy(t->address, b->address, sizeof(t->address));
+    t->place = b->place;
+    t->lineless = b->lineless;
+    t->behind = is_behind(t);
+    t->all = false;
+    if (r->tried > 0) {
+        log_info("=server", LOG_S("backend", t->driver->name),
+                 LOG_S("host", t->hosts[t->at].name),
+                 LOG_I("port", t->hosts[t->at].port),
+                 LOG_S("others", buf_text(&r->said)));
+    }
+}
+
 enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
                              struct err *err)
 {
@@ -145,8 +250,10 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
             t->at = (t->at + 1) % t->n_hosts;
         }
     }
-    *out = r.link;
-    if (r.link == NULL) {
+    *out = r.best.link;
+    if (r.best.link != NULL) {
+        choose(&r, t);
+    } else {
         say_all(&r, err);
         if (ended) { /* no time left: the next round goes on from here */
             dbms_connect_next(t);

@@ -179,9 +179,13 @@ static int read_states(struct feed *f, struct err *err)
     return rc;
 }
 
-static int read_stored(struct feed *f, size_t max, bool *more, struct err *err)
+/* *missed: what we have not read was pruned, or the store stands before what
+ * we have read. */
+static int read_stored(struct feed *f, size_t max, bool *missed, bool *more,
+                       struct err *err)
 {
     struct dbms *d = f->d;
+    uint64_t from = f->at->rev;
     int rc;
 
     f->max = max;
@@ -198,6 +202,7 @@ static int read_stored(struct feed *f, size_t max, bool *more, struct err *err)
     sql_rows_close(&f->names);
     if (rc == 0) {
         *more = f->full;
+        *missed = from <= d->floor || f->revision + 1 < from;
         /* The second statement may have seen more than the first. */
         advance_past(f->at,
                      f->full || f->last > f->revision ? f->last : f->revision);
@@ -242,8 +247,7 @@ int dbms_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
 
     *missed = *more = false;
     if (!read_own_memory(&f, more)) {
-        rc = read_stored(&f, max, more, err);
-        *missed = rc == 0 && before.rev <= d->floor;
+        rc = read_stored(&f, max, missed, more, err);
     }
     if (*missed) {
         sql_rows_close(rows);

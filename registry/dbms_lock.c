@@ -409,6 +409,22 @@ static int take_turn(struct dbms *d, struct sql_place *place, struct heard *h,
     return rc == 0 ? try_row(d, place, h, err) : rc;
 }
 
+/* Whoever holds a lock may show its number to others before he writes
+ * anything. So that it is not lost unseen with a server's tail the counter goes
+ * up, as it does for a lock that was free (in the group). */
+static int grant(struct dbms *d, struct sql_place *place, uint64_t fence,
+                 struct err *err)
+{
+    struct heard h = {.d = d};
+    int rc;
+
+    dbms_start(d);
+    dbms_add_counter(d, 1);
+    rc = dbms_run(d, on_heard, &h, NULL, err);
+    place->fence = rc == 0 ? fence : 0;
+    return rc;
+}
+
 int dbms_lock_head(struct sql_core *core, struct sql_place *place,
                    struct err *err)
 {
@@ -428,8 +444,7 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
         return rc;
     }
     if (h.mine != 0) {
-        place->fence = h.mine;
-        return 0;
+        return grant(d, place, h.mine, err);
     }
     if (h.first == 0 || h.first > place->ticket) {
         return (int)err_set(err, ERR_SESSION_LOST,
@@ -440,6 +455,5 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
         return conflict(place, err);
     }
     rc = take_turn(d, place, &h, err);
-    place->fence = rc == 0 ? h.mine : 0;
-    return rc;
+    return rc == 0 ? grant(d, place, h.mine, err) : rc;
 }

@@ -371,28 +371,6 @@ static void no_notice(void *arg, const PGresult *notice)
     (void)notice;
 }
 
-static void on_read_only(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    assert(n == 1);
-    (void)n;
-    *(bool *)arg = !dbms_is_off(&cells[0]);
-}
-
-static enum dbms_fault does_it_write(struct dbms_link *link, struct err *err)
-{
-    static const char ask[] = "SHOW transaction_read_only";
-    bool read_only = false;
-    enum dbms_fault fault =
-        run(link, ask, strlen(ask), on_read_only, &read_only, err);
-
-    if (fault == DBMS_OK && read_only) {
-        (void)err_set(err, ERR_UNAVAILABLE,
-                      "postgresql: this server is read only; is it a standby?");
-        fault = DBMS_NOT_HERE;
-    }
-    return fault;
-}
-
 static enum dbms_fault connect_(struct dbms_link **out,
                                 const struct dbms_target *t, struct err *err)
 {
@@ -409,9 +387,8 @@ static enum dbms_fault connect_(struct dbms_link **out,
     link->pg = pg;
     link->call_ms = t->call_ms;
     fault = finish_connect(pg, clock_mono_ms() + t->connect_ms, err);
-    if (fault == DBMS_OK) {
-        fault = PQsetnonblocking(pg, 1) == 0 ? does_it_write(link, err)
-                                             : broken(link, err);
+    if (fault == DBMS_OK && PQsetnonblocking(pg, 1) != 0) {
+        fault = broken(link, err);
     }
     if (fault != DBMS_OK) {
         close_(&link);
@@ -424,6 +401,12 @@ static enum dbms_fault connect_(struct dbms_link **out,
 /* --- a transaction ---------------------------------------------------------
  */
 
+/* The timeline after a promotion: pg_control_checkpoint() tells the old one
+ * until the next checkpoint, and a standby has no place to write. */
+#define TIMELINE                                                               \
+    "CASE WHEN pg_is_in_recovery() THEN NULL"                                  \
+    " ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+
 /* One statement, for it is run often. What a stopped process holds must not be
  * held for ever. currentSchema is what the JDBC driver makes of it, a search
  * path; without one it is the user's. */
@@ -431,12 +414,13 @@ static void begin(const struct dbms_target *t, struct buf *sql)
 {
     buf_printf(sql,
                "BEGIN ISOLATION LEVEL READ COMMITTED;"
-               "SELECT 'W', current_setting('transaction_read_only'), 0,"
+               "SELECT 'W', current_setting('transaction_read_only'), 0, %s,"
                " set_config('statement_timeout', '%" PRId64 "', true),"
                " set_config('lock_timeout', '%" PRId64 "', true),"
                " set_config('idle_in_transaction_session_timeout', '%" PRId64
                "', true), set_config('bytea_output', 'hex', true)",
-               t->call_ms, t->call_ms * 2 / 3, t->idle_ms);
+               t->lineless ? "NULL" : TIMELINE, t->call_ms, t->call_ms * 2 / 3,
+               t->idle_ms);
     if (t->schema == NULL) {
         buf_str(sql, ";SET LOCAL search_path TO DEFAULT");
         return;

@@ -63,6 +63,13 @@ static void page_close(struct page *p)
     sql_rows_close(&p->theirs);
 }
 
+/* With the revision first: what is seen is at least as new. */
+static void start_page(struct dbms *d)
+{
+    dbms_start_stream(d);
+    buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1;");
+}
+
 /* --- one key -------------------------------------------------------------- */
 
 int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
@@ -73,7 +80,7 @@ int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
     struct sql_rows *found;
     int rc;
 
-    dbms_start_stream(d);
+    start_page(d);
     buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE name = ");
     dbms_key(d, key);
@@ -106,7 +113,7 @@ int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
     size_t asked = 0;
     int rc;
 
-    dbms_start_stream(d);
+    start_page(d);
     buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE");
     for (size_t i = 0; i < n; i++) {
@@ -273,10 +280,8 @@ static void add_page(struct dbms *d, const char *prefix, const char *from,
 {
     const char *key_of = d->target.driver->words->key_of;
 
-    /* The revision first: what was seen is at least as new. */
-    dbms_start_stream(d);
-    buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1;"
-                     "SELECT 'K', name, value, created, version, owner"
+    start_page(d);
+    buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE ");
     dbms_range(d, "name", prefix, true);
     if (from != NULL) {

@@ -32,6 +32,11 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 {
     const char *now = d->target.driver->words->now_ms;
 
+    if (d->marked != 0 && session == d->session) {
+        buf_printf(&d->sql,
+                   ";SELECT 'O', mark FROM pelorus_session WHERE id = %" PRIu64,
+                   session);
+    }
     buf_str(&d->sql, ";UPDATE pelorus_session SET mark = ");
     if (mark == 0) {
         buf_str(&d->sql, "mark");
@@ -58,6 +63,7 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 
 void dbms_add_counter(struct dbms *d, uint64_t n)
 {
+    d->raised = n;
     buf_printf(&d->sql,
                "UPDATE pelorus_meta SET revision = revision + %" PRIu64
                " WHERE id = 1;"
@@ -117,7 +123,8 @@ int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
     int rc;
 
     dbms_start(d);
-    buf_str(&d->sql, "SELECT 'N', 0");
+    buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1");
+    dbms_add_history(&d->target, &d->sql);
     dbms_add_session(d, id, 0, true);
     rc = dbms_run(d, on_heard, &h, NULL, err);
     if (rc == 0) {
@@ -220,6 +227,7 @@ static int end_session(struct dbms *d, uint64_t id, struct err *err)
 
 int dbms_session_close(struct sql_core *core, uint64_t id, struct err *err)
 {
+    dbms_place_forget(dbms_of(core));
     return end_session(dbms_of(core), id, err);
 }
 
@@ -228,6 +236,17 @@ int dbms_session_close(struct sql_core *core, uint64_t id, struct err *err)
 static uint64_t new_id(struct dbms *d, uint64_t now_ms)
 {
     return (now_ms - 1609430400000u) << 10 | rand_below(&d->rand, 1024);
+}
+
+/* By this the session is judged. Of a node of Galera it holds only if what is
+ * built on it can be committed. */
+static void add_position(struct dbms *d)
+{
+    if (d->certified) {
+        dbms_add_counter(d, 1);
+    } else {
+        buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1");
+    }
 }
 
 int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
@@ -239,12 +258,14 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     char config[64];
     int rc = 0;
 
+    dbms_place_forget(d);
     if (old != 0) {
         rc = end_session(d, old, err);
     }
     if (rc == 0) {
         dbms_start_txn(d);
-        buf_printf(&d->sql, ";SELECT 'N', %s", now);
+        buf_printf(&d->sql, ";SELECT 'N', %s;", now);
+        add_position(d);
         rc = dbms_run(d, on_heard, &h, NULL, err);
     }
     if (rc != 0) {
@@ -270,8 +291,12 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     buf_printf(&d->sql, ", %s, ", now);
     dbms_text(d, config);
     buf_str(&d->sql, ", CURRENT_TIMESTAMP)");
-    rc = dbms_run(d, on_heard, &h, NULL, err);
-    return finish(d, rc, err);
+    rc = finish(d, dbms_run(d, on_heard, &h, NULL, err), err);
+    if (rc == 0) {
+        d->session = *id;
+        dbms_place_sure(d, h.revision);
+    }
+    return rc;
 }
 
 /* --- the others' ---------------------------------------------------------- */

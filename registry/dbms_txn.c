@@ -428,6 +428,7 @@ int dbms_end(struct sql_core *core, struct err *err)
 {
     struct dbms *d = dbms_of(core);
     struct dbms_txn *t = &d->txn;
+    uint64_t before = d->marked;
     bool dirty = t->locks;
     int rc = 0;
 
@@ -443,11 +444,14 @@ int dbms_end(struct sql_core *core, struct err *err)
     }
     rc = dbms_write(d, err);
     if (rc == 0) {
+        d->marked = 0;
         rc = dbms_commit(d, t->session, t->mark, err);
+        d->marked = rc == 0 ? t->mark : rc == ERR_UNAVAILABLE ? before : 0;
     } else {
         dbms_rollback(d);
     }
     if (rc == 0) {
+        dbms_place_sure(d, t->last);
         d->revision = t->last > d->revision ? t->last : d->revision;
         remember(d);
     }

@@ -361,6 +361,7 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
     t->call_ms = clamp(timeout / 2, 2000, 15000);
     t->connect_ms = clamp(conf->connect_timeout_ms, 100, t->call_ms);
     t->idle_ms = clamp(timeout / 2, 1000, 30000);
+    (void)snprintf(t->prefix, sizeof(t->prefix), "/%s", conf->namespace_);
     return 0;
 }
 
@@ -416,6 +417,7 @@ int registry_schema(const struct conf_registry *conf, bool apply,
     assert(target.driver != NULL);
     *text = target.driver->words->schema;
     if (apply) {
+        target.all = true;
         rc = dbms_schema_apply(&target, err);
     }
     dbms_target_close(&target);

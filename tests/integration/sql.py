@@ -122,7 +122,7 @@ class Server(Daemon):
     def start(self):
         if self.kind == "mysql":
             argv = ["/usr/sbin/mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve",
-                    "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=16M",
+                    "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=16M",
                     "--innodb-buffer-pool-size=64M", "--innodb-flush-method=nosync",
                     f"--datadir={self.data}", f"--port={self.port}", f"--socket={self.data_dir}/socket",
                     f"--pid-file={self.data_dir}/pid"]

@@ -31,7 +31,7 @@ static void run(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
     argv[n++] = "--no-defaults";
     argv[n++] = "--bind-address=127.0.0.1";
     argv[n++] = "--skip-name-resolve";
-    argv[n++] = "--innodb-flush-log-at-trx-commit=0";
+    argv[n++] = "--innodb-flush-log-at-trx-commit=2";
     argv[n++] = "--innodb-log-file-size=16M";
     argv[n++] = "--innodb-buffer-pool-size=64M";
     argv[n++] = "--innodb-flush-method=nosync";
