@@ -364,7 +364,7 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
     memset(&h->found, 0, sizeof(h->found));
     h->found.line = line;
     h->found.position = position;
-    if (registry_behind(r, line, position) &&
+    if (position != 0 && registry_place_fell(&h->found, &h->known) &&
         set_back(h, &h->known, h->who, "its position fell")) {
         tell_back(h);
     }
@@ -394,7 +394,7 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
         h->found.position = position;
         return true;
     }
-    if (!registry_place_before(&at, &h->known)) {
+    if (!registry_place_fell(&at, &h->known)) {
         h->known = at;
         return true;
     }

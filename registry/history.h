@@ -40,6 +40,10 @@ struct registry_place {
 /* Does `a` stand before `b`, in one incarnation? By line, then position. */
 bool registry_place_before(const struct registry_place *a,
                            const struct registry_place *b);
+/* Did a store lose something that was at `known`? A standby that was promoted
+ * without its tail has a higher line and a lower position. */
+bool registry_place_fell(const struct registry_place *now,
+                         const struct registry_place *known);
 /* "incarnation:line:position", `out` of HISTORY_PLACE_SIZE; returns it. */
 char *registry_place_text(const struct registry_place *place, char *out);
 int registry_place_parse(const char *text, struct registry_place *out,

@@ -21,6 +21,13 @@ bool registry_place_before(const struct registry_place *a,
     return a->line != b->line ? a->line < b->line : a->position < b->position;
 }
 
+bool registry_place_fell(const struct registry_place *now,
+                         const struct registry_place *known)
+{
+    return (now->line != 0 && now->line < known->line) ||
+           now->position < known->position;
+}
+
 char *registry_place_text(const struct registry_place *place, char *out)
 {
     (void)snprintf(out, HISTORY_PLACE_SIZE, "%s:%" PRIu64 ":%" PRIu64,
