@@ -49,7 +49,6 @@ static struct registry_call *call_new(struct registry *r,
     call->done = done;
     call->arg = arg;
     call->session = r->session;
-    call->inside = r->inside;
     *text = memory + at;
     DL_APPEND(r->calls, call);
     return call;
@@ -81,6 +80,13 @@ static void submit(struct registry *r, struct registry_call *call)
     if (r->closing) {
         registry_call_fail_later(call, ERR_CANCELLED,
                                  "the registry is being closed");
+    } else if (registry_went_back(r) != NULL && !r->inside) {
+        registry_call_fail_later(call, ERR_WENT_BACK,
+                                 "the registry is not what it was; nothing is "
+                                 "done on it until a person has accepted it");
+    } else if (r->history != NULL && !r->vouched && !r->inside) {
+        registry_call_fail_later(call, ERR_UNAVAILABLE,
+                                 "the registry has no session yet");
     } else {
         r->ops->submit(r, call);
     }
@@ -174,12 +180,7 @@ void registry_call_fail_later(struct registry_call *call, enum err_code code,
 
 bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes)
 {
-    if (registry_went_back(call->r) != NULL && !call->inside) {
-        registry_call_fail_later(call, ERR_WENT_BACK,
-                                 "the registry is not what it was; nothing is "
-                                 "done on it until a person has accepted it");
-    } else if (call->r->session == 0 ||
-               (!call->r->vouched && !call->inside)) {
+    if (call->r->session == 0) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session yet");
     } else if (call->r->state == REGISTRY_SUSPENDED) {

@@ -12,6 +12,8 @@
  *     bears the mark                      back
  *     ours, and we say back               write the mark
  *     ours, or its successor              vouch
+ *     ours, unmarked where we had marked,
+ *     and not lower: the right one again  vouch
  *
  * While it is back the key is read once a second. The session at the store goes
  * on meanwhile, without ephemerals or locks: nobody above was told of it.
@@ -35,6 +37,7 @@ struct registry_history {
     struct registry_place known; /* the highest */
     struct registry_place found; /* of the session that is being examined */
     bool is_back, damaged;
+    bool marked; /* it is, and the mark was seen to stand */
     struct registry_back back;
     struct history_record at; /* the key as last read */
     uint64_t version;
@@ -226,23 +229,22 @@ static void forget_order(struct registry *r)
 
 static void vouch(struct registry_history *h)
 {
-    bool anew = h->is_back || strcmp(h->known.incarnation,
-                                     h->at.incarnation) != 0;
+    bool same = strcmp(h->known.incarnation, h->at.incarnation) == 0;
     char now[HISTORY_PLACE_SIZE];
 
     memcpy(h->found.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
-    if (anew) {
+    if (h->is_back || !same) {
         forget_order(h->r);
         h->known = h->found;
     } else if (registry_place_before(&h->known, &h->found)) {
         h->known = h->found;
     }
     if (h->is_back) {
-        log_info("registry_accepted",
+        log_info(same ? "registry_returned" : "registry_accepted",
                  LOG_S("now", registry_place_text(&h->found, now)),
                  LOG_S("who", h->at.accepted.who));
     }
-    h->is_back = false;
+    h->is_back = h->marked = false;
     h->testimony_due = h->testimony != NULL;
     h->r->fence_base = h->at.fence_base;
     registry_vouch(h->r);
@@ -250,11 +252,20 @@ static void vouch(struct registry_history *h)
 
 static void by_mark(struct registry_history *h)
 {
+    h->marked = true;
     if (set_back(h, &h->at.went_back.known, h->at.went_back.by,
                  h->at.went_back.why)) {
         tell_back(h);
     }
     wait(h);
+}
+
+/* The mark goes only with the incarnation. One that stood and stands no more,
+ * where nothing is lost, is another copy: the right store was put back. */
+static bool is_right_again(const struct registry_history *h)
+{
+    return h->marked && h->found.position != 0 &&
+           !registry_place_before(&h->found, &h->back.known);
 }
 
 static void judge(struct registry_history *h)
@@ -267,7 +278,7 @@ static void judge(struct registry_history *h)
         vouch(h);
     } else if (h->at.went_back.is) {
         by_mark(h);
-    } else if (next || (same && !h->is_back)) {
+    } else if (next || (same && (!h->is_back || is_right_again(h)))) {
         vouch(h);
     } else {
         if (set_back(h, &h->known, h->who,
@@ -305,8 +316,9 @@ static void none_there(struct registry_history *h)
         put_record(h, &record, on_made);
         return;
     }
-    if (set_back(h, &h->known, h->who, "it has no incarnation: it was emptied, "
-                                       "or is another store")) {
+    if (set_back(h, &h->known, h->who,
+                 "it has no incarnation: it was emptied, "
+                 "or is another store")) {
         tell_back(h);
     }
     put_mark(h);

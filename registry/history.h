@@ -20,14 +20,14 @@
 #include "base/buf.h"
 #include "registry/registry.h"
 
-#define HISTORY_PREFIX       "/pelorus/history"
-#define HISTORY_KEY          HISTORY_PREFIX "/incarnation"
-#define HISTORY_SEEN_PREFIX  HISTORY_PREFIX "/seen"
-#define HISTORY_ID_SIZE      33 /* 32 hexadecimal digits */
-#define HISTORY_AFTER_MAX    16
-#define HISTORY_WHO_SIZE     128
-#define HISTORY_WHY_SIZE     256
-#define HISTORY_PLACE_SIZE   80
+#define HISTORY_PREFIX      "/pelorus/history"
+#define HISTORY_KEY         HISTORY_PREFIX "/incarnation"
+#define HISTORY_SEEN_PREFIX HISTORY_PREFIX "/seen"
+#define HISTORY_ID_SIZE     33 /* 32 hexadecimal digits */
+#define HISTORY_AFTER_MAX   16
+#define HISTORY_WHO_SIZE    128
+#define HISTORY_WHY_SIZE    256
+#define HISTORY_PLACE_SIZE  80
 
 /* Where a store stands. */
 struct registry_place {

@@ -84,6 +84,13 @@ void memory_expire(struct registry *client);
  * handles and close it, without effect. Allowed in any callback. */
 void memory_kill(struct registry **client);
 
+/* What stands now, and the store put back to it: everything acknowledged since
+ * is lost, and all connections break. Not in a callback of memory_on_write. */
+struct memory_backup;
+struct memory_backup *memory_backup(const struct memory_store *s);
+void memory_backup_free(struct memory_backup **backup);
+void memory_restore(struct memory_store *s, const struct memory_backup *b);
+
 /* --- looking in, without a client (invariants in tests) ------------------ */
 
 const struct registry_entry *memory_find(const struct memory_store *s,

@@ -31,6 +31,13 @@ void memory_on_answer(struct memory_message *m)
     struct registry_entry *entries;
 
     assert(call->done != NULL); /* given up only when the connection breaks */
+    if (!m->hearsay && !registry_at(call->r, 0, m->revision)) {
+        bool write = call->type == REGISTRY_CALL_TXN;
+
+        registry_call_fail(call, write ? ERR_UNKNOWN : ERR_UNAVAILABLE,
+                           "the answer is of a store that went back");
+        return;
+    }
     entries =
         mem_zalloc((m->n_nodes + (size_t)m->number + 1) * sizeof(*entries));
     reply.entries = entries;

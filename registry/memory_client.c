@@ -306,6 +306,9 @@ static void pong(struct memory_client *c, const struct memory_message *m)
     if (m->session != c->base.session || c->base.closing) {
         return;
     }
+    if (!m->hearsay && !registry_at(&c->base, 0, m->revision)) {
+        return;
+    }
     if (m->sent > c->heard) {
         c->heard = m->sent;
         registry_heard(&c->base, m->sent);

@@ -159,6 +159,7 @@ struct memory_store {
     uint64_t seq;
     struct memory_tree tree;
     uint64_t revision, last_session, last_fence;
+    uint64_t generation; /* how often it was put back */
     struct memory_session *sessions;
     struct memory_lock *locks;
     struct memory_subscription *subscriptions;
@@ -173,6 +174,9 @@ struct memory_store {
 };
 
 struct memory_session *memory_session_find(struct memory_store *s, uint64_t id);
+struct memory_session *memory_session_new(struct memory_store *s, uint64_t id,
+                                          struct memory_client *client,
+                                          int64_t timeout_ms);
 void memory_session_end(struct memory_store *s, struct memory_session *session);
 /* The client's process is gone: there is nobody to tell any more. */
 void memory_server_forget(struct memory_store *s,
@@ -229,6 +233,7 @@ struct memory_message {
     struct memory_store *store;
     struct memory_client *client; /* from or to; a reference */
     uint64_t connection;          /* of the client when it was sent */
+    uint64_t generation;          /* of the store, likewise */
     uint64_t session;
     mono_ms sent;               /* ping, connect: by the client's clock */
     uint64_t number;            /* connect: attempt; watch's or hold's id */
@@ -306,7 +311,8 @@ void memory_client_start(struct memory_client *c);
 void memory_client_stop(struct memory_client *c); /* its own events */
 void memory_client_receive(struct memory_client *c, struct memory_message *m);
 void memory_client_look(struct memory_client *c); /* all that did not yet */
-void memory_client_end(struct memory_client *c);  /* the session, to begin anew */
+void memory_client_end(
+    struct memory_client *c); /* the session, to begin anew */
 void memory_client_unref(struct memory_client *c);
 void memory_client_free_killed(struct memory_client *c);
 

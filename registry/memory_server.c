@@ -63,6 +63,23 @@ static void on_expiry(struct memory_event *e)
     }
 }
 
+struct memory_session *memory_session_new(struct memory_store *s, uint64_t id,
+                                          struct memory_client *client,
+                                          int64_t timeout_ms)
+{
+    struct memory_session *session = mem_zalloc(sizeof(*session));
+
+    session->id = id;
+    session->store = s;
+    session->client = client;
+    session->timeout_ms = timeout_ms;
+    session->heard = s->clock->mono;
+    session->expiry.fn = on_expiry;
+    DL_APPEND(s->sessions, session);
+    memory_schedule(s, &session->expiry, session->heard + timeout_ms + 1);
+    return session;
+}
+
 static void session_begin(struct memory_store *s, struct memory_message *m)
 {
     struct memory_session *session,
@@ -76,16 +93,8 @@ static void session_begin(struct memory_store *s, struct memory_message *m)
         memory_message_free(m);
         return;
     }
-    session = mem_zalloc(sizeof(*session));
-    session->id = ++s->last_session;
-    session->store = s;
-    session->client = m->client;
-    session->timeout_ms = m->client->base.session_timeout_ms;
-    session->heard = s->clock->mono;
-    session->expiry.fn = on_expiry;
-    DL_APPEND(s->sessions, session);
-    memory_schedule(s, &session->expiry,
-                    session->heard + session->timeout_ms + 1);
+    session = memory_session_new(s, ++s->last_session, m->client,
+                                 m->client->base.session_timeout_ms);
     m->kind = MEMORY_WELCOME;
     m->session = session->id;
     m->revision = s->revision;
@@ -359,6 +368,10 @@ void memory_server_receive(struct memory_store *s, struct memory_message *m)
 {
     struct memory_session *session = memory_session_find(s, m->session);
 
+    if (m->generation != s->generation) {
+        memory_message_free(m); /* sent to the store that was */
+        return;
+    }
     if (m->client->past != NULL && !m->late) {
         receive_stranded(s, m);
         return;
@@ -383,6 +396,7 @@ void memory_server_receive(struct memory_store *s, struct memory_message *m)
         memory_lock_release(s, m, session);
     } else if (m->kind == MEMORY_PING) {
         m->kind = MEMORY_PONG;
+        m->revision = s->revision;
         memory_send_down(m);
     } else {
         assert(m->kind == MEMORY_CLOSE);

@@ -27,6 +27,7 @@ struct memory_message *memory_message_new(struct memory_client *c,
     m->client = c;
     c->refs++;
     m->connection = c->connection;
+    m->generation = c->store->generation;
     m->session = c->base.session;
     m->failed_op = SIZE_MAX;
     return m;

@@ -149,9 +149,9 @@ struct registry {
     size_t max_ops, max_bytes;
     /* The rest is kept by registry.c, hold.c and view.c; backends may walk the
      * lists (utlist.h, DL_FOREACH) and read the rest. */
-    uint64_t session;  /* at the store; 0: none */
-    bool vouched;      /* and for those above; see registry_begin() */
-    bool inside;       /* a call of history.c is being made */
+    uint64_t session; /* at the store; 0: none */
+    bool vouched;     /* and for those above; see registry_begin() */
+    bool inside;      /* a call of history.c is being made */
     struct registry_history *history; /* NULL: nothing is compared */
     uint64_t fence_base;
     uint64_t revision; /* the highest that was told */
@@ -263,7 +263,6 @@ struct registry_call {
     size_t bytes;     /* of all keys and values */
     uint64_t session; /* ours when the call was made; a txn must not be applied
                          once that session has ended */
-    bool inside;      /* of history.c: before the session is for others */
     bool is_delete;   /* registry_delete(): ERR_NOT_FOUND is told as such */
     registry_reply_f *done;
     void *arg;
