@@ -17,6 +17,7 @@
  *
  * While it is back the key is read once a second. The session at the store goes
  * on meanwhile, without ephemerals or locks: nobody above was told of it.
+ * (Longer than 500 lines: one verdict, and all that leads to it.)
  */
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,6 +1,7 @@
 /*
  * test_history.c - a store that went back is not believed (registry/history.h),
  * over the memory registry, which can be put back to what it was.
+ * (Longer than 500 lines: a world of processes, and each way back.)
  */
 #include "base/mem.h"
 #include "registry/history.h"
