@@ -266,7 +266,7 @@ static void by_mark(struct registry_history *h)
 static bool is_right_again(const struct registry_history *h)
 {
     return h->marked && h->found.position != 0 &&
-           !registry_place_before(&h->found, &h->back.known);
+           !registry_place_fell(&h->found, &h->back.known);
 }
 
 static void judge(struct registry_history *h)
