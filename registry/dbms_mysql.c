@@ -125,8 +125,9 @@ static enum dbms_fault tell(MYSQL *my, MYSQL_RES *result, dbms_row_f *row,
 }
 
 /* The first fault ends the request; the server runs no further either. */
-static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
-                           dbms_row_f *row, void *arg, struct err *err)
+static enum dbms_fault run_packet(struct dbms_link *link, const char *sql,
+                                  size_t len, dbms_row_f *row, void *arg,
+                                  struct err *err)
 {
     enum dbms_fault fault;
     int more;
@@ -147,6 +148,34 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
         more = fault == DBMS_OK ? mysql_next_result(link->my) : -1;
     } while (more == 0);
     return more > 0 ? failed(link->my, err) : fault;
+}
+
+/*
+ * A node of Galera that gives way to another one's transaction in the middle of
+ * several statements that came together (MariaDB 10.11) rolls back, says so to
+ * nobody, and carries out the rest, each statement for itself: no counter that
+ * is ours, no guard, and no way back. After one that came alone it does say so.
+ * (What may hold a semicolon is a hexadecimal literal.)
+ */
+static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
+                           dbms_row_f *row, void *arg, struct err *err)
+{
+    const char *end = sql + len;
+    enum dbms_fault fault = DBMS_OK;
+
+    if (!link->galera) {
+        return run_packet(link, sql, len, row, arg, err);
+    }
+    while (fault == DBMS_OK && sql < end) {
+        const char *stop = memchr(sql, ';', (size_t)(end - sql));
+
+        stop = stop == NULL ? end : stop;
+        if (stop > sql) {
+            fault = run_packet(link, sql, (size_t)(stop - sql), row, arg, err);
+        }
+        sql = stop + 1;
+    }
+    return fault;
 }
 
 /* --- connecting ----------------------------------------------------------- */

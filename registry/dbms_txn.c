@@ -347,10 +347,11 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
     return rc;
 }
 
-/* Whoever was rolled back for another's sake gives him time, more and more. */
+/* Whoever was rolled back for another's sake gives him time, more and more, but
+ * never much: the more he rests, the more others are first. */
 static void rest(struct dbms *d)
 {
-    size_t steps = d->rolled_back < 6 ? d->rolled_back : 6;
+    size_t steps = d->rolled_back < 4 ? d->rolled_back : 4;
 
     if (steps > 0) {
         (void)poll(NULL, 0, (int)rand_below(&d->rand, 2u << steps));

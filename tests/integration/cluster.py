@@ -314,6 +314,23 @@ def submit(port, ids, kind="master", threads=4, **fields):
     check(not problems, lambda: f"submit: {problems[:3]}")
 
 
+def submit_together(work):
+    """Work as {port: ids}, given out at all of these ports at once."""
+    problems = []
+
+    def give(port, ids):
+        try:
+            submit(port, ids)
+        except Exception as error:  # noqa: a thread must not lose it
+            problems.append(error)
+    threads = [threading.Thread(target=give, args=of_port) for of_port in work.items()]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    check(not problems, lambda: "; ".join(str(p) for p in problems))
+
+
 def items_by_owner(api, kind="master"):
     owners = {}
     for item in api.all(f"/v1/work?kind={kind}"):

@@ -13,7 +13,7 @@ def listed(api, ids):
     def look():
         items = {i["id"]: i for i in api.all("/v1/work?kind=master")}
         return items if set(items) == ids else None
-    return wait_for(f"{len(ids)} items listed", look, 10)
+    return wait_for(f"{len(ids)} items listed", look)
 
 
 def all_moved_once(api, victim, moved_ids, kept_ids):
@@ -50,7 +50,7 @@ def ids_at(api, address):
 
 def given_out(api, n, *addresses):
     """Lists by owner follow the registry's watch: wait until all n items show."""
-    wait_for(f"{n} items at their owners", lambda: sum(len(ids_at(api, a)) for a in addresses) == n, 10)
+    wait_for(f"{n} items at their owners", lambda: sum(len(ids_at(api, a)) for a in addresses) == n)
 
 
 def moved_in(record):

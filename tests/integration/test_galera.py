@@ -10,7 +10,7 @@ import sys
 import threading
 
 import moves
-from cluster import check, equal, items_by_owner, run, settings, submit, wait_for
+from cluster import check, equal, run, settings, submit, submit_together, wait_for
 from galera import Galera
 from proxy import server_port
 from sql import url_of
@@ -19,15 +19,17 @@ MASTERS = [f"127.0.0.1:{p}" for p in (5678, 5679, 5680)]
 
 
 class Swallower:
-    """A proxy that, once armed, lets the next COMMIT through and nobody see
-    what came of it: the connection breaks, and nobody gets a new one."""
+    """A proxy that lets the COMMIT of what is written of `key` through and
+    nobody see what came of it: the connection breaks, and nobody gets a new
+    one."""
 
     COMMIT = b"\x07\x00\x00\x00\x03COMMIT"
 
-    def __init__(self, port):
+    def __init__(self, port, key):
+        self.key = key.encode().hex().encode()
         self.target = ("127.0.0.1", port)
         self.port = server_port()
-        self.armed, self.swallowed = False, threading.Event()
+        self.swallowed = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -43,9 +45,11 @@ class Swallower:
             threading.Thread(target=self.carry_back, args=(server, client), daemon=True).start()
 
     def carry(self, client, server):
+        armed = False
         try:
             while data := client.recv(65536):
-                if self.armed and data == self.COMMIT and not self.swallowed.is_set():
+                armed |= self.key in data and b"INSERT INTO pelorus_registry" in data
+                if armed and data == self.COMMIT and not self.swallowed.is_set():
                     self.swallowed.set()
                     self.listener.close()
                     server.sendall(data)
@@ -81,41 +85,73 @@ def moved(items):
 
 @settings(registry=Galera, session=12)
 def test_nodes_that_are_cut_off_and_that_lag(cluster):
-    """300 items; nothing of a living master moves, a dead one's do once."""
+    """360 items; nothing of a living master moves, a dead one's do once."""
     galera = cluster.registry
     coordinators = [cluster.coordinator() for _ in range(3)]  # each at another node
     agents = [cluster.agent("master", a) for a in MASTERS]
     everybody = (*coordinators, *agents)
-    cluster.wait_up(coordinators[0].api, *MASTERS)
-    threads = [threading.Thread(target=submit, args=(c.port, [f"{n}-{i}" for i in range(100)]))
-               for n, c in enumerate(coordinators)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    for c in coordinators:
+        cluster.wait_up(c.api, *MASTERS)
+    submit_together({c.port: [f"{n}-{i}" for i in range(100)] for n, c in enumerate(coordinators)})
+    ids = [f"{n}-{i}" for n in range(3) for i in range(100)]
     # cut off: who was there goes elsewhere
     away = galera.nodes[2]
     away.isolate(True)
     wait_for("a node outside the primary component", lambda: away.status("cluster_status") != "Primary", 20)
-    for c in coordinators:
-        submit(c.port, [f"cut-{c.port}-{i}" for i in range(10)], threads=1)
+    for n, c in enumerate(coordinators):
+        ids += (mine := [f"cut-{n}-{i}" for i in range(10)])
+        submit(c.port, mine, threads=1)
     wait_for("somebody left the node", lambda: [p for p in everybody if p.lines("-server")], 20)
     away.isolate(False)
     wait_for("it is back", lambda: away.status("local_state_comment") == "Synced", 40)
     # lags behind: it answers late, or nothing
     galera.slow(galera.nodes[1])
     galera.lag()
-    for c in coordinators:
-        submit(c.port, [f"lag-{c.port}-{i}" for i in range(10)], threads=1)
-    items = [i for v in items_by_owner(coordinators[0].api).values() for i in v]
-    equal(len(items), 360, "items")
-    equal(moved(items), [], "moved from a living master")
+    for n, c in enumerate(coordinators):
+        ids += (mine := [f"lag-{n}-{i}" for i in range(10)])
+        submit(c.port, mine, threads=1)
+    items = moves.listed(coordinators[0].api, ids)
+    equal(moved(items.values()), [], "moved from a living master")
     equal([p.name for p in everybody if p.lines("-session")], [], "lost sessions")
-    before = moves.ids_at(coordinators[0].api, MASTERS[0])
+    before = [i for i in ids if items[i]["owner"] == MASTERS[0]]
     agents[0].kill()
     wait_for("the move", moves.finished(coordinators[1].api, MASTERS[0]), 60)
-    others = {i["id"] for i in items} - set(before)
+    others = set(ids) - set(before)
     moves.all_moved_once(coordinators[1].api, MASTERS[0], before, others)
+
+
+def noted(galera):
+    """Which revisions' notes in the feed name a key. A note's names are lines,
+    each of which begins with how much it shares with the one before it."""
+    notes = {}
+    for rev, names in galera.run("SELECT rev, hex(names) FROM pelorus_change"):
+        name = ""
+        for entry in bytes.fromhex(names).decode().split("\n"):
+            if entry:
+                name = name[:int(entry[:2], 16)] + entry[2:]
+                notes.setdefault(name, []).append(int(rev))
+    return notes
+
+
+@settings(registry=Galera, session=12)
+def test_three_coordinators_that_write_at_once(cluster):
+    """Each at a node of its own, which gives way to the others' transactions in
+    the middle of its own. All is accepted, and nothing of a try that failed
+    stands: what has no note in the feed nobody hears of."""
+    galera = cluster.registry
+    coordinators = [cluster.coordinator() for _ in range(3)]
+    cluster.agent("master", MASTERS[0])
+    for c in coordinators:
+        cluster.wait_up(c.api, MASTERS[0])
+    submit_together({c.port: [f"{n}-{i}" for i in range(1000)] for n, c in enumerate(coordinators)})
+    galera.in_step()
+    items = dict(galera.run("SELECT name, version FROM pelorus_registry WHERE name LIKE '%/pelorus/work/%'"))
+    equal(len(items), 3000, "items")
+    notes = noted(galera)
+    equal([n for n in items if len(notes.get(n, [])) != 1 or notes[n][0] < int(items[n])], [], "items without one note")
+    for c in coordinators:
+        moves.listed(c.api, [f"{n}-{i}" for n in range(3) for i in range(1000)])
+        equal(c.lines("-session"), [], "lost sessions")
 
 
 @settings(registry=Galera, session=20)
@@ -123,7 +159,7 @@ def test_a_lost_commit_asked_of_a_node_that_lags(cluster):
     """The node that knows is gone; the other one has not heard of it yet. What
     we say of the commit is true."""
     galera = cluster.registry
-    swallower = Swallower(galera.nodes[0].port)
+    swallower = Swallower(galera.nodes[0].port, "/pelorus/work/lost")
     try:
         galera.slow(galera.nodes[1])
         galera.address = url_of("mysql", galera.nodes[2].port)
@@ -132,7 +168,6 @@ def test_a_lost_commit_asked_of_a_node_that_lags(cluster):
         c = cluster.coordinator()
         cluster.wait_up(c.api, MASTERS[0])
         galera.lag()
-        swallower.armed = True
         answer = c.api("POST", "/v1/work", {"id": "lost", "kind": "master"})
         check(swallower.swallowed.is_set(), "no COMMIT was lost")
         there = galera.run("SELECT count(*) FROM pelorus_registry WHERE name LIKE '%/pelorus/work/lost'")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 
-from cluster import Process, check, equal, run, settings, submit, wait_for
+from cluster import Process, check, equal, run, settings, submit_together, wait_for
 from daemon import Daemon
 from proxy import server_port
 from sql import DATABASE, Registry, block, url_of
@@ -107,12 +107,7 @@ def test_two_schemas_behind_one_pool(cluster):
             cluster.agent("master", "127.0.0.1:5678" if schema == "public" else "127.0.0.1:5679")
         for c in coordinators.values():
             wait_for("a master", lambda c=c: len(c.api.all("/v1/nodes?state=up")) >= 1, 20)
-        threads = [threading.Thread(target=submit, args=(c.port, [f"{s}-{i}" for i in range(150)]))
-                   for s, c in coordinators.items()]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        submit_together({c.port: [f"{s}-{i}" for i in range(150)] for s, c in coordinators.items()})
         for schema, c in coordinators.items():
             equal(names(registry, schema), {f"{schema}-{i}" for i in range(150)}, f"items in {schema}")
             equal({n["address"] for n in c.api.all("/v1/nodes")},
