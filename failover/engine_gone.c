@@ -80,18 +80,24 @@ static bool take(struct failover_seen *seen, const struct process *p)
     return true;
 }
 
-/* The oldest that is not dealt with; who is, or is back, is noted no more. */
+/* The oldest that is not dealt with; who is, is noted no more. Who stands is
+ * back, or another one under a second key hides that he was never away. */
 static bool take_noted(struct engine *e, const char *address,
                        struct failover_seen *seen)
 {
     struct gone *g;
     HASH_FIND_STR(e->gone, address, g);
-    while (g != NULL && g->n > 0) {
-        if (take(seen, &g->processes[0]))
+    if (g == NULL)
+        return false;
+    for (size_t i = 0; i < g->n;) {
+        if (take(seen, &g->processes[i]))
             return true;
-        forget(g, 0);
+        if (accounted(seen, &g->processes[i]))
+            forget(g, i);
+        else
+            i++;
     }
-    if (g != NULL)
+    if (g->n == 0)
         drop(e, g);
     return false;
 }

@@ -98,12 +98,17 @@ static void stands(struct failover_seen *seen, const struct process *p)
     seen->standing[at] = *p;
 }
 
+/* All of them, as a fresh read finds them: the lock is not taken to learn that
+ * beside the one who counts another still stands. */
 static void stands_by_cache(struct engine *e, const char *address,
                             struct failover_seen *seen)
 {
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
-    if (n != NULL && n->registered)
-        stands(seen, &n->process);
+    const struct process *p;
+    if (n == NULL || !n->registered)
+        return;
+    for (size_t i = 0; (p = membership_standing(n, i)) != NULL; i++)
+        stands(seen, p);
 }
 
 bool engine_remember(struct engine *e, const char *address,

@@ -161,6 +161,10 @@ struct node *membership_next(const struct membership *m, struct node *it);
 bool membership_overdue(const struct membership *m, const struct node *node);
 /* How long it may go unheard before it is missed: its ttl or the session. */
 int64_t membership_lease(const struct membership *m, const struct node *node);
+/* The process of each registration that stands at it and whose ttl is not over,
+ * counted from 0; NULL at the end. Several where it stands in several groups,
+ * or two processes are registered at one address. */
+const struct process *membership_standing(const struct node *node, size_t i);
 /* Does a registration stand under this key, as far as we were told? */
 bool membership_has_key(const struct membership *m, const char *key);
 size_t membership_count(const struct membership *m, enum node_kind kind,

@@ -88,6 +88,16 @@ static const struct registration *winner(const struct member *e)
     return best;
 }
 
+const struct process *membership_standing(const struct node *node, size_t i)
+{
+    const struct member *e = CONTAINER_OF(node, struct member, node);
+    const struct registration *r = e->registrations;
+
+    while (r != NULL && (r->stale || i-- > 0))
+        r = r->next;
+    return r != NULL ? &r->process : NULL;
+}
+
 /* --- what the node shows -------------------------------------------------- */
 
 static void add_group(struct node *n, const char *name)

@@ -448,6 +448,31 @@ static void alert_servers_can_be(void **state)
     assert_string_equal(w.hook_seen, "a1:1 1001-1");
 }
 
+/* Another process under a second group hides that the first one goes. */
+static void one_of_two_in_two_groups_is_hooked_when_it_goes(void **state)
+{
+    static char worker[] = "worker";
+    static char *kinds[] = {worker};
+    (void)state;
+    world_close(&w);
+    world_open_kind(&w, 0, NODE_WORKER);
+    w.conf.hook = command;
+    w.conf.hook_kinds = (struct conf_list){kinds, 1};
+    world_start(&w, 0);
+    node_start_kind(&w, NODE_WORKER, "w2:1", 1002);
+    node_start_kind(&w, NODE_WORKER, "w3:1", 1003);
+    world_run(&w, 3000);
+    node_start_at(&w, NODE_WORKER, "w1:1", 1001, "/nodes/worker/gpu/w1:1");
+    node_start_at(&w, NODE_WORKER, "w1:1", 2001, "/nodes/worker/cpu/w1:1");
+    world_run(&w, 10000);
+    assert_int_equal(w.hooks, 0);
+    node_leave(&w, "w1:1"); /* the first */
+    assert_true(world_until(&w, 20000, one_done));
+    world_run(&w, 10000);
+    assert_int_equal(w.hooks, 1);
+    assert_string_equal(w.hook_seen, "w1:1 1001-1");
+}
+
 static void without_a_hook_nothing_is_written(void **state)
 {
     struct gate gate;
@@ -546,6 +571,7 @@ int main(void)
         TEST(a_mass_of_them_is_held),
         TEST(other_kinds_are_not_hooked_unless_it_is_said),
         TEST(alert_servers_can_be),
+        TEST(one_of_two_in_two_groups_is_hooked_when_it_goes),
         TEST(without_a_hook_nothing_is_written),
         TEST(a_person_can_order_it_without_a_hook),
         TEST(force_fences_one_that_lives),

@@ -443,6 +443,37 @@ static void a_worker_is_gone_when_its_last_group_key_is_gone(void **state)
     assert_int_equal(owned_by(&w, "w3:1"), 2);
 }
 
+static size_t times_locked(void)
+{
+    size_t n = 0;
+    for (const char *at = w.c[0].log; (at = strstr(at, "locked:")) != NULL;
+         at++)
+        n += at == w.c[0].log || at[-1] != 'n'; /* "unlocked" */
+    return n;
+}
+
+/* The owner lives under one group while another process has come up under a
+ * second: nothing is to be done for as long as that lasts, and the lock is not
+ * asked for to find that out. */
+static void two_processes_in_two_groups_take_no_lock(void **state)
+{
+    (void)state;
+    node_start_at(&w, NODE_WORKER, "w1:1", 1001, "/nodes/worker/gpu/w1:1");
+    node_start_kind(&w, NODE_WORKER, "w2:1", 1002);
+    node_start_kind(&w, NODE_WORKER, "w3:1", 1003);
+    world_run(&w, 1000);
+    give(&w, "w1:1", 1001, "a", 4);
+    node_start_at(&w, NODE_WORKER, "w1:1", 2001, "/nodes/worker/cpu/w1:1");
+    world_run(&w, 60000);
+    assert_int_equal(times_locked(), 0);
+    assert_int_equal(owned_by(&w, "w1:1"), 4);
+    node_leave(&w, "w1:1"); /* the owner */
+    assert_true(world_until(&w, 10000, one_done));
+    assert_int_equal(times_locked(), 1);
+    world_run(&w, 60000);
+    assert_int_equal(times_locked(), 1);
+}
+
 /* An order trusts no cache: it finds the key below the group by itself. */
 static void an_order_sees_a_worker_by_its_group_key(void **state)
 {
@@ -519,6 +550,7 @@ int main(void)
         TEST(if_match_applies_that_plan_and_no_other),
         TEST(orders_end_when_the_registry_stays_away),
         WORKER(a_worker_is_gone_when_its_last_group_key_is_gone),
+        WORKER(two_processes_in_two_groups_take_no_lock),
         WORKER(an_order_sees_a_worker_by_its_group_key),
         WORKER(a_worker_is_seen_below_every_group),
     };
