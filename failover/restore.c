@@ -1,0 +1,312 @@
+/*
+ * restore.c - the phases, and what becomes of a failure. Design: a phase that
+ * fails for now is begun again by a later tick, for as long as something is
+ * achieved once in a while; nothing else here knows about trying again.
+ */
+#include "failover/restore_priv.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define AGAIN_MS 200
+/* Without any progress. A lock of a process that is gone is free after its
+ * session's timeout. */
+#define PATIENCE_MS 60000
+
+struct restore *restore_new(const struct restore_config *config)
+{
+    struct restore *r = mem_zalloc(sizeof(*r));
+    assert(config->n_locks <= BULK_LOCKS);
+    r->c = *config;
+    (void)snprintf(r->who, sizeof(r->who), "%s", config->who);
+    return r;
+}
+
+static void let_go(struct restore *r)
+{
+    for (size_t i = 0; i < BULK_LOCKS; i++)
+        registry_unlock(&r->locks[i]);
+    r->n_locks = 0;
+}
+
+static void forget(struct restore *r)
+{
+    calls_forget(&r->calls, NULL);
+    bulk_free(&r->bulk);
+    strays_free(r);
+    standing_free(r);
+    MEM_FREE(r->next);
+    r->outstanding = 0;
+    r->again = 0;
+    r->deferred = false;
+}
+
+void restore_free(struct restore **out)
+{
+    struct restore *r = *out;
+    if (r == NULL)
+        return;
+    forget(r);
+    let_go(r);
+    calls_orphan(&r->calls);
+    MEM_FREE(*out);
+}
+
+void restore_abandon(struct restore **out)
+{
+    struct restore *r = *out;
+    if (r == NULL)
+        return;
+    bulk_abandon(&r->bulk);
+    forget(r);
+    let_go(r);
+    calls_free(&r->calls);
+    MEM_FREE(*out);
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+void restore_finish(struct restore *r)
+{
+    restore_done_f *done = r->done;
+    struct err ok;
+    err_clear(&ok);
+    forget(r);
+    let_go(r);
+    r->phase = PHASE_IDLE;
+    r->done = NULL;
+    done(r->arg, &ok, &r->result);
+}
+
+void restore_fail(struct restore *r, const struct err *why)
+{
+    restore_known_f *known = r->known;
+    restore_done_f *done = r->done;
+    struct err err = *why;
+    if (r->phase == PHASE_SWEEP) { /* what counts is done */
+        restore_finish(r);
+        return;
+    }
+    forget(r);
+    let_go(r);
+    r->phase = PHASE_IDLE;
+    r->known = NULL;
+    r->done = NULL;
+    if (done != NULL)
+        done(r->arg, &err, NULL);
+    else if (known != NULL)
+        known(r->arg, &err, NULL);
+}
+
+static bool passes(enum err_code code)
+{
+    return code == ERR_CONFLICT || code == ERR_UNKNOWN ||
+           code == ERR_UNAVAILABLE || code == ERR_FULL || code == ERR_TIMEOUT;
+}
+
+void restore_retry(struct restore *r, const struct err *err)
+{
+    /* before there are locks nothing of ours hangs on the session */
+    bool anew = err->code == ERR_SESSION_LOST && r->phase == PHASE_LOOK;
+    if (!passes(err->code) && !anew) {
+        restore_fail(r, err);
+        return;
+    }
+    forget(r);
+    r->trouble = *err;
+    r->deferred = true;
+    r->retry_at = r->c.clock->mono + AGAIN_MS;
+}
+
+/* --- the locks ------------------------------------------------------------ */
+
+static void next_lock(struct restore *r);
+
+static void on_granted(void *arg, enum err_code code)
+{
+    struct restore *r = arg;
+    struct err err;
+    if (code != ERR_OK) {
+        (void)err_set(&err, code == ERR_SESSION_LOST ? ERR_SESSION_LOST : code,
+                      "the lock %s: %s", r->c.locks[r->n_locks],
+                      err_text(code));
+        restore_fail(r, &err);
+        return;
+    }
+    r->n_locks++;
+    next_lock(r);
+}
+
+static void on_lost(void *arg)
+{
+    struct restore *r = arg;
+    struct err err;
+    (void)err_set(&err, ERR_SESSION_LOST,
+                  "our session at the registry ended, and with it the locks");
+    restore_fail(r, &err);
+}
+
+static void next_lock(struct restore *r)
+{
+    r->progress = r->c.clock->mono;
+    if (r->n_locks == r->c.n_locks) {
+        restore_begin(r, PHASE_LOOK_AGAIN);
+        return;
+    }
+    r->locks[r->n_locks] = registry_lock(r->c.registry, r->c.locks[r->n_locks],
+                                         r->who, -1, on_granted, on_lost, r);
+}
+
+/* --- phases --------------------------------------------------------------- */
+
+void restore_begin(struct restore *r, enum phase phase)
+{
+    forget(r);
+    if (r->phase != phase) {
+        r->progress = r->c.clock->mono;
+        err_clear(&r->trouble);
+    }
+    r->phase = phase;
+    switch (phase) {
+    case PHASE_LOOK:
+    case PHASE_LOOK_AGAIN:
+        look_begin(r);
+        return;
+    case PHASE_LOCK:
+        next_lock(r);
+        return;
+    case PHASE_FLOOR:
+        floor_begin(r);
+        return;
+    case PHASE_QUIET:
+        quiet_begin(r);
+        return;
+    case PHASE_PASS:
+        r->bulk = bulk_new(r->c.registry, r->locks, r->n_locks);
+        if (r->c.backup != NULL)
+            back_pass_begin(r);
+        else
+            pass_begin(r);
+        return;
+    case PHASE_OPEN:
+        open_begin(r);
+        return;
+    case PHASE_SWEEP:
+        r->bulk = bulk_new(r->c.registry, r->locks, r->n_locks);
+        sweep_begin(r);
+        return;
+    case PHASE_IDLE:
+        return;
+    }
+}
+
+void restore_look(struct restore *r, restore_known_f *known, void *arg)
+{
+    assert(r->phase == PHASE_IDLE && known != NULL);
+    r->known = known;
+    r->arg = arg;
+    restore_begin(r, PHASE_LOOK);
+}
+
+void restore_go(struct restore *r, restore_done_f *done, void *arg)
+{
+    assert(r->phase == PHASE_IDLE && done != NULL);
+    assert(r->c.n_locks > 0);
+    r->done = done;
+    r->arg = arg;
+    r->passes = 0;
+    r->made = false;
+    memset(&r->result, 0, sizeof(r->result));
+    restore_begin(r, PHASE_LOCK);
+}
+
+static void give_up(struct restore *r)
+{
+    struct registry_lock_wait wait = {.holder = ""};
+    struct err err = r->trouble;
+    if (r->phase == PHASE_LOCK) {
+        struct registry_lock *lock = r->locks[r->n_locks];
+        (void)registry_lock_waits_for(lock, &wait);
+        (void)err_set(&err, ERR_TIMEOUT, "the lock %s is not to be had: %s%s",
+                      r->c.locks[r->n_locks],
+                      wait.holder[0] != '\0' ? "it is held by " : "it is held",
+                      wait.holder);
+    } else if (err.code == ERR_OK) {
+        (void)err_set(&err, ERR_TIMEOUT,
+                      "the registry has not answered for a minute");
+    }
+    restore_fail(r, &err);
+}
+
+void restore_tick(struct restore *r)
+{
+    mono_ms now = r->c.clock->mono;
+    if (r->phase == PHASE_IDLE)
+        return;
+    if (now - r->progress >= PATIENCE_MS)
+        give_up(r);
+    else if (r->deferred && now >= r->retry_at)
+        restore_begin(r, r->phase);
+}
+
+/* --- walking over keys ---------------------------------------------------- */
+
+static void ask(struct restore *r);
+
+static void on_written(void *arg, const struct err *err,
+                       const struct bulk_sum *sum)
+{
+    struct restore *r = arg;
+    if (err->code != ERR_OK) {
+        restore_retry(r, err);
+        return;
+    }
+    r->again += sum->again;
+    if (sum->applied > 0)
+        r->progress = r->c.clock->mono;
+    if (r->next != NULL)
+        ask(r);
+    else
+        r->walked(r);
+}
+
+static void on_page(void *part, size_t index,
+                    const struct registry_reply *reply)
+{
+    struct restore *r = part;
+    struct err ok;
+    (void)index;
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+        restore_retry(r, &reply->err);
+        return;
+    }
+    r->progress = r->c.clock->mono;
+    MEM_FREE(r->next);
+    r->next = mem_strdup(reply->next);
+    r->page(r, reply);
+    if (r->bulk != NULL) {
+        bulk_wait(r->bulk, on_written, r);
+        return;
+    }
+    err_clear(&ok);
+    on_written(r, &ok, &(struct bulk_sum){0});
+}
+
+static void ask(struct restore *r)
+{
+    registry_list(r->c.registry, r->prefix, r->next, REGISTRY_PAGE_MAX,
+                  call_done, call_new(&r->calls, on_page, r, 0));
+}
+
+void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,
+                  restore_step_f *walked)
+{
+    MEM_FREE(r->next);
+    r->prefix = prefix;
+    r->page = page;
+    r->walked = walked;
+    ask(r);
+}

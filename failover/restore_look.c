@@ -1,0 +1,249 @@
+/*
+ * restore_look.c - what is in the store, and what is testified. Design: read
+ * only, a page at a time; the numbers are the highest that anybody shows,
+ * because all of them speak of one lost future.
+ */
+#include "failover/restore_priv.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void most(uint64_t *highest, uint64_t n)
+{
+    if (n > *highest)
+        *highest = n;
+}
+
+/* --- who knows of a later incarnation or position ------------------------- */
+
+static void know(struct restore *r, const struct registry_place *p)
+{
+    struct restore_summary *s = &r->s;
+    if (p->incarnation[0] == '\0')
+        return;
+    history_after(&r->others, p->incarnation);
+    /* of incarnations that the store does not know nothing can be said but
+     * that somebody has seen them */
+    bool stranger = strcmp(p->incarnation, s->history.incarnation) != 0;
+    bool before = strcmp(s->known.incarnation, s->history.incarnation) == 0;
+    if (s->known.incarnation[0] == '\0' || (stranger && before) ||
+        (strcmp(p->incarnation, s->known.incarnation) == 0 &&
+         registry_place_before(&s->known, p)))
+        s->known = *p;
+}
+
+/* --- testimonies ---------------------------------------------------------- */
+
+static void sample(struct restore_summary *s, const cJSON *it)
+{
+    if (s->n_samples == RESTORE_SAMPLES)
+        return;
+    char *text = cJSON_IsString(it) ? NULL : cJSON_PrintUnformatted(it);
+    char *out = s->samples[s->n_samples];
+    (void)snprintf(out, sizeof(s->samples[0]), "%s",
+                   text != NULL ? text : cJSON_GetStringValue(it));
+    cJSON_free(text);
+    for (size_t i = 0; i < s->n_samples; i++) {
+        if (strcmp(s->samples[i], out) == 0)
+            return; /* others have seen it, too */
+    }
+    s->n_samples++;
+}
+
+static void witness(struct restore *r, const cJSON *o)
+{
+    struct restore_summary *s = &r->s;
+    struct registry_place place;
+    const char *text = json_str(o, "place");
+    const cJSON *it;
+    s->witnesses++;
+    most(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
+    most(&s->fence_shown, json_u64(o, "highest_fence", 0));
+    most(&s->ahead, json_u64(o, "items_ahead", 0));
+    most(&s->back, json_u64(o, "finished_back", 0));
+    most(&s->gone, json_u64(o, "gone", 0));
+    if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
+        know(r, &place);
+    cJSON_ArrayForEach(it, cJSON_GetObjectItemCaseSensitive(o, "samples"))
+    {
+        sample(s, it);
+    }
+}
+
+static void seen_page(struct restore *r, const struct registry_reply *page)
+{
+    for (size_t i = 0; i < page->n_entries; i++) {
+        cJSON *o = NULL;
+        if (json_parse(page->entries[i].value, page->entries[i].value_len, &o,
+                       NULL) == 0 &&
+            cJSON_IsObject(o))
+            witness(r, o);
+        cJSON_Delete(o);
+    }
+}
+
+/* --- work ----------------------------------------------------------------- */
+
+static void work_page(struct restore *r, const struct registry_reply *page)
+{
+    struct restore_summary *s = &r->s;
+    for (size_t i = 0; i < page->n_entries; i++) {
+        const struct registry_entry *e = &page->entries[i];
+        struct work_item w;
+        if (work_item_read(&w, e->value, e->value_len, NULL) != 0) {
+            s->unreadable++;
+            continue;
+        }
+        s->items++;
+        s->unfinished += w.state != WORK_DONE && w.state != WORK_DROPPED;
+        most(&s->epoch_found, w.epoch);
+        work_item_close(&w);
+    }
+}
+
+/* --- who lives ------------------------------------------------------------ */
+
+static void live_page(struct restore *r, const struct registry_reply *page)
+{
+    struct restore_summary *s = &r->s;
+    uint64_t ours = registry_session(r->c.registry);
+    for (size_t i = 0; i < page->n_entries; i++) {
+        const struct registry_entry *e = &page->entries[i];
+        if (e->owner == 0 || e->owner == ours)
+            continue;
+        s->live++;
+        if (s->n_names < RESTORE_NAMES)
+            (void)snprintf(s->names[s->n_names++], sizeof(s->names[0]), "%s",
+                           e->key);
+    }
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+static int judge(struct restore *r, struct err *err)
+{
+    struct restore_summary *s = &r->s;
+    r->evidence = s->epoch_shown;
+    most(&r->evidence, s->epoch_found);
+    most(&r->evidence, r->c.epoch_floor);
+    if (r->evidence > EPOCH_MAX - 2 * RESTORE_LIFT_EPOCH)
+        return (int)err_set(
+            err, ERR_INVALID,
+            "the highest epoch, %" PRIu64 ", leaves none above it: it is "
+            "somebody's mistake; see what stands below " HISTORY_SEEN_PREFIX
+            " and in " EPOCH_FLOOR_KEY,
+            r->evidence);
+    if (s->fence_shown > UINT64_MAX / 4 ||
+        s->history.fence_base > UINT64_MAX / 4)
+        return (int)err_set(
+            err, ERR_INVALID,
+            "the highest fencing number leaves none above it: it is "
+            "somebody's mistake; see what stands below " HISTORY_PREFIX);
+    if (s->history.went_back.is && r->c.backup == NULL &&
+        strcmp(s->history.went_back.by, RESTORE_MARK) == 0)
+        return (int)err_set(
+            err, ERR_CONFLICT,
+            "a backup is being put back and is not complete (%s): run that "
+            "command again, to its end",
+            s->history.went_back.why);
+    return 0;
+}
+
+static void looked(struct restore *r)
+{
+    struct err err;
+    err_clear(&err);
+    if (judge(r, &err) != 0) {
+        restore_fail(r, &err);
+    } else if (r->phase == PHASE_LOOK_AGAIN) {
+        restore_begin(r, PHASE_FLOOR);
+    } else {
+        restore_known_f *known = r->known;
+        r->phase = PHASE_IDLE;
+        r->known = NULL;
+        known(r->arg, &err, &r->s);
+    }
+}
+
+static void nodes_walked(struct restore *r)
+{
+    if (r->c.backup != NULL)
+        back_evidence(r);
+    looked(r);
+}
+
+static void coordinators_walked(struct restore *r)
+{
+    restore_walk(r, "/nodes", live_page, nodes_walked);
+}
+
+static void work_walked(struct restore *r)
+{
+    restore_walk(r, "/pelorus/coordinators", live_page, coordinators_walked);
+}
+
+static void seen_walked(struct restore *r)
+{
+    restore_walk(r, WORK_PREFIX, work_page, work_walked);
+}
+
+/* --- the two keys --------------------------------------------------------- */
+
+static void on_key(void *part, size_t index, const struct registry_reply *reply)
+{
+    struct restore *r = part;
+    struct restore_summary *s = &r->s;
+    const struct registry_entry *e = reply->entries;
+    struct err err = reply->err;
+    bool there = err.code == ERR_OK;
+    bool floor = index == 1;
+    assert(r->outstanding > 0);
+    if (err.code != ERR_OK && err.code != ERR_NOT_FOUND) {
+        restore_retry(r, &err);
+        return;
+    }
+    if (there && floor) {
+        r->floor_version = e->version;
+        r->floor_now = 0;
+        if (epoch_floor_read(e->value, e->value_len, &r->floor_now, &err) !=
+                0 &&
+            r->c.epoch_floor == 0) {
+            (void)err_wrap(&err, "it cannot be told which epochs were given; "
+                                 "say what is above all of them with "
+                                 "--epoch-floor");
+            restore_fail(r, &err);
+            return;
+        }
+        most(&s->epoch_found, r->floor_now);
+    } else if (there) {
+        r->history_version = e->version;
+        s->found = true;
+        if (history_read(&s->history, e->value, e->value_len, &err) != 0) {
+            restore_fail(r, &err);
+            return;
+        }
+    }
+    if (--r->outstanding > 0)
+        return;
+    r->progress = r->c.clock->mono;
+    r->others = s->history;
+    if (s->history.went_back.is)
+        know(r, &s->history.went_back.known);
+    restore_walk(r, HISTORY_SEEN_PREFIX, seen_page, seen_walked);
+}
+
+void look_begin(struct restore *r)
+{
+    memset(&r->s, 0, sizeof(r->s));
+    memset(&r->others, 0, sizeof(r->others));
+    r->history_version = 0;
+    r->floor_version = r->floor_now = 0;
+    r->outstanding = 2;
+    registry_get(r->c.registry, HISTORY_KEY, call_done,
+                 call_new(&r->calls, on_key, r, 0));
+    registry_get(r->c.registry, EPOCH_FLOOR_KEY, call_done,
+                 call_new(&r->calls, on_key, r, 1));
+}

@@ -1,0 +1,382 @@
+/*
+ * restore_pass.c - items given again, and the store opened. Design: a pass
+ * lists everything and writes what is not as it should be; a pass that has
+ * nothing to write is the proof that all is done. So neither a conflict nor an
+ * outcome that is unknown needs a path of its own.
+ */
+#include "failover/restore_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PASSES_MAX 50 /* somebody writes all the time */
+
+static uint64_t more(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t add_locks(const struct restore *r, struct registry_op *ops)
+{
+    for (size_t i = 0; i < r->n_locks; i++)
+        ops[i] = (struct registry_op){.type = REGISTRY_CHECK_LOCK,
+                                      .lock = r->locks[i]};
+    return r->n_locks;
+}
+
+static struct registry_op put(const char *key, uint64_t version,
+                              const struct buf *value)
+{
+    return (struct registry_op){.type = REGISTRY_PUT,
+                                .expect = version == 0 ? REGISTRY_ABSENT
+                                                       : REGISTRY_VERSION,
+                                .version = version,
+                                .key = key,
+                                .value = buf_text(value),
+                                .value_len = value->len};
+}
+
+/* --- the floor, and the mark ---------------------------------------------- */
+
+static void on_floor(void *part, size_t index,
+                     const struct registry_reply *reply)
+{
+    struct restore *r = part;
+    (void)index;
+    if (reply->err.code == ERR_CONFLICT && reply->failed_op < r->n_locks) {
+        struct err lost;
+        (void)err_set(&lost, ERR_SESSION_LOST, "the locks are not ours");
+        restore_fail(r, &lost);
+    } else if (reply->err.code == ERR_OK) {
+        r->quiet_from = r->c.clock->mono;
+        restore_begin(r, r->c.backup != NULL ? PHASE_QUIET : PHASE_PASS);
+    } else {
+        r->phase = PHASE_LOOK_AGAIN; /* it is computed from fresh reads */
+        restore_retry(r, &reply->err);
+    }
+}
+
+/* From here on nobody believes the store, whatever becomes of us. */
+static void mark(const struct restore *r, struct buf *out)
+{
+    struct history_record h = r->s.history;
+    if (!r->s.found)
+        history_new_id(h.incarnation);
+    h.went_back.is = true;
+    h.went_back.known = r->s.known;
+    memset(&h.went_back.now, 0, sizeof(h.went_back.now));
+    (void)snprintf(h.went_back.by, sizeof(h.went_back.by), RESTORE_MARK);
+    (void)snprintf(h.went_back.why, sizeof(h.went_back.why),
+                   "a backup is being put back by %.128s", r->who);
+    history_write(out, &h);
+}
+
+void floor_begin(struct restore *r)
+{
+    struct registry_op ops[BULK_LOCKS + 2];
+    size_t n = add_locks(r, ops);
+    struct buf floor, history;
+    r->floor = r->evidence + RESTORE_LIFT_EPOCH;
+    r->result.epoch_floor = r->floor;
+    buf_init(&floor, 64);
+    buf_init(&history, REGISTRY_VALUE_MAX);
+    epoch_floor_write(&floor, r->floor);
+    ops[n++] = put(EPOCH_FLOOR_KEY, r->floor_version, &floor);
+    if (r->c.backup != NULL) {
+        mark(r, &history);
+        ops[n++] = put(HISTORY_KEY, r->history_version, &history);
+    }
+    registry_txn(r->c.registry, ops, n, call_done,
+                 call_new(&r->calls, on_floor, r, 0));
+    buf_close(&floor);
+    buf_close(&history);
+}
+
+/* --- markers -------------------------------------------------------------- */
+
+void strays_free(struct restore *r)
+{
+    struct stray *s, *next;
+    HASH_ITER(hh, r->strays, s, next)
+    {
+        HASH_DEL(r->strays, s);
+        mem_free(s);
+    }
+}
+
+static void marker_page(struct restore *r, const struct registry_reply *page)
+{
+    for (size_t i = 0; i < page->n_entries; i++) {
+        const struct registry_entry *e = &page->entries[i];
+        size_t len = strlen(e->key);
+        struct marker m;
+        struct stray *s;
+        HASH_FIND(hh, r->strays, e->key, len, s);
+        if (s != NULL)
+            continue;
+        s = mem_zalloc(sizeof(*s) + len + 1);
+        memcpy(s->key, e->key, len + 1);
+        s->version = e->version;
+        if (marker_read(&m, e, NULL) == 0) {
+            s->epoch = m.epoch;
+            s->process = m.process;
+            s->held = m.held;
+        }
+        HASH_ADD_KEYPTR(hh, r->strays, s->key, len, s);
+    }
+}
+
+static bool agrees(const struct stray *s, const struct marker *m)
+{
+    return s->epoch == m->epoch && s->held == m->held &&
+           (!m->process.known || process_same(&s->process, &m->process));
+}
+
+/* --- items ---------------------------------------------------------------- */
+
+static void write_item(struct restore *r, const struct work_item *w,
+                       const struct stray *old)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct marker m;
+    struct buf value;
+    marker_of(&m, w);
+    buf_init(&value, WORK_RECORD_MAX);
+    work_item_write(&value, w);
+    bulk_put(r->bulk, work_key(w->id, key), buf_text(&value), value.len,
+             w->version);
+    buf_reset(&value);
+    marker_write(&value, &m);
+    bulk_put(r->bulk, marker_key(m.kind, m.address, m.id, key),
+             buf_text(&value), value.len, old != NULL ? old->version : 0);
+    bulk_add(r->bulk);
+    r->given++;
+    buf_close(&value);
+}
+
+static void look_at(struct restore *r, struct work_item *w)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct marker m;
+    struct stray *s;
+    if (w->state == WORK_DONE || w->state == WORK_DROPPED)
+        return;
+    marker_of(&m, w);
+    marker_key(m.kind, m.address, m.id, key);
+    HASH_FIND(hh, r->strays, key, strlen(key), s);
+    if (s != NULL)
+        s->wanted = true;
+    bool low = w->epoch <= r->floor;
+    if (!low && s != NULL && agrees(s, &m)) {
+        r->result.items += w->epoch == r->floor + 1;
+        return;
+    }
+    if (low)
+        work_item_give_again(w, r->floor);
+    write_item(r, w, s);
+}
+
+/* The markers of one that nobody can read stay: somebody may mend it. */
+static void spare(struct restore *r, const char *id)
+{
+    struct stray *s, *next;
+    HASH_ITER(hh, r->strays, s, next)
+    {
+        struct marker m;
+        if (marker_key_parse(s->key, &m) == 0 && strcmp(m.id, id) == 0)
+            s->wanted = true;
+    }
+}
+
+static void item_page(struct restore *r, const struct registry_reply *page)
+{
+    for (size_t i = 0; i < page->n_entries; i++) {
+        const struct registry_entry *e = &page->entries[i];
+        struct work_item w;
+        struct err err;
+        err_clear(&err);
+        if (work_item_read(&w, e->value, e->value_len, &err) != 0) {
+            if (r->passes == 1)
+                log_warn("!work-unreadable", LOG_S("key", e->key),
+                         LOG_S("why", err.msg));
+            spare(r, e->key + sizeof(WORK_PREFIX));
+            continue;
+        }
+        w.version = e->version;
+        look_at(r, &w);
+        work_item_close(&w);
+    }
+}
+
+static void on_swept(void *arg, const struct err *err,
+                     const struct bulk_sum *sum)
+{
+    struct restore *r = arg;
+    r->again += sum->again;
+    if (err->code != ERR_OK)
+        restore_retry(r, err);
+    else
+        pass_over(r);
+}
+
+/* A marker without an unfinished item of that owner binds nobody. */
+static void items_walked(struct restore *r)
+{
+    struct stray *s, *next;
+    HASH_ITER(hh, r->strays, s, next)
+    {
+        struct marker m;
+        if (s->wanted || marker_key_parse(s->key, &m) != 0)
+            continue;
+        bulk_delete(r->bulk, s->key, s->version);
+        bulk_add(r->bulk);
+        r->given++;
+    }
+    bulk_wait(r->bulk, on_swept, r);
+}
+
+static void markers_walked(struct restore *r)
+{
+    restore_walk(r, WORK_PREFIX, item_page, items_walked);
+}
+
+void pass_begin(struct restore *r)
+{
+    r->passes++;
+    r->given = 0;
+    r->result.items = 0; /* the last pass sees all of them */
+    restore_walk(r, MARKER_PREFIX, marker_page, markers_walked);
+}
+
+void pass_over(struct restore *r)
+{
+    struct err busy;
+    if (r->given == 0) {
+        restore_begin(r, PHASE_OPEN);
+        return;
+    }
+    (void)err_set(&busy, r->passes < PASSES_MAX ? ERR_UNAVAILABLE : ERR_IO,
+                  "what is written does not stay: somebody writes to the "
+                  "store, or it takes nothing; stop what does not know that it "
+                  "is not to be believed");
+    if (r->passes < PASSES_MAX && r->again == 0)
+        restore_begin(r, PHASE_PASS);
+    else
+        restore_retry(r, &busy);
+}
+
+/* --- the new incarnation -------------------------------------------------- */
+
+/* Made once, so that we recognise it after an unknown outcome. */
+static void make(struct restore *r)
+{
+    struct history_record *h = &r->opened;
+    uint64_t fence = more(r->s.fence_shown, r->s.history.fence_base);
+    for (size_t i = 0; i < r->n_locks; i++)
+        fence = more(fence, registry_lock_fence(r->locks[i]));
+    memset(h, 0, sizeof(*h));
+    history_new_id(h->incarnation);
+    h->generation = r->s.history.generation + 1;
+    h->fence_base = fence + RESTORE_LIFT_FENCE;
+    h->n_after = r->others.n_after;
+    memcpy(h->after, r->others.after, sizeof(h->after));
+    history_after(h, r->s.history.incarnation);
+    h->accepted.is = true;
+    (void)snprintf(h->accepted.who, sizeof(h->accepted.who), "%s", r->who);
+    h->accepted.wall = r->c.clock->wall;
+    h->accepted.found = *registry_place(r->c.registry);
+    h->accepted.epoch_floor = r->floor;
+    r->result.fence_base = h->fence_base;
+    memcpy(r->result.incarnation, h->incarnation, HISTORY_ID_SIZE);
+    r->made = true;
+}
+
+static void on_opened(void *part, size_t index,
+                      const struct registry_reply *reply)
+{
+    struct restore *r = part;
+    (void)index;
+    if (reply->err.code == ERR_OK)
+        restore_begin(r, PHASE_SWEEP);
+    else
+        restore_retry(r, &reply->err);
+}
+
+static void open_now(struct restore *r, uint64_t version)
+{
+    struct registry_op ops[BULK_LOCKS + 1];
+    size_t n = add_locks(r, ops);
+    struct buf value;
+    buf_init(&value, REGISTRY_VALUE_MAX);
+    history_write(&value, &r->opened);
+    ops[n++] = put(HISTORY_KEY, version, &value);
+    registry_txn(r->c.registry, ops, n, call_done,
+                 call_new(&r->calls, on_opened, r, 0));
+    buf_close(&value);
+}
+
+/* Read once more: somebody may have marked it meanwhile, or our own txn was
+ * applied although we were not told. */
+static void on_history(void *part, size_t index,
+                       const struct registry_reply *reply)
+{
+    struct restore *r = part;
+    struct history_record now = {0};
+    struct err err = reply->err;
+    (void)index;
+    if (!r->made)
+        make(r);
+    if (err.code == ERR_NOT_FOUND && r->history_version == 0) {
+        open_now(r, 0);
+        return;
+    }
+    if (err.code == ERR_OK &&
+        history_read(&now, reply->entries[0].value, reply->entries[0].value_len,
+                     &err) != 0)
+        err.code = ERR_INVALID;
+    if (err.code == ERR_NOT_FOUND)
+        (void)err_set(&err, ERR_INVALID, HISTORY_KEY ": it was removed");
+    if (!r->s.found) /* made since by who began meanwhile */
+        history_after(&r->opened, now.incarnation);
+    if (err.code != ERR_OK) {
+        restore_retry(r, &err);
+    } else if (strcmp(now.incarnation, r->opened.incarnation) == 0) {
+        restore_begin(r, PHASE_SWEEP);
+    } else if (strcmp(now.incarnation, r->s.history.incarnation) != 0 &&
+               r->s.found) {
+        (void)err_set(&err, ERR_INVALID,
+                      HISTORY_KEY ": somebody has written another incarnation "
+                                  "meanwhile: look what is there, and run it "
+                                  "again");
+        restore_fail(r, &err);
+    } else {
+        open_now(r, reply->entries[0].version);
+    }
+}
+
+void open_begin(struct restore *r)
+{
+    registry_get(r->c.registry, HISTORY_KEY, call_done,
+                 call_new(&r->calls, on_history, r, 0));
+}
+
+/* --- what was testified --------------------------------------------------- */
+
+static void sweep_page(struct restore *r, const struct registry_reply *page)
+{
+    for (size_t i = 0; i < page->n_entries; i++) {
+        bulk_delete(r->bulk, page->entries[i].key, page->entries[i].version);
+        bulk_add(r->bulk);
+    }
+}
+
+/* One that was written at this very moment stays, and lifts the next floor by
+ * what it says: no harm. */
+void sweep_begin(struct restore *r)
+{
+    restore_walk(r, HISTORY_SEEN_PREFIX, sweep_page, restore_finish);
+}

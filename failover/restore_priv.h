@@ -1,0 +1,129 @@
+/*
+ * restore_priv.h - the parts of restore.h:
+ *
+ *   restore.c       the phases, the locks, failures
+ *   restore_look.c  what is in the store, and what is testified
+ *   restore_pass.c  floor, items given again, the new incarnation
+ *   restore_back.c  the keys of a backup
+ *
+ * Each phase can be begun again at any time, and is, when a call failed that
+ * may go through later: it reads afresh what it decides by.
+ */
+#ifndef PELORUS_FAILOVER_RESTORE_PRIV_H
+#define PELORUS_FAILOVER_RESTORE_PRIV_H
+
+#include "failover/calls.h"
+#include "failover/record.h"
+#include "failover/restore.h"
+
+#include <uthash.h>
+
+enum phase {
+    PHASE_IDLE,
+    PHASE_LOOK,
+    PHASE_LOCK,
+    PHASE_LOOK_AGAIN, /* under the locks: what counts */
+    PHASE_FLOOR,
+    PHASE_QUIET,
+    PHASE_PASS,
+    PHASE_OPEN,
+    PHASE_SWEEP,
+};
+
+/* A marker as listed; by its key. */
+struct stray {
+    UT_hash_handle hh;
+    uint64_t version, epoch;
+    struct process process;
+    bool held;
+    bool wanted; /* its record agrees, or cannot be read */
+    char key[];
+};
+
+/* A key as listed, and what stands there. */
+struct standing {
+    UT_hash_handle hh;
+    uint64_t version, hash;
+    bool wanted;
+    char key[];
+};
+
+typedef void restore_page_f(struct restore *r,
+                            const struct registry_reply *page);
+typedef void restore_step_f(struct restore *r);
+
+struct restore {
+    struct restore_config c;
+    char who[HISTORY_WHO_SIZE];
+    struct calls calls;
+    enum phase phase;
+    restore_known_f *known;
+    restore_done_f *done;
+    void *arg;
+    bool deferred; /* begin the phase again at `retry_at` */
+    mono_ms retry_at;
+    mono_ms progress;   /* when something was last achieved */
+    struct err trouble; /* why it was not since */
+    /* locks */
+    struct registry_lock *locks[BULK_LOCKS];
+    size_t n_locks;     /* held, in order; the next one is waited for */
+    struct err failing; /* to be told in the next tick */
+    /* the walk under way */
+    const char *prefix;
+    char *next;
+    restore_page_f *page;
+    restore_step_f *walked;
+    /* reads */
+    size_t outstanding;
+    struct restore_summary s;
+    uint64_t history_version;
+    bool has_floor;
+    uint64_t floor_now, floor_version; /* as it stands */
+    uint64_t evidence; /* the highest epoch of all, without `floor_now` */
+    struct history_record others; /* `after`: incarnations that are known */
+    /* what is done */
+    uint64_t floor;
+    struct history_record opened; /* to be the new one; made once */
+    bool made;
+    struct bulk *bulk;
+    unsigned passes;
+    size_t given; /* changes in this pass */
+    size_t again; /* of these: not done, or not known to be */
+    struct stray *strays;
+    struct standing *standing;
+    size_t at; /* the backup's next entry */
+    mono_ms quiet_from;
+    char stands[REGISTRY_KEY_MAX + 1]; /* a coordinator that has not stopped */
+    struct restore_result result;
+};
+
+/* restore.c */
+void restore_begin(struct restore *r, enum phase phase);
+/* The phase cannot go on now, or (for good) ever. */
+void restore_fail(struct restore *r, const struct err *err);
+void restore_retry(struct restore *r, const struct err *err);
+/* All pages below `prefix`, each to `page`, then `walked`. With a bulk a page's
+ * changes are written before the next one is asked for. */
+void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,
+                  restore_step_f *walked);
+void restore_finish(struct restore *r);
+
+/* restore_look.c */
+void look_begin(struct restore *r);
+
+/* restore_pass.c */
+void floor_begin(struct restore *r);
+void pass_begin(struct restore *r);
+void open_begin(struct restore *r);
+void sweep_begin(struct restore *r);
+void pass_over(struct restore *r); /* this one: another, or open */
+void strays_free(struct restore *r);
+
+/* restore_back.c */
+void back_pass_begin(struct restore *r);
+void quiet_begin(struct restore *r);
+/* What the backup has: the highest epoch and fencing number, incarnations. */
+void back_evidence(struct restore *r);
+void standing_free(struct restore *r);
+
+#endif

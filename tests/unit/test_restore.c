@@ -1,0 +1,311 @@
+/*
+ * test_restore.c - a person believes a store that went back: each item is given
+ * again above all that anybody had, and only then is the store opened, wherever
+ * whoever does it is killed.
+ */
+#include "tests/unit/restore_fixture.h"
+
+static struct scene s;
+
+static int setup(void **state)
+{
+    (void)state;
+    scene_open(&s, 7);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    scene_close(&s);
+    return 0;
+}
+
+#define MARK                                                                   \
+    "{\"incarnation\":\"" OLD_ID "\",\"generation\":3,\"fence_base\":500,"     \
+    "\"after\":[],\"went_back\":{\"by\":\"c1\",\"known\":\"" OLD_ID            \
+    ":0:900\",\"now\":\"" OLD_ID ":0:100\",\"why\":\"its position fell\"}}"
+
+static void gone_back(size_t items)
+{
+    scene_fill(&s, items);
+    scene_put(&s, EPOCH_FLOOR_KEY, "7");
+    scene_put(&s, HISTORY_KEY, MARK);
+    scene_put(&s, HISTORY_SEEN_PREFIX "/c1",
+              "{\"place\":\"" OLD_ID ":0:900\",\"highest_epoch\":41,"
+              "\"highest_fence\":12,\"items_ahead\":4,\"finished_back\":2,"
+              "\"gone\":1,\"samples\":[{\"id\":\"a-3\",\"epoch\":41},\"x\"]}");
+    scene_put(&s, HISTORY_SEEN_PREFIX "/c2",
+              "{\"place\":\"" LOST_ID ":0:950\",\"highest_epoch\":40,"
+              "\"highest_fence\":9000,\"items_ahead\":5,"
+              "\"samples\":[\"x\"]}");
+    scene_put(&s, HISTORY_SEEN_PREFIX "/c3", "no JSON");
+}
+
+static void accepted(size_t items, uint64_t above)
+{
+    struct history_record h;
+    struct work_item w;
+    assert_true(scene_history(&s, &h));
+    assert_false(h.went_back.is);
+    assert_true(h.accepted.is);
+    assert_string_equal(h.accepted.who, "ada at h");
+    assert_string_not_equal(h.incarnation, OLD_ID);
+    assert_true(history_follows(&h, OLD_ID));
+    assert_true(history_follows(&h, LOST_ID));
+    assert_true(h.fence_base >= 9000 + RESTORE_LIFT_FENCE);
+    assert_true(h.accepted.epoch_floor >= above + RESTORE_LIFT_EPOCH);
+    assert_int_equal(scene_count(&s, HISTORY_SEEN_PREFIX), 0);
+    for (size_t i = 0; i < items; i++) {
+        char id[32];
+        enum work_state state = (enum work_state)(i % 5);
+        (void)snprintf(id, sizeof(id), "a-%zu", i);
+        struct work_item was = scene_work(id, state, 1 + i % 9);
+        assert_true(scene_find(&s, id, &w));
+        assert_int_equal(w.state, state);
+        assert_string_equal(w.owner, was.owner);
+        if (state == WORK_DONE || state == WORK_DROPPED) {
+            assert_true(w.epoch == was.epoch);
+        } else {
+            assert_true(w.epoch == h.accepted.epoch_floor + 1);
+            assert_int_equal(w.n_history, 0); /* nobody has left */
+        }
+        work_item_close(&w);
+    }
+    scene_agrees(&s);
+}
+
+static void it_tells_what_is_known_and_writes_nothing(void **state)
+{
+    uint64_t before;
+    (void)state;
+    gone_back(50);
+    scene_put_as(&s, "/pelorus/coordinators/c1:7077", "{}", true);
+    scene_put_as(&s, "/nodes/master/m1:1", "{}", true);
+    before = memory_revision(s.store);
+    scene_enter(&s, NULL, 0);
+    assert_true(scene_look(&s));
+    assert_true(s.summary.found);
+    assert_int_equal(s.summary.history.generation, 3);
+    assert_int_equal(s.summary.items, 50);
+    assert_int_equal(s.summary.unfinished, 30);
+    assert_int_equal(s.summary.unreadable, 0);
+    assert_int_equal(s.summary.witnesses, 2);
+    assert_int_equal(s.summary.epoch_found, 9);
+    assert_int_equal(s.summary.epoch_shown, 41);
+    assert_int_equal(s.summary.fence_shown, 9000);
+    assert_int_equal(s.summary.ahead, 5);
+    assert_int_equal(s.summary.back, 2);
+    assert_int_equal(s.summary.gone, 1);
+    assert_int_equal(s.summary.n_samples, 2); /* "x" was said twice */
+    assert_string_equal(s.summary.samples[1], "x");
+    assert_string_equal(s.summary.known.incarnation, LOST_ID);
+    assert_int_equal(s.summary.known.position, 950);
+    assert_int_equal(s.summary.live, 2);
+    assert_string_equal(s.summary.names[0], "/pelorus/coordinators/c1:7077");
+    assert_true(memory_revision(s.store) == before);
+}
+
+static void every_item_is_given_again_above_all_that_was_had(void **state)
+{
+    (void)state;
+    gone_back(500);
+    scene_enter(&s, NULL, 0);
+    assert_true(scene_look(&s));
+    assert_true(scene_go(&s));
+    accepted(500, 41);
+    assert_int_equal(s.result.items, 300);
+    assert_true(s.result.epoch_floor == 41 + RESTORE_LIFT_EPOCH);
+}
+
+static void a_person_may_ask_for_a_higher_floor(void **state)
+{
+    (void)state;
+    gone_back(10);
+    scene_enter(&s, NULL, 123456789);
+    assert_true(scene_go(&s));
+    accepted(10, 123456789);
+}
+
+static void a_store_without_a_mark_may_be_accepted_too(void **state)
+{
+    struct history_record h;
+    (void)state;
+    scene_fill(&s, 20);
+    scene_enter(&s, NULL, 0);
+    assert_true(scene_look(&s));
+    assert_false(s.summary.found);
+    assert_true(scene_go(&s));
+    assert_true(scene_history(&s, &h));
+    assert_int_equal(h.generation, 1);
+    assert_int_equal(h.n_after, 0);
+    assert_true(scene_epoch(&s, "a-0") == 9 + RESTORE_LIFT_EPOCH + 1);
+    scene_agrees(&s);
+}
+
+/* The mark stands until everything is given again, and who comes next does the
+ * rest; an epoch that one run gave is never given by another. */
+static void
+killed_at_any_write_nothing_is_open_and_the_next_run_ends_it(void **state)
+{
+    struct history_record h;
+    size_t n = 0;
+    bool whole = false;
+    (void)state;
+    for (size_t k = 1; !whole; k++) {
+        scene_close(&s);
+        scene_open(&s, k);
+        gone_back(200);
+        scene_enter(&s, NULL, 0);
+        s.kill_after = k;
+        whole = scene_go(&s);
+        n = k;
+        assert_true(scene_history(&s, &h));
+        assert_true(whole || h.went_back.is ||
+                    scene_epoch(&s, "a-195") > RESTORE_LIFT_EPOCH);
+        if (h.went_back.is)
+            assert_int_equal(scene_count(&s, HISTORY_SEEN_PREFIX), 3);
+        else
+            scene_agrees(&s);
+        s.kill_after = 0;
+        scene_leave(&s);
+        bool opened = !h.went_back.is;
+        if (opened) /* all that was left is what was testified */
+            continue;
+        scene_run(&s, 7000); /* the locks of who was killed */
+        scene_enter(&s, NULL, 0);
+        assert_true(scene_go(&s));
+        accepted(200, 41);
+        scene_leave(&s);
+    }
+    assert_true(n > 240); /* a write for each item and marker, at least */
+}
+
+static void answers_that_are_lost_are_no_obstacle(void **state)
+{
+    struct memory_faults faults = {
+        .delay_max_ms = 5, .unknown_share = 0.2, .unavailable_share = 0.2};
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        scene_close(&s);
+        scene_open(&s, seed);
+        gone_back(300);
+        memory_set_faults(s.store, &faults);
+        scene_enter(&s, NULL, 0);
+        assert_true(scene_go(&s));
+        memory_set_faults(s.store, &(struct memory_faults){0});
+        scene_run(&s, 1000);
+        struct history_record h;
+        assert_true(scene_history(&s, &h));
+        assert_false(h.went_back.is);
+        assert_true(scene_epoch(&s, "a-0") > RESTORE_LIFT_EPOCH);
+        scene_agrees(&s);
+    }
+}
+
+static void markers_that_disagree_are_mended(void **state)
+{
+    struct work_item w = scene_work("lost", WORK_ASSIGNED, 3);
+    (void)state;
+    gone_back(10);
+    scene_item(&s, &w, false); /* without its marker */
+    scene_put(&s, "/pelorus/owned/master/m9:1/lost",
+              "{\"epoch\":2,\"process\":{\"startupTime\":5,\"processId\":5}}");
+    scene_put(&s, "/pelorus/owned/master/m9:1/nothing",
+              "{\"epoch\":2,\"process\":{\"startupTime\":5,\"processId\":5}}");
+    scene_put(&s, "/pelorus/work/broken", "{");
+    scene_put(&s, "/pelorus/owned/master/m9:1/broken",
+              "{\"epoch\":2,\"process\":{\"startupTime\":5,\"processId\":5}}");
+    scene_enter(&s, NULL, 0);
+    assert_true(scene_look(&s));
+    assert_int_equal(s.summary.unreadable, 1);
+    assert_true(scene_go(&s));
+    accepted(10, 41);
+    assert_null(memory_find(s.store, "/pelorus/owned/master/m9:1/lost"));
+    assert_null(memory_find(s.store, "/pelorus/owned/master/m9:1/nothing"));
+    assert_non_null(memory_find(s.store, "/pelorus/owned/master/m9:1/broken"));
+    assert_non_null(memory_find(s.store, "/pelorus/work/broken"));
+}
+
+static void what_leaves_no_epoch_is_refused(void **state)
+{
+    (void)state;
+    gone_back(10);
+    scene_put(&s, HISTORY_SEEN_PREFIX "/liar",
+              "{\"highest_epoch\":\"9223372036854775807\"}");
+    scene_enter(&s, NULL, 0);
+    assert_false(scene_look(&s));
+    assert_non_null(strstr(s.err.msg, HISTORY_SEEN_PREFIX));
+    scene_delete(&s, HISTORY_SEEN_PREFIX "/liar");
+    scene_put(&s, EPOCH_FLOOR_KEY, "many");
+    s.known = false;
+    assert_false(scene_look(&s));
+    assert_non_null(strstr(s.err.msg, "--epoch-floor"));
+    scene_leave(&s);
+    scene_enter(&s, NULL, 5000);
+    assert_true(scene_go(&s));
+    accepted(10, 5000);
+}
+
+static void a_backup_that_is_being_put_back_is_not_accepted(void **state)
+{
+    (void)state;
+    scene_fill(&s, 10);
+    scene_put(&s, HISTORY_KEY,
+              "{\"incarnation\":\"" OLD_ID "\",\"went_back\":{\"by\":"
+              "\"" RESTORE_MARK "\",\"why\":\"by bob\"}}");
+    scene_enter(&s, NULL, 0);
+    assert_false(scene_look(&s));
+    assert_non_null(strstr(s.err.msg, "by bob"));
+    assert_int_equal(scene_epoch(&s, "a-0"), 1);
+}
+
+static void on_granted(void *arg, enum err_code code)
+{
+    *(bool *)arg = code == ERR_OK;
+}
+
+static void on_lost(void *arg)
+{
+    *(bool *)arg = false;
+}
+
+static void who_holds_a_lock_is_waited_for_and_told(void **state)
+{
+    struct registry_lock *lock;
+    bool ours = false;
+    (void)state;
+    gone_back(10);
+    lock = registry_lock(s.hand, "/lock/worker-failover", "m:h:1", -1,
+                         on_granted, on_lost, &ours);
+    scene_run(&s, 100);
+    assert_true(ours);
+    scene_enter(&s, NULL, 0);
+    assert_false(scene_go(&s));
+    assert_true(s.done);
+    assert_int_equal(s.err.code, ERR_TIMEOUT);
+    assert_non_null(strstr(s.err.msg, "/lock/worker-failover"));
+    assert_int_equal(scene_epoch(&s, "a-0"), 1);
+    registry_unlock(&lock);
+    s.done = false;
+    assert_true(scene_go(&s));
+    accepted(10, 41);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(it_tells_what_is_known_and_writes_nothing),
+        TEST(every_item_is_given_again_above_all_that_was_had),
+        TEST(a_person_may_ask_for_a_higher_floor),
+        TEST(a_store_without_a_mark_may_be_accepted_too),
+        TEST(killed_at_any_write_nothing_is_open_and_the_next_run_ends_it),
+        TEST(answers_that_are_lost_are_no_obstacle),
+        TEST(markers_that_disagree_are_mended),
+        TEST(what_leaves_no_epoch_is_refused),
+        TEST(a_backup_that_is_being_put_back_is_not_accepted),
+        TEST(who_holds_a_lock_is_waited_for_and_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
