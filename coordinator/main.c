@@ -16,6 +16,7 @@
 #include "coordinator/agent.h"
 #include "coordinator/cli.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/registry_command.h"
 #include "failover/hook.h"
 #include "http/http.h"
 #include "registry/history.h"
@@ -222,26 +223,6 @@ static void listen_to_signals(struct server *s)
     uv_signal_start(&s->sigint, on_signal, SIGINT);
 }
 
-static int load_conf(struct conf *conf, const char *file)
-{
-    struct buf problems;
-    struct err err;
-    int rc = 0;
-
-    buf_init(&problems, 64 * 1024);
-    if (file == NULL)
-        conf_defaults(conf);
-    else if (conf_load(conf, file, &problems, &err) != 0) {
-        if (problems.len > 0)
-            fputs(buf_text(&problems), stderr);
-        else
-            fprintf(stderr, "pelorus: %s\n", err.msg);
-        rc = 1;
-    }
-    buf_close(&problems);
-    return rc;
-}
-
 static const char *file_option(int argc, char **argv, const char *usage)
 {
     const char *file = NULL;
@@ -268,7 +249,7 @@ static int cmd_serve(int argc, char **argv)
     struct err err;
 
     memset(&s, 0, sizeof(s));
-    if (load_conf(&s.conf, file) != 0)
+    if (registry_conf(&s.conf, file) != 0)
         return 1;
     log_configure(s.conf.log_level, s.conf.log_format);
     log_start();
@@ -304,44 +285,11 @@ static int cmd_check_config(int argc, char **argv)
     const char *file = file_option(argc, argv, "check-config [-c FILE]");
     struct conf conf;
 
-    if (load_conf(&conf, file) != 0)
+    if (registry_conf(&conf, file) != 0)
         return 1;
     conf_print(&conf, stdout);
     conf_close(&conf);
     return 0;
-}
-
-/* `registry init`: the SQL on standard output, or run. */
-static int cmd_registry(int argc, char **argv)
-{
-    static const struct option options[] = {{"apply", no_argument, NULL, 'a'},
-                                            {NULL, 0, NULL, 0}};
-    const char *file = NULL, *text = NULL;
-    bool apply = false, wrong = false;
-    struct conf conf;
-    struct err err;
-    int option, rc;
-
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
-        apply |= option == 'a';
-        wrong |= option == '?';
-        file = option == 'c' ? optarg : file;
-    }
-    if (wrong || optind + 1 != argc || strcmp(argv[optind], "init") != 0) {
-        fprintf(stderr,
-                "pelorus: usage: pelorus registry init [--apply] [-c FILE]\n");
-        return 2;
-    }
-    if (load_conf(&conf, file) != 0)
-        return 1;
-    log_configure(conf.log_level, conf.log_format);
-    rc = registry_schema(&conf.registry, apply, &text, &err);
-    if (rc != 0)
-        fprintf(stderr, "pelorus: %s\n", err.msg);
-    else if (!apply)
-        fputs(text, stdout);
-    conf_close(&conf);
-    return rc == 0 ? 0 : 1;
 }
 
 static int cmd_version(int argc, char **argv)
@@ -363,8 +311,8 @@ static const struct command {
     {"agent", agent_main, "register a node and report its load"},
     {"check-config", cmd_check_config,
      "read the configuration, say what is wrong"},
-    {"registry", cmd_registry,
-     "init [--apply]: the tables that a registry in a database needs"},
+    {"registry", registry_command,
+     "init, backup, restore, accept-restore: the registry itself"},
     {"version", cmd_version, "which version this is"},
     {"help", cmd_help, "this"},
 };

@@ -1,0 +1,318 @@
+/*
+ * registry_accept.c - `registry accept-restore`, and `registry restore BACKUP`:
+ * tell what is known, ask, do it (failover/restore.h).
+ */
+#include "coordinator/registry_command.h"
+
+#include "coordinator/cli_priv.h"
+#include "failover/backup.h"
+#include "failover/restore.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Those who remember say so once they have noticed: asked until nobody new has
+ * for a while. */
+#define QUIET_MS      1500
+#define HEAR_MS       6000
+#define HEAR_AGAIN_MS 300
+#define ANSWER_MAX    64
+
+struct accept {
+    struct visit visit;
+    const struct registry_words *words;
+    struct restore *restore;
+    struct backup *backup; /* NULL: the registry as it is */
+    mono_ms began, changed;
+    size_t witnesses;
+    bool marked;
+    struct loop_timer *again;
+    uv_poll_t input;
+    bool asking;
+    char answer[ANSWER_MAX];
+    size_t answer_len;
+    char place[HISTORY_PLACE_SIZE], other[HISTORY_PLACE_SIZE];
+};
+
+static void finish(struct accept *a, const struct err *why)
+{
+    restore_free(&a->restore);
+    loop_timer_stop(&a->again);
+    visit_end(&a->visit, why);
+}
+
+/* --- telling -------------------------------------------------------------- */
+
+static void tell_line(uint64_t n, const char *what)
+{
+    if (n > 0)
+        printf("  %" PRIu64 " %s\n", n, what);
+}
+
+static void tell_back(struct accept *a, const struct restore_summary *s)
+{
+    const struct history_record *h = &s->history;
+    struct registry_place now = *registry_place(a->visit.registry);
+
+    if (!s->found)
+        printf("it says of itself nothing yet: it is empty, or was never used "
+               "by this version\n");
+    else if (h->went_back.is)
+        printf("it is not what it was: %s (noticed by %s)\n", h->went_back.why,
+               h->went_back.by);
+    else
+        printf("nobody has said that it is not what it was\n");
+    if (s->known.incarnation[0] != '\0')
+        printf("  known until  %s\n", registry_place_text(&s->known, a->place));
+    if (s->found)
+        memcpy(now.incarnation, h->incarnation, sizeof(now.incarnation));
+    printf("  found        %s\n", registry_place_text(&now, a->other));
+}
+
+static void tell_lost(const struct restore_summary *s)
+{
+    if (s->witnesses == 0) {
+        printf("nobody has shown what was lost\n");
+        return;
+    }
+    printf("by what %zu of those who remember have shown:\n", s->witnesses);
+    tell_line(s->ahead, "items whose owners hold a later epoch");
+    tell_line(s->back, "finished ones that came back");
+    tell_line(s->gone, "new ones that are gone");
+    for (size_t i = 0; i < s->n_samples; i++) {
+        printf("    ");
+        cli_say(stdout, s->samples[i]);
+    }
+    tell_line(s->epoch_shown, "is the highest epoch");
+    tell_line(s->fence_shown, "is the highest fencing number");
+}
+
+static void tell_backup(const struct accept *a)
+{
+    const struct backup *b = a->backup;
+
+    printf("the backup: %s, taken %s from %s, namespace %s; %zu keys, "
+           "%" PRIu64 " items, %" PRIu64 " of them unfinished; the highest "
+           "epoch is %" PRIu64 "\n",
+           a->words->file, b->facts.taken, b->facts.registry,
+           b->facts.namespace_, b->n, b->items, b->unfinished, b->epoch);
+    tell_line(b->unreadable, "records in it cannot be read; as they are they "
+                             "are put back");
+    printf("what is in the registry now below /pelorus is replaced by it; each "
+           "unfinished item is given again to its own owner at a new epoch\n");
+}
+
+static void tell(struct accept *a, const struct restore_summary *s)
+{
+    char name[512];
+
+    visit_name(a->visit.conf, name, sizeof(name));
+    printf("registry: %s\n", name);
+    tell_back(a, s);
+    tell_lost(s);
+    printf("in it: %" PRIu64 " items, %" PRIu64 " of them unfinished; the "
+           "highest epoch is %" PRIu64 "\n",
+           s->items, s->unfinished, s->epoch_found);
+    tell_line(s->unreadable, "records cannot be read and are left as they are");
+    if (a->backup != NULL)
+        tell_backup(a);
+    else
+        printf("accepted, each unfinished item is given again to its own owner "
+               "at a new epoch, and the cluster goes on from here;\nwhat was "
+               "lost stays lost\n");
+    (void)fflush(stdout);
+}
+
+/* --- doing ---------------------------------------------------------------- */
+
+static void on_done(void *arg, const struct err *err,
+                    const struct restore_result *result)
+{
+    struct accept *a = arg;
+    struct err why = *err;
+
+    if (result == NULL) {
+        (void)err_wrap(&why, a->backup == NULL
+                                 ? "nothing was opened; run it again"
+                                 : "it is not complete; run it again");
+        finish(a, &why);
+        return;
+    }
+    printf("done: %zu items given again at epoch %" PRIu64
+           "; fencing numbers go on above %" PRIu64 "; incarnation %s\n",
+           result->items, result->epoch_floor + 1, result->fence_base,
+           result->incarnation);
+    finish(a, NULL);
+}
+
+static void go(struct accept *a)
+{
+    restore_go(a->restore, on_done, a);
+}
+
+/* --- asking --------------------------------------------------------------- */
+
+static void refused(struct accept *a)
+{
+    struct err err;
+
+    (void)err_set(&err, ERR_CANCELLED, "nothing was changed");
+    finish(a, &err);
+}
+
+static void on_input(uv_poll_t *handle, int status, int events)
+{
+    struct accept *a = handle->data;
+    ssize_t n;
+
+    (void)events;
+    loop_enter(a->visit.loop);
+    n = read(STDIN_FILENO, a->answer + a->answer_len,
+             ANSWER_MAX - 1 - a->answer_len);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN) && status == 0)
+        return;
+    a->answer_len += n > 0 ? (size_t)n : 0;
+    a->answer[a->answer_len] = '\0';
+    if (n > 0 && strchr(a->answer, '\n') == NULL &&
+        a->answer_len < ANSWER_MAX - 1)
+        return;
+    uv_close((uv_handle_t *)handle, NULL);
+    a->asking = false;
+    if (strcasecmp(a->answer, "y\n") == 0 ||
+        strcasecmp(a->answer, "yes\n") == 0)
+        go(a);
+    else
+        refused(a);
+}
+
+/* On a terminal only: what comes through a pipe was not meant as an answer to
+ * what was just told. */
+static void ask(struct accept *a)
+{
+    struct err err;
+
+    if (!isatty(STDIN_FILENO)) {
+        (void)err_set(&err, ERR_INVALID,
+                      "standard input is no terminal, so nobody can be asked; "
+                      "with --yes it is done without");
+        finish(a, &err);
+        return;
+    }
+    printf(a->words->file == NULL ? "Go on with the registry as it is? [y/N] "
+                                  : "Put the backup into it? [y/N] ");
+    (void)fflush(stdout);
+    if (uv_poll_init(loop_uv(a->visit.loop), &a->input, STDIN_FILENO) != 0) {
+        refused(a);
+        return;
+    }
+    a->asking = true;
+    a->input.data = a;
+    uv_poll_start(&a->input, UV_READABLE, on_input);
+}
+
+/* --- looking -------------------------------------------------------------- */
+
+static void look(void *arg);
+
+static bool heard_all(struct accept *a, const struct restore_summary *s)
+{
+    mono_ms now = loop_clock(a->visit.loop)->mono;
+
+    if (s->witnesses != a->witnesses || s->history.went_back.is != a->marked) {
+        a->witnesses = s->witnesses;
+        a->marked = s->history.went_back.is;
+        a->changed = now;
+    }
+    return now - a->changed >= QUIET_MS || now - a->began >= HEAR_MS;
+}
+
+static void refuse_live(struct accept *a, const struct restore_summary *s)
+{
+    struct err err;
+
+    (void)err_set(&err, ERR_CONFLICT,
+                  "%zu sessions stand in the registry (%s%s): stop the "
+                  "coordinators and agents and wait for their session timeout, "
+                  "or say --live: then they are stopped by the registry until "
+                  "it is done",
+                  s->live, s->names[0], s->live > 1 ? " ..." : "");
+    finish(a, &err);
+}
+
+static void on_known(void *arg, const struct err *err,
+                     const struct restore_summary *s)
+{
+    struct accept *a = arg;
+
+    if (s == NULL) {
+        finish(a, err);
+        return;
+    }
+    if (!heard_all(a, s)) {
+        a->again = loop_timer(a->visit.loop, HEAR_AGAIN_MS, 0, look, a);
+        return;
+    }
+    tell(a, s);
+    if (a->backup != NULL && s->live > 0 && !a->words->live)
+        refuse_live(a, s);
+    else if (a->words->yes)
+        go(a);
+    else
+        ask(a);
+}
+
+static void look(void *arg)
+{
+    struct accept *a = arg;
+
+    loop_timer_stop(&a->again);
+    restore_look(a->restore, on_known, a);
+}
+
+static void begin(struct visit *v)
+{
+    struct accept *a = (struct accept *)v;
+    const struct conf_failover *failover = &v->conf->failover;
+    struct restore_config config = {
+        .registry = v->registry,
+        .clock = loop_clock(v->loop),
+        .locks = {failover->master_lock, failover->worker_lock,
+                  failover->alert_server_lock},
+        .n_locks = 3,
+        .who = v->who,
+        .epoch_floor = a->words->epoch_floor,
+        .backup = a->backup,
+    };
+
+    a->restore = restore_new(&config);
+    a->began = a->changed = loop_clock(v->loop)->mono;
+    look(a);
+}
+
+static void tick(struct visit *v)
+{
+    struct accept *a = (struct accept *)v;
+
+    if (a->restore != NULL)
+        restore_tick(a->restore);
+}
+
+int registry_accept(struct conf *conf, const struct registry_words *w)
+{
+    struct accept a = {.visit = {.conf = conf, .begin = begin, .tick = tick},
+                       .words = w};
+    struct err err;
+    int rc;
+
+    if (w->file != NULL && backup_read(&a.backup, w->file, &err) != 0) {
+        fprintf(stderr, "pelorus: %s\n", err.msg);
+        return 1;
+    }
+    rc = visit_run(&a.visit);
+    backup_free(&a.backup);
+    return rc;
+}

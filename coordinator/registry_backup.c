@@ -1,0 +1,64 @@
+/*
+ * registry_backup.c - `registry backup BACKUP`.
+ */
+#include "coordinator/registry_command.h"
+
+#include "failover/backup.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+struct backing {
+    struct visit visit;
+    const struct registry_words *words;
+    struct backup_take *take;
+};
+
+static void on_taken(void *arg, const struct err *err, size_t keys,
+                     size_t items)
+{
+    struct backing *b = arg;
+    char place[HISTORY_PLACE_SIZE];
+
+    backup_take_free(&b->take);
+    if (err->code == ERR_OK)
+        printf("%s: %zu keys, %zu of them items, at %s\n", b->words->file, keys,
+               items,
+               registry_place_text(registry_place(b->visit.registry), place));
+    visit_end(&b->visit, err->code == ERR_OK ? NULL : err);
+}
+
+static void begin(struct visit *v)
+{
+    struct backing *b = (struct backing *)v;
+    struct backup_facts facts = {0};
+    time_t now = (time_t)(loop_clock(v->loop)->wall / 1000);
+    struct tm tm;
+
+    (void)snprintf(facts.registry, sizeof(facts.registry), "%s",
+                   conf_registry_type_name(v->conf->registry.type));
+    (void)snprintf(facts.namespace_, sizeof(facts.namespace_), "%s",
+                   v->conf->registry.namespace_);
+    if (gmtime_r(&now, &tm) != NULL)
+        (void)strftime(facts.taken, sizeof(facts.taken), "%Y-%m-%dT%H:%M:%SZ",
+                       &tm);
+    b->take = backup_take_new(v->registry, loop_clock(v->loop), b->words->file,
+                              &facts, on_taken, b);
+}
+
+static void tick(struct visit *v)
+{
+    struct backing *b = (struct backing *)v;
+
+    if (b->take != NULL)
+        backup_take_tick(b->take);
+}
+
+int registry_backup(struct conf *conf, const struct registry_words *w)
+{
+    struct backing b = {.visit = {.conf = conf, .begin = begin, .tick = tick},
+                        .words = w};
+
+    return visit_run(&b.visit);
+}

@@ -1,0 +1,177 @@
+/*
+ * registry_command.c - the words of `pelorus registry ...`.
+ */
+#include "coordinator/registry_command.h"
+
+#include "base/log.h"
+#include "base/units.h"
+#include "registry/registry.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#define USAGE           2
+#define EPOCH_FLOOR_MAX (UINT64_C(1) << 62)
+
+int registry_conf(struct conf *conf, const char *file)
+{
+    struct buf problems;
+    struct err err;
+    int rc = 0;
+
+    buf_init(&problems, 64 * 1024);
+    if (file == NULL) {
+        conf_defaults(conf);
+    } else if (conf_load(conf, file, &problems, &err) != 0) {
+        if (problems.len > 0)
+            fputs(buf_text(&problems), stderr);
+        else
+            fprintf(stderr, "pelorus: %s\n", err.msg);
+        rc = 1;
+    }
+    buf_close(&problems);
+    return rc;
+}
+
+struct words {
+    const char *conf;
+    bool apply;
+    struct registry_words w;
+    const char *epoch_floor;
+};
+
+/* The SQL on standard output, or run. */
+static int init(struct conf *conf, const struct words *words)
+{
+    const char *text = NULL;
+    struct err err;
+    int rc;
+
+    log_configure(conf->log_level, conf->log_format);
+    rc = registry_schema(&conf->registry, words->apply, &text, &err);
+    if (rc != 0)
+        fprintf(stderr, "pelorus: %s\n", err.msg);
+    else if (!words->apply)
+        fputs(text, stdout);
+    return rc == 0 ? 0 : 1;
+}
+
+static int accept_restore(struct conf *conf, const struct words *words)
+{
+    return registry_accept(conf, &words->w);
+}
+
+static int backup(struct conf *conf, const struct words *words)
+{
+    return registry_backup(conf, &words->w);
+}
+
+static const struct verb {
+    const char *name;
+    int (*run)(struct conf *conf, const struct words *words);
+    bool file;           /* a word must follow */
+    const char *options; /* besides -c */
+    const char *usage;
+} verbs[] = {
+    {"init", init, false, "a", "init [--apply] [-c FILE]"},
+    {"accept-restore", accept_restore, false, "ye",
+     "accept-restore [--epoch-floor N] [--yes] [-c FILE]"},
+    {"backup", backup, true, "", "backup BACKUP [-c FILE]"},
+    {"restore", accept_restore, true, "yel",
+     "restore BACKUP [--live] [--epoch-floor N] [--yes] [-c FILE]"},
+};
+
+static void say_usage(const struct verb *verb)
+{
+    if (verb != NULL) {
+        fprintf(stderr, "pelorus: usage: pelorus registry %s\n", verb->usage);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        fprintf(stderr, "%s pelorus registry %s\n",
+                i == 0 ? "pelorus: usage:" : "               ", verbs[i].usage);
+}
+
+static const struct verb *find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
+static int take(struct words *w, int option, struct err *err)
+{
+    switch (option) {
+    case 'c':
+        w->conf = optarg;
+        return 0;
+    case 'a':
+        w->apply = true;
+        return 0;
+    case 'y':
+        w->w.yes = true;
+        return 0;
+    case 'l':
+        w->w.live = true;
+        return 0;
+    default:
+        return units_uint(optarg, EPOCH_FLOOR_MAX, &w->w.epoch_floor, err);
+    }
+}
+
+/* The options stand anywhere; which ones there may be the verb says. */
+static const struct verb *parse(int argc, char **argv, struct words *w)
+{
+    static const struct option options[] = {
+        {"apply", no_argument, NULL, 'a'},
+        {"yes", no_argument, NULL, 'y'},
+        {"live", no_argument, NULL, 'l'},
+        {"epoch-floor", required_argument, NULL, 'e'},
+        {NULL, 0, NULL, 0}};
+    bool given[256] = {false}, wrong = false;
+    const struct verb *verb;
+    struct err err;
+    int option;
+
+    err_clear(&err);
+    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+        given[(unsigned char)option] = true;
+        wrong |= option == '?';
+        if (option != '?' && err.code == ERR_OK)
+            wrong |= take(w, option, &err) != 0;
+    }
+    if (err.code != ERR_OK)
+        fprintf(stderr, "pelorus: --epoch-floor: %s\n", err.msg);
+    verb = optind < argc ? find(argv[optind]) : NULL;
+    for (size_t i = 0; verb != NULL && i < sizeof("ayle") - 1; i++)
+        wrong |= given[(unsigned char)"ayle"[i]] &&
+                 strchr(verb->options, "ayle"[i]) == NULL;
+    if (verb == NULL || wrong || argc - optind != (verb->file ? 2 : 1)) {
+        say_usage(verb);
+        return NULL;
+    }
+    w->w.file = verb->file ? argv[optind + 1] : NULL;
+    return verb;
+}
+
+int registry_command(int argc, char **argv)
+{
+    struct words words = {0};
+    const struct verb *verb = parse(argc, argv, &words);
+    struct conf conf;
+    int rc;
+
+    if (verb == NULL)
+        return USAGE;
+    if (registry_conf(&conf, words.conf) != 0)
+        return 1;
+    rc = verb->run(&conf, &words);
+    conf_close(&conf);
+    if (fflush(stdout) != 0 && rc == 0) {
+        perror("pelorus: standard output");
+        rc = 1;
+    }
+    return rc;
+}

@@ -1,0 +1,152 @@
+/*
+ * registry_visit.c - a session at the registry for as long as a command needs
+ * it. Design: the loop of a coordinator without the coordinator; the command
+ * does its work in callbacks and says when it is over.
+ */
+#include "coordinator/registry_command.h"
+
+#include "base/log.h"
+
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAILBOX_MAX 65536
+#define TICK_MS     50
+#define CONNECT_MS  20000
+#define CLOSE_MS    3000
+
+void visit_name(const struct conf *conf, char *out, size_t size)
+{
+    const struct conf_registry *r = &conf->registry;
+    const char *where = r->type == CONF_SQLITE      ? r->path
+                        : r->type == CONF_ZOOKEEPER ? r->connect_string
+                        : r->type == CONF_ETCD && r->endpoints.n > 0
+                            ? r->endpoints.items[0]
+                            : "";
+
+    (void)snprintf(out, size, "%s%s%s, namespace %s",
+                   conf_registry_type_name(r->type),
+                   where == NULL || where[0] == '\0' ? "" : " ",
+                   where == NULL ? "" : where, r->namespace_);
+}
+
+static void name_ourselves(struct visit *v)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    const struct passwd *user = getpwuid(geteuid());
+
+    if (gethostname(host, sizeof(host)) != 0)
+        host[0] = '\0';
+    host[HOST_NAME_MAX] = '\0';
+    (void)snprintf(v->who, sizeof(v->who), "%.32s@%.64s/%ld",
+                   user != NULL ? user->pw_name : "?", host, (long)getpid());
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+static void on_closed(void *arg)
+{
+    struct visit *v = arg;
+
+    loop_timer_stop(&v->deadline);
+    loop_stop(v->loop);
+}
+
+/* What is left behind expires by itself. */
+static void on_too_late(void *arg)
+{
+    struct visit *v = arg;
+
+    (void)fflush(stdout);
+    _exit(v->code);
+}
+
+void visit_end(struct visit *v, const struct err *why)
+{
+    if (v->ending)
+        return;
+    v->ending = true;
+    v->code = why == NULL ? 0 : 1;
+    if (why != NULL) {
+        (void)fflush(stdout);
+        fprintf(stderr, "pelorus: %s\n", why->msg);
+    }
+    loop_timer_stop(&v->ticks);
+    loop_timer_stop(&v->deadline);
+    registry_unlisten(&v->listener);
+    v->deadline = loop_timer(v->loop, CLOSE_MS, 0, on_too_late, v);
+    registry_close(&v->registry, on_closed, v);
+}
+
+/* --- the beginning -------------------------------------------------------- */
+
+static void on_state(void *arg, enum registry_state state)
+{
+    struct visit *v = arg;
+
+    if (state == REGISTRY_CONNECTED && !v->begun) {
+        v->begun = true;
+        loop_timer_stop(&v->deadline);
+        v->begin(v);
+    }
+}
+
+static void on_no_session(void *arg)
+{
+    struct visit *v = arg;
+    char name[512];
+    struct err err;
+
+    visit_name(v->conf, name, sizeof(name));
+    (void)err_set(&err, ERR_UNAVAILABLE,
+                  "no session at the registry (%s) within %d s; is it up, and "
+                  "is this the right configuration?",
+                  name, CONNECT_MS / 1000);
+    visit_end(v, &err);
+}
+
+static void on_tick(void *arg)
+{
+    struct visit *v = arg;
+
+    if (v->begun && v->tick != NULL)
+        v->tick(v);
+}
+
+static int open_registry(struct visit *v, struct err *err)
+{
+    int rc = loop_new(&v->loop, MAILBOX_MAX, err);
+
+    if (rc == 0)
+        rc = registry_open(&v->registry, v->loop, &v->conf->registry, err);
+    if (rc != 0)
+        return rc;
+    registry_compare(v->registry, v->who, NULL, false);
+    registry_accepting(v->registry);
+    v->listener = registry_listen(v->registry, on_state, v);
+    v->deadline = loop_timer(v->loop, CONNECT_MS, 0, on_no_session, v);
+    v->ticks = loop_timer(v->loop, TICK_MS, TICK_MS, on_tick, v);
+    return 0;
+}
+
+int visit_run(struct visit *v)
+{
+    struct err err;
+
+    signal(SIGPIPE, SIG_IGN);
+    log_configure(v->conf->log_level < LOG_WARN ? v->conf->log_level : LOG_WARN,
+                  v->conf->log_format);
+    name_ourselves(v);
+    if (open_registry(v, &err) != 0) {
+        fprintf(stderr, "pelorus: %s\n", err.msg);
+        loop_free(&v->loop);
+        return 1;
+    }
+    loop_run(v->loop);
+    loop_free(&v->loop);
+    return v->code;
+}
