@@ -164,21 +164,11 @@ static void negotiated(struct zookeeper *z, int64_t timeout_ms)
                              "(minSessionTimeout, maxSessionTimeout)"));
 }
 
-void zk_on_answer(struct zookeeper *z, mono_ms sent_at, bool committed)
+static void begin(struct zookeeper *z, mono_ms sent_at)
 {
-    struct zk_handle *h = z->handle;
+    const struct zk_handle *h = z->handle;
     char server[ZK_SERVER_SIZE];
 
-    if (zk_stopping(z)) {
-        return;
-    }
-    zk_life_answered(z, sent_at, committed);
-    if (z->base.session != 0 || !committed) {
-        return;
-    }
-    if (h->state != ZOO_CONNECTED_STATE || h->id.client_id == 0) {
-        return;
-    }
     z->pause_ms = 0;
     z->announced = false;
     negotiated(z, h->timeout_ms);
@@ -186,7 +176,26 @@ void zk_on_answer(struct zookeeper *z, mono_ms sent_at, bool committed)
     log_info("+session", LOG_U("session", (uint64_t)h->id.client_id),
              LOG_S("server", zk_server_text(&h->server, server)),
              LOG_I("timeout_ms", z->base.session_timeout_ms));
-    registry_begin(&z->base, (uint64_t)h->id.client_id, 0, 0);
+    zk_position_begin(z, (uint64_t)h->id.client_id);
+}
+
+bool zk_on_answer(struct zookeeper *z, struct zk_request *q)
+{
+    const struct zk_handle *h = z->handle;
+    bool committed = zk_committed(q);
+
+    if (zk_stopping(z)) {
+        return true;
+    }
+    zk_life_answered(z, q->sent_at, committed);
+    if (!zk_position_answered(z, q)) {
+        return false;
+    }
+    if (z->base.session == 0 && committed && z->position.checked &&
+        h->state == ZOO_CONNECTED_STATE && h->id.client_id != 0) {
+        begin(z, q->sent_at);
+    }
+    return true;
 }
 
 /* --- time ---------------------------------------------------------------- */
@@ -235,7 +244,7 @@ static void session_tick(struct zookeeper *z)
                          "session's timeout");
     }
     zk_life_tick(z);
-    if (zk_usable(z)) {
+    if (zk_usable(z) && registry_vouched(&z->base)) {
         zk_watches_tick(z);
     }
 }
@@ -274,6 +283,7 @@ static void release(struct registry *r)
 
     assert(rc == 0);
     (void)rc;
+    zk_position_close(z);
     mem_free(z->hosts);
     mem_free(z->root);
     mem_free(z->digest);
@@ -327,7 +337,7 @@ static void close_(struct registry *r)
     struct zookeeper *z = of(r);
     int64_t wait = r->session_timeout_ms / 6; /* the library waits 1.5 s more */
 
-    if (r->session != 0 && !z->connected && !z->ending) {
+    if (r->session != 0 && z->handle != NULL && !z->connected && !z->ending) {
         zk_old_keep(z, &z->handle->id); /* the library would not close it */
     }
     z->connected = false; /* send nothing more */
@@ -383,10 +393,8 @@ static void prove(struct registry *r)
 
 static void look(struct registry *r)
 {
-    struct zookeeper *z = of(r);
-
-    if (zk_usable(z)) {
-        zk_watches_look(z);
+    if (zk_usable(of(r))) {
+        zk_watches_look(of(r));
     }
 }
 
@@ -395,6 +403,7 @@ static void end(struct registry *r, const char *why)
     struct zookeeper *z = of(r);
 
     if (z->handle != NULL && !z->ending) {
+        zk_position_forget(z);
         lost(z, why);
     }
 }
@@ -453,7 +462,8 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     assert(timeout > 0 && timeout <= INT32_MAX);
     (void)err;
     take_servers(z, conf);
-    overhead = MAX_OPS * (OP_OVERHEAD + strlen(z->root));
+    zk_position_init(z);
+    overhead = (MAX_OPS + 1) * (OP_OVERHEAD + strlen(z->root));
     assert(overhead < PACKET_MAX / 3);
     registry_init(&z->base, &ops, loop, timeout, MAX_OPS,
                   PACKET_MAX - overhead);

@@ -106,6 +106,7 @@ void zk_life_connected(struct zookeeper *z)
 {
     z->life.n = 0;
     z->life.committed = now(z);
+    zk_position_connected(z);
     zk_probe(z);
 }
 

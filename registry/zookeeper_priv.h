@@ -9,6 +9,7 @@
  *   zookeeper_handle.c  handles of the client library, and their events
  *   zookeeper_servers.c the addresses of the servers
  *   zookeeper_old.c     the end of a session that we gave up
+ *   zookeeper_position.c where the store stands, and whether it went back
  *   zookeeper_request.c requests and their answers
  *   zookeeper_call.c    callers' calls: taken, counted, answered
  *   zookeeper_path.c    keys and paths, entries, missing directories
@@ -75,6 +76,13 @@ struct zk_names {
 
 typedef void zk_done_f(void *arg, struct zk_request *answered);
 
+/* Nodes whose version counts (zookeeper_position.c). */
+enum zk_count_of {
+    ZK_SHARED,
+    ZK_OWN,
+    ZK_N_COUNTS,
+};
+
 /*
  * One request and its answer. It belongs to the client from zk_send() on; the
  * answer is lent to done() and freed after it, unless something was taken out
@@ -104,6 +112,7 @@ struct zk_request {
     zoo_op_result_t *results;
     char *text;
     int n_ops;
+    unsigned counts; /* multi: which counts its last operations write, by bit */
     zk_done_f *done; /* NULL: nobody waits for it any more */
     void *arg;
     size_t tag; /* the owner's own */
@@ -113,7 +122,8 @@ struct zk_request {
     struct Stat stat; /* get, exists, create, children: if ZOK */
     char *data;       /* get: NUL-terminated; create: the path made */
     size_t data_len;
-    struct zk_names names; /* children */
+    struct zk_names names;            /* children */
+    struct Stat counted[ZK_N_COUNTS]; /* multi: of `counts`, if ZOK */
     struct loop_slot slot;
 };
 
@@ -203,7 +213,8 @@ void zk_requests_free(struct zk_handle *h);
 /* What the client tells the session (zookeeper.c). */
 void zk_on_opened(struct zookeeper *z);
 void zk_on_state(struct zookeeper *z);
-void zk_on_answer(struct zookeeper *z, mono_ms sent_at, bool committed);
+/* False: the store went back, and the answer is not to be believed. */
+bool zk_on_answer(struct zookeeper *z, struct zk_request *q);
 /* And the owners of watches; `path` is the full one. */
 void zk_holds_event(struct zookeeper *z, int type, const char *path);
 void zk_watches_event(struct zookeeper *z, int type, const char *path);
@@ -235,6 +246,40 @@ struct zk_silence {
     struct sockaddr_storage first; /* the first of them; family 0: none */
     bool told;                     /* that they were all of them */
 };
+
+/* --- where the store stands (zookeeper_position.c) ------------------------ */
+
+struct zk_count {
+    char *path;
+    int64_t czxid, mzxid; /* czxid 0: nothing is known */
+    uint32_t version;
+};
+
+struct zk_position {
+    struct zk_count counts[ZK_N_COUNTS];
+    mono_ms written;     /* when one was written last */
+    bool checked;        /* this connection's store is the one that is known */
+    bool shut;           /* it is not: nothing more goes there */
+    bool making;         /* a node was missing */
+    bool refused;        /* to us, and said so */
+    struct err evidence; /* that it went back, before a session has begun */
+};
+
+void zk_position_init(struct zookeeper *z);
+void zk_position_close(struct zookeeper *z);
+void zk_position_connected(struct zookeeper *z);
+void zk_position_forget(struct zookeeper *z);
+/* May others than a sign of life be sent? */
+bool zk_position_lets_pass(const struct zookeeper *z);
+/* What a sign of life writes, or checks; room for ZK_N_COUNTS operations. */
+void zk_position_probe(struct zk_request *q);
+/* A txn of ours writes it, too, if it is time; one more operation. */
+void zk_position_ride(struct zk_request *q);
+/* Its own operations were what failed in this multi. */
+bool zk_position_failed(const struct zk_request *q);
+bool zk_position_answered(struct zookeeper *z, struct zk_request *q);
+uint64_t zk_position(const struct zookeeper *z); /* 0: cannot be told */
+void zk_position_begin(struct zookeeper *z, uint64_t session);
 
 /* --- a session that we gave up (zookeeper_old.c) ------------------------- */
 
@@ -280,6 +325,7 @@ struct zookeeper {
     bool stopped;             /* the workers are being stopped */
     bool announced;           /* told once that nobody answers */
     struct zk_old old;
+    struct zk_position position;
     mono_ms opened;       /* when the registry was */
     mono_ms began;        /* when this handle, or the pause before it, began */
     int64_t pause_ms;     /* before the next handle, after a failure */

@@ -255,7 +255,8 @@ size_t zk_watch_window(const struct zookeeper *z)
 
 void zk_pump(struct zookeeper *z)
 {
-    while (z->connected && z->n_in_flight < ZK_WINDOW) {
+    while (z->connected && zk_position_lets_pass(z) &&
+           z->n_in_flight < ZK_WINDOW) {
         struct zk_request *q = z->queue;
         struct zk_request **from = &z->queue;
 
@@ -303,16 +304,15 @@ void zk_catch_up(struct zookeeper *z)
     }
 }
 
-/* The smallest write there is: it changes nothing, and takes a majority. */
+/* The smallest write there is; it takes a majority. */
 void zk_probe(struct zookeeper *z)
 {
     struct zk_request *q = zk_request_new(z, ZK_MULTI, "/", NULL, NULL);
 
     assert(z->connected);
-    q->n_ops = 1;
-    q->ops = mem_zalloc(sizeof(*q->ops));
-    q->results = mem_zalloc(sizeof(*q->results));
-    zoo_check_op_init(&q->ops[0], "/", -1);
+    q->ops = mem_zalloc(ZK_N_COUNTS * sizeof(*q->ops));
+    q->results = mem_zalloc(ZK_N_COUNTS * sizeof(*q->results));
+    zk_position_probe(q);
     if (!send_one(z, q)) {
         request_free(q);
     }
@@ -369,9 +369,10 @@ static void on_answer(void *arg)
         z->n_behind_in_flight -= q->behind;
     }
     if (current && !zk_broken(q->rc)) {
-        zk_on_answer(z, q->sent_at, zk_committed(q));
+        bool believed = zk_on_answer(z, q);
+
         current = h == z->handle; /* unless who was told of it closed us */
-        q->rc = current ? q->rc : ZSESSIONEXPIRED;
+        q->rc = !current ? ZSESSIONEXPIRED : believed ? q->rc : ZCONNECTIONLOSS;
     }
     if (current && q->again && q->done != NULL && zk_broken(q->rc) &&
         !zk_stopping(z) &&

@@ -117,8 +117,8 @@ static struct zk_request *build(struct registry_call *call)
     }
     q->call = call;
     q->n_ops = (int)call->n_ops;
-    q->ops = mem_zalloc(call->n_ops * sizeof(*q->ops));
-    q->results = mem_zalloc(call->n_ops * sizeof(*q->results));
+    q->ops = mem_zalloc((call->n_ops + 1) * sizeof(*q->ops));
+    q->results = mem_zalloc((call->n_ops + 1) * sizeof(*q->results));
     at = q->text = mem_alloc(text);
     for (size_t i = 0; i < call->n_ops; i++) {
         const struct registry_op *op = &call->ops[i];
@@ -130,6 +130,7 @@ static struct zk_request *build(struct registry_call *call)
         fill_op(call, i, &q->ops[i], path);
     }
     assert(at <= q->text + text);
+    zk_position_ride(q);
     return q;
 }
 
@@ -316,6 +317,10 @@ static void on_multi(void *arg, struct zk_request *q)
         }
     }
     c->at = 0;
+    if (zk_position_failed(q)) {
+        again(call); /* without it */
+        return;
+    }
     refused_by_server(call, q->rc);
 }
 

@@ -409,7 +409,7 @@ void zk_watch_begin(struct registry *r, struct registry_watch *w)
 {
     struct zookeeper *z = (struct zookeeper *)(void *)r;
 
-    if (registry_vouched(r) && zk_usable(z)) {
+    if (zk_usable(z) && registry_vouched(r)) {
         of(w)->started = true;
         look(w);
         work(z);
