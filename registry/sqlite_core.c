@@ -16,6 +16,14 @@ struct core {
     struct sqlite_db *db;
 };
 
+/* Where it stands, as seen last. */
+static void note_place(struct sql_core *core)
+{
+    struct core *c = (struct core *)(void *)core;
+
+    core->position = sqlite_position(c->db);
+}
+
 static struct sqlite_db *db_of(const struct sql_core *core)
 {
     return ((const struct core *)(const void *)core)->db;
@@ -29,6 +37,7 @@ static int begin(struct sql_core *core, uint64_t session, bool beat,
 
     (void)pieces;
     (void)n;
+    note_place(core);
     if (rc != 0) {
         return rc;
     }
@@ -42,7 +51,10 @@ static int begin(struct sql_core *core, uint64_t session, bool beat,
 
 static int commit(struct sql_core *core, struct err *err)
 {
-    return sqlite_commit(db_of(core), err);
+    int rc = sqlite_commit(db_of(core), err);
+
+    note_place(core);
+    return rc;
 }
 
 static void rollback(struct sql_core *core)
@@ -77,10 +89,13 @@ static int sees_all(struct sql_core *core, struct err *err)
 {
     int rc = sqlite_file_check(db_of(core), err);
 
-    if (rc == ERR_SESSION_LOST && err != NULL) {
+    if (rc != ERR_SESSION_LOST) {
+        return rc;
+    }
+    if (err != NULL) {
         err->code = ERR_UNAVAILABLE;
     }
-    return rc == 0 ? 0 : ERR_UNAVAILABLE;
+    return ERR_UNAVAILABLE;
 }
 
 static int get(struct sql_core *core, const char *key, struct sql_rows *rows,
@@ -118,14 +133,17 @@ static int list(struct sql_core *core, const char *prefix, const char *from,
 static int session_begin(struct sql_core *core, uint64_t old,
                          int64_t timeout_ms, uint64_t *id, struct err *err)
 {
-    return sqlite_session_begin(db_of(core), old, timeout_ms, id, err);
+    int rc = sqlite_session_begin(db_of(core), old, timeout_ms, id, err);
+
+    note_place(core);
+    return rc;
 }
 
 static int session_renew(struct sql_core *core, uint64_t id, struct err *err)
 {
     int rc = begin(core, id, true, NULL, 0, err);
 
-    return rc != 0 ? rc : sqlite_commit(db_of(core), err);
+    return rc != 0 ? rc : commit(core, err);
 }
 
 static int session_close(struct sql_core *core, uint64_t id, struct err *err)
@@ -179,8 +197,12 @@ static int lock_leave(struct sql_core *core, const struct sql_place *place,
 static int changed(struct sql_core *core, bool interested, bool *yes,
                    struct err *err)
 {
+    int rc;
+
     (void)interested; /* it costs next to nothing */
-    return sqlite_changed(db_of(core), yes, err);
+    rc = sqlite_changed(db_of(core), yes, err);
+    note_place(core);
+    return rc;
 }
 
 static int feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,

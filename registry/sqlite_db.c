@@ -78,8 +78,8 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
         break;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        hint = "; the file is damaged: stop all members and restore it";
-        break;
+        return sqlite_damaged(db, err, "%s (%d)", sqlite3_errmsg(db->handle),
+                              rc);
     default:
         break;
     }
@@ -248,6 +248,8 @@ void sqlite_db_close(struct sqlite_db **db_ptr)
     assert(rc == SQLITE_OK);
     (void)rc;
     mem_free(db->path);
+    mem_free(db->damage);
+    mem_free(db->back);
     mem_free(db);
     *db_ptr = NULL;
 }
@@ -282,6 +284,11 @@ uint64_t sqlite_revision(const struct sqlite_db *db)
     return db->revision;
 }
 
+uint64_t sqlite_position(const struct sqlite_db *db)
+{
+    return db->committed;
+}
+
 /* --- transactions ----------------------------------------------------------
  */
 
@@ -295,14 +302,17 @@ int sqlite_read_meta(struct sqlite_db *db, struct err *err)
         return rc;
     }
     if (!row) {
-        return (int)err_set(err, ERR_UNAVAILABLE,
-                            "%s: the file is damaged: its only meta row is "
-                            "missing; stop all members and restore it",
-                            db->path);
+        return sqlite_damaged(db, err, "its only meta row is missing");
     }
     db->revision = db->committed = sqlite_column_u64(stmt, 0);
     db->floor = sqlite_column_u64(stmt, 1);
     (void)sqlite3_reset(stmt);
+    if (db->revision < db->highest) {
+        return sqlite_went_back(db, err, "revision %ju, and it was %ju",
+                                (uintmax_t)db->revision,
+                                (uintmax_t)db->highest);
+    }
+    db->highest = db->revision;
     return 0;
 }
 
@@ -340,6 +350,7 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
         return rc;
     }
     db->writing = true;
+    db->own.beating = 0;
     rc = sqlite_read_meta(db, err);
     if (rc != 0) {
         sqlite_rollback(db);
@@ -419,7 +430,10 @@ int sqlite_commit(struct sqlite_db *db, struct err *err)
         return rc;
     }
     db->writing = false;
-    db->committed = db->revision;
+    db->committed = db->highest = db->revision;
+    if (db->own.beating != 0) {
+        db->own.beat = db->own.beating;
+    }
     return 0;
 }
 
@@ -450,8 +464,10 @@ int sqlite_changed(struct sqlite_db *db, bool *changed, struct err *err)
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_DATA_VERSION);
     int64_t version;
     bool row;
-    int rc = sqlite_file_check(db, err);
+    int rc;
 
+    sqlite_look_closer(db);
+    rc = sqlite_file_check(db, err);
     if (rc == 0) {
         rc = sqlite_step(db, stmt, &row, err);
     }
@@ -462,6 +478,11 @@ int sqlite_changed(struct sqlite_db *db, bool *changed, struct err *err)
     version = sqlite3_column_int64(stmt, 0);
     (void)sqlite3_reset(stmt);
     *changed = version != db->data_version;
-    db->data_version = version;
-    return 0;
+    if (*changed) { /* by whom, and to what? */
+        rc = sqlite_read_meta(db, err);
+    }
+    if (rc == 0) {
+        db->data_version = version;
+    }
+    return rc;
 }

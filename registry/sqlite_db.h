@@ -5,9 +5,9 @@
  *
  * A handle belongs to one thread at a time (the worker of sqlite.c). Calls
  * that change something stand between sqlite_begin() and sqlite_commit(); an
- * engine's error (anything but ERR_CONFLICT, ERR_NOT_FOUND, ERR_SESSION_LOST)
- * inside calls for sqlite_rollback(). Keys come and go without the namespace,
- * which this core puts before them in the file.
+ * engine's error (anything but ERR_CONFLICT, ERR_NOT_FOUND, ERR_SESSION_LOST,
+ * ERR_WENT_BACK) inside calls for sqlite_rollback(). Keys come and go without
+ * the namespace, which this core puts before them in the file.
  *
  * Errors of the engine: ERR_UNAVAILABLE (busy, full, input/output: certainly
  * not applied), ERR_DENIED (read-only), ERR_UNKNOWN (sqlite_commit() only).
@@ -30,9 +30,11 @@ int sqlite_db_open(struct sqlite_db **out, const char *path,
 void sqlite_db_close(struct sqlite_db **db);
 
 /* What stands at the path is still what was opened. ERR_SESSION_LOST: another
- * file does, or none; nobody but us sees what we write. ERR_UNAVAILABLE: it
- * cannot be told. */
-int sqlite_file_check(const struct sqlite_db *db, struct err *err) MUST_CHECK;
+ * file does, or none, and nobody but us sees what we write; or the file is
+ * damaged. ERR_WENT_BACK: it is older than our session has seen it.
+ * ERR_UNAVAILABLE: it cannot be told, or not yet: another program wrote to it.
+ */
+int sqlite_file_check(struct sqlite_db *db, struct err *err) MUST_CHECK;
 
 /* --- transactions --------------------------------------------------------- */
 
@@ -46,6 +48,8 @@ int sqlite_release(struct sqlite_db *db, bool undo, struct err *err) MUST_CHECK;
 
 /* The revision of the last write seen or made by this handle. */
 uint64_t sqlite_revision(const struct sqlite_db *db);
+/* As the file has it, when it was looked at last; never 0 with a session. */
+uint64_t sqlite_position(const struct sqlite_db *db);
 
 /* Did another connection commit since the last call? Cheap. */
 int sqlite_changed(struct sqlite_db *db, bool *changed,
@@ -62,6 +66,7 @@ int sqlite_apply(struct sqlite_db *db, uint64_t session,
                  const struct registry_op *ops, size_t n, size_t *failed,
                  struct err *err) MUST_CHECK;
 
+/* Reads are of one snapshot each, whose revision is looked at first. */
 int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
                struct err *err) MUST_CHECK;
 int sqlite_exists(struct sqlite_db *db, const char *key,
@@ -80,7 +85,8 @@ int sqlite_session_begin(struct sqlite_db *db, uint64_t old, int64_t timeout_ms,
 int sqlite_session_close(struct sqlite_db *db, uint64_t id,
                          struct err *err) MUST_CHECK;
 
-/* Inside a transaction. ERR_SESSION_LOST: the row is gone. */
+/* Inside a transaction. ERR_SESSION_LOST: the row is gone. ERR_WENT_BACK: it
+ * stands as it was before we changed it, or is another's. */
 int sqlite_session_check(struct sqlite_db *db, uint64_t id,
                          struct err *err) MUST_CHECK;
 int sqlite_session_beat(struct sqlite_db *db, uint64_t id,

@@ -89,10 +89,13 @@ int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
     if (rc == 0) {
         rc = sqlite_read_meta(db, err);
     }
-    if (rc == 0 && feed->rev <= db->floor) {
+    /* Pruned before it was read; or the file stands lower than it did. */
+    if (rc == 0 && (feed->rev <= db->floor || db->revision < db->fed)) {
         *missed = true;
+        db->fed = db->revision;
         advance_past(feed, db->revision);
     } else if (rc == 0) {
+        db->fed = db->revision;
         rc = read_rows(db, feed, max, wanted, arg, rows, missed, more, err);
     }
     sqlite_read_end(db);
@@ -105,6 +108,7 @@ int sqlite_feed_skip(struct sqlite_db *db, struct sql_feed *feed,
     int rc = sqlite_read_meta(db, err);
 
     if (rc == 0) {
+        db->fed = db->revision;
         advance_past(feed, db->revision);
     }
     return rc;

@@ -334,6 +334,14 @@ static int identity_of(const char *path, const char *suffix, struct stat *st)
 
 void sqlite_file_note(struct sqlite_db *db)
 {
+    struct sqlite_marks marks;
+
+    sqlite_marks(db, &marks);
+    if (marks.done != marks.begun) { /* after a crash: begin with clear marks */
+        (void)sqlite3_wal_checkpoint_v2(db->handle, NULL,
+                                        SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        sqlite_marks(db, &marks);
+    }
     for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
         struct stat st;
 
@@ -342,20 +350,30 @@ void sqlite_file_note(struct sqlite_db *db)
             db->files[i].device = st.st_dev;
             db->files[i].inode = st.st_ino;
         }
+        if (db->files[i].known && i == 0) {
+            sqlite_disk_note(db, &st, &marks);
+        }
     }
 }
 
 /* The log counts like the file: who makes a new one does not see ours. (SQLite
  * itself removes both when the last connection is closed, and ours is open.) */
-int sqlite_file_check(const struct sqlite_db *db, struct err *err)
+int sqlite_file_check(struct sqlite_db *db, struct err *err)
 {
-    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+    struct sqlite_marks marks;
+    int rc = sqlite_sound(db, err);
+
+    sqlite_marks(db, &marks);
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(suffixes); i++) {
         const struct sqlite_identity *was = &db->files[i];
         struct stat st;
         int errnum = identity_of(db->path, suffixes[i], &st);
 
         if (!was->known || (errnum == 0 && st.st_dev == was->device &&
                             st.st_ino == was->inode)) {
+            if (was->known && i == 0) {
+                rc = sqlite_disk_check(db, &st, &marks, err);
+            }
             continue;
         }
         if (errnum != 0 && errnum != ENOENT && errnum != ENOTDIR) {
@@ -368,5 +386,5 @@ int sqlite_file_check(const struct sqlite_db *db, struct err *err)
                             "restart all members",
                             db->path, suffixes[i]);
     }
-    return 0;
+    return rc;
 }

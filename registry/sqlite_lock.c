@@ -26,6 +26,7 @@ int sqlite_lock_enqueue(struct sqlite_db *db, uint64_t session, const char *key,
     rc = sqlite_run(db, stmt, err);
     if (rc == 0) {
         *ticket = (uint64_t)sqlite3_last_insert_rowid(db->handle);
+        db->revision++; /* a fencing number is never lost unseen */
     }
     return rc;
 }

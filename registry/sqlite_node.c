@@ -30,15 +30,45 @@ void sqlite_rows_add(struct sql_rows *rows, const char *key, sqlite3_stmt *stmt)
 /* --- reading ---------------------------------------------------------------
  */
 
+/* NULL: what stands there is none of ours, in a range of ours. */
 static const char *column_key(const struct sqlite_db *db, sqlite3_stmt *stmt)
 {
     const char *full = (const char *)sqlite3_column_text(stmt, 0);
 
-    assert(strncmp(full, db->prefix, db->prefix_len) == 0);
-    return full + db->prefix_len;
+    return full != NULL && strncmp(full, db->prefix, db->prefix_len) == 0
+               ? full + db->prefix_len
+               : NULL;
 }
 
-int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
+static int add_row(struct sqlite_db *db, sqlite3_stmt *stmt,
+                   struct sql_rows *rows, struct err *err)
+{
+    const char *key = column_key(db, stmt);
+
+    if (key == NULL) {
+        return sqlite_damaged(db, err, "a row is in another's place");
+    }
+    sqlite_rows_add(rows, key, stmt);
+    return 0;
+}
+
+/* One snapshot, and its revision: what is read is at least as new. A
+ * transaction under way is one. */
+static int begin_read(struct sqlite_db *db, struct err *err)
+{
+    int rc = db->writing ? 0 : sqlite_read_begin(db, err);
+
+    return rc != 0 || db->writing ? rc : sqlite_read_meta(db, err);
+}
+
+static void end_read(struct sqlite_db *db)
+{
+    if (!db->writing) {
+        sqlite_read_end(db);
+    }
+}
+
+static int get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
                struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_GET);
@@ -52,13 +82,25 @@ int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
     if (rc == 0 && !row) {
         rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
     } else if (rc == 0) {
-        sqlite_rows_add(rows, column_key(db, stmt), stmt);
+        rc = add_row(db, stmt, rows, err);
     }
     (void)sqlite3_reset(stmt);
     return rc;
 }
 
-int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
+int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
+               struct err *err)
+{
+    int rc = begin_read(db, err);
+
+    if (rc == 0) {
+        rc = get(db, key, rows, err);
+    }
+    end_read(db);
+    return rc;
+}
+
+static int exists(struct sqlite_db *db, const char *key, struct err *err)
 {
     char from[SQL_FULL_KEY_MAX], to[SQL_FULL_KEY_MAX];
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
@@ -81,6 +123,17 @@ int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
     return rc;
 }
 
+int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
+{
+    int rc = begin_read(db, err);
+
+    if (rc == 0) {
+        rc = exists(db, key, err);
+    }
+    end_read(db);
+    return rc;
+}
+
 /* One seek a name: from each key found, jump behind all that is below it. */
 static int walk_children(struct sqlite_db *db, const char *key,
                          struct sql_rows *rows, struct err *err)
@@ -100,10 +153,18 @@ static int walk_children(struct sqlite_db *db, const char *key,
         rc = sqlite_step(db, stmt, &row, err);
         if (rc == 0 && row) {
             const char *found = (const char *)sqlite3_column_text(stmt, 0);
-            const char *name = found + parent_len;
-            size_t len = strcspn(name, "/");
-            size_t total = parent_len + len;
+            const char *name;
+            size_t len, total;
 
+            if (found == NULL || strcmp(found, from) < 0 ||
+                strncmp(found, from, parent_len) != 0 ||
+                strlen(found) + 2 > sizeof(from)) {
+                rc = sqlite_damaged(db, err, "a row is in another's place");
+                break;
+            }
+            name = found + parent_len;
+            len = strcspn(name, "/");
+            total = parent_len + len;
             (void)sql_rows_push(rows, name, len, NULL, 0);
             memcpy(from, found, total);
             /* Behind "a/...": "a0". Behind the key "a" itself: "a\1". */
@@ -118,15 +179,12 @@ static int walk_children(struct sqlite_db *db, const char *key,
 int sqlite_children(struct sqlite_db *db, const char *key,
                     struct sql_rows *rows, struct err *err)
 {
-    int rc = sqlite_read_begin(db, err);
+    int rc = begin_read(db, err);
 
-    if (rc == 0) {
-        rc = sqlite_read_meta(db, err);
-    }
     if (rc == 0) {
         rc = walk_children(db, key, rows, err);
     }
-    sqlite_read_end(db);
+    end_read(db);
     sql_rows_sort(rows);
     return rc;
 }
@@ -142,11 +200,12 @@ static int read_page(struct sqlite_db *db, sqlite3_stmt *stmt, size_t limit,
         if (rc == 0 && row) {
             const char *key = column_key(db, stmt);
 
-            if (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES) {
+            if (key != NULL &&
+                (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES)) {
                 rows->next = mem_strdup(key);
                 break;
             }
-            sqlite_rows_add(rows, key, stmt);
+            rc = add_row(db, stmt, rows, err);
         }
     }
     (void)sqlite3_reset(stmt);
@@ -169,17 +228,17 @@ int sqlite_list(struct sqlite_db *db, const char *prefix, const char *from,
     if (from != NULL) {
         sqlite_full_key(db, from, start);
     }
-    /* The revision first: what was seen is at least as new. */
-    rc = sqlite_read_meta(db, err);
-    if (rc != 0) {
-        return rc;
+    rc = begin_read(db, err);
+    if (rc == 0) {
+        stmt = sqlite_stmt(db, SQLITE_STMT_LIST);
+        sqlite_bind_text(stmt, 1,
+                         from != NULL && strcmp(start, low) > 0 ? start : low);
+        sqlite_bind_text(stmt, 2, high);
+        sqlite_bind_u64(stmt, 3, limit + 1);
+        rc = read_page(db, stmt, limit, rows, err);
     }
-    stmt = sqlite_stmt(db, SQLITE_STMT_LIST);
-    sqlite_bind_text(stmt, 1,
-                     from != NULL && strcmp(start, low) > 0 ? start : low);
-    sqlite_bind_text(stmt, 2, high);
-    sqlite_bind_u64(stmt, 3, limit + 1);
-    return read_page(db, stmt, limit, rows, err);
+    end_read(db);
+    return rc;
 }
 
 /* --- writing ---------------------------------------------------------------

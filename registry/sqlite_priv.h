@@ -50,7 +50,8 @@
             " ORDER BY c.rev, c.key LIMIT ?3")                                 \
     X(SESSION_NEW, "INSERT INTO session(beat, timeout_ms, host, pid, started)" \
                    " VALUES(1, ?1, ?2, ?3, ?4)")                               \
-    X(SESSION_CHECK, "SELECT 1 FROM session WHERE id = ?1")                    \
+    X(SESSION_CHECK, "SELECT beat, pid, started FROM session WHERE id = ?1")   \
+    X(SESSION_LAST, "SELECT seq FROM sqlite_sequence WHERE name = 'session'")  \
     X(SESSION_GUARD, "SELECT 1 FROM session WHERE id = ?1 AND beat = ?2")      \
     X(SESSION_BEAT, "UPDATE session SET beat = beat + 1 WHERE id = ?1")        \
     X(SESSION_ALL, "SELECT id, beat, timeout_ms FROM session ORDER BY id")     \
@@ -80,9 +81,35 @@ struct sqlite_identity {
     ino_t inode;
 };
 
+/* How far checkpoints have come, of which log. */
+struct sqlite_marks {
+    uint32_t salt[2], done, begun;
+};
+
+/* When the file itself was written to, and the marks just before. */
+struct sqlite_disk {
+    int64_t size, mtime_s, mtime_ns;
+    struct sqlite_marks marks;
+};
+
+/* Our session as we have committed it. */
+struct sqlite_own {
+    uint64_t id, beat;
+    uint64_t beating; /* in the transaction under way */
+    char started[CLOCK_RFC3339_SIZE];
+};
+
 struct sqlite_db {
     sqlite3 *handle;
     struct sqlite_identity files[3]; /* sqlite_file.c */
+    struct sqlite_disk disk;         /* sqlite_check.c */
+    mono_ms strange;   /* when it was written to by who knows whom; 0 */
+    char *damage;      /* what is wrong with it, or NULL */
+    mono_ms looked_at; /* then it was damaged */
+    char *back;        /* why it is older than it was, or NULL */
+    struct sqlite_own own;
+    uint64_t highest; /* revision that our session has seen */
+    uint64_t fed;     /* revision at the last look at the changes */
     sqlite3_stmt *stmts[SQLITE_STMT_COUNT];
     char *path;
     char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
@@ -103,6 +130,32 @@ int sqlite_file_open(sqlite3 **out, const char *path,
                      struct err *err) MUST_CHECK;
 /* Note what was opened: the file, its log and the log's index. */
 void sqlite_file_note(struct sqlite_db *db);
+
+/* --- what cannot be (sqlite_check.c) -------------------------------------- */
+
+/* The file is damaged: it is not used any more. ERR_UNAVAILABLE. */
+int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+/* It is older than our session has seen it: ERR_WENT_BACK, until
+ * sqlite_session_begin(). */
+int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
+                     ...) PRINTF_LIKE(3, 4);
+/* Neither is known: else ERR_SESSION_LOST, ERR_WENT_BACK. */
+int sqlite_sound(const struct sqlite_db *db, struct err *err) MUST_CHECK;
+
+/* Was the file, which looks like `st`, written to by checkpoints alone?
+ * `before` are the marks of before that look.
+ * ERR_UNAVAILABLE: no, and sqlite_look_closer() says what became of it. */
+struct stat;
+void sqlite_marks(struct sqlite_db *db, struct sqlite_marks *out);
+void sqlite_disk_note(struct sqlite_db *db, const struct stat *st,
+                      const struct sqlite_marks *before);
+int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
+                      const struct sqlite_marks *before,
+                      struct err *err) MUST_CHECK;
+/* Read all of a file that was written to, once the writing has ended, and
+ * again from time to time one that was damaged. */
+void sqlite_look_closer(struct sqlite_db *db);
 
 /* A cached statement, reset and without bindings. */
 sqlite3_stmt *sqlite_stmt(struct sqlite_db *db, enum sqlite_stmt_id id);

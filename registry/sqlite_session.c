@@ -6,6 +6,9 @@
  */
 #include "registry/sqlite_priv.h"
 
+#include "base/mem.h"
+
+#include <string.h>
 #include <unistd.h>
 
 /* --- our own ----------------------------------------------------------------
@@ -45,31 +48,148 @@ static int finish(struct sqlite_db *db, int rc, struct err *err)
     return rc;
 }
 
+static int lost(uint64_t id, struct err *err)
+{
+    return (int)err_set(err, ERR_SESSION_LOST,
+                        "session %ju was ended by another process, which saw "
+                        "no sign of life for the session timeout",
+                        (uintmax_t)id);
+}
+
+/* The row is gone: ended by another, or never made in this past. */
+static int gone(struct sqlite_db *db, uint64_t id, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_LAST);
+    uint64_t last = 0;
+    bool row;
+    int rc = sqlite_step(db, stmt, &row, err);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (row) {
+        last = sqlite_column_u64(stmt, 0);
+    }
+    (void)sqlite3_reset(stmt);
+    if (last < id) {
+        return sqlite_went_back(db, err, "session %ju was never begun",
+                                (uintmax_t)id);
+    }
+    return lost(id, err);
+}
+
+/* Numbers are given again where the sessions that had them were lost. */
+static bool is_ours(const struct sqlite_db *db, sqlite3_stmt *stmt)
+{
+    const char *started = (const char *)sqlite3_column_text(stmt, 2);
+
+    return sqlite3_column_int64(stmt, 1) == (sqlite3_int64)getpid() &&
+           started != NULL && strcmp(started, db->own.started) == 0;
+}
+
+/* *beat: 0 without a row; *ours: of the session that this handle began last,
+ * or of another one that is asked about. */
+static int find(struct sqlite_db *db, uint64_t id, uint64_t *beat, bool *ours,
+                struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_CHECK);
+    bool row;
+    int rc;
+
+    assert(id != 0);
+    *beat = 0;
+    *ours = true;
+    sqlite_bind_u64(stmt, 1, id);
+    rc = sqlite_step(db, stmt, &row, err);
+    if (rc == 0 && row) {
+        *beat = sqlite_column_u64(stmt, 0);
+        *ours = id != db->own.id || is_ours(db, stmt);
+        (void)sqlite3_reset(stmt);
+    }
+    return rc;
+}
+
+static int check(struct sqlite_db *db, uint64_t id, uint64_t *beat,
+                 struct err *err)
+{
+    bool ours;
+    int rc = find(db, id, beat, &ours, err);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (*beat == 0) {
+        return gone(db, id, err);
+    }
+    if (!ours) {
+        return sqlite_went_back(db, err, "session %ju is another's",
+                                (uintmax_t)id);
+    }
+    if (id == db->own.id && *beat < db->own.beat) {
+        return sqlite_went_back(db, err,
+                                "session %ju stands at beat %ju, and it was "
+                                "%ju",
+                                (uintmax_t)id, (uintmax_t)*beat,
+                                (uintmax_t)db->own.beat);
+    }
+    return 0;
+}
+
+/* Of ours that is over. In a past that was put back its number may be
+ * another's. */
+static int end_ours(struct sqlite_db *db, uint64_t id, struct err *err)
+{
+    uint64_t beat;
+    bool ours;
+    int rc = find(db, id, &beat, &ours, err);
+
+    return rc == 0 && ours ? end_session(db, id, err) : rc;
+}
+
+static int insert(struct sqlite_db *db, int64_t timeout_ms, uint64_t *id,
+                  char started[static CLOCK_RFC3339_SIZE], struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_NEW);
+    char host[256] = "";
+    int rc;
+
+    (void)gethostname(host, sizeof(host) - 1);
+    sqlite_bind_u64(stmt, 1, (uint64_t)timeout_ms);
+    sqlite_bind_text(stmt, 2, host);
+    sqlite_bind_u64(stmt, 3, (uint64_t)getpid());
+    sqlite_bind_text(stmt, 4, clock_rfc3339(clock_wall_ms(), started));
+    rc = sqlite_run(db, stmt, err);
+    *id = (uint64_t)sqlite3_last_insert_rowid(db->handle);
+    return rc;
+}
+
 int sqlite_session_begin(struct sqlite_db *db, uint64_t old, int64_t timeout_ms,
                          uint64_t *id, struct err *err)
 {
-    char host[256] = "", started[CLOCK_RFC3339_SIZE];
-    sqlite3_stmt *stmt;
-    int rc = sqlite_begin(db, err);
+    char started[CLOCK_RFC3339_SIZE];
+    int rc;
 
     assert(timeout_ms > 0);
+    MEM_FREE(db->back);
+    db->highest = 0;
+    rc = sqlite_begin(db, err);
     if (rc != 0) {
         return rc;
     }
     if (old != 0) {
-        rc = end_session(db, old, err);
+        rc = end_ours(db, old, err);
     }
     if (rc == 0) {
-        (void)gethostname(host, sizeof(host) - 1);
-        stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_NEW);
-        sqlite_bind_u64(stmt, 1, (uint64_t)timeout_ms);
-        sqlite_bind_text(stmt, 2, host);
-        sqlite_bind_u64(stmt, 3, (uint64_t)getpid());
-        sqlite_bind_text(stmt, 4, clock_rfc3339(clock_wall_ms(), started));
-        rc = sqlite_run(db, stmt, err);
-        *id = (uint64_t)sqlite3_last_insert_rowid(db->handle);
+        rc = insert(db, timeout_ms, id, started, err);
+        db->revision++; /* the number of a session is never lost unseen */
     }
-    return finish(db, rc, err);
+    rc = finish(db, rc, err);
+    if (rc == 0) {
+        db->own.id = *id;
+        db->own.beat = 1;
+        memcpy(db->own.started, started, sizeof(started));
+    }
+    return rc;
 }
 
 int sqlite_session_close(struct sqlite_db *db, uint64_t id, struct err *err)
@@ -79,39 +199,33 @@ int sqlite_session_close(struct sqlite_db *db, uint64_t id, struct err *err)
     if (rc != 0) {
         return rc;
     }
-    return finish(db, end_session(db, id, err), err);
-}
-
-static int lost(uint64_t id, struct err *err)
-{
-    return (int)err_set(err, ERR_SESSION_LOST,
-                        "session %ju was ended by another process, which saw "
-                        "no sign of life for the session timeout",
-                        (uintmax_t)id);
+    return finish(db, end_ours(db, id, err), err);
 }
 
 int sqlite_session_check(struct sqlite_db *db, uint64_t id, struct err *err)
 {
-    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_CHECK);
-    bool row;
-    int rc;
+    uint64_t beat;
 
-    assert(id != 0);
-    sqlite_bind_u64(stmt, 1, id);
-    rc = sqlite_probe(db, stmt, &row, err);
-    return rc == 0 && !row ? lost(id, err) : rc;
+    return check(db, id, &beat, err);
 }
 
 int sqlite_session_beat(struct sqlite_db *db, uint64_t id, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_BEAT);
+    uint64_t beat = 0;
     int rc;
 
     assert(db->writing);
-    assert(id != 0);
+    rc = check(db, id, &beat, err);
+    if (rc != 0) {
+        return rc;
+    }
     sqlite_bind_u64(stmt, 1, id);
     rc = sqlite_run(db, stmt, err);
-    return rc == 0 && sqlite3_changes(db->handle) == 0 ? lost(id, err) : rc;
+    if (rc == 0 && id == db->own.id) {
+        db->own.beating = beat + 1;
+    }
+    return rc;
 }
 
 /* --- the others' -------------------------------------------------------------
