@@ -88,9 +88,22 @@ static void disconnected(struct sql *s)
     registry_tell(&s->base, REGISTRY_DISCONNECTED);
 }
 
+/* For a core that has to choose among servers. */
+static void publish_known(struct sql *s)
+{
+    const struct registry_place *known = registry_place(&s->base);
+
+    atomic_store(&s->side.core->known_line, known->line);
+    atomic_store(&s->side.core->known_position, known->position);
+}
+
 static void look(struct registry *r)
 {
-    sql_watches_look(of(r));
+    struct sql *s = of(r);
+
+    publish_known(s); /* also when it was accepted that it is lower */
+    atomic_store(&s->vouched, r->session);
+    sql_watches_look(s);
 }
 
 static void end(struct registry *r, const char *why)
@@ -116,8 +129,22 @@ struct note {
     enum sql_note_type type;
     uint64_t session;
     mono_ms sent;
-    struct err why; /* SQL_LOST */
+    uint64_t line, position; /* where the store stood */
+    struct err why;          /* SQL_LOST */
 };
+
+/* The core has seen that the store is not what its session knew; by its
+ * position, or, where others have lifted that since, by what it lacks. */
+static void lost(struct sql *s, const struct note *n)
+{
+    log_warn("-session", LOG_U("session", n->session),
+             LOG_S("reason", n->why.msg));
+    if (n->why.code == ERR_WENT_BACK &&
+        registry_at(&s->base, n->line, n->position)) {
+        registry_contradicted(&s->base, NULL, "%s", n->why.msg);
+    }
+    disconnected(s);
+}
 
 static void on_note(void *arg)
 {
@@ -125,37 +152,34 @@ static void on_note(void *arg)
     struct sql *s = n.s;
 
     mem_free(note);
-    if (sql_stopping(s)) {
+    if (sql_stopping(s) ||
+        (n.type != SQL_OPENED && n.session != s->base.session)) {
         return;
     }
     switch (n.type) {
     case SQL_OPENED:
         registry_liveness_begin(&s->liveness, n.sent);
-        registry_begin(&s->base, n.session, 0, 0);
-        break;
+        registry_begin(&s->base, n.session, n.line, n.position);
+        return;
+    case SQL_LOST:
+        lost(s, &n);
+        return;
     case SQL_RENEWED:
-        if (n.session == s->base.session) {
-            registry_liveness_answered(&s->liveness, n.sent);
-        }
+        registry_liveness_answered(&s->liveness, n.sent);
         break;
     case SQL_WROTE:
-        if (n.session == s->base.session) {
-            registry_heard(&s->base, n.sent);
-        }
+        registry_heard(&s->base, n.sent);
         break;
-    case SQL_LOST:
-        if (n.session == s->base.session) {
-            log_warn("-session", LOG_U("session", n.session),
-                     LOG_S("reason", n.why.msg));
-            disconnected(s);
-        }
+    case SQL_MOVED:
         break;
     }
+    if (registry_at(&s->base, n.line, n.position)) {
+        publish_known(s);
+    } /* else `end` comes */
 }
 
-/* A few per session timeout. */
-void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
-              mono_ms sent)
+static struct note *note_new(struct sql *s, enum sql_note_type type,
+                             uint64_t session)
 {
     struct note *note = mem_zalloc(sizeof(*note));
 
@@ -163,18 +187,26 @@ void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
     note->s = s;
     note->type = type;
     note->session = session;
+    note->line = s->side.core->line;
+    note->position = s->side.core->position;
+    s->side.told = note->position;
+    return note;
+}
+
+/* A few per session timeout, and at most one a poll. */
+void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
+              mono_ms sent)
+{
+    struct note *note = note_new(s, type, session);
+
     note->sent = sent;
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 
 void sql_note_lost(struct sql *s, uint64_t session, const struct err *why)
 {
-    struct note *note = mem_zalloc(sizeof(*note));
+    struct note *note = note_new(s, SQL_LOST, session);
 
-    assert(session != 0);
-    note->s = s;
-    note->type = SQL_LOST;
-    note->session = session;
     note->why = *why;
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }

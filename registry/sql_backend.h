@@ -100,6 +100,7 @@ struct sql_side {
     struct sql_watch *attached;
     struct sql_feed feed;
     bool feed_valid; /* somebody reads it */
+    uint64_t told;   /* the position that the loop was told last */
 };
 
 /*
@@ -129,6 +130,7 @@ struct sql {
 
     /* Loop to worker. */
     atomic_uint_least64_t abandoned; /* a session that is over for the loop */
+    atomic_uint_least64_t vouched;   /* one that acts for those above */
     atomic_bool closing;
     atomic_bool killing; /* write nothing any more */
     atomic_bool proving; /* renew the session at the next poll */
@@ -170,12 +172,19 @@ loop_f sql_worker_poll; /* arg: struct sql (sql_poll.c) */
 /* Worker (sql_poll.c). */
 bool sql_session_is(const struct sql *s, uint64_t session);
 void sql_session_gone(struct sql *s, const struct err *why);
+bool sql_session_over(int rc);
 bool sql_loop_turns(const struct sql *s);
 void sql_session_renewed(struct sql *s, mono_ms sent);
 void sql_session_wrote(struct sql *s, mono_ms sent);
 
 /* Worker to loop (sql.c). */
-enum sql_note_type { SQL_OPENED, SQL_RENEWED, SQL_WROTE, SQL_LOST };
+enum sql_note_type {
+    SQL_OPENED,
+    SQL_RENEWED,
+    SQL_WROTE,
+    SQL_MOVED, /* others have written */
+    SQL_LOST,
+};
 void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
               mono_ms sent);
 void sql_note_lost(struct sql *s, uint64_t session, const struct err *why);

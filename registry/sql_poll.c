@@ -16,12 +16,20 @@
 
 /* --- the session ---------------------------------------------------------- */
 
-/* The row is gone. The loop hears it from the poll, behind the answers of the
- * jobs under way. */
+/* What says that our session is no more: its row is gone, or the store is older
+ * than we have seen it. */
+bool sql_session_over(int rc)
+{
+    return rc == ERR_SESSION_LOST || rc == ERR_WENT_BACK;
+}
+
+/* The loop hears it from the poll, behind the answers of the jobs under way. */
 void sql_session_gone(struct sql *s, const struct err *why)
 {
-    s->side.lost = true;
-    s->side.why = *why;
+    if (!s->side.lost) { /* what was seen first says most */
+        s->side.lost = true;
+        s->side.why = *why;
+    }
 }
 
 /* Is it still the session of whoever asks? */
@@ -103,7 +111,7 @@ static void session_renew(struct sql *s, mono_ms now)
 
     if (rc == 0) {
         sql_session_renewed(s, now);
-    } else if (rc == ERR_SESSION_LOST) {
+    } else if (sql_session_over(rc)) {
         sql_session_gone(s, &err);
     } else {
         not_renewed(s, now, &err);
@@ -173,7 +181,8 @@ static void session_poll(struct sql *s, mono_ms now)
 /*
  * A session is taken for dead only by a process that is well itself: it looks
  * in time (sql_reaper_look) and its own renewals succeed. Where nobody can
- * write, nobody's silence means anything.
+ * write, nobody's silence means anything; nor in a store that is not vouched
+ * for.
  */
 static void reap(struct sql *s, mono_ms now)
 {
@@ -181,7 +190,8 @@ static void reap(struct sql *s, mono_ms now)
     struct err err;
     size_t reaped = 0;
 
-    if (side->session == 0 || now - side->renewed > side->timeout_ms / 2) {
+    if (side->session == 0 || atomic_load(&s->vouched) != side->session ||
+        now - side->renewed > side->timeout_ms / 2) {
         sql_reaper_restart(&side->reaper, now);
     }
     if (side->core->look_ms > 0) {
@@ -196,11 +206,11 @@ static void reap(struct sql *s, mono_ms now)
         return; /* not looked: a gap for the next one */
     }
     side->looked = true;
-    if (side->session == 0) {
+    if (side->session == 0 || atomic_load(&s->vouched) != side->session) {
         return;
     }
-    if (sql_reaper_reap(&side->reaper, side->core, side->session, now, &reaped,
-                        &err) == ERR_SESSION_LOST) {
+    if (sql_session_over(sql_reaper_reap(&side->reaper, side->core,
+                                         side->session, now, &reaped, &err))) {
         sql_session_gone(s, &err);
     }
     if (reaped > 0) {
@@ -295,7 +305,7 @@ void sql_worker_poll(void *arg)
     session_poll(s, now);
     rc = side->core->ops->changed(
         side->core, side->feed_valid || side->waiting != NULL, &changed, &err);
-    if (rc == ERR_SESSION_LOST && side->session != 0) {
+    if (sql_session_over(rc) && side->session != 0) {
         sql_session_gone(s, &err);
     }
     if (rc != 0) {
@@ -303,6 +313,10 @@ void sql_worker_poll(void *arg)
     }
     if (changed) {
         side->looked = false;
+    }
+    if (side->session != 0 && !side->lost &&
+        side->core->position != side->told) {
+        sql_note(s, SQL_MOVED, side->session, now);
     }
     reap(s, now);
     if (changed || side->dirty || side->changed) {

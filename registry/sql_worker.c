@@ -268,7 +268,7 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
         } else {
             sql_session_wrote(s, now);
         }
-    } else if (rc == ERR_SESSION_LOST) {
+    } else if (sql_session_over(rc)) {
         sql_session_gone(s, &err);
     }
     answer_all(side, jobs, &err);
