@@ -31,7 +31,10 @@
     X(OLDER_OVERWRITES)    /* a late PUT of an earlier process is written */   \
     X(FENCED_IS_SETTLED)   /* the brake does not count who was fenced */       \
     X(HOOK_RUNS_ON)        /* a hook is not ended with its lock */             \
-    X(SILENCE_COUNTS)      /* windows go on while nothing is answered */
+    X(SILENCE_COUNTS)      /* windows go on while nothing is answered */       \
+    X(DRAIN_LOST)          /* a drain ends with the process that it met */     \
+    X(ORDER_UNCHECKED)     /* an order is taken up though withdrawn */         \
+    X(FIRST_BLIND)         /* a first gate is put over one that came */
 
 enum planted_bug {
 #define X(bug) PLANTED_##bug,

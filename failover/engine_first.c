@@ -14,6 +14,7 @@
 #include "failover/engine_priv.h"
 
 #include "base/log.h"
+#include "base/planted.h"
 
 #define FIRST_AT_A_TIME 32
 #define FIRST_EVERY_MS  500
@@ -38,6 +39,8 @@ static void on_put(void *part, size_t index, const struct registry_reply *reply)
 static void put(struct engine *e, const struct node *n)
 {
     const struct gate gate = {.state = GATE_OPEN, .process = n->process};
+    enum registry_expect expect =
+        planted(PLANTED_FIRST_BLIND) ? REGISTRY_ANY : REGISTRY_ABSENT;
     char key[REGISTRY_KEY_MAX + 1];
     struct buf value;
     buf_init(&value, REGISTRY_VALUE_MAX);
@@ -45,8 +48,8 @@ static void put(struct engine *e, const struct node *n)
     e->first.outstanding++;
     registry_put(e->c.registry,
                  gate_key(e->c.kind, n->address, key, sizeof(key)),
-                 buf_text(&value), value.len, REGISTRY_ABSENT, 0, false,
-                 call_done, call_new(&e->calls, on_put, &e->first, 0));
+                 buf_text(&value), value.len, expect, 0, false, call_done,
+                 call_new(&e->calls, on_put, &e->first, 0));
     buf_close(&value);
 }
 

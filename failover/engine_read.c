@@ -261,10 +261,16 @@ static void on_record(void *part, size_t index,
         if (failover_record_read(&record, entry->value, entry->value_len,
                                  &err) != 0) {
             failed(r, "the failover", &err);
-        } else if (!failover_phase_final(record.phase) &&
-                   record.kind == r->e->c.kind &&
-                   strcmp(record.address, r->address) == 0 &&
-                   (r->seen.record == NULL || index < r->rank)) {
+            arrived(r);
+            return;
+        }
+        if (planted(PLANTED_ORDER_UNCHECKED) &&
+            strcmp(record.why, "withdrawn") == 0)
+            record.phase = FAILOVER_QUEUED;
+        if (!failover_phase_final(record.phase) &&
+            record.kind == r->e->c.kind &&
+            strcmp(record.address, r->address) == 0 &&
+            (r->seen.record == NULL || index < r->rank)) {
             r->rank = (unsigned)index;
             r->record = record;
             r->record.version = entry->version;

@@ -305,7 +305,7 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
     gate->process = *p;
     gate->left = false;
     memset(&gate->heir_of, 0, sizeof(gate->heir_of));
-    if (gate->drain_of.known && !over) {
+    if (gate->drain_of.known && !over && !planted(PLANTED_DRAIN_LOST)) {
         gate->state = GATE_DRAINING;
         return;
     }

@@ -58,7 +58,7 @@ export -f run_suite
 
 suites() {
     if [ -z "$SAN" ]; then
-        echo "300 tests/model/run.sh"
+        echo "600 tests/model/run.sh"
         echo "600 tests/sim/planted.sh"
         echo "120 tests/house.sh"
     fi

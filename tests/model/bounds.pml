@@ -82,7 +82,7 @@
     X(admitted) X(readmitted) X(lease_over) X(opening_late) X(submitted) X(resubmitted) X(done) X(done_late) \
     X(handed_over) X(released) X(collected) X(gate_removed) X(gate_kept) \
     X(leased) X(put_refused) X(late_put) X(left) X(leave_refused) X(hooked) X(hook_ended) \
-    X(drain_stays) X(drain_over) X(first_gate) X(departed) X(departed_back) \
+    X(drain_stays) X(drain_over) X(first_gate) X(gate_ahead) X(departed) X(departed_back) \
     X(order_taken) X(order_dropped) X(order_held) X(order_refused) X(withdrawn) X(withdraw_refused) X(hook_stopped) X(pause_waited)
 #ifdef REACH
 #define REACH_DECLARE(x) static unsigned long reached_##x;

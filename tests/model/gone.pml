@@ -93,8 +93,11 @@ inline taken_elsewhere(a) {
     :: else
     fi
 }
-#define IS_DEPARTED(a) departed[a]
-#define HOW(k) how[k]
+/* who stands there, as c believes, and nobody went before him: a gate for him,
+ * without the lock, where none is; so that it remembers for all */
+#define GATE_AHEAD(c, a) \
+    :: d_step { gate[a] == ABSENT && CACHE(c, a) != 0 && LOST(c, a, CACHE(c, a)) == 0 -> \
+        REACHED(gate_ahead); gate[a] = OPEN; gproc[a] = CACHE(c, a); wrote_gate(a) }
 #else
 #define NOTE(c, a)
 #define NOTES_DIE(c)

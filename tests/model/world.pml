@@ -74,6 +74,14 @@ end: do
     NODE(1)
     BELIEF(0, 0)
     BELIEF(0, 1)
+#ifdef GONE
+    GATE_AHEAD(0, 0)
+    GATE_AHEAD(0, 1)
+#if NENG > 1
+    GATE_AHEAD(1, 0)
+    GATE_AHEAD(1, 1)
+#endif
+#endif
 #if NENG > 1 || NAPI > 1
     BELIEF(1, 0)
     BELIEF(1, 1)

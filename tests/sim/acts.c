@@ -179,14 +179,67 @@ static void leavers(struct world *w)
                    n, 4 * TIMEOUT_MS / 1000, dead->address);
 }
 
+static void slow_registry(struct world *w, int64_t delay_max_ms)
+{
+    struct memory_faults f = {.delay_max_ms = delay_max_ms, .resync_ms = 3000};
+
+    memory_set_faults(w->store, &f);
+}
+
+/* A process comes to an address that has no gate yet, and is drained at that
+ * moment: the order and the coordinators make the first gate at once. Then
+ * another one takes its place. */
+static void first_gate(struct world *w, struct sim_node *n)
+{
+    struct gate_order order = {.what = GATE_ORDER_DRAIN,
+                               .kind = n->kind,
+                               .address = n->address,
+                               .for_ms = 20000,
+                               .who = "ann"};
+
+    n->late = false;
+    slow_registry(w, 400);
+    sim_node_start(n);
+    run_for(w, between(w, 200, 1200));
+    person_order(w, &order);
+    run_for(w, 3000);
+    sim_node_kill(n, between(w, 100, 3000));
+    run_for(w, 2 * TIMEOUT_MS);
+    slow_registry(w, 2);
+}
+
+/* All is paused and a failover by force is ordered; it goes on, and at that
+ * moment its person thinks better of it. */
+static void second_thoughts(struct world *w)
+{
+    static const bool none[NODES];
+    struct sim_node *n =
+        pick(w, chance(w, 0.5) ? NODE_MASTER : NODE_WORKER, true, none);
+
+    if (n == NULL)
+        return;
+    person_pause(w, true);
+    run_for(w, 1000);
+    person_force(w, n);
+    run_for(w, between(w, 500, 3000));
+    slow_registry(w, 400);
+    person_pause(w, false);
+    run_for(w, between(w, 0, 3000));
+    person_withdraw(w);
+    run_for(w, TIMEOUT_MS);
+    slow_registry(w, 2);
+}
+
 void acts_play(struct world *w)
 {
     static void (*const acts[])(struct world *) = {
-        mass_loss,
-        silence,
-        leavers,
-        held_up,
+        mass_loss, silence, leavers, held_up, second_thoughts,
     };
 
+    for (int i = 0; i < NODES; i++)
+        if (w->nodes[i].late) {
+            first_gate(w, &w->nodes[i]);
+            return;
+        }
     acts[between(w, 0, (int64_t)ARRAY_LEN(acts) - 1)](w);
 }

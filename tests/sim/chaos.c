@@ -239,6 +239,8 @@ void chaos_step(struct world *w)
         engine_fault(w);
     if (chance(w, w->meddling))
         interfere(w);
+    if (chance(w, 0.02))
+        person_withdraw(w);
     if (chance(w, w->request_rate))
         client_step(w);
 }
@@ -264,6 +266,8 @@ static void heal_nodes(struct world *w)
         struct sim_node *n = &w->nodes[i];
 
         sim_node_heal(n);
+        if (n->late)
+            continue;
         if (!n->alive && spare[n->kind] > 0 && chance(w, 0.5)) {
             spare[n->kind]--;
             n->restart_at = 0;

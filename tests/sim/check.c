@@ -366,6 +366,7 @@ static void begin_txn(struct check *c, uint64_t revision, uint64_t writer)
     t->open = true;
     t->revision = revision;
     t->writer = writer;
+    t->at = c->trace->clock->mono;
     for (int k = 0; k < 2; k++) {
         t->holder[k] = memory_lock_holder(c->store, c->locks[k], &t->fence[k]);
         t->checked[k] = memory_checked_fence(c->store, c->locks[k]);

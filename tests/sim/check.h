@@ -97,6 +97,9 @@ struct check_gate_record {
     struct check_id process, heir;
     struct check_id past[CHECK_PAST];
     size_t n_past;
+    struct check_id drain_of; /* known while a drain stands */
+    uint64_t order;           /* number of the drain or lease given last */
+    int64_t for_ms;
     uint64_t version;
 };
 
@@ -117,6 +120,8 @@ struct check_node {
     bool touched;
     struct check_process *processes;
     unsigned unfinished; /* failovers: intent or moving */
+    mono_ms drain_until; /* of the drain that stands */
+    bool undrain_asked;  /* ever */
     size_t markers;
 };
 
@@ -143,6 +148,7 @@ struct check_failover {
     enum node_kind kind;
     struct check_failover_record now, before;
     bool touched, finished;
+    bool withdraw_asked; /* ever */
     UT_hash_handle hh;
 };
 
@@ -158,6 +164,7 @@ struct check_registration {
 struct check_txn {
     bool open;
     uint64_t revision, writer;
+    mono_ms at;
     uint64_t holder[2], fence[2]; /* of the masters' and the workers' lock */
     uint64_t checked[2];          /* the fence with which the txn checked it */
     bool floor;
@@ -209,6 +216,10 @@ void check_flush(struct check *c);
 void check_asks_done(struct check *c, int item, uint64_t epoch);
 void check_asks_handover(struct check *c, int item, uint64_t epoch);
 void check_asks_release(struct check *c, int item, uint64_t epoch);
+void check_asks_undrain(struct check *c, int node);
+void check_asks_withdraw(struct check *c, const char *id);
+/* A person was told that this ordered failover is withdrawn. */
+void check_withdrawn(struct check *c, const char *id);
 /* A client was told that this item stands at this epoch. */
 void check_told(struct check *c, int item, uint64_t epoch);
 /* A client was told that its `done` was certainly not carried out. */

@@ -187,6 +187,55 @@ static void check_same_process(struct check *c, int node,
     }
 }
 
+/* A drain stands until its time is over, or until a person takes it back,
+ * whoever comes and goes. Its time counts from when it was given. */
+static void check_drain(struct check *c, int node,
+                        const struct check_gate_record *was,
+                        const struct check_gate_record *is)
+{
+    struct check_node *n = &c->nodes[node];
+    bool engine = check_holds(c, c->kinds[node]);
+
+    if (is->drain_of.known && is->state != GATE_IS_DRAINING &&
+        is->state != GATE_IS_FENCED && is->state != GATE_IS_LEFT)
+        check_fail(c, "drain-stands", "%s is drained and %s", c->names[node],
+                   check_gate_name(is->state));
+    if (is->drain_of.known && is->order != was->order) {
+        n->drain_until = c->txn.at + is->for_ms;
+        return;
+    }
+    if (is->drain_of.known && !check_same(&is->drain_of, &was->drain_of))
+        check_fail(c, "drain-stands",
+                   "%s: a drain of %" PRId64 " became one of %" PRId64,
+                   c->names[node], was->drain_of.startup, is->drain_of.startup);
+    if (!was->drain_of.known || is->drain_of.known)
+        return;
+    if (engine && c->txn.at < n->drain_until)
+        check_fail(
+            c, "drain-stands",
+            "%s: the drain of %" PRId64 " ended %" PRId64 " ms before its time",
+            c->names[node], was->drain_of.startup, n->drain_until - c->txn.at);
+    if (!engine && !n->undrain_asked)
+        check_fail(c, "drain-stands",
+                   "%s: the drain of %" PRId64
+                   " was taken back, which nobody asked for",
+                   c->names[node], was->drain_of.startup);
+}
+
+/* Only people end a cordon, and they need no lock. */
+static void check_cordon(struct check *c, int node,
+                         const struct check_gate_record *was,
+                         const struct check_gate_record *is)
+{
+    bool cordoned = is->cordoned || is->state == GATE_IS_CORDONED ||
+                    is->state == GATE_IS_LEFT; /* whose state is not kept */
+
+    if ((was->cordoned || was->state == GATE_IS_CORDONED) && !cordoned &&
+        check_holds(c, c->kinds[node]))
+        check_fail(c, "cordon-stays", "%s: a failover ended its cordon",
+                   c->names[node]);
+}
+
 void check_gate_change(struct check *c, int node)
 {
     const struct check_gate_record *was = &c->nodes[node].gate_before;
@@ -204,6 +253,8 @@ void check_gate_change(struct check *c, int node)
         return;
     }
     check_left(c, node, was, is);
+    check_drain(c, node, was, is);
+    check_cordon(c, node, was, is);
     if (was->state == GATE_IS_ABSENT) {
         check_first(c, node, is);
         return;
@@ -277,6 +328,19 @@ static void check_moving(struct check *c, struct check_failover *f)
     p->ordered = by_a_person(&f->now);
 }
 
+/* The deadline is that of the process which was to hand over. */
+static void check_whose_drain(struct check *c, const struct check_failover *f)
+{
+    const struct check_node *n = &c->nodes[f->now.node];
+
+    if (strcmp(f->now.cause, "drain") == 0 &&
+        !check_same(&n->gate_before.drain_of, &f->now.process))
+        check_fail(c, "drain-stands",
+                   "%s: %" PRId64 " was fenced at the deadline of %" PRId64,
+                   c->names[f->now.node], f->now.process.startup,
+                   n->gate_before.drain_of.startup);
+}
+
 void check_failover_change(struct check *c, struct check_failover *f)
 {
     enum check_phase was = f->before.phase, is = f->now.phase;
@@ -292,8 +356,9 @@ void check_failover_change(struct check *c, struct check_failover *f)
                    check_phase_name(was), check_phase_name(is));
     if (f->finished && is != PHASE_NONE)
         check_fail(c, "record-once", "%s was finished and lives again", f->id);
-    bool order = is == PHASE_QUEUED ||
-                 (was == PHASE_QUEUED && is == PHASE_ABORTED); /* withdrawn */
+    bool withdrawn = (was == PHASE_QUEUED || was == PHASE_HELD) &&
+                     is == PHASE_ABORTED && f->withdraw_asked;
+    bool order = is == PHASE_QUEUED || withdrawn;
     if (!order && !check_holds(c, f->kind) &&
         (is != PHASE_NONE || !check_holds(c, 1 - f->kind)))
         check_fail(c, "under-the-lock",
@@ -307,6 +372,8 @@ void check_failover_change(struct check *c, struct check_failover *f)
     count_unfinished(c, f);
     if (is == PHASE_MOVING && was != PHASE_MOVING)
         check_moving(c, f);
+    if (is == PHASE_INTENT && was != PHASE_INTENT)
+        check_whose_drain(c, f);
     if (is == PHASE_INTENT && was != PHASE_INTENT)
         check_process(c, f->now.node, &f->now.process)->moving = false;
     if (is == PHASE_DONE || is == PHASE_ABORTED) {

@@ -120,6 +120,17 @@ bool check_read_item(struct check *c, struct check_record *out,
     return out->epoch > 0;
 }
 
+/* "1500ms", "8s" */
+static int64_t duration(const char *of)
+{
+    char *unit;
+    int64_t n = strtoll(of, &unit, 10);
+
+    return strcmp(unit, "ms") == 0  ? n
+           : strcmp(unit, "s") == 0 ? n * 1000
+                                    : n * 60000;
+}
+
 bool check_read_gate(struct check_gate_record *out,
                      const struct registry_entry *e)
 {
@@ -133,6 +144,11 @@ bool check_read_gate(struct check_gate_record *out,
     out->heir = process_at(o, "heir_of");
     out->cordoned =
         cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "cordoned"));
+    out->drain_of = process_at(o, "drain_of");
+    if (state == GATE_IS_DRAINING && !out->drain_of.known)
+        out->drain_of = out->process;
+    out->order = number(o, "order");
+    out->for_ms = duration(text(o, "for"));
     left = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "left"));
     cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(o, "past"))
     {

@@ -29,6 +29,33 @@ void check_asks_release(struct check *c, int item, uint64_t epoch)
     ask(&c->items[item].release, epoch);
 }
 
+void check_asks_undrain(struct check *c, int node)
+{
+    c->nodes[node].undrain_asked = true;
+}
+
+void check_asks_withdraw(struct check *c, const char *id)
+{
+    struct check_failover *f;
+
+    HASH_FIND_STR(c->failovers, id, f);
+    if (f != NULL)
+        f->withdraw_asked = true;
+}
+
+void check_withdrawn(struct check *c, const char *id)
+{
+    const struct check_failover *f;
+
+    check_flush(c);
+    HASH_FIND_STR(c->failovers, id, f);
+    if (f != NULL && f->now.phase != PHASE_ABORTED &&
+        f->now.phase != PHASE_NONE)
+        check_fail(c, "withdrawn-is-not-done",
+                   "a person was told that %s is withdrawn, and it is %s", id,
+                   check_phase_name(f->now.phase));
+}
+
 void check_told(struct check *c, int item, uint64_t epoch)
 {
     const struct check_item *i = &c->items[item];

@@ -16,6 +16,7 @@ struct request {
     uint64_t epoch;
     const char *what;
     char at[32];
+    char failover[64]; /* a person's */
 };
 
 enum node_kind item_kind(int item)
@@ -238,13 +239,22 @@ static void order_gate(struct world *w, struct coord *k)
                                .address = n->address,
                                .who = "ann"};
 
-    if (order.what != GATE_ORDER_CORDON && !order.undo)
+    if (order.what == GATE_ORDER_RESTART && !order.undo)
         order.for_ms = between(w, 2000, 8000);
+    if (order.what == GATE_ORDER_DRAIN && !order.undo)
+        order.for_ms = between(w, 2000, 20000);
+    if (order.what == GATE_ORDER_DRAIN && order.undo)
+        check_asks_undrain(&w->check, n->index);
     trace(&w->trace, "ORDER %s %s", words[what], n->address);
     work_gate_order(coordinator_work(k->c), &order, gate_replied,
                     request(w, k, n->index, words[what], 0));
     if (order.what == GATE_ORDER_RESTART && !order.undo && chance(w, 0.7))
         sim_node_kill(n, between(w, 200, 4000));
+    /* people drain a host to stop its process */
+    if (order.what == GATE_ORDER_DRAIN && !order.undo && chance(w, 0.3))
+        sim_node_kill(n, between(w, 200, 4000));
+    else if (order.what == GATE_ORDER_DRAIN && !order.undo && chance(w, 0.3))
+        sim_node_leave(n, between(w, 200, 4000));
 }
 
 /* Cordon some node of this kind, or take that back. */
@@ -276,6 +286,28 @@ static void failover_replied(void *arg, const struct engine_reply *reply)
     mem_free(r);
 }
 
+/* At any coordinator that runs. */
+void person_order(struct world *w, const struct gate_order *order)
+{
+    struct coord *k = coord_any(w);
+    int node = sim_node_of(w, order->kind, order->address);
+
+    if (k != NULL)
+        work_gate_order(coordinator_work(k->c), order, gate_replied,
+                        request(w, k, node, "gate order", 0));
+}
+
+void person_force(struct world *w, const struct sim_node *n)
+{
+    struct engine_order order = {
+        .address = n->address, .force = true, .who = "bob"};
+    struct coord *k = coord_any(w);
+
+    if (k != NULL)
+        engine_order(coordinator_engine(k->c, n->kind), &order,
+                     failover_replied, request(w, k, n->index, "order", 0));
+}
+
 static void order_failover(struct world *w, struct coord *k)
 {
     const struct sim_node *n = &w->nodes[between(w, 0, NODES - 1)];
@@ -289,6 +321,41 @@ static void order_failover(struct world *w, struct coord *k)
           order.force ? " by force" : "", order.dry_run ? ", dry run" : "");
     engine_order(coordinator_engine(k->c, n->kind), &order, failover_replied,
                  request(w, k, n->index, "order", 0));
+}
+
+static void withdrawn(void *arg, const struct coordinator_reply *reply)
+{
+    struct request *r = arg;
+
+    trace(&r->w->trace, "%s withdraw %s: %s", r->at, r->failover,
+          reply->code != NULL ? reply->code : "ok");
+    if (reply->code == NULL)
+        check_withdrawn(&r->w->check, r->failover);
+    coord_answered(&r->call);
+    mem_free(r);
+}
+
+/* Some failover that has not begun is taken back; most of those that wait were
+ * ordered by nobody. */
+void person_withdraw(struct world *w)
+{
+    struct check_failover *f, *next, *one = NULL;
+    struct coord *k = coord_any(w);
+    struct request *r;
+    uint64_t n = 0;
+
+    HASH_ITER(hh, w->check.failovers, f, next)
+    {
+        if ((f->now.phase == PHASE_QUEUED || f->now.phase == PHASE_HELD) &&
+            rand_below(&w->rand, ++n) == 0)
+            one = f;
+    }
+    if (one == NULL || k == NULL)
+        return;
+    r = request(w, k, one->now.node, "withdraw", 0);
+    snprintf(r->failover, sizeof(r->failover), "%s", one->id);
+    check_asks_withdraw(&w->check, r->failover);
+    coordinator_failover_withdraw(k->c, r->failover, withdrawn, r);
 }
 
 static void asked(void *arg, const struct coordinator_reply *reply)
@@ -319,19 +386,25 @@ static void patch_settings(struct world *w, struct coord *k)
                                request(w, k, 0, "settings", 0));
 }
 
+void person_pause(struct world *w, bool paused)
+{
+    struct settings_patch patch = {
+        .paused = paused, .brake_override_ms = -1, .who = "eve"};
+    struct coord *k = coord_any(w);
+
+    if (k != NULL)
+        coordinator_settings_patch(k->c, &patch, asked,
+                                   request(w, k, 0, "pause", 0));
+}
+
 /* A pause that was asked for before may still be written late. */
 void person_unpause(struct world *w)
 {
-    struct settings_patch patch = {
-        .paused = 0, .brake_override_ms = -1, .who = "eve"};
     const struct registry_entry *e = memory_find(w->store, "/pelorus/settings");
-    struct coord *k = coord_any(w);
 
-    if (w->in_flight > 0 || k == NULL || e == NULL ||
-        strstr(e->value, "\"paused\":true") == NULL)
-        return;
-    coordinator_settings_patch(k->c, &patch, asked,
-                               request(w, k, 0, "unpause", 0));
+    if (w->in_flight == 0 && e != NULL &&
+        strstr(e->value, "\"paused\":true") != NULL)
+        person_pause(w, false);
 }
 
 static void change_group(struct world *w, struct coord *k)

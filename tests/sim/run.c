@@ -103,8 +103,11 @@ void world_open(struct world *w, uint64_t seed, bool verbose,
         sim_node_init(w, i);
     for (int i = 0; i < COORDS; i++)
         coord_init(w, i);
+    w->nodes[MASTERS - 1].late =
+        w->conf.failover.hook != NULL && chance(w, 0.5);
     for (int i = 0; i < NODES; i++)
-        sim_node_start(&w->nodes[i]);
+        if (!w->nodes[i].late)
+            sim_node_start(&w->nodes[i]);
     for (int i = 0; i < COORDS; i++)
         coord_start(&w->coords[i]);
 }

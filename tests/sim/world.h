@@ -66,6 +66,7 @@ struct sim_node {
                            else it goes on as it was (DolphinScheduler) */
     bool takes_over;    /* removes what an earlier session left */
     bool frozen;
+    bool late;    /* it comes when an act calls for it, or never */
     bool revived; /* it was stopped and knows nothing of what it missed */
     bool expired; /* its session was ended by force: it does not know yet */
     bool leased;  /* HTTP: an accepted report of this process stands */
@@ -167,6 +168,10 @@ void client_done(struct world *w, int item); /* by its owner */
 void person_step(struct world *w);
 void person_cordon(struct world *w, enum node_kind kind);
 void person_unpause(struct world *w);
+void person_pause(struct world *w, bool paused);
+void person_withdraw(struct world *w);
+void person_force(struct world *w, const struct sim_node *n);
+void person_order(struct world *w, const struct gate_order *order);
 enum node_kind item_kind(int item);
 const char *item_group(int item);
 
