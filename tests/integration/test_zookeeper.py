@@ -175,6 +175,41 @@ def test_a_cluster_of_dolphinscheduler_is_shown_exactly(cluster):
     Node(peer, "worker", "10.20.1.11:1234")
     cluster.wait_up(c.api, "10.20.1.11:1234")
     print(f"     a new worker seen after {time.monotonic() - came:.2f} s")
+    # One whose IPv6 host it writes without brackets is named as it is listed.
+    bare = "2001:db8::7:1234"
+    Node(peer, "worker", bare)
+    cluster.wait_up(c.api, bare)
+    equal(c.api.get(f"/v1/nodes/worker/{bare}")["state"], "up", "by its own name")
+    equal(c.api("PUT", f"/v1/nodes/worker/{bare}/cordon", {}).status, 200, "an order for it")
+    equal(c.api("GET", "/v1/nodes/worker/2001:db8::8:1234").status, 400, "one that nobody knows")
+
+
+@on_zookeeper()
+def test_a_master_that_dies_while_no_coordinator_runs_is_hooked(cluster):
+    ran = os.path.join(cluster.dir, "ran")
+    more = (f"failover: {{grace: 300ms, reconcile-interval: 1s, hook: 'echo $PELORUS_ADDRESS "
+            f"$PELORUS_PROCESS >>{ran}'}}\n")
+    victim, survivor = cluster.registry.peer(), cluster.registry.peer()
+    M4 = "10.20.9.4:5678"
+    Node(victim, "master", M4, session=cluster.session / SLOW)
+    Node(survivor, "master", M1)
+    Node(survivor, "master", M2)
+    c = cluster.coordinator(more=more)
+    cluster.wait_up(c.api, M1, M2, M4)
+    wait_for("its gate", lambda: c.api.get(f"/v1/nodes/master/{M4}")["gate"])
+    c.terminate()
+    victim.kill()
+    time.sleep(2 * cluster.session)
+    coordinators = [cluster.coordinator(more=more) for _ in range(2)]
+    wait_for("the hook", lambda: os.path.exists(ran), 40)
+    wait_for("the record", finished(coordinators[1].api, M4), 20)
+    for c in coordinators:
+        c.terminate()
+    c = cluster.coordinator(more=more)
+    cluster.wait_up(c.api, M1, M2)
+    time.sleep(4 * SLOW)
+    with open(ran, encoding="utf-8") as f:
+        equal(f.read(), f"{M4} {dolphin.STARTED}-1\n", "when the hook ran")
 
 
 @on_zookeeper()
