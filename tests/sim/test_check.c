@@ -451,6 +451,74 @@ static void a_promise_that_is_not_kept_is_noticed(void **state)
     expect(b, "none-lost");
 }
 
+static char *drained(const char *of)
+{
+    static char text[400];
+
+    (void)snprintf(text, sizeof(text),
+                   "{\"state\":\"draining\",\"process\":%s,\"past\":[],"
+                   "\"for\":\"8s\",\"order\":1}",
+                   of);
+    return text;
+}
+
+static void a_drain_that_a_failover_ends_is_noticed(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b);
+    WRITE(b, {GATE, drained(P1)});
+    gone(b);
+    beat(b, P2);
+    take_lock(b);
+    WRITE(b, {GATE, gate("open", P2, P1)}, {RECORD, record("intent", P1)});
+    expect(b, "drain-stands");
+}
+
+static void a_drain_that_nobody_takes_back_is_noticed(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b);
+    WRITE(b, {GATE, drained(P1)});
+    WRITE(b, {GATE, gate("open", P1, "")});
+    expect(b, "drain-stands");
+}
+
+static void a_drain_that_is_taken_back_passes(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b);
+    WRITE(b, {GATE, drained(P1)});
+    check_asks_undrain(&b->check, 0);
+    WRITE(b, {GATE, gate("open", P1, "")});
+    assert_false(b->result.failed);
+}
+
+static void a_cordon_that_a_failover_ends_is_noticed(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b);
+    WRITE(b, {GATE, gate("cordoned", P1, "")});
+    gone(b);
+    beat(b, P2);
+    take_lock(b);
+    WRITE(b, {GATE, gate("open", P2, P1)}, {RECORD, record("intent", P1)});
+    expect(b, "cordon-stays");
+}
+
+static void a_withdrawn_order_that_waits_on_is_noticed(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b);
+    WRITE(b, {RECORD, record("queued", P1)});
+    check_withdrawn(&b->check, "f-1");
+    expect(b, "withdrawn-is-not-done");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -475,6 +543,11 @@ int main(void)
         TEST(a_failover_that_ends_twice_is_noticed),
         TEST(a_coordinator_that_writes_below_nodes_is_noticed),
         TEST(a_promise_that_is_not_kept_is_noticed),
+        TEST(a_drain_that_a_failover_ends_is_noticed),
+        TEST(a_drain_that_nobody_takes_back_is_noticed),
+        TEST(a_drain_that_is_taken_back_passes),
+        TEST(a_cordon_that_a_failover_ends_is_noticed),
+        TEST(a_withdrawn_order_that_waits_on_is_noticed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
