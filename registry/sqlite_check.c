@@ -192,9 +192,7 @@ static int ask(sqlite3 *handle, const char *question, char *answer, size_t size)
     return rc;
 }
 
-/* On a connection of its own, which has read nothing before. False, with what
- * is wrong, also when it cannot be read at all. *busy: not now. */
-static bool whole(struct sqlite_db *db, char *wrong, size_t size, bool *busy)
+bool sqlite_whole(struct sqlite_db *db, char *wrong, bool *busy)
 {
     sqlite3 *handle = NULL;
     int rc = sqlite3_open_v2(db->path, &handle,
@@ -203,13 +201,13 @@ static bool whole(struct sqlite_db *db, char *wrong, size_t size, bool *busy)
 
     (void)sqlite3_busy_timeout(handle, (int)db->busy_ms);
     for (size_t i = 0; ok && i < ARRAY_LEN(questions); i++) {
-        rc = ask(handle, questions[i], wrong, size);
+        rc = ask(handle, questions[i], wrong, SQLITE_WRONG_SIZE);
         ok =
             rc == SQLITE_DONE || (rc == SQLITE_ROW && strcmp(wrong, "ok") == 0);
     }
     *busy = rc == SQLITE_BUSY || rc == SQLITE_NOMEM;
     if (!ok && rc != SQLITE_ROW) {
-        (void)snprintf(wrong, size, "%s", sqlite3_errstr(rc));
+        (void)snprintf(wrong, SQLITE_WRONG_SIZE, "%s", sqlite3_errstr(rc));
     }
     (void)sqlite3_close(handle);
     return ok;
@@ -218,14 +216,14 @@ static bool whole(struct sqlite_db *db, char *wrong, size_t size, bool *busy)
 void sqlite_look_closer(struct sqlite_db *db)
 {
     mono_ms now = clock_mono_ms();
-    char wrong[160];
+    char wrong[SQLITE_WRONG_SIZE];
     bool busy, ok;
 
     if (db->damage != NULL ? now - db->looked_at < LOOK_AGAIN_MS
                            : db->strange == 0 || now - db->strange < QUIET_MS) {
         return;
     }
-    ok = whole(db, wrong, sizeof(wrong), &busy);
+    ok = sqlite_whole(db, wrong, &busy);
     if (busy) {
         return;
     }

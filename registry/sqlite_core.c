@@ -133,8 +133,11 @@ static int list(struct sql_core *core, const char *prefix, const char *from,
 static int session_begin(struct sql_core *core, uint64_t old,
                          int64_t timeout_ms, uint64_t *id, struct err *err)
 {
-    int rc = sqlite_session_begin(db_of(core), old, timeout_ms, id, err);
+    int rc = sqlite_db_reopen(db_of(core), err);
 
+    if (rc == 0 || rc == ERR_WENT_BACK) {
+        rc = sqlite_session_begin(db_of(core), old, timeout_ms, id, err);
+    }
     note_place(core);
     return rc;
 }

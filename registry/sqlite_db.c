@@ -1,6 +1,6 @@
 /*
- * sqlite_db.c - the connection: cached statements, transactions, and the
- * engine's results in our terms.
+ * sqlite_db.c - cached statements, transactions, and the engine's results in
+ * our terms.
  *
  * All writes of a group stand in one BEGIN IMMEDIATE ... COMMIT, so that many
  * small calls cost one fsync. The revision is counted in memory meanwhile and
@@ -11,47 +11,12 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #define FEED_SLACK 5000 /* prune in steps, not at every commit */
 
-static const char *const stmt_texts[] = {
-#define X(name, text) text,
-    SQLITE_STMTS(X)
-#undef X
-};
-
-/* secure_delete is on in Debian's build and would write every freed page. */
-static const char settings[] = "PRAGMA synchronous = FULL;"
-                               "PRAGMA secure_delete = OFF;"
-                               "PRAGMA temp_store = MEMORY;"
-                               "PRAGMA cache_size = -32768;"
-                               "PRAGMA trusted_schema = OFF;"
-                               "PRAGMA wal_autocheckpoint = 4000;"
-                               "PRAGMA journal_size_limit = 67108864;";
-
-/*
- * Wait for another writer, in short steps: SQLite's own handler grows to 100
- * ms, and whoever comes often would starve the rest.
- */
-static int on_busy(void *arg, int count)
-{
-    struct sqlite_db *db = arg;
-    mono_ms now = clock_mono_ms();
-
-    if (count == 0) {
-        db->busy_since = now;
-    }
-    if (now - db->busy_since >= db->busy_ms) {
-        return 0;
-    }
-    (void)poll(NULL, 0, count < 5 ? 1 : 3);
-    return 1;
-}
-
-static enum err_code code_of(int rc)
+enum err_code sqlite_code(int rc)
 {
     switch (rc & 0xff) {
     case SQLITE_READONLY:
@@ -84,7 +49,7 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
         break;
     }
     assert((rc & 0xff) != SQLITE_MISUSE);
-    return (int)err_set(err, code_of(rc), "%s: %s (%d)%s", db->path,
+    return (int)err_set(err, sqlite_code(rc), "%s: %s (%d)%s", db->path,
                         sqlite3_errmsg(db->handle), rc, hint);
 }
 
@@ -156,103 +121,8 @@ int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
     return rc;
 }
 
-/* --- opening and closing ---------------------------------------------------
+/* --- keys ------------------------------------------------------------------
  */
-
-static int set_up(struct sqlite_db *db, struct err *err)
-{
-    sqlite3_stmt *mode = NULL;
-    int rc;
-
-    (void)sqlite3_busy_handler(db->handle, on_busy, db);
-    rc = sqlite3_exec(db->handle, settings, NULL, NULL, NULL);
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode = WAL", -1,
-                                &mode, NULL);
-    }
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_step(mode) == SQLITE_ROW ? SQLITE_OK
-                                              : sqlite3_errcode(db->handle);
-    }
-    if (rc == SQLITE_OK &&
-        strcmp((const char *)sqlite3_column_text(mode, 0), "wal") != 0) {
-        (void)sqlite3_finalize(mode);
-        return (int)err_set(err, ERR_IO,
-                            "%s: this file system cannot hold a registry that "
-                            "processes share; use a local disk",
-                            db->path);
-    }
-    (void)sqlite3_finalize(mode);
-    for (size_t i = 0; rc == SQLITE_OK && i < SQLITE_STMT_COUNT; i++) {
-        rc = sqlite3_prepare_v3(db->handle, stmt_texts[i], -1,
-                                SQLITE_PREPARE_PERSISTENT, &db->stmts[i], NULL);
-    }
-    if (rc != SQLITE_OK) {
-        (void)sqlite_fail(db, rc, err);
-        if (err != NULL && err->code == ERR_UNAVAILABLE) {
-            err->code = ERR_IO;
-        }
-        return code_of(rc) == ERR_DENIED ? ERR_DENIED : ERR_IO;
-    }
-    return 0;
-}
-
-int sqlite_db_open(struct sqlite_db **out, const char *path,
-                   const char *namespace_, int64_t busy_ms, struct err *err)
-{
-    struct sqlite_db *db;
-    int rc;
-
-    *out = NULL;
-    if (strlen(namespace_) > SQL_NAMESPACE_MAX) {
-        return (int)err_set(err, ERR_INVALID,
-                            "registry.namespace is longer than %d bytes",
-                            SQL_NAMESPACE_MAX);
-    }
-    db = mem_zalloc(sizeof(*db));
-    db->path = mem_strdup(path);
-    db->busy_ms = busy_ms;
-    db->prefix_len =
-        (size_t)snprintf(db->prefix, sizeof(db->prefix), "/%s", namespace_);
-    rc = sqlite_file_open(&db->handle, path, err);
-    if (rc == 0) {
-        rc = set_up(db, err);
-    }
-    if (rc == 0) {
-        rc = sqlite_read_meta(db, err);
-    }
-    if (rc == 0) {
-        sqlite_file_note(db);
-    }
-    if (rc != 0) {
-        (void)err_wrap(err, "open registry");
-        sqlite_db_close(&db);
-        return rc;
-    }
-    *out = db;
-    return 0;
-}
-
-void sqlite_db_close(struct sqlite_db **db_ptr)
-{
-    struct sqlite_db *db = *db_ptr;
-    int rc;
-
-    if (db == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < SQLITE_STMT_COUNT; i++) {
-        (void)sqlite3_finalize(db->stmts[i]);
-    }
-    rc = sqlite3_close(db->handle);
-    assert(rc == SQLITE_OK);
-    (void)rc;
-    mem_free(db->path);
-    mem_free(db->damage);
-    mem_free(db->back);
-    mem_free(db);
-    *db_ptr = NULL;
-}
 
 void sqlite_full_key(const struct sqlite_db *db, const char *key, char *out)
 {

@@ -28,6 +28,10 @@ int sqlite_db_open(struct sqlite_db **out, const char *path,
                    const char *namespace_, int64_t busy_ms,
                    struct err *err) MUST_CHECK;
 void sqlite_db_close(struct sqlite_db **db);
+/* What stands at the path was replaced: take what stands there now, if that is
+ * a registry and whole. 0 also when nothing was replaced; otherwise errors as
+ * of sqlite_file_check(), or why it cannot be used. */
+int sqlite_db_reopen(struct sqlite_db *db, struct err *err) MUST_CHECK;
 
 /* What stands at the path is still what was opened. ERR_SESSION_LOST: another
  * file does, or none, and nobody but us sees what we write; or the file is

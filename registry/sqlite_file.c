@@ -209,7 +209,7 @@ static int create(const char *path, int dir_fd, struct err *err)
     return rc == SQLITE_OK ? 0 : (int)err->code;
 }
 
-static int ensure(const char *path, struct err *err)
+static int ensure(const char *path, bool create_it, struct err *err)
 {
     char *copy = mem_strdup(path);
     const char *dir = dirname(copy);
@@ -219,6 +219,9 @@ static int ensure(const char *path, struct err *err)
 
     if (rc == 0) {
         rc = present(path, &there, err);
+    }
+    if (rc == 0 && !there && !create_it) {
+        rc = (int)err_set(err, ERR_IO, "%s: there is no file", path);
     }
     if (rc == 0 && !there) {
         rc = lock_directory(dir, fd, err);
@@ -283,7 +286,8 @@ static int identify(sqlite3 *handle, const char *path, struct err *err)
     return 0;
 }
 
-int sqlite_file_open(sqlite3 **out, const char *path, struct err *err)
+int sqlite_file_open(sqlite3 **out, const char *path, bool create_it,
+                     struct err *err)
 {
     sqlite3 *handle = NULL;
     struct err local;
@@ -293,7 +297,7 @@ int sqlite_file_open(sqlite3 **out, const char *path, struct err *err)
         err = &local;
     }
     *out = NULL;
-    rc = ensure(path, err);
+    rc = ensure(path, create_it, err);
     if (rc != 0) {
         return rc;
     }
@@ -356,6 +360,32 @@ void sqlite_file_note(struct sqlite_db *db)
     }
 }
 
+static bool is_same(const struct sqlite_db *db, size_t i)
+{
+    struct stat st;
+
+    return db->files[i].known && identity_of(db->path, suffixes[i], &st) == 0 &&
+           st.st_dev == db->files[i].device && st.st_ino == db->files[i].inode;
+}
+
+bool sqlite_file_replaced(const struct sqlite_db *db)
+{
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        if (db->files[i].known && !is_same(db, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool sqlite_file_left(const struct sqlite_db *db)
+{
+    struct stat st;
+
+    return identity_of(db->path, "", &st) == 0 && !is_same(db, 0) &&
+           !is_same(db, 1) && !is_same(db, 2);
+}
+
 /* The log counts like the file: who makes a new one does not see ours. (SQLite
  * itself removes both when the last connection is closed, and ours is open.) */
 int sqlite_file_check(struct sqlite_db *db, struct err *err)
@@ -383,7 +413,7 @@ int sqlite_file_check(struct sqlite_db *db, struct err *err)
         return (int)err_set(err, ERR_SESSION_LOST,
                             "%s%s was removed or replaced while in use, and "
                             "what we write nobody else sees; put it back, or "
-                            "restart all members",
+                            "a backup without -wal and -shm beside it",
                             db->path, suffixes[i]);
     }
     return rc;

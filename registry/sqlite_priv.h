@@ -124,12 +124,16 @@ struct sqlite_db {
     bool writing;
 };
 
-/* The file itself (sqlite_file.c): checked, created when missing, identified,
- * opened. */
-int sqlite_file_open(sqlite3 **out, const char *path,
+/* The file itself (sqlite_file.c): checked, created when missing and wanted,
+ * identified, opened. */
+int sqlite_file_open(sqlite3 **out, const char *path, bool create,
                      struct err *err) MUST_CHECK;
 /* Note what was opened: the file, its log and the log's index. */
 void sqlite_file_note(struct sqlite_db *db);
+/* Any of the three is not what was opened; another file stands there, and none
+ * of the other two is ours. */
+bool sqlite_file_replaced(const struct sqlite_db *db);
+bool sqlite_file_left(const struct sqlite_db *db);
 
 /* --- what cannot be (sqlite_check.c) -------------------------------------- */
 
@@ -156,6 +160,10 @@ int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
 /* Read all of a file that was written to, once the writing has ended, and
  * again from time to time one that was damaged. */
 void sqlite_look_closer(struct sqlite_db *db);
+/* Read it all, on a connection of its own, which has read nothing before.
+ * False, with what is wrong, also when it cannot be read; *busy: not now. */
+#define SQLITE_WRONG_SIZE 160
+bool sqlite_whole(struct sqlite_db *db, char *wrong, bool *busy);
 
 /* A cached statement, reset and without bindings. */
 sqlite3_stmt *sqlite_stmt(struct sqlite_db *db, enum sqlite_stmt_id id);
@@ -176,7 +184,8 @@ int sqlite_run(struct sqlite_db *db, sqlite3_stmt *stmt,
 int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
                  struct err *err) MUST_CHECK;
 
-/* The engine's last error as ours. */
+/* The engine's last error as ours, and what becomes of its number alone. */
+enum err_code sqlite_code(int rc);
 int sqlite_fail(struct sqlite_db *db, int rc, struct err *err);
 
 /* A read transaction around several statements; ended always. */

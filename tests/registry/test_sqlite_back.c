@@ -382,6 +382,86 @@ static void a_copy_over_a_part_of_the_log_is_damage(void **state)
     assert_int_equal(put(f, "/a", "3"), 0);
 }
 
+/* --- another file in its place -------------------------------------------- */
+
+static void remove_log(struct fixture *f)
+{
+    static const char *const suffixes[] = {"-wal", "-shm"};
+
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        char *name = mem_printf("%s%s", f->path, suffixes[i]);
+
+        assert_int_equal(unlink(name), 0);
+        mem_free(name);
+    }
+}
+
+static void reopen(struct fixture *f)
+{
+    mono_ms until = clock_mono_ms() + PATIENCE_MS;
+    struct err err = {0};
+
+    while (sqlite_db_reopen(f->db, &err) != 0) {
+        if (clock_mono_ms() >= until) {
+            fail_msg("%s", err.msg);
+        }
+        (void)poll(NULL, 0, 20);
+    }
+}
+
+static void a_file_put_in_its_place_is_taken_without_the_old_log(void **state)
+{
+    struct fixture *f = *state;
+    struct sqlite_db *other;
+    struct err err;
+    char value[16];
+
+    fill(f, 20, 'a');
+    assert_int_equal(put(f, "/a", "1"), 0);
+    transfer(f->path, f->copy);
+    assert_int_equal(put(f, "/a", "2"), 0);
+    assert_int_equal(rename(f->copy, f->path), 0);
+    assert_int_equal(put(f, "/a", "3"), ERR_SESSION_LOST);
+    /* Our log beside it would be taken for its own. */
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(sqlite_db_reopen(f->db, &err), ERR_SESSION_LOST);
+        (void)poll(NULL, 0, 500);
+    }
+    remove_log(f);
+    other = open_db(f); /* it has a log there before ours is closed */
+    assert_int_equal(
+        write_key(other, begin_session(other), false, "/other", "1"), 0);
+    reopen(f);
+    assert_int_equal(poll_db(f, &err), 0);
+    f->session = begin_session(f->db);
+    assert_int_equal(get(f, "/a", value, sizeof(value)), 0);
+    assert_string_equal(value, "1");
+    assert_int_equal(get(f, "/other", NULL, 0), 0);
+    assert_int_equal(put(f, "/a", "3"), 0);
+    assert_int_equal(sqlite_file_check(other, &err), 0);
+    assert_int_equal(
+        write_key(other, begin_session(other), false, "/other", "2"), 0);
+    sqlite_db_close(&other);
+}
+
+static void a_file_that_is_no_registry_is_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    FILE *file = fopen(f->copy, "wb");
+
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(rename(f->copy, f->path), 0);
+    remove_log(f);
+    (void)poll(NULL, 0, 1100);
+    assert_int_not_equal(sqlite_db_reopen(f->db, &err), 0);
+    assert_int_equal(unlink(f->path), 0);
+    (void)poll(NULL, 0, 1100);
+    assert_int_not_equal(sqlite_db_reopen(f->db, &err), 0);
+    assert_int_equal(access(f->path, F_OK), -1);
+}
+
 /* Met in a read, whoever did it and whenever. */
 static void a_malformed_page_ends_the_session(void **state)
 {
@@ -465,6 +545,8 @@ int main(void)
         TEST(a_feed_that_is_ahead_of_the_file_has_missed),
         TEST(a_copy_over_a_whole_log_is_told_and_has_no_effect),
         TEST(a_copy_over_a_part_of_the_log_is_damage),
+        TEST(a_file_put_in_its_place_is_taken_without_the_old_log),
+        TEST(a_file_that_is_no_registry_is_not_taken),
         TEST(a_malformed_page_ends_the_session),
         TEST(checkpoints_of_anybody_are_no_strangers),
         TEST(a_new_time_alone_ends_nothing),
