@@ -85,6 +85,24 @@ static int set_up(struct sqlite_db *db, struct err *err)
     return 0;
 }
 
+/* After a crash its log was read again, whosever it is: a copy over a file
+ * whose log stayed beside it is of two times. */
+static int examine(struct sqlite_db *db, struct err *err)
+{
+    char wrong[SQLITE_WRONG_SIZE];
+    struct sqlite_marks marks;
+    bool busy = false;
+
+    sqlite_marks(db, &marks);
+    if (marks.done == marks.begun || sqlite_whole(db, wrong, &busy) || busy) {
+        return 0;
+    }
+    return (int)err_set(err, ERR_IO,
+                        "%s: the file is damaged (%s); put a backup in its "
+                        "place, without -wal and -shm beside it",
+                        db->path, wrong);
+}
+
 /* `create`: make the file if there is none. */
 static int attach(struct sqlite_db *db, bool create, struct err *err)
 {
@@ -95,6 +113,9 @@ static int attach(struct sqlite_db *db, bool create, struct err *err)
     }
     if (rc == 0) {
         rc = sqlite_read_meta(db, err);
+    }
+    if (rc == 0) {
+        rc = examine(db, err);
     }
     if (rc == 0) {
         sqlite_file_note(db);
