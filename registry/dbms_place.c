@@ -209,8 +209,9 @@ static void hear(struct dbms *d, const struct dbms_place *at)
         return;
     }
     d->heard.line = at->line;
-    if (at->position < d->heard.position) {
-        d->heard.position = 0; /* it was not on disk */
+    if (at->position < d->heard.position ||
+        d->heard.position <= d->seen.position) {
+        d->heard.position = 0; /* it was not on disk, or is known by now */
     } else if (d->heard.position != 0 && now - d->heard_at >= SURE_MS) {
         dbms_place_sure(d, d->heard.position);
         d->heard.position = 0;

@@ -49,6 +49,15 @@ static int aim(struct dbms_target *t, const char *database, struct err *err)
     return rc;
 }
 
+void sql_store_aim(const struct sql_store *s, struct dbms_target *t)
+{
+    struct err err;
+
+    if (aim(t, s->database, &err) != 0) {
+        fail_msg("%s", err.msg);
+    }
+}
+
 static int in_system(const char *verb, const char *database,
                      const char *options, struct err *err)
 {

@@ -48,6 +48,8 @@ uint64_t sql_store_run(struct sql_store *s, const char *fmt, ...)
 /* The same, and its failure is an answer. */
 enum dbms_fault sql_store_try(struct sql_store *s, uint64_t *value,
                               const char *sql);
+/* Where a core of the test's own is to connect. */
+void sql_store_aim(const struct sql_store *s, struct dbms_target *t);
 /* A second connection of the test's own. */
 struct dbms_link *sql_store_link(struct sql_store *s);
 

@@ -1,7 +1,8 @@
 /*
  * test_postgresql.c - the PostgreSQL registry on a real server: the conformance
- * suite.
+ * suite, and a server that goes back.
  */
+#include "tests/registry/sql_place.h"
 #include "tests/registry/sql_store.h"
 
 int main(void)
@@ -9,7 +10,8 @@ int main(void)
     int failed;
 
     sql_store_use(&postgresql_server);
-    failed = conformance_run(&sql_store_backend);
+    failed = sql_place_tests();
+    failed += conformance_run(&sql_store_backend);
     sql_store_end();
     return failed;
 }
