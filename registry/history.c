@@ -269,9 +269,17 @@ static bool is_right_again(const struct registry_history *h)
            !registry_place_fell(&h->found, &h->back.known);
 }
 
+/* Whoever began before a mark knows of the incarnation what the mark says. */
+static const char *our_incarnation(const struct registry_history *h)
+{
+    return h->known.incarnation[0] == '\0' && h->is_back
+               ? h->back.known.incarnation
+               : h->known.incarnation;
+}
+
 static void judge(struct registry_history *h)
 {
-    const char *ours = h->known.incarnation;
+    const char *ours = our_incarnation(h);
     bool same = ours[0] == '\0' || strcmp(h->at.incarnation, ours) == 0;
     bool next = !same && history_follows(&h->at, ours);
 

@@ -271,7 +271,7 @@ static void a_store_put_back_is_left_by_all_until_accepted(void **state)
 static void who_was_not_looking_is_told_by_the_mark(void **state)
 {
     struct world *w = *state;
-    struct process *a = begin(w), *b;
+    struct process *a = begin(w), *b, *c;
     struct memory_backup *backup = memory_backup(w->store);
 
     assert_int_equal(put(a, "/a/1", "x"), ERR_OK);
@@ -283,6 +283,12 @@ static void who_was_not_looking_is_told_by_the_mark(void **state)
     assert_int_equal(last(b), REGISTRY_WENT_BACK);
     assert_int_equal(put(b, "/a/1", "x"), ERR_WENT_BACK);
     assert_string_equal(registry_went_back(b->r)->by, "h:1");
+    c = begin_at(w, NULL);
+    registry_accepting(c->r);
+    run(w, SOON);
+    accept(w, c);
+    run(w, SOON);
+    assert_int_equal(last(b), REGISTRY_CONNECTED); /* who knew no other */
     memory_backup_free(&backup);
 }
 
