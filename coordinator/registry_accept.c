@@ -35,7 +35,6 @@ struct accept {
     bool asking;
     char answer[ANSWER_MAX];
     size_t answer_len;
-    char place[HISTORY_PLACE_SIZE], other[HISTORY_PLACE_SIZE];
 };
 
 static void finish(struct accept *a, const struct err *why)
@@ -53,6 +52,19 @@ static void tell_line(uint64_t n, const char *what)
         printf("  %" PRIu64 " %s\n", n, what);
 }
 
+static void tell_place(const char *what, const struct registry_place *p)
+{
+    if (p->incarnation[0] == '\0')
+        return;
+    printf("  %-12s ", what);
+    if (p->position > 0)
+        printf("position %" PRIu64 " of ", p->position);
+    printf("incarnation %s", p->incarnation);
+    if (p->line > 0)
+        printf(", timeline %" PRIu64, p->line);
+    printf("\n");
+}
+
 static void tell_back(struct accept *a, const struct restore_summary *s)
 {
     const struct history_record *h = &s->history;
@@ -66,11 +78,10 @@ static void tell_back(struct accept *a, const struct restore_summary *s)
                h->went_back.by);
     else
         printf("nobody has said that it is not what it was\n");
-    if (s->known.incarnation[0] != '\0')
-        printf("  known until  %s\n", registry_place_text(&s->known, a->place));
     if (s->found)
         memcpy(now.incarnation, h->incarnation, sizeof(now.incarnation));
-    printf("  found        %s\n", registry_place_text(&now, a->other));
+    tell_place("known until", &s->known);
+    tell_place("found", &now);
 }
 
 static void tell_lost(const struct restore_summary *s)

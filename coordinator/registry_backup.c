@@ -5,6 +5,7 @@
 
 #include "failover/backup.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -19,13 +20,12 @@ static void on_taken(void *arg, const struct err *err, size_t keys,
                      size_t items)
 {
     struct backing *b = arg;
-    char place[HISTORY_PLACE_SIZE];
 
     backup_take_free(&b->take);
     if (err->code == ERR_OK)
-        printf("%s: %zu keys, %zu of them items, at %s\n", b->words->file, keys,
-               items,
-               registry_place_text(registry_place(b->visit.registry), place));
+        printf("%s: %zu keys, %zu of them items, at position %" PRIu64 "\n",
+               b->words->file, keys, items,
+               registry_place(b->visit.registry)->position);
     visit_end(&b->visit, err->code == ERR_OK ? NULL : err);
 }
 

@@ -6,8 +6,7 @@
  * A change is one to BULK_OPS operations that belong together. What became of
  * a change whose txn met a conflict, or whose outcome is unknown, is not told
  * one by one: `again` says that there are some, and whoever gave them looks at
- * the store once more and gives what is still to be done. So a pass that has
- * nothing to give has seen that all is done.
+ * the store once more and gives what is still to be done.
  */
 #ifndef PELORUS_FAILOVER_BULK_H
 #define PELORUS_FAILOVER_BULK_H

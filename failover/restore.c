@@ -52,6 +52,8 @@ void restore_free(struct restore **out)
     forget(r);
     let_go(r);
     calls_orphan(&r->calls);
+    known_free(&r->stored);
+    known_free(&r->shown);
     MEM_FREE(*out);
 }
 
@@ -64,6 +66,8 @@ void restore_abandon(struct restore **out)
     forget(r);
     let_go(r);
     calls_free(&r->calls);
+    known_free(&r->stored);
+    known_free(&r->shown);
     MEM_FREE(*out);
 }
 

@@ -10,8 +10,8 @@
  *     lock    the failover locks
  *     floor   above every epoch that the store has or anybody has shown
  *     pass    each unfinished item is given again to its own owner, or to
- *             nobody as before, above the floor, its marker with it; until a
- *             pass finds nothing to do
+ *             nobody as before, above the floor, its marker with it; again
+ *             until a pass was applied as a whole
  *     open    the new incarnation, which follows all the ones that are known,
  *             its fencing numbers above all that were ever had
  *     sweep   what was testified is removed

@@ -1,8 +1,8 @@
 /*
  * restore_back.c - the keys of a backup into a store. Design: as restore_pass.c
  * does: what stands is listed, and what differs from what shall stand is
- * written, until nothing does. The items are put as they shall be found when it
- * is opened: given again, above the floor.
+ * written, until that was applied as a whole. The items are put as they shall
+ * be found when it is opened: given again, above the floor.
  */
 #include "failover/restore_priv.h"
 
@@ -166,7 +166,6 @@ static void put_item(struct restore *r, struct work_item *w)
         if (!finished)
             give(r, &marker);
         bulk_add(r->bulk);
-        r->given++;
     }
     buf_close(&item.value);
     buf_close(&marker.value);
@@ -182,7 +181,6 @@ static void put_other(struct restore *r, const struct backup_entry *e)
     if (!w.done) {
         give(r, &w);
         bulk_add(r->bulk);
-        r->given++;
     }
     buf_close(&w.value);
 }
@@ -240,7 +238,6 @@ static void remove_others(struct restore *r)
             continue;
         bulk_delete(r->bulk, s->key, s->version);
         bulk_add(r->bulk);
-        r->given++;
     }
     bulk_wait(r->bulk, on_removed, r);
 }
@@ -267,7 +264,6 @@ static void standing_walked(struct restore *r)
 void back_pass_begin(struct restore *r)
 {
     r->passes++;
-    r->given = 0;
     r->result.items = r->result.keys = 0;
     restore_walk(r, "/pelorus", standing_page, standing_walked);
 }

@@ -65,6 +65,7 @@ static void witness(struct restore *r, const cJSON *o)
     most(&s->ahead, json_u64(o, "items_ahead", 0));
     most(&s->back, json_u64(o, "finished_back", 0));
     most(&s->gone, json_u64(o, "gone", 0));
+    shown_note(r, o);
     if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
         know(r, &place);
     cJSON_ArrayForEach(it, cJSON_GetObjectItemCaseSensitive(o, "samples"))
@@ -89,7 +90,7 @@ static void seen_page(struct restore *r, const struct registry_reply *page)
 
 static void work_page(struct restore *r, const struct registry_reply *page)
 {
-    struct restore_summary *s = &r->s;
+    struct restore_summary *s = &r->work;
     for (size_t i = 0; i < page->n_entries; i++) {
         const struct registry_entry *e = &page->entries[i];
         struct work_item w;
@@ -100,6 +101,7 @@ static void work_page(struct restore *r, const struct registry_reply *page)
         s->items++;
         s->unfinished += w.state != WORK_DONE && w.state != WORK_DROPPED;
         most(&s->epoch_found, w.epoch);
+        stored_note(r, &w);
         work_item_close(&w);
     }
 }
@@ -180,14 +182,34 @@ static void coordinators_walked(struct restore *r)
     restore_walk(r, "/nodes", live_page, nodes_walked);
 }
 
-static void work_walked(struct restore *r)
+static void live_look(struct restore *r)
 {
+    struct restore_summary *s = &r->s;
+    most(&s->epoch_found, r->work.epoch_found);
+    s->items = r->work.items;
+    s->unfinished = r->work.unfinished;
+    s->unreadable = r->work.unreadable;
+    shown_compare(r);
     restore_walk(r, "/pelorus/coordinators", live_page, coordinators_walked);
 }
 
+static void work_walked(struct restore *r)
+{
+    r->counted = true;
+    live_look(r);
+}
+
+/* Once. What the items come to while a person thinks about it, the lift of the
+ * floor has room for. */
 static void seen_walked(struct restore *r)
 {
-    restore_walk(r, WORK_PREFIX, work_page, work_walked);
+    if (r->counted) {
+        live_look(r);
+    } else {
+        memset(&r->work, 0, sizeof(r->work));
+        known_free(&r->stored);
+        restore_walk(r, WORK_PREFIX, work_page, work_walked);
+    }
 }
 
 /* --- the two keys --------------------------------------------------------- */
@@ -238,6 +260,7 @@ static void on_key(void *part, size_t index, const struct registry_reply *reply)
 void look_begin(struct restore *r)
 {
     memset(&r->s, 0, sizeof(r->s));
+    known_free(&r->shown);
     memset(&r->others, 0, sizeof(r->others));
     r->history_version = 0;
     r->floor_version = r->floor_now = 0;

@@ -1,8 +1,8 @@
 /*
  * restore_pass.c - items given again, and the store opened. Design: a pass
- * lists everything and writes what is not as it should be; a pass that has
- * nothing to write is the proof that all is done. So neither a conflict nor an
- * outcome that is unknown needs a path of its own.
+ * lists everything and writes what is not as it should be, until one was
+ * applied as a whole. So neither a conflict nor an outcome that is unknown
+ * needs a path of its own.
  */
 #include "failover/restore_priv.h"
 
@@ -154,7 +154,6 @@ static void write_item(struct restore *r, const struct work_item *w,
     bulk_put(r->bulk, marker_key(m.kind, m.address, m.id, key),
              buf_text(&value), value.len, old != NULL ? old->version : 0);
     bulk_add(r->bulk);
-    r->given++;
     buf_close(&value);
 }
 
@@ -171,12 +170,11 @@ static void look_at(struct restore *r, struct work_item *w)
     if (s != NULL)
         s->wanted = true;
     bool low = w->epoch <= r->floor;
-    if (!low && s != NULL && agrees(s, &m)) {
-        r->result.items += w->epoch == r->floor + 1;
-        return;
-    }
     if (low)
         work_item_give_again(w, r->floor);
+    r->result.items += w->epoch == r->floor + 1;
+    if (!low && s != NULL && agrees(s, &m))
+        return;
     write_item(r, w, s);
 }
 
@@ -234,7 +232,6 @@ static void items_walked(struct restore *r)
             continue;
         bulk_delete(r->bulk, s->key, s->version);
         bulk_add(r->bulk);
-        r->given++;
     }
     bulk_wait(r->bulk, on_swept, r);
 }
@@ -247,7 +244,6 @@ static void markers_walked(struct restore *r)
 void pass_begin(struct restore *r)
 {
     r->passes++;
-    r->given = 0;
     r->result.items = 0; /* the last pass sees all of them */
     restore_walk(r, MARKER_PREFIX, marker_page, markers_walked);
 }
@@ -255,7 +251,7 @@ void pass_begin(struct restore *r)
 void pass_over(struct restore *r)
 {
     struct err busy;
-    if (r->given == 0) {
+    if (r->again == 0) {
         restore_begin(r, PHASE_OPEN);
         return;
     }
@@ -263,10 +259,7 @@ void pass_over(struct restore *r)
                   "what is written does not stay: somebody writes to the "
                   "store, or it takes nothing; stop what does not know that it "
                   "is not to be believed");
-    if (r->passes < PASSES_MAX && r->again == 0)
-        restore_begin(r, PHASE_PASS);
-    else
-        restore_retry(r, &busy);
+    restore_retry(r, &busy);
 }
 
 /* --- the new incarnation -------------------------------------------------- */

@@ -3,6 +3,7 @@
  *
  *   restore.c       the phases, the locks, failures
  *   restore_look.c  what is in the store, and what is testified
+ *   restore_shown.c the same, item by item
  *   restore_pass.c  floor, items given again, the new incarnation
  *   restore_back.c  the keys of a backup
  *
@@ -48,6 +49,15 @@ struct standing {
     char key[];
 };
 
+/* What is known of an item: from the store, or by what was testified. */
+struct known {
+    UT_hash_handle hh;
+    uint64_t epoch;
+    bool finished;
+    char owner[NODE_ADDRESS_MAX + 16]; /* as testified; "" not said */
+    char id[];
+};
+
 typedef void restore_page_f(struct restore *r,
                             const struct registry_reply *page);
 typedef void restore_step_f(struct restore *r);
@@ -76,6 +86,9 @@ struct restore {
     /* reads */
     size_t outstanding;
     struct restore_summary s;
+    struct restore_summary work; /* only what the items say, */
+    bool counted;                /* once */
+    struct known *stored, *shown;
     uint64_t history_version;
     bool has_floor;
     uint64_t floor_now, floor_version; /* as it stands */
@@ -87,8 +100,7 @@ struct restore {
     bool made;
     struct bulk *bulk;
     unsigned passes;
-    size_t given; /* changes in this pass */
-    size_t again; /* of these: not done, or not known to be */
+    size_t again; /* changes of this pass: not done, or not known to be */
     struct stray *strays;
     struct standing *standing;
     size_t at; /* the backup's next entry */
@@ -110,6 +122,13 @@ void restore_finish(struct restore *r);
 
 /* restore_look.c */
 void look_begin(struct restore *r);
+
+/* restore_shown.c */
+void stored_note(struct restore *r, const struct work_item *w);
+void shown_note(struct restore *r, const cJSON *testimony);
+/* The summary's numbers of items, and examples of them. */
+void shown_compare(struct restore *r);
+void known_free(struct known **list);
 
 /* restore_pass.c */
 void floor_begin(struct restore *r);

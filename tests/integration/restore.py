@@ -268,14 +268,15 @@ class Scene:
 
     # --- and is believed -----------------------------------------------------
 
-    def accept(self, *options, seconds=20):
-        """A person confirms it: then each item has one owner who knows its
-        epoch, which is above all that were ever told."""
+    def accept(self, *options, seconds=20, verb=("accept-restore",)):
+        """A person confirms it, or puts a backup back (`verb`): then each item
+        has one owner who knows its epoch, which is above all that were ever
+        told."""
         known = dict(self.ledger.highest)
         conf = self.cluster.conf("person", 0)
-        done = subprocess.run([PELORUS, "registry", "accept-restore", "--yes", *options, "-c", conf],
+        done = subprocess.run([PELORUS, "registry", *verb, "--yes", *options, "-c", conf],
                               capture_output=True, text=True, timeout=60 * SLOW, check=False)
-        equal(done.returncode, 0, f"accept-restore: {done.stdout}{done.stderr} exit")
+        equal(done.returncode, 0, f"{verb[0]}: {done.stdout}{done.stderr} exit")
         for c in self.coordinators:
             c.wait_ready()
 

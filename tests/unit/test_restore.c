@@ -106,6 +106,37 @@ static void it_tells_what_is_known_and_writes_nothing(void **state)
     assert_true(memory_revision(s.store) == before);
 }
 
+/* By what the views of coordinators still have. */
+static void it_tells_the_items_that_were_lost(void **state)
+{
+    (void)state;
+    gone_back(50); /* a-0 assigned at 1, a-1 waiting at 2, a-3 done at 4 */
+    scene_delete(&s, HISTORY_SEEN_PREFIX "/c1");
+    scene_delete(&s, HISTORY_SEEN_PREFIX "/c2");
+    scene_put(&s, HISTORY_SEEN_PREFIX "/c4",
+              "{\"items\":[[\"a-0\",5,\"worker/w1:1\"],[\"new\",77,"
+              "\"master/m1:1\"],[\"a-1\",2,null],[\"a-5\",6],[\"bad id\",9],"
+              "[7],8,[\"a-2\",\"x\"]],\"finished\":[[\"a-2\",3],"
+              "[\"never\",5],[\"a-3\",4]]}");
+    scene_put(&s, HISTORY_SEEN_PREFIX "/c5",
+              "{\"items\":[[\"a-0\",4,\"worker/w9:1\"],[\"a-2\",2]],"
+              "\"finished\":[[\"a-5\",6]]}");
+    scene_enter(&s, NULL, 0);
+    assert_true(scene_look(&s));
+    assert_int_equal(s.summary.witnesses, 2);
+    assert_int_equal(s.summary.epoch_shown, 77);
+    assert_int_equal(s.summary.ahead, 1);
+    assert_int_equal(s.summary.back, 2); /* a-2 and a-5 */
+    assert_int_equal(s.summary.gone, 1);
+    assert_int_equal(s.summary.n_samples, 4);
+    bool told = false;
+    for (size_t i = 0; i < s.summary.n_samples; i++)
+        told |= strcmp(s.summary.samples[i],
+                       "a-0: held by worker/w1:1 at epoch 5, in the registry "
+                       "at 1") == 0;
+    assert_true(told);
+}
+
 static void every_item_is_given_again_above_all_that_was_had(void **state)
 {
     (void)state;
@@ -297,6 +328,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(it_tells_what_is_known_and_writes_nothing),
+        TEST(it_tells_the_items_that_were_lost),
         TEST(every_item_is_given_again_above_all_that_was_had),
         TEST(a_person_may_ask_for_a_higher_floor),
         TEST(a_store_without_a_mark_may_be_accepted_too),

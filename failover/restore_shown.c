@@ -1,0 +1,133 @@
+/*
+ * restore_shown.c - what those testify who remember the lost future, item by
+ * item, beside what is in the store. Design: all testimonies speak of one
+ * future, so the highest epoch of an item counts, and being finished is the
+ * end of it.
+ *
+ *   {"items":[["<id>",<epoch>,"<owner>"],…],"finished":[["<id>",<epoch>],…]}
+ */
+#include "failover/restore_priv.h"
+
+#include "base/mem.h"
+#include "base/units.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void known_free(struct known **list)
+{
+    struct known *k, *next;
+    HASH_ITER(hh, *list, k, next)
+    {
+        HASH_DEL(*list, k);
+        mem_free(k);
+    }
+}
+
+static struct known *known_get(struct known **list, const char *id)
+{
+    struct known *k;
+    size_t len = strlen(id);
+    HASH_FIND(hh, *list, id, len, k);
+    if (k == NULL) {
+        k = mem_zalloc(sizeof(*k) + len + 1);
+        memcpy(k->id, id, len + 1);
+        HASH_ADD_KEYPTR(hh, *list, k->id, len, k);
+    }
+    return k;
+}
+
+void stored_note(struct restore *r, const struct work_item *w)
+{
+    struct known *k = known_get(&r->stored, w->id);
+    k->epoch = w->epoch;
+    k->finished = w->state == WORK_DONE || w->state == WORK_DROPPED;
+}
+
+/* A number of ours: from 2^53 on it is a string. */
+static uint64_t number(const cJSON *o)
+{
+    uint64_t n = 0;
+    if (cJSON_IsString(o))
+        return units_uint(o->valuestring, EPOCH_MAX, &n, NULL) == 0 ? n : 0;
+    return cJSON_IsNumber(o) && o->valuedouble >= 1 && o->valuedouble < 0x1p53
+               ? (uint64_t)o->valuedouble
+               : 0;
+}
+
+static void note_rows(struct restore *r, const cJSON *rows, bool finished)
+{
+    const cJSON *row;
+    cJSON_ArrayForEach(row, rows)
+    {
+        const cJSON *id = cJSON_IsArray(row) ? row->child : NULL;
+        const cJSON *epoch = id != NULL ? id->next : NULL;
+        const cJSON *owner = epoch != NULL ? epoch->next : NULL;
+        uint64_t n = number(epoch);
+        if (!cJSON_IsString(id) || n == 0 ||
+            work_check_id(id->valuestring, NULL) != 0)
+            continue;
+        struct known *k = known_get(&r->shown, id->valuestring);
+        if (n > r->s.epoch_shown)
+            r->s.epoch_shown = n;
+        k->finished |= finished;
+        if (n < k->epoch)
+            continue;
+        k->epoch = n;
+        if (cJSON_IsString(owner))
+            (void)snprintf(k->owner, sizeof(k->owner), "%s",
+                           owner->valuestring);
+    }
+}
+
+void shown_note(struct restore *r, const cJSON *o)
+{
+    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "items"), false);
+    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "finished"), true);
+}
+
+static void sample(struct restore *r, const char *what, const struct known *k,
+                   uint64_t now)
+{
+    struct restore_summary *s = &r->s;
+    if (s->n_samples == RESTORE_SAMPLES)
+        return;
+    char *out = s->samples[s->n_samples++];
+    if (now > 0)
+        (void)snprintf(out, sizeof(s->samples[0]),
+                       "%s: %s%s%s at epoch %" PRIu64
+                       ", in the registry at %" PRIu64,
+                       k->id, what, k->owner[0] != '\0' ? " " : "", k->owner,
+                       k->epoch, now);
+    else
+        (void)snprintf(out, sizeof(s->samples[0]),
+                       "%s: %s%s%s at epoch %" PRIu64, k->id, what,
+                       k->owner[0] != '\0' ? " " : "", k->owner, k->epoch);
+}
+
+void shown_compare(struct restore *r)
+{
+    uint64_t ahead = 0, back = 0, gone = 0;
+    struct known *k, *next;
+    HASH_ITER(hh, r->shown, k, next)
+    {
+        struct known *is;
+        HASH_FIND(hh, r->stored, k->id, strlen(k->id), is);
+        if (is == NULL && !k->finished) {
+            gone++;
+            sample(r, "gone; it was had by", k, 0);
+        } else if (is != NULL && !is->finished && k->finished) {
+            back++;
+            sample(r, "came back; finished", k, is->epoch);
+        } else if (is != NULL && !is->finished && k->epoch > is->epoch) {
+            ahead++;
+            sample(r, "held by", k, is->epoch);
+        }
+    }
+    struct restore_summary *s = &r->s;
+    s->ahead = ahead > s->ahead ? ahead : s->ahead;
+    s->back = back > s->back ? back : s->back;
+    s->gone = gone > s->gone ? gone : s->gone;
+    known_free(&r->shown);
+}
