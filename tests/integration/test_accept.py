@@ -4,6 +4,7 @@ ten thousand items is accepted, on real processes and every kind of server."""
 import functools
 import json
 import os
+import pty
 import subprocess
 import sys
 import time
@@ -58,6 +59,55 @@ def test_a_backup_is_put_back_under_a_live_cluster(cluster):
 @settings(more=MORE, registry=etcd.Registry)
 def test_a_backup_is_put_back_under_a_live_cluster_on_etcd(cluster):
     put_back_alive(cluster)
+
+
+def on_a_terminal(conf, *words, answer):
+    """What it says and how it exits, answered by somebody at a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen([PELORUS, "registry", *words, "-c", conf], stdin=theirs,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as p:
+            said = b""
+            while b"[y/N] " not in said:
+                more = p.stdout.read1()
+                check(more, lambda: f"it did not ask: {said.decode()}")
+                said += more
+            os.write(ours, answer)
+            said += p.stdout.read()
+            return said.decode(), p.wait()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_person_is_asked(cluster):
+    conf = cluster.conf("person", 0)
+    for answer in b"n\n", b"\x04":
+        said, code = on_a_terminal(conf, "accept-restore", answer=answer)
+        check(code == 1 and "nothing was changed" in said, f"{answer}: {code}, {said}")
+    for answer in b"y\n", b"YES\n":
+        said, code = on_a_terminal(conf, "accept-restore", answer=answer)
+        check(code == 0 and "done:" in said, f"{answer}: {code}, {said}")
+    said, _ = registry(conf, "accept-restore", expect=1)
+    check("--yes" in said, f"without a terminal: {said}")
+    for words in (["accept-restore", "x"], ["backup"], ["restore", "--apply", "f"], ["init", "--yes"], ["accept"],
+                  ["accept-restore", "--epoch-floor", "-1"]):
+        said, _ = registry(conf, *words, expect=2)
+        check("usage: pelorus registry" in said, f"{words}: {said}")
+
+
+def test_what_is_wrong_is_told(cluster):
+    """Nothing is written before the whole file was found to be right."""
+    conf, file = cluster.conf("person", 0), os.path.join(cluster.dir, "backup.json")
+    said, _ = registry(conf, "restore", file, "--yes", expect=1)
+    check(file in said and "No such file" in said, said)
+    registry(conf, "backup", file)
+    with open(file, "r+b") as f:
+        f.truncate(os.path.getsize(file) - 2)
+    said, _ = registry(conf, "restore", file, "--yes", expect=1)
+    check(f"{file}:2: the file was cut off here" in said, said)
+    said, _ = registry(conf, "backup", "/nowhere/at/all", expect=1)
+    check("/nowhere/at/all.tmp" in said and "No such file" in said, said)
 
 
 SERVERS = {"sqlite": Sqlite, "etcd": etcd.Registry, "zookeeper": zookeeper.Registry,
