@@ -10,6 +10,7 @@
 #include "coordinator/coordinator_priv.h"
 
 #include "base/mem.h"
+#include "registry/history.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,33 @@ static bool is_ready(const struct coordinator *c)
     return coordinator_synced(c) && entry_stands(c) && !c->leaving;
 }
 
+static const char *place_text(struct snapshot *s,
+                              const struct registry_place *place)
+{
+    char text[HISTORY_PLACE_SIZE];
+
+    return snapshot_str(s, registry_place_text(place, text));
+}
+
+static void fill_history(struct coordinator *c, struct snapshot *s)
+{
+    const struct registry_back *back = registry_went_back(c->registry);
+    const struct registry_place *place = registry_place(c->registry);
+    struct snapshot_back *to;
+
+    s->registry_place =
+        place->incarnation[0] != '\0' ? place_text(s, place) : "";
+    if (back == NULL)
+        return;
+    to = snapshot_alloc(s, sizeof(*to));
+    to->known = place_text(s, &back->known);
+    to->now = place_text(s, &back->now);
+    to->by = snapshot_str(s, back->by);
+    to->why = snapshot_str(s, back->why);
+    to->since = c->clock->wall - (c->clock->mono - back->since);
+    s->went_back = to;
+}
+
 static void fill_cluster(struct coordinator *c, struct snapshot *s)
 {
     s->registry_state = registry_state(c->registry);
@@ -234,6 +262,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     s->registry_backend = registry_backend_name(c->registry);
     s->session_timeout_ms = registry_session_timeout(c->registry);
     s->registry_revision = registry_revision(c->registry);
+    fill_history(c, s);
     s->paused = settings_paused(view_settings(c->view), c->clock->wall);
     s->unassigned = count_markers(c);
     for (int k = 0; k < NODE_KINDS; k++) {

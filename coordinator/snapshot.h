@@ -52,6 +52,13 @@ struct snapshot_coordinator {
                           "worker", "master,worker" */
 };
 
+/* The registry is not what it was (registry/history.h). */
+struct snapshot_back {
+    const char *known, *now; /* where it stood, and stands */
+    const char *by, *why;
+    wall_ms since;
+};
+
 struct snapshot {
     uint64_t index; /* grows with each published change */
     wall_ms as_of;  /* when the registry was last known good */
@@ -68,6 +75,8 @@ struct snapshot {
     const char *registry_backend;
     enum registry_state registry_state;
     uint64_t registry_revision;
+    const char *registry_place;            /* "" not known yet */
+    const struct snapshot_back *went_back; /* NULL: it did not */
     int64_t session_timeout_ms;
     const char *brake[NODE_KINDS];  /* NULL or cause, for master and worker */
     const char *engine[NODE_KINDS]; /* state of our engine, NULL if none */

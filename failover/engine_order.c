@@ -6,6 +6,7 @@
 #include "failover/engine_priv.h"
 
 #include "base/mem.h"
+#include "registry/history.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -170,6 +171,9 @@ static const char *text_of(const char *code)
         {"busy", "others changed the address all the time; try again"},
         {"registry_unavailable", "the registry could not be had in time; "
                                  "nothing was begun"},
+        {"registry_went_back", "the registry is not what it was; nothing was "
+                               "begun, and nothing is until a person has "
+                               "accepted it"},
         {"outcome_unknown", "the failover may have begun; ask for its record"},
         {"cancelled", "this coordinator is stopping"},
     };
@@ -219,11 +223,21 @@ void order_queued(struct engine *e, struct order *o, const char *failover)
     order_free(e, o);
 }
 
+/* Why the registry cannot be had. */
+static const char *registry_code(const struct engine *e, const char *code)
+{
+    if (code != NULL && strcmp(code, "registry_unavailable") == 0 &&
+        registry_went_back(e->c.registry) != NULL)
+        return "registry_went_back";
+    return code;
+}
+
 void order_answer(struct engine *e, struct order *o, const char *code,
                   const char *failover, bool held, const struct survey *plan)
 {
-    struct engine_reply reply = {.code = code, .held = held};
+    struct engine_reply reply = {.held = held};
     struct engine_plan_item *items = NULL;
+    reply.code = code = registry_code(e, code);
     reply.failover = failover;
     if (code != NULL)
         (void)err_set(&reply.err, ERR_CONFLICT, "%s: %s", o->task.address,
@@ -321,7 +335,8 @@ void engine_order(struct engine *e, const struct engine_order *order,
                   engine_reply_f *done, void *arg)
 {
     if (!e->connected || e->n_orders == ENGINE_ORDERS_MAX) {
-        refuse(done, arg, e->connected ? "busy" : "registry_unavailable",
+        refuse(done, arg,
+               e->connected ? "busy" : registry_code(e, "registry_unavailable"),
                order->address);
         return;
     }

@@ -118,6 +118,25 @@ int work_state_peek(const char *value, size_t len, enum work_state *out)
     return work_state_parse(name, out);
 }
 
+int work_epoch_peek(const char *value, size_t len, uint64_t *out)
+{
+    const char *field;
+    size_t n;
+
+    *out = 0;
+    if (!work_json_field(value, len, "epoch", &field, &n)) {
+        return (int)ERR_INVALID;
+    }
+    for (size_t i = 0; i < n; i++) { /* large ones stand in quotes */
+        if (field[i] >= '0' && field[i] <= '9' && *out < EPOCH_MAX / 10) {
+            *out = *out * 10 + (uint64_t)(field[i] - '0');
+        } else if (field[i] != '"') {
+            return (int)ERR_INVALID;
+        }
+    }
+    return 0;
+}
+
 static int read_names(struct work_item *w, const cJSON *o, struct err *err)
 {
     char state[16] = "", policy[16] = "reassign", group[256] = "";

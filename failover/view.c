@@ -250,6 +250,9 @@ static void marker_stands(struct view *v, const struct marker *marker)
         }
         o->pub.n_foreign -= foreign(o, m);
     }
+    if (marker->epoch > v->epoch) {
+        v->epoch = marker->epoch;
+    }
     m->epoch = marker->epoch;
     m->version = marker->version;
     m->process = marker->process;

@@ -66,6 +66,7 @@ struct view_failover {
 /* A finished item, in the order in which we saw it finished. */
 struct view_finished {
     mono_ms seen;
+    uint64_t epoch;
     UT_hash_handle hh;
     char id[];
 };
@@ -93,6 +94,7 @@ struct view {
     struct view_config config;
     struct view_watch watches[WATCHES];
     uint64_t index;
+    uint64_t epoch, fence;           /* the highest, ever */
     struct owner *owners;            /* by name */
     struct owner nobody[NODE_KINDS]; /* "-" */
     struct view_failover *failovers; /* by id */

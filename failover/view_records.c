@@ -100,6 +100,9 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     v->failovers_unsorted |= f->began != r->began;
     f->began = r->began;
     f->lost = lost_at(r);
+    if (r->fence > v->fence) {
+        v->fence = r->fence;
+    }
     f->version = r->version;
     if (failover_phase_final(r->phase)) {
         finish(v, f);
@@ -254,6 +257,11 @@ void view_on_work(void *arg, const struct registry_event *event)
 
         f = mem_zalloc(sizeof(*f) + len);
         f->seen = v->config.clock->mono;
+        if (work_epoch_peek(event->entry.value, event->entry.value_len,
+                            &f->epoch) == 0 &&
+            f->epoch > v->epoch) {
+            v->epoch = f->epoch;
+        }
         memcpy(f->id, id, len);
         HASH_ADD_STR(v->finished, id, f);
     }

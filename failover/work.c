@@ -231,6 +231,7 @@ void op_failed(struct work_op *op, const struct err *err)
         op_reply_unless_doubt(op, "cancelled");
         break;
     case ERR_WENT_BACK:
+        op_shown(op);
         op_reply_unless_doubt(op, "registry_went_back");
         break;
     case ERR_TOO_LARGE:

@@ -75,11 +75,15 @@ void work_tick(struct work *w);
  *   404 work_not_found, group_not_found
  *   409 id_conflict (the id stands with another kind, group, policy or
  *       payload; a claim too), owned_elsewhere (claims), owner_not_up,
- * stale_epoch, not_assigned, not_held, gate_conflict 422 no_owner (an order for
- * an address with no gate and no process) 500 damaged (what stands in the
- * registry makes no sense; the message says where) 503 group_empty, all_busy,
- * reports_old, busy, registry_unavailable, session_lost, cancelled: certainly
- * nothing was stored 504 outcome_unknown
+ *       stale_epoch, not_assigned, not_held, gate_conflict
+ *   422 no_owner (an order for an address with no gate and no process)
+ *   500 damaged (what stands in the registry makes no sense; the message says
+ *       where)
+ *   503 group_empty, all_busy, reports_old, busy, registry_unavailable,
+ *       session_lost, cancelled: certainly nothing was stored;
+ *       registry_went_back: nor was it, and this request may have been what
+ *       proved it, by an epoch above all that were given
+ *   504 outcome_unknown
  */
 struct work_reply {
     const char *code;
@@ -120,6 +124,12 @@ void work_get(struct work *w, const char *id, work_reply_f *done, void *arg);
 /* Linearizable: NULL code when the item is assigned at exactly this epoch. */
 void work_fence_check(struct work *w, const char *id, uint64_t epoch,
                       work_reply_f *done, void *arg);
+
+/* The highest epoch that anybody has shown of those that the registry did not
+ * know; 0: none. What lies further than WORK_EPOCH_BEYOND above all that are
+ * known was never given: it is refused as invalid, and is no evidence. */
+#define WORK_EPOCH_BEYOND (UINT64_C(1) << 40)
+uint64_t work_shown(const struct work *w);
 
 /*
  * Lists by id, behind `after` (an id, or NULL), at most `limit` (1..1000).

@@ -49,11 +49,15 @@ static void fence_won(struct work_op *op)
 }
 
 /* A read may be of a moment ago; a txn is not. A refusal needs no proof: an
- * epoch that was seen to be over never comes back. */
+ * epoch that was seen to be over never comes back. (One that is yet to come is
+ * another matter.) */
 static void fence_read(struct work_op *op)
 {
     struct op_txn t;
 
+    if (op_evidence(op)) {
+        return;
+    }
     if (!op->found) {
         op_reply(op, "work_not_found", NULL);
     } else if (op->item.epoch != op->epoch || op->item.state != WORK_ASSIGNED) {
@@ -67,8 +71,8 @@ static void fence_read(struct work_op *op)
 
 static void fence_run(struct work_op *op)
 {
-    op->check_only = true;
     op_begin(op);
+    op->check_only = true;
     op_gather(op, READ(READ_RECORD), fence_read);
 }
 
@@ -126,6 +130,9 @@ static void done_marked(struct work_op *op)
 
 static void done_read(struct work_op *op)
 {
+    if (op_evidence(op)) {
+        return;
+    }
     if (!op->found) {
         op_reply(op, "work_not_found", NULL);
     } else if (op->item.epoch != op->epoch || op->item.state == WORK_DROPPED) {

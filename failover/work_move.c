@@ -109,6 +109,9 @@ static bool handed_over(const struct work_item *item, uint64_t epoch)
 
 static void handover_read(struct work_op *op)
 {
+    if (op_evidence(op)) {
+        return;
+    }
     if (!op->found) {
         op_reply(op, "work_not_found", NULL);
     } else if (handed_over(&op->item, op->epoch)) {
@@ -143,6 +146,9 @@ static void release_read(struct work_op *op)
                 op->item.epoch == op->next_item.epoch &&
                 op->item.state != WORK_HELD;
 
+    if (op_evidence(op)) {
+        return;
+    }
     if (!op->found) {
         op_reply(op, "work_not_found", NULL);
     } else if (ours) {

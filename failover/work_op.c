@@ -23,6 +23,7 @@ void op_begin(struct work_op *op)
     op->session = registry_session(r);
     op->read_at = op->w->config.clock->mono;
     op->damaged = false;
+    op->check_only = false;
     err_clear(&op->trouble);
 }
 

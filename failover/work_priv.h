@@ -33,7 +33,14 @@ struct op_slot { /* one read under way */
     enum op_read what;
 };
 
-struct list; /* work_list.c */
+struct list; /* work_evidence.c: does the request show an epoch above what
+              * READ_RECORD found? Then true, and the operation goes on to its
+              * end by itself. */
+bool op_evidence(struct work_op *op);
+/* The store is not believed: what the request shows is to be remembered. */
+void op_shown(struct work_op *op);
+
+/* work_list.c */
 
 struct work_op {
     struct work *w; /* NULL: work_free() was called */
@@ -62,7 +69,7 @@ struct work_op {
     size_t pending;     /* calls that will still complete */
     bool writing;       /* one of them is a txn that changes something */
     bool finished;      /* replied; only waits for its calls */
-    bool check_only;    /* its txn changes nothing */
+    bool check_only;    /* its txn changes nothing; of this run */
     struct err trouble; /* the first failed read */
     bool damaged;       /* what was read makes no sense: see trouble */
     uint64_t session;
@@ -96,6 +103,7 @@ struct work {
     struct work_op *ops;     /* under way */
     struct work_op *orphans; /* replied, with calls that still complete */
     size_t n_ops;            /* both */
+    uint64_t shown;          /* the highest epoch, see work_shown() */
     bool replying;
 };
 

@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_AFTER_MS 1000 /* of a 503 that does not know better */
+#define RETRY_AFTER_MS  1000 /* of a 503 that does not know better */
+#define RETRY_PERSON_MS 5000 /* of one that waits for a person */
 
 static const struct problem {
     const char *code;
@@ -61,6 +62,8 @@ static const struct problem {
     {"reports_old", 503,
      "Everybody alive in the group reported last too long ago"},
     {"registry_unavailable", 503, "The registry cannot be reached"},
+    {"registry_went_back", 503,
+     "The registry is not what it was; a person must accept it"},
     {"session_lost", 503, "The session with the registry was lost"},
     {"denied", 503, "The registry refuses us"},
     {"too_late", 503, "The request waited for longer than its lease"},
@@ -98,7 +101,9 @@ void http_problem_open(struct http_request *r, const char *code,
         p = problem_find("internal");
     }
     if (p->status == MHD_HTTP_SERVICE_UNAVAILABLE && r->retry_after_ms == 0)
-        r->retry_after_ms = RETRY_AFTER_MS;
+        r->retry_after_ms = strcmp(code, "registry_went_back") == 0
+                                ? RETRY_PERSON_MS
+                                : RETRY_AFTER_MS;
     b = http_json(r, p->status);
     r->content_type = "application/problem+json";
     json_open(b, NULL, '{');

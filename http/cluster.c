@@ -71,21 +71,40 @@ static void put_engines(struct buf *b, const struct snapshot *s)
     json_close(b, '}');
 }
 
-void http_cluster_get(struct http_request *r)
+static void put_registry(struct buf *b, const struct snapshot *s)
 {
-    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+    const struct snapshot_back *back = s->went_back;
     char timeout[UNITS_DURATION_SIZE];
-    struct buf *b = http_json(r, 200);
 
-    json_open(b, NULL, '{');
-    json_put_str(b, "self", s->self);
     json_open(b, "registry", '{');
     json_put_str(b, "type", s->registry_backend);
     json_put_str(b, "state", registry_state_name(s->registry_state));
     json_put_u64(b, "revision", s->registry_revision);
     json_put_str(b, "session_timeout",
                  units_format_duration(s->session_timeout_ms, timeout));
+    json_put_str(b, "place", s->registry_place[0] ? s->registry_place : NULL);
+    if (back != NULL) {
+        json_open(b, "went_back", '{');
+        json_put_str(b, "known", back->known);
+        json_put_str(b, "now", back->now);
+        json_put_str(b, "by", back->by);
+        json_put_str(b, "why", back->why);
+        http_put_time(b, "since", back->since);
+        json_close(b, '}');
+    } else {
+        json_put_null(b, "went_back");
+    }
     json_close(b, '}');
+}
+
+void http_cluster_get(struct http_request *r)
+{
+    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+    struct buf *b = http_json(r, 200);
+
+    json_open(b, NULL, '{');
+    json_put_str(b, "self", s->self);
+    put_registry(b, s);
     json_open(b, "coordinators", '[');
     for (size_t i = 0; i < s->n_coordinators; i++) {
         json_open(b, NULL, '{');
@@ -229,6 +248,10 @@ void http_readyz(struct http_request *r)
 
     if (s->ready && turns)
         plain(r, 200, "ok");
+    else if (s->went_back != NULL)
+        plain(r, 503,
+              "the registry went back in time: nothing is decided until a "
+              "person has accepted it; see /v1/cluster");
     else if (s->registry_state != REGISTRY_CONNECTED &&
              s->registry_state != REGISTRY_RECONNECTED)
         plain(r, 503, "the registry is not connected");

@@ -33,6 +33,8 @@ static void refuse_item(struct http_request *r, const struct work_reply *reply)
                      reply->item->owner[0] ? reply->item->owner : NULL);
         json_put_u64(&r->out, "epoch", reply->item->epoch);
         json_put_str(&r->out, "state", work_state_name(reply->item->state));
+        if (r->handler == http_fence_check)
+            json_put_u64(&r->out, "at_least", reply->item->epoch);
     }
     json_close(&r->out, '}');
 }
@@ -230,12 +232,13 @@ static void release_item(void *arg)
 {
     struct http_request *r = arg;
 
-    work_release(work_of(r), r->param[0], item_done, r);
+    work_release_at(work_of(r), r->param[0], r->epoch, item_done, r);
 }
 
 void http_work_release(struct http_request *r)
 {
-    http_on_loop(r, release_item);
+    if (http_query(r, "epoch") == NULL || http_query_epoch(r, &r->epoch))
+        http_on_loop(r, release_item);
 }
 
 static void fence_checked(void *arg, const struct work_reply *reply)
@@ -253,6 +256,7 @@ static void fence_checked(void *arg, const struct work_reply *reply)
         json_put_str(b, "work", reply->item->id);
         json_put_u64(b, "epoch", reply->item->epoch);
         json_put_str(b, "owner", reply->item->owner);
+        json_put_u64(b, "at_least", reply->item->epoch);
         json_close(b, '}');
     }
     http_answer(r);

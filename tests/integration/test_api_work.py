@@ -29,18 +29,15 @@ def test_work_from_its_birth_to_its_end(cluster):
     # done
     problem(c.api("DELETE", "/v1/work/job-1"), 400, "epoch_required")
     problem(c.api("DELETE", "/v1/work/job-1?epoch=0"), 400, "invalid")
-    a = problem(c.api("DELETE", "/v1/work/job-1?epoch=2"), 409, "stale_epoch")
-    equal((a["owner"], a["epoch"]), (M1, 1), "the present owner and epoch")
-    equal(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 1}).status, 200, "the fence holds")
-    problem(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 2}), 409, "stale_epoch")
-    problem(c.api("POST", "/v1/fence/check", {"work": "none", "epoch": 1}), 404, "work_not_found")
+    a = c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 1})
+    equal((a.status, a.json["at_least"]), (200, 1), "the fence holds")
     problem(c.api("POST", "/v1/fence/check", {"work": "job-1"}), 400, "invalid_json")
     for _ in range(2):
         a = c.api("DELETE", "/v1/work/job-1?epoch=1")
         equal((a.status, a.json["state"]), (200, "done"), "done, and again")
-    problem(c.api("DELETE", "/v1/work/none?epoch=1"), 404, "work_not_found")
     equal(c.api("POST", "/v1/work", body).json["state"], "done", "a late retry meets the finished item")
-    problem(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 1}), 409, "stale_epoch")
+    a = problem(c.api("POST", "/v1/fence/check", {"work": "job-1", "epoch": 1}), 409, "stale_epoch")
+    equal((a["owner"], a["epoch"], a["at_least"]), (M1, 1, 1), "the last owner, and the epoch")
 
 
 PAYLOAD = '{ "n":9007199254740993, "x":1.10, "e":1e400, "big":18446744073709551617,\n "a":1, "a":2, "s":"\\u00e9\\/" }'
@@ -93,8 +90,11 @@ def test_numbers_are_taken_as_they_are_or_refused(cluster):
     up(cluster, c.api, ("master", M1))
     for epoch in ("9007199254740993.5", "1e400", "1.5", "0", "-1", "null", "true", '"x"', '"18446744073709551616"'):
         problem(c.api("POST", "/v1/fence/check", f'{{"work":"w","epoch":{epoch}}}'), 400, "invalid_json")
-    for epoch in ("9007199254740993", '"9007199254740993"', "1.0"):
-        problem(c.api("POST", "/v1/fence/check", f'{{"work":"w","epoch":{epoch}}}'), 404, "work_not_found")
+    for epoch in ("9007199254740993", '"9007199254740993"', "9007199254740993.0"):
+        a = problem(c.api("POST", "/v1/fence/check", f'{{"work":"w","epoch":{epoch}}}'), 422, "invalid_value")
+        check("9007199254740993" in a["detail"], f"it says which: {a}")
+    problem(c.api("DELETE", "/v1/work/w?epoch=1000000000000000000"), 422, "invalid_value")
+    equal(c.api("GET", "/readyz").status, 200, "a mistake is no evidence")
     for body in ('{"kind":"master","kind":"worker"}', '{"kind":"master","payload":1,"p\\u0061yload":2}'):
         check("twice" in problem(c.api("POST", "/v1/work", body), 400, "invalid_json")["detail"], body)
 
@@ -117,10 +117,43 @@ def test_claims_handovers_and_releases(cluster):
     problem(c.api("POST", "/v1/work", {"kind": "master", "id": "a b"}), 422, "invalid_value")
     problem(c.api("POST", "/v1/work", {"kind": "master", "payload": "x" * 70000}), 413, "too_large")
     problem(c.api("POST", "/v1/work/c-1/handover"), 400, "epoch_required")
-    problem(c.api("POST", "/v1/work/c-1/handover?epoch=9"), 409, "stale_epoch")
     problem(c.api("POST", "/v1/work/c-1/release"), 409, "not_held")
     a = c.api("POST", "/v1/work/c-1/handover?epoch=1")
     equal((a.status, a.json["owner"], a.json["epoch"]), (200, M2, 2), a.text)
+    problem(c.api("DELETE", "/v1/work/c-1?epoch=1"), 409, "stale_epoch")
+    problem(c.api("POST", "/v1/work/c-1/release?epoch=1"), 409, "stale_epoch")
+    problem(c.api("POST", "/v1/work/c-1/release?epoch=x"), 400, "invalid")
+
+
+def test_an_epoch_that_was_never_given_here_stops_everything(cluster):
+    """And no coordinator does anything until a person has looked."""
+    one, two = cluster.coordinator(), cluster.coordinator()
+    up(cluster, one.api, ("master", M1), ("worker", W1))
+    equal(one.api("PUT", "/v1/work/e-1", {"kind": "master", "owner": M1}).json["epoch"], 1, "claimed")
+    a = one.api("POST", "/v1/fence/check", {"work": "e-1", "epoch": 3})
+    problem(a, 503, "registry_went_back")
+    check(int(a.headers["Retry-After"]) > 0, "Retry-After")
+    wait_for("both know", lambda: [c.api.get("/v1/cluster")["registry"]["state"] for c in (one, two)] == ["went_back"] * 2)
+    for c in (one, two):
+        back = c.api.get("/v1/cluster")["registry"]["went_back"]
+        equal(back["by"], f"127.0.0.1:{one.port}", "who noticed")
+        check("e-1" in back["why"] and back["since"] and back["known"].count(":") == 2 and back["now"], f"{back}")
+        equal((c.api("GET", "/livez").status, c.api("GET", "/readyz").status), (200, 503), "health")
+        best = c.api("GET", "/v1/workers/best?peek=1")
+        equal((best.status, best.json["stale"], best.json["address"]), (200, True, W1), "picks go on")
+        for method, path, body in (("POST", "/v1/work", {"kind": "master"}), ("GET", "/v1/work/e-1", None),
+                                   ("GET", "/v1/work", None), ("GET", f"/v1/work?kind=master&owner={M1}", None),
+                                   ("PUT", "/v1/work/e-2", {"kind": "master", "owner": M1}),
+                                   ("DELETE", "/v1/work/e-1?epoch=1", None), ("POST", "/v1/work/e-1/handover?epoch=1", None),
+                                   ("POST", "/v1/work/e-1/release", None), ("POST", "/v1/fence/check", {"work": "e-1", "epoch": 1}),
+                                   ("PUT", f"/v1/nodes/master/{M1}", {"startupTime": 1}), ("DELETE", f"/v1/nodes/master/{M1}", None),
+                                   ("PUT", f"/v1/nodes/master/{M1}/cordon", None), ("DELETE", f"/v1/nodes/master/{M1}/drain", None),
+                                   ("PUT", "/v1/groups/g", {"addresses": [W1]}), ("DELETE", "/v1/groups/g", None),
+                                   ("GET", "/v1/settings", None), ("PATCH", "/v1/settings", {"paused": True}),
+                                   ("POST", "/v1/failovers", {"kind": "master", "address": M1, "force": True}),
+                                   ("GET", "/v1/failovers", None), ("GET", "/v1/failovers/x", None), ("DELETE", "/v1/failovers/x", None)):
+            problem(c.api(method, path, body), 503, "registry_went_back")
+    check(one.lines("registry_went_back") and two.lines("registry_went_back"), "one line each")
 
 
 def test_held_work_goes_on_when_a_person_says_so(cluster):

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "failover/work.h"
+#include "registry/history.h"
 #include "registry/memory.h"
 
 #include <setjmp.h>
@@ -150,9 +151,12 @@ FIXTURE void side_open(struct world *w, struct side *s, uint64_t seed)
                                .unused = count_unused,
                                .ended_arg = s,
                                .seed = seed};
+    char who[16];
 
     *s = (struct side){.world = w};
     s->registry = memory_open(w->store, SESSION_MS);
+    (void)snprintf(who, sizeof(who), "side-%d", (int)(s - w->sides));
+    registry_compare(s->registry, who, NULL, true);
     s->membership = membership_new(&members, ignore_membership, s);
     s->listener = registry_listen(s->registry, feed_state, s);
     s->nodes = registry_watch(s->registry, "/nodes", feed_nodes, s);

@@ -1,0 +1,136 @@
+/*
+ * work_evidence.c - an epoch that the registry cannot have given.
+ *
+ * Whoever names an epoch was told it, and epochs only grow. So one above the
+ * item's, or above the floor where there is no such item, proves that the
+ * registry is not what it was (registry/history.h). It stops the cluster until
+ * a person has looked, so it has to be certain: a read may be of a moment ago,
+ * a committed txn is not, and what is read after one is not older than it. And
+ * it has to be evidence: what lies further above than all that could have been
+ * given is somebody's mistake.
+ *
+ *   above -> floor -> check of the item: proven
+ *                  -> check of the floor -> item, still none -> floor: proven
+ */
+#include "failover/work_priv.h"
+
+#include "registry/history.h"
+
+#include <inttypes.h>
+
+static uint64_t highest(const struct work_op *op)
+{
+    uint64_t epoch = op->found ? op->item.epoch : 0;
+
+    return epoch > op->floor ? epoch : op->floor;
+}
+
+/* What was known of before: in a store that is not believed nothing is read. */
+static bool credible(const struct work *w, uint64_t epoch)
+{
+    uint64_t known = w->shown;
+
+    if (w->config.view != NULL && view_epoch(w->config.view) > known) {
+        known = view_epoch(w->config.view);
+    }
+    return epoch <= known || epoch - known <= WORK_EPOCH_BEYOND;
+}
+
+void op_shown(struct work_op *op)
+{
+    if (op->epoch > op->w->shown && credible(op->w, op->epoch)) {
+        op->w->shown = op->epoch;
+    }
+}
+
+uint64_t work_shown(const struct work *w)
+{
+    return w->shown;
+}
+
+static void proven(struct work_op *op)
+{
+    struct registry *r = op->w->config.registry;
+
+    op->check_only = false;
+    if (op->epoch > op->w->shown) {
+        op->w->shown = op->epoch;
+    }
+    registry_contradicted(
+        r, NULL,
+        "work %s: epoch %" PRIu64 " was told to somebody, and "
+        "the registry has %s %" PRIu64,
+        op->want.id, op->epoch,
+        op->found ? "it at" : "no such work, nor any above", highest(op));
+    (void)err_set(&op->trouble, ERR_WENT_BACK,
+                  "work %s: the registry cannot have given epoch %" PRIu64
+                  ": it went back in time. Nothing is done on it until a "
+                  "person has accepted it",
+                  op->want.id, op->epoch);
+    op_reply_unless_doubt(op, "registry_went_back");
+}
+
+static void not_there(struct work_op *op)
+{
+    op->check_only = false;
+    op_reply(op, "work_not_found", NULL);
+}
+
+static void floor_again(struct work_op *op)
+{
+    if (op->epoch <= op->floor) {
+        not_there(op); /* it was collected */
+    } else {
+        proven(op);
+    }
+}
+
+/* The floor only after it: whoever removes an item raises the floor. */
+static void record_again(struct work_op *op)
+{
+    if (op->found) {
+        op_again(op);
+    } else {
+        op_gather(op, READ(READ_FLOOR), floor_again);
+    }
+}
+
+static void caught_up(struct work_op *op)
+{
+    op_gather(op, READ(READ_RECORD), record_again);
+}
+
+static void floor_read(struct work_op *op)
+{
+    struct op_txn t;
+
+    if (!op->found && op->epoch <= op->floor) {
+        not_there(op);
+        return;
+    }
+    if (op->epoch - highest(op) > WORK_EPOCH_BEYOND) {
+        (void)err_set(&op->trouble, ERR_INVALID,
+                      "epoch %" PRIu64 " was never given to work %s: the "
+                      "highest is %" PRIu64,
+                      op->epoch, op->want.id, highest(op));
+        op_reply(op, "invalid", NULL);
+        return;
+    }
+    op->check_only = true;
+    txn_init(&t);
+    if (op->found) {
+        txn_check_item(&t, &op->item);
+    } else {
+        txn_floor(&t, op);
+    }
+    op_send(op, &t, op->found ? proven : caught_up);
+}
+
+bool op_evidence(struct work_op *op)
+{
+    if (op->epoch == 0 || (op->found && op->epoch <= op->item.epoch)) {
+        return false;
+    }
+    op_gather(op, READ(READ_FLOOR), floor_read);
+    return true;
+}
