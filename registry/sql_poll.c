@@ -11,6 +11,8 @@
 
 #include "base/log.h"
 
+#include <string.h>
+
 #define FEED_BATCH 2000
 #define NOTE_MS    100 /* at least between two commits that are told */
 
@@ -96,6 +98,9 @@ static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
                                                     : SQL_RETRY_MS);
     if (!side->failing) {
         side->failing = true;
+        if (strcmp(err->msg, side->why.msg) == 0) {
+            return; /* why the session ended: that was said */
+        }
         log_warn("-registry", LOG_S("backend", s->base.ops->name),
                  LOG_U("session", side->session),
                  LOG_S("error", err_name(err->code)),

@@ -46,6 +46,13 @@ class Ledger:
                 self.told.append((item, epoch, owner, by))
                 self.highest[item] = max(epoch, self.highest.get(item, 0))
 
+    def held(self, address):
+        """(id, epoch) of which this address was told last."""
+        with self.lock:
+            last = {item: (epoch, owner) for item, epoch, owner, _ in self.told}
+        return sorted((k, epoch) for k, (epoch, owner) in last.items()
+                      if owner.split("@")[0] == address and k not in self.finished)
+
     def mark(self):
         with self.lock:
             return len(self.told)
@@ -78,7 +85,7 @@ class Master:
         self.startup = T
         self.dead = threading.Event()
         self.process = None if ttl else scene.cluster.agent("master", address, *scene.agent_options)
-        jobs = [self.beat] if ttl else []
+        jobs = [self.beat, self.show] if ttl else []
         jobs += [lambda port=port: self.ask(port) for port in scene.ports]
         self.threads = [threading.Thread(target=job, daemon=True) for job in jobs]
         for t in self.threads:
@@ -97,6 +104,18 @@ class Master:
             except (OSError, http.client.HTTPException, ValueError):
                 pass
             self.dead.wait(min(self.ttl / 6, 0.5))
+
+    def show(self):
+        """What it holds, again and again: may it still?"""
+        n = 0
+        while not self.dead.wait(0.1):
+            n += 1
+            try:
+                for k, epoch in self.scene.ledger.held(self.address)[n % 5::5]:
+                    Api(self.scene.ports[n % len(self.scene.ports)])(
+                        "POST", "/v1/fence/check", {"work": k, "epoch": epoch}, timeout=2)
+            except (OSError, http.client.HTTPException, ValueError):
+                pass
 
     def ask(self, port):
         api, index = Api(port), None
@@ -117,6 +136,10 @@ class Master:
         for i in items:
             if i["owner"] == self.address and i["state"] in ("assigned", "running") and not self.dead.is_set():
                 self.scene.ledger.tell(i["id"], i["epoch"], f"{self.address}@{i['process']['startupTime']}", by)
+
+    def start_again(self):
+        """An agent, as a service does it."""
+        self.process = self.scene.cluster.agent("master", self.address, *self.scene.agent_options)
 
     def die(self):
         self.dead.set()
@@ -245,7 +268,7 @@ class Scene:
             yield api("POST", "/v1/work", {"id": f"late-{c.port}", "kind": "master"})
             yield api("POST", "/v1/failovers", {"kind": "master", "address": self.masters[0].address, "force": True})
 
-    def still(self, mark, before, seconds=3):
+    def still(self, mark, before, seconds=2):
         """Since `mark` nobody is told anything, no call is obeyed, and nothing
         but the history of the store itself is written."""
         end = time.monotonic() + seconds * SLOW

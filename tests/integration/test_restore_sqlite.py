@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""The embedded registry put back to an older state under real processes: live,
+while all were stopped, by another file in its place, and by a copy over a file
+in use, which damages it. And restarts that lose nothing.
+
+    RESTARTS=200 tests/integration/test_restore_sqlite.py no_alarm
+"""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import sys
+import threading
+import time
+
+import restore
+from cluster import Api, check, equal, run, settings, wait_for
+from restore import Scene
+
+
+def opened(path):
+    return contextlib.closing(sqlite3.connect(path, timeout=20))
+
+
+def keys(path):
+    """Our keys as the file has them now."""
+    with opened(path) as db:
+        return {k: bytes(v) for k, v in db.execute("SELECT key, value FROM node WHERE owner = 0")
+                if "/pelorus/" in k}
+
+
+def transfer(path, to):
+    """What `.backup` and `.restore` of the sqlite3 program do."""
+    with opened(path) as db, opened(to) as out:
+        db.backup(out)
+
+
+def remove_log(path):
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + suffix)
+
+
+def begin(cluster):
+    """A scene, and a backup of it that lacks the rest of its life."""
+    scene = Scene(cluster, keys=lambda: keys(cluster.path))
+    copy = cluster.path + ".backup"
+    transfer(cluster.path, copy)
+    scene.live_on()
+    return scene, copy, scene.ledger.mark()
+
+
+@settings(more=restore.MORE)
+def test_restored_live(cluster):
+    scene, copy, mark = begin(cluster)
+    with scene:
+        before = keys(copy)
+        transfer(copy, cluster.path)
+        scene.went_back(mark, before)
+        scene.accept()
+
+
+@settings(more=restore.MORE)
+def test_another_file_in_its_place(cluster):
+    scene, copy, mark = begin(cluster)
+    with scene:
+        before = keys(copy)
+        os.rename(copy, cluster.path)
+        remove_log(cluster.path)
+        scene.went_back(mark, before)
+        scene.accept()
+
+
+def damaged(process):
+    """By a read, by its poll, or when it wanted a session again."""
+    return [line for line in process.text().splitlines() if "the file is damaged" in line]
+
+
+@settings(more=restore.MORE)
+def test_copied_over_while_in_use(cluster):
+    scene, copy, mark = begin(cluster)
+    with scene:
+        with opened(cluster.path) as db:    # the log begins anew: it lacks what went before
+            wait_for("a checkpoint", lambda: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+        scene.give([900])
+        mark = scene.ledger.mark()
+        with open(copy, "rb") as source, open(cluster.path, "wb") as target:
+            shutil.copyfileobj(source, target)
+        began = time.monotonic()
+        wait_for("damage met by all", lambda: all(damaged(p) for p in scene.processes()), restore.NOTICE)
+        print(f"     damage met by all after {time.monotonic() - began:.2f} s")
+        for p in scene.processes():
+            lines = damaged(p)
+            check(len(lines) == 1 and cluster.path in lines[0] and "put a backup in its place" in lines[0], lines)
+        for c in scene.coordinators:
+            wait_for("not ready", lambda: Api(c.port)("GET", "/readyz").status == 503)
+        for a in scene.attempts():
+            check(a.status >= 300, lambda: f"obeyed: {a.status} {a.text}")
+        equal(scene.ledger.since(mark), [], "told by a damaged file")
+        # it is put back properly, and then it is an older one
+        before = keys(copy)
+        transfer(copy, cluster.path)
+        scene.went_back(mark, before)
+        scene.accept()
+
+
+@settings(more=restore.MORE)
+def test_restarts_are_no_alarm(cluster):
+    with Scene(cluster, keys=lambda: keys(cluster.path)) as scene:
+        for n in range(int(os.environ.get("RESTARTS", "10"))):
+            if n % 2:
+                scene.stop_coordinators()
+            else:
+                for c in scene.coordinators:
+                    c.terminate()
+            scene.start_coordinators(wait=True)
+            if n % 5 == 0:
+                scene.give([5000 + n])
+        threading.Event().wait(1)
+        scene.never_noticed()
+        equal(len(scene.owned_and_known()), len(scene.unfinished()), "items at owners who know")
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
