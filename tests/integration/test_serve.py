@@ -150,7 +150,7 @@ def test_the_words_for_people(cluster):
     out = cluster.cli("work", "add", "--kind", "worker", "--id", "x", "--group", "gpu", url=url)
     check("assigned" in out, out)
     check("x" in cluster.cli("work", url=url), "work")
-    text = cluster.cli("work", "done", "x", "4000000000000", url=url, expect=1)
+    text = cluster.cli("work", "done", "x", "4000000000000", url=url, expect=2)
     check("invalid_value" in text and "never given" in text, text)
     check("done" in cluster.cli("work", "done", "x", "1", url=url), "done")
     check("no failovers" in cluster.cli("failover", url=url), "failover")
