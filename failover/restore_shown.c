@@ -49,6 +49,8 @@ void stored_note(struct restore *r, const struct work_item *w)
 static uint64_t number(const cJSON *o)
 {
     uint64_t n = 0;
+    if (o == NULL)
+        return 0;
     if (cJSON_IsString(o))
         return units_uint(o->valuestring, EPOCH_MAX, &n, NULL) == 0 ? n : 0;
     return cJSON_IsNumber(o) && o->valuedouble >= 1 && o->valuedouble < 0x1p53
