@@ -2,12 +2,13 @@
  * work_evidence.c - an epoch that the registry cannot have given.
  *
  * Whoever names an epoch was told it, and epochs only grow. So one above the
- * item's, or above the floor where there is no such item, proves that the
- * registry is not what it was (registry/history.h). It stops the cluster until
- * a person has looked, so it has to be certain: a read may be of a moment ago,
- * a committed txn is not, and what is read after one is not older than it. And
- * it has to be evidence: what lies further above than all that could have been
- * given is somebody's mistake.
+ * item's and the floor proves that the registry is not what it was
+ * (registry/history.h); one up to the floor may be of a lost future that a
+ * person has accepted since. It stops the cluster until a person has looked, so
+ * it has to be certain: a read may be of a moment ago, a committed txn is not,
+ * and what is read after one is not older than it. And it has to be evidence:
+ * what lies further above than all that could have been given is somebody's
+ * mistake.
  *
  *   above -> floor -> check of the item: proven
  *                  -> check of the floor -> item, still none -> floor: proven
@@ -76,6 +77,15 @@ static void not_there(struct work_op *op)
     op_reply(op, "work_not_found", NULL);
 }
 
+static void below_floor(struct work_op *op)
+{
+    (void)err_set(&op->trouble, ERR_CONFLICT,
+                  "work %s is %s at epoch %" PRIu64 ", not yours at %" PRIu64,
+                  op->item.id, work_state_name(op->item.state), op->item.epoch,
+                  op->epoch);
+    op_reply(op, "stale_epoch", &op->item);
+}
+
 static void floor_again(struct work_op *op)
 {
     if (op->epoch <= op->floor) {
@@ -104,8 +114,12 @@ static void floor_read(struct work_op *op)
 {
     struct op_txn t;
 
-    if (!op->found && op->epoch <= op->floor) {
-        not_there(op);
+    if (op->epoch <= highest(op)) {
+        if (op->found) {
+            below_floor(op);
+        } else {
+            not_there(op);
+        }
         return;
     }
     if (op->epoch - highest(op) > WORK_EPOCH_BEYOND) {

@@ -88,6 +88,37 @@ an_epoch_above_the_floor_of_work_that_is_not_there_is_evidence(void **state)
     }
 }
 
+/* A store was accepted: its floor lies above all that was had, and a finished
+ * item keeps its epoch. Who had it later does not stop the cluster once more.
+ */
+static void an_epoch_of_a_future_that_was_given_up_is_stale(void **state)
+{
+    by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
+                               work_fence_check};
+    struct world *w = world_new(1, 1);
+    struct side *s = &w->sides[0];
+    struct ended *e = ended_new();
+
+    (void)state;
+    assert_string_equal(submit(s, e, "a", NULL), "");
+    assert_string_equal(submit(s, e, "b", NULL), "");
+    assert_string_equal(at_epoch(s, e, work_done, "a", 1), "");
+    assert_int_equal(hand_put(w, EPOCH_FLOOR_KEY, "1048583"), ERR_OK);
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        assert_string_equal(at_epoch(s, e, ops[i], "a", 7), "stale_epoch");
+        assert_true(e->item.epoch == 1);
+        assert_string_equal(at_epoch(s, e, ops[i], "b", 1048583),
+                            "stale_epoch");
+        assert_string_equal(at_epoch(s, e, ops[i], "gone", 7),
+                            "work_not_found");
+    }
+    assert_null(back_of(s));
+    assert_string_equal(at_epoch(s, e, work_fence_check, "b", 1048584),
+                        "registry_went_back");
+    ended_free(e);
+    world_free(w);
+}
+
 static void
 work_that_was_never_there_is_evidence_in_an_emptied_store(void **state)
 {
@@ -208,6 +239,7 @@ int main(void)
         cmocka_unit_test(an_epoch_above_the_items_is_evidence),
         cmocka_unit_test(
             an_epoch_above_the_floor_of_work_that_is_not_there_is_evidence),
+        cmocka_unit_test(an_epoch_of_a_future_that_was_given_up_is_stale),
         cmocka_unit_test(
             work_that_was_never_there_is_evidence_in_an_emptied_store),
         cmocka_unit_test(an_epoch_that_nobody_can_have_had_is_a_mistake),
