@@ -105,6 +105,29 @@ def test_copied_over_while_in_use(cluster):
         scene.accept()
 
 
+def restored_while_stopped(scene, copy, path):
+    for m in scene.masters:
+        if m.process:
+            m.process.kill()
+    scene.stop_coordinators()
+    remove_log(path)
+    shutil.copyfile(copy, path)
+
+
+@settings(more=restore.MORE)
+def test_a_client_remembers_when_all_were_stopped(cluster):
+    """A master over HTTP, which shows what it holds: neither of the coordinators
+    has seen anything."""
+    scene, copy, mark = begin(cluster)
+    with scene:
+        before = keys(copy)
+        restored_while_stopped(scene, copy, cluster.path)
+        scene.start_coordinators()
+        scene.went_back(mark, before, seconds=30)
+        scene.masters[0].start_again()
+        scene.accept(seconds=40)
+
+
 @settings(more=restore.MORE)
 def test_restarts_are_no_alarm(cluster):
     with Scene(cluster, keys=lambda: keys(cluster.path)) as scene:
