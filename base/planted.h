@@ -20,6 +20,7 @@
     X(MOVE_ALL)            /* everything at the address moves */               \
     X(CACHED_REGISTRATION) /* registrations come from the cache */             \
     X(EPOCH_KEEPS)         /* the epoch is not raised */                       \
+    X(FLOOR_FORGOTTEN)     /* a move counts one up, whatever the floor */      \
     X(NO_RESUME)           /* unfinished failovers are nobody's */             \
     X(HEARSAY_IS_LIFE)     /* a stranded server's answer keeps a session */    \
     X(RENEWED_BESIDE)      /* a session lives on while the loop is stuck */    \

@@ -26,7 +26,7 @@ void round_rules(const struct round *r, struct plan_rules *rules)
         .died = plan_cause_is_death(r->cause),
         .poison_limit = conf->poison_limit,
         .poison_window_ms = conf->poison_window_ms,
-        .floor = r->floor,
+        .floor = planted(PLANTED_FLOOR_FORGOTTEN) ? 0 : r->floor,
         .wall = r->e->c.clock->wall,
     };
 }
