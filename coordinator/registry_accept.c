@@ -147,9 +147,10 @@ static void on_done(void *arg, const struct err *err,
     struct err why = *err;
 
     if (result == NULL) {
-        (void)err_wrap(&why, a->backup == NULL
-                                 ? "nothing was opened; run it again"
-                                 : "it is not complete; run it again");
+        if (why.code != ERR_CONFLICT)
+            (void)err_wrap(&why, a->backup == NULL
+                                     ? "nothing was opened; run it again"
+                                     : "it is not complete; run it again");
         finish(a, &why);
         return;
     }

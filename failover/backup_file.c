@@ -85,8 +85,10 @@ int backup_file_new(struct backup_file **out, const char *path,
     f->path = mem_strdup(path);
     f->tmp = mem_printf("%s.tmp", path);
     buf_init(&f->line, LINE_MAX_);
-    /* what is in it may be nobody else's business */
-    int fd = open(f->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    /* What is in it may be nobody else's business, and what stands there may
+     * be somebody's link. */
+    (void)unlink(f->tmp);
+    int fd = open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0)
         f->out = fdopen(fd, "w");
     int rc = f->out == NULL ? failed(f, err) : put_header(f, facts, err);

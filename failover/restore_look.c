@@ -144,6 +144,12 @@ static int judge(struct restore *r, struct err *err)
             err, ERR_INVALID,
             "the highest fencing number leaves none above it: it is "
             "somebody's mistake; see what stands below " HISTORY_PREFIX);
+    if (r->phase == PHASE_LOOK_AGAIN && r->told[0] != '\0' &&
+        strcmp(r->told, s->history.incarnation) != 0)
+        return (int)err_set(err, ERR_CONFLICT,
+                            "it is another incarnation by now, accepted by "
+                            "\"%s\": look what is there",
+                            s->history.accepted.who);
     if (s->history.went_back.is && r->c.backup == NULL &&
         strcmp(s->history.went_back.by, RESTORE_MARK) == 0)
         return (int)err_set(
@@ -164,6 +170,7 @@ static void looked(struct restore *r)
         restore_begin(r, PHASE_FLOOR);
     } else {
         restore_known_f *known = r->known;
+        memcpy(r->told, r->s.history.incarnation, sizeof(r->told));
         r->phase = PHASE_IDLE;
         r->known = NULL;
         known(r->arg, &err, &r->s);

@@ -89,6 +89,7 @@ struct restore {
     struct restore_summary work; /* only what the items say, */
     bool counted;                /* once */
     struct known *stored, *shown;
+    char told[HISTORY_ID_SIZE]; /* this incarnation the person was told of */
     uint64_t history_version;
     bool has_floor;
     uint64_t floor_now, floor_version; /* as it stands */

@@ -174,6 +174,31 @@ static void a_store_without_a_mark_may_be_accepted_too(void **state)
     scene_agrees(&s);
 }
 
+static void what_another_person_accepted_meanwhile_is_left_alone(void **state)
+{
+    struct history_record h;
+    (void)state;
+    gone_back(10);
+    scene_enter(&s, NULL, 0);
+    assert_true(scene_look(&s));
+    struct restore *first = s.restore;
+    struct restore_config config = {.registry = s.client,
+                                    .clock = &s.clock,
+                                    .locks = {"/lock/master-failover"},
+                                    .n_locks = 1,
+                                    .who = "bob at h"};
+    s.restore = restore_new(&config);
+    assert_true(scene_go(&s));
+    restore_free(&s.restore);
+    s.restore = first;
+    s.done = false;
+    assert_false(scene_go(&s));
+    assert_non_null(strstr(s.err.msg, "bob at h"));
+    assert_true(scene_history(&s, &h));
+    assert_string_equal(h.accepted.who, "bob at h");
+    assert_int_equal(h.generation, 4);
+}
+
 /* The mark stands until everything is given again, and who comes next does the
  * rest; an epoch that one run gave is never given by another. */
 static void
@@ -332,6 +357,7 @@ int main(void)
         TEST(every_item_is_given_again_above_all_that_was_had),
         TEST(a_person_may_ask_for_a_higher_floor),
         TEST(a_store_without_a_mark_may_be_accepted_too),
+        TEST(what_another_person_accepted_meanwhile_is_left_alone),
         TEST(killed_at_any_write_nothing_is_open_and_the_next_run_ends_it),
         TEST(answers_that_are_lost_are_no_obstacle),
         TEST(markers_that_disagree_are_mended),
