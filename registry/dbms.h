@@ -27,6 +27,10 @@
  * write and no check rests on them, but patience does and, on Galera, how old a
  * mere read may be (wsrep_sync_wait).
  *
+ * Nor is one that stands lower than was seen, in PostgreSQL's timeline or in
+ * our counter: an old primary, a backup, a standby without its tail
+ * (dbms_place.c).
+ *
  * Galera lets a transaction read while what other nodes have committed is
  * still on its way; only what it writes is compared (certified) at its end.
  * So what decides is written: the counter by every transaction, also by the
@@ -341,6 +345,9 @@ enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_heard *h,
 void dbms_place_sure(struct dbms *d, uint64_t position);
 /* The session is over: the next one begins where the store stands then. */
 void dbms_place_forget(struct dbms *d);
+/* The server is the best of those that stand behind: is there a better one by
+ * now? (Before a request that connects.) */
+void dbms_place_look_again(struct dbms *d);
 /* Before connecting: what is known. */
 void dbms_place_known(struct dbms *d);
 

@@ -102,13 +102,23 @@ static void note(struct round *r, const struct dbms_target *t, const char *why)
 /* The better one of two stays connected. */
 static void keep(struct round *r, struct dbms_target *t, struct dbms_link *link)
 {
+    static const char two[] = "writes, too, and stands lower; is it an old "
+                              "primary?";
     struct best *b = &r->best;
 
     if (b->link != NULL && !dbms_place_before(&b->place, &t->place)) {
+        if (dbms_place_before(&t->place, &b->place)) {
+            note(r, t, two);
+        }
         t->driver->close(&link);
         return;
     }
     if (b->link != NULL) {
+        struct dbms_target other = *t;
+
+        other.at = b->at;
+        memcpy(other.address, b->address, sizeof(other.address));
+        note(r, &other, two);
         t->driver->close(&b->link);
     }
     *b = (struct best){.link = link,
@@ -133,11 +143,6 @@ static void judge(struct round *r, struct dbms_target *t,
     bool one_of_many = driver->certifies != NULL && driver->certifies(link);
 
     r->chosen = !is_behind(t) && (!t->all || one_of_many);
-    if (is_behind(t)) {
-        note(r, t,
-             "behind what is known of the registry; is it an old "
-             "primary?");
-    }
     if (!t->all && r->until > clock_mono_ms() + BETTER_MS) {
         r->until = clock_mono_ms() + BETTER_MS;
     }
@@ -216,9 +221,22 @@ static void say_all(const struct round *r, struct err *err)
     }
 }
 
+/* What is told of the others: at first, and when there is a better one or none
+ * any more. (Who stays with the best of bad ones looks again and again.) */
+static void say_chosen(const struct round *r, const struct dbms_target *t)
+{
+    log_info("=server", LOG_S("backend", t->driver->name),
+             LOG_S("host", t->hosts[t->at].name),
+             LOG_I("port", t->hosts[t->at].port),
+             LOG_S("stands", t->behind ? "behind what is known of the registry"
+                                       : "as it may"),
+             LOG_S("others", buf_text(&r->said)));
+}
+
 static void choose(struct round *r, struct dbms_target *t)
 {
     const struct best *b = &r->best;
+    bool was_all = t->all, was_behind = t->behind;
 
     t->at = b->at;
     t->nth = b->nth;
@@ -228,11 +246,8 @@ static void choose(struct round *r, struct dbms_target *t)
     t->lineless = b->lineless;
     t->behind = is_behind(t);
     t->all = false;
-    if (r->tried > 0) {
-        log_info("=server", LOG_S("backend", t->driver->name),
-                 LOG_S("host", t->hosts[t->at].name),
-                 LOG_I("port", t->hosts[t->at].port),
-                 LOG_S("others", buf_text(&r->said)));
+    if ((was_all && r->tried > 0) || t->behind != was_behind) {
+        say_chosen(r, t);
     }
 }
 

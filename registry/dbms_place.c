@@ -30,7 +30,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SURE_MS 50 /* between two looks that tell the same */
+#define SURE_MS       50   /* between two looks that tell the same */
+#define LOOK_AGAIN_MS 2000 /* for a better server than the best of bad ones */
 
 bool dbms_place_before(const struct dbms_place *a, const struct dbms_place *b)
 {
@@ -204,11 +205,12 @@ static void hear(struct dbms *d, const struct dbms_place *at)
 {
     mono_ms now = clock_mono_ms();
 
-    if (at->position == 0) {
+    if (at->line != 0) { /* within a transaction it is not told again */
         d->heard.line = at->line;
+    }
+    if (at->position == 0) {
         return;
     }
-    d->heard.line = at->line;
     if (at->position < d->heard.position ||
         d->heard.position <= d->seen.position) {
         d->heard.position = 0; /* it was not on disk, or is known by now */
@@ -306,6 +308,14 @@ void dbms_place_forget(struct dbms *d)
     d->marked = d->session = 0;
     sql_rows_close(&d->own.rows); /* what we have written may be gone */
     d->own.base = d->own.last = 0;
+}
+
+void dbms_place_look_again(struct dbms *d)
+{
+    if (d->target.behind && d->target.n_hosts > 1 && !d->inside &&
+        clock_mono_ms() - d->linked >= LOOK_AGAIN_MS) {
+        dbms_disconnect(d);
+    }
 }
 
 void dbms_place_known(struct dbms *d)

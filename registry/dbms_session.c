@@ -122,6 +122,7 @@ int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
     struct heard h = {.d = d};
     int rc;
 
+    dbms_place_look_again(d);
     dbms_start(d);
     buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1");
     dbms_add_history(&d->target, &d->sql);

@@ -193,6 +193,7 @@ class MysqlPair(Mysql):
     def fail_over(self):
         self.crash(self.servers[0])
         self.servers[1].run("STOP SLAVE; SET GLOBAL read_only = 0", database=None)
+        self.servers[1].more.remove("--read-only")
         self.writer = self.servers[1]
 
     def hand_over(self):
@@ -319,6 +320,29 @@ def back_to_the_old_one(cluster):
         scene.accept()
 
 
+def until_the_right_one_is_back(cluster):
+    """It restarts while the old primary stands beside it: whoever comes there
+    believes nothing, and leaves by himself when the right one is back."""
+    store = cluster.registry
+    with scene_of(cluster) as scene:
+        store.hand_over()
+        goes_on(scene)
+        scene.live_on()
+        a, b = store.servers
+        store.up(a)
+        mark = scene.ledger.mark()
+        store.writer = a
+        before = store.keys()
+        store.crash(b)
+        scene.went_back(mark, before, time.monotonic())
+        store.up(b)
+        store.writer = b
+        goes_on(scene)
+        for p in scene.processes():
+            wait_for(f"{p.name} is back", lambda p=p: p.lines("registry_returned"), 20)
+        stays_with(scene, a)
+
+
 # --- and nothing is lost ------------------------------------------------------
 
 def restarts(cluster):
@@ -377,6 +401,10 @@ if LONG:
     def test_back_to_the_old_one_on_postgresql(cluster):
         back_to_the_old_one(cluster)
 
+    @given(PostgresqlPair)
+    def test_until_the_right_one_is_back_on_postgresql(cluster):
+        until_the_right_one_is_back(cluster)
+
     @given(Postgresql)
     def test_restarts_on_postgresql(cluster):
         restarts(cluster)
@@ -396,6 +424,10 @@ if LONG:
     @given(MysqlPair)
     def test_back_to_the_old_one_on_mysql(cluster):
         back_to_the_old_one(cluster)
+
+    @given(MysqlPair)
+    def test_until_the_right_one_is_back_on_mysql(cluster):
+        until_the_right_one_is_back(cluster)
 
     @given(Mysql)
     def test_restarts_on_mysql(cluster):

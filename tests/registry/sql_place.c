@@ -100,6 +100,8 @@ static void a_lower_counter_is_refused_until_the_next_session(void **state)
     struct place p = begin(state);
     uint64_t old = p.session;
 
+    assert_true(p.core->position > 0);
+    assert_true((p.core->line > 0) == (p.s->target.driver == &dbms_postgresql));
     assert_int_equal(write_key(&p, "/a"), 0);
     assert_int_equal(write_key(&p, "/b"), 0);
     lower(&p, 1);
