@@ -132,6 +132,7 @@ struct conf {
     char *listen_host;
     uint16_t listen_port; /* 0: any free one (tests) */
     char *advertise;      /* host:port under which others reach us, or NULL */
+    char *state_dir;      /* what this process remembers, or NULL */
     struct conf_registry registry;
     struct conf_balancer balancer;
     struct conf_failover failover;

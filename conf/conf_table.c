@@ -85,6 +85,8 @@ static const struct conf_key keys[] = {
  NULL, CONF_FOR_ALL, 0, "host:port of the API; [::1]:7077 for IPv6"},
 STRING("advertise", advertise, NULL, conf_check_address, CONF_FOR_ALL,
     CONF_OPTIONAL, "host:port under which other coordinators and clients reach this one"),
+STRING("state-dir", state_dir, NULL, NULL, CONF_FOR_ALL, CONF_OPTIONAL,
+    "a directory for what this process remembers across its restart"),
 
 ENUM("registry.type", registry.type, "sqlite", registry_types, 0,
     "sqlite, zookeeper, etcd or jdbc"),

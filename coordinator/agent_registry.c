@@ -10,6 +10,7 @@
  * for longer than the session stands by the word of who ends it.
  */
 #include "coordinator/agent_priv.h"
+#include "coordinator/state_file.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -29,6 +30,7 @@
 struct registry_link {
     struct agent_link base; /* first */
     struct registry *registry;
+    struct state_file *state;
     struct registry_listener *listener;
     char key[REGISTRY_KEY_MAX + 1], gate_key[REGISTRY_KEY_MAX + 1];
     bool wanted, busy;
@@ -185,19 +187,34 @@ static void on_state(void *arg, enum registry_state state)
 
 /* --- the link ------------------------------------------------------------- */
 
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
 static int link_open(struct agent *a, struct agent_link **out, struct err *err)
 {
     char who[HISTORY_WHO_SIZE];
+    struct registry_place remembered;
+    struct state_file *state;
     struct registry_link *l;
     struct registry *registry;
-    int rc = registry_open(&registry, a->loop, &a->conf.registry, err);
+    int rc;
 
-    if (rc != 0)
-        return rc;
     (void)snprintf(who, sizeof(who), "%s/%s", node_kind_name(a->options->kind),
                    a->options->address);
-    registry_compare(registry, who, NULL, false);
+    rc = state_file_open(&state, a->loop, &a->conf, "agent", who, &remembered,
+                         err);
+    if (rc != 0)
+        return rc;
+    rc = registry_open(&registry, a->loop, &a->conf.registry, err);
+    if (rc != 0) {
+        state_file_close(&state, nothing, NULL);
+        return rc;
+    }
+    registry_compare(registry, who, &remembered, false);
     l = mem_zalloc(sizeof(*l));
+    l->state = state;
     l->base.agent = a;
     l->registry = registry;
     node_key_ours(a->options->kind, a->options->address, l->key);
@@ -222,9 +239,10 @@ static void link_tick(struct agent_link *link)
 
     renew(l);
     pump(l);
+    state_file_keep(l->state, registry_place(l->registry));
 }
 
-static void on_closed(void *arg)
+static void on_state_closed(void *arg)
 {
     struct registry_link *l = arg;
     loop_f *closed = l->closed;
@@ -234,12 +252,20 @@ static void on_closed(void *arg)
     closed(closed_arg);
 }
 
+static void on_closed(void *arg)
+{
+    struct registry_link *l = arg;
+
+    state_file_close(&l->state, on_state_closed, l);
+}
+
 /* --- leaving ---------------------------------------------------------------
  */
 
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)
 {
+    state_file_keep(l->state, registry_place(l->registry));
     registry_close(&l->registry, on_closed, l);
 }
 

@@ -17,6 +17,7 @@
 #include "coordinator/cli.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/registry_command.h"
+#include "coordinator/state_file.h"
 #include "failover/hook.h"
 #include "http/http.h"
 #include "registry/history.h"
@@ -41,6 +42,7 @@ struct server {
     struct conf conf;
     struct loop *loop;
     struct registry *registry;
+    struct state_file *state;
     struct coordinator *coordinator;
     struct hooks *hooks;
     struct http_listener listener;
@@ -67,12 +69,17 @@ static void finish(struct server *s)
     loop_stop(s->loop);
 }
 
+static void on_state_closed(void *arg)
+{
+    log_info("-pelorus", LOG_I("pid", getpid()));
+    finish(arg);
+}
+
 static void on_registry_closed(void *arg)
 {
     struct server *s = arg;
 
-    log_info("-pelorus", LOG_I("pid", getpid()));
-    finish(s);
+    state_file_close(&s->state, on_state_closed, s);
 }
 
 static void on_left(void *arg)
@@ -80,6 +87,7 @@ static void on_left(void *arg)
     struct server *s = arg;
 
     loop_timer_stop(&s->tick);
+    state_file_keep(s->state, registry_place(s->registry));
     coordinator_free(&s->coordinator);
     registry_close(&s->registry, on_registry_closed, s);
 }
@@ -136,6 +144,7 @@ static void on_tick(void *arg)
     struct server *s = arg;
 
     coordinator_tick(s->coordinator);
+    state_file_keep(s->state, registry_place(s->registry));
     if (s->watchdog_ms > 0 && loop_clock(s->loop)->mono >= s->watchdog_next) {
         s->watchdog_next = loop_clock(s->loop)->mono + s->watchdog_ms;
         (void)sd_notify(0, "WATCHDOG=1");
@@ -180,11 +189,17 @@ static void self_address(const struct conf *conf, uint16_t port, char *out,
     }
 }
 
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
 static int start(struct server *s, struct err *err)
 {
     struct engine_hooks hooks = {
         .run = hooks_run, .until = hooks_until, .stop = hooks_stop};
     char self[NODE_ADDRESS_MAX + 1];
+    struct registry_place remembered;
     struct coordinator_config coordinator = {.conf = &s->conf, .self = self};
     struct http_config http = {.conf = &s->conf};
     int rc;
@@ -195,12 +210,19 @@ static int start(struct server *s, struct err *err)
         rc = hooks_new(&s->hooks, s->loop, s->conf.failover.hook, err);
     if (rc == 0)
         rc = http_listen(&s->conf, &s->listener, err);
-    if (rc == 0)
-        rc = registry_open(&s->registry, s->loop, &s->conf.registry, err);
     if (rc != 0)
         return rc;
     self_address(&s->conf, s->listener.port, self, sizeof(self));
-    registry_compare(s->registry, self, NULL, true);
+    rc = state_file_open(&s->state, s->loop, &s->conf, "coordinator", self,
+                         &remembered, err);
+    if (rc != 0)
+        return rc;
+    rc = registry_open(&s->registry, s->loop, &s->conf.registry, err);
+    if (rc != 0) {
+        state_file_close(&s->state, nothing, NULL);
+        return rc;
+    }
+    registry_compare(s->registry, self, &remembered, true);
     rand_secret(&coordinator.seed, sizeof(coordinator.seed));
     coordinator.clock = loop_clock(s->loop);
     coordinator.registry = s->registry;

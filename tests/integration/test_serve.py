@@ -140,6 +140,35 @@ def test_check_config_says_where_and_what(cluster):
     check("session-timeout" in out, out)
 
 
+def test_where_the_registry_stood_is_remembered(cluster):
+    """Across a restart of everybody, in state-dir."""
+    state = os.path.join(cluster.dir, "state")
+    conf = f"state-dir: {state}\nfailover: {{settle: 1s}}\n"
+    cluster.more = conf
+    c = cluster.coordinator()
+    cluster.agent("master", "127.0.0.1:5678")
+    cluster.wait_up(c.api, "127.0.0.1:5678")
+    equal(c.api("PUT", "/v1/work/s-1", {"kind": "master", "owner": "127.0.0.1:5678"}).status, 201, "claimed")
+    place = c.api.get("/v1/cluster")["registry"]["place"]
+    names = wait_for("both have a file", lambda: len(n := [n for n in os.listdir(state) if not n.endswith(".tmp")]) == 2 and n)
+    c.terminate()
+    name = next(n for n in names if n.startswith("coordinator-"))
+    path = os.path.join(state, name)
+    with open(path, encoding="utf-8") as f:
+        kept = f.read()
+    check(place.split(":")[0] in kept and kept.startswith("pelorus-place 1 "), f"{name}: {kept}")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(kept.replace(place.split(":")[0], "0" * 32))
+    c = cluster.coordinator(port=c.port, wait=False)
+    wait_for("noticed", lambda: c.lines("registry_went_back"))
+    equal((c.api("GET", "/readyz").status, c.api("GET", "/livez").status), (503, 200), "health")
+    c.terminate()
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(kept[:40])
+    text = refused(cluster, cluster.conf("third", c.port))
+    check(path in text and "delete the file" in text, text)
+
+
 def test_the_words_for_people(cluster):
     c = cluster.coordinator()
     url = f"http://127.0.0.1:{c.port}"

@@ -1,0 +1,289 @@
+/*
+ * state_file.c - see state_file.h. Design: a temporary file beside it, synced,
+ * then renamed over it, and the directory synced; one write under way at a
+ * time, on a worker.
+ */
+#include "coordinator/state_file.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/worker.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAGIC    "pelorus-place 1 "
+#define TEXT_MAX (sizeof(MAGIC) + HISTORY_PLACE_SIZE)
+#define EVERY_MS 1000
+
+struct state_file {
+    char *dir, *path, *temporary;
+    struct loop *loop;
+    struct worker *worker; /* from the first write on */
+    struct worker_job job;
+    struct registry_place place, sent, written;
+    mono_ms last;
+    bool busy, told;
+    loop_f *closed;
+    void *closed_arg;
+    /* the worker's while busy */
+    char text[TEXT_MAX];
+    struct err err;
+};
+
+static bool same(const struct registry_place *a, const struct registry_place *b)
+{
+    return strcmp(a->incarnation, b->incarnation) == 0 && a->line == b->line &&
+           a->position == b->position;
+}
+
+/* --- reading -------------------------------------------------------------- */
+
+static int damaged(const char *path, struct err *err)
+{
+    return (int)err_set(
+        err, ERR_INVALID,
+        "%s is damaged. It says where the registry stood when this process "
+        "last ran. If you are sure that the registry has lost nothing since "
+        "(no backup put back, no old primary), delete the file and start "
+        "again",
+        path);
+}
+
+int state_file_read(const char *path, struct registry_place *out,
+                    struct err *err)
+{
+    char text[TEXT_MAX + 1];
+    ssize_t n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    memset(out, 0, sizeof(*out));
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0)
+        return (int)err_errno(err, errno, "state-dir: %s", path);
+    n = read(fd, text, TEXT_MAX);
+    if (n < 0)
+        (void)err_errno(err, errno, "state-dir: %s", path);
+    (void)close(fd);
+    if (n < 0)
+        return (int)err->code;
+    text[n] = '\0';
+    if (strlen(text) != (size_t)n || n <= (ssize_t)sizeof(MAGIC) ||
+        memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0 || text[n - 1] != '\n')
+        return damaged(path, err);
+    text[n - 1] = '\0';
+    if (registry_place_parse(text + sizeof(MAGIC) - 1, out, NULL) != 0 ||
+        out->incarnation[0] == '\0')
+        return damaged(path, err);
+    return 0;
+}
+
+/* --- writing: on the worker ----------------------------------------------- */
+
+static int sync_dir(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 ? -1 : fsync(fd);
+    int saved = errno;
+
+    if (fd >= 0)
+        (void)close(fd);
+    errno = saved;
+    return rc;
+}
+
+static int fill(int fd, const char *text)
+{
+    ssize_t n = write(fd, text, strlen(text));
+
+    if (n >= 0 && (size_t)n < strlen(text)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return n < 0 ? -1 : fsync(fd);
+}
+
+static void write_it(void *arg)
+{
+    struct state_file *f = arg;
+    int fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int rc = fd < 0 ? -1 : fill(fd, f->text), saved = errno;
+
+    err_clear(&f->err);
+    if (fd >= 0 && close(fd) != 0 && rc == 0) {
+        rc = -1;
+        saved = errno;
+    }
+    if (rc == 0 && (rename(f->temporary, f->path) != 0 || sync_dir(f->dir))) {
+        rc = -1;
+        saved = errno;
+    }
+    if (rc != 0)
+        (void)err_errno(&f->err, saved, "%s", f->path);
+}
+
+/* --- on the loop ---------------------------------------------------------- */
+
+static void on_stopped(void *arg)
+{
+    struct state_file *f = arg;
+    loop_f *closed = f->closed;
+    void *closed_arg = f->closed_arg;
+
+    mem_free(f->dir);
+    mem_free(f->path);
+    mem_free(f->temporary);
+    mem_free(f);
+    closed(closed_arg);
+}
+
+static void end(struct state_file *f)
+{
+    if (f->worker != NULL)
+        worker_stop(&f->worker, on_stopped, f);
+    else
+        on_stopped(f);
+}
+
+static void begin(struct state_file *f);
+
+static void on_written(void *arg)
+{
+    struct state_file *f = arg;
+
+    f->busy = false;
+    if (f->err.code == ERR_OK) {
+        f->written = f->sent;
+        if (f->told)
+            log_info("=state-dir", LOG_S("file", f->path));
+        f->told = false;
+    } else if (!f->told) {
+        f->told = true;
+        log_warn("!state-dir", LOG_S("reason", f->err.msg),
+                 LOG_S("consequence", "after a restart where the registry "
+                                      "stood is known from an earlier time"));
+    }
+    if (f->closed == NULL)
+        return;
+    if (f->err.code == ERR_OK && !same(&f->place, &f->written))
+        begin(f);
+    else
+        end(f);
+}
+
+static void begin(struct state_file *f)
+{
+    char place[HISTORY_PLACE_SIZE];
+    int rc;
+
+    if (f->worker == NULL)
+        f->worker = worker_new(f->loop, 1, NULL, NULL, 0);
+    f->busy = true;
+    f->last = loop_clock(f->loop)->mono;
+    f->sent = f->place;
+    (void)snprintf(f->text, sizeof(f->text), MAGIC "%s\n",
+                   registry_place_text(&f->place, place));
+    rc = worker_submit(f->worker, &f->job, write_it, on_written, f);
+    assert(rc == 0); /* one at a time */
+    (void)rc;
+}
+
+void state_file_keep(struct state_file *f, const struct registry_place *place)
+{
+    bool anew;
+
+    if (f == NULL || f->closed != NULL || place->incarnation[0] == '\0')
+        return;
+    f->place = *place;
+    anew = strcmp(place->incarnation, f->written.incarnation) != 0;
+    if (!f->busy && !same(&f->place, &f->written) &&
+        ((anew && !f->told) || loop_clock(f->loop)->mono - f->last >= EVERY_MS))
+        begin(f);
+}
+
+void state_file_close(struct state_file **file, loop_f *closed, void *arg)
+{
+    struct state_file *f = *file;
+
+    *file = NULL;
+    if (f == NULL) {
+        closed(arg);
+        return;
+    }
+    f->closed = closed;
+    f->closed_arg = arg;
+    if (f->busy)
+        return;
+    if (f->place.incarnation[0] != '\0' && !same(&f->place, &f->written))
+        begin(f);
+    else
+        end(f);
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+/* Another kind of registry is another store. */
+static char *name_of(const struct conf *conf, const char *role, const char *who)
+{
+    char *name = mem_printf("%s-%s.%s", role, who,
+                            conf_registry_type_name(conf->registry.type));
+
+    for (char *s = name; *s != '\0'; s++)
+        if (!isalnum((unsigned char)*s) && strchr("._-", *s) == NULL)
+            *s = '_';
+    return name;
+}
+
+static int check_dir(const char *dir, struct err *err)
+{
+    struct stat st;
+
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return (int)err_errno(err, errno, "state-dir: %s cannot be made", dir);
+    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+        return (int)err_set(err, ERR_IO, "state-dir: %s is no directory", dir);
+    if (access(dir, R_OK | W_OK | X_OK) != 0)
+        return (int)err_errno(err, errno,
+                              "state-dir: %s cannot be written to by us", dir);
+    return 0;
+}
+
+int state_file_open(struct state_file **out, struct loop *loop,
+                    const struct conf *conf, const char *role, const char *who,
+                    struct registry_place *remembered, struct err *err)
+{
+    struct state_file *f;
+    char *name, *path;
+    int rc;
+
+    *out = NULL;
+    memset(remembered, 0, sizeof(*remembered));
+    if (conf->state_dir == NULL)
+        return 0;
+    rc = check_dir(conf->state_dir, err);
+    if (rc != 0)
+        return rc;
+    name = name_of(conf, role, who);
+    path = mem_printf("%s/%s", conf->state_dir, name);
+    mem_free(name);
+    rc = state_file_read(path, remembered, err);
+    if (rc != 0) {
+        mem_free(path);
+        return rc;
+    }
+    f = mem_zalloc(sizeof(*f));
+    f->dir = mem_strdup(conf->state_dir);
+    f->path = path;
+    f->temporary = mem_printf("%s.tmp", path);
+    f->loop = loop;
+    f->written = f->place = *remembered;
+    *out = f;
+    return 0;
+}

@@ -1,0 +1,41 @@
+/*
+ * state_file.h - where the registry stood when this process last ran.
+ *
+ * A process that lives knows it; one that starts while nobody else runs would
+ * believe whatever it finds. So it is kept in a small file, if there is a
+ * directory for it (`state-dir`). It is written off the loop, whole or not at
+ * all, and about once a second at most: what is missing of the last second is
+ * a bound that is lower, never one that is wrong.
+ */
+#ifndef PELORUS_COORDINATOR_STATE_FILE_H
+#define PELORUS_COORDINATOR_STATE_FILE_H
+
+#include "base/loop.h"
+#include "conf/conf.h"
+#include "registry/history.h"
+
+struct state_file;
+
+/*
+ * `role` and `who` name the file: "coordinator", "10.0.0.1:7077". Reads what
+ * is there (*remembered is all zero if nothing is); blocks. Without a state-dir
+ * *out is NULL. ERR_INVALID: damaged; ERR_DENIED, ERR_IO: the directory or the
+ * file cannot be used; the message says what to do.
+ */
+int state_file_open(struct state_file **out, struct loop *loop,
+                    const struct conf *conf, const char *role, const char *who,
+                    struct registry_place *remembered,
+                    struct err *err) MUST_CHECK;
+
+/* It stands there now: as often as one likes. NULL does nothing. */
+void state_file_keep(struct state_file *f, const struct registry_place *place);
+
+/* What was kept last is written; then closed(arg) on the loop: at once, if
+ * nothing was ever kept. NULL is fine. */
+void state_file_close(struct state_file **f, loop_f *closed, void *arg);
+
+/* What the file holds; for tests of it, too. */
+int state_file_read(const char *path, struct registry_place *out,
+                    struct err *err) MUST_CHECK;
+
+#endif
