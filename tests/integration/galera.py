@@ -116,6 +116,7 @@ class Galera:
         """A table, each row of which this node needs some seconds to take over;
         so long it lags behind. What it writes itself goes on."""
         self.run("CREATE TABLE slow(id int PRIMARY KEY)")
+        self.in_step()
         node.run("SET SESSION wsrep_on = 0; CREATE TRIGGER slow BEFORE INSERT ON slow FOR EACH ROW DO SLEEP(5)")
 
     def in_step(self):

@@ -9,9 +9,6 @@
 
 #include <string.h>
 
-/* Leases have whole seconds, and the shortest that can be kept is two. */
-#define TIMEOUT_MS 2000
-
 static struct etcd_servers servers;
 
 static void *open_store(void)
@@ -59,7 +56,7 @@ static void cut(void *store, struct registry *client, bool is_cut)
 
 static const struct conformance_backend backend = {
     .name = "etcd",
-    .session_timeout_ms = TIMEOUT_MS,
+    .session_timeout_ms = CONFORMANCE_TIMEOUT_MS,
     .open_store = open_store,
     .close_store = close_store,
     .open = open_client,

@@ -308,7 +308,7 @@ static void cut(void *arg, struct registry *client, bool is_cut)
 }
 
 struct conformance_backend sql_store_backend = {
-    .session_timeout_ms = 2000,
+    .session_timeout_ms = CONFORMANCE_TIMEOUT_MS,
     .open_store = open_store,
     .close_store = close_store,
     .open = open_client,

@@ -18,8 +18,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TIMEOUT_MS 1200
-
 struct store {
     char dir[64], path[96];
     struct loop *loop;
@@ -148,7 +146,7 @@ static void cut(void *arg, struct registry *client, bool is_cut)
 
 static const struct conformance_backend backend = {
     .name = "sqlite",
-    .session_timeout_ms = TIMEOUT_MS,
+    .session_timeout_ms = CONFORMANCE_TIMEOUT_MS,
     .open_store = open_store,
     .close_store = close_store,
     .open = open_client,

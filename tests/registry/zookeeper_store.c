@@ -210,7 +210,7 @@ static void cut(void *arg, struct registry *r, bool is_cut)
 
 const struct conformance_backend zookeeper_backend = {
     .name = "zookeeper",
-    .session_timeout_ms = ZOOKEEPER_TIMEOUT_MS,
+    .session_timeout_ms = CONFORMANCE_TIMEOUT_MS,
     .open_store = open_store,
     .close_store = close_store,
     .open = open_client,
