@@ -18,7 +18,7 @@
  * else would tell, or has not for long. */
 static void enter(struct zk_dir *d)
 {
-    if (d->armed == 0 ||
+    if ((d->armed == 0 && !d->awaited) ||
         loop_clock(d->w->r->loop)->mono - d->listed_at >= LIST_MS) {
         zk_dir_soil(d);
     }

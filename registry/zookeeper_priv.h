@@ -494,6 +494,7 @@ struct zk_dir {
     size_t n, n_unread, at; /* `at`: where to go on reading */
     uint32_t look;          /* the last full look that listed it */
     size_t armed;           /* bytes of the child watch that stands; 0: none */
+    bool awaited;           /* it is missing, and a watch tells when it comes */
     bool listing;           /* under way */
     bool dirty;             /* something changed since */
     bool event;             /* by the word of a watch */

@@ -179,6 +179,9 @@ static void on_missing(void *arg, struct zk_request *q)
     if (zk_broken(q->rc)) {
         return;
     }
+    if (d != NULL) {
+        d->awaited = q->rc == ZNONODE;
+    }
     if (q->rc == ZOK && d != NULL) { /* it has come since */
         zk_dir_soil(d);
     } else if (q->rc != ZNONODE && q->rc != ZOK) {
@@ -259,6 +262,7 @@ static void list(struct zk_dir *d)
 
     assert(!d->listing);
     zk_dir_disarm(d);
+    d->awaited = false;
     if (z->armed_bytes + bytes <= ARMED_MAX) {
         q->watch = true;
         d->armed = bytes;
@@ -470,7 +474,7 @@ void zk_watches_lost(struct zookeeper *z)
 
         for (d = of(w)->dirs; d != NULL; d = d->hh.next) {
             zk_dir_disarm(d);
-            d->listing = d->dirty = false;
+            d->listing = d->dirty = d->awaited = false;
             d->n_unread = 0;
             zk_dir_place(d);
         }
