@@ -15,6 +15,7 @@
 #define RETRIES           3
 #define RETRIES_CERTIFIED 30 /* whoever else writes meanwhile is in the way */
 #define POLL_MS           100
+#define COMPARE_MS        20000 /* on average, from half to one and a half */
 
 /* --- building a request -----------------------------------------------------
  */
@@ -454,6 +455,7 @@ static const struct sql_core_ops ops = {
     .changed = dbms_changed,
     .feed_read = dbms_feed_read,
     .feed_skip = dbms_feed_skip,
+    .sums = dbms_sums,
     .close = close_,
 };
 
@@ -468,6 +470,7 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
     assert(strlen(namespace_) <= SQL_NAMESPACE_MAX);
     d->core.ops = &ops;
     d->core.poll_ms = POLL_MS;
+    d->core.compare_ms = COMPARE_MS;
     d->core.beat_ms = beat_ms < timeout_ms / 3 ? beat_ms : timeout_ms / 3;
     d->core.look_ms = timeout_ms / 12 < 1000 ? timeout_ms / 12 + 1 : 1000;
     d->core.lock_ms = LOCK_MS;

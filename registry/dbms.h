@@ -420,6 +420,7 @@ sql_list_f dbms_list;
 sql_changed_f dbms_changed;
 sql_feed_read_f dbms_feed_read;
 sql_feed_skip_f dbms_feed_skip;
+sql_sums_f dbms_sums;
 /* dbms_session.c */
 sql_session_begin_f dbms_session_begin;
 sql_session_renew_f dbms_session_renew;

@@ -8,6 +8,7 @@
  * nothing below it. What we wrote ourselves we know without reading.
  */
 #include "registry/dbms.h"
+#include "registry/registry_priv.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -279,6 +280,59 @@ int dbms_feed_skip(struct sql_core *core, struct sql_feed *feed,
     }
     return rc;
 }
+
+/* --- what there is, in three numbers ---------------------------------------
+ */
+
+struct sums {
+    struct registry_sums *out;
+    uint64_t revision;
+};
+
+static void on_sums(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct sums *s = arg;
+
+    assert(n == 5 && cells[1].p != NULL);
+    (void)n;
+    s->out->keys = dbms_u64(&cells[1]);
+    s->out->created = dbms_u64(&cells[2]);
+    s->out->version = dbms_u64(&cells[3]);
+    s->revision = dbms_u64(&cells[4]);
+}
+
+int dbms_sums(struct sql_core *core, const char *prefix,
+              const struct sql_feed *feed, struct registry_sums *out,
+              struct err *err)
+{
+    static const char counter[] =
+        "(SELECT revision FROM pelorus_meta WHERE id = 1)";
+    struct dbms *d = dbms_of(core);
+    struct sums s = {.out = out};
+    int rc;
+
+    if (dbms_is_nodes(prefix)) {
+        return (int)err_set(err, ERR_INVALID, "not of ours alone");
+    }
+    dbms_start(d);
+    /* One statement: one moment. If it is not the right one nothing is read. */
+    buf_printf(&d->sql,
+               "SELECT 'S', count(*), coalesce(sum(created), 0),"
+               " coalesce(sum(version), 0), %s FROM pelorus_registry WHERE %s"
+               " = %" PRIu64 " AND ",
+               counter, counter, feed->rev - 1);
+    dbms_range(d, "name", prefix, true);
+    /* As the view has it: what is persistent and empty is no key. */
+    buf_str(&d->sql, " AND (owner <> 0 OR octet_length(value) > 0)");
+    rc = dbms_run(d, on_sums, &s, NULL, err);
+    if (rc == 0 && s.revision != feed->rev - 1) {
+        rc = (int)err_set(err, ERR_CONFLICT, "others write");
+    }
+    return rc;
+}
+
+/* --- did anything change? --------------------------------------------------
+ */
 
 int dbms_changed(struct sql_core *core, bool interested, bool *changed,
                  struct err *err)

@@ -396,6 +396,15 @@ void registry_view_listed(struct registry_watch *w,
                           uint64_t revision);
 void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
 
+/* How many keys were told as existing, and sums of their `created` and
+ * `version`: whoever can ask the store for the same learns whether anything was
+ * missed, without reading it all. */
+struct registry_sums {
+    uint64_t keys, created, version;
+};
+void registry_view_sums(const struct registry_watch *w,
+                        struct registry_sums *out);
+
 /* The store's revisions begin anew: what was told stands, what orders looks is
  * forgotten. A full look must follow. */
 void registry_view_reorder(struct registry_watch *w);

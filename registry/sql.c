@@ -338,6 +338,7 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
                          int64_t timeout_ms)
 {
     struct sql *s = mem_zalloc(sizeof(*s));
+    uint64_t seed;
 
     assert(timeout_ms > 0);
     assert(core->beat_ms > 0 && core->beat_ms <= timeout_ms / 3);
@@ -347,6 +348,8 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
                   kind->max_bytes);
     s->side.core = core;
     s->side.timeout_ms = timeout_ms;
+    rand_secret(&seed, sizeof(seed));
+    rand_seed(&s->side.rand, seed);
     sql_core_init(core, clock_mono_ms());
     registry_liveness_init(&s->liveness, &s->base);
     s->ticker =

@@ -11,6 +11,7 @@
 #ifndef PELORUS_REGISTRY_SQL_BACKEND_H
 #define PELORUS_REGISTRY_SQL_BACKEND_H
 
+#include "base/rand.h"
 #include "base/worker.h"
 #include "registry/liveness_priv.h"
 #include "registry/registry_priv.h"
@@ -74,7 +75,7 @@ struct sql_watch {
     bool busy, again, started; /* loop */
     char *from; /* loop: the next page; the worker's while busy */
     struct registry_timer retry;
-    bool attached; /* worker */
+    bool attached, compared; /* worker; in this round */
     struct sql_watch *next_attached;
 };
 
@@ -101,6 +102,9 @@ struct sql_side {
     struct sql_feed feed;
     bool feed_valid; /* somebody reads it */
     uint64_t told;   /* the position that the loop was told last */
+    mono_ms next_compare;
+    unsigned compares; /* tries in this round */
+    struct rand rand;
 };
 
 /*
@@ -200,6 +204,8 @@ void sql_holds_stop(struct sql *s);
 registry_watch_begin_f sql_watch_begin;
 registry_watch_end_f sql_watch_end;
 void sql_watches_look(struct sql *s); /* all of them, anew */
+void sql_watch_compare(struct sql *s, struct sql_watch *sw, /* worker */
+                       const struct registry_sums *sums);
 void sql_watches_stop(struct sql *s); /* no timers any more */
 void sql_watches_free(struct sql *s); /* the worker has ended */
 void sql_nudge(struct sql *s);        /* let the worker poll now */

@@ -192,6 +192,14 @@ typedef int sql_feed_read_f(struct sql_core *core, struct sql_feed *feed,
 typedef int sql_feed_skip_f(struct sql_core *core, struct sql_feed *feed,
                             struct err *err);
 
+/* Optional: sums over all keys below `prefix` (registry_priv.h) while the store
+ * stands where `feed` has come to. ERR_CONFLICT: it has moved on; ERR_INVALID:
+ * below this prefix there is more than our own keys. */
+struct registry_sums;
+typedef int sql_sums_f(struct sql_core *core, const char *prefix,
+                       const struct sql_feed *feed, struct registry_sums *out,
+                       struct err *err);
+
 typedef void sql_core_close_f(struct sql_core **core);
 
 struct sql_core_ops {
@@ -218,15 +226,19 @@ struct sql_core_ops {
     sql_changed_f *changed;
     sql_feed_read_f *feed_read;
     sql_feed_skip_f *feed_skip;
+    sql_sums_f *sums;
     sql_core_close_f *close;
 };
 
 struct sql_core {
     const struct sql_core_ops *ops;
-    int64_t poll_ms;  /* how often the worker looks for changes */
-    int64_t beat_ms;  /* how often the session is renewed */
-    int64_t look_ms;  /* how often for dead sessions; 0: after each change */
-    int64_t lock_ms;  /* how often a waiter tries besides; 0: never */
+    int64_t poll_ms; /* how often the worker looks for changes */
+    int64_t beat_ms; /* how often the session is renewed */
+    int64_t look_ms; /* how often for dead sessions; 0: after each change */
+    int64_t lock_ms; /* how often a waiter tries besides; 0: never */
+    /* How often what was told is compared with what stands there, about; 0:
+     * never, where no change can be missed. */
+    int64_t compare_ms;
     unsigned retries; /* of a group that the store rolled back by itself */
     bool again;       /* core: the last rollback was the store's own choice */
 

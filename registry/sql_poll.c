@@ -13,8 +13,10 @@
 
 #include <string.h>
 
-#define FEED_BATCH 2000
-#define NOTE_MS    100 /* at least between two commits that are told */
+#define FEED_BATCH       2000
+#define NOTE_MS          100 /* at least between two commits that are told */
+#define COMPARES         10  /* tries to meet the store standing still */
+#define COMPARE_AGAIN_MS 300
 
 /* --- the session ---------------------------------------------------------- */
 
@@ -294,6 +296,72 @@ static bool read_feed(struct sql *s)
     return !more;
 }
 
+static int64_t compare_in(struct sql_side *side)
+{
+    int64_t every = side->core->compare_ms;
+
+    return every / 2 + (int64_t)rand_below(&side->rand, (uint64_t)every);
+}
+
+/* Each watch once in a round; false: not all yet. If the store never stands
+ * still for so long, all is listed. */
+static bool compare_watches(struct sql *s)
+{
+    struct sql_side *side = &s->side;
+    struct sql_watch *sw;
+
+    for (sw = side->attached; sw != NULL; sw = sw->next_attached) {
+        struct registry_sums sums;
+        struct err err;
+        int rc = 0;
+
+        if (sw->compared) {
+            continue;
+        }
+        rc = side->core->ops->sums(side->core, sw->job.of.watch->prefix,
+                                   &side->feed, &sums, &err);
+        if (rc == 0 || (rc == ERR_CONFLICT && side->compares >= COMPARES)) {
+            sql_watch_compare(s, sw, rc == 0 ? &sums : NULL);
+        } else if (rc != ERR_INVALID) {
+            if (sql_session_over(rc)) {
+                sql_session_gone(s, &err);
+            }
+            return false;
+        }
+        sw->compared = true;
+    }
+    return true;
+}
+
+/* Hints may be lost, and whoever writes by hand leaves none: DESIGN.md has the
+ * whole list from time to time as the truth. Its sums say whether it is due. */
+static void compare(struct sql *s, mono_ms now)
+{
+    struct sql_side *side = &s->side;
+    struct sql_watch *sw;
+
+    if (side->core->compare_ms == 0 || side->core->ops->sums == NULL ||
+        !side->feed_valid || side->changed ||
+        !sql_session_is(s, side->session) ||
+        atomic_load(&s->vouched) != side->session || now < side->next_compare) {
+        return;
+    }
+    if (side->next_compare == 0) { /* the first: it has just listed all */
+        side->next_compare = now + compare_in(side);
+        return;
+    }
+    side->compares++;
+    if (!compare_watches(s)) {
+        side->next_compare = now + COMPARE_AGAIN_MS;
+        return;
+    }
+    for (sw = side->attached; sw != NULL; sw = sw->next_attached) {
+        sw->compared = false;
+    }
+    side->compares = 0;
+    side->next_compare = now + compare_in(side);
+}
+
 void sql_worker_poll(void *arg)
 {
     struct sql *s = arg;
@@ -329,6 +397,7 @@ void sql_worker_poll(void *arg)
         side->next_try = now;
         side->changed = !read_feed(s);
     }
+    compare(s, now);
     if (side->waiting != NULL && now >= side->next_try) {
         side->next_try = side->core->lock_ms == 0
                              ? INT64_MAX

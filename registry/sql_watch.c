@@ -9,6 +9,7 @@
  */
 #include "registry/sql_backend.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <utlist.h>
@@ -171,6 +172,58 @@ void sql_watches_free(struct sql *s)
         MEM_FREE(sw->from);
         sql_rows_close(&sw->job.rows);
     }
+}
+
+/* --- comparing ------------------------------------------------------------ */
+
+struct comparison {
+    struct loop_slot slot;
+    struct sql *s;
+    struct registry_watch *w;
+    bool known;
+    struct registry_sums sums;
+};
+
+/* Behind all that was read before the sums, and before the watch is gone. */
+static void on_sums(void *arg)
+{
+    struct comparison *c = arg, copy = *c;
+    struct registry_watch *w = copy.w;
+    struct registry_sums told;
+
+    mem_free(c);
+    if (sql_stopping(copy.s) || w->fn == NULL || !registry_vouched(w->r) ||
+        ((struct sql_watch *)w->priv)->busy || w->looking) {
+        return; /* a look is under way, or comes */
+    }
+    registry_view_sums(w, &told);
+    if (copy.known && told.keys == copy.sums.keys &&
+        told.created == copy.sums.created &&
+        told.version == copy.sums.version) {
+        return;
+    }
+    if (copy.known) {
+        log_warn("!watch", LOG_S("prefix", w->prefix), LOG_U("told", told.keys),
+                 LOG_U("keys", copy.sums.keys),
+                 LOG_S("reason", "what was told is not what stands in the "
+                                 "database, where somebody wrote by hand or a "
+                                 "change was lost: all is listed again"));
+    }
+    look(w);
+}
+
+void sql_watch_compare(struct sql *s, struct sql_watch *sw,
+                       const struct registry_sums *sums)
+{
+    struct comparison *c = mem_zalloc(sizeof(*c));
+
+    c->s = s;
+    c->w = sw->job.of.watch;
+    c->known = sums != NULL;
+    if (sums != NULL) {
+        c->sums = *sums;
+    }
+    loop_complete(s->base.loop, &c->slot, on_sums, c);
 }
 
 /* --- the feed ------------------------------------------------------------- */

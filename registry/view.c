@@ -225,6 +225,20 @@ void registry_view_reorder(struct registry_watch *w)
     }
 }
 
+void registry_view_sums(const struct registry_watch *w,
+                        struct registry_sums *out)
+{
+    const struct registry_view_key *k;
+
+    *out = (struct registry_sums){.keys = w->n_keys};
+    for (k = w->keys; k != NULL; k = k->hh.next) {
+        if (k->created != 0) {
+            out->created += k->created;
+            out->version += k->version;
+        }
+    }
+}
+
 void registry_view_free(struct registry_watch *w)
 {
     struct registry_view_key *k;

@@ -2,6 +2,7 @@
  * test_mysql.c - the MySQL registry on a real MariaDB server: the conformance
  * suite, and a server that goes back.
  */
+#include "tests/registry/sql_compare.h"
 #include "tests/registry/sql_place.h"
 #include "tests/registry/sql_store.h"
 
@@ -11,6 +12,7 @@ int main(void)
 
     sql_store_use(&mysql_server);
     failed = sql_place_tests();
+    failed += sql_compare_tests();
     failed += conformance_run(&sql_store_backend);
     sql_store_end();
     return failed;

@@ -2,6 +2,7 @@
  * test_postgresql.c - the PostgreSQL registry on a real server: the conformance
  * suite, and a server that goes back.
  */
+#include "tests/registry/sql_compare.h"
 #include "tests/registry/sql_place.h"
 #include "tests/registry/sql_store.h"
 
@@ -11,6 +12,7 @@ int main(void)
 
     sql_store_use(&postgresql_server);
     failed = sql_place_tests();
+    failed += sql_compare_tests();
     failed += conformance_run(&sql_store_backend);
     sql_store_end();
     return failed;
