@@ -128,6 +128,21 @@ def test_a_client_remembers_when_all_were_stopped(cluster):
         scene.accept(seconds=40)
 
 
+def test_the_state_file_remembers_when_all_were_stopped(cluster):
+    """Nobody else is left who has seen anything."""
+    state = os.path.join(cluster.dir, "state")
+    os.mkdir(state)
+    cluster.more = restore.MORE + f"state-dir: {state}\n"
+    scene, copy, mark = begin(cluster)
+    with scene:
+        before = keys(copy)
+        for m in scene.masters[:-1]:
+            m.die()
+        restored_while_stopped(scene, copy, cluster.path)
+        scene.start_coordinators()
+        scene.went_back(mark, before, seconds=30)
+
+
 @settings(more=restore.MORE)
 def test_restarts_are_no_alarm(cluster):
     with Scene(cluster, keys=lambda: keys(cluster.path)) as scene:
