@@ -228,14 +228,38 @@ static void on_removed(void *arg, const struct err *err,
         pass_over(r);
 }
 
-/* What the backup does not know goes. */
+/* A key that others stand below cannot be deleted. */
+static void tell_parents(struct restore *r, const struct standing *s)
+{
+    for (size_t len = strlen(s->key); len > 1; len--) {
+        struct standing *parent;
+        if (s->key[len - 1] != '/')
+            continue;
+        HASH_FIND(hh, r->standing, s->key, len - 1, parent);
+        if (parent == NULL)
+            continue;
+        parent->below = true;
+        parent->below_wanted |= s->wanted;
+    }
+}
+
+/* What the backup does not know goes: in one pass what nothing stands below,
+ * in the next what stood above that. */
 static void remove_others(struct restore *r)
 {
     struct standing *s, *next;
     HASH_ITER(hh, r->standing, s, next)
     {
-        if (s->wanted)
+        tell_parents(r, s);
+    }
+    HASH_ITER(hh, r->standing, s, next)
+    {
+        if (s->wanted || s->below_wanted)
             continue;
+        if (s->below) {
+            r->again++;
+            continue;
+        }
         bulk_delete(r->bulk, s->key, s->version);
         bulk_add(r->bulk);
     }

@@ -46,6 +46,7 @@ struct standing {
     UT_hash_handle hh;
     uint64_t version, hash;
     bool wanted;
+    bool below, below_wanted; /* such keys stand below it */
     char key[];
 };
 

@@ -286,6 +286,7 @@ static void live_on(void)
     scene_delete(&s, "/pelorus/later/kind/of");
     scene_put(&s, "/pelorus/settings", "{}");
     scene_put(&s, "/pelorus/groups/x", "{}");
+    scene_put(&s, "/pelorus/groups/x/below", "{}");
     scene_put(&s, HISTORY_SEEN_PREFIX "/c1", "{\"highest_epoch\":99}");
 }
 
