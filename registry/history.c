@@ -426,6 +426,22 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
     return false;
 }
 
+void registry_fell(struct registry *r, uint64_t line, uint64_t position,
+                   const char *why)
+{
+    struct registry_history *h = r->history;
+
+    if (h == NULL || r->closing || r->mute) {
+        return;
+    }
+    memset(&h->found, 0, sizeof(h->found));
+    h->found.line = line;
+    h->found.position = position;
+    if (set_back(h, &h->known, h->who, why)) {
+        tell_back(h);
+    }
+}
+
 void registry_history_lost(struct registry *r)
 {
     if (r->history != NULL) {

@@ -201,6 +201,11 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
  */
 bool registry_at(struct registry *r, uint64_t line, uint64_t position);
 
+/* It stands there, and it went back, whatever its position: the backend has
+ * another sign. As above, with or without a session. */
+void registry_fell(struct registry *r, uint64_t line, uint64_t position,
+                   const char *why);
+
 /* Is a server that stands there behind what is known? Then it is not the one:
  * the others are asked. If all that answer are behind, begin with the best. */
 bool registry_behind(const struct registry *r, uint64_t line,
