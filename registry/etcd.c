@@ -187,24 +187,26 @@ static void on_tick(void *arg)
 /* At the next tick, unless a beat is under way. */
 static void prove(struct registry *r)
 {
-    struct etcd *e = etcd_of(r);
-
-    if (e->session.state == ETCD_SESSION_LIVE) {
-        e->session.due = etcd_now(e);
-    }
+    etcd_session_prove(etcd_of(r));
 }
 
+/* What stands now is what the base knows. */
 static void look(struct registry *r)
 {
-    etcd_watches_look(etcd_of(r));
+    struct etcd *e = etcd_of(r);
+
+    e->lowered = false;
+    etcd_watches_look(e);
 }
 
 static void end(struct registry *r, const char *why)
 {
     struct etcd *e = etcd_of(r);
 
-    e->revision = 0;
-    etcd_session_lost(e, why);
+    if (registry_went_back(r) != NULL) {
+        etcd_forget(e);
+    }
+    etcd_session_drop(e, why);
 }
 
 static const struct registry_ops ops = {

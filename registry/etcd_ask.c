@@ -14,9 +14,8 @@
  * for its token is asked again with a new one. A server keeps its tokens in
  * memory, so after its restart all of them are worth nothing.
  *
- * A store whose revision is behind what we have seen is a member that was left
- * behind, or was restored from a backup: what it says is never believed. If no
- * endpoint knows better, we stay without answers, and a person must look.
+ * What an endpoint says that is astray (etcd_trust.c) is never believed: the
+ * others are asked at once, and if none knows better the session ends.
  */
 #include "registry/etcd_priv.h"
 
@@ -41,8 +40,9 @@ struct etcd_ask {
     struct etcd_transfer *transfer; /* NULL: waits */
     bool wants_token;
     uint64_t generation, token_generation;
-    uint64_t floor; /* the revision known when it was sent */
-    uint64_t no;    /* of the try, among all that were sent */
+    uint64_t floor;               /* the revision known when it was sent */
+    uint64_t modified, newest_at; /* see etcd_result */
+    uint64_t no;                  /* of the try, among all that were sent */
     mono_ms began, sent;
     mono_ms due; /* under way: give up the try; waiting: try again */
     etcd_result_f *done;
@@ -54,13 +54,6 @@ static void start(struct etcd_ask *a);
 const char *etcd_endpoint(const struct etcd *e)
 {
     return e->endpoints[e->generation % e->n_endpoints];
-}
-
-void etcd_saw_revision(struct etcd *e, uint64_t revision)
-{
-    if (revision > e->revision) {
-        e->revision = revision;
-    }
 }
 
 /* So many failures in a row are all of them: one that is alone may lose a
@@ -93,7 +86,7 @@ void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
             }
         }
     }
-    if (e->given_up == a_round(e)) {
+    if (e->given_up == a_round(e) && !e->astray) {
         char text[64];
 
         log_warn("!etcd", LOG_S("reason", etcd_none(e, text, sizeof(text))),
@@ -305,14 +298,6 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
     finish(a, &result);
 }
 
-static bool known_cluster(struct etcd *e, uint64_t cluster)
-{
-    if (e->cluster == 0) {
-        e->cluster = cluster;
-    }
-    return cluster == e->cluster;
-}
-
 /* `root` is what a unary answer is, or a stream's only message holds. */
 static void answered(struct etcd_ask *a, cJSON *root)
 {
@@ -321,25 +306,23 @@ static void answered(struct etcd_ask *a, cJSON *root)
                                  .root = root,
                                  .revision = header.revision,
                                  .term = header.term,
-                                 .sent = a->sent};
+                                 .sent = a->sent,
+                                 .modified = a->modified,
+                                 .newest_at = a->newest_at};
     struct etcd *e = a->e;
+    const char *astray;
 
     if (!cJSON_IsObject(root) || header.cluster == 0) {
         failed(a, ETCD_BROKEN, "the answer is not etcd's");
         return;
     }
-    if (!known_cluster(e, header.cluster)) {
-        log_error("!etcd", LOG_S("endpoint", etcd_endpoint(e)),
-                  LOG_S("reason", "it belongs to another cluster"));
-        failed(a, ETCD_BROKEN, "an endpoint of another cluster");
-        return;
-    }
-    if ((a->flags & ETCD_LINEAR) != 0 && header.revision < a->floor) {
-        log_error("!etcd", LOG_S("endpoint", etcd_endpoint(e)),
-                  LOG_U("revision", header.revision), LOG_U("known", a->floor),
-                  LOG_S("reason", "its revision went back: a member left "
-                                  "behind, or a backup restored"));
-        failed(a, ETCD_BROKEN, "the store's revision went back");
+    astray =
+        etcd_astray(e, &header, (a->flags & ETCD_LINEAR) != 0 ? a->floor : 0,
+                    a->generation);
+    if (astray != NULL) { /* a write is applied, if only there */
+        failed(a,
+               (a->flags & ETCD_REPEATABLE) != 0 ? ETCD_NOT_HERE : ETCD_BROKEN,
+               astray);
         return;
     }
     etcd_saw_revision(e, header.revision);
@@ -347,6 +330,10 @@ static void answered(struct etcd_ask *a, cJSON *root)
         e->quorum.no = a->no;
         e->quorum.term = header.term;
         e->given_up = 0;
+        e->astray = false;
+    }
+    if ((a->flags & ETCD_GUARDED) != 0 && json_bool(root, "succeeded", false)) {
+        etcd_trusts(e, a->no, a->generation, header.revision);
     }
     finish(a, &result);
 }
@@ -412,7 +399,7 @@ static void start(struct etcd_ask *a)
     a->tries++;
     a->generation = e->generation;
     a->token_generation = e->token_generation;
-    a->floor = e->revision;
+    a->floor = etcd_floor(e);
     a->no = ++e->sends;
     a->sent = etcd_now(e);
     a->transfer = etcd_http_post(e->http, &post);
@@ -436,6 +423,8 @@ void etcd_ask(struct etcd *e, struct etcd_ask **slot, const char *path,
     a->done = done;
     a->arg = arg;
     a->began = etcd_now(e);
+    a->modified = e->session.modified;
+    a->newest_at = e->session.newest_at;
     DL_APPEND(e->asks, a);
     start(a);
 }

@@ -88,6 +88,11 @@ static void tell_events(struct etcd_feed *f, const struct etcd_message *m)
 
 static void tell(struct etcd_feed *f, const struct etcd_message *m)
 {
+    if (m->cluster != 0 && m->cluster != f->e->cluster) {
+        etcd_rotate(f->e, f->generation, "it belongs to another cluster");
+        end(f, false, "it belongs to another cluster");
+        return;
+    }
     switch (m->type) {
     case ETCD_MESSAGE_EVENTS:
         etcd_saw_revision(f->e, m->revision);

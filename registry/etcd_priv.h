@@ -5,6 +5,7 @@
  *   etcd_wire.h   bytes: pure
  *   etcd_http.h   libcurl on the loop
  *   etcd_ask.c    one question: endpoint, token, deadline, repeated or not
+ *   etcd_trust.c  is it the store that we know?
  *   etcd_session.c  the lease, its key, the canary
  *   etcd_call.c   the interface's calls, in order; etcd_read.c, etcd_txn.c
  *   etcd_feed.c   one watch stream; etcd_watch.c  list and follow a prefix
@@ -42,6 +43,9 @@ struct etcd_result {
     uint64_t revision;
     uint64_t term;
     mono_ms sent; /* before the send of the try that was answered */
+    /* What was known of the session's keys when it was asked: answers overtake
+     * each other. */
+    uint64_t modified, newest_at;
 };
 typedef void etcd_result_f(void *arg, const struct etcd_result *result);
 
@@ -51,6 +55,7 @@ enum etcd_ask_flag {
     ETCD_LINEAR = 2,     /* its revision must not be behind what we know */
     ETCD_ONCE = 4,       /* one try; whoever asks repeats it */
     ETCD_NO_TOKEN = 8,
+    ETCD_GUARDED = 16, /* its txn compares our session's key, among others */
 };
 
 /* Takes the body. *slot is the ask until done() is called, then NULL. */
@@ -100,7 +105,49 @@ void etcd_rotate(struct etcd *e, uint64_t generation, const char *why);
 const char *etcd_none(const struct etcd *e, char *out, size_t size);
 /* The token that was used is worth nothing. */
 void etcd_token_refused(struct etcd *e, uint64_t generation);
+
+/* --- is it the store that we know? --------------------------------------- */
+
+/* An answer that is asked for now, through the quorum, has this revision or a
+ * higher one. */
+uint64_t etcd_floor(const struct etcd *e);
 void etcd_saw_revision(struct etcd *e, uint64_t revision);
+/* NULL, or why what answered is not to be believed (static): it was left for
+ * the next. */
+const char *etcd_astray(struct etcd *e, const struct etcd_header *header,
+                        uint64_t floor, uint64_t generation);
+/* Request `no` found our session's key as we know it. */
+void etcd_trusts(struct etcd *e, uint64_t no, uint64_t generation,
+                 uint64_t revision);
+/* Did a request behind `since`, at the endpoint in use? */
+bool etcd_may_follow(const struct etcd *e, uint64_t since);
+/* It went back: nothing that was seen orders what is seen from now on. */
+void etcd_forget(struct etcd *e);
+
+/* Our session's key stands, with all that we know to have been written. */
+void etcd_put_session_compare(const struct etcd *e, struct buf *b);
+/* A txn around ranges that compares that first; its failure looks at the key.
+ * What was found is the answer of its operations. */
+void etcd_guard_begin(const struct etcd *e, struct buf *b);
+void etcd_guard_close(const struct etcd *e, struct buf *b);
+void etcd_put_guarded(const struct etcd *e, struct buf *b,
+                      const struct etcd_range *range);
+/* False: it did not, or there is no answer. `result` says so. */
+bool etcd_guard_held(struct etcd *e, struct etcd_result *result);
+/* A txn has failed, and its first operation has looked at our session's key.
+ * False: the session is over for it. */
+bool etcd_session_stands(struct etcd *e, const struct etcd_result *result);
+/* Its second at the newest of our ephemeral keys. */
+bool etcd_newest_stands(struct etcd *e, const struct etcd_result *result);
+bool etcd_is_newest(const struct etcd *e, const struct etcd_key *key);
+/* Is `kv` that key, as it was before we wrote it? Then the session is over. */
+bool etcd_is_newest_lost(struct etcd *e, const struct etcd_kv *kv,
+                         const struct etcd_result *result);
+void etcd_wrote_ephemeral(struct etcd *e, const char *key, uint64_t revision);
+/* The key of the session before, at the revision at which we wrote it. False:
+ * ask again. */
+void etcd_put_inquiry(const struct etcd *e, struct buf *b);
+bool etcd_inquiry_answered(struct etcd *e, const struct etcd_result *result);
 
 /* --- one watch stream ---------------------------------------------------- */
 
@@ -200,7 +247,8 @@ struct etcd_watch {
     mono_ms began;
     mono_ms due;       /* LISTED: the next silent list */
     mono_ms feed_due;  /* when to open the feed, if it is closed */
-    uint64_t position; /* where it goes on */
+    uint64_t position; /* where it goes on; 0: behind the list */
+    uint64_t broken;   /* requests sent before the feed ended */
     struct etcd_feed feed;
 };
 
@@ -228,8 +276,6 @@ struct etcd {
     struct etcd_ask *authenticating;
     mono_ms authenticate_at; /* not before */
     bool denied;             /* told already */
-    uint64_t cluster;        /* 0: not known yet */
-    uint64_t revision;       /* the highest seen */
     uint64_t sends;          /* requests so far */
     struct {
         uint64_t no; /* of its request */
@@ -237,11 +283,23 @@ struct etcd {
     } quorum;        /* the last answer that passed through the quorum */
     size_t given_up; /* endpoints since then */
 
+    /* etcd_trust.c */
+    uint64_t cluster;    /* 0: not known yet */
+    uint64_t revision;   /* the highest seen */
+    bool lowered;        /* what the base knows is of the lost future */
+    bool astray;         /* an endpoint is, since... */
+    size_t astray_from;  /* so many were given up */
+    const char *strayed; /* all are: why the session ends; static */
+    struct {
+        uint64_t no, generation; /* of the last request */
+    } trusted;
+
     /* etcd_session.c */
     struct {
         enum {
             ETCD_SESSION_NONE, /* begin at `due` */
             ETCD_SESSION_ENDING,
+            ETCD_SESSION_INQUIRING,
             ETCD_SESSION_GRANTING,
             ETCD_SESSION_KEYING,
             ETCD_SESSION_LIVE,
@@ -254,11 +312,15 @@ struct etcd {
         uint64_t old_lease;          /* ours, given up: ended before the next */
         uint64_t lease;
         int64_t ttl_ms;
-        mono_ms sent;     /* of the grant */
-        mono_ms due;      /* the next try or beat */
-        uint64_t created; /* of our key */
+        mono_ms sent; /* of the grant */
+        mono_ms due;  /* the next try or beat */
         struct etcd_key key;
-        bool failing; /* told already */
+        uint64_t modified; /* of our key, at least; 0: none yet */
+        bool inquire;      /* the session before ended, we do not know why */
+        bool sudden;       /* within its timeout */
+        struct etcd_key newest; /* our ephemeral key that was written last */
+        uint64_t newest_at;     /* 0: none */
+        bool failing;           /* told already */
     } session;
 
     /* etcd_call.c */
@@ -316,7 +378,10 @@ void etcd_session_stop(struct etcd *e);
 /* The store says that it is over. Told when the calls under way are answered,
  * in a later turn. `why` is static. */
 void etcd_session_lost(struct etcd *e, const char *why);
-void etcd_put_session_compare(const struct etcd *e, struct buf *b);
+/* At once; another begins. */
+void etcd_session_drop(struct etcd *e, const char *why);
+/* A beat is due. */
+void etcd_session_prove(struct etcd *e);
 /* {"ID":"lease"} */
 void etcd_lease_body(struct buf *b, uint64_t lease);
 

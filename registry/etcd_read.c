@@ -17,13 +17,25 @@
 
 /* --- reading ------------------------------------------------------------- */
 
-static void ask(struct etcd_call *c, const char *path, struct buf *body,
-                etcd_result_f *done)
+static void ask(struct etcd_call *c, struct buf *body, etcd_result_f *done)
 {
     struct etcd *e = etcd_of(c->call->r);
 
-    etcd_ask(e, &c->ask, path, body, ETCD_REPEATABLE | ETCD_LINEAR,
-             etcd_call_ms(e), done, c);
+    etcd_ask(e, &c->ask, "/v3/kv/txn", body,
+             ETCD_REPEATABLE | ETCD_LINEAR | ETCD_GUARDED, etcd_call_ms(e),
+             done, c);
+}
+
+/* False: there is none, and the call is answered. */
+static bool is_answer(struct etcd_call *c, const struct etcd_result *result)
+{
+    struct etcd_result found = *result;
+
+    if (etcd_guard_held(etcd_of(c->call->r), &found)) {
+        return true;
+    }
+    etcd_call_failed(c, &found);
+    return false;
 }
 
 static void ask_range(struct etcd_call *c, const struct etcd_range *range,
@@ -32,8 +44,8 @@ static void ask_range(struct etcd_call *c, const struct etcd_range *range,
     struct buf body;
 
     buf_init(&body, ETCD_BODY_MAX);
-    etcd_put_range(&body, range);
-    ask(c, "/v3/kv/range", &body, done);
+    etcd_put_guarded(etcd_of(c->call->r), &body, range);
+    ask(c, &body, done);
 }
 
 static bool is_directory(const struct registry_entry *entry)
@@ -104,10 +116,8 @@ static void on_get(void *arg, const struct etcd_result *result)
 {
     struct etcd_call *c = arg;
 
-    if (result->verdict != ETCD_OK) {
-        etcd_call_failed(c, result);
-    } else {
-        answer_get(c, etcd_kvs(result->root), result->revision);
+    if (is_answer(c, result)) {
+        answer_get(c, etcd_txn_kvs(result->root, 0), result->revision);
     }
 }
 
@@ -146,19 +156,22 @@ static void on_gets(void *arg, const struct etcd_result *result)
     struct etcd_result broken = {.verdict = ETCD_BROKEN,
                                  .why = "an answer is missing"};
     struct etcd_call *c = arg, *next;
-    const struct etcd *e = etcd_of(c->call->r);
+    struct etcd *e = etcd_of(c->call->r);
+    struct etcd_result found = *result;
     const cJSON *response =
         cJSON_GetObjectItemCaseSensitive(result->root, "responses");
+    bool is;
 
     if (result->verdict == ETCD_TOO_LARGE) {
         halve(c);
         return;
     }
+    is = etcd_guard_held(e, &found);
     response = response == NULL ? NULL : response->child;
     for (; c != NULL && !e->base.mute; c = next) {
         next = c->with;
-        if (result->verdict != ETCD_OK) {
-            etcd_call_failed(c, result);
+        if (!is) {
+            etcd_call_failed(c, &found);
         } else if (response == NULL) {
             etcd_call_failed(c, &broken);
         } else {
@@ -178,14 +191,13 @@ static void start_gets(struct etcd_call *c)
     struct buf body;
 
     buf_init(&body, ETCD_BODY_MAX);
-    etcd_txn_begin(&body);
-    etcd_txn_then(&body);
+    etcd_guard_begin(etcd_of(c->call->r), &body);
     for (struct etcd_call *i = c; i != NULL; i = i->with) {
         etcd_key_set(&key, etcd_of(c->call->r)->ns, i->call->key);
         etcd_put_op_range(&body, &range);
     }
-    etcd_txn_close(&body);
-    ask(c, "/v3/kv/txn", &body, on_gets);
+    etcd_guard_close(etcd_of(c->call->r), &body);
+    ask(c, &body, on_gets);
 }
 
 /* --- exists -------------------------------------------------------------- */
@@ -196,8 +208,7 @@ static void on_exists(void *arg, const struct etcd_result *result)
     struct registry_reply reply = {.failed_op = SIZE_MAX,
                                    .revision = result->revision};
 
-    if (result->verdict != ETCD_OK) {
-        etcd_call_failed(c, result);
+    if (!is_answer(c, result)) {
         return;
     }
     if (etcd_txn_kvs(result->root, 0) == NULL &&
@@ -221,12 +232,11 @@ static void start_exists(struct etcd_call *c)
     etcd_key_below(&below, e->ns, c->call->key);
     etcd_key_end(&end, &below);
     buf_init(&body, ETCD_BODY_MAX);
-    etcd_txn_begin(&body);
-    etcd_txn_then(&body);
+    etcd_guard_begin(e, &body);
     etcd_put_op_range(&body, &self);
     etcd_put_op_range(&body, &any);
-    etcd_txn_close(&body);
-    ask(c, "/v3/kv/txn", &body, on_exists);
+    etcd_guard_close(e, &body);
+    ask(c, &body, on_exists);
 }
 
 /* --- list ---------------------------------------------------------------- */
@@ -247,12 +257,11 @@ static void on_page(void *arg, const struct etcd_result *result)
         list_page(c);
         return;
     }
-    if (result->verdict != ETCD_OK) {
-        etcd_call_failed(c, result);
+    if (!is_answer(c, result)) {
         return;
     }
-    more = json_bool(result->root, "more", false);
-    entries = entries_of(etcd_of(c->call->r), etcd_kvs(result->root),
+    more = etcd_txn_more(result->root, 0);
+    entries = entries_of(etcd_of(c->call->r), etcd_txn_kvs(result->root, 0),
                          &reply.n_entries, &c->at);
     if (reply.n_entries == 0 && more) { /* nothing of ours among them */
         if (!no_progress(c, &before)) {
@@ -379,14 +388,13 @@ static void on_children(void *arg, const struct etcd_result *result)
                                 .why = "too many children"};
     struct etcd_key before = c->at;
 
-    if (result->verdict != ETCD_OK) {
-        etcd_call_failed(c, result);
+    if (!is_answer(c, result)) {
         return;
     }
-    children_add(c, etcd_kvs(result->root));
+    children_add(c, etcd_txn_kvs(result->root, 0));
     if (c->names.overflow) {
         etcd_call_failed(c, &large);
-    } else if (json_bool(result->root, "more", false)) {
+    } else if (etcd_txn_more(result->root, 0)) {
         if (!no_progress(c, &before)) {
             children_page(c);
         }

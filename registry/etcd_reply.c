@@ -183,6 +183,11 @@ bool etcd_txn_more(const cJSON *txn, size_t n)
     return json_bool(response(txn, n, "response_range"), "more", false);
 }
 
+bool etcd_txn_put(const cJSON *txn, size_t n)
+{
+    return response(txn, n, "response_put") != NULL;
+}
+
 bool etcd_txn_leased(const cJSON *txn, size_t n)
 {
     return json_bool(response(txn, n, "response_txn"), "succeeded", false);
@@ -319,6 +324,7 @@ bool etcd_message_read(const cJSON *root, struct etcd_message *out)
     if (!cJSON_IsObject(result)) {
         return false;
     }
+    out->cluster = etcd_header_read(result).cluster;
     out->revision = etcd_header_read(result).revision;
     out->watch_id = json_u64(result, "watch_id", 0); /* "-1": 0, too */
     out->fragment = json_bool(result, "fragment", false);

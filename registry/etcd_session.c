@@ -48,11 +48,6 @@ void etcd_lease_body(struct buf *b, uint64_t lease)
     buf_printf(b, "{\"ID\":\"%" PRIu64 "\"}", lease);
 }
 
-void etcd_put_session_compare(const struct etcd *e, struct buf *b)
-{
-    etcd_put_compare(b, ETCD_CREATE, &e->session.key, NULL, e->session.created);
-}
-
 /* --- beginning ----------------------------------------------------------- */
 
 static void again(struct etcd *e, const struct etcd_result *result)
@@ -80,7 +75,7 @@ static void on_keyed(void *arg, const struct etcd_result *result)
         return;
     }
     e->session.state = ETCD_SESSION_LIVE;
-    e->session.created = result->revision;
+    e->session.modified = result->revision;
     e->session.due = e->session.sent + e->session.ttl_ms / 3;
     e->session.renewal.sent = 0;
     e->session.failing = false;
@@ -145,6 +140,35 @@ static void grant(struct etcd *e)
              ETCD_ONCE | ETCD_REPEATABLE, etcd_call_ms(e), on_granted, e);
 }
 
+static void on_inquired(void *arg, const struct etcd_result *result)
+{
+    struct etcd *e = arg;
+
+    if (!etcd_inquiry_answered(e, result)) {
+        again(e, result);
+        return;
+    }
+    e->session.inquire = false;
+    grant(e);
+}
+
+/* Does the store know when it was written? */
+static void inquire(struct etcd *e)
+{
+    struct buf body;
+
+    if (!e->session.inquire) {
+        grant(e);
+        return;
+    }
+    e->session.state = ETCD_SESSION_INQUIRING;
+    buf_init(&body, ETCD_BODY_MAX);
+    etcd_put_inquiry(e, &body);
+    etcd_ask(e, &e->session.ask, "/v3/kv/range", &body,
+             ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR, etcd_call_ms(e),
+             on_inquired, e);
+}
+
 static void on_ended(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
@@ -154,7 +178,7 @@ static void on_ended(void *arg, const struct etcd_result *result)
         return;
     }
     e->session.old_lease = 0;
-    grant(e);
+    inquire(e);
 }
 
 static void begin(struct etcd *e)
@@ -162,7 +186,7 @@ static void begin(struct etcd *e)
     struct buf body;
 
     if (e->session.old_lease == 0) {
-        grant(e);
+        inquire(e);
         return;
     }
     e->session.state = ETCD_SESSION_ENDING;
@@ -185,6 +209,7 @@ void etcd_session_lost(struct etcd *e, const char *why)
     if (e->session.state == ETCD_SESSION_LIVE && !etcd_over(e)) {
         e->session.state = ETCD_SESSION_LOSING;
         e->session.why = why;
+        e->session.sudden = etcd_now(e) - e->base.answered < e->session.ttl_ms;
         etcd_session_stop(e);
     }
 }
@@ -198,9 +223,27 @@ static void lose(struct etcd *e, const char *why)
     e->session.lease = 0;
     e->session.state = ETCD_SESSION_NONE;
     e->session.due = etcd_now(e);
+    e->session.newest_at = 0;
+    e->session.inquire = e->base.history != NULL && e->session.modified != 0;
     etcd_watches_stop(e);
     etcd_calls_abort(e, ERR_SESSION_LOST, "the session was lost");
     registry_tell(&e->base, REGISTRY_DISCONNECTED);
+}
+
+void etcd_session_drop(struct etcd *e, const char *why)
+{
+    if (e->base.session != 0) {
+        lose(e, why);
+        return;
+    }
+    etcd_session_stop(e);
+    if (e->session.lease != 0) {
+        e->session.old_lease = e->session.lease;
+        e->session.lease = 0;
+    }
+    e->session.state = ETCD_SESSION_NONE;
+    e->session.due = etcd_now(e);
+    e->session.inquire = e->session.inquire && e->session.modified != 0;
 }
 
 /* --- keeping it ---------------------------------------------------------- */
@@ -210,13 +253,13 @@ static void retry_soon(struct etcd *e)
     e->session.due = etcd_now(e) + e->retry_ms;
 }
 
+static void verify(struct etcd *e);
+
 static void on_verified(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
 
-    if (result->verdict == ETCD_NO_LEASE ||
-        (result->verdict == ETCD_OK &&
-         !json_bool(result->root, "succeeded", false))) {
+    if (result->verdict == ETCD_NO_LEASE) {
         etcd_session_lost(e, "its key is gone");
         return;
     }
@@ -224,7 +267,14 @@ static void on_verified(void *arg, const struct etcd_result *result)
     if (result->verdict != ETCD_OK) {
         return;
     }
-    if (e->feeds != NULL) {
+    if (!json_bool(result->root, "succeeded", false)) {
+        if (etcd_session_stands(e, result) && etcd_newest_stands(e, result)) {
+            verify(e);
+        }
+        return;
+    }
+    if (etcd_txn_put(result->root, 0)) {
+        e->session.modified = result->revision;
         etcd_feeds_canary(e, result->revision);
     }
     if (etcd_renewal_proof(e, &e->session.renewal) == ETCD_PROVEN) {
@@ -239,12 +289,16 @@ static void on_verified(void *arg, const struct etcd_result *result)
 static void verify(struct etcd *e)
 {
     struct etcd_range self = {.key = &e->session.key, .keys_only = true};
+    struct etcd_range newest = {.key = &e->session.newest, .keys_only = true};
     struct buf body;
     char text[32];
 
     buf_init(&body, ETCD_BODY_MAX);
     etcd_txn_begin(&body);
     etcd_put_session_compare(e, &body);
+    if (e->session.newest_at != 0) {
+        etcd_put_compare_since(&body, newest.key, e->session.newest_at);
+    }
     etcd_txn_then(&body);
     if (e->feeds != NULL) {
         (void)snprintf(text, sizeof(text), "%ld", (long)getpid());
@@ -253,10 +307,15 @@ static void verify(struct etcd *e)
     } else {
         etcd_put_op_range(&body, &self);
     }
+    etcd_txn_otherwise(&body);
+    etcd_put_op_range(&body, &self);
+    if (e->session.newest_at != 0) {
+        etcd_put_op_range(&body, &newest);
+    }
     etcd_txn_close(&body);
     etcd_ask(e, &e->session.ask, "/v3/kv/txn", &body,
-             ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR, etcd_beat_ms(e),
-             on_verified, e);
+             ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR | ETCD_GUARDED,
+             etcd_beat_ms(e), on_verified, e);
 }
 
 static void on_beat(void *arg, const struct etcd_result *result)
@@ -305,8 +364,21 @@ static void deadlines(struct etcd *e)
     }
 }
 
+void etcd_session_prove(struct etcd *e)
+{
+    if (e->session.state == ETCD_SESSION_LIVE) {
+        e->session.due = etcd_now(e);
+    }
+}
+
 void etcd_session_tick(struct etcd *e)
 {
+    const char *strayed = e->strayed;
+
+    if (strayed != NULL) {
+        etcd_forget(e);
+        etcd_session_drop(e, strayed);
+    }
     if (e->base.session != 0) {
         deadlines(e);
     }

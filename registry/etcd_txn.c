@@ -8,11 +8,12 @@
  *   put, absent      CREATE(key) = 0
  *   put, version     MOD(key) = version, LEASE(key) = its kind
  *   put, any         LEASE(key) = 0: absent, or persistent, which may be
- *                    written over; ephemeral: LEASE(key) = ours, and where
- *                    there is no key, once more with CREATE(key) = 0
+ *                    written over; ephemeral: LEASE(key) = ours (and of the
+ *                    one that we wrote last MOD(key) >= that revision), and
+ *                    where there is no key, once more with CREATE(key) = 0
  *   delete           MOD(key) = version, CREATE(all below key) = 0
- * and each txn that writes: CREATE(our session's key), so that nothing is
- * applied once the session has ended.
+ * and each txn: MOD(our session's key) >= the revision that we know, so that
+ * nothing is applied once the session has ended, or by a store that went back.
  *
  * A key at a version has the lease it was written with, for ever. Where we read
  * (or wrote) that version, its kind is known and not compared again: a fifth of
@@ -85,7 +86,12 @@ static void know_written(struct etcd_call *c, uint64_t revision)
     const struct registry_call *call = c->call;
 
     for (size_t i = 0; i < call->n_ops; i++) {
-        if (call->ops[i].type == REGISTRY_PUT && !call->ops[i].ephemeral) {
+        if (call->ops[i].type != REGISTRY_PUT) {
+            continue;
+        }
+        if (call->ops[i].ephemeral) {
+            etcd_wrote_ephemeral(etcd_of(call->r), call->ops[i].key, revision);
+        } else {
             etcd_know_persistent(etcd_of(call->r), call->ops[i].key, revision);
         }
     }
@@ -109,6 +115,9 @@ static void compare_put(struct etcd_call *c, struct buf *b,
         }
     }
     etcd_put_compare(b, ETCD_LEASE, key, NULL, kind_of(c, op));
+    if (op->ephemeral && etcd_is_newest(backend(c), key)) {
+        etcd_put_compare_since(b, key, backend(c)->session.newest_at);
+    }
 }
 
 static void compare(struct etcd_call *c, struct buf *b,
@@ -220,8 +229,9 @@ static enum err_code judge_put(struct etcd_call *c,
 }
 
 static enum err_code judge(struct etcd_call *c, const struct registry_op *op,
-                           const cJSON *root, size_t *at)
+                           const struct etcd_result *result, size_t *at)
 {
+    const cJSON *root = result->root;
     struct etcd_kv kv, child;
     bool exists = found(root, (*at)++, &kv), parent = false, same_kind = false;
 
@@ -229,6 +239,9 @@ static enum err_code judge(struct etcd_call *c, const struct registry_op *op,
         parent = found(root, (*at)++, &child);
     } else if (wants_kind(op)) {
         same_kind = etcd_txn_leased(root, (*at)++) && exists;
+    }
+    if (exists && etcd_is_newest_lost(etcd_of(c->call->r), &kv, result)) {
+        return ERR_SESSION_LOST;
     }
     switch (op->type) {
     case REGISTRY_PUT:
@@ -256,26 +269,32 @@ static void answer(struct etcd_call *c, enum err_code code, size_t failed_op,
     etcd_call_answer(c, &reply);
 }
 
+static void session_over(struct etcd_call *c)
+{
+    struct registry_reply reply = {.failed_op = SIZE_MAX};
+
+    (void)err_set(&reply.err, ERR_SESSION_LOST, "the session has ended");
+    etcd_call_answer(c, &reply);
+}
+
 /* True: answered. */
 static bool diagnose(struct etcd_call *c, const struct etcd_result *result)
 {
     const struct registry_call *call = c->call;
     struct etcd *e = etcd_of(call->r);
-    struct etcd_kv self;
-    size_t at = 0;
+    size_t at = 1; /* behind the session's key */
 
-    if (c->writes && (!found(result->root, at++, &self) ||
-                      self.created != e->session.created)) {
-        struct registry_reply reply = {.failed_op = SIZE_MAX};
-
-        etcd_session_lost(e, "its key is gone");
-        (void)err_set(&reply.err, ERR_SESSION_LOST, "the session has ended");
-        etcd_call_answer(c, &reply);
+    if (!etcd_session_stands(e, result)) {
+        session_over(c);
         return true;
     }
     for (size_t i = 0; i < call->n_ops; i++) {
-        enum err_code code = judge(c, &call->ops[i], result->root, &at);
+        enum err_code code = judge(c, &call->ops[i], result, &at);
 
+        if (code == ERR_SESSION_LOST) {
+            session_over(c);
+            return true;
+        }
         if (code != ERR_OK) {
             answer(c, code, i, result->revision,
                    code == ERR_NOT_FOUND ? "there is no such key"
@@ -322,9 +341,7 @@ void etcd_txn_start(struct etcd_call *c)
     c->diagnose = c->diagnose || c->call->n_ops == 1;
     buf_init(&body, ETCD_BODY_MAX);
     etcd_txn_begin(&body);
-    if (c->writes) {
-        etcd_put_session_compare(e, &body);
-    }
+    etcd_put_session_compare(e, &body);
     lost = each(c, &body, compare);
     if (lost != SIZE_MAX) {
         buf_close(&body);
@@ -335,13 +352,12 @@ void etcd_txn_start(struct etcd_call *c)
     (void)each(c, &body, apply);
     if (c->diagnose) {
         etcd_txn_otherwise(&body);
-        if (c->writes) {
-            etcd_put_op_range(&body, &self);
-        }
+        etcd_put_op_range(&body, &self);
         (void)each(c, &body, look);
     }
     etcd_txn_close(&body);
     etcd_ask(e, &c->ask, "/v3/kv/txn", &body,
-             ETCD_LINEAR | (c->writes ? 0 : (unsigned)ETCD_REPEATABLE),
+             ETCD_LINEAR | ETCD_GUARDED |
+                 (c->writes ? 0 : (unsigned)ETCD_REPEATABLE),
              etcd_call_ms(e), on_txn, c);
 }

@@ -73,6 +73,7 @@ static void on_feed_end(void *arg, bool lost, const char *why)
         ew->position = ew->feed.position;
     }
     ew->feed_due = etcd_now(e) + e->retry_ms;
+    ew->broken = e->sends;
     if (!lost || etcd_over(e)) {
         return;
     }
@@ -106,9 +107,14 @@ static void follow(struct registry_watch *w)
     struct etcd_watch *ew = w->priv;
     struct etcd *e = backend(w);
 
-    if (w->fn != NULL && ew->listed && !ew->feed.open && !etcd_over(e) &&
-        e->session.state == ETCD_SESSION_LIVE && etcd_may_stream(e)) {
+    if (w->fn == NULL || !ew->listed || ew->feed.open || etcd_over(e) ||
+        e->session.state != ETCD_SESSION_LIVE || !etcd_may_stream(e)) {
+        return;
+    }
+    if (etcd_may_follow(e, ew->broken)) {
         open_feed(w);
+    } else {
+        etcd_session_prove(e);
     }
 }
 
@@ -120,6 +126,7 @@ static void next_page(struct registry_watch *w);
 static void tell_page(struct registry_watch *w, cJSON *kvs,
                       struct etcd_key *past)
 {
+    const struct etcd_watch *ew = w->priv;
     struct registry_entry entry;
     struct etcd_kv kv;
 
@@ -130,7 +137,7 @@ static void tell_page(struct registry_watch *w, cJSON *kvs,
         }
         etcd_key_past(past, kv.key, kv.key_len);
         if (kv.created != 0 && etcd_entry(&kv, backend(w)->ns, &entry)) {
-            registry_view_listed(w, &entry, entry.version);
+            registry_view_listed(w, &entry, ew->begun);
         }
     }
 }
@@ -154,8 +161,9 @@ static void listed(struct registry_watch *w)
     follow(w);
 }
 
-static void on_page(void *arg, const struct etcd_result *result)
+static void on_page(void *arg, const struct etcd_result *answer)
 {
+    struct etcd_result found = *answer, *result = &found;
     struct registry_watch *w = arg;
     struct etcd_watch *ew = w->priv;
     struct etcd *e = backend(w);
@@ -167,18 +175,18 @@ static void on_page(void *arg, const struct etcd_result *result)
         next_page(w);
         return;
     }
-    if (result->verdict != ETCD_OK) { /* from the beginning, soon */
+    if (!etcd_guard_held(e, result)) { /* from the beginning, soon */
         list_later(ew, e, e->retry_max_ms);
         return;
     }
     if (ew->begun == 0) {
         ew->begun = result->revision;
     }
-    tell_page(w, etcd_kvs(result->root), &ew->at);
+    tell_page(w, etcd_txn_kvs(result->root, 0), &ew->at);
     if (w->fn == NULL || etcd_over(e) || ew->state != ETCD_WATCH_LISTING) {
         return; /* ended by its owner, or the session by a callback */
     }
-    more = json_bool(result->root, "more", false);
+    more = etcd_txn_more(result->root, 0);
     if (more && ew->at.len == before.len &&
         memcmp(ew->at.s, before.s, before.len) == 0) {
         list_later(ew, e, AGAIN_MS); /* a page that we cannot read */
@@ -200,9 +208,10 @@ static void next_page(struct registry_watch *w)
 
     prefix_of(w, &from, &to);
     buf_init(&body, ETCD_BODY_MAX);
-    etcd_put_range(&body, &range);
-    etcd_ask(e, &ew->ask, "/v3/kv/range", &body, ETCD_REPEATABLE | ETCD_LINEAR,
-             etcd_call_ms(e), on_page, w);
+    etcd_put_guarded(e, &body, &range);
+    etcd_ask(e, &ew->ask, "/v3/kv/txn", &body,
+             ETCD_REPEATABLE | ETCD_LINEAR | ETCD_GUARDED, etcd_call_ms(e),
+             on_page, w);
 }
 
 /* From the beginning. A list under way is given up. */
@@ -240,6 +249,7 @@ static void stop(struct registry_watch *w)
     etcd_feed_close(&ew->feed);
     ew->state = ETCD_WATCH_OFF;
     ew->listed = false;
+    ew->position = ew->broken = 0;
 }
 
 void etcd_watch_end(struct registry *r, struct registry_watch *w)

@@ -136,6 +136,17 @@ void etcd_put_compare(struct buf *b, enum etcd_target target,
     buf_char(b, '}');
 }
 
+void etcd_put_compare_since(struct buf *b, const struct etcd_key *key,
+                            uint64_t revision)
+{
+    assert(revision > 0);
+    comma(b);
+    buf_str(b, "{\"target\":\"MOD\",\"result\":\"GREATER\"");
+    put_key(b, "key", key);
+    put_number(b, "mod_revision", revision - 1);
+    buf_char(b, '}');
+}
+
 void etcd_put_range(struct buf *b, const struct etcd_range *range)
 {
     buf_char(b, '{');

@@ -60,6 +60,9 @@ struct etcd_range {
 void etcd_put_compare(struct buf *b, enum etcd_target target,
                       const struct etcd_key *key, const struct etcd_key *end,
                       uint64_t value);
+/* Was it written at this revision or later? */
+void etcd_put_compare_since(struct buf *b, const struct etcd_key *key,
+                            uint64_t revision);
 void etcd_put_range(struct buf *b, const struct etcd_range *range);
 /* Operations of a txn. */
 void etcd_put_op_range(struct buf *b, const struct etcd_range *range);
@@ -113,6 +116,8 @@ cJSON *etcd_kvs(const cJSON *range);
 cJSON *etcd_txn_kvs(const cJSON *txn, size_t n);
 /* Had that range more than its limit? */
 bool etcd_txn_more(const cJSON *txn, size_t n);
+/* Did that operation put? */
+bool etcd_txn_put(const cJSON *txn, size_t n);
 /* Of etcd_put_op_leased(). */
 bool etcd_txn_leased(const cJSON *txn, size_t n);
 
@@ -168,6 +173,7 @@ struct etcd_message {
         ETCD_MESSAGE_ERROR, /* the stream is over */
     } type;
     uint64_t watch_id;
+    uint64_t cluster; /* 0: not given */
     uint64_t revision;
     uint64_t compacted; /* canceled: the first revision that is left */
     bool fragment;      /* the rest of it is in the next message */

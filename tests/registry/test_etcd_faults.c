@@ -261,19 +261,141 @@ static void many_large_values_are_read_in_parts(void **state)
     mem_free(value);
 }
 
+/* One that remembers where the store stood. */
+static struct registry *comparing(struct world *w, int64_t timeout_ms)
+{
+    struct registry *r = etcd_store_open(w->store, timeout_ms);
+
+    registry_compare(r, "a test", NULL, false);
+    w->clients[w->n_clients++] = r;
+    world_until(w, registry_session(r) != 0);
+    return r;
+}
+
+static void is_back(struct world *w, struct registry *r)
+{
+    world_until(w, registry_went_back(r) != NULL);
+    assert_true(registry_session(r) == 0);
+    assert_int_equal(do_get(w, r, "/k", NULL), ERR_WENT_BACK);
+    assert_int_equal(do_put(w, r, "/k", "2", REGISTRY_ANY, 0), ERR_WENT_BACK);
+    version_of(w, w->clients[0], "/k", "1");
+}
+
 static void a_store_that_goes_back_is_not_believed(void **state)
 {
     struct world *w = *state;
-    struct registry *a = etcd_client(w, 20000);
-    struct etcd *e = etcd_of(a);
-    uint64_t revision;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *r = comparing(w, 20000);
+    uint64_t before = registry_session(plain);
 
-    assert_int_equal(do_put(w, a, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
-    revision = e->revision;
-    e->revision += 1000; /* another member told us more */
-    assert_int_equal(do_get(w, a, "/k", NULL), ERR_UNAVAILABLE);
-    e->revision = revision;
-    assert_int_equal(do_get(w, a, "/k", NULL), ERR_OK);
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    etcd_of(r)->revision += 1000; /* another member told us more */
+    assert_true(do_put(w, r, "/k", "1", REGISTRY_ANY, 0) != ERR_OK);
+    is_back(w, r);
+    /* Who does not compare begins again with what is there. */
+    etcd_of(plain)->revision += 1000;
+    assert_int_equal(do_get(w, plain, "/k", NULL), ERR_UNAVAILABLE);
+    world_until(w, registry_session(plain) != 0 &&
+                       registry_session(plain) != before);
+    version_of(w, plain, "/k", "1");
+}
+
+static void all_endpoints_of_another_cluster_are_not_believed(void **state)
+{
+    struct world *w = *state;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *r = comparing(w, 20000);
+
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    etcd_of(r)->cluster++;
+    assert_true(do_put(w, r, "/k", "1", REGISTRY_ANY, 0) != ERR_OK);
+    is_back(w, r);
+}
+
+/* Whatever the revision is now. The server is what it was; we know more. */
+static void a_session_key_older_than_we_wrote_it_is_a_lost_tail(void **state)
+{
+    struct world *w = *state;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *r = comparing(w, 20000);
+
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    etcd_of(r)->session.modified++;
+    assert_int_equal(do_get(w, r, "/k", NULL), ERR_UNAVAILABLE);
+    is_back(w, r);
+}
+
+static void an_ephemeral_older_than_we_wrote_it_is_a_lost_tail(void **state)
+{
+    struct world *w = *state;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *r = comparing(w, 20000), *s = comparing(w, 3000);
+
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    assert_int_equal(do_put_ephemeral(w, r, "/e", "1", REGISTRY_ANY, 0),
+                     ERR_OK);
+    assert_int_equal(do_put_ephemeral(w, s, "/f", "1", REGISTRY_ANY, 0),
+                     ERR_OK);
+    /* One that somebody deletes is none. */
+    etcd_store_delete(w->store, "/e");
+    assert_int_equal(do_put_ephemeral(w, r, "/e", "1", REGISTRY_ANY, 0),
+                     ERR_OK);
+    etcd_store_delete(w->store, "/f");
+    world_until(w, etcd_of(s)->session.newest_at == 0);
+    assert_int_equal(do_put_ephemeral(w, s, "/f", "1", REGISTRY_ANY, 0),
+                     ERR_OK);
+    assert_true(registry_went_back(r) == NULL && registry_went_back(s) == NULL);
+    /* Seen when it is written again, and by the beat. */
+    etcd_of(r)->session.newest_at++;
+    assert_int_equal(do_put_ephemeral(w, r, "/e", "2", REGISTRY_ANY, 0),
+                     ERR_SESSION_LOST);
+    is_back(w, r);
+}
+
+static void the_beat_sees_an_older_ephemeral(void **state)
+{
+    struct world *w = *state;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *s = comparing(w, 3000);
+
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    assert_int_equal(do_put_ephemeral(w, s, "/f", "1", REGISTRY_ANY, 0),
+                     ERR_OK);
+    etcd_of(s)->session.newest_at++;
+    is_back(w, s);
+}
+
+/* By a person, say: that is a lost session. A write that the store does not
+ * know of is more. */
+static void a_session_that_is_gone_is_asked_for_in_the_past(void **state)
+{
+    struct world *w = *state;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *r = comparing(w, 20000);
+    uint64_t before = registry_session(r);
+
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    etcd_store_expire(w->store, r);
+    assert_true(do_put(w, r, "/k", "1", REGISTRY_ANY, 0) != ERR_OK);
+    world_until(w, registry_session(r) != 0 && registry_session(r) != before);
+    assert_true(registry_went_back(r) == NULL);
+    etcd_store_expire(w->store, r);
+    etcd_of(r)->session.modified -= 1; /* when it did not stand there */
+    assert_true(do_put(w, r, "/k", "1", REGISTRY_ANY, 0) != ERR_OK);
+    is_back(w, r);
+}
+
+static void one_that_is_gone_and_compacted_at_once_is_a_lost_tail(void **state)
+{
+    struct world *w = *state;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *r = comparing(w, 20000);
+
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    etcd_store_expire(w->store, r);
+    etcd_store_compact(w->store);
+    assert_true(do_put(w, r, "/k", "1", REGISTRY_ANY, 0) != ERR_OK);
+    is_back(w, r);
 }
 
 /* --- what is left -------------------------------------------------------- */
@@ -343,6 +465,12 @@ int main(void)
         TEST(a_key_made_again_has_another_kind),
         TEST(many_large_values_are_read_in_parts),
         TEST(a_store_that_goes_back_is_not_believed),
+        TEST(all_endpoints_of_another_cluster_are_not_believed),
+        TEST(a_session_key_older_than_we_wrote_it_is_a_lost_tail),
+        TEST(an_ephemeral_older_than_we_wrote_it_is_a_lost_tail),
+        TEST(the_beat_sees_an_older_ephemeral),
+        TEST(a_session_that_is_gone_is_asked_for_in_the_past),
+        TEST(one_that_is_gone_and_compacted_at_once_is_a_lost_tail),
         TEST(nothing_is_left_behind),
     };
     int failed;

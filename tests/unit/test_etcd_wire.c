@@ -95,6 +95,7 @@ static void a_txn_is_written_as_the_gateway_reads_it(void **state)
     etcd_txn_begin(&b);
     etcd_put_compare(&b, ETCD_MOD, &k, NULL, UINT64_C(9007199254740993));
     etcd_put_compare(&b, ETCD_LEASE, &k, NULL, 0);
+    etcd_put_compare_since(&b, &k, 7);
     etcd_txn_then(&b);
     etcd_put_op_put(&b, &k, "v", 1, UINT64_C(2324035617740355845));
     etcd_put_op_delete(&b, &k);
@@ -105,7 +106,9 @@ static void a_txn_is_written_as_the_gateway_reads_it(void **state)
         buf_text(&b),
         "{\"compare\":[{\"target\":\"MOD\",\"result\":\"EQUAL\",\"key\":"
         "\"bi9h\",\"mod_revision\":\"9007199254740993\"},{\"target\":\"LEASE\","
-        "\"result\":\"EQUAL\",\"key\":\"bi9h\",\"lease\":\"0\"}],\"success\":[{"
+        "\"result\":\"EQUAL\",\"key\":\"bi9h\",\"lease\":\"0\"},{\"target\":"
+        "\"MOD\",\"result\":\"GREATER\",\"key\":\"bi9h\",\"mod_revision\":"
+        "\"6\"}],\"success\":[{"
         "\"request_put\":{\"key\":\"bi9h\",\"value\":\"dg==\",\"lease\":"
         "\"2324035617740355845\"}},{\"request_delete_range\":{\"key\":"
         "\"bi9h\"}}],\"failure\":[{\"request_range\":{\"key\":\"bi9h\","
