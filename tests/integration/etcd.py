@@ -6,7 +6,8 @@ Registry is what a Cluster takes: its servers, its proxy and whatever etcdctl
 still runs are gone with the cluster.
 
 The variable ETCD names the server's binary, where it is not to be the
-installed one.
+installed one, and ETCDUTL the program that restores its snapshots (etcdctl
+does so before 3.6).
 
 As a program, `etcd.py DIRECTORY` runs one server in the foreground and prints
 its endpoint once it serves.
@@ -16,6 +17,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from proxy import Proxy, server_port
 
 NAMESPACE = "dolphinscheduler"
 BINARY = os.environ.get("ETCD") or "etcd"
+RESTORES = os.environ.get("ETCDUTL") or "etcdctl"
 
 
 def has_connection(pid, port, to):
@@ -104,19 +107,34 @@ class Server(Daemon):
         """Start it, without waiting until it serves. It dies with us, however we
         die: nobody else knows of it."""
         peer = f"http://127.0.0.1:{self.listens}"
-        known = f"http://127.0.0.1:{self.peer_port}"
-        everybody = ",".join(f"{p.name}=http://127.0.0.1:{p.peer_port}" for p in self.peers)
         self.process = Process(
             "etcd", ["setpriv", "--pdeathsig", "KILL", "--", BINARY, "--name", self.name,
-                     "--data-dir", os.path.join(self.dir, "data"), "--logger", "zap",
+                     "--data-dir", self.data, "--logger", "zap",
                      "--log-level", "error", "--listen-client-urls", self.endpoint,
                      "--advertise-client-urls", self.endpoint, "--listen-peer-urls", peer,
-                     "--initial-advertise-peer-urls", known, "--initial-cluster", everybody,
+                     *self.membership(),
                      # Short elections, but where others than we decide them.
                      "--heartbeat-interval", "100" if self.wire else "50",
                      "--election-timeout", "1000" if self.wire else "500"],
             os.path.join(self.dir, "log"))
         return self
+
+    @property
+    def data(self):
+        return os.path.join(self.dir, "data")
+
+    def membership(self):
+        everybody = ",".join(f"{p.name}=http://127.0.0.1:{p.peer_port}" for p in self.peers)
+        return ["--initial-advertise-peer-urls", f"http://127.0.0.1:{self.peer_port}",
+                "--initial-cluster", everybody]
+
+    def put_back(self, snapshot, *options):
+        """It does not run: its data becomes what the snapshot holds."""
+        shutil.rmtree(self.data)
+        done = subprocess.run([RESTORES, "snapshot", "restore", snapshot, "--name", self.name, "--data-dir", self.data,
+                               *self.membership(), *options], env={**os.environ, "ETCDCTL_API": "3"},
+                              capture_output=True, text=True, timeout=30 * SLOW, check=False)
+        check(done.returncode == 0, f"restore: {done.stdout}{done.stderr}")
 
     def serves(self):
         with urllib.request.urlopen(self.endpoint + "/health", timeout=5) as reply:

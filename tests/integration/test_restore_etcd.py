@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""etcd put back to a snapshot under real processes: live, while no coordinator
+ran, as the same cluster and as a new one, and where its revision is lifted
+above all that was known before anybody looks. And no alarm where nothing was
+lost: members that are restarted one after the other, leaders that change.
+
+With ETCD and ETCDUTL of 3.6 or newer the revision is lifted by etcdutl, too.
+RESTORE_LONG=1 runs all ways, and RESTORE_ROUNDS=N rounds of restarts.
+"""
+
+import os
+import sys
+import time
+from functools import partial
+
+import restore
+from cluster import check, equal, run, settings, wait_for
+from etcd import NAMESPACE, Registry
+from proxy import Proxy
+from restore import Scene
+
+LONG = bool(os.environ.get("RESTORE_LONG"))
+ROUNDS = int(os.environ.get("RESTORE_ROUNDS", "10" if LONG else "1"))
+NEWER = bool(os.environ.get("ETCDUTL"))
+NEW_CLUSTER = ("--initial-cluster-token", "another")
+one = partial(settings, more=restore.MORE, registry=Registry)
+three = partial(settings, more=restore.MORE, registry=partial(Registry, servers=3))
+
+
+class Way(Proxy):
+    @property
+    def endpoint(self):
+        return f"http://{self.connect}"
+
+
+class Store:
+    """The members, each behind a proxy: between their return and the first word
+    of a process their keys are read."""
+
+    def __init__(self, cluster):
+        self.registry = cluster.registry
+        self.servers = cluster.registry.servers
+        self.etcdctl = cluster.registry.etcdctl
+        self.ways = [Way(s.connect) for s in self.servers]
+        self.registry.at = self.ways
+        self.snapshot = os.path.join(cluster.dir, "snapshot")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for way in self.ways:
+            way.end()
+
+    def keys(self):
+        return {k: value for k, (_, _, lease, value) in self.etcdctl.tree(NAMESPACE + "/pelorus").items() if not lease}
+
+    def revision(self):
+        return int(self.servers[0].post("/v3/kv/range", {"key": "eA=="})["header"]["revision"])
+
+    def backup(self):
+        self.servers[0].wait()
+        Etcdctl = type(self.etcdctl)
+        Etcdctl(self.servers[0].connect)("snapshot", "save", self.snapshot)
+
+    def put_back(self, *options):
+        """As they were; the keys that they have, while nobody else can come."""
+        known = self.revision()
+        for s in self.servers:
+            s.kill()
+        for way in self.ways:
+            way.refuse()
+        for s in self.servers:
+            s.put_back(self.snapshot, *options)
+            s.start()
+        for s in self.servers:
+            s.wait()
+        print(f"     revision {known}, now {self.revision()}", flush=True)
+        return self.keys(), known
+
+    def lift(self, above):
+        """By what others write."""
+        while self.revision() <= above + 50:
+            check(self.servers[0].post("/v3/kv/put", {"key": "eA==", "value": "eA=="}), "a write refused")
+
+    def open(self):
+        for way in self.ways:
+            way.heal()
+        return time.monotonic()
+
+
+def goes_back(cluster, *options, lifted=False, stopped=False):
+    with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene:
+        store.backup()
+        scene.live_on()
+        if stopped:
+            scene.stop_coordinators()
+        mark = scene.ledger.mark()
+        before, known = store.put_back(*options)
+        if lifted:
+            store.lift(known)
+        began = store.open()
+        if stopped:
+            scene.start_coordinators()
+        scene.went_back(mark, before, began)
+        for p in scene.processes():
+            equal(len(p.lines("registry_went_back")), 1, f"{p.name}: {p.lines('registry_went_back')} lines")
+            said = p.lines("!etcd") + p.lines("!registry")
+            check(len(said) < 5, lambda p=p, said=said: f"{p.name}: {said}")
+        scene.accept()
+
+
+@one()
+def test_restored_live(cluster):
+    goes_back(cluster)
+
+
+@one(session=5)
+def test_restored_live_where_our_sessions_stand_and_others_wrote_since(cluster):
+    goes_back(cluster, lifted=True)
+
+
+@one()
+def test_restored_as_a_new_cluster_while_no_coordinator_ran(cluster):
+    goes_back(cluster, *NEW_CLUSTER, stopped=True)
+
+
+@three()
+def test_members_restarted_in_turn_and_leaders_that_change_are_no_alarm(cluster):
+    with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene:
+        for n in range(ROUNDS * 3):
+            server = store.servers[n % 3] if n % 2 else cluster.registry.leader()
+            server.kill()
+            server.start().wait()
+            wait_for("ready", lambda: scene.api("GET", "/readyz").status == 200, 30)
+            leader = cluster.registry.leader()
+            other = store.servers[0] if leader is not store.servers[0] else store.servers[1]
+            leader.post("/v3/maintenance/transfer-leadership", {"targetID": other.id()})
+            wait_for("given out", lambda n=n: scene.api("POST", "/v1/work", {"id": f"r-{n}", "kind": "master"}).status in
+                     (200, 201), 30)
+        scene.never_noticed()
+        equal(scene.ledger.twice(), {}, "(id, epoch) told to two")
+
+
+if LONG:
+    @one(session=10)
+    def test_restored_live_long_sessions(cluster):
+        goes_back(cluster)
+
+    @one()
+    def test_restored_live_and_others_wrote_since(cluster):
+        goes_back(cluster, lifted=True)
+
+    @one()
+    def test_restored_live_as_a_new_cluster(cluster):
+        goes_back(cluster, *NEW_CLUSTER)
+
+    @one()
+    def test_restored_as_a_new_cluster_and_others_wrote_since(cluster):
+        goes_back(cluster, *NEW_CLUSTER, lifted=True)
+
+    @one()
+    def test_restored_while_no_coordinator_ran(cluster):
+        goes_back(cluster, stopped=True)
+
+    @one()
+    def test_restored_while_no_coordinator_ran_and_others_wrote_since(cluster):
+        goes_back(cluster, lifted=True, stopped=True)
+
+    @three()
+    def test_three_members_restored_live(cluster):
+        goes_back(cluster)
+
+    @three(session=10)
+    def test_three_members_restored_live_as_a_new_cluster_while_no_coordinator_ran(cluster):
+        goes_back(cluster, *NEW_CLUSTER, stopped=True)
+
+if LONG and NEWER:
+    BUMPED = ("--bump-revision", "1000000", "--mark-compacted")
+
+    @one()
+    def test_restored_live_with_its_revision_lifted(cluster):
+        goes_back(cluster, *BUMPED)
+
+    @one(session=10)
+    def test_restored_live_with_its_revision_lifted_where_our_sessions_stand(cluster):
+        goes_back(cluster, *BUMPED)
+
+    @one()
+    def test_restored_as_a_new_cluster_with_its_revision_lifted(cluster):
+        goes_back(cluster, *NEW_CLUSTER, *BUMPED)
+
+    @one()
+    def test_restored_with_its_revision_lifted_while_no_coordinator_ran(cluster):
+        goes_back(cluster, *BUMPED, stopped=True)
+
+
+if __name__ == "__main__":
+    run(sys.modules[__name__])
