@@ -192,7 +192,7 @@ class MysqlPair(Mysql):
 
     def fail_over(self):
         self.crash(self.servers[0])
-        self.servers[1].run("STOP SLAVE; SET GLOBAL read_only = 0", database=None)
+        self.servers[1].run("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0", database=None)
         self.servers[1].more.remove("--read-only")
         self.writer = self.servers[1]
 
