@@ -128,8 +128,9 @@ int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
     dbms_add_history(&d->target, &d->sql);
     dbms_add_session(d, id, 0, true);
     rc = dbms_run(d, on_heard, &h, NULL, err);
-    if (rc == 0) {
+    if (rc == 0) { /* what was seen before a commit of ours stands with it */
         d->left = false;
+        dbms_place_sure(d, h.revision);
     }
     if (rc == 0 && (!h.session || !h.heartbeat)) {
         rc = dbms_session_lost(id, err);
