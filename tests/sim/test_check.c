@@ -1,6 +1,7 @@
 /*
  * test_check.c - would the checker notice? Each test writes what no
  * coordinator may write, straight into a memory registry.
+ * (Longer than 500 lines: each rule is one test, over one bench.)
  */
 #include "registry/memory.h"
 #include "tests/sim/check.h"
