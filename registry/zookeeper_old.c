@@ -24,6 +24,7 @@
 
 #define TRY_MS_MIN 200
 #define TRY_MS_MAX 1000
+#define PAUSE_MS   200 /* more with each try */
 #define XID        1
 #define CLOSE      (-11) /* ZooDefs.OpCode.closeSession */
 #define ANSWER_MAX 256   /* each of the two is below 64 bytes */
@@ -179,13 +180,14 @@ static void run(void *arg)
     struct packet p;
 
     o->over = false;
+    o->tries++;
     if (all == NULL) {
         return; /* and said so */
     }
     patience = patience < TRY_MS_MIN   ? TRY_MS_MIN
                : patience > TRY_MS_MAX ? TRY_MS_MAX
                                        : patience;
-    for (size_t i = o->tries++ % o->n_servers + 1; i > 0; i--) {
+    for (size_t i = (o->tries - 1) % o->n_servers + 1; i > 0; i--) {
         server = strsep(&at, ",");
     }
     fill(&p, &o->id, o->timeout_ms);
@@ -205,9 +207,10 @@ static void on_tried(void *arg)
     struct zk_old *o = arg;
 
     o->trying = false;
+    o->again = now(o) + PAUSE_MS * (int64_t)o->tries;
     if (o->over || now(o) >= o->by) {
         o->id.client_id = 0;
-    } /* else with the next tick */
+    } /* else with a later tick */
 }
 
 void zk_old_keep(struct zookeeper *z, const clientid_t *id)
@@ -219,6 +222,7 @@ void zk_old_keep(struct zookeeper *z, const clientid_t *id)
     o->id = *id;
     o->timeout_ms = z->base.session_timeout_ms;
     o->by = now(o) + o->timeout_ms;
+    o->again = 0;
     o->tries = 0;
     zk_old_tick(z);
 }
@@ -229,6 +233,13 @@ void zk_old_tick(struct zookeeper *z)
     int rc;
 
     if (o->id.client_id == 0 || o->trying) {
+        return;
+    }
+    if (now(o) >= o->by) {
+        o->id.client_id = 0;
+        return;
+    }
+    if (now(o) < o->again) {
         return;
     }
     o->trying = true;

@@ -287,9 +287,10 @@ struct zk_old {
     struct zookeeper *z;
     clientid_t id; /* the server may still keep it; 0: none */
     int64_t timeout_ms;
-    mono_ms by;  /* when it is given up as well */
-    bool trying; /* the opener's thread has what follows, and `id` */
-    bool over;   /* and was told so */
+    mono_ms by;    /* when it is given up as well */
+    mono_ms again; /* not before */
+    bool trying;   /* the opener's thread has what follows, and `id` */
+    bool over;     /* and was told so */
     size_t tries, n_servers;
     struct worker_job job;
 };

@@ -176,6 +176,33 @@ static void who_does_not_compare_leaves_nothing(void **state)
     raw_close(&raw);
 }
 
+static void set_acl(struct world *w, struct raw *raw, struct ACL_vector *acl)
+{
+    assert_int_equal(zoo_set_acl(raw->zh, zktest_path(w, NODE), -1, acl), ZOK);
+}
+
+/* From the beginning, and in the middle of a session. */
+static void a_node_that_is_denied_to_us_stops_nothing(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = open_comparing(w, "a", true), *late;
+    int64_t began;
+    struct raw raw;
+
+    zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
+    set_acl(w, &raw, &ZOO_READ_ACL_UNSAFE);
+    began = clock_mono_ms();
+    do {
+        assert_int_equal(do_put(w, r, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    } while (clock_mono_ms() - began < 1500);
+    late = open_comparing(w, "b", true);
+    assert_int_equal(do_put(w, late, "/k", "2", REGISTRY_ANY, 0), ERR_OK);
+    assert_true(registry_place(late)->position == 0);
+    assert_null(registry_went_back(r));
+    assert_null(registry_went_back(late));
+    raw_close(&raw);
+}
+
 /* --- and it falls -------------------------------------------------------- */
 
 static void a_node_that_is_gone_is_noticed(void **state)
@@ -283,6 +310,7 @@ int main(void)
         ZKTEST(who_does_not_watch_counts_by_itself),
         ZKTEST(nobody_sees_it_as_a_key),
         ZKTEST(who_does_not_compare_leaves_nothing),
+        ZKTEST(a_node_that_is_denied_to_us_stops_nothing),
         ZKTEST(a_node_that_is_gone_is_noticed),
         ZKTEST(a_node_that_fell_is_noticed_and_marked),
         ZKTEST(nothing_is_sent_before_it_is_known),
