@@ -51,7 +51,7 @@ static void renew_process(struct agent *a)
     a->fenced = false;
 }
 
-bool agent_heartbeat(struct agent *a, struct buf *out)
+bool agent_heartbeat(struct agent *a, const char *place, struct buf *out)
 {
     struct heartbeat hb;
 
@@ -68,6 +68,7 @@ bool agent_heartbeat(struct agent *a, struct buf *out)
         memcpy(hb.groups[i], a->options->groups[i],
                strlen(a->options->groups[i]) + 1);
     hb.n_groups = a->options->n_groups;
+    hb.place = place;
     heartbeat_write(out, a->options->kind, a->options->address, &hb,
                     a->clock->wall);
     assert(!out->overflow);

@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "base/worker.h"
 #include "coordinator/urls.h"
+#include "registry/history.h"
 
 #include <curl/curl.h>
 #include <stdatomic.h>
@@ -37,6 +38,9 @@ struct http_link {
     int64_t ttl_ms;    /* in force: the answer's */
     char instance[65]; /* of our registration, as the API named it; "" none */
     struct process instance_of;
+    struct registry_place place; /* how far the registry was seen, as the API
+                                    told; all zero: not told */
+    size_t n_back; /* coordinators in this round that say it went back */
     bool wanted, busy, accepted;
     mono_ms next; /* the renewal is due */
     long told;    /* the last refusal said, once each */
@@ -166,8 +170,17 @@ static int64_t at_most(int64_t value, int64_t most)
     return value < most ? value : most;
 }
 
+static const char *place_text(const struct http_link *l,
+                              char text[HISTORY_PLACE_SIZE])
+{
+    return l->place.incarnation[0] == '\0'
+               ? ""
+               : registry_place_text(&l->place, text);
+}
+
 static void pump(struct http_link *l)
 {
+    char place[HISTORY_PLACE_SIZE];
     mono_ms now = l->base.agent->clock->mono;
 
     if (l->busy || l->closed != NULL || (!l->wanted && now < l->next))
@@ -176,7 +189,7 @@ static void pump(struct http_link *l)
     buf_reset(&l->body);
     l->next = now + l->ttl_ms / 3;
     /* Each of them has its turn while the lease still holds. */
-    if (agent_heartbeat(l->base.agent, &l->body))
+    if (agent_heartbeat(l->base.agent, place_text(l, place), &l->body))
         submit(l, "PUT",
                at_most(l->ttl_ms / 3 / (int64_t)l->urls.n, REQUEST_MS));
 }
@@ -193,6 +206,19 @@ static void take_instance(struct http_link *l, const char *instance)
     l->instance_of = l->sent_process;
 }
 
+/* Of one incarnation the furthest; of another one what was told last: it was
+ * accepted by somebody since. */
+static void take_place(struct http_link *l, const char *text)
+{
+    struct registry_place place;
+
+    if (text == NULL || registry_place_parse(text, &place, NULL) != 0)
+        return;
+    if (strcmp(place.incarnation, l->place.incarnation) != 0 ||
+        registry_place_before(&l->place, &place))
+        l->place = place;
+}
+
 static void accepted(struct http_link *l, const cJSON *answer)
 {
     const char *text = json_str(answer, "ttl");
@@ -201,9 +227,11 @@ static void accepted(struct http_link *l, const cJSON *answer)
     if (text != NULL && units_duration(text, &ttl, NULL) == 0 && ttl > 0)
         l->ttl_ms = ttl;
     take_instance(l, json_str(answer, "instance"));
+    take_place(l, json_str(answer, "place"));
     l->accepted = true;
     l->told = 0;
     l->first = l->urls.at;
+    l->n_back = 0;
     l->next = l->sent_at + l->ttl_ms / 3;
     if (process_same(&l->sent_process, &l->base.agent->process))
         agent_lease(l->base.agent, l->sent_at + l->ttl_ms * 2 / 3,
@@ -233,6 +261,14 @@ static bool elsewhere(struct http_link *l)
     return urls_next(&l->urls, l->first);
 }
 
+/* What one of them says may be true of the way that it sees the registry by; if
+ * all say it, there is no lease, as there is no session. */
+static bool went_back(const struct http_link *l, const char *code)
+{
+    return l->status == 503 && code != NULL &&
+           strcmp(code, "registry_went_back") == 0;
+}
+
 static void refused(struct http_link *l, const cJSON *answer)
 {
     const char *detail = json_str(answer, "detail");
@@ -252,9 +288,13 @@ static void refused(struct http_link *l, const cJSON *answer)
         return;
     }
     l->next = l->base.agent->clock->mono;
+    l->n_back += went_back(l, json_str(answer, "code"));
     if (!elsewhere(l)) {
         l->next += at_most(l->ttl_ms / 10, RETRY_MS_MAX);
         l->first = l->urls.at;
+        if (l->n_back == l->urls.n)
+            agent_doubt(l->base.agent, 0, "the registry is not what it was");
+        l->n_back = 0;
     }
     if (l->told != l->status + 1)
         log_warn("!registration", LOG_S("reason", reason));

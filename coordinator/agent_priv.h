@@ -56,8 +56,10 @@ void agent_fenced(struct agent *a);
 void agent_fail(struct agent *a, const char *reason);
 
 /* The present heartbeat; false: none may be sent now (the work of the process
- * that lost its lease is being stopped). The link is asked again then. */
-bool agent_heartbeat(struct agent *a, struct buf *out);
+ * that lost its lease is being stopped). The link is asked again then. `place`
+ * is how far the link has seen the registry, "" if it has not: who restarts
+ * learns from it. */
+bool agent_heartbeat(struct agent *a, const char *place, struct buf *out);
 
 /* --- the guard: base/guard.h ---------------------------------------------- */
 

@@ -12,6 +12,7 @@
 #include "coordinator/agent_priv.h"
 #include "coordinator/state_file.h"
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "registry/gate.h"
@@ -133,10 +134,13 @@ static void on_put(void *arg, const struct registry_reply *reply)
 
 static void put(struct registry_link *l)
 {
+    char place[HISTORY_PLACE_SIZE] = "";
     struct buf text;
 
+    if (registry_place(l->registry)->incarnation[0] != '\0')
+        (void)registry_place_text(registry_place(l->registry), place);
     buf_init(&text, TEXT_MAX);
-    if (agent_heartbeat(l->base.agent, &text)) {
+    if (agent_heartbeat(l->base.agent, place, &text)) {
         l->busy = true;
         l->put_session = registry_session(l->registry);
         l->put_process = l->base.agent->process;
@@ -153,6 +157,21 @@ static void pump(struct registry_link *l)
         return;
     l->wanted = false;
     put(l);
+}
+
+/* For whoever accepts the registry: how far it was seen. */
+static void testify(struct registry_link *l)
+{
+    char place[HISTORY_PLACE_SIZE];
+    struct buf b;
+
+    buf_init(&b, TEXT_MAX);
+    json_open(&b, NULL, '{');
+    json_put_str(&b, "place",
+                 registry_place_text(registry_place(l->registry), place));
+    json_close(&b, '}');
+    registry_testify(l->registry, buf_text(&b));
+    buf_close(&b);
 }
 
 static void on_state(void *arg, enum registry_state state)
@@ -180,6 +199,7 @@ static void on_state(void *arg, enum registry_state state)
         agent_doubt(a, 0, "the session is lost");
         break;
     case REGISTRY_WENT_BACK:
+        testify(l);
         agent_doubt(a, 0, "the registry is not what it was");
         break;
     }

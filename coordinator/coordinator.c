@@ -96,6 +96,7 @@ static void on_node_key(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
 
+    place_registration(c, ev);
     recall_gate(c, ev);
     membership_feed(c->membership, MEMBERSHIP_NODES, ev);
     recall_gate(c, ev);
@@ -105,6 +106,7 @@ static void on_own_node_key(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
 
+    place_registration(c, ev);
     recall_gate(c, ev);
     membership_feed(c->membership, MEMBERSHIP_OURS, ev);
     recall_gate(c, ev);
@@ -167,6 +169,8 @@ static void on_state(void *arg, enum registry_state state)
                   LOG_S("backend", registry_backend_name(c->registry)),
                   LOG_S("state", registry_state_name(state)),
                   LOG_U("session", registry_session(c->registry)), LOG_END});
+    if (state == REGISTRY_WENT_BACK)
+        place_went_back(c);
     if (state == REGISTRY_DISCONNECTED) {
         c->entry_session = 0;
         c->groups_synced = false; /* as the others, until listed again */
@@ -361,6 +365,7 @@ void coordinator_tick(struct coordinator *c)
     bool stands = entry_stands(c);
 
     hear_tick(c);
+    place_tick(c);
     membership_tick(c->membership);
     lines_tick(c);
     groups_tick(c);

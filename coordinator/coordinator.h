@@ -93,16 +93,17 @@ void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 
 /*
  * `code` is NULL or a stable word (fenced, address_taken, too_late, not_found,
- * invalid, conflict, registry_unavailable, outcome_unknown, session_lost,
- * denied, too_large, damaged, cancelled); the rest is borrowed until the
- * callback returns. What is wrong with an argument is answered before the call
- * returns.
+ * invalid, conflict, registry_unavailable, registry_went_back, outcome_unknown,
+ * session_lost, denied, too_large, damaged, cancelled); the rest is borrowed
+ * until the callback returns. What is wrong with an argument is answered before
+ * the call returns.
  */
 struct coordinator_reply {
     const char *code;
     struct err err;
     struct process process; /* node_put: the registered one */
     const char *instance;   /* node_put */
+    const char *place;      /* node_put: how far the registry was seen; "" */
     bool waits; /* node_put: registered; the work of the process before is
                    still being moved, and until then it gets none */
     uint64_t work_index;                     /* node_put */

@@ -2,6 +2,7 @@
  * coordinator_priv.h - the coordinator's state, for the files of this folder.
  *
  * coordinator.c wires and ticks; hear.c knows whether the registry is heard;
+ * place.c whether it is what others have seen;
  * entry.c keeps our own registry entry and
  * knows the other coordinators; groups.c says who is in which group,
  * group_names.c holds their names; targets.c chooses who takes work; nodes.c
@@ -17,6 +18,7 @@
 
 #include "base/rand.h"
 #include "conf/conf.h"
+#include "registry/history.h"
 
 #include <uthash.h>
 
@@ -111,6 +113,19 @@ struct lock_wait {
     char holder[160];
 };
 
+/* place.c: somebody has seen the registry further than we have. */
+struct place_doubt {
+    struct registry_place place; /* incarnation "": nothing is in doubt */
+    char by[HISTORY_WHO_SIZE];   /* who has seen it there */
+    unsigned proofs;             /* that it stands lower */
+    bool busy;
+    mono_ms next;
+    struct history_record record; /* as last read */
+    uint64_t fence;               /* the highest of our locks, ever */
+    uint64_t told;                /* the highest epoch that was testified */
+    mono_ms testified;
+};
+
 struct coordinator {
     const struct conf *conf;
     const struct clock *clock;
@@ -161,6 +176,7 @@ struct coordinator {
     bool stale;    /* likewise */
     wall_ms as_of; /* when the registry was last known good */
 
+    struct place_doubt doubt;                /* place.c */
     struct lock_wait lock_waits[NODE_KINDS]; /* lock_wait.c */
     struct coordinator_wait *waits;
     size_t n_waits;
@@ -180,6 +196,14 @@ int64_t hear_interval(const struct coordinator *c); /* between answers */
 void hear_tick(struct coordinator *c);
 void hear_check_timeout(const struct coordinator *c);
 void hear_freeze(struct coordinator *c); /* the balancer, or not any more */
+
+/* place.c: true: that lies beyond what we know of the registry; what is to be
+ * decided on it waits a little. `by` names whoever has seen it. */
+bool place_heard(struct coordinator *c, const struct registry_place *p,
+                 const char *by);
+void place_registration(struct coordinator *c, const struct registry_event *ev);
+void place_went_back(struct coordinator *c);
+void place_tick(struct coordinator *c);
 
 /* lock_wait.c */
 void lock_wait_tick(struct coordinator *c);

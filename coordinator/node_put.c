@@ -28,6 +28,7 @@
 #define TTL_MIN_MS 1000
 #define TTL_MAX_MS (INT64_C(60) * 60 * 1000)
 #define BODY_MAX   ((size_t)64 * 1024)
+#define DOUBT_MS   50 /* has it been found out where the registry stands? */
 
 /* --- the end -------------------------------------------------------------- */
 
@@ -50,7 +51,9 @@ static void put_fenced(struct node_request *n)
 static void put_end(struct node_request *n)
 {
     struct coordinator *c = n->base.c;
+    char place[HISTORY_PLACE_SIZE] = "";
     struct coordinator_reply reply = {
+        .place = place,
         .process = n->process,
         .instance = n->next.instance,
         .waits = n->waits,
@@ -59,6 +62,8 @@ static void put_end(struct node_request *n)
             coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
     };
 
+    if (registry_place(c->registry)->incarnation[0] != '\0')
+        (void)registry_place_text(registry_place(c->registry), place);
     request_end(&n->base, &reply);
 }
 
@@ -270,6 +275,11 @@ static void put_begin(struct request *r)
         request_end(r, &late);
         return;
     }
+    /* A lease is given on the registry that its node knows. */
+    if (place_heard(r->c, &n->place, n->key)) {
+        r->again_at = r->c->clock->mono + DOUBT_MS;
+        return;
+    }
     n->written = false;
     n->waits = false;
     n->session = registry_session(r->c->registry);
@@ -293,6 +303,20 @@ static int take_instance(struct node_request *n, const char *instance,
     return 0;
 }
 
+static int take_place(struct node_request *n, const cJSON *body,
+                      struct err *err)
+{
+    const cJSON *place = cJSON_GetObjectItemCaseSensitive(body, "place");
+
+    if (place == NULL || cJSON_IsNull(place))
+        return 0;
+    if (!cJSON_IsString(place))
+        return (int)err_set(err, ERR_INVALID, "place: must be a string");
+    if (registry_place_parse(place->valuestring, &n->place, err) != 0)
+        return (int)err_wrap(err, "place");
+    return 0;
+}
+
 static int take(struct node_request *n, const struct node_put *put,
                 struct err *err)
 {
@@ -311,6 +335,8 @@ static int take(struct node_request *n, const struct node_put *put,
         rc = (int)err_set(err, ERR_INVALID, "a heartbeat is a JSON object");
     if (rc == 0)
         rc = json_unique(tree, err);
+    if (rc == 0)
+        rc = take_place(n, tree, err);
     cJSON_Delete(tree);
     if (rc == 0)
         rc = node_claim_ask(&n->ask, n->body, n->body_len, err);

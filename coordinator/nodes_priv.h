@@ -22,6 +22,7 @@ struct node_request {
     mono_ms too_late; /* the lease that it asks for is over then */
     bool takeover;
     struct node_claim ask, next;
+    struct registry_place place; /* that its node has seen; "" unknown */
     enum node_ruling ruling;
     char fresh[NODE_INSTANCE_MAX + 1]; /* of a registration that it begins */
     uint64_t version;                  /* of the one that was read; 0 none */

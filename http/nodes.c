@@ -275,6 +275,8 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
             json_put_str(b, "reason", "address_fenced");
         http_put_process(b, "process", &reply->process);
         json_put_str(b, "instance", reply->instance);
+        if (reply->place[0] != '\0')
+            json_put_str(b, "place", reply->place);
         http_put_work_index(r, b, reply->work_index);
         json_close(b, '}');
     }

@@ -375,5 +375,7 @@ void heartbeat_write(struct buf *out, enum node_kind kind, const char *address,
     }
     if (hb->ttl_ms > 0)
         json_put_int(out, "ttl", hb->ttl_ms);
+    if (hb->place != NULL && hb->place[0] != '\0')
+        json_put_str(out, "place", hb->place);
     json_close(out, '}');
 }

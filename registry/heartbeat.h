@@ -52,10 +52,13 @@ struct heartbeat {
     struct load load;    /* valid when reason is HEARTBEAT_OK */
     double load_average; /* written for people to see; not read */
     char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* sorted, clean */
-    size_t n_groups; /* of the heartbeat's own `group`/`groups`; never
-                        "default", which holds every worker */
-    int64_t ttl_ms;  /* our own field on HTTP nodes, milliseconds or a
-                        duration ("30s"); 0 none */
+    size_t n_groups;   /* of the heartbeat's own `group`/`groups`; never
+                          "default", which holds every worker */
+    const char *place; /* our own: how far its process has seen the registry
+                          (history.h); borrowed, written if not NULL or "",
+                          not read */
+    int64_t ttl_ms;    /* our own field on HTTP nodes, milliseconds or a
+                          duration ("30s"); 0 none */
     enum heartbeat_reason reason;
     const char *field; /* which one was refused, static, or NULL */
 };

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "coordinator/coordinator.h"
+#include "registry/history.h"
 #include "registry/memory.h"
 
 #include <setjmp.h>
@@ -39,6 +40,7 @@ struct got {
     bool created;
     struct process process;
     char instance[65];
+    char place[HISTORY_PLACE_SIZE];
     bool waits;
     uint64_t work_index;
     struct settings settings;
@@ -56,6 +58,8 @@ WORLD void got(void *arg, const struct coordinator_reply *reply)
     g->process = reply->process;
     snprintf(g->instance, sizeof(g->instance), "%s",
              reply->instance != NULL ? reply->instance : "");
+    snprintf(g->place, sizeof(g->place), "%s",
+             reply->place != NULL ? reply->place : "");
     g->waits = reply->waits;
     g->work_index = reply->work_index;
     g->n_failovers = reply->n_failovers;
@@ -81,6 +85,7 @@ WORLD void world_start(struct world *w, int i)
 
     snprintf(self, sizeof(self), "127.0.0.1:%d", 7077 + i);
     w->registry[i] = memory_open(w->store, SESSION_MS);
+    registry_compare(w->registry[i], self, NULL, true);
     config.registry = w->registry[i];
     w->c[i] = coordinator_new(&config);
 }

@@ -2,7 +2,8 @@
  * test_agent_http.c - the agent through the API, in a process of its own,
  * against a server that the test plays itself, on a real socket: only so can
  * it fall silent in the middle of a lease, which is what matters here. One
- * thread: requests are answered while the test waits for something.
+ * thread: requests are answered while the test waits for something. Longer than
+ * other files: all of it is one server and its tests.
  */
 #include "coordinator/agent.h"
 
@@ -41,6 +42,14 @@
 #define WITH_INSTANCE                                                          \
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
     "\r\n\r\n{\"ttl\":\"2s\",\"state\":\"up\",\"instance\":\"a-1.b\"}"
+#define ID "0123456789abcdef0123456789abcdef"
+#define AT(id, position)                                                       \
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close"   \
+    "\r\n\r\n{\"ttl\":\"2s\",\"place\":\"" id ":0:" position "\"}"
+#define WENT_BACK                                                              \
+    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"                \
+    "Content-Type: application/problem+json\r\n\r\n"                           \
+    "{\"code\":\"registry_went_back\",\"title\":\"it went back\"}"
 #define TAKEN                                                                  \
     "HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\n"      \
     "Connection: close\r\n\r\n{\"code\":\"address_taken\",\"detail\":\"a "     \
@@ -61,7 +70,7 @@ struct fixture {
     pid_t agent;
     const char *answer; /* to a PUT; NULL: be silent */
     unsigned puts, deletes;
-    char path[256];
+    char path[256], body[2048];
     struct heartbeat hb;
     mono_ms last_put;
 };
@@ -77,6 +86,7 @@ static void note(struct fixture *f, const char *request, const char *body)
     assert_int_equal(strncmp(request, "PUT ", 4), 0);
     snprintf(f->path, sizeof(f->path), "%.*s", (int)strcspn(request + 4, " "),
              request + 4);
+    snprintf(f->body, sizeof(f->body), "%s", body);
     heartbeat_read(&f->hb, body, strlen(body));
     f->last_put = clock_mono_ms();
     f->puts++;
@@ -474,6 +484,62 @@ static void the_next_coordinator_is_asked_within_the_lease(void **state)
     assert_int_equal(await_exit(f, 5000), 0);
 }
 
+static void next_put_with(struct fixture *f, const char *answer,
+                          const char *place)
+{
+    char member[128];
+
+    f->answer = answer;
+    await_puts(f, f->puts + 1); /* it heard of it then */
+    await_puts(f, f->puts + 1);
+    snprintf(member, sizeof(member), "\"place\":\"%s\"", place);
+    assert_non_null(strstr(f->body, member));
+}
+
+static void how_far_the_registry_was_seen_is_brought_along(void **state)
+{
+    struct fixture *f = *state;
+
+    f->answer = AT(ID, "7");
+    start_agent(f, NULL);
+    await_puts(f, 1);
+    assert_null(strstr(f->body, "place"));
+    next_put_with(f, AT(ID, "7"), ID ":0:7");
+    next_put_with(f, AT(ID, "5"), ID ":0:7");
+    next_put_with(f, AT("x", "9"), ID ":0:7");
+    next_put_with(f, AT(ID, "12"), ID ":0:12");
+    next_put_with(f, AT("fedcba9876543210fedcba9876543210", "3"),
+                  "fedcba9876543210fedcba9876543210:0:3");
+}
+
+/* As a lost session, and for good until somebody gives a lease again. */
+static void on_a_registry_that_went_back_the_work_ends_at_once(void **state)
+{
+    struct fixture *f = *state;
+    char script[512];
+    const char *argv[] = {"sh", "-c", script_of(f, script, sizeof(script)),
+                          NULL};
+    struct process old;
+    pid_t command;
+    mono_ms told;
+
+    f->answer = ACCEPTED_FOR_LONG;
+    start_agent(f, argv);
+    command = await_command(f, 0);
+    old = f->hb.process;
+    f->answer = WENT_BACK;
+    await_puts(f, f->puts + 1);
+    told = clock_mono_ms();
+    while (alive(command) && clock_mono_ms() < told + PATIENCE_MS)
+        serve(f, 20);
+    assert_in_range(clock_mono_ms() - told, 0, 3000); /* a lease is 9 s */
+    await_puts(f, f->puts + 3);
+    assert_false(alive(command));
+    f->answer = ACCEPTED;
+    await_another(f, &old);
+    assert_true(alive(await_command(f, command)));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -484,6 +550,8 @@ int main(void)
         TEST(trouble_that_passes_stops_nothing),
         TEST(a_fenced_process_stops_its_work_and_begins_anew),
         TEST(the_instance_of_a_process_is_brought_along),
+        TEST(how_far_the_registry_was_seen_is_brought_along),
+        TEST(on_a_registry_that_went_back_the_work_ends_at_once),
         TEST(an_address_that_another_took_is_left_to_him),
         TEST(a_taken_address_is_waited_for_at_the_start),
         TEST(a_refusal_at_the_start_is_said_and_ends_it),
