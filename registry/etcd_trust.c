@@ -241,11 +241,20 @@ void etcd_put_inquiry(const struct etcd *e, struct buf *b)
     etcd_put_range(b, &then);
 }
 
+/* At that revision, not before. */
+static bool was_written(const struct etcd *e, cJSON *kvs)
+{
+    struct etcd_kv kv;
+
+    return kvs != NULL && kvs->child != NULL && etcd_kv_read(kvs->child, &kv) &&
+           kv.modified == e->session.modified;
+}
+
 bool etcd_inquiry_answered(struct etcd *e, const struct etcd_result *result)
 {
     switch (result->verdict) {
     case ETCD_OK:
-        if (etcd_kvs(result->root) == NULL) {
+        if (!was_written(e, etcd_kvs(result->root))) {
             registry_fell(&e->base, 0, result->revision, forgot);
         }
         return true;

@@ -385,6 +385,20 @@ static void a_session_that_is_gone_is_asked_for_in_the_past(void **state)
     is_back(w, r);
 }
 
+/* It stood there, but not as we wrote it then: others wrote since. */
+static void one_that_was_older_in_the_past_is_a_lost_tail(void **state)
+{
+    struct world *w = *state;
+    struct registry *plain = etcd_client(w, 20000);
+    struct registry *r = comparing(w, 20000);
+
+    etcd_of(r)->session.modified++; /* a change that it does not know */
+    assert_int_equal(do_put(w, plain, "/k", "1", REGISTRY_ANY, 0), ERR_OK);
+    etcd_store_expire(w->store, r);
+    assert_true(do_put(w, r, "/k", "1", REGISTRY_ANY, 0) != ERR_OK);
+    is_back(w, r);
+}
+
 static void one_that_is_gone_and_compacted_at_once_is_a_lost_tail(void **state)
 {
     struct world *w = *state;
@@ -470,6 +484,7 @@ int main(void)
         TEST(an_ephemeral_older_than_we_wrote_it_is_a_lost_tail),
         TEST(the_beat_sees_an_older_ephemeral),
         TEST(a_session_that_is_gone_is_asked_for_in_the_past),
+        TEST(one_that_was_older_in_the_past_is_a_lost_tail),
         TEST(one_that_is_gone_and_compacted_at_once_is_a_lost_tail),
         TEST(nothing_is_left_behind),
     };
