@@ -166,7 +166,7 @@ static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
 /* True: found, or no time left. */
 static bool try_address(struct round *r, struct dbms_target *t)
 {
-    int64_t patience = t->connect_ms;
+    int64_t connect_ms = t->connect_ms;
     struct dbms_link *link = NULL;
     struct err why = {0};
     enum dbms_fault fault;
@@ -175,7 +175,7 @@ static bool try_address(struct round *r, struct dbms_target *t)
         t->connect_ms = BETTER_MS;
     }
     fault = reach(t, &link, &why);
-    t->connect_ms = patience;
+    t->connect_ms = connect_ms;
     if (fault == DBMS_OK) {
         judge(r, t, link);
     } else {
@@ -251,10 +251,18 @@ static void choose(struct round *r, struct dbms_target *t)
     }
 }
 
+/* Of a round. Who asks all hosts waits for each that does not answer, once. */
+static int64_t patience(const struct dbms_target *t)
+{
+    int64_t for_all = (int64_t)t->n_hosts * t->connect_ms;
+
+    return t->all && for_all > t->call_ms ? for_all + 1 : t->call_ms;
+}
+
 enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
                              struct err *err)
 {
-    struct round r = {.until = clock_mono_ms() + t->call_ms};
+    struct round r = {.until = clock_mono_ms() + patience(t)};
     bool ended = false, denied;
 
     buf_init(&r.said, 65536);

@@ -11,6 +11,7 @@ import http.client
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -376,6 +377,20 @@ def restarts(cluster):
         equal(scene.ledger.twice(), {}, "(id, epoch) told to two")
 
 
+def a_host_that_is_silent(cluster):
+    """It accepts and says nothing: whoever begins waits for it once, whichever
+    place it has in the URL. (The timeout to connect is half of the session's.)"""
+    store = cluster.registry
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = [store.writer.port, silent.getsockname()[1]]
+        for order in (ports, ports[::-1]):
+            store.address = url_of(store.kind, *order)
+            began = time.monotonic()
+            cluster.coordinator().terminate()
+            took = time.monotonic() - began
+            check(took < cluster.session / 2 + 2.5 * SLOW, lambda: f"{took:.1f} s to start")
+
+
 def given(registry):
     return settings(registry=registry, more=restore.MORE)
 
@@ -420,6 +435,14 @@ if LONG:
     @given(PostgresqlPair)
     def test_until_the_right_one_is_back_on_postgresql(cluster):
         until_the_right_one_is_back(cluster)
+
+    @settings(registry=Postgresql, session=6)
+    def test_a_host_that_is_silent_on_postgresql(cluster):
+        a_host_that_is_silent(cluster)
+
+    @settings(registry=Mysql, session=6)
+    def test_a_host_that_is_silent_on_mysql(cluster):
+        a_host_that_is_silent(cluster)
 
     @given(Postgresql)
     def test_restarts_on_postgresql(cluster):
