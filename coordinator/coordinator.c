@@ -15,8 +15,6 @@
 #include <string.h>
 
 #define BALANCER_TICK_MS 250
-#define FORGET_TICK_MS   10000
-#define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
 
 static void keep_fresh(struct coordinator *c, const struct node *node);
 
@@ -92,24 +90,23 @@ static void recall_gate(struct coordinator *c, const struct registry_event *ev)
                             &owner->gate);
 }
 
-static void on_node_key(void *arg, const struct registry_event *ev)
+static void feed(struct coordinator *c, enum membership_source source,
+                 const struct registry_event *ev)
 {
-    struct coordinator *c = arg;
-
     place_registration(c, ev);
     recall_gate(c, ev);
-    membership_feed(c->membership, MEMBERSHIP_NODES, ev);
+    membership_feed(c->membership, source, ev);
     recall_gate(c, ev);
+}
+
+static void on_node_key(void *arg, const struct registry_event *ev)
+{
+    feed(arg, MEMBERSHIP_NODES, ev);
 }
 
 static void on_own_node_key(void *arg, const struct registry_event *ev)
 {
-    struct coordinator *c = arg;
-
-    place_registration(c, ev);
-    recall_gate(c, ev);
-    membership_feed(c->membership, MEMBERSHIP_OURS, ev);
-    recall_gate(c, ev);
+    feed(arg, MEMBERSHIP_OURS, ev);
 }
 
 /* A node that lives by a ttl is believed in while its key changes: where
@@ -332,32 +329,6 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     begin_watching(c);
     publish_now(c);
     return c;
-}
-
-/* Absent for long, owning nothing, and no failover of it under way: nobody
- * asks for it any more. Its gate stays in the registry. */
-static bool forgettable(const struct coordinator *c, const struct node *n)
-{
-    return (n->state == NODE_DOWN || n->state == NODE_FENCED ||
-            n->state == NODE_LEFT) &&
-           !n->registered &&
-           c->clock->mono - n->state_since >= FORGET_AFTER_MS &&
-           view_marker_count(c->view, n->kind, n->address) == 0 &&
-           view_failover(c->view, n->kind, n->address) == NULL;
-}
-
-static void forget_tick(struct coordinator *c)
-{
-    struct node *n, *next;
-
-    if (c->clock->mono - c->forgot < FORGET_TICK_MS)
-        return;
-    c->forgot = c->clock->mono;
-    for (n = membership_next(c->membership, NULL); n != NULL; n = next) {
-        next = membership_next(c->membership, n);
-        if (forgettable(c, n))
-            membership_forget(c->membership, n);
-    }
 }
 
 void coordinator_tick(struct coordinator *c)

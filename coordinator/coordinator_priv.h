@@ -2,7 +2,7 @@
  * coordinator_priv.h - the coordinator's state, for the files of this folder.
  *
  * coordinator.c wires and ticks; hear.c knows whether the registry is heard;
- * place.c whether it is what others have seen;
+ * place.c whether it is what others have seen; forget.c drops who is gone;
  * entry.c keeps our own registry entry and
  * knows the other coordinators; groups.c says who is in which group,
  * group_names.c holds their names; targets.c chooses who takes work; nodes.c
@@ -260,6 +260,9 @@ void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t created,
 /* publish.c */
 void publish_tick(struct coordinator *c);
 void publish_now(struct coordinator *c);
+
+/* forget.c */
+void forget_tick(struct coordinator *c);
 
 /* lines.c */
 void lines_membership(struct coordinator *c, const struct membership_event *ev);
