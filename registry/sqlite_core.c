@@ -106,6 +106,15 @@ static int get(struct sql_core *core, const char *key, struct sql_rows *rows,
     return rc != 0 ? rc : sqlite_get(db_of(core), key, rows, err);
 }
 
+/* One look at the file and one snapshot for all of them. */
+static int get_many(struct sql_core *core, const char *const *keys, size_t n,
+                    struct sql_rows *rows, struct err *err)
+{
+    int rc = sees_all(core, err);
+
+    return rc != 0 ? rc : sqlite_get_many(db_of(core), keys, n, rows, err);
+}
+
 static int exists(struct sql_core *core, const char *key, struct err *err)
 {
     int rc = sees_all(core, err);
@@ -241,6 +250,7 @@ static const struct sql_core_ops ops = {
     .revision = revision,
     .apply = apply,
     .get = get,
+    .get_many = get_many,
     .exists = exists,
     .children = children,
     .list = list,

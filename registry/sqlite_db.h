@@ -73,6 +73,8 @@ int sqlite_apply(struct sqlite_db *db, uint64_t session,
 /* Reads are of one snapshot each, whose revision is looked at first. */
 int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
                struct err *err) MUST_CHECK;
+int sqlite_get_many(struct sqlite_db *db, const char *const *keys, size_t n,
+                    struct sql_rows *rows, struct err *err) MUST_CHECK;
 int sqlite_exists(struct sqlite_db *db, const char *key,
                   struct err *err) MUST_CHECK;
 int sqlite_children(struct sqlite_db *db, const char *key,

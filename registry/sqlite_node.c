@@ -100,6 +100,20 @@ int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
     return rc;
 }
 
+int sqlite_get_many(struct sqlite_db *db, const char *const *keys, size_t n,
+                    struct sql_rows *rows, struct err *err)
+{
+    int rc = begin_read(db, err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = get(db, keys[i], rows, err);
+        rc = rc == ERR_NOT_FOUND ? 0 : rc;
+    }
+    end_read(db);
+    sql_rows_sort(rows);
+    return rc;
+}
+
 static int exists(struct sqlite_db *db, const char *key, struct err *err)
 {
     char from[SQL_FULL_KEY_MAX], to[SQL_FULL_KEY_MAX];
