@@ -32,6 +32,7 @@
 
 /* --- what is known -------------------------------------------------------- */
 
+PRINTF_LIKE(2, 0)
 static void keep(char **text, const char *fmt, va_list args)
 {
     char buf[ERR_MSG_MAX];
