@@ -19,10 +19,17 @@ import threading
 import time
 import traceback
 
+from proxy import server_port as free_port
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PELORUS = os.environ.get("PELORUS") or os.path.join(ROOT, "build", "pelorus")
 # Sanitized programs are slower; what is timed says so with a factor.
 SLOW = {"": 1, "address": 3, "thread": 6}[os.environ.get("SAN", "")]
+# A deadline is there for what never comes, and measures nothing: it is long
+# enough for a machine that is this many times slower than usual. What is said
+# to be quick is measured against something else of the same run, a session's
+# timeout, or pace().
+PATIENCE = 3
 
 
 class Failure(AssertionError):
@@ -38,9 +45,20 @@ def equal(got, wanted, what):
     check(got == wanted, lambda: f"{what}: {got!r}, expected {wanted!r}")
 
 
+def pace(clock=time.monotonic):
+    """How many times longer the same takes now than on the machine for which
+    limits in seconds were set, which had nothing else to do; at least 1. With
+    process_time: by the processor alone, whoever else uses it."""
+    began = clock()
+    for _ in range(10):
+        json.dumps(json.loads(json.dumps(list(range(30000)))))
+    return max(1, (clock() - began) / 0.08)
+
+
 def wait_for(what, predicate, seconds=20):
     """The first true value of predicate(), or a failure after the deadline."""
-    by = time.monotonic() + seconds * SLOW
+    seconds *= SLOW * PATIENCE
+    by = time.monotonic() + seconds
     problem = None
     while time.monotonic() < by:
         try:
@@ -51,7 +69,7 @@ def wait_for(what, predicate, seconds=20):
         except (OSError, http.client.HTTPException, KeyError) as error:
             problem = error
         threading.Event().wait(0.03)
-    raise Failure(f"{what}: not within {seconds * SLOW} s ({problem})")
+    raise Failure(f"{what}: not within {seconds} s ({problem})")
 
 
 def holds(what, predicate, seconds):
@@ -60,12 +78,6 @@ def holds(what, predicate, seconds):
     while time.monotonic() < by:
         check(predicate(), f"{what}: not any more")
         threading.Event().wait(0.05)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Api:
@@ -83,7 +95,7 @@ class Api:
             fresh = self.connection is None
             if fresh:
                 self.connection = http.client.HTTPConnection(
-                    "127.0.0.1", self.port, timeout=timeout * SLOW)
+                    "127.0.0.1", self.port, timeout=timeout * SLOW * PATIENCE)
             try:
                 self.connection.request(method, path, data, head)
                 reply = self.connection.getresponse()
@@ -172,7 +184,7 @@ class Process:
         began = time.monotonic()
         self.resume()
         self.signal(signal.SIGTERM)
-        code = self.popen.wait(timeout=(seconds + 5) * SLOW)
+        code = self.popen.wait(timeout=(seconds + 5) * SLOW * PATIENCE)
         return code, time.monotonic() - began
 
     def text(self):
@@ -227,7 +239,7 @@ class Sqlite:
 
 
 class Cluster:
-    def __init__(self, session=2, grace="300ms", more="", heartbeat="1s", registry=Sqlite):
+    def __init__(self, session=3, grace="300ms", more="", heartbeat="1s", registry=Sqlite):
         self.session = session * SLOW
         self.grace = grace
         self.heartbeat = heartbeat
@@ -286,7 +298,7 @@ class Cluster:
     def cli(self, *words, url=None, expect=0):
         env = {**os.environ, **({"PELORUS_URL": url} if url else {})}
         done = subprocess.run([PELORUS, *words], capture_output=True, text=True, env=env,
-                              timeout=60 * SLOW, check=False)
+                              timeout=60 * SLOW * PATIENCE, check=False)
         equal(done.returncode, expect, f"pelorus {' '.join(words)}: {done.stderr}{done.stdout} exit")
         return done.stdout if expect == 0 else done.stderr
 
@@ -346,7 +358,7 @@ def demo_holds(**env):
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             start_new_session=True)
     try:
-        said, _ = demo.communicate(timeout=120 * SLOW)
+        said, _ = demo.communicate(timeout=120 * SLOW * PATIENCE)
     except subprocess.TimeoutExpired:
         os.killpg(demo.pid, signal.SIGKILL)
         said = demo.communicate()[0]

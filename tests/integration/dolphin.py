@@ -35,7 +35,7 @@ class Node:
     """A process of DolphinScheduler: a session, a key and what it writes
     there. Its address is used again by another one's process."""
 
-    def __init__(self, peer, kind, address, process=(STARTED, 1), session=2, register=True,
+    def __init__(self, peer, kind, address, process=(STARTED, 1), session=4, register=True,
                  **load):
         self.peer, self.kind, self.address, self.process = peer, kind, address, process
         self.key = f"/nodes/{kind}/{address}"

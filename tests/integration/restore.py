@@ -150,7 +150,7 @@ class Master:
 
 
 class Scene:
-    def __init__(self, cluster, keys=None, ttl=2, agent_options=()):
+    def __init__(self, cluster, keys=None, ttl=4, agent_options=()):
         """`ttl` is that of the master that dies in live_on()."""
         self.cluster = cluster
         self.keys = keys or dict

@@ -10,6 +10,7 @@ import threading
 import time
 
 from cluster import ROOT, SLOW, check, equal, run, settings, submit, wait_for
+from moves import finished, gone_from
 
 M1, M2, W1, W2, W3 = "10.0.0.1:5678", "10.0.0.2:5678", "10.0.1.1:1234", "10.0.1.2:1234", "10.0.1.3:1234"
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH")
@@ -232,9 +233,9 @@ def test_nodes_come_renew_and_go(cluster):
     put(c.api, "worker", W1, startupTime=1700000000999)
     wait_for("replaced", lambda: node(c.api, "worker", W1)["process"]["startupTime"] == 1700000000999)
     # A ttl that runs out.
-    put(c.api, "worker", W3, ttl=f"{SLOW}s")
+    put(c.api, "worker", W3, ttl=f"{3 * SLOW}s")
     cluster.wait_up(c.api, W3)
-    wait_for("its ttl is over", lambda: node(c.api, "worker", W3)["state"] == "down", 10)
+    wait_for("its ttl is over", lambda: node(c.api, "worker", W3)["state"] == "down")
     equal([n["address"] for n in c.api.get("/v1/nodes?kind=worker&state=up")["items"]], [W1], "who is up")
 
 
@@ -263,7 +264,7 @@ def test_nodes_that_are_none_are_refused_with_reasons(cluster):
 
 def test_a_process_whose_work_was_taken_over_is_refused(cluster):
     c = cluster.coordinator()
-    put(c.api, "master", M1, ttl=f"{SLOW}s")
+    put(c.api, "master", M1, ttl=f"{4 * SLOW}s")
     cluster.wait_up(c.api, M1)
     submit(c.port, ["a", "b"])
     put(c.api, "master", M2)
@@ -271,7 +272,7 @@ def test_a_process_whose_work_was_taken_over_is_refused(cluster):
     problem(put(c.api, "master", M1, expect=(409,)), 409, "fenced")
     equal(put(c.api, "master", M1, expect=(201,), startupTime=1700000000999).status, 201, "another process")
     cluster.wait_up(c.api, M1)
-    record = c.api.get("/v1/failovers")["items"][0]
+    record = wait_for("the record done", finished(c.api, M1))[0]
     equal((record["kind"], record["address"], record["state"], record["moved"]), ("master", M1, "done", 2), "the record")
     equal(c.api.get(f"/v1/failovers/{record['id']}")["id"], record["id"], "by its id")
 
@@ -360,7 +361,7 @@ def test_failovers_by_hand(cluster):
     equal(a.status, 202, a.text)
     record = wait_for("done", lambda: (r := c.api.get(a.headers["Location"])) and r["state"] == "done" and r)
     equal(record["moved"], len(plan.json["plan"]), "as planned")
-    equal(c.api.get(f"/v1/work?kind=master&owner={M1}")["items"], [], "nothing is left")
+    wait_for("nothing is left", gone_from(c.api, M1))
     problem(c.api("GET", "/v1/failovers/none"), 404, "not_found")
 
 

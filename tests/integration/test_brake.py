@@ -179,7 +179,7 @@ def test_two_workers_that_are_replaced_together(cluster):
     equal([r["state"] for r in c.api.all("/v1/failovers") if r["state"] == "held"], [], "held records")
 
 
-@settings(heartbeat="300ms", more="failover: {grace: 100ms, reconcile-interval: 200ms, settle: 1s}\n"
+@settings(session=4, heartbeat="300ms", more="failover: {grace: 100ms, reconcile-interval: 200ms, settle: 1s}\n"
           "work: {keep: 10s}\n")
 def test_nothing_happens_and_nothing_is_said_or_locked(cluster):
     """What takes minutes by default happens within seconds here: forty

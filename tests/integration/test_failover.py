@@ -9,8 +9,8 @@ import sqlite3
 import sys
 import threading
 
-from cluster import Api, SLOW, check, equal, items_by_owner, run, submit, wait_for
-from moves import all_moved_once, finished, given_out, gone_from, ids_at, moved_in
+from cluster import Api, SLOW, check, equal, items_by_owner, pace, run, submit, wait_for
+from moves import all_moved_once, finished, given_out, gone_from, ids_at, listed, moved_in
 
 M1, M2, M3 = "127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"
 MANY = 10000
@@ -29,9 +29,9 @@ def test_ten_thousand_items_move_in_time(cluster):
     record = wait_for("the record done", finished(c.api, M1))[0]
     equal(record["moved"], MANY, "moved by the record")
     all_moved_once(c.api, M1, [f"w-{n}" for n in range(MANY)], [])
-    took = moved_in(record)
-    print(f"     {MANY} items moved in {took:.2f} s")
-    check(took <= 1.5 * SLOW, f"moving took {took:.2f} s, more than 1.5 s")
+    took, slow = moved_in(record), pace()
+    print(f"     {MANY} items moved in {took:.2f} s, on a machine that is {slow:.1f} times slower")
+    check(took <= 1.5 * SLOW * slow, f"moving took {took:.2f} s, more than 1.5 s x {slow:.1f}")
     owners = items_by_owner(c.api)
     check(all(0.35 * MANY < len(v) < 0.65 * MANY for v in owners.values()),
           f"spread: { {k: len(v) for k, v in owners.items()} }")
@@ -75,12 +75,13 @@ def test_a_coordinator_stopped_with_the_lock_writes_nothing_late(cluster):
     wait_for("all of it gone", gone_from(second.api, M1), 60)
     wait_for("the record done", finished(second.api, M1))
     threading.Event().wait(3 * cluster.session)
-    before = {i["id"]: (i["owner"], i["epoch"]) for i in second.api.all("/v1/work?kind=master")}
+    ids = [f"w-{n}" for n in range(2000)]
+    before = {i["id"]: (i["owner"], i["epoch"]) for i in listed(second.api, ids).values()}
     first.resume()
     wait_for("the first coordinator with a new session",
              lambda: Api(first.port)("GET", "/readyz").status == 200, 30)
     threading.Event().wait(cluster.session)
-    after = {i["id"]: (i["owner"], i["epoch"]) for i in second.api.all("/v1/work?kind=master")}
+    after = {i["id"]: (i["owner"], i["epoch"]) for i in listed(second.api, ids).values()}
     equal(after, before, "items after the late one woke up")
     all_moved_once(second.api, M1, list(after), [])
 
@@ -112,7 +113,7 @@ def test_a_whole_cluster_restarts_while_no_coordinator_runs(cluster):
         live = {n["address"]: identity(n["process"]) for n in c.api.all("/v1/nodes?kind=master")}
         return all(identity(i["process"]) == live[i["owner"]]
                    for i in c.api.all("/v1/work?kind=master"))
-    wait_for("the owners' processes are the registered ones", at_the_live_ones, 5)
+    wait_for("the owners' processes are the registered ones", at_the_live_ones)
     for item in c.api.all("/v1/work?kind=master"):
         equal(len(item["history"]), 1, f"moves of {item['id']}")
     threading.Event().wait(2)
@@ -187,9 +188,15 @@ def test_claims_submissions_and_a_failover_race_at_one_owner(cluster):
     cluster.agent("master", M3)
     cluster.wait_up(c1.api, M1, M2, M3)
     cluster.wait_up(c2.api, M1, M2, M3)
-    accepted, stop = [], threading.Event()
+    accepted, problems, stop = [], [], threading.Event()
 
-    def claimant(port, prefix, how):
+    def claimant(*args):
+        try:
+            claim(*args)
+        except Exception as error:  # noqa: a thread must not lose it
+            problems.append(error)
+
+    def claim(port, prefix, how):
         api = Api(port)
         n = 0
         while not stop.is_set():
@@ -215,9 +222,9 @@ def test_claims_submissions_and_a_failover_race_at_one_owner(cluster):
     stop.set()
     for t in threads:
         t.join()
+    check(not problems, lambda: f"claims and submissions: {problems}")
     wait_for("nothing left behind", gone_from(c2.api, M1), 20)
-    items = {i["id"]: i for i in c2.api.all("/v1/work?kind=master")}
-    equal(set(items), set(accepted), "accepted items and stored items")
+    items = listed(c2.api, accepted)  # what was accepted is stored, and no more
     for i in items.values():
         check(i["state"] == "assigned" and i["owner"] in (M2, M3), f"stranded: {i}")
         equal(i["epoch"], 1 + len(i["history"]), f"epoch of {i['id']}")

@@ -6,18 +6,18 @@ import sys
 import threading
 
 from cluster import SLOW, check, equal, run, settings, submit, wait_for
-from moves import finished
+from moves import finished, listed
 
 M1, M2, M3, M4, M5 = (f"127.0.0.1:{port}" for port in range(5678, 5683))
 
 
-def hook_that(cluster, script, name="hook.sh"):
+def hook_that(cluster, script, name="hook.sh", timeout="6s"):
     """A configuration whose hook is this script."""
     path = os.path.join(cluster.dir, name)
     with open(path, "w", encoding="utf-8") as f:
         f.write(script)
     return (f"failover: {{grace: 300ms, reconcile-interval: 1s, hook: 'sh {path}', "
-            "hook-timeout: 6s}\n")
+            f"hook-timeout: {timeout}}}\n")
 
 
 def beats(cluster):
@@ -77,7 +77,7 @@ def test_a_killed_coordinators_hook_ends_with_it(cluster):
 
 def test_an_orderly_leave_ends_the_hook_before_the_lock_is_free(cluster):
     beat = f"while :; do echo $PELORUS_FENCE $(date +%s.%N) >>{cluster.dir}/beats; sleep 0.02; done"
-    more = hook_that(cluster, f"trap '' TERM\nsetsid sh -c 'trap \"\" TERM; {beat}' &\n{beat}\n")
+    more = hook_that(cluster, f"trap '' TERM\nsetsid sh -c 'trap \"\" TERM; {beat}' &\n{beat}\n", timeout="10s")
     first = cluster.coordinator(more=more)
     second = cluster.coordinator(more=more)
     victim = busy_master(cluster, first)
@@ -88,7 +88,7 @@ def test_an_orderly_leave_ends_the_hook_before_the_lock_is_free(cluster):
                                              if c.lines("+failover", M1)])[0]
     code, took = holder.terminate()
     equal(code, 0, "the holder's exit")
-    check(took < 4 * SLOW, f"it took {took:.1f} s to leave")
+    check(took < max(8, 4 * SLOW), f"it took {took:.1f} s to leave: the hook has 10 s")
     two = wait_for("the next one's hook", lambda: [f for f in beats(cluster) if f > one], 40)[0]
     seen = beats(cluster)
     over = max(seen[one]) - min(seen[two])
@@ -137,7 +137,7 @@ def test_a_dead_node_that_never_had_work_is_hooked_once(cluster):
     threading.Event().wait(3)
     equal(runs(cluster), [f"master {M1} {process}"], "when the hook ran")
     submit(first.port, (f"x-{n}" for n in range(12)))
-    owners = {i["owner"] for i in first.api.all("/v1/work?kind=master")}
+    owners = {i["owner"] for i in listed(first.api, (f"x-{n}" for n in range(12))).values()}
     equal(owners, {M1, M2, M3}, "who was given work")
     # a coordinator that starts now finds it dealt with
     third = cluster.coordinator(more=notes(cluster))
@@ -211,7 +211,8 @@ def test_an_order_waits_for_the_lock_as_a_record(cluster):
         return c.api("POST", "/v1/failovers", {"kind": "master", "address": address, "who": "ada"})
 
     def record(failover):
-        return first.api.get(f"/v1/failovers/{failover}")
+        a = first.api("GET", f"/v1/failovers/{failover}")
+        return a.json if a.status == 200 else {}  # not heard of yet
     equal(order(first, M1).status, 202, "the order whose hook has the lock")
     wait_for("its hook", lambda: runs(cluster))
     a = order(second, M2)
@@ -229,8 +230,8 @@ def test_an_order_waits_for_the_lock_as_a_record(cluster):
     check("queued" in listed, lambda: f"the list: {listed}")
     cluster.cli("failover", "withdraw", taken_back, url=url)
     cluster.cli("failover", "withdraw", taken_back, url=url)  # twice is once
-    equal(record(taken_back)["why"], "withdrawn", "one that was taken back")
-    done = [f for f in first.api.all("/v1/failovers") if f["address"] == M1][0]["id"]
+    wait_for("one that was taken back", lambda: record(taken_back).get("why") == "withdrawn")
+    done = wait_for("the first one", lambda: [f for f in second.api.all("/v1/failovers") if f["address"] == M1])[0]["id"]
     cluster.cli("failover", "withdraw", done, url=url, expect=1)  # it has begun
     second.kill()
     cluster.agent("master", M4)
@@ -238,9 +239,9 @@ def test_an_order_waits_for_the_lock_as_a_record(cluster):
                               if (n["address"], n["state"]) == (M4, "up")])
     with open(os.path.join(cluster.dir, "go"), "w", encoding="utf-8"):
         pass
-    wait_for("the order done by another", lambda: record(a.json["id"])["state"] == "done", 30)
+    wait_for("the order done by another", lambda: record(a.json["id"]).get("state") == "done", 30)
     wait_for("who lives again is left alone",
-             lambda: record(revived)["state"] in ("aborted", "done"), 30)
+             lambda: record(revived).get("state") in ("aborted", "done"), 30)
     equal(record(taken_back)["state"], "aborted", "one that was taken back")
     threading.Event().wait(1)
     ran = runs(cluster)
@@ -262,7 +263,7 @@ def test_a_drained_host_is_still_drained_after_its_restart(cluster):
     wait_for("the new process at the gate", lambda: gate()["state"] != "fenced")
     equal((gate()["state"], gate()["reason"]), ("draining", "new disk"), "the gate")
     submit(c.port, (f"x-{n}" for n in range(20)))
-    owners = {i["owner"] for i in c.api.all("/v1/work?kind=master")}
+    owners = {i["owner"] for i in listed(c.api, ["w", *(f"x-{n}" for n in range(20))]).values()}
     equal(owners, {M2}, "who was given work")
     cluster.cli("drain", "master", M1, "--undo", url=url)
     wait_for("taken back", lambda: gate()["state"] == "open")

@@ -196,7 +196,7 @@ def test_slow_clients_are_cut_off(cluster):
     polling.send(f"GET /v1/work?index={c.api.get('/v1/work')['index']}&wait=4s HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     ended = {}
     while len(ended) < len(slow):
-        check(time.monotonic() - began < 6 * SLOW, f"still open after 6 s: {set(slow) - set(ended)}")
+        check(time.monotonic() - began < 20 * SLOW, f"still open after 20 s: {set(slow) - set(ended)}")
         for name, raw in slow.items():
             if name in ended:
                 continue
@@ -217,11 +217,16 @@ def test_slow_clients_are_cut_off(cluster):
 
 def test_a_thousand_idle_connections_disturb_nobody(cluster):
     c = cluster.coordinator()
+
+    def fifty_requests():
+        began = time.monotonic()
+        for _ in range(50):
+            equal(Api(c.port)("GET", "/livez").status, 200, "another connection")
+        return time.monotonic() - began
+    before = fifty_requests()
     idle = [Raw(c.port) for _ in range(1000)]
-    began = time.monotonic()
-    for _ in range(50):
-        equal(Api(c.port)("GET", "/livez").status, 200, "another connection")
-    check(time.monotonic() - began < 5 * SLOW, f"50 requests took {time.monotonic() - began:.1f} s")
+    took = fifty_requests()
+    check(took < 10 * before + 2 * SLOW, f"50 requests took {took:.1f} s, and {before:.1f} s without them")
     for raw in idle[::50]:
         raw.send(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")
         equal(raw.answer()[0], 200, "an idle one")
@@ -238,12 +243,14 @@ def test_long_polls_of_clients_that_hung_up_are_noticed(cluster):
     c = cluster.coordinator()
     before = descriptors(c)
     index = c.api.get("/v1/work")["index"]
+    began = time.monotonic()
     polls = [Raw(c.port, f"GET /v1/work?index={index}&wait=60s HTTP/1.1\r\nHost: x\r\n\r\n".encode()) for _ in range(200)]
     wait_for("all connected", lambda: descriptors(c) >= before + 200)
     threading.Event().wait(0.3)
     for raw in polls:
         raw.close()
-    wait_for("all gone long before their wait is over", lambda: descriptors(c) <= before + 5, 5)
+    wait_for("all gone", lambda: descriptors(c) <= before + 5)
+    check(time.monotonic() - began < 40, "gone no sooner than when their wait was over")
 
 
 @settings(session=4)
@@ -263,6 +270,8 @@ def test_leaving_answers_what_is_in_flight(cluster):
                 a = api("POST", "/v1/work", {"id": f"t{n}-{len(busy)}-{time.monotonic_ns()}", "kind": "master"})
             except OSError:
                 return  # its listening socket is closed
+            except Exception as error:  # noqa: a thread must not lose it
+                return odd.append(repr(error))
             busy.append(a.status)
             if a.status not in (201, 503):
                 odd.append(a.text)

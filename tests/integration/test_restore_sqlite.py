@@ -157,7 +157,7 @@ def test_restarts_are_no_alarm(cluster):
                 scene.give([5000 + n])
         threading.Event().wait(1)
         scene.never_noticed()
-        equal(len(scene.owned_and_known()), len(scene.unfinished()), "items at owners who know")
+        scene.wait_known(len(scene.unfinished()))
 
 
 if __name__ == "__main__":

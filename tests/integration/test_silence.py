@@ -21,7 +21,7 @@ PATH = f"/v1/nodes/worker/{WORKER}"
 
 
 class Node:
-    """A worker without a registry client: it renews its ttl of three seconds
+    """A worker without a registry client: it renews its ttl of five seconds
     several times a second, as far as it gets through."""
 
     def __init__(self, port):
@@ -33,7 +33,7 @@ class Node:
     def beat(self):
         while self.alive:
             try:
-                Api(self.port)("PUT", PATH + f"?ttl={3 * SLOW}s", {"startupTime": 5, "cpuUsage": 0.1}, timeout=1)
+                Api(self.port)("PUT", PATH + f"?ttl={5 * SLOW}s", {"startupTime": 5, "cpuUsage": 0.1}, timeout=1)
             except (OSError, http.client.HTTPException):
                 pass  # its client gave up; the next one
             threading.Event().wait(0.3)

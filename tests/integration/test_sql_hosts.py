@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 
-from cluster import PELORUS, SLOW, check, equal, items_by_owner, run, settings, submit, wait_for
+from cluster import PELORUS, SLOW, check, equal, run, settings, submit, wait_for
+from moves import listed
 from proxy import Proxy, server_port
 from sql import DATABASE, Server, block, init, url_of
 
@@ -126,9 +127,8 @@ def roles_are_exchanged(cluster, before=lambda: None):
     for c in coordinators:
         wait_for("the other writes", lambda c=c: c.lines("+registry"), 20)
     submit(coordinators[1].port, [f"b-{i}" for i in range(60)])
-    owners = items_by_owner(coordinators[0].api)
-    equal(sum(len(v) for v in owners.values()), 120, "items")
-    check(all(i["epoch"] == 1 for v in owners.values() for i in v), "something moved")
+    items = listed(coordinators[0].api, (f"{run}-{i}" for run in "ab" for i in range(60)))
+    check(all(i["epoch"] == 1 for i in items.values()), "something moved")
     equal(coordinators[0].api.get("/v1/failovers")["items"], [], "failovers")
     equal([bool(a.lines("-session")) for a in (*agents, *coordinators)], [False] * 5, "lost sessions")
     check(all(a.alive() for a in agents), "an agent gave up")

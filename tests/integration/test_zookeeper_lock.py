@@ -91,7 +91,7 @@ def read_history(peer):
             for n, z in sorted(nodes.items(), key=lambda item: item[1].czxid) if n != HISTORY]
 
 
-@settings(session=1, registry=partial(Registry, tick=100))
+@settings(session=3, registry=partial(Registry, tick=200))
 def test_two_of_ours_and_curator_take_turns_two_hundred_times(cluster):
     rand = random.Random(20261125)
     observer = cluster.registry.peer()

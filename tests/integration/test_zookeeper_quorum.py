@@ -14,7 +14,7 @@ import time
 from datetime import datetime
 from functools import partial
 
-from cluster import SLOW, check, equal, holds, run, settings, submit, wait_for
+from cluster import SLOW, check, equal, holds, pace, run, settings, submit, wait_for
 from moves import finished, gone_from, ids_at
 from zookeeper import Registry
 
@@ -207,7 +207,7 @@ def test_a_read_only_server_is_not_where_we_stay(cluster):
         began = time.monotonic()
         c = cluster.coordinator()
         check(lonely.connect not in c.lines("+session")[0], "a session at the read-only server")
-        check(time.monotonic() - began < 5 * SLOW, "it stayed at the read-only server")
+        check(time.monotonic() - began < 5 * SLOW * pace(), "it stayed at the read-only server")
     wait_for("a word about it", lambda: stuck.lines("!registry"), 30)
     equal((len(stuck.lines("!registry")), stuck.lines("+session")), (1, []), "words, sessions")
     servers.heal()

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 
-from cluster import PELORUS, ROOT, SLOW, Failure, Process, check
+from cluster import PATIENCE, PELORUS, ROOT, SLOW, Failure, Process, check
 from daemon import Daemon
 from proxy import Proxy, server_port
 
@@ -261,7 +261,7 @@ class Peer:
     def finish(self, begun, timeout=30):
         what, waiting = begun
         try:
-            result, *words = waiting.get(timeout=timeout * SLOW)
+            result, *words = waiting.get(timeout=timeout * SLOW * PATIENCE)
         except queue.Empty:
             raise Failure(f"the peer does not answer: {what}") from None
         check(result == "ok", lambda: f"{what}: {words}")
@@ -270,7 +270,7 @@ class Peer:
     def __call__(self, verb, session, *arguments):
         return self.finish(self.begin(verb, session, *arguments))
 
-    def open(self, session, timeout=2, connect=None):
+    def open(self, session, timeout=4, connect=None):
         """A session of the peer's, with its number."""
         return self("open", session, connect or self.connect, NAMESPACE,
                     int(timeout * 1000 * SLOW))[0]
