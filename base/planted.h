@@ -30,6 +30,7 @@
     X(LEFT_FORGOTTEN)      /* what somebody left behind is nobody's */         \
     X(LEASE_UNGATED)       /* a PUT's write checks the gate no more */         \
     X(OLDER_OVERWRITES)    /* a late PUT of an earlier process is written */   \
+    X(ONE_LIFE)            /* a PUT's write takes any life of its key */       \
     X(FENCED_IS_SETTLED)   /* the brake does not count who was fenced */       \
     X(HOOK_RUNS_ON)        /* a hook is not ended with its lock */             \
     X(SILENCE_COUNTS)      /* windows go on while nothing is answered */       \

@@ -3,13 +3,13 @@
  *
  * coordinator.c wires and ticks; hear.c knows whether the registry is heard;
  * place.c whether it is what others have seen; forget.c drops who is gone;
- * entry.c keeps our own registry entry and
- * knows the other coordinators; groups.c says who is in which group,
- * group_names.c holds their names; targets.c chooses who takes work; nodes.c
- * and node_put.c serve nodes that speak HTTP; publish.c builds snapshots;
- * waits.c holds long polls; requests.c keeps what clients asked of the
- * registry; queries.c asks for settings, groups and failover records, and
- * withdraw.c takes back what was ordered.
+ * entry.c keeps our own registry entry and knows the other coordinators;
+ * groups.c says who is in which group, group_names.c holds their names;
+ * targets.c chooses who takes work; nodes.c, node_put.c and node_life.c serve
+ * nodes that speak HTTP; publish.c builds snapshots; waits.c holds long polls;
+ * requests.c keeps what clients asked of the registry; queries.c asks for
+ * settings, groups and failover records, and withdraw.c takes back what was
+ * ordered.
  */
 #ifndef PELORUS_COORDINATOR_COORDINATOR_PRIV_H
 #define PELORUS_COORDINATOR_COORDINATOR_PRIV_H

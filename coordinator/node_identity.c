@@ -153,6 +153,16 @@ static bool take_text(struct json_span value, char *out, size_t size)
     return fits;
 }
 
+/* It becomes a part of a key. */
+static void take_registration(struct node_claim *out, struct json_span value)
+{
+    char *s = out->registration;
+
+    if (!take_text(value, s, sizeof(out->registration)) ||
+        strspn(s, "0123456789abcdef") < strlen(s))
+        s[0] = '\0';
+}
+
 void node_claim_read(struct node_claim *out, const char *text, size_t len)
 {
     bool startup = false, id = true;
@@ -172,6 +182,8 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
             (void)!json_whole(m.value, &out->said);
         else if (says(&m, "instance"))
             (void)!take_text(m.value, out->instance, sizeof(out->instance));
+        else if (says(&m, "registration"))
+            take_registration(out, m.value);
         else if (says(&m, "carried"))
             out->carried = *m.value.s == 't';
     }
@@ -241,9 +253,9 @@ int node_claim_ask(struct node_claim *out, const char *body, size_t len,
 
 static bool is_ours(const struct json_member *m)
 {
-    static const char *const ours[] = {"startupTime", "processId",
-                                       "ttl",         "instance",
-                                       "carried",     "saidStartupTime"};
+    static const char *const ours[] = {
+        "startupTime", "processId",       "ttl",         "instance",
+        "carried",     "saidStartupTime", "registration"};
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (json_member_is(m, ours[i]))
@@ -263,6 +275,8 @@ void node_claim_write(struct buf *out, const char *body, size_t len,
     json_put_int(out, "processId", claim->process.process_id);
     json_put_int(out, "ttl", ttl_ms);
     json_put_str(out, "instance", claim->instance);
+    if (claim->registration[0] != '\0')
+        json_put_str(out, "registration", claim->registration);
     if (claim->carried)
         json_put_bool(out, "carried", true);
     if (claim->said != claim->process.startup_time)

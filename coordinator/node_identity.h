@@ -17,7 +17,8 @@
 #include "base/json.h"
 #include "registry/node.h"
 
-#define NODE_INSTANCE_MAX 64
+#define NODE_INSTANCE_MAX     64
+#define NODE_REGISTRATION_MAX 16
 
 /* One side of the question: the PUT, or the registration that stands. */
 struct node_claim {
@@ -28,6 +29,8 @@ struct node_claim {
                                              that its body said */
     char instance[NODE_INSTANCE_MAX + 1]; /* "" none */
     bool carried;                         /* its holder has brought it */
+    /* of the second key, see nodes_priv.h; "" none */
+    char registration[NODE_REGISTRATION_MAX + 1];
 };
 
 enum node_ruling {

@@ -2,7 +2,8 @@
  * node_put.c - the heartbeat of a node that speaks HTTP.
  *
  * A renewal is written at the version read, so that a removal, an expiry and
- * another process at the same address are seen and not overwritten. An
+ * another process at the same address are seen and not overwritten, and with
+ * the second key (nodes_priv.h) where that says too little. An
  * accepted one is a lease, so it must not be given to a process whose work is
  * being taken. Where a gate stands, the txn checks it at the version at which
  * it was seen not to bar the process. Absence cannot be checked in a txn:
@@ -76,6 +77,7 @@ static void put_written(void *arg, const struct registry_reply *reply)
     struct node_request *n = arg;
 
     if (reply->err.code != ERR_OK) {
+        (void)node_life_refused(&n->life, reply, n->n_ops);
         request_write_failed(&n->base, &reply->err);
         return;
     }
@@ -98,8 +100,9 @@ static bool is_fresh(const struct node_request *n)
 static void put_write(struct node_request *n)
 {
     char gate[REGISTRY_KEY_MAX + 1];
-    struct registry_op ops[2];
+    struct registry_op ops[3], life;
     size_t n_ops = 0;
+    bool has_life;
     struct buf text;
     struct err err;
 
@@ -111,6 +114,8 @@ static void put_write(struct node_request *n)
     }
     /* what stands now may be our own, written with an unknown outcome */
     n->created = n->version == 0 || (n->created && n->base.unknown_since != 0);
+    has_life = node_life_put(&n->life, n->base.c, n->key, &life);
+    memcpy(n->next.registration, n->life.name, sizeof(n->life.name));
     buf_init(&text, 2 * BODY_MAX);
     node_claim_write(&text, n->body, n->body_len, &n->next, n->ttl_ms);
     assert(!text.overflow);
@@ -126,6 +131,9 @@ static void put_write(struct node_request *n)
         .value_len = text.len,
         .expect = n->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
         .version = n->version};
+    if (has_life)
+        ops[n_ops++] = life;
+    n->n_ops = n_ops;
     registry_txn(n->base.c->registry, ops, n_ops, put_written, n);
     buf_close(&text);
 }
@@ -243,6 +251,7 @@ static void on_registration(void *arg, const struct registry_reply *reply)
         node_claim_read(&standing, reply->entries[0].value,
                         reply->entries[0].value_len);
     n->version = there ? reply->entries[0].version : 0;
+    node_life_read(&n->life, there ? &standing : NULL);
     n->process = standing.process;
     n->ruling = node_judge(&n->ask, &standing, n->fresh,
                            n->takeover || planted(PLANTED_OLDER_OVERWRITES),

@@ -4,7 +4,8 @@
  * has their heartbeats.
  *
  * Their key is persistent and carries its ttl: any coordinator that watched it
- * unchanged for so long removes it at the version it saw. Who leaves in order
+ * unchanged for so long removes it at the version it saw, with its second key
+ * (nodes_priv.h) where there is one. Who leaves in order
  * (DELETE) says so in the gate, by the txn that removes the key:
  * registry/gate.h.
  */
@@ -65,6 +66,7 @@ static void delete_done(void *arg, const struct registry_reply *reply)
 {
     struct node_request *n = arg;
 
+    (void)node_life_refused(&n->life, reply, n->n_ops);
     if (reply->err.code == ERR_OK)
         request_fail(&n->base, &reply->err); /* ends it well */
     else
@@ -102,7 +104,7 @@ static bool delete_is_fresh(const struct node_request *n)
 static void delete_write(struct node_request *n, const struct gate *gate)
 {
     char key[REGISTRY_KEY_MAX + 1];
-    struct registry_op ops[2];
+    struct registry_op ops[3];
     size_t n_ops = 0;
     struct buf text;
     struct err err;
@@ -128,6 +130,8 @@ static void delete_write(struct node_request *n, const struct gate *gate)
                                         .key = n->key,
                                         .expect = REGISTRY_VERSION,
                                         .version = n->version};
+    n_ops += node_life_delete(&n->life, n->base.c, &ops[n_ops]);
+    n->n_ops = n_ops;
     registry_txn(n->base.c->registry, ops, n_ops, delete_done, n);
     buf_close(&text);
 }
@@ -192,6 +196,7 @@ static void delete_read(void *arg, const struct registry_reply *reply)
     if (delete_concerns(n, &standing)) {
         if (!n->process.known)
             n->process = standing.process;
+        node_life_read(&n->life, &standing);
         delete_read_gate(n, e);
         return;
     }
@@ -253,6 +258,8 @@ struct removal {
     struct request base; /* first */
     char key[REGISTRY_KEY_MAX + 1];
     uint64_t created, version; /* what stood unchanged for its ttl */
+    struct node_life life;
+    size_t n_ops;
 };
 
 static void removal_drop(struct request *r)
@@ -278,11 +285,29 @@ static void removal_said(void *arg, const struct coordinator_reply *reply)
     }
 }
 
+static void removal_read(void *arg, const struct registry_reply *reply);
+
 static void removal_done(void *arg, const struct registry_reply *reply)
 {
     struct removal *r = arg;
+    bool looked = r->life.missing[0] != '\0';
 
-    request_fail(&r->base, &reply->err);
+    if (node_life_refused(&r->life, reply, r->n_ops) && !looked)
+        registry_get(r->base.c->registry, r->key, removal_read, r);
+    else
+        request_fail(&r->base, &reply->err);
+}
+
+static void removal_write(struct removal *r)
+{
+    struct registry_op ops[2] = {{.type = REGISTRY_DELETE,
+                                  .expect = REGISTRY_VERSION,
+                                  .key = r->key,
+                                  .version = r->version}};
+
+    r->n_ops = 1;
+    r->n_ops += node_life_delete(&r->life, r->base.c, &ops[1]);
+    registry_txn(r->base.c->registry, ops, r->n_ops, removal_done, r);
 }
 
 /* On ZooKeeper the versions of a key that was removed and made again begin
@@ -292,15 +317,19 @@ static void removal_read(void *arg, const struct registry_reply *reply)
 {
     struct removal *r = arg;
     struct err err = reply->err;
+    struct node_claim standing;
 
     if (err.code == ERR_OK && (reply->entries[0].created != r->created ||
                                reply->entries[0].version != r->version))
         err_set(&err, ERR_CONFLICT, "renewed, or registered anew");
-    if (err.code != ERR_OK)
+    if (err.code != ERR_OK) {
         request_fail(&r->base, &err);
-    else
-        registry_delete(r->base.c->registry, r->key, r->version, removal_done,
-                        r);
+        return;
+    }
+    node_claim_read(&standing, reply->entries[0].value,
+                    reply->entries[0].value_len);
+    node_life_read(&r->life, &standing);
+    removal_write(r);
 }
 
 /* Not removed, for whatever reason: membership says so again. */

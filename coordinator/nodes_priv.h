@@ -1,12 +1,45 @@
 /*
  * nodes_priv.h - a request of a node that speaks HTTP, shared by nodes.c and
- * node_put.c.
+ * node_put.c, and what node_life.c has for both.
  */
 #ifndef PELORUS_COORDINATOR_NODES_PRIV_H
 #define PELORUS_COORDINATOR_NODES_PRIV_H
 
 #include "coordinator/coordinator_priv.h"
 #include "coordinator/node_identity.h"
+
+/*
+ * Where versions repeat after a delete a registration has a second key of a
+ * name of its own, made and removed by the txns that make and remove it, and
+ * every write to the registration checks it: one that was held up until
+ * another registration reached the same version fails on it. The name stands
+ * in the registration, from its making on, whatever process takes it over.
+ */
+#define REGISTRATIONS_PREFIX "/pelorus/registrations"
+
+struct node_life {
+    char name[NODE_REGISTRATION_MAX + 1]; /* "" none */
+    char missing[NODE_REGISTRATION_MAX + 1];
+    char key[REGISTRY_KEY_MAX + 1];
+};
+
+/* The second key of a registration as it was read; NULL: it is to be made. */
+void node_life_read(struct node_life *life, const struct node_claim *standing);
+
+/* The op beside a put of the registration at `key`, and beside its delete,
+ * the last of their txn; false: none is needed. `life` is lent to it. A name
+ * is drawn where there is none yet. */
+bool node_life_put(struct node_life *life, struct coordinator *c,
+                   const char *key, struct registry_op *op);
+bool node_life_delete(struct node_life *life, struct coordinator *c,
+                      struct registry_op *op);
+
+/* The txn of `n` ops was refused. Where all but its last op held the second
+ * key is not there, and it is never made again: a registration that still
+ * names it when it is read after this (somebody took the second key alone
+ * away) goes on without. True: this may be so. */
+bool node_life_refused(struct node_life *life,
+                       const struct registry_reply *reply, size_t n);
 
 struct node_request {
     struct request base; /* first */
@@ -26,7 +59,9 @@ struct node_request {
     enum node_ruling ruling;
     char fresh[NODE_INSTANCE_MAX + 1]; /* of a registration that it begins */
     uint64_t version;                  /* of the one that was read; 0 none */
-    uint64_t gate_version;             /* 0: none was seen */
+    struct node_life life;
+    size_t n_ops;          /* of its txn */
+    uint64_t gate_version; /* 0: none was seen */
     bool written, created, waits;
     uint64_t session; /* of the reads */
     mono_ms read_at;

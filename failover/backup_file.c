@@ -21,7 +21,8 @@
 bool backup_has(const char *key)
 {
     static const char *const without[] = {HISTORY_PREFIX, MARKER_PREFIX,
-                                          OURS "/nodes", OURS "/coordinators"};
+                                          OURS "/nodes", OURS "/coordinators",
+                                          OURS "/registrations"};
     for (size_t i = 0; i < ARRAY_LEN(without); i++) {
         if (strcmp(key, without[i]) == 0 || registry_key_below(key, without[i]))
             return false;

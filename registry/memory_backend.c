@@ -175,6 +175,7 @@ struct registry *memory_open(struct memory_store *s, int64_t session_timeout_ms)
     registry_init(&c->base, &memory_ops, NULL, session_timeout_ms, MAX_OPS,
                   MAX_BYTES);
     c->base.clock = s->clock;
+    c->base.first_version = 1;
     c->store = s;
     c->refs = 1;
     c->offline = true;

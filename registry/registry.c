@@ -229,6 +229,11 @@ const char *registry_backend_name(const struct registry *r)
     return r->ops->name;
 }
 
+uint64_t registry_first_version(const struct registry *r)
+{
+    return r->first_version;
+}
+
 size_t registry_max_ops(const struct registry *r)
 {
     return r->max_ops;

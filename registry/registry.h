@@ -59,7 +59,7 @@ struct registry_entry {
     size_t value_len;
     uint64_t created; /* revision of its creation, never reused */
     uint64_t version; /* changes at every write, nonzero; may repeat after a
-                         delete */
+                         delete: registry_first_version() */
     uint64_t owner;   /* session of an ephemeral key, 0 for a persistent one */
 };
 
@@ -109,6 +109,14 @@ const char *registry_backend_name(const struct registry *r);
 /* What one txn may hold. */
 size_t registry_max_ops(const struct registry *r);
 size_t registry_max_bytes(const struct registry *r);
+
+/*
+ * The version that every persistent key begins at (unless it was a directory),
+ * where each life of a key counts its writes anew: there a version repeats
+ * after a delete, and a write that was decided on one life may meet the next.
+ * 0: versions never repeat here.
+ */
+uint64_t registry_first_version(const struct registry *r);
 
 /* The session's timeout in force (the negotiated one), milliseconds. */
 int64_t registry_session_timeout(const struct registry *r);

@@ -147,6 +147,7 @@ struct registry {
     const struct clock *clock;  /* the loop's; the backend's own without one */
     int64_t session_timeout_ms; /* in force; the backend may negotiate */
     size_t max_ops, max_bytes;
+    uint64_t first_version; /* registry_first_version(); the backend's */
     /* The rest is kept by registry.c, hold.c and view.c; backends may walk the
      * lists (utlist.h, DL_FOREACH) and read the rest. */
     uint64_t session; /* at the store; 0: none */

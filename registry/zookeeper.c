@@ -467,6 +467,7 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     assert(overhead < PACKET_MAX / 3);
     registry_init(&z->base, &ops, loop, timeout, MAX_OPS,
                   PACKET_MAX - overhead);
+    z->base.first_version = zk_version(&(struct Stat){.version = 0});
     registry_liveness_init(&z->liveness, &z->base);
     rc = pthread_mutex_init(&z->mutex, NULL);
     assert(rc == 0);

@@ -11,7 +11,13 @@
  * -DRECORD: a `done` has read an item; another one ends it, it is collected,
  * and its id is used again.  Holds because a finished item is kept longer than
  * a session lasts, and nothing is sent on a read of an earlier session.
- * -DBUG_SHORT_KEEP: it is collected while that session still lives. */
+ * -DBUG_SHORT_KEEP: it is collected while that session still lives.
+ *
+ * -DREGISTRATION: a PUT, a leave or a removal has read a node's registration;
+ * that one goes, and another process registers and renews until the version is
+ * the same.  Holds because a second key, whose name is never used again, comes
+ * and goes with the registration, and every write checks it.
+ * -DBUG_ONE_LIFE: nothing but the registration's own version is checked. */
 #define OPEN 1
 #define CLOSED 2
 
@@ -64,5 +70,32 @@ end: atomic { !finished -> finished = true; version++ };
 #endif
     atomic { version = 0; finished = false };
     atomic { version = 1; incarnation = 2 }
+}
+#endif
+
+#ifdef REGISTRATION
+byte version, life;                 /* of the registration; version 0: absent */
+byte second;                        /* whose second key stands; 0: none does */
+
+active proctype Late() {
+    byte v, l;
+end: atomic { version != 0 -> v = version; l = life };
+    atomic {
+        if
+#ifdef BUG_ONE_LIFE
+        :: version == v -> assert(life == l); version++
+#else
+        :: version == v && second == l -> assert(life == l); version++
+#endif
+        :: else
+        fi }
+}
+
+active proctype Address() {
+    atomic { version = 1; life = 1; second = 1 };
+    version++;
+    atomic { version = 0; second = 0 };
+    atomic { version = 1; life = 2; second = 2 };
+    version++
 }
 #endif

@@ -335,6 +335,35 @@ static void check_lock_refuses_after_the_loss(void **state)
     got_free(&g);
 }
 
+/* Where versions repeat a second key, which is never made again, tells two
+ * lives of a key apart; and the refusal says that it was this one. */
+static void a_second_key_tells_two_lives_apart(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    uint64_t first = registry_first_version(r);
+    struct registry_op ops[2] = {put("/a/k", "1", REGISTRY_ABSENT, 0),
+                                 put("/b/one", "k", REGISTRY_ABSENT, 0)};
+    uint64_t k, one;
+
+    assert_int_equal(do_txn(w, r, ops, 2, NULL), ERR_OK);
+    k = version_of(w, r, "/a/k", "1");
+    one = version_of(w, r, "/b/one", "k");
+    assert_true(first == 0 || (k == first && one == first));
+    ops[0] = at(REGISTRY_DELETE, "/a/k", k);
+    ops[1] = at(REGISTRY_DELETE, "/b/one", one);
+    assert_int_equal(do_txn(w, r, ops, 2, NULL), ERR_OK);
+    assert_int_equal(do_put(w, r, "/a/k", "2", REGISTRY_ABSENT, 0), ERR_OK);
+    assert_int_equal(version_of(w, r, "/a/k", "2") == k, first != 0);
+    ops[0] = put("/a/k", "late", REGISTRY_VERSION, k);
+    ops[1] = at(REGISTRY_CHECK, "/b/one", one);
+    expect_conflict(w, r, ops, 2, first != 0 ? 1 : 0);
+    ops[0] = at(REGISTRY_DELETE, "/a/k", k);
+    ops[1] = at(REGISTRY_DELETE, "/b/one", one);
+    expect_conflict(w, r, ops, 2, first != 0 ? 1 : 0);
+    (void)version_of(w, r, "/a/k", "2");
+}
+
 int conformance_txn(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +378,7 @@ int conformance_txn(void)
         CONFORMANCE_TEST(check_lock_passes_while_the_lock_is_held),
         CONFORMANCE_TEST(check_lock_refuses_one_that_only_waits),
         CONFORMANCE_TEST(check_lock_refuses_after_the_loss),
+        CONFORMANCE_TEST(a_second_key_tells_two_lives_apart),
     };
 
     return cmocka_run_group_tests_name("txn", tests, NULL, NULL);

@@ -101,7 +101,8 @@ static void on_state(void *arg, enum registry_state state)
 
 /* By what it knows itself. Who does not stop when its session is lost, and who
  * comes back from a long stop without looking at the clock, breaks the
- * contract: nobody can know when those end. */
+ * contract: nobody can know when those end. So does who takes his own
+ * registration away, by a delete of unknown outcome that comes late. */
 bool sim_node_works(void *world, int node, const struct check_id *process)
 {
     const struct sim_node *n = &((struct world *)world)->nodes[node];
@@ -110,7 +111,7 @@ bool sim_node_works(void *world, int node, const struct check_id *process)
         return false;
     if (n->http)
         return sim_http_works(n);
-    return n->stops_on_loss && !n->expired && !n->revived &&
+    return n->stops_on_loss && !n->expired && !n->revived && !n->removes &&
            registry_session(n->registry) != 0;
 }
 
@@ -130,7 +131,7 @@ void sim_node_start(struct sim_node *n)
         n->listener = registry_listen(n->registry, on_state, n);
     }
     n->pending = 0;
-    n->frozen = false;
+    n->frozen = n->removes = false;
     n->next_report = n->thaw_at = n->heal_at = n->restart_at = 0;
     trace(&n->w->trace, "START %s as %lld", n->address,
           (long long)n->process.startup);
@@ -233,7 +234,8 @@ static void removed(void *arg, const struct registry_reply *reply)
 {
     struct sim_node *n = arg;
 
-    (void)reply;
+    if (reply->err.code == ERR_UNKNOWN || reply->err.code == ERR_SESSION_LOST)
+        n->removes = true;
     n->next_report = n->w->clock.mono;
 }
 

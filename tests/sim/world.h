@@ -68,6 +68,8 @@ struct sim_node {
     bool frozen;
     bool late;    /* it comes when an act calls for it, or never */
     bool revived; /* it was stopped and knows nothing of what it missed */
+    bool removes; /* it may still remove its own registration: it took that of
+                     an earlier session away, and does not know when */
     bool expired; /* its session was ended by force: it does not know yet */
     bool leased;  /* HTTP: an accepted report of this process stands */
     int pending;

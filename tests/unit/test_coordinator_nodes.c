@@ -2,7 +2,7 @@
  * test_coordinator_nodes.c - nodes that speak HTTP: who they are, how long
  * they count, and who may not come back.
  */
-#include "coordinator/coordinator_priv.h"
+#include "coordinator/nodes_priv.h"
 #include "tests/unit/coordinator_world.h"
 
 #define W1  "10.0.1.1:1234"
@@ -297,8 +297,9 @@ static void a_late_leave_takes_nobody_elses_registration(void **state)
 static void what_a_node_says_is_stored_as_it_says_it(void **state)
 {
     struct world *w = *state;
-    const char *body = "{ \"ttl\":1,\"mine\":9007199254740993,\"processId\":7, "
-                       "\"cpuUsage\":1e400,\"carried\":true}";
+    const char *body =
+        "{ \"ttl\":1,\"mine\":9007199254740993,\"processId\":7, "
+        "\"cpuUsage\":1e400,\"carried\":true,\"registration\":\"0\"}";
     const struct registry_entry *e;
 
     assert_string_equal(put_as(w, body, NULL, false).code, "");
@@ -307,6 +308,7 @@ static void what_a_node_says_is_stored_as_it_says_it(void **state)
                                      ":1e400}"));
     assert_non_null(strstr(e->value, "\"ttl\":5000,"));
     assert_null(strstr(e->value, "carried"));
+    assert_null(strstr(e->value, "registration\":\"0\""));
     world_run(w, 200);
     assert_true(look(w, NODE_WORKER, W1).degraded);
     assert_int_equal(look(w, NODE_WORKER, W1).process.process_id, 7);
@@ -590,6 +592,206 @@ static void no_lease_is_given_that_the_registry_did_not_take(void **state)
     world_run(w, 3000);
 }
 
+/* --- held up on the way to the registry ----------------------------------- */
+
+#define DEAD "{\"startupTime\":5,\"processId\":6}"
+#define LIVE "{\"startupTime\":9,\"processId\":7}"
+
+enum act { ACT_PUT, ACT_DELETE, ACT_TTL };
+
+static void begin(struct world *w, enum act act, struct got *g)
+{
+    const struct registry_entry *e = memory_find(w->store, KEY);
+    struct node_leave leave = {
+        .kind = NODE_WORKER, .address = W1, .startup_time = 5};
+
+    if (act == ACT_TTL)
+        nodes_ttl_over(w->c[0], KEY, e->created, e->version);
+    else if (act == ACT_DELETE)
+        coordinator_node_delete(w->c[0], &leave, got, g);
+    else
+        coordinator_node_put(w->c[0],
+                             &(struct node_put){.kind = NODE_WORKER,
+                                                .address = W1,
+                                                .body = DEAD,
+                                                .len = strlen(DEAD),
+                                                .ttl_ms = 1000},
+                             got, g);
+}
+
+/* The living process registers through the other coordinator, and tries again
+ * while that one is held up itself. */
+static void comes(struct world *w)
+{
+    struct node_put live = {.kind = NODE_WORKER,
+                            .address = W1,
+                            .body = LIVE,
+                            .len = strlen(LIVE),
+                            .ttl_ms = 3600000};
+    struct got g = {.code = "none"};
+
+    for (int i = 0; i < 50 && g.code[0] != '\0'; i++) {
+        g = (struct got){0};
+        coordinator_node_put(w->c[1], &live, got, &g);
+        answered(w, &g);
+        world_run(w, 100);
+    }
+    assert_string_equal(g.code, "");
+}
+
+static void fail_at(void *arg, const struct registry_entry *entry)
+{
+    (void)arg;
+    fail_msg("%s was left behind", entry->key);
+}
+
+static void note_key(void *arg, const struct registry_entry *entry)
+{
+    memcpy(arg, entry->key, strlen(entry->key) + 1);
+}
+
+static void count_harm(void *arg, uint64_t writer,
+                       const struct registry_entry *before,
+                       const struct registry_entry *after)
+{
+    (void)writer;
+    if (before != NULL && strcmp(before->key, KEY) == 0 &&
+        strstr(before->value, "\"startupTime\":9") != NULL &&
+        (after == NULL || strstr(after->value, "\"startupTime\":9") == NULL))
+        ++*(unsigned *)arg;
+}
+
+/* What the coordinator writes `at` so many milliseconds and soon after takes
+ * seconds; meanwhile the registration that it was decided on runs out, and
+ * another one reaches the same version. */
+static void hold_up(struct world *w, enum act act, int64_t at, struct got *g)
+{
+    memory_set_faults(w->store, &(struct memory_faults){.delay_max_ms = 20});
+    begin(w, act, g);
+    memory_run(w->store, w->clock.mono + at);
+    memory_set_faults(w->store, &(struct memory_faults){.delay_max_ms = 3500});
+    memory_run(w->store, w->clock.mono + 20);
+    memory_set_faults(w->store, &(struct memory_faults){0});
+    for (int i = 0; i < 100 && memory_find(w->store, KEY) != NULL; i++)
+        world_run(w, TICK_MS);
+}
+
+static unsigned nothing_late_meets_who_came_since(struct world *w, enum act act)
+{
+    unsigned harm = 0, late = 0;
+
+    world_start(w, 1);
+    world_run(w, 2000);
+    for (int64_t at = 0; at < 48; at += 2) {
+        struct got g = {0};
+
+        put(w, NODE_WORKER, W1, DEAD, 1000);
+        assert_int_equal(memory_find(w->store, KEY)->version, 1);
+        hold_up(w, act, at, &g);
+        memory_on_write(w->store, count_harm, &harm);
+        comes(w);
+        world_run(w, 6000);
+        memory_on_write(w->store, NULL, NULL);
+        assert_int_equal(harm, 0);
+        late += g.code[0] != '\0';
+        node_delete(w, NODE_WORKER, W1);
+        hand_delete(w, GATE_PREFIX "/worker/" W1);
+        world_run(w, 500);
+    }
+    memory_each(w->store, REGISTRATIONS_PREFIX, fail_at, NULL);
+    return late;
+}
+
+static void a_late_put_meets_no_later_process(void **state)
+{
+    assert_true(nothing_late_meets_who_came_since(*state, ACT_PUT) > 0);
+}
+
+static void a_late_leave_meets_no_later_process(void **state)
+{
+    assert_true(nothing_late_meets_who_came_since(*state, ACT_DELETE) > 0);
+}
+
+static void a_late_removal_meets_no_later_process(void **state)
+{
+    (void)nothing_late_meets_who_came_since(*state, ACT_TTL);
+}
+
+/* Somebody took the second key alone away (a restore, a person): the node
+ * lives on, and its registration can be removed. */
+static void a_missing_second_key_stops_nobody(void **state)
+{
+    struct world *w = *state;
+
+    for (int i = 0; i < 4; i++) {
+        char key[REGISTRY_KEY_MAX + 1] = "", body[64];
+
+        snprintf(body, sizeof(body), "{\"startupTime\":%d}", 10 + i);
+        assert_string_equal(put(w, NODE_WORKER, W1, body, 2000).code, "");
+        memory_each(w->store, REGISTRATIONS_PREFIX, note_key, key);
+        hand_delete(w, key);
+        if (i == 0) {
+            assert_string_equal(put(w, NODE_WORKER, W1, body, 2000).code, "");
+            memory_each(w->store, REGISTRATIONS_PREFIX, note_key, key);
+            assert_non_null(memory_find(w->store, key));
+        } else if (i == 1) {
+            assert_string_equal(node_delete(w, NODE_WORKER, W1).code, "");
+        }
+        world_run(w, 3000);
+        assert_null(memory_find(w->store, KEY));
+        memory_each(w->store, REGISTRATIONS_PREFIX, fail_at, NULL);
+    }
+}
+
+/* A registration of before there were second keys is given one. */
+static void a_registration_without_one_is_given_a_second_key(void **state)
+{
+    struct world *w = *state;
+    char key[REGISTRY_KEY_MAX + 1] = "";
+
+    hand_put(w, KEY, "{\"startupTime\":5,\"processId\":6,\"ttl\":2000}", false);
+    assert_string_equal(put(w, NODE_WORKER, W1, DEAD, 2000).code, "");
+    memory_each(w->store, REGISTRATIONS_PREFIX, note_key, key);
+    assert_non_null(memory_find(w->store, key));
+    assert_string_equal(put(w, NODE_WORKER, W1, LIVE, 2000).code, "");
+    memory_each(w->store, REGISTRATIONS_PREFIX, note_key, key);
+    assert_string_equal(node_delete(w, NODE_WORKER, W1).code, "");
+    assert_null(memory_find(w->store, key));
+}
+
+/* By turns a node that speaks HTTP and an agent, whose key is the same and
+ * goes with its session. */
+static void http_and_agents_take_turns_at_one_address(void **state)
+{
+    struct world *w = *state;
+    enum err_code code = ERR_CANCELLED;
+    char body[64];
+
+    for (int i = 0; i < 6; i++) {
+        snprintf(body, sizeof(body), "{\"startupTime\":%d}", 10 + 2 * i);
+        assert_string_equal(put(w, NODE_WORKER, W1, body, 2000).code, "");
+        registry_put(w->hand, KEY, "{}", 2, REGISTRY_ANY, 0, true, hand_done,
+                     &code);
+        world_run(w, 200);
+        assert_int_equal(code, ERR_CONFLICT);
+        if (i % 2 == 0)
+            assert_string_equal(node_delete(w, NODE_WORKER, W1).code, "");
+        else
+            world_run(w, 3000);
+        snprintf(body, sizeof(body), "{\"startupTime\":%d}", 11 + 2 * i);
+        hand_put(w, KEY, body, true);
+        world_run(w, 1000);
+        assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
+        assert_int_equal(look(w, NODE_WORKER, W1).process.startup_time,
+                         11 + 2 * i);
+        assert_string_equal(put(w, NODE_WORKER, W1, "{}", 2000).code,
+                            "conflict");
+        memory_each(w->store, REGISTRATIONS_PREFIX, fail_at, NULL);
+        hand_delete(w, KEY);
+        world_run(w, 1000);
+    }
+}
+
 /* --- leaving in order ----------------------------------------------------- */
 
 static struct gate gate_of(struct world *w, const char *address)
@@ -636,6 +838,75 @@ static void who_leaves_is_not_missed_and_costs_one_line(void **state)
     world_run(w, 2000);
     assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
     assert_false(gate_of(w, W1).left);
+}
+
+#define MANY 5000
+
+static void on_granted(void *arg, enum err_code code)
+{
+    *(bool *)arg = code == ERR_OK;
+}
+
+static void on_lost(void *arg)
+{
+    (void)arg;
+}
+
+/* Taken by hand and let go: one more than the last one's. */
+static uint64_t lock_fence(struct world *w)
+{
+    bool granted = false;
+    struct registry_lock *lock =
+        registry_lock(w->hand, "/lock/worker-failover", "hand", -1, on_granted,
+                      on_lost, &granted);
+    uint64_t fence;
+
+    world_run(w, 200);
+    assert_true(granted);
+    fence = registry_lock_fence(lock);
+    registry_unlock(&lock);
+    world_run(w, 200);
+    return fence;
+}
+
+static void at_all(struct world *w, struct got *g, bool leave)
+{
+    char address[NODE_ADDRESS_MAX + 1];
+
+    memset(g, 0, MANY * sizeof(*g));
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(address, sizeof(address), "10.1.%zu.%zu:1", i / 250, i % 250);
+        if (leave && i % 2 == 0)
+            coordinator_node_delete(
+                w->c[0],
+                &(struct node_leave){.kind = NODE_WORKER, .address = address},
+                got, &g[i]);
+        else if (!leave)
+            coordinator_node_put(w->c[0],
+                                 &(struct node_put){.kind = NODE_WORKER,
+                                                    .address = address,
+                                                    .ttl_ms = 5000},
+                                 got, &g[i]);
+    }
+    world_run(w, 2000);
+    for (size_t i = 0; i < MANY; i += leave ? 2 : 1)
+        assert_string_equal(g[i].times == 1 ? g[i].code : "unanswered", "");
+}
+
+/* One half in order, the other by its ttl. */
+static void five_thousand_leave_and_nothing_stays(void **state)
+{
+    struct got *g = mem_zalloc(MANY * sizeof(*g));
+    struct world *w = *state;
+    uint64_t fence = lock_fence(w);
+
+    at_all(w, g, false);
+    at_all(w, g, true);
+    world_run(w, 20000);
+    assert_int_equal(lock_fence(w), fence + 1);
+    memory_each(w->store, OWN_NODES_PREFIX, fail_at, NULL);
+    memory_each(w->store, REGISTRATIONS_PREFIX, fail_at, NULL);
+    mem_free(g);
 }
 
 struct submitted {
@@ -749,6 +1020,13 @@ int main(void)
         WORLD_TEST(what_is_under_way_is_cancelled_at_the_end),
         WORLD_TEST(a_silent_registry_takes_nobodys_lease),
         WORLD_TEST(no_lease_is_given_that_the_registry_did_not_take),
+        WORLD_TEST(a_late_put_meets_no_later_process),
+        WORLD_TEST(a_late_leave_meets_no_later_process),
+        WORLD_TEST(a_late_removal_meets_no_later_process),
+        WORLD_TEST(a_missing_second_key_stops_nobody),
+        WORLD_TEST(a_registration_without_one_is_given_a_second_key),
+        WORLD_TEST(http_and_agents_take_turns_at_one_address),
+        WORLD_TEST(five_thousand_leave_and_nothing_stays),
         WORLD_TEST(who_leaves_is_not_missed_and_costs_one_line),
         WORLD_TEST(work_given_to_a_leaver_is_not_lost),
     };
