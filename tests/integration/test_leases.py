@@ -7,10 +7,13 @@ import base64
 import json
 import socket
 import sys
+import struct
 import threading
 import time
+from functools import partial
 
 import etcd
+import zookeeper
 from cluster import SLOW, Api, check, equal, holds, run, settings, submit, wait_for
 from moves import all_moved_once, gone_from, given_out, ids_at
 from proxy import Proxy
@@ -71,6 +74,31 @@ class Trap(Proxy):
         def now():
             self.holding.chunks = type(self.holding.chunks)((0, c) for _, c in self.holding.chunks)
         self.order(now)
+
+
+class ZooKeeperTrap(Trap):
+    """The same on the way to ZooKeeper."""
+
+    def __init__(self, target, key):
+        super().__init__(target, key)
+        self.key = f"/{zookeeper.NAMESPACE}{key}".encode()
+
+    def read(self, s):
+        pipe = self.pipes[s]
+        Proxy.read(self, s)
+        if self.holding is None and pipe.to_server and pipe.chunks and self.writes(pipe.chunks[-1][1]):
+            self.holding = pipe
+            pipe.chunks[-1] = (time.monotonic() + self.LATER, pipe.chunks[-1][1])
+            self.caught.set()
+
+    def writes(self, sent):
+        """A request is its length, a number, its type: 5 sets, 14 is a multi."""
+        while len(sent) >= 12:
+            length, _, kind = struct.unpack(">iii", sent[:12])
+            if kind in (5, 14) and self.key in sent[:4 + length]:
+                return True
+            sent = sent[4 + length:]
+        return False
 
 
 class Sender:
@@ -220,6 +248,32 @@ def test_a_heartbeat_that_waited_for_its_ttl_is_not_carried_out(cluster):
         equal((status, said["code"]), (503, "too_late"), "the late heartbeat")
     equal(b.api("GET", f"/v1/nodes/master/{M2}").status, 404, "the dead one")
     equal(registered(b.api, S1)["instance"], kept["instance"], "the living one")
+
+
+@settings(registry=partial(zookeeper.Registry, tick=1000), session=16,
+          more="failover: {grace: 1s, reconcile-interval: 1s, settle: 2s}\n")
+def test_a_late_write_meets_no_namesake_of_its_version(cluster):
+    """On ZooKeeper a key that is made again counts its versions anew."""
+    other = cluster.coordinator()
+    cluster.registry.proxy = ZooKeeperTrap(cluster.registry.servers.connect, f"/pelorus/nodes/master/{S1}")
+    slow = cluster.coordinator()
+    trap = cluster.registry.proxy
+    registered(other.api, S1, ttl="2s")
+    late = Sender(slow.port, S1, ttl="2s")
+    check(trap.caught.wait(10 * SLOW), "the heartbeat was not written")
+    wait_for("its registration gone",
+             lambda: other.api("GET", f"/v1/nodes/master/{S1}").json.get("state") == "down", 10)
+    equal(put(other.api, S1, startup=T + 1).status, 201, "the next process")
+    trap.release()
+    a = late.wait()
+    check((a.status, a.json.get("code")) in ((409, "address_taken"), (503, "too_late")), f"the late heartbeat: {a.text}")
+
+    def untouched():
+        n = node(other.api, S1)
+        return (n["state"], n["process"]["startupTime"]) == ("up", T + 1)
+    cluster.wait_up(other.api, S1)
+    holds("the living one has its address", untouched, 3)
+    equal(put(other.api, S1, startup=T + 1).status, 200, "its renewal")
 
 
 def test_two_at_one_address_by_mistake_are_told(cluster):
