@@ -115,14 +115,9 @@ def test_restored_live(cluster):
     goes_back(cluster)
 
 
-@one(session=5)
-def test_restored_live_where_our_sessions_stand_and_others_wrote_since(cluster):
-    goes_back(cluster, lifted=True)
-
-
 @one()
-def test_restored_as_a_new_cluster_while_no_coordinator_ran(cluster):
-    goes_back(cluster, *NEW_CLUSTER, stopped=True)
+def test_restored_as_a_new_cluster_that_others_wrote_to_while_no_coordinator_ran(cluster):
+    goes_back(cluster, *NEW_CLUSTER, lifted=True, stopped=True)
 
 
 @three()
@@ -142,10 +137,41 @@ def test_members_restarted_in_turn_and_leaders_that_change_are_no_alarm(cluster)
         equal(scene.ledger.twice(), {}, "(id, epoch) told to two")
 
 
+@three()
+def test_a_member_put_back_alone_is_left(cluster):
+    """It is a cluster of its own, among the endpoints of ours."""
+    with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene:
+        store.backup()
+        scene.give([900])
+        alone = store.servers[0]
+        alone.kill()
+        alone.peers = [alone]
+        alone.put_back(store.snapshot, *NEW_CLUSTER)
+        alone.start().wait()
+        store.ways[1].refuse()
+        store.ways[1].heal()        # all are at the third, and behind it comes the first
+
+        def left():
+            store.ways[2].reset()
+            return all([line for line in c.lines("=etcd") if store.ways[0].endpoint in line and "another cluster" in line]
+                       for c in scene.coordinators)
+        wait_for("the one alone is left", left)
+        wait_for("given out", lambda: scene.api("POST", "/v1/work", {"id": "r", "kind": "master"}).status in (200, 201))
+        scene.never_noticed()
+
+
 if LONG:
+    @one(session=5)
+    def test_restored_live_where_our_sessions_stand_and_others_wrote_since(cluster):
+        goes_back(cluster, lifted=True)
+
     @one(session=10)
     def test_restored_live_long_sessions(cluster):
         goes_back(cluster)
+
+    @one()
+    def test_restored_as_a_new_cluster_while_no_coordinator_ran(cluster):
+        goes_back(cluster, *NEW_CLUSTER, stopped=True)
 
     @one()
     def test_restored_live_and_others_wrote_since(cluster):
