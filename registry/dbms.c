@@ -13,7 +13,7 @@
 #define RECONNECT_MS      100
 #define LOCK_MS           100
 #define RETRIES           3
-#define RETRIES_CERTIFIED 30 /* whoever else writes meanwhile is in the way */
+#define RETRIES_CERTIFIED 80 /* whoever else writes meanwhile is in the way */
 #define POLL_MS           100
 #define COMPARE_MS        20000 /* on average, from half to one and a half */
 
