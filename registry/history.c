@@ -30,6 +30,10 @@
 
 #define AGAIN_MS      250  /* a read or a write that failed */
 #define LOOK_AGAIN_MS 1000 /* has it been accepted? */
+#define FAILURES_MAX  20   /* in a row: then it is said whatever it was */
+/* A store that stands so much higher than it did was not written to: it was
+ * lifted when it was restored (etcd's --bump-revision). */
+#define LIFTED (UINT64_C(1) << 28)
 
 struct registry_history {
     struct registry *r;
@@ -38,6 +42,8 @@ struct registry_history {
     struct registry_place known; /* the highest */
     struct registry_place found; /* of the session that is being examined */
     bool is_back, damaged;
+    unsigned failures; /* of our own calls, and that it was said */
+    bool said;
     bool marked; /* it is, and the mark was seen to stand */
     struct registry_back back;
     struct history_record at; /* the key as last read */
@@ -68,6 +74,24 @@ static void later(struct registry_history *h, int64_t ms)
 {
     registry_timer_stop(&h->again);
     registry_timer_start(h->r, &h->again, ms, on_again, h);
+}
+
+/* Without this call nobody gets a session, so it is tried for ever. */
+static void failed(struct registry_history *h, const struct err *err,
+                   const char *what)
+{
+    bool lasts = err->code == ERR_DENIED || err->code == ERR_INVALID ||
+                 err->code == ERR_TOO_LARGE || err->code == ERR_IO;
+
+    if (!h->said && (lasts || ++h->failures == FAILURES_MAX)) {
+        h->said = true;
+        log_error("!registry", LOG_S("key", HISTORY_KEY), LOG_S("what", what),
+                  LOG_S("reason", err->msg),
+                  LOG_S("advice", "nothing is done on the registry until this "
+                                  "works: may we read and write there, is it "
+                                  "read-only, or full?"));
+    }
+    later(h, h->said ? LOOK_AGAIN_MS : AGAIN_MS);
 }
 
 static void get(struct registry_history *h, registry_reply_f *done)
@@ -162,8 +186,13 @@ static bool set_back(struct registry_history *h,
 
 static void on_put(void *arg, const struct registry_reply *reply)
 {
-    (void)reply; /* whatever became of it, the key shows */
-    look(arg);
+    enum err_code code = reply->err.code;
+
+    if (code == ERR_OK || code == ERR_CONFLICT || code == ERR_UNKNOWN) {
+        look(arg); /* whatever became of it, the key shows */
+    } else {
+        failed(arg, &reply->err, "the mark that it went back is not written");
+    }
 }
 
 static void put_mark(struct registry_history *h)
@@ -234,7 +263,7 @@ static void vouch(struct registry_history *h)
     char now[HISTORY_PLACE_SIZE];
 
     memcpy(h->found.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
-    if (h->is_back || !same) {
+    if (h->is_back || !same || h->accepts) {
         forget_order(h->r);
         h->known = h->found;
     } else if (registry_place_before(&h->known, &h->found)) {
@@ -245,7 +274,7 @@ static void vouch(struct registry_history *h)
                  LOG_S("now", registry_place_text(&h->found, now)),
                  LOG_S("who", h->at.accepted.who));
     }
-    h->is_back = h->marked = false;
+    h->is_back = h->marked = h->said = false;
     h->testimony_due = h->testimony != NULL;
     h->r->fence_base = h->at.fence_base;
     registry_vouch(h->r);
@@ -266,7 +295,8 @@ static void by_mark(struct registry_history *h)
 static bool is_right_again(const struct registry_history *h)
 {
     return h->marked && h->found.position != 0 &&
-           !registry_place_fell(&h->found, &h->back.known);
+           !registry_place_fell(&h->found, &h->back.known) &&
+           h->found.position - h->back.known.position < LIFTED;
 }
 
 /* Whoever began before a mark knows of the incarnation what the mark says. */
@@ -306,7 +336,7 @@ static void on_made(void *arg, const struct registry_reply *reply)
         reply->err.code == ERR_UNKNOWN) {
         look(h);
     } else {
-        later(h, AGAIN_MS);
+        failed(h, &reply->err, "it has none, and none can be made");
     }
 }
 
@@ -350,13 +380,17 @@ static void on_key(void *arg, const struct registry_reply *reply)
         judge(h);
         return;
     }
-    if (!h->damaged && err.code == ERR_INVALID) {
+    if (err.code != ERR_INVALID) {
+        failed(h, &err, "it cannot be read");
+        return;
+    }
+    if (!h->damaged) {
         h->damaged = true;
         log_error("!registry", LOG_S("reason", err.msg),
                   LOG_S("advice", "nothing is done on it: restore the key, or "
                                   "delete it if you know why it is damaged"));
     }
-    later(h, err.code == ERR_INVALID ? LOOK_AGAIN_MS : AGAIN_MS);
+    later(h, LOOK_AGAIN_MS);
 }
 
 static void look(struct registry_history *h)
@@ -390,6 +424,7 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
         tell_back(h);
     }
     stop(h);
+    h->failures = 0;
     look(h);
 }
 
@@ -422,6 +457,8 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
     h->found = at;
     if (set_back(h, &h->known, h->who, "its position fell")) {
         tell_back(h);
+    } else {
+        leave(h); /* it is accepted, but was not when we began */
     }
     return false;
 }

@@ -41,6 +41,7 @@ struct memory_faults {
                                  may ask one that lags and knows of none */
 
     double unavailable_share; /* of calls: certainly not applied */
+    bool read_only;           /* writes are denied */
     double event_drop_share;  /* of watch notifications: lost; a later resync
                                  (within resync_ms) tells the difference */
     double event_dup_share;   /* of watch notifications: the look is repeated */
@@ -90,6 +91,8 @@ struct memory_backup;
 struct memory_backup *memory_backup(const struct memory_store *s);
 void memory_backup_free(struct memory_backup **backup);
 void memory_restore(struct memory_store *s, const struct memory_backup *b);
+/* Its revision is lifted, as by etcd's --bump-revision. */
+void memory_lift(struct memory_store *s, uint64_t revision);
 
 /* --- looking in, without a client (invariants in tests) ------------------ */
 

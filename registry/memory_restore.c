@@ -169,3 +169,9 @@ void memory_restore(struct memory_store *s, const struct memory_backup *b)
         }
     }
 }
+
+void memory_lift(struct memory_store *s, uint64_t revision)
+{
+    assert(revision >= s->revision);
+    s->revision = revision;
+}

@@ -324,6 +324,9 @@ static void receive_call(struct memory_store *s, struct memory_message *m,
     } else if (!m->late && memory_chance(s, s->faults.unavailable_share)) {
         m->code = ERR_UNAVAILABLE;
         m->text = "the registry is busy";
+    } else if (s->faults.read_only && m->call->type == REGISTRY_CALL_TXN) {
+        m->code = ERR_DENIED;
+        m->text = "the registry is read-only";
     } else if (!m->late && m->call->type == REGISTRY_CALL_TXN &&
                memory_chance(s, s->faults.unknown_share) && !lose_reply(s, m)) {
         return;

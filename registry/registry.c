@@ -118,11 +118,11 @@ void registry_tell(struct registry *r, enum registry_state state)
         return;
     }
     /* What becomes of a session that is not for them is not told to those
-     * above. */
-    if (state == r->state || r->vouched == (state == REGISTRY_WENT_BACK)) {
+     * above; nor the end of a break that began before it was. */
+    if (state == r->state || r->vouched == (state == REGISTRY_WENT_BACK) ||
+        (state == REGISTRY_RECONNECTED && r->state != REGISTRY_SUSPENDED)) {
         return;
     }
-    assert(state != REGISTRY_RECONNECTED || r->state == REGISTRY_SUSPENDED);
     r->state = state;
     registry_listeners_tell(r, state);
 }

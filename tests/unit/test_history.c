@@ -453,6 +453,77 @@ static void the_right_store_put_back_is_taken_again(void **state)
     memory_backup_free(&right);
 }
 
+/* As etcd is by --bump-revision: its position says nothing then. */
+static void a_store_that_was_lifted_is_not_the_right_one(void **state)
+{
+    struct world *w = *state;
+    struct process *a = begin(w);
+    struct memory_backup *old = memory_backup(w->store);
+    struct registry_place known;
+
+    assert_int_equal(put(a, "/a/1", "x"), ERR_OK);
+    run(w, TIMEOUT);
+    memory_restore(w->store, old);
+    run(w, 2 * SOON);
+    assert_int_equal(last(a), REGISTRY_WENT_BACK);
+    known = registry_went_back(a->r)->known;
+    memory_restore(w->store, old); /* once more: and the mark is gone */
+    memory_lift(w->store, known.position + (UINT64_C(1) << 30));
+    run(w, 2 * TIMEOUT);
+    assert_int_equal(last(a), REGISTRY_WENT_BACK);
+    memory_backup_free(&old);
+}
+
+/* The mark cannot be written: nothing is believed, and nobody is flooded. */
+static void a_store_that_takes_no_mark_is_asked_now_and_then(void **state)
+{
+    struct world *w = *state;
+    const struct memory_faults read_only = {.delay_max_ms = 2,
+                                            .read_only = true};
+    const struct memory_faults none = {0};
+    struct process *a = begin(w);
+    struct memory_backup *old = memory_backup(w->store);
+    struct history_record h;
+
+    assert_int_equal(put(a, "/a/1", "x"), ERR_OK);
+    run(w, TIMEOUT);
+    memory_restore(w->store, old);
+    memory_set_faults(w->store, &read_only);
+    run(w, SOON);
+    assert_int_equal(last(a), REGISTRY_WENT_BACK);
+    assert_true(memory_run(w->store, w->clock.mono + 10000) < 200);
+    stands(w, &h);
+    assert_false(h.went_back.is);
+    memory_set_faults(w->store, &none);
+    run(w, SOON);
+    stands(w, &h);
+    assert_true(h.went_back.is);
+    memory_backup_free(&old);
+}
+
+/* It is put back once more while somebody is about to accept it: what was read
+ * is worth nothing, and the next session begins from there. */
+static void who_accepts_begins_anew_when_it_falls_again(void **state)
+{
+    struct world *w = *state;
+    struct process *a = begin(w), *c;
+    struct memory_backup *old = memory_backup(w->store);
+
+    assert_int_equal(put(a, "/a/1", "x"), ERR_OK);
+    kill_(a);
+    c = begin_at(w, NULL);
+    registry_accepting(c->r);
+    run(w, SOON);
+    assert_int_equal(put(c, "/a/2", "x"), ERR_OK);
+    memory_restore(w->store, old);
+    run(w, 2 * TIMEOUT);
+    assert_null(registry_went_back(c->r));
+    assert_int_equal(last(c), REGISTRY_CONNECTED);
+    assert_int_equal(c->n_told, 3); /* one session was lost between */
+    assert_int_equal(put(c, "/a/3", "x"), ERR_OK);
+    memory_backup_free(&old);
+}
+
 static void breaks_and_new_sessions_are_no_alarm(void **state)
 {
     struct world *w = *state;
@@ -555,6 +626,9 @@ int main(void)
         TEST(a_lock_is_lost_and_its_numbers_go_on_above),
         TEST(whoever_accepted_it_while_we_were_away_is_believed),
         TEST(the_right_store_put_back_is_taken_again),
+        TEST(a_store_that_was_lifted_is_not_the_right_one),
+        TEST(a_store_that_takes_no_mark_is_asked_now_and_then),
+        TEST(who_accepts_begins_anew_when_it_falls_again),
         TEST(breaks_and_new_sessions_are_no_alarm),
         TEST(without_comparing_nothing_differs),
         cmocka_unit_test(the_record_is_read_as_it_was_written),
