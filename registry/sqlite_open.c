@@ -220,6 +220,7 @@ int sqlite_db_reopen(struct sqlite_db *db, struct err *err)
     }
     detach(db);
     *db = fresh;
+    (void)sqlite3_busy_handler(db->handle, on_busy, db); /* it was fresh's */
     log_warn("+registry-file", LOG_S("path", db->path),
              LOG_S("reason", "another file was put there, and is used now"));
     return 0;

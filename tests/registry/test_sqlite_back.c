@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #define TIMEOUT_MS  5000
+#define BUSY_MS     2000
 #define PATIENCE_MS 20000
 
 struct fixture {
@@ -35,7 +36,7 @@ static struct sqlite_db *open_db(struct fixture *f)
     struct sqlite_db *db = NULL;
     struct err err;
 
-    if (sqlite_db_open(&db, f->path, "test", 2000, &err) != 0) {
+    if (sqlite_db_open(&db, f->path, "test", BUSY_MS, &err) != 0) {
         fail_msg("%s", err.msg);
     }
     return db;
@@ -445,6 +446,30 @@ static void a_file_put_in_its_place_is_taken_without_the_old_log(void **state)
     sqlite_db_close(&other);
 }
 
+/* As at the file before: for as long as it was told to. */
+static void whoever_writes_is_waited_for_at_the_new_file_too(void **state)
+{
+    struct fixture *f = *state;
+    struct sqlite_db *other;
+    struct err err;
+    mono_ms began;
+
+    transfer(f->path, f->copy);
+    assert_int_equal(rename(f->copy, f->path), 0);
+    assert_int_equal(put(f, "/a", "1"), ERR_SESSION_LOST);
+    remove_log(f);
+    other = open_db(f);
+    reopen(f);
+    assert_int_equal(sqlite_begin(other, &err), 0);
+    began = clock_mono_ms();
+    assert_int_equal(sqlite_begin(f->db, &err), ERR_UNAVAILABLE);
+    assert_true(clock_mono_ms() - began >= BUSY_MS);
+    sqlite_rollback(other);
+    assert_int_equal(sqlite_begin(f->db, &err), 0);
+    sqlite_rollback(f->db);
+    sqlite_db_close(&other);
+}
+
 static void a_file_that_is_no_registry_is_not_taken(void **state)
 {
     struct fixture *f = *state;
@@ -583,6 +608,7 @@ int main(void)
         TEST(a_copy_over_a_whole_log_is_told_and_has_no_effect),
         TEST(a_copy_over_a_part_of_the_log_is_damage),
         TEST(a_file_put_in_its_place_is_taken_without_the_old_log),
+        TEST(whoever_writes_is_waited_for_at_the_new_file_too),
         TEST(a_file_that_is_no_registry_is_not_taken),
         TEST(a_log_of_another_time_is_met_at_the_start),
         TEST(a_malformed_page_ends_the_session),
