@@ -229,11 +229,13 @@ void state_file_close(struct state_file **file, loop_f *closed, void *arg)
 
 /* --- opening -------------------------------------------------------------- */
 
-/* Another kind of registry is another store. */
+/* Another kind of registry is another store, another namespace another
+ * cluster. */
 static char *name_of(const struct conf *conf, const char *role, const char *who)
 {
-    char *name = mem_printf("%s-%s.%s", role, who,
-                            conf_registry_type_name(conf->registry.type));
+    char *name = mem_printf("%s-%s.%s.%s", role, who,
+                            conf_registry_type_name(conf->registry.type),
+                            conf->registry.namespace_);
 
     for (char *s = name; *s != '\0'; s++)
         if (!isalnum((unsigned char)*s) && strchr("._-", *s) == NULL)

@@ -40,8 +40,8 @@ static int fixture_open(void **state)
     conf_defaults(&x->conf);
     (void)snprintf(x->dir, sizeof(x->dir), "/tmp/pelorus-state-XXXXXX");
     assert_non_null(mkdtemp(x->dir));
-    (void)snprintf(x->path, sizeof(x->path), "%s/coordinator-h_1.sqlite",
-                   x->dir);
+    (void)snprintf(x->path, sizeof(x->path), "%s/coordinator-h_1.sqlite.%s",
+                   x->dir, x->conf.registry.namespace_);
     x->conf.state_dir = mem_strdup(x->dir);
     log_set_sink(sink, x);
     *state = x;
@@ -131,6 +131,24 @@ static void the_last_place_is_there_at_the_next_start(void **state)
     assert_true(found.position == 7);
     finish(x, &f);
     assert_int_equal(x->warnings, 0);
+}
+
+/* An agent may stand at one address in two clusters of one store. */
+static void each_namespace_has_its_own(void **state)
+{
+    struct fixture *x = *state;
+    struct registry_place found, p = place(A, 7);
+    struct state_file *f;
+    struct err err;
+
+    assert_int_equal(begin(x, &f, &found, &err), 0);
+    state_file_keep(f, &p);
+    finish(x, &f);
+    mem_free(x->conf.registry.namespace_);
+    x->conf.registry.namespace_ = mem_strdup("other");
+    assert_int_equal(begin(x, &f, &found, &err), 0);
+    assert_string_equal(found.incarnation, "");
+    finish(x, &f);
 }
 
 static void without_a_directory_nothing_is_kept(void **state)
@@ -256,6 +274,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, fixture_open, fixture_close)
     const struct CMUnitTest tests[] = {
         TEST(the_last_place_is_there_at_the_next_start),
+        TEST(each_namespace_has_its_own),
         TEST(without_a_directory_nothing_is_kept),
         TEST(a_damaged_file_says_what_to_do),
         TEST(a_directory_that_is_none_is_refused),
