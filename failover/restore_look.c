@@ -184,9 +184,15 @@ static void nodes_walked(struct restore *r)
     looked(r);
 }
 
-static void coordinators_walked(struct restore *r)
+static void own_walked(struct restore *r)
 {
     restore_walk(r, "/nodes", live_page, nodes_walked);
+}
+
+/* Agents, and then DolphinScheduler's. */
+static void coordinators_walked(struct restore *r)
+{
+    restore_walk(r, "/pelorus/nodes", live_page, own_walked);
 }
 
 static void live_look(struct restore *r)

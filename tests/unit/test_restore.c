@@ -82,6 +82,7 @@ static void it_tells_what_is_known_and_writes_nothing(void **state)
     gone_back(50);
     scene_put_as(&s, "/pelorus/coordinators/c1:7077", "{}", true);
     scene_put_as(&s, "/nodes/master/m1:1", "{}", true);
+    scene_put_as(&s, "/pelorus/nodes/worker/w1:1", "{}", true);
     before = memory_revision(s.store);
     scene_enter(&s, NULL, 0);
     assert_true(scene_look(&s));
@@ -101,7 +102,7 @@ static void it_tells_what_is_known_and_writes_nothing(void **state)
     assert_string_equal(s.summary.samples[1], "x");
     assert_string_equal(s.summary.known.incarnation, LOST_ID);
     assert_int_equal(s.summary.known.position, 950);
-    assert_int_equal(s.summary.live, 2);
+    assert_int_equal(s.summary.live, 3);
     assert_string_equal(s.summary.names[0], "/pelorus/coordinators/c1:7077");
     assert_true(memory_revision(s.store) == before);
 }
