@@ -178,11 +178,12 @@ static void check_left_nobody(struct check *c, int i)
 }
 
 /* One above its own, or above a floor as it may have been read: at the lock's
- * grant or later; without the lock, at any time. */
+ * grant or later; without the lock (a handover, a release), at any time. */
 static bool epoch_follows(const struct check *c, const struct check_record *was,
                           const struct check_record *is)
 {
-    bool locked = was->state == ITEM_WAITING || is->last_failover;
+    bool locked = was->state == ITEM_WAITING ||
+                  (was->state == ITEM_ASSIGNED && is->last_failover);
     uint64_t floor = locked ? c->hold_floor[is->kind] : 0;
     uint64_t most = c->floor > was->epoch ? c->floor : was->epoch;
 
