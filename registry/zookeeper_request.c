@@ -476,6 +476,7 @@ static void expire_in_flight(struct zk_handle *h)
         struct zk_request lost = {.z = q->z,
                                   .type = q->type,
                                   .path = q->path,
+                                  .tag = q->tag,
                                   .sent = true,
                                   .call = q->call,
                                   .rc = ZSESSIONEXPIRED};

@@ -10,6 +10,7 @@
 #include "tests/registry/zookeeper_store.h"
 
 #include "base/clock.h"
+#include "registry/history.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -422,9 +423,47 @@ static void a_loop_that_paused_for_longer_has_lost_its_session(void **state)
     member_close(&m);
 }
 
+/* --- lists under way ----------------------------------------------------- */
+
+static void count(void *arg, const struct registry_reply *reply)
+{
+    (void)reply;
+    ++*(size_t *)arg;
+}
+
+/* Wherever in its list it is: some names are read, some on their way. */
+static void a_list_is_answered_when_its_session_ends(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    struct raw raw;
+
+    world_fill(w, r, "/many", 500);
+    zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
+    for (int turns = 0; turns < 40; turns++) {
+        struct conf_registry conf = zktest_conf(w);
+        struct registry *lister = zktest_open(w, &conf, NULL);
+        size_t answered = 0;
+
+        registry_compare(lister, "lister", NULL, false);
+        world_until(w, registry_session(lister) != 0);
+        registry_list(lister, "/many", NULL, REGISTRY_PAGE_MAX, count,
+                      &answered);
+        for (int i = 0; i < turns && answered == 0; i++) {
+            w->backend->turn(w->store, 1);
+        }
+        registry_contradicted(lister, NULL, "a reason to end it");
+        world_until(w, answered == 1);
+        world_close(w, &lister);
+        raw_delete(&raw, zktest_path(w, HISTORY_KEY)); /* and its mark */
+    }
+    raw_close(&raw);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ZKTEST(a_list_is_answered_when_its_session_ends),
         ZKTEST(a_server_that_hangs_suspends_and_then_ends_the_session),
         ZKTEST(a_server_that_is_back_in_time_has_lost_nothing),
         ZKTEST(a_server_that_is_back_after_the_suspension_has_lost_nothing),
