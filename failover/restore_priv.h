@@ -78,7 +78,6 @@ struct restore {
     /* locks */
     struct registry_lock *locks[BULK_LOCKS];
     size_t n_locks;     /* held, in order; the next one is waited for */
-    struct err failing; /* to be told in the next tick */
     /* the walk under way */
     const char *prefix;
     char *next;
