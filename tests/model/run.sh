@@ -42,7 +42,7 @@ search() {
     holds) [ -n "${BFS:-}" ] || pan="-DSAFETY -DNOFAIR"; spin=-DREACH ;;
     live | cycle) pan="-DNP -DNFAIR=3"; spin=-DLIVE; run="-l -f" ;;
     esac
-    [ "$3" = aba ] && spin=
+    case $3 in aba | restore) spin= ;; esac
     echo "$3 $4 $spin" >flags
     # shellcheck disable=SC2086 # flags are words
     {
