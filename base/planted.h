@@ -36,7 +36,14 @@
     X(SILENCE_COUNTS)      /* windows go on while nothing is answered */       \
     X(DRAIN_LOST)          /* a drain ends with the process that it met */     \
     X(ORDER_UNCHECKED)     /* an order is taken up though withdrawn */         \
-    X(FIRST_BLIND)         /* a first gate is put over one that came */
+    X(FIRST_BLIND)         /* a first gate is put over one that came */        \
+    X(PLACE_UNCOMPARED)    /* where the store stands is not compared */        \
+    X(MARK_UNREAD)         /* who begins does not look for the mark */         \
+    X(ANSWER_BELIEVED)     /* an answer that comes in doubt is told */         \
+    X(ORDER_KEPT)          /* views keep the order of what was lost */         \
+    X(OPENED_FIRST)        /* a store is opened, then its items lifted */      \
+    X(ACCEPT_COUNTS_UP)    /* they are given again without the floor */        \
+    X(FENCE_KEPT)          /* fencing numbers go on as the store has them */
 
 enum planted_bug {
 #define X(bug) PLANTED_##bug,

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -53,7 +54,9 @@ static void on_floor(void *part, size_t index,
         restore_fail(r, &lost);
     } else if (reply->err.code == ERR_OK) {
         r->quiet_from = r->c.clock->mono;
-        restore_begin(r, r->c.backup != NULL ? PHASE_QUIET : PHASE_PASS);
+        restore_begin(r, r->c.backup != NULL             ? PHASE_QUIET
+                         : planted(PLANTED_OPENED_FIRST) ? PHASE_OPEN
+                                                         : PHASE_PASS);
     } else {
         r->phase = PHASE_LOOK_AGAIN; /* it is computed from fresh reads */
         restore_retry(r, &reply->err);
@@ -171,7 +174,8 @@ static void look_at(struct restore *r, struct work_item *w)
         s->wanted = true;
     bool low = w->epoch <= r->floor;
     if (low)
-        work_item_give_again(w, r->floor);
+        work_item_give_again(w,
+                             planted(PLANTED_ACCEPT_COUNTS_UP) ? 0 : r->floor);
     r->result.items += w->epoch == r->floor + 1;
     if (!low && s != NULL && agrees(s, &m))
         return;
@@ -274,7 +278,8 @@ static void make(struct restore *r)
     memset(h, 0, sizeof(*h));
     history_new_id(h->incarnation);
     h->generation = r->s.history.generation + 1;
-    h->fence_base = fence + RESTORE_LIFT_FENCE;
+    h->fence_base = planted(PLANTED_FENCE_KEPT) ? r->s.history.fence_base
+                                                : fence + RESTORE_LIFT_FENCE;
     h->n_after = r->others.n_after;
     memcpy(h->after, r->others.after, sizeof(h->after));
     history_after(h, r->s.history.incarnation);
@@ -294,7 +299,9 @@ static void on_opened(void *part, size_t index,
     struct restore *r = part;
     (void)index;
     if (reply->err.code == ERR_OK)
-        restore_begin(r, PHASE_SWEEP);
+        restore_begin(r, planted(PLANTED_OPENED_FIRST) && r->passes == 0
+                             ? PHASE_PASS
+                             : PHASE_SWEEP);
     else
         restore_retry(r, &reply->err);
 }

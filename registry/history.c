@@ -21,6 +21,7 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/planted.h"
 #include "registry/registry_priv.h"
 
 #include <stdarg.h>
@@ -264,7 +265,9 @@ static void vouch(struct registry_history *h)
 
     memcpy(h->found.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
     if (h->is_back || !same || h->accepts) {
-        forget_order(h->r);
+        if (!planted(PLANTED_ORDER_KEPT)) {
+            forget_order(h->r);
+        }
         h->known = h->found;
     } else if (registry_place_before(&h->known, &h->found)) {
         h->known = h->found;
@@ -315,7 +318,7 @@ static void judge(struct registry_history *h)
 
     if (h->accepts) {
         vouch(h);
-    } else if (h->at.went_back.is) {
+    } else if (h->at.went_back.is && !planted(PLANTED_MARK_UNREAD)) {
         by_mark(h);
     } else if (next || (same && (!h->is_back || is_right_again(h)))) {
         vouch(h);
@@ -400,6 +403,13 @@ static void look(struct registry_history *h)
     }
 }
 
+static bool fell(const struct registry_place *now,
+                 const struct registry_place *known)
+{
+    return registry_place_fell(now, known) &&
+           !planted(PLANTED_PLACE_UNCOMPARED);
+}
+
 /* --- what backends say --------------------------------------------------- */
 
 void registry_begin(struct registry *r, uint64_t session, uint64_t line,
@@ -419,7 +429,7 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
     memset(&h->found, 0, sizeof(h->found));
     h->found.line = line;
     h->found.position = position;
-    if (position != 0 && registry_place_fell(&h->found, &h->known) &&
+    if (position != 0 && fell(&h->found, &h->known) &&
         set_back(h, &h->known, h->who, "its position fell")) {
         tell_back(h);
     }
@@ -450,7 +460,7 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
         h->found.position = position;
         return true;
     }
-    if (!registry_place_fell(&at, &h->known)) {
+    if (!fell(&at, &h->known)) {
         h->known = at;
         return true;
     }

@@ -72,7 +72,7 @@ void memory_on_looked(struct memory_client *c, const struct memory_message *m)
 {
     struct registry_watch *w = find_watch(c, m->number);
 
-    if (w == NULL) {
+    if (w == NULL || !registry_vouched(&c->base)) {
         return;
     }
     if (m->tell) {
@@ -89,9 +89,12 @@ void memory_on_notice(struct memory_client *c, const struct memory_message *m)
 {
     struct registry_watch *w = find_watch(c, m->number);
 
-    if (w != NULL && m->gone) {
+    if (w == NULL || !registry_vouched(&c->base)) {
+        return;
+    }
+    if (m->gone) {
         registry_view_gone(w, m->nodes[0]->text, m->revision);
-    } else if (w != NULL) {
+    } else {
         registry_view_seen(w, &m->nodes[0]->entry, m->revision);
     }
 }

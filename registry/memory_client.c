@@ -230,7 +230,7 @@ static void on_resync(struct memory_event *e)
     struct memory_client *c = CONTAINER_OF(e, struct memory_client, resync);
     struct registry_watch *w;
 
-    if (!c->offline && !c->base.closing) {
+    if (!c->offline && registry_vouched(&c->base)) {
         DL_FOREACH(c->base.watches, w)
         {
             memory_send_look(c, w);

@@ -5,8 +5,8 @@
  * All connections break and what was on its way up is lost; answers that had
  * left may still arrive. Sessions of the copy stand, with their whole timeout
  * again: those whose clients have them still are theirs, the others run out.
- * Counters (revision, sessions, fencing numbers) go on from the copy, so that
- * numbers are given twice.
+ * Counters (revision, fencing numbers) go on from the copy, so that numbers are
+ * given twice; those of sessions are not, as real ones are drawn.
  */
 #include "base/mem.h"
 #include "registry/memory_priv.h"
@@ -22,7 +22,7 @@ struct kept_session {
 
 struct memory_backup {
     struct memory_tree tree;
-    uint64_t revision, last_session, last_fence;
+    uint64_t revision, last_fence;
     struct kept_session *sessions;
     size_t n_sessions;
     struct memory_lock *locks;
@@ -77,7 +77,6 @@ struct memory_backup *memory_backup(const struct memory_store *s)
 
     memory_tree_copy(&b->tree, &s->tree);
     b->revision = s->revision;
-    b->last_session = s->last_session;
     b->last_fence = s->last_fence;
     DL_COUNT(s->sessions, session, n);
     b->sessions = mem_zalloc((n + 1) * sizeof(*b->sessions));
@@ -152,7 +151,6 @@ void memory_restore(struct memory_store *s, const struct memory_backup *b)
     memory_tree_close(&s->tree);
     memory_tree_copy(&s->tree, &b->tree);
     s->revision = b->revision;
-    s->last_session = b->last_session;
     s->last_fence = b->last_fence;
     locks_free(&s->locks);
     locks_copy(&s->locks, b->locks);

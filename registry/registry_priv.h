@@ -269,6 +269,7 @@ struct registry_call {
     size_t bytes;     /* of all keys and values */
     uint64_t session; /* ours when the call was made; a txn must not be applied
                          once that session has ended */
+    bool inside;      /* made by the base, which asks a store in doubt */
     bool is_delete;   /* registry_delete(): ERR_NOT_FOUND is told as such */
     registry_reply_f *done;
     void *arg;

@@ -222,6 +222,7 @@ void registry_view_reorder(struct registry_watch *w)
     w->looking = false;
     for (k = w->keys; k != NULL; k = k->hh.next) {
         k->revision = 0;
+        k->version = 0; /* it may have been given twice: all is told again */
     }
 }
 

@@ -26,7 +26,7 @@ struct process {
     struct registry_watch *watch;
     enum registry_state told[32];
     size_t n_told;
-    size_t adds, removes, syncs;
+    size_t adds, updates, removes, syncs;
     struct registry_lock *lock;
     size_t granted, lost;
 };
@@ -54,6 +54,7 @@ static void on_event(void *arg, const struct registry_event *ev)
     struct process *p = arg;
 
     p->adds += ev->type == REGISTRY_ADD;
+    p->updates += ev->type == REGISTRY_UPDATE;
     p->removes += ev->type == REGISTRY_REMOVE;
     p->syncs += ev->type == REGISTRY_SYNCED;
 }
@@ -613,6 +614,62 @@ static void a_place_is_read_as_it_was_written(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* A version that was given twice is another value. */
+static void what_has_the_same_version_is_told_again(void **state)
+{
+    struct world *w = *state;
+    struct process *p = begin(w);
+    struct process *other = begin(w);
+    struct memory_backup *backup;
+    size_t before;
+
+    assert_int_equal(put(p, "/a/x", "1"), ERR_OK);
+    backup = memory_backup(w->store);
+    assert_int_equal(put(p, "/a/x", "lost"), ERR_OK);
+    run(w, SOON);
+    memory_restore(w->store, backup);
+    memory_backup_free(&backup);
+    run(w, SOON);
+    kill_(other);
+    other = &w->p[w->n++];
+    other->w = w;
+    other->r = memory_open(w->store, TIMEOUT); /* it accepts */
+    registry_compare(other->r, "ann", NULL, false);
+    registry_accepting(other->r);
+    run(w, SOON);
+    assert_int_equal(put(other, "/a/x", "else"), ERR_OK);
+    before = p->updates + p->adds;
+    accept(w, other);
+    run(w, 2 * TIMEOUT);
+    assert_int_equal(last(p), REGISTRY_CONNECTED);
+    assert_int_equal(p->updates + p->adds, before + 1);
+}
+
+/* --- what was on its way ------------------------------------------------- */
+
+static void what_was_asked_before_is_not_believed_after(void **state)
+{
+    struct world *w = *state;
+    struct process *p = begin(w);
+
+    assert_int_equal(put(p, "/a/x", "1"), ERR_OK);
+    registry_get(p->r, "/a/x", on_reply, w);
+    registry_contradicted(p->r, NULL, "a client shows it");
+    assert_int_equal(answer(w), ERR_WENT_BACK);
+    assert_string_equal(w->value, "");
+}
+
+static void what_was_written_before_is_not_told_after(void **state)
+{
+    struct world *w = *state;
+    struct process *p = begin(w);
+
+    registry_put(p->r, "/a/x", "1", 1, REGISTRY_ANY, 0, false, on_reply, w);
+    registry_contradicted(p->r, NULL, "a client shows it");
+    assert_int_equal(answer(w), ERR_UNKNOWN);
+    assert_non_null(memory_find(w->store, "/a/x"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -631,6 +688,9 @@ int main(void)
         TEST(who_accepts_begins_anew_when_it_falls_again),
         TEST(breaks_and_new_sessions_are_no_alarm),
         TEST(without_comparing_nothing_differs),
+        TEST(what_has_the_same_version_is_told_again),
+        TEST(what_was_asked_before_is_not_believed_after),
+        TEST(what_was_written_before_is_not_told_after),
         cmocka_unit_test(the_record_is_read_as_it_was_written),
         cmocka_unit_test(a_place_is_read_as_it_was_written),
     };
