@@ -361,6 +361,7 @@ void check_flush(struct check *c)
 static void begin_txn(struct check *c, uint64_t revision, uint64_t writer)
 {
     struct check_txn *t = &c->txn;
+    uint64_t told;
 
     check_flush(c);
     t->open = true;
@@ -370,14 +371,15 @@ static void begin_txn(struct check *c, uint64_t revision, uint64_t writer)
     for (int k = 0; k < 2; k++) {
         t->holder[k] = memory_lock_holder(c->store, c->locks[k], &t->fence[k]);
         t->checked[k] = memory_checked_fence(c->store, c->locks[k]);
-        if (t->holder[k] == 0)
+        told = t->fence[k] + c->back.fence_base;
+        if (t->holder[k] == 0 || c->back.doubt)
             continue;
-        if (t->fence[k] < c->fence[k])
+        if (told < c->fence[k])
             check_fail(c, "fences-grow", "lock %s: %" PRIu64 " after %" PRIu64,
-                       c->locks[k], t->fence[k], c->fence[k]);
-        if (t->fence[k] > c->fence[k])
+                       c->locks[k], told, c->fence[k]);
+        if (told > c->fence[k])
             c->hold_floor[k] = c->floor;
-        c->fence[k] = t->fence[k];
+        c->fence[k] = told;
     }
 }
 
@@ -399,6 +401,10 @@ static void on_write(void *arg, uint64_t writer,
     c->result->writes++;
     if (!c->txn.open || c->txn.revision != revision)
         begin_txn(c, revision, writer);
+    if (below(key, "/pelorus/work/") || below(key, "/pelorus/owned/") ||
+        below(key, "/pelorus/owners/") || below(key, "/pelorus/failovers/") ||
+        strcmp(key, "/pelorus/epoch-floor") == 0)
+        check_doubt(c, key, writer);
     if (below(key, "/nodes/") || below(key, "/pelorus/nodes/"))
         on_registration(c, writer, before, after);
     else if (below(key, "/pelorus/work/"))
@@ -411,6 +417,8 @@ static void on_write(void *arg, uint64_t writer,
         on_failover(c, before, after);
     else if (strcmp(key, "/pelorus/epoch-floor") == 0)
         on_floor(c, after);
+    else if (strcmp(key, "/pelorus/history/incarnation") == 0)
+        check_history_change(c, after);
 }
 
 /* --- life ----------------------------------------------------------------- */
@@ -423,16 +431,11 @@ void check_begin(struct check *c, struct memory_store *store)
         c->items[i].now.owner = CHECK_NOBODY;
 }
 
-void check_end(struct check *c)
+void check_lists_free(struct check *c)
 {
     struct check_failover *f, *f_next;
     struct check_registration *r, *r_next;
 
-    for (int i = 0; i < CHECK_ITEMS; i++) {
-        mem_free(c->items[i].done.epochs);
-        mem_free(c->items[i].handover.epochs);
-        mem_free(c->items[i].release.epochs);
-    }
     for (int i = 0; i < CHECK_NODES; i++)
         while (c->nodes[i].processes != NULL) {
             struct check_process *p = c->nodes[i].processes;
@@ -450,4 +453,15 @@ void check_end(struct check *c)
         HASH_DEL(c->registrations, r);
         mem_free(r);
     }
+}
+
+void check_end(struct check *c)
+{
+    for (int i = 0; i < CHECK_ITEMS; i++) {
+        mem_free(c->items[i].done.epochs);
+        mem_free(c->items[i].handover.epochs);
+        mem_free(c->items[i].release.epochs);
+        mem_free(c->items[i].had);
+    }
+    check_lists_free(c);
 }

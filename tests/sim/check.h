@@ -71,14 +71,24 @@ struct check_asked {
     size_t n;
 };
 
+/* Somebody had an item at this epoch. */
+struct check_had {
+    uint64_t epoch;
+    int owner;
+    struct check_id process;
+};
+
 #define CHECK_MARKERS 4
 struct check_item {
     struct check_record now, before; /* before: the txn being judged */
+    struct check_record restored;    /* when the store lost its tail */
     bool touched;
     uint64_t top; /* highest epoch ever */
     struct check_marker markers[CHECK_MARKERS];
     size_t n_markers;
     struct check_asked done, handover, release;
+    struct check_had *had; /* ever */
+    size_t n_had;
 };
 
 enum check_gate_state {
@@ -160,6 +170,23 @@ struct check_registration {
     UT_hash_handle hh;
 };
 
+struct check_history {
+    char incarnation[40];
+    uint64_t fence_base;
+    bool marked;
+};
+
+/* A store that lost its tail. */
+struct check_back {
+    bool doubt; /* from then on, to a person's word */
+    bool ever;
+    mono_ms since;
+    uint64_t person;  /* the session of whoever accepts it; 0: nobody */
+    uint64_t highest; /* epoch that anybody had */
+    uint64_t fence_base;
+    char incarnation[40];
+};
+
 /* The txn being collected. */
 struct check_txn {
     bool open;
@@ -197,12 +224,13 @@ struct check {
     struct check_registration *registrations;
     struct check_txn txn;
     uint64_t floor, floor_before;
-    uint64_t fence[2];      /* the highest seen */
+    uint64_t fence[2];      /* the highest seen, as it is told */
     uint64_t hold_floor[2]; /* when that one was granted */
     size_t nobody[2];       /* markers under "-" */
     bool paused;
     uint64_t taken[2]; /* processes that lost work, by nobody's order */
     bool silent;       /* no ttl is over now */
+    struct check_back back;
 };
 
 /* `c` is zeroed but for store, trace, result, locks, names, kinds and the
@@ -222,10 +250,21 @@ void check_asks_withdraw(struct check *c, const char *id);
 void check_withdrawn(struct check *c, const char *id);
 /* A client was told that this item stands at this epoch. */
 void check_told(struct check *c, int item, uint64_t epoch);
+/* Something that was asked for then is done, or so it is said. */
+void check_told_ok(struct check *c, int item, mono_ms asked);
 /* A client was told that its `done` was certainly not carried out. */
 void check_refused(struct check *c, int item, uint64_t epoch);
 /* A process was told that it has a lease, and takes it for good. */
 void check_leased(struct check *c, int node, const struct check_id *process);
+
+/* The store is put back to what it was when the copy was made. Items come back
+ * and go, as the copy says; what was asked and what was had stays. */
+struct check_copy;
+struct check_copy *check_copy(struct check *c);
+void check_copy_free(struct check_copy **copy);
+void check_restored(struct check *c, const struct check_copy *copy);
+/* Whoever may accept it; 0: nobody. */
+void check_person(struct check *c, uint64_t session);
 
 /* The first failure counts. */
 void check_fail(struct check *c, const char *invariant, const char *fmt, ...)
@@ -257,11 +296,23 @@ bool check_read_failover(struct check *c, struct check_failover *out,
                          const struct registry_entry *e);
 bool check_read_marker(struct check_marker *out,
                        const struct registry_entry *e);
+bool check_read_history(struct check_history *out,
+                        const struct registry_entry *e);
 void check_read_heartbeat(struct check_id *out, const struct registry_entry *e);
 
 /* check_gate.c, check_item.c: the rules. */
 void check_gate_change(struct check *c, int node);
 void check_failover_change(struct check *c, struct check_failover *f);
 void check_item_change(struct check *c, int item);
+
+/* check_back.c */
+void check_ledger(struct check *c, int item, int owner,
+                  const struct check_id *process, uint64_t epoch);
+void check_doubt(struct check *c, const char *key, uint64_t writer);
+bool check_by_person(const struct check *c);
+void check_given_again(struct check *c, int item);
+void check_history_change(struct check *c, const struct registry_entry *after);
+/* check.c: processes, failovers and registrations. */
+void check_lists_free(struct check *c);
 
 #endif

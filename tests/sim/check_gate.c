@@ -364,7 +364,8 @@ void check_failover_change(struct check *c, struct check_failover *f)
         check_fail(c, "under-the-lock",
                    "%s: written by %" PRIu64 ", the lock is held by %" PRIu64,
                    f->id, c->txn.writer, c->txn.holder[f->kind]);
-    if (is != PHASE_NONE && f->now.fence != c->txn.fence[f->kind] &&
+    if (is != PHASE_NONE &&
+        f->now.fence != c->txn.fence[f->kind] + c->back.fence_base &&
         is != PHASE_HELD && !order)
         check_fail(c, "fences-grow",
                    "%s says fence %" PRIu64 ", the lock has %" PRIu64, f->id,

@@ -250,6 +250,14 @@ void check_item_change(struct check *c, int i)
           is->process.startup, is->epoch, check_state_name(was->state),
           owner_name(c, was), was->epoch, c->txn.writer);
     check_agreement(c, i);
+    if (check_by_person(c))
+        check_given_again(c, i);
+    if (is->state == ITEM_ASSIGNED)
+        check_ledger(c, i, is->owner, &is->process, is->epoch);
+    if (check_by_person(c)) {
+        item->top = is->epoch;
+        return;
+    }
     if (is->state == ITEM_NONE)
         check_removed(c, i);
     else if (was->state == ITEM_NONE)

@@ -194,6 +194,20 @@ bool check_read_marker(struct check_marker *out, const struct registry_entry *e)
     return out->epoch > 0;
 }
 
+bool check_read_history(struct check_history *out,
+                        const struct registry_entry *e)
+{
+    cJSON *o = parse(e);
+
+    memset(out, 0, sizeof(*out));
+    put(out->incarnation, sizeof(out->incarnation), text(o, "incarnation"));
+    out->fence_base = number(o, "fence_base");
+    out->marked =
+        cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(o, "went_back"));
+    cJSON_Delete(o);
+    return out->incarnation[0] != '\0';
+}
+
 void check_read_heartbeat(struct check_id *out, const struct registry_entry *e)
 {
     cJSON *o = parse(e);

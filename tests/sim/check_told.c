@@ -48,6 +48,8 @@ void check_withdrawn(struct check *c, const char *id)
     const struct check_failover *f;
 
     check_flush(c);
+    if (c->back.doubt)
+        return; /* so it was, in what is lost */
     HASH_FIND_STR(c->failovers, id, f);
     if (f != NULL && f->now.phase != PHASE_ABORTED &&
         f->now.phase != PHASE_NONE)
@@ -66,6 +68,15 @@ void check_told(struct check *c, int item, uint64_t epoch)
                    "w-%d: a client was told of epoch %" PRIu64
                    ", the registry knows only %" PRIu64,
                    item, epoch, i->top);
+}
+
+void check_told_ok(struct check *c, int item, mono_ms asked)
+{
+    if (c->back.doubt && asked >= c->back.since)
+        check_fail(c, "nobody-acts-in-doubt",
+                   "w-%d: a client was told that all is well, in a store that "
+                   "had lost its tail",
+                   item);
 }
 
 void check_refused(struct check *c, int item, uint64_t epoch)
@@ -88,7 +99,7 @@ void check_leased(struct check *c, int node, const struct check_id *process)
     const struct check_process *p = check_process(c, node, process);
 
     check_flush(c);
-    if (p->moving && !p->ordered)
+    if (p->moving && !p->ordered && !c->back.doubt)
         check_fail(c, "two-owners",
                    "%s %" PRId64 " was given a lease while its work is taken",
                    c->names[node], process->startup);

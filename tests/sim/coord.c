@@ -52,6 +52,9 @@ void coord_start(struct coord *k)
     if (w->conf.failover.hook != NULL)
         config.hooks = &k->run_hooks;
     k->registry = memory_open(w->store, TIMEOUT_MS);
+    registry_compare(k->registry, k->self, back_remembers(w) ? &k->state : NULL,
+                     true);
+    k->well_since = w->clock.mono;
     config.registry = k->registry;
     k->c = coordinator_new(&config);
     k->restart_at = k->frozen_until = k->cut_until = 0;
@@ -145,6 +148,7 @@ static void thaw(struct coord *k)
 
     trace(&k->w->trace, "THAW %s", k->self);
     memory_thaw(k->registry);
+    k->well_since = k->w->clock.mono;
     k->frozen_until = 0;
     DL_FOREACH_SAFE(k->calls, call, next)
     {
@@ -189,6 +193,7 @@ static void uncut(struct coord *k)
 {
     trace(&k->w->trace, "UNCUT %s", k->self);
     memory_heal(k->registry);
+    k->well_since = k->w->clock.mono;
     k->cut_until = 0;
 }
 
@@ -197,7 +202,7 @@ void coord_step(struct coord *k)
     mono_ms now = k->w->clock.mono;
 
     if (k->c == NULL) {
-        if (k->restart_at != 0 && now >= k->restart_at)
+        if (k->restart_at != 0 && now >= k->restart_at && back_may_begin(k->w))
             coord_start(k);
         return;
     }
@@ -206,14 +211,16 @@ void coord_step(struct coord *k)
     if (k->frozen_until != 0 && now >= k->frozen_until)
         thaw(k);
     sim_hooks_step(k);
-    if (coord_runs(k))
+    if (coord_runs(k)) {
         coordinator_tick(k->c);
+        k->state = *registry_place(k->registry);
+    }
 }
 
 void coord_heal(struct coord *k)
 {
     if (k->c == NULL) {
-        coord_start(k);
+        k->restart_at = k->w->clock.mono;
         return;
     }
     if (k->cut_until != 0)

@@ -205,7 +205,7 @@ bool live_check(struct world *w, char *why, size_t size)
 {
     if (w->in_flight > 0)
         NOT_YET("%zu requests are not answered", w->in_flight);
-    return nodes_back(w, why, size) && items_live(w, why, size) &&
-           failovers_ended(w, why, size) && gates_live(w, why, size) &&
-           caches_true(w, why, size);
+    return back_is_over(w, why, size) && nodes_back(w, why, size) &&
+           items_live(w, why, size) && failovers_ended(w, why, size) &&
+           gates_live(w, why, size) && caches_true(w, why, size);
 }

@@ -64,6 +64,7 @@ void sim_node_init(struct world *w, int i)
              n->kind == NODE_MASTER ? 'm' : 'w',
              n->kind == NODE_MASTER ? i : i - MASTERS);
     choose_keys(n);
+    n->compares = !n->http && (n->index % 5 == 3 || n->index % 6 == 0);
     n->stops_on_loss = chance(w, 0.3);
     n->takes_over = chance(w, 0.5);
     w->check.names[i] = n->address;
@@ -128,6 +129,9 @@ void sim_node_start(struct sim_node *n)
     n->alive = true;
     if (!n->http) {
         n->registry = memory_open(n->w->store, TIMEOUT_MS);
+        if (n->compares)
+            registry_compare(n->registry, n->address,
+                             back_remembers(n->w) ? &n->state : NULL, false);
         n->listener = registry_listen(n->registry, on_state, n);
     }
     n->pending = 0;
@@ -316,6 +320,8 @@ void sim_node_step(struct sim_node *n)
         thaw(n);
     if (n->http && !n->frozen)
         sim_http_step(n);
+    if (n->compares && !n->frozen)
+        n->state = *registry_place(n->registry);
     if (n->frozen || n->pending > 0 || now < n->next_report)
         return;
     if (n->http)

@@ -99,6 +99,7 @@ void world_open(struct world *w, uint64_t seed, bool verbose,
     configure(w);
     w->store = memory_store_new(&w->clock, rand_u64(&w->rand));
     check_setup(w);
+    back_plan(w);
     for (int i = 0; i < NODES; i++)
         sim_node_init(w, i);
     for (int i = 0; i < COORDS; i++)
@@ -114,6 +115,7 @@ void world_open(struct world *w, uint64_t seed, bool verbose,
 
 void world_close(struct world *w)
 {
+    back_end(w);
     for (int i = 0; i < COORDS; i++)
         coord_kill(&w->coords[i]);
     for (int i = 0; i < NODES; i++)
@@ -132,6 +134,7 @@ void world_step(struct world *w)
 
     (void)memory_run(w->store, w->clock.mono + between(w, 60, 100));
     check_flush(&w->check);
+    back_step(w);
     for (uint64_t i = 0; i < COORDS; i++)
         coord_step(&w->coords[(first + i) % COORDS]);
     coord_note_sessions(w);

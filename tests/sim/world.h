@@ -8,6 +8,7 @@
  *   hook.c    the hooks that they run
  *   client.c  requests about work, and people's orders
  *   chaos.c   what goes wrong, and when; then all is healed
+ *   back.c    the store loses its tail, and a person accepts it
  *   live.c    what must be true when it is quiet again
  *   acts.c    then one more fault, whose outcome is certain
  *   run.c     one seed from beginning to end
@@ -17,6 +18,7 @@
 
 #include "base/rand.h"
 #include "coordinator/coordinator.h"
+#include "failover/restore.h"
 #include "tests/sim/check.h"
 
 #define COORDS     3
@@ -47,7 +49,9 @@ struct coord {
     char self[32];
     mono_ms frozen_until, cut_until, restart_at; /* 0: not */
     mono_ms frozen_since;
-    uint64_t expired; /* a session that was ended by force, before its time */
+    uint64_t expired;   /* a session that was ended by force, before its time */
+    mono_ms well_since; /* it runs, and is not cut off */
+    struct registry_place state; /* its state file */
 };
 
 struct sim_node {
@@ -58,8 +62,10 @@ struct sim_node {
     char keys[2][64];
     int n_keys;
     bool alive;
-    bool http;                 /* reports through a coordinator */
-    struct registry *registry; /* NULL: it is dead, or speaks HTTP */
+    bool http;                   /* reports through a coordinator */
+    bool compares;               /* as our agent does */
+    struct registry_place state; /* its state file */
+    struct registry *registry;   /* NULL: it is dead, or speaks HTTP */
     struct registry_listener *listener;
     struct check_id process, former;
     bool stops_on_loss; /* a lost session makes it a new process (our agent);
@@ -77,6 +83,20 @@ struct sim_node {
     mono_ms asked;   /* and when it was sent */
     mono_ms next_report, thaw_at, heal_at, restart_at; /* 0: not */
     mono_ms accepted; /* HTTP: when its last accepted report was sent */
+};
+
+/* A loss, if there is one in this run. */
+struct sim_back {
+    struct rand rand; /* of its own: other seeds do not change by it */
+    bool planned, all_down;
+    mono_ms backup_at, restore_at, accept_at, kill_at;
+    mono_ms backed_up, restored; /* 0: not */
+    uint64_t lost_from; /* revision */
+    struct memory_backup *backup;
+    struct check_copy *copy;
+    struct registry *person; /* NULL: nobody is there */
+    struct restore *restore;
+    bool looked, going, failed, over;
 };
 
 struct world {
@@ -100,6 +120,7 @@ struct world {
     double request_rate;
     double meddling; /* people who cordon while work moves */
     bool healed;
+    struct sim_back back;
 };
 
 static inline bool chance(struct world *w, double share)
@@ -184,6 +205,17 @@ void acts_play(struct world *w);
 void chaos_begin(struct world *w);
 void chaos_step(struct world *w);
 void chaos_heal(struct world *w);
+
+/* back.c */
+void back_plan(struct world *w);
+void back_step(struct world *w);
+bool back_is_over(const struct world *w, char *why, size_t size);
+void back_end(struct world *w);
+/* Not before those who remember can have written the mark: until it stands,
+ * whoever begins without memory has no way to know. */
+bool back_may_begin(const struct world *w);
+/* Whoever begins again has its state file. */
+bool back_remembers(struct world *w);
 
 /* run.c. `w` is zeroed. */
 void world_open(struct world *w, uint64_t seed, bool verbose,
