@@ -8,7 +8,10 @@
  *
  *     look    what is in it, and what all those testify who knew that future
  *     lock    the failover locks
- *     floor   above every epoch that the store has or anybody has shown
+ *     floor   above every epoch that the store has or anybody has shown; and
+ *             a mark if there is none, which stops everybody
+ *     quiet   until the coordinators have stopped: a lock that one got between
+ *             `open` and its noticing would have an old fencing number
  *     pass    each unfinished item is given again to its own owner, or to
  *             nobody as before, above the floor, its marker with it; again
  *             until a pass was applied as a whole
@@ -16,9 +19,8 @@
  *             its fencing numbers above all that were ever had
  *     sweep   what was testified is removed
  *
- * A backup is put back in the same way. Floor also puts a mark into the store,
- * which stops everybody; `quiet` waits until they have; and a pass makes the
- * store's keys what the backup says.
+ * A backup is put back in the same way; a pass makes the store's keys what it
+ * says.
  *
  * Whoever is killed in the middle has opened nothing: run it again. Loop
  * thread; nothing blocks.
@@ -34,8 +36,10 @@
 #define RESTORE_LIFT_FENCE (UINT64_C(1) << 40)
 #define RESTORE_SAMPLES    16
 #define RESTORE_NAMES      8
-/* `by` of the mark: a restore was begun, and only it may end it. */
+/* `by` of the mark: a restore was begun, and only one may end it. */
 #define RESTORE_MARK "pelorus registry restore"
+/* An acceptance was begun where nobody had marked the store: either ends it. */
+#define ACCEPT_MARK "pelorus registry accept-restore"
 
 struct backup;
 

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define AT_A_TIME 1000 /* entries between two waits */
-#define QUIET_MS  45000
 
 static void most(uint64_t *highest, uint64_t n)
 {
@@ -37,45 +36,6 @@ void back_evidence(struct restore *r)
     for (size_t i = h->n_after; i > 0; i--)
         history_after(&r->others, h->after[i - 1]);
     history_after(&r->others, h->incarnation);
-}
-
-/* --- until nobody acts on it ---------------------------------------------- */
-
-static void coordinator_page(struct restore *r,
-                             const struct registry_reply *page)
-{
-    uint64_t ours = registry_session(r->c.registry);
-    for (size_t i = 0; i < page->n_entries; i++) {
-        const struct registry_entry *e = &page->entries[i];
-        if (e->owner != 0 && e->owner != ours && r->stands[0] == '\0')
-            (void)snprintf(r->stands, sizeof(r->stands), "%s", e->key);
-    }
-}
-
-static void coordinators_walked(struct restore *r)
-{
-    struct err err;
-    if (r->stands[0] == '\0') {
-        restore_begin(r, PHASE_PASS);
-        return;
-    }
-    (void)err_set(&err,
-                  r->c.clock->mono - r->quiet_from < QUIET_MS ? ERR_UNAVAILABLE
-                                                              : ERR_TIMEOUT,
-                  "%s has not stopped, although the store says that it is not "
-                  "to be believed: an older version? stop it",
-                  r->stands);
-    if (err.code == ERR_TIMEOUT)
-        restore_fail(r, &err);
-    else
-        restore_retry(r, &err);
-}
-
-void quiet_begin(struct restore *r)
-{
-    r->stands[0] = '\0';
-    restore_walk(r, "/pelorus/coordinators", coordinator_page,
-                 coordinators_walked);
 }
 
 /* --- what stands ---------------------------------------------------------- */

@@ -155,7 +155,8 @@ static int judge(struct restore *r, struct err *err)
         return (int)err_set(
             err, ERR_CONFLICT,
             "a backup is being put back and is not complete (%s): run that "
-            "command again, to its end",
+            "command again, to its end; if its file is lost, put another "
+            "backup into it ('pelorus registry restore FILE')",
             s->history.went_back.why);
     return 0;
 }

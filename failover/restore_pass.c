@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define PASSES_MAX 50 /* somebody writes all the time */
+#define QUIET_MS   45000
 
 static uint64_t more(uint64_t a, uint64_t b)
 {
@@ -54,28 +55,42 @@ static void on_floor(void *part, size_t index,
         restore_fail(r, &lost);
     } else if (reply->err.code == ERR_OK) {
         r->quiet_from = r->c.clock->mono;
-        restore_begin(r, r->c.backup != NULL             ? PHASE_QUIET
-                         : planted(PLANTED_OPENED_FIRST) ? PHASE_OPEN
-                                                         : PHASE_PASS);
+        restore_begin(r, PHASE_QUIET);
     } else {
         r->phase = PHASE_LOOK_AGAIN; /* it is computed from fresh reads */
         restore_retry(r, &reply->err);
     }
 }
 
-/* From here on nobody believes the store, whatever becomes of us. */
 static void mark(const struct restore *r, struct buf *out)
 {
+    bool back = r->c.backup != NULL;
     struct history_record h = r->s.history;
     if (!r->s.found)
         history_new_id(h.incarnation);
     h.went_back.is = true;
     h.went_back.known = r->s.known;
     memset(&h.went_back.now, 0, sizeof(h.went_back.now));
-    (void)snprintf(h.went_back.by, sizeof(h.went_back.by), RESTORE_MARK);
-    (void)snprintf(h.went_back.why, sizeof(h.went_back.why),
-                   "a backup is being put back by %.128s", r->who);
+    (void)snprintf(h.went_back.by, sizeof(h.went_back.by), "%s",
+                   back ? RESTORE_MARK : ACCEPT_MARK);
+    (void)snprintf(h.went_back.why, sizeof(h.went_back.why), "%s by %.128s",
+                   back ? "a backup is being put back" : "it is being accepted",
+                   r->who);
     history_write(out, &h);
+}
+
+/* From here on nobody believes the store, whatever becomes of us: who has a
+ * session in one that nobody marked would go on with the old fencing numbers
+ * until it sees the new ones. What others said of it stays. */
+static struct registry_op marked(const struct restore *r, struct buf *history)
+{
+    if (r->c.backup == NULL && r->s.history.went_back.is)
+        return (struct registry_op){.type = REGISTRY_CHECK,
+                                    .expect = REGISTRY_VERSION,
+                                    .key = HISTORY_KEY,
+                                    .version = r->history_version};
+    mark(r, history);
+    return put(HISTORY_KEY, r->history_version, history);
 }
 
 void floor_begin(struct restore *r)
@@ -89,14 +104,61 @@ void floor_begin(struct restore *r)
     buf_init(&history, REGISTRY_VALUE_MAX);
     epoch_floor_write(&floor, r->floor);
     ops[n++] = put(EPOCH_FLOOR_KEY, r->floor_version, &floor);
-    if (r->c.backup != NULL) {
-        mark(r, &history);
-        ops[n++] = put(HISTORY_KEY, r->history_version, &history);
-    }
+    ops[n++] = marked(r, &history);
     registry_txn(r->c.registry, ops, n, call_done,
                  call_new(&r->calls, on_floor, r, 0));
     buf_close(&floor);
     buf_close(&history);
+}
+
+/* --- until nobody acts on it ---------------------------------------------- */
+
+static void coordinator_page(struct restore *r,
+                             const struct registry_reply *page)
+{
+    uint64_t ours = registry_session(r->c.registry);
+    for (size_t i = 0; i < page->n_entries; i++) {
+        const struct registry_entry *e = &page->entries[i];
+        if (e->owner != 0 && e->owner != ours && r->stands[0] == '\0')
+            (void)snprintf(r->stands, sizeof(r->stands), "%s", e->key);
+    }
+}
+
+/* One that was killed stands until its session's timeout, which in a store that
+ * was put back may begin only now. */
+static int64_t patience(const struct restore *r)
+{
+    int64_t sessions = 3 * registry_session_timeout(r->c.registry);
+    return sessions > QUIET_MS ? sessions : QUIET_MS;
+}
+
+static void coordinators_walked(struct restore *r)
+{
+    struct err err;
+    if (r->stands[0] == '\0') {
+        restore_begin(r, r->c.backup == NULL && planted(PLANTED_OPENED_FIRST)
+                             ? PHASE_OPEN
+                             : PHASE_PASS);
+        return;
+    }
+    (void)err_set(&err,
+                  r->c.clock->mono - r->quiet_from < patience(r)
+                      ? ERR_UNAVAILABLE
+                      : ERR_TIMEOUT,
+                  "%s has not stopped, although the store says that it is not "
+                  "to be believed: an older version? stop it",
+                  r->stands);
+    if (err.code == ERR_TIMEOUT)
+        restore_fail(r, &err);
+    else
+        restore_retry(r, &err);
+}
+
+void quiet_begin(struct restore *r)
+{
+    r->stands[0] = '\0';
+    restore_walk(r, "/pelorus/coordinators", coordinator_page,
+                 coordinators_walked);
 }
 
 /* --- markers -------------------------------------------------------------- */

@@ -4,7 +4,7 @@
  *   restore.c       the phases, the locks, failures
  *   restore_look.c  what is in the store, and what is testified
  *   restore_shown.c the same, item by item
- *   restore_pass.c  floor, items given again, the new incarnation
+ *   restore_pass.c  floor, quiet, items given again, the new incarnation
  *   restore_back.c  the keys of a backup
  *
  * Each phase can be begun again at any time, and is, when a call failed that
@@ -77,7 +77,7 @@ struct restore {
     struct err trouble; /* why it was not since */
     /* locks */
     struct registry_lock *locks[BULK_LOCKS];
-    size_t n_locks;     /* held, in order; the next one is waited for */
+    size_t n_locks; /* held, in order; the next one is waited for */
     /* the walk under way */
     const char *prefix;
     char *next;
@@ -133,6 +133,7 @@ void known_free(struct known **list);
 
 /* restore_pass.c */
 void floor_begin(struct restore *r);
+void quiet_begin(struct restore *r);
 void pass_begin(struct restore *r);
 void open_begin(struct restore *r);
 void sweep_begin(struct restore *r);
@@ -141,7 +142,6 @@ void strays_free(struct restore *r);
 
 /* restore_back.c */
 void back_pass_begin(struct restore *r);
-void quiet_begin(struct restore *r);
 /* What the backup has: the highest epoch and fencing number, incarnations. */
 void back_evidence(struct restore *r);
 void standing_free(struct restore *r);

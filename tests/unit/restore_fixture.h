@@ -53,8 +53,8 @@ static inline void scene_written(void *arg, uint64_t writer,
     if (s->client == NULL || writer != s->session)
         return;
     if (++s->written == s->kill_after) {
+        memory_kill(&s->client); /* first: it releases no lock */
         restore_abandon(&s->restore);
-        memory_kill(&s->client);
     }
 }
 

@@ -2,10 +2,31 @@
  * test_restore.c - a person believes a store that went back: each item is given
  * again above all that anybody had, and only then is the store opened, wherever
  * whoever does it is killed.
+ * (Longer than 500 lines: what is found, what is done, and who lives.)
  */
 #include "tests/unit/restore_fixture.h"
 
 static struct scene s;
+
+/* As a coordinator: its entry stands while it has a session, in which it waits
+ * for the lock. */
+struct live {
+    struct registry *r;
+    struct registry_listener *listener;
+    struct registry_lock *lock;
+    size_t granted;
+    uint64_t fence, highest; /* of the last grant, and of all */
+    enum err_code put;
+};
+static struct live live;
+
+static void live_leave(void)
+{
+    registry_unlisten(&live.listener);
+    registry_unlock(&live.lock);
+    registry_close(&live.r, NULL, NULL);
+    scene_run(&s, 2000);
+}
 
 static int setup(void **state)
 {
@@ -17,6 +38,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    memory_set_faults(s.store, &(struct memory_faults){0});
+    scene_leave(&s);
+    if (live.r != NULL)
+        live_leave();
     scene_close(&s);
     return 0;
 }
@@ -170,7 +195,7 @@ static void a_store_without_a_mark_may_be_accepted_too(void **state)
     assert_true(scene_go(&s));
     assert_true(scene_history(&s, &h));
     assert_int_equal(h.generation, 1);
-    assert_int_equal(h.n_after, 0);
+    assert_int_equal(h.n_after, 1); /* that of the mark */
     assert_true(scene_epoch(&s, "a-0") == 9 + RESTORE_LIFT_EPOCH + 1);
     scene_agrees(&s);
 }
@@ -314,7 +339,159 @@ static void a_backup_that_is_being_put_back_is_not_accepted(void **state)
     scene_enter(&s, NULL, 0);
     assert_false(scene_look(&s));
     assert_non_null(strstr(s.err.msg, "by bob"));
+    assert_non_null(strstr(s.err.msg, "put another backup into it"));
     assert_int_equal(scene_epoch(&s, "a-0"), 1);
+}
+
+/* --- a store that nobody marked, and who believes it ---------------------- */
+
+static void on_live_lost(void *arg)
+{
+    (void)arg;
+}
+
+static void on_live_granted(void *arg, enum err_code code)
+{
+    struct live *l = arg;
+    if (code != ERR_OK)
+        return;
+    l->granted++;
+    l->fence = registry_lock_fence(l->lock);
+    l->highest = l->fence > l->highest ? l->fence : l->highest;
+}
+
+static void on_live_state(void *arg, enum registry_state state)
+{
+    struct live *l = arg;
+    if (state != REGISTRY_CONNECTED)
+        return;
+    registry_put(l->r, "/pelorus/coordinators/c9", "{}", 2, REGISTRY_ANY, 0,
+                 true, on_scene_put, &l->put);
+    registry_unlock(&l->lock);
+    l->lock = registry_lock(l->r, "/lock/master-failover", "c9", -1,
+                            on_live_granted, on_live_lost, l);
+}
+
+static void live_enter(void)
+{
+    struct live *l = &live;
+    memset(l, 0, sizeof(*l));
+    l->put = ERR_CANCELLED;
+    l->r = memory_open(s.store, 6000);
+    registry_compare(l->r, "c9", NULL, true);
+    l->listener = registry_listen(l->r, on_live_state, l);
+    for (int i = 0; i < 1000 && (l->put != ERR_OK || l->granted == 0); i++)
+        scene_run(&s, 10);
+    assert_int_equal(l->put, ERR_OK);
+    assert_int_equal(l->granted, 1);
+    l->granted = 0;
+}
+
+/* It is about to do the next thing under the lock. */
+static void live_wants_it_again(void)
+{
+    struct live *l = &live;
+    registry_unlock(&l->lock);
+    l->lock = registry_lock(l->r, "/lock/master-failover", "c9", -1,
+                            on_live_granted, on_live_lost, l);
+}
+
+/* Watches are late, as they may be: the lock comes before the news. */
+static void who_lives_gets_no_lock_by_the_old_numbers(void **state)
+{
+    struct memory_faults late = {.delay_max_ms = 150, .event_late_share = 1};
+    struct history_record h;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        scene_close(&s);
+        scene_open(&s, seed);
+        scene_fill(&s, 20);
+        live_enter();
+        memory_set_faults(s.store, &late);
+        scene_enter(&s, NULL, 0);
+        restore_go(s.restore, on_scene_done, &s);
+        scene_run(&s, 500); /* it waits for the lock that the other has */
+        live_wants_it_again();
+        assert_true(scene_until(&s, &s.done));
+        assert_int_equal(s.err.code, ERR_OK);
+        for (int i = 0; i < 1000 && live.granted == 0; i++)
+            scene_run(&s, 10);
+        assert_int_equal(live.granted, 1);
+        assert_true(live.fence > s.result.fence_base);
+        assert_true(scene_history(&s, &h));
+        assert_false(h.went_back.is);
+        assert_true(scene_epoch(&s, "a-0") == s.result.epoch_floor + 1);
+        memory_set_faults(s.store, &(struct memory_faults){0});
+        live_leave();
+    }
+}
+
+/* Killed anywhere: who lives either goes on as if nothing had been, or has
+ * stopped, and goes on when somebody has ended it. */
+static void
+killed_at_any_write_who_lives_gets_no_lock_by_the_old_numbers(void **state)
+{
+    struct memory_faults late = {.delay_max_ms = 50, .event_late_share = 1};
+    struct history_record h;
+    bool whole = false;
+    size_t stopped = 0;
+    (void)state;
+    for (size_t k = 1; !whole; k++) {
+        scene_close(&s);
+        scene_open(&s, k);
+        scene_fill(&s, 10);
+        live_enter();
+        uint64_t before = live.highest;
+        memory_set_faults(s.store, &late);
+        scene_enter(&s, NULL, 0);
+        s.kill_after = k;
+        restore_go(s.restore, on_scene_done, &s);
+        scene_run(&s, 200);
+        live_wants_it_again();
+        whole = scene_until(&s, &s.done);
+        s.kill_after = 0;
+        scene_leave(&s);
+        scene_run(&s, 15000);
+        assert_true(scene_history(&s, &h));
+        uint64_t opened = h.went_back.is ? 0 : h.fence_base;
+        if (h.went_back.is) {
+            stopped++;
+            assert_string_equal(h.went_back.by, ACCEPT_MARK);
+            assert_true(live.highest <= before); /* no grant */
+            scene_enter(&s, NULL, 0);
+            assert_true(scene_look(&s));
+            assert_true(scene_go(&s));
+            opened = s.result.fence_base;
+            scene_leave(&s);
+            scene_run(&s, 15000);
+        }
+        assert_true(opened > 0);
+        assert_true(live.fence > opened);
+        scene_agrees(&s);
+        memory_set_faults(s.store, &(struct memory_faults){0});
+        live_leave();
+    }
+    assert_true(stopped > 10);
+}
+
+/* One that does not know the mark is told of, and nothing is opened. */
+static void who_does_not_stop_is_told(void **state)
+{
+    struct history_record h;
+    (void)state;
+    scene_fill(&s, 10);
+    scene_put_as(&s, "/pelorus/coordinators/c2", "{}", true);
+    scene_enter(&s, NULL, 0);
+    assert_false(scene_go(&s));
+    assert_int_equal(s.err.code, ERR_TIMEOUT);
+    assert_non_null(strstr(s.err.msg, "/pelorus/coordinators/c2"));
+    assert_int_equal(scene_epoch(&s, "a-0"), 1);
+    assert_true(scene_history(&s, &h));
+    assert_string_equal(h.went_back.by, ACCEPT_MARK);
+    scene_delete(&s, "/pelorus/coordinators/c2");
+    s.done = false;
+    assert_true(scene_go(&s));
+    assert_true(scene_epoch(&s, "a-0") == s.result.epoch_floor + 1);
 }
 
 static void on_granted(void *arg, enum err_code code)
@@ -364,6 +541,9 @@ int main(void)
         TEST(markers_that_disagree_are_mended),
         TEST(what_leaves_no_epoch_is_refused),
         TEST(a_backup_that_is_being_put_back_is_not_accepted),
+        TEST(who_lives_gets_no_lock_by_the_old_numbers),
+        TEST(killed_at_any_write_who_lives_gets_no_lock_by_the_old_numbers),
+        TEST(who_does_not_stop_is_told),
         TEST(who_holds_a_lock_is_waited_for_and_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
