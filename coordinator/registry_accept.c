@@ -73,6 +73,8 @@ static void tell_back(struct accept *a, const struct restore_summary *s)
     if (!s->found)
         printf("it says of itself nothing yet: it is empty, or was never used "
                "by this version\n");
+    else if (h->went_back.is && strcmp(h->went_back.by, ACCEPT_MARK) == 0)
+        printf("this was begun and has not ended: %s\n", h->went_back.why);
     else if (h->went_back.is)
         printf("it is not what it was: %s (noticed by %s)\n", h->went_back.why,
                h->went_back.by);

@@ -100,21 +100,37 @@ static void on_no_session(void *arg)
     struct visit *v = arg;
     char name[512];
     struct err err;
+    const struct err *trouble = registry_key_trouble(v->registry);
 
     visit_name(v->conf, name, sizeof(name));
-    (void)err_set(&err, ERR_UNAVAILABLE,
-                  "no session at the registry (%s) within %d s; is it up, and "
-                  "is this the right configuration?",
-                  name, CONNECT_MS / 1000);
+    if (trouble == NULL)
+        (void)err_set(&err, ERR_UNAVAILABLE,
+                      "no session at the registry (%s) within %d s; is it up, "
+                      "and is this the right configuration?",
+                      name, CONNECT_MS / 1000);
+    else if (trouble->code == ERR_INVALID)
+        (void)err_set(&err, ERR_INVALID,
+                      "%.160s: the key cannot be read. With the registry's own "
+                      "tool write what it said (`history` in the first line of "
+                      "a backup of ours), or delete it: docs/going-back.md",
+                      trouble->msg);
+    else
+        (void)err_set(&err, trouble->code,
+                      "no session at the registry (%.120s): %s: %.160s", name,
+                      HISTORY_KEY, trouble->msg);
     visit_end(v, &err);
 }
 
 static void on_tick(void *arg)
 {
     struct visit *v = arg;
+    const struct err *trouble =
+        v->ending ? NULL : registry_key_trouble(v->registry);
 
     if (v->begun && v->tick != NULL)
         v->tick(v);
+    else if (!v->begun && trouble != NULL && trouble->code == ERR_INVALID)
+        on_no_session(v); /* it does not heal by waiting */
 }
 
 static int open_registry(struct visit *v, struct err *err)

@@ -43,7 +43,8 @@ struct registry_history {
     struct registry_place known; /* the highest */
     struct registry_place found; /* of the session that is being examined */
     bool is_back, damaged;
-    unsigned failures; /* of our own calls, and that it was said */
+    struct err trouble; /* with the key; ERR_OK: none */
+    unsigned failures;  /* of our own calls, and that it was said */
     bool said;
     bool marked; /* it is, and the mark was seen to stand */
     struct registry_back back;
@@ -84,6 +85,7 @@ static void failed(struct registry_history *h, const struct err *err,
     bool lasts = err->code == ERR_DENIED || err->code == ERR_INVALID ||
                  err->code == ERR_TOO_LARGE || err->code == ERR_IO;
 
+    h->trouble = *err;
     if (!h->said && (lasts || ++h->failures == FAILURES_MAX)) {
         h->said = true;
         log_error("!registry", LOG_S("key", HISTORY_KEY), LOG_S("what", what),
@@ -371,6 +373,7 @@ static void on_key(void *arg, const struct registry_reply *reply)
     struct registry_history *h = arg;
     struct err err = reply->err;
 
+    err_clear(&h->trouble);
     if (err.code == ERR_NOT_FOUND) {
         none_there(h);
         return;
@@ -387,6 +390,7 @@ static void on_key(void *arg, const struct registry_reply *reply)
         failed(h, &err, "it cannot be read");
         return;
     }
+    h->trouble = err;
     if (!h->damaged) {
         h->damaged = true;
         log_error("!registry", LOG_S("reason", err.msg),
@@ -569,6 +573,13 @@ const struct registry_place *registry_place(const struct registry *r)
 const struct registry_back *registry_went_back(const struct registry *r)
 {
     return r->history != NULL && r->history->is_back ? &r->history->back : NULL;
+}
+
+const struct err *registry_key_trouble(const struct registry *r)
+{
+    return r->history != NULL && r->history->trouble.code != ERR_OK
+               ? &r->history->trouble
+               : NULL;
 }
 
 void registry_contradicted(struct registry *r,

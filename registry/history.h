@@ -74,6 +74,11 @@ struct registry_back {
 };
 const struct registry_back *registry_went_back(const struct registry *r);
 
+/* Why the key, without which nobody gets a session, cannot be read or written:
+ * ERR_INVALID: it is damaged. NULL: as far as is known it can. Valid until the
+ * next turn. */
+const struct err *registry_key_trouble(const struct registry *r);
+
 /* Somebody showed what this store cannot have given: it went back. `known` is
  * where it stood then, or NULL. */
 void registry_contradicted(struct registry *r,

@@ -1,10 +1,12 @@
 """A person at the registry: a backup is taken and put back, and a store with
 ten thousand items is accepted, on real processes and every kind of server."""
 
+import contextlib
 import functools
 import json
 import os
 import pty
+import sqlite3
 import subprocess
 import sys
 import time
@@ -108,6 +110,30 @@ def test_what_is_wrong_is_told(cluster):
     check(f"{file}:2: the file was cut off here" in said, said)
     said, _ = registry(conf, "backup", "/nowhere/at/all", expect=1)
     check("/nowhere/at/all.tmp" in said and "No such file" in said, said)
+
+
+def test_a_damaged_key_is_told(cluster):
+    """What the registry says of itself is not guessed."""
+    conf, file = cluster.conf("person", 0), os.path.join(cluster.dir, "backup.json")
+    registry(conf, "accept-restore", "--yes")
+    registry(conf, "backup", file)
+    with open(file, encoding="utf-8") as f:
+        history = json.dumps(json.loads(f.readline())["history"])
+
+    def say(text):
+        with contextlib.closing(sqlite3.connect(cluster.path, timeout=20)) as db, db:
+            done = db.execute("UPDATE node SET value = ?, version = version + 1 WHERE key LIKE "
+                              "'%/pelorus/history/incarnation'", (text.encode(),))
+            equal(done.rowcount, 1, "keys")
+    say("{")
+    for words in (("accept-restore", "--yes"), ("restore", file, "--yes"), ("backup", file)):
+        said, _ = registry(conf, *words, expect=1)
+        check("/pelorus/history/incarnation" in said and "cannot be read" in said and "going-back.md" in said,
+              f"{words}: {said}")
+        check("is it up" not in said, f"{words}: {said}")
+    say(history)
+    said, _ = registry(conf, "accept-restore", "--yes")
+    check("done:" in said, said)
 
 
 SERVERS = {"sqlite": Sqlite, "etcd": etcd.Registry, "zookeeper": zookeeper.Registry,

@@ -215,6 +215,30 @@ static void the_first_makes_an_incarnation_and_all_take_it(void **state)
     assert_null(registry_went_back(a->r));
 }
 
+/* Not even who accepts: what it said is not guessed. */
+static void a_damaged_key_is_told_until_it_is_mended(void **state)
+{
+    struct world *w = *state;
+    struct process *a = begin(w), *b;
+    char whole[sizeof(w->value)];
+
+    assert_int_equal(get(a, HISTORY_KEY), ERR_OK);
+    assert_null(registry_key_trouble(a->r));
+    memcpy(whole, w->value, sizeof(whole));
+    assert_int_equal(put(a, HISTORY_KEY, "{"), ERR_OK);
+    b = begin_at(w, NULL);
+    registry_accepting(b->r);
+    run(w, SOON);
+    assert_int_equal(b->n_told, 0);
+    assert_non_null(registry_key_trouble(b->r));
+    assert_int_equal(registry_key_trouble(b->r)->code, ERR_INVALID);
+    assert_non_null(strstr(registry_key_trouble(b->r)->msg, HISTORY_KEY));
+    assert_int_equal(put(a, HISTORY_KEY, whole), ERR_OK);
+    run(w, SOON);
+    assert_int_equal(last(b), REGISTRY_CONNECTED);
+    assert_null(registry_key_trouble(b->r));
+}
+
 static void a_store_put_back_is_left_by_all_until_accepted(void **state)
 {
     struct world *w = *state;
@@ -674,6 +698,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_first_makes_an_incarnation_and_all_take_it),
+        TEST(a_damaged_key_is_told_until_it_is_mended),
         TEST(a_store_put_back_is_left_by_all_until_accepted),
         TEST(who_was_not_looking_is_told_by_the_mark),
         TEST(who_remembers_from_an_earlier_life_knows),
