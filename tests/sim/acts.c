@@ -89,14 +89,18 @@ static void silence(struct world *w)
 
     trace(&w->trace, "SILENCE for %lld ms", (long long)ms);
     for (int i = 0; i < NODES; i++)
-        if (w->nodes[i].http)
-            w->nodes[i].stops_on_loss = false; /* it rests, and comes again */
-        else
+        if (w->nodes[i].http) {
+            /* it rests, and comes again, some a little later than the registry:
+             * whoever had counted on meanwhile has time to say so */
+            w->nodes[i].stops_on_loss = false;
+            sim_node_cut(&w->nodes[i], ms + between(w, 0, 1800));
+        } else {
             sim_node_cut(&w->nodes[i], ms);
+        }
     for (int i = 0; i < COORDS; i++)
         coord_cut(&w->coords[i], ms);
     w->check.silent = true;
-    run_for(w, ms + 1000);
+    run_for(w, ms + 1800);
     w->check.silent = false;
     run_for(w, 2 * TIMEOUT_MS);
     if (w->check.taken[0] + w->check.taken[1] != before)
