@@ -59,7 +59,7 @@ export -f run_suite
 suites() {
     if [ -z "$SAN" ]; then
         echo "600 tests/model/run.sh"
-        echo "600 tests/sim/planted.sh"
+        echo "900 tests/sim/planted.sh"
         echo "120 tests/house.sh"
     fi
     echo "300 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
