@@ -135,6 +135,48 @@ static void held_up(struct world *w)
     run_for(w, TIMEOUT_MS);
 }
 
+static bool until_registered(struct world *w, const struct sim_node *n,
+                             bool registered, int64_t ms)
+{
+    mono_ms by = w->clock.mono + ms;
+
+    while (w->clock.mono < by &&
+           check_registered(&w->check, n->index) != registered)
+        run_for(w, 1);
+    return check_registered(&w->check, n->index) == registered;
+}
+
+/* A coordinator stops between reading a registration and renewing it. Its
+ * process dies, and when the coordinator goes on, the next one at the address
+ * has a registration of the same version. */
+static void two_lives(struct world *w)
+{
+    struct coord *k = coord_any(w);
+    struct sim_node *n = NULL;
+
+    for (int i = 0; i < NODES && n == NULL; i++)
+        if (w->nodes[i].http && w->nodes[i].alive && chance(w, 0.3))
+            n = &w->nodes[i];
+    if (k == NULL || n == NULL || 2 * w->ttl_ms > TIMEOUT_MS)
+        return;
+    sim_node_kill(n, 20 * TIMEOUT_MS);
+    if (!until_registered(w, n, false, 2 * TIMEOUT_MS))
+        return;
+    sim_node_start(n);
+    if (!until_registered(w, n, true, TIMEOUT_MS) || !coord_runs(k))
+        return;
+    sim_http_report(n, k);
+    (void)memory_run(w->store, w->clock.mono + between(w, 0, 8));
+    coord_freeze(k, TIMEOUT_MS - 1000);
+    sim_node_kill(n, 20 * TIMEOUT_MS);
+    if (!until_registered(w, n, false, TIMEOUT_MS - 1500))
+        return;
+    sim_node_start(n);
+    (void)until_registered(w, n, true, 1000);
+    k->frozen_until = k->frozen_until == 0 ? 0 : w->clock.mono;
+    run_for(w, TIMEOUT_MS);
+}
+
 static void finish_all(struct world *w, const bool *of)
 {
     for (int i = 0; i < CHECK_ITEMS; i++) {
@@ -237,7 +279,7 @@ static void second_thoughts(struct world *w)
 void acts_play(struct world *w)
 {
     static void (*const acts[])(struct world *) = {
-        mass_loss, silence, leavers, held_up, second_thoughts,
+        mass_loss, silence, leavers, held_up, second_thoughts, two_lives,
     };
 
     for (int i = 0; i < NODES; i++)
