@@ -5,6 +5,7 @@
  * knows whether the message has a chance.
  */
 #include "base/mem.h"
+#include "base/planted.h"
 #include "registry/memory_priv.h"
 
 #include <utlist.h>
@@ -37,6 +38,9 @@ static void memory_submit(struct registry *r, struct registry_call *call)
     ((struct memory_call_priv *)call->priv)->connection = c->connection;
     m = memory_message_new(c, MEMORY_CALL);
     m->session = call->session;
+    m->known = planted(PLANTED_PLACE_UNCOMPARED) || r->inside
+                   ? 0
+                   : registry_place(r)->position;
     m->call = registry_call_ref(call);
     memory_send_up(m);
 }

@@ -234,6 +234,7 @@ struct memory_message {
     struct memory_client *client; /* from or to; a reference */
     uint64_t connection;          /* of the client when it was sent */
     uint64_t generation;          /* of the store, likewise */
+    uint64_t known;               /* where the client saw the store stand */
     uint64_t session;
     mono_ms sent;               /* ping, connect: by the client's clock */
     uint64_t number;            /* connect: attempt; watch's or hold's id */

@@ -321,6 +321,11 @@ static void receive_call(struct memory_store *s, struct memory_message *m,
     if (session == NULL) {
         m->code = ERR_SESSION_LOST;
         m->text = "the session has ended";
+    } else if (m->call->type == REGISTRY_CALL_TXN && m->known > s->revision) {
+        /* As the real ones compare within the txn, or before the first. */
+        m->code = ERR_UNAVAILABLE;
+        m->text = "the store stands lower than it did";
+        m->revision = s->revision;
     } else if (!m->late && memory_chance(s, s->faults.unavailable_share)) {
         m->code = ERR_UNAVAILABLE;
         m->text = "the registry is busy";
