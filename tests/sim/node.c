@@ -112,7 +112,8 @@ bool sim_node_works(void *world, int node, const struct check_id *process)
         return false;
     if (n->http)
         return sim_http_works(n);
-    return n->stops_on_loss && !n->expired && !n->revived && !n->removes &&
+    return n->stops_on_loss && !n->expired && !n->revived &&
+           n->w->clock.mono >= n->removes_until &&
            registry_session(n->registry) != 0;
 }
 
@@ -135,7 +136,9 @@ void sim_node_start(struct sim_node *n)
         n->listener = registry_listen(n->registry, on_state, n);
     }
     n->pending = 0;
-    n->frozen = n->removes = false;
+    n->frozen = false;
+    n->removing = 0;
+    n->removes_in_doubt = n->w->clock.mono < n->removes_until;
     n->next_report = n->thaw_at = n->heal_at = n->restart_at = 0;
     trace(&n->w->trace, "START %s as %lld", n->address,
           (long long)n->process.startup);
@@ -238,8 +241,11 @@ static void removed(void *arg, const struct registry_reply *reply)
 {
     struct sim_node *n = arg;
 
+    n->removing--;
     if (reply->err.code == ERR_UNKNOWN || reply->err.code == ERR_SESSION_LOST)
-        n->removes = true;
+        n->removes_in_doubt = true;
+    else if (n->removing == 0 && !n->removes_in_doubt)
+        n->removes_until = 0;
     n->next_report = n->w->clock.mono;
 }
 
@@ -249,9 +255,12 @@ static void found(void *arg, const struct registry_reply *reply)
     struct sim_node *n = arg;
 
     if (reply->err.code == ERR_OK &&
-        reply->entries[0].owner != registry_session(n->registry))
+        reply->entries[0].owner != registry_session(n->registry)) {
+        n->removing++;
+        n->removes_until = n->w->clock.mono + 2 * TIMEOUT_MS;
         registry_delete(n->registry, reply->entries[0].key,
                         reply->entries[0].version, removed, n);
+    }
 }
 
 static void reported(void *arg, const struct registry_reply *reply)

@@ -74,8 +74,12 @@ struct sim_node {
     bool frozen;
     bool late;    /* it comes when an act calls for it, or never */
     bool revived; /* it was stopped and knows nothing of what it missed */
-    bool removes; /* it may still remove its own registration: it took that of
-                     an earlier session away, and does not know when */
+    /* Until then it may still remove its own registration: it, or the process
+     * before it, took that of an earlier session away, and does not know when:
+     * in doubt, or by calls that were not answered yet. */
+    mono_ms removes_until;
+    bool removes_in_doubt;
+    int removing;
     bool expired; /* its session was ended by force: it does not know yet */
     bool leased;  /* HTTP: an accepted report of this process stands */
     int pending;
@@ -91,7 +95,7 @@ struct sim_back {
     bool planned, all_down;
     mono_ms backup_at, restore_at, accept_at, kill_at;
     mono_ms backed_up, restored; /* 0: not */
-    uint64_t lost_from; /* revision */
+    uint64_t lost_from;          /* revision */
     struct memory_backup *backup;
     struct check_copy *copy;
     struct registry *person; /* NULL: nobody is there */
