@@ -74,7 +74,7 @@ class Server(Daemon):
         die: nobody else knows of it."""
         self.process = Process(
             "zookeeper", ["setpriv", "--pdeathsig", "KILL", "--", *JAVA, "-Xmx384m",
-                          "-Dzookeeper.forceSync=no", "-Dzookeeper.preAllocSize=1024", *self.java,
+                          "-Dzookeeper.forceSync=no", *self.java,
                           "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                           "-cp", server_jars(),
                           "org.apache.zookeeper.server.quorum.QuorumPeerMain", self.conf],
