@@ -39,7 +39,7 @@
 struct registry_history {
     struct registry *r;
     char who[HISTORY_WHO_SIZE];
-    bool watches, accepts;
+    bool accepts;
     struct registry_place known; /* the highest */
     struct registry_place found; /* of the session that is being examined */
     bool is_back, damaged;
@@ -52,7 +52,6 @@ struct registry_history {
     uint64_t version;
     char *testimony;
     bool testimony_due;
-    struct registry_watch *watch;
     struct registry_timer again, leaving;
 };
 
@@ -114,19 +113,6 @@ static void put(struct registry_history *h, const char *key,
     h->r->inside = false;
 }
 
-static void put_record(struct registry_history *h,
-                       const struct history_record *record,
-                       registry_reply_f *done)
-{
-    struct buf value;
-
-    buf_init(&value, REGISTRY_VALUE_MAX);
-    history_write(&value, record);
-    put(h, HISTORY_KEY, &value,
-        h->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION, h->version, done);
-    buf_close(&value);
-}
-
 /* --- it went back -------------------------------------------------------- */
 
 static void on_leaving(void *arg)
@@ -166,9 +152,10 @@ static void tell_back(struct registry_history *h)
     }
 }
 
-static bool set_back(struct registry_history *h,
-                     const struct registry_place *known, const char *by,
-                     const char *why)
+/* Once: false if that is known already, or is no obstacle to us. */
+static bool went_back(struct registry_history *h,
+                      const struct registry_place *known, const char *by,
+                      const char *why)
 {
     if (h->is_back || h->accepts) {
         return false;
@@ -182,6 +169,7 @@ static bool set_back(struct registry_history *h,
     (void)snprintf(h->back.by, sizeof(h->back.by), "%s", by);
     (void)snprintf(h->back.why, sizeof(h->back.why), "%s", why);
     h->back.since = h->r->clock->mono;
+    tell_back(h);
     return true;
 }
 
@@ -189,13 +177,29 @@ static bool set_back(struct registry_history *h,
 
 static void on_put(void *arg, const struct registry_reply *reply)
 {
+    struct registry_history *h = arg;
     enum err_code code = reply->err.code;
 
     if (code == ERR_OK || code == ERR_CONFLICT || code == ERR_UNKNOWN) {
-        look(arg); /* whatever became of it, the key shows */
+        look(h); /* whatever became of it, the key shows */
     } else {
-        failed(arg, &reply->err, "the mark that it went back is not written");
+        failed(h, &reply->err,
+               h->is_back ? "the mark that it went back is not written"
+                          : "it has none, and none can be made");
     }
+}
+
+static void put_record(struct registry_history *h,
+                       const struct history_record *record)
+{
+    struct buf value;
+
+    buf_init(&value, REGISTRY_VALUE_MAX);
+    history_write(&value, record);
+    put(h, HISTORY_KEY, &value,
+        h->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION, h->version,
+        on_put);
+    buf_close(&value);
 }
 
 static void put_mark(struct registry_history *h)
@@ -210,7 +214,7 @@ static void put_mark(struct registry_history *h)
     record.went_back.now = h->back.now;
     memcpy(record.went_back.by, h->back.by, sizeof(h->back.by));
     memcpy(record.went_back.why, h->back.why, sizeof(h->back.why));
-    put_record(h, &record, on_put);
+    put_record(h, &record);
 }
 
 static void on_testified(void *arg, const struct registry_reply *reply)
@@ -288,10 +292,8 @@ static void vouch(struct registry_history *h)
 static void by_mark(struct registry_history *h)
 {
     h->marked = true;
-    if (set_back(h, &h->at.went_back.known, h->at.went_back.by,
-                 h->at.went_back.why)) {
-        tell_back(h);
-    }
+    (void)went_back(h, &h->at.went_back.known, h->at.went_back.by,
+                    h->at.went_back.why);
     wait(h);
 }
 
@@ -325,23 +327,10 @@ static void judge(struct registry_history *h)
     } else if (next || (same && (!h->is_back || is_right_again(h)))) {
         vouch(h);
     } else {
-        if (set_back(h, &h->known, h->who,
-                     "it is another incarnation, which does not follow ours")) {
-            tell_back(h);
-        }
+        (void)went_back(h, &h->known, h->who,
+                        "it is another incarnation, which does not follow "
+                        "ours");
         put_mark(h);
-    }
-}
-
-static void on_made(void *arg, const struct registry_reply *reply)
-{
-    struct registry_history *h = arg;
-
-    if (reply->err.code == ERR_OK || reply->err.code == ERR_CONFLICT ||
-        reply->err.code == ERR_UNKNOWN) {
-        look(h);
-    } else {
-        failed(h, &reply->err, "it has none, and none can be made");
     }
 }
 
@@ -357,14 +346,12 @@ static void none_there(struct registry_history *h)
         struct history_record record = {0};
 
         history_new_id(record.incarnation);
-        put_record(h, &record, on_made);
+        put_record(h, &record);
         return;
     }
-    if (set_back(h, &h->known, h->who,
-                 "it has no incarnation: it was emptied, "
-                 "or is another store")) {
-        tell_back(h);
-    }
+    (void)went_back(h, &h->known, h->who,
+                    "it has no incarnation: it was emptied, "
+                    "or is another store");
     put_mark(h);
 }
 
@@ -433,9 +420,8 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
     memset(&h->found, 0, sizeof(h->found));
     h->found.line = line;
     h->found.position = position;
-    if (position != 0 && fell(&h->found, &h->known) &&
-        set_back(h, &h->known, h->who, "its position fell")) {
-        tell_back(h);
+    if (position != 0 && fell(&h->found, &h->known)) {
+        (void)went_back(h, &h->known, h->who, "its position fell");
     }
     stop(h);
     h->failures = 0;
@@ -469,9 +455,7 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
         return true;
     }
     h->found = at;
-    if (set_back(h, &h->known, h->who, "its position fell")) {
-        tell_back(h);
-    } else {
+    if (!went_back(h, &h->known, h->who, "its position fell")) {
         leave(h); /* it is accepted, but was not when we began */
     }
     return false;
@@ -488,9 +472,7 @@ void registry_fell(struct registry *r, uint64_t line, uint64_t position,
     memset(&h->found, 0, sizeof(h->found));
     h->found.line = line;
     h->found.position = position;
-    if (set_back(h, &h->known, h->who, why)) {
-        tell_back(h);
-    }
+    (void)went_back(h, &h->known, h->who, why);
 }
 
 void registry_history_lost(struct registry *r)
@@ -505,8 +487,7 @@ void registry_history_free(struct registry *r)
     struct registry_history *h = r->history;
 
     if (h != NULL) {
-        registry_timer_stop(&h->again);
-        registry_timer_stop(&h->leaving);
+        stop(h);
         r->history = NULL;
         mem_free(h->testimony);
         mem_free(h);
@@ -530,10 +511,8 @@ static void on_event(void *arg, const struct registry_event *ev)
     h->found = h->known;
     if (at.went_back.is) {
         h->at = at;
-        if (set_back(h, &at.went_back.known, at.went_back.by,
-                     at.went_back.why)) {
-            tell_back(h);
-        }
+        (void)went_back(h, &at.went_back.known, at.went_back.by,
+                        at.went_back.why);
     } else if (strcmp(at.incarnation, h->known.incarnation) != 0) {
         leave(h); /* the next session's check says what it is */
     }
@@ -547,13 +526,12 @@ void registry_compare(struct registry *r, const char *who,
     assert(r->history == NULL && r->session == 0);
     r->history = h;
     h->r = r;
-    h->watches = watch;
     (void)snprintf(h->who, sizeof(h->who), "%s", who);
     if (remembered != NULL) {
         h->known = *remembered;
     }
     if (watch) {
-        h->watch = registry_watch(r, HISTORY_PREFIX, on_event, h);
+        (void)registry_watch(r, HISTORY_PREFIX, on_event, h); /* r ends it */
     }
 }
 
@@ -599,9 +577,7 @@ void registry_contradicted(struct registry *r,
     if (r->vouched) {
         h->found = h->known;
     }
-    if (set_back(h, known != NULL ? known : &h->known, h->who, why)) {
-        tell_back(h);
-    }
+    (void)went_back(h, known != NULL ? known : &h->known, h->who, why);
 }
 
 void registry_testify(struct registry *r, const char *json)
