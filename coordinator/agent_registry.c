@@ -47,9 +47,7 @@ struct registry_link {
 
 static bool connected(const struct registry_link *l)
 {
-    enum registry_state state = registry_state(l->registry);
-
-    return state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+    return registry_state_is_up(registry_state(l->registry));
 }
 
 static void renew(struct registry_link *l)

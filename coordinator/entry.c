@@ -92,10 +92,8 @@ bool entry_stands(const struct coordinator *c)
 
 void entry_tick(struct coordinator *c)
 {
-    enum registry_state state = registry_state(c->registry);
-
     if (c->entry_writing != 0 || c->leaving ||
-        (state != REGISTRY_CONNECTED && state != REGISTRY_RECONNECTED))
+        !registry_state_is_up(registry_state(c->registry)))
         return;
     if (!entry_stands(c) && c->clock->mono < c->entry_retry)
         return;

@@ -24,9 +24,7 @@ int64_t hear_interval(const struct coordinator *c)
 /* Connected, and all of it is known. */
 bool coordinator_synced(const struct coordinator *c)
 {
-    enum registry_state state = registry_state(c->registry);
-
-    return (state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED) &&
+    return registry_state_is_up(registry_state(c->registry)) &&
            membership_synced(c->membership) && view_synced(c->view) &&
            c->groups_synced;
 }

@@ -16,7 +16,7 @@
 
 #include <string.h>
 
-#define PROOFS         3
+#define PROOFS 3
 /* ZooKeeper's position is written with a txn once a second at most: the last of
  * three shows one that is younger than the doubt. */
 #define PROOF_EVERY_MS 600
@@ -25,9 +25,7 @@
 
 static bool connected(const struct coordinator *c)
 {
-    enum registry_state state = registry_state(c->registry);
-
-    return state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+    return registry_state_is_up(registry_state(c->registry));
 }
 
 /* As far as is known. */

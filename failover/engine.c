@@ -107,10 +107,8 @@ struct engine *engine_new(const struct engine_config *config)
     struct collect_config cc = {config->clock, config->registry, config->view,
                                 config->work_keep_ms};
     e->collect = collect_new(&cc);
-    enum registry_state state = registry_state(config->registry);
-    e->connected =
-        registry_session(config->registry) != 0 &&
-        (state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED);
+    e->connected = registry_session(config->registry) != 0 &&
+                   registry_state_is_up(registry_state(config->registry));
     e->own_entry = true;
     e->scanned_at = -1;
     e->swept_at = -1;
@@ -183,7 +181,7 @@ void engine_look(struct engine *e, const char *address)
 
 void engine_connection(struct engine *e, enum registry_state state)
 {
-    e->connected = state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+    e->connected = registry_state_is_up(state);
     if (e->connected)
         return;
     struct failover_event ev = engine_event_of(e, FAILOVER_LOST);

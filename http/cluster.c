@@ -252,8 +252,7 @@ void http_readyz(struct http_request *r)
         plain(r, 503,
               "the registry went back in time: nothing is decided until a "
               "person has accepted it; see /v1/cluster");
-    else if (s->registry_state != REGISTRY_CONNECTED &&
-             s->registry_state != REGISTRY_RECONNECTED)
+    else if (!registry_state_is_up(s->registry_state))
         plain(r, 503, "the registry is not connected");
     else if (!turns)
         plain(r, 503, "the loop does not turn");

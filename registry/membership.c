@@ -304,7 +304,7 @@ void membership_connection(struct membership *m, enum registry_state state)
     mono_ms now = m->config.clock->mono;
 
     assert(!m->emitting);
-    m->connected = state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+    m->connected = registry_state_is_up(state);
     if (state == REGISTRY_DISCONNECTED)
         m->synced[MEMBERSHIP_NODES] = m->synced[MEMBERSHIP_OURS] = false;
     if (state == REGISTRY_CONNECTED)

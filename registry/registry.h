@@ -344,6 +344,12 @@ void registry_unlisten(struct registry_listener **listener);
 enum registry_state registry_state(const struct registry *r);
 const char *registry_state_name(enum registry_state state);
 
+/* A session, and answers in time: what is read may be decided by. */
+static inline bool registry_state_is_up(enum registry_state state)
+{
+    return state == REGISTRY_CONNECTED || state == REGISTRY_RECONNECTED;
+}
+
 /* --- helpers ------------------------------------------------------------- */
 
 /* ERR_INVALID or ERR_TOO_LARGE with what is wrong about the key. */
