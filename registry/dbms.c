@@ -48,7 +48,7 @@ void dbms_start_txn(struct dbms *d)
     d->opens = true;
 }
 
-void dbms_hex(struct dbms *d, const void *p, size_t n)
+void dbms_hex(struct buf *sql, const void *p, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
     const unsigned char *bytes = p;
@@ -61,7 +61,7 @@ void dbms_hex(struct dbms *d, const void *p, size_t n)
             chunk[2 * i] = digits[bytes[i] >> 4];
             chunk[2 * i + 1] = digits[bytes[i] & 15];
         }
-        buf_add(&d->sql, chunk, 2 * part);
+        buf_add(sql, chunk, 2 * part);
         bytes += part;
         n -= part;
     }
@@ -85,7 +85,7 @@ void dbms_feed_name(struct dbms *d, const char *last, const char *key)
                      key + shared, DBMS_BREAK);
     }
     assert(n > 0 && (size_t)n < sizeof(name));
-    dbms_hex(d, name, (size_t)n);
+    dbms_hex(&d->sql, name, (size_t)n);
 }
 
 void dbms_bytes(struct dbms *d, const void *p, size_t n)
@@ -93,7 +93,7 @@ void dbms_bytes(struct dbms *d, const void *p, size_t n)
     const struct dbms_words *w = d->target.driver->words;
 
     buf_str(&d->sql, w->bytes);
-    dbms_hex(d, p, n);
+    dbms_hex(&d->sql, p, n);
     buf_str(&d->sql, w->bytes_end);
 }
 
@@ -102,7 +102,7 @@ void dbms_text(struct dbms *d, const char *s)
     const struct dbms_words *w = d->target.driver->words;
 
     buf_str(&d->sql, w->text);
-    dbms_hex(d, s, strlen(s));
+    dbms_hex(&d->sql, s, strlen(s));
     buf_str(&d->sql, w->text_end);
 }
 
@@ -112,8 +112,8 @@ void dbms_key(struct dbms *d, const char *key)
 
     assert(key[0] == '/');
     buf_str(&d->sql, w->bytes);
-    dbms_hex(d, d->prefix, d->prefix_len);
-    dbms_hex(d, key, strlen(key));
+    dbms_hex(&d->sql, d->prefix, d->prefix_len);
+    dbms_hex(&d->sql, key, strlen(key));
     buf_str(&d->sql, w->bytes_end);
 }
 
@@ -132,8 +132,8 @@ void dbms_in_next(struct dbms *d, size_t n, const char *key)
         return;
     }
     buf_str(&d->sql, w->array_item);
-    dbms_hex(d, d->prefix, d->prefix_len);
-    dbms_hex(d, key, strlen(key));
+    dbms_hex(&d->sql, d->prefix, d->prefix_len);
+    dbms_hex(&d->sql, key, strlen(key));
     buf_char(&d->sql, '"');
 }
 

@@ -361,7 +361,7 @@ void dbms_start_stream(struct dbms *d);
 /* Begin a transaction: its first statement follows behind a ';'. */
 void dbms_start_txn(struct dbms *d);
 void dbms_bytes(struct dbms *d, const void *p, size_t n);
-void dbms_hex(struct dbms *d, const void *p, size_t n); /* the digits alone */
+void dbms_hex(struct buf *sql, const void *p, size_t n); /* the digits alone */
 /* A name of the feed; `last` is the key before, "" at the beginning. */
 void dbms_feed_name(struct dbms *d, const char *last, const char *key);
 void dbms_text(struct dbms *d, const char *s);  /* of DolphinScheduler's */

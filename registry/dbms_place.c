@@ -89,21 +89,14 @@ static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
     (void)n;
 }
 
-static void add_hex(struct buf *sql, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        buf_printf(sql, "%02x", (unsigned char)*text);
-    }
-}
-
 void dbms_add_history(const struct dbms_target *t, struct buf *sql)
 {
     const struct dbms_words *w = t->driver->words;
 
     buf_printf(sql, ";SELECT 'J', value FROM pelorus_registry WHERE name = %s",
                w->bytes);
-    add_hex(sql, t->prefix);
-    add_hex(sql, HISTORY_KEY);
+    dbms_hex(sql, t->prefix, strlen(t->prefix));
+    dbms_hex(sql, HISTORY_KEY, strlen(HISTORY_KEY));
     buf_str(sql, w->bytes_end);
 }
 

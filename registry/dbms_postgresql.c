@@ -426,9 +426,7 @@ static void begin(const struct dbms_target *t, struct buf *sql)
         return;
     }
     buf_str(sql, ", set_config('search_path', convert_from(decode('");
-    for (const char *c = t->schema; *c != '\0'; c++) {
-        buf_printf(sql, "%02x", (unsigned char)*c);
-    }
+    dbms_hex(sql, t->schema, strlen(t->schema));
     buf_str(sql, "', 'hex'), 'UTF8'), true)");
 }
 

@@ -100,10 +100,10 @@ static void add_hex(struct dbms *d, const struct dbms_slot *slot,
                     enum column column)
 {
     if (column == NAME) {
-        dbms_hex(d, d->prefix, d->prefix_len);
-        dbms_hex(d, slot->key, strlen(slot->key));
+        dbms_hex(&d->sql, d->prefix, d->prefix_len);
+        dbms_hex(&d->sql, slot->key, strlen(slot->key));
     } else {
-        dbms_hex(d, slot->value, slot->value_len);
+        dbms_hex(&d->sql, slot->value, slot->value_len);
     }
 }
 

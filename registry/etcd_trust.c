@@ -167,10 +167,15 @@ bool etcd_newest_stands(struct etcd *e, const struct etcd_result *result)
     return true;
 }
 
+static bool is_newest(const struct etcd *e, const char *key, size_t len)
+{
+    return e->session.newest_at != 0 && len == e->session.newest.len &&
+           memcmp(key, e->session.newest.s, len) == 0;
+}
+
 bool etcd_is_newest(const struct etcd *e, const struct etcd_key *key)
 {
-    return e->session.newest_at != 0 && key->len == e->session.newest.len &&
-           memcmp(key->s, e->session.newest.s, key->len) == 0;
+    return is_newest(e, key->s, key->len);
 }
 
 bool etcd_is_newest_lost(struct etcd *e, const struct etcd_kv *kv,
@@ -178,8 +183,7 @@ bool etcd_is_newest_lost(struct etcd *e, const struct etcd_kv *kv,
 {
     if (result->newest_at == 0 || result->newest_at != e->session.newest_at ||
         kv->modified >= result->newest_at ||
-        kv->key_len != e->session.newest.len ||
-        memcmp(kv->key, e->session.newest.s, kv->key_len) != 0) {
+        !is_newest(e, kv->key, kv->key_len)) {
         return false;
     }
     contradicted(e, result);
