@@ -5,6 +5,7 @@
  */
 #include "coordinator/state_file.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/worker.h"
@@ -23,7 +24,7 @@
 #define EVERY_MS 1000
 
 struct state_file {
-    char *dir, *path, *temporary;
+    char *path, *temporary;
     struct loop *loop;
     struct worker *worker; /* from the first write on */
     struct worker_job job;
@@ -87,18 +88,6 @@ int state_file_read(const char *path, struct registry_place *out,
 
 /* --- writing: on the worker ----------------------------------------------- */
 
-static int sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : fsync(fd);
-    int saved = errno;
-
-    if (fd >= 0)
-        (void)close(fd);
-    errno = saved;
-    return rc;
-}
-
 static int fill(int fd, const char *text)
 {
     ssize_t n = write(fd, text, strlen(text));
@@ -121,7 +110,8 @@ static void write_it(void *arg)
         rc = -1;
         saved = errno;
     }
-    if (rc == 0 && (rename(f->temporary, f->path) != 0 || sync_dir(f->dir))) {
+    if (rc == 0 &&
+        (rename(f->temporary, f->path) != 0 || file_sync_name(f->path) != 0)) {
         rc = -1;
         saved = errno;
     }
@@ -137,7 +127,6 @@ static void on_stopped(void *arg)
     loop_f *closed = f->closed;
     void *closed_arg = f->closed_arg;
 
-    mem_free(f->dir);
     mem_free(f->path);
     mem_free(f->temporary);
     mem_free(f);
@@ -281,7 +270,6 @@ int state_file_open(struct state_file **out, struct loop *loop,
         return rc;
     }
     f = mem_zalloc(sizeof(*f));
-    f->dir = mem_strdup(conf->state_dir);
     f->path = path;
     f->temporary = mem_printf("%s.tmp", path);
     f->loop = loop;

@@ -4,6 +4,7 @@
  */
 #include "failover/backup.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/rand.h"
 
@@ -130,21 +131,6 @@ int backup_file_add(struct backup_file *f, const char *key, const char *value,
     return put_line(f, true, err);
 }
 
-/* The name itself must last, too. */
-static void sync_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL   ? mem_strdup(".")
-                   : slash == path ? mem_strdup("/")
-                                   : mem_strndup(path, (size_t)(slash - path));
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        (void)close(fd);
-    }
-    mem_free(folder);
-}
-
 int backup_file_end(struct backup_file **file, struct err *err)
 {
     struct backup_file *f = *file;
@@ -161,8 +147,8 @@ int backup_file_end(struct backup_file **file, struct err *err)
         rc = (int)err_errno(err, errno, "%s: it cannot be given its name",
                             f->tmp);
     if (rc == 0) {
-        sync_folder(f->path);
-        MEM_FREE(f->tmp); /* not to be removed any more */
+        (void)file_sync_name(f->path); /* some file systems cannot */
+        MEM_FREE(f->tmp);              /* not to be removed any more */
     }
     backup_file_drop(file);
     return rc;
@@ -260,12 +246,6 @@ static struct backup_entry *add(struct backup *b)
     return e;
 }
 
-static void most(uint64_t *highest, uint64_t n)
-{
-    if (n > *highest)
-        *highest = n;
-}
-
 static int count(struct reader *r, const struct backup_entry *e,
                  struct err *err)
 {
@@ -276,10 +256,10 @@ static int count(struct reader *r, const struct backup_entry *e,
     if (strcmp(e->key, EPOCH_FLOOR_KEY) == 0) {
         if (epoch_floor_read(e->value, e->value_len, &floor, err) != 0)
             return wrong(r, err, "the floor of the epochs cannot be read");
-        most(&b->epoch, floor);
+        keep_highest(&b->epoch, floor);
     } else if (registry_key_below(e->key, FAILOVER_PREFIX)) {
         if (failover_record_read(&record, e->value, e->value_len, NULL) == 0)
-            most(&b->fence, record.fence);
+            keep_highest(&b->fence, record.fence);
     } else if (registry_key_below(e->key, WORK_PREFIX)) {
         b->items++;
         if (work_item_read(&w, e->value, e->value_len, NULL) != 0) {
@@ -287,7 +267,7 @@ static int count(struct reader *r, const struct backup_entry *e,
             return 0;
         }
         bool same = strcmp(w.id, e->key + sizeof(WORK_PREFIX)) == 0;
-        most(&b->epoch, w.epoch);
+        keep_highest(&b->epoch, w.epoch);
         b->unfinished += w.state != WORK_DONE && w.state != WORK_DROPPED;
         work_item_close(&w);
         if (!same)

@@ -167,6 +167,13 @@ char *failover_key(const char *id, char *out);
 #define SETTINGS_KEY    "/pelorus/settings"
 #define EPOCH_MAX       (UINT64_C(1) << 63)
 
+/* Of epochs, and of fencing numbers: the higher one stays. */
+static inline void keep_highest(uint64_t *highest, uint64_t n)
+{
+    if (n > *highest)
+        *highest = n;
+}
+
 /* The floor is a decimal number. */
 int epoch_floor_read(const char *value, size_t len, uint64_t *out,
                      struct err *err) MUST_CHECK;

@@ -134,8 +134,7 @@ static void on_granted(void *arg, enum err_code code)
     struct restore *r = arg;
     struct err err;
     if (code != ERR_OK) {
-        (void)err_set(&err, code == ERR_SESSION_LOST ? ERR_SESSION_LOST : code,
-                      "the lock %s: %s", r->c.locks[r->n_locks],
+        (void)err_set(&err, code, "the lock %s: %s", r->c.locks[r->n_locks],
                       err_text(code));
         restore_fail(r, &err);
         return;

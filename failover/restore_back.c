@@ -15,24 +15,18 @@
 
 #define AT_A_TIME 1000 /* entries between two waits */
 
-static void most(uint64_t *highest, uint64_t n)
-{
-    if (n > *highest)
-        *highest = n;
-}
-
 /* Who remembers what the backup was taken from takes the new incarnation for
  * its successor; who remembers a later one does not, and says so. */
 void back_evidence(struct restore *r)
 {
     const struct backup *b = r->c.backup;
     const struct history_record *h = &b->facts.history;
-    most(&r->s.epoch_found, b->epoch);
-    most(&r->s.fence_shown, b->fence);
+    keep_highest(&r->s.epoch_found, b->epoch);
+    keep_highest(&r->s.fence_shown, b->fence);
     if (!b->facts.has_history)
         return;
-    most(&r->s.fence_shown, h->fence_base);
-    most(&r->s.history.generation, h->generation);
+    keep_highest(&r->s.fence_shown, h->fence_base);
+    keep_highest(&r->s.history.generation, h->generation);
     for (size_t i = h->n_after; i > 0; i--)
         history_after(&r->others, h->after[i - 1]);
     history_after(&r->others, h->incarnation);
@@ -177,17 +171,6 @@ static void on_some(void *arg, const struct err *err,
     put_some(r);
 }
 
-static void on_removed(void *arg, const struct err *err,
-                       const struct bulk_sum *sum)
-{
-    struct restore *r = arg;
-    r->again += sum->again;
-    if (err->code != ERR_OK)
-        restore_retry(r, err);
-    else
-        pass_over(r);
-}
-
 /* A key that others stand below cannot be deleted. */
 static void tell_parents(struct restore *r, const struct standing *s)
 {
@@ -223,7 +206,7 @@ static void remove_others(struct restore *r)
         bulk_delete(r->bulk, s->key, s->version);
         bulk_add(r->bulk);
     }
-    bulk_wait(r->bulk, on_removed, r);
+    bulk_wait(r->bulk, pass_over, r);
 }
 
 static void put_some(struct restore *r)

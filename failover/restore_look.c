@@ -11,12 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void most(uint64_t *highest, uint64_t n)
-{
-    if (n > *highest)
-        *highest = n;
-}
-
 /* --- who knows of a later incarnation or position ------------------------- */
 
 static void know(struct restore *r, const struct registry_place *p)
@@ -60,11 +54,11 @@ static void witness(struct restore *r, const cJSON *o)
     const char *text = json_str(o, "place");
     const cJSON *it;
     s->witnesses++;
-    most(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
-    most(&s->fence_shown, json_u64(o, "highest_fence", 0));
-    most(&s->ahead, json_u64(o, "items_ahead", 0));
-    most(&s->back, json_u64(o, "finished_back", 0));
-    most(&s->gone, json_u64(o, "gone", 0));
+    keep_highest(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
+    keep_highest(&s->fence_shown, json_u64(o, "highest_fence", 0));
+    keep_highest(&s->ahead, json_u64(o, "items_ahead", 0));
+    keep_highest(&s->back, json_u64(o, "finished_back", 0));
+    keep_highest(&s->gone, json_u64(o, "gone", 0));
     shown_note(r, o);
     if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
         know(r, &place);
@@ -100,7 +94,7 @@ static void work_page(struct restore *r, const struct registry_reply *page)
         }
         s->items++;
         s->unfinished += w.state != WORK_DONE && w.state != WORK_DROPPED;
-        most(&s->epoch_found, w.epoch);
+        keep_highest(&s->epoch_found, w.epoch);
         stored_note(r, &w);
         work_item_close(&w);
     }
@@ -129,8 +123,8 @@ static int judge(struct restore *r, struct err *err)
 {
     struct restore_summary *s = &r->s;
     r->evidence = s->epoch_shown;
-    most(&r->evidence, s->epoch_found);
-    most(&r->evidence, r->c.epoch_floor);
+    keep_highest(&r->evidence, s->epoch_found);
+    keep_highest(&r->evidence, r->c.epoch_floor);
     if (r->evidence > EPOCH_MAX - 2 * RESTORE_LIFT_EPOCH)
         return (int)err_set(
             err, ERR_INVALID,
@@ -199,7 +193,7 @@ static void coordinators_walked(struct restore *r)
 static void live_look(struct restore *r)
 {
     struct restore_summary *s = &r->s;
-    most(&s->epoch_found, r->work.epoch_found);
+    keep_highest(&s->epoch_found, r->work.epoch_found);
     s->items = r->work.items;
     s->unfinished = r->work.unfinished;
     s->unreadable = r->work.unreadable;
@@ -253,7 +247,7 @@ static void on_key(void *part, size_t index, const struct registry_reply *reply)
             restore_fail(r, &err);
             return;
         }
-        most(&s->epoch_found, r->floor_now);
+        keep_highest(&s->epoch_found, r->floor_now);
     } else if (there) {
         r->history_version = e->version;
         s->found = true;

@@ -17,11 +17,6 @@
 #define PASSES_MAX 50 /* somebody writes all the time */
 #define QUIET_MS   45000
 
-static uint64_t more(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 static size_t add_locks(const struct restore *r, struct registry_op *ops)
 {
     for (size_t i = 0; i < r->n_locks; i++)
@@ -276,17 +271,6 @@ static void item_page(struct restore *r, const struct registry_reply *page)
     }
 }
 
-static void on_swept(void *arg, const struct err *err,
-                     const struct bulk_sum *sum)
-{
-    struct restore *r = arg;
-    r->again += sum->again;
-    if (err->code != ERR_OK)
-        restore_retry(r, err);
-    else
-        pass_over(r);
-}
-
 /* A marker without an unfinished item of that owner binds nobody. */
 static void items_walked(struct restore *r)
 {
@@ -299,7 +283,7 @@ static void items_walked(struct restore *r)
         bulk_delete(r->bulk, s->key, s->version);
         bulk_add(r->bulk);
     }
-    bulk_wait(r->bulk, on_swept, r);
+    bulk_wait(r->bulk, pass_over, r);
 }
 
 static void markers_walked(struct restore *r)
@@ -314,9 +298,15 @@ void pass_begin(struct restore *r)
     restore_walk(r, MARKER_PREFIX, marker_page, markers_walked);
 }
 
-void pass_over(struct restore *r)
+void pass_over(void *arg, const struct err *err, const struct bulk_sum *sum)
 {
+    struct restore *r = arg;
     struct err busy;
+    if (err->code != ERR_OK) {
+        restore_retry(r, err);
+        return;
+    }
+    r->again += sum->again;
     if (r->again == 0) {
         restore_begin(r, PHASE_OPEN);
         return;
@@ -334,9 +324,10 @@ void pass_over(struct restore *r)
 static void make(struct restore *r)
 {
     struct history_record *h = &r->opened;
-    uint64_t fence = more(r->s.fence_shown, r->s.history.fence_base);
+    uint64_t fence = r->s.fence_shown;
     for (size_t i = 0; i < r->n_locks; i++)
-        fence = more(fence, registry_lock_fence(r->locks[i]));
+        keep_highest(&fence, registry_lock_fence(r->locks[i]));
+    keep_highest(&fence, r->s.history.fence_base);
     memset(h, 0, sizeof(*h));
     history_new_id(h->incarnation);
     h->generation = r->s.history.generation + 1;

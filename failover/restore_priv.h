@@ -137,7 +137,7 @@ void quiet_begin(struct restore *r);
 void pass_begin(struct restore *r);
 void open_begin(struct restore *r);
 void sweep_begin(struct restore *r);
-void pass_over(struct restore *r); /* this one: another, or open */
+bulk_done_f pass_over; /* a pass's last changes: another one, or open */
 void strays_free(struct restore *r);
 
 /* restore_back.c */
