@@ -224,6 +224,52 @@ class Registry:
         self.server.end()
 
 
+class Servers:
+    """A Cluster's registry: one server or several, which make() makes, behind
+    one URL. Who is told to run() is who writes."""
+
+    kind = None
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.servers = []
+        self.proxy = None
+        try:
+            self.make()
+            self.writer = self.servers[0]
+            self.address = url_of(self.kind, *(s.port for s in self.in_the_url()))
+        except BaseException:
+            self.end()
+            raise
+
+    def make(self):
+        raise NotImplementedError
+
+    def in_the_url(self):
+        return self.servers
+
+    def server(self, name, **kwargs):
+        self.servers.append(Server(self.kind, os.path.join(self.cluster.dir, name), **kwargs))
+        return self.servers[-1].start().wait()
+
+    def behind_a_proxy(self, server):
+        """One address for all: whoever connects anew comes to this one."""
+        self.proxy = Proxy(f"127.0.0.1:{server.port}")
+        self.address = url_of(self.kind, self.proxy.port)
+
+    def block(self):
+        return block(self.servers[0], self.cluster.session, self.address)
+
+    def run(self, sql):
+        return self.writer.run(sql)
+
+    def end(self):
+        if self.proxy:
+            self.proxy.end()
+        for s in self.servers:
+            s.end()
+
+
 def try_init(server, directory, parameters="", more=""):
     """pelorus registry init --apply"""
     path = os.path.join(directory, "init.yaml")

@@ -19,49 +19,18 @@ import time
 import restore
 from cluster import SLOW, Failure, check, equal, holds, run, settings, wait_for
 from galera import Galera
-from proxy import Proxy
 from restore import Scene
-from sql import DATABASE, Server, block, init, url_of
+from sql import DATABASE, Servers, init, url_of
 
 LONG = bool(os.environ.get("RESTORE_LONG"))
 RESTARTS = int(os.environ.get("RESTORE_RESTARTS", "20" if LONG else "3"))
 
 
-class Store:
-    """A Cluster's registry: one server, or several behind one URL in their
-    order. Who is told to run() is who writes."""
-
-    kind = None
-
-    def __init__(self, cluster):
-        self.cluster = cluster
-        self.servers = []
-        self.proxy = None
-        try:
-            self.make()
-            self.writer = self.servers[0]
-            self.address = url_of(self.kind, *(s.port for s in self.servers))
-        except BaseException:
-            self.end()
-            raise
+class Store(Servers):
+    """One server, or several in their order."""
 
     def make(self):
         init(self.server("a").make_database(), self.cluster.dir)
-
-    def server(self, name, **kwargs):
-        self.servers.append(Server(self.kind, os.path.join(self.cluster.dir, name), **kwargs))
-        return self.servers[-1].start().wait()
-
-    def behind_a_proxy(self):
-        """One address for all: whoever connects anew comes to the writer."""
-        self.proxy = Proxy(f"127.0.0.1:{self.writer.port}")
-        self.address = url_of(self.kind, self.proxy.port)
-
-    def block(self):
-        return block(self.servers[0], self.cluster.session, self.address)
-
-    def run(self, sql):
-        return self.writer.run(sql)
 
     def position(self, server=None):
         return int((server or self.writer).run("SELECT revision FROM pelorus_meta")[0][0])
@@ -113,12 +82,6 @@ class Store:
         shutil.rmtree(self.writer.data)
         os.rename(copy, self.writer.data)
         self.up(self.writer)
-
-    def end(self):
-        if self.proxy:
-            self.proxy.end()
-        for s in self.servers:
-            s.end()
 
 
 class Postgresql(Store):
@@ -320,7 +283,7 @@ def two_primaries(cluster):
 def back_to_the_old_one(cluster):
     """One address, which moves back to the old primary."""
     store = cluster.registry
-    store.behind_a_proxy()
+    store.behind_a_proxy(store.writer)
     with scene_of(cluster) as scene:
         store.hand_over()
         store.proxy.target = ("127.0.0.1", store.servers[1].port)

@@ -10,53 +10,16 @@ import sys
 from cluster import PELORUS, SLOW, check, equal, run, settings, submit, wait_for
 from moves import listed
 from proxy import Proxy, server_port
-from sql import DATABASE, Server, block, init, url_of
+from sql import DATABASE, Server, Servers, block, init, url_of
 
 MASTERS = ["127.0.0.1:5678", "127.0.0.1:5679", "127.0.0.1:5680"]
 
 
-class Pair:
-    """A Cluster's registry: two servers, the first of which writes. In the URL
-    the second stands first. Who is told to run() is who writes."""
+class Pair(Servers):
+    """Two, the first of which writes. In the URL the second stands first."""
 
-    kind = None
-
-    def __init__(self, cluster):
-        self.cluster = cluster
-        self.servers = []
-        self.proxy = None
-        try:
-            self.make()
-            self.writer = self.servers[0]
-            self.address = url_of(self.kind, self.servers[1].port, self.servers[0].port)
-        except BaseException:
-            self.end()
-            raise
-
-    def server(self, name, **kwargs):
-        directory = os.path.join(self.cluster.dir, name)
-        self.servers.append(Server(self.kind, directory, **kwargs))
-        return self.servers[-1].start().wait()
-
-    def make(self):
-        raise NotImplementedError
-
-    def behind_a_proxy(self):
-        """One address for both: what is connected anew goes to the writer."""
-        self.proxy = Proxy(f"127.0.0.1:{self.servers[1].port}")
-        self.address = url_of(self.kind, self.proxy.port)
-
-    def block(self):
-        return block(self.servers[0], self.cluster.session, self.address)
-
-    def run(self, sql):
-        return self.writer.run(sql)
-
-    def end(self):
-        if self.proxy:
-            self.proxy.end()
-        for s in self.servers:
-            s.end()
+    def in_the_url(self):
+        return self.servers[::-1]
 
 
 class Postgresql(Pair):
@@ -149,7 +112,7 @@ def switchover_behind_one_address(cluster):
     """A proxy or an address that is moved: who does not write is left, however
     well he answers."""
     pair = cluster.registry
-    pair.behind_a_proxy()
+    pair.behind_a_proxy(pair.servers[1])
     pair.proxy.target = ("127.0.0.1", pair.servers[0].port)
     roles_are_exchanged(cluster, before=lambda: setattr(
         pair.proxy, "target", ("127.0.0.1", pair.servers[1].port)))
