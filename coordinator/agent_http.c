@@ -170,14 +170,6 @@ static int64_t at_most(int64_t value, int64_t most)
     return value < most ? value : most;
 }
 
-static const char *place_text(const struct http_link *l,
-                              char text[HISTORY_PLACE_SIZE])
-{
-    return l->place.incarnation[0] == '\0'
-               ? ""
-               : registry_place_text(&l->place, text);
-}
-
 static void pump(struct http_link *l)
 {
     char place[HISTORY_PLACE_SIZE];
@@ -189,7 +181,8 @@ static void pump(struct http_link *l)
     buf_reset(&l->body);
     l->next = now + l->ttl_ms / 3;
     /* Each of them has its turn while the lease still holds. */
-    if (agent_heartbeat(l->base.agent, place_text(l, place), &l->body))
+    (void)registry_place_token(&l->place, place);
+    if (agent_heartbeat(l->base.agent, place, &l->body))
         submit(l, "PUT",
                at_most(l->ttl_ms / 3 / (int64_t)l->urls.n, REQUEST_MS));
 }

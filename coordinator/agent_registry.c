@@ -132,11 +132,10 @@ static void on_put(void *arg, const struct registry_reply *reply)
 
 static void put(struct registry_link *l)
 {
-    char place[HISTORY_PLACE_SIZE] = "";
+    char place[HISTORY_PLACE_SIZE];
     struct buf text;
 
-    if (registry_place(l->registry)->incarnation[0] != '\0')
-        (void)registry_place_text(registry_place(l->registry), place);
+    (void)registry_place_token(registry_place(l->registry), place);
     buf_init(&text, TEXT_MAX);
     if (agent_heartbeat(l->base.agent, place, &text)) {
         l->busy = true;

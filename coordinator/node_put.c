@@ -52,9 +52,9 @@ static void put_fenced(struct node_request *n)
 static void put_end(struct node_request *n)
 {
     struct coordinator *c = n->base.c;
-    char place[HISTORY_PLACE_SIZE] = "";
+    char place[HISTORY_PLACE_SIZE];
     struct coordinator_reply reply = {
-        .place = place,
+        .place = registry_place_token(registry_place(c->registry), place),
         .process = n->process,
         .instance = n->next.instance,
         .waits = n->waits,
@@ -63,8 +63,6 @@ static void put_end(struct node_request *n)
             coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
     };
 
-    if (registry_place(c->registry)->incarnation[0] != '\0')
-        (void)registry_place_text(registry_place(c->registry), place);
     request_end(&n->base, &reply);
 }
 

@@ -231,11 +231,11 @@ static const char *place_text(struct snapshot *s,
 static void fill_history(struct coordinator *c, struct snapshot *s)
 {
     const struct registry_back *back = registry_went_back(c->registry);
-    const struct registry_place *place = registry_place(c->registry);
+    char text[HISTORY_PLACE_SIZE];
     struct snapshot_back *to;
 
-    s->registry_place =
-        place->incarnation[0] != '\0' ? place_text(s, place) : "";
+    s->registry_place = snapshot_str(
+        s, registry_place_token(registry_place(c->registry), text));
     if (back == NULL)
         return;
     to = snapshot_alloc(s, sizeof(*to));

@@ -46,6 +46,8 @@ bool registry_place_fell(const struct registry_place *now,
                          const struct registry_place *known);
 /* "incarnation:line:position", `out` of HISTORY_PLACE_SIZE; returns it. */
 char *registry_place_text(const struct registry_place *place, char *out);
+/* The same to be shown or handed on: "" of an incarnation that is not known. */
+char *registry_place_token(const struct registry_place *place, char *out);
 int registry_place_parse(const char *text, struct registry_place *out,
                          struct err *err) MUST_CHECK;
 

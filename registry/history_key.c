@@ -35,6 +35,13 @@ char *registry_place_text(const struct registry_place *place, char *out)
     return out;
 }
 
+char *registry_place_token(const struct registry_place *place, char *out)
+{
+    out[0] = '\0';
+    return place->incarnation[0] == '\0' ? out
+                                         : registry_place_text(place, out);
+}
+
 static bool is_id(const char *s, size_t len)
 {
     return len == ID_LEN && strspn(s, "0123456789abcdef") >= ID_LEN;

@@ -333,8 +333,8 @@ static bool compare_watches(struct sql *s)
     return true;
 }
 
-/* Hints may be lost, and whoever writes by hand leaves none: DESIGN.md has the
- * whole list from time to time as the truth. Its sums say whether it is due. */
+/* Hints may be lost, and whoever writes by hand leaves none: the truth is the
+ * whole list. Its sums say from time to time whether it is due. */
 static void compare(struct sql *s, mono_ms now)
 {
     struct sql_side *side = &s->side;
