@@ -122,7 +122,7 @@ struct place_doubt {
     mono_ms next;
     struct history_record record; /* as last read */
     uint64_t fence;               /* the highest of our locks, ever */
-    uint64_t told;                /* the highest epoch that was testified */
+    uint64_t told;                /* so much of what was shown is testified */
     mono_ms testified;
 };
 

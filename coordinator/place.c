@@ -20,7 +20,7 @@
 /* ZooKeeper's position is written with a txn once a second at most: the last of
  * three shows one that is younger than the doubt. */
 #define PROOF_EVERY_MS 600
-#define TESTIFY_MS     5000
+#define TESTIFY_MS     1000
 #define TESTIMONY_MAX  ((size_t)400 * 1024)
 
 static bool connected(const struct coordinator *c)
@@ -145,9 +145,10 @@ static void testify(struct coordinator *c)
     uint64_t fence = view_fence(c->view);
     char place[HISTORY_PLACE_SIZE];
     struct buf b;
+    bool whole;
 
     c->doubt.testified = c->clock->mono;
-    c->doubt.told = shown;
+    c->doubt.told = work_shown_changes(c->work);
     buf_init(&b, REGISTRY_VALUE_MAX);
     json_open(&b, NULL, '{');
     json_put_str(&b, "place",
@@ -155,7 +156,9 @@ static void testify(struct coordinator *c)
     json_put_u64(&b, "highest_epoch", shown > epoch ? shown : epoch);
     json_put_u64(&b, "highest_fence",
                  c->doubt.fence > fence ? c->doubt.fence : fence);
-    view_testify(c->view, &b, TESTIMONY_MAX);
+    whole = work_testify(c->work, &b);
+    whole = view_testify(c->view, &b, TESTIMONY_MAX) && whole;
+    json_put_bool(&b, "cut", !whole);
     json_close(&b, '}');
     assert(!b.overflow);
     registry_testify(c->registry, buf_text(&b));
@@ -179,7 +182,8 @@ void place_tick(struct coordinator *c)
             fence > d->fence)
             d->fence = fence;
     if (registry_went_back(c->registry) != NULL) {
-        if (work_shown(c->work) > d->told && now - d->testified >= TESTIFY_MS)
+        if (work_shown_changes(c->work) != d->told &&
+            now - d->testified >= TESTIFY_MS)
             testify(c);
         return;
     }

@@ -28,8 +28,7 @@ struct accept {
     struct restore *restore;
     struct backup *backup; /* NULL: the registry as it is */
     mono_ms began, changed;
-    size_t witnesses;
-    bool marked;
+    uint64_t heard; /* all that was, as one number */
     struct loop_timer *again;
     uv_poll_t input;
     bool asking;
@@ -45,6 +44,13 @@ static void finish(struct accept *a, const struct err *why)
 }
 
 /* --- telling -------------------------------------------------------------- */
+
+static void tell_items(const struct restore_summary *s, uint64_t n,
+                       const char *what)
+{
+    if (n > 0)
+        printf("  %s%" PRIu64 " %s\n", s->cut ? "at least " : "", n, what);
+}
 
 static void tell_line(uint64_t n, const char *what)
 {
@@ -93,9 +99,9 @@ static void tell_lost(const struct restore_summary *s)
         return;
     }
     printf("by what %zu of those who remember have shown:\n", s->witnesses);
-    tell_line(s->ahead, "items whose owners hold a later epoch");
-    tell_line(s->back, "finished ones that came back");
-    tell_line(s->gone, "new ones that are gone");
+    tell_items(s, s->ahead, "items whose owners hold a later epoch");
+    tell_items(s, s->back, "finished ones that came back");
+    tell_items(s, s->gone, "new ones that are gone");
     for (size_t i = 0; i < s->n_samples; i++) {
         printf("    ");
         cli_say(stdout, s->samples[i]);
@@ -235,10 +241,11 @@ static void look(void *arg);
 static bool heard_all(struct accept *a, const struct restore_summary *s)
 {
     mono_ms now = loop_clock(a->visit.loop)->mono;
+    uint64_t heard = s->witnesses + s->history.went_back.is + s->epoch_shown +
+                     s->fence_shown + s->ahead + s->back + s->gone;
 
-    if (s->witnesses != a->witnesses || s->history.went_back.is != a->marked) {
-        a->witnesses = s->witnesses;
-        a->marked = s->history.went_back.is;
+    if (heard != a->heard) { /* each of them only grows */
+        a->heard = heard;
         a->changed = now;
     }
     return now - a->changed >= QUIET_MS || now - a->began >= HEAR_MS;

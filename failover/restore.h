@@ -34,7 +34,7 @@
 
 #define RESTORE_LIFT_EPOCH (UINT64_C(1) << 20)
 #define RESTORE_LIFT_FENCE (UINT64_C(1) << 40)
-#define RESTORE_SAMPLES    16
+#define RESTORE_SAMPLES    18
 #define RESTORE_NAMES      8
 /* `by` of the mark: a restore was begun, and only one may end it. */
 #define RESTORE_MARK "pelorus registry restore"
@@ -69,7 +69,8 @@ struct restore_summary {
     uint64_t ahead; /* items whose owners hold a higher epoch */
     uint64_t back;  /* finished ones that came back */
     uint64_t gone;  /* new ones that the store does not know */
-    char samples[RESTORE_SAMPLES][200]; /* of these, as JSON */
+    bool cut;       /* and perhaps more of each: not all of it was put down */
+    char samples[RESTORE_SAMPLES][200]; /* of these, for people */
     size_t n_samples;
     size_t live; /* sessions of coordinators and nodes in the store */
     char names[RESTORE_NAMES][REGISTRY_KEY_MAX + 1]; /* of some of them */

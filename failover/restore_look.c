@@ -31,41 +31,18 @@ static void know(struct restore *r, const struct registry_place *p)
 
 /* --- testimonies ---------------------------------------------------------- */
 
-static void sample(struct restore_summary *s, const cJSON *it)
-{
-    if (s->n_samples == RESTORE_SAMPLES)
-        return;
-    char *text = cJSON_IsString(it) ? NULL : cJSON_PrintUnformatted(it);
-    char *out = s->samples[s->n_samples];
-    (void)snprintf(out, sizeof(s->samples[0]), "%s",
-                   text != NULL ? text : cJSON_GetStringValue(it));
-    cJSON_free(text);
-    for (size_t i = 0; i < s->n_samples; i++) {
-        if (strcmp(s->samples[i], out) == 0)
-            return; /* others have seen it, too */
-    }
-    s->n_samples++;
-}
-
 static void witness(struct restore *r, const cJSON *o)
 {
     struct restore_summary *s = &r->s;
     struct registry_place place;
     const char *text = json_str(o, "place");
-    const cJSON *it;
     s->witnesses++;
     keep_highest(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
     keep_highest(&s->fence_shown, json_u64(o, "highest_fence", 0));
-    keep_highest(&s->ahead, json_u64(o, "items_ahead", 0));
-    keep_highest(&s->back, json_u64(o, "finished_back", 0));
-    keep_highest(&s->gone, json_u64(o, "gone", 0));
+    s->cut |= cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "cut"));
     shown_note(r, o);
     if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
         know(r, &place);
-    cJSON_ArrayForEach(it, cJSON_GetObjectItemCaseSensitive(o, "samples"))
-    {
-        sample(s, it);
-    }
 }
 
 static void seen_page(struct restore *r, const struct registry_reply *page)

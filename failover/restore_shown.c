@@ -1,10 +1,13 @@
 /*
  * restore_shown.c - what those testify who remember the lost future, item by
  * item, beside what is in the store. Design: all testimonies speak of one
- * future, so the highest epoch of an item counts, and being finished is the
- * end of it.
+ * future, so the highest epoch of an item counts, and being finished at it is
+ * the end of it.
  *
- *   {"items":[["<id>",<epoch>,"<owner>"],…],"finished":[["<id>",<epoch>],…]}
+ *   {"items":[["<id>",<epoch>,"<owner>"],…],"finished":[["<id>",<epoch>],…],
+ *    "shown":[["<id>",<epoch>],…],"shown_finished":[["<id>",<epoch>],…]}
+ *
+ * The first two are what coordinators saw, the others what clients said since.
  */
 #include "failover/restore_priv.h"
 
@@ -73,9 +76,13 @@ static void note_rows(struct restore *r, const cJSON *rows, bool finished)
         struct known *k = known_get(&r->shown, id->valuestring);
         if (n > r->s.epoch_shown)
             r->s.epoch_shown = n;
-        k->finished |= finished;
         if (n < k->epoch)
             continue;
+        if (n > k->epoch) {
+            k->finished = false;
+            k->owner[0] = '\0';
+        }
+        k->finished |= finished;
         k->epoch = n;
         if (cJSON_IsString(owner))
             (void)snprintf(k->owner, sizeof(k->owner), "%s",
@@ -87,25 +94,28 @@ void shown_note(struct restore *r, const cJSON *o)
 {
     note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "items"), false);
     note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "finished"), true);
+    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "shown"), false);
+    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "shown_finished"), true);
 }
 
-static void sample(struct restore *r, const char *what, const struct known *k,
-                   uint64_t now)
+/* The first few of each kind, of which this is the n-th. */
+static void sample(struct restore *r, uint64_t n, const char *what,
+                   const struct known *k, uint64_t now)
 {
     struct restore_summary *s = &r->s;
-    if (s->n_samples == RESTORE_SAMPLES)
+    if (n > RESTORE_SAMPLES / 3)
         return;
     char *out = s->samples[s->n_samples++];
+    const char *who = k->owner[0] != '\0' ? k->owner : "somebody";
     if (now > 0)
         (void)snprintf(out, sizeof(s->samples[0]),
-                       "%s: %s%s%s at epoch %" PRIu64
+                       "%s: %s %s at epoch %" PRIu64
                        ", in the registry at %" PRIu64,
-                       k->id, what, k->owner[0] != '\0' ? " " : "", k->owner,
-                       k->epoch, now);
+                       k->id, what, who, k->epoch, now);
     else
         (void)snprintf(out, sizeof(s->samples[0]),
-                       "%s: %s%s%s at epoch %" PRIu64, k->id, what,
-                       k->owner[0] != '\0' ? " " : "", k->owner, k->epoch);
+                       "%s: %s %s at epoch %" PRIu64, k->id, what, who,
+                       k->epoch);
 }
 
 void shown_compare(struct restore *r)
@@ -117,19 +127,17 @@ void shown_compare(struct restore *r)
         struct known *is;
         HASH_FIND(hh, r->stored, k->id, strlen(k->id), is);
         if (is == NULL && !k->finished) {
-            gone++;
-            sample(r, "gone; it was had by", k, 0);
-        } else if (is != NULL && !is->finished && k->finished) {
-            back++;
-            sample(r, "came back; finished", k, is->epoch);
+            sample(r, ++gone, "gone; it was had by", k, 0);
+        } else if (is != NULL && !is->finished && k->finished &&
+                   k->epoch >= is->epoch) {
+            sample(r, ++back, "came back; finished by", k, is->epoch);
         } else if (is != NULL && !is->finished && k->epoch > is->epoch) {
-            ahead++;
-            sample(r, "held by", k, is->epoch);
+            sample(r, ++ahead, "held by", k, is->epoch);
         }
     }
     struct restore_summary *s = &r->s;
-    s->ahead = ahead > s->ahead ? ahead : s->ahead;
-    s->back = back > s->back ? back : s->back;
-    s->gone = gone > s->gone ? gone : s->gone;
+    s->ahead = ahead;
+    s->back = back;
+    s->gone = gone;
     known_free(&r->shown);
 }

@@ -107,9 +107,9 @@ uint64_t view_epoch(const struct view *v);
 uint64_t view_fence(const struct view *v);
 /* What is known of each item, as members of an open JSON object of at most
  * about `max` bytes: "items":[[id,epoch,"kind/address"],...] of the unfinished,
- * "-" for an address if nobody has it, "finished":[[id,epoch],...], and
- * "cut":true if there are more. */
-void view_testify(const struct view *v, struct buf *out, size_t max);
+ * "-" for an address if nobody has it, and "finished":[[id,epoch],...]. False:
+ * there are more. */
+bool view_testify(const struct view *v, struct buf *out, size_t max);
 
 /* Grows with every change of markers, gates or failovers. */
 uint64_t view_index(const struct view *v);

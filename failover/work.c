@@ -325,6 +325,7 @@ void work_free(struct work **w)
     {
         op->w = NULL;
     }
+    mem_free((*w)->shown_items);
     MEM_FREE(*w);
 }
 
@@ -341,5 +342,6 @@ void work_abandon(struct work **w)
         op_used(op);
         op_free(op);
     }
+    mem_free((*w)->shown_items);
     MEM_FREE(*w);
 }

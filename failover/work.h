@@ -130,6 +130,12 @@ void work_fence_check(struct work *w, const char *id, uint64_t epoch,
  * known was never given: it is refused as invalid, and is no evidence. */
 #define WORK_EPOCH_BEYOND (UINT64_C(1) << 40)
 uint64_t work_shown(const struct work *w);
+/* What was shown item by item while the registry has gone back, as members of
+ * an open JSON object: "shown":[[id,epoch],...] and, of those who said that
+ * they finished it, "shown_finished". False: there was more than is kept. */
+bool work_testify(struct work *w, struct buf *out);
+/* Grows when that does. */
+uint64_t work_shown_changes(const struct work *w);
 
 /*
  * Lists by id, behind `after` (an id, or NULL), at most `limit` (1..1000).

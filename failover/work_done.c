@@ -147,6 +147,7 @@ static void done_read(struct work_op *op)
 static void done_run(struct work_op *op)
 {
     op_begin(op);
+    op->ends = true;
     op_gather(op, READ(READ_RECORD), done_read);
 }
 

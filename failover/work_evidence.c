@@ -15,9 +15,12 @@
  */
 #include "failover/work_priv.h"
 
+#include "base/json.h"
+#include "base/mem.h"
 #include "registry/history.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static uint64_t highest(const struct work_op *op)
 {
@@ -37,10 +40,62 @@ static bool credible(const struct work *w, uint64_t epoch)
     return epoch <= known || epoch - known <= WORK_EPOCH_BEYOND;
 }
 
+/* --- what was shown, for the one who accepts ------------------------------ */
+
+/* A doubt is over when the next one begins: what was shown then speaks of a
+ * future that was given up. */
+static struct work_shown *shown_in(struct work *w, mono_ms doubt)
+{
+    if (w->shown_items == NULL) {
+        w->shown_items = mem_zalloc(sizeof(*w->shown_items));
+    } else if (w->shown_items->doubt != doubt) {
+        w->shown_items->n = 0;
+        w->shown_items->cut = false;
+    }
+    w->shown_items->doubt = doubt;
+    return w->shown_items;
+}
+
+static void note_item(struct work_shown *s, const struct work_op *op)
+{
+    struct work_shown_item *it = s->items;
+
+    while (it < s->items + s->n && strcmp(it->id, op->want.id) != 0) {
+        it++;
+    }
+    if (it == s->items + WORK_SHOWN_MAX) {
+        s->cut = true;
+        return;
+    }
+    if (it == s->items + s->n) {
+        s->n++;
+        memset(it, 0, sizeof(*it));
+        memcpy(it->id, op->want.id, sizeof(it->id));
+    }
+    if (op->epoch > it->epoch || (op->epoch == it->epoch && op->ends)) {
+        s->changes += op->epoch > it->epoch || !it->finished;
+        it->epoch = op->epoch;
+        it->finished = op->ends;
+    }
+}
+
+static void note(struct work_op *op)
+{
+    struct work *w = op->w;
+    const struct registry_back *back = registry_went_back(w->config.registry);
+
+    if (op->epoch > w->shown) {
+        w->shown = op->epoch;
+    }
+    if (back != NULL) {
+        note_item(shown_in(w, back->since), op);
+    }
+}
+
 void op_shown(struct work_op *op)
 {
-    if (op->epoch > op->w->shown && credible(op->w, op->epoch)) {
-        op->w->shown = op->epoch;
+    if (op->epoch != 0 && credible(op->w, op->epoch)) {
+        note(op);
     }
 }
 
@@ -49,13 +104,49 @@ uint64_t work_shown(const struct work *w)
     return w->shown;
 }
 
+uint64_t work_shown_changes(const struct work *w)
+{
+    return w->shown_items != NULL ? w->shown_items->changes : 0;
+}
+
+static void put_rows(struct buf *out, const char *name,
+                     const struct work_shown *s, bool finished)
+{
+    json_open(out, name, '[');
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->items[i].finished == finished) {
+            json_open(out, NULL, '[');
+            json_put_str(out, NULL, s->items[i].id);
+            json_put_u64(out, NULL, s->items[i].epoch);
+            json_close(out, ']');
+        }
+    }
+    json_close(out, ']');
+}
+
+bool work_testify(struct work *w, struct buf *out)
+{
+    const struct registry_back *back = registry_went_back(w->config.registry);
+    const struct work_shown *s;
+
+    if (back == NULL || w->shown_items == NULL) {
+        return true;
+    }
+    s = shown_in(w, back->since);
+    put_rows(out, "shown", s, false);
+    put_rows(out, "shown_finished", s, true);
+    return !s->cut;
+}
+
+/* --- evidence ------------------------------------------------------------- */
+
 static void proven(struct work_op *op)
 {
     struct registry *r = op->w->config.registry;
 
     op->check_only = false;
     if (op->epoch > op->w->shown) {
-        op->w->shown = op->epoch;
+        op->w->shown = op->epoch; /* first: it is testified at once */
     }
     registry_contradicted(
         r, NULL,
@@ -63,6 +154,7 @@ static void proven(struct work_op *op)
         "the registry has %s %" PRIu64,
         op->want.id, op->epoch,
         op->found ? "it at" : "no such work, nor any above", highest(op));
+    note(op);
     (void)err_set(&op->trouble, ERR_WENT_BACK,
                   "work %s: the registry cannot have given epoch %" PRIu64
                   ": it went back in time. Nothing is done on it until a "

@@ -70,6 +70,7 @@ struct work_op {
     bool writing;       /* one of them is a txn that changes something */
     bool finished;      /* replied; only waits for its calls */
     bool check_only;    /* its txn changes nothing; of this run */
+    bool ends;          /* it says that the item is finished */
     struct err trouble; /* the first failed read */
     bool damaged;       /* what was read makes no sense: see trouble */
     uint64_t session;
@@ -97,6 +98,20 @@ struct work_op {
     const char *refused; /* reply with this at the next tick */
 };
 
+/* What was shown while the store is in doubt. */
+#define WORK_SHOWN_MAX 256
+struct work_shown {
+    mono_ms doubt;    /* when it began */
+    uint64_t changes; /* ever */
+    bool cut;         /* there were more */
+    size_t n;
+    struct work_shown_item {
+        char id[WORK_ID_MAX + 1];
+        uint64_t epoch; /* the highest */
+        bool finished;  /* at that, by whoever showed it */
+    } items[WORK_SHOWN_MAX];
+};
+
 struct work {
     struct work_config config;
     struct rand rand;
@@ -104,6 +119,7 @@ struct work {
     struct work_op *orphans; /* replied, with calls that still complete */
     size_t n_ops;            /* both */
     uint64_t shown;          /* the highest epoch, see work_shown() */
+    struct work_shown *shown_items; /* NULL: nothing ever was */
     bool replying;
 };
 

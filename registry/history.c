@@ -32,6 +32,7 @@
 #define AGAIN_MS      250  /* a read or a write that failed */
 #define LOOK_AGAIN_MS 1000 /* has it been accepted? */
 #define FAILURES_MAX  20   /* in a row: then it is said whatever it was */
+#define LIVES         8    /* of one process in one doubt have a key each */
 /* A store that stands so much higher than it did was not written to: it was
  * lifted when it was restored (etcd's --bump-revision). */
 #define LIFTED (UINT64_C(1) << 28)
@@ -52,6 +53,8 @@ struct registry_history {
     uint64_t version;
     char *testimony;
     bool testimony_due;
+    unsigned testimony_life; /* 1..LIVES: in its key */
+    bool testified;          /* that key is ours */
     struct registry_timer again, leaving;
 };
 
@@ -217,11 +220,22 @@ static void put_mark(struct registry_history *h)
     put_record(h, &record);
 }
 
+static void testify(struct registry_history *h);
+
+/* An earlier life of ours may have testified what we know no more. */
 static void on_testified(void *arg, const struct registry_reply *reply)
 {
     struct registry_history *h = arg;
 
-    if (reply->err.code == ERR_UNAVAILABLE || reply->err.code == ERR_UNKNOWN) {
+    if (reply->err.code == ERR_CONFLICT && h->testimony_life < LIVES) {
+        h->testimony_life++;
+        testify(h);
+        return;
+    }
+    if (reply->err.code == ERR_OK) {
+        h->testified = true;
+    } else if (reply->err.code == ERR_UNAVAILABLE ||
+               reply->err.code == ERR_UNKNOWN) {
         h->testimony_due = true;
     }
     later(h, LOOK_AGAIN_MS);
@@ -231,12 +245,19 @@ static void testify(struct registry_history *h)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct buf value;
+    size_t len;
 
     h->testimony_due = false;
     buf_init(&value, REGISTRY_VALUE_MAX);
     buf_str(&value, h->testimony);
-    (void)snprintf(key, sizeof(key), HISTORY_SEEN_PREFIX "/%s", h->who);
-    put(h, key, &value, REGISTRY_ANY, 0, on_testified);
+    len = (size_t)snprintf(key, sizeof(key), HISTORY_SEEN_PREFIX "/%s", h->who);
+    if (h->testimony_life > 1) {
+        (void)snprintf(key + len, sizeof(key) - len, ".%u", h->testimony_life);
+    }
+    put(h, key, &value,
+        h->testified || h->testimony_life == LIVES ? REGISTRY_ANY
+                                                   : REGISTRY_ABSENT,
+        0, on_testified);
     buf_close(&value);
 }
 
@@ -283,8 +304,8 @@ static void vouch(struct registry_history *h)
                  LOG_S("now", registry_place_text(&h->found, now)),
                  LOG_S("who", h->at.accepted.who));
     }
-    h->is_back = h->marked = h->said = false;
-    h->testimony_due = h->testimony != NULL;
+    h->is_back = h->marked = h->said = h->testified = false;
+    h->testimony_life = 1;
     h->r->fence_base = h->at.fence_base;
     registry_vouch(h->r);
 }
@@ -425,6 +446,7 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
     }
     stop(h);
     h->failures = 0;
+    h->testimony_due = h->testimony != NULL; /* it may be another store */
     look(h);
 }
 
@@ -526,6 +548,7 @@ void registry_compare(struct registry *r, const char *who,
     assert(r->history == NULL && r->session == 0);
     r->history = h;
     h->r = r;
+    h->testimony_life = 1;
     (void)snprintf(h->who, sizeof(h->who), "%s", who);
     if (remembered != NULL) {
         h->known = *remembered;

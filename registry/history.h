@@ -90,7 +90,8 @@ void registry_contradicted(struct registry *r,
 /*
  * What this process knows of the lost future, a JSON object, for the person
  * who accepts: written below HISTORY_SEEN_PREFIX as soon as may be while the
- * store has gone back. Replaces what was said before; copied.
+ * store has gone back. Replaces what was said before, but not what an earlier
+ * life of `who` said; copied.
  */
 void registry_testify(struct registry *r, const char *json);
 

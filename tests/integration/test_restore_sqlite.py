@@ -8,6 +8,7 @@ in use, which damages it. And restarts that lose nothing.
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -51,6 +52,16 @@ def begin(cluster):
     return scene, copy, scene.ledger.mark()
 
 
+def told_what_was_lost(said):
+    """To the person who accepts, by what coordinators and clients remember.
+    Whoever said meanwhile that it has finished one is believed."""
+    ahead, back, gone = (int(next(iter(re.findall(rf"^  (\d+) {what}$", said, re.M)), 0)) for what in (
+        "items whose owners hold a later epoch", "finished ones that came back", "new ones that are gone"))
+    check(ahead > 0 and back >= restore.FINISHED and 0 < gone <= restore.NEW, f"{ahead}, {back}, {gone}: {said}")
+    for text in (": held by ", ": came back; finished by ", ": gone; it was had by "):
+        check(text in said, lambda text=text: f"no '{text}' in: {said}")
+
+
 @settings(more=restore.MORE)
 def test_restored_live(cluster):
     scene, copy, mark = begin(cluster)
@@ -58,7 +69,7 @@ def test_restored_live(cluster):
         before = keys(copy)
         transfer(copy, cluster.path)
         scene.went_back(mark, before)
-        scene.accept()
+        told_what_was_lost(scene.accept())
 
 
 @settings(more=restore.MORE)

@@ -268,6 +268,52 @@ static void what_was_known_is_put_down_for_a_person(void **state)
     assert_non_null(strstr(e->value, "\"highest_epoch\":43"));
 }
 
+/* Whoever begins in a store that went back remembers nothing: its clients do.
+ */
+static void what_clients_show_is_put_down_too(void **state)
+{
+    struct world *w = *state;
+    const struct registry_entry *e;
+    char code[32], id[8];
+
+    agent(w, M1, NULL, 1);
+    world_run(w, 1000);
+    claim(w, "a");
+    ask(w, "a", 42, code);
+    assert_string_equal(code, "registry_went_back");
+    world_run(w, 3000);
+    world_end(w, 0);
+    world_start(w, 0);
+    world_run(w, 5000);
+    ask(w, "a", 43, code); /* they say that they have finished it */
+    assert_string_equal(code, "registry_went_back");
+    code[0] = '\0';
+    work_fence_check(coordinator_work(w->c[0]), "b", 7, replied, code);
+    world_run(w, 100);
+    assert_string_equal(code, "registry_went_back");
+    ask(w, "c", UINT64_C(1) << 60, code); /* nobody was ever told that */
+    world_run(w, 5000);
+    e = memory_find(w->store, HISTORY_SEEN_PREFIX "/127.0.0.1:7077");
+    assert_non_null(strstr(e->value, "\"highest_epoch\":42"));
+    assert_non_null(strstr(e->value, "\"shown_finished\":[[\"a\",42]]"));
+    e = memory_find(w->store, HISTORY_SEEN_PREFIX "/127.0.0.1:7077.2");
+    assert_non_null(e);
+    assert_non_null(strstr(e->value, "\"highest_epoch\":43"));
+    assert_non_null(strstr(e->value, "\"shown\":[[\"b\",7]],"
+                                     "\"shown_finished\":[[\"a\",43]]"));
+    assert_non_null(strstr(e->value, "\"cut\":false"));
+    for (int i = 0; i < 300; i++) {
+        snprintf(id, sizeof(id), "i-%d", i);
+        work_fence_check(coordinator_work(w->c[0]), id, 9, replied, code);
+        world_run(w, 50);
+    }
+    world_run(w, 5000);
+    e = memory_find(w->store, HISTORY_SEEN_PREFIX "/127.0.0.1:7077.2");
+    assert_non_null(strstr(e->value, "[\"i-253\",9]"));
+    assert_null(strstr(e->value, "i-254"));
+    assert_non_null(strstr(e->value, "\"cut\":true"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +325,7 @@ int main(void)
         WORLD_TEST(a_put_gives_the_place_and_brings_it_back),
         WORLD_TEST(a_coordinator_that_lags_raises_no_alarm),
         WORLD_TEST(what_was_known_is_put_down_for_a_person),
+        WORLD_TEST(what_clients_show_is_put_down_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

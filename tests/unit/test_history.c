@@ -9,6 +9,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -384,6 +385,68 @@ static void what_is_known_is_testified(void **state)
     assert_string_equal(e->value, "{\"highest_epoch\":4}");
 }
 
+static const char *testimony(const struct world *w, const char *key)
+{
+    const struct registry_entry *e = memory_find(w->store, key);
+
+    return e != NULL ? e->value : "";
+}
+
+/* Whoever begins anew knows nothing of what it knew before. */
+static void an_earlier_life_s_testimony_stands(void **state)
+{
+    struct world *w = *state;
+    char key[64], said[32];
+
+    for (unsigned life = 1; life <= 10; life++) {
+        struct process *p = begin(w);
+
+        w->n = 0; /* the same process again */
+        if (life == 1)
+            registry_contradicted(p->r, NULL, "a reason");
+        (void)snprintf(said, sizeof(said), "{\"life\":%u}", life);
+        registry_testify(p->r, said);
+        run(w, 2 * SOON);
+        if (life == 2) {
+            registry_testify(p->r, "{\"life\":\"2 again\"}");
+            run(w, 2 * SOON);
+        }
+        kill_(p);
+        run(w, 2 * TIMEOUT);
+    }
+    assert_string_equal(testimony(w, HISTORY_SEEN_PREFIX "/h:1"),
+                        "{\"life\":1}");
+    assert_string_equal(testimony(w, HISTORY_SEEN_PREFIX "/h:1.2"),
+                        "{\"life\":\"2 again\"}");
+    for (unsigned life = 3; life <= 7; life++) {
+        (void)snprintf(key, sizeof(key), HISTORY_SEEN_PREFIX "/h:1.%u", life);
+        (void)snprintf(said, sizeof(said), "{\"life\":%u}", life);
+        assert_string_equal(testimony(w, key), said);
+    }
+    assert_string_equal(testimony(w, HISTORY_SEEN_PREFIX "/h:1.8"),
+                        "{\"life\":10}");
+    assert_string_equal(testimony(w, HISTORY_SEEN_PREFIX "/h:1.9"), "");
+}
+
+/* Put back twice: what stood in the first is not in the second. */
+static void each_store_is_testified_to(void **state)
+{
+    struct world *w = *state;
+    struct process *a = begin(w);
+    struct memory_backup *backup = memory_backup(w->store);
+
+    assert_int_equal(put(a, "/a/1", "x"), ERR_OK);
+    registry_testify(a->r, "{\"highest_epoch\":3}");
+    for (int i = 0; i < 2; i++) {
+        memory_restore(w->store, backup);
+        run(w, TIMEOUT + 2 * SOON);
+        assert_int_equal(last(a), REGISTRY_WENT_BACK);
+        assert_string_equal(testimony(w, HISTORY_SEEN_PREFIX "/h:1"),
+                            "{\"highest_epoch\":3}");
+    }
+    memory_backup_free(&backup);
+}
+
 static void on_granted(void *arg, enum err_code code)
 {
     struct process *p = arg;
@@ -705,6 +768,8 @@ int main(void)
         TEST(another_store_is_none_of_ours),
         TEST(evidence_is_enough),
         TEST(what_is_known_is_testified),
+        TEST(an_earlier_life_s_testimony_stands),
+        TEST(each_store_is_testified_to),
         TEST(a_lock_is_lost_and_its_numbers_go_on_above),
         TEST(whoever_accepted_it_while_we_were_away_is_believed),
         TEST(the_right_store_put_back_is_taken_again),

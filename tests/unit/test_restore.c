@@ -58,12 +58,10 @@ static void gone_back(size_t items)
     scene_put(&s, HISTORY_KEY, MARK);
     scene_put(&s, HISTORY_SEEN_PREFIX "/c1",
               "{\"place\":\"" OLD_ID ":0:900\",\"highest_epoch\":41,"
-              "\"highest_fence\":12,\"items_ahead\":4,\"finished_back\":2,"
-              "\"gone\":1,\"samples\":[{\"id\":\"a-3\",\"epoch\":41},\"x\"]}");
+              "\"highest_fence\":12}");
     scene_put(&s, HISTORY_SEEN_PREFIX "/c2",
               "{\"place\":\"" LOST_ID ":0:950\",\"highest_epoch\":40,"
-              "\"highest_fence\":9000,\"items_ahead\":5,"
-              "\"samples\":[\"x\"]}");
+              "\"highest_fence\":9000}");
     scene_put(&s, HISTORY_SEEN_PREFIX "/c3", "no JSON");
 }
 
@@ -120,16 +118,19 @@ static void it_tells_what_is_known_and_writes_nothing(void **state)
     assert_int_equal(s.summary.epoch_found, 9);
     assert_int_equal(s.summary.epoch_shown, 41);
     assert_int_equal(s.summary.fence_shown, 9000);
-    assert_int_equal(s.summary.ahead, 5);
-    assert_int_equal(s.summary.back, 2);
-    assert_int_equal(s.summary.gone, 1);
-    assert_int_equal(s.summary.n_samples, 2); /* "x" was said twice */
-    assert_string_equal(s.summary.samples[1], "x");
     assert_string_equal(s.summary.known.incarnation, LOST_ID);
     assert_int_equal(s.summary.known.position, 950);
     assert_int_equal(s.summary.live, 3);
     assert_string_equal(s.summary.names[0], "/pelorus/coordinators/c1:7077");
     assert_true(memory_revision(s.store) == before);
+}
+
+static bool sampled(const char *text)
+{
+    for (size_t i = 0; i < s.summary.n_samples; i++)
+        if (strcmp(s.summary.samples[i], text) == 0)
+            return true;
+    return false;
 }
 
 /* By what the views of coordinators still have. */
@@ -155,12 +156,30 @@ static void it_tells_the_items_that_were_lost(void **state)
     assert_int_equal(s.summary.back, 2); /* a-2 and a-5 */
     assert_int_equal(s.summary.gone, 1);
     assert_int_equal(s.summary.n_samples, 4);
-    bool told = false;
-    for (size_t i = 0; i < s.summary.n_samples; i++)
-        told |= strcmp(s.summary.samples[i],
-                       "a-0: held by worker/w1:1 at epoch 5, in the registry "
-                       "at 1") == 0;
-    assert_true(told);
+    assert_true(sampled("a-0: held by worker/w1:1 at epoch 5, in the registry "
+                        "at 1"));
+    assert_false(s.summary.cut);
+}
+
+/* Where no coordinator remembers, by what clients said to them. */
+static void it_tells_the_items_that_clients_showed(void **state)
+{
+    (void)state;
+    gone_back(50); /* a-2 held at 3, a-5 assigned at 6, a-6 waiting at 7 */
+    scene_put(&s, HISTORY_SEEN_PREFIX "/c1",
+              "{\"items\":[[\"a-6\",8,\"worker/w1:1\"]],\"shown\":["
+              "[\"a-0\",5],[\"new\",77]],\"shown_finished\":[[\"a-2\",3],"
+              "[\"a-5\",5],[\"a-6\",7],[\"gone\",9]],\"cut\":true}");
+    scene_enter(&s, NULL, 0);
+    assert_true(scene_look(&s));
+    assert_int_equal(s.summary.epoch_shown, 77);
+    assert_int_equal(s.summary.ahead, 2); /* a-0 and a-6 */
+    assert_int_equal(s.summary.back, 1);  /* who ended a-5 had lost it */
+    assert_int_equal(s.summary.gone, 1);
+    assert_true(s.summary.cut);
+    assert_true(sampled("a-2: came back; finished by somebody at epoch 3, in "
+                        "the registry at 3"));
+    assert_true(sampled("new: gone; it was had by somebody at epoch 77"));
 }
 
 static void every_item_is_given_again_above_all_that_was_had(void **state)
@@ -532,6 +551,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(it_tells_what_is_known_and_writes_nothing),
         TEST(it_tells_the_items_that_were_lost),
+        TEST(it_tells_the_items_that_clients_showed),
         TEST(every_item_is_given_again_above_all_that_was_had),
         TEST(a_person_may_ask_for_a_higher_floor),
         TEST(a_store_without_a_mark_may_be_accepted_too),
