@@ -211,7 +211,7 @@ class Coordinator(Process):
     def __init__(self, cluster, name, port, conf, env):
         self.port = port
         self.api = Api(port)
-        super().__init__(name, [PELORUS, "serve", "-c", conf],
+        super().__init__(name, [cluster.pelorus, "serve", "-c", conf],
                          os.path.join(cluster.dir, f"{name}.log"), env)
 
     def wait_ready(self):
@@ -246,6 +246,7 @@ class Cluster:
         self.more = more
         self.dir = tempfile.mkdtemp(prefix="pelorus-test-")
         self.path = os.path.join(self.dir, "registry.db")
+        self.pelorus = PELORUS  # what the next process runs
         self.processes = []
         self.n = 0
         self.registry = registry(self)
@@ -283,7 +284,7 @@ class Cluster:
         self.n += 1
         name = f"{kind}-{address.split(':')[-1]}-{self.n}"
         where = ["--url", url] if url else ["-c", self.conf(name, 0)]
-        p = Process(name, [PELORUS, "agent", "--kind", kind, "--address", address, *options, *where,
+        p = Process(name, [self.pelorus, "agent", "--kind", kind, "--address", address, *options, *where,
                            *(["--", *command] if command else [])],
                     os.path.join(self.dir, f"{name}.log"))
         self.processes.append(p)

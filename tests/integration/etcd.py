@@ -100,6 +100,7 @@ class Server(Daemon):
             self.peer_port = self.wire.port
         self.connect = f"127.0.0.1:{self.port}"
         self.endpoint = f"http://{self.connect}"
+        self.binary, self.more = BINARY, []
         self.process = None
         os.makedirs(self.dir, exist_ok=True)
 
@@ -108,11 +109,11 @@ class Server(Daemon):
         die: nobody else knows of it."""
         peer = f"http://127.0.0.1:{self.listens}"
         self.process = Process(
-            "etcd", ["setpriv", "--pdeathsig", "KILL", "--", BINARY, "--name", self.name,
+            "etcd", ["setpriv", "--pdeathsig", "KILL", "--", self.binary, "--name", self.name,
                      "--data-dir", self.data, "--logger", "zap",
                      "--log-level", "error", "--listen-client-urls", self.endpoint,
                      "--advertise-client-urls", self.endpoint, "--listen-peer-urls", peer,
-                     *self.membership(),
+                     *self.membership(), *self.more,
                      # Short elections, but where others than we decide them.
                      "--heartbeat-interval", "100" if self.wire else "50",
                      "--election-timeout", "1000" if self.wire else "500"],

@@ -35,14 +35,14 @@ class Ledger:
     def __init__(self):
         self.lock = threading.Lock()
         self.told = []              # (id, epoch, owner, by whom), each once
-        self.seen = set()
+        self.seen = {}              # and when it was
         self.highest = {}           # id -> epoch
         self.finished = {}          # id -> the epoch that was answered with 200
 
     def tell(self, item, epoch, owner, by):
         with self.lock:
             if (item, epoch, owner) not in self.seen:
-                self.seen.add((item, epoch, owner))
+                self.seen[item, epoch, owner] = time.monotonic()
                 self.told.append((item, epoch, owner, by))
                 self.highest[item] = max(epoch, self.highest.get(item, 0))
 
@@ -84,7 +84,7 @@ class Master:
         self.ttl = ttl
         self.startup = T
         self.dead = threading.Event()
-        self.process = None if ttl else scene.cluster.agent("master", address, *scene.agent_options)
+        self.process = None if ttl else self.begin()
         jobs = [self.beat, self.show] if ttl else []
         jobs += [lambda port=port: self.ask(port) for port in scene.ports]
         self.threads = [threading.Thread(target=job, daemon=True) for job in jobs]
@@ -137,9 +137,12 @@ class Master:
             if i["owner"] == self.address and i["state"] in ("assigned", "running") and not self.dead.is_set():
                 self.scene.ledger.tell(i["id"], i["epoch"], f"{self.address}@{i['process']['startupTime']}", by)
 
+    def begin(self):
+        return self.scene.cluster.agent("master", self.address, *self.scene.agent_options)
+
     def start_again(self):
         """An agent, as a service does it."""
-        self.process = self.scene.cluster.agent("master", self.address, *self.scene.agent_options)
+        self.process = self.begin()
 
     def die(self):
         self.dead.set()

@@ -6,6 +6,11 @@ lost: members that are restarted one after the other, leaders that change.
 
 With ETCD and ETCDUTL of 3.6 or newer the revision is lifted by etcdutl, too.
 RESTORE_LONG=1 runs all ways, and RESTORE_ROUNDS=N rounds of restarts.
+
+FAILOVERS=N changes the leader N times under load. With ETCD_NEWER, binaries of
+later versions in their order (a:b:c), the members are replaced one after the
+other by each of them, UPGRADES=N times, each time a new cluster; with
+PELORUS_BEFORE, an older build of ours, our processes are, and back.
 """
 
 import os
@@ -18,10 +23,15 @@ from cluster import check, equal, run, settings, wait_for
 from etcd import NAMESPACE, Registry
 from proxy import Proxy
 from restore import Scene
+from steady import Load, replace_ours
 
 LONG = bool(os.environ.get("RESTORE_LONG"))
 ROUNDS = int(os.environ.get("RESTORE_ROUNDS", "10" if LONG else "1"))
 NEWER = bool(os.environ.get("ETCDUTL"))
+FAILOVERS = int(os.environ.get("FAILOVERS", "0"))
+UPGRADES = int(os.environ.get("UPGRADES", "1"))
+VERSIONS = [b for b in os.environ.get("ETCD_NEWER", "").split(":") if b]
+BEFORE = os.environ.get("PELORUS_BEFORE")
 NEW_CLUSTER = ("--initial-cluster-token", "another")
 one = partial(settings, more=restore.MORE, registry=Registry)
 three = partial(settings, more=restore.MORE, registry=partial(Registry, servers=3))
@@ -219,6 +229,84 @@ if LONG and NEWER:
     @one()
     def test_restored_with_its_revision_lifted_while_no_coordinator_ran(cluster):
         goes_back(cluster, *BUMPED, stopped=True)
+
+
+def term_of(server):
+    return int(wait_for("a term", lambda: server.post("/v3/maintenance/status", {}))["raftTerm"])
+
+
+def another_leader(servers, old):
+    return wait_for("another leader", lambda: [s for s in servers if s is not old and s.leads()], 60)[0]
+
+
+def whole(servers):
+    """All know the same leader."""
+    def agreed():
+        said = [s.post("/v3/maintenance/status", {}) for s in servers]
+        return all(said) and len({s.get("leader", "0") for s in said} - {"0"}) == 1
+    wait_for("one leader", agreed, 60)
+
+
+if FAILOVERS:
+    @three()
+    def test_the_leader_killed_stopped_or_moved_under_load_is_no_alarm(cluster):
+        with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:
+            whole(store.servers)
+            began, n, changes = term_of(store.servers[0]), 0, {"kill": 0, "stop": 0, "move": 0}
+            while sum(changes.values()) < FAILOVERS:
+                old, how, n = cluster.registry.leader(), list(changes)[n % 3], n + 1
+                term = term_of(old)
+                if how == "move":
+                    other = [s for s in store.servers if s is not old][n % 2]
+                    old.post("/v3/maintenance/transfer-leadership", {"targetID": other.id()})
+                else:
+                    getattr(old, how)()
+                changes[how] += term_of(another_leader(store.servers, old)) > term
+                if how == "kill":
+                    old.start()
+                elif how == "stop":
+                    old.resume()
+                whole(store.servers)
+                load.goes_on()
+            load.settle(f"{sum(changes.values())} changes of leader ({changes}), terms {began} to "
+                        f"{term_of(store.servers[0])}")
+
+
+def newest_snapshot(server):
+    return max((n for n in os.listdir(os.path.join(server.data, "member", "snap")) if n.endswith(".snap")), default="")
+
+
+def upgrade(cluster):
+    """Member by member, to each of the versions in turn."""
+    with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:
+        replaced, versions = 0, []
+        for binary in VERSIONS:
+            for server in store.servers:
+                server.process.terminate(20)
+                server.process.file.close()
+                server.binary = binary
+                # 3.6 reads no log of 3.4, so there must be snapshots of 3.5.
+                server.more = ["--snapshot-count", "50"]
+                server.start()
+                whole(store.servers)
+                load.goes_on()
+                replaced += 1
+            since = {s: newest_snapshot(s) for s in store.servers}
+            wait_for("snapshots", lambda since=since: all(newest_snapshot(s) > since[s] for s in store.servers), 60)
+            versions.append(store.servers[0].post("/v3/maintenance/status", {})["version"])
+        load.settle(f"{replaced} members replaced, versions {versions}")
+
+
+for k in range(UPGRADES if VERSIONS else 0):
+    globals()[f"test_members_of_later_versions_one_after_the_other_are_no_alarm_{k + 1}"] = \
+        three()(lambda cluster: upgrade(cluster))
+
+if BEFORE:
+    @three()
+    def test_our_processes_of_another_version_and_back_are_no_alarm(cluster):
+        cluster.pelorus = BEFORE
+        with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:
+            replace_ours(scene, load, BEFORE, UPGRADES)
 
 
 if __name__ == "__main__":

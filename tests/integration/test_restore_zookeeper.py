@@ -4,6 +4,11 @@ server, and an ensemble, whose next election lifts all zxids above those that
 were known. Live, and while no coordinator ran. And no alarm where nothing was
 lost: servers that are restarted or replaced by an older copy of themselves one
 after the other, leaders that change.
+
+FAILOVERS=N changes the leader N times under load. With ZOOKEEPER_NEWER, the
+class path of another version, the servers are replaced by it and back, one
+after the other, UPGRADES=N times; with PELORUS_BEFORE, an older build of ours,
+so are our processes.
 """
 
 import os
@@ -15,11 +20,16 @@ import restore
 from cluster import equal, run, settings, wait_for
 from proxy import Proxy
 from restore import Scene
-from zookeeper import Ensemble, Registry
+from steady import Load, replace_ours
+from zookeeper import Ensemble, Registry, server_jars
 
 OURS = "/dolphinscheduler/pelorus"
 one = partial(settings, more=restore.MORE, registry=Registry)
 three = partial(settings, more=restore.MORE, registry=partial(Registry, servers=3))
+FAILOVERS = int(os.environ.get("FAILOVERS", "0"))
+UPGRADES = int(os.environ.get("UPGRADES", "1"))
+NEWER = os.environ.get("ZOOKEEPER_NEWER")
+BEFORE = os.environ.get("PELORUS_BEFORE")
 
 
 class Store:
@@ -130,6 +140,66 @@ def test_servers_restarted_in_turn_and_leaders_that_change_are_no_alarm(cluster)
             scene.give(range(100 + n, 101 + n))
         scene.never_noticed()
         equal(scene.ledger.twice(), {}, "(id, epoch) told to two")
+
+
+def whole(servers):
+    wait_for("a leader and two followers", lambda: servers.leader() and len(servers.followers()) == 2, 60)
+
+
+def epoch_of(server):
+    """Of its leader: each election takes the next."""
+    return int(server.said("Zxid"), 16) >> 32
+
+
+if FAILOVERS:
+    @three()
+    def test_the_leader_killed_stopped_or_ended_under_load_is_no_alarm(cluster):
+        with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:
+            servers = store.servers
+            store.servers.backup(store.copy)
+            whole(servers)
+            began, n, changes = epoch_of(servers.leader()), 0, {"kill": 0, "stop": 0, "terminate": 0}
+            while sum(changes.values()) < FAILOVERS:
+                old, how, n = servers.leader(), ["kill", "stop", "terminate"][n % 3], n + 1
+                epoch = epoch_of(old)
+                getattr(old.process, how)()
+                new = wait_for("another leader", lambda old=old: servers.leader(other_than=old), 60)
+                changes[how] += epoch_of(new) > epoch
+                if how == "stop":
+                    old.resume()
+                else:
+                    old.process.file.close()
+                    if n % 4 == 0:  # the others know what it lost
+                        old.put_back(os.path.join(store.copy, str(old.number)))
+                    old.start()
+                whole(servers)
+                load.goes_on()
+            load.settle(f"{sum(changes.values())} changes of leader ({changes}), epochs {began} to "
+                        f"{epoch_of(servers.leader())}")
+
+if NEWER:
+    @three()
+    def test_servers_of_another_version_one_after_the_other_and_back_are_no_alarm(cluster):
+        with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:
+            replaced, versions = 0, set()
+            for jars in [NEWER, server_jars()] * UPGRADES:
+                for server in store.servers.servers:
+                    server.process.terminate()
+                    server.process.file.close()
+                    server.jars = jars
+                    server.start()
+                    whole(store.servers)
+                    versions.add(server.said("Zookeeper version").split("-")[0])
+                    load.goes_on()
+                    replaced += 1
+            load.settle(f"{replaced} servers replaced, versions {sorted(versions)}")
+
+if BEFORE:
+    @three()
+    def test_our_processes_of_another_version_and_back_are_no_alarm(cluster):
+        cluster.pelorus = BEFORE
+        with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:
+            replace_ours(scene, load, BEFORE, UPGRADES)
 
 
 if __name__ == "__main__":

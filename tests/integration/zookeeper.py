@@ -58,6 +58,7 @@ class Server(Daemon):
         self.number = number
         self.port = server_port()
         self.connect = f"127.0.0.1:{self.port}"
+        self.jars = server_jars()
         self.process = None
         os.makedirs(self.dir, exist_ok=True)
         with open(os.path.join(self.dir, "myid"), "w", encoding="ascii") as f:
@@ -76,7 +77,7 @@ class Server(Daemon):
             "zookeeper", ["setpriv", "--pdeathsig", "KILL", "--", *JAVA, "-Xmx384m",
                           "-Dzookeeper.forceSync=no", *self.java,
                           "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                          "-cp", server_jars(),
+                          "-cp", self.jars,
                           "org.apache.zookeeper.server.quorum.QuorumPeerMain", self.conf],
             os.path.join(self.dir, "log"))
         return self
@@ -92,10 +93,12 @@ class Server(Daemon):
 
     def mode(self):
         """standalone, leader, follower or read-only; None when it does not serve."""
-        for line in self.ask("srvr").splitlines():
-            if line.startswith("Mode: "):
-                return line[6:]
-        return None
+        return self.said("Mode")
+
+    def said(self, what, word="srvr"):
+        """The value of one line of an answer; None when it does not serve."""
+        return next((line[len(what) + 2:] for line in self.ask(word).splitlines()
+                     if line.startswith(f"{what}: ")), None)
 
     def serves(self):
         return self.mode()
@@ -185,9 +188,10 @@ class Ensemble:
         for s in self.servers:
             s.kill()
 
-    def leader(self):
+    def leader(self, other_than=None):
         """The server that leads now, or None."""
-        return next((s for s in self.servers if s.process.alive() and s.mode() == "leader"), None)
+        return next((s for s in self.servers if s is not other_than and s.process.alive() and
+                     s.mode() == "leader"), None)
 
     def followers(self):
         return [s for s in self.servers if s.process.alive() and s.mode() == "follower"]

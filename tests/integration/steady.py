@@ -1,0 +1,103 @@
+"""What loses nothing must not alarm: leaders that change, members and our own
+processes that are replaced by other versions, one after the other, while work
+is given out and finished all the time.
+"""
+
+import collections
+import http.client
+import itertools
+import threading
+
+from cluster import PELORUS, Api, equal, wait_for
+
+OPEN = 10   # items that the load leaves unfinished at each coordinator
+PAUSE = 0.1
+
+
+class Load:
+    """Gives work out and finishes it, at each coordinator."""
+
+    def __init__(self, scene):
+        self.scene = scene
+        self.given, self.finished = collections.Counter(), collections.Counter()  # by port
+        self.restarted = 0
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(port,), daemon=True) for port in scene.ports]
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for t in self.threads:
+            t.join()
+
+    def run(self, port):
+        open_ = collections.deque()
+        for n in itertools.count():
+            if self.over.wait(PAUSE):
+                return
+            try:
+                item = f"load-{port}-{n}"
+                if Api(port)("POST", "/v1/work", {"id": item, "kind": "master"}, timeout=2).status == 201:
+                    self.given[port] += 1
+                    open_.append(item)
+                if len(open_) > OPEN and self.finish(port, open_[0]):
+                    open_.popleft()
+            except (OSError, http.client.HTTPException, ValueError):
+                pass
+
+    def finish(self, port, item):
+        epoch = self.scene.ledger.highest.get(item)
+        if epoch and Api(port)("DELETE", f"/v1/work/{item}?epoch={epoch}", timeout=2).status == 200:
+            self.scene.ledger.finished[item] = epoch
+            self.finished[port] += 1
+            return True
+        return False
+
+    def goes_on(self):
+        """At each coordinator; and nobody has alarmed."""
+        given, finished = self.given.copy(), self.finished.total()
+
+        def more():
+            for m in self.scene.masters:
+                if m.process and not m.process.alive():     # as a service
+                    m.start_again()
+                    self.restarted += 1
+            return self.finished.total() > finished and all(self.given[p] > given[p] for p in self.scene.ports)
+        wait_for("work given out and finished at each coordinator", more, 60)
+        self.scene.never_noticed()
+
+    def settle(self, what):
+        scene = self.scene
+        wait_for("each item at an owner who knows its epoch",
+                 lambda: len(scene.owned_and_known()) == len(scene.unfinished()), 30)
+        scene.never_noticed()
+        equal(scene.ledger.twice(), {}, "(id, epoch) told to two")
+        sessions = sum(len(p.lines("+session")) for p in scene.cluster.processes)
+        print(f"     {what}; {self.given.total()} items given out, {self.finished.total()} finished, "
+              f"{sessions} sessions begun, agents restarted {self.restarted} times", flush=True)
+
+
+def replace_ours(scene, load, before, rounds):
+    """Our processes, which run `before`, by those of now and back again, one
+    after the other, killed or ended."""
+    cluster, ends, replaced = scene.cluster, itertools.cycle(["terminate", "kill"]), 0
+    for cluster.pelorus in [PELORUS, before] * rounds + [PELORUS]:
+        for n, c in enumerate(scene.coordinators):
+            getattr(c, next(ends))()
+            c.file.close()
+            scene.coordinators[n] = cluster.coordinator(port=c.port)
+            load.goes_on()
+        for m in scene.masters:
+            if m.process:
+                getattr(m.process, next(ends))()
+                m.start_again()
+                addresses = [m.address]
+                wait_for("the agent again", lambda a=addresses: a[0] in
+                         {n["address"] for n in Api(scene.ports[0]).all("/v1/nodes") if n["state"] == "up"}, 30)
+                load.goes_on()
+        replaced += len(scene.coordinators) + 1
+    load.settle(f"{replaced} of our processes replaced")
