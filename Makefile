@@ -6,6 +6,7 @@
 #   make run         a coordinator on conf/pelorus.yaml
 #   make sim         simulated clusters: SEEDS=N of them, or SEED=N to replay one
 #   make chaos       real clusters, killed and stopped at random: RUNS=N of SECONDS=60 each
+#   make partitions  likewise, their networks cut at random: RUNS=N
 #   make model       the failover protocol, checked by spin
 #   make bench       figures: picks, HTTP beside a bare server, moves
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
@@ -63,7 +64,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps demo run check check-build check-run tests sim chaos model bench fuzz lint house format install clean
+.PHONY: all help deps demo run check check-build check-run tests sim chaos partitions model bench fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -139,8 +140,8 @@ $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
-chaos: all
-	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,RUNS SECONDS SEED REGISTRIES,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/chaos.py
+chaos partitions: all
+	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,RUNS SECONDS SEED REGISTRIES,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/$@.py
 
 model:
 	@BUILD=$(BUILD)/model tests/model/run.sh

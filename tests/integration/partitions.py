@@ -2,7 +2,7 @@
 coordinators, agents and HTTP masters to what they need, between the members of
 the registry, in both directions or one, for times around the session's timeout.
 
-    RUNS=25 [SEED=n] [REGISTRIES=zookeeper,etcd] python3 partitions.py
+    make partitions RUNS=25 [SEED=n] [REGISTRIES=zookeeper,etcd]
 
 Run k is of seed SEED + k on the registries in turn. Each process stands behind
 proxies of its own. What is judged, by what owners were told (Ledger) and by
@@ -31,7 +31,7 @@ import time
 
 import etcd
 import zookeeper
-from cluster import SLOW, Api, Cluster, check, wait_for
+from cluster import SLOW, Api, Cluster, check, pace, wait_for
 from proxy import Proxy
 from restore import Ledger, Master, Scene
 from steady import Load
@@ -40,8 +40,9 @@ SESSION = 4
 TTL = 4
 COORDINATORS, AGENTS, MASTERS = 3, 2, 2
 ITEMS, ROUNDS = 40, 6
+# Three of so few are soon lost; the brake is not what is looked at here.
 MORE = ("failover: {grace: 300ms, reconcile-interval: 1s, settle: 2s, poison-limit: 6, poison-window: 1s, "
-        "brake: {window: 5s}}\n")
+        "brake: {window: 5s, min: 5}}\n")
 # What is lost: (from whom it is cut, to whom); None: connections break, too.
 DIRECTIONS = {"both": (True, True), "answers": (False, True), "requests": (True, False), "refused": None}
 SIGNS = """
@@ -261,6 +262,35 @@ class World(Scene):
             time.sleep(0.05)
 
 
+# --- judged ------------------------------------------------------------------------
+
+def by_item(ledger):
+    """What was told of each: (epoch, when first, owner), in their order."""
+    of = {}
+    for (item, epoch, owner), at in ledger.seen.items():
+        of.setdefault(item, []).append((epoch, at, owner))
+    return {item: sorted(told) for item, told in of.items()}
+
+
+def judge(ledger, lives, allowed):
+    """`lives`: the end of each owner's; `allowed`: (when it was asked for, id,
+    epoch). What was wrong, in words."""
+    problems, of = [f"told to two: {pair} {owners}" for pair, owners in ledger.twice().items()], by_item(ledger)
+    for item, told in of.items():
+        for (e1, _, before), (e2, at, after) in itertools.combinations(told, 2):
+            if before != after and e1 < e2 and lives.get(before, 0) > at:
+                problems.append(f"overlap: {item}: {before} at epoch {e1} lived for {lives[before] - at:.3f} s "
+                                f"when {after} was told {e2}")
+        done = ledger.finished.get(item)
+        if done and told[-1][0] > done:
+            problems.append(f"finished: {item} at {done}, then told {told[-1]}")
+    for asked, item, epoch in allowed:
+        for e, at, _ in of.get(item, ()):
+            if e > epoch and at < asked:
+                problems.append(f"allowed: {item} at {epoch}, asked for {asked - at:.3f} s after {e} was told")
+    return problems
+
+
 # --- one run ------------------------------------------------------------------------
 
 class Run:
@@ -331,9 +361,9 @@ class Run:
             self.problems.append(f"{how}: {error}")
         took = time.monotonic() - began
         self.moved[how] = max(took, self.moved.get(how, 0))
-        limit = (SESSION + 5) * (2 if among or direction != "answers" else 1)
-        if took > limit * SLOW:
-            self.problems.append(f"slow: {how}: moved after {took:.1f} s")
+        limit = (SESSION + 5) * (2 if among or direction != "answers" else 1) * SLOW * pace()
+        if took > limit:
+            self.problems.append(f"slow: {how}: moved after {took:.1f} s, of {limit:.1f}")
         w.wait(self.chance.uniform(0, SESSION))
         heal(ways)
 
@@ -375,7 +405,7 @@ class Run:
             ("agent", "both"), ("agent", "requests"), ("agent", "refused"), ("agent", "both", 1), ("agent", "answers", 1),
             ("http", "both"), ("http", "requests"), ("http", "answers"), ("http", "both", 1), ("http", "refused", 1)])))
         self.chance.shuffle(whole)
-        with Load(w) as self.load:
+        with Load(w, pause=0.3) as self.load:
             for step in whole:
                 step()
                 w.wait(self.chance.uniform(0, 2))
@@ -386,25 +416,11 @@ class Run:
         self.judge()
 
     def judge(self):
-        w, lives, of = self.world, {}, {}
+        w, lives = self.world, {}
         for m in w.masters:
             lives.update(m.lives())
-        for (item, epoch, owner), at in w.ledger.seen.items():
-            of.setdefault(item, []).append((epoch, at, owner))
-        for pair, owners in w.ledger.twice().items():
-            self.problems.append(f"told to two: {pair} {owners}")
-        for item, told in of.items():
-            for (e1, _, before), (e2, at, after) in itertools.combinations(sorted(told), 2):
-                if before != after and e1 < e2 and lives.get(before, 0) > at:
-                    self.problems.append(f"overlap: {item}: {before} at epoch {e1} lived for {lives[before] - at:.3f} s "
-                                         f"when {after} was told {e2}")
-            done = w.ledger.finished.get(item)
-            if done and max(told)[0] > done:
-                self.problems.append(f"finished: {item} at {done}, then told {max(told)}")
-        for asked, item, epoch in w.allowed:
-            later = [(e, at) for e, at, _ in of[item] if e > epoch and at < asked]
-            if later:
-                self.problems.append(f"allowed: {item} at {epoch}, asked {asked - later[0][1]:.3f} s after {later[0][0]}")
+        of = by_item(w.ledger)
+        self.problems += judge(w.ledger, lives, w.allowed)
         for p in w.cluster.processes:
             if p.lines("registry_went_back"):
                 self.problems.append(f"alarm: {p.name}: {p.lines('registry_went_back')[0]}")

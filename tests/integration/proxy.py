@@ -86,7 +86,7 @@ class Proxy:
         done = threading.Event()
         self.orders.put((action, done))
         self.wake.send(b"x")
-        if not done.wait(10):
+        if not done.wait(60):
             raise TimeoutError("the proxy does not answer")
 
     def cut(self, to_server=True, to_client=True):

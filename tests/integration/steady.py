@@ -8,17 +8,19 @@ import http.client
 import itertools
 import threading
 
-from cluster import PELORUS, Api, equal, wait_for
+from cluster import PELORUS, Api, Failure, equal, wait_for
+from restore import Master
 
 OPEN = 10   # items that the load leaves unfinished at each coordinator
-PAUSE = 0.1
+# Nobody's death is the work's fault here.
+MORE = "failover: {grace: 300ms, reconcile-interval: 1s, settle: 2s, poison-limit: 6, poison-window: 1s}\n"
 
 
 class Load:
     """Gives work out and finishes it, at each coordinator."""
 
-    def __init__(self, scene):
-        self.scene = scene
+    def __init__(self, scene, pause=0.1):
+        self.scene, self.pause = scene, pause
         self.given, self.finished = collections.Counter(), collections.Counter()  # by port
         self.restarted = 0
         self.over = threading.Event()
@@ -37,7 +39,7 @@ class Load:
     def run(self, port):
         open_ = collections.deque()
         for n in itertools.count():
-            if self.over.wait(PAUSE):
+            if self.over.wait(self.pause):
                 return
             try:
                 item = f"load-{port}-{n}"
@@ -71,9 +73,16 @@ class Load:
         self.scene.never_noticed()
 
     def settle(self, what):
-        scene = self.scene
-        wait_for("each item at an owner who knows its epoch",
-                 lambda: len(scene.owned_and_known()) == len(scene.unfinished()), 30)
+        scene, left = self.scene, {}
+
+        def all_known():
+            items = scene.unfinished()
+            left["items"] = [items[k] for k in items.keys() - set(scene.owned_and_known())]
+            return not left["items"]
+        try:
+            wait_for("each item at an owner who knows its epoch", all_known, 30)
+        except Failure as error:
+            raise Failure(f"{error}: {left['items'][:3]}") from None
         scene.never_noticed()
         equal(scene.ledger.twice(), {}, "(id, epoch) told to two")
         sessions = sum(len(p.lines("+session")) for p in scene.cluster.processes)
@@ -81,23 +90,33 @@ class Load:
               f"{sessions} sessions begun, agents restarted {self.restarted} times", flush=True)
 
 
+class UrlAgent(Master):
+    """An agent that reports to coordinators, at the address of a master that
+    will not be heard again."""
+
+    def begin(self):
+        urls = ",".join(f"http://127.0.0.1:{port}" for port in self.scene.ports)
+        return self.scene.cluster.agent("master", self.address, "--ttl", "4s", url=urls)
+
+
 def replace_ours(scene, load, before, rounds):
     """Our processes, which run `before`, by those of now and back again, one
-    after the other, killed or ended."""
+    after the other, killed or ended. Those of now remember across restarts."""
     cluster, ends, replaced = scene.cluster, itertools.cycle(["terminate", "kill"]), 0
+    plain = cluster.more
+    scene.masters.append(UrlAgent(scene, "10.7.0.4:5678"))
     for cluster.pelorus in [PELORUS, before] * rounds + [PELORUS]:
+        cluster.more = plain + (f"state-dir: {cluster.dir}\n" if cluster.pelorus == PELORUS else "")
         for n, c in enumerate(scene.coordinators):
             getattr(c, next(ends))()
             c.file.close()
             scene.coordinators[n] = cluster.coordinator(port=c.port)
             load.goes_on()
-        for m in scene.masters:
-            if m.process:
-                getattr(m.process, next(ends))()
-                m.start_again()
-                addresses = [m.address]
-                wait_for("the agent again", lambda a=addresses: a[0] in
-                         {n["address"] for n in Api(scene.ports[0]).all("/v1/nodes") if n["state"] == "up"}, 30)
-                load.goes_on()
-        replaced += len(scene.coordinators) + 1
+            replaced += 1
+        for m in [m for m in scene.masters if m.process]:
+            getattr(m.process, next(ends))()
+            m.start_again()
+            cluster.wait_up(scene.api, m.address)
+            load.goes_on()
+            replaced += 1
     load.settle(f"{replaced} of our processes replaced")

@@ -13,13 +13,16 @@ other by each of them, UPGRADES=N times, each time a new cluster; with
 PELORUS_BEFORE, an older build of ours, our processes are, and back.
 """
 
+import json
 import os
+import shutil
 import sys
 import time
 from functools import partial
 
 import restore
-from cluster import check, equal, run, settings, wait_for
+import steady
+from cluster import Failure, check, equal, run, settings, wait_for
 from etcd import NAMESPACE, Registry
 from proxy import Proxy
 from restore import Scene
@@ -247,6 +250,24 @@ def whole(servers):
     wait_for("one leader", agreed, 60)
 
 
+def replace_data(store, server):
+    """It lost its disk: another member, with none of the data, in its place."""
+    with_quorum = next(s for s in store.servers if s is not server)
+    members = json.loads(store.etcdctl("member", "list", "-w", "json"))["members"]
+    number = next(m["ID"] for m in members if m.get("name") == server.name)
+    etcdctl = type(store.etcdctl)(with_quorum.connect)
+    etcdctl("member", "remove", f"{number:x}")
+
+    def added():    # refused while the two have known each other for less than 5 s
+        try:
+            return etcdctl("member", "add", server.name, "--peer-urls", f"http://127.0.0.1:{server.peer_port}")
+        except Failure:
+            return False
+    wait_for("another member", added, 60)
+    shutil.rmtree(server.data)
+    server.more = ["--initial-cluster-state", "existing"]
+
+
 if FAILOVERS:
     @three()
     def test_the_leader_killed_stopped_or_moved_under_load_is_no_alarm(cluster):
@@ -263,10 +284,15 @@ if FAILOVERS:
                     getattr(old, how)()
                 changes[how] += term_of(another_leader(store.servers, old)) > term
                 if how == "kill":
+                    if n % 4 == 0:
+                        replace_data(store, old)
                     old.start()
                 elif how == "stop":
                     old.resume()
                 whole(store.servers)
+                if n % 5 == 0:
+                    store.etcdctl("compact", str(store.revision()))
+                    store.etcdctl("defrag")
                 load.goes_on()
             load.settle(f"{sum(changes.values())} changes of leader ({changes}), terms {began} to "
                         f"{term_of(store.servers[0])}")
@@ -302,7 +328,7 @@ for k in range(UPGRADES if VERSIONS else 0):
         three()(lambda cluster: upgrade(cluster))
 
 if BEFORE:
-    @three()
+    @three(more=steady.MORE)
     def test_our_processes_of_another_version_and_back_are_no_alarm(cluster):
         cluster.pelorus = BEFORE
         with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:

@@ -12,11 +12,13 @@ so are our processes.
 """
 
 import os
+import shutil
 import sys
 import time
 from functools import partial
 
 import restore
+import steady
 from cluster import equal, run, settings, wait_for
 from proxy import Proxy
 from restore import Scene
@@ -171,6 +173,8 @@ if FAILOVERS:
                     old.process.file.close()
                     if n % 4 == 0:  # the others know what it lost
                         old.put_back(os.path.join(store.copy, str(old.number)))
+                    elif n % 4 == 2:
+                        shutil.rmtree(os.path.join(old.dir, "version-2"))
                     old.start()
                 whole(servers)
                 load.goes_on()
@@ -187,7 +191,7 @@ if NEWER:
                     server.process.terminate()
                     server.process.file.close()
                     server.jars = jars
-                    server.start()
+                    server.start().wait()
                     whole(store.servers)
                     versions.add(server.said("Zookeeper version").split("-")[0])
                     load.goes_on()
@@ -195,7 +199,7 @@ if NEWER:
             load.settle(f"{replaced} servers replaced, versions {sorted(versions)}")
 
 if BEFORE:
-    @three()
+    @three(more=steady.MORE)
     def test_our_processes_of_another_version_and_back_are_no_alarm(cluster):
         cluster.pelorus = BEFORE
         with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene, Load(scene) as load:
