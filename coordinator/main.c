@@ -17,6 +17,7 @@
 #include "coordinator/cli.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/registry_command.h"
+#include "coordinator/reload.h"
 #include "coordinator/state_file.h"
 #include "failover/hook.h"
 #include "http/http.h"
@@ -35,8 +36,15 @@
 #define TICK_MS          50
 #define MAILBOX_MAX      65536
 #define HTTP_STOP_MS     2500
+#define OWN_FILES        64 /* the registry's, the hooks', libraries' */
 #define LEAVE_AT_MOST_MS 4500
 #define LAST_WORDS_MS    200 /* for the log's last lines */
+#define ONE_REQUEST_MS                                                         \
+    1000 /* signals so near are one: of a group, `timeout`                     \
+          */
+
+enum { SIGNALS = 4 };
+static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
 
 struct server {
     struct conf conf;
@@ -48,24 +56,19 @@ struct server {
     struct http_listener listener;
     struct http *http;
     struct loop_timer *tick, *deadline;
-    uv_signal_t sigterm, sigint;
-    bool leaving;
+    uv_signal_t signals[SIGNALS];
+    mono_ms leaving;     /* since when; 0: not */
     int64_t watchdog_ms; /* how often systemd wants to hear of us; 0: never */
     mono_ms watchdog_next;
 };
 
 /* --- leaving, step by step ------------------------------------------------ */
 
-static void close_signal(uv_signal_t *handle)
-{
-    uv_close((uv_handle_t *)handle, NULL);
-}
-
 static void finish(struct server *s)
 {
     loop_timer_stop(&s->deadline);
-    close_signal(&s->sigterm);
-    close_signal(&s->sigint);
+    for (int i = 0; i < SIGNALS; i++)
+        uv_close((uv_handle_t *)&s->signals[i], NULL);
     loop_stop(s->loop);
 }
 
@@ -123,15 +126,24 @@ static void on_too_late(void *arg)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *s = handle->data;
+    mono_ms now;
 
     loop_enter(s->loop);
-    if (s->leaving) {
+    now = loop_clock(s->loop)->mono;
+    if (number == SIGHUP) {
+        if (reload(&s->conf) && s->leaving == 0)
+            coordinator_reload(s->coordinator);
+        return;
+    }
+    if (s->leaving != 0 && now - s->leaving < ONE_REQUEST_MS)
+        return;
+    if (s->leaving != 0) {
         log_warn("-pelorus", LOG_S("reason", "a second signal"));
         log_flush(LAST_WORDS_MS);
         _exit(1);
     }
-    s->leaving = true;
-    log_info("=leaving", LOG_S("signal", number == SIGTERM ? "TERM" : "INT"));
+    s->leaving = now;
+    log_info("=leaving", LOG_S("signal", sigabbrev_np(number)));
     (void)sd_notify(0, "STOPPING=1");
     s->deadline = loop_timer(s->loop, LEAVE_AT_MOST_MS, 0, on_too_late, s);
     http_stop(s->http, HTTP_STOP_MS, on_http_stopped, s);
@@ -159,15 +171,31 @@ static int64_t watchdog_interval(void)
     return sd_watchdog_enabled(0, &us) > 0 ? (int64_t)(us / 1000 / 3) : 0;
 }
 
-static void raise_file_limit(void)
+/* As many files as we may open; and no more connections than that leaves, so
+ * that they cannot take what the registry and the hooks need. */
+static void fit_file_limit(struct conf_http *http)
 {
     struct rlimit limit;
+    uint32_t fit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-        limit.rlim_cur < limit.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (limit.rlim_cur >= (rlim_t)http->max_connections + OWN_FILES)
+        return;
+    fit = limit.rlim_cur > 2 * OWN_FILES ? (uint32_t)limit.rlim_cur - OWN_FILES
+                                         : OWN_FILES / 4;
+    if (fit >= http->max_connections)
+        return;
+    log_warn("!http.max-connections", LOG_U("max", http->max_connections),
+             LOG_U("used", fit), LOG_U("open_files", limit.rlim_cur),
+             LOG_S("reason", "the system lets this process open too few files"),
+             LOG_S("advice", "raise its limit (ulimit -Hn, LimitNOFILE=), or "
+                             "lower http.max-connections"));
+    http->max_connections = fit;
 }
 
 /* Under which name the other coordinators know us. */
@@ -238,11 +266,11 @@ static int start(struct server *s, struct err *err)
 
 static void listen_to_signals(struct server *s)
 {
-    uv_signal_init(loop_uv(s->loop), &s->sigterm);
-    uv_signal_init(loop_uv(s->loop), &s->sigint);
-    s->sigterm.data = s->sigint.data = s;
-    uv_signal_start(&s->sigterm, on_signal, SIGTERM);
-    uv_signal_start(&s->sigint, on_signal, SIGINT);
+    for (int i = 0; i < SIGNALS; i++) {
+        uv_signal_init(loop_uv(s->loop), &s->signals[i]);
+        s->signals[i].data = s;
+        uv_signal_start(&s->signals[i], on_signal, signal_numbers[i]);
+    }
 }
 
 static const char *file_option(int argc, char **argv, const char *usage)
@@ -271,11 +299,20 @@ static int cmd_serve(int argc, char **argv)
     struct err err;
 
     memset(&s, 0, sizeof(s));
+    signal(SIGHUP, SIG_IGN); /* until it can be obeyed */
     if (registry_conf(&s.conf, file) != 0)
         return 1;
     log_configure(s.conf.log_level, s.conf.log_format);
+    if (s.conf.log_file != NULL && log_to(s.conf.log_file, &err) != 0) {
+        fprintf(stderr,
+                "pelorus: log.file: %s; make its directory, or let "
+                "this user write there\n",
+                err.msg);
+        conf_close(&s.conf);
+        return 1;
+    }
     log_start();
-    raise_file_limit();
+    fit_file_limit(&s.conf.http);
     if (start(&s, &err) != 0) {
         log_error("!pelorus", LOG_S("reason", err.msg));
         log_stop(LAST_WORDS_MS);

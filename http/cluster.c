@@ -120,6 +120,10 @@ void http_cluster_get(struct http_request *r)
     put_counts(b, s);
     put_work_counts(b, s);
     put_engines(b, s);
+    json_open(b, "http", '{');
+    json_put_u64(b, "connections", http_conns_count(r->h->conns));
+    json_put_u64(b, "max_connections", r->h->conf->max_connections);
+    json_close(b, '}');
     json_open(b, "log", '{');
     json_put_u64(b, "dropped", log_dropped());
     json_close(b, '}');
@@ -246,7 +250,9 @@ void http_readyz(struct http_request *r)
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
     bool turns = loop_busy_ms(r->h->loop) <= HTTP_LOOP_LATE_MS;
 
-    if (s->ready && turns)
+    if (http_conns_full(r->h->conns))
+        plain(r, 503, "all connections are taken (http.max-connections)");
+    else if (s->ready && turns)
         plain(r, 200, "ok");
     else if (s->went_back != NULL)
         plain(r, 503,
@@ -256,10 +262,8 @@ void http_readyz(struct http_request *r)
         plain(r, 503, "the registry is not connected");
     else if (!turns)
         plain(r, 503, "the loop does not turn");
-    else if (s->stale)
-        plain(r, 503, "the registry has not told everything yet");
     else
-        plain(r, 503, "our own entry does not stand yet");
+        plain(r, 503, "the registry has not told everything yet");
     snapshot_release(&s);
 }
 

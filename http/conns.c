@@ -27,7 +27,8 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define LOG_EVERY_MS 10000
+#define LOG_EVERY_MS      10000
+#define FULL_LOG_EVERY_MS 60000
 
 /* How many connections an address has. */
 struct peer_count {
@@ -49,17 +50,19 @@ struct http_conns {
     pthread_mutex_t mutex; /* "sockets" in base/locks.h */
     struct http_conn *list;
     struct peer_count *peers;
-    uint32_t max_per_address;
-    mono_ms logged;
+    uint32_t n, max, max_per_address;
+    mono_ms logged, full_logged; /* full_logged 0: there is room */
+    bool full;                   /* atomic: at the last walk */
 };
 
-struct http_conns *http_conns_new(uint32_t max_per_address)
+struct http_conns *http_conns_new(uint32_t max, uint32_t max_per_address)
 {
     struct http_conns *c = mem_zalloc(sizeof(*c));
     int rc = pthread_mutex_init(&c->mutex, NULL);
 
-    assert(rc == 0 && max_per_address > 0);
+    assert(rc == 0 && max > 0 && max_per_address > 0);
     (void)rc;
+    c->max = max;
     c->max_per_address = max_per_address;
     c->logged = -LOG_EVERY_MS;
     return c;
@@ -154,6 +157,7 @@ struct http_conn *http_conns_add(struct http_conns *c, int fd,
     http_conn_deadline(conn, ms);
     lock_acquire(&c->mutex);
     DL_APPEND(c->list, conn);
+    c->n++;
     if (counts) {
         struct peer_count *p = peer_find(c, key);
 
@@ -175,6 +179,7 @@ void http_conns_remove(struct http_conns *c, struct http_conn *conn)
 
     lock_acquire(&c->mutex);
     DL_DELETE(c->list, conn);
+    c->n--;
     if (p != NULL && --p->n == 0) {
         HASH_DEL(c->peers, p);
         mem_free(p);
@@ -212,11 +217,29 @@ int64_t http_conn_waited_ms(const struct http_conn *conn)
     return info.tcpi_last_data_recv;
 }
 
+/* Whoever comes now waits in the kernel's queue and hears nothing. */
+static void tell_full(struct http_conns *c, bool full, mono_ms now)
+{
+    if (full &&
+        (c->full_logged == 0 || now - c->full_logged >= FULL_LOG_EVERY_MS)) {
+        log_warn("!connections", LOG_U("max", c->max),
+                 LOG_S("reason", "all are taken: new clients wait until one "
+                                 "of them closes"),
+                 LOG_S("advice", "raise http.max-connections, or find who "
+                                 "keeps them open"));
+        c->full_logged = now;
+    } else if (!full && c->full_logged != 0) {
+        log_info("=connections", LOG_S("reason", "there is room again"));
+        c->full_logged = 0;
+    }
+}
+
 /* The descriptor is still open: libmicrohttpd closes it only after the
  * connection was removed here. */
 void http_conns_reap(struct http_conns *c, mono_ms now)
 {
     struct http_conn *conn;
+    bool full;
 
     lock_acquire(&c->mutex);
     DL_FOREACH(c->list, conn)
@@ -228,7 +251,25 @@ void http_conns_reap(struct http_conns *c, mono_ms now)
         conn->shut = true;
         (void)shutdown(conn->fd, SHUT_RDWR);
     }
+    full = c->n >= c->max;
     lock_release(&c->mutex);
+    __atomic_store_n(&c->full, full, __ATOMIC_RELAXED);
+    tell_full(c, full, now);
+}
+
+bool http_conns_full(const struct http_conns *c)
+{
+    return __atomic_load_n(&c->full, __ATOMIC_RELAXED);
+}
+
+uint32_t http_conns_count(struct http_conns *c)
+{
+    uint32_t n;
+
+    lock_acquire(&c->mutex);
+    n = c->n;
+    lock_release(&c->mutex);
+    return n;
 }
 
 struct http_request *http_conn_take_spare(struct http_conn *conn)

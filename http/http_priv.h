@@ -260,7 +260,7 @@ const char *http_uri_fault(const char *uri);
 
 /* --- connections (conns.c) ------------------------------------------------ */
 
-struct http_conns *http_conns_new(uint32_t max_per_address);
+struct http_conns *http_conns_new(uint32_t max, uint32_t max_per_address);
 void http_conns_free(struct http_conns **conns);
 
 /* May one more come from there? Loopback always. */
@@ -275,8 +275,12 @@ int http_conn_fd(const struct http_conn *conn);
 /* How long ago its last byte arrived, that is, a request that was sent to its
  * end: how long this has waited. Any thread. */
 int64_t http_conn_waited_ms(const struct http_conn *conn);
-/* Shut down those that are late. About once a second. */
+/* Shut down those that are late, and say when all are taken. About once a
+ * second, by one thread. */
 void http_conns_reap(struct http_conns *conns, mono_ms now);
+/* At the last walk all were taken. Any thread. */
+bool http_conns_full(const struct http_conns *conns);
+uint32_t http_conns_count(struct http_conns *conns);
 
 /* The memory of its last request, for the next one; NULL if there is none. */
 struct http_request *http_conn_take_spare(struct http_conn *conn);

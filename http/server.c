@@ -154,7 +154,8 @@ int http_start(struct http **out, const struct http_config *config,
     h->loop = config->loop;
     h->coordinator = config->coordinator;
     h->balancer = coordinator_balancer(config->coordinator);
-    h->conns = http_conns_new(h->conf->max_connections_per_address);
+    h->conns = http_conns_new(h->conf->max_connections,
+                              h->conf->max_connections_per_address);
     h->daemon = start_daemon(h);
     if (h->daemon == NULL) { /* and it may have closed the socket */
         http_conns_free(&h->conns);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #define LIMIT 3
+#define ALL   100
 
 static const struct sockaddr *from(const char *text)
 {
@@ -45,7 +46,7 @@ static size_t open_some(struct http_conns *c, const char *address,
 
 static void an_address_has_so_many_and_another_has_its_own(void **state)
 {
-    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conns *c = http_conns_new(ALL, LIMIT);
     struct http_conn *a[10], *b[10];
 
     (void)state;
@@ -66,7 +67,7 @@ static void clients_of_this_host_are_not_counted(void **state)
 {
     static const char *const here[] = {"127.0.0.1", "127.9.9.9", "::1",
                                        "::ffff:127.0.0.1"};
-    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conns *c = http_conns_new(ALL, LIMIT);
     struct http_conn *conns[10];
 
     (void)state;
@@ -80,7 +81,7 @@ static void clients_of_this_host_are_not_counted(void **state)
 
 static void v6_counts_by_its_network_and_mapped_v4_as_v4(void **state)
 {
-    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conns *c = http_conns_new(ALL, LIMIT);
     struct http_conn *a[LIMIT], *b[LIMIT], *none[1];
 
     (void)state;
@@ -96,6 +97,28 @@ static void v6_counts_by_its_network_and_mapped_v4_as_v4(void **state)
     http_conns_free(&c);
 }
 
+static void all_taken_is_seen_until_one_is_free_again(void **state)
+{
+    struct http_conns *c = http_conns_new(LIMIT, LIMIT);
+    struct http_conn *conns[LIMIT];
+    mono_ms now = clock_mono_ms();
+
+    (void)state;
+    assert_int_equal(open_some(c, "127.0.0.1", conns, LIMIT - 1), LIMIT - 1);
+    http_conns_reap(c, now);
+    assert_false(http_conns_full(c));
+    assert_int_equal(open_some(c, "127.0.0.1", conns + LIMIT - 1, 1), 1);
+    assert_int_equal(http_conns_count(c), LIMIT);
+    http_conns_reap(c, now + 1000);
+    assert_true(http_conns_full(c));
+    http_conns_remove(c, conns[0]);
+    http_conns_reap(c, now + 2000);
+    assert_false(http_conns_full(c));
+    for (int i = 1; i < LIMIT; i++)
+        http_conns_remove(c, conns[i]);
+    http_conns_free(&c);
+}
+
 static bool is_shut(int fd)
 {
     char byte;
@@ -105,7 +128,7 @@ static bool is_shut(int fd)
 
 static void the_late_are_shut_and_those_that_wait_for_us_are_not(void **state)
 {
-    struct http_conns *c = http_conns_new(LIMIT);
+    struct http_conns *c = http_conns_new(ALL, LIMIT);
     struct http_conn *late, *early, *waiting;
     mono_ms now = clock_mono_ms();
     int fd[3][2];
@@ -174,6 +197,7 @@ int main(void)
         cmocka_unit_test(an_address_has_so_many_and_another_has_its_own),
         cmocka_unit_test(clients_of_this_host_are_not_counted),
         cmocka_unit_test(v6_counts_by_its_network_and_mapped_v4_as_v4),
+        cmocka_unit_test(all_taken_is_seen_until_one_is_free_again),
         cmocka_unit_test(the_late_are_shut_and_those_that_wait_for_us_are_not),
         cmocka_unit_test(a_target_is_short_and_without_a_nul),
         cmocka_unit_test(routes_take_their_segments_apart),
