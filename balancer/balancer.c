@@ -107,6 +107,25 @@ void balancer_free(struct balancer **bp)
     MEM_FREE(*bp);
 }
 
+void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
+                        mono_ms now)
+{
+    struct group *g, *tmp;
+
+    lock_acquire(&b->lock);
+    now = balancer_now(b, now);
+    b->conf.cpu_max = conf->cpu_max;
+    b->conf.memory_max = conf->memory_max;
+    b->conf.disk_max = conf->disk_max;
+    b->conf.warm_up_ms = conf->warm_up_ms;
+    b->conf.cpu_usage_weight = conf->cpu_usage_weight;
+    b->conf.memory_usage_weight = conf->memory_usage_weight;
+    b->conf.pool_usage_weight = conf->pool_usage_weight;
+    HASH_ITER(hh, b->groups, g, tmp)
+    group_refresh(g, 0, g->n, now);
+    lock_release(&b->lock);
+}
+
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now)
 {

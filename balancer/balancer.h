@@ -62,6 +62,11 @@ void balancer_remove(struct balancer *b, const char *address);
 void balancer_define(struct balancer *b, const char *const *names, size_t n);
 
 /* Go on with another policy: reports and grants stay, turns begin anew. */
+/* Other thresholds and weights, copied. Neither the policy nor the heartbeat
+ * interval, which are not taken from it. */
+void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
+                        mono_ms now);
+
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now);
 

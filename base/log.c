@@ -19,6 +19,7 @@
 #include "base/locks.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <poll.h>
@@ -77,6 +78,22 @@ void log_set_sink(log_sink_f *sink, void *arg)
     log_sink = sink;
     log_sink_arg = arg;
     lock_release(&log_mutex);
+}
+
+int log_to(const char *path, struct err *err)
+{
+    int fd =
+        open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+
+    int rc = 0;
+
+    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0) {
+        rc = (int)err_errno(err, errno, "%s", path);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return rc;
 }
 
 void log_configure(enum log_level level, enum log_format format)

@@ -24,6 +24,7 @@
 #define PELORUS_BASE_LOG_H
 
 #include "base/compiler.h"
+#include "base/err.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -74,6 +75,14 @@ void log_stop(int64_t at_most_ms);
 /* Lines dropped since the start, or that could not be written (a full disk).
  * Any thread. */
 uint64_t log_dropped(void);
+
+/*
+ * From here on lines are added to the end of this file, which is made if need
+ * be (mode 0640), and so is whatever else goes to standard error: the file
+ * takes its place, for all threads at once. Again when somebody moved the file
+ * away. On failure all stays as it was; the message names the file. Any thread.
+ */
+int log_to(const char *path, struct err *err) MUST_CHECK;
 
 void log_configure(enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);

@@ -4,8 +4,9 @@
  *
  * The table in conf_table.c names every key once, with its type, default,
  * range and help; reading, checking, printing and the nearest-key suggestion
- * all come from it. After conf_load() the struct is constant: any thread may
- * read it. (A little over 150 lines: it is one struct and its reader.)
+ * all come from it. After conf_load() the struct is constant, and any thread
+ * may read it, but for what conf_reload() changes: that is the loop's alone.
+ * (A little over 150 lines: it is one struct and its reader.)
  *
  * Timing rules. What keeps something alive must be able to fail twice:
  * interval * 3 <= timeout, wherever a timeout is fed by an interval of ours
@@ -140,6 +141,7 @@ struct conf {
     size_t n_groups;
     int64_t work_keep_ms;
     struct conf_http http;
+    char *log_file; /* lines are added to it, or NULL: standard error */
     enum log_level log_level;
     enum log_format log_format;
 };
@@ -167,6 +169,18 @@ int conf_parse(struct conf *conf, const char *file, const char *text,
                size_t len, struct buf *problems, struct err *err) MUST_CHECK;
 
 void conf_close(struct conf *conf);
+
+/*
+ * The file was read again, as `fresh`: what may change while the process runs
+ * goes over into `conf` (policy, thresholds and weights of the balancer,
+ * groups, limits of the brake and of poison, the log); everything else stays as
+ * it is until the next start. `each` is told of every key that differs, `taken`
+ * or not; secrets as "***". Closes `fresh`. The loop's thread.
+ */
+typedef void conf_change_f(void *arg, const char *key, const char *from,
+                           const char *to, bool taken);
+void conf_reload(struct conf *conf, struct conf *fresh, conf_change_f *each,
+                 void *arg);
 
 /*
  * The timing rule above, for a timeout that is only known later (negotiated,

@@ -12,7 +12,7 @@
 
 #define LINE_MAX_BYTES ((size_t)1 << 20)
 
-static void print_groups(const struct conf *conf, struct buf *line)
+void conf_format_groups(const struct conf *conf, struct buf *line)
 {
     for (size_t g = 0; g < conf->n_groups; g++) {
         const struct conf_group *group = &conf->groups[g];
@@ -54,7 +54,7 @@ void conf_print(const struct conf *conf, FILE *out)
         }
         buf_reset(&line);
         if (key->type == CONF_KEY_GROUPS) {
-            print_groups(conf, &line);
+            conf_format_groups(conf, &line);
         } else if (is_unset(conf, key)) {
             buf_printf(&line, "# %s: not set\n", key->path);
         } else {

@@ -37,6 +37,7 @@ enum conf_key_flag {
     CONF_ALIAS = 4,    /* another spelling of a field with a row of its own */
     CONF_BARE_MS = 8,  /* a duration that may be bare milliseconds (Hikari) */
     CONF_LINES = 16,   /* a text that may hold line ends and tabs */
+    CONF_LIVE = 32,    /* a reload takes it: read by the loop's thread only */
 };
 
 /* For which registry types a key means something. */
@@ -127,6 +128,9 @@ int conf_list_add(struct conf_list *list, const struct conf_key *key,
 /* Append a field's value as it would be written in the file. */
 void conf_format(const struct conf *conf, const struct conf_key *key,
                  struct buf *out);
+
+/* Every address of every group, as a file would hold it. */
+void conf_format_groups(const struct conf *conf, struct buf *out);
 
 /* Checks for conf_key.check. */
 conf_text_f conf_check_address, conf_check_namespace, conf_check_lock_path,

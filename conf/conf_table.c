@@ -30,10 +30,10 @@
         path, CONF_KEY_DURATION, AT(field), otherwise, min, max, NULL, NULL,   \
             registries, flags, help                                            \
     }
-#define UINT(path, field, otherwise, min, max, registries, help)               \
+#define UINT(path, field, otherwise, min, max, registries, flags, help)        \
     {                                                                          \
         path, CONF_KEY_UINT, AT(field), otherwise, min, max, NULL, NULL,       \
-            registries, 0, help                                                \
+            registries, flags, help                                            \
     }
 #define NUMBER(path, field, otherwise, min, max, flags, help)                  \
     {                                                                          \
@@ -114,7 +114,7 @@ DURATION(ZK ".retry-policy.base-sleep-time", registry.retry_base_sleep_ms, "1s",
 DURATION(ZK ".retry-policy.max-sleep", registry.retry_max_sleep_ms, "3s", 1,
     HOUR, ZOOKEEPER, 0, "the longest pause between tries"),
 UINT(ZK ".retry-policy.max-retries", registry.retry_max_retries, "5", 0, 1000,
-    ZOOKEEPER, "tries of one call"),
+    ZOOKEEPER, 0, "tries of one call"),
 STRING(ZK ".digest", registry.digest, NULL, NULL, ZOOKEEPER,
     CONF_OPTIONAL | CONF_SECRET, "user:password"),
 
@@ -151,7 +151,7 @@ STRING(HIKARI ".username", registry.user, NULL, NULL, JDBC, CONF_OPTIONAL,
     "who we are"),
 STRING(HIKARI ".password", registry.password, NULL, NULL, JDBC,
     CONF_OPTIONAL | CONF_SECRET, "better as ${VARIABLE}"),
-UINT(HIKARI ".maximum-pool-size", registry.pool_size, "5", 1, 100, JDBC,
+UINT(HIKARI ".maximum-pool-size", registry.pool_size, "5", 1, 100, JDBC, 0,
     "connections at most"),
 DURATION(HIKARI ".connection-timeout", registry.connect_timeout_ms, "9s", 100,
     HOUR, JDBC, CONF_ALIAS | CONF_BARE_MS, "as registry.connection-timeout"),
@@ -170,22 +170,22 @@ IGNORED(HIKARI ".validation-timeout", JDBC),
 IGNORED("registry.term-refresh-interval", JDBC),
 IGNORED("registry.term-expire-times", JDBC),
 
-ENUM("balancer.policy", balancer.policy, "ledger", policies, 0,
+ENUM("balancer.policy", balancer.policy, "ledger", policies, CONF_LIVE,
     "ledger, RANDOM, ROUND_ROBIN, FIXED_ or DYNAMIC_WEIGHTED_ROUND_ROBIN"),
 DURATION("balancer.heartbeat-interval", balancer.heartbeat_interval_ms, "10s",
     100, HOUR, CONF_FOR_ALL, 0, "how often nodes report their load"),
-NUMBER("balancer.cpu-max", balancer.cpu_max, "0.8", 0, 1, 0,
+NUMBER("balancer.cpu-max", balancer.cpu_max, "0.8", 0, 1, CONF_LIVE,
     "a worker with more is hot: picked only if all are"),
-NUMBER("balancer.memory-max", balancer.memory_max, "0.8", 0, 1, 0, "likewise"),
-NUMBER("balancer.disk-max", balancer.disk_max, "0.9", 0, 1, 0, "likewise"),
+NUMBER("balancer.memory-max", balancer.memory_max, "0.8", 0, 1, CONF_LIVE, "likewise"),
+NUMBER("balancer.disk-max", balancer.disk_max, "0.9", 0, 1, CONF_LIVE, "likewise"),
 DURATION("balancer.warm-up", balancer.warm_up_ms, "60s", 0, HOUR, CONF_FOR_ALL,
-    0, "how long a new worker is given less than its share"),
+    CONF_LIVE, "how long a new worker is given less than its share"),
 NUMBER("balancer.dynamic-weights.cpu-usage", balancer.cpu_usage_weight, "30", 0,
-    100, 0, "DYNAMIC_WEIGHTED_ROUND_ROBIN, percent; the three sum to 100"),
+    100, CONF_LIVE, "DYNAMIC_WEIGHTED_ROUND_ROBIN, percent; the three sum to 100"),
 NUMBER("balancer.dynamic-weights.memory-usage", balancer.memory_usage_weight,
-    "30", 0, 100, 0, "likewise"),
+    "30", 0, 100, CONF_LIVE, "likewise"),
 NUMBER("balancer.dynamic-weights.task-thread-pool-usage",
-    balancer.pool_usage_weight, "40", 0, 100, 0, "likewise"),
+    balancer.pool_usage_weight, "40", 0, 100, CONF_LIVE, "likewise"),
 ENUM(BALANCING ".type", balancer.policy, "ledger", policies, CONF_ALIAS,
     "as balancer.policy"),
 NUMBER(WEIGHTS ".cpu-usage-weight", balancer.cpu_usage_weight, "30", 0, 100,
@@ -196,7 +196,7 @@ NUMBER(WEIGHTS ".task-thread-pool-usage-weight", balancer.pool_usage_weight,
     "40", 0, 100, CONF_ALIAS, "as balancer.dynamic-weights.task-thread-pool-usage"),
 
 {"groups", CONF_KEY_GROUPS, AT(groups), NULL, 0, 0, NULL, conf_check_address,
- CONF_FOR_ALL, 0, "worker groups: a name and a list of host:port"},
+ CONF_FOR_ALL, CONF_LIVE, "worker groups: a name and a list of host:port"},
 
 BOOL("failover.enabled", failover.enabled, "true",
     "false: watch and answer, move nothing"),
@@ -215,10 +215,10 @@ STRING("failover.alert-server-lock", failover.alert_server_lock, "/lock/alert-se
 BOOL("failover.readmit", failover.readmit, "false",
     "let a fenced process in again once it owns nothing"),
 /* An item remembers its last five owners, and the one who dies now counts. */
-UINT("failover.poison-limit", failover.poison_limit, "3", 1, 6, CONF_FOR_ALL,
+UINT("failover.poison-limit", failover.poison_limit, "3", 1, 6, CONF_FOR_ALL, CONF_LIVE,
     "work whose last so many owners died is held"),
 DURATION("failover.poison-window", failover.poison_window_ms, "10m", SECOND,
-    7 * DAY, CONF_FOR_ALL, 0, "and died within this"),
+    7 * DAY, CONF_FOR_ALL, CONF_LIVE, "and died within this"),
 STRING("failover.hook", failover.hook, NULL, NULL, CONF_FOR_ALL,
     CONF_OPTIONAL | CONF_LINES, "a command for /bin/sh, run under the lock at each failover"),
 {"failover.hook-kinds", CONF_KEY_LIST, AT(failover.hook_kinds), "master", 0, 0, NULL,
@@ -227,25 +227,27 @@ STRING("failover.hook", failover.hook, NULL, NULL, CONF_FOR_ALL,
 DURATION("failover.hook-timeout", failover.hook_timeout_ms, "10s", 100,
     10 * SECOND, CONF_FOR_ALL, 0, "after which it is ended, with all that it started"),
 DURATION("failover.brake.window", failover.brake_window_ms, "60s", SECOND, HOUR,
-    CONF_FOR_ALL, 0, "too many nodes lost within this: hold everything"),
-NUMBER("failover.brake.share", failover.brake_share, "0.3", 0, 1, 0,
+    CONF_FOR_ALL, CONF_LIVE, "too many nodes lost within this: hold everything"),
+NUMBER("failover.brake.share", failover.brake_share, "0.3", 0, 1, CONF_LIVE,
     "this share of a kind is too many"),
-UINT("failover.brake.min", failover.brake_min, "3", 1, 100000, CONF_FOR_ALL,
+UINT("failover.brake.min", failover.brake_min, "3", 1, 100000, CONF_FOR_ALL, CONF_LIVE,
     "but fewer than this never are"),
 
 DURATION("work.keep", work_keep_ms, "10m", SECOND, 30 * DAY, CONF_FOR_ALL, 0,
     "how long finished work is remembered"),
 
-UINT("http.threads", http.threads, "0", 0, 256, CONF_FOR_ALL, "0: one per core"),
+UINT("http.threads", http.threads, "0", 0, 256, CONF_FOR_ALL, 0, "0: one per core"),
 UINT("http.max-connections", http.max_connections, "4096", 1, 1000000,
-    CONF_FOR_ALL, "connections at most"),
+    CONF_FOR_ALL, 0, "connections at most"),
 UINT("http.max-connections-per-address", http.max_connections_per_address,
-    "256", 1, 1000000, CONF_FOR_ALL, "from one client at most"),
+    "256", 1, 1000000, CONF_FOR_ALL, 0, "from one client at most"),
 DURATION("http.request-timeout", http.request_timeout_ms, "30s", 100, HOUR,
     CONF_FOR_ALL, 0, "a request must have arrived so soon"),
 
-ENUM("log.level", log_level, "info", levels, 0, "error, warn, info or debug"),
-ENUM("log.format", log_format, "text", formats, 0, "text or json"),
+STRING("log.file", log_file, NULL, NULL, CONF_FOR_ALL,
+    CONF_OPTIONAL | CONF_LIVE, "lines are added to this file; SIGHUP opens it anew"),
+ENUM("log.level", log_level, "info", levels, CONF_LIVE, "error, warn, info or debug"),
+ENUM("log.format", log_format, "text", formats, CONF_LIVE, "text or json"),
 };
 /* clang-format on */
 

@@ -8,6 +8,7 @@
  * what starts again is another process, with a new startupTime.
  */
 #include "coordinator/agent_priv.h"
+#include "coordinator/reload.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -25,7 +26,9 @@
 #define SAMPLE_MS      1000
 #define LEAVE_STOP_MS  2500 /* a command has to end when we leave */
 #define LEAVE_MAX_MS   4500
-#define LAST_WORDS_MS  200 /* for the last lines of the log */
+#define LAST_WORDS_MS  200  /* for the last lines of the log */
+#define ONE_REQUEST_MS 1000 /* signals so near are one: of a group, `timeout`  \
+                             */
 #define MAILBOX_MAX    64
 #define PROBLEMS_MAX   65536
 #define EXEC_NOT_FOUND 127
@@ -326,17 +329,25 @@ static void on_signal(uv_signal_t *handle, int number)
                    a->command_state == COMMAND_STARTING ||
                    a->command_state == COMMAND_STOPPING;
 
-    if (number != SIGTERM && number != SIGINT) {
+    if (number != SIGTERM && number != SIGINT && number != SIGQUIT) {
+        if (number == SIGHUP)
+            (void)reload(&a->conf); /* read where it is used */
         if (running)
             command_signal(a->command, number);
         return;
     }
-    if (a->leaving) {
+    loop_enter(a->loop);
+    if (a->asked != 0 && a->clock->mono - a->asked < ONE_REQUEST_MS)
+        return;
+    if (a->asked != 0) {
         log_warn("-agent", LOG_S("reason", "a second signal"));
         log_flush(LAST_WORDS_MS);
         _exit(1);
     }
-    log_info("=leaving", LOG_S("signal", number == SIGTERM ? "TERM" : "INT"));
+    a->asked = a->clock->mono;
+    if (a->leaving)
+        return;
+    log_info("=leaving", LOG_S("signal", sigabbrev_np(number)));
     a->leaving = true;
     if (running)
         stop_command(a, number, LEAVE_STOP_MS);
@@ -345,10 +356,10 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static void listen_to_signals(struct agent *a)
 {
-    static const int numbers[] = {SIGTERM, SIGINT,  SIGHUP,
+    static const int numbers[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
                                   SIGUSR1, SIGUSR2, SIGWINCH};
-    /* The others are for the command; without one they mean what they do. */
-    size_t n = a->options->command != NULL ? ARRAY_LEN(numbers) : 2;
+    /* The last are for the command; without one they mean what they do. */
+    size_t n = a->options->command != NULL ? ARRAY_LEN(numbers) : 4;
 
     static_assert(ARRAY_LEN(numbers) == ARRAY_LEN(((struct agent *)0)->signals),
                   "a handle each");
@@ -378,6 +389,9 @@ static int load_conf(struct agent *a, struct err *err)
     }
     if (rc == 0)
         log_configure(a->conf.log_level, a->conf.log_format);
+    if (rc == 0 && a->conf.log_file != NULL &&
+        log_to(a->conf.log_file, err) != 0)
+        rc = (int)err_wrap(err, "log.file");
     return rc;
 }
 

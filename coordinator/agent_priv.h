@@ -110,9 +110,10 @@ struct agent {
     mono_ms kill_at;    /* of a stopping command */
     bool again;         /* after stopping: start anew as another process */
     bool leaving, closing;
+    mono_ms asked; /* to leave, by a signal; 0: not */
     int exit_code;
     struct loop_timer *tick, *too_late;
-    uv_signal_t signals[6];
+    uv_signal_t signals[7];
     size_t n_signals;
     struct err err;
 };

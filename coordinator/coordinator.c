@@ -141,15 +141,22 @@ static void on_owner(void *arg, const struct view_owner *owner)
     c->dirty_late = true; /* how much it owns is load */
 }
 
-static void on_settings(void *arg, const struct settings *s)
+/* The configured policy, unless a person set another one. */
+static void use_policy(struct coordinator *c, const struct settings *s)
 {
-    struct coordinator *c = arg;
     enum conf_policy policy = c->conf->balancer.policy;
 
     if (s->policy[0] != '\0' && conf_policy_parse(s->policy, &policy) != 0)
         log_warn("!settings", LOG_S("policy", s->policy),
                  LOG_S("reason", "no such policy; the configured one is used"));
     balancer_set_policy(c->balancer, policy, c->clock->mono);
+}
+
+static void on_settings(void *arg, const struct settings *s)
+{
+    struct coordinator *c = arg;
+
+    use_policy(c, s);
     log_info("=settings", LOG_B("paused", s->paused), LOG_S("who", s->who),
              LOG_S("policy", s->policy));
     c->dirty_soon = true;
@@ -282,6 +289,17 @@ static bool hook_wants(const struct coordinator *c,
     for (size_t i = 0; i < kinds->n; i++)
         wanted |= strcmp(kinds->items[i], node_kind_name(kind)) == 0;
     return wanted && from->hooks != NULL && c->conf->failover.hook != NULL;
+}
+
+void coordinator_reload(struct coordinator *c)
+{
+    balancer_configure(c->balancer, &c->conf->balancer, c->clock->mono);
+    use_policy(c, view_settings(c->view));
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            engine_reload(c->engines[k]);
+    groups_reload(c);
+    c->dirty_soon = true;
 }
 
 static void begin_watching(struct coordinator *c)

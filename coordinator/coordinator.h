@@ -36,6 +36,9 @@ struct coordinator *coordinator_new(const struct coordinator_config *config);
 /* Time passed, or events came: at least every 100 ms. */
 void coordinator_tick(struct coordinator *c);
 
+/* conf_reload() changed the configuration that this one was made with. */
+void coordinator_reload(struct coordinator *c);
+
 /*
  * Leave in order: new waits are refused and present ones answered, the lock is
  * released, the own entry removed; then left(arg). Nothing else is decided.

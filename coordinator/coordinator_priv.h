@@ -219,6 +219,7 @@ void entry_end(struct coordinator *c);
 
 /* groups.c */
 void groups_begin(struct coordinator *c);
+void groups_reload(struct coordinator *c); /* other groups in `conf` */
 void groups_event(void *arg, const struct registry_event *ev);
 void groups_tick(struct coordinator *c); /* applies what changed */
 /* The definitions that name a worker, into its empty list: it is new. */

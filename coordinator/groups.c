@@ -123,6 +123,23 @@ void groups_begin(struct coordinator *c)
         def_from_conf(c, &c->conf->groups[i]);
 }
 
+/* Those by API stay in front. */
+void groups_reload(struct coordinator *c)
+{
+    struct group_def *g, *tmp;
+
+    HASH_ITER(hh, c->groups, g, tmp)
+    {
+        if (!g->by_api && conf_group(c, g->name) == NULL)
+            def_drop(c, g);
+    }
+    for (size_t i = 0; i < c->conf->n_groups; i++) {
+        g = def_find(c, c->conf->groups[i].name);
+        if (g == NULL || !g->by_api)
+            def_from_conf(c, &c->conf->groups[i]);
+    }
+}
+
 /* A definition by API stands in front of the configured one of its name. */
 static void def_from_json(struct coordinator *c, const char *name,
                           const struct registry_entry *e)

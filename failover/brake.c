@@ -39,10 +39,15 @@ struct brake {
 
 struct brake *brake_new(const struct brake_config *config)
 {
-    assert(config->share >= 0 && config->share <= 1);
     struct brake *b = mem_zalloc(sizeof(*b));
-    b->config = *config;
+    brake_configure(b, config);
     return b;
+}
+
+void brake_configure(struct brake *b, const struct brake_config *config)
+{
+    assert(config->share >= 0 && config->share <= 1);
+    b->config = *config;
 }
 
 static void forget(struct brake *b, struct brake_missing *m)

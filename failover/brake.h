@@ -57,6 +57,8 @@ enum brake_sight {
 };
 
 struct brake *brake_new(const struct brake_config *config);
+/* Other limits, from the next sweep on. */
+void brake_configure(struct brake *b, const struct brake_config *config);
 void brake_free(struct brake **b);
 
 /* A sweep: begin, see every address once, end. Only while absence may be

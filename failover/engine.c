@@ -67,6 +67,18 @@ void engine_feed(struct engine *e, struct failover_event event)
 
 /* --- the engine ---------------------------------------------------------- */
 
+static struct brake_config brake_limits(const struct conf_failover *conf)
+{
+    return (struct brake_config){conf->brake_window_ms, conf->brake_share,
+                                 conf->brake_min};
+}
+
+void engine_reload(struct engine *e)
+{
+    struct brake_config bc = brake_limits(e->c.conf);
+    brake_configure(e->brake, &bc);
+}
+
 struct engine *engine_new(const struct engine_config *config)
 {
     struct engine *e = mem_zalloc(sizeof(*e));
@@ -101,8 +113,7 @@ struct engine *engine_new(const struct engine_config *config)
     (void)snprintf(fc.self, sizeof(fc.self), "%s", config->self);
     e->f = failover_new(&fc);
     round_init(&e->round, e);
-    struct brake_config bc = {conf->brake_window_ms, conf->brake_share,
-                              conf->brake_min};
+    struct brake_config bc = brake_limits(conf);
     e->brake = brake_new(&bc);
     struct collect_config cc = {config->clock, config->registry, config->view,
                                 config->work_keep_ms};

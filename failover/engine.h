@@ -92,6 +92,9 @@ void engine_look(struct engine *e, const char *address);
 void engine_gone(struct engine *e, const char *address,
                  const struct process *process);
 
+/* What `conf` says of the brake has changed; all else is read at its use. */
+void engine_reload(struct engine *e);
+
 /* The registry's connection changed. */
 void engine_connection(struct engine *e, enum registry_state state);
 

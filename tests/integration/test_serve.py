@@ -4,13 +4,15 @@ used, are full, or belong to somebody else."""
 import json
 import os
 import re
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
-from cluster import PELORUS, SLOW, Api, check, demo_holds, equal, free_port, run, settings, submit, wait_for
+from cluster import PELORUS, SLOW, Api, Process, check, demo_holds, equal, free_port, run, settings, submit, wait_for
 from moves import listed
 
 M1, M2 = "127.0.0.1:5678", "127.0.0.1:5679"
@@ -54,6 +56,86 @@ def test_sigterm_leaves_in_order(cluster):
         n for n in other.api.get("/v1/nodes")["items"] if n["state"] == "up"])
 
 
+def answers(process):
+    """Its API, or for an agent: it is alive."""
+    return process.api("GET", "/livez").status == 200 if hasattr(process, "api") else process.alive()
+
+
+def test_sighup_opens_the_log_anew_and_reads_the_file_again(cluster):
+    log = os.path.join(cluster.dir, "pelorus.log")
+    base = "failover: {grace: 300ms, reconcile-interval: 1s}\n"
+    c = cluster.coordinator(more=base + f"log: {{file: {log}}}\ngroups: {{old: ['{M2}'], kept: ['{M1}']}}\n")
+    w = cluster.agent("worker", M1)
+    cluster.wait_up(c.api, M1)
+    conf = os.path.join(cluster.dir, f"{c.name}.yaml")
+
+    def text():
+        with open(log, encoding="utf-8") as f:
+            return f.read()
+
+    def again(more):
+        cluster.conf(c.name, c.port, base + f"log: {{file: {log}, level: debug}}\n" + more)
+        before = text().count("=reload file=") + text().count("!reload reason=")
+        os.kill(c.pid, signal.SIGHUP)
+        wait_for("read again", lambda: text().count("=reload file=") + text().count("!reload reason=") > before)
+        return text()
+
+    check("+pelorus" in text(), "the log is in the file")
+    os.rename(log, log + ".1")
+    os.kill(c.pid, signal.SIGHUP)
+    wait_for("a new file", lambda: os.path.exists(log) and "=reload" in text())
+    said = again(f"groups: {{new: ['{M1}'], kept: ['{M1}', '{M2}']}}\nhttp: {{threads: 3}}\n")
+    check("=reload key=log.level from=info to=debug" in said and "!reload key=http.threads from=0 to=3" in said, said)
+    wait_for("the new groups", lambda: {g["name"] for g in c.api.get("/v1/groups")["items"]} ==
+             {"default", "kept", "new"})
+    equal(c.api("GET", "/v1/workers/best?group=new").status, 200, "a pick from the new group")
+    # cpu-max 0: whoever reports any load is hot
+    with open(conf, encoding="utf-8") as f:
+        hot = f.read().replace("cpu-max: 1", "cpu-max: 0")
+    with open(conf, "w", encoding="utf-8") as f:
+        f.write(hot)
+    os.kill(c.pid, signal.SIGHUP)
+    wait_for("a threshold", lambda: "=reload key=balancer.cpu-max from=1 to=0" in text())
+    wait_for("a hot worker", lambda: [n["hot"] for n in c.api.get("/v1/workers/best?explain=1")["candidates"]] == ["cpu"])
+    # a mistake changes nothing and is named with its place
+    said = again("failover: {brake: {share: 7}}\n")
+    check("!reload reason=" in said and f"{c.name}.yaml:" in said, said[-600:])
+    os.kill(w.pid, signal.SIGHUP)
+    threading.Event().wait(0.3)
+    check(answers(c) and answers(w), "both live on")
+    for p in (c, w):
+        os.kill(p.pid, signal.SIGQUIT)
+        os.kill(p.pid, signal.SIGTERM)
+        os.kill(p.pid, signal.SIGTERM)
+        equal(p.popen.wait(20 * SLOW), 0, f"{p.name}: exit code of an orderly leave")
+
+
+def test_all_connections_taken_is_said(cluster):
+    """Few open files: fewer connections, and a line; all taken: another one."""
+    port = free_port()
+    conf = cluster.conf("few", port)
+    log = os.path.join(cluster.dir, "few.log")
+    few = Process("few", ["sh", "-c", f"ulimit -n 136; exec {PELORUS} serve -c {conf}"], log)
+    cluster.processes.append(few)
+    wait_for("ready", lambda: Api(port)("GET", "/readyz").status == 200)
+    check("max=4096 used=72 open_files=136" in few.text(), few.text())
+    api = Api(port)
+    equal(api("GET", "/readyz").status, 200, "readyz")
+    held = []
+    try:
+        for _ in range(100):
+            held.append(socket.create_connection(("127.0.0.1", port)))
+        wait_for("a line", lambda: few.lines("!connections"))
+        equal(api("GET", "/readyz").status, 503, "readyz on a connection of before")
+        equal(api.get("/v1/cluster")["http"], {"connections": 72, "max_connections": 72}, "counted")
+    finally:
+        for s in held:
+            s.close()
+    wait_for("ready again", lambda: Api(port)("GET", "/readyz").status == 200)
+    equal(len(few.lines("!connections")), 1, "lines")
+
+
+@settings(session=30)
 def test_a_restart_loses_nothing(cluster):
     c = cluster.coordinator()
     cluster.agent("master", M1)
@@ -62,7 +144,10 @@ def test_a_restart_loses_nothing(cluster):
     listed(c.api, (f"w-{n}" for n in range(300)))
     before = c.api.all("/v1/work")
     c.kill()
-    c = cluster.coordinator()
+    began = time.monotonic()
+    c = cluster.coordinator(port=c.port)
+    took = time.monotonic() - began
+    check(took < cluster.session / 3, f"ready after {took:.1f} s: it waited for the session of the process before")
     equal(c.api.all("/v1/work"), before, "work after SIGKILL and restart")
     equal(c.api("POST", "/v1/work", {"id": "w-0", "kind": "master",
                                      "payload": {"text": "ü\n\"quoted\""}}).status, 200, "repeated")

@@ -222,7 +222,7 @@ static void all_problems_are_told_at_once(void **state)
            "10.0.0.7:1234 or [::1]:1234, port 0 to 65535\n"
            "f.yaml:2: log.level: \"loud\" is unknown; choose error, warn, "
            "info or debug\n"
-           "f.yaml:2: log.colour: unknown key; in log stand level and format\n"
+           "f.yaml:2: log.colour: unknown key; in log stand file, level and format\n"
            "f.yaml:3: work.keep: \"3\" is no duration: the unit is missing; "
            "write one like 250ms, 30s, 10m or 2h\n");
 }

@@ -451,7 +451,7 @@ static void coordinators_see_each_other_come_and_leave(void **state)
     assert_false(ready(w, 1));
 }
 
-static void without_its_entry_a_coordinator_is_not_ready(void **state)
+static void its_entry_stands_again_when_somebody_took_it_away(void **state)
 {
     struct world *w = *state;
     const char *key = "/pelorus/coordinators/127.0.0.1:7077";
@@ -486,7 +486,7 @@ int main(void)
         WORLD_TEST(a_wait_ends_with_a_change_or_with_its_time),
         WORLD_TEST(there_are_at_most_so_many_waits_and_leaving_ends_all),
         WORLD_TEST(coordinators_see_each_other_come_and_leave),
-        WORLD_TEST(without_its_entry_a_coordinator_is_not_ready),
+        WORLD_TEST(its_entry_stands_again_when_somebody_took_it_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

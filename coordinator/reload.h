@@ -1,0 +1,17 @@
+/*
+ * reload.h - SIGHUP: the log's file is opened anew (for logrotate), and what
+ * the configuration file says now is taken over as far as a running process can
+ * (conf_reload() in conf.h says what). A line of the log names every key that
+ * differs, and those that wait for the next start; a file with a mistake in it
+ * changes nothing, and each mistake is a line. The loop's thread; it reads a
+ * small file.
+ */
+#ifndef PELORUS_COORDINATOR_RELOAD_H
+#define PELORUS_COORDINATOR_RELOAD_H
+
+#include "conf/conf.h"
+
+/* True: something was taken over into `conf`. */
+bool reload(struct conf *conf);
+
+#endif
