@@ -33,11 +33,16 @@ BINARY = os.environ.get("ETCD") or "etcd"
 RESTORES = os.environ.get("ETCDUTL") or "etcdctl"
 
 
-def has_connection(pid, port, to):
-    """Is the connection from `port` to `to`, both here, one of the process's?"""
-    wanted = (f"0100007F:{port:04X}", f"0100007F:{to:04X}")
+def inodes_of(port, to):
+    """Of the connection from `port` to `to`, both here. There are many others,
+    of whoever else uses this machine."""
+    wanted = f" 0100007F:{port:04X} 0100007F:{to:04X} "
     with open("/proc/net/tcp", encoding="ascii") as f:
-        inodes = {f"socket:[{w[9]}]" for w in map(str.split, f) if tuple(w[1:3]) == wanted}
+        return {f"socket:[{line.split()[9]}]" for line in f if wanted in line}
+
+
+def has_one(pid, inodes):
+    """Is one of them the process's?"""
     try:
         fds = os.listdir(f"/proc/{pid}/fd")
     except OSError:
@@ -73,7 +78,8 @@ class Wire(Proxy):
                 port = s.getpeername()[1]
             except OSError:
                 continue  # it ended, and is noticed soon
-            if not any(has_connection(pid, port, self.port) for pid in welcome):
+            inodes = inodes_of(port, self.port)
+            if not any(has_one(pid, inodes) for pid in welcome):
                 self.drop(s)
 
     def accept(self):

@@ -353,7 +353,7 @@ class Run:
         wait_for("work of who is cut", its_work)
         how = f"{kind}{' and coordinator' if among else ''} {direction}"
         self.faults[f"stays: {how}"] += 1
-        began = time.monotonic()
+        began, began_at = time.monotonic(), time.strftime("%H:%M:%S", time.gmtime())
         cut(ways, direction)
         try:
             wait_for("its work elsewhere", lambda: not its_work(), 30)
@@ -361,9 +361,10 @@ class Run:
             self.problems.append(f"{how}: {error}")
         took = time.monotonic() - began
         self.moved[how] = max(took, self.moved.get(how, 0))
-        limit = (SESSION + 5) * (2 if among or direction != "answers" else 1) * SLOW * pace()
+        limit = (SESSION + 5) * (2 if among or direction != "answers" else 1) * SLOW
         if took > limit:
-            self.problems.append(f"slow: {how}: moved after {took:.1f} s, of {limit:.1f}")
+            self.problems.append(f"slow: {how}: {victim.address} at {began_at}: moved after {took:.1f} s (all was "
+                                 f"{pace():.1f} times slower than on an idle machine)")
         w.wait(self.chance.uniform(0, SESSION))
         heal(ways)
 
@@ -380,8 +381,10 @@ class Run:
 
         def known():
             w.tend()
+            state["late"] = f"{time.monotonic() - began:.1f} s: nodes or readyz"
             if not self.all_up():
                 return False
+            state["late"] = f"{time.monotonic() - began:.1f} s: items"
             lives = {f"{m.address}@{m.life()}" for m in w.masters}
             seen = []
             for port in w.ports:
