@@ -91,6 +91,7 @@ struct sql_side {
     mono_ms noted;     /* or commit that was told to the loop */
     mono_ms next_beat; /* when to try the next; without a session: to begin */
     bool failing;      /* the last try failed: log changes only */
+    bool over;         /* and not by chance: told once more */
     bool changed;      /* by others, and not all looked at yet */
     bool dirty;        /* by ourselves */
     bool looked;       /* the reaper has looked since the last change */

@@ -69,7 +69,7 @@ void sql_session_renewed(struct sql *s, mono_ms sent)
 
     proved(side, sent);
     if (side->failing) {
-        side->failing = false;
+        side->failing = side->over = false;
         log_info("+registry", LOG_S("backend", s->base.ops->name),
                  LOG_U("session", side->session));
     }
@@ -94,12 +94,14 @@ void sql_session_wrote(struct sql *s, mono_ms sent)
 static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
 {
     struct sql_side *side = &s->side;
+    bool over = sql_session_over((int)err->code);
 
     side->next_beat =
         now + (side->timeout_ms / 24 < SQL_RETRY_MS ? side->timeout_ms / 24
                                                     : SQL_RETRY_MS);
-    if (!side->failing) {
+    if (!side->failing || (over && !side->over)) {
         side->failing = true;
+        side->over = over;
         if (strcmp(err->msg, side->why.msg) == 0) {
             return; /* why the session ended: that was said */
         }
@@ -138,7 +140,7 @@ static void session_begin(struct sql *s, mono_ms now)
     }
     side->session = id;
     side->old = 0;
-    side->failing = false;
+    side->failing = side->over = false;
     side->dirty = true;
     side->looked = false;
     proved(side, now);

@@ -23,6 +23,7 @@
 
 #define QUIET_MS      100  /* so long nobody has written: look at it */
 #define LOOK_AGAIN_MS 2000 /* at a damaged file */
+#define LATE_MS       500  /* a look after so long may have missed anything */
 
 /* In the log's index. */
 #define INDEX_REGION 32768
@@ -61,11 +62,18 @@ int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)
     return ERR_UNAVAILABLE;
 }
 
+/* A page of another time says the same as an older state: only what is whole is
+ * believed. */
 int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
                      ...)
 {
+    char wrong[SQLITE_WRONG_SIZE];
+    bool busy;
     va_list args;
 
+    if (db->back == NULL && !sqlite_whole(db, wrong, &busy) && !busy) {
+        return sqlite_damaged(db, err, "%s", wrong);
+    }
     va_start(args, fmt);
     keep(&db->back, fmt, args);
     va_end(args);
@@ -131,29 +139,47 @@ static bool by_checkpoint(const struct sqlite_marks *was,
 void sqlite_disk_note(struct sqlite_db *db, const struct stat *st,
                       const struct sqlite_marks *before)
 {
-    db->disk = (struct sqlite_disk){.size = st->st_size,
+    db->disk = (struct sqlite_disk){.at = clock_mono_ms(),
+                                    .size = st->st_size,
                                     .mtime_s = st->st_mtim.tv_sec,
                                     .mtime_ns = st->st_mtim.tv_nsec,
                                     .marks = *before};
 }
 
+/* After a long silence of ours a checkpoint does not account for all that may
+ * have been written since. */
+static int written_unseen(struct sqlite_db *db, struct err *err)
+{
+    char wrong[SQLITE_WRONG_SIZE];
+    bool busy;
+
+    if (sqlite_whole(db, wrong, &busy) || busy) {
+        return 0;
+    }
+    (void)sqlite_damaged(db, NULL, "%s", wrong);
+    return sqlite_sound(db, err);
+}
+
 int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
                       const struct sqlite_marks *before, struct err *err)
 {
-    const struct sqlite_disk *was = &db->disk;
+    const struct sqlite_disk was = db->disk;
+    struct sqlite_marks after;
+    bool written = st->st_size != was.size ||
+                   st->st_mtim.tv_sec != was.mtime_s ||
+                   st->st_mtim.tv_nsec != was.mtime_ns;
 
-    if (st->st_size != was->size || st->st_mtim.tv_sec != was->mtime_s ||
-        st->st_mtim.tv_nsec != was->mtime_ns) {
-        struct sqlite_marks after;
-
+    sqlite_disk_note(db, st, before);
+    if (written) {
         sqlite_marks(db, &after);
-        if (db->strange != 0 || !by_checkpoint(&was->marks, &after)) {
-            db->strange = clock_mono_ms();
+        if (db->strange != 0 || !by_checkpoint(&was.marks, &after)) {
+            db->strange = db->disk.at;
         }
     }
-    sqlite_disk_note(db, st, before);
     if (db->strange == 0) {
-        return 0;
+        return written && db->disk.at - was.at > LATE_MS
+                   ? written_unseen(db, err)
+                   : 0;
     }
     return (int)err_set(err, ERR_UNAVAILABLE,
                         "%s was written to by another program, and is read as "

@@ -165,6 +165,7 @@ uint64_t sqlite_position(const struct sqlite_db *db)
 int sqlite_read_meta(struct sqlite_db *db, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_META);
+    uint64_t revision, floor;
     bool row;
     int rc = sqlite_step(db, stmt, &row, err);
 
@@ -174,16 +175,20 @@ int sqlite_read_meta(struct sqlite_db *db, struct err *err)
     if (!row) {
         return sqlite_damaged(db, err, "its only meta row is missing");
     }
-    db->revision = db->committed = sqlite_column_u64(stmt, 0);
-    db->floor = sqlite_column_u64(stmt, 1);
+    revision = sqlite_column_u64(stmt, 0);
+    floor = sqlite_column_u64(stmt, 1);
     (void)sqlite3_reset(stmt);
-    if (db->revision < db->highest) {
-        return sqlite_went_back(db, err, "revision %ju, and it was %ju",
-                                (uintmax_t)db->revision,
-                                (uintmax_t)db->highest);
+    if (revision < db->highest) {
+        rc = sqlite_went_back(db, err, "revision %ju, and it was %ju",
+                              (uintmax_t)revision, (uintmax_t)db->highest);
+    } else {
+        db->highest = revision;
     }
-    db->highest = db->revision;
-    return 0;
+    if (rc == 0 || rc == ERR_WENT_BACK) { /* else nothing of it is believed */
+        db->revision = db->committed = revision;
+        db->floor = floor;
+    }
+    return rc;
 }
 
 int sqlite_read_begin(struct sqlite_db *db, struct err *err)

@@ -86,8 +86,10 @@ struct sqlite_marks {
     uint32_t salt[2], done, begun;
 };
 
-/* When the file itself was written to, and the marks just before. */
+/* When the file itself was written to, and the marks just before; looked at
+ * at `at`. */
 struct sqlite_disk {
+    mono_ms at;
     int64_t size, mtime_s, mtime_ns;
     struct sqlite_marks marks;
 };
@@ -141,7 +143,7 @@ bool sqlite_file_left(const struct sqlite_db *db);
 int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 /* It is older than our session has seen it: ERR_WENT_BACK, until
- * sqlite_session_begin(). */
+ * sqlite_session_begin(). If it is whole; else it is damaged. */
 int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
                      ...) PRINTF_LIKE(3, 4);
 /* Neither is known: else ERR_SESSION_LOST, ERR_WENT_BACK. */

@@ -102,13 +102,16 @@ def test_copied_over_while_in_use(cluster):
         wait_for("damage met by all", lambda: all(damaged(p) for p in scene.processes()), restore.NOTICE)
         print(f"     damage met by all after {time.monotonic() - began:.2f} s")
         for p in scene.processes():
-            lines = damaged(p)
-            check(len(lines) == 1 and cluster.path in lines[0] and "put a backup in its place" in lines[0], lines)
+            line = damaged(p)[0]
+            check(cluster.path in line and "put a backup in its place" in line, line)
         for c in scene.coordinators:
             wait_for("not ready", lambda: Api(c.port)("GET", "/readyz").status == 503)
         for a in scene.attempts():
             check(a.status >= 300, lambda: f"obeyed: {a.status} {a.text}")
         equal(scene.ledger.since(mark), [], "told by a damaged file")
+        for words in (["accept-restore", "--yes"], ["backup", copy + ".json"]):
+            said = cluster.cli("registry", *words, "-c", cluster.conf("person", 0), expect=1)
+            check("the file is damaged" in said, lambda: f"{words}: {said}")
         # it is put back properly, and then it is an older one
         before = keys(copy)
         transfer(copy, cluster.path)

@@ -384,6 +384,87 @@ static void a_copy_over_a_part_of_the_log_is_damage(void **state)
     assert_int_equal(put(f, "/a", "3"), 0);
 }
 
+/* While one process does not look: a checkpoint, what others write then, and a
+ * copy over the file, by which its session is older than it was. */
+static void copied_over_unseen(struct fixture *f, bool others_write)
+{
+    struct sqlite_db *other = open_db(f);
+    uint64_t session = begin_session(other);
+    struct err err;
+
+    fill(f, 200, 'a');
+    transfer(f->path, f->copy);
+    fill(f, 200, 'b');
+    assert_int_equal(write_key(f->db, f->session, true, "/a", "1"), 0);
+    assert_int_equal(poll_db(f, &err), 0);
+    run_sql(f, "PRAGMA wal_checkpoint(TRUNCATE)");
+    if (others_write) {
+        assert_int_equal(write_key(other, session, false, "/a", "2"), 0);
+    }
+    sqlite_db_close(&other);
+    copy_over(f->copy, f->path);
+}
+
+static void a_file_of_two_times_did_not_go_back(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    int rc;
+
+    copied_over_unseen(f, true);
+    rc = put(f, "/b", "1"); /* or at once, if all that took long */
+    assert_true(rc == ERR_UNAVAILABLE || rc == ERR_SESSION_LOST);
+    assert_int_equal(poll_db(f, &err), ERR_SESSION_LOST);
+    assert_non_null(strstr(err.msg, "damaged"));
+    assert_int_equal(
+        sqlite_session_begin(f->db, f->session, TIMEOUT_MS, &f->session, &err),
+        ERR_SESSION_LOST);
+}
+
+static void a_whole_file_that_is_older_went_back(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+
+    copied_over_unseen(f, false);
+    assert_int_equal(put(f, "/b", "1"), ERR_WENT_BACK);
+    assert_int_equal(poll_db(f, &err), ERR_WENT_BACK);
+}
+
+/* It meets nothing of it by itself: its own session is as it was. */
+static void what_was_written_in_a_long_silence_is_read(void **state)
+{
+    struct fixture *f = *state;
+    struct sqlite_db *other = open_db(f);
+    uint64_t session = begin_session(other);
+    struct err err;
+
+    fill(f, 200, 'a');
+    transfer(f->path, f->copy);
+    fill(f, 200, 'b');
+    assert_int_equal(poll_db(f, &err), 0);
+    run_sql(f, "PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_int_equal(write_key(other, session, true, "/a", "2"), 0);
+    copy_over(f->copy, f->path);
+    (void)poll(NULL, 0, 600);
+    assert_int_equal(poll_db(f, &err), ERR_SESSION_LOST);
+    assert_non_null(strstr(err.msg, "damaged"));
+    sqlite_db_close(&other);
+}
+
+/* As whoever accepts a restore, or comes to a cluster that runs. */
+static void nobody_begins_on_a_file_of_two_times(void **state)
+{
+    struct fixture *f = *state;
+    struct sqlite_db *db = NULL;
+    struct err err = {0};
+
+    copied_over_unseen(f, true);
+    assert_int_equal(sqlite_db_open(&db, f->path, "test", 100, &err), ERR_IO);
+    assert_null(db);
+    assert_non_null(strstr(err.msg, "damaged"));
+}
+
 /* --- another file in its place -------------------------------------------- */
 
 static void remove_log(struct fixture *f)
@@ -537,6 +618,9 @@ static void a_malformed_page_ends_the_session(void **state)
     fill(f, 200, 'a');
     run_sql(f, "PRAGMA wal_checkpoint(TRUNCATE)");
     sqlite_db_close(&f->db);
+    f->db = open_db(f);
+    f->session = begin_session(f->db);
+    assert_int_equal(poll_db(f, &err), 0);
     assert_int_equal(stat(f->path, &st), 0);
     file = fopen(f->path, "r+b");
     assert_non_null(file);
@@ -545,9 +629,6 @@ static void a_malformed_page_ends_the_session(void **state)
         assert_int_equal(fwrite(garbage, 1, 4096, file), 4096);
     }
     assert_int_equal(fclose(file), 0);
-    f->db = open_db(f);
-    f->session = begin_session(f->db);
-    assert_int_equal(poll_db(f, &err), 0);
     assert_int_equal(sqlite_list(f->db, "/", NULL, 1000, &rows, &err),
                      ERR_UNAVAILABLE);
     sql_rows_close(&rows);
@@ -607,6 +688,10 @@ int main(void)
         TEST(a_feed_that_is_ahead_of_the_file_has_missed),
         TEST(a_copy_over_a_whole_log_is_told_and_has_no_effect),
         TEST(a_copy_over_a_part_of_the_log_is_damage),
+        TEST(a_file_of_two_times_did_not_go_back),
+        TEST(a_whole_file_that_is_older_went_back),
+        TEST(what_was_written_in_a_long_silence_is_read),
+        TEST(nobody_begins_on_a_file_of_two_times),
         TEST(a_file_put_in_its_place_is_taken_without_the_old_log),
         TEST(whoever_writes_is_waited_for_at_the_new_file_too),
         TEST(a_file_that_is_no_registry_is_not_taken),
