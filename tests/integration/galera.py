@@ -26,6 +26,7 @@ while [ $# -gt 0 ]; do
     --role) role=$2 ;;
     --address) address=$2 ;;
     --gtid) gtid=$2 ;;
+    --bypass) lacks_little=1 ;;
     esac
     shift
 done
@@ -34,6 +35,7 @@ if [ "$role" = joiner ]; then
     while [ ! -s "$TRANSFERS/$$" ]; do sleep 0.05; done
     cat "$TRANSFERS/$$"
 else
+    [ "$lacks_little" ] || : >"$TRANSFERS/whole-${address##*:}"
     echo "$gtid" >"$TRANSFERS/new"
     mv "$TRANSFERS/new" "$TRANSFERS/${address##*:}"
     echo "done $gtid"

@@ -4,9 +4,15 @@ while all were stopped, by another file in its place, and by a copy over a file
 in use, which damages it. And restarts that lose nothing.
 
     RESTARTS=200 tests/integration/test_restore_sqlite.py no_alarm
+
+FAILOVERS=N has coordinators taken over from N times under load, beside all that
+may be done to a file in use; with PELORUS_BEFORE, an older build of ours, our
+processes are replaced by those of now one after the other and back,
+UPGRADES=N times.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -18,6 +24,11 @@ import time
 import restore
 from cluster import Api, check, equal, run, settings, wait_for
 from restore import Scene
+from steady import Load, replace_ours
+
+FAILOVERS = int(os.environ.get("FAILOVERS", "0"))
+UPGRADES = int(os.environ.get("UPGRADES", "1"))
+BEFORE = os.environ.get("PELORUS_BEFORE")
 
 
 def opened(path):
@@ -172,6 +183,54 @@ def test_restarts_are_no_alarm(cluster):
         threading.Event().wait(1)
         scene.never_noticed()
         scene.wait_known(len(scene.unfinished()))
+
+
+def vacuum(path):
+    with opened(path) as db:
+        db.execute("VACUUM")
+
+
+def checkpoint(path, mode):
+    with opened(path) as db:
+        db.execute(f"PRAGMA wal_checkpoint({mode})")
+
+
+def copy_files(path):
+    """Of the file and its log, as a snapshot of the disk has them; looked at."""
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(path + suffix, path + ".copy" + suffix)
+    with contextlib.suppress(sqlite3.Error):   # it may be of two times
+        keys(path + ".copy")
+
+
+HARMLESS = [vacuum, lambda path: transfer(path, path + ".backup"), copy_files,
+            *(lambda path, mode=mode: checkpoint(path, mode) for mode in ("PASSIVE", "FULL", "RESTART", "TRUNCATE"))]
+
+if FAILOVERS:
+    @settings(more=restore.MORE)
+    def test_coordinators_that_die_are_no_alarm(cluster):
+        what = itertools.cycle(HARMLESS)
+        with Scene(cluster, keys=lambda: keys(cluster.path)) as scene, Load(scene) as load:
+            for n in range(FAILOVERS):
+                one = scene.coordinators[n % 2]
+                one.terminate() if n % 3 == 2 else one.kill()
+                one.file.close()
+                next(what)(cluster.path)
+                scene.coordinators[n % 2] = cluster.coordinator(port=one.port)
+                next(what)(cluster.path)
+                load.goes_on()
+            strange = [line for p in cluster.processes for line in p.text().splitlines()
+                       if "!registry-file" in line or "damaged" in line]
+            equal(strange, [], "told of the file")
+            load.settle(f"{FAILOVERS} coordinators killed or ended, and 2 x {FAILOVERS} things done to the file")
+
+if BEFORE:
+    @settings(more=restore.MORE)
+    def test_our_processes_of_another_version_and_back_are_no_alarm(cluster):
+        cluster.pelorus = BEFORE
+        with Scene(cluster, keys=lambda: keys(cluster.path)) as scene, Load(scene) as load:
+            replace_ours(scene, load, BEFORE, UPGRADES)
 
 
 if __name__ == "__main__":
