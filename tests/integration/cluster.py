@@ -367,7 +367,14 @@ def demo_holds(**env):
     check("\x1b[" not in said, "colours although this is no terminal")
 
 
+def end_when_told():
+    """Told to end (its deadline is over): as by an error, so that no process is
+    left behind, which might reach another test's servers on ports of its own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 def run(module):
+    end_when_told()
     tests = [(n, f) for n, f in vars(module).items() if n.startswith("test_") and callable(f)]
     only = sys.argv[1:]
     passed = failed = 0

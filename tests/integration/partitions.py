@@ -31,7 +31,7 @@ import time
 
 import etcd
 import zookeeper
-from cluster import SLOW, Api, Cluster, check, pace, wait_for
+from cluster import SLOW, Api, Cluster, check, end_when_told, pace, wait_for
 from proxy import Proxy
 from restore import Ledger, Master, Scene
 from steady import Load
@@ -463,6 +463,7 @@ class Run:
 
 
 def main():
+    end_when_told()
     runs = int(os.environ.get("RUNS", 4))
     seed = int(os.environ.get("SEED", 0)) or random.SystemRandom().randrange(1, 10 ** 6)
     kinds = os.environ.get("REGISTRIES", ",".join(REGISTRIES)).split(",")
