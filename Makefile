@@ -100,7 +100,9 @@ $(BUILD)/.libraries:
 deps:
 	@packaging/deps.sh
 
-demo: deps
+# Only what building takes, and the registry's server if one is named.
+demo:
+	@packaging/deps.sh build $(REGISTRY)
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@PELORUS=$(BUILD)/pelorus tests/integration/demo.sh
 
@@ -152,7 +154,9 @@ bench: all $(BENCHES)
 fuzz:
 	@SECONDS_EACH=$(or $(SECONDS),30) tests/fuzz/run.sh
 
-lint: house
+lint:
+	@packaging/deps.sh lint
+	@$(MAKE) --no-print-directory house
 	@tests/lint.sh
 
 house:

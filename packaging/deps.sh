@@ -1,14 +1,42 @@
 #!/bin/sh
-# Install what building and testing needs, if it is missing. Debian only; on
-# other systems say which packages are meant and let the compiler decide.
+# packaging/deps.sh [WHAT...]: install what is missing for
+#   build       the program itself, and its demo on the embedded registry
+#   zookeeper, etcd, mysql, postgresql: a server of that registry, for the demo
+#   lint        the tools of make lint
+#   check       all of this but lint, and what the tests use beside it
+# Without a word: check. Debian only; on other systems it says which packages
+# are meant and lets the compiler decide.
 set -eu
 
-packages="gcc make pkg-config ca-certificates curl jq python3
+build="gcc make pkg-config curl jq util-linux
  libuv1-dev libmicrohttpd-dev libcjson-dev libyaml-dev libsqlite3-dev
  libmariadb-dev libpq-dev libcurl4-openssl-dev libsystemd-dev uthash-dev
- libcmocka-dev mariadb-server-core mariadb-client-core galera-4 postgresql
- pgbouncer libzookeeper-mt-dev zookeeper libcurator-recipes-java
- default-jdk-headless libslf4j-java etcd-server etcd-client openssl spin wrk util-linux"
+ libzookeeper-mt-dev"
+zookeeper="python3 default-jre-headless zookeeper libslf4j-java"
+etcd="python3 etcd-server"
+mysql="python3 mariadb-server-core mariadb-client-core"
+postgresql="python3 postgresql"
+check="ca-certificates libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
+ default-jdk-headless etcd-client openssl spin wrk"
+lint="clang-tidy cppcheck clang-format"
+
+packages=
+for what in "${@:-check}"; do
+    case $what in
+    build | sqlite) packages="$packages $build" ;;
+    zookeeper) packages="$packages $build $zookeeper" ;;
+    etcd) packages="$packages $build $etcd" ;;
+    mysql) packages="$packages $build $mysql" ;;
+    postgresql) packages="$packages $build $postgresql" ;;
+    check) packages="$packages $build $zookeeper $etcd $mysql $postgresql $check" ;;
+    lint) packages="$packages $build $lint" ;;
+    *)
+        echo "pelorus: deps.sh: $what is none of build, zookeeper, etcd, mysql, postgresql, lint, check" >&2
+        exit 2
+        ;;
+    esac
+done
+packages=$(printf '%s\n' $packages | awk '!seen[$0]++')
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "pelorus: this is no Debian system; install the equivalents of:" $packages >&2
