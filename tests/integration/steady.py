@@ -73,6 +73,8 @@ class Load:
         self.scene.never_noticed()
 
     def settle(self, what):
+        """The load ends; what it left has one owner each."""
+        self.__exit__()
         scene, left = self.scene, {}
 
         def all_known():
