@@ -16,7 +16,6 @@
 #define EXACT_MAX ((INT64_C(1) << 53) - 1)
 /* What a client may say: whoever takes over is given a later one, which must
  * still be exact, for it would be no identity otherwise. */
-#define STARTUP_MAX INT64_C(9000000000000000)
 
 /* --- the rule ------------------------------------------------------------- */
 
@@ -216,7 +215,7 @@ static int ask_member(struct node_claim *out, const struct json_member *m,
     if (says(m, "startupTime")) {
         out->has_startup = json_whole(m->value, &p->startup_time) &&
                            p->startup_time > 0 &&
-                           p->startup_time <= STARTUP_MAX;
+                           p->startup_time <= NODE_STARTUP_MAX;
         if (!out->has_startup)
             return (int)err_set(err, ERR_INVALID,
                                 "startupTime: a whole number from 1 to "

@@ -9,6 +9,12 @@
  * waits for us has no such time. List and counts are under one mutex
  * ("sockets"), taken when a connection comes or goes and for that walk.
  *
+ * Who has sent a part of a request is told 408 first. The library has nothing
+ * for that, and would not send for us: the walk writes to the socket itself.
+ * Nobody else may then, so a time that is over is exchanged for CUT in one
+ * step, and an answer begins with the like step: one of the two finds that it
+ * comes too late.
+ *
  * libmicrohttpd can count connections per address too, but makes no exception
  * for loopback, where all clients of a proxy or of one host look the same. An
  * IPv6 client has a whole /64 to itself, so that is what counts as an address.
@@ -18,10 +24,11 @@
 #include "base/locks.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/tcp_priv.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <uthash.h>
@@ -29,6 +36,10 @@
 
 #define LOG_EVERY_MS      10000
 #define FULL_LOG_EVERY_MS 60000
+#define CUT               INT64_MIN
+/* Bytes of the last request may look so much later than its answer: the
+ * kernel's clock ticks. */
+#define TICKS_MS 20
 
 /* How many connections an address has. */
 struct peer_count {
@@ -39,8 +50,10 @@ struct peer_count {
 
 struct http_conn {
     int fd;
-    mono_ms until; /* atomic; 0: no deadline */
-    bool shut;
+    mono_ms until;              /* atomic; 0: no deadline */
+    mono_ms since;              /* atomic: of the deadline */
+    int phase;                  /* atomic: enum http_phase */
+    bool used;                  /* atomic: it has had an answer */
     struct peer_count *counted; /* NULL: loopback */
     struct http_request *spare; /* its thread only */
     struct http_conn *next, *prev;
@@ -154,7 +167,9 @@ struct http_conn *http_conns_add(struct http_conns *c, int fd,
     bool counts = peer_key(from, key);
 
     conn->fd = fd;
-    http_conn_deadline(conn, ms);
+    conn->since = clock_mono_ms();
+    conn->phase = HTTP_ANSWERED;
+    conn->until = ms > 0 ? conn->since + ms : 0;
     lock_acquire(&c->mutex);
     DL_APPEND(c->list, conn);
     c->n++;
@@ -190,13 +205,27 @@ void http_conns_remove(struct http_conns *c, struct http_conn *conn)
     mem_free(conn);
 }
 
-/* The walk reads it only to see whether it is over; one a second old costs a
- * client that second. */
-void http_conn_deadline(struct http_conn *conn, int64_t ms)
+bool http_conn_deadline(struct http_conn *conn, enum http_phase phase,
+                        int64_t ms)
 {
+    mono_ms now = clock_mono_ms(), old;
+
     assert(ms >= 0);
-    __atomic_store_n(&conn->until, ms > 0 ? clock_mono_ms() + ms : 0,
-                     __ATOMIC_RELAXED);
+    __atomic_store_n(&conn->since, now, __ATOMIC_RELAXED);
+    if (phase == HTTP_ANSWERED)
+        __atomic_store_n(&conn->used, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&conn->phase, (int)phase, __ATOMIC_RELAXED);
+    old = __atomic_exchange_n(&conn->until, ms > 0 ? now + ms : 0,
+                              __ATOMIC_ACQ_REL);
+    if (old != CUT)
+        return true;
+    __atomic_store_n(&conn->until, CUT, __ATOMIC_RELEASE);
+    return false;
+}
+
+void http_conn_begins(struct http_conn *conn)
+{
+    __atomic_store_n(&conn->phase, (int)HTTP_RECEIVES, __ATOMIC_RELAXED);
 }
 
 int http_conn_fd(const struct http_conn *conn)
@@ -204,17 +233,46 @@ int http_conn_fd(const struct http_conn *conn)
     return conn->fd;
 }
 
-/* The kernel knows what we cannot: while we were stopped, or busy with others,
- * it took the request in and noted when. A socket that is not TCP says
- * nothing. Time for which the host was suspended is not in it. */
 int64_t http_conn_waited_ms(const struct http_conn *conn)
 {
-    struct tcp_info info = {0};
-    socklen_t len = sizeof(info);
+    struct http_tcp tcp;
 
-    if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-        return 0;
-    return info.tcpi_last_data_recv;
+    return http_tcp(conn->fd, &tcp) ? tcp.silence_ms : 0;
+}
+
+/* Has it sent a part of a request? Of one that was idle, or did not get to the
+ * end of the first line, only the kernel knows whether any bytes came. */
+static bool sent_a_part(const struct http_conn *conn, mono_ms now)
+{
+    struct http_tcp tcp;
+    int phase = __atomic_load_n(&conn->phase, __ATOMIC_RELAXED);
+
+    if (phase != (int)HTTP_ANSWERED)
+        return phase == (int)HTTP_RECEIVES;
+    if (!http_tcp(conn->fd, &tcp))
+        return false;
+    if (!__atomic_load_n(&conn->used, __ATOMIC_RELAXED))
+        return tcp.received > 0;
+    return now - tcp.silence_ms >
+           __atomic_load_n(&conn->since, __ATOMIC_RELAXED) + TICKS_MS;
+}
+
+static void say_late(const struct http_conn *conn)
+{
+    static const char body[] =
+        "{\"type\":\"about:blank\",\"title\":\"The request did not arrive in "
+        "time\",\"status\":408,\"code\":\"request_timeout\",\"detail\":\"a "
+        "request arrives within http.request-timeout\"}";
+    char text[sizeof(body) + 192];
+    int n = snprintf(text, sizeof(text),
+                     "HTTP/1.1 408 Request Timeout\r\n"
+                     "Content-Type: application/problem+json\r\n"
+                     "Content-Length: %zu\r\nCache-Control: no-store\r\n"
+                     "Connection: close\r\n\r\n%s",
+                     sizeof(body) - 1, body);
+
+    assert(n > 0 && (size_t)n < sizeof(text));
+    (void)!send(conn->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* Whoever comes now waits in the kernel's queue and hears nothing. */
@@ -245,10 +303,15 @@ void http_conns_reap(struct http_conns *c, mono_ms now)
     DL_FOREACH(c->list, conn)
     {
         mono_ms until = __atomic_load_n(&conn->until, __ATOMIC_RELAXED);
+        bool late = until != CUT && until != 0 && now >= until;
+        bool half = late && sent_a_part(conn, now);
 
-        if (conn->shut || until == 0 || now < until)
+        if (!late ||
+            !__atomic_compare_exchange_n(&conn->until, &until, CUT, false,
+                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             continue;
-        conn->shut = true;
+        if (half)
+            say_late(conn);
         (void)shutdown(conn->fd, SHUT_RDWR);
     }
     full = c->n >= c->max;

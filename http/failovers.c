@@ -58,7 +58,8 @@ static void withdraw_failover(void *arg)
 
 void http_failover_delete(struct http_request *r)
 {
-    http_on_loop(r, withdraw_failover);
+    if (http_param_id(r, 0))
+        http_on_loop(r, withdraw_failover);
 }
 
 static void get_failover(void *arg)
@@ -70,7 +71,8 @@ static void get_failover(void *arg)
 
 void http_failover_get(struct http_request *r)
 {
-    http_on_loop(r, get_failover);
+    if (http_param_id(r, 0))
+        http_on_loop(r, get_failover);
 }
 
 /* The cursor is the id of the last one shown. */
@@ -79,16 +81,22 @@ static void write_page(struct http_request *r,
                        int64_t limit)
 {
     const char *cursor = http_query(r, "cursor"), *next = NULL;
-    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
-    struct buf *b = http_list(r, s);
+    struct snapshot *s;
     size_t i = 0;
     int64_t shown = 0;
+    struct buf *b;
 
-    if (cursor != NULL) {
-        while (i < n && strcmp(all[i].id, cursor) != 0)
-            i++;
+    while (cursor != NULL && i < n && strcmp(all[i].id, cursor) != 0)
         i++;
+    if (cursor != NULL && i++ == n) {
+        http_problem(r, "cursor_gone",
+                     "failover %.64s is not kept any more: begin again without "
+                     "a cursor; the newest come first",
+                     cursor);
+        return;
     }
+    s = coordinator_snapshot(r->h->coordinator);
+    b = http_list(r, s);
     for (; i < n; i++) {
         if (shown == limit) {
             next = all[i - 1].id;
@@ -124,8 +132,13 @@ static void list_failovers(void *arg)
 
 void http_failovers_list(struct http_request *r)
 {
+    const char *cursor = http_query(r, "cursor");
+    struct err err;
+
     r->limit = HTTP_LIMIT;
-    if (http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &r->limit))
+    if (cursor != NULL && work_check_id(cursor, &err) != 0)
+        http_problem(r, "invalid", HTTP_BAD_CURSOR);
+    else if (http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &r->limit))
         http_on_loop(r, list_failovers);
 }
 

@@ -24,9 +24,15 @@ void http_groups_list(struct http_request *r)
 {
     const char *cursor = http_query(r, "cursor"), *next = NULL;
     int64_t limit = HTTP_LIMIT, n = 0;
+    char clean[NODE_GROUP_MAX + 1];
     struct snapshot *s;
     struct buf *b;
 
+    if (cursor != NULL &&
+        (cursor[0] == '\0' || node_clean_group(cursor, clean, NULL) != 0)) {
+        http_problem(r, "invalid", HTTP_BAD_CURSOR);
+        return;
+    }
     if (!http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
         return;
     s = coordinator_snapshot(r->h->coordinator);
@@ -117,9 +123,11 @@ static void put_group_on_loop(void *arg)
 
 void http_group_put(struct http_request *r)
 {
+    static const char *const members[] = {"addresses", NULL};
     const cJSON *list, *item;
 
-    if (!http_param_group(r, 0) || !http_body(r, false))
+    if (!http_param_group(r, 0) || !http_body(r, false) ||
+        !http_members(r, members))
         return;
     list = cJSON_GetObjectItemCaseSensitive(r->json, "addresses");
     if (!cJSON_IsArray(list)) {

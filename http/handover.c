@@ -92,9 +92,12 @@ void http_answer(struct http_request *r)
 
 /* --- long polls ----------------------------------------------------------- */
 
-bool http_waits(const struct http_request *r)
+bool http_query_waits(struct http_request *r, bool *waits)
 {
-    return http_query(r, "index") != NULL && http_query(r, "wait") != NULL;
+    int64_t wait_ms;
+
+    *waits = http_query(r, "index") != NULL && http_query(r, "wait") != NULL;
+    return http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms);
 }
 
 static void on_woken(void *arg, uint64_t index)
@@ -114,10 +117,7 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
     int64_t wait_ms = 0;
     uint64_t seen;
 
-    if (!http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms)) {
-        http_answer(r);
-        return;
-    }
+    (void)http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms); /* is good */
     r->on_loop = then;
     if (text == NULL || wait_ms == 0 || r->h->stopped != NULL ||
         !http_read_index(r, text, &seen) ||

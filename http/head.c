@@ -4,10 +4,11 @@
  *
  * libmicrohttpd takes Transfer-Encoding beside Content-Length, repeated
  * Content-Length or Host, and blanks before a colon; a proxy in front may see
- * another request in the same bytes. What it refuses itself (no Host, a line
- * that is none, more than its memory) it answers with a page of its own; our
- * limits are below its memory, so that such answers of ours are problems like
- * all others.
+ * another request in the same bytes. What it refuses itself (a line that is
+ * none, more than its memory) it answers with a page of its own, and some of
+ * it with the head twice: what is asked here comes before that (no Host), and
+ * our limits are below its memory, so that such answers of ours are problems
+ * like all others.
  */
 #include "http/http_priv.h"
 
@@ -15,7 +16,7 @@
 
 struct head {
     unsigned host, length, encoding, authorization;
-    bool chunked_only, bad_name;
+    bool chunked_only, bad_name, needs_host;
     const char *length_text;
     size_t size;
 };
@@ -60,6 +61,8 @@ static const char *head_fault(const struct head *h)
 {
     if (h->bad_name)
         return "a header's name is empty or ends with a blank";
+    if (h->host == 0 && h->needs_host)
+        return "a request of HTTP/1.1 has a Host";
     if (h->host > 1 || h->length > 1 || h->encoding > 1 || h->authorization > 1)
         return "Host, Content-Length, Transfer-Encoding and Authorization may "
                "stand once";
@@ -81,17 +84,17 @@ static uint64_t body_length(const struct head *h)
     return n;
 }
 
-bool http_head_fits(struct http_request *r)
+bool http_head_fits(struct http_request *r, const char *version)
 {
-    struct head head = {0};
+    struct head head = {.needs_host =
+                            strcmp(version, MHD_HTTP_VERSION_1_0) != 0};
     const char *fault;
     uint64_t length;
 
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at, &head);
     fault = head_fault(&head);
     length = body_length(&head);
-    if (fault == NULL && r->method == HTTP_GET &&
-        (head.encoding > 0 || length > 0))
+    if (fault == NULL && r->bodiless && (head.encoding > 0 || length > 0))
         fault = "this method takes no body";
     if (r->fault != NULL)
         http_problem(r, r->fault, NULL);
@@ -104,19 +107,24 @@ bool http_head_fits(struct http_request *r)
         http_problem(r, "too_large", "a body takes at most %zu bytes",
                      HTTP_BODY_MAX);
     else {
+        bool body = head.encoding > 0 || length > 0;
+
         /* without a body the answer follows at once */
-        http_conn_deadline(r->conn, head.encoding > 0 || length > 0
-                                        ? r->h->conf->request_timeout_ms
-                                        : 0);
+        (void)http_conn_deadline(r->conn, body ? HTTP_RECEIVES : HTTP_SENDS,
+                                 body ? r->h->conf->request_timeout_ms : 0);
         return true;
     }
     return false;
 }
 
-/* A NUL would end the path for us, and not for others. */
+/* A NUL would end the path for us, and not for others; a blank ends the target
+ * for others, and not for the library. */
 const char *http_uri_fault(const char *uri)
 {
     if (strnlen(uri, HTTP_URI_MAX + 1) > HTTP_URI_MAX)
         return "uri_too_long";
+    for (const char *p = uri; *p != '\0'; p++)
+        if ((unsigned char)*p <= ' ' || *p == '\177')
+            return "bad_uri";
     return strstr(uri, "%00") != NULL ? "bad_uri" : NULL;
 }

@@ -13,8 +13,8 @@
  * server.c starts and stops the daemon; request.c is what libmicrohttpd calls
  * and what it is answered; handover.c is the way to the loop and back, with
  * the long polls; conns.c watches connections, head.c judges requests' heads;
- * routes.c is the table of routes; answer.c writes, query.c reads; the rest is
- * one file per resource.
+ * routes.c is the table of routes and methods; answer.c writes, query.c reads;
+ * the rest is one file per resource.
  */
 #ifndef PELORUS_HTTP_HTTP_PRIV_H
 #define PELORUS_HTTP_HTTP_PRIV_H
@@ -49,8 +49,12 @@ enum http_method { HTTP_GET, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_PATCH };
 extern const char *const http_method_names[HTTP_METHODS];
 
 struct http_route {
-    const char *path;                      /* "{}" stands for one segment */
-    http_handler_f *handler[HTTP_METHODS]; /* NULL: 405 */
+    const char *path; /* "{}" stands for one segment */
+    struct {
+        http_handler_f *handler; /* NULL: 405 */
+        bool body;               /* does it read one? */
+        const char *query;       /* names of parameters, with blanks between */
+    } method[HTTP_METHODS];
 };
 
 struct http_request {
@@ -61,8 +65,11 @@ struct http_request {
     bool begun; /* its head was complete; counted in h->in_flight */
     enum http_method method;
     bool head;         /* HEAD: as GET, without counting and without a body */
+    bool bodiless;     /* GET, HEAD: a body would be a mistake */
     const char *fault; /* of its line: a code; NULL it is fine */
     http_handler_f *handler;
+    const char *query; /* as in struct http_route; NULL: any */
+    bool takes_body;
     size_t drained; /* bytes of the body dropped beyond the maximum */
     cJSON *json;    /* the body, once http_body() has read it */
     /* what a handler has read of it for its function on the loop */
@@ -77,7 +84,7 @@ struct http_request {
     unsigned status;
     const char *content_type; /* static; NULL: none */
     int64_t retry_after_ms;   /* 0 none */
-    unsigned allow;           /* bit per method, for 405 */
+    unsigned allow;           /* bit per method: Allow; 0 none */
     bool close;
 
     /* while the loop has it */
@@ -159,16 +166,25 @@ bool http_read_index(const struct http_request *r, const char *text,
 const char *http_query(const struct http_request *r, const char *name);
 
 /* Each answers with a problem and returns false if the value is no good. */
-/* The query as a whole: no parameter twice, except those that are lists. */
+/* The query as a whole: none but the route's, and no parameter twice, except
+ * those that are lists. */
 bool http_query_sound(struct http_request *r);
 /* 1, or nothing behind the name: true; 0; absent: false. */
 bool http_query_flag(struct http_request *r, const char *name, bool *value);
-/* The name of a group, cleaned; "" when absent. */
+#define HTTP_BAD_CURSOR "query parameter cursor: give `next` of the page before"
+/* The name of a group, cleaned; "" when absent. A name that is empty, as of a
+ * variable that was not set, is none. */
 bool http_query_group(struct http_request *r, char clean[NODE_GROUP_MAX + 1]);
 bool http_query_int(struct http_request *r, const char *name, int64_t min,
                     int64_t max, int64_t *value);
 bool http_query_duration(struct http_request *r, const char *name, int64_t min,
                          int64_t max, int64_t *value);
+/* A word of an enumeration from 0 to `last`, by its name in capitals or not;
+ * -1 when absent. */
+bool http_query_word(struct http_request *r, const char *name, int last,
+                     const char *(*name_of)(int value), int *out);
+/* An instance, as node_check_instance() wants it; NULL when absent. */
+bool http_query_instance(struct http_request *r, const char **instance);
 /* kind: -1 when absent. */
 bool http_query_kind(struct http_request *r, int *kind);
 bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind);
@@ -177,19 +193,24 @@ bool http_param_address(struct http_request *r, unsigned i);
  * node_ask_address() wants it, or as a node that is known writes its own. */
 bool http_address(struct http_request *r, const char *code,
                   const char *address);
+/* The id of a work item or of a failover. */
+bool http_param_id(struct http_request *r, unsigned i);
 /* Cleans it in place. */
 bool http_param_group(struct http_request *r, unsigned i);
 bool http_query_epoch(struct http_request *r, uint64_t *epoch);
+/* Where a route takes no body: is there none, or {}, which says nothing? */
+bool http_body_none(struct http_request *r);
 /* The body as a JSON object in r->json, each key once; an empty one if
  * `may_be_empty`. */
 bool http_body(struct http_request *r, bool may_be_empty);
-/* Are all members of the body among these (NULL ends them)? Where a misspelt
- * one would do something else than was meant. */
+/* Are all members of the body among these (NULL ends them)? A misspelt one
+ * would do something else than was meant. */
 bool http_members(struct http_request *r, const char *const *known);
 bool http_member_bool(struct http_request *r, const char *name, bool *value);
 /* The member "epoch": expected, from 1, never rounded. */
 bool http_member_epoch(struct http_request *r, uint64_t *epoch);
-/* A string member: false and a problem if it is there and no string. */
+/* A string member: false and a problem if it is there and no string; null is
+ * none. */
 bool http_member(struct http_request *r, const char *name, const char **value);
 
 /* --- handing over (handover.c) ----------------------------------------------
@@ -213,7 +234,7 @@ void http_answer(struct http_request *r);
 void http_wait(struct http_request *r, enum coordinator_topic topic,
                enum node_kind kind, const char *address, loop_f *then);
 /* Does the query ask to wait for a change (index= and wait=)? */
-bool http_waits(const struct http_request *r);
+bool http_query_waits(struct http_request *r, bool *waits);
 
 /* Loop thread: end long polls now; all of them, or those whose clients hung
  * up. Refuse whatever else the loop has. */
@@ -238,6 +259,9 @@ void http_release(struct http_request *r);
 /* The route of a path with its parameters, or NULL. */
 const struct http_route *http_route_find(const char *path,
                                          char param[][HTTP_PARAM_MAX + 1]);
+/* Find who answers a request, with the parameters of its path, or fill in the
+ * problem. */
+void http_route(struct http_request *r, const char *target, const char *method);
 
 http_handler_f http_best_get, http_pick_done, http_pick_refused;
 http_handler_f http_nodes_list, http_node_get, http_node_put, http_node_delete;
@@ -254,7 +278,7 @@ http_handler_f http_livez, http_readyz, http_openapi, http_root;
 /* --- heads (head.c) ------------------------------------------------------- */
 
 /* Is the request's head acceptable? If not, a problem is filled in. */
-bool http_head_fits(struct http_request *r);
+bool http_head_fits(struct http_request *r, const char *version);
 /* What is wrong with the request's target, as a code, or NULL. */
 const char *http_uri_fault(const char *uri);
 
@@ -269,14 +293,23 @@ struct http_conn *http_conns_add(struct http_conns *conns, int fd,
                                  const struct sockaddr *from, int64_t ms);
 void http_conns_remove(struct http_conns *conns, struct http_conn *conn);
 
-/* What it does now must be over in so many ms; 0: it waits for us. */
-void http_conn_deadline(struct http_conn *conn, int64_t ms);
+enum http_phase {
+    HTTP_ANSWERED, /* or new: nothing is under way, as far as we know */
+    HTTP_RECEIVES, /* a request comes in */
+    HTTP_SENDS,    /* it is worked on, or an answer goes out */
+};
+/* What it does now must be over in so many ms; 0: it waits for us. False: it
+ * was cut off before, and nothing may be sent any more. Its thread. */
+bool http_conn_deadline(struct http_conn *conn, enum http_phase phase,
+                        int64_t ms);
+/* A request's first line is there; the deadline stays. Its thread. */
+void http_conn_begins(struct http_conn *conn);
 int http_conn_fd(const struct http_conn *conn);
 /* How long ago its last byte arrived, that is, a request that was sent to its
  * end: how long this has waited. Any thread. */
 int64_t http_conn_waited_ms(const struct http_conn *conn);
-/* Shut down those that are late, and say when all are taken. About once a
- * second, by one thread. */
+/* Shut down those that are late, with 408 if half a request has come, and say
+ * when all are taken. About once a second, by one thread. */
 void http_conns_reap(struct http_conns *conns, mono_ms now);
 /* At the last walk all were taken. Any thread. */
 bool http_conns_full(const struct http_conns *conns);

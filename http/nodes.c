@@ -5,6 +5,7 @@
 #include "http/http_priv.h"
 
 #include "base/units.h"
+#include "coordinator/node_identity.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -95,25 +96,6 @@ static bool passes(const struct filter *f, const struct snapshot_node *n)
            (f->group[0] == '\0' || in_group(n, f->group));
 }
 
-/* A word of an enumeration, by its name; -1 when absent. */
-static bool query_word(struct http_request *r, const char *name, int last,
-                       const char *(*name_of)(int value), int *out)
-{
-    const char *text = http_query(r, name);
-
-    *out = -1;
-    if (text == NULL)
-        return true;
-    for (int i = 0; i <= last; i++)
-        if (strcasecmp(text, name_of(i)) == 0) {
-            *out = i;
-            return true;
-        }
-    http_problem(r, "invalid", "query parameter %s: no such %s: %.64s", name,
-                 name, text);
-    return false;
-}
-
 static const char *state_word(int value)
 {
     return node_state_name((enum node_state)value);
@@ -130,15 +112,14 @@ static bool read_filter(struct http_request *r, struct filter *f)
     f->cursor = http_query(r, "cursor");
     if (f->cursor != NULL &&
         (f->cursor[0] < '0' || f->cursor[0] >= '0' + NODE_KINDS ||
-         f->cursor[1] != '/')) {
-        http_problem(r, "invalid",
-                     "query parameter cursor: give `next` of the "
-                     "page before");
+         f->cursor[1] != '/' || node_check_address(f->cursor + 2, NULL) != 0)) {
+        http_problem(r, "invalid", HTTP_BAD_CURSOR);
         return false;
     }
     return http_query_kind(r, &f->kind) && http_query_group(r, f->group) &&
-           query_word(r, "state", NODE_STATES - 1, state_word, &f->state) &&
-           query_word(r, "status", NODE_BUSY, status_word, &f->status) &&
+           http_query_word(r, "state", NODE_STATES - 1, state_word,
+                           &f->state) &&
+           http_query_word(r, "status", NODE_BUSY, status_word, &f->status) &&
            http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &f->limit);
 }
 
@@ -201,7 +182,11 @@ static void wait_for_nodes(void *arg)
 
 void http_nodes_list(struct http_request *r)
 {
-    if (http_waits(r))
+    bool waits;
+
+    if (!http_query_waits(r, &waits))
+        return;
+    if (waits)
         http_on_loop(r, wait_for_nodes);
     else
         list_nodes(r);
@@ -247,7 +232,11 @@ static void wait_for_node(void *arg)
 
 void http_node_get(struct http_request *r)
 {
-    if (http_waits(r))
+    bool waits;
+
+    if (!http_query_waits(r, &waits))
+        return;
+    if (waits)
         http_on_loop(r, wait_for_node);
     else
         get_node(r);
@@ -294,18 +283,20 @@ static void put_node(void *arg)
                            .instance = http_query(r, "instance"),
                            .age_ms = http_conn_waited_ms(r->conn)};
 
-    if (!http_query_flag(r, "takeover", &put.takeover))
-        http_answer(r);
-    else
-        coordinator_node_put(r->h->coordinator, &put, put_done, r);
+    (void)http_query_flag(r, "takeover", &put.takeover); /* is good */
+    coordinator_node_put(r->h->coordinator, &put, put_done, r);
 }
 
 void http_node_put(struct http_request *r)
 {
+    const char *instance;
+    bool takeover;
+
     r->ttl_ms = TTL_DEFAULT_MS;
     if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1) &&
         http_query_duration(r, "ttl", TTL_MIN_MS, TTL_MAX_MS, &r->ttl_ms) &&
-        http_body(r, true))
+        http_query_instance(r, &instance) &&
+        http_query_flag(r, "takeover", &takeover) && http_body(r, true))
         http_on_loop(r, put_node);
 }
 
@@ -333,15 +324,20 @@ static void delete_node(void *arg)
                                .instance = http_query(r, "instance"),
                                .age_ms = http_conn_waited_ms(r->conn)};
 
-    if (!http_query_int(r, "startupTime", 1, INT64_MAX, &leave.startup_time))
-        http_answer(r);
-    else
-        coordinator_node_delete(r->h->coordinator, &leave, delete_done, r);
+    /* is good */
+    (void)http_query_int(r, "startupTime", 1, NODE_STARTUP_MAX,
+                         &leave.startup_time);
+    coordinator_node_delete(r->h->coordinator, &leave, delete_done, r);
 }
 
 void http_node_delete(struct http_request *r)
 {
-    if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1))
+    const char *instance;
+    int64_t startup;
+
+    if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1) &&
+        http_query_int(r, "startupTime", 1, NODE_STARTUP_MAX, &startup) &&
+        http_query_instance(r, &instance))
         http_on_loop(r, delete_node);
 }
 

@@ -4,6 +4,7 @@
 #include "http/http_priv.h"
 
 #include "base/units.h"
+#include "coordinator/node_identity.h"
 
 #include <string.h>
 
@@ -13,15 +14,31 @@ const char *http_query(const struct http_request *r, const char *name)
                                        name);
 }
 
-/* --- each once ------------------------------------------------------------ */
+/* --- only what is known, and each once ------------------------------------ */
 
 #define ARGUMENTS_MAX 64
 
 struct arguments {
+    const char *known; /* see struct http_route; NULL: any */
     const char *name[ARGUMENTS_MAX];
     size_t n;
-    const char *wrong, *why; /* the first that is */
+    const char *unknown;     /* the first that is */
+    const char *wrong, *why; /* likewise */
 };
+
+static bool is_among(const char *names, const char *name)
+{
+    size_t len = strlen(name);
+
+    while (*names != '\0') {
+        size_t n = strcspn(names, " ");
+
+        if (n == len && strncasecmp(names, name, n) == 0)
+            return true;
+        names += n + (names[n] == ' ');
+    }
+    return false;
+}
 
 static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
                                     const char *name, const char *value)
@@ -30,6 +47,8 @@ static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
 
     (void)kind;
     (void)value;
+    if (a->unknown == NULL && a->known != NULL && !is_among(a->known, name))
+        a->unknown = name;
     a->wrong = name;
     if (a->n == ARGUMENTS_MAX) {
         a->why = "there are too many before it";
@@ -50,13 +69,24 @@ bool http_query_sound(struct http_request *r)
 {
     struct arguments a;
 
+    a.known = r->query;
     a.n = 0;
-    a.wrong = a.why = NULL;
+    a.unknown = a.wrong = a.why = NULL;
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
                               add_argument, &a);
-    if (a.wrong == NULL)
+    if (a.wrong != NULL)
+        http_problem(r, "invalid", "query parameter %.64s: %s", a.wrong, a.why);
+    else if (a.unknown != NULL && a.known[0] != '\0')
+        http_problem(r, "invalid",
+                     "query parameter %.64s: there is none of that name; there "
+                     "are: %s",
+                     a.unknown, a.known);
+    else if (a.unknown != NULL)
+        http_problem(r, "invalid",
+                     "query parameter %.64s: this takes no parameters",
+                     a.unknown);
+    else
         return true;
-    http_problem(r, "invalid", "query parameter %.64s: %s", a.wrong, a.why);
     return false;
 }
 
@@ -77,15 +107,61 @@ bool http_query_flag(struct http_request *r, const char *name, bool *value)
     return false;
 }
 
+static bool is_blank(const char *text)
+{
+    return text[strspn(text, " \t\n\v\f\r")] == '\0';
+}
+
 bool http_query_group(struct http_request *r, char clean[NODE_GROUP_MAX + 1])
 {
     const char *text = http_query(r, "group");
     struct err err;
 
     clean[0] = '\0';
-    if (text == NULL || node_clean_group(text, clean, &err) == 0)
+    if (text == NULL)
         return true;
-    http_problem(r, "invalid", "query parameter group: %s", err.msg);
+    if (is_blank(text))
+        http_problem(r, "invalid",
+                     "query parameter group: it is empty; name one, or leave "
+                     "it out");
+    else if (node_clean_group(text, clean, &err) != 0)
+        http_problem(r, "invalid", "query parameter group: %s", err.msg);
+    else
+        return true;
+    return false;
+}
+
+bool http_query_word(struct http_request *r, const char *name, int last,
+                     const char *(*name_of)(int value), int *out)
+{
+    const char *text = http_query(r, name);
+    struct buf names;
+
+    *out = -1;
+    if (text == NULL)
+        return true;
+    for (int i = 0; i <= last; i++)
+        if (strcasecmp(text, name_of(i)) == 0) {
+            *out = i;
+            return true;
+        }
+    buf_init(&names, 256);
+    for (int i = 0; i <= last; i++)
+        buf_printf(&names, "%s%s", i > 0 ? ", " : "", name_of(i));
+    http_problem(r, "invalid", "query parameter %s: %.64s; there are %s", name,
+                 text, buf_text(&names));
+    buf_close(&names);
+    return false;
+}
+
+bool http_query_instance(struct http_request *r, const char **instance)
+{
+    struct err err;
+
+    *instance = http_query(r, "instance");
+    if (*instance == NULL || node_check_instance(*instance, &err) == 0)
+        return true;
+    http_problem(r, "invalid", "query parameter %s", err.msg);
     return false;
 }
 
@@ -179,12 +255,27 @@ bool http_param_address(struct http_request *r, unsigned i)
     return http_address(r, "invalid", r->param[i]);
 }
 
+bool http_param_id(struct http_request *r, unsigned i)
+{
+    struct err err;
+
+    assert(i < HTTP_PARAMS_MAX);
+    if (work_check_id(r->param[i], &err) == 0)
+        return true;
+    http_problem(r, "invalid", "%s", err.msg);
+    return false;
+}
+
 bool http_param_group(struct http_request *r, unsigned i)
 {
     char clean[NODE_GROUP_MAX + 1];
     struct err err;
 
     assert(i < HTTP_PARAMS_MAX);
+    if (is_blank(r->param[i])) {
+        http_problem(r, "invalid", "the name of the group is empty");
+        return false;
+    }
     if (node_clean_group(r->param[i], clean, &err) != 0) {
         http_problem(r, "invalid", "%s", err.msg);
         return false;
@@ -219,6 +310,16 @@ static bool is_json(const char *type)
            (type[n] == '\0' || type[n] == ';' || type[n] == ' ');
 }
 
+bool http_body_none(struct http_request *r)
+{
+    if (r->body.len == 0 ||
+        (r->body.len == 2 && memcmp(r->body.data, "{}", 2) == 0))
+        return true;
+    http_problem(r, "invalid",
+                 "this takes no body; what it may be told stands in the query");
+    return false;
+}
+
 bool http_body(struct http_request *r, bool may_be_empty)
 {
     const char *type = MHD_lookup_connection_value(
@@ -233,9 +334,10 @@ bool http_body(struct http_request *r, bool may_be_empty)
         http_problem(r, "invalid_json", "a JSON object is expected as body");
         return false;
     }
-    if (type != NULL && !is_json(type)) {
+    if (type == NULL || !is_json(type)) {
         http_problem(r, "unsupported_media_type",
-                     "Content-Type is %.64s; send application/json", type);
+                     "Content-Type is %.64s; send application/json",
+                     type != NULL ? type : "not given");
         return false;
     }
     if (json_parse(r->body.data, r->body.len, &r->json, &err) != 0) {
@@ -279,10 +381,12 @@ bool http_member(struct http_request *r, const char *name, const char **value)
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->json, name);
 
     *value = NULL;
-    if (item == NULL || cJSON_IsNull(item))
+    if (item == NULL)
         return true;
     if (!cJSON_IsString(item)) {
-        http_problem(r, "invalid_json", "%s: must be a string", name);
+        http_problem(r, "invalid_json", "%s: must be a string%s", name,
+                     cJSON_IsNull(item) ? "; leave it out if there is none"
+                                        : "");
         return false;
     }
     *value = item->valuestring;
@@ -294,7 +398,7 @@ bool http_member_bool(struct http_request *r, const char *name, bool *value)
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->json, name);
 
     *value = cJSON_IsTrue(item);
-    if (item == NULL || cJSON_IsNull(item) || cJSON_IsBool(item))
+    if (item == NULL || cJSON_IsBool(item))
         return true;
     http_problem(r, "invalid_json", "%s: true or false", name);
     return false;

@@ -88,42 +88,6 @@ static void request_park(struct http_request *r)
         request_free(r);
 }
 
-/* --- who answers it ------------------------------------------------------- */
-
-static bool read_method(struct http_request *r, const char *method)
-{
-    r->head = strcmp(method, "HEAD") == 0;
-    if (r->head)
-        return true; /* HTTP_GET, and no body is sent */
-    for (int i = 0; i < HTTP_METHODS; i++)
-        if (strcmp(method, http_method_names[i]) == 0) {
-            r->method = (enum http_method)i;
-            return true;
-        }
-    return false;
-}
-
-/* Find who answers it, or fill in the problem. */
-static void route(struct http_request *r, const char *path, const char *method)
-{
-    const struct http_route *found = http_route_find(path, r->param);
-    bool known = read_method(r, method);
-
-    if (found == NULL) {
-        http_problem(r, "not_found", "no such path; /openapi.yaml lists them");
-        return;
-    }
-    if (known)
-        r->handler = found->handler[r->method];
-    if (r->handler != NULL)
-        return;
-    for (unsigned i = 0; i < HTTP_METHODS; i++)
-        if (found->handler[i] != NULL)
-            r->allow |= 1u << i;
-    http_problem(r, "method_not_allowed", "%.16s does not go here; see Allow",
-                 method);
-}
-
 /* --- its answer ----------------------------------------------------------- */
 
 static void header(struct MHD_Response *response, const char *name,
@@ -137,7 +101,7 @@ static void header(struct MHD_Response *response, const char *name,
 
 static void header_allow(struct http_request *r, struct MHD_Response *response)
 {
-    char text[64];
+    char text[80];
     size_t n = 0;
 
     for (unsigned i = 0; i < HTTP_METHODS; i++)
@@ -145,7 +109,9 @@ static void header_allow(struct http_request *r, struct MHD_Response *response)
             n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s%s",
                                   n > 0 ? ", " : "", http_method_names[i],
                                   i == HTTP_GET ? ", HEAD" : "");
-    assert(n > 0 && n < sizeof(text));
+    assert(n > 0);
+    n += (size_t)snprintf(text + n, sizeof(text) - n, ", OPTIONS");
+    assert(n < sizeof(text));
     header(response, MHD_HTTP_HEADER_ALLOW, text);
 }
 
@@ -189,9 +155,11 @@ static enum MHD_Result send_answer(struct http_request *r)
     header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     header(response, "X-Content-Type-Options", "nosniff");
     rare_headers(r, response);
-    http_conn_deadline(r->conn, r->h->conf->request_timeout_ms +
-                                    (int64_t)(r->out.len / SEND_PER_MS));
-    rc = MHD_queue_response(r->connection, r->status, response);
+    rc = MHD_NO;
+    if (http_conn_deadline(r->conn, HTTP_SENDS,
+                           r->h->conf->request_timeout_ms +
+                               (int64_t)(r->out.len / SEND_PER_MS)))
+        rc = MHD_queue_response(r->connection, r->status, response);
     MHD_destroy_response(response);
     return rc;
 }
@@ -203,16 +171,17 @@ void *http_line(void *arg, const char *uri, struct MHD_Connection *connection)
     struct http_request *r = request_new(arg, connection);
 
     r->fault = http_uri_fault(uri);
+    http_conn_begins(r->conn);
     return r;
 }
 
 static enum MHD_Result begin(struct http_request *r, const char *path,
-                             const char *method)
+                             const char *method, const char *version)
 {
     r->begun = true;
     __atomic_add_fetch(&r->h->in_flight, 1, __ATOMIC_ACQ_REL);
-    route(r, path, method);
-    if (http_head_fits(r))
+    http_route(r, path, method);
+    if (http_head_fits(r, version))
         return MHD_YES;
     r->close = true; /* nothing after this can be trusted */
     return send_answer(r);
@@ -232,12 +201,13 @@ static enum MHD_Result take_piece(struct http_request *r, const char *data,
 
 static void handle(struct http_request *r)
 {
-    http_conn_deadline(r->conn, 0);
+    (void)http_conn_deadline(r->conn, HTTP_SENDS, 0);
     if (r->body.overflow) {
         http_problem(r, "too_large", "a body takes at most %zu bytes",
                      HTTP_BODY_MAX);
         r->close = true;
-    } else if (r->handler != NULL && http_query_sound(r)) {
+    } else if (r->handler != NULL && http_query_sound(r) &&
+               (r->takes_body || http_body_none(r))) {
         r->handler(r);
     }
 }
@@ -251,10 +221,9 @@ enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
 
     (void)arg;
     (void)connection;
-    (void)version;
     assert(r != NULL);
     if (!r->begun)
-        return begin(r, path, method);
+        return begin(r, path, method, version);
     if (*size > 0) {
         size_t n = *size;
 
@@ -280,7 +249,8 @@ void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
     if (r == NULL)
         return;
     *slot = NULL;
-    http_conn_deadline(r->conn, h->conf->request_timeout_ms);
+    (void)http_conn_deadline(r->conn, HTTP_ANSWERED,
+                             h->conf->request_timeout_ms);
     if (r->begun)
         __atomic_sub_fetch(&h->in_flight, 1, __ATOMIC_ACQ_REL);
     request_park(r);

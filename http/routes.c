@@ -1,57 +1,80 @@
 /*
- * routes.c - every route of the API in one table.
+ * routes.c - every route of the API in one table, and what a request's line
+ * asks for: its path, its method, and the query parameters it may have.
  *
  * Paths are matched segment by segment; "{}" takes any one segment. Two dozen
- * routes are walked in the order of how often they are asked for.
+ * routes are walked in the order of how often they are asked for. A target in
+ * absolute form is its path (a proxy may send it so), and a slash at the end
+ * says nothing.
  */
 #include "http/http_priv.h"
 
 #include <string.h>
 
+#define PAGE "limit cursor"
+#define POLL "index wait"
+
+enum { NO_BODY, BODY };
+
 static const struct http_route routes[] = {
-    {"/v1/workers/best", {[HTTP_GET] = http_best_get}},
-    {"/v1/picks/{}/done", {[HTTP_POST] = http_pick_done}},
-    {"/v1/picks/{}/refused", {[HTTP_POST] = http_pick_refused}},
+    {"/v1/workers/best",
+     {[HTTP_GET] = {http_best_get, NO_BODY,
+                    "group count affinity exclude peek explain"}}},
+    {"/v1/picks/{}/done", {[HTTP_POST] = {http_pick_done, NO_BODY, ""}}},
+    {"/v1/picks/{}/refused", {[HTTP_POST] = {http_pick_refused, NO_BODY, ""}}},
     {"/v1/nodes/{}/{}",
-     {[HTTP_GET] = http_node_get,
-      [HTTP_PUT] = http_node_put,
-      [HTTP_DELETE] = http_node_delete}},
+     {[HTTP_GET] = {http_node_get, NO_BODY, POLL},
+      [HTTP_PUT] = {http_node_put, BODY, "ttl instance takeover"},
+      [HTTP_DELETE] = {http_node_delete, NO_BODY, "startupTime instance"}}},
     {"/v1/work/{}",
-     {[HTTP_GET] = http_work_get,
-      [HTTP_PUT] = http_work_put,
-      [HTTP_DELETE] = http_work_delete}},
-    {"/v1/work", {[HTTP_GET] = http_work_list, [HTTP_POST] = http_work_post}},
-    {"/v1/fence/check", {[HTTP_POST] = http_fence_check}},
-    {"/v1/nodes", {[HTTP_GET] = http_nodes_list}},
-    {"/v1/work/{}/handover", {[HTTP_POST] = http_work_handover}},
-    {"/v1/work/{}/release", {[HTTP_POST] = http_work_release}},
+     {[HTTP_GET] = {http_work_get, NO_BODY, ""},
+      [HTTP_PUT] = {http_work_put, BODY, ""},
+      [HTTP_DELETE] = {http_work_delete, NO_BODY, "epoch"}}},
+    {"/v1/work",
+     {[HTTP_GET] = {http_work_list, NO_BODY, "kind owner state " PAGE " " POLL},
+      [HTTP_POST] = {http_work_post, BODY, ""}}},
+    {"/v1/fence/check", {[HTTP_POST] = {http_fence_check, BODY, ""}}},
+    {"/v1/nodes",
+     {[HTTP_GET] = {http_nodes_list, NO_BODY,
+                    "kind group state status " PAGE " " POLL}}},
+    {"/v1/work/{}/handover",
+     {[HTTP_POST] = {http_work_handover, NO_BODY, "epoch"}}},
+    {"/v1/work/{}/release",
+     {[HTTP_POST] = {http_work_release, NO_BODY, "epoch"}}},
     {"/v1/nodes/{}/{}/cordon",
-     {[HTTP_PUT] = http_cordon, [HTTP_DELETE] = http_cordon}},
+     {[HTTP_PUT] = {http_cordon, NO_BODY, "reason who"},
+      [HTTP_DELETE] = {http_cordon, NO_BODY, "reason who"}}},
     {"/v1/nodes/{}/{}/drain",
-     {[HTTP_PUT] = http_drain, [HTTP_DELETE] = http_drain}},
+     {[HTTP_PUT] = {http_drain, NO_BODY, "for reason who"},
+      [HTTP_DELETE] = {http_drain, NO_BODY, "reason who"}}},
     {"/v1/nodes/{}/{}/restart",
-     {[HTTP_PUT] = http_restart, [HTTP_DELETE] = http_restart}},
-    {"/v1/groups", {[HTTP_GET] = http_groups_list}},
+     {[HTTP_PUT] = {http_restart, NO_BODY, "for reason who"},
+      [HTTP_DELETE] = {http_restart, NO_BODY, "reason who"}}},
+    {"/v1/groups", {[HTTP_GET] = {http_groups_list, NO_BODY, PAGE}}},
     {"/v1/groups/{}",
-     {[HTTP_GET] = http_group_get,
-      [HTTP_PUT] = http_group_put,
-      [HTTP_DELETE] = http_group_delete}},
+     {[HTTP_GET] = {http_group_get, NO_BODY, ""},
+      [HTTP_PUT] = {http_group_put, BODY, ""},
+      [HTTP_DELETE] = {http_group_delete, NO_BODY, ""}}},
     {"/v1/failovers",
-     {[HTTP_GET] = http_failovers_list, [HTTP_POST] = http_failovers_post}},
+     {[HTTP_GET] = {http_failovers_list, NO_BODY, PAGE},
+      [HTTP_POST] = {http_failovers_post, BODY, ""}}},
     {"/v1/failovers/{}",
-     {[HTTP_GET] = http_failover_get, [HTTP_DELETE] = http_failover_delete}},
+     {[HTTP_GET] = {http_failover_get, NO_BODY, ""},
+      [HTTP_DELETE] = {http_failover_delete, NO_BODY, ""}}},
     {"/v1/settings",
-     {[HTTP_GET] = http_settings_get, [HTTP_PATCH] = http_settings_patch}},
-    {"/v1/cluster", {[HTTP_GET] = http_cluster_get}},
-    {"/livez", {[HTTP_GET] = http_livez}},
-    {"/readyz", {[HTTP_GET] = http_readyz}},
-    {"/openapi.yaml", {[HTTP_GET] = http_openapi}},
-    {"/", {[HTTP_GET] = http_root}},
+     {[HTTP_GET] = {http_settings_get, NO_BODY, ""},
+      [HTTP_PATCH] = {http_settings_patch, BODY, ""}}},
+    {"/v1/cluster", {[HTTP_GET] = {http_cluster_get, NO_BODY, ""}}},
+    {"/livez", {[HTTP_GET] = {http_livez, NO_BODY, ""}}},
+    {"/readyz", {[HTTP_GET] = {http_readyz, NO_BODY, ""}}},
+    {"/openapi.yaml", {[HTTP_GET] = {http_openapi, NO_BODY, ""}}},
+    {"/", {[HTTP_GET] = {http_root, NO_BODY, ""}}},
 };
 
 static bool matches(const char *pattern, const char *path,
                     char param[][HTTP_PARAM_MAX + 1])
 {
+    const char *whole = pattern;
     unsigned n = 0;
 
     while (*pattern != '\0') {
@@ -71,6 +94,8 @@ static bool matches(const char *pattern, const char *path,
         path += len;
         pattern += 2;
     }
+    if (path[0] == '/' && whole[1] != '\0')
+        path++;
     return *path == '\0';
 }
 
@@ -81,4 +106,85 @@ const struct http_route *http_route_find(const char *path,
         if (matches(routes[i].path, path, param))
             return &routes[i];
     return NULL;
+}
+
+/* --- the request's line --------------------------------------------------- */
+
+/* The path of a target: it is one, or "http://host/path"; NULL: neither. */
+static const char *path_of(const char *target)
+{
+    const char *host;
+
+    if (target[0] == '/')
+        return target;
+    if (strncasecmp(target, "http://", 7) != 0 &&
+        strncasecmp(target, "https://", 8) != 0)
+        return NULL;
+    host = strchr(target, '/') + 2;
+    return strchr(host, '/') != NULL ? strchr(host, '/') : "/";
+}
+
+/* False: it is none of ours. */
+static bool read_method(struct http_request *r, const char *method)
+{
+    r->head = strcmp(method, "HEAD") == 0;
+    r->bodiless = r->head || strcmp(method, "GET") == 0;
+    if (r->head)
+        return true; /* HTTP_GET, and no body is sent */
+    for (int i = 0; i < HTTP_METHODS; i++)
+        if (strcmp(method, http_method_names[i]) == 0) {
+            r->method = (enum http_method)i;
+            return true;
+        }
+    return false;
+}
+
+static unsigned methods_of(const struct http_route *route)
+{
+    unsigned set = 0;
+
+    for (unsigned i = 0; i < HTTP_METHODS; i++)
+        if (route->method[i].handler != NULL)
+            set |= 1u << i;
+    return set;
+}
+
+/* OPTIONS: what goes here is in Allow, whatever body came along. Some load
+ * balancers probe with it, so there it is answered as GET is. */
+static void options(struct http_request *r, const struct http_route *route)
+{
+    r->handler = http_no_content;
+    r->takes_body = true; /* and drops it */
+    if (route != NULL && (route->method[HTTP_GET].handler == http_livez ||
+                          route->method[HTTP_GET].handler == http_readyz))
+        r->handler = route->method[HTTP_GET].handler;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (route == NULL || route == &routes[i])
+            r->allow |= methods_of(&routes[i]);
+}
+
+void http_route(struct http_request *r, const char *target, const char *method)
+{
+    const char *path = path_of(target);
+    const struct http_route *found =
+        path != NULL ? http_route_find(path, r->param) : NULL;
+    bool known = read_method(r, method);
+
+    if (strcmp(method, "OPTIONS") == 0 &&
+        (found != NULL || strcmp(target, "*") == 0)) {
+        options(r, found);
+    } else if (path == NULL) {
+        http_problem(r, "invalid",
+                     "the target is neither a path nor http://host/path");
+    } else if (found == NULL) {
+        http_problem(r, "not_found", "no such path; /openapi.yaml lists them");
+    } else if (known && found->method[r->method].handler != NULL) {
+        r->handler = found->method[r->method].handler;
+        r->query = found->method[r->method].query;
+        r->takes_body = found->method[r->method].body;
+    } else {
+        r->allow = methods_of(found);
+        http_problem(r, "method_not_allowed",
+                     "%.16s does not go here; see Allow", method);
+    }
 }

@@ -22,7 +22,7 @@
 
 #define TICK_MS 50
 #define LOOK_MS 1000
-#define IDLE_S  15
+#define IDLE_S  5 /* longer than ours: the library says nothing to them */
 #define BACKLOG 1024
 #define LAST_MS 200 /* for refusals to reach their clients */
 
@@ -135,9 +135,10 @@ static struct MHD_Daemon *start_daemon(struct http *h)
         /* a pool of one is the daemon's own thread */
         MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0,
         MHD_OPTION_CONNECTION_LIMIT, h->conf->max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
+        MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(h->conf->request_timeout_ms / 1000 + IDLE_S),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, http_line,
+        MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, http_line,
         h, MHD_OPTION_NOTIFY_COMPLETED, http_completed, h,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
 }

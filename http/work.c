@@ -93,6 +93,17 @@ static bool read_policy(struct http_request *r, enum work_policy *policy)
     return false;
 }
 
+static bool read_group(struct http_request *r, const char **group)
+{
+    if (!http_member(r, "group", group))
+        return false;
+    if (*group == NULL || (*group)[0] != '\0')
+        return true;
+    http_problem(r, "invalid_value",
+                 "group: it is empty; name one, or leave it out");
+    return false;
+}
+
 /* A payload is the client's bytes: taken as text, never from the tree.
  * `*payload` is the caller's to free. */
 static bool read_payload(struct http_request *r, char **payload)
@@ -117,7 +128,6 @@ static bool read_startup(struct http_request *r, struct work_submit *what)
     struct json_span number;
 
     if (!json_field(r->body.data, r->body.len, "startupTime", &number) ||
-        *number.s == 'n' ||
         (json_whole(number, &what->startup_time) && what->startup_time > 0))
         return true;
     http_problem(r, "invalid_json",
@@ -131,8 +141,7 @@ static bool read_submit(struct http_request *r, struct work_submit *what,
 {
     *payload = NULL;
     if (!read_kind(r, &what->kind) || !read_policy(r, &what->policy) ||
-        !http_member(r, "group", &what->group) ||
-        !http_member(r, "id", &what->id) ||
+        !read_group(r, &what->group) || !http_member(r, "id", &what->id) ||
         !http_member(r, "owner", &what->owner) || !read_startup(r, what) ||
         !read_payload(r, payload))
         return false;
@@ -162,6 +171,9 @@ static void submit(void *arg)
 
 void http_work_post(struct http_request *r)
 {
+    static const char *const members[] = {"id",     "kind",    "group",
+                                          "policy", "payload", NULL};
+
     if (!http_body(r, false))
         return;
     if (cJSON_GetObjectItemCaseSensitive(r->json, "owner") != NULL) {
@@ -169,14 +181,19 @@ void http_work_post(struct http_request *r)
                      "owner: the balancer chooses; PUT /v1/work/{id} claims");
         return;
     }
-    http_on_loop(r, submit);
+    if (http_members(r, members))
+        http_on_loop(r, submit);
 }
 
 void http_work_put(struct http_request *r)
 {
+    static const char *const members[] = {"id",          "kind",  "owner",
+                                          "startupTime", "group", "policy",
+                                          "payload",     NULL};
     const char *owner, *id;
 
-    if (!http_body(r, false) || !http_member(r, "owner", &owner) ||
+    if (!http_param_id(r, 0) || !http_body(r, false) ||
+        !http_members(r, members) || !http_member(r, "owner", &owner) ||
         !http_member(r, "id", &id))
         return;
     if (owner == NULL)
@@ -199,7 +216,8 @@ static void get_item(void *arg)
 
 void http_work_get(struct http_request *r)
 {
-    http_on_loop(r, get_item);
+    if (http_param_id(r, 0))
+        http_on_loop(r, get_item);
 }
 
 static void finish_item(void *arg)
@@ -211,7 +229,7 @@ static void finish_item(void *arg)
 
 void http_work_delete(struct http_request *r)
 {
-    if (http_query_epoch(r, &r->epoch))
+    if (http_param_id(r, 0) && http_query_epoch(r, &r->epoch))
         http_on_loop(r, finish_item);
 }
 
@@ -224,7 +242,7 @@ static void handover_item(void *arg)
 
 void http_work_handover(struct http_request *r)
 {
-    if (http_query_epoch(r, &r->epoch))
+    if (http_param_id(r, 0) && http_query_epoch(r, &r->epoch))
         http_on_loop(r, handover_item);
 }
 
@@ -237,7 +255,8 @@ static void release_item(void *arg)
 
 void http_work_release(struct http_request *r)
 {
-    if (http_query(r, "epoch") == NULL || http_query_epoch(r, &r->epoch))
+    if (http_param_id(r, 0) &&
+        (http_query(r, "epoch") == NULL || http_query_epoch(r, &r->epoch)))
         http_on_loop(r, release_item);
 }
 
@@ -275,9 +294,11 @@ static void check_fence(void *arg)
 
 void http_fence_check(struct http_request *r)
 {
+    static const char *const members[] = {"work", "epoch", NULL};
     const char *id;
 
-    if (!http_body(r, false) || !http_member(r, "work", &id))
+    if (!http_body(r, false) || !http_members(r, members) ||
+        !http_member(r, "work", &id))
         return;
     if (id == NULL)
         http_problem(r, "invalid_json", "work: the id of the work item");
@@ -312,27 +333,26 @@ static void listed(void *arg, const struct work_page *page)
     http_answer(r);
 }
 
+static const char *state_word(int value)
+{
+    return work_state_name((enum work_state)value);
+}
+
 static bool read_list(struct http_request *r, struct work_list *list)
 {
-    const char *state = http_query(r, "state");
     int64_t limit = HTTP_LIMIT;
-    enum work_state s;
+    struct err err;
 
-    list->state = -1;
     list->owner = http_query(r, "owner");
     list->after = http_query(r, "cursor");
     if (!http_query_kind(r, &list->kind) ||
+        !http_query_word(r, "state", WORK_DROPPED, state_word, &list->state) ||
         !http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
         return false;
     list->limit = (size_t)limit;
-    if (state != NULL) {
-        if (work_state_parse(state, &s) != 0) {
-            http_problem(r, "invalid",
-                         "query parameter state: assigned, "
-                         "waiting, held, done or dropped");
-            return false;
-        }
-        list->state = (int)s;
+    if (list->after != NULL && work_check_id(list->after, &err) != 0) {
+        http_problem(r, "invalid", HTTP_BAD_CURSOR);
+        return false;
     }
     if (list->owner != NULL && list->kind < 0) {
         http_problem(r, "invalid",
@@ -375,5 +395,8 @@ static void wait_for_work(void *arg)
 
 void http_work_list(struct http_request *r)
 {
-    http_on_loop(r, wait_for_work);
+    bool waits;
+
+    if (http_query_waits(r, &waits))
+        http_on_loop(r, wait_for_work);
 }

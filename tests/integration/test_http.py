@@ -115,11 +115,35 @@ def test_requests_that_two_parsers_read_differently_are_refused(cluster):
                        "no version": b"GET /livez\r\n\r\n", "another version": b"GET /livez HTTP/9.9\r\n" + HOST + b"\r\n",
                        "only a NUL": b"\0\r\n\r\n", "an SSH client": b"SSH-2.0-OpenSSH_9.2\r\n\r\n"}.items():
         status, _, stays = ask(c.port, data)
-        check(status in (None, 400, 505) and not stays, f"{name}: {status}")
+        check(status in (None, 400, 408, 505) and not stays, f"{name}: {status}")
     # A NUL on the wire ends the line for the library: what is left is asked.
     check(ask(c.port, b"GET /livez\0/../v1 HTTP/1.1\r\n" + HOST + b"\r\n")[0] in (200, 400, 404), "a NUL")
     equal(c.api("GET", "/livez").status, 200, "alive after all that")
     equal(ask(c.port, get + b"\r\n")[0], 200, "and a plain one")
+
+
+def test_every_form_of_a_request_has_one_answer(cluster):
+    c = cluster.coordinator()
+    body, chunks = b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    for line, rest, status, allow in (
+            (b"OPTIONS /v1/work", b"\r\n", 204, b"GET, HEAD, POST, OPTIONS"), (b"OPTIONS /v1/work", body, 204, b"GET, HEAD, POST, OPTIONS"),
+            (b"OPTIONS /livez", chunks, 200, b"GET, HEAD, OPTIONS"), (b"OPTIONS /readyz", b"\r\n", 200, b"GET, HEAD, OPTIONS"),
+            (b"OPTIONS *", b"\r\n", 204, b"GET, HEAD, PUT, POST, DELETE, PATCH, OPTIONS"), (b"OPTIONS /none", b"\r\n", 404, None),
+            (b"TRACE /livez", body, 405, b"GET, HEAD, OPTIONS"), (b"TRACE /v1/work", b"\r\n", 405, b"GET, HEAD, POST, OPTIONS"),
+            (b"BREW /v1/work", chunks, 405, b"GET, HEAD, POST, OPTIONS"), (b"CONNECT x:80", b"\r\n", 400, None),
+            (b"GET http://x:7077/readyz", b"\r\n", 200, None), (b"GET HTTP://x", b"\r\n", 200, None),
+            (b"GET http://x/v1/workers/best?group=none", b"\r\n", 404, None), (b"GET /readyz/", b"\r\n", 200, None),
+            (b"GET /v1/groups/default/", b"\r\n", 200, None), (b"GET //readyz", b"\r\n", 404, None)):
+        with Raw(c.port, line + b" HTTP/1.1\r\n" + HOST + rest + b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n") as raw:
+            got, head, _ = raw.answer()
+            found = re.search(rb"(?i)\r\nallow: ([^\r]*)", head + b"\r")
+            equal((got, found and found.group(1)), (status, allow), line)
+            equal(raw.answer()[0], 200, f"the one behind {line}")
+    with Raw(c.port, b"GET /livez HTTP/1.1\r\n\r\n") as raw:
+        check(raw.closed(), "closed")
+        equal((raw.seen[:12], raw.seen.count(b"HTTP/1.1 400")), (b"HTTP/1.1 400", 1), "one head")
+    for line in (b"GET /livez x", b"GET /livez\tx"):
+        equal(ask(c.port, line + b" HTTP/1.1\r\n" + HOST + b"\r\n")[::2], (400, False), "a blank in the target")
 
 
 def test_everything_has_a_limit(cluster):
@@ -205,6 +229,8 @@ def test_slow_clients_are_cut_off(cluster):
             try:
                 if not raw.more():
                     ended[name] = time.monotonic() - began
+                    # Whoever has sent a part is told; nobody asked for the other.
+                    equal(raw.seen[:13], b"" if name == "nothing" else b"HTTP/1.1 408 ", name)
             except TimeoutError:
                 pass
     check(min(ended.values()) > 0.9, f"too early: {ended}")

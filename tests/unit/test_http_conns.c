@@ -139,7 +139,7 @@ static void the_late_are_shut_and_those_that_wait_for_us_are_not(void **state)
     late = http_conns_add(c, fd[0][0], from("127.0.0.1"), 1000);
     early = http_conns_add(c, fd[1][0], from("127.0.0.1"), 60000);
     waiting = http_conns_add(c, fd[2][0], from("127.0.0.1"), 1000);
-    http_conn_deadline(waiting, 0);
+    (void)http_conn_deadline(waiting, HTTP_SENDS, 0);
     http_conns_reap(c, now + 500);
     assert_false(is_shut(fd[0][1]));
     http_conns_reap(c, now + 5000);
@@ -164,6 +164,8 @@ static void a_target_is_short_and_without_a_nul(void **state)
     (void)state;
     assert_null(http_uri_fault("/v1/nodes?kind=a%20b"));
     assert_string_equal(http_uri_fault("/v1/nodes%00"), "bad_uri");
+    assert_string_equal(http_uri_fault("/v1/nodes x"), "bad_uri");
+    assert_string_equal(http_uri_fault("/v1/nodes\tx"), "bad_uri");
     memset(uri, 'a', HTTP_URI_MAX);
     assert_null(http_uri_fault(uri));
     uri[HTTP_URI_MAX] = 'a';
@@ -181,14 +183,123 @@ static void routes_take_their_segments_apart(void **state)
     assert_string_equal(param[1], "h:1");
     assert_string_equal(http_route_find("/v1/workers/best", param)->path,
                         "/v1/workers/best");
-    assert_null(http_route_find("/v1/nodes/", param));
-    assert_null(http_route_find("/v1/nodes/worker/h:1/", param));
+    assert_string_equal(http_route_find("/v1/nodes/", param)->path,
+                        "/v1/nodes");
+    assert_string_equal(http_route_find("/readyz/", param)->path, "/readyz");
+    assert_string_equal(http_route_find("/v1/nodes/worker/h:1/", param)->path,
+                        "/v1/nodes/{}/{}");
+    assert_null(http_route_find("/readyz//", param));
+    assert_null(http_route_find("//", param));
     assert_null(http_route_find("/v1/nodes//h:1", param));
     assert_null(http_route_find("", param));
     memset(path + 9, 'x', HTTP_PARAM_MAX);
     assert_non_null(http_route_find(path, param));
     path[9 + HTTP_PARAM_MAX] = 'x';
     assert_null(http_route_find(path, param));
+}
+
+/* What a request's line is answered: a problem's status, or 0: by a handler. */
+static unsigned asked(struct http_request *r, const char *method,
+                      const char *target)
+{
+    buf_close(&r->out);
+    memset(r, 0, sizeof(*r));
+    buf_init(&r->out, HTTP_ANSWER_MAX);
+    http_route(r, target, method);
+    assert_true((r->handler == NULL) == (r->status != 0));
+    return r->status;
+}
+
+static void a_target_in_absolute_form_is_its_path(void **state)
+{
+    struct http_request r = {0};
+
+    (void)state;
+    buf_init(&r.out, HTTP_ANSWER_MAX);
+    assert_int_equal(asked(&r, "GET", "http://h:7077/v1/work/a"), 0);
+    assert_ptr_equal(r.handler, http_work_get);
+    assert_string_equal(r.param[0], "a");
+    assert_int_equal(asked(&r, "GET", "HTTPS://h/readyz"), 0);
+    assert_ptr_equal(r.handler, http_readyz);
+    assert_int_equal(asked(&r, "GET", "http://h"), 0);
+    assert_ptr_equal(r.handler, http_root);
+    assert_int_equal(asked(&r, "GET", "http:/readyz"), 400);
+    assert_int_equal(asked(&r, "GET", "readyz"), 400);
+    assert_int_equal(asked(&r, "CONNECT", "h:7077"), 400);
+    buf_close(&r.out);
+}
+
+static void every_method_is_answered_in_one_place(void **state)
+{
+    struct http_request r = {0};
+    const unsigned get = 1u << HTTP_GET, post = 1u << HTTP_POST;
+
+    (void)state;
+    buf_init(&r.out, HTTP_ANSWER_MAX);
+    assert_int_equal(asked(&r, "OPTIONS", "/v1/work"), 0);
+    assert_ptr_equal(r.handler, http_no_content);
+    assert_int_equal(r.allow, get | post);
+    assert_true(r.takes_body && !r.bodiless);
+    assert_int_equal(asked(&r, "OPTIONS", "/livez"), 0);
+    assert_ptr_equal(r.handler, http_livez);
+    assert_int_equal(r.allow, get);
+    assert_int_equal(asked(&r, "OPTIONS", "*"), 0);
+    assert_int_equal(r.allow, (1u << HTTP_METHODS) - 1);
+    assert_int_equal(asked(&r, "OPTIONS", "/v1/none"), 404);
+    assert_int_equal(asked(&r, "TRACE", "/v1/work"), 405);
+    assert_true(!r.bodiless && r.allow == (get | post));
+    assert_int_equal(asked(&r, "get", "/v1/work"), 405);
+    assert_int_equal(asked(&r, "GET", "*"), 400);
+    assert_int_equal(asked(&r, "HEAD", "/v1/fence/check"), 405);
+    assert_true(r.bodiless && r.allow == post);
+    assert_int_equal(asked(&r, "HEAD", "/v1/work"), 0);
+    assert_true(r.bodiless && r.head);
+    assert_int_equal(asked(&r, "PUT", "/v1/nodes/worker/h:1/cordon"), 0);
+    assert_string_equal(r.query, "reason who");
+    assert_false(r.takes_body);
+    buf_close(&r.out);
+}
+
+static int64_t answer_of(int fd, char *out, size_t size)
+{
+    ssize_t n = recv(fd, out, size - 1, MSG_DONTWAIT);
+
+    out[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+static void half_a_request_that_is_late_is_told_so(void **state)
+{
+    struct http_conns *c = http_conns_new(ALL, LIMIT);
+    struct http_conn *conn[3];
+    mono_ms now = clock_mono_ms();
+    char text[1024];
+    int fd[3][2];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd[i]), 0);
+        conn[i] = http_conns_add(c, fd[i][0], from("127.0.0.1"), 1000);
+    }
+    http_conn_begins(conn[0]);
+    http_conn_begins(conn[1]);
+    assert_true(http_conn_deadline(conn[1], HTTP_SENDS, 1000));
+    http_conns_reap(c, now + 5000);
+    assert_true(answer_of(fd[0][1], text, sizeof(text)) > 0);
+    assert_memory_equal(text, "HTTP/1.1 408 ", 13);
+    assert_non_null(strstr(text, "\"request_timeout\""));
+    /* an answer under way, and one that is idle, are just closed */
+    assert_int_equal(answer_of(fd[1][1], text, sizeof(text)), 0);
+    assert_int_equal(answer_of(fd[2][1], text, sizeof(text)), 0);
+    /* whoever would answer now finds out */
+    assert_false(http_conn_deadline(conn[0], HTTP_SENDS, 1000));
+    assert_false(http_conn_deadline(conn[0], HTTP_ANSWERED, 1000));
+    for (int i = 0; i < 3; i++) {
+        http_conns_remove(c, conn[i]);
+        close(fd[i][0]);
+        close(fd[i][1]);
+    }
+    http_conns_free(&c);
 }
 
 int main(void)
@@ -201,6 +312,9 @@ int main(void)
         cmocka_unit_test(the_late_are_shut_and_those_that_wait_for_us_are_not),
         cmocka_unit_test(a_target_is_short_and_without_a_nul),
         cmocka_unit_test(routes_take_their_segments_apart),
+        cmocka_unit_test(a_target_in_absolute_form_is_its_path),
+        cmocka_unit_test(every_method_is_answered_in_one_place),
+        cmocka_unit_test(half_a_request_that_is_late_is_told_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
