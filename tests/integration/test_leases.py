@@ -186,8 +186,9 @@ def test_no_lease_behind_an_ordered_failover(cluster):
 def send(port, address, body, ttl, query="", method="PUT"):
     """A heartbeat sent, and its sender dead: nobody waits for the answer."""
     text = json.dumps(body)
+    query = f"ttl={ttl}{query}" if method == "PUT" else query.lstrip("&")
     s = socket.create_connection(("127.0.0.1", port), timeout=5)
-    s.sendall((f"{method} /v1/nodes/master/{address}?ttl={ttl}{query} HTTP/1.1\r\nHost: x\r\n"
+    s.sendall((f"{method} /v1/nodes/master/{address}?{query} HTTP/1.1\r\nHost: x\r\n"
                f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}").encode())
     return s
 
