@@ -221,6 +221,13 @@ mono_ms balancer_now(struct balancer *b, mono_ms told)
     return b->now;
 }
 
+void balancer_hold(struct balancer *b, bool hold)
+{
+    lock_acquire(&b->lock);
+    b->held = hold;
+    lock_release(&b->lock);
+}
+
 void balancer_freeze(struct balancer *b, bool frozen, mono_ms now)
 {
     lock_acquire(&b->lock);

@@ -74,6 +74,10 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
  * for the balancer, and picks go on from what was last known. */
 void balancer_freeze(struct balancer *b, bool frozen, mono_ms now);
 
+/* Until it is let go nobody is picked but by requests with `stale`: not all is
+ * known yet, and a worker that is closed may look open. Not held at first. */
+void balancer_hold(struct balancer *b, bool hold);
+
 /* How many coordinators hand out work beside us (>= 1, ourselves counted). */
 void balancer_set_coordinators(struct balancer *b, uint32_t n);
 
@@ -86,6 +90,7 @@ enum balancer_code {
     BALANCER_GROUP_EMPTY,     /* "group_empty": nobody in it is alive */
     BALANCER_ALL_BUSY,        /* "all_busy", or closed, or excluded */
     BALANCER_REPORTS_OLD,     /* "reports_old": of whoever takes work */
+    BALANCER_NOT_SYNCED,      /* "not_synced": see balancer_hold() */
 };
 const char *balancer_code_name(enum balancer_code code);
 
@@ -93,6 +98,7 @@ struct balancer_request {
     const char *group;    /* NULL: "default" */
     uint32_t count;       /* 1 .. BALANCER_COUNT_MAX */
     bool peek;            /* do not count it */
+    bool stale;           /* also before all is known */
     const char *affinity; /* NULL none */
     const char *exclude[BALANCER_EXCLUDE_MAX];
     size_t n_exclude;
@@ -120,7 +126,8 @@ struct balancer_answer {
     struct balancer_pick *picks; /* the caller's array of `count` */
     char alternates[BALANCER_ALTERNATES][BALANCER_ADDRESS_MAX + 1];
     size_t n_alternates;    /* only for count 1 */
-    int64_t retry_after_ms; /* ALL_BUSY, REPORTS_OLD: a report is due */
+    int64_t retry_after_ms; /* ALL_BUSY, REPORTS_OLD: a report is due;
+                               NOT_SYNCED: all may be known */
 };
 
 /* Any thread. `answer->picks` has room for `request->count`. */

@@ -371,6 +371,7 @@ struct balancer {
     mono_ms unheard; /* how long it was frozen so far */
     mono_ms frozen_at; /* by the clock of those who tell us */
     bool frozen;
+    bool held; /* not all is known yet */
     struct receipts receipts;
     struct undo *undo; /* BALANCER_COUNT_MAX */
     struct balancer_stats stats;

@@ -15,6 +15,7 @@
 
 /* The loop ticks every 250 ms; a group that it left alone is renewed here. */
 #define REFRESH_MAX_MS 500
+#define SYNC_RETRY_MS  1000
 #define EXPLAIN_SLICE  64U /* members per hold of the lock */
 
 /* A batch in a group that no cache holds meets a miss or three per pick. They
@@ -44,6 +45,7 @@ const char *balancer_code_name(enum balancer_code code)
         [BALANCER_GROUP_EMPTY] = "group_empty",
         [BALANCER_ALL_BUSY] = "all_busy",
         [BALANCER_REPORTS_OLD] = "reports_old",
+        [BALANCER_NOT_SYNCED] = "not_synced",
     };
 
     assert((size_t)code < ARRAY_LEN(names));
@@ -292,7 +294,10 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     lock_acquire(&b->lock);
     p.g = balancer_group(b, request->group);
     p.now = balancer_now(b, request->now);
-    if (p.g == NULL)
+    if (b->held && !request->stale) {
+        answer->code = BALANCER_NOT_SYNCED;
+        answer->retry_after_ms = SYNC_RETRY_MS;
+    } else if (p.g == NULL)
         answer->code = BALANCER_GROUP_NOT_FOUND;
     else if (group_size(p.g) == 0)
         answer->code = BALANCER_GROUP_EMPTY;

@@ -335,6 +335,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->slot = snapshot_slot_new();
     c->balancer =
         balancer_new(&c->conf->balancer, rand_u64(&c->rand), c->instance);
+    balancer_hold(c->balancer, true);
     make_membership(c);
     make_work(c);
     make_engine(c, from, NODE_MASTER, c->conf->failover.master_lock);
@@ -370,6 +371,10 @@ void coordinator_tick(struct coordinator *c)
     forget_tick(c);
     lock_wait_tick(c);
     hear_freeze(c);
+    if (!c->known && coordinator_synced(c)) {
+        c->known = true;
+        balancer_hold(c->balancer, false);
+    }
     if (c->clock->mono - c->balancer_ticked >= BALANCER_TICK_MS) {
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;

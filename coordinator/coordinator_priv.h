@@ -163,6 +163,7 @@ struct coordinator {
     struct group_name *names; /* group_names.c */
     bool groups_changed;
     bool groups_synced;
+    bool known; /* all was told once: picks are let go */
 
     /* publish.c */
     struct snapshot_slot *slot;

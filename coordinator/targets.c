@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SYNC_RETRY_MS 1000
+
 /* What was given but has not shown up in the view after one to two of these
  * never will: its txn failed. Counted in periods, so that it is forgotten
  * under a steady load, too. */
@@ -204,6 +206,11 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
     double best_score = 0;
     bool any = false;
 
+    if (!c->known) {
+        out->code = balancer_code_name(BALANCER_NOT_SYNCED);
+        out->retry_after_ms = SYNC_RETRY_MS;
+        return;
+    }
     for (size_t i = 0; i < c->n_masters; i++) {
         struct node *n = c->masters[i];
         double score;

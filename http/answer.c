@@ -63,6 +63,7 @@ static const struct problem {
      "Everybody alive in the group is busy, closed, of weight 0 or excluded"},
     {"reports_old", 503,
      "Everybody alive in the group reported last too long ago"},
+    {"not_synced", 503, "The registry has not told everything since the start"},
     {"registry_unavailable", 503, "The registry cannot be reached"},
     {"registry_went_back", 503,
      "The registry is not what it was; a person must accept it"},

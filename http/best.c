@@ -182,6 +182,10 @@ static void answer_none(struct http_request *r, const char *group,
                  group);
     else if (got->code == BALANCER_GROUP_EMPTY)
         snprintf(detail, sizeof(detail), "no live worker in group %s", group);
+    else if (got->code == BALANCER_NOT_SYNCED)
+        snprintf(detail, sizeof(detail),
+                 "this coordinator started just now and does not know yet who "
+                 "is closed; stale=1 picks from what it knows");
     else if (got->code == BALANCER_REPORTS_OLD)
         snprintf(detail, sizeof(detail),
                  "no worker of group %s that takes work has reported for three "
@@ -242,6 +246,7 @@ void http_best_get(struct http_request *r)
     if (!http_query_int(r, "count", 1, BALANCER_COUNT_MAX, &count) ||
         !http_query_group(r, group) || !http_query_flag(r, "peek", &peek) ||
         !http_query_flag(r, "explain", &explain) ||
+        !http_query_flag(r, "stale", &ask.stale) ||
         (http_query(r, "exclude") != NULL &&
          !read_excluded(r, &excluded, &ask)))
         return;

@@ -2,6 +2,7 @@
  * test_coordinator.c - what one coordinator knows and tells: snapshots,
  * groups, waits, its own entry, and how it leaves.
  */
+#include "coordinator/coordinator_priv.h"
 #include "tests/unit/coordinator_world.h"
 
 #define W1   "10.0.1.1:1234"
@@ -433,6 +434,34 @@ static void left(void *arg)
     ++*(unsigned *)arg;
 }
 
+/* Its gate may not be known yet when the worker is. */
+static void nobody_is_picked_before_all_is_known(void **state)
+{
+    struct world *w = *state;
+    struct balancer_pick one;
+    struct balancer_answer answer = {.picks = &one};
+    struct balancer_request ask = {.count = 1};
+    struct work_target target;
+
+    hand_put(w, "/nodes/worker/" W1, BEAT, true);
+    world_run(w, 500);
+    world_start(w, 1);
+    ask.now = w->clock.mono;
+    balancer_pick(coordinator_balancer(w->c[1]), &ask, &answer);
+    assert_int_equal(answer.code, BALANCER_NOT_SYNCED);
+    assert_true(answer.retry_after_ms > 0);
+    targets_choose(w->c[1], NODE_MASTER, NULL, NULL, 0, &target);
+    assert_string_equal(target.code, "not_synced");
+    ask.stale = true; /* nothing is known, and that is said */
+    balancer_pick(coordinator_balancer(w->c[1]), &ask, &answer);
+    assert_int_equal(answer.code, BALANCER_GROUP_EMPTY);
+    ask.stale = false;
+    world_run(w, 500);
+    ask.now = w->clock.mono;
+    balancer_pick(coordinator_balancer(w->c[1]), &ask, &answer);
+    assert_int_equal(answer.code, BALANCER_OK);
+}
+
 static void coordinators_see_each_other_come_and_leave(void **state)
 {
     struct world *w = *state;
@@ -485,6 +514,7 @@ int main(void)
         WORLD_TEST(a_definition_by_hand_that_is_broken_harms_nobody),
         WORLD_TEST(a_wait_ends_with_a_change_or_with_its_time),
         WORLD_TEST(there_are_at_most_so_many_waits_and_leaving_ends_all),
+        WORLD_TEST(nobody_is_picked_before_all_is_known),
         WORLD_TEST(coordinators_see_each_other_come_and_leave),
         WORLD_TEST(its_entry_stands_again_when_somebody_took_it_away),
     };
