@@ -20,15 +20,20 @@
 set -eu
 packages="mariadb-server-core=1:10.11.19-0+deb12u1 mariadb-client-core=1:10.11.19-0+deb12u1
  galera-4=26.4.23-0+deb12u1"
-for p in $packages; do
-    [ "$(dpkg-query -W -f '${Version}' "${p%%=*}" 2>/dev/null)" = "${p#*=}" ] || {
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages >/dev/null
-        break
-    }
-done
 dir=$(mktemp -d)
 trap 'kill -9 $(cat "$dir"/*/pid 2>/dev/null) 2>/dev/null || :; wait; rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
+
+# All into a folder of our own: these, and what they need and is not there.
+mkdir -p "$dir/debs/partial" "$dir/root"
+apt-get install -qq -y --no-install-recommends --download-only -o Dir::Cache::archives="$dir/debs" \
+    -o Debug::NoLocking=1 -o APT::Sandbox::User=root --allow-downgrades $packages >/dev/null 2>&1 || :
+(cd "$dir/debs" && apt-get download -qq -o APT::Sandbox::User=root $packages)
+for deb in "$dir"/debs/*.deb; do
+    dpkg-deb -x "$deb" "$dir/root"
+done
+usr=$dir/root/usr
+export PATH="$usr/sbin:$usr/bin:$PATH" LD_LIBRARY_PATH="$usr/lib/$(uname -m)-linux-gnu"
 
 # Both nodes begin with copies of one directory: who joins has what it asks for.
 cat >"$dir/wsrep_sst_copied" <<'SH'
@@ -51,7 +56,7 @@ else
 fi
 SH
 chmod +x "$dir/wsrep_sst_copied"
-export PATH="$dir:/usr/sbin:$PATH" TRANSFER="$dir/transfer"
+export PATH="$dir:$PATH" TRANSFER="$dir/transfer"
 ports=$(shuf -i 20000-31999 -n 6)
 port() { echo "$ports" | sed -n "$1p"; }
 
@@ -74,17 +79,17 @@ start() { # node, more options
     shift
     provider="gmcast.listen_addr=tcp://127.0.0.1:$(port $((n + 2)));base_host=127.0.0.1;base_port=$(port $((n + 2)))"
     provider="$provider;ist.recv_addr=127.0.0.1:$(port $((n + 4)));gcache.size=8M"
-    mariadbd --no-defaults --user="$(id -un)" --datadir="$dir/$n/data" --socket="$dir/$n/socket" \
+    mariadbd --no-defaults --basedir="$usr" --user="$(id -un)" --datadir="$dir/$n/data" --socket="$dir/$n/socket" \
         --pid-file="$dir/$n/pid" --bind-address=127.0.0.1 --port="$(port "$n")" --skip-name-resolve \
         --innodb-log-file-size=16M --binlog-format=ROW --innodb-autoinc-lock-mode=2 --wsrep-on=ON \
-        --wsrep-provider=/usr/lib/galera/libgalera_smm.so --wsrep-node-address=127.0.0.1 \
+        --wsrep-provider="$usr"/lib/galera/libgalera_smm.so --wsrep-node-address=127.0.0.1 \
         --wsrep-cluster-address="gcomm://127.0.0.1:$(port 3),127.0.0.1:$(port 4)" \
         --wsrep-provider-options="$provider" --wsrep-sst-method=copied "$@" >"$dir/$n/log" 2>&1 &
     wait_for "node $n" "synced $n"
 }
 
 mkdir "$dir/1" "$dir/2"
-mariadb-install-db --no-defaults --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
+mariadb-install-db --no-defaults --basedir="$usr" --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
     --skip-name-resolve --innodb-log-file-size=16M --datadir="$dir/1/data" >/dev/null 2>&1
 start 1 --wsrep-new-cluster
 echo "CREATE DATABASE d; SHUTDOWN" | run 1
