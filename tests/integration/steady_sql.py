@@ -15,7 +15,7 @@ import signal
 import sys
 
 import restore
-from cluster import SLOW, check, equal, run, settings, wait_for
+from cluster import SLOW, Failure, check, equal, run, settings, wait_for
 from restore import Scene
 from sql import init
 from steady import Load, replace_ours
@@ -144,8 +144,11 @@ class MysqlPair(Pair, Mysql):
 
     def caught_up(self, server):
         at = self.writer.run("SELECT @@gtid_binlog_pos", database=None)[0][0]
-        wait_for("the replica has caught up", lambda: server.run(
-            f"SELECT MASTER_GTID_WAIT('{at}', 0.2)", database=None) == [["0"]], 60)
+        try:
+            wait_for("the replica has caught up", lambda: server.run(
+                f"SELECT MASTER_GTID_WAIT('{at}', 0.2)", database=None) == [["0"]], 60)
+        except Failure as error:
+            raise Failure(f"{error}: {at}, {server.run('SHOW SLAVE STATUS', database=None)}") from None
 
     def hand_over(self, old, new, how):
         if how == "crash":
