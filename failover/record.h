@@ -90,6 +90,7 @@ void work_item_write(struct buf *out, const struct work_item *w);
 int work_state_peek(const char *value, size_t len,
                     enum work_state *out) MUST_CHECK;
 int work_epoch_peek(const char *value, size_t len, uint64_t *out) MUST_CHECK;
+int work_finished_peek(const char *value, size_t len, wall_ms *out) MUST_CHECK;
 
 /* The present owner goes into the history (nothing if there is none). */
 void work_item_leave(struct work_item *w, wall_ms now, bool died,

@@ -196,7 +196,7 @@ static int64_t days_from_civil(int64_t y, int64_t m, int64_t d)
 
 /* "2026-11-22T11:54:47.123Z", as clock_rfc3339() writes it; the fraction may
  * be missing or longer. */
-static bool time_parse(const char *s, wall_ms *out)
+bool time_parse(const char *s, wall_ms *out)
 {
     int64_t part[6], ms = 0, scale = 100;
     static const char after[6] = {'-', '-', 'T', ':', ':', '\0'};

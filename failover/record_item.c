@@ -137,6 +137,21 @@ int work_epoch_peek(const char *value, size_t len, uint64_t *out)
     return 0;
 }
 
+int work_finished_peek(const char *value, size_t len, wall_ms *out)
+{
+    char text[CLOCK_RFC3339_SIZE];
+    const char *field;
+    size_t n;
+
+    if (!work_json_field(value, len, "finished_at", &field, &n) || n < 2 ||
+        n - 2 >= sizeof(text)) {
+        return (int)ERR_INVALID;
+    }
+    memcpy(text, field + 1, n - 2);
+    text[n - 2] = '\0';
+    return time_parse(text, out) ? 0 : (int)ERR_INVALID;
+}
+
 static int read_names(struct work_item *w, const cJSON *o, struct err *err)
 {
     char state[16] = "", policy[16] = "reassign", group[256] = "";

@@ -65,7 +65,7 @@ struct view_failover {
 
 /* A finished item, in the order in which we saw it finished. */
 struct view_finished {
-    mono_ms seen;
+    mono_ms seen; /* since when it is finished, may be below 0 */
     uint64_t epoch;
     UT_hash_handle hh;
     char id[];

@@ -229,6 +229,28 @@ void view_collected_failover(struct view *v, const char *id)
 
 /* --- finished items ------------------------------------------------------- */
 
+static int finished_first(const struct view_finished *a,
+                          const struct view_finished *b)
+{
+    return (a->seen > b->seen) - (a->seen < b->seen);
+}
+
+/* What happens now ended now, by our own clock. What is listed ended when its
+ * record says: else each restart would keep it for the whole time again. */
+static mono_ms finished_since(const struct view_watch *w,
+                              const struct registry_entry *e)
+{
+    const struct clock *clock = w->v->config.clock;
+    wall_ms at;
+
+    if (w->synced == registry_session(w->v->config.registry) ||
+        work_finished_peek(e->value, e->value_len, &at) != 0 ||
+        at > clock->wall) {
+        return clock->mono;
+    }
+    return clock->mono - (clock->wall - at);
+}
+
 void view_on_work(void *arg, const struct registry_event *event)
 {
     struct view_watch *w = arg;
@@ -239,6 +261,7 @@ void view_on_work(void *arg, const struct registry_event *event)
     bool final;
 
     if (event->type == REGISTRY_SYNCED) {
+        HASH_SORT(v->finished, finished_first);
         view_watch_synced(w);
         return;
     }
@@ -256,7 +279,7 @@ void view_on_work(void *arg, const struct registry_event *event)
         size_t len = strlen(id) + 1;
 
         f = mem_zalloc(sizeof(*f) + len);
-        f->seen = v->config.clock->mono;
+        f->seen = finished_since(w, &event->entry);
         if (work_epoch_peek(event->entry.value, event->entry.value_len,
                             &f->epoch) == 0 &&
             f->epoch > v->epoch) {
@@ -272,7 +295,7 @@ size_t view_collectable(const struct view *v, int64_t keep_ms,
 {
     size_t found = 0;
 
-    /* In the order in which they were seen: the first young one ends it. */
+    /* Sorted, the oldest first: the first young one ends it. */
     for (struct view_finished *f = v->finished; f != NULL && found < n;
          f = f->hh.next) {
         if (v->config.clock->mono - f->seen < keep_ms) {
