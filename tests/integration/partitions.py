@@ -136,20 +136,19 @@ class Owner(Master):
 
     def show(self):
         """May it still?"""
-        chance = random.Random(self.address)
+        chance, apis = random.Random(self.address), {}
         while not self.dead.wait(0.1):
             held = self.scene.ledger.held(self.address)
             if not held:
                 continue
             item, epoch = chance.choice(held)
-            asked = time.monotonic()
+            asked, port = time.monotonic(), chance.choice(self.scene.ports)
             try:
-                a = Api(chance.choice(self.scene.ports))("POST", "/v1/fence/check", {"work": item, "epoch": epoch},
-                                                         timeout=2)
-                if a.status == 200:
+                api = apis.setdefault(port, Api(port))
+                if api("POST", "/v1/fence/check", {"work": item, "epoch": epoch}, timeout=2).status == 200:
                     self.scene.allowed.append((asked, item, epoch))
             except (OSError, http.client.HTTPException, ValueError):
-                pass
+                apis.pop(port, None)
 
     def life(self):
         raise NotImplementedError

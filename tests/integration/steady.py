@@ -37,25 +37,25 @@ class Load:
             t.join()
 
     def run(self, port):
-        open_ = collections.deque()
+        open_, api = collections.deque(), Api(port)
         for n in itertools.count():
             if self.over.wait(self.pause):
                 return
             try:
                 item = f"load-{port}-{n}"
-                if Api(port)("POST", "/v1/work", {"id": item, "kind": "master"}, timeout=2).status == 201:
+                if api("POST", "/v1/work", {"id": item, "kind": "master"}, timeout=2).status == 201:
                     self.given[port] += 1
                     open_.append(item)
-                if len(open_) > OPEN and self.finish(port, open_[0]):
+                if len(open_) > OPEN and self.finish(api, open_[0]):
                     open_.popleft()
             except (OSError, http.client.HTTPException, ValueError):
-                pass
+                api = Api(port)
 
-    def finish(self, port, item):
+    def finish(self, api, item):
         epoch = self.scene.ledger.highest.get(item)
-        if epoch and Api(port)("DELETE", f"/v1/work/{item}?epoch={epoch}", timeout=2).status == 200:
+        if epoch and api("DELETE", f"/v1/work/{item}?epoch={epoch}", timeout=2).status == 200:
             self.scene.ledger.finished[item] = epoch
-            self.finished[port] += 1
+            self.finished[api.port] += 1
             return True
         return False
 
