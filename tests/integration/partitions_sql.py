@@ -119,12 +119,13 @@ class File(processes.Sqlite):
         return f"file {how}"
 
     def write(self, over, held, free):
-        with contextlib.closing(sqlite3.connect(self.cluster.path, timeout=60, isolation_level=None)) as db:
+        with contextlib.closing(sqlite3.connect(self.cluster.path, timeout=1, isolation_level=None)) as db:
             while not over.is_set():
-                db.execute("BEGIN IMMEDIATE")
-                over.wait(held)
-                db.execute("ROLLBACK")
-                over.wait(free)
+                with contextlib.suppress(sqlite3.OperationalError):     # somebody was stopped while he wrote
+                    db.execute("BEGIN IMMEDIATE")
+                    over.wait(held)
+                    db.execute("ROLLBACK")
+                    over.wait(free)
 
 
 partitions.REGISTRIES = {"postgresql": functools.partial(Server, kind="postgresql"),

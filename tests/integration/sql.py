@@ -107,7 +107,7 @@ class Server(Daemon):
         if self.kind == "mysql":
             argv = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
                     "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=16M",
-                    "--innodb-flush-log-at-trx-commit=0", f"--datadir={self.data}"]
+                    "--innodb-flush-log-at-trx-commit=0", f"--datadir={self.data}", f"--tmpdir={self.data_dir}"]
             argv += ["--user=root"] if os.geteuid() == 0 else []
         elif self.of:
             argv = [self.programs("pg_basebackup"), "-h", "127.0.0.1", "-p", str(self.of.port), "-U", "pelorus",
@@ -124,8 +124,8 @@ class Server(Daemon):
             argv = ["/usr/sbin/mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve",
                     "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=16M",
                     "--innodb-buffer-pool-size=64M", "--innodb-flush-method=nosync",
-                    f"--datadir={self.data}", f"--port={self.port}", f"--socket={self.data_dir}/socket",
-                    f"--pid-file={self.data_dir}/pid"]
+                    f"--datadir={self.data}", f"--tmpdir={self.data_dir}", f"--port={self.port}",
+                    f"--socket={self.data_dir}/socket", f"--pid-file={self.data_dir}/pid"]
             argv += ["--user=root"] if os.geteuid() == 0 else []
         else:
             argv = [self.programs("postgres"), "-D", self.data, "-h", "127.0.0.1", "-p", str(self.port), "-F",

@@ -18,7 +18,7 @@ import restore
 from cluster import SLOW, Failure, check, equal, run, settings, wait_for
 from restore import Scene
 from sql import init
-from steady import Load, replace_ours
+from steady import MORE, Load, replace_ours
 from test_restore_sql import GaleraNodes, Mysql, Postgresql
 
 FAILOVERS = int(os.environ.get("FAILOVERS", "3"))
@@ -238,7 +238,7 @@ def test_nodes_restarted_one_after_the_other_are_no_alarm_on_galera(cluster):
 
 if BEFORE:
     def replaced(cluster):
-        cluster.pelorus = BEFORE
+        cluster.pelorus, cluster.more = BEFORE, MORE
         with Scene(cluster, keys=cluster.registry.keys) as scene, Load(scene) as load:
             replace_ours(scene, load, BEFORE, UPGRADES)
 

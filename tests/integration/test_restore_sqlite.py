@@ -24,7 +24,7 @@ import time
 import restore
 from cluster import Api, check, equal, run, settings, wait_for
 from restore import Scene
-from steady import Load, replace_ours
+from steady import MORE, Load, replace_ours
 
 FAILOVERS = int(os.environ.get("FAILOVERS", "0"))
 UPGRADES = int(os.environ.get("UPGRADES", "1"))
@@ -226,7 +226,7 @@ if FAILOVERS:
             load.settle(f"{FAILOVERS} coordinators killed or ended, and 2 x {FAILOVERS} things done to the file")
 
 if BEFORE:
-    @settings(more=restore.MORE)
+    @settings(more=MORE)
     def test_our_processes_of_another_version_and_back_are_no_alarm(cluster):
         cluster.pelorus = BEFORE
         with Scene(cluster, keys=lambda: keys(cluster.path)) as scene, Load(scene) as load:

@@ -20,6 +20,7 @@ static void init(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
     argv[n++] = "--innodb-data-file-path=ibdata1:12M:autoextend";
     argv[n++] = geteuid() == 0 ? "--user=root" : "--skip-external-locking";
     argv[n++] = sql_server_arg("--datadir=%s", s->data);
+    argv[n++] = sql_server_arg("--tmpdir=%s", s->dir);
     argv[n] = NULL;
 }
 
@@ -39,6 +40,8 @@ static void run(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
     argv[n++] = "--max-connections=100";
     argv[n++] = geteuid() == 0 ? "--user=root" : "--skip-external-locking";
     argv[n++] = sql_server_arg("--datadir=%s", s->data);
+    /* Whoever starts removes what he takes for his own in /tmp. */
+    argv[n++] = sql_server_arg("--tmpdir=%s", s->dir);
     argv[n++] = sql_server_arg("--port=%u", s->port);
     argv[n++] = sql_server_arg("--socket=%s/socket", s->dir);
     argv[n++] = sql_server_arg("--pid-file=%s/pid", s->dir);
