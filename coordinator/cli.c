@@ -77,14 +77,16 @@ static const struct cli_column candidate_columns[] = {
     {"WHY NOT", "why_not", false, CLI_TEXT},
 };
 
-#define USAGE 2 /* also of what the API finds malformed; cli_run() says how */
+/* Also of what the API finds malformed; cli_run() says how. */
+#define USAGE       CLI_USAGE_EXIT
+#define UNREACHABLE 3
+#define NOT_FOUND   4
 
 /* --- printing ----------------------------------------------------------------
  */
 
-static int show_list(struct cli *c, const char *list,
-                     const struct cli_column *columns, size_t n,
-                     const char *none)
+int cli_show_list(struct cli *c, const char *list,
+                  const struct cli_column *columns, size_t n, const char *none)
 {
     if (c->json)
         printf("%s\n", buf_text(&c->answer));
@@ -96,10 +98,11 @@ static int show_list(struct cli *c, const char *list,
 
 /* Every field of one object, a line each; objects and lists of objects as
  * JSON. */
-static int show_object(struct cli *c)
+int cli_show_object(struct cli *c)
 {
     const cJSON *item;
     struct buf line;
+    int width = 14;
 
     if (c->json || c->document == NULL) {
         if (c->answer.len > 0)
@@ -109,13 +112,19 @@ static int show_object(struct cli *c)
     buf_init(&line, 1024 * 1024);
     cJSON_ArrayForEach(item, c->document)
     {
+        int n = (int)strlen(item->string);
+
+        width = n > width ? n : width;
+    }
+    cJSON_ArrayForEach(item, c->document)
+    {
         struct cli_column column = {"", item->string, false, CLI_TEXT};
         bool raw = cJSON_IsObject(item) ||
                    (cJSON_IsArray(item) && cJSON_IsObject(item->child));
         struct json_span text;
 
         buf_reset(&line);
-        buf_printf(&line, "%-14s ", item->string);
+        buf_printf(&line, "%-*s ", width, item->string);
         if ((raw || strcmp(item->string, "payload") == 0) &&
             json_field(buf_text(&c->answer), c->answer.len, item->string,
                        &text))
@@ -139,7 +148,7 @@ static int cmd_nodes(struct cli *c, const struct cli_words *w)
         cli_segment(c, w->word[0]);
         cli_segment(c, w->word[1]);
         rc = cli_send(c, "GET");
-        return rc != 0 ? rc : show_object(c);
+        return rc != 0 ? rc : cli_show_object(c);
     }
     if (w->n != 0)
         return USAGE;
@@ -149,8 +158,8 @@ static int cmd_nodes(struct cli *c, const struct cli_words *w)
     cli_query(c, "status", w->status);
     rc = cli_get_all(c, w->limit);
     return rc != 0 ? rc
-                   : show_list(c, "items", node_columns,
-                               ARRAY_LEN(node_columns), "no nodes");
+                   : cli_show_list(c, "items", node_columns,
+                                   ARRAY_LEN(node_columns), "no nodes");
 }
 
 static int cmd_best(struct cli *c, const struct cli_words *w)
@@ -171,14 +180,14 @@ static int cmd_best(struct cli *c, const struct cli_words *w)
     if (rc != 0)
         return rc;
     if (w->explain)
-        return show_list(c, "candidates", candidate_columns,
-                         ARRAY_LEN(candidate_columns), "no candidates");
+        return cli_show_list(c, "candidates", candidate_columns,
+                             ARRAY_LEN(candidate_columns), "no candidates");
     if (w->count != NULL)
-        return show_list(c, "picks", pick_columns, ARRAY_LEN(pick_columns),
-                         "no picks");
+        return cli_show_list(c, "picks", pick_columns, ARRAY_LEN(pick_columns),
+                             "no picks");
     address = json_str(c->document, "address");
     if (c->json || address == NULL)
-        return show_object(c);
+        return cli_show_object(c);
     cli_say(stdout, address);
     return 0;
 }
@@ -247,11 +256,11 @@ static int cmd_work(struct cli *c, const struct cli_words *w)
 
     if (w->n == 1 && strcmp(w->word[0], "add") == 0) {
         rc = work_add(c, w);
-        return rc != 0 ? rc : show_object(c);
+        return rc != 0 ? rc : cli_show_object(c);
     }
     if (w->n >= 2 && w->n <= 3 && is_one_of(w->word[0], verbs)) {
         rc = work_one(c, w);
-        return rc != 0 ? rc : show_object(c);
+        return rc != 0 ? rc : cli_show_object(c);
     }
     if (w->n != 0)
         return USAGE;
@@ -261,8 +270,8 @@ static int cmd_work(struct cli *c, const struct cli_words *w)
     cli_query(c, "state", w->state);
     rc = cli_get_all(c, w->limit);
     return rc != 0 ? rc
-                   : show_list(c, "items", work_columns,
-                               ARRAY_LEN(work_columns), "no work");
+                   : cli_show_list(c, "items", work_columns,
+                                   ARRAY_LEN(work_columns), "no work");
 }
 
 static int failover_start(struct cli *c, const struct cli_words *w)
@@ -275,15 +284,17 @@ static int failover_start(struct cli *c, const struct cli_words *w)
     json_put_str(&c->body, "address", w->word[2]);
     json_put_bool(&c->body, "dry_run", w->dry_run);
     json_put_bool(&c->body, "force", w->force);
+    json_put_str(&c->body, "who", cli_who(c, w->who));
     if (w->reason != NULL)
         json_put_str(&c->body, "reason", w->reason);
     json_close(&c->body, '}');
     rc = cli_send(c, "POST");
     if (rc != 0)
         return rc;
-    return w->dry_run ? show_list(c, "plan", plan_columns,
-                                  ARRAY_LEN(plan_columns), "nothing would move")
-                      : show_object(c);
+    return w->dry_run
+               ? cli_show_list(c, "plan", plan_columns, ARRAY_LEN(plan_columns),
+                               "nothing would move")
+               : cli_show_object(c);
 }
 
 static int cmd_failover(struct cli *c, const struct cli_words *w)
@@ -297,17 +308,18 @@ static int cmd_failover(struct cli *c, const struct cli_words *w)
                       strcmp(w->word[0], "withdraw") == 0)) {
         cli_segment(c, w->word[1]);
         rc = cli_send(c, w->word[0][0] == 's' ? "GET" : "DELETE");
-        return rc != 0 ? rc : show_object(c);
+        return rc != 0 ? rc : cli_show_object(c);
     }
     if (w->n != 0)
         return USAGE;
     rc = cli_get_all(c, w->limit != NULL ? w->limit : "100");
     return rc != 0 ? rc
-                   : show_list(c, "items", failover_columns,
-                               ARRAY_LEN(failover_columns), "no failovers");
+                   : cli_show_list(c, "items", failover_columns,
+                                   ARRAY_LEN(failover_columns), "no failovers");
 }
 
-static int gate(struct cli *c, const struct cli_words *w, const char *what)
+static int gate(struct cli *c, const struct cli_words *w, const char *what,
+                bool undo)
 {
     int rc;
 
@@ -319,23 +331,34 @@ static int gate(struct cli *c, const struct cli_words *w, const char *what)
     cli_segment(c, what);
     cli_query(c, "for", w->period);
     cli_query(c, "reason", w->reason);
-    rc = cli_send(c, w->undo ? "DELETE" : "PUT");
-    return rc != 0 ? rc : show_object(c);
+    cli_query(c, "who", cli_who(c, w->who));
+    rc = cli_send(c, undo ? "DELETE" : "PUT");
+    return rc != 0 ? rc : cli_show_object(c);
 }
 
 static int cmd_cordon(struct cli *c, const struct cli_words *w)
 {
-    return gate(c, w, "cordon");
+    return gate(c, w, "cordon", w->undo);
 }
 
 static int cmd_drain(struct cli *c, const struct cli_words *w)
 {
-    return gate(c, w, "drain");
+    return gate(c, w, "drain", w->undo);
 }
 
 static int cmd_restart(struct cli *c, const struct cli_words *w)
 {
-    return gate(c, w, "restart");
+    return gate(c, w, "restart", w->undo);
+}
+
+static int cmd_uncordon(struct cli *c, const struct cli_words *w)
+{
+    return gate(c, w, "cordon", true);
+}
+
+static int cmd_undrain(struct cli *c, const struct cli_words *w)
+{
+    return gate(c, w, "drain", true);
 }
 
 static const struct command {
@@ -343,6 +366,8 @@ static const struct command {
     int (*run)(struct cli *c, const struct cli_words *w);
     const char *help, *takes, *usage;
 } commands[] = {
+    {"status", cli_status, "the cluster at a glance, and what holds it", "",
+     "status"},
     {"nodes", cmd_nodes, "who is in the cluster, and how loaded",
      "kind group state status limit",
      "nodes [--kind K] [--group G] [--state S] [--status S] [--limit N]\n"
@@ -361,20 +386,43 @@ static const struct command {
      "       work handover ID EPOCH\n"
      "       work release ID [EPOCH]"},
     {"failover", cmd_failover, "failovers, past and present; start, withdraw",
-     "dry-run force reason limit",
+     "dry-run force reason limit who",
      "failover [--limit N]\n"
      "       failover show ID\n"
      "       failover start KIND ADDRESS [--dry-run] [--force] "
-     "[--reason TEXT]\n"
+     "[--reason TEXT] [--who NAME]\n"
      "       failover withdraw ID"},
-    {"cordon", cmd_cordon, "no new work to an address", "reason undo",
-     "cordon KIND ADDRESS [--reason TEXT] [--undo]"},
+    {"cordon", cmd_cordon, "no new work to an address", "reason who undo",
+     "cordon KIND ADDRESS [--reason TEXT] [--who NAME] [--undo]"},
+    {"uncordon", cmd_uncordon, "new work again", "reason who",
+     "uncordon KIND ADDRESS [--reason TEXT] [--who NAME]"},
     {"drain", cmd_drain, "no new work, and let the present work move",
-     "for reason undo",
-     "drain KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},
+     "for reason who undo",
+     "drain KIND ADDRESS [--for 10m] [--reason TEXT] [--who NAME] [--undo]"},
+    {"undrain", cmd_undrain, "take a drain back", "reason who",
+     "undrain KIND ADDRESS [--reason TEXT] [--who NAME]"},
     {"restart", cmd_restart, "keep its work for the next process there",
-     "for reason undo",
-     "restart KIND ADDRESS [--for 10m] [--reason TEXT] [--undo]"},
+     "for reason who undo",
+     "restart KIND ADDRESS [--for 10m] [--reason TEXT] [--who NAME] "
+     "[--undo]"},
+    {"settings", cli_settings, "pause, brake and policy as they are set",
+     "policy who reason",
+     "settings [--policy POLICY] [--who NAME] [--reason TEXT]"},
+    {"pause", cli_pause, "no failover begins, for everybody", "for who reason",
+     "pause [--for 10m] [--who NAME] [--reason TEXT]"},
+    {"resume", cli_resume, "failovers begin again", "who reason",
+     "resume [--who NAME] [--reason TEXT]"},
+    {"brake", cli_brake, "let failovers go on though so many are lost",
+     "for undo who reason",
+     "brake --for 10m [--who NAME] [--reason TEXT]\n"
+     "       brake --undo"},
+    {"groups", cli_groups, "the worker groups; define one, remove one", "limit",
+     "groups [--limit N]\n"
+     "       groups show NAME\n"
+     "       groups set NAME ADDRESS...\n"
+     "       groups remove NAME"},
+    {"fence", cli_fence, "may whoever has this item at this epoch still work?",
+     "", "fence ID EPOCH   (exit code 0: yes, 1: no)"},
 };
 
 static const struct command *find(const char *name)
@@ -425,6 +473,10 @@ int cli_run(int argc, char **argv)
     }
     if (rc == USAGE)
         say_usage(stderr, command);
+    if (rc == 1 && c.status == 0)
+        rc = UNREACHABLE;
+    if (rc == 1 && c.status == 404)
+        rc = NOT_FOUND;
     cli_close(&c);
     if (fflush(stdout) != 0 && rc == 0) {
         perror("pelorus: standard output");

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ANSWER_MAX ((size_t)64 * 1024 * 1024)
 
@@ -34,6 +35,24 @@ void cli_close(struct cli *c)
     buf_close(&c->path);
     buf_close(&c->body);
     buf_close(&c->answer);
+}
+
+const char *cli_who(struct cli *c, const char *given)
+{
+    const char *user = getenv("USER");
+    char host[128] = "?";
+
+    if (given != NULL)
+        return given;
+    if (user == NULL || user[0] == '\0')
+        user = "uid";
+    if (gethostname(host, sizeof(host)) == 0)
+        host[sizeof(host) - 1] = '\0';
+    if (strcmp(user, "uid") == 0)
+        snprintf(c->who, sizeof(c->who), "uid-%u@%s", (unsigned)getuid(), host);
+    else
+        snprintf(c->who, sizeof(c->who), "%.100s@%s", user, host);
+    return c->who;
 }
 
 static void add_escaped(struct buf *b, const char *text)

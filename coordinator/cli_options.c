@@ -32,7 +32,8 @@ enum option_id {
     OPT_PAYLOAD,
     OPT_FOR,
     OPT_REASON,
-    OPT_LIMIT
+    OPT_LIMIT,
+    OPT_WHO
 };
 
 static const struct option options[] = {
@@ -58,6 +59,7 @@ static const struct option options[] = {
     {"for", required_argument, NULL, OPT_FOR},
     {"reason", required_argument, NULL, OPT_REASON},
     {"limit", required_argument, NULL, OPT_LIMIT},
+    {"who", required_argument, NULL, OPT_WHO},
     {NULL, 0, NULL, 0},
 };
 
@@ -87,6 +89,7 @@ static void set_word(struct cli_words *w, int option, const char *value)
         [OPT_FOR - OPT_KIND] = &w->period,
         [OPT_REASON - OPT_KIND] = &w->reason,
         [OPT_LIMIT - OPT_KIND] = &w->limit,
+        [OPT_WHO - OPT_KIND] = &w->who,
     };
 
     if (option >= OPT_KIND)

@@ -19,12 +19,16 @@ struct cli {
     struct buf path; /* path and query of the request */
     struct buf body; /* of the request; empty: none */
     struct buf answer;
+    char who[256];   /* cli_who() */
     long status;     /* HTTP; 0: there was no answer */
     cJSON *document; /* the answer, NULL if it is no JSON */
 };
 
 void cli_init(struct cli *c);
 void cli_close(struct cli *c);
+
+/* Whoever stands behind an order: as given, or $USER@host. */
+const char *cli_who(struct cli *c, const char *given);
 
 /* Append to the path: a segment (escaped, after '/') or name=value (escaped;
  * NULL is left out). */
@@ -44,10 +48,36 @@ int cli_send(struct cli *c, const char *method);
  * cli_send(). */
 int cli_get_all(struct cli *c, const char *limit);
 
+struct cli_column {
+    const char *title;
+    const char *field; /* of the item; "a.b" goes into objects */
+    bool right;        /* numbers */
+    enum { CLI_TEXT, CLI_PERCENT } as;
+};
+
+/* What several commands print (cli.c). show_object: every field of the answer,
+ * a line each. 0. */
+int cli_show_list(struct cli *c, const char *list,
+                  const struct cli_column *columns, size_t n, const char *none);
+int cli_show_object(struct cli *c);
+
+/* Returned by a command whose words are not its own: its usage is said. */
+#define CLI_USAGE_EXIT 2
+
+/* The cluster as a whole (cli_cluster.c). */
+struct cli_words;
+int cli_status(struct cli *c, const struct cli_words *w);
+int cli_settings(struct cli *c, const struct cli_words *w);
+int cli_pause(struct cli *c, const struct cli_words *w);
+int cli_resume(struct cli *c, const struct cli_words *w);
+int cli_brake(struct cli *c, const struct cli_words *w);
+int cli_groups(struct cli *c, const struct cli_words *w);
+int cli_fence(struct cli *c, const struct cli_words *w);
+
 /* The words after a subcommand; NULL or false: not given. */
 struct cli_words {
     const char *kind, *state, *status, *group, *owner, *count, *affinity,
-        *exclude, *id, *policy, *payload, *period, *reason, *limit;
+        *exclude, *id, *policy, *payload, *period, *reason, *limit, *who;
     bool peek, explain, dry_run, force, undo;
     int n; /* those that are no options */
     char **word;
@@ -58,12 +88,6 @@ enum cli_parsed { CLI_GO, CLI_HELP, CLI_USAGE };
 enum cli_parsed cli_parse(int argc, char **argv, const char *takes,
                           struct cli *c, struct cli_words *w);
 
-struct cli_column {
-    const char *title;
-    const char *field; /* of the item; "a.b" goes into objects */
-    bool right;        /* numbers */
-    enum { CLI_TEXT, CLI_PERCENT } as;
-};
 /* The items of a list answer, aligned; a note when there are none. */
 void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
                const char *none);

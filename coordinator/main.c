@@ -28,6 +28,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
@@ -273,20 +274,33 @@ static void listen_to_signals(struct server *s)
     }
 }
 
-static const char *file_option(int argc, char **argv, const char *usage)
+static const char *file_option(int argc, char **argv, const char *usage,
+                               const char *more)
 {
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
     const char *file = NULL;
     int option;
 
-    while ((option = getopt(argc, argv, "c:")) != -1) {
-        if (option != 'c') {
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        if (option == 'h') {
+            printf("usage: pelorus %s\n%s", usage, more);
+            exit(0);
+        }
+        if (option != 'c') { /* getopt said what is wrong */
             fprintf(stderr, "pelorus: usage: pelorus %s\n", usage);
             _exit(2);
         }
         file = optarg;
     }
     if (optind < argc) {
-        fprintf(stderr, "pelorus: usage: pelorus %s\n", usage);
+        fprintf(stderr,
+                "pelorus: %s: not understood (a file is given with "
+                "-c); usage: pelorus %s\n",
+                argv[optind], usage);
         _exit(2);
     }
     return file;
@@ -294,7 +308,10 @@ static const char *file_option(int argc, char **argv, const char *usage)
 
 static int cmd_serve(int argc, char **argv)
 {
-    const char *file = file_option(argc, argv, "serve [-c FILE]");
+    const char *file = file_option(
+        argc, argv, "serve [-c FILE]",
+        "A coordinator, until SIGTERM. Without -c every key has its default.\n"
+        "SIGHUP opens log.file anew and reads FILE again.\n");
     struct server s;
     struct err err;
 
@@ -341,13 +358,20 @@ static int cmd_serve(int argc, char **argv)
 
 static int cmd_check_config(int argc, char **argv)
 {
-    const char *file = file_option(argc, argv, "check-config [-c FILE]");
+    const char *file = file_option(
+        argc, argv, "check-config [-c FILE]",
+        "Says all that is wrong with FILE, or prints every key with its value "
+        "in\nforce, secrets as ***. Exit code 1: it would not start.\n");
     struct conf conf;
 
     if (registry_conf(&conf, file) != 0)
         return 1;
     conf_print(&conf, stdout);
     conf_close(&conf);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("pelorus: standard output");
+        return 1;
+    }
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define USAGE           2
@@ -82,15 +83,33 @@ static const struct verb {
      "restore BACKUP [--live] [--epoch-floor N] [--yes] [-c FILE]"},
 };
 
-static void say_usage(const struct verb *verb)
+static void say_usage(FILE *to, const struct verb *verb)
 {
     if (verb != NULL) {
-        fprintf(stderr, "pelorus: usage: pelorus registry %s\n", verb->usage);
+        fprintf(to, "usage: pelorus registry %s\n", verb->usage);
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        fprintf(stderr, "%s pelorus registry %s\n",
-                i == 0 ? "pelorus: usage:" : "               ", verbs[i].usage);
+        fprintf(to, "%s pelorus registry %s\n", i == 0 ? "usage:" : "      ",
+                verbs[i].usage);
+}
+
+static void say_wrong(int argc, char **argv, const struct verb *verb)
+{
+    int words = argc - optind;
+
+    if (words == 0)
+        fprintf(stderr, "pelorus: registry: what is to be done?\n");
+    else if (verb == NULL)
+        fprintf(stderr, "pelorus: registry %s: no such command\n",
+                argv[optind]);
+    else if (words == 1 && verb->file)
+        fprintf(stderr, "pelorus: registry %s: the backup's file is missing\n",
+                verb->name);
+    else if (words > (verb->file ? 2 : 1))
+        fprintf(stderr, "pelorus: registry %s: %s is a word too many\n",
+                verb->name, argv[argc - 1]);
+    say_usage(stderr, verb);
 }
 
 static const struct verb *find(const char *name)
@@ -129,6 +148,7 @@ static const struct verb *parse(int argc, char **argv, struct words *w)
         {"yes", no_argument, NULL, 'y'},
         {"live", no_argument, NULL, 'l'},
         {"epoch-floor", required_argument, NULL, 'e'},
+        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
     bool given[256] = {false}, wrong = false;
     const struct verb *verb;
@@ -136,20 +156,30 @@ static const struct verb *parse(int argc, char **argv, struct words *w)
     int option;
 
     err_clear(&err);
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         given[(unsigned char)option] = true;
         wrong |= option == '?';
-        if (option != '?' && err.code == ERR_OK)
+        if (option != '?' && option != 'h' && err.code == ERR_OK)
             wrong |= take(w, option, &err) != 0;
     }
     if (err.code != ERR_OK)
         fprintf(stderr, "pelorus: --epoch-floor: %s\n", err.msg);
     verb = optind < argc ? find(argv[optind]) : NULL;
-    for (size_t i = 0; verb != NULL && i < sizeof("ayle") - 1; i++)
-        wrong |= given[(unsigned char)"ayle"[i]] &&
-                 strchr(verb->options, "ayle"[i]) == NULL;
+    if (given['h']) {
+        say_usage(stdout, verb);
+        exit(0);
+    }
+    for (size_t i = 0; verb != NULL && i < sizeof("ayle") - 1; i++) {
+        bool misplaced = given[(unsigned char)"ayle"[i]] &&
+                         strchr(verb->options, "ayle"[i]) == NULL;
+
+        if (misplaced)
+            fprintf(stderr, "pelorus: registry %s takes no --%s\n", verb->name,
+                    options[i].name);
+        wrong |= misplaced;
+    }
     if (verb == NULL || wrong || argc - optind != (verb->file ? 2 : 1)) {
-        say_usage(verb);
+        say_wrong(argc, argv, verb);
         return NULL;
     }
     w->w.file = verb->file ? argv[optind + 1] : NULL;

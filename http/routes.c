@@ -19,7 +19,7 @@ enum { NO_BODY, BODY };
 static const struct http_route routes[] = {
     {"/v1/workers/best",
      {[HTTP_GET] = {http_best_get, NO_BODY,
-                    "group count affinity exclude peek explain"}}},
+                    "group count affinity exclude peek explain stale"}}},
     {"/v1/picks/{}/done", {[HTTP_POST] = {http_pick_done, NO_BODY, ""}}},
     {"/v1/picks/{}/refused", {[HTTP_POST] = {http_pick_refused, NO_BODY, ""}}},
     {"/v1/nodes/{}/{}",

@@ -280,7 +280,7 @@ def test_the_words_for_people(cluster):
     check("invalid_value" in text and "never given" in text, text)
     check("done" in cluster.cli("work", "done", "x", "1", url=url), "done")
     check("no failovers" in cluster.cli("failover", url=url), "failover")
-    text = cluster.cli("best", "no-such-group", url=url, expect=1)
+    text = cluster.cli("best", "no-such-group", url=url, expect=4)
     check("group_not_found" in text, text)
     check("127.0.0.1:1234" in cluster.cli("best", "gpu", "--explain", url=url + "/"), "explain")
     text = cluster.cli("drain", "worker", "127.0.0.1:1234", "--dry-run", url=url, expect=2)
@@ -302,9 +302,61 @@ def test_the_words_for_people(cluster):
                   ("agent", "--kind", "worker", "--address", "::1:5")):
         text = cluster.cli(*words, url=url, expect=2)
         check("brackets" in text, text)
-    text = cluster.cli("nodes", url="http://127.0.0.1:1", expect=1)
+    text = cluster.cli("nodes", url="http://127.0.0.1:1", expect=3)
     check("pelorus serve" in text, text)
     check(cluster.cli("version").startswith("pelorus "), "version")
+    for command in ("serve", "agent", "check-config", "registry", "nodes", "status"):
+        check("usage: " in cluster.cli(command, "--help"), f"{command} --help")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        equal(subprocess.run([PELORUS, "check-config"], stdout=full, stderr=subprocess.DEVNULL,
+                             check=False).returncode, 1, "check-config into a full disk")
+
+
+def test_the_command_line_shows_and_lifts_what_it_meets(cluster):
+    c = cluster.coordinator()
+    url, worker = f"http://127.0.0.1:{c.port}", "127.0.0.1:1234"
+    cluster.agent("worker", worker, "--slots", "8")
+    cluster.agent("master", M1)
+    cluster.wait_up(c.api, worker, M1)
+
+    def cli(*words, expect=0):
+        return cluster.cli(*words, url=url, expect=expect)
+    text = cli("status")
+    for part in (f"coordinator  127.0.0.1:{c.port}, of 1", "sqlite, connected", "worker: up 1", "master: idle"):
+        check(part in text, text)
+    cli("pause", "--for", "1h", "--reason", "night work", "--who", "ann")
+    wait_for("paused", lambda: "pelorus resume" in cli("status"))
+    settings = json.loads(cli("settings", "--json"))
+    equal((settings["paused"], settings["who"], settings["reason"]), (True, "ann", "night work"), "settings")
+    cli("resume")
+    wait_for("resumed", lambda: "paused" not in cli("status"))
+    check("@" in c.api.get("/v1/settings")["who"], "by default the user and the host")
+    cli("brake", "--for", "10m")
+    check(c.api.get("/v1/settings")["brake_override_until"], "the brake is overridden")
+    cli("brake", "--undo")
+    equal(c.api.get("/v1/settings")["brake_override_until"], None, "and not any more")
+    cli("brake", expect=2)
+    cli("settings", "--policy", "RANDOM")
+    equal(c.api.get("/v1/settings")["policy"], "RANDOM", "policy")
+    cli("groups", "set", "gpu", worker)
+    wait_for("a group", lambda: re.search(rf"^gpu .*{worker}", cli("groups"), re.M))
+    cli("groups", "remove", "gpu")
+    cli("groups", "remove", "gpu", expect=4)
+    cli("cordon", "worker", worker, "--who", "ann")
+
+    def gate():
+        return c.api.get(f"/v1/nodes/worker/{worker}")["gate"] or {"state": "open", "who": None}
+    wait_for("cordoned", lambda: gate()["who"] == "ann")
+    cli("uncordon", "worker", worker)
+    cli("drain", "worker", worker)
+    cli("undrain", "worker", worker)
+    wait_for("open", lambda: gate()["state"] == "open")
+    cli("cordon", "worker", worker, "--for", "1m", expect=2)
+    cli("work", "add", "--id", "x")
+    check(cli("fence", "x", "1").startswith("yes: "), "the present epoch")
+    cli("fence", "x", "7", expect=1)
+    cli("fence", "nothing", "7", expect=4)
+    equal(c.api("GET", "/readyz").status, 200, "a look is no evidence")
 
 
 def test_the_command_line_and_agents_ask_the_next_coordinator(cluster):
