@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "registry/history.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,7 +24,6 @@
 
 #define QUIET_MS      100  /* so long nobody has written: look at it */
 #define LOOK_AGAIN_MS 2000 /* at a damaged file */
-#define LATE_MS       500  /* a look after so long may have missed anything */
 
 /* In the log's index. */
 #define INDEX_REGION 32768
@@ -139,47 +139,29 @@ static bool by_checkpoint(const struct sqlite_marks *was,
 void sqlite_disk_note(struct sqlite_db *db, const struct stat *st,
                       const struct sqlite_marks *before)
 {
-    db->disk = (struct sqlite_disk){.at = clock_mono_ms(),
-                                    .size = st->st_size,
+    db->disk = (struct sqlite_disk){.size = st->st_size,
                                     .mtime_s = st->st_mtim.tv_sec,
                                     .mtime_ns = st->st_mtim.tv_nsec,
                                     .marks = *before};
 }
 
-/* After a long silence of ours a checkpoint does not account for all that may
- * have been written since. */
-static int written_unseen(struct sqlite_db *db, struct err *err)
-{
-    char wrong[SQLITE_WRONG_SIZE];
-    bool busy;
-
-    if (sqlite_whole(db, wrong, &busy) || busy) {
-        return 0;
-    }
-    (void)sqlite_damaged(db, NULL, "%s", wrong);
-    return sqlite_sound(db, err);
-}
-
 int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
                       const struct sqlite_marks *before, struct err *err)
 {
-    const struct sqlite_disk was = db->disk;
-    struct sqlite_marks after;
-    bool written = st->st_size != was.size ||
-                   st->st_mtim.tv_sec != was.mtime_s ||
-                   st->st_mtim.tv_nsec != was.mtime_ns;
+    const struct sqlite_disk *was = &db->disk;
 
-    sqlite_disk_note(db, st, before);
-    if (written) {
+    if (st->st_size != was->size || st->st_mtim.tv_sec != was->mtime_s ||
+        st->st_mtim.tv_nsec != was->mtime_ns) {
+        struct sqlite_marks after;
+
         sqlite_marks(db, &after);
-        if (db->strange != 0 || !by_checkpoint(&was.marks, &after)) {
-            db->strange = db->disk.at;
+        if (db->strange != 0 || !by_checkpoint(&was->marks, &after)) {
+            db->strange = clock_mono_ms();
         }
     }
+    sqlite_disk_note(db, st, before);
     if (db->strange == 0) {
-        return written && db->disk.at - was.at > LATE_MS
-                   ? written_unseen(db, err)
-                   : 0;
+        return 0;
     }
     return (int)err_set(err, ERR_UNAVAILABLE,
                         "%s was written to by another program, and is read as "
@@ -190,16 +172,17 @@ int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
 /* --- is it whole? --------------------------------------------------------- */
 
 /* The last two: a key's last change is its version, if both are of one time.
- */
+ * HISTORY_KEY may have been mended by hand, which leaves no change. */
+#define BUT_ONE " AND n.key NOT LIKE '%" HISTORY_KEY "'"
 static const char *const questions[] = {
     "PRAGMA integrity_check(1)",
     "SELECT 'key ' || n.key || ' is of another time than its last change'"
     " FROM node n JOIN (SELECT key, max(rev) AS rev FROM change GROUP BY key) c"
-    " ON c.key = n.key WHERE c.rev <> n.version LIMIT 1",
+    " ON c.key = n.key WHERE c.rev <> n.version" BUT_ONE " LIMIT 1",
     "SELECT 'key ' || n.key || ' is of another time than the changes'"
-    " FROM node n, meta m WHERE n.version > m.revision OR (n.version > m.floor"
+    " FROM node n, meta m WHERE (n.version > m.revision OR (n.version > m.floor"
     " AND NOT EXISTS (SELECT 1 FROM change c WHERE c.rev = n.version"
-    " AND c.key = n.key)) LIMIT 1"};
+    " AND c.key = n.key)))" BUT_ONE " LIMIT 1"};
 
 static int ask(sqlite3 *handle, const char *question, char *answer, size_t size)
 {

@@ -86,10 +86,8 @@ struct sqlite_marks {
     uint32_t salt[2], done, begun;
 };
 
-/* When the file itself was written to, and the marks just before; looked at
- * at `at`. */
+/* When the file itself was written to, and the marks just before. */
 struct sqlite_disk {
-    mono_ms at;
     int64_t size, mtime_s, mtime_ns;
     struct sqlite_marks marks;
 };
