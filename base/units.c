@@ -146,22 +146,45 @@ static int iso_duration(const char *text, uint64_t *total, struct err *err)
     return any ? 0 : duration_error(err, text, "not ISO-8601");
 }
 
+/* Why no number could be read at s. */
+static const char *why_no_number(const char *s)
+{
+    if (*s == '-') {
+        return "it is negative";
+    }
+    if (isblank((unsigned char)*s)) {
+        return "a blank in it";
+    }
+    if (!isdigit((unsigned char)*s)) {
+        return "no number";
+    }
+    s += strspn(s, "0123456789");
+    return *s != '.' || isdigit((unsigned char)s[1])
+               ? "longer than 10 years, or finer than can be counted"
+               : "no digits behind the point";
+}
+
 static int plain_duration(const char *text, uint64_t *total, struct err *err)
 {
+    const char *s = text + (text[0] == '+'); /* as Spring takes it */
     size_t from = 0, len, i;
-    const char *s = text;
     struct number n;
 
     do {
         if (!read_number(&s, &n)) {
-            return duration_error(err, text, "no number");
+            return duration_error(
+                err, text, *text == '\0' ? "it is empty" : why_no_number(s));
         }
         len = 0;
         while (isalpha((unsigned char)s[len])) {
             len++;
         }
         if (len == 0) {
-            return duration_error(err, text, "the unit is missing");
+            return duration_error(err, text,
+                                  *s == '\0' ? "the unit is missing"
+                                  : isblank((unsigned char)*s)
+                                      ? "a blank in it"
+                                      : "its unit is unknown");
         }
         for (i = from; i < ARRAY_LEN(time_units); i++) {
             if (strlen(time_units[i].name) == len &&

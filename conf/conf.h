@@ -74,7 +74,8 @@ struct conf_registry {
     int64_t retry_delay_ms, retry_max_delay_ms, retry_max_duration_ms;
 
     /* jdbc */
-    char *jdbc_url; /* jdbc:mysql://... or jdbc:postgresql://... */
+    char *jdbc_url;    /* jdbc:mysql://... or jdbc:postgresql://... */
+    char *jdbc_schema; /* PostgreSQL's, one name */
     int64_t heartbeat_refresh_ms;
     uint32_t pool_size;
 };
@@ -198,6 +199,10 @@ int conf_host_port(const char *text, char **host, uint16_t *port,
 /* Every key with its value in force, secrets as "***": `check-config`. The
  * lines are a configuration again. */
 void conf_print(const struct conf *conf, FILE *out);
+
+/* Append what is accepted and will not be done, or not as it is written: lines
+ * "file: key: what; what to do". Whoever opens the registry logs the same. */
+void conf_remarks(const struct conf *conf, struct buf *out);
 
 /* Every key with its default and what it is for. */
 void conf_describe(FILE *out);

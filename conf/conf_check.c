@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/units.h"
+#include "conf/jdbc_url.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -46,45 +47,64 @@ int conf_host_port(const char *text, char **host, uint16_t *port,
     return 0;
 }
 
-const char *conf_check_address(const char *text)
+static int unless(bool ok, const char *why, struct err *err)
+{
+    return ok ? 0 : (int)err_set(err, ERR_INVALID, "%s", why);
+}
+
+static bool is_address(const char *text)
 {
     uint16_t port = 0;
     char *host = NULL;
     int rc = conf_host_port(text, &host, &port, NULL);
 
     mem_free(host);
-    if (rc == 0 && port > 0) {
-        return NULL;
-    }
-    return "not host:port; write one like 10.0.0.7:1234 or [::1]:1234";
+    return rc == 0 && port > 0;
 }
 
-const char *conf_check_namespace(const char *text)
+int conf_check_address(const char *text, struct err *err)
+{
+    return unless(is_address(text),
+                  "not host:port; write one like 10.0.0.7:1234 or [::1]:1234",
+                  err);
+}
+
+int conf_check_namespace(const char *text, struct err *err)
 {
     bool ok =
         strlen(text) <= 64 && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 
-    for (const char *s = text; *s != '\0'; s++) {
-        ok = ok && (unsigned char)*s > ' ' && *s != '/';
+    if (strchr(text, '/') != NULL) {
+        return unless(false,
+                      "a namespace with slashes; on ZooKeeper the part before "
+                      "the last one is a chroot: connect-string: "
+                      "host:2181/part, namespace: rest. Elsewhere write a name "
+                      "without slashes",
+                      err);
     }
-    return ok ? NULL
-              : "not a name; write up to 64 bytes without slashes and blanks, "
-                "like dolphinscheduler";
+    for (const char *s = text; *s != '\0'; s++) {
+        ok = ok && (unsigned char)*s > ' ';
+    }
+    return unless(
+        ok,
+        "not a name; write up to 64 bytes without slashes and blanks, "
+        "like dolphinscheduler",
+        err);
 }
 
-const char *conf_check_node_kind(const char *text)
+int conf_check_node_kind(const char *text, struct err *err)
 {
     static const char *const kinds[] = {"master", "worker", "alert-server"};
+    bool ok = false;
 
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        if (strcmp(kinds[i], text) == 0) {
-            return NULL;
-        }
+        ok = ok || strcmp(kinds[i], text) == 0;
     }
-    return "no kind of node; write master, worker or alert-server";
+    return unless(ok, "no kind of node; write master, worker or alert-server",
+                  err);
 }
 
-const char *conf_check_lock_path(const char *text)
+static bool is_path(const char *text)
 {
     const char *s = text;
     bool ok = text[0] == '/' && strlen(text) <= 256;
@@ -96,79 +116,119 @@ const char *conf_check_lock_path(const char *text)
              !(n == 2 && s[0] == '.' && s[1] == '.');
         s += n;
     }
-    return ok ? NULL
-              : "not a registry path; write one like /lock/master-failover, "
-                "without //, . and .. and a slash at its end";
+    return ok;
 }
 
-const char *conf_check_endpoint(const char *text)
+int conf_check_lock_path(const char *text, struct err *err)
+{
+    return unless(is_path(text),
+                  "not a registry path; write one like /lock/master-failover, "
+                  "without //, . and .. and a slash at its end",
+                  err);
+}
+
+int conf_check_endpoint(const char *text, struct err *err)
 {
     const char *rest = strncmp(text, "http://", 7) == 0    ? text + 7
                        : strncmp(text, "https://", 8) == 0 ? text + 8
                                                            : NULL;
 
     if (rest != NULL && strchr(rest, '@') != NULL) {
-        return "a password in an address ends up in logs; give registry.user "
-               "and registry.password";
+        return unless(false,
+                      "a password in an address ends up in logs; give "
+                      "registry.user and registry.password",
+                      err);
     }
-    return rest != NULL && conf_check_address(rest) == NULL
-               ? NULL
-               : "not an etcd address; write http://host:2379 or "
-                 "https://host:2379";
+    return unless(rest != NULL && is_address(rest),
+                  "not an etcd address; write http://host:2379 or "
+                  "https://host:2379, with its port",
+                  err);
 }
 
-const char *conf_check_jdbc_url(const char *text)
+int conf_check_jdbc_url(const char *text, struct err *err)
 {
-    static const char *const schemes[] = {"jdbc:mysql://", "jdbc:mariadb://",
-                                          "jdbc:postgresql://"};
+    struct jdbc_url url;
+    int rc = jdbc_url_parse(&url, text, err);
 
-    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
-        size_t n = strlen(schemes[i]);
-
-        if (strncmp(text, schemes[i], n) == 0) {
-            const char *slash = strchr(text + n, '/');
-            size_t hosts = strcspn(text + n, "/?");
-
-            if (memchr(text + n, '@', hosts) != NULL) {
-                return "names a user before an '@'; a password there ends up "
-                       "in logs: give username and password as keys";
-            }
-            if (memchr(text + n, '=', hosts) != NULL) {
-                return "a host holds a '='; a host is a name or an address: "
-                       "write jdbc:mysql://host:port/database";
-            }
-            return slash != NULL && slash > text + n && slash[1] != '\0'
-                       ? NULL
-                       : "names no database; write "
-                         "jdbc:mysql://host:port/database";
-        }
-    }
-    return "not a database we know; write jdbc:mysql://host:port/database or "
-           "jdbc:postgresql://host:port/database";
+    jdbc_url_close(&url);
+    return rc;
 }
 
-const char *conf_check_connect_string(const char *text)
+/* As ZooKeeper's own parser reads a list: no blanks, no empty items. What is
+ * behind the first slash stays as it is. */
+char *conf_plain_servers(const char *text)
 {
     size_t hosts = strcspn(text, "/");
-    bool ok =
-        hosts > 0 && strpbrk(text, " \t") == NULL &&
-        (text[hosts] == '\0' || conf_check_lock_path(text + hosts) == NULL);
-    size_t at = 0;
+    struct buf out;
+    char *plain;
 
-    while (ok && at < hosts) {
+    buf_init(&out, strlen(text) + 1);
+    for (size_t at = 0; at < hosts;) {
+        size_t n = strcspn(text + at, ",/"), from = at, to = at + n;
+
+        while (from < to && strchr(" \t", text[from]) != NULL) {
+            from++;
+        }
+        while (to > from && strchr(" \t", text[to - 1]) != NULL) {
+            to--;
+        }
+        if (to > from) {
+            buf_str(&out, out.len > 0 ? "," : "");
+            buf_add(&out, text + from, to - from);
+        }
+        at += n + 1;
+    }
+    if (strcmp(text + hosts, "/") != 0) { /* no chroot at all */
+        buf_str(&out, text + hosts);
+    }
+    plain = mem_strdup(buf_text(&out));
+    buf_close(&out);
+    return plain;
+}
+
+void conf_plain_endpoint(char *text)
+{
+    size_t scheme = strcspn(text, ":"), len = strlen(text);
+
+    for (size_t i = 0; i < scheme; i++) {
+        text[i] = (char)tolower((unsigned char)text[i]);
+    }
+    if (len > 0 && text[len - 1] == '/' && len > scheme + 3) {
+        text[len - 1] = '\0';
+    }
+}
+
+static bool are_servers(const char *text)
+{
+    size_t hosts = strcspn(text, "/");
+    bool ok = hosts > 0 && (text[hosts] == '\0' || is_path(text + hosts));
+
+    for (size_t at = 0; ok && at < hosts;) {
         size_t n = strcspn(text + at, ",/");
         char *one = mem_strndup(text + at, n);
 
         /* The port may be left out: ZooKeeper's own is 2181. */
-        ok = n > 0 &&
-             (strchr(one, ':') == NULL || conf_check_address(one) == NULL);
+        ok = n > 0 && strpbrk(one, " \t") == NULL &&
+             (strchr(one, ':') == NULL || is_address(one));
         mem_free(one);
         at += n + 1;
     }
-    return ok && text[hosts == 0 ? 0 : hosts - 1] != ','
-               ? NULL
-               : "not a list of servers; write host:2181,host:2181 without "
-                 "blanks";
+    return ok;
+}
+
+int conf_check_connect_string(const char *text, struct err *err)
+{
+    char *plain = conf_plain_servers(text);
+    bool ok = are_servers(plain);
+    size_t len = strlen(plain);
+    bool slash = strchr(plain, '/') != NULL && plain[len - 1] == '/';
+
+    mem_free(plain);
+    return unless(ok,
+                  slash ? "a '/' at its end; leave it out"
+                        : "not a list of servers; write host:2181,host:2181, "
+                          "and a chroot once, at the end: host:2181/path",
+                  err);
 }
 
 /* Two renewals in a row may fail without harm. */
@@ -211,7 +271,7 @@ static size_t row_of(const struct conf_reading *r, size_t offset)
     keys = conf_keys(&n);
     own = n;
     for (size_t i = 0; i < n; i++) {
-        if (keys[i].offset != offset || keys[i].type == CONF_KEY_IGNORED) {
+        if (keys[i].offset != offset || !conf_key_counts(&keys[i])) {
             continue;
         }
         if (r->lines[i] != 0) {
@@ -277,7 +337,8 @@ static void check_registry(struct conf_reading *r)
     case CONF_JDBC:
         require(r, reg->jdbc_url != NULL, AT(registry.jdbc_url),
                 "jdbc-url: jdbc:mysql://host:port/database in the block "
-                "registry.hikari-config");
+                "registry.hikari-config (without it DolphinScheduler takes the "
+                "url, username and password of spring.datasource)");
         if (check_interval("registry.heartbeat-refresh-interval",
                            reg->heartbeat_refresh_ms, reg->session_timeout_ms,
                            &err) != 0) {
@@ -316,4 +377,26 @@ void conf_check_rules(struct conf_reading *r)
         conf_problem(r->report, line_of(r, at), name_of(r, at),
                      "the three weights sum to %g; make them sum to 100", sum);
     }
+}
+
+void conf_remarks(const struct conf *conf, struct buf *out)
+{
+    const struct conf_registry *reg = &conf->registry;
+    struct jdbc_url url;
+
+    if (reg->type != CONF_JDBC || reg->jdbc_url == NULL) {
+        return;
+    }
+    if (jdbc_url_parse(&url, reg->jdbc_url, NULL) == 0) {
+        const char *at = buf_text(&url.notes);
+
+        while (*at != '\0') {
+            int len = (int)strcspn(at, "\n");
+
+            buf_printf(out, "%s: registry.hikari-config.jdbc-url: %.*s\n",
+                       conf->file, len, at);
+            at += len + 1;
+        }
+    }
+    jdbc_url_close(&url);
 }

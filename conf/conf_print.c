@@ -48,7 +48,7 @@ void conf_print(const struct conf *conf, FILE *out)
     for (size_t i = 0; i < n; i++) {
         const struct conf_key *key = &keys[i];
 
-        if (key->type == CONF_KEY_IGNORED || (key->flags & CONF_ALIAS) != 0 ||
+        if (!conf_key_counts(key) || (key->flags & CONF_ALIAS) != 0 ||
             (key->registries & CONF_FOR(conf->registry.type)) == 0) {
             continue;
         }
@@ -76,7 +76,7 @@ void conf_describe(FILE *out)
     for (size_t i = 0; i < n; i++) {
         const struct conf_key *key = &keys[i];
 
-        if (key->type != CONF_KEY_IGNORED && (key->flags & CONF_ALIAS) == 0) {
+        if (conf_key_counts(key) && (key->flags & CONF_ALIAS) == 0) {
             (void)fprintf(out, "%s (%s)\n    %s\n", key->path,
                           key->otherwise == NULL ? "no default"
                                                  : key->otherwise,

@@ -29,13 +29,16 @@ enum conf_key_type {
     CONF_KEY_LISTEN,   /* listen_host and listen_port */
     CONF_KEY_GROUPS,   /* any name below it: a list of addresses */
     CONF_KEY_IGNORED,  /* accepted; means nothing to us */
+    CONF_KEY_REFUSED,  /* means something that we cannot: `help` is the way out
+                        */
 };
 
 enum conf_key_flag {
     CONF_SECRET = 1,   /* never printed */
     CONF_OPTIONAL = 2, /* may be empty: NULL */
     CONF_ALIAS = 4,    /* another spelling of a field with a row of its own */
-    CONF_BARE_MS = 8,  /* a duration that may be bare milliseconds (Hikari) */
+    CONF_BARE_MS = 8,  /* a duration that may be bare milliseconds (Spring),
+                          unless registry.type is one of our own */
     CONF_LINES = 16,   /* a text that may hold line ends and tabs */
     CONF_LIVE = 32,    /* a reload takes it: read by the loop's thread only */
 };
@@ -44,8 +47,9 @@ enum conf_key_flag {
 #define CONF_FOR(type) (1u << (type))
 #define CONF_FOR_ALL   0xffu
 
-/* What is wrong with a text, or NULL. Must not quote it: it may be secret. */
-typedef const char *conf_text_f(const char *text);
+/* ERR_INVALID: what is wrong with a text. Must not quote it: it may be secret.
+ */
+typedef int conf_text_f(const char *text, struct err *err);
 
 struct conf_key {
     const char *path;
@@ -60,10 +64,22 @@ struct conf_key {
     const char *help;
 };
 
+/* Does it stand for a field of struct conf? */
+static inline bool conf_key_counts(const struct conf_key *key)
+{
+    return key->type != CONF_KEY_IGNORED && key->type != CONF_KEY_REFUSED;
+}
+
 const struct conf_key *conf_keys(size_t *n);
 
 /* The row for a path, or NULL. */
 const struct conf_key *conf_key_find(const char *path);
+
+/* The path as the table spells it (mem_free): below a block of
+ * DolphinScheduler's a name may be written as Spring reads it, connectString,
+ * connect_string or CONNECT-STRING for connect-string. What is not known, or
+ * stands elsewhere, is as it was. */
+char *conf_key_canonical(const char *path);
 
 /* The path nearest to an unknown one, or NULL if none is near. */
 const char *conf_key_nearest(const char *path);
@@ -137,14 +153,21 @@ conf_text_f conf_check_address, conf_check_namespace, conf_check_lock_path,
     conf_check_endpoint, conf_check_jdbc_url, conf_check_connect_string,
     conf_check_node_kind;
 
+/* What Curator and jetcd overlook, taken out: blanks and empty items in a list
+ * of servers (mem_free); capitals of the scheme and a '/' at the end, in place.
+ */
+char *conf_plain_servers(const char *text);
+void conf_plain_endpoint(char *text);
+
 struct conf_reading {
     struct conf *conf;
     struct conf_report *report;
     unsigned *lines; /* by row of the table: where it was set, 0: not */
 };
 
-/* All entries, the defaults that depend on them, then the rules. */
-void conf_read(struct conf_reading *r, const struct conf_doc *doc);
+/* All entries (their paths become the table's), the defaults that depend on
+ * them, then the rules. */
+void conf_read(struct conf_reading *r, struct conf_doc *doc);
 
 /* ---- rules between fields ---- */
 

@@ -32,8 +32,7 @@ static void list_block(const char *block, struct buf *out)
     keys = conf_keys(&n);
     for (size_t i = 0; i < n; i++) {
         if (is_below(keys[i].path, block) &&
-            (keys[i].flags & CONF_ALIAS) == 0 &&
-            keys[i].type != CONF_KEY_IGNORED) {
+            (keys[i].flags & CONF_ALIAS) == 0 && conf_key_counts(&keys[i])) {
             if (last != NULL) {
                 buf_printf(out, "%s%s", out->len == 0 ? "" : ", ", last);
             }
@@ -157,8 +156,8 @@ static bool set_twice(struct conf_reading *r, const struct conf_key *key,
     keys = conf_keys(&n);
     for (size_t i = 0; i < n; i++) {
         if (r->lines[i] != 0 && &keys[i] != key &&
-            keys[i].offset == key->offset && key->type != CONF_KEY_IGNORED &&
-            keys[i].type != CONF_KEY_IGNORED) {
+            keys[i].offset == key->offset && conf_key_counts(key) &&
+            conf_key_counts(&keys[i])) {
             conf_problem(r->report, e->line, e->path,
                          "means the same as %s in line %u; keep one of them",
                          keys[i].path, r->lines[i]);
@@ -194,6 +193,9 @@ static void read_entry(struct conf_reading *r, const struct conf_key *key,
 
     if ((key->registries & CONF_FOR(r->conf->registry.type)) == 0) {
         foreign_key(r, e);
+    } else if (key->type == CONF_KEY_REFUSED) {
+        conf_problem(r->report, e->line, e->path, "cannot be taken; %s",
+                     key->help);
     } else if (key->type == CONF_KEY_IGNORED) {
         log_debug("=conf-ignored", LOG_S("key", e->path),
                   LOG_I("line", e->line), LOG_S("reason", "no meaning here"));
@@ -328,11 +330,17 @@ static void read_type(struct conf_reading *r, const struct conf_doc *doc)
     }
 }
 
-void conf_read(struct conf_reading *r, const struct conf_doc *doc)
+void conf_read(struct conf_reading *r, struct conf_doc *doc)
 {
     const struct conf_key *settle = conf_key_find("failover.settle");
     size_t n;
 
+    for (size_t i = 0; i < doc->n; i++) {
+        char *path = conf_key_canonical(doc->entries[i].path);
+
+        mem_free(doc->entries[i].path);
+        doc->entries[i].path = path;
+    }
     read_type(r, doc);
     for (size_t i = 0; i < doc->n && r->report->n < PROBLEMS_MAX; i++) {
         if (!is_repeated(r, doc, i)) {

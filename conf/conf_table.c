@@ -7,6 +7,9 @@
  */
 #include "conf/conf_priv.h"
 
+#include "base/mem.h"
+
+#include <ctype.h>
 #include <string.h>
 
 #define AT(field) offsetof(struct conf, field)
@@ -55,6 +58,11 @@
         path, CONF_KEY_IGNORED, 0, NULL, 0, 0, NULL, NULL, registries, 0, ""   \
     }
 
+#define REFUSED(path, registries, why)                                         \
+    {                                                                          \
+        path, CONF_KEY_REFUSED, 0, NULL, 0, 0, NULL, NULL, registries, 0, why  \
+    }
+
 static const char *const registry_types[] = {
     [CONF_SQLITE] = "sqlite",       [CONF_MEMORY] = "memory",
     [CONF_ZOOKEEPER] = "zookeeper", [CONF_ETCD] = "etcd",
@@ -93,9 +101,9 @@ ENUM("registry.type", registry.type, "sqlite", registry_types, 0,
 STRING("registry.namespace", registry.namespace_, "dolphinscheduler",
     conf_check_namespace, CONF_FOR_ALL, 0, "all keys stand below it"),
 DURATION("registry.session-timeout", registry.session_timeout_ms, "10s",
-    500, HOUR, CONF_FOR_ALL, 0, "silence after which a process counts as gone"),
+    500, HOUR, CONF_FOR_ALL, CONF_BARE_MS, "silence after which a process counts as gone"),
 DURATION("registry.connection-timeout", registry.connect_timeout_ms, "10s",
-    100, HOUR, CONF_FOR_ALL, 0, "how long to try to connect"),
+    100, HOUR, CONF_FOR_ALL, CONF_BARE_MS, "how long to try to connect"),
 STRING("registry.path", registry.path, "pelorus.db", NULL, SQLITE, 0,
     "sqlite: the file, on a local disk"),
 
@@ -104,15 +112,15 @@ STRING(ZK ".connect-string", registry.connect_string, NULL,
 STRING(ZK ".namespace", registry.namespace_, "dolphinscheduler",
     conf_check_namespace, ZOOKEEPER, CONF_ALIAS, "as registry.namespace"),
 DURATION(ZK ".session-timeout", registry.session_timeout_ms, "60s", 500, HOUR,
-    ZOOKEEPER, CONF_ALIAS, "as registry.session-timeout"),
+    ZOOKEEPER, CONF_ALIAS | CONF_BARE_MS, "as registry.session-timeout"),
 DURATION(ZK ".connection-timeout", registry.connect_timeout_ms, "15s", 100,
-    HOUR, ZOOKEEPER, CONF_ALIAS, "as registry.connection-timeout"),
+    HOUR, ZOOKEEPER, CONF_ALIAS | CONF_BARE_MS, "as registry.connection-timeout"),
 DURATION(ZK ".block-until-connected", registry.block_until_connected_ms, "15s",
-    100, HOUR, ZOOKEEPER, 0, "how long a start waits for the first connection"),
+    100, HOUR, ZOOKEEPER, CONF_BARE_MS, "how long a start waits for the first connection"),
 DURATION(ZK ".retry-policy.base-sleep-time", registry.retry_base_sleep_ms, "1s",
-    1, HOUR, ZOOKEEPER, 0, "the first pause between tries"),
+    1, HOUR, ZOOKEEPER, CONF_BARE_MS, "the first pause between tries"),
 DURATION(ZK ".retry-policy.max-sleep", registry.retry_max_sleep_ms, "3s", 1,
-    HOUR, ZOOKEEPER, 0, "the longest pause between tries"),
+    HOUR, ZOOKEEPER, CONF_BARE_MS, "the longest pause between tries"),
 UINT(ZK ".retry-policy.max-retries", registry.retry_max_retries, "5", 0, 1000,
     ZOOKEEPER, 0, "tries of one call"),
 STRING(ZK ".digest", registry.digest, NULL, NULL, ZOOKEEPER,
@@ -121,13 +129,13 @@ STRING(ZK ".digest", registry.digest, NULL, NULL, ZOOKEEPER,
 {"registry.endpoints", CONF_KEY_LIST, AT(registry.endpoints), NULL, 0, 0, NULL,
  conf_check_endpoint, ETCD, 0, "http://host:port, http://host:port"},
 DURATION("registry.ttl", registry.session_timeout_ms, "30s", SECOND, HOUR, ETCD,
-    CONF_ALIAS, "the lease: as registry.session-timeout"),
+    CONF_ALIAS | CONF_BARE_MS, "the lease: as registry.session-timeout"),
 DURATION("registry.retry-delay", registry.retry_delay_ms, "60ms", 1, HOUR, ETCD,
-    0, "the first pause between tries"),
+    CONF_BARE_MS, "the first pause between tries"),
 DURATION("registry.retry-max-delay", registry.retry_max_delay_ms, "300ms", 1,
-    HOUR, ETCD, 0, "the longest pause between tries"),
+    HOUR, ETCD, CONF_BARE_MS, "the longest pause between tries"),
 DURATION("registry.retry-max-duration", registry.retry_max_duration_ms,
-    "1500ms", 1, HOUR, ETCD, 0, "how long one call is tried"),
+    "1500ms", 1, HOUR, ETCD, CONF_BARE_MS, "how long one call is tried"),
 STRING("registry.user", registry.user, NULL, NULL, ETCD, CONF_OPTIONAL,
     "who we are"),
 STRING("registry.password", registry.password, NULL, NULL, ETCD,
@@ -144,7 +152,7 @@ STRING("registry.key-file", registry.key_file, NULL, NULL, ETCD | JDBC,
 IGNORED("registry.load-balancer-policy", ETCD),
 
 DURATION("registry.heartbeat-refresh-interval", registry.heartbeat_refresh_ms,
-    "3s", 100, HOUR, JDBC, 0, "how often our row is renewed"),
+    "3s", 100, HOUR, JDBC, CONF_BARE_MS, "how often our row is renewed"),
 STRING(HIKARI ".jdbc-url", registry.jdbc_url, NULL, conf_check_jdbc_url, JDBC,
     0, "jdbc:mysql://host:port/database or jdbc:postgresql://..."),
 STRING(HIKARI ".username", registry.user, NULL, NULL, JDBC, CONF_OPTIONAL,
@@ -155,17 +163,32 @@ UINT(HIKARI ".maximum-pool-size", registry.pool_size, "5", 1, 100, JDBC, 0,
     "connections at most"),
 DURATION(HIKARI ".connection-timeout", registry.connect_timeout_ms, "9s", 100,
     HOUR, JDBC, CONF_ALIAS | CONF_BARE_MS, "as registry.connection-timeout"),
+STRING(HIKARI ".schema", registry.jdbc_schema, NULL, NULL, JDBC, CONF_OPTIONAL,
+    "PostgreSQL: one schema, exactly so; several: currentSchema in jdbc-url"),
+REFUSED(HIKARI ".catalog", JDBC, "name the database in jdbc-url"),
+REFUSED(HIKARI ".data-source-class-name", JDBC, "write jdbc-url"),
+REFUSED(HIKARI ".data-source-j-n-d-i", JDBC, "write jdbc-url"),
+REFUSED(HIKARI ".data-source-properties", JDBC,
+    "write them behind a '?' in jdbc-url"),
+REFUSED(HIKARI ".url", JDBC, "that is jdbc-url"),
+REFUSED(HIKARI ".max-pool-size", JDBC, "that is maximum-pool-size"),
+IGNORED(HIKARI ".allow-pool-suspension", JDBC),
 IGNORED(HIKARI ".auto-commit", JDBC),
 IGNORED(HIKARI ".connection-init-sql", JDBC),
 IGNORED(HIKARI ".connection-test-query", JDBC),
 IGNORED(HIKARI ".driver-class-name", JDBC),
+IGNORED(HIKARI ".exception-override-class-name", JDBC),
 IGNORED(HIKARI ".idle-timeout", JDBC),
 IGNORED(HIKARI ".initialization-fail-timeout", JDBC),
 IGNORED(HIKARI ".keepalive-time", JDBC),
+IGNORED(HIKARI ".isolate-internal-queries", JDBC),
 IGNORED(HIKARI ".leak-detection-threshold", JDBC),
 IGNORED(HIKARI ".max-lifetime", JDBC),
 IGNORED(HIKARI ".minimum-idle", JDBC),
 IGNORED(HIKARI ".pool-name", JDBC),
+IGNORED(HIKARI ".read-only", JDBC),
+IGNORED(HIKARI ".register-mbeans", JDBC),
+IGNORED(HIKARI ".transaction-isolation", JDBC),
 IGNORED(HIKARI ".validation-timeout", JDBC),
 IGNORED("registry.term-refresh-interval", JDBC),
 IGNORED("registry.term-expire-times", JDBC),
@@ -265,6 +288,74 @@ const struct conf_key *conf_key_find(const char *path)
         }
     }
     return NULL;
+}
+
+/* One name of a path as Spring compares it: letters and digits alone count, and
+ * not their case. */
+static bool same_name(const char *a, const char *b)
+{
+    for (;;) {
+        while (*a != '\0' && *a != '.' && !isalnum((unsigned char)*a)) {
+            a++;
+        }
+        while (*b != '\0' && *b != '.' && !isalnum((unsigned char)*b)) {
+            b++;
+        }
+        if (*a == '\0' || *a == '.' || *b == '\0' || *b == '.') {
+            return (*a == '\0' || *a == '.') && (*b == '\0' || *b == '.');
+        }
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) {
+            return false;
+        }
+        a++;
+        b++;
+    }
+}
+
+static bool is_relaxed(const char *path)
+{
+    return strncmp(path, "registry", 8) == 0 ||
+           strncmp(path, BALANCING, strlen(BALANCING)) == 0;
+}
+
+/* How the table spells the name at `name`, behind what `known` has of it. */
+static const char *spelled(const char *known, const char *name)
+{
+    size_t len = strlen(known);
+
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        if (is_relaxed(keys[i].path) &&
+            strncmp(keys[i].path, known, len) == 0 &&
+            same_name(keys[i].path + len, name)) {
+            return keys[i].path + len;
+        }
+    }
+    return NULL;
+}
+
+char *conf_key_canonical(const char *path)
+{
+    char known[CONF_PATH_MAX + 1] = "";
+    size_t len = 0;
+
+    for (const char *name = path;;) {
+        size_t n = strcspn(name, ".");
+        const char *ours = spelled(known, name);
+        size_t m = ours == NULL ? 0 : strcspn(ours, ".");
+
+        if (ours == NULL || len + m + 2 + strlen(name) > CONF_PATH_MAX) {
+            return mem_printf("%s%s", known, name);
+        }
+        memcpy(known + len, ours, m);
+        len += m;
+        known[len] = '\0';
+        if (name[n] == '\0') {
+            return mem_strdup(known);
+        }
+        known[len++] = '.';
+        known[len] = '\0';
+        name += n + 1;
+    }
 }
 
 /* DolphinScheduler's own defaults hold for its registries, in both spellings.

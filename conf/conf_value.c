@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "conf/jdbc_url.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -152,8 +153,6 @@ static const void *value_at(const struct conf *conf, const struct conf_key *key)
 static int check_text(const struct conf_key *key, const char *text,
                       struct err *err)
 {
-    const char *why;
-
     for (const char *s = text; *s != '\0'; s++) {
         bool line = (key->flags & CONF_LINES) != 0 && strchr("\n\t", *s);
 
@@ -162,8 +161,7 @@ static int check_text(const struct conf_key *key, const char *text,
                                 "control character in the value; remove it");
         }
     }
-    why = key->check == NULL ? NULL : key->check(text);
-    return why == NULL ? 0 : (int)err_set(err, ERR_INVALID, "%s", why);
+    return key->check == NULL ? 0 : key->check(text, err);
 }
 
 static int set_string(struct conf *conf, const struct conf_key *key,
@@ -179,7 +177,10 @@ static int set_string(struct conf *conf, const struct conf_key *key,
     rc = none ? 0 : check_text(key, text, err);
     if (rc == 0) {
         mem_free(*field);
-        *field = none ? NULL : mem_strdup(text);
+        *field = none ? NULL
+                 : key->check == conf_check_connect_string
+                     ? conf_plain_servers(text)
+                     : mem_strdup(text);
     }
     return rc;
 }
@@ -208,8 +209,10 @@ static int set_number(struct conf *conf, const struct conf_key *key,
     double value;
     char *end;
 
-    /* No signs, exponents, hexadecimals, NaN: nobody means them here. */
-    if (text[0] == '\0' || strspn(text, "0123456789.") != strlen(text)) {
+    /* No exponents, hexadecimals, NaN: nobody means them here. */
+    if (text[0] == '\0' ||
+        text[(text[0] == '-') +
+             strspn(text + (text[0] == '-'), "0123456789.")] != '\0') {
         return (int)err_set(err, ERR_INVALID,
                             "\"%.40s\" is no number; write one from %g to %g",
                             text, key->min, key->max);
@@ -235,10 +238,17 @@ static int set_uint(struct conf *conf, const struct conf_key *key,
     uint64_t value;
 
     if (units_uint(text, UINT64_MAX, &value, NULL) != 0) {
-        return (int)err_set(err, ERR_INVALID,
-                            "\"%.40s\" is no whole number; write one from %.0f "
-                            "to %.0f",
-                            text, key->min, key->max);
+        bool digits = text[0] != '\0' &&
+                      text[(text[0] == '-') + strspn(text + (text[0] == '-'),
+                                                     "0123456789")] == '\0' &&
+                      strcmp(text, "-") != 0;
+
+        return (int)err_set(
+            err, ERR_INVALID,
+            digits ? "%.40s is out of range; choose from %.0f to %.0f"
+                   : "\"%.40s\" is no whole number; write one from %.0f "
+                     "to %.0f",
+            text, key->min, key->max);
     }
     if ((double)value < key->min || (double)value > key->max) {
         return (int)err_set(err, ERR_INVALID,
@@ -249,6 +259,15 @@ static int set_uint(struct conf *conf, const struct conf_key *key,
     return 0;
 }
 
+/* As Java's side takes them. On a registry of our own a number without its unit
+ * is a mistake. */
+static bool takes_bare_ms(const struct conf *conf, const struct conf_key *key)
+{
+    return (key->flags & CONF_BARE_MS) != 0 &&
+           conf->registry.type != CONF_SQLITE &&
+           conf->registry.type != CONF_MEMORY;
+}
+
 static int set_duration(struct conf *conf, const struct conf_key *key,
                         const char *text, struct err *err)
 {
@@ -256,16 +275,17 @@ static int set_duration(struct conf *conf, const struct conf_key *key,
     int64_t value;
     int rc;
 
-    if ((key->flags & CONF_BARE_MS) == 0 ||
-        units_int(text, 0, (int64_t)1 << 40, &value, NULL) != 0) {
-        rc = units_duration(text, &value, err);
-        if (rc != 0) {
-            return rc;
-        }
+    bool bare = takes_bare_ms(conf, key) &&
+                units_int(text, 0, (int64_t)1 << 40, &value, NULL) == 0;
+
+    rc = bare ? 0 : units_duration(text, &value, err);
+    if (rc != 0) {
+        return rc;
     }
     if ((double)value < key->min || (double)value > key->max) {
         return (int)err_set(err, ERR_INVALID,
-                            "%.40s is out of range; choose from %s to %s", text,
+                            "%.40s%s is out of range; choose from %s to %s",
+                            text, bare ? " (milliseconds)" : "",
                             units_format_duration((int64_t)key->min, low),
                             units_format_duration((int64_t)key->max, high));
     }
@@ -352,6 +372,7 @@ int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
         return conf_list_add(field_at(conf, key), key, text, err);
     case CONF_KEY_GROUPS:
     case CONF_KEY_IGNORED:
+    case CONF_KEY_REFUSED:
         break;
     }
     return 0;
@@ -384,6 +405,9 @@ int conf_list_add(struct conf_list *list, const struct conf_key *key,
             to--;
         }
         item = mem_strndup(s + from, to > from ? to - from : 0);
+        if (key->check == conf_check_endpoint) {
+            conf_plain_endpoint(item);
+        }
         rc = item[0] == '\0'
                  ? (int)err_set(err, ERR_INVALID, "an empty item; remove it")
                  : check_text(key, item, err);
@@ -412,17 +436,12 @@ int conf_list_add(struct conf_list *list, const struct conf_key *key,
 static void format_text(struct buf *out, const struct conf_key *key,
                         const char *text)
 {
-    const char *secret = strcasestr(text, "password=");
-    size_t hidden;
     char *masked;
 
     if ((key->flags & CONF_SECRET) != 0) {
         buf_str(out, "\"***\"");
-    } else if (secret != NULL && key->check == conf_check_jdbc_url) {
-        secret += strlen("password=");
-        hidden = strcspn(secret, "&;");
-        masked = mem_printf("%.*s***%s", (int)(secret - text), text,
-                            secret + hidden);
+    } else if (key->check == conf_check_jdbc_url) {
+        masked = jdbc_url_masked(text);
         json_quote(out, masked, strlen(masked));
         mem_free(masked);
     } else {
@@ -475,6 +494,7 @@ void conf_format(const struct conf *conf, const struct conf_key *key,
         break;
     case CONF_KEY_GROUPS:
     case CONF_KEY_IGNORED:
+    case CONF_KEY_REFUSED:
         break;
     }
 }

@@ -8,6 +8,7 @@
  * stands behind all of them: whatever the registry does, we are gone within
  * five seconds, and what is left behind expires by itself.
  */
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
@@ -39,6 +40,7 @@
 #define HTTP_STOP_MS     2500
 #define OWN_FILES        64 /* the registry's, the hooks', libraries' */
 #define LEAVE_AT_MOST_MS 4500
+#define REMARKS_MAX 65536
 #define LAST_WORDS_MS    200 /* for the log's last lines */
 #define ONE_REQUEST_MS                                                         \
     1000 /* signals so near are one: of a group, `timeout`                     \
@@ -362,10 +364,15 @@ static int cmd_check_config(int argc, char **argv)
         argc, argv, "check-config [-c FILE]",
         "Says all that is wrong with FILE, or prints every key with its value "
         "in\nforce, secrets as ***. Exit code 1: it would not start.\n");
+    struct buf remarks;
     struct conf conf;
 
     if (registry_conf(&conf, file) != 0)
         return 1;
+    buf_init(&remarks, REMARKS_MAX);
+    conf_remarks(&conf, &remarks);
+    fputs(buf_text(&remarks), stderr);
+    buf_close(&remarks);
     conf_print(&conf, stdout);
     conf_close(&conf);
     if (fflush(stdout) != 0 || ferror(stdout)) {

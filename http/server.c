@@ -72,6 +72,25 @@ static void on_mhd_log(void *arg, const char *fmt, va_list args)
 
 /* --- starting and leaving ------------------------------------------------- */
 
+/* What to do about it. */
+static const char *why_not_bound(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return " (is another coordinator running there? `listen:` names "
+               "another address)";
+    case EADDRNOTAVAIL:
+        return " (no address of this host; `listen:` takes one of its own, or "
+               "0.0.0.0 for all)";
+    case EACCES:
+    case EPERM:
+        return " (ports below 1024 need a privilege; `listen:` takes a higher "
+               "one)";
+    default:
+        return "";
+    }
+}
+
 int http_listen(const struct conf *conf, struct http_listener *out,
                 struct err *err)
 {
@@ -100,10 +119,8 @@ int http_listen(const struct conf *conf, struct http_listener *out,
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 ||
         listen(fd, BACKLOG) != 0 || getsockname(fd, &bound.any, &len) != 0) {
-        rc = (int)err_errno(err, errno,
-                            "listen: %s:%s (is another coordinator running "
-                            "there? `listen:` names another address)",
-                            conf->listen_host, port);
+        rc = (int)err_errno(err, errno, "listen: %s:%s%s", conf->listen_host,
+                            port, why_not_bound(errno));
         freeaddrinfo(found);
         if (fd >= 0)
             close(fd);

@@ -211,7 +211,7 @@ void dbms_disconnect(struct dbms *d)
 /* One line when a server is left, and one when another is found. */
 static void leave(struct dbms *d, const char *why)
 {
-    const struct dbms_host *host = &d->target.hosts[d->target.at];
+    const struct jdbc_host *host = &d->target.hosts[d->target.at];
 
     if (!d->left) {
         d->left = true;

@@ -42,6 +42,7 @@
 
 #include "base/buf.h"
 #include "base/rand.h"
+#include "conf/jdbc_url.h"
 #include "registry/sql_core.h"
 
 #include <stdio.h>
@@ -58,19 +59,6 @@
 /* --- where and how (jdbc.c) ------------------------------------------------
  */
 
-enum dbms_tls {
-    DBMS_TLS_OFF,
-    DBMS_TLS_PREFER,
-    DBMS_TLS_ON,
-    DBMS_TLS_CA,
-    DBMS_TLS_HOST
-};
-
-struct dbms_host {
-    char *name;
-    uint16_t port;
-};
-
 /* Where a server stands (dbms_place.c). Position 0: that is not known. */
 struct dbms_place {
     uint64_t generation; /* of the incarnation: see registry/history.h */
@@ -80,17 +68,20 @@ struct dbms_place {
 
 struct dbms_target {
     const struct dbms_driver *driver;
-    struct dbms_host hosts[8]; /* tried in turn */
+    struct jdbc_host hosts[JDBC_HOSTS_MAX]; /* tried in turn */
     size_t n_hosts, at;
     size_t nth, n_addresses; /* of hosts[at]'s, when it was last asked */
     char address[64];        /* the nth; "": the driver asks by name */
     char *database, *schema; /* schema: PostgreSQL's search path, or NULL */
-    char *user, *password;   /* or NULL */
-    enum dbms_tls tls;
-    char *ca, *cert, *key; /* files, or NULL */
-    int64_t connect_ms;    /* to connect at most */
-    int64_t call_ms;       /* for one request at most */
-    int64_t idle_ms;       /* the server drops a transaction that rests */
+    char *options;           /* PostgreSQL's, or NULL */
+    char *application;       /* how we call ourselves, or NULL */
+    char *user, *password;   /* or NULL; a host may have its own */
+    enum jdbc_tls tls;
+    char *ca, *cert, *key, *key_password; /* files, or NULL */
+    int64_t connect_ms;                   /* to connect at most */
+    int64_t call_ms;                      /* for one request at most */
+    bool info_first; /* keys beside the URL come before its own */
+    int64_t idle_ms; /* the server drops a transaction that rests */
     char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
     struct dbms_place known; /* servers that stand before it are asked last */
     bool all;                /* nothing is known: ask all, take the best */
@@ -99,7 +90,8 @@ struct dbms_target {
     bool behind;             /* before `known`, and none was better */
     bool lineless;           /* it cannot tell a timeline */
 };
-int dbms_target_parse(struct dbms_target *t, const char *url,
+/* What an URL says of it; `notes` (or NULL) gets what is not taken of it. */
+int dbms_target_parse(struct dbms_target *t, const char *url, struct buf *notes,
                       struct err *err) MUST_CHECK;
 void dbms_target_close(struct dbms_target *t);
 

@@ -66,7 +66,7 @@ struct round {
 
 /* The numbers of a host. None: *why says so. */
 static size_t
-look_up(const struct dbms_host *host, const char **why,
+look_up(const struct jdbc_host *host, const char **why,
         char out[ADDRESSES][sizeof(((struct dbms_target *)NULL)->address)])
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
@@ -87,7 +87,7 @@ look_up(const struct dbms_host *host, const char **why,
 
 static void note(struct round *r, const struct dbms_target *t, const char *why)
 {
-    const struct dbms_host *host = &t->hosts[t->at];
+    const struct jdbc_host *host = &t->hosts[t->at];
     bool named = t->address[0] != '\0' && strcmp(t->address, host->name) != 0;
 
     r->tried++;

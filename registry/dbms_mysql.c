@@ -207,13 +207,13 @@ static void set_options(MYSQL *my, const struct dbms_target *t)
     (void)mysql_options(my, MYSQL_SET_CHARSET_NAME, "utf8mb4");
     (void)mysql_optionsv(my, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name",
                          "pelorus");
-    if (t->tls >= DBMS_TLS_ON) {
+    if (t->tls >= JDBC_TLS_ON) {
         (void)mysql_optionsv(my, MYSQL_OPT_SSL_ENFORCE, &yes);
     }
-    if (t->tls != DBMS_TLS_OFF) {
+    if (t->tls != JDBC_TLS_OFF) {
         (void)mysql_ssl_set(my, t->key, t->cert, t->ca, NULL, NULL);
         (void)mysql_optionsv(my, MYSQL_OPT_SSL_VERIFY_SERVER_CERT,
-                             t->tls >= DBMS_TLS_CA ? &yes : &no);
+                             t->tls >= JDBC_TLS_CA ? &yes : &no);
     }
 }
 
@@ -274,9 +274,12 @@ static enum dbms_fault set_up(struct dbms_link *link,
 static enum dbms_fault connect_(struct dbms_link **out,
                                 const struct dbms_target *t, struct err *err)
 {
-    const struct dbms_host *host = &t->hosts[t->at];
-    bool by_name = t->address[0] == '\0' || t->tls >= DBMS_TLS_CA;
-    const char *password = t->password != NULL ? t->password : "";
+    const struct jdbc_host *host = &t->hosts[t->at];
+    bool by_name = t->address[0] == '\0' || t->tls >= JDBC_TLS_CA;
+    const char *user = host->user != NULL ? host->user : t->user;
+    const char *password = host->password != NULL ? host->password
+                           : t->password != NULL  ? t->password
+                                                  : "";
     MYSQL *my = mysql_init(NULL);
     struct dbms_link *link;
     enum dbms_fault fault;
@@ -286,7 +289,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
         return DBMS_LOST;
     }
     set_options(my, t);
-    if (mysql_real_connect(my, by_name ? host->name : t->address, t->user,
+    if (mysql_real_connect(my, by_name ? host->name : t->address, user,
                            password, t->database, host->port, NULL,
                            CLIENT_MULTI_STATEMENTS) == NULL) {
         fault = failed(my, err);

@@ -322,12 +322,12 @@ static const char *options(void)
 
 static PGconn *start(const struct dbms_target *t)
 {
-    static const char *const modes[] = {[DBMS_TLS_OFF] = "disable",
-                                        [DBMS_TLS_PREFER] = "prefer",
-                                        [DBMS_TLS_ON] = "require",
-                                        [DBMS_TLS_CA] = "verify-ca",
-                                        [DBMS_TLS_HOST] = "verify-full"};
-    const struct dbms_host *host = &t->hosts[t->at];
+    static const char *const modes[] = {[JDBC_TLS_OFF] = "disable",
+                                        [JDBC_TLS_PREFER] = "prefer",
+                                        [JDBC_TLS_ON] = "require",
+                                        [JDBC_TLS_CA] = "verify-ca",
+                                        [JDBC_TLS_HOST] = "verify-full"};
+    const struct jdbc_host *host = &t->hosts[t->at];
     const char *address = t->address[0] != '\0' ? t->address : NULL;
     char port[8], patience[24];
 
@@ -343,14 +343,16 @@ static PGconn *start(const struct dbms_target *t)
         {"dbname", t->database},
         {"user", t->user},
         {"password", t->password},
-        {"options", options()},
+        {"options", t->options != NULL ? t->options : options()},
         {"sslmode", modes[t->tls]},
         {"sslrootcert", t->ca},
         {"sslcert", t->cert},
         {"sslkey", t->key},
+        {"sslpassword", t->key_password},
         {"keepalives_idle", "10"},
         {"tcp_user_timeout", patience},
-        {"application_name", "pelorus"},
+        {"application_name",
+         t->application != NULL ? t->application : "pelorus"},
         {"gssencmode", "disable"},
         {"client_encoding", "UTF8"},
         {"target_session_attrs", "any"}, /* we ask ourselves */

@@ -245,6 +245,19 @@ static int check_files(const struct conf_registry *conf, struct err *err)
     return rc == 0 ? check_file("key-file", conf->key_file, err) : rc;
 }
 
+/* To jetcd the scheme of an address means nothing: it speaks TLS if it is given
+ * a context for it, which DolphinScheduler does with all three files. */
+static char *endpoint_of(const struct conf_registry *conf, size_t i)
+{
+    const char *text = conf->endpoints.items[i];
+    bool tls = conf->cert_file != NULL && conf->key_file != NULL &&
+               conf->key_cert_chain_file != NULL;
+
+    return tls && strncmp(text, "http://", 7) == 0
+               ? mem_printf("https://%s", text + 7)
+               : mem_strdup(text);
+}
+
 static struct etcd *configure(struct loop *loop,
                               const struct conf_registry *conf)
 {
@@ -267,7 +280,7 @@ static struct etcd *configure(struct loop *loop,
     e->retry_for_ms = conf->retry_max_duration_ms;
     e->endpoints = mem_array(conf->endpoints.n, sizeof(*e->endpoints));
     for (size_t i = 0; i < conf->endpoints.n; i++) {
-        e->endpoints[e->n_endpoints++] = mem_strdup(conf->endpoints.items[i]);
+        e->endpoints[e->n_endpoints++] = endpoint_of(conf, i);
     }
     e->queue_tail = &e->queue;
     return e;

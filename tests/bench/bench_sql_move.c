@@ -60,7 +60,7 @@ static void aim(struct bench *b, const char *database)
 
     dbms_target_close(&b->target);
     sql_server_url(b->server, b->server->port, database, b->url);
-    must(dbms_target_parse(&b->target, b->url, &err), &err);
+    must(dbms_target_parse(&b->target, b->url, NULL, &err), &err);
     b->target.user = mem_strdup(b->server->kind->admin);
     b->target.connect_ms = b->target.call_ms = b->target.idle_ms = 60000;
 }

@@ -270,11 +270,11 @@ class Servers:
             s.end()
 
 
-def try_init(server, directory, parameters="", more=""):
+def try_init(server, directory, parameters="", more="", url=None):
     """pelorus registry init --apply"""
     path = os.path.join(directory, "init.yaml")
     with open(path, "w", encoding="utf-8") as f:
-        f.write(block(server, 10, server.url() + parameters) + more)
+        f.write(block(server, 10, (url or server.url()) + parameters) + more)
     return subprocess.run([PELORUS, "registry", "init", "--apply", "-c", path], capture_output=True, text=True,
                           timeout=60 * SLOW, check=False)
 

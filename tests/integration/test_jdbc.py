@@ -194,6 +194,33 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def who_connector_j_asks_for(server, code):
+    """Users and hosts as its URLs name them."""
+    server.run("CREATE USER 'p@pe'@'%' IDENTIFIED BY 'geheim /b'; GRANT ALL ON *.* TO 'p@pe'@'%'", database=None)
+    where, database = server.url()[len("jdbc:mysql://"):].split("/")
+    port = where.split(":")[1]
+    right, wrong = "p%40pe:geheim+%2Fb", "p%40pe:geheim%2Bb"
+    equal(code("", url=f"jdbc:mysql://{right}@{where}/{database}"), 0, "user:password@host")
+    equal(code("", url=f"jdbc:mysql://{wrong}@{where}/{database}"), 1, "a wrong password before the host")
+    equal(code("", url=f"jdbc:mysql://{right}@[127.0.0.1:1,(host=127.0.0.1,port={port})]/{database}"), 0,
+          "a list of hosts")
+    equal(code("", url=f"jdbc:mysql://address=(host=127.0.0.1)(port={port})(user=p%40pe)(password=geheim%20%2Fb)"
+                       f"/{database}?useUnicode=true"), 0, "address=(...)")
+    equal(code("", url=f"jdbc:mysql://{right}@{where}/{database[0]}%{ord(database[1]):x}{database[2:]}"), 0,
+          "a database in %xx")
+
+
+def where_pgjdbc_looks(server, code):
+    """The tables stand in the first schema of the search path that exists."""
+    server.run('CREATE SCHEMA folded; CREATE SCHEMA "Quoted, one"; CREATE SCHEMA optional')
+    for parameters, schema in (("?currentSchema=nowhere,Folded,public", "folded"),
+                               ("?currentSchema=%22Quoted,+one%22", '"Quoted, one"'),
+                               ("?options=-c%20search_path=optional,public", "optional")):
+        equal(code(parameters), 0, parameters)
+        equal(len(server.run(f"SELECT revision FROM {schema}.pelorus_meta")), 1, parameters)
+    equal(code("?currentSchema=nowhere"), 1, "a schema that is not there")
+
+
 def tls(cluster, kind):
     """A server that takes nothing but TLS; its certificate is believed if and
     only if our authority signed it."""
@@ -201,15 +228,27 @@ def tls(cluster, kind):
     try:
         server.start().wait().make_database()
 
-        def code(parameters, ca=None):
+        def code(parameters, ca=None, url=None):
             more = f"  cert-file: {server.file(ca)}\n" if ca else ""
-            return try_init(server, cluster.dir, parameters, more).returncode
+            done = try_init(server, cluster.dir, parameters, more, url)
+            check("geheim" not in done.stdout + done.stderr, lambda: f"a password is shown: {done.stdout}{done.stderr}")
+            return done.returncode
         equal(code(""), 0, "as it comes")
-        equal(code("?sslmode=disable"), 1, "without TLS")
-        equal(code("?useSSL=true"), 0, "with TLS")
-        equal(code("?sslmode=verify-full", "ca.crt"), 0, "with our authority")
-        equal(code("?sslmode=verify-full", "other.crt"), 1, "with another authority")
-        equal(code("?sslmode=verify-ca", "other.crt"), 1, "with another authority")
+        if kind == "mysql":
+            equal(code("?sslMode=DISABLED"), 1, "without TLS")
+            equal(code("?useSSL=true&requireSSL=true"), 0, "with TLS")
+            equal(code("?sslMode=VERIFY_IDENTITY", "ca.crt"), 0, "with our authority")
+            equal(code("?sslMode=VERIFY_IDENTITY", "other.crt"), 1, "with another authority")
+            equal(code("?sslMode=VERIFY_CA", "other.crt"), 1, "with another authority")
+            who_connector_j_asks_for(server, code)
+        else:
+            equal(code("?sslmode=disable"), 1, "without TLS")
+            equal(code("?sslmode=require"), 0, "with TLS")
+            equal(code("?ssl=true", "ca.crt"), 0, "with our authority")
+            equal(code("?ssl=true"), 1, "ssl=true without an authority")
+            equal(code("?ssl=true", "other.crt"), 1, "with another authority")
+            equal(code("?sslmode=verify-ca", "other.crt"), 1, "with another authority")
+            where_pgjdbc_looks(server, code)
         equal(len(server.run("SELECT revision FROM pelorus_meta")), 1, "the schema, made twice")
     finally:
         server.end()

@@ -82,7 +82,7 @@ static bool answers(void *server)
     bool ok;
 
     sql_server_url(s, s->port, s->kind->system, url);
-    if (dbms_target_parse(&t, url, &err) != 0) {
+    if (dbms_target_parse(&t, url, NULL, &err) != 0) {
         return false;
     }
     t.user = mem_strdup(s->kind->admin);

@@ -325,6 +325,69 @@ static void policies_have_their_names(void **state)
     assert_string_equal(conf_registry_type_name(CONF_JDBC), "jdbc");
 }
 
+/* As Spring Boot 2.7.3, Curator 5.3.0, ZooKeeper's ConnectStringParser, jetcd
+ * 0.5.11 and HikariCP 4.0.3 take them; each was asked. */
+static void dolphinscheduler_s_block_is_read_as_java_reads_it(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"registry: {type: zookeeper, zookeeper: {connectString: 'a:1',"
+         " sessionTimeout: 30000, retryPolicy: {maxRetries: 3,"
+         " baseSleepTime: 60}}}",
+         "registry.session-timeout: 30s\n"},
+        {"registry: {type: ZooKeeper, zookeeper: {CONNECT_STRING: 'a:1',"
+         " retry_policy: {max_retries: 3, Base-Sleep-Time: 60}}}",
+         "registry.zookeeper.retry-policy.base-sleep-time: 60ms\n"},
+        {"Registry: {Type: zookeeper, ZooKeeper: {connectstring: 'a:1',"
+         " SESSIONTIMEOUT: 30S, namespace: n}}",
+         "registry.namespace: \"n\"\n"},
+        {"registry.type: zookeeper\nregistry.zookeeper.connectString: a:1\n"
+         "registry.zookeeper.session-timeout: +30s\n",
+         "registry.session-timeout: 30s\n"},
+        {"registry: {type: zookeeper, zookeeper.connect-string: 'a:1'}",
+         "registry.zookeeper.connect-string: \"a:1\"\n"},
+        {"registry: {type: zookeeper, zookeeper: {connect-string:"
+         " ' a:1 , b:2 ,,c, '}}",
+         "registry.zookeeper.connect-string: \"a:1,b:2,c\"\n"},
+        {"registry: {type: zookeeper, zookeeper: {connect-string:"
+         " 'a:1, b:2/ds/x'}}",
+         "registry.zookeeper.connect-string: \"a:1,b:2/ds/x\"\n"},
+        {"registry: {type: zookeeper, zookeeper: {connect-string: 'a:1/'}}",
+         "registry.zookeeper.connect-string: \"a:1\"\n"},
+        {"registry: {type: zookeeper, zookeeper: {connect-string:"
+         " '[::1]:1, localhost'}}",
+         "registry.zookeeper.connect-string: \"[::1]:1,localhost\"\n"},
+        {"registry: {type: etcd, endpoints: 'http://a:1 , HTTP://b:2/',"
+         " ttl: 30000, connectionTimeout: 9000, retryDelay: 60}",
+         "registry.endpoints: [\"http://a:1\", \"http://b:2\"]\n"},
+        {"registry: {type: etcd, endpoints: 'http://a:1', ttl: 31000}",
+         "registry.session-timeout: 31s\n"},
+        {"registry: {type: etcd, endpoints: 'http://a:1', certFile: c,"
+         " keyCertChainFile: d, keyFile: e}",
+         "registry.key-cert-chain-file: \"d\"\n"},
+        {"registry: {type: jdbc, heartbeatRefreshInterval: 3000,"
+         " sessionTimeout: 61000, hikariConfig: {jdbcUrl: 'jdbc:mysql://h/d',"
+         " userName: u, passWord: p, maximumPoolSize: 7,"
+         " connectionTimeout: 9000, idleTimeout: 600000, poolName: x,"
+         " registerMbeans: true, driverClassName: y, keepaliveTime: 3}}",
+         "registry.hikari-config.maximum-pool-size: 7\n"},
+        {"registry: {type: jdbc, hikari-config: {jdbc-url:"
+         " 'jdbc:postgresql://h/d', schema: 'A b'}}",
+         "registry.hikari-config.schema: \"A b\"\n"},
+        {"workerLoadBalancerConfigurationProperties: {type: RANDOM,"
+         " dynamicWeightConfigProperties: {cpuUsageWeight: 30}}",
+         "balancer.policy: RANDOM\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        accept(rows[i].text);
+        assert_says(rows[i].says);
+        conf_close(&conf);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +407,7 @@ int main(void)
         TEST(policies_have_their_names),
         TEST(keys_of_another_registry_are_left_aside_if_a_type_is_given),
         TEST(what_a_registry_needs_is_asked_for),
+        TEST(dolphinscheduler_s_block_is_read_as_java_reads_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,6 +56,11 @@ static void wrong_values_are_told_where_what_and_how(void **state)
            "f.yaml:1: registry.type: \"consul\" is unknown; choose sqlite, "
            "zookeeper, etcd or jdbc\n");
     refuse("registry: {namespace: a/b}",
+           "f.yaml:1: registry.namespace: a namespace with slashes; on "
+           "ZooKeeper the part before the last one is a chroot: "
+           "connect-string: host:2181/part, namespace: rest. Elsewhere write a "
+           "name without slashes\n");
+    refuse("registry: {namespace: 'a b'}",
            "f.yaml:1: registry.namespace: not a name; write up to 64 bytes "
            "without slashes and blanks, like dolphinscheduler\n");
     refuse("registry: {path: \"\"}",
@@ -79,9 +84,9 @@ static void unknown_keys_are_told_the_nearest(void **state)
            "registry.session-timeout?\n");
     refuse("registri: {type: sqlite}", "f.yaml:1: registri.type: unknown key; "
                                        "did you mean registry.type?\n");
-    refuse("registry: {sessionTimeout: 10s}",
-           "f.yaml:1: registry.sessionTimeout: unknown key; did you mean "
-           "registry.session-timeout?\n");
+    refuse("failover: {settleTime: 10s}",
+           "f.yaml:1: failover.settleTime: unknown key; did you mean "
+           "failover.settle?\n");
     refuse("heartbeat-interval: 10s",
            "f.yaml:1: heartbeat-interval: unknown key; did you mean "
            "balancer.heartbeat-interval?\n");
@@ -227,6 +232,107 @@ static void all_problems_are_told_at_once(void **state)
            "write one like 250ms, 30s, 10m or 2h\n");
 }
 
+/* Said as it is: not "no number" of one that is too large. */
+static void a_wrong_number_is_told_what_is_wrong_with_it(void **state)
+{
+    static const struct {
+        const char *text, *what;
+    } bad[] = {
+        {"99999999999999999999s", "longer than 10 years"},
+        {"4000d", "below 10 years"},
+        {"60 s", "a blank in it"},
+        {"6 0s", "a blank in it"},
+        {" 60s", "a blank in it"},
+        {"60s ", "a blank in it"},
+        {"-5s", "it is negative"},
+        {"1.s", "no digits behind the point"},
+        {"1,5s", "its unit is unknown"},
+        {"30sec", "its unit is unknown"},
+        {"sixty", "no number"},
+        {"60", "the unit is missing"},
+    };
+    char text[96];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        (void)snprintf(text, sizeof(text), "work: {keep: \"%s\"}", bad[i].text);
+        assert_int_equal(parse(text), ERR_INVALID);
+        if (strstr(err.msg, bad[i].what) == NULL ||
+            strstr(err.msg, "write one like") == NULL) {
+            fail_msg("%s: %s", bad[i].text, err.msg);
+        }
+    }
+    refuse("http: {threads: 99999999999999999999}",
+           "f.yaml:1: http.threads: 99999999999999999999 is out of range; "
+           "choose from 0 to 256\n");
+    refuse("http: {threads: -1}", "f.yaml:1: http.threads: -1 is out of range; "
+                                  "choose from 0 to 256\n");
+    refuse("balancer: {cpu-max: -0.1}",
+           "f.yaml:1: balancer.cpu-max: -0.1 is out of range; choose from 0 to "
+           "1\n");
+}
+
+static void what_java_takes_and_we_cannot_names_the_way_out(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("registry: {type: zookeeper, zookeeper: "
+                           "{connect-string: 'h:1', namespace: a/b}}"),
+                     ERR_INVALID);
+    assert_non_null(strstr(err.msg, "chroot: connect-string: host:2181/part"));
+    assert_int_equal(parse("registry: {type: zookeeper, zookeeper: "
+                           "{connect-string: 'h:1/ds/'}}"),
+                     ERR_INVALID);
+    assert_non_null(strstr(err.msg, "leave it out"));
+    assert_int_equal(parse("registry: {type: jdbc, session-timeout: 60s}"),
+                     ERR_INVALID);
+    assert_non_null(strstr(err.msg, "spring.datasource"));
+    refuse("registry: {type: jdbc, hikari-config: {jdbc-url: "
+           "'jdbc:mysql://h/d', catalog: e}}",
+           "f.yaml:1: registry.hikari-config.catalog: cannot be taken; name "
+           "the database in jdbc-url\n");
+    refuse("registry: {type: jdbc, hikariConfig: {jdbcUrl: 'jdbc:mysql://h/d',"
+           " dataSourceProperties: {useSSL: false}}}",
+           "f.yaml:1: registry.hikari-config.data-source-properties: cannot be "
+           "taken; write them behind a '?' in jdbc-url\n");
+    refuse("registry: {type: zookeeper, zookeeper: {connectString: 'h:1',\n"
+           "  connect-string: 'i:1'}}",
+           "f.yaml:2: registry.zookeeper.connect-string: given already in line "
+           "1; keep one of them\n");
+    refuse("registry: {type: zookeeper, zookeeper: {connectString: 'h:1', "
+           "sessionTimeout: 30}}",
+           "f.yaml:1: registry.zookeeper.session-timeout: 30 (milliseconds) is "
+           "out of range; choose from 500ms to 1h\n");
+    refuse("registry: {sessionTimeout: 30000}",
+           "f.yaml:1: registry.session-timeout: \"30000\" is no duration: the "
+           "unit is missing; write one like 250ms, 30s, 10m or 2h\n");
+}
+
+static void what_is_accepted_and_not_done_is_remarked(void **state)
+{
+    struct buf out;
+
+    (void)state;
+    buf_init(&out, 4096);
+    accept("registry: {type: jdbc, hikari-config: {jdbc-url: "
+           "'jdbc:postgresql://h/d?sslMode=require&gssEncMode=require'}}");
+    conf_remarks(&conf, &out);
+    assert_string_equal(
+        buf_text(&out),
+        "f.yaml: registry.hikari-config.jdbc-url: sslMode: the driver does not "
+        "know it in this spelling and overlooks it, and so is done here; write "
+        "sslmode\n"
+        "f.yaml: registry.hikari-config.jdbc-url: gssEncMode: has no "
+        "equivalent "
+        "here and is not taken\n");
+    buf_reset(&out);
+    conf_close(&conf);
+    accept("registry: {type: jdbc, hikari-config: {jdbc-url: "
+           "'jdbc:mysql://h/d?useSSL=false'}}");
+    conf_remarks(&conf, &out);
+    assert_string_equal(buf_text(&out), "");
+    buf_close(&out);
+}
+
 static void secrets_are_never_shown(void **state)
 {
     char *text;
@@ -242,18 +348,18 @@ static void secrets_are_never_shown(void **state)
     mem_free(text);
     conf_close(&conf);
     accept("registry: {type: jdbc, hikari-config: {jdbc-url: "
-           "'jdbc:mysql://h/d?Password=geheim;x=1'}}");
+           "'jdbc:mysql://u:geheim@h/d?Password=geheim;x=1'}}");
     text = printed(&conf);
     assert_null(strstr(text, "geheim"));
     mem_free(text);
     conf_close(&conf);
     refuse("registry: {type: jdbc, hikari-config: {jdbc-url: "
            "'jdbc:mysql://h,a=b:1/d'}}\n",
-           "f.yaml:1: registry.hikari-config.jdbc-url: a host holds a '='; a "
-           "host is a name or an address: write "
-           "jdbc:mysql://host:port/database\n");
+           "f.yaml:1: registry.hikari-config.jdbc-url: host 2 holds a '='; a "
+           "host is a name or an address, with a port behind a colon; write "
+           "jdbc:mysql://host:3306/database\n");
     assert_int_equal(parse("registry: {type: jdbc, hikari-config: {jdbc-url: "
-                           "'jdbc:mysql://u:geheim@h/d'}}"),
+                           "'jdbc:postgresql://u:geheim@h/d'}}"),
                      ERR_INVALID);
     assert_null(strstr(buf_text(&problems), "geheim"));
     accept("registry: {type: zookeeper, zookeeper: {connect-string: 'a:1', "
@@ -417,6 +523,9 @@ int main(void)
         TEST(timing_rules_are_kept),
         TEST(settle_is_the_session_timeout_unless_given),
         TEST(all_problems_are_told_at_once),
+        TEST(a_wrong_number_is_told_what_is_wrong_with_it),
+        TEST(what_java_takes_and_we_cannot_names_the_way_out),
+        TEST(what_is_accepted_and_not_done_is_remarked),
         TEST(secrets_are_never_shown),
         TEST(broken_yaml_is_refused_with_its_line),
         TEST(hostile_files_are_refused_quickly),
