@@ -28,6 +28,7 @@ static size_t width_of(const struct conf_key *key)
     case CONF_KEY_LISTEN:
     case CONF_KEY_GROUPS:
     case CONF_KEY_IGNORED:
+    case CONF_KEY_REFUSED:
         break;
     }
     assert(!"no single field");

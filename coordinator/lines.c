@@ -4,13 +4,15 @@
  *
  * That a node leaves in order is told by two keys, its own and its gate, and
  * some registries tell of the one a little before the other: a suspicion is
- * said when it lasts, or when something comes of it.
+ * said when it lasts, or when something comes of it. Likewise at a start, and
+ * where another coordinator let a process in: a gate may be heard of before the
+ * key of its node, and a node that is there was never in doubt.
  */
 #include "coordinator/coordinator_priv.h"
 
 #include "base/log.h"
 
-#define HUSH_MS 300
+#define HUSH_MS 1000
 
 static void log_node(const char *event, enum log_level level,
                      const struct membership_event *ev)
@@ -76,13 +78,14 @@ void lines_membership(struct coordinator *c, const struct membership_event *ev)
 {
     struct node_extra *x = node_extra(c, ev->node);
 
-    if (ev->type == MEMBERSHIP_SUSPECT && ev->node->ours &&
-        ev->node->registrations == 0) {
+    if (ev->type == MEMBERSHIP_SUSPECT) {
         c->hushed += x->hushed == 0;
         x->hushed = c->clock->mono > 0 ? c->clock->mono : 1;
         return;
     }
-    if (x->hushed != 0 && ev->type == MEMBERSHIP_LEFT) {
+    /* UP of one in doubt: it was not known yet. */
+    if (x->hushed != 0 &&
+        (ev->type == MEMBERSHIP_LEFT || ev->type == MEMBERSHIP_UP)) {
         x->hushed = 0;
         c->hushed--;
     } else if (x->hushed != 0 && ev->type != MEMBERSHIP_REPORT) {
@@ -101,6 +104,8 @@ void lines_tick(struct coordinator *c)
 {
     struct node *n = NULL;
 
+    if (!membership_synced(c->membership))
+        return;
     while (c->hushed > 0 && (n = membership_next(c->membership, n)) != NULL) {
         struct node_extra *x = n->user;
 

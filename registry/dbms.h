@@ -1,7 +1,7 @@
 /*
  * dbms.h - the core of the MySQL and PostgreSQL registries: one connection to
  * a server, for the dbms_*.c files of this folder, the drivers and jdbc.c.
- * (Longer than 150 lines: one header for nine small files.)
+ * (Longer than 150 lines: one header for ten small files.)
  *
  * Every statement is a journey of a millisecond, so a group of writes makes
  * four, however large it is: begin and read all that it is about, write the
@@ -89,6 +89,9 @@ struct dbms_target {
     struct dbms_place place; /* as it stood then */
     bool behind;             /* before `known`, and none was better */
     bool lineless;           /* it cannot tell a timeline */
+    bool probed;             /* hosts[probed_at] there keeps row locks */
+    size_t probed_at;
+    char probed_address[64];
 };
 /* What an URL says of it; `notes` (or NULL) gets what is not taken of it. */
 int dbms_target_parse(struct dbms_target *t, const char *url, struct buf *notes,
@@ -140,6 +143,11 @@ struct dbms_words {
     const char *last_id; /* a statement that tells the id of the INSERT */
     const char *hint;    /* wake others up, or "" */
     const char *schema;  /* CREATE statements */
+    /* Begin, and lock the counter's row; the same, but not waiting for it, or a
+     * second. NULL: row locks are beyond doubt. */
+    const char *hold, *hold_too, *hold_late;
+    /* Around names, each in its own: those of them that are not there. */
+    const char *missing, *missing_end, *name, *name_end;
 };
 
 struct dbms_driver {
@@ -185,6 +193,13 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
                              struct err *err);
 /* The server that was connected has failed us: ask it last. */
 void dbms_connect_next(struct dbms_target *t);
+
+/* --- do they keep locks (dbms_probe.c) --------------------------------------
+ */
+
+/* NOT_HERE: two connections can hold a row at a time. */
+enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
+                           struct err *err);
 
 /* --- where they stand (dbms_place.c) ----------------------------------------
  */

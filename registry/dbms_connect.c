@@ -156,6 +156,9 @@ static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
 
     if (fault == DBMS_OK) {
         fault = dbms_place_ask(*link, t, err);
+        if (fault == DBMS_OK) {
+            fault = dbms_probe(*link, t, err);
+        }
         if (fault != DBMS_OK) {
             t->driver->close(link);
         }

@@ -21,6 +21,7 @@
 /* Of MySQL's, which MariaDB's header does not name. */
 #define GROUP_REPLICATION_HOOK     3100
 #define GROUP_REPLICATION_ROLLBACK 3101
+#define NOT_WAITED_FOR_LOCK        3572
 
 static const struct dbms_words words = {
     .now_ms = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
@@ -41,6 +42,17 @@ static const struct dbms_words words = {
     .last_id = ";SELECT 'I', LAST_INSERT_ID()",
     .hint = "",
     .schema = dbms_schema_mysql,
+    .hold = "BEGIN;SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE",
+    .hold_too = "BEGIN;SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE"
+                " NOWAIT",
+    .hold_late = "SET SESSION innodb_lock_wait_timeout = 1;BEGIN;"
+                 "SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE",
+    .missing = "SELECT name FROM (SELECT '' AS name",
+    .missing_end = ") AS wanted WHERE name <> '' AND name NOT IN (SELECT"
+                   " table_name FROM information_schema.tables WHERE"
+                   " table_schema = DATABASE())",
+    .name = " UNION ALL SELECT '",
+    .name_end = "'",
 };
 
 struct dbms_link {
@@ -58,6 +70,7 @@ static enum dbms_fault fault_of(unsigned number)
     case ER_LOCK_DEADLOCK:
     case GROUP_REPLICATION_ROLLBACK:
         return DBMS_ROLLED_BACK;
+    case NOT_WAITED_FOR_LOCK:
     case ER_LOCK_WAIT_TIMEOUT: /* undoes the statement only */
         return DBMS_WAITED;
     case ER_ACCESS_DENIED_ERROR:
@@ -96,7 +109,9 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
 
     (void)err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s", mysql_error(my),
                   mysql_errno(my),
-                  fault == DBMS_MISSING
+                  mysql_errno(my) == ER_BAD_DB_ERROR
+                      ? "; make that database, or correct jdbc-url"
+                  : fault == DBMS_MISSING
                       ? "; make the tables with: pelorus registry init"
                       : "");
     return fault;

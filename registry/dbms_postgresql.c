@@ -46,6 +46,10 @@ static const struct dbms_words words = {
     .last_id = "",
     .hint = ";NOTIFY pelorus",
     .schema = dbms_schema_postgresql,
+    .missing = "SELECT name FROM (SELECT '' AS name",
+    .missing_end = ") AS wanted WHERE name <> '' AND to_regclass(name) IS NULL",
+    .name = " UNION ALL SELECT '",
+    .name_end = "'",
 };
 
 struct dbms_link {

@@ -121,7 +121,78 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
     *writes = dbms_is_off(&cells[1]) && dbms_is_off(&cells[2]);
 }
 
-static enum dbms_fault make(struct dbms_link *link, const struct dbms_target *t,
+/* --- what is missing --------------------------------------------------------
+ */
+
+static void on_missing(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct buf *missing = arg;
+
+    if (n == 1 && cells[0].p != NULL) {
+        buf_str(missing, missing->len > 0 ? ", " : "");
+        buf_add(missing, cells[0].p, cells[0].n);
+    }
+}
+
+/* Ask for every name behind an IF NOT EXISTS of the schema. */
+static enum dbms_fault look(struct dbms_link *link, const struct dbms_target *t,
+                            struct buf *missing, struct err *err)
+{
+    static const char mark[] = "IF NOT EXISTS ";
+    const struct dbms_words *words = t->driver->words;
+    enum dbms_fault fault;
+    struct buf sql;
+
+    buf_init(&sql, DBMS_SQL_MAX);
+    buf_str(&sql, words->missing);
+    for (const char *at = strstr(words->schema, mark); at != NULL;
+         at = strstr(at, mark)) {
+        at += strlen(mark);
+        buf_str(&sql, words->name);
+        buf_add(&sql, at, strcspn(at, "(\n "));
+        buf_str(&sql, words->name_end);
+    }
+    buf_str(&sql, words->missing_end);
+    fault = t->driver->run(link, sql.data, sql.len, on_missing, missing, err);
+    buf_close(&sql);
+    return fault;
+}
+
+/* Who may not make tables needs to make none if all are there. */
+static const char *what_to_run(const struct dbms_target *t,
+                               const struct buf *missing)
+{
+    const char *schema = t->driver->words->schema;
+    const char *row = strstr(schema, "INSERT");
+
+    assert(row != NULL);
+    return missing->len > 0 ? schema : row;
+}
+
+static enum dbms_fault make_them(struct dbms_link *link,
+                                 const struct dbms_target *t, struct err *err)
+{
+    struct buf missing, sql;
+    enum dbms_fault fault;
+    bool writes;
+
+    buf_init(&missing, 4096);
+    buf_init(&sql, DBMS_SQL_MAX);
+    fault = look(link, t, &missing, err);
+    if (fault == DBMS_OK) {
+        buf_printf(&sql, "%sCOMMIT", what_to_run(t, &missing));
+        fault = t->driver->run(link, sql.data, sql.len, on_row, &writes, err);
+    }
+    if (fault == DBMS_DENIED && missing.len > 0 && err != NULL) {
+        err_wrap(err, "missing: %s; let somebody make them who may",
+                 buf_text(&missing));
+    }
+    buf_close(&sql);
+    buf_close(&missing);
+    return fault;
+}
+
+static enum dbms_fault make(struct dbms_link *link, struct dbms_target *t,
                             struct err *err)
 {
     enum dbms_fault fault;
@@ -136,13 +207,12 @@ static enum dbms_fault make(struct dbms_link *link, const struct dbms_target *t,
         (void)err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
                       t->driver->name);
     }
-    buf_reset(&sql);
-    buf_printf(&sql, "%sCOMMIT", t->driver->words->schema);
-    if (fault == DBMS_OK) {
-        fault = t->driver->run(link, sql.data, sql.len, on_row, &writes, err);
-    }
     buf_close(&sql);
-    return fault;
+    if (fault == DBMS_OK) {
+        fault = make_them(link, t, err);
+    }
+    /* The row to be probed may only now be there. */
+    return fault == DBMS_OK ? dbms_probe(link, t, err) : fault;
 }
 
 int dbms_schema_apply(struct dbms_target *t, struct err *err)

@@ -12,7 +12,7 @@ import time
 
 from cluster import (SLOW, Failure, check, demo_holds, equal, items_by_owner, pace, run, settings, submit, wait_for)
 from moves import listed
-from sql import Registry, Server, try_init
+from sql import DATABASE, Registry, Server, try_init
 
 MYSQL = functools.partial(Registry, kind="mysql")
 POSTGRESQL = functools.partial(Registry, kind="postgresql")
@@ -221,6 +221,37 @@ def where_pgjdbc_looks(server, code):
     equal(code("?currentSchema=nowhere"), 1, "a schema that is not there")
 
 
+def who_may_make_no_tables(server, cluster, kind):
+    """Needs to make none if all are there, and is told which are missing."""
+    if kind == "mysql":
+        server.run(f"CREATE USER poor@'%'; GRANT SELECT, INSERT, UPDATE, DELETE, LOCK TABLES ON {DATABASE}.* TO poor@'%'",
+                   database=None)
+    else:
+        server.run("CREATE ROLE poor LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC;"
+                   "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO poor")
+    where = server.url()[len(f"jdbc:{kind}://"):]
+    url = f"jdbc:mysql://poor:@{where}" if kind == "mysql" else server.url() + "?user=poor"
+    done = try_init(server, cluster.dir, url=url)
+    equal(done.returncode, 0, f"all tables are there: {done.stderr}")
+    server.run("DROP TABLE pelorus_lock")
+    done = try_init(server, cluster.dir, url=url)
+    equal(done.returncode, 1, "one is missing")
+    check("missing: pelorus_lock" in done.stderr and "registry init" not in done.stderr, done.stderr)
+    equal(try_init(server, cluster.dir).returncode, 0, "who may make it")
+    done = try_init(server, cluster.dir, url=server.url().replace(f"/{DATABASE}", "/nowhere"))
+    check("make that database" in done.stderr and "registry init" not in done.stderr, done.stderr)
+
+
+def a_server_without_row_locks(server, cluster):
+    """Tables of another engine take FOR UPDATE and lock nothing."""
+    server.run("ALTER TABLE pelorus_meta ENGINE = MyISAM")
+    done = try_init(server, cluster.dir)
+    equal(done.returncode, 1, "no row locks")
+    check("keeps no row locks" in done.stderr and "InnoDB" in done.stderr, done.stderr)
+    server.run("ALTER TABLE pelorus_meta ENGINE = InnoDB")
+    equal(try_init(server, cluster.dir).returncode, 0, "with row locks again")
+
+
 def tls(cluster, kind):
     """A server that takes nothing but TLS; its certificate is believed if and
     only if our authority signed it."""
@@ -250,6 +281,9 @@ def tls(cluster, kind):
             equal(code("?sslmode=verify-ca", "other.crt"), 1, "with another authority")
             where_pgjdbc_looks(server, code)
         equal(len(server.run("SELECT revision FROM pelorus_meta")), 1, "the schema, made twice")
+        who_may_make_no_tables(server, cluster, kind)
+        if kind == "mysql":
+            a_server_without_row_locks(server, cluster)
     finally:
         server.end()
 

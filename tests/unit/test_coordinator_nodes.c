@@ -840,6 +840,49 @@ static void who_leaves_is_not_missed_and_costs_one_line(void **state)
     assert_false(gate_of(w, W1).left);
 }
 
+struct said {
+    size_t suspect, lines;
+};
+
+static void note_suspect(void *arg, enum log_level level, const char *line,
+                         size_t n)
+{
+    struct said *said = arg;
+
+    (void)level;
+    (void)n;
+    if (strstr(line, W1) != NULL) {
+        said->lines++;
+        said->suspect += strstr(line, "node-suspect") != NULL;
+    }
+}
+
+/* Its gate may be heard of before its key: at a start, and where another
+ * coordinator let it in. One that is really gone is told, once. */
+static void a_node_that_is_there_is_not_called_suspect(void **state)
+{
+    struct world *w = *state;
+    struct said said = {0};
+
+    log_set_sink(note_suspect, &said);
+    write_gate(w, GATE_IS_OPEN, true);
+    hand_put(w, "/nodes/worker/" W1, "{\"startupTime\":5,\"processId\":6}",
+             true);
+    world_run(w, 2000);
+    assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
+    assert_int_equal(said.suspect, 0);
+    assert_int_equal(said.lines, 1); /* +node-up */
+    world_end(w, 0);
+    world_start(w, 0);
+    world_run(w, 10000);
+    assert_int_equal(look(w, NODE_WORKER, W1).state, NODE_UP);
+    assert_int_equal(said.suspect, 0);
+    hand_delete(w, "/nodes/worker/" W1);
+    world_run(w, 5000);
+    log_set_sink(no_log, NULL);
+    assert_int_equal(said.suspect, 1);
+}
+
 #define MANY 5000
 
 static void on_granted(void *arg, enum err_code code)
@@ -1027,6 +1070,7 @@ int main(void)
         WORLD_TEST(a_registration_without_one_is_given_a_second_key),
         WORLD_TEST(http_and_agents_take_turns_at_one_address),
         WORLD_TEST(five_thousand_leave_and_nothing_stays),
+        WORLD_TEST(a_node_that_is_there_is_not_called_suspect),
         WORLD_TEST(who_leaves_is_not_missed_and_costs_one_line),
         WORLD_TEST(work_given_to_a_leaver_is_not_lost),
     };

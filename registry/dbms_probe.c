@@ -1,0 +1,91 @@
+/*
+ * dbms_probe.c - does a server keep the locks of rows?
+ *
+ * All that is ours rests on them, and some that speak MySQL's language take
+ * FOR UPDATE and lock nothing: tables of another engine than InnoDB, servers
+ * that only look like MySQL. Nothing that they say of themselves tells, so it
+ * is tried: what one connection has locked a second one must not get. Both are
+ * there before the row is, and it is the counter's; so others wait for the
+ * length of two short requests, once for each server that we come to.
+ */
+#include "registry/dbms.h"
+
+#include <string.h>
+
+static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    (void)cells;
+    (void)n;
+    *(bool *)arg = true;
+}
+
+static enum dbms_fault ask(struct dbms_link *link, const struct dbms_target *t,
+                           const char *sql, bool *got)
+{
+    *got = false;
+    return t->driver->run(link, sql, strlen(sql), ignore_row, got, NULL);
+}
+
+enum verdict {
+    UNKNOWN, /* no table, no row, no answer */
+    KEPT,
+    LOOSE,
+};
+
+static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
+                             const struct dbms_target *t)
+{
+    const struct dbms_words *words = t->driver->words;
+    enum dbms_fault fault;
+    bool got;
+
+    if (ask(first, t, words->hold, &got) != DBMS_OK || !got) {
+        return UNKNOWN;
+    }
+    fault = ask(second, t, words->hold_too, &got);
+    if (fault == DBMS_REFUSED) { /* it does not know NOWAIT */
+        fault = ask(second, t, words->hold_late, &got);
+    }
+    return fault == DBMS_OK && got ? LOOSE
+           : fault == DBMS_WAITED  ? KEPT
+                                   : UNKNOWN;
+}
+
+static bool is_probed(const struct dbms_target *t)
+{
+    return t->probed && t->probed_at == t->at &&
+           strcmp(t->probed_address, t->address) == 0;
+}
+
+enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
+                           struct err *err)
+{
+    struct dbms_link *second = NULL;
+    enum verdict verdict;
+    bool ended;
+
+    if (t->driver->words->hold == NULL || is_probed(t) ||
+        t->driver->connect(&second, t, NULL) != DBMS_OK) {
+        return DBMS_OK; /* without a second connection nobody can tell */
+    }
+    verdict = try_both(link, second, t);
+    t->driver->close(&second);
+    if (t->driver->run(link, "ROLLBACK", strlen("ROLLBACK"), ignore_row, &ended,
+                       NULL) != DBMS_OK) {
+        (void)err_set(err, ERR_UNAVAILABLE, "%s: the connection was lost",
+                      t->driver->name);
+        return DBMS_LOST;
+    }
+    if (verdict == LOOSE) {
+        (void)err_set(err, ERR_UNAVAILABLE,
+                      "%s: this server keeps no row locks: two transactions "
+                      "held one row of pelorus_meta at a time; use MariaDB or "
+                      "MySQL with ENGINE = InnoDB",
+                      t->driver->name);
+        return DBMS_NOT_HERE;
+    }
+    t->probed = verdict == KEPT;
+    t->probed_at = t->at;
+    memcpy(t->probed_address, t->address, sizeof(t->probed_address));
+    return DBMS_OK;
+}
