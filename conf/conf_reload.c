@@ -96,7 +96,7 @@ void conf_reload(struct conf *conf, struct conf *fresh, conf_change_f *each,
         const struct conf_key *key = &keys[i];
         bool live = (key->flags & CONF_LIVE) != 0;
 
-        if (key->type == CONF_KEY_IGNORED || (key->flags & CONF_ALIAS) != 0)
+        if (!conf_key_counts(key) || (key->flags & CONF_ALIAS) != 0)
             continue;
         as_text(conf, key, &from);
         as_text(fresh, key, &to);

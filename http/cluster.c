@@ -82,6 +82,7 @@ static void put_registry(struct buf *b, const struct snapshot *s)
     json_put_u64(b, "revision", s->registry_revision);
     json_put_str(b, "session_timeout",
                  units_format_duration(s->session_timeout_ms, timeout));
+    json_put_int(b, "session_timeout_ms", s->session_timeout_ms);
     json_put_str(b, "place", s->registry_place[0] ? s->registry_place : NULL);
     if (back != NULL) {
         json_open(b, "went_back", '{');

@@ -259,6 +259,7 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
         b = http_json(r, reply->created ? 201 : 200);
         json_open(b, NULL, '{');
         json_put_str(b, "ttl", units_format_duration(r->ttl_ms, ttl));
+        json_put_int(b, "ttl_ms", r->ttl_ms);
         json_put_str(b, "state", reply->waits ? "waiting" : "up");
         if (reply->waits)
             json_put_str(b, "reason", "address_fenced");

@@ -47,7 +47,9 @@ static const struct dbms_words words = {
     .hint = ";NOTIFY pelorus",
     .schema = dbms_schema_postgresql,
     .missing = "SELECT name FROM (SELECT '' AS name",
-    .missing_end = ") AS wanted WHERE name <> '' AND to_regclass(name) IS NULL",
+    /* Where they would be made, not anywhere on the search path. */
+    .missing_end = ") AS wanted WHERE name <> '' AND to_regclass("
+                   "quote_ident(current_schema()) || '.' || name) IS NULL",
     .name = " UNION ALL SELECT '",
     .name_end = "'",
 };

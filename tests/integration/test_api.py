@@ -210,7 +210,9 @@ def node(api, kind, address):
 def test_nodes_come_renew_and_go(cluster):
     c = cluster.coordinator()
     first = put(c.api, "worker", W1, expect=(201,), slots=8, cpuUsage=0.25).json
-    equal((first["ttl"], first["state"]), ("30s", "up"), "the answer")
+    equal((first["ttl"], first["ttl_ms"], first["state"]), ("30s", 30000, "up"), "the answer")
+    registry = c.api.get("/v1/cluster")["registry"]
+    check(registry["session_timeout_ms"] >= 1000 and "s" in registry["session_timeout"], registry)
     cluster.wait_up(c.api, W1)
     n = node(c.api, "worker", W1)
     equal((n["kind"], n["address"], n["slots"], n["cpu"], n["memory"], n["status"], n["degraded"], n["owned"],

@@ -865,7 +865,7 @@ static void a_node_that_is_there_is_not_called_suspect(void **state)
     struct said said = {0};
 
     log_set_sink(note_suspect, &said);
-    write_gate(w, GATE_IS_OPEN, true);
+    write_gate(w, GATE_OPEN, true);
     hand_put(w, "/nodes/worker/" W1, "{\"startupTime\":5,\"processId\":6}",
              true);
     world_run(w, 2000);
