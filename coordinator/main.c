@@ -40,7 +40,7 @@
 #define HTTP_STOP_MS     2500
 #define OWN_FILES        64 /* the registry's, the hooks', libraries' */
 #define LEAVE_AT_MOST_MS 4500
-#define REMARKS_MAX 65536
+#define REMARKS_MAX      65536
 #define LAST_WORDS_MS    200 /* for the log's last lines */
 #define ONE_REQUEST_MS                                                         \
     1000 /* signals so near are one: of a group, `timeout`                     \

@@ -310,6 +310,13 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
     }
     message = PQerrorMessage(pg);
     say(err, "", message);
+    if (err != NULL && strstr(message, "database \"") != NULL &&
+        strstr(message, "does not exist") != NULL) {
+        size_t len = strlen(err->msg);
+
+        (void)snprintf(err->msg + len, sizeof(err->msg) - len,
+                       "; make that database, or correct jdbc-url");
+    }
     return strstr(message, "authentication failed") != NULL ||
                    strstr(message, "no pg_hba.conf entry") != NULL
                ? DBMS_DENIED
