@@ -4,7 +4,8 @@
  * Three drivers, three tables. A name counts as its driver reads it: pgjdbc and
  * Connector/J tell capitals from small letters, and overlook in silence what
  * they do not know. We overlook it, too, but aloud where it would have
- * mattered: the name in another spelling, and the names that `matters` lists.
+ * mattered: the name in another spelling, and the names without an equivalent.
+ * (Longer than 500 lines: the table, and beside it what each row does.)
  */
 #include "conf/jdbc_priv.h"
 

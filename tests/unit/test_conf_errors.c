@@ -2,6 +2,7 @@
  * test_conf_errors.c - what a configuration is told when it is wrong: where,
  * what, and what to do. The reports are compared word for word, because they
  * are the interface. Run from the root of the source tree.
+ * (Longer than 500 lines: the reports stand there in full.)
  */
 #include "tests/unit/conf_helpers.h"
 

@@ -4,6 +4,7 @@
  * there: Driver.parseURL, ConnectionUrl, Configuration.parse), what it must not
  * come to mean to the C libraries, and that nothing of it is shown that may be
  * a password.
+ * (Longer than 500 lines: tables.)
  */
 #include "conf/jdbc_url.h"
 
