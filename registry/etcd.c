@@ -224,6 +224,7 @@ static const struct registry_ops ops = {
     .end = end,
     .close = close_,
     .free = release,
+    .bumped = true,
 };
 
 /* libcurl would say so only at the first connection, and then for ever. */

@@ -8,12 +8,16 @@
  *
  *   begin -> (lower than known: back) -> read the key
  *     none, and we remember none          make it, vouch
- *     none, or no successor of ours       back
+ *     none, or no successor of ours       back (and what it said is written
+ *                                         again, if we know it)
  *     bears the mark                      back
  *     ours, and we say back               write the mark
  *     ours, or its successor              vouch
  *     ours, unmarked where we had marked,
  *     and not lower: the right one again  vouch
+ *
+ * Within a session the key is watched, or read now and then: whoever is marked,
+ * accepted or deleted it is a reason for another session, and its check.
  *
  * While it is back the key is read once a second. The session at the store goes
  * on meanwhile, without ephemerals or locks: nobody above was told of it.
@@ -31,6 +35,7 @@
 
 #define AGAIN_MS      250  /* a read or a write that failed */
 #define LOOK_AGAIN_MS 1000 /* has it been accepted? */
+#define PEEK_MS       1500 /* has it been marked? */
 #define FAILURES_MAX  20   /* in a row: then it is said whatever it was */
 #define LIVES         8    /* of one process in one doubt have a key each */
 /* A store that stands so much higher than it did was not written to: it was
@@ -40,16 +45,18 @@
 struct registry_history {
     struct registry *r;
     char who[HISTORY_WHO_SIZE];
-    bool accepts;
+    bool accepts, watches;
     struct registry_place known; /* the highest */
     struct registry_place found; /* of the session that is being examined */
     bool is_back, damaged;
+    bool shown;         /* that it is, by somebody: no position says it */
     struct err trouble; /* with the key; ERR_OK: none */
     unsigned failures;  /* of our own calls, and that it was said */
     bool said;
     bool marked; /* it is, and the mark was seen to stand */
     struct registry_back back;
-    struct history_record at; /* the key as last read */
+    struct history_record at;   /* the key as last read */
+    struct history_record ours; /* as it was vouched for last */
     uint64_t version;
     char *testimony;
     bool testimony_due;
@@ -133,6 +140,7 @@ static void leave(struct registry_history *h)
 {
     struct registry *r = h->r;
 
+    stop(h);
     registry_timer_start(r, &h->leaving, 0, on_leaving, h);
     registry_lose(r);
 }
@@ -212,6 +220,9 @@ static void put_mark(struct registry_history *h)
     if (record.incarnation[0] == '\0') {
         history_new_id(record.incarnation);
     }
+    if (record.fence_base < h->ours.fence_base) {
+        record.fence_base = h->ours.fence_base;
+    }
     record.went_back.is = true;
     record.went_back.known = h->back.known;
     record.went_back.now = h->back.now;
@@ -285,6 +296,14 @@ static void forget_order(struct registry *r)
     r->revision = 0;
 }
 
+/* Where a watch tells late of a value, or there is none. */
+static void peek_later(struct registry_history *h)
+{
+    if (!h->accepts && (!h->watches || h->r->ops->late_values)) {
+        later(h, PEEK_MS);
+    }
+}
+
 static void vouch(struct registry_history *h)
 {
     bool same = strcmp(h->known.incarnation, h->at.incarnation) == 0;
@@ -304,9 +323,11 @@ static void vouch(struct registry_history *h)
                  LOG_S("now", registry_place_text(&h->found, now)),
                  LOG_S("who", h->at.accepted.who));
     }
-    h->is_back = h->marked = h->said = h->testified = false;
+    h->is_back = h->shown = h->marked = h->said = h->testified = false;
     h->testimony_life = 1;
+    h->ours = h->at;
     h->r->fence_base = h->at.fence_base;
+    peek_later(h);
     registry_vouch(h->r);
 }
 
@@ -322,7 +343,7 @@ static void by_mark(struct registry_history *h)
  * where nothing is lost, is another copy: the right store was put back. */
 static bool is_right_again(const struct registry_history *h)
 {
-    return h->marked && h->found.position != 0 &&
+    return h->marked && h->found.position != 0 && !h->r->ops->bumped &&
            !registry_place_fell(&h->found, &h->back.known) &&
            h->found.position - h->back.known.position < LIFTED;
 }
@@ -357,7 +378,7 @@ static void judge(struct registry_history *h)
 
 static void none_there(struct registry_history *h)
 {
-    memset(&h->at, 0, sizeof(h->at));
+    h->at = h->ours; /* as it was, or nothing */
     h->version = 0;
     if (h->accepts) {
         vouch(h);
@@ -408,10 +429,59 @@ static void on_key(void *arg, const struct registry_reply *reply)
     later(h, LOOK_AGAIN_MS);
 }
 
+/* --- within a session ----------------------------------------------------- */
+
+/* Somebody marked or accepted it while we have a session. */
+static void heard(struct registry_history *h, const struct registry_entry *e)
+{
+    struct history_record at;
+
+    if (history_read(&at, e->value, e->value_len, NULL) != 0) {
+        return;
+    }
+    h->found = h->known;
+    if (at.went_back.is) {
+        h->at = at;
+        (void)went_back(h, &at.went_back.known, at.went_back.by,
+                        at.went_back.why);
+    } else if (strcmp(at.incarnation, h->known.incarnation) != 0) {
+        leave(h); /* the next session's check says what it is */
+    }
+}
+
+static void on_event(void *arg, const struct registry_event *ev)
+{
+    struct registry_history *h = arg;
+
+    if (ev->type == REGISTRY_SYNCED || !h->r->vouched || h->accepts ||
+        strcmp(ev->entry.key, HISTORY_KEY) != 0) {
+        return;
+    }
+    if (ev->type == REGISTRY_REMOVE) {
+        look(h); /* or was it another one, which was made anew? */
+    } else {
+        heard(h, &ev->entry);
+    }
+}
+
+static void on_peek(void *arg, const struct registry_reply *reply)
+{
+    struct registry_history *h = arg;
+
+    if (reply->err.code == ERR_NOT_FOUND) {
+        leave(h);
+        return;
+    }
+    peek_later(h);
+    if (reply->err.code == ERR_OK) {
+        heard(h, &reply->entries[0]);
+    }
+}
+
 static void look(struct registry_history *h)
 {
-    if (h->r->session != 0 && !h->r->vouched && !h->r->closing) {
-        get(h, on_key);
+    if (h->r->session != 0 && !h->r->closing) {
+        get(h, h->r->vouched ? on_peek : on_key);
     }
 }
 
@@ -518,28 +588,6 @@ void registry_history_free(struct registry *r)
 
 /* --- for those above ----------------------------------------------------- */
 
-/* Somebody marked or accepted it while we had a session. */
-static void on_event(void *arg, const struct registry_event *ev)
-{
-    struct registry_history *h = arg;
-    struct history_record at;
-
-    if ((ev->type != REGISTRY_ADD && ev->type != REGISTRY_UPDATE) ||
-        strcmp(ev->entry.key, HISTORY_KEY) != 0 || !h->r->vouched ||
-        h->accepts ||
-        history_read(&at, ev->entry.value, ev->entry.value_len, NULL) != 0) {
-        return;
-    }
-    h->found = h->known;
-    if (at.went_back.is) {
-        h->at = at;
-        (void)went_back(h, &at.went_back.known, at.went_back.by,
-                        at.went_back.why);
-    } else if (strcmp(at.incarnation, h->known.incarnation) != 0) {
-        leave(h); /* the next session's check says what it is */
-    }
-}
-
 void registry_compare(struct registry *r, const char *who,
                       const struct registry_place *remembered, bool watch)
 {
@@ -553,6 +601,7 @@ void registry_compare(struct registry *r, const char *who,
     if (remembered != NULL) {
         h->known = *remembered;
     }
+    h->watches = watch;
     if (watch) {
         (void)registry_watch(r, HISTORY_PREFIX, on_event, h); /* r ends it */
     }
@@ -574,6 +623,14 @@ const struct registry_place *registry_place(const struct registry *r)
 const struct registry_back *registry_went_back(const struct registry *r)
 {
     return r->history != NULL && r->history->is_back ? &r->history->back : NULL;
+}
+
+const char *registry_unmarked(const struct registry *r)
+{
+    return registry_went_back(r) != NULL && r->history->shown &&
+                   !r->history->marked
+               ? r->history->back.why
+               : NULL;
 }
 
 const struct err *registry_key_trouble(const struct registry *r)
@@ -600,7 +657,9 @@ void registry_contradicted(struct registry *r,
     if (r->vouched) {
         h->found = h->known;
     }
-    (void)went_back(h, known != NULL ? known : &h->known, h->who, why);
+    if (went_back(h, known != NULL ? known : &h->known, h->who, why)) {
+        h->shown = true;
+    }
 }
 
 void registry_testify(struct registry *r, const char *json)

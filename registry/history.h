@@ -55,7 +55,7 @@ int registry_place_parse(const char *text, struct registry_place *out,
  * From now on compare. To be called after registry_open() and before the loop
  * turns. `who` names this process to people ("10.0.0.1:7077"); `remembered` is
  * what an earlier life knew, or NULL. `watch`: hear of marks at once, for
- * processes that watch other keys anyway.
+ * processes that watch other keys anyway; else the key is read every 1.5 s.
  */
 void registry_compare(struct registry *r, const char *who,
                       const struct registry_place *remembered, bool watch);
@@ -75,6 +75,11 @@ struct registry_back {
     mono_ms since;              /* when we knew */
 };
 const struct registry_back *registry_went_back(const struct registry *r);
+
+/* Why it went back, where nothing else would say so as yet: somebody showed it
+ * (registry_contradicted()), and the mark does not stand. Else NULL. Valid until
+ * the next turn. */
+const char *registry_unmarked(const struct registry *r);
 
 /* Why the key, without which nobody gets a session, cannot be read or written:
  * ERR_INVALID: it is damaged. NULL: as far as is known it can. Valid until the

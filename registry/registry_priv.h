@@ -137,6 +137,9 @@ struct registry_ops {
     registry_free_f *free;
     registry_timer_start_f *timer_start; /* optional */
     registry_timer_stop_f *timer_stop;   /* optional */
+    bool late_values; /* a watch may tell seconds late of a key's new value */
+    bool bumped;      /* a restore may lift positions (etcdutl --bump-revision):
+                         that one is not lower says nothing */
 };
 
 /* --- the base of every backend ------------------------------------------- */

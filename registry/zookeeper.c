@@ -423,6 +423,7 @@ static const struct registry_ops ops = {
     .end = end,
     .close = close_,
     .free = release,
+    .late_values = true,
 };
 
 /* "h:1,h:2/chroot": the chroot becomes a part of our paths, so that it is made

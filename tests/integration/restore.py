@@ -317,6 +317,26 @@ class Scene:
         equal(self.ledger.twice(), {}, "(id, epoch) told to two")
         return done.stdout
 
+    def shown_by_a_client(self):
+        """An epoch that the registry cannot have given: it is marked, and all
+        who live know, whether they see it themselves or not."""
+        said = {p.name: len(p.lines("registry_went_back")) for p in self.processes()}
+        item, epoch = max((i["epoch"], k) for k, i in self.unfinished().items())[::-1]
+        began = time.monotonic()
+        a = self.api("POST", "/v1/fence/check", {"work": item, "epoch": epoch + 1})
+        equal((a.status, a.json["code"]), (503, "registry_went_back"), f"a later epoch: {a.text}")
+        took = {}
+
+        def all_know():
+            for p in self.processes():
+                if p.name not in took and len(p.lines("registry_went_back")) > said.get(p.name, 0):
+                    took[p.name] = round(time.monotonic() - began, 2)
+            return len(took) == len(self.processes())
+        try:
+            wait_for("all know", all_know, NOTICE)
+        finally:
+            print(f"     known: {took} of {[p.name for p in self.processes()]}", flush=True)
+
     def never_noticed(self):
         """No false alarm anywhere."""
         for p in self.cluster.processes:

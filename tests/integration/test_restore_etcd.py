@@ -102,7 +102,7 @@ class Store:
         return time.monotonic()
 
 
-def goes_back(cluster, *options, lifted=False, stopped=False):
+def goes_back(cluster, *options, lifted=False, stopped=False, shown=False):
     with Store(cluster) as store, Scene(cluster, keys=store.keys) as scene:
         store.backup()
         scene.live_on()
@@ -121,11 +121,13 @@ def goes_back(cluster, *options, lifted=False, stopped=False):
             said = p.lines("!etcd") + p.lines("!registry")
             check(len(said) < 5, lambda p=p, said=said: f"{p.name}: {said}")
         scene.accept()
+        if shown:
+            scene.shown_by_a_client()
 
 
 @one()
 def test_restored_live(cluster):
-    goes_back(cluster)
+    goes_back(cluster, shown=True)
 
 
 @one()

@@ -203,6 +203,7 @@ def restored_live(cluster, tables=False):
         check(store.position() < known, "it did not go back")
         scene.went_back(mark, store.keys(), began)
         scene.accept()
+        scene.shown_by_a_client()
 
 
 def restored_while_stopped(cluster):

@@ -81,6 +81,7 @@ def test_restored_live(cluster):
         transfer(copy, cluster.path)
         scene.went_back(mark, before)
         told_what_was_lost(scene.accept())
+        scene.shown_by_a_client()
 
 
 @settings(more=restore.MORE)

@@ -91,6 +91,7 @@ def live(cluster):
         before = store.put_back()
         scene.went_back(mark, before, store.open())
         scene.accept()
+        scene.shown_by_a_client()
 
 
 def while_stopped(cluster):

@@ -35,7 +35,7 @@ struct process {
 struct world {
     struct clock clock;
     struct memory_store *store;
-    struct process p[3];
+    struct process p[5];
     size_t n;
     enum err_code code;
     bool answered;
@@ -65,8 +65,8 @@ static void run(struct world *w, int64_t ms)
     (void)memory_run(w->store, w->clock.mono + ms);
 }
 
-static struct process *begin_at(struct world *w,
-                                const struct registry_place *remembered)
+static struct process *
+begin_as(struct world *w, const struct registry_place *remembered, bool watch)
 {
     struct process *p = &w->p[w->n++];
     char who[16] = "h:1";
@@ -74,10 +74,16 @@ static struct process *begin_at(struct world *w,
     who[2] = (char)('0' + w->n);
     p->w = w;
     p->r = memory_open(w->store, TIMEOUT);
-    registry_compare(p->r, who, remembered, true);
+    registry_compare(p->r, who, remembered, watch);
     p->listener = registry_listen(p->r, on_state, p);
     p->watch = registry_watch(p->r, "/a", on_event, p);
     return p;
+}
+
+static struct process *begin_at(struct world *w,
+                                const struct registry_place *remembered)
+{
+    return begin_as(w, remembered, true);
 }
 
 static struct process *begin(struct world *w)
@@ -365,6 +371,95 @@ static void evidence_is_enough(void **state)
     assert_int_equal(last(b), REGISTRY_WENT_BACK); /* its watch told it */
 }
 
+/* An agent watches nothing. */
+static void who_does_not_watch_is_told_by_the_mark_too(void **state)
+{
+    struct world *w = *state;
+    struct process *a = begin(w), *b = begin_as(w, NULL, false);
+
+    run(w, 20000);
+    assert_int_equal(last(b), REGISTRY_CONNECTED);
+    registry_contradicted(a->r, NULL, "work w shows epoch %d", 7);
+    run(w, SOON);
+    assert_int_equal(last(b), REGISTRY_WENT_BACK);
+    assert_string_equal(registry_went_back(b->r)->by, "h:1");
+    assert_int_equal(b->n_told, 3);
+}
+
+static void delete_key(struct process *p)
+{
+    const struct registry_entry *e = memory_find(p->w->store, HISTORY_KEY);
+
+    assert_non_null(e);
+    registry_delete(p->r, HISTORY_KEY, e->version, on_reply, p->w);
+    assert_int_equal(answer(p->w), ERR_OK);
+}
+
+/* Whoever finds none next would begin again at fencing numbers that were had,
+ * if nobody who lives wrote it again. */
+static void a_key_that_was_deleted_is_written_again_as_it_was(void **state)
+{
+    struct world *w = *state;
+    struct process *a = begin(w), *b = begin(w);
+    struct history_record was, is;
+
+    kill_(b);
+    accept(w, a);
+    run(w, TIMEOUT + SOON);
+    assert_int_equal(last(a), REGISTRY_CONNECTED);
+    stands(w, &was);
+    assert_true(was.fence_base > 0);
+    for (int watches = 0; watches < 2; watches++) {
+        struct process *c = begin_as(w, NULL, watches == 1);
+
+        run(w, SOON);
+        if (watches == 0)
+            kill_(a);
+        delete_key(c);
+        run(w, 2 * SOON);
+        assert_int_equal(last(c), REGISTRY_WENT_BACK);
+        stands(w, &is);
+        assert_true(is.went_back.is);
+        assert_string_equal(is.incarnation, was.incarnation);
+        assert_int_equal(is.generation, was.generation);
+        assert_int_equal(is.n_after, was.n_after);
+        assert_true(is.fence_base == was.fence_base);
+        kill_(c);
+        if (watches == 0) {
+            struct process *d = begin_at(w, NULL);
+
+            registry_accepting(d->r);
+            run(w, SOON);
+            accept(w, d);
+            kill_(d);
+            stands(w, &was);
+        }
+    }
+}
+
+/* Somebody who remembers nothing was faster. */
+static void another_key_made_in_its_place_keeps_the_base(void **state)
+{
+    struct world *w = *state;
+    struct process *a = begin(w), *b;
+    struct history_record h;
+
+    accept(w, a);
+    run(w, TIMEOUT + SOON);
+    b = begin_at(w, NULL);
+    registry_accepting(b->r);
+    run(w, SOON);
+    assert_int_equal(put(b, HISTORY_KEY,
+                         "{\"incarnation\":"
+                         "\"00000000000000000000000000000009\"}"),
+                     ERR_OK);
+    run(w, SOON);
+    assert_int_equal(last(a), REGISTRY_WENT_BACK);
+    stands(w, &h);
+    assert_true(h.went_back.is);
+    assert_true(h.fence_base == 1000);
+}
+
 static void what_is_known_is_testified(void **state)
 {
     struct world *w = *state;
@@ -589,6 +684,35 @@ static void a_store_that_takes_no_mark_is_asked_now_and_then(void **state)
     memory_backup_free(&old);
 }
 
+/* Nothing but what was shown says it, and the store cannot be made to. */
+static void evidence_outlives_a_process_that_could_not_mark(void **state)
+{
+    struct world *w = *state;
+    const struct memory_faults read_only = {.delay_max_ms = 2,
+                                            .read_only = true};
+    struct process *a = begin(w), *b;
+    struct history_record h;
+
+    assert_null(registry_unmarked(a->r));
+    memory_set_faults(w->store, &read_only);
+    registry_contradicted(a->r, NULL, "work w shows epoch 7");
+    run(w, SOON);
+    assert_string_equal(registry_unmarked(a->r), "work w shows epoch 7");
+    kill_(a);
+    b = begin_at(w, NULL); /* as one that kept it does */
+    registry_contradicted(b->r, NULL, "work w shows epoch 7");
+    run(w, SOON);
+    assert_int_equal(b->n_told, 1);
+    assert_int_equal(last(b), REGISTRY_WENT_BACK);
+    assert_int_equal(put(b, "/a/1", "x"), ERR_WENT_BACK);
+    memory_set_faults(w->store, &(const struct memory_faults){0});
+    run(w, SOON);
+    stands(w, &h);
+    assert_true(h.went_back.is);
+    assert_string_equal(h.went_back.why, "work w shows epoch 7");
+    assert_null(registry_unmarked(b->r));
+}
+
 /* It is put back once more while somebody is about to accept it: what was read
  * is worth nothing, and the next session begins from there. */
 static void who_accepts_begins_anew_when_it_falls_again(void **state)
@@ -767,6 +891,9 @@ int main(void)
         TEST(who_remembers_from_an_earlier_life_knows),
         TEST(another_store_is_none_of_ours),
         TEST(evidence_is_enough),
+        TEST(who_does_not_watch_is_told_by_the_mark_too),
+        TEST(a_key_that_was_deleted_is_written_again_as_it_was),
+        TEST(another_key_made_in_its_place_keeps_the_base),
         TEST(what_is_known_is_testified),
         TEST(an_earlier_life_s_testimony_stands),
         TEST(each_store_is_testified_to),
@@ -775,6 +902,7 @@ int main(void)
         TEST(the_right_store_put_back_is_taken_again),
         TEST(a_store_that_was_lifted_is_not_the_right_one),
         TEST(a_store_that_takes_no_mark_is_asked_now_and_then),
+        TEST(evidence_outlives_a_process_that_could_not_mark),
         TEST(who_accepts_begins_anew_when_it_falls_again),
         TEST(breaks_and_new_sessions_are_no_alarm),
         TEST(without_comparing_nothing_differs),
