@@ -230,6 +230,8 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
         return rc;
     }
     registry_compare(registry, who, &remembered, false);
+    if (state_file_doubted(state)[0] != '\0')
+        registry_contradicted(registry, NULL, "%s", state_file_doubted(state));
     l = mem_zalloc(sizeof(*l));
     l->state = state;
     l->base.agent = a;
@@ -256,6 +258,7 @@ static void link_tick(struct agent_link *link)
 
     renew(l);
     pump(l);
+    state_file_doubt(l->state, registry_unmarked(l->registry));
     state_file_keep(l->state, registry_place(l->registry));
 }
 
@@ -282,6 +285,7 @@ static void on_closed(void *arg)
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)
 {
+    state_file_doubt(l->state, registry_unmarked(l->registry));
     state_file_keep(l->state, registry_place(l->registry));
     registry_close(&l->registry, on_closed, l);
 }

@@ -93,6 +93,7 @@ static void on_left(void *arg)
     struct server *s = arg;
 
     loop_timer_stop(&s->tick);
+    state_file_doubt(s->state, registry_unmarked(s->registry));
     state_file_keep(s->state, registry_place(s->registry));
     coordinator_free(&s->coordinator);
     registry_close(&s->registry, on_registry_closed, s);
@@ -159,6 +160,7 @@ static void on_tick(void *arg)
     struct server *s = arg;
 
     coordinator_tick(s->coordinator);
+    state_file_doubt(s->state, registry_unmarked(s->registry));
     state_file_keep(s->state, registry_place(s->registry));
     if (s->watchdog_ms > 0 && loop_clock(s->loop)->mono >= s->watchdog_next) {
         s->watchdog_next = loop_clock(s->loop)->mono + s->watchdog_ms;
@@ -254,6 +256,9 @@ static int start(struct server *s, struct err *err)
         return rc;
     }
     registry_compare(s->registry, self, &remembered, true);
+    if (state_file_doubted(s->state)[0] != '\0')
+        registry_contradicted(s->registry, NULL, "%s",
+                              state_file_doubted(s->state));
     rand_secret(&coordinator.seed, sizeof(coordinator.seed));
     coordinator.clock = loop_clock(s->loop);
     coordinator.registry = s->registry;

@@ -19,8 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC    "pelorus-place 1 "
-#define TEXT_MAX (sizeof(MAGIC) + HISTORY_PLACE_SIZE)
+#define MAGIC "pelorus-place 1 "
+#define DOUBT "went_back "
+#define TEXT_MAX                                                               \
+    (sizeof(MAGIC) + HISTORY_PLACE_SIZE + sizeof(DOUBT) + HISTORY_WHY_SIZE)
 #define EVERY_MS 1000
 
 struct state_file {
@@ -29,6 +31,9 @@ struct state_file {
     struct worker *worker; /* from the first write on */
     struct worker_job job;
     struct registry_place place, sent, written;
+    char doubted[HISTORY_WHY_SIZE]; /* by an earlier life */
+    char why[HISTORY_WHY_SIZE], why_sent[HISTORY_WHY_SIZE],
+        why_written[HISTORY_WHY_SIZE];
     mono_ms last;
     bool busy, told;
     loop_f *closed;
@@ -44,6 +49,11 @@ static bool same(const struct registry_place *a, const struct registry_place *b)
            a->position == b->position;
 }
 
+static bool up_to_date(const struct state_file *f)
+{
+    return same(&f->place, &f->written) && strcmp(f->why, f->why_written) == 0;
+}
+
 /* --- reading -------------------------------------------------------------- */
 
 static int damaged(const char *path, struct err *err)
@@ -57,14 +67,31 @@ static int damaged(const char *path, struct err *err)
         path);
 }
 
-int state_file_read(const char *path, struct registry_place *out,
+/* "went_back <why>\n", or nothing. */
+static bool read_doubt(char *text, char *why)
+{
+    size_t len = strlen(text);
+
+    if (len == 0)
+        return true;
+    if (len < sizeof(DOUBT) || len > sizeof(DOUBT) + HISTORY_WHY_SIZE - 1 ||
+        memcmp(text, DOUBT, sizeof(DOUBT) - 1) != 0 ||
+        strchr(text, '\n') != text + len - 1)
+        return false;
+    text[len - 1] = '\0';
+    memcpy(why, text + sizeof(DOUBT) - 1, len - sizeof(DOUBT) + 1);
+    return true;
+}
+
+int state_file_read(const char *path, struct registry_place *out, char *why,
                     struct err *err)
 {
-    char text[TEXT_MAX + 1];
+    char text[TEXT_MAX + 1], *end;
     ssize_t n;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
 
     memset(out, 0, sizeof(*out));
+    why[0] = '\0';
     if (fd < 0 && errno == ENOENT)
         return 0;
     if (fd < 0)
@@ -77,11 +104,14 @@ int state_file_read(const char *path, struct registry_place *out,
         return (int)err->code;
     text[n] = '\0';
     if (strlen(text) != (size_t)n || n <= (ssize_t)sizeof(MAGIC) ||
-        memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0 || text[n - 1] != '\n')
+        memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0)
         return damaged(path, err);
-    text[n - 1] = '\0';
+    end = strchr(text, '\n');
+    if (end == NULL)
+        return damaged(path, err);
+    *end = '\0';
     if (registry_place_parse(text + sizeof(MAGIC) - 1, out, NULL) != 0 ||
-        out->incarnation[0] == '\0')
+        out->incarnation[0] == '\0' || !read_doubt(end + 1, why))
         return damaged(path, err);
     return 0;
 }
@@ -150,6 +180,7 @@ static void on_written(void *arg)
     f->busy = false;
     if (f->err.code == ERR_OK) {
         f->written = f->sent;
+        memcpy(f->why_written, f->why_sent, sizeof(f->why_written));
         if (f->told)
             log_info("=state-dir", LOG_S("file", f->path));
         f->told = false;
@@ -161,7 +192,7 @@ static void on_written(void *arg)
     }
     if (f->closed == NULL)
         return;
-    if (f->err.code == ERR_OK && !same(&f->place, &f->written))
+    if (f->err.code == ERR_OK && !up_to_date(f))
         begin(f);
     else
         end(f);
@@ -177,8 +208,11 @@ static void begin(struct state_file *f)
     f->busy = true;
     f->last = loop_clock(f->loop)->mono;
     f->sent = f->place;
-    (void)snprintf(f->text, sizeof(f->text), MAGIC "%s\n",
-                   registry_place_text(&f->place, place));
+    memcpy(f->why_sent, f->why, sizeof(f->why_sent));
+    (void)snprintf(f->text, sizeof(f->text), MAGIC "%s\n%s%s%s",
+                   registry_place_text(&f->place, place),
+                   f->why[0] != '\0' ? DOUBT : "", f->why,
+                   f->why[0] != '\0' ? "\n" : "");
     rc = worker_submit(f->worker, &f->job, write_it, on_written, f);
     assert(rc == 0); /* one at a time */
     (void)rc;
@@ -191,10 +225,26 @@ void state_file_keep(struct state_file *f, const struct registry_place *place)
     if (f == NULL || f->closed != NULL || place->incarnation[0] == '\0')
         return;
     f->place = *place;
-    anew = strcmp(place->incarnation, f->written.incarnation) != 0;
-    if (!f->busy && !same(&f->place, &f->written) &&
+    anew = strcmp(place->incarnation, f->written.incarnation) != 0 ||
+           strcmp(f->why, f->why_written) != 0;
+    if (!f->busy && !up_to_date(f) &&
         ((anew && !f->told) || loop_clock(f->loop)->mono - f->last >= EVERY_MS))
         begin(f);
+}
+
+void state_file_doubt(struct state_file *f, const char *why)
+{
+    if (f == NULL || f->closed != NULL)
+        return;
+    (void)snprintf(f->why, sizeof(f->why), "%s", why != NULL ? why : "");
+    for (char *s = f->why; *s != '\0'; s++)
+        if ((unsigned char)*s < ' ')
+            *s = ' ';
+}
+
+const char *state_file_doubted(const struct state_file *f)
+{
+    return f != NULL ? f->doubted : "";
 }
 
 void state_file_close(struct state_file **file, loop_f *closed, void *arg)
@@ -210,7 +260,7 @@ void state_file_close(struct state_file **file, loop_f *closed, void *arg)
     f->closed_arg = arg;
     if (f->busy)
         return;
-    if (f->place.incarnation[0] != '\0' && !same(&f->place, &f->written))
+    if (f->place.incarnation[0] != '\0' && !up_to_date(f))
         begin(f);
     else
         end(f);
@@ -251,7 +301,7 @@ int state_file_open(struct state_file **out, struct loop *loop,
                     struct registry_place *remembered, struct err *err)
 {
     struct state_file *f;
-    char *name, *path;
+    char *name, *path, why[HISTORY_WHY_SIZE];
     int rc;
 
     *out = NULL;
@@ -264,7 +314,7 @@ int state_file_open(struct state_file **out, struct loop *loop,
     name = name_of(conf, role, who);
     path = mem_printf("%s/%s", conf->state_dir, name);
     mem_free(name);
-    rc = state_file_read(path, remembered, err);
+    rc = state_file_read(path, remembered, why, err);
     if (rc != 0) {
         mem_free(path);
         return rc;
@@ -274,6 +324,9 @@ int state_file_open(struct state_file **out, struct loop *loop,
     f->temporary = mem_printf("%s.tmp", path);
     f->loop = loop;
     f->written = f->place = *remembered;
+    memcpy(f->doubted, why, sizeof(why));
+    memcpy(f->why, why, sizeof(why));
+    memcpy(f->why_written, why, sizeof(why));
     *out = f;
     return 0;
 }

@@ -5,7 +5,8 @@
  * believe whatever it finds. So it is kept in a small file, if there is a
  * directory for it (`state-dir`). It is written off the loop, whole or not at
  * all, and about once a second at most: what is missing of the last second is
- * a bound that is lower, never one that is wrong.
+ * a bound that is lower, never one that is wrong. That a registry went back is
+ * kept, too, for as long as the registry itself could not be made to say it.
  */
 #ifndef PELORUS_COORDINATOR_STATE_FILE_H
 #define PELORUS_COORDINATOR_STATE_FILE_H
@@ -30,12 +31,18 @@ int state_file_open(struct state_file **out, struct loop *loop,
 /* It stands there now: as often as one likes. NULL does nothing. */
 void state_file_keep(struct state_file *f, const struct registry_place *place);
 
+/* Why the registry went back, or NULL (the usual): kept with the next place. */
+void state_file_doubt(struct state_file *f, const char *why);
+/* What an earlier life kept of that; "" nothing. */
+const char *state_file_doubted(const struct state_file *f);
+
 /* What was kept last is written; then closed(arg) on the loop: at once, if
  * nothing was ever kept. NULL is fine. */
 void state_file_close(struct state_file **f, loop_f *closed, void *arg);
 
-/* What the file holds; for tests of it, too. */
-int state_file_read(const char *path, struct registry_place *out,
+/* What the file holds; for tests of it, too. `why` of HISTORY_WHY_SIZE, as
+ * state_file_doubted(). */
+int state_file_read(const char *path, struct registry_place *out, char *why,
                     struct err *err) MUST_CHECK;
 
 #endif

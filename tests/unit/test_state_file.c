@@ -133,6 +133,43 @@ static void the_last_place_is_there_at_the_next_start(void **state)
     assert_int_equal(x->warnings, 0);
 }
 
+static void a_doubt_is_there_at_the_next_start_until_it_is_over(void **state)
+{
+    struct fixture *x = *state;
+    struct registry_place found, p = place(A, 7);
+    struct state_file *f;
+    char why[2 * HISTORY_WHY_SIZE];
+    struct err err;
+
+    assert_int_equal(begin(x, &f, &found, &err), 0);
+    assert_string_equal(state_file_doubted(f), "");
+    state_file_doubt(f, "work w:\nepoch 7");
+    state_file_keep(f, &p);
+    finish(x, &f);
+    for (int i = 0; i < 2; i++) { /* whoever does not say otherwise keeps it */
+        assert_int_equal(begin(x, &f, &found, &err), 0);
+        assert_true(found.position == 7);
+        assert_string_equal(state_file_doubted(f), "work w: epoch 7");
+        finish(x, &f);
+    }
+    assert_int_equal(begin(x, &f, &found, &err), 0);
+    memset(why, 'x', sizeof(why) - 1);
+    why[sizeof(why) - 1] = '\0';
+    state_file_doubt(f, why);
+    state_file_keep(f, &p);
+    finish(x, &f);
+    assert_int_equal(begin(x, &f, &found, &err), 0);
+    assert_int_equal(strlen(state_file_doubted(f)), HISTORY_WHY_SIZE - 1);
+    state_file_doubt(f, NULL);
+    state_file_keep(f, &p);
+    finish(x, &f);
+    assert_int_equal(begin(x, &f, &found, &err), 0);
+    assert_string_equal(state_file_doubted(f), "");
+    finish(x, &f);
+    assert_string_equal(state_file_doubted(NULL), "");
+    assert_int_equal(x->warnings, 0);
+}
+
 /* An agent may stand at one address in two clusters of one store. */
 static void each_namespace_has_its_own(void **state)
 {
@@ -189,6 +226,9 @@ static void a_damaged_file_says_what_to_do(void **state)
         BAD("pelorus-place 2 " A ":2:50\n"),
         BAD("pelorus-place 1 " A ":2:50\n\n"),
         BAD("pelorus-place 1 " A ":2:50\0\n"),
+        BAD("pelorus-place 1 " A ":2:50\nwent_back why"),
+        BAD("pelorus-place 1 " A ":2:50\nwent_back why\n\n"),
+        BAD("pelorus-place 1 " A ":2:50\nwent_back\n"),
         BAD("pelorus-place 1 " A ":2:50\nand much that nobody has written, of "
             "which the first two hundred bytes would be more than enough "
             "......................................................\n"),
@@ -274,6 +314,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, fixture_open, fixture_close)
     const struct CMUnitTest tests[] = {
         TEST(the_last_place_is_there_at_the_next_start),
+        TEST(a_doubt_is_there_at_the_next_start_until_it_is_over),
         TEST(each_namespace_has_its_own),
         TEST(without_a_directory_nothing_is_kept),
         TEST(a_damaged_file_says_what_to_do),
