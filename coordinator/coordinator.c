@@ -93,7 +93,8 @@ static void recall_gate(struct coordinator *c, const struct registry_event *ev)
 static void feed(struct coordinator *c, enum membership_source source,
                  const struct registry_event *ev)
 {
-    place_registration(c, ev);
+    if (source == MEMBERSHIP_OURS)
+        place_registration(c, ev);
     recall_gate(c, ev);
     membership_feed(c->membership, source, ev);
     recall_gate(c, ev);

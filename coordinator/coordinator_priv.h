@@ -115,14 +115,17 @@ struct lock_wait {
 
 /* place.c: somebody has seen the registry further than we have. */
 struct place_doubt {
-    struct registry_place place; /* incarnation "": nothing is in doubt */
-    char by[HISTORY_WHO_SIZE];   /* who has seen it there */
-    unsigned proofs;             /* that it stands lower */
+    struct registry_place place;    /* incarnation "": nothing is in doubt */
+    char key[REGISTRY_KEY_MAX + 1]; /* of whoever has seen it there */
+    bool stands;     /* read there, not only said by its client */
+    unsigned proofs; /* that it stands lower */
     bool busy;
     mono_ms next;
-    struct history_record record; /* as last read */
-    uint64_t fence;               /* the highest of our locks, ever */
-    uint64_t told;                /* so much of what was shown is testified */
+    struct history_record record;   /* as last read */
+    uint64_t version;               /* its */
+    char mistaken[HISTORY_ID_SIZE]; /* no incarnation of ours, as was found */
+    uint64_t fence;                 /* the highest of our locks, ever */
+    uint64_t told;                  /* so much of what was shown is testified */
     mono_ms testified;
 };
 
@@ -198,10 +201,12 @@ void hear_tick(struct coordinator *c);
 void hear_check_timeout(const struct coordinator *c);
 void hear_freeze(struct coordinator *c); /* the balancer, or not any more */
 
-/* place.c: true: that lies beyond what we know of the registry; what is to be
- * decided on it waits a little. `by` names whoever has seen it. */
-bool place_heard(struct coordinator *c, const struct registry_place *p,
-                 const char *by);
+/* place.c: what the client of the node with this key has seen. In doubt: that
+ * lies beyond what we know of the registry; what is to be decided on it waits a
+ * little. */
+enum place_said { PLACE_KNOWN, PLACE_IN_DOUBT, PLACE_IMPOSSIBLE };
+enum place_said place_heard(struct coordinator *c,
+                            const struct registry_place *p, const char *key);
 void place_registration(struct coordinator *c, const struct registry_event *ev);
 void place_went_back(struct coordinator *c);
 void place_tick(struct coordinator *c);

@@ -270,6 +270,19 @@ static void on_registration(void *arg, const struct registry_reply *reply)
         read_gate(n);
 }
 
+static void put_misplaced(struct node_request *n)
+{
+    struct coordinator_reply refused = {.code = "invalid_value"};
+    char place[HISTORY_PLACE_SIZE];
+
+    err_set(&refused.err, ERR_INVALID,
+            "place: this registry, which stands at %s, was never there: the "
+            "node has seen another cluster's. Stop what it does for that one, "
+            "and register again without a place",
+            registry_place_text(registry_place(n->base.c->registry), place));
+    request_end(&n->base, &refused);
+}
+
 static void put_begin(struct request *r)
 {
     struct node_request *n = CONTAINER_OF(r, struct node_request, base);
@@ -283,8 +296,14 @@ static void put_begin(struct request *r)
         return;
     }
     /* A lease is given on the registry that its node knows. */
-    if (place_heard(r->c, &n->place, n->key)) {
+    switch (place_heard(r->c, &n->place, n->key)) {
+    case PLACE_KNOWN:
+        break;
+    case PLACE_IN_DOUBT:
         r->again_at = r->c->clock->mono + DOUBT_MS;
+        return;
+    case PLACE_IMPOSSIBLE:
+        put_misplaced(n);
         return;
     }
     n->written = false;

@@ -7,16 +7,25 @@
  * us. So it is only remembered here until a few txns of our own, committed by
  * whoever decides in the registry, have shown where it really stands.
  *
+ * It stops the cluster, so a mistake must not. What lies further away than a
+ * registry comes in its life was never seen. And an incarnation that is neither
+ * the registry's own nor one before it is a client's mistake, one who speaks to
+ * another cluster than it thinks, unless a registration that bears it stands in
+ * the registry: whoever made that was vouched for by what stood here then.
+ *
  * And the other way round: while the registry is in doubt, what we know of its
  * lost future is put down for the person who accepts it.
  */
 #include "coordinator/coordinator_priv.h"
 
 #include "base/json.h"
+#include "base/log.h"
 
 #include <string.h>
 
-#define PROOFS 3
+#define PROOFS          3
+#define POSITION_BEYOND (UINT64_C(1) << 40)
+#define LINE_BEYOND     (UINT64_C(1) << 20) /* each is a promotion */
 /* ZooKeeper's position is written with a txn once a second at most: the last of
  * three shows one that is younger than the doubt. */
 #define PROOF_EVERY_MS 600
@@ -28,18 +37,47 @@ static bool connected(const struct coordinator *c)
     return registry_state_is_up(registry_state(c->registry));
 }
 
-/* As far as is known. */
-static bool beyond(const struct coordinator *c, const struct registry_place *p)
+/* Of another incarnation, which is none before ours, as far as is known. */
+static bool foreign(const struct coordinator *c, const struct registry_place *p)
+{
+    const struct registry_place *known = registry_place(c->registry);
+    const struct history_record *record = &c->doubt.record;
+
+    return p->incarnation[0] != '\0' && known->incarnation[0] != '\0' &&
+           strcmp(p->incarnation, known->incarnation) != 0 &&
+           (strcmp(record->incarnation, known->incarnation) != 0 ||
+            !history_follows(record, p->incarnation));
+}
+
+/* Further in the same one than we know. */
+static bool ahead(const struct coordinator *c, const struct registry_place *p)
 {
     const struct registry_place *known = registry_place(c->registry);
 
-    if (p->incarnation[0] == '\0' || known->incarnation[0] == '\0')
-        return false;
-    if (strcmp(p->incarnation, known->incarnation) == 0)
-        return known->position != 0 && p->position != 0 &&
-               registry_place_fell(known, p);
-    return strcmp(c->doubt.record.incarnation, known->incarnation) != 0 ||
-           !history_follows(&c->doubt.record, p->incarnation);
+    return p->incarnation[0] != '\0' &&
+           strcmp(p->incarnation, known->incarnation) == 0 &&
+           known->position != 0 && p->position != 0 &&
+           registry_place_fell(known, p);
+}
+
+static bool beyond(const struct coordinator *c, const struct registry_place *p)
+{
+    return foreign(c, p) || ahead(c, p);
+}
+
+/* Nobody has ever seen it there. */
+static bool impossible(const struct coordinator *c,
+                       const struct registry_place *p)
+{
+    const struct registry_place *known = registry_place(c->registry);
+
+    if (foreign(c, p))
+        return strcmp(p->incarnation, c->doubt.mistaken) == 0;
+    return ahead(c, p) &&
+           ((p->position > known->position &&
+             p->position - known->position > POSITION_BEYOND) ||
+            (p->line > known->line &&
+             (known->line == 0 || p->line - known->line > LINE_BEYOND)));
 }
 
 static void settled(struct coordinator *c)
@@ -48,37 +86,63 @@ static void settled(struct coordinator *c)
     c->doubt.proofs = 0;
 }
 
-bool place_heard(struct coordinator *c, const struct registry_place *p,
-                 const char *by)
+static void doubt(struct coordinator *c, const struct registry_place *p,
+                  const char *key, bool stands)
 {
     struct place_doubt *d = &c->doubt;
 
+    if (d->place.incarnation[0] != '\0')
+        return; /* one after the other */
+    d->place = *p;
+    d->proofs = 0;
+    d->next = c->clock->mono;
+    d->stands = stands;
+    snprintf(d->key, sizeof(d->key), "%s", key);
+}
+
+enum place_said place_heard(struct coordinator *c,
+                            const struct registry_place *p, const char *key)
+{
     if (!connected(c) || !beyond(c, p))
+        return PLACE_KNOWN;
+    if (impossible(c, p))
+        return PLACE_IMPOSSIBLE;
+    doubt(c, p, key, false);
+    return PLACE_IN_DOUBT;
+}
+
+/* Without the cost of a tree for each heartbeat; a place needs no escapes. In
+ * what is no JSON it finds something or nothing, within its bounds. */
+static bool place_of(const char *value, size_t len, struct registry_place *out)
+{
+    char text[HISTORY_PLACE_SIZE];
+    struct json_span s;
+    size_t n;
+
+    if (!json_field(value, len, "place", &s) || *s.s != '"' ||
+        s.end - s.s < 2 || (size_t)(s.end - s.s) - 2 >= sizeof(text))
         return false;
-    if (d->place.incarnation[0] == '\0') {
-        d->place = *p;
-        d->proofs = 0;
-        d->next = c->clock->mono;
-        snprintf(d->by, sizeof(d->by), "%s", by);
-    }
-    return true;
+    n = (size_t)(s.end - s.s) - 2;
+    memcpy(text, s.s + 1, n);
+    text[n] = '\0';
+    return registry_place_parse(text, out, NULL) == 0;
 }
 
 void place_registration(struct coordinator *c, const struct registry_event *ev)
 {
     const struct registry_entry *e = &ev->entry;
     struct registry_place place;
-    const char *text;
-    cJSON *tree = NULL;
 
     if ((ev->type != REGISTRY_ADD && ev->type != REGISTRY_UPDATE) ||
-        memmem(e->value, e->value_len, "\"place\"", 7) == NULL ||
-        json_parse(e->value, e->value_len, &tree, NULL) != 0)
+        !place_of(e->value, e->value_len, &place) || !connected(c) ||
+        !beyond(c, &place))
         return;
-    text = json_str(tree, "place");
-    if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
-        (void)place_heard(c, &place, e->key);
-    cJSON_Delete(tree);
+    if (foreign(c, &place) || !impossible(c, &place))
+        doubt(c, &place, e->key, true);
+    else
+        log_warn("!place", LOG_S("key", e->key),
+                 LOG_S("reason", "it says that the registry was seen further "
+                                 "than any ever comes: that is not believed"));
 }
 
 /* --- where does it really stand? ------------------------------------------ */
@@ -87,6 +151,21 @@ static void again(struct coordinator *c)
 {
     c->doubt.busy = false;
     c->doubt.next = c->clock->mono + PROOF_EVERY_MS;
+}
+
+/* Nothing in the registry bears it: it is said once, and answered from now on
+ * without asking again. */
+static void mistaken(struct coordinator *c)
+{
+    struct place_doubt *d = &c->doubt;
+
+    log_warn("!place", LOG_S("key", d->key),
+             LOG_S("incarnation", d->place.incarnation),
+             LOG_S("reason", "the registry neither is nor was that: its client "
+                             "has spoken to another cluster, and is refused "
+                             "until it begins anew"));
+    memcpy(d->mistaken, d->place.incarnation, sizeof(d->mistaken));
+    settled(c);
 }
 
 static void on_proved(void *arg, const struct registry_reply *reply)
@@ -100,21 +179,53 @@ static void on_proved(void *arg, const struct registry_reply *reply)
         return;
     if (!beyond(c, &d->place)) {
         settled(c);
+    } else if (foreign(c, &d->place) && !d->stands) {
+        mistaken(c);
     } else if (++d->proofs == PROOFS) {
         struct registry_place place = d->place;
 
         settled(c);
         registry_contradicted(c->registry, &place, "%s has seen it at %s",
-                              d->by, registry_place_text(&place, text));
+                              d->key, registry_place_text(&place, text));
     }
 }
 
 /* The check is a txn: it shows the present, and moves what we know. */
+static void prove(struct coordinator *c, uint64_t registration)
+{
+    struct place_doubt *d = &c->doubt;
+    struct registry_op checks[2] = {
+        {.type = REGISTRY_CHECK, .key = HISTORY_KEY, .version = d->version},
+        {.type = REGISTRY_CHECK, .key = d->key, .version = registration}};
+
+    registry_txn(c->registry, checks, registration != 0 ? 2 : 1, on_proved, c);
+}
+
+/* Does it still stand, and say so? */
+static void on_registration(void *arg, const struct registry_reply *reply)
+{
+    struct coordinator *c = arg;
+    struct place_doubt *d = &c->doubt;
+    const struct registry_entry *e = reply->entries;
+    struct registry_place place;
+
+    if (reply->err.code == ERR_NOT_FOUND ||
+        (reply->err.code == ERR_OK &&
+         (!place_of(e->value, e->value_len, &place) ||
+          strcmp(place.incarnation, d->place.incarnation) != 0))) {
+        again(c);
+        settled(c);
+    } else if (reply->err.code != ERR_OK) {
+        again(c);
+    } else {
+        prove(c, e->version);
+    }
+}
+
 static void on_record(void *arg, const struct registry_reply *reply)
 {
     struct coordinator *c = arg;
     struct place_doubt *d = &c->doubt;
-    struct registry_op check = {.type = REGISTRY_CHECK, .key = HISTORY_KEY};
     bool news;
 
     if (reply->err.code != ERR_OK ||
@@ -132,9 +243,11 @@ static void on_record(void *arg, const struct registry_reply *reply)
         settled(c);
         return;
     }
-    check.expect = REGISTRY_VERSION;
-    check.version = reply->entries[0].version;
-    registry_txn(c->registry, &check, 1, on_proved, c);
+    d->version = reply->entries[0].version;
+    if (foreign(c, &d->place) && d->stands)
+        registry_get(c->registry, d->key, on_registration, c);
+    else
+        prove(c, 0);
 }
 
 /* --- what we know of the lost future -------------------------------------- */

@@ -4,6 +4,7 @@
 
 #define M1    "10.0.0.1:5678"
 #define M2    "10.0.0.2:5678"
+#define M3    "10.0.0.3:5678"
 #define OTHER "0123456789abcdef0123456789abcdef"
 
 static const struct registry_place *known(const struct world *w, int i)
@@ -28,7 +29,7 @@ static char *heartbeat(struct world *w, const char *id, uint64_t position)
 static void agent(struct world *w, const char *address, const char *id,
                   uint64_t position)
 {
-    char *key = mem_printf("/nodes/master/%s", address);
+    char *key = mem_printf("/pelorus/nodes/master/%s", address);
     char *value = heartbeat(w, id, position);
 
     hand_put(w, key, value, true);
@@ -39,7 +40,7 @@ static void agent(struct world *w, const char *address, const char *id,
 static struct got put_at(struct world *w, const char *id, uint64_t position)
 {
     char *value = heartbeat(w, id, position);
-    struct got g = put(w, NODE_MASTER, M1, value, 30000);
+    struct got g = put(w, NODE_MASTER, M3, value, 30000);
 
     mem_free(value);
     return g;
@@ -107,7 +108,7 @@ static void what_an_agent_has_seen_up_to_now_is_no_evidence(void **state)
     for (int i = 0; i < 20; i++) {
         char *value = heartbeat(w, NULL, memory_revision(w->store));
 
-        hand_put(w, "/nodes/master/" M1, value, true);
+        hand_put(w, "/pelorus/nodes/master/" M1, value, true);
         mem_free(value);
     }
     world_run(w, 5000);
@@ -118,9 +119,9 @@ static void a_place_that_is_none_is_ignored_or_refused(void **state)
 {
     struct world *w = *state;
 
-    hand_put(w, "/nodes/master/" M1,
+    hand_put(w, "/pelorus/nodes/master/" M1,
              "{\"startupTime\":1,\"processId\":7,\"place\":\"x:1:2\"}", true);
-    hand_put(w, "/nodes/master/" M2,
+    hand_put(w, "/pelorus/nodes/master/" M2,
              "{\"startupTime\":1,\"processId\":7,\"place\":[\"", true);
     world_run(w, 2000);
     assert_null(back(w, 0));
@@ -163,11 +164,60 @@ static void of_another_incarnation_only_a_stranger_is_evidence(void **state)
     assert_string_equal(back(w, 0)->known.incarnation, OTHER);
 }
 
+/* Whose place is of another cluster has spoken to that one, and who names a
+ * place that no registry comes to is mistaken: the others go on. */
+static void a_client_s_mistake_stops_nobody(void **state)
+{
+    struct world *w = *state;
+    uint64_t position = known(w, 0)->position;
+    struct got g = put_at(w, OTHER, 1);
+    char *line;
+
+    assert_string_equal(g.code, "invalid_value");
+    assert_non_null(strstr(g.err.msg, "place"));
+    assert_null(memory_find(w->store, "/pelorus/nodes/master/" M3));
+    g = put_at(w, OTHER, UINT64_MAX); /* known by now */
+    assert_string_equal(g.code, "invalid_value");
+    position += (UINT64_C(1) << 40) + 1000;
+    assert_string_equal(put_at(w, NULL, position).code, "invalid_value");
+    assert_string_equal(put_at(w, NULL, UINT64_MAX).code, "invalid_value");
+    line = mem_printf("{\"startupTime\":1,\"place\":\"%s:3:%llu\"}",
+                      known(w, 0)->incarnation,
+                      (unsigned long long)known(w, 0)->position + 10);
+    assert_string_equal(put(w, NODE_MASTER, M3, line, 30000).code,
+                        "invalid_value"); /* it has no timelines */
+    mem_free(line);
+    assert_string_equal(
+        put(w, NODE_MASTER, M3, "{\"startupTime\":1}", 30000).code, "");
+    world_run(w, 5000);
+    assert_null(back(w, 0));
+    assert_int_equal(registry_state(w->registry[0]), REGISTRY_CONNECTED);
+}
+
+static void a_registration_proves_no_more_than_it_can(void **state)
+{
+    struct world *w = *state;
+    char *value = heartbeat(w, OTHER, 1);
+
+    hand_put(w, "/nodes/master/" M1, value, true); /* none of ours */
+    mem_free(value);
+    agent(w, M2, NULL, known(w, 0)->position + (UINT64_C(1) << 41));
+    world_run(w, 5000);
+    assert_null(back(w, 0));
+    agent(w, M2, OTHER, 1);
+    hand_delete(w, "/pelorus/nodes/master/" M2); /* it does not stand */
+    world_run(w, 5000);
+    assert_null(back(w, 0));
+    agent(w, M2, OTHER, 1);
+    world_run(w, 5000);
+    assert_non_null(back(w, 0));
+}
+
 static void a_put_gives_the_place_and_brings_it_back(void **state)
 {
     struct world *w = *state;
     struct registry_place place;
-    struct got g = put(w, NODE_MASTER, M1, "{\"startupTime\":1}", 30000);
+    struct got g = put(w, NODE_MASTER, M3, "{\"startupTime\":1}", 30000);
 
     assert_string_equal(g.code, "");
     assert_int_equal(registry_place_parse(g.place, &place, NULL), 0);
@@ -177,7 +227,7 @@ static void a_put_gives_the_place_and_brings_it_back(void **state)
     assert_string_equal(put_at(w, NULL, place.position + 500).code,
                         "registry_went_back");
     assert_non_null(back(w, 0));
-    assert_non_null(strstr(back(w, 0)->why, M1));
+    assert_non_null(strstr(back(w, 0)->why, M3));
     assert_string_equal(put_at(w, NULL, 1).code, "registry_went_back");
 }
 
@@ -322,6 +372,8 @@ int main(void)
         WORLD_TEST(what_an_agent_has_seen_up_to_now_is_no_evidence),
         WORLD_TEST(a_place_that_is_none_is_ignored_or_refused),
         WORLD_TEST(of_another_incarnation_only_a_stranger_is_evidence),
+        WORLD_TEST(a_client_s_mistake_stops_nobody),
+        WORLD_TEST(a_registration_proves_no_more_than_it_can),
         WORLD_TEST(a_put_gives_the_place_and_brings_it_back),
         WORLD_TEST(a_coordinator_that_lags_raises_no_alarm),
         WORLD_TEST(what_was_known_is_put_down_for_a_person),
