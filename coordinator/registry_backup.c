@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 struct backing {
     struct visit visit;
@@ -33,16 +32,12 @@ static void begin(struct visit *v)
 {
     struct backing *b = (struct backing *)v;
     struct backup_facts facts = {0};
-    time_t now = (time_t)(loop_clock(v->loop)->wall / 1000);
-    struct tm tm;
 
     (void)snprintf(facts.registry, sizeof(facts.registry), "%s",
                    conf_registry_type_name(v->conf->registry.type));
     (void)snprintf(facts.namespace_, sizeof(facts.namespace_), "%s",
                    v->conf->registry.namespace_);
-    if (gmtime_r(&now, &tm) != NULL)
-        (void)strftime(facts.taken, sizeof(facts.taken), "%Y-%m-%dT%H:%M:%SZ",
-                       &tm);
+    (void)clock_rfc3339(loop_clock(v->loop)->wall, facts.taken);
     b->take = backup_take_new(v->registry, loop_clock(v->loop), b->words->file,
                               &facts, on_taken, b);
 }
