@@ -304,4 +304,31 @@ FIXTURE bool scene_go(struct scene *s)
     return scene_until(s, &s->done) && s->err.code == ERR_OK;
 }
 
+/* A fifth of the answers is lost, a fifth of the calls fails: it is done all
+ * the same, and `item` is given again. `begin` makes what stands there, and
+ * returns what is to be put back, or NULL. */
+FIXTURE void scene_with_lost_answers(struct scene *s,
+                                     const struct backup *(*begin)(void),
+                                     const char *item)
+{
+    const struct memory_faults faults = {
+        .delay_max_ms = 5, .unknown_share = 0.2, .unavailable_share = 0.2};
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct history_record h;
+        scene_close(s);
+        scene_open(s, seed);
+        const struct backup *backup = begin();
+        memory_set_faults(s->store, &faults);
+        scene_enter(s, backup, 0);
+        assert_true(scene_go(s));
+        memory_set_faults(s->store, &(struct memory_faults){0});
+        scene_leave(s);
+        scene_run(s, 1000);
+        assert_true(scene_history(s, &h));
+        assert_false(h.went_back.is);
+        assert_true(scene_epoch(s, item) > RESTORE_LIFT_EPOCH);
+        scene_agrees(s);
+    }
+}
+
 #endif

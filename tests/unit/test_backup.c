@@ -398,26 +398,18 @@ killed_at_any_write_the_store_is_closed_and_the_next_run_ends_it(void **state)
     backup_free(&backup);
 }
 
+static const struct backup *backed_up_and_lived_on(void)
+{
+    backup_free(&backup);
+    backed_up();
+    live_on();
+    return backup;
+}
+
 static void answers_that_are_lost_are_no_obstacle(void **state)
 {
-    struct memory_faults faults = {
-        .delay_max_ms = 5, .unknown_share = 0.2, .unavailable_share = 0.2};
     (void)state;
-    for (uint64_t seed = 1; seed <= 20; seed++) {
-        scene_close(&s);
-        scene_open(&s, seed);
-        backup_free(&backup);
-        backed_up();
-        live_on();
-        memory_set_faults(s.store, &faults);
-        scene_enter(&s, backup, 0);
-        assert_true(scene_go(&s));
-        memory_set_faults(s.store, &(struct memory_faults){0});
-        scene_leave(&s);
-        scene_run(&s, 1000);
-        assert_true(scene_epoch(&s, "a-1") > RESTORE_LIFT_EPOCH);
-        scene_agrees(&s);
-    }
+    scene_with_lost_answers(&s, backed_up_and_lived_on, "a-1");
     backup_free(&backup);
 }
 

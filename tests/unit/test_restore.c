@@ -282,26 +282,16 @@ killed_at_any_write_nothing_is_open_and_the_next_run_ends_it(void **state)
     assert_true(n > 240); /* a write for each item and marker, at least */
 }
 
+static const struct backup *gone_back_300(void)
+{
+    gone_back(300);
+    return NULL;
+}
+
 static void answers_that_are_lost_are_no_obstacle(void **state)
 {
-    struct memory_faults faults = {
-        .delay_max_ms = 5, .unknown_share = 0.2, .unavailable_share = 0.2};
     (void)state;
-    for (uint64_t seed = 1; seed <= 20; seed++) {
-        scene_close(&s);
-        scene_open(&s, seed);
-        gone_back(300);
-        memory_set_faults(s.store, &faults);
-        scene_enter(&s, NULL, 0);
-        assert_true(scene_go(&s));
-        memory_set_faults(s.store, &(struct memory_faults){0});
-        scene_run(&s, 1000);
-        struct history_record h;
-        assert_true(scene_history(&s, &h));
-        assert_false(h.went_back.is);
-        assert_true(scene_epoch(&s, "a-0") > RESTORE_LIFT_EPOCH);
-        scene_agrees(&s);
-    }
+    scene_with_lost_answers(&s, gone_back_300, "a-0");
 }
 
 static void markers_that_disagree_are_mended(void **state)

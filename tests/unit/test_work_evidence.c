@@ -1,6 +1,10 @@
 /* test_work_evidence.c - epochs that the registry cannot have given. */
 #include "tests/unit/work_ask.h"
 
+/* All that bring an epoch along. */
+static by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
+                                  work_fence_check};
+
 static const struct registry_back *back_of(const struct side *s)
 {
     return registry_went_back(s->registry);
@@ -35,9 +39,6 @@ static void assert_back(struct world *w, struct side *s, struct ended *e,
 
 static void an_epoch_above_the_items_is_evidence(void **state)
 {
-    by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
-                               work_fence_check};
-
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
         struct world *w = world_new(2, i + 1);
@@ -67,9 +68,6 @@ static void an_epoch_above_the_items_is_evidence(void **state)
 static void
 an_epoch_above_the_floor_of_work_that_is_not_there_is_evidence(void **state)
 {
-    by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
-                               work_fence_check};
-
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
         struct world *w = world_new(1, i + 1);
@@ -93,8 +91,6 @@ an_epoch_above_the_floor_of_work_that_is_not_there_is_evidence(void **state)
  */
 static void an_epoch_of_a_future_that_was_given_up_is_stale(void **state)
 {
-    by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
-                               work_fence_check};
     struct world *w = world_new(1, 1);
     struct side *s = &w->sides[0];
     struct ended *e = ended_new();
@@ -137,8 +133,6 @@ work_that_was_never_there_is_evidence_in_an_emptied_store(void **state)
 
 static void an_epoch_that_nobody_can_have_had_is_a_mistake(void **state)
 {
-    by_epoch_f *const ops[] = {work_done, work_handover, work_release_at,
-                               work_fence_check};
     struct world *w = world_new(1, 1);
     struct side *s = &w->sides[0];
     struct ended *e = ended_new();
@@ -203,7 +197,7 @@ static void what_was_collected_meanwhile_is_no_evidence(void **state)
         struct side *s = &w->sides[0];
         struct ended *e = ended_new();
         struct memory_faults slow = {.delay_max_ms = 40};
-        struct registry_op ops[2] = {
+        struct registry_op collect[2] = {
             {.type = REGISTRY_DELETE, .key = "/pelorus/work/a"},
             {.type = REGISTRY_PUT,
              .key = EPOCH_FLOOR_KEY,
@@ -214,12 +208,12 @@ static void what_was_collected_meanwhile_is_no_evidence(void **state)
 
         assert_string_equal(submit(s, e, "a", NULL), "");
         assert_string_equal(at_epoch(s, e, work_done, "a", 1), "");
-        ops[0].version = memory_find(w->store, ops[0].key)->version;
-        ops[0].expect = REGISTRY_VERSION;
-        ops[1].version = memory_find(w->store, ops[1].key)->version;
+        collect[0].version = memory_find(w->store, collect[0].key)->version;
+        collect[0].expect = REGISTRY_VERSION;
+        collect[1].version = memory_find(w->store, collect[1].key)->version;
         memory_set_faults(w->store, &slow);
         RESET(e);
-        registry_txn(w->hand, ops, 2, note_code, &code);
+        registry_txn(w->hand, collect, 2, note_code, &code);
         pass(w, (int64_t)(seed % 6) * STEP_MS);
         work_done(s->work, "a", 1, on_reply, e);
         await(w, e);
