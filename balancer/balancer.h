@@ -11,6 +11,7 @@
  * with a lock per group, each grant in any group would have to take default's
  * too, to count it there. A pick never blocks on I/O and reads no clock. The
  * policies behind it (balancer_priv.h, one file each) are pure.
+ * (Longer than 150 lines: half of it says what each number means.)
  */
 #ifndef PELORUS_BALANCER_BALANCER_H
 #define PELORUS_BALANCER_BALANCER_H

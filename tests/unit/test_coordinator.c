@@ -1,6 +1,7 @@
 /*
  * test_coordinator.c - what one coordinator knows and tells: snapshots,
  * groups, waits, its own entry, and how it leaves.
+ * (Longer than 500 lines: one coordinator, and each thing that it tells.)
  */
 #include "coordinator/coordinator_priv.h"
 #include "tests/unit/coordinator_world.h"
