@@ -7,6 +7,7 @@
 #   make sim         simulated clusters: SEEDS=N of them, or SEED=N to replay one
 #   make chaos       real clusters, killed and stopped at random: RUNS=N of SECONDS=60 each
 #   make partitions  likewise, their networks cut at random: RUNS=N
+#   make contract    the API against openapi.yaml, also in chains of requests: SEEDS="1 2" EXAMPLES=50
 #   make model       the failover protocol, checked by spin
 #   make bench       figures: picks, HTTP beside a bare server, moves
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
@@ -64,7 +65,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps demo run check check-build check-run tests sim chaos partitions model bench fuzz lint house format install clean
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions model bench fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -144,6 +145,13 @@ $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_
 
 chaos partitions: all
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,RUNS SECONDS SEED REGISTRIES,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/$@.py
+
+# Exact versions from PyPI; elsewhere and without a network this is an error.
+contract-tool:
+	@tests/contract/install.sh
+
+contract: all contract-tool
+	@PELORUS=$(abspath $(BUILD)/pelorus) PHASES=examples,coverage,fuzzing,stateful $(foreach v,SEEDS EXAMPLES,$(if $(filter command environment,$(origin $(v))),$(v)="$($(v))")) python3 tests/integration/contract.py
 
 model:
 	@BUILD=$(BUILD)/model tests/model/run.sh

@@ -94,7 +94,8 @@ bool http_head_fits(struct http_request *r, const char *version)
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at, &head);
     fault = head_fault(&head);
     length = body_length(&head);
-    if (fault == NULL && r->bodiless && (head.encoding > 0 || length > 0))
+    if (fault == NULL && r->handler != NULL && r->bodiless &&
+        (head.encoding > 0 || length > 0))
         fault = "this method takes no body";
     if (r->fault != NULL)
         http_problem(r, r->fault, NULL);

@@ -17,7 +17,7 @@ etcd="python3 etcd-server"
 mysql="python3 mariadb-server-core mariadb-client-core"
 postgresql="python3 postgresql"
 check="ca-certificates libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
- default-jdk-headless etcd-client openssl spin wrk"
+ default-jdk-headless etcd-client openssl python3-venv spin wrk"
 lint="clang-tidy cppcheck clang-format"
 
 packages=

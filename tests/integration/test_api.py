@@ -56,6 +56,39 @@ def documented():
     return routes
 
 
+def documented_parameters():
+    """{(method, path with {}): names of query parameters} of openapi.yaml."""
+    with open(os.path.join(ROOT, "http", "openapi.yaml"), encoding="utf-8") as f:
+        text = f.read()
+    shared = {m.group(1): m.group(2) for m in re.finditer(r"(?m)^    (\w+): {name: ([\w-]+), in: query", text)}
+    found, path, method = {}, None, None
+    for line in text[text.index("\npaths:"):text.index("\ncomponents:")].splitlines():
+        if m := re.match(r"  (/\S*):$", line):
+            path = re.sub(r"{\w+}", "{}", m.group(1))
+        elif m := re.match(r"    (get|put|post|delete|patch):$", line):
+            method = m.group(1).upper()
+            found[method, path] = set()
+        elif m := re.match(r"        - {name: ([\w-]+), in: query", line):
+            found[method, path].add(m.group(1))
+        elif (m := re.match(r'        - \$ref: "#/components/parameters/(\w+)"', line)) and m.group(1) in shared:
+            found[method, path].add(shared[m.group(1)])
+    return found
+
+
+def parameters_in_the_table():
+    """The same of routes.c."""
+    with open(os.path.join(ROOT, "http", "routes.c"), encoding="utf-8") as f:
+        text = f.read()
+    words = dict(re.findall(r'#define (PAGE|POLL) "([^"]*)"', text))
+    table = text[text.index("routes[] = {"):text.index("\n};")]
+    found = {}
+    for path, handlers in re.findall(r'\{"(/[^"]*)",(.*?)\}\}', table, re.S):
+        for method, names in re.findall(r"\[HTTP_(\w+)\] =\s*{\w+,\s*(?:NO_)?BODY,([^}]*)", handlers):
+            names = re.sub(r"PAGE|POLL", lambda m: f' {words[m.group(0)]} ', names)
+            found[method, path] = set(names.replace('"', " ").split())
+    return found
+
+
 def in_the_table():
     """{(method, path)} of routes.c."""
     with open(os.path.join(ROOT, "http", "routes.c"), encoding="utf-8") as f:
@@ -69,6 +102,7 @@ def in_the_table():
 
 def test_the_contract_and_the_program_have_the_same_routes(cluster):
     equal(set(documented()), in_the_table(), "openapi.yaml and routes.c")
+    equal(documented_parameters(), parameters_in_the_table(), "their query parameters")
     c = cluster.coordinator()
     with open(os.path.join(ROOT, "http", "openapi.yaml"), encoding="utf-8") as f:
         equal(c.api("GET", "/openapi.yaml").text, f.read(), "the document served")
@@ -160,6 +194,45 @@ def test_no_parameter_is_given_twice_on_any_route(cluster):
     for takeover in ("true", "false", "yes", ""):
         problem(c.api("PUT", f"{node}?takeover={takeover}", {}), 400, "invalid")
     equal(c.api("PUT", f"{node}?takeover=0", {}).status, 201, "takeover=0")
+
+
+def test_what_nobody_knows_is_refused_alike_everywhere(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, ("master", M1), ("worker", W1))
+    submit(c.port, ["w-1"])
+    values = {"kind": "master", "address": M1, "name": "g", "id": "w-1", "pick": "0" * 15 + "1"}
+    for method, route in documented():
+        names = iter({"/v1/nodes": ("kind", "address"), "/v1/group": ("name",), "/v1/picks": ("pick",)}.get(route[:9], ("id",)))
+        path = re.sub("{}", lambda _: values[next(names)], route)
+        a = c.api(method, f"{path}?gruop=gpu", {} if method in ("PUT", "POST", "PATCH") else None)
+        check("gruop" in problem(a, 400, "invalid")["detail"], f"{method} {path}: {a.text}")
+    for path in ("/v1/workers/best?group=", "/v1/workers/best?group=%20", "/v1/nodes?group=", "/v1/groups/%20",
+                 "/v1/nodes?wait=soon", f"/v1/nodes/master/{M1}?wait=soon", "/v1/work?wait=1", "/v1/groups?cursor=a%20b",
+                 "/v1/nodes?cursor=0/x", "/v1/work?cursor=", "/v1/failovers?cursor=a%20b", "/v1/work/a%20b", "/v1/failovers/a%20b"):
+        problem(c.api("GET", path), 400, "invalid")
+    problem(c.api("GET", "/v1/failovers?cursor=master-1-0"), 410, "cursor_gone")
+    problem(c.api("PUT", f"/v1/nodes/worker/{W1}?instance=a%20b", {}), 400, "invalid")
+    problem(c.api("DELETE", f"/v1/nodes/worker/{W1}?instance=a%20b"), 400, "invalid")
+    problem(c.api("DELETE", f"/v1/nodes/worker/{W1}?startupTime=0"), 400, "invalid")
+    for state in ("ASSIGNED", "assigned"):
+        equal(len(c.api.get(f"/v1/work?state={state}")["items"]), 1, f"state={state}")
+    equal(len(c.api.get("/v1/nodes?state=UP&status=normal")["items"]), 2, "state=UP")
+    claim = {"kind": "master", "owner": M1}
+    for method, path, good in (("POST", "/v1/work", {"kind": "master"}), ("PUT", "/v1/work/c-1", claim), ("PUT", "/v1/groups/g", {"addresses": []}),
+                               ("POST", "/v1/fence/check", {"work": "w-1", "epoch": 1}), ("PATCH", "/v1/settings", {"paused": False}),
+                               ("POST", "/v1/failovers", {"kind": "master", "address": M1, "dry_run": True})):
+        problem(c.api(method, path, {**good, "gruop": "gpu"}), 400, "invalid_json")
+        for name in good:
+            problem(c.api(method, path, {**good, name: None}), 400, "invalid_json")
+        problem(c.api(method, path, str(good).replace("'", '"'), {"Content-Type": ""}), 415, "unsupported_media_type")
+    for extra in ({"id": None}, {"group": None}, {"policy": None}):
+        problem(c.api("POST", "/v1/work", {"kind": "master", **extra}), 400, "invalid_json")
+    problem(c.api("PUT", "/v1/work/c-1", {**claim, "startupTime": None}), 400, "invalid_json")
+    problem(c.api("POST", "/v1/work", {"kind": "master", "group": ""}), 422, "invalid_value")
+    for method, path in (("PUT", f"/v1/nodes/master/{M1}/drain"), ("DELETE", "/v1/groups/g"), ("POST", "/v1/work/w-1/release"),
+                         ("POST", f"/v1/picks/{values['pick']}/done")):
+        check("takes no body" in problem(c.api(method, path, {"for": "1m"}), 400, "invalid")["detail"], path)
+    equal(c.api("POST", f"/v1/picks/{values['pick']}/done", {}).status, 204, "{} says nothing")
 
 
 def test_an_ipv6_host_stands_in_brackets(cluster):
