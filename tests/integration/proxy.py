@@ -75,7 +75,6 @@ class Proxy:
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.woken, selectors.EVENT_READ)
         self.listener = None
-        self.kept = self.bound()  # nobody else gets the port while we refuse
         self.listen()
         self.thread = threading.Thread(target=self.loop, daemon=True)
         self.running = True
@@ -136,21 +135,17 @@ class Proxy:
             self.reset_all()
         self.order(leave)
         self.thread.join()
-        for s in (self.listener, self.kept, self.wake, self.woken):
+        for s in (self.listener, self.wake, self.woken):
             if s:
                 s.close()
         self.selector.close()
 
     # --- its own thread
 
-    def bound(self):
-        s = socket.socket()
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((self.address, self.port))
-        return s
-
     def listen(self):
-        self.listener = self.bound()
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind((self.address, self.port))
         self.listener.listen(128)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ)
