@@ -46,6 +46,7 @@ enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
     (void)vsnprintf(msg, sizeof(msg), fmt, ap);
     va_end(ap);
     err->code = code;
+    err->trouble = 0;
     memcpy(err->msg, msg, sizeof(msg));
     return code;
 }
@@ -96,6 +97,7 @@ void err_clear(struct err *err)
 {
     if (err != NULL) {
         err->code = ERR_OK;
+        err->trouble = 0;
         err->msg[0] = '\0';
     }
 }

@@ -42,6 +42,8 @@ enum err_code {
 struct err {
     enum err_code code;
     char msg[ERR_MSG_MAX]; /* always NUL-terminated, cut at the end */
+    unsigned trouble;      /* of a registry: which (registry/trouble.h), 0: no
+                              word about it; set after the rest */
 };
 
 /* The stable lower-case name of a code: "session_lost". Static. */
@@ -68,6 +70,14 @@ enum err_code err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* As err_set(ERR_IO or ERR_DENIED for EACCES/EPERM) with strerror(errnum). */
 enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+
+/* Say which trouble of a registry it is. `err` may be NULL. */
+static inline void err_set_trouble(struct err *err, unsigned trouble)
+{
+    if (err) {
+        err->trouble = trouble;
+    }
+}
 
 /* Back to ERR_OK and an empty message. */
 void err_clear(struct err *err);

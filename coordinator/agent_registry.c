@@ -19,6 +19,7 @@
 #include "registry/heartbeat.h"
 #include "registry/history.h"
 #include "registry/registry.h"
+#include "registry/trouble.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -256,6 +257,7 @@ static void link_tick(struct agent_link *link)
 {
     struct registry_link *l = CONTAINER_OF(link, struct registry_link, base);
 
+    registry_trouble_tick(l->registry);
     renew(l);
     pump(l);
     state_file_doubt(l->state, registry_unmarked(l->registry));

@@ -56,6 +56,10 @@ void coordinator_abandon(struct coordinator **c);
 /* A name for this run: pick ids and indexes carry it. Nonzero, 40 bits. */
 uint64_t coordinator_instance(const struct coordinator *c);
 
+/* Why the registry does not serve us, now; false: it does. */
+bool coordinator_trouble(const struct coordinator *c,
+                         struct registry_trouble *out);
+
 struct balancer *coordinator_balancer(struct coordinator *c); /* any thread */
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
                                    snapshot_release(); never NULL */

@@ -111,6 +111,10 @@ struct request {
 struct lock_wait {
     mono_ms since;
     char holder[160];
+    /* and those that the registry's trouble keeps from beginning */
+    size_t pending;
+    mono_ms counted, pending_said;
+    int64_t pending_gap;
 };
 
 /* place.c: somebody has seen the registry further than we have. */
@@ -157,7 +161,7 @@ struct coordinator {
     uint64_t entry_session; /* the session our entry stands in; 0 none */
     uint64_t entry_writing; /* the session a write of it is under way in */
     bool entry_refused;     /* and that was said */
-    bool entry_stale;       /* its text is out of date */
+    bool entry_stale; /* its text is out of date */
     mono_ms entry_retry;
     wall_ms started;
 

@@ -39,6 +39,7 @@ bool coordinator_hears(const struct coordinator *c)
 /* How far the present is known; and know more, if that is wanted. */
 void hear_tick(struct coordinator *c)
 {
+    registry_trouble_tick(c->registry);
     membership_answered(c->membership, registry_answered(c->registry));
     if (c->clock->mono >= membership_wants(c->membership))
         registry_prove(c->registry);

@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LONG_MS 10000
+#define LONG_MS   10000
+#define COUNT_MS  1000
+#define AGAIN_MS  60000
+#define RARELY_MS 3600000
 
 static void say(struct lock_wait *said, enum node_kind kind,
                 const struct registry_lock_wait *w, int64_t waited_ms)
@@ -29,9 +32,42 @@ static void say(struct lock_wait *said, enum node_kind kind,
                              "until it is ours"));
 }
 
+/* A failover that cannot begin, because the store refuses what it takes, says
+ * so: at once, and then ever rarer. */
+static void count_pending(struct coordinator *c, int k)
+{
+    struct lock_wait *l = &c->lock_waits[k];
+    mono_ms now = c->clock->mono;
+    struct registry_trouble t;
+
+    if (!registry_trouble(c->registry, &t)) {
+        l->pending = 0;
+        return;
+    }
+    if (now - l->counted < COUNT_MS)
+        return;
+    l->counted = now;
+    l->pending = engine_pending(c->engines[k]);
+    if (l->pending == 0 ||
+        (l->pending_gap != 0 && now - l->pending_said < l->pending_gap))
+        return;
+    l->pending_said = now;
+    l->pending_gap = l->pending_gap == 0 ? AGAIN_MS : l->pending_gap * 4;
+    if (l->pending_gap > RARELY_MS)
+        l->pending_gap = RARELY_MS;
+    log_error(
+        "!failover-waits", LOG_S("kind", node_kind_name((enum node_kind)k)),
+        LOG_U("nodes", l->pending), LOG_S("trouble", trouble_name(t.what)),
+        LOG_S("reason", t.detail), LOG_S("advice", trouble_advice(t.what)));
+}
+
 void lock_wait_tick(struct coordinator *c)
 {
     struct registry_lock_wait w;
+
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            count_pending(c, k);
 
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL && engine_waits_for(c->engines[k], &w) &&
@@ -44,6 +80,7 @@ void lock_wait_fill(struct coordinator *c, struct snapshot *s, int kind)
 {
     struct registry_lock_wait w;
 
+    s->pending[kind] = (uint32_t)c->lock_waits[kind].pending;
     if (!engine_waits_for(c->engines[kind], &w))
         return;
     s->lock_holder[kind] = snapshot_str(s, w.holder);

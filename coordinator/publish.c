@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "registry/history.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -219,7 +220,56 @@ static uint32_t count_markers(struct coordinator *c)
  * restart that of the process before is there until its session ends. */
 static bool is_ready(const struct coordinator *c)
 {
-    return coordinator_synced(c) && !c->leaving;
+    struct registry_trouble trouble;
+
+    return coordinator_synced(c) && !c->leaving &&
+           !registry_trouble(c->registry, &trouble);
+}
+
+bool coordinator_trouble(const struct coordinator *c,
+                         struct registry_trouble *out)
+{
+    return registry_trouble(c->registry, out);
+}
+
+static void fill_trouble(struct coordinator *c, struct snapshot *s)
+{
+    struct registry_trouble trouble;
+    struct snapshot_trouble *to;
+
+    if (!registry_trouble(c->registry, &trouble))
+        return;
+    to = snapshot_alloc(s, sizeof(*to));
+    to->what = trouble.what;
+    to->detail = snapshot_str(s, trouble.detail);
+    to->since = c->clock->wall - (c->clock->mono - trouble.since);
+    to->times = trouble.times;
+    s->trouble = to;
+}
+
+/* The first thing that is missing. */
+static void fill_unready(struct coordinator *c, struct snapshot *s)
+{
+    char text[ERR_MSG_MAX + 256];
+
+    if (s->ready)
+        return;
+    if (s->trouble != NULL)
+        snprintf(text, sizeof(text), "%s: %s: %s; %s",
+                 trouble_code(s->trouble->what),
+                 trouble_title(s->trouble->what), s->trouble->detail,
+                 trouble_advice(s->trouble->what));
+    else if (c->leaving)
+        snprintf(text, sizeof(text),
+                 "leaving: this coordinator is shutting "
+                 "down");
+    else
+        snprintf(text, sizeof(text),
+                 "reading: the registry is still being read:%s%s%s",
+                 membership_synced(c->membership) ? "" : " nodes",
+                 view_synced(c->view) ? "" : " work",
+                 c->groups_synced ? "" : " groups");
+    s->unready = snapshot_str(s, text);
 }
 
 static const char *place_text(struct snapshot *s,
@@ -265,6 +315,8 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     s->session_timeout_ms = registry_session_timeout(c->registry);
     s->registry_revision = registry_revision(c->registry);
     fill_history(c, s);
+    fill_trouble(c, s);
+    fill_unready(c, s);
     s->paused = settings_paused(view_settings(c->view), c->clock->wall);
     s->unassigned = count_markers(c);
     for (int k = 0; k < NODE_KINDS; k++) {

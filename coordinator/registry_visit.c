@@ -6,6 +6,7 @@
 #include "coordinator/registry_command.h"
 
 #include "base/log.h"
+#include "registry/trouble.h"
 
 #include <limits.h>
 #include <pwd.h>
@@ -101,9 +102,17 @@ static void on_no_session(void *arg)
     char name[512];
     struct err err;
     const struct err *trouble = registry_key_trouble(v->registry);
+    struct registry_trouble met;
 
     visit_name(v->conf, name, sizeof(name));
-    if (trouble == NULL)
+    if (trouble == NULL && registry_trouble(v->registry, &met))
+        (void)err_set(&err, ERR_UNAVAILABLE,
+                      "no session at the registry (%.120s) within %d s: %s: "
+                      "%s: %.120s; %s",
+                      name, CONNECT_MS / 1000, trouble_code(met.what),
+                      trouble_title(met.what), met.detail,
+                      trouble_advice(met.what));
+    else if (trouble == NULL)
         (void)err_set(&err, ERR_UNAVAILABLE,
                       "no session at the registry (%s) within %d s; is it up, "
                       "and is this the right configuration?",

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "registry/membership.h"
+#include "registry/trouble.h"
 
 struct snapshot_node {
     enum node_kind kind;
@@ -59,6 +60,14 @@ struct snapshot_back {
     wall_ms since;
 };
 
+/* registry/trouble.h, by the wall's clock. */
+struct snapshot_trouble {
+    enum trouble what;
+    const char *detail;
+    wall_ms since;
+    uint64_t times;
+};
+
 struct snapshot {
     uint64_t index; /* grows with each published change */
     wall_ms as_of;  /* when the registry was last known good */
@@ -75,8 +84,10 @@ struct snapshot {
     const char *registry_backend;
     enum registry_state registry_state;
     uint64_t registry_revision;
-    const char *registry_place;            /* "" not known yet */
-    const struct snapshot_back *went_back; /* NULL: it did not */
+    const char *registry_place;             /* "" not known yet */
+    const struct snapshot_back *went_back;  /* NULL: it did not */
+    const struct snapshot_trouble *trouble; /* NULL: the registry serves us */
+    const char *unready; /* why it is not ready; NULL: it is */
     int64_t session_timeout_ms;
     const char *brake[NODE_KINDS];  /* NULL or cause, for master and worker */
     const char *engine[NODE_KINDS]; /* state of our engine, NULL if none */
@@ -84,6 +95,8 @@ struct snapshot {
     const char *lock_holder[NODE_KINDS]; /* whom it waits for with the lock; ""
                                             unknown, NULL: it does not wait */
     wall_ms lock_since[NODE_KINDS];      /* and since when */
+    uint32_t pending[NODE_KINDS];        /* failovers that the registry's
+                                            trouble holds up */
     bool paused;
     uint32_t unassigned; /* work items that are waiting or held */
     /* private */

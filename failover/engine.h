@@ -151,6 +151,9 @@ bool engine_holds_lock(const struct engine *e, uint64_t *fence);
  * give up and begin again. False: it does not wait (now). */
 bool engine_waits_for(const struct engine *e, struct registry_lock_wait *out);
 const char *engine_state_name(const struct engine *e);
+/* How many addresses it would do something for, if it could. Walks over those
+ * that want attention. */
+size_t engine_pending(struct engine *e);
 
 /* The brake as it stands: NULL, or its cause (mass, session, own-entry,
  * paused). */

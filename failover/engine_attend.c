@@ -316,6 +316,18 @@ static struct attention *first_wanting(struct engine *e, bool this_hold)
     return NULL;
 }
 
+size_t engine_pending(struct engine *e)
+{
+    struct attention *a, *next;
+    size_t n = 0;
+    HASH_ITER(hh, e->attention, a, next)
+    {
+        n += (e->c.conf->enabled || is_ordered(e, a->address)) &&
+             wants(e, a->address);
+    }
+    return n;
+}
+
 bool attend_wanted(struct engine *e)
 {
     if (orders_next(e) != NULL || orders_queueing(e))

@@ -64,9 +64,6 @@ static const struct problem {
     {"reports_old", 503,
      "Everybody alive in the group reported last too long ago"},
     {"not_synced", 503, "The registry has not told everything since the start"},
-    {"registry_unavailable", 503, "The registry cannot be reached"},
-    {"registry_went_back", 503,
-     "The registry is not what it was; a person must accept it"},
     {"session_lost", 503, "The session with the registry was lost"},
     {"denied", 503, "The registry refuses us"},
     {"too_late", 503, "The request waited for longer than its lease"},
@@ -76,12 +73,32 @@ static const struct problem {
     {"outcome_unknown", 504, "Whether it was written is not known"},
 };
 
+/* Why the registry does not serve: registry/trouble.h */
+static const struct problem troubles[] = {
+#define X(id, name, heals, title, advice) {"registry_" name, 503, title},
+    TROUBLES(X)
+#undef X
+};
+
 static const struct problem *problem_find(const char *code)
 {
     for (size_t i = 0; i < ARRAY_LEN(problems); i++)
         if (strcmp(problems[i].code, code) == 0)
             return &problems[i];
+    for (size_t i = TROUBLE_NONE + 1; i < ARRAY_LEN(troubles); i++)
+        if (strcmp(troubles[i].code, code) == 0)
+            return &troubles[i];
     return NULL;
+}
+
+/* Does nobody but a person end it? */
+static bool needs_person(const char *code)
+{
+    enum trouble t = trouble_of_code(code);
+
+    return t != TROUBLE_NONE && t != TROUBLE_UNREACHABLE &&
+           t != TROUBLE_NO_QUORUM && t != TROUBLE_THROTTLED &&
+           t != TROUBLE_LOCKED;
 }
 
 struct buf *http_json(struct http_request *r, unsigned status)
@@ -104,9 +121,8 @@ void http_problem_open(struct http_request *r, const char *code,
         p = problem_find("internal");
     }
     if (p->status == MHD_HTTP_SERVICE_UNAVAILABLE && r->retry_after_ms == 0)
-        r->retry_after_ms = strcmp(code, "registry_went_back") == 0
-                                ? RETRY_PERSON_MS
-                                : RETRY_AFTER_MS;
+        r->retry_after_ms =
+            needs_person(code) ? RETRY_PERSON_MS : RETRY_AFTER_MS;
     b = http_json(r, p->status);
     r->content_type = "application/problem+json";
     json_open(b, NULL, '{');
@@ -132,6 +148,28 @@ void http_problem(struct http_request *r, const char *code, const char *fmt,
     json_close(&r->out, '}');
 }
 
+/* By the name that the registry's present trouble has, if it has more to say
+ * than that it cannot be had. Loop. */
+void http_refuse_open(struct http_request *r, const char *code, const char *msg)
+{
+    static const char *const vague[] = {"registry_unavailable", "denied",
+                                        "session_lost"};
+    struct registry_trouble t;
+    char detail[2 * ERR_MSG_MAX];
+    size_t i = 0;
+
+    while (i < ARRAY_LEN(vague) && strcmp(vague[i], code) != 0)
+        i++;
+    if (i == ARRAY_LEN(vague) || !coordinator_trouble(r->h->coordinator, &t)) {
+        http_problem_open(r, code, msg);
+        return;
+    }
+    snprintf(detail, sizeof(detail), "%s (%s); %s", msg, t.detail,
+             trouble_advice(t.what));
+    http_problem_open(
+        r, t.what == TROUBLE_UNREACHABLE ? code : trouble_code(t.what), detail);
+}
+
 void http_refuse(struct http_request *r, const char *code,
                  const struct err *err, int64_t retry_after_ms)
 {
@@ -139,7 +177,7 @@ void http_refuse(struct http_request *r, const char *code,
     if (strcmp(code, "invalid") == 0)
         code = "invalid_value";
     r->retry_after_ms = retry_after_ms;
-    http_problem_open(r, code, err->msg);
+    http_refuse_open(r, code, err->msg);
     json_close(&r->out, '}');
 }
 

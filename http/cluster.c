@@ -65,9 +65,29 @@ static void put_engines(struct buf *b, const struct snapshot *s)
         else
             json_put_null(b, "fence");
         put_wait(b, s, kind);
+        json_put_str(b, "registry_trouble",
+                     s->trouble != NULL ? trouble_name(s->trouble->what)
+                                        : NULL);
+        json_put_int(b, "pending", s->pending[kind]);
         json_close(b, '}');
     }
     json_put_bool(b, "paused", s->paused);
+    json_close(b, '}');
+}
+
+static void put_trouble(struct buf *b, const struct snapshot_trouble *t)
+{
+    if (t == NULL) {
+        json_put_null(b, "trouble");
+        return;
+    }
+    json_open(b, "trouble", '{');
+    json_put_str(b, "name", trouble_name(t->what));
+    json_put_str(b, "title", trouble_title(t->what));
+    json_put_str(b, "detail", t->detail);
+    json_put_str(b, "advice", trouble_advice(t->what));
+    http_put_time(b, "since", t->since);
+    json_put_u64(b, "times", t->times);
     json_close(b, '}');
 }
 
@@ -95,6 +115,7 @@ static void put_registry(struct buf *b, const struct snapshot *s)
     } else {
         json_put_null(b, "went_back");
     }
+    put_trouble(b, s->trouble);
     json_close(b, '}');
 }
 
@@ -252,19 +273,13 @@ void http_readyz(struct http_request *r)
     bool turns = loop_busy_ms(r->h->loop) <= HTTP_LOOP_LATE_MS;
 
     if (http_conns_full(r->h->conns))
-        plain(r, 503, "all connections are taken (http.max-connections)");
-    else if (s->ready && turns)
-        plain(r, 200, "ok");
-    else if (s->went_back != NULL)
-        plain(r, 503,
-              "the registry went back in time: nothing is decided until a "
-              "person has accepted it; see /v1/cluster");
-    else if (!registry_state_is_up(s->registry_state))
-        plain(r, 503, "the registry is not connected");
+        plain(r, 503, "connections: all are taken (http.max-connections)");
     else if (!turns)
-        plain(r, 503, "the loop does not turn");
+        plain(r, 503, "loop: it does not turn");
+    else if (s->ready)
+        plain(r, 200, "ok");
     else
-        plain(r, 503, "the registry has not told everything yet");
+        plain(r, 503, s->unready);
     snapshot_release(&s);
 }
 

@@ -172,7 +172,7 @@ static void ordered(void *arg, const struct engine_reply *reply)
     if (r == NULL)
         return;
     if (reply->code != NULL) {
-        http_problem_open(r, reply->code, reply->err.msg);
+        http_refuse_open(r, reply->code, reply->err.msg);
     } else {
         json_open(http_json(r, reply->etag != NULL ? 200 : 202), NULL, '{');
         if (reply->etag == NULL) {

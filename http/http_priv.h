@@ -131,6 +131,8 @@ void http_problem(struct http_request *r, const char *code, const char *fmt,
 void http_problem_open(struct http_request *r, const char *code,
                        const char *detail);
 /* A problem from an operation's code, with its error as the detail. */
+void http_refuse_open(struct http_request *r, const char *code,
+                      const char *msg);
 void http_refuse(struct http_request *r, const char *code,
                  const struct err *err, int64_t retry_after_ms);
 

@@ -150,6 +150,7 @@ void registry_call_done(struct registry_call *call,
     if (told.err.code != ERR_CONFLICT) {
         told.failed_op = SIZE_MAX;
     }
+    registry_met_err(call->r, &told.err);
     if (told.revision > call->r->revision) {
         call->r->revision = told.revision;
     }

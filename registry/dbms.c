@@ -265,7 +265,10 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
         }
         d->next_connect = clock_mono_ms() + RECONNECT_MS;
     }
-    return (int)err_set(err, d->down.code, "%s", d->down.msg);
+    if (err != NULL) {
+        *err = d->down;
+    }
+    return (int)d->down.code;
 }
 
 /* --- requests ------------------------------------------------------------- */
@@ -398,6 +401,8 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
         fault = send(d, row, arg, err);
         rc = (int)code_of(fault);
         err->code = (enum err_code)rc;
+        /* one that does not write is left: the round says if all are so */
+        err->trouble = fault == DBMS_NOT_HERE ? 0 : dbms_trouble(fault, err);
         after(d, fault, err->msg);
     }
     if (fault_out != NULL) {

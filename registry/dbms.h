@@ -173,12 +173,18 @@ struct dbms_driver {
     void (*stream)(struct dbms_link *link, bool one_by_one);
     /* Optional: wait until another connection hinted, at most `ms`. */
     enum dbms_fault (*wait)(struct dbms_link *link, int64_t ms, bool *hinted);
+    /* With `wait`: would the server take one more connection of ours? True
+     * also where it cannot be asked. */
+    bool (*has_room)(struct dbms_link *link);
     void (*close)(struct dbms_link **link);
 };
 extern const struct dbms_driver dbms_mysql, dbms_postgresql;
 
 /* Is such a column of `begin`'s row off? */
 bool dbms_is_off(const struct dbms_cell *cell);
+/* Drivers say in err.trouble what they know better; what the fault alone says.
+ */
+unsigned dbms_trouble(enum dbms_fault fault, const struct err *err);
 
 /* --- one of the servers (dbms_connect.c) ------------------------------------
  */

@@ -35,6 +35,19 @@ bool dbms_is_off(const struct dbms_cell *cell)
     return false;
 }
 
+unsigned dbms_trouble(enum dbms_fault fault, const struct err *err)
+{
+    static const enum trouble of[] = {
+        [DBMS_WAITED] = TROUBLE_LOCKED,      [DBMS_DENIED] = TROUBLE_FORBIDDEN,
+        [DBMS_MISSING] = TROUBLE_TABLES,     [DBMS_REFUSED] = TROUBLE_REFUSED,
+        [DBMS_NOT_HERE] = TROUBLE_READ_ONLY, [DBMS_LOST] = TROUBLE_UNREACHABLE,
+    };
+
+    return err->trouble != 0               ? err->trouble
+           : (size_t)fault < ARRAY_LEN(of) ? of[fault]
+                                           : TROUBLE_NONE;
+}
+
 void dbms_connect_next(struct dbms_target *t)
 {
     if (++t->nth >= t->n_addresses) {
@@ -61,6 +74,7 @@ struct round {
     bool chosen;      /* nobody can be better */
     mono_ms until;
     size_t tried, denied;
+    unsigned trouble; /* the most telling of theirs */
     struct buf said;
 };
 
@@ -97,6 +111,18 @@ static void note(struct round *r, const struct dbms_target *t, const char *why)
         buf_printf(&r->said, " (%s)", t->address);
     }
     buf_printf(&r->said, ": %s", why);
+}
+
+/* A standby beside the one that refuses us says less than that one does, and
+ * one that is away says least. */
+static void tells(struct round *r, unsigned trouble)
+{
+    if (r->trouble == TROUBLE_NONE || r->trouble == TROUBLE_UNREACHABLE ||
+        r->trouble == TROUBLE_READ_ONLY) {
+        r->trouble = trouble == TROUBLE_UNREACHABLE && r->trouble != 0
+                         ? r->trouble
+                         : trouble;
+    }
 }
 
 /* The better one of two stays connected. */
@@ -184,6 +210,7 @@ static bool try_address(struct round *r, struct dbms_target *t)
     } else {
         note(r, t, why.msg);
         r->denied += fault == DBMS_DENIED;
+        tells(r, dbms_trouble(fault, &why));
     }
     return r->chosen || clock_mono_ms() >= r->until;
 }
@@ -222,6 +249,7 @@ static void say_all(const struct round *r, struct err *err)
         (void)err_set(err, code, "none of %zu hosts writes: %s", r->tried,
                       buf_text(&r->said));
     }
+    err_set_trouble(err, r->trouble != 0 ? r->trouble : TROUBLE_UNREACHABLE);
 }
 
 /* What is told of the others: at first, and when there is a better one or none

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <mysql.h>
 #include <mysqld_error.h>
+#include <stdio.h>
 #include <string.h>
 
 #define COLUMNS 16
@@ -22,6 +23,9 @@
 #define GROUP_REPLICATION_HOOK     3100
 #define GROUP_REPLICATION_ROLLBACK 3101
 #define NOT_WAITED_FOR_LOCK        3572
+#define QUERY_TIMEOUT              3024
+#define ACCOUNT_LOCKED             3118
+#define SECURE_TRANSPORT_REQUIRED  3159
 
 static const struct dbms_words words = {
     .now_ms = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
@@ -74,6 +78,9 @@ static enum dbms_fault fault_of(unsigned number)
     case ER_LOCK_WAIT_TIMEOUT: /* undoes the statement only */
         return DBMS_WAITED;
     case ER_ACCESS_DENIED_ERROR:
+    case ER_ACCESS_DENIED_NO_PASSWORD_ERROR:
+    case ER_ACCOUNT_HAS_BEEN_LOCKED:
+    case ACCOUNT_LOCKED:
     case ER_DBACCESS_DENIED_ERROR:
     case ER_TABLEACCESS_DENIED_ERROR:
     case ER_COLUMNACCESS_DENIED_ERROR:
@@ -103,6 +110,49 @@ static enum dbms_fault fault_of(unsigned number)
     }
 }
 
+/* What the number says beyond the fault. */
+static enum trouble trouble_of(unsigned number, const char *text)
+{
+    switch (number) {
+    case ER_CON_COUNT_ERROR:
+    case ER_TOO_MANY_USER_CONNECTIONS:
+        return TROUBLE_CONNECTIONS;
+    case ER_USER_LIMIT_REACHED: /* of connections, or of what they ask */
+        return strstr(text, "connections") != NULL ? TROUBLE_CONNECTIONS
+                                                   : TROUBLE_THROTTLED;
+    case ER_ACCESS_DENIED_ERROR:
+    case ER_ACCESS_DENIED_NO_PASSWORD_ERROR:
+    case ER_MUST_CHANGE_PASSWORD:
+    case ER_MUST_CHANGE_PASSWORD_LOGIN:
+    case ER_ACCOUNT_HAS_BEEN_LOCKED:
+    case ACCOUNT_LOCKED:
+    case CR_AUTH_PLUGIN_CANNOT_LOAD:
+    case CR_AUTH_PLUGIN_ERR:
+        return TROUBLE_AUTH_REFUSED;
+    case ER_HOST_IS_BLOCKED:
+    case ER_HOST_NOT_PRIVILEGED:
+    case ER_SPECIFIC_ACCESS_DENIED_ERROR:
+        return TROUBLE_FORBIDDEN;
+    case SECURE_TRANSPORT_REQUIRED:
+        return TROUBLE_TLS_REQUIRED;
+    case CR_SSL_CONNECTION_ERROR:
+        return TROUBLE_TLS_FAILED;
+    case ER_STATEMENT_TIMEOUT:
+    case QUERY_TIMEOUT:
+        return TROUBLE_LIMIT;
+    case ER_DISK_FULL:
+    case ER_RECORD_FILE_FULL:
+        return TROUBLE_FULL;
+    case ER_GET_ERRNO: /* "Got error 28 ... from storage engine" */
+    case ER_ERROR_ON_WRITE:
+        return strstr(text, " 28 ") != NULL || strstr(text, ": 28") != NULL
+                   ? TROUBLE_FULL
+                   : TROUBLE_NONE;
+    default:
+        return TROUBLE_NONE;
+    }
+}
+
 static enum dbms_fault failed(MYSQL *my, struct err *err)
 {
     enum dbms_fault fault = fault_of(mysql_errno(my));
@@ -114,6 +164,7 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
                   : fault == DBMS_MISSING
                       ? "; make the tables with: pelorus registry init"
                       : "");
+    err_set_trouble(err, trouble_of(mysql_errno(my), mysql_error(my)));
     return fault;
 }
 
@@ -282,6 +333,15 @@ static enum dbms_fault set_up(struct dbms_link *link,
     return fault;
 }
 
+/* MariaDB refuses whoever comes without TLS by the same number as a password
+ * that is wrong. */
+static void add(struct err *err, const char *hint)
+{
+    size_t len = strlen(err->msg);
+
+    (void)snprintf(err->msg + len, sizeof(err->msg) - len, "%s", hint);
+}
+
 /* Who verifies certificates compares them with the name: then it is looked up
  * by libmariadb, and its first address that answers is the one. libmariadb
  * reads a password that is missing from the environment, and takes a socket
@@ -308,6 +368,11 @@ static enum dbms_fault connect_(struct dbms_link **out,
                            password, t->database, host->port, NULL,
                            CLIENT_MULTI_STATEMENTS) == NULL) {
         fault = failed(my, err);
+        if (t->tls == JDBC_TLS_OFF && err != NULL &&
+            mysql_errno(my) == ER_ACCESS_DENIED_ERROR) {
+            add(err, "; or it demands TLS (require_secure_transport, REQUIRE "
+                     "SSL), which useSSL=true or sslMode=REQUIRED switches on");
+        }
         mysql_close(my);
         return fault;
     }

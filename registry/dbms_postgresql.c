@@ -75,7 +75,7 @@ static enum dbms_fault fault_of(const char *state)
         {"42P01", DBMS_MISSING},   {"3D000", DBMS_MISSING},
         {"3F000", DBMS_MISSING},   {"57P", DBMS_LOST},
         {"08", DBMS_LOST},         {"25P03", DBMS_LOST},
-        {"54", DBMS_TOO_LARGE},
+        {"25P04", DBMS_LOST},      {"54", DBMS_TOO_LARGE},
     };
 
     for (size_t i = 0; state != NULL && i < ARRAY_LEN(faults); i++) {
@@ -84,6 +84,27 @@ static enum dbms_fault fault_of(const char *state)
         }
     }
     return DBMS_REFUSED;
+}
+
+/* What the state says beyond the fault. */
+static enum trouble trouble_of(const char *state)
+{
+    static const struct {
+        const char *prefix;
+        enum trouble trouble;
+    } troubles[] = {
+        {"28", TROUBLE_AUTH_REFUSED}, {"53300", TROUBLE_CONNECTIONS},
+        {"53", TROUBLE_FULL},         {"57014", TROUBLE_LIMIT},
+        {"25P04", TROUBLE_LIMIT},
+    };
+
+    for (size_t i = 0; state != NULL && i < ARRAY_LEN(troubles); i++) {
+        if (strncmp(state, troubles[i].prefix, strlen(troubles[i].prefix)) ==
+            0) {
+            return troubles[i].trouble;
+        }
+    }
+    return TROUBLE_NONE;
 }
 
 /* libpq's messages end with a line break. */
@@ -215,6 +236,8 @@ static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
     default:
         say(err, "", PQresultErrorMessage(result));
         fault = fault_of(PQresultErrorField(result, PG_DIAG_SQLSTATE));
+        err_set_trouble(
+            err, trouble_of(PQresultErrorField(result, PG_DIAG_SQLSTATE)));
         if (fault == DBMS_MISSING && err != NULL) {
             size_t len = strlen(err->msg);
 
@@ -289,11 +312,64 @@ static void close_(struct dbms_link **link)
     *link = NULL;
 }
 
+/* ":  28P01: " in "FATAL:  28P01: password authentication failed ...". What
+ * libpq says by itself has none. */
+static bool state_in(const char *message, char out[6])
+{
+    const char *at = message;
+
+    while ((at = strstr(at, ":  ")) != NULL) {
+        at += 3;
+        if (strspn(at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 &&
+            at[5] == ':') {
+            memcpy(out, at, 5);
+            out[5] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The server's words may be in any language, and libpq's are in English: we
+ * set no locale. */
+static enum dbms_fault not_connected(const char *message, enum jdbc_tls tls,
+                                     struct err *err)
+{
+    char state[6] = "";
+    enum trouble trouble;
+
+    say(err, "", message);
+    if (!state_in(message, state)) {
+        trouble = strstr(message, "SSL") != NULL ||
+                          strstr(message, "certificate") != NULL
+                      ? TROUBLE_TLS_FAILED
+                  : strstr(message, "no password supplied") != NULL
+                      ? TROUBLE_AUTH_DEMANDED
+                      : TROUBLE_NONE;
+    } else if (strcmp(state, "28000") == 0 &&
+               strstr(message, "pg_hba.conf") != NULL) {
+        /* It may want to be asked with encryption, and we never would. */
+        trouble =
+            tls == JDBC_TLS_OFF ? TROUBLE_TLS_REQUIRED : TROUBLE_FORBIDDEN;
+    } else {
+        trouble = trouble_of(state);
+    }
+    if (strcmp(state, "3D000") == 0 && err != NULL) {
+        size_t len = strlen(err->msg);
+
+        (void)snprintf(err->msg + len, sizeof(err->msg) - len,
+                       "; make that database, or correct jdbc-url");
+    }
+    err_set_trouble(err, trouble);
+    return strncmp(state, "28", 2) == 0  ? DBMS_DENIED
+           : strcmp(state, "3D000") == 0 ? DBMS_MISSING
+                                         : DBMS_LOST;
+}
+
 static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
-                                      struct err *err)
+                                      enum jdbc_tls tls, struct err *err)
 {
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-    const char *message;
 
     while (PQstatus(pg) != CONNECTION_BAD && status != PGRES_POLLING_OK &&
            status != PGRES_POLLING_FAILED) {
@@ -308,19 +384,7 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
     if (status == PGRES_POLLING_OK) {
         return DBMS_OK;
     }
-    message = PQerrorMessage(pg);
-    say(err, "", message);
-    if (err != NULL && strstr(message, "database \"") != NULL &&
-        strstr(message, "does not exist") != NULL) {
-        size_t len = strlen(err->msg);
-
-        (void)snprintf(err->msg + len, sizeof(err->msg) - len,
-                       "; make that database, or correct jdbc-url");
-    }
-    return strstr(message, "authentication failed") != NULL ||
-                   strstr(message, "no pg_hba.conf entry") != NULL
-               ? DBMS_DENIED
-               : DBMS_LOST;
+    return not_connected(PQerrorMessage(pg), tls, err);
 }
 
 /* What libpq is not given it takes from the environment; PGOPTIONS and the
@@ -401,7 +465,9 @@ static enum dbms_fault connect_(struct dbms_link **out,
     link = mem_zalloc(sizeof(*link));
     link->pg = pg;
     link->call_ms = t->call_ms;
-    fault = finish_connect(pg, clock_mono_ms() + t->connect_ms, err);
+    (void)PQsetErrorVerbosity(pg, PQERRORS_VERBOSE); /* with the SQLSTATE */
+    fault = finish_connect(pg, clock_mono_ms() + t->connect_ms, t->tls, err);
+    (void)PQsetErrorVerbosity(pg, PQERRORS_DEFAULT);
     if (fault == DBMS_OK && PQsetnonblocking(pg, 1) != 0) {
         fault = broken(link, err);
     }
@@ -503,6 +569,38 @@ static enum dbms_fault wait_(struct dbms_link *link, int64_t ms, bool *hinted)
     return DBMS_OK;
 }
 
+/* What is left for users of no rank, by the server's, the database's and the
+ * user's limit. */
+static const char room[] =
+    "SELECT least(current_setting('max_connections')::bigint"
+    " - current_setting('superuser_reserved_connections')::bigint"
+    " - coalesce(current_setting('reserved_connections', true), '0')::bigint"
+    " - (SELECT count(*) FROM pg_stat_activity"
+    " WHERE backend_type = 'client backend'),"
+    " (SELECT nullif(datconnlimit, -1) - (SELECT count(*) FROM"
+    " pg_stat_activity WHERE datname = current_database())"
+    " FROM pg_database WHERE datname = current_database()),"
+    " (SELECT nullif(rolconnlimit, -1) - (SELECT count(*) FROM"
+    " pg_stat_activity WHERE usename = session_user)"
+    " FROM pg_roles WHERE rolname = session_user))";
+
+static void on_room(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    assert(n == 1);
+    (void)n;
+    if (cells[0].p != NULL) {
+        *(int64_t *)arg = strtoll(cells[0].p, NULL, 10);
+    }
+}
+
+static bool has_room(struct dbms_link *link)
+{
+    int64_t left = 1;
+
+    return run(link, room, strlen(room), on_room, &left, NULL) != DBMS_OK ||
+           left > 0;
+}
+
 const struct dbms_driver dbms_postgresql = {.name = "postgresql",
                                             .words = &words,
                                             .connect = connect_,
@@ -510,4 +608,5 @@ const struct dbms_driver dbms_postgresql = {.name = "postgresql",
                                             .run = run,
                                             .stream = stream,
                                             .wait = wait_,
+                                            .has_room = has_room,
                                             .close = close_};

@@ -1,7 +1,9 @@
 /*
  * dbms_waker.c - a second connection that only listens for hints that others
  * have committed (PostgreSQL's NOTIFY). Hints are lost while it is broken, and
- * nobody minds: the worker polls as well. Behind a pooler there are none.
+ * nobody minds: the worker polls as well. Behind a pooler there are none. So
+ * it takes no connection that somebody needs: where the server has none left
+ * beside it, or the worker found none, it gives its own up for a while.
  */
 #include "registry/dbms.h"
 #include "registry/sql_backend.h"
@@ -11,13 +13,42 @@
 #include <poll.h>
 
 #define RECONNECT_MS 1000
+#define CROWDED_MS   60000 /* to stay away */
+#define LOOK_MS      10000 /* between looks whether there is room */
 
 struct waker {
     struct sql_waker base; /* first */
     struct dbms_target target;
     struct dbms_link *link;
-    mono_ms next_connect;
+    mono_ms next_connect, next_look;
 };
+
+static void give_way(struct waker *w)
+{
+    if (w->link != NULL) {
+        w->target.driver->close(&w->link);
+    }
+    w->next_connect = clock_mono_ms() + CROWDED_MS;
+}
+
+static void look(struct waker *w)
+{
+    mono_ms now = clock_mono_ms();
+
+    if (atomic_exchange(&w->base.crowded, false)) {
+        give_way(w);
+    } else if (w->link == NULL && now >= w->next_connect) {
+        w->next_connect = now + RECONNECT_MS;
+        w->next_look = 0;
+        (void)dbms_connect(&w->link, &w->target, NULL);
+    }
+    if (w->link != NULL && now >= w->next_look) {
+        w->next_look = now + LOOK_MS;
+        if (!w->target.driver->has_room(w->link)) {
+            give_way(w);
+        }
+    }
+}
 
 static bool wait_(struct sql_waker *base, int64_t ms)
 {
@@ -25,10 +56,7 @@ static bool wait_(struct sql_waker *base, int64_t ms)
     const struct dbms_driver *driver = w->target.driver;
     bool hinted = false;
 
-    if (w->link == NULL && clock_mono_ms() >= w->next_connect) {
-        w->next_connect = clock_mono_ms() + RECONNECT_MS;
-        (void)dbms_connect(&w->link, &w->target, NULL);
-    }
+    look(w);
     if (w->link == NULL) {
         (void)poll(NULL, 0, (int)ms);
     } else if (driver->wait(w->link, ms, &hinted) != DBMS_OK) {
@@ -54,7 +82,7 @@ struct sql_waker *dbms_waker_new(struct dbms_target *target)
 {
     struct waker *w = mem_zalloc(sizeof(*w));
 
-    assert(target->driver->wait != NULL);
+    assert(target->driver->wait != NULL && target->driver->has_room != NULL);
     w->base.wait = wait_;
     w->base.close = close_;
     w->target = *target;

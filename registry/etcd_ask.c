@@ -263,10 +263,12 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
     struct etcd_result result = {.verdict = verdict, .why = why};
     char none[64 + ETCD_WHY_MAX];
     struct etcd *e = a->e;
+    const char *endpoint = e->endpoints[a->generation % e->n_endpoints];
 
     if (verdict == ETCD_UNREACHED || verdict == ETCD_BROKEN ||
         verdict == ETCD_NOT_HERE) {
         etcd_rotate(e, a->generation, why);
+        etcd_met(e, verdict, why, endpoint, e->given_up >= a_round(e));
         if (next_at_once(a, verdict)) {
             start(a);
             return;
@@ -281,6 +283,8 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
                            ": %s", why);
             result.why = none;
         }
+    } else {
+        etcd_met(e, verdict, why, endpoint, false);
     }
     if (verdict == ETCD_TOKEN && (a->flags & ETCD_NO_TOKEN) == 0 &&
         e->user != NULL) {
@@ -482,4 +486,5 @@ void etcd_asks_close(struct etcd *e)
     while (e->asks != NULL) {
         ask_free(e->asks);
     }
+    etcd_trouble_close(e);
 }

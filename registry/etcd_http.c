@@ -1,5 +1,6 @@
 /*
- * etcd_http.c - libcurl on libuv.
+ * etcd_http.c - libcurl on libuv. (Longer than 500 lines: one library, one
+ * file.)
  *
  * libcurl says which sockets it waits for and when it wants to be woken; both
  * are libuv handles here. Its own callbacks only copy: they may not call back
@@ -20,6 +21,7 @@
 #include "base/mem.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -303,6 +305,32 @@ static bool hand_out_piece(struct etcd_http *http)
     return true;
 }
 
+static bool is_tls(CURLcode result, const char *text)
+{
+    switch (result) {
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_USE_SSL_FAILED:
+        return true;
+    default: /* a server of TLS 1.3 refuses our certificate when we read */
+        return strstr(text, "SSL_") != NULL || strstr(text, "alert") != NULL;
+    }
+}
+
+static void say_problem(struct etcd_transfer *t, CURLcode result)
+{
+    const char *text =
+        t->problem[0] != '\0' ? t->problem : curl_easy_strerror(result);
+    char *said = mem_printf("%s%s", is_tls(result, text) ? ETCD_TLS : "", text);
+
+    (void)snprintf(t->problem, sizeof(t->problem), "%s", said);
+    mem_free(said);
+}
+
 static void hand_out_answer(struct etcd_transfer *t, CURLcode result)
 {
     struct etcd_answer answer = {
@@ -311,8 +339,8 @@ static void hand_out_answer(struct etcd_transfer *t, CURLcode result)
     if (result == CURLE_OK) {
         (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE,
                                 &answer.status);
-    } else if (t->problem[0] == '\0') {
-        answer.problem = curl_easy_strerror(result);
+    } else {
+        say_problem(t, result);
     }
     answer.body = buf_text(&t->reply);
     answer.len = t->reply.len;

@@ -25,6 +25,8 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
 /* No transfer may be left. closed(arg) comes in a later turn. */
 void etcd_http_close(struct etcd_http **http, loop_f *closed, void *arg);
 
+#define ETCD_TLS "TLS: " /* so begins a problem with it */
+
 struct etcd_answer {
     long status; /* 0: no whole answer; `problem` says why */
     bool sent;   /* the server may have the request */

@@ -101,6 +101,11 @@ bool etcd_may_stream(struct etcd *e);
 const char *etcd_endpoint(const struct etcd *e);
 /* The endpoint of `generation` failed us: take the next one. */
 void etcd_rotate(struct etcd *e, uint64_t generation, const char *why);
+/* What was met there (etcd_trouble.c). A word of one endpoint counts when the
+ * others have none better: `all` were asked. */
+void etcd_met(struct etcd *e, enum etcd_verdict verdict, const char *why,
+              const char *endpoint, bool all);
+void etcd_trouble_close(struct etcd *e);
 /* "none of 3 members writes" */
 const char *etcd_none(const struct etcd *e, char *out, size_t size);
 /* The token that was used is worth nothing. */
@@ -321,7 +326,17 @@ struct etcd {
         struct etcd_key newest; /* our ephemeral key that was written last */
         uint64_t newest_at;     /* 0: none */
         bool failing;           /* told already */
+        bool no_put;            /* the last look could not write */
     } session;
+
+    /* etcd_trouble.c */
+    struct {
+        struct etcd_transfer *asking; /* the endpoint, with TLS */
+        char *endpoint;
+        struct buf body;
+        bool tls; /* it answered */
+        mono_ms next;
+    } trouble;
 
     /* etcd_call.c */
     struct etcd_call *queue, **queue_tail;

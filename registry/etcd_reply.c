@@ -6,6 +6,7 @@
  * reads the decimal strings that etcd writes. Keys and values are decoded in
  * place, inside the tree's own strings, which are longer than what they hold.
  */
+#include "registry/etcd_http.h"
 #include "registry/etcd_wire.h"
 
 #include <stdio.h>
@@ -305,6 +306,59 @@ enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
     }
     cJSON_Delete(root);
     return etcd_verdict_of(code, why);
+}
+
+static enum trouble trouble_of(enum etcd_verdict verdict, bool authenticates)
+{
+    switch (verdict) {
+    case ETCD_UNREACHED:
+    case ETCD_BROKEN:
+        return TROUBLE_UNREACHABLE;
+    case ETCD_NOT_HERE:
+        return TROUBLE_NO_QUORUM;
+    case ETCD_TOKEN: /* ours may be too old, which is nothing */
+        return authenticates ? TROUBLE_NONE : TROUBLE_AUTH_DEMANDED;
+    case ETCD_DENIED:
+        return TROUBLE_FORBIDDEN;
+    case ETCD_NO_SPACE:
+        return TROUBLE_THROTTLED;
+    case ETCD_MALFORMED:
+        return TROUBLE_REFUSED;
+    case ETCD_OK:
+    case ETCD_NO_LEASE:
+    case ETCD_COMPACTED:
+    case ETCD_TOO_LARGE:
+        break;
+    }
+    return TROUBLE_NONE;
+}
+
+enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
+                          bool authenticates)
+{
+    static const struct {
+        const char *text;
+        enum trouble trouble;
+    } said[] = {
+        {"space exceeded", TROUBLE_FULL},
+        {"authentication failed", TROUBLE_AUTH_REFUSED},
+        {"authentication is not enabled", TROUBLE_AUTH_REFUSED},
+        {"CommonName of client", TROUBLE_AUTH_REFUSED},
+        {"HTTP request to an HTTPS server", TROUBLE_TLS_REQUIRED},
+        {ETCD_TLS, TROUBLE_TLS_FAILED},
+        {"HTTP 404", TROUBLE_GATEWAY_OFF}, /* with one it answers in JSON */
+        {"HTTP 421", TROUBLE_FORBIDDEN},   /* our Host is not on its list */
+        {"no leader", TROUBLE_NO_QUORUM},
+        {"etcdserver: request timed out", TROUBLE_NO_QUORUM},
+    };
+    enum trouble otherwise = trouble_of(verdict, authenticates);
+
+    for (size_t i = 0; otherwise != TROUBLE_NONE && i < ARRAY_LEN(said); i++) {
+        if (strstr(why, said[i].text) != NULL) {
+            return said[i].trouble;
+        }
+    }
+    return otherwise;
 }
 
 /* --- messages of a watch ------------------------------------------------- */

@@ -15,8 +15,9 @@
  * ended at the store before the next one begins, for the same reason.
  *
  * While there are watches, the look writes the key: the canary that every
- * watch stream has to bring back (etcd_feed.c). The key contains "//" and so
- * can be no key of the interface; nobody sees it.
+ * watch stream has to bring back (etcd_feed.c). A store that is full refuses
+ * that, and lets us keep what we have: then every other look only reads. The
+ * key contains "//" and so can be no key of the interface; nobody sees it.
  */
 #include "registry/etcd_priv.h"
 
@@ -264,9 +265,15 @@ static void on_verified(void *arg, const struct etcd_result *result)
         return;
     }
     retry_soon(e);
+    if (result->verdict == ETCD_NO_SPACE && !e->session.no_put) {
+        e->session.no_put = true; /* a store that is full can be read */
+        verify(e);
+        return;
+    }
     if (result->verdict != ETCD_OK) {
         return;
     }
+    e->session.no_put = false;
     if (!json_bool(result->root, "succeeded", false)) {
         if (etcd_session_stands(e, result) && etcd_newest_stands(e, result)) {
             verify(e);
@@ -300,7 +307,7 @@ static void verify(struct etcd *e)
         etcd_put_compare_since(&body, newest.key, e->session.newest_at);
     }
     etcd_txn_then(&body);
-    if (e->feeds != NULL) {
+    if (e->feeds != NULL && !e->session.no_put) {
         (void)snprintf(text, sizeof(text), "%ld", (long)getpid());
         etcd_put_op_put(&body, &e->session.key, text, strlen(text),
                         e->session.lease);

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "registry/registry.h"
+#include "registry/trouble.h"
 
 /* namespace (64), key (256), "/" and a lease in hex, or one byte behind it */
 #define ETCD_KEY_MAX 352
@@ -143,6 +144,10 @@ enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
                                char why[ETCD_WHY_MAX]);
 /* From a gRPC code and the text. */
 enum etcd_verdict etcd_verdict_of(int64_t code, const char *text);
+/* Of what did not succeed, which trouble it is; `authenticates`: we have a
+ * user. TROUBLE_NONE: nothing is wrong with the store. */
+enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
+                          bool authenticates);
 
 /* --- a watch's stream ---------------------------------------------------- */
 

@@ -160,6 +160,7 @@ static void dispose(struct registry *r)
     assert(r->calls == NULL && r->telling == 0);
     registry_timer_stop(&r->burial);
     registry_history_free(r);
+    registry_troubles_free(r);
     bury(r);
     registry_locks_free(r);
     registry_watches_free(r);
@@ -263,6 +264,7 @@ void registry_heard(struct registry *r, mono_ms sent)
 {
     if (sent > r->answered) {
         r->answered = sent;
+        registry_troubles_heal(r);
     }
 }
 

@@ -26,6 +26,7 @@
 #include "base/loop.h"
 #include "registry/history.h"
 #include "registry/registry.h"
+#include "registry/trouble.h"
 
 struct registry_call;
 struct registry_hold;
@@ -156,7 +157,8 @@ struct registry {
     uint64_t session; /* at the store; 0: none */
     bool vouched;     /* and for those above; see registry_begin() */
     bool inside;      /* a call of history.c is being made */
-    struct registry_history *history; /* NULL: nothing is compared */
+    struct registry_history *history;   /* NULL: nothing is compared */
+    struct registry_troubles *troubles; /* trouble.c */
     uint64_t fence_base;
     uint64_t revision; /* the highest that was told */
     mono_ms answered;  /* see registry_answered() */
@@ -228,6 +230,10 @@ void registry_tell(struct registry *r, enum registry_state state);
 /* A request that was sent at `sent` was answered by whoever decides on our
  * session: what registry_answered() is about. liveness.c says so itself. */
 void registry_heard(struct registry *r, mono_ms sent);
+/* What was met at the store, for trouble.h. NONE: nothing was. An answer to a
+ * call says its own: err.trouble of its reply. */
+void registry_met(struct registry *r, enum trouble what, const char *detail);
+void registry_met_err(struct registry *r, const struct err *err);
 /* The store counts our session's timeout from then or later. */
 void registry_counted(struct registry *r, mono_ms from);
 
@@ -434,6 +440,8 @@ void registry_vouch(struct registry *r); /* the session is for all */
 void registry_lose(struct registry *r);  /* not for those above any more */
 void registry_history_lost(struct registry *r);
 void registry_history_free(struct registry *r);
+void registry_troubles_heal(struct registry *r); /* a sign of life */
+void registry_troubles_free(struct registry *r);
 void registry_holds_connected(struct registry *r);
 void registry_holds_disconnected(struct registry *r);
 void registry_locks_cancel(struct registry *r);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#define MET_MS    500
 #define LISTEN_MS 200 /* so long the listener may keep us from closing */
 
 static struct sql *of(struct registry *r)
@@ -130,7 +131,7 @@ struct note {
     uint64_t session;
     mono_ms sent;
     uint64_t line, position; /* where the store stood */
-    struct err why;          /* SQL_LOST */
+    struct err why;          /* SQL_LOST, SQL_MET */
 };
 
 /* The core has seen that the store is not what its session knew; by its
@@ -139,6 +140,7 @@ static void lost(struct sql *s, const struct note *n)
 {
     log_warn("-session", LOG_U("session", n->session),
              LOG_S("reason", n->why.msg));
+    registry_met_err(&s->base, &n->why);
     if (n->why.code == ERR_WENT_BACK &&
         registry_at(&s->base, n->line, n->position)) {
         registry_contradicted(&s->base, NULL, "%s", n->why.msg);
@@ -152,11 +154,14 @@ static void on_note(void *arg)
     struct sql *s = n.s;
 
     mem_free(note);
-    if (sql_stopping(s) ||
-        (n.type != SQL_OPENED && n.session != s->base.session)) {
+    if (sql_stopping(s) || (n.type != SQL_OPENED && n.type != SQL_MET &&
+                            n.session != s->base.session)) {
         return;
     }
     switch (n.type) {
+    case SQL_MET:
+        registry_met_err(&s->base, &n.why);
+        return;
     case SQL_OPENED:
         registry_liveness_begin(&s->liveness, n.sent);
         registry_begin(&s->base, n.session, n.line, n.position);
@@ -183,7 +188,7 @@ static struct note *note_new(struct sql *s, enum sql_note_type type,
 {
     struct note *note = mem_zalloc(sizeof(*note));
 
-    assert(session != 0);
+    assert(session != 0 || type == SQL_MET);
     note->s = s;
     note->type = type;
     note->session = session;
@@ -208,6 +213,27 @@ void sql_note_lost(struct sql *s, uint64_t session, const struct err *why)
     struct note *note = note_new(s, SQL_LOST, session);
 
     note->why = *why;
+    loop_complete(s->base.loop, &note->slot, on_note, note);
+}
+
+/* Tries come ten times a second, and more often where many poll. */
+void sql_note_met(struct sql *s, const struct err *err)
+{
+    struct sql_side *side = &s->side;
+    mono_ms now = clock_mono_ms();
+    struct note *note;
+
+    if (err->code == ERR_OK || err->trouble == 0 ||
+        (err->trouble == side->met && now - side->met_at < MET_MS)) {
+        return;
+    }
+    side->met = err->trouble;
+    side->met_at = now;
+    if (s->waker != NULL && err->trouble == TROUBLE_CONNECTIONS) {
+        atomic_store(&s->waker->crowded, true);
+    }
+    note = note_new(s, SQL_MET, side->session);
+    note->why = *err;
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 

@@ -105,6 +105,8 @@ struct sql_side {
     uint64_t told;   /* the position that the loop was told last */
     mono_ms next_compare;
     unsigned compares; /* tries in this round */
+    unsigned met;      /* the trouble that the loop was told last, and when */
+    mono_ms met_at;
     struct rand rand;
 };
 
@@ -114,6 +116,7 @@ struct sql_side {
  */
 struct sql_waker {
     bool (*wait)(struct sql_waker *waker, int64_t ms); /* at most so long */
+    atomic_bool crowded; /* by the other worker: it found no connection left */
     void (*close)(struct sql_waker **waker);
 };
 
@@ -189,10 +192,14 @@ enum sql_note_type {
     SQL_WROTE,
     SQL_MOVED, /* others have written */
     SQL_LOST,
+    SQL_MET, /* trouble: in whatever session */
 };
 void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
               mono_ms sent);
 void sql_note_lost(struct sql *s, uint64_t session, const struct err *why);
+/* What the store refused the worker; what it refused callers their answers
+ * say. */
+void sql_note_met(struct sql *s, const struct err *err);
 
 /* sql_hold.c */
 registry_hold_begin_f sql_lock;

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "registry/attention.h"
 #include "registry/registry.h"
+#include "registry/trouble.h"
 
 #include <stdatomic.h>
 

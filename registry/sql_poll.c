@@ -96,6 +96,7 @@ static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
     struct sql_side *side = &s->side;
     bool over = sql_session_over((int)err->code);
 
+    sql_note_met(s, err);
     side->next_beat =
         now + (side->timeout_ms / 24 < SQL_RETRY_MS ? side->timeout_ms / 24
                                                     : SQL_RETRY_MS);
@@ -196,7 +197,7 @@ static void session_poll(struct sql *s, mono_ms now)
 static void reap(struct sql *s, mono_ms now)
 {
     struct sql_side *side = &s->side;
-    struct err err;
+    struct err err = {0};
     size_t reaped = 0;
 
     if (side->session == 0 || atomic_load(&s->vouched) != side->session ||
@@ -212,6 +213,7 @@ static void reap(struct sql *s, mono_ms now)
     }
     if (sql_reaper_look(&side->reaper, side->core, side->session, now,
                         !side->looked, &err) != 0) {
+        sql_note_met(s, &err);
         return; /* not looked: a gap for the next one */
     }
     side->looked = true;
@@ -275,7 +277,7 @@ static bool read_feed(struct sql *s)
     struct sql_side *side = &s->side;
     bool missed = false, more = false;
     struct sql_rows rows = {0};
-    struct err err;
+    struct err err = {0};
 
     if (!side->feed_valid) {
         return true;
@@ -285,6 +287,7 @@ static bool read_feed(struct sql *s)
     }
     if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH, watched,
                                    side, &rows, &missed, &more, &err) != 0) {
+        sql_note_met(s, &err);
         sql_rows_close(&rows);
         return false;
     }
@@ -314,7 +317,7 @@ static bool compare_watches(struct sql *s)
 
     for (sw = side->attached; sw != NULL; sw = sw->next_attached) {
         struct registry_sums sums;
-        struct err err;
+        struct err err = {0};
         int rc = 0;
 
         if (sw->compared) {
@@ -327,6 +330,8 @@ static bool compare_watches(struct sql *s)
         } else if (rc != ERR_INVALID) {
             if (sql_session_over(rc)) {
                 sql_session_gone(s, &err);
+            } else if (rc != ERR_CONFLICT) {
+                sql_note_met(s, &err);
             }
             return false;
         }
@@ -384,6 +389,7 @@ void sql_worker_poll(void *arg)
         sql_session_gone(s, &err);
     }
     if (rc != 0) {
+        sql_note_met(s, &err);
         return; /* not looked at anything: next time */
     }
     if (changed) {

@@ -187,7 +187,8 @@ static void answer_all(struct sql_side *side, struct sql_job *jobs,
         struct sql_hold *h;
 
         if (err->code != ERR_OK) {
-            fail(jobs, err->code, err->msg);
+            jobs->err = *err;
+            jobs->failed_op = SIZE_MAX;
         }
         if (jobs->type != SQL_JOB_LOCK) {
             continue;
@@ -270,6 +271,8 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
         }
     } else if (sql_session_over(rc)) {
         sql_session_gone(s, &err);
+    } else {
+        sql_note_met(s, &err); /* of locks nobody is answered */
     }
     answer_all(side, jobs, &err);
 }
@@ -381,6 +384,7 @@ static void look(struct sql *s, struct sql_job *job)
     }
     job->err.code = (enum err_code)rc;
     if (rc != 0) {
+        sql_note_met(s, &job->err);
         sql_rows_close(&job->rows);
     }
 }

@@ -83,11 +83,13 @@ int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
 int sqlite_sound(const struct sqlite_db *db, struct err *err)
 {
     if (db->damage != NULL) {
-        return (int)err_set(err, ERR_SESSION_LOST,
-                            "%s: the file is damaged (%s): nothing is read or "
-                            "written any more; stop all members and put a "
-                            "backup in its place, without -wal and -shm",
-                            db->path, db->damage);
+        (void)err_set(err, ERR_SESSION_LOST,
+                      "%s: the file is damaged (%s): nothing is read or "
+                      "written any more; stop all members and put a "
+                      "backup in its place, without -wal and -shm",
+                      db->path, db->damage);
+        err_set_trouble(err, TROUBLE_DAMAGED);
+        return ERR_SESSION_LOST;
     }
     if (db->back != NULL) {
         return (int)err_set(err, ERR_WENT_BACK,

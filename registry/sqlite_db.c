@@ -30,6 +30,27 @@ enum err_code sqlite_code(int rc)
     }
 }
 
+static enum trouble trouble_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return TROUBLE_LOCKED;
+    case SQLITE_FULL:
+        return TROUBLE_FULL;
+    case SQLITE_READONLY:
+        return TROUBLE_READ_ONLY;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+    case SQLITE_CANTOPEN:
+        return TROUBLE_FORBIDDEN;
+    case SQLITE_TOOBIG: /* the value is, and nothing is wrong with the file */
+        return TROUBLE_NONE;
+    default:
+        return TROUBLE_REFUSED;
+    }
+}
+
 int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
 {
     const char *hint = "";
@@ -49,8 +70,10 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
         break;
     }
     assert((rc & 0xff) != SQLITE_MISUSE);
-    return (int)err_set(err, sqlite_code(rc), "%s: %s (%d)%s", db->path,
-                        sqlite3_errmsg(db->handle), rc, hint);
+    (void)err_set(err, sqlite_code(rc), "%s: %s (%d)%s", db->path,
+                  sqlite3_errmsg(db->handle), rc, hint);
+    err_set_trouble(err, trouble_of(rc));
+    return (int)sqlite_code(rc);
 }
 
 /* --- statements ----------------------------------------------------------- */

@@ -407,14 +407,19 @@ int sqlite_file_check(struct sqlite_db *db, struct err *err)
             continue;
         }
         if (errnum != 0 && errnum != ENOENT && errnum != ENOTDIR) {
-            return (int)err_set(err, ERR_UNAVAILABLE, "%s%s: %s", db->path,
-                                suffixes[i], strerror(errnum));
+            (void)err_set(err, ERR_UNAVAILABLE, "%s%s: %s", db->path,
+                          suffixes[i], strerror(errnum));
+            err_set_trouble(err, errnum == EACCES ? TROUBLE_FORBIDDEN
+                                                  : TROUBLE_REFUSED);
+            return ERR_UNAVAILABLE;
         }
-        return (int)err_set(err, ERR_SESSION_LOST,
-                            "%s%s was removed or replaced while in use, and "
-                            "what we write nobody else sees; put it back, or "
-                            "a backup without -wal and -shm beside it",
-                            db->path, suffixes[i]);
+        (void)err_set(err, ERR_SESSION_LOST,
+                      "%s%s was removed or replaced while in use, and what we "
+                      "write nobody else sees; put it back, or a backup "
+                      "without -wal and -shm beside it",
+                      db->path, suffixes[i]);
+        err_set_trouble(err, TROUBLE_REPLACED);
+        return ERR_SESSION_LOST;
     }
     return rc;
 }

@@ -100,10 +100,12 @@ static int examine(struct sqlite_db *db, struct err *err)
         db->strange = clock_mono_ms();
         return 0;
     }
-    return (int)err_set(err, ERR_IO,
-                        "%s: the file is damaged (%s); put a backup in its "
-                        "place, without -wal and -shm beside it",
-                        db->path, wrong);
+    (void)err_set(err, ERR_IO,
+                  "%s: the file is damaged (%s); put a backup in its place, "
+                  "without -wal and -shm beside it",
+                  db->path, wrong);
+    err_set_trouble(err, TROUBLE_DAMAGED);
+    return ERR_IO;
 }
 
 /* `create`: make the file if there is none. */

@@ -25,6 +25,7 @@
 #define PACKET_MAX   0xfffff /* the server's jute.maxbuffer */
 #define OP_OVERHEAD  128     /* of an operation in a packet, beside the path */
 #define CLOSE_MS_MAX 1000
+#define UNWANTED_MS  3000
 
 static struct zookeeper *of(struct registry *r)
 {
@@ -108,6 +109,16 @@ static void lost(struct zookeeper *z, const char *reason)
     }
 }
 
+/* Whoever is not let in does not knock ten times a second. */
+static void unwanted(struct zookeeper *z, const char *reason)
+{
+    pause_longer(z);
+    if (z->pause_ms < UNWANTED_MS) {
+        z->pause_ms = UNWANTED_MS;
+    }
+    lost(z, reason);
+}
+
 void zk_on_opened(struct zookeeper *z)
 {
     struct zk_handle *h = z->handle;
@@ -141,11 +152,10 @@ void zk_on_state(struct zookeeper *z)
                              "timeout"
                            : "expired at the server");
     } else if (h->state == ZOO_AUTH_FAILED_STATE) {
-        log_error("!registry", LOG_S("servers", z->hosts),
-                  LOG_S("reason", "the server refuses our digest; check "
-                                  "registry.zookeeper.digest"));
-        pause_longer(z);
-        lost(z, "authentication failed");
+        registry_met(&z->base, TROUBLE_AUTH_REFUSED,
+                     "the server refuses our digest; check "
+                     "registry.zookeeper.digest");
+        unwanted(z, "authentication failed");
     }
 }
 
@@ -186,6 +196,10 @@ bool zk_on_answer(struct zookeeper *z, struct zk_request *q)
 
     if (zk_stopping(z)) {
         return true;
+    }
+    if (q->rc == ZSESSIONCLOSEDREQUIRESASLAUTH) {
+        unwanted(z, "the server demands that we authenticate");
+        return false;
     }
     zk_life_answered(z, q->sent_at, committed);
     if (!zk_position_answered(z, q)) {
@@ -264,6 +278,9 @@ static void on_tick(void *arg)
     if (!zk_stopping(z)) {
         zk_watches_bury(z);
     }
+    if (!zk_stopping(z)) {
+        zk_diagnose(z);
+    }
     if (zk_stopping(z)) {
         closing_tick(z);
     } else if (z->base.session != 0) {
@@ -325,6 +342,7 @@ static void stop_workers(struct zookeeper *z)
         return;
     }
     z->stopped = true;
+    zk_diagnosis_yield(z);
     loop_timer_stop(&z->ticker);
     z->opener = NULL;
     worker_stop(&opener, on_stopped, z);

@@ -226,6 +226,7 @@ void zk_handle_open(struct zookeeper *z)
     z->handle = h;
     z->n_handles++;
     z->began = loop_clock(z->base.loop)->mono;
+    zk_diagnosis_yield(z);
     rc = worker_submit(z->opener, &h->job, run_open, on_opened, h);
     assert(rc == 0);
     (void)rc;

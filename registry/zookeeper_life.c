@@ -132,6 +132,10 @@ static void leave_server(struct zookeeper *z)
     bool round = h->n_servers == 1 || zk_server_same(&s->first, &h->server);
     char text[ZK_SERVER_SIZE];
 
+    if (round) {
+        registry_met(&z->base, TROUBLE_NO_QUORUM,
+                     "the servers answer, and none of them writes");
+    }
     if (round && !s->told) {
         s->told = true;
         log_error("!registry", LOG_S("servers", z->hosts),

@@ -243,6 +243,7 @@ void zk_old_tick(struct zookeeper *z)
         return;
     }
     o->trying = true;
+    zk_diagnosis_yield(z);
     rc = worker_submit(z->opener, &o->job, run, on_tried, o);
     assert(rc == 0); /* one job */
     (void)rc;

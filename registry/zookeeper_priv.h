@@ -23,6 +23,7 @@
  *   zookeeper_poll.c    which keys are to be read again, and when
  *   zookeeper_dir.c     one directory: its names, their differences
  *   zookeeper_log.c     the client's own log lines
+ *   zookeeper_trouble.c what the servers refuse, and why none takes us
  *
  * The client library has two threads per handle. Its callbacks copy what they
  * are given and hand it to the loop; everything else here runs on the loop,
@@ -142,7 +143,6 @@ void zk_forget_call(struct zookeeper *z, const struct registry_call *call);
 
 /* Neither a yes nor a no: the connection or the session broke. */
 bool zk_broken(int rc);
-const char *zk_error(int rc); /* in words */
 
 void zk_names_close(struct zk_names *names);
 
@@ -281,6 +281,27 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q);
 uint64_t zk_position(const struct zookeeper *z); /* 0: cannot be told */
 void zk_position_begin(struct zookeeper *z, uint64_t session);
 
+/* --- what they refuse (zookeeper_trouble.c) ------------------------------ */
+
+const char *zk_error(int rc); /* in words */
+/* Was that an answer to complain about? */
+void zk_met(struct zookeeper *z, const struct zk_request *q);
+
+struct zk_diagnosis {
+    struct zookeeper *z;
+    mono_ms next;
+    bool running; /* the opener's thread has what follows */
+    atomic_bool cancelled;
+    struct worker_job job;
+    enum trouble what;
+    char detail[ERR_MSG_MAX];
+};
+
+/* At every tick: finds out why there is no connection, where none is. */
+void zk_diagnose(struct zookeeper *z);
+/* The opener's thread is wanted: end it soon. */
+void zk_diagnosis_yield(struct zookeeper *z);
+
 /* --- a session that we gave up (zookeeper_old.c) ------------------------- */
 
 struct zk_old {
@@ -326,6 +347,7 @@ struct zookeeper {
     bool stopped;             /* the workers are being stopped */
     bool announced;           /* told once that nobody answers */
     struct zk_old old;
+    struct zk_diagnosis diagnosis;
     struct zk_position position;
     mono_ms opened;       /* when the registry was */
     mono_ms began;        /* when this handle, or the pause before it, began */

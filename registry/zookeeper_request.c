@@ -72,12 +72,6 @@ bool zk_broken(int rc)
     }
 }
 
-const char *zk_error(int rc)
-{
-    return rc == ZNOAUTH ? "not permitted to us (registry.zookeeper.digest)"
-                         : zerror(rc);
-}
-
 /* --- the library's completion thread ------------------------------------- */
 
 static void on_answer(void *arg);
@@ -369,13 +363,18 @@ static void on_answer(void *arg)
         z->n_behind_in_flight -= q->behind;
     }
     if (current && !zk_broken(q->rc)) {
+        zk_met(z, q);
+    }
+    if (current && !zk_broken(q->rc)) {
         bool believed = zk_on_answer(z, q);
 
         current = h == z->handle; /* unless who was told of it closed us */
         q->rc = !current ? ZSESSIONEXPIRED : believed ? q->rc : ZCONNECTIONLOSS;
     }
-    if (current && q->again && q->done != NULL && zk_broken(q->rc) &&
-        !zk_stopping(z) &&
+    /* What was throttled waits at the server for long before it is refused:
+     * that paces it. */
+    if (current && q->again && q->done != NULL &&
+        (zk_broken(q->rc) || q->rc == ZTHROTTLEDOP) && !zk_stopping(z) &&
         (q->call == NULL || z->base.state != REGISTRY_SUSPENDED)) {
         queue_again(q);
     } else {

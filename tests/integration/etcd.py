@@ -118,6 +118,7 @@ class Server(Daemon):
         self.endpoint = f"http://{self.connect}"
         self.binary, self.more = BINARY, []
         self.process = None
+        self.more = []  # options of the next start
         os.makedirs(self.dir, exist_ok=True)
 
     def start(self):
@@ -132,7 +133,7 @@ class Server(Daemon):
                      *self.membership(), *self.more,
                      # Short elections, but where others than we decide them.
                      "--heartbeat-interval", "100" if self.wire else "50",
-                     "--election-timeout", "1000" if self.wire else "500"],
+                     "--election-timeout", "1000" if self.wire else "500", *self.more],
             os.path.join(self.dir, "log"))
         return self
 

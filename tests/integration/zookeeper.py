@@ -30,7 +30,7 @@ from proxy import Proxy, server_port
 
 JARS = "/usr/share/java"
 # The jars name what they need in turn, Debian's do.
-SERVER_JARS = ("zookeeper.jar", "slf4j-simple.jar")
+SERVER_JARS = ("zookeeper.jar", "slf4j-simple.jar", "netty-codec.jar")
 PEER_JARS = ("curator-recipes.jar", "curator-framework.jar", "curator-client.jar", "zookeeper.jar",
              "zookeeper-jute.jar", "slf4j-nop.jar")
 # A JVM that is up soon and takes little.

@@ -1,0 +1,269 @@
+/*
+ * trouble.c - see trouble.h. Of what was met two things are kept: the last
+ * word of a server, and the last time that nobody was reached. Which of them
+ * is present is decided when it is asked, by the connection's state and by
+ * time, so that nothing has to be taken back.
+ */
+#include "registry/trouble.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "registry/registry_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LASTS_MS  10000 /* without being met again */
+#define SOON_MS   2000  /* a start or a short break is no news */
+#define AGAIN_MS  60000
+#define RARELY_MS 3600000
+#define FORGET_MS 600000 /* away for so long: it is news again */
+#define CODE      "registry_"
+
+static const struct {
+    const char *code, *title, *advice;
+    bool heals;
+} troubles[] = {
+#define X(id, name, heals, title, advice)                                      \
+    [id] = {CODE name, title, advice, heals},
+    TROUBLES(X)
+#undef X
+};
+
+const char *trouble_code(enum trouble t)
+{
+    assert(t < TROUBLE_N);
+    return troubles[t].code;
+}
+
+const char *trouble_name(enum trouble t)
+{
+    return trouble_code(t) + strlen(CODE);
+}
+
+const char *trouble_title(enum trouble t)
+{
+    assert(t < TROUBLE_N);
+    return troubles[t].title;
+}
+
+const char *trouble_advice(enum trouble t)
+{
+    assert(t < TROUBLE_N);
+    return troubles[t].advice;
+}
+
+enum trouble trouble_of_code(const char *code)
+{
+    for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++) {
+        if (strcmp(troubles[t].code, code) == 0) {
+            return t;
+        }
+    }
+    return TROUBLE_NONE;
+}
+
+/* --- what was met --------------------------------------------------------- */
+
+struct met {
+    enum trouble what; /* NONE: nothing was */
+    mono_ms since, last;
+    uint64_t times;
+    char detail[ERR_MSG_MAX];
+};
+
+struct registry_troubles {
+    struct met word, silence;
+    mono_ms down; /* since when the session is in doubt, as was seen; 0: not */
+    enum trouble told;
+    mono_ms told_since;
+    struct said {
+        mono_ms at, seen;
+        int64_t gap; /* 0: never said */
+    } said[TROUBLE_N];
+};
+
+static struct registry_troubles *of(struct registry *r)
+{
+    if (r->troubles == NULL) {
+        r->troubles = mem_zalloc(sizeof(*r->troubles));
+    }
+    return r->troubles;
+}
+
+/* A sign of life may be half a session's timeout away. */
+static int64_t lasts_ms(const struct registry *r)
+{
+    int64_t most = r->session_timeout_ms * 2 / 3;
+
+    return most > LASTS_MS ? most : LASTS_MS;
+}
+
+static bool is_fresh(const struct registry *r, const struct met *m)
+{
+    return m->what != TROUBLE_NONE && r->clock->mono - m->last < lasts_ms(r);
+}
+
+static bool is_silence(enum trouble t)
+{
+    return t == TROUBLE_UNREACHABLE || t == TROUBLE_NO_QUORUM;
+}
+
+void registry_met(struct registry *r, enum trouble what, const char *detail)
+{
+    struct registry_troubles *t;
+    struct met *m;
+
+    assert(what < TROUBLE_N);
+    if (what == TROUBLE_NONE || r->mute || r->closing) {
+        return;
+    }
+    t = of(r);
+    m = is_silence(what) ? &t->silence : &t->word;
+    if (m->what != what || !is_fresh(r, m)) {
+        m->what = what;
+        m->since = r->clock->mono;
+        m->times = 0;
+    }
+    m->last = r->clock->mono;
+    m->times++;
+    (void)snprintf(m->detail, sizeof(m->detail), "%s", detail);
+}
+
+void registry_met_err(struct registry *r, const struct err *err)
+{
+    if (err->code != ERR_OK) {
+        registry_met(r, (enum trouble)err->trouble, err->msg);
+    }
+}
+
+void registry_troubles_heal(struct registry *r)
+{
+    if (r->troubles != NULL && troubles[r->troubles->word.what].heals) {
+        r->troubles->word.what = TROUBLE_NONE;
+    }
+}
+
+void registry_troubles_free(struct registry *r)
+{
+    mem_free(r->troubles);
+    r->troubles = NULL;
+}
+
+/* --- what is present ------------------------------------------------------ */
+
+static void show(const struct met *m, struct registry_trouble *out)
+{
+    *out = (struct registry_trouble){.what = m->what,
+                                     .since = m->since,
+                                     .times = m->times,
+                                     .detail = m->detail};
+}
+
+static const char *nothing_met(const struct registry *r)
+{
+    return r->state == REGISTRY_SUSPENDED
+               ? "no answer for two thirds of the session's timeout"
+           : r->answered != 0 ? "the session is lost, and there is no other yet"
+                              : "there was no session yet";
+}
+
+bool registry_trouble(const struct registry *r, struct registry_trouble *out)
+{
+    const struct registry_back *back = registry_went_back(r);
+    const struct registry_troubles *t = r->troubles;
+    bool up = registry_state_is_up(r->state);
+    bool word = t != NULL && is_fresh(r, &t->word);
+    bool silence = !up && t != NULL && is_fresh(r, &t->silence);
+
+    if (back != NULL) {
+        *out = (struct registry_trouble){.what = TROUBLE_WENT_BACK,
+                                         .since = back->since,
+                                         .times = 1,
+                                         .detail = back->why};
+        return true;
+    }
+    if (word && (!silence || t->word.last >= t->silence.last)) {
+        show(&t->word, out);
+        return true;
+    }
+    if (silence) {
+        show(&t->silence, out);
+        return true;
+    }
+    *out = (struct registry_trouble){
+        .what = TROUBLE_UNREACHABLE,
+        .since = t != NULL && t->down != 0 ? t->down : r->clock->mono,
+        .times = 1,
+        .detail = nothing_met(r)};
+    return !up;
+}
+
+/* --- the log -------------------------------------------------------------- */
+
+/* Is it time to say it (again)? */
+static bool is_due(struct said *s, mono_ms now)
+{
+    if (s->gap != 0 && now - s->seen >= FORGET_MS && now - s->seen >= s->gap) {
+        s->gap = 0;
+    }
+    s->seen = now;
+    if (s->gap != 0 && now - s->at < s->gap) {
+        return false;
+    }
+    s->at = now;
+    s->gap = s->gap == 0 ? AGAIN_MS : s->gap * 4;
+    if (s->gap > RARELY_MS) {
+        s->gap = RARELY_MS;
+    }
+    return true;
+}
+
+static void say(const struct registry *r, const struct registry_trouble *now)
+{
+    log_event(now->what == TROUBLE_THROTTLED ? LOG_WARN : LOG_ERROR, "!store",
+              (const struct log_field[]){
+                  LOG_S("backend", r->ops->name),
+                  LOG_S("trouble", trouble_name(now->what)),
+                  LOG_S("state", registry_state_name(r->state)),
+                  LOG_I("lasts_ms", r->clock->mono - now->since),
+                  LOG_U("times", now->times), LOG_S("reason", now->detail),
+                  LOG_S("advice", trouble_advice(now->what)), LOG_END});
+}
+
+static void over(const struct registry *r, struct registry_troubles *t)
+{
+    log_info("+store", LOG_S("backend", r->ops->name),
+             LOG_S("trouble", trouble_name(t->told)),
+             LOG_I("lasted_ms", r->clock->mono - t->told_since));
+    t->told = TROUBLE_NONE;
+}
+
+void registry_trouble_tick(struct registry *r)
+{
+    mono_ms now = r->clock->mono;
+    struct registry_troubles *t = of(r);
+    struct registry_trouble present;
+
+    if (registry_state_is_up(r->state)) {
+        t->down = 0;
+    } else if (t->down == 0) {
+        t->down = now > 0 ? now : 1;
+    }
+    if (!registry_trouble(r, &present)) {
+        if (t->told != TROUBLE_NONE) {
+            over(r, t);
+        }
+        return;
+    }
+    if (is_silence(present.what) && now - t->down < SOON_MS) {
+        return;
+    }
+    if (t->told == TROUBLE_NONE) {
+        t->told_since = present.since;
+    }
+    t->told = present.what;
+    if (is_due(&t->said[present.what], now)) {
+        say(r, &present);
+    }
+}
