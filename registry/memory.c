@@ -129,6 +129,7 @@ struct memory_store *memory_store_new(struct clock *clock, uint64_t seed)
 
     assert(clock != NULL);
     s->clock = clock;
+    s->side = s->present = &s->sides[0];
     rand_seed(&s->rand, seed);
     return s;
 }
@@ -158,7 +159,8 @@ void memory_store_free(struct memory_store **s_ptr)
         assert(e->is_message); /* clients and sessions took theirs along */
         memory_message_free(CONTAINER_OF(e, struct memory_message, event));
     }
-    memory_tree_close(&s->tree);
+    memory_tree_close(&s->sides[0].tree);
+    memory_tree_close(&s->sides[1].tree);
     mem_free(s->heap);
     mem_free(s->changes);
     mem_free(s);
@@ -263,10 +265,7 @@ void memory_heal(struct registry *client)
         c->cut = false;
         memory_past_unref(c->past);
         c->past = NULL;
-        c->connection++;
-        if (c->reset.where == EVENT_IDLE) {
-            memory_schedule(c->store, &c->reset, c->store->clock->mono);
-        }
+        memory_client_reset(c);
     }
 }
 
@@ -279,8 +278,8 @@ void memory_strand(struct registry *client)
     }
     DL_FOREACH(c->store->clients, other)
     {
-        if (other->past != NULL &&
-            other->past->revision == c->store->revision) {
+        if (other->past != NULL && other->past->side == c->side &&
+            other->past->revision == c->side->revision) {
             c->past = other->past;
             c->past->refs++;
             return;
@@ -288,8 +287,9 @@ void memory_strand(struct registry *client)
     }
     c->past = mem_zalloc(sizeof(*c->past));
     c->past->refs = 1;
-    c->past->revision = c->store->revision;
-    memory_tree_copy(&c->past->tree, &c->store->tree);
+    c->past->side = c->side;
+    c->past->revision = c->side->revision;
+    memory_tree_copy(&c->past->tree, &c->side->tree);
 }
 
 void memory_past_unref(struct memory_past *past)
@@ -339,12 +339,14 @@ void memory_thaw(struct registry *client)
 void memory_expire(struct registry *client)
 {
     struct memory_client *c = memory_client_of(client);
+    struct memory_side *was = memory_serve(c->store, c->side);
     struct memory_session *session =
         memory_session_find(c->store, c->base.session);
 
     if (session != NULL) {
         memory_session_end(c->store, session);
     }
+    (void)memory_serve(c->store, was);
 }
 
 void memory_kill(struct registry **client)
@@ -367,7 +369,7 @@ void memory_kill(struct registry **client)
 const struct registry_entry *memory_find(const struct memory_store *s,
                                          const char *key)
 {
-    const struct memory_node *node = memory_tree_find(&s->tree, key);
+    const struct memory_node *node = memory_tree_find(&s->side->tree, key);
 
     return node == NULL ? NULL : &node->entry;
 }
@@ -375,10 +377,10 @@ const struct registry_entry *memory_find(const struct memory_store *s,
 void memory_each(const struct memory_store *s, const char *prefix,
                  memory_each_f *fn, void *arg)
 {
-    struct memory_pos pos = memory_tree_below(&s->tree, prefix);
+    struct memory_pos pos = memory_tree_below(&s->side->tree, prefix);
     struct memory_node *node;
 
-    while ((node = memory_tree_next(&s->tree, &pos)) != NULL &&
+    while ((node = memory_tree_next(&s->side->tree, &pos)) != NULL &&
            registry_key_below(node->text, prefix)) {
         fn(arg, &node->entry);
     }
@@ -386,12 +388,13 @@ void memory_each(const struct memory_store *s, const char *prefix,
 
 uint64_t memory_revision(const struct memory_store *s)
 {
-    return s->revision;
+    return s->side->revision;
 }
 
 void memory_on_write(struct memory_store *s, memory_write_f *fn, void *arg)
 {
     s->on_write = fn;
+    s->on_write_beside = NULL;
     s->on_write_arg = arg;
 }
 
@@ -400,7 +403,7 @@ uint64_t memory_lock_holder(const struct memory_store *s, const char *key,
 {
     const struct memory_lock *lock;
 
-    DL_FOREACH(s->locks, lock)
+    DL_FOREACH(s->side->locks, lock)
     {
         if (strcmp(lock->key, key) == 0 && lock->queue != NULL) {
             if (fence != NULL) {

@@ -94,6 +94,25 @@ void memory_restore(struct memory_store *s, const struct memory_backup *b);
 /* Its revision is lifted, as by etcd's --bump-revision. */
 void memory_lift(struct memory_store *s, uint64_t revision);
 
+/* --- two of it ----------------------------------------------------------- */
+
+/* Where it stands has this line (PostgreSQL's timeline) beside the revision. */
+void memory_line(struct memory_store *s, uint64_t line);
+
+/* A standby is promoted: it has what stands now, or what `b` has, on the next
+ * line, and is what is looked into below; the old one is down. Clients find the
+ * one that they reach and that is not behind what they know. Once. */
+enum memory_which { MEMORY_OLD, MEMORY_NEW };
+void memory_promote(struct memory_store *s, const struct memory_backup *b);
+void memory_down(struct memory_store *s, enum memory_which which);
+/* As it was: its sessions have their whole timeout again. */
+void memory_up(struct memory_store *s, enum memory_which which);
+/* Which of them a client reaches: both, at first. */
+void memory_reach(struct registry *client, bool old, bool new);
+bool memory_reaches(struct registry *client, enum memory_which which);
+enum memory_which memory_at(struct registry *client);
+void memory_look_into(struct memory_store *s, enum memory_which which);
+
 /* --- looking in, without a client (invariants in tests) ------------------ */
 
 const struct registry_entry *memory_find(const struct memory_store *s,
@@ -109,6 +128,9 @@ typedef void memory_write_f(void *arg, uint64_t writer,
                             const struct registry_entry *before,
                             const struct registry_entry *after);
 void memory_on_write(struct memory_store *s, memory_write_f *fn, void *arg);
+/* Likewise, of the one that is not looked into, with the same `arg`; after
+ * memory_on_write(), which ends it. */
+void memory_on_write_beside(struct memory_store *s, memory_write_f *fn);
 
 /* Inside a memory_write_f: the fencing number with which the txn checked this
  * lock; 0: it did not. */

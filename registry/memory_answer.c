@@ -31,7 +31,7 @@ void memory_on_answer(struct memory_message *m)
     struct registry_entry *entries;
 
     assert(call->done != NULL); /* given up only when the connection breaks */
-    if (!m->hearsay && !registry_at(call->r, 0, m->revision)) {
+    if (!m->hearsay && !registry_at(call->r, m->side->line, m->revision)) {
         bool write = call->type == REGISTRY_CALL_TXN;
 
         registry_call_fail(call, write ? ERR_UNKNOWN : ERR_UNAVAILABLE,
@@ -72,7 +72,8 @@ void memory_on_looked(struct memory_client *c, const struct memory_message *m)
 {
     struct registry_watch *w = find_watch(c, m->number);
 
-    if (w == NULL || !registry_vouched(&c->base)) {
+    if (w == NULL || !registry_vouched(&c->base) ||
+        (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision))) {
         return;
     }
     if (m->tell) {
@@ -89,7 +90,9 @@ void memory_on_notice(struct memory_client *c, const struct memory_message *m)
 {
     struct registry_watch *w = find_watch(c, m->number);
 
-    if (w == NULL || !registry_vouched(&c->base)) {
+    /* its revision is the key's: only the line tells where the store stands */
+    if (w == NULL || !registry_vouched(&c->base) ||
+        m->side->line < registry_place(&c->base)->line) {
         return;
     }
     if (m->gone) {

@@ -38,9 +38,10 @@ static void memory_submit(struct registry *r, struct registry_call *call)
     ((struct memory_call_priv *)call->priv)->connection = c->connection;
     m = memory_message_new(c, MEMORY_CALL);
     m->session = call->session;
-    m->known = planted(PLANTED_PLACE_UNCOMPARED) || r->inside
-                   ? 0
-                   : registry_place(r)->position;
+    if (!planted(PLANTED_PLACE_UNCOMPARED) && !r->inside) {
+        m->known_line = registry_place(r)->line;
+        m->known = registry_place(r)->position;
+    }
     m->call = registry_call_ref(call);
     memory_send_up(m);
 }
@@ -181,6 +182,8 @@ struct registry *memory_open(struct memory_store *s, int64_t session_timeout_ms)
     c->base.clock = s->clock;
     c->base.first_version = 1;
     c->store = s;
+    c->side = s->present;
+    c->reaches[0] = c->reaches[1] = true;
     c->refs = 1;
     c->offline = true;
     c->connection = 1;

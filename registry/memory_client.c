@@ -179,7 +179,10 @@ static void on_beat(struct memory_event *e)
     struct memory_client *c = CONTAINER_OF(e, struct memory_client, beat);
     int64_t timeout = c->base.session_timeout_ms;
 
-    if (c->base.closing) {
+    if (memory_client_choose(c)) {
+        memory_client_reset(c); /* which asks at once */
+        memory_schedule(c->store, e, now(c) + (timeout + 2) / 3);
+    } else if (c->base.closing) {
         send_plain(c, MEMORY_CLOSE);
         memory_schedule(c->store, e, now(c) + (timeout + 2) / 3);
     } else if (c->base.session != 0) {
@@ -247,6 +250,9 @@ static void on_reset(struct memory_event *e)
 {
     struct memory_client *c = CONTAINER_OF(e, struct memory_client, reset);
 
+    if (memory_client_choose(c)) {
+        c->connection++;
+    }
     if (!c->base.closing) {
         fail_outstanding(c);
     }
@@ -255,6 +261,14 @@ static void on_reset(struct memory_event *e)
     }
     if (!c->dead && (!c->base.closing || c->base.session != 0)) {
         memory_again(c, &c->beat, now(c));
+    }
+}
+
+void memory_client_reset(struct memory_client *c)
+{
+    c->connection++;
+    if (c->reset.where == EVENT_IDLE) {
+        memory_schedule(c->store, &c->reset, now(c));
     }
 }
 
@@ -273,7 +287,7 @@ static void welcome(struct memory_client *c, const struct memory_message *m)
     c->connecting = false;
     memory_again(c, &c->beat, m->sent + (c->base.session_timeout_ms + 2) / 3);
     memory_again(c, &c->deadline, suspended_at(c));
-    registry_begin(&c->base, m->session, 0, m->revision);
+    registry_begin(&c->base, m->session, m->side->line, m->revision);
 }
 
 void memory_client_look(struct memory_client *c)
@@ -306,7 +320,7 @@ static void pong(struct memory_client *c, const struct memory_message *m)
     if (m->session != c->base.session || c->base.closing) {
         return;
     }
-    if (!m->hearsay && !registry_at(&c->base, 0, m->revision)) {
+    if (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision)) {
         return;
     }
     if (m->sent > c->heard) {

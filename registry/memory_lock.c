@@ -16,7 +16,7 @@ static struct memory_lock *find(const struct memory_store *s, const char *key)
 {
     struct memory_lock *lock;
 
-    DL_FOREACH(s->locks, lock)
+    DL_FOREACH(s->side->locks, lock)
     {
         if (strcmp(lock->key, key) == 0) {
             return lock;
@@ -34,7 +34,7 @@ static struct memory_lock *find_or_make(struct memory_store *s, const char *key)
 
         lock = mem_zalloc(sizeof(*lock) + len + 1);
         memcpy(lock->key, key, len + 1);
-        DL_APPEND(s->locks, lock);
+        DL_APPEND(s->side->locks, lock);
     }
     return lock;
 }
@@ -79,10 +79,10 @@ static void advance(struct memory_store *s, struct memory_lock *lock)
     const struct memory_waiter *w;
 
     if (lock->queue == NULL) {
-        DL_DELETE(s->locks, lock);
+        DL_DELETE(s->side->locks, lock);
         mem_free(lock);
     } else if (lock->queue->fence == 0) {
-        lock->queue->fence = ++s->last_fence;
+        lock->queue->fence = ++s->side->last_fence;
         tell(s, lock->queue, MEMORY_GRANTED);
         DL_FOREACH(lock->queue->next, w)
         {
@@ -164,7 +164,7 @@ void memory_lock_reap(struct memory_store *s, uint64_t session)
     struct memory_lock *lock, *next;
     struct memory_waiter *w, *w_next;
 
-    DL_FOREACH_SAFE(s->locks, lock, next)
+    DL_FOREACH_SAFE(s->side->locks, lock, next)
     {
         bool left = false;
 

@@ -10,6 +10,8 @@
  *   memory_wire.c    messages between a client and the server, and their fate
  *   memory_client.c  what a client process knows, and its deadlines
  *   memory_answer.c  what it does with answers and notifications
+ *   memory_restore.c the store put back to what it was
+ *   memory_fork.c    two of it, and which of them a client is connected to
  *   memory_backend.c the slots of the backend
  *
  * Everything that takes time is a `struct memory_event` in one heap. Stored
@@ -110,6 +112,7 @@ uint64_t memory_tie(struct memory_store *s);
 /* What a server knows that has lost the others. */
 struct memory_past {
     uint32_t refs;
+    const struct memory_side *side;
     uint64_t revision;
     struct memory_tree tree;
 };
@@ -119,6 +122,7 @@ struct memory_session {
     struct memory_session *prev, *next;
     uint64_t id;
     struct memory_store *store;
+    struct memory_side *side;
     struct memory_client *client; /* to be told; NULL: killed */
     int64_t timeout_ms;
     mono_ms heard;
@@ -150,6 +154,18 @@ struct memory_change {
     struct memory_node *before, *after;
 };
 
+/* What is stored: once, or, of two primaries, twice. */
+struct memory_side {
+    uint64_t line; /* 0: none is told */
+    bool down;
+    uint64_t generation; /* how often it was put back, or went down */
+    struct memory_tree tree;
+    uint64_t revision, last_fence;
+    struct memory_session *sessions;
+    struct memory_lock *locks;
+    struct memory_subscription *subscriptions;
+};
+
 struct memory_store {
     struct clock *clock;
     struct rand rand;
@@ -157,15 +173,14 @@ struct memory_store {
     struct memory_event **heap;
     size_t n_heap, heap_cap;
     uint64_t seq;
-    struct memory_tree tree;
-    uint64_t revision, last_session, last_fence;
-    uint64_t generation; /* how often it was put back */
-    struct memory_session *sessions;
-    struct memory_lock *locks;
-    struct memory_subscription *subscriptions;
+    struct memory_side sides[2]; /* [1]: since memory_promote() */
+    bool two;
+    struct memory_side *side; /* which is served; between events the present */
+    struct memory_side *present;
+    uint64_t last_session;
     struct memory_change *changes;
     size_t n_changes, changes_cap;
-    memory_write_f *on_write;
+    memory_write_f *on_write, *on_write_beside;
     void *on_write_arg;
     const struct registry_call *applying; /* while the observer is told */
     struct memory_client *clients;
@@ -173,6 +188,9 @@ struct memory_store {
     bool running;
 };
 
+/* From now on it is served; returns which was. */
+struct memory_side *memory_serve(struct memory_store *s,
+                                 struct memory_side *side);
 struct memory_session *memory_session_find(struct memory_store *s, uint64_t id);
 struct memory_session *memory_session_new(struct memory_store *s, uint64_t id,
                                           struct memory_client *client,
@@ -233,8 +251,9 @@ struct memory_message {
     struct memory_store *store;
     struct memory_client *client; /* from or to; a reference */
     uint64_t connection;          /* of the client when it was sent */
-    uint64_t generation;          /* of the store, likewise */
-    uint64_t known;               /* where the client saw the store stand */
+    struct memory_side *side;     /* and which side it was connected to, */
+    uint64_t generation;          /* likewise */
+    uint64_t known_line, known;   /* where the client saw the store stand */
     uint64_t session;
     mono_ms sent;               /* ping, connect: by the client's clock */
     uint64_t number;            /* connect: attempt; watch's or hold's id */
@@ -284,8 +303,10 @@ struct memory_client {
     bool stuck;  /* frozen, but only its loop */
     bool cut;
     struct memory_past *past; /* of its server, if that has lost the others */
-    bool connecting;          /* a CONNECT was sent and not answered yet */
-    bool offline; /* suspended or without a session: nothing is sent */
+    struct memory_side *side; /* to which it is connected, or would be */
+    bool reaches[2];
+    bool connecting; /* a CONNECT was sent and not answered yet */
+    bool offline;    /* suspended or without a session: nothing is sent */
     struct memory_event *piled;
     struct memory_fifo up, down;
     uint64_t connection; /* a new number at every break */
@@ -312,6 +333,8 @@ void memory_client_start(struct memory_client *c);
 void memory_client_stop(struct memory_client *c); /* its own events */
 void memory_client_receive(struct memory_client *c, struct memory_message *m);
 void memory_client_look(struct memory_client *c); /* all that did not yet */
+/* The connection broke: another one, soon. */
+void memory_client_reset(struct memory_client *c);
 void memory_client_end(
     struct memory_client *c); /* the session, to begin anew */
 void memory_client_unref(struct memory_client *c);
@@ -321,6 +344,13 @@ void memory_again(struct memory_client *c, struct memory_event *e, mono_ms due);
 void memory_send_hold(struct memory_client *c, const struct registry_hold *hold,
                       enum memory_kind kind);
 void memory_send_look(struct memory_client *c, const struct registry_watch *w);
+
+/* memory_fork.c */
+/* Can it be reached, and is it up? */
+bool memory_client_reaches(const struct memory_client *c);
+/* For a new connection, or instead of one that is of no use. True: it is
+ * another one than before. */
+bool memory_client_choose(struct memory_client *c);
 
 void memory_on_answer(struct memory_message *m);
 void memory_on_looked(struct memory_client *c, const struct memory_message *m);

@@ -75,19 +75,19 @@ struct memory_backup *memory_backup(const struct memory_store *s)
     const struct memory_session *session;
     size_t n;
 
-    memory_tree_copy(&b->tree, &s->tree);
-    b->revision = s->revision;
-    b->last_fence = s->last_fence;
-    DL_COUNT(s->sessions, session, n);
+    memory_tree_copy(&b->tree, &s->side->tree);
+    b->revision = s->side->revision;
+    b->last_fence = s->side->last_fence;
+    DL_COUNT(s->side->sessions, session, n);
     b->sessions = mem_zalloc((n + 1) * sizeof(*b->sessions));
-    DL_FOREACH(s->sessions, session)
+    DL_FOREACH(s->side->sessions, session)
     {
         b->sessions[b->n_sessions++] =
             (struct kept_session){.id = session->id,
                                   .timeout_ms = session->timeout_ms,
                                   .ephemerals = session->ephemerals};
     }
-    locks_copy(&b->locks, s->locks);
+    locks_copy(&b->locks, s->side->locks);
     return b;
 }
 
@@ -124,9 +124,9 @@ static struct memory_client *client_of(const struct memory_store *s,
 static void restore_sessions(struct memory_store *s,
                              const struct memory_backup *b)
 {
-    struct memory_session *now = s->sessions, *session, *next;
+    struct memory_session *now = s->side->sessions, *session, *next;
 
-    s->sessions = NULL;
+    s->side->sessions = NULL;
     for (size_t i = 0; i < b->n_sessions; i++) {
         session = memory_session_new(s, b->sessions[i].id,
                                      client_of(s, b->sessions[i].id),
@@ -147,16 +147,16 @@ void memory_restore(struct memory_store *s, const struct memory_backup *b)
     struct memory_client *c;
 
     assert(s->n_changes == 0);
-    s->generation++;
-    memory_tree_close(&s->tree);
-    memory_tree_copy(&s->tree, &b->tree);
-    s->revision = b->revision;
-    s->last_fence = b->last_fence;
-    locks_free(&s->locks);
-    locks_copy(&s->locks, b->locks);
+    s->side->generation++;
+    memory_tree_close(&s->side->tree);
+    memory_tree_copy(&s->side->tree, &b->tree);
+    s->side->revision = b->revision;
+    s->side->last_fence = b->last_fence;
+    locks_free(&s->side->locks);
+    locks_copy(&s->side->locks, b->locks);
     restore_sessions(s, b);
-    while ((sub = s->subscriptions) != NULL) {
-        DL_DELETE(s->subscriptions, sub);
+    while ((sub = s->side->subscriptions) != NULL) {
+        DL_DELETE(s->side->subscriptions, sub);
         mem_free(sub);
     }
     DL_FOREACH(s->clients, c)
@@ -170,6 +170,6 @@ void memory_restore(struct memory_store *s, const struct memory_backup *b)
 
 void memory_lift(struct memory_store *s, uint64_t revision)
 {
-    assert(revision >= s->revision);
-    s->revision = revision;
+    assert(revision >= s->side->revision);
+    s->side->revision = revision;
 }

@@ -15,13 +15,22 @@
 #include <string.h>
 #include <utlist.h>
 
+struct memory_side *memory_serve(struct memory_store *s,
+                                 struct memory_side *side)
+{
+    struct memory_side *was = s->side;
+
+    s->side = side;
+    return was;
+}
+
 /* --- sessions ------------------------------------------------------------- */
 
 struct memory_session *memory_session_find(struct memory_store *s, uint64_t id)
 {
     struct memory_session *session;
 
-    DL_FOREACH(s->sessions, session)
+    DL_FOREACH(s->side->sessions, session)
     {
         if (session->id == id) {
             return session;
@@ -33,7 +42,7 @@ struct memory_session *memory_session_find(struct memory_store *s, uint64_t id)
 void memory_session_end(struct memory_store *s, struct memory_session *session)
 {
     /* Out of the list first: nothing is applied for it from here on. */
-    DL_DELETE(s->sessions, session);
+    DL_DELETE(s->side->sessions, session);
     memory_unschedule(s, &session->expiry);
     memory_txn_reap(s, session);
     memory_lock_reap(s, session->id);
@@ -59,7 +68,9 @@ static void on_expiry(struct memory_event *e)
     if (s->clock->mono < ends) {
         memory_schedule(s, e, ends);
     } else {
+        (void)memory_serve(s, session->side);
         memory_session_end(s, session);
+        (void)memory_serve(s, s->present);
     }
 }
 
@@ -71,11 +82,12 @@ struct memory_session *memory_session_new(struct memory_store *s, uint64_t id,
 
     session->id = id;
     session->store = s;
+    session->side = s->side;
     session->client = client;
     session->timeout_ms = timeout_ms;
     session->heard = s->clock->mono;
     session->expiry.fn = on_expiry;
-    DL_APPEND(s->sessions, session);
+    DL_APPEND(s->side->sessions, session);
     memory_schedule(s, &session->expiry, session->heard + timeout_ms + 1);
     return session;
 }
@@ -97,38 +109,49 @@ static void session_begin(struct memory_store *s, struct memory_message *m)
                                  m->client->base.session_timeout_ms);
     m->kind = MEMORY_WELCOME;
     m->session = session->id;
-    m->revision = s->revision;
+    m->revision = s->side->revision;
     memory_send_down(m);
 }
 
-void memory_server_forget(struct memory_store *s,
-                          const struct memory_client *client)
+static void side_forget(struct memory_side *side,
+                        const struct memory_client *client)
 {
     struct memory_subscription *sub, *next;
     struct memory_session *session;
 
-    DL_FOREACH(s->sessions, session)
+    DL_FOREACH(side->sessions, session)
     {
         if (session->client == client) {
             session->client = NULL;
         }
     }
-    DL_FOREACH_SAFE(s->subscriptions, sub, next)
+    DL_FOREACH_SAFE(side->subscriptions, sub, next)
     {
         if (sub->client == client) {
-            DL_DELETE(s->subscriptions, sub);
+            DL_DELETE(side->subscriptions, sub);
             mem_free(sub);
         }
     }
 }
 
+void memory_server_forget(struct memory_store *s,
+                          const struct memory_client *client)
+{
+    for (size_t i = 0; i < ARRAY_LEN(s->sides); i++) {
+        side_forget(&s->sides[i], client);
+    }
+}
+
 void memory_server_close(struct memory_store *s)
 {
-    s->on_write = NULL;
-    while (s->sessions != NULL) {
-        memory_session_end(s, s->sessions);
+    s->on_write = s->on_write_beside = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(s->sides); i++) {
+        (void)memory_serve(s, &s->sides[i]);
+        while (s->side->sessions != NULL) {
+            memory_session_end(s, s->side->sessions);
+        }
+        assert(s->side->locks == NULL && s->side->subscriptions == NULL);
     }
-    assert(s->locks == NULL && s->subscriptions == NULL);
 }
 
 /* --- watching ------------------------------------------------------------- */
@@ -138,7 +161,7 @@ find_subscription(const struct memory_store *s, const struct memory_message *m)
 {
     struct memory_subscription *sub;
 
-    DL_FOREACH(s->subscriptions, sub)
+    DL_FOREACH(s->side->subscriptions, sub)
     {
         if (sub->client == m->client && sub->watch == m->number) {
             return sub;
@@ -160,7 +183,7 @@ static void subscribe(struct memory_store *s, const struct memory_message *m)
         sub->client = m->client;
         sub->watch = m->number;
         memcpy(sub->prefix, m->key, len + 1);
-        DL_APPEND(s->subscriptions, sub);
+        DL_APPEND(s->side->subscriptions, sub);
     }
     sub->connection = m->connection;
 }
@@ -186,7 +209,7 @@ static void unsubscribe(struct memory_store *s, struct memory_message *m)
     struct memory_subscription *sub = find_subscription(s, m);
 
     if (sub != NULL) {
-        DL_DELETE(s->subscriptions, sub);
+        DL_DELETE(s->side->subscriptions, sub);
         mem_free(sub);
     }
     memory_message_free(m);
@@ -315,17 +338,27 @@ static bool lose_reply(struct memory_store *s, struct memory_message *m)
     }
 }
 
+static bool stands_lower(const struct memory_store *s,
+                         const struct memory_message *m)
+{
+    struct registry_place now = {.line = s->side->line,
+                                 .position = s->side->revision};
+    struct registry_place known = {.line = m->known_line, .position = m->known};
+
+    return registry_place_fell(&now, &known);
+}
+
 static void receive_call(struct memory_store *s, struct memory_message *m,
                          struct memory_session *session)
 {
     if (session == NULL) {
         m->code = ERR_SESSION_LOST;
         m->text = "the session has ended";
-    } else if (m->call->type == REGISTRY_CALL_TXN && m->known > s->revision) {
+    } else if (m->call->type == REGISTRY_CALL_TXN && stands_lower(s, m)) {
         /* As the real ones compare within the txn, or before the first. */
         m->code = ERR_UNAVAILABLE;
         m->text = "the store stands lower than it did";
-        m->revision = s->revision;
+        m->revision = s->side->revision;
     } else if (!m->late && memory_chance(s, s->faults.unavailable_share)) {
         m->code = ERR_UNAVAILABLE;
         m->text = "the registry is busy";
@@ -338,7 +371,7 @@ static void receive_call(struct memory_store *s, struct memory_message *m,
     } else if (m->call->type == REGISTRY_CALL_TXN) {
         memory_txn_apply(s, m, session);
     } else {
-        serve_read(&s->tree, s->revision, m);
+        serve_read(&s->side->tree, s->side->revision, m);
     }
     m->kind = MEMORY_ANSWER;
     memory_send_down(m);
@@ -376,7 +409,7 @@ void memory_server_receive(struct memory_store *s, struct memory_message *m)
 {
     struct memory_session *session = memory_session_find(s, m->session);
 
-    if (m->generation != s->generation) {
+    if (s->side->down || m->generation != s->side->generation) {
         memory_message_free(m); /* sent to the store that was */
         return;
     }
@@ -397,14 +430,14 @@ void memory_server_receive(struct memory_store *s, struct memory_message *m)
         receive_without_session(m);
     } else if (m->kind == MEMORY_LOOK) {
         subscribe(s, m);
-        look(&s->tree, s->revision, m);
+        look(&s->side->tree, s->side->revision, m);
     } else if (m->kind == MEMORY_LOCK) {
         memory_lock_request(s, m, session);
     } else if (m->kind == MEMORY_UNLOCK) {
         memory_lock_release(s, m, session);
     } else if (m->kind == MEMORY_PING) {
         m->kind = MEMORY_PONG;
-        m->revision = s->revision;
+        m->revision = s->side->revision;
         memory_send_down(m);
     } else {
         assert(m->kind == MEMORY_CLOSE);

@@ -40,7 +40,7 @@ static bool below_ephemeral(const struct memory_store *s, const char *key)
         const struct memory_node *node;
 
         *slash = '\0';
-        node = memory_tree_find(&s->tree, parent);
+        node = memory_tree_find(&s->side->tree, parent);
         if (node != NULL && node->entry.owner != 0) {
             return true;
         }
@@ -57,7 +57,7 @@ static struct verdict check_create(const struct memory_store *s,
     if (below_ephemeral(s, op->key)) {
         return FAILED(ERR_CONFLICT, "an ephemeral key has no children");
     }
-    if (op->ephemeral && memory_tree_has_below(&s->tree, op->key)) {
+    if (op->ephemeral && memory_tree_has_below(&s->side->tree, op->key)) {
         return FAILED(ERR_CONFLICT, "a key with children cannot be ephemeral");
     }
     return PASSED;
@@ -105,7 +105,7 @@ static struct verdict check_op(const struct memory_store *s,
         return FAILED(ERR_CONFLICT, "the key has another version");
     }
     if (op->type == REGISTRY_DELETE &&
-        memory_tree_has_below(&s->tree, op->key)) {
+        memory_tree_has_below(&s->side->tree, op->key)) {
         return FAILED(ERR_CONFLICT, "the key has children");
     }
     return PASSED;
@@ -141,19 +141,19 @@ static void apply_put(struct memory_store *s, const struct registry_op *op,
         memory_node_new(op->key, op->value, op->value_len);
     const struct registry_entry *entry = memory_find(s, op->key);
 
-    node->revision = s->revision;
-    node->entry.created = entry != NULL ? entry->created : s->revision;
+    node->revision = s->side->revision;
+    node->entry.created = entry != NULL ? entry->created : s->side->revision;
     node->entry.version = entry != NULL ? entry->version + 1 : 1;
     node->entry.owner = op->ephemeral ? session : 0;
     if (entry == NULL) {
         count_ephemeral(s, node->entry.owner, true);
     }
-    record(s, memory_tree_put(&s->tree, node), memory_node_ref(node));
+    record(s, memory_tree_put(&s->side->tree, node), memory_node_ref(node));
 }
 
 static void apply_delete(struct memory_store *s, const char *key)
 {
-    struct memory_node *node = memory_tree_remove(&s->tree, key);
+    struct memory_node *node = memory_tree_remove(&s->side->tree, key);
 
     count_ephemeral(s, node->entry.owner, false);
     record(s, node, NULL);
@@ -162,12 +162,15 @@ static void apply_delete(struct memory_store *s, const char *key)
 /* The observer first, then the watchers. */
 static void publish(struct memory_store *s, uint64_t writer)
 {
-    for (size_t i = 0; i < s->n_changes && s->on_write != NULL; i++) {
+    memory_write_f *on_write =
+        s->side == s->present ? s->on_write : s->on_write_beside;
+
+    for (size_t i = 0; i < s->n_changes && on_write != NULL; i++) {
         const struct memory_change *c = &s->changes[i];
 
-        s->on_write(s->on_write_arg, writer,
-                    c->before != NULL ? &c->before->entry : NULL,
-                    c->after != NULL ? &c->after->entry : NULL);
+        on_write(s->on_write_arg, writer,
+                 c->before != NULL ? &c->before->entry : NULL,
+                 c->after != NULL ? &c->after->entry : NULL);
     }
     for (size_t i = 0; i < s->n_changes; i++) {
         memory_notify(s, &s->changes[i]);
@@ -192,13 +195,13 @@ void memory_txn_apply(struct memory_store *s, struct memory_message *m,
             m->code = verdict.code;
             m->text = verdict.text;
             m->failed_op = i;
-            m->revision = s->revision;
+            m->revision = s->side->revision;
             return;
         }
         writes |= op->type == REGISTRY_PUT || op->type == REGISTRY_DELETE;
     }
-    s->revision += writes;
-    m->revision = s->revision;
+    s->side->revision += writes;
+    m->revision = s->side->revision;
     for (size_t i = 0; i < call->n_ops; i++) {
         const struct registry_op *op = &call->ops[i];
 
@@ -237,9 +240,9 @@ void memory_txn_reap(struct memory_store *s, struct memory_session *session)
     if (session->ephemerals == 0) {
         return;
     }
-    s->revision++;
+    s->side->revision++;
     while (found < session->ephemerals &&
-           (node = memory_tree_next(&s->tree, &pos)) != NULL) {
+           (node = memory_tree_next(&s->side->tree, &pos)) != NULL) {
         if (node->entry.owner == session->id) {
             record(s, memory_node_ref(node), NULL);
             found++;
@@ -249,7 +252,7 @@ void memory_txn_reap(struct memory_store *s, struct memory_session *session)
     session->ephemerals = 0;
     for (size_t i = 0; i < s->n_changes; i++) {
         memory_node_unref(
-            memory_tree_remove(&s->tree, s->changes[i].before->text));
+            memory_tree_remove(&s->side->tree, s->changes[i].before->text));
     }
     publish(s, session->id);
 }

@@ -27,7 +27,8 @@ struct memory_message *memory_message_new(struct memory_client *c,
     m->client = c;
     c->refs++;
     m->connection = c->connection;
-    m->generation = c->store->generation;
+    m->side = c->side;
+    m->generation = c->side->generation;
     m->session = c->base.session;
     m->failed_op = SIZE_MAX;
     return m;
@@ -114,8 +115,12 @@ static void arrive_up(struct memory_event *e)
 {
     struct memory_message *m = CONTAINER_OF(e, struct memory_message, event);
 
+    struct memory_store *s = m->store;
+
     if (survives(m)) {
-        memory_server_receive(m->store, m);
+        (void)memory_serve(s, m->side);
+        memory_server_receive(s, m);
+        (void)memory_serve(s, s->present);
     }
 }
 
@@ -133,7 +138,7 @@ static void arrive_down(struct memory_event *e)
 void memory_send_up(struct memory_message *m)
 {
     assert(!m->client->dead);
-    if (m->client->cut) {
+    if (m->client->cut || !memory_client_reaches(m->client)) {
         memory_message_free(m);
         return;
     }
@@ -145,8 +150,8 @@ static bool reachable(const struct memory_message *m)
 {
     const struct memory_client *c = m->client;
 
-    return !c->dead && !c->cut && m->connection == c->connection &&
-           (c->past == NULL || m->hearsay);
+    return !c->dead && !c->cut && c->side == m->store->side &&
+           m->connection == c->connection && (c->past == NULL || m->hearsay);
 }
 
 void memory_send_down(struct memory_message *m)
@@ -183,7 +188,7 @@ static struct memory_message *notice_new(const struct memory_subscription *sub,
 
     m->number = sub->watch;
     m->gone = change->after == NULL;
-    m->revision = m->gone ? m->store->revision : change->after->revision;
+    m->revision = m->gone ? m->store->side->revision : change->after->revision;
     memory_message_add(m, m->gone ? change->before : change->after);
     return m;
 }
@@ -211,11 +216,11 @@ void memory_notify(struct memory_store *s, const struct memory_change *change)
         change->after != NULL ? change->after->text : change->before->text;
     struct memory_subscription *sub, *next;
 
-    DL_FOREACH_SAFE(s->subscriptions, sub, next)
+    DL_FOREACH_SAFE(s->side->subscriptions, sub, next)
     {
         if (sub->connection != sub->client->connection) {
             /* The connection that asked for it is no more. */
-            DL_DELETE(s->subscriptions, sub);
+            DL_DELETE(s->side->subscriptions, sub);
             mem_free(sub);
         } else if (registry_key_below(key, sub->prefix)) {
             notify_one(s, sub, change);
