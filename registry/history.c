@@ -13,7 +13,8 @@
  *     bears the mark                      back
  *     ours, and we say back               write the mark
  *     ours, or its successor              vouch
- *     ours, unmarked where we had marked,
+ *     ours, unmarked where we had marked
+ *     or on a later line than we noticed,
  *     and not lower: the right one again  vouch
  *
  * Within a session the key is watched, or read now and then: whoever is marked,
@@ -339,11 +340,20 @@ static void by_mark(struct registry_history *h)
     wait(h);
 }
 
+/* What we noticed was an old primary, with whatever we know on a later line. */
+static bool was_old_primary(const struct registry_history *h)
+{
+    return h->back.now.line != 0 && h->back.now.line < h->back.known.line;
+}
+
 /* The mark goes only with the incarnation. One that stood and stands no more,
- * where nothing is lost, is another copy: the right store was put back. */
+ * where nothing is lost, is another copy: the right store was put back. So is
+ * one on the line that we know after an old primary, which we may have left
+ * before it bore the mark. */
 static bool is_right_again(const struct registry_history *h)
 {
-    return h->marked && h->found.position != 0 && !h->r->ops->bumped &&
+    return (h->marked || was_old_primary(h)) && h->found.position != 0 &&
+           !h->r->ops->bumped &&
            !registry_place_fell(&h->found, &h->back.known) &&
            h->found.position - h->back.known.position < LIFTED;
 }
@@ -525,7 +535,8 @@ bool registry_behind(const struct registry *r, uint64_t line, uint64_t position)
     struct registry_place at = {.line = line, .position = position};
 
     return r->history != NULL && position != 0 &&
-           registry_place_before(&at, &r->history->known);
+           registry_place_before(&at, &r->history->known) &&
+           !planted(PLANTED_BEHIND_IS_HERE);
 }
 
 bool registry_at(struct registry *r, uint64_t line, uint64_t position)

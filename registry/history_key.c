@@ -4,6 +4,7 @@
 #include "registry/history.h"
 
 #include "base/json.h"
+#include "base/planted.h"
 #include "base/rand.h"
 
 #include <inttypes.h>
@@ -18,13 +19,16 @@
 bool registry_place_before(const struct registry_place *a,
                            const struct registry_place *b)
 {
-    return a->line != b->line ? a->line < b->line : a->position < b->position;
+    return a->line != b->line && !planted(PLANTED_LINE_UNCOMPARED)
+               ? a->line < b->line
+               : a->position < b->position;
 }
 
 bool registry_place_fell(const struct registry_place *now,
                          const struct registry_place *known)
 {
-    return (now->line != 0 && now->line < known->line) ||
+    return (now->line != 0 && now->line < known->line &&
+            !planted(PLANTED_LINE_UNCOMPARED)) ||
            now->position < known->position;
 }
 
