@@ -118,10 +118,23 @@ static void lose_tail(struct world *w)
         coord_kill(&w->coords[i]);
         w->coords[i].restart_at = w->clock.mono + some(w, 200, 6000);
     }
-    memory_restore(w->store, b->backup);
-    check_restored(&w->check, b->copy);
+    if (w->fork.lost_tail) {
+        memory_promote(w->store, b->backup);
+        w->fork.promoted = w->clock.mono;
+    } else {
+        memory_restore(w->store, b->backup);
+    }
+    back_lost(w, b->copy);
+}
+
+void back_lost(struct world *w, const struct check_copy *copy)
+{
+    struct sim_back *b = &w->back;
+
+    check_restored(&w->check, copy);
     b->restored = w->clock.mono;
     b->accept_at = b->restored + some(w, 4000, 15000);
+    b->over = false;
 }
 
 /* --- the person ----------------------------------------------------------- */
@@ -253,11 +266,14 @@ void back_step(struct world *w)
 {
     struct sim_back *b = &w->back;
 
+    if (fork_step(w))
+        return;
     if (b->restored != 0) {
         accept_step(w);
         return;
     }
-    check_alarms(w);
+    if (w->fork.ended == 0)
+        check_alarms(w);
     if (!b->planned)
         return;
     if (b->backup == NULL && w->clock.mono >= b->backup_at) {
@@ -275,6 +291,8 @@ bool back_is_over(const struct world *w, char *why, size_t size)
 {
     const struct sim_back *b = &w->back;
 
+    if (!fork_is_over(w, why, size))
+        return false;
     if (b->restored != 0 && (!b->over || b->person != NULL)) {
         (void)snprintf(why, size, "the store is not accepted yet");
         return false;

@@ -163,6 +163,20 @@ static void on_registration(struct check *c, uint64_t writer,
     r->created = after->created;
 }
 
+void check_registrations_gone(struct check *c)
+{
+    struct check_registration *r, *next;
+
+    HASH_ITER(hh, c->registrations, r, next)
+    {
+        if (memory_find(c->store, r->key) != NULL)
+            continue;
+        count_registration(c, r->node, &r->id, false);
+        HASH_DEL(c->registrations, r);
+        mem_free(r);
+    }
+}
+
 /* --- collecting a txn ----------------------------------------------------- */
 
 static struct check_item *touch_item(struct check *c, int i)
@@ -427,6 +441,7 @@ void check_begin(struct check *c, struct memory_store *store)
 {
     c->store = store;
     memory_on_write(store, on_write, c);
+    memory_on_write_beside(store, check_beside);
     for (int i = 0; i < CHECK_ITEMS; i++)
         c->items[i].now.owner = CHECK_NOBODY;
 }

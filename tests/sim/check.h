@@ -187,6 +187,11 @@ struct check_back {
     char incarnation[40];
 };
 
+/* An old primary beside the one that is looked into. */
+struct check_beside {
+    bool marked;
+};
+
 /* The txn being collected. */
 struct check_txn {
     bool open;
@@ -231,6 +236,7 @@ struct check {
     uint64_t taken[2]; /* processes that lost work, by nobody's order */
     bool silent;       /* no ttl is over now */
     struct check_back back;
+    struct check_beside beside;
 };
 
 /* `c` is zeroed but for store, trace, result, locks, names, kinds and the
@@ -251,7 +257,7 @@ void check_withdrawn(struct check *c, const char *id);
 /* A client was told that this item stands at this epoch. */
 void check_told(struct check *c, int item, uint64_t epoch);
 /* Something that was asked for then is done, or so it is said. */
-void check_told_ok(struct check *c, int item, mono_ms asked);
+void check_told_ok(struct check *c, int item, mono_ms asked, bool beside);
 /* A client was told that its `done` was certainly not carried out. */
 void check_refused(struct check *c, int item, uint64_t epoch);
 /* A process was told that it has a lease, and takes it for good. */
@@ -309,10 +315,13 @@ void check_item_change(struct check *c, int item);
 void check_ledger(struct check *c, int item, int owner,
                   const struct check_id *process, uint64_t epoch);
 void check_doubt(struct check *c, const char *key, uint64_t writer);
+memory_write_f check_beside;
 bool check_by_person(const struct check *c);
 void check_given_again(struct check *c, int item);
 void check_history_change(struct check *c, const struct registry_entry *after);
 /* check.c: processes, failovers and registrations. */
 void check_lists_free(struct check *c);
+/* Registrations that the store does not have are gone. */
+void check_registrations_gone(struct check *c);
 
 #endif

@@ -141,6 +141,7 @@ void check_restored(struct check *c, const struct check_copy *copy)
     copy_lists(c, from);
     restore_failovers(c, &lost);
     check_lists_free(&lost);
+    check_registrations_gone(c); /* they ended in the copy since */
     c->floor = from->floor;
     memcpy(c->nobody, from->nobody, sizeof(c->nobody));
     memcpy(c->back.incarnation, from->back.incarnation,
@@ -170,6 +171,30 @@ void check_doubt(struct check *c, const char *key, uint64_t writer)
                    "%s was written by %" PRIu64 " %" PRId64
                    " ms after the store lost its tail",
                    key, writer, c->trace->clock->mono - c->back.since);
+}
+
+/* At an old primary beside the one that is believed: sessions of before end,
+ * and those who know say what they know. Nobody else writes. */
+void check_beside(void *arg, uint64_t writer,
+                  const struct registry_entry *before,
+                  const struct registry_entry *after)
+{
+    struct check *c = arg;
+    const char *key = after != NULL ? after->key : before->key;
+    struct check_history is;
+    bool is_history = strcmp(key, "/pelorus/history/incarnation") == 0;
+
+    if (check_failed(c))
+        return;
+    trace(c->trace, "  beside: %s%s by %" PRIu64, after == NULL ? "- " : "",
+          key, writer);
+    if (is_history && after != NULL && check_read_history(&is, after))
+        c->beside.marked |= is.marked;
+    else if (strncmp(key, "/pelorus/history/seen/", 22) != 0 &&
+             (after != NULL || before->owner != writer))
+        check_fail(c, "nobody-acts-beside",
+                   "%s was written by %" PRIu64 " at an old primary", key,
+                   writer);
 }
 
 /* A person gives it again to whom the store says. */

@@ -70,8 +70,13 @@ void check_told(struct check *c, int item, uint64_t epoch)
                    item, epoch, i->top);
 }
 
-void check_told_ok(struct check *c, int item, mono_ms asked)
+void check_told_ok(struct check *c, int item, mono_ms asked, bool beside)
 {
+    if (beside)
+        check_fail(c, "nobody-acts-beside",
+                   "w-%d: a client was told that all is well, by an old "
+                   "primary",
+                   item);
     if (c->back.doubt && asked >= c->back.since)
         check_fail(c, "nobody-acts-in-doubt",
                    "w-%d: a client was told that all is well, in a store that "

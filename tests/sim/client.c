@@ -16,6 +16,7 @@ struct request {
     uint64_t epoch;
     const char *what;
     mono_ms asked;
+    bool at_old; /* a coordinator that is connected to an old primary */
     char at[32];
     char failover[64]; /* a person's */
 };
@@ -44,6 +45,11 @@ static void lost(struct sim_call *call)
     mem_free(CONTAINER_OF(call, struct request, call));
 }
 
+static bool is_at_old(const struct world *w, const struct coord *k)
+{
+    return fork_stands(w) && memory_at(k->registry) == MEMORY_OLD;
+}
+
 static struct request *request(struct world *w, struct coord *k, int item,
                                const char *what, uint64_t epoch)
 {
@@ -53,6 +59,7 @@ static struct request *request(struct world *w, struct coord *k, int item,
     r->item = item;
     r->what = what;
     r->asked = w->clock.mono;
+    r->at_old = is_at_old(w, k);
     r->epoch = epoch;
     snprintf(r->at, sizeof(r->at), "%s", k->self);
     coord_call(k, &r->call, lost);
@@ -72,7 +79,8 @@ static void replied(void *arg, const struct work_reply *reply)
     /* of a server that lost the others one may hear what was */
     if (reply->code == NULL && r->call.k->cut_until == 0 &&
         r->asked >= r->call.k->well_since)
-        check_told_ok(&w->check, r->item, r->asked);
+        check_told_ok(&w->check, r->item, r->asked,
+                      r->at_old && is_at_old(w, r->call.k));
     if (reply->code != NULL && strcmp(r->what, "done") == 0 &&
         strcmp(reply->code, "registry_unavailable") == 0)
         check_refused(&w->check, r->item, r->epoch);

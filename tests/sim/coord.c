@@ -54,6 +54,7 @@ void coord_start(struct coord *k)
     k->registry = memory_open(w->store, TIMEOUT_MS);
     registry_compare(k->registry, k->self, back_remembers(w) ? &k->state : NULL,
                      true);
+    fork_seat(w, k->self, k->registry, true);
     k->well_since = w->clock.mono;
     config.registry = k->registry;
     k->c = coordinator_new(&config);

@@ -133,6 +133,7 @@ void sim_node_start(struct sim_node *n)
         if (n->compares)
             registry_compare(n->registry, n->address,
                              back_remembers(n->w) ? &n->state : NULL, false);
+        fork_seat(n->w, n->address, n->registry, n->compares);
         n->listener = registry_listen(n->registry, on_state, n);
     }
     n->pending = 0;

@@ -100,6 +100,7 @@ void world_open(struct world *w, uint64_t seed, bool verbose,
     w->store = memory_store_new(&w->clock, rand_u64(&w->rand));
     check_setup(w);
     back_plan(w);
+    fork_plan(w);
     for (int i = 0; i < NODES; i++)
         sim_node_init(w, i);
     for (int i = 0; i < COORDS; i++)
@@ -116,6 +117,7 @@ void world_open(struct world *w, uint64_t seed, bool verbose,
 void world_close(struct world *w)
 {
     back_end(w);
+    fork_end(w);
     for (int i = 0; i < COORDS; i++)
         coord_kill(&w->coords[i]);
     for (int i = 0; i < NODES; i++)

@@ -520,6 +520,20 @@ static void a_withdrawn_order_that_waits_on_is_noticed(void **state)
     expect(b, "withdrawn-is-not-done");
 }
 
+static void work_at_an_old_primary_is_noticed(void **state)
+{
+    struct bench *b = *state;
+
+    memory_promote(b->store, NULL);
+    memory_up(b->store, MEMORY_OLD);
+    memory_reach(b->client, true, false);
+    run(b);
+    WRITE(b, {"/pelorus/history/seen/h:1", "{}"});
+    assert_false(check_failed(&b->check));
+    WRITE(b, {GATE, gate("open", P1, "")});
+    expect(b, "nobody-acts-beside");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -549,6 +563,7 @@ int main(void)
         TEST(a_drain_that_is_taken_back_passes),
         TEST(a_cordon_that_a_failover_ends_is_noticed),
         TEST(a_withdrawn_order_that_waits_on_is_noticed),
+        TEST(work_at_an_old_primary_is_noticed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
  *   client.c  requests about work, and people's orders
  *   chaos.c   what goes wrong, and when; then all is healed
  *   back.c    the store loses its tail, and a person accepts it
+ *   fork.c    two primaries
  *   live.c    what must be true when it is quiet again
  *   acts.c    then one more fault, whose outcome is certain
  *   run.c     one seed from beginning to end
@@ -103,6 +104,18 @@ struct sim_back {
     bool looked, going, failed, over;
 };
 
+/* Two primaries, if there are in this run. */
+struct sim_fork {
+    struct rand rand; /* of its own, likewise */
+    bool planned, ends_new, lost_tail;
+    int64_t away_ms; /* of the old one, at least */
+    mono_ms promote_at, end_at;
+    mono_ms promoted, returned, ended; /* 0: not */
+    struct check_copy *copy;           /* of what the old one has */
+    mono_ms since[COORDS];             /* each is well, and where it is */
+    bool at_old[COORDS];
+};
+
 struct world {
     uint64_t seed;
     struct rand rand;
@@ -125,6 +138,7 @@ struct world {
     double meddling; /* people who cordon while work moves */
     bool healed;
     struct sim_back back;
+    struct sim_fork fork;
 };
 
 static inline bool chance(struct world *w, double share)
@@ -220,6 +234,19 @@ void back_end(struct world *w);
 bool back_may_begin(const struct world *w);
 /* Whoever begins again has its state file. */
 bool back_remembers(struct world *w);
+/* Now the store is what it was when this copy was made. */
+void back_lost(struct world *w, const struct check_copy *copy);
+
+/* fork.c; after back_plan() */
+void fork_plan(struct world *w);
+/* True: there are two. */
+bool fork_step(struct world *w);
+bool fork_stands(const struct world *w);
+/* A process begins: which of them does it reach? */
+void fork_seat(struct world *w, const char *who, struct registry *r,
+               bool compares);
+bool fork_is_over(const struct world *w, char *why, size_t size);
+void fork_end(struct world *w);
 
 /* run.c. `w` is zeroed. */
 void world_open(struct world *w, uint64_t seed, bool verbose,
