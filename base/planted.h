@@ -39,7 +39,6 @@
     X(FIRST_BLIND)         /* a first gate is put over one that came */        \
     X(PLACE_UNCOMPARED)    /* where the store stands is not compared */        \
     X(LINE_UNCOMPARED)     /* the higher position wins, whatever the line */   \
-    X(BEHIND_IS_HERE)      /* who stands behind is not left for the other */   \
     X(FIRST_IS_TAKEN)      /* who knows nothing asks one host of several */    \
     X(MARK_UNREAD)         /* who begins does not look for the mark */         \
     X(ANSWER_BELIEVED)     /* an answer that comes in doubt is told */         \

@@ -76,11 +76,13 @@ static void seat(struct world *w, const char *who, struct registry *r,
                  bool compares)
 {
     bool nothing = registry_place(r)->position == 0;
+    /* whom a mark has stopped does not know yet that it was accepted */
+    bool later = knows(r) && registry_went_back(r) == NULL;
     bool old = false, new = true;
 
-    if (compares && (knows(r) || w->check.beside.marked)) {
+    if (compares && (later || w->check.beside.marked)) {
         old = likely(w, 0.6);
-        new = !old || ((knows(r) || nothing) && likely(w, 0.4));
+        new = !old || ((later || nothing) && likely(w, 0.4));
     } else if (compares && nothing) {
         old = likely(w, 0.5);
     }
