@@ -199,6 +199,8 @@ def test_a_read_only_server_is_not_where_we_stay(cluster):
     wait_for("two followers", lambda: servers.leader() and len(servers.followers()) == 2)
     lonely = servers.followers()[0]
     servers.part(lonely)
+    lonely.kill()  # one that was a follower now and then never begins to serve again
+    lonely.start()
     wait_for("it is read-only", lambda: lonely.mode() == "read-only")
     cluster.registry.at = [lonely]
     stuck = cluster.coordinator(wait=False)
