@@ -17,16 +17,14 @@
 #include <math.h>
 #include <string.h>
 
-#define DWELL_MIN_MS   15000
-#define DWELL_MAX_MS   160000
-#define GOOD_REPORTS   2U
-#define LATE_AFTER     2 /* intervals without a report */
-#define STALE_AFTER    3
-#define WEIGHT_MAX     10000
-#define SLOTS_MAX      1000000
-#define POOL_MAX       100.0
-#define WEIGHT_DEFAULT 100.0
-#define HOME_FIRST     4U /* memberships, once they leave `home` */
+#define DWELL_MIN_MS 15000
+#define DWELL_MAX_MS 160000
+#define GOOD_REPORTS 2U
+#define LATE_AFTER   2 /* intervals without a report */
+#define WEIGHT_MAX   10000
+#define SLOTS_MAX    1000000
+#define POOL_MAX     100.0
+#define HOME_FIRST   4U /* memberships, once they leave `home` */
 
 /* A pool usage is k/c. Three different ones that one denominator explains make
  * it the capacity; beyond 1,024 anything would fit. */
@@ -216,6 +214,7 @@ bool account_update(struct account *a, const struct balancer_worker *w,
     a->profile->degraded = w->degraded;
     a->profile->weight = within(w->weight, WEIGHT_MAX);
     a->profile->slots = within(w->slots, SLOTS_MAX);
+    a->profile->lease_ms = w->lease_ms;
     a->profile->cpu = ratio(w->cpu, 1);
     a->profile->memory = ratio(w->memory, 1);
     a->profile->disk = ratio(w->disk, 1);
@@ -310,10 +309,19 @@ void account_ungrant(struct account *a, double tasks, uint32_t bucket,
         a->granted = fmax(0, a->granted - tasks);
 }
 
+int64_t account_interval(const struct account *a,
+                         const struct conf_balancer *conf)
+{
+    int64_t own = a->profile->lease_ms / 3;
+
+    return own > conf->heartbeat_interval_ms ? own
+                                             : conf->heartbeat_interval_ms;
+}
+
 static enum heat account_heat(const struct account *a,
                               const struct conf_balancer *conf, mono_ms age)
 {
-    if (age > LATE_AFTER * conf->heartbeat_interval_ms)
+    if (age > LATE_AFTER * account_interval(a, conf))
         return HEAT_LATE;
     if (a->profile->recovering)
         return HEAT_RECOVERING;
@@ -348,7 +356,7 @@ void account_judge(struct account *a, const struct conf_balancer *conf,
         a->standing = STANDING_WEIGHT_ZERO;
     else if (a->profile->busy)
         a->standing = STANDING_BUSY;
-    else if (age > STALE_AFTER * conf->heartbeat_interval_ms)
+    else if (age > STALE_AFTER * account_interval(a, conf))
         a->standing = STANDING_STALE;
     else if (a->profile->refused)
         a->standing = STANDING_REFUSED;

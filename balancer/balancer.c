@@ -162,6 +162,8 @@ static void group_drop_if_unused(struct balancer *b, struct group *g)
 
 static void leave(struct balancer *b, struct seat in)
 {
+    if (in.group->typical.silent)
+        in.group->typical_due = true;
     group_remove(in.group, in.member, b->now);
     group_drop_if_unused(b, in.group);
 }
@@ -263,9 +265,11 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
     if (account_update(a, w, now, unheard))
         account_settle(a, estimate, b->now);
     account_regroup(b, a, w);
-    for (size_t i = 0; i < a->n_in; i++)
+    for (size_t i = 0; i < a->n_in; i++) {
+        typical_told(a->in[i].group, a);
         group_refresh(a->in[i].group, a->in[i].member, a->in[i].member + 1,
                       b->now);
+    }
     lock_release(&b->lock);
 }
 
@@ -323,6 +327,7 @@ static void group_tick(struct balancer *b, struct group *g, mono_ms now)
         if (more) {
             uint32_t to = g->n - from > TICK_SLICE ? from + TICK_SLICE : g->n;
 
+            typical_walk(g, from, to, now);
             group_refresh(g, from, to, now);
             from = to;
             more = to < g->n;

@@ -23,7 +23,7 @@
 
 struct balancer;
 
-#define BALANCER_GROUP_MAX   64
+#define BALANCER_GROUP_MAX   NODE_GROUP_MAX
 #define BALANCER_ADDRESS_MAX NODE_ADDRESS_MAX
 #define BALANCER_COUNT_MAX   1000
 #define BALANCER_ALTERNATES  2
@@ -40,6 +40,8 @@ struct balancer_worker {
     int32_t slots;                  /* 0 unknown */
     double cpu, memory, disk, pool; /* ratios; negative unknown */
     mono_ms reported;               /* when this report was seen */
+    int64_t lease_ms;               /* its own ttl, by which it may report more
+                                       rarely than others; 0: none */
     mono_ms since;                  /* when it came up: warm-up */
     uint64_t incarnation; /* changes when another process stands there: grants
                              and fits of the old one are dropped */

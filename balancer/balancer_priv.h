@@ -25,6 +25,8 @@
 
 /* Grants younger than this may be missing in a report that arrives now: they
  * stay counted across it. 4 buckets of 128 ms. */
+#define STALE_AFTER      3 /* intervals without a report */
+#define WEIGHT_DEFAULT   100.0
 #define LAG_BUCKETS      4U
 #define LAG_BUCKET_SHIFT 7
 
@@ -99,6 +101,7 @@ struct profile {
     /* What it said last. */
     bool dead, closed, busy, degraded, refused;
     int32_t weight, slots;
+    int64_t lease_ms;
     double cpu, memory, disk, pool; /* negative unknown */
     uint64_t incarnation;
 
@@ -137,6 +140,11 @@ void account_settle(struct account *a, double estimate, mono_ms now);
 /* Forget all that was counted: another process stands there. */
 void account_reset(struct account *a);
 
+/* How often it is to report: a third of its lease, if that is longer than what
+ * all are to do. */
+int64_t account_interval(const struct account *a,
+                         const struct conf_balancer *conf);
+
 /* Work out standing and heat. */
 void account_judge(struct account *a, const struct conf_balancer *conf,
                    mono_ms now);
@@ -150,6 +158,18 @@ void account_ungrant(struct account *a, double tasks, uint32_t bucket,
                      mono_ms now);
 void account_refuse(struct account *a, double tasks, uint32_t bucket,
                     mono_ms now);
+
+/* ---- what a group's workers usually say (typical.c) --------------------- */
+
+enum usual { USUAL_CPU, USUAL_MEMORY, USUAL_DISK, USUAL_POOL, USUAL_CAPACITY };
+#define USUALS 5
+
+struct typical {
+    uint32_t n[USUALS]; /* of those who say so */
+    double sum[USUALS];
+    uint32_t hot[USUAL_DISK + 1]; /* beyond the threshold */
+    bool silent;                  /* somebody does not say something */
+};
 
 /* ---- groups (group.c) -------------------------------------------------- */
 
@@ -186,12 +206,15 @@ struct group {
     uint32_t *free; /* places to use again, room for `cap` */
     uint32_t n_free;
     bool defined;
-    bool peeking;      /* what is picked now will be undone */
-    mono_ms refreshed; /* when all members were judged last */
-    mono_ms used;      /* last pick */
-    mono_ms acked;     /* last acknowledgement; 0 none */
-    double share_max;  /* the largest share seen */
-    uint64_t turn;     /* stride: virtual time; round robin: the cursor */
+    bool peeking;           /* what is picked now will be undone */
+    struct typical typical; /* as of the last walk over all members */
+    struct typical walked;  /* of the one that is under way */
+    bool typical_due;       /* before the next pick */
+    mono_ms refreshed;      /* when all members were judged last */
+    mono_ms used;           /* last pick */
+    mono_ms acked;          /* last acknowledgement; 0 none */
+    double share_max;       /* the largest share seen */
+    uint64_t turn;          /* stride: virtual time; round robin: the cursor */
     union {
         struct {
             struct tree tree;
@@ -234,6 +257,23 @@ void group_remove(struct group *g, uint32_t member, mono_ms now);
 
 /* Judge and place the members from .. to-1 anew. */
 void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now);
+
+/* The same for all of them, with what is typical of them. */
+void group_refresh_all(struct group *g, mono_ms now);
+
+/* typical.c: take the members from .. to-1 into the sums of a walk, which
+ * begins with the first member and ends with the last. */
+void typical_walk(struct group *g, uint32_t from, uint32_t to, mono_ms now);
+/* A member reported. */
+void typical_told(struct group *g, const struct account *a);
+/* The mean of those who say so. */
+double typical_of(const struct group *g, enum usual what, double otherwise);
+/* What it would be hot for if what it does not say is as usual. */
+enum heat typical_heat(const struct group *g, const struct account *a);
+/* Capacity, share and tasks at the last report, as far as it says so. */
+double typical_capacity(const struct group *g, const struct account *a);
+double typical_share(const struct group *g, const struct account *a);
+double typical_running(const struct group *g, const struct account *a);
 
 /* When the next report of a worker that could reopen is due, from now on. */
 int64_t group_retry_after(const struct group *g, mono_ms now);

@@ -4,8 +4,9 @@
  *
  * 100 - (30 cpu + 30 memory + 40 pool), percentages configurable, so that an
  * idle worker counts 100 and a full one the floor: it must still be asked now
- * and then. A usage that is not known counts as half: neither hiding one's
- * load nor reporting it is an advantage.
+ * and then. A usage that is not known is what is usual in the group, and half
+ * where nobody says: neither hiding one's load nor reporting it is an
+ * advantage.
  */
 #include "balancer/stride_priv.h"
 
@@ -16,17 +17,19 @@
 #define WEIGHT_FLOOR 1.0 /* of 100 */
 #define UNKNOWN      0.5
 
-static double usage(double ratio)
+static double usage(const struct group *g, enum usual what, double ratio)
 {
-    return ratio < 0 ? UNKNOWN : fmin(ratio, 1);
+    return fmin(ratio < 0 ? typical_of(g, what, UNKNOWN) : ratio, 1);
 }
 
 static double dynamic_weight(const struct group *g, const struct account *a)
 {
     const struct conf_balancer *c = g->conf;
-    double left = 100 - (c->cpu_usage_weight * usage(a->profile->cpu) +
-                         c->memory_usage_weight * usage(a->profile->memory) +
-                         c->pool_usage_weight * usage(a->profile->pool));
+    double left =
+        100 -
+        (c->cpu_usage_weight * usage(g, USUAL_CPU, a->profile->cpu) +
+         c->memory_usage_weight * usage(g, USUAL_MEMORY, a->profile->memory) +
+         c->pool_usage_weight * usage(g, USUAL_POOL, a->profile->pool));
 
     assert(a->profile->weight > 0); /* weight 0 is not eligible */
     return fmax(left, WEIGHT_FLOOR) * a->profile->weight / 100;

@@ -115,6 +115,13 @@ void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now)
         g->ops->place(g, from, to, now);
 }
 
+void group_refresh_all(struct group *g, mono_ms now)
+{
+    typical_walk(g, 0, g->n, now);
+    group_refresh(g, 0, g->n, now);
+    g->refreshed = now;
+}
+
 /* Of a thousand workers some report is due about as soon as of all. */
 int64_t group_retry_after(const struct group *g, mono_ms now)
 {
@@ -127,8 +134,7 @@ int64_t group_retry_after(const struct group *g, mono_ms now)
         if (a == NULL || a->profile->dead || a->profile->closed ||
             a->profile->weight == 0)
             continue;
-        int64_t due =
-            a->profile->reported + g->conf->heartbeat_interval_ms - now;
+        int64_t due = a->profile->reported + account_interval(a, g->conf) - now;
 
         if (due >= 0 && due < soonest)
             soonest = due;

@@ -11,9 +11,10 @@
  *     score = (est + 1) / (c * weight/100 * warm-up)        the lowest wins
  *
  * R tasks ran at the report, A were granted since, D of all were acknowledged
- * as done. Without acknowledgements a fifth of the work is taken to end per
- * interval (alpha = beta = 0.8); a group that gets them counts and does not
- * guess (1), until none came for three intervals.
+ * as done. What a worker does not say is taken as usual in its group
+ * (typical.c), never as better. Without acknowledgements a fifth of the work is
+ * taken to end per interval (alpha = beta = 0.8); a group that gets them counts
+ * and does not guess (1), until none came for three intervals.
  *
  * Cold before hot, never blended: a hot member's key has the top bit set, so
  * that it can only win when no cold one is left. Hot ones then compete by the
@@ -67,13 +68,13 @@ static struct terms ledger_terms(const struct group *g, const struct account *a,
     mono_ms interval = g->conf->heartbeat_interval_ms;
     mono_ms age = now - a->profile->reported;
     float x = age <= 0 ? 0 : age >= interval ? 1 : (float)age / (float)interval;
-    struct terms t = {a->profile->running, 1};
+    struct terms t = {typical_running(g, a), 1};
 
     if (model.log2_alpha < 0)
         t.carry *= (double)exp2f(x * model.log2_alpha);
     if (model.log2_beta < 0)
         t.fade = (double)exp2f(x * model.log2_beta / 2);
-    t.carry += model.gamma * a->profile->capacity * (double)x;
+    t.carry += model.gamma * typical_capacity(g, a) * (double)x;
     return t;
 }
 
@@ -125,6 +126,12 @@ static void ledger_total(struct group *g, struct member *m, double est,
     m->u.ledger.counted = capacity;
 }
 
+/* What it does not say of itself is as with the others. */
+static enum heat ledger_heat(const struct group *g, const struct account *a)
+{
+    return a->heat != HEAT_COLD ? a->heat : typical_heat(g, a);
+}
+
 static uint64_t ledger_judge(struct group *g, struct member *m,
                              struct model model, mono_ms now)
 {
@@ -136,11 +143,11 @@ static uint64_t ledger_judge(struct group *g, struct member *m,
     }
     struct terms t = ledger_terms(g, a, model, now);
 
-    m->hot = a->heat != HEAT_COLD;
+    m->hot = ledger_heat(g, a) != HEAT_COLD;
     m->u.ledger.carry = t.carry;
     m->u.ledger.fade = t.fade;
-    m->u.ledger.per_share = 1 / (a->share * warm_up(g, a, now));
-    ledger_total(g, m, estimate(t, a), m->hot ? 0 : a->profile->capacity);
+    m->u.ledger.per_share = 1 / (typical_share(g, a) * warm_up(g, a, now));
+    ledger_total(g, m, estimate(t, a), m->hot ? 0 : typical_capacity(g, a));
     return ledger_key(m);
 }
 
@@ -182,7 +189,7 @@ static bool ledger_overloaded(const struct group *g, uint32_t member)
         return true; /* left for a cold one, if there is any */
     if (g->u.ledger.capacity > 0)
         mean = g->u.ledger.est / g->u.ledger.capacity;
-    return m->u.ledger.est / m->account->profile->capacity >
+    return m->u.ledger.est / typical_capacity(g, m->account) >
            OVERLOAD * fmax(mean, OVERLOAD_MEAN_MIN);
 }
 
@@ -197,13 +204,15 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
                            struct buf *out)
 {
     const struct account *a = g->members[member].account;
+    enum heat heat = ledger_heat(g, a);
 
     json_put_num(out, "est", ledger_estimate(g, a, now));
-    json_put_num(out, "running", a->profile->running);
+    json_put_num(out, "running", typical_running(g, a));
     json_put_num(out, "granted", a->granted);
     json_put_num(out, "acknowledged", a->acked);
     json_put_num(out, "warm_up", warm_up(g, a, now));
-    json_put_str(out, "hot", a->heat == HEAT_COLD ? NULL : heat_name(a->heat));
+    json_put_str(out, "hot", heat == HEAT_COLD ? NULL : heat_name(heat));
+    json_put_bool(out, "hot_by_others", heat != a->heat);
 }
 
 static void ledger_resize(struct group *g, uint32_t cap)

@@ -260,10 +260,8 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     uint64_t turn = g->turn;
 
     g->used = p->now;
-    if (p->now - g->refreshed > REFRESH_MAX_MS) {
-        group_refresh(g, 0, g->n, p->now);
-        g->refreshed = p->now;
-    }
+    if (p->now - g->refreshed > REFRESH_MAX_MS || g->typical_due)
+        group_refresh_all(g, p->now);
     for (size_t i = 0; i < request->n_exclude; i++)
         hold(p, request->exclude[i]);
     g->peeking = request->peek;
@@ -432,9 +430,12 @@ static void explain_member(const struct group *g, uint32_t member,
     if (g->ops->explain != NULL)
         g->ops->explain(g, member, now, out);
     json_put_int(out, "weight", a->profile->weight);
-    json_put_num(out, "capacity", a->profile->capacity);
+    json_put_num(out, "capacity", typical_capacity(g, a));
     json_put_str(out, "capacity_from",
-                 capacity_source_name(a->profile->source));
+                 a->profile->source == CAPACITY_WEIGHT &&
+                         g->typical.n[USUAL_CAPACITY] > 0
+                     ? "typical"
+                     : capacity_source_name(a->profile->source));
     put_known(out, "cpu", a->profile->cpu);
     put_known(out, "memory", a->profile->memory);
     put_known(out, "disk", a->profile->disk);
@@ -462,6 +463,8 @@ void balancer_explain(struct balancer *b,
                           ? from + EXPLAIN_SLICE
                           : end;
 
+        if (g != NULL && g->typical_due)
+            group_refresh_all(g, now);
         for (; from < to; from++) {
             if (g->members[from].account == NULL)
                 continue;

@@ -27,6 +27,7 @@ static const struct cli_column node_columns[] = {
     {"WEIGHT", "weight", true, CLI_TEXT},
     {"FLAPS", "flaps", true, CLI_TEXT},
     {"GROUPS", "groups", false, CLI_TEXT},
+    {"PROBLEMS", "problems", false, CLI_TEXT},
 };
 
 static const struct cli_column work_columns[] = {
@@ -139,6 +140,17 @@ int cli_show_object(struct cli *c)
 
 /* --- commands ------------------------------------------------------------- */
 
+/* A cluster may look empty because nobody in it is understood. */
+static void say_ignored(const struct cli *c)
+{
+    double n = json_num(c->document, "ignored_keys", 0);
+    if (!c->json && n > 0)
+        fprintf(stderr,
+                "%.0f keys in the registry are ignored; `problems` of "
+                "/v1/cluster and the coordinator's log say why\n",
+                n);
+}
+
 static int cmd_nodes(struct cli *c, const struct cli_words *w)
 {
     int rc;
@@ -157,9 +169,11 @@ static int cmd_nodes(struct cli *c, const struct cli_words *w)
     cli_query(c, "state", w->state);
     cli_query(c, "status", w->status);
     rc = cli_get_all(c, w->limit);
-    return rc != 0 ? rc
-                   : cli_show_list(c, "items", node_columns,
-                                   ARRAY_LEN(node_columns), "no nodes");
+    if (rc == 0)
+        rc = cli_show_list(c, "items", node_columns, ARRAY_LEN(node_columns),
+                           "no nodes");
+    say_ignored(c);
+    return rc;
 }
 
 static int cmd_best(struct cli *c, const struct cli_words *w)

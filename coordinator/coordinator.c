@@ -4,7 +4,8 @@
  * Events flow one way: the registry's watches feed membership and view; what
  * these notice is noted (a node to tell the balancer, an address for an
  * engine); coordinator_tick() lets each part act on what was noted. Nothing is
- * decided inside a registry callback.
+ * decided inside a registry callback. Long: every part is made, fed and ended
+ * here.
  */
 #include "coordinator/coordinator_priv.h"
 
@@ -36,6 +37,8 @@ static void on_membership(void *arg, const struct membership_event *ev)
     struct coordinator *c = arg;
 
     lines_membership(c, ev);
+    if (ev->type != MEMBERSHIP_GONE)
+        problems_node(c, ev->node, node_extra(c, ev->node));
     switch (ev->type) {
     case MEMBERSHIP_GONE:
         targets_forget(c, ev->node);
@@ -97,6 +100,7 @@ static void feed(struct coordinator *c, enum membership_source source,
         place_registration(c, ev);
     recall_gate(c, ev);
     membership_feed(c->membership, source, ev);
+    problems_node_key(c, ev);
     recall_gate(c, ev);
 }
 
@@ -410,6 +414,7 @@ static void coordinator_close(struct coordinator *c)
 {
     targets_end(c);
     groups_end(c);
+    problems_end(c);
     entry_end(c);
     balancer_free(&c->balancer);
     membership_free(&c->membership);

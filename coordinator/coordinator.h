@@ -111,8 +111,13 @@ struct coordinator_reply {
     struct process process; /* node_put: the registered one */
     const char *instance;   /* node_put */
     const char *place;      /* node_put: how far the registry was seen; "" */
+    int64_t renew_after_ms; /* node_put: so often its load is wanted, and its
+                               lease kept */
     bool waits; /* node_put: registered; the work of the process before is
                    still being moved, and until then it gets none */
+    const char *const *warnings; /* node_put: members that nobody reads, as
+                                    sentences */
+    size_t n_warnings;
     uint64_t work_index;                     /* node_put */
     bool created;                            /* node_put, group_put */
     const struct settings *settings;         /* settings_* */

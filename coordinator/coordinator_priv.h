@@ -7,7 +7,8 @@
  * groups.c says who is in which group, group_names.c holds their names;
  * targets.c chooses who takes work; nodes.c, node_put.c and node_life.c serve
  * nodes that speak HTTP; publish.c builds snapshots; waits.c holds long polls;
- * requests.c keeps what clients asked of the registry; queries.c asks for
+ * requests.c keeps what clients asked of the registry; problems.c says what stands
+ * there and is not used; queries.c asks for
  * settings, groups and failover records, and withdraw.c takes back what was
  * ordered.
  */
@@ -56,6 +57,9 @@ struct node_extra {
     struct group_list defined; /* by configuration and API; see groups.c */
     struct group_list groups;  /* the effective ones */
     bool groups_due;           /* a definition changed; they are out of date */
+    uint64_t said[16];         /* problems.c: those that were said */
+    size_t n_said;
+    struct process said_of;
     mono_ms hushed;            /* lines.c: suspected then, not told yet; 0 */
 };
 
@@ -193,6 +197,8 @@ struct coordinator {
     void (*left)(void *arg);
     void *left_arg;
 
+    struct key_problem *problems; /* problems.c */
+    size_t problem_lines;
     struct request *requests;
     mono_ms balancer_ticked, forgot;
 };
@@ -279,6 +285,19 @@ void forget_tick(struct coordinator *c);
 void lines_membership(struct coordinator *c, const struct membership_event *ev);
 void lines_tick(struct coordinator *c);
 void lines_engine(const struct engine_event *ev);
+
+/* problems.c. A key that is not used, and why; and that it is, or is gone. */
+void problems_key(struct coordinator *c, const char *key, const char *reason);
+void problems_key_good(struct coordinator *c, const char *key);
+/* What is below /nodes and names no node. */
+void problems_node_key(struct coordinator *c, const struct registry_event *ev);
+/* What of a node is not used: said, if it was not. */
+void problems_node(struct coordinator *c, struct node *node,
+                   struct node_extra *x);
+void problems_fill(struct coordinator *c, struct snapshot *s);
+void problems_fill_node(struct snapshot *s, struct snapshot_node *to,
+                        const struct node *node);
+void problems_end(struct coordinator *c);
 
 /* waits.c */
 void waits_tick(struct coordinator *c);

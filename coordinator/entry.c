@@ -178,8 +178,13 @@ void entry_event(void *arg, const struct registry_event *ev)
     if (ev->type == REGISTRY_SYNCED)
         return;
     address = ev->entry.key + strlen(COORDINATORS_PREFIX) + 1;
-    if (strlen(address) > NODE_ADDRESS_MAX)
+    if (strlen(address) > NODE_ADDRESS_MAX) {
+        if (ev->type == REGISTRY_REMOVE)
+            problems_key_good(c, ev->entry.key);
+        else
+            problems_key(c, ev->entry.key, "no address is as long");
         return;
+    }
     if (ev->type == REGISTRY_REMOVE)
         entry_gone(c, address);
     else

@@ -89,11 +89,13 @@ static void def_drop(struct coordinator *c, struct group_def *g)
 static void def_fill(struct coordinator *c, struct group_def *g,
                      const char *const *addresses, size_t n)
 {
+    char canonical[NODE_ADDRESS_MAX + 1];
+
     def_apply(c, g, false);
     def_clear(g);
     g->addresses = mem_array(n > 0 ? n : 1, sizeof(*g->addresses));
     for (size_t i = 0; i < n; i++)
-        g->addresses[i] = mem_strdup(addresses[i]);
+        g->addresses[i] = mem_strdup(node_canonical(addresses[i], canonical));
     g->n_addresses = n;
     qsort(g->addresses, n, sizeof(*g->addresses), compare);
     def_apply(c, g, true);
@@ -140,40 +142,83 @@ void groups_reload(struct coordinator *c)
     }
 }
 
+/* The addresses of a definition, borrowed from `json`. ERR_INVALID: it is none,
+ * or only a part of it can be used, and why. */
+static int def_read(const cJSON *json, const char **addresses, size_t *n,
+                    struct err *err)
+{
+    const cJSON *item,
+        *list = cJSON_GetObjectItemCaseSensitive(json, "addresses");
+
+    err_clear(err);
+    *n = 0;
+    if (!cJSON_IsArray(list))
+        return (int)err_set(err, ERR_INVALID,
+                            "addresses: a list of host:port is expected");
+    cJSON_ArrayForEach(item, list)
+    {
+        struct err why;
+
+        if (*n == GROUP_ADDRESSES_MAX)
+            return (int)err_set(err, ERR_INVALID,
+                                "more than %d addresses; the others are "
+                                "ignored",
+                                GROUP_ADDRESSES_MAX);
+        if (!cJSON_IsString(item))
+            err_set(err, ERR_INVALID, "addresses: only strings");
+        else if (node_check_address(item->valuestring, &why) != 0)
+            *err = why;
+        else
+            addresses[(*n)++] = item->valuestring;
+    }
+    return (int)err->code;
+}
+
 /* A definition by API stands in front of the configured one of its name. */
 static void def_from_json(struct coordinator *c, const char *name,
                           const struct registry_entry *e)
 {
-    const char **addresses;
-    const cJSON *list, *item;
+    const char **addresses = mem_array(GROUP_ADDRESSES_MAX, sizeof(*addresses));
     struct group_def *g;
     cJSON *json = NULL;
     struct err err;
     size_t n = 0;
+    int rc = json_parse(e->value, e->value_len, &json, &err);
 
-    if (json_parse(e->value, e->value_len, &json, &err) != 0) {
-        log_warn("!group", LOG_S("group", name), LOG_S("reason", err.msg));
-        return;
+    if (rc == 0)
+        rc = def_read(json, addresses, &n, &err);
+    if (rc == 0)
+        problems_key_good(c, e->key);
+    else
+        problems_key(c, e->key, err.msg);
+    if (cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(json, "addresses"))) {
+        g = def_make(c, name);
+        g->by_api = true;
+        def_fill(c, g, addresses, n);
     }
-    list = cJSON_GetObjectItemCaseSensitive(json, "addresses");
-    if (!cJSON_IsArray(list)) {
-        log_warn("!group", LOG_S("group", name),
-                 LOG_S("reason", "it has no list of addresses"));
-        cJSON_Delete(json);
-        return;
-    }
-    addresses = mem_array(GROUP_ADDRESSES_MAX, sizeof(*addresses));
-    cJSON_ArrayForEach(item, list)
-    {
-        if (cJSON_IsString(item) && n < GROUP_ADDRESSES_MAX &&
-            node_check_address(item->valuestring, NULL) == 0)
-            addresses[n++] = item->valuestring;
-    }
-    g = def_make(c, name);
-    g->by_api = true;
-    def_fill(c, g, addresses, n);
     mem_free(addresses);
     cJSON_Delete(json);
+}
+
+/* False: it is none, and that was said. */
+static bool def_name(struct coordinator *c, const struct registry_event *ev,
+                     char clean[NODE_GROUP_MAX + 1])
+{
+    const char *name = ev->entry.key + strlen(GROUPS_PREFIX) + 1;
+    struct err err;
+
+    if (node_clean_group(name, clean, &err) != 0)
+        ;
+    else if (strcmp(clean, "default") == 0)
+        err_set(&err, ERR_INVALID,
+                "group default holds every worker and cannot be defined");
+    else
+        return true;
+    if (ev->type == REGISTRY_REMOVE)
+        problems_key_good(c, ev->entry.key);
+    else
+        problems_key(c, ev->entry.key, err.msg);
+    return false;
 }
 
 void groups_event(void *arg, const struct registry_event *ev)
@@ -182,17 +227,15 @@ void groups_event(void *arg, const struct registry_event *ev)
     char clean[NODE_GROUP_MAX + 1];
     const struct conf_group *configured;
     struct group_def *g;
-    const char *name;
 
     if (ev->type == REGISTRY_SYNCED) {
         c->groups_synced = c->dirty_soon = true;
         return;
     }
-    name = ev->entry.key + strlen(GROUPS_PREFIX) + 1;
-    if (node_clean_group(name, clean, NULL) != 0 ||
-        strcmp(clean, "default") == 0)
+    if (!def_name(c, ev, clean))
         return;
     if (ev->type == REGISTRY_REMOVE) {
+        problems_key_good(c, ev->entry.key);
         configured = conf_group(c, clean);
         g = def_find(c, clean);
         if (configured != NULL)

@@ -49,6 +49,16 @@ static void put_fenced(struct node_request *n)
                "again with a new startupTime");
 }
 
+/* A third of its ttl, so that one that is lost does no harm; and as often as
+ * the balancer wants to know. */
+static int64_t renew_after(const struct node_request *n)
+{
+    int64_t interval = n->base.c->conf->balancer.heartbeat_interval_ms;
+    int64_t third = n->ttl_ms / 3;
+
+    return third < interval ? third : interval;
+}
+
 static void put_end(struct node_request *n)
 {
     struct coordinator *c = n->base.c;
@@ -56,8 +66,11 @@ static void put_end(struct node_request *n)
     struct coordinator_reply reply = {
         .place = registry_place_token(registry_place(c->registry), place),
         .process = n->process,
+        .renew_after_ms = renew_after(n),
         .instance = n->next.instance,
         .waits = n->waits,
+        .warnings = (const char *const *)n->warnings,
+        .n_warnings = n->n_warnings,
         .created = n->created,
         .work_index =
             coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
@@ -363,6 +376,8 @@ static int take(struct node_request *n, const struct node_put *put,
         rc = json_unique(tree, err);
     if (rc == 0)
         rc = take_place(n, tree, err);
+    if (rc == 0)
+        rc = node_body_check(n, tree, err);
     cJSON_Delete(tree);
     if (rc == 0)
         rc = node_claim_ask(&n->ask, n->body, n->body_len, err);

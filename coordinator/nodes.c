@@ -27,6 +27,8 @@ static void node_request_drop(struct request *r)
     struct node_request *n = CONTAINER_OF(r, struct node_request, base);
 
     mem_free(n->body);
+    for (size_t i = 0; i < n->n_warnings; i++)
+        mem_free(n->warnings[i]);
     mem_free(n);
 }
 
@@ -44,7 +46,7 @@ struct node_request *node_request(struct coordinator *c, enum node_kind kind,
         return NULL;
     }
     n->kind = kind;
-    snprintf(n->address, sizeof(n->address), "%s", address);
+    (void)node_canonical(address, n->address);
     node_key_ours(kind, address, n->key);
     return n;
 }

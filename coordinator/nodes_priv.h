@@ -41,6 +41,8 @@ bool node_life_delete(struct node_life *life, struct coordinator *c,
 bool node_life_refused(struct node_life *life,
                        const struct registry_reply *reply, size_t n);
 
+#define NODE_WARNINGS_MAX 16
+
 struct node_request {
     struct request base; /* first */
     enum node_kind kind;
@@ -54,6 +56,8 @@ struct node_request {
     int64_t ttl_ms;
     mono_ms too_late; /* the lease that it asks for is over then */
     bool takeover;
+    char *warnings[NODE_WARNINGS_MAX]; /* sentences about the body */
+    size_t n_warnings;
     struct node_claim ask, next;
     struct registry_place place; /* that its node has seen; "" unknown */
     enum node_ruling ruling;
@@ -66,6 +70,11 @@ struct node_request {
     uint64_t session; /* of the reads */
     mono_ms read_at;
 };
+
+/* node_body.c: is the body a heartbeat? ERR_INVALID with all members that are
+ * none, and what is expected; those that nobody reads become warnings. */
+int node_body_check(struct node_request *n, const cJSON *body,
+                    struct err *err) MUST_CHECK;
 
 /* NULL: the address is none, and that was answered. `again` may be NULL. */
 struct node_request *node_request(struct coordinator *c, enum node_kind kind,

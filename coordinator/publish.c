@@ -64,6 +64,21 @@ static void fill_groups(struct coordinator *c, struct snapshot *s,
     to->groups = names;
 }
 
+/* By the balancer's rule: two and three times as old as reports come, and by a
+ * longer lease more rarely. */
+static const char *report_age(const struct coordinator *c,
+                              const struct node *node)
+{
+    int64_t interval = c->conf->balancer.heartbeat_interval_ms;
+    bool hears = !membership_silent(c->membership);
+    mono_ms now = hears ? c->clock->mono : membership_heard(c->membership);
+    int64_t age = now - node->last_report;
+
+    if (node->ttl_ms / 3 > interval)
+        interval = node->ttl_ms / 3;
+    return age > 3 * interval ? "stale" : age > 2 * interval ? "late" : "fresh";
+}
+
 static void fill_node(struct coordinator *c, struct snapshot *s,
                       struct snapshot_node *to, struct node *node)
 {
@@ -79,6 +94,7 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->work_index = x->work_index;
     to->process = node->process;
     to->last_report = node->last_report_wall;
+    to->report = report_age(c, node);
     to->flaps = node->flaps;
     to->gate = node->gate.state;
     to->cordoned = node->gate.cordoned || node->gate.state == GATE_CORDONED;
@@ -88,6 +104,7 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->gate_reason =
         node->gate.reason[0] ? snapshot_str(s, node->gate.reason) : "";
     fill_groups(c, s, to, node);
+    problems_fill_node(s, to, node);
 }
 
 static void fill_nodes(struct coordinator *c, struct snapshot *s)
@@ -341,6 +358,7 @@ void publish_now(struct coordinator *c)
     fill_nodes(c, s);
     fill_alive(c, s);
     fill_peers(c, s);
+    problems_fill(c, s);
     fill_cluster(c, s);
     s->index = c->index;
     c->dirty_soon = c->dirty_late = false;

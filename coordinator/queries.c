@@ -266,6 +266,7 @@ void coordinator_group_put(struct coordinator *c, const char *name,
                            coordinator_reply_f *done, void *arg)
 {
     struct group_request *g = group_request(c, name, done, arg);
+    char canonical[NODE_ADDRESS_MAX + 1];
     struct err err;
 
     if (g == NULL)
@@ -279,7 +280,7 @@ void coordinator_group_put(struct coordinator *c, const char *name,
     json_open(&g->text, NULL, '{');
     json_open(&g->text, "addresses", '[');
     for (size_t i = 0; i < n && err.code == ERR_OK; i++)
-        json_put_str(&g->text, NULL, addresses[i]);
+        json_put_str(&g->text, NULL, node_canonical(addresses[i], canonical));
     json_close(&g->text, ']');
     json_close(&g->text, '}');
     if (g->text.overflow && err.code == ERR_OK)

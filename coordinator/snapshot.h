@@ -26,8 +26,12 @@ struct snapshot_node {
     struct load load; /* LOAD_UNKNOWN, 0 slots: null in answers */
     uint32_t owned;   /* markers naming this address */
     uint64_t work_index;
+    const char *const *problems; /* what of it is not used, for people */
+    size_t n_problems;
     struct process process;
     wall_ms last_report; /* 0 never */
+    const char *report;  /* how old that is: "fresh", "late" (picked when nobody
+                            else is left), "stale" (not picked) */
     uint32_t flaps;
     enum gate_state gate;
     bool cordoned;
@@ -51,6 +55,13 @@ struct snapshot_coordinator {
     wall_ms started;
     const char *locks; /* kinds whose failover lock it holds: "", "master",
                           "worker", "master,worker" */
+};
+
+#define SNAPSHOT_PROBLEMS_MAX 100
+
+/* A key in the registry that is not used. */
+struct snapshot_problem {
+    const char *key, *reason;
 };
 
 /* The registry is not what it was (registry/history.h). */
@@ -80,6 +91,9 @@ struct snapshot {
     size_t n_groups;
     struct snapshot_coordinator *coordinators;
     size_t n_coordinators;
+    struct snapshot_problem *problems; /* the first ones */
+    size_t n_problems;
+    size_t problem_keys, problem_nodes; /* how many have one */
     const char *self;
     const char *registry_backend;
     enum registry_state registry_state;

@@ -100,7 +100,7 @@ void targets_update(struct coordinator *c, struct node *node)
         .busy = node->status == NODE_BUSY,
         .dead = node->state != NODE_UP,
         .closed = !node_open(node),
-        .degraded = node->degraded,
+        .degraded = node->unreadable,
         .weight = node->load.weight,
         .slots = node->load.slots,
         .cpu = node->load.cpu,
@@ -108,6 +108,7 @@ void targets_update(struct coordinator *c, struct node *node)
         .disk = node->load.disk,
         .pool = node->load.pool,
         .reported = node->last_report,
+        .lease_ms = node->ttl_ms,
         .since = node->state_since,
         .incarnation = (uint64_t)node->process.startup_time * 31 +
                        (uint64_t)node->process.process_id,
@@ -179,19 +180,47 @@ static bool excluded(const char *address, const char *const *exclude, size_t n)
     return false;
 }
 
+/* What masters usually say of themselves: one that does not is taken for one
+ * like the others, never for a better one. */
+struct usual_master {
+    double cpu, memory, slots;
+};
+
+static struct usual_master usual_master(const struct coordinator *c)
+{
+    struct usual_master u = {0};
+    double n_cpu = 0, n_memory = 0, n_slots = 0;
+
+    for (size_t i = 0; i < c->n_masters; i++) {
+        const struct node *n = c->masters[i];
+
+        if (!node_open(n))
+            continue;
+        if (n->load.cpu >= 0)
+            u.cpu += (n->load.cpu - u.cpu) / ++n_cpu;
+        if (n->load.memory >= 0)
+            u.memory += (n->load.memory - u.memory) / ++n_memory;
+        if (n->load.slots > 0)
+            u.slots += (n->load.slots - u.slots) / ++n_slots;
+    }
+    if (n_slots == 0)
+        u.slots = 1;
+    return u;
+}
+
 /* Work per capacity: the item it would own next, over what it has to give. */
-static double master_score(struct coordinator *c, struct node *n)
+static double master_score(struct coordinator *c, struct node *n,
+                           const struct usual_master *usual)
 {
     struct node_extra *x = node_extra(c, n);
-    double free_share = 1.0, slots = n->load.slots > 0 ? n->load.slots : 1.0;
+    double slots = n->load.slots > 0 ? n->load.slots : usual->slots;
+    double cpu = n->load.cpu >= 0 ? n->load.cpu : usual->cpu;
+    double memory = n->load.memory >= 0 ? n->load.memory : usual->memory;
+    double free_share = 1.0 - cpu / 2 - memory / 2;
     double owned;
 
     planned_age(c, x);
     owned = (double)x->markers + x->planned[0] + x->planned[1];
-    if (n->load.cpu >= 0)
-        free_share -= n->load.cpu / 2;
-    if (n->load.memory >= 0)
-        free_share -= n->load.memory / 2;
     if (n->status == NODE_BUSY)
         free_share /= 4; /* its word limits it; it is not absent */
     if (free_share < 0.05)
@@ -202,6 +231,7 @@ static double master_score(struct coordinator *c, struct node *n)
 static void choose_master(struct coordinator *c, const char *const *exclude,
                           size_t n_exclude, struct work_target *out)
 {
+    const struct usual_master usual = usual_master(c);
     struct node *best = NULL;
     double best_score = 0;
     bool any = false;
@@ -218,7 +248,7 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
         any = any || n->state == NODE_UP;
         if (!node_open(n) || excluded(n->address, exclude, n_exclude))
             continue;
-        score = master_score(c, n);
+        score = master_score(c, n, &usual);
         if (best == NULL || score < best_score) {
             best = n;
             best_score = score;

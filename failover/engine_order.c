@@ -351,7 +351,7 @@ void engine_order(struct engine *e, const struct engine_order *order,
     t->ordered = true;
     t->force = order->force;
     t->matched = order->if_match != NULL;
-    (void)snprintf(t->address, sizeof(t->address), "%s", order->address);
+    (void)node_canonical(order->address, t->address);
     (void)snprintf(t->who, sizeof(t->who), "%s",
                    order->who != NULL ? order->who : "somebody");
     (void)snprintf(t->reason, sizeof(t->reason), "%s",
@@ -360,6 +360,6 @@ void engine_order(struct engine *e, const struct engine_order *order,
     e->n_orders++;
     if (order->dry_run) {
         o->taken = true;
-        (void)survey_start(e, order->address, on_dry_run, o);
+        (void)survey_start(e, t->address, on_dry_run, o);
     }
 }

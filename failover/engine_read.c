@@ -216,7 +216,7 @@ static void on_groups(void *part, size_t index,
                       const struct registry_reply *reply)
 {
     struct reader *r = part;
-    char key[REGISTRY_KEY_MAX + 1];
+    char key[REGISTRY_KEY_MAX + 1], other[NODE_ADDRESS_MAX + 1];
     (void)index;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
         failed(r, "the groups", &reply->err);
@@ -225,8 +225,31 @@ static void on_groups(void *part, size_t index,
         if (node_key(NODE_WORKER, r->address, name, key) &&
             is_group(r, name, key))
             get(r, key, on_registration);
+        for (size_t k = 0; node_spelling(r->address, k, other); k++)
+            if (node_key(NODE_WORKER, other, name, key) &&
+                is_group(r, name, key))
+                get(r, key, on_registration);
     }
     arrived(r);
+}
+
+/* An IPv6 host has many spellings. Beside those that are usual, which hold for
+ * who comes while we look, the ones in which it was seen to stand. */
+static void read_spellings(struct reader *r)
+{
+    struct engine *e = r->e;
+    const struct node *n =
+        membership_find(e->c.membership, e->c.kind, r->address);
+    char key[REGISTRY_KEY_MAX + 1], other[NODE_ADDRESS_MAX + 1];
+    const char *seen;
+    if (r->address[0] != '[')
+        return;
+    for (size_t k = 0; node_spelling(r->address, k, other); k++) {
+        if (node_key(e->c.kind, other, NULL, key))
+            get(r, key, on_registration);
+    }
+    for (size_t i = 0; n != NULL && (seen = membership_key(n, i)) != NULL; i++)
+        get(r, seen, on_registration);
 }
 
 static void read_registrations(struct reader *r)
@@ -240,6 +263,7 @@ static void read_registrations(struct reader *r)
     if (node_key(e->c.kind, r->address, NULL, key))
         get(r, key, on_registration);
     get(r, node_key_ours(e->c.kind, r->address, key), on_registration);
+    read_spellings(r);
     if (e->c.kind == NODE_WORKER) {
         r->outstanding++;
         registry_children(e->c.registry, NODE_GROUPS, call_done,

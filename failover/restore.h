@@ -70,7 +70,7 @@ struct restore_summary {
     uint64_t back;  /* finished ones that came back */
     uint64_t gone;  /* new ones that the store does not know */
     bool cut;       /* and perhaps more of each: not all of it was put down */
-    char samples[RESTORE_SAMPLES][200]; /* of these, for people */
+    char samples[RESTORE_SAMPLES][512]; /* of these, for people */
     size_t n_samples;
     size_t live; /* sessions of coordinators and nodes in the store */
     char names[RESTORE_NAMES][REGISTRY_KEY_MAX + 1]; /* of some of them */

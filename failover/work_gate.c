@@ -212,7 +212,7 @@ static int take(struct work_op *op, const struct gate_order *order,
                           "for: a cordon stands until it is taken back");
     }
     if (rc == 0) {
-        memcpy(op->order_address, order->address, strlen(order->address) + 1);
+        (void)node_canonical(order->address, op->order_address);
         op->order.address = op->order_address;
     }
     if (order->for_ms == 0) {

@@ -306,7 +306,7 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
     }
     l->what = *what;
     if (what->owner != NULL) {
-        memcpy(l->owner, what->owner, strlen(what->owner) + 1);
+        (void)node_canonical(what->owner, l->owner);
         l->what.owner = l->owner;
     }
     if (what->after != NULL) {

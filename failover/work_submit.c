@@ -190,7 +190,7 @@ static int take_owner(struct work_op *op, const char *owner, struct err *err)
     int rc = node_check_address(owner, err);
 
     if (rc == 0) {
-        memcpy(op->want.owner, owner, strlen(owner) + 1);
+        (void)node_canonical(owner, op->want.owner);
     }
     return rc;
 }

@@ -194,6 +194,11 @@ struct buf *http_list(struct http_request *r, const struct snapshot *s)
 void http_list_end(struct http_request *r, const char *next)
 {
     json_close(&r->out, ']');
+    http_list_close(r, next);
+}
+
+void http_list_close(struct http_request *r, const char *next)
+{
     json_put_str(&r->out, "next", next);
     if (r->index[0] != '\0')
         json_put_str(&r->out, "index", r->index);

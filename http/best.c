@@ -60,6 +60,23 @@ struct excluded {
     char text[EXCLUDE_TEXT_MAX];
 };
 
+/* A canonical IPv6 address may be longer than what was written. */
+#define ROOM_TO_GROW 64
+
+static const char *add_address(struct excluded *e, const char *value, size_t n)
+{
+    char address[NODE_ADDRESS_MAX + 1], *to = e->text + e->used;
+
+    memcpy(to, value, n);
+    to[n] = '\0';
+    if (n <= NODE_ADDRESS_MAX) {
+        (void)node_canonical(to, address);
+        memcpy(to, address, strlen(address) + 1);
+    }
+    e->used += strlen(to) + 1;
+    return to;
+}
+
 static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
                                     const char *name, const char *value)
 {
@@ -72,15 +89,12 @@ static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
         size_t n = strcspn(value, ",");
 
         if (n > 0 && (e->to->n_exclude == BALANCER_EXCLUDE_MAX ||
-                      e->used + n + 1 > sizeof(e->text))) {
+                      e->used + n + ROOM_TO_GROW > sizeof(e->text))) {
             e->too_many = true;
             return MHD_NO;
         }
         if (n > 0) {
-            memcpy(e->text + e->used, value, n);
-            e->text[e->used + n] = '\0';
-            e->to->exclude[e->to->n_exclude++] = e->text + e->used;
-            e->used += n + 1;
+            e->to->exclude[e->to->n_exclude++] = add_address(e, value, n);
         }
         value += n + (value[n] == ',');
     }

@@ -41,6 +41,23 @@ static void put_work_counts(struct buf *b, const struct snapshot *s)
     json_close(b, '}');
 }
 
+/* What stands in the registry and is not used. */
+static void put_problems(struct buf *b, const struct snapshot *s)
+{
+    json_open(b, "problems", '{');
+    json_put_u64(b, "nodes", s->problem_nodes);
+    json_put_u64(b, "keys", s->problem_keys);
+    json_open(b, "ignored", '[');
+    for (size_t i = 0; i < s->n_problems; i++) {
+        json_open(b, NULL, '{');
+        json_put_str(b, "key", s->problems[i].key);
+        json_put_str(b, "reason", s->problems[i].reason);
+        json_close(b, '}');
+    }
+    json_close(b, ']');
+    json_close(b, '}');
+}
+
 /* Whose lock it waits for, null: it does not; "unknown": nobody says. */
 static void put_wait(struct buf *b, const struct snapshot *s, int kind)
 {
@@ -140,6 +157,7 @@ void http_cluster_get(struct http_request *r)
     }
     json_close(b, ']');
     put_counts(b, s);
+    put_problems(b, s);
     put_work_counts(b, s);
     put_engines(b, s);
     json_open(b, "http", '{');

@@ -81,6 +81,7 @@ void http_group_get(struct http_request *r)
 static void group_done(void *arg, const struct coordinator_reply *reply)
 {
     struct http_request *r = http_ended(arg);
+    char canonical[NODE_ADDRESS_MAX + 1];
     struct buf *b;
 
     if (r == NULL)
@@ -100,7 +101,7 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
         for (const cJSON *a =
                  cJSON_GetObjectItemCaseSensitive(r->json, "addresses")->child;
              a != NULL; a = a->next)
-            json_put_str(b, NULL, a->valuestring);
+            json_put_str(b, NULL, node_canonical(a->valuestring, canonical));
         json_close(b, ']');
         json_close(b, '}');
     }

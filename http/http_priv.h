@@ -33,7 +33,7 @@
 #define HTTP_MEMORY      ((size_t)32 * 1024) /* a connection's own */
 #define HTTP_ANSWER_MAX  ((size_t)64 * 1024 * 1024)
 #define HTTP_PARAMS_MAX  3
-#define HTTP_PARAM_MAX   160
+#define HTTP_PARAM_MAX   NODE_ADDRESS_MAX
 #define HTTP_LIMIT       100 /* items of a list, unless asked otherwise */
 #define HTTP_LIMIT_MAX   1000
 #define HTTP_WAIT_MAX_MS 60000
@@ -96,6 +96,7 @@ struct http_request {
     /* from here on not cleared when the memory is used again */
     struct buf body, out;
     char location[192], etag[40], index[40];         /* headers; "" none */
+    char address[NODE_ADDRESS_MAX + 1]; /* of the query, in one spelling */
     char param[HTTP_PARAMS_MAX][HTTP_PARAM_MAX + 1]; /* of the path */
 };
 
@@ -143,6 +144,8 @@ struct buf *http_json(struct http_request *r, unsigned status);
 /* The same for a list: {"items":[ is open; end it with http_list_end(). */
 struct buf *http_list(struct http_request *r, const struct snapshot *s);
 void http_list_end(struct http_request *r, const char *next);
+/* The second half of it, for a list with members behind its items. */
+void http_list_close(struct http_request *r, const char *next);
 
 /* "as_of" and "stale" of an answer about the cluster. */
 /* Out of date: the registry does not tell, or our own loop does not turn. */

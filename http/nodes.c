@@ -67,8 +67,13 @@ static void put_fields(struct buf *b, const struct snapshot_node *n)
     json_put_int(b, "owned", n->owned);
     http_put_process(b, "process", &n->process);
     http_put_time(b, "last_report", n->last_report);
+    json_put_str(b, "report", n->report);
     json_put_int(b, "flaps", n->flaps);
     put_gate(b, n);
+    json_open(b, "problems", '[');
+    for (size_t i = 0; i < n->n_problems; i++)
+        json_put_str(b, NULL, n->problems[i]);
+    json_close(b, ']');
 }
 
 /* --- lists ---------------------------------------------------------------- */
@@ -165,7 +170,9 @@ static void list_nodes(struct http_request *r)
         json_close(b, '}');
         last = node;
     }
-    http_list_end(r, next[0] ? next : NULL);
+    json_close(b, ']');
+    json_put_u64(b, "ignored_keys", s->problem_keys);
+    http_list_close(r, next[0] ? next : NULL);
     snapshot_release(&s);
 }
 
@@ -260,6 +267,7 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
         json_open(b, NULL, '{');
         json_put_str(b, "ttl", units_format_duration(r->ttl_ms, ttl));
         json_put_int(b, "ttl_ms", r->ttl_ms);
+        json_put_int(b, "renew_after_ms", reply->renew_after_ms);
         json_put_str(b, "state", reply->waits ? "waiting" : "up");
         if (reply->waits)
             json_put_str(b, "reason", "address_fenced");
@@ -268,6 +276,10 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
         if (reply->place[0] != '\0')
             json_put_str(b, "place", reply->place);
         http_put_work_index(r, b, reply->work_index);
+        json_open(b, "warnings", '[');
+        for (size_t i = 0; i < reply->n_warnings; i++)
+            json_put_str(b, NULL, reply->warnings[i]);
+        json_close(b, ']');
         json_close(b, '}');
     }
     http_answer(r);

@@ -232,6 +232,7 @@ bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind)
 
 bool http_address(struct http_request *r, const char *code, const char *address)
 {
+    char canonical[NODE_ADDRESS_MAX + 1];
     struct snapshot *s;
     bool known = false;
     struct err err;
@@ -241,7 +242,8 @@ bool http_address(struct http_request *r, const char *code, const char *address)
     if (node_check_address(address, NULL) == 0) {
         s = coordinator_snapshot(r->h->coordinator);
         for (int kind = 0; kind < NODE_KINDS; kind++)
-            known |= snapshot_node(s, (enum node_kind)kind, address) != NULL;
+            known |= snapshot_node(s, (enum node_kind)kind,
+                                   node_canonical(address, canonical)) != NULL;
         snapshot_release(&s);
     }
     if (!known)
@@ -252,7 +254,10 @@ bool http_address(struct http_request *r, const char *code, const char *address)
 bool http_param_address(struct http_request *r, unsigned i)
 {
     assert(i < HTTP_PARAMS_MAX);
-    return http_address(r, "invalid", r->param[i]);
+    if (!http_address(r, "invalid", r->param[i]))
+        return false;
+    (void)node_canonical(r->param[i], r->param[i]);
+    return true;
 }
 
 bool http_param_id(struct http_request *r, unsigned i)

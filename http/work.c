@@ -360,7 +360,12 @@ static bool read_list(struct http_request *r, struct work_list *list)
                      "address may be both");
         return false;
     }
-    return list->owner == NULL || http_address(r, "invalid", list->owner);
+    if (list->owner == NULL)
+        return true;
+    if (!http_address(r, "invalid", list->owner))
+        return false;
+    list->owner = node_canonical(list->owner, r->address);
+    return true;
 }
 
 static void list_work(void *arg)

@@ -98,6 +98,7 @@ static enum dbms_fault fault_of(unsigned number)
     case ER_BAD_DB_ERROR:
         return DBMS_MISSING;
     case ER_NET_PACKET_TOO_LARGE:
+    case ER_DATA_TOO_LONG: /* a key, in tables that an earlier release made */
         return DBMS_TOO_LARGE;
     case ER_SERVER_SHUTDOWN:
     case ER_QUERY_INTERRUPTED:

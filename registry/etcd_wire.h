@@ -17,8 +17,8 @@
 #include "registry/registry.h"
 #include "registry/trouble.h"
 
-/* namespace (64), key (256), "/" and a lease in hex, or one byte behind it */
-#define ETCD_KEY_MAX 352
+/* namespace (64), key, "/" and a lease in hex, or one byte behind it */
+#define ETCD_KEY_MAX (REGISTRY_KEY_MAX + 96)
 
 /* A key as it stands in etcd. Not NUL-terminated text in general: the key just
  * behind "a" is "a\0". */

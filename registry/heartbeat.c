@@ -1,9 +1,8 @@
 /*
  * heartbeat.c - one table of the fields that we read, whoever wrote them.
  *
- * Numbers are taken one by one: the first bad one refuses the load as a whole,
- * because a balancer must not mix this second's processor with another
- * minute's memory. Identity, status and groups do not depend on it.
+ * Each field is taken for itself: a bad one is refused with a text that says
+ * what stands there and what was expected, and no other depends on it.
  */
 #include "registry/heartbeat.h"
 
@@ -12,7 +11,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define EXACT_MAX      9007199254740991.0 /* 2^53 - 1: beyond, integers blur */
@@ -35,22 +33,77 @@ const char *heartbeat_reason_name(enum heartbeat_reason reason)
     return reason_names[reason];
 }
 
-/* The first refusal is the one that is told. */
-static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
-                   const char *field)
+/* --- problems --------------------------------------------------------------
+ */
+
+/* The value that was refused, for people: short, on one line. */
+static void show_value(struct buf *b, const cJSON *item)
 {
+    if (cJSON_IsString(item)) {
+        buf_printf(b, "\"%.32s%s\"", item->valuestring,
+                   strlen(item->valuestring) > 32 ? "..." : "");
+    } else if (cJSON_IsNumber(item)) {
+        char text[64];
+
+        if (!isfinite(item->valuedouble) ||
+            !cJSON_PrintPreallocated((cJSON *)(uintptr_t)item, text,
+                                     sizeof(text), false))
+            snprintf(text, sizeof(text), "infinite");
+        buf_str(b, text);
+    } else {
+        buf_str(b, cJSON_IsBool(item) ? (cJSON_IsTrue(item) ? "true" : "false")
+                   : cJSON_IsArray(item) ? "an array"
+                   : cJSON_IsNull(item)  ? "null"
+                                         : "an object");
+    }
+}
+
+/* The first refusal is the one that is counted. `wanted` is a whole clause for
+ * people; `item` what stands there instead, or NULL. */
+static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
+                   const char *field, const cJSON *item, const char *wanted)
+{
+    struct heartbeat_problem *p;
+    struct buf text;
+
     if (hb->reason == HEARTBEAT_OK) {
         hb->reason = reason;
         hb->field = field;
     }
+    for (size_t i = 0; i < hb->n_problems; i++)
+        if (hb->problems[i].field == field) /* one per field */
+            return;
+    if (hb->n_problems == HEARTBEAT_PROBLEMS_MAX)
+        return;
+    p = &hb->problems[hb->n_problems++];
+    p->reason = reason;
+    p->field = field;
+    buf_init(&text, sizeof(p->text) - 1);
+    if (field != NULL)
+        buf_printf(&text, "%s: ", field);
+    if (item != NULL) {
+        show_value(&text, item);
+        buf_str(&text, " where ");
+    }
+    buf_str(&text, wanted);
+    if (item != NULL)
+        buf_str(&text, " is expected");
+    snprintf(p->text, sizeof(p->text), "%s", buf_text(&text));
+    buf_close(&text);
 }
 
 /* --- numbers ---------------------------------------------------------------
  */
 
+/* What a number may be, and what that is called. */
+struct bounds {
+    double min, max;
+    const char *wanted;
+};
+
 /* False: missing (`*out` stays), or refused. */
 static bool read_number(struct heartbeat *hb, const cJSON *o, const char *field,
-                        double min, double max, double *out)
+                        const struct bounds *in, double *out)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, field);
 
@@ -58,11 +111,11 @@ static bool read_number(struct heartbeat *hb, const cJSON *o, const char *field,
         return false;
     /* A JVM writes NaN and Infinity as strings; 1e999 reads as infinite. */
     if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble)) {
-        refuse(hb, HEARTBEAT_NOT_A_NUMBER, field);
+        refuse(hb, HEARTBEAT_NOT_A_NUMBER, field, item, in->wanted);
         return false;
     }
-    if (item->valuedouble < min || item->valuedouble > max) {
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field);
+    if (item->valuedouble < in->min || item->valuedouble > in->max) {
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, item, in->wanted);
         return false;
     }
     *out = item->valuedouble;
@@ -70,48 +123,69 @@ static bool read_number(struct heartbeat *hb, const cJSON *o, const char *field,
 }
 
 static bool read_whole(struct heartbeat *hb, const cJSON *o, const char *field,
-                       double min, double max, int64_t *out)
+                       const struct bounds *in, int64_t *out)
 {
     double number;
 
-    if (!read_number(hb, o, field, min, max, &number))
+    if (!read_number(hb, o, field, in, &number))
         return false;
     if (trunc(number) != number) {
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field);
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field,
+               cJSON_GetObjectItemCaseSensitive(o, field), in->wanted);
         return false;
     }
     *out = (int64_t)number;
     return true;
 }
 
-/* A share of something, where -1 and anything negative is "unknown". */
-static double read_ratio(struct heartbeat *hb, const cJSON *o,
-                         const char *field)
-{
-    double ratio;
-
-    if (!read_number(hb, o, field, -1.0, 1.0, &ratio) || ratio < 0)
-        return LOAD_UNKNOWN;
-    return ratio;
-}
-
 /* --- what a heartbeat holds --------------------------------------------------
  */
+
+static const struct bounds of_startup = {
+    1, EXACT_MAX, "a whole number from 1 to 2^53 - 1 (milliseconds)"};
+static const struct bounds of_id = {-EXACT_MAX, EXACT_MAX,
+                                    "a whole number within 2^53 - 1"};
+static const struct bounds of_time = {
+    0, EXACT_MAX, "a whole number of milliseconds from 0 to 2^53 - 1"};
+static const struct bounds of_ratio = {
+    -1, 1, "a number from 0 to 1, or -1 for unknown,"};
+static const struct bounds of_weight = {0, WEIGHT_MAX,
+                                        "a whole number from 0 to 10000"};
+static const struct bounds of_slots = {0, SLOTS_MAX,
+                                       "a whole number from 0 to 1000000"};
+static const struct bounds of_pool = {0, POOL_MAX, "a number from 0 to 100"};
+static const struct bounds of_count = {0, EXACT_MAX, "a number from 0"};
+static const struct bounds of_ttl = {
+    1, TTL_MAX_MS, "a duration up to 24h (\"30s\", or milliseconds)"};
+
+/* Without a startupTime: one that is written in another way, or none. */
+static const char *no_startup(const cJSON *o)
+{
+    const char *meant = NULL;
+
+    for (const cJSON *m = o->child; m != NULL; m = m->next)
+        if (m->string != NULL && !heartbeat_knows(m->string, &meant) &&
+            meant != NULL && strcmp(meant, "startupTime") == 0)
+            return "missing (a member of nearly this name is there); without "
+                   "it nobody knows which process this is";
+    return "missing; without it nobody knows which process this is";
+}
 
 static void read_identity(struct heartbeat *hb, const cJSON *o)
 {
     struct process *p = &hb->process;
+    const cJSON *startup = cJSON_GetObjectItemCaseSensitive(o, "startupTime");
     bool has_id = cJSON_HasObjectItem(o, "processId");
+    bool started, id;
 
-    if (!read_whole(hb, o, "startupTime", 1, EXACT_MAX, &p->startup_time))
-        refuse(hb, HEARTBEAT_NO_IDENTITY, "startupTime");
-    else if (read_whole(hb, o, "processId", -EXACT_MAX, EXACT_MAX,
-                        &p->process_id) ||
-             !has_id)
-        p->known = true;
+    if (startup == NULL || cJSON_IsNull(startup))
+        refuse(hb, HEARTBEAT_NO_IDENTITY, "startupTime", NULL, no_startup(o));
+    started = read_whole(hb, o, "startupTime", &of_startup, &p->startup_time);
+    id = read_whole(hb, o, "processId", &of_id, &p->process_id) || !has_id;
+    p->known = started && id;
     if (!p->known)
         *p = (struct process){0};
-    (void)read_whole(hb, o, "reportTime", 0, EXACT_MAX, &hb->report_time);
+    (void)read_whole(hb, o, "reportTime", &of_time, &hb->report_time);
 }
 
 static bool status_by_number(double number, enum node_status *out)
@@ -143,29 +217,74 @@ static void read_status(struct heartbeat *hb, const cJSON *o)
         hb->has_status = status_by_number(item->valuedouble, &hb->status);
     else if (cJSON_IsString(item))
         hb->has_status = status_by_name(item->valuestring, &hb->status);
-    if (!hb->has_status)
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, "serverStatus");
+    hb->status_refused = !hb->has_status;
+    if (hb->status_refused)
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, "serverStatus", item,
+               "\"NORMAL\", \"BUSY\", \"ABNORMAL\" or 0, 2, 1");
+}
+
+/* A member of the load: false: not told, or refused, which is marked. */
+static bool read_load_number(struct heartbeat *hb, const cJSON *o,
+                             const char *field, const struct bounds *in,
+                             enum load_field bit, double *out)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, field);
+
+    if (read_number(hb, o, field, in, out))
+        return true;
+    if (item != NULL && !cJSON_IsNull(item))
+        hb->refused |= bit;
+    return false;
+}
+
+static bool read_load_whole(struct heartbeat *hb, const cJSON *o,
+                            const char *field, const struct bounds *in,
+                            enum load_field bit, int32_t *out)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, field);
+    int64_t whole;
+
+    if (read_whole(hb, o, field, in, &whole)) {
+        *out = (int32_t)whole;
+        return true;
+    }
+    if (item != NULL && !cJSON_IsNull(item))
+        hb->refused |= bit;
+    return false;
+}
+
+/* A share of something, where -1 and anything negative is "unknown". */
+static double read_ratio(struct heartbeat *hb, const cJSON *o,
+                         const char *field, enum load_field bit)
+{
+    double ratio;
+
+    if (!read_load_number(hb, o, field, &of_ratio, bit, &ratio) || ratio < 0)
+        return LOAD_UNKNOWN;
+    return ratio;
 }
 
 static void read_load(struct heartbeat *hb, const cJSON *o)
 {
     struct load *load = &hb->load;
-    int64_t whole;
     double waiting;
 
-    load->cpu = read_ratio(hb, o, "cpuUsage");
-    load->memory = read_ratio(hb, o, "memoryUsage");
-    load->disk = read_ratio(hb, o, "diskUsage");
-    if (read_whole(hb, o, "workerHostWeight", 0, WEIGHT_MAX, &whole))
-        load->weight = (int32_t)whole;
-    if (read_whole(hb, o, "slots", 0, SLOTS_MAX, &whole) ||
-        read_whole(hb, o, "workerExecThreadCount", 0, SLOTS_MAX, &whole))
-        load->slots = (int32_t)whole;
-    if (read_number(hb, o, "threadPoolUsage", 0, POOL_MAX, &load->pool))
+    load->cpu = read_ratio(hb, o, "cpuUsage", LOAD_CPU);
+    load->memory = read_ratio(hb, o, "memoryUsage", LOAD_MEMORY);
+    load->disk = read_ratio(hb, o, "diskUsage", LOAD_DISK);
+    (void)read_load_whole(hb, o, "workerHostWeight", &of_weight, LOAD_WEIGHT,
+                          &load->weight);
+    if (!read_load_whole(hb, o, "slots", &of_slots, LOAD_SLOTS, &load->slots) &&
+        read_load_whole(hb, o, "workerExecThreadCount", &of_slots, LOAD_SLOTS,
+                        &load->slots))
+        hb->refused &= ~(unsigned)LOAD_SLOTS;
+    if (read_load_number(hb, o, "threadPoolUsage", &of_pool, LOAD_POOL,
+                         &load->pool))
         return;
     /* Up to 3.1 a worker tells its queue only: when something waits, all its
      * threads are taken; when nothing waits, nothing is known. */
-    if (read_number(hb, o, "workerWaitingTaskCount", 0, EXACT_MAX, &waiting) &&
+    if (read_load_number(hb, o, "workerWaitingTaskCount", &of_count, LOAD_POOL,
+                         &waiting) &&
         waiting > 0 && load->slots > 0)
         load->pool = fmin(1.0 + waiting / load->slots, POOL_MAX);
 }
@@ -176,12 +295,12 @@ static void read_ttl(struct heartbeat *hb, const cJSON *o)
     int64_t ms;
 
     if (!cJSON_IsString(item)) {
-        (void)read_whole(hb, o, "ttl", 1, TTL_MAX_MS, &hb->ttl_ms);
+        (void)read_whole(hb, o, "ttl", &of_ttl, &hb->ttl_ms);
         return;
     }
     if (units_duration(item->valuestring, &ms, NULL) != 0 || ms < 1 ||
         ms > TTL_MAX_MS)
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, "ttl");
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, "ttl", item, of_ttl.wanted);
     else
         hb->ttl_ms = ms;
 }
@@ -193,11 +312,15 @@ static void add_group(struct heartbeat *hb, const cJSON *item,
                       const char *field)
 {
     char name[NODE_GROUP_MAX + 1] = "";
+    struct err err;
     size_t at = 0;
 
-    if (!cJSON_IsString(item) ||
-        node_clean_group(item->valuestring, name, NULL) != 0) {
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field);
+    if (!cJSON_IsString(item)) {
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, item, "a group's name");
+        return;
+    }
+    if (node_clean_group(item->valuestring, name, &err) != 0) {
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, NULL, err.msg);
         return;
     }
     if (strcmp(name, "default") == 0)
@@ -207,7 +330,8 @@ static void add_group(struct heartbeat *hb, const cJSON *item,
     if (at < hb->n_groups && strcmp(hb->groups[at], name) == 0)
         return;
     if (hb->n_groups == HEARTBEAT_GROUPS_MAX) {
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field);
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, NULL,
+               "more than 32; the others are ignored");
         return;
     }
     memmove(hb->groups[at + 1], hb->groups[at],
@@ -271,6 +395,24 @@ static bool has_long_number(const char *s, size_t len)
     return false;
 }
 
+/* It was taken, and is refused after all. */
+static void drop_whole(struct heartbeat *hb, const char *field)
+{
+    if (strcmp(field, "startupTime") == 0 || strcmp(field, "processId") == 0)
+        hb->process = (struct process){0};
+    else if (strcmp(field, "reportTime") == 0)
+        hb->report_time = 0;
+    else if (strcmp(field, "ttl") == 0)
+        hb->ttl_ms = 0;
+    else if (strcmp(field, "workerHostWeight") == 0) {
+        hb->refused |= LOAD_WEIGHT;
+        hb->load.weight = WEIGHT_DEFAULT;
+    } else {
+        hb->refused |= LOAD_SLOTS;
+        hb->load.slots = 0;
+    }
+}
+
 /* A whole number that only became one by being read as a double is refused as
  * any other that is none. */
 static void check_whole(struct heartbeat *hb, const char *value, size_t len)
@@ -286,9 +428,9 @@ static void check_whole(struct heartbeat *hb, const char *value, size_t len)
             (*number.s != '-' && (*number.s < '0' || *number.s > '9')) ||
             json_whole(number, &whole))
             continue;
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, fields[i]);
-        if (i < 2) /* the identity */
-            hb->process = (struct process){0};
+        refuse(hb, HEARTBEAT_OUT_OF_RANGE, fields[i], NULL,
+               "a whole number within 2^53 - 1 is expected");
+        drop_whole(hb, fields[i]);
     }
 }
 
@@ -302,13 +444,16 @@ void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
         LOAD_UNKNOWN,  LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0,
         WEIGHT_DEFAULT};
     if (len == 0) {
-        refuse(out, HEARTBEAT_EMPTY, NULL);
+        refuse(out, HEARTBEAT_EMPTY, NULL, NULL, "the heartbeat is empty");
         return;
     }
     if (json_parse(value, len, &o, NULL) != 0 || !cJSON_IsObject(o)) {
-        refuse(out,
-               too_deep(value, len) ? HEARTBEAT_TOO_DEEP : HEARTBEAT_NOT_JSON,
-               NULL);
+        if (too_deep(value, len))
+            refuse(out, HEARTBEAT_TOO_DEEP, NULL, NULL,
+                   "the heartbeat is nested too deeply to be read");
+        else
+            refuse(out, HEARTBEAT_NOT_JSON, NULL, NULL,
+                   "the heartbeat is not a JSON object");
         cJSON_Delete(o);
         return;
     }
@@ -322,60 +467,4 @@ void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
     cJSON_Delete(o);
     if (has_long_number(value, len))
         check_whole(out, value, len);
-}
-
-/* --- writing ----------------------------------------------------------------
- */
-
-/* What stands before the last colon, without the brackets of an IPv6. */
-static void put_host(struct buf *b, const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    char host[NODE_ADDRESS_MAX + 1];
-    size_t len;
-
-    assert(colon != NULL && strlen(address) <= NODE_ADDRESS_MAX);
-    len = (size_t)(colon - address);
-    if (address[0] == '[' && len >= 2) {
-        address++;
-        len -= 2;
-    }
-    memcpy(host, address, len);
-    host[len] = '\0';
-    json_put_str(b, "host", host);
-    json_put_int(b, "port", strtol(colon + 1, NULL, 10));
-}
-
-void heartbeat_write(struct buf *out, enum node_kind kind, const char *address,
-                     const struct heartbeat *hb, int64_t report_time)
-{
-    assert(hb->process.known);
-    assert(hb->n_groups <= HEARTBEAT_GROUPS_MAX);
-    json_open(out, NULL, '{');
-    json_put_int(out, "processId", hb->process.process_id);
-    json_put_int(out, "startupTime", hb->process.startup_time);
-    json_put_int(out, "reportTime", report_time);
-    json_put_num(out, "cpuUsage", hb->load.cpu);
-    json_put_num(out, "memoryUsage", hb->load.memory);
-    json_put_num(out, "diskUsage", hb->load.disk);
-    if (hb->load_average > 0)
-        json_put_num(out, "loadAverage", hb->load_average);
-    json_put_str(out, "serverStatus", node_status_name(hb->status));
-    put_host(out, address);
-    if (kind == NODE_WORKER) {
-        json_put_int(out, "workerHostWeight", hb->load.weight);
-        if (hb->load.pool >= 0)
-            json_put_num(out, "threadPoolUsage", hb->load.pool);
-        if (hb->load.slots > 0)
-            json_put_int(out, "slots", hb->load.slots);
-        json_open(out, "groups", '[');
-        for (size_t i = 0; i < hb->n_groups; i++)
-            json_put_str(out, NULL, hb->groups[i]);
-        json_close(out, ']');
-    }
-    if (hb->ttl_ms > 0)
-        json_put_int(out, "ttl", hb->ttl_ms);
-    if (hb->place != NULL && hb->place[0] != '\0')
-        json_put_str(out, "place", hb->place);
-    json_close(out, '}');
 }

@@ -2,11 +2,15 @@
  * heartbeat.h - reading what a node says about itself, in every form that
  * DolphinScheduler 2.x to 3.3 and our own agent write it. Pure; any thread.
  *
- * A heartbeat that is not JSON, or has NaN, infinite or out-of-range numbers,
- * is refused with a reason; identity and status are taken even then. Missing
- * numbers are unknown, never zero; unknown fields are ignored. The identity is
+ * A heartbeat that is no JSON object is refused as a whole, with a reason; of
+ * one that has a field of another type or out of its range that field alone is
+ * refused, and all the others are its word. Each refusal is a problem with a
+ * text for people. Missing numbers are unknown, never zero. The identity is
  * startupTime and processId; without a startupTime there is none, without a
  * processId it is 0.
+ *
+ * Whoever sends one over HTTP is there to be told: heartbeat_knows() says which
+ * members nobody reads.
  */
 #ifndef PELORUS_REGISTRY_HEARTBEAT_H
 #define PELORUS_REGISTRY_HEARTBEAT_H
@@ -32,10 +36,29 @@ enum heartbeat_reason {
 };
 const char *heartbeat_reason_name(enum heartbeat_reason reason);
 
-#define HEARTBEAT_GROUPS_MAX 32
-#define LOAD_UNKNOWN         (-1.0)
+#define HEARTBEAT_GROUPS_MAX   32
+#define HEARTBEAT_PROBLEMS_MAX 12
+#define HEARTBEAT_PROBLEM_SIZE 192
+
+/* Something that was refused. */
+struct heartbeat_problem {
+    enum heartbeat_reason reason;
+    const char *field; /* static; NULL: the whole */
+    char text[HEARTBEAT_PROBLEM_SIZE];
+};
+
+#define LOAD_UNKNOWN (-1.0)
 
 /* Ratios 0..1, LOAD_UNKNOWN if not told. */
+enum load_field { /* bits */
+                  LOAD_CPU = 1,
+                  LOAD_MEMORY = 2,
+                  LOAD_DISK = 4,
+                  LOAD_POOL = 8,
+                  LOAD_SLOTS = 16,
+                  LOAD_WEIGHT = 32,
+};
+
 struct load {
     double cpu, memory, disk;
     double pool;    /* share of the task slots in use, 0..100 */
@@ -49,7 +72,9 @@ struct heartbeat {
     bool has_status;
     bool readable;       /* a JSON object: groups and ttl are its word */
     int64_t report_time; /* by the node's own clock; 0 unknown */
-    struct load load;    /* valid when reason is HEARTBEAT_OK */
+    struct load load;    /* as if not told: what was refused */
+    unsigned refused;    /* of the load: enum load_field */
+    bool status_refused;
     double load_average; /* written for people to see; not read */
     char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* sorted, clean */
     size_t n_groups;   /* of the heartbeat's own `group`/`groups`; never
@@ -59,11 +84,17 @@ struct heartbeat {
                           not read */
     int64_t ttl_ms;    /* our own field on HTTP nodes, milliseconds or a
                           duration ("30s"); 0 none */
-    enum heartbeat_reason reason;
-    const char *field; /* which one was refused, static, or NULL */
+    enum heartbeat_reason reason; /* of the first problem; HEARTBEAT_OK */
+    const char *field;            /* which one was refused, static, or NULL */
+    size_t n_problems;            /* further ones are not kept */
+    struct heartbeat_problem problems[HEARTBEAT_PROBLEMS_MAX];
 };
 
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len);
+
+/* Does anybody read this member of a heartbeat, or write it for people to see?
+ * If not, *meant is the member that it is probably meant to be, or NULL. */
+bool heartbeat_knows(const char *member, const char **meant);
 
 /* Write one in the form of DolphinScheduler 3.3 with our `slots`, `groups`
  * and `ttl`: for the agent and for HTTP nodes. */
@@ -73,20 +104,22 @@ void heartbeat_write(struct buf *out, enum node_kind kind, const char *address,
 /*
  * Which node a key speaks of: "/nodes/worker/h:1", "/nodes/worker/<group>/h:1"
  * and "/pelorus/nodes/<kind>/h:1". `group` is "" unless the path names one.
- * A group whose name is none for us (see node_clean_group), or looks like an
- * address, is left out: its worker is alive all the same. ERR_INVALID: the key
+ * A group whose name is none for us (see node_clean_group) is left out, and why
+ * stands in `problem`: its worker is alive all the same. ERR_INVALID: the key
  * is to be ignored, and why. Nothing else decides which keys are a node's.
  */
 struct node_key {
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
     char group[NODE_GROUP_MAX + 1];
-    bool ours; /* below /pelorus/nodes */
+    bool ours;                            /* below /pelorus/nodes */
+    char problem[HEARTBEAT_PROBLEM_SIZE]; /* "": none */
 };
 int node_key_parse(const char *key, struct node_key *out,
                    struct err *err) MUST_CHECK;
 
-/* The other way round: the keys under which a node may stand. `group` is the
+/* The other way round: the keys under which a node may stand, by one spelling
+ * of its address (node_spelling()); ours has one. `group` is the
  * bare name of a key below NODE_GROUPS, or NULL. False: there is no such key,
  * or it would not be this node's. `key` takes REGISTRY_KEY_MAX + 1 bytes. */
 #define NODE_GROUPS "/nodes/worker"

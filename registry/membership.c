@@ -82,6 +82,8 @@ static void member_free(struct membership *m, struct member *e)
     assert(e->registrations == NULL);
     windows_stop(&m->windows, &e->window);
     HASH_DEL(m->members, e);
+    mem_free(e->node.groups);
+    mem_free(e->node.problems);
     mem_free(e);
 }
 
@@ -107,6 +109,8 @@ static void registration_free(struct membership *m, struct registration *r)
     windows_stop(&m->windows, &r->window);
     HASH_DEL(m->registrations, r);
     mem_free(r->groups);
+    mem_free(r->problems);
+    mem_free(r->path_problem);
     mem_free(r->key);
     mem_free(r);
 }
@@ -121,6 +125,8 @@ static struct registration *registration_make(struct membership *m,
     r->member = member_make(m, names->kind, names->address);
     r->ours = names->ours;
     memcpy(r->path_group, names->group, sizeof(r->path_group));
+    if (names->problem[0] != '\0')
+        r->path_problem = mem_strdup(names->problem);
     r->next = r->member->registrations;
     r->member->registrations = r;
     HASH_ADD_KEYPTR(hh, m->registrations, r->key, strlen(r->key), r);
@@ -167,29 +173,6 @@ static void take_identity(struct registration *r, const struct heartbeat *hb)
         r->has_load = false;
     }
     r->written = r->process;
-}
-
-static void take_report(struct registration *r, const struct heartbeat *hb)
-{
-    r->refused = hb->reason != HEARTBEAT_OK;
-    r->report_time = hb->report_time;
-    if (hb->reason == HEARTBEAT_OK) {
-        r->load = hb->load;
-        r->has_load = true;
-    } else if (!r->has_load) {
-        r->load = (struct load){
-            LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0, 100};
-    }
-    if (hb->has_status)
-        r->status = hb->status;
-    else if (hb->reason == HEARTBEAT_OK)
-        r->status = NODE_NORMAL;
-    if (!hb->readable)
-        return;
-    MEM_FREE(r->groups);
-    r->n_groups = hb->n_groups;
-    if (hb->n_groups > 0)
-        r->groups = mem_dup(hb->groups, hb->n_groups * sizeof(hb->groups[0]));
 }
 
 /* Only a persistent key of ours lives by its ttl; without a readable one it
@@ -242,7 +225,7 @@ static void key_written(struct membership *m,
     r->heard = m->config.clock->mono;
     keep_lease(m, r, &hb);
     take_identity(r, &hb);
-    take_report(r, &hb);
+    membership_take_report(m, r, &hb);
     take_ttl(m, r, &hb, entry->owner);
     membership_review(m, r->member, r);
 }
@@ -447,6 +430,16 @@ bool membership_overdue(const struct membership *m, const struct node *node)
 int64_t membership_lease(const struct membership *m, const struct node *node)
 {
     return node->ttl_ms > 0 ? node->ttl_ms : m->config.session_timeout_ms;
+}
+
+const char *membership_key(const struct node *node, size_t i)
+{
+    const struct member *e = CONTAINER_OF(node, struct member, node);
+    const struct registration *r = e->registrations;
+
+    while (r != NULL && i-- > 0)
+        r = r->next;
+    return r != NULL ? r->key : NULL;
 }
 
 bool membership_has_key(const struct membership *m, const char *key)

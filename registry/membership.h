@@ -48,15 +48,20 @@ struct node {
     char address[NODE_ADDRESS_MAX + 1];
     enum node_state state;
     enum node_status status;
-    bool degraded;          /* its last heartbeat was refused */
+    bool degraded;          /* its last heartbeat was refused, or some of it */
+    bool unreadable;        /* nothing of it is known: it says nothing of its
+                               load, or not whose it is */
     bool unidentified;      /* what stands there does not say who it is:
                                `process` is the last one known, give it no
                                work */
     struct process process; /* the one registered, or the last one seen */
     struct load load;       /* the last good one */
-    char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* path + heartbeat;
-                                sorted, without "default" */
+    char (*groups)[NODE_GROUP_MAX + 1]; /* path + heartbeat; sorted, without
+                                           "default" */
     size_t n_groups;
+    struct heartbeat_problem *problems; /* what of its keys and heartbeats is
+                                           not used, and why; each once */
+    size_t n_problems;
     bool registered;     /* a key stands, fresh within its ttl */
     bool ours;           /* its key is below /pelorus/nodes */
     int64_t ttl_ms;      /* HTTP nodes; 0: the session is the lease */
@@ -165,13 +170,15 @@ int64_t membership_lease(const struct membership *m, const struct node *node);
  * counted from 0; NULL at the end. Several where it stands in several groups,
  * or two processes are registered at one address. */
 const struct process *membership_standing(const struct node *node, size_t i);
+/* The key of each, in the same way, of those whose ttl is over, too. */
+const char *membership_key(const struct node *node, size_t i);
 /* Does a registration stand under this key, as far as we were told? */
 bool membership_has_key(const struct membership *m, const char *key);
 size_t membership_count(const struct membership *m, enum node_kind kind,
                         enum node_state state);
 uint64_t membership_refused(const struct membership *m,
                             enum heartbeat_reason reason);
-/* Keys told that name no node, all in all. */
+/* Keys told that name no node, all in all. Which, and why: node_key_parse(). */
 uint64_t membership_ignored(const struct membership *m);
 
 #endif

@@ -83,15 +83,20 @@ struct registration {
     mono_ms heard;          /* when it was written last, as seen by us */
     int64_t gap;            /* between the last two writes; 0 unknown */
     bool ours;
-    bool stale;   /* its ttl is over */
-    bool refused; /* its present heartbeat was */
+    bool stale;      /* its ttl is over */
+    bool refused;    /* its present heartbeat was, or some of it */
+    bool unreadable; /* nothing could be taken from it */
     bool has_load;
+    mono_ms load_whole; /* when a load was told of which nothing was refused */
     enum node_status status;
     struct load load; /* the last good one of this process */
     int64_t report_time, ttl_ms;
     char path_group[NODE_GROUP_MAX + 1];
     char (*groups)[NODE_GROUP_MAX + 1];
     size_t n_groups;
+    char *path_problem;                 /* of its key; NULL: none */
+    struct heartbeat_problem *problems; /* of its heartbeat */
+    size_t n_problems;
 };
 
 struct member {
@@ -102,6 +107,7 @@ struct member {
     struct window window;
     bool told;        /* its state was told once; until then it has none */
     bool seen;        /* node.process was registered before our eyes */
+    bool crowded;     /* it is in more groups than it can show */
     bool long_grace;  /* the key that went was rewritten */
     int64_t lease_ms; /* an earlier process wrote over its key: so long its
                          last heartbeat may still be good */
@@ -136,6 +142,12 @@ void membership_emit(struct membership *m, const struct membership_event *ev);
  * tell what changed. `reported` is the registration just written, or NULL. */
 void membership_review(struct membership *m, struct member *e,
                        const struct registration *reported);
+
+/* Load, status, groups and problems of a registration, from its heartbeat; and
+ * the problems of all of a node's together (membership_report.c). */
+void membership_take_report(const struct membership *m, struct registration *r,
+                            const struct heartbeat *hb);
+void membership_show_problems(struct member *e);
 
 /* The grace is over, and absence may be believed. */
 void membership_grace_over(struct membership *m, struct member *e);

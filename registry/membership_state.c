@@ -100,21 +100,30 @@ const struct process *membership_standing(const struct node *node, size_t i)
 
 /* --- what the node shows -------------------------------------------------- */
 
-static void add_group(struct node *n, const char *name)
+/* The groups of one node while they are put together. */
+struct names {
+    char name[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1];
+    size_t n;
+    bool full; /* and there were more */
+};
+
+static void add_group(struct names *to, const char *name)
 {
     size_t at = 0;
 
     if (name[0] == '\0' || strcmp(name, "default") == 0)
         return;
-    while (at < n->n_groups && strcmp(n->groups[at], name) < 0)
+    while (at < to->n && strcmp(to->name[at], name) < 0)
         at++;
-    if (n->n_groups == HEARTBEAT_GROUPS_MAX ||
-        (at < n->n_groups && strcmp(n->groups[at], name) == 0))
+    if (at < to->n && strcmp(to->name[at], name) == 0)
         return;
-    memmove(n->groups[at + 1], n->groups[at],
-            (n->n_groups - at) * sizeof(n->groups[0]));
-    snprintf(n->groups[at], sizeof(n->groups[at]), "%s", name);
-    n->n_groups++;
+    if (to->n == HEARTBEAT_GROUPS_MAX) {
+        to->full = true;
+        return;
+    }
+    memmove(to->name[at + 1], to->name[at], (to->n - at) * sizeof(to->name[0]));
+    snprintf(to->name[at], sizeof(to->name[at]), "%s", name);
+    to->n++;
 }
 
 /* One unreadable heartbeat does not take a key from its process. */
@@ -132,29 +141,42 @@ static bool stands(const struct member *e, const struct registration *w)
     return false;
 }
 
+static bool same_groups(const struct node *n, const struct names *now)
+{
+    if (n->n_groups != now->n)
+        return false;
+    for (size_t i = 0; i < now->n; i++)
+        if (strcmp(n->groups[i], now->name[i]) != 0)
+            return false;
+    return true;
+}
+
 /* Returns whether the groups are other ones now. Of a node that is away the
  * last ones stay: its group is empty then, not unheard of. */
 static bool show_groups(struct member *e, const struct registration *w)
 {
     struct node *n = &e->node;
-    char before[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1];
-    size_t n_before = n->n_groups;
+    struct names now;
 
     if (!stands(e, w))
         return false;
-    memcpy(before, n->groups, n_before * sizeof(n->groups[0]));
-    n->n_groups = 0;
+    now.n = 0;
+    now.full = false;
     for (const struct registration *r = e->registrations; r; r = r->next) {
         if (!of_present(e, r, w))
             continue;
-        add_group(n, r->path_group);
+        add_group(&now, r->path_group);
         for (size_t i = 0; i < r->n_groups; i++)
-            add_group(n, r->groups[i]);
+            add_group(&now, r->groups[i]);
     }
-    for (size_t i = 0; i < n->n_groups; i++)
-        if (i >= n_before || strcmp(before[i], n->groups[i]) != 0)
-            return true;
-    return n_before != n->n_groups;
+    e->crowded = now.full;
+    if (same_groups(n, &now))
+        return false;
+    MEM_FREE(n->groups);
+    n->n_groups = now.n;
+    if (now.n > 0)
+        n->groups = mem_dup(now.name, now.n * sizeof(now.name[0]));
+    return true;
 }
 
 static void show_report(struct membership *m, struct member *e,
@@ -164,10 +186,12 @@ static void show_report(struct membership *m, struct member *e,
 
     n->status = r->status;
     n->degraded = r->refused;
+    n->unreadable = r->unreadable;
     if (r->has_load)
         n->load = r->load;
-    /* A worker writes the same heartbeat once for each of its groups. */
-    if (r->report_time != 0 && r->report_time == e->report_time)
+    /* DolphinScheduler's worker writes the same heartbeat once for each of its
+     * groups; who speaks HTTP may say whatever it likes to be its time. */
+    if (!r->ours && r->report_time != 0 && r->report_time == e->report_time)
         return;
     e->report_time = r->report_time;
     n->last_report = m->config.clock->mono;
@@ -253,7 +277,7 @@ static void unidentified(struct membership *m, struct member *e,
     struct node *n = &e->node;
 
     e->winner = w->created;
-    n->degraded = true;
+    n->degraded = n->unreadable = true;
     n->status = w->status;
     (void)show_groups(e, w);
     if (is_fenced(n)) {
@@ -342,6 +366,7 @@ void membership_review(struct membership *m, struct member *e,
         report = reported == w;
     }
     report = show_groups(e, w) || report;
+    membership_show_problems(e);
     if (w == NULL)
         absent(m, e);
     else if (w->process.known)

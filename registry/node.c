@@ -6,6 +6,7 @@
  */
 #include "registry/node.h"
 
+#include "base/json.h"
 #include "base/units.h"
 
 #include <arpa/inet.h>
@@ -151,6 +152,62 @@ int node_ask_address(const char *address, struct err *err)
     return node_check_address(address, err);
 }
 
+char *node_canonical(const char *address, char out[NODE_ADDRESS_MAX + 1])
+{
+    char host[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN], port[8];
+    const char *colon = strrchr(address, ':');
+    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
+    bool bracket = len > 2 && address[0] == '[' && colon[-1] == ']';
+    struct in6_addr addr;
+
+    if (bracket)
+        len -= 2;
+    if (len > 0 && len < sizeof(host) && strlen(colon + 1) < sizeof(port)) {
+        memcpy(host, address + (bracket ? 1 : 0), len);
+        host[len] = '\0';
+        if (inet_pton(AF_INET6, host, &addr) == 1 &&
+            inet_ntop(AF_INET6, &addr, text, sizeof(text)) != NULL) {
+            snprintf(port, sizeof(port), "%s", colon + 1);
+            snprintf(out, NODE_ADDRESS_MAX + 1, "[%s]:%s", text, port);
+            return out;
+        }
+    }
+    if (out != address)
+        snprintf(out, NODE_ADDRESS_MAX + 1, "%s", address);
+    return out;
+}
+
+/* Java writes all eight groups of digits, and so DolphinScheduler does. */
+static void all_groups(const struct in6_addr *addr, char out[48])
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < 16; i += 2)
+        at += (size_t)snprintf(out + at, 48 - at, "%s%x", i > 0 ? ":" : "",
+                               (unsigned)addr->s6_addr[i] << 8 |
+                                   addr->s6_addr[i + 1]);
+}
+
+bool node_spelling(const char *address, size_t i,
+                   char out[NODE_ADDRESS_MAX + 1])
+{
+    const char *end = strrchr(address, ']');
+    char host[INET6_ADDRSTRLEN], all[48];
+    struct in6_addr addr;
+
+    if (address[0] != '[' || end == NULL || i > 2 ||
+        (size_t)(end - address) > sizeof(host))
+        return false;
+    memcpy(host, address + 1, (size_t)(end - address) - 1);
+    host[end - address - 1] = '\0';
+    if (inet_pton(AF_INET6, host, &addr) != 1)
+        return false;
+    all_groups(&addr, all);
+    snprintf(out, NODE_ADDRESS_MAX + 1, i == 2 ? "[%s]%s" : "%s%s",
+             i == 0 ? host : all, end + 1);
+    return true;
+}
+
 /* --- groups ----------------------------------------------------------------
  */
 
@@ -159,9 +216,30 @@ static bool is_blank(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/* Why it cannot be a part of a key, or NULL. */
+static const char *no_part(const char *name, size_t len)
+{
+    if (len > 0 && len <= 2 && strspn(name, ".") == len)
+        return "\".\" and \"..\" are no names";
+    for (size_t i = 0, n; i < len; i += n) {
+        unsigned char c = (unsigned char)name[i];
+
+        n = json_utf8(name + i, len - i);
+        if (n == 0)
+            return "it is not UTF-8";
+        if (c == '/')
+            return "a name has no slash";
+        if (c < 0x20 || c == 0x7f ||
+            (c == 0xc2 && n == 2 && (unsigned char)name[i + 1] < 0xa0))
+            return "it has a control character";
+    }
+    return NULL;
+}
+
 int node_clean_group(const char *name, char out[NODE_GROUP_MAX + 1],
                      struct err *err)
 {
+    const char *why;
     size_t len;
 
     assert(name != NULL && out != NULL);
@@ -171,24 +249,20 @@ int node_clean_group(const char *name, char out[NODE_GROUP_MAX + 1],
     while (len > 0 && is_blank(name[len - 1]))
         len--;
     if (len > NODE_GROUP_MAX)
-        return (int)err_set(err, ERR_INVALID, "group: longer than %d bytes",
+        return (int)err_set(err, ERR_INVALID,
+                            "group \"%.32s...\": longer than %d bytes", name,
                             NODE_GROUP_MAX);
+    why = no_part(name, len);
+    if (why != NULL)
+        return (int)err_set(err, ERR_INVALID, "group \"%.*s\": %s", (int)len,
+                            name, why);
     if (len == 0) {
         snprintf(out, NODE_GROUP_MAX + 1, "default");
         return 0;
     }
-    for (size_t i = 0; i < len; i++) {
-        char c = name[i];
-
-        c = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-              c == '_' || c == '-'))
-            return (int)err_set(err, ERR_INVALID,
-                                "group \"%.*s\": only letters, digits, '.', "
-                                "'_' and '-'",
-                                (int)len, name);
-        out[i] = c;
-    }
+    for (size_t i = 0; i < len; i++)
+        out[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a')
+                                                  : name[i];
     out[len] = '\0';
     return 0;
 }

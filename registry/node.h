@@ -15,9 +15,10 @@
 enum node_kind { NODE_MASTER, NODE_WORKER, NODE_ALERT_SERVER };
 #define NODE_KINDS 3
 
-/* "host:port", "[v6]:port"; lower case is not forced: it is a name. The length
- * is what fits into a key together with a work item's id of 128 bytes. */
-#define NODE_ADDRESS_MAX 105
+/* "host:port", "[v6]:port"; lower case is not forced: it is a name. As long as
+ * DNS lets a name be, with a port. */
+#define NODE_HOST_MAX    253
+#define NODE_ADDRESS_MAX (NODE_HOST_MAX + 6)
 
 enum node_state {
     NODE_UP,
@@ -63,16 +64,25 @@ int node_kind_parse(const char *name, enum node_kind *out) MUST_CHECK;
 const char *node_state_name(enum node_state state);    /* "up" */
 const char *node_status_name(enum node_status status); /* "NORMAL" */
 
-/* ERR_INVALID with what is wrong about the address. It may be DolphinScheduler's
- * own, which writes an IPv6 host without brackets. */
+/* ERR_INVALID with what is wrong about the address. It may be
+ * DolphinScheduler's own, which writes an IPv6 host without brackets. */
 int node_check_address(const char *address, struct err *err) MUST_CHECK;
 /* The same for one that people and our clients write: of "::1:5" nobody can say
  * where the host ends, so an IPv6 host stands in brackets. */
 int node_ask_address(const char *address, struct err *err) MUST_CHECK;
 
-/* Group names: [a-z0-9._-]{1,64} after trimming and lower-casing; writes the
- * clean name, "default" for an empty one. */
-#define NODE_GROUP_MAX 64
+/* One spelling for all of an address, which may be none: an IPv6 host in
+ * brackets and as RFC 5952 writes it; `out` may be `address`. And the nth other
+ * spelling under which a node may stand, from 0: as DolphinScheduler writes it,
+ * without brackets. False: there is none. */
+char *node_canonical(const char *address, char out[NODE_ADDRESS_MAX + 1]);
+bool node_spelling(const char *address, size_t i,
+                   char out[NODE_ADDRESS_MAX + 1]);
+
+/* Group names: 1 to 255 bytes of UTF-8 after trimming, A-Z made a-z, without
+ * control characters and without slashes, because a name is a part of a key;
+ * writes the clean name, "default" for an empty one. */
+#define NODE_GROUP_MAX 255
 int node_clean_group(const char *name, char out[NODE_GROUP_MAX + 1],
                      struct err *err) MUST_CHECK;
 

@@ -40,12 +40,18 @@ static bool copy(const struct part *p, char *out, size_t size)
 
 /* A name that we cannot speak of must not hide a live worker: it is in no
  * group then, and alive. */
-static void take_group(const struct part *p, char out[NODE_GROUP_MAX + 1])
+static void take_group(const struct part *p, struct node_key *out)
 {
     char name[REGISTRY_KEY_MAX + 1];
+    struct err err;
 
-    if (!copy(p, name, sizeof(name)) || node_clean_group(name, out, NULL) != 0)
-        out[0] = '\0';
+    if (!copy(p, name, sizeof(name)))
+        err_set(&err, ERR_INVALID, "group: longer than a key");
+    else if (node_clean_group(name, out->group, &err) == 0)
+        return;
+    out->group[0] = '\0';
+    snprintf(out->problem, sizeof(out->problem),
+             "%.150s; it is in no such group here", err.msg);
 }
 
 static int take_address(const struct part *p, struct node_key *out,
@@ -53,11 +59,19 @@ static int take_address(const struct part *p, struct node_key *out,
 {
     int rc;
 
+    if (p->len > NODE_ADDRESS_MAX)
+        return (int)err_set(err, ERR_INVALID,
+                            "key %.300s: an address has at most %d bytes, this "
+                            "one %zu",
+                            key, NODE_ADDRESS_MAX, p->len);
     if (!copy(p, out->address, sizeof(out->address)))
-        return (int)err_set(err, ERR_INVALID, "key %s: no address", key);
+        return (int)err_set(err, ERR_INVALID,
+                            "key %.300s: no host:port stands at its end", key);
     rc = node_check_address(out->address, err);
     if (rc != 0)
         (void)err_wrap(err, "key %s", key);
+    else
+        (void)node_canonical(out->address, out->address);
     return rc;
 }
 
@@ -77,20 +91,30 @@ int node_key_parse(const char *key, struct node_key *out, struct err *err)
     part = next_part(&s);
     if (!copy(&part, kind, sizeof(kind)) ||
         node_kind_parse(kind, &out->kind) != 0)
-        return (int)err_set(err, ERR_INVALID, "key %s: no known kind", key);
+        return (int)err_set(
+            err, ERR_INVALID,
+            "key %.300s: a node is of the kind master, worker or "
+            "alert-server",
+            key);
     part = next_part(&s);
     if (*s != '\0' && part.len > 0 && !out->ours && out->kind == NODE_WORKER) {
-        take_group(&part, out->group);
+        take_group(&part, out);
         part = next_part(&s);
     }
     if (*s != '\0')
-        return (int)err_set(err, ERR_INVALID, "key %s: too many parts", key);
+        return (int)err_set(
+            err, ERR_INVALID,
+            "key %.300s: too many parts; a node's key ends with "
+            "kind and host:port, and a worker's may have its "
+            "group between them",
+            key);
     return take_address(&part, out, key, err);
 }
 
 bool node_key(enum node_kind kind, const char *address, const char *group,
               char *key)
 {
+    char canonical[NODE_ADDRESS_MAX + 1];
     struct node_key back;
     int n;
 
@@ -102,13 +126,14 @@ bool node_key(enum node_kind kind, const char *address, const char *group,
                      address);
     return n > 0 && n <= REGISTRY_KEY_MAX &&
            node_key_parse(key, &back, NULL) == 0 && back.kind == kind &&
-           strcmp(back.address, address) == 0;
+           strcmp(back.address, node_canonical(address, canonical)) == 0;
 }
 
 char *node_key_ours(enum node_kind kind, const char *address, char *key)
 {
+    char canonical[NODE_ADDRESS_MAX + 1];
     int n = snprintf(key, REGISTRY_KEY_MAX + 1, OURS "%s/%s",
-                     node_kind_name(kind), address);
+                     node_kind_name(kind), node_canonical(address, canonical));
 
     assert(n > 0 && n <= REGISTRY_KEY_MAX);
     (void)n;

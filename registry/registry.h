@@ -41,7 +41,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define REGISTRY_KEY_MAX   256
+/* Room for a group of 255 bytes and an address of 259 below /nodes/worker, and
+ * for such an address with a work item's id of 128. */
+#define REGISTRY_KEY_MAX   600
 #define REGISTRY_VALUE_MAX 524288 /* 512 KiB */
 #define REGISTRY_PAGE_MAX  1000
 

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
+import urllib.parse
 
 from cluster import ROOT, SLOW, check, equal, run, settings, submit, wait_for
 from moves import finished, gone_from
@@ -173,7 +174,7 @@ def test_best_in_all_its_forms(cluster):
     a = c.api("GET", f"/v1/workers/best?exclude={W1},{W2},{W3}")
     equal({x["why_not"] for x in problem(a, 503, "all_busy")["candidates"]}, {"excluded"}, "why not")
     check(int(a.headers["Retry-After"]) >= 1, "Retry-After")
-    for query in ("count=0", "count=1001", "count=x", "peek=2", "explain=maybe", "group=a%20b", "peek=",
+    for query in ("count=0", "count=1001", "count=x", "peek=2", "explain=maybe", "group=a%2Fb", "peek=",
                   "peek=true", "explain=false", "count=1&count=1", "peek=1&PEEK=1", "group=a&group=b",
                   "exclude=" + ",".join("a" * 3 for _ in range(65))):
         problem(c.api("GET", f"/v1/workers/best?{query}"), 400, "invalid")
@@ -207,7 +208,7 @@ def test_what_nobody_knows_is_refused_alike_everywhere(cluster):
         a = c.api(method, f"{path}?gruop=gpu", {} if method in ("PUT", "POST", "PATCH") else None)
         check("gruop" in problem(a, 400, "invalid")["detail"], f"{method} {path}: {a.text}")
     for path in ("/v1/workers/best?group=", "/v1/workers/best?group=%20", "/v1/nodes?group=", "/v1/groups/%20",
-                 "/v1/nodes?wait=soon", f"/v1/nodes/master/{M1}?wait=soon", "/v1/work?wait=1", "/v1/groups?cursor=a%20b",
+                 "/v1/nodes?wait=soon", f"/v1/nodes/master/{M1}?wait=soon", "/v1/work?wait=1", "/v1/groups?cursor=a%2Fb",
                  "/v1/nodes?cursor=0/x", "/v1/work?cursor=", "/v1/failovers?cursor=a%20b", "/v1/work/a%20b", "/v1/failovers/a%20b"):
         problem(c.api("GET", path), 400, "invalid")
     problem(c.api("GET", "/v1/failovers?cursor=master-1-0"), 410, "cursor_gone")
@@ -247,6 +248,21 @@ def test_an_ipv6_host_stands_in_brackets(cluster):
         a = c.api(method, path, body)
         check(a.status == status and "brackets" in a.json["detail"], f"{method} {path}: {a.status} {a.text}")
     equal(c.api("PUT", "/v1/nodes/worker/[::1]:5", {}).status, 201, "with brackets")
+    # However it is written, it is one node.
+    statuses = [c.api("PUT", f"/v1/nodes/worker/[{host}]:7", {"groups": ["v6"]}).status
+                for host in ("2001:DB8:0:0::7", "2001:0db8::0007", "2001:db8::7")]
+    equal(statuses, [201, 200, 200], "three spellings")
+    cluster.wait_up(c.api, "[2001:db8::7]:7")
+    equal([n["address"] for n in c.api.get("/v1/nodes?group=v6")["items"]], ["[2001:db8::7]:7"], "one node")
+    equal(c.api.get("/v1/nodes/worker/[2001:db8:0::7]:7")["address"], "[2001:db8::7]:7", "by another one")
+    equal(c.api("PUT", "/v1/groups/six", {"addresses": ["[2001:DB8::7]:7"]}).json["addresses"], ["[2001:db8::7]:7"],
+          "a group's")
+    wait_for("it joined", lambda: c.api("GET", "/v1/groups/six").json.get("alive") == ["[2001:db8::7]:7"])
+    a = c.api("GET", "/v1/workers/best?group=six&exclude=[2001:db8:0:0:0::7]:7")
+    problem(a, 503, "all_busy")
+    equal(c.api("PUT", "/v1/nodes/worker/[2001:DB8::7]:7/cordon").json["address"], "[2001:db8::7]:7", "a cordon")
+    equal(c.api("PUT", "/v1/work/six", {"kind": "worker", "owner": "[2001:DB8::7]:7"}).status, 409, "it is cordoned")
+    equal(c.api("DELETE", "/v1/nodes/worker/[2001:0DB8::7]:7").status, 204, "leave")
 
 
 def test_a_worker_that_says_busy_gets_nothing(cluster):
@@ -283,7 +299,8 @@ def node(api, kind, address):
 def test_nodes_come_renew_and_go(cluster):
     c = cluster.coordinator()
     first = put(c.api, "worker", W1, expect=(201,), slots=8, cpuUsage=0.25).json
-    equal((first["ttl"], first["ttl_ms"], first["state"]), ("30s", 30000, "up"), "the answer")
+    equal((first["ttl"], first["ttl_ms"], first["renew_after_ms"], first["state"], first["warnings"]),
+          ("30s", 30000, 1000, "up", []), "the answer")
     registry = c.api.get("/v1/cluster")["registry"]
     check(registry["session_timeout_ms"] >= 1000 and "s" in registry["session_timeout"], registry)
     cluster.wait_up(c.api, W1)
@@ -292,10 +309,13 @@ def test_nodes_come_renew_and_go(cluster):
            n["groups"], n["gate"]), ("worker", W1, 8, 0.25, None, "NORMAL", False, 0, ["default"], None), "the node")
     put(c.api, "worker", W1, expect=(200,), slots=8, cpuUsage=0.5)
     wait_for("the new load", lambda: node(c.api, "worker", W1)["cpu"] == 0.5)
-    # A value out of range is refused, the last good load stays.
-    put(c.api, "worker", W1, cpuUsage=7)
-    wait_for("degraded", lambda: node(c.api, "worker", W1)["degraded"])
-    equal(node(c.api, "worker", W1)["cpu"], 0.5, "the last good load")
+    # A value out of range is refused with its name, a member that nobody reads is said.
+    wrong = problem(c.api("PUT", f"/v1/nodes/worker/{W1}", {"cpuUsage": 7, "slots": "8"}), 422, "invalid_value")
+    check("cpuUsage, slots: cpuUsage: 7 where" in wrong["detail"], wrong["detail"])
+    equal((n["cpu"], n["degraded"], n["problems"]), (0.25, False, []), "nothing of it was taken")
+    warned = c.api("PUT", f"/v1/nodes/worker/{W1}", {"cpuusage": 0.1, "cpuUsage": 0.5, "slots": 8}).json["warnings"]
+    equal(len(warned), 1, "a warning")
+    check("did you mean cpuUsage" in warned[0], warned)
     # Without startupTime the registration is the identity.
     a = c.api("PUT", f"/v1/nodes/worker/{W2}", {})
     b = c.api("PUT", f"/v1/nodes/worker/{W2}")
@@ -396,11 +416,19 @@ def test_groups_are_what_they_are_now(cluster):
     equal(c.api("DELETE", "/v1/groups/later").status, 204, "removed")
     problem(c.api("DELETE", "/v1/groups/later"), 404, "group_not_found")
     wait_for("gone", lambda: c.api("GET", "/v1/groups/later").status == 404)
+    # Any name that DolphinScheduler has: UTF-8, percent-encoded.
+    chinese = urllib.parse.quote("测试组")
+    equal(c.api("PUT", f"/v1/groups/{chinese}", {"addresses": [W1]}).json["name"], "测试组", "its name")
+    put(c.api, "worker", W2, groups=["GPU pool"])
+    wait_for("they joined", lambda: (c.api("GET", f"/v1/groups/{chinese}").json.get("alive"),
+                                     node(c.api, "worker", W2)["groups"]) == ([W1], ["default", "gpu pool", "late"]))
+    equal(c.api.get(f"/v1/workers/best?group={chinese}")["address"], W1, "a pick")
+    equal(c.api.get("/v1/workers/best?group=gpu+pool")["group"], "gpu pool", "another")
     for path, body, status, code in (("/v1/groups/x", {"addresses": ["10.0.0.1"]}, 422, "invalid_value"),
                                      ("/v1/groups/x", {"addresses": [1]}, 400, "invalid_json"),
                                      ("/v1/groups/x", {}, 400, "invalid_json"),
                                      ("/v1/groups/default", {"addresses": []}, 422, "invalid_value"),
-                                     ("/v1/groups/a%20b", {"addresses": []}, 400, "invalid")):
+                                     ("/v1/groups/a%0Ab", {"addresses": []}, 400, "invalid")):
         problem(c.api("PUT", path, body), status, code)
 
 

@@ -181,10 +181,11 @@ def test_a_cluster_of_dolphinscheduler_is_shown_exactly(cluster):
     Node(peer, "worker", "10.20.1.11:1234")
     cluster.wait_up(c.api, "10.20.1.11:1234")
     print(f"     a new worker seen after {time.monotonic() - came:.2f} s")
-    # One whose IPv6 host it writes without brackets is named as it is listed.
-    bare = "2001:db8::7:1234"
+    # One whose IPv6 host it writes without brackets is one node by any spelling.
+    bare, plain = "2001:DB8:0:0:0:0:0:7:1234", "[2001:db8::7]:1234"
     Node(peer, "worker", bare)
-    cluster.wait_up(c.api, bare)
+    cluster.wait_up(c.api, plain)
+    equal(c.api.get(f"/v1/nodes/worker/{bare}")["address"], plain, "its one name")
     equal(c.api.get(f"/v1/nodes/worker/{bare}")["state"], "up", "by its own name")
     equal(c.api("PUT", f"/v1/nodes/worker/{bare}/cordon", {}).status, 200, "an order for it")
     equal(c.api("GET", "/v1/nodes/worker/2001:db8::8:1234").status, 400, "one that nobody knows")

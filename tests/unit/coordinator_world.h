@@ -43,6 +43,9 @@ struct got {
     char place[HISTORY_PLACE_SIZE];
     bool waits;
     uint64_t work_index;
+    int64_t renew_after_ms;
+    size_t n_warnings;
+    char warnings[1024]; /* one per line */
     struct settings settings;
     size_t n_failovers;
 };
@@ -56,6 +59,12 @@ WORLD void got(void *arg, const struct coordinator_reply *reply)
     g->err = reply->err;
     g->created = reply->created;
     g->process = reply->process;
+    g->renew_after_ms = reply->renew_after_ms;
+    g->n_warnings = reply->n_warnings;
+    for (size_t i = 0, at = 0; i < g->n_warnings && at < sizeof(g->warnings);
+         i++)
+        at += (size_t)snprintf(g->warnings + at, sizeof(g->warnings) - at,
+                               "%s\n", reply->warnings[i]);
     snprintf(g->instance, sizeof(g->instance), "%s",
              reply->instance != NULL ? reply->instance : "");
     snprintf(g->place, sizeof(g->place), "%s",

@@ -55,7 +55,7 @@ struct world {
     int64_t keep_ms;          /* of finished work; 10 s */
     /* what the test's hook does: it exits with 3 at once, or lasts */
     int hooks;
-    char hook_seen[256]; /* "<address> <process>" */
+    char hook_seen[512]; /* "<address> <process>" */
     bool hook_lasts;
     void *hook_call; /* of the one that runs */
     mono_ms hook_until;

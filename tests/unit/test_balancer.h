@@ -11,10 +11,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "balancer/balancer.h"
+#include "base/json.h"
 #include "base/mem.h"
 
 #define INTERVAL 10000
@@ -90,6 +92,26 @@ static inline const char *ask(struct balancer *b,
 static inline const char *pick(struct balancer *b, mono_ms now)
 {
     return ask(b, (struct balancer_request){.now = now});
+}
+
+/* One number that explain gives for a worker; NAN if it is null. */
+static inline double term(struct balancer *b, const char *address,
+                          const char *key, mono_ms now)
+{
+    struct balancer_request request = {.now = now};
+    struct buf out;
+    cJSON *list = NULL;
+    double value = NAN;
+
+    buf_init(&out, 1 << 20);
+    balancer_explain(b, &request, &out);
+    assert_int_equal(json_parse(out.data, out.len, &list, NULL), 0);
+    for (const cJSON *c = list->child; c != NULL; c = c->next)
+        if (strcmp(json_str(c, "address"), address) == 0)
+            value = json_num(c, key, NAN);
+    cJSON_Delete(list);
+    buf_close(&out);
+    return value;
 }
 
 /* How many of `n` single picks from `group` went to `address`. */

@@ -4,29 +4,7 @@
  */
 #include "tests/unit/test_balancer.h"
 
-#include "base/json.h"
-
 #include <math.h>
-
-/* One number that explain gives for a worker; NAN if it is null. */
-static double term(struct balancer *b, const char *address, const char *key,
-                   mono_ms now)
-{
-    struct balancer_request request = {.now = now};
-    struct buf out;
-    cJSON *list = NULL;
-    double value = NAN;
-
-    buf_init(&out, 1 << 20);
-    balancer_explain(b, &request, &out);
-    assert_int_equal(json_parse(out.data, out.len, &list, NULL), 0);
-    for (const cJSON *c = list->child; c != NULL; c = c->next)
-        if (strcmp(json_str(c, "address"), address) == 0)
-            value = json_num(c, key, NAN);
-    cJSON_Delete(list);
-    buf_close(&out);
-    return value;
-}
 
 static double est(struct balancer *b, const char *address, mono_ms now)
 {

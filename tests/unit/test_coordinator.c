@@ -332,7 +332,7 @@ static void a_group_that_is_none_is_refused(void **state)
     struct got g = {0};
 
     assert_string_equal(group_put(w, "default", good, 1).code, "invalid");
-    assert_string_equal(group_put(w, "a b", good, 1).code, "invalid");
+    assert_string_equal(group_put(w, "a/b", good, 1).code, "invalid");
     assert_string_equal(group_put(w, "x", bad, 1).code, "invalid");
     coordinator_group_delete(w->c[0], "x", got, &g);
     assert_string_equal(answered(w, &g).code, "not_found");

@@ -6,6 +6,7 @@
 #include "tests/unit/coordinator_world.h"
 
 #define W1  "10.0.1.1:1234"
+#define W2  "10.0.0.2:1234"
 #define KEY "/pelorus/nodes/worker/" W1
 
 static struct snapshot_node look(struct world *w, enum node_kind kind,
@@ -294,24 +295,89 @@ static void a_late_leave_takes_nobody_elses_registration(void **state)
     assert_null(memory_find(w->store, KEY));
 }
 
+static enum balancer_code pick(struct world *w,
+                               char address[BALANCER_ADDRESS_MAX + 1])
+{
+    struct balancer_pick one;
+    struct balancer_request ask = {.count = 1, .now = w->clock.mono};
+    struct balancer_answer answer = {.picks = &one};
+
+    balancer_pick(coordinator_balancer(w->c[0]), &ask, &answer);
+    if (answer.code == BALANCER_OK)
+        memcpy(address, one.address, sizeof(one.address));
+    return answer.code;
+}
+
+static const char *report_of(struct world *w, const char *address)
+{
+    struct snapshot *s = coordinator_snapshot(w->c[0]);
+    const struct snapshot_node *n = snapshot_node(s, NODE_WORKER, address);
+    const char *report = n != NULL ? n->report : "?";
+
+    snapshot_release(&s); /* the words are static */
+    return report;
+}
+
 static void what_a_node_says_is_stored_as_it_says_it(void **state)
 {
     struct world *w = *state;
     const char *body =
         "{ \"ttl\":1,\"mine\":9007199254740993,\"processId\":7, "
-        "\"cpuUsage\":1e400,\"carried\":true,\"registration\":\"0\"}";
+        "\"more\":1e400,\"carried\":true,\"registration\":\"0\"}";
     const struct registry_entry *e;
 
     assert_string_equal(put_as(w, body, NULL, false).code, "");
     e = memory_find(w->store, KEY);
-    assert_non_null(strstr(e->value, "\"mine\":9007199254740993,\"cpuUsage\""
+    assert_non_null(strstr(e->value, "\"mine\":9007199254740993,\"more\""
                                      ":1e400}"));
     assert_non_null(strstr(e->value, "\"ttl\":5000,"));
     assert_null(strstr(e->value, "carried"));
     assert_null(strstr(e->value, "registration\":\"0\""));
     world_run(w, 200);
-    assert_true(look(w, NODE_WORKER, W1).degraded);
+    assert_false(look(w, NODE_WORKER, W1).degraded);
     assert_int_equal(look(w, NODE_WORKER, W1).process.process_id, 7);
+}
+
+/* A ttl is how long a node is picked, too: its load may be as old. */
+static void a_long_ttl_is_picked_until_it_is_over(void **state)
+{
+    struct world *w = *state;
+    int64_t interval = w->conf.balancer.heartbeat_interval_ms;
+    char address[NODE_ADDRESS_MAX + 1];
+    const int64_t minute = 60000;
+    struct got g;
+
+    g = put(w, NODE_WORKER, W1, "{\"reportTime\":1}", 30 * minute);
+    assert_int_equal(g.renew_after_ms, interval);
+    g = put(w, NODE_WORKER, W2, "{}", 6000);
+    assert_int_equal(g.renew_after_ms, 2000);
+    world_run(w, 19 * minute);
+    assert_string_equal(report_of(w, W1), "fresh");
+    assert_int_equal(pick(w, address), BALANCER_OK);
+    assert_string_equal(address, W1);
+    world_run(w, 2 * minute);
+    assert_string_equal(report_of(w, W1), "late");
+    assert_int_equal(pick(w, address), BALANCER_OK);
+    put(w, NODE_WORKER, W1, "{\"reportTime\":1}", 30 * minute); /* renewed */
+    world_run(w, 200);
+    assert_string_equal(report_of(w, W1), "fresh");
+    world_run(w, 31 * minute);
+    assert_int_not_equal(pick(w, address), BALANCER_OK);
+}
+
+/* Who lives by a session reports as all do. */
+static void a_report_that_is_late_or_stale_is_seen_in_its_node(void **state)
+{
+    struct world *w = *state;
+    int64_t interval = w->conf.balancer.heartbeat_interval_ms;
+
+    hand_put(w, "/nodes/worker/" W1, "{\"startupTime\":5}", true);
+    world_run(w, 1200);
+    assert_string_equal(report_of(w, W1), "fresh");
+    world_run(w, 2 * interval);
+    assert_string_equal(report_of(w, W1), "late");
+    world_run(w, interval);
+    assert_string_equal(report_of(w, W1), "stale");
 }
 
 /* --- the gate ------------------------------------------------------------- */
@@ -1055,6 +1121,8 @@ int main(void)
         WORLD_TEST(a_request_that_waited_for_its_ttl_is_not_carried_out),
         WORLD_TEST(a_late_leave_takes_nobody_elses_registration),
         WORLD_TEST(what_a_node_says_is_stored_as_it_says_it),
+        WORLD_TEST(a_long_ttl_is_picked_until_it_is_over),
+        WORLD_TEST(a_report_that_is_late_or_stale_is_seen_in_its_node),
         WORLD_TEST(a_lease_is_never_given_to_a_process_that_is_fenced),
         WORLD_TEST(waiting_is_said_and_is_not_fenced),
         WORLD_TEST(what_is_no_heartbeat_is_refused_at_once),

@@ -525,6 +525,45 @@ static void a_worker_is_seen_below_every_group(void **state)
     assert_true(engines_idle(&w));
 }
 
+/* And in whatever spelling of its IPv6 host it stands there. */
+static void a_worker_is_seen_by_every_spelling(void **state)
+{
+    static const char *const keys[][2] = {
+        {"[2001:db8::1]:1", "/nodes/worker/2001:db8::1:1"},
+        {"[2001:db8::2]:1", "/nodes/worker/2001:db8:0:0:0:0:0:2:1"},
+        {"[2001:db8::3]:1", "/nodes/worker/[2001:DB8::3]:1"},
+        {"[2001:db8::4]:1", "/nodes/worker/gpu/2001:db8:0:0:0:0:0:4:1"},
+        {"[2001:db8::5]:1", "/pelorus/nodes/worker/[2001:DB8:0::5]:1"},
+    };
+    const size_t n = sizeof(keys) / sizeof(keys[0]);
+    char prefix[8];
+    (void)state;
+    for (size_t i = 0; i < n; i++)
+        node_start_at(&w, NODE_WORKER, keys[i][0], 1001, keys[i][1]);
+    world_run(&w, 1000);
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(prefix, sizeof(prefix), "i%zu", i);
+        give(&w, keys[i][0], 1001, prefix, 4);
+        struct answer a = order((struct engine_order){.address = keys[i][0]});
+        assert_string_equal(a.code, "alive");
+        /* ordered by another one, too */
+        a = order(
+            (struct engine_order){.address = strrchr(keys[i][1], '/') + 1});
+        assert_string_equal(a.code, "alive");
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct gate gate;
+        node_leave(&w, keys[i][0]);
+        node_start_at(&w, NODE_WORKER, keys[i][0], 1002, keys[i][1]);
+        world_run(&w, 3000);
+        assert_true(find_gate(&w, keys[i][0], &gate));
+        assert_int_equal(gate.process.startup_time, 1002);
+        assert_int_equal(gate.state, GATE_OPEN);
+    }
+    assert_int_equal(records(&w, FAILOVER_DONE), n);
+    assert_true(engines_idle(&w));
+}
+
 int main(void)
 {
 #define TEST(name)                                                             \
@@ -553,6 +592,7 @@ int main(void)
         WORKER(two_processes_in_two_groups_take_no_lock),
         WORKER(an_order_sees_a_worker_by_its_group_key),
         WORKER(a_worker_is_seen_below_every_group),
+        WORKER(a_worker_is_seen_by_every_spelling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

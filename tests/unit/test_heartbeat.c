@@ -229,6 +229,72 @@ static void status_is_taken_from_a_refused_heartbeat(void **state)
     assert_int_equal(hb.n_groups, 1);
 }
 
+/* What one field says does not depend on what another one says wrong. */
+static void a_bad_field_is_dropped_and_no_other(void **state)
+{
+    static const char *const said[] = {
+        "cpuUsage: 25 where a number from 0 to 1, or -1 for unknown, is "
+        "expected",
+        "slots: \"8\" where a whole number from 0 to 1000000 is expected",
+        "serverStatus: \"normal\" where \"NORMAL\", \"BUSY\", \"ABNORMAL\" or "
+        "0, 2, 1 is expected",
+    };
+    const char *v = "{" ID ",\"cpuUsage\":25,\"memoryUsage\":0.25,"
+                    "\"slots\":\"8\",\"workerHostWeight\":50,"
+                    "\"serverStatus\":\"normal\",\"groups\":[\"gpu\"]}";
+    struct heartbeat hb;
+
+    (void)state;
+    heartbeat_read(&hb, v, strlen(v));
+    assert_true(hb.process.known);
+    assert_true(hb.load.memory == 0.25);
+    assert_int_equal(hb.load.weight, 50);
+    assert_true(hb.load.cpu == LOAD_UNKNOWN);
+    assert_int_equal(hb.load.slots, 0);
+    assert_int_equal(hb.refused, LOAD_CPU | LOAD_SLOTS);
+    assert_false(hb.has_status);
+    assert_true(hb.status_refused);
+    assert_int_equal(hb.n_groups, 1);
+    assert_int_equal(hb.n_problems, 3);
+    /* in the order in which they are read */
+    assert_string_equal(hb.problems[1].text, said[0]);
+    assert_string_equal(hb.problems[2].text, said[1]);
+    assert_string_equal(hb.problems[0].text, said[2]);
+}
+
+static void a_member_that_nobody_reads_is_known_and_what_it_meant(void **state)
+{
+    static const struct {
+        const char *member, *meant;
+    } cases[] = {
+        {"startuptime", "startupTime"},
+        {"startup_time", "startupTime"},
+        {"StartupTime", "startupTime"},
+        {"cpuUsge", "cpuUsage"},
+        {"slot", "slots"},
+        {"Groups", "groups"},
+        {"grops", "groups"},
+        {"serverStatsu", "serverStatus"},
+        {"hostname", NULL},
+        {"x", NULL},
+        {"", NULL},
+    };
+    static const char *const known[] = {"startupTime", "slots", "loadAverage",
+                                        "group", "place"};
+    const char *meant;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (heartbeat_knows(cases[i].member, &meant))
+            fail_msg("%s is read", cases[i].member);
+        if ((meant == NULL) != (cases[i].meant == NULL) ||
+            (meant != NULL && strcmp(meant, cases[i].meant) != 0))
+            fail_msg("%s: %s", cases[i].member, meant != NULL ? meant : "?");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        assert_true(heartbeat_knows(known[i], &meant));
+}
+
 static void depth_is_bounded_and_brackets_in_strings_do_not_count(void **state)
 {
     char value[4096];
@@ -374,97 +440,14 @@ static void what_is_written_is_read_again(void **state)
     buf_close(&b);
 }
 
-/* --- keys ----------------------------------------------------------------- */
-
-/* 130 bytes: no address is as long, a group may be. */
-#define LONG                                                                   \
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"        \
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
-static void keys_name_their_node_or_are_refused(void **state)
-{
-    static const struct {
-        const char *key;
-        enum node_kind kind;
-        const char *address, *group;
-        bool ours;
-    } good[] = {
-        {"/nodes/master/h:1", NODE_MASTER, "h:1", "", false},
-        {"/nodes/worker/h:1", NODE_WORKER, "h:1", "", false},
-        {"/nodes/worker/GPU/h:1", NODE_WORKER, "h:1", "gpu", false},
-        {"/nodes/worker/default/h:1", NODE_WORKER, "h:1", "default", false},
-        {"/nodes/worker/a b/h:1", NODE_WORKER, "h:1", "", false},
-        {"/nodes/worker/a:b/10.0.0.1:1234", NODE_WORKER, "10.0.0.1:1234", "",
-         false},
-        {"/nodes/worker/a.b:1/h:1", NODE_WORKER, "h:1", "", false},
-        {"/nodes/worker/\xe7\xbb\x84/[::1]:1", NODE_WORKER, "[::1]:1", "",
-         false},
-        {"/nodes/worker/" LONG "/h:1", NODE_WORKER, "h:1", "", false},
-        {"/nodes/worker/fe80::1:1234", NODE_WORKER, "fe80::1:1234", "", false},
-        {"/nodes/alert-server/h:1", NODE_ALERT_SERVER, "h:1", "", false},
-        {"/pelorus/nodes/worker/h:1", NODE_WORKER, "h:1", "", true},
-    };
-    static const char *const bad[] = {
-        "/nodes",
-        "/nodes/master",
-        "/nodes/master/",
-        "/nodes/worker/x",
-        "/nodes/other/h:1",
-        "/nodes/master/g/h:1",
-        "/nodes/h:1",
-        "/nodes/worker/a/b/h:1",
-        "/pelorus/nodes/worker/g/h:1",
-        "/lock/master",
-        "/nodes//h:1",
-        "/nodes/worker/h:1/",
-        "/nodes/worker//h:1",
-    };
-    struct node_key key;
-    struct err err;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
-        if (node_key_parse(good[i].key, &key, &err) != 0)
-            fail_msg("%s", err.msg);
-        assert_int_equal(key.kind, good[i].kind);
-        assert_string_equal(key.address, good[i].address);
-        assert_string_equal(key.group, good[i].group);
-        assert_int_equal(key.ours, good[i].ours);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        if (node_key_parse(bad[i], &key, &err) != ERR_INVALID)
-            fail_msg("%s was taken", bad[i]);
-}
-
-/* Whoever looks for a node looks exactly where others see it. */
-static void keys_are_made_as_they_are_read(void **state)
-{
-    static const char *const groups[] = {
-        "gpu", "a:b", "a.b:1", "10.0.0.9:99", "\xe7\xbb\x84", "a b", LONG};
-    char key[REGISTRY_KEY_MAX + 1];
-    struct node_key back;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
-        assert_true(node_key(NODE_WORKER, "h:1", groups[i], key));
-        assert_int_equal(node_key_parse(key, &back, NULL), 0);
-        assert_string_equal(back.address, "h:1");
-    }
-    assert_true(node_key(NODE_MASTER, "h:1", NULL, key));
-    assert_string_equal(key, "/nodes/master/h:1");
-    assert_string_equal(node_key_ours(NODE_MASTER, "h:1", key),
-                        "/pelorus/nodes/master/h:1");
-    assert_false(node_key(NODE_MASTER, "h:1", "a/b", key));
-    assert_false(node_key(NODE_WORKER, "a:b", NULL, key));
-    assert_false(node_key(NODE_WORKER, "h:1", LONG LONG, key));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_sample_is_read_as_it_says),
         cmocka_unit_test(refusals_name_reason_and_field_and_keep_the_identity),
         cmocka_unit_test(status_is_taken_from_a_refused_heartbeat),
+        cmocka_unit_test(a_bad_field_is_dropped_and_no_other),
+        cmocka_unit_test(a_member_that_nobody_reads_is_known_and_what_it_meant),
         cmocka_unit_test(depth_is_bounded_and_brackets_in_strings_do_not_count),
         cmocka_unit_test(of_a_key_said_twice_the_first_counts),
         cmocka_unit_test(missing_numbers_are_unknown_and_not_zero),
@@ -472,8 +455,6 @@ int main(void)
         cmocka_unit_test(abnormal_counts_as_busy),
         cmocka_unit_test(groups_are_clean_sorted_and_bounded),
         cmocka_unit_test(what_is_written_is_read_again),
-        cmocka_unit_test(keys_name_their_node_or_are_refused),
-        cmocka_unit_test(keys_are_made_as_they_are_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -373,6 +373,66 @@ static void a_refused_load_leaves_the_last_good_one(void **state)
     assert_int_equal(membership_refused(f->m, HEARTBEAT_NOT_A_NUMBER), 1);
 }
 
+/* The others are news, and the bad one is unknown once no report of it would
+ * count any more. */
+static void a_bad_field_drops_that_field_only(void **state)
+{
+    static const char bad[] =
+        "{\"startupTime\":100,\"processId\":1,\"cpuUsage\":25,"
+        "\"memoryUsage\":0.75,\"slots\":\"8\"}";
+    struct fixture *f = *state;
+
+    add(f, KEY, 5, A2);
+    update(f, KEY, 5, bad);
+    assert_true(node(f)->degraded);
+    assert_false(node(f)->unreadable);
+    assert_true(node(f)->load.cpu == 0.5);
+    assert_true(node(f)->load.memory == 0.75);
+    assert_int_equal(node(f)->n_problems, 2);
+    assert_string_equal(node(f)->problems[0].field, "cpuUsage");
+    assert_string_equal(node(f)->problems[1].field, "slots");
+    pass(f, 3 * HEARTBEAT + TICK);
+    update(f, KEY, 5, bad);
+    assert_true(node(f)->load.cpu == LOAD_UNKNOWN);
+    assert_true(node(f)->load.memory == 0.75);
+    update(f, KEY, 5, A2);
+    assert_int_equal(node(f)->n_problems, 0);
+    assert_false(node(f)->degraded);
+}
+
+static void what_of_a_key_is_not_used_is_a_problem_of_its_node(void **state)
+{
+    struct fixture *f = *state;
+    char group[NODE_GROUP_MAX + 2], key[REGISTRY_KEY_MAX + 1];
+
+    memset(group, 'g', sizeof(group) - 1);
+    group[sizeof(group) - 1] = '\0';
+    snprintf(key, sizeof(key), "/nodes/worker/%s/h:1", group);
+    add(f, key, 5, A);
+    assert_int_equal(node(f)->n_groups, 0);
+    assert_int_equal(node(f)->n_problems, 1);
+    assert_non_null(strstr(node(f)->problems[0].text, "longer than 255 bytes"));
+    add(f, "/nodes/worker/\xe6\xb5\x8b\xe8\xaf\x95/h:1", 6, A);
+    assert_int_equal(node(f)->n_groups, 1);
+    assert_string_equal(node(f)->groups[0], "\xe6\xb5\x8b\xe8\xaf\x95");
+    drop(f, key, 5);
+    assert_int_equal(node(f)->n_problems, 0);
+}
+
+static void more_groups_than_are_kept_are_a_problem(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < HEARTBEAT_GROUPS_MAX + 2; i++) {
+        char key[64];
+
+        snprintf(key, sizeof(key), "/nodes/worker/g%02d/h:1", i);
+        add(f, key, 5 + (uint64_t)i, A);
+    }
+    assert_int_equal(node(f)->n_groups, HEARTBEAT_GROUPS_MAX);
+    assert_int_equal(node(f)->n_problems, 1);
+}
+
 static void a_key_rewritten_by_a_new_process_has_a_longer_grace(void **state)
 {
     struct fixture *f = *state;
@@ -1030,6 +1090,9 @@ int main(void)
         TEST(an_unknown_one_at_the_address_holds_everything),
         TEST(an_unknown_one_that_turns_out_the_same_goes_on),
         TEST(a_refused_load_leaves_the_last_good_one),
+        TEST(a_bad_field_drops_that_field_only),
+        TEST(what_of_a_key_is_not_used_is_a_problem_of_its_node),
+        TEST(more_groups_than_are_kept_are_a_problem),
         TEST(a_key_rewritten_by_a_new_process_has_a_longer_grace),
         TEST(a_worker_is_gone_with_its_last_key),
         TEST(groups_come_from_path_and_heartbeat),

@@ -76,10 +76,48 @@ static void who_writes_an_address_says_where_its_host_ends(void **state)
     assert_int_equal(node_ask_address("", &err), ERR_INVALID);
 }
 
+static void an_ipv6_host_has_one_spelling(void **state)
+{
+    static const char *const cases[][2] = {
+        {"[2001:DB8:0:0::7]:1234", "[2001:db8::7]:1234"},
+        {"[2001:0db8::0007]:1234", "[2001:db8::7]:1234"},
+        {"2001:db8::7:1234", "[2001:db8::7]:1234"},
+        {"2001:db8:0:0:0:0:0:7:1234", "[2001:db8::7]:1234"},
+        {"[::FFFF:10.0.0.1]:5", "[::ffff:10.0.0.1]:5"},
+        {"[::ffff:a00:1]:5", "[::ffff:10.0.0.1]:5"},
+        {"[::1]:5", "[::1]:5"},
+        {"10.0.0.1:5", "10.0.0.1:5"},
+        {"Host-A:5", "Host-A:5"},
+        {"none", "none"},
+        {"", ""},
+        {"[]:5", "[]:5"},
+    };
+    static const char *const others[] = {"2001:db8::7:1234",
+                                         "2001:db8:0:0:0:0:0:7:1234",
+                                         "[2001:db8:0:0:0:0:0:7]:1234"};
+    char out[NODE_ADDRESS_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_string_equal(node_canonical(cases[i][0], out), cases[i][1]);
+        assert_string_equal(node_canonical(out, out), cases[i][1]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        assert_true(node_spelling("[2001:db8::7]:1234", i, out));
+        assert_string_equal(out, others[i]);
+        assert_string_equal(node_canonical(out, out), "[2001:db8::7]:1234");
+    }
+    assert_false(node_spelling("[2001:db8::7]:1234", 3, out));
+    assert_false(node_spelling("10.0.0.1:5", 0, out));
+}
+
 static void groups_are_trimmed_and_lower_case(void **state)
 {
     char out[NODE_GROUP_MAX + 1];
     char longest[NODE_GROUP_MAX + 2];
+    static const char *const no_names[] = {
+        "a/b",  "/",        ".",        "..",   "a\nb",
+        "\x7f", "\xc2\x85", "\xe6\xb5", "\xff", "a\xc0\x80"};
 
     (void)state;
     assert_int_equal(node_clean_group(" \tGPU-1.a_b \n", out, NULL), 0);
@@ -88,9 +126,16 @@ static void groups_are_trimmed_and_lower_case(void **state)
     assert_string_equal(out, "default");
     assert_int_equal(node_clean_group("   ", out, NULL), 0);
     assert_string_equal(out, "default");
-    assert_int_equal(node_clean_group("a b", out, NULL), ERR_INVALID);
-    assert_int_equal(node_clean_group("a/b", out, NULL), ERR_INVALID);
-    assert_int_equal(node_clean_group("\xc3\xa9", out, NULL), ERR_INVALID);
+    assert_int_equal(node_clean_group("GPU pool", out, NULL), 0);
+    assert_string_equal(out, "gpu pool");
+    assert_int_equal(node_clean_group(" \xe6\xb5\x8b\xe8\xaf\x95", out, NULL),
+                     0);
+    assert_string_equal(out, "\xe6\xb5\x8b\xe8\xaf\x95");
+    assert_int_equal(node_clean_group("10.0.0.1:1", out, NULL), 0);
+    assert_int_equal(node_clean_group("...", out, NULL), 0);
+    for (size_t i = 0; i < ARRAY_LEN(no_names); i++)
+        if (node_clean_group(no_names[i], out, NULL) != ERR_INVALID)
+            fail_msg("\"%s\" was taken", no_names[i]);
     memset(longest, 'g', sizeof(longest));
     longest[NODE_GROUP_MAX] = '\0';
     assert_int_equal(node_clean_group(longest, out, NULL), 0);
@@ -127,6 +172,7 @@ int main(void)
         cmocka_unit_test(addresses_are_a_host_and_a_port),
         cmocka_unit_test(who_writes_an_address_says_where_its_host_ends),
         cmocka_unit_test(groups_are_trimmed_and_lower_case),
+        cmocka_unit_test(an_ipv6_host_has_one_spelling),
         cmocka_unit_test(an_unknown_process_equals_and_differs_from_none),
     };
 

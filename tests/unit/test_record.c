@@ -295,7 +295,7 @@ static const struct {
     {"{" GOOD ",\"history\":[{\"address\":\"h:1\",\"epoch\":1,"
      "\"died\":\"no\"}]}",
      "`died`"},
-    {"{" GOOD ",\"group\":\"a b\"}", "group"},
+    {"{" GOOD ",\"group\":\"a/b\"}", "group"},
 };
 
 static void damaged_items_say_what_is_wrong(void **state)
@@ -455,7 +455,9 @@ static void the_longest_marker_key_is_a_key(void **state)
     memset(address, 'a', sizeof(address));
     address[NODE_ADDRESS_MAX] = '\0';
     assert_int_equal(strlen(marker_key(NODE_WORKER, address, id, key)),
-                     REGISTRY_KEY_MAX);
+                     strlen("/pelorus/owned/worker//") + NODE_ADDRESS_MAX +
+                         WORK_ID_MAX);
+    assert_true(strlen(key) <= REGISTRY_KEY_MAX);
     assert_string_equal(work_key("x", key), "/pelorus/work/x");
     assert_string_equal(marker_prefix(NODE_MASTER, NULL, key),
                         "/pelorus/owned/master/-");

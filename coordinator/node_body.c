@@ -1,0 +1,128 @@
+/*
+ * node_body.c - is the body of a PUT a heartbeat?
+ *
+ * Whoever sends it is there to be told, so nothing of it is dropped: what is
+ * wrong is refused with the names of all members that are, and what nobody
+ * reads is said in the answer. (In a foreign registry one bad field costs that
+ * field only, and its node shows it: membership_report.c.)
+ */
+#include "coordinator/nodes_priv.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct wrong {
+    struct buf names, texts;
+    size_t n;
+};
+
+static void add_wrong(struct wrong *w, const char *member, const char *text)
+{
+    buf_printf(&w->names, "%s%s", w->n > 0 ? ", " : "", member);
+    buf_printf(&w->texts, "%s%s", w->n > 0 ? "; " : "", text);
+    w->n++;
+}
+
+/* Stricter than what DolphinScheduler writes: types as the contract has them.
+ */
+static void check_types(struct wrong *w, const cJSON *body)
+{
+    static const char *const numbers[] = {"loadAverage",
+                                          "jvmCpuUsage",
+                                          "jvmMemoryUsage",
+                                          "diskAvailable",
+                                          "availablePhysicalMemorySize",
+                                          "maxCpuloadAvg",
+                                          "reservedMemory",
+                                          "port"};
+    const cJSON *groups = cJSON_GetObjectItemCaseSensitive(body, "groups");
+    const cJSON *group = cJSON_GetObjectItemCaseSensitive(body, "group");
+    const cJSON *host = cJSON_GetObjectItemCaseSensitive(body, "host");
+    char text[96];
+
+    if (groups != NULL && !cJSON_IsNull(groups) && !cJSON_IsArray(groups))
+        add_wrong(w, "groups", "groups: an array of names is expected");
+    if (cJSON_GetArraySize(groups) > HEARTBEAT_GROUPS_MAX)
+        add_wrong(w, "groups", "groups: at most 32 names are expected");
+    if (group != NULL && !cJSON_IsNull(group) && !cJSON_IsString(group))
+        add_wrong(w, "group", "group: one name is expected");
+    if (host != NULL && !cJSON_IsNull(host) && !cJSON_IsString(host))
+        add_wrong(w, "host", "host: a string is expected");
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(body, numbers[i]);
+
+        if (item == NULL || cJSON_IsNull(item) || cJSON_IsNumber(item))
+            continue;
+        snprintf(text, sizeof(text), "%s: a number is expected", numbers[i]);
+        add_wrong(w, numbers[i], text);
+    }
+}
+
+/* `ttl` is the query's; a missing identity is the registration's. */
+static bool is_told(const struct heartbeat_problem *p, const cJSON *body)
+{
+    if (p->field == NULL || p->reason == HEARTBEAT_NO_IDENTITY)
+        return false;
+    if (strcmp(p->field, "groups") == 0)
+        return cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(body, "groups"));
+    if (strcmp(p->field, "group") == 0)
+        return cJSON_IsString(cJSON_GetObjectItemCaseSensitive(body, "group"));
+    return strcmp(p->field, "ttl") != 0;
+}
+
+static void check_fields(struct wrong *w, const struct node_request *n,
+                         const cJSON *body)
+{
+    struct heartbeat *hb = mem_zalloc(sizeof(*hb));
+
+    heartbeat_read(hb, n->body, n->body_len);
+    for (size_t i = 0; i < hb->n_problems; i++)
+        if (is_told(&hb->problems[i], body))
+            add_wrong(w, hb->problems[i].field, hb->problems[i].text);
+    mem_free(hb);
+}
+
+static void warn(struct node_request *n, const char *member, const char *meant)
+{
+    char text[256];
+
+    if (n->n_warnings == NODE_WARNINGS_MAX)
+        return;
+    if (strcmp(member, "ttl") == 0)
+        snprintf(text, sizeof(text),
+                 "ttl: not read here; give it in the query, as in ?ttl=30s");
+    else if (meant != NULL)
+        snprintf(text, sizeof(text),
+                 "%.64s: nobody reads this member; did you mean %s?", member,
+                 meant);
+    else
+        snprintf(text, sizeof(text),
+                 "%.64s: nobody reads this member of a heartbeat", member);
+    n->warnings[n->n_warnings++] = mem_strdup(text);
+}
+
+int node_body_check(struct node_request *n, const cJSON *body, struct err *err)
+{
+    struct wrong w = {.n = 0};
+    const char *meant;
+
+    buf_init(&w.names, 512);
+    buf_init(&w.texts, 4096);
+    check_fields(&w, n, body);
+    check_types(&w, body);
+    if (w.n > 1)
+        err_set(err, ERR_INVALID, "%s: %s", buf_text(&w.names),
+                buf_text(&w.texts));
+    else if (w.n == 1)
+        err_set(err, ERR_INVALID, "%s", buf_text(&w.texts));
+    else
+        err_clear(err);
+    buf_close(&w.names);
+    buf_close(&w.texts);
+    for (const cJSON *m = body->child; m != NULL && w.n == 0; m = m->next)
+        if (!heartbeat_knows(m->string, &meant))
+            warn(n, m->string, meant);
+    return (int)err->code;
+}

@@ -1,0 +1,169 @@
+/*
+ * problems.c - what stands in the registry and is not used, said once.
+ *
+ * A key that names nobody would leave a cluster empty without a word, and a
+ * field that is refused a worker without its load. Each is in the log when it
+ * is seen first, with the reason, and in every snapshot for as long as it
+ * stands: keys here, what concerns a node with the node (struct node).
+ */
+#include "coordinator/coordinator_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LINES_MAX 200 /* a registry full of them must not fill the log */
+
+struct key_problem {
+    UT_hash_handle hh;
+    char *reason;
+    char key[];
+};
+
+/* False: enough was said, and that was said, too. */
+static bool may_say(struct coordinator *c)
+{
+    if (c->problem_lines > LINES_MAX)
+        return false;
+    if (c->problem_lines++ < LINES_MAX)
+        return true;
+    log_warn("!problems", LOG_S("reason", "there are too many to be said here"),
+             LOG_S("advice", "GET /v1/cluster and /v1/nodes have all of them"));
+    return false;
+}
+
+void problems_key(struct coordinator *c, const char *key, const char *reason)
+{
+    struct key_problem *p;
+    size_t len = strlen(key);
+
+    HASH_FIND(hh, c->problems, key, len, p);
+    if (p != NULL && strcmp(p->reason, reason) == 0)
+        return;
+    if (p == NULL) {
+        p = mem_zalloc(sizeof(*p) + len + 1);
+        memcpy(p->key, key, len + 1);
+        HASH_ADD(hh, c->problems, key[0], len, p);
+    }
+    mem_free(p->reason);
+    p->reason = mem_strdup(reason);
+    c->dirty_soon = true;
+    if (may_say(c))
+        log_warn("!key", LOG_S("key", key), LOG_S("reason", reason));
+}
+
+static void drop(struct coordinator *c, struct key_problem *p)
+{
+    HASH_DEL(c->problems, p);
+    mem_free(p->reason);
+    mem_free(p);
+}
+
+void problems_key_good(struct coordinator *c, const char *key)
+{
+    struct key_problem *p;
+
+    if (c->problems == NULL)
+        return;
+    HASH_FIND_STR(c->problems, key, p);
+    if (p == NULL)
+        return;
+    drop(c, p);
+    c->dirty_soon = true;
+}
+
+void problems_node_key(struct coordinator *c, const struct registry_event *ev)
+{
+    struct node_key names;
+    struct err err;
+
+    if (ev->type == REGISTRY_SYNCED ||
+        node_key_parse(ev->entry.key, &names, &err) == 0)
+        return;
+    if (ev->type == REGISTRY_REMOVE)
+        problems_key_good(c, ev->entry.key);
+    else
+        problems_key(c, ev->entry.key, err.msg);
+}
+
+/* The same field wrong in the same way is no news, whatever its value. */
+static uint64_t name_of(const struct heartbeat_problem *p)
+{
+    const char *what = p->field == NULL               ? ""
+                       : strcmp(p->field, "key") == 0 ? p->text
+                                                      : p->field;
+
+    return hash_str(what, (uint64_t)p->reason + 1);
+}
+
+static bool was_said(const struct node_extra *x, uint64_t name)
+{
+    for (size_t i = 0; i < x->n_said; i++)
+        if (x->said[i] == name)
+            return true;
+    return x->n_said == ARRAY_LEN(x->said);
+}
+
+void problems_node(struct coordinator *c, struct node *node,
+                   struct node_extra *x)
+{
+    if (!process_same(&x->said_of, &node->process) && node->process.known) {
+        if (x->said_of.known)
+            x->n_said = 0; /* another process, which may have others */
+        x->said_of = node->process;
+    }
+    for (size_t i = 0; i < node->n_problems; i++) {
+        uint64_t name = name_of(&node->problems[i]);
+
+        if (was_said(x, name))
+            continue;
+        x->said[x->n_said++] = name;
+        if (may_say(c))
+            log_warn("!heartbeat", LOG_S("kind", node_kind_name(node->kind)),
+                     LOG_S("address", node->address),
+                     LOG_S("reason", node->problems[i].text));
+    }
+}
+
+void problems_fill(struct coordinator *c, struct snapshot *s)
+{
+    struct key_problem *p, *tmp;
+
+    s->problem_keys = HASH_COUNT(c->problems);
+    s->problems = snapshot_alloc(s, SNAPSHOT_PROBLEMS_MAX *
+                                        sizeof(struct snapshot_problem));
+    HASH_ITER(hh, c->problems, p, tmp)
+    {
+        if (s->n_problems == SNAPSHOT_PROBLEMS_MAX)
+            break;
+        s->problems[s->n_problems++] = (struct snapshot_problem){
+            snapshot_str(s, p->key), snapshot_str(s, p->reason)};
+    }
+}
+
+void problems_fill_node(struct snapshot *s, struct snapshot_node *to,
+                        const struct node *node)
+{
+    const char **texts;
+
+    if (node->n_problems == 0)
+        return;
+    texts = snapshot_alloc(s, node->n_problems * sizeof(*texts));
+    for (size_t i = 0; i < node->n_problems; i++)
+        texts[i] = snapshot_str(s, node->problems[i].text);
+    to->problems = texts;
+    to->n_problems = node->n_problems;
+    s->problem_nodes++;
+}
+
+void problems_end(struct coordinator *c)
+{
+    struct key_problem *p, *tmp;
+
+    HASH_ITER(hh, c->problems, p, tmp)
+    {
+        drop(c, p);
+    }
+}

@@ -1,0 +1,93 @@
+/*
+ * heartbeat_members.c - which members of a heartbeat mean something to anybody,
+ * and what one that does not was probably meant to be.
+ *
+ * In a foreign registry whatever else stands there is its writer's business.
+ * Over HTTP it is told: a member that is misspelt is otherwise one that is not
+ * there, and a missing startupTime makes another process of a node.
+ */
+#include "registry/heartbeat.h"
+
+#include "base/compiler.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* What DolphinScheduler 2.x to 3.3 and our own agent write. */
+static const char *const members[] = {
+    "startupTime",
+    "processId",
+    "reportTime",
+    "serverStatus",
+    "host",
+    "port",
+    "cpuUsage",
+    "memoryUsage",
+    "diskUsage",
+    "jvmCpuUsage",
+    "jvmMemoryUsage",
+    "diskAvailable",
+    "loadAverage",
+    "availablePhysicalMemorySize",
+    "maxCpuloadAvg",
+    "reservedMemory",
+    "workerHostWeight",
+    "workerWaitingTaskCount",
+    "workerExecThreadCount",
+    "threadPoolUsage",
+    "slots",
+    "group",
+    "groups",
+    "place",
+    "instance",
+};
+
+/* Letters and digits, whatever their case and whatever joins the words. */
+static bool same_words(const char *a, const char *b)
+{
+    for (;;) {
+        while (*a == '_' || *a == '-' || *a == ' ')
+            a++;
+        while (*b == '_' || *b == '-' || *b == ' ')
+            b++;
+        if (*a == '\0' || *b == '\0')
+            return *a == *b;
+        if (tolower((unsigned char)*a++) != tolower((unsigned char)*b++))
+            return false;
+    }
+}
+
+/* One letter too many, too few, another one, or two changed places. */
+static bool one_slip(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b), from = 0, back = 0;
+
+    if (n > m)
+        return one_slip(b, a);
+    if (n < 4 || m - n > 1)
+        return false;
+    while (from < n &&
+           tolower((unsigned char)a[from]) == tolower((unsigned char)b[from]))
+        from++;
+    while (back < n - from && tolower((unsigned char)a[n - 1 - back]) ==
+                                  tolower((unsigned char)b[m - 1 - back]))
+        back++;
+    if (n == m && n - from - back == 2)
+        return a[from] == b[from + 1] && a[from + 1] == b[from];
+    return m - from - back <= 1;
+}
+
+bool heartbeat_knows(const char *member, const char **meant)
+{
+    *meant = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (strcmp(member, members[i]) == 0)
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(members) && *meant == NULL; i++)
+        if (same_words(member, members[i]))
+            *meant = members[i];
+    for (size_t i = 0; i < ARRAY_LEN(members) && *meant == NULL; i++)
+        if (one_slip(member, members[i]))
+            *meant = members[i];
+    return false;
+}

@@ -1,0 +1,126 @@
+/*
+ * membership_report.c - what a heartbeat says of its registration's load, and
+ * what of a node's keys and heartbeats is not used, and why.
+ *
+ * Hardly any node has problems, so nothing is allocated while there are none.
+ */
+#include "registry/membership_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN_MAX 32
+
+static void take_problems(struct registration *r, const struct heartbeat *hb)
+{
+    mem_free(r->problems);
+    r->problems = NULL;
+    r->n_problems = hb->n_problems;
+    if (hb->n_problems > 0)
+        r->problems =
+            mem_dup(hb->problems, hb->n_problems * sizeof(hb->problems[0]));
+}
+
+/* Of what was refused the last good word stays for as long as a report would
+ * count at all; then it is unknown. */
+static void take_load(const struct membership *m, struct registration *r,
+                      const struct heartbeat *hb)
+{
+    mono_ms now = m->config.clock->mono;
+    struct load old = r->load;
+    unsigned keep = hb->refused;
+
+    if (hb->refused == 0)
+        r->load_whole = now;
+    else if (now - r->load_whole > 3 * m->config.heartbeat_interval_ms)
+        keep = 0;
+    if (!r->has_load)
+        keep = 0;
+    r->load = hb->load;
+    r->has_load = true;
+    if (keep & LOAD_CPU)
+        r->load.cpu = old.cpu;
+    if (keep & LOAD_MEMORY)
+        r->load.memory = old.memory;
+    if (keep & LOAD_DISK)
+        r->load.disk = old.disk;
+    if (keep & LOAD_POOL)
+        r->load.pool = old.pool;
+    if (keep & LOAD_SLOTS)
+        r->load.slots = old.slots;
+    if (keep & LOAD_WEIGHT)
+        r->load.weight = old.weight;
+}
+
+void membership_take_report(const struct membership *m, struct registration *r,
+                            const struct heartbeat *hb)
+{
+    r->refused = hb->reason != HEARTBEAT_OK;
+    r->unreadable = !hb->readable || !hb->process.known;
+    r->report_time = hb->report_time;
+    take_problems(r, hb);
+    if (!r->unreadable)
+        take_load(m, r, hb);
+    else if (!r->has_load)
+        r->load = (struct load){
+            LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0, 100};
+    if (hb->has_status)
+        r->status = hb->status;
+    else if (hb->readable && !hb->status_refused)
+        r->status = NODE_NORMAL;
+    if (!hb->readable)
+        return;
+    MEM_FREE(r->groups);
+    r->n_groups = hb->n_groups;
+    if (hb->n_groups > 0)
+        r->groups = mem_dup(hb->groups, hb->n_groups * sizeof(hb->groups[0]));
+}
+
+/* A worker writes the same heartbeat once for each of its groups. */
+static void show(struct node *n, const struct heartbeat_problem *p)
+{
+    for (size_t i = 0; i < n->n_problems; i++)
+        if (strcmp(n->problems[i].text, p->text) == 0)
+            return;
+    if (n->n_problems == SHOWN_MAX)
+        return;
+    n->problems =
+        mem_regrow(n->problems, n->n_problems + 1, sizeof(*n->problems));
+    n->problems[n->n_problems++] = *p;
+}
+
+static void show_path(struct node *n, const struct registration *r)
+{
+    struct heartbeat_problem p = {.reason = HEARTBEAT_OUT_OF_RANGE,
+                                  .field = "key"};
+
+    snprintf(p.text, sizeof(p.text), "key: %s", r->path_problem);
+    show(n, &p);
+}
+
+static void show_crowd(struct node *n)
+{
+    struct heartbeat_problem p = {.reason = HEARTBEAT_OUT_OF_RANGE,
+                                  .field = "groups"};
+
+    snprintf(p.text, sizeof(p.text),
+             "groups: it is in more than %d; the others are ignored",
+             HEARTBEAT_GROUPS_MAX);
+    show(n, &p);
+}
+
+void membership_show_problems(struct member *e)
+{
+    struct node *n = &e->node;
+
+    MEM_FREE(n->problems);
+    n->n_problems = 0;
+    for (const struct registration *r = e->registrations; r; r = r->next) {
+        if (r->path_problem != NULL)
+            show_path(n, r);
+        for (size_t i = 0; i < r->n_problems; i++)
+            show(n, &r->problems[i]);
+    }
+    if (e->crowded)
+        show_crowd(n);
+}
