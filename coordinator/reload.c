@@ -4,6 +4,7 @@
 #include "coordinator/reload.h"
 
 #include "base/buf.h"
+#include "base/mem.h"
 
 #include <string.h>
 
@@ -36,20 +37,23 @@ static void tell_problems(struct buf *problems, const struct err *err)
             log_error("!reload", LOG_S("reason", line));
 }
 
-bool reload(struct conf *conf)
+static void open_log(const char *file)
+{
+    struct err err;
+
+    if (log_to(file, &err) != 0)
+        log_error("!log.file", LOG_S("reason", err.msg),
+                  LOG_S("advice", "lines go where they went before"));
+}
+
+/* What the file says now; false: nothing of it was taken over. */
+static bool read_again(struct conf *conf)
 {
     struct buf problems;
     struct conf fresh;
     struct err err;
     bool any = false;
 
-    if (conf->log_file != NULL && log_to(conf->log_file, &err) != 0)
-        log_error("!log.file", LOG_S("reason", err.msg),
-                  LOG_S("advice", "lines still go to the file of before"));
-    if (conf->file == NULL || conf->file[0] == '\0') {
-        log_info("=reload", LOG_S("reason", "no file was given (-c)"));
-        return false;
-    }
     buf_init(&problems, PROBLEMS_MAX);
     if (conf_load(&fresh, conf->file, &problems, &err) == 0) {
         conf_reload(conf, &fresh, on_change, &any);
@@ -59,5 +63,32 @@ bool reload(struct conf *conf)
         tell_problems(&problems, &err);
     }
     buf_close(&problems);
+    return any;
+}
+
+/* It has another name now, or none. */
+static void log_renamed(const char *was, const char *is)
+{
+    if (is == NULL && was != NULL)
+        log_warn("!log.file", LOG_S("reason", "standard error is gone: lines "
+                                              "go to the file of before until "
+                                              "a restart"));
+    else if (is != NULL && (was == NULL || strcmp(is, was) != 0))
+        open_log(is);
+}
+
+bool reload(struct conf *conf)
+{
+    char *was = conf->log_file != NULL ? mem_strdup(conf->log_file) : NULL;
+    bool any = false;
+
+    if (was != NULL) /* first: what follows stands in the new one */
+        open_log(was);
+    if (conf->file != NULL && conf->file[0] != '\0')
+        any = read_again(conf);
+    else
+        log_info("=reload", LOG_S("reason", "no file was given (-c)"));
+    log_renamed(was, conf->log_file);
+    mem_free(was);
     return any;
 }

@@ -100,6 +100,11 @@ def test_sighup_opens_the_log_anew_and_reads_the_file_again(cluster):
     # a mistake changes nothing and is named with its place
     said = again("failover: {brake: {share: 7}}\n")
     check("!reload reason=" in said and f"{c.name}.yaml:" in said, said[-600:])
+    # another file, from now on
+    other = log + ".other"
+    cluster.conf(c.name, c.port, base + f"log: {{file: {other}}}\n")
+    os.kill(c.pid, signal.SIGHUP)
+    wait_for("the other file", lambda: os.path.exists(other))
     os.kill(w.pid, signal.SIGHUP)
     threading.Event().wait(0.3)
     check(answers(c) and answers(w), "both live on")
