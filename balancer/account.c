@@ -20,7 +20,6 @@
 #define DWELL_MIN_MS 15000
 #define DWELL_MAX_MS 160000
 #define GOOD_REPORTS 2U
-#define LATE_AFTER   2 /* intervals without a report */
 #define WEIGHT_MAX   10000
 #define SLOTS_MAX    1000000
 #define POOL_MAX     100.0
@@ -312,16 +311,14 @@ void account_ungrant(struct account *a, double tasks, uint32_t bucket,
 int64_t account_interval(const struct account *a,
                          const struct conf_balancer *conf)
 {
-    int64_t own = a->profile->lease_ms / 3;
-
-    return own > conf->heartbeat_interval_ms ? own
-                                             : conf->heartbeat_interval_ms;
+    return node_report_interval(a->profile->lease_ms,
+                                conf->heartbeat_interval_ms);
 }
 
 static enum heat account_heat(const struct account *a,
                               const struct conf_balancer *conf, mono_ms age)
 {
-    if (age > LATE_AFTER * account_interval(a, conf))
+    if (age > NODE_REPORT_LATE * account_interval(a, conf))
         return HEAT_LATE;
     if (a->profile->recovering)
         return HEAT_RECOVERING;
@@ -356,7 +353,7 @@ void account_judge(struct account *a, const struct conf_balancer *conf,
         a->standing = STANDING_WEIGHT_ZERO;
     else if (a->profile->busy)
         a->standing = STANDING_BUSY;
-    else if (age > STALE_AFTER * account_interval(a, conf))
+    else if (age > NODE_REPORT_STALE * account_interval(a, conf))
         a->standing = STANDING_STALE;
     else if (a->profile->refused)
         a->standing = STANDING_REFUSED;

@@ -122,7 +122,7 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
     b->conf.memory_usage_weight = conf->memory_usage_weight;
     b->conf.pool_usage_weight = conf->pool_usage_weight;
     HASH_ITER(hh, b->groups, g, tmp)
-    group_refresh(g, 0, g->n, now);
+    group_refresh_all(g, now);
     lock_release(&b->lock);
 }
 

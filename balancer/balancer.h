@@ -27,7 +27,9 @@ struct balancer;
 #define BALANCER_ADDRESS_MAX NODE_ADDRESS_MAX
 #define BALANCER_COUNT_MAX   1000
 #define BALANCER_ALTERNATES  2
-#define BALANCER_EXCLUDE_MAX 64
+/* When to ask again whoever does not know everything yet. */
+#define BALANCER_SYNC_RETRY_MS 1000
+#define BALANCER_EXCLUDE_MAX   64
 
 /* What the coordinator knows about one worker. Copied. */
 struct balancer_worker {
@@ -64,12 +66,12 @@ void balancer_remove(struct balancer *b, const char *address);
  * `group_empty` instead of `group_not_found`. Replaces the list. */
 void balancer_define(struct balancer *b, const char *const *names, size_t n);
 
-/* Go on with another policy: reports and grants stay, turns begin anew. */
 /* Other thresholds and weights, copied. Neither the policy nor the heartbeat
  * interval, which are not taken from it. */
 void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
                         mono_ms now);
 
+/* Go on with another policy: reports and grants stay, turns begin anew. */
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now);
 

@@ -23,10 +23,10 @@
 
 /* ---- accounts (account.c) ---------------------------------------------- */
 
+#define WEIGHT_DEFAULT 100.0
+
 /* Grants younger than this may be missing in a report that arrives now: they
  * stay counted across it. 4 buckets of 128 ms. */
-#define STALE_AFTER      3 /* intervals without a report */
-#define WEIGHT_DEFAULT   100.0
 #define LAG_BUCKETS      4U
 #define LAG_BUCKET_SHIFT 7
 
@@ -140,8 +140,7 @@ void account_settle(struct account *a, double estimate, mono_ms now);
 /* Forget all that was counted: another process stands there. */
 void account_reset(struct account *a);
 
-/* How often it is to report: a third of its lease, if that is longer than what
- * all are to do. */
+/* node_report_interval() of this one. */
 int64_t account_interval(const struct account *a,
                          const struct conf_balancer *conf);
 

@@ -15,7 +15,6 @@
 
 /* The loop ticks every 250 ms; a group that it left alone is renewed here. */
 #define REFRESH_MAX_MS 500
-#define SYNC_RETRY_MS  1000
 #define EXPLAIN_SLICE  64U /* members per hold of the lock */
 
 /* A batch in a group that no cache holds meets a miss or three per pick. They
@@ -294,7 +293,7 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     p.now = balancer_now(b, request->now);
     if (b->held && !request->stale) {
         answer->code = BALANCER_NOT_SYNCED;
-        answer->retry_after_ms = SYNC_RETRY_MS;
+        answer->retry_after_ms = BALANCER_SYNC_RETRY_MS;
     } else if (p.g == NULL)
         answer->code = BALANCER_GROUP_NOT_FOUND;
     else if (group_size(p.g) == 0)

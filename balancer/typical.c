@@ -53,7 +53,7 @@ static bool is_typical(const struct group *g, const struct account *a,
 {
     return !a->profile->dead && !a->profile->closed &&
            now - a->profile->reported <=
-               STALE_AFTER * account_interval(a, g->conf);
+               NODE_REPORT_STALE * account_interval(a, g->conf);
 }
 
 static void add(struct group *g, const struct account *a)

@@ -64,19 +64,19 @@ static void fill_groups(struct coordinator *c, struct snapshot *s,
     to->groups = names;
 }
 
-/* By the balancer's rule: two and three times as old as reports come, and by a
- * longer lease more rarely. */
+/* As the balancer judges it. */
 static const char *report_age(const struct coordinator *c,
                               const struct node *node)
 {
-    int64_t interval = c->conf->balancer.heartbeat_interval_ms;
+    int64_t interval = node_report_interval(
+        node->ttl_ms, c->conf->balancer.heartbeat_interval_ms);
     bool hears = !membership_silent(c->membership);
     mono_ms now = hears ? c->clock->mono : membership_heard(c->membership);
     int64_t age = now - node->last_report;
 
-    if (node->ttl_ms / 3 > interval)
-        interval = node->ttl_ms / 3;
-    return age > 3 * interval ? "stale" : age > 2 * interval ? "late" : "fresh";
+    return age > NODE_REPORT_STALE * interval  ? "stale"
+           : age > NODE_REPORT_LATE * interval ? "late"
+                                               : "fresh";
 }
 
 static void fill_node(struct coordinator *c, struct snapshot *s,

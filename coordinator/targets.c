@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SYNC_RETRY_MS 1000
-
 /* What was given but has not shown up in the view after one to two of these
  * never will: its txn failed. Counted in periods, so that it is forgotten
  * under a steady load, too. */
@@ -231,16 +229,17 @@ static double master_score(struct coordinator *c, struct node *n,
 static void choose_master(struct coordinator *c, const char *const *exclude,
                           size_t n_exclude, struct work_target *out)
 {
-    const struct usual_master usual = usual_master(c);
+    struct usual_master usual;
     struct node *best = NULL;
     double best_score = 0;
     bool any = false;
 
     if (!c->known) {
         out->code = balancer_code_name(BALANCER_NOT_SYNCED);
-        out->retry_after_ms = SYNC_RETRY_MS;
+        out->retry_after_ms = BALANCER_SYNC_RETRY_MS;
         return;
     }
+    usual = usual_master(c);
     for (size_t i = 0; i < c->n_masters; i++) {
         struct node *n = c->masters[i];
         double score;

@@ -32,7 +32,8 @@ static void take_load(const struct membership *m, struct registration *r,
 
     if (hb->refused == 0)
         r->load_whole = now;
-    else if (now - r->load_whole > 3 * m->config.heartbeat_interval_ms)
+    else if (now - r->load_whole >
+             NODE_REPORT_STALE * m->config.heartbeat_interval_ms)
         keep = 0;
     if (!r->has_load)
         keep = 0;

@@ -59,6 +59,21 @@ static inline bool process_differs(const struct process *a,
 #define PROCESS_TEXT_SIZE 48
 char *process_text(const struct process *p, char out[PROCESS_TEXT_SIZE]);
 
+/*
+ * A node tells of its load once in such an interval: every third of its ttl, or
+ * as often as all do, if that is less often. A report older than so many of
+ * them is late (its worker is picked when nobody else is left) or stale (it is
+ * not picked).
+ */
+#define NODE_REPORT_LATE  2
+#define NODE_REPORT_STALE 3
+static inline int64_t node_report_interval(int64_t ttl_ms,
+                                           int64_t heartbeat_interval_ms)
+{
+    return ttl_ms / 3 > heartbeat_interval_ms ? ttl_ms / 3
+                                              : heartbeat_interval_ms;
+}
+
 const char *node_kind_name(enum node_kind kind); /* "alert-server" */
 int node_kind_parse(const char *name, enum node_kind *out) MUST_CHECK;
 const char *node_state_name(enum node_state state);    /* "up" */
