@@ -7,10 +7,9 @@
  * groups.c says who is in which group, group_names.c holds their names;
  * targets.c chooses who takes work; nodes.c, node_put.c and node_life.c serve
  * nodes that speak HTTP; publish.c builds snapshots; waits.c holds long polls;
- * requests.c keeps what clients asked of the registry; problems.c says what stands
- * there and is not used; queries.c asks for
- * settings, groups and failover records, and withdraw.c takes back what was
- * ordered.
+ * requests.c keeps what clients asked of the registry; problems.c says what
+ * stands there and is not used; queries.c asks for settings, groups and
+ * failover records, and withdraw.c takes back what was ordered.
  */
 #ifndef PELORUS_COORDINATOR_COORDINATOR_PRIV_H
 #define PELORUS_COORDINATOR_COORDINATOR_PRIV_H
@@ -60,7 +59,7 @@ struct node_extra {
     uint64_t said[16];         /* problems.c: those that were said */
     size_t n_said;
     struct process said_of;
-    mono_ms hushed;            /* lines.c: suspected then, not told yet; 0 */
+    mono_ms hushed; /* lines.c: suspected then, not told yet; 0 */
 };
 
 struct group_def {
@@ -117,8 +116,8 @@ struct lock_wait {
     char holder[160];
     /* and those that the registry's trouble keeps from beginning */
     size_t pending;
-    mono_ms counted, pending_said;
-    int64_t pending_gap;
+    mono_ms counted;
+    struct trouble_pace said;
 };
 
 /* place.c: somebody has seen the registry further than we have. */
@@ -165,7 +164,7 @@ struct coordinator {
     uint64_t entry_session; /* the session our entry stands in; 0 none */
     uint64_t entry_writing; /* the session a write of it is under way in */
     bool entry_refused;     /* and that was said */
-    bool entry_stale; /* its text is out of date */
+    bool entry_stale;       /* its text is out of date */
     mono_ms entry_retry;
     wall_ms started;
 

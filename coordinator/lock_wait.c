@@ -10,10 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LONG_MS   10000
-#define COUNT_MS  1000
-#define AGAIN_MS  60000
-#define RARELY_MS 3600000
+#define LONG_MS  10000
+#define COUNT_MS 1000
 
 static void say(struct lock_wait *said, enum node_kind kind,
                 const struct registry_lock_wait *w, int64_t waited_ms)
@@ -48,13 +46,8 @@ static void count_pending(struct coordinator *c, int k)
         return;
     l->counted = now;
     l->pending = engine_pending(c->engines[k]);
-    if (l->pending == 0 ||
-        (l->pending_gap != 0 && now - l->pending_said < l->pending_gap))
+    if (l->pending == 0 || !trouble_pace_due(&l->said, now))
         return;
-    l->pending_said = now;
-    l->pending_gap = l->pending_gap == 0 ? AGAIN_MS : l->pending_gap * 4;
-    if (l->pending_gap > RARELY_MS)
-        l->pending_gap = RARELY_MS;
     log_error(
         "!failover-waits", LOG_S("kind", node_kind_name((enum node_kind)k)),
         LOG_U("nodes", l->pending), LOG_S("trouble", trouble_name(t.what)),

@@ -78,8 +78,8 @@ struct registry_troubles {
     enum trouble told;
     mono_ms told_since;
     struct said {
-        mono_ms at, seen;
-        int64_t gap; /* 0: never said */
+        struct trouble_pace pace;
+        mono_ms seen;
     } said[TROUBLE_N];
 };
 
@@ -201,22 +201,29 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
 
 /* --- the log -------------------------------------------------------------- */
 
+bool trouble_pace_due(struct trouble_pace *p, mono_ms now)
+{
+    if (p->gap != 0 && now - p->at < p->gap) {
+        return false;
+    }
+    p->at = now;
+    p->gap = p->gap == 0 ? AGAIN_MS : p->gap * 4;
+    if (p->gap > RARELY_MS) {
+        p->gap = RARELY_MS;
+    }
+    return true;
+}
+
 /* Is it time to say it (again)? */
 static bool is_due(struct said *s, mono_ms now)
 {
-    if (s->gap != 0 && now - s->seen >= FORGET_MS && now - s->seen >= s->gap) {
-        s->gap = 0;
+    mono_ms away = now - s->seen;
+
+    if (away >= FORGET_MS && away >= s->pace.gap) {
+        s->pace = (struct trouble_pace){0};
     }
     s->seen = now;
-    if (s->gap != 0 && now - s->at < s->gap) {
-        return false;
-    }
-    s->at = now;
-    s->gap = s->gap == 0 ? AGAIN_MS : s->gap * 4;
-    if (s->gap > RARELY_MS) {
-        s->gap = RARELY_MS;
-    }
-    return true;
+    return trouble_pace_due(&s->pace, now);
 }
 
 static void say(const struct registry *r, const struct registry_trouble *now)

@@ -111,8 +111,19 @@ struct registry_trouble {
 bool registry_trouble(const struct registry *r, struct registry_trouble *out);
 
 /*
- * Says in the log what begins, goes on and ends: !store at once, after a
- * minute, and then ever rarer, at least hourly; +store. For whoever runs for
+ * How often what lasts is said: at once, after a minute, and then ever rarer,
+ * at least hourly. True: now. Begins with {0}; so it does anew for whoever sets
+ * it to that again.
+ */
+struct trouble_pace {
+    mono_ms at;
+    int64_t gap; /* 0: never said */
+};
+bool trouble_pace_due(struct trouble_pace *p, mono_ms now);
+
+/*
+ * Says in the log what begins, goes on and ends: !store at that pace;
+ * +store. For whoever runs for
  * longer, at every turn of his own.
  */
 void registry_trouble_tick(struct registry *r);
