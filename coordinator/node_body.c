@@ -77,7 +77,7 @@ static void check_fields(struct wrong *w, const struct node_request *n,
 {
     struct heartbeat *hb = mem_zalloc(sizeof(*hb));
 
-    heartbeat_read(hb, n->body, n->body_len);
+    heartbeat_read_object(hb, body, n->body, n->body_len);
     for (size_t i = 0; i < hb->n_problems; i++)
         if (is_told(&hb->problems[i], body))
             add_wrong(w, hb->problems[i].field, hb->problems[i].text);

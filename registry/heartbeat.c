@@ -434,29 +434,19 @@ static void check_whole(struct heartbeat *hb, const char *value, size_t len)
     }
 }
 
-void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
+static void begin(struct heartbeat *out)
 {
-    cJSON *o = NULL;
-
-    assert(out != NULL && (value != NULL || len == 0));
     memset(out, 0, sizeof(*out));
     out->load = (struct load){
         LOAD_UNKNOWN,  LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0,
         WEIGHT_DEFAULT};
-    if (len == 0) {
-        refuse(out, HEARTBEAT_EMPTY, NULL, NULL, "the heartbeat is empty");
-        return;
-    }
-    if (json_parse(value, len, &o, NULL) != 0 || !cJSON_IsObject(o)) {
-        if (too_deep(value, len))
-            refuse(out, HEARTBEAT_TOO_DEEP, NULL, NULL,
-                   "the heartbeat is nested too deeply to be read");
-        else
-            refuse(out, HEARTBEAT_NOT_JSON, NULL, NULL,
-                   "the heartbeat is not a JSON object");
-        cJSON_Delete(o);
-        return;
-    }
+}
+
+void heartbeat_read_object(struct heartbeat *out, const cJSON *o,
+                           const char *value, size_t len)
+{
+    assert(cJSON_IsObject(o));
+    begin(out);
     out->readable = true;
     read_identity(out, o);
     read_status(out, o);
@@ -464,7 +454,28 @@ void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
     read_ttl(out, o);
     read_groups(out, o, "group");
     read_groups(out, o, "groups");
-    cJSON_Delete(o);
     if (has_long_number(value, len))
         check_whole(out, value, len);
+}
+
+void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
+{
+    cJSON *o = NULL;
+
+    assert(out != NULL && (value != NULL || len == 0));
+    if (len > 0 && json_parse(value, len, &o, NULL) == 0 && cJSON_IsObject(o)) {
+        heartbeat_read_object(out, o, value, len);
+        cJSON_Delete(o);
+        return;
+    }
+    cJSON_Delete(o);
+    begin(out);
+    if (len == 0)
+        refuse(out, HEARTBEAT_EMPTY, NULL, NULL, "the heartbeat is empty");
+    else if (too_deep(value, len))
+        refuse(out, HEARTBEAT_TOO_DEEP, NULL, NULL,
+               "the heartbeat is nested too deeply to be read");
+    else
+        refuse(out, HEARTBEAT_NOT_JSON, NULL, NULL,
+               "the heartbeat is not a JSON object");
 }

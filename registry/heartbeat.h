@@ -18,6 +18,8 @@
 #include "base/buf.h"
 #include "registry/node.h"
 
+#include <cjson/cJSON.h>
+
 /* Why a heartbeat was refused; each is counted. */
 #define HEARTBEAT_REASONS(X)                                                   \
     X(HEARTBEAT_OK, "ok")                                                      \
@@ -91,6 +93,9 @@ struct heartbeat {
 };
 
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len);
+/* The same of an object that has been parsed; `value` is its text. */
+void heartbeat_read_object(struct heartbeat *out, const cJSON *o,
+                           const char *value, size_t len);
 
 /* Does anybody read this member of a heartbeat, or write it for people to see?
  * If not, *meant is the member that it is probably meant to be, or NULL. */
