@@ -203,22 +203,22 @@ static int set_bool(struct conf *conf, const struct conf_key *key,
                         text);
 }
 
+/* Only these behind a sign, if there is one; at least one of them. */
+static bool is_made_of(const char *text, const char *characters)
+{
+    text += text[0] == '-';
+    return text[0] != '\0' && text[strspn(text, characters)] == '\0';
+}
+
 static int set_number(struct conf *conf, const struct conf_key *key,
                       const char *text, struct err *err)
 {
-    double value;
-    char *end;
-
     /* No exponents, hexadecimals, NaN: nobody means them here. */
-    if (text[0] == '\0' ||
-        text[(text[0] == '-') +
-             strspn(text + (text[0] == '-'), "0123456789.")] != '\0') {
-        return (int)err_set(err, ERR_INVALID,
-                            "\"%.40s\" is no number; write one from %g to %g",
-                            text, key->min, key->max);
-    }
-    value = strtod(text, &end);
-    if (*end != '\0' || end == text) {
+    bool plain = is_made_of(text, "0123456789.");
+    char *end = NULL;
+    double value = plain ? strtod(text, &end) : 0;
+
+    if (!plain || *end != '\0' || end == text) {
         return (int)err_set(err, ERR_INVALID,
                             "\"%.40s\" is no number; write one from %g to %g",
                             text, key->min, key->max);
@@ -238,16 +238,12 @@ static int set_uint(struct conf *conf, const struct conf_key *key,
     uint64_t value;
 
     if (units_uint(text, UINT64_MAX, &value, NULL) != 0) {
-        bool digits = text[0] != '\0' &&
-                      text[(text[0] == '-') + strspn(text + (text[0] == '-'),
-                                                     "0123456789")] == '\0' &&
-                      strcmp(text, "-") != 0;
-
         return (int)err_set(
             err, ERR_INVALID,
-            digits ? "%.40s is out of range; choose from %.0f to %.0f"
-                   : "\"%.40s\" is no whole number; write one from %.0f "
-                     "to %.0f",
+            is_made_of(text, "0123456789")
+                ? "%.40s is out of range; choose from %.0f to %.0f"
+                : "\"%.40s\" is no whole number; write one from %.0f "
+                  "to %.0f",
             text, key->min, key->max);
     }
     if ((double)value < key->min || (double)value > key->max) {

@@ -44,11 +44,9 @@ const char *cli_who(struct cli *c, const char *given)
 
     if (given != NULL)
         return given;
-    if (user == NULL || user[0] == '\0')
-        user = "uid";
     if (gethostname(host, sizeof(host)) == 0)
         host[sizeof(host) - 1] = '\0';
-    if (strcmp(user, "uid") == 0)
+    if (user == NULL || user[0] == '\0')
         snprintf(c->who, sizeof(c->who), "uid-%u@%s", (unsigned)getuid(), host);
     else
         snprintf(c->who, sizeof(c->who), "%.100s@%s", user, host);

@@ -82,13 +82,12 @@ static const struct problem troubles[] = {
 
 static const struct problem *problem_find(const char *code)
 {
+    enum trouble t = trouble_of_code(code);
+
     for (size_t i = 0; i < ARRAY_LEN(problems); i++)
         if (strcmp(problems[i].code, code) == 0)
             return &problems[i];
-    for (size_t i = TROUBLE_NONE + 1; i < ARRAY_LEN(troubles); i++)
-        if (strcmp(troubles[i].code, code) == 0)
-            return &troubles[i];
-    return NULL;
+    return t != TROUBLE_NONE ? &troubles[t] : NULL;
 }
 
 /* Does nobody but a person end it? */
