@@ -14,7 +14,7 @@
 #include "base/units.h"
 
 #include <ctype.h>
-#include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -36,8 +36,19 @@ enum {
     SAID_SCHEMA = 128,
 };
 
-typedef int set_f(struct jdbc_url *url, const char *name, const char *value,
-                  struct err *err);
+/* A row of the table. */
+struct parameter {
+    const char *name;
+    unsigned kinds;
+    int (*set)(struct jdbc_url *url, const struct parameter *p,
+               const char *value, struct err *err);
+    size_t at; /* a field of struct jdbc_url, or one of the SAID_ above */
+};
+
+static void *field_of(struct jdbc_url *url, const struct parameter *p)
+{
+    return (char *)url + p->at;
+}
 
 static void note(struct jdbc_url *url, const char *name, const char *what)
 {
@@ -56,63 +67,44 @@ static int bad(const struct jdbc_url *url, const char *name, const char *what,
 /* --- who, where ------------------------------------------------------------
  */
 
-static int set_user(struct jdbc_url *url, const char *name, const char *value,
-                    struct err *err)
+static int set_text(struct jdbc_url *url, const struct parameter *p,
+                    const char *value, struct err *err)
 {
-    (void)name;
     (void)err;
-    jdbc_set(&url->user, value);
+    jdbc_set(field_of(url, p), value);
     return 0;
 }
 
-static int set_password(struct jdbc_url *url, const char *name,
-                        const char *value, struct err *err)
-{
-    (void)name;
-    (void)err;
-    jdbc_set(&url->password, value);
-    return 0;
-}
-
-static int set_database(struct jdbc_url *url, const char *name,
-                        const char *value, struct err *err)
-{
-    (void)name;
-    (void)err;
-    jdbc_set(&url->database, value);
-    return 0;
-}
-
-static int set_application(struct jdbc_url *url, const char *name,
+static int set_application(struct jdbc_url *url, const struct parameter *p,
                            const char *value, struct err *err)
 {
-    (void)name;
+    (void)p;
     (void)err;
     jdbc_set(&url->application, value[0] == '\0' ? "pelorus" : value);
     return 0;
 }
 
-static int set_schema(struct jdbc_url *url, const char *name, const char *value,
-                      struct err *err)
+static int set_schema(struct jdbc_url *url, const struct parameter *p,
+                      const char *value, struct err *err)
 {
-    (void)name;
+    (void)p;
     (void)err;
     jdbc_set(&url->schema, value);
     url->said |= SAID_SCHEMA;
     return 0;
 }
 
-static int no_second_place(struct jdbc_url *url, const char *name,
+static int no_second_place(struct jdbc_url *url, const struct parameter *p,
                            const char *value, struct err *err)
 {
     (void)value;
-    return bad(url, name,
+    return bad(url, p->name,
                "names a server a second time; name it before the '/' only",
                err);
 }
 
-static int set_target(struct jdbc_url *url, const char *name, const char *value,
-                      struct err *err)
+static int set_target(struct jdbc_url *url, const struct parameter *p,
+                      const char *value, struct err *err)
 {
     static const char *const fit[] = {"any", "primary", "master",
                                       "preferPrimary"};
@@ -126,13 +118,13 @@ static int set_target(struct jdbc_url *url, const char *name, const char *value,
     }
     for (size_t i = 0; i < ARRAY_LEN(other); i++) {
         if (strcasecmp(other[i], value) == 0) {
-            note(url, name,
+            note(url, p->name,
                  "asks for a standby, and a registry is written; the primary "
                  "is taken");
             return 0;
         }
     }
-    return bad(url, name, "is none of any, primary and preferPrimary", err);
+    return bad(url, p->name, "is none of any, primary and preferPrimary", err);
 }
 
 /* --- a search path in PostgreSQL's options ---------------------------------
@@ -177,13 +169,13 @@ static const char *search_path(const char *setting)
 
 /* The search path is set by us in each transaction, behind poolers too; so it
  * is taken out, and the rest goes to the server as it is. */
-static int set_options(struct jdbc_url *url, const char *name,
+static int set_options(struct jdbc_url *url, const struct parameter *p,
                        const char *value, struct err *err)
 {
     bool other = false;
     char *word;
 
-    (void)name;
+    (void)p;
     (void)err;
     for (const char *at = value; (word = next_word(&at)) != NULL;) {
         const char *setting = word, *path;
@@ -216,13 +208,13 @@ static int set_options(struct jdbc_url *url, const char *name,
  */
 
 /* 0 is no limit: then our own holds. */
-static int patience(struct jdbc_url *url, const char *name, const char *value,
-                    int64_t *ms, struct err *err)
+static int set_patience(struct jdbc_url *url, const struct parameter *p,
+                        const char *value, struct err *err)
 {
-    int64_t n;
+    int64_t n, *ms = field_of(url, p);
 
     if (units_int(value, 0, 86400000, &n, NULL) != 0) {
-        return bad(url, name,
+        return bad(url, p->name,
                    url->kind == JDBC_POSTGRESQL
                        ? "is no whole number of seconds"
                        : "is no whole number of milliseconds",
@@ -233,18 +225,6 @@ static int patience(struct jdbc_url *url, const char *name, const char *value,
         *ms = n;
     }
     return 0;
-}
-
-static int set_connect(struct jdbc_url *url, const char *name,
-                       const char *value, struct err *err)
-{
-    return patience(url, name, value, &url->connect_ms, err);
-}
-
-static int set_call(struct jdbc_url *url, const char *name, const char *value,
-                    struct err *err)
-{
-    return patience(url, name, value, &url->call_ms, err);
 }
 
 /* --- TLS --------------------------------------------------------------------
@@ -270,8 +250,8 @@ static const struct mode {
     {"verify_identity", JDBC_TLS_HOST, MYSQL | MARIADB},
 };
 
-static int set_mode(struct jdbc_url *url, const char *name, const char *value,
-                    struct err *err)
+static int set_mode(struct jdbc_url *url, const struct parameter *p,
+                    const char *value, struct err *err)
 {
     char all[120] = "is none of";
     size_t len = strlen(all);
@@ -288,7 +268,7 @@ static int set_mode(struct jdbc_url *url, const char *name, const char *value,
         len += (size_t)snprintf(all + len, sizeof(all) - len, "%s %s",
                                 len > 10 ? "," : "", modes[i].name);
     }
-    return bad(url, name, all, err);
+    return bad(url, p->name, all, err);
 }
 
 /* pgjdbc takes what is not "true" for false, Connector/J for a mistake. */
@@ -306,48 +286,24 @@ static int is_true(struct jdbc_url *url, const char *name, const char *value,
     return 0;
 }
 
-static int set_use(struct jdbc_url *url, const char *name, const char *value,
-                   struct err *err)
+static int set_use(struct jdbc_url *url, const struct parameter *p,
+                   const char *value, struct err *err)
 {
     bool yes;
-    int rc = is_true(url, name, value, &yes, err);
+    int rc = is_true(url, p->name, value, &yes, err);
 
     url->said |= yes ? SAID_USE : SAID_NOT_USE;
     return rc;
 }
 
-static int flag(struct jdbc_url *url, const char *name, const char *value,
-                unsigned bit, struct err *err)
+static int set_said(struct jdbc_url *url, const struct parameter *p,
+                    const char *value, struct err *err)
 {
     bool yes;
-    int rc = is_true(url, name, value, &yes, err);
+    int rc = is_true(url, p->name, value, &yes, err);
 
-    url->said |= yes ? bit : 0;
+    url->said |= yes ? (unsigned)p->at : 0;
     return rc;
-}
-
-static int set_require(struct jdbc_url *url, const char *name,
-                       const char *value, struct err *err)
-{
-    return flag(url, name, value, SAID_REQUIRE, err);
-}
-
-static int set_verify(struct jdbc_url *url, const char *name, const char *value,
-                      struct err *err)
-{
-    return flag(url, name, value, SAID_VERIFY, err);
-}
-
-static int set_trust(struct jdbc_url *url, const char *name, const char *value,
-                     struct err *err)
-{
-    return flag(url, name, value, SAID_TRUST, err);
-}
-
-static int set_no_name(struct jdbc_url *url, const char *name,
-                       const char *value, struct err *err)
-{
-    return flag(url, name, value, SAID_NO_NAME, err);
 }
 
 static const char *file_of(const char *value)
@@ -357,37 +313,28 @@ static const char *file_of(const char *value)
                                              : value;
 }
 
-static int set_ca(struct jdbc_url *url, const char *name, const char *value,
-                  struct err *err)
+static int set_ca(struct jdbc_url *url, const struct parameter *p,
+                  const char *value, struct err *err)
 {
     (void)err;
     if (strncmp(value, "classpath:", 10) == 0 ||
         strncmp(value, "-----", 5) == 0) {
-        note(url, name, "is no file; give it as registry.cert-file (PEM)");
+        note(url, p->name, "is no file; give it as registry.cert-file (PEM)");
         return 0;
     }
     jdbc_set(&url->ca, file_of(value));
     return 0;
 }
 
-static int set_cert(struct jdbc_url *url, const char *name, const char *value,
-                    struct err *err)
-{
-    (void)name;
-    (void)err;
-    jdbc_set(&url->cert, value);
-    return 0;
-}
-
-static int set_key(struct jdbc_url *url, const char *name, const char *value,
-                   struct err *err)
+static int set_key(struct jdbc_url *url, const struct parameter *p,
+                   const char *value, struct err *err)
 {
     const char *dot = strrchr(value, '.');
 
     (void)err;
     if (dot != NULL &&
         (strcasecmp(dot, ".p12") == 0 || strcasecmp(dot, ".pfx") == 0)) {
-        note(url, name,
+        note(url, p->name,
              "is a PKCS-12 file; give certificate and key as PEM in "
              "registry.key-cert-chain-file and registry.key-file");
         return 0;
@@ -396,39 +343,30 @@ static int set_key(struct jdbc_url *url, const char *name, const char *value,
     return 0;
 }
 
-static int set_key_password(struct jdbc_url *url, const char *name,
-                            const char *value, struct err *err)
-{
-    (void)name;
-    (void)err;
-    jdbc_set(&url->key_password, value);
-    return 0;
-}
-
-static int set_factory(struct jdbc_url *url, const char *name,
+static int set_factory(struct jdbc_url *url, const struct parameter *p,
                        const char *value, struct err *err)
 {
     (void)err;
     if (strcmp(value, "org.postgresql.ssl.NonValidatingFactory") == 0) {
         url->said |= SAID_TRUST;
-        note(url, name, "then nobody looks at the server's certificate");
+        note(url, p->name, "then nobody looks at the server's certificate");
     } else if (strcmp(value,
                       "org.postgresql.ssl.SingleCertValidatingFactory") != 0 &&
                strcmp(value, "org.postgresql.ssl.LibPQFactory") != 0 &&
                strcmp(value, "org.postgresql.ssl.jdbc4.LibPQFactory") != 0) {
-        note(url, name,
+        note(url, p->name,
              "is a class of Java's and is not taken; give the authority's "
              "certificate as sslrootcert or registry.cert-file");
     }
     return 0;
 }
 
-static int key_store(struct jdbc_url *url, const char *name, const char *value,
-                     struct err *err)
+static int key_store(struct jdbc_url *url, const struct parameter *p,
+                     const char *value, struct err *err)
 {
     (void)value;
     (void)err;
-    note(url, name,
+    note(url, p->name,
          "is a key store of Java's and is not taken; give PEM files as "
          "registry.cert-file, registry.key-cert-chain-file and "
          "registry.key-file");
@@ -438,111 +376,109 @@ static int key_store(struct jdbc_url *url, const char *name, const char *value,
 /* --- the tables -------------------------------------------------------------
  */
 
-static int has_no_equivalent(struct jdbc_url *url, const char *name,
+static int has_no_equivalent(struct jdbc_url *url, const struct parameter *p,
                              const char *value, struct err *err)
 {
     (void)value;
     (void)err;
-    note(url, name, "has no equivalent here and is not taken");
+    note(url, p->name, "has no equivalent here and is not taken");
     return 0;
 }
 
-static int writes(struct jdbc_url *url, const char *name, const char *value,
-                  struct err *err)
+static int writes(struct jdbc_url *url, const struct parameter *p,
+                  const char *value, struct err *err)
 {
     (void)err;
     if (strcasecmp(value, "true") == 0) {
-        note(url, name, "is not taken: a registry is written");
+        note(url, p->name, "is not taken: a registry is written");
     }
     return 0;
 }
 
-static int creates(struct jdbc_url *url, const char *name, const char *value,
-                   struct err *err)
+static int creates(struct jdbc_url *url, const struct parameter *p,
+                   const char *value, struct err *err)
 {
     (void)err;
     if (strcasecmp(value, "true") == 0) {
-        note(url, name, "is not taken: make the database yourself");
+        note(url, p->name, "is not taken: make the database yourself");
     }
     return 0;
 }
 
-static const struct {
-    const char *name;
-    unsigned kinds;
-    set_f *set;
-} parameters[] = {
-    {"user", ANY, set_user},
-    {"password", ANY, set_password},
-    {"dbname", MYSQL, set_database},
-    {"host", MYSQL | POSTGRESQL, no_second_place},
-    {"port", MYSQL | POSTGRESQL, no_second_place},
-    {"dbname", POSTGRESQL, no_second_place},
-    {"PGHOST", POSTGRESQL, no_second_place},
-    {"PGPORT", POSTGRESQL, no_second_place},
-    {"PGDBNAME", POSTGRESQL, no_second_place},
-    {"service", POSTGRESQL, no_second_place},
-    {"currentSchema", POSTGRESQL, set_schema},
-    {"options", POSTGRESQL, set_options},
-    {"ApplicationName", POSTGRESQL, set_application},
-    {"targetServerType", POSTGRESQL, set_target},
-    {"connectTimeout", ANY, set_connect},
-    {"loginTimeout", POSTGRESQL, set_connect},
-    {"socketTimeout", ANY, set_call},
+#define AT(field) offsetof(struct jdbc_url, field)
 
-    {"sslmode", POSTGRESQL | MARIADB, set_mode},
-    {"sslMode", MYSQL, set_mode},
-    {"ssl", POSTGRESQL, set_use},
-    {"useSSL", MYSQL | MARIADB, set_use},
-    {"requireSSL", MYSQL, set_require},
-    {"verifyServerCertificate", MYSQL, set_verify},
-    {"trustServerCertificate", MARIADB, set_trust},
-    {"disableSslHostnameVerification", MARIADB, set_no_name},
-    {"sslrootcert", POSTGRESQL, set_ca},
-    {"sslfactoryarg", POSTGRESQL, set_ca},
-    {"serverSslCert", MARIADB, set_ca},
-    {"sslcert", POSTGRESQL, set_cert},
-    {"sslkey", POSTGRESQL, set_key},
-    {"sslpassword", POSTGRESQL, set_key_password},
-    {"sslfactory", POSTGRESQL, set_factory},
-    {"trustCertificateKeyStoreUrl", MYSQL, key_store},
-    {"clientCertificateKeyStoreUrl", MYSQL, key_store},
-    {"keyStore", MARIADB, key_store},
-    {"trustStore", MARIADB, key_store},
+static const struct parameter parameters[] = {
+    {"user", ANY, set_text, AT(user)},
+    {"password", ANY, set_text, AT(password)},
+    {"dbname", MYSQL, set_text, AT(database)},
+    {"host", MYSQL | POSTGRESQL, no_second_place, 0},
+    {"port", MYSQL | POSTGRESQL, no_second_place, 0},
+    {"dbname", POSTGRESQL, no_second_place, 0},
+    {"PGHOST", POSTGRESQL, no_second_place, 0},
+    {"PGPORT", POSTGRESQL, no_second_place, 0},
+    {"PGDBNAME", POSTGRESQL, no_second_place, 0},
+    {"service", POSTGRESQL, no_second_place, 0},
+    {"currentSchema", POSTGRESQL, set_schema, 0},
+    {"options", POSTGRESQL, set_options, 0},
+    {"ApplicationName", POSTGRESQL, set_application, 0},
+    {"targetServerType", POSTGRESQL, set_target, 0},
+    {"connectTimeout", ANY, set_patience, AT(connect_ms)},
+    {"loginTimeout", POSTGRESQL, set_patience, AT(connect_ms)},
+    {"socketTimeout", ANY, set_patience, AT(call_ms)},
 
-    {"readOnly", POSTGRESQL, writes},
-    {"createDatabaseIfNotExist", MYSQL | MARIADB, creates},
-    {"authenticationPluginClassName", POSTGRESQL, has_no_equivalent},
-    {"authenticationPlugins", MYSQL, has_no_equivalent},
-    {"channelBinding", POSTGRESQL, has_no_equivalent},
-    {"credentialType", MARIADB, has_no_equivalent},
-    {"defaultAuthenticationPlugin", MYSQL, has_no_equivalent},
-    {"enabledSslCipherSuites", MARIADB, has_no_equivalent},
-    {"enabledSslProtocolSuites", MARIADB, has_no_equivalent},
-    {"enabledTLSProtocols", MYSQL, has_no_equivalent},
-    {"gssEncMode", POSTGRESQL, has_no_equivalent},
-    {"gsslib", POSTGRESQL, has_no_equivalent},
-    {"initSql", MARIADB, has_no_equivalent},
-    {"jaasApplicationName", POSTGRESQL, has_no_equivalent},
-    {"kerberosServerName", POSTGRESQL, has_no_equivalent},
-    {"localSocket", MARIADB, has_no_equivalent},
-    {"localSocketAddress", ANY, has_no_equivalent},
-    {"password1", MYSQL, has_no_equivalent},
-    {"password2", MYSQL, has_no_equivalent},
-    {"password3", MYSQL, has_no_equivalent},
-    {"pipe", MARIADB, has_no_equivalent},
-    {"propertiesTransform", MYSQL, has_no_equivalent},
-    {"serverRSAPublicKeyFile", MYSQL, has_no_equivalent},
-    {"sessionVariables", MYSQL | MARIADB, has_no_equivalent},
-    {"socketFactory", ANY, has_no_equivalent},
-    {"socksProxyHost", MYSQL, has_no_equivalent},
-    {"sslfactory", MYSQL, has_no_equivalent},
-    {"sslhostnameverifier", POSTGRESQL, has_no_equivalent},
-    {"sslContextProvider", MYSQL, has_no_equivalent},
-    {"sslpasswordcallback", POSTGRESQL, has_no_equivalent},
-    {"tlsCiphersuites", MYSQL, has_no_equivalent},
-    {"tlsVersions", MYSQL, has_no_equivalent},
-    {"useConfigs", MYSQL, has_no_equivalent},
+    {"sslmode", POSTGRESQL | MARIADB, set_mode, 0},
+    {"sslMode", MYSQL, set_mode, 0},
+    {"ssl", POSTGRESQL, set_use, 0},
+    {"useSSL", MYSQL | MARIADB, set_use, 0},
+    {"requireSSL", MYSQL, set_said, SAID_REQUIRE},
+    {"verifyServerCertificate", MYSQL, set_said, SAID_VERIFY},
+    {"trustServerCertificate", MARIADB, set_said, SAID_TRUST},
+    {"disableSslHostnameVerification", MARIADB, set_said, SAID_NO_NAME},
+    {"sslrootcert", POSTGRESQL, set_ca, 0},
+    {"sslfactoryarg", POSTGRESQL, set_ca, 0},
+    {"serverSslCert", MARIADB, set_ca, 0},
+    {"sslcert", POSTGRESQL, set_text, AT(cert)},
+    {"sslkey", POSTGRESQL, set_key, 0},
+    {"sslpassword", POSTGRESQL, set_text, AT(key_password)},
+    {"sslfactory", POSTGRESQL, set_factory, 0},
+    {"trustCertificateKeyStoreUrl", MYSQL, key_store, 0},
+    {"clientCertificateKeyStoreUrl", MYSQL, key_store, 0},
+    {"keyStore", MARIADB, key_store, 0},
+    {"trustStore", MARIADB, key_store, 0},
+
+    {"readOnly", POSTGRESQL, writes, 0},
+    {"createDatabaseIfNotExist", MYSQL | MARIADB, creates, 0},
+    {"authenticationPluginClassName", POSTGRESQL, has_no_equivalent, 0},
+    {"authenticationPlugins", MYSQL, has_no_equivalent, 0},
+    {"channelBinding", POSTGRESQL, has_no_equivalent, 0},
+    {"credentialType", MARIADB, has_no_equivalent, 0},
+    {"defaultAuthenticationPlugin", MYSQL, has_no_equivalent, 0},
+    {"enabledSslCipherSuites", MARIADB, has_no_equivalent, 0},
+    {"enabledSslProtocolSuites", MARIADB, has_no_equivalent, 0},
+    {"enabledTLSProtocols", MYSQL, has_no_equivalent, 0},
+    {"gssEncMode", POSTGRESQL, has_no_equivalent, 0},
+    {"gsslib", POSTGRESQL, has_no_equivalent, 0},
+    {"initSql", MARIADB, has_no_equivalent, 0},
+    {"jaasApplicationName", POSTGRESQL, has_no_equivalent, 0},
+    {"kerberosServerName", POSTGRESQL, has_no_equivalent, 0},
+    {"localSocket", MARIADB, has_no_equivalent, 0},
+    {"localSocketAddress", ANY, has_no_equivalent, 0},
+    {"password1", MYSQL, has_no_equivalent, 0},
+    {"password2", MYSQL, has_no_equivalent, 0},
+    {"password3", MYSQL, has_no_equivalent, 0},
+    {"pipe", MARIADB, has_no_equivalent, 0},
+    {"propertiesTransform", MYSQL, has_no_equivalent, 0},
+    {"serverRSAPublicKeyFile", MYSQL, has_no_equivalent, 0},
+    {"sessionVariables", MYSQL | MARIADB, has_no_equivalent, 0},
+    {"socketFactory", ANY, has_no_equivalent, 0},
+    {"socksProxyHost", MYSQL, has_no_equivalent, 0},
+    {"sslfactory", MYSQL, has_no_equivalent, 0},
+    {"sslhostnameverifier", POSTGRESQL, has_no_equivalent, 0},
+    {"sslContextProvider", MYSQL, has_no_equivalent, 0},
+    {"sslpasswordcallback", POSTGRESQL, has_no_equivalent, 0},
+    {"tlsCiphersuites", MYSQL, has_no_equivalent, 0},
+    {"tlsVersions", MYSQL, has_no_equivalent, 0},
+    {"useConfigs", MYSQL, has_no_equivalent, 0},
 };
 
 /* Connector/J reads these few, MariaDB's driver all, in any case. */
@@ -573,7 +509,7 @@ int jdbc_parameter(struct jdbc_url *url, const char *name, const char *value,
             continue;
         }
         if (strcmp(known, name) == 0 || any_case(url, known)) {
-            return parameters[i].set(url, known, value, err);
+            return parameters[i].set(url, &parameters[i], value, err);
         }
         spelled = known;
     }
@@ -621,9 +557,8 @@ static void mariadb_tls(struct jdbc_url *url)
     }
 }
 
-int jdbc_parameters_end(struct jdbc_url *url, struct err *err)
+void jdbc_parameters_end(struct jdbc_url *url)
 {
-    (void)err;
     switch (url->kind) {
     case JDBC_POSTGRESQL:
         postgresql_tls(url);
@@ -640,5 +575,4 @@ int jdbc_parameters_end(struct jdbc_url *url, struct err *err)
              "libmariadb compares the server's name as well, as if it were "
              "VERIFY_IDENTITY");
     }
-    return 0;
 }

@@ -24,6 +24,6 @@ int jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
 int jdbc_parameter(struct jdbc_url *url, const char *name, const char *value,
                    struct err *err) MUST_CHECK;
 /* After the last: what several of them mean together. */
-int jdbc_parameters_end(struct jdbc_url *url, struct err *err) MUST_CHECK;
+void jdbc_parameters_end(struct jdbc_url *url);
 
 #endif

@@ -134,7 +134,10 @@ static int parse_query(struct jdbc_url *url, char *text, struct err *err)
             rc = jdbc_parameter(url, text, value == NULL ? "" : value, err);
         }
     }
-    return rc == 0 ? jdbc_parameters_end(url, err) : rc;
+    if (rc == 0) {
+        jdbc_parameters_end(url);
+    }
+    return rc;
 }
 
 static int take_database(struct jdbc_url *url, char *text, struct err *err)
@@ -265,6 +268,20 @@ static const char *mask_value(struct buf *out, const char *from,
     return end;
 }
 
+/* Hosts and their users, up to `end`. */
+static const char *mask_parts(struct buf *out, const char *at, const char *end)
+{
+    while (at < end) {
+        const char *stop = at + strcspn(at, "(),");
+
+        at = mask_value(out, at, stop > end ? end : stop);
+        if (at < end) {
+            buf_char(out, *at++);
+        }
+    }
+    return at;
+}
+
 char *jdbc_url_masked(const char *text)
 {
     const char *slashes = strstr(text, "//");
@@ -284,27 +301,11 @@ char *jdbc_url_masked(const char *text)
         while (from > at && strchr(",[", from[-1]) == NULL) {
             from--;
         }
-        while (at < from) {
-            const char *stop = at + strcspn(at, "(),");
-
-            stop = stop > from ? from : stop;
-            at = mask_value(&out, at, stop);
-            if (at < from) {
-                buf_char(&out, *at++);
-            }
-        }
+        (void)mask_parts(&out, at, from);
         buf_str(&out, "***@");
         at = user + 1;
     }
-    while (at < end) {
-        const char *stop = at + strcspn(at, "(),");
-
-        stop = stop > end ? end : stop;
-        at = mask_value(&out, at, stop);
-        if (at < end) {
-            buf_char(&out, *at++);
-        }
-    }
+    at = mask_parts(&out, at, end);
     while (*at != '\0') { /* '?' or '&', and a parameter */
         const char *stop = at + 1 + strcspn(at + 1, "&");
 
