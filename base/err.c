@@ -74,6 +74,22 @@ enum err_code err_wrap(struct err *err, const char *fmt, ...)
     return err->code;
 }
 
+void err_add(struct err *err, const char *fmt, ...)
+{
+    char more[ERR_MSG_MAX];
+    size_t len;
+    va_list ap;
+
+    if (err == NULL) {
+        return;
+    }
+    va_start(ap, fmt);
+    (void)vsnprintf(more, sizeof(more), fmt, ap);
+    va_end(ap);
+    len = strlen(err->msg);
+    (void)snprintf(err->msg + len, sizeof(err->msg) - len, "%s", more);
+}
+
 enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
 {
     enum err_code code =

@@ -67,6 +67,9 @@ enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
  */
 enum err_code err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Put more behind the message: what to do. `err` may be NULL. */
+void err_add(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
 /* As err_set(ERR_IO or ERR_DENIED for EACCES/EPERM) with strerror(errnum). */
 enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
     PRINTF_LIKE(3, 4);

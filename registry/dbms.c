@@ -211,7 +211,7 @@ void dbms_disconnect(struct dbms *d)
 /* One line when a server is left, and one when another is found. */
 static void leave(struct dbms *d, const char *why)
 {
-    const struct jdbc_host *host = &d->target.hosts[d->target.at];
+    const struct jdbc_host *host = &d->target.url.hosts[d->target.at];
 
     if (!d->left) {
         d->left = true;
@@ -233,8 +233,8 @@ static void linked(struct dbms *d)
     d->core.retries = d->certified ? RETRIES_CERTIFIED : RETRIES;
     if (d->left || d->was_at != t->at || d->was_nth != t->nth) {
         log_info("+server", LOG_S("backend", t->driver->name),
-                 LOG_S("host", t->hosts[t->at].name),
-                 LOG_I("port", t->hosts[t->at].port),
+                 LOG_S("host", t->url.hosts[t->at].name),
+                 LOG_I("port", t->url.hosts[t->at].port),
                  LOG_S("address", t->address));
     }
     d->was_at = t->at;

@@ -68,20 +68,12 @@ struct dbms_place {
 
 struct dbms_target {
     const struct dbms_driver *driver;
-    struct jdbc_host hosts[JDBC_HOSTS_MAX]; /* tried in turn */
-    size_t n_hosts, at;
+    struct jdbc_url url; /* its hosts are tried in turn; what it did not say and
+                            the configuration did is filled in */
+    size_t at;
     size_t nth, n_addresses; /* of hosts[at]'s, when it was last asked */
     char address[64];        /* the nth; "": the driver asks by name */
-    char *database, *schema; /* schema: PostgreSQL's search path, or NULL */
-    char *options;           /* PostgreSQL's, or NULL */
-    char *application;       /* how we call ourselves, or NULL */
-    char *user, *password;   /* or NULL; a host may have its own */
-    enum jdbc_tls tls;
-    char *ca, *cert, *key, *key_password; /* files, or NULL */
-    int64_t connect_ms;                   /* to connect at most */
-    int64_t call_ms;                      /* for one request at most */
-    bool info_first; /* keys beside the URL come before its own */
-    int64_t idle_ms; /* the server drops a transaction that rests */
+    int64_t idle_ms;         /* the server drops a transaction that rests */
     char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
     struct dbms_place known; /* servers that stand before it are asked last */
     bool all;                /* nothing is known: ask all, take the best */
@@ -93,8 +85,8 @@ struct dbms_target {
     size_t probed_at;
     char probed_address[64];
 };
-/* What an URL says of it; `notes` (or NULL) gets what is not taken of it. */
-int dbms_target_parse(struct dbms_target *t, const char *url, struct buf *notes,
+/* What an URL says of it, its notes too. */
+int dbms_target_parse(struct dbms_target *t, const char *url,
                       struct err *err) MUST_CHECK;
 void dbms_target_close(struct dbms_target *t);
 
@@ -109,6 +101,9 @@ struct dbms_cell {
 typedef void dbms_row_f(void *arg, const struct dbms_cell *cells, unsigned n);
 
 #define DBMS_LINE 3
+
+/* What to do where there is none. */
+#define DBMS_NO_DATABASE "make that database, or correct jdbc-url"
 
 enum dbms_fault {
     DBMS_OK,

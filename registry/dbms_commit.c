@@ -89,7 +89,7 @@ static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
 static int find_out(struct dbms *d, uint64_t session, uint64_t mark,
                     struct err *err)
 {
-    mono_ms until = clock_mono_ms() + d->target.call_ms;
+    mono_ms until = clock_mono_ms() + d->target.url.call_ms;
     int rc;
 
     for (;;) {

@@ -52,7 +52,7 @@ void dbms_connect_next(struct dbms_target *t)
 {
     if (++t->nth >= t->n_addresses) {
         t->nth = 0;
-        t->at = (t->at + 1) % t->n_hosts;
+        t->at = (t->at + 1) % t->url.n_hosts;
     }
 }
 
@@ -101,7 +101,7 @@ look_up(const struct jdbc_host *host, const char **why,
 
 static void note(struct round *r, const struct dbms_target *t, const char *why)
 {
-    const struct jdbc_host *host = &t->hosts[t->at];
+    const struct jdbc_host *host = &t->url.hosts[t->at];
     bool named = t->address[0] != '\0' && strcmp(t->address, host->name) != 0;
 
     r->tried++;
@@ -195,16 +195,16 @@ static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
 /* True: found, or no time left. */
 static bool try_address(struct round *r, struct dbms_target *t)
 {
-    int64_t connect_ms = t->connect_ms;
+    int64_t connect_ms = t->url.connect_ms;
     struct dbms_link *link = NULL;
     struct err why = {0};
     enum dbms_fault fault;
 
-    if (r->best.link != NULL && !t->all && t->connect_ms > BETTER_MS) {
-        t->connect_ms = BETTER_MS;
+    if (r->best.link != NULL && !t->all && t->url.connect_ms > BETTER_MS) {
+        t->url.connect_ms = BETTER_MS;
     }
     fault = reach(t, &link, &why);
-    t->connect_ms = connect_ms;
+    t->url.connect_ms = connect_ms;
     if (fault == DBMS_OK) {
         judge(r, t, link);
     } else {
@@ -222,7 +222,7 @@ static bool try_host(struct round *r, struct dbms_target *t)
     const char *why;
     size_t first;
 
-    t->n_addresses = look_up(&t->hosts[t->at], &why, addresses);
+    t->n_addresses = look_up(&t->url.hosts[t->at], &why, addresses);
     if (t->n_addresses == 0) {
         t->address[0] = '\0';
         note(r, t, why);
@@ -257,8 +257,8 @@ static void say_all(const struct round *r, struct err *err)
 static void say_chosen(const struct round *r, const struct dbms_target *t)
 {
     log_info("=server", LOG_S("backend", t->driver->name),
-             LOG_S("host", t->hosts[t->at].name),
-             LOG_I("port", t->hosts[t->at].port),
+             LOG_S("host", t->url.hosts[t->at].name),
+             LOG_I("port", t->url.hosts[t->at].port),
              LOG_S("stands", t->behind ? "behind what is known of the registry"
                                        : "as it may"),
              LOG_S("others", buf_text(&r->said)));
@@ -285,9 +285,9 @@ static void choose(struct round *r, struct dbms_target *t)
 /* Of a round. Who asks all hosts waits for each that does not answer, once. */
 static int64_t patience(const struct dbms_target *t)
 {
-    int64_t for_all = (int64_t)t->n_hosts * t->connect_ms;
+    int64_t for_all = (int64_t)t->url.n_hosts * t->url.connect_ms;
 
-    return t->all && for_all > t->call_ms ? for_all + 1 : t->call_ms;
+    return t->all && for_all > t->url.call_ms ? for_all + 1 : t->url.call_ms;
 }
 
 enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
@@ -297,11 +297,11 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
     bool ended = false, denied;
 
     buf_init(&r.said, 65536);
-    for (size_t i = 0; !ended && i < t->n_hosts; i++) {
+    for (size_t i = 0; !ended && i < t->url.n_hosts; i++) {
         ended = try_host(&r, t);
         if (!ended) {
             t->nth = 0;
-            t->at = (t->at + 1) % t->n_hosts;
+            t->at = (t->at + 1) % t->url.n_hosts;
         }
     }
     *out = r.best.link;

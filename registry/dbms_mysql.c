@@ -160,8 +160,7 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
 
     (void)err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s", mysql_error(my),
                   mysql_errno(my),
-                  mysql_errno(my) == ER_BAD_DB_ERROR
-                      ? "; make that database, or correct jdbc-url"
+                  mysql_errno(my) == ER_BAD_DB_ERROR ? "; " DBMS_NO_DATABASE
                   : fault == DBMS_MISSING
                       ? "; make the tables with: pelorus registry init"
                       : "");
@@ -261,7 +260,8 @@ static unsigned seconds(int64_t ms)
 
 static void set_options(MYSQL *my, const struct dbms_target *t)
 {
-    unsigned to_connect = seconds(t->connect_ms), to_wait = seconds(t->call_ms);
+    unsigned to_connect = seconds(t->url.connect_ms),
+             to_wait = seconds(t->url.call_ms);
     unsigned tcp = MYSQL_PROTOCOL_TCP, none = 0;
     my_bool yes = 1, no = 0;
 
@@ -274,13 +274,13 @@ static void set_options(MYSQL *my, const struct dbms_target *t)
     (void)mysql_options(my, MYSQL_SET_CHARSET_NAME, "utf8mb4");
     (void)mysql_optionsv(my, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name",
                          "pelorus");
-    if (t->tls >= JDBC_TLS_ON) {
+    if (t->url.tls >= JDBC_TLS_ON) {
         (void)mysql_optionsv(my, MYSQL_OPT_SSL_ENFORCE, &yes);
     }
-    if (t->tls != JDBC_TLS_OFF) {
-        (void)mysql_ssl_set(my, t->key, t->cert, t->ca, NULL, NULL);
+    if (t->url.tls != JDBC_TLS_OFF) {
+        (void)mysql_ssl_set(my, t->url.key, t->url.cert, t->url.ca, NULL, NULL);
         (void)mysql_optionsv(my, MYSQL_OPT_SSL_VERIFY_SERVER_CERT,
-                             t->tls >= JDBC_TLS_CA ? &yes : &no);
+                             t->url.tls >= JDBC_TLS_CA ? &yes : &no);
     }
 }
 
@@ -307,7 +307,7 @@ static enum dbms_fault set_up(struct dbms_link *link,
 {
     static const char waits[] =
         "SET SESSION wsrep_sync_wait = 7, wsrep_dirty_reads = 0";
-    unsigned idle = seconds(t->idle_ms), lock = seconds(t->call_ms * 2 / 3);
+    unsigned idle = seconds(t->idle_ms), lock = seconds(t->url.call_ms * 2 / 3);
     struct setup setup = {0};
     enum dbms_fault fault;
     char sql[640];
@@ -334,15 +334,6 @@ static enum dbms_fault set_up(struct dbms_link *link,
     return fault;
 }
 
-/* MariaDB refuses whoever comes without TLS by the same number as a password
- * that is wrong. */
-static void add(struct err *err, const char *hint)
-{
-    size_t len = strlen(err->msg);
-
-    (void)snprintf(err->msg + len, sizeof(err->msg) - len, "%s", hint);
-}
-
 /* Who verifies certificates compares them with the name: then it is looked up
  * by libmariadb, and its first address that answers is the one. libmariadb
  * reads a password that is missing from the environment, and takes a socket
@@ -350,12 +341,11 @@ static void add(struct err *err, const char *hint)
 static enum dbms_fault connect_(struct dbms_link **out,
                                 const struct dbms_target *t, struct err *err)
 {
-    const struct jdbc_host *host = &t->hosts[t->at];
-    bool by_name = t->address[0] == '\0' || t->tls >= JDBC_TLS_CA;
-    const char *user = host->user != NULL ? host->user : t->user;
-    const char *password = host->password != NULL ? host->password
-                           : t->password != NULL  ? t->password
-                                                  : "";
+    const struct jdbc_host *host = &t->url.hosts[t->at];
+    bool by_name = t->address[0] == '\0' || t->url.tls >= JDBC_TLS_CA;
+    const char *user = host->user != NULL ? host->user : t->url.user;
+    const char *password =
+        host->password != NULL ? host->password : t->url.password;
     MYSQL *my = mysql_init(NULL);
     struct dbms_link *link;
     enum dbms_fault fault;
@@ -366,13 +356,16 @@ static enum dbms_fault connect_(struct dbms_link **out,
     }
     set_options(my, t);
     if (mysql_real_connect(my, by_name ? host->name : t->address, user,
-                           password, t->database, host->port, NULL,
-                           CLIENT_MULTI_STATEMENTS) == NULL) {
+                           password != NULL ? password : "", t->url.database,
+                           host->port, NULL, CLIENT_MULTI_STATEMENTS) == NULL) {
         fault = failed(my, err);
-        if (t->tls == JDBC_TLS_OFF && err != NULL &&
+        /* MariaDB refuses whoever comes without TLS by the same number as a
+         * password that is wrong. */
+        if (t->url.tls == JDBC_TLS_OFF &&
             mysql_errno(my) == ER_ACCESS_DENIED_ERROR) {
-            add(err, "; or it demands TLS (require_secure_transport, REQUIRE "
-                     "SSL), which useSSL=true or sslMode=REQUIRED switches on");
+            err_add(err,
+                    "; or it demands TLS (require_secure_transport, REQUIRE "
+                    "SSL), which useSSL=true or sslMode=REQUIRED switches on");
         }
         mysql_close(my);
         return fault;

@@ -305,7 +305,7 @@ void dbms_place_forget(struct dbms *d)
 
 void dbms_place_look_again(struct dbms *d)
 {
-    if (d->target.behind && d->target.n_hosts > 1 && !d->inside &&
+    if (d->target.behind && d->target.url.n_hosts > 1 && !d->inside &&
         clock_mono_ms() - d->linked >= LOOK_AGAIN_MS) {
         dbms_disconnect(d);
     }

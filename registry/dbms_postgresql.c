@@ -63,48 +63,42 @@ struct dbms_link {
 
 /* --- errors --------------------------------------------------------------- */
 
-static enum dbms_fault fault_of(const char *state)
+/* What a state means, by its first letters. */
+struct meaning {
+    const char *prefix;
+    enum dbms_fault fault;
+    enum trouble trouble;
+};
+
+static const struct meaning *meaning_of(const char *state)
 {
-    static const struct {
-        const char *prefix;
-        enum dbms_fault fault;
-    } faults[] = {
-        {"23505", DBMS_DUPLICATE}, {"40", DBMS_ROLLED_BACK},
-        {"55P03", DBMS_WAITED},    {"28", DBMS_DENIED},
-        {"42501", DBMS_DENIED},    {"25006", DBMS_NOT_HERE},
-        {"42P01", DBMS_MISSING},   {"3D000", DBMS_MISSING},
-        {"3F000", DBMS_MISSING},   {"57P", DBMS_LOST},
-        {"08", DBMS_LOST},         {"25P03", DBMS_LOST},
-        {"25P04", DBMS_LOST},      {"54", DBMS_TOO_LARGE},
+    static const struct meaning meanings[] = {
+        {"23505", DBMS_DUPLICATE, TROUBLE_NONE},
+        {"40", DBMS_ROLLED_BACK, TROUBLE_NONE},
+        {"55P03", DBMS_WAITED, TROUBLE_NONE},
+        {"28", DBMS_DENIED, TROUBLE_AUTH_REFUSED},
+        {"42501", DBMS_DENIED, TROUBLE_NONE},
+        {"25006", DBMS_NOT_HERE, TROUBLE_NONE},
+        {"42P01", DBMS_MISSING, TROUBLE_NONE},
+        {"3D000", DBMS_MISSING, TROUBLE_NONE},
+        {"3F000", DBMS_MISSING, TROUBLE_NONE},
+        {"57P", DBMS_LOST, TROUBLE_NONE},
+        {"57014", DBMS_REFUSED, TROUBLE_LIMIT},
+        {"08", DBMS_LOST, TROUBLE_NONE},
+        {"25P03", DBMS_LOST, TROUBLE_NONE},
+        {"25P04", DBMS_LOST, TROUBLE_LIMIT},
+        {"54", DBMS_TOO_LARGE, TROUBLE_NONE},
+        {"53300", DBMS_REFUSED, TROUBLE_CONNECTIONS},
+        {"53", DBMS_REFUSED, TROUBLE_FULL},
+        {"", DBMS_REFUSED, TROUBLE_NONE}, /* any other */
     };
+    const struct meaning *m = meanings;
 
-    for (size_t i = 0; state != NULL && i < ARRAY_LEN(faults); i++) {
-        if (strncmp(state, faults[i].prefix, strlen(faults[i].prefix)) == 0) {
-            return faults[i].fault;
-        }
+    while (strncmp(state == NULL ? "" : state, m->prefix, strlen(m->prefix)) !=
+           0) {
+        m++;
     }
-    return DBMS_REFUSED;
-}
-
-/* What the state says beyond the fault. */
-static enum trouble trouble_of(const char *state)
-{
-    static const struct {
-        const char *prefix;
-        enum trouble trouble;
-    } troubles[] = {
-        {"28", TROUBLE_AUTH_REFUSED}, {"53300", TROUBLE_CONNECTIONS},
-        {"53", TROUBLE_FULL},         {"57014", TROUBLE_LIMIT},
-        {"25P04", TROUBLE_LIMIT},
-    };
-
-    for (size_t i = 0; state != NULL && i < ARRAY_LEN(troubles); i++) {
-        if (strncmp(state, troubles[i].prefix, strlen(troubles[i].prefix)) ==
-            0) {
-            return troubles[i].trouble;
-        }
-    }
-    return TROUBLE_NONE;
+    return m;
 }
 
 /* libpq's messages end with a line break. */
@@ -209,7 +203,7 @@ static const char *hint_of(const PGresult *result)
     return strcmp(state, "3F000") == 0
                ? "make that schema, or correct currentSchema in jdbc-url"
            : strcmp(state, "3D000") == 0
-               ? "make that database, or correct jdbc-url"
+               ? DBMS_NO_DATABASE
                : "make the tables with: pelorus registry init";
 }
 
@@ -217,7 +211,7 @@ static const char *hint_of(const PGresult *result)
 static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
                              void *arg, struct err *err)
 {
-    enum dbms_fault fault;
+    const struct meaning *m;
 
     switch (PQresultStatus(result)) {
     case PGRES_SINGLE_TUPLE:
@@ -235,16 +229,12 @@ static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
         return DBMS_OK;
     default:
         say(err, "", PQresultErrorMessage(result));
-        fault = fault_of(PQresultErrorField(result, PG_DIAG_SQLSTATE));
-        err_set_trouble(
-            err, trouble_of(PQresultErrorField(result, PG_DIAG_SQLSTATE)));
-        if (fault == DBMS_MISSING && err != NULL) {
-            size_t len = strlen(err->msg);
-
-            (void)snprintf(err->msg + len, sizeof(err->msg) - len, "; %s",
-                           hint_of(result));
+        m = meaning_of(PQresultErrorField(result, PG_DIAG_SQLSTATE));
+        err_set_trouble(err, m->trouble);
+        if (m->fault == DBMS_MISSING) {
+            err_add(err, "; %s", hint_of(result));
         }
-        return fault;
+        return m->fault;
     }
 }
 
@@ -352,13 +342,10 @@ static enum dbms_fault not_connected(const char *message, enum jdbc_tls tls,
         trouble =
             tls == JDBC_TLS_OFF ? TROUBLE_TLS_REQUIRED : TROUBLE_FORBIDDEN;
     } else {
-        trouble = trouble_of(state);
+        trouble = meaning_of(state)->trouble;
     }
-    if (strcmp(state, "3D000") == 0 && err != NULL) {
-        size_t len = strlen(err->msg);
-
-        (void)snprintf(err->msg + len, sizeof(err->msg) - len,
-                       "; make that database, or correct jdbc-url");
+    if (strcmp(state, "3D000") == 0) {
+        err_add(err, "; " DBMS_NO_DATABASE);
     }
     err_set_trouble(err, trouble);
     return strncmp(state, "28", 2) == 0  ? DBMS_DENIED
@@ -404,12 +391,12 @@ static PGconn *start(const struct dbms_target *t)
                                         [JDBC_TLS_ON] = "require",
                                         [JDBC_TLS_CA] = "verify-ca",
                                         [JDBC_TLS_HOST] = "verify-full"};
-    const struct jdbc_host *host = &t->hosts[t->at];
+    const struct jdbc_host *host = &t->url.hosts[t->at];
     const char *address = t->address[0] != '\0' ? t->address : NULL;
     char port[8], patience[24];
 
     (void)snprintf(port, sizeof(port), "%u", host->port);
-    (void)snprintf(patience, sizeof(patience), "%" PRId64, t->call_ms);
+    (void)snprintf(patience, sizeof(patience), "%" PRId64, t->url.call_ms);
     /* What is NULL is as if it were not there. No name is expanded. */
     const struct {
         const char *name, *value;
@@ -417,19 +404,19 @@ static PGconn *start(const struct dbms_target *t)
         {"host", host->name},
         {"hostaddr", address},
         {"port", port},
-        {"dbname", t->database},
-        {"user", t->user},
-        {"password", t->password},
-        {"options", t->options != NULL ? t->options : options()},
-        {"sslmode", modes[t->tls]},
-        {"sslrootcert", t->ca},
-        {"sslcert", t->cert},
-        {"sslkey", t->key},
-        {"sslpassword", t->key_password},
+        {"dbname", t->url.database},
+        {"user", t->url.user},
+        {"password", t->url.password},
+        {"options", t->url.options != NULL ? t->url.options : options()},
+        {"sslmode", modes[t->url.tls]},
+        {"sslrootcert", t->url.ca},
+        {"sslcert", t->url.cert},
+        {"sslkey", t->url.key},
+        {"sslpassword", t->url.key_password},
         {"keepalives_idle", "10"},
         {"tcp_user_timeout", patience},
         {"application_name",
-         t->application != NULL ? t->application : "pelorus"},
+         t->url.application != NULL ? t->url.application : "pelorus"},
         {"gssencmode", "disable"},
         {"client_encoding", "UTF8"},
         {"target_session_attrs", "any"}, /* we ask ourselves */
@@ -464,9 +451,10 @@ static enum dbms_fault connect_(struct dbms_link **out,
     (void)PQsetNoticeReceiver(pg, no_notice, NULL);
     link = mem_zalloc(sizeof(*link));
     link->pg = pg;
-    link->call_ms = t->call_ms;
+    link->call_ms = t->url.call_ms;
     (void)PQsetErrorVerbosity(pg, PQERRORS_VERBOSE); /* with the SQLSTATE */
-    fault = finish_connect(pg, clock_mono_ms() + t->connect_ms, t->tls, err);
+    fault = finish_connect(pg, clock_mono_ms() + t->url.connect_ms, t->url.tls,
+                           err);
     (void)PQsetErrorVerbosity(pg, PQERRORS_DEFAULT);
     if (fault == DBMS_OK && PQsetnonblocking(pg, 1) != 0) {
         fault = broken(link, err);
@@ -500,14 +488,14 @@ static void begin(const struct dbms_target *t, struct buf *sql)
                " set_config('lock_timeout', '%" PRId64 "', true),"
                " set_config('idle_in_transaction_session_timeout', '%" PRId64
                "', true), set_config('bytea_output', 'hex', true)",
-               t->lineless ? "NULL" : TIMELINE, t->call_ms, t->call_ms * 2 / 3,
-               t->idle_ms);
-    if (t->schema == NULL) {
+               t->lineless ? "NULL" : TIMELINE, t->url.call_ms,
+               t->url.call_ms * 2 / 3, t->idle_ms);
+    if (t->url.schema == NULL) {
         buf_str(sql, ";SET LOCAL search_path TO DEFAULT");
         return;
     }
     buf_str(sql, ", set_config('search_path', convert_from(decode('");
-    dbms_hex(sql, t->schema, strlen(t->schema));
+    dbms_hex(sql, t->url.schema, strlen(t->url.schema));
     buf_str(sql, "', 'hex'), 'UTF8'), true)");
 }
 

@@ -18,66 +18,24 @@
 
 /* --- the URL -------------------------------------------------------------- */
 
-/* The texts go from one to the other. */
-static void take(struct dbms_target *t, struct jdbc_url *url)
+int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
 {
-    t->driver = url->kind == JDBC_POSTGRESQL ? &dbms_postgresql : &dbms_mysql;
-    memcpy(t->hosts, url->hosts, sizeof(t->hosts));
-    t->n_hosts = url->n_hosts;
-    t->database = url->database;
-    t->schema = url->schema;
-    t->options = url->options;
-    t->application = url->application;
-    t->user = url->user;
-    t->password = url->password;
-    t->tls = url->tls;
-    t->ca = url->ca;
-    t->cert = url->cert;
-    t->key = url->key;
-    t->key_password = url->key_password;
-    t->connect_ms = url->connect_ms;
-    t->call_ms = url->call_ms;
-    t->info_first = url->kind == JDBC_MYSQL;
-    buf_close(&url->notes);
-    memset(url, 0, sizeof(*url));
-}
-
-int dbms_target_parse(struct dbms_target *t, const char *text,
-                      struct buf *notes, struct err *err)
-{
-    struct jdbc_url url;
-    int rc = jdbc_url_parse(&url, text, err);
+    int rc;
 
     memset(t, 0, sizeof(*t));
+    rc = jdbc_url_parse(&t->url, text, err);
     if (rc != 0) {
         err_wrap(err, "registry.hikari-config.jdbc-url");
-        jdbc_url_close(&url);
+        dbms_target_close(t);
         return rc;
     }
-    if (notes != NULL) {
-        buf_add(notes, url.notes.data, url.notes.len);
-    }
-    take(t, &url);
+    t->driver = t->url.kind == JDBC_POSTGRESQL ? &dbms_postgresql : &dbms_mysql;
     return 0;
 }
 
 void dbms_target_close(struct dbms_target *t)
 {
-    for (size_t i = 0; i < t->n_hosts; i++) {
-        mem_free(t->hosts[i].name);
-        mem_free(t->hosts[i].user);
-        mem_free(t->hosts[i].password);
-    }
-    mem_free(t->database);
-    mem_free(t->schema);
-    mem_free(t->options);
-    mem_free(t->application);
-    mem_free(t->user);
-    mem_free(t->password);
-    mem_free(t->ca);
-    mem_free(t->cert);
-    mem_free(t->key);
-    mem_free(t->key_password);
+    jdbc_url_close(&t->url);
     memset(t, 0, sizeof(*t));
 }
 
@@ -122,10 +80,8 @@ static void fill_user(char **field)
 }
 
 /* Said once, when it is opened. */
-static void say_notes(const struct buf *notes)
+static void say_notes(const char *at)
 {
-    const char *at = notes->len == 0 ? "" : notes->data;
-
     while (*at != '\0') {
         size_t name = strcspn(at, ":"), end = strcspn(at, "\n");
         char *parameter = mem_strndup(at, name);
@@ -141,19 +97,19 @@ static void say_notes(const struct buf *notes)
 
 /* Keys of our own stand for what Java hands its driver beside the URL: to
  * Connector/J they come first, to the others the URL does. */
-static void fill_who(struct dbms_target *t, const struct conf_registry *conf)
+static void fill_who(struct jdbc_url *url, const struct conf_registry *conf)
 {
-    if (t->info_first && conf->user != NULL) {
-        jdbc_set(&t->user, conf->user);
+    if (url->kind == JDBC_MYSQL && conf->user != NULL) {
+        jdbc_set(&url->user, conf->user);
     }
-    if (t->info_first && conf->password != NULL) {
-        jdbc_set(&t->password, conf->password);
+    if (url->kind == JDBC_MYSQL && conf->password != NULL) {
+        jdbc_set(&url->password, conf->password);
     }
-    fill(&t->user, conf->user);
-    fill_user(&t->user);
-    fill(&t->password, conf->password);
-    if (t->user != NULL) { /* PostgreSQL's database of the user's name */
-        fill(&t->database, t->user);
+    fill(&url->user, conf->user);
+    fill_user(&url->user);
+    fill(&url->password, conf->password);
+    if (url->user != NULL) { /* PostgreSQL's database of the user's name */
+        fill(&url->database, url->user);
     }
 }
 
@@ -162,39 +118,39 @@ static void fill_patience(struct dbms_target *t,
                           const struct conf_registry *conf)
 {
     int64_t timeout = conf->session_timeout_ms, most;
+    struct jdbc_url *url = &t->url;
 
     most = clamp(timeout / 2, 2000, 15000);
-    t->call_ms = t->call_ms == 0 ? most : clamp(t->call_ms, 1000, most);
-    most = clamp(conf->connect_timeout_ms, 100, t->call_ms);
-    t->connect_ms = t->connect_ms == 0 ? most : clamp(t->connect_ms, 100, most);
+    url->call_ms = url->call_ms == 0 ? most : clamp(url->call_ms, 1000, most);
+    most = clamp(conf->connect_timeout_ms, 100, url->call_ms);
+    url->connect_ms =
+        url->connect_ms == 0 ? most : clamp(url->connect_ms, 100, most);
     t->idle_ms = clamp(timeout / 2, 1000, 30000);
 }
 
 static int target_of(struct dbms_target *t, const struct conf_registry *conf,
                      bool aloud, struct err *err)
 {
-    struct buf notes;
-    int rc;
+    struct jdbc_url *url = &t->url;
+    int rc = dbms_target_parse(t, conf->jdbc_url, err);
 
-    buf_init(&notes, 8192);
-    rc = dbms_target_parse(t, conf->jdbc_url, &notes, err);
-    if (rc == 0) {
-        assert(t->driver != NULL && t->n_hosts > 0);
-        fill_who(t, conf);
-        if (conf->jdbc_schema != NULL && t->driver == &dbms_postgresql) {
-            quote(&t->schema, conf->jdbc_schema);
-        }
-        fill(&t->ca, conf->cert_file);
-        fill(&t->cert, conf->key_cert_chain_file);
-        fill(&t->key, conf->key_file);
-        fill_patience(t, conf);
-        (void)snprintf(t->prefix, sizeof(t->prefix), "/%s", conf->namespace_);
+    if (rc != 0) {
+        return rc;
     }
-    if (rc == 0 && aloud) {
-        say_notes(&notes);
+    assert(t->driver != NULL && url->n_hosts > 0);
+    fill_who(url, conf);
+    if (conf->jdbc_schema != NULL && t->driver == &dbms_postgresql) {
+        quote(&url->schema, conf->jdbc_schema);
     }
-    buf_close(&notes);
-    return rc;
+    fill(&url->ca, conf->cert_file);
+    fill(&url->cert, conf->key_cert_chain_file);
+    fill(&url->key, conf->key_file);
+    fill_patience(t, conf);
+    (void)snprintf(t->prefix, sizeof(t->prefix), "/%s", conf->namespace_);
+    if (aloud) {
+        say_notes(buf_text(&url->notes));
+    }
+    return 0;
 }
 
 int jdbc_open(struct registry **out, struct loop *loop,

@@ -60,9 +60,10 @@ static void aim(struct bench *b, const char *database)
 
     dbms_target_close(&b->target);
     sql_server_url(b->server, b->server->port, database, b->url);
-    must(dbms_target_parse(&b->target, b->url, NULL, &err), &err);
-    b->target.user = mem_strdup(b->server->kind->admin);
-    b->target.connect_ms = b->target.call_ms = b->target.idle_ms = 60000;
+    must(dbms_target_parse(&b->target, b->url, &err), &err);
+    b->target.url.user = mem_strdup(b->server->kind->admin);
+    b->target.url.connect_ms = b->target.url.call_ms = b->target.idle_ms =
+        60000;
 }
 
 static void start(struct bench *b, const struct sql_server_kind *kind)
@@ -85,7 +86,7 @@ static void ours(void *arg, struct move_item *items, size_t n, bool watched,
     struct conf_registry conf = {.type = CONF_JDBC,
                                  .namespace_ = space,
                                  .jdbc_url = b->url,
-                                 .user = b->target.user,
+                                 .user = b->target.url.user,
                                  .session_timeout_ms = SESSION_MS,
                                  .connect_timeout_ms = 10000,
                                  .heartbeat_refresh_ms = 3000,

@@ -82,11 +82,11 @@ static bool answers(void *server)
     bool ok;
 
     sql_server_url(s, s->port, s->kind->system, url);
-    if (dbms_target_parse(&t, url, NULL, &err) != 0) {
+    if (dbms_target_parse(&t, url, &err) != 0) {
         return false;
     }
-    t.user = mem_strdup(s->kind->admin);
-    t.connect_ms = t.call_ms = t.idle_ms = 5000;
+    t.url.user = mem_strdup(s->kind->admin);
+    t.url.connect_ms = t.url.call_ms = t.idle_ms = 5000;
     ok = t.driver->connect(&link, &t, &err) == DBMS_OK;
     if (ok) {
         t.driver->close(&link);

@@ -41,10 +41,10 @@ static int aim(struct dbms_target *t, const char *database, struct err *err)
     int rc;
 
     sql_server_url(server, server->port, database, url);
-    rc = dbms_target_parse(t, url, NULL, err);
+    rc = dbms_target_parse(t, url, err);
     if (rc == 0) {
-        t->user = mem_strdup(kind->admin);
-        t->connect_ms = t->call_ms = t->idle_ms = 20000;
+        t->url.user = mem_strdup(kind->admin);
+        t->url.connect_ms = t->url.call_ms = t->idle_ms = 20000;
     }
     return rc;
 }

@@ -118,13 +118,13 @@ static void hosts(size_t n)
 {
     memset(servers, 0, sizeof(servers));
     t = (struct dbms_target){.driver = &driver,
-                             .n_hosts = n,
-                             .call_ms = 5000,
-                             .connect_ms = 1000,
+                             .url.n_hosts = n,
+                             .url.call_ms = 5000,
+                             .url.connect_ms = 1000,
                              .prefix = "/ns"};
     for (size_t i = 0; i < n; i++) {
-        t.hosts[i].name = mem_strdup("127.0.0.1");
-        t.hosts[i].port = (uint16_t)(1 + i);
+        t.url.hosts[i].name = mem_strdup("127.0.0.1");
+        t.url.hosts[i].port = (uint16_t)(1 + i);
     }
 }
 
