@@ -8,6 +8,7 @@
 #   make chaos       real clusters, killed and stopped at random: RUNS=N of SECONDS=60 each
 #   make partitions  likewise, their networks cut at random: RUNS=N
 #   make contract    the API against openapi.yaml, also in chains of requests: SEEDS="1 2" EXAMPLES=50
+#   make interop    servers that are not in Debian, over the network: exact versions
 #   make model       the failover protocol, checked by spin
 #   make bench       figures: picks, HTTP beside a bare server, moves
 #   make fuzz        look for inputs that break a parser: SECONDS=N for each
@@ -65,7 +66,7 @@ BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) te
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 
-.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions model bench fuzz lint house format install clean
+.PHONY: all help deps contract contract-tool demo run check check-build check-run tests sim chaos partitions interop model bench fuzz lint house format install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -152,6 +153,11 @@ contract-tool:
 
 contract: all contract-tool
 	@PELORUS=$(abspath $(BUILD)/pelorus) PHASES=examples,coverage,fuzzing,stateful $(foreach v,SEEDS EXAMPLES,$(if $(filter command environment,$(origin $(v))),$(v)="$($(v))")) python3 tests/integration/contract.py
+
+# Exact versions by each language's own client; without a network an error.
+interop: all
+	@packaging/deps.sh interop
+	@BUILD=$(BUILD) tests/interop/run.sh
 
 model:
 	@BUILD=$(BUILD)/model tests/model/run.sh

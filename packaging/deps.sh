@@ -3,6 +3,7 @@
 #   build       the program itself, and its demo on the embedded registry
 #   zookeeper, etcd, mysql, postgresql: a server of that registry, for the demo
 #   lint        the tools of make lint
+#   interop     what make interop builds and runs other servers with
 #   check       all of this but lint, and what the tests use beside it
 # Without a word: check. Debian only; on other systems it says which packages
 # are meant and lets the compiler decide.
@@ -18,6 +19,7 @@ mysql="python3 mariadb-server-core mariadb-client-core"
 postgresql="python3 postgresql"
 check="ca-certificates libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
  default-jdk-headless etcd-client openssl python3-venv spin wrk"
+interop="ca-certificates golang-go mariadb-client-core python3"
 lint="clang-tidy cppcheck clang-format"
 
 packages=
@@ -29,9 +31,10 @@ for what in "${@:-check}"; do
     mysql) packages="$packages $build $mysql" ;;
     postgresql) packages="$packages $build $postgresql" ;;
     check) packages="$packages $build $zookeeper $etcd $mysql $postgresql $check" ;;
+    interop) packages="$packages $build $interop" ;;
     lint) packages="$packages $build $lint" ;;
     *)
-        echo "pelorus: deps.sh: $what is none of build, zookeeper, etcd, mysql, postgresql, lint, check" >&2
+        echo "pelorus: deps.sh: $what is none of build, zookeeper, etcd, mysql, postgresql, interop, lint, check" >&2
         exit 2
         ;;
     esac

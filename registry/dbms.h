@@ -81,6 +81,8 @@ struct dbms_target {
     struct dbms_place place; /* as it stood then */
     bool behind;             /* before `known`, and none was better */
     bool lineless;           /* it cannot tell a timeline */
+    bool bare;               /* connect without setting the session up */
+    bool making;             /* tables may be made, also to try locks with */
     bool probed;             /* hosts[probed_at] there keeps row locks */
     size_t probed_at;
     char probed_address[64];
@@ -138,9 +140,9 @@ struct dbms_words {
     const char *last_id; /* a statement that tells the id of the INSERT */
     const char *hint;    /* wake others up, or "" */
     const char *schema;  /* CREATE statements */
-    /* Begin, and lock the counter's row; the same, but not waiting for it, or a
-     * second. NULL: row locks are beyond doubt. */
-    const char *hold, *hold_too, *hold_late;
+    /* Lock the counter's row, also without waiting for it; wait no longer than
+     * a second from now on. NULL: row locks are beyond doubt. */
+    const char *hold, *hold_too, *patience;
     /* Around names, each in its own: those of them that are not there. */
     const char *missing, *missing_end, *name, *name_end;
 };
@@ -201,6 +203,10 @@ void dbms_connect_next(struct dbms_target *t);
 /* NOT_HERE: two connections can hold a row at a time. */
 enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
                            struct err *err);
+/* Of a server that refused to be set up (`fault`, as `err` says): does it look
+ * like MySQL only? Then NOT_HERE, and `err` says so; else `fault`. */
+enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
+                                struct err *err);
 
 /* --- where they stand (dbms_place.c) ----------------------------------------
  */
@@ -504,5 +510,9 @@ void dbms_dolphin_forget(struct dbms *d);
 
 extern const char dbms_schema_mysql[], dbms_schema_postgresql[];
 int dbms_schema_apply(struct dbms_target *t, struct err *err) MUST_CHECK;
+/* The counter's table and its row alone, one statement a request: without them
+ * nobody can tell whether locks are kept. */
+enum dbms_fault dbms_schema_counter(struct dbms_link *link,
+                                    const struct dbms_target *t);
 
 #endif

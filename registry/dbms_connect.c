@@ -180,6 +180,9 @@ static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
 {
     enum dbms_fault fault = t->driver->connect(link, t, err);
 
+    if (fault == DBMS_REFUSED) {
+        return dbms_probe_bare(t, fault, err);
+    }
     if (fault == DBMS_OK) {
         fault = dbms_place_ask(*link, t, err);
         if (fault == DBMS_OK) {

@@ -46,11 +46,9 @@ static const struct dbms_words words = {
     .last_id = ";SELECT 'I', LAST_INSERT_ID()",
     .hint = "",
     .schema = dbms_schema_mysql,
-    .hold = "BEGIN;SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE",
-    .hold_too = "BEGIN;SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE"
-                " NOWAIT",
-    .hold_late = "SET SESSION innodb_lock_wait_timeout = 1;BEGIN;"
-                 "SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE",
+    .hold = "SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE",
+    .hold_too = "SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE NOWAIT",
+    .patience = "SET SESSION innodb_lock_wait_timeout = 1",
     .missing = "SELECT name FROM (SELECT '' AS name",
     .missing_end = ") AS wanted WHERE name <> '' AND name NOT IN (SELECT"
                    " table_name FROM information_schema.tables WHERE"
@@ -138,6 +136,9 @@ static enum trouble trouble_of(unsigned number, const char *text)
         return TROUBLE_TLS_REQUIRED;
     case CR_SSL_CONNECTION_ERROR:
         return TROUBLE_TLS_FAILED;
+    case ER_UNKNOWN_COM_ERROR: /* see fault_of() */
+    case GROUP_REPLICATION_HOOK:
+        return TROUBLE_NO_QUORUM;
     case ER_STATEMENT_TIMEOUT:
     case QUERY_TIMEOUT:
         return TROUBLE_LIMIT;
@@ -372,7 +373,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
     }
     link = mem_zalloc(sizeof(*link));
     link->my = my;
-    fault = set_up(link, t, err);
+    fault = t->bare ? DBMS_OK : set_up(link, t, err);
     if (fault != DBMS_OK) {
         close_(&link);
         return fault;

@@ -32,6 +32,7 @@ enum verdict {
     LOOSE,
 };
 
+/* One statement a request: some cannot part them. */
 static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
                              const struct dbms_target *t)
 {
@@ -39,16 +40,30 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
     enum dbms_fault fault;
     bool got;
 
-    if (ask(first, t, words->hold, &got) != DBMS_OK || !got) {
+    if (ask(second, t, "BEGIN", &got) != DBMS_OK ||
+        ask(first, t, "BEGIN", &got) != DBMS_OK ||
+        ask(first, t, words->hold, &got) != DBMS_OK || !got) {
         return UNKNOWN;
     }
     fault = ask(second, t, words->hold_too, &got);
     if (fault == DBMS_REFUSED) { /* it does not know NOWAIT */
-        fault = ask(second, t, words->hold_late, &got);
+        (void)ask(second, t, words->patience, &got);
+        fault = ask(second, t, words->hold, &got);
     }
     return fault == DBMS_OK && got ? LOOSE
            : fault == DBMS_WAITED  ? KEPT
                                    : UNKNOWN;
+}
+
+static enum dbms_fault is_loose(const struct dbms_target *t, struct err *err)
+{
+    (void)err_set(err, ERR_UNAVAILABLE,
+                  "%s: this server keeps no row locks: two transactions held "
+                  "one row of pelorus_meta at a time; use MariaDB or MySQL "
+                  "with ENGINE = InnoDB",
+                  t->driver->name);
+    err_set_trouble(err, TROUBLE_NO_LOCKS);
+    return DBMS_NOT_HERE;
 }
 
 static bool is_probed(const struct dbms_target *t)
@@ -77,15 +92,55 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
         return DBMS_LOST;
     }
     if (verdict == LOOSE) {
-        (void)err_set(err, ERR_UNAVAILABLE,
-                      "%s: this server keeps no row locks: two transactions "
-                      "held one row of pelorus_meta at a time; use MariaDB or "
-                      "MySQL with ENGINE = InnoDB",
-                      t->driver->name);
-        return DBMS_NOT_HERE;
+        return is_loose(t, err);
     }
     t->probed = verdict == KEPT;
     t->probed_at = t->at;
     memcpy(t->probed_address, t->address, sizeof(t->probed_address));
     return DBMS_OK;
+}
+
+/* --- one that does not understand us -------------------------------------- */
+
+static enum verdict try_bare(const struct dbms_target *t)
+{
+    struct dbms_link *first = NULL, *second = NULL;
+    enum verdict verdict = UNKNOWN;
+
+    if (t->driver->connect(&first, t, NULL) == DBMS_OK) {
+        if (t->making) {
+            (void)dbms_schema_counter(first, t);
+        }
+        if (t->driver->connect(&second, t, NULL) == DBMS_OK) {
+            verdict = try_both(first, second, t);
+            t->driver->close(&second);
+        }
+        t->driver->close(&first);
+    }
+    return verdict;
+}
+
+enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
+                                struct err *err)
+{
+    enum verdict verdict;
+
+    if (t->driver->words->hold == NULL || err->trouble != TROUBLE_NONE) {
+        return fault; /* it knows us, and refuses for a reason of its own */
+    }
+    t->bare = true;
+    verdict = try_bare(t);
+    t->bare = false;
+    if (verdict == LOOSE) {
+        char said[ERR_MSG_MAX];
+
+        memcpy(said, err->msg, sizeof(said));
+        fault = is_loose(t, err);
+        err_add(err, " (and it does not know our settings: %.120s)", said);
+    } else {
+        err_add(err,
+                "; is this MariaDB, or MySQL, with InnoDB? Such as only look "
+                "like them keep no row locks");
+    }
+    return fault;
 }

@@ -169,6 +169,28 @@ static const char *what_to_run(const struct dbms_target *t,
     return missing->len > 0 ? schema : row;
 }
 
+static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    (void)arg;
+    (void)cells;
+    (void)n;
+}
+
+enum dbms_fault dbms_schema_counter(struct dbms_link *link,
+                                    const struct dbms_target *t)
+{
+    const char *schema = t->driver->words->schema;
+    const char *row = strstr(schema, "INSERT");
+    enum dbms_fault fault;
+
+    assert(strstr(schema, "pelorus_meta") < strchr(schema, ';'));
+    fault = t->driver->run(link, schema, strcspn(schema, ";"), ignore_row, NULL,
+                           NULL);
+    return fault != DBMS_OK ? fault
+                            : t->driver->run(link, row, strcspn(row, ";"),
+                                             ignore_row, NULL, NULL);
+}
+
 static enum dbms_fault make_them(struct dbms_link *link,
                                  const struct dbms_target *t, struct err *err)
 {
@@ -219,8 +241,10 @@ int dbms_schema_apply(struct dbms_target *t, struct err *err)
 {
     const struct dbms_driver *driver = t->driver;
     struct dbms_link *link = NULL;
-    enum dbms_fault fault = dbms_connect(&link, t, err);
+    enum dbms_fault fault;
 
+    t->making = true;
+    fault = dbms_connect(&link, t, err);
     if (fault == DBMS_OK) {
         fault = make(link, t, err);
         driver->close(&link);

@@ -64,6 +64,9 @@
     X(TROUBLE_TABLES, "tables_missing", false,                                 \
       "The registry's tables, or its database, are missing",                   \
       "make the database, then the tables: pelorus registry init")             \
+    X(TROUBLE_NO_LOCKS, "no_row_locks", true,                                  \
+      "The registry's server keeps no row locks",                              \
+      "use MariaDB or MySQL, and ENGINE = InnoDB for all of our tables")       \
     X(TROUBLE_LIMIT, "statement_limit", false,                                 \
       "The registry ends our statements before their time",                    \
       "raise the limit for our user: max_statement_time (MariaDB), "           \

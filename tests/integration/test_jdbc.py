@@ -252,6 +252,20 @@ def a_server_without_row_locks(server, cluster):
     equal(try_init(server, cluster.dir).returncode, 0, "with row locks again")
 
 
+def a_server_that_does_not_know_us(cluster):
+    """It refuses our settings: whether it keeps row locks is tried without
+    them, and said in place of what it said."""
+    server = Server("mysql", cluster.dir, more=["--skip-innodb", "--default-storage-engine=Aria", "--sql-mode="])
+    try:
+        server.start().wait().make_database()
+        done = try_init(server, cluster.dir)
+        equal(done.returncode, 1, "no InnoDB")
+        check("keeps no row locks" in done.stderr and "innodb_lock_wait_timeout" in done.stderr, done.stderr)
+        equal(server.run("SHOW TABLES"), [["pelorus_meta"]], "what was made")
+    finally:
+        server.end()
+
+
 def tls(cluster, kind):
     """A server that takes nothing but TLS; its certificate is believed if and
     only if our authority signed it."""
@@ -284,6 +298,7 @@ def tls(cluster, kind):
         who_may_make_no_tables(server, cluster, kind)
         if kind == "mysql":
             a_server_without_row_locks(server, cluster)
+            a_server_that_does_not_know_us(cluster)
     finally:
         server.end()
 
