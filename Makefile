@@ -111,7 +111,7 @@ demo:
 run: all
 	$(BUILD)/pelorus serve -c conf/pelorus.yaml
 
-check: deps
+check: deps contract-tool
 	@$(MAKE) --no-print-directory -j$$(nproc) WERROR=1 check-build
 	@$(MAKE) --no-print-directory WERROR=1 check-run
 
@@ -152,7 +152,7 @@ contract-tool:
 	@tests/contract/install.sh
 
 contract: all contract-tool
-	@PELORUS=$(abspath $(BUILD)/pelorus) PHASES=examples,coverage,fuzzing,stateful $(foreach v,SEEDS EXAMPLES,$(if $(filter command environment,$(origin $(v))),$(v)="$($(v))")) python3 tests/integration/contract.py
+	@PELORUS=$(abspath $(BUILD)/pelorus) PHASES=examples,coverage,fuzzing,stateful $(foreach v,SEEDS EXAMPLES,$(if $(filter command environment,$(origin $(v))),$(v)="$($(v))")) python3 tests/integration/test_contract.py
 
 # Exact versions by each language's own client; without a network an error.
 interop: all
