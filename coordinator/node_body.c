@@ -25,6 +25,30 @@ static void add_wrong(struct wrong *w, const char *member, const char *text)
     w->n++;
 }
 
+static bool is_empty_name(const cJSON *name)
+{
+    const char *text = cJSON_GetStringValue(name);
+
+    return text != NULL && text[strspn(text, " \t\n\v\f\r")] == '\0';
+}
+
+/* As of a variable that was not set: not "no group". */
+static void check_names(struct wrong *w, const cJSON *group,
+                        const cJSON *groups)
+{
+    const cJSON *each;
+    bool empty = false;
+
+    if (is_empty_name(group))
+        add_wrong(w, "group", "group: its name is empty; leave it out");
+    cJSON_ArrayForEach(each, groups)
+    {
+        empty |= is_empty_name(each);
+    }
+    if (empty)
+        add_wrong(w, "groups", "groups: a name is empty; leave it out");
+}
+
 /* Stricter than what DolphinScheduler writes: types as the contract has them.
  */
 static void check_types(struct wrong *w, const cJSON *body)
@@ -48,6 +72,7 @@ static void check_types(struct wrong *w, const cJSON *body)
         add_wrong(w, "groups", "groups: at most 32 names are expected");
     if (group != NULL && !cJSON_IsNull(group) && !cJSON_IsString(group))
         add_wrong(w, "group", "group: one name is expected");
+    check_names(w, group, cJSON_IsArray(groups) ? groups : NULL);
     if (host != NULL && !cJSON_IsNull(host) && !cJSON_IsString(host))
         add_wrong(w, "host", "host: a string is expected");
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {

@@ -267,6 +267,7 @@ static double read_ratio(struct heartbeat *hb, const cJSON *o,
 static void read_load(struct heartbeat *hb, const cJSON *o)
 {
     struct load *load = &hb->load;
+    int32_t slots = -1;
     double waiting;
 
     load->cpu = read_ratio(hb, o, "cpuUsage", LOAD_CPU);
@@ -274,19 +275,22 @@ static void read_load(struct heartbeat *hb, const cJSON *o)
     load->disk = read_ratio(hb, o, "diskUsage", LOAD_DISK);
     (void)read_load_whole(hb, o, "workerHostWeight", &of_weight, LOAD_WEIGHT,
                           &load->weight);
-    if (!read_load_whole(hb, o, "slots", &of_slots, LOAD_SLOTS, &load->slots) &&
-        read_load_whole(hb, o, "workerExecThreadCount", &of_slots, LOAD_SLOTS,
-                        &load->slots))
-        hb->refused &= ~(unsigned)LOAD_SLOTS;
-    if (read_load_number(hb, o, "threadPoolUsage", &of_pool, LOAD_POOL,
-                         &load->pool))
-        return;
+    if (read_load_whole(hb, o, "workerExecThreadCount", &of_slots, LOAD_SLOTS,
+                        &slots))
+        load->slots = slots;
+    if (read_load_whole(hb, o, "slots", &of_slots, LOAD_SLOTS, &slots))
+        load->slots = slots;
+    if (slots >= 0)
+        hb->refused &= ~(unsigned)LOAD_SLOTS; /* one of the two will do */
     /* Up to 3.1 a worker tells its queue only: when something waits, all its
      * threads are taken; when nothing waits, nothing is known. */
     if (read_load_number(hb, o, "workerWaitingTaskCount", &of_count, LOAD_POOL,
                          &waiting) &&
         waiting > 0 && load->slots > 0)
         load->pool = fmin(1.0 + waiting / load->slots, POOL_MAX);
+    if (read_load_number(hb, o, "threadPoolUsage", &of_pool, LOAD_POOL,
+                         &load->pool))
+        hb->refused &= ~(unsigned)LOAD_POOL;
 }
 
 static void read_ttl(struct heartbeat *hb, const cJSON *o)

@@ -312,6 +312,9 @@ def test_nodes_come_renew_and_go(cluster):
     # A value out of range is refused with its name, a member that nobody reads is said.
     wrong = problem(c.api("PUT", f"/v1/nodes/worker/{W1}", {"cpuUsage": 7, "slots": "8"}), 422, "invalid_value")
     check("cpuUsage, slots: cpuUsage: 7 where" in wrong["detail"], wrong["detail"])
+    for nameless in ({"group": ""}, {"groups": ["gpu", " "]}):  # of a variable that was not set
+        wrong = problem(c.api("PUT", f"/v1/nodes/worker/{W1}", nameless), 422, "invalid_value")
+        check("name is empty; leave it out" in wrong["detail"], wrong["detail"])
     equal((n["cpu"], n["degraded"], n["problems"]), (0.25, False, []), "nothing of it was taken")
     warned = c.api("PUT", f"/v1/nodes/worker/{W1}", {"cpuusage": 0.1, "cpuUsage": 0.5, "slots": 8}).json["warnings"]
     equal(len(warned), 1, "a warning")

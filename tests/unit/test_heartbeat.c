@@ -186,6 +186,10 @@ static const struct refusal {
      "workerHostWeight", true},
     {"{" ID ",\"slots\":-1}", HEARTBEAT_OUT_OF_RANGE, "slots", true},
     {"{" ID ",\"slots\":4294967296}", HEARTBEAT_OUT_OF_RANGE, "slots", true},
+    {"{" ID ",\"slots\":8,\"workerExecThreadCount\":\"8\"}",
+     HEARTBEAT_NOT_A_NUMBER, "workerExecThreadCount", true},
+    {"{" ID ",\"threadPoolUsage\":0,\"workerWaitingTaskCount\":1e16}",
+     HEARTBEAT_OUT_OF_RANGE, "workerWaitingTaskCount", true},
     {"{" ID ",\"serverStatus\":3}", HEARTBEAT_OUT_OF_RANGE, "serverStatus",
      true},
     {"{" ID ",\"serverStatus\":\"busy\"}", HEARTBEAT_OUT_OF_RANGE,
@@ -195,6 +199,21 @@ static const struct refusal {
     {"{" ID ",\"groups\":[\"a\",7]}", HEARTBEAT_OUT_OF_RANGE, "groups", true},
     {"{" ID ",\"group\":\"no/slash\"}", HEARTBEAT_OUT_OF_RANGE, "group", true},
 };
+
+/* Of two members for one thing the good one counts. */
+static void a_bad_member_beside_a_good_one_costs_nothing(void **state)
+{
+    const char *v = "{" ID ",\"slots\":8,\"workerExecThreadCount\":-1,"
+                    "\"threadPoolUsage\":0.5,\"workerWaitingTaskCount\":-1}";
+    struct heartbeat hb;
+
+    (void)state;
+    heartbeat_read(&hb, v, strlen(v));
+    assert_int_equal(hb.refused, 0);
+    assert_int_equal(hb.n_problems, 2);
+    assert_int_equal(hb.load.slots, 8);
+    assert_true(hb.load.pool == 0.5);
+}
 
 static void refusals_name_reason_and_field_and_keep_the_identity(void **state)
 {
@@ -445,6 +464,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_sample_is_read_as_it_says),
         cmocka_unit_test(refusals_name_reason_and_field_and_keep_the_identity),
+        cmocka_unit_test(a_bad_member_beside_a_good_one_costs_nothing),
         cmocka_unit_test(status_is_taken_from_a_refused_heartbeat),
         cmocka_unit_test(a_bad_field_is_dropped_and_no_other),
         cmocka_unit_test(a_member_that_nobody_reads_is_known_and_what_it_meant),
