@@ -71,6 +71,7 @@ static const struct http_route routes[] = {
     {"/", {[HTTP_GET] = {http_root, NO_BODY, ""}}},
 };
 
+/* A parameter that is too long for all is left empty: http_route() says so. */
 static bool matches(const char *pattern, const char *path,
                     char param[][HTTP_PARAM_MAX + 1])
 {
@@ -86,11 +87,12 @@ static bool matches(const char *pattern, const char *path,
             continue;
         }
         len = strcspn(path, "/");
-        if (len == 0 || len > HTTP_PARAM_MAX)
+        if (len == 0)
             return false;
         assert(n < HTTP_PARAMS_MAX);
-        memcpy(param[n], path, len);
-        param[n++][len] = '\0';
+        if (len <= HTTP_PARAM_MAX)
+            memcpy(param[n], path, len);
+        param[n++][len <= HTTP_PARAM_MAX ? len : 0] = '\0';
         path += len;
         pattern += 2;
     }
@@ -139,6 +141,17 @@ static bool read_method(struct http_request *r, const char *method)
     return false;
 }
 
+static bool has_params(const struct http_route *route,
+                       char param[][HTTP_PARAM_MAX + 1])
+{
+    const char *p = strchr(route->path, '{');
+
+    for (unsigned n = 0; p != NULL; p = strchr(p + 1, '{'))
+        if (param[n++][0] == '\0')
+            return false;
+    return true;
+}
+
 static unsigned methods_of(const struct http_route *route)
 {
     unsigned set = 0;
@@ -178,6 +191,10 @@ void http_route(struct http_request *r, const char *target, const char *method)
                      "the target is neither a path nor http://host/path");
     } else if (found == NULL) {
         http_problem(r, "not_found", "no such path; /openapi.yaml lists them");
+    } else if (known && found->method[r->method].handler != NULL &&
+               !has_params(found, r->param)) {
+        http_problem(r, "invalid", "a part of the path is longer than %d bytes",
+                     HTTP_PARAM_MAX);
     } else if (known && found->method[r->method].handler != NULL) {
         r->handler = found->method[r->method].handler;
         r->query = found->method[r->method].query;

@@ -207,6 +207,8 @@ def test_what_nobody_knows_is_refused_alike_everywhere(cluster):
         path = re.sub("{}", lambda _: values[next(names)], route)
         a = c.api(method, f"{path}?gruop=gpu", {} if method in ("PUT", "POST", "PATCH") else None)
         check("gruop" in problem(a, 400, "invalid")["detail"], f"{method} {path}: {a.text}")
+        if "{}" in route:  # longer than any name, wherever it stands
+            problem(c.api(method, route.replace("{}", "a" * 300), {} if method in ("PUT", "POST") else None), 400, "invalid")
     for path in ("/v1/workers/best?group=", "/v1/workers/best?group=%20", "/v1/nodes?group=", "/v1/groups/%20",
                  "/v1/nodes?wait=soon", f"/v1/nodes/master/{M1}?wait=soon", "/v1/work?wait=1", "/v1/groups?cursor=a%2Fb",
                  "/v1/nodes?cursor=0/x", "/v1/work?cursor=", "/v1/failovers?cursor=a%20b", "/v1/work/a%20b", "/v1/failovers/a%20b"):
