@@ -8,8 +8,10 @@ refusal, most of them in vain.
 import os
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 from cluster import SLOW, Api, check, equal, free_port, holds, run, settings, wait_for
@@ -56,7 +58,7 @@ def seen(c, name, state=None, by_writing=False):
 
     def refused():
         a = write(c)
-        return a if a.status != 504 else None
+        return a if a.status != 504 and (a.status >= 300 or not by_writing) else None
     a = wait_for("an answer", refused)
     equal((a.status, a.code, a.json["title"]), (503, code, trouble["title"]), f"a write ({a.text})")
     check(int(a.headers["Retry-After"]) >= 1, "Retry-After")
@@ -218,6 +220,69 @@ def test_zookeeper_that_refuses(cluster):
         fails(cluster, "too_many_connections", zookeeper_block(server))
         others.close()
     finally:
+        server.end()
+
+
+class Flood:
+    """Other clients of a server, each with many writes under way. Those that
+    were throttled are counted."""
+
+    DEPTH = 250
+    ERROR = struct.Struct(">iqi")
+
+    def __init__(self, server, path, clients=4):
+        self.port, self.path = server.port, path.encode()
+        self.throttled, self.running = 0, True
+        self.threads = [threading.Thread(target=self.flood) for _ in range(clients)]
+        for t in self.threads:
+            t.start()
+
+    @staticmethod
+    def packed(data):
+        return struct.pack(">i", len(data)) + data
+
+    def flood(self):
+        with socket.create_connection(("127.0.0.1", self.port), 20 * SLOW) as s, s.makefile("rb") as answers:
+            def read():
+                return answers.read(struct.unpack(">i", answers.read(4))[0])
+            s.sendall(self.packed(struct.pack(">iqiq", 0, 0, 4000, 0) + self.packed(bytes(16))))
+            read()
+            write = self.packed(self.path) + self.packed(b"x") + struct.pack(">i", -1)
+            writes = b"".join(self.packed(struct.pack(">ii", n, 5) + write) for n in range(self.DEPTH))  # setData
+            while self.running:
+                s.sendall(writes)
+                for _ in range(self.DEPTH):
+                    self.throttled += self.ERROR.unpack_from(read())[2] == -127
+
+    def end(self):
+        self.running = False
+        for t in self.threads:
+            t.join()
+
+
+@settings(session=4, registry=Given)
+def test_zookeeper_that_throttles(cluster):
+    # One request is served at a time; what waits for too long is refused.
+    server = Server(os.path.join(cluster.dir, "zk"), java=(
+        "-Dzookeeper.throttled_op_wait_time=50", "-Dzookeeper.request_throttle_max_requests=1",
+        "-Dzookeeper.request_throttle_stall_time=20"))
+    flood = None
+    try:
+        server.start().wait()
+        cluster.registry.text = zookeeper_block(server)
+        c = cluster.coordinator()
+        said = zookeeper_cli(server, "create /load x")
+        check("Created /load" in said, said)
+        flood = Flood(server, "/load")
+        seen(c, "throttled", state="connected", by_writing=True)
+        check("-127" not in c.text() and flood.throttled > 0, flood.throttled)
+        equal(c.lines("-session"), [], "it keeps its session")
+        flood.end()
+        ready_again(c, "throttled")
+        wait_for("it writes again", lambda: write(c).status in (200, 201))
+    finally:
+        if flood:
+            flood.end()
         server.end()
 
 
