@@ -114,10 +114,20 @@ static int read_file(const char *file, struct buf *text, struct err *err)
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     int rc = 0;
 
+    if (fd < 0 && strcmp(file, "-") == 0) {
+        return (int)err_set(err, ERR_NOT_FOUND,
+                            "-: no such file; what is piped in is /dev/stdin");
+    }
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        return (int)err_set(err, ERR_NOT_FOUND,
+                            "%s: no such file; name one with -c", file);
+    }
     if (fd < 0) {
-        return errno == ENOENT
-                   ? (int)err_set(err, ERR_NOT_FOUND,
-                                  "%s: no such file; name one with -c", file)
+        return errno == EACCES
+                   ? (int)err_set(err, ERR_DENIED,
+                                  "%s: user %u may not read it; change its "
+                                  "owner or mode, or those of its directories",
+                                  file, (unsigned)geteuid())
                    : (int)err_errno(err, errno, "%s", file);
     }
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {

@@ -14,6 +14,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 int conf_host_port(const char *text, char **host, uint16_t *port,
                    struct err *err)
@@ -39,8 +40,11 @@ int conf_host_port(const char *text, char **host, uint16_t *port,
         strlen(rest + 1) > 5) {
         return (int)err_set(err, ERR_INVALID,
                             "\"%.80s\" is no host:port; write one like "
-                            "10.0.0.7:1234 or [::1]:1234, port 0 to 65535",
-                            text);
+                            "10.0.0.7:1234 or [::1]:1234, port 0 to 65535%s",
+                            text,
+                            strchr("*:", text[0]) == NULL
+                                ? ""
+                                : "; 0.0.0.0 as host is every address");
     }
     *host = mem_strndup(from, len);
     *port = (uint16_t)number;
@@ -64,9 +68,44 @@ static bool is_address(const char *text)
 
 int conf_check_address(const char *text, struct err *err)
 {
+    if (strncmp(text, "0.0.0.0:", 8) == 0 || strncmp(text, "[::]:", 5) == 0) {
+        return unless(false,
+                      "every address, and so nobody's; write one at which "
+                      "others reach it",
+                      err);
+    }
     return unless(is_address(text),
                   "not host:port; write one like 10.0.0.7:1234 or [::1]:1234",
                   err);
+}
+
+/* What a shell or a driver would have made a file's name of. */
+int conf_check_file(const char *text, struct err *err)
+{
+    static const char *const schemes[] = {
+        "jdbc:", "file:", "sqlite:", ":memory:"};
+
+    if (text[0] == '~' && (text[1] == '/' || text[1] == '\0')) {
+        return unless(false, "~ is a shell's; write ${HOME}", err);
+    }
+    if (text[0] == '$' && (isalpha((unsigned char)text[1]) || text[1] == '_')) {
+        return unless(false, "$NAME is a shell's; write ${NAME}", err);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+        if (strncasecmp(text, schemes[i], strlen(schemes[i])) == 0) {
+            return unless(false, "no file's name; write it without a scheme",
+                          err);
+        }
+    }
+    return 0;
+}
+
+int conf_check_digest(const char *text, struct err *err)
+{
+    const char *colon = strchr(text, ':');
+
+    return unless(colon != NULL && colon > text,
+                  "no colon in it; write user:password", err);
 }
 
 int conf_check_namespace(const char *text, struct err *err)
@@ -201,7 +240,10 @@ void conf_plain_endpoint(char *text)
 static bool are_servers(const char *text)
 {
     size_t hosts = strcspn(text, "/");
-    bool ok = hosts > 0 && (text[hosts] == '\0' || is_path(text + hosts));
+    /* ZooKeeper would take "a/x,b/x" for the chroot "/x,b/x" on a alone. */
+    bool ok = hosts > 0 &&
+              (text[hosts] == '\0' ||
+               (is_path(text + hosts) && strchr(text + hosts, ',') == NULL));
 
     for (size_t at = 0; ok && at < hosts;) {
         size_t n = strcspn(text + at, ",/");
@@ -310,6 +352,20 @@ static void require(struct conf_reading *r, bool given, size_t offset,
     }
 }
 
+/* Of a certificate and its key both or none. */
+static void check_key_pair(struct conf_reading *r)
+{
+    const struct conf_registry *reg = &r->conf->registry;
+    size_t given = reg->key_file == NULL ? AT(registry.key_cert_chain_file)
+                                         : AT(registry.key_file);
+
+    if ((reg->key_file == NULL) != (reg->key_cert_chain_file == NULL)) {
+        conf_problem(r->report, line_of(r, given), name_of(r, given),
+                     "of registry.key-file and registry.key-cert-chain-"
+                     "file only this one is given; give both or none");
+    }
+}
+
 static void check_registry(struct conf_reading *r)
 {
     struct conf_registry *reg = &r->conf->registry;
@@ -324,17 +380,15 @@ static void check_registry(struct conf_reading *r)
     case CONF_ETCD:
         require(r, reg->endpoints.n > 0, AT(registry.endpoints),
                 "endpoints: http://host:2379");
-        if ((reg->key_file == NULL) != (reg->key_cert_chain_file == NULL)) {
-            size_t given = reg->key_file == NULL
-                               ? AT(registry.key_cert_chain_file)
-                               : AT(registry.key_file);
-
-            conf_problem(r->report, line_of(r, given), name_of(r, given),
-                         "of registry.key-file and registry.key-cert-chain-"
-                         "file only this one is given; give both or none");
+        check_key_pair(r);
+        if (reg->password != NULL && reg->user == NULL) {
+            conf_problem(r->report, line_of(r, AT(registry.password)),
+                         "registry.password",
+                         "a password without registry.user; give both or none");
         }
         break;
     case CONF_JDBC:
+        check_key_pair(r);
         require(r, reg->jdbc_url != NULL, AT(registry.jdbc_url),
                 "jdbc-url: jdbc:mysql://host:port/database in the block "
                 "registry.hikari-config (without it DolphinScheduler takes the "
@@ -347,6 +401,13 @@ static void check_registry(struct conf_reading *r)
         }
         break;
     case CONF_SQLITE:
+        if (r->conf->log_file != NULL &&
+            strcmp(r->conf->log_file, reg->path) == 0) {
+            conf_problem(r->report, line_of(r, AT(log_file)), "log.file",
+                         "is registry.path, too, and lines would be written "
+                         "into the registry; name another file");
+        }
+        break;
     case CONF_MEMORY:
         break;
     }
@@ -379,11 +440,39 @@ void conf_check_rules(struct conf_reading *r)
     }
 }
 
+/* As etcd's client decides about TLS: by https://, or by all three files. */
+static void remark_plain_etcd(const struct conf *conf, struct buf *out)
+{
+    const struct conf_registry *reg = &conf->registry;
+    bool all = reg->cert_file != NULL && reg->key_file != NULL;
+
+    if (reg->cert_file == NULL || all) {
+        return;
+    }
+    for (size_t i = 0; i < reg->endpoints.n; i++) {
+        if (strncmp(reg->endpoints.items[i], "http://", 7) == 0) {
+            buf_printf(out,
+                       "%s: registry.cert-file: not used for %s; TLS begins "
+                       "with https://\n",
+                       conf->file, reg->endpoints.items[i]);
+        }
+    }
+}
+
 void conf_remarks(const struct conf *conf, struct buf *out)
 {
     const struct conf_registry *reg = &conf->registry;
     struct jdbc_url url;
 
+    if (reg->password != NULL && strncmp(reg->password, "ENC(", 4) == 0) {
+        buf_printf(out,
+                   "%s: registry password: ENC(...) is not decrypted here; "
+                   "write ${VARIABLE} and set it to the password itself\n",
+                   conf->file);
+    }
+    if (reg->type == CONF_ETCD) {
+        remark_plain_etcd(conf, out);
+    }
     if (reg->type != CONF_JDBC || reg->jdbc_url == NULL) {
         return;
     }

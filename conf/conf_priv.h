@@ -81,6 +81,10 @@ const struct conf_key *conf_key_find(const char *path);
  * stands elsewhere, is as it was. */
 char *conf_key_canonical(const char *path);
 
+/* Levenshtein's: how many letters to change, leave out or add. Texts of
+ * CONF_PATH_MAX at most. */
+size_t conf_distance(const char *a, const char *b);
+
 /* The path nearest to an unknown one, or NULL if none is near. */
 const char *conf_key_nearest(const char *path);
 
@@ -151,7 +155,7 @@ void conf_format_groups(const struct conf *conf, struct buf *out);
 /* Checks for conf_key.check. */
 conf_text_f conf_check_address, conf_check_namespace, conf_check_lock_path,
     conf_check_endpoint, conf_check_jdbc_url, conf_check_connect_string,
-    conf_check_node_kind;
+    conf_check_node_kind, conf_check_file, conf_check_digest;
 
 /* What Curator and jetcd overlook, taken out: blanks and empty items in a list
  * of servers (mem_free); capitals of the scheme and a '/' at the end, in place.

@@ -63,7 +63,9 @@ static void unknown_key(struct conf_reading *r, const struct conf_entry *e)
     } else {
         conf_problem(r->report, e->line, e->path,
                      "unknown key; remove it, or see conf/pelorus.yaml for "
-                     "those there are");
+                     "those there are (of DolphinScheduler's files only the "
+                     "blocks registry and worker-load-balancer-configuration-"
+                     "properties are taken)");
     }
     buf_close(&keys);
     mem_free(block);

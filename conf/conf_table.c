@@ -93,7 +93,7 @@ static const struct conf_key keys[] = {
  NULL, CONF_FOR_ALL, 0, "host:port of the API; [::1]:7077 for IPv6"},
 STRING("advertise", advertise, NULL, conf_check_address, CONF_FOR_ALL,
     CONF_OPTIONAL, "host:port under which other coordinators and clients reach this one"),
-STRING("state-dir", state_dir, NULL, NULL, CONF_FOR_ALL, CONF_OPTIONAL,
+STRING("state-dir", state_dir, NULL, conf_check_file, CONF_FOR_ALL, CONF_OPTIONAL,
     "a directory for what this process remembers across its restart"),
 
 ENUM("registry.type", registry.type, "sqlite", registry_types, 0,
@@ -104,7 +104,7 @@ DURATION("registry.session-timeout", registry.session_timeout_ms, "10s",
     500, HOUR, CONF_FOR_ALL, CONF_BARE_MS, "silence after which a process counts as gone"),
 DURATION("registry.connection-timeout", registry.connect_timeout_ms, "10s",
     100, HOUR, CONF_FOR_ALL, CONF_BARE_MS, "how long to try to connect"),
-STRING("registry.path", registry.path, "pelorus.db", NULL, SQLITE, 0,
+STRING("registry.path", registry.path, "pelorus.db", conf_check_file, SQLITE, 0,
     "sqlite: the file, on a local disk"),
 
 STRING(ZK ".connect-string", registry.connect_string, NULL,
@@ -123,7 +123,7 @@ DURATION(ZK ".retry-policy.max-sleep", registry.retry_max_sleep_ms, "3s", 1,
     HOUR, ZOOKEEPER, CONF_BARE_MS, "the longest pause between tries"),
 UINT(ZK ".retry-policy.max-retries", registry.retry_max_retries, "5", 0, 1000,
     ZOOKEEPER, 0, "tries of one call"),
-STRING(ZK ".digest", registry.digest, NULL, NULL, ZOOKEEPER,
+STRING(ZK ".digest", registry.digest, NULL, conf_check_digest, ZOOKEEPER,
     CONF_OPTIONAL | CONF_SECRET, "user:password"),
 
 {"registry.endpoints", CONF_KEY_LIST, AT(registry.endpoints), NULL, 0, 0, NULL,
@@ -142,11 +142,11 @@ STRING("registry.password", registry.password, NULL, NULL, ETCD,
     CONF_OPTIONAL | CONF_SECRET, "better as ${VARIABLE}"),
 STRING("registry.authority", registry.authority, NULL, NULL, ETCD,
     CONF_OPTIONAL, "the name that the server's certificate must bear"),
-STRING("registry.cert-file", registry.cert_file, NULL, NULL, ETCD | JDBC,
+STRING("registry.cert-file", registry.cert_file, NULL, conf_check_file, ETCD | JDBC,
     CONF_OPTIONAL, "the authority's certificate, PEM"),
-STRING("registry.key-cert-chain-file", registry.key_cert_chain_file, NULL, NULL,
+STRING("registry.key-cert-chain-file", registry.key_cert_chain_file, NULL, conf_check_file,
     ETCD | JDBC, CONF_OPTIONAL, "our certificate, PEM"),
-STRING("registry.key-file", registry.key_file, NULL, NULL, ETCD | JDBC,
+STRING("registry.key-file", registry.key_file, NULL, conf_check_file, ETCD | JDBC,
     CONF_OPTIONAL,
     "its key, PEM"),
 IGNORED("registry.load-balancer-policy", ETCD),
@@ -267,7 +267,7 @@ UINT("http.max-connections-per-address", http.max_connections_per_address,
 DURATION("http.request-timeout", http.request_timeout_ms, "30s", 100, HOUR,
     CONF_FOR_ALL, 0, "a request must have arrived so soon"),
 
-STRING("log.file", log_file, NULL, NULL, CONF_FOR_ALL,
+STRING("log.file", log_file, NULL, conf_check_file, CONF_FOR_ALL,
     CONF_OPTIONAL | CONF_LIVE, "lines are added to this file; SIGHUP opens it anew"),
 ENUM("log.level", log_level, "info", levels, CONF_LIVE, "error, warn, info or debug"),
 ENUM("log.format", log_format, "text", formats, CONF_LIVE, "text or json"),
@@ -384,8 +384,8 @@ const char *conf_key_default(const struct conf_key *key,
     return key->otherwise;
 }
 
-/* Levenshtein's distance, one row at a time; texts of CONF_PATH_MAX at most. */
-static size_t distance(const char *a, const char *b)
+/* One row at a time. */
+size_t conf_distance(const char *a, const char *b)
 {
     size_t row[CONF_PATH_MAX + 1];
     size_t n = strlen(b);
@@ -415,9 +415,15 @@ const char *conf_key_nearest(const char *path)
     const char *leaf = strrchr(path, '.'), *nearest = NULL;
     size_t least = strlen(path) / 3 + 1;
 
+    if (leaf != NULL && strcmp(leaf, ".url") == 0) { /* spring.datasource's */
+        return HIKARI ".jdbc-url";
+    }
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        size_t d = distance(keys[i].path, path);
+        size_t d = conf_distance(keys[i].path, path);
 
+        if (!conf_key_counts(&keys[i])) {
+            continue;
+        }
         if (d < least || (nearest == NULL && d == least)) {
             least = d;
             nearest = keys[i].path;
@@ -431,7 +437,8 @@ const char *conf_key_nearest(const char *path)
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         const char *own = strrchr(keys[i].path, '.');
 
-        if (own != NULL && strcmp(own + 1, leaf) == 0) {
+        if (own != NULL && conf_key_counts(&keys[i]) &&
+            strcmp(own + 1, leaf) == 0) {
             return keys[i].path;
         }
     }

@@ -77,8 +77,9 @@ static int expand_one(const char *inside, size_t len, unsigned depth,
     } else {
         rc = (int)err_set(err, ERR_INVALID,
                           "the environment variable %.64s is not set; set it, "
-                          "or give a default: ${%.64s:value}",
-                          name, name);
+                          "or give a default: ${%.64s:value}; a plain ${%.64s} "
+                          "is written $${%.64s}",
+                          name, name, name, name);
     }
     mem_free(name);
     return rc;
@@ -149,10 +150,20 @@ static const void *value_at(const struct conf *conf, const struct conf_key *key)
     return (const char *)conf + key->offset;
 }
 
+/* Not with a password in it. */
+static bool may_be_shown(const struct conf_key *key, const char *text)
+{
+    return (key->flags & CONF_SECRET) == 0 &&
+           key->check != conf_check_jdbc_url && strchr(text, '@') == NULL &&
+           strcasestr(text, "pass") == NULL;
+}
+
 /* Text that is fit for a string field or a list's item. */
 static int check_text(const struct conf_key *key, const char *text,
                       struct err *err)
 {
+    int rc;
+
     for (const char *s = text; *s != '\0'; s++) {
         bool line = (key->flags & CONF_LINES) != 0 && strchr("\n\t", *s);
 
@@ -161,7 +172,11 @@ static int check_text(const struct conf_key *key, const char *text,
                                 "control character in the value; remove it");
         }
     }
-    return key->check == NULL ? 0 : key->check(text, err);
+    rc = key->check == NULL ? 0 : key->check(text, err);
+    if (rc != 0 && may_be_shown(key, text)) {
+        err_wrap(err, "\"%.80s\"", text);
+    }
+    return rc;
 }
 
 static int set_string(struct conf *conf, const struct conf_key *key,
@@ -303,6 +318,19 @@ static bool same_name(const char *a, const char *b)
     return *a == *b;
 }
 
+static bool is_database(const char *type)
+{
+    static const char *const names[] = {"mysql", "mariadb", "postgresql",
+                                        "postgres"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcasecmp(names[i], type) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int set_enum(struct conf *conf, const struct conf_key *key,
                     const char *text, struct err *err)
 {
@@ -314,6 +342,12 @@ static int set_enum(struct conf *conf, const struct conf_key *key,
             *(unsigned *)field_at(conf, key) = (unsigned)i;
             return 0;
         }
+    }
+    if (strcmp(key->path, "registry.type") == 0 && is_database(text)) {
+        return (int)err_set(err, ERR_INVALID,
+                            "\"%.40s\" is a database; choose jdbc, which "
+                            "hikari-config.jdbc-url names",
+                            text);
     }
     buf_init(&all, 256);
     for (size_t i = 0; key->names[i] != NULL; i++) {

@@ -97,6 +97,16 @@ static void add_item(struct reader *r, struct conf_entry *e,
     r->doc->n_items++;
 }
 
+/* What only looks like a blank, of those that are pasted. */
+static bool has_odd_blank(const char *text)
+{
+    return strstr(text, "\xc2\xa0") != NULL ||
+           strstr(text, "\xe2\x80\x8b") != NULL ||
+           strstr(text, "\xe3\x80\x80") != NULL;
+}
+
+#define ODD_BLANK "a blank that is none (a no-break space?); write a plain one"
+
 static bool on_key(struct reader *r, const yaml_event_t *event)
 {
     const char *key = (const char *)event->data.scalar.value;
@@ -106,6 +116,9 @@ static bool on_key(struct reader *r, const yaml_event_t *event)
     r->path[base] = '\0';
     if (len == 0) {
         return refuse(r, event, "an empty key; give it a name");
+    }
+    if (has_odd_blank(key)) {
+        return refuse(r, event, ODD_BLANK);
     }
     if (base + 1 + len + 1 > sizeof(r->path)) {
         return refuse(r, event, "a key longer than 255 bytes; shorten it");
@@ -139,6 +152,19 @@ static bool is_null(const yaml_event_t *event)
     return false;
 }
 
+static bool refuse_lone(struct reader *r, const yaml_event_t *event)
+{
+    const char *text = (const char *)event->data.scalar.value;
+    char what[200];
+
+    (void)snprintf(what, sizeof(what),
+                   "a lone value, \"%.60s\"; write \"key: value\"%s", text,
+                   has_odd_blank(text)         ? " with plain blanks"
+                   : strchr(text, ':') != NULL ? ", with a blank behind the ':'"
+                                               : "");
+    return refuse(r, event, what);
+}
+
 static bool on_scalar(struct reader *r, const yaml_event_t *event)
 {
     struct conf_entry *e;
@@ -152,8 +178,7 @@ static bool on_scalar(struct reader *r, const yaml_event_t *event)
     }
     if (r->depth == 0) {
         /* An empty document is one null. */
-        return is_null(event) ||
-               refuse(r, event, "a lone value; write \"key: value\"");
+        return is_null(event) || refuse_lone(r, event);
     }
     if (!r->in_list && !r->want_value) {
         return on_key(r, event);
@@ -289,7 +314,14 @@ static bool tab_indented(const struct reader *r, size_t line)
 static void syntax_problem(struct reader *r, const yaml_parser_t *parser)
 {
     size_t line = parser->problem_mark.line + 1;
+    size_t from = parser->context_mark.line + 1;
+    char begun[48] = "";
 
+    if (parser->context != NULL && strstr(parser->context, "alias") != NULL) {
+        (void)snprintf(begun, sizeof(begun), " (a '*' stands in quotes)");
+    } else if (parser->context != NULL && from < line) {
+        (void)snprintf(begun, sizeof(begun), " that begins in line %zu", from);
+    }
     if (parser->error == YAML_READER_ERROR) {
         line = 1;
         for (size_t i = 0; i < parser->problem_offset && i < r->len; i++) {
@@ -303,11 +335,11 @@ static void syntax_problem(struct reader *r, const yaml_parser_t *parser)
                      "a tab indents this line; use blanks");
     } else {
         conf_problem(r->report, (unsigned)line, "",
-                     "not YAML: %s%s%s; check the indentation, brackets and "
+                     "not YAML: %s%s%s%s; check the indentation, brackets and "
                      "quotes here",
                      parser->problem == NULL ? "syntax error" : parser->problem,
                      parser->context == NULL ? "" : " ",
-                     parser->context == NULL ? "" : parser->context);
+                     parser->context == NULL ? "" : parser->context, begun);
     }
 }
 

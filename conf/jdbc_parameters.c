@@ -7,6 +7,7 @@
  * mattered: the name in another spelling, and the names without an equivalent.
  * (Longer than 500 lines: the table, and beside it what each row does.)
  */
+#include "conf/conf_priv.h"
 #include "conf/jdbc_priv.h"
 
 #include "base/compiler.h"
@@ -58,10 +59,8 @@ static void note(struct jdbc_url *url, const char *name, const char *what)
 static int bad(const struct jdbc_url *url, const char *name, const char *what,
                struct err *err)
 {
-    char text[160];
-
-    (void)snprintf(text, sizeof(text), "%s %s", name, what);
-    return jdbc_bad(url, text, err);
+    (void)url;
+    return (int)err_set(err, ERR_INVALID, "%s %s", name, what);
 }
 
 /* --- who, where ------------------------------------------------------------
@@ -99,7 +98,7 @@ static int no_second_place(struct jdbc_url *url, const struct parameter *p,
 {
     (void)value;
     return bad(url, p->name,
-               "names a server a second time; name it before the '/' only",
+               "names a server a second time; write it before the '/' only",
                err);
 }
 
@@ -124,7 +123,9 @@ static int set_target(struct jdbc_url *url, const struct parameter *p,
             return 0;
         }
     }
-    return bad(url, p->name, "is none of any, primary and preferPrimary", err);
+    return bad(url, p->name,
+               "is none of any, primary and preferPrimary; write one of them",
+               err);
 }
 
 /* --- a search path in PostgreSQL's options ---------------------------------
@@ -216,8 +217,8 @@ static int set_patience(struct jdbc_url *url, const struct parameter *p,
     if (units_int(value, 0, 86400000, &n, NULL) != 0) {
         return bad(url, p->name,
                    url->kind == JDBC_POSTGRESQL
-                       ? "is no whole number of seconds"
-                       : "is no whole number of milliseconds",
+                       ? "is no whole number of seconds; write one"
+                       : "is no whole number of milliseconds; write one",
                    err);
     }
     n *= url->kind == JDBC_POSTGRESQL ? 1000 : 1;
@@ -253,7 +254,7 @@ static const struct mode {
 static int set_mode(struct jdbc_url *url, const struct parameter *p,
                     const char *value, struct err *err)
 {
-    char all[120] = "is none of";
+    char all[160] = "is none of";
     size_t len = strlen(all);
 
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -268,6 +269,7 @@ static int set_mode(struct jdbc_url *url, const struct parameter *p,
         len += (size_t)snprintf(all + len, sizeof(all) - len, "%s %s",
                                 len > 10 ? "," : "", modes[i].name);
     }
+    (void)snprintf(all + len, sizeof(all) - len, "; write one of them");
     return bad(url, p->name, all, err);
 }
 
@@ -281,7 +283,8 @@ static int is_true(struct jdbc_url *url, const char *name, const char *value,
            (url->kind == JDBC_MARIADB && strcmp(value, "1") == 0);
     if (url->kind == JDBC_MYSQL && !*yes && strcasecmp(value, "false") != 0 &&
         strcasecmp(value, "no") != 0) {
-        return bad(url, name, "is neither true nor false", err);
+        return bad(url, name, "is neither true nor false; write one of them",
+                   err);
     }
     return 0;
 }
@@ -495,6 +498,57 @@ static bool any_case(const struct jdbc_url *url, const char *name)
     return url->kind == JDBC_MARIADB;
 }
 
+/* A slip of the pen? Drivers have more parameters than the table, and one that
+ * only goes on where another ends is such a one. */
+static bool is_misspelt(const char *name, const char *known)
+{
+    size_t n = strlen(name), m = strlen(known), both = n < m ? n : m;
+    size_t off = n < CONF_PATH_MAX ? conf_distance(known, name) : n;
+
+    bool goes_on = n > m && strncasecmp(name, known, m) == 0;
+
+    return off > 0 && !goes_on && both >= 6 && off <= (both >= 10 ? 3 : 2);
+}
+
+/* What the driver does not know, it overlooks, and nobody hears of it. */
+static void note_unknown(struct jdbc_url *url, const char *name)
+{
+    char what[160];
+
+    if (name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
+                          "yz0123456789._-")] != '\0') {
+        note(url, name,
+             "no parameter's name, and overlooked; behind one '?' stand "
+             "name=value, with a plain '&' between them");
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
+        const struct parameter *p = &parameters[i];
+        bool ours = (p->kinds & 1u << url->kind) != 0;
+
+        if (ours && is_misspelt(name, p->name)) {
+            (void)snprintf(what, sizeof(what),
+                           "unknown, and overlooked; did you mean %s?",
+                           p->name);
+            note(url, name, what);
+            return;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
+        const struct parameter *p = &parameters[i];
+
+        if (strcmp(p->name, name) == 0) {
+            (void)snprintf(what, sizeof(what),
+                           "is another driver's parameter, and overlooked%s",
+                           strcasestr(name, "ssl") == NULL ? ""
+                           : url->kind == JDBC_POSTGRESQL  ? "; write sslmode"
+                                                           : "; write sslMode");
+            note(url, name, what);
+            return;
+        }
+    }
+}
+
 int jdbc_parameter(struct jdbc_url *url, const char *name, const char *value,
                    struct err *err)
 {
@@ -519,6 +573,8 @@ int jdbc_parameter(struct jdbc_url *url, const char *name, const char *value,
                        "overlooks it, and so is done here; write %s",
                        spelled);
         note(url, name, what);
+    } else {
+        note_unknown(url, name);
     }
     return 0;
 }

@@ -56,13 +56,15 @@ static void wrong_values_are_told_where_what_and_how(void **state)
     refuse("registry: {type: consul}",
            "f.yaml:1: registry.type: \"consul\" is unknown; choose sqlite, "
            "zookeeper, etcd or jdbc\n");
-    refuse("registry: {namespace: a/b}",
-           "f.yaml:1: registry.namespace: a namespace with slashes; on "
-           "ZooKeeper the part before the last one is a chroot: "
-           "connect-string: host:2181/part, namespace: rest. Elsewhere write a "
-           "name without slashes\n");
+    refuse(
+        "registry: {namespace: a/b}",
+        "f.yaml:1: registry.namespace: \"a/b\": a namespace with slashes; on "
+        "ZooKeeper the part before the last one is a chroot: "
+        "connect-string: host:2181/part, namespace: rest. Elsewhere write a "
+        "name without slashes\n");
     refuse("registry: {namespace: 'a b'}",
-           "f.yaml:1: registry.namespace: not a name; write up to 64 bytes "
+           "f.yaml:1: registry.namespace: \"a b\": not a name; write up to 64 "
+           "bytes "
            "without slashes and blanks, like dolphinscheduler\n");
     refuse("registry: {path: \"\"}",
            "f.yaml:1: registry.path: empty; give it a value\n");
@@ -72,7 +74,8 @@ static void wrong_values_are_told_where_what_and_how(void **state)
                                            "character in the value; remove "
                                            "it\n");
     refuse("failover: {master-lock: /lock//x}",
-           "f.yaml:1: failover.master-lock: not a registry path; write one "
+           "f.yaml:1: failover.master-lock: \"/lock//x\": not a registry path; "
+           "write one "
            "like /lock/master-failover, without //, . and .. and a slash at "
            "its end\n");
 }
@@ -93,9 +96,14 @@ static void unknown_keys_are_told_the_nearest(void **state)
            "balancer.heartbeat-interval?\n");
     refuse("spring:\n  profiles:\n    active: x\n",
            "f.yaml:3: spring.profiles.active: unknown key; remove it, or see "
-           "conf/pelorus.yaml for those there are\n");
-    refuse("spring: {}", "f.yaml:1: spring: unknown key; remove it, or see "
-                         "conf/pelorus.yaml for those there are\n");
+           "conf/pelorus.yaml for those there are (of DolphinScheduler's files "
+           "only the blocks registry and "
+           "worker-load-balancer-configuration-properties are taken)\n");
+    refuse("spring: {}",
+           "f.yaml:1: spring: unknown key; remove it, or see "
+           "conf/pelorus.yaml for those there are (of DolphinScheduler's files "
+           "only the blocks registry and "
+           "worker-load-balancer-configuration-properties are taken)\n");
     refuse("<<: {listen: 'h:1'}",
            "f.yaml:1: <<.listen: unknown key; did you mean listen?\n");
 }
@@ -127,7 +135,7 @@ static void groups_are_checked(void **state)
     assert_string_equal(conf.groups[0].addresses[1], "b:2");
     refuse("groups:\n  gpu:\n    - a:1\n    - a\n    - a:1\n  default: "
            "[b:1]\n  'a b': []\n",
-           "f.yaml:4: groups.gpu: not host:port; write one like "
+           "f.yaml:4: groups.gpu: \"a\": not host:port; write one like "
            "10.0.0.7:1234 or [::1]:1234\n"
            "f.yaml:5: groups.gpu: \"a:1\" stands there twice; remove one\n"
            "f.yaml:6: groups.default: default is the group of all workers and "
@@ -176,7 +184,8 @@ static void the_environment_fills_in_values(void **state)
     assert_string_equal(conf.groups[0].addresses[0], "alpha:1");
     refuse("log:\n  level: ${PELORUS_T_NO}\n",
            "f.yaml:2: log.level: the environment variable PELORUS_T_NO is not "
-           "set; set it, or give a default: ${PELORUS_T_NO:value}\n");
+           "set; set it, or give a default: ${PELORUS_T_NO:value}; a plain "
+           "${PELORUS_T_NO} is written $${PELORUS_T_NO}\n");
     refuse("registry: {path: \"${PELORUS_T_A\"}",
            "f.yaml:1: registry.path: ${ without its }; close it, or write $${ "
            "for a plain ${\n");
@@ -228,7 +237,8 @@ static void all_problems_are_told_at_once(void **state)
            "10.0.0.7:1234 or [::1]:1234, port 0 to 65535\n"
            "f.yaml:2: log.level: \"loud\" is unknown; choose error, warn, "
            "info or debug\n"
-           "f.yaml:2: log.colour: unknown key; in log stand file, level and format\n"
+           "f.yaml:2: log.colour: unknown key; in log stand file, level and "
+           "format\n"
            "f.yaml:3: work.keep: \"3\" is no duration: the unit is missing; "
            "write one like 250ms, 30s, 10m or 2h\n");
 }
