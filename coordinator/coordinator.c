@@ -311,6 +311,7 @@ static void begin_watching(struct coordinator *c)
 {
     struct registry *r = c->registry;
 
+    registry_on_unfit(r, problems_unfit, c);
     c->watch_peers = registry_watch(r, COORDINATORS_PREFIX, entry_event, c);
     c->watch_groups = registry_watch(r, GROUPS_PREFIX, groups_event, c);
     c->watch_nodes = registry_watch(r, NODES_PREFIX, on_node_key, c);

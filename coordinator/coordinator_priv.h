@@ -288,6 +288,8 @@ void lines_engine(const struct engine_event *ev);
 /* problems.c. A key that is not used, and why; and that it is, or is gone. */
 void problems_key(struct coordinator *c, const char *key, const char *reason);
 void problems_key_good(struct coordinator *c, const char *key);
+/* What can be no key at all: a registry_unfit_f. */
+void problems_unfit(void *arg, const char *key, const char *reason);
 /* What is below /nodes and names no node. */
 void problems_node_key(struct coordinator *c, const struct registry_event *ev);
 /* What of a node is not used: said, if it was not. */

@@ -74,6 +74,14 @@ void problems_key_good(struct coordinator *c, const char *key)
     c->dirty_soon = true;
 }
 
+void problems_unfit(void *arg, const char *key, const char *reason)
+{
+    if (reason != NULL)
+        problems_key(arg, key, reason);
+    else
+        problems_key_good(arg, key);
+}
+
 void problems_node_key(struct coordinator *c, const struct registry_event *ev)
 {
     struct node_key names;

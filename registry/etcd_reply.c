@@ -122,14 +122,31 @@ bool etcd_kv_read(cJSON *item, struct etcd_kv *out)
     return out->key_len > 0 && out->modified != 0;
 }
 
-bool etcd_entry(const struct etcd_kv *kv, const char *ns,
-                struct registry_entry *out)
+/* Of what is not below `ns`: the whole key. */
+const char *etcd_unfit(const struct etcd_kv *kv, const char *ns, size_t *n,
+                       struct err *why)
 {
     size_t len = strlen(ns);
 
-    if (kv->key_len <= len || memchr(kv->key, '\0', kv->key_len) != NULL ||
-        memcmp(kv->key, ns, len) != 0 ||
-        registry_check_key(kv->key + len, NULL) != 0) {
+    if (kv->key_len <= len || memcmp(kv->key, ns, len) != 0) {
+        *n = kv->key_len;
+        (void)err_set(why, ERR_INVALID, "it is not below %s", ns);
+        return kv->key;
+    }
+    *n = kv->key_len - len;
+    if (memchr(kv->key, '\0', kv->key_len) != NULL) {
+        (void)err_set(why, ERR_INVALID, "key: a zero byte");
+        return kv->key + len;
+    }
+    return registry_check_key(kv->key + len, why) != 0 ? kv->key + len : NULL;
+}
+
+bool etcd_entry(const struct etcd_kv *kv, const char *ns,
+                struct registry_entry *out)
+{
+    size_t len = strlen(ns), n;
+
+    if (etcd_unfit(kv, ns, &n, NULL) != NULL) {
         return false;
     }
     *out = (struct registry_entry){.key = kv->key + len,

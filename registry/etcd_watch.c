@@ -40,12 +40,28 @@ static void prefix_of(const struct registry_watch *w, struct etcd_key *from,
 
 /* --- the feed ------------------------------------------------------------ */
 
+/* Somebody else's hand. */
+static void tell_unfit(struct registry_watch *w, bool gone,
+                       const struct etcd_kv *kv)
+{
+    struct err why;
+    size_t n;
+    const char *key = etcd_unfit(kv, backend(w)->ns, &n, &why);
+
+    if (key != NULL && gone) {
+        registry_view_unfit_gone(w, key, n);
+    } else if (key != NULL) {
+        registry_view_unfit(w, key, n, why.msg);
+    }
+}
+
 static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
 {
     struct registry_watch *w = arg;
     struct registry_entry entry;
 
     if (!etcd_entry(kv, backend(w)->ns, &entry)) {
+        tell_unfit(w, gone, kv);
         return;
     }
     if (gone || (entry.owner == 0 && entry.value_len == 0)) {
@@ -126,6 +142,7 @@ static void next_page(struct registry_watch *w);
 static void tell_page(struct registry_watch *w, cJSON *kvs,
                       struct etcd_key *past)
 {
+    static const char unreadable[] = "(a key that cannot be read)";
     const struct etcd_watch *ew = w->priv;
     struct registry_entry entry;
     struct etcd_kv kv;
@@ -133,11 +150,15 @@ static void tell_page(struct registry_watch *w, cJSON *kvs,
     for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL && w->fn != NULL;
          i = i->next) {
         if (!etcd_kv_read(i, &kv)) {
+            registry_view_unfit(w, unreadable, strlen(unreadable),
+                                "etcd answered no base64, or no revision");
             continue;
         }
         etcd_key_past(past, kv.key, kv.key_len);
-        if (kv.created != 0 && etcd_entry(&kv, backend(w)->ns, &entry)) {
+        if (etcd_entry(&kv, backend(w)->ns, &entry)) {
             registry_view_listed(w, &entry, ew->begun);
+        } else {
+            tell_unfit(w, false, &kv);
         }
     }
 }

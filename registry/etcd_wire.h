@@ -104,6 +104,9 @@ bool etcd_kv_read(cJSON *item, struct etcd_kv *out);
  * name between slashes is empty, and so on). */
 bool etcd_entry(const struct etcd_kv *kv, const char *ns,
                 struct registry_entry *out);
+/* Why not: the name as bytes, lent, with `*n` of them; NULL: it is one. */
+const char *etcd_unfit(const struct etcd_kv *kv, const char *ns, size_t *n,
+                       struct err *why);
 
 struct etcd_header {
     uint64_t cluster, revision; /* 0: not given */

@@ -264,6 +264,16 @@ void registry_watch_freshness(struct registry_watch *w, int64_t fresh_ms);
 /* No event afterwards. Allowed inside its own callback. */
 void registry_unwatch(struct registry_watch **watch);
 
+/*
+ * What stands below a watched prefix and can be no key (see above: its name is
+ * too long, holds control characters or empty parts, or no registry made it).
+ * No watch tells of it, this does: once, and with the reason NULL when it is
+ * gone. `key` is for people: unprintable bytes are escaped, long names cut.
+ * One function for all watches; set it before the first one.
+ */
+typedef void registry_unfit_f(void *arg, const char *key, const char *reason);
+void registry_on_unfit(struct registry *r, registry_unfit_f *fn, void *arg);
+
 /* --- the global lock ----------------------------------------------------- */
 
 /*

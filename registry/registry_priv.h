@@ -31,6 +31,7 @@
 struct registry_call;
 struct registry_hold;
 struct registry_view_key;
+struct registry_unfit_key;
 
 /* --- a timer in the registry's own time ---------------------------------- */
 
@@ -179,6 +180,8 @@ struct registry {
     struct registry_watch *dead_watches;
     struct registry_hold *dead_holds;
     struct registry_timer burial;
+    registry_unfit_f *unfit; /* NULL: nobody asks */
+    void *unfit_arg;
     registry_closed_f *closed;
     void *closed_arg;
 };
@@ -370,11 +373,12 @@ struct registry_watch {
     void *arg;
     int64_t fresh_ms; /* see registry_watch_freshness() */
     bool gone;
-    struct registry_view_key *keys; /* what has been told (uthash) */
-    size_t n_keys;                  /* told as existing */
-    uint64_t floor;                 /* looks older than this are stale */
-    bool looking;                   /* between view_begin and view_end */
-    uint32_t look;                  /* number of the full look */
+    struct registry_view_key *keys;   /* what has been told (uthash) */
+    size_t n_keys;                    /* told as existing */
+    uint64_t floor;                   /* looks older than this are stale */
+    bool looking;                     /* between view_begin and view_end */
+    uint32_t look;                    /* number of the full look */
+    struct registry_unfit_key *unfit; /* unfit.c (uthash) */
     void *priv;
 };
 
@@ -412,6 +416,15 @@ void registry_view_listed(struct registry_watch *w,
                           uint64_t revision);
 void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
 
+/*
+ * It stands there, in a look or by itself, and cannot be told as a key: `len`
+ * bytes, anything. Every full look says so again; what it did not say is gone.
+ */
+void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
+                         const char *reason);
+void registry_view_unfit_gone(struct registry_watch *w, const char *key,
+                              size_t len);
+
 /* How many keys were told as existing, and sums of their `created` and
  * `version`: whoever can ask the store for the same learns whether anything was
  * missed, without reading it all. */
@@ -431,6 +444,8 @@ void registry_watch_gone(struct registry_watch *w);
 /* --- between the files of this folder ------------------------------------ */
 
 void registry_view_free(struct registry_watch *w);
+void registry_unfit_end(struct registry_watch *w); /* of a full look */
+void registry_unfit_free(struct registry_watch *w);
 void registry_bury(struct registry *r); /* dead watches and holds, next turn */
 void registry_hold_free(struct registry_hold *hold);
 const char *registry_lock_key(const struct registry_lock *lock);

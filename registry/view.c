@@ -124,8 +124,11 @@ static void view_look(struct registry_watch *w,
         return;
     }
     if (entry->created == 0 || entry->version == 0) {
-        return; /* a row or an answer that no registry made: no key of ours */
+        registry_view_unfit(w, entry->key, strlen(entry->key),
+                            "no registry made it: it has no version");
+        return;
     }
+    registry_view_unfit_gone(w, entry->key, strlen(entry->key));
     k = view_find(w, entry->key);
     if (k == NULL) {
         if (revision != 0 && revision <= w->floor) {
@@ -163,6 +166,7 @@ void registry_view_gone(struct registry_watch *w, const char *key,
     if (w->fn == NULL || hushed(w) || !registry_key_below(key, w->prefix)) {
         return;
     }
+    registry_view_unfit_gone(w, key, strlen(key));
     if (k == NULL) {
         /* A later look at what was there before must not bring it back. */
         if (revision > w->floor) {
@@ -209,6 +213,7 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
     if (revision > w->floor) {
         w->floor = revision;
     }
+    registry_unfit_end(w);
     if (tell && !hushed(w)) {
         emit(w, REGISTRY_SYNCED, NULL);
     }
@@ -303,6 +308,7 @@ void registry_watch_gone(struct registry_watch *w)
 void registry_watch_free(struct registry_watch *w)
 {
     registry_view_free(w);
+    registry_unfit_free(w);
     mem_free(w->prefix);
     mem_free(w->priv);
     mem_free(w);

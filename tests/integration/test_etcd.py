@@ -4,12 +4,13 @@ fails nobody over. Its side is played by etcdctl, in keys shaped like jetcd's.
 """
 
 import os
+import subprocess
 import sys
 import time
 from functools import partial
 
 import dolphin
-from cluster import SLOW, check, demo_holds, equal, holds, run, settings, submit, wait_for
+from cluster import PELORUS, SLOW, check, demo_holds, equal, holds, run, settings, submit, wait_for
 from dolphin import heartbeat, identity
 from etcd import NAMESPACE, Registry
 from moves import all_moved_once, finished, given_out, gone_from, ids_at, listed
@@ -68,8 +69,28 @@ def test_nodes_of_dolphinscheduler_come_report_and_go(cluster):
     for kind in ("master", "worker", "alert-server"):
         etcdctl.put(f"/nodes/{kind}", "")
     early = Node(etcdctl, "worker", "10.20.1.1:1234", (dolphin.STARTED + 1, 11), cpu=0.25)
+    etcdctl.put("/nodes/worker//10.20.1.8:1234", "{}")
+    etcdctl.put("/nodes/worker/a\x01b:1234", "{}")
     c = cluster.coordinator()
     cluster.wait_up(c.api, early.address)
+    etcdctl.put("/nodes/worker/" + "x" * 700, "{}")
+    unfit = {"/nodes/worker//10.20.1.8:1234": "empty name", "/nodes/worker/a\\x01b:1234": "control character 0x01",
+             "/nodes/worker/" + "x" * 186 + "... (714 bytes": "more than"}
+
+    def ignored():
+        problems = c.api.get("/v1/cluster")["problems"]
+        return problems if problems["keys"] == len(unfit) else None
+    wait_for("keys that can be nobody's are counted", lambda: ignored() and
+             c.api.get("/v1/nodes")["ignored_keys"] == len(unfit))
+    for key, reason in unfit.items():
+        check([p for p in ignored()["ignored"] if p["key"].startswith(key) and reason in p["reason"]], ignored())
+    equal(len(c.lines("!key")), len(unfit), "each is said once")
+    shown = subprocess.run([PELORUS, "nodes", "--url", f"http://127.0.0.1:{c.port}"], capture_output=True, text=True,
+                           timeout=20 * SLOW, check=False)
+    check("3 keys in the registry are ignored" in shown.stdout + shown.stderr, shown)
+    etcdctl("del", "--prefix", NAMESPACE + "/nodes/worker/x")
+    unfit.popitem()
+    wait_for("one is gone", ignored)
     late = Node(etcdctl, "worker", "10.20.1.2:1234", (dolphin.STARTED + 2, 12), seconds=60, cpu=0.5)
     came = time.monotonic()
     cluster.wait_up(c.api, late.address)

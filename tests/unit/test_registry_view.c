@@ -3,7 +3,8 @@
  *
  * The smallest backend there can be: it does nothing, and the test reports the
  * looks. What a watch is told is written down as one word per event: "+k" ADD,
- * "~k" UPDATE, "-k" REMOVE, "." SYNCED.
+ * "~k" UPDATE, "-k" REMOVE, "." SYNCED; "!k(reason)" what is unfit, "=k" that
+ * it is gone.
  */
 #include "base/buf.h"
 #include "base/mem.h"
@@ -72,12 +73,24 @@ static void on_event(void *arg, const struct registry_event *event)
     }
 }
 
+static void on_unfit(void *arg, const char *key, const char *reason)
+{
+    struct quiet *q = arg;
+
+    if (reason != NULL) {
+        buf_printf(&q->told, "!%s(%s)", key, reason);
+    } else {
+        buf_printf(&q->told, "=%s", key);
+    }
+}
+
 static int setup(void **state)
 {
     struct quiet *q = mem_zalloc(sizeof(*q));
 
     registry_init(&q->base, &quiet_ops, NULL, 1000, 1, 1);
     buf_init(&q->told, 4096);
+    registry_on_unfit(&q->base, on_unfit, q);
     q->watch = registry_watch(&q->base, "/", on_event, q);
     *state = q;
     return 0;
@@ -154,8 +167,11 @@ static void what_no_registry_can_have_made_is_no_key(void **state)
     listed(q, "/a", 0, 1, 0);
     listed(q, "/c", 1, 1, 0);
     registry_view_end(q->watch, 0, true);
-    expect(q, "+c.");
+    expect(q, "!/a(no registry made it: it has no version)"
+              "!/b(no registry made it: it has no version)+c=/b.");
     assert_int_equal(q->watch->n_keys, 1);
+    seen(q, "/a", 1, 1, 0);
+    expect(q, "=/a+a");
 }
 
 static void
@@ -291,6 +307,58 @@ static void a_key_made_again_and_left_in_between_is_one_remove(void **state)
     expect(q, "+a-a");
 }
 
+static void unfit(struct quiet *q, const char *key, size_t len)
+{
+    registry_view_unfit(q->watch, key, len, "no");
+}
+
+static void what_is_unfit_is_told_once_and_when_it_is_gone(void **state)
+{
+    struct quiet *q = *state;
+
+    unfit(q, "/a\0\x7f\n\\", 6);
+    unfit(q, "/a\0\x7f\n\\", 6);
+    expect(q, "!/a\\x00\\x7f\\x0a\\x5c(no)");
+    registry_view_unfit(q->watch, "/b", 2, "no");
+    registry_view_unfit(q->watch, "/b", 2, "never");
+    expect(q, "!/b(no)!/b(never)");
+    registry_view_begin(q->watch);
+    unfit(q, "/c", 2);
+    unfit(q, "/a\0\x7f\n\\", 6);
+    registry_view_end(q->watch, 0, true);
+    expect(q, "!/c(no)=/b.");
+    registry_view_unfit_gone(q->watch, "/c", 2);
+    registry_view_unfit_gone(q->watch, "/c", 2);
+    expect(q, "=/c");
+    seen(q, "/z", 0, 1, 0);
+    registry_view_gone(q->watch, "/z", 0);
+    expect(q, "!/z(no registry made it: it has no version)=/z");
+}
+
+static void long_names_that_are_unfit_are_cut_and_are_not_one(void **state)
+{
+    char name[2][900];
+    struct quiet *q = *state;
+
+    memset(name, 'x', sizeof(name));
+    name[0][0] = name[1][0] = '/';
+    name[1][899] = 'y';
+    unfit(q, name[0], sizeof(name[0]));
+    unfit(q, name[0], sizeof(name[0]));
+    unfit(q, name[1], sizeof(name[1]));
+    assert_true(q->told.len < 600);
+    assert_non_null(strstr(buf_text(&q->told), "... (900 bytes, hash "));
+    assert_non_null(strchr(strchr(buf_text(&q->told), '!') + 1, '!'));
+    assert_null(strchr(strrchr(buf_text(&q->told), '!') + 1, '!'));
+    buf_reset(&q->told);
+    for (unsigned i = 0; i < 2000; i++) { /* not without end */
+        unfit(q, (const char *)&i, sizeof(i));
+        buf_reset(&q->told);
+    }
+    unfit(q, "/one-more", 9);
+    expect(q, "");
+}
+
 #define VIEW_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -307,6 +375,8 @@ int main(void)
         VIEW_TEST(directories_and_keys_elsewhere_are_ignored),
         VIEW_TEST(a_watch_that_ends_in_the_middle_hears_no_more),
         VIEW_TEST(a_key_made_again_and_left_in_between_is_one_remove),
+        VIEW_TEST(what_is_unfit_is_told_once_and_when_it_is_gone),
+        VIEW_TEST(long_names_that_are_unfit_are_cut_and_are_not_one),
     };
 
     return cmocka_run_group_tests_name("registry view", tests, NULL, NULL);
