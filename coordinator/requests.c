@@ -31,7 +31,7 @@ static const char *reply_code(enum err_code code)
     case ERR_SESSION_LOST:
         return "session_lost";
     case ERR_DENIED:
-        return "denied";
+        return trouble_code(TROUBLE_FORBIDDEN);
     case ERR_TOO_LARGE:
         return "too_large";
     case ERR_INVALID:

@@ -65,7 +65,6 @@ static const struct problem {
      "Everybody alive in the group reported last too long ago"},
     {"not_synced", 503, "The registry has not told everything since the start"},
     {"session_lost", 503, "The session with the registry was lost"},
-    {"denied", 503, "The registry refuses us"},
     {"too_late", 503, "The request waited for longer than its lease"},
     {"too_many_waiting", 503, "Too many requests are waiting"},
     {"leaving", 503, "This coordinator is shutting down"},
@@ -151,8 +150,9 @@ void http_problem(struct http_request *r, const char *code, const char *fmt,
  * than that it cannot be had. Loop. */
 void http_refuse_open(struct http_request *r, const char *code, const char *msg)
 {
-    static const char *const vague[] = {"registry_unavailable", "denied",
-                                        "session_lost"};
+    const char *const vague[] = {"registry_unavailable",
+                                 trouble_code(TROUBLE_FORBIDDEN),
+                                 "session_lost"};
     struct registry_trouble t;
     char detail[2 * ERR_MSG_MAX];
     size_t i = 0;
@@ -163,8 +163,11 @@ void http_refuse_open(struct http_request *r, const char *code, const char *msg)
         http_problem_open(r, code, msg);
         return;
     }
-    snprintf(detail, sizeof(detail), "%s (%s); %s", msg, t.detail,
-             trouble_advice(t.what));
+    if (strstr(msg, t.detail) != NULL)
+        snprintf(detail, sizeof(detail), "%s; %s", msg, trouble_advice(t.what));
+    else
+        snprintf(detail, sizeof(detail), "%s (%s); %s", msg, t.detail,
+                 trouble_advice(t.what));
     http_problem_open(
         r, t.what == TROUBLE_UNREACHABLE ? code : trouble_code(t.what), detail);
 }

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +31,13 @@ enum err_code sqlite_code(int rc)
     }
 }
 
-static enum trouble trouble_of(int rc)
+static bool no_descriptors(int errnum)
+{
+    return errnum == EMFILE || errnum == ENFILE;
+}
+
+/* `errnum`: what the system said last. */
+static enum trouble trouble_of(int rc, int errnum)
 {
     switch (rc & 0xff) {
     case SQLITE_BUSY:
@@ -40,9 +47,10 @@ static enum trouble trouble_of(int rc)
         return TROUBLE_FULL;
     case SQLITE_READONLY:
         return TROUBLE_READ_ONLY;
+    case SQLITE_CANTOPEN:
+        return no_descriptors(errnum) ? TROUBLE_DESCRIPTORS : TROUBLE_FORBIDDEN;
     case SQLITE_PERM:
     case SQLITE_AUTH:
-    case SQLITE_CANTOPEN:
         return TROUBLE_FORBIDDEN;
     case SQLITE_TOOBIG: /* the value is, and nothing is wrong with the file */
         return TROUBLE_NONE;
@@ -53,6 +61,7 @@ static enum trouble trouble_of(int rc)
 
 int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
 {
+    int errnum = sqlite3_system_errno(db->handle);
     const char *hint = "";
 
     switch (rc & 0xff) {
@@ -61,6 +70,11 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
         break;
     case SQLITE_FULL:
         hint = "; free some space, nothing has to be restarted";
+        break;
+    case SQLITE_CANTOPEN:
+        hint = no_descriptors(errnum)
+                   ? "; this process has no file descriptors left"
+                   : "";
         break;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -72,7 +86,7 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
     assert((rc & 0xff) != SQLITE_MISUSE);
     (void)err_set(err, sqlite_code(rc), "%s: %s (%d)%s", db->path,
                   sqlite3_errmsg(db->handle), rc, hint);
-    err_set_trouble(err, trouble_of(rc));
+    err_set_trouble(err, trouble_of(rc, errnum));
     return (int)sqlite_code(rc);
 }
 

@@ -409,8 +409,10 @@ int sqlite_file_check(struct sqlite_db *db, struct err *err)
         if (errnum != 0 && errnum != ENOENT && errnum != ENOTDIR) {
             (void)err_set(err, ERR_UNAVAILABLE, "%s%s: %s", db->path,
                           suffixes[i], strerror(errnum));
-            err_set_trouble(err, errnum == EACCES ? TROUBLE_FORBIDDEN
-                                                  : TROUBLE_REFUSED);
+            err_set_trouble(err, errnum == EACCES   ? TROUBLE_FORBIDDEN
+                                 : errnum == EMFILE || errnum == ENFILE
+                                     ? TROUBLE_DESCRIPTORS
+                                     : TROUBLE_REFUSED);
             return ERR_UNAVAILABLE;
         }
         (void)err_set(err, ERR_SESSION_LOST,

@@ -10,8 +10,11 @@
 #include "base/mem.h"
 #include "registry/registry_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define LASTS_MS  10000 /* without being met again */
 #define SOON_MS   2000  /* a start or a short break is no news */
@@ -109,6 +112,24 @@ static bool is_silence(enum trouble t)
     return t == TROUBLE_UNREACHABLE || t == TROUBLE_NO_QUORUM;
 }
 
+/* Libraries say it in words of their own or not at all: then it is tried. What
+ * they say of a name that was not found or a server that is away is no more
+ * than that they could not ask. */
+static bool no_descriptors(const char *detail)
+{
+    int fd;
+
+    if (strstr(detail, "Too many open files") != NULL) {
+        return true;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno == EMFILE || errno == ENFILE;
+    }
+    (void)close(fd);
+    return false;
+}
+
 void registry_met(struct registry *r, enum trouble what, const char *detail)
 {
     struct registry_troubles *t;
@@ -117,6 +138,9 @@ void registry_met(struct registry *r, enum trouble what, const char *detail)
     assert(what < TROUBLE_N);
     if (what == TROUBLE_NONE || r->mute || r->closing) {
         return;
+    }
+    if (is_silence(what) && no_descriptors(detail)) {
+        what = TROUBLE_DESCRIPTORS;
     }
     t = of(r);
     m = is_silence(what) ? &t->silence : &t->word;

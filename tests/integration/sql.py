@@ -20,6 +20,7 @@ import tempfile
 
 from cluster import PELORUS, SLOW, Failure, Process, check, wait_for
 from daemon import Daemon
+from disk import Disk
 from proxy import Proxy, server_port
 
 DATABASE = "dolphinscheduler"
@@ -36,9 +37,10 @@ class Server(Daemon):
     start_seconds = 60
     env = None  # added to its environment
 
-    def __init__(self, kind, directory, tls=False, more=(), of=None):
+    def __init__(self, kind, directory, tls=False, more=(), of=None, disk=0):
         """`more`: options for its command line; `of`: it is a standby of
-        another server of PostgreSQL."""
+        another server of PostgreSQL; `disk`: all its data are on a Disk of so
+        many MiB."""
         self.kind = kind
         self.tls = tls
         self.more = list(more)
@@ -50,6 +52,7 @@ class Server(Daemon):
         os.makedirs(directory, exist_ok=True)
         # memory is the cheapest disk, and any user reaches it
         self.data_dir = tempfile.mkdtemp(prefix="test_sql_", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.disk = Disk(self.data_dir, disk) if disk else None
         self.data = os.path.join(self.data_dir, "data")
         self.sure = ["setpriv", "--pdeathsig", "KILL"]
         if kind == "postgresql" and os.geteuid() == 0:
@@ -148,12 +151,15 @@ class Server(Daemon):
             raise Failure(f"{sql[:200]}: {done.stderr.strip()}")
         return [line.split("\t") for line in done.stdout.splitlines() if line]
 
-    def serves(self):
+    def try_run(self, sql, database=DATABASE):
         try:
-            self.run("SELECT 1", database=None)
+            self.run(sql, database=database)
             return True
         except (Failure, subprocess.TimeoutExpired):
             return False
+
+    def serves(self):
+        return self.try_run("SELECT 1", database=None)
 
     def url(self, port=None):
         return url_of(self.kind, port or self.port)
@@ -184,6 +190,8 @@ class Server(Daemon):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.popen.wait(timeout=10 * SLOW)
             self.kill()
+        if self.disk:
+            self.disk.end()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
 

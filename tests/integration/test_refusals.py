@@ -6,6 +6,7 @@ refusal, most of them in vain.
 """
 
 import os
+import resource
 import socket
 import sqlite3
 import struct
@@ -38,7 +39,7 @@ def write(c):
     return c.api("PUT", "/v1/groups/g-refused", {"addresses": ["127.0.0.1:1234"]})
 
 
-def seen(c, name, state=None, by_writing=False):
+def seen(c, name, state=None, by_writing=False, write=write):
     """The coordinator shows this trouble in all four places."""
     code = "registry_" + name
 
@@ -84,6 +85,81 @@ def ready_again(c, name):
     wait_for("the log says that it is over", lambda: [x for x in c.lines("+store") if f"trouble={name} " in x])
 
 
+class Pages:
+    """Writes that each take a page of their own; they must all be there
+    afterwards that were acknowledged."""
+
+    n = 0
+
+    def __init__(self, c, kilobytes=3):
+        self.c = c
+        self.addresses = [f"host-{n}-{'x' * 180}:1234" for n in range(5 * kilobytes)]
+        self.acknowledged = set()
+
+    def __call__(self, c):
+        Pages.n += 1
+        name = f"page-{Pages.n}"
+        a = c.api("PUT", f"/v1/groups/{name}", {"addresses": self.addresses})
+        if a.status == 201:
+            self.acknowledged.add(name)
+        return a
+
+    def all_there(self):
+        check(self.acknowledged, "none was acknowledged")
+
+        def there():
+            whole = {g["name"] for g in self.c.api.all("/v1/groups") if len(g["addresses"]) == len(self.addresses)}
+            return self.acknowledged <= whole
+        wait_for(f"all that was acknowledged: {sorted(self.acknowledged)}", there)
+
+
+def full_disk(c, disk):
+    """It is full, stays full, and then there is room."""
+    pages = Pages(c)
+    equal(pages(c).status, 201, "with room")
+    disk.fill()
+    session = c.api.get("/v1/cluster")["registry"]["state"]
+    seen(c, "full", by_writing=True, write=pages)
+    equal(c.api.get("/v1/cluster")["registry"]["state"], session, "whoever only reads and renews keeps its session")
+    for _ in range(20):
+        pages(c)
+    equal(len(c.lines("!store")), 1, f"how often it is said in the first minute ({c.lines('!store')})")
+    disk.make_room()
+    equal(pages(c).status, 201, "as soon as there is room")
+    ready_again(c, "full")
+    pages.all_there()
+
+
+def no_descriptors(c, again):
+    """The connection is lost while this process can have no other. Who asks has
+    one already. `again`: the server is started anew."""
+    api = Api(c.port)
+    soft, hard = resource.prlimit(c.pid, resource.RLIMIT_NOFILE)
+    api.get("/v1/cluster")
+    resource.prlimit(c.pid, resource.RLIMIT_NOFILE, (3, hard))
+    code = "registry_no_descriptors"
+    try:
+        again()
+
+        def ready():
+            a = api("GET", "/readyz")
+            return a.text if a.text.startswith(f"{code}:") else None
+        wait_for(f"readyz names {code}", ready, 40)
+        trouble = api.get("/v1/cluster")["registry"]["trouble"]
+        equal(trouble["name"], "no_descriptors", "/v1/cluster")
+
+        def refused():
+            a = api("PUT", "/v1/groups/g-refused", {"addresses": ["127.0.0.1:1234"]})
+            return a if a.status != 504 else None
+        a = wait_for("an answer", refused)
+        equal((a.status, a.code), (503, code), f"a write ({a.text})")
+        wait_for("a line of the log", lambda: [x for x in c.lines("!store") if "trouble=no_descriptors " in x])
+        print(f"     no_descriptors: {trouble['detail'][:140]}")
+    finally:
+        resource.prlimit(c.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    ready_again(c, "no_descriptors")
+
+
 # --- etcd ---------------------------------------------------------------------
 
 def etcd_block(endpoint, more=""):
@@ -115,6 +191,7 @@ def test_etcd_that_is_full(cluster):
     etcdctl("defrag")
     etcdctl("alarm", "disarm")
     ready_again(c, "full")
+    no_descriptors(c, lambda: (server.kill(), server.start().wait()))
 
 
 @settings(session=4, registry=Etcd)
@@ -197,6 +274,7 @@ def test_zookeeper_that_refuses(cluster):
         check("-125" not in c.text(), said)
         zookeeper_cli(server, "delquota -N /dolphinscheduler")
         ready_again(c, "quota")
+        no_descriptors(c, lambda: (server.kill(), server.start().wait()))
         c.kill()
         fails(cluster, "forbidden", zookeeper_block(server, "theirs"))
         server.kill()
@@ -325,7 +403,7 @@ def sql_block(server, user=None, password=None, parameters=""):
 
 def refusing(cluster, kind):
     """A server, before our tables are made; what it refuses then."""
-    server = SqlServer(kind, cluster.dir)
+    server = SqlServer(kind, cluster.dir, disk=96)
     cluster.servers = [server]
     server.start().wait()
     fails(cluster, "tables_missing", sql_block(server))
@@ -352,6 +430,10 @@ def test_mariadb_that_refuses(cluster):
         seen(c, "read_only")
         server.run("SET GLOBAL read_only = 0")
         ready_again(c, "read_only")
+        c.kill()
+        c = cluster.coordinator()
+        full_disk(c, server.disk)
+        no_descriptors(c, server.restart)
         server.run("DROP TABLE pelorus_change")
         seen(c, "tables_missing", state="connected", by_writing=True)
         c.kill()
@@ -371,6 +453,28 @@ def test_mariadb_that_refuses(cluster):
     finally:
         for s in cluster.servers:
             s.end()
+
+
+def no_room_for_the_log(c, server):
+    """PostgreSQL gives up altogether: then nobody is reached, and that is what
+    is said; its own log says why."""
+    pages = Pages(c)
+    equal(pages(c).status, 201, "with room")
+    server.disk.fill()
+
+    def gave_up():
+        if server.process.alive():
+            server.try_run("SELECT pg_logical_emit_message(false, 'a', 'b'); SELECT pg_switch_wal()")
+        return not server.process.alive()
+    wait_for("PostgreSQL gives up", gave_up)
+    check("PANIC" in server.process.text() and "No space left" in server.process.text(), "for want of space")
+    trouble = seen(c, "unavailable", write=pages)
+    check("refused" in trouble["detail"], trouble)
+    server.disk.make_room()
+    server.restart()
+    ready_again(c, "unavailable")
+    equal(pages(c).status, 201, "with room again")
+    pages.all_there()
 
 
 @settings(session=4, registry=Given)
@@ -405,6 +509,11 @@ def test_postgresql_that_refuses(cluster):
         server.run("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only;"
                    "SELECT pg_reload_conf()")
         ready_again(c, "read_only")
+        c.kill()
+        c = cluster.coordinator()
+        full_disk(c, server.disk)
+        no_room_for_the_log(c, server)
+        no_descriptors(c, server.restart)
         c.kill()
         server.kill()
         fails(cluster, "unavailable", sql_block(server))
