@@ -409,7 +409,7 @@ int sqlite_file_check(struct sqlite_db *db, struct err *err)
         if (errnum != 0 && errnum != ENOENT && errnum != ENOTDIR) {
             (void)err_set(err, ERR_UNAVAILABLE, "%s%s: %s", db->path,
                           suffixes[i], strerror(errnum));
-            err_set_trouble(err, errnum == EACCES   ? TROUBLE_FORBIDDEN
+            err_set_trouble(err, errnum == EACCES ? TROUBLE_FORBIDDEN
                                  : errnum == EMFILE || errnum == ENFILE
                                      ? TROUBLE_DESCRIPTORS
                                      : TROUBLE_REFUSED);
