@@ -23,12 +23,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SAMPLE_MS      1000
-#define LEAVE_STOP_MS  2500 /* a command has to end when we leave */
-#define LEAVE_MAX_MS   4500
-#define LAST_WORDS_MS  200  /* for the last lines of the log */
-#define ONE_REQUEST_MS 1000 /* signals so near are one: of a group, `timeout`  \
-                             */
+#define SAMPLE_MS     1000
+#define LEAVE_STOP_MS 2500 /* a command has to end when we leave */
+#define LEAVE_MAX_MS  4500
+#define LAST_WORDS_MS 200 /* for the last lines of the log */
+#define ONE_REQUEST_MS                                                         \
+    1000 /* signals so near are one: of a group, `timeout`                     \
+          */
 #define MAILBOX_MAX    64
 #define PROBLEMS_MAX   65536
 #define EXEC_NOT_FOUND 127

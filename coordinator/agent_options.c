@@ -121,9 +121,8 @@ static int parse_option(int option, char *arg, struct agent_options *out,
                             "--kind %s: master, worker or alert-server", arg);
     case OPT_ADDRESS:
         out->address = arg;
-        return node_ask_address(arg, err) != 0
-                   ? (int)err_wrap(err, "--address")
-                   : 0;
+        return node_ask_address(arg, err) != 0 ? (int)err_wrap(err, "--address")
+                                               : 0;
     case OPT_GROUP:
         return parse_groups(arg, out, err);
     case OPT_WEIGHT:

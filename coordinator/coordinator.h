@@ -73,8 +73,11 @@ struct engine *coordinator_engine(struct coordinator *c, enum node_kind kind);
 /* --- waiting for a change (long polls) ----------------------------------- */
 
 enum coordinator_topic {
-    COORDINATOR_NODES, /* a snapshot with another index */
-    COORDINATOR_WORK,  /* of one owner; address NULL: anybody's */
+    COORDINATOR_NODES,      /* of a node: anything that a snapshot says of it;
+                               address NULL: of all of the kind; kind NODE_KINDS:
+                               anything that a snapshot says */
+    COORDINATOR_MEMBERSHIP, /* likewise, but only who is there: not the load */
+    COORDINATOR_WORK,       /* of one owner; address NULL: anybody's */
 };
 
 uint64_t coordinator_index(const struct coordinator *c,

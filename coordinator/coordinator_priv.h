@@ -89,6 +89,7 @@ struct coordinator_wait {
     char address[NODE_ADDRESS_MAX + 1];
     bool anybody;
     uint64_t seen;
+    uint64_t looked; /* the last snapshot that it did not end with */
     mono_ms until;
     coordinator_woken_f *woken;
     void *arg;
@@ -301,6 +302,10 @@ void problems_fill_node(struct snapshot *s, struct snapshot_node *to,
 void problems_end(struct coordinator *c);
 
 /* waits.c */
+/* Mark what is shown otherwise than `before` (may be NULL) with this index;
+ * false: no node is. */
+bool changes_mark(struct snapshot *s, const struct snapshot *before,
+                  uint64_t index);
 void waits_tick(struct coordinator *c);
 void waits_end(struct coordinator *c);
 void waits_abandon(struct coordinator *c);

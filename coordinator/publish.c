@@ -349,10 +349,8 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
 
 void publish_now(struct coordinator *c)
 {
-    struct snapshot *s = snapshot_new();
+    struct snapshot *s = snapshot_new(), *before;
 
-    if (c->dirty_soon || c->dirty_late)
-        c->index++;
     order_nodes(c);
     fill_group_list(c, s);
     fill_nodes(c, s);
@@ -360,6 +358,10 @@ void publish_now(struct coordinator *c)
     fill_peers(c, s);
     problems_fill(c, s);
     fill_cluster(c, s);
+    before = snapshot_acquire(c->slot);
+    if (changes_mark(s, before, c->index + 1) || c->dirty_soon || c->dirty_late)
+        c->index++;
+    snapshot_release(&before);
     s->index = c->index;
     c->dirty_soon = c->dirty_late = false;
     c->published = c->clock->mono;

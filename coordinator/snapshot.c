@@ -153,6 +153,24 @@ const struct snapshot_node *snapshot_node(const struct snapshot *s,
     return NULL;
 }
 
+uint64_t snapshot_index(const struct snapshot *s, bool membership,
+                        enum node_kind kind, const char *address)
+{
+    const struct snapshot_node *n;
+    uint64_t index = 0;
+
+    if (address != NULL) {
+        n = snapshot_node(s, kind, address);
+        return n == NULL ? 0 : membership ? n->seen.membership : n->seen.all;
+    }
+    if (kind < NODE_KINDS)
+        return membership ? s->seen[kind].membership : s->seen[kind].all;
+    for (int k = 0; membership && k < NODE_KINDS; k++)
+        if (s->seen[k].membership > index)
+            index = s->seen[k].membership;
+    return membership ? index : s->index;
+}
+
 const struct snapshot_group *snapshot_group(const struct snapshot *s,
                                             const char *name)
 {

@@ -14,8 +14,15 @@
 #include "registry/membership.h"
 #include "registry/trouble.h"
 
+/* The index under which something was first shown as it is: with all that is
+ * said of it, and who is there alone (no load, no reports). */
+struct snapshot_seen {
+    uint64_t all, membership;
+};
+
 struct snapshot_node {
     enum node_kind kind;
+    struct snapshot_seen seen;
     enum node_state state;
     enum node_status status;
     bool degraded;
@@ -87,7 +94,8 @@ struct snapshot {
     bool ready; /* connected, synced and own entry stands */
     struct snapshot_node *nodes; /* by kind, then address */
     size_t n_nodes;
-    struct snapshot_group *groups; /* by name; "default" first */
+    struct snapshot_seen seen[NODE_KINDS]; /* of all of a kind, and who went */
+    struct snapshot_group *groups;         /* by name; "default" first */
     size_t n_groups;
     struct snapshot_coordinator *coordinators;
     size_t n_coordinators;
@@ -122,6 +130,10 @@ struct snapshot {
 const struct snapshot_node *snapshot_node(const struct snapshot *s,
                                           enum node_kind kind,
                                           const char *address);
+/* The index that a long poll compares: of one node (0: there is none), of a
+ * kind (address NULL), or of everything (NODE_KINDS for the kind). */
+uint64_t snapshot_index(const struct snapshot *s, bool membership,
+                        enum node_kind kind, const char *address);
 const struct snapshot_group *snapshot_group(const struct snapshot *s,
                                             const char *name);
 

@@ -19,8 +19,14 @@ uint64_t coordinator_index(const struct coordinator *c,
 {
     const struct view_owner *owner;
 
-    if (topic == COORDINATOR_NODES)
-        return c->index;
+    if (topic != COORDINATOR_WORK) {
+        struct snapshot *s = snapshot_acquire(c->slot);
+        uint64_t index =
+            snapshot_index(s, topic == COORDINATOR_MEMBERSHIP, kind, address);
+
+        snapshot_release(&s);
+        return index;
+    }
     if (address == NULL)
         return view_index(c->view);
     owner = view_owner(c->view, kind, address);
@@ -82,14 +88,22 @@ static void wait_wake(struct coordinator *c, struct coordinator_wait *w)
     woken(arg, index);
 }
 
+/* Nodes are compared once per snapshot. */
+static bool changed(const struct coordinator *c, struct coordinator_wait *w)
+{
+    if (w->topic != COORDINATOR_WORK && w->looked == c->index)
+        return false;
+    w->looked = c->index;
+    return wait_index(c, w) != w->seen;
+}
+
 void waits_tick(struct coordinator *c)
 {
     struct coordinator_wait *w, *tmp;
 
     DL_FOREACH_SAFE(c->waits, w, tmp)
     {
-        if (c->leaving || c->clock->mono >= w->until ||
-            wait_index(c, w) != w->seen)
+        if (c->leaving || c->clock->mono >= w->until || changed(c, w))
             wait_wake(c, w);
     }
 }

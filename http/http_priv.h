@@ -74,6 +74,7 @@ struct http_request {
     cJSON *json;    /* the body, once http_body() has read it */
     /* what a handler has read of it for its function on the loop */
     enum node_kind kind;
+    enum coordinator_topic topic;
     enum gate_order_what order;
     uint64_t epoch;
     int64_t ttl_ms; /* or how long an order stands */

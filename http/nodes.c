@@ -140,6 +140,31 @@ static bool after_cursor(const struct snapshot_node *n, const char *cursor)
            ((int)n->kind == kind && strcmp(n->address, cursor + 2) > 0);
 }
 
+static const char *watch_word(int value)
+{
+    return value == 0 ? "all" : "membership";
+}
+
+/* What its long poll waits for, and what its index is of. */
+static bool read_watch(struct http_request *r)
+{
+    int watch;
+
+    if (!http_query_word(r, "watch", 1, watch_word, &watch))
+        return false;
+    r->topic = watch == 1 ? COORDINATOR_MEMBERSHIP : COORDINATOR_NODES;
+    return true;
+}
+
+static void put_index(struct http_request *r, struct buf *b,
+                      const struct snapshot *s, enum node_kind kind,
+                      const char *address)
+{
+    http_put_index(
+        r, b,
+        snapshot_index(s, r->topic == COORDINATOR_MEMBERSHIP, kind, address));
+}
+
 static void list_nodes(struct http_request *r)
 {
     char next[NODE_ADDRESS_MAX + 8] = "";
@@ -152,7 +177,8 @@ static void list_nodes(struct http_request *r)
     if (!read_filter(r, &f))
         return;
     s = coordinator_snapshot(r->h->coordinator);
-    http_put_index(r, NULL, s->index);
+    put_index(r, NULL, s, f.kind < 0 ? NODE_KINDS : (enum node_kind)f.kind,
+              NULL);
     b = http_list(r, s);
     for (size_t i = 0; i < s->n_nodes; i++) {
         const struct snapshot_node *node = &s->nodes[i];
@@ -184,14 +210,21 @@ static void list_then_answer(void *arg)
 
 static void wait_for_nodes(void *arg)
 {
-    http_wait(arg, COORDINATOR_NODES, NODE_MASTER, NULL, list_then_answer);
+    struct http_request *r = arg;
+    int kind;
+
+    if (!http_query_kind(r, &kind))
+        http_answer(r);
+    else
+        http_wait(r, r->topic, kind < 0 ? NODE_KINDS : (enum node_kind)kind,
+                  NULL, list_then_answer);
 }
 
 void http_nodes_list(struct http_request *r)
 {
     bool waits;
 
-    if (!http_query_waits(r, &waits))
+    if (!read_watch(r) || !http_query_waits(r, &waits))
         return;
     if (waits)
         http_on_loop(r, wait_for_nodes);
@@ -203,23 +236,22 @@ void http_nodes_list(struct http_request *r)
 
 static void get_node(struct http_request *r)
 {
+    enum node_kind kind = r->kind;
     const struct snapshot_node *n;
-    enum node_kind kind;
     struct snapshot *s;
     struct buf *b;
 
-    if (!http_param_kind(r, 0, &kind) || !http_param_address(r, 1))
-        return;
     s = coordinator_snapshot(r->h->coordinator);
     n = snapshot_node(s, kind, r->param[1]);
     if (n == NULL) {
         http_problem(r, "not_found", "no %s %s is known", r->param[0],
                      r->param[1]);
+        put_index(r, NULL, s, kind, r->param[1]); /* to wait until it comes */
     } else {
         b = http_json(r, 200);
         json_open(b, NULL, '{');
         put_fields(b, n);
-        http_put_index(r, b, s->index);
+        put_index(r, b, s, kind, r->param[1]);
         http_put_as_of(r->h, b, s);
         json_close(b, '}');
     }
@@ -234,14 +266,17 @@ static void get_then_answer(void *arg)
 
 static void wait_for_node(void *arg)
 {
-    http_wait(arg, COORDINATOR_NODES, NODE_MASTER, NULL, get_then_answer);
+    struct http_request *r = arg;
+
+    http_wait(r, r->topic, r->kind, r->param[1], get_then_answer);
 }
 
 void http_node_get(struct http_request *r)
 {
     bool waits;
 
-    if (!http_query_waits(r, &waits))
+    if (!http_param_kind(r, 0, &r->kind) || !http_param_address(r, 1) ||
+        !read_watch(r) || !http_query_waits(r, &waits))
         return;
     if (waits)
         http_on_loop(r, wait_for_node);

@@ -248,9 +248,10 @@ def test_long_polls_wake_when_something_changed(cluster):
     up(cluster, c.api, ("master", M1))
     for path, change in (
             ("/v1/nodes", lambda i: put(c.api, "worker", f"10.1.0.{i}:1234")),
-            (f"/v1/nodes/master/{M1}", lambda i: put(c.api, "worker", f"10.1.1.{i}:1234")),
+            ("/v1/nodes?kind=worker&watch=membership", lambda i: put(c.api, "worker", f"10.1.1.{i}:1234")),
             (f"/v1/work?kind=master&owner={M1}", lambda i: submit(c.port, [f"x-{i}"])),
-            ("/v1/work?kind=master", lambda i: submit(c.port, [f"y-{i}"]))):
+            ("/v1/work?kind=master", lambda i: submit(c.port, [f"y-{i}"])),
+            (f"/v1/nodes/master/{M1}", lambda i: c.api("PUT", f"/v1/nodes/master/{M1}/cordon?reason={i}"))):
         # a machine that is busy at one moment is not so all the time
         took = []
         while not took or min(took) >= 0.2 * SLOW and len(took) < 4:
@@ -268,6 +269,31 @@ def test_long_polls_wake_when_something_changed(cluster):
         equal(p.end().json["index"], index, "nothing changed")
     check(0.9 < poll.at - poll.began, f"the wait took {poll.at - poll.began:.2f} s")
     check(poll.at + 1 < longer.at, f"a wait of 1 s ended {longer.at - poll.at:.2f} s before one of {4 * SLOW} s")
+
+
+def test_a_long_poll_sleeps_through_what_it_did_not_ask_for(cluster):
+    c = cluster.coordinator()
+    up(cluster, c.api, ("master", M1), ("worker", W1))
+    paths = (f"/v1/nodes/master/{M1}", "/v1/nodes?kind=master", "/v1/nodes?watch=membership", f"/v1/nodes/worker/{W1}?watch=membership",
+             f"/v1/nodes/worker/{W2}")
+    indexes = [still(c.api, path) for path in paths[:-1]]
+    absent = c.api("GET", paths[-1])
+    equal(absent.status, 404, "not there yet")
+    polls = [Poll(c.port, f"{path}{'&' if '?' in path else '?'}index={index}&wait=60s")
+             for path, index in zip(paths, indexes + [absent.headers["X-Pelorus-Index"]])]
+    for cpu in (0.2, 0.4):
+        before = c.api.get("/v1/nodes")["index"]
+        put(c.api, "worker", W1, expect=(200,), cpuUsage=cpu)
+        equal(Poll(c.port, f"/v1/nodes?index={before}&wait=60s").end().status, 200, "the whole list")
+    equal([p.answer for p in polls], [None] * 5, "a load of another node wakes none of them")
+    put(c.api, "worker", W2)
+    equal((polls[2].end().status, polls[4].end().status), (200, 200), "a join wakes those who wait for it")
+    equal([polls[i].answer for i in (0, 1, 3)], [None] * 3, "and nobody else")
+    c.api("PUT", f"/v1/nodes/worker/{W1}/cordon")
+    check(polls[3].end().json["gate"]["cordoned"], "its gate wakes who watches its membership")
+    c.api("PUT", f"/v1/nodes/master/{M1}/cordon")
+    equal(polls[0].end().json["address"], M1, "the node")
+    equal(len(polls[1].end().json["items"]), 1, "the kind")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include "tests/unit/coordinator_world.h"
 
 #define W1   "10.0.1.1:1234"
+#define W3   "10.0.1.3:1234"
 #define W2   "10.0.1.2:1234"
 #define BEAT "{\"startupTime\":5,\"processId\":6}"
 
@@ -32,7 +33,7 @@ static enum balancer_code pick(struct world *w, const char *group,
 
 static uint64_t index_now(struct world *w)
 {
-    return coordinator_index(w->c[0], COORDINATOR_NODES, NODE_MASTER, NULL);
+    return coordinator_index(w->c[0], COORDINATOR_NODES, NODE_KINDS, NULL);
 }
 
 static bool ready(struct world *w, int i)
@@ -375,7 +376,7 @@ static struct coordinator_wait *wait_nodes(struct world *w, struct woken *x,
     struct coordinator_wait *wait = NULL;
 
     x->w = w;
-    assert_int_equal(coordinator_wait(w->c[0], COORDINATOR_NODES, NODE_MASTER,
+    assert_int_equal(coordinator_wait(w->c[0], COORDINATOR_NODES, NODE_KINDS,
                                       NULL, seen, ms, woken, x, &wait),
                      0);
     assert_int_equal(x->times, 0);
@@ -405,6 +406,56 @@ static void a_wait_ends_with_a_change_or_with_its_time(void **state)
     assert_int_equal(change.times, 1);
     assert_true(change.at - began <= 200);
     assert_int_equal(gone.times, 0);
+}
+
+/* From now on. */
+static void wait_for(struct world *w, struct woken *x,
+                     enum coordinator_topic topic, enum node_kind kind,
+                     const char *address)
+{
+    struct coordinator_wait *wait = NULL;
+
+    *x = (struct woken){.w = w};
+    assert_int_equal(
+        coordinator_wait(w->c[0], topic, kind, address,
+                         coordinator_index(w->c[0], topic, kind, address),
+                         60000, woken, x, &wait),
+        0);
+}
+
+static void a_wait_on_one_node_ends_with_that_node_only(void **state)
+{
+    static const char *const busy = "{\"startupTime\":5,\"processId\":1,"
+                                    "\"cpuUsage\":0.9}";
+    static const char *const idle = "{\"startupTime\":5,\"processId\":1,"
+                                    "\"cpuUsage\":0.1}";
+    static struct woken one, other, members, masters, absent, gone;
+    struct world *w = *state;
+
+    hand_put(w, "/nodes/worker/" W1, idle, true);
+    hand_put(w, "/nodes/worker/" W2, idle, true);
+    world_run(w, 1500);
+    wait_for(w, &one, COORDINATOR_NODES, NODE_WORKER, W1);
+    wait_for(w, &other, COORDINATOR_NODES, NODE_WORKER, W2);
+    wait_for(w, &members, COORDINATOR_MEMBERSHIP, NODE_KINDS, NULL);
+    wait_for(w, &masters, COORDINATOR_NODES, NODE_MASTER, NULL);
+    wait_for(w, &absent, COORDINATOR_NODES, NODE_WORKER, W3);
+    hand_put(w, "/nodes/worker/" W1, busy, true);
+    world_run(w, 1500); /* a load */
+    assert_int_equal(one.times, 1);
+    assert_int_equal(other.times + members.times + masters.times, 0);
+    hand_put(w, "/nodes/worker/" W3, idle, true);
+    world_run(w, 1500); /* one more */
+    assert_int_equal(other.times + masters.times, 0);
+    assert_int_equal(members.times, 1);
+    assert_int_equal(absent.times, 1);
+    wait_for(w, &gone, COORDINATOR_NODES, NODE_WORKER, W3);
+    wait_for(w, &members, COORDINATOR_MEMBERSHIP, NODE_WORKER, NULL);
+    hand_delete(w, "/nodes/worker/" W3);
+    world_run(w, 1500); /* a state */
+    assert_int_equal(gone.times, 1);
+    assert_int_equal(members.times, 1);
+    assert_int_equal(other.times + masters.times, 0);
 }
 
 static void there_are_at_most_so_many_waits_and_leaving_ends_all(void **state)
@@ -514,6 +565,7 @@ int main(void)
         WORLD_TEST(a_group_that_is_none_is_refused),
         WORLD_TEST(a_definition_by_hand_that_is_broken_harms_nobody),
         WORLD_TEST(a_wait_ends_with_a_change_or_with_its_time),
+        WORLD_TEST(a_wait_on_one_node_ends_with_that_node_only),
         WORLD_TEST(there_are_at_most_so_many_waits_and_leaving_ends_all),
         WORLD_TEST(nobody_is_picked_before_all_is_known),
         WORLD_TEST(coordinators_see_each_other_come_and_leave),
