@@ -6,6 +6,8 @@
  * a reader takes a reference, reads without any lock, and gives it back. A new
  * one is published at most 50 ms after a node came, went or changed state, and
  * at least once a second.
+ *
+ * Longer than other headers: it is all that an answer may say.
  */
 #ifndef PELORUS_COORDINATOR_SNAPSHOT_H
 #define PELORUS_COORDINATOR_SNAPSHOT_H
