@@ -19,7 +19,8 @@ mysql="python3 mariadb-server-core mariadb-client-core"
 postgresql="python3 postgresql"
 check="ca-certificates libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
  default-jdk-headless etcd-client openssl python3-venv spin wrk"
-interop="ca-certificates golang-go mariadb-client-core python3"
+interop="ca-certificates golang-go mariadb-client-core python3 maven
+ default-jdk-headless openssl stunnel4"
 lint="clang-tidy cppcheck clang-format"
 
 packages=

@@ -201,7 +201,7 @@ static enum trouble judge(struct zk_diagnosis *d, const struct addrinfo *a,
     if (hung_up && tls_hung_up) {
         (void)snprintf(why, ANSWER_MAX,
                        "it hangs up at once: maxClientCnxns is reached, or a "
-                       "proxy stands there without a server");
+                       "proxy has no server (stunnel: its log says why)");
         return TROUBLE_CONNECTIONS;
     }
     (void)snprintf(why, ANSWER_MAX, "it takes connections and answers nothing");
