@@ -12,6 +12,7 @@
 
 #include "base/compiler.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef int64_t mono_ms; /* milliseconds since boot, never steps */
@@ -31,5 +32,7 @@ void clock_read(struct clock *clock);
 /* RFC 3339 in UTC with milliseconds: "2026-11-22T11:54:47.123Z". */
 #define CLOCK_RFC3339_SIZE 32
 char *clock_rfc3339(wall_ms at, char out[CLOCK_RFC3339_SIZE]);
+/* The same back; the fraction may be missing or longer. */
+bool clock_parse_rfc3339(const char *text, wall_ms *out);
 
 #endif

@@ -15,6 +15,7 @@
 
 /* All borrowed until agent_run() returns. */
 struct agent_options {
+    bool help; /* was asked for: nothing else is looked at */
     enum node_kind kind;
     const char *address;
     const char *groups[HEARTBEAT_GROUPS_MAX];

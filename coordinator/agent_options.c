@@ -33,7 +33,9 @@ static const char usage[] =
     "or cannot reach its registry. COMMAND runs while the registration holds "
     "and is stopped\n"
     "before its lease can run out; PELORUS_KIND, PELORUS_ADDRESS and\n"
-    "PELORUS_PROCESS tell it who it is.\n";
+    "PELORUS_PROCESS tell it who it is.\n"
+    "Exit codes: COMMAND's where there is one; else 0 it was told to end, 1 "
+    "refused\nor failed, 2 not understood.\n";
 
 enum {
     OPT_KIND = 1000,
@@ -129,14 +131,19 @@ static int parse_option(int option, char *arg, struct agent_options *out,
         return parse_number("weight", arg, WEIGHT_MAX, &out->weight, err);
     case OPT_SLOTS:
         return parse_number("slots", arg, SLOTS_MAX, &out->slots, err);
-    case OPT_TTL:
-        return parse_ttl(arg, &out->ttl_ms, err);
-    case ':':
-        return (int)err_set(err, ERR_INVALID, "an option lacks its value");
     default:
-        return (int)err_set(err, ERR_INVALID,
-                            "an option that does not exist here");
+        assert(option == OPT_TTL);
+        return parse_ttl(arg, &out->ttl_ms, err);
     }
+}
+
+static int wrong_option(int option, const char *word, struct err *err)
+{
+    if (option == ':')
+        return (int)err_set(err, ERR_INVALID, "%s needs a value", word);
+    if (optopt == OPT_HELP)
+        return (int)err_set(err, ERR_INVALID, "--help takes no value");
+    return (int)err_set(err, ERR_INVALID, "there is no option %s", word);
 }
 
 /* --- all of them ---------------------------------------------------------- */
@@ -183,13 +190,15 @@ int agent_parse(int argc, char **argv, struct agent_options *out,
     optind = 0; /* begin anew: called more than once in tests */
     opterr = 0;
     /* '+': what follows the first word that is no option is the command. */
-    while ((option = getopt_long(argc, argv, "+:c:", long_options, NULL)) !=
+    while ((option = getopt_long(argc, argv, "+:c:h", long_options, NULL)) !=
            -1) {
-        if (option == OPT_HELP) {
-            fputs(usage, stdout);
-            exit(0);
+        if (option == OPT_HELP || option == 'h') {
+            out->help = true;
+            return 0;
         }
-        rc = parse_option(option, optarg, out, &has_kind, err);
+        rc = option == '?' || option == ':'
+                 ? wrong_option(option, argv[optind - 1], err)
+                 : parse_option(option, optarg, out, &has_kind, err);
         if (rc != 0)
             return rc;
     }
@@ -218,6 +227,10 @@ int agent_main(int argc, char **argv)
     if (agent_parse(argc, argv, &options, &err) != 0) {
         fprintf(stderr, "pelorus: agent: %s\n%s", err.msg, usage);
         return 2;
+    }
+    if (options.help) {
+        fputs(usage, stdout);
+        return 0;
     }
     rc = agent_run(&options, &err);
     if (err.code != ERR_OK)

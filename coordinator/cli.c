@@ -1,442 +1,83 @@
 /*
- * cli.c - the subcommands for people: one table, one function each.
+ * cli.c - the subcommands for people: which words there are, one table; what
+ * is wrong with those that were given; and how it went, as an exit code.
  *
- * A command turns its words into one request and its answer into a table. All
- * rules are the API's: what it refuses, it explains, and that is printed.
+ * A command has forms: `work`, `work add`, `work done ID EPOCH`. Each says its
+ * operands and options, from which its usage is printed and its words are
+ * checked, so that no option is taken and ignored.
  */
 #include "coordinator/cli.h"
 
-#include "base/json.h"
 #include "base/mem.h"
 #include "coordinator/cli_priv.h"
+#include "registry/node.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const struct cli_column node_columns[] = {
-    {"KIND", "kind", false, CLI_TEXT},
-    {"ADDRESS", "address", false, CLI_TEXT},
-    {"STATE", "state", false, CLI_TEXT},
-    {"STATUS", "status", false, CLI_TEXT},
-    {"GATE", "gate.state", false, CLI_TEXT},
-    {"OWNED", "owned", true, CLI_TEXT},
-    {"SLOTS", "slots", true, CLI_TEXT},
-    {"POOL", "pool", true, CLI_PERCENT},
-    {"CPU", "cpu", true, CLI_PERCENT},
-    {"MEMORY", "memory", true, CLI_PERCENT},
-    {"WEIGHT", "weight", true, CLI_TEXT},
-    {"FLAPS", "flaps", true, CLI_TEXT},
-    {"GROUPS", "groups", false, CLI_TEXT},
-    {"PROBLEMS", "problems", false, CLI_TEXT},
-};
-
-static const struct cli_column work_columns[] = {
-    {"ID", "id", false, CLI_TEXT},
-    {"KIND", "kind", false, CLI_TEXT},
-    {"STATE", "state", false, CLI_TEXT},
-    {"OWNER", "owner", false, CLI_TEXT},
-    {"EPOCH", "epoch", true, CLI_TEXT},
-    {"GROUP", "group", false, CLI_TEXT},
-    {"POLICY", "policy", false, CLI_TEXT},
-    {"ASSIGNED", "assigned_at", false, CLI_TEXT},
-};
-
-static const struct cli_column failover_columns[] = {
-    {"ID", "id", false, CLI_TEXT},
-    {"KIND", "kind", false, CLI_TEXT},
-    {"ADDRESS", "address", false, CLI_TEXT},
-    {"STATE", "state", false, CLI_TEXT},
-    {"CAUSE", "cause", false, CLI_TEXT},
-    {"MOVED", "moved", true, CLI_TEXT},
-    {"WAITING", "waiting", true, CLI_TEXT},
-    {"HELD", "held", true, CLI_TEXT},
-    {"BY", "coordinator", false, CLI_TEXT},
-    {"BEGAN", "began", false, CLI_TEXT},
-};
-
-static const struct cli_column pick_columns[] = {
-    {"ADDRESS", "address", false, CLI_TEXT},
-    {"PICK", "pick", false, CLI_TEXT},
-    {"SCORE", "score", true, CLI_TEXT},
-};
-
-static const struct cli_column plan_columns[] = {
-    {"ITEM", "id", false, CLI_TEXT},
-    {"ACTION", "action", false, CLI_TEXT},
-    {"TARGET", "target", false, CLI_TEXT},
-};
-
-static const struct cli_column candidate_columns[] = {
-    {"ADDRESS", "address", false, CLI_TEXT},
-    {"SCORE", "score", true, CLI_TEXT},
-    {"WEIGHT", "weight", true, CLI_TEXT},
-    {"CAPACITY", "capacity", true, CLI_TEXT},
-    {"POOL", "pool", true, CLI_PERCENT},
-    {"CPU", "cpu", true, CLI_PERCENT},
-    {"MEMORY", "memory", true, CLI_PERCENT},
-    {"DISK", "disk", true, CLI_PERCENT},
-    {"WHY NOT", "why_not", false, CLI_TEXT},
-};
-
-/* Also of what the API finds malformed; cli_run() says how. */
-#define USAGE       CLI_USAGE_EXIT
-#define UNREACHABLE 3
-#define NOT_FOUND   4
-
-/* --- printing ----------------------------------------------------------------
- */
-
-int cli_show_list(struct cli *c, const char *list,
-                  const struct cli_column *columns, size_t n, const char *none)
-{
-    if (c->json)
-        printf("%s\n", buf_text(&c->answer));
-    else
-        cli_table(cJSON_GetObjectItemCaseSensitive(c->document, list), columns,
-                  n, none);
-    return 0;
-}
-
-/* Every field of one object, a line each; objects and lists of objects as
- * JSON. */
-int cli_show_object(struct cli *c)
-{
-    const cJSON *item;
-    struct buf line;
-    int width = 14;
-
-    if (c->json || c->document == NULL) {
-        if (c->answer.len > 0)
-            printf("%s\n", buf_text(&c->answer));
-        return 0;
-    }
-    buf_init(&line, 1024 * 1024);
-    cJSON_ArrayForEach(item, c->document)
-    {
-        int n = (int)strlen(item->string);
-
-        width = n > width ? n : width;
-    }
-    cJSON_ArrayForEach(item, c->document)
-    {
-        struct cli_column column = {"", item->string, false, CLI_TEXT};
-        bool raw = cJSON_IsObject(item) ||
-                   (cJSON_IsArray(item) && cJSON_IsObject(item->child));
-        struct json_span text;
-
-        buf_reset(&line);
-        buf_printf(&line, "%-*s ", width, item->string);
-        if ((raw || strcmp(item->string, "payload") == 0) &&
-            json_field(buf_text(&c->answer), c->answer.len, item->string,
-                       &text))
-            buf_add(&line, text.s, (size_t)(text.end - text.s));
-        else
-            cli_text(&line, c->document, &column);
-        cli_say(stdout, buf_text(&line));
-    }
-    buf_close(&line);
-    return 0;
-}
-
-/* --- commands ------------------------------------------------------------- */
-
-/* A cluster may look empty because nobody in it is understood. */
-static void say_ignored(const struct cli *c)
-{
-    double n = json_num(c->document, "ignored_keys", 0);
-    if (!c->json && n > 0)
-        fprintf(stderr,
-                "%.0f keys in the registry are ignored; `problems` of "
-                "/v1/cluster and the coordinator's log say why\n",
-                n);
-}
-
-static int cmd_nodes(struct cli *c, const struct cli_words *w)
-{
-    int rc;
-
-    buf_str(&c->path, "/v1/nodes");
-    if (w->n == 2) {
-        cli_segment(c, w->word[0]);
-        cli_segment(c, w->word[1]);
-        rc = cli_send(c, "GET");
-        return rc != 0 ? rc : cli_show_object(c);
-    }
-    if (w->n != 0)
-        return USAGE;
-    cli_query(c, "kind", w->kind);
-    cli_query(c, "group", w->group);
-    cli_query(c, "state", w->state);
-    cli_query(c, "status", w->status);
-    rc = cli_get_all(c, w->limit);
-    if (rc == 0)
-        rc = cli_show_list(c, "items", node_columns, ARRAY_LEN(node_columns),
-                           "no nodes");
-    say_ignored(c);
-    return rc;
-}
-
-static int cmd_best(struct cli *c, const struct cli_words *w)
-{
-    const char *address;
-    int rc;
-
-    if (w->n > 1)
-        return USAGE;
-    buf_str(&c->path, "/v1/workers/best");
-    cli_query(c, "group", w->n == 1 ? w->word[0] : w->group);
-    cli_query(c, "count", w->count);
-    cli_query(c, "affinity", w->affinity);
-    cli_query(c, "exclude", w->exclude);
-    cli_query(c, "peek", w->peek ? "1" : NULL);
-    cli_query(c, "explain", w->explain ? "1" : NULL);
-    rc = cli_send(c, "GET");
-    if (rc != 0)
-        return rc;
-    if (w->explain)
-        return cli_show_list(c, "candidates", candidate_columns,
-                             ARRAY_LEN(candidate_columns), "no candidates");
-    if (w->count != NULL)
-        return cli_show_list(c, "picks", pick_columns, ARRAY_LEN(pick_columns),
-                             "no picks");
-    address = json_str(c->document, "address");
-    if (c->json || address == NULL)
-        return cli_show_object(c);
-    cli_say(stdout, address);
-    return 0;
-}
-
-static int work_add(struct cli *c, const struct cli_words *w)
-{
-    cJSON *payload = NULL;
-    struct err err;
-
-    if (w->payload != NULL &&
-        json_parse(w->payload, strlen(w->payload), &payload, &err) != 0) {
-        fprintf(stderr, "pelorus: --payload: %s\n", err.msg);
-        return USAGE;
-    }
-    cJSON_Delete(payload);
-    buf_str(&c->path, "/v1/work");
-    json_open(&c->body, NULL, '{');
-    if (w->id != NULL)
-        json_put_str(&c->body, "id", w->id);
-    json_put_str(&c->body, "kind", w->kind != NULL ? w->kind : "master");
-    if (w->group != NULL)
-        json_put_str(&c->body, "group", w->group);
-    if (w->policy != NULL)
-        json_put_str(&c->body, "policy", w->policy);
-    if (w->payload != NULL)
-        json_put_raw(&c->body, "payload", w->payload);
-    json_close(&c->body, '}');
-    return cli_send(c, "POST");
-}
-
-static int work_one(struct cli *c, const struct cli_words *w)
-{
-    const char *verb = w->word[0];
-    const char *epoch = w->n > 2 ? w->word[2] : NULL;
-
-    buf_str(&c->path, "/v1/work");
-    cli_segment(c, w->word[1]);
-    if (strcmp(verb, "get") == 0)
-        return epoch == NULL ? cli_send(c, "GET") : USAGE;
-    if (strcmp(verb, "release") == 0) {
-        buf_str(&c->path, "/release");
-        cli_query(c, "epoch", epoch);
-        return cli_send(c, "POST");
-    }
-    if (epoch == NULL)
-        return USAGE;
-    if (strcmp(verb, "handover") == 0)
-        buf_str(&c->path, "/handover");
-    cli_query(c, "epoch", epoch);
-    return cli_send(c, strcmp(verb, "done") == 0 ? "DELETE" : "POST");
-}
-
-static bool is_one_of(const char *word, const char *const *list)
-{
-    for (; *list != NULL; list++)
-        if (strcmp(word, *list) == 0)
-            return true;
-    return false;
-}
-
-static int cmd_work(struct cli *c, const struct cli_words *w)
-{
-    static const char *const verbs[] = {"get", "done", "handover", "release",
-                                        NULL};
-    int rc;
-
-    if (w->n == 1 && strcmp(w->word[0], "add") == 0) {
-        rc = work_add(c, w);
-        return rc != 0 ? rc : cli_show_object(c);
-    }
-    if (w->n >= 2 && w->n <= 3 && is_one_of(w->word[0], verbs)) {
-        rc = work_one(c, w);
-        return rc != 0 ? rc : cli_show_object(c);
-    }
-    if (w->n != 0)
-        return USAGE;
-    buf_str(&c->path, "/v1/work");
-    cli_query(c, "kind", w->kind);
-    cli_query(c, "owner", w->owner);
-    cli_query(c, "state", w->state);
-    rc = cli_get_all(c, w->limit);
-    return rc != 0 ? rc
-                   : cli_show_list(c, "items", work_columns,
-                                   ARRAY_LEN(work_columns), "no work");
-}
-
-static int failover_start(struct cli *c, const struct cli_words *w)
-{
-    int rc;
-
-    buf_str(&c->path, "/v1/failovers");
-    json_open(&c->body, NULL, '{');
-    json_put_str(&c->body, "kind", w->word[1]);
-    json_put_str(&c->body, "address", w->word[2]);
-    json_put_bool(&c->body, "dry_run", w->dry_run);
-    json_put_bool(&c->body, "force", w->force);
-    json_put_str(&c->body, "who", cli_who(c, w->who));
-    if (w->reason != NULL)
-        json_put_str(&c->body, "reason", w->reason);
-    json_close(&c->body, '}');
-    rc = cli_send(c, "POST");
-    if (rc != 0)
-        return rc;
-    return w->dry_run
-               ? cli_show_list(c, "plan", plan_columns, ARRAY_LEN(plan_columns),
-                               "nothing would move")
-               : cli_show_object(c);
-}
-
-static int cmd_failover(struct cli *c, const struct cli_words *w)
-{
-    int rc;
-
-    if (w->n == 3 && strcmp(w->word[0], "start") == 0)
-        return failover_start(c, w);
-    buf_str(&c->path, "/v1/failovers");
-    if (w->n == 2 && (strcmp(w->word[0], "show") == 0 ||
-                      strcmp(w->word[0], "withdraw") == 0)) {
-        cli_segment(c, w->word[1]);
-        rc = cli_send(c, w->word[0][0] == 's' ? "GET" : "DELETE");
-        return rc != 0 ? rc : cli_show_object(c);
-    }
-    if (w->n != 0)
-        return USAGE;
-    rc = cli_get_all(c, w->limit != NULL ? w->limit : "100");
-    return rc != 0 ? rc
-                   : cli_show_list(c, "items", failover_columns,
-                                   ARRAY_LEN(failover_columns), "no failovers");
-}
-
-static int gate(struct cli *c, const struct cli_words *w, const char *what,
-                bool undo)
-{
-    int rc;
-
-    if (w->n != 2)
-        return USAGE;
-    buf_str(&c->path, "/v1/nodes");
-    cli_segment(c, w->word[0]);
-    cli_segment(c, w->word[1]);
-    cli_segment(c, what);
-    cli_query(c, "for", w->period);
-    cli_query(c, "reason", w->reason);
-    cli_query(c, "who", cli_who(c, w->who));
-    rc = cli_send(c, undo ? "DELETE" : "PUT");
-    return rc != 0 ? rc : cli_show_object(c);
-}
-
-static int cmd_cordon(struct cli *c, const struct cli_words *w)
-{
-    return gate(c, w, "cordon", w->undo);
-}
-
-static int cmd_drain(struct cli *c, const struct cli_words *w)
-{
-    return gate(c, w, "drain", w->undo);
-}
-
-static int cmd_restart(struct cli *c, const struct cli_words *w)
-{
-    return gate(c, w, "restart", w->undo);
-}
-
-static int cmd_uncordon(struct cli *c, const struct cli_words *w)
-{
-    return gate(c, w, "cordon", true);
-}
-
-static int cmd_undrain(struct cli *c, const struct cli_words *w)
-{
-    return gate(c, w, "drain", true);
-}
-
 static const struct command {
-    const char *name;
-    int (*run)(struct cli *c, const struct cli_words *w);
-    const char *help, *takes, *usage;
+    const char *name, *help, *more;
 } commands[] = {
-    {"status", cli_status, "the cluster at a glance, and what holds it", "",
-     "status"},
-    {"nodes", cmd_nodes, "who is in the cluster, and how loaded",
-     "kind group state status limit",
-     "nodes [--kind K] [--group G] [--state S] [--status S] [--limit N]\n"
-     "       nodes KIND ADDRESS"},
-    {"best", cmd_best, "the best worker of a group, now",
-     "group count affinity exclude peek explain",
-     "best [GROUP] [--count N] [--affinity KEY] [--exclude A,B] [--peek] "
-     "[--explain]"},
-    {"work", cmd_work, "list, add, finish, hand over, release work",
-     "kind owner state limit id group policy payload",
-     "work [--kind K] [--owner A] [--state S] [--limit N]\n"
-     "       work add [--kind K] [--id ID] [--group G] [--policy P] "
-     "[--payload JSON]\n"
-     "       work get ID\n"
-     "       work done ID EPOCH\n"
-     "       work handover ID EPOCH\n"
-     "       work release ID [EPOCH]"},
-    {"failover", cmd_failover, "failovers, past and present; start, withdraw",
-     "dry-run force reason limit who",
-     "failover [--limit N]\n"
-     "       failover show ID\n"
-     "       failover start KIND ADDRESS [--dry-run] [--force] "
-     "[--reason TEXT] [--who NAME]\n"
-     "       failover withdraw ID"},
-    {"cordon", cmd_cordon, "no new work to an address", "reason who undo",
-     "cordon KIND ADDRESS [--reason TEXT] [--who NAME] [--undo]"},
-    {"uncordon", cmd_uncordon, "new work again", "reason who",
-     "uncordon KIND ADDRESS [--reason TEXT] [--who NAME]"},
-    {"drain", cmd_drain, "no new work, and let the present work move",
-     "for reason who undo",
-     "drain KIND ADDRESS [--for 10m] [--reason TEXT] [--who NAME] [--undo]"},
-    {"undrain", cmd_undrain, "take a drain back", "reason who",
-     "undrain KIND ADDRESS [--reason TEXT] [--who NAME]"},
-    {"restart", cmd_restart, "keep its work for the next process there",
-     "for reason who undo",
-     "restart KIND ADDRESS [--for 10m] [--reason TEXT] [--who NAME] "
-     "[--undo]"},
-    {"settings", cli_settings, "pause, brake and policy as they are set",
-     "policy who reason",
-     "settings [--policy POLICY] [--who NAME] [--reason TEXT]"},
-    {"pause", cli_pause, "no failover begins, for everybody", "for who reason",
-     "pause [--for 10m] [--who NAME] [--reason TEXT]"},
-    {"resume", cli_resume, "failovers begin again", "who reason",
-     "resume [--who NAME] [--reason TEXT]"},
-    {"brake", cli_brake, "let failovers go on though so many are lost",
-     "for undo who reason",
-     "brake --for 10m [--who NAME] [--reason TEXT]\n"
-     "       brake --undo"},
-    {"groups", cli_groups, "the worker groups; define one, remove one", "limit",
-     "groups [--limit N]\n"
-     "       groups show NAME\n"
-     "       groups set NAME ADDRESS...\n"
-     "       groups remove NAME"},
-    {"fence", cli_fence, "may whoever has this item at this epoch still work?",
-     "", "fence ID EPOCH   (exit code 0: yes, 1: no)"},
+    {"status", "the cluster at a glance, and what holds it", ""},
+    {"nodes", "who is in the cluster, and how loaded", ""},
+    {"best", "the best worker of a group, now",
+     "--peek does not count it as an assignment; --stale picks also before a\n"
+     "coordinator that has just started knows who is closed.\n"},
+    {"work", "list, add, finish, hand over, release work", ""},
+    {"failover", "failovers, past and present; start, withdraw", ""},
+    {"cordon", "no new work to an address", "It stands until it is lifted.\n"},
+    {"uncordon", "new work again", ""},
+    {"drain", "no new work, and let the present work move",
+     "What is not handed over when its time (10m) ends is moved.\n"},
+    {"undrain", "take a drain back", ""},
+    {"restart", "keep its work for the next process there", ""},
+    {"settings", "pause, brake and policy as they are set", ""},
+    {"pause", "no failover begins, for everybody",
+     "Until `pelorus resume`, or for as long as --for says.\n"},
+    {"resume", "failovers begin again", ""},
+    {"brake", "let failovers go on though so many are lost",
+     "--undo: the brake holds again. One of the two is needed.\n"},
+    {"groups", "the worker groups; define one, remove one", ""},
+    {"fence", "may whoever has this item at this epoch still work?",
+     "Exit code 0: yes, 1: no.\n"},
+};
+
+/* Of one command in the order of its usage. Operands: "[X]" may be missing,
+ * "X..." is one or more, and they come last. */
+static const struct form {
+    const char *command, *verb, *operands, *takes;
+    cli_run_f *run;
+} forms[] = {
+    {"status", NULL, "", "", cli_status},
+    {"nodes", NULL, "", "kind group state status limit index wait", cli_nodes},
+    {"nodes", NULL, "KIND ADDRESS", "index wait", cli_node},
+    {"best", NULL, "[GROUP]", "group count affinity exclude peek explain stale",
+     cli_best},
+    {"work", NULL, "", "kind owner state limit index wait", cli_work},
+    {"work", "add", "", "kind id group policy payload", cli_work_add},
+    {"work", "get", "ID", "", cli_work_get},
+    {"work", "done", "ID EPOCH", "", cli_work_done},
+    {"work", "handover", "ID EPOCH", "", cli_work_handover},
+    {"work", "release", "ID [EPOCH]", "", cli_work_release},
+    {"failover", NULL, "", "limit", cli_failovers},
+    {"failover", "show", "ID", "", cli_failover_show},
+    {"failover", "start", "KIND ADDRESS", "dry-run force if-match reason who",
+     cli_failover_start},
+    {"failover", "withdraw", "ID", "", cli_failover_withdraw},
+    {"cordon", NULL, "KIND ADDRESS", "reason who undo", cli_cordon},
+    {"uncordon", NULL, "KIND ADDRESS", "reason who", cli_uncordon},
+    {"drain", NULL, "KIND ADDRESS", "for reason who undo", cli_drain},
+    {"undrain", NULL, "KIND ADDRESS", "reason who", cli_undrain},
+    {"restart", NULL, "KIND ADDRESS", "for reason who undo", cli_restart},
+    {"settings", NULL, "", "policy reason who", cli_settings},
+    {"pause", NULL, "", "for reason who", cli_pause},
+    {"resume", NULL, "", "reason who", cli_resume},
+    {"brake", NULL, "", "for undo reason who", cli_brake},
+    {"groups", NULL, "", "limit", cli_groups},
+    {"groups", "show", "NAME", "", cli_group_show},
+    {"groups", "set", "NAME ADDRESS...", "", cli_group_set},
+    {"groups", "remove", "NAME", "", cli_group_remove},
+    {"fence", NULL, "ID EPOCH", "", cli_fence},
 };
 
 static const struct command *find(const char *name)
@@ -452,16 +93,221 @@ int cli_knows(const char *name)
     return find(name) != NULL;
 }
 
+/* --- help ----------------------------------------------------------------- */
+
 void cli_help(void)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         printf("  %-13s %s\n", commands[i].name, commands[i].help);
 }
 
-static void say_usage(FILE *to, const struct command *command)
+/* An option stays with its value. */
+static void put_options(struct buf *line, const char *options, size_t indent,
+                        size_t width)
 {
-    fprintf(to, "usage: %s\n       each with [--url URL[,URL...]] [--json]\n",
-            command->usage);
+    size_t at = line->len;
+
+    while (*options != '\0') {
+        const char *next = strstr(options + 1, " [");
+        size_t n = next != NULL ? (size_t)(next - options) : strlen(options);
+
+        if (at + n > width) {
+            buf_printf(line, "\n%*s", (int)indent - 1, "");
+            at = indent - 1;
+        }
+        buf_add(line, options, n);
+        at += n;
+        options += n;
+    }
+}
+
+/* `only`: one form, NULL all of the command. */
+static void say_usage(FILE *to, const char *command, const struct form *only)
+{
+    enum { WIDTH = 79, INDENT = 15 };
+    const char *title = "usage:";
+
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        const struct form *f = &forms[i];
+        struct buf line, options;
+
+        if (strcmp(f->command, command) != 0 || (only != NULL && only != f))
+            continue;
+        buf_init(&line, 4096);
+        buf_init(&options, 4096);
+        cli_put_options(&options, f->takes);
+        buf_printf(&line, "%-6s pelorus %s%s%s%s%s", title, command,
+                   f->verb != NULL ? " " : "", f->verb != NULL ? f->verb : "",
+                   f->operands[0] != '\0' ? " " : "", f->operands);
+        put_options(&line, buf_text(&options), INDENT, WIDTH);
+        fprintf(to, "%s\n", buf_text(&line));
+        buf_close(&options);
+        buf_close(&line);
+        title = "";
+    }
+    fputs("       each with [--url URL[,URL...]] [--json]\n", to);
+}
+
+static void say_help(const struct command *command)
+{
+    printf("pelorus %s: %s\n", command->name, command->help);
+    say_usage(stdout, command->name, NULL);
+    printf("%s" CLI_EXIT_CODES, command->more);
+}
+
+/* --- which form ----------------------------------------------------------- */
+
+/* How many operands it must and may have. */
+static void count_operands(const struct form *f, int *least, int *most)
+{
+    *least = *most = 0;
+    for (const char *p = f->operands; *p != '\0'; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+
+        *least += *p != '[';
+        *most =
+            n > 3 && memcmp(p + n - 3, "...", 3) == 0 ? INT16_MAX : *most + 1;
+        p += n;
+    }
+}
+
+static bool fits(const struct form *f, int n)
+{
+    int least, most;
+
+    count_operands(f, &least, &most);
+    return n >= least && n <= most;
+}
+
+/* The one that is meant: by its verb, or by how many words there are. NULL:
+ * there is no such verb. */
+static const struct form *choose(const char *command, const struct cli_words *w)
+{
+    const struct form *best = NULL;
+    bool verbs = false;
+
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        const struct form *f = &forms[i];
+
+        if (strcmp(f->command, command) != 0)
+            continue;
+        verbs |= f->verb != NULL;
+        if (f->verb != NULL && w->n > 0 && strcmp(f->verb, w->word[0]) == 0)
+            return f;
+        if (f->verb == NULL && (best == NULL || !fits(best, w->n)))
+            best = f; /* the last one has most operands */
+    }
+    return verbs && w->n > 0 ? NULL : best;
+}
+
+/* --- what is wrong -------------------------------------------------------- */
+
+/* That what was meant for an operand is another command. */
+static const char *hint_of(const char *word)
+{
+    return find(word) != NULL ? "; one command at a time" : "";
+}
+
+static void say_no_verb(const char *command, const char *word)
+{
+    const char *between = "";
+
+    fprintf(stderr, "pelorus: %s: there is no `%s %s`, but ", command, command,
+            word);
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        if (strcmp(forms[i].command, command) == 0 && forms[i].verb != NULL) {
+            fprintf(stderr, "%s%s", between, forms[i].verb);
+            between = ", ";
+        }
+    fprintf(stderr, "%s\n", hint_of(word));
+}
+
+static void say_name(const struct form *f)
+{
+    fprintf(stderr, "pelorus: %s%s%s: ", f->command, f->verb != NULL ? " " : "",
+            f->verb != NULL ? f->verb : "");
+}
+
+/* The name of operand `at`. */
+static void say_missing(const struct form *f, int at, const char *hint)
+{
+    const char *p = f->operands;
+
+    for (; at > 0; at--) {
+        p += strcspn(p, " ");
+        p += strspn(p, " ");
+    }
+    say_name(f);
+    fprintf(stderr, "%.*s is missing%s\n", (int)strcspn(p, " ."), p, hint);
+}
+
+/* A word where a kind stands. */
+static bool check_kind(const struct form *f, const struct cli_words *w)
+{
+    enum node_kind kind;
+
+    if (strncmp(f->operands, "KIND", 4) != 0 || w->n == 0 ||
+        node_kind_parse(w->word[0], &kind) == 0)
+        return true;
+    say_name(f);
+    fprintf(stderr, "`%s` is no kind (master, worker or alert-server)%s\n",
+            w->word[0], hint_of(w->word[0]));
+    return false;
+}
+
+/* An operand that is empty is a variable that was not set. */
+static bool check_operands(const struct form *f, const struct cli_words *w)
+{
+    int least, most;
+
+    count_operands(f, &least, &most);
+    for (int i = 0; i < w->n && i < most; i++)
+        if (w->word[i][0] == '\0') {
+            say_name(f);
+            fprintf(stderr, "word %d is empty\n", i + 1);
+            return false;
+        }
+    if (!check_kind(f, w))
+        return false;
+    if (w->n < least) {
+        say_missing(f, w->n, w->n > 0 ? hint_of(w->word[w->n - 1]) : "");
+        return false;
+    }
+    if (w->n <= most)
+        return true;
+    say_name(f);
+    fprintf(stderr, "`%s` is a word too many%s\n", w->word[most],
+            hint_of(w->word[most]));
+    return false;
+}
+
+static int run(const struct command *command, struct cli *c,
+               struct cli_words *w)
+{
+    const struct form *f = choose(command->name, w);
+    const char *option;
+
+    if (f == NULL) {
+        say_no_verb(command->name, w->word[0]);
+        say_usage(stderr, command->name, NULL);
+        return CLI_USAGE_EXIT;
+    }
+    if (f->verb != NULL) {
+        w->word++;
+        w->n--;
+    }
+    option = cli_misplaced(w, f->takes);
+    if (option != NULL) {
+        say_name(f);
+        fprintf(stderr, "takes no --%s\n", option);
+    } else if (check_operands(f, w) && cli_check_url(c)) {
+        int rc = f->run(c, w);
+
+        if (rc != CLI_USAGE_EXIT)
+            return rc;
+    }
+    say_usage(stderr, command->name, f);
+    return CLI_USAGE_EXIT;
 }
 
 int cli_run(int argc, char **argv)
@@ -469,32 +315,23 @@ int cli_run(int argc, char **argv)
     const struct command *command = find(argv[0]);
     struct cli_words w;
     struct cli c;
-    int rc = USAGE;
+    int rc = CLI_USAGE_EXIT;
 
     assert(command != NULL);
     cli_init(&c);
-    switch (cli_parse(argc, argv, command->takes, &c, &w)) {
+    switch (cli_parse(argc, argv, &c, &w)) {
     case CLI_GO:
-        rc = cli_check_url(&c) ? command->run(&c, &w) : USAGE;
+        rc = run(command, &c, &w);
         break;
     case CLI_HELP:
-        printf("pelorus %s: %s\n", command->name, command->help);
-        say_usage(stdout, command);
+        say_help(command);
         rc = 0;
         break;
     case CLI_USAGE:
+        say_usage(stderr, command->name, NULL);
         break;
     }
-    if (rc == USAGE)
-        say_usage(stderr, command);
-    if (rc == 1 && c.status == 0)
-        rc = UNREACHABLE;
-    if (rc == 1 && c.status == 404)
-        rc = NOT_FOUND;
+    cli_words_close(&w);
     cli_close(&c);
-    if (fflush(stdout) != 0 && rc == 0) {
-        perror("pelorus: standard output");
-        rc = 1;
-    }
     return rc;
 }

@@ -6,12 +6,13 @@
 
 #include "base/json.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct cli_column group_columns[] = {
-    {"NAME", "name", false, CLI_TEXT},
-    {"ALIVE", "alive", false, CLI_TEXT},
-    {"ADDRESSES", "addresses", false, CLI_TEXT},
+    {.title = "NAME", .field = "name"},
+    {.title = "ALIVE", .field = "alive", .below = true},
+    {.title = "ADDRESSES", .field = "addresses", .below = true},
 };
 
 /* --- status -----------------------------------------------------------------
@@ -20,9 +21,9 @@ static const struct cli_column group_columns[] = {
 /* "a.b" of the answer, or "-". */
 static void put_field(struct buf *line, const cJSON *from, const char *field)
 {
-    const struct cli_column column = {"", field, false, CLI_TEXT};
+    const struct cli_column column = {.title = "", .field = field};
 
-    cli_text(line, from, &column);
+    cli_text(line, from, &column, 0);
 }
 
 /* What is not zero, by name: "up 3, down 1". */
@@ -43,47 +44,127 @@ static void put_numbers(struct buf *line, const cJSON *counts)
         buf_str(line, "none");
 }
 
+#define TITLE_WIDTH 13
+
 static void say_line(struct buf *line)
 {
-    cli_say(stdout, buf_text(line));
+    size_t width = cli_terminal();
+    struct buf clean, wrapped;
+
+    buf_init(&clean, 64 * 1024);
+    buf_init(&wrapped, 128 * 1024);
+    cli_clean(&clean, buf_text(line));
+    cli_wrap(&wrapped, buf_text(&clean), TITLE_WIDTH, width);
+    printf("%s\n", buf_text(&wrapped));
+    buf_close(&wrapped);
+    buf_close(&clean);
     buf_reset(line);
 }
 
 static void begin_line(struct buf *line, const char *title, const char *of)
 {
-    buf_printf(line, "%-13s", title);
+    buf_printf(line, "%-*s", TITLE_WIDTH, title);
     if (of != NULL)
         buf_printf(line, "%s: ", of);
 }
 
-static void say_registry(struct buf *line, const cJSON *registry)
+/* ", since 3m" or ", for 3m more"; nothing for what is null. */
+static void put_when(struct buf *line, const struct cli *c, const cJSON *from,
+                     const char *name)
 {
-    static const char *const fields[] = {"type", "state", "reason"};
-    const cJSON *back = cJSON_GetObjectItemCaseSensitive(registry, "went_back");
+    const char *text = json_str(from, name);
+    wall_ms at;
 
-    begin_line(line, "registry", NULL);
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        const char *text = json_str(registry, fields[i]);
+    if (text == NULL || !clock_parse_rfc3339(text, &at))
+        return;
+    buf_str(line, at > c->now ? ", for " : ", since ");
+    cli_put_age(line, at > c->now ? at - c->now + 999 : c->now - at);
+    if (at > c->now)
+        buf_str(line, " more");
+}
 
-        if (text != NULL)
-            buf_printf(line, "%s%s", i == 0 ? "" : ", ", text);
+static void say_coordinators(const struct cli *c, struct buf *line)
+{
+    const cJSON *each,
+        *all = cJSON_GetObjectItemCaseSensitive(c->document, "coordinators");
+    const char *self = json_str(c->document, "self");
+
+    begin_line(line, "coordinator", NULL);
+    put_field(line, c->document, "self");
+    buf_printf(line, ", of %d", cJSON_GetArraySize(all));
+    if (json_bool(c->document, "stale", false)) {
+        buf_str(line, "; what follows is as of ");
+        put_field(line, c->document, "as_of");
+        put_when(line, c, c->document, "as_of");
     }
     say_line(line);
-    if (!cJSON_IsObject(back))
+    cJSON_ArrayForEach(each, all)
+    {
+        const char *address = json_str(each, "address");
+        const char *locks = json_str(each, "holds_lock");
+
+        begin_line(line, "", NULL);
+        put_field(line, each, "address");
+        if (self != NULL && address != NULL && strcmp(self, address) == 0)
+            buf_str(line, " (this one)");
+        put_when(line, c, each, "started");
+        if (locks != NULL)
+            buf_printf(line, ", has the lock of %s", locks);
+        say_line(line);
+    }
+}
+
+static void say_trouble(const struct cli *c, struct buf *line,
+                        const cJSON *trouble)
+{
+    if (!cJSON_IsObject(trouble))
         return;
     begin_line(line, "", NULL);
-    buf_printf(line, "went back, seen by ");
-    put_field(line, back, "by");
+    put_field(line, trouble, "name");
     buf_str(line, ": ");
-    put_field(line, back, "why");
-    buf_str(line, "; put the right store back, or: pelorus registry "
-                  "accept-restore");
+    put_field(line, trouble, "title");
+    put_when(line, c, trouble, "since");
+    if (json_str(trouble, "detail") != NULL) {
+        buf_str(line, ": ");
+        put_field(line, trouble, "detail");
+    }
+    if (json_str(trouble, "advice") != NULL) {
+        buf_str(line, "; ");
+        put_field(line, trouble, "advice");
+    }
     say_line(line);
 }
 
-static void say_counts(struct buf *line, const cJSON *kinds, const char *title)
+static void say_registry(const struct cli *c, struct buf *line)
 {
-    const cJSON *kind;
+    const cJSON *registry =
+        cJSON_GetObjectItemCaseSensitive(c->document, "registry");
+    const cJSON *back = cJSON_GetObjectItemCaseSensitive(registry, "went_back");
+
+    begin_line(line, "registry", NULL);
+    put_field(line, registry, "type");
+    buf_str(line, ", ");
+    put_field(line, registry, "state");
+    say_line(line);
+    say_trouble(c, line, cJSON_GetObjectItemCaseSensitive(registry, "trouble"));
+    if (!cJSON_IsObject(back))
+        return;
+    begin_line(line, "", NULL);
+    buf_str(line, "went back, seen by ");
+    put_field(line, back, "by");
+    put_when(line, c, back, "since");
+    buf_str(line, ": ");
+    put_field(line, back, "why");
+    buf_str(line, "; put the right store back, or: pelorus registry "
+                  "accept-restore -c FILE");
+    say_line(line);
+}
+
+static void say_counts(const struct cli *c, struct buf *line, const char *name)
+{
+    const cJSON *kind,
+        *kinds = cJSON_GetObjectItemCaseSensitive(c->document, name);
+    const char *title = name;
 
     cJSON_ArrayForEach(kind, kinds)
     {
@@ -101,71 +182,110 @@ static void say_counts(struct buf *line, const cJSON *kinds, const char *title)
     }
 }
 
-/* Which word lifts what holds it. */
-static const char *lifted_by(const char *brake)
+/* What stands in the registry and is not used. */
+static void say_problems(const struct cli *c, struct buf *line)
 {
-    return strcmp(brake, "mass") == 0
-               ? "; if they are lost indeed: pelorus brake --for 10m"
-           : strcmp(brake, "paused") == 0 ? "; pelorus resume"
-                                          : "";
+    const cJSON *all =
+        cJSON_GetObjectItemCaseSensitive(c->document, "problems");
+    double nodes = json_num(all, "nodes", 0), keys = json_num(all, "keys", 0);
+
+    if (nodes <= 0 && keys <= 0)
+        return;
+    begin_line(line, "problems", NULL);
+    buf_printf(line,
+               "%.0f nodes (pelorus nodes), %.0f keys of the registry (pelorus "
+               "status --json)",
+               nodes, keys);
+    say_line(line);
 }
 
-static void say_engines(struct buf *line, const cJSON *engines)
+static void say_engine(const struct cli *c, struct buf *line, const cJSON *e)
 {
-    const cJSON *e;
+    const char *brake = json_str(e, "brake"), *lift = json_str(e, "lift");
+    const char *waits = json_str(e, "waits_for");
+    const char *trouble = json_str(e, "registry_trouble");
+
+    put_field(line, e, "state");
+    if (brake != NULL)
+        buf_printf(line, ", held: %s", brake);
+    if (lift != NULL)
+        buf_printf(line, "; %s%s",
+                   strcmp(brake != NULL ? brake : "", "mass") == 0
+                       ? "if they are lost indeed: "
+                       : "lifted: ",
+                   lift);
+    if (waits != NULL) {
+        buf_printf(line, ", waits for the lock of %s", waits);
+        put_when(line, c, e, "waits_since");
+    }
+    if (trouble != NULL && json_num(e, "pending", 0) > 0)
+        buf_printf(line, ", %.0f failovers wait: %s", json_num(e, "pending", 0),
+                   trouble);
+}
+
+static void put_orderer(struct buf *line, const cJSON *from)
+{
+    if (json_str(from, "who") != NULL) {
+        buf_str(line, ", by ");
+        put_field(line, from, "who");
+    }
+    if (json_str(from, "reason") != NULL) {
+        buf_str(line, ": ");
+        put_field(line, from, "reason");
+    }
+}
+
+static void say_engines(const struct cli *c, struct buf *line)
+{
+    const cJSON *e,
+        *all = cJSON_GetObjectItemCaseSensitive(c->document, "failover");
     const char *title = "failover";
 
-    cJSON_ArrayForEach(e, engines)
+    cJSON_ArrayForEach(e, all)
     {
-        const char *brake = json_str(e, "brake");
-        const char *waits = json_str(e, "waits_for");
-
         if (!cJSON_IsObject(e))
             continue;
         begin_line(line, title, e->string);
-        put_field(line, e, "state");
-        if (brake != NULL)
-            buf_printf(line, ", held: %s%s", brake, lifted_by(brake));
-        if (waits != NULL)
-            buf_printf(line, ", waits for the lock of %s", waits);
+        say_engine(c, line, e);
         say_line(line);
         title = "";
     }
-    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(engines, "paused"))) {
+    if (json_bool(all, "paused", false)) {
         begin_line(line, "", NULL);
-        buf_str(line, "paused for all; pelorus resume");
+        buf_str(line, "paused for all");
+        put_when(line, c, all, "paused_until");
+        put_orderer(line, all);
+        buf_str(line, "; lifted: pelorus resume");
+        say_line(line);
+    }
+    if (json_str(all, "brake_override_until") != NULL) {
+        begin_line(line, "", NULL);
+        buf_str(line, "the brake is overridden");
+        put_when(line, c, all, "brake_override_until");
+        put_orderer(line, all);
+        buf_str(line, "; ended: pelorus brake --undo");
         say_line(line);
     }
 }
 
-static void say_status(const cJSON *cluster)
+static void say_status(const struct cli *c)
 {
-    const cJSON *all =
-        cJSON_GetObjectItemCaseSensitive(cluster, "coordinators");
     struct buf line;
 
     buf_init(&line, 64 * 1024);
-    begin_line(&line, "coordinator", NULL);
-    put_field(&line, cluster, "self");
-    buf_printf(&line, ", of %d", cJSON_GetArraySize(all));
-    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(cluster, "stale"))) {
-        buf_str(&line, "; what follows is as of ");
-        put_field(&line, cluster, "as_of");
-    }
-    say_line(&line);
-    say_registry(&line, cJSON_GetObjectItemCaseSensitive(cluster, "registry"));
-    say_counts(&line, cJSON_GetObjectItemCaseSensitive(cluster, "nodes"),
-               "nodes");
-    say_counts(&line, cJSON_GetObjectItemCaseSensitive(cluster, "work"),
-               "work");
-    say_engines(&line, cJSON_GetObjectItemCaseSensitive(cluster, "failover"));
+    say_coordinators(c, &line);
+    say_registry(c, &line);
+    say_counts(c, &line, "nodes");
+    say_problems(c, &line);
+    say_counts(c, &line, "work");
+    say_engines(c, &line);
     begin_line(&line, "connections", NULL);
-    put_field(&line, cluster, "http.connections");
+    put_field(&line, c->document, "http.connections");
     buf_str(&line, " of ");
-    put_field(&line, cluster, "http.max_connections");
+    put_field(&line, c->document, "http.max_connections");
     say_line(&line);
     begin_line(&line, "log", NULL);
-    put_field(&line, cluster, "log.dropped");
+    put_field(&line, c->document, "log.dropped");
     buf_str(&line, " lines dropped");
     say_line(&line);
     buf_close(&line);
@@ -175,13 +295,12 @@ int cli_status(struct cli *c, const struct cli_words *w)
 {
     int rc;
 
-    if (w->n != 0)
-        return CLI_USAGE_EXIT;
+    (void)w;
     buf_str(&c->path, "/v1/cluster");
     rc = cli_send(c, "GET");
     if (rc != 0 || c->json || c->document == NULL)
         return rc != 0 ? rc : cli_show_object(c);
-    say_status(c->document);
+    say_status(c);
     return 0;
 }
 
@@ -201,13 +320,10 @@ static int patch(struct cli *c, const struct cli_words *w)
     return rc != 0 ? rc : cli_show_object(c);
 }
 
-static int begin_patch(struct cli *c, const struct cli_words *w)
+static void begin_patch(struct cli *c)
 {
-    if (w->n != 0)
-        return CLI_USAGE_EXIT;
     buf_str(&c->path, "/v1/settings");
     json_open(&c->body, NULL, '{');
-    return 0;
 }
 
 int cli_settings(struct cli *c, const struct cli_words *w)
@@ -215,13 +331,15 @@ int cli_settings(struct cli *c, const struct cli_words *w)
     int rc;
 
     if (w->policy != NULL) {
-        rc = begin_patch(c, w);
-        if (rc == 0)
-            json_put_str(&c->body, "policy", w->policy);
-        return rc != 0 ? rc : patch(c, w);
+        begin_patch(c);
+        json_put_str(&c->body, "policy", w->policy);
+        return patch(c, w);
     }
-    if (w->n != 0 || w->who != NULL || w->reason != NULL)
+    if (w->who != NULL || w->reason != NULL) {
+        fputs("pelorus: settings: --who and --reason go with --policy\n",
+              stderr);
         return CLI_USAGE_EXIT;
+    }
     buf_str(&c->path, "/v1/settings");
     rc = cli_send(c, "GET");
     return rc != 0 ? rc : cli_show_object(c);
@@ -229,10 +347,7 @@ int cli_settings(struct cli *c, const struct cli_words *w)
 
 int cli_pause(struct cli *c, const struct cli_words *w)
 {
-    int rc = begin_patch(c, w);
-
-    if (rc != 0)
-        return rc;
+    begin_patch(c);
     json_put_bool(&c->body, "paused", true);
     if (w->period != NULL)
         json_put_str(&c->body, "paused_for", w->period);
@@ -241,20 +356,18 @@ int cli_pause(struct cli *c, const struct cli_words *w)
 
 int cli_resume(struct cli *c, const struct cli_words *w)
 {
-    int rc = begin_patch(c, w);
-
-    if (rc != 0)
-        return rc;
+    begin_patch(c);
     json_put_bool(&c->body, "paused", false);
     return patch(c, w);
 }
 
 int cli_brake(struct cli *c, const struct cli_words *w)
 {
-    int rc = begin_patch(c, w);
-
-    if (rc != 0 || (w->period == NULL) == !w->undo)
+    if ((w->period == NULL) == !w->undo) {
+        fputs("pelorus: brake: --for 10m, or --undo\n", stderr);
         return CLI_USAGE_EXIT;
+    }
+    begin_patch(c);
     json_put_str(&c->body, "brake_override", w->undo ? "0s" : w->period);
     return patch(c, w);
 }
@@ -262,41 +375,47 @@ int cli_brake(struct cli *c, const struct cli_words *w)
 /* --- groups ------------------------------------------------------------------
  */
 
-static int set_group(struct cli *c, const struct cli_words *w)
-{
-    json_open(&c->body, NULL, '{');
-    json_open(&c->body, "addresses", '[');
-    for (int i = 2; i < w->n; i++)
-        json_put_str(&c->body, NULL, w->word[i]);
-    json_close(&c->body, ']');
-    json_close(&c->body, '}');
-    return cli_send(c, "PUT");
-}
-
 int cli_groups(struct cli *c, const struct cli_words *w)
 {
-    const char *verb = w->n > 0 ? w->word[0] : "";
     int rc;
 
     buf_str(&c->path, "/v1/groups");
-    if (w->n == 0) {
-        rc = cli_get_all(c, w->limit);
-        return rc != 0 ? rc
-                       : cli_show_list(c, "items", group_columns,
-                                       ARRAY_LEN(group_columns), "no groups");
-    }
-    if (w->n < 2)
-        return CLI_USAGE_EXIT;
-    cli_segment(c, w->word[1]);
-    if (strcmp(verb, "set") == 0 && w->n > 2)
-        rc = set_group(c, w);
-    else if (strcmp(verb, "show") == 0 && w->n == 2)
-        rc = cli_send(c, "GET");
-    else if (strcmp(verb, "remove") == 0 && w->n == 2)
-        rc = cli_send(c, "DELETE");
-    else
-        return CLI_USAGE_EXIT;
+    rc = cli_get_all(c, w);
+    return rc != 0 ? rc
+                   : cli_show_list(c, "items", group_columns,
+                                   ARRAY_LEN(group_columns), "no groups");
+}
+
+static int one_group(struct cli *c, const struct cli_words *w,
+                     const char *method)
+{
+    int rc;
+
+    buf_str(&c->path, "/v1/groups");
+    cli_segment(c, w->word[0]);
+    rc = cli_send(c, method);
     return rc != 0 ? rc : cli_show_object(c);
+}
+
+int cli_group_show(struct cli *c, const struct cli_words *w)
+{
+    return one_group(c, w, "GET");
+}
+
+int cli_group_remove(struct cli *c, const struct cli_words *w)
+{
+    return one_group(c, w, "DELETE");
+}
+
+int cli_group_set(struct cli *c, const struct cli_words *w)
+{
+    json_open(&c->body, NULL, '{');
+    json_open(&c->body, "addresses", '[');
+    for (int i = 1; i < w->n; i++)
+        json_put_str(&c->body, NULL, w->word[i]);
+    json_close(&c->body, ']');
+    json_close(&c->body, '}');
+    return one_group(c, w, "PUT");
 }
 
 /* --- a fence -----------------------------------------------------------------
@@ -311,8 +430,6 @@ int cli_fence(struct cli *c, const struct cli_words *w)
     bool may;
     int rc;
 
-    if (w->n != 2)
-        return CLI_USAGE_EXIT;
     epoch = w->word[1];
     epoch += strspn(epoch, "0");
     if (epoch[0] == '\0' || epoch[strspn(epoch, "0123456789")] != '\0') {

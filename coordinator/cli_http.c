@@ -14,15 +14,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define ANSWER_MAX ((size_t)64 * 1024 * 1024)
+#define ANSWER_S   75L /* a long poll takes up to 60 */
 
 void cli_init(struct cli *c)
 {
     const char *url = getenv("PELORUS_URL");
 
     memset(c, 0, sizeof(*c));
+    c->now = clock_wall_ms();
     c->url = url != NULL && url[0] != '\0' ? url : "http://127.0.0.1:7077";
     buf_init(&c->path, 8192);
     buf_init(&c->body, 1024 * 1024);
@@ -87,6 +90,25 @@ static size_t receive(char *data, size_t size, size_t n, void *arg)
     return c->answer.overflow ? 0 : size * n;
 }
 
+/* The clock of who answers: ages are told by it, not by ours. */
+static size_t read_head(char *line, size_t size, size_t n, void *arg)
+{
+    static const char name[] = "Date:";
+    struct cli *c = arg;
+
+    if (size * n > sizeof(name) - 1 &&
+        strncasecmp(line, name, sizeof(name) - 1) == 0) {
+        char *date =
+            mem_strndup(line + sizeof(name) - 1, size * n - (sizeof(name) - 1));
+        time_t at = curl_getdate(date, NULL);
+
+        if (at > 0)
+            c->now = (wall_ms)at * 1000;
+        mem_free(date);
+    }
+    return size * n;
+}
+
 static struct curl_slist *headers(const struct cli *c)
 {
     const char *token = getenv("PELORUS_TOKEN");
@@ -94,6 +116,12 @@ static struct curl_slist *headers(const struct cli *c)
 
     if (c->body.len > 0)
         list = curl_slist_append(list, "Content-Type: application/json");
+    if (c->etag != NULL) {
+        char *line = mem_printf("If-Match: %s", c->etag);
+
+        list = curl_slist_append(list, line);
+        mem_free(line);
+    }
     if (token != NULL && token[0] != '\0') {
         char *line = mem_printf("Authorization: Bearer %s", token);
 
@@ -112,12 +140,17 @@ static void say_refused(const struct cli *c, const char *method)
     struct buf line;
 
     buf_init(&line, 16 * 1024);
-    if (title == NULL && detail == NULL)
-        buf_printf(&line, "%s %s: HTTP status %ld", method, buf_text(&c->path),
-                   c->status);
+    if (code == NULL)
+        buf_printf(&line,
+                   "%s %s%s: HTTP status %ld, and no reason that a coordinator "
+                   "gives; is it one? (--url or PELORUS_URL names another)",
+                   method, c->answerer, buf_text(&c->path), c->status);
     else
-        buf_printf(&line, "%s (%s, HTTP %ld)", detail != NULL ? detail : title,
-                   code != NULL ? code : "-", c->status);
+        buf_printf(&line, "%s (%s, HTTP %ld)",
+                   detail != NULL  ? detail
+                   : title != NULL ? title
+                                   : code,
+                   code, c->status);
     fputs("pelorus: ", stderr);
     cli_say(stderr, buf_text(&line));
     buf_close(&line);
@@ -131,8 +164,10 @@ static void set_options(struct cli *c, CURL *curl, const char *method,
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, read_head);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, ANSWER_S);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     if (c->body.len > 0) {
@@ -160,28 +195,77 @@ static int ask(struct cli *c, const char *method, const char *base, bool *sent)
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &c->status);
     *sent = rc != CURLE_COULDNT_CONNECT && rc != CURLE_COULDNT_RESOLVE_HOST;
     if (rc != CURLE_OK)
-        fprintf(stderr,
-                "pelorus: no answer from %s: %s; is `pelorus serve` running "
-                "there? (--url or PELORUS_URL names another)\n",
-                base, reason[0] ? reason : curl_easy_strerror(rc));
+        fprintf(stderr, "pelorus: no answer from %s: %s\n", base,
+                reason[0] ? reason : curl_easy_strerror(rc));
     curl_slist_free_all(list);
     curl_easy_cleanup(curl);
     mem_free(url);
     return rc == CURLE_OK ? 0 : 1;
 }
 
-/* 503 is: not carried out, and perhaps another can. */
+/* None of those that were asked answered; each was named. */
+static void say_unreachable(bool maybe_done, size_t tried, size_t urls)
+{
+    if (maybe_done)
+        fputs("pelorus: it may have been carried out all the same: look before "
+              "you say it again\n",
+              stderr);
+    if (tried < urls)
+        fputs("pelorus: the other coordinators were not asked for that\n",
+              stderr);
+    fputs("pelorus: is `pelorus serve` running there? (--url or PELORUS_URL "
+          "names others, separated by commas)\n",
+          stderr);
+}
+
+/* 503 is: not carried out, and perhaps another can. If then nobody answers, it
+ * is the answer. */
 static int ask_in_turn(struct cli *c, const char *method, struct urls *urls)
 {
-    bool reads = strcmp(method, "GET") == 0, sent;
-    int rc;
+    bool reads = strcmp(method, "GET") == 0, sent = false, more = true;
+    struct buf refused;
+    long status = 0;
+    size_t tried = 0;
+    int rc = 1;
 
-    do {
+    buf_init(&refused, ANSWER_MAX);
+    while (more) {
+        snprintf(c->answerer, sizeof(c->answerer), "%s", urls_current(urls));
         rc = ask(c, method, urls_current(urls), &sent);
+        tried++;
         if (rc == 0 && c->status != 503)
-            return 0;
-    } while ((rc == 0 || reads || !sent) && urls_next(urls, 0));
+            break;
+        if (rc == 0) {
+            status = c->status;
+            buf_reset(&refused);
+            buf_add(&refused, c->answer.data, c->answer.len);
+        }
+        more = (rc == 0 || reads || !sent) && urls_next(urls, 0);
+    }
+    if (rc != 0 && status != 0 && (reads || !sent)) {
+        c->status = status;
+        buf_reset(&c->answer);
+        buf_add(&c->answer, refused.data, refused.len);
+        rc = 0;
+    }
+    if (rc != 0) {
+        c->status = 0;
+        say_unreachable(sent && !reads, tried, urls->n);
+    }
+    buf_close(&refused);
     return rc;
+}
+
+static int refusal(const struct cli *c)
+{
+    const char *code = json_str(c->document, "code");
+
+    if (code == NULL)
+        return CLI_UNREACHABLE; /* whoever that was: no coordinator */
+    if (c->status == 404)
+        return CLI_NOT_FOUND;
+    /* what it was asked is malformed, or makes no sense */
+    return c->status == 400 || c->status == 422 ? CLI_USAGE_EXIT : CLI_REFUSED;
 }
 
 static int judge(struct cli *c, const char *method)
@@ -190,16 +274,15 @@ static int judge(struct cli *c, const char *method)
         (void)!json_parse(c->answer.data, c->answer.len, &c->document, NULL);
     if (c->status < 200 || c->status >= 300) {
         say_refused(c, method);
-        if (c->json && c->answer.len > 0)
+        if (c->json && c->document != NULL)
             printf("%s\n", buf_text(&c->answer));
-        /* what it was asked is malformed, or makes no sense */
-        return c->status == 400 || c->status == 422 ? 2 : 1;
+        return refusal(c);
     }
     if (c->answer.len > 0 && c->document == NULL) {
         fprintf(stderr,
                 "pelorus: what %s answers is no JSON; is it a coordinator?\n",
-                c->url);
-        return 1;
+                c->answerer);
+        return CLI_UNREACHABLE;
     }
     return 0;
 }
@@ -224,11 +307,11 @@ int cli_send(struct cli *c, const char *method)
 
     if (c->path.overflow || c->body.overflow) {
         fprintf(stderr, "pelorus: that is more than a request can hold\n");
-        return 1;
+        return CLI_USAGE_EXIT;
     }
     rc = urls_parse(&urls, c->url, &err);
     assert(rc == 0); /* cli_check_url() */
     rc = ask_in_turn(c, method, &urls);
     urls_close(&urls);
-    return rc != 0 ? 1 : judge(c, method);
+    return rc != 0 ? CLI_UNREACHABLE : judge(c, method);
 }

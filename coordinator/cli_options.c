@@ -1,10 +1,13 @@
 /*
  * cli_options.c - the words after a subcommand.
  *
- * One table of options for all subcommands; each says by name which it takes,
- * and any other is refused: a --dry-run that is silently ignored does harm.
+ * One table of options for all subcommands; each form of a command says by name
+ * which it takes, and any other is refused: a --dry-run that is silently
+ * ignored does harm.
  */
 #include "coordinator/cli_priv.h"
+
+#include "base/mem.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -16,25 +19,31 @@ enum option_id {
     OPT_HELP,
     OPT_PEEK,
     OPT_EXPLAIN,
+    OPT_STALE,
     OPT_DRY_RUN,
     OPT_FORCE,
     OPT_UNDO,
-    OPT_KIND, /* from here on with a value */
+    OPT_EXCLUDE,
+    OPT_KIND, /* from here on with a value that is kept as it is */
     OPT_STATE,
     OPT_STATUS,
     OPT_GROUP,
     OPT_OWNER,
     OPT_COUNT,
     OPT_AFFINITY,
-    OPT_EXCLUDE,
     OPT_ID,
     OPT_POLICY,
     OPT_PAYLOAD,
     OPT_FOR,
     OPT_REASON,
     OPT_LIMIT,
-    OPT_WHO
+    OPT_WHO,
+    OPT_IF_MATCH,
+    OPT_INDEX,
+    OPT_WAIT,
+    OPT_END
 };
+_Static_assert(OPT_END - OPT_URL <= 32, "cli_words.given has a bit for each");
 
 static const struct option options[] = {
     {"url", required_argument, NULL, OPT_URL},
@@ -42,9 +51,11 @@ static const struct option options[] = {
     {"help", no_argument, NULL, OPT_HELP},
     {"peek", no_argument, NULL, OPT_PEEK},
     {"explain", no_argument, NULL, OPT_EXPLAIN},
+    {"stale", no_argument, NULL, OPT_STALE},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"force", no_argument, NULL, OPT_FORCE},
     {"undo", no_argument, NULL, OPT_UNDO},
+    {"exclude", required_argument, NULL, OPT_EXCLUDE},
     {"kind", required_argument, NULL, OPT_KIND},
     {"state", required_argument, NULL, OPT_STATE},
     {"status", required_argument, NULL, OPT_STATUS},
@@ -52,7 +63,6 @@ static const struct option options[] = {
     {"owner", required_argument, NULL, OPT_OWNER},
     {"count", required_argument, NULL, OPT_COUNT},
     {"affinity", required_argument, NULL, OPT_AFFINITY},
-    {"exclude", required_argument, NULL, OPT_EXCLUDE},
     {"id", required_argument, NULL, OPT_ID},
     {"policy", required_argument, NULL, OPT_POLICY},
     {"payload", required_argument, NULL, OPT_PAYLOAD},
@@ -60,21 +70,56 @@ static const struct option options[] = {
     {"reason", required_argument, NULL, OPT_REASON},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"who", required_argument, NULL, OPT_WHO},
+    {"if-match", required_argument, NULL, OPT_IF_MATCH},
+    {"index", required_argument, NULL, OPT_INDEX},
+    {"wait", required_argument, NULL, OPT_WAIT},
     {NULL, 0, NULL, 0},
+};
+
+/* What a usage calls their values. */
+static const char *const values[OPT_END - OPT_URL] = {
+    [OPT_EXCLUDE - OPT_URL] = "ADDRESS[,ADDRESS...]",
+    [OPT_KIND - OPT_URL] = "KIND",
+    [OPT_STATE - OPT_URL] = "STATE",
+    [OPT_STATUS - OPT_URL] = "STATUS",
+    [OPT_GROUP - OPT_URL] = "GROUP",
+    [OPT_OWNER - OPT_URL] = "ADDRESS",
+    [OPT_COUNT - OPT_URL] = "N",
+    [OPT_AFFINITY - OPT_URL] = "KEY",
+    [OPT_ID - OPT_URL] = "ID",
+    [OPT_POLICY - OPT_URL] = "POLICY",
+    [OPT_PAYLOAD - OPT_URL] = "JSON",
+    [OPT_FOR - OPT_URL] = "10m",
+    [OPT_REASON - OPT_URL] = "TEXT",
+    [OPT_LIMIT - OPT_URL] = "N",
+    [OPT_WHO - OPT_URL] = "NAME",
+    [OPT_IF_MATCH - OPT_URL] = "ETAG",
+    [OPT_INDEX - OPT_URL] = "INDEX",
+    [OPT_WAIT - OPT_URL] = "30s",
 };
 
 static void set_flag(struct cli_words *w, int option)
 {
     w->peek |= option == OPT_PEEK;
     w->explain |= option == OPT_EXPLAIN;
+    w->stale |= option == OPT_STALE;
     w->dry_run |= option == OPT_DRY_RUN;
     w->force |= option == OPT_FORCE;
     w->undo |= option == OPT_UNDO;
 }
 
+static void exclude(struct cli_words *w, const char *value)
+{
+    char *all = w->exclude == NULL ? mem_strdup(value)
+                                   : mem_printf("%s,%s", w->exclude, value);
+
+    mem_free(w->exclude);
+    w->exclude = all;
+}
+
 static void set_word(struct cli_words *w, int option, const char *value)
 {
-    const char **const to[] = {
+    const char **const to[OPT_END - OPT_KIND] = {
         [0] = &w->kind,
         [OPT_STATE - OPT_KIND] = &w->state,
         [OPT_STATUS - OPT_KIND] = &w->status,
@@ -82,7 +127,6 @@ static void set_word(struct cli_words *w, int option, const char *value)
         [OPT_OWNER - OPT_KIND] = &w->owner,
         [OPT_COUNT - OPT_KIND] = &w->count,
         [OPT_AFFINITY - OPT_KIND] = &w->affinity,
-        [OPT_EXCLUDE - OPT_KIND] = &w->exclude,
         [OPT_ID - OPT_KIND] = &w->id,
         [OPT_POLICY - OPT_KIND] = &w->policy,
         [OPT_PAYLOAD - OPT_KIND] = &w->payload,
@@ -90,12 +134,22 @@ static void set_word(struct cli_words *w, int option, const char *value)
         [OPT_REASON - OPT_KIND] = &w->reason,
         [OPT_LIMIT - OPT_KIND] = &w->limit,
         [OPT_WHO - OPT_KIND] = &w->who,
+        [OPT_IF_MATCH - OPT_KIND] = &w->etag,
+        [OPT_INDEX - OPT_KIND] = &w->index,
+        [OPT_WAIT - OPT_KIND] = &w->wait,
     };
 
     if (option >= OPT_KIND)
         *to[option - OPT_KIND] = value;
+    else if (option == OPT_EXCLUDE)
+        exclude(w, value);
     else
         set_flag(w, option);
+}
+
+void cli_words_close(struct cli_words *w)
+{
+    MEM_FREE(w->exclude);
 }
 
 /* Is `name` one of the words in `takes`? */
@@ -113,29 +167,64 @@ static bool takes_option(const char *takes, const char *name)
     return false;
 }
 
-enum cli_parsed cli_parse(int argc, char **argv, const char *takes,
-                          struct cli *c, struct cli_words *w)
+const char *cli_misplaced(const struct cli_words *w, const char *takes)
 {
-    int option, at = 0;
+    for (const struct option *o = options; o->name != NULL; o++)
+        if (o->val > OPT_HELP && (w->given >> (o->val - OPT_URL) & 1) != 0 &&
+            !takes_option(takes, o->name))
+            return o->name;
+    return NULL;
+}
+
+void cli_put_options(struct buf *out, const char *takes)
+{
+    for (const struct option *o = options; o->name != NULL; o++) {
+        const char *value = values[o->val - OPT_URL];
+
+        if (takes_option(takes, o->name))
+            buf_printf(out, " [--%s%s%s]", o->name, value != NULL ? " " : "",
+                       value != NULL ? value : "");
+    }
+}
+
+static void say_wrong(char **argv, int option)
+{
+    const char *word = argv[optind - 1];
+
+    if (option == ':')
+        fprintf(stderr, "pelorus: %s: %s needs a value\n", argv[0], word);
+    else if (optopt >= OPT_URL)
+        fprintf(stderr, "pelorus: %s: %.*s takes no value\n", argv[0],
+                (int)strcspn(word, "="), word);
+    else if (optopt != 0)
+        fprintf(stderr, "pelorus: %s: there is no option -%c\n", argv[0],
+                optopt);
+    else
+        fprintf(stderr, "pelorus: %s: there is no option %s\n", argv[0], word);
+}
+
+enum cli_parsed cli_parse(int argc, char **argv, struct cli *c,
+                          struct cli_words *w)
+{
+    int option;
 
     memset(w, 0, sizeof(*w));
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "", options, &at)) != -1) {
-        if (option == OPT_HELP)
+    optind = 0; /* begin anew: called more than once in tests */
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        if (option == OPT_HELP || option == 'h')
             return CLI_HELP;
-        if (option == '?')
-            return CLI_USAGE; /* getopt said what is wrong */
-        if (option == OPT_URL) {
-            c->url = optarg;
-        } else if (option == OPT_JSON) {
-            c->json = true;
-        } else if (takes_option(takes, options[at].name)) {
-            set_word(w, option, optarg);
-        } else {
-            fprintf(stderr, "pelorus: %s takes no --%s\n", argv[0],
-                    options[at].name);
+        if (option < OPT_URL) {
+            say_wrong(argv, option);
             return CLI_USAGE;
         }
+        w->given |= UINT32_C(1) << (option - OPT_URL);
+        if (option == OPT_URL)
+            c->url = optarg;
+        else if (option == OPT_JSON)
+            c->json = true;
+        else
+            set_word(w, option, optarg);
     }
     w->n = argc - optind;
     w->word = argv + optind;

@@ -66,8 +66,9 @@ static void rewrite(struct cli *c, const struct buf *items)
     c->answer = whole;
 }
 
-int cli_get_all(struct cli *c, const char *limit)
+int cli_get_all(struct cli *c, const struct cli_words *w)
 {
+    const char *limit = w->limit;
     char *base = mem_strdup(buf_text(&c->path)), *next = NULL;
     cJSON *all = NULL;
     size_t pages = 0;
@@ -80,6 +81,10 @@ int cli_get_all(struct cli *c, const char *limit)
         buf_str(&c->path, base);
         cli_query(c, "limit", limit != NULL ? limit : "1000");
         cli_query(c, "cursor", next);
+        if (pages == 0) { /* what follows belongs to what was waited for */
+            cli_query(c, "index", w->index);
+            cli_query(c, "wait", w->wait);
+        }
         MEM_FREE(next);
         buf_reset(&c->answer);
         rc = cli_send(c, "GET");

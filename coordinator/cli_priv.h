@@ -1,12 +1,14 @@
 /*
- * cli_priv.h - a client of the API for the command line: cli_http.c speaks
- * HTTP through libcurl, cli_pages.c joins pages, cli_options.c reads words,
- * cli_table.c prints, cli.c holds the commands.
+ * cli_priv.h - a client of the API for the command line: cli.c says which
+ * words there are, cli_options.c reads them, cli_commands.c and cli_cluster.c
+ * turn them into requests, cli_http.c speaks HTTP through libcurl, cli_pages.c
+ * joins pages, cli_show.c, cli_table.c and cli_text.c print.
  */
 #ifndef PELORUS_COORDINATOR_CLI_PRIV_H
 #define PELORUS_COORDINATOR_CLI_PRIV_H
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 
 #include <cjson/cJSON.h>
@@ -19,9 +21,12 @@ struct cli {
     struct buf path; /* path and query of the request */
     struct buf body; /* of the request; empty: none */
     struct buf answer;
-    char who[256];   /* cli_who() */
-    long status;     /* HTTP; 0: there was no answer */
-    cJSON *document; /* the answer, NULL if it is no JSON */
+    const char *etag;   /* of the request; NULL: none */
+    char who[256];      /* cli_who() */
+    char answerer[256]; /* whom of them was asked last */
+    long status;        /* HTTP; 0: there was no answer */
+    cJSON *document;    /* the answer, NULL if it is no JSON */
+    wall_ms now;        /* by the clock of whoever answered */
 };
 
 void cli_init(struct cli *c);
@@ -39,64 +44,103 @@ void cli_query(struct cli *c, const char *name, const char *value);
 bool cli_check_url(const struct cli *c);
 
 /* Send it, to the next coordinator where one does not answer; what may have
- * been carried out is not sent again. 0 for a 2xx with JSON or nothing; 2 where
- * the request is found malformed, else 1, and the reason is on standard error.
- */
+ * been carried out is not sent again. 0 for a 2xx with JSON or nothing; else
+ * an exit code (cli.h), and the reason is on standard error. */
 int cli_send(struct cli *c, const char *method);
 
-/* The pages of a list as one, or just the one with so many items; results as
- * cli_send(). */
-int cli_get_all(struct cli *c, const char *limit);
+/* The pages of a list as one, or with --limit just the one with so many items,
+ * after --index and --wait; results as cli_send(). */
+struct cli_words;
+int cli_get_all(struct cli *c, const struct cli_words *w);
 
 struct cli_column {
     const char *title;
     const char *field; /* of the item; "a.b" goes into objects */
-    bool right;        /* numbers */
-    enum { CLI_TEXT, CLI_PERCENT } as;
+    void (*make)(struct buf *out, const cJSON *item); /* instead of a field */
+    bool right;                                       /* numbers */
+    bool below;          /* on a narrow terminal a line below the row */
+    unsigned char spare; /* or left out, the highest first; 0: never */
+    enum {
+        CLI_TEXT,
+        CLI_PERCENT,
+        CLI_AGE,       /* a time: how long ago */
+        CLI_LEFT,      /* a time to come */
+        CLI_SENTENCES, /* a list of such */
+        CLI_COMMAND,   /* to be copied */
+    } as;
 };
 
-/* What several commands print (cli.c). show_object: every field of the answer,
- * a line each. 0. */
+/* What several commands print (cli_show.c). show_object: every field of the
+ * answer, a line each. 0. */
 int cli_show_list(struct cli *c, const char *list,
                   const struct cli_column *columns, size_t n, const char *none);
 int cli_show_object(struct cli *c);
 
-/* Returned by a command whose words are not its own: its usage is said. */
-#define CLI_USAGE_EXIT 2
-
-/* The cluster as a whole (cli_cluster.c). */
-struct cli_words;
-int cli_status(struct cli *c, const struct cli_words *w);
-int cli_settings(struct cli *c, const struct cli_words *w);
-int cli_pause(struct cli *c, const struct cli_words *w);
-int cli_resume(struct cli *c, const struct cli_words *w);
-int cli_brake(struct cli *c, const struct cli_words *w);
-int cli_groups(struct cli *c, const struct cli_words *w);
-int cli_fence(struct cli *c, const struct cli_words *w);
+/* Exit codes besides 0 (cli.h). */
+enum {
+    CLI_REFUSED = 1,
+    CLI_USAGE_EXIT = 2, /* and what the API finds malformed */
+    CLI_UNREACHABLE = 3,
+    CLI_NOT_FOUND = 4
+};
 
 /* The words after a subcommand; NULL or false: not given. */
 struct cli_words {
-    const char *kind, *state, *status, *group, *owner, *count, *affinity,
-        *exclude, *id, *policy, *payload, *period, *reason, *limit, *who;
-    bool peek, explain, dry_run, force, undo;
-    int n; /* those that are no options */
+    const char *kind, *state, *status, *group, *owner, *count, *affinity, *id,
+        *policy, *payload, *period, *reason, *limit, *who, *etag, *index, *wait;
+    char *exclude; /* of all its options, "a,b" */
+    bool peek, explain, stale, dry_run, force, undo;
+    uint32_t given; /* which options: for cli_misplaced() */
+    int n;          /* those that are no options: the form's operands */
     char **word;
 };
-/* `takes`: the names of the options that this one takes beside url, json and
- * help, separated by blanks. */
+void cli_words_close(struct cli_words *w);
+
+/* Words into options; said on standard error if they are none. */
 enum cli_parsed { CLI_GO, CLI_HELP, CLI_USAGE };
-enum cli_parsed cli_parse(int argc, char **argv, const char *takes,
-                          struct cli *c, struct cli_words *w);
+enum cli_parsed cli_parse(int argc, char **argv, struct cli *c,
+                          struct cli_words *w);
+/* The first option given that is not among the names in `takes`, which blanks
+ * separate; NULL: all are. Every command takes url, json and help. */
+const char *cli_misplaced(const struct cli_words *w, const char *takes);
+/* " [--kind K] [--peek]", in the order of `takes`. */
+void cli_put_options(struct buf *out, const char *takes);
+
+/* The commands (cli_commands.c, cli_cluster.c), one function for each form:
+ * how many operands there are is checked. */
+typedef int cli_run_f(struct cli *c, const struct cli_words *w);
+cli_run_f cli_nodes, cli_node, cli_best, cli_work, cli_work_add, cli_work_get,
+    cli_work_done, cli_work_handover, cli_work_release, cli_failovers,
+    cli_failover_show, cli_failover_start, cli_failover_withdraw, cli_cordon,
+    cli_uncordon, cli_drain, cli_undrain, cli_restart;
+cli_run_f cli_status, cli_settings, cli_pause, cli_resume, cli_brake,
+    cli_groups, cli_group_show, cli_group_set, cli_group_remove, cli_fence;
+
+/* What is printed on. */
+struct cli_paper {
+    size_t width; /* columns of the terminal; 0: it is none */
+    wall_ms now;  /* by the clock of whoever wrote the times */
+};
 
 /* The items of a list answer, aligned; a note when there are none. */
 void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
-               const char *none);
+               const char *none, const struct cli_paper *paper);
 /* A person's line for one field, "-" for null or missing. */
-void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c);
+void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c,
+              wall_ms now);
+/* "12s", "3m", "5h", "2d". */
+void cli_put_age(struct buf *out, int64_t ms);
+
 /* Text from elsewhere, without what would steer a terminal; say: a line. */
 void cli_clean(struct buf *out, const char *text);
 void cli_say(FILE *to, const char *text);
 /* How many columns of a terminal it takes. */
 size_t cli_width(const char *text);
+/* At most so many, its middle left out; wrapped behind what stands there, the
+ * lines that follow indented (width 0: as it is). The text is clean. */
+void cli_shorten(struct buf *out, const char *text, size_t width);
+void cli_wrap(struct buf *out, const char *text, size_t indent, size_t width);
+/* The columns of standard output; 0: it is no terminal. */
+size_t cli_terminal(void);
 
 #endif

@@ -1,12 +1,11 @@
 /*
- * cli_table.c - lists as people read them: aligned columns, units, "-" for
- * what is not known.
+ * cli_table.c - lists as people read them: aligned columns, units, ages, "-"
+ * for what is not known.
  *
- * Two walks: the widths first, then the lines. Text from the registry is shown
- * without its control characters, and without those that turn the direction of
- * writing: a node's name must not steer a terminal. Widths are columns, not
- * characters; the few ranges that matter stand here, so that it needs no
- * locale.
+ * Whoever reads through a pipe gets every column and every name whole. On a
+ * terminal a table is no wider than that: columns in which nothing stands go
+ * first, texts move to lines below their row, names are shortened in the
+ * middle, and columns that matter less are left out, which is said.
  */
 #include "coordinator/cli_priv.h"
 
@@ -16,7 +15,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CELL_MAX 256
+#define CELL_MAX    ((size_t)1024 * 1024)
+#define GAP         2  /* blanks between columns */
+#define NAME_GOOD   24 /* a name is not made shorter while columns can go */
+#define NAME_LEAST  8
+#define INDENT      4 /* of a line below its row, */
+#define INDENT_MORE 6 /* and of what follows it */
 
 static const cJSON *field(const cJSON *item, const char *path)
 {
@@ -32,98 +36,54 @@ static const cJSON *field(const cJSON *item, const char *path)
     return item;
 }
 
-/* --- characters ----------------------------------------------------------- */
+/* --- ages ----------------------------------------------------------------- */
 
-struct range {
-    uint32_t first, last;
-};
-
-static const struct range steering[] = {
-    {0x00, 0x1f},     {0x7f, 0x9f},     {0x61c, 0x61c},   {0x200e, 0x200f},
-    {0x2028, 0x202e}, {0x2066, 0x2069}, {0xfeff, 0xfeff},
-};
-/* Combining marks, joiners, variation selectors. */
-static const struct range narrow[] = {
-    {0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},     {0x64b, 0x65f},
-    {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x200b, 0x200d},   {0x20d0, 0x20ff},
-    {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xe0100, 0xe01ef},
-};
-/* East Asian wide and full-width, and pictures. */
-static const struct range wide[] = {
-    {0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0x33ff},
-    {0x3400, 0x4dbf},   {0x4e00, 0x9fff},   {0xa000, 0xa4cf},
-    {0xa960, 0xa97c},   {0xac00, 0xd7a3},   {0xf900, 0xfaff},
-    {0xfe30, 0xfe6f},   {0xff00, 0xff60},   {0xffe0, 0xffe6},
-    {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
-    {0x20000, 0x3fffd},
-};
-
-static bool among(uint32_t c, const struct range *list, size_t n)
+void cli_put_age(struct buf *out, int64_t ms)
 {
-    for (size_t i = 0; i < n; i++)
-        if (c >= list[i].first && c <= list[i].last)
-            return true;
-    return false;
+    static const struct {
+        int64_t ms;
+        char unit;
+    } units[] = {{86400000, 'd'}, {3600000, 'h'}, {60000, 'm'}};
+
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (ms >= units[i].ms) {
+            buf_printf(out, "%lld%c", (long long)(ms / units[i].ms),
+                       units[i].unit);
+            return;
+        }
+    buf_printf(out, "%llds", (long long)(ms > 0 ? ms / 1000 : 0));
 }
 
-/* The character at *text, and past it; U+FFFD for a broken one. */
-static uint32_t take(const char **text)
+/* What is left of a time is rounded up: none is said when it is over. */
+static void put_left(struct buf *out, int64_t ms)
 {
-    static const unsigned char mask[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-    size_t n = json_utf8(*text, strlen(*text));
-    const unsigned char *p = (const unsigned char *)*text;
-    uint32_t c;
+    int64_t unit = ms > 86400000  ? 86400000
+                   : ms > 3600000 ? 3600000
+                   : ms > 60000   ? 60000
+                                  : 1000;
 
-    if (n == 0) {
-        (*text)++;
-        return 0xfffd;
-    }
-    c = p[0] & mask[n];
-    for (size_t i = 1; i < n; i++)
-        c = c << 6 | (p[i] & 0x3f);
-    *text += n;
-    return c;
+    if (ms <= 0)
+        buf_str(out, "over");
+    else
+        cli_put_age(out, (ms + unit - 1) / unit * unit);
 }
 
-void cli_clean(struct buf *out, const char *text)
+static void put_time(struct buf *out, const char *text,
+                     const struct cli_column *c, wall_ms now)
 {
-    while (*text != '\0') {
-        const char *from = text;
-        uint32_t c = take(&text);
+    wall_ms at;
 
-        if (c == 0xfffd || among(c, steering, ARRAY_LEN(steering)))
-            buf_char(out, '?');
-        else
-            buf_add(out, from, (size_t)(text - from));
-    }
-}
-
-size_t cli_width(const char *text)
-{
-    size_t n = 0;
-
-    while (*text != '\0') {
-        uint32_t c = take(&text);
-
-        if (!among(c, narrow, ARRAY_LEN(narrow)))
-            n += among(c, wide, ARRAY_LEN(wide)) ? 2 : 1;
-    }
-    return n;
-}
-
-void cli_say(FILE *to, const char *text)
-{
-    struct buf line;
-
-    buf_init(&line, strlen(text) + 1);
-    cli_clean(&line, text);
-    fprintf(to, "%s\n", buf_text(&line));
-    buf_close(&line);
+    if (!clock_parse_rfc3339(text, &at))
+        cli_clean(out, text);
+    else if (c->as == CLI_LEFT)
+        put_left(out, at - now);
+    else
+        cli_put_age(out, now - at);
 }
 
 /* --- cells ---------------------------------------------------------------- */
 
-static void add_list(struct buf *out, const cJSON *list)
+static void add_list(struct buf *out, const cJSON *list, const char *between)
 {
     const cJSON *item;
     bool first = true;
@@ -133,7 +93,7 @@ static void add_list(struct buf *out, const cJSON *list)
         if (!cJSON_IsString(item))
             continue;
         if (!first)
-            buf_char(out, ',');
+            buf_str(out, between);
         cli_clean(out, item->valuestring);
         first = false;
     }
@@ -141,14 +101,21 @@ static void add_list(struct buf *out, const cJSON *list)
         buf_char(out, '-');
 }
 
-void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c)
+void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c,
+              wall_ms now)
 {
     const cJSON *value = field(item, c->field);
 
-    if (cJSON_IsArray(value))
-        add_list(out, value);
+    if (c->make != NULL)
+        c->make(out, item);
+    else if (cJSON_IsArray(value))
+        add_list(out, value, c->as == CLI_SENTENCES ? "; " : ",");
+    else if (cJSON_IsString(value) && value->valuestring[0] == '\0')
+        buf_char(out, '-');
+    else if (cJSON_IsString(value) && (c->as == CLI_AGE || c->as == CLI_LEFT))
+        put_time(out, value->valuestring, c, now);
     else if (cJSON_IsString(value))
-        cli_clean(out, value->valuestring[0] ? value->valuestring : "-");
+        cli_clean(out, value->valuestring);
     else if (cJSON_IsNumber(value) && c->as == CLI_PERCENT)
         buf_printf(out, "%.0f%%", value->valuedouble * 100);
     else if (cJSON_IsNumber(value))
@@ -159,67 +126,229 @@ void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c)
         buf_char(out, '-');
 }
 
-/* What is too long ends in dots, at the end of a character. */
-static void make_cell(struct buf *cell, const cJSON *item,
-                      const struct cli_column *column)
+/* --- layout ---------------------------------------------------------------
+ */
+
+struct table {
+    const struct cli_column *columns;
+    size_t n, rows;
+    char **cells; /* row by row */
+    struct place {
+        size_t natural, width;
+        enum { IN_ROW, EMPTY, BELOW, LEFT_OUT } where;
+    } * place;
+};
+
+static const char *cell(const struct table *t, size_t row, size_t i)
 {
-    buf_reset(cell);
-    cli_text(cell, item, column);
-    if (!cell->overflow)
-        return;
-    cell->len -= cell->len > 4 ? 4 : cell->len;
-    while (cell->len > 0 &&
-           ((unsigned char)cell->data[cell->len] & 0xc0) == 0x80)
-        cell->len--;
-    cell->overflow = false;
-    buf_str(cell, "...");
+    return t->cells[row * t->n + i];
 }
 
-static void print_cell(const char *text, size_t width, bool right, bool last)
+static void fill(struct table *t, const cJSON *items, wall_ms now)
 {
-    size_t used = cli_width(text);
-    int pad = (int)(width > used ? width - used : 0);
+    const cJSON *item;
+    struct buf text;
+    size_t row = 0;
 
-    if (right)
-        printf("%*s%s%s", pad, "", text, last ? "\n" : "  ");
-    else if (last)
-        printf("%s\n", text);
-    else
-        printf("%s%*s  ", text, pad, "");
+    buf_init(&text, CELL_MAX);
+    cJSON_ArrayForEach(item, items)
+    {
+        for (size_t i = 0; i < t->n; i++) {
+            buf_reset(&text);
+            cli_text(&text, item, &t->columns[i], now);
+            t->cells[row * t->n + i] = mem_strdup(buf_text(&text));
+        }
+        row++;
+    }
+    buf_close(&text);
+    for (size_t i = 0; i < t->n; i++) {
+        t->place[i].where = IN_ROW;
+        t->place[i].natural = strlen(t->columns[i].title);
+        for (row = 0; row < t->rows; row++) {
+            size_t width = cli_width(cell(t, row, i));
+
+            if (width > t->place[i].natural)
+                t->place[i].natural = width;
+        }
+        t->place[i].width = t->place[i].natural;
+    }
+}
+
+static bool empty(const struct table *t, size_t i)
+{
+    for (size_t row = 0; row < t->rows; row++)
+        if (strcmp(cell(t, row, i), "-") != 0)
+            return false;
+    return true;
+}
+
+static bool fits(const struct table *t, size_t width)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < t->n; i++)
+        if (t->place[i].where == IN_ROW)
+            sum += t->place[i].width + GAP;
+    return sum <= width + GAP;
+}
+
+/* The widest names, a column narrower at a time; numbers stay whole. */
+static bool narrow(struct table *t, size_t width, size_t least)
+{
+    while (!fits(t, width)) {
+        struct place *widest = NULL;
+
+        for (size_t i = 0; i < t->n; i++)
+            if (t->place[i].where == IN_ROW && !t->columns[i].right &&
+                t->place[i].width > strlen(t->columns[i].title) &&
+                t->place[i].width > least &&
+                (widest == NULL || t->place[i].width > widest->width))
+                widest = &t->place[i];
+        if (widest == NULL)
+            return false;
+        widest->width--;
+    }
+    return true;
+}
+
+/* One column fewer: the one that can best be spared. */
+static bool spare(struct table *t)
+{
+    size_t found = t->n;
+
+    for (size_t i = 0; i < t->n; i++)
+        if (t->place[i].where == IN_ROW && t->columns[i].spare > 0 &&
+            (found == t->n || t->columns[i].spare > t->columns[found].spare))
+            found = i;
+    if (found == t->n)
+        return false;
+    t->place[found].where = LEFT_OUT;
+    for (size_t i = 0; i < t->n; i++)
+        t->place[i].width = t->place[i].natural;
+    return true;
+}
+
+static void lay_out(struct table *t, size_t width)
+{
+    if (fits(t, width))
+        return;
+    for (size_t i = 1; i < t->n; i++)
+        if (empty(t, i))
+            t->place[i].where = EMPTY;
+    for (size_t i = t->n; i-- > 0 && !fits(t, width);)
+        if (t->columns[i].below && t->place[i].where == IN_ROW)
+            t->place[i].where = BELOW;
+    while (!narrow(t, width, NAME_GOOD))
+        if (!spare(t)) {
+            (void)narrow(t, width, NAME_LEAST);
+            return;
+        }
+}
+
+/* --- printing ---------------------------------------------------------------
+ */
+
+static void put_row(struct buf *out, const struct table *t,
+                    const char *(*text)(const struct table *, size_t, size_t),
+                    size_t row)
+{
+    size_t gap = 0;
+    struct buf shown;
+
+    buf_init(&shown, CELL_MAX);
+    for (size_t i = 0; i < t->n; i++) {
+        size_t pad;
+
+        if (t->place[i].where != IN_ROW)
+            continue;
+        buf_reset(&shown);
+        cli_shorten(&shown, text(t, row, i), t->place[i].width);
+        pad = t->place[i].width - cli_width(buf_text(&shown));
+        buf_printf(out, "%*s", (int)(gap + (t->columns[i].right ? pad : 0)),
+                   "");
+        buf_str(out, buf_text(&shown));
+        gap = GAP + (t->columns[i].right ? 0 : pad); /* none ends a line */
+    }
+    buf_char(out, '\n');
+    buf_close(&shown);
+}
+
+static const char *title(const struct table *t, size_t row, size_t i)
+{
+    (void)row;
+    return t->columns[i].title;
+}
+
+/* A command is to be copied: it is not broken, the terminal does that. */
+static void put_below(struct buf *out, const struct table *t, size_t row,
+                      size_t width)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->place[i].where != BELOW || strcmp(cell(t, row, i), "-") == 0)
+            continue;
+        buf_printf(out, "%*s", INDENT, "");
+        for (const char *p = t->columns[i].title; *p != '\0'; p++)
+            buf_char(out, *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p);
+        buf_str(out, ": ");
+        cli_wrap(out, cell(t, row, i), INDENT_MORE,
+                 t->columns[i].as == CLI_COMMAND ? 0 : width);
+        buf_char(out, '\n');
+    }
+}
+
+static void put_left_out(struct buf *out, const struct table *t, size_t width)
+{
+    struct buf line;
+
+    buf_init(&line, 1024);
+    for (size_t i = 0; i < t->n; i++)
+        if (t->place[i].where == LEFT_OUT)
+            buf_printf(&line, "%s%s", line.len == 0 ? "(left out: " : ", ",
+                       t->columns[i].title);
+    if (line.len > 0) {
+        buf_str(&line, "; a wider terminal, a pipe or --json shows them)");
+        cli_wrap(out, buf_text(&line), 1, width);
+        buf_char(out, '\n');
+    }
+    buf_close(&line);
+}
+
+static void put(struct buf *out, const struct table *t, size_t width)
+{
+    put_row(out, t, title, 0);
+    fputs(buf_text(out), stdout);
+    for (size_t row = 0; row < t->rows; row++) {
+        buf_reset(out);
+        put_row(out, t, cell, row);
+        put_below(out, t, row, width);
+        fputs(buf_text(out), stdout);
+    }
+    buf_reset(out);
+    put_left_out(out, t, width);
+    fputs(buf_text(out), stdout);
 }
 
 void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
-               const char *none)
+               const char *none, const struct cli_paper *paper)
 {
-    size_t *widths = mem_array(n, sizeof(*widths));
-    const cJSON *item;
-    struct buf cell;
+    struct table t = {.columns = columns, .n = n};
+    struct buf out;
 
-    if (cJSON_GetArraySize(items) == 0) {
+    t.rows = (size_t)cJSON_GetArraySize(items);
+    if (t.rows == 0) {
         printf("%s\n", none);
-        mem_free(widths);
         return;
     }
-    buf_init(&cell, CELL_MAX);
-    for (size_t i = 0; i < n; i++) {
-        widths[i] = strlen(columns[i].title);
-        cJSON_ArrayForEach(item, items)
-        {
-            make_cell(&cell, item, &columns[i]);
-            if (cli_width(buf_text(&cell)) > widths[i])
-                widths[i] = cli_width(buf_text(&cell));
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        print_cell(columns[i].title, widths[i], columns[i].right, i + 1 == n);
-    cJSON_ArrayForEach(item, items)
-    {
-        for (size_t i = 0; i < n; i++) {
-            make_cell(&cell, item, &columns[i]);
-            print_cell(buf_text(&cell), widths[i], columns[i].right,
-                       i + 1 == n);
-        }
-    }
-    buf_close(&cell);
-    mem_free(widths);
+    t.cells = mem_array(t.rows * n, sizeof(*t.cells));
+    t.place = mem_array(n, sizeof(*t.place));
+    fill(&t, items, paper->now);
+    if (paper->width > 0)
+        lay_out(&t, paper->width);
+    buf_init(&out, 4 * CELL_MAX * n);
+    put(&out, &t, paper->width);
+    buf_close(&out);
+    for (size_t i = 0; i < t.rows * n; i++)
+        mem_free(t.cells[i]);
+    mem_free(t.cells);
+    mem_free(t.place);
 }

@@ -137,7 +137,7 @@ static const struct {
 /* Fields that an event does not have are left out. */
 void lines_engine(const struct engine_event *ev)
 {
-    struct log_field f[7] = {LOG_S("kind", node_kind_name(ev->kind))};
+    struct log_field f[8] = {LOG_S("kind", node_kind_name(ev->kind))};
     size_t n = 1;
 
     if (!log_enabled(engine_lines[ev->type].level))
@@ -148,6 +148,8 @@ void lines_engine(const struct engine_event *ev)
         f[n++] = LOG_S("failover", ev->failover);
     if (ev->word != NULL && ev->word[0] != '\0')
         f[n++] = LOG_S("word", ev->word);
+    if (ev->type == ENGINE_HELD && engine_lift(ev->word) != NULL)
+        f[n++] = LOG_S("lift", engine_lift(ev->word));
     if (ev->n > 0)
         f[n++] = LOG_U("items", ev->n);
     if (ev->fence > 0)

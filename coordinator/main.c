@@ -24,6 +24,7 @@
 #include "http/http.h"
 #include "registry/history.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
@@ -281,47 +282,55 @@ static void listen_to_signals(struct server *s)
     }
 }
 
-static const char *file_option(int argc, char **argv, const char *usage,
-                               const char *more)
+/* Of those commands whose only option is a file. Negative: go on; else how to
+ * exit. */
+static int file_option(int argc, char **argv, const char *usage,
+                       const char *more, const char **file)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *file = NULL;
     int option;
 
+    *file = NULL;
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         if (option == 'h') {
             printf("usage: pelorus %s\n%s", usage, more);
-            exit(0);
+            return 0;
         }
         if (option != 'c') { /* getopt said what is wrong */
-            fprintf(stderr, "pelorus: usage: pelorus %s\n", usage);
-            _exit(2);
+            fprintf(stderr, "usage: pelorus %s\n", usage);
+            return 2;
         }
-        file = optarg;
+        *file = optarg;
     }
     if (optind < argc) {
         fprintf(stderr,
                 "pelorus: %s: not understood (a file is given with "
-                "-c); usage: pelorus %s\n",
+                "-c)\nusage: pelorus %s\n",
                 argv[optind], usage);
-        _exit(2);
+        return 2;
     }
-    return file;
+    return -1;
 }
 
 static int cmd_serve(int argc, char **argv)
 {
-    const char *file = file_option(
-        argc, argv, "serve [-c FILE]",
-        "A coordinator, until SIGTERM. Without -c every key has its default.\n"
-        "SIGHUP opens log.file anew and reads FILE again.\n");
+    const char *file;
     struct server s;
     struct err err;
+    int rc = file_option(
+        argc, argv, "serve [-c FILE]",
+        "A coordinator, until SIGTERM. Without -c every key has its default.\n"
+        "SIGHUP opens log.file anew and reads FILE again.\n"
+        "Exit codes: 0 it was told to end, 1 it could not start, 2 not "
+        "understood.\n",
+        &file);
 
+    if (rc >= 0)
+        return rc;
     memset(&s, 0, sizeof(s));
     signal(SIGHUP, SIG_IGN); /* until it can be obeyed */
     if (registry_conf(&s.conf, file) != 0)
@@ -365,13 +374,18 @@ static int cmd_serve(int argc, char **argv)
 
 static int cmd_check_config(int argc, char **argv)
 {
-    const char *file = file_option(
-        argc, argv, "check-config [-c FILE]",
-        "Says all that is wrong with FILE, or prints every key with its value "
-        "in\nforce, secrets as ***. Exit code 1: it would not start.\n");
+    const char *file;
     struct buf remarks;
     struct conf conf;
+    int rc = file_option(
+        argc, argv, "check-config [-c FILE]",
+        "Says all that is wrong with FILE, or prints every key with its value "
+        "in\nforce, secrets as ***.\n"
+        "Exit codes: 0 it is good, 1 it would not start, 2 not understood.\n",
+        &file);
 
+    if (rc >= 0)
+        return rc;
     if (registry_conf(&conf, file) != 0)
         return 1;
     buf_init(&remarks, REMARKS_MAX);
@@ -380,18 +394,22 @@ static int cmd_check_config(int argc, char **argv)
     buf_close(&remarks);
     conf_print(&conf, stdout);
     conf_close(&conf);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("pelorus: standard output");
-        return 1;
-    }
     return 0;
 }
 
 static int cmd_version(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    printf("pelorus %s\n", PELORUS_VERSION);
+    bool help = argc == 2 &&
+                (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+
+    if (argc > 1 && !help) {
+        fprintf(stderr,
+                "pelorus: version: `%s` is a word too many\n"
+                "usage: pelorus version\n",
+                argv[1]);
+        return 2;
+    }
+    printf(help ? "usage: pelorus version\n" : "pelorus " PELORUS_VERSION "\n");
     return 0;
 }
 
@@ -412,16 +430,28 @@ static const struct command {
     {"help", cmd_help, "this"},
 };
 
+static int run(int argc, char **argv);
+
 static int cmd_help(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
+    char *asked[] = {argc > 1 ? argv[1] : NULL, (char[]){"--help"}, NULL};
+
+    if (argc > 2) {
+        fprintf(stderr,
+                "pelorus: help: `%s` is a word too many\n"
+                "usage: pelorus help [COMMAND]\n",
+                argv[2]);
+        return 2;
+    }
+    if (argc == 2 && argv[1][0] != '-' && strcmp(argv[1], "help") != 0)
+        return run(2, asked);
     printf("pelorus %s: who takes the work, and who takes it over.\n\n",
            PELORUS_VERSION);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         printf("  %-13s %s\n", commands[i].name, commands[i].help);
     printf("\nthrough the API (--url or PELORUS_URL, --json for scripts):\n");
     cli_help();
+    printf("\n`pelorus help COMMAND` tells its words. " CLI_EXIT_CODES);
     return 0;
 }
 
@@ -437,24 +467,60 @@ static void occupy_standard_streams(void)
             _exit(1);
 }
 
-int main(int argc, char **argv)
+static int say_no_command(const char *name)
 {
-    const char *name = argc > 1 ? argv[1] : "";
+    if (name[0] == '-')
+        fprintf(stderr,
+                "pelorus: %s: the command comes first, and its options behind "
+                "it; `pelorus help` lists them\n",
+                name);
+    else if (name[0] != '\0')
+        fprintf(stderr,
+                "pelorus: no subcommand %s; `pelorus help` lists them\n", name);
+    else
+        fprintf(stderr, "pelorus: what is to be done? `pelorus help` lists "
+                        "the commands\n");
+    return 2;
+}
 
-    occupy_standard_streams();
+/* argv[0] is the command. */
+static int run(int argc, char **argv)
+{
+    const char *name = argv[0];
+
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return commands[i].run(argc, argv);
     if (cli_knows(name))
-        return cli_run(argc - 1, argv + 1);
+        return cli_run(argc, argv);
     if (strcmp(name, "--version") == 0)
         return cmd_version(argc, argv);
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return cmd_help(argc, argv);
-    if (argc > 1)
-        fprintf(stderr,
-                "pelorus: no subcommand %s; `pelorus help` lists them\n", name);
-    else
-        cmd_help(argc, argv);
-    return 2;
+    return say_no_command(name);
+}
+
+/* What was said has arrived, or it is said that it has not; whoever closed his
+ * end of a pipe wants no more of it. */
+static int finish_output(int rc)
+{
+    bool lost = ferror(stdout) != 0; /* what was flushed before */
+    int why = fflush(stdout) != 0 ? errno : 0;
+
+    if (why == 0 && !lost)
+        return rc;
+    if (why == 0 && write(STDOUT_FILENO, "\n", 1) < 0)
+        why = errno; /* as it was then */
+    if (why != EPIPE)
+        fprintf(stderr, "pelorus: standard output: %s\n",
+                why != 0 ? strerror(why) : "not all could be written");
+    return rc != 0 ? rc : 1;
+}
+
+int main(int argc, char **argv)
+{
+    occupy_standard_streams();
+    if (argc < 2)
+        return say_no_command("");
+    return finish_output(run(argc - 1, argv + 1));
 }

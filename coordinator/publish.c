@@ -79,6 +79,19 @@ static const char *report_age(const struct coordinator *c,
                                                : "fresh";
 }
 
+/* When a drain's or lease's time is over, as the engine counts it. */
+static wall_ms gate_until(const struct coordinator *c, const struct node *node)
+{
+    const struct gate *gate = &node->gate;
+    const struct view_owner *o =
+        gate->for_ms > 0 ? view_owner(c->view, node->kind, node->address)
+                         : NULL;
+
+    return o == NULL
+               ? 0
+               : c->clock->wall + o->gate_seen + gate->for_ms - c->clock->mono;
+}
+
 static void fill_node(struct coordinator *c, struct snapshot *s,
                       struct snapshot_node *to, struct node *node)
 {
@@ -103,8 +116,23 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->gate_who = node->gate.who[0] ? snapshot_str(s, node->gate.who) : "";
     to->gate_reason =
         node->gate.reason[0] ? snapshot_str(s, node->gate.reason) : "";
+    to->gate_since = node->gate.ordered;
+    to->gate_until = gate_until(c, node);
     fill_groups(c, s, to, node);
     problems_fill_node(s, to, node);
+}
+
+static void fill_settings(const struct coordinator *c, struct snapshot *s)
+{
+    const struct settings *set = view_settings(c->view);
+    wall_ms now = c->clock->wall;
+
+    s->paused = settings_paused(set, now);
+    s->paused_until = s->paused ? set->paused_until : 0;
+    s->brake_override_until =
+        settings_overridden(set, now) ? set->brake_override_until : 0;
+    s->settings_who = set->who[0] ? snapshot_str(s, set->who) : "";
+    s->settings_reason = set->reason[0] ? snapshot_str(s, set->reason) : "";
 }
 
 static void fill_nodes(struct coordinator *c, struct snapshot *s)
@@ -334,7 +362,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
     fill_history(c, s);
     fill_trouble(c, s);
     fill_unready(c, s);
-    s->paused = settings_paused(view_settings(c->view), c->clock->wall);
+    fill_settings(c, s);
     s->unassigned = count_markers(c);
     for (int k = 0; k < NODE_KINDS; k++) {
         if (c->engines[k] == NULL)

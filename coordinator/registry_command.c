@@ -37,7 +37,7 @@ int registry_conf(struct conf *conf, const char *file)
 
 struct words {
     const char *conf;
-    bool apply;
+    bool apply, help;
     struct registry_words w;
     const char *epoch_floor;
 };
@@ -167,7 +167,10 @@ static const struct verb *parse(int argc, char **argv, struct words *w)
     verb = optind < argc ? find(argv[optind]) : NULL;
     if (given['h']) {
         say_usage(stdout, verb);
-        exit(0);
+        fputs("Exit codes: 0 done, 1 refused or failed, 2 not understood.\n",
+              stdout);
+        w->help = true;
+        return NULL;
     }
     for (size_t i = 0; verb != NULL && i < sizeof("ayle") - 1; i++) {
         bool misplaced = given[(unsigned char)"ayle"[i]] &&
@@ -194,14 +197,10 @@ int registry_command(int argc, char **argv)
     int rc;
 
     if (verb == NULL)
-        return USAGE;
+        return words.help ? 0 : USAGE;
     if (registry_conf(&conf, words.conf) != 0)
         return 1;
     rc = verb->run(&conf, &words);
     conf_close(&conf);
-    if (fflush(stdout) != 0 && rc == 0) {
-        perror("pelorus: standard output");
-        rc = 1;
-    }
     return rc;
 }

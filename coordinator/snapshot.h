@@ -47,6 +47,8 @@ struct snapshot_node {
     bool gate_left;
     struct process gate_process;
     const char *gate_who, *gate_reason; /* "" if none */
+    wall_ms gate_since; /* when that was ordered; 0: it was not */
+    wall_ms gate_until; /* by our clock; 0: it has no end */
 };
 
 struct snapshot_group {
@@ -122,6 +124,9 @@ struct snapshot {
     uint32_t pending[NODE_KINDS];        /* failovers that the registry's
                                             trouble holds up */
     bool paused;
+    wall_ms paused_until;                       /* 0: until resumed */
+    wall_ms brake_override_until;               /* 0: it is not overridden */
+    const char *settings_who, *settings_reason; /* who changed them last, "" */
     uint32_t unassigned; /* work items that are waiting or held */
     /* private */
     int refs;

@@ -237,3 +237,22 @@ const char *engine_brake(const struct engine *e)
 {
     return e->brake_word;
 }
+
+const char *engine_lift(const char *cause)
+{
+    static const struct {
+        const char *cause, *lift;
+    } lifts[] = {
+        {"paused", "pelorus resume"},
+        {"mass", "pelorus brake --for 10m"},
+        {"session", "by itself, when the session with the registry has stood "
+                    "for failover.settle"},
+        {"own-entry", "by itself, when this coordinator's own entry is in the "
+                      "registry again"},
+    };
+
+    for (size_t i = 0; i < sizeof(lifts) / sizeof(lifts[0]); i++)
+        if (strcmp(cause, lifts[i].cause) == 0)
+            return lifts[i].lift;
+    return NULL;
+}

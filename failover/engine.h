@@ -131,7 +131,8 @@ struct engine_reply {
                          plan_changed, registry_unavailable, ... */
     struct err err;
     const char *failover; /* id of the record, accepted */
-    bool held;            /* accepted, but paused or braked */
+    bool held;            /* accepted, but paused or braked: */
+    const char *cause;    /* by which word; else NULL */
     bool queued;          /* accepted; its record waits for the lock */
     bool waits;           /* `wait` says for whom */
     struct registry_lock_wait wait;
@@ -158,5 +159,8 @@ size_t engine_pending(struct engine *e);
 /* The brake as it stands: NULL, or its cause (mass, session, own-entry,
  * paused). */
 const char *engine_brake(const struct engine *e);
+/* What lifts what such a cause holds, for people: the command, or when it
+ * lifts by itself. NULL: nothing is held by that word. */
+const char *engine_lift(const char *cause);
 
 #endif

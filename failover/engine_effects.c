@@ -275,7 +275,7 @@ static void on_matched(void *arg, const struct survey *s)
     ev.same = match != NULL && strcmp(match, s->etag) == 0;
     if (ev.code == ERR_OK && !ev.same && o != NULL) {
         e->current = NULL;
-        order_answer(e, o, "plan_changed", "", false, s);
+        order_answer(e, o, "plan_changed", "", NULL, s);
     }
     engine_feed(e, ev);
     survey_free(&e->matching);
@@ -294,7 +294,8 @@ static void do_answer(struct engine *e, const struct failover_effect *fx)
     struct order *o = e->current;
     e->current = NULL;
     if (o != NULL) /* else its time was over before, or it has its answer */
-        order_answer(e, o, fx->word, fx->failover, fx->held, NULL);
+        order_answer(e, o, fx->word, fx->failover, fx->held ? fx->cause : NULL,
+                     NULL);
 }
 
 static void do_tell(struct engine *e, const struct failover_effect *fx)

@@ -233,9 +233,10 @@ static const char *registry_code(const struct engine *e, const char *code)
 }
 
 void order_answer(struct engine *e, struct order *o, const char *code,
-                  const char *failover, bool held, const struct survey *plan)
+                  const char *failover, const char *held,
+                  const struct survey *plan)
 {
-    struct engine_reply reply = {.held = held};
+    struct engine_reply reply = {.held = held != NULL, .cause = held};
     struct engine_plan_item *items = NULL;
     reply.code = code = registry_code(e, code);
     reply.failover = failover;
@@ -269,7 +270,7 @@ static void on_dry_run(void *arg, const struct survey *s)
     else if (s->reader.seen.gate.state == GATE_ABSENT &&
              !s->reader.seen.gone.known && s->reader.seen.n_standing == 0)
         code = "not_found";
-    order_answer(e, o, code, "", false, code == NULL ? s : NULL);
+    order_answer(e, o, code, "", NULL, code == NULL ? s : NULL);
     survey_free(&own);
 }
 
@@ -310,7 +311,7 @@ void orders_tick(struct engine *e)
                 survey_free(&own);
         }
         order_answer(e, o, begun ? "outcome_unknown" : "registry_unavailable",
-                     "", false, NULL);
+                     "", NULL, NULL);
     }
 }
 
@@ -318,7 +319,7 @@ void orders_close(struct engine *e)
 {
     e->current = NULL;
     while (e->orders != NULL)
-        order_answer(e, e->orders, "cancelled", "", false, NULL);
+        order_answer(e, e->orders, "cancelled", "", NULL, NULL);
 }
 
 static void refuse(engine_reply_f *done, void *arg, const char *code,

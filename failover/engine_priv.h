@@ -238,7 +238,8 @@ void orders_tick(struct engine *e);
 void orders_close(struct engine *e);
 struct order *orders_next(struct engine *e);
 void order_answer(struct engine *e, struct order *o, const char *code,
-                  const char *failover, bool held, const struct survey *plan);
+                  const char *failover, const char *held,
+                  const struct survey *plan);
 
 /* --- engine_waiting.c ---------------------------------------------------- */
 

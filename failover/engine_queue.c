@@ -54,7 +54,7 @@ bool orders_queueing(const struct engine *e)
 
 static void refused(struct queueing *q, const char *code)
 {
-    order_answer(q->e, q->o, code, "", false, NULL); /* frees it */
+    order_answer(q->e, q->o, code, "", NULL, NULL); /* frees it */
 }
 
 /* --- the record ------------------------------------------------------------

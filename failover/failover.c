@@ -90,6 +90,7 @@ struct failover_effect *step_effect_about(struct failover *f,
     struct failover_effect *e = step_effect(fx, type);
     e->failover = f->has_record ? r->id : f->gate.failover;
     e->held = f->has_record && r->phase == FAILOVER_HELD;
+    e->cause = e->held ? r->cause : "";
     if (f->has_record)
         e->n = (size_t)r->moved + r->held + r->dropped + r->waiting;
     return e;

@@ -215,6 +215,7 @@ struct failover_effect {
     const char *word;
     const char *failover; /* TELL, ANSWER, COUNT: its id, or "" */
     bool held;            /* ANSWER: accepted, but held */
+    const char *cause;    /* and by what; borrowed like the others */
     size_t n;             /* TELL: items moved so far */
     int64_t time_ms;      /* HOOK: then it is ended */
     bool clean; /* SETTLE: this pass of listing has found nothing so far, and

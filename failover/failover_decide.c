@@ -314,6 +314,7 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
     if (!gate->cordoned) {
         gate->who[0] = '\0';
         gate->reason[0] = '\0';
+        gate->ordered = 0;
     }
 }
 

@@ -158,79 +158,6 @@ int field_bool(const cJSON *o, const char *key, bool *out, struct err *err)
 
 /* --- times ---------------------------------------------------------------- */
 
-/* `n` digits at *s, which moves behind them; negative: not there. */
-static int64_t digits(const char **s, int n)
-{
-    int64_t value = 0;
-
-    for (int i = 0; i < n; i++, (*s)++) {
-        if (**s < '0' || **s > '9') {
-            return -1;
-        }
-        value = value * 10 + (**s - '0');
-    }
-    return value;
-}
-
-static bool expect(const char **s, char c)
-{
-    if (**s != c) {
-        return false;
-    }
-    (*s)++;
-    return true;
-}
-
-/* Days since 1970-01-01 in the proleptic Gregorian calendar (Hinnant,
- * "chrono-compatible low-level date algorithms"). */
-static int64_t days_from_civil(int64_t y, int64_t m, int64_t d)
-{
-    int64_t era, yoe, doy;
-
-    y -= m <= 2;
-    era = (y >= 0 ? y : y - 399) / 400;
-    yoe = y - era * 400;
-    doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
-/* "2026-11-22T11:54:47.123Z", as clock_rfc3339() writes it; the fraction may
- * be missing or longer. */
-bool time_parse(const char *s, wall_ms *out)
-{
-    int64_t part[6], ms = 0, scale = 100;
-    static const char after[6] = {'-', '-', 'T', ':', ':', '\0'};
-
-    for (int i = 0; i < 6; i++) {
-        part[i] = digits(&s, i == 0 ? 4 : 2);
-        if (part[i] < 0 || (after[i] != '\0' && !expect(&s, after[i]))) {
-            return false;
-        }
-    }
-    if (part[1] < 1 || part[1] > 12 || part[2] < 1 || part[2] > 31 ||
-        part[3] > 23 || part[4] > 59 || part[5] > 60) {
-        return false;
-    }
-    if (expect(&s, '.')) {
-        if (*s < '0' || *s > '9') {
-            return false;
-        }
-        for (; *s >= '0' && *s <= '9'; s++, scale /= 10) {
-            ms += (*s - '0') * scale;
-        }
-    }
-    if (strcmp(s, "Z") != 0) {
-        return false;
-    }
-    *out = (((days_from_civil(part[0], part[1], part[2]) * 24 + part[3]) * 60 +
-             part[4]) *
-                60 +
-            part[5]) *
-               1000 +
-           ms;
-    return true;
-}
-
 int field_time(const cJSON *o, const char *key, wall_ms *out, struct err *err)
 {
     const cJSON *item = find(o, key);
@@ -239,7 +166,7 @@ int field_time(const cJSON *o, const char *key, wall_ms *out, struct err *err)
         *out = 0;
         return 0;
     }
-    if (!cJSON_IsString(item) || !time_parse(item->valuestring, out)) {
+    if (!cJSON_IsString(item) || !clock_parse_rfc3339(item->valuestring, out)) {
         return (int)err_set(err, ERR_INVALID,
                             "`%s` is not a time such as "
                             "2026-11-22T11:54:47.123Z",

@@ -149,7 +149,7 @@ int work_finished_peek(const char *value, size_t len, wall_ms *out)
     }
     memcpy(text, field + 1, n - 2);
     text[n - 2] = '\0';
-    return time_parse(text, out) ? 0 : (int)ERR_INVALID;
+    return clock_parse_rfc3339(text, out) ? 0 : (int)ERR_INVALID;
 }
 
 static int read_names(struct work_item *w, const cJSON *o, struct err *err)

@@ -35,7 +35,6 @@ int field_bool(const cJSON *o, const char *key, bool *out,
 
 /* RFC 3339 in UTC; null and missing are 0. */
 /* "2026-11-22T11:54:47.123Z"; false: it is none. */
-bool time_parse(const char *text, wall_ms *out);
 int field_time(const cJSON *o, const char *key, wall_ms *out,
                struct err *err) MUST_CHECK;
 void put_time(struct buf *b, const char *key, wall_ms at);

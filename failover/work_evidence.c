@@ -158,7 +158,7 @@ static void proven(struct work_op *op)
     (void)err_set(&op->trouble, ERR_WENT_BACK,
                   "work %s: the registry cannot have given epoch %" PRIu64
                   ": it went back in time. Nothing is done on it until a "
-                  "person has accepted it",
+                  "person has accepted it (pelorus registry accept-restore)",
                   op->want.id, op->epoch);
     op_reply_unless_doubt(op, "registry_went_back");
 }

@@ -25,10 +25,18 @@ static bool same(const struct gate *a, const struct gate *b)
            a->drain_of.known == b->drain_of.known;
 }
 
-static void words(struct gate *gate, const char *who, const char *reason)
+static void words(struct gate *gate, const struct gate_order *order,
+                  wall_ms now)
 {
-    (void)snprintf(gate->who, sizeof(gate->who), "%s", who);
-    (void)snprintf(gate->reason, sizeof(gate->reason), "%s", reason);
+    (void)snprintf(gate->who, sizeof(gate->who), "%s", order->who);
+    (void)snprintf(gate->reason, sizeof(gate->reason), "%s", order->reason);
+    gate->ordered = now;
+}
+
+static void no_words(struct gate *gate)
+{
+    gate->who[0] = gate->reason[0] = '\0';
+    gate->ordered = 0;
 }
 
 /* The state that is left when a drain or a restart lease ends. */
@@ -40,18 +48,21 @@ static void resume(struct gate *gate)
     }
     gate->drain_of = (struct process){0};
     gate->for_ms = 0;
-    words(gate, "", "");
+    no_words(gate);
 }
 
-static bool cordon(struct gate *gate, const struct gate_order *order)
+static bool cordon(struct gate *gate, const struct gate_order *order,
+                   wall_ms now)
 {
     switch (gate->state) {
     case GATE_OPEN:
     case GATE_CORDONED:
         gate->state = order->undo ? GATE_OPEN : GATE_CORDONED;
         gate->cordoned = false;
-        words(gate, order->undo ? "" : order->who,
-              order->undo ? "" : order->reason);
+        if (order->undo)
+            no_words(gate);
+        else
+            words(gate, order, now);
         return true;
     case GATE_DRAINING:
     case GATE_RESTARTING:
@@ -65,7 +76,7 @@ static bool cordon(struct gate *gate, const struct gate_order *order)
 /* Drain, or a restart lease: `to`. One does not replace the other. A drain that
  * waits beside FENCED for the next process can be taken back, too. */
 static bool limit(struct gate *gate, enum gate_state to,
-                  const struct gate_order *order)
+                  const struct gate_order *order, wall_ms now)
 {
     bool kept = to == GATE_DRAINING && gate->drain_of.known;
 
@@ -93,19 +104,20 @@ static bool limit(struct gate *gate, enum gate_state to,
     if (to == GATE_DRAINING) {
         gate->drain_of = gate->process;
     }
-    words(gate, order->who, order->reason);
+    words(gate, order, now);
     return true;
 }
 
-static bool apply(struct gate *gate, const struct gate_order *order)
+static bool apply(struct gate *gate, const struct gate_order *order,
+                  wall_ms now)
 {
     switch (order->what) {
     case GATE_ORDER_CORDON:
-        return cordon(gate, order);
+        return cordon(gate, order, now);
     case GATE_ORDER_DRAIN:
-        return limit(gate, GATE_DRAINING, order);
+        return limit(gate, GATE_DRAINING, order, now);
     case GATE_ORDER_RESTART:
-        return limit(gate, GATE_RESTARTING, order);
+        return limit(gate, GATE_RESTARTING, order, now);
     }
     return false;
 }
@@ -169,7 +181,7 @@ static void gate_read_step(struct work_op *op)
         op_reply_unless_doubt(op, "no_owner");
         return;
     }
-    if (!apply(&op->next_gate, &op->order)) {
+    if (!apply(&op->next_gate, &op->order, op->w->config.clock->wall)) {
         refuse(op);
         return;
     }

@@ -77,6 +77,9 @@ static void put_engines(struct buf *b, const struct snapshot *s)
         json_open(b, node_kind_name((enum node_kind)kind), '{');
         json_put_str(b, "state", s->engine[kind]);
         json_put_str(b, "brake", s->brake[kind]);
+        json_put_str(b, "lift",
+                     s->brake[kind] != NULL ? engine_lift(s->brake[kind])
+                                            : NULL);
         if (s->fence[kind] != 0)
             json_put_u64(b, "fence", s->fence[kind]);
         else
@@ -89,6 +92,11 @@ static void put_engines(struct buf *b, const struct snapshot *s)
         json_close(b, '}');
     }
     json_put_bool(b, "paused", s->paused);
+    http_put_time(b, "paused_until", s->paused_until);
+    http_put_time(b, "brake_override_until", s->brake_override_until);
+    json_put_str(b, "who", s->settings_who[0] ? s->settings_who : NULL);
+    json_put_str(b, "reason",
+                 s->settings_reason[0] ? s->settings_reason : NULL);
     json_close(b, '}');
 }
 
@@ -238,8 +246,15 @@ static bool read_patch(struct http_request *r, struct settings_patch *p)
     }
     if (paused != NULL)
         p->paused = cJSON_IsTrue(paused);
-    return member_duration(r, "paused_for", &p->paused_for_ms) &&
-           member_duration(r, "brake_override", &p->brake_override_ms) &&
+    if (!member_duration(r, "paused_for", &p->paused_for_ms))
+        return false;
+    if (json_str(r->json, "paused_for") != NULL && p->paused_for_ms == 0) {
+        http_problem(r, "invalid_value",
+                     "paused_for: 0s is no time; without it a pause lasts "
+                     "until it is lifted (paused false)");
+        return false;
+    }
+    return member_duration(r, "brake_override", &p->brake_override_ms) &&
            http_member(r, "policy", &p->policy) &&
            http_member(r, "who", &p->who) &&
            http_member(r, "reason", &p->reason);

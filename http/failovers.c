@@ -21,6 +21,21 @@ static void put_waits(struct buf *b, bool waits,
     http_put_time(b, "waits_since", since);
 }
 
+/* What a person can do about one that stands still, or null. */
+static void put_lift(struct buf *b, enum failover_phase phase,
+                     const char *cause, const char *id)
+{
+    char text[FAILOVER_ID_MAX + 64];
+
+    if (phase == FAILOVER_QUEUED) {
+        snprintf(text, sizeof(text), "pelorus failover withdraw %s", id);
+        json_put_str(b, "lift", text);
+    } else {
+        json_put_str(b, "lift",
+                     phase == FAILOVER_HELD ? engine_lift(cause) : NULL);
+    }
+}
+
 static void put_record(struct http_request *r, struct buf *b,
                        const struct failover_record *record)
 {
@@ -29,6 +44,7 @@ static void put_record(struct http_request *r, struct buf *b,
     struct registry_lock_wait w;
 
     failover_record_open(b, record);
+    put_lift(b, record->phase, record->cause, record->id);
     if (record->phase == FAILOVER_QUEUED)
         put_waits(b, e != NULL && engine_waits_for(e, &w), &w);
     json_close(b, '}');
@@ -181,6 +197,12 @@ static void ordered(void *arg, const struct engine_reply *reply)
                          reply->queued ? "queued"
                          : reply->held ? "held"
                                        : "accepted");
+            json_put_str(&r->out, "cause", reply->cause);
+            put_lift(&r->out,
+                     reply->queued ? FAILOVER_QUEUED
+                     : reply->held ? FAILOVER_HELD
+                                   : FAILOVER_INTENT,
+                     reply->cause, reply->failover);
             if (reply->queued)
                 put_waits(&r->out, reply->waits, &reply->wait);
             snprintf(r->location, sizeof(r->location), "/v1/failovers/%s",
@@ -220,7 +242,10 @@ static bool read_target(struct http_request *r, const char **address)
     if (kind == NULL || *address == NULL)
         http_problem(r, "invalid_json", "kind and address are expected");
     else if (node_kind_parse(kind, &r->kind) != 0)
-        http_problem(r, "invalid_value", "kind: %.64s is not known", kind);
+        http_problem(r, "invalid_value",
+                     "kind: %.64s: no such kind; there are master, worker and "
+                     "alert-server",
+                     kind);
     else
         return http_address(r, "invalid_value", *address);
     return false;

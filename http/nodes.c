@@ -41,6 +41,8 @@ static void put_gate(struct buf *b, const struct snapshot_node *n)
     json_put_bool(b, "left", n->gate_left);
     http_put_process(b, "process", &n->gate_process);
     put_who(b, n->gate_who, n->gate_reason);
+    http_put_time(b, "since", n->gate_since);
+    http_put_time(b, "until", n->gate_until);
     json_close(b, '}');
 }
 
@@ -411,6 +413,9 @@ static void order_done(void *arg, const char *code, const struct err *err,
                       gate->cordoned || gate->state == GATE_CORDONED);
         http_put_process(b, "process", &gate->process);
         put_who(b, gate->who, gate->reason);
+        http_put_time(b, "since", gate->ordered);
+        http_put_time(b, "until",
+                      gate->for_ms > 0 ? clock_wall_ms() + gate->for_ms : 0);
         json_close(b, '}');
     }
     http_answer(r);

@@ -83,9 +83,11 @@ static void submit(struct registry *r, struct registry_call *call)
         registry_call_fail_later(call, ERR_CANCELLED,
                                  "the registry is being closed");
     } else if (registry_went_back(r) != NULL && !r->inside) {
-        registry_call_fail_later(call, ERR_WENT_BACK,
-                                 "the registry is not what it was; nothing is "
-                                 "done on it until a person has accepted it");
+        registry_call_fail_later(
+            call, ERR_WENT_BACK,
+            "the registry is not what it was; nothing is "
+            "done on it until a person has accepted it (pelorus "
+            "registry accept-restore)");
     } else if (r->history != NULL && !r->vouched && !r->inside) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session yet");

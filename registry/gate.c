@@ -115,6 +115,15 @@ static int read_for(const cJSON *o, int64_t *out, struct err *err)
     return rc;
 }
 
+/* Nothing is decided by it, so nothing is refused for it. */
+static void read_ordered(const cJSON *o, wall_ms *out)
+{
+    const char *text = json_str(o, "ordered");
+
+    if (text == NULL || !clock_parse_rfc3339(text, out))
+        *out = 0;
+}
+
 static int read_flag(const cJSON *o, const char *key, bool *out,
                      struct err *err)
 {
@@ -150,6 +159,7 @@ static int read_object(struct gate *out, const cJSON *o, struct err *err)
     if (out->state == GATE_DRAINING && !out->drain_of.known)
         out->drain_of = out->process;
     out->order = json_u64(o, "order", 0);
+    read_ordered(o, &out->ordered);
     read_words(o, "who", out->who, sizeof(out->who));
     read_words(o, "reason", out->reason, sizeof(out->reason));
     read_words(o, "failover", out->failover, sizeof(out->failover));
@@ -194,7 +204,7 @@ static void put_process(struct buf *b, const char *key, const struct process *p)
 
 void gate_write(struct buf *out, const struct gate *gate)
 {
-    char duration[UNITS_DURATION_SIZE];
+    char duration[UNITS_DURATION_SIZE], time[CLOCK_RFC3339_SIZE];
 
     assert(gate->state != GATE_ABSENT);
     assert(gate->n_past <= GATE_PAST_MAX);
@@ -220,6 +230,8 @@ void gate_write(struct buf *out, const struct gate *gate)
         json_put_str(out, "who", gate->who);
     if (gate->reason[0] != '\0')
         json_put_str(out, "reason", gate->reason);
+    if (gate->ordered > 0)
+        json_put_str(out, "ordered", clock_rfc3339(gate->ordered, time));
     if (gate->for_ms > 0)
         json_put_str(out, "for", units_format_duration(gate->for_ms, duration));
     if (gate->order > 0)

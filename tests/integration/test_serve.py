@@ -1,9 +1,7 @@
 """pelorus serve as a process: starting, leaving, and registries that cannot be
 used, are full, or belong to somebody else."""
 
-import json
 import os
-import re
 import signal
 import socket
 import sqlite3
@@ -269,122 +267,6 @@ def test_where_the_registry_stood_is_remembered(cluster):
         f.write(kept[:40])
     text = refused(cluster, cluster.conf("third", c.port))
     check(path in text and "delete the file" in text, text)
-
-
-def test_the_words_for_people(cluster):
-    c = cluster.coordinator()
-    url = f"http://127.0.0.1:{c.port}"
-    cluster.agent("worker", "127.0.0.1:1234", "--slots", "8", "--group", "gpu")
-    cluster.wait_up(c.api, "127.0.0.1:1234")
-    check("127.0.0.1:1234" in cluster.cli("nodes", url=url), "nodes")
-    equal(cluster.cli("best", "gpu", url=url).strip(), "127.0.0.1:1234", "best")
-    out = cluster.cli("work", "add", "--kind", "worker", "--id", "x", "--group", "gpu", url=url)
-    check("assigned" in out, out)
-    wait_for("work", lambda: re.search(r"^x ", cluster.cli("work", url=url), re.M))
-    text = cluster.cli("work", "done", "x", "4000000000000", url=url, expect=2)
-    check("invalid_value" in text and "never given" in text, text)
-    check("done" in cluster.cli("work", "done", "x", "1", url=url), "done")
-    check("no failovers" in cluster.cli("failover", url=url), "failover")
-    text = cluster.cli("best", "no-such-group", url=url, expect=4)
-    check("group_not_found" in text, text)
-    check("127.0.0.1:1234" in cluster.cli("best", "gpu", "--explain", url=url + "/"), "explain")
-    text = cluster.cli("drain", "worker", "127.0.0.1:1234", "--dry-run", url=url, expect=2)
-    check("--dry-run" in text and "usage: drain" in text, text)
-    text = cluster.cli("work", "add", "--payload", '1,"kind":"worker"', url=url, expect=2)
-    check("--payload" in text, text)
-    submit(c.port, (f"many-{n}" for n in range(1100)), kind="worker", group="gpu", threads=8)
-    wait_for("all of them listed", lambda: len(c.api.all("/v1/work?kind=worker")) == 1101)
-    page = json.loads(cluster.cli("work", "--json", url=url))
-    equal((len([i for i in page["items"] if i["id"].startswith("many-")]), page["next"]),
-          (1100, None), "every page of a list as JSON")
-    cluster.cli("nodes", "one", "two", "three", url=url, expect=2)
-    for words in (("best", "--count", "x"), ("nodes", "--kind", "boss"), ("work", "add", "--kind", "boss"),
-                  ("work", "--limit", "0"), ("work", "done", "x", "y"), ("nodes", "--no-such"),
-                  ("drain", "worker", "127.0.0.1:1234", "--for", "1"), ("nodes", "--kind")):
-        cluster.cli(*words, url=url, expect=2)
-    for words in (("cordon", "worker", "::1:5"), ("failover", "start", "master", "::1:5"),
-                  ("work", "--kind", "worker", "--owner", "::1:5"), ("nodes", "worker", "::1:5"),
-                  ("agent", "--kind", "worker", "--address", "::1:5")):
-        text = cluster.cli(*words, url=url, expect=2)
-        check("brackets" in text, text)
-    text = cluster.cli("nodes", url="http://127.0.0.1:1", expect=3)
-    check("pelorus serve" in text, text)
-    check(cluster.cli("version").startswith("pelorus "), "version")
-    for command in ("serve", "agent", "check-config", "registry", "nodes", "status"):
-        check("usage: " in cluster.cli(command, "--help"), f"{command} --help")
-    with open("/dev/full", "w", encoding="ascii") as full:
-        equal(subprocess.run([PELORUS, "check-config"], stdout=full, stderr=subprocess.DEVNULL,
-                             check=False).returncode, 1, "check-config into a full disk")
-
-
-def test_the_command_line_shows_and_lifts_what_it_meets(cluster):
-    c = cluster.coordinator()
-    url, worker = f"http://127.0.0.1:{c.port}", "127.0.0.1:1234"
-    cluster.agent("worker", worker, "--slots", "8")
-    cluster.agent("master", M1)
-    cluster.wait_up(c.api, worker, M1)
-
-    def cli(*words, expect=0):
-        return cluster.cli(*words, url=url, expect=expect)
-    text = cli("status")
-    for part in (f"coordinator  127.0.0.1:{c.port}, of 1", "sqlite, connected", "worker: up 1", "master: idle"):
-        check(part in text, text)
-    cli("pause", "--for", "1h", "--reason", "night work", "--who", "ann")
-    wait_for("paused", lambda: "pelorus resume" in cli("status"))
-    settings = json.loads(cli("settings", "--json"))
-    equal((settings["paused"], settings["who"], settings["reason"]), (True, "ann", "night work"), "settings")
-    cli("resume")
-    wait_for("resumed", lambda: "paused" not in cli("status"))
-    check("@" in c.api.get("/v1/settings")["who"], "by default the user and the host")
-    cli("brake", "--for", "10m")
-    check(c.api.get("/v1/settings")["brake_override_until"], "the brake is overridden")
-    cli("brake", "--undo")
-    equal(c.api.get("/v1/settings")["brake_override_until"], None, "and not any more")
-    cli("brake", expect=2)
-    cli("settings", "--policy", "RANDOM")
-    equal(c.api.get("/v1/settings")["policy"], "RANDOM", "policy")
-    cli("groups", "set", "gpu", worker)
-    wait_for("a group", lambda: re.search(rf"^gpu .*{worker}", cli("groups"), re.M))
-    cli("groups", "remove", "gpu")
-    cli("groups", "remove", "gpu", expect=4)
-    cli("cordon", "worker", worker, "--who", "ann")
-
-    def gate():
-        return c.api.get(f"/v1/nodes/worker/{worker}")["gate"] or {"state": "open", "who": None}
-    wait_for("cordoned", lambda: gate()["who"] == "ann")
-    cli("uncordon", "worker", worker)
-    cli("drain", "worker", worker)
-    cli("undrain", "worker", worker)
-    wait_for("open", lambda: gate()["state"] == "open")
-    cli("cordon", "worker", worker, "--for", "1m", expect=2)
-    cli("work", "add", "--id", "x")
-    check(cli("fence", "x", "1").startswith("yes: "), "the present epoch")
-    cli("fence", "x", "7", expect=1)
-    cli("fence", "nothing", "7", expect=4)
-    equal(c.api("GET", "/readyz").status, 200, "a look is no evidence")
-
-
-def test_the_command_line_and_agents_ask_the_next_coordinator(cluster):
-    a, b = cluster.coordinator(), cluster.coordinator()
-    urls = f"http://127.0.0.1:1, http://127.0.0.1:{a.port}/,http://127.0.0.1:{b.port}"
-    agent = cluster.agent("worker", "127.0.0.1:1234", "--ttl", f"{6 * SLOW}s", url=urls, command=("sleep", "1000"))
-    for c in (a, b):
-        cluster.wait_up(c.api, "127.0.0.1:1234")
-    check("127.0.0.1:1234" in cluster.cli("nodes", url=urls), "nodes")
-    a.kill()
-    cluster.cli("cordon", "worker", "127.0.0.1:1234", url=urls)
-    wait_for("the gate is seen", lambda: (b.api.get("/v1/nodes/worker/127.0.0.1:1234")["gate"] or {}).get(
-        "state") == "cordoned")
-    time.sleep(12 * SLOW)  # two leases, all of them with the one that is left
-    check(not agent.lines("!lease") and agent.alive(), lambda: agent.text()[-800:])
-    equal(b.api.get("/v1/nodes/worker/127.0.0.1:1234")["flaps"], 0, "flaps")
-    for wrong in ("http://127.0.0.1:1,localhost:7077", "http://", "http://h:99999", "http://a b", "ftp://h",
-                  "http://::1:7077", "http://h/?a=b", "http://h,"):
-        text = cluster.cli("nodes", url=wrong, expect=2)
-        check("http://" in text and "usage: nodes" in text, text)
-        text = cluster.cli("nodes", "--url", wrong, expect=2)
-        check("--url" in text, text)
-        cluster.cli("agent", "--kind", "worker", "--address", "h:1", "--url", wrong, expect=2)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ static void what_is_written_is_read_again(void **state)
         .who = "anna",
         .reason = "kernel \"6.1\"\n",
         .for_ms = 90500,
+        .ordered = 1764324000123,
         .failover = "f-1",
     };
     struct gate again;
@@ -56,6 +57,7 @@ static void what_is_written_is_read_again(void **state)
     assert_string_equal(again.who, "anna");
     assert_string_equal(again.reason, gate.reason);
     assert_int_equal(again.for_ms, 90500);
+    assert_int_equal(again.ordered, 1764324000123);
     assert_string_equal(again.failover, "f-1");
     buf_close(&b);
 }
