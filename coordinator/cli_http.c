@@ -102,8 +102,8 @@ static size_t read_head(char *line, size_t size, size_t n, void *arg)
             mem_strndup(line + sizeof(name) - 1, size * n - (sizeof(name) - 1));
         time_t at = curl_getdate(date, NULL);
 
-        if (at > 0)
-            c->now = (wall_ms)at * 1000;
+        if (at > 0) /* the end of that second: what was is then in the past */
+            c->now = (wall_ms)at * 1000 + 999;
         mem_free(date);
     }
     return size * n;

@@ -21,14 +21,13 @@ int cli_show_list(struct cli *c, const char *list,
     return 0;
 }
 
-/* " (3m ago)" behind a time. The clock that we know tells whole seconds. */
+/* " (3m ago)" behind a time. */
 static void put_distance(struct buf *line, const cJSON *item, wall_ms now)
 {
     wall_ms at;
 
     if (!cJSON_IsString(item) || !clock_parse_rfc3339(item->valuestring, &at))
         return;
-    now += now < at && at < now + 1000 ? 1000 : 0;
     buf_str(line, at > now ? "  (in " : "  (");
     cli_put_age(line, at > now ? at - now + 999 : now - at);
     buf_str(line, at > now ? ")" : " ago)");

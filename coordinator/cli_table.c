@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define CELL_MAX    ((size_t)1024 * 1024)
+#define SLACK_MS    100
 #define GAP         2  /* blanks between columns */
 #define NAME_GOOD   24 /* a name is not made shorter while columns can go */
 #define NAME_LEAST  8
@@ -54,18 +55,21 @@ void cli_put_age(struct buf *out, int64_t ms)
     buf_printf(out, "%llds", (long long)(ms > 0 ? ms / 1000 : 0));
 }
 
-/* What is left of a time is rounded up: none is said when it is over. */
+/* What is left of a time is rounded up: none is said when it is over. Ten
+ * minutes that begin now are not eleven, though two clocks were read. */
 static void put_left(struct buf *out, int64_t ms)
 {
-    int64_t unit = ms > 86400000  ? 86400000
-                   : ms > 3600000 ? 3600000
-                   : ms > 60000   ? 60000
-                                  : 1000;
+    int64_t unit = ms > 86400000 + SLACK_MS  ? 86400000
+                   : ms > 3600000 + SLACK_MS ? 3600000
+                   : ms > 60000 + SLACK_MS   ? 60000
+                                             : 1000;
 
     if (ms <= 0)
         buf_str(out, "over");
+    else if (ms <= SLACK_MS)
+        cli_put_age(out, unit);
     else
-        cli_put_age(out, (ms + unit - 1) / unit * unit);
+        cli_put_age(out, (ms - SLACK_MS + unit - 1) / unit * unit);
 }
 
 static void put_time(struct buf *out, const char *text,

@@ -20,12 +20,11 @@
 #include "coordinator/registry_command.h"
 #include "coordinator/reload.h"
 #include "coordinator/state_file.h"
+#include "coordinator/streams.h"
 #include "failover/hook.h"
 #include "http/http.h"
 #include "registry/history.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
@@ -455,18 +454,6 @@ static int cmd_help(int argc, char **argv)
     return 0;
 }
 
-/* Whoever started us may have closed some of them. A socket, a file or the
- * loop's own descriptor at their number would be written to by whatever says
- * something, and is what libuv ends us for when it closes it. What is put
- * there fails like a closed one, at each use. */
-static void occupy_standard_streams(void)
-{
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 &&
-            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
-            _exit(1);
-}
-
 static int say_no_command(const char *name)
 {
     if (name[0] == '-')
@@ -500,27 +487,10 @@ static int run(int argc, char **argv)
     return say_no_command(name);
 }
 
-/* What was said has arrived, or it is said that it has not; whoever closed his
- * end of a pipe wants no more of it. */
-static int finish_output(int rc)
-{
-    bool lost = ferror(stdout) != 0; /* what was flushed before */
-    int why = fflush(stdout) != 0 ? errno : 0;
-
-    if (why == 0 && !lost)
-        return rc;
-    if (why == 0 && write(STDOUT_FILENO, "\n", 1) < 0)
-        why = errno; /* as it was then */
-    if (why != EPIPE)
-        fprintf(stderr, "pelorus: standard output: %s\n",
-                why != 0 ? strerror(why) : "not all could be written");
-    return rc != 0 ? rc : 1;
-}
-
 int main(int argc, char **argv)
 {
-    occupy_standard_streams();
+    streams_occupy();
     if (argc < 2)
         return say_no_command("");
-    return finish_output(run(argc - 1, argv + 1));
+    return streams_finish(run(argc - 1, argv + 1));
 }

@@ -43,12 +43,10 @@ struct snapshot_node {
                             else is left), "stale" (not picked) */
     uint32_t flaps;
     enum gate_state gate;
-    bool cordoned;
-    bool gate_left;
+    bool cordoned, gate_left;
     struct process gate_process;
     const char *gate_who, *gate_reason; /* "" if none */
-    wall_ms gate_since; /* when that was ordered; 0: it was not */
-    wall_ms gate_until; /* by our clock; 0: it has no end */
+    wall_ms gate_since, gate_until;     /* by our clock; 0: none */
 };
 
 struct snapshot_group {

@@ -219,11 +219,12 @@ static void ages_have_the_largest_unit(void **state)
         assert_string_equal(buf_text(&b), cases[i].age);
     }
     buf_close(&b);
-    text = print("[{\"t\":\"2025-11-28T10:00:00.001Z\"},"
+    text = print("[{\"t\":\"2025-11-28T10:10:00.050Z\"},"
+                 "{\"t\":\"2025-11-28T10:00:00.001Z\"},"
                  "{\"t\":\"2025-11-28T10:00:00Z\"},"
                  "{\"t\":\"2025-11-28T10:01:01Z\"},{\"t\":\"soon\"},{}]",
                  left, 1, 0);
-    assert_string_equal(text, "LEFT\n1s\nover\n2m\nsoon\n-\n");
+    assert_string_equal(text, "LEFT\n10m\n1s\nover\n2m\nsoon\n-\n");
     free(text); // NOLINT
 }
 

@@ -1,0 +1,15 @@
+/*
+ * streams.h - standard input, output and error: at the start, so that nothing
+ * else takes their numbers, and at the end, so that nothing is lost in silence.
+ */
+#ifndef PELORUS_COORDINATOR_STREAMS_H
+#define PELORUS_COORDINATOR_STREAMS_H
+
+/* Before anything is opened. */
+void streams_occupy(void);
+
+/* How to exit: `rc`, or 1 where it is 0 and standard output did not take all,
+ * which is said. */
+int streams_finish(int rc);
+
+#endif
