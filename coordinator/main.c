@@ -389,6 +389,7 @@ static int cmd_check_config(int argc, char **argv)
         return 1;
     buf_init(&remarks, REMARKS_MAX);
     conf_remarks(&conf, &remarks);
+    http_listen_remarks(&conf, &remarks);
     fputs(buf_text(&remarks), stderr);
     buf_close(&remarks);
     conf_print(&conf, stdout);

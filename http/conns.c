@@ -157,6 +157,16 @@ bool http_conns_admit(struct http_conns *c, const struct sockaddr *from)
     return fits;
 }
 
+bool http_conns_room(struct http_conns *c)
+{
+    bool room;
+
+    lock_acquire(&c->mutex);
+    room = c->n < c->max;
+    lock_release(&c->mutex);
+    return room;
+}
+
 /* --- each one ------------------------------------------------------------- */
 
 struct http_conn *http_conns_add(struct http_conns *c, int fd,

@@ -9,22 +9,29 @@
 #ifndef PELORUS_HTTP_HTTP_H
 #define PELORUS_HTTP_HTTP_H
 
+#include "base/buf.h"
 #include "base/loop.h"
 #include "conf/conf.h"
 #include "coordinator/coordinator.h"
 
 struct http;
 
-/* A socket that listens already: clients wait until http_start(). The port is
- * the configured one, or the free one that port 0 found. */
+/* Sockets that listen already, one for each address of the configured name:
+ * clients wait until http_start(). The port is the configured one, or the free
+ * one that port 0 found. */
+#define HTTP_LISTEN_MAX 8
 struct http_listener {
-    int fd;
+    int fds[HTTP_LISTEN_MAX];
+    size_t n;
     uint16_t port;
 };
 
-/* ERR_IO, ERR_DENIED: the address cannot be used, and why. */
+/* ERR_IO, ERR_DENIED: an address cannot be used, which and why. Addresses that
+ * this host does not have are left out, and logged, if it has another. */
 int http_listen(const struct conf *conf, struct http_listener *out,
                 struct err *err) MUST_CHECK;
+/* For check-config: what http_listen() would say here and now, in lines. */
+void http_listen_remarks(const struct conf *conf, struct buf *out);
 
 struct http_config {
     const struct conf *conf;

@@ -10,7 +10,7 @@
  * A request is touched by one thread at a time: suspending and resuming hand
  * it over.
  *
- * server.c starts and stops the daemon; request.c is what libmicrohttpd calls
+ * listen.c has the sockets; server.c starts and stops the daemons on them; request.c is what libmicrohttpd calls
  * and what it is answered; handover.c is the way to the loop and back, with
  * the long polls; conns.c watches connections, head.c judges requests' heads;
  * routes.c is the table of routes and methods; answer.c writes, query.c reads;
@@ -106,9 +106,9 @@ struct http {
     struct loop *loop;
     struct coordinator *coordinator;
     struct balancer *balancer;
-    struct MHD_Daemon *daemon;
+    struct MHD_Daemon *daemons[HTTP_LISTEN_MAX]; /* one for each socket */
     struct http_conns *conns;
-    int listen_fd;
+    struct http_listener listener;
     /* loop thread */
     struct http_request *on_loop; /* those that wait for the loop */
     struct loop_timer *timer;
@@ -295,6 +295,9 @@ void http_conns_free(struct http_conns **conns);
 
 /* May one more come from there? Loopback always. */
 bool http_conns_admit(struct http_conns *conns, const struct sockaddr *from);
+/* Is one more within http.max-connections? The library counts for each socket
+ * that listens: asked where there are several. */
+bool http_conns_room(struct http_conns *conns);
 struct http_conn *http_conns_add(struct http_conns *conns, int fd,
                                  const struct sockaddr *from, int64_t ms);
 void http_conns_remove(struct http_conns *conns, struct http_conn *conn);

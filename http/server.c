@@ -12,8 +12,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <errno.h>
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,8 +20,7 @@
 
 #define TICK_MS 50
 #define LOOK_MS 1000
-#define IDLE_S  5 /* longer than ours: the library says nothing to them */
-#define BACKLOG 1024
+#define IDLE_S  5   /* longer than ours: the library says nothing to them */
 #define LAST_MS 200 /* for refusals to reach their clients */
 
 /* --- connections come and go ---------------------------------------------- */
@@ -34,6 +31,8 @@ static enum MHD_Result on_accept(void *arg, const struct sockaddr *from,
     struct http *h = arg;
 
     (void)len;
+    if (h->listener.n > 1 && !http_conns_room(h->conns))
+        return MHD_NO;
     return http_conns_admit(h->conns, from) ? MHD_YES : MHD_NO;
 }
 
@@ -72,70 +71,9 @@ static void on_mhd_log(void *arg, const char *fmt, va_list args)
 
 /* --- starting and leaving ------------------------------------------------- */
 
-/* What to do about it. */
-static const char *why_not_bound(int error)
-{
-    switch (error) {
-    case EADDRINUSE:
-        return " (is another coordinator running there? `listen:` names "
-               "another address)";
-    case EADDRNOTAVAIL:
-        return " (no address of this host; `listen:` takes one of its own, or "
-               "0.0.0.0 for all)";
-    case EACCES:
-    case EPERM:
-        return " (ports below 1024 need a privilege; `listen:` takes a higher "
-               "one)";
-    default:
-        return "";
-    }
-}
-
-int http_listen(const struct conf *conf, struct http_listener *out,
-                struct err *err)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } bound = {.v6 = {0}};
-    socklen_t len = sizeof(bound);
-    char port[8];
-    int one = 1, fd, rc;
-
-    out->fd = -1;
-    snprintf(port, sizeof(port), "%u", conf->listen_port);
-    rc = getaddrinfo(conf->listen_host, port, &hints, &found);
-    if (rc != 0)
-        return (int)err_set(err, ERR_IO, "listen: %s: %s", conf->listen_host,
-                            gai_strerror(rc));
-    fd =
-        socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 ||
-        listen(fd, BACKLOG) != 0 || getsockname(fd, &bound.any, &len) != 0) {
-        rc = (int)err_errno(err, errno, "listen: %s:%s%s", conf->listen_host,
-                            port, why_not_bound(errno));
-        freeaddrinfo(found);
-        if (fd >= 0)
-            close(fd);
-        return rc;
-    }
-    freeaddrinfo(found);
-    out->fd = fd;
-    out->port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port
-                                                      : bound.v4.sin_port);
-    return 0;
-}
-
 static void on_tick(void *arg);
 
-static struct MHD_Daemon *start_daemon(struct http *h)
+static struct MHD_Daemon *start_daemon(struct http *h, int fd)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned threads = h->conf->threads;
@@ -148,7 +86,7 @@ static struct MHD_Daemon *start_daemon(struct http *h)
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
             MHD_USE_TURBO | MHD_USE_ERROR_LOG | MHD_USE_ITC,
         0, on_accept, h, http_serve, h, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
-        h, MHD_OPTION_LISTEN_SOCKET, h->listen_fd,
+        h, MHD_OPTION_LISTEN_SOCKET, fd,
         /* a pool of one is the daemon's own thread */
         MHD_OPTION_THREAD_POOL_SIZE, threads > 1 ? threads : 0,
         MHD_OPTION_CONNECTION_LIMIT, h->conf->max_connections,
@@ -160,22 +98,47 @@ static struct MHD_Daemon *start_daemon(struct http *h)
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
 }
 
+/* Its threads are gone, so nobody accepts on it. */
+static void stop_daemons(struct http *h)
+{
+    for (size_t i = 0; i < h->listener.n; i++) {
+        if (h->daemons[i] == NULL)
+            continue;
+        MHD_stop_daemon(h->daemons[i]);
+        h->daemons[i] = NULL;
+        close(h->listener.fds[i]);
+    }
+}
+
+static bool start_daemons(struct http *h)
+{
+    for (size_t i = 0; i < h->listener.n; i++) {
+        h->daemons[i] = start_daemon(h, h->listener.fds[i]);
+        if (h->daemons[i] == NULL) /* and it may have closed the socket */
+            return false;
+    }
+    return true;
+}
+
 int http_start(struct http **out, const struct http_config *config,
                struct err *err)
 {
     struct http *h = mem_zalloc(sizeof(*h));
 
     assert(config->conf != NULL && config->coordinator != NULL);
-    assert(config->listener.fd >= 0);
-    h->listen_fd = config->listener.fd;
+    assert(config->listener.n > 0);
+    h->listener = config->listener;
     h->conf = &config->conf->http;
     h->loop = config->loop;
     h->coordinator = config->coordinator;
     h->balancer = coordinator_balancer(config->coordinator);
     h->conns = http_conns_new(h->conf->max_connections,
                               h->conf->max_connections_per_address);
-    h->daemon = start_daemon(h);
-    if (h->daemon == NULL) { /* and it may have closed the socket */
+    if (!start_daemons(h)) {
+        for (size_t i = 0; i < h->listener.n; i++)
+            if (h->daemons[i] != NULL)
+                (void)MHD_quiesce_daemon(h->daemons[i]);
+        stop_daemons(h);
         http_conns_free(&h->conns);
         mem_free(h);
         return (int)err_set(err, ERR_IO,
@@ -194,10 +157,7 @@ int http_start(struct http **out, const struct http_config *config,
 static void finish(struct http *h)
 {
     loop_timer_stop(&h->timer);
-    MHD_stop_daemon(h->daemon);
-    h->daemon = NULL;
-    close(h->listen_fd); /* its threads are gone, so nobody accepts on it */
-    h->listen_fd = -1;
+    stop_daemons(h);
     h->stopped(h->stopped_arg);
 }
 
@@ -243,10 +203,12 @@ void http_stop(struct http *h, int64_t deadline_ms, void (*stopped)(void *arg),
     h->stopped_arg = arg;
     h->stop_by = loop_clock(h->loop)->mono + deadline_ms;
     __atomic_store_n(&h->stopping, 1, __ATOMIC_RELEASE);
-    (void)MHD_quiesce_daemon(h->daemon);
-    /* refuse at once instead of leaving new ones in the backlog; the
-     * descriptor stays ours until no thread can use it */
-    (void)shutdown(h->listen_fd, SHUT_RDWR);
+    for (size_t i = 0; i < h->listener.n; i++) {
+        (void)MHD_quiesce_daemon(h->daemons[i]);
+        /* refuse at once instead of leaving new ones in the backlog; the
+         * descriptor stays ours until no thread can use it */
+        (void)shutdown(h->listener.fds[i], SHUT_RDWR);
+    }
     http_end_waits(h);
 }
 
@@ -256,7 +218,7 @@ void http_free(struct http **http)
 
     if (h == NULL)
         return;
-    assert(h->daemon == NULL && h->on_loop == NULL);
+    assert(h->daemons[0] == NULL && h->on_loop == NULL);
     http_conns_free(&h->conns);
     MEM_FREE(*http);
 }

@@ -83,8 +83,8 @@ def holds(what, predicate, seconds):
 class Api:
     """A client with one connection that is kept alive."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, host="127.0.0.1"):
+        self.host, self.port = host, port
         self.connection = None
 
     def __call__(self, method, path, body=None, headers=None, timeout=30):
@@ -95,7 +95,7 @@ class Api:
             fresh = self.connection is None
             if fresh:
                 self.connection = http.client.HTTPConnection(
-                    "127.0.0.1", self.port, timeout=timeout * SLOW * PATIENCE)
+                    self.host, self.port, timeout=timeout * SLOW * PATIENCE)
             try:
                 self.connection.request(method, path, data, head)
                 reply = self.connection.getresponse()

@@ -229,6 +229,47 @@ def test_the_port_is_taken(cluster):
     check(str(c.port) in text and "another" in text, text)
 
 
+def listens_to(cluster, port, *addresses):
+    """A file that listens to a name of these addresses, and what a process must
+    be started through to find it."""
+    hosts, path = os.path.join(cluster.dir, "hosts"), cluster.conf("named", port)
+    with open(hosts, "w", encoding="ascii") as f:
+        f.write("".join(f"{a} coordinator.test\n" for a in addresses))
+    with open(path, encoding="utf-8") as f:
+        text = f.read().replace("listen: 127.0.0.1:", "listen: coordinator.test:")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path, ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c",
+                  f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]
+
+
+def test_a_name_is_listened_to_on_all_its_addresses(cluster):
+    port = free_port()
+    path, through = listens_to(cluster, port, "127.0.0.1", "127.0.0.2", "127.0.0.1", "2001:db8::7")
+
+    def run_once(command):
+        return subprocess.run([*through, PELORUS, command, "-c", path], capture_output=True, text=True, check=False,
+                              timeout=60 * SLOW)
+    first, second = (Api(port, host=host) for host in ("127.0.0.1", "127.0.0.2"))
+    with socket.create_server(("127.0.0.2", port)):
+        done = run_once("serve")
+        check(done.returncode == 1 and f"127.0.0.2:{port}, one of the 3 addresses of coordinator.test" in done.stderr, done.stderr)
+        check("is another coordinator running there?" in done.stderr, done.stderr)
+        check("1 are taken" in run_once("check-config").stderr, "check-config tells")
+    c = Process("named", [*through, PELORUS, "serve", "-c", path], os.path.join(cluster.dir, "named.log"))
+    cluster.processes.append(c)
+    for api in (first, second):
+        wait_for("both serve", lambda: api("GET", "/readyz").status == 200)
+    # One that this host does not have is said, there and by check-config.
+    check(f"!listen name=coordinator.test address=[2001:db8::7]:{port}" in c.text(), c.text())
+    done = run_once("check-config")
+    check(done.returncode == 0 and f"listen: [2001:db8::7]:{port}" in done.stderr and "taken" not in done.stderr, done.stderr)
+    equal(c.terminate()[0], 0, "left in order")
+    path, through = listens_to(cluster, port, "2001:db8::7", "2001:db8::8")
+    done = run_once("serve")
+    check(done.returncode == 1 and "no address of this host" in done.stderr, done.stderr)
+
+
 def test_check_config_says_where_and_what(cluster):
     path = os.path.join(cluster.dir, "bad.yaml")
     with open(path, "w", encoding="utf-8") as f:
