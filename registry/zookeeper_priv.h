@@ -295,9 +295,15 @@ struct zk_diagnosis {
     struct worker_job job;
     enum trouble what;
     char detail[ERR_MSG_MAX];
+    bool compared; /* our timeout with the servers' patience, once */
+    char server[ZK_SERVER_SIZE];
+    int64_t patience_ms; /* 0: none */
+    bool told;           /* by the server; else it is what is usual */
 };
 
-/* At every tick: finds out why there is no connection, where none is. */
+/* At every tick: finds out why there is no connection, where none is; with the
+ * first session, whether it is shorter than the servers wait for their leader.
+ */
 void zk_diagnose(struct zookeeper *z);
 /* The opener's thread is wanted: end it soon. */
 void zk_diagnosis_yield(struct zookeeper *z);

@@ -6,27 +6,30 @@
  * is no connection. So while there is none the servers are asked themselves,
  * one by one, on the opener's thread: do they take a connection, what do they
  * answer to `srvr`, and to a greeting of TLS (which a server without it takes
- * for an absurd length, and hangs up)? What is found is shown, and decides
- * nothing.
+ * for an absurd length, and hangs up)? And with the first session, how long
+ * they wait for their leader. What is found is shown, and decides nothing.
  */
 #include "registry/zookeeper_priv.h"
 
 #include "base/buf.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define QUOTA_EXCEEDED (-125) /* the client has no name for it */
-#define AFTER_MS       1500   /* without a session */
-#define EVERY_MS       5000
-#define ALL_MS         3000 /* for all servers */
-#define ONE_MS         500  /* for each step with one */
-#define SLICE_MS       50
-#define ANSWER_MAX     128
+#define QUOTA_EXCEEDED    (-125) /* the client has no name for it */
+#define AFTER_MS          1500   /* without a session */
+#define EVERY_MS          5000
+#define ALL_MS            3000 /* for all servers */
+#define ONE_MS            500  /* for each step with one */
+#define SLICE_MS          50
+#define ANSWER_MAX        128
+#define USUAL_PATIENCE_MS 10000 /* syncLimit=5, tickTime=2000 */
 
 /* --- what they say -------------------------------------------------------- */
 
@@ -210,20 +213,30 @@ static enum trouble judge(struct zk_diagnosis *d, const struct addrinfo *a,
 
 /* --- asking all of them --------------------------------------------------- */
 
-/* "1.2.3.4:2181", "::1:2181" as zk_servers() writes it. */
-static enum trouble judge_text(struct zk_diagnosis *d, char *server,
-                               char why[ANSWER_MAX])
+/* "1.2.3.4:2181", "::1:2181" as zk_servers() writes it. A getaddrinfo(). */
+static int address_of(char *server, struct addrinfo **out)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     char *colon = strrchr(server, ':');
-    struct addrinfo *a = NULL;
-    enum trouble what = TROUBLE_UNREACHABLE;
     int rc;
 
+    if (colon == NULL) {
+        return EAI_NONAME;
+    }
     *colon = '\0';
-    rc = getaddrinfo(server, colon + 1, &hints, &a);
+    rc = getaddrinfo(server, colon + 1, &hints, out);
     *colon = ':';
+    return rc;
+}
+
+static enum trouble judge_text(struct zk_diagnosis *d, char *server,
+                               char why[ANSWER_MAX])
+{
+    enum trouble what = TROUBLE_UNREACHABLE;
+    struct addrinfo *a = NULL;
+    int rc = address_of(server, &a);
+
     if (rc != 0) {
         (void)snprintf(why, ANSWER_MAX, "%s", gai_strerror(rc));
         return what;
@@ -284,12 +297,112 @@ static void on_found(void *arg)
     }
 }
 
+/* --- how long they wait for their leader ---------------------------------- */
+
+/* All of its answer, as far as there is room. */
+static void ask_all(struct zk_diagnosis *d, const char word[4], char *answer,
+                    size_t size)
+{
+    struct addrinfo *a = NULL;
+    mono_ms until = clock_mono_ms() + ONE_MS;
+    size_t n = 0;
+    ssize_t got = 1;
+    int fd;
+
+    answer[0] = '\0';
+    errno = 0;
+    fd = address_of(d->server, &a) != 0 ? -1 : reach(d, a, answer, size);
+    if (fd >= 0) {
+        (void)send(fd, word, 4, MSG_NOSIGNAL);
+        while (got > 0 && n < size - 1 && await(d, fd, POLLIN, until)) {
+            got = recv(fd, answer + n, size - 1 - n, 0);
+            n += got > 0 ? (size_t)got : 0;
+        }
+        (void)close(fd);
+    }
+    answer[n] = '\0';
+    if (a != NULL) {
+        freeaddrinfo(a);
+    }
+}
+
+static int64_t number_of(const char *answer, const char *name)
+{
+    const char *at = strstr(answer, name);
+
+    return at == NULL ? 0 : strtoll(at + strlen(name), NULL, 10);
+}
+
+/* The opener's thread. `conf` is not among the words that are allowed by
+ * default; `srvr` is, and knows a server that stands alone. */
+static void learn(void *arg)
+{
+    struct zk_diagnosis *d = arg;
+    char answer[4096];
+
+    ask_all(d, "conf", answer, sizeof(answer));
+    d->told = strstr(answer, "tickTime=") != NULL;
+    d->patience_ms =
+        number_of(answer, "tickTime=") * number_of(answer, "syncLimit=");
+    if (!d->told) {
+        ask_all(d, "srvr", answer, sizeof(answer));
+        d->patience_ms = strstr(answer, "Mode: leader") != NULL ||
+                                 strstr(answer, "Mode: follower") != NULL
+                             ? USUAL_PATIENCE_MS
+                             : 0;
+    }
+}
+
+static void on_learned(void *arg)
+{
+    struct zk_diagnosis *d = arg;
+    const struct zookeeper *z = d->z;
+
+    d->running = false;
+    if (atomic_load(&d->cancelled)) {
+        d->compared = false;
+    } else if (!zk_stopping(z) && z->base.session_timeout_ms < d->patience_ms) {
+        log_warn("!session-timeout",
+                 LOG_I("timeout_ms", z->base.session_timeout_ms),
+                 LOG_I("servers_wait_ms", d->patience_ms),
+                 LOG_S("from", d->told ? "syncLimit x tickTime of the servers"
+                                       : "their usual syncLimit x tickTime; "
+                                         "they do not tell theirs"),
+                 LOG_S("reason", "so long the servers wait for a leader that "
+                                 "does not answer: each that freezes ends our "
+                                 "session"),
+                 LOG_S("advice", "raise registry.zookeeper.session-timeout "
+                                 "above it"));
+    }
+}
+
+static void compare(struct zookeeper *z)
+{
+    struct zk_diagnosis *d = &z->diagnosis;
+    int rc;
+
+    if (d->compared || d->running || z->handle == NULL ||
+        !registry_state_is_up(z->base.state) || !z->connected) {
+        return;
+    }
+    d->z = z;
+    d->compared = d->running = true;
+    atomic_store(&d->cancelled, false);
+    (void)zk_server_text(&z->handle->server, d->server);
+    rc = worker_submit(z->opener, &d->job, learn, on_learned, d);
+    assert(rc == 0);
+    (void)rc;
+}
+
+/* --- when ----------------------------------------------------------------- */
+
 void zk_diagnose(struct zookeeper *z)
 {
     struct zk_diagnosis *d = &z->diagnosis;
     mono_ms now = loop_clock(z->base.loop)->mono;
     int rc;
 
+    compare(z);
     if (registry_state_is_up(z->base.state) || z->connected) {
         d->next = now + AFTER_MS;
         return;

@@ -160,6 +160,19 @@ def test_a_cut_off_holder_of_the_lock_runs_no_hook_beside_the_next(cluster):
     check(over < 0, lambda: f"two hooks at once for {over:.1f} s")
 
 
+@alone(session=4)
+def test_a_leader_that_freezes_ends_a_session_that_is_shorter_than_its_followers_wait(cluster):
+    ensemble = cluster.registry.servers
+    leader = wait_for("a leader", ensemble.leader)
+    cluster.registry.at = ensemble.followers()
+    c = cluster.coordinator()
+    line = wait_for("it says so", lambda: c.lines("!session-timeout"))
+    check(len(line) == 1 and f"timeout_ms={4000 * SLOW} servers_wait_ms={10000 * SLOW} " in line[0], line)
+    leader.stop()
+    wait_for("the session is over", lambda: [x for x in c.lines("=registry") if "state=disconnected" in x])
+    leader.resume()
+
+
 @alone(session=12)
 def test_what_a_cut_off_follower_has_not_heard_of_is_not_called_missing(cluster):
     """404 is taken for done by who finishes work."""
@@ -189,6 +202,7 @@ def test_a_client_of_a_cut_off_follower_goes_to_another(cluster):
           cluster.session * 1.5)
     equal((len(w.agent.lines("+command")), len(w.agent.lines("+session"))), (1, 1),
           "commands and sessions begun")
+    equal(w.c.lines("!session-timeout"), [], "a session longer than the servers wait for their leader")
 
 
 @settings(session=4, registry=partial(Registry, tick=200, servers=3, wired=True, limits=(10, 5),

@@ -68,7 +68,7 @@ class Behind:
         self.cluster = cluster
         self.tls = os.path.join(cluster.dir, "tls")
         certificates(self.tls)
-        self.ensemble = Ensemble(os.path.join(cluster.dir, "zookeeper"))
+        self.ensemble = Ensemble(os.path.join(cluster.dir, "zookeeper"), tick=500)
         self.secure = {n: server_port() for n in (1, 2, 3)}
         self.accept = {n: server_port() for n in (1, 2, 3)}
         guide = re.search(r"((?:    .*\n)*    secureClientPort.*\n(?:    .*\n)*)", read("docs", "zookeeper-tls.md"))
@@ -116,7 +116,7 @@ class Behind:
         self.ensemble.end()
 
 
-@settings(session=4, registry=Behind)
+@settings(session=8, registry=Behind)
 def test_the_guide(cluster):
     tls = cluster.registry
     began = time.monotonic()
@@ -164,7 +164,7 @@ def refused(cluster, name, detail, said, edit):
     c.kill()
 
 
-@settings(session=4, registry=Behind)
+@settings(session=8, registry=Behind)
 def test_what_goes_wrong_says_where_to_look(cluster):
     hung_up, tls = "stunnel", cluster.registry.tls
     refused(cluster, "too_many_connections", hung_up, "Subject checks failed",
