@@ -19,7 +19,7 @@ const char *http_query(const struct http_request *r, const char *name)
 #define ARGUMENTS_MAX 64
 
 struct arguments {
-    const char *known; /* see struct http_route; NULL: any */
+    const char *known; /* see struct http_route; NULL: any, as of OPTIONS */
     const char *name[ARGUMENTS_MAX];
     size_t n;
     const char *unknown;     /* the first that is */
@@ -40,13 +40,25 @@ static bool is_among(const char *names, const char *name)
     return false;
 }
 
+/* Those that say 1 without a value. */
+static bool is_flag(const char *name)
+{
+    return is_among("peek explain stale takeover", name);
+}
+
+/* Nothing behind a name is mostly a variable that was not set: it is not the
+ * same as leaving the parameter out. */
+static bool lacks_value(const char *name, const char *value)
+{
+    return value == NULL ? !is_flag(name) : value[0] == '\0';
+}
+
 static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
                                     const char *name, const char *value)
 {
     struct arguments *a = arg;
 
     (void)kind;
-    (void)value;
     if (a->unknown == NULL && a->known != NULL && !is_among(a->known, name))
         a->unknown = name;
     a->wrong = name;
@@ -60,6 +72,10 @@ static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
             a->why = "given more than once; which one is meant?";
             return MHD_NO;
         }
+    if (a->known != NULL && a->unknown == NULL && lacks_value(name, value)) {
+        a->why = "it is empty; give it a value, or leave it out";
+        return MHD_NO;
+    }
     a->wrong = NULL;
     a->name[a->n++] = name;
     return MHD_YES;

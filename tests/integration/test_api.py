@@ -209,6 +209,19 @@ def test_what_nobody_knows_is_refused_alike_everywhere(cluster):
         check("gruop" in problem(a, 400, "invalid")["detail"], f"{method} {path}: {a.text}")
         if "{}" in route:  # longer than any name, wherever it stands
             problem(c.api(method, route.replace("{}", "a" * 300), {} if method in ("PUT", "POST") else None), 400, "invalid")
+    # No value is not the same as no parameter: "DELETE ...?startupTime" is not "whoever stands there".
+    for method, path, names in (
+            ("GET", "/v1/workers/best", "group count affinity exclude"), ("GET", f"/v1/nodes/worker/{W1}", "watch index wait"),
+            ("GET", "/v1/nodes", "kind group state status watch limit cursor index wait"), ("PUT", f"/v1/nodes/worker/{W1}", "ttl instance"),
+            ("DELETE", f"/v1/nodes/worker/{W1}", "startupTime instance"), ("GET", "/v1/work", "kind owner state limit cursor index wait"),
+            ("DELETE", "/v1/work/w-1", "epoch"), ("POST", "/v1/work/w-1/release", "epoch"), ("PUT", f"/v1/nodes/worker/{W1}/cordon", "reason who"),
+            ("DELETE", f"/v1/nodes/worker/{W1}/drain", "reason who"), ("PUT", f"/v1/nodes/worker/{W1}/restart", "for reason who"),
+            ("GET", "/v1/groups", "limit cursor"), ("GET", "/v1/failovers", "limit cursor")):
+        for name in names.split():
+            for nothing in (name, f"{name}="):
+                a = c.api(method, f"{path}?{nothing}", {} if method in ("PUT", "POST") else None)
+                check(name in problem(a, 400, "invalid")["detail"], f"{method} {path}?{nothing}: {a.text}")
+    equal(len(c.api.get("/v1/nodes?state=up")["items"]), 2, "nobody left")
     for path in ("/v1/workers/best?group=", "/v1/workers/best?group=%20", "/v1/nodes?group=", "/v1/groups/%20",
                  "/v1/nodes?wait=soon", f"/v1/nodes/master/{M1}?wait=soon", "/v1/work?wait=1", "/v1/groups?cursor=a%2Fb",
                  "/v1/nodes?cursor=0/x", "/v1/work?cursor=", "/v1/failovers?cursor=a%20b", "/v1/work/a%20b", "/v1/failovers/a%20b"):
