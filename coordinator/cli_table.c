@@ -110,12 +110,12 @@ void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c,
 {
     const cJSON *value = field(item, c->field);
 
+    if (cJSON_IsString(value) && value->valuestring[0] == '\0')
+        value = NULL;
     if (c->make != NULL)
         c->make(out, item);
     else if (cJSON_IsArray(value))
         add_list(out, value, c->as == CLI_SENTENCES ? "; " : ",");
-    else if (cJSON_IsString(value) && value->valuestring[0] == '\0')
-        buf_char(out, '-');
     else if (cJSON_IsString(value) && (c->as == CLI_AGE || c->as == CLI_LEFT))
         put_time(out, value->valuestring, c, now);
     else if (cJSON_IsString(value))
