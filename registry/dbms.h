@@ -143,6 +143,9 @@ struct dbms_words {
     /* Lock the counter's row, also without waiting for it; wait no longer than
      * a second from now on. NULL: row locks are beyond doubt. */
     const char *hold, *hold_too, *patience;
+    /* Tables whose keys are narrower than they must be, and by how much. NULL:
+     * keys have no limit. */
+    const char *narrow;
     /* Around names, each in its own: those of them that are not there. */
     const char *missing, *missing_end, *name, *name_end;
 };
@@ -200,7 +203,8 @@ void dbms_connect_next(struct dbms_target *t);
 /* --- do they keep locks (dbms_probe.c) --------------------------------------
  */
 
-/* NOT_HERE: two connections can hold a row at a time. */
+/* Once for each server that we come to. NOT_HERE: two connections can hold a
+ * row at a time. REFUSED: its tables do not hold every key. */
 enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
                            struct err *err);
 /* Of a server that refused to be set up (`fault`, as `err` says): does it look
@@ -510,6 +514,9 @@ void dbms_dolphin_forget(struct dbms *d);
 
 extern const char dbms_schema_mysql[], dbms_schema_postgresql[];
 int dbms_schema_apply(struct dbms_target *t, struct err *err) MUST_CHECK;
+/* REFUSED: the tables there do not hold every key; how to alter them. */
+enum dbms_fault dbms_schema_check(struct dbms_link *link,
+                                  const struct dbms_target *t, struct err *err);
 /* The counter's table and its row alone, one statement a request: without them
  * nobody can tell whether locks are kept. */
 enum dbms_fault dbms_schema_counter(struct dbms_link *link,

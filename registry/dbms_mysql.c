@@ -49,6 +49,11 @@ static const struct dbms_words words = {
     .hold = "SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE",
     .hold_too = "SELECT id FROM pelorus_meta WHERE id = 1 FOR UPDATE NOWAIT",
     .patience = "SET SESSION innodb_lock_wait_timeout = 1",
+    .narrow = "SELECT table_name, character_maximum_length FROM"
+              " information_schema.columns WHERE table_schema = DATABASE()"
+              " AND table_name IN ('pelorus_registry', 'pelorus_ephemeral',"
+              " 'pelorus_lock') AND column_name = 'name'"
+              " AND character_maximum_length < 767 ORDER BY table_name",
     .missing = "SELECT name FROM (SELECT '' AS name",
     .missing_end = ") AS wanted WHERE name <> '' AND name NOT IN (SELECT"
                    " table_name FROM information_schema.tables WHERE"

@@ -76,11 +76,18 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
                            struct err *err)
 {
     struct dbms_link *second = NULL;
+    enum dbms_fault fault;
     enum verdict verdict;
     bool ended;
 
-    if (t->driver->words->hold == NULL || is_probed(t) ||
-        t->driver->connect(&second, t, NULL) != DBMS_OK) {
+    if (t->driver->words->hold == NULL || is_probed(t)) {
+        return DBMS_OK;
+    }
+    fault = dbms_schema_check(link, t, err);
+    if (fault != DBMS_OK) {
+        return fault;
+    }
+    if (t->driver->connect(&second, t, NULL) != DBMS_OK) {
         return DBMS_OK; /* without a second connection nobody can tell */
     }
     verdict = try_both(link, second, t);

@@ -112,6 +112,9 @@ const char dbms_schema_postgresql[] =
     "INSERT INTO pelorus_meta(id, version, revision, floor_rev, depth)"
     "\n  VALUES(1, 1, 1, 0, 0) ON CONFLICT DO NOTHING;\n";
 
+/* MySQL's limit of an index is 767 bytes where it is lowest. */
+_Static_assert(SQL_FULL_KEY_MAX <= 767, "every key fits in varbinary(767)");
+
 static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     bool *writes = arg;
@@ -189,6 +192,54 @@ enum dbms_fault dbms_schema_counter(struct dbms_link *link,
     return fault != DBMS_OK ? fault
                             : t->driver->run(link, row, strcspn(row, ";"),
                                              ignore_row, NULL, NULL);
+}
+
+/* --- what is too narrow ----------------------------------------------------
+ */
+
+static void on_narrow(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    struct buf *out = arg;
+
+    assert(n == 2);
+    (void)n;
+    if (cells[0].p != NULL && cells[1].p != NULL) {
+        buf_printf(out,
+                   "%sALTER TABLE %.*s MODIFY name varbinary(767) NOT NULL",
+                   out->len > 0 ? "; " : "", (int)cells[0].n, cells[0].p);
+        if (strstr(buf_text(out), " bytes") == NULL) {
+            buf_printf(out, " /* now %.*s bytes */", (int)cells[1].n,
+                       cells[1].p);
+        }
+    }
+}
+
+enum dbms_fault dbms_schema_check(struct dbms_link *link,
+                                  const struct dbms_target *t, struct err *err)
+{
+    const char *narrow = t->driver->words->narrow;
+    enum dbms_fault fault;
+    struct buf alter;
+
+    if (narrow == NULL) {
+        return DBMS_OK;
+    }
+    buf_init(&alter, 4096);
+    fault =
+        t->driver->run(link, narrow, strlen(narrow), on_narrow, &alter, err);
+    if (fault == DBMS_REFUSED && (err == NULL || err->trouble == 0)) {
+        fault = DBMS_OK; /* it cannot tell */
+    }
+    if (fault == DBMS_OK && alter.len > 0) {
+        fault = DBMS_REFUSED;
+        (void)err_set(err, ERR_UNAVAILABLE,
+                      "%s: tables of an earlier release, too narrow for keys: "
+                      "%s",
+                      t->driver->name, buf_text(&alter));
+        err_set_trouble(err, TROUBLE_OLD_TABLES);
+    }
+    buf_close(&alter);
+    return fault;
 }
 
 static enum dbms_fault make_them(struct dbms_link *link,

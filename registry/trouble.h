@@ -64,6 +64,9 @@
     X(TROUBLE_TABLES, "tables_missing", false,                                 \
       "The registry's tables, or its database, are missing",                   \
       "make the database, then the tables: pelorus registry init")             \
+    X(TROUBLE_OLD_TABLES, "tables_outdated", true,                             \
+      "The registry's tables are of an earlier release",                       \
+      "alter them as the detail says; nothing has to be restarted")            \
     X(TROUBLE_NO_LOCKS, "no_row_locks", true,                                  \
       "The registry's server keeps no row locks",                              \
       "use MariaDB or MySQL, and ENGINE = InnoDB for all of our tables")       \

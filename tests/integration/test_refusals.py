@@ -16,8 +16,9 @@ import threading
 import time
 
 from cluster import SLOW, Api, check, equal, free_port, holds, run, settings, wait_for
+from disk import Disk
 from etcd import Registry as Etcd
-from sql import DATABASE, init
+from sql import DATABASE, init, try_init
 from sql import Server as SqlServer
 from zookeeper import JAVA, Server, class_path
 
@@ -113,19 +114,21 @@ class Pages:
         wait_for(f"all that was acknowledged: {sorted(self.acknowledged)}", there)
 
 
-def full_disk(c, disk):
-    """It is full, stays full, and then there is room."""
+def full_disk(c, disk, keeps=True):
+    """It is full, stays full, and then there is room. `keeps`: what is renewed
+    takes no room."""
     pages = Pages(c)
     equal(pages(c).status, 201, "with room")
     disk.fill()
     session = c.api.get("/v1/cluster")["registry"]["state"]
     seen(c, "full", by_writing=True, write=pages)
-    equal(c.api.get("/v1/cluster")["registry"]["state"], session, "whoever only reads and renews keeps its session")
+    if keeps:
+        equal(c.api.get("/v1/cluster")["registry"]["state"], session, "who only reads and renews keeps its session")
     for _ in range(20):
         pages(c)
     equal(len(c.lines("!store")), 1, f"how often it is said in the first minute ({c.lines('!store')})")
     disk.make_room()
-    equal(pages(c).status, 201, "as soon as there is room")
+    wait_for("written as soon as there is room", lambda: pages(c).status == 201)
     ready_again(c, "full")
     pages.all_there()
 
@@ -424,6 +427,11 @@ def test_mariadb_that_refuses(cluster):
         fails(cluster, "authentication_refused", sql_block(server, "poor", "wrong"))
         fails(cluster, "forbidden", sql_block(server, "poor", "secret"))
         fails(cluster, "statement_limit", sql_block(server, "one"))
+        for table in ("registry", "lock"):
+            server.run(f"ALTER TABLE pelorus_{table} MODIFY name varbinary(400) NOT NULL")
+        narrow = fails(cluster, "tables_outdated", sql_block(server))["detail"]
+        check("400 bytes" in narrow and narrow in try_init(server, cluster.dir).stderr, narrow)
+        server.run(narrow[narrow.index("ALTER TABLE"):])
         cluster.registry.text = sql_block(server)
         c = cluster.coordinator()
         server.run("SET GLOBAL read_only = 1")
@@ -537,6 +545,17 @@ def test_sqlite_that_refuses(cluster):
     seen(c, "replaced")
     os.rename(cluster.path + ".moved", cluster.path)
     ready_again(c, "replaced")
+    c.kill()
+    path = os.path.join(cluster.dir, "disk")
+    os.mkdir(path)
+    disk = Disk(path, 8)
+    try:
+        cluster.path = os.path.join(path, "registry.db")
+        c = cluster.coordinator()
+        full_disk(c, disk, keeps=False)
+        c.kill()
+    finally:
+        disk.end()
 
 
 if __name__ == "__main__":

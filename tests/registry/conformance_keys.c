@@ -5,6 +5,9 @@
 #include "tests/registry/conformance.h"
 
 #include "base/mem.h"
+#include "failover/record.h"
+#include "registry/gate.h"
+#include "registry/heartbeat.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -72,7 +75,7 @@ static void malformed_keys_are_refused_by_every_call(void **state)
                      ERR_OK);
 }
 
-static void keys_have_at_most_256_bytes(void **state)
+static void keys_have_at_most_600_bytes(void **state)
 {
     struct world *w = *state;
     struct registry *r = world_open(w);
@@ -87,6 +90,65 @@ static void keys_have_at_most_256_bytes(void **state)
     key[REGISTRY_KEY_MAX] = '\0';
     assert_int_equal(do_put(w, r, key, "1", REGISTRY_ANY, 0), ERR_OK);
     version_of(w, r, key, "1");
+}
+
+/* What is told of a key, by every way there is. */
+static void is_held(struct world *w, struct registry *r, const char *key,
+                    bool ephemeral)
+{
+    const char *slash = strrchr(key, '/');
+    char parent[REGISTRY_KEY_MAX + 1];
+    struct seen seen = {0};
+    struct got g = {0};
+    size_t at;
+
+    assert_true(key[0] == '/' && registry_check_key(key, NULL) == 0);
+    (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - key), key);
+    seen_start(w, r, &seen, parent);
+    at = seen.n;
+    assert_int_equal(ephemeral
+                         ? do_put_ephemeral(w, r, key, "1", REGISTRY_ABSENT, 0)
+                         : do_put(w, r, key, "1", REGISTRY_ABSENT, 0),
+                     ERR_OK);
+    seen_expect(w, &seen, at, REGISTRY_ADD, key, "1");
+    seen_stop(&seen);
+    assert_int_equal(do_list(w, r, parent, NULL, 10, &g), ERR_OK);
+    assert_int_equal(g.n_entries, 1);
+    assert_string_equal(g.entries[0].key, key);
+    assert_int_equal(do_children(w, r, parent, &g), ERR_OK);
+    assert_string_equal(g.entries[0].key, slash + 1);
+    assert_int_equal(do_delete(w, r, key, version_of(w, r, key, "1")), ERR_OK);
+    assert_int_equal(do_exists(w, r, key), ERR_NOT_FOUND);
+    got_free(&g);
+}
+
+/* A group of 255 bytes, an address of 259, a work item's id of 128. */
+static void the_longest_names_are_held(void **state)
+{
+    struct world *w = *state;
+    struct registry *r = world_open(w);
+    char address[NODE_ADDRESS_MAX + 1], group[NODE_GROUP_MAX + 1] = "";
+    char id[129], key[REGISTRY_KEY_MAX + 1];
+
+    memset(address, 'h', NODE_ADDRESS_MAX);
+    for (size_t i = 60; i < 253; i += 61) {
+        address[i] = '.';
+    }
+    memcpy(address + NODE_ADDRESS_MAX - 6, ":65535", 7);
+    assert_int_equal(node_check_address(address, NULL), 0);
+    for (size_t i = 0; i < NODE_GROUP_MAX / 3; i++) {
+        memcpy(group + 3 * i, "\xe7\xbb\x84", 4);
+    }
+    memset(id, 'w', sizeof(id) - 1);
+    id[sizeof(id) - 1] = '\0';
+    assert_int_equal(work_check_id(id, NULL), 0);
+    assert_true(node_key(NODE_WORKER, address, group, key));
+    is_held(w, r, key, true);
+    is_held(w, r, node_key_ours(NODE_ALERT_SERVER, address, key), false);
+    is_held(w, r, gate_key(NODE_ALERT_SERVER, address, key, sizeof(key)),
+            false);
+    is_held(w, r, work_key(id, key), false);
+    is_held(w, r, marker_key(NODE_ALERT_SERVER, address, id, key), false);
 }
 
 static void values_have_at_most_512_kib(void **state)
@@ -397,7 +459,8 @@ int conformance_keys(void)
         CONFORMANCE_TEST(a_directory_can_become_a_key),
         CONFORMANCE_TEST(an_empty_persistent_value_is_invalid),
         CONFORMANCE_TEST(malformed_keys_are_refused_by_every_call),
-        CONFORMANCE_TEST(keys_have_at_most_256_bytes),
+        CONFORMANCE_TEST(keys_have_at_most_600_bytes),
+        CONFORMANCE_TEST(the_longest_names_are_held),
         CONFORMANCE_TEST(values_have_at_most_512_kib),
         CONFORMANCE_TEST(values_may_hold_any_byte),
         CONFORMANCE_TEST(put_absent_of_an_existing_key_is_a_conflict),
