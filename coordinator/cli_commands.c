@@ -96,7 +96,7 @@ static const struct cli_column node_columns[] = {
     {.title = "LIFT", .make = put_gate_lift, .below = true, .as = CLI_COMMAND},
 };
 
-/* What gets an item going that has no owner. */
+/* What gets an item going that is held; one that waits goes on by itself. */
 static void put_work_lift(struct buf *out, const cJSON *item)
 {
     const char *state = json_str(item, "state"), *id = json_str(item, "id");
@@ -104,8 +104,6 @@ static void put_work_lift(struct buf *out, const cJSON *item)
     if (state != NULL && id != NULL && strcmp(state, "held") == 0) {
         buf_str(out, "pelorus work release ");
         cli_clean(out, id);
-    } else if (state != NULL && strcmp(state, "waiting") == 0) {
-        buf_str(out, "by itself, when somebody can take it");
     } else {
         buf_char(out, '-');
     }

@@ -72,12 +72,15 @@ static void put_left(struct buf *out, int64_t ms)
         cli_put_age(out, (ms - SLACK_MS + unit - 1) / unit * unit);
 }
 
-static void put_time(struct buf *out, const char *text,
-                     const struct cli_column *c, wall_ms now)
+static void put_string(struct buf *out, const char *text,
+                       const struct cli_column *c, wall_ms now)
 {
+    bool time = c->as == CLI_AGE || c->as == CLI_LEFT;
     wall_ms at;
 
-    if (!clock_parse_rfc3339(text, &at))
+    if (text[0] == '\0')
+        buf_char(out, '-');
+    else if (!time || !clock_parse_rfc3339(text, &at))
         cli_clean(out, text);
     else if (c->as == CLI_LEFT)
         put_left(out, at - now);
@@ -110,16 +113,12 @@ void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c,
 {
     const cJSON *value = field(item, c->field);
 
-    if (cJSON_IsString(value) && value->valuestring[0] == '\0')
-        value = NULL;
     if (c->make != NULL)
         c->make(out, item);
     else if (cJSON_IsArray(value))
         add_list(out, value, c->as == CLI_SENTENCES ? "; " : ",");
-    else if (cJSON_IsString(value) && (c->as == CLI_AGE || c->as == CLI_LEFT))
-        put_time(out, value->valuestring, c, now);
     else if (cJSON_IsString(value))
-        cli_clean(out, value->valuestring);
+        put_string(out, value->valuestring, c, now);
     else if (cJSON_IsNumber(value) && c->as == CLI_PERCENT)
         buf_printf(out, "%.0f%%", value->valuedouble * 100);
     else if (cJSON_IsNumber(value))
