@@ -2,7 +2,8 @@
  * conf_value.c - one text into one field, and back.
  *
  * All fields are set through here, the defaults too, so that a default that
- * would not be accepted from a file cannot exist.
+ * would not be accepted from a file cannot exist. Longer than 500 lines: each
+ * type's refusal stands beside the type.
  */
 #include "conf/conf_priv.h"
 
