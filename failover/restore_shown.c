@@ -70,7 +70,7 @@ static void note_rows(struct restore *r, const cJSON *rows, bool finished)
         const cJSON *epoch = id != NULL ? id->next : NULL;
         const cJSON *owner = epoch != NULL ? epoch->next : NULL;
         uint64_t n = number(epoch);
-        if (!cJSON_IsString(id) || n == 0 ||
+        if (id == NULL || !cJSON_IsString(id) || n == 0 ||
             work_check_id(id->valuestring, NULL) != 0)
             continue;
         struct known *k = known_get(&r->shown, id->valuestring);
@@ -84,7 +84,7 @@ static void note_rows(struct restore *r, const cJSON *rows, bool finished)
         }
         k->finished |= finished;
         k->epoch = n;
-        if (cJSON_IsString(owner))
+        if (owner != NULL && cJSON_IsString(owner))
             (void)snprintf(k->owner, sizeof(k->owner), "%s",
                            owner->valuestring);
     }

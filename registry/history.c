@@ -371,13 +371,13 @@ static void judge(struct registry_history *h)
     const char *ours = our_incarnation(h);
     bool same = ours[0] == '\0' || strcmp(h->at.incarnation, ours) == 0;
     bool next = !same && history_follows(&h->at, ours);
+    bool marked = h->at.went_back.is && !planted(PLANTED_MARK_UNREAD);
+    bool right = next || (same && (!h->is_back || is_right_again(h)));
 
-    if (h->accepts) {
+    if (h->accepts || (!marked && right)) {
         vouch(h);
-    } else if (h->at.went_back.is && !planted(PLANTED_MARK_UNREAD)) {
+    } else if (marked) {
         by_mark(h);
-    } else if (next || (same && (!h->is_back || is_right_again(h)))) {
-        vouch(h);
     } else {
         (void)went_back(h, &h->known, h->who,
                         "it is another incarnation, which does not follow "

@@ -180,8 +180,7 @@ int history_read(struct history_record *out, const char *value, size_t len,
     if (rc == 0 && (id == NULL || !is_id(id, strlen(id)))) {
         rc = (int)err_set(err, ERR_INVALID,
                           "no incarnation of 32 hexadecimal digits");
-    }
-    if (rc == 0) {
+    } else if (rc == 0) {
         memcpy(out->incarnation, id, HISTORY_ID_SIZE);
         read_object(out, root);
     }

@@ -213,7 +213,7 @@ static int ensure(const char *path, bool create_it, struct err *err)
 {
     char *copy = mem_strdup(path);
     const char *dir = dirname(copy);
-    bool there;
+    bool there = false;
     int fd = -1;
     int rc = open_directory(dir, &fd, err);
 
