@@ -166,6 +166,7 @@ bench: all $(BENCHES)
 	@BUILD=$(BUILD) tests/bench/run.sh
 
 fuzz:
+	@packaging/deps.sh fuzz
 	@SECONDS_EACH=$(or $(SECONDS),30) tests/fuzz/run.sh
 
 lint:

@@ -3,8 +3,9 @@
 #   build       the program itself, and its demo on the embedded registry
 #   zookeeper, etcd, mysql, postgresql: a server of that registry, for the demo
 #   lint        the tools of make lint
+#   fuzz        the compiler of make fuzz
 #   interop     what make interop builds and runs other servers with
-#   check       all of this but lint, and what the tests use beside it
+#   check       what building and the servers take, and what the tests use beside it
 # Without a word: check. Debian only; on other systems it says which packages
 # are meant and lets the compiler decide.
 set -eu
@@ -22,6 +23,7 @@ check="ca-certificates libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
 interop="ca-certificates golang-go mariadb-client-core python3 maven
  default-jdk-headless openssl stunnel4"
 lint="clang-tidy cppcheck clang-format"
+fuzz="clang libclang-rt-14-dev"
 
 packages=
 for what in "${@:-check}"; do
@@ -34,8 +36,9 @@ for what in "${@:-check}"; do
     check) packages="$packages $build $zookeeper $etcd $mysql $postgresql $check" ;;
     interop) packages="$packages $build $interop" ;;
     lint) packages="$packages $build $lint" ;;
+    fuzz) packages="$packages $build $fuzz" ;;
     *)
-        echo "pelorus: deps.sh: $what is none of build, zookeeper, etcd, mysql, postgresql, interop, lint, check" >&2
+        echo "pelorus: deps.sh: $what is none of build, zookeeper, etcd, mysql, postgresql, interop, lint, fuzz, check" >&2
         exit 2
         ;;
     esac
