@@ -83,7 +83,7 @@ static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
     struct excluded *e = arg;
 
     (void)kind;
-    if (value == NULL || strcmp(name, "exclude") != 0)
+    if (value == NULL || strcasecmp(name, "exclude") != 0)
         return MHD_YES;
     while (*value != '\0') {
         size_t n = strcspn(value, ",");

@@ -53,6 +53,22 @@ static bool lacks_value(const char *name, const char *value)
     return value == NULL ? !is_flag(name) : value[0] == '\0';
 }
 
+/* As in a body. */
+static bool is_utf8(const char *value)
+{
+    size_t left = strlen(value);
+
+    while (left > 0) {
+        size_t n = json_utf8(value, left);
+
+        if (n == 0)
+            return false;
+        value += n;
+        left -= n;
+    }
+    return true;
+}
+
 static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
                                     const char *name, const char *value)
 {
@@ -74,6 +90,10 @@ static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
         }
     if (a->known != NULL && a->unknown == NULL && lacks_value(name, value)) {
         a->why = "it is empty; give it a value, or leave it out";
+        return MHD_NO;
+    }
+    if (value != NULL && !is_utf8(value)) {
+        a->why = "it is not UTF-8";
         return MHD_NO;
     }
     a->wrong = NULL;

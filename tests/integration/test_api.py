@@ -218,10 +218,12 @@ def test_what_nobody_knows_is_refused_alike_everywhere(cluster):
             ("DELETE", f"/v1/nodes/worker/{W1}/drain", "reason who"), ("PUT", f"/v1/nodes/worker/{W1}/restart", "for reason who"),
             ("GET", "/v1/groups", "limit cursor"), ("GET", "/v1/failovers", "limit cursor")):
         for name in names.split():
-            for nothing in (name, f"{name}="):
+            for nothing in (name, f"{name}=", f"{name}=%ff"):
                 a = c.api(method, f"{path}?{nothing}", {} if method in ("PUT", "POST") else None)
                 check(name in problem(a, 400, "invalid")["detail"], f"{method} {path}?{nothing}: {a.text}")
     equal(len(c.api.get("/v1/nodes?state=up")["items"]), 2, "nobody left")
+    for exclude in ("exclude", "EXCLUDE"):
+        problem(c.api("GET", f"/v1/workers/best?{exclude}={W1}"), 503, "all_busy")
     for path in ("/v1/workers/best?group=", "/v1/workers/best?group=%20", "/v1/nodes?group=", "/v1/groups/%20",
                  "/v1/nodes?wait=soon", f"/v1/nodes/master/{M1}?wait=soon", "/v1/work?wait=1", "/v1/groups?cursor=a%2Fb",
                  "/v1/nodes?cursor=0/x", "/v1/work?cursor=", "/v1/failovers?cursor=a%20b", "/v1/work/a%20b", "/v1/failovers/a%20b"):
