@@ -43,7 +43,9 @@ static void stop_server(void)
 static void start_server(void)
 {
     char data[64], peer[48], cluster[80];
-    const char *const argv[] = {"etcd",       "--data-dir",
+    const char *named = getenv("ETCD");
+    const char *etcd = named != NULL && named[0] != '\0' ? named : "etcd";
+    const char *const argv[] = {etcd,         "--data-dir",
                                 data,         "--logger",
                                 "zap",        "--log-level",
                                 "error",      "--listen-client-urls",

@@ -6,7 +6,7 @@ Registry is what a Cluster takes: its servers, its proxy and whatever etcdctl
 still runs are gone with the cluster.
 
 The variable ETCD names the server's binary, where it is not to be the
-installed one, and ETCDUTL the program that restores its snapshots (etcdctl
+installed one, ETCDCTL another etcdctl, and ETCDUTL the program that restores its snapshots (etcdctl
 does so before 3.6).
 
 As a program, `etcd.py DIRECTORY` runs one server in the foreground and prints
@@ -33,7 +33,8 @@ from proxy import Proxy, server_port
 NAMESPACE = "dolphinscheduler"
 BINARY = os.environ.get("ETCD") or "etcd"
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST = 4, 20, 1    # linux/sock_diag.h, netlink.h
-RESTORES = os.environ.get("ETCDUTL") or "etcdctl"
+ETCDCTL = os.environ.get("ETCDCTL") or "etcdctl"
+RESTORES = os.environ.get("ETCDUTL") or ETCDCTL
 
 
 def inode_of(port, to):
@@ -196,7 +197,7 @@ class Etcdctl:
         self.env = {**os.environ, "ETCDCTL_API": "3"}
 
     def argv(self, *words):
-        return ["etcdctl", "--endpoints", self.endpoint, *words]
+        return [ETCDCTL, "--endpoints", self.endpoint, *words]
 
     def __call__(self, *words):
         done = subprocess.run(self.argv(*words), capture_output=True, text=True, env=self.env,

@@ -2,7 +2,9 @@
 DolphinScheduler's processes make them.
 
 A server has a free loopback port and a directory of its own; nothing of a
-server that the system may run is used. Registry is what a Cluster takes.
+server that the system may run is used. The variables MARIADB_HOME and
+POSTGRESQL_HOME name the directories of others than the installed ones. Registry
+is what a Cluster takes.
 
 As a program, `sql.py mysql DIRECTORY` (or postgresql) runs one server in the
 foreground and prints its jdbc URL once it serves.
@@ -24,6 +26,7 @@ from disk import Disk
 from proxy import Proxy, server_port
 
 DATABASE = "dolphinscheduler"
+HOMES = {"mysql": "MARIADB_HOME", "postgresql": "POSTGRESQL_HOME"}
 
 
 def url_of(kind, *ports):
@@ -102,13 +105,20 @@ class Server(Daemon):
                 "-c", f"ssl_key_file={self.file('server.key')}"]
 
     def programs(self, name):
-        """Debian keeps PostgreSQL's programs out of PATH."""
-        found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"))
-        return found[-1] if found else name
+        """Those of the directory that a variable names; what it has not is the
+        installed one's. Debian keeps PostgreSQL's programs out of PATH."""
+        home = os.environ.get(HOMES[self.kind])
+        paths = [os.path.join(home, d, name) for d in ("bin", "scripts", "sbin")] if home else []
+        paths += sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True) + [f"/usr/sbin/{name}"]
+        return next((p for p in paths if os.access(p, os.X_OK)), name)
+
+    def based(self):
+        home = os.environ.get(HOMES[self.kind])
+        return [f"--basedir={home}"] if home else []
 
     def init(self):
         if self.kind == "mysql":
-            argv = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
+            argv = [self.programs("mariadb-install-db"), "--no-defaults", *self.based(), "--auth-root-authentication-method=normal",
                     "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=16M",
                     "--innodb-flush-log-at-trx-commit=0", f"--datadir={self.data}", f"--tmpdir={self.data_dir}"]
             argv += ["--user=root"] if os.geteuid() == 0 else []
@@ -124,7 +134,7 @@ class Server(Daemon):
 
     def start(self):
         if self.kind == "mysql":
-            argv = ["/usr/sbin/mariadbd", "--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve",
+            argv = [self.programs("mariadbd"), "--no-defaults", *self.based(), "--bind-address=127.0.0.1", "--skip-name-resolve",
                     "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=16M",
                     "--innodb-buffer-pool-size=64M", "--innodb-flush-method=nosync",
                     f"--datadir={self.data}", f"--tmpdir={self.data_dir}", f"--port={self.port}",

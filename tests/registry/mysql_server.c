@@ -4,14 +4,40 @@
 #include "tests/registry/sql_server.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+/* The installed one's, or below the directory that MARIADB_HOME names. */
+static const char *home(void)
+{
+    const char *path = getenv("MARIADB_HOME");
+
+    return path != NULL && path[0] != '\0' ? path : NULL;
+}
+
+static const char *program(const char *name, const char *debian)
+{
+    static const char *const dirs[] = {"bin", "scripts", "sbin"};
+
+    for (size_t i = 0; home() != NULL && i < 3; i++) {
+        const char *path = sql_server_arg("%s/%s/%s", home(), dirs[i], name);
+
+        if (access(path, X_OK) == 0) {
+            return path;
+        }
+    }
+    return home() != NULL ? sql_server_arg("%s/bin/%s", home(), name) : debian;
+}
 
 static void init(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
 {
     size_t n = 0;
 
-    argv[n++] = "mariadb-install-db";
+    argv[n++] = program("mariadb-install-db", "mariadb-install-db");
     argv[n++] = "--no-defaults";
+    if (home() != NULL) {
+        argv[n++] = sql_server_arg("--basedir=%s", home());
+    }
     argv[n++] = "--auth-root-authentication-method=normal";
     argv[n++] = "--skip-test-db";
     argv[n++] = "--skip-name-resolve";
@@ -28,8 +54,11 @@ static void run(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
 {
     size_t n = 0;
 
-    argv[n++] = "/usr/sbin/mariadbd";
+    argv[n++] = program("mariadbd", "/usr/sbin/mariadbd");
     argv[n++] = "--no-defaults";
+    if (home() != NULL) {
+        argv[n++] = sql_server_arg("--basedir=%s", home());
+    }
     argv[n++] = "--bind-address=127.0.0.1";
     argv[n++] = "--skip-name-resolve";
     argv[n++] = "--innodb-flush-log-at-trx-commit=2";

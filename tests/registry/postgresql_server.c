@@ -5,11 +5,18 @@
 #include "tests/registry/sql_server.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-/* Debian keeps its programs out of PATH. */
+/* Debian keeps its programs out of PATH; POSTGRESQL_HOME names the directory
+ * of another one, with bin/ below it. */
 static const char *program(const char *name)
 {
+    const char *home = getenv("POSTGRESQL_HOME");
+
+    if (home != NULL && home[0] != '\0') {
+        return sql_server_arg("%s/bin/%s", home, name);
+    }
     for (unsigned version = 19; version >= 10; version--) {
         const char *path =
             sql_server_arg("/usr/lib/postgresql/%u/bin/%s", version, name);

@@ -21,7 +21,7 @@
 
 const char *sql_server_arg(const char *fmt, ...)
 {
-    static char texts[64][128];
+    static char texts[64][512];
     static size_t next;
     char *text = texts[next++ % ARRAY_LEN(texts)];
     va_list args;
