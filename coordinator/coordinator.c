@@ -98,6 +98,7 @@ static void feed(struct coordinator *c, enum membership_source source,
 {
     if (source == MEMBERSHIP_OURS)
         place_registration(c, ev);
+    looks_stir(c);
     recall_gate(c, ev);
     membership_feed(c->membership, source, ev);
     problems_node_key(c, ev);
@@ -144,6 +145,7 @@ static void on_owner(void *arg, const struct view_owner *owner)
     if (c->engines[owner->kind] != NULL)
         engine_look(c->engines[owner->kind], owner->address);
     c->dirty_late = true; /* how much it owns is load */
+    looks_stir(c);
 }
 
 /* The configured policy, unless a person set another one. */
@@ -335,6 +337,8 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     snprintf(c->self, sizeof(c->self), "%s", from->self);
     c->event = from->event;
     c->event_arg = from->event_arg;
+    c->soon = from->soon;
+    c->soon_arg = from->soon_arg;
     rand_seed(&c->rand, from->seed);
     c->instance = (rand_u64(&c->rand) & ((UINT64_C(1) << 40) - 1)) | 1;
     c->index = 1;
@@ -385,7 +389,9 @@ void coordinator_tick(struct coordinator *c)
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;
     }
+    looks_tick(c);
     publish_tick(c);
+    looks_answer(c);
     waits_tick(c);
 }
 
@@ -399,6 +405,7 @@ void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
     log_info("-coordinator", LOG_S("address", c->self));
     c->leaving = true;
     waits_end(c);
+    looks_end(c);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_free(&c->engines[k]);
@@ -431,6 +438,7 @@ void coordinator_free(struct coordinator **coordinator)
         return;
     c->leaving = true;
     waits_end(c);
+    looks_end(c);
     requests_cancel(c);
     registry_unlisten(&c->listener);
     registry_unwatch(&c->watch_nodes);
@@ -454,6 +462,7 @@ void coordinator_abandon(struct coordinator **coordinator)
     if (c == NULL)
         return;
     waits_abandon(c);
+    looks_abandon(c);
     requests_abandon(c);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)

@@ -29,6 +29,11 @@ struct coordinator_config {
     engine_event_f *event;     /* what the engines do; may be NULL */
     void *event_arg;
     const struct engine_hooks *hooks; /* runs failover.hook; NULL without */
+    /* coordinator_tick() is wanted after so many ms, sooner than it is due:
+     * somebody waits. Never called back from within; NULL: it comes when it
+     * comes. */
+    void (*soon)(void *arg, int64_t ms);
+    void *soon_arg;
 };
 
 struct coordinator *coordinator_new(const struct coordinator_config *config);
@@ -99,6 +104,51 @@ int coordinator_wait(struct coordinator *c, enum coordinator_topic topic,
 /* The waiter went away; no callback afterwards. */
 void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 
+/* --- waiting for a write ---------------------------------------------------
+ */
+
+/*
+ * A write, as any coordinator can look for it: the keys that it wrote, each
+ * with what stood there afterwards. Its index is that as text. `created` 0:
+ * not known, or nothing stood there; then a fresh read is what it takes.
+ */
+#define WRITE_KEYS_MAX   4
+#define WRITE_INDEX_SIZE 2048
+struct write_key {
+    char key[REGISTRY_KEY_MAX + 1];
+    uint64_t created, version;
+};
+struct write_index {
+    struct write_key keys[WRITE_KEYS_MAX];
+    size_t n;
+};
+
+/* Add one of ours; what none of our answers is made of is left out. The second
+ * one for an overwrite of what stood there at this version. */
+void write_index_add(struct write_index *w, const char *key);
+void write_index_add_over(struct write_index *w, const char *key,
+                          uint64_t created, uint64_t version);
+/* "w:" and what needs no escape in a query; "" if it is too long. */
+const char *write_index_text(const struct write_index *w,
+                             char out[WRITE_INDEX_SIZE]);
+/* Is a text meant to be one? And is it one? */
+bool write_index_is(const char *text);
+bool write_index_parse(struct write_index *w, const char *text);
+
+/*
+ * looked(arg, seen, write) once, and never before this returns: when what
+ * stands at these keys (at least as late as `write` says, by a read of now if
+ * need be) is in the snapshot that coordinator_snapshot() gives, `seen`; or
+ * after `wait_ms`, or when the coordinator leaves, without. `write` says what
+ * stands there as far as is known. `ours`: it was written by us just now. At
+ * most 10,000 at a time, and none while leaving: then ERR_FULL and no callback.
+ */
+typedef void coordinator_looked_f(void *arg, bool seen,
+                                  const struct write_index *write);
+int coordinator_look(struct coordinator *c, const struct write_index *write,
+                     bool ours, int64_t wait_ms, coordinator_looked_f *looked,
+                     void *arg) MUST_CHECK;
+
 /* --- nodes over HTTP, groups, settings, failovers ------------------------- */
 
 /*
@@ -111,6 +161,7 @@ void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 struct coordinator_reply {
     const char *code;
     struct err err;
+    struct write_index wrote;
     struct process process; /* node_put: the registered one */
     const char *instance;   /* node_put */
     const char *place;      /* node_put: how far the registry was seen; "" */

@@ -5,6 +5,7 @@
  * place.c whether it is what others have seen; forget.c drops who is gone;
  * entry.c keeps our own registry entry and knows the other coordinators;
  * groups.c says who is in which group, group_names.c holds their names;
+ * looks.c shows who wrote what it wrote;
  * targets.c chooses who takes work; nodes.c, node_put.c and node_life.c serve
  * nodes that speak HTTP; publish.c builds snapshots; waits.c holds long polls;
  * requests.c keeps what clients asked of the registry; problems.c says what
@@ -30,6 +31,8 @@
 #define GROUP_ADDRESSES_MAX   10000
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
+#define PUBLISH_GAP_MS        2    /* see publish_gap() */
+#define PUBLISH_NODES_PER_MS  400
 
 /* The name of a group, once for all who carry it. Never "default". */
 struct group_name {
@@ -137,6 +140,9 @@ struct place_doubt {
     mono_ms testified;
 };
 
+/* looks.c: somebody waits until what stands at these keys is published. */
+struct coordinator_look;
+
 struct coordinator {
     const struct conf *conf;
     const struct clock *clock;
@@ -192,6 +198,11 @@ struct coordinator {
     struct lock_wait lock_waits[NODE_KINDS]; /* lock_wait.c */
     struct coordinator_wait *waits;
     size_t n_waits;
+    struct coordinator_look *looks; /* looks.c */
+    size_t n_looks;
+    bool awaited; /* what is not published yet */
+    void (*soon)(void *arg, int64_t ms);
+    void *soon_arg;
     size_t hushed; /* lines.c: nodes that are */
     bool leaving;
     void (*left)(void *arg);
@@ -300,6 +311,15 @@ void problems_fill(struct coordinator *c, struct snapshot *s);
 void problems_fill_node(struct snapshot *s, struct snapshot_node *to,
                         const struct node *node);
 void problems_end(struct coordinator *c);
+
+int64_t publish_gap(const struct coordinator *c);
+
+/* looks.c: before and after a tick's publishing. */
+void looks_tick(struct coordinator *c);
+void looks_stir(struct coordinator *c); /* a watch told something */
+void looks_answer(struct coordinator *c);
+void looks_end(struct coordinator *c);
+void looks_abandon(struct coordinator *c);
 
 /* waits.c */
 /* Mark what is shown otherwise than `before` (may be NULL) with this index;

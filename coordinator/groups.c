@@ -228,6 +228,7 @@ void groups_event(void *arg, const struct registry_event *ev)
     const struct conf_group *configured;
     struct group_def *g;
 
+    looks_stir(c);
     if (ev->type == REGISTRY_SYNCED) {
         c->groups_synced = c->dirty_soon = true;
         return;

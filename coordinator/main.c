@@ -7,6 +7,8 @@
  * ends. Each step starts when the one before says it is done, and a deadline
  * stands behind all of them: whatever the registry does, we are gone within
  * five seconds, and what is left behind expires by itself.
+ *
+ * Long: starting, leaving and the subcommands' table are one story.
  */
 #include "base/buf.h"
 #include "base/log.h"
@@ -58,7 +60,8 @@ struct server {
     struct hooks *hooks;
     struct http_listener listener;
     struct http *http;
-    struct loop_timer *tick, *deadline;
+    struct loop_timer *tick, *sooner, *deadline;
+    mono_ms sooner_at;
     uv_signal_t signals[SIGNALS];
     mono_ms leaving;     /* since when; 0: not */
     int64_t watchdog_ms; /* how often systemd wants to hear of us; 0: never */
@@ -93,6 +96,7 @@ static void on_left(void *arg)
     struct server *s = arg;
 
     loop_timer_stop(&s->tick);
+    loop_timer_stop(&s->sooner);
     state_file_doubt(s->state, registry_unmarked(s->registry));
     state_file_keep(s->state, registry_place(s->registry));
     coordinator_free(&s->coordinator);
@@ -168,6 +172,26 @@ static void on_tick(void *arg)
     }
 }
 
+static void on_sooner(void *arg)
+{
+    struct server *s = arg;
+
+    loop_timer_stop(&s->sooner);
+    on_tick(s);
+}
+
+static void tick_soon(void *arg, int64_t ms)
+{
+    struct server *s = arg;
+    mono_ms at = loop_clock(s->loop)->mono + ms;
+
+    if (s->sooner != NULL && s->sooner_at <= at)
+        return;
+    loop_timer_stop(&s->sooner);
+    s->sooner_at = at;
+    s->sooner = loop_timer(s->loop, ms, 0, on_sooner, s);
+}
+
 /* A loop that is stuck does not say this, and we are started anew. */
 static int64_t watchdog_interval(void)
 {
@@ -233,7 +257,8 @@ static int start(struct server *s, struct err *err)
         .run = hooks_run, .until = hooks_until, .stop = hooks_stop};
     char self[NODE_ADDRESS_MAX + 1];
     struct registry_place remembered;
-    struct coordinator_config coordinator = {.conf = &s->conf, .self = self};
+    struct coordinator_config coordinator = {
+        .conf = &s->conf, .self = self, .soon = tick_soon, .soon_arg = s};
     struct http_config http = {.conf = &s->conf};
     int rc;
 

@@ -76,6 +76,10 @@ static void put_end(struct node_request *n)
             coordinator_index(c, COORDINATOR_WORK, n->kind, n->address),
     };
 
+    if (n->version != 0)
+        write_index_add_over(&reply.wrote, n->key, n->stood, n->version);
+    else
+        write_index_add(&reply.wrote, n->key);
     request_end(&n->base, &reply);
 }
 
@@ -262,6 +266,7 @@ static void on_registration(void *arg, const struct registry_reply *reply)
         node_claim_read(&standing, reply->entries[0].value,
                         reply->entries[0].value_len);
     n->version = there ? reply->entries[0].version : 0;
+    n->stood = there ? reply->entries[0].created : 0;
     node_life_read(&n->life, there ? &standing : NULL);
     n->process = standing.process;
     n->ruling = node_judge(&n->ask, &standing, n->fresh,

@@ -64,13 +64,24 @@ void node_refuse_agents(struct node_request *n)
 /* --- delete ------------------------------------------------------------------
  */
 
+static void delete_end(struct node_request *n)
+{
+    struct coordinator_reply left = {0};
+    char gate[REGISTRY_KEY_MAX + 1];
+
+    write_index_add(&left.wrote, n->key);
+    write_index_add(&left.wrote,
+                    gate_key(n->kind, n->address, gate, sizeof(gate)));
+    request_end(&n->base, &left);
+}
+
 static void delete_done(void *arg, const struct registry_reply *reply)
 {
     struct node_request *n = arg;
 
     (void)node_life_refused(&n->life, reply, n->n_ops);
     if (reply->err.code == ERR_OK)
-        request_fail(&n->base, &reply->err); /* ends it well */
+        delete_end(n);
     else
         request_write_failed(&n->base, &reply->err);
 }
@@ -178,8 +189,7 @@ static void delete_read(void *arg, const struct registry_reply *reply)
     struct err err = reply->err;
 
     if (err.code == ERR_NOT_FOUND && n->base.unknown_since != 0) {
-        err_clear(&err);
-        request_fail(&n->base, &err); /* our own delete: ends it well */
+        delete_end(n); /* our own delete */
         return;
     }
     if (err.code == ERR_NOT_FOUND) {

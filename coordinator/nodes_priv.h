@@ -63,6 +63,7 @@ struct node_request {
     enum node_ruling ruling;
     char fresh[NODE_INSTANCE_MAX + 1]; /* of a registration that it begins */
     uint64_t version;                  /* of the one that was read; 0 none */
+    uint64_t stood;                    /* and what it was created at */
     struct node_life life;
     size_t n_ops;          /* of its txn */
     uint64_t gate_version; /* 0: none was seen */

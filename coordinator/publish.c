@@ -396,12 +396,22 @@ void publish_now(struct coordinator *c)
     snapshot_publish(c->slot, s);
 }
 
+/* Between two for those who wait for what they wrote. One of 10,000 nodes
+ * takes some ms: it shall not be all that is done. */
+int64_t publish_gap(const struct coordinator *c)
+{
+    return PUBLISH_GAP_MS + (int64_t)(c->n_order / PUBLISH_NODES_PER_MS);
+}
+
 void publish_tick(struct coordinator *c)
 {
     mono_ms age = c->clock->mono - c->published;
+    bool dirty = c->dirty_soon || c->dirty_late;
 
     if (is_ready(c) != c->ready || coordinator_hears(c) == c->stale)
         c->dirty_soon = true; /* whoever asks for it is waiting */
-    if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) || age >= PUBLISH_LATE_MS)
+    if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) ||
+        age >= PUBLISH_LATE_MS ||
+        (c->awaited && dirty && age >= publish_gap(c)))
         publish_now(c);
 }

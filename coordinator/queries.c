@@ -41,6 +41,8 @@ static void settings_end(struct settings_request *s)
 {
     struct coordinator_reply reply = {.settings = &s->settings};
 
+    if (s->change)
+        write_index_add(&reply.wrote, SETTINGS_KEY);
     request_end(&s->base, &reply);
 }
 
@@ -181,6 +183,7 @@ static void group_end(struct group_request *g)
 {
     struct coordinator_reply reply = {.created = g->created};
 
+    write_index_add(&reply.wrote, g->key);
     request_end(&g->base, &reply);
 }
 

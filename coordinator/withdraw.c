@@ -29,6 +29,7 @@ static void withdrawn(struct withdrawal *w)
     struct coordinator_reply answer = {.failovers = &w->record,
                                        .n_failovers = 1};
 
+    write_index_add(&answer.wrote, w->key);
     request_end(&w->base, &answer);
 }
 

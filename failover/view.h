@@ -89,6 +89,9 @@ size_t view_surplus_list(const struct view *v, size_t keep,
                          struct view_old *list, size_t n);
 
 const struct settings *view_settings(const struct view *v);
+/* What a get of SETTINGS_KEY has just answered, in its completion; NULL: there
+ * are none. They are not watched. */
+void view_show_settings(struct view *v, const struct registry_entry *e);
 
 /* Done and dropped items that have been so for `keep` by our own clock, as
  * seen: the collector's candidates. `n` at most; returns how many. */

@@ -348,13 +348,43 @@ static void settings_are(struct view *v, const struct settings *s)
     }
 }
 
+/* One that cannot be read changes nothing. */
+static void settings_found(struct view *v, const struct registry_entry *e)
+{
+    struct settings s = {0};
+    struct err err = {0};
+
+    if (v->settings_known && v->settings.version == e->version) {
+        return;
+    }
+    if (settings_read(&s, e->value, e->value_len, &err) != 0) {
+        log_warn("!settings", LOG_S("why", err.msg));
+        s = v->settings; /* what was known goes on */
+    }
+    s.version = e->version;
+    settings_are(v, &s);
+}
+
+void view_show_settings(struct view *v, const struct registry_entry *e)
+{
+    static const struct settings none;
+
+    view_settings_orphan(v); /* what is being asked for may be older */
+    v->settings_session = registry_session(v->config.registry);
+    v->settings_asked = v->config.clock->mono;
+    if (e == NULL) {
+        settings_are(v, &none);
+    } else {
+        settings_found(v, e);
+    }
+}
+
 static void on_settings(void *arg, const struct registry_reply *reply)
 {
     struct settings_read *asking = arg;
     struct view *v = asking->v;
     uint64_t session = asking->session;
-    struct settings s = {0};
-    struct err err = {0};
+    static const struct settings none;
 
     mem_free(asking);
     if (v == NULL) {
@@ -366,19 +396,9 @@ static void on_settings(void *arg, const struct registry_reply *reply)
             session != 0 ? session : registry_session(v->config.registry);
     }
     if (reply->err.code == ERR_NOT_FOUND) {
-        settings_are(v, &s);
+        settings_are(v, &none);
     } else if (reply->err.code == ERR_OK) {
-        const struct registry_entry *e = &reply->entries[0];
-
-        if (v->settings_known && v->settings.version == e->version) {
-            return;
-        }
-        if (settings_read(&s, e->value, e->value_len, &err) != 0) {
-            log_warn("!settings", LOG_S("why", err.msg));
-            s = v->settings; /* what was known goes on */
-        }
-        s.version = e->version;
-        settings_are(v, &s);
+        settings_found(v, &reply->entries[0]);
     }
 }
 

@@ -26,6 +26,7 @@ struct work_op *op_new(struct work *w, op_step_f *run)
     op->run = run;
     op->wake = -1;
     op->backoff_ms = BACKOFF_FIRST_MS;
+    buf_init(&op->wrote, WORK_TXN_OPS * (REGISTRY_KEY_MAX + 1));
     op->deadline = w->config.clock->mono + WORK_DEADLINE_MS;
     for (unsigned i = 0; i < OP_READS; i++) {
         op->slots[i] = (struct op_slot){.op = op, .what = (enum op_read)i};
@@ -79,6 +80,7 @@ static void op_free(struct work_op *op)
     work_item_close(&op->item);
     work_item_close(&op->next_item);
     list_free(op->list);
+    buf_close(&op->wrote);
     mem_free(op);
 }
 
@@ -157,8 +159,11 @@ static bool passing(const char *word)
 static void tell(struct work_op *op, const char *code,
                  const struct work_item *item, bool created)
 {
-    struct work_reply reply = {
-        .code = code, .created = created, .item = item, .id = op->want.id};
+    struct work_reply reply = {.code = code,
+                               .created = created,
+                               .item = item,
+                               .id = op->want.id,
+                               .wrote = buf_text(&op->wrote)};
 
     if (code != NULL) {
         reply.err = op->trouble;

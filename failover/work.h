@@ -91,7 +91,9 @@ struct work_reply {
     bool created;                 /* submit, claim: new (201), else 200 */
     const struct work_item *item; /* the item as it stands, if known */
     int64_t retry_after_ms;
-    const char *id; /* outcome_unknown: which */
+    const char *id;    /* outcome_unknown: which */
+    const char *wrote; /* the keys that were written, or that an earlier try of
+                          unknown outcome wrote, a newline after each */
 };
 typedef void work_reply_f(void *arg, const struct work_reply *reply);
 

@@ -343,6 +343,18 @@ static bool fresh(const struct work_op *op)
                registry_session_timeout(r);
 }
 
+/* For whoever waits to see them. */
+static void note_keys(struct work_op *op, const struct op_txn *t)
+{
+    buf_reset(&op->wrote);
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->ops[i].type == REGISTRY_PUT ||
+            t->ops[i].type == REGISTRY_DELETE) {
+            buf_printf(&op->wrote, "%s\n", t->keys[i]);
+        }
+    }
+}
+
 void op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
 {
     bool old = !fresh(op);
@@ -369,6 +381,7 @@ void op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
     } else if (old) {
         op_again(op);
     } else {
+        note_keys(op, t);
         op->won = won;
         op->writing = !op->check_only;
         op->pending++;

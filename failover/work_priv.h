@@ -89,6 +89,7 @@ struct work_op {
     /* what is being written */
     struct work_item next_item;
     struct gate next_gate;
+    struct buf wrote; /* see struct work_reply */
     /* progress */
     unsigned tries;
     bool doubt;

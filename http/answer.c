@@ -65,6 +65,7 @@ static const struct problem {
      "Everybody alive in the group reported last too long ago"},
     {"not_synced", 503, "The registry has not told everything since the start"},
     {"session_lost", 503, "The session with the registry was lost"},
+    {"not_yet", 503, "The write of this index is not shown here yet"},
     {"too_late", 503, "The request waited for longer than its lease"},
     {"too_many_waiting", 503, "Too many requests are waiting"},
     {"leaving", 503, "This coordinator is shutting down"},

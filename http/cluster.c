@@ -205,7 +205,7 @@ static void settings_done(void *arg, const struct coordinator_reply *reply)
         json_put_str(b, "reason", s->reason[0] ? s->reason : NULL);
         json_close(b, '}');
     }
-    http_answer(r);
+    http_answer_write(r, &reply->wrote);
 }
 
 static void get_settings(void *arg)

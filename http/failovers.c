@@ -62,7 +62,7 @@ static void got(void *arg, const struct coordinator_reply *reply)
         http_refuse(r, reply->code, &reply->err, 0);
     else
         put_record(r, http_json(r, 200), &reply->failovers[0]);
-    http_answer(r);
+    http_answer_write(r, &reply->wrote);
 }
 
 static void withdraw_failover(void *arg)
@@ -184,6 +184,8 @@ static void put_plan(struct http_request *r, const struct engine_reply *reply)
 static void ordered(void *arg, const struct engine_reply *reply)
 {
     struct http_request *r = http_ended(arg);
+    char key[REGISTRY_KEY_MAX + 1];
+    struct write_index wrote = {0};
 
     if (r == NULL)
         return;
@@ -207,12 +209,13 @@ static void ordered(void *arg, const struct engine_reply *reply)
                 put_waits(&r->out, reply->waits, &reply->wait);
             snprintf(r->location, sizeof(r->location), "/v1/failovers/%s",
                      reply->failover);
+            write_index_add(&wrote, failover_key(reply->failover, key));
         }
     }
     if (reply->etag != NULL)
         put_plan(r, reply);
     json_close(&r->out, '}');
-    http_answer(r);
+    http_answer_write(r, &wrote);
 }
 
 /* With its quotes, as the engine writes it: "abc", W/"abc" or abc. */

@@ -105,7 +105,7 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
         json_close(b, ']');
         json_close(b, '}');
     }
-    http_answer(r);
+    http_answer_write(r, &reply->wrote);
 }
 
 static void put_group_on_loop(void *arg)

@@ -52,6 +52,13 @@ void http_on_loop(struct http_request *r, loop_f *fn)
 {
     struct http *h = r->h;
 
+    if (r->passed_on != NULL) { /* it is there already */
+        *r->passed_on = true;
+        r->passed_on = NULL;
+        r->on_loop = fn;
+        fn(r);
+        return;
+    }
     assert(!r->handed && r->wait == NULL);
     if (!count_in(h)) {
         http_problem(r, "leaving", NULL);

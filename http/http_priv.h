@@ -10,8 +10,9 @@
  * A request is touched by one thread at a time: suspending and resuming hand
  * it over.
  *
- * listen.c has the sockets; server.c starts and stops the daemons on them; request.c is what libmicrohttpd calls
- * and what it is answered; handover.c is the way to the loop and back, with
+ * listen.c has the sockets; server.c starts and stops the daemons on them;
+ * request.c is what libmicrohttpd calls and what it is answered; wrote.c shows
+ * writes; handover.c is the way to the loop and back, with
  * the long polls; conns.c watches connections, head.c judges requests' heads;
  * routes.c is the table of routes and methods; answer.c writes, query.c reads;
  * the rest is one file per resource.
@@ -87,16 +88,20 @@ struct http_request {
     int64_t retry_after_ms;   /* 0 none */
     unsigned allow;           /* bit per method: Allow; 0 none */
     bool close;
+    bool invisible; /* a write that GET does not show yet */
 
     /* while the loop has it */
     loop_f *on_loop;
     struct coordinator_wait *wait;
-    bool refused; /* answered already; its operation goes on */
+    bool refused;    /* answered already; its operation goes on */
+    bool *passed_on; /* wrote.c: its handler is called on the loop, and has
+                        called http_on_loop() again */
     struct http_request *next, *prev; /* of those the loop has */
 
     /* from here on not cleared when the memory is used again */
     struct buf body, out;
-    char location[192], etag[40], index[40];         /* headers; "" none */
+    char location[192], etag[40];       /* headers; "" none */
+    char index[WRITE_INDEX_SIZE];       /* likewise */
     char address[NODE_ADDRESS_MAX + 1]; /* of the query, in one spelling */
     char param[HTTP_PARAMS_MAX][HTTP_PARAM_MAX + 1]; /* of the path */
 };
@@ -247,6 +252,16 @@ bool http_query_waits(struct http_request *r, bool *waits);
 void http_end_waits(struct http *h);
 void http_end_gone(struct http *h);
 void http_refuse_all(struct http *h);
+
+/* --- writes (wrote.c) -------------------------------------------------------
+ */
+
+/* Loop thread: the answer to a write is complete but for its index. It is sent
+ * when the next GET here shows the write, or a second later. */
+void http_answer_write(struct http_request *r, const struct write_index *write);
+/* Does a GET ask for a write by its index? Then its handler is called when that
+ * is shown, or it is answered. */
+bool http_settles(struct http_request *r);
 
 /* --- requests (request.c) ------------------------------------------------- */
 

@@ -319,7 +319,7 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
         json_close(b, ']');
         json_close(b, '}');
     }
-    http_answer(r);
+    http_answer_write(r, &reply->wrote);
 }
 
 static void put_node(void *arg)
@@ -363,7 +363,7 @@ static void delete_done(void *arg, const struct coordinator_reply *reply)
                      r->param[0], r->param[1]);
     else
         http_refuse(r, reply->code, &reply->err, 0);
-    http_answer(r);
+    http_answer_write(r, &reply->wrote);
 }
 
 static void delete_node(void *arg)
@@ -396,7 +396,9 @@ void http_node_delete(struct http_request *r)
 static void order_done(void *arg, const char *code, const struct err *err,
                        const struct gate *gate)
 {
+    char address[NODE_ADDRESS_MAX + 1], key[REGISTRY_KEY_MAX + 1];
     struct http_request *r = http_ended(arg);
+    struct write_index wrote = {0};
     struct buf *b;
 
     if (r == NULL)
@@ -417,8 +419,10 @@ static void order_done(void *arg, const char *code, const struct err *err,
         http_put_time(b, "until",
                       gate->for_ms > 0 ? clock_wall_ms() + gate->for_ms : 0);
         json_close(b, '}');
+        (void)node_canonical(r->param[1], address);
+        write_index_add(&wrote, gate_key(r->kind, address, key, sizeof(key)));
     }
-    http_answer(r);
+    http_answer_write(r, &wrote);
 }
 
 static void give_order(void *arg)

@@ -125,6 +125,8 @@ static void rare_headers(struct http_request *r, struct MHD_Response *response)
         header(response, MHD_HTTP_HEADER_ETAG, r->etag);
     if (r->index[0] != '\0')
         header(response, "X-Pelorus-Index", r->index);
+    if (r->invisible)
+        header(response, "X-Pelorus-Visible", "0");
     if (r->retry_after_ms > 0) {
         snprintf(text, sizeof(text), "%lld",
                  (long long)(r->retry_after_ms + 999) / 1000);
@@ -207,7 +209,7 @@ static void handle(struct http_request *r)
                      HTTP_BODY_MAX);
         r->close = true;
     } else if (r->handler != NULL && http_query_sound(r) &&
-               (r->takes_body || http_body_none(r))) {
+               (r->takes_body || http_body_none(r)) && !http_settles(r)) {
         r->handler(r);
     }
 }

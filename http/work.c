@@ -39,9 +39,29 @@ static void refuse_item(struct http_request *r, const struct work_reply *reply)
     json_close(&r->out, '}');
 }
 
+/* What was written, and where the item is if nothing had to be. */
+static void item_wrote(struct write_index *wrote,
+                       const struct work_reply *reply)
+{
+    const struct work_item *item = reply->item;
+    char key[REGISTRY_KEY_MAX + 1];
+
+    for (const char *at = reply->wrote; at != NULL && *at != '\0';) {
+        size_t n = strcspn(at, "\n");
+
+        snprintf(key, sizeof(key), "%.*s", (int)n, at);
+        write_index_add(wrote, key);
+        at += n + 1;
+    }
+    write_index_add(wrote,
+                    marker_key(item->kind, item->owner[0] ? item->owner : NULL,
+                               item->id, key));
+}
+
 static void item_done(void *arg, const struct work_reply *reply)
 {
     struct http_request *r = http_ended(arg);
+    struct write_index wrote = {0};
 
     if (r == NULL)
         return;
@@ -53,8 +73,10 @@ static void item_done(void *arg, const struct work_reply *reply)
         if (reply->created)
             snprintf(r->location, sizeof(r->location), "/v1/work/%s",
                      reply->item->id);
+        if (r->method != HTTP_GET)
+            item_wrote(&wrote, reply);
     }
-    http_answer(r);
+    http_answer_write(r, &wrote);
 }
 
 /* --- submit and claim ----------------------------------------------------- */

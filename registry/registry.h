@@ -274,6 +274,16 @@ void registry_unwatch(struct registry_watch **watch);
 typedef void registry_unfit_f(void *arg, const char *key, const char *reason);
 void registry_on_unfit(struct registry *r, registry_unfit_f *fn, void *arg);
 
+/*
+ * Has every watch above `key` told what a get of it answered, or something
+ * later? `created` 0: the get said ERR_NOT_FOUND, and none of them tells it as
+ * existing. A version is compared within one life of a key only.
+ */
+bool registry_told(const struct registry *r, const char *key, uint64_t created,
+                   uint64_t version);
+/* Somebody waits for that: where a watch would be told late, it asks now. */
+void registry_hurry(struct registry *r, const char *key);
+
 /* --- the global lock ----------------------------------------------------- */
 
 /*

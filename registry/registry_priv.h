@@ -103,6 +103,10 @@ typedef void registry_close_f(struct registry *r);
  */
 typedef void registry_prove_f(struct registry *r);
 
+/* Optional. Somebody waits for the watches to tell what stands at `key`: what
+ * would be asked for only later is asked for now. May be called often. */
+typedef void registry_hurry_f(struct registry *r, const char *key);
+
 /* A session begins for those above: look at all watches from the beginning.
  * (At those that were begun in this session a look is under way.) */
 typedef void registry_look_f(struct registry *r);
@@ -134,6 +138,7 @@ struct registry_ops {
     registry_hold_end_f *unlock;
     registry_prove_f *prove;
     registry_look_f *look;
+    registry_hurry_f *hurry; /* optional */
     registry_end_f *end;
     registry_close_f *close;
     registry_free_f *free;

@@ -338,6 +338,12 @@ static void prove(struct registry *r)
     sql_nudge(s);
 }
 
+static void hurry(struct registry *r, const char *key)
+{
+    (void)key; /* the feed tells of all */
+    sql_nudge(of(r));
+}
+
 static const struct registry_ops base_ops = {
     .call_size = sizeof(struct sql_call),
     .hold_size = sizeof(struct sql_hold),
@@ -348,6 +354,7 @@ static const struct registry_ops base_ops = {
     .lock = sql_lock,
     .unlock = sql_unlock,
     .prove = prove,
+    .hurry = hurry,
     .look = look,
     .end = end,
     .close = close_,

@@ -144,7 +144,7 @@ struct sql {
     atomic_bool proving; /* renew the session at the next poll */
 
     /* The feed's batch: the worker's while not `feed_busy`, then the loop's. */
-    atomic_bool feed_busy;
+    atomic_bool feed_busy, feed_wanted;
     struct {
         struct loop_slot slot;
         struct sql_rows rows;

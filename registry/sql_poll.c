@@ -282,9 +282,11 @@ static bool read_feed(struct sql *s)
     if (!side->feed_valid) {
         return true;
     }
+    atomic_store(&s->feed_wanted, true); /* first: the loop looks last */
     if (atomic_load(&s->feed_busy)) {
         return false;
     }
+    atomic_store(&s->feed_wanted, false);
     if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH, watched,
                                    side, &rows, &missed, &more, &err) != 0) {
         sql_note_met(s, &err);

@@ -274,7 +274,7 @@ void sql_feed_deliver(void *arg)
     }
     sql_rows_close(&s->batch.rows);
     atomic_store(&s->feed_busy, false);
-    if (more) {
+    if (atomic_exchange(&s->feed_wanted, false) || more) {
         sql_nudge(s);
     }
 }

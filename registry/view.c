@@ -254,6 +254,40 @@ void registry_view_free(struct registry_watch *w)
     }
 }
 
+static bool told_by(const struct registry_watch *w, const char *key,
+                    uint64_t created, uint64_t version)
+{
+    const struct registry_view_key *k = view_find(w, key);
+
+    if (created == 0) { /* not yet told is not gone */
+        return !w->looking && !hushed(w) && (k == NULL || k->created == 0);
+    }
+    return k != NULL && (k->created > created ||
+                         (k->created == created && k->version >= version));
+}
+
+bool registry_told(const struct registry *r, const char *key, uint64_t created,
+                   uint64_t version)
+{
+    const struct registry_watch *w;
+
+    DL_FOREACH(r->watches, w)
+    {
+        if (w->fn != NULL && registry_key_below(key, w->prefix) &&
+            !told_by(w, key, created, version)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void registry_hurry(struct registry *r, const char *key)
+{
+    if (r->ops->hurry != NULL && r->vouched && !r->closing && !r->mute) {
+        r->ops->hurry(r, key);
+    }
+}
+
 /* --- watches ------------------------------------------------------------- */
 
 struct registry_watch *registry_watch(struct registry *r, const char *prefix,

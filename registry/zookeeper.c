@@ -438,6 +438,7 @@ static const struct registry_ops ops = {
     .unlock = zk_unlock,
     .prove = prove,
     .look = look,
+    .hurry = zk_watches_hurry,
     .end = end,
     .close = close_,
     .free = release,

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <utlist.h>
 
-#define GAP_MS 200 /* between two lists of one directory */
+#define GAP_MS       200 /* between two lists of one directory */
+#define GAP_SHORT_MS 5   /* and if somebody waits for what is in it */
 
 static struct zk_watch *of(const struct registry_watch *w)
 {
@@ -56,7 +57,8 @@ bool zk_dir_unlooked(const struct zk_dir *d)
 /* A large one less often: a list costs in proportion. */
 bool zk_dir_due(const struct zk_dir *d)
 {
-    int64_t gap = GAP_MS + (int64_t)(d->n / 25);
+    int64_t gap = d->hurried ? GAP_SHORT_MS + (int64_t)(d->n / 100)
+                             : GAP_MS + (int64_t)(d->n / 25);
 
     return d->dirty && !d->listing &&
            (d->listed_at == 0 || zk_dir_unlooked(d) ||
@@ -206,18 +208,53 @@ static struct zk_child *find_child(const struct zk_dir *d, const char *name)
     return NULL;
 }
 
-void zk_dir_child_changed(const struct registry_watch *w, const char *key)
+static char *parent_of(const char *key)
 {
     const char *slash = strrchr(key, '/');
-    char *parent = slash == key ? mem_strdup("/")
-                                : mem_strndup(key, (size_t)(slash - key));
+
+    return slash == key ? mem_strdup("/")
+                        : mem_strndup(key, (size_t)(slash - key));
+}
+
+static void child_changed(struct zk_dir *d, struct zk_child *c)
+{
+    d->n_unread += !c->unread;
+    c->unread = true;
+    zk_dir_place(d);
+}
+
+void zk_dir_child_changed(const struct registry_watch *w, const char *key)
+{
+    char *parent = parent_of(key);
     struct zk_dir *d = zk_dir_find(w, parent);
-    struct zk_child *c = d == NULL ? NULL : find_child(d, slash + 1);
+    struct zk_child *c =
+        d == NULL ? NULL : find_child(d, strrchr(key, '/') + 1);
 
     mem_free(parent);
     if (c != NULL) {
-        d->n_unread += !c->unread;
-        c->unread = true;
-        zk_dir_place(d);
+        child_changed(d, c);
     }
+}
+
+/* In the lowest directory on its way that is known: the name is read, or if it
+ * is new the directory is listed. */
+void zk_dir_hurry(const struct registry_watch *w, const char *key)
+{
+    char *parent = parent_of(key);
+    struct zk_dir *d = zk_dir_find(w, parent);
+    struct zk_child *c;
+
+    if (d == NULL && strcmp(parent, "/") != 0 &&
+        registry_key_below(parent, w->prefix)) {
+        zk_dir_hurry(w, parent);
+    } else if (d != NULL) {
+        c = find_child(d, strrchr(key, '/') + 1);
+        if (c != NULL) {
+            child_changed(d, c);
+        } else {
+            d->hurried = true;
+            zk_dir_soil(d);
+        }
+    }
+    mem_free(parent);
 }

@@ -527,6 +527,7 @@ struct zk_dir {
     bool listing;           /* under way */
     bool dirty;             /* something changed since */
     bool event;             /* by the word of a watch */
+    bool hurried;           /* somebody waits for it */
     mono_ms listed_at;
     char key[];
 };
@@ -548,6 +549,7 @@ registry_watch_begin_f zk_watch_begin;
 registry_watch_end_f zk_watch_end;
 void zk_watches_look(struct zookeeper *z); /* a new session */
 void zk_watches_tick(struct zookeeper *z);
+registry_hurry_f zk_watches_hurry;
 /* A write of ours was applied: our own watches need not wait for their turn. */
 void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn);
 void zk_watches_bury(struct zookeeper *z); /* those that ended */
@@ -576,6 +578,8 @@ void zk_dir_soil(struct zk_dir *d);
 void zk_dir_disarm(struct zk_dir *d);
 /* If the watch knows the key: its value is to be read again. */
 void zk_dir_child_changed(const struct registry_watch *w, const char *key);
+/* Somebody waits to be told what stands at the key, known or not. */
+void zk_dir_hurry(const struct registry_watch *w, const char *key);
 
 /* --- for tests ----------------------------------------------------------- */
 

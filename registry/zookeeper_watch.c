@@ -13,7 +13,8 @@
  * callers' requests.
  *
  * All reads of one session are answered in order and never from an older state
- * than the one before, so the view needs no revisions.
+ * than the one before, so the view needs no revisions. (Long: whatever makes a
+ * watch look is here.)
  */
 #include "registry/zookeeper_priv.h"
 
@@ -268,7 +269,7 @@ static void list(struct zk_dir *d)
         d->armed = bytes;
         z->armed_bytes += bytes;
     }
-    d->dirty = false;
+    d->dirty = d->hurried = false;
     d->listing = true;
     q->behind = true;
     of(w)->outstanding++;
@@ -357,6 +358,20 @@ void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
                 registry_key_below(txn->ops[i].key, w->prefix)) {
                 zk_dir_child_changed(w, txn->ops[i].key);
             }
+        }
+    }
+    work(z);
+}
+
+void zk_watches_hurry(struct registry *r, const char *key)
+{
+    struct zookeeper *z = (struct zookeeper *)(void *)r;
+    struct registry_watch *w;
+
+    DL_FOREACH(r->watches, w)
+    {
+        if (w->fn != NULL && registry_key_below(key, w->prefix)) {
+            zk_dir_hurry(w, key);
         }
     }
     work(z);

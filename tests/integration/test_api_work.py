@@ -17,10 +17,10 @@ def test_work_from_its_birth_to_its_end(cluster):
     up(cluster, c.api, ("master", M1), ("worker", W1))
     a = c.api("POST", "/v1/work", body)
     equal((a.status, a.headers["Location"]), (201, "/v1/work/job-1"), a.text)
-    item = a.json
+    item = {k: v for k, v in a.json.items() if k != "index"}
     equal((item["owner"], item["epoch"], item["state"], item["payload"]), (M1, 1, "assigned", body["payload"]), "the item")
     again = c.api("POST", "/v1/work", body)
-    equal((again.status, again.json), (200, item), "the same id and body")
+    equal((again.status, {k: v for k, v in again.json.items() if k != "index"}), (200, item), "the same id and body")
     a = problem(c.api("POST", "/v1/work", {**body, "payload": 1}), 409, "id_conflict")
     equal((a["id"], a["owner"], a["epoch"]), ("job-1", M1, 1), "who has it")
     made = c.api("POST", "/v1/work", {"kind": "worker"})

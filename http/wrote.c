@@ -1,0 +1,118 @@
+/*
+ * wrote.c - what a write's answer says of it, and who asks for a write.
+ *
+ * An answer is held until this coordinator would show the write in the next
+ * one, and carries an index that any other can be asked to wait for. One that
+ * is not shown in time (the registry went away just then) is answered as what
+ * it is, a write that was done, with X-Pelorus-Visible: 0; the index can be
+ * waited for here, too.
+ *
+ * A GET with such an index waits before anything of it is answered, whichever
+ * route it is of.
+ */
+#include "http/http_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define VISIBLE_MS 1000 /* after that the client's own patience is at stake */
+#define SETTLE_MS  5000 /* unless `wait` says otherwise */
+
+/* --- the answer to a write ------------------------------------------------ */
+
+static void put_index(struct http_request *r, const struct write_index *write)
+{
+    (void)write_index_text(write, r->index);
+    if (r->index[0] == '\0' || r->out.len == 0)
+        return; /* 204 */
+    assert(r->out.data[r->out.len - 1] == '}');
+    r->out.len--; /* open the object again */
+    json_put_str(&r->out, "index", r->index);
+    json_close(&r->out, '}');
+}
+
+static void on_shown(void *arg, bool seen, const struct write_index *write)
+{
+    struct http_request *r = http_ended(arg);
+
+    if (r == NULL)
+        return;
+    r->invisible = !seen;
+    put_index(r, write);
+    http_answer(r);
+}
+
+void http_answer_write(struct http_request *r, const struct write_index *write)
+{
+    if (write->n == 0) {
+        http_answer(r);
+    } else if (coordinator_look(r->h->coordinator, write, true, VISIBLE_MS,
+                                on_shown, r) != 0) {
+        r->invisible = true;
+        put_index(r, write);
+        http_answer(r);
+    }
+}
+
+/* --- who asks for one ------------------------------------------------------
+ */
+
+static void on_settled(void *arg, bool seen, const struct write_index *write)
+{
+    struct http_request *r = http_ended(arg);
+    bool passed_on = false;
+
+    (void)write;
+    if (r == NULL)
+        return;
+    if (!seen) {
+        http_problem(r, "not_yet",
+                     "this coordinator was not shown the write of this index "
+                     "within `wait`: ask again, or ask another");
+        http_answer(r);
+        return;
+    }
+    r->passed_on = &passed_on;
+    r->handler(r);
+    if (!passed_on) { /* else it may be gone */
+        r->passed_on = NULL;
+        http_answer(r);
+    }
+}
+
+static void settle(void *arg)
+{
+    struct http_request *r = arg;
+    struct write_index write;
+    int64_t wait_ms = SETTLE_MS;
+
+    /* both are good */
+    (void)write_index_parse(&write, http_query(r, "index"));
+    (void)http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms);
+    if (wait_ms > HTTP_WAIT_MAX_MS)
+        wait_ms = HTTP_WAIT_MAX_MS;
+    if (r->h->stopped != NULL ||
+        coordinator_look(r->h->coordinator, &write, false, wait_ms, on_settled,
+                         r) != 0) {
+        http_problem(r, r->h->stopped != NULL ? "leaving" : "too_many_waiting",
+                     NULL);
+        http_answer(r);
+    }
+}
+
+bool http_settles(struct http_request *r)
+{
+    const char *index = r->method == HTTP_GET ? http_query(r, "index") : NULL;
+    struct write_index write;
+    int64_t wait_ms = 0;
+
+    if (index == NULL || !write_index_is(index))
+        return false;
+    if (!write_index_parse(&write, index))
+        http_problem(r, "invalid",
+                     "query parameter index: give the index of an answer as "
+                     "it stands there");
+    else if (http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms))
+        http_on_loop(r, settle);
+    return true;
+}
