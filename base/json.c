@@ -279,8 +279,15 @@ int json_parse(const char *text, size_t len, cJSON **out, struct err *err)
         }
     }
     if (j.why != NULL) {
-        return (int)err_set(err, ERR_INVALID, "JSON, byte %zu: %s", j.at,
-                            j.why);
+        size_t n = 0;
+
+        while (j.at + n < len && n < 16 &&
+               isprint((unsigned char)text[j.at + n])) {
+            n++;
+        }
+        return (int)err_set(err, ERR_INVALID, "JSON, byte %zu: %s%s%.*s%s",
+                            j.at, j.why, n > 0 ? ", at '" : "", (int)n,
+                            text + j.at, n > 0 ? "'" : "");
     }
     *out = cJSON_ParseWithLength(text, len);
     if (*out == NULL) {

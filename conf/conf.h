@@ -209,7 +209,8 @@ void conf_describe(FILE *out);
 
 const char *conf_policy_name(enum conf_policy policy);
 /* Case does not matter, '-' is '_'. ERR_INVALID: no such policy. */
-int conf_policy_parse(const char *name, enum conf_policy *out) MUST_CHECK;
+int conf_policy_parse(const char *name, enum conf_policy *out,
+                      struct err *err) MUST_CHECK;
 const char *conf_registry_type_name(enum conf_registry_type type);
 
 #endif

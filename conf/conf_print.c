@@ -93,10 +93,10 @@ const char *conf_policy_name(enum conf_policy policy)
     return key->names[policy];
 }
 
-int conf_policy_parse(const char *name, enum conf_policy *out)
+int conf_policy_parse(const char *name, enum conf_policy *out, struct err *err)
 {
     struct conf scratch = {.balancer.policy = CONF_LEDGER};
-    int rc = conf_set(&scratch, conf_key_find("balancer.policy"), name, NULL);
+    int rc = conf_set(&scratch, conf_key_find("balancer.policy"), name, err);
 
     if (rc == 0) {
         *out = scratch.balancer.policy;

@@ -101,7 +101,8 @@ static int parse_ttl(const char *text, int64_t *out, struct err *err)
     if (units_duration(text, out, err) != 0)
         return (int)err_wrap(err, "--ttl");
     if (*out < TTL_MIN_MS || *out > TTL_MAX_MS)
-        return (int)err_set(err, ERR_INVALID, "--ttl: 1s to 1h");
+        return (int)err_set(err, ERR_INVALID,
+                            "--ttl: %.40s is outside 1s to 1h", text);
     return 0;
 }
 
@@ -123,6 +124,11 @@ static int parse_option(int option, char *arg, struct agent_options *out,
                             "--kind %s: master, worker or alert-server", arg);
     case OPT_ADDRESS:
         out->address = arg;
+        if (strncmp(arg, "0.0.0.0:", 8) == 0 || strncmp(arg, "[::]:", 5) == 0)
+            return (int)err_set(err, ERR_INVALID,
+                                "--address %.80s: every address, and so "
+                                "nobody's; write one at which others reach it",
+                                arg);
         return node_ask_address(arg, err) != 0 ? (int)err_wrap(err, "--address")
                                                : 0;
     case OPT_GROUP:

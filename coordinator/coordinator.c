@@ -153,7 +153,7 @@ static void use_policy(struct coordinator *c, const struct settings *s)
 {
     enum conf_policy policy = c->conf->balancer.policy;
 
-    if (s->policy[0] != '\0' && conf_policy_parse(s->policy, &policy) != 0)
+    if (s->policy[0] != '\0' && conf_policy_parse(s->policy, &policy, NULL) != 0)
         log_warn("!settings", LOG_S("policy", s->policy),
                  LOG_S("reason", "no such policy; the configured one is used"));
     balancer_set_policy(c->balancer, policy, c->clock->mono);

@@ -325,7 +325,16 @@ static int file_option(int argc, char **argv, const char *usage,
             return 0;
         }
         if (option != 'c') { /* getopt said what is wrong */
-            fprintf(stderr, "usage: pelorus %s\n", usage);
+            fprintf(stderr,
+                    "usage: pelorus %s (what is to be set stands in FILE)\n",
+                    usage);
+            return 2;
+        }
+        if (*file != NULL) {
+            fprintf(stderr,
+                    "pelorus: -c is given twice, %s and %s; one file holds "
+                    "everything\n",
+                    *file, optarg);
             return 2;
         }
         *file = optarg;
@@ -362,8 +371,8 @@ static int cmd_serve(int argc, char **argv)
     log_configure(s.conf.log_level, s.conf.log_format);
     if (s.conf.log_file != NULL && log_to(s.conf.log_file, &err) != 0) {
         fprintf(stderr,
-                "pelorus: log.file: %s; make its directory, or let "
-                "this user write there\n",
+                "pelorus: log.file: %s; name a file that this user may write, "
+                "in a directory that is there\n",
                 err.msg);
         conf_close(&s.conf);
         return 1;

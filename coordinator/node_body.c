@@ -10,8 +10,11 @@
 
 #include "base/mem.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct wrong {
     struct buf names, texts;
@@ -109,12 +112,61 @@ static void check_fields(struct wrong *w, const struct node_request *n,
     mem_free(hb);
 }
 
+static void add_warning(struct node_request *n, const char *text)
+{
+    if (n->n_warnings < NODE_WARNINGS_MAX)
+        n->warnings[n->n_warnings++] = mem_strdup(text);
+}
+
+/* Seconds, or parts of a millisecond, in which the time of no running process
+ * lies: 1973 and the year 5138. */
+static void warn_of_time(struct node_request *n, const cJSON *body)
+{
+    double t = json_num(body, "startupTime", 1e12);
+    char text[128];
+
+    if (t >= 1e11 && t < 1e14)
+        return;
+    snprintf(text, sizeof(text),
+             "startupTime: %.0f are no milliseconds since 1970 (%s?)", t,
+             t < 1e11 ? "seconds" : "microseconds");
+    add_warning(n, text);
+}
+
+static void warn_of_address(struct node_request *n)
+{
+    if (strncmp(n->address, "0.0.0.0:", 8) == 0 ||
+        strncmp(n->address, "[::]:", 5) == 0)
+        add_warning(n, "address: every address, and so nobody's; register one "
+                       "at which others reach the node");
+}
+
+/* Of a heartbeat that was copied from another node. */
+static void warn_of_host(struct node_request *n, const cJSON *body)
+{
+    const char *host = json_str(body, "host");
+    const char *colon = strrchr(n->address, ':');
+    double port = json_num(body, "port", 0);
+    size_t len = (size_t)(colon - n->address);
+    char text[400];
+
+    /* A name and an address may mean the same host. */
+    if ((host == NULL || !isdigit((unsigned char)host[0]) ||
+         !isdigit((unsigned char)n->address[0]) ||
+         (strlen(host) == len && strncasecmp(host, n->address, len) == 0)) &&
+        (port <= 0 || port == strtod(colon + 1, NULL)))
+        return;
+    snprintf(text, sizeof(text),
+             "host, port: not those of %.260s, which the path names and which "
+             "counts",
+             n->address);
+    add_warning(n, text);
+}
+
 static void warn(struct node_request *n, const char *member, const char *meant)
 {
     char text[256];
 
-    if (n->n_warnings == NODE_WARNINGS_MAX)
-        return;
     if (strcmp(member, "ttl") == 0)
         snprintf(text, sizeof(text),
                  "ttl: not read here; give it in the query, as in ?ttl=30s");
@@ -124,8 +176,10 @@ static void warn(struct node_request *n, const char *member, const char *meant)
                  meant);
     else
         snprintf(text, sizeof(text),
-                 "%.64s: nobody reads this member of a heartbeat", member);
-    n->warnings[n->n_warnings++] = mem_strdup(text);
+                 "%.64s: nobody reads this member of a heartbeat; those that "
+                 "are read stand in /openapi.yaml",
+                 member);
+    add_warning(n, text);
 }
 
 int node_body_check(struct node_request *n, const cJSON *body, struct err *err)
@@ -146,6 +200,11 @@ int node_body_check(struct node_request *n, const cJSON *body, struct err *err)
         err_clear(err);
     buf_close(&w.names);
     buf_close(&w.texts);
+    if (w.n == 0) {
+        warn_of_time(n, body);
+        warn_of_address(n);
+        warn_of_host(n, body);
+    }
     for (const cJSON *m = body->child; m != NULL && w.n == 0; m = m->next)
         if (!heartbeat_knows(m->string, &meant))
             warn(n, m->string, meant);

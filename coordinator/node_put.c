@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/planted.h"
+#include "base/units.h"
 #include "failover/failpoint.h"
 
 #include <inttypes.h>
@@ -40,6 +41,18 @@ static void put_refuse(struct node_request *n, const char *code,
 
     err_set(&refused.err, ERR_CONFLICT, "%s", why);
     request_end(&n->base, &refused);
+}
+
+static void put_taken(struct node_request *n, const char *why)
+{
+    char text[320];
+
+    snprintf(text, sizeof(text),
+             "%s (startupTime %" PRId64 ", processId %" PRId64
+             "); it goes when its ttl is over or it is deleted, or replace it "
+             "with takeover=1",
+             why, n->process.startup_time, n->process.process_id);
+    put_refuse(n, "address_taken", text);
 }
 
 static void put_fenced(struct node_request *n)
@@ -277,7 +290,7 @@ static void on_registration(void *arg, const struct registry_reply *reply)
         why = "another process is registered here below /nodes, and lives";
     }
     if (n->ruling == NODE_RULES_TAKEN) {
-        put_refuse(n, "address_taken", why);
+        put_taken(n, why);
         return;
     }
     n->process = n->next.process;
@@ -364,11 +377,13 @@ static int take_place(struct node_request *n, const cJSON *body,
 static int take(struct node_request *n, const struct node_put *put,
                 struct err *err)
 {
+    char asked[UNITS_DURATION_SIZE];
     cJSON *tree = NULL;
     int rc;
 
     if (put->ttl_ms < TTL_MIN_MS || put->ttl_ms > TTL_MAX_MS)
-        return (int)err_set(err, ERR_INVALID, "ttl: 1s to 1h");
+        return (int)err_set(err, ERR_INVALID, "ttl: %s is outside 1s to 1h",
+                            units_format_duration(put->ttl_ms, asked));
     if (put->len > BODY_MAX)
         return (int)err_set(err, ERR_TOO_LARGE,
                             "a heartbeat takes at most 64 KiB");

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/units.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +139,7 @@ void coordinator_settings_patch(struct coordinator *c,
                                 coordinator_reply_f *done, void *arg)
 {
     struct settings_request *s = mem_zalloc(sizeof(*s));
+    char asked[UNITS_DURATION_SIZE];
     enum conf_policy policy;
     struct err err;
 
@@ -149,12 +151,12 @@ void coordinator_settings_patch(struct coordinator *c,
     s->change = true;
     request_init(c, &s->base, done, arg, settings_drop, settings_begin);
     if (patch->brake_override_ms > BRAKE_OVERRIDE_MAX_MS) {
-        err_set(&err, ERR_INVALID, "brake_override: at most 1h");
+        err_set(&err, ERR_INVALID, "brake_override: %s is outside 0s to 1h",
+                units_format_duration(patch->brake_override_ms, asked));
         request_fail(&s->base, &err);
     } else if (patch->policy != NULL && patch->policy[0] != '\0' &&
-               conf_policy_parse(patch->policy, &policy) != 0) {
-        err_set(&err, ERR_INVALID, "policy: no such balancer policy: %s",
-                patch->policy);
+               conf_policy_parse(patch->policy, &policy, &err) != 0) {
+        err_wrap(&err, "policy");
         request_fail(&s->base, &err);
     } else {
         settings_begin(&s->base);

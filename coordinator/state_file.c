@@ -287,12 +287,18 @@ static int check_dir(const char *dir, struct err *err)
     struct stat st;
 
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return (int)err_errno(err, errno, "state-dir: %s cannot be made", dir);
+        return (int)err_errno(
+            err, errno,
+            "state-dir: %s cannot be made (make it, for this user to write to)",
+            dir);
     if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
-        return (int)err_set(err, ERR_IO, "state-dir: %s is no directory", dir);
+        return (int)err_set(err, ERR_IO,
+                            "state-dir: %s is no directory; name one", dir);
     if (access(dir, R_OK | W_OK | X_OK) != 0)
         return (int)err_errno(err, errno,
-                              "state-dir: %s cannot be written to by us", dir);
+                              "state-dir: %s cannot be written to by us "
+                              "(change its owner or mode)",
+                              dir);
     return 0;
 }
 

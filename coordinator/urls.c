@@ -34,12 +34,12 @@ static int add(struct urls *u, const char *from, size_t len, struct err *err)
         len--;
     if ((strncmp(from, "http://", 7) != 0 || len < 8) &&
         (strncmp(from, "https://", 8) != 0 || len < 9))
-        return (int)err_set(err, ERR_INVALID,
-                            "%.*s: begins with http:// or https:// and names "
-                            "a coordinator; several stand with commas between "
-                            "them",
-                            len == 0 ? 9 : (int)len,
-                            len == 0 ? "(nothing)" : from);
+        return (int)err_set(
+            err, ERR_INVALID,
+            "%.*s: no coordinator's URL, which begins with http:// "
+            "or https://; several stand with commas between "
+            "them",
+            len == 0 ? 9 : (int)len, len == 0 ? "(nothing)" : from);
     while (from[len - 1] == '/')
         len--;
     if (u->n == URLS_MAX)

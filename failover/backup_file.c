@@ -43,7 +43,10 @@ struct backup_file {
 
 static int failed(struct backup_file *f, struct err *err)
 {
-    return (int)err_errno(err, errno, "%s: it cannot be written", f->tmp);
+    return (int)err_errno(
+        err, errno,
+        "%s: it cannot be written (name a file in a directory that is there)",
+        f->tmp);
 }
 
 static int put_line(struct backup_file *f, bool counts, struct err *err)
@@ -320,7 +323,9 @@ static int read_line(struct reader *r, const char *line, size_t len,
         return wrong(r, err, "the file was cut off here");
     if (json_parse(line, len - 1, &o, err) != 0 || !cJSON_IsObject(o)) {
         cJSON_Delete(o);
-        return wrong(r, err, "no JSON object");
+        return wrong(
+            r, err,
+            "no JSON object; is this what `pelorus registry backup` wrote?");
     }
     if (r->line == 1)
         rc = read_header(r, o, err);

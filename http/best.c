@@ -57,6 +57,7 @@ struct excluded {
     struct balancer_request *to;
     size_t used;
     bool too_many;
+    struct err bad; /* what is wrong with one that is no address */
     char text[EXCLUDE_TEXT_MAX];
 };
 
@@ -94,7 +95,11 @@ static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
             return MHD_NO;
         }
         if (n > 0) {
-            e->to->exclude[e->to->n_exclude++] = add_address(e, value, n);
+            const char *one = add_address(e, value, n);
+
+            if (node_check_address(one, &e->bad) != 0)
+                return MHD_NO;
+            e->to->exclude[e->to->n_exclude++] = one;
         }
         value += n + (value[n] == ',');
     }
@@ -239,13 +244,16 @@ static bool read_excluded(struct http_request *r, struct excluded *e,
     e->to = ask;
     e->used = 0;
     e->too_many = false;
+    err_clear(&e->bad);
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
                               add_excluded, e);
     if (e->too_many)
         http_problem(r, "invalid",
                      "query parameter exclude: at most %d addresses",
                      BALANCER_EXCLUDE_MAX);
-    return !e->too_many;
+    else if (e->bad.code != ERR_OK)
+        http_problem(r, "invalid", "query parameter exclude: %s", e->bad.msg);
+    return !e->too_many && e->bad.code == ERR_OK;
 }
 
 void http_best_get(struct http_request *r)

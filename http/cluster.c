@@ -254,6 +254,12 @@ static bool read_patch(struct http_request *r, struct settings_patch *p)
                      "until it is lifted (paused false)");
         return false;
     }
+    if (p->paused != 1 &&
+        cJSON_GetObjectItemCaseSensitive(r->json, "paused_for") != NULL) {
+        http_problem(r, "invalid_value",
+                     "paused_for: only beside \"paused\": true");
+        return false;
+    }
     return member_duration(r, "brake_override", &p->brake_override_ms) &&
            http_member(r, "policy", &p->policy) &&
            http_member(r, "who", &p->who) &&

@@ -230,8 +230,9 @@ bool http_query_duration(struct http_request *r, const char *name, int64_t min,
     if (*value < min || *value > max) {
         char low[UNITS_DURATION_SIZE], high[UNITS_DURATION_SIZE];
 
-        http_problem(r, "invalid", "query parameter %s: %s to %s", name,
-                     units_format_duration(min, low),
+        http_problem(r, "invalid",
+                     "query parameter %s: %.40s is outside %s to %s", name,
+                     text, units_format_duration(min, low),
                      units_format_duration(max, high));
         return false;
     }
@@ -248,7 +249,9 @@ bool http_query_kind(struct http_request *r, int *kind)
         return true;
     if (node_kind_parse(text, &k) != 0) {
         http_problem(r, "invalid",
-                     "query parameter kind: master, worker or alert-server");
+                     "query parameter kind: %.64s; there are master, worker "
+                     "and alert-server",
+                     text);
         return false;
     }
     *kind = (int)k;
@@ -337,7 +340,10 @@ bool http_query_epoch(struct http_request *r, uint64_t *epoch)
     }
     if (units_uint(text, UINT64_MAX, epoch, &err) == 0 && *epoch > 0)
         return true;
-    http_problem(r, "invalid", "query parameter epoch: a number from 1");
+    http_problem(r, "invalid",
+                 "query parameter epoch: \"%.40s\" is no number from 1; give "
+                 "that of the work item",
+                 text);
     return false;
 }
 
@@ -357,7 +363,11 @@ bool http_body_none(struct http_request *r)
         (r->body.len == 2 && memcmp(r->body.data, "{}", 2) == 0))
         return true;
     http_problem(r, "invalid",
-                 "this takes no body; what it may be told stands in the query");
+                 r->query == NULL || r->query[0] == '\0'
+                     ? "this takes no body; leave it out"
+                     : "this takes no body; what it may be told stands in the "
+                       "query: %s",
+                 r->query);
     return false;
 }
 

@@ -9,6 +9,8 @@
  */
 #include "http/http_priv.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #define PAGE "limit cursor"
@@ -110,6 +112,39 @@ const struct http_route *http_route_find(const char *path,
     return NULL;
 }
 
+/* As it stands in our paths: small letters, one slash at a time. */
+static void plain_path(const char *path, const char *before, char *to, size_t n)
+{
+    size_t at = (size_t)snprintf(to, n, "%s", before);
+
+    for (const char *s = path; *s != '\0' && at + 1 < n; s++)
+        if (*s != '/' || s[1] != '/')
+            to[at++] = (char)tolower((unsigned char)*s);
+    to[at] = '\0';
+}
+
+/* Where somebody probably wanted to go. */
+static void not_found(struct http_request *r, const char *path)
+{
+    char param[HTTP_PARAMS_MAX][HTTP_PARAM_MAX + 1];
+    static const char *const before[] = {"", "/v1"};
+    char meant[256];
+
+    for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+        plain_path(path, before[i], meant, sizeof(meant));
+        if (http_route_find(meant, param) == NULL)
+            continue;
+        http_problem(r, "not_found", "no such path: %.80s; did you mean %.80s?",
+                     path, meant);
+        return;
+    }
+    http_problem(r, "not_found",
+                 strcasestr(path, "health") != NULL
+                     ? "no such path: %.80s; /livez and /readyz tell the health"
+                     : "no such path: %.80s; /openapi.yaml lists them",
+                 path);
+}
+
 /* --- the request's line --------------------------------------------------- */
 
 /* The path of a target: it is one, or "http://host/path"; NULL: neither. */
@@ -162,6 +197,19 @@ static unsigned methods_of(const struct http_route *route)
     return set;
 }
 
+static void wrong_method(struct http_request *r, const char *method)
+{
+    char names[64] = "";
+    size_t n = 0;
+
+    for (unsigned i = 0; i < HTTP_METHODS; i++)
+        if ((r->allow >> i & 1u) != 0)
+            n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
+                                  n > 0 ? ", " : "", http_method_names[i]);
+    http_problem(r, "method_not_allowed", "%.16s does not go here; send %s",
+                 method, names);
+}
+
 /* OPTIONS: what goes here is in Allow, whatever body came along. Some load
  * balancers probe with it, so there it is answered as GET is. */
 static void options(struct http_request *r, const struct http_route *route)
@@ -190,7 +238,7 @@ void http_route(struct http_request *r, const char *target, const char *method)
         http_problem(r, "invalid",
                      "the target is neither a path nor http://host/path");
     } else if (found == NULL) {
-        http_problem(r, "not_found", "no such path; /openapi.yaml lists them");
+        not_found(r, path);
     } else if (known && found->method[r->method].handler != NULL &&
                !has_params(found, r->param)) {
         http_problem(r, "invalid", "a part of the path is longer than %d bytes",
@@ -201,7 +249,6 @@ void http_route(struct http_request *r, const char *target, const char *method)
         r->takes_body = found->method[r->method].body;
     } else {
         r->allow = methods_of(found);
-        http_problem(r, "method_not_allowed",
-                     "%.16s does not go here; see Allow", method);
+        wrong_method(r, method);
     }
 }

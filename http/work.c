@@ -18,7 +18,12 @@ static struct work *work_of(struct http_request *r)
 /* A refusal shows the item as it stands: who owns it, at which epoch. */
 static void refuse_item(struct http_request *r, const struct work_reply *reply)
 {
-    if (strcmp(reply->code, "work_not_found") == 0)
+    if (strcmp(reply->code, "work_not_found") == 0 && reply->id != NULL)
+        http_problem(r, reply->code,
+                     "no work %.128s is known (done work is forgotten after "
+                     "work.keep)",
+                     reply->id);
+    else if (strcmp(reply->code, "work_not_found") == 0)
         http_problem(r, reply->code, NULL);
     else
         http_refuse(r, reply->code, &reply->err, reply->retry_after_ms);

@@ -42,6 +42,26 @@ static const char *const members[] = {
     "instance",
 };
 
+/* What others call it. */
+static const struct {
+    const char *name, *meant;
+} others[] = {
+    {"cpu", "cpuUsage"},
+    {"memory", "memoryUsage"},
+    {"disk", "diskUsage"},
+    {"weight", "workerHostWeight"},
+    {"status", "serverStatus"},
+    {"state", "serverStatus"},
+    {"pid", "processId"},
+    {"started", "startupTime"},
+    {"startTime", "startupTime"},
+    {"load", "loadAverage"},
+    {"workerGroup", "groups"},
+    {"workerGroups", "groups"},
+    {"slot", "slots"},
+    {"threads", "slots"},
+};
+
 /* Letters and digits, whatever their case and whatever joins the words. */
 static bool same_words(const char *a, const char *b)
 {
@@ -89,5 +109,8 @@ bool heartbeat_knows(const char *member, const char **meant)
     for (size_t i = 0; i < ARRAY_LEN(members) && *meant == NULL; i++)
         if (one_slip(member, members[i]))
             *meant = members[i];
+    for (size_t i = 0; i < ARRAY_LEN(others) && *meant == NULL; i++)
+        if (same_words(member, others[i].name))
+            *meant = others[i].meant;
     return false;
 }

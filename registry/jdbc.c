@@ -194,9 +194,10 @@ int registry_schema(const struct conf_registry *conf, bool apply,
     int rc;
 
     if (conf->type != CONF_JDBC) {
-        return (int)err_set(err, ERR_INVALID,
-                            "registry.type: %s needs no schema",
-                            conf_registry_type_name(conf->type));
+        return (int)err_set(
+            err, ERR_INVALID,
+            "registry.type: %s needs no schema; start `pelorus serve`",
+            conf_registry_type_name(conf->type));
     }
     rc = target_of(&target, conf, true, err);
     if (rc != 0) {

@@ -101,6 +101,7 @@ static void mistakes_are_named(void **state)
         {"agent --kind master --address h", "no port"},
         {"agent --kind master --address", "--address needs a value"},
         {"agent --kind master --address h:1 --wight 3", "no option --wight"},
+        {"agent --kind master --address 0.0.0.0:1", "others reach it"},
         {"agent --kind worker --address h:1 --weight 10001", "--weight"},
         {"agent --kind worker --address h:1 --slots many", "--slots"},
         {"agent --kind worker --address h:1 --group a/b", "--group"},

@@ -313,10 +313,10 @@ static void policies_have_their_names(void **state)
     enum conf_policy policy = CONF_RANDOM;
 
     (void)state;
-    assert_int_equal(conf_policy_parse("dynamic-weighted-round-robin", &policy),
-                     0);
+    assert_int_equal(
+        conf_policy_parse("dynamic-weighted-round-robin", &policy, NULL), 0);
     assert_int_equal(policy, CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
-    assert_int_equal(conf_policy_parse("best", &policy), ERR_INVALID);
+    assert_int_equal(conf_policy_parse("best", &policy, NULL), ERR_INVALID);
     assert_int_equal(policy, CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
     assert_string_equal(conf_policy_name(CONF_LEDGER), "ledger");
     assert_string_equal(conf_policy_name(policy),

@@ -6,10 +6,11 @@
 
 #include "base/buf.h"
 
-#define W1    "10.0.0.1:1234"
-#define W2    "10.0.0.2:1234"
-#define CHILD "6d5ad1f5-6ed8-4bd4-9a5f-3f9a0c9f2a77" /* as Curator names them  \
-                                                      */
+#define W1 "10.0.0.1:1234"
+#define W2 "10.0.0.2:1234"
+#define CHILD                                                                  \
+    "6d5ad1f5-6ed8-4bd4-9a5f-3f9a0c9f2a77" /* as Curator names them            \
+                                            */
 #define BEAT "{\"startupTime\":5,\"processId\":6"
 
 static struct buf lines; /* warnings */
@@ -266,10 +267,40 @@ static void a_member_that_nobody_reads_is_a_warning(void **state)
                         "startupTime?\n"
                         "ttl: not read here; give it in the query, as in "
                         "?ttl=30s\n"
-                        "zone: nobody reads this member of a heartbeat\n");
-    g = put_body(w, "{\"startupTime\":5,\"host\":\"h\",\"port\":1,"
+                        "zone: nobody reads this member of a heartbeat; those "
+                        "that are read stand in /openapi.yaml\n");
+    g = put_body(w, "{\"startupTime\":1732000000000,\"host\":\"h\","
                     "\"loadAverage\":0.5}");
     assert_int_equal(g.n_warnings, 0);
+}
+
+/* Accepted, and most likely not what was meant. */
+static void an_unlikely_heartbeat_is_a_warning(void **state)
+{
+    static const struct {
+        const char *body, *says;
+    } cases[] = {
+        {"{\"startupTime\":1732000000}", "startupTime: 1732000000 are no "
+                                         "milliseconds since 1970 (seconds?)"},
+        {"{\"startupTime\":1732000000000000}", "(microseconds?)"},
+        {"{\"startupTime\":1732000000000000,\"port\":1}",
+         "host, port: not those of " W1},
+        {"{\"startupTime\":1732000000000000,\"host\":\"10.9.9.9\"}",
+         "host, port: not those of " W1},
+        {"{\"cpu\":0.5}", "did you mean cpuUsage?"},
+        {"{\"weight\":5}", "did you mean workerHostWeight?"},
+        {"{\"status\":\"NORMAL\"}", "did you mean serverStatus?"},
+        {"{\"worker_group\":\"gpu\"}", "did you mean groups?"},
+        {"{\"pid\":5}", "did you mean processId?"},
+    };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct got g = put_body(w, cases[i].body);
+
+        if (strstr(g.warnings, cases[i].says) == NULL)
+            fail_msg("%s: %s %s", cases[i].body, g.code, g.warnings);
+    }
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
@@ -284,6 +315,7 @@ int main(void)
         T(a_bad_field_of_another_program_costs_that_field),
         T(a_wrong_heartbeat_is_refused_with_its_members),
         T(a_member_that_nobody_reads_is_a_warning),
+        T(an_unlikely_heartbeat_is_a_warning),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
