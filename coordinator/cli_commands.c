@@ -417,6 +417,7 @@ int cli_failover_start(struct cli *c, const struct cli_words *w)
 static int gate(struct cli *c, const struct cli_words *w, const char *what,
                 bool undo)
 {
+    const char *state;
     int rc;
 
     if (undo && w->period != NULL) {
@@ -434,7 +435,17 @@ static int gate(struct cli *c, const struct cli_words *w, const char *what,
     cli_query(c, "reason", w->reason);
     cli_query(c, "who", cli_who(c, w->who));
     rc = cli_send(c, undo ? "DELETE" : "PUT");
-    return rc != 0 ? rc : cli_show_object(c);
+    if (rc != 0)
+        return rc;
+    state = json_str(c->document, "state");
+    if (undo && state != NULL && strcmp(state, "absent") == 0) {
+        fprintf(stderr,
+                "pelorus: %s %s: nobody is known at this address, and nothing "
+                "was taken back; `pelorus nodes` lists them\n",
+                w->word[0], w->word[1]);
+        return CLI_NOT_FOUND;
+    }
+    return cli_show_object(c);
 }
 
 int cli_cordon(struct cli *c, const struct cli_words *w)

@@ -7,8 +7,7 @@
  * ends. Each step starts when the one before says it is done, and a deadline
  * stands behind all of them: whatever the registry does, we are gone within
  * five seconds, and what is left behind expires by itself.
- *
- * Long: starting, leaving and the subcommands' table are one story.
+ * (Longer than 500 lines: each subcommand's words stand beside it.)
  */
 #include "base/buf.h"
 #include "base/log.h"
@@ -489,12 +488,28 @@ static int cmd_help(int argc, char **argv)
     return 0;
 }
 
+/* What others call it. */
+static bool is_begin(const char *name)
+{
+    static const char *const names[] = {"start", "run", "server", "daemon"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
 static int say_no_command(const char *name)
 {
     if (name[0] == '-')
         fprintf(stderr,
                 "pelorus: %s: the command comes first, and its options behind "
                 "it; `pelorus help` lists them\n",
+                name);
+    else if (is_begin(name))
+        fprintf(stderr,
+                "pelorus: no subcommand %s; did you mean serve? (`pelorus "
+                "help` lists them)\n",
                 name);
     else if (name[0] != '\0')
         fprintf(stderr,

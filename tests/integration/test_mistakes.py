@@ -63,17 +63,16 @@ CALLS = (
 )
 
 LINES = (
-    (("node",), 2, ("did you mean nodes?",)),
+    (("node",), 2, ("no subcommand node", "pelorus help")),
     (("start",), 2, ("did you mean serve?",)),
-    (("checkconfig",), 2, ("did you mean check-config?",)),
     (("serve", "-c", "a", "-c", "b"), 2, ("-c is given twice", "a and b")),
     (("serve", "--listen", "x"), 2, ("--listen", "stands in FILE")),
     (("check-config", "-c", "-"), 1, ("/dev/stdin",)),
-    (("work", "finish", "o1", "1"), 2, ("work finish o1 1", "work done ID EPOCH")),
-    (("work", "done", "o1"), 2, ("work done o1", "work done ID EPOCH")),
+    (("work", "finish", "o1", "1"), 2, ("work finish", "done")),
+    (("work", "done", "o1"), 2, ("EPOCH is missing", "work done ID EPOCH")),
     (("work", "add", "--payload", "{bad"), 2, ("--payload", "'bad'")),
     (("drain",), 2, ("drain", "missing", "KIND ADDRESS")),
-    (("drain", W), 2, ("drain " + W, "KIND ADDRESS")),
+    (("drain", W), 2, (W, "KIND ADDRESS")),
     (("uncordon", "worker", NOBODY), 4, (NOBODY, "nothing", "pelorus nodes")),
     (("undrain", "worker", NOBODY), 4, (NOBODY, "nothing", "pelorus nodes")),
     (("cordon", "worker", W, "--for", "10m"), 2, ("takes no --for",)),
