@@ -108,6 +108,30 @@ static void its_nodes_come_change_and_go(void **state)
     sql_store_close(s, &r);
 }
 
+/* Whoever reads it says that it names no node, and that it is gone. */
+static void a_name_that_is_no_key_comes_and_goes(void **state)
+{
+    struct sql_store *s = *state;
+    struct registry *r = sql_store_open(s, SESSION_MS);
+    struct dolphin_peer peer;
+    struct view v;
+
+    dolphin_start(&peer, s, 4711, 60000, 0);
+    dolphin_put(&peer, "/nodes/worker//w:1", "there before");
+    watch(s, r, &v);
+    assert_int_equal(v.added, 1);
+    dolphin_put(&peer, "/nodes/worker/../w:1", "came later");
+    soon(s, v.added == 2);
+    assert_string_equal(v.value, "came later");
+    dolphin_delete(&peer, "/nodes/worker//w:1");
+    soon(s, v.removed == 1);
+    dolphin_delete(&peer, "/nodes/worker/../w:1");
+    soon(s, v.removed == 2);
+    dolphin_stop(&peer);
+    registry_unwatch(&v.watch);
+    sql_store_close(s, &r);
+}
+
 static void
 a_client_that_died_without_a_word_is_gone_after_its_timeout(void **state)
 {
@@ -493,6 +517,7 @@ int sql_dolphin_tests(void)
 {
     const struct CMUnitTest tests[] = {
         SQL_STORE_TEST(its_nodes_come_change_and_go),
+        SQL_STORE_TEST(a_name_that_is_no_key_comes_and_goes),
         SQL_STORE_TEST(
             a_client_that_died_without_a_word_is_gone_after_its_timeout),
         SQL_STORE_TEST(a_dead_client_is_not_read_and_comes_back_when_it_beats),
