@@ -49,10 +49,11 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DPELORUS_VERSION='"$(VERSION)"' -I. -g \
              $(OPTIMIZE) $(WARNINGS) -fno-omit-frame-pointer $(SANITIZE) $(CFLAGS)
 ALL_LDFLAGS = $(SANITIZE) $(LDFLAGS)
 
-# A folder is a module and all its C files belong to it; main.c alone stays
-# outside the archive that the tests link.
-FOLDERS  := base conf registry balancer failover coordinator http
-SOURCES  := $(filter-out coordinator/main.c,$(foreach f,$(FOLDERS),$(sort $(wildcard $(f)/*.c))))
+# All C files of a room, and of the folders in it, belong to the program;
+# main.c alone stays outside the archive that the tests link.
+ROOMS    := base conf registry cluster work failover restore balancer coordinator agent http cli
+MAIN     := coordinator/main.c
+SOURCES  := $(filter-out $(MAIN),$(foreach r,$(ROOMS),$(sort $(wildcard $(r)/*.c $(r)/*/*.c))))
 OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
 ARCHIVE  := $(BUILD)/libpelorus.a
 
@@ -60,7 +61,7 @@ ARCHIVE  := $(BUILD)/libpelorus.a
 # them are shared by the programs of that folder.
 TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c tests/registry/test_*.c tests/sim/test_*.c tests/integration/test_*.c))
 TESTS        := $(TEST_SOURCES:%.c=$(BUILD)/%)
-TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/$(1)/*.c))
+TEST_SHARED   = $(filter-out tests/$(1)/test_%.c tests/sim/sim.c,$(wildcard tests/lib/*.c tests/lib/*/*.c tests/$(1)/*.c))
 BENCH_SHARED := $(filter-out tests/bench/bench_%,$(wildcard tests/bench/*.c)) tests/lib/daemon.c \
                 $(patsubst %,tests/registry/%_server.c,zookeeper sql mysql postgresql)
 FUZZERS      := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -75,7 +76,7 @@ all: $(BUILD)/pelorus
 help:
 	@sed -n 's/^#   //p' Makefile
 
-$(BUILD)/pelorus: $(BUILD)/coordinator/main.o $(ARCHIVE)
+$(BUILD)/pelorus: $(MAIN:%.c=$(BUILD)/%.o) $(ARCHIVE)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
@@ -172,7 +173,7 @@ fuzz:
 lint:
 	@packaging/deps.sh lint
 	@$(MAKE) --no-print-directory house
-	@tests/lint.sh
+	@tests/lint.sh $(wildcard $(ROOMS))
 
 house:
 	@CC="$(CC)" CFLAGS="$(ALL_CFLAGS) $(LIB_CFLAGS)" tests/house.sh
@@ -189,5 +190,5 @@ install: all
 clean:
 	rm -rf build
 
--include $(OBJECTS:.o=.d) $(BUILD)/coordinator/main.d $(TEST_SOURCES:%.c=$(BUILD)/%.d) \
-  $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/*/*.c))
+-include $(OBJECTS:.o=.d) $(MAIN:%.c=$(BUILD)/%.d) $(TEST_SOURCES:%.c=$(BUILD)/%.d) \
+  $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/*/*.c tests/*/*/*.c))

@@ -1,13 +1,13 @@
 #!/bin/bash
-# clang-tidy, cppcheck and clang-format over the program, or over the folders
-# named: tests/lint.sh failover registry. All must be silent.
+# clang-tidy, cppcheck and clang-format over the rooms named, or over all (make
+# lint): tests/lint.sh failover registry. All must be silent.
 cd "$(dirname "$0")/.." || exit 1
 for tool in clang-tidy cppcheck clang-format; do
     command -v "$tool" >/dev/null || { echo "lint: $tool is missing: apt-get install clang-tidy cppcheck clang-format" >&2; exit 1; }
 done
-folders=${*:-base conf registry balancer failover coordinator http}
-sources=$(ls $(printf '%s/*.c ' $folders)) || exit 1
-headers=$(ls $(printf '%s/*.h ' $folders)) || exit 1
+[ $# -gt 0 ] || { echo "usage: tests/lint.sh ROOM..." >&2; exit 2; }
+sources=$(find "$@" -name '*.c') || exit 1
+headers=$(find "$@" -name '*.h') || exit 1
 flags="-std=c11 -D_GNU_SOURCE -DPELORUS_VERSION='\"0\"' -DTHREADED -I. $(pkg-config --cflags libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd)"
 rc=0
 # clang-tidy counts suppressed warnings on standard error; what it cannot
@@ -23,7 +23,7 @@ for header in utlist.h uthash.h; do
     macros="$macros --include=$path"
 done
 cppcheck --quiet --std=c11 -D__GNUC__=12 -D_GNU_SOURCE -DPELORUS_VERSION='"0"' $macros --error-exitcode=1 --inline-suppr -j "$(nproc)" -I. \
-    --enable=warning,performance,portability --suppress=missingIncludeSystem $folders || rc=1
+    --enable=warning,performance,portability --suppress=missingIncludeSystem "$@" || rc=1
 clang-format --dry-run -Werror $sources $headers || rc=1
 [ $rc = 0 ] && echo "lint: clean"
 exit $rc
