@@ -3,10 +3,10 @@
  * of the SQL registries (sql.c, sql_worker.c, sql_poll.c, ...) asks of a
  * store. (Longer than 150 lines: every slot carries its contract.)
  *
- * Two cores stand behind it: SQLite's (sqlite_core.c), whose statements cost
- * microseconds and run one by one, and that of the servers (dbms.h), whose
- * every statement is a journey: it reads all that a group of writes is about
- * in one, decides in memory and writes the outcome in another.
+ * Two cores stand behind it: SQLite's (registry/sqlite/core.c), whose
+ * statements cost microseconds and run one by one, and that of the servers
+ * (dbms.h), whose every statement is a journey: it reads all that a group of
+ * writes is about in one, decides in memory and writes the outcome in another.
  *
  * A core belongs to one thread at a time, the worker. Between begin and commit
  * an engine's error (anything but the refusals named) calls for rollback.

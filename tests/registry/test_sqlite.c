@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "registry/sql_backend.h"
-#include "registry/sqlite_db.h"
+#include "registry/sqlite/db.h"
 
 #include <poll.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "registry/history.h"
-#include "registry/sqlite_db.h"
+#include "registry/sqlite/db.h"
 
 #include <dirent.h>
 #include <poll.h>

@@ -8,7 +8,7 @@
  * unknown" was the truth.
  */
 #include "base/mem.h"
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -9,7 +9,7 @@
 #include "base/rand.h"
 #include "conf/conf.h"
 #include "registry/registry.h"
-#include "registry/sqlite_db.h"
+#include "registry/sqlite/db.h"
 #include "tests/registry/sqlite_child.h"
 
 #include <inttypes.h>

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "registry/registry.h"
-#include "registry/sqlite_db.h"
+#include "registry/sqlite/db.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,11 +1,11 @@
 /*
- * sqlite_core.c - one SQLite file as a core of the SQL registries.
+ * core.c - one SQLite file as a core of the SQL registries.
  *
  * Here every statement is cheap, so that a group is worked through operation
  * by operation, each call under a savepoint of its own. Tickets order the
  * queue and are the fencing numbers as well.
  */
-#include "registry/sqlite_db.h"
+#include "registry/sqlite/db.h"
 
 #include "base/mem.h"
 

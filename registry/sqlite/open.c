@@ -1,8 +1,8 @@
 /*
- * sqlite_open.c - the connection: opened, set up, closed, and opened anew where
+ * open.c - the connection: opened, set up, closed, and opened anew where
  * another file was put in the place of ours.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

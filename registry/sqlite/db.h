@@ -1,5 +1,5 @@
 /*
- * sqlite_db.h - the registry as tables in one SQLite file: the synchronous
+ * db.h - the registry as tables in one SQLite file: the synchronous
  * core below sqlite.c, for the sqlite_*.c files of this folder. (Longer than
  * 150 lines: one header for six small files, each slot with its contract.)
  *
@@ -21,7 +21,7 @@
 
 struct sqlite_db;
 
-/* Open or create the file (sqlite_file.c). ERR_INVALID, ERR_DENIED, ERR_IO
+/* Open or create the file (file.c). ERR_INVALID, ERR_DENIED, ERR_IO
  * with what is wrong and what to do; a file that is not ours is not written
  * to. Wait at most `busy_ms` for other writers. */
 int sqlite_db_open(struct sqlite_db **out, const char *path,
@@ -59,7 +59,7 @@ uint64_t sqlite_position(const struct sqlite_db *db);
 int sqlite_changed(struct sqlite_db *db, bool *changed,
                    struct err *err) MUST_CHECK;
 
-/* --- reading and writing keys (sqlite_node.c) ------------------------------
+/* --- reading and writing keys (node.c) ------------------------------
  */
 
 /* Inside a transaction. ERR_CONFLICT, ERR_NOT_FOUND (a key that must exist
@@ -83,7 +83,7 @@ int sqlite_list(struct sqlite_db *db, const char *prefix, const char *from,
                 size_t limit, struct sql_rows *rows,
                 struct err *err) MUST_CHECK;
 
-/* --- sessions (sqlite_session.c) ------------------------------------------ */
+/* --- sessions (session.c) ------------------------------------------ */
 
 /* A transaction each. begin: `old` (or 0) was ours and is ended with it. */
 int sqlite_session_begin(struct sqlite_db *db, uint64_t old, int64_t timeout_ms,
@@ -130,7 +130,7 @@ int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
 int sqlite_feed_skip(struct sqlite_db *db, struct sql_feed *feed,
                      struct err *err) MUST_CHECK;
 
-/* The core over it takes the handle (sqlite_core.c). */
+/* The core over it takes the handle (core.c). */
 struct sql_core *sqlite_core_new(struct sqlite_db *db, int64_t timeout_ms);
 
 #endif

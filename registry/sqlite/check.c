@@ -1,5 +1,5 @@
 /*
- * sqlite_check.c - a file that is not what it should be: damaged, older than
+ * check.c - a file that is not what it should be: damaged, older than
  * it was, or written to by somebody who is not SQLite.
  *
  * A copy over a file in use leaves its log, and the log wins: what is read is
@@ -11,7 +11,7 @@
  * "The WAL-Index"); so a write that no checkpoint accounts for is somebody
  * else's. Nothing is done on the file until it has been read as a whole.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,10 +1,10 @@
 /*
- * sqlite_session.c - sessions, and ending those of processes that died.
+ * session.c - sessions, and ending those of processes that died.
  *
  * A session is a row whose beat its owner raises; no clock stands in the file.
  * How the others find out that it stands still: sql_reaper.c.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include "base/mem.h"
 

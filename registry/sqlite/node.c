@@ -1,12 +1,12 @@
 /*
- * sqlite_node.c - reading keys, and applying the operations of a txn.
+ * node.c - reading keys, and applying the operations of a txn.
  *
  * Each operation is one guarded statement, and the number of rows that it
  * changed says whether its expectation held; why it did not is asked only
  * then. All operations of a txn share one revision. Directories are not
  * stored: a key is one while there are keys below it.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include "base/mem.h"
 

@@ -7,7 +7,7 @@
  * Rows older than SQL_FEED_KEEP revisions are pruned; meta.floor tells a
  * reader who was away for longer that only a full list helps.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include <stdio.h>
 #include <string.h>

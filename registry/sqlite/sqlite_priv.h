@@ -4,10 +4,10 @@
  * sql_feed). Every statement of the program stands in one table here, is
  * prepared once at open and cached.
  */
-#ifndef PELORUS_REGISTRY_SQLITE_PRIV_H
-#define PELORUS_REGISTRY_SQLITE_PRIV_H
+#ifndef PELORUS_REGISTRY_SQLITE_SQLITE_PRIV_H
+#define PELORUS_REGISTRY_SQLITE_SQLITE_PRIV_H
 
-#include "registry/sqlite_db.h"
+#include "registry/sqlite/db.h"
 
 #include <sys/types.h>
 
@@ -101,8 +101,8 @@ struct sqlite_own {
 
 struct sqlite_db {
     sqlite3 *handle;
-    struct sqlite_identity files[3]; /* sqlite_file.c */
-    struct sqlite_disk disk;         /* sqlite_check.c */
+    struct sqlite_identity files[3]; /* file.c */
+    struct sqlite_disk disk;         /* check.c */
     mono_ms strange;   /* when it was written to by who knows whom; 0 */
     char *damage;      /* what is wrong with it, or NULL */
     mono_ms looked_at; /* then it was damaged */
@@ -124,7 +124,7 @@ struct sqlite_db {
     bool writing;
 };
 
-/* The file itself (sqlite_file.c): checked, created when missing and wanted,
+/* The file itself (file.c): checked, created when missing and wanted,
  * identified, opened. */
 int sqlite_file_open(sqlite3 **out, const char *path, bool create,
                      struct err *err) MUST_CHECK;
@@ -135,7 +135,7 @@ void sqlite_file_note(struct sqlite_db *db);
 bool sqlite_file_replaced(const struct sqlite_db *db);
 bool sqlite_file_left(const struct sqlite_db *db);
 
-/* --- what cannot be (sqlite_check.c) -------------------------------------- */
+/* --- what cannot be (check.c) -------------------------------------- */
 
 /* The file is damaged: it is not used any more. ERR_UNAVAILABLE. */
 int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)

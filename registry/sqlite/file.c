@@ -1,5 +1,5 @@
 /*
- * sqlite_file.c - the registry's file: is it there, is it ours, can we use it?
+ * file.c - the registry's file: is it there, is it ours, can we use it?
  *
  * The file appears complete or not at all: its tables are made in a temporary
  * file beside it that is renamed into place, under a lock on the directory, so
@@ -9,7 +9,7 @@
  * and before any statement runs: a file of another program is never touched,
  * not even to roll back its journal.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include "base/mem.h"
 

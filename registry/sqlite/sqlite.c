@@ -7,7 +7,7 @@
  * dead until it continues or is killed; nothing is decided wrongly meanwhile.
  */
 #include "registry/sql_backend.h"
-#include "registry/sqlite_db.h"
+#include "registry/sqlite/db.h"
 
 #include "conf/conf.h"
 

@@ -6,7 +6,7 @@
  * used twice, so that it is the fencing number as well. A row goes when its
  * owner leaves or its session ends, never by a clock of its own.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include <stdio.h>
 

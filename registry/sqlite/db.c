@@ -1,12 +1,12 @@
 /*
- * sqlite_db.c - cached statements, transactions, and the engine's results in
+ * db.c - cached statements, transactions, and the engine's results in
  * our terms.
  *
  * All writes of a group stand in one BEGIN IMMEDIATE ... COMMIT, so that many
  * small calls cost one fsync. The revision is counted in memory meanwhile and
  * stored once, at the commit.
  */
-#include "registry/sqlite_priv.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include "base/mem.h"
 
