@@ -4,10 +4,10 @@
  *
  * Both have what stood when they parted: keys, sessions, locks and counters,
  * so that each may give the same numbers. A client is connected to one of those
- * that it reaches, as dbms_connect.c finds it: one that stands before what is
- * known is not the one, and the other is asked; if there is none it is taken
- * all the same, and left for a better one. Who knows nothing asks both and
- * takes the one that stands higher.
+ * that it reaches, as registry/dbms/connect.c finds it: one that stands before
+ * what is known is not the one, and the other is asked; if there is none it is
+ * taken all the same, and left for a better one. Who knows nothing asks both
+ * and takes the one that stands higher.
  */
 #include "base/mem.h"
 #include "base/planted.h"

@@ -5,8 +5,9 @@
  *
  * Two cores stand behind it: SQLite's (registry/sqlite/core.c), whose
  * statements cost microseconds and run one by one, and that of the servers
- * (dbms.h), whose every statement is a journey: it reads all that a group of
- * writes is about in one, decides in memory and writes the outcome in another.
+ * (registry/dbms/dbms_priv.h), whose every statement is a journey: it reads all
+ * that a group of writes is about in one, decides in memory and writes the
+ * outcome in another.
  *
  * A core belongs to one thread at a time, the worker. Between begin and commit
  * an engine's error (anything but the refusals named) calls for rollback.

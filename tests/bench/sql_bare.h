@@ -5,7 +5,7 @@
 #ifndef PELORUS_TESTS_BENCH_SQL_BARE_H
 #define PELORUS_TESTS_BENCH_SQL_BARE_H
 
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 #include "tests/bench/move.h"
 
 /*

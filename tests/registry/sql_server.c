@@ -8,7 +8,7 @@
 #include "tests/registry/sql_server.h"
 
 #include "base/mem.h"
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -9,7 +9,7 @@
 #include "tests/registry/conformance.h"
 #include "tests/registry/sql_server.h"
 
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 #include "registry/sql_backend.h"
 
 /* The server of this program; started by the first store. */

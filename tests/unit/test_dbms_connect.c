@@ -3,7 +3,7 @@
  * standbys and servers that do not answer. A driver of the test's own stands in
  * for servers (real ones: tests/integration/test_restore_sql.py).
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/mem.h"
 

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "registry/attention.h"
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 #include "registry/membership.h"
 
 #include <setjmp.h>

@@ -1,11 +1,11 @@
 /*
- * dbms_waker.c - a second connection that only listens for hints that others
+ * waker.c - a second connection that only listens for hints that others
  * have committed (PostgreSQL's NOTIFY). Hints are lost while it is broken, and
  * nobody minds: the worker polls as well. Behind a pooler there are none. So
  * it takes no connection that somebody needs: where the server has none left
  * beside it, or the worker found none, it gives its own up for a while.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 #include "registry/sql_backend.h"
 
 #include "base/mem.h"

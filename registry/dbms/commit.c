@@ -1,5 +1,5 @@
 /*
- * dbms_commit.c - COMMIT, and what became of one whose answer was lost.
+ * commit.c - COMMIT, and what became of one whose answer was lost.
  *
  * Each transaction leaves a mark of its own in its session's row. Who wants to
  * know whether one stands raises the counter himself, as it did, and commits.
@@ -8,7 +8,7 @@
  * then the question is rolled back until the mark is to be seen; or the
  * question was first, and then the lost one can never be carried out any more.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
 

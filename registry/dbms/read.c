@@ -1,9 +1,9 @@
 /*
- * dbms_read.c - reading keys: our own table, and below /nodes
+ * read.c - reading keys: our own table, and below /nodes
  * DolphinScheduler's as well. Of a key that stands in both, DolphinScheduler's
  * row is told.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /*
- * dbms_lock.c - the global locks: DolphinScheduler's unique row, and a queue
+ * lock.c - the global locks: DolphinScheduler's unique row, and a queue
  * of our own before it.
  *
  * Who holds the row of a key in t_ds_jdbc_registry_lock holds the lock, for us
@@ -17,7 +17,7 @@
  * each time that it is free before we look, we do the same for a part of the
  * time.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
 

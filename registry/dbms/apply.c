@@ -1,8 +1,8 @@
 /*
- * dbms_apply.c - the calls of a group, applied to the slots in memory; why an
+ * apply.c - the calls of a group, applied to the slots in memory; why an
  * operation is refused, and undoing what a refused call has changed.
  */
-#include "registry/dbms_txn.h"
+#include "registry/dbms/txn.h"
 
 #include <string.h>
 

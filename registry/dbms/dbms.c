@@ -1,7 +1,7 @@
 /*
  * dbms.c - the connection: requests, and their failures in our terms.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

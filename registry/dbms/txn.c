@@ -1,15 +1,15 @@
 /*
- * dbms_txn.c - a group of writes on a server: read at once, decide in memory,
+ * txn.c - a group of writes on a server: read at once, decide in memory,
  * write at once.
  *
  * begin() locks the counter, so that nobody else writes, and reads version,
  * owner and `created` of every key that the group is about: a slot each. The
  * calls of the group change slots, one after the other, and what a refused
- * call changed is undone from a list (dbms_apply.c). Then the slots that differ
- * are written in statements of many rows (dbms_write.c). Values are borrowed
+ * call changed is undone from a list (apply.c). Then the slots that differ
+ * are written in statements of many rows (write.c). Values are borrowed
  * from the calls throughout.
  */
-#include "registry/dbms_txn.h"
+#include "registry/dbms/txn.h"
 
 #include "base/mem.h"
 

@@ -1,8 +1,8 @@
 /*
- * dbms_write.c - writing the outcome of a group: statements of many rows, in
+ * write.c - writing the outcome of a group: statements of many rows, in
  * requests of about a megabyte.
  */
-#include "registry/dbms_txn.h"
+#include "registry/dbms/txn.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

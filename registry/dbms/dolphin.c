@@ -1,5 +1,5 @@
 /*
- * dbms_dolphin.c - DolphinScheduler's own tables, read and never written.
+ * dolphin.c - DolphinScheduler's own tables, read and never written.
  *
  * Its change events are hints only: they say when to look, never what is
  * there. Its processes delete the newest of them instead of the oldest, write
@@ -8,12 +8,12 @@
  * latest every `poll_ms`, and what differs from the last look is told: every
  * one of these cases is the same to us, and costs nothing but the hint.
  *
- * The rows of a dead client are not there; who is dead: dbms_peers.c. Looks
+ * The rows of a dead client are not there; who is dead: peers.c. Looks
  * come as often as the shortest timeout that a client states asks for.
  *
  * `created` of a row is its id, its version a hash of it.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

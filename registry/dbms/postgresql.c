@@ -1,5 +1,5 @@
 /*
- * dbms_postgresql.c - the PostgreSQL driver: libpq, never blocking for longer
+ * postgresql.c - the PostgreSQL driver: libpq, never blocking for longer
  * than the deadline of a request.
  *
  * libpq's blocking calls know no deadline, so requests are sent and answers
@@ -11,7 +11,7 @@
  * and nobody LISTENs through one. What libpq would take from the environment
  * and could lead elsewhere (PGHOSTADDR, PGOPTIONS, PGSERVICE...) is given.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/clock.h"
 #include "base/mem.h"

@@ -1,16 +1,16 @@
 /*
- * dbms_connect.c - which server: a round over the hosts of the URL, and over
+ * connect.c - which server: a round over the hosts of the URL, and over
  * the addresses of each, until one is reached that writes.
  *
  * Names are looked up anew in every round, since a name may be moved to
  * another server. Who was connected and failed us is asked last.
  *
  * One that writes may be an old primary beside the new one. So each is asked
- * where it stands (dbms_place.c), and one that stands before what is known is
+ * where it stands (place.c), and one that stands before what is known is
  * kept, while the others are asked, for the case that none is better. Who knows
  * nothing yet asks all.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

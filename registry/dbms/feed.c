@@ -1,5 +1,5 @@
 /*
- * dbms_feed.c - what changed since we last looked: our own feed, and what
+ * feed.c - what changed since we last looked: our own feed, and what
  * differs in DolphinScheduler's tables.
  *
  * A row of the feed holds the names of the keys that a transaction changed;
@@ -7,7 +7,7 @@
  * given in the order of commits, so whoever has read up to one has missed
  * nothing below it. What we wrote ourselves we know without reading.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 #include "registry/registry_priv.h"
 
 #include <inttypes.h>

@@ -5,7 +5,7 @@
  * What the URL means is conf/jdbc_url.h's matter. What it does not say the C
  * libraries would take from the environment; so it is said (the drivers).
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 #include "registry/sql_backend.h"
 
 #include "base/log.h"

@@ -1,12 +1,12 @@
 /*
- * dbms_schema.c - making the tables, on request only.
+ * schema.c - making the tables, on request only.
  *
  * Every statement is CREATE ... IF NOT EXISTS or an insert of a row that is
  * missing: it can be repeated, drops nothing, and leaves tables that
  * DolphinScheduler's own scripts have made as they are. They go to the first
  * host that writes.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include <string.h>
 

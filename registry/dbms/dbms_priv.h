@@ -1,11 +1,11 @@
 /*
- * dbms.h - the core of the MySQL and PostgreSQL registries: one connection to
- * a server, for the dbms_*.c files of this folder, the drivers and jdbc.c.
+ * dbms_priv.h - the core of the MySQL and PostgreSQL registries: one connection
+ * to a server, for the dbms_*.c files of this folder, the drivers and jdbc.c.
  * (Longer than 150 lines: one header for ten small files.)
  *
  * Every statement is a journey of a millisecond, so a group of writes makes
  * four, however large it is: begin and read all that it is about, write the
- * outcome, commit. What lies between is decided in memory (dbms_txn.c).
+ * outcome, commit. What lies between is decided in memory (txn.c).
  *
  * Each writing transaction first raises one counter, whose row stays locked
  * until it ends. So revisions are given in the order of commits, the change
@@ -23,13 +23,13 @@
  * tells whether this server writes. One that does not (a standby, a primary
  * that was made read only, a Galera node outside the primary component) is not
  * believed for reads either: it is left at once for the next address of the
- * URL (dbms_connect.c). MySQL's settings of a session cannot be had so: no
+ * URL (connect.c). MySQL's settings of a session cannot be had so: no
  * write and no check rests on them, but patience does and, on Galera, how old a
  * mere read may be (wsrep_sync_wait).
  *
  * Nor is one that stands lower than was seen, in PostgreSQL's timeline or in
  * our counter: an old primary, a backup, a standby without its tail
- * (dbms_place.c).
+ * (place.c).
  *
  * Galera lets a transaction read while what other nodes have committed is
  * still on its way; only what it writes is compared (certified) at its end.
@@ -37,8 +37,8 @@
  * question whether a lost COMMIT stands, and the lock's row by its guards,
  * because DolphinScheduler deletes that row without raising our counter.
  */
-#ifndef PELORUS_REGISTRY_DBMS_H
-#define PELORUS_REGISTRY_DBMS_H
+#ifndef PELORUS_REGISTRY_DBMS_DBMS_PRIV_H
+#define PELORUS_REGISTRY_DBMS_DBMS_PRIV_H
 
 #include "base/buf.h"
 #include "base/rand.h"
@@ -59,7 +59,7 @@
 /* --- where and how (jdbc.c) ------------------------------------------------
  */
 
-/* Where a server stands (dbms_place.c). Position 0: that is not known. */
+/* Where a server stands (place.c). Position 0: that is not known. */
 struct dbms_place {
     uint64_t generation; /* of the incarnation: see registry/history.h */
     uint64_t line;       /* PostgreSQL's timeline; 0 elsewhere */
@@ -92,7 +92,7 @@ int dbms_target_parse(struct dbms_target *t, const char *url,
                       struct err *err) MUST_CHECK;
 void dbms_target_close(struct dbms_target *t);
 
-/* --- drivers (dbms_mysql.c, dbms_postgresql.c) -----------------------------
+/* --- drivers (mysql.c, postgresql.c) -----------------------------
  */
 
 /* One column of a row; p is NULL for SQL's NULL. Bytes are bytes. */
@@ -186,7 +186,7 @@ bool dbms_is_off(const struct dbms_cell *cell);
  */
 unsigned dbms_trouble(enum dbms_fault fault, const struct err *err);
 
-/* --- one of the servers (dbms_connect.c) ------------------------------------
+/* --- one of the servers (connect.c) ------------------------------------
  */
 
 /*
@@ -200,7 +200,7 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
 /* The server that was connected has failed us: ask it last. */
 void dbms_connect_next(struct dbms_target *t);
 
-/* --- do they keep locks (dbms_probe.c) --------------------------------------
+/* --- do they keep locks (probe.c) --------------------------------------
  */
 
 /* Once for each server that we come to. NOT_HERE: two connections can hold a
@@ -212,7 +212,7 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
 enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
                                 struct err *err);
 
-/* --- where they stand (dbms_place.c) ----------------------------------------
+/* --- where they stand (place.c) ----------------------------------------
  */
 
 struct dbms;
@@ -242,7 +242,7 @@ void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n);
 /* --- the core ---------------------------------------------------------------
  */
 
-struct dbms_slot; /* a key in the transaction (dbms_txn.c) */
+struct dbms_slot; /* a key in the transaction (txn.c) */
 struct dbms_undo;
 struct dbms_guard {
     const char *key;
@@ -269,8 +269,8 @@ struct dbms_txn {
     uint64_t depth; /* of the deepest key, as the counter's row says */
 };
 
-/* DolphinScheduler's side (dbms_dolphin.c). */
-struct dbms_peer; /* a client of it (dbms_peers.c) */
+/* DolphinScheduler's side (dolphin.c). */
+struct dbms_peer; /* a client of it (peers.c) */
 struct dbms_row;  /* a row of its data as we know it */
 struct dbms_dolphin {
     int64_t poll_ms;
@@ -294,7 +294,7 @@ struct dbms_own {
     struct sql_rows rows;
 };
 
-/* Who has the row of a lock that we wait for (dbms_lock.c). */
+/* Who has the row of a lock that we wait for (lock.c). */
 #define DBMS_HOLDERS 4 /* locks that are waited for at a time */
 struct dbms_holder {
     uint64_t row, client, beat;
@@ -346,7 +346,7 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
                                const char *namespace_, int64_t timeout_ms,
                                int64_t beat_ms);
 
-/* Hears hints of other processes' commits (dbms_waker.c); takes the target. */
+/* Hears hints of other processes' commits (waker.c); takes the target. */
 struct sql_waker;
 struct sql_waker *dbms_waker_new(struct dbms_target *target);
 
@@ -420,7 +420,7 @@ void dbms_push(const struct dbms *d, struct sql_rows *rows,
 /* --- the slots ---------------------------------------------------------------
  */
 
-/* dbms_txn.c */
+/* txn.c */
 sql_begin_f dbms_begin;
 sql_commit_f dbms_end;
 sql_rollback_f dbms_abandon;
@@ -428,24 +428,24 @@ sql_savepoint_f dbms_savepoint;
 sql_release_f dbms_release;
 sql_apply_f dbms_apply;
 sql_revision_f dbms_revision;
-/* dbms_read.c */
+/* read.c */
 sql_get_f dbms_get;
 sql_get_many_f dbms_get_many;
 sql_exists_f dbms_exists;
 sql_children_f dbms_children;
 sql_list_f dbms_list;
-/* dbms_feed.c */
+/* feed.c */
 sql_changed_f dbms_changed;
 sql_feed_read_f dbms_feed_read;
 sql_feed_skip_f dbms_feed_skip;
 sql_sums_f dbms_sums;
-/* dbms_session.c */
+/* session.c */
 sql_session_begin_f dbms_session_begin;
 sql_session_renew_f dbms_session_renew;
 sql_session_close_f dbms_session_close;
 sql_sessions_f dbms_sessions;
 sql_reap_f dbms_reap;
-/* dbms_lock.c */
+/* lock.c */
 sql_lock_enqueue_f dbms_lock_enqueue;
 sql_lock_head_f dbms_lock_head;
 sql_lock_leave_f dbms_lock_leave;
@@ -459,7 +459,7 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 void dbms_add_counter(struct dbms *d, uint64_t n);
 int dbms_session_lost(uint64_t session, struct err *err);
 
-/* --- DolphinScheduler's clients (dbms_peers.c) -----------------------------
+/* --- DolphinScheduler's clients (peers.c) -----------------------------
  */
 
 /* In a look (o->look is its number): a client's heartbeat row; */
@@ -474,7 +474,7 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
 bool dbms_peer_dead(const struct dbms_dolphin *o, uint64_t id);
 void dbms_peers_forget(struct dbms_dolphin *o);
 
-/* --- DolphinScheduler's tables (dbms_dolphin.c) --------------------------- */
+/* --- DolphinScheduler's tables (dolphin.c) --------------------------- */
 
 /* Of a client's connection_config; what cannot be read is our own. */
 int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell);
@@ -510,7 +510,7 @@ int dbms_dolphin_read(struct dbms *d, mono_ms now, sql_wanted_f *wanted,
                       struct err *err) MUST_CHECK;
 void dbms_dolphin_forget(struct dbms *d);
 
-/* --- the schema (dbms_schema.c) ------------------------------------------- */
+/* --- the schema (schema.c) ------------------------------------------- */
 
 extern const char dbms_schema_mysql[], dbms_schema_postgresql[];
 int dbms_schema_apply(struct dbms_target *t, struct err *err) MUST_CHECK;

@@ -1,5 +1,5 @@
 /*
- * dbms_place.c - where a server stands, and whether that may be.
+ * place.c - where a server stands, and whether that may be.
  *
  * Every transaction hears the timeline (its `begin`) and most hear the counter
  * (a row tagged M); who writes hears what its own last commit left in its
@@ -21,7 +21,7 @@
  * transaction that raises the counter and is committed, which a node that lags
  * cannot.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/mem.h"
 #include "registry/history.h"

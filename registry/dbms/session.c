@@ -1,5 +1,5 @@
 /*
- * dbms_session.c - sessions, and ending those of processes that died.
+ * session.c - sessions, and ending those of processes that died.
  *
  * A session is two rows of one number: ours (a beat, and by the server's clock
  * the time when it is over) and a client's heartbeat row for DolphinScheduler,
@@ -13,7 +13,7 @@
  * another server's clock may have written the times (Galera, a connection
  * younger than the timeout) a beat must stand still for the whole of it.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /*
- * dbms_mysql.c - the driver for MySQL and MariaDB: libmariadb.
+ * mysql.c - the driver for MySQL and MariaDB: libmariadb.
  *
  * Its blocking calls take deadlines in whole seconds, for each wait on the
  * socket. The server's own limits (lock waits, transactions that rest) are set
  * with them. Several statements go in one request; rows are taken one by one.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/mem.h"
 

@@ -1,11 +1,11 @@
 /*
- * dbms_txn.h - the slots of a transaction: for dbms_txn.c, which reads them,
- * dbms_apply.c, which decides, and dbms_write.c, which writes.
+ * txn.h - the slots of a transaction: for txn.c, which reads them,
+ * apply.c, which decides, and write.c, which writes.
  */
 #ifndef PELORUS_REGISTRY_DBMS_TXN_H
 #define PELORUS_REGISTRY_DBMS_TXN_H
 
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /*
- * dbms_peers.c - DolphinScheduler's clients: who of them lives. Pure: what a
+ * peers.c - DolphinScheduler's clients: who of them lives. Pure: what a
  * look read is told here, and when it counts says attention.h.
  *
  * A client lives while the value of its heartbeat row changes. It is dead when
@@ -14,7 +14,7 @@
  * and alive in turn would be worse than either. Whether its work has moved
  * meanwhile is not asked here: the gate bars the process then.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

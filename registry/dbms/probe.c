@@ -1,5 +1,5 @@
 /*
- * dbms_probe.c - does a server keep the locks of rows?
+ * probe.c - does a server keep the locks of rows?
  *
  * All that is ours rests on them, and some that speak MySQL's language take
  * FOR UPDATE and lock nothing: tables of another engine than InnoDB, servers
@@ -8,7 +8,7 @@
  * there before the row is, and it is the counter's; so others wait for the
  * length of two short requests, once for each server that we come to.
  */
-#include "registry/dbms.h"
+#include "registry/dbms/dbms_priv.h"
 
 #include <string.h>
 
