@@ -8,7 +8,7 @@
  *   snapshot   coordinator/snapshot.c the current snapshot        a few loads
  *   balancer   balancer/balancer.c    groups, accounts, pick ids  one request
  *   log        base/log.c             sink, lines not written yet one copy
- *   handle     registry/zookeeper_handle.c  the library's handle  one request
+ *   handle     registry/zookeeper/handle.c  the library's handle  one request
  *   sockets    http/conns.c           connections being watched   a list walk
  */
 #ifndef PELORUS_BASE_LOCKS_H

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <stdio.h>
 #include <string.h>

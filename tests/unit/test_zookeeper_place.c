@@ -2,7 +2,7 @@
  * test_zookeeper_place.c - the names in a lock's queue: who is first, whom do
  * we wait for.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /*
- * zookeeper_trouble.c - what the servers refuse, by name, and why none of them
+ * trouble.c - what the servers refuse, by name, and why none of them
  * gives us a session.
  *
  * The client library tells of a server that does not want us only that there
@@ -9,7 +9,7 @@
  * for an absurd length, and hangs up)? And with the first session, how long
  * they wait for their leader. What is found is shown, and decides nothing.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/buf.h"
 #include "base/log.h"

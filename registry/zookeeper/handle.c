@@ -1,12 +1,12 @@
 /*
- * zookeeper_handle.c - handles of the client library: opened, heard, closed.
+ * handle.c - handles of the client library: opened, heard, closed.
  *
  * One function and one context serve all watches of a handle: the library
  * merges session events per distinct pair, by a search through all of them.
  * Events are copied on its thread and handed to the loop, which knows by the
  * handle whether they still matter.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/locks.h"
 #include "base/log.h"

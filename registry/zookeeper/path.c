@@ -1,12 +1,12 @@
 /*
- * zookeeper_path.c - keys and paths, nodes and entries, directories.
+ * path.c - keys and paths, nodes and entries, directories.
  *
  * Directories below our keys are plain persistent nodes without a value. Only
  * those around locks are containers, as Curator makes them: the server removes
  * a container once it is empty, which would lose a value written into it (and
  * does not tell which nodes are containers).
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <stdlib.h>
 #include <string.h>

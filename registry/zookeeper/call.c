@@ -1,7 +1,7 @@
 /*
- * zookeeper_call.c - what callers ask for: taken, counted, answered once.
+ * call.c - what callers ask for: taken, counted, answered once.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <stdarg.h>
 #include <stdio.h>

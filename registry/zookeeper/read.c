@@ -1,5 +1,5 @@
 /*
- * zookeeper_read.c - get, exists, children: one request each, behind a sync.
+ * read.c - get, exists, children: one request each, behind a sync.
  *
  * A server may be behind the others for as long as it answers by itself: it
  * would tell of an item that it does not exist, and of an epoch that it is not
@@ -7,7 +7,7 @@
  * wait behind it. (A leader that is cut off still answers both for a while:
  * only a txn proves.)
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 static void unreadable(struct registry_call *call, int rc)
 {

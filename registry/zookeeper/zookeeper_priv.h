@@ -4,34 +4,34 @@
  * call.)
  *
  *   zookeeper.c         opening, closing, the session and its deadlines
- *   zookeeper_life.c    what shows that the leader has heard us, and servers
+ *   life.c    what shows that the leader has heard us, and servers
  *                       that answer but do not write
- *   zookeeper_handle.c  handles of the client library, and their events
- *   zookeeper_servers.c the addresses of the servers
- *   zookeeper_old.c     the end of a session that we gave up
- *   zookeeper_position.c where the store stands, and whether it went back
- *   zookeeper_request.c requests and their answers
- *   zookeeper_call.c    callers' calls: taken, counted, answered
- *   zookeeper_path.c    keys and paths, entries, missing directories
- *   zookeeper_txn.c     writes: one multi each
- *   zookeeper_read.c    get, exists, children
- *   zookeeper_list.c    pages of keys with values, in order
- *   zookeeper_hold.c    locks in the layout of Curator's InterProcessMutex
- *   zookeeper_others.c  what else stands in a lock's directory
- *   zookeeper_place.c   the names in a lock's queue, pure
- *   zookeeper_watch.c   watches: which directories and keys are looked at
- *   zookeeper_poll.c    which keys are to be read again, and when
- *   zookeeper_dir.c     one directory: its names, their differences
- *   zookeeper_log.c     the client's own log lines
- *   zookeeper_trouble.c what the servers refuse, and why none takes us
+ *   handle.c  handles of the client library, and their events
+ *   servers.c the addresses of the servers
+ *   old.c     the end of a session that we gave up
+ *   position.c where the store stands, and whether it went back
+ *   request.c requests and their answers
+ *   call.c    callers' calls: taken, counted, answered
+ *   path.c    keys and paths, entries, missing directories
+ *   txn.c     writes: one multi each
+ *   read.c    get, exists, children
+ *   list.c    pages of keys with values, in order
+ *   hold.c    locks in the layout of Curator's InterProcessMutex
+ *   others.c  what else stands in a lock's directory
+ *   place.c   the names in a lock's queue, pure
+ *   watch.c   watches: which directories and keys are looked at
+ *   poll.c    which keys are to be read again, and when
+ *   dir.c     one directory: its names, their differences
+ *   log.c     the client's own log lines
+ *   trouble.c what the servers refuse, and why none takes us
  *
  * The client library has two threads per handle. Its callbacks copy what they
  * are given and hand it to the loop; everything else here runs on the loop,
  * except opening and closing a handle, which may block (names are resolved,
  * threads are joined) and are done on two workers.
  */
-#ifndef PELORUS_REGISTRY_ZOOKEEPER_PRIV_H
-#define PELORUS_REGISTRY_ZOOKEEPER_PRIV_H
+#ifndef PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
+#define PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
 
 #include "base/mem.h"
 #include "base/worker.h"
@@ -57,7 +57,7 @@
 struct zookeeper;
 struct zk_request;
 
-/* --- requests (zookeeper_request.c) ------------------------------------- */
+/* --- requests (request.c) ------------------------------------- */
 
 enum zk_request_type {
     ZK_GET,
@@ -77,7 +77,7 @@ struct zk_names {
 
 typedef void zk_done_f(void *arg, struct zk_request *answered);
 
-/* Nodes whose version counts (zookeeper_position.c). */
+/* Nodes whose version counts (position.c). */
 enum zk_count_of {
     ZK_SHARED,
     ZK_OWN,
@@ -146,7 +146,7 @@ bool zk_broken(int rc);
 
 void zk_names_close(struct zk_names *names);
 
-/* --- handles (zookeeper_request.c) --------------------------------------- */
+/* --- handles (request.c) --------------------------------------- */
 
 /* One handle of the library is one session; after its end there is a new one.
  * What a stale handle still says is ignored. */
@@ -180,7 +180,7 @@ void zk_handle_close(struct zookeeper *z, loop_f *closed);
  * loop hears of it when it turns again. */
 loop_f zk_guard; /* arg: struct zookeeper */
 /* The addresses of "host:port,host:port", for the library, and how many; NULL:
- * none has one. mem_free(). Blocks. (zookeeper_servers.c, to zk_server_text) */
+ * none has one. mem_free(). Blocks. (servers.c, to zk_server_text) */
 char *zk_servers(const char *hosts, size_t *n);
 /* Break our connections to a server, under the library, which then goes to the
  * next one with the same session. */
@@ -197,7 +197,7 @@ void zk_watcher(zhandle_t *zh, int type, int state, const char *path,
 
 /* How many reads for watches may be with the server now. */
 size_t zk_watch_window(const struct zookeeper *z);
-/* Send what can be sent. (zookeeper_request.c, this and the next.) */
+/* Send what can be sent. (request.c, this and the next.) */
 void zk_pump(struct zookeeper *z);
 /* Fail what callers asked for and was not sent. */
 void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why);
@@ -219,9 +219,9 @@ bool zk_on_answer(struct zookeeper *z, struct zk_request *q);
 void zk_holds_event(struct zookeeper *z, int type, const char *path);
 void zk_watches_event(struct zookeeper *z, int type, const char *path);
 
-log_callback_fn zk_log_callback(void); /* zookeeper_log.c */
+log_callback_fn zk_log_callback(void); /* log.c */
 
-/* --- signs of life (zookeeper_life.c) ------------------------------------ */
+/* --- signs of life (life.c) ------------------------------------ */
 
 #define ZK_HEARD 8
 
@@ -247,7 +247,7 @@ struct zk_silence {
     bool told;                     /* that they were all of them */
 };
 
-/* --- where the store stands (zookeeper_position.c) ------------------------ */
+/* --- where the store stands (position.c) ------------------------ */
 
 struct zk_count {
     char *path;
@@ -281,7 +281,7 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q);
 uint64_t zk_position(const struct zookeeper *z); /* 0: cannot be told */
 void zk_position_begin(struct zookeeper *z, uint64_t session);
 
-/* --- what they refuse (zookeeper_trouble.c) ------------------------------ */
+/* --- what they refuse (trouble.c) ------------------------------ */
 
 const char *zk_error(int rc); /* in words */
 /* Was that an answer to complain about? */
@@ -308,7 +308,7 @@ void zk_diagnose(struct zookeeper *z);
 /* The opener's thread is wanted: end it soon. */
 void zk_diagnosis_yield(struct zookeeper *z);
 
-/* --- a session that we gave up (zookeeper_old.c) ------------------------- */
+/* --- a session that we gave up (old.c) ------------------------- */
 
 struct zk_old {
     struct zookeeper *z;
@@ -389,7 +389,7 @@ bool zk_stopping(const struct zookeeper *z);
 /* A session stands, and requests may be queued for it. */
 bool zk_usable(const struct zookeeper *z);
 
-/* --- keys, entries, directories (zookeeper_path.c) ----------------------- */
+/* --- keys, entries, directories (path.c) ----------------------- */
 
 /* The path of a key ("/" is the root of the namespace), for the caller to
  * free; and back: the key within a path of ours. */
@@ -430,13 +430,13 @@ struct zk_call {
 };
 
 /* False: it was refused without asking, by registry_call_fail_later(). */
-bool zk_txn(struct registry_call *call);  /* zookeeper_txn.c */
-void zk_read(struct registry_call *call); /* zookeeper_read.c */
-void zk_list(struct registry_call *call); /* zookeeper_list.c */
+bool zk_txn(struct registry_call *call);  /* txn.c */
+void zk_read(struct registry_call *call); /* read.c */
+void zk_list(struct registry_call *call); /* list.c */
 void zk_walk_close(struct zk_walk **walk);
 void zk_walks_close(struct zookeeper *z); /* those that wait */
 
-registry_submit_f zk_submit; /* zookeeper_call.c, this and the next */
+registry_submit_f zk_submit; /* call.c, this and the next */
 /* Answer; everything of the call is let go. zk_call_broken() finds the code
  * when the connection broke; `in_doubt`: its write was sent. */
 void zk_call_done(struct registry_call *call,
@@ -445,7 +445,7 @@ void zk_call_fail(struct registry_call *call, enum err_code code,
                   const char *fmt, ...) PRINTF_LIKE(3, 4);
 void zk_call_broken(struct registry_call *call, bool in_doubt, int rc);
 
-/* --- places in a lock's queue (zookeeper_place.c) ------------------------ */
+/* --- places in a lock's queue (place.c) ------------------------ */
 
 #define ZK_UUID_SIZE 37
 void zk_place_uuid(char out[ZK_UUID_SIZE]); /* a fresh one */
@@ -464,7 +464,7 @@ struct zk_place {
 bool zk_place(const struct zk_names *names, const char *uuid,
               struct zk_place *out) MUST_CHECK;
 
-/* --- locks (zookeeper_hold.c) -------------------------------------------- */
+/* --- locks (hold.c) -------------------------------------------- */
 
 struct zk_hold {
     enum {
@@ -495,14 +495,14 @@ void zk_holds_txn_done(struct zookeeper *z);
 void zk_holds_lost(struct zookeeper *z);
 void zk_holds_close(struct zookeeper *z); /* free what they hold */
 
-/* zookeeper_others.c: leave the contenders in a list of the directory; a node
+/* others.c: leave the contenders in a list of the directory; a node
  * before ours is no session's (false: too many are remembered). */
 void zk_others_sift(struct registry_hold *hold, struct zk_names *names);
 bool zk_others_pass_over(struct registry_hold *hold, const char *path);
 void zk_others_forget(struct zk_hold *h);
 void zk_others_close(struct zookeeper *z);
 
-/* --- watches (zookeeper_watch.c, zookeeper_dir.c) ------------------------ */
+/* --- watches (watch.c, dir.c) ------------------------ */
 
 struct zk_child {
     char *name;
@@ -557,10 +557,10 @@ void zk_watches_lost(struct zookeeper *z); /* the session is over */
 void zk_watches_close(struct zookeeper *z);
 
 /* `passed_ms` are over; `total` keys and directories have all watches. Marks
- * what is to be read or listed. (zookeeper_poll.c) */
+ * what is to be read or listed. (poll.c) */
 void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total);
 
-/* zookeeper_dir.c */
+/* dir.c */
 struct zk_dir *zk_dir_find(const struct registry_watch *w, const char *key);
 struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key);
 /* Forget it and what is below; its keys are told as gone if `tell`. */

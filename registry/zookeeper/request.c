@@ -1,5 +1,5 @@
 /*
- * zookeeper_request.c - requests: queued here, sent, answered on the loop.
+ * request.c - requests: queued here, sent, answered on the loop.
  *
  * Only as many are with the client library as the server takes at a time: it
  * has no bound itself, and when a connection breaks it fails everything that
@@ -10,7 +10,7 @@
  * the request and hand it to the loop; no call into the library, no lock but
  * the mailbox's. (Longer than 500 lines: a request's life is one story.)
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/locks.h"
 

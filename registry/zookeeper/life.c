@@ -1,5 +1,5 @@
 /*
- * zookeeper_life.c - what shows that we live, and servers that cannot show it.
+ * life.c - what shows that we live, and servers that cannot show it.
  *
  * The leader ends our session, so only what the leader has heard keeps it. A
  * follower that is cut off answers reads and pings by itself until it notices,
@@ -22,7 +22,7 @@
  * whatever it answers: after a third of the timeout the connection is broken,
  * and the library takes the session to the next one.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"
 

@@ -1,5 +1,5 @@
 /*
- * zookeeper_poll.c - which keys of a watch are to be read again now.
+ * poll.c - which keys of a watch are to be read again now.
  *
  * Each is read once per period, which is long enough that all watches together
  * make READS_MAX reads a second, but at least a second and at most the watch's
@@ -8,7 +8,7 @@
  * whose children nothing else tells of, and now and then the others, because
  * an event is a hint and the list is the truth.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #define READS_MAX     1000  /* a second */
 #define PERIOD_MIN_MS 1000  /* between two reads of a key */

@@ -1,5 +1,5 @@
 /*
- * zookeeper_old.c - the end of a session that we gave up, by hand.
+ * old.c - the end of a session that we gave up, by hand.
  *
  * The server may still keep it, and with it locks and keys that stop others.
  * Whoever offers a session's number renews it, whether or not he hears the
@@ -13,7 +13,7 @@
  * over, or its timeout has passed since the loss. Blocks; on the opener's
  * thread.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <errno.h>
 #include <netdb.h>

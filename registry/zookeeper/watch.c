@@ -1,5 +1,5 @@
 /*
- * zookeeper_watch.c - watches: which directories are listed and which keys are
+ * watch.c - watches: which directories are listed and which keys are
  * read, and when.
  *
  * The C client knows one-shot watches only, and re-arms all of them in one
@@ -9,14 +9,14 @@
  * instead. An event about a directory's children is a reason to list it; the
  * list is the truth, and is made again now and then without an event, too.
  *
- * Values are polled (zookeeper_poll.c). Reads for watches stand behind the
+ * Values are polled (poll.c). Reads for watches stand behind the
  * callers' requests.
  *
  * All reads of one session are answered in order and never from an older state
  * than the one before, so the view needs no revisions. (Long: whatever makes a
  * watch look is here.)
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"
 

@@ -1,12 +1,12 @@
 /*
- * zookeeper_others.c - what else stands in a lock's directory.
+ * others.c - what else stands in a lock's directory.
  *
  * Contenders of other layouts are waited for by their number, and said once:
  * they may not wait for us. A node that is no session's is no contender: it
  * would block the lock for ever. That it is none is seen when it is looked at,
  * as the one before ours, and remembered for as long as our own node stands.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"
 

@@ -1,5 +1,5 @@
 /*
- * zookeeper_servers.c - the servers of a connect string, by their addresses.
+ * servers.c - the servers of a connect string, by their addresses.
  *
  * The client library (3.8.0) is given numbers, never names. With names it
  * resolves all of them before each attempt to connect, and while a single one
@@ -10,7 +10,7 @@
  *
  * Names are resolved anew for each handle. Blocks; for the opener's thread.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/buf.h"
 #include "base/log.h"

@@ -1,5 +1,5 @@
 /*
- * zookeeper_place.c - the names in a lock's queue, as Curator writes them:
+ * place.c - the names in a lock's queue, as Curator writes them:
  * "_c_<uuid>-lock-<sequence>". Pure.
  *
  * The order is that of the sequence numbers at the end, which one counter of
@@ -11,7 +11,7 @@
  * of the text behind the last "lock-". A name without a number goes by this
  * text, or the whole of it.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/rand.h"
 

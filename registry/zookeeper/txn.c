@@ -1,5 +1,5 @@
 /*
- * zookeeper_txn.c - writes: each is one multi, all or nothing at the server.
+ * txn.c - writes: each is one multi, all or nothing at the server.
  *
  * What a multi cannot say is found out before or after it, and never decided
  * on what may have changed since:
@@ -10,7 +10,7 @@
  *     the set then is at the version seen, and so of the kind seen.
  * Nothing of this repeats a write whose outcome is unknown.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <string.h>
 

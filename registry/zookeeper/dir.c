@@ -1,12 +1,12 @@
 /*
- * zookeeper_dir.c - one directory that a watch knows: the names in it, and
+ * dir.c - one directory that a watch knows: the names in it, and
  * what a new list of them changes.
  *
  * Both lists are sorted, so the differences are one pass over the two. A name
  * that is gone takes everything below it along: a node with children cannot go
  * before them, and whatever stood there in between was told, or never was.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <string.h>
 #include <utlist.h>

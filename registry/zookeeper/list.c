@@ -1,5 +1,5 @@
 /*
- * zookeeper_list.c - pages of keys with values, ascending, from a store that
+ * list.c - pages of keys with values, ascending, from a store that
  * only names the children of one node at a time.
  *
  * A walk goes through the tree in the order of whole keys. What stands below
@@ -13,7 +13,7 @@
  * snapshot anyway. A page whose walk is gone begins one of its own behind the
  * last key of the page before, which is what `next` names here.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include <string.h>
 #include <utlist.h>

@@ -1,12 +1,12 @@
 /*
- * zookeeper_hold.c - locks, in the layout of Curator's InterProcessMutex, so
+ * hold.c - locks, in the layout of Curator's InterProcessMutex, so
  * that its users and we exclude each other:
  *
  *   <lock>/_c_<uuid>-lock-<sequence>   ephemeral, sequential
  *
  * The order is that of the sequence numbers; whoever is first has the lock,
  * everybody else watches the one before, whatever it looks like
- * (zookeeper_place.c, zookeeper_others.c). The fencing number is our node's
+ * (place.c, others.c). The fencing number is our node's
  * czxid: nodes come first in the order of their making.
  *
  *   NONE -> CREATING -> STANDS (first: granted; else: watch, list again)
@@ -21,7 +21,7 @@
  *
  * (Longer than 500 lines: it is one state machine.)
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"
 

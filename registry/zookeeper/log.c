@@ -1,11 +1,11 @@
 /*
- * zookeeper_log.c - the client library's own lines in our log.
+ * log.c - the client library's own lines in our log.
  *
  * "2026-11-22 11:54:47,123:4711(0x7f..):ZOO_ERROR@function@1234: text": the
  * level and the text are kept. A client that cannot connect says so at every
  * try, many times a second: the same place is heard once in ten seconds.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"
 #include "base/rand.h"

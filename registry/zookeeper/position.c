@@ -1,5 +1,5 @@
 /*
- * zookeeper_position.c - where the store stands: how often our processes have
+ * position.c - where the store stands: how often our processes have
  * written one node.
  *
  * A zxid does not say it. After an ensemble was put back to an older copy the
@@ -25,7 +25,7 @@
  * clients' connections when it loses its leader. So a connection begins with
  * this write, and nothing else is sent before it was answered.
  */
-#include "registry/zookeeper_priv.h"
+#include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"
 #include "base/rand.h"
