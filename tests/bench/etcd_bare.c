@@ -5,7 +5,7 @@
 #include "tests/bench/etcd_bare.h"
 
 #include "base/clock.h"
-#include "registry/etcd_wire.h"
+#include "registry/etcd/wire.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>

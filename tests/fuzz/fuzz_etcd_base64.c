@@ -3,7 +3,7 @@
  * encoded to the same text, or was refused.
  */
 #include "base/mem.h"
-#include "registry/etcd_wire.h"
+#include "registry/etcd/wire.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

@@ -3,7 +3,7 @@
  * are the same as from one piece, and each is read.
  */
 #include "base/mem.h"
-#include "registry/etcd_wire.h"
+#include "registry/etcd/wire.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

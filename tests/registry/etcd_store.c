@@ -4,7 +4,7 @@
 #include "tests/registry/etcd_store.h"
 
 #include "base/mem.h"
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -4,7 +4,7 @@
  * (Longer than 500 lines: one server, and each way in which it deceives.)
  */
 #include "base/mem.h"
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 #include "tests/registry/etcd_conformance.h"
 
 #include <dirent.h>

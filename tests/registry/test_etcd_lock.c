@@ -2,7 +2,7 @@
  * test_etcd_lock.c - the lock on etcd beside what others put there, and after
  * somebody took a key away.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 #include "tests/registry/etcd_conformance.h"
 
 #include <stdio.h>

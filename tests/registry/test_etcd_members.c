@@ -2,7 +2,7 @@
  * test_etcd_members.c - three members of which some die or stop, and a server
  * that forgets our token.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 #include "tests/registry/etcd_conformance.h"
 
 #include <signal.h>

@@ -2,7 +2,7 @@
  * test_etcd_watch.c - watches when streams break, hang or are cancelled, and
  * when other programs write keys that are none of ours.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 #include "tests/registry/etcd_conformance.h"
 
 #include <signal.h>

@@ -2,7 +2,7 @@
  * test_etcd_wire.c - etcd's gateway as bytes: what is written, and what the
  * server's own answers mean.
  */
-#include "registry/etcd_wire.h"
+#include "registry/etcd/wire.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /*
- * etcd_queue.c - waiting for the lock, as etcd's own lock service and jetcd lay
+ * queue.c - waiting for the lock, as etcd's own lock service and jetcd lay
  * it out: one key per waiter below the lock's name, named by its lease in hex;
  * whoever's key was created first has the lock. So we contend with
  * DolphinScheduler and `etcdctl lock` alike.
@@ -13,9 +13,9 @@
  * number. Leaving revokes the lease, and the key goes with it, so a waiter
  * that gave up can never come to hold.
  *
- * Who counts as standing in the queue: etcd_place.c.
+ * Who counts as standing in the queue: place.c.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

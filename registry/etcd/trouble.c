@@ -1,10 +1,10 @@
 /*
- * etcd_trouble.c - what the members refuse, by name (etcd_reply.c), and whether
+ * trouble.c - what the members refuse, by name (reply.c), and whether
  * one that hangs up on every request speaks TLS: its port says nothing of it to
  * who speaks without, so it is asked once with it. What it answers is shown,
  * and decides nothing.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/mem.h"
 

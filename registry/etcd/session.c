@@ -1,5 +1,5 @@
 /*
- * etcd_session.c - our session: a lease, and one key that hangs on it.
+ * session.c - our session: a lease, and one key that hangs on it.
  *
  *   NONE -> (ENDING the one before) -> GRANTING -> KEYING -> LIVE
  *    ^------------------------------------------ (LOSING) <----/
@@ -15,11 +15,11 @@
  * ended at the store before the next one begins, for the same reason.
  *
  * While there are watches, the look writes the key: the canary that every
- * watch stream has to bring back (etcd_feed.c). A store that is full refuses
+ * watch stream has to bring back (feed.c). A store that is full refuses
  * that, and lets us keep what we have: then every other look only reads. The
  * key contains "//" and so can be no key of the interface; nobody sees it.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 

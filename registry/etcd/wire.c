@@ -1,10 +1,10 @@
 /*
- * etcd_wire.c - writing: keys, base64 and the bodies of requests.
+ * wire.c - writing: keys, base64 and the bodies of requests.
  *
  * Bodies go straight into a buffer. A body that does not fit overflows it and
  * is never sent; txns are bounded by registry.c before they come here.
  */
-#include "registry/etcd_wire.h"
+#include "registry/etcd/wire.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /*
- * etcd_read.c - get, exists, list and children: one range after the other.
+ * read.c - get, exists, list and children: one range after the other.
  *
  * All reads are linearizable (never `serializable`), and a page begins right
  * behind the last key of the one before. Other clients' keys stand in the
  * namespace, too: what is no key of ours, or a directory, is passed over.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/mem.h"
 
@@ -440,7 +440,7 @@ void etcd_read_start(struct etcd_call *c)
     case REGISTRY_CALL_CHILDREN:
         start_children(c);
         break;
-    case REGISTRY_CALL_TXN: /* etcd_txn.c */
+    case REGISTRY_CALL_TXN: /* txn.c */
         assert(false);
         break;
     }

@@ -1,5 +1,5 @@
 /*
- * etcd_http.h - libcurl's multi interface on our loop: POSTs that are answered
+ * http.h - libcurl's multi interface on our loop: POSTs that are answered
  * later, and streams that are answered for ever. Knows nothing of etcd but how
  * its requests look as HTTP. Loop thread.
  */

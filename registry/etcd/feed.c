@@ -1,5 +1,5 @@
 /*
- * etcd_feed.c - one watch stream: a connection on which the server tells
+ * feed.c - one watch stream: a connection on which the server tells
  * changes for as long as it lives.
  *
  * One stream for each watched prefix, not one for all: a stream's watches are
@@ -10,7 +10,7 @@
  * Streams hang silently: a server that is stopped keeps its connections, and
  * progress messages come every ten minutes. So the body creates a second watch
  * beside the first, on our session's key, which is written every third of the
- * session's timeout over another connection (etcd_session.c): the canary. A
+ * session's timeout over another connection (session.c): the canary. A
  * stream that does not bring it within half a timeout is dropped, and the next
  * one begins where it ended; the second time in a row, at another endpoint.
  *
@@ -19,7 +19,7 @@
  * without saying so): therefore the next stream begins at the last revision
  * seen and not behind it. What is told twice changes nothing (view.c).
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 

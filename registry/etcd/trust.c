@@ -1,5 +1,5 @@
 /*
- * etcd_trust.c - is it the store that we know?
+ * trust.c - is it the store that we know?
  *
  * A store that was restored is not always seen by its revision: others lift it
  * again, or it was lifted on purpose (etcdutl --bump-revision). So there are
@@ -18,7 +18,7 @@
  * A stream is not asked anything, so it is opened only where an answer of this
  * kind came after the one before it broke.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 

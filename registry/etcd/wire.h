@@ -1,5 +1,5 @@
 /*
- * etcd_wire.h - etcd's v3 JSON gateway as bytes: what is written into a
+ * wire.h - etcd's v3 JSON gateway as bytes: what is written into a
  * request, what is read from a reply, and how a watch's stream falls into
  * messages. Pure: no I/O, no clock, no state but the caller's. Any thread.
  *

@@ -1,5 +1,5 @@
 /*
- * etcd_ask.c - one question to the store, until it has an answer that means
+ * ask.c - one question to the store, until it has an answer that means
  * something to whoever asked.
  *
  * All questions go to one endpoint. When it fails one (refused connection,
@@ -14,10 +14,10 @@
  * for its token is asked again with a new one. A server keeps its tokens in
  * memory, so after its restart all of them are worth nothing.
  *
- * What an endpoint says that is astray (etcd_trust.c) is never believed: the
+ * What an endpoint says that is astray (trust.c) is never believed: the
  * others are asked at once, and if none knows better the session ends.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

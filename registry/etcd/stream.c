@@ -1,10 +1,10 @@
 /*
- * etcd_stream.c - pieces in, messages out.
+ * stream.c - pieces in, messages out.
  *
  * A piece may hold a part of a message or many. What was handed out is dropped
  * at the next feed, so that a burst is moved once and not once a message.
  */
-#include "registry/etcd_wire.h"
+#include "registry/etcd/wire.h"
 
 #include <string.h>
 

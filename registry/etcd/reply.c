@@ -1,13 +1,13 @@
 /*
- * etcd_reply.c - reading: base64, keys with their values, refusals, and the
+ * reply.c - reading: base64, keys with their values, refusals, and the
  * messages of a watch.
  *
  * Trees are cJSON's, but no number is ever taken from its doubles: json_u64()
  * reads the decimal strings that etcd writes. Keys and values are decoded in
  * place, inside the tree's own strings, which are longer than what they hold.
  */
-#include "registry/etcd_http.h"
-#include "registry/etcd_wire.h"
+#include "registry/etcd/http.h"
+#include "registry/etcd/wire.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * etcd_http.c - libcurl on libuv. (Longer than 500 lines: one library, one
+ * http.c - libcurl on libuv. (Longer than 500 lines: one library, one
  * file.)
  *
  * libcurl says which sockets it waits for and when it wants to be woken; both
@@ -16,7 +16,7 @@
  * Each running transfer has a connection of its own (HTTP/1.1; on shared h2
  * connections watches starve), kept for the next when it is over.
  */
-#include "registry/etcd_http.h"
+#include "registry/etcd/http.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /*
- * etcd_place.c - who stands in a lock's queue.
+ * place.c - who stands in a lock's queue.
  *
  * A waiter's key stands directly below the lock's and bears the name of its
  * lease. Keys that stand deeper and bear theirs belong to other locks
@@ -8,7 +8,7 @@
  * name directly below the lock, as etcd's own service does; one with a lease
  * deeper, or at the lock's very path. That is said once.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 

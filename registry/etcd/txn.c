@@ -1,5 +1,5 @@
 /*
- * etcd_txn.c - txns: each operation becomes compares and, if it writes, an
+ * txn.c - txns: each operation becomes compares and, if it writes, an
  * operation of etcd's.
  *
  * What an operation compares:
@@ -25,7 +25,7 @@
  * rare one: txns of several operations are sent without it, and again with it
  * when they failed. Should the second succeed, then that is the outcome.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/rand.h"
 

@@ -1,5 +1,5 @@
 /*
- * etcd_watch.c - a watched prefix: list it at one revision, then follow it from
+ * watch.c - a watched prefix: list it at one revision, then follow it from
  * the next.
  *
  *   OFF --session--> LISTING --last page--> LISTED (a feed is open)
@@ -12,7 +12,7 @@
  * every 45 s all is listed in silence whatever the feed said, because servers
  * up to 3.4.36 lose events in ways that no client can see.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 

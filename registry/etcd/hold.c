@@ -1,5 +1,5 @@
 /*
- * etcd_hold.c - keeping a place in a lock's queue, and leaving it.
+ * hold.c - keeping a place in a lock's queue, and leaving it.
  *
  * Each hold has a lease of its own, because two owners in one session exclude
  * each other and the key bears the lease's name. It is kept alive and believed
@@ -7,7 +7,7 @@
  * (etcd_renewal), and by our own clock, which ends first. Whoever leaves
  * revokes the lease, and the key goes with it.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include <string.h>
 #include <utlist.h>

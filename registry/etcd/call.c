@@ -1,5 +1,5 @@
 /*
- * etcd_call.c - the interface's calls, in order.
+ * call.c - the interface's calls, in order.
  *
  * HTTP/1.1 gives no order between connections, and one connection would take
  * one call at a time. So calls wait in a queue and begin in its order, many at
@@ -13,7 +13,7 @@
  * A request costs the server much more than a key. So few gets are under way at
  * a time, and those that wait meanwhile are asked together, in one txn.
  */
-#include "registry/etcd_priv.h"
+#include "registry/etcd/etcd_priv.h"
 
 #include "base/mem.h"
 #include "base/rand.h"

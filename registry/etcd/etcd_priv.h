@@ -2,25 +2,25 @@
  * etcd_priv.h - the etcd backend's own state, for its files. (Longer than 150
  * lines: it says of every field what it means.)
  *
- *   etcd_wire.h   bytes: pure
- *   etcd_http.h   libcurl on the loop
- *   etcd_ask.c    one question: endpoint, token, deadline, repeated or not
- *   etcd_trust.c  is it the store that we know?
- *   etcd_session.c  the lease, its key, the canary
- *   etcd_call.c   the interface's calls, in order; etcd_read.c, etcd_txn.c
- *   etcd_feed.c   one watch stream; etcd_watch.c  list and follow a prefix
- *   etcd_queue.c  waiting for a lock; etcd_place.c  behind whom; etcd_hold.c
+ *   wire.h   bytes: pure
+ *   http.h   libcurl on the loop
+ *   ask.c    one question: endpoint, token, deadline, repeated or not
+ *   trust.c  is it the store that we know?
+ *   session.c  the lease, its key, the canary
+ *   call.c   the interface's calls, in order; read.c, txn.c
+ *   feed.c   one watch stream; watch.c  list and follow a prefix
+ *   queue.c  waiting for a lock; place.c  behind whom; hold.c
  *   keeping and leaving it
  *   etcd.c        opening, the tick, closing
  *
  * Everything runs on the loop's thread. Nothing answers before the function
  * that asked has returned, except through etcd_tick() and libcurl's drain.
  */
-#ifndef PELORUS_REGISTRY_ETCD_PRIV_H
-#define PELORUS_REGISTRY_ETCD_PRIV_H
+#ifndef PELORUS_REGISTRY_ETCD_ETCD_PRIV_H
+#define PELORUS_REGISTRY_ETCD_ETCD_PRIV_H
 
-#include "registry/etcd_http.h"
-#include "registry/etcd_wire.h"
+#include "registry/etcd/http.h"
+#include "registry/etcd/wire.h"
 #include "registry/liveness_priv.h"
 #include "registry/registry_priv.h"
 
@@ -101,7 +101,7 @@ bool etcd_may_stream(struct etcd *e);
 const char *etcd_endpoint(const struct etcd *e);
 /* The endpoint of `generation` failed us: take the next one. */
 void etcd_rotate(struct etcd *e, uint64_t generation, const char *why);
-/* What was met there (etcd_trouble.c). A word of one endpoint counts when the
+/* What was met there (trouble.c). A word of one endpoint counts when the
  * others have none better: `all` were asked. */
 void etcd_met(struct etcd *e, enum etcd_verdict verdict, const char *why,
               const char *endpoint, bool all);
@@ -273,7 +273,7 @@ struct etcd {
     int64_t connect_ms, retry_ms, retry_max_ms, retry_for_ms;
     int64_t ttl_s; /* asked for */
 
-    /* etcd_ask.c */
+    /* ask.c */
     struct etcd_ask *asks;
     uint64_t generation; /* of the endpoint in use, modulo n_endpoints */
     char *token;
@@ -288,7 +288,7 @@ struct etcd {
     } quorum;        /* the last answer that passed through the quorum */
     size_t given_up; /* endpoints since then */
 
-    /* etcd_trust.c */
+    /* trust.c */
     uint64_t cluster;    /* 0: not known yet */
     uint64_t revision;   /* the highest seen */
     bool lowered;        /* what the base knows is of the lost future */
@@ -299,7 +299,7 @@ struct etcd {
         uint64_t no, generation; /* of the last request */
     } trusted;
 
-    /* etcd_session.c */
+    /* session.c */
     struct {
         enum {
             ETCD_SESSION_NONE, /* begin at `due` */
@@ -329,7 +329,7 @@ struct etcd {
         bool no_put;            /* the last look could not write */
     } session;
 
-    /* etcd_trouble.c */
+    /* trouble.c */
     struct {
         struct etcd_transfer *asking; /* the endpoint, with TLS */
         char *endpoint;
@@ -338,7 +338,7 @@ struct etcd {
         mono_ms next;
     } trouble;
 
-    /* etcd_call.c */
+    /* call.c */
     struct etcd_call *queue, **queue_tail;
     struct etcd_call *running;
     size_t queued, n_running, queued_bytes;
@@ -347,10 +347,10 @@ struct etcd {
     struct registry_timer gather_turn; /* gets of this turn go together */
     uint64_t last_seq;
 
-    /* etcd_place.c */
+    /* place.c */
     uint64_t foreign; /* the key of unknown layout that was told last */
 
-    /* etcd_txn.c: keys at versions that are known to be persistent */
+    /* txn.c: keys at versions that are known to be persistent */
     uint64_t persistent[ETCD_KNOWN];
 
     bool leave_waits; /* a hold leaves after calls that are under way */
@@ -387,7 +387,7 @@ static inline bool etcd_over(const struct etcd *e)
 int64_t etcd_beat_ms(const struct etcd *e);
 int64_t etcd_call_ms(const struct etcd *e);
 
-/* etcd_session.c */
+/* session.c */
 void etcd_session_tick(struct etcd *e);
 void etcd_session_stop(struct etcd *e);
 /* The store says that it is over. Told when the calls under way are answered,
@@ -400,7 +400,7 @@ void etcd_session_prove(struct etcd *e);
 /* {"ID":"lease"} */
 void etcd_lease_body(struct buf *b, uint64_t lease);
 
-/* etcd_call.c */
+/* call.c */
 registry_submit_f etcd_submit;
 void etcd_pump(struct etcd *e);
 /* Everything that is not answered: what was sent is unknown, the rest is
@@ -414,21 +414,21 @@ void etcd_call_refuse(struct etcd_call *c, size_t failed_op);
 /* Is a call of `seq` or before still under way? */
 bool etcd_calls_before(const struct etcd *e, uint64_t seq);
 
-/* etcd_txn.c: the key was seen at this version, without a lease. */
+/* txn.c: the key was seen at this version, without a lease. */
 void etcd_know_persistent(struct etcd *e, const char *key, uint64_t version);
 
-/* etcd_read.c, etcd_txn.c: send it. A get, with all that hang on `with`. */
+/* read.c, txn.c: send it. A get, with all that hang on `with`. */
 void etcd_read_start(struct etcd_call *c);
 void etcd_txn_start(struct etcd_call *c);
 
-/* etcd_watch.c */
+/* watch.c */
 registry_watch_begin_f etcd_watch_begin;
 registry_watch_end_f etcd_watch_end;
 void etcd_watches_look(struct etcd *e); /* all of them, anew */
 void etcd_watches_stop(struct etcd *e);
 void etcd_watches_tick(struct etcd *e);
 
-/* etcd_queue.c: ask what its state wants to know. */
+/* queue.c: ask what its state wants to know. */
 void etcd_hold_step(struct registry_hold *hold);
 /* The store says that its lease or key is gone. */
 void etcd_hold_gone(struct registry_hold *hold);
@@ -439,7 +439,7 @@ void etcd_hold_self(const struct registry_hold *hold, struct etcd_key *key);
 /* A question of its state is due then. */
 void etcd_hold_later(struct registry_hold *hold, int64_t delay_ms);
 
-/* etcd_place.c: who stands in a lock's queue, of all keys there. */
+/* place.c: who stands in a lock's queue, of all keys there. */
 struct etcd_places {
     struct etcd_kv newest, oldest; /* who came last, and who has the lock */
     struct etcd_kv foreign;        /* of unknown layout; `created` 0: none */
@@ -454,7 +454,7 @@ void etcd_places_ask(const struct registry_hold *hold, struct buf *b,
 bool etcd_places_read(struct registry_hold *hold, const cJSON *txn,
                       struct etcd_places *q);
 
-/* etcd_hold.c */
+/* hold.c */
 registry_hold_begin_f etcd_lock;
 registry_hold_end_f etcd_unlock;
 void etcd_holds_tick(struct etcd *e);
