@@ -43,7 +43,7 @@
 #include "base/buf.h"
 #include "base/rand.h"
 #include "conf/jdbc_url.h"
-#include "registry/sql_core.h"
+#include "registry/sql/core.h"
 
 #include <stdio.h>
 
@@ -395,7 +395,7 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
  * Send the request; connect first if need be. ERR_UNAVAILABLE: certainly
  * nothing of it stays, when it neither was nor held a COMMIT and
  * dbms_rollback() follows. After ROLLED_BACK and NOT_HERE core.again is set.
- * ERR_WENT_BACK: see sql_core.h.
+ * ERR_WENT_BACK: see registry/sql/core.h.
  * *fault (or NULL) says more. The row of `begin` is not told.
  */
 int dbms_run(struct dbms *d, dbms_row_f *row, void *arg, enum dbms_fault *fault,

@@ -6,7 +6,7 @@
  * libraries would take from the environment; so it is said (the drivers).
  */
 #include "registry/dbms/dbms_priv.h"
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 #include "base/log.h"
 #include "base/mem.h"

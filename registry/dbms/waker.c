@@ -6,7 +6,7 @@
  * beside it, or the worker found none, it gives its own up for a while.
  */
 #include "registry/dbms/dbms_priv.h"
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 #include "base/mem.h"
 

@@ -15,7 +15,7 @@
 #ifndef PELORUS_REGISTRY_SQLITE_DB_H
 #define PELORUS_REGISTRY_SQLITE_DB_H
 
-#include "registry/sql_core.h"
+#include "registry/sql/core.h"
 
 #include <sqlite3.h>
 
@@ -98,7 +98,7 @@ int sqlite_session_check(struct sqlite_db *db, uint64_t id,
 int sqlite_session_beat(struct sqlite_db *db, uint64_t id,
                         struct err *err) MUST_CHECK;
 
-/* For sql_reaper.c: see sql_core.h. */
+/* For registry/sql/reaper.c: see registry/sql/core.h. */
 int sqlite_sessions(struct sqlite_db *db, uint64_t self,
                     struct sql_reaper *reaper, struct err *err) MUST_CHECK;
 int sqlite_session_reap(struct sqlite_db *db, const struct sql_seen *victim,
@@ -121,7 +121,7 @@ int sqlite_lock_leave(struct sqlite_db *db, uint64_t ticket,
 /* --- the change feed (sql_feed.c) ---------------------------------------
  */
 
-/* See sql_core.h. */
+/* See registry/sql/core.h. */
 int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
                      sql_wanted_f *wanted, const void *arg,
                      struct sql_rows *rows, bool *missed, bool *more,

@@ -2,7 +2,7 @@
  * session.c - sessions, and ending those of processes that died.
  *
  * A session is a row whose beat its owner raises; no clock stands in the file.
- * How the others find out that it stands still: sql_reaper.c.
+ * How the others find out that it stands still: registry/sql/reaper.c.
  */
 #include "registry/sqlite/sqlite_priv.h"
 

@@ -10,7 +10,7 @@
 #include "tests/registry/sql_server.h"
 
 #include "registry/dbms/dbms_priv.h"
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 /* The server of this program; started by the first store. */
 struct sql_store {

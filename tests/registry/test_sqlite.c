@@ -9,7 +9,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "conf/conf.h"
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 #include "registry/sqlite/db.h"
 
 #include <poll.h>

@@ -1,5 +1,5 @@
 /*
- * sql_worker.c - the worker's side: jobs, and group commit.
+ * worker.c - the worker's side: jobs, and group commit.
  *
  * Everything here runs on the worker's thread. A running job takes the jobs
  * that wait behind it along: their writes go into one transaction, one
@@ -8,7 +8,7 @@
  * was rolled back. Every transaction begins by asking whether our session is
  * still there, so a process that slept past its end can not write.
  */
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,5 +1,5 @@
 /*
- * sql_reaper.c - ending the sessions of processes that died.
+ * reaper.c - ending the sessions of processes that died.
  *
  * Every process counts, by its own monotonic clock, how long it has seen a
  * beat unchanged, and only while it was there itself and the store took writes
@@ -7,7 +7,7 @@
  * that nobody is taken for dead. The last word has the transaction: it ends
  * the session only if the beat is still the one watched.
  */
-#include "registry/sql_core.h"
+#include "registry/sql/core.h"
 
 #include "base/log.h"
 #include "base/mem.h"

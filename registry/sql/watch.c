@@ -1,5 +1,5 @@
 /*
- * sql_watch.c - watches on the loop's side.
+ * watch.c - watches on the loop's side.
  *
  * A watch lists its prefix page by page, so that other calls find their turn
  * between the pages; changes come meanwhile from the feed. Pages and batches
@@ -7,7 +7,7 @@
  * each is newer than what was told before and the view needs no revisions.
  * At most one batch is under way: a slow loop slows the feed down.
  */
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 #include "base/log.h"
 #include "base/mem.h"

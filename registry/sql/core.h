@@ -1,6 +1,6 @@
 /*
- * sql_core.h - the registry as tables on one connection: what the shared half
- * of the SQL registries (sql.c, sql_worker.c, sql_poll.c, ...) asks of a
+ * core.h - the registry as tables on one connection: what the shared half
+ * of the SQL registries (sql.c, worker.c, poll.c, ...) asks of a
  * store. (Longer than 150 lines: every slot carries its contract.)
  *
  * Two cores stand behind it: SQLite's (registry/sqlite/core.c), whose
@@ -33,7 +33,7 @@
 #define SQL_FEED_KEEP     50000      /* changes that stay readable */
 #define SQL_PAGE_BYTES    (4u << 20) /* of values in one list page */
 
-/* --- rows (sql_rows.c) ---------------------------------------------------- */
+/* --- rows (rows.c) ---------------------------------------------------- */
 
 /* Rows copied out of the store. Zero-initialised is empty. A row with version
  * 0 is a key that is gone. */
@@ -57,7 +57,7 @@ const struct registry_entry *sql_rows_find(const struct sql_rows *rows,
 /* Copy a row from elsewhere. */
 void sql_rows_copy(struct sql_rows *rows, const struct registry_entry *entry);
 
-/* --- sessions of others (sql_reaper.c) ------------------------------------ */
+/* --- sessions of others (reaper.c) ------------------------------------ */
 
 /* Other processes' sessions, and since when each has been unchanged. */
 struct sql_reaper {

@@ -7,7 +7,7 @@
  * keeps the session's deadlines (liveness_priv.h), with a clock of its own, so
  * that a worker that hangs in a call does not hide the loss.
  */
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 #include "base/log.h"
 #include "base/mem.h"

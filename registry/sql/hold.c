@@ -1,12 +1,12 @@
 /*
- * sql_hold.c - locks on the loop's side: one job under way per hold.
+ * hold.c - locks on the loop's side: one job under way per hold.
  *
  * A job enqueues the hold and may find it granted; if not, the worker watches
  * the queue and says when our turn has come. Leaving deletes the row and is
  * tried until the store has taken it or the session is over: then the row goes
  * with the session. The worker forgets the hold before it is gone.
  */
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 #include "base/mem.h"
 

@@ -1,5 +1,5 @@
 /*
- * sql_poll.c - what the worker does unasked: keep our session, end those of
+ * poll.c - what the worker does unasked: keep our session, end those of
  * the dead, grant locks and read the change feed.
  *
  * Runs on the worker's thread after every burst of jobs, so that our own
@@ -7,7 +7,7 @@
  * cheap look (SQLite's `data_version`, a server's counter) unless somebody
  * else has written.
  */
-#include "registry/sql_backend.h"
+#include "registry/sql/backend.h"
 
 #include "base/log.h"
 

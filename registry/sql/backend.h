@@ -1,7 +1,7 @@
 /*
- * sql_backend.h - the asynchronous half of the SQL registries, for sql.c
- * (loop: calls, the session's deadlines), sql_hold.c and sql_watch.c (loop),
- * sql_worker.c and sql_poll.c (worker), what opens one (sqlite.c, jdbc.c) and
+ * backend.h - the asynchronous half of the SQL registries, for sql.c
+ * (loop: calls, the session's deadlines), hold.c and watch.c (loop),
+ * worker.c and poll.c (worker), what opens one (sqlite.c, jdbc.c) and
  * the tests. (Longer than 150 lines: it says of every field whose it is.)
  *
  * One worker thread has the connection. What it knows stands in `struct
@@ -15,7 +15,7 @@
 #include "base/worker.h"
 #include "registry/liveness_priv.h"
 #include "registry/registry_priv.h"
-#include "registry/sql_core.h"
+#include "registry/sql/core.h"
 
 #include <stdatomic.h>
 
@@ -174,10 +174,10 @@ void sql_submit_job(struct sql *s, struct sql_job *job, enum sql_job_type type,
                     loop_f *done);
 
 /* Worker: the two entry points. */
-loop_f sql_worker_run;  /* arg: struct sql_job (sql_worker.c) */
-loop_f sql_worker_poll; /* arg: struct sql (sql_poll.c) */
+loop_f sql_worker_run;  /* arg: struct sql_job (worker.c) */
+loop_f sql_worker_poll; /* arg: struct sql (poll.c) */
 
-/* Worker (sql_poll.c). */
+/* Worker (poll.c). */
 bool sql_session_is(const struct sql *s, uint64_t session);
 void sql_session_gone(struct sql *s, const struct err *why);
 bool sql_session_over(int rc);
@@ -201,14 +201,14 @@ void sql_note_lost(struct sql *s, uint64_t session, const struct err *why);
  * say. */
 void sql_note_met(struct sql *s, const struct err *err);
 
-/* sql_hold.c */
+/* hold.c */
 registry_hold_begin_f sql_lock;
 registry_hold_end_f sql_unlock;
 void sql_hold_grant(struct sql *s, struct sql_hold *h); /* worker */
 void sql_hold_waits(struct sql *s, struct sql_hold *h); /* worker */
 void sql_holds_stop(struct sql *s);
 
-/* sql_watch.c */
+/* watch.c */
 registry_watch_begin_f sql_watch_begin;
 registry_watch_end_f sql_watch_end;
 void sql_watches_look(struct sql *s); /* all of them, anew */

@@ -1,7 +1,7 @@
 /*
- * sql_rows.c - rows copied out of a store, to be handed to the loop.
+ * rows.c - rows copied out of a store, to be handed to the loop.
  */
-#include "registry/sql_core.h"
+#include "registry/sql/core.h"
 
 #include "base/mem.h"
 
