@@ -11,7 +11,7 @@
 #define PELORUS_COORDINATOR_AGENT_H
 
 #include "base/err.h"
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 
 /* All borrowed until agent_run() returns. */
 struct agent_options {

@@ -9,8 +9,8 @@
 #include "coordinator/cli.h"
 
 #include "base/mem.h"
+#include "cluster/node.h"
 #include "coordinator/cli_priv.h"
-#include "registry/node.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -11,8 +11,8 @@
 #define PELORUS_COORDINATOR_LOAD_H
 
 #include "base/clock.h"
+#include "cluster/heartbeat.h"
 #include "conf/conf.h"
-#include "registry/heartbeat.h"
 
 #define LOAD_NO_LIMIT UINT64_MAX
 

@@ -21,7 +21,7 @@
 
 #include "base/mem.h"
 #include "base/units.h"
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -7,14 +7,14 @@
  * unchanged for so long removes it at the version it saw, with its second key
  * (nodes_priv.h) where there is one. Who leaves in order
  * (DELETE) says so in the gate, by the txn that removes the key:
- * registry/gate.h.
+ * cluster/gate.h.
  */
 #include "coordinator/nodes_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "cluster/heartbeat.h"
 #include "failover/failpoint.h"
-#include "registry/heartbeat.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,8 +5,8 @@
 #ifndef PELORUS_COORDINATOR_NODES_PRIV_H
 #define PELORUS_COORDINATOR_NODES_PRIV_H
 
+#include "cluster/node_identity.h"
 #include "coordinator/coordinator_priv.h"
-#include "coordinator/node_identity.h"
 
 /*
  * Where versions repeat after a delete a registration has a second key of a

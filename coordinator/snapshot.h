@@ -13,7 +13,7 @@
 #define PELORUS_COORDINATOR_SNAPSHOT_H
 
 #include "base/clock.h"
-#include "registry/membership.h"
+#include "cluster/membership.h"
 #include "registry/trouble.h"
 
 /* The index under which something was first shown as it is: with all that is

@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "base/planted.h"
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 
 #include <inttypes.h>
 #include <stdio.h>

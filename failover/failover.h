@@ -76,8 +76,8 @@
 #ifndef PELORUS_FAILOVER_FAILOVER_H
 #define PELORUS_FAILOVER_FAILOVER_H
 
+#include "cluster/gate.h"
 #include "failover/record.h"
-#include "registry/gate.h"
 
 enum failover_state {
     FAILOVER_IDLE,

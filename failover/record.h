@@ -22,7 +22,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "registry/node.h"
+#include "cluster/node.h"
 #include "registry/registry.h"
 
 #define WORK_ID_MAX      128

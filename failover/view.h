@@ -9,9 +9,9 @@
 #ifndef PELORUS_FAILOVER_VIEW_H
 #define PELORUS_FAILOVER_VIEW_H
 
+#include "cluster/gate.h"
+#include "cluster/membership.h"
 #include "failover/record.h"
-#include "registry/gate.h"
-#include "registry/membership.h"
 
 struct view;
 

@@ -5,7 +5,7 @@
 #include "http/http_priv.h"
 
 #include "base/units.h"
-#include "coordinator/node_identity.h"
+#include "cluster/node_identity.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #include "http/http_priv.h"
 
 #include "base/units.h"
-#include "coordinator/node_identity.h"
+#include "cluster/node_identity.h"
 
 #include <string.h>
 

@@ -5,9 +5,9 @@
 #include "tests/registry/conformance.h"
 
 #include "base/mem.h"
+#include "cluster/gate.h"
+#include "cluster/heartbeat.h"
 #include "failover/record.h"
-#include "registry/gate.h"
-#include "registry/heartbeat.h"
 
 #include <stdio.h>
 #include <string.h>

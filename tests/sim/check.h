@@ -13,8 +13,8 @@
 #ifndef PELORUS_TESTS_SIM_CHECK_H
 #define PELORUS_TESTS_SIM_CHECK_H
 
+#include "cluster/node.h"
 #include "registry/memory.h"
-#include "registry/node.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/trace.h"
 

@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "cluster/gate.h"
 #include "conf/conf.h"
-#include "registry/gate.h"
 #include "registry/registry.h"
 
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* test_gate.c - the gate's record, and whom it lets in. */
-#include "registry/gate.h"
+#include "cluster/gate.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
  * test_heartbeat.c - every form of heartbeat, and everything that is none.
  * The samples in data/heartbeats carry what must be understood from them.
  */
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 #include "registry/registry.h"
 
 #include "base/json.h"

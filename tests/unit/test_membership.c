@@ -5,7 +5,7 @@
  * Longer than other files because each rule of membership is one transcript
  * here, and a reader looks for all of them in one place.
  */
-#include "registry/membership.h"
+#include "cluster/membership.h"
 
 #include "base/buf.h"
 #include "base/json.h"

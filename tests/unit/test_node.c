@@ -1,5 +1,5 @@
 /* test_node.c - names of nodes. */
-#include "registry/node.h"
+#include "cluster/node.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

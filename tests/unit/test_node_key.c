@@ -1,7 +1,7 @@
 /*
  * test_node_key.c - which keys are a node's.
  */
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 #include "registry/registry.h"
 
 #include <setjmp.h>

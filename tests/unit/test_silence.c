@@ -8,9 +8,9 @@
  */
 #include "base/log.h"
 #include "base/rand.h"
+#include "cluster/membership.h"
 #include "registry/attention.h"
 #include "registry/dbms/dbms_priv.h"
-#include "registry/membership.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

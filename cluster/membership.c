@@ -2,7 +2,7 @@
  * membership.c - the tables of nodes and keys, and the events that change
  * them. What a change means is decided in one place, membership_state.c.
  */
-#include "registry/membership_priv.h"
+#include "cluster/membership_priv.h"
 
 #include "base/mem.h"
 #include "base/planted.h"

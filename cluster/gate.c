@@ -5,7 +5,7 @@
  * that is there and not understood refuses the whole, and the address takes no
  * work until a person looked.
  */
-#include "registry/gate.h"
+#include "cluster/gate.h"
 
 #include "base/json.h"
 #include "base/planted.h"

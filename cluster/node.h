@@ -4,8 +4,8 @@
  * Work belongs to a process, never to an address: a quick restart puts
  * another process at the same address, and it inherits nothing by accident.
  */
-#ifndef PELORUS_REGISTRY_NODE_H
-#define PELORUS_REGISTRY_NODE_H
+#ifndef PELORUS_CLUSTER_NODE_H
+#define PELORUS_CLUSTER_NODE_H
 
 #include "base/err.h"
 

@@ -2,7 +2,7 @@
  * membership_answer.c - were we there, and was the registry? By the rule of
  * attention.h, for all windows and for `settle`.
  */
-#include "registry/membership_priv.h"
+#include "cluster/membership_priv.h"
 
 #define TURN_MS    100  /* see membership_tick() */
 #define ANSWER_MS  250  /* nobody asks for answers more often */

@@ -4,7 +4,7 @@
  * Each field is taken for itself: a bad one is refused with a text that says
  * what stands there and what was expected, and no other depends on it.
  */
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 
 #include "base/json.h"
 #include "base/units.h"

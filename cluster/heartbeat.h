@@ -12,11 +12,11 @@
  * Whoever sends one over HTTP is there to be told: heartbeat_knows() says which
  * members nobody reads.
  */
-#ifndef PELORUS_REGISTRY_HEARTBEAT_H
-#define PELORUS_REGISTRY_HEARTBEAT_H
+#ifndef PELORUS_CLUSTER_HEARTBEAT_H
+#define PELORUS_CLUSTER_HEARTBEAT_H
 
 #include "base/buf.h"
-#include "registry/node.h"
+#include "cluster/node.h"
 
 #include <cjson/cJSON.h>
 

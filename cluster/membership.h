@@ -33,12 +33,12 @@
  *
  * Longer than 150 lines: events, times and nodes are one contract.
  */
-#ifndef PELORUS_REGISTRY_MEMBERSHIP_H
-#define PELORUS_REGISTRY_MEMBERSHIP_H
+#ifndef PELORUS_CLUSTER_MEMBERSHIP_H
+#define PELORUS_CLUSTER_MEMBERSHIP_H
 
 #include "base/clock.h"
-#include "registry/gate.h"
-#include "registry/heartbeat.h"
+#include "cluster/gate.h"
+#include "cluster/heartbeat.h"
 #include "registry/registry.h"
 
 struct membership;

@@ -2,7 +2,7 @@
  * heartbeat_write.c - a heartbeat as DolphinScheduler 3.3 writes it, with what
  * is our own: for the agent and for nodes that speak HTTP.
  */
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 
 #include "base/json.h"
 

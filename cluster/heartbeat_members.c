@@ -6,7 +6,7 @@
  * Over HTTP it is told: a member that is misspelt is otherwise one that is not
  * there, and a missing startupTime makes another process of a node.
  */
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 
 #include "base/compiler.h"
 

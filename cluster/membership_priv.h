@@ -2,11 +2,11 @@
  * membership_priv.h - what membership.c (tables and events) and
  * membership_state.c (the rules) share, and the windows of silence below them.
  */
-#ifndef PELORUS_REGISTRY_MEMBERSHIP_PRIV_H
-#define PELORUS_REGISTRY_MEMBERSHIP_PRIV_H
+#ifndef PELORUS_CLUSTER_MEMBERSHIP_PRIV_H
+#define PELORUS_CLUSTER_MEMBERSHIP_PRIV_H
 
+#include "cluster/membership.h"
 #include "registry/attention.h"
-#include "registry/membership.h"
 
 #include "base/mem.h"
 

@@ -6,7 +6,7 @@
  * that are ours are put in their place. Whole numbers are read from the text:
  * a startupTime that was rounded would be another process.
  */
-#include "coordinator/node_identity.h"
+#include "cluster/node_identity.h"
 
 #include "base/planted.h"
 

@@ -2,10 +2,10 @@
  * gate.h - the record that decides which process at an address may own work.
  *
  * `/pelorus/owners/<kind>/<address>` is written before the first assignment, or
- * when a process that a hook is for is first seen, and never removed. Every txn that gives work to a node checks this key at
- * the version it read, so whoever fences a process only has to write here.
- * Its process changes only by INTENT (failover.h), with the exceptions stated
- * there.
+ * when a process that a hook is for is first seen, and never removed. Every txn
+ * that gives work to a node checks this key at the version it read, so whoever
+ * fences a process only has to write here. Its process changes only by INTENT
+ * (failover.h), with the exceptions stated there.
  *
  * A process that leaves in order says so here, by the txn that takes its
  * registration away: `left`. The gate takes no work from then on, and nobody
@@ -15,12 +15,12 @@
  * Whoever comes next, the same process too, is let in as at a fenced gate.
  * Pure.
  */
-#ifndef PELORUS_REGISTRY_GATE_H
-#define PELORUS_REGISTRY_GATE_H
+#ifndef PELORUS_CLUSTER_GATE_H
+#define PELORUS_CLUSTER_GATE_H
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "registry/node.h"
+#include "cluster/node.h"
 
 #define GATE_PAST_MAX 16
 
@@ -51,10 +51,10 @@ struct gate {
     struct process past[GATE_PAST_MAX]; /* newest first; fenced or replaced */
     size_t n_past;
     char who[64], reason[256]; /* of the person's order; "" otherwise */
-    wall_ms ordered;           /* that order, for people; 0: none, or not told */
-    int64_t for_ms;            /* of a drain or restart lease; 0 none */
-    char failover[64];         /* id of the failover that wrote it last, "" */
-    uint64_t version;          /* as read; 0 when absent. Not in the JSON */
+    wall_ms ordered;   /* that order, for people; 0: none, or not told */
+    int64_t for_ms;    /* of a drain or restart lease; 0 none */
+    char failover[64]; /* id of the failover that wrote it last, "" */
+    uint64_t version;  /* as read; 0 when absent. Not in the JSON */
 };
 
 int gate_read(struct gate *out, const char *value, size_t len,

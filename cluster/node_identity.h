@@ -10,12 +10,12 @@
  * whatever stands, until its holder has brought the instance once: from then
  * on only he can be meant by it.
  */
-#ifndef PELORUS_COORDINATOR_NODE_IDENTITY_H
-#define PELORUS_COORDINATOR_NODE_IDENTITY_H
+#ifndef PELORUS_CLUSTER_NODE_IDENTITY_H
+#define PELORUS_CLUSTER_NODE_IDENTITY_H
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "registry/node.h"
+#include "cluster/node.h"
 
 #define NODE_INSTANCE_MAX     64
 #define NODE_REGISTRATION_MAX 16

@@ -16,7 +16,7 @@
  *     nothing of the present one: its lease runs on, and its next heartbeat
  *     puts it right.
  */
-#include "registry/membership_priv.h"
+#include "cluster/membership_priv.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * membership_window.c - windows of silence in a binary heap. When a window
  * counts, and when it begins again: attention.h.
  */
-#include "registry/membership_priv.h"
+#include "cluster/membership_priv.h"
 
 #include "base/mem.h"
 

@@ -4,7 +4,7 @@
  *
  * Hardly any node has problems, so nothing is allocated while there are none.
  */
-#include "registry/membership_priv.h"
+#include "cluster/membership_priv.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * ask the reader, so that nobody looks under a key that others ignore, or
  * ignores one under which others see a node.
  */
-#include "registry/heartbeat.h"
+#include "cluster/heartbeat.h"
 
 #include "registry/registry.h"
 

@@ -4,7 +4,7 @@
  * An address is a name that is compared byte by byte, so it is checked for
  * shape only: nothing is resolved, and nothing is rewritten.
  */
-#include "registry/node.h"
+#include "cluster/node.h"
 
 #include "base/json.h"
 #include "base/units.h"
