@@ -20,8 +20,8 @@
 #define PELORUS_FAILOVER_BACKUP_H
 
 #include "base/clock.h"
-#include "failover/record.h"
 #include "registry/history.h"
+#include "work/record.h"
 
 #include <stdio.h>
 

@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 #include "base/rand.h"
-#include "failover/calls.h"
+#include "registry/calls.h"
 
 #include <string.h>
 

@@ -6,7 +6,7 @@
 #include "failover/bulk.h"
 
 #include "base/mem.h"
-#include "failover/calls.h"
+#include "registry/calls.h"
 
 #include <string.h>
 #include <utlist.h>

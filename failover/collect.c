@@ -5,7 +5,7 @@
 #include "failover/collect.h"
 
 #include "base/mem.h"
-#include "failover/calls.h"
+#include "registry/calls.h"
 
 #include <string.h>
 

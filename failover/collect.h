@@ -12,7 +12,7 @@
 #ifndef PELORUS_FAILOVER_COLLECT_H
 #define PELORUS_FAILOVER_COLLECT_H
 
-#include "failover/view.h"
+#include "work/view.h"
 
 #define COLLECT_FAILOVERS_KEPT 1000
 

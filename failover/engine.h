@@ -9,8 +9,8 @@
 #define PELORUS_FAILOVER_ENGINE_H
 
 #include "conf/conf.h"
-#include "failover/view.h"
-#include "failover/work.h"
+#include "work/view.h"
+#include "work/work.h"
 
 struct engine;
 

@@ -24,11 +24,11 @@
 
 #include "base/rand.h"
 #include "failover/brake.h"
-#include "failover/calls.h"
 #include "failover/collect.h"
 #include "failover/engine.h"
 #include "failover/failover.h"
 #include "failover/plan.h"
+#include "registry/calls.h"
 
 #include <uthash.h>
 

@@ -77,7 +77,7 @@
 #define PELORUS_FAILOVER_FAILOVER_H
 
 #include "cluster/gate.h"
-#include "failover/record.h"
+#include "work/record.h"
 
 enum failover_state {
     FAILOVER_IDLE,

@@ -23,7 +23,7 @@
 #define PELORUS_FAILOVER_HOOK_H
 
 #include "base/loop.h"
-#include "failover/record.h"
+#include "work/record.h"
 
 struct hooks;
 

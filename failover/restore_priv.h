@@ -13,9 +13,9 @@
 #ifndef PELORUS_FAILOVER_RESTORE_PRIV_H
 #define PELORUS_FAILOVER_RESTORE_PRIV_H
 
-#include "failover/calls.h"
-#include "failover/record.h"
 #include "failover/restore.h"
+#include "registry/calls.h"
+#include "work/record.h"
 
 #include <uthash.h>
 

@@ -1,4 +1,4 @@
-/* api.pml - what clients and people ask of coordinator t: failover/work.c.
+/* api.pml - what clients and people ask of coordinator t: work/work.c.
  *
  * The design decision: a request is two steps, what it reads and the txn that
  * it writes on that; whoever retries is another request.  People's orders are

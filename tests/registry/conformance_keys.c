@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "cluster/gate.h"
 #include "cluster/heartbeat.h"
-#include "failover/record.h"
+#include "work/record.h"
 
 #include <stdio.h>
 #include <string.h>

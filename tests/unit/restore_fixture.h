@@ -7,9 +7,9 @@
 #define PELORUS_TESTS_UNIT_RESTORE_FIXTURE_H
 
 #include "base/mem.h"
-#include "failover/record.h"
 #include "failover/restore.h"
 #include "registry/memory.h"
+#include "work/record.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

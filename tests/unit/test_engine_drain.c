@@ -36,7 +36,7 @@ static int close_world(void **state)
     return 0;
 }
 
-/* As work_gate.c writes it. */
+/* As work/gate.c writes it. */
 static void drain(int64_t for_ms)
 {
     struct gate gate;

@@ -1,7 +1,7 @@
 /* test_record.c - the records' JSON: exact there and back, strict about damage,
  * tolerant to what is not known. Long, because it is mostly tables. */
 #include "base/mem.h"
-#include "failover/record.h"
+#include "work/record.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

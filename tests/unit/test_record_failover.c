@@ -1,7 +1,7 @@
 /* test_record_failover.c - the JSON of failovers and settings: exact there and
  * back, strict about damage. */
 #include "base/mem.h"
-#include "failover/record.h"
+#include "work/record.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

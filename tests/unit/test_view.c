@@ -3,7 +3,7 @@
 #include "tests/unit/work_ask.h"
 
 #include "base/rand.h"
-#include "failover/view_priv.h"
+#include "work/view_priv.h"
 
 #include <malloc.h>
 

@@ -2,7 +2,7 @@
  * answers late, or somebody else is faster. */
 #include "tests/unit/work_ask.h"
 
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 /* The reply is lost: each operation still ends well, and only once. */
 static void unknown_outcomes_are_read_back(void **state)

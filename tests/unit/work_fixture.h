@@ -11,9 +11,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "failover/work.h"
 #include "registry/history.h"
 #include "registry/memory.h"
+#include "work/work.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,11 +1,11 @@
 /*
- * work_done.c - looking an item up, checking an epoch, and finishing it.
+ * done.c - looking an item up, checking an epoch, and finishing it.
  *
  * The epoch is the fencing token: whoever brings an older one learns who has
  * the item now, and changes nothing. An owner that was fenced still has the
  * present epoch until its item is moved, and its `done` counts until then.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include "base/log.h"
 

@@ -6,7 +6,7 @@
  * the gate's) are kept up to date event by event, so that asking all 10,000
  * owners every few seconds costs nothing.
  */
-#include "failover/view_priv.h"
+#include "work/view_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

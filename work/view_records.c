@@ -2,7 +2,7 @@
  * view_records.c - failovers, finished items and settings, as the view keeps
  * them: whole records only of failovers that are not finished.
  */
-#include "failover/view_priv.h"
+#include "work/view_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -4,12 +4,12 @@
  * Markers are kept in a skip list (Pugh, 1990): 100,000 of them are listed in
  * order, found and removed in O(log n), at about 100 bytes each.
  */
-#ifndef PELORUS_FAILOVER_VIEW_PRIV_H
-#define PELORUS_FAILOVER_VIEW_PRIV_H
+#ifndef PELORUS_WORK_VIEW_PRIV_H
+#define PELORUS_WORK_VIEW_PRIV_H
 
 #include "base/mem.h"
-#include "failover/calls.h"
-#include "failover/view.h"
+#include "registry/calls.h"
+#include "work/view.h"
 
 #define uthash_malloc(size)    mem_alloc(size)
 #define uthash_free(ptr, size) mem_free(ptr)

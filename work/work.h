@@ -11,11 +11,11 @@
  *
  * Longer than other headers: all that clients can ask for stands here.
  */
-#ifndef PELORUS_FAILOVER_WORK_H
-#define PELORUS_FAILOVER_WORK_H
+#ifndef PELORUS_WORK_WORK_H
+#define PELORUS_WORK_WORK_H
 
-#include "failover/record.h"
-#include "failover/view.h"
+#include "work/record.h"
+#include "work/view.h"
 
 struct work;
 

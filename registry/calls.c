@@ -2,7 +2,7 @@
  * calls.c - see calls.h. Design: forgotten calls stay in the list, so that
  * they can be freed when no completion will ever come.
  */
-#include "failover/calls.h"
+#include "registry/calls.h"
 
 #include "base/mem.h"
 

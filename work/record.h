@@ -16,8 +16,8 @@
  * Longer than other headers: two records, the marker and their keys are one
  * format and are read side by side.
  */
-#ifndef PELORUS_FAILOVER_RECORD_H
-#define PELORUS_FAILOVER_RECORD_H
+#ifndef PELORUS_WORK_RECORD_H
+#define PELORUS_WORK_RECORD_H
 
 #include "base/buf.h"
 #include "base/clock.h"

@@ -1,5 +1,5 @@
 /*
- * work_evidence.c - an epoch that the registry cannot have given.
+ * evidence.c - an epoch that the registry cannot have given.
  *
  * Whoever names an epoch was told it, and epochs only grow. So one above the
  * item's and the floor proves that the registry is not what it was
@@ -13,7 +13,7 @@
  *   above -> floor -> check of the item: proven
  *                  -> check of the floor -> item, still none -> floor: proven
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include "base/json.h"
 #include "base/mem.h"

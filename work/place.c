@@ -1,12 +1,12 @@
 /*
- * work_place.c - finding a node that takes an item.
+ * place.c - finding a node that takes an item.
  *
  * The port chooses by load, from memory; the gate, read afresh, decides. Only
  * the process that the gate names may take work, and its version goes into
  * the txn. A node whose gate does not match is left out and another is chosen:
  * whoever assigns never writes another process into a gate.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -6,12 +6,12 @@
  * engine and the work operations read afresh what they decide on. Loop thread
  * only; holds no payloads.
  */
-#ifndef PELORUS_FAILOVER_VIEW_H
-#define PELORUS_FAILOVER_VIEW_H
+#ifndef PELORUS_WORK_VIEW_H
+#define PELORUS_WORK_VIEW_H
 
 #include "cluster/gate.h"
 #include "cluster/membership.h"
-#include "failover/record.h"
+#include "work/record.h"
 
 struct view;
 

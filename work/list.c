@@ -1,11 +1,11 @@
 /*
- * work_list.c - lists of work, a page at a time.
+ * list.c - lists of work, a page at a time.
  *
  * What an owner has, and what waits or is held, is found by its markers and
  * read with many gets in flight; everything else walks the records. The cursor
  * is the last id looked at, so it stays right while items come and go.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

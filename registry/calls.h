@@ -4,8 +4,8 @@
  * A call names the part it belongs to: letting a part go is forgetting its
  * calls, after which their late completions free themselves and tell nobody.
  */
-#ifndef PELORUS_FAILOVER_CALLS_H
-#define PELORUS_FAILOVER_CALLS_H
+#ifndef PELORUS_REGISTRY_CALLS_H
+#define PELORUS_REGISTRY_CALLS_H
 
 #include "registry/registry.h"
 

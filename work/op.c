@@ -1,12 +1,12 @@
 /*
- * work_op.c - reading afresh and writing once.
+ * op.c - reading afresh and writing once.
  *
  * All reads of one run go out together and are decoded as they come; the txn
  * that follows is not sent if the first of them is older than the session
  * timeout or of an earlier session: a version may repeat after a delete, but
  * never within that time.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include "base/mem.h"
 

@@ -4,7 +4,7 @@
  * Words for people (reasons, the hook's last lines) are cut when they do not
  * fit; identities, numbers and phases that make no sense are errors.
  */
-#include "failover/record_priv.h"
+#include "work/record_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * A record in a registry may have been damaged, or written by hand or by a
  * later version: what is there must make sense, what is not known is ignored.
  */
-#include "failover/record_priv.h"
+#include "work/record_priv.h"
 
 #include "base/units.h"
 

@@ -1,5 +1,5 @@
 /*
- * work_gate.c - a person's orders at a gate: cordon, drain, restart.
+ * gate.c - a person's orders at a gate: cordon, drain, restart.
  *
  * An order applies to the process that the gate names now, by one put at the
  * version that was read; it never touches a fenced gate, which only a failover
@@ -7,7 +7,7 @@
  * as a flag, so that it is there again when that state ends. So does a drain,
  * until its time is over: it always has one, of 10 minutes unless it is said.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,12 +1,12 @@
 /*
- * work_move.c - work that goes on elsewhere without a failover: its owner
+ * move.c - work that goes on elsewhere without a failover: its owner
  * hands it over, or a person releases what was held.
  *
  * Neither takes work from a process against its will, so neither needs the
  * lock: the record's version and the target's gate are enough. Without a node
  * that takes it the item waits, and the engine assigns it later.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * How high a mark stands is drawn from a hash of its id, so that the list is
  * the same in every run of the simulator.
  */
-#include "failover/view_priv.h"
+#include "work/view_priv.h"
 
 #include "base/mem.h"
 #include "base/rand.h"

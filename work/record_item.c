@@ -4,7 +4,7 @@
  * The payload stands last and is copied as text in both directions, so the
  * state can be read without it and nothing of it is ever rounded.
  */
-#include "failover/record_priv.h"
+#include "work/record_priv.h"
 
 #include "base/mem.h"
 

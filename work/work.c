@@ -4,7 +4,7 @@
  * A registry call cannot be taken back, so an operation that has replied stays
  * as an orphan until its calls have completed; only then is it freed.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include "base/mem.h"
 

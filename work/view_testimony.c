@@ -3,7 +3,7 @@
  * accepts a registry that went back: while that is in doubt nothing is told to
  * the view, so it still has the future that was lost.
  */
-#include "failover/view_priv.h"
+#include "work/view_priv.h"
 
 #include <stdio.h>
 

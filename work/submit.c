@@ -1,12 +1,12 @@
 /*
- * work_submit.c - new work: given by the balancer, or claimed by its owner.
+ * submit.c - new work: given by the balancer, or claimed by its owner.
  *
  * An id is used once. Whoever asks again with the same body gets the item as
  * it stands, finished or not, so that a client may repeat a request whose
  * answer it never saw. The first epoch lies above the floor, whose version the
  * txn checks: a late `done` can never meet a later namesake.
  */
-#include "failover/work_priv.h"
+#include "work/work_priv.h"
 
 #include "base/mem.h"
 

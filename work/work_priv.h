@@ -12,11 +12,11 @@
  * its own result. After an unknown outcome an operation is `in doubt`: from
  * then on it says "nothing was stored" no more, only what it sees stored.
  */
-#ifndef PELORUS_FAILOVER_WORK_PRIV_H
-#define PELORUS_FAILOVER_WORK_PRIV_H
+#ifndef PELORUS_WORK_WORK_PRIV_H
+#define PELORUS_WORK_WORK_PRIV_H
 
 #include "base/rand.h"
-#include "failover/work.h"
+#include "work/work.h"
 
 #define WORK_TRIES       8
 #define WORK_DEADLINE_MS 10000
@@ -33,14 +33,14 @@ struct op_slot { /* one read under way */
     enum op_read what;
 };
 
-struct list; /* work_evidence.c: does the request show an epoch above what
+struct list; /* evidence.c: does the request show an epoch above what
               * READ_RECORD found? Then true, and the operation goes on to its
               * end by itself. */
 bool op_evidence(struct work_op *op);
 /* The store is not believed: what the request shows is to be remembered. */
 void op_shown(struct work_op *op);
 
-/* work_list.c */
+/* list.c */
 
 struct work_op {
     struct work *w; /* NULL: work_free() was called */
@@ -191,7 +191,7 @@ void op_used(struct work_op *op);
 const struct process *op_process(const struct work_op *op, enum node_kind kind,
                                  const char *address);
 
-/* work_list.c */
+/* list.c */
 void list_free(struct list *l);
 /* What was found. Borrowed until list_free(). */
 void list_page(const struct list *l, struct work_page *page);

@@ -5,10 +5,10 @@
  * about everything that is there: a value of another type or out of range is
  * ERR_INVALID with the field's name, never a guess. Each returns its code.
  */
-#ifndef PELORUS_FAILOVER_RECORD_PRIV_H
-#define PELORUS_FAILOVER_RECORD_PRIV_H
+#ifndef PELORUS_WORK_RECORD_PRIV_H
+#define PELORUS_WORK_RECORD_PRIV_H
 
-#include "failover/record.h"
+#include "work/record.h"
 
 enum field_need { FIELD_REQUIRED, FIELD_OPTIONAL };
 

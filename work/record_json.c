@@ -5,7 +5,7 @@
  * A tree of doubles would round 2^53+1, so everything here works on text that
  * json_parse() has already found to be JSON.
  */
-#include "failover/record_priv.h"
+#include "work/record_priv.h"
 
 #include "base/mem.h"
 

@@ -4,7 +4,7 @@
  * Keys are built here and nowhere else. One that would be too long comes out
  * empty instead of cut: a cut key could be somebody else's.
  */
-#include "failover/record_priv.h"
+#include "work/record_priv.h"
 
 #include "base/units.h"
 
