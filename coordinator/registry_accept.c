@@ -1,12 +1,12 @@
 /*
  * registry_accept.c - `registry accept-restore`, and `registry restore BACKUP`:
- * tell what is known, ask, do it (failover/restore.h).
+ * tell what is known, ask, do it (restore/restore.h).
  */
 #include "coordinator/registry_command.h"
 
 #include "coordinator/cli_priv.h"
-#include "failover/backup.h"
-#include "failover/restore.h"
+#include "restore/backup.h"
+#include "restore/restore.h"
 
 #include <ctype.h>
 #include <errno.h>

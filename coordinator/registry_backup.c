@@ -3,7 +3,7 @@
  */
 #include "coordinator/registry_command.h"
 
-#include "failover/backup.h"
+#include "restore/backup.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -19,7 +19,7 @@
 
 #include "base/rand.h"
 #include "coordinator/coordinator.h"
-#include "failover/restore.h"
+#include "restore/restore.h"
 #include "tests/sim/check.h"
 
 #define COORDS     3

@@ -7,8 +7,8 @@
 #define PELORUS_TESTS_UNIT_RESTORE_FIXTURE_H
 
 #include "base/mem.h"
-#include "failover/restore.h"
 #include "registry/memory.h"
+#include "restore/restore.h"
 #include "work/record.h"
 
 #include <setjmp.h>

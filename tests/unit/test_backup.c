@@ -2,7 +2,7 @@
  * test_backup.c - a backup: its file, which is whole or refused; what is in it;
  * and a store that gets it back, wherever whoever does it is killed.
  */
-#include "failover/backup.h"
+#include "restore/backup.h"
 #include "tests/unit/restore_fixture.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
  * applied as a whole. So neither a conflict nor an outcome that is unknown
  * needs a path of its own.
  */
-#include "failover/restore_priv.h"
+#include "restore/restore_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -9,7 +9,7 @@
  *
  * The first two are what coordinators saw, the others what clients said since.
  */
-#include "failover/restore_priv.h"
+#include "restore/restore_priv.h"
 
 #include "base/mem.h"
 #include "base/units.h"

@@ -10,11 +10,11 @@
  * Each phase can be begun again at any time, and is, when a call failed that
  * may go through later: it reads afresh what it decides by.
  */
-#ifndef PELORUS_FAILOVER_RESTORE_PRIV_H
-#define PELORUS_FAILOVER_RESTORE_PRIV_H
+#ifndef PELORUS_RESTORE_RESTORE_PRIV_H
+#define PELORUS_RESTORE_RESTORE_PRIV_H
 
-#include "failover/restore.h"
 #include "registry/calls.h"
+#include "restore/restore.h"
 #include "work/record.h"
 
 #include <uthash.h>

@@ -25,12 +25,12 @@
  * Whoever is killed in the middle has opened nothing: run it again. Loop
  * thread; nothing blocks.
  */
-#ifndef PELORUS_FAILOVER_RESTORE_H
-#define PELORUS_FAILOVER_RESTORE_H
+#ifndef PELORUS_RESTORE_RESTORE_H
+#define PELORUS_RESTORE_RESTORE_H
 
 #include "base/clock.h"
-#include "failover/bulk.h"
 #include "registry/history.h"
+#include "restore/bulk.h"
 
 #define RESTORE_LIFT_EPOCH (UINT64_C(1) << 20)
 #define RESTORE_LIFT_FENCE (UINT64_C(1) << 40)

@@ -5,7 +5,7 @@
  * changes, which do not depend on each other: the file is a state that the
  * registry may have had. Else it is begun again.
  */
-#include "failover/backup.h"
+#include "restore/backup.h"
 
 #include "base/mem.h"
 #include "base/rand.h"

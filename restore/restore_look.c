@@ -3,7 +3,7 @@
  * only, a page at a time; the numbers are the highest that anybody shows,
  * because all of them speak of one lost future.
  */
-#include "failover/restore_priv.h"
+#include "restore/restore_priv.h"
 
 #include "base/mem.h"
 

@@ -16,8 +16,8 @@
  * failover, no floor), which is read before and after; and what happens to
  * items meanwhile happens to each by itself.
  */
-#ifndef PELORUS_FAILOVER_BACKUP_H
-#define PELORUS_FAILOVER_BACKUP_H
+#ifndef PELORUS_RESTORE_BACKUP_H
+#define PELORUS_RESTORE_BACKUP_H
 
 #include "base/clock.h"
 #include "registry/history.h"

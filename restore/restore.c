@@ -3,7 +3,7 @@
  * fails for now is begun again by a later tick, for as long as something is
  * achieved once in a while; nothing else here knows about trying again.
  */
-#include "failover/restore_priv.h"
+#include "restore/restore_priv.h"
 
 #include "base/mem.h"
 

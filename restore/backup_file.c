@@ -2,7 +2,7 @@
  * backup_file.c - a backup's file. Design: a reader that believes nothing:
  * every line and the whole are checked before anybody gets to see one key.
  */
-#include "failover/backup.h"
+#include "restore/backup.h"
 
 #include "base/file.h"
 #include "base/mem.h"

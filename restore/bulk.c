@@ -3,7 +3,7 @@
  * filled, or, if it does not fit, that one is closed and the next one begun. A
  * closed txn is sent as soon as fewer than BULK_FLIGHT are on their way.
  */
-#include "failover/bulk.h"
+#include "restore/bulk.h"
 
 #include "base/mem.h"
 #include "registry/calls.h"

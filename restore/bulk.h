@@ -8,8 +8,8 @@
  * one by one: `again` says that there are some, and whoever gave them looks at
  * the store once more and gives what is still to be done.
  */
-#ifndef PELORUS_FAILOVER_BULK_H
-#define PELORUS_FAILOVER_BULK_H
+#ifndef PELORUS_RESTORE_BULK_H
+#define PELORUS_RESTORE_BULK_H
 
 #include "registry/registry.h"
 

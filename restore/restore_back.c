@@ -4,11 +4,11 @@
  * written, until that was applied as a whole. The items are put as they shall
  * be found when it is opened: given again, above the floor.
  */
-#include "failover/restore_priv.h"
+#include "restore/restore_priv.h"
 
 #include "base/mem.h"
 #include "base/rand.h"
-#include "failover/backup.h"
+#include "restore/backup.h"
 
 #include <stdio.h>
 #include <string.h>
