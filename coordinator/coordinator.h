@@ -16,7 +16,7 @@
 
 #include "balancer/balancer.h"
 #include "coordinator/snapshot.h"
-#include "failover/engine.h"
+#include "failover/engine/engine.h"
 
 struct coordinator;
 

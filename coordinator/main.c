@@ -22,7 +22,7 @@
 #include "coordinator/reload.h"
 #include "coordinator/state_file.h"
 #include "coordinator/streams.h"
-#include "failover/hook.h"
+#include "failover/engine/hook.h"
 #include "http/http.h"
 #include "registry/history.h"
 

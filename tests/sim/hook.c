@@ -9,7 +9,7 @@
 #include "tests/sim/world.h"
 
 #include "base/mem.h"
-#include "failover/hook.h"
+#include "failover/engine/hook.h"
 
 #include <inttypes.h>
 #include <utlist.h>

@@ -7,7 +7,7 @@
 #define PELORUS_TESTS_UNIT_ENGINE_WORLD_H
 
 #include "base/clock.h"
-#include "failover/engine.h"
+#include "failover/engine/engine.h"
 #include "registry/memory.h"
 
 #define WORLD_COORDINATORS 3
@@ -27,7 +27,7 @@ struct world_coordinator {
     struct registry_listener *listener;
     bool frozen;
     unsigned picks;
-    size_t counted; /* of these, as given */
+    size_t counted;  /* of these, as given */
     char log[16384]; /* one word per event: "intent:m1" */
 };
 

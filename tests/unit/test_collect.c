@@ -2,7 +2,7 @@
  * what is not finished, or not ours to delete, stays. */
 #include "tests/unit/engine_world.h"
 
-#include "failover/collect.h"
+#include "failover/engine/collect.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* test_hook.c - hooks as real processes: what they are told, how they end, and
  * that nothing of them is left then. */
+#include "failover/engine/hook.h"
 #include "failover/failpoint.h"
-#include "failover/hook.h"
 
 #include <poll.h>
 #include <setjmp.h>

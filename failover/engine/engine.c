@@ -3,7 +3,7 @@
  * step. Design: the step is fed by one function, one event after the other,
  * however an effect comes to its answer.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 

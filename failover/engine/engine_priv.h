@@ -2,30 +2,30 @@
  * engine_priv.h - the parts of the engine, each in a file of its own:
  *
  *   engine.c        the engine's life; events and effects around the step
- *   engine_effects.c performs them: the lock, writes, the hook
- *   engine_first.c  a gate for whom the hook is for
- *   engine_gone.c   who is gone without a gate that says so
- *   engine_hook.c   the hook, and the lock while one is being ended
- *   engine_attend.c which address next, the brake's sweep, reconcile
- *   engine_waiting.c is there somebody for the work that waits
- *   engine_read.c   a fresh read of one address (struct reader)
- *   engine_list.c   one page of markers and their records (struct round)
- *   engine_move.c   what becomes of each item, and targets' gates
- *   engine_batch.c  txns of moves, several in flight
- *   engine_count.c  what a failover moved, after the fact
- *   engine_queue.c  orders that wait for the lock, as records
- *   engine_order.c  people's failovers and dry runs (struct survey)
+ *   effects.c performs them: the lock, writes, the hook
+ *   first.c  a gate for whom the hook is for
+ *   gone.c   who is gone without a gate that says so
+ *   hooks.c   the hook, and the lock while one is being ended
+ *   attend.c which address next, the brake's sweep, reconcile
+ *   waiting.c is there somebody for the work that waits
+ *   read.c   a fresh read of one address (struct reader)
+ *   list.c   one page of markers and their records (struct round)
+ *   move.c   what becomes of each item, and targets' gates
+ *   batch.c  txns of moves, several in flight
+ *   count.c  what a failover moved, after the fact
+ *   queue.c  orders that wait for the lock, as records
+ *   order.c  people's failovers and dry runs (struct survey)
  *
  * Everything in flight is a call (calls.h) of the part it belongs to: letting
  * a part go is forgetting its calls.
  */
-#ifndef PELORUS_FAILOVER_ENGINE_PRIV_H
-#define PELORUS_FAILOVER_ENGINE_PRIV_H
+#ifndef PELORUS_FAILOVER_ENGINE_ENGINE_PRIV_H
+#define PELORUS_FAILOVER_ENGINE_ENGINE_PRIV_H
 
 #include "base/rand.h"
 #include "failover/brake.h"
-#include "failover/collect.h"
-#include "failover/engine.h"
+#include "failover/engine/collect.h"
+#include "failover/engine/engine.h"
 #include "failover/failover.h"
 #include "failover/plan.h"
 #include "registry/calls.h"
@@ -42,7 +42,7 @@
 #define ENGINE_ORDER_MS    10000
 #define ENGINE_PATIENCE_MS 1000 /* of an order for the lock */
 
-/* --- engine_read.c ------------------------------------------------------- */
+/* --- read.c ------------------------------------------------------- */
 
 struct reader;
 typedef void reader_done_f(void *arg, enum err_code code);
@@ -73,7 +73,7 @@ bool engine_remember(struct engine *e, const char *address,
 bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session);
 void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
 
-/* --- engine_list.c, engine_move.c ---------------------------------------- */
+/* --- list.c, move.c ---------------------------------------- */
 
 struct target {
     UT_hash_handle hh;
@@ -156,7 +156,7 @@ void round_move(struct round *r, const struct registry_lock *lock,
                 round_done_f *done, void *arg);
 void round_read_item(struct round *r, size_t i);
 void round_fail(struct round *r, const struct err *err);
-/* engine_move.c: do whatever can be done now. */
+/* move.c: do whatever can be done now. */
 void round_pump(struct round *r);
 /* An item was read again after a conflict or in doubt. */
 void round_reread(struct round *r, size_t i);
@@ -167,11 +167,11 @@ void targets_close(struct round *r);
 void item_give_back(struct round *r, struct item *it);
 struct target *target_get(struct round *r, const char *address);
 void target_read(struct round *r, struct target *t);
-/* engine_batch.c */
+/* batch.c */
 void batch_send(struct round *r);
 void batches_close(struct round *r);
 
-/* --- engine_count.c ------------------------------------------------------ */
+/* --- count.c ------------------------------------------------------ */
 
 /* What a failover moved, by the histories of all items: for a record that
  * another holder left behind. */
@@ -188,7 +188,7 @@ void counter_page(struct counter *c, struct engine *e, const char *failover,
                   round_done_f *done, void *arg);
 void counter_close(struct counter *c);
 
-/* --- engine_order.c ------------------------------------------------------ */
+/* --- order.c ------------------------------------------------------ */
 
 struct queueing;
 struct order {
@@ -229,7 +229,7 @@ struct survey {
 struct survey *survey_start(struct engine *e, const char *address,
                             survey_done_f *done, void *arg);
 void survey_free(struct survey **s);
-/* engine_queue.c: the lock does not come; write a record that waits for it. */
+/* queue.c: the lock does not come; write a record that waits for it. */
 void order_queue(struct engine *e, struct order *o);
 void queueing_free(struct engine *e, struct queueing **q);
 void order_queued(struct engine *e, struct order *o, const char *failover);
@@ -241,7 +241,7 @@ void order_answer(struct engine *e, struct order *o, const char *code,
                   const char *failover, const char *held,
                   const struct survey *plan);
 
-/* --- engine_waiting.c ---------------------------------------------------- */
+/* --- waiting.c ---------------------------------------------------- */
 
 struct waiting_item;
 struct waiting_group;
@@ -264,7 +264,7 @@ bool waiting_wanted(struct engine *e);
 void waiting_settled(struct engine *e, bool in_vain);
 void waiting_close(struct engine *e);
 
-/* --- engine_gone.c ------------------------------------------------------- */
+/* --- gone.c ------------------------------------------------------- */
 
 struct gone;
 /* Fills in seen->gone and seen->hooked; the rest of `seen` is there. */
@@ -273,7 +273,7 @@ void gone_find(struct engine *e, const char *address,
 void gone_scan(struct engine *e); /* look at each */
 void gone_close(struct engine *e);
 
-/* --- engine_first.c ------------------------------------------------------ */
+/* --- first.c ------------------------------------------------------ */
 
 struct first {
     size_t outstanding;
@@ -282,7 +282,7 @@ struct first {
 };
 void first_tick(struct engine *e);
 
-/* --- engine_attend.c ----------------------------------------------------- */
+/* --- attend.c ----------------------------------------------------- */
 
 struct attention {
     UT_hash_handle hh;
@@ -359,9 +359,9 @@ struct engine {
 struct failover_event engine_event_of(struct engine *e,
                                       enum failover_event_type type);
 void engine_feed(struct engine *e, struct failover_event event);
-/* engine_effects.c */
+/* effects.c */
 void engine_perform(struct engine *e, const struct failover_effect *fx);
-/* engine_hook.c */
+/* hooks.c */
 void engine_hook_run(struct engine *e, int64_t time_ms);
 /* The lock may be proven for longer by now. */
 void engine_hook_tick(struct engine *e);

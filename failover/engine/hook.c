@@ -4,8 +4,8 @@
  * nothing of it runs any more, so all that it printed is in the pipe by then,
  * and no grandchild that keeps the pipe can hold a failover up.
  */
-#include "failover/hook.h"
-#include "failover/hook_priv.h"
+#include "failover/engine/hook.h"
+#include "failover/engine/hook_priv.h"
 
 #include "base/guard.h"
 #include "base/log.h"

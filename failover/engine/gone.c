@@ -1,13 +1,13 @@
 /*
- * engine_gone.c - processes that were registered before our eyes and are gone.
+ * gone.c - processes that were registered before our eyes and are gone.
  *
  * With a gate it remembers for us: whoever it names, or has in its past, is
- * accounted for. Without one (engine_first.c makes it only a little later)
+ * accounted for. Without one (first.c makes it only a little later)
  * nobody does, and membership knows only who was last at an address; so a
  * process is noted here when it goes, until a gate accounts for it or it is
  * back. Where no hook wants it nothing is noted.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 

@@ -1,9 +1,9 @@
 /*
- * engine_effects.c - performs the effects of the step over a registry. Design:
+ * effects.c - performs the effects of the step over a registry. Design:
  * the step decides, this file only knows how; every effect ends in exactly one
  * event, and what comes back after UNLOCK comes back to nobody.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 #include "failover/failpoint.h"
 
 #include "base/log.h"

@@ -1,9 +1,9 @@
 /*
- * engine_batch.c - moves in txns as large as the backend takes, several in
+ * batch.c - moves in txns as large as the backend takes, several in
  * flight. Each checks the lock, every target's gate and every item's version;
  * so it applies as a whole or not at all, and never after somebody else acted.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 #include "failover/failpoint.h"
 
 #include "base/log.h"

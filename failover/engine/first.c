@@ -1,5 +1,5 @@
 /*
- * engine_first.c - a gate for each process that the hook is for, before it is
+ * first.c - a gate for each process that the hook is for, before it is
  * given any work.
  *
  * A gate remembers for coordinators that are not there yet: whoever it names
@@ -11,7 +11,7 @@
  * had time to tell of them: ten thousand take some minutes. Coordinators that
  * write the same ones conflict harmlessly.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/log.h"
 #include "base/planted.h"

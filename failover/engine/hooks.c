@@ -1,8 +1,8 @@
 /*
- * engine_hook.c - the hook under the lock. Design: it runs only while the lock
+ * hooks.c - the hook under the lock. Design: it runs only while the lock
  * is proven to be ours, and the lock is let go only when it has ended.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/planted.h"
 

@@ -1,12 +1,12 @@
 /*
- * engine_waiting.c - is there somebody for the work that waits? Design: asked
+ * waiting.c - is there somebody for the work that waits? Design: asked
  * before the lock is, by the groups of the waiting items. A marker does not
  * tell its item's group, which never changes, so each record is read once.
  *
  * What was tried in vain under the lock is not tried again before something
  * changed: the items that wait, or those who might take them.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 #include "base/rand.h"

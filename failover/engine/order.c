@@ -1,9 +1,9 @@
 /*
- * engine_order.c - what a person asks for: a failover, or its plan. A plan is
+ * order.c - what a person asks for: a failover, or its plan. A plan is
  * made without the lock and without telling the balancer; its ETag lets the
  * order say "this, and only this", which is compared under the lock again.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 #include "registry/history.h"

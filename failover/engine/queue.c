@@ -1,5 +1,5 @@
 /*
- * engine_queue.c - an order that waits for the lock, as a record.
+ * queue.c - an order that waits for the lock, as a record.
  *
  * It is written without the lock: `queued` fences nobody and moves nothing, and
  * whoever has the lock decides all by fresh reads and takes it up by a put at
@@ -8,7 +8,7 @@
  * at two coordinators too, is one key, and a put of unknown outcome can be said
  * again. One that is over makes room for the next by a number.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 #include "base/rand.h"

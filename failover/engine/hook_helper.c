@@ -8,7 +8,7 @@
  * _Fork(): libuv's handlers for fork() close descriptors that it had in the
  * coordinator, by their numbers, which are others here.
  */
-#include "failover/hook_priv.h"
+#include "failover/engine/hook_priv.h"
 
 #include "base/descendants.h"
 #include "base/guard.h"

@@ -1,11 +1,11 @@
 /*
- * engine_count.c - counts what a failover moved. Design: the moves stand in
+ * count.c - counts what a failover moved. Design: the moves stand in
  * the items' histories and nowhere else, so that no batch has to wait for a
  * counter; only a record that changed hands is counted this way, at its end,
  * when nothing of it moves any more: so that a count may go on in a later hold
  * of the lock where it was left.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 

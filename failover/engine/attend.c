@@ -1,9 +1,9 @@
 /*
- * engine_attend.c - where to look next. Design: what we remember is judged by
+ * attend.c - where to look next. Design: what we remember is judged by
  * the same failover_decide() that judges a fresh read; only where it would do
  * something do we trouble the lock, and there everything is read again.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 #include "base/planted.h"

@@ -19,8 +19,8 @@
  * Our threads make it unsafe to fork later, so the guards come from a small
  * process that is forked first of all.
  */
-#ifndef PELORUS_FAILOVER_HOOK_H
-#define PELORUS_FAILOVER_HOOK_H
+#ifndef PELORUS_FAILOVER_ENGINE_HOOK_H
+#define PELORUS_FAILOVER_ENGINE_HOOK_H
 
 #include "base/loop.h"
 #include "work/record.h"

@@ -9,8 +9,8 @@
  * raises /pelorus/epoch-floor to at least its epoch: a new item starts above
  * it, and a late `done` of the old one can never meet its namesake.
  */
-#ifndef PELORUS_FAILOVER_COLLECT_H
-#define PELORUS_FAILOVER_COLLECT_H
+#ifndef PELORUS_FAILOVER_ENGINE_COLLECT_H
+#define PELORUS_FAILOVER_ENGINE_COLLECT_H
 
 #include "work/view.h"
 

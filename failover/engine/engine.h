@@ -5,8 +5,8 @@
  * One engine per kind of owner: it owns that kind's global lock, one
  * `struct failover` and the transactions in flight. Loop thread only.
  */
-#ifndef PELORUS_FAILOVER_ENGINE_H
-#define PELORUS_FAILOVER_ENGINE_H
+#ifndef PELORUS_FAILOVER_ENGINE_ENGINE_H
+#define PELORUS_FAILOVER_ENGINE_ENGINE_H
 
 #include "conf/conf.h"
 #include "work/view.h"
@@ -41,7 +41,7 @@ struct engine_event {
 };
 typedef void engine_event_f(void *arg, const struct engine_event *event);
 
-/* What runs the hook: failover/hook.h says what each promises. */
+/* What runs the hook: failover/engine/hook.h says what each promises. */
 struct engine_hooks {
     void (*run)(void *arg, const struct failover_record *r, int64_t timeout_ms,
                 mono_ms until,

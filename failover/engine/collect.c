@@ -2,7 +2,7 @@
  * collect.c - see collect.h. Design: everything is read afresh and deleted at
  * the version read, so that a view that lags costs a conflict and no item.
  */
-#include "failover/collect.h"
+#include "failover/engine/collect.h"
 
 #include "base/mem.h"
 #include "registry/calls.h"

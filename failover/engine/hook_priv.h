@@ -1,6 +1,6 @@
 /* hook_priv.h - the helper that starts a hook's guard. */
-#ifndef PELORUS_FAILOVER_HOOK_PRIV_H
-#define PELORUS_FAILOVER_HOOK_PRIV_H
+#ifndef PELORUS_FAILOVER_ENGINE_HOOK_PRIV_H
+#define PELORUS_FAILOVER_ENGINE_HOOK_PRIV_H
 
 #include "base/compiler.h"
 

@@ -1,5 +1,5 @@
 /*
- * engine_move.c - finds a target for every listed item and reads the targets'
+ * move.c - finds a target for every listed item and reads the targets'
  * gates. Design: level-triggered. Every completion ends in round_pump(), which
  * does whatever can be done in the state that the items are in; so a conflict,
  * a lost reply and a first attempt need no paths of their own.
@@ -8,7 +8,7 @@
  *     ^        | target closed: READ       | conflict, unknown: UNREAD
  *     +--------+---------------------------+
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

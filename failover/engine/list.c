@@ -1,5 +1,5 @@
 /*
- * engine_list.c - one page of an owner's markers, and the records they stand
+ * list.c - one page of an owner's markers, and the records they stand
  * for. Design: a page at a time and a bounded window of reads, so that ten
  * thousand items cost a page of memory.
  *
@@ -8,7 +8,7 @@
  * registry went back, has the lock of this kind, too: what we write then is
  * refused by its check. So no batch checks the floor's version.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,11 +1,11 @@
 /*
- * engine_read.c - one address, read afresh: its gate, its unfinished failover,
+ * read.c - one address, read afresh: its gate, its unfinished failover,
  * the settings, then every key under which it may be registered.
  *
  * The registrations are read after the gate. The other way round a process
  * that another coordinator admits in between would be taken for absent.
  */
-#include "failover/engine_priv.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/log.h"
 #include "base/planted.h"
