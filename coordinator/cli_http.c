@@ -8,7 +8,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "coordinator/urls.h"
+#include "conf/urls.h"
 
 #include <curl/curl.h>
 #include <stdio.h>

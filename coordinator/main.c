@@ -9,22 +9,22 @@
  * five seconds, and what is left behind expires by itself.
  * (Longer than 500 lines: each subcommand's words stand beside it.)
  */
+#include "agent/agent.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "conf/conf.h"
-#include "coordinator/agent.h"
+#include "conf/reload.h"
 #include "coordinator/cli.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/registry_command.h"
-#include "coordinator/reload.h"
-#include "coordinator/state_file.h"
 #include "coordinator/streams.h"
 #include "failover/engine/hook.h"
 #include "http/http.h"
 #include "registry/history.h"
+#include "registry/state_file.h"
 
 #include <getopt.h>
 #include <limits.h>

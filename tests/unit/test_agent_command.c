@@ -2,7 +2,7 @@
  * test_agent_command.c - the guard and its command, with real processes: the
  * command must be dead when its deadline passed, whatever happened to whom.
  */
-#include "coordinator/agent_priv.h"
+#include "agent/agent_priv.h"
 
 #include "base/log.h"
 

@@ -5,7 +5,7 @@
  * thread: requests are answered while the test waits for something. Longer than
  * other files: all of it is one server and its tests.
  */
-#include "coordinator/agent.h"
+#include "agent/agent.h"
 
 #include "base/clock.h"
 #include "base/json.h"

@@ -1,5 +1,5 @@
 /* test_agent_options.c - the command line of `pelorus agent`. */
-#include "coordinator/agent.h"
+#include "agent/agent.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

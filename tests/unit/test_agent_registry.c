@@ -4,7 +4,7 @@
  * same file through a session of its own. (More than 500 lines: what a test
  * needs of the agent, the file and the command stands beside it.)
  */
-#include "coordinator/agent.h"
+#include "agent/agent.h"
 
 #include "base/clock.h"
 #include "base/log.h"

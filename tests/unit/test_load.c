@@ -2,7 +2,7 @@
  * test_load.c - the kernel's texts, trees of files as containers show them,
  * and the machine that the test runs on.
  */
-#include "coordinator/load.h"
+#include "agent/load.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* test_state_file.c - where the registry stood, kept in a file. */
-#include "coordinator/state_file.h"
+#include "registry/state_file.h"
 
 #include "base/log.h"
 #include "base/mem.h"

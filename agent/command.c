@@ -1,11 +1,11 @@
 /*
- * agent_command.c - the agent's end of the line to the guard.
+ * command.c - the agent's end of the line to the guard.
  *
  * Nothing here waits: a packet that does not fit, because the guard is
  * stopped, is dropped; a deadline is sent again with the next turn, and the
  * deadline that the guard has is the safe one.
  */
-#include "coordinator/agent_priv.h"
+#include "agent/agent_priv.h"
 
 #include "base/mem.h"
 

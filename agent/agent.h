@@ -7,8 +7,8 @@
  * registration is another process with a new startupTime. Whoever takes the
  * work over may rely on that.
  */
-#ifndef PELORUS_COORDINATOR_AGENT_H
-#define PELORUS_COORDINATOR_AGENT_H
+#ifndef PELORUS_AGENT_AGENT_H
+#define PELORUS_AGENT_AGENT_H
 
 #include "base/err.h"
 #include "cluster/heartbeat.h"

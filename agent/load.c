@@ -4,7 +4,7 @@
  * A file that is missing or not understood makes its figure unknown, never
  * zero: an agent in a stripped container still registers.
  */
-#include "coordinator/load.h"
+#include "agent/load.h"
 
 #include "base/mem.h"
 

@@ -7,12 +7,12 @@
  * us or by the guard. A process that was stopped this way is done for good:
  * what starts again is another process, with a new startupTime.
  */
-#include "coordinator/agent_priv.h"
-#include "coordinator/reload.h"
+#include "agent/agent_priv.h"
+#include "conf/reload.h"
 
+#include "agent/load.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "coordinator/load.h"
 
 #include <curl/curl.h>
 #include <errno.h>

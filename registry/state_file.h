@@ -8,8 +8,8 @@
  * a bound that is lower, never one that is wrong. That a registry went back is
  * kept, too, for as long as the registry itself could not be made to say it.
  */
-#ifndef PELORUS_COORDINATOR_STATE_FILE_H
-#define PELORUS_COORDINATOR_STATE_FILE_H
+#ifndef PELORUS_REGISTRY_STATE_FILE_H
+#define PELORUS_REGISTRY_STATE_FILE_H
 
 #include "base/loop.h"
 #include "conf/conf.h"

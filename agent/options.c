@@ -1,12 +1,12 @@
 /*
- * agent_options.c - the command line of `pelorus agent`.
+ * options.c - the command line of `pelorus agent`.
  */
-#include "coordinator/agent.h"
+#include "agent/agent.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
-#include "coordinator/urls.h"
+#include "conf/urls.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -1,19 +1,19 @@
 /*
- * agent_http.c - the agent as a client of the API: each accepted PUT is a
+ * http.c - the agent as a client of the API: each accepted PUT is a
  * lease of one ttl, counted from before it was sent.
  *
  * One request at a time, on a worker thread, each with a deadline of its own:
  * a request that hangs must not be the reason why the next one comes too late.
  * An unknown outcome needs no read-back here: the next PUT says the same.
  */
-#include "coordinator/agent_priv.h"
+#include "agent/agent_priv.h"
 
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include "base/worker.h"
-#include "coordinator/urls.h"
+#include "conf/urls.h"
 #include "registry/history.h"
 
 #include <curl/curl.h>

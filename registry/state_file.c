@@ -3,7 +3,7 @@
  * then renamed over it, and the directory synced; one write under way at a
  * time, on a worker.
  */
-#include "coordinator/state_file.h"
+#include "registry/state_file.h"
 
 #include "base/file.h"
 #include "base/log.h"

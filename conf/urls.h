@@ -3,8 +3,8 @@
  * "http://a:7077,http://b:7077", tried in turn. One list for the agent and the
  * command line.
  */
-#ifndef PELORUS_COORDINATOR_URLS_H
-#define PELORUS_COORDINATOR_URLS_H
+#ifndef PELORUS_CONF_URLS_H
+#define PELORUS_CONF_URLS_H
 
 #include "base/err.h"
 

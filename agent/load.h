@@ -7,8 +7,8 @@
  * the two is told: a container at its memory limit is full on an idle host,
  * and a container of its own is slow on a busy one. Loop thread only.
  */
-#ifndef PELORUS_COORDINATOR_LOAD_H
-#define PELORUS_COORDINATOR_LOAD_H
+#ifndef PELORUS_AGENT_LOAD_H
+#define PELORUS_AGENT_LOAD_H
 
 #include "base/clock.h"
 #include "cluster/heartbeat.h"

@@ -2,20 +2,20 @@
  * agent_priv.h - the parts of the agent.
  *
  *   agent.c            the rules: when to report, start, stop, begin anew
- *   agent_registry.c   a link straight to the registry: the session is the
- * lease agent_http.c       a link through the API: the ttl is the lease
- *   agent_command.c    our end of the line to the guard (base/guard.h), which
+ *   registry.c   a link straight to the registry: the session is the
+ * lease http.c       a link through the API: the ttl is the lease
+ *   command.c    our end of the line to the guard (base/guard.h), which
  *                      runs the command and ends it when its deadline passes
  */
-#ifndef PELORUS_COORDINATOR_AGENT_PRIV_H
-#define PELORUS_COORDINATOR_AGENT_PRIV_H
+#ifndef PELORUS_AGENT_AGENT_PRIV_H
+#define PELORUS_AGENT_AGENT_PRIV_H
 
+#include "agent/agent.h"
+#include "agent/load.h"
 #include "base/buf.h"
 #include "base/guard.h"
 #include "base/loop.h"
 #include "conf/conf.h"
-#include "coordinator/agent.h"
-#include "coordinator/load.h"
 
 #include <sys/types.h>
 

@@ -1,7 +1,7 @@
 /*
  * urls.c - a list of coordinators, of which one is in use.
  */
-#include "coordinator/urls.h"
+#include "conf/urls.h"
 
 #include "base/mem.h"
 

@@ -1,7 +1,7 @@
 /*
  * reload.c - a running process and its configuration file.
  */
-#include "coordinator/reload.h"
+#include "conf/reload.h"
 
 #include "base/buf.h"
 #include "base/mem.h"

@@ -1,5 +1,5 @@
 /*
- * agent_registry.c - the agent as a client of the registry: its key is
+ * registry.c - the agent as a client of the registry: its key is
  * ephemeral, and the session is the lease.
  *
  * Each report is followed by a look at our gate, and only if it does not bar
@@ -9,8 +9,8 @@
  * command may run for another third of the timeout from each turn on, and never
  * for longer than the session stands by the word of who ends it.
  */
-#include "coordinator/agent_priv.h"
-#include "coordinator/state_file.h"
+#include "agent/agent_priv.h"
+#include "registry/state_file.h"
 
 #include "base/json.h"
 #include "base/log.h"

@@ -6,8 +6,8 @@
  * changes nothing, and each mistake is a line. The loop's thread; it reads a
  * small file.
  */
-#ifndef PELORUS_COORDINATOR_RELOAD_H
-#define PELORUS_COORDINATOR_RELOAD_H
+#ifndef PELORUS_CONF_RELOAD_H
+#define PELORUS_CONF_RELOAD_H
 
 #include "conf/conf.h"
 
