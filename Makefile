@@ -52,7 +52,7 @@ ALL_LDFLAGS = $(SANITIZE) $(LDFLAGS)
 # All C files of a room, and of the folders in it, belong to the program;
 # main.c alone stays outside the archive that the tests link.
 ROOMS    := base conf registry cluster work failover restore balancer coordinator agent http cli
-MAIN     := coordinator/main.c
+MAIN     := cli/main.c
 SOURCES  := $(filter-out $(MAIN),$(foreach r,$(ROOMS),$(sort $(wildcard $(r)/*.c $(r)/*/*.c))))
 OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
 ARCHIVE  := $(BUILD)/libpelorus.a

@@ -3,7 +3,7 @@
  */
 #include "base/json.h"
 #include "base/mem.h"
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

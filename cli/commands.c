@@ -1,10 +1,10 @@
 /*
- * cli_commands.c - nodes, picks, work and failovers from the command line.
+ * commands.c - nodes, picks, work and failovers from the command line.
  *
  * Each turns its words into one request and the answer into a table. All rules
  * are the API's: what it refuses, it explains, and that is printed.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/json.h"
 #include "base/mem.h"

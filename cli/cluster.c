@@ -1,8 +1,8 @@
 /*
- * cli_cluster.c - the subcommands about the cluster as a whole: its status, its
+ * cluster.c - the subcommands about the cluster as a whole: its status, its
  * settings, its groups, and a fence.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/json.h"
 

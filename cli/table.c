@@ -1,5 +1,5 @@
 /*
- * cli_table.c - lists as people read them: aligned columns, units, ages, "-"
+ * table.c - lists as people read them: aligned columns, units, ages, "-"
  * for what is not known.
  *
  * Whoever reads through a pipe gets every column and every name whole. On a
@@ -7,7 +7,7 @@
  * first, texts move to lines below their row, names are shortened in the
  * middle, and columns that matter less are left out, which is said.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/json.h"
 #include "base/mem.h"

@@ -4,8 +4,8 @@
  * Each prints an aligned table, or with --json what the API answered (the
  * pages of a list as one), and returns its exit code.
  */
-#ifndef PELORUS_COORDINATOR_CLI_H
-#define PELORUS_COORDINATOR_CLI_H
+#ifndef PELORUS_CLI_CLI_H
+#define PELORUS_CLI_CLI_H
 
 #define CLI_EXIT_CODES                                                         \
     "Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 no "         \

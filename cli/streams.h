@@ -2,8 +2,8 @@
  * streams.h - standard input, output and error: at the start, so that nothing
  * else takes their numbers, and at the end, so that nothing is lost in silence.
  */
-#ifndef PELORUS_COORDINATOR_STREAMS_H
-#define PELORUS_COORDINATOR_STREAMS_H
+#ifndef PELORUS_CLI_STREAMS_H
+#define PELORUS_CLI_STREAMS_H
 
 /* Before anything is opened. */
 void streams_occupy(void);

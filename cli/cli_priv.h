@@ -1,11 +1,11 @@
 /*
  * cli_priv.h - a client of the API for the command line: cli.c says which
- * words there are, cli_options.c reads them, cli_commands.c and cli_cluster.c
- * turn them into requests, cli_http.c speaks HTTP through libcurl, cli_pages.c
- * joins pages, cli_show.c, cli_table.c and cli_text.c print.
+ * words there are, options.c reads them, commands.c and cluster.c
+ * turn them into requests, http.c speaks HTTP through libcurl, pages.c
+ * joins pages, show.c, table.c and text.c print.
  */
-#ifndef PELORUS_COORDINATOR_CLI_PRIV_H
-#define PELORUS_COORDINATOR_CLI_PRIV_H
+#ifndef PELORUS_CLI_CLI_PRIV_H
+#define PELORUS_CLI_CLI_PRIV_H
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -70,7 +70,7 @@ struct cli_column {
     } as;
 };
 
-/* What several commands print (cli_show.c). show_object: every field of the
+/* What several commands print (show.c). show_object: every field of the
  * answer, a line each. 0. */
 int cli_show_list(struct cli *c, const char *list,
                   const struct cli_column *columns, size_t n, const char *none);
@@ -106,7 +106,7 @@ const char *cli_misplaced(const struct cli_words *w, const char *takes);
 /* " [--kind K] [--peek]", in the order of `takes`. */
 void cli_put_options(struct buf *out, const char *takes);
 
-/* The commands (cli_commands.c, cli_cluster.c), one function for each form:
+/* The commands (commands.c, cluster.c), one function for each form:
  * how many operands there are is checked. */
 typedef int cli_run_f(struct cli *c, const struct cli_words *w);
 cli_run_f cli_nodes, cli_node, cli_best, cli_work, cli_work_add, cli_work_get,

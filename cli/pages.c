@@ -1,9 +1,9 @@
 /*
- * cli_pages.c - the pages of a list put together as one answer.
+ * pages.c - the pages of a list put together as one answer.
  *
  * As text: what items hold of other people's is printed as it came.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/json.h"
 #include "base/mem.h"

@@ -8,8 +8,8 @@
  *   registry_accept.c    accept-restore, restore: tell, ask, do
  *   registry_backup.c    backup
  */
-#ifndef PELORUS_COORDINATOR_REGISTRY_COMMAND_H
-#define PELORUS_COORDINATOR_REGISTRY_COMMAND_H
+#ifndef PELORUS_CLI_REGISTRY_COMMAND_H
+#define PELORUS_CLI_REGISTRY_COMMAND_H
 
 #include "base/loop.h"
 #include "conf/conf.h"

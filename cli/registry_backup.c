@@ -1,7 +1,7 @@
 /*
  * registry_backup.c - `registry backup BACKUP`.
  */
-#include "coordinator/registry_command.h"
+#include "cli/registry_command.h"
 
 #include "restore/backup.h"
 

@@ -6,11 +6,11 @@
  * operands and options, from which its usage is printed and its words are
  * checked, so that no option is taken and ignored.
  */
-#include "coordinator/cli.h"
+#include "cli/cli.h"
 
 #include "base/mem.h"
+#include "cli/cli_priv.h"
 #include "cluster/node.h"
-#include "coordinator/cli_priv.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
  * streams.c - standard input, output and error: streams.h.
  */
-#include "coordinator/streams.h"
+#include "cli/streams.h"
 
 #include <errno.h>
 #include <fcntl.h>

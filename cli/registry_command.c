@@ -1,7 +1,7 @@
 /*
  * registry_command.c - the words of `pelorus registry ...`.
  */
-#include "coordinator/registry_command.h"
+#include "cli/registry_command.h"
 
 #include "base/log.h"
 #include "base/units.h"

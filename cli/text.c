@@ -1,5 +1,5 @@
 /*
- * cli_text.c - text from elsewhere on a terminal: without its control
+ * text.c - text from elsewhere on a terminal: without its control
  * characters, and without those that turn the direction of writing (a node's
  * name must not steer a terminal), as wide as it is shown, shortened and
  * wrapped.
@@ -7,7 +7,7 @@
  * Widths are columns, not characters; the few ranges that matter stand here,
  * so that it needs no locale.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/json.h"
 #include "base/mem.h"

@@ -1,7 +1,7 @@
 /*
- * cli_show.c - what the API answered, for people; with --json as it came.
+ * show.c - what the API answered, for people; with --json as it came.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/json.h"
 

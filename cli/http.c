@@ -1,10 +1,10 @@
 /*
- * cli_http.c - one request of the command line, through libcurl.
+ * http.c - one request of the command line, through libcurl.
  *
  * The token comes from PELORUS_TOKEN and never from the command line, where
  * every user of the host could read it.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/json.h"
 #include "base/mem.h"

@@ -2,9 +2,9 @@
  * registry_accept.c - `registry accept-restore`, and `registry restore BACKUP`:
  * tell what is known, ask, do it (restore/restore.h).
  */
-#include "coordinator/registry_command.h"
+#include "cli/registry_command.h"
 
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 #include "restore/backup.h"
 #include "restore/restore.h"
 

@@ -1,11 +1,11 @@
 /*
- * cli_options.c - the words after a subcommand.
+ * options.c - the words after a subcommand.
  *
  * One table of options for all subcommands; each form of a command says by name
  * which it takes, and any other is refused: a --dry-run that is silently
  * ignored does harm.
  */
-#include "coordinator/cli_priv.h"
+#include "cli/cli_priv.h"
 
 #include "base/mem.h"
 

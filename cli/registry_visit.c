@@ -3,7 +3,7 @@
  * it. Design: the loop of a coordinator without the coordinator; the command
  * does its work in callbacks and says when it is over.
  */
-#include "coordinator/registry_command.h"
+#include "cli/registry_command.h"
 
 #include "base/log.h"
 #include "registry/trouble.h"
