@@ -5,7 +5,7 @@
 #ifndef PELORUS_TESTS_REGISTRY_MEMORY_BENCH_H
 #define PELORUS_TESTS_REGISTRY_MEMORY_BENCH_H
 
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 #include "tests/registry/conformance.h"
 
 #define BENCH_TIMEOUT_MS 10000

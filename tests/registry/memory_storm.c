@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 #include "base/rand.h"
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 #include "tests/registry/conformance.h"
 
 #include <inttypes.h>

@@ -6,7 +6,7 @@
 #include "tests/registry/conformance.h"
 
 #include "base/mem.h"
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 #include "tests/registry/memory_faults.h"
 
 #define TIMEOUT_MS 1500

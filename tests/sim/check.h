@@ -14,7 +14,7 @@
 #define PELORUS_TESTS_SIM_CHECK_H
 
 #include "cluster/node.h"
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/trace.h"
 

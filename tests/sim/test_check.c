@@ -3,7 +3,7 @@
  * coordinator may write, straight into a memory registry.
  * (Longer than 500 lines: each rule is one test, over one bench.)
  */
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 #include "tests/sim/check.h"
 
 #include "base/mem.h"

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "coordinator/coordinator.h"
 #include "registry/history.h"
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "failover/engine/engine.h"
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 
 #define WORLD_COORDINATORS 3
 #define WORLD_NODES        16

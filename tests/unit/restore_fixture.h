@@ -7,8 +7,8 @@
 #define PELORUS_TESTS_UNIT_RESTORE_FIXTURE_H
 
 #include "base/mem.h"
-#include "registry/memory.h"
 #include "restore/restore.h"
+#include "tests/lib/memory/memory.h"
 #include "work/record.h"
 
 #include <setjmp.h>

@@ -5,7 +5,7 @@
  */
 #include "base/mem.h"
 #include "registry/history.h"
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

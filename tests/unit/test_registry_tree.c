@@ -2,7 +2,7 @@
  * test_registry_tree.c - the ordered keys of the memory registry, against a
  * plain table that is searched from end to end.
  */
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,8 +5,8 @@
  */
 #include "base/log.h"
 #include "base/mem.h"
-#include "registry/memory.h"
 #include "registry/registry_priv.h"
+#include "tests/lib/memory/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "registry/history.h"
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 #include "work/work.h"
 
 #include <setjmp.h>

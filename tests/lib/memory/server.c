@@ -1,5 +1,5 @@
 /*
- * memory_server.c - the server of the memory registry: sessions, reading,
+ * server.c - the server of the memory registry: sessions, reading,
  * watching.
  *
  * A session lives as long as something is heard of it within its timeout, by
@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/planted.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <string.h>
 #include <utlist.h>

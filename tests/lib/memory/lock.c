@@ -1,5 +1,5 @@
 /*
- * memory_lock.c - the server's queues for locks.
+ * lock.c - the server's queues for locks.
  *
  * First come, first served; the head of a queue holds the lock. Fencing
  * numbers come from one counter of the store, so they grow for every lock and
@@ -7,7 +7,7 @@
  * broken connection a client simply asks again.
  */
 #include "base/mem.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <string.h>
 #include <utlist.h>

@@ -1,12 +1,12 @@
 /*
- * memory_backend.c - the memory registry's client as a backend: its slots.
+ * backend.c - the memory registry's client as a backend: its slots.
  *
- * Each turns what it is asked into a message and returns; memory_client.c
+ * Each turns what it is asked into a message and returns; client.c
  * knows whether the message has a chance.
  */
 #include "base/mem.h"
 #include "base/planted.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <utlist.h>
 

@@ -1,5 +1,5 @@
 /*
- * memory_fork.c - two of it: a standby is promoted, and the old primary comes
+ * fork.c - two of it: a standby is promoted, and the old primary comes
  * back beside it and takes writes, too.
  *
  * Both have what stood when they parted: keys, sessions, locks and counters,
@@ -11,7 +11,7 @@
  */
 #include "base/mem.h"
 #include "base/planted.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <utlist.h>
 

@@ -7,10 +7,10 @@
  * connection keep theirs. Nothing reads a clock or another source of chance,
  * so a seed replays a whole cluster.
  */
-#include "registry/memory.h"
+#include "tests/lib/memory/memory.h"
 #include "base/mem.h"
 #include "base/planted.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <string.h>
 #include <utlist.h>

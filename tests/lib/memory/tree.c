@@ -1,12 +1,12 @@
 /*
- * memory_tree.c - the ordered keys of a memory store.
+ * tree.c - the ordered keys of a memory store.
  *
  * Sorted blocks of at most 256 pointers, found by two binary searches: for the
  * few hundred keys of a simulated cluster this is one sorted array, and with
  * 100,000 keys an insertion still moves at most a few kilobytes.
  */
 #include "base/mem.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
- * memory_wire.c - messages between a client and the server, and their fate.
+ * wire.c - messages between a client and the server, and their fate.
  *
  * A connection has a number; a break gives the next one. What was sent on an
  * older number is lost on its way down. On its way up it may be lost, arrive,
@@ -7,7 +7,7 @@
  * applied is then for the server to decide, by session, version and lock.
  */
 #include "base/mem.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <utlist.h>
 

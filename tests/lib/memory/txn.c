@@ -1,5 +1,5 @@
 /*
- * memory_txn.c - the server of the memory registry: writing.
+ * txn.c - the server of the memory registry: writing.
  *
  * All operations are checked against what stands, then all are applied under
  * one revision, then the observer of the store sees each change, then watchers
@@ -8,7 +8,7 @@
  * ZooKeeper is like that and code above must not rely on more.
  */
 #include "base/mem.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <string.h>
 #include <utlist.h>

@@ -1,9 +1,9 @@
 /*
- * memory_answer.c - the memory registry's client: what answers and
+ * answer.c - the memory registry's client: what answers and
  * notifications mean to whoever asked.
  */
 #include "base/mem.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>

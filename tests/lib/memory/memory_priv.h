@@ -3,27 +3,27 @@
  * 150 lines: a server, a network and a client in one picture.)
  *
  *   memory.c         the store as a whole: time, faults, looking in
- *   memory_tree.c    the ordered keys
- *   memory_server.c  the server: sessions, reading, watching
- *   memory_txn.c     the server: writing
- *   memory_lock.c    its queues for locks
- *   memory_wire.c    messages between a client and the server, and their fate
- *   memory_client.c  what a client process knows, and its deadlines
- *   memory_answer.c  what it does with answers and notifications
- *   memory_restore.c the store put back to what it was
- *   memory_fork.c    two of it, and which of them a client is connected to
- *   memory_backend.c the slots of the backend
+ *   tree.c    the ordered keys
+ *   server.c  the server: sessions, reading, watching
+ *   txn.c     the server: writing
+ *   lock.c    its queues for locks
+ *   wire.c    messages between a client and the server, and their fate
+ *   client.c  what a client process knows, and its deadlines
+ *   answer.c  what it does with answers and notifications
+ *   restore.c the store put back to what it was
+ *   fork.c    two of it, and which of them a client is connected to
+ *   backend.c the slots of the backend
  *
  * Everything that takes time is a `struct memory_event` in one heap. Stored
  * nodes are immutable and reference-counted, so a reply or a notification
  * shows the key as it was when it was sent, without a copy.
  */
-#ifndef PELORUS_REGISTRY_MEMORY_PRIV_H
-#define PELORUS_REGISTRY_MEMORY_PRIV_H
+#ifndef PELORUS_TESTS_MEMORY_MEMORY_PRIV_H
+#define PELORUS_TESTS_MEMORY_MEMORY_PRIV_H
 
 #include "base/rand.h"
-#include "registry/memory.h"
 #include "registry/registry_priv.h"
+#include "tests/lib/memory/memory.h"
 
 struct memory_client;
 struct memory_event;
@@ -345,7 +345,7 @@ void memory_send_hold(struct memory_client *c, const struct registry_hold *hold,
                       enum memory_kind kind);
 void memory_send_look(struct memory_client *c, const struct registry_watch *w);
 
-/* memory_fork.c */
+/* fork.c */
 /* Can it be reached, and is it up? */
 bool memory_client_reaches(const struct memory_client *c);
 /* For a new connection, or instead of one that is of no use. True: it is

@@ -8,8 +8,8 @@
  * from the seed. Versions of a key start again at 1 after a delete, on
  * purpose (ZooKeeper's do).
  */
-#ifndef PELORUS_REGISTRY_MEMORY_H
-#define PELORUS_REGISTRY_MEMORY_H
+#ifndef PELORUS_TESTS_MEMORY_MEMORY_H
+#define PELORUS_TESTS_MEMORY_MEMORY_H
 
 #include "base/clock.h"
 #include "registry/registry.h"

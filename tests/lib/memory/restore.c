@@ -1,5 +1,5 @@
 /*
- * memory_restore.c - a store put back to what it was: as if the server had been
+ * restore.c - a store put back to what it was: as if the server had been
  * stopped, its data replaced by an older copy, and started again.
  *
  * All connections break and what was on its way up is lost; answers that had
@@ -9,7 +9,7 @@
  * given twice; those of sessions are not, as real ones are drawn.
  */
 #include "base/mem.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <string.h>
 #include <utlist.h>

@@ -1,5 +1,5 @@
 /*
- * memory_client.c - the memory registry's backend: what a client process knows
+ * client.c - the memory registry's backend: what a client process knows
  * and does.
  *
  * It knows only what messages told it, by its own clock: a ping every third of
@@ -11,7 +11,7 @@
  */
 #include "base/mem.h"
 #include "base/planted.h"
-#include "registry/memory_priv.h"
+#include "tests/lib/memory/memory_priv.h"
 
 #include <string.h>
 #include <utlist.h>
