@@ -4,7 +4,7 @@
  *   agent.c            the rules: when to report, start, stop, begin anew
  *   registry.c   a link straight to the registry: the session is the
  * lease http.c       a link through the API: the ttl is the lease
- *   command.c    our end of the line to the guard (base/guard.h), which
+ *   command.c    our end of the line to the guard (base/process/guard.h), which
  *                      runs the command and ends it when its deadline passes
  */
 #ifndef PELORUS_AGENT_AGENT_PRIV_H
@@ -13,8 +13,8 @@
 #include "agent/agent.h"
 #include "agent/load.h"
 #include "base/buf.h"
-#include "base/guard.h"
 #include "base/loop.h"
+#include "base/process/guard.h"
 #include "conf/conf.h"
 
 #include <sys/types.h>
@@ -61,7 +61,8 @@ void agent_fail(struct agent *a, const char *reason);
  * learns from it. */
 bool agent_heartbeat(struct agent *a, const char *place, struct buf *out);
 
-/* --- the guard: base/guard.h ---------------------------------------------- */
+/* --- the guard: base/process/guard.h
+ * ---------------------------------------------- */
 
 /* Our end of it. */
 struct command;

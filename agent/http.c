@@ -8,7 +8,7 @@
  */
 #include "agent/agent_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"

@@ -12,7 +12,7 @@
 #include "agent/agent_priv.h"
 #include "registry/state_file.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/gate.h"

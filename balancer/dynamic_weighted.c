@@ -10,7 +10,7 @@
  */
 #include "balancer/stride_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <math.h>
 

@@ -26,7 +26,7 @@
  */
 #include "balancer/balancer_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <float.h>
 #include <math.h>

@@ -8,7 +8,7 @@
  */
 #include "balancer/balancer_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/locks.h"
 
 #include <string.h>

@@ -15,7 +15,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/locks.h"
 
 #include <errno.h>

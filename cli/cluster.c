@@ -4,7 +4,7 @@
  */
 #include "cli/cli_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <stdio.h>
 #include <string.h>

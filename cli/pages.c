@@ -5,7 +5,7 @@
  */
 #include "cli/cli_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 
 /* The items of this page behind those of the pages before. */

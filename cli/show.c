@@ -3,7 +3,7 @@
  */
 #include "cli/cli_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <stdio.h>
 #include <string.h>

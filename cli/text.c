@@ -9,7 +9,7 @@
  */
 #include "cli/cli_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 
 #include <stdio.h>

@@ -7,7 +7,7 @@
  */
 #include "cluster/gate.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/planted.h"
 #include "base/units.h"
 

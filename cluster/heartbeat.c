@@ -6,7 +6,7 @@
  */
 #include "cluster/heartbeat.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/units.h"
 
 #include <math.h>

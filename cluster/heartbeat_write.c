@@ -4,7 +4,7 @@
  */
 #include "cluster/heartbeat.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <stdlib.h>
 #include <string.h>

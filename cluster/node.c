@@ -6,7 +6,7 @@
  */
 #include "cluster/node.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/units.h"
 
 #include <arpa/inet.h>

@@ -14,7 +14,7 @@
 #define PELORUS_CLUSTER_NODE_IDENTITY_H
 
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/json/json.h"
 #include "cluster/node.h"
 
 #define NODE_INSTANCE_MAX     64

@@ -6,7 +6,7 @@
  */
 #include "conf/conf_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <string.h>
 

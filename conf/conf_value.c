@@ -7,7 +7,7 @@
  */
 #include "conf/conf_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include "conf/jdbc_url.h"

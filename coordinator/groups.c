@@ -9,7 +9,7 @@
  */
 #include "coordinator/coordinator_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 

@@ -18,7 +18,7 @@
  */
 #include "coordinator/coordinator_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/log.h"
 
 #include <string.h>

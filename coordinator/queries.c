@@ -7,7 +7,7 @@
  */
 #include "coordinator/coordinator_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 #include "base/units.h"
 

@@ -23,7 +23,7 @@
 #include "http/http.h"
 
 #include "base/buf.h"
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <microhttpd.h>
 

@@ -3,7 +3,7 @@
  */
 #include "registry/history.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/planted.h"
 #include "base/rand.h"
 

@@ -15,7 +15,7 @@
  */
 #include "work/work_priv.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 #include "registry/history.h"
 

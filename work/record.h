@@ -21,7 +21,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/json/json.h"
 #include "cluster/node.h"
 #include "registry/registry.h"
 

@@ -7,9 +7,9 @@
 #include "failover/engine/hook.h"
 #include "failover/engine/hook_priv.h"
 
-#include "base/guard.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/process/guard.h"
 
 #include <errno.h>
 #include <fcntl.h>

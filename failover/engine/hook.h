@@ -6,15 +6,15 @@
  * the highest fence it has seen can refuse a hook that comes too late.
  *
  * A hook runs under the failover lock and not an instant longer. It has a guard
- * (base/guard.h), a process that ends it, with all that it started, in whatever
- * session, when its time is over, when it is not wanted any more, when we are
- * gone, and when the lock can no longer be proven: the deadline is 2/3 of the
- * session's timeout after the last request that the registry answered was sent,
- * a third before anybody else can have the lock. The guard knows the deadline
- * by itself, so it also holds while we are stopped. What a hook leaves running
- * when it exits is ended, too. A hook must bear to be run again: one that was
- * ended for its lock, or whose coordinator died before the result was in the
- * record, is run by the next holder.
+ * (base/process/guard.h), a process that ends it, with all that it started, in
+ * whatever session, when its time is over, when it is not wanted any more, when
+ * we are gone, and when the lock can no longer be proven: the deadline is 2/3
+ * of the session's timeout after the last request that the registry answered
+ * was sent, a third before anybody else can have the lock. The guard knows the
+ * deadline by itself, so it also holds while we are stopped. What a hook leaves
+ * running when it exits is ended, too. A hook must bear to be run again: one
+ * that was ended for its lock, or whose coordinator died before the result was
+ * in the record, is run by the next holder.
  *
  * Our threads make it unsafe to fork later, so the guards come from a small
  * process that is forked first of all.

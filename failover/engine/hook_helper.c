@@ -10,8 +10,8 @@
  */
 #include "failover/engine/hook_priv.h"
 
-#include "base/descendants.h"
-#include "base/guard.h"
+#include "base/process/descendants.h"
+#include "base/process/guard.h"
 
 #include <errno.h>
 #include <fcntl.h>

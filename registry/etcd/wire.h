@@ -13,7 +13,7 @@
 #define PELORUS_REGISTRY_ETCD_WIRE_H
 
 #include "base/buf.h"
-#include "base/json.h"
+#include "base/json/json.h"
 #include "registry/registry.h"
 #include "registry/trouble.h"
 

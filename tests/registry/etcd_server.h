@@ -8,7 +8,7 @@
 #ifndef PELORUS_TESTS_REGISTRY_ETCD_SERVER_H
 #define PELORUS_TESTS_REGISTRY_ETCD_SERVER_H
 
-#include "base/json.h"
+#include "base/json/json.h"
 #include "conf/conf.h"
 #include "tests/lib/daemon.h"
 

@@ -8,7 +8,7 @@
 #include "agent/agent.h"
 
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/log.h"
 
 #include <arpa/inet.h>

@@ -5,7 +5,7 @@
  */
 #include "tests/unit/test_balancer.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <stdlib.h>
 

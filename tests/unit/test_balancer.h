@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "balancer/balancer.h"
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 
 #define INTERVAL 10000

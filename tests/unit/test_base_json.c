@@ -2,7 +2,7 @@
  * test_base_json.c - JSON from outside is judged byte by byte; what we write
  * reads back.
  */
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 
 #include <math.h>

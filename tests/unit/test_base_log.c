@@ -1,7 +1,7 @@
 /*
  * test_base_log.c - one event is one line, whatever the values hold.
  */
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/log.h"
 
 #include <fcntl.h>

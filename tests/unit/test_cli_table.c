@@ -1,7 +1,7 @@
 /*
  * test_cli_table.c - how the command line shows what came from elsewhere.
  */
-#include "base/json.h"
+#include "base/json/json.h"
 #include "base/mem.h"
 #include "cli/cli_priv.h"
 

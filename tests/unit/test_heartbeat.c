@@ -5,7 +5,7 @@
 #include "cluster/heartbeat.h"
 #include "registry/registry.h"
 
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <dirent.h>
 #include <math.h>

@@ -8,7 +8,7 @@
 #include "cluster/membership.h"
 
 #include "base/buf.h"
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <dirent.h>
 #include <setjmp.h>

@@ -5,8 +5,8 @@
  *
  * Both ends speak in packets over a socketpair(AF_UNIX, SOCK_SEQPACKET).
  */
-#ifndef PELORUS_BASE_GUARD_H
-#define PELORUS_BASE_GUARD_H
+#ifndef PELORUS_BASE_PROCESS_GUARD_H
+#define PELORUS_BASE_PROCESS_GUARD_H
 
 #include "base/clock.h"
 

@@ -5,7 +5,7 @@
  * ends a value, and only the bytes " } ] digits e (true, false) and l (null)
  * do. So a writer can be handed from function to function.
  */
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include <inttypes.h>
 #include <math.h>

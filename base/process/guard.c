@@ -22,9 +22,9 @@
  * command's is possible: this is what epochs and fences are for); guard and
  * owner both stopped by hand; and what descendants.h cannot end.
  */
-#include "base/guard.h"
+#include "base/process/guard.h"
 
-#include "base/descendants.h"
+#include "base/process/descendants.h"
 
 #include <errno.h>
 #include <fcntl.h>

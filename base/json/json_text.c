@@ -5,7 +5,7 @@
  * client, and numbers that count, are therefore taken from the text itself,
  * which json_parse() has found to be JSON before.
  */
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include "base/mem.h"
 

@@ -6,7 +6,7 @@
  * decides what is JSON and says at which byte it is not. cJSON then only
  * builds the tree. A \u0000 is refused: C strings would silently end there.
  */
-#include "base/json.h"
+#include "base/json/json.h"
 
 #include "base/units.h"
 

@@ -7,8 +7,8 @@
  * not be rounded, is taken as text. Writing goes straight into a buffer,
  * because printing a tree per answer costs more than the answer. Any thread.
  */
-#ifndef PELORUS_BASE_JSON_H
-#define PELORUS_BASE_JSON_H
+#ifndef PELORUS_BASE_JSON_JSON_H
+#define PELORUS_BASE_JSON_JSON_H
 
 #include "base/buf.h"
 #include "base/err.h"

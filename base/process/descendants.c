@@ -7,7 +7,7 @@
  * end; numbers are given out in a circle, so that one is not used again within
  * these microseconds.
  */
-#include "base/descendants.h"
+#include "base/process/descendants.h"
 
 #include "base/clock.h"
 #include "base/mem.h"

@@ -10,8 +10,8 @@
  * a setuid program) and those that are not below us at all: started by a
  * daemon that was merely asked (systemd-run, at, a container's engine).
  */
-#ifndef PELORUS_BASE_DESCENDANTS_H
-#define PELORUS_BASE_DESCENDANTS_H
+#ifndef PELORUS_BASE_PROCESS_DESCENDANTS_H
+#define PELORUS_BASE_PROCESS_DESCENDANTS_H
 
 #include "base/compiler.h"
 
