@@ -77,8 +77,8 @@ struct registry_back {
 const struct registry_back *registry_went_back(const struct registry *r);
 
 /* Why it went back, where nothing else would say so as yet: somebody showed it
- * (registry_contradicted()), and the mark does not stand. Else NULL. Valid until
- * the next turn. */
+ * (registry_contradicted()), and the mark does not stand. Else NULL. Valid
+ * until the next turn. */
 const char *registry_unmarked(const struct registry *r);
 
 /* Why the key, without which nobody gets a session, cannot be read or written:

@@ -4,7 +4,7 @@
  * The age is counted from before the send, so whoever holds the session at the
  * store counts later than we do: we stop acting first.
  */
-#include "registry/liveness_priv.h"
+#include "registry/liveness.h"
 
 static mono_ms now(const struct registry_liveness *l)
 {

@@ -5,7 +5,10 @@
  * itself (the simulator) does not link the others.
  */
 #include "conf/conf.h"
-#include "registry/registry_priv.h"
+#include "registry/dbms/dbms.h"
+#include "registry/etcd/etcd.h"
+#include "registry/sqlite/sqlite.h"
+#include "registry/zookeeper/zookeeper.h"
 
 static const struct {
     enum conf_registry_type type;
@@ -32,4 +35,17 @@ int registry_open(struct registry **out, struct loop *loop,
                         "registry.type: %s cannot be served by this pelorus; "
                         "use sqlite, zookeeper, etcd or jdbc",
                         conf_registry_type_name(conf->type));
+}
+
+int registry_schema(const struct conf_registry *conf, bool apply,
+                    const char **text, struct err *err)
+{
+    assert(conf != NULL);
+    if (conf->type != CONF_JDBC) {
+        return (int)err_set(
+            err, ERR_INVALID,
+            "registry.type: %s needs no schema; start `pelorus serve`",
+            conf_registry_type_name(conf->type));
+    }
+    return jdbc_schema(conf, apply, text, err);
 }

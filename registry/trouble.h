@@ -1,7 +1,7 @@
 /*
  * trouble.h - why the store does not serve us, by a name that stays.
  *
- * A backend says what it met (registry_met, registry_priv.h); what is present
+ * A backend says what it met (registry_met, backend.h); what is present
  * is asked here by all who show it: /readyz, /v1/cluster, the code and title of
  * an answer, the log and the command line. The names are a contract: the code
  * of an answer is "registry_" and the name (openapi.yaml lists them).

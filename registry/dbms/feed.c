@@ -7,8 +7,8 @@
  * given in the order of commits, so whoever has read up to one has missed
  * nothing below it. What we wrote ourselves we know without reading.
  */
+#include "registry/backend.h"
 #include "registry/dbms/dbms_priv.h"
-#include "registry/registry_priv.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

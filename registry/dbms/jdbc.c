@@ -5,6 +5,7 @@
  * What the URL means is conf/jdbc_url.h's matter. What it does not say the C
  * libraries would take from the environment; so it is said (the drivers).
  */
+#include "registry/dbms/dbms.h"
 #include "registry/dbms/dbms_priv.h"
 #include "registry/sql/backend.h"
 
@@ -187,19 +188,12 @@ int jdbc_open(struct registry **out, struct loop *loop,
 
 /* --- the schema ----------------------------------------------------------- */
 
-int registry_schema(const struct conf_registry *conf, bool apply,
-                    const char **text, struct err *err)
+int jdbc_schema(const struct conf_registry *conf, bool apply, const char **text,
+                struct err *err)
 {
     struct dbms_target target;
-    int rc;
+    int rc = target_of(&target, conf, true, err);
 
-    if (conf->type != CONF_JDBC) {
-        return (int)err_set(
-            err, ERR_INVALID,
-            "registry.type: %s needs no schema; start `pelorus serve`",
-            conf_registry_type_name(conf->type));
-    }
-    rc = target_of(&target, conf, true, err);
     if (rc != 0) {
         return rc;
     }

@@ -7,6 +7,7 @@
  * decide together: the store's, which ends the lease, and ours, which counts
  * from before each keepalive was sent and so ends first.
  */
+#include "registry/etcd/etcd.h"
 #include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"

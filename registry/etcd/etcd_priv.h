@@ -19,10 +19,10 @@
 #ifndef PELORUS_REGISTRY_ETCD_ETCD_PRIV_H
 #define PELORUS_REGISTRY_ETCD_ETCD_PRIV_H
 
+#include "registry/backend.h"
 #include "registry/etcd/http.h"
 #include "registry/etcd/wire.h"
-#include "registry/liveness_priv.h"
-#include "registry/registry_priv.h"
+#include "registry/liveness.h"
 
 #define ETCD_TXN_OPS     128 /* the server's own limit: compares, too */
 #define ETCD_REPLY_MAX   (32u << 20)
@@ -260,7 +260,7 @@ struct etcd_watch {
 /* --- the backend --------------------------------------------------------- */
 
 struct etcd {
-    struct registry base; /* first: see registry_priv.h */
+    struct registry base; /* first: see backend.h */
     struct registry_liveness liveness;
     struct loop_timer *ticker;
     struct etcd_http *http;

@@ -5,7 +5,7 @@
  *    ^------------------------------------------ (LOSING) <----/
  *
  * The lease is kept alive every third of the TTL that the server returned (it
- * may be more than was asked for); the deadlines of liveness_priv.h count from
+ * may be more than was asked for); the deadlines of liveness.h count from
  * before the send. That a keepalive is answered is no proof (etcd_renewal):
  * the one who answers may have lost its place, and servers before 3.4.38
  * answer it for a lease that was revoked. So each one is followed by a look,

@@ -13,8 +13,8 @@
 
 #include "base/rand.h"
 #include "base/worker.h"
-#include "registry/liveness_priv.h"
-#include "registry/registry_priv.h"
+#include "registry/backend.h"
+#include "registry/liveness.h"
 #include "registry/sql/core.h"
 
 #include <stdatomic.h>
@@ -121,7 +121,7 @@ struct sql_waker {
 };
 
 struct sql {
-    struct registry base; /* first: see registry_priv.h */
+    struct registry base; /* first: see backend.h */
     struct registry_ops ops;
     struct worker *worker;
     struct worker *listener; /* for the waker, or NULL */

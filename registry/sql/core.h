@@ -194,7 +194,7 @@ typedef int sql_feed_read_f(struct sql_core *core, struct sql_feed *feed,
 typedef int sql_feed_skip_f(struct sql_core *core, struct sql_feed *feed,
                             struct err *err);
 
-/* Optional: sums over all keys below `prefix` (registry_priv.h) while the store
+/* Optional: sums over all keys below `prefix` (backend.h) while the store
  * stands where `feed` has come to. ERR_CONFLICT: it has moved on; ERR_INVALID:
  * below this prefix there is more than our own keys. */
 struct registry_sums;

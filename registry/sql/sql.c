@@ -4,7 +4,7 @@
  *
  * Nothing here touches the connection: jobs go to the worker and come back,
  * and the worker's notes say when the session was renewed. By these the loop
- * keeps the session's deadlines (liveness_priv.h), with a clock of its own, so
+ * keeps the session's deadlines (liveness.h), with a clock of its own, so
  * that a worker that hangs in a call does not hide the loss.
  */
 #include "registry/sql/backend.h"

@@ -6,6 +6,7 @@
  * commit keeps the write lock. Then nobody can write, renew or be taken for
  * dead until it continues or is killed; nothing is decided wrongly meanwhile.
  */
+#include "registry/sqlite/sqlite.h"
 #include "registry/sql/backend.h"
 #include "registry/sqlite/db.h"
 

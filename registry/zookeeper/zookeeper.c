@@ -6,13 +6,14 @@
  * nothing (a server may hang, a reconnection may loop, a follower may have lost
  * its leader). What counts is an answered write (life.c): a small one
  * is sent when none was for a fifth of the timeout, and the deadlines of
- * liveness_priv.h run from when the last answered one was sent.
+ * liveness.h run from when the last answered one was sent.
  *
  * A session that is over, by the server's word or by ours, is never taken up
  * again. By ours, the server may not know yet, and its keys and locks stand: it
  * is ended there first (old.c), then the next handle begins the new
  * session. So what DISCONNECTED says is true when CONNECTED is told.
  */
+#include "registry/zookeeper/zookeeper.h"
 #include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"

@@ -35,8 +35,8 @@
 
 #include "base/mem.h"
 #include "base/worker.h"
-#include "registry/liveness_priv.h"
-#include "registry/registry_priv.h"
+#include "registry/backend.h"
+#include "registry/liveness.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -331,7 +331,7 @@ bool zk_old_stands(const struct zookeeper *z);
 /* --- the backend --------------------------------------------------------- */
 
 struct zookeeper {
-    struct registry base; /* first: see registry_priv.h */
+    struct registry base; /* first: see backend.h */
     struct registry_liveness liveness;
     char *hosts;  /* host:port,... without a chroot */
     char *root;   /* "/chroot/namespace": before every key */

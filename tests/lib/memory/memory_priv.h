@@ -22,7 +22,7 @@
 #define PELORUS_TESTS_MEMORY_MEMORY_PRIV_H
 
 #include "base/rand.h"
-#include "registry/registry_priv.h"
+#include "registry/backend.h"
 #include "tests/lib/memory/memory.h"
 
 struct memory_client;

@@ -1,5 +1,5 @@
 /*
- * liveness_priv.h - how long our session may still be believed in, by our own
+ * liveness.h - how long our session may still be believed in, by our own
  * clock: for backends whose loop hears of answers from elsewhere.
  *
  * SUSPENDED at 2/3 of the timeout since the last answered request was *sent*,
@@ -11,11 +11,11 @@
  * is asked: it still knows the session (RECONNECTED), or it does not, or there
  * is no answer within a third of the timeout (lost). Loop thread.
  */
-#ifndef PELORUS_REGISTRY_LIVENESS_PRIV_H
-#define PELORUS_REGISTRY_LIVENESS_PRIV_H
+#ifndef PELORUS_REGISTRY_LIVENESS_H
+#define PELORUS_REGISTRY_LIVENESS_H
 
 #include "base/clock.h"
-#include "registry/registry_priv.h"
+#include "registry/backend.h"
 
 struct registry_liveness {
     struct registry *r;

@@ -1,0 +1,16 @@
+/*
+ * dbms.h - a registry in tables of MySQL, MariaDB or PostgreSQL, named by a
+ * JDBC URL.
+ */
+#ifndef PELORUS_REGISTRY_DBMS_DBMS_H
+#define PELORUS_REGISTRY_DBMS_DBMS_H
+
+#include "registry/backend.h"
+
+registry_open_f jdbc_open;
+
+/* What registry_schema() promises. */
+int jdbc_schema(const struct conf_registry *conf, bool apply, const char **text,
+                struct err *err) MUST_CHECK;
+
+#endif

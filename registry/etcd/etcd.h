@@ -1,0 +1,11 @@
+/*
+ * etcd.h - a registry in a cluster of etcd, through its JSON gateway.
+ */
+#ifndef PELORUS_REGISTRY_ETCD_ETCD_H
+#define PELORUS_REGISTRY_ETCD_ETCD_H
+
+#include "registry/backend.h"
+
+registry_open_f etcd_open;
+
+#endif
