@@ -18,8 +18,8 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "cluster/node.h"
 #include "conf/conf.h"
+#include "conf/limits.h"
 
 struct balancer;
 

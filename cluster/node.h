@@ -8,17 +8,13 @@
 #define PELORUS_CLUSTER_NODE_H
 
 #include "base/err.h"
+#include "conf/limits.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 enum node_kind { NODE_MASTER, NODE_WORKER, NODE_ALERT_SERVER };
 #define NODE_KINDS 3
-
-/* "host:port", "[v6]:port"; lower case is not forced: it is a name. As long as
- * DNS lets a name be, with a port. */
-#define NODE_HOST_MAX    253
-#define NODE_ADDRESS_MAX (NODE_HOST_MAX + 6)
 
 enum node_state {
     NODE_UP,
@@ -59,21 +55,6 @@ static inline bool process_differs(const struct process *a,
 #define PROCESS_TEXT_SIZE 48
 char *process_text(const struct process *p, char out[PROCESS_TEXT_SIZE]);
 
-/*
- * A node tells of its load once in such an interval: every third of its ttl, or
- * as often as all do, if that is less often. A report older than so many of
- * them is late (its worker is picked when nobody else is left) or stale (it is
- * not picked).
- */
-#define NODE_REPORT_LATE  2
-#define NODE_REPORT_STALE 3
-static inline int64_t node_report_interval(int64_t ttl_ms,
-                                           int64_t heartbeat_interval_ms)
-{
-    return ttl_ms / 3 > heartbeat_interval_ms ? ttl_ms / 3
-                                              : heartbeat_interval_ms;
-}
-
 const char *node_kind_name(enum node_kind kind); /* "alert-server" */
 int node_kind_parse(const char *name, enum node_kind *out) MUST_CHECK;
 const char *node_state_name(enum node_state state);    /* "up" */
@@ -97,7 +78,6 @@ bool node_spelling(const char *address, size_t i,
 /* Group names: 1 to 255 bytes of UTF-8 after trimming, A-Z made a-z, without
  * control characters and without slashes, because a name is a part of a key;
  * writes the clean name, "default" for an empty one. */
-#define NODE_GROUP_MAX 255
 int node_clean_group(const char *name, char out[NODE_GROUP_MAX + 1],
                      struct err *err) MUST_CHECK;
 

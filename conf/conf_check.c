@@ -6,6 +6,7 @@
  * number to change to what.
  */
 #include "conf/conf_priv.h"
+#include "conf/limits.h"
 
 #include "base/mem.h"
 #include "base/units.h"
@@ -24,7 +25,7 @@ int conf_host_port(const char *text, char **host, uint16_t *port,
     size_t len = v6 ? strcspn(from, "]") : strcspn(from, ":");
     const char *rest = from + len;
     uint64_t number;
-    bool ok = len > 0 && len <= 253;
+    bool ok = len > 0 && len <= NODE_HOST_MAX;
 
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)from[i];
