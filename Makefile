@@ -175,7 +175,8 @@ lint:
 	@$(MAKE) --no-print-directory house
 	@tests/lint.sh $(wildcard $(ROOMS))
 
-house:
+house: $(BUILD)/pelorus
+	@BUILD=$(BUILD) tests/rooms.py
 	@CC="$(CC)" CFLAGS="$(ALL_CFLAGS) $(LIB_CFLAGS)" tests/house.sh
 
 format:

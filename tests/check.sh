@@ -61,6 +61,7 @@ suites() {
         echo "600 tests/model/run.sh"
         echo "900 tests/sim/planted.sh"
         echo "120 tests/house.sh"
+        echo "60 tests/rooms.py"
     fi
     echo "300 $BUILD/tests/sim/sim --seeds $([ -n "$SAN" ] && echo 150 || echo 1000)"
     echo "120 tests/fuzz/run.sh replay"
