@@ -5,7 +5,7 @@
 #
 #     BUILD=build tests/sim/planted.sh [BUG...]
 #
-# BUILD holds libpelorus.a and tests/sim/*.o, built by the Makefile.
+# BUILD holds libpelorus.a and the objects of the tests, built by the Makefile.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
@@ -19,22 +19,23 @@ passed=0
 failed=0
 
 # Only what asks planted() is built anew: its objects come before the archive's.
+anew=$(grep -rl --include='*.c' 'planted(PLANTED_' $(sed -n 's/^ROOMS *:= *//p' Makefile) tests/lib/memory)
+objects=
+for source in tests/sim/*.c tests/lib/memory/*.c; do
+    case $source in
+    tests/sim/test_*) continue ;;
+    esac
+    echo "$anew" | grep -qx "$source" || objects="$objects $BUILD/${source%.c}.o"
+done
+
 build() {
     dir=$BUILD/planted/$1
     rm -rf "$dir" && mkdir -p "$dir"
-    grep -l 'planted(PLANTED_' ./*/*.c | xargs -P "$(nproc)" -I{} sh -c \
-        '$0 $1 -DPELORUS_PLANTED=PLANTED_$2 -c -o "$3/$(basename "$4" .c).o" "$4"' \
+    echo "$anew" | xargs -P "$(nproc)" -I{} sh -c \
+        '$0 $1 -DPELORUS_PLANTED=PLANTED_$2 -c -o "$3/$(echo "${4%.c}" | tr / -).o" "$4"' \
         "$CC" "$PLANTED_CFLAGS" "$1" "$dir" {} || return 1
     $CC -o "$dir/sim" "$dir"/*.o $objects "$BUILD/libpelorus.a" $LIBS
 }
-
-objects=
-for source in tests/sim/*.c; do
-    case $source in
-    tests/sim/test_*) ;;
-    *) objects="$objects $BUILD/${source%.c}.o" ;;
-    esac
-done
 
 for bug in $bugs; do
     if ! build "$bug"; then
