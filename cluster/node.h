@@ -77,7 +77,7 @@ bool node_spelling(const char *address, size_t i,
 
 /* Group names: 1 to 255 bytes of UTF-8 after trimming, A-Z made a-z, without
  * control characters and without slashes, because a name is a part of a key;
- * writes the clean name, "default" for an empty one. */
+ * writes the clean name, "default" for an empty one. `out` may be `name`. */
 int node_clean_group(const char *name, char out[NODE_GROUP_MAX + 1],
                      struct err *err) MUST_CHECK;
 

@@ -13,19 +13,19 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const state_names[] = {
+const char *const work_state_names[] = {
     [WORK_ASSIGNED] = "assigned", [WORK_WAITING] = "waiting",
     [WORK_HELD] = "held",         [WORK_DONE] = "done",
     [WORK_DROPPED] = "dropped",
 };
 
-static const char *const policy_names[] = {
+const char *const work_policy_names[] = {
     [WORK_REASSIGN] = "reassign",
     [WORK_HOLD] = "hold",
     [WORK_DROP] = "drop",
 };
 
-static int parse(const char *const *names, size_t n, const char *name)
+int record_name(const char *const *names, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++) {
         if (strcmp(names[i], name) == 0) {
@@ -37,13 +37,13 @@ static int parse(const char *const *names, size_t n, const char *name)
 
 const char *work_state_name(enum work_state s)
 {
-    assert((size_t)s < ARRAY_LEN(state_names));
-    return state_names[s];
+    assert((size_t)s < ARRAY_LEN(work_state_names));
+    return work_state_names[s];
 }
 
 int work_state_parse(const char *name, enum work_state *out)
 {
-    int i = parse(state_names, ARRAY_LEN(state_names), name);
+    int i = record_name(work_state_names, ARRAY_LEN(work_state_names), name);
 
     if (i < 0) {
         return (int)ERR_INVALID;
@@ -54,13 +54,13 @@ int work_state_parse(const char *name, enum work_state *out)
 
 const char *work_policy_name(enum work_policy p)
 {
-    assert((size_t)p < ARRAY_LEN(policy_names));
-    return policy_names[p];
+    assert((size_t)p < ARRAY_LEN(work_policy_names));
+    return work_policy_names[p];
 }
 
 int work_policy_parse(const char *name, enum work_policy *out)
 {
-    int i = parse(policy_names, ARRAY_LEN(policy_names), name);
+    int i = record_name(work_policy_names, ARRAY_LEN(work_policy_names), name);
 
     if (i < 0) {
         return (int)ERR_INVALID;
@@ -136,6 +136,15 @@ char *failover_key(const char *id, char *out)
 
 /* --- markers -------------------------------------------------------------- */
 
+#define RECORD marker
+static const struct field marker_fields[] = {
+    FIELD("epoch", UINT, epoch, .required = true, .max = EPOCH_MAX),
+    FIELD("process", PROCESS, process, .sparse = true),
+    FIELD("held", BOOL, held, .sparse = true),
+};
+static const struct record marker_record = RECORD_OF(marker_fields);
+#undef RECORD
+
 /* The next part of a key, up to its slash or end, into `out`. */
 static bool key_part(const char **key, char *out, size_t size)
 {
@@ -176,7 +185,6 @@ int marker_key_parse(const char *key, struct marker *out)
 int marker_read(struct marker *out, const struct registry_entry *entry,
                 struct err *err)
 {
-    cJSON *o;
     int rc;
 
     if (marker_key_parse(entry->key, out) != 0) {
@@ -184,13 +192,7 @@ int marker_read(struct marker *out, const struct registry_entry *entry,
                             entry->key);
     }
     out->version = entry->version;
-    rc = field_object(entry->value, entry->value_len, &o, err);
-    if (rc == 0) {
-        rc = field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &out->epoch, err);
-        rc = rc != 0 ? rc : field_process(o, "process", &out->process, err);
-        rc = rc != 0 ? rc : field_bool(o, "held", &out->held, err);
-        cJSON_Delete(o);
-    }
+    rc = record_read(&marker_record, entry->value, entry->value_len, out, err);
     if (rc == 0 && out->epoch == 0) {
         rc = (int)err_set(err, ERR_INVALID, "`epoch` is 0");
     }
@@ -207,13 +209,7 @@ void marker_write(struct buf *out, const struct marker *m)
 {
     assert(m->epoch > 0);
     json_open(out, NULL, '{');
-    json_put_u64(out, "epoch", m->epoch);
-    if (m->process.known) {
-        put_process(out, "process", &m->process);
-    }
-    if (m->held) {
-        json_put_bool(out, "held", true);
-    }
+    record_write(&marker_record, out, m);
     json_close(out, '}');
 }
 

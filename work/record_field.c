@@ -1,5 +1,5 @@
 /*
- * record_field.c - reading and writing single fields of the records.
+ * record_field.c - one reader and one writer for the tables of fields.
  *
  * A record in a registry may have been damaged, or written by hand or by a
  * later version: what is there must make sense, what is not known is ignored.
@@ -11,209 +11,194 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* From here on a double may be another number, rounded. */
 #define EXACT_END (INT64_C(1) << 53)
 
+/* A name of an enum, with its end. */
+#define NAME_SIZE 16
+
+static int read_object(const struct record *r, const cJSON *o, void *out,
+                       struct err *err);
+
+/* As cJSON_GetObjectItemCaseSensitive(), which compares whole keys by a call
+ * each: reading a record is mostly this. */
 static const cJSON *find(const cJSON *o, const char *key)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
+    const cJSON *it;
 
-    return item == NULL || cJSON_IsNull(item) ? NULL : item;
+    cJSON_ArrayForEach(it, o)
+    {
+        if (it->string != NULL && it->string[0] == key[0] &&
+            strcmp(it->string, key) == 0) {
+            return cJSON_IsNull(it) ? NULL : it;
+        }
+    }
+    return NULL;
 }
 
-static int missing(const char *key, enum field_need need, struct err *err)
+/* --- texts ---------------------------------------------------------------- */
+
+static int read_text(const struct field *f, const cJSON *item, char *out,
+                     size_t size, struct err *err)
 {
-    return need == FIELD_OPTIONAL
-               ? 0
-               : (int)err_set(err, ERR_INVALID, "`%s` is missing", key);
-}
+    const char *text = cJSON_GetStringValue(item);
+    size_t len = text == NULL ? 0 : strlen(text);
 
-int field_object(const char *value, size_t len, cJSON **out, struct err *err)
-{
-    int rc = json_parse(value, len, out, err);
-
-    if (rc == 0 && !cJSON_IsObject(*out)) {
-        cJSON_Delete(*out);
-        *out = NULL;
-        rc = (int)err_set(err, ERR_INVALID, "not a JSON object");
+    if (text == NULL) {
+        return (int)err_set(err, ERR_INVALID, "`%s` is not a string", f->key);
     }
-    return rc;
-}
-
-int field_text(const cJSON *o, const char *key, enum field_need need, char *out,
-               size_t size, struct err *err)
-{
-    const cJSON *item = find(o, key);
-    size_t len;
-
-    assert(size > 1);
-    if (item == NULL) {
-        return missing(key, need, err);
-    }
-    if (!cJSON_IsString(item)) {
-        return (int)err_set(err, ERR_INVALID, "`%s` is not a string", key);
-    }
-    len = strlen(item->valuestring);
-    if (len >= size) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` has %zu bytes, more than %zu", key, len,
-                            size - 1);
-    }
-    memcpy(out, item->valuestring, len + 1);
-    return 0;
-}
-
-int field_words(const cJSON *o, const char *key, char *out, size_t size,
-                struct err *err)
-{
-    const cJSON *item = find(o, key);
-    size_t len;
-
-    assert(size > 1);
-    if (item == NULL) {
-        return 0;
-    }
-    if (!cJSON_IsString(item)) {
-        return (int)err_set(err, ERR_INVALID, "`%s` is not a string", key);
-    }
-    len = strlen(item->valuestring);
-    if (len >= size) {
+    if (len >= size && f->type == FIELD_WORDS) {
         len = size - 1;
-        while (len > 0 &&
-               ((unsigned char)item->valuestring[len] & 0xc0) == 0x80) {
+        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80) {
             len--;
         }
     }
-    memcpy(out, item->valuestring, len);
+    if (len >= size) {
+        return (int)err_set(err, ERR_INVALID,
+                            "`%s` has %zu bytes, more than %zu", f->key, len,
+                            size - 1);
+    }
+    memcpy(out, text, len);
     out[len] = '\0';
     return 0;
 }
 
-int field_u64(const cJSON *o, const char *key, enum field_need need,
-              uint64_t max, uint64_t *out, struct err *err)
+static int read_address(const struct field *f, const cJSON *item, char *out,
+                        struct err *err)
 {
-    const cJSON *item = find(o, key);
+    int rc = read_text(f, item, out, f->size, err);
 
-    if (item == NULL) {
-        return missing(key, need, err);
+    if (rc == 0 && out[0] != '\0') {
+        rc = node_check_address(out, err);
+        if (rc != 0) {
+            (void)err_wrap(err, "`%s`", f->key);
+        }
     }
-    if (cJSON_IsString(item) &&
-        units_uint(item->valuestring, max, out, NULL) == 0) {
-        return 0;
-    }
-    if (cJSON_IsNumber(item) && item->valuedouble >= 0 &&
-        item->valuedouble < (double)EXACT_END &&
-        trunc(item->valuedouble) == item->valuedouble &&
-        (uint64_t)item->valuedouble <= max) {
-        *out = (uint64_t)item->valuedouble;
-        return 0;
-    }
-    return (int)err_set(err, ERR_INVALID,
-                        "`%s` is not a whole number up to %" PRIu64, key, max);
-}
-
-int field_u32(const cJSON *o, const char *key, uint32_t *out, struct err *err)
-{
-    uint64_t wide = *out;
-    int rc = field_u64(o, key, FIELD_OPTIONAL, UINT32_MAX, &wide, err);
-
-    *out = (uint32_t)wide;
     return rc;
 }
 
-int field_i64(const cJSON *o, const char *key, int64_t *out, struct err *err)
+static int read_name(const struct field *f, const cJSON *item, unsigned *out,
+                     struct err *err)
 {
-    const cJSON *item = find(o, key);
+    char name[NAME_SIZE];
+    enum node_kind kind = NODE_MASTER;
+    int rc = read_text(f, item, name, sizeof(name), err), i;
 
-    if (item == NULL) {
-        return 0;
+    if (rc != 0) {
+        return rc;
     }
-    if (cJSON_IsString(item) &&
-        units_int(item->valuestring, INT64_MIN, INT64_MAX, out, NULL) == 0) {
-        return 0;
+    if (f->type == FIELD_NAME) {
+        i = record_name(f->names, f->max, name);
+    } else {
+        i = node_kind_parse(name, &kind) == 0 ? (int)kind : -1;
     }
-    if (cJSON_IsNumber(item) && fabs(item->valuedouble) < (double)EXACT_END &&
-        trunc(item->valuedouble) == item->valuedouble) {
-        *out = (int64_t)item->valuedouble;
-        return 0;
+    if (i < 0) {
+        return (int)err_set(err, ERR_INVALID, "`%s` \"%s\" is not known",
+                            f->key, name);
     }
-    return (int)err_set(err, ERR_INVALID, "`%s` is not a whole number", key);
+    if (f->type == FIELD_OWNER && kind == NODE_ALERT_SERVER) {
+        return (int)err_set(err, ERR_INVALID,
+                            "`%s` is \"%s\", not master or worker", f->key,
+                            node_kind_name(kind));
+    }
+    *out = (unsigned)i;
+    return 0;
 }
 
-int field_bool(const cJSON *o, const char *key, bool *out, struct err *err)
-{
-    const cJSON *item = find(o, key);
+/* --- numbers -------------------------------------------------------------- */
 
-    if (item == NULL) {
-        return 0;
+/* A whole number that a double holds exactly. */
+static bool exact(const cJSON *item)
+{
+    return cJSON_IsNumber(item) &&
+           fabs(item->valuedouble) < (double)EXACT_END &&
+           trunc(item->valuedouble) == item->valuedouble;
+}
+
+static int read_uint(const struct field *f, const cJSON *item, void *out,
+                     struct err *err)
+{
+    bool narrow = f->size == sizeof(uint32_t);
+    uint64_t max = f->max != 0 ? f->max : narrow ? UINT32_MAX : UINT64_MAX;
+    uint64_t value = 0;
+    bool good = cJSON_IsString(item) &&
+                units_uint(item->valuestring, max, &value, NULL) == 0;
+
+    if (exact(item) && item->valuedouble >= 0) {
+        value = (uint64_t)item->valuedouble;
+        good = value <= max;
     }
+    if (!good) {
+        return (int)err_set(err, ERR_INVALID,
+                            "`%s` is not a whole number up to %" PRIu64, f->key,
+                            max);
+    }
+    if (narrow) {
+        *(uint32_t *)out = (uint32_t)value;
+    } else {
+        *(uint64_t *)out = value;
+    }
+    return 0;
+}
+
+static int read_int(const struct field *f, const cJSON *item, int64_t *out,
+                    struct err *err)
+{
+    if (exact(item)) {
+        *out = (int64_t)item->valuedouble;
+    } else if (!cJSON_IsString(item) || units_int(item->valuestring, INT64_MIN,
+                                                  INT64_MAX, out, NULL) != 0) {
+        return (int)err_set(err, ERR_INVALID, "`%s` is not a whole number",
+                            f->key);
+    }
+    return 0;
+}
+
+static int read_exit(const struct field *f, const cJSON *item, int *out,
+                     struct err *err)
+{
+    int64_t value = -1;
+    int rc = read_int(f, item, &value, err);
+
+    if (rc == 0 && (value < -1 || value > INT32_MAX)) {
+        rc = (int)err_set(err, ERR_INVALID, "`%s` is out of range", f->key);
+    }
+    *out = (int)value;
+    return rc;
+}
+
+static int read_hex(const struct field *f, const cJSON *item, uint64_t *out,
+                    struct err *err)
+{
+    char text[17];
+    int rc = read_text(f, item, text, sizeof(text), err);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (text[0] == '\0' || strspn(text, "0123456789abcdef") != strlen(text)) {
+        return (int)err_set(err, ERR_INVALID, "`%s` is not hexadecimal",
+                            f->key);
+    }
+    *out = strtoull(text, NULL, 16);
+    return 0;
+}
+
+static int read_bool(const struct field *f, const cJSON *item, bool *out,
+                     struct err *err)
+{
     if (!cJSON_IsBool(item)) {
-        return (int)err_set(err, ERR_INVALID, "`%s` is not true or false", key);
+        return (int)err_set(err, ERR_INVALID, "`%s` is not true or false",
+                            f->key);
     }
     *out = cJSON_IsTrue(item) != 0;
     return 0;
 }
 
-/* --- times ---------------------------------------------------------------- */
-
-int field_time(const cJSON *o, const char *key, wall_ms *out, struct err *err)
-{
-    const cJSON *item = find(o, key);
-
-    if (item == NULL) {
-        *out = 0;
-        return 0;
-    }
-    if (!cJSON_IsString(item) || !clock_parse_rfc3339(item->valuestring, out)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` is not a time such as "
-                            "2026-11-22T11:54:47.123Z",
-                            key);
-    }
-    return 0;
-}
-
-void put_time(struct buf *b, const char *key, wall_ms at)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    json_put_str(b, key, at == 0 ? NULL : clock_rfc3339(at, text));
-}
-
-/* --- processes and addresses ---------------------------------------------- */
-
-int field_process(const cJSON *o, const char *key, struct process *out,
-                  struct err *err)
-{
-    const cJSON *item = find(o, key);
-    int rc = 0;
-
-    *out = (struct process){0};
-    if (item == NULL) {
-        return 0;
-    }
-    if (!cJSON_IsObject(item) || find(item, "startupTime") == NULL ||
-        find(item, "processId") == NULL) {
-        return (int)err_set(err, ERR_INVALID,
-                            "`%s` is not {created, startupTime, processId}",
-                            key);
-    }
-    rc = field_u64(item, "created", FIELD_OPTIONAL, UINT64_MAX, &out->created,
-                   err);
-    rc = rc != 0 ? rc : field_i64(item, "startupTime", &out->startup_time, err);
-    rc = rc != 0 ? rc : field_i64(item, "processId", &out->process_id, err);
-    if (rc != 0) {
-        *out = (struct process){0};
-        (void)err_wrap(err, "`%s`", key);
-        return rc;
-    }
-    out->known = true;
-    return 0;
-}
-
-static void put_i64(struct buf *b, const char *key, int64_t value)
+static void put_int(struct buf *b, const char *key, int64_t value)
 {
     char text[24];
 
@@ -225,55 +210,263 @@ static void put_i64(struct buf *b, const char *key, int64_t value)
     json_put_str(b, key, text);
 }
 
-void put_process(struct buf *b, const char *key, const struct process *p)
+static void put_hex(struct buf *b, const char *key, uint64_t value)
+{
+    char text[17];
+
+    (void)snprintf(text, sizeof(text), "%016" PRIx64, value);
+    json_put_str(b, key, text);
+}
+
+static int read_time(const struct field *f, const cJSON *item, wall_ms *out,
+                     struct err *err)
+{
+    if (!cJSON_IsString(item) || !clock_parse_rfc3339(item->valuestring, out)) {
+        return (int)err_set(err, ERR_INVALID,
+                            "`%s` is not a time such as "
+                            "2026-11-22T11:54:47.123Z",
+                            f->key);
+    }
+    return 0;
+}
+
+static void put_time(struct buf *b, const char *key, wall_ms at)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    json_put_str(b, key, at == 0 ? NULL : clock_rfc3339(at, text));
+}
+
+/* --- processes and lists -------------------------------------------------- */
+
+#define RECORD process
+static const struct field process_fields[] = {
+    FIELD("created", UINT, created),
+    FIELD("startupTime", INT, startup_time),
+    FIELD("processId", INT, process_id),
+};
+static const struct record process_record = RECORD_OF(process_fields);
+#undef RECORD
+
+static int read_process(const struct field *f, const cJSON *item,
+                        struct process *out, struct err *err)
+{
+    int rc;
+
+    if (!cJSON_IsObject(item) || find(item, "startupTime") == NULL ||
+        find(item, "processId") == NULL) {
+        return (int)err_set(err, ERR_INVALID,
+                            "`%s` is not {created, startupTime, processId}",
+                            f->key);
+    }
+    rc = read_object(&process_record, item, out, err);
+    if (rc != 0) {
+        (void)err_wrap(err, "`%s`", f->key);
+    }
+    out->known = rc == 0;
+    return rc;
+}
+
+static void put_process(struct buf *b, const char *key, const struct process *p)
 {
     if (!p->known) {
         json_put_null(b, key);
         return;
     }
     json_open(b, key, '{');
-    json_put_u64(b, "created", p->created);
-    put_i64(b, "startupTime", p->startup_time);
-    put_i64(b, "processId", p->process_id);
+    record_write(&process_record, b, p);
     json_close(b, '}');
 }
 
-int field_node_kind(const cJSON *o, enum node_kind *out, struct err *err)
+static int read_list(const struct field *f, const cJSON *list, char *out,
+                     size_t *n, struct err *err)
 {
-    char name[16] = "";
-    int rc = field_text(o, "kind", FIELD_REQUIRED, name, sizeof(name), err);
+    const cJSON *it;
 
-    if (rc == 0 && node_kind_parse(name, out) != 0) {
-        rc = (int)err_set(err, ERR_INVALID, "`kind` \"%s\" is not known", name);
+    if (!cJSON_IsArray(list)) {
+        return (int)err_set(err, ERR_INVALID, "`%s` is not a list", f->key);
+    }
+    cJSON_ArrayForEach(it, list)
+    {
+        int rc;
+
+        if (*n == f->max) {
+            break;
+        }
+        rc = cJSON_IsObject(it)
+                 ? read_object(f->of, it, out + *n * f->of->size, err)
+                 : (int)err_set(err, ERR_INVALID, "not an object");
+        if (rc != 0) {
+            (void)err_wrap(err, "`%s`, entry %zu", f->key, *n);
+            return rc;
+        }
+        (*n)++;
+    }
+    return 0;
+}
+
+static void put_list(struct buf *b, const struct field *f, const char *list,
+                     size_t n)
+{
+    assert(n <= f->max);
+    json_open(b, f->key, '[');
+    for (size_t i = 0; i < n; i++) {
+        json_open(b, NULL, '{');
+        record_write(f->of, b, list + i * f->of->size);
+        json_close(b, '}');
+    }
+    json_close(b, ']');
+}
+
+/* --- records -------------------------------------------------------------- */
+
+static int read_field(const struct field *f, const cJSON *item, char *record,
+                      struct err *err)
+{
+    void *out = record + f->offset;
+
+    switch (f->type) {
+    case FIELD_ID: {
+        int rc = read_text(f, item, out, f->size, err);
+
+        return rc != 0 ? rc : work_check_id(out, err);
+    }
+    case FIELD_TEXT:
+    case FIELD_WORDS:
+        return read_text(f, item, out, f->size, err);
+    case FIELD_ADDRESS:
+        return read_address(f, item, out, err);
+    case FIELD_NAME:
+    case FIELD_KIND:
+    case FIELD_OWNER:
+        return read_name(f, item, out, err);
+    case FIELD_UINT:
+        return read_uint(f, item, out, err);
+    case FIELD_INT:
+        return read_int(f, item, out, err);
+    case FIELD_HEX:
+        return read_hex(f, item, out, err);
+    case FIELD_EXIT:
+        return read_exit(f, item, out, err);
+    case FIELD_BOOL:
+        return read_bool(f, item, out, err);
+    case FIELD_TIME:
+        return read_time(f, item, out, err);
+    case FIELD_PROCESS:
+        return read_process(f, item, out, err);
+    case FIELD_PART:
+        return cJSON_IsObject(item) ? read_object(f->of, item, record, err) : 0;
+    case FIELD_LIST:
+        return read_list(f, item, out, (size_t *)(void *)(record + f->count),
+                         err);
+    }
+    return (int)ERR_INVALID;
+}
+
+static int read_object(const struct record *r, const cJSON *o, void *out,
+                       struct err *err)
+{
+    for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
+        const cJSON *item = find(o, f->key);
+        int rc = 0;
+
+        if (item != NULL) {
+            rc = read_field(f, item, out, err);
+        } else if (f->required) {
+            rc = (int)err_set(err, ERR_INVALID, "`%s` is missing", f->key);
+        }
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int record_read(const struct record *r, const char *value, size_t len,
+                void *out, struct err *err)
+{
+    cJSON *o;
+    int rc = json_parse(value, len, &o, err);
+
+    if (rc == 0) {
+        rc = cJSON_IsObject(o)
+                 ? read_object(r, o, out, err)
+                 : (int)err_set(err, ERR_INVALID, "not a JSON object");
+        cJSON_Delete(o);
     }
     return rc;
 }
 
-int field_owner_kind(const cJSON *o, enum node_kind *out, struct err *err)
+/* Of texts, flags and processes. */
+static bool is_empty(const struct field *f, const char *at)
 {
-    int rc = field_node_kind(o, out, err);
-
-    if (rc == 0 && *out == NODE_ALERT_SERVER) {
-        rc = (int)err_set(err, ERR_INVALID,
-                          "`kind` is \"%s\", not master or worker",
-                          node_kind_name(*out));
-    }
-    return rc;
+    return f->type == FIELD_PROCESS ? !((const struct process *)at)->known
+                                    : *at == '\0';
 }
 
-int field_address(const cJSON *o, const char *key, enum field_need need,
-                  char out[NODE_ADDRESS_MAX + 1], struct err *err)
+static void put_field(struct buf *b, const struct field *f, const char *record)
 {
-    int rc;
+    const void *at = record + f->offset;
 
-    out[0] = '\0';
-    rc = field_text(o, key, need, out, NODE_ADDRESS_MAX + 1, err);
-    if (rc != 0 || out[0] == '\0') {
-        return rc;
+    switch (f->type) {
+    case FIELD_ID:
+    case FIELD_TEXT:
+    case FIELD_WORDS:
+    case FIELD_ADDRESS:
+        json_put_str(b, f->key, f->required || !is_empty(f, at) ? at : NULL);
+        break;
+    case FIELD_NAME:
+        assert(*(const unsigned *)at < f->max);
+        json_put_str(b, f->key, f->names[*(const unsigned *)at]);
+        break;
+    case FIELD_KIND:
+    case FIELD_OWNER:
+        json_put_str(b, f->key, node_kind_name(*(const enum node_kind *)at));
+        break;
+    case FIELD_UINT:
+        json_put_u64(b, f->key,
+                     f->size == sizeof(uint32_t) ? *(const uint32_t *)at
+                                                 : *(const uint64_t *)at);
+        break;
+    case FIELD_INT:
+        put_int(b, f->key, *(const int64_t *)at);
+        break;
+    case FIELD_HEX:
+        put_hex(b, f->key, *(const uint64_t *)at);
+        break;
+    case FIELD_EXIT:
+        if (*(const int *)at >= 0) {
+            json_put_int(b, f->key, *(const int *)at);
+        } else {
+            json_put_null(b, f->key);
+        }
+        break;
+    case FIELD_BOOL:
+        json_put_bool(b, f->key, *(const bool *)at);
+        break;
+    case FIELD_TIME:
+        put_time(b, f->key, *(const wall_ms *)at);
+        break;
+    case FIELD_PROCESS:
+        put_process(b, f->key, at);
+        break;
+    case FIELD_PART:
+        json_open(b, f->key, '{');
+        record_write(f->of, b, record);
+        json_close(b, '}');
+        break;
+    case FIELD_LIST:
+        put_list(b, f, at, *(const size_t *)(const void *)(record + f->count));
+        break;
     }
-    rc = node_check_address(out, err);
-    if (rc != 0) {
-        (void)err_wrap(err, "`%s`", key);
+}
+
+void record_write(const struct record *r, struct buf *out, const void *from)
+{
+    for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
+        if ((f->when == NULL || f->when(from)) &&
+            !(f->sparse && is_empty(f, (const char *)from + f->offset))) {
+            put_field(out, f, from);
+        }
     }
-    return rc;
 }

@@ -101,7 +101,7 @@ void work_item_unassign(struct work_item *w, enum work_state state,
     memcpy(w->cause, cause, n + 1);
 }
 
-/* --- reading -------------------------------------------------------------- */
+/* --- one field, without the rest ------------------------------------------ */
 
 int work_state_peek(const char *value, size_t len, enum work_state *out)
 {
@@ -152,48 +152,53 @@ int work_finished_peek(const char *value, size_t len, wall_ms *out)
     return clock_parse_rfc3339(text, out) ? 0 : (int)ERR_INVALID;
 }
 
-static int read_names(struct work_item *w, const cJSON *o, struct err *err)
-{
-    char state[16] = "", policy[16] = "reassign", group[256] = "";
-    int rc = field_text(o, "id", FIELD_REQUIRED, w->id, sizeof(w->id), err);
+/* --- the fields ----------------------------------------------------------- */
 
-    rc = rc != 0 ? rc : work_check_id(w->id, err);
-    rc = rc != 0 ? rc : field_owner_kind(o, &w->kind, err);
-    rc = rc != 0 ? rc
-                 : field_text(o, "group", FIELD_OPTIONAL, group, sizeof(group),
-                              err);
-    rc = rc != 0 ? rc : node_clean_group(group, w->group, err);
-    rc = rc != 0 ? rc
-                 : field_text(o, "state", FIELD_REQUIRED, state, sizeof(state),
-                              err);
-    rc = rc != 0 ? rc
-                 : field_text(o, "policy", FIELD_OPTIONAL, policy,
-                              sizeof(policy), err);
-    if (rc != 0) {
-        return rc;
-    }
-    if (work_state_parse(state, &w->state) != 0) {
-        return (int)err_set(err, ERR_INVALID, "`state` \"%s\" is not known",
-                            state);
-    }
-    if (work_policy_parse(policy, &w->policy) != 0) {
-        return (int)err_set(err, ERR_INVALID, "`policy` \"%s\" is not known",
-                            policy);
-    }
-    return 0;
+/* Without it, it is the epoch after this one. */
+static bool next_is_told(const void *record)
+{
+    const struct work_past *p = record;
+
+    return p->next > p->epoch + 1;
 }
 
-static int read_owner(struct work_item *w, const cJSON *o, struct err *err)
-{
-    int rc = field_address(o, "owner", FIELD_OPTIONAL, w->owner, err);
+#define RECORD work_past
+static const struct field past_fields[] = {
+    FIELD("address", ADDRESS, address, .required = true),
+    FIELD("process", PROCESS, process),
+    FIELD("epoch", UINT, epoch, .required = true, .max = EPOCH_MAX),
+    FIELD("next", UINT, next, .max = EPOCH_MAX, .when = next_is_told),
+    FIELD("until", TIME, until),
+    FIELD("died", BOOL, died),
+    FIELD("failover", TEXT, failover),
+};
+static const struct record past_record = RECORD_OF(past_fields);
+#undef RECORD
 
-    rc = rc != 0 ? rc : field_process(o, "process", &w->process, err);
-    rc = rc != 0
-             ? rc
-             : field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &w->epoch, err);
-    if (rc != 0) {
-        return rc;
-    }
+/* Behind these stands the payload. */
+#define RECORD work_item
+static const struct field item_fields[] = {
+    FIELD("id", ID, id, .required = true),
+    FIELD("kind", OWNER, kind, .required = true),
+    FIELD("group", TEXT, group),
+    FIELD("state", NAME, state, .required = true, NAMES(work_state_names)),
+    FIELD("owner", ADDRESS, owner),
+    FIELD("process", PROCESS, process),
+    FIELD("epoch", UINT, epoch, .required = true, .max = EPOCH_MAX),
+    FIELD("policy", NAME, policy, NAMES(work_policy_names)),
+    FIELD("attempts", UINT, attempts),
+    FIELD("history", LIST, history, .of = &past_record, .max = WORK_HISTORY_MAX,
+          .count = offsetof(struct RECORD, n_history)),
+    FIELD("assigned_at", TIME, assigned_at),
+    FIELD("finished_at", TIME, finished_at),
+    FIELD("cause", WORDS, cause),
+};
+static const struct record item_record = RECORD_OF(item_fields);
+#undef RECORD
+
+/* What one field alone cannot tell. */
+static int check_item(struct work_item *w, struct err *err)
+{
     if (w->epoch == 0) {
         return (int)err_set(err, ERR_INVALID, "`epoch` is 0");
     }
@@ -208,59 +213,12 @@ static int read_owner(struct work_item *w, const cJSON *o, struct err *err)
         return (int)err_set(err, ERR_INVALID, "it is %s, but has an `owner`",
                             work_state_name(w->state));
     }
-    return 0;
-}
-
-static int read_past(struct work_past *p, const cJSON *o, struct err *err)
-{
-    int rc;
-
-    if (!cJSON_IsObject(o)) {
-        return (int)err_set(err, ERR_INVALID, "not an object");
-    }
-    rc = field_address(o, "address", FIELD_REQUIRED, p->address, err);
-    rc = rc != 0 ? rc : field_process(o, "process", &p->process, err);
-    rc = rc != 0
-             ? rc
-             : field_u64(o, "epoch", FIELD_REQUIRED, EPOCH_MAX, &p->epoch, err);
-    p->next = p->epoch + 1;
-    rc = rc != 0
-             ? rc
-             : field_u64(o, "next", FIELD_OPTIONAL, EPOCH_MAX, &p->next, err);
-    rc = rc != 0 ? rc : field_time(o, "until", &p->until, err);
-    rc = rc != 0 ? rc : field_bool(o, "died", &p->died, err);
-    rc = rc != 0 ? rc
-                 : field_text(o, "failover", FIELD_OPTIONAL, p->failover,
-                              sizeof(p->failover), err);
-    return rc;
-}
-
-static int read_history(struct work_item *w, const cJSON *o, struct err *err)
-{
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(o, "history");
-    const cJSON *it;
-
-    if (list == NULL || cJSON_IsNull(list)) {
-        return 0;
-    }
-    if (!cJSON_IsArray(list)) {
-        return (int)err_set(err, ERR_INVALID, "`history` is not a list");
-    }
-    cJSON_ArrayForEach(it, list)
-    {
-        int rc;
-
-        if (w->n_history == WORK_HISTORY_MAX) {
-            break; /* a later version may keep more */
+    for (size_t i = 0; i < w->n_history; i++) {
+        if (w->history[i].next == 0) {
+            w->history[i].next = w->history[i].epoch + 1;
         }
-        rc = read_past(&w->history[w->n_history], it, err);
-        if (rc != 0) {
-            (void)err_wrap(err, "`history`, entry %zu", w->n_history);
-            return rc;
-        }
-        w->n_history++;
     }
-    return 0;
+    return node_clean_group(w->group, w->group, err);
 }
 
 static int read_payload(struct work_item *w, const char *value, size_t len,
@@ -278,26 +236,12 @@ static int read_payload(struct work_item *w, const char *value, size_t len,
 int work_item_read(struct work_item *out, const char *value, size_t len,
                    struct err *err)
 {
-    cJSON *o;
     int rc;
 
     *out = (struct work_item){0};
-    rc = field_object(value, len, &o, err);
-    if (rc == 0) {
-        rc = read_names(out, o, err);
-        rc = rc != 0 ? rc : read_owner(out, o, err);
-        rc = rc != 0 ? rc : read_history(out, o, err);
-        rc = rc != 0 ? rc : field_u32(o, "attempts", &out->attempts, err);
-        rc =
-            rc != 0 ? rc : field_time(o, "assigned_at", &out->assigned_at, err);
-        rc =
-            rc != 0 ? rc : field_time(o, "finished_at", &out->finished_at, err);
-        rc = rc != 0
-                 ? rc
-                 : field_words(o, "cause", out->cause, sizeof(out->cause), err);
-        rc = rc != 0 ? rc : read_payload(out, value, len, err);
-        cJSON_Delete(o);
-    }
+    rc = record_read(&item_record, value, len, out, err);
+    rc = rc != 0 ? rc : check_item(out, err);
+    rc = rc != 0 ? rc : read_payload(out, value, len, err);
     if (rc != 0) {
         (void)err_wrap(err, "work item %s",
                        out->id[0] == '\0' ? "(no id)" : out->id);
@@ -306,45 +250,12 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
     return rc;
 }
 
-/* --- writing -------------------------------------------------------------- */
-
-static void write_past(struct buf *out, const struct work_past *p)
-{
-    json_open(out, NULL, '{');
-    json_put_str(out, "address", p->address);
-    put_process(out, "process", &p->process);
-    json_put_u64(out, "epoch", p->epoch);
-    if (p->next > p->epoch + 1) {
-        json_put_u64(out, "next", p->next);
-    }
-    put_time(out, "until", p->until);
-    json_put_bool(out, "died", p->died);
-    json_put_str(out, "failover", p->failover[0] == '\0' ? NULL : p->failover);
-    json_close(out, '}');
-}
-
 void work_item_write(struct buf *out, const struct work_item *w)
 {
     assert(w->epoch > 0 && w->epoch <= EPOCH_MAX);
     assert(w->n_history <= WORK_HISTORY_MAX);
     json_open(out, NULL, '{');
-    json_put_str(out, "id", w->id);
-    json_put_str(out, "kind", node_kind_name(w->kind));
-    json_put_str(out, "group", w->group);
-    json_put_str(out, "state", work_state_name(w->state));
-    json_put_str(out, "owner", w->owner[0] == '\0' ? NULL : w->owner);
-    put_process(out, "process", &w->process);
-    json_put_u64(out, "epoch", w->epoch);
-    json_put_str(out, "policy", work_policy_name(w->policy));
-    json_put_int(out, "attempts", w->attempts);
-    json_open(out, "history", '[');
-    for (size_t i = 0; i < w->n_history; i++) {
-        write_past(out, &w->history[i]);
-    }
-    json_close(out, ']');
-    put_time(out, "assigned_at", w->assigned_at);
-    put_time(out, "finished_at", w->finished_at);
-    json_put_str(out, "cause", w->cause[0] == '\0' ? NULL : w->cause);
+    record_write(&item_record, out, w);
     json_put_raw(out, "payload", w->payload == NULL ? "null" : w->payload);
     json_close(out, '}');
 }

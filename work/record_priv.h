@@ -1,57 +1,85 @@
 /*
- * record_priv.h - fields that the records in the registry have in common.
+ * record_priv.h - the records in the registry, as tables of their fields.
  *
- * Readers are tolerant to unknown and to missing optional fields and strict
- * about everything that is there: a value of another type or out of range is
- * ERR_INVALID with the field's name, never a guess. Each returns its code.
+ * A field stands in a record because it has a row, and in the order of the
+ * rows; reading and writing both walk them. What needs more than one field to
+ * be judged, its record's own reader judges afterwards.
+ *
+ * Reading is tolerant to unknown and to missing optional fields (null is
+ * missing) and strict about everything that is there: a value of another type
+ * or out of range is ERR_INVALID with the field's name, never a guess.
  */
 #ifndef PELORUS_WORK_RECORD_PRIV_H
 #define PELORUS_WORK_RECORD_PRIV_H
 
 #include "work/record.h"
 
-enum field_need { FIELD_REQUIRED, FIELD_OPTIONAL };
+#include <stddef.h>
 
-/* The object that `value` holds, or why not; *out is cJSON_Delete()d. */
-int field_object(const char *value, size_t len, cJSON **out,
-                 struct err *err) MUST_CHECK;
+/* Of the member that a row is for. */
+enum field_type {
+    FIELD_ID,      /* char[]: a work id, or one of a failover */
+    FIELD_TEXT,    /* char[]: too long is an error */
+    FIELD_WORDS,   /* char[]: for people; cut at the start of a character */
+    FIELD_ADDRESS, /* char[]: of who can own work, or "" */
+    FIELD_NAME,    /* an enum: one of `names` */
+    FIELD_KIND,    /* enum node_kind */
+    FIELD_OWNER,   /* enum node_kind: master or worker, only they own work */
+    FIELD_UINT,    /* uint32_t or uint64_t; from 2^53 on a string */
+    FIELD_INT,     /* int64_t; likewise */
+    FIELD_HEX,     /* uint64_t: sixteen hexadecimal digits */
+    FIELD_EXIT,    /* int: of a process; -1 is null */
+    FIELD_BOOL,    /* bool */
+    FIELD_TIME,    /* wall_ms: RFC 3339 in UTC; 0 is null */
+    FIELD_PROCESS, /* struct process; unknown is null */
+    FIELD_PART,    /* an object for more rows of the same struct; ignored if it
+                      is none */
+    FIELD_LIST,    /* an array of `of`; what is beyond `max` is ignored: a later
+                      version may keep more */
+};
 
-/* Identity: too long is an error. `out` keeps its content when missing. */
-int field_text(const cJSON *o, const char *key, enum field_need need, char *out,
-               size_t size, struct err *err) MUST_CHECK;
+struct field {
+    const char *key;
+    enum field_type type;
+    size_t offset, size; /* of the member; see FIELD() */
+    bool required;       /* missing is an error; written even when empty */
+    bool sparse;         /* not written when empty; else null is */
+    uint64_t max;        /* a number's, 0: its type's; of names; of a list */
+    const char *const *names;         /* by value */
+    bool (*when)(const void *record); /* written only then; NULL: always */
+    const struct record *of;          /* PART and LIST */
+    size_t count;                     /* LIST: offset of its length, a size_t */
+};
 
-/* Words for people: cut at `size`, at the start of a character. */
-int field_words(const cJSON *o, const char *key, char *out, size_t size,
-                struct err *err) MUST_CHECK;
+struct record {
+    const struct field *fields;
+    size_t n, size; /* of the struct */
+};
 
-int field_u64(const cJSON *o, const char *key, enum field_need need,
-              uint64_t max, uint64_t *out, struct err *err) MUST_CHECK;
-int field_u32(const cJSON *o, const char *key, uint32_t *out,
-              struct err *err) MUST_CHECK;
-int field_i64(const cJSON *o, const char *key, int64_t *out,
-              struct err *err) MUST_CHECK;
-int field_bool(const cJSON *o, const char *key, bool *out,
-               struct err *err) MUST_CHECK;
+/* A row: `member` of RECORD, which is #defined before the table; more by
+ * designated initialisers. */
+#define FIELD(key_, type_, member, ...)                                        \
+    {                                                                          \
+        .key = key_, .type = FIELD_##type_,                                    \
+        .offset = offsetof(struct RECORD, member),                             \
+        .size = sizeof(((struct RECORD *)0)->member), __VA_ARGS__              \
+    }
+#define NAMES(list) .names = list, .max = ARRAY_LEN(list)
+#define RECORD_OF(table)                                                       \
+    {                                                                          \
+        .fields = table, .n = ARRAY_LEN(table), .size = sizeof(struct RECORD)  \
+    }
 
-/* RFC 3339 in UTC; null and missing are 0. */
-/* "2026-11-22T11:54:47.123Z"; false: it is none. */
-int field_time(const cJSON *o, const char *key, wall_ms *out,
-               struct err *err) MUST_CHECK;
-void put_time(struct buf *b, const char *key, wall_ms at);
+/* From the object that `value` holds into *out, where a missing field stays as
+ * it is: make it empty before. */
+int record_read(const struct record *r, const char *value, size_t len,
+                void *out, struct err *err) MUST_CHECK;
+/* The fields of *from behind those that are in `out`, without brackets. */
+void record_write(const struct record *r, struct buf *out, const void *from);
 
-/* {"created","startupTime","processId"}; null and missing are unknown. */
-int field_process(const cJSON *o, const char *key, struct process *out,
-                  struct err *err) MUST_CHECK;
-void put_process(struct buf *b, const char *key, const struct process *p);
-
-int field_node_kind(const cJSON *o, enum node_kind *out,
-                    struct err *err) MUST_CHECK;
-/* master or worker: only they own work. */
-int field_owner_kind(const cJSON *o, enum node_kind *out,
-                     struct err *err) MUST_CHECK;
-
-/* An address that can own work; "" when missing and optional. */
-int field_address(const cJSON *o, const char *key, enum field_need need,
-                  char out[NODE_ADDRESS_MAX + 1], struct err *err) MUST_CHECK;
+/* Which of n names; -1: none. */
+int record_name(const char *const *names, size_t n, const char *name);
+extern const char *const work_state_names[WORK_DROPPED + 1];
+extern const char *const work_policy_names[WORK_DROP + 1];
 
 #endif
