@@ -4,12 +4,21 @@
  * that did not certainly succeed leads back to READING, and what is read there
  * decides; so a conflict, an unknown outcome, a resumption and a first look
  * are one path.
+ *
+ * Longer than 500 lines: it is one state machine, whose states lead to each
+ * other; failover.h draws it. What it decides on is in decide.c, what it
+ * writes in write.c.
  */
 #include "failover/failover_priv.h"
 
 #include "base/mem.h"
+#include "base/planted.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define TRIES_MAX    8   /* of one task before others are looked at */
+#define HOOK_SAVE_MS 500 /* of a hold, for what a hook's end has to write */
 
 static const char *const state_names[] = {
     [FAILOVER_IDLE] = "idle",           [FAILOVER_WANT_LOCK] = "want-lock",
@@ -71,8 +80,8 @@ const struct gate *failover_gate(const struct failover *f)
 
 /* --- effects and transitions --------------------------------------------- */
 
-struct failover_effect *step_effect(struct failover_effects *fx,
-                                    enum failover_effect_type type)
+static struct failover_effect *effect(struct failover_effects *fx,
+                                      enum failover_effect_type type)
 {
     assert(fx->n < FAILOVER_EFFECTS_MAX);
     struct failover_effect *e = &fx->list[fx->n++];
@@ -82,12 +91,12 @@ struct failover_effect *step_effect(struct failover_effects *fx,
 }
 
 /* News and answers name the record, even if the same step settles the task. */
-struct failover_effect *step_effect_about(struct failover *f,
-                                          struct failover_effects *fx,
-                                          enum failover_effect_type type)
+static struct failover_effect *effect_about(struct failover *f,
+                                            struct failover_effects *fx,
+                                            enum failover_effect_type type)
 {
     const struct failover_record *r = &f->record;
-    struct failover_effect *e = step_effect(fx, type);
+    struct failover_effect *e = effect(fx, type);
     e->failover = f->has_record ? r->id : f->gate.failover;
     e->held = f->has_record && r->phase == FAILOVER_HELD;
     e->cause = e->held ? r->cause : "";
@@ -96,28 +105,28 @@ struct failover_effect *step_effect_about(struct failover *f,
     return e;
 }
 
-void step_tell(struct failover *f, struct failover_effects *fx,
-               enum failover_news news, const char *word)
+static void tell(struct failover *f, struct failover_effects *fx,
+                 enum failover_news news, const char *word)
 {
-    struct failover_effect *e = step_effect_about(f, fx, FAILOVER_DO_TELL);
+    struct failover_effect *e = effect_about(f, fx, FAILOVER_DO_TELL);
     e->news = news;
     e->word = word;
 }
 
-void step_answer(struct failover *f, struct failover_effects *fx,
-                 const char *code)
+static void answer(struct failover *f, struct failover_effects *fx,
+                   const char *code)
 {
     if (!f->has_task || !f->task.ordered || f->answered)
         return;
     f->answered = true;
-    step_effect_about(f, fx, FAILOVER_DO_ANSWER)->word = code;
+    effect_about(f, fx, FAILOVER_DO_ANSWER)->word = code;
 }
 
 /* The one exit of every state that holds or wants the lock. */
-void step_release(struct failover *f, struct failover_effects *fx,
-                  mono_ms not_before)
+static void release(struct failover *f, struct failover_effects *fx,
+                    mono_ms not_before)
 {
-    step_effect(fx, FAILOVER_DO_UNLOCK);
+    effect(fx, FAILOVER_DO_UNLOCK);
     f->state = FAILOVER_IDLE;
     f->locked = false;
     f->has_task = false;
@@ -127,62 +136,65 @@ void step_release(struct failover *f, struct failover_effects *fx,
 }
 
 /* A step failed for a reason that is not the task's: let go and try later. */
-void step_give_way(struct failover *f, struct failover_effects *fx, mono_ms now)
+static void give_way(struct failover *f, struct failover_effects *fx,
+                     mono_ms now)
 {
-    step_effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
-    step_release(f, fx, now + f->config.retry_ms);
+    effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
+    release(f, fx, now + f->config.retry_ms);
 }
 
-bool step_hold_is_over(const struct failover *f, mono_ms now)
+static bool hold_is_over(const struct failover *f, mono_ms now)
 {
     return now - f->locked_at >= f->config.hold_ms_max;
 }
 
-void step_go_next(struct failover *f, struct failover_effects *fx, mono_ms now)
+static void go_next(struct failover *f, struct failover_effects *fx,
+                    mono_ms now)
 {
     f->has_task = false;
     f->has_record = false;
     f->state = FAILOVER_HAVE_LOCK;
-    if (step_hold_is_over(f, now))
-        step_release(f, fx, now); /* others queue for it, too */
+    if (hold_is_over(f, now))
+        release(f, fx, now); /* others queue for it, too */
     else
-        step_effect(fx, FAILOVER_DO_NEXT);
+        effect(fx, FAILOVER_DO_NEXT);
 }
 
 /* The task is over for now; `how` is the reason. */
-void step_settle(struct failover *f, struct failover_effects *fx,
-                 const char *how, mono_ms now)
+static void settle(struct failover *f, struct failover_effects *fx,
+                   const char *how, mono_ms now)
 {
     assert(f->has_task);
-    step_effect(fx, FAILOVER_DO_SETTLE)->word = how;
-    step_go_next(f, fx, now);
+    effect(fx, FAILOVER_DO_SETTLE)->word = how;
+    go_next(f, fx, now);
 }
 
-void step_go_read(struct failover *f, struct failover_effects *fx,
-                  enum failover_state state)
+static void go_read(struct failover *f, struct failover_effects *fx,
+                    enum failover_state state)
 {
     f->state = state;
     f->writing = false;
-    step_effect(fx, FAILOVER_DO_READ);
+    effect(fx, FAILOVER_DO_READ);
 }
 
-void step_go_write(struct failover *f, struct failover_effects *fx,
-                   enum failover_state state, bool gate, bool record)
+static void go_write(struct failover *f, struct failover_effects *fx,
+                     enum failover_state state, bool gate, bool record)
 {
     assert(f->locked && (gate || record));
     f->state = state;
     f->writing = true;
-    struct failover_effect *e = step_effect(fx, FAILOVER_DO_WRITE);
+    struct failover_effect *e = effect(fx, FAILOVER_DO_WRITE);
     e->gate = gate ? &f->gate : NULL;
     e->record = record ? &f->record : NULL;
 }
 
-void step_go_list(struct failover *f, struct failover_effects *fx, bool afresh)
+static void go_list(struct failover *f, struct failover_effects *fx,
+                    bool afresh)
 {
     f->state = FAILOVER_LISTING;
     if (afresh)
         f->dirty = false;
-    step_effect(fx, FAILOVER_DO_LIST)->afresh = afresh;
+    effect(fx, FAILOVER_DO_LIST)->afresh = afresh;
 }
 
 /* How long a hook may take that begins now; 0: not long enough. It has half of
@@ -197,32 +209,413 @@ static int64_t hook_time(const struct failover *f, mono_ms now)
     return left < most ? left : most;
 }
 
-void step_go_on(struct failover *f, struct failover_effects *fx, mono_ms now)
+static void go_on(struct failover *f, struct failover_effects *fx, mono_ms now)
 {
     assert(f->has_record && f->record.phase == FAILOVER_MOVING);
     if (f->config.hook_ms == 0 || f->record.hook_exit >= 0) {
-        step_go_list(f, fx, true);
+        go_list(f, fx, true);
         return;
     }
     int64_t time = hook_time(f, now);
     if (time == 0) { /* the next hold begins with it */
-        step_settle(f, fx, "rotated", now);
+        settle(f, fx, "rotated", now);
         return;
     }
     failover_take_over(f); /* the command is told the fence of this hold */
     f->state = FAILOVER_HOOK;
-    step_effect(fx, FAILOVER_DO_HOOK)->time_ms = time;
+    effect(fx, FAILOVER_DO_HOOK)->time_ms = time;
 }
 
-void step_read_again(struct failover *f, struct failover_effects *fx,
-                     mono_ms now)
+static void read_again(struct failover *f, struct failover_effects *fx,
+                       mono_ms now)
 {
     if (++f->tries > TRIES_MAX) {
-        step_answer(f, fx, "busy");
-        step_settle(f, fx, "contended", now);
+        answer(f, fx, "busy");
+        settle(f, fx, "contended", now);
         return;
     }
-    step_go_read(f, fx, FAILOVER_READING);
+    go_read(f, fx, FAILOVER_READING);
+}
+
+static void open_gate(struct failover *f, const struct process *p,
+                      const char *word, struct failover_effects *fx)
+{
+    const struct process whom = *p; /* may lie in the gate that changes */
+    f->verdict = word;
+    failover_write_open(f, &whom);
+    go_write(f, fx, FAILOVER_OPENING, true, false);
+}
+
+/* --- READING ------------------------------------------------------------- */
+
+static void take_seen(struct failover *f, const struct failover_seen *seen)
+{
+    f->gate = seen->gate;
+    f->session = seen->session;
+    f->over = seen->over;
+    f->has_record = seen->record != NULL;
+    if (f->has_record)
+        f->record = *seen->record;
+    memcpy(f->new_id, seen->new_id, sizeof(f->new_id));
+    memset(&f->registered, 0, sizeof(f->registered));
+    if (failover_stands(seen, &seen->gate.process))
+        f->registered = seen->gate.process;
+}
+
+static void begin_intent(struct failover *f, const struct failover_event *ev,
+                         const char *cause, struct failover_effects *fx)
+{
+    if (f->has_record && f->record.phase == FAILOVER_HELD) {
+        memcpy(f->lifted, f->record.cause, sizeof(f->lifted));
+        tell(f, fx, FAILOVER_NEWS_LIFTED, f->lifted);
+    }
+    failover_write_intent(f, ev->seen, cause, ev->wall);
+    f->has_intent = true;
+    memcpy(f->last_intent, f->record.id, sizeof(f->last_intent));
+    go_write(f, fx, FAILOVER_INTENTING, true, true);
+}
+
+static void read_hold(struct failover *f, const struct failover_event *ev,
+                      const char *cause, struct failover_effects *fx)
+{
+    if (f->has_record && strcmp(f->record.cause, cause) == 0) {
+        answer(f, fx, NULL); /* it stands already */
+        settle(f, fx, "held", ev->now);
+        return;
+    }
+    failover_write_hold(f, ev->seen, cause, ev->wall);
+    go_write(f, fx, FAILOVER_HOLDING, false, true);
+}
+
+/* An unfinished failover: ours whose reply was lost, or one to take over. */
+static void resume(struct failover *f, const struct failover_event *ev,
+                   enum failover_verdict verdict, struct failover_effects *fx)
+{
+    bool ours = f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
+    answer(f, fx, ours ? NULL : "running");
+    if (!ours)
+        tell(f, fx, FAILOVER_NEWS_RESUMED,
+             failover_phase_name(f->record.phase));
+    if (verdict == FAILOVER_TO_VERIFY)
+        go_read(f, fx, FAILOVER_VERIFY);
+    else
+        go_on(f, fx, ev->now);
+}
+
+static void drop(struct failover *f, const struct failover_event *ev,
+                 const char *why, struct failover_effects *fx)
+{
+    f->record.phase = FAILOVER_ABORTED;
+    f->record.finished = ev->wall;
+    (void)snprintf(f->record.why, sizeof(f->record.why), "%s", why);
+    failover_take_over(f);
+    go_write(f, fx, FAILOVER_DROPPING, false, true);
+}
+
+static void drop_held(struct failover *f, const struct failover_event *ev,
+                      struct failover_effects *fx)
+{
+    const char *why = "needless";
+    if (f->record.phase == FAILOVER_QUEUED)
+        why = ev->seen->gate.state == GATE_FENCED   ? "done"
+              : ev->seen->n_standing > 0            ? "alive"
+              : ev->seen->gate.state == GATE_ABSENT ? "not_found"
+                                                    : "done";
+    drop(f, ev, why, fx);
+}
+
+/* Who came to a gate whose process is fenced, or left: perhaps it itself. */
+static void admit(struct failover *f, const struct failover_seen *seen,
+                  struct failover_effects *fx)
+{
+    const struct process *p = failover_fresh(seen);
+    for (size_t i = 0; i < seen->n_standing && failover_present(seen); i++) {
+        if (gate_returned(&seen->gate, &seen->standing[i]))
+            p = &seen->standing[i];
+    }
+    open_gate(f, p, "admitted", fx);
+}
+
+static void failover_reading(struct failover *f,
+                             const struct failover_event *ev,
+                             struct failover_effects *fx)
+{
+    const char *cause;
+    take_seen(f, ev->seen);
+    enum failover_verdict v = failover_decide(ev->seen, &f->task, &cause);
+    switch (v) {
+    case FAILOVER_NOTHING:
+        answer(f, fx, f->gate.state == GATE_ABSENT ? "not_found" : NULL);
+        settle(f, fx, "nothing", ev->now);
+        return;
+    case FAILOVER_ALIVE:
+    case FAILOVER_UNREADABLE:
+        answer(f, fx, v == FAILOVER_ALIVE ? "alive" : "unreadable");
+        settle(f, fx, "alive", ev->now);
+        return;
+    case FAILOVER_TO_INTENT:
+        if (f->gate.n_past == GATE_PAST_MAX && !f->swept) {
+            /* the oldest falls out: see first that it left nothing, for what
+             * no gate names would never be moved */
+            f->sweeping = f->swept = true;
+            f->has_record = false;
+            go_list(f, fx, true);
+            return;
+        }
+        if (f->task.matched ||
+            (f->has_record && f->record.if_match[0] != '\0' && !f->planned)) {
+            f->state = FAILOVER_PLANNING;
+            effect(fx, FAILOVER_DO_PLAN);
+            return;
+        }
+        begin_intent(f, ev, cause, fx);
+        return;
+    case FAILOVER_TO_HOLD:
+        read_hold(f, ev, cause, fx);
+        return;
+    case FAILOVER_TO_VERIFY:
+    case FAILOVER_TO_RESUME:
+        resume(f, ev, v, fx);
+        return;
+    case FAILOVER_TO_ADMIT:
+        admit(f, ev->seen, fx);
+        return;
+    case FAILOVER_TO_LEASE_END:
+        open_gate(f, &ev->seen->gate.process,
+                  f->gate.state == GATE_DRAINING ? "drain-over" : "lease-over",
+                  fx);
+        return;
+    case FAILOVER_TO_DROP:
+        drop_held(f, ev, fx);
+        return;
+    case FAILOVER_TO_LIST:
+        f->has_record = false;
+        go_list(f, fx, true);
+        return;
+    }
+}
+
+static void failover_planning(struct failover *f,
+                              const struct failover_event *ev,
+                              struct failover_effects *fx)
+{
+    if (ev->code != ERR_OK) {
+        give_way(f, fx, ev->now);
+        return;
+    }
+    if (!ev->same && !f->task.matched) { /* an order that waited */
+        drop(f, ev, "plan_changed", fx);
+        return;
+    }
+    if (!ev->same) {
+        answer(f, fx, "plan_changed");
+        settle(f, fx, "plan-changed", ev->now);
+        return;
+    }
+    f->task.matched = false;
+    f->planned = true;
+    go_read(f, fx, FAILOVER_READING);
+}
+
+/* --- VERIFY -------------------------------------------------------------- */
+
+static bool by_a_person(const struct failover_record *r)
+{
+    return strcmp(r->cause, "drain") == 0 || strcmp(r->cause, "forced") == 0;
+}
+
+static void failover_verify(struct failover *f, const struct failover_event *ev,
+                            struct failover_effects *fx)
+{
+    take_seen(f, ev->seen);
+    if (!f->has_record || f->record.phase != FAILOVER_INTENT) {
+        read_again(f, fx, ev->now); /* somebody else's hand */
+        return;
+    }
+    const struct process *fenced = &f->record.process;
+    bool back = failover_stands(ev->seen, fenced) && !by_a_person(&f->record);
+    if (back && !planted(PLANTED_NO_VERIFY)) {
+        failover_write_take_back(f, ev->wall);
+        go_write(f, fx, FAILOVER_TAKE_BACK, true, true);
+        return;
+    }
+    /* it may be the very process: as long as nobody can tell, nothing moves */
+    if (ev->seen->unknown && !by_a_person(&f->record)) {
+        settle(f, fx, "unreadable", ev->now);
+        return;
+    }
+    /* INTENT was written on settings that it could not check: a person who has
+     * paused since is not told that nothing moves, and then something does */
+    if (ev->seen->paused) {
+        settle(f, fx, "paused", ev->now);
+        return;
+    }
+    failover_write_moving(f, ev->wall);
+    go_write(f, fx, FAILOVER_SET_MOVING, false, true);
+}
+
+/* --- LISTING and MOVING -------------------------------------------------- */
+
+static void pass_ended(struct failover *f, const struct failover_event *ev,
+                       struct failover_effects *fx)
+{
+    if (f->task.type == FAILOVER_TASK_WAITING) {
+        settle(f, fx, f->dirty ? "assigned" : "nothing", ev->now);
+        return;
+    }
+    if (f->dirty) {
+        go_list(f, fx, true); /* until a whole pass finds nothing */
+        return;
+    }
+    if (f->has_record) {
+        failover_take_over(f);
+        if (f->record.resumed == 0) {
+            go_read(f, fx, FAILOVER_CLOSING);
+            return;
+        }
+        /* whoever held the lock before may have moved more than he noted */
+        f->state = FAILOVER_COUNTING;
+        effect_about(f, fx, FAILOVER_DO_COUNT);
+        return;
+    }
+    if (f->sweeping) {
+        f->sweeping = false;
+        go_read(f, fx, FAILOVER_READING);
+        return;
+    }
+    answer(f, fx, NULL); /* an order for what is done already */
+    if (f->config.readmit && f->gate.state == GATE_FENCED &&
+        f->registered.known) {
+        open_gate(f, &f->gate.process, "readmitted", fx);
+        return;
+    }
+    settle(f, fx, "nothing", ev->now);
+}
+
+static void failover_counting(struct failover *f,
+                              const struct failover_event *ev,
+                              struct failover_effects *fx)
+{
+    struct failover_record *r = &f->record;
+    if (ev->code != ERR_OK) {
+        give_way(f, fx, ev->now);
+        return;
+    }
+    if (ev->more && hold_is_over(f, ev->now)) {
+        settle(f, fx, "rotated", ev->now);
+        return;
+    }
+    if (ev->more) {
+        effect_about(f, fx, FAILOVER_DO_COUNT);
+        return;
+    }
+    r->moved = r->held = r->dropped = r->waiting = 0;
+    r->n_targets = 0;
+    r->digest = 0;
+    failover_add_counts(r, ev->counts);
+    go_read(f, fx, FAILOVER_CLOSING);
+}
+
+static void failover_listing(struct failover *f,
+                             const struct failover_event *ev,
+                             struct failover_effects *fx)
+{
+    if (ev->code != ERR_OK) {
+        give_way(f, fx, ev->now);
+        return;
+    }
+    f->more = ev->more;
+    if (ev->n > 0 && f->task.type == FAILOVER_TASK_ADDRESS && !f->has_record) {
+        failover_write_reconcile(f, ev->wall);
+        go_write(f, fx, FAILOVER_SET_MOVING, false, true);
+        return;
+    }
+    if (ev->n > 0) {
+        f->state = FAILOVER_MOVING_BATCHES;
+        effect(fx, FAILOVER_DO_MOVE);
+        return;
+    }
+    if (f->more && hold_is_over(f, ev->now)) {
+        struct failover_effect *e = effect(fx, FAILOVER_DO_SETTLE);
+        e->word = "rotated";
+        e->clean = !f->dirty;
+        go_next(f, fx, ev->now);
+        return;
+    }
+    if (f->more)
+        go_list(f, fx, false);
+    else
+        pass_ended(f, ev, fx);
+}
+
+static void failover_moving(struct failover *f, const struct failover_event *ev,
+                            struct failover_effects *fx)
+{
+    const struct failover_counts *c = ev->counts;
+    if (f->has_record)
+        failover_add_counts(&f->record, c);
+    if (c->moved + c->held + c->dropped + c->waiting > 0)
+        f->dirty = true;
+    if (ev->code != ERR_OK) {
+        give_way(f, fx, ev->now);
+        return;
+    }
+    if (c->stuck > 0 && f->task.type == FAILOVER_TASK_ADDRESS && !f->dirty &&
+        !f->more) {
+        settle(f, fx, "stuck", ev->now);
+        return;
+    }
+    if (hold_is_over(f, ev->now)) {
+        if (f->has_record)
+            go_read(f, fx, FAILOVER_SAVING);
+        else
+            settle(f, fx, "rotated", ev->now);
+        return;
+    }
+    if (f->more)
+        go_list(f, fx, false);
+    else
+        pass_ended(f, ev, fx);
+}
+
+/* --- states that read, then write the record ----------------------------- */
+
+/* HOOK_SAVING, SAVING, CLOSING: our counts onto the record as it stands. */
+static void failover_saving(struct failover *f, const struct failover_event *ev,
+                            struct failover_effects *fx)
+{
+    const struct failover_seen *seen = ev->seen;
+    const struct failover_record *now = seen->record;
+    assert(f->has_record);
+    if (now == NULL || strcmp(now->id, f->record.id) != 0 ||
+        now->phase != FAILOVER_MOVING) {
+        settle(f, fx, "overtaken", ev->now);
+        return;
+    }
+    f->gate = seen->gate;
+    f->record.version = now->version;
+    failover_take_over(f);
+    bool heir = false;
+    if (f->state == FAILOVER_CLOSING) {
+        f->record.phase = FAILOVER_DONE;
+        f->record.finished = ev->wall;
+        heir = f->gate.heir_of.known;
+        memset(&f->gate.heir_of, 0, sizeof(f->gate.heir_of));
+    }
+    go_write(f, fx, f->state, heir, true);
+}
+
+static void failover_hook(struct failover *f, const struct failover_event *ev,
+                          struct failover_effects *fx)
+{
+    struct failover_record *r = &f->record;
+    r->hook_exit = ev->hook_exit;
+    size_t n = ev->hook_tail != NULL
+                   ? strnlen(ev->hook_tail, sizeof(r->hook_tail) - 1)
+                   : 0;
+    memcpy(r->hook_tail, n > 0 ? ev->hook_tail : "", n);
+    r->hook_tail[n] = '\0';
+    go_read(f, fx, FAILOVER_HOOK_SAVING);
 }
 
 /* --- what was written ---------------------------------------------------- */
@@ -232,42 +625,41 @@ static void written(struct failover *f, const struct failover_event *ev,
 {
     switch (f->state) {
     case FAILOVER_INTENTING:
-        step_tell(f, fx, FAILOVER_NEWS_INTENT, f->record.cause);
-        step_answer(f, fx, NULL);
-        step_go_read(f, fx, FAILOVER_VERIFY);
+        tell(f, fx, FAILOVER_NEWS_INTENT, f->record.cause);
+        answer(f, fx, NULL);
+        go_read(f, fx, FAILOVER_VERIFY);
         return;
     case FAILOVER_TAKE_BACK:
-        step_tell(f, fx, FAILOVER_NEWS_TAKEN_BACK, f->record.cause);
-        step_settle(f, fx, "taken-back", ev->now);
+        tell(f, fx, FAILOVER_NEWS_TAKEN_BACK, f->record.cause);
+        settle(f, fx, "taken-back", ev->now);
         return;
     case FAILOVER_SET_MOVING:
-        step_go_on(f, fx, ev->now);
+        go_on(f, fx, ev->now);
         return;
     case FAILOVER_HOOK_SAVING:
-        step_go_list(f, fx, true);
+        go_list(f, fx, true);
         return;
     case FAILOVER_SAVING:
-        step_settle(f, fx, "rotated", ev->now);
+        settle(f, fx, "rotated", ev->now);
         return;
     case FAILOVER_HOLDING:
-        step_tell(f, fx, FAILOVER_NEWS_HELD, f->record.cause);
-        step_answer(f, fx, NULL);
-        step_settle(f, fx, "held", ev->now);
+        tell(f, fx, FAILOVER_NEWS_HELD, f->record.cause);
+        answer(f, fx, NULL);
+        settle(f, fx, "held", ev->now);
         return;
     case FAILOVER_OPENING:
-        step_tell(f, fx, FAILOVER_NEWS_OPENED, f->verdict);
-        step_go_read(f, fx, FAILOVER_READING);
+        tell(f, fx, FAILOVER_NEWS_OPENED, f->verdict);
+        go_read(f, fx, FAILOVER_READING);
         return;
     case FAILOVER_DROPPING:
-        step_tell(f, fx, FAILOVER_NEWS_LIFTED, "needless");
-        step_go_read(f, fx, FAILOVER_READING);
+        tell(f, fx, FAILOVER_NEWS_LIFTED, "needless");
+        go_read(f, fx, FAILOVER_READING);
         return;
     case FAILOVER_CLOSING:
-        step_tell(f, fx, FAILOVER_NEWS_DONE, f->record.cause);
+        tell(f, fx, FAILOVER_NEWS_DONE, f->record.cause);
         if (f->answered) /* carried out; who is let in again then, stays */
             f->task.ordered = f->task.force = false;
-        step_go_read(f, fx,
-                     FAILOVER_READING); /* a new process may wait outside */
+        go_read(f, fx, FAILOVER_READING); /* a new process may wait outside */
         return;
     default:
         assert(false); /* no other state writes */
@@ -290,7 +682,7 @@ static void failover_written(struct failover *f,
             /* but moving writes no gate: an opening that applies late would
              * give this process new work under a list that calls it fenced.
              * Without our lock it is refused */
-            step_give_way(f, fx, ev->now);
+            give_way(f, fx, ev->now);
             return;
         }
         /* fall through */
@@ -301,17 +693,17 @@ static void failover_written(struct failover *f,
         if (f->state == FAILOVER_CLOSING || f->state == FAILOVER_SAVING ||
             f->state == FAILOVER_HOOK_SAVING) {
             if (++f->tries > TRIES_MAX)
-                step_settle(f, fx, "contended", ev->now);
+                settle(f, fx, "contended", ev->now);
             else {
                 f->record.phase = FAILOVER_MOVING;
-                step_go_read(f, fx, f->state);
+                go_read(f, fx, f->state);
             }
             return;
         }
-        step_read_again(f, fx, ev->now);
+        read_again(f, fx, ev->now);
         return;
     default:
-        step_give_way(f, fx, ev->now);
+        give_way(f, fx, ev->now);
         return;
     }
 }
@@ -331,7 +723,7 @@ static void failover_idle(struct failover *f, const struct failover_event *ev,
     if (ev->now < due || ev->now < f->not_before)
         return;
     f->state = FAILOVER_WANT_LOCK;
-    step_effect(fx, FAILOVER_DO_LOCK);
+    effect(fx, FAILOVER_DO_LOCK);
 }
 
 static void failover_tick(struct failover *f, const struct failover_event *ev,
@@ -340,7 +732,7 @@ static void failover_tick(struct failover *f, const struct failover_event *ev,
     if (f->state == FAILOVER_IDLE)
         failover_idle(f, ev, fx);
     else if (f->state == FAILOVER_WANT_LOCK && !ev->wanted)
-        step_release(f, fx, ev->now); /* somebody else did it */
+        release(f, fx, ev->now); /* somebody else did it */
 }
 
 static void failover_next(struct failover *f, const struct failover_event *ev,
@@ -348,7 +740,7 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
 {
     assert(f->state == FAILOVER_HAVE_LOCK && f->locked);
     if (ev->task == NULL) {
-        step_release(f, fx, ev->now);
+        release(f, fx, ev->now);
         return;
     }
     f->task = *ev->task;
@@ -360,14 +752,14 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
     memset(&f->gate, 0, sizeof(f->gate));
     switch (f->task.type) {
     case FAILOVER_TASK_ADDRESS:
-        step_go_read(f, fx, FAILOVER_READING);
+        go_read(f, fx, FAILOVER_READING);
         return;
     case FAILOVER_TASK_WAITING:
-        step_go_list(f, fx, true);
+        go_list(f, fx, true);
         return;
     case FAILOVER_TASK_COLLECT:
         f->state = FAILOVER_COLLECTING;
-        step_effect(fx, FAILOVER_DO_COLLECT);
+        effect(fx, FAILOVER_DO_COLLECT);
         return;
     }
 }
@@ -376,12 +768,12 @@ static void failover_read(struct failover *f, const struct failover_event *ev,
                           struct failover_effects *fx)
 {
     if (ev->code == ERR_INVALID) { /* a gate or record that nobody can read */
-        step_answer(f, fx, "unreadable");
-        step_settle(f, fx, "unreadable", ev->now);
+        answer(f, fx, "unreadable");
+        settle(f, fx, "unreadable", ev->now);
         return;
     }
     if (ev->code != ERR_OK) {
-        step_give_way(f, fx, ev->now);
+        give_way(f, fx, ev->now);
         return;
     }
     switch (f->state) {
@@ -414,14 +806,14 @@ void failover_step(struct failover *f, const struct failover_event *ev,
         f->locked = true;
         f->locked_at = ev->now;
         f->fence = ev->fence;
-        step_go_next(f, fx, ev->now);
+        go_next(f, fx, ev->now);
         break;
     case FAILOVER_REFUSED:
     case FAILOVER_LOST:
         if (f->has_task)
-            step_effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
+            effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
         if (f->state != FAILOVER_IDLE)
-            step_release(f, fx, ev->now + f->config.retry_ms);
+            release(f, fx, ev->now + f->config.retry_ms);
         break;
     case FAILOVER_NEXT:
         failover_next(f, ev, fx);
@@ -448,7 +840,7 @@ void failover_step(struct failover *f, const struct failover_event *ev,
         failover_counting(f, ev, fx);
         break;
     case FAILOVER_COLLECTED:
-        step_settle(f, fx, "collected", ev->now);
+        settle(f, fx, "collected", ev->now);
         break;
     }
     assert(f->state == FAILOVER_IDLE || f->locked ||

@@ -54,47 +54,4 @@ void failover_take_over(struct failover *f);
 void failover_add_counts(struct failover_record *r,
                          const struct failover_counts *c);
 
-/* --- failover.c: effects and transitions --------------------------------- */
-
-#define TRIES_MAX    8   /* of one task before others are looked at */
-#define HOOK_SAVE_MS 500 /* of a hold, for what a hook's end has to write */
-
-struct failover_effect *step_effect(struct failover_effects *fx,
-                                    enum failover_effect_type type);
-struct failover_effect *step_effect_about(struct failover *f,
-                                          struct failover_effects *fx,
-                                          enum failover_effect_type type);
-void step_tell(struct failover *f, struct failover_effects *fx,
-               enum failover_news news, const char *word);
-void step_answer(struct failover *f, struct failover_effects *fx,
-                 const char *code);
-void step_release(struct failover *f, struct failover_effects *fx,
-                  mono_ms not_before);
-void step_give_way(struct failover *f, struct failover_effects *fx,
-                   mono_ms now);
-bool step_hold_is_over(const struct failover *f, mono_ms now);
-void step_go_next(struct failover *f, struct failover_effects *fx, mono_ms now);
-void step_settle(struct failover *f, struct failover_effects *fx,
-                 const char *how, mono_ms now);
-void step_go_read(struct failover *f, struct failover_effects *fx,
-                  enum failover_state state);
-void step_go_write(struct failover *f, struct failover_effects *fx,
-                   enum failover_state state, bool gate, bool record);
-void step_go_list(struct failover *f, struct failover_effects *fx, bool afresh);
-/* `moving` stands: the hook if it is due, then the moves. */
-void step_go_on(struct failover *f, struct failover_effects *fx, mono_ms now);
-void step_read_again(struct failover *f, struct failover_effects *fx,
-                     mono_ms now);
-
-/* --- failover_begin.c, failover_moving.c: one function per state ---------- */
-
-typedef void failover_state_f(struct failover *f,
-                              const struct failover_event *ev,
-                              struct failover_effects *fx);
-failover_state_f failover_reading, failover_planning, failover_verify;
-failover_state_f failover_hook, failover_listing, failover_moving;
-failover_state_f failover_counting, failover_saving;
-void step_open_gate(struct failover *f, const struct process *p,
-                    const char *word, struct failover_effects *fx);
-
 #endif
