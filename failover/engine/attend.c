@@ -254,7 +254,8 @@ static void scan(struct engine *e)
         if (o->kind == e->c.kind && wants(e, o->address))
             attend_look(e, o->address);
     }
-    gone_scan(e);
+    for (const char *g = NULL; (g = gone_next(e, g)) != NULL;)
+        attend_look(e, g);
 }
 
 void attend_tick(struct engine *e)

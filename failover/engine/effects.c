@@ -11,7 +11,32 @@
 
 #include <string.h>
 
-#define LOCK_WAIT_MS 30000
+/* --- events --------------------------------------------------------------- */
+
+struct failover_event engine_event_of(struct engine *e,
+                                      enum failover_event_type type)
+{
+    return (struct failover_event){
+        .type = type, .now = e->c.clock->mono, .wall = e->c.clock->wall};
+}
+
+void engine_tell(struct engine *e, enum engine_event_type type,
+                 const char *failover, const char *word, size_t n)
+{
+    bool about = type != ENGINE_LOCKED && type != ENGINE_UNLOCKED &&
+                 type != ENGINE_LOCK_LOST;
+    struct engine_event ev = {
+        .type = type,
+        .kind = e->c.kind,
+        .address = about ? e->task.address : "",
+        .failover = failover,
+        .word = word != NULL ? word : "",
+        .n = n,
+        .fence = e->lock != NULL ? registry_lock_fence(e->lock) : 0,
+    };
+    if (e->c.event != NULL)
+        e->c.event(e->c.event_arg, &ev);
+}
 
 /* --- the lock ------------------------------------------------------------ */
 
@@ -40,17 +65,6 @@ static void on_lost(void *arg)
     engine_feed(e, ev);
 }
 
-static void do_lock(struct engine *e)
-{
-    mono_ms now = e->c.clock->mono;
-
-    assert(e->lock == NULL);
-    if (e->lock_since == 0 || now - e->lock_left > LOCK_WAIT_MS)
-        e->lock_since = now; /* else it is asked for again */
-    e->lock = registry_lock(e->c.registry, e->lock_key, e->owner, LOCK_WAIT_MS,
-                            on_granted, on_lost, e);
-}
-
 /* The one exit: what was in flight belongs to nobody from here on. */
 static void do_unlock(struct engine *e)
 {
@@ -63,11 +77,7 @@ static void do_unlock(struct engine *e)
     survey_free(&e->matching);
     if (held)
         engine_tell(e, ENGINE_UNLOCKED, "", "", 0);
-    if (e->hook != NULL)
-        engine_hook_stop(e);
-    if (e->lock != NULL)
-        registry_unlock(&e->lock);
-    e->lock_left = e->c.clock->mono;
+    engine_lock_let_go(e);
     if (e->current != NULL)
         e->current->taken = false; /* not answered: the next hold takes it */
     e->current = NULL;
@@ -281,6 +291,19 @@ static void on_matched(void *arg, const struct survey *s)
     survey_free(&e->matching);
 }
 
+static void on_hook_ended(void *arg, int exit_code, const char *tail)
+{
+    struct engine *e = arg;
+    bool unproven = exit_code < 0;
+    struct failover_event ev =
+        engine_event_of(e, unproven ? FAILOVER_LOST : FAILOVER_HOOKED);
+    /* ended for its lock, which we may still have: it did not run */
+    ev.code = unproven ? ERR_SESSION_LOST : ERR_OK;
+    ev.hook_exit = exit_code;
+    ev.hook_tail = tail;
+    engine_feed(e, ev);
+}
+
 static void do_next(struct engine *e)
 {
     struct failover_event ev = engine_event_of(e, FAILOVER_NEXT);
@@ -312,11 +335,13 @@ static void do_tell(struct engine *e, const struct failover_effect *fx)
     engine_tell(e, types[fx->news], fx->failover, fx->word, fx->n);
 }
 
-void engine_perform(struct engine *e, const struct failover_effect *fx)
+/* --- the loop of events and effects --------------------------------------- */
+
+static void perform(struct engine *e, const struct failover_effect *fx)
 {
     switch (fx->type) {
     case FAILOVER_DO_LOCK:
-        do_lock(e);
+        engine_lock_ask(e, on_granted, on_lost);
         return;
     case FAILOVER_DO_UNLOCK:
         do_unlock(e);
@@ -339,7 +364,7 @@ void engine_perform(struct engine *e, const struct failover_effect *fx)
         do_write(e, fx);
         return;
     case FAILOVER_DO_HOOK:
-        engine_hook_run(e, fx->time_ms);
+        engine_hook_run(e, fx->time_ms, on_hook_ended);
         return;
     case FAILOVER_DO_LIST:
         do_list(e, fx->afresh);
@@ -366,4 +391,30 @@ void engine_perform(struct engine *e, const struct failover_effect *fx)
         attend_settled(e, &e->task, fx->word);
         return;
     }
+}
+
+/* One event after the other: an effect that has its answer at once feeds it
+ * from inside, and it waits its turn. */
+void engine_feed(struct engine *e, struct failover_event event)
+{
+    assert(e->n_queue < ARRAY_LEN(e->queue));
+    e->queue[e->n_queue++] = event;
+    if (e->feeding)
+        return;
+    e->feeding = true;
+    while (e->n_queue > 0) {
+        struct failover_event ev = e->queue[0];
+        struct failover_effects fx;
+        e->n_queue--;
+        memmove(&e->queue[0], &e->queue[1], e->n_queue * sizeof(ev));
+        failover_step(e->f, &ev, &fx);
+        for (size_t i = 0; i < fx.n; i++)
+            perform(e, &fx.list[i]);
+        enum failover_state now = failover_state(e->f);
+        if (now != e->told) {
+            e->told = now;
+            engine_tell(e, ENGINE_STATE, "", failover_state_name(now), 0);
+        }
+    }
+    e->feeding = false;
 }

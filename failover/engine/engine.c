@@ -14,59 +14,6 @@
 #define RANK_MS      500
 #define RETRY_MS     500
 
-struct failover_event engine_event_of(struct engine *e,
-                                      enum failover_event_type type)
-{
-    return (struct failover_event){
-        .type = type, .now = e->c.clock->mono, .wall = e->c.clock->wall};
-}
-
-void engine_tell(struct engine *e, enum engine_event_type type,
-                 const char *failover, const char *word, size_t n)
-{
-    bool about = type != ENGINE_LOCKED && type != ENGINE_UNLOCKED &&
-                 type != ENGINE_LOCK_LOST;
-    struct engine_event ev = {
-        .type = type,
-        .kind = e->c.kind,
-        .address = about ? e->task.address : "",
-        .failover = failover,
-        .word = word != NULL ? word : "",
-        .n = n,
-        .fence = e->lock != NULL ? registry_lock_fence(e->lock) : 0,
-    };
-    if (e->c.event != NULL)
-        e->c.event(e->c.event_arg, &ev);
-}
-
-/* One event after the other: an effect that has its answer at once feeds it
- * from inside, and it waits its turn. */
-void engine_feed(struct engine *e, struct failover_event event)
-{
-    assert(e->n_queue < ARRAY_LEN(e->queue));
-    e->queue[e->n_queue++] = event;
-    if (e->feeding)
-        return;
-    e->feeding = true;
-    while (e->n_queue > 0) {
-        struct failover_event ev = e->queue[0];
-        struct failover_effects fx;
-        e->n_queue--;
-        memmove(&e->queue[0], &e->queue[1], e->n_queue * sizeof(ev));
-        failover_step(e->f, &ev, &fx);
-        for (size_t i = 0; i < fx.n; i++)
-            engine_perform(e, &fx.list[i]);
-        enum failover_state now = failover_state(e->f);
-        if (now != e->told) {
-            e->told = now;
-            engine_tell(e, ENGINE_STATE, "", failover_state_name(now), 0);
-        }
-    }
-    e->feeding = false;
-}
-
-/* --- the engine ---------------------------------------------------------- */
-
 static struct brake_config brake_limits(const struct conf_failover *conf)
 {
     return (struct brake_config){conf->brake_window_ms, conf->brake_share,
@@ -210,22 +157,6 @@ void engine_set_rank(struct engine *e, uint32_t rank)
 void engine_set_own_entry(struct engine *e, bool stands)
 {
     e->own_entry = stands;
-}
-
-bool engine_holds_lock(const struct engine *e, uint64_t *fence)
-{
-    bool held = e->lock != NULL && registry_lock_held(e->lock);
-    if (fence != NULL)
-        *fence = held ? registry_lock_fence(e->lock) : 0;
-    return held;
-}
-
-bool engine_waits_for(const struct engine *e, struct registry_lock_wait *out)
-{
-    if (e->lock == NULL || !registry_lock_waits_for(e->lock, out))
-        return false;
-    out->since = e->lock_since;
-    return true;
 }
 
 const char *engine_state_name(const struct engine *e)

@@ -1,20 +1,22 @@
 /*
  * engine_priv.h - the parts of the engine, each in a file of its own:
  *
- *   engine.c        the engine's life; events and effects around the step
- *   effects.c performs them: the lock, writes, the hook
- *   first.c  a gate for whom the hook is for
- *   gone.c   who is gone without a gate that says so
- *   hooks.c   the hook, and the lock while one is being ended
- *   attend.c which address next, the brake's sweep, reconcile
- *   waiting.c is there somebody for the work that waits
- *   read.c   a fresh read of one address (struct reader)
- *   list.c   one page of markers and their records (struct round)
- *   move.c   what becomes of each item, and targets' gates
- *   batch.c  txns of moves, several in flight
- *   count.c  what a failover moved, after the fact
- *   queue.c  orders that wait for the lock, as records
- *   order.c  people's failovers and dry runs (struct survey)
+ *   engine.c   the engine's life
+ *   effects.c  events and effects around the step, and how each is performed
+ *   attend.c   which address next, the brake's sweep, reconcile
+ *   order.c    people's failovers, also those that wait for the lock as records
+ *   dry_run.c  what one would move
+ *   lock.c     the lock, and the hook that runs under it
+ *   move.c     what becomes of each item, targets' gates, txns in flight
+ *   list.c     one page of markers and their records (struct round)
+ *   batch.c    a txn of moves, as it is put together
+ *   count.c    what a failover moved, after the fact
+ *   first.c    a gate for whom the hook is for
+ *   waiting.c  is there somebody for the work that waits
+ *   read.c     a fresh read of one address (struct reader)
+ *   gone.c     who is gone without a gate that says so
+ *
+ * Each uses only those below it.
  *
  * Everything in flight is a call (calls.h) of the part it belongs to: letting
  * a part go is forgetting its calls.
@@ -26,6 +28,7 @@
 #include "failover/brake.h"
 #include "failover/engine/collect.h"
 #include "failover/engine/engine.h"
+#include "failover/engine/hook.h"
 #include "failover/failover.h"
 #include "failover/plan.h"
 #include "registry/calls.h"
@@ -154,22 +157,43 @@ void round_list(struct round *r, bool afresh, round_done_f *done, void *arg);
 /* Move what was listed; done() once every item is settled. */
 void round_move(struct round *r, const struct registry_lock *lock,
                 round_done_f *done, void *arg);
-void round_read_item(struct round *r, size_t i);
 void round_fail(struct round *r, const struct err *err);
-/* move.c: do whatever can be done now. */
-void round_pump(struct round *r);
-/* An item was read again after a conflict or in doubt. */
-void round_reread(struct round *r, size_t i);
+/* Read the record of item `i`; then(r, i, reply) has it. */
+void round_item_read(struct round *r, size_t i, call_f *then);
+/* The item as the reply has it; false: it is not there, or cannot be read. */
+bool round_item_load(struct round *r, struct item *it,
+                     const struct registry_reply *reply);
 bool round_item_moves(const struct round *r, const struct item *it);
 void round_rules(const struct round *r, struct plan_rules *rules);
-void targets_close(struct round *r);
+void round_forget_targets(struct round *r);
 /* Its target does not get the item: it counts no more. */
-void item_give_back(struct round *r, struct item *it);
-struct target *target_get(struct round *r, const char *address);
-void target_read(struct round *r, struct target *t);
-/* batch.c */
-void batch_send(struct round *r);
-void batches_close(struct round *r);
+void round_give_back(struct round *r, struct item *it);
+
+/* --- batch.c: a txn of moves, as it is put together ----------------------- */
+
+struct batch {
+    struct round *round;
+    struct registry_op *ops;
+    char (*keys)[REGISTRY_KEY_MAX + 1]; /* one per op */
+    char **values;                      /* one per op, or NULL */
+    /* whose an op is: an item, a target, or nobody's (the lock) */
+    struct item **op_item;
+    struct target **op_target;
+    size_t n_ops, cap;
+    size_t bytes;
+    struct item **items;
+    size_t n_items;
+};
+struct batch *batch_new(struct round *r, size_t n_items);
+void batch_free(struct batch *b);
+struct registry_op *batch_op(struct batch *b, enum registry_op_type type,
+                             struct item *it, struct target *t);
+/* False: no room for it in this batch. */
+bool batch_add(struct batch *b, struct item *it,
+               const struct plan_rules *rules);
+/* The item as it shall stand; shares the payload of it->work. */
+void batch_project(const struct round *r, const struct item *it,
+                   const struct plan_rules *rules, struct work_item *after);
 
 /* --- count.c ------------------------------------------------------ */
 
@@ -188,7 +212,7 @@ void counter_page(struct counter *c, struct engine *e, const char *failover,
                   round_done_f *done, void *arg);
 void counter_close(struct counter *c);
 
-/* --- order.c ------------------------------------------------------ */
+/* --- order.c, dry_run.c ------------------------------------------- */
 
 struct queueing;
 struct order {
@@ -229,10 +253,6 @@ struct survey {
 struct survey *survey_start(struct engine *e, const char *address,
                             survey_done_f *done, void *arg);
 void survey_free(struct survey **s);
-/* queue.c: the lock does not come; write a record that waits for it. */
-void order_queue(struct engine *e, struct order *o);
-void queueing_free(struct engine *e, struct queueing **q);
-void order_queued(struct engine *e, struct order *o, const char *failover);
 bool orders_queueing(const struct engine *e);
 void orders_tick(struct engine *e);
 void orders_close(struct engine *e);
@@ -270,7 +290,8 @@ struct gone;
 /* Fills in seen->gone and seen->hooked; the rest of `seen` is there. */
 void gone_find(struct engine *e, const char *address,
                struct failover_seen *seen);
-void gone_scan(struct engine *e); /* look at each */
+/* The addresses that it notes, one after the other: NULL begins and ends. */
+const char *gone_next(const struct engine *e, const char *address);
 void gone_close(struct engine *e);
 
 /* --- first.c ------------------------------------------------------ */
@@ -315,6 +336,7 @@ struct engine {
     mono_ms lock_since; /* it is wanted and was not had yet; 0: it is not */
     mono_ms lock_left;  /* when it was not asked for any more */
     struct call *hook;  /* of the hook that runs */
+    hook_ended_f *hook_done;
     /* One that is not wanted any more is being ended; until then its lock is
      * kept, and no other one asked for. */
     struct call *hook_stops;
@@ -356,20 +378,24 @@ struct engine {
     uint64_t collect_hold;     /* the lock hold that collects */
     struct failover_task task; /* the one given to the step */
 };
+/* effects.c */
 struct failover_event engine_event_of(struct engine *e,
                                       enum failover_event_type type);
 void engine_feed(struct engine *e, struct failover_event event);
-/* effects.c */
-void engine_perform(struct engine *e, const struct failover_effect *fx);
-/* hooks.c */
-void engine_hook_run(struct engine *e, int64_t time_ms);
-/* The lock may be proven for longer by now. */
-void engine_hook_tick(struct engine *e);
-/* It is not wanted any more; takes the lock, and lets it go when it has
- * ended. */
-void engine_hook_stop(struct engine *e);
-void engine_hook_close(struct engine *e);
 void engine_tell(struct engine *e, enum engine_event_type type,
                  const char *failover, const char *word, size_t n);
+
+/* --- lock.c --------------------------------------------------------------- */
+
+/* Whoever asks is told once: granted(e, code), and lost(e) later. */
+void engine_lock_ask(struct engine *e, registry_granted_f *granted,
+                     registry_lost_f *lost);
+/* A hook that runs is ended first, and its lock is kept until then. */
+void engine_lock_let_go(struct engine *e);
+/* The record's hook, for `time_ms` at most; done(e) unless it is let go. */
+void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done);
+/* The lock may be proven for longer by now. */
+void engine_hook_tick(struct engine *e);
+void engine_hook_close(struct engine *e);
 
 #endif

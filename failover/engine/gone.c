@@ -117,11 +117,13 @@ void gone_find(struct engine *e, const char *address,
         (void)take(seen, &n->process);
 }
 
-void gone_scan(struct engine *e)
+const char *gone_next(const struct engine *e, const char *address)
 {
-    struct gone *g, *next;
-    HASH_ITER(hh, e->gone, g, next)
-    {
-        engine_look(e, g->address);
+    struct gone *g = e->gone;
+    if (address != NULL) {
+        HASH_FIND_STR(e->gone, address, g);
+        assert(g != NULL);
+        g = g->hh.next;
     }
+    return g != NULL ? g->address : NULL;
 }

@@ -23,10 +23,38 @@ void round_init(struct round *r, struct engine *e)
     r->e = e;
 }
 
+void round_give_back(struct round *r, struct item *it)
+{
+    const struct engine_config *c = &r->e->c;
+    if (it->given.counted && c->unused != NULL)
+        c->unused(c->target_arg, c->kind, &it->given);
+    it->given.counted = false;
+}
+
+void round_forget_targets(struct round *r)
+{
+    struct target *t, *next;
+    HASH_ITER(hh, r->targets, t, next)
+    {
+        HASH_DEL(r->targets, t);
+        mem_free(t);
+    }
+}
+
+static void batches_close(struct round *r)
+{
+    for (size_t i = 0; i < ENGINE_BATCHES; i++) {
+        if (r->batches[i] != NULL)
+            batch_free(r->batches[i]);
+        r->batches[i] = NULL;
+    }
+    r->n_batches = 0;
+}
+
 static void drop_items(struct round *r)
 {
     for (size_t i = 0; i < r->n_items; i++) {
-        item_give_back(r, &r->items[i]);
+        round_give_back(r, &r->items[i]);
         if (r->items[i].loaded)
             work_item_close(&r->items[i].work);
     }
@@ -39,7 +67,7 @@ void round_reset(struct round *r)
 {
     calls_forget(&r->e->calls, r);
     batches_close(r);
-    targets_close(r);
+    round_forget_targets(r);
     drop_items(r);
     MEM_FREE(r->next);
     r->reading = 0;
@@ -59,6 +87,19 @@ void round_fail(struct round *r, const struct err *err)
 {
     if (r->err.code == ERR_OK)
         r->err = *err;
+}
+
+void round_rules(const struct round *r, struct plan_rules *rules)
+{
+    const struct conf_failover *conf = r->e->c.conf;
+    *rules = (struct plan_rules){
+        .gate = &r->gate,
+        .died = plan_cause_is_death(r->cause),
+        .poison_limit = conf->poison_limit,
+        .poison_window_ms = conf->poison_window_ms,
+        .floor = planted(PLANTED_FLOOR_FORGOTTEN) ? 0 : r->floor,
+        .wall = r->e->c.clock->wall,
+    };
 }
 
 bool round_item_moves(const struct round *r, const struct item *it)
@@ -90,11 +131,13 @@ static void listed(struct round *r)
     r->done(r->arg, r->err.code);
 }
 
-/* The item as it stands now; false: it is not there, or cannot be read. */
-static bool load(struct round *r, struct item *it,
-                 const struct registry_reply *reply)
+bool round_item_load(struct round *r, struct item *it,
+                     const struct registry_reply *reply)
 {
     struct err err;
+    assert(it->state == ITEM_READING && r->reading > 0);
+    r->reading--;
+    it->state = ITEM_READ;
     err_clear(&err);
     if (planted(PLANTED_NO_VERSION) && it->loaded && reply->n_entries == 1) {
         it->work.version = reply->entries[0].version;
@@ -121,23 +164,23 @@ static bool load(struct round *r, struct item *it,
     return true;
 }
 
+void round_item_read(struct round *r, size_t i, call_f *then)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct item *it = &r->items[i];
+    it->state = ITEM_READING;
+    it->read_at = r->e->c.clock->mono;
+    r->reading++;
+    registry_get(r->e->c.registry, work_key(it->marker.id, key), call_done,
+                 call_new(&r->e->calls, then, r, i));
+}
+
 static void on_item(void *part, size_t index,
                     const struct registry_reply *reply)
 {
     struct round *r = part;
     struct item *it = &r->items[index];
-    assert(it->state == ITEM_READING && r->reading > 0);
-    r->reading--;
-    bool found = load(r, it, reply);
-    it->state = ITEM_READ;
-    if (r->moving) {
-        if (!found)
-            it->state = ITEM_SETTLED;
-        else
-            round_reread(r, index);
-        round_pump(r);
-        return;
-    }
+    bool found = round_item_load(r, it, reply);
     /* a marker and its record are written by one txn: if they differ, the item
      * changed between the two reads and is somebody else's business now */
     if (!found || !round_item_moves(r, it) ||
@@ -146,22 +189,11 @@ static void on_item(void *part, size_t index,
     read_more(r);
 }
 
-void round_read_item(struct round *r, size_t i)
-{
-    char key[REGISTRY_KEY_MAX + 1];
-    struct item *it = &r->items[i];
-    it->state = ITEM_READING;
-    it->read_at = r->e->c.clock->mono;
-    r->reading++;
-    registry_get(r->e->c.registry, work_key(it->marker.id, key), call_done,
-                 call_new(&r->e->calls, on_item, r, i));
-}
-
 static void read_more(struct round *r)
 {
     while (r->at < r->n_items && r->reading < ENGINE_READS_MAX &&
            r->err.code == ERR_OK)
-        round_read_item(r, r->at++);
+        round_item_read(r, r->at++, on_item);
     if (r->err.code != ERR_OK)
         r->at = r->n_items;
     if (r->reading == 0)

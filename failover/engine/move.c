@@ -1,14 +1,20 @@
 /*
- * move.c - finds a target for every listed item and reads the targets'
- * gates. Design: level-triggered. Every completion ends in round_pump(), which
- * does whatever can be done in the state that the items are in; so a conflict,
- * a lost reply and a first attempt need no paths of their own.
+ * move.c - finds a target for every listed item, reads the targets' gates, and
+ * sends the moves in txns, several in flight. Each txn checks the lock, every
+ * target's gate and every item's version; so it applies as a whole or not at
+ * all, and never after somebody else acted.
+ *
+ * Design: level-triggered. Every completion ends in pump(), which does whatever
+ * can be done in the state that the items are in; so a conflict, a lost reply
+ * and a first attempt need no paths of their own. Longer than 500 lines: these
+ * are the completions of one pump, and all that it may do.
  *
  *   READ -> PLANNED (action, target) -> SENT -> SETTLED
  *     ^        | target closed: READ       | conflict, unknown: UNREAD
  *     +--------+---------------------------+
  */
 #include "failover/engine/engine_priv.h"
+#include "failover/failpoint.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -18,32 +24,11 @@
 
 #define EXCLUDED_MAX 64 /* closed targets told to whoever picks */
 
-void round_rules(const struct round *r, struct plan_rules *rules)
-{
-    const struct conf_failover *conf = r->e->c.conf;
-    *rules = (struct plan_rules){
-        .gate = &r->gate,
-        .died = plan_cause_is_death(r->cause),
-        .poison_limit = conf->poison_limit,
-        .poison_window_ms = conf->poison_window_ms,
-        .floor = planted(PLANTED_FLOOR_FORGOTTEN) ? 0 : r->floor,
-        .wall = r->e->c.clock->wall,
-    };
-}
+static void pump(struct round *r);
 
 /* --- targets ------------------------------------------------------------- */
 
-void targets_close(struct round *r)
-{
-    struct target *t, *next;
-    HASH_ITER(hh, r->targets, t, next)
-    {
-        HASH_DEL(r->targets, t);
-        mem_free(t);
-    }
-}
-
-struct target *target_get(struct round *r, const char *address)
+static struct target *target_get(struct round *r, const char *address)
 {
     struct target *t;
     HASH_FIND_STR(r->targets, address, t);
@@ -120,10 +105,10 @@ static void on_target(void *part, size_t index,
         if (p != NULL && gate_takes(&t->gate, p))
             t->state = TARGET_OPEN;
     }
-    round_pump(r);
+    pump(r);
 }
 
-void target_read(struct round *r, struct target *t)
+static void target_read(struct round *r, struct target *t)
 {
     char key[REGISTRY_KEY_MAX + 1];
     assert(t->state != TARGET_BUSY);
@@ -162,7 +147,7 @@ static void on_created(void *part, size_t index,
         round_fail(r, &reply->err);
         break;
     }
-    round_pump(r);
+    pump(r);
 }
 
 /* --- planning ------------------------------------------------------------ */
@@ -179,21 +164,13 @@ static size_t excluded(struct round *r, const char **list)
     return n;
 }
 
-void item_give_back(struct round *r, struct item *it)
-{
-    const struct engine_config *c = &r->e->c;
-    if (it->given.counted && c->unused != NULL)
-        c->unused(c->target_arg, c->kind, &it->given);
-    it->given.counted = false;
-}
-
 /* Who takes it: NULL nobody. */
 static struct target *find_target(struct round *r, struct item *it)
 {
     const char *list[EXCLUDED_MAX];
     struct engine *e = r->e;
     struct target *t;
-    item_give_back(r, it); /* planned before, and not again there */
+    round_give_back(r, it); /* planned before, and not again there */
     memset(&it->given, 0, sizeof(it->given));
     e->c.target(e->c.target_arg, e->c.kind, it->work.group, list,
                 excluded(r, list), &it->given);
@@ -202,7 +179,7 @@ static struct target *find_target(struct round *r, struct item *it)
     t = target_get(r, it->given.address);
     if (t == NULL || t->state == TARGET_CLOSED) {
         /* the one who picks has not heard yet that this one is closed */
-        item_give_back(r, it);
+        round_give_back(r, it);
         return NULL;
     }
     return t;
@@ -267,6 +244,181 @@ static void follow_target(struct round *r, struct item *it)
     }
 }
 
+/* --- answers ------------------------------------------------------------- */
+
+static void back_to(struct batch *b, enum item_state state, bool doubt)
+{
+    for (size_t i = 0; i < b->n_items; i++) {
+        b->items[i]->state = state;
+        b->items[i]->doubt = b->items[i]->doubt || doubt;
+    }
+}
+
+static void applied(struct batch *b)
+{
+    struct round *r = b->round;
+    struct work_item after;
+    struct plan_rules rules;
+    round_rules(r, &rules);
+    for (size_t i = 0; i < b->n_items; i++) {
+        struct item *it = b->items[i];
+        batch_project(r, it, &rules, &after);
+        plan_count(&r->counts, &after, it->action);
+        it->given.counted = false; /* it has it */
+        it->state = ITEM_SETTLED;
+    }
+    r->total += b->n_items;
+    failpoint_at("engine-mid-move", r->total);
+}
+
+/* The whole batch was refused because of one operation. What conflicted is
+ * read again and decided anew; the others stand as they were. */
+static void conflicted(struct batch *b, size_t op)
+{
+    struct round *r = b->round;
+    back_to(b, ITEM_PLANNED, false);
+    if (op >= b->n_ops) { /* not told which one: all of them */
+        back_to(b, ITEM_UNREAD, false);
+        return;
+    }
+    if (b->op_item[op] != NULL) {
+        b->op_item[op]->state = ITEM_UNREAD;
+    } else if (b->op_target[op] != NULL) {
+        if (b->op_target[op]->state == TARGET_OPEN)
+            b->op_target[op]->state = TARGET_UNREAD;
+    } else {
+        struct err lost;
+        (void)err_set(&lost, ERR_SESSION_LOST, "the lock is not ours");
+        round_fail(r, &lost);
+    }
+}
+
+static void too_large(struct batch *b)
+{
+    struct round *r = b->round;
+    back_to(b, ITEM_PLANNED, false);
+    if (b->n_items > 1) {
+        r->bytes_max = b->bytes / 2;
+        return;
+    }
+    log_error("!work-too-large", LOG_S("id", b->items[0]->marker.id),
+              LOG_U("bytes", b->bytes));
+    b->items[0]->state = ITEM_SETTLED;
+    r->counts.stuck++;
+}
+
+static void on_batch(void *part, size_t index,
+                     const struct registry_reply *reply)
+{
+    struct round *r = part;
+    struct batch *b = r->batches[index];
+    assert(b != NULL && r->n_batches > 0);
+    r->batches[index] = NULL;
+    r->n_batches--;
+    switch (reply->err.code) {
+    case ERR_OK:
+        applied(b);
+        break;
+    case ERR_CONFLICT:
+    case ERR_NOT_FOUND:
+        conflicted(b, reply->failed_op);
+        break;
+    case ERR_UNKNOWN: /* it may have been applied, or still be */
+        back_to(b, ITEM_UNREAD, true);
+        break;
+    case ERR_TOO_LARGE:
+        too_large(b);
+        break;
+    default:
+        back_to(b, ITEM_PLANNED, false);
+        round_fail(r, &reply->err);
+        break;
+    }
+    batch_free(b);
+    pump(r);
+}
+
+/* --- sending ------------------------------------------------------------- */
+
+/* A txn on a read older than the session's timeout, or of an earlier session,
+ * is not sent: read again. */
+static bool ready(struct round *r, struct item *it)
+{
+    struct engine *e = r->e;
+    if (it->state != ITEM_PLANNED)
+        return false;
+    if (it->target != NULL && it->target->state != TARGET_OPEN)
+        return false;
+    if (!engine_is_fresh(e, it->read_at, r->session)) {
+        it->state = ITEM_UNREAD;
+        return false;
+    }
+    if (it->target != NULL &&
+        !engine_is_fresh(e, it->target->read_at, r->session)) {
+        it->target->state = TARGET_UNREAD;
+        return false;
+    }
+    return true;
+}
+
+static void send_batch(struct round *r, struct batch *b)
+{
+    size_t slot = 0;
+    while (r->batches[slot] != NULL)
+        slot++;
+    assert(slot < ENGINE_BATCHES);
+    r->batches[slot] = b;
+    r->n_batches++;
+    failpoint("engine-before-batch");
+    registry_txn(r->e->c.registry, b->ops, b->n_ops, call_done,
+                 call_new(&r->e->calls, on_batch, r, slot));
+    for (size_t i = 0; i < b->cap; i++)
+        MEM_FREE(b->values[i]); /* the registry has copied them */
+}
+
+/* One more batch; false: nothing is ready. */
+static bool send_one(struct round *r, size_t *from)
+{
+    size_t n = 0;
+    for (size_t i = *from; i < r->n_items; i++)
+        n += ready(r, &r->items[i]);
+    if (n == 0)
+        return false;
+    struct plan_rules rules;
+    round_rules(r, &rules);
+    struct batch *b = batch_new(r, n);
+    if (!planted(PLANTED_NO_CHECK_LOCK))
+        batch_op(b, REGISTRY_CHECK_LOCK, NULL, NULL)->lock = r->lock;
+    for (; *from < r->n_items; (*from)++) {
+        if (ready(r, &r->items[*from]) &&
+            !batch_add(b, &r->items[*from], &rules))
+            break;
+    }
+    if (b->n_items == 0) { /* one item alone does not fit a txn */
+        struct item *it = &r->items[*from];
+        log_error("!work-too-large", LOG_S("id", it->marker.id));
+        it->state = ITEM_SETTLED;
+        r->counts.stuck++;
+        batch_free(b);
+        return true;
+    }
+    send_batch(r, b);
+    return true;
+}
+
+static void send_batches(struct round *r)
+{
+    size_t from = 0;
+    /* while targets or items are being read a batch would be a small one */
+    if (r->n_busy + r->reading > 0 ||
+        !engine_is_fresh(r->e, r->e->c.clock->mono, r->session))
+        return;
+    while (r->n_batches < ENGINE_BATCHES && send_one(r, &from))
+        ;
+}
+
+/* --- an item read again ------------------------------------------------- */
+
 /* Did the failover under way take it from the owner that we listed? */
 static bool was_moved(const struct round *r, const struct item *it)
 {
@@ -279,9 +431,8 @@ static bool was_moved(const struct round *r, const struct item *it)
     return false;
 }
 
-void round_reread(struct round *r, size_t i)
+static void reread(struct round *r, struct item *it)
 {
-    struct item *it = &r->items[i];
     const struct work_item *w = &it->work;
     assert(it->state == ITEM_READ && it->loaded);
     if (it->doubt && was_moved(r, it)) {
@@ -302,6 +453,18 @@ void round_reread(struct round *r, size_t i)
     }
 }
 
+static void on_item(void *part, size_t index,
+                    const struct registry_reply *reply)
+{
+    struct round *r = part;
+    struct item *it = &r->items[index];
+    if (round_item_load(r, it, reply))
+        reread(r, it);
+    else
+        it->state = ITEM_SETTLED;
+    pump(r);
+}
+
 /* --- the pump ------------------------------------------------------------ */
 
 static bool all_settled(const struct round *r)
@@ -316,7 +479,7 @@ static bool all_settled(const struct round *r)
 static void finish(struct round *r)
 {
     r->moving = false;
-    targets_close(r);
+    round_forget_targets(r);
     r->done(r->arg, r->err.code);
 }
 
@@ -325,11 +488,11 @@ static void advance(struct round *r)
 {
     for (size_t i = 0; i < r->n_items && r->reading < ENGINE_READS_MAX; i++) {
         if (r->items[i].state == ITEM_UNREAD)
-            round_read_item(r, i);
+            round_item_read(r, i, on_item);
     }
     for (size_t i = 0; i < r->n_items; i++)
         follow_target(r, &r->items[i]);
-    batch_send(r);
+    send_batches(r);
 }
 
 static bool under_way(const struct round *r)
@@ -337,7 +500,7 @@ static bool under_way(const struct round *r)
     return r->n_busy + r->reading + r->n_batches > 0;
 }
 
-void round_pump(struct round *r)
+static void pump(struct round *r)
 {
     assert(r->moving);
     if (r->session != registry_session(r->e->c.registry)) {
@@ -368,5 +531,5 @@ void round_move(struct round *r, const struct registry_lock *lock,
     memset(&r->counts, 0, sizeof(r->counts));
     r->bytes_max = registry_max_bytes(r->e->c.registry);
     r->ops_max = registry_max_ops(r->e->c.registry);
-    round_pump(r);
+    pump(r);
 }

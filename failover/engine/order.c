@@ -1,159 +1,43 @@
 /*
- * order.c - what a person asks for: a failover, or its plan. A plan is
- * made without the lock and without telling the balancer; its ETag lets the
- * order say "this, and only this", which is compared under the lock again.
+ * order.c - what a person asks for: a failover, or its plan.
+ *
+ * An order for which the lock does not come is written as a record, without the
+ * lock: `queued` fences nobody and moves nothing, and whoever has the lock
+ * decides all by fresh reads and takes it up by a put at its version, so that
+ * it is carried out, or withdrawn, once. Its id follows from what was ordered
+ * and from the gate as it stands: the same order twice, at two coordinators
+ * too, is one key, and a put of unknown outcome can be said again. One that is
+ * over makes room for the next by a number.
  */
 #include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
+#include "base/rand.h"
 #include "registry/history.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
-/* --- the plan of an address ---------------------------------------------- */
+#define NUMBER_MAX     64
+#define SEEN_WITHIN_MS 1000 /* of a write of ours, by our view */
 
-void survey_free(struct survey **s)
+struct queueing {
+    struct engine *e;
+    struct order *o;
+    struct reader reader;
+    struct failover_record record;
+    unsigned number;
+};
+
+static void queueing_free(struct engine *e, struct queueing **q)
 {
-    if (*s == NULL)
+    if (*q == NULL)
         return;
-    struct survey *old = *s;
-    calls_forget(&old->e->calls, &old->reader);
-    round_close(&old->round);
-    DL_DELETE(old->e->surveys, old);
-    for (size_t i = 0; i < old->n_candidates; i++)
-        mem_free((char *)(uintptr_t)old->candidates[i].address);
-    mem_free(old->candidates);
-    mem_free(old->items);
-    mem_free(old);
-    *s = NULL;
-}
-
-static void add_candidate(struct survey *s, const struct node *n)
-{
-    size_t i = s->n_candidates++;
-    s->candidates =
-        mem_regrow(s->candidates, s->n_candidates, sizeof(*s->candidates));
-    int32_t weight = n->load.weight;
-    s->candidates[i] = (struct plan_candidate){
-        .address = mem_strdup(n->address),
-        .load = n->load.cpu > 0 ? n->load.cpu : 0,
-        .weight = weight >= 0 ? (uint32_t)weight : 100,
-        .owned = view_marker_count(s->e->c.view, n->kind, n->address),
-    };
-}
-
-/* Who could take work now. A dry run shows the spread over all of them; which
- * groups a worker serves is the balancer's to say when it is real. */
-static void find_candidates(struct survey *s, const char *but)
-{
-    struct engine *e = s->e;
-    struct node *n = NULL;
-    while ((n = membership_next(e->c.membership, n)) != NULL) {
-        if (n->kind == e->c.kind && n->state == NODE_UP && n->process.known &&
-            n->status == NODE_NORMAL && strcmp(n->address, but) != 0 &&
-            gate_takes(&n->gate, &n->process))
-            add_candidate(s, n);
-    }
-}
-
-static void tell_item(struct survey *s, const struct work_item *w,
-                      enum plan_action action)
-{
-    size_t at = SIZE_MAX;
-    s->n_all++;
-    if (action == PLAN_MOVE)
-        at = plan_pick(s->candidates, s->n_candidates);
-    if (s->n_items == ENGINE_PLAN_MAX)
-        return;
-    if (s->n_items == s->cap) {
-        s->cap = s->cap == 0 ? 64 : s->cap * 2;
-        s->items = mem_regrow(s->items, s->cap, sizeof(*s->items));
-    }
-    struct survey_item *it = &s->items[s->n_items++];
-    memset(it, 0, sizeof(*it));
-    memcpy(it->id, w->id, sizeof(it->id));
-    it->action = action;
-    it->waits = action == PLAN_MOVE && at == SIZE_MAX;
-    if (action == PLAN_HEIR)
-        memcpy(it->target, w->owner, sizeof(it->target));
-    else if (at != SIZE_MAX)
-        (void)snprintf(it->target, sizeof(it->target), "%s",
-                       s->candidates[at].address);
-}
-
-static void survey_done(struct survey *s)
-{
-    plan_etag(s->etag, &s->reader.seen.gate, s->digest, s->n_all);
-    s->done(s->arg, s); /* may free it */
-}
-
-static void on_surveyed(void *arg, enum err_code code)
-{
-    struct survey *s = arg;
-    struct round *r = &s->round;
-    struct plan_rules rules;
-    if (code != ERR_OK) {
-        s->err = r->err;
-        survey_done(s);
-        return;
-    }
-    round_rules(r, &rules);
-    for (size_t i = 0; i < r->n_items; i++) {
-        const struct work_item *w = &r->items[i].work;
-        const char *cause;
-        if (r->items[i].state != ITEM_READ)
-            continue;
-        enum plan_action action = plan_action(w, &rules, &cause);
-        s->digest += plan_digest(w->id, w->epoch, plan_action_name(action));
-        tell_item(s, w, action);
-    }
-    if (r->next != NULL)
-        round_list(r, false, on_surveyed, s);
-    else
-        survey_done(s);
-}
-
-static void on_survey_read(void *arg, enum err_code code)
-{
-    struct survey *s = arg;
-    if (code != ERR_OK) {
-        s->err = s->reader.err;
-        survey_done(s);
-        return;
-    }
-    /* as it will be after INTENT: the present process is of the past, too */
-    s->round.gate = s->reader.seen.gate;
-    const struct process *fresh = failover_fresh(&s->reader.seen);
-    if (fresh == NULL) {
-        s->round.gate.state = GATE_FENCED;
-    } else {
-        bool lease = s->round.gate.state == GATE_RESTARTING;
-        struct process old = s->round.gate.process;
-        gate_retire(&s->round.gate, &old);
-        s->round.gate.process = *fresh;
-        s->round.gate.state = GATE_OPEN;
-        if (lease)
-            s->round.gate.heir_of = old;
-    }
-    (void)snprintf(s->round.cause, sizeof(s->round.cause), "order");
-    find_candidates(s, s->reader.address);
-    round_list(&s->round, true, on_surveyed, s);
-}
-
-struct survey *survey_start(struct engine *e, const char *address,
-                            survey_done_f *done, void *arg)
-{
-    struct survey *s = mem_zalloc(sizeof(*s));
-    s->e = e;
-    s->done = done;
-    s->arg = arg;
-    round_init(&s->round, e);
-    (void)snprintf(s->round.address, sizeof(s->round.address), "%s", address);
-    DL_APPEND(e->surveys, s);
-    reader_start(&s->reader, e, address, on_survey_read, s);
-    return s;
+    calls_forget(&e->calls, &(*q)->reader);
+    calls_forget(&e->calls, *q);
+    MEM_FREE(*q);
 }
 
 /* --- answering ----------------------------------------------------------- */
@@ -213,7 +97,8 @@ static void order_free(struct engine *e, struct order *o)
     mem_free(o);
 }
 
-void order_queued(struct engine *e, struct order *o, const char *failover)
+static void order_queued(struct engine *e, struct order *o,
+                         const char *failover)
 {
     struct engine_reply reply = {.failover = failover, .queued = true};
     reply.waits = engine_waits_for(e, &reply.wait);
@@ -256,6 +141,178 @@ void order_answer(struct engine *e, struct order *o, const char *code,
     mem_free(items);
 }
 
+/* --- an order that waits for the lock, as a record -------------------------
+ */
+
+static void put_record(struct queueing *q);
+
+static void refused(struct queueing *q, const char *code)
+{
+    order_answer(q->e, q->o, code, "", NULL, NULL); /* frees it */
+}
+
+static void accepted(struct queueing *q)
+{
+    struct engine *e = q->e;
+    struct registry_lock_wait w;
+    char id[FAILOVER_ID_MAX + 1];
+    struct engine_event ev = {.type = ENGINE_QUEUED,
+                              .kind = e->c.kind,
+                              .address = q->record.address,
+                              .failover = id};
+    memcpy(id, q->record.id, sizeof(id));
+    ev.word = engine_waits_for(e, &w) ? w.holder : "";
+    if (e->c.event != NULL)
+        e->c.event(e->c.event_arg, &ev);
+    e->queued_until = e->c.clock->mono + SEEN_WITHIN_MS;
+    order_queued(e, q->o, id); /* frees it */
+}
+
+/* Somebody's of the same id: the same order, or one that is over. */
+static void on_there(void *part, size_t index,
+                     const struct registry_reply *reply)
+{
+    struct queueing *q = part;
+    struct failover_record there;
+    (void)index;
+    if (reply->err.code == ERR_NOT_FOUND) {
+        put_record(q); /* ours of unknown outcome is not there, or not yet */
+        return;
+    }
+    if (reply->err.code != ERR_OK) {
+        refused(q, "outcome_unknown");
+        return;
+    }
+    if (failover_record_read(&there, reply->entries[0].value,
+                             reply->entries[0].value_len, NULL) == 0 &&
+        !failover_phase_final(there.phase)) {
+        accepted(q);
+        return;
+    }
+    if (++q->number == NUMBER_MAX) {
+        refused(q, "busy");
+        return;
+    }
+    put_record(q);
+}
+
+static void on_put(void *part, size_t index, const struct registry_reply *reply)
+{
+    struct queueing *q = part;
+    char key[REGISTRY_KEY_MAX + 1];
+    (void)index;
+    switch (reply->err.code) {
+    case ERR_OK:
+        accepted(q);
+        return;
+    case ERR_CONFLICT:
+    case ERR_UNKNOWN:
+        registry_get(q->e->c.registry, failover_key(q->record.id, key),
+                     call_done, call_new(&q->e->calls, on_there, q, 0));
+        return;
+    default:
+        refused(q, "registry_unavailable");
+        return;
+    }
+}
+
+static void set_id(struct queueing *q)
+{
+    const struct failover_record *r = &q->record;
+    const struct process *gone = &q->reader.seen.gone;
+    uint64_t h = hash_str(r->address, 0);
+    h = hash_str(r->then, h);
+    h = hash_str(r->if_match, h);
+    h = hash_bytes(&r->gate_version, sizeof(r->gate_version), h);
+    h = hash_bytes(&gone->startup_time, sizeof(gone->startup_time), h);
+    h = hash_bytes(&q->number, sizeof(q->number), h);
+    (void)snprintf(q->record.id, sizeof(q->record.id), "%s-order-%016" PRIx64,
+                   node_kind_name(r->kind), h);
+}
+
+static void put_record(struct queueing *q)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+    struct buf b;
+    set_id(q);
+    buf_init(&b, REGISTRY_VALUE_MAX);
+    failover_record_write(&b, &q->record);
+    registry_put(q->e->c.registry, failover_key(q->record.id, key),
+                 buf_text(&b), b.len, REGISTRY_ABSENT, 0, false, call_done,
+                 call_new(&q->e->calls, on_put, q, 0));
+    buf_close(&b);
+}
+
+static void make_record(struct queueing *q)
+{
+    const struct failover_seen *seen = &q->reader.seen;
+    const struct failover_task *t = &q->o->task;
+    struct failover_record *r = &q->record;
+    const char *word = t->force ? "forced" : "order";
+    *r = (struct failover_record){.kind = q->e->c.kind,
+                                  .phase = FAILOVER_QUEUED,
+                                  .process = *failover_subject(seen, t),
+                                  .began = q->e->c.clock->wall,
+                                  .gate_version = seen->gate.version,
+                                  .registry_revision = seen->revision,
+                                  .session = seen->session,
+                                  .last_heartbeat = seen->last_heartbeat,
+                                  .hook_exit = -1};
+    (void)snprintf(r->cause, sizeof(r->cause), "%s", word);
+    (void)snprintf(r->then, sizeof(r->then), "%s", word);
+    (void)snprintf(r->address, sizeof(r->address), "%s", t->address);
+    (void)snprintf(r->who, sizeof(r->who), "%s", t->who);
+    (void)snprintf(r->reason, sizeof(r->reason), "%s", t->reason);
+    (void)snprintf(r->coordinator, sizeof(r->coordinator), "%s", q->e->self);
+    if (q->o->if_match != NULL)
+        (void)snprintf(r->if_match, sizeof(r->if_match), "%s", q->o->if_match);
+}
+
+/* What can be refused without the lock is refused at once. */
+static void on_read(void *arg, enum err_code code)
+{
+    struct queueing *q = arg;
+    const struct failover_seen *seen = &q->reader.seen;
+    const char *cause;
+    if (code != ERR_OK) {
+        refused(q, code == ERR_INVALID ? "unreadable" : "registry_unavailable");
+        return;
+    }
+    switch (failover_decide(seen, &q->o->task, &cause)) {
+    case FAILOVER_ALIVE:
+        refused(q, "alive");
+        return;
+    case FAILOVER_UNREADABLE:
+        refused(q, "unreadable");
+        return;
+    case FAILOVER_TO_VERIFY:
+    case FAILOVER_TO_RESUME:
+        refused(q, "running");
+        return;
+    case FAILOVER_NOTHING:
+        if (seen->gate.state == GATE_ABSENT) {
+            refused(q, "not_found");
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    make_record(q);
+    put_record(q);
+}
+
+static void order_queue(struct engine *e, struct order *o)
+{
+    struct queueing *q = mem_zalloc(sizeof(*q));
+    assert(!o->taken && o->into == NULL);
+    o->taken = true;
+    o->into = q;
+    q->e = e;
+    q->o = o;
+    reader_start(&q->reader, e, o->task.address, on_read, q);
+}
+
 /* --- orders -------------------------------------------------------------- */
 
 static void on_dry_run(void *arg, const struct survey *s)
@@ -283,6 +340,18 @@ struct order *orders_next(struct engine *e)
             return o;
     }
     return NULL;
+}
+
+/* The place in the lock's queue is kept until our view tells of the record. */
+bool orders_queueing(const struct engine *e)
+{
+    const struct order *o;
+    DL_FOREACH(e->orders, o)
+    {
+        if (o->into != NULL)
+            return true;
+    }
+    return e->c.clock->mono < e->queued_until;
 }
 
 /* After a second without the lock an order is queued. It has 10 s in all. What

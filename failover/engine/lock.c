@@ -1,10 +1,13 @@
 /*
- * hooks.c - the hook under the lock. Design: it runs only while the lock
- * is proven to be ours, and the lock is let go only when it has ended.
+ * lock.c - the lock, and the hook that runs under it. Design: a hook runs only
+ * while the lock is proven to be ours, and the lock is let go only when the
+ * hook has ended.
  */
 #include "failover/engine/engine_priv.h"
 
 #include "base/planted.h"
+
+#define LOCK_WAIT_MS 30000
 
 /* Of the lock that it runs under. */
 static mono_ms proven_until(const struct engine *e)
@@ -19,15 +22,8 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
     if (!call_take(arg, &part))
         return;
     struct engine *e = part;
-    bool unproven = exit_code < 0;
-    struct failover_event ev =
-        engine_event_of(e, unproven ? FAILOVER_LOST : FAILOVER_HOOKED);
     e->hook = NULL;
-    /* ended for its lock, which we may still have: it did not run */
-    ev.code = unproven ? ERR_SESSION_LOST : ERR_OK;
-    ev.hook_exit = exit_code;
-    ev.hook_tail = tail;
-    engine_feed(e, ev);
+    e->hook_done(e, exit_code, tail);
 }
 
 static void never(void *part, size_t index, const struct registry_reply *reply)
@@ -38,12 +34,13 @@ static void never(void *part, size_t index, const struct registry_reply *reply)
     assert(false); /* a hook's end does not come from the registry */
 }
 
-void engine_hook_run(struct engine *e, int64_t time_ms)
+void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done)
 {
     const struct failover_record *r = failover_record(e->f);
     const struct engine_hooks *h = e->c.hooks;
     assert(r != NULL && h != NULL && e->hook == NULL);
     e->hook = call_new(&e->calls, never, e, 0);
+    e->hook_done = done;
     h->run(h->arg, r, time_ms, proven_until(e), on_hook_ended, e->hook);
 }
 
@@ -65,7 +62,7 @@ static void on_hook_stopped(void *arg)
 }
 
 /* The hook is not wanted any more, and its lock is kept until it has ended. */
-void engine_hook_stop(struct engine *e)
+static void hook_stop(struct engine *e)
 {
     const struct engine_hooks *h = e->c.hooks;
     struct call *run = e->hook;
@@ -91,4 +88,44 @@ void engine_hook_close(struct engine *e)
         e->hook = NULL;
     }
     registry_unlock(&e->hook_lock);
+}
+
+/* --- the lock ------------------------------------------------------------ */
+
+void engine_lock_ask(struct engine *e, registry_granted_f *granted,
+                     registry_lost_f *lost)
+{
+    mono_ms now = e->c.clock->mono;
+
+    assert(e->lock == NULL);
+    if (e->lock_since == 0 || now - e->lock_left > LOCK_WAIT_MS)
+        e->lock_since = now; /* else it is asked for again */
+    e->lock = registry_lock(e->c.registry, e->lock_key, e->owner, LOCK_WAIT_MS,
+                            granted, lost, e);
+}
+
+void engine_lock_let_go(struct engine *e)
+{
+    if (e->hook != NULL)
+        hook_stop(e);
+    if (e->lock != NULL)
+        registry_unlock(&e->lock);
+    e->lock_left = e->c.clock->mono;
+    assert(e->lock == NULL && e->hook == NULL);
+}
+
+bool engine_holds_lock(const struct engine *e, uint64_t *fence)
+{
+    bool held = e->lock != NULL && registry_lock_held(e->lock);
+    if (fence != NULL)
+        *fence = held ? registry_lock_fence(e->lock) : 0;
+    return held;
+}
+
+bool engine_waits_for(const struct engine *e, struct registry_lock_wait *out)
+{
+    if (e->lock == NULL || !registry_lock_waits_for(e->lock, out))
+        return false;
+    out->since = e->lock_since;
+    return true;
 }

@@ -1,0 +1,154 @@
+/*
+ * dry_run.c - what would move from an address, and where to. Design: made
+ * without the lock and without telling the balancer, with the reads and the
+ * rules of the real run; its ETag is compared under the lock again.
+ */
+#include "failover/engine/engine_priv.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+void survey_free(struct survey **s)
+{
+    if (*s == NULL)
+        return;
+    struct survey *old = *s;
+    calls_forget(&old->e->calls, &old->reader);
+    round_close(&old->round);
+    DL_DELETE(old->e->surveys, old);
+    for (size_t i = 0; i < old->n_candidates; i++)
+        mem_free((char *)(uintptr_t)old->candidates[i].address);
+    mem_free(old->candidates);
+    mem_free(old->items);
+    mem_free(old);
+    *s = NULL;
+}
+
+static void add_candidate(struct survey *s, const struct node *n)
+{
+    size_t i = s->n_candidates++;
+    s->candidates =
+        mem_regrow(s->candidates, s->n_candidates, sizeof(*s->candidates));
+    int32_t weight = n->load.weight;
+    s->candidates[i] = (struct plan_candidate){
+        .address = mem_strdup(n->address),
+        .load = n->load.cpu > 0 ? n->load.cpu : 0,
+        .weight = weight >= 0 ? (uint32_t)weight : 100,
+        .owned = view_marker_count(s->e->c.view, n->kind, n->address),
+    };
+}
+
+/* Who could take work now. A dry run shows the spread over all of them; which
+ * groups a worker serves is the balancer's to say when it is real. */
+static void find_candidates(struct survey *s, const char *but)
+{
+    struct engine *e = s->e;
+    struct node *n = NULL;
+    while ((n = membership_next(e->c.membership, n)) != NULL) {
+        if (n->kind == e->c.kind && n->state == NODE_UP && n->process.known &&
+            n->status == NODE_NORMAL && strcmp(n->address, but) != 0 &&
+            gate_takes(&n->gate, &n->process))
+            add_candidate(s, n);
+    }
+}
+
+static void tell_item(struct survey *s, const struct work_item *w,
+                      enum plan_action action)
+{
+    size_t at = SIZE_MAX;
+    s->n_all++;
+    if (action == PLAN_MOVE)
+        at = plan_pick(s->candidates, s->n_candidates);
+    if (s->n_items == ENGINE_PLAN_MAX)
+        return;
+    if (s->n_items == s->cap) {
+        s->cap = s->cap == 0 ? 64 : s->cap * 2;
+        s->items = mem_regrow(s->items, s->cap, sizeof(*s->items));
+    }
+    struct survey_item *it = &s->items[s->n_items++];
+    memset(it, 0, sizeof(*it));
+    memcpy(it->id, w->id, sizeof(it->id));
+    it->action = action;
+    it->waits = action == PLAN_MOVE && at == SIZE_MAX;
+    if (action == PLAN_HEIR)
+        memcpy(it->target, w->owner, sizeof(it->target));
+    else if (at != SIZE_MAX)
+        (void)snprintf(it->target, sizeof(it->target), "%s",
+                       s->candidates[at].address);
+}
+
+static void survey_done(struct survey *s)
+{
+    plan_etag(s->etag, &s->reader.seen.gate, s->digest, s->n_all);
+    s->done(s->arg, s); /* may free it */
+}
+
+static void on_surveyed(void *arg, enum err_code code)
+{
+    struct survey *s = arg;
+    struct round *r = &s->round;
+    struct plan_rules rules;
+    if (code != ERR_OK) {
+        s->err = r->err;
+        survey_done(s);
+        return;
+    }
+    round_rules(r, &rules);
+    for (size_t i = 0; i < r->n_items; i++) {
+        const struct work_item *w = &r->items[i].work;
+        const char *cause;
+        if (r->items[i].state != ITEM_READ)
+            continue;
+        enum plan_action action = plan_action(w, &rules, &cause);
+        s->digest += plan_digest(w->id, w->epoch, plan_action_name(action));
+        tell_item(s, w, action);
+    }
+    if (r->next != NULL)
+        round_list(r, false, on_surveyed, s);
+    else
+        survey_done(s);
+}
+
+static void on_survey_read(void *arg, enum err_code code)
+{
+    struct survey *s = arg;
+    if (code != ERR_OK) {
+        s->err = s->reader.err;
+        survey_done(s);
+        return;
+    }
+    /* as it will be after INTENT: the present process is of the past, too */
+    s->round.gate = s->reader.seen.gate;
+    const struct process *fresh = failover_fresh(&s->reader.seen);
+    if (fresh == NULL) {
+        s->round.gate.state = GATE_FENCED;
+    } else {
+        bool lease = s->round.gate.state == GATE_RESTARTING;
+        struct process old = s->round.gate.process;
+        gate_retire(&s->round.gate, &old);
+        s->round.gate.process = *fresh;
+        s->round.gate.state = GATE_OPEN;
+        if (lease)
+            s->round.gate.heir_of = old;
+    }
+    (void)snprintf(s->round.cause, sizeof(s->round.cause), "order");
+    find_candidates(s, s->reader.address);
+    round_list(&s->round, true, on_surveyed, s);
+}
+
+struct survey *survey_start(struct engine *e, const char *address,
+                            survey_done_f *done, void *arg)
+{
+    struct survey *s = mem_zalloc(sizeof(*s));
+    s->e = e;
+    s->done = done;
+    s->arg = arg;
+    round_init(&s->round, e);
+    (void)snprintf(s->round.address, sizeof(s->round.address), "%s", address);
+    DL_APPEND(e->surveys, s);
+    reader_start(&s->reader, e, address, on_survey_read, s);
+    return s;
+}
