@@ -81,30 +81,34 @@ static bool came_after(const struct gate *gate)
            process_differs(&gate->drain_of, &gate->process);
 }
 
-/* Would a failover begin here if nothing held it back? Its cause, or NULL. */
-static const char *begins(const struct failover_seen *seen, bool ordered,
-                          bool force)
+/* Would a failover begin here if nothing held it back? Its cause, or NONE. */
+static enum failover_cause begins(const struct failover_seen *seen,
+                                  bool ordered, bool force)
 {
     const struct gate *gate = &seen->gate;
     if (failover_present(seen)) {
         if (force)
-            return "forced";
+            return FAILOVER_CAUSE_FORCED;
         if (gate->state == GATE_DRAINING && seen->over && !came_after(gate))
-            return "drain";
-        return NULL;
+            return FAILOVER_CAUSE_DRAIN;
+        return FAILOVER_CAUSE_NONE;
     }
     const struct process *fresh = failover_fresh(seen);
     if (fresh != NULL && !comes_late(seen, fresh))
-        return gate->state == GATE_RESTARTING ? "restart" : "replaced";
+        return gate->state == GATE_RESTARTING ? FAILOVER_CAUSE_RESTART
+                                              : FAILOVER_CAUSE_REPLACED;
     if (seen->unknown)
-        return NULL; /* it may be the very process: wait until it can be read */
+        return FAILOVER_CAUSE_NONE; /* it may be the very process: wait until it
+                                       can be read */
     if (ordered)
-        return force ? "forced" : "order";
+        return force ? FAILOVER_CAUSE_FORCED : FAILOVER_CAUSE_ORDER;
     if (gate->state == GATE_RESTARTING)
-        return NULL; /* the lease promises that it comes back */
+        return FAILOVER_CAUSE_NONE; /* the lease promises that it comes back */
     if (gate->left)
-        return seen->owns && !planted(PLANTED_LEFT_FORGOTTEN) ? "left" : NULL;
-    return seen->down ? "down" : NULL;
+        return seen->owns && !planted(PLANTED_LEFT_FORGOTTEN)
+                   ? FAILOVER_CAUSE_LEFT
+                   : FAILOVER_CAUSE_NONE;
+    return seen->down ? FAILOVER_CAUSE_DOWN : FAILOVER_CAUSE_NONE;
 }
 
 /* Nobody stands there, as far as we can see. */
@@ -119,27 +123,28 @@ static bool absent(const struct failover_seen *seen)
  * believing in an absence that is our own blindness; a new process that stands
  * at the address, a drain's deadline, or the word of one that left, needs no
  * such belief. */
-static const char *held_back(const struct failover_seen *seen)
+static enum failover_cause held_back(const struct failover_seen *seen)
 {
     if (seen->paused)
-        return "paused";
-    if (seen->doubt != NULL)
+        return FAILOVER_CAUSE_PAUSED;
+    if (seen->doubt != FAILOVER_CAUSE_NONE)
         return seen->doubt;
     if (absent(seen) && seen->mass && !seen->gate.left)
-        return "mass";
-    return NULL;
+        return FAILOVER_CAUSE_MASS;
+    return FAILOVER_CAUSE_NONE;
 }
 
 static enum failover_verdict held_or_begun(const struct failover_seen *seen,
-                                           bool ordered, const char *why,
-                                           const char **cause)
+                                           bool ordered,
+                                           enum failover_cause why,
+                                           enum failover_cause *cause)
 {
-    const char *held = held_back(seen);
-    if (held == NULL && seen->unsure && absent(seen) && !seen->gate.left &&
-        !ordered)
+    enum failover_cause held = held_back(seen);
+    if (held == FAILOVER_CAUSE_NONE && seen->unsure && absent(seen) &&
+        !seen->gate.left && !ordered)
         return FAILOVER_NOTHING; /* observe, do not act */
-    *cause = held != NULL ? held : why;
-    return held != NULL ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
+    *cause = held != FAILOVER_CAUSE_NONE ? held : why;
+    return held != FAILOVER_CAUSE_NONE ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
 }
 
 static enum failover_verdict decide_fenced(const struct failover_seen *seen)
@@ -177,28 +182,30 @@ static bool admits(const struct failover_seen *seen)
 }
 
 /* A process that went without a gate of its own. */
-static const char *departed(const struct failover_seen *seen)
+static enum failover_cause departed(const struct failover_seen *seen)
 {
     const struct failover_record *r = seen->record;
     if (!seen->gone.known || !seen->hooked || seen->unknown ||
         (r != NULL && !process_same(&r->process, &seen->gone)))
-        return NULL;
-    return seen->down || seen->n_standing > 0 ? "departed" : NULL;
+        return FAILOVER_CAUSE_NONE;
+    return seen->down || seen->n_standing > 0 ? FAILOVER_CAUSE_DEPARTED
+                                              : FAILOVER_CAUSE_NONE;
 }
 
 /* The same where no gate was ever made. */
-static const char *begins_first(const struct failover_seen *seen, bool ordered,
-                                bool force)
+static enum failover_cause begins_first(const struct failover_seen *seen,
+                                        bool ordered, bool force)
 {
     if (force && seen->n_standing > 0)
-        return "forced";
+        return FAILOVER_CAUSE_FORCED;
     if (!seen->gone.known || seen->unknown)
-        return NULL;
+        return FAILOVER_CAUSE_NONE;
     if (seen->n_standing > 0)
-        return seen->hooked ? "replaced" : NULL;
+        return seen->hooked ? FAILOVER_CAUSE_REPLACED : FAILOVER_CAUSE_NONE;
     if (ordered)
-        return force ? "forced" : "order";
-    return seen->hooked && seen->down ? "down" : NULL;
+        return force ? FAILOVER_CAUSE_FORCED : FAILOVER_CAUSE_ORDER;
+    return seen->hooked && seen->down ? FAILOVER_CAUSE_DOWN
+                                      : FAILOVER_CAUSE_NONE;
 }
 
 static enum failover_verdict
@@ -215,16 +222,29 @@ decide_quiet_first(const struct failover_seen *seen, bool ordered)
     return FAILOVER_NOTHING;
 }
 
+/* What people want of it: a held record remembers what one ordered. */
+static void orders(const struct failover_seen *seen,
+                   const struct failover_task *task, bool *ordered,
+                   bool *forced)
+{
+    enum failover_cause then = seen->record != NULL
+                                   ? failover_cause_of(seen->record->then)
+                                   : FAILOVER_CAUSE_NONE;
+    *forced = task->force || then == FAILOVER_CAUSE_FORCED;
+    *ordered = task->ordered || then == FAILOVER_CAUSE_FORCED ||
+               then == FAILOVER_CAUSE_ORDER;
+}
+
 const struct process *failover_subject(const struct failover_seen *seen,
                                        const struct failover_task *task)
 {
-    const struct failover_record *r = seen->record;
-    bool force = task->force || (r != NULL && strcmp(r->then, "forced") == 0);
-    bool ordered =
-        force || task->ordered || (r != NULL && strcmp(r->then, "order") == 0);
+    bool ordered, force;
+    orders(seen, task, &ordered, &force);
+    ordered = ordered || force;
     if (seen->gate.state == GATE_ABSENT)
         return force && seen->n_standing > 0 ? &seen->standing[0] : &seen->gone;
-    if (seen->gate.state == GATE_FENCED || begins(seen, ordered, force) == NULL)
+    if (seen->gate.state == GATE_FENCED ||
+        begins(seen, ordered, force) == FAILOVER_CAUSE_NONE)
         return &seen->gone;
     return &seen->gate.process;
 }
@@ -238,44 +258,42 @@ static enum failover_verdict decide_queued(const struct failover_seen *seen)
 
 enum failover_verdict failover_decide(const struct failover_seen *seen,
                                       const struct failover_task *task,
-                                      const char **cause)
+                                      enum failover_cause *cause)
 {
     const struct failover_record *r = seen->record;
     assert(r == NULL || !failover_phase_final(r->phase));
-    *cause = "";
+    *cause = FAILOVER_CAUSE_NONE;
     if (r != NULL && !planted(PLANTED_NO_RESUME)) {
         if (r->phase == FAILOVER_INTENT)
             return FAILOVER_TO_VERIFY;
         if (r->phase == FAILOVER_MOVING)
             return FAILOVER_TO_RESUME;
     }
-    /* a held record remembers what a person ordered */
-    bool forced = r != NULL && strcmp(r->then, "forced") == 0;
-    bool ordered = forced || (r != NULL && strcmp(r->then, "order") == 0);
-    ordered = ordered || task->ordered;
-    forced = forced || task->force;
+    bool ordered, forced;
+    orders(seen, task, &ordered, &forced);
     bool queued = r != NULL && r->phase == FAILOVER_QUEUED;
     if (seen->gate.state == GATE_ABSENT) {
-        const char *why = begins_first(seen, ordered, forced);
-        if (why == NULL && queued)
+        enum failover_cause why = begins_first(seen, ordered, forced);
+        if (why == FAILOVER_CAUSE_NONE && queued)
             return decide_queued(seen);
-        return why != NULL ? held_or_begun(seen, ordered, why, cause)
-                           : decide_quiet_first(seen, task->ordered);
+        return why != FAILOVER_CAUSE_NONE
+                   ? held_or_begun(seen, ordered, why, cause)
+                   : decide_quiet_first(seen, task->ordered);
     }
-    const char *gone = departed(seen);
+    enum failover_cause gone = departed(seen);
     if (seen->gate.state == GATE_FENCED) {
         enum failover_verdict v = decide_fenced(seen);
-        return gone != NULL && v != FAILOVER_TO_ADMIT
+        return gone != FAILOVER_CAUSE_NONE && v != FAILOVER_TO_ADMIT
                    ? held_or_begun(seen, ordered, gone, cause)
                    : v;
     }
     if (admits(seen))
         return FAILOVER_TO_ADMIT;
-    const char *why = begins(seen, ordered, forced);
-    if (why == NULL && queued && !task->ordered)
+    enum failover_cause why = begins(seen, ordered, forced);
+    if (why == FAILOVER_CAUSE_NONE && queued && !task->ordered)
         return decide_queued(seen);
-    if (why == NULL && !task->ordered)
+    if (why == FAILOVER_CAUSE_NONE && !task->ordered)
         why = gone;
-    return why != NULL ? held_or_begun(seen, ordered, why, cause)
-                       : decide_quiet(seen, task->ordered);
+    return why != FAILOVER_CAUSE_NONE ? held_or_begun(seen, ordered, why, cause)
+                                      : decide_quiet(seen, task->ordered);
 }

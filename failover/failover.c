@@ -21,17 +21,8 @@
 #define HOOK_SAVE_MS 500 /* of a hold, for what a hook's end has to write */
 
 static const char *const state_names[] = {
-    [FAILOVER_IDLE] = "idle",           [FAILOVER_WANT_LOCK] = "want-lock",
-    [FAILOVER_HAVE_LOCK] = "have-lock", [FAILOVER_READING] = "reading",
-    [FAILOVER_PLANNING] = "planning",   [FAILOVER_HOLDING] = "holding",
-    [FAILOVER_OPENING] = "opening",     [FAILOVER_DROPPING] = "dropping",
-    [FAILOVER_INTENTING] = "intent",    [FAILOVER_VERIFY] = "verify",
-    [FAILOVER_TAKE_BACK] = "take-back", [FAILOVER_SET_MOVING] = "set-moving",
-    [FAILOVER_HOOK] = "hook",           [FAILOVER_HOOK_SAVING] = "hook-saving",
-    [FAILOVER_LISTING] = "listing",     [FAILOVER_MOVING_BATCHES] = "moving",
-    [FAILOVER_SAVING] = "saving",       [FAILOVER_COUNTING] = "counting",
-    [FAILOVER_CLOSING] = "closing",     [FAILOVER_COLLECTING] = "collecting",
-};
+#define STATE_NAME(name, word) [name] = word,
+    FAILOVER_STATES(STATE_NAME)};
 
 const char *failover_state_name(enum failover_state s)
 {
@@ -114,12 +105,12 @@ static void tell(struct failover *f, struct failover_effects *fx,
 }
 
 static void answer(struct failover *f, struct failover_effects *fx,
-                   const char *code)
+                   enum failover_answer code)
 {
     if (!f->has_task || !f->task.ordered || f->answered)
         return;
     f->answered = true;
-    effect_about(f, fx, FAILOVER_DO_ANSWER)->word = code;
+    effect_about(f, fx, FAILOVER_DO_ANSWER)->answer = code;
 }
 
 /* The one exit of every state that holds or wants the lock. */
@@ -139,7 +130,7 @@ static void release(struct failover *f, struct failover_effects *fx,
 static void give_way(struct failover *f, struct failover_effects *fx,
                      mono_ms now)
 {
-    effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
+    effect(fx, FAILOVER_DO_SETTLE)->outcome = FAILOVER_WAS_INTERRUPTED;
     release(f, fx, now + f->config.retry_ms);
 }
 
@@ -162,10 +153,10 @@ static void go_next(struct failover *f, struct failover_effects *fx,
 
 /* The task is over for now; `how` is the reason. */
 static void settle(struct failover *f, struct failover_effects *fx,
-                   const char *how, mono_ms now)
+                   enum failover_outcome how, mono_ms now)
 {
     assert(f->has_task);
-    effect(fx, FAILOVER_DO_SETTLE)->word = how;
+    effect(fx, FAILOVER_DO_SETTLE)->outcome = how;
     go_next(f, fx, now);
 }
 
@@ -218,7 +209,7 @@ static void go_on(struct failover *f, struct failover_effects *fx, mono_ms now)
     }
     int64_t time = hook_time(f, now);
     if (time == 0) { /* the next hold begins with it */
-        settle(f, fx, "rotated", now);
+        settle(f, fx, FAILOVER_WAS_ROTATED, now);
         return;
     }
     failover_take_over(f); /* the command is told the fence of this hold */
@@ -230,8 +221,8 @@ static void read_again(struct failover *f, struct failover_effects *fx,
                        mono_ms now)
 {
     if (++f->tries > TRIES_MAX) {
-        answer(f, fx, "busy");
-        settle(f, fx, "contended", now);
+        answer(f, fx, FAILOVER_BUSY);
+        settle(f, fx, FAILOVER_WAS_CONTENDED, now);
         return;
     }
     go_read(f, fx, FAILOVER_READING);
@@ -241,7 +232,7 @@ static void open_gate(struct failover *f, const struct process *p,
                       const char *word, struct failover_effects *fx)
 {
     const struct process whom = *p; /* may lie in the gate that changes */
-    f->verdict = word;
+    f->opened = word;
     failover_write_open(f, &whom);
     go_write(f, fx, FAILOVER_OPENING, true, false);
 }
@@ -263,11 +254,12 @@ static void take_seen(struct failover *f, const struct failover_seen *seen)
 }
 
 static void begin_intent(struct failover *f, const struct failover_event *ev,
-                         const char *cause, struct failover_effects *fx)
+                         enum failover_cause cause, struct failover_effects *fx)
 {
     if (f->has_record && f->record.phase == FAILOVER_HELD) {
-        memcpy(f->lifted, f->record.cause, sizeof(f->lifted));
-        tell(f, fx, FAILOVER_NEWS_LIFTED, f->lifted);
+        /* its own text is written over before this is told */
+        enum failover_cause held = failover_cause_of(f->record.cause);
+        tell(f, fx, FAILOVER_NEWS_LIFTED, failover_cause_name(held));
     }
     failover_write_intent(f, ev->seen, cause, ev->wall);
     f->has_intent = true;
@@ -276,11 +268,11 @@ static void begin_intent(struct failover *f, const struct failover_event *ev,
 }
 
 static void read_hold(struct failover *f, const struct failover_event *ev,
-                      const char *cause, struct failover_effects *fx)
+                      enum failover_cause cause, struct failover_effects *fx)
 {
-    if (f->has_record && strcmp(f->record.cause, cause) == 0) {
-        answer(f, fx, NULL); /* it stands already */
-        settle(f, fx, "held", ev->now);
+    if (f->has_record && failover_cause_of(f->record.cause) == cause) {
+        answer(f, fx, FAILOVER_ACCEPTED); /* it stands already */
+        settle(f, fx, FAILOVER_WAS_HELD, ev->now);
         return;
     }
     failover_write_hold(f, ev->seen, cause, ev->wall);
@@ -292,7 +284,7 @@ static void resume(struct failover *f, const struct failover_event *ev,
                    enum failover_verdict verdict, struct failover_effects *fx)
 {
     bool ours = f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
-    answer(f, fx, ours ? NULL : "running");
+    answer(f, fx, ours ? FAILOVER_ACCEPTED : FAILOVER_IS_RUNNING);
     if (!ours)
         tell(f, fx, FAILOVER_NEWS_RESUMED,
              failover_phase_name(f->record.phase));
@@ -340,18 +332,21 @@ static void failover_reading(struct failover *f,
                              const struct failover_event *ev,
                              struct failover_effects *fx)
 {
-    const char *cause;
+    enum failover_cause cause;
     take_seen(f, ev->seen);
     enum failover_verdict v = failover_decide(ev->seen, &f->task, &cause);
     switch (v) {
     case FAILOVER_NOTHING:
-        answer(f, fx, f->gate.state == GATE_ABSENT ? "not_found" : NULL);
-        settle(f, fx, "nothing", ev->now);
+        answer(f, fx,
+               f->gate.state == GATE_ABSENT ? FAILOVER_NOT_FOUND
+                                            : FAILOVER_ACCEPTED);
+        settle(f, fx, FAILOVER_WAS_NOTHING, ev->now);
         return;
     case FAILOVER_ALIVE:
     case FAILOVER_UNREADABLE:
-        answer(f, fx, v == FAILOVER_ALIVE ? "alive" : "unreadable");
-        settle(f, fx, "alive", ev->now);
+        answer(f, fx,
+               v == FAILOVER_ALIVE ? FAILOVER_IS_ALIVE : FAILOVER_NOT_READABLE);
+        settle(f, fx, FAILOVER_WAS_ALIVE, ev->now);
         return;
     case FAILOVER_TO_INTENT:
         if (f->gate.n_past == GATE_PAST_MAX && !f->swept) {
@@ -408,8 +403,8 @@ static void failover_planning(struct failover *f,
         return;
     }
     if (!ev->same) {
-        answer(f, fx, "plan_changed");
-        settle(f, fx, "plan-changed", ev->now);
+        answer(f, fx, FAILOVER_PLAN_CHANGED);
+        settle(f, fx, FAILOVER_WAS_PLAN_CHANGED, ev->now);
         return;
     }
     f->task.matched = false;
@@ -421,7 +416,7 @@ static void failover_planning(struct failover *f,
 
 static bool by_a_person(const struct failover_record *r)
 {
-    return strcmp(r->cause, "drain") == 0 || strcmp(r->cause, "forced") == 0;
+    return failover_cause_is_a_persons(failover_cause_of(r->cause));
 }
 
 static void failover_verify(struct failover *f, const struct failover_event *ev,
@@ -441,13 +436,13 @@ static void failover_verify(struct failover *f, const struct failover_event *ev,
     }
     /* it may be the very process: as long as nobody can tell, nothing moves */
     if (ev->seen->unknown && !by_a_person(&f->record)) {
-        settle(f, fx, "unreadable", ev->now);
+        settle(f, fx, FAILOVER_WAS_UNREADABLE, ev->now);
         return;
     }
     /* INTENT was written on settings that it could not check: a person who has
      * paused since is not told that nothing moves, and then something does */
     if (ev->seen->paused) {
-        settle(f, fx, "paused", ev->now);
+        settle(f, fx, FAILOVER_WAS_PAUSED, ev->now);
         return;
     }
     failover_write_moving(f, ev->wall);
@@ -460,7 +455,8 @@ static void pass_ended(struct failover *f, const struct failover_event *ev,
                        struct failover_effects *fx)
 {
     if (f->task.type == FAILOVER_TASK_WAITING) {
-        settle(f, fx, f->dirty ? "assigned" : "nothing", ev->now);
+        settle(f, fx, f->dirty ? FAILOVER_WAS_ASSIGNED : FAILOVER_WAS_NOTHING,
+               ev->now);
         return;
     }
     if (f->dirty) {
@@ -483,13 +479,13 @@ static void pass_ended(struct failover *f, const struct failover_event *ev,
         go_read(f, fx, FAILOVER_READING);
         return;
     }
-    answer(f, fx, NULL); /* an order for what is done already */
+    answer(f, fx, FAILOVER_ACCEPTED); /* an order for what is done already */
     if (f->config.readmit && f->gate.state == GATE_FENCED &&
         f->registered.known) {
         open_gate(f, &f->gate.process, "readmitted", fx);
         return;
     }
-    settle(f, fx, "nothing", ev->now);
+    settle(f, fx, FAILOVER_WAS_NOTHING, ev->now);
 }
 
 static void failover_counting(struct failover *f,
@@ -502,7 +498,7 @@ static void failover_counting(struct failover *f,
         return;
     }
     if (ev->more && hold_is_over(f, ev->now)) {
-        settle(f, fx, "rotated", ev->now);
+        settle(f, fx, FAILOVER_WAS_ROTATED, ev->now);
         return;
     }
     if (ev->more) {
@@ -537,7 +533,7 @@ static void failover_listing(struct failover *f,
     }
     if (f->more && hold_is_over(f, ev->now)) {
         struct failover_effect *e = effect(fx, FAILOVER_DO_SETTLE);
-        e->word = "rotated";
+        e->outcome = FAILOVER_WAS_ROTATED;
         e->clean = !f->dirty;
         go_next(f, fx, ev->now);
         return;
@@ -562,14 +558,14 @@ static void failover_moving(struct failover *f, const struct failover_event *ev,
     }
     if (c->stuck > 0 && f->task.type == FAILOVER_TASK_ADDRESS && !f->dirty &&
         !f->more) {
-        settle(f, fx, "stuck", ev->now);
+        settle(f, fx, FAILOVER_WAS_STUCK, ev->now);
         return;
     }
     if (hold_is_over(f, ev->now)) {
         if (f->has_record)
             go_read(f, fx, FAILOVER_SAVING);
         else
-            settle(f, fx, "rotated", ev->now);
+            settle(f, fx, FAILOVER_WAS_ROTATED, ev->now);
         return;
     }
     if (f->more)
@@ -589,7 +585,7 @@ static void failover_saving(struct failover *f, const struct failover_event *ev,
     assert(f->has_record);
     if (now == NULL || strcmp(now->id, f->record.id) != 0 ||
         now->phase != FAILOVER_MOVING) {
-        settle(f, fx, "overtaken", ev->now);
+        settle(f, fx, FAILOVER_WAS_OVERTAKEN, ev->now);
         return;
     }
     f->gate = seen->gate;
@@ -626,12 +622,12 @@ static void written(struct failover *f, const struct failover_event *ev,
     switch (f->state) {
     case FAILOVER_INTENTING:
         tell(f, fx, FAILOVER_NEWS_INTENT, f->record.cause);
-        answer(f, fx, NULL);
+        answer(f, fx, FAILOVER_ACCEPTED);
         go_read(f, fx, FAILOVER_VERIFY);
         return;
     case FAILOVER_TAKE_BACK:
         tell(f, fx, FAILOVER_NEWS_TAKEN_BACK, f->record.cause);
-        settle(f, fx, "taken-back", ev->now);
+        settle(f, fx, FAILOVER_WAS_TAKEN_BACK, ev->now);
         return;
     case FAILOVER_SET_MOVING:
         go_on(f, fx, ev->now);
@@ -640,15 +636,15 @@ static void written(struct failover *f, const struct failover_event *ev,
         go_list(f, fx, true);
         return;
     case FAILOVER_SAVING:
-        settle(f, fx, "rotated", ev->now);
+        settle(f, fx, FAILOVER_WAS_ROTATED, ev->now);
         return;
     case FAILOVER_HOLDING:
         tell(f, fx, FAILOVER_NEWS_HELD, f->record.cause);
-        answer(f, fx, NULL);
-        settle(f, fx, "held", ev->now);
+        answer(f, fx, FAILOVER_ACCEPTED);
+        settle(f, fx, FAILOVER_WAS_HELD, ev->now);
         return;
     case FAILOVER_OPENING:
-        tell(f, fx, FAILOVER_NEWS_OPENED, f->verdict);
+        tell(f, fx, FAILOVER_NEWS_OPENED, f->opened);
         go_read(f, fx, FAILOVER_READING);
         return;
     case FAILOVER_DROPPING:
@@ -693,7 +689,7 @@ static void failover_written(struct failover *f,
         if (f->state == FAILOVER_CLOSING || f->state == FAILOVER_SAVING ||
             f->state == FAILOVER_HOOK_SAVING) {
             if (++f->tries > TRIES_MAX)
-                settle(f, fx, "contended", ev->now);
+                settle(f, fx, FAILOVER_WAS_CONTENDED, ev->now);
             else {
                 f->record.phase = FAILOVER_MOVING;
                 go_read(f, fx, f->state);
@@ -768,8 +764,8 @@ static void failover_read(struct failover *f, const struct failover_event *ev,
                           struct failover_effects *fx)
 {
     if (ev->code == ERR_INVALID) { /* a gate or record that nobody can read */
-        answer(f, fx, "unreadable");
-        settle(f, fx, "unreadable", ev->now);
+        answer(f, fx, FAILOVER_NOT_READABLE);
+        settle(f, fx, FAILOVER_WAS_UNREADABLE, ev->now);
         return;
     }
     if (ev->code != ERR_OK) {
@@ -811,7 +807,7 @@ void failover_step(struct failover *f, const struct failover_event *ev,
     case FAILOVER_REFUSED:
     case FAILOVER_LOST:
         if (f->has_task)
-            effect(fx, FAILOVER_DO_SETTLE)->word = "interrupted";
+            effect(fx, FAILOVER_DO_SETTLE)->outcome = FAILOVER_WAS_INTERRUPTED;
         if (f->state != FAILOVER_IDLE)
             release(f, fx, ev->now + f->config.retry_ms);
         break;
@@ -840,7 +836,7 @@ void failover_step(struct failover *f, const struct failover_event *ev,
         failover_counting(f, ev, fx);
         break;
     case FAILOVER_COLLECTED:
-        settle(f, fx, "collected", ev->now);
+        settle(f, fx, FAILOVER_WAS_COLLECTED, ev->now);
         break;
     }
     assert(f->state == FAILOVER_IDLE || f->locked ||

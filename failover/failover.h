@@ -77,30 +77,32 @@
 #define PELORUS_FAILOVER_FAILOVER_H
 
 #include "cluster/gate.h"
+#include "failover/words.h"
 #include "work/record.h"
 
-enum failover_state {
-    FAILOVER_IDLE,
-    FAILOVER_WANT_LOCK,
-    FAILOVER_HAVE_LOCK,
-    FAILOVER_READING,
-    FAILOVER_PLANNING,
-    FAILOVER_HOLDING,
-    FAILOVER_OPENING,
-    FAILOVER_DROPPING,
-    FAILOVER_INTENTING,
-    FAILOVER_VERIFY,
-    FAILOVER_TAKE_BACK,
-    FAILOVER_SET_MOVING,
-    FAILOVER_HOOK,
-    FAILOVER_HOOK_SAVING,
-    FAILOVER_LISTING,
-    FAILOVER_MOVING_BATCHES,
-    FAILOVER_SAVING,
-    FAILOVER_COUNTING,
-    FAILOVER_CLOSING,
-    FAILOVER_COLLECTING,
-};
+/* X(name, word of the log) */
+#define FAILOVER_STATES(X)                                                     \
+    X(FAILOVER_IDLE, "idle")                                                   \
+    X(FAILOVER_WANT_LOCK, "want-lock")                                         \
+    X(FAILOVER_HAVE_LOCK, "have-lock")                                         \
+    X(FAILOVER_READING, "reading")                                             \
+    X(FAILOVER_PLANNING, "planning")                                           \
+    X(FAILOVER_HOLDING, "holding")                                             \
+    X(FAILOVER_OPENING, "opening")                                             \
+    X(FAILOVER_DROPPING, "dropping")                                           \
+    X(FAILOVER_INTENTING, "intent")                                            \
+    X(FAILOVER_VERIFY, "verify")                                               \
+    X(FAILOVER_TAKE_BACK, "take-back")                                         \
+    X(FAILOVER_SET_MOVING, "set-moving")                                       \
+    X(FAILOVER_HOOK, "hook")                                                   \
+    X(FAILOVER_HOOK_SAVING, "hook-saving")                                     \
+    X(FAILOVER_LISTING, "listing")                                             \
+    X(FAILOVER_MOVING_BATCHES, "moving")                                       \
+    X(FAILOVER_SAVING, "saving")                                               \
+    X(FAILOVER_COUNTING, "counting")                                           \
+    X(FAILOVER_CLOSING, "closing")                                             \
+    X(FAILOVER_COLLECTING, "collecting")
+enum failover_state { FAILOVER_STATES(FAILOVER_WORD_NAME) };
 const char *failover_state_name(enum failover_state s);
 
 /* What to do next under the lock. */
@@ -137,9 +139,10 @@ struct failover_seen {
                      two began earlier: the gate's own is gone */
     bool over;    /* the drain's or lease's time is over by our clock */
     const struct failover_record *record; /* unfinished or held, or NULL */
-    bool paused;       /* by the settings, read with the rest */
-    const char *doubt; /* "session", "own-entry": about ourselves; or NULL */
-    bool mass;         /* the brake: too many are missing, */
+    bool paused; /* by the settings, read with the rest */
+    enum failover_cause
+        doubt;               /* SESSION, OWN_ENTRY: about ourselves; or NONE */
+    bool mass;               /* the brake: too many are missing, */
     uint32_t missing, known; /* so many of so many */
     bool unsure;             /* it may soon be down: wait and see */
     wall_ms last_heartbeat;
@@ -203,16 +206,18 @@ struct failover_effect {
         FAILOVER_DO_COUNT, /* what `failover` has moved, by the items: go on
                               with the next page */
         FAILOVER_DO_COLLECT,
-        FAILOVER_DO_ANSWER, /* the order: `word` NULL accepted, else a code */
+        FAILOVER_DO_ANSWER, /* the order: `answer` */
         FAILOVER_DO_TELL,   /* `news`, `word` */
-        FAILOVER_DO_SETTLE, /* the task is over: `word` says how */
+        FAILOVER_DO_SETTLE, /* the task is over for now: `outcome` */
     } type;
     /* Both borrowed until the next step. At gate->version and record->version,
      * 0: it must be absent. NULL: not written. */
     const struct gate *gate;
     const struct failover_record *record;
     bool afresh;
-    const char *word;
+    const char *word; /* static, or borrowed until the next step */
+    enum failover_answer answer;
+    enum failover_outcome outcome;
     const char *failover; /* TELL, ANSWER, COUNT: its id, or "" */
     bool held;            /* ANSWER: accepted, but held */
     const char *cause;    /* and by what; borrowed like the others */
@@ -265,7 +270,7 @@ const struct gate *failover_gate(const struct failover *f);
 /*
  * What should happen to an address, from what was seen of it: the heart of
  * READING. The engine also asks it about what it merely remembers, before it
- * troubles the lock. `cause` is a static word.
+ * troubles the lock. `cause` is set to NONE where no record says one.
  */
 enum failover_verdict {
     FAILOVER_NOTHING,
@@ -283,7 +288,7 @@ enum failover_verdict {
 };
 enum failover_verdict failover_decide(const struct failover_seen *seen,
                                       const struct failover_task *task,
-                                      const char **cause);
+                                      enum failover_cause *cause);
 /* Whom a failover that begins is about: the gate's process, or `gone`; without
  * a gate and by force whoever stands there. */
 const struct process *failover_subject(const struct failover_seen *seen,

@@ -25,16 +25,15 @@ struct failover {
     char last_intent[FAILOVER_ID_MAX + 1];
     struct process registered; /* at the last read: the gate's, if it stands */
     char new_id[FAILOVER_ID_MAX + 1];
-    bool planned;        /* the plan that was approved is still the one */
-    bool over;           /* at the last read: the drain's or lease's time */
-    uint32_t tries;      /* decided anew after a conflict */
-    bool sweeping;       /* a pass over a full past, INTENT comes after it */
-    bool swept;          /* one was begun in this task */
-    bool dirty;          /* this pass moved something: one more is due */
-    bool more;           /* pages are left of this pass */
-    bool writing;        /* in a state that reads first: the write is out */
-    const char *verdict; /* of the write under way: a word to tell */
-    char lifted[32];     /* the cause that held it, to tell */
+    bool planned;       /* the plan that was approved is still the one */
+    bool over;          /* at the last read: the drain's or lease's time */
+    uint32_t tries;     /* decided anew after a conflict */
+    bool sweeping;      /* a pass over a full past, INTENT comes after it */
+    bool swept;         /* one was begun in this task */
+    bool dirty;         /* this pass moved something: one more is due */
+    bool more;          /* pages are left of this pass */
+    bool writing;       /* in a state that reads first: the write is out */
+    const char *opened; /* by the write under way: a word to tell */
 };
 
 /* The gate's process stands; if it left, it is back. */
@@ -42,10 +41,10 @@ bool failover_present(const struct failover_seen *seen);
 
 /* What the writes put. Each works on f->gate and f->record as just read. */
 void failover_write_intent(struct failover *f, const struct failover_seen *seen,
-                           const char *cause, wall_ms wall);
+                           enum failover_cause cause, wall_ms wall);
 void failover_write_take_back(struct failover *f, wall_ms wall);
 void failover_write_hold(struct failover *f, const struct failover_seen *seen,
-                         const char *cause, wall_ms wall);
+                         enum failover_cause cause, wall_ms wall);
 void failover_write_open(struct failover *f, const struct process *fresh);
 void failover_write_moving(struct failover *f, wall_ms wall);
 /* A record for markers of the past that no unfinished failover covers. */

@@ -39,12 +39,6 @@ bool plan_movable(const struct gate *gate, const struct process *p)
     return false;
 }
 
-bool plan_cause_is_death(const char *cause)
-{
-    return strcmp(cause, "drain") != 0 && strcmp(cause, "restart") != 0 &&
-           strcmp(cause, "left") != 0;
-}
-
 uint32_t plan_deaths(const struct work_item *w, const struct plan_rules *rules)
 {
     uint32_t n = rules->died ? 1 : 0;

@@ -28,9 +28,6 @@ struct plan_rules {
     wall_ms wall;
 };
 
-/* Did a failover with this cause take the work from an owner that died? */
-bool plan_cause_is_death(const char *cause);
-
 /* How many owners in a row died within the window, the present one among them
  * if `died`. */
 uint32_t plan_deaths(const struct work_item *w, const struct plan_rules *rules);

@@ -71,7 +71,7 @@ static void note_seen(struct failover *f, const struct failover_seen *seen)
 }
 
 void failover_write_intent(struct failover *f, const struct failover_seen *seen,
-                           const char *cause, wall_ms wall)
+                           enum failover_cause cause, wall_ms wall)
 {
     struct gate *gate = &f->gate;
     if (!f->has_record)
@@ -79,10 +79,10 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     struct failover_record *r = &f->record;
     note_seen(f, seen);
     r->phase = FAILOVER_INTENT;
-    SAY(r->cause, cause);
+    SAY(r->cause, failover_cause_name(cause));
     r->then[0] = '\0';
     r->if_match[0] = '\0';
-    if (strcmp(cause, "drain") == 0) {
+    if (cause == FAILOVER_CAUSE_DRAIN) {
         SAY(r->who, gate->who);
         SAY(r->reason, gate->reason);
     }
@@ -92,7 +92,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     const struct process *fresh =
         failover_stands(seen, &old) ? NULL : failover_fresh(seen);
     SAY(gate->failover, r->id);
-    if (strcmp(cause, "departed") == 0) {
+    if (cause == FAILOVER_CAUSE_DEPARTED) {
         gate_retire(gate, &old); /* who the gate names stays */
         return;
     }
@@ -122,7 +122,7 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
     const struct process back = f->record.process;
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     gate_unretire(gate, &back); /* first: nobody falls out of a full past */
-    if (strcmp(f->record.cause, "departed") != 0) {
+    if (failover_cause_of(f->record.cause) != FAILOVER_CAUSE_DEPARTED) {
         if (process_differs(&gate->process, &back))
             gate_retire(gate, &gate->process);
         reopen(gate, &back, f->over);
@@ -133,20 +133,21 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
 }
 
 void failover_write_hold(struct failover *f, const struct failover_seen *seen,
-                         const char *cause, wall_ms wall)
+                         enum failover_cause cause, wall_ms wall)
 {
     if (!f->has_record) {
         new_record(f, wall);
-        SAY(f->record.then, f->task.force     ? "forced"
-                            : f->task.ordered ? "order"
-                                              : "");
+        SAY(f->record.then,
+            failover_cause_name(f->task.force     ? FAILOVER_CAUSE_FORCED
+                                : f->task.ordered ? FAILOVER_CAUSE_ORDER
+                                                  : FAILOVER_CAUSE_NONE));
     }
     note_seen(f, seen);
     f->record.phase = FAILOVER_HELD;
-    bool mass = strcmp(cause, "mass") == 0;
+    bool mass = cause == FAILOVER_CAUSE_MASS;
     f->record.missing = mass ? seen->missing : 0;
     f->record.known = mass ? seen->known : 0;
-    SAY(f->record.cause, cause);
+    SAY(f->record.cause, failover_cause_name(cause));
 }
 
 void failover_write_open(struct failover *f, const struct process *fresh)
@@ -191,7 +192,7 @@ void failover_write_reconcile(struct failover *f, wall_ms wall)
                      : f->gate.process;
     r->gate_version = f->gate.version;
     r->phase = FAILOVER_MOVING;
-    SAY(r->cause, "reconcile");
+    SAY(r->cause, failover_cause_name(FAILOVER_CAUSE_RECONCILE));
     SAY(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;

@@ -96,7 +96,7 @@ static size_t mass_stands(struct engine *e)
         const struct failover_record *r =
             view_failover(e->c.view, o->kind, o->address);
         if (r == NULL || r->phase != FAILOVER_HELD ||
-            strcmp(r->cause, "mass") != 0)
+            failover_cause_of(r->cause) != FAILOVER_CAUSE_MASS)
             continue;
         size_t n = r->missing > 0 ? r->missing : e->c.conf->brake_min;
         most = n > most ? n : most;
@@ -124,15 +124,15 @@ static void sweep(struct engine *e)
     wall_ms wall = e->c.clock->wall;
     if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
         sweep_now(e);
-    e->brake_word = NULL;
+    e->braked = FAILOVER_CAUSE_NONE;
     if (settings_paused(s, wall))
-        e->brake_word = "paused";
+        e->braked = FAILOVER_CAUSE_PAUSED;
     else if (!membership_settled(e->c.membership))
-        e->brake_word = "session";
+        e->braked = FAILOVER_CAUSE_SESSION;
     else if (!e->own_entry)
-        e->brake_word = "own-entry";
+        e->braked = FAILOVER_CAUSE_OWN_ENTRY;
     else if (brake_down(e->brake) && !settings_overridden(s, wall))
-        e->brake_word = "mass";
+        e->braked = FAILOVER_CAUSE_MASS;
 }
 
 /* --- does an address want us? -------------------------------------------- */
@@ -155,12 +155,13 @@ static bool has_past_marker(struct engine *e, const char *address,
 /* While our own session is in doubt we only observe; a record is written for
  * what had been told as DOWN before. */
 static bool wants_hold(struct engine *e, const char *address,
-                       const struct failover_seen *seen, const char *cause)
+                       const struct failover_seen *seen,
+                       enum failover_cause cause)
 {
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     if (seen->record != NULL)
-        return strcmp(seen->record->cause, cause) != 0;
-    return strcmp(cause, "session") != 0 ||
+        return failover_cause_of(seen->record->cause) != cause;
+    return cause != FAILOVER_CAUSE_SESSION ||
            (n != NULL && n->state == NODE_DOWN);
 }
 
@@ -169,7 +170,7 @@ static const struct failover_task nobody; /* ordered it */
 static bool wants(struct engine *e, const char *address)
 {
     struct failover_seen seen;
-    const char *cause;
+    enum failover_cause cause;
     if (!engine_remember(e, address, &seen))
         return false;
     switch (failover_decide(&seen, &nobody, &cause)) {
@@ -211,10 +212,10 @@ static uint64_t looks(struct engine *e, const char *address)
         view_failover(e->c.view, e->c.kind, address);
     uint64_t sum = view_settings(e->c.view)->version;
     struct failover_seen seen;
-    const char *cause = "";
+    enum failover_cause cause = FAILOVER_CAUSE_NONE;
     if (engine_remember(e, address, &seen))
         sum = sum * 31 + (uint64_t)failover_decide(&seen, &nobody, &cause);
-    sum = hash_str(cause, sum);
+    sum = sum * 31 + cause;
     sum = sum * 31 + (o != NULL ? o->index : 0);
     sum = sum * 31 + (r != NULL ? r->version : 0);
     sum = sum * 31 + brake_down(e->brake);
@@ -378,17 +379,6 @@ bool attend_next(struct engine *e, struct failover_task *task)
     return false;
 }
 
-static bool is_in_vain(const char *how)
-{
-    static const char *const words[] = {"nothing", "alive", "stuck", "held",
-                                        "unreadable"};
-    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-        if (strcmp(how, words[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* The lock is not taken twice for the same reason: what was visited in vain is
  * visited again when it looks different, else after a time that doubles. */
 static mono_ms pause_after(struct engine *e, struct attention *a, bool in_vain)
@@ -404,10 +394,10 @@ static mono_ms pause_after(struct engine *e, struct attention *a, bool in_vain)
 }
 
 void attend_settled(struct engine *e, const struct failover_task *task,
-                    const char *how)
+                    enum failover_outcome outcome)
 {
     mono_ms now = e->c.clock->mono;
-    bool in_vain = is_in_vain(how);
+    bool in_vain = failover_outcome_is_in_vain(outcome);
     switch (task->type) {
     case FAILOVER_TASK_ADDRESS: {
         struct attention *a = attention_of(e, task->address);

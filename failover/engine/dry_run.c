@@ -134,7 +134,7 @@ static void on_survey_read(void *arg, enum err_code code)
         if (lease)
             s->round.gate.heir_of = old;
     }
-    (void)snprintf(s->round.cause, sizeof(s->round.cause), "order");
+    s->round.cause = FAILOVER_CAUSE_ORDER;
     find_candidates(s, s->reader.address);
     round_list(&s->round, true, on_surveyed, s);
 }

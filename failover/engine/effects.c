@@ -220,10 +220,10 @@ static void set_failover(struct engine *e)
     const struct failover_record *r = failover_record(e->f);
     struct round *round = &e->round;
     round->failover[0] = '\0';
-    round->cause[0] = '\0';
+    round->cause = FAILOVER_CAUSE_NONE;
     if (r != NULL) {
         memcpy(round->failover, r->id, sizeof(round->failover));
-        memcpy(round->cause, r->cause, sizeof(round->cause));
+        round->cause = failover_cause_of(r->cause);
     }
 }
 
@@ -285,7 +285,7 @@ static void on_matched(void *arg, const struct survey *s)
     ev.same = match != NULL && strcmp(match, s->etag) == 0;
     if (ev.code == ERR_OK && !ev.same && o != NULL) {
         e->current = NULL;
-        order_answer(e, o, "plan_changed", "", NULL, s);
+        order_answer(e, o, FAILOVER_PLAN_CHANGED, "", NULL, s);
     }
     engine_feed(e, ev);
     survey_free(&e->matching);
@@ -317,8 +317,8 @@ static void do_answer(struct engine *e, const struct failover_effect *fx)
     struct order *o = e->current;
     e->current = NULL;
     if (o != NULL) /* else its time was over before, or it has its answer */
-        order_answer(e, o, fx->word, fx->failover, fx->held ? fx->cause : NULL,
-                     NULL);
+        order_answer(e, o, fx->answer, fx->failover,
+                     fx->held ? fx->cause : NULL, NULL);
 }
 
 static void do_tell(struct engine *e, const struct failover_effect *fx)
@@ -388,7 +388,7 @@ static void perform(struct engine *e, const struct failover_effect *fx)
     case FAILOVER_DO_SETTLE:
         if (fx->clean)
             keep_pass(e);
-        attend_settled(e, &e->task, fx->word);
+        attend_settled(e, &e->task, fx->outcome);
         return;
     }
 }

@@ -126,7 +126,7 @@ struct round {
     uint64_t floor; /* of the epochs that are given, as read in this hold */
     uint64_t floor_hold;
     char failover[FAILOVER_ID_MAX + 1];
-    char cause[32];
+    enum failover_cause cause;
     round_done_f *done;
     void *arg;
     struct item *items;
@@ -257,9 +257,9 @@ bool orders_queueing(const struct engine *e);
 void orders_tick(struct engine *e);
 void orders_close(struct engine *e);
 struct order *orders_next(struct engine *e);
-void order_answer(struct engine *e, struct order *o, const char *code,
-                  const char *failover, const char *held,
-                  const struct survey *plan);
+void order_answer(struct engine *e, struct order *o,
+                  enum failover_answer answer, const char *failover,
+                  const char *held, const struct survey *plan);
 
 /* --- waiting.c ---------------------------------------------------- */
 
@@ -319,7 +319,7 @@ bool attend_wanted(struct engine *e);
 /* The next task of this hold; false: nothing is left. */
 bool attend_next(struct engine *e, struct failover_task *task);
 void attend_settled(struct engine *e, const struct failover_task *task,
-                    const char *how);
+                    enum failover_outcome outcome);
 void attend_close(struct engine *e);
 
 /* --- engine.c ------------------------------------------------------------ */
@@ -368,8 +368,8 @@ struct engine {
     struct first first;
     struct brake *brake;
     mono_ms swept_at;
-    const char *brake_word;
-    size_t mass_stands; /* a record of our kind says so, of so many */
+    enum failover_cause braked; /* NONE: nothing holds failovers back */
+    size_t mass_stands;         /* a record of our kind says so, of so many */
     struct attention *attention;
     uint64_t hold;      /* number of this lock hold */
     mono_ms scanned_at; /* -1: never */

@@ -94,7 +94,7 @@ void round_rules(const struct round *r, struct plan_rules *rules)
     const struct conf_failover *conf = r->e->c.conf;
     *rules = (struct plan_rules){
         .gate = &r->gate,
-        .died = plan_cause_is_death(r->cause),
+        .died = failover_cause_is_death(r->cause),
         .poison_limit = conf->poison_limit,
         .poison_window_ms = conf->poison_window_ms,
         .floor = planted(PLANTED_FLOOR_FORGOTTEN) ? 0 : r->floor,

@@ -42,32 +42,6 @@ static void queueing_free(struct engine *e, struct queueing **q)
 
 /* --- answering ----------------------------------------------------------- */
 
-static const char *text_of(const char *code)
-{
-    static const char *const texts[][2] = {
-        {"alive", "the node is registered; force takes its work regardless"},
-        {"running", "a failover of this address is under way"},
-        {"not_found", "no work was ever given to this address, and no process "
-                      "of it was seen here that is gone"},
-        {"unreadable", "the gate, the failover or the registration of this "
-                       "address cannot be read; see the log"},
-        {"plan_changed", "the plan is not the one that was approved any more"},
-        {"busy", "others changed the address all the time; try again"},
-        {"registry_unavailable", "the registry could not be had in time; "
-                                 "nothing was begun"},
-        {"registry_went_back", "the registry is not what it was; nothing was "
-                               "begun, and nothing is until a person has "
-                               "accepted it"},
-        {"outcome_unknown", "the failover may have begun; ask for its record"},
-        {"cancelled", "this coordinator is stopping"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        if (strcmp(texts[i][0], code) == 0)
-            return texts[i][1];
-    }
-    return code;
-}
-
 static const char *action_of(const struct survey_item *it)
 {
     if (it->waits)
@@ -109,25 +83,25 @@ static void order_queued(struct engine *e, struct order *o,
 }
 
 /* Why the registry cannot be had. */
-static const char *registry_code(const struct engine *e, const char *code)
+static enum failover_answer no_registry(const struct engine *e)
 {
-    if (code != NULL && strcmp(code, "registry_unavailable") == 0 &&
-        registry_went_back(e->c.registry) != NULL)
-        return "registry_went_back";
-    return code;
+    return registry_went_back(e->c.registry) != NULL ? FAILOVER_WENT_BACK
+                                                     : FAILOVER_NO_REGISTRY;
 }
 
-void order_answer(struct engine *e, struct order *o, const char *code,
-                  const char *failover, const char *held,
-                  const struct survey *plan)
+void order_answer(struct engine *e, struct order *o,
+                  enum failover_answer answer, const char *failover,
+                  const char *held, const struct survey *plan)
 {
     struct engine_reply reply = {.held = held != NULL, .cause = held};
     struct engine_plan_item *items = NULL;
-    reply.code = code = registry_code(e, code);
+    if (answer == FAILOVER_NO_REGISTRY)
+        answer = no_registry(e);
+    reply.code = failover_answer_code(answer);
     reply.failover = failover;
-    if (code != NULL)
+    if (answer != FAILOVER_ACCEPTED)
         (void)err_set(&reply.err, ERR_CONFLICT, "%s: %s", o->task.address,
-                      text_of(code));
+                      failover_answer_text(answer));
     if (plan != NULL) {
         items = plan_items(plan);
         reply.plan = items;
@@ -146,9 +120,9 @@ void order_answer(struct engine *e, struct order *o, const char *code,
 
 static void put_record(struct queueing *q);
 
-static void refused(struct queueing *q, const char *code)
+static void refused(struct queueing *q, enum failover_answer answer)
 {
-    order_answer(q->e, q->o, code, "", NULL, NULL); /* frees it */
+    order_answer(q->e, q->o, answer, "", NULL, NULL); /* frees it */
 }
 
 static void accepted(struct queueing *q)
@@ -180,7 +154,7 @@ static void on_there(void *part, size_t index,
         return;
     }
     if (reply->err.code != ERR_OK) {
-        refused(q, "outcome_unknown");
+        refused(q, FAILOVER_OUTCOME_UNKNOWN);
         return;
     }
     if (failover_record_read(&there, reply->entries[0].value,
@@ -190,7 +164,7 @@ static void on_there(void *part, size_t index,
         return;
     }
     if (++q->number == NUMBER_MAX) {
-        refused(q, "busy");
+        refused(q, FAILOVER_BUSY);
         return;
     }
     put_record(q);
@@ -211,7 +185,7 @@ static void on_put(void *part, size_t index, const struct registry_reply *reply)
                      call_done, call_new(&q->e->calls, on_there, q, 0));
         return;
     default:
-        refused(q, "registry_unavailable");
+        refused(q, FAILOVER_NO_REGISTRY);
         return;
     }
 }
@@ -248,7 +222,8 @@ static void make_record(struct queueing *q)
     const struct failover_seen *seen = &q->reader.seen;
     const struct failover_task *t = &q->o->task;
     struct failover_record *r = &q->record;
-    const char *word = t->force ? "forced" : "order";
+    const char *word = failover_cause_name(t->force ? FAILOVER_CAUSE_FORCED
+                                                    : FAILOVER_CAUSE_ORDER);
     *r = (struct failover_record){.kind = q->e->c.kind,
                                   .phase = FAILOVER_QUEUED,
                                   .process = *failover_subject(seen, t),
@@ -273,25 +248,26 @@ static void on_read(void *arg, enum err_code code)
 {
     struct queueing *q = arg;
     const struct failover_seen *seen = &q->reader.seen;
-    const char *cause;
+    enum failover_cause cause;
     if (code != ERR_OK) {
-        refused(q, code == ERR_INVALID ? "unreadable" : "registry_unavailable");
+        refused(q, code == ERR_INVALID ? FAILOVER_NOT_READABLE
+                                       : FAILOVER_NO_REGISTRY);
         return;
     }
     switch (failover_decide(seen, &q->o->task, &cause)) {
     case FAILOVER_ALIVE:
-        refused(q, "alive");
+        refused(q, FAILOVER_IS_ALIVE);
         return;
     case FAILOVER_UNREADABLE:
-        refused(q, "unreadable");
+        refused(q, FAILOVER_NOT_READABLE);
         return;
     case FAILOVER_TO_VERIFY:
     case FAILOVER_TO_RESUME:
-        refused(q, "running");
+        refused(q, FAILOVER_IS_RUNNING);
         return;
     case FAILOVER_NOTHING:
         if (seen->gate.state == GATE_ABSENT) {
-            refused(q, "not_found");
+            refused(q, FAILOVER_NOT_FOUND);
             return;
         }
         break;
@@ -320,14 +296,15 @@ static void on_dry_run(void *arg, const struct survey *s)
     struct order *o = arg;
     struct engine *e = s->e;
     struct survey *own = (struct survey *)(uintptr_t)s;
-    const char *code = NULL;
+    enum failover_answer answer = FAILOVER_ACCEPTED;
     if (s->err.code != ERR_OK)
-        code =
-            s->err.code == ERR_INVALID ? "unreadable" : "registry_unavailable";
+        answer = s->err.code == ERR_INVALID ? FAILOVER_NOT_READABLE
+                                            : FAILOVER_NO_REGISTRY;
     else if (s->reader.seen.gate.state == GATE_ABSENT &&
              !s->reader.seen.gone.known && s->reader.seen.n_standing == 0)
-        code = "not_found";
-    order_answer(e, o, code, "", NULL, code == NULL ? s : NULL);
+        answer = FAILOVER_NOT_FOUND;
+    order_answer(e, o, answer, "", NULL,
+                 answer == FAILOVER_ACCEPTED ? s : NULL);
     survey_free(&own);
 }
 
@@ -379,7 +356,8 @@ void orders_tick(struct engine *e)
             if (s->arg == o)
                 survey_free(&own);
         }
-        order_answer(e, o, begun ? "outcome_unknown" : "registry_unavailable",
+        order_answer(e, o,
+                     begun ? FAILOVER_OUTCOME_UNKNOWN : FAILOVER_NO_REGISTRY,
                      "", NULL, NULL);
     }
 }
@@ -388,15 +366,15 @@ void orders_close(struct engine *e)
 {
     e->current = NULL;
     while (e->orders != NULL)
-        order_answer(e, e->orders, "cancelled", "", NULL, NULL);
+        order_answer(e, e->orders, FAILOVER_CANCELLED, "", NULL, NULL);
 }
 
-static void refuse(engine_reply_f *done, void *arg, const char *code,
+static void refuse(engine_reply_f *done, void *arg, enum failover_answer answer,
                    const char *address)
 {
-    struct engine_reply reply = {.code = code};
+    struct engine_reply reply = {.code = failover_answer_code(answer)};
     (void)err_set(&reply.err, ERR_UNAVAILABLE, "%s: %s", address,
-                  text_of(code));
+                  failover_answer_text(answer));
     reply.failover = "";
     done(arg, &reply);
 }
@@ -405,8 +383,7 @@ void engine_order(struct engine *e, const struct engine_order *order,
                   engine_reply_f *done, void *arg)
 {
     if (!e->connected || e->n_orders == ENGINE_ORDERS_MAX) {
-        refuse(done, arg,
-               e->connected ? "busy" : registry_code(e, "registry_unavailable"),
+        refuse(done, arg, e->connected ? FAILOVER_BUSY : no_registry(e),
                order->address);
         return;
     }

@@ -89,8 +89,13 @@ SCRIPT const char *effects_text(void)
         const struct failover_effect *e = &fx.list[i];
         n +=
             snprintf(text + n, sizeof(text) - (size_t)n, " %s", names[e->type]);
-        if (e->word != NULL)
-            n += snprintf(text + n, sizeof(text) - (size_t)n, "(%s)", e->word);
+        const char *word = e->word;
+        if (e->type == FAILOVER_DO_SETTLE)
+            word = failover_outcome_name(e->outcome);
+        if (e->type == FAILOVER_DO_ANSWER)
+            word = failover_answer_code(e->answer);
+        if (word != NULL)
+            n += snprintf(text + n, sizeof(text) - (size_t)n, "(%s)", word);
         if (e->type == FAILOVER_DO_WRITE)
             n += snprintf(
                 text + n, sizeof(text) - (size_t)n, "(%s%s)",

@@ -256,10 +256,10 @@ static void whatever_holds_lifts_by_its_own_cause(void **state)
     struct failover_task t = at("m1:1");
     (void)state;
     to_reading();
-    seen.doubt = "session";
+    seen.doubt = FAILOVER_CAUSE_SESSION;
     assert_string_equal(read_as_seen(), "holding: write(held)");
     (void)written(ERR_OK);
-    seen.doubt = NULL;
+    seen.doubt = FAILOVER_CAUSE_NONE;
     seen.paused = true; /* the record stays, its cause follows */
     (void)next(&t);
     assert_string_equal(read_as_seen(), "holding: write(held)");
@@ -349,10 +349,25 @@ static void an_inheritance_is_finished_before_its_heir_is_fenced(void **state)
     assert_true(failover_gate(f)->heir_of.known);
 }
 
+/* --- words --------------------------------------------------------------- */
+
+static void every_cause_is_read_back_from_its_word(void **state)
+{
+    (void)state;
+#define READ_BACK(name, word, death, person)                                   \
+    assert_int_equal(failover_cause_of(word), name);                           \
+    assert_string_equal(failover_cause_name(name), word);                      \
+    assert_int_equal(failover_cause_is_death(name), death);                    \
+    assert_int_equal(failover_cause_is_a_persons(name), person);
+    FAILOVER_CAUSES(READ_BACK)
+    assert_int_equal(failover_cause_of("unheard of"), FAILOVER_CAUSE_NONE);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(every_cause_is_read_back_from_its_word),
         TEST(every_write_is_at_the_versions_just_read),
         TEST(a_gate_is_taken_back_at_both_versions_just_read),
         TEST(a_gate_is_never_given_back_once_moving_stands),

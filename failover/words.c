@@ -1,0 +1,80 @@
+/*
+ * words.c - see words.h. Design: a table per kind, indexed by the enum that was
+ * made of the same lines, so that neither can miss one of the other.
+ */
+#include "failover/words.h"
+
+#include "base/compiler.h"
+
+#include <string.h>
+
+static const struct {
+    const char *word;
+    bool death, person;
+} causes[] = {
+#define CAUSE(name, word, death, person) [name] = {word, death, person},
+    FAILOVER_CAUSES(CAUSE)};
+
+static const struct {
+    const char *word;
+    bool in_vain;
+} outcomes[] = {
+#define OUTCOME(name, word, in_vain) [name] = {word, in_vain},
+    FAILOVER_OUTCOMES(OUTCOME)};
+
+static const struct {
+    const char *code, *text;
+} answers[] = {
+#define ANSWER(name, code, text) [name] = {code, text},
+    FAILOVER_ANSWERS(ANSWER)};
+
+const char *failover_cause_name(enum failover_cause c)
+{
+    assert((size_t)c < ARRAY_LEN(causes));
+    return causes[c].word;
+}
+
+enum failover_cause failover_cause_of(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_LEN(causes); i++) {
+        if (strcmp(causes[i].word, word) == 0)
+            return (enum failover_cause)i;
+    }
+    return FAILOVER_CAUSE_NONE;
+}
+
+bool failover_cause_is_death(enum failover_cause c)
+{
+    assert((size_t)c < ARRAY_LEN(causes));
+    return causes[c].death;
+}
+
+bool failover_cause_is_a_persons(enum failover_cause c)
+{
+    assert((size_t)c < ARRAY_LEN(causes));
+    return causes[c].person;
+}
+
+const char *failover_outcome_name(enum failover_outcome o)
+{
+    assert((size_t)o < ARRAY_LEN(outcomes));
+    return outcomes[o].word;
+}
+
+bool failover_outcome_is_in_vain(enum failover_outcome o)
+{
+    assert((size_t)o < ARRAY_LEN(outcomes));
+    return outcomes[o].in_vain;
+}
+
+const char *failover_answer_code(enum failover_answer a)
+{
+    assert((size_t)a < ARRAY_LEN(answers));
+    return answers[a].code;
+}
+
+const char *failover_answer_text(enum failover_answer a)
+{
+    assert((size_t)a < ARRAY_LEN(answers));
+    return answers[a].text;
+}

@@ -1,0 +1,94 @@
+/*
+ * words.h - the words by which a failover is told: in records, in the log and
+ * over the API. Each kind is one table, of which the enum is made; what else
+ * belongs to a word stands beside it. Pure; any thread.
+ */
+#ifndef PELORUS_FAILOVER_WORDS_H
+#define PELORUS_FAILOVER_WORDS_H
+
+#include <stdbool.h>
+
+/* Why a failover began, or is held back. X(name, word of the record, did the
+ * owner die, was it a person's: such a one is not taken back) */
+#define FAILOVER_CAUSES(X)                                                     \
+    X(FAILOVER_CAUSE_NONE, "", true, false)                                    \
+    X(FAILOVER_CAUSE_DOWN, "down", true, false)                                \
+    X(FAILOVER_CAUSE_LEFT, "left", false, false)                               \
+    X(FAILOVER_CAUSE_REPLACED, "replaced", true, false)                        \
+    X(FAILOVER_CAUSE_DEPARTED, "departed", true, false)                        \
+    X(FAILOVER_CAUSE_RESTART, "restart", false, false)                         \
+    X(FAILOVER_CAUSE_DRAIN, "drain", false, true)                              \
+    X(FAILOVER_CAUSE_ORDER, "order", true, false)                              \
+    X(FAILOVER_CAUSE_FORCED, "forced", true, true)                             \
+    X(FAILOVER_CAUSE_RECONCILE, "reconcile", true, false)                      \
+    X(FAILOVER_CAUSE_MASS, "mass", true, false)                                \
+    X(FAILOVER_CAUSE_SESSION, "session", true, false)                          \
+    X(FAILOVER_CAUSE_OWN_ENTRY, "own-entry", true, false)                      \
+    X(FAILOVER_CAUSE_PAUSED, "paused", true, false)
+
+/* How a visit of a task ended. X(name, word, is it in vain to come again before
+ * something looks different) */
+#define FAILOVER_OUTCOMES(X)                                                   \
+    X(FAILOVER_WAS_NOTHING, "nothing", true)                                   \
+    X(FAILOVER_WAS_ALIVE, "alive", true)                                       \
+    X(FAILOVER_WAS_STUCK, "stuck", true)                                       \
+    X(FAILOVER_WAS_HELD, "held", true)                                         \
+    X(FAILOVER_WAS_UNREADABLE, "unreadable", true)                             \
+    X(FAILOVER_WAS_TAKEN_BACK, "taken-back", false)                            \
+    X(FAILOVER_WAS_PLAN_CHANGED, "plan-changed", false)                        \
+    X(FAILOVER_WAS_PAUSED, "paused", false)                                    \
+    X(FAILOVER_WAS_CONTENDED, "contended", false)                              \
+    X(FAILOVER_WAS_OVERTAKEN, "overtaken", false)                              \
+    X(FAILOVER_WAS_ROTATED, "rotated", false)                                  \
+    X(FAILOVER_WAS_INTERRUPTED, "interrupted", false)                          \
+    X(FAILOVER_WAS_ASSIGNED, "assigned", false)                                \
+    X(FAILOVER_WAS_COLLECTED, "collected", false)
+
+/* What a person's order is answered. X(name, code of the API, NULL: accepted,
+ * text) */
+#define FAILOVER_ANSWERS(X)                                                    \
+    X(FAILOVER_ACCEPTED, NULL, "accepted")                                     \
+    X(FAILOVER_IS_ALIVE, "alive",                                              \
+      "the node is registered; force takes its work regardless")               \
+    X(FAILOVER_IS_RUNNING, "running",                                          \
+      "a failover of this address is under way")                               \
+    X(FAILOVER_NOT_FOUND, "not_found",                                         \
+      "no work was ever given to this address, and no process of it was seen " \
+      "here that is gone")                                                     \
+    X(FAILOVER_NOT_READABLE, "unreadable",                                     \
+      "the gate, the failover or the registration of this address cannot be "  \
+      "read; see the log")                                                     \
+    X(FAILOVER_PLAN_CHANGED, "plan_changed",                                   \
+      "the plan is not the one that was approved any more")                    \
+    X(FAILOVER_BUSY, "busy",                                                   \
+      "others changed the address all the time; try again")                    \
+    X(FAILOVER_NO_REGISTRY, "registry_unavailable",                            \
+      "the registry could not be had in time; nothing was begun")              \
+    X(FAILOVER_WENT_BACK, "registry_went_back",                                \
+      "the registry is not what it was; nothing was begun, and nothing is "    \
+      "until a person has accepted it")                                        \
+    X(FAILOVER_OUTCOME_UNKNOWN, "outcome_unknown",                             \
+      "the failover may have begun; ask for its record")                       \
+    X(FAILOVER_CANCELLED, "cancelled", "this coordinator is stopping")
+
+#define FAILOVER_WORD_NAME(name, ...) name,
+enum failover_cause { FAILOVER_CAUSES(FAILOVER_WORD_NAME) };
+enum failover_outcome { FAILOVER_OUTCOMES(FAILOVER_WORD_NAME) };
+enum failover_answer { FAILOVER_ANSWERS(FAILOVER_WORD_NAME) };
+
+/* All static, none NULL unless it is said. */
+const char *failover_cause_name(enum failover_cause c);
+/* Of a record's `cause` or `then`. NONE: "", or a word that nobody knows. */
+enum failover_cause failover_cause_of(const char *word);
+/* Did it take the work from an owner that died? */
+bool failover_cause_is_death(enum failover_cause c);
+bool failover_cause_is_a_persons(enum failover_cause c);
+
+const char *failover_outcome_name(enum failover_outcome o);
+bool failover_outcome_is_in_vain(enum failover_outcome o);
+
+/* NULL: accepted */
+const char *failover_answer_code(enum failover_answer a);
+const char *failover_answer_text(enum failover_answer a);
+
+#endif
