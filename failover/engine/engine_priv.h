@@ -80,6 +80,7 @@ void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
 
 struct target {
     UT_hash_handle hh;
+    struct round *round; /* whose it is */
     enum target_state {
         TARGET_UNREAD,
         TARGET_BUSY,   /* being read or created */

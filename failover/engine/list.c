@@ -36,6 +36,8 @@ void round_forget_targets(struct round *r)
     struct target *t, *next;
     HASH_ITER(hh, r->targets, t, next)
     {
+        if (t->state == TARGET_BUSY)
+            calls_forget(&r->e->calls, t);
         HASH_DEL(r->targets, t);
         mem_free(t);
     }

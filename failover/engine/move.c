@@ -36,6 +36,7 @@ static struct target *target_get(struct round *r, const char *address)
         size_t len = strlen(address);
         assert(len <= NODE_ADDRESS_MAX);
         t = mem_zalloc(sizeof(*t));
+        t->round = r;
         memcpy(t->address, address, len + 1);
         HASH_ADD_STR(r->targets, address, t);
     }
@@ -76,15 +77,16 @@ static void target_create(struct round *r, struct target *t,
     t->state = TARGET_BUSY;
     r->n_busy++;
     registry_txn(r->e->c.registry, ops, 2, call_done,
-                 call_new(&r->e->calls, on_created, r, (size_t)(uintptr_t)t));
+                 call_new(&r->e->calls, on_created, t, 0));
     buf_close(&value);
 }
 
 static void on_target(void *part, size_t index,
                       const struct registry_reply *reply)
 {
-    struct round *r = part;
-    struct target *t = (struct target *)(uintptr_t)index;
+    struct target *t = part;
+    struct round *r = t->round;
+    (void)index;
     const struct process *p = target_process(r, t);
     struct err err;
     assert(t->state == TARGET_BUSY && r->n_busy > 0);
@@ -119,16 +121,17 @@ static void target_read(struct round *r, struct target *t)
     t->state = TARGET_BUSY;
     t->read_at = r->e->c.clock->mono;
     r->n_busy++;
-    registry_get(
-        r->e->c.registry, gate_key(r->e->c.kind, t->address, key, sizeof(key)),
-        call_done, call_new(&r->e->calls, on_target, r, (size_t)(uintptr_t)t));
+    registry_get(r->e->c.registry,
+                 gate_key(r->e->c.kind, t->address, key, sizeof(key)),
+                 call_done, call_new(&r->e->calls, on_target, t, 0));
 }
 
 static void on_created(void *part, size_t index,
                        const struct registry_reply *reply)
 {
-    struct round *r = part;
-    struct target *t = (struct target *)(uintptr_t)index;
+    struct target *t = part;
+    struct round *r = t->round;
+    (void)index;
     assert(r->n_busy > 0);
     r->n_busy--;
     t->state = TARGET_UNREAD;

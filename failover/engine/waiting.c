@@ -22,6 +22,7 @@
 
 struct waiting_item {
     UT_hash_handle hh;
+    struct waiting *all;            /* of which it is one */
     uint64_t round;                 /* of the look that saw its marker last */
     char group[NODE_GROUP_MAX + 1]; /* "": not known */
     bool reading;
@@ -77,9 +78,10 @@ static void add_group(struct waiting *w, const char *name)
 static void on_item(void *part, size_t index,
                     const struct registry_reply *reply)
 {
-    struct waiting *w = part;
-    struct waiting_item *it = (struct waiting_item *)(uintptr_t)index;
+    struct waiting_item *it = part;
+    struct waiting *w = it->all;
     struct work_item item;
+    (void)index;
     assert(it->reading && w->reading > 0);
     it->reading = false;
     w->reading--;
@@ -100,7 +102,7 @@ static void ask(struct engine *e, struct waiting_item *it)
     it->reading = true;
     w->reading++;
     registry_get(e->c.registry, work_key(it->id, key), call_done,
-                 call_new(&e->calls, on_item, w, (size_t)(uintptr_t)it));
+                 call_new(&e->calls, on_item, it, 0));
 }
 
 static struct waiting_item *item_of(struct waiting *w, const char *id)
@@ -110,6 +112,7 @@ static struct waiting_item *item_of(struct waiting *w, const char *id)
     HASH_FIND(hh, w->items, id, len, it);
     if (it == NULL) {
         it = mem_zalloc(sizeof(*it) + len + 1);
+        it->all = w;
         memcpy(it->id, id, len + 1);
         HASH_ADD_KEYPTR(hh, w->items, it->id, len, it);
     }
