@@ -115,7 +115,7 @@ static void on_http_stopped(void *arg)
     struct server *s = arg;
 
     if (s->hooks != NULL)
-        hooks_end(s->hooks, on_hooks_ended, s);
+        engine_hooks_end(s->hooks, on_hooks_ended, s);
     else
         on_hooks_ended(s);
 }
@@ -252,8 +252,9 @@ static void nothing(void *arg)
 
 static int start(struct server *s, struct err *err)
 {
-    struct engine_hooks hooks = {
-        .run = hooks_run, .until = hooks_until, .stop = hooks_stop};
+    struct engine_hooks hooks = {.run = engine_hooks_run,
+                                 .until = engine_hooks_until,
+                                 .stop = engine_hooks_stop};
     char self[NODE_ADDRESS_MAX + 1];
     struct registry_place remembered;
     struct coordinator_config coordinator = {
@@ -264,7 +265,7 @@ static int start(struct server *s, struct err *err)
     signal(SIGPIPE, SIG_IGN);
     rc = loop_new(&s->loop, MAILBOX_MAX, err);
     if (rc == 0 && s->conf.failover.hook != NULL) /* before any thread */
-        rc = hooks_new(&s->hooks, s->loop, s->conf.failover.hook, err);
+        rc = engine_hooks_new(&s->hooks, s->loop, s->conf.failover.hook, err);
     if (rc == 0)
         rc = http_listen(&s->conf, &s->listener, err);
     if (rc != 0)
@@ -397,7 +398,7 @@ static int cmd_serve(int argc, char **argv)
     (void)sd_notify(0, "READY=1");
     loop_run(s.loop);
     http_free(&s.http);
-    hooks_free(&s.hooks);
+    engine_hooks_free(&s.hooks);
     loop_free(&s.loop);
     conf_close(&s.conf);
     log_stop(LAST_WORDS_MS);

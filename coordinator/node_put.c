@@ -134,7 +134,7 @@ static void put_write(struct node_request *n)
     struct buf text;
     struct err err;
 
-    failpoint("node-before-write");
+    failover_failpoint("node-before-write");
     if (!is_fresh(n)) {
         err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
         request_write_failed(&n->base, &err);

@@ -122,7 +122,7 @@ static void delete_write(struct node_request *n, const struct gate *gate)
     struct buf text;
     struct err err;
 
-    failpoint("node-before-leave");
+    failover_failpoint("node-before-leave");
     if (!delete_is_fresh(n)) {
         err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
         request_write_failed(&n->base, &err);

@@ -37,14 +37,15 @@ struct brake {
     bool down, in_doubt;
 };
 
-struct brake *brake_new(const struct brake_config *config)
+struct brake *failover_brake_new(const struct brake_config *config)
 {
     struct brake *b = mem_zalloc(sizeof(*b));
-    brake_configure(b, config);
+    failover_brake_configure(b, config);
     return b;
 }
 
-void brake_configure(struct brake *b, const struct brake_config *config)
+void failover_brake_configure(struct brake *b,
+                              const struct brake_config *config)
 {
     assert(config->share >= 0 && config->share <= 1);
     b->config = *config;
@@ -56,7 +57,7 @@ static void forget(struct brake *b, struct brake_missing *m)
     mem_free(m);
 }
 
-void brake_free(struct brake **b)
+void failover_brake_free(struct brake **b)
 {
     if (*b == NULL)
         return;
@@ -68,7 +69,7 @@ void brake_free(struct brake **b)
     MEM_FREE(*b);
 }
 
-void brake_begin(struct brake *b, mono_ms now, size_t standing)
+void failover_brake_begin(struct brake *b, mono_ms now, size_t standing)
 {
     b->sweep++;
     b->now = now;
@@ -116,11 +117,12 @@ static void see_missing(struct brake *b, const char *address, bool fenced,
     b->n.recent += recent;
 }
 
-void brake_see(struct brake *b, const char *address, enum brake_sight sight,
-               int64_t lease_ms, mono_ms fenced_at)
+void failover_brake_see(struct brake *b, const char *address,
+                        enum brake_sight sight, int64_t lease_ms,
+                        mono_ms fenced_at)
 {
     switch (sight) {
-    case BRAKE_STANDS:
+    case BRAKE_SETTLED:
         b->n.stood++;
         b->n.known++;
         return;
@@ -164,7 +166,7 @@ static bool stays_down(const struct brake *b)
     return n > 1 && (again || b->n.stood == 0);
 }
 
-bool brake_end(struct brake *b)
+bool failover_brake_end(struct brake *b)
 {
     struct brake_missing *m, *next;
     const struct counts *n = &b->n;
@@ -192,22 +194,22 @@ bool brake_end(struct brake *b)
     return b->down;
 }
 
-bool brake_down(const struct brake *b)
+bool failover_brake_down(const struct brake *b)
 {
     return b->down;
 }
 
-bool brake_in_doubt(const struct brake *b)
+bool failover_brake_in_doubt(const struct brake *b)
 {
     return b->in_doubt;
 }
 
-size_t brake_missing(const struct brake *b)
+size_t failover_brake_missing(const struct brake *b)
 {
     return b->last.missing;
 }
 
-size_t brake_known(const struct brake *b)
+size_t failover_brake_known(const struct brake *b)
 {
     return b->last.known;
 }

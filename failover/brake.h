@@ -49,34 +49,36 @@ struct brake_config {
 };
 
 enum brake_sight {
-    BRAKE_STANDS, /* alive, and has been for `settle` */
-    BRAKE_NEW,    /* alive, but not for so long */
+    BRAKE_SETTLED, /* alive, and has been for `settle` */
+    BRAKE_NEW,     /* alive, but not for so long */
     BRAKE_DOUBTFUL,
     BRAKE_MISSING,
     BRAKE_FENCED, /* missing until its window is over, unknown then */
 };
 
-struct brake *brake_new(const struct brake_config *config);
+struct brake *failover_brake_new(const struct brake_config *config);
 /* Other limits, from the next sweep on. */
-void brake_configure(struct brake *b, const struct brake_config *config);
-void brake_free(struct brake **b);
+void failover_brake_configure(struct brake *b,
+                              const struct brake_config *config);
+void failover_brake_free(struct brake **b);
 
 /* A sweep: begin, see every address once, end. Only while absence may be
  * believed: connected, synced and settled. `standing`: a record that says
  * `mass` stands in the registry, so the brake is down already; so many were
  * missing then (0: none stands). Who is not told of any more is forgotten. */
-void brake_begin(struct brake *b, mono_ms now, size_t standing);
+void failover_brake_begin(struct brake *b, mono_ms now, size_t standing);
 /* `lease_ms`: how long it may live without being heard of. `fenced_at`: of a
  * FENCED one that was not seen missing before; -1: it does not count then. */
-void brake_see(struct brake *b, const char *address, enum brake_sight sight,
-               int64_t lease_ms, mono_ms fenced_at);
+void failover_brake_see(struct brake *b, const char *address,
+                        enum brake_sight sight, int64_t lease_ms,
+                        mono_ms fenced_at);
 /* Is the brake down? */
-bool brake_end(struct brake *b);
+bool failover_brake_end(struct brake *b);
 
-bool brake_down(const struct brake *b);
+bool failover_brake_down(const struct brake *b);
 /* It is not down, but would be if the doubtful were missing. */
-bool brake_in_doubt(const struct brake *b);
-size_t brake_missing(const struct brake *b); /* of the last sweep */
-size_t brake_known(const struct brake *b);
+bool failover_brake_in_doubt(const struct brake *b);
+size_t failover_brake_missing(const struct brake *b); /* of the last sweep */
+size_t failover_brake_known(const struct brake *b);
 
 #endif

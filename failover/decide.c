@@ -18,10 +18,11 @@ static bool of_the_past(const struct gate *gate, const struct process *p)
     return false;
 }
 
-bool failover_stands(const struct failover_seen *seen, const struct process *p)
+bool failover_is_registered(const struct failover_seen *seen,
+                            const struct process *p)
 {
-    for (size_t i = 0; i < seen->n_standing; i++) {
-        if (process_same(&seen->standing[i], p))
+    for (size_t i = 0; i < seen->n_registered; i++) {
+        if (process_same(&seen->registered[i], p))
             return true;
     }
     return false;
@@ -31,9 +32,9 @@ bool failover_present(const struct failover_seen *seen)
 {
     const struct gate *gate = &seen->gate;
     if (!gate->left)
-        return failover_stands(seen, &gate->process);
-    for (size_t i = 0; i < seen->n_standing; i++) {
-        if (gate_returned(gate, &seen->standing[i]))
+        return failover_is_registered(seen, &gate->process);
+    for (size_t i = 0; i < seen->n_registered; i++) {
+        if (gate_returned(gate, &seen->registered[i]))
             return true;
     }
     return false;
@@ -50,8 +51,8 @@ static bool is_other(const struct failover_seen *seen, const struct process *p)
 const struct process *failover_fresh(const struct failover_seen *seen)
 {
     const struct process *fresh = NULL;
-    for (size_t i = 0; i < seen->n_standing; i++) {
-        const struct process *p = &seen->standing[i];
+    for (size_t i = 0; i < seen->n_registered; i++) {
+        const struct process *p = &seen->registered[i];
         /* a process of the past counts as absent, or two processes that take
          * turns at one key would fence each other for ever */
         if (is_other(seen, p) && !of_the_past(&seen->gate, p) &&
@@ -115,7 +116,7 @@ static enum failover_cause begins(const struct failover_seen *seen,
 static bool absent(const struct failover_seen *seen)
 {
     return seen->gate.state == GATE_ABSENT
-               ? seen->n_standing == 0
+               ? seen->n_registered == 0
                : !failover_present(seen) && failover_fresh(seen) == NULL;
 }
 
@@ -188,19 +189,19 @@ static enum failover_cause departed(const struct failover_seen *seen)
     if (!seen->gone.known || !seen->hooked || seen->unknown ||
         (r != NULL && !process_same(&r->process, &seen->gone)))
         return FAILOVER_CAUSE_NONE;
-    return seen->down || seen->n_standing > 0 ? FAILOVER_CAUSE_DEPARTED
-                                              : FAILOVER_CAUSE_NONE;
+    return seen->down || seen->n_registered > 0 ? FAILOVER_CAUSE_DEPARTED
+                                                : FAILOVER_CAUSE_NONE;
 }
 
 /* The same where no gate was ever made. */
 static enum failover_cause begins_first(const struct failover_seen *seen,
                                         bool ordered, bool force)
 {
-    if (force && seen->n_standing > 0)
+    if (force && seen->n_registered > 0)
         return FAILOVER_CAUSE_FORCED;
     if (!seen->gone.known || seen->unknown)
         return FAILOVER_CAUSE_NONE;
-    if (seen->n_standing > 0)
+    if (seen->n_registered > 0)
         return seen->hooked ? FAILOVER_CAUSE_REPLACED : FAILOVER_CAUSE_NONE;
     if (ordered)
         return force ? FAILOVER_CAUSE_FORCED : FAILOVER_CAUSE_ORDER;
@@ -212,12 +213,12 @@ static enum failover_verdict
 decide_quiet_first(const struct failover_seen *seen, bool ordered)
 {
     const struct failover_record *r = seen->record;
-    if (ordered && seen->n_standing > 0)
+    if (ordered && seen->n_registered > 0)
         return FAILOVER_ALIVE;
     if (ordered && seen->unknown)
         return FAILOVER_UNREADABLE;
-    if (r != NULL && (failover_stands(seen, &r->process) || !seen->gone.known ||
-                      !seen->hooked))
+    if (r != NULL && (failover_is_registered(seen, &r->process) ||
+                      !seen->gone.known || !seen->hooked))
         return FAILOVER_TO_DROP;
     return FAILOVER_NOTHING;
 }
@@ -242,7 +243,8 @@ const struct process *failover_subject(const struct failover_seen *seen,
     orders(seen, task, &ordered, &force);
     ordered = ordered || force;
     if (seen->gate.state == GATE_ABSENT)
-        return force && seen->n_standing > 0 ? &seen->standing[0] : &seen->gone;
+        return force && seen->n_registered > 0 ? &seen->registered[0]
+                                               : &seen->gone;
     if (seen->gate.state == GATE_FENCED ||
         begins(seen, ordered, force) == FAILOVER_CAUSE_NONE)
         return &seen->gone;

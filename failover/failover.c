@@ -249,7 +249,7 @@ static void take_seen(struct failover *f, const struct failover_seen *seen)
         f->record = *seen->record;
     memcpy(f->new_id, seen->new_id, sizeof(f->new_id));
     memset(&f->registered, 0, sizeof(f->registered));
-    if (failover_stands(seen, &seen->gate.process))
+    if (failover_is_registered(seen, &seen->gate.process))
         f->registered = seen->gate.process;
 }
 
@@ -310,7 +310,7 @@ static void drop_held(struct failover *f, const struct failover_event *ev,
     const char *why = "needless";
     if (f->record.phase == FAILOVER_QUEUED)
         why = ev->seen->gate.state == GATE_FENCED   ? "done"
-              : ev->seen->n_standing > 0            ? "alive"
+              : ev->seen->n_registered > 0          ? "alive"
               : ev->seen->gate.state == GATE_ABSENT ? "not_found"
                                                     : "done";
     drop(f, ev, why, fx);
@@ -321,9 +321,9 @@ static void admit(struct failover *f, const struct failover_seen *seen,
                   struct failover_effects *fx)
 {
     const struct process *p = failover_fresh(seen);
-    for (size_t i = 0; i < seen->n_standing && failover_present(seen); i++) {
-        if (gate_returned(&seen->gate, &seen->standing[i]))
-            p = &seen->standing[i];
+    for (size_t i = 0; i < seen->n_registered && failover_present(seen); i++) {
+        if (gate_returned(&seen->gate, &seen->registered[i]))
+            p = &seen->registered[i];
     }
     open_gate(f, p, "admitted", fx);
 }
@@ -428,7 +428,8 @@ static void failover_verify(struct failover *f, const struct failover_event *ev,
         return;
     }
     const struct process *fenced = &f->record.process;
-    bool back = failover_stands(ev->seen, fenced) && !by_a_person(&f->record);
+    bool back =
+        failover_is_registered(ev->seen, fenced) && !by_a_person(&f->record);
     if (back && !planted(PLANTED_NO_VERIFY)) {
         failover_write_take_back(f, ev->wall);
         go_write(f, fx, FAILOVER_TAKE_BACK, true, true);

@@ -77,7 +77,7 @@
 #define PELORUS_FAILOVER_FAILOVER_H
 
 #include "cluster/gate.h"
-#include "failover/words.h"
+#include "failover/names.h"
 #include "work/record.h"
 
 /* X(name, word of the log) */
@@ -102,7 +102,7 @@
     X(FAILOVER_COUNTING, "counting")                                           \
     X(FAILOVER_CLOSING, "closing")                                             \
     X(FAILOVER_COLLECTING, "collecting")
-enum failover_state { FAILOVER_STATES(FAILOVER_WORD_NAME) };
+enum failover_state { FAILOVER_STATES(FAILOVER_ENUM_NAME) };
 const char *failover_state_name(enum failover_state s);
 
 /* What to do next under the lock. */
@@ -124,9 +124,9 @@ struct failover_task {
 #define FAILOVER_PROCESSES_MAX 8
 struct failover_seen {
     struct gate gate;
-    struct process standing[FAILOVER_PROCESSES_MAX]; /* registered, distinct,
+    struct process registered[FAILOVER_PROCESSES_MAX]; /* registered, distinct,
                                     the newest registration first */
-    size_t n_standing;
+    size_t n_registered;
     bool unknown; /* a registration whose identity cannot be read */
     bool owns;    /* the gate says `left`: markers stand at the address */
     /* One that was seen registered here, is gone, and is neither the gate's nor
@@ -294,7 +294,8 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
 const struct process *failover_subject(const struct failover_seen *seen,
                                        const struct failover_task *task);
 /* Is it registered there? */
-bool failover_stands(const struct failover_seen *seen, const struct process *p);
+bool failover_is_registered(const struct failover_seen *seen,
+                            const struct process *p);
 /* The new process at an address: registered, known, not the gate's and not of
  * the past. NULL if there is none. */
 const struct process *failover_fresh(const struct failover_seen *seen);

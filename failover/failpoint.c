@@ -38,7 +38,7 @@ static int match_one(const char *spec, size_t len, const char *name, uint64_t n)
     return strcmp(action, "kill") == 0 ? SIGKILL : 0;
 }
 
-int failpoint_match(const char *spec, const char *name, uint64_t n)
+int failover_failpoint_match(const char *spec, const char *name, uint64_t n)
 {
     while (*spec != '\0') {
         size_t len = strcspn(spec, ",");
@@ -50,7 +50,7 @@ int failpoint_match(const char *spec, const char *name, uint64_t n)
     return 0;
 }
 
-void failpoint_at(const char *name, uint64_t n)
+void failover_failpoint_at(const char *name, uint64_t n)
 {
     static char spec[512];
     static bool read_it, fired;
@@ -62,14 +62,14 @@ void failpoint_at(const char *name, uint64_t n)
     }
     if (spec[0] == '\0' || fired)
         return;
-    int signal = failpoint_match(spec, name, n);
+    int signal = failover_failpoint_match(spec, name, n);
     if (signal == 0)
         return;
     fired = true; /* a continued process goes on without stopping again */
     (void)kill(getpid(), signal);
 }
 
-void failpoint(const char *name)
+void failover_failpoint(const char *name)
 {
-    failpoint_at(name, 1);
+    failover_failpoint_at(name, 1);
 }

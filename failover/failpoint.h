@@ -21,11 +21,11 @@
 #include <stdint.h>
 
 /* Loop thread. */
-void failpoint(const char *name);
+void failover_failpoint(const char *name);
 /* Fires when `n` has reached the number after '@' (1 without). */
-void failpoint_at(const char *name, uint64_t n);
+void failover_failpoint_at(const char *name, uint64_t n);
 
 /* What would happen: 0 nothing, otherwise the signal. Pure; for tests. */
-int failpoint_match(const char *spec, const char *name, uint64_t n);
+int failover_failpoint_match(const char *spec, const char *name, uint64_t n);
 
 #endif

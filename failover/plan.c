@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *plan_action_name(enum plan_action a)
+const char *failover_plan_action_name(enum plan_action a)
 {
     static const char *const names[] = {
         [PLAN_MOVE] = "move",
@@ -24,7 +24,7 @@ const char *plan_action_name(enum plan_action a)
     return names[a];
 }
 
-bool plan_movable(const struct gate *gate, const struct process *p)
+bool failover_plan_movable(const struct gate *gate, const struct process *p)
 {
     if (planted(PLANTED_MOVE_ALL))
         return gate->state != GATE_ABSENT;
@@ -39,7 +39,8 @@ bool plan_movable(const struct gate *gate, const struct process *p)
     return false;
 }
 
-uint32_t plan_deaths(const struct work_item *w, const struct plan_rules *rules)
+uint32_t failover_plan_deaths(const struct work_item *w,
+                              const struct plan_rules *rules)
 {
     uint32_t n = rules->died ? 1 : 0;
     if (n == 0)
@@ -61,8 +62,9 @@ static bool inherits(const struct work_item *w, const struct gate *gate)
            (gate->state == GATE_OPEN || gate->state == GATE_CORDONED);
 }
 
-enum plan_action plan_action(const struct work_item *w,
-                             const struct plan_rules *rules, const char **cause)
+enum plan_action failover_plan_action(const struct work_item *w,
+                                      const struct plan_rules *rules,
+                                      const char **cause)
 {
     *cause = "";
     if (w->state == WORK_WAITING)
@@ -77,16 +79,17 @@ enum plan_action plan_action(const struct work_item *w,
         return PLAN_HOLD;
     }
     if (rules->poison_limit > 0 &&
-        plan_deaths(w, rules) >= rules->poison_limit) {
+        failover_plan_deaths(w, rules) >= rules->poison_limit) {
         *cause = "poison";
         return PLAN_HOLD;
     }
     return PLAN_MOVE;
 }
 
-void plan_apply_move(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover, const char *target,
-                     const struct process *process)
+void failover_plan_apply_move(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover, const char *target,
+                              const struct process *process)
 {
     uint64_t before = w->epoch;
     work_item_leave(w, rules->wall, rules->died, failover);
@@ -97,29 +100,33 @@ void plan_apply_move(struct work_item *w, const struct plan_rules *rules,
         assert(w->epoch > before);
 }
 
-void plan_apply_wait(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover)
+void failover_plan_apply_wait(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover)
 {
     work_item_leave(w, rules->wall, rules->died, failover);
     work_item_unassign(w, WORK_WAITING, "", rules->floor);
 }
 
-void plan_apply_hold(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover, const char *cause)
+void failover_plan_apply_hold(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover, const char *cause)
 {
     work_item_leave(w, rules->wall, rules->died, failover);
     work_item_unassign(w, WORK_HELD, cause, rules->floor);
 }
 
-void plan_apply_drop(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover)
+void failover_plan_apply_drop(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover)
 {
     work_item_leave(w, rules->wall, rules->died, failover);
     w->state = WORK_DROPPED;
     w->finished_at = rules->wall;
 }
 
-uint64_t plan_digest(const char *id, uint64_t epoch, const char *target)
+uint64_t failover_plan_digest(const char *id, uint64_t epoch,
+                              const char *target)
 {
     return hash_str(target, hash_bytes(&epoch, sizeof(epoch), hash_str(id, 0)));
 }
@@ -139,8 +146,8 @@ static void count_target(struct failover_counts *c, const char *address)
     t->items = 1;
 }
 
-void plan_count(struct failover_counts *c, const struct work_item *after,
-                enum plan_action action)
+void failover_plan_count(struct failover_counts *c,
+                         const struct work_item *after, enum plan_action action)
 {
     const char *target = "";
     switch (after->state) {
@@ -160,11 +167,11 @@ void plan_count(struct failover_counts *c, const struct work_item *after,
         c->dropped++;
         break;
     }
-    c->digest += plan_digest(after->id, after->epoch, target);
+    c->digest += failover_plan_digest(after->id, after->epoch, target);
 }
 
-void plan_recount(struct failover_counts *c, const struct work_item *w,
-                  const char *failover)
+void failover_plan_recount(struct failover_counts *c, const struct work_item *w,
+                           const char *failover)
 {
     for (size_t i = 0; i < w->n_history; i++) {
         const struct work_past *past = &w->history[i];
@@ -184,7 +191,7 @@ void plan_recount(struct failover_counts *c, const struct work_item *w,
             target = owner;
             count_target(c, target);
         }
-        c->digest += plan_digest(
+        c->digest += failover_plan_digest(
             w->id, after == past->epoch ? after : past->next, target);
         return;
     }
@@ -198,7 +205,7 @@ static double burden(const struct plan_candidate *c)
     return ((double)c->owned + 1.0) * (1.0 + load) / (double)c->weight;
 }
 
-size_t plan_pick(struct plan_candidate *c, size_t n)
+size_t failover_plan_pick(struct plan_candidate *c, size_t n)
 {
     size_t best = SIZE_MAX;
     for (size_t i = 0; i < n; i++) {
@@ -212,8 +219,8 @@ size_t plan_pick(struct plan_candidate *c, size_t n)
     return best;
 }
 
-void plan_etag(char out[PLAN_ETAG_SIZE], const struct gate *gate,
-               uint64_t items_digest, size_t n)
+void failover_plan_etag(char out[PLAN_ETAG_SIZE], const struct gate *gate,
+                        uint64_t items_digest, size_t n)
 {
     uint64_t h = hash_bytes(&gate->version, sizeof(gate->version), n);
     (void)snprintf(out, PLAN_ETAG_SIZE, "\"%016" PRIx64 "%016" PRIx64 "\"", h,

@@ -13,11 +13,11 @@ enum plan_action {
     PLAN_HOLD, /* `cause` says why: policy, poison */
     PLAN_DROP,
 };
-const char *plan_action_name(enum plan_action a); /* "move" */
+const char *failover_plan_action_name(enum plan_action a); /* "move" */
 
 /* May a marker of `p` under this gate be moved: only the past moves, that is
  * a process in `past` or the process of a fenced gate. */
-bool plan_movable(const struct gate *gate, const struct process *p);
+bool failover_plan_movable(const struct gate *gate, const struct process *p);
 
 struct plan_rules {
     const struct gate *gate; /* of the address that it leaves */
@@ -30,35 +30,42 @@ struct plan_rules {
 
 /* How many owners in a row died within the window, the present one among them
  * if `died`. */
-uint32_t plan_deaths(const struct work_item *w, const struct plan_rules *rules);
+uint32_t failover_plan_deaths(const struct work_item *w,
+                              const struct plan_rules *rules);
 
-enum plan_action plan_action(const struct work_item *w,
-                             const struct plan_rules *rules,
-                             const char **cause);
+enum plan_action failover_plan_action(const struct work_item *w,
+                                      const struct plan_rules *rules,
+                                      const char **cause);
 
 /* The item as it shall stand afterwards. `failover` is the record's id, ""
  * without one. An item that waited has no owner to leave. */
-void plan_apply_move(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover, const char *target,
-                     const struct process *process);
-void plan_apply_wait(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover);
-void plan_apply_hold(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover, const char *cause);
-void plan_apply_drop(struct work_item *w, const struct plan_rules *rules,
-                     const char *failover);
+void failover_plan_apply_move(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover, const char *target,
+                              const struct process *process);
+void failover_plan_apply_wait(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover);
+void failover_plan_apply_hold(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover, const char *cause);
+void failover_plan_apply_drop(struct work_item *w,
+                              const struct plan_rules *rules,
+                              const char *failover);
 
 /* One move's share of a digest: shares are added, in any order. */
-uint64_t plan_digest(const char *id, uint64_t epoch, const char *target);
+uint64_t failover_plan_digest(const char *id, uint64_t epoch,
+                              const char *target);
 
 /* Count one item into a batch's counts. */
-void plan_count(struct failover_counts *c, const struct work_item *after,
-                enum plan_action action);
+void failover_plan_count(struct failover_counts *c,
+                         const struct work_item *after,
+                         enum plan_action action);
 
 /* Count what a failover did to an item, by the item's history, however much
  * happened to it since. */
-void plan_recount(struct failover_counts *c, const struct work_item *w,
-                  const char *failover);
+void failover_plan_recount(struct failover_counts *c, const struct work_item *w,
+                           const char *failover);
 
 /*
  * Targets of a dry run: who would take the items, spread as the real run
@@ -72,12 +79,12 @@ struct plan_candidate {
     uint64_t owned;  /* work it has, and what this plan gave it */
 };
 /* Index of the winner, counted already; SIZE_MAX: nobody. */
-size_t plan_pick(struct plan_candidate *c, size_t n);
+size_t failover_plan_pick(struct plan_candidate *c, size_t n);
 
 /* A plan's ETag: the gate, and each item at its epoch with its action. Targets
  * are left out: they follow the load of the moment when it is applied. */
 #define PLAN_ETAG_SIZE 40
-void plan_etag(char out[PLAN_ETAG_SIZE], const struct gate *gate,
-               uint64_t items_digest, size_t n);
+void failover_plan_etag(char out[PLAN_ETAG_SIZE], const struct gate *gate,
+                        uint64_t items_digest, size_t n);
 
 #endif

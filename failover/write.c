@@ -90,7 +90,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
 
     const struct process old = r->process;
     const struct process *fresh =
-        failover_stands(seen, &old) ? NULL : failover_fresh(seen);
+        failover_is_registered(seen, &old) ? NULL : failover_fresh(seen);
     SAY(gate->failover, r->id);
     if (cause == FAILOVER_CAUSE_DEPARTED) {
         gate_retire(gate, &old); /* who the gate names stays */

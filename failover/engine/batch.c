@@ -14,7 +14,7 @@
 #define OPS_PER_ITEM 3  /* record, old marker, new marker */
 #define OP_OVERHEAD  64 /* bytes, beside key and value */
 
-void batch_free(struct batch *b)
+void engine_batch_free(struct batch *b)
 {
     for (size_t i = 0; i < b->cap; i++)
         mem_free(b->values[i]);
@@ -27,12 +27,12 @@ void batch_free(struct batch *b)
     mem_free(b);
 }
 
-struct batch *batch_new(struct round *r, size_t n_items)
+struct batch *engine_batch_new(struct move_pass *pass, size_t n_items)
 {
     struct batch *b = mem_zalloc(sizeof(*b));
     size_t all = 1 + n_items * (OPS_PER_ITEM + 1);
-    b->round = r;
-    b->cap = all < r->ops_max ? all : r->ops_max;
+    b->pass = pass;
+    b->cap = all < pass->ops_max ? all : pass->ops_max;
     b->ops = mem_zalloc(b->cap * sizeof(*b->ops));
     b->keys = mem_zalloc(b->cap * sizeof(*b->keys));
     b->values = mem_zalloc(b->cap * sizeof(*b->values));
@@ -43,32 +43,34 @@ struct batch *batch_new(struct round *r, size_t n_items)
 }
 
 /* The item as it shall stand; shares the payload of it->work. */
-void batch_project(const struct round *r, const struct item *it,
-                   const struct plan_rules *rules, struct work_item *after)
+void engine_batch_project(const struct move_pass *pass, const struct item *it,
+                          const struct plan_rules *rules,
+                          struct work_item *after)
 {
     *after = it->work;
     switch (it->action) {
     case PLAN_MOVE:
     case PLAN_HEIR:
         if (it->target != NULL)
-            plan_apply_move(after, rules, r->failover, it->target->address,
-                            &it->target->gate.process);
+            failover_plan_apply_move(after, rules, pass->failover,
+                                     it->target->address,
+                                     &it->target->gate.process);
         else
-            plan_apply_wait(after, rules, r->failover);
+            failover_plan_apply_wait(after, rules, pass->failover);
         return;
     case PLAN_HOLD:
-        plan_apply_hold(after, rules, r->failover, it->cause);
+        failover_plan_apply_hold(after, rules, pass->failover, it->cause);
         return;
     case PLAN_DROP:
-        plan_apply_drop(after, rules, r->failover);
+        failover_plan_apply_drop(after, rules, pass->failover);
         return;
     }
 }
 
 /* --- building ------------------------------------------------------------ */
 
-struct registry_op *batch_op(struct batch *b, enum registry_op_type type,
-                             struct item *it, struct target *t)
+struct registry_op *engine_batch_op(struct batch *b, enum registry_op_type type,
+                                    struct item *it, struct target *t)
 {
     assert(b->n_ops < b->cap);
     b->op_item[b->n_ops] = it;
@@ -84,7 +86,7 @@ struct registry_op *batch_op(struct batch *b, enum registry_op_type type,
 static void add_put(struct batch *b, struct item *it, uint64_t version,
                     struct buf *value)
 {
-    struct registry_op *op = batch_op(b, REGISTRY_PUT, it, NULL);
+    struct registry_op *op = engine_batch_op(b, REGISTRY_PUT, it, NULL);
     op->expect = version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION;
     op->version = version;
     op->value_len = value->len;
@@ -103,10 +105,10 @@ static bool has_target(const struct batch *b, const struct target *t)
 
 static void add_gate(struct batch *b, struct target *t)
 {
-    enum node_kind kind = b->round->e->c.kind;
+    enum node_kind kind = b->pass->e->c.kind;
     if (planted(PLANTED_NO_GATE_CHECK))
         return;
-    struct registry_op *op = batch_op(b, REGISTRY_CHECK, NULL, t);
+    struct registry_op *op = engine_batch_op(b, REGISTRY_CHECK, NULL, t);
     op->version = t->gate.version;
     gate_key(kind, t->address, b->keys[b->n_ops - 1], REGISTRY_KEY_MAX + 1);
     b->bytes += REGISTRY_KEY_MAX;
@@ -125,7 +127,7 @@ static void add_marker(struct batch *b, struct item *it,
         marker_of(&m, after);
     bool same = !finished && strcmp(m.address, from) == 0;
     if (!same && !(planted(PLANTED_NO_VERSION) && it->tries > 0)) {
-        struct registry_op *op = batch_op(b, REGISTRY_DELETE, it, NULL);
+        struct registry_op *op = engine_batch_op(b, REGISTRY_DELETE, it, NULL);
         op->version = it->marker.version;
         marker_key(after->kind, strcmp(from, "-") == 0 ? NULL : from, after->id,
                    b->keys[b->n_ops - 1]);
@@ -142,19 +144,20 @@ static void add_marker(struct batch *b, struct item *it,
 }
 
 /* False: no room for it in this batch. */
-bool batch_add(struct batch *b, struct item *it, const struct plan_rules *rules)
+bool engine_batch_add(struct batch *b, struct item *it,
+                      const struct plan_rules *rules)
 {
-    struct round *r = b->round;
+    struct move_pass *pass = b->pass;
     struct work_item after;
     struct buf value;
     bool gate = it->target != NULL && !has_target(b, it->target);
     size_t ops = OPS_PER_ITEM + (gate ? 1 : 0);
-    batch_project(r, it, rules, &after);
+    engine_batch_project(pass, it, rules, &after);
     buf_init(&value, REGISTRY_VALUE_MAX);
     work_item_write(&value, &after);
     size_t bytes = value.len + (ops + 1) * (OP_OVERHEAD + REGISTRY_KEY_MAX);
     if (b->n_ops + ops > b->cap ||
-        (b->n_items > 0 && b->bytes + bytes > r->bytes_max)) {
+        (b->n_items > 0 && b->bytes + bytes > pass->bytes_max)) {
         buf_close(&value);
         return false;
     }

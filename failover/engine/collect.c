@@ -37,7 +37,7 @@ struct collect {
     size_t n_records;
 };
 
-struct collect *collect_new(const struct collect_config *config)
+struct collect *engine_collect_new(const struct collect_config *config)
 {
     struct collect *c = mem_zalloc(sizeof(*c));
     assert(config->keep_ms > 0);
@@ -45,7 +45,7 @@ struct collect *collect_new(const struct collect_config *config)
     return c;
 }
 
-void collect_free(struct collect **c)
+void engine_collect_free(struct collect **c)
 {
     if (*c == NULL)
         return;
@@ -53,7 +53,7 @@ void collect_free(struct collect **c)
     MEM_FREE(*c);
 }
 
-void collect_abandon(struct collect **c)
+void engine_collect_abandon(struct collect **c)
 {
     if (*c == NULL)
         return;
@@ -61,14 +61,14 @@ void collect_abandon(struct collect **c)
     MEM_FREE(*c);
 }
 
-void collect_stop(struct collect *c)
+void engine_collect_stop(struct collect *c)
 {
     calls_forget(&c->calls, NULL);
     c->outstanding = 0;
     c->done = NULL;
 }
 
-bool collect_wanted(const struct collect *c)
+bool engine_collect_wanted(const struct collect *c)
 {
     const struct view *v = c->config.view;
     int64_t keep = c->config.keep_ms;
@@ -79,7 +79,7 @@ bool collect_wanted(const struct collect *c)
                                1) != NULL;
 }
 
-bool collect_due(const struct collect *c)
+bool engine_collect_due(const struct collect *c)
 {
     const struct view *v = c->config.view;
     return view_collectable_count(v, c->config.keep_ms, 1) > 0 ||
@@ -269,8 +269,8 @@ static void on_item(void *part, size_t index,
     arrived(c);
 }
 
-void collect_run(struct collect *c, const struct registry_lock *lock,
-                 collect_done_f *done, void *arg)
+void engine_collect_run(struct collect *c, const struct registry_lock *lock,
+                        collect_done_f *done, void *arg)
 {
     char ids[PASS_MAX][WORK_ID_MAX + 1];
     char key[REGISTRY_KEY_MAX + 1];

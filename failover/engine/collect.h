@@ -24,26 +24,26 @@ struct collect_config {
     struct view *view;
     int64_t keep_ms;
 };
-struct collect *collect_new(const struct collect_config *config);
+struct collect *engine_collect_new(const struct collect_config *config);
 /* No completion afterwards. */
-void collect_free(struct collect **c);
+void engine_collect_free(struct collect **c);
 /* The registry died without a word: nothing will ever complete. */
-void collect_abandon(struct collect **c);
+void engine_collect_abandon(struct collect **c);
 
 #define COLLECT_MANY_ITEMS     1000
 #define COLLECT_MANY_FAILOVERS 100
 
 /* Is there enough to take the lock for, by our view? */
-bool collect_wanted(const struct collect *c);
+bool engine_collect_wanted(const struct collect *c);
 /* Is there anything to collect, with the lock at hand? */
-bool collect_due(const struct collect *c);
+bool engine_collect_due(const struct collect *c);
 
 /* One bounded pass with the lock given; done() on the loop, exactly once
- * unless collect_stop() comes first. */
+ * unless engine_collect_stop() comes first. */
 typedef void collect_done_f(void *arg, const struct err *err, size_t items,
                             size_t failovers);
-void collect_run(struct collect *c, const struct registry_lock *lock,
-                 collect_done_f *done, void *arg);
-void collect_stop(struct collect *c);
+void engine_collect_run(struct collect *c, const struct registry_lock *lock,
+                        collect_done_f *done, void *arg);
+void engine_collect_stop(struct collect *c);
 
 #endif

@@ -26,7 +26,7 @@ static void on_page(void *part, size_t index,
         struct work_item w;
         if (work_item_read(&w, entry->value, entry->value_len, NULL) != 0)
             continue;
-        plan_recount(&c->counts, &w, c->failover);
+        failover_plan_recount(&c->counts, &w, c->failover);
         work_item_close(&w);
     }
     MEM_FREE(c->next);
@@ -34,11 +34,11 @@ static void on_page(void *part, size_t index,
     c->done(c->arg, ERR_OK);
 }
 
-void counter_page(struct counter *c, struct engine *e, const char *failover,
-                  round_done_f *done, void *arg)
+void engine_counter_page(struct counter *c, struct engine *e,
+                         const char *failover, pass_done_f *done, void *arg)
 {
     if (c->next == NULL || strcmp(c->failover, failover) != 0) {
-        counter_close(c);
+        engine_counter_close(c);
         (void)snprintf(c->failover, sizeof(c->failover), "%s", failover);
     }
     c->e = e;
@@ -48,7 +48,7 @@ void counter_page(struct counter *c, struct engine *e, const char *failover,
                   call_new(&e->calls, on_page, c, 0));
 }
 
-void counter_close(struct counter *c)
+void engine_counter_close(struct counter *c)
 {
     mem_free(c->next);
     memset(c, 0, sizeof(*c));

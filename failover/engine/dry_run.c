@@ -11,14 +11,14 @@
 #include <string.h>
 #include <utlist.h>
 
-void survey_free(struct survey **s)
+void engine_dry_run_free(struct dry_run **s)
 {
     if (*s == NULL)
         return;
-    struct survey *old = *s;
+    struct dry_run *old = *s;
     calls_forget(&old->e->calls, &old->reader);
-    round_close(&old->round);
-    DL_DELETE(old->e->surveys, old);
+    engine_pass_close(&old->pass);
+    DL_DELETE(old->e->dry_runs, old);
     for (size_t i = 0; i < old->n_candidates; i++)
         mem_free((char *)(uintptr_t)old->candidates[i].address);
     mem_free(old->candidates);
@@ -27,7 +27,7 @@ void survey_free(struct survey **s)
     *s = NULL;
 }
 
-static void add_candidate(struct survey *s, const struct node *n)
+static void add_candidate(struct dry_run *s, const struct node *n)
 {
     size_t i = s->n_candidates++;
     s->candidates =
@@ -43,7 +43,7 @@ static void add_candidate(struct survey *s, const struct node *n)
 
 /* Who could take work now. A dry run shows the spread over all of them; which
  * groups a worker serves is the balancer's to say when it is real. */
-static void find_candidates(struct survey *s, const char *but)
+static void find_candidates(struct dry_run *s, const char *but)
 {
     struct engine *e = s->e;
     struct node *n = NULL;
@@ -55,20 +55,20 @@ static void find_candidates(struct survey *s, const char *but)
     }
 }
 
-static void tell_item(struct survey *s, const struct work_item *w,
+static void tell_item(struct dry_run *s, const struct work_item *w,
                       enum plan_action action)
 {
     size_t at = SIZE_MAX;
     s->n_all++;
     if (action == PLAN_MOVE)
-        at = plan_pick(s->candidates, s->n_candidates);
+        at = failover_plan_pick(s->candidates, s->n_candidates);
     if (s->n_items == ENGINE_PLAN_MAX)
         return;
     if (s->n_items == s->cap) {
         s->cap = s->cap == 0 ? 64 : s->cap * 2;
         s->items = mem_regrow(s->items, s->cap, sizeof(*s->items));
     }
-    struct survey_item *it = &s->items[s->n_items++];
+    struct dry_run_item *it = &s->items[s->n_items++];
     memset(it, 0, sizeof(*it));
     memcpy(it->id, w->id, sizeof(it->id));
     it->action = action;
@@ -80,75 +80,76 @@ static void tell_item(struct survey *s, const struct work_item *w,
                        s->candidates[at].address);
 }
 
-static void survey_done(struct survey *s)
+static void dry_run_done(struct dry_run *s)
 {
-    plan_etag(s->etag, &s->reader.seen.gate, s->digest, s->n_all);
+    failover_plan_etag(s->etag, &s->reader.seen.gate, s->digest, s->n_all);
     s->done(s->arg, s); /* may free it */
 }
 
-static void on_surveyed(void *arg, enum err_code code)
+static void on_listed(void *arg, enum err_code code)
 {
-    struct survey *s = arg;
-    struct round *r = &s->round;
+    struct dry_run *s = arg;
+    struct move_pass *r = &s->pass;
     struct plan_rules rules;
     if (code != ERR_OK) {
         s->err = r->err;
-        survey_done(s);
+        dry_run_done(s);
         return;
     }
-    round_rules(r, &rules);
+    engine_pass_rules(r, &rules);
     for (size_t i = 0; i < r->n_items; i++) {
         const struct work_item *w = &r->items[i].work;
         const char *cause;
         if (r->items[i].state != ITEM_READ)
             continue;
-        enum plan_action action = plan_action(w, &rules, &cause);
-        s->digest += plan_digest(w->id, w->epoch, plan_action_name(action));
+        enum plan_action action = failover_plan_action(w, &rules, &cause);
+        s->digest += failover_plan_digest(w->id, w->epoch,
+                                          failover_plan_action_name(action));
         tell_item(s, w, action);
     }
     if (r->next != NULL)
-        round_list(r, false, on_surveyed, s);
+        engine_pass_list(r, false, on_listed, s);
     else
-        survey_done(s);
+        dry_run_done(s);
 }
 
-static void on_survey_read(void *arg, enum err_code code)
+static void on_read(void *arg, enum err_code code)
 {
-    struct survey *s = arg;
+    struct dry_run *s = arg;
     if (code != ERR_OK) {
         s->err = s->reader.err;
-        survey_done(s);
+        dry_run_done(s);
         return;
     }
     /* as it will be after INTENT: the present process is of the past, too */
-    s->round.gate = s->reader.seen.gate;
+    s->pass.gate = s->reader.seen.gate;
     const struct process *fresh = failover_fresh(&s->reader.seen);
     if (fresh == NULL) {
-        s->round.gate.state = GATE_FENCED;
+        s->pass.gate.state = GATE_FENCED;
     } else {
-        bool lease = s->round.gate.state == GATE_RESTARTING;
-        struct process old = s->round.gate.process;
-        gate_retire(&s->round.gate, &old);
-        s->round.gate.process = *fresh;
-        s->round.gate.state = GATE_OPEN;
+        bool lease = s->pass.gate.state == GATE_RESTARTING;
+        struct process old = s->pass.gate.process;
+        gate_retire(&s->pass.gate, &old);
+        s->pass.gate.process = *fresh;
+        s->pass.gate.state = GATE_OPEN;
         if (lease)
-            s->round.gate.heir_of = old;
+            s->pass.gate.heir_of = old;
     }
-    s->round.cause = FAILOVER_CAUSE_ORDER;
+    s->pass.cause = FAILOVER_CAUSE_ORDER;
     find_candidates(s, s->reader.address);
-    round_list(&s->round, true, on_surveyed, s);
+    engine_pass_list(&s->pass, true, on_listed, s);
 }
 
-struct survey *survey_start(struct engine *e, const char *address,
-                            survey_done_f *done, void *arg)
+struct dry_run *engine_dry_run_start(struct engine *e, const char *address,
+                                     dry_run_done_f *done, void *arg)
 {
-    struct survey *s = mem_zalloc(sizeof(*s));
+    struct dry_run *s = mem_zalloc(sizeof(*s));
     s->e = e;
     s->done = done;
     s->arg = arg;
-    round_init(&s->round, e);
-    (void)snprintf(s->round.address, sizeof(s->round.address), "%s", address);
-    DL_APPEND(e->surveys, s);
-    reader_start(&s->reader, e, address, on_survey_read, s);
+    engine_pass_init(&s->pass, e);
+    (void)snprintf(s->pass.address, sizeof(s->pass.address), "%s", address);
+    DL_APPEND(e->dry_runs, s);
+    engine_reader_start(&s->reader, e, address, on_read, s);
     return s;
 }

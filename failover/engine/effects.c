@@ -72,9 +72,9 @@ static void do_unlock(struct engine *e)
     calls_forget(&e->calls, &e->reader);
     calls_forget(&e->calls, &e->counter);
     calls_forget(&e->calls, e);
-    round_reset(&e->round);
-    collect_stop(e->collect);
-    survey_free(&e->matching);
+    engine_pass_reset(&e->pass);
+    engine_collect_stop(e->collect);
+    engine_dry_run_free(&e->matching);
     if (held)
         engine_tell(e, ENGINE_UNLOCKED, "", "", 0);
     engine_lock_let_go(e);
@@ -97,9 +97,9 @@ static void on_read(void *arg, enum err_code code)
 static void after_write(struct engine *e)
 {
     if (failover_state(e->f) == FAILOVER_INTENTING)
-        failpoint("engine-after-intent");
+        failover_failpoint("engine-after-intent");
     if (failover_state(e->f) == FAILOVER_SET_MOVING)
-        failpoint("engine-after-verify");
+        failover_failpoint("engine-after-verify");
 }
 
 static void on_written(void *part, size_t index,
@@ -168,7 +168,7 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
         return;
     }
     if (failover_state(e->f) == FAILOVER_CLOSING)
-        failpoint("engine-before-close");
+        failover_failpoint("engine-before-close");
     buf_init(&gate, REGISTRY_VALUE_MAX);
     buf_init(&record, REGISTRY_VALUE_MAX);
     size_t n = write_ops(e, fx, ops, keys, &gate, &record);
@@ -186,9 +186,9 @@ static void on_listed(void *arg, enum err_code code)
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_LISTED);
     ev.code = code;
-    for (size_t i = 0; i < e->round.n_items; i++)
-        ev.n += e->round.items[i].state == ITEM_READ;
-    ev.more = e->round.next != NULL;
+    for (size_t i = 0; i < e->pass.n_items; i++)
+        ev.n += e->pass.items[i].state == ITEM_READ;
+    ev.more = e->pass.next != NULL;
     engine_feed(e, ev);
 }
 
@@ -196,12 +196,12 @@ static void on_moved(void *arg, enum err_code code)
 {
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_MOVED);
-    const struct failover_counts *c = &e->round.counts;
+    const struct failover_counts *c = &e->pass.counts;
     size_t n = (size_t)c->moved + c->held + c->dropped + c->waiting;
     ev.code = code;
     ev.counts = c;
     if (n > 0)
-        engine_tell(e, ENGINE_MOVED, e->round.failover, "", n);
+        engine_tell(e, ENGINE_MOVED, e->pass.failover, "", n);
     engine_feed(e, ev);
 }
 
@@ -218,47 +218,48 @@ static void on_counted(void *arg, enum err_code code)
 static void set_failover(struct engine *e)
 {
     const struct failover_record *r = failover_record(e->f);
-    struct round *round = &e->round;
-    round->failover[0] = '\0';
-    round->cause = FAILOVER_CAUSE_NONE;
+    struct move_pass *pass = &e->pass;
+    pass->failover[0] = '\0';
+    pass->cause = FAILOVER_CAUSE_NONE;
     if (r != NULL) {
-        memcpy(round->failover, r->id, sizeof(round->failover));
-        round->cause = failover_cause_of(r->cause);
+        memcpy(pass->failover, r->id, sizeof(pass->failover));
+        pass->cause = failover_cause_of(r->cause);
     }
 }
 
 /* A pass that a hold's end cut off goes on where it was, as long as the same
  * gate says whose markers are of the past: no new ones come. */
-static bool pass_goes_on(struct engine *e, const char *address)
+static bool goes_on_where_cut(struct engine *e, const char *address)
 {
-    bool on = e->pass.next != NULL && strcmp(e->pass.address, address) == 0 &&
-              e->pass.gate_version == failover_gate(e->f)->version;
+    bool on = e->cut_off.next != NULL &&
+              strcmp(e->cut_off.address, address) == 0 &&
+              e->cut_off.gate_version == failover_gate(e->f)->version;
     if (on) {
-        mem_free(e->round.next);
-        e->round.next = e->pass.next;
-        e->pass.next = NULL;
+        mem_free(e->pass.next);
+        e->pass.next = e->cut_off.next;
+        e->cut_off.next = NULL;
     }
-    MEM_FREE(e->pass.next);
+    MEM_FREE(e->cut_off.next);
     return on;
 }
 
-static void keep_pass(struct engine *e)
+static void keep_cut_off(struct engine *e)
 {
-    MEM_FREE(e->pass.next);
-    e->pass.next = e->round.next;
-    e->round.next = NULL;
-    e->pass.gate_version = e->round.gate.version;
-    memcpy(e->pass.address, e->round.address, sizeof(e->pass.address));
+    MEM_FREE(e->cut_off.next);
+    e->cut_off.next = e->pass.next;
+    e->pass.next = NULL;
+    e->cut_off.gate_version = e->pass.gate.version;
+    memcpy(e->cut_off.address, e->pass.address, sizeof(e->cut_off.address));
 }
 
 static void do_list(struct engine *e, bool afresh)
 {
     const struct failover_task *task = failover_task(e->f);
-    memcpy(e->round.address, task->address, sizeof(e->round.address));
-    e->round.gate = *failover_gate(e->f);
-    if (afresh && pass_goes_on(e, task->address))
+    memcpy(e->pass.address, task->address, sizeof(e->pass.address));
+    e->pass.gate = *failover_gate(e->f);
+    if (afresh && goes_on_where_cut(e, task->address))
         afresh = false;
-    round_list(&e->round, afresh, on_listed, e);
+    engine_pass_list(&e->pass, afresh, on_listed, e);
 }
 
 static void on_collected(void *arg, const struct err *err, size_t items,
@@ -275,7 +276,7 @@ static void on_collected(void *arg, const struct err *err, size_t items,
     engine_feed(e, ev);
 }
 
-static void on_matched(void *arg, const struct survey *s)
+static void on_matched(void *arg, struct dry_run *s)
 {
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_PLANNED);
@@ -285,10 +286,10 @@ static void on_matched(void *arg, const struct survey *s)
     ev.same = match != NULL && strcmp(match, s->etag) == 0;
     if (ev.code == ERR_OK && !ev.same && o != NULL) {
         e->current = NULL;
-        order_answer(e, o, FAILOVER_PLAN_CHANGED, "", NULL, s);
+        engine_order_answer(e, o, FAILOVER_PLAN_CHANGED, "", NULL, s);
     }
     engine_feed(e, ev);
-    survey_free(&e->matching);
+    engine_dry_run_free(&e->matching);
 }
 
 static void on_hook_ended(void *arg, int exit_code, const char *tail)
@@ -307,7 +308,7 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
 static void do_next(struct engine *e)
 {
     struct failover_event ev = engine_event_of(e, FAILOVER_NEXT);
-    if (attend_next(e, &e->task))
+    if (engine_queue_next(e, &e->task))
         ev.task = &e->task;
     engine_feed(e, ev);
 }
@@ -317,8 +318,8 @@ static void do_answer(struct engine *e, const struct failover_effect *fx)
     struct order *o = e->current;
     e->current = NULL;
     if (o != NULL) /* else its time was over before, or it has its answer */
-        order_answer(e, o, fx->answer, fx->failover,
-                     fx->held ? fx->cause : NULL, NULL);
+        engine_order_answer(e, o, fx->answer, fx->failover,
+                            fx->held ? fx->cause : NULL, NULL);
 }
 
 static void do_tell(struct engine *e, const struct failover_effect *fx)
@@ -351,14 +352,15 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         return;
     case FAILOVER_DO_READ:
         calls_forget(&e->calls, &e->reader);
-        reader_start(&e->reader, e, failover_task(e->f)->address, on_read, e);
+        engine_reader_start(&e->reader, e, failover_task(e->f)->address,
+                            on_read, e);
         return;
     case FAILOVER_DO_PLAN:
         if (failover_record(e->f) != NULL)
             memcpy(e->queued_match, failover_record(e->f)->if_match,
                    sizeof(e->queued_match));
-        e->matching =
-            survey_start(e, failover_task(e->f)->address, on_matched, e);
+        e->matching = engine_dry_run_start(e, failover_task(e->f)->address,
+                                           on_matched, e);
         return;
     case FAILOVER_DO_WRITE:
         do_write(e, fx);
@@ -371,13 +373,13 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         return;
     case FAILOVER_DO_MOVE:
         set_failover(e);
-        round_move(&e->round, e->lock, on_moved, e);
+        engine_pass_move(&e->pass, e->lock, on_moved, e);
         return;
     case FAILOVER_DO_COUNT:
-        counter_page(&e->counter, e, fx->failover, on_counted, e);
+        engine_counter_page(&e->counter, e, fx->failover, on_counted, e);
         return;
     case FAILOVER_DO_COLLECT:
-        collect_run(e->collect, e->lock, on_collected, e);
+        engine_collect_run(e->collect, e->lock, on_collected, e);
         return;
     case FAILOVER_DO_ANSWER:
         do_answer(e, fx);
@@ -387,8 +389,8 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         return;
     case FAILOVER_DO_SETTLE:
         if (fx->clean)
-            keep_pass(e);
-        attend_settled(e, &e->task, fx->outcome);
+            keep_cut_off(e);
+        engine_queue_settled(e, &e->task, fx->outcome);
         return;
     }
 }
@@ -397,16 +399,16 @@ static void perform(struct engine *e, const struct failover_effect *fx)
  * from inside, and it waits its turn. */
 void engine_feed(struct engine *e, struct failover_event event)
 {
-    assert(e->n_queue < ARRAY_LEN(e->queue));
-    e->queue[e->n_queue++] = event;
+    assert(e->n_events < ARRAY_LEN(e->events));
+    e->events[e->n_events++] = event;
     if (e->feeding)
         return;
     e->feeding = true;
-    while (e->n_queue > 0) {
-        struct failover_event ev = e->queue[0];
+    while (e->n_events > 0) {
+        struct failover_event ev = e->events[0];
         struct failover_effects fx;
-        e->n_queue--;
-        memmove(&e->queue[0], &e->queue[1], e->n_queue * sizeof(ev));
+        e->n_events--;
+        memmove(&e->events[0], &e->events[1], e->n_events * sizeof(ev));
         failover_step(e->f, &ev, &fx);
         for (size_t i = 0; i < fx.n; i++)
             perform(e, &fx.list[i]);

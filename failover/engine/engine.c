@@ -23,7 +23,7 @@ static struct brake_config brake_limits(const struct conf_failover *conf)
 void engine_reload(struct engine *e)
 {
     struct brake_config bc = brake_limits(e->c.conf);
-    brake_configure(e->brake, &bc);
+    failover_brake_configure(e->brake, &bc);
 }
 
 struct engine *engine_new(const struct engine_config *config)
@@ -59,12 +59,12 @@ struct engine *engine_new(const struct engine_config *config)
     };
     (void)snprintf(fc.self, sizeof(fc.self), "%s", config->self);
     e->f = failover_new(&fc);
-    round_init(&e->round, e);
+    engine_pass_init(&e->pass, e);
     struct brake_config bc = brake_limits(conf);
-    e->brake = brake_new(&bc);
+    e->brake = failover_brake_new(&bc);
     struct collect_config cc = {config->clock, config->registry, config->view,
                                 config->work_keep_ms};
-    e->collect = collect_new(&cc);
+    e->collect = engine_collect_new(&cc);
     e->connected = registry_session(config->registry) != 0 &&
                    registry_state_is_up(registry_state(config->registry));
     e->own_entry = true;
@@ -75,19 +75,19 @@ struct engine *engine_new(const struct engine_config *config)
 
 static void engine_close(struct engine *e)
 {
-    orders_close(e);
-    round_close(&e->round);
-    survey_free(&e->matching);
-    while (e->surveys != NULL) {
-        struct survey *s = e->surveys;
-        survey_free(&s);
+    engine_orders_close(e);
+    engine_pass_close(&e->pass);
+    engine_dry_run_free(&e->matching);
+    while (e->dry_runs != NULL) {
+        struct dry_run *s = e->dry_runs;
+        engine_dry_run_free(&s);
     }
-    attend_close(e);
-    gone_close(e);
-    waiting_close(e);
-    counter_close(&e->counter);
-    mem_free(e->pass.next);
-    brake_free(&e->brake);
+    engine_queue_close(e);
+    engine_gone_close(e);
+    engine_waiting_close(e);
+    engine_counter_close(&e->counter);
+    mem_free(e->cut_off.next);
+    failover_brake_free(&e->brake);
     failover_free(&e->f);
     mem_free(e->lock_key);
     mem_free(e->self);
@@ -102,7 +102,7 @@ void engine_free(struct engine **e)
     engine_hook_close(*e);
     if ((*e)->lock != NULL)
         registry_unlock(&(*e)->lock);
-    collect_free(&(*e)->collect);
+    engine_collect_free(&(*e)->collect);
     calls_orphan(&(*e)->calls);
     engine_close(*e);
     *e = NULL;
@@ -112,7 +112,7 @@ void engine_abandon(struct engine **e)
 {
     if (*e == NULL)
         return;
-    collect_abandon(&(*e)->collect);
+    engine_collect_abandon(&(*e)->collect);
     (*e)->lock = (*e)->hook_lock = NULL; /* went with the registry's client */
     calls_free(&(*e)->calls);
     engine_close(*e);
@@ -121,20 +121,20 @@ void engine_abandon(struct engine **e)
 
 void engine_tick(struct engine *e)
 {
-    orders_tick(e);
+    engine_orders_tick(e);
     if (!e->connected)
         return;
-    attend_tick(e);
-    first_tick(e);
+    engine_queue_tick(e);
+    engine_first_tick(e);
     engine_hook_tick(e);
     struct failover_event ev = engine_event_of(e, FAILOVER_TICK);
-    ev.wanted = e->hook_stops == NULL && attend_wanted(e);
+    ev.wanted = e->hook_stops == NULL && engine_queue_wanted(e);
     engine_feed(e, ev);
 }
 
 void engine_look(struct engine *e, const char *address)
 {
-    attend_look(e, address);
+    engine_queue_add(e, address);
 }
 
 void engine_connection(struct engine *e, enum registry_state state)

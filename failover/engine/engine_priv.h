@@ -3,12 +3,12 @@
  *
  *   engine.c   the engine's life
  *   effects.c  events and effects around the step, and how each is performed
- *   attend.c   which address next, the brake's sweep, reconcile
+ *   work_queue.c  which address next, the brake's sweep, reconcile
  *   order.c    people's failovers, also those that wait for the lock as records
  *   dry_run.c  what one would move
  *   lock.c     the lock, and the hook that runs under it
  *   move.c     what becomes of each item, targets' gates, txns in flight
- *   list.c     one page of markers and their records (struct round)
+ *   pass.c     one page of markers and their records (struct move_pass)
  *   batch.c    a txn of moves, as it is put together
  *   count.c    what a failover moved, after the fact
  *   first.c    a gate for whom the hook is for
@@ -38,8 +38,8 @@
 #define ENGINE_PAGE        1000  /* items listed at a time */
 #define ENGINE_READS_MAX   256   /* records read at a time */
 #define ENGINE_BATCHES     4     /* txns of moves in flight */
-#define ENGINE_TRIES       6     /* for one item in one round */
-#define ENGINE_TARGETS     1024  /* distinct targets of one round */
+#define ENGINE_TRIES       6     /* for one item of one page */
+#define ENGINE_TARGETS     1024  /* distinct targets of one page */
 #define ENGINE_PLAN_MAX    10000 /* items that a dry run tells */
 #define ENGINE_ORDERS_MAX  64
 #define ENGINE_ORDER_MS    10000
@@ -66,8 +66,8 @@ struct reader {
     char hint[FAILOVER_ID_MAX + 1]; /* an unfinished one, by the view */
     struct settings settings;
 };
-void reader_start(struct reader *r, struct engine *e, const char *address,
-                  reader_done_f *done, void *arg);
+void engine_reader_start(struct reader *r, struct engine *e,
+                         const char *address, reader_done_f *done, void *arg);
 /* What an address looks like by our caches, judged as a fresh read is. False:
  * nothing is known of it. `record` gets a copy if there is one. */
 bool engine_remember(struct engine *e, const char *address,
@@ -80,7 +80,7 @@ void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
 
 struct target {
     UT_hash_handle hh;
-    struct round *round; /* whose it is */
+    struct move_pass *pass; /* whose it is */
     enum target_state {
         TARGET_UNREAD,
         TARGET_BUSY,   /* being read or created */
@@ -115,10 +115,10 @@ struct item {
 };
 
 struct batch;
-typedef void round_done_f(void *arg, enum err_code code);
+typedef void pass_done_f(void *arg, enum err_code code);
 
 /* One page of an owner's markers, and what becomes of its items. */
-struct round {
+struct move_pass {
     struct engine *e;
     char address[NODE_ADDRESS_MAX + 1]; /* "-": waiting items */
     struct gate gate;                   /* which markers are of the past */
@@ -128,7 +128,7 @@ struct round {
     uint64_t floor_hold;
     char failover[FAILOVER_ID_MAX + 1];
     enum failover_cause cause;
-    round_done_f *done;
+    pass_done_f *done;
     void *arg;
     struct item *items;
     size_t n_items;
@@ -138,7 +138,7 @@ struct round {
     size_t at;      /* the next item to read */
     struct err err; /* the first failure */
     /* moving */
-    bool moving, finishing;
+    bool moving;
     struct target *targets;
     size_t n_busy; /* targets being read or created */
     struct batch *batches[ENGINE_BATCHES];
@@ -148,32 +148,33 @@ struct round {
     struct failover_counts counts;
     uint64_t total; /* moved since the engine began: for failpoints */
 };
-void round_init(struct round *r, struct engine *e);
-void round_close(struct round *r);
+void engine_pass_init(struct move_pass *r, struct engine *e);
+void engine_pass_close(struct move_pass *r);
 /* Forget what is under way. */
-void round_reset(struct round *r);
+void engine_pass_reset(struct move_pass *r);
 /* The next page (`afresh`: the first). done(ERR_OK) with the items that may
  * move, read. */
-void round_list(struct round *r, bool afresh, round_done_f *done, void *arg);
+void engine_pass_list(struct move_pass *r, bool afresh, pass_done_f *done,
+                      void *arg);
 /* Move what was listed; done() once every item is settled. */
-void round_move(struct round *r, const struct registry_lock *lock,
-                round_done_f *done, void *arg);
-void round_fail(struct round *r, const struct err *err);
+void engine_pass_move(struct move_pass *r, const struct registry_lock *lock,
+                      pass_done_f *done, void *arg);
+void engine_pass_fail(struct move_pass *r, const struct err *err);
 /* Read the record of item `i`; then(r, i, reply) has it. */
-void round_item_read(struct round *r, size_t i, call_f *then);
+void engine_pass_item_read(struct move_pass *r, size_t i, call_f *then);
 /* The item as the reply has it; false: it is not there, or cannot be read. */
-bool round_item_load(struct round *r, struct item *it,
-                     const struct registry_reply *reply);
-bool round_item_moves(const struct round *r, const struct item *it);
-void round_rules(const struct round *r, struct plan_rules *rules);
-void round_forget_targets(struct round *r);
+bool engine_pass_item_load(struct move_pass *r, struct item *it,
+                           const struct registry_reply *reply);
+bool engine_pass_item_moves(const struct move_pass *r, const struct item *it);
+void engine_pass_rules(const struct move_pass *r, struct plan_rules *rules);
+void engine_pass_forget_targets(struct move_pass *r);
 /* Its target does not get the item: it counts no more. */
-void round_give_back(struct round *r, struct item *it);
+void engine_pass_give_back(struct move_pass *r, struct item *it);
 
 /* --- batch.c: a txn of moves, as it is put together ----------------------- */
 
 struct batch {
-    struct round *round;
+    struct move_pass *pass;
     struct registry_op *ops;
     char (*keys)[REGISTRY_KEY_MAX + 1]; /* one per op */
     char **values;                      /* one per op, or NULL */
@@ -185,16 +186,17 @@ struct batch {
     struct item **items;
     size_t n_items;
 };
-struct batch *batch_new(struct round *r, size_t n_items);
-void batch_free(struct batch *b);
-struct registry_op *batch_op(struct batch *b, enum registry_op_type type,
-                             struct item *it, struct target *t);
+struct batch *engine_batch_new(struct move_pass *r, size_t n_items);
+void engine_batch_free(struct batch *b);
+struct registry_op *engine_batch_op(struct batch *b, enum registry_op_type type,
+                                    struct item *it, struct target *t);
 /* False: no room for it in this batch. */
-bool batch_add(struct batch *b, struct item *it,
-               const struct plan_rules *rules);
+bool engine_batch_add(struct batch *b, struct item *it,
+                      const struct plan_rules *rules);
 /* The item as it shall stand; shares the payload of it->work. */
-void batch_project(const struct round *r, const struct item *it,
-                   const struct plan_rules *rules, struct work_item *after);
+void engine_batch_project(const struct move_pass *r, const struct item *it,
+                          const struct plan_rules *rules,
+                          struct work_item *after);
 
 /* --- count.c ------------------------------------------------------ */
 
@@ -204,14 +206,14 @@ struct counter {
     struct engine *e;
     char failover[FAILOVER_ID_MAX + 1];
     char *next; /* where the next page begins; NULL: all are counted */
-    round_done_f *done;
+    pass_done_f *done;
     void *arg;
     struct failover_counts counts;
 };
 /* The next page of that failover's count, the first if none was begun. */
-void counter_page(struct counter *c, struct engine *e, const char *failover,
-                  round_done_f *done, void *arg);
-void counter_close(struct counter *c);
+void engine_counter_page(struct counter *c, struct engine *e,
+                         const char *failover, pass_done_f *done, void *arg);
+void engine_counter_close(struct counter *c);
 
 /* --- order.c, dry_run.c ------------------------------------------- */
 
@@ -227,23 +229,24 @@ struct order {
     struct queueing *into; /* its record is being written */
 };
 
-struct survey;
-typedef void survey_done_f(void *arg, const struct survey *s);
-struct survey_item {
+struct dry_run;
+/* `d`: to be freed by whoever started it. */
+typedef void dry_run_done_f(void *arg, struct dry_run *d);
+struct dry_run_item {
     char id[WORK_ID_MAX + 1];
     char target[NODE_ADDRESS_MAX + 1];
     enum plan_action action;
     bool waits;
 };
-struct survey {
-    struct survey *prev, *next;
+struct dry_run {
+    struct dry_run *prev, *next;
     struct engine *e;
-    survey_done_f *done;
+    dry_run_done_f *done;
     void *arg;
     struct reader reader;
-    struct round round;
+    struct move_pass pass;
     struct err err;
-    struct survey_item *items;
+    struct dry_run_item *items;
     size_t n_items, cap;
     size_t n_all; /* also those beyond ENGINE_PLAN_MAX */
     uint64_t digest;
@@ -251,16 +254,16 @@ struct survey {
     struct plan_candidate *candidates;
     size_t n_candidates;
 };
-struct survey *survey_start(struct engine *e, const char *address,
-                            survey_done_f *done, void *arg);
-void survey_free(struct survey **s);
-bool orders_queueing(const struct engine *e);
-void orders_tick(struct engine *e);
-void orders_close(struct engine *e);
-struct order *orders_next(struct engine *e);
-void order_answer(struct engine *e, struct order *o,
-                  enum failover_answer answer, const char *failover,
-                  const char *held, const struct survey *plan);
+struct dry_run *engine_dry_run_start(struct engine *e, const char *address,
+                                     dry_run_done_f *done, void *arg);
+void engine_dry_run_free(struct dry_run **s);
+bool engine_orders_queueing(const struct engine *e);
+void engine_orders_tick(struct engine *e);
+void engine_orders_close(struct engine *e);
+struct order *engine_orders_next(struct engine *e);
+void engine_order_answer(struct engine *e, struct order *o,
+                         enum failover_answer answer, const char *failover,
+                         const char *held, const struct dry_run *plan);
 
 /* --- waiting.c ---------------------------------------------------- */
 
@@ -270,7 +273,7 @@ struct waiting {
     struct waiting_item *items;   /* by id */
     struct waiting_group *groups; /* of them, each once */
     uint64_t index;               /* of the view, as looked at */
-    uint64_t round;
+    uint64_t looks;               /* so many, ever */
     size_t reading;
     bool unknown; /* some groups are not known yet */
     mono_ms looked;
@@ -280,20 +283,20 @@ struct waiting {
     uint64_t why;
 };
 /* Waiting work of a group of which somebody takes work, by our caches. */
-bool waiting_wanted(struct engine *e);
+bool engine_waiting_wanted(struct engine *e);
 /* An attempt under the lock is over. */
-void waiting_settled(struct engine *e, bool in_vain);
-void waiting_close(struct engine *e);
+void engine_waiting_settled(struct engine *e, bool in_vain);
+void engine_waiting_close(struct engine *e);
 
 /* --- gone.c ------------------------------------------------------- */
 
 struct gone;
 /* Fills in seen->gone and seen->hooked; the rest of `seen` is there. */
-void gone_find(struct engine *e, const char *address,
-               struct failover_seen *seen);
+void engine_gone_find(struct engine *e, const char *address,
+                      struct failover_seen *seen);
 /* The addresses that it notes, one after the other: NULL begins and ends. */
-const char *gone_next(const struct engine *e, const char *address);
-void gone_close(struct engine *e);
+const char *engine_gone_next(const struct engine *e, const char *address);
+void engine_gone_close(struct engine *e);
 
 /* --- first.c ------------------------------------------------------ */
 
@@ -302,11 +305,11 @@ struct first {
     mono_ms not_before;
     enum err_code refused; /* told last */
 };
-void first_tick(struct engine *e);
+void engine_first_tick(struct engine *e);
 
-/* --- attend.c ----------------------------------------------------- */
+/* --- work_queue.c ------------------------------------------------- */
 
-struct attention {
+struct queue_entry {
     UT_hash_handle hh;
     mono_ms not_before; /* just visited: our caches lag behind */
     unsigned in_vain;   /* visits in a row without a step forward, */
@@ -314,14 +317,14 @@ struct attention {
     uint64_t hold;      /* the lock hold in which it was visited */
     char address[];
 };
-void attend_look(struct engine *e, const char *address);
-void attend_tick(struct engine *e);
-bool attend_wanted(struct engine *e);
+void engine_queue_add(struct engine *e, const char *address);
+void engine_queue_tick(struct engine *e);
+bool engine_queue_wanted(struct engine *e);
 /* The next task of this hold; false: nothing is left. */
-bool attend_next(struct engine *e, struct failover_task *task);
-void attend_settled(struct engine *e, const struct failover_task *task,
-                    enum failover_outcome outcome);
-void attend_close(struct engine *e);
+bool engine_queue_next(struct engine *e, struct failover_task *task);
+void engine_queue_settled(struct engine *e, const struct failover_task *task,
+                          enum failover_outcome outcome);
+void engine_queue_close(struct engine *e);
 
 /* --- engine.c ------------------------------------------------------------ */
 
@@ -345,20 +348,20 @@ struct engine {
     bool connected;
     bool own_entry;
     bool feeding; /* inside the step: events queue up */
-    struct failover_event queue[4];
-    size_t n_queue;
+    struct failover_event events[4];
+    size_t n_events;
     struct calls calls;
     struct reader reader;
-    struct round round;
+    struct move_pass pass;
     struct {
         char address[NODE_ADDRESS_MAX + 1];
         uint64_t gate_version;
         char *next;
-    } pass; /* of listing that a hold's end cut off, clean so far */
+    } cut_off; /* a pass of listing that a hold's end cut off, clean so far */
     struct counter counter;
     struct collect *collect;
-    struct survey *surveys;
-    struct survey *matching; /* the one that PLANNING waits for */
+    struct dry_run *dry_runs;
+    struct dry_run *matching; /* the one that PLANNING waits for */
     struct order *orders;
     struct order *current; /* the order under way */
     char queued_match[40]; /* of one that waited: If-Match */
@@ -371,7 +374,7 @@ struct engine {
     mono_ms swept_at;
     enum failover_cause braked; /* NONE: nothing holds failovers back */
     size_t mass_stands;         /* a record of our kind says so, of so many */
-    struct attention *attention;
+    struct queue_entry *work_queue;
     uint64_t hold;      /* number of this lock hold */
     mono_ms scanned_at; /* -1: never */
     struct waiting waiting;

@@ -66,7 +66,7 @@ static bool lacks_gate(struct engine *e, const struct node *n)
              !seen.gone.known));
 }
 
-void first_tick(struct engine *e)
+void engine_first_tick(struct engine *e)
 {
     mono_ms now = e->c.clock->mono;
     struct node *n = NULL;

@@ -30,7 +30,7 @@ static void drop(struct engine *e, struct gone *g)
     mem_free(g);
 }
 
-void gone_close(struct engine *e)
+void engine_gone_close(struct engine *e)
 {
     while (e->gone != NULL)
         drop(e, e->gone);
@@ -74,7 +74,7 @@ static bool accounted(const struct failover_seen *seen, const struct process *p)
 
 static bool take(struct failover_seen *seen, const struct process *p)
 {
-    if (!p->known || accounted(seen, p) || failover_stands(seen, p))
+    if (!p->known || accounted(seen, p) || failover_is_registered(seen, p))
         return false;
     seen->gone = *p;
     return true;
@@ -102,8 +102,8 @@ static bool take_noted(struct engine *e, const char *address,
     return false;
 }
 
-void gone_find(struct engine *e, const char *address,
-               struct failover_seen *seen)
+void engine_gone_find(struct engine *e, const char *address,
+                      struct failover_seen *seen)
 {
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     memset(&seen->gone, 0, sizeof(seen->gone));
@@ -117,7 +117,7 @@ void gone_find(struct engine *e, const char *address,
         (void)take(seen, &n->process);
 }
 
-const char *gone_next(const struct engine *e, const char *address)
+const char *engine_gone_next(const struct engine *e, const char *address)
 {
     struct gone *g = e->gone;
     if (address != NULL) {

@@ -58,8 +58,8 @@ struct hooks {
     struct loop_timer *soon;
 };
 
-int hooks_new(struct hooks **out, struct loop *loop, const char *command,
-              struct err *err)
+int engine_hooks_new(struct hooks **out, struct loop *loop, const char *command,
+                     struct err *err)
 {
     char *shell = mem_printf("exec 2>&1\n%s", command);
     struct hooks *h;
@@ -73,7 +73,7 @@ int hooks_new(struct hooks **out, struct loop *loop, const char *command,
     pid = fork();
     if (pid == 0) {
         close(line[0]);
-        hook_helper(line[1], shell);
+        engine_hook_helper(line[1], shell);
     }
     close(line[1]);
     mem_free(shell);
@@ -357,8 +357,9 @@ static void refuse(struct hook *k, int why)
     k->refused = loop_timer(k->owner->loop, 0, 0, on_refused, k);
 }
 
-void hooks_run(void *hooks, const struct failover_record *r, int64_t timeout_ms,
-               mono_ms until, hook_ended_f *ended, void *arg)
+void engine_hooks_run(void *hooks, const struct failover_record *r,
+                      int64_t timeout_ms, mono_ms until, hook_ended_f *ended,
+                      void *arg)
 {
     struct hooks *h = hooks;
     struct hook *k;
@@ -394,7 +395,7 @@ static struct hook *find(struct hooks *h, const void *arg)
     return NULL;
 }
 
-void hooks_until(void *hooks, const void *arg, mono_ms until)
+void engine_hooks_until(void *hooks, const void *arg, mono_ms until)
 {
     struct hook *k = find(hooks, arg);
     struct guard_message m;
@@ -414,8 +415,8 @@ static void stop(struct hook *k)
     (void)shutdown(k->line_fd, SHUT_WR);
 }
 
-void hooks_stop(void *hooks, const void *arg, void (*stopped)(void *arg),
-                void *stop_arg)
+void engine_hooks_stop(void *hooks, const void *arg, void (*stopped)(void *arg),
+                       void *stop_arg)
 {
     struct hooks *h = hooks;
     struct hook *k = find(h, arg);
@@ -428,7 +429,7 @@ void hooks_stop(void *hooks, const void *arg, void (*stopped)(void *arg),
     stop(k);
 }
 
-void hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg)
+void engine_hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg)
 {
     struct hook *k;
 
@@ -444,7 +445,7 @@ void hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg)
     check_all_ended(h);
 }
 
-void hooks_free(struct hooks **hooks)
+void engine_hooks_free(struct hooks **hooks)
 {
     struct hooks *h = *hooks;
 

@@ -35,30 +35,31 @@ struct hooks;
 
 /* Forks: while we are single-threaded. Copies `command`. ERR_IO and others:
  * no process could be made. */
-int hooks_new(struct hooks **out, struct loop *loop, const char *command,
-              struct err *err) MUST_CHECK;
+int engine_hooks_new(struct hooks **out, struct loop *loop, const char *command,
+                     struct err *err) MUST_CHECK;
 
 /* Ends what runs, and starts nothing more; then ended(arg), from a later turn.
  * No hook's ended() comes any more. Once; the locks are to be kept until
  * then. */
-void hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg);
+void engine_hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg);
 /* After ended(). The helper is gone when this returns. */
-void hooks_free(struct hooks **h);
+void engine_hooks_free(struct hooks **h);
 
 /* --- for struct engine_config: `hooks` is the struct hooks -----------------
  */
 
 /* ended() is called once, from a later turn of the loop; `tail` is the end of
- * what it printed. `until`: as hooks_until(). */
+ * what it printed. `until`: as engine_hooks_until(). */
 typedef void hook_ended_f(void *arg, int exit_code, const char *tail);
-void hooks_run(void *hooks, const struct failover_record *r, int64_t timeout_ms,
-               mono_ms until, hook_ended_f *ended, void *arg);
+void engine_hooks_run(void *hooks, const struct failover_record *r,
+                      int64_t timeout_ms, mono_ms until, hook_ended_f *ended,
+                      void *arg);
 /* The lock of the hook that was run with `arg` is proven until then. */
-void hooks_until(void *hooks, const void *arg, mono_ms until);
+void engine_hooks_until(void *hooks, const void *arg, mono_ms until);
 /* That hook is not wanted any more: it is ended, and its ended() does not come.
  * stopped(stop_arg), if not NULL, comes from a later turn, when nothing of it
  * runs. */
-void hooks_stop(void *hooks, const void *arg, void (*stopped)(void *arg),
-                void *stop_arg);
+void engine_hooks_stop(void *hooks, const void *arg, void (*stopped)(void *arg),
+                       void *stop_arg);
 
 #endif

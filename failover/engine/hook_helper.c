@@ -136,7 +136,7 @@ static void set_up(struct helper *h, int line)
         _exit(1);
 }
 
-void hook_helper(int line, const char *command)
+void engine_hook_helper(int line, const char *command)
 {
     struct helper h = {.command = command};
 

@@ -9,6 +9,6 @@
  * carries two descriptors: a line for a new guard that runs `command`, and
  * where its output goes. It ends with the last guard when `line` is closed.
  */
-void hook_helper(int line, const char *command) NORETURN;
+void engine_hook_helper(int line, const char *command) NORETURN;
 
 #endif

@@ -26,7 +26,8 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
     e->hook_done(e, exit_code, tail);
 }
 
-static void never(void *part, size_t index, const struct registry_reply *reply)
+static void no_reply_comes(void *part, size_t index,
+                           const struct registry_reply *reply)
 {
     (void)part;
     (void)index;
@@ -39,7 +40,7 @@ void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done)
     const struct failover_record *r = failover_record(e->f);
     const struct engine_hooks *h = e->c.hooks;
     assert(r != NULL && h != NULL && e->hook == NULL);
-    e->hook = call_new(&e->calls, never, e, 0);
+    e->hook = call_new(&e->calls, no_reply_comes, e, 0);
     e->hook_done = done;
     h->run(h->arg, r, time_ms, proven_until(e), on_hook_ended, e->hook);
 }
@@ -71,7 +72,7 @@ static void hook_stop(struct engine *e)
     e->hook = NULL;
     e->hook_lock = e->lock;
     e->lock = NULL;
-    e->hook_stops = call_new(&e->calls, never, &e->hook_stops, 0);
+    e->hook_stops = call_new(&e->calls, no_reply_comes, &e->hook_stops, 0);
     h->stop(h->arg, run, on_hook_stopped, e->hook_stops);
     (void)call_take(run, &part);
 }

@@ -24,31 +24,31 @@
 
 #define EXCLUDED_MAX 64 /* closed targets told to whoever picks */
 
-static void pump(struct round *r);
+static void pump(struct move_pass *pass);
 
 /* --- targets ------------------------------------------------------------- */
 
-static struct target *target_get(struct round *r, const char *address)
+static struct target *target_get(struct move_pass *pass, const char *address)
 {
     struct target *t;
-    HASH_FIND_STR(r->targets, address, t);
-    if (t == NULL && HASH_COUNT(r->targets) < ENGINE_TARGETS) {
+    HASH_FIND_STR(pass->targets, address, t);
+    if (t == NULL && HASH_COUNT(pass->targets) < ENGINE_TARGETS) {
         size_t len = strlen(address);
         assert(len <= NODE_ADDRESS_MAX);
         t = mem_zalloc(sizeof(*t));
-        t->round = r;
+        t->pass = pass;
         memcpy(t->address, address, len + 1);
-        HASH_ADD_STR(r->targets, address, t);
+        HASH_ADD_STR(pass->targets, address, t);
     }
     return t;
 }
 
 /* The process that we see at a target, if it is fit to be given work. */
-static const struct process *target_process(const struct round *r,
+static const struct process *target_process(const struct move_pass *pass,
                                             const struct target *t)
 {
     const struct node *n =
-        membership_find(r->e->c.membership, r->e->c.kind, t->address);
+        membership_find(pass->e->c.membership, pass->e->c.kind, t->address);
     if (n == NULL || n->state != NODE_UP || !n->process.known)
         return NULL;
     return &n->process;
@@ -59,25 +59,25 @@ static const struct process *target_process(const struct round *r,
 static void on_created(void *part, size_t index,
                        const struct registry_reply *reply);
 
-static void target_create(struct round *r, struct target *t,
+static void target_create(struct move_pass *pass, struct target *t,
                           const struct process *p)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct gate gate = {.state = GATE_OPEN, .process = *p};
     struct buf value;
     struct registry_op ops[2] = {
-        {.type = REGISTRY_CHECK_LOCK, .lock = r->lock},
+        {.type = REGISTRY_CHECK_LOCK, .lock = pass->lock},
         {.type = REGISTRY_PUT, .expect = REGISTRY_ABSENT},
     };
     buf_init(&value, REGISTRY_VALUE_MAX);
     gate_write(&value, &gate);
-    ops[1].key = gate_key(r->e->c.kind, t->address, key, sizeof(key));
+    ops[1].key = gate_key(pass->e->c.kind, t->address, key, sizeof(key));
     ops[1].value = buf_text(&value);
     ops[1].value_len = value.len;
     t->state = TARGET_BUSY;
-    r->n_busy++;
-    registry_txn(r->e->c.registry, ops, 2, call_done,
-                 call_new(&r->e->calls, on_created, t, 0));
+    pass->n_busy++;
+    registry_txn(pass->e->c.registry, ops, 2, call_done,
+                 call_new(&pass->e->calls, on_created, t, 0));
     buf_close(&value);
 }
 
@@ -85,19 +85,19 @@ static void on_target(void *part, size_t index,
                       const struct registry_reply *reply)
 {
     struct target *t = part;
-    struct round *r = t->round;
+    struct move_pass *pass = t->pass;
     (void)index;
-    const struct process *p = target_process(r, t);
+    const struct process *p = target_process(pass, t);
     struct err err;
-    assert(t->state == TARGET_BUSY && r->n_busy > 0);
-    r->n_busy--;
+    assert(t->state == TARGET_BUSY && pass->n_busy > 0);
+    pass->n_busy--;
     err_clear(&err);
     t->state = TARGET_CLOSED;
     if (reply->err.code == ERR_NOT_FOUND) {
         if (p != NULL && t->tries <= ENGINE_TRIES)
-            target_create(r, t, p);
+            target_create(pass, t, p);
     } else if (reply->err.code != ERR_OK) {
-        round_fail(r, &reply->err);
+        engine_pass_fail(pass, &reply->err);
     } else if (gate_read(&t->gate, reply->entries[0].value,
                          reply->entries[0].value_len, &err) != 0) {
         log_error("!gate-unreadable", LOG_S("address", t->address),
@@ -107,10 +107,10 @@ static void on_target(void *part, size_t index,
         if (p != NULL && gate_takes(&t->gate, p))
             t->state = TARGET_OPEN;
     }
-    pump(r);
+    pump(pass);
 }
 
-static void target_read(struct round *r, struct target *t)
+static void target_read(struct move_pass *pass, struct target *t)
 {
     char key[REGISTRY_KEY_MAX + 1];
     assert(t->state != TARGET_BUSY);
@@ -119,21 +119,21 @@ static void target_read(struct round *r, struct target *t)
         return;
     }
     t->state = TARGET_BUSY;
-    t->read_at = r->e->c.clock->mono;
-    r->n_busy++;
-    registry_get(r->e->c.registry,
-                 gate_key(r->e->c.kind, t->address, key, sizeof(key)),
-                 call_done, call_new(&r->e->calls, on_target, t, 0));
+    t->read_at = pass->e->c.clock->mono;
+    pass->n_busy++;
+    registry_get(pass->e->c.registry,
+                 gate_key(pass->e->c.kind, t->address, key, sizeof(key)),
+                 call_done, call_new(&pass->e->calls, on_target, t, 0));
 }
 
 static void on_created(void *part, size_t index,
                        const struct registry_reply *reply)
 {
     struct target *t = part;
-    struct round *r = t->round;
+    struct move_pass *pass = t->pass;
     (void)index;
-    assert(r->n_busy > 0);
-    r->n_busy--;
+    assert(pass->n_busy > 0);
+    pass->n_busy--;
     t->state = TARGET_UNREAD;
     switch (reply->err.code) {
     case ERR_OK:
@@ -143,23 +143,23 @@ static void on_created(void *part, size_t index,
         if (reply->failed_op == 0) {
             struct err lost;
             (void)err_set(&lost, ERR_SESSION_LOST, "the lock is not ours");
-            round_fail(r, &lost);
+            engine_pass_fail(pass, &lost);
         }
         break;
     default:
-        round_fail(r, &reply->err);
+        engine_pass_fail(pass, &reply->err);
         break;
     }
-    pump(r);
+    pump(pass);
 }
 
 /* --- planning ------------------------------------------------------------ */
 
-static size_t excluded(struct round *r, const char **list)
+static size_t excluded(struct move_pass *pass, const char **list)
 {
     size_t n = 0;
     struct target *t, *next;
-    HASH_ITER(hh, r->targets, t, next)
+    HASH_ITER(hh, pass->targets, t, next)
     {
         if (t->state == TARGET_CLOSED && n < EXCLUDED_MAX)
             list[n++] = t->address;
@@ -168,79 +168,79 @@ static size_t excluded(struct round *r, const char **list)
 }
 
 /* Who takes it: NULL nobody. */
-static struct target *find_target(struct round *r, struct item *it)
+static struct target *find_target(struct move_pass *pass, struct item *it)
 {
     const char *list[EXCLUDED_MAX];
-    struct engine *e = r->e;
+    struct engine *e = pass->e;
     struct target *t;
-    round_give_back(r, it); /* planned before, and not again there */
+    engine_pass_give_back(pass, it); /* planned before, and not again there */
     memset(&it->given, 0, sizeof(it->given));
     e->c.target(e->c.target_arg, e->c.kind, it->work.group, list,
-                excluded(r, list), &it->given);
+                excluded(pass, list), &it->given);
     if (it->given.code != NULL)
         return NULL;
-    t = target_get(r, it->given.address);
+    t = target_get(pass, it->given.address);
     if (t == NULL || t->state == TARGET_CLOSED) {
         /* the one who picks has not heard yet that this one is closed */
-        round_give_back(r, it);
+        engine_pass_give_back(pass, it);
         return NULL;
     }
     return t;
 }
 
-static void plan_item(struct round *r, struct item *it)
+static void plan_item(struct move_pass *pass, struct item *it)
 {
     struct plan_rules rules;
-    round_rules(r, &rules);
-    if (!work_epoch_left(it->work.epoch, r->floor)) {
+    engine_pass_rules(pass, &rules);
+    if (!work_epoch_left(it->work.epoch, pass->floor)) {
         log_error("!no-epoch-left", LOG_S("id", it->work.id),
-                  LOG_U("epoch", it->work.epoch), LOG_U("floor", r->floor));
+                  LOG_U("epoch", it->work.epoch), LOG_U("floor", pass->floor));
         it->state = ITEM_SETTLED;
-        r->counts.stuck++;
+        pass->counts.stuck++;
         return;
     }
     it->state = ITEM_PLANNED;
     it->target = NULL;
-    it->action = plan_action(&it->work, &rules, &it->cause);
+    it->action = failover_plan_action(&it->work, &rules, &it->cause);
     if (it->action == PLAN_HEIR) {
-        struct target *t = target_get(r, r->address);
+        struct target *t = target_get(pass, pass->address);
         if (t != NULL && t->state == TARGET_UNREAD) {
             /* the heir keeps its work through a cordon: its own gate as read
              * with the failover decides, and the txn checks it */
-            t->gate = r->gate;
+            t->gate = pass->gate;
             t->read_at = it->read_at;
             t->state = TARGET_OPEN;
         }
         it->target = t;
         if (t == NULL || t->state == TARGET_CLOSED)
-            it->state = ITEM_SETTLED, r->counts.stuck++;
+            it->state = ITEM_SETTLED, pass->counts.stuck++;
         return;
     }
     if (it->action != PLAN_MOVE)
         return;
-    it->target = find_target(r, it);
+    it->target = find_target(pass, it);
     if (it->target == NULL && it->work.state == WORK_WAITING) {
         it->state = ITEM_SETTLED; /* it waits already */
-        r->counts.stuck++;
+        pass->counts.stuck++;
     }
 }
 
 /* Plans an item and sees to its target; one that closed sends it on to the
  * next, which ends because a closed target is never chosen again. */
-static void follow_target(struct round *r, struct item *it)
+static void follow_target(struct move_pass *pass, struct item *it)
 {
     for (;;) {
         if (it->state == ITEM_READ)
-            plan_item(r, it);
+            plan_item(pass, it);
         if (it->state != ITEM_PLANNED || it->target == NULL)
             return;
         if (it->target->state == TARGET_UNREAD)
-            target_read(r, it->target);
+            target_read(pass, it->target);
         if (it->target->state != TARGET_CLOSED)
             return;
         if (it->action == PLAN_HEIR) {
             it->state = ITEM_SETTLED; /* the heir's gate changed: look anew */
-            r->counts.stuck++;
+            pass->counts.stuck++;
             return;
         }
         it->state = ITEM_READ;
@@ -259,26 +259,26 @@ static void back_to(struct batch *b, enum item_state state, bool doubt)
 
 static void applied(struct batch *b)
 {
-    struct round *r = b->round;
+    struct move_pass *pass = b->pass;
     struct work_item after;
     struct plan_rules rules;
-    round_rules(r, &rules);
+    engine_pass_rules(pass, &rules);
     for (size_t i = 0; i < b->n_items; i++) {
         struct item *it = b->items[i];
-        batch_project(r, it, &rules, &after);
-        plan_count(&r->counts, &after, it->action);
+        engine_batch_project(pass, it, &rules, &after);
+        failover_plan_count(&pass->counts, &after, it->action);
         it->given.counted = false; /* it has it */
         it->state = ITEM_SETTLED;
     }
-    r->total += b->n_items;
-    failpoint_at("engine-mid-move", r->total);
+    pass->total += b->n_items;
+    failover_failpoint_at("engine-mid-move", pass->total);
 }
 
 /* The whole batch was refused because of one operation. What conflicted is
  * read again and decided anew; the others stand as they were. */
 static void conflicted(struct batch *b, size_t op)
 {
-    struct round *r = b->round;
+    struct move_pass *pass = b->pass;
     back_to(b, ITEM_PLANNED, false);
     if (op >= b->n_ops) { /* not told which one: all of them */
         back_to(b, ITEM_UNREAD, false);
@@ -292,32 +292,32 @@ static void conflicted(struct batch *b, size_t op)
     } else {
         struct err lost;
         (void)err_set(&lost, ERR_SESSION_LOST, "the lock is not ours");
-        round_fail(r, &lost);
+        engine_pass_fail(pass, &lost);
     }
 }
 
 static void too_large(struct batch *b)
 {
-    struct round *r = b->round;
+    struct move_pass *pass = b->pass;
     back_to(b, ITEM_PLANNED, false);
     if (b->n_items > 1) {
-        r->bytes_max = b->bytes / 2;
+        pass->bytes_max = b->bytes / 2;
         return;
     }
     log_error("!work-too-large", LOG_S("id", b->items[0]->marker.id),
               LOG_U("bytes", b->bytes));
     b->items[0]->state = ITEM_SETTLED;
-    r->counts.stuck++;
+    pass->counts.stuck++;
 }
 
 static void on_batch(void *part, size_t index,
                      const struct registry_reply *reply)
 {
-    struct round *r = part;
-    struct batch *b = r->batches[index];
-    assert(b != NULL && r->n_batches > 0);
-    r->batches[index] = NULL;
-    r->n_batches--;
+    struct move_pass *pass = part;
+    struct batch *b = pass->batches[index];
+    assert(b != NULL && pass->n_batches > 0);
+    pass->batches[index] = NULL;
+    pass->n_batches--;
     switch (reply->err.code) {
     case ERR_OK:
         applied(b);
@@ -334,205 +334,208 @@ static void on_batch(void *part, size_t index,
         break;
     default:
         back_to(b, ITEM_PLANNED, false);
-        round_fail(r, &reply->err);
+        engine_pass_fail(pass, &reply->err);
         break;
     }
-    batch_free(b);
-    pump(r);
+    engine_batch_free(b);
+    pump(pass);
 }
 
 /* --- sending ------------------------------------------------------------- */
 
 /* A txn on a read older than the session's timeout, or of an earlier session,
  * is not sent: read again. */
-static bool ready(struct round *r, struct item *it)
+static bool ready(struct move_pass *pass, struct item *it)
 {
-    struct engine *e = r->e;
+    struct engine *e = pass->e;
     if (it->state != ITEM_PLANNED)
         return false;
     if (it->target != NULL && it->target->state != TARGET_OPEN)
         return false;
-    if (!engine_is_fresh(e, it->read_at, r->session)) {
+    if (!engine_is_fresh(e, it->read_at, pass->session)) {
         it->state = ITEM_UNREAD;
         return false;
     }
     if (it->target != NULL &&
-        !engine_is_fresh(e, it->target->read_at, r->session)) {
+        !engine_is_fresh(e, it->target->read_at, pass->session)) {
         it->target->state = TARGET_UNREAD;
         return false;
     }
     return true;
 }
 
-static void send_batch(struct round *r, struct batch *b)
+static void send_batch(struct move_pass *pass, struct batch *b)
 {
     size_t slot = 0;
-    while (r->batches[slot] != NULL)
+    while (pass->batches[slot] != NULL)
         slot++;
     assert(slot < ENGINE_BATCHES);
-    r->batches[slot] = b;
-    r->n_batches++;
-    failpoint("engine-before-batch");
-    registry_txn(r->e->c.registry, b->ops, b->n_ops, call_done,
-                 call_new(&r->e->calls, on_batch, r, slot));
+    pass->batches[slot] = b;
+    pass->n_batches++;
+    failover_failpoint("engine-before-batch");
+    registry_txn(pass->e->c.registry, b->ops, b->n_ops, call_done,
+                 call_new(&pass->e->calls, on_batch, pass, slot));
     for (size_t i = 0; i < b->cap; i++)
         MEM_FREE(b->values[i]); /* the registry has copied them */
 }
 
 /* One more batch; false: nothing is ready. */
-static bool send_one(struct round *r, size_t *from)
+static bool send_one(struct move_pass *pass, size_t *from)
 {
     size_t n = 0;
-    for (size_t i = *from; i < r->n_items; i++)
-        n += ready(r, &r->items[i]);
+    for (size_t i = *from; i < pass->n_items; i++)
+        n += ready(pass, &pass->items[i]);
     if (n == 0)
         return false;
     struct plan_rules rules;
-    round_rules(r, &rules);
-    struct batch *b = batch_new(r, n);
+    engine_pass_rules(pass, &rules);
+    struct batch *b = engine_batch_new(pass, n);
     if (!planted(PLANTED_NO_CHECK_LOCK))
-        batch_op(b, REGISTRY_CHECK_LOCK, NULL, NULL)->lock = r->lock;
-    for (; *from < r->n_items; (*from)++) {
-        if (ready(r, &r->items[*from]) &&
-            !batch_add(b, &r->items[*from], &rules))
+        engine_batch_op(b, REGISTRY_CHECK_LOCK, NULL, NULL)->lock = pass->lock;
+    for (; *from < pass->n_items; (*from)++) {
+        if (ready(pass, &pass->items[*from]) &&
+            !engine_batch_add(b, &pass->items[*from], &rules))
             break;
     }
     if (b->n_items == 0) { /* one item alone does not fit a txn */
-        struct item *it = &r->items[*from];
+        struct item *it = &pass->items[*from];
         log_error("!work-too-large", LOG_S("id", it->marker.id));
         it->state = ITEM_SETTLED;
-        r->counts.stuck++;
-        batch_free(b);
+        pass->counts.stuck++;
+        engine_batch_free(b);
         return true;
     }
-    send_batch(r, b);
+    send_batch(pass, b);
     return true;
 }
 
-static void send_batches(struct round *r)
+static void send_batches(struct move_pass *pass)
 {
     size_t from = 0;
     /* while targets or items are being read a batch would be a small one */
-    if (r->n_busy + r->reading > 0 ||
-        !engine_is_fresh(r->e, r->e->c.clock->mono, r->session))
+    if (pass->n_busy + pass->reading > 0 ||
+        !engine_is_fresh(pass->e, pass->e->c.clock->mono, pass->session))
         return;
-    while (r->n_batches < ENGINE_BATCHES && send_one(r, &from))
+    while (pass->n_batches < ENGINE_BATCHES && send_one(pass, &from))
         ;
 }
 
 /* --- an item read again ------------------------------------------------- */
 
 /* Did the failover under way take it from the owner that we listed? */
-static bool was_moved(const struct round *r, const struct item *it)
+static bool was_moved(const struct move_pass *pass, const struct item *it)
 {
     for (size_t i = 0; i < it->work.n_history; i++) {
         const struct work_past *past = &it->work.history[i];
-        if (past->epoch == it->marker.epoch && r->failover[0] != '\0' &&
-            strcmp(past->failover, r->failover) == 0)
+        if (past->epoch == it->marker.epoch && pass->failover[0] != '\0' &&
+            strcmp(past->failover, pass->failover) == 0)
             return true;
     }
     return false;
 }
 
-static void reread(struct round *r, struct item *it)
+static void reread(struct move_pass *pass, struct item *it)
 {
     const struct work_item *w = &it->work;
     assert(it->state == ITEM_READ && it->loaded);
-    if (it->doubt && was_moved(r, it)) {
-        plan_recount(&r->counts, w, r->failover); /* the answer was a yes */
+    if (it->doubt && was_moved(pass, it)) {
+        failover_plan_recount(&pass->counts, w,
+                              pass->failover); /* the answer was a yes */
         it->given.counted = false;
         it->state = ITEM_SETTLED;
         return;
     }
-    if (w->epoch != it->marker.epoch || !round_item_moves(r, it)) {
+    if (w->epoch != it->marker.epoch || !engine_pass_item_moves(pass, it)) {
         it->state = ITEM_SETTLED; /* finished, or handed over: not ours */
         return;
     }
     if (++it->tries > ENGINE_TRIES) {
         log_warn("!work-stuck", LOG_S("id", w->id),
-                 LOG_S("address", r->address));
+                 LOG_S("address", pass->address));
         it->state = ITEM_SETTLED;
-        r->counts.stuck++;
+        pass->counts.stuck++;
     }
 }
 
 static void on_item(void *part, size_t index,
                     const struct registry_reply *reply)
 {
-    struct round *r = part;
-    struct item *it = &r->items[index];
-    if (round_item_load(r, it, reply))
-        reread(r, it);
+    struct move_pass *pass = part;
+    struct item *it = &pass->items[index];
+    if (engine_pass_item_load(pass, it, reply))
+        reread(pass, it);
     else
         it->state = ITEM_SETTLED;
-    pump(r);
+    pump(pass);
 }
 
 /* --- the pump ------------------------------------------------------------ */
 
-static bool all_settled(const struct round *r)
+static bool all_settled(const struct move_pass *pass)
 {
-    for (size_t i = 0; i < r->n_items; i++) {
-        if (r->items[i].state != ITEM_SETTLED)
+    for (size_t i = 0; i < pass->n_items; i++) {
+        if (pass->items[i].state != ITEM_SETTLED)
             return false;
     }
     return true;
 }
 
-static void finish(struct round *r)
+static void finish(struct move_pass *pass)
 {
-    r->moving = false;
-    round_forget_targets(r);
-    r->done(r->arg, r->err.code);
+    pass->moving = false;
+    engine_pass_forget_targets(pass);
+    pass->done(pass->arg, pass->err.code);
 }
 
 /* Whatever can be done now. */
-static void advance(struct round *r)
+static void advance(struct move_pass *pass)
 {
-    for (size_t i = 0; i < r->n_items && r->reading < ENGINE_READS_MAX; i++) {
-        if (r->items[i].state == ITEM_UNREAD)
-            round_item_read(r, i, on_item);
+    for (size_t i = 0; i < pass->n_items && pass->reading < ENGINE_READS_MAX;
+         i++) {
+        if (pass->items[i].state == ITEM_UNREAD)
+            engine_pass_item_read(pass, i, on_item);
     }
-    for (size_t i = 0; i < r->n_items; i++)
-        follow_target(r, &r->items[i]);
-    send_batches(r);
+    for (size_t i = 0; i < pass->n_items; i++)
+        follow_target(pass, &pass->items[i]);
+    send_batches(pass);
 }
 
-static bool under_way(const struct round *r)
+static bool under_way(const struct move_pass *pass)
 {
-    return r->n_busy + r->reading + r->n_batches > 0;
+    return pass->n_busy + pass->reading + pass->n_batches > 0;
 }
 
-static void pump(struct round *r)
+static void pump(struct move_pass *pass)
 {
-    assert(r->moving);
-    if (r->session != registry_session(r->e->c.registry)) {
+    assert(pass->moving);
+    if (pass->session != registry_session(pass->e->c.registry)) {
         struct err lost;
         (void)err_set(&lost, ERR_SESSION_LOST, "another session");
-        round_fail(r, &lost);
+        engine_pass_fail(pass, &lost);
     }
-    if (r->err.code == ERR_OK) {
-        advance(r);
-        if (!under_way(r) && !all_settled(r))
-            advance(r); /* what was planned had grown old: it is read again */
+    if (pass->err.code == ERR_OK) {
+        advance(pass);
+        if (!under_way(pass) && !all_settled(pass))
+            advance(
+                pass); /* what was planned had grown old: it is read again */
     }
     /* a failure waits for what is in flight, so that it is still counted */
-    if (under_way(r))
+    if (under_way(pass))
         return;
-    assert(r->err.code != ERR_OK || all_settled(r));
-    finish(r);
+    assert(pass->err.code != ERR_OK || all_settled(pass));
+    finish(pass);
 }
 
-void round_move(struct round *r, const struct registry_lock *lock,
-                round_done_f *done, void *arg)
+void engine_pass_move(struct move_pass *pass, const struct registry_lock *lock,
+                      pass_done_f *done, void *arg)
 {
-    assert(!r->moving && r->n_batches == 0);
-    r->moving = true;
-    r->lock = lock;
-    r->done = done;
-    r->arg = arg;
-    memset(&r->counts, 0, sizeof(r->counts));
-    r->bytes_max = registry_max_bytes(r->e->c.registry);
-    r->ops_max = registry_max_ops(r->e->c.registry);
-    pump(r);
+    assert(!pass->moving && pass->n_batches == 0);
+    pass->moving = true;
+    pass->lock = lock;
+    pass->done = done;
+    pass->arg = arg;
+    memset(&pass->counts, 0, sizeof(pass->counts));
+    pass->bytes_max = registry_max_bytes(pass->e->c.registry);
+    pass->ops_max = registry_max_ops(pass->e->c.registry);
+    pump(pass);
 }

@@ -42,18 +42,19 @@ static void queueing_free(struct engine *e, struct queueing **q)
 
 /* --- answering ----------------------------------------------------------- */
 
-static const char *action_of(const struct survey_item *it)
+static const char *action_of(const struct dry_run_item *it)
 {
     if (it->waits)
         return "wait";
-    return it->action == PLAN_HEIR ? "move" : plan_action_name(it->action);
+    return it->action == PLAN_HEIR ? "move"
+                                   : failover_plan_action_name(it->action);
 }
 
-static struct engine_plan_item *plan_items(const struct survey *s)
+static struct engine_plan_item *plan_items(const struct dry_run *s)
 {
     struct engine_plan_item *list = mem_array(s->n_items + 1, sizeof(*list));
     for (size_t i = 0; i < s->n_items; i++) {
-        const struct survey_item *it = &s->items[i];
+        const struct dry_run_item *it = &s->items[i];
         bool moves = it->action == PLAN_MOVE || it->action == PLAN_HEIR;
         list[i].id = it->id;
         list[i].action = action_of(it);
@@ -89,9 +90,9 @@ static enum failover_answer no_registry(const struct engine *e)
                                                      : FAILOVER_NO_REGISTRY;
 }
 
-void order_answer(struct engine *e, struct order *o,
-                  enum failover_answer answer, const char *failover,
-                  const char *held, const struct survey *plan)
+void engine_order_answer(struct engine *e, struct order *o,
+                         enum failover_answer answer, const char *failover,
+                         const char *held, const struct dry_run *plan)
 {
     struct engine_reply reply = {.held = held != NULL, .cause = held};
     struct engine_plan_item *items = NULL;
@@ -122,7 +123,7 @@ static void put_record(struct queueing *q);
 
 static void refused(struct queueing *q, enum failover_answer answer)
 {
-    order_answer(q->e, q->o, answer, "", NULL, NULL); /* frees it */
+    engine_order_answer(q->e, q->o, answer, "", NULL, NULL); /* frees it */
 }
 
 static void accepted(struct queueing *q)
@@ -286,29 +287,28 @@ static void order_queue(struct engine *e, struct order *o)
     o->into = q;
     q->e = e;
     q->o = o;
-    reader_start(&q->reader, e, o->task.address, on_read, q);
+    engine_reader_start(&q->reader, e, o->task.address, on_read, q);
 }
 
 /* --- orders -------------------------------------------------------------- */
 
-static void on_dry_run(void *arg, const struct survey *s)
+static void on_dry_run(void *arg, struct dry_run *s)
 {
     struct order *o = arg;
     struct engine *e = s->e;
-    struct survey *own = (struct survey *)(uintptr_t)s;
     enum failover_answer answer = FAILOVER_ACCEPTED;
     if (s->err.code != ERR_OK)
         answer = s->err.code == ERR_INVALID ? FAILOVER_NOT_READABLE
                                             : FAILOVER_NO_REGISTRY;
     else if (s->reader.seen.gate.state == GATE_ABSENT &&
-             !s->reader.seen.gone.known && s->reader.seen.n_standing == 0)
+             !s->reader.seen.gone.known && s->reader.seen.n_registered == 0)
         answer = FAILOVER_NOT_FOUND;
-    order_answer(e, o, answer, "", NULL,
-                 answer == FAILOVER_ACCEPTED ? s : NULL);
-    survey_free(&own);
+    engine_order_answer(e, o, answer, "", NULL,
+                        answer == FAILOVER_ACCEPTED ? s : NULL);
+    engine_dry_run_free(&s);
 }
 
-struct order *orders_next(struct engine *e)
+struct order *engine_orders_next(struct engine *e)
 {
     struct order *o;
     DL_FOREACH(e->orders, o)
@@ -320,7 +320,7 @@ struct order *orders_next(struct engine *e)
 }
 
 /* The place in the lock's queue is kept until our view tells of the record. */
-bool orders_queueing(const struct engine *e)
+bool engine_orders_queueing(const struct engine *e)
 {
     const struct order *o;
     DL_FOREACH(e->orders, o)
@@ -334,7 +334,7 @@ bool orders_queueing(const struct engine *e)
 /* After a second without the lock an order is queued. It has 10 s in all. What
  * is under way is not stopped by that: its writes are checked, and the record
  * says what became of it. */
-void orders_tick(struct engine *e)
+void engine_orders_tick(struct engine *e)
 {
     struct order *o, *next;
     DL_FOREACH_SAFE(e->orders, o, next)
@@ -349,24 +349,24 @@ void orders_tick(struct engine *e)
         bool begun = o == e->current || o->into != NULL;
         if (o == e->current)
             e->current = NULL;
-        struct survey *s, *after;
-        DL_FOREACH_SAFE(e->surveys, s, after)
+        struct dry_run *s, *after;
+        DL_FOREACH_SAFE(e->dry_runs, s, after)
         {
-            struct survey *own = s;
+            struct dry_run *own = s;
             if (s->arg == o)
-                survey_free(&own);
+                engine_dry_run_free(&own);
         }
-        order_answer(e, o,
-                     begun ? FAILOVER_OUTCOME_UNKNOWN : FAILOVER_NO_REGISTRY,
-                     "", NULL, NULL);
+        engine_order_answer(
+            e, o, begun ? FAILOVER_OUTCOME_UNKNOWN : FAILOVER_NO_REGISTRY, "",
+            NULL, NULL);
     }
 }
 
-void orders_close(struct engine *e)
+void engine_orders_close(struct engine *e)
 {
     e->current = NULL;
     while (e->orders != NULL)
-        order_answer(e, e->orders, FAILOVER_CANCELLED, "", NULL, NULL);
+        engine_order_answer(e, e->orders, FAILOVER_CANCELLED, "", NULL, NULL);
 }
 
 static void refuse(engine_reply_f *done, void *arg, enum failover_answer answer,
@@ -407,6 +407,6 @@ void engine_order(struct engine *e, const struct engine_order *order,
     e->n_orders++;
     if (order->dry_run) {
         o->taken = true;
-        (void)survey_start(e, t->address, on_dry_run, o);
+        (void)engine_dry_run_start(e, t->address, on_dry_run, o);
     }
 }

@@ -62,10 +62,10 @@ static void judge(struct engine *e, const char *address,
     seen->over = is_over(e, address, &seen->gate);
     seen->paused = settings_paused(settings, wall);
     bool braked = !settings_overridden(settings, wall);
-    seen->mass = braked && brake_down(e->brake);
-    seen->missing = (uint32_t)brake_missing(e->brake);
-    seen->known = (uint32_t)brake_known(e->brake);
-    seen->unsure = braked && brake_in_doubt(e->brake);
+    seen->mass = braked && failover_brake_down(e->brake);
+    seen->missing = (uint32_t)failover_brake_missing(e->brake);
+    seen->known = (uint32_t)failover_brake_known(e->brake);
+    seen->unsure = braked && failover_brake_in_doubt(e->brake);
     seen->doubt = FAILOVER_CAUSE_NONE;
     if (!membership_settled(e->c.membership))
         seen->doubt = FAILOVER_CAUSE_SESSION;
@@ -78,37 +78,37 @@ static void judge(struct engine *e, const char *address,
     seen->session = registry_session(e->c.registry);
 }
 
-static void stands(struct failover_seen *seen, const struct process *p)
+static void add_registered(struct failover_seen *seen, const struct process *p)
 {
     if (!p->known) {
         seen->unknown = true;
         return;
     }
-    for (size_t i = 0; i < seen->n_standing; i++) {
-        if (process_same(&seen->standing[i], p))
+    for (size_t i = 0; i < seen->n_registered; i++) {
+        if (process_same(&seen->registered[i], p))
             return;
     }
-    if (seen->n_standing == FAILOVER_PROCESSES_MAX) {
+    if (seen->n_registered == FAILOVER_PROCESSES_MAX) {
         seen->unknown = true; /* too much to judge: nothing moves */
         return;
     }
-    size_t at = seen->n_standing++;
-    for (; at > 0 && seen->standing[at - 1].created < p->created; at--)
-        seen->standing[at] = seen->standing[at - 1];
-    seen->standing[at] = *p;
+    size_t at = seen->n_registered++;
+    for (; at > 0 && seen->registered[at - 1].created < p->created; at--)
+        seen->registered[at] = seen->registered[at - 1];
+    seen->registered[at] = *p;
 }
 
 /* All of them, as a fresh read finds them: the lock is not taken to learn that
  * beside the one who counts another still stands. */
-static void stands_by_cache(struct engine *e, const char *address,
-                            struct failover_seen *seen)
+static void add_cached(struct engine *e, const char *address,
+                       struct failover_seen *seen)
 {
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     const struct process *p;
     if (n == NULL || !n->registered)
         return;
     for (size_t i = 0; (p = membership_standing(n, i)) != NULL; i++)
-        stands(seen, p);
+        add_registered(seen, p);
 }
 
 bool engine_remember(struct engine *e, const char *address,
@@ -120,8 +120,8 @@ bool engine_remember(struct engine *e, const char *address,
     if (o != NULL)
         seen->gate = o->gate;
     seen->owns = o != NULL && o->n_markers > 0;
-    stands_by_cache(e, address, seen);
-    gone_find(e, address, seen);
+    add_cached(e, address, seen);
+    engine_gone_find(e, address, seen);
     if (o == NULL && seen->record == NULL && !seen->gone.known)
         return false;
     judge(e, address, view_settings(e->c.view), seen);
@@ -146,7 +146,7 @@ static void arrived(struct reader *r)
         return;
     struct engine *e = r->e;
     if (r->err.code == ERR_OK) {
-        gone_find(e, r->address, &r->seen);
+        engine_gone_find(e, r->address, &r->seen);
         judge(e, r->address, &r->settings, &r->seen);
     } else
         log_warn("!failover-read", LOG_S("address", r->address),
@@ -192,7 +192,7 @@ static void on_registration(void *part, size_t index,
         struct heartbeat hb;
         heartbeat_read(&hb, entry->value, entry->value_len);
         hb.process.created = entry->created;
-        stands(&r->seen, &hb.process);
+        add_registered(&r->seen, &hb.process);
     } else if (reply->err.code != ERR_NOT_FOUND) {
         failed(r, "a registration", &reply->err);
     }
@@ -257,7 +257,7 @@ static void read_registrations(struct reader *r)
     struct engine *e = r->e;
     char key[REGISTRY_KEY_MAX + 1];
     if (planted(PLANTED_CACHED_REGISTRATION)) {
-        stands_by_cache(e, r->address, &r->seen);
+        add_cached(e, r->address, &r->seen);
         return;
     }
     if (node_key(e->c.kind, r->address, NULL, key))
@@ -375,8 +375,8 @@ static void set_own(struct reader *r)
         (void)snprintf(r->own, sizeof(r->own), "%s", own->id);
 }
 
-void reader_start(struct reader *r, struct engine *e, const char *address,
-                  reader_done_f *done, void *arg)
+void engine_reader_start(struct reader *r, struct engine *e,
+                         const char *address, reader_done_f *done, void *arg)
 {
     char key[REGISTRY_KEY_MAX + 1];
     const struct failover_record *hint =

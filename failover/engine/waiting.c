@@ -23,7 +23,7 @@
 struct waiting_item {
     UT_hash_handle hh;
     struct waiting *all;            /* of which it is one */
-    uint64_t round;                 /* of the look that saw its marker last */
+    uint64_t look;                  /* of the look that saw its marker last */
     char group[NODE_GROUP_MAX + 1]; /* "": not known */
     bool reading;
     mono_ms not_before; /* it could not be read */
@@ -50,7 +50,7 @@ static void drop(struct waiting *w, struct waiting_item *it)
     mem_free(it);
 }
 
-void waiting_close(struct engine *e)
+void engine_waiting_close(struct engine *e)
 {
     struct waiting_item *it, *next;
     HASH_ITER(hh, e->waiting.items, it, next)
@@ -124,7 +124,7 @@ static void look(struct engine *e)
     struct waiting *w = &e->waiting;
     struct waiting_item *it, *next;
     const struct marker *m = NULL;
-    w->round++;
+    w->looks++;
     w->unknown = false;
     drop_groups(w);
     while ((m = view_marker_next(e->c.view, e->c.kind, VIEW_NOBODY,
@@ -132,7 +132,7 @@ static void look(struct engine *e)
         if (m->held)
             continue;
         it = item_of(w, m->id);
-        it->round = w->round;
+        it->look = w->looks;
         add_group(w, it->group);
         if (it->group[0] != '\0')
             continue;
@@ -143,7 +143,7 @@ static void look(struct engine *e)
     }
     HASH_ITER(hh, w->items, it, next)
     {
-        if (it->round != w->round && !it->reading)
+        if (it->look != w->looks && !it->reading)
             drop(w, it);
     }
 }
@@ -176,7 +176,7 @@ static uint64_t signature(struct engine *e)
     return sum;
 }
 
-bool waiting_wanted(struct engine *e)
+bool engine_waiting_wanted(struct engine *e)
 {
     struct waiting *w = &e->waiting;
     mono_ms now = e->c.clock->mono;
@@ -194,7 +194,7 @@ bool waiting_wanted(struct engine *e)
     return false;
 }
 
-void waiting_settled(struct engine *e, bool in_vain)
+void engine_waiting_settled(struct engine *e, bool in_vain)
 {
     struct waiting *w = &e->waiting;
     w->in_vain = in_vain;

@@ -206,8 +206,8 @@ SCRIPT void to_moving(void)
 
 SCRIPT void stand(int64_t startup)
 {
-    seen.standing[0] = process_of(startup);
-    seen.n_standing = 1;
+    seen.registered[0] = process_of(startup);
+    seen.n_registered = 1;
 }
 
 #endif

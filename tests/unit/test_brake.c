@@ -14,14 +14,14 @@ static int setup(void **state)
 {
     struct brake_config c = {.window_ms = 60000, .share = 0.3, .min = 3};
     (void)state;
-    b = brake_new(&c);
+    b = failover_brake_new(&c);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    brake_free(&b);
+    failover_brake_free(&b);
     return 0;
 }
 
@@ -31,14 +31,15 @@ static bool sweep_of(mono_ms now, const char *sights, size_t standing)
 {
     static const char letters[] = "sndmf";
     char address[32];
-    brake_begin(b, now, standing);
+    failover_brake_begin(b, now, standing);
     for (size_t i = 0; sights[i] != '\0'; i++) {
         const char *at = strchr(letters, sights[i]);
         (void)snprintf(address, sizeof(address), "m%zu:1", i);
         if (at != NULL)
-            brake_see(b, address, (enum brake_sight)(at - letters), 0, -1);
+            failover_brake_see(b, address, (enum brake_sight)(at - letters), 0,
+                               -1);
     }
-    return brake_end(b);
+    return failover_brake_end(b);
 }
 
 /* `known` addresses, the first `missing` of them are. */
@@ -64,8 +65,8 @@ static void more_than_the_share_falls(void **state)
 {
     (void)state;
     assert_true(sweep(0, 4, 10, 0));
-    assert_int_equal(brake_missing(b), 4);
-    assert_int_equal(brake_known(b), 10);
+    assert_int_equal(failover_brake_missing(b), 4);
+    assert_int_equal(failover_brake_known(b), 10);
 }
 
 static void all_of_a_kind_falls_whatever_min_says(void **state)
@@ -107,17 +108,17 @@ static void who_was_fenced_counts_for_the_whole_window(void **state)
     assert_false(sweep_of(800, "fmssssssss", 0));
     assert_false(sweep_of(1600, "ffmsssssss", 0));
     assert_true(sweep_of(2400, "fffmssssss", 0));
-    assert_int_equal(brake_missing(b), 4);
+    assert_int_equal(failover_brake_missing(b), 4);
     assert_true(sweep_of(60000, "fffmssssss", 0));
     assert_false(sweep_of(62401, "fffmssssss", 0)); /* one of seven */
-    assert_int_equal(brake_known(b), 7);
+    assert_int_equal(failover_brake_known(b), 7);
 }
 
 static void the_fenced_of_another_time_do_not_count(void **state)
 {
     (void)state;
     assert_false(sweep_of(0, "fffmssssss", 0)); /* no record of a loss */
-    assert_int_equal(brake_known(b), 7);
+    assert_int_equal(failover_brake_known(b), 7);
 }
 
 /* Whoever looks only since then has the time from the record. */
@@ -126,15 +127,15 @@ static void a_record_tells_since_when_it_is_missing(void **state)
     (void)state;
     for (int round = 0; round < 2; round++) {
         mono_ms now = 100000 + round * 40000;
-        brake_begin(b, now, 0);
-        brake_see(b, "m1:1", BRAKE_FENCED, 0, 95000);
-        brake_see(b, "m2:1", BRAKE_FENCED, 0, 70000);
-        brake_see(b, "m3:1", BRAKE_FENCED, 0, 30000); /* long over */
-        brake_see(b, "m4:1", BRAKE_MISSING, 0, -1);
+        failover_brake_begin(b, now, 0);
+        failover_brake_see(b, "m1:1", BRAKE_FENCED, 0, 95000);
+        failover_brake_see(b, "m2:1", BRAKE_FENCED, 0, 70000);
+        failover_brake_see(b, "m3:1", BRAKE_FENCED, 0, 30000); /* long over */
+        failover_brake_see(b, "m4:1", BRAKE_MISSING, 0, -1);
         for (int i = 0; i < 5; i++)
-            brake_see(b, "others", BRAKE_STANDS, 0, -1);
-        assert_int_equal(brake_end(b), round == 0);
-        assert_int_equal(brake_missing(b), round == 0 ? 3 : 2);
+            failover_brake_see(b, "others", BRAKE_SETTLED, 0, -1);
+        assert_int_equal(failover_brake_end(b), round == 0);
+        assert_int_equal(failover_brake_missing(b), round == 0 ? 3 : 2);
     }
 }
 
@@ -142,13 +143,13 @@ static void a_long_lease_lengthens_the_window(void **state)
 {
     (void)state;
     for (int i = 1; i <= 4; i++) {
-        brake_begin(b, i * 70000, 0);
+        failover_brake_begin(b, i * 70000, 0);
         for (int k = 0; k < 10; k++) {
             const char address[] = {'m', (char)('0' + k), ':', '1', '\0'};
-            brake_see(b, address, k < i ? BRAKE_MISSING : BRAKE_STANDS, 600000,
-                      -1);
+            failover_brake_see(
+                b, address, k < i ? BRAKE_MISSING : BRAKE_SETTLED, 600000, -1);
         }
-        assert_int_equal(brake_end(b), i == 4);
+        assert_int_equal(failover_brake_end(b), i == 4);
     }
 }
 
@@ -156,22 +157,22 @@ static void the_doubtful_make_it_wait_and_not_fall(void **state)
 {
     (void)state;
     assert_false(sweep_of(0, "mdddddddss", 0));
-    assert_true(brake_in_doubt(b));
+    assert_true(failover_brake_in_doubt(b));
     assert_false(sweep_of(10, "msssddssss", 0)); /* 3 of 10 */
-    assert_false(brake_in_doubt(b));
+    assert_false(failover_brake_in_doubt(b));
     assert_false(sweep_of(20, "mddsssssss", 0));
-    assert_false(brake_in_doubt(b));
+    assert_false(failover_brake_in_doubt(b));
     assert_true(sweep_of(30, "mmmmddddss", 0));
-    assert_false(brake_in_doubt(b)); /* it is down: no doubt left */
+    assert_false(failover_brake_in_doubt(b)); /* it is down: no doubt left */
 }
 
 static void one_slow_report_is_no_doubt(void **state)
 {
     (void)state;
     assert_false(sweep_of(0, "mdss", 0));
-    assert_false(brake_in_doubt(b));
+    assert_false(failover_brake_in_doubt(b));
     assert_false(sweep_of(1, "md", 0)); /* but nobody would be left */
-    assert_true(brake_in_doubt(b));
+    assert_true(failover_brake_in_doubt(b));
 }
 
 /* --- rising --------------------------------------------------------------- */
@@ -181,7 +182,7 @@ static void who_is_forgotten_is_not_missing(void **state)
     (void)state;
     assert_true(sweep(0, 4, 10, 0));
     assert_false(sweep_of(900000, "...mssssss", 0));
-    assert_int_equal(brake_known(b), 7);
+    assert_int_equal(failover_brake_known(b), 7);
 }
 
 /* Its record says that four were missing, of which he knows two. */
@@ -216,13 +217,13 @@ static void a_replaced_kind_goes_on_once_the_newcomers_have_stood(void **state)
 static void an_address_seen_twice_counts_once(void **state)
 {
     (void)state;
-    brake_begin(b, 0, 0);
-    brake_see(b, "m1:1", BRAKE_MISSING, 0, -1);
-    brake_see(b, "m1:1", BRAKE_MISSING, 0, -1);
-    brake_see(b, "m2:1", BRAKE_STANDS, 0, -1);
-    assert_false(brake_end(b));
-    assert_int_equal(brake_known(b), 2);
-    assert_int_equal(brake_missing(b), 1);
+    failover_brake_begin(b, 0, 0);
+    failover_brake_see(b, "m1:1", BRAKE_MISSING, 0, -1);
+    failover_brake_see(b, "m1:1", BRAKE_MISSING, 0, -1);
+    failover_brake_see(b, "m2:1", BRAKE_SETTLED, 0, -1);
+    assert_false(failover_brake_end(b));
+    assert_int_equal(failover_brake_known(b), 2);
+    assert_int_equal(failover_brake_missing(b), 1);
 }
 
 int main(void)

@@ -40,7 +40,7 @@ static int setup(void **state)
                                     .registry = w.c[0].registry,
                                     .view = w.c[0].view,
                                     .keep_ms = 10000};
-    c = collect_new(&config);
+    c = engine_collect_new(&config);
     lock = registry_lock(w.c[0].registry, "/lock/test", "me", -1, on_granted,
                          on_lost, NULL);
     world_run(&w, 100);
@@ -51,7 +51,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    collect_free(&c);
+    engine_collect_free(&c);
     registry_unlock(&lock);
     check_agreement(&w);
     world_close(&w);
@@ -72,7 +72,7 @@ static void on_ended(void *arg, const struct err *err, size_t n_items,
 static void collect(void)
 {
     ended = false;
-    collect_run(c, lock, on_ended, NULL);
+    engine_collect_run(c, lock, on_ended, NULL);
     world_run(&w, 200);
     assert_true(ended);
     world_run(&w, 200);
@@ -107,7 +107,7 @@ static void nothing_goes_before_its_time(void **state)
     (void)state;
     put("a", WORK_DONE, 3);
     world_run(&w, 9000);
-    assert_false(collect_wanted(c));
+    assert_false(engine_collect_wanted(c));
     collect();
     assert_int_equal(items, 0);
     assert_int_equal(in_state(&w, WORK_DONE), 1);
@@ -120,7 +120,7 @@ static void the_floor_never_falls(void **state)
     put("a", WORK_DONE, 9);
     put("b", WORK_DROPPED, 4);
     world_run(&w, 11000);
-    assert_true(collect_wanted(c));
+    assert_true(engine_collect_wanted(c));
     collect();
     assert_int_equal(result.code, ERR_OK);
     assert_int_equal(items, 2);
@@ -139,7 +139,7 @@ static void a_lost_lock_collects_nothing(void **state)
     world_run(&w, 11000);
     /* the session ends at the registry: the check of the lock refuses */
     ended = false;
-    collect_run(c, lock, on_ended, NULL);
+    engine_collect_run(c, lock, on_ended, NULL);
     memory_expire(w.c[0].registry);
     world_run(&w, 500);
     assert_true(ended);
@@ -217,7 +217,7 @@ static void the_newest_thousand_failovers_stay(void **state)
     world_run(&w, 3000);
     for (int i = 0; i < 5; i++)
         collect();
-    assert_false(collect_wanted(c));
+    assert_false(engine_collect_wanted(c));
     n_records = 0;
     memory_each(w.store, FAILOVER_PREFIX, count_record, NULL);
     assert_int_equal(n_records, COLLECT_FAILOVERS_KEPT + 1);

@@ -323,7 +323,7 @@ static void an_earlier_process_replaces_nobody_until_he_is_gone(void **state)
     seen.down = false;
     seen.gate.process = process_of(5);
     stand(3);
-    seen.standing[seen.n_standing++] = process_of(7); /* the later of two */
+    seen.registered[seen.n_registered++] = process_of(7); /* the later of two */
     assert_string_equal(read_as_seen(), "intent: write(openintent)");
     assert_int_equal(write_of_the_last_step()->gate->process.startup_time, 7);
 }
@@ -339,7 +339,7 @@ static void an_inheritance_is_finished_before_its_heir_is_fenced(void **state)
     (void)read_as_seen();
     (void)written(ERR_OK);
     assert_string_equal(lost(), "idle: settle(interrupted) unlock");
-    seen.n_standing = 0; /* the heir is gone, too */
+    seen.n_registered = 0; /* the heir is gone, too */
     now += 1000;
     struct failover_task t = at("m1:1");
     (void)tick(true);

@@ -55,10 +55,10 @@ static int teardown(void **state)
 {
     (void)state;
     if (hooks != NULL && !all_ended) {
-        hooks_end(hooks, on_all_ended, NULL);
+        engine_hooks_end(hooks, on_all_ended, NULL);
         turn_until(&all_ended);
     }
-    hooks_free(&hooks);
+    engine_hooks_free(&hooks);
     loop_free(&loop);
     return 0;
 }
@@ -82,9 +82,9 @@ static void on_stopped(void *arg)
 static void start_until(const char *command, int64_t timeout_ms, mono_ms until)
 {
     struct err err;
-    assert_int_equal(hooks_new(&hooks, loop, command, &err), 0);
+    assert_int_equal(engine_hooks_new(&hooks, loop, command, &err), 0);
     loop_turn(loop, 0);
-    hooks_run(hooks, &record, timeout_ms, until, on_ended, &record);
+    engine_hooks_run(hooks, &record, timeout_ms, until, on_ended, &record);
     assert_false(ended);
 }
 
@@ -250,7 +250,7 @@ static void an_unproven_lock_ends_it_before_its_timeout(void **state)
     (void)state;
     start_until(with_daemon(path, "echo half; sleep 600"), 600000, FAR);
     pid_t child = told_pid(path);
-    hooks_until(hooks, &record, clock_mono_ms() + 100);
+    engine_hooks_until(hooks, &record, clock_mono_ms() + 100);
     turn_until(&ended);
     assert_int_equal(exit_code, HOOK_UNPROVEN);
     assert_true(dead(child));
@@ -262,7 +262,7 @@ static void a_proof_that_is_renewed_does_not_end_it(void **state)
     mono_ms begun = clock_mono_ms();
     start_until("sleep 2; exit 5", 600000, begun + 10000);
     while (!ended && clock_mono_ms() < begun + 30000) {
-        hooks_until(hooks, &record, clock_mono_ms() + 10000);
+        engine_hooks_until(hooks, &record, clock_mono_ms() + 10000);
         loop_turn(loop, 50);
     }
     assert_true(ended);
@@ -276,7 +276,7 @@ static void it_ends_in_time_while_our_loop_does_not_turn(void **state)
     (void)state;
     start_until(with_daemon(path, "sleep 600"), 600000, FAR);
     pid_t child = told_pid(path);
-    hooks_until(hooks, &record, clock_mono_ms() + 200);
+    engine_hooks_until(hooks, &record, clock_mono_ms() + 200);
     for (int i = 0; i < 500 && !dead(child); i++)
         (void)poll(NULL, 0, 20);
     assert_true(dead(child));
@@ -289,7 +289,7 @@ static void stopping_it_says_when_nothing_of_it_runs(void **state)
     (void)state;
     start(with_daemon(path, "trap '' TERM; while :; do sleep 1; done"), 600000);
     pid_t child = told_pid(path);
-    hooks_stop(hooks, &record, on_stopped, NULL);
+    engine_hooks_stop(hooks, &record, on_stopped, NULL);
     assert_false(stopped);
     turn_until(&stopped);
     assert_true(dead(child));
@@ -302,8 +302,8 @@ static void two_run_side_by_side(void **state)
     static int other;
     (void)state;
     start("sleep 0.3; echo $$", 600000);
-    hooks_run(hooks, &record, 600000, FAR, on_ended, &other);
-    hooks_stop(hooks, &other, on_stopped, NULL);
+    engine_hooks_run(hooks, &record, 600000, FAR, on_ended, &other);
+    engine_hooks_stop(hooks, &other, on_stopped, NULL);
     turn_until(&ended);
     turn_until(&stopped);
     assert_int_equal(exit_code, 0);
@@ -354,13 +354,13 @@ static void ending_all_kills_what_runs_and_tells_nobody(void **state)
     (void)state;
     start(with_daemon(path, "sleep 600"), 600000);
     pid_t child = told_pid(path);
-    hooks_end(hooks, on_all_ended, NULL);
+    engine_hooks_end(hooks, on_all_ended, NULL);
     assert_false(all_ended);
     turn_until(&all_ended);
     assert_true(dead(child));
     assert_false(ended);
     /* and nothing begins any more */
-    hooks_run(hooks, &record, 1000, FAR, on_ended, &record);
+    engine_hooks_run(hooks, &record, 1000, FAR, on_ended, &record);
     loop_turn(loop, 50);
     assert_false(ended);
 }
@@ -369,15 +369,21 @@ static void a_failpoint_is_named_and_counted(void **state)
 {
     const char *spec = "engine-after-intent:stop,engine-mid-move:kill@5000";
     (void)state;
-    assert_int_equal(failpoint_match(spec, "engine-after-intent", 1), SIGSTOP);
-    assert_int_equal(failpoint_match(spec, "engine-mid-move", 4999), 0);
-    assert_int_equal(failpoint_match(spec, "engine-mid-move", 5000), SIGKILL);
-    assert_int_equal(failpoint_match(spec, "engine-before-close", 1), 0);
-    assert_int_equal(failpoint_match("", "engine-mid-move", 1), 0);
+    assert_int_equal(failover_failpoint_match(spec, "engine-after-intent", 1),
+                     SIGSTOP);
+    assert_int_equal(failover_failpoint_match(spec, "engine-mid-move", 4999),
+                     0);
+    assert_int_equal(failover_failpoint_match(spec, "engine-mid-move", 5000),
+                     SIGKILL);
+    assert_int_equal(failover_failpoint_match(spec, "engine-before-close", 1),
+                     0);
+    assert_int_equal(failover_failpoint_match("", "engine-mid-move", 1), 0);
     assert_int_equal(
-        failpoint_match("engine-mid-move:dance", "engine-mid-move", 1), 0);
-    assert_int_equal(
-        failpoint_match("engine-mid-move:kill@x", "engine-mid-move", 1), 0);
+        failover_failpoint_match("engine-mid-move:dance", "engine-mid-move", 1),
+        0);
+    assert_int_equal(failover_failpoint_match("engine-mid-move:kill@x",
+                                              "engine-mid-move", 1),
+                     0);
 }
 
 int main(void)

@@ -50,14 +50,14 @@ static void only_the_past_moves(void **state)
                    three = process_of(3), unknown = {0};
     (void)state;
     gate_retire(&gate, &one);
-    assert_true(plan_movable(&gate, &one));
-    assert_false(plan_movable(&gate, &two));   /* stands */
-    assert_false(plan_movable(&gate, &three)); /* nobody fenced it */
-    assert_false(plan_movable(&gate, &unknown));
+    assert_true(failover_plan_movable(&gate, &one));
+    assert_false(failover_plan_movable(&gate, &two));   /* stands */
+    assert_false(failover_plan_movable(&gate, &three)); /* nobody fenced it */
+    assert_false(failover_plan_movable(&gate, &unknown));
     gate.state = GATE_FENCED;
-    assert_true(plan_movable(&gate, &two));
+    assert_true(failover_plan_movable(&gate, &two));
     gate.state = GATE_DRAINING;
-    assert_false(plan_movable(&gate, &two));
+    assert_false(failover_plan_movable(&gate, &two));
 }
 
 static void a_policy_decides_before_poison(void **state)
@@ -66,12 +66,12 @@ static void a_policy_decides_before_poison(void **state)
     struct work_item w = item_of("a");
     const char *cause;
     (void)state;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_MOVE);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_MOVE);
     w.policy = WORK_HOLD;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_HOLD);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_HOLD);
     assert_string_equal(cause, "policy");
     w.policy = WORK_DROP;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_DROP);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_DROP);
 }
 
 static void deaths(struct work_item *w, size_t n, int64_t ago)
@@ -90,21 +90,21 @@ static void poison_is_counted_within_the_window(void **state)
     const char *cause;
     (void)state;
     deaths(&w, 1, 1000);
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_MOVE);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_MOVE);
     deaths(&w, 2, 1000);
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_HOLD);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_HOLD);
     assert_string_equal(cause, "poison");
     deaths(&w, 2, 700000);
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_MOVE);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_MOVE);
     deaths(&w, 2, 1000);
     w.history[0].died = false; /* handed over in between */
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_MOVE);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_MOVE);
     deaths(&w, 2, 1000);
     rules.died = false; /* a drain kills nobody */
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_MOVE);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_MOVE);
     rules.died = true;
     rules.poison_limit = 0;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_MOVE);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_MOVE);
 }
 
 static void an_heir_keeps_its_work_whatever_the_policy(void **state)
@@ -116,14 +116,14 @@ static void an_heir_keeps_its_work_whatever_the_policy(void **state)
     const char *cause;
     (void)state;
     w.policy = WORK_HOLD;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_HEIR);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_HEIR);
     gate.state = GATE_CORDONED;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_HEIR);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_HEIR);
     gate.state = GATE_DRAINING;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_HOLD);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_HOLD);
     w.process = process_of(9); /* not the one that was promised */
     gate.state = GATE_OPEN;
-    assert_int_equal(plan_action(&w, &rules, &cause), PLAN_HOLD);
+    assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_HOLD);
 }
 
 static void every_change_of_owner_raises_the_epoch(void **state)
@@ -132,18 +132,18 @@ static void every_change_of_owner_raises_the_epoch(void **state)
     struct process p = process_of(7);
     struct work_item w = item_of("a");
     (void)state;
-    plan_apply_move(&w, &rules, "f-1", "m2:1", &p);
+    failover_plan_apply_move(&w, &rules, "f-1", "m2:1", &p);
     assert_int_equal(w.epoch, 5);
     assert_string_equal(w.owner, "m2:1");
     assert_string_equal(w.history[0].failover, "f-1");
     assert_int_equal(w.history[0].epoch, 4);
-    plan_apply_wait(&w, &rules, "f-2");
+    failover_plan_apply_wait(&w, &rules, "f-2");
     assert_int_equal(w.epoch, 6);
     assert_int_equal(w.state, WORK_WAITING);
-    plan_apply_move(&w, &rules, "", "m3:1", &p);
+    failover_plan_apply_move(&w, &rules, "", "m3:1", &p);
     assert_int_equal(w.epoch, 7);
     assert_int_equal(w.n_history, 2); /* nobody had it while it waited */
-    plan_apply_hold(&w, &rules, "f-3", "poison");
+    failover_plan_apply_hold(&w, &rules, "f-3", "poison");
     assert_int_equal(w.epoch, 8);
     assert_string_equal(w.cause, "poison");
 }
@@ -157,17 +157,17 @@ static void no_epoch_is_given_below_the_floor(void **state)
     struct work_item w = item_of("a");
     (void)state;
     rules.floor = 1000;
-    plan_apply_move(&w, &rules, "f-1", "m2:1", &p);
+    failover_plan_apply_move(&w, &rules, "f-1", "m2:1", &p);
     assert_int_equal(w.epoch, 1001);
     assert_int_equal(w.history[0].epoch, 4);
-    plan_apply_hold(&w, &rules, "f-2", "poison");
+    failover_plan_apply_hold(&w, &rules, "f-2", "poison");
     assert_int_equal(w.epoch, 1002);
     rules.floor = 2000;
     w.state = WORK_WAITING;
-    plan_apply_move(&w, &rules, "", "m2:1", &p);
+    failover_plan_apply_move(&w, &rules, "", "m2:1", &p);
     assert_int_equal(w.epoch, 2001);
     rules.floor = 3000;
-    plan_apply_wait(&w, &rules, "f-3");
+    failover_plan_apply_wait(&w, &rules, "f-3");
     assert_int_equal(w.epoch, 3001);
     assert_false(work_epoch_left(EPOCH_MAX, 0));
     assert_false(work_epoch_left(1, EPOCH_MAX));
@@ -175,11 +175,12 @@ static void no_epoch_is_given_below_the_floor(void **state)
 
 static void a_digest_does_not_depend_on_the_order(void **state)
 {
-    uint64_t a = plan_digest("a", 2, "m2:1"), b = plan_digest("b", 2, "m3:1");
+    uint64_t a = failover_plan_digest("a", 2, "m2:1"),
+             b = failover_plan_digest("b", 2, "m3:1");
     (void)state;
     assert_true(a + b == b + a);
-    assert_true(a != plan_digest("a", 3, "m2:1"));
-    assert_true(a != plan_digest("a", 2, "m3:1"));
+    assert_true(a != failover_plan_digest("a", 3, "m2:1"));
+    assert_true(a != failover_plan_digest("a", 2, "m3:1"));
 }
 
 static void a_recount_finds_what_was_counted(void **state)
@@ -190,19 +191,19 @@ static void a_recount_finds_what_was_counted(void **state)
     struct work_item w[4] = {item_of("a"), item_of("b"), item_of("c"),
                              item_of("d")};
     (void)state;
-    plan_apply_move(&w[0], &rules, "f-1", "m2:1", &p);
-    plan_apply_wait(&w[1], &rules, "f-1");
-    plan_apply_hold(&w[2], &rules, "f-1", "policy");
-    plan_apply_drop(&w[3], &rules, "f-1");
-    plan_count(&told, &w[0], PLAN_MOVE);
-    plan_count(&told, &w[1], PLAN_MOVE);
-    plan_count(&told, &w[2], PLAN_HOLD);
-    plan_count(&told, &w[3], PLAN_DROP);
+    failover_plan_apply_move(&w[0], &rules, "f-1", "m2:1", &p);
+    failover_plan_apply_wait(&w[1], &rules, "f-1");
+    failover_plan_apply_hold(&w[2], &rules, "f-1", "policy");
+    failover_plan_apply_drop(&w[3], &rules, "f-1");
+    failover_plan_count(&told, &w[0], PLAN_MOVE);
+    failover_plan_count(&told, &w[1], PLAN_MOVE);
+    failover_plan_count(&told, &w[2], PLAN_HOLD);
+    failover_plan_count(&told, &w[3], PLAN_DROP);
     /* much happens before somebody counts */
-    plan_apply_move(&w[0], &rules, "f-2", "m3:1", &p);
-    plan_apply_move(&w[1], &rules, "", "m3:1", &p);
+    failover_plan_apply_move(&w[0], &rules, "f-2", "m3:1", &p);
+    failover_plan_apply_move(&w[1], &rules, "", "m3:1", &p);
     for (size_t i = 0; i < 4; i++)
-        plan_recount(&again, &w[i], "f-1");
+        failover_plan_recount(&again, &w[i], "f-1");
     assert_int_equal(again.moved, 1);
     assert_int_equal(again.waiting, 1);
     assert_int_equal(again.held, 1);
@@ -223,23 +224,23 @@ static void a_recount_does_not_take_a_floor_for_a_wait(void **state)
     struct err err;
     (void)state;
     rules.floor = 500;
-    plan_apply_move(&w[0], &rules, "f-1", "m2:1", &p);
-    plan_apply_wait(&w[1], &rules, "f-1");
+    failover_plan_apply_move(&w[0], &rules, "f-1", "m2:1", &p);
+    failover_plan_apply_wait(&w[1], &rules, "f-1");
     work_item_give_again(&w[0], 900);
     work_item_give_again(&w[1], 900);
     assert_int_equal(w[0].epoch, 901);
     assert_int_equal(w[0].n_history, 1);
-    plan_count(&told, &w[0], PLAN_MOVE);
-    plan_count(&told, &w[1], PLAN_MOVE);
+    failover_plan_count(&told, &w[0], PLAN_MOVE);
+    failover_plan_count(&told, &w[1], PLAN_MOVE);
     rules.floor = 2000;
-    plan_apply_move(&w[0], &rules, "f-2", "m3:1", &p);
-    plan_apply_move(&w[1], &rules, "", "m3:1", &p);
+    failover_plan_apply_move(&w[0], &rules, "f-2", "m3:1", &p);
+    failover_plan_apply_move(&w[1], &rules, "", "m3:1", &p);
     buf_init(&b, WORK_RECORD_MAX);
     for (size_t i = 0; i < 2; i++) {
         buf_reset(&b);
         work_item_write(&b, &w[i]);
         assert_int_equal(work_item_read(&read, b.data, b.len, &err), 0);
-        plan_recount(&again, &read, "f-1");
+        failover_plan_recount(&again, &read, "f-1");
         work_item_close(&read);
     }
     buf_close(&b);
@@ -255,12 +256,12 @@ static void a_plan_spreads_by_weight(void **state)
     size_t got[3] = {0};
     (void)state;
     for (int i = 0; i < 300; i++)
-        got[plan_pick(c, 3)]++;
+        got[failover_plan_pick(c, 3)]++;
     assert_int_equal(got[0], 100);
     assert_int_equal(got[1], 200);
     assert_int_equal(got[2], 0);
-    assert_true(plan_pick(c, 0) == SIZE_MAX);
-    assert_true(plan_pick(c + 2, 1) == SIZE_MAX);
+    assert_true(failover_plan_pick(c, 0) == SIZE_MAX);
+    assert_true(failover_plan_pick(c + 2, 1) == SIZE_MAX);
 }
 
 static void an_etag_knows_the_gate_and_the_items(void **state)
@@ -268,13 +269,13 @@ static void an_etag_knows_the_gate_and_the_items(void **state)
     char a[PLAN_ETAG_SIZE], b[PLAN_ETAG_SIZE];
     struct gate gate = fenced;
     (void)state;
-    plan_etag(a, &gate, 17, 3);
-    plan_etag(b, &gate, 17, 3);
+    failover_plan_etag(a, &gate, 17, 3);
+    failover_plan_etag(b, &gate, 17, 3);
     assert_string_equal(a, b);
-    plan_etag(b, &gate, 18, 3);
+    failover_plan_etag(b, &gate, 18, 3);
     assert_string_not_equal(a, b);
     gate.version++;
-    plan_etag(b, &gate, 17, 3);
+    failover_plan_etag(b, &gate, 17, 3);
     assert_string_not_equal(a, b);
 }
 

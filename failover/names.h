@@ -1,10 +1,10 @@
 /*
- * words.h - the words by which a failover is told: in records, in the log and
- * over the API. Each kind is one table, of which the enum is made; what else
- * belongs to a word stands beside it. Pure; any thread.
+ * names.h - the names of causes, outcomes and answers, as a failover is told:
+ * in records, in the log and over the API. Each kind is one table, of which the
+ * enum is made; what else belongs to a word stands beside it. Pure; any thread.
  */
-#ifndef PELORUS_FAILOVER_WORDS_H
-#define PELORUS_FAILOVER_WORDS_H
+#ifndef PELORUS_FAILOVER_NAMES_H
+#define PELORUS_FAILOVER_NAMES_H
 
 #include <stdbool.h>
 
@@ -71,10 +71,10 @@
       "the failover may have begun; ask for its record")                       \
     X(FAILOVER_CANCELLED, "cancelled", "this coordinator is stopping")
 
-#define FAILOVER_WORD_NAME(name, ...) name,
-enum failover_cause { FAILOVER_CAUSES(FAILOVER_WORD_NAME) };
-enum failover_outcome { FAILOVER_OUTCOMES(FAILOVER_WORD_NAME) };
-enum failover_answer { FAILOVER_ANSWERS(FAILOVER_WORD_NAME) };
+#define FAILOVER_ENUM_NAME(name, ...) name,
+enum failover_cause { FAILOVER_CAUSES(FAILOVER_ENUM_NAME) };
+enum failover_outcome { FAILOVER_OUTCOMES(FAILOVER_ENUM_NAME) };
+enum failover_answer { FAILOVER_ANSWERS(FAILOVER_ENUM_NAME) };
 
 /* All static, none NULL unless it is said. */
 const char *failover_cause_name(enum failover_cause c);

@@ -1,5 +1,5 @@
 /*
- * attend.c - where to look next. Design: what we remember is judged by
+ * work_queue.c - where to look next. Design: what we remember is judged by
  * the same failover_decide() that judges a fresh read; only where it would do
  * something do we trouble the lock, and there everything is read again.
  */
@@ -26,7 +26,7 @@ static enum brake_sight sight_of(struct engine *e, const struct node *n)
         return BRAKE_DOUBTFUL;
     if (n->registered)
         return e->c.clock->mono - n->state_since >= e->c.conf->settle_ms
-                   ? BRAKE_STANDS
+                   ? BRAKE_SETTLED
                    : BRAKE_NEW;
     if (n->state == NODE_SUSPECT)
         return BRAKE_DOUBTFUL;
@@ -58,9 +58,10 @@ static void sweep_node(struct engine *e, const struct node *n)
     int64_t lease = membership_lease(e->c.membership, n);
 
     if (!n->registered && !owns && !told && n->state == NODE_FENCED)
-        brake_see(e->brake, n->address, BRAKE_FENCED, lease, fenced_at(e, n));
+        failover_brake_see(e->brake, n->address, BRAKE_FENCED, lease,
+                           fenced_at(e, n));
     else if (n->registered || owns || (!told && seen))
-        brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
+        failover_brake_see(e->brake, n->address, sight_of(e, n), lease, -1);
 }
 
 static void sweep_nodes(struct engine *e)
@@ -80,7 +81,7 @@ static void sweep_owners(struct engine *e)
             strcmp(o->address, "-") == 0)
             continue;
         if (membership_find(e->c.membership, e->c.kind, o->address) == NULL)
-            brake_see(e->brake, o->address, BRAKE_MISSING, 0, -1);
+            failover_brake_see(e->brake, o->address, BRAKE_MISSING, 0, -1);
     }
 }
 
@@ -106,15 +107,15 @@ static size_t mass_stands(struct engine *e)
 
 static void sweep_now(struct engine *e)
 {
-    bool unsure = brake_in_doubt(e->brake);
+    bool unsure = failover_brake_in_doubt(e->brake);
     if (!membership_settled(e->c.membership) || !view_synced(e->c.view))
         return;
     e->swept_at = e->c.clock->mono;
-    brake_begin(e->brake, e->swept_at, e->mass_stands);
+    failover_brake_begin(e->brake, e->swept_at, e->mass_stands);
     sweep_nodes(e);
     sweep_owners(e);
-    (void)brake_end(e->brake);
-    if (unsure && !brake_in_doubt(e->brake))
+    (void)failover_brake_end(e->brake);
+    if (unsure && !failover_brake_in_doubt(e->brake))
         e->scanned_at = -1; /* whoever waited for that may go on at once */
 }
 
@@ -131,7 +132,7 @@ static void sweep(struct engine *e)
         e->braked = FAILOVER_CAUSE_SESSION;
     else if (!e->own_entry)
         e->braked = FAILOVER_CAUSE_OWN_ENTRY;
-    else if (brake_down(e->brake) && !settings_overridden(s, wall))
+    else if (failover_brake_down(e->brake) && !settings_overridden(s, wall))
         e->braked = FAILOVER_CAUSE_MASS;
 }
 
@@ -146,7 +147,7 @@ static bool has_past_marker(struct engine *e, const char *address,
         return false; /* nearly always: no walk over all it owns */
     while ((m = view_marker_next(e->c.view, e->c.kind, address,
                                  m != NULL ? m->id : NULL)) != NULL) {
-        if (plan_movable(gate, &m->process))
+        if (failover_plan_movable(gate, &m->process))
             return true;
     }
     return false;
@@ -183,22 +184,22 @@ static bool wants(struct engine *e, const char *address)
     case FAILOVER_TO_LIST:
         return has_past_marker(e, address, &seen.gate) ||
                (e->c.conf->readmit && seen.gate.state == GATE_FENCED &&
-                seen.n_standing > 0 &&
-                process_same(&seen.standing[0], &seen.gate.process));
+                seen.n_registered > 0 &&
+                process_same(&seen.registered[0], &seen.gate.process));
     default:
         return true;
     }
 }
 
-static struct attention *attention_of(struct engine *e, const char *address)
+static struct queue_entry *entry_of(struct engine *e, const char *address)
 {
-    struct attention *a;
+    struct queue_entry *a;
     size_t len = strlen(address);
-    HASH_FIND(hh, e->attention, address, len, a);
+    HASH_FIND(hh, e->work_queue, address, len, a);
     if (a == NULL) {
         a = mem_zalloc(sizeof(*a) + len + 1);
         memcpy(a->address, address, len + 1);
-        HASH_ADD_KEYPTR(hh, e->attention, a->address, len, a);
+        HASH_ADD_KEYPTR(hh, e->work_queue, a->address, len, a);
     }
     return a;
 }
@@ -218,33 +219,33 @@ static uint64_t looks(struct engine *e, const char *address)
     sum = sum * 31 + cause;
     sum = sum * 31 + (o != NULL ? o->index : 0);
     sum = sum * 31 + (r != NULL ? r->version : 0);
-    sum = sum * 31 + brake_down(e->brake);
-    sum = sum * 31 + brake_in_doubt(e->brake);
+    sum = sum * 31 + failover_brake_down(e->brake);
+    sum = sum * 31 + failover_brake_in_doubt(e->brake);
     if (n != NULL)
         sum = sum * 31 + n->process.created * 8 + (uint64_t)n->state * 2 +
               n->registered;
     return sum;
 }
 
-static void forget(struct engine *e, struct attention *a)
+static void forget(struct engine *e, struct queue_entry *a)
 {
-    HASH_DEL(e->attention, a);
+    HASH_DEL(e->work_queue, a);
     mem_free(a);
 }
 
-void attend_close(struct engine *e)
+void engine_queue_close(struct engine *e)
 {
-    struct attention *a, *next;
-    HASH_ITER(hh, e->attention, a, next)
+    struct queue_entry *a, *next;
+    HASH_ITER(hh, e->work_queue, a, next)
     {
         forget(e, a);
     }
 }
 
-void attend_look(struct engine *e, const char *address)
+void engine_queue_add(struct engine *e, const char *address)
 {
     if (strcmp(address, "-") != 0)
-        (void)attention_of(e, address);
+        (void)entry_of(e, address);
 }
 
 /* Reconcile: every owner that wants something, however it came to that. */
@@ -253,13 +254,13 @@ static void scan(struct engine *e)
     const struct view_owner *o = NULL;
     while ((o = view_next(e->c.view, o)) != NULL) {
         if (o->kind == e->c.kind && wants(e, o->address))
-            attend_look(e, o->address);
+            engine_queue_add(e, o->address);
     }
-    for (const char *g = NULL; (g = gone_next(e, g)) != NULL;)
-        attend_look(e, g);
+    for (const char *g = NULL; (g = engine_gone_next(e, g)) != NULL;)
+        engine_queue_add(e, g);
 }
 
-void attend_tick(struct engine *e)
+void engine_queue_tick(struct engine *e)
 {
     mono_ms now = e->c.clock->mono;
     bool known = view_synced(e->c.view) && membership_synced(e->c.membership);
@@ -283,8 +284,9 @@ static bool collecting_wanted(struct engine *e, bool this_hold)
 {
     if (e->c.kind != NODE_MASTER || e->c.clock->mono < e->collect_not_before)
         return false;
-    return this_hold && e->collect_hold == e->hold ? collect_due(e->collect)
-                                                   : collect_wanted(e->collect);
+    return this_hold && e->collect_hold == e->hold
+               ? engine_collect_due(e->collect)
+               : engine_collect_wanted(e->collect);
 }
 
 /* --- the queue ----------------------------------------------------------- */
@@ -298,11 +300,11 @@ static bool is_ordered(struct engine *e, const char *address)
 }
 
 /* The first address that still wants us; entries that do not are dropped. */
-static struct attention *first_wanting(struct engine *e, bool this_hold)
+static struct queue_entry *first_wanting(struct engine *e, bool this_hold)
 {
-    struct attention *a, *next;
+    struct queue_entry *a, *next;
     mono_ms now = e->c.clock->mono;
-    HASH_ITER(hh, e->attention, a, next)
+    HASH_ITER(hh, e->work_queue, a, next)
     {
         if (!e->c.conf->enabled && !is_ordered(e, a->address))
             continue;
@@ -320,9 +322,9 @@ static struct attention *first_wanting(struct engine *e, bool this_hold)
 
 size_t engine_pending(struct engine *e)
 {
-    struct attention *a, *next;
+    struct queue_entry *a, *next;
     size_t n = 0;
-    HASH_ITER(hh, e->attention, a, next)
+    HASH_ITER(hh, e->work_queue, a, next)
     {
         n += (e->c.conf->enabled || is_ordered(e, a->address)) &&
              wants(e, a->address);
@@ -330,13 +332,13 @@ size_t engine_pending(struct engine *e)
     return n;
 }
 
-bool attend_wanted(struct engine *e)
+bool engine_queue_wanted(struct engine *e)
 {
-    if (orders_next(e) != NULL || orders_queueing(e))
+    if (engine_orders_next(e) != NULL || engine_orders_queueing(e))
         return true;
     if (!view_synced(e->c.view) || !membership_synced(e->c.membership))
         return false;
-    return first_wanting(e, false) != NULL || waiting_wanted(e) ||
+    return first_wanting(e, false) != NULL || engine_waiting_wanted(e) ||
            collecting_wanted(e, false);
 }
 
@@ -348,9 +350,9 @@ static void take(struct failover_task *task, enum failover_task_type type,
     (void)snprintf(task->address, sizeof(task->address), "%s", address);
 }
 
-bool attend_next(struct engine *e, struct failover_task *task)
+bool engine_queue_next(struct engine *e, struct failover_task *task)
 {
-    struct order *o = orders_next(e);
+    struct order *o = engine_orders_next(e);
     assert(e->current == NULL);
     if (o != NULL) {
         o->taken = true;
@@ -359,13 +361,13 @@ bool attend_next(struct engine *e, struct failover_task *task)
         return true;
     }
     sweep_now(e); /* who was lost since the last one counts already */
-    struct attention *a = first_wanting(e, true);
+    struct queue_entry *a = first_wanting(e, true);
     if (a != NULL) {
         a->hold = e->hold;
         take(task, FAILOVER_TASK_ADDRESS, a->address);
         return true;
     }
-    if (waiting_wanted(e)) {
+    if (engine_waiting_wanted(e)) {
         e->waiting.not_before = e->c.clock->mono + VISITED_MS;
         take(task, FAILOVER_TASK_WAITING, "-");
         return true;
@@ -381,7 +383,8 @@ bool attend_next(struct engine *e, struct failover_task *task)
 
 /* The lock is not taken twice for the same reason: what was visited in vain is
  * visited again when it looks different, else after a time that doubles. */
-static mono_ms pause_after(struct engine *e, struct attention *a, bool in_vain)
+static mono_ms pause_after(struct engine *e, struct queue_entry *a,
+                           bool in_vain)
 {
     int64_t ms = FRUITLESS_MS;
     a->in_vain = in_vain ? a->in_vain + 1 : 0;
@@ -393,14 +396,14 @@ static mono_ms pause_after(struct engine *e, struct attention *a, bool in_vain)
     return ms < FRUITLESS_MS_MAX ? ms : FRUITLESS_MS_MAX;
 }
 
-void attend_settled(struct engine *e, const struct failover_task *task,
-                    enum failover_outcome outcome)
+void engine_queue_settled(struct engine *e, const struct failover_task *task,
+                          enum failover_outcome outcome)
 {
     mono_ms now = e->c.clock->mono;
     bool in_vain = failover_outcome_is_in_vain(outcome);
     switch (task->type) {
     case FAILOVER_TASK_ADDRESS: {
-        struct attention *a = attention_of(e, task->address);
+        struct queue_entry *a = entry_of(e, task->address);
         a->not_before = now + pause_after(e, a, in_vain);
         /* interrupted, rotated: the next hold goes on with it */
         a->hold = e->hold;
@@ -408,7 +411,7 @@ void attend_settled(struct engine *e, const struct failover_task *task,
     }
     case FAILOVER_TASK_WAITING:
         e->waiting.not_before = now + VISITED_MS;
-        waiting_settled(e, in_vain);
+        engine_waiting_settled(e, in_vain);
         return;
     case FAILOVER_TASK_COLLECT:
         return;

@@ -1,8 +1,8 @@
 /*
- * words.c - see words.h. Design: a table per kind, indexed by the enum that was
+ * names.c - see names.h. Design: a table per kind, indexed by the enum that was
  * made of the same lines, so that neither can miss one of the other.
  */
-#include "failover/words.h"
+#include "failover/names.h"
 
 #include "base/compiler.h"
 
