@@ -89,27 +89,25 @@ static enum failover_cause begins(const struct failover_seen *seen,
     const struct gate *gate = &seen->gate;
     if (failover_present(seen)) {
         if (force)
-            return FAILOVER_CAUSE_FORCED;
+            return CAUSE_FORCED;
         if (gate->state == GATE_DRAINING && seen->over && !came_after(gate))
-            return FAILOVER_CAUSE_DRAIN;
-        return FAILOVER_CAUSE_NONE;
+            return CAUSE_DRAIN;
+        return CAUSE_NONE;
     }
     const struct process *fresh = failover_fresh(seen);
     if (fresh != NULL && !comes_late(seen, fresh))
-        return gate->state == GATE_RESTARTING ? FAILOVER_CAUSE_RESTART
-                                              : FAILOVER_CAUSE_REPLACED;
+        return gate->state == GATE_RESTARTING ? CAUSE_RESTART : CAUSE_REPLACED;
     if (seen->unknown)
-        return FAILOVER_CAUSE_NONE; /* it may be the very process: wait until it
+        return CAUSE_NONE; /* it may be the very process: wait until it
                                        can be read */
     if (ordered)
-        return force ? FAILOVER_CAUSE_FORCED : FAILOVER_CAUSE_ORDER;
+        return force ? CAUSE_FORCED : CAUSE_ORDER;
     if (gate->state == GATE_RESTARTING)
-        return FAILOVER_CAUSE_NONE; /* the lease promises that it comes back */
+        return CAUSE_NONE; /* the lease promises that it comes back */
     if (gate->left)
-        return seen->owns && !planted(PLANTED_LEFT_FORGOTTEN)
-                   ? FAILOVER_CAUSE_LEFT
-                   : FAILOVER_CAUSE_NONE;
-    return seen->down ? FAILOVER_CAUSE_DOWN : FAILOVER_CAUSE_NONE;
+        return seen->owns && !planted(PLANTED_LEFT_FORGOTTEN) ? CAUSE_LEFT
+                                                              : CAUSE_NONE;
+    return seen->down ? CAUSE_DOWN : CAUSE_NONE;
 }
 
 /* Nobody stands there, as far as we can see. */
@@ -127,12 +125,12 @@ static bool absent(const struct failover_seen *seen)
 static enum failover_cause held_back(const struct failover_seen *seen)
 {
     if (seen->paused)
-        return FAILOVER_CAUSE_PAUSED;
-    if (seen->doubt != FAILOVER_CAUSE_NONE)
+        return CAUSE_PAUSED;
+    if (seen->doubt != CAUSE_NONE)
         return seen->doubt;
     if (absent(seen) && seen->mass && !seen->gate.left)
-        return FAILOVER_CAUSE_MASS;
-    return FAILOVER_CAUSE_NONE;
+        return CAUSE_MASS;
+    return CAUSE_NONE;
 }
 
 static enum failover_verdict held_or_begun(const struct failover_seen *seen,
@@ -141,11 +139,11 @@ static enum failover_verdict held_or_begun(const struct failover_seen *seen,
                                            enum failover_cause *cause)
 {
     enum failover_cause held = held_back(seen);
-    if (held == FAILOVER_CAUSE_NONE && seen->unsure && absent(seen) &&
+    if (held == CAUSE_NONE && seen->unsure && absent(seen) &&
         !seen->gate.left && !ordered)
         return FAILOVER_NOTHING; /* observe, do not act */
-    *cause = held != FAILOVER_CAUSE_NONE ? held : why;
-    return held != FAILOVER_CAUSE_NONE ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
+    *cause = held != CAUSE_NONE ? held : why;
+    return held != CAUSE_NONE ? FAILOVER_TO_HOLD : FAILOVER_TO_INTENT;
 }
 
 static enum failover_verdict decide_fenced(const struct failover_seen *seen)
@@ -188,9 +186,8 @@ static enum failover_cause departed(const struct failover_seen *seen)
     const struct failover_record *r = seen->record;
     if (!seen->gone.known || !seen->hooked || seen->unknown ||
         (r != NULL && !process_same(&r->process, &seen->gone)))
-        return FAILOVER_CAUSE_NONE;
-    return seen->down || seen->n_registered > 0 ? FAILOVER_CAUSE_DEPARTED
-                                                : FAILOVER_CAUSE_NONE;
+        return CAUSE_NONE;
+    return seen->down || seen->n_registered > 0 ? CAUSE_DEPARTED : CAUSE_NONE;
 }
 
 /* The same where no gate was ever made. */
@@ -198,15 +195,14 @@ static enum failover_cause begins_first(const struct failover_seen *seen,
                                         bool ordered, bool force)
 {
     if (force && seen->n_registered > 0)
-        return FAILOVER_CAUSE_FORCED;
+        return CAUSE_FORCED;
     if (!seen->gone.known || seen->unknown)
-        return FAILOVER_CAUSE_NONE;
+        return CAUSE_NONE;
     if (seen->n_registered > 0)
-        return seen->hooked ? FAILOVER_CAUSE_REPLACED : FAILOVER_CAUSE_NONE;
+        return seen->hooked ? CAUSE_REPLACED : CAUSE_NONE;
     if (ordered)
-        return force ? FAILOVER_CAUSE_FORCED : FAILOVER_CAUSE_ORDER;
-    return seen->hooked && seen->down ? FAILOVER_CAUSE_DOWN
-                                      : FAILOVER_CAUSE_NONE;
+        return force ? CAUSE_FORCED : CAUSE_ORDER;
+    return seen->hooked && seen->down ? CAUSE_DOWN : CAUSE_NONE;
 }
 
 static enum failover_verdict
@@ -230,10 +226,9 @@ static void orders(const struct failover_seen *seen,
 {
     enum failover_cause then = seen->record != NULL
                                    ? failover_cause_of(seen->record->then)
-                                   : FAILOVER_CAUSE_NONE;
-    *forced = task->force || then == FAILOVER_CAUSE_FORCED;
-    *ordered = task->ordered || then == FAILOVER_CAUSE_FORCED ||
-               then == FAILOVER_CAUSE_ORDER;
+                                   : CAUSE_NONE;
+    *forced = task->force || then == CAUSE_FORCED;
+    *ordered = task->ordered || then == CAUSE_FORCED || then == CAUSE_ORDER;
 }
 
 const struct process *failover_subject(const struct failover_seen *seen,
@@ -246,7 +241,7 @@ const struct process *failover_subject(const struct failover_seen *seen,
         return force && seen->n_registered > 0 ? &seen->registered[0]
                                                : &seen->gone;
     if (seen->gate.state == GATE_FENCED ||
-        begins(seen, ordered, force) == FAILOVER_CAUSE_NONE)
+        begins(seen, ordered, force) == CAUSE_NONE)
         return &seen->gone;
     return &seen->gate.process;
 }
@@ -264,7 +259,7 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
 {
     const struct failover_record *r = seen->record;
     assert(r == NULL || !failover_phase_final(r->phase));
-    *cause = FAILOVER_CAUSE_NONE;
+    *cause = CAUSE_NONE;
     if (r != NULL && !planted(PLANTED_NO_RESUME)) {
         if (r->phase == FAILOVER_INTENT)
             return FAILOVER_TO_VERIFY;
@@ -276,26 +271,25 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
     bool queued = r != NULL && r->phase == FAILOVER_QUEUED;
     if (seen->gate.state == GATE_ABSENT) {
         enum failover_cause why = begins_first(seen, ordered, forced);
-        if (why == FAILOVER_CAUSE_NONE && queued)
+        if (why == CAUSE_NONE && queued)
             return decide_queued(seen);
-        return why != FAILOVER_CAUSE_NONE
-                   ? held_or_begun(seen, ordered, why, cause)
-                   : decide_quiet_first(seen, task->ordered);
+        return why != CAUSE_NONE ? held_or_begun(seen, ordered, why, cause)
+                                 : decide_quiet_first(seen, task->ordered);
     }
     enum failover_cause gone = departed(seen);
     if (seen->gate.state == GATE_FENCED) {
         enum failover_verdict v = decide_fenced(seen);
-        return gone != FAILOVER_CAUSE_NONE && v != FAILOVER_TO_ADMIT
+        return gone != CAUSE_NONE && v != FAILOVER_TO_ADMIT
                    ? held_or_begun(seen, ordered, gone, cause)
                    : v;
     }
     if (admits(seen))
         return FAILOVER_TO_ADMIT;
     enum failover_cause why = begins(seen, ordered, forced);
-    if (why == FAILOVER_CAUSE_NONE && queued && !task->ordered)
+    if (why == CAUSE_NONE && queued && !task->ordered)
         return decide_queued(seen);
-    if (why == FAILOVER_CAUSE_NONE && !task->ordered)
+    if (why == CAUSE_NONE && !task->ordered)
         why = gone;
-    return why != FAILOVER_CAUSE_NONE ? held_or_begun(seen, ordered, why, cause)
-                                      : decide_quiet(seen, task->ordered);
+    return why != CAUSE_NONE ? held_or_begun(seen, ordered, why, cause)
+                             : decide_quiet(seen, task->ordered);
 }

@@ -124,12 +124,14 @@ static void release(struct failover *f, struct failover_effects *fx,
     f->has_record = false;
     f->wanted_since = -1;
     f->not_before = not_before;
+    assert(!f->locked && !f->has_record);
 }
 
 /* A step failed for a reason that is not the task's: let go and try later. */
 static void give_way(struct failover *f, struct failover_effects *fx,
                      mono_ms now)
 {
+    assert(f->locked && f->has_task);
     effect(fx, FAILOVER_DO_SETTLE)->outcome = FAILOVER_WAS_INTERRUPTED;
     release(f, fx, now + f->config.retry_ms);
 }
@@ -142,6 +144,7 @@ static bool hold_is_over(const struct failover *f, mono_ms now)
 static void go_next(struct failover *f, struct failover_effects *fx,
                     mono_ms now)
 {
+    assert(f->locked);
     f->has_task = false;
     f->has_record = false;
     f->state = FAILOVER_HAVE_LOCK;
@@ -163,6 +166,7 @@ static void settle(struct failover *f, struct failover_effects *fx,
 static void go_read(struct failover *f, struct failover_effects *fx,
                     enum failover_state state)
 {
+    assert(f->locked && f->has_task);
     f->state = state;
     f->writing = false;
     effect(fx, FAILOVER_DO_READ);
@@ -171,7 +175,9 @@ static void go_read(struct failover *f, struct failover_effects *fx,
 static void go_write(struct failover *f, struct failover_effects *fx,
                      enum failover_state state, bool gate, bool record)
 {
-    assert(f->locked && (gate || record));
+    assert(f->locked && f->has_task);
+    assert(gate || f->has_record);
+    assert(gate || record);
     f->state = state;
     f->writing = true;
     struct failover_effect *e = effect(fx, FAILOVER_DO_WRITE);
@@ -182,6 +188,7 @@ static void go_write(struct failover *f, struct failover_effects *fx,
 static void go_list(struct failover *f, struct failover_effects *fx,
                     bool afresh)
 {
+    assert(f->locked && f->has_task);
     f->state = FAILOVER_LISTING;
     if (afresh)
         f->dirty = false;
@@ -262,6 +269,8 @@ static void begin_intent(struct failover *f, const struct failover_event *ev,
         tell(f, fx, FAILOVER_NEWS_LIFTED, failover_cause_name(held));
     }
     failover_write_intent(f, ev->seen, cause, ev->wall);
+    assert(f->has_record && f->record.phase == FAILOVER_INTENT);
+    assert(f->gate.state != GATE_ABSENT);
     f->has_intent = true;
     memcpy(f->last_intent, f->record.id, sizeof(f->last_intent));
     go_write(f, fx, FAILOVER_INTENTING, true, true);
@@ -283,6 +292,7 @@ static void read_hold(struct failover *f, const struct failover_event *ev,
 static void resume(struct failover *f, const struct failover_event *ev,
                    enum failover_verdict verdict, struct failover_effects *fx)
 {
+    assert(f->has_record);
     bool ours = f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
     answer(f, fx, ours ? FAILOVER_ACCEPTED : FAILOVER_IS_RUNNING);
     if (!ours)
@@ -297,6 +307,7 @@ static void resume(struct failover *f, const struct failover_event *ev,
 static void drop(struct failover *f, const struct failover_event *ev,
                  const char *why, struct failover_effects *fx)
 {
+    assert(f->has_record);
     f->record.phase = FAILOVER_ABORTED;
     f->record.finished = ev->wall;
     (void)snprintf(f->record.why, sizeof(f->record.why), "%s", why);
@@ -333,6 +344,7 @@ static void failover_reading(struct failover *f,
                              struct failover_effects *fx)
 {
     enum failover_cause cause;
+    assert(f->state == FAILOVER_READING);
     take_seen(f, ev->seen);
     enum failover_verdict v = failover_decide(ev->seen, &f->task, &cause);
     switch (v) {
@@ -394,6 +406,7 @@ static void failover_planning(struct failover *f,
                               const struct failover_event *ev,
                               struct failover_effects *fx)
 {
+    assert(f->state == FAILOVER_PLANNING);
     if (ev->code != ERR_OK) {
         give_way(f, fx, ev->now);
         return;
@@ -422,6 +435,7 @@ static bool by_a_person(const struct failover_record *r)
 static void failover_verify(struct failover *f, const struct failover_event *ev,
                             struct failover_effects *fx)
 {
+    assert(f->state == FAILOVER_VERIFY);
     take_seen(f, ev->seen);
     if (!f->has_record || f->record.phase != FAILOVER_INTENT) {
         read_again(f, fx, ev->now); /* somebody else's hand */
@@ -494,6 +508,7 @@ static void failover_counting(struct failover *f,
                               struct failover_effects *fx)
 {
     struct failover_record *r = &f->record;
+    assert(f->state == FAILOVER_COUNTING);
     if (ev->code != ERR_OK) {
         give_way(f, fx, ev->now);
         return;
@@ -517,6 +532,7 @@ static void failover_listing(struct failover *f,
                              const struct failover_event *ev,
                              struct failover_effects *fx)
 {
+    assert(f->state == FAILOVER_LISTING);
     if (ev->code != ERR_OK) {
         give_way(f, fx, ev->now);
         return;
@@ -549,6 +565,7 @@ static void failover_moving(struct failover *f, const struct failover_event *ev,
                             struct failover_effects *fx)
 {
     const struct failover_counts *c = ev->counts;
+    assert(f->state == FAILOVER_MOVING_BATCHES);
     if (f->has_record)
         failover_add_counts(&f->record, c);
     if (c->moved + c->held + c->dropped + c->waiting > 0)
@@ -606,6 +623,7 @@ static void failover_hook(struct failover *f, const struct failover_event *ev,
                           struct failover_effects *fx)
 {
     struct failover_record *r = &f->record;
+    assert(f->state == FAILOVER_HOOK);
     r->hook_exit = ev->hook_exit;
     size_t n = ev->hook_tail != NULL
                    ? strnlen(ev->hook_tail, sizeof(r->hook_tail) - 1)
@@ -837,9 +855,12 @@ void failover_step(struct failover *f, const struct failover_event *ev,
         failover_counting(f, ev, fx);
         break;
     case FAILOVER_COLLECTED:
+        assert(f->state == FAILOVER_COLLECTING);
         settle(f, fx, FAILOVER_WAS_COLLECTED, ev->now);
         break;
     }
+    assert(!f->has_record || f->has_task);
+    assert(!f->has_task || f->locked);
     assert(f->state == FAILOVER_IDLE || f->locked ||
            f->state == FAILOVER_WANT_LOCK);
 }

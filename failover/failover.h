@@ -253,16 +253,23 @@ struct failover_config {
 };
 
 struct failover;
+/* One thread at a time; none of these fails or blocks. Copies `config`. */
 struct failover *failover_new(const struct failover_config *config);
 void failover_free(struct failover **f);
 
+/* Borrows `event` for the call, overwrites `effects`; what these point to is
+ * borrowed until the next step. event->now never goes back. An event that its
+ * state does not await is a programmer's error. */
 void failover_step(struct failover *f, const struct failover_event *event,
                    struct failover_effects *effects);
 
+/* How many others try first: each adds rank_ms to the wait for the lock. */
 void failover_set_rank(struct failover *f, uint32_t rank);
 enum failover_state failover_state(const struct failover *f);
 /* Of the task under way; NULL without one. */
 const struct failover_task *failover_task(const struct failover *f);
+/* Of that task; NULL without one. All three are borrowed until the next step.
+ */
 const struct failover_record *failover_record(const struct failover *f);
 /* The gate as read for the task under way: which markers are of the past. */
 const struct gate *failover_gate(const struct failover *f);

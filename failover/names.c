@@ -40,7 +40,7 @@ enum failover_cause failover_cause_of(const char *word)
         if (strcmp(causes[i].word, word) == 0)
             return (enum failover_cause)i;
     }
-    return FAILOVER_CAUSE_NONE;
+    return CAUSE_NONE;
 }
 
 bool failover_cause_is_death(enum failover_cause c)

@@ -11,20 +11,20 @@
 /* Why a failover began, or is held back. X(name, word of the record, did the
  * owner die, was it a person's: such a one is not taken back) */
 #define FAILOVER_CAUSES(X)                                                     \
-    X(FAILOVER_CAUSE_NONE, "", true, false)                                    \
-    X(FAILOVER_CAUSE_DOWN, "down", true, false)                                \
-    X(FAILOVER_CAUSE_LEFT, "left", false, false)                               \
-    X(FAILOVER_CAUSE_REPLACED, "replaced", true, false)                        \
-    X(FAILOVER_CAUSE_DEPARTED, "departed", true, false)                        \
-    X(FAILOVER_CAUSE_RESTART, "restart", false, false)                         \
-    X(FAILOVER_CAUSE_DRAIN, "drain", false, true)                              \
-    X(FAILOVER_CAUSE_ORDER, "order", true, false)                              \
-    X(FAILOVER_CAUSE_FORCED, "forced", true, true)                             \
-    X(FAILOVER_CAUSE_RECONCILE, "reconcile", true, false)                      \
-    X(FAILOVER_CAUSE_MASS, "mass", true, false)                                \
-    X(FAILOVER_CAUSE_SESSION, "session", true, false)                          \
-    X(FAILOVER_CAUSE_OWN_ENTRY, "own-entry", true, false)                      \
-    X(FAILOVER_CAUSE_PAUSED, "paused", true, false)
+    X(CAUSE_NONE, "", true, false)                                             \
+    X(CAUSE_DOWN, "down", true, false)                                         \
+    X(CAUSE_LEFT, "left", false, false)                                        \
+    X(CAUSE_REPLACED, "replaced", true, false)                                 \
+    X(CAUSE_DEPARTED, "departed", true, false)                                 \
+    X(CAUSE_RESTART, "restart", false, false)                                  \
+    X(CAUSE_DRAIN, "drain", false, true)                                       \
+    X(CAUSE_ORDER, "order", true, false)                                       \
+    X(CAUSE_FORCED, "forced", true, true)                                      \
+    X(CAUSE_RECONCILE, "reconcile", true, false)                               \
+    X(CAUSE_MASS, "mass", true, false)                                         \
+    X(CAUSE_SESSION, "session", true, false)                                   \
+    X(CAUSE_OWN_ENTRY, "own-entry", true, false)                               \
+    X(CAUSE_PAUSED, "paused", true, false)
 
 /* How a visit of a task ended. X(name, word, is it in vain to come again before
  * something looks different) */

@@ -42,6 +42,7 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
         gate->reason[0] = '\0';
         gate->ordered = 0;
     }
+    assert(gate->state != GATE_FENCED && !gate->left);
 }
 
 static void new_record(struct failover *f, wall_ms wall)
@@ -82,7 +83,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     SAY(r->cause, failover_cause_name(cause));
     r->then[0] = '\0';
     r->if_match[0] = '\0';
-    if (cause == FAILOVER_CAUSE_DRAIN) {
+    if (cause == CAUSE_DRAIN) {
         SAY(r->who, gate->who);
         SAY(r->reason, gate->reason);
     }
@@ -92,7 +93,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     const struct process *fresh =
         failover_is_registered(seen, &old) ? NULL : failover_fresh(seen);
     SAY(gate->failover, r->id);
-    if (cause == FAILOVER_CAUSE_DEPARTED) {
+    if (cause == CAUSE_DEPARTED) {
         gate_retire(gate, &old); /* who the gate names stays */
         return;
     }
@@ -122,7 +123,7 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
     const struct process back = f->record.process;
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     gate_unretire(gate, &back); /* first: nobody falls out of a full past */
-    if (failover_cause_of(f->record.cause) != FAILOVER_CAUSE_DEPARTED) {
+    if (failover_cause_of(f->record.cause) != CAUSE_DEPARTED) {
         if (process_differs(&gate->process, &back))
             gate_retire(gate, &gate->process);
         reopen(gate, &back, f->over);
@@ -138,13 +139,13 @@ void failover_write_hold(struct failover *f, const struct failover_seen *seen,
     if (!f->has_record) {
         new_record(f, wall);
         SAY(f->record.then,
-            failover_cause_name(f->task.force     ? FAILOVER_CAUSE_FORCED
-                                : f->task.ordered ? FAILOVER_CAUSE_ORDER
-                                                  : FAILOVER_CAUSE_NONE));
+            failover_cause_name(f->task.force     ? CAUSE_FORCED
+                                : f->task.ordered ? CAUSE_ORDER
+                                                  : CAUSE_NONE));
     }
     note_seen(f, seen);
     f->record.phase = FAILOVER_HELD;
-    bool mass = cause == FAILOVER_CAUSE_MASS;
+    bool mass = cause == CAUSE_MASS;
     f->record.missing = mass ? seen->missing : 0;
     f->record.known = mass ? seen->known : 0;
     SAY(f->record.cause, failover_cause_name(cause));
@@ -175,7 +176,7 @@ void failover_take_over(struct failover *f)
 
 void failover_write_moving(struct failover *f, wall_ms wall)
 {
-    assert(f->has_record);
+    assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     f->record.phase = FAILOVER_MOVING;
     if (f->record.fenced_at == 0)
         f->record.fenced_at = wall;
@@ -192,7 +193,7 @@ void failover_write_reconcile(struct failover *f, wall_ms wall)
                      : f->gate.process;
     r->gate_version = f->gate.version;
     r->phase = FAILOVER_MOVING;
-    SAY(r->cause, failover_cause_name(FAILOVER_CAUSE_RECONCILE));
+    SAY(r->cause, failover_cause_name(CAUSE_RECONCILE));
     SAY(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;

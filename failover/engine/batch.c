@@ -151,6 +151,7 @@ bool engine_batch_add(struct batch *b, struct item *it,
     struct work_item after;
     struct buf value;
     bool gate = it->target != NULL && !has_target(b, it->target);
+    assert(it->state == ITEM_PLANNED);
     size_t ops = OPS_PER_ITEM + (gate ? 1 : 0);
     engine_batch_project(pass, it, rules, &after);
     buf_init(&value, REGISTRY_VALUE_MAX);

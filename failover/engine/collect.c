@@ -89,6 +89,7 @@ bool engine_collect_due(const struct collect *c)
 static void ended(struct collect *c)
 {
     collect_done_f *done = c->done;
+    assert(done != NULL && c->outstanding == 0);
     c->done = NULL;
     done(c->arg, &c->err, c->collected, c->failovers);
 }

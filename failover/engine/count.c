@@ -17,6 +17,7 @@ static void on_page(void *part, size_t index,
 {
     struct counter *c = part;
     (void)index;
+    assert(c->done != NULL);
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         c->done(c->arg, reply->err.code);
         return;

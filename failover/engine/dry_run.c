@@ -135,7 +135,7 @@ static void on_read(void *arg, enum err_code code)
         if (lease)
             s->pass.gate.heir_of = old;
     }
-    s->pass.cause = FAILOVER_CAUSE_ORDER;
+    s->pass.cause = CAUSE_ORDER;
     find_candidates(s, s->reader.address);
     engine_pass_list(&s->pass, true, on_listed, s);
 }

@@ -81,6 +81,7 @@ static void do_unlock(struct engine *e)
     if (e->current != NULL)
         e->current->taken = false; /* not answered: the next hold takes it */
     e->current = NULL;
+    assert(e->lock == NULL && e->pass.n_items == 0);
 }
 
 /* --- reading and writing ------------------------------------------------- */
@@ -172,6 +173,7 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
     buf_init(&gate, REGISTRY_VALUE_MAX);
     buf_init(&record, REGISTRY_VALUE_MAX);
     size_t n = write_ops(e, fx, ops, keys, &gate, &record);
+    assert(e->lock != NULL);
     assert(!gate.overflow && !record.overflow && n > 1);
     registry_txn(e->c.registry, ops, n, call_done,
                  call_new(&e->calls, on_written, e, 0));
@@ -220,7 +222,7 @@ static void set_failover(struct engine *e)
     const struct failover_record *r = failover_record(e->f);
     struct move_pass *pass = &e->pass;
     pass->failover[0] = '\0';
-    pass->cause = FAILOVER_CAUSE_NONE;
+    pass->cause = CAUSE_NONE;
     if (r != NULL) {
         memcpy(pass->failover, r->id, sizeof(pass->failover));
         pass->cause = failover_cause_of(r->cause);
@@ -419,4 +421,5 @@ void engine_feed(struct engine *e, struct failover_event event)
         }
     }
     e->feeding = false;
+    assert(e->n_events == 0);
 }

@@ -166,8 +166,7 @@ const char *engine_state_name(const struct engine *e)
 
 const char *engine_brake(const struct engine *e)
 {
-    return e->braked != FAILOVER_CAUSE_NONE ? failover_cause_name(e->braked)
-                                            : NULL;
+    return e->braked != CAUSE_NONE ? failover_cause_name(e->braked) : NULL;
 }
 
 const char *engine_lift(const char *cause)

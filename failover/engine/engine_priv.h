@@ -66,6 +66,9 @@ struct reader {
     char hint[FAILOVER_ID_MAX + 1]; /* an unfinished one, by the view */
     struct settings settings;
 };
+/* Copies `address`. done(arg, code) once, from a later turn, unless the
+ * reader's calls are forgotten; code is that of the first failure, ERR_INVALID
+ * for what nobody can read. `seen` is good until the next start. */
 void engine_reader_start(struct reader *r, struct engine *e,
                          const char *address, reader_done_f *done, void *arg);
 /* What an address looks like by our caches, judged as a fresh read is. False:
@@ -148,6 +151,7 @@ struct move_pass {
     struct failover_counts counts;
     uint64_t total; /* moved since the engine began: for failpoints */
 };
+/* Loop thread, like all below. close() frees what it holds, not the struct. */
 void engine_pass_init(struct move_pass *r, struct engine *e);
 void engine_pass_close(struct move_pass *r);
 /* Forget what is under way. */
@@ -159,14 +163,18 @@ void engine_pass_list(struct move_pass *r, bool afresh, pass_done_f *done,
 /* Move what was listed; done() once every item is settled. */
 void engine_pass_move(struct move_pass *r, const struct registry_lock *lock,
                       pass_done_f *done, void *arg);
+/* The first failure stays; nothing more is begun after it. Copies `err`. */
 void engine_pass_fail(struct move_pass *r, const struct err *err);
 /* Read the record of item `i`; then(r, i, reply) has it. */
 void engine_pass_item_read(struct move_pass *r, size_t i, call_f *then);
 /* The item as the reply has it; false: it is not there, or cannot be read. */
 bool engine_pass_item_load(struct move_pass *r, struct item *it,
                            const struct registry_reply *reply);
+/* Is it still where it was listed, and of the past? */
 bool engine_pass_item_moves(const struct move_pass *r, const struct item *it);
+/* Fills in `rules`, which borrows the gate of the pass. */
 void engine_pass_rules(const struct move_pass *r, struct plan_rules *rules);
+/* Frees them; answers about them come to nobody. */
 void engine_pass_forget_targets(struct move_pass *r);
 /* Its target does not get the item: it counts no more. */
 void engine_pass_give_back(struct move_pass *r, struct item *it);
@@ -186,8 +194,11 @@ struct batch {
     struct item **items;
     size_t n_items;
 };
+/* Room for at most `n_items` and for what the registry takes in one txn. */
 struct batch *engine_batch_new(struct move_pass *r, size_t n_items);
 void engine_batch_free(struct batch *b);
+/* The next operation, at a version, for an item, a target or neither; its key
+ * is yet to be written. Borrowed from the batch. */
 struct registry_op *engine_batch_op(struct batch *b, enum registry_op_type type,
                                     struct item *it, struct target *t);
 /* False: no room for it in this batch. */
@@ -254,13 +265,19 @@ struct dry_run {
     struct plan_candidate *candidates;
     size_t n_candidates;
 };
+/* Copies `address`; done() from a later turn, with `err` or the plan. */
 struct dry_run *engine_dry_run_start(struct engine *e, const char *address,
                                      dry_run_done_f *done, void *arg);
 void engine_dry_run_free(struct dry_run **s);
+/* Is one being written as a record, or just was? */
 bool engine_orders_queueing(const struct engine *e);
+/* Queues those whose patience is over, answers those whose time is. */
 void engine_orders_tick(struct engine *e);
+/* Answers all of them as cancelled. */
 void engine_orders_close(struct engine *e);
+/* The oldest that nobody has taken; NULL: none. */
 struct order *engine_orders_next(struct engine *e);
+/* Tells whoever ordered, then frees `o`. `plan` (or NULL) is borrowed. */
 void engine_order_answer(struct engine *e, struct order *o,
                          enum failover_answer answer, const char *failover,
                          const char *held, const struct dry_run *plan);
@@ -305,6 +322,7 @@ struct first {
     mono_ms not_before;
     enum err_code refused; /* told last */
 };
+/* Puts the gates that are missing, some at a time. */
 void engine_first_tick(struct engine *e);
 
 /* --- work_queue.c ------------------------------------------------- */
@@ -317,11 +335,15 @@ struct queue_entry {
     uint64_t hold;      /* the lock hold in which it was visited */
     char address[];
 };
+/* An address may want something; it is judged when its turn comes. */
 void engine_queue_add(struct engine *e, const char *address);
+/* Looks at who is missing, and at all owners when that is due. */
 void engine_queue_tick(struct engine *e);
+/* Is there anything to take the lock for? */
 bool engine_queue_wanted(struct engine *e);
 /* The next task of this hold; false: nothing is left. */
 bool engine_queue_next(struct engine *e, struct failover_task *task);
+/* Its visit is over: when it may be visited again follows from how. */
 void engine_queue_settled(struct engine *e, const struct failover_task *task,
                           enum failover_outcome outcome);
 void engine_queue_close(struct engine *e);

@@ -38,6 +38,7 @@ void engine_gone_close(struct engine *e)
 
 static void forget(struct gone *g, size_t i)
 {
+    assert(i < g->n);
     g->n--;
     memmove(&g->processes[i], &g->processes[i + 1],
             (g->n - i) * sizeof(g->processes[0]));
@@ -63,6 +64,7 @@ void engine_gone(struct engine *e, const char *address,
     }
     if (g->n == GONE_EACH)
         forget(g, 0);
+    assert(g->n < GONE_EACH);
     g->processes[g->n++] = *process;
 }
 

@@ -98,7 +98,7 @@ void engine_lock_ask(struct engine *e, registry_granted_f *granted,
 {
     mono_ms now = e->c.clock->mono;
 
-    assert(e->lock == NULL);
+    assert(e->lock == NULL && e->hook_stops == NULL);
     if (e->lock_since == 0 || now - e->lock_left > LOCK_WAIT_MS)
         e->lock_since = now; /* else it is asked for again */
     e->lock = registry_lock(e->c.registry, e->lock_key, e->owner, LOCK_WAIT_MS,

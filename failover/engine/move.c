@@ -132,7 +132,7 @@ static void on_created(void *part, size_t index,
     struct target *t = part;
     struct move_pass *pass = t->pass;
     (void)index;
-    assert(pass->n_busy > 0);
+    assert(t->state == TARGET_BUSY && pass->n_busy > 0);
     pass->n_busy--;
     t->state = TARGET_UNREAD;
     switch (reply->err.code) {
@@ -482,6 +482,7 @@ static bool all_settled(const struct move_pass *pass)
 
 static void finish(struct move_pass *pass)
 {
+    assert(pass->moving && pass->n_batches == 0);
     pass->moving = false;
     engine_pass_forget_targets(pass);
     pass->done(pass->arg, pass->err.code);
@@ -529,6 +530,7 @@ static void pump(struct move_pass *pass)
 void engine_pass_move(struct move_pass *pass, const struct registry_lock *lock,
                       pass_done_f *done, void *arg)
 {
+    assert(lock != NULL);
     assert(!pass->moving && pass->n_batches == 0);
     pass->moving = true;
     pass->lock = lock;

@@ -65,6 +65,7 @@ static struct engine_plan_item *plan_items(const struct dry_run *s)
 
 static void order_free(struct engine *e, struct order *o)
 {
+    assert(e->n_orders > 0 && e->current != o);
     DL_DELETE(e->orders, o);
     e->n_orders--;
     queueing_free(e, &o->into);
@@ -209,6 +210,7 @@ static void put_record(struct queueing *q)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct buf b;
+    assert(q->o->into == q && q->number < NUMBER_MAX);
     set_id(q);
     buf_init(&b, REGISTRY_VALUE_MAX);
     failover_record_write(&b, &q->record);
@@ -223,8 +225,8 @@ static void make_record(struct queueing *q)
     const struct failover_seen *seen = &q->reader.seen;
     const struct failover_task *t = &q->o->task;
     struct failover_record *r = &q->record;
-    const char *word = failover_cause_name(t->force ? FAILOVER_CAUSE_FORCED
-                                                    : FAILOVER_CAUSE_ORDER);
+    const char *word =
+        failover_cause_name(t->force ? CAUSE_FORCED : CAUSE_ORDER);
     *r = (struct failover_record){.kind = q->e->c.kind,
                                   .phase = FAILOVER_QUEUED,
                                   .process = *failover_subject(seen, t),

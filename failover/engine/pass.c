@@ -77,6 +77,7 @@ void engine_pass_reset(struct move_pass *pass)
     pass->moving = false;
     pass->n_busy = 0;
     err_clear(&pass->err);
+    assert(pass->n_items == 0 && pass->targets == NULL);
 }
 
 void engine_pass_close(struct move_pass *pass)
@@ -170,6 +171,7 @@ void engine_pass_item_read(struct move_pass *pass, size_t i, call_f *then)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct item *it = &pass->items[i];
+    assert(it->state == ITEM_UNREAD);
     it->state = ITEM_READING;
     it->read_at = pass->e->c.clock->mono;
     pass->reading++;

@@ -66,11 +66,11 @@ static void judge(struct engine *e, const char *address,
     seen->missing = (uint32_t)failover_brake_missing(e->brake);
     seen->known = (uint32_t)failover_brake_known(e->brake);
     seen->unsure = braked && failover_brake_in_doubt(e->brake);
-    seen->doubt = FAILOVER_CAUSE_NONE;
+    seen->doubt = CAUSE_NONE;
     if (!membership_settled(e->c.membership))
-        seen->doubt = FAILOVER_CAUSE_SESSION;
+        seen->doubt = CAUSE_SESSION;
     else if (!e->own_entry)
-        seen->doubt = FAILOVER_CAUSE_OWN_ENTRY;
+        seen->doubt = CAUSE_OWN_ENTRY;
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     seen->yielded = n != NULL && n->state == NODE_UP && n->registered &&
                     process_differs(&n->process, &seen->gate.process);

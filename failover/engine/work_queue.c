@@ -97,7 +97,7 @@ static size_t mass_stands(struct engine *e)
         const struct failover_record *r =
             view_failover(e->c.view, o->kind, o->address);
         if (r == NULL || r->phase != FAILOVER_HELD ||
-            failover_cause_of(r->cause) != FAILOVER_CAUSE_MASS)
+            failover_cause_of(r->cause) != CAUSE_MASS)
             continue;
         size_t n = r->missing > 0 ? r->missing : e->c.conf->brake_min;
         most = n > most ? n : most;
@@ -125,15 +125,15 @@ static void sweep(struct engine *e)
     wall_ms wall = e->c.clock->wall;
     if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
         sweep_now(e);
-    e->braked = FAILOVER_CAUSE_NONE;
+    e->braked = CAUSE_NONE;
     if (settings_paused(s, wall))
-        e->braked = FAILOVER_CAUSE_PAUSED;
+        e->braked = CAUSE_PAUSED;
     else if (!membership_settled(e->c.membership))
-        e->braked = FAILOVER_CAUSE_SESSION;
+        e->braked = CAUSE_SESSION;
     else if (!e->own_entry)
-        e->braked = FAILOVER_CAUSE_OWN_ENTRY;
+        e->braked = CAUSE_OWN_ENTRY;
     else if (failover_brake_down(e->brake) && !settings_overridden(s, wall))
-        e->braked = FAILOVER_CAUSE_MASS;
+        e->braked = CAUSE_MASS;
 }
 
 /* --- does an address want us? -------------------------------------------- */
@@ -162,8 +162,7 @@ static bool wants_hold(struct engine *e, const char *address,
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     if (seen->record != NULL)
         return failover_cause_of(seen->record->cause) != cause;
-    return cause != FAILOVER_CAUSE_SESSION ||
-           (n != NULL && n->state == NODE_DOWN);
+    return cause != CAUSE_SESSION || (n != NULL && n->state == NODE_DOWN);
 }
 
 static const struct failover_task nobody; /* ordered it */
@@ -213,7 +212,7 @@ static uint64_t looks(struct engine *e, const char *address)
         view_failover(e->c.view, e->c.kind, address);
     uint64_t sum = view_settings(e->c.view)->version;
     struct failover_seen seen;
-    enum failover_cause cause = FAILOVER_CAUSE_NONE;
+    enum failover_cause cause = CAUSE_NONE;
     if (engine_remember(e, address, &seen))
         sum = sum * 31 + (uint64_t)failover_decide(&seen, &nobody, &cause);
     sum = sum * 31 + cause;

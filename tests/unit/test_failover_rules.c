@@ -256,10 +256,10 @@ static void whatever_holds_lifts_by_its_own_cause(void **state)
     struct failover_task t = at("m1:1");
     (void)state;
     to_reading();
-    seen.doubt = FAILOVER_CAUSE_SESSION;
+    seen.doubt = CAUSE_SESSION;
     assert_string_equal(read_as_seen(), "holding: write(held)");
     (void)written(ERR_OK);
-    seen.doubt = FAILOVER_CAUSE_NONE;
+    seen.doubt = CAUSE_NONE;
     seen.paused = true; /* the record stays, its cause follows */
     (void)next(&t);
     assert_string_equal(read_as_seen(), "holding: write(held)");
@@ -360,7 +360,7 @@ static void every_cause_is_read_back_from_its_word(void **state)
     assert_int_equal(failover_cause_is_death(name), death);                    \
     assert_int_equal(failover_cause_is_a_persons(name), person);
     FAILOVER_CAUSES(READ_BACK)
-    assert_int_equal(failover_cause_of("unheard of"), FAILOVER_CAUSE_NONE);
+    assert_int_equal(failover_cause_of("unheard of"), CAUSE_NONE);
 }
 
 int main(void)
