@@ -4,7 +4,7 @@
  *     failover_step(f, event, effects)
  *
  * takes one timestamped event and fills in the effects to perform. It does no
- * I/O, reads no clock, takes no lock and allocates nothing; engine.c performs.
+ * I/O, reads no clock, takes no lock and allocates nothing; engine/ performs.
  * Longer than 150 lines for the diagram, which is the contract.
  *
  *                 nothing wanted

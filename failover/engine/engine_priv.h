@@ -79,7 +79,7 @@ bool engine_remember(struct engine *e, const char *address,
 bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session);
 void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
 
-/* --- list.c, move.c ---------------------------------------- */
+/* --- pass.c, move.c ---------------------------------------- */
 
 struct target {
     UT_hash_handle hh;
