@@ -27,9 +27,8 @@
 #define LEAVE_STOP_MS 2500 /* a command has to end when we leave */
 #define LEAVE_MAX_MS  4500
 #define LAST_WORDS_MS 200 /* for the last lines of the log */
-#define ONE_REQUEST_MS                                                         \
-    1000 /* signals so near are one: of a group, `timeout`                     \
-          */
+/* Signals so near are one: of a group, of `timeout`. */
+#define ONE_REQUEST_MS 1000
 #define MAILBOX_MAX    64
 #define PROBLEMS_MAX   65536
 #define EXEC_NOT_FOUND 127

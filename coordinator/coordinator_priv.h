@@ -4,7 +4,7 @@
  * coordinator.c wires and ticks; hear.c knows whether the registry is heard;
  * place.c whether it is what others have seen; forget.c drops who is gone;
  * entry.c keeps our own registry entry and knows the other coordinators;
- * groups.c says who is in which group, group_names.c holds their names;
+ * groups.c says who is in which group, and holds their names;
  * looks.c shows who wrote what it wrote;
  * targets.c chooses who takes work; nodes.c, node_put.c and node_life.c serve
  * nodes that speak HTTP; publish.c builds snapshots; waits.c holds long polls;
@@ -177,7 +177,7 @@ struct coordinator {
 
     /* groups.c */
     struct group_def *groups;
-    struct group_name *names; /* group_names.c */
+    struct group_name *names; /* groups.c */
     bool groups_changed;
     bool groups_synced;
     bool known; /* all was told once: picks are let go */
@@ -256,7 +256,7 @@ void groups_join(struct coordinator *c, struct node *node,
 void groups_of(struct coordinator *c, struct node *node, struct node_extra *x);
 void groups_end(struct coordinator *c);
 
-/* group_names.c: get adds a reference, put drops one. */
+/* get adds a reference, put drops one. */
 struct group_name *group_name_get(struct coordinator *c, const char *text);
 void group_name_put(struct coordinator *c, struct group_name *n);
 void group_list_add(struct coordinator *c, struct group_list *l,
@@ -322,10 +322,6 @@ void looks_end(struct coordinator *c);
 void looks_abandon(struct coordinator *c);
 
 /* waits.c */
-/* Mark what is shown otherwise than `before` (may be NULL) with this index;
- * false: no node is. */
-bool changes_mark(struct snapshot *s, const struct snapshot *before,
-                  uint64_t index);
 void waits_tick(struct coordinator *c);
 void waits_end(struct coordinator *c);
 void waits_abandon(struct coordinator *c);

@@ -387,7 +387,8 @@ void publish_now(struct coordinator *c)
     problems_fill(c, s);
     fill_cluster(c, s);
     before = snapshot_acquire(c->slot);
-    if (changes_mark(s, before, c->index + 1) || c->dirty_soon || c->dirty_late)
+    if (snapshot_mark_changes(s, before, c->index + 1) || c->dirty_soon ||
+        c->dirty_late)
         c->index++;
     snapshot_release(&before);
     s->index = c->index;

@@ -152,6 +152,11 @@ struct snapshot *snapshot_new(void); /* one reference, the builder's */
 void *snapshot_alloc(struct snapshot *s, size_t size);
 const char *snapshot_str(struct snapshot *s, const char *text);
 
+/* Mark what is shown otherwise than `before` (may be NULL) with this index;
+ * false: no node is. */
+bool snapshot_mark_changes(struct snapshot *s, const struct snapshot *before,
+                           uint64_t index);
+
 /* The place where the current one hangs. */
 struct snapshot_slot;
 struct snapshot_slot *snapshot_slot_new(void);
