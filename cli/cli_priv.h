@@ -106,7 +106,7 @@ const char *cli_misplaced(const struct cli_words *w, const char *takes);
 /* " [--kind K] [--peek]", in the order of `takes`. */
 void cli_put_options(struct buf *out, const char *takes);
 
-/* The commands (commands.c, cluster.c), one function for each form:
+/* The commands (commands.c, work.c, cluster.c), one function for each form:
  * how many operands there are is checked. */
 typedef int cli_run_f(struct cli *c, const struct cli_words *w);
 cli_run_f cli_nodes, cli_node, cli_best, cli_work, cli_work_add, cli_work_get,

@@ -1,5 +1,5 @@
 /*
- * commands.c - nodes, picks, work and failovers from the command line.
+ * commands.c - nodes, picks and failovers from the command line.
  *
  * Each turns its words into one request and the answer into a table. All rules
  * are the API's: what it refuses, it explains, and that is printed.
@@ -94,36 +94,6 @@ static const struct cli_column node_columns[] = {
      .below = true,
      .as = CLI_SENTENCES},
     {.title = "LIFT", .make = put_gate_lift, .below = true, .as = CLI_COMMAND},
-};
-
-/* What gets an item going that is held; one that waits goes on by itself. */
-static void put_work_lift(struct buf *out, const cJSON *item)
-{
-    const char *state = json_str(item, "state"), *id = json_str(item, "id");
-
-    if (state != NULL && id != NULL && strcmp(state, "held") == 0) {
-        buf_str(out, "pelorus work release ");
-        cli_clean(out, id);
-    } else {
-        buf_char(out, '-');
-    }
-}
-
-static const struct cli_column work_columns[] = {
-    {.title = "ID", .field = "id"},
-    {.title = "KIND", .field = "kind", .spare = 2},
-    {.title = "STATE", .field = "state"},
-    {.title = "OWNER", .field = "owner"},
-    {.title = "EPOCH", .field = "epoch", .right = true},
-    {.title = "GROUP", .field = "group", .spare = 3},
-    {.title = "POLICY", .field = "policy", .spare = 4},
-    {.title = "AGE",
-     .field = "assigned_at",
-     .as = CLI_AGE,
-     .right = true,
-     .spare = 1},
-    {.title = "CAUSE", .field = "cause", .spare = 1},
-    {.title = "LIFT", .make = put_work_lift, .below = true, .as = CLI_COMMAND},
 };
 
 static const struct cli_column failover_columns[] = {
@@ -257,83 +227,6 @@ int cli_best(struct cli *c, const struct cli_words *w)
         return cli_show_object(c);
     cli_say(stdout, address);
     return 0;
-}
-
-/* --- work ----------------------------------------------------------------- */
-
-int cli_work(struct cli *c, const struct cli_words *w)
-{
-    int rc;
-
-    buf_str(&c->path, "/v1/work");
-    cli_query(c, "kind", w->kind);
-    cli_query(c, "owner", w->owner);
-    cli_query(c, "state", w->state);
-    rc = cli_get_all(c, w);
-    return rc != 0 ? rc
-                   : cli_show_list(c, "items", work_columns,
-                                   ARRAY_LEN(work_columns), "no work");
-}
-
-int cli_work_add(struct cli *c, const struct cli_words *w)
-{
-    cJSON *payload = NULL;
-    struct err err;
-    int rc;
-
-    if (w->payload != NULL &&
-        json_parse(w->payload, strlen(w->payload), &payload, &err) != 0) {
-        fprintf(stderr, "pelorus: --payload: %s\n", err.msg);
-        return CLI_USAGE_EXIT;
-    }
-    cJSON_Delete(payload);
-    buf_str(&c->path, "/v1/work");
-    json_open(&c->body, NULL, '{');
-    if (w->id != NULL)
-        json_put_str(&c->body, "id", w->id);
-    json_put_str(&c->body, "kind", w->kind != NULL ? w->kind : "master");
-    if (w->group != NULL)
-        json_put_str(&c->body, "group", w->group);
-    if (w->policy != NULL)
-        json_put_str(&c->body, "policy", w->policy);
-    if (w->payload != NULL)
-        json_put_raw(&c->body, "payload", w->payload);
-    json_close(&c->body, '}');
-    rc = cli_send(c, "POST");
-    return rc != 0 ? rc : cli_show_object(c);
-}
-
-static int one_item(struct cli *c, const struct cli_words *w,
-                    const char *method, const char *what)
-{
-    int rc;
-
-    buf_str(&c->path, "/v1/work");
-    cli_segment(c, w->word[0]);
-    buf_str(&c->path, what);
-    cli_query(c, "epoch", w->n > 1 ? w->word[1] : NULL);
-    rc = cli_send(c, method);
-    return rc != 0 ? rc : cli_show_object(c);
-}
-
-int cli_work_get(struct cli *c, const struct cli_words *w)
-{
-    return one_item(c, w, "GET", "");
-}
-
-int cli_work_done(struct cli *c, const struct cli_words *w)
-{
-    return one_item(c, w, "DELETE", "");
-}
-
-int cli_work_handover(struct cli *c, const struct cli_words *w)
-{
-    return one_item(c, w, "POST", "/handover");
-}
-
-int cli_work_release(struct cli *c, const struct cli_words *w)
-{
-    return one_item(c, w, "POST", "/release");
 }
 
 /* --- failovers ------------------------------------------------------------ */

@@ -12,6 +12,7 @@
 #include "base/json/json.h"
 #include "base/mem.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,8 +122,10 @@ void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c,
         put_string(out, value->valuestring, c, now);
     else if (cJSON_IsNumber(value) && c->as == CLI_PERCENT)
         buf_printf(out, "%.0f%%", value->valuedouble * 100);
-    else if (cJSON_IsNumber(value))
-        buf_printf(out, "%.10g", value->valuedouble);
+    else if (cJSON_IsNumber(value)) /* an epoch is copied: all of its digits */
+        buf_printf(out, "%.*g",
+                   trunc(value->valuedouble) == value->valuedouble ? 17 : 10,
+                   value->valuedouble);
     else if (cJSON_IsBool(value))
         buf_str(out, cJSON_IsTrue(value) ? "yes" : "no");
     else

@@ -27,8 +27,11 @@ def test_the_words_for_people(cluster):
     out = cluster.cli("work", "add", "--kind", "worker", "--id", "x", "--group", "gpu", url=url)
     check("assigned" in out, out)
     wait_for("work", lambda: re.search(r"^x ", cluster.cli("work", url=url), re.M))
-    text = cluster.cli("work", "done", "x", "4000000000000", url=url, expect=2)
-    check("invalid_value" in text and "never given" in text, text)
+    for words in (("done", "x", "2"), ("done", "x", "4000000000000"), ("handover", "x", "7")):
+        text = cluster.cli("work", *words, url=url, expect=2)
+        check("x is at epoch 1" in text and "never given" in text, text)
+    check("no work" in cluster.cli("work", "done", "no-such", "1", url=url, expect=4), "an unknown id")
+    equal(c.api("GET", "/readyz").status, 200, "a mistyped epoch was sent to nobody, so nothing stops")
     check("done" in cluster.cli("work", "done", "x", "1", url=url), "done")
     check("no failovers" in cluster.cli("failover", url=url), "failover")
     text = cluster.cli("best", "no-such-group", url=url, expect=4)
