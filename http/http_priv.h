@@ -27,8 +27,9 @@
 
 #include <microhttpd.h>
 
-#define HTTP_BODY_MAX    ((size_t)256 * 1024)
-#define HTTP_BODY_DRAIN  (4 * HTTP_BODY_MAX) /* read on so far, to say so */
+#define HTTP_BODY_MAX ((size_t)256 * 1024)
+/* Read on so far, so that who sends first and reads then is told so. */
+#define HTTP_BODY_DRAIN  ((size_t)16 * 1024 * 1024)
 #define HTTP_URI_MAX     8192
 #define HTTP_HEAD_MAX    ((size_t)16 * 1024)
 #define HTTP_MEMORY      ((size_t)32 * 1024) /* a connection's own */
