@@ -302,6 +302,73 @@ static void put_below(struct buf *out, const struct table *t, size_t row,
     }
 }
 
+/* How much the too long names of a column share at their beginning, if two
+ * neighbours would look alike without what comes behind it; else 0. */
+static size_t shared(const struct table *t, size_t i)
+{
+    struct buf now, before;
+    const char *last = NULL;
+    size_t n = SIZE_MAX;
+    bool alike = false;
+
+    buf_init(&now, CELL_MAX);
+    buf_init(&before, CELL_MAX);
+    for (size_t row = 0; row < t->rows; row++) {
+        const char *text = cell(t, row, i);
+        size_t same = 0;
+
+        if (cli_width(text) <= t->place[i].width)
+            continue;
+        cli_shorten(&now, text, t->place[i].width);
+        while (last != NULL && text[same] != '\0' && text[same] == last[same])
+            same++;
+        if (last != NULL) {
+            n = same < n ? same : n;
+            alike |= strcmp(text, last) != 0 &&
+                     strcmp(buf_text(&now), buf_text(&before)) == 0;
+        }
+        buf_reset(&before);
+        buf_str(&before, buf_text(&now));
+        buf_reset(&now);
+        last = text;
+    }
+    while (alike && n > 0 && ((unsigned char)last[n] & 0xc0) == 0x80)
+        n--;
+    buf_close(&now);
+    buf_close(&before);
+    return alike ? n : 0;
+}
+
+/* Names that look alike when they are shortened lose what they share first:
+ * "...-1.svc...:1234". The last two bytes of it stay, to be recognized. */
+static void tell_apart(struct table *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        size_t skip = 0;
+
+        if (t->place[i].where == IN_ROW &&
+            t->place[i].width < t->place[i].natural)
+            skip = shared(t, i);
+        if (skip < 6)
+            continue;
+        for (size_t row = 0; row < t->rows; row++) {
+            char **text = &t->cells[row * t->n + i];
+            const char *from = *text + skip - 2;
+            struct buf b;
+
+            if (cli_width(*text) <= t->place[i].width)
+                continue;
+            while (((unsigned char)*from & 0xc0) == 0x80)
+                from++;
+            buf_init(&b, CELL_MAX);
+            buf_printf(&b, "...%s", from);
+            mem_free(*text);
+            *text = mem_strdup(buf_text(&b));
+            buf_close(&b);
+        }
+    }
+}
+
 static void put_left_out(struct buf *out, const struct table *t, size_t width)
 {
     struct buf line;
@@ -348,8 +415,10 @@ void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
     t.cells = mem_array(t.rows * n, sizeof(*t.cells));
     t.place = mem_array(n, sizeof(*t.place));
     fill(&t, items, paper->now);
-    if (paper->width > 0)
+    if (paper->width > 0) {
         lay_out(&t, paper->width);
+        tell_apart(&t);
+    }
     buf_init(&out, 4 * CELL_MAX * n);
     put(&out, &t, paper->width);
     buf_close(&out);

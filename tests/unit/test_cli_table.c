@@ -263,6 +263,34 @@ static void names_are_shortened_at_characters(void **state)
     buf_close(&b);
 }
 
+static void names_that_are_shortened_stay_apart(void **state)
+{
+    static const char items[] =
+        "[{\"name\":\"dolphinscheduler-worker-1.worker-headless.svc:1234\"},"
+        "{\"name\":\"dolphinscheduler-worker-2.worker-headless.svc:1234\"},"
+        "{\"name\":\"dolphinscheduler-worker-13.worker-headless.svc:1234\"},"
+        "{\"name\":\"short:1\"}]";
+    char *text, *rest = NULL;
+
+    (void)state;
+    for (size_t width = 40; width <= 60; width++) {
+        text = print(items, columns, ARRAY_LEN(columns), width);
+        assert_true(widest(text) <= width);
+        assert_non_null(strstr(text, "short:1"));
+        for (char *a = strtok_r(text, "\n", &rest), *b; a != NULL; a = b) {
+            b = strtok_r(NULL, "\n", &rest);
+            assert_true(b == NULL || strcmp(a, b) != 0);
+        }
+        free(text); // NOLINT
+    }
+    /* The same name twice is the same name. */
+    text = print("[{\"name\":\"dolphinscheduler-worker-1.worker.svc:1234\"},"
+                 "{\"name\":\"dolphinscheduler-worker-1.worker.svc:1234\"}]",
+                 columns, ARRAY_LEN(columns), 30);
+    assert_non_null(strstr(text, "dolphin"));
+    free(text); // NOLINT
+}
+
 static void text_is_wrapped_at_blanks_and_commas(void **state)
 {
     struct buf b;
@@ -292,6 +320,7 @@ int main(void)
         cmocka_unit_test(what_has_no_room_goes_below_or_is_named),
         cmocka_unit_test(ages_have_the_largest_unit),
         cmocka_unit_test(names_are_shortened_at_characters),
+        cmocka_unit_test(names_that_are_shortened_stay_apart),
         cmocka_unit_test(text_is_wrapped_at_blanks_and_commas),
     };
 
