@@ -31,7 +31,7 @@ static size_t width_of(const struct conf_key *key)
     case CONF_KEY_REFUSED:
         break;
     }
-    assert(!"no single field");
+    assert(false); /* no single field */
     return 0;
 }
 

@@ -172,7 +172,7 @@ static void dispose(struct registry *r)
 void registry_closed(struct registry *r)
 {
     static const struct registry_reply cancelled = {
-        .err = {ERR_CANCELLED, "the registry was closed"},
+        .err = {.code = ERR_CANCELLED, .msg = "the registry was closed"},
         .failed_op = SIZE_MAX};
     registry_closed_f *closed = r->closed;
     void *arg = r->closed_arg;
