@@ -57,7 +57,7 @@ bool zk_dir_unlooked(const struct zk_dir *d)
 /* A large one less often: a list costs in proportion. */
 bool zk_dir_due(const struct zk_dir *d)
 {
-    int64_t gap = d->hurried ? GAP_SHORT_MS + (int64_t)(d->n / 100)
+    int64_t gap = d->hurried ? GAP_SHORT_MS + (int64_t)(d->n / 500)
                              : GAP_MS + (int64_t)(d->n / 25);
 
     return d->dirty && !d->listing &&
