@@ -18,7 +18,7 @@ reports=$(realpath "$logs")/report
 export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:log_path=$reports"
 export UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports"
 export TSAN_OPTIONS="halt_on_error=0:exitcode=66:log_path=$reports:suppressions=$PWD/tests/lib/tsan.supp"
-export LSAN_OPTIONS="log_path=$reports:suppressions=$PWD/tests/lib/lsan.supp"
+export LSAN_OPTIONS="print_suppressions=0:log_path=$reports:suppressions=$PWD/tests/lib/lsan.supp"
 
 count() { # log, exit code -> "passed failed skipped"
     awk -v rc="$2" '
