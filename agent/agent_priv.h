@@ -1,11 +1,11 @@
 /*
  * agent_priv.h - the parts of the agent.
  *
- *   agent.c            the rules: when to report, start, stop, begin anew
- *   registry.c   a link straight to the registry: the session is the
- * lease http.c       a link through the API: the ttl is the lease
- *   command.c    our end of the line to the guard (base/process/guard.h), which
- *                      runs the command and ends it when its deadline passes
+ *   agent.c     the rules: when to report, start, stop, begin anew
+ *   registry.c  a link straight to the registry: the session is the lease
+ *   http.c      a link through the API: the ttl is the lease
+ *   command.c   our end of the line to the guard (base/process/guard.h), which
+ *               runs the command and ends it when its deadline passes
  */
 #ifndef PELORUS_AGENT_AGENT_PRIV_H
 #define PELORUS_AGENT_AGENT_PRIV_H
@@ -61,8 +61,7 @@ void agent_fail(struct agent *a, const char *reason);
  * learns from it. */
 bool agent_heartbeat(struct agent *a, const char *place, struct buf *out);
 
-/* --- the guard: base/process/guard.h
- * ---------------------------------------------- */
+/* --- the guard (base/process/guard.h) ------------------------------------- */
 
 /* Our end of it. */
 struct command;

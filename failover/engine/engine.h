@@ -83,8 +83,8 @@ void engine_abandon(struct engine **e);
 /* At least every 100 ms, and after each batch of membership events. */
 void engine_tick(struct engine *e);
 
-/* An address may want work_queue now (a node went DOWN, was REPLACED, a gate
- * changed): the engine looks for itself. */
+/* An address may need the engine now (a node went DOWN, was REPLACED, a gate
+ * changed): it looks for itself. */
 void engine_look(struct engine *e, const char *address);
 
 /* A process that was registered is gone: the node is DOWN, or REPLACED by
@@ -153,7 +153,7 @@ bool engine_holds_lock(const struct engine *e, uint64_t *fence);
 bool engine_waits_for(const struct engine *e, struct registry_lock_wait *out);
 const char *engine_state_name(const struct engine *e);
 /* How many addresses it would do something for, if it could. Walks over those
- * that want work_queue. */
+ * that are queued. */
 size_t engine_pending(struct engine *e);
 
 /* The brake as it stands: NULL, or its cause (mass, session, own-entry,

@@ -2,16 +2,16 @@
  * etcd_priv.h - the etcd backend's own state, for its files. (Longer than 150
  * lines: it says of every field what it means.)
  *
- *   wire.h   bytes: pure
- *   http.h   libcurl on the loop
- *   ask.c    one question: endpoint, token, deadline, repeated or not
- *   trust.c  is it the store that we know?
- *   session.c  the lease, its key, the canary
- *   call.c   the interface's calls, in order; read.c, txn.c
- *   feed.c   one watch stream; watch.c  list and follow a prefix
- *   queue.c  waiting for a lock; place.c  behind whom; hold.c
- *   keeping and leaving it
- *   etcd.c        opening, the tick, closing
+ *   wire.h       bytes: pure
+ *   http.h       libcurl on the loop
+ *   ask.c        one question: endpoint, token, deadline, repeated or not
+ *   trust.c      is it the store that we know?
+ *   session.c    the lease, its key, the canary
+ *   call.c       the interface's calls, in order; read.c, txn.c
+ *   feed.c       one watch stream; watch.c  list and follow a prefix
+ *   queue.c      waiting for a lock; place.c: behind whom; hold.c: keeping and
+ *                leaving it
+ *   etcd.c       opening, the tick, closing
  *
  * Everything runs on the loop's thread. Nothing answers before the function
  * that asked has returned, except through etcd_tick() and libcurl's drain.

@@ -3,27 +3,27 @@
  * its tests. (Longer than 150 lines: it says of every file what the others may
  * call.)
  *
- *   zookeeper.c         opening, closing, the session and its deadlines
- *   life.c    what shows that the leader has heard us, and servers
- *                       that answer but do not write
- *   handle.c  handles of the client library, and their events
- *   servers.c the addresses of the servers
- *   old.c     the end of a session that we gave up
- *   position.c where the store stands, and whether it went back
- *   request.c requests and their answers
- *   call.c    callers' calls: taken, counted, answered
- *   path.c    keys and paths, entries, missing directories
- *   txn.c     writes: one multi each
- *   read.c    get, exists, children
- *   list.c    pages of keys with values, in order
- *   hold.c    locks in the layout of Curator's InterProcessMutex
- *   others.c  what else stands in a lock's directory
- *   place.c   the names in a lock's queue, pure
- *   watch.c   watches: which directories and keys are looked at
- *   poll.c    which keys are to be read again, and when
- *   dir.c     one directory: its names, their differences
- *   log.c     the client's own log lines
- *   trouble.c what the servers refuse, and why none takes us
+ *   zookeeper.c  opening, closing, the session and its deadlines
+ *   life.c       what shows that the leader has heard us, and servers
+ *                that answer but do not write
+ *   handle.c     handles of the client library, and their events
+ *   servers.c    the addresses of the servers
+ *   old.c        the end of a session that we gave up
+ *   position.c   where the store stands, and whether it went back
+ *   request.c    requests and their answers
+ *   call.c       callers' calls: taken, counted, answered
+ *   path.c       keys and paths, entries, missing directories
+ *   txn.c        writes: one multi each
+ *   read.c       get, exists, children
+ *   list.c       pages of keys with values, in order
+ *   hold.c       locks in the layout of Curator's InterProcessMutex
+ *   others.c     what else stands in a lock's directory
+ *   place.c      the names in a lock's queue, pure
+ *   watch.c      watches: which directories and keys are looked at
+ *   poll.c       which keys are to be read again, and when
+ *   dir.c        one directory: its names, their differences
+ *   log.c        the client's own log lines
+ *   trouble.c    what the servers refuse, and why none takes us
  *
  * The client library has two threads per handle. Its callbacks copy what they
  * are given and hand it to the loop; everything else here runs on the loop,
