@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "conf/conf.h"
 #include "conf/urls.h"
 
 #include <getopt.h>
@@ -124,7 +125,7 @@ static int parse_option(int option, char *arg, struct agent_options *out,
                             "--kind %s: master, worker or alert-server", arg);
     case OPT_ADDRESS:
         out->address = arg;
-        if (strncmp(arg, "0.0.0.0:", 8) == 0 || strncmp(arg, "[::]:", 5) == 0)
+        if (conf_every_address(arg))
             return (int)err_set(err, ERR_INVALID,
                                 "--address %.80s: every address, and so "
                                 "nobody's; write one at which others reach it",

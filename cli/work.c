@@ -101,19 +101,25 @@ static const char *read_epoch(const char *word)
     return NULL;
 }
 
+/* The item, and the epoch that was typed beside its id. */
+static int get_at(struct cli *c, const struct cli_words *w, const char **epoch)
+{
+    *epoch = read_epoch(w->word[1]);
+    if (*epoch == NULL)
+        return CLI_USAGE_EXIT;
+    buf_str(&c->path, "/v1/work");
+    cli_segment(c, w->word[0]);
+    return cli_send(c, "GET");
+}
+
 /* Can the registry have given this epoch? What it cannot have given proves that
  * it went back in time, and stops the cluster; but a person may mistype. */
 static int look_first(struct cli *c, const struct cli_words *w)
 {
-    const char *epoch = read_epoch(w->word[1]);
+    const char *epoch;
     struct buf now;
-    int rc;
+    int rc = get_at(c, w, &epoch);
 
-    if (epoch == NULL)
-        return CLI_USAGE_EXIT;
-    buf_str(&c->path, "/v1/work");
-    cli_segment(c, w->word[0]);
-    rc = cli_send(c, "GET");
     buf_reset(&c->path);
     if (rc != 0)
         return rc;
@@ -172,16 +178,11 @@ int cli_work_release(struct cli *c, const struct cli_words *w)
  * have given proves that it went back in time, and a person may mistype. */
 int cli_fence(struct cli *c, const struct cli_words *w)
 {
-    const char *state, *owner, *epoch = read_epoch(w->word[1]);
+    const char *state, *owner, *epoch;
     struct buf now, line;
     bool may;
-    int rc;
+    int rc = get_at(c, w, &epoch);
 
-    if (epoch == NULL)
-        return CLI_USAGE_EXIT;
-    buf_str(&c->path, "/v1/work");
-    cli_segment(c, w->word[0]);
-    rc = cli_send(c, "GET");
     if (rc != 0)
         return rc;
     state = json_str(c->document, "state");

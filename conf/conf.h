@@ -196,6 +196,10 @@ int conf_check_interval(const char *interval_name, int64_t interval_ms,
 int conf_host_port(const char *text, char **host, uint16_t *port,
                    struct err *err) MUST_CHECK;
 
+/* A host:port that stands for all addresses of a host: good to listen on, and
+ * nobody's name. */
+bool conf_every_address(const char *text);
+
 /* Every key with its value in force, secrets as "***": `check-config`. The
  * lines are a configuration again. */
 void conf_print(const struct conf *conf, FILE *out);

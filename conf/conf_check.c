@@ -67,9 +67,14 @@ static bool is_address(const char *text)
     return rc == 0 && port > 0;
 }
 
+bool conf_every_address(const char *text)
+{
+    return strncmp(text, "0.0.0.0:", 8) == 0 || strncmp(text, "[::]:", 5) == 0;
+}
+
 int conf_check_address(const char *text, struct err *err)
 {
-    if (strncmp(text, "0.0.0.0:", 8) == 0 || strncmp(text, "[::]:", 5) == 0) {
+    if (conf_every_address(text)) {
         return unless(false,
                       "every address, and so nobody's; write one at which "
                       "others reach it",

@@ -135,8 +135,7 @@ static void warn_of_time(struct node_request *n, const cJSON *body)
 
 static void warn_of_address(struct node_request *n)
 {
-    if (strncmp(n->address, "0.0.0.0:", 8) == 0 ||
-        strncmp(n->address, "[::]:", 5) == 0)
+    if (conf_every_address(n->address))
         add_warning(n, "address: every address, and so nobody's; register one "
                        "at which others reach the node");
 }

@@ -101,10 +101,19 @@ void http_answer(struct http_request *r)
 
 bool http_query_waits(struct http_request *r, bool *waits)
 {
-    int64_t wait_ms;
+    int64_t wait_ms = 0;
 
     *waits = http_query(r, "index") != NULL && http_query(r, "wait") != NULL;
-    return http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms);
+    return http_query_wait(r, &wait_ms);
+}
+
+bool http_query_wait(struct http_request *r, int64_t *wait_ms)
+{
+    bool good = http_query_duration(r, "wait", 0, INT64_MAX, wait_ms);
+
+    if (good && *wait_ms > HTTP_WAIT_MAX_MS)
+        *wait_ms = HTTP_WAIT_MAX_MS;
+    return good;
 }
 
 static void on_woken(void *arg, uint64_t index)
@@ -124,7 +133,7 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
     int64_t wait_ms = 0;
     uint64_t seen;
 
-    (void)http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms); /* is good */
+    (void)http_query_wait(r, &wait_ms); /* is good */
     r->on_loop = then;
     if (text == NULL || wait_ms == 0 || r->h->stopped != NULL ||
         !http_read_index(r, text, &seen) ||
@@ -132,8 +141,6 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
         then(r);
         return;
     }
-    if (wait_ms > HTTP_WAIT_MAX_MS)
-        wait_ms = HTTP_WAIT_MAX_MS;
     if (coordinator_wait(c, topic, kind, address, seen, wait_ms, on_woken, r,
                          &r->wait) != 0) {
         http_problem(r, "too_many_waiting", NULL);

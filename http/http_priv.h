@@ -247,6 +247,9 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
                enum node_kind kind, const char *address, loop_f *then);
 /* Does the query ask to wait for a change (index= and wait=)? */
 bool http_query_waits(struct http_request *r, bool *waits);
+/* How long, at most HTTP_WAIT_MAX_MS; what is not said stays as it is. False:
+ * it is no duration, and that is answered. */
+bool http_query_wait(struct http_request *r, int64_t *wait_ms);
 
 /* Loop thread: end long polls now; all of them, or those whose clients hung
  * up. Refuse whatever else the loop has. */

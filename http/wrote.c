@@ -88,9 +88,7 @@ static void settle(void *arg)
 
     /* both are good */
     (void)write_index_parse(&write, http_query(r, "index"));
-    (void)http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms);
-    if (wait_ms > HTTP_WAIT_MAX_MS)
-        wait_ms = HTTP_WAIT_MAX_MS;
+    (void)http_query_wait(r, &wait_ms);
     if (r->h->stopped != NULL ||
         coordinator_look(r->h->coordinator, &write, false, wait_ms, on_settled,
                          r) != 0) {
@@ -112,7 +110,7 @@ bool http_settles(struct http_request *r)
         http_problem(r, "invalid",
                      "query parameter index: give the index of an answer as "
                      "it stands there");
-    else if (http_query_duration(r, "wait", 0, INT64_MAX, &wait_ms))
+    else if (http_query_wait(r, &wait_ms))
         http_on_loop(r, settle);
     return true;
 }
