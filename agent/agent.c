@@ -89,10 +89,10 @@ static void sample(struct agent *a)
     enum node_status before = a->status;
 
     a->next_sample = a->clock->mono + SAMPLE_MS;
-    load_sample(&a->sampler, clock_mono_ns(), &a->reading);
-    a->status =
-        load_status(before, &a->status_count, &a->reading,
-                    a->conf.balancer.cpu_max, a->conf.balancer.memory_max);
+    agent_load_sample(&a->sampler, clock_mono_ns(), &a->reading);
+    a->status = agent_load_status(before, &a->status_count, &a->reading,
+                                  a->conf.balancer.cpu_max,
+                                  a->conf.balancer.memory_max);
     if (a->status != before) {
         log_info("=status", LOG_S("status", node_status_name(a->status)),
                  LOG_D("cpu", a->reading.cpu),
@@ -117,7 +117,7 @@ static void on_link_closed(void *arg)
     loop_timer_stop(&a->too_late);
     for (size_t i = 0; i < a->n_signals; i++)
         uv_close((uv_handle_t *)&a->signals[i], on_signal_closed);
-    command_free(&a->command);
+    agent_command_free(&a->command);
     loop_stop(a->loop);
 }
 
@@ -172,8 +172,8 @@ static void stop_command(struct agent *a, int number, int64_t ms)
 
     a->command_state = COMMAND_STOPPING;
     a->kill_at = at < a->hard ? at : a->hard;
-    command_deadline(a->command, a->kill_at);
-    command_signal(a->command, number);
+    agent_command_deadline(a->command, a->kill_at);
+    agent_command_signal(a->command, number);
 }
 
 /* It is stopping, and what is in doubt may have come nearer. Told with every
@@ -182,7 +182,7 @@ static void hurry(struct agent *a)
 {
     if (a->hard < a->kill_at)
         a->kill_at = a->hard;
-    command_deadline(a->command, a->kill_at);
+    agent_command_deadline(a->command, a->kill_at);
 }
 
 static void begin_anew(struct agent *a)
@@ -241,9 +241,9 @@ void agent_lease(struct agent *a, mono_ms soft, mono_ms hard)
     a->registered = true;
     if (a->command_state == COMMAND_IDLE) {
         a->command_state = COMMAND_STARTING;
-        command_start(a->command, text, hard);
+        agent_command_start(a->command, text, hard);
     } else if (a->command_state != COMMAND_NONE) {
-        command_deadline(a->command, hard);
+        agent_command_deadline(a->command, hard);
     }
 }
 
@@ -331,9 +331,9 @@ static void on_signal(uv_signal_t *handle, int number)
 
     if (number != SIGTERM && number != SIGINT && number != SIGQUIT) {
         if (number == SIGHUP)
-            (void)reload(&a->conf); /* read where it is used */
+            (void)conf_reload_file(&a->conf); /* read where it is used */
         if (running)
-            command_signal(a->command, number);
+            agent_command_signal(a->command, number);
         return;
     }
     loop_enter(a->loop);
@@ -403,7 +403,7 @@ static int start_guard(struct agent *a, struct err *err)
     (void)setenv("PELORUS_KIND", node_name(a), 1);
     (void)setenv("PELORUS_ADDRESS", a->options->address, 1);
     a->command_state = COMMAND_IDLE;
-    return command_new(&a->command, a->options->command, err);
+    return agent_command_new(&a->command, a->options->command, err);
 }
 
 static int begin(struct agent *a, struct err *err)
@@ -415,8 +415,8 @@ static int begin(struct agent *a, struct err *err)
     a->clock = loop_clock(a->loop);
     a->hard = a->soft = INT64_MAX;
     renew_process(a);
-    load_init(&a->sampler);
-    load_sample(&a->sampler, clock_mono_ns(), &a->reading);
+    agent_load_init(&a->sampler);
+    agent_load_sample(&a->sampler, clock_mono_ns(), &a->reading);
     a->next_sample = a->clock->mono + SAMPLE_MS;
     a->ops = a->options->url != NULL ? &agent_link_http : &agent_link_registry;
     rc = a->ops->open(a, &a->link, err);
@@ -425,7 +425,7 @@ static int begin(struct agent *a, struct err *err)
         return rc;
     }
     if (a->command != NULL)
-        command_attach(a->command, a->loop, on_command, a);
+        agent_command_attach(a->command, a->loop, on_command, a);
     listen_to_signals(a);
     a->tick = loop_timer(a->loop, AGENT_TICK_MS, AGENT_TICK_MS, on_tick, a);
     log_info("+agent", LOG_S("kind", node_name(a)),
@@ -456,7 +456,7 @@ int agent_run(const struct agent_options *options, struct err *err)
         rc = a.exit_code;
         *err = a.err;
     } else {
-        command_free(&a.command);
+        agent_command_free(&a.command);
         rc = 1;
     }
     conf_close(&a.conf);

@@ -68,16 +68,17 @@ struct command;
 typedef void command_event_f(void *arg, const struct guard_message *message);
 
 /* Forks: single-threaded still. `argv` is borrowed by the child. */
-int command_new(struct command **out, char *const *argv,
-                struct err *err) MUST_CHECK;
+int agent_command_new(struct command **out, char *const *argv,
+                      struct err *err) MUST_CHECK;
 /* Messages come from now on; GUARD_EXITED also if the guard itself died. */
-void command_attach(struct command *c, struct loop *loop, command_event_f *fn,
-                    void *arg);
-void command_start(struct command *c, const char *process, mono_ms deadline);
-void command_deadline(struct command *c, mono_ms deadline);
-void command_signal(struct command *c, int number);
+void agent_command_attach(struct command *c, struct loop *loop,
+                          command_event_f *fn, void *arg);
+void agent_command_start(struct command *c, const char *process,
+                         mono_ms deadline);
+void agent_command_deadline(struct command *c, mono_ms deadline);
+void agent_command_signal(struct command *c, int number);
 /* Whatever runs is killed. The handle is freed on the loop. */
-void command_free(struct command **c);
+void agent_command_free(struct command **c);
 
 /* --- the agent ------------------------------------------------------------ */
 

@@ -29,7 +29,7 @@ struct command {
     void *arg;
 };
 
-int command_new(struct command **out, char *const *argv, struct err *err)
+int agent_command_new(struct command **out, char *const *argv, struct err *err)
 {
     struct command *c;
     int line[2];
@@ -41,7 +41,7 @@ int command_new(struct command **out, char *const *argv, struct err *err)
     pid = fork();
     if (pid == 0) {
         close(line[0]);
-        guard_main(line[1], argv);
+        process_guard_main(line[1], argv);
     }
     close(line[1]);
     if (pid < 0) {
@@ -97,8 +97,8 @@ static void on_message(uv_poll_t *handle, int status, int events)
     }
 }
 
-void command_attach(struct command *c, struct loop *loop, command_event_f *fn,
-                    void *arg)
+void agent_command_attach(struct command *c, struct loop *loop,
+                          command_event_f *fn, void *arg)
 {
     int rc = uv_poll_init(loop_uv(loop), &c->poll, c->line);
 
@@ -112,18 +112,19 @@ void command_attach(struct command *c, struct loop *loop, command_event_f *fn,
     assert(rc == 0);
 }
 
-void command_start(struct command *c, const char *process, mono_ms deadline)
+void agent_command_start(struct command *c, const char *process,
+                         mono_ms deadline)
 {
     struct guard_message m;
 
     memset(&m, 0, sizeof(m));
     m.type = GUARD_START;
     m.value = deadline;
-    guard_env(&m, "PELORUS_PROCESS", process);
+    process_guard_env(&m, "PELORUS_PROCESS", process);
     say(c, &m);
 }
 
-void command_deadline(struct command *c, mono_ms deadline)
+void agent_command_deadline(struct command *c, mono_ms deadline)
 {
     struct guard_message m;
 
@@ -133,7 +134,7 @@ void command_deadline(struct command *c, mono_ms deadline)
     say(c, &m);
 }
 
-void command_signal(struct command *c, int number)
+void agent_command_signal(struct command *c, int number)
 {
     struct guard_message m;
 
@@ -150,7 +151,7 @@ static void on_closed(uv_handle_t *handle)
 
 /* The guard ends when it hears that the line is closed; it is given a moment
  * so that it is not left behind as somebody else's child. */
-void command_free(struct command **command)
+void agent_command_free(struct command **command)
 {
     struct command *c = *command;
     struct pollfd fd = {.events = POLLRDHUP};

@@ -103,7 +103,7 @@ static void node_url(const struct http_link *l, struct buf *out)
 {
     const struct agent_options *o = l->base.agent->options;
 
-    buf_printf(out, "%s/v1/nodes/%s/%s", urls_current(&l->urls),
+    buf_printf(out, "%s/v1/nodes/%s/%s", conf_urls_current(&l->urls),
                node_kind_name(o->kind), o->address);
 }
 
@@ -251,7 +251,7 @@ static bool elsewhere(struct http_link *l)
 {
     if (l->status != 0 && l->status < 500)
         return false;
-    return urls_next(&l->urls, l->first);
+    return conf_urls_next(&l->urls, l->first);
 }
 
 /* What one of them says may be true of the way that it sees the registry by; if
@@ -270,11 +270,11 @@ static void refused(struct http_link *l, const cJSON *answer)
     if (detail == NULL)
         detail = json_str(answer, "title");
     if (l->status == 0)
-        snprintf(reason, sizeof(reason), "%s: %s", urls_current(&l->urls),
+        snprintf(reason, sizeof(reason), "%s: %s", conf_urls_current(&l->urls),
                  l->reason);
     else
         snprintf(reason, sizeof(reason), "%s: HTTP %ld %s",
-                 urls_current(&l->urls), l->status,
+                 conf_urls_current(&l->urls), l->status,
                  detail != NULL ? detail : "");
     if (hopeless(l, json_str(answer, "code"))) {
         agent_fail(l->base.agent, reason);
@@ -321,7 +321,7 @@ static void on_stopped(void *arg)
     curl_slist_free_all(l->headers);
     buf_close(&l->body);
     buf_close(&l->answer);
-    urls_close(&l->urls);
+    conf_urls_close(&l->urls);
     mem_free(l);
     curl_global_cleanup();
     closed(closed_arg);
@@ -378,8 +378,8 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
         return (int)err_set(err, ERR_IO, "libcurl cannot start");
     l = mem_zalloc(sizeof(*l));
     l->base.agent = a;
-    if (urls_parse(&l->urls, a->options->url, err) != 0) {
-        urls_close(&l->urls);
+    if (conf_urls_parse(&l->urls, a->options->url, err) != 0) {
+        conf_urls_close(&l->urls);
         mem_free(l);
         curl_global_cleanup();
         return (int)err_wrap(err, "--url");

@@ -41,7 +41,7 @@ static bool read_u64(const char **at, uint64_t *out)
     return errno == 0;
 }
 
-bool load_parse_stat(const char *text, struct load_ticks *out)
+bool agent_load_parse_stat(const char *text, struct load_ticks *out)
 {
     enum { USER, NICE, SYSTEM, IDLE, IOWAIT, IRQ, SOFTIRQ, STEAL, COLUMNS };
     uint64_t v[COLUMNS] = {0};
@@ -74,7 +74,8 @@ static const char *find_line(const char *text, const char *name)
     return NULL;
 }
 
-bool load_parse_meminfo(const char *text, uint64_t *total, uint64_t *available)
+bool agent_load_parse_meminfo(const char *text, uint64_t *total,
+                              uint64_t *available)
 {
     const char *a = find_line(text, "MemTotal:");
     const char *b = find_line(text, "MemAvailable:");
@@ -88,7 +89,7 @@ bool load_parse_meminfo(const char *text, uint64_t *total, uint64_t *available)
     return true;
 }
 
-bool load_parse_loadavg(const char *text, double *one_minute)
+bool agent_load_parse_loadavg(const char *text, double *one_minute)
 {
     char *end;
     double value = strtod(text, &end);
@@ -99,7 +100,7 @@ bool load_parse_loadavg(const char *text, double *one_minute)
     return true;
 }
 
-bool load_parse_field(const char *text, const char *name, uint64_t *out)
+bool agent_load_parse_field(const char *text, const char *name, uint64_t *out)
 {
     char prefix[64];
     const char *at;
@@ -110,7 +111,7 @@ bool load_parse_field(const char *text, const char *name, uint64_t *out)
     return at != NULL && read_u64(&at, out);
 }
 
-bool load_parse_number(const char *text, uint64_t *out)
+bool agent_load_parse_number(const char *text, uint64_t *out)
 {
     if (strncmp(text, "max", 3) == 0) {
         *out = LOAD_NO_LIMIT;
@@ -119,7 +120,7 @@ bool load_parse_number(const char *text, uint64_t *out)
     return read_u64(&text, out);
 }
 
-bool load_parse_cpu_max(const char *text, double *cpus)
+bool agent_load_parse_cpu_max(const char *text, double *cpus)
 {
     uint64_t quota, period;
 
@@ -153,8 +154,8 @@ static bool in_list(const char *list, size_t len, const char *name)
 }
 
 /* Lines are "id:controllers:path"; v2 is "0::path". */
-bool load_parse_cgroup(const char *text, const char *controller, char *out,
-                       size_t size)
+bool agent_load_parse_cgroup(const char *text, const char *controller,
+                             char *out, size_t size)
 {
     while (text != NULL && *text != '\0') {
         const char *end = strchr(text, '\n');
@@ -219,7 +220,7 @@ static bool place_find(const struct load_sampler *s, const char *cgroup,
 {
     char path[256];
 
-    if (!load_parse_cgroup(cgroup, controller, path, sizeof(path)))
+    if (!agent_load_parse_cgroup(cgroup, controller, path, sizeof(path)))
         return false;
     snprintf(out->dir, sizeof(out->dir), "%s%s", s->cgroups, mount);
     out->mount = strlen(out->dir);
@@ -248,7 +249,7 @@ static bool place_number(const struct place *p, const char *file, uint64_t *out)
 {
     char text[FILE_MAX];
 
-    return place_read(p, file, text) && load_parse_number(text, out);
+    return place_read(p, file, text) && agent_load_parse_number(text, out);
 }
 
 /* --- memory --------------------------------------------------------------- */
@@ -277,7 +278,7 @@ static void cgroup_memory(struct place p, const struct memory_files *files,
             !place_number(&p, files->used, &used))
             continue;
         if (place_read(&p, "memory.stat", text))
-            (void)load_parse_field(text, files->cache, &cache);
+            (void)agent_load_parse_field(text, files->cache, &cache);
         share = used > cache ? (double)(used - cache) / (double)limit : 0;
         out->memory = fmax(out->memory, fmin(share, 1));
         if (limit < out->memory_limit)
@@ -295,7 +296,8 @@ static void sample_memory(const struct load_sampler *s, const char *cgroup,
     out->memory = LOAD_UNKNOWN;
     out->memory_limit = LOAD_NO_LIMIT;
     snprintf(path, sizeof(path), "%s/meminfo", s->proc);
-    if (!slurp(path, text) || !load_parse_meminfo(text, &total, &available))
+    if (!slurp(path, text) ||
+        !agent_load_parse_meminfo(text, &total, &available))
         return;
     out->memory = (double)(total - available) / (double)total;
     out->memory_limit = total;
@@ -314,7 +316,7 @@ static bool cpu_limit_v1(const struct place *p, double *cpus)
 
     /* "-1" is no limit and no number either. */
     if (!place_read(p, "cpu.cfs_quota_us", text) ||
-        !load_parse_number(text, &quota) || quota == 0 ||
+        !agent_load_parse_number(text, &quota) || quota == 0 ||
         !place_number(p, "cpu.cfs_period_us", &period) || period == 0)
         return false;
     *cpus = (double)quota / (double)period;
@@ -325,8 +327,8 @@ static bool cpu_limit_v2(const struct place *p, double *cpus)
 {
     char text[FILE_MAX];
 
-    return place_read(p, "cpu.max", text) && load_parse_cpu_max(text, cpus) &&
-           *cpus > 0;
+    return place_read(p, "cpu.max", text) &&
+           agent_load_parse_cpu_max(text, cpus) && *cpus > 0;
 }
 
 /* Of the tightest limit: how many processors, and the time used below it. */
@@ -354,7 +356,7 @@ static bool cgroup_cpu(const struct load_sampler *s, const char *cgroup,
         return false;
     if (!v1)
         return place_read(&tightest, "cpu.stat", text) &&
-               load_parse_field(text, "usage_usec", used_us);
+               agent_load_parse_field(text, "usage_usec", used_us);
     if (!place_find(s, cgroup, "cpuacct", "/cpuacct", &p) ||
         !place_number(&p, "cpuacct.usage", used_us))
         return false;
@@ -375,7 +377,7 @@ static void sample_cpu(struct load_sampler *s, const char *cgroup,
     out->cpus = online > 0 ? (double)online : 1;
     limited = cgroup_cpu(s, cgroup, &out->cpus, &used_us);
     snprintf(path, sizeof(path), "%s/stat", s->proc);
-    if (slurp(path, text) && load_parse_stat(text, &ticks)) {
+    if (slurp(path, text) && agent_load_parse_stat(text, &ticks)) {
         if (s->at_ns != 0 && ticks.total > s->ticks.total &&
             ticks.busy >= s->ticks.busy)
             out->cpu = fmin((double)(ticks.busy - s->ticks.busy) /
@@ -409,7 +411,7 @@ static double sample_disk(const char *path)
     return (double)used / (double)(used + fs.f_bavail);
 }
 
-void load_init(struct load_sampler *s)
+void agent_load_init(struct load_sampler *s)
 {
     memset(s, 0, sizeof(*s));
     s->proc = "/proc";
@@ -417,8 +419,8 @@ void load_init(struct load_sampler *s)
     s->disk = ".";
 }
 
-void load_sample(struct load_sampler *s, uint64_t now_ns,
-                 struct load_reading *out)
+void agent_load_sample(struct load_sampler *s, uint64_t now_ns,
+                       struct load_reading *out)
 {
     char path[512], text[FILE_MAX], cgroup[FILE_MAX];
 
@@ -431,13 +433,14 @@ void load_sample(struct load_sampler *s, uint64_t now_ns,
     sample_cpu(s, cgroup, now_ns, out);
     out->disk = sample_disk(s->disk);
     snprintf(path, sizeof(path), "%s/loadavg", s->proc);
-    if (!slurp(path, text) || !load_parse_loadavg(text, &out->load_average))
+    if (!slurp(path, text) ||
+        !agent_load_parse_loadavg(text, &out->load_average))
         out->load_average = LOAD_UNKNOWN;
 }
 
-enum node_status load_status(enum node_status now, unsigned *count,
-                             const struct load_reading *r, double cpu_max,
-                             double memory_max)
+enum node_status agent_load_status(enum node_status now, unsigned *count,
+                                   const struct load_reading *r, double cpu_max,
+                                   double memory_max)
 {
     double slack = now == NODE_BUSY ? HYSTERESIS : 0;
     bool hot = r->cpu > cpu_max - slack || r->memory > memory_max - slack;

@@ -1,11 +1,11 @@
 /*
  * load.h - how busy this host, or the container that we live in, really is.
  *
- * Parsers are pure: text in, numbers out. load_sample() feeds them from /proc
- * and the cgroup file systems (v2, and v1's controllers one by one). Where a
- * cgroup limits us, its share counts as well as the host's, and the worse of
- * the two is told: a container at its memory limit is full on an idle host,
- * and a container of its own is slow on a busy one. Loop thread only.
+ * Parsers are pure: text in, numbers out. agent_load_sample() feeds them from
+ * /proc and the cgroup file systems (v2, and v1's controllers one by one).
+ * Where a cgroup limits us, its share counts as well as the host's, and the
+ * worse of the two is told: a container at its memory limit is full on an idle
+ * host, and a container of its own is slow on a busy one. Loop thread only.
  */
 #ifndef PELORUS_AGENT_LOAD_H
 #define PELORUS_AGENT_LOAD_H
@@ -23,27 +23,28 @@
 struct load_ticks {
     uint64_t busy, total;
 };
-bool load_parse_stat(const char *text, struct load_ticks *out);
+bool agent_load_parse_stat(const char *text, struct load_ticks *out);
 
 /* /proc/meminfo, in bytes. */
-bool load_parse_meminfo(const char *text, uint64_t *total, uint64_t *available);
+bool agent_load_parse_meminfo(const char *text, uint64_t *total,
+                              uint64_t *available);
 
 /* /proc/loadavg: the first figure. */
-bool load_parse_loadavg(const char *text, double *one_minute);
+bool agent_load_parse_loadavg(const char *text, double *one_minute);
 
 /* "name value" lines: memory.stat, cpu.stat. */
-bool load_parse_field(const char *text, const char *name, uint64_t *out);
+bool agent_load_parse_field(const char *text, const char *name, uint64_t *out);
 
 /* A file of one number, or "max" (LOAD_NO_LIMIT). */
-bool load_parse_number(const char *text, uint64_t *out);
+bool agent_load_parse_number(const char *text, uint64_t *out);
 
 /* cpu.max: how many processors, 0 for no limit. */
-bool load_parse_cpu_max(const char *text, double *cpus);
+bool agent_load_parse_cpu_max(const char *text, double *cpus);
 
 /* /proc/self/cgroup: our path below the mount of a v1 controller, or of v2
  * for "". False: we are in none. */
-bool load_parse_cgroup(const char *text, const char *controller, char *out,
-                       size_t size);
+bool agent_load_parse_cgroup(const char *text, const char *controller,
+                             char *out, size_t size);
 
 /* --- sampling ------------------------------------------------------------- */
 
@@ -64,11 +65,11 @@ struct load_reading {
 };
 
 /* The real machine. */
-void load_init(struct load_sampler *s);
+void agent_load_init(struct load_sampler *s);
 
 /* Reads a dozen small files of the kernel's, which never wait for a disk. */
-void load_sample(struct load_sampler *s, uint64_t now_ns,
-                 struct load_reading *out);
+void agent_load_sample(struct load_sampler *s, uint64_t now_ns,
+                       struct load_reading *out);
 
 /*
  * BUSY above cpu_max or memory_max, NORMAL again below 5 % less: each must be
@@ -76,8 +77,8 @@ void load_sample(struct load_sampler *s, uint64_t now_ns,
  * `count` is the caller's, 0 at first.
  */
 #define LOAD_STATUS_SAMPLES 3
-enum node_status load_status(enum node_status now, unsigned *count,
-                             const struct load_reading *r, double cpu_max,
-                             double memory_max);
+enum node_status agent_load_status(enum node_status now, unsigned *count,
+                                   const struct load_reading *r, double cpu_max,
+                                   double memory_max);
 
 #endif

@@ -158,9 +158,9 @@ static int wrong_option(int option, const char *word, struct err *err)
 static int check_urls(const char *text, struct err *err)
 {
     struct urls urls;
-    int rc = urls_parse(&urls, text, err);
+    int rc = conf_urls_parse(&urls, text, err);
 
-    urls_close(&urls);
+    conf_urls_close(&urls);
     return rc;
 }
 

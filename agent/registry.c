@@ -221,18 +221,19 @@ static int link_open(struct agent *a, struct agent_link **out, struct err *err)
 
     (void)snprintf(who, sizeof(who), "%s/%s", node_kind_name(a->options->kind),
                    a->options->address);
-    rc = state_file_open(&state, a->loop, &a->conf, "agent", who, &remembered,
-                         err);
+    rc = registry_state_file_open(&state, a->loop, &a->conf, "agent", who,
+                                  &remembered, err);
     if (rc != 0)
         return rc;
     rc = registry_open(&registry, a->loop, &a->conf.registry, err);
     if (rc != 0) {
-        state_file_close(&state, nothing, NULL);
+        registry_state_file_close(&state, nothing, NULL);
         return rc;
     }
     registry_compare(registry, who, &remembered, false);
-    if (state_file_doubted(state)[0] != '\0')
-        registry_contradicted(registry, NULL, "%s", state_file_doubted(state));
+    if (registry_state_file_doubted(state)[0] != '\0')
+        registry_contradicted(registry, NULL, "%s",
+                              registry_state_file_doubted(state));
     l = mem_zalloc(sizeof(*l));
     l->state = state;
     l->base.agent = a;
@@ -260,8 +261,8 @@ static void link_tick(struct agent_link *link)
     registry_trouble_tick(l->registry);
     renew(l);
     pump(l);
-    state_file_doubt(l->state, registry_unmarked(l->registry));
-    state_file_keep(l->state, registry_place(l->registry));
+    registry_state_file_doubt(l->state, registry_unmarked(l->registry));
+    registry_state_file_keep(l->state, registry_place(l->registry));
 }
 
 static void on_state_closed(void *arg)
@@ -278,7 +279,7 @@ static void on_closed(void *arg)
 {
     struct registry_link *l = arg;
 
-    state_file_close(&l->state, on_state_closed, l);
+    registry_state_file_close(&l->state, on_state_closed, l);
 }
 
 /* --- leaving ---------------------------------------------------------------
@@ -287,8 +288,8 @@ static void on_closed(void *arg)
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)
 {
-    state_file_doubt(l->state, registry_unmarked(l->registry));
-    state_file_keep(l->state, registry_place(l->registry));
+    registry_state_file_doubt(l->state, registry_unmarked(l->registry));
+    registry_state_file_keep(l->state, registry_place(l->registry));
     registry_close(&l->registry, on_closed, l);
 }
 

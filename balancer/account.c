@@ -31,7 +31,7 @@
 #define FRACTIONS_NEEDED  3U
 #define FRACTION_ACCURACY 1e-9
 
-const char *standing_name(enum standing standing)
+const char *balancer_standing_name(enum standing standing)
 {
     static const char *const names[] = {
         [STANDING_OPEN] = "open",
@@ -47,7 +47,7 @@ const char *standing_name(enum standing standing)
     return names[standing];
 }
 
-const char *heat_name(enum heat heat)
+const char *balancer_heat_name(enum heat heat)
 {
     static const char *const names[] = {
         [HEAT_COLD] = "cold",
@@ -63,7 +63,7 @@ const char *heat_name(enum heat heat)
     return names[heat];
 }
 
-const char *capacity_source_name(enum capacity_source source)
+const char *balancer_capacity_source_name(enum capacity_source source)
 {
     static const char *const names[] = {
         [CAPACITY_SLOTS] = "slots",
@@ -86,7 +86,7 @@ static double ratio(double x, double max)
     return x >= 0 ? fmin(x, max) : -1.0;
 }
 
-void account_open(struct account *a, const char *address)
+void balancer_account_open(struct account *a, const char *address)
 {
     size_t len = strlen(address);
     struct profile *p = mem_zalloc(sizeof(*p) + len + 1);
@@ -100,10 +100,10 @@ void account_open(struct account *a, const char *address)
     a->hash = hash_str(address, 0);
     a->in = a->home;
     a->n_in = 0;
-    account_reset(a);
+    balancer_account_reset(a);
 }
 
-void account_close(struct account *a)
+void balancer_account_close(struct account *a)
 {
     if (a->in != a->home)
         mem_free(a->in);
@@ -111,7 +111,7 @@ void account_close(struct account *a)
     MEM_FREE(a->profile);
 }
 
-void account_join(struct account *a, struct seat in)
+void balancer_account_join(struct account *a, struct seat in)
 {
     if (a->n_in == ACCOUNT_HOME && a->in == a->home) {
         a->in = mem_array(HOME_FIRST, sizeof(*a->in));
@@ -124,7 +124,7 @@ void account_join(struct account *a, struct seat in)
     a->in[a->n_in++] = in;
 }
 
-void account_reset(struct account *a)
+void balancer_account_reset(struct account *a)
 {
     a->profile->running = a->granted = a->acked = 0;
     memset(a->recent, 0, sizeof(a->recent));
@@ -192,15 +192,15 @@ static void account_enter_busy(struct account *a, mono_ms now)
     a->profile->busy_at = now;
 }
 
-bool account_update(struct account *a, const struct balancer_worker *w,
-                    mono_ms now, mono_ms unheard)
+bool balancer_account_update(struct account *a, const struct balancer_worker *w,
+                             mono_ms now, mono_ms unheard)
 {
     bool fresh = a->n_in == 0; /* in no group yet: the first word of it */
     bool report = fresh || a->profile->incarnation != w->incarnation ||
                   a->profile->told != w->reported;
 
     if (a->profile->incarnation != w->incarnation)
-        account_reset(a);
+        balancer_account_reset(a);
     if (w->busy && !(a->profile->busy && a->profile->recovering))
         account_enter_busy(a, now);
     if (w->busy)
@@ -230,12 +230,12 @@ bool account_update(struct account *a, const struct balancer_worker *w,
     return report;
 }
 
-void account_settle(struct account *a, double estimate, mono_ms now)
+void balancer_account_settle(struct account *a, double estimate, mono_ms now)
 {
     double kept = 0;
 
     assert(estimate >= 0);
-    account_grant(a, 0, now); /* ages the buckets */
+    balancer_account_grant(a, 0, now); /* ages the buckets */
     for (uint32_t i = 0; i < LAG_BUCKETS; i++)
         kept += (double)a->recent[i];
     a->profile->running = a->profile->pool >= 0
@@ -247,7 +247,7 @@ void account_settle(struct account *a, double estimate, mono_ms now)
     a->profile->refused = false;
 }
 
-uint32_t account_bucket(mono_ms now)
+uint32_t balancer_account_bucket(mono_ms now)
 {
     return (uint32_t)((uint64_t)now >> LAG_BUCKET_SHIFT);
 }
@@ -258,9 +258,9 @@ static bool account_recent(const struct account *a, uint32_t bucket)
     return a->bucket - bucket < LAG_BUCKETS;
 }
 
-void account_grant(struct account *a, double tasks, mono_ms now)
+void balancer_account_grant(struct account *a, double tasks, mono_ms now)
 {
-    uint32_t bucket = account_bucket(now);
+    uint32_t bucket = balancer_account_bucket(now);
     uint32_t steps = bucket - a->bucket;
 
     if (steps != 0 && steps < UINT32_MAX / 2) {
@@ -281,35 +281,36 @@ static void account_forget(struct account *a, double tasks, uint32_t bucket)
     *recent = fmaxf(0, *recent - (float)tasks);
 }
 
-void account_ack(struct account *a, double tasks, uint32_t bucket, mono_ms now)
+void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
+                          mono_ms now)
 {
-    account_grant(a, 0, now);
+    balancer_account_grant(a, 0, now);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
     a->acked += tasks;
 }
 
-void account_refuse(struct account *a, double tasks, uint32_t bucket,
-                    mono_ms now)
+void balancer_account_refuse(struct account *a, double tasks, uint32_t bucket,
+                             mono_ms now)
 {
     a->profile->refused = true;
-    account_ungrant(a, tasks, bucket, now);
+    balancer_account_ungrant(a, tasks, bucket, now);
 }
 
-void account_ungrant(struct account *a, double tasks, uint32_t bucket,
-                     mono_ms now)
+void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
+                              mono_ms now)
 {
-    account_grant(a, 0, now);
+    balancer_account_grant(a, 0, now);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
     /* Granted before the last report and not kept: it is not counted now. */
     if (account_recent(a, bucket) ||
-        bucket - account_bucket(a->profile->settled) < UINT32_MAX / 2)
+        bucket - balancer_account_bucket(a->profile->settled) < UINT32_MAX / 2)
         a->granted = fmax(0, a->granted - tasks);
 }
 
-int64_t account_interval(const struct account *a,
-                         const struct conf_balancer *conf)
+int64_t balancer_account_interval(const struct account *a,
+                                  const struct conf_balancer *conf)
 {
     return node_report_interval(a->profile->lease_ms,
                                 conf->heartbeat_interval_ms);
@@ -318,7 +319,7 @@ int64_t account_interval(const struct account *a,
 static enum heat account_heat(const struct account *a,
                               const struct conf_balancer *conf, mono_ms age)
 {
-    if (age > NODE_REPORT_LATE * account_interval(a, conf))
+    if (age > NODE_REPORT_LATE * balancer_account_interval(a, conf))
         return HEAT_LATE;
     if (a->profile->recovering)
         return HEAT_RECOVERING;
@@ -333,8 +334,8 @@ static enum heat account_heat(const struct account *a,
     return HEAT_COLD;
 }
 
-void account_judge(struct account *a, const struct conf_balancer *conf,
-                   mono_ms now)
+void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
+                            mono_ms now)
 {
     mono_ms age = now - a->profile->reported;
 
@@ -353,7 +354,7 @@ void account_judge(struct account *a, const struct conf_balancer *conf,
         a->standing = STANDING_WEIGHT_ZERO;
     else if (a->profile->busy)
         a->standing = STANDING_BUSY;
-    else if (age > NODE_REPORT_STALE * account_interval(a, conf))
+    else if (age > NODE_REPORT_STALE * balancer_account_interval(a, conf))
         a->standing = STANDING_STALE;
     else if (a->profile->refused)
         a->standing = STANDING_REFUSED;

@@ -24,7 +24,7 @@ static void accounts_grow(struct accounts *all)
     all->n_blocks++;
 }
 
-struct account *accounts_take(struct accounts *all)
+struct account *balancer_accounts_take(struct accounts *all)
 {
     uint32_t slot;
 
@@ -42,14 +42,14 @@ struct account *accounts_take(struct accounts *all)
     return a;
 }
 
-void accounts_give_back(struct accounts *all, struct account *a)
+void balancer_accounts_give_back(struct accounts *all, struct account *a)
 {
     assert(a->profile == NULL);
     a->life++;
     all->free[all->n_free++] = a->slot;
 }
 
-void accounts_close(struct accounts *all)
+void balancer_accounts_close(struct accounts *all)
 {
     for (uint32_t i = 0; i < all->n_blocks; i++)
         mem_free(all->memory[i]);

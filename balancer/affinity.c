@@ -49,7 +49,8 @@ static void ranking_add(struct ranking *r, uint32_t member, double score)
     r->member[i] = member;
 }
 
-uint32_t affinity_top(const struct group *g, const char *key, uint32_t *out)
+uint32_t balancer_affinity_top(const struct group *g, const char *key,
+                               uint32_t *out)
 {
     struct ranking r = {.member = out, .n = 0};
     uint64_t seed = hash_str(key, 0);

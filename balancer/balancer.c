@@ -24,7 +24,7 @@
 
 static struct group *group_make(struct balancer *b, const char *name)
 {
-    struct group *g = group_new(name, b->ops, &b->conf);
+    struct group *g = balancer_group_new(name, b->ops, &b->conf);
 
     HASH_ADD_STR(b->groups, name, g);
     return g;
@@ -51,11 +51,11 @@ struct account *balancer_account(const struct balancer *b, const char *address)
 static const struct policy_ops *policy_of(enum conf_policy policy)
 {
     static const struct policy_ops *const policies[] = {
-        [CONF_LEDGER] = &policy_ledger,
-        [CONF_RANDOM] = &policy_random,
-        [CONF_ROUND_ROBIN] = &policy_round_robin,
-        [CONF_FIXED_WEIGHTED_ROUND_ROBIN] = &policy_fixed_weighted,
-        [CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN] = &policy_dynamic_weighted,
+        [CONF_LEDGER] = &balancer_policy_ledger,
+        [CONF_RANDOM] = &balancer_policy_random,
+        [CONF_ROUND_ROBIN] = &balancer_policy_round_robin,
+        [CONF_FIXED_WEIGHTED_ROUND_ROBIN] = &balancer_policy_fixed_weighted,
+        [CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN] = &balancer_policy_dynamic_weighted,
     };
 
     assert((size_t)policy < ARRAY_LEN(policies));
@@ -77,7 +77,7 @@ struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
     b->scale = 1;
     b->undo = mem_array(BALANCER_COUNT_MAX, sizeof(*b->undo));
     rand_seed(&b->rand, seed);
-    receipts_init(&b->receipts, instance);
+    balancer_receipts_init(&b->receipts, instance);
     b->everyone = group_make(b, "default");
     return b;
 }
@@ -92,17 +92,17 @@ void balancer_free(struct balancer **bp)
         struct profile *p = b->profiles;
 
         HASH_DEL(b->profiles, p);
-        account_close(p->account);
+        balancer_account_close(p->account);
     }
     while (b->groups != NULL) {
         struct group *g = b->groups;
 
         HASH_DEL(b->groups, g);
-        group_free(g);
+        balancer_group_free(g);
     }
-    receipts_close(&b->receipts);
+    balancer_receipts_close(&b->receipts);
     mem_free(b->undo);
-    accounts_close(&b->accounts);
+    balancer_accounts_close(&b->accounts);
     pthread_mutex_destroy(&b->lock);
     MEM_FREE(*bp);
 }
@@ -122,7 +122,7 @@ void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
     b->conf.memory_usage_weight = conf->memory_usage_weight;
     b->conf.pool_usage_weight = conf->pool_usage_weight;
     HASH_ITER(hh, b->groups, g, tmp)
-    group_refresh_all(g, now);
+    balancer_group_refresh_all(g, now);
     lock_release(&b->lock);
 }
 
@@ -136,16 +136,16 @@ void balancer_set_policy(struct balancer *b, enum conf_policy policy,
     if (b->ops != policy_of(policy)) {
         b->ops = policy_of(policy);
         HASH_ITER(hh, b->groups, g, tmp)
-        group_set_policy(g, b->ops, now);
+        balancer_group_set_policy(g, b->ops, now);
     }
     lock_release(&b->lock);
 }
 
 static struct account *add_account(struct balancer *b, const char *address)
 {
-    struct account *a = accounts_take(&b->accounts);
+    struct account *a = balancer_accounts_take(&b->accounts);
 
-    account_open(a, address);
+    balancer_account_open(a, address);
     HASH_ADD_STR(b->profiles, address, a->profile);
     return a;
 }
@@ -157,14 +157,14 @@ static void group_drop_if_unused(struct balancer *b, struct group *g)
     if (g == b->everyone || g->defined || group_size(g) > 0)
         return;
     HASH_DEL(b->groups, g);
-    group_free(g);
+    balancer_group_free(g);
 }
 
 static void leave(struct balancer *b, struct seat in)
 {
     if (in.group->typical.silent)
         in.group->typical_due = true;
-    group_remove(in.group, in.member, b->now);
+    balancer_group_remove(in.group, in.member, b->now);
     group_drop_if_unused(b, in.group);
 }
 
@@ -188,7 +188,8 @@ static void join(struct balancer *b, struct account *a, struct group *g)
 {
     uint32_t salt = (uint32_t)(rand_u64(&b->rand) >> 32);
 
-    account_join(a, (struct seat){g, group_add(g, a, salt, b->now)});
+    balancer_account_join(
+        a, (struct seat){g, balancer_group_add(g, a, salt, b->now)});
 }
 
 /* Be in default, the groups named, and no others. */
@@ -261,14 +262,14 @@ void balancer_set(struct balancer *b, const struct balancer_worker *w,
     else if (a->profile->incarnation != w->incarnation)
         a->life++; /* its picks mean nothing now */
     else
-        estimate = ledger_estimate(b->everyone, a, b->now);
-    if (account_update(a, w, now, unheard))
-        account_settle(a, estimate, b->now);
+        estimate = balancer_ledger_estimate(b->everyone, a, b->now);
+    if (balancer_account_update(a, w, now, unheard))
+        balancer_account_settle(a, estimate, b->now);
     account_regroup(b, a, w);
     for (size_t i = 0; i < a->n_in; i++) {
-        typical_told(a->in[i].group, a);
-        group_refresh(a->in[i].group, a->in[i].member, a->in[i].member + 1,
-                      b->now);
+        balancer_typical_told(a->in[i].group, a);
+        balancer_group_refresh(a->in[i].group, a->in[i].member,
+                               a->in[i].member + 1, b->now);
     }
     lock_release(&b->lock);
 }
@@ -282,8 +283,8 @@ void balancer_remove(struct balancer *b, const char *address)
         for (size_t i = 0; i < a->n_in; i++)
             leave(b, a->in[i]);
         HASH_DEL(b->profiles, a->profile);
-        account_close(a);
-        accounts_give_back(&b->accounts, a);
+        balancer_account_close(a);
+        balancer_accounts_give_back(&b->accounts, a);
     }
     lock_release(&b->lock);
 }
@@ -327,8 +328,8 @@ static void group_tick(struct balancer *b, struct group *g, mono_ms now)
         if (more) {
             uint32_t to = g->n - from > TICK_SLICE ? from + TICK_SLICE : g->n;
 
-            typical_walk(g, from, to, now);
-            group_refresh(g, from, to, now);
+            balancer_typical_walk(g, from, to, now);
+            balancer_group_refresh(g, from, to, now);
             from = to;
             more = to < g->n;
             if (!more)

@@ -52,7 +52,7 @@ struct balancer_worker {
 };
 
 /* Copies `conf`. `instance` (nonzero) is folded to 24 bits and goes into pick
- * ids, so that a pick names its coordinator: pick_instance_of(). */
+ * ids, so that a pick names its coordinator: balancer_pick_instance_of(). */
 struct balancer *balancer_new(const struct conf_balancer *conf, uint64_t seed,
                               uint64_t instance);
 void balancer_free(struct balancer **b);
@@ -115,8 +115,8 @@ typedef uint64_t pick_id;
 
 /* The coordinator that a pick names, and what a coordinator's `instance` is in
  * its picks. Never 0. Any thread. */
-uint32_t pick_instance(pick_id pick);
-uint32_t pick_instance_of(uint64_t instance);
+uint32_t balancer_pick_instance(pick_id pick);
+uint32_t balancer_pick_instance_of(uint64_t instance);
 
 struct balancer_pick {
     char address[BALANCER_ADDRESS_MAX + 1];

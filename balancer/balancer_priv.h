@@ -40,7 +40,7 @@ enum standing { /* whether any policy may pick it */
                 STANDING_REFUSED, /* it would not take a task; until its next
                                      report */
 };
-const char *standing_name(enum standing standing);
+const char *balancer_standing_name(enum standing standing);
 
 enum heat { /* why it is only picked when no cold one is left (ledger) */
             HEAT_COLD,
@@ -51,10 +51,10 @@ enum heat { /* why it is only picked when no cold one is left (ledger) */
             HEAT_MEMORY,
             HEAT_DISK,
 };
-const char *heat_name(enum heat heat);
+const char *balancer_heat_name(enum heat heat);
 
 enum capacity_source { CAPACITY_SLOTS, CAPACITY_INFERRED, CAPACITY_WEIGHT };
-const char *capacity_source_name(enum capacity_source source);
+const char *balancer_capacity_source_name(enum capacity_source source);
 
 struct group;
 
@@ -124,39 +124,40 @@ struct profile {
 
 /* Give a free slot's account to a worker, and end it; `life` and `slot` stay
  * the caller's. */
-void account_open(struct account *a, const char *address);
-void account_close(struct account *a);
-void account_join(struct account *a, struct seat in);
+void balancer_account_open(struct account *a, const char *address);
+void balancer_account_close(struct account *a);
+void balancer_account_join(struct account *a, struct seat in);
 
 /* Take over what the coordinator knows. True if it is a new report; the
- * caller then settles: account_settle(). */
-bool account_update(struct account *a, const struct balancer_worker *w,
-                    mono_ms now, mono_ms unheard);
+ * caller then settles: balancer_account_settle(). */
+bool balancer_account_update(struct account *a, const struct balancer_worker *w,
+                             mono_ms now, mono_ms unheard);
 
 /* Begin a new period with the tasks that its pool usage says, or `estimate`
  * if it does not, and of the grants only those younger than the lag. */
-void account_settle(struct account *a, double estimate, mono_ms now);
+void balancer_account_settle(struct account *a, double estimate, mono_ms now);
 
 /* Forget all that was counted: another process stands there. */
-void account_reset(struct account *a);
+void balancer_account_reset(struct account *a);
 
 /* node_report_interval() of this one. */
-int64_t account_interval(const struct account *a,
-                         const struct conf_balancer *conf);
+int64_t balancer_account_interval(const struct account *a,
+                                  const struct conf_balancer *conf);
 
 /* Work out standing and heat. */
-void account_judge(struct account *a, const struct conf_balancer *conf,
-                   mono_ms now);
+void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
+                            mono_ms now);
 
-uint32_t account_bucket(mono_ms now);
-void account_grant(struct account *a, double tasks, mono_ms now);
+uint32_t balancer_account_bucket(mono_ms now);
+void balancer_account_grant(struct account *a, double tasks, mono_ms now);
 
 /* A grant of `bucket` ended / was refused / was never used. */
-void account_ack(struct account *a, double tasks, uint32_t bucket, mono_ms now);
-void account_ungrant(struct account *a, double tasks, uint32_t bucket,
-                     mono_ms now);
-void account_refuse(struct account *a, double tasks, uint32_t bucket,
-                    mono_ms now);
+void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
+                          mono_ms now);
+void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
+                              mono_ms now);
+void balancer_account_refuse(struct account *a, double tasks, uint32_t bucket,
+                             mono_ms now);
 
 /* ---- what a group's workers usually say (typical.c) --------------------- */
 
@@ -245,37 +246,41 @@ static inline bool member_eligible(const struct member *m)
            m->account->standing == STANDING_OPEN;
 }
 
-struct group *group_new(const char *name, const struct policy_ops *ops,
-                        const struct conf_balancer *conf);
-void group_free(struct group *g);
-void group_set_policy(struct group *g, const struct policy_ops *ops,
-                      mono_ms now);
-uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
-                   mono_ms now);
-void group_remove(struct group *g, uint32_t member, mono_ms now);
+struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
+                                 const struct conf_balancer *conf);
+void balancer_group_free(struct group *g);
+void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
+                               mono_ms now);
+uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
+                            mono_ms now);
+void balancer_group_remove(struct group *g, uint32_t member, mono_ms now);
 
 /* Judge and place the members from .. to-1 anew. */
-void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now);
+void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
+                            mono_ms now);
 
 /* The same for all of them, with what is typical of them. */
-void group_refresh_all(struct group *g, mono_ms now);
+void balancer_group_refresh_all(struct group *g, mono_ms now);
 
 /* typical.c: take the members from .. to-1 into the sums of a walk, which
  * begins with the first member and ends with the last. */
-void typical_walk(struct group *g, uint32_t from, uint32_t to, mono_ms now);
+void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
+                           mono_ms now);
 /* A member reported. */
-void typical_told(struct group *g, const struct account *a);
+void balancer_typical_told(struct group *g, const struct account *a);
 /* The mean of those who say so. */
-double typical_of(const struct group *g, enum usual what, double otherwise);
+double balancer_typical_of(const struct group *g, enum usual what,
+                           double otherwise);
 /* What it would be hot for if what it does not say is as usual. */
-enum heat typical_heat(const struct group *g, const struct account *a);
+enum heat balancer_typical_heat(const struct group *g, const struct account *a);
 /* Capacity, share and tasks at the last report, as far as it says so. */
-double typical_capacity(const struct group *g, const struct account *a);
-double typical_share(const struct group *g, const struct account *a);
-double typical_running(const struct group *g, const struct account *a);
+double balancer_typical_capacity(const struct group *g,
+                                 const struct account *a);
+double balancer_typical_share(const struct group *g, const struct account *a);
+double balancer_typical_running(const struct group *g, const struct account *a);
 
 /* When the next report of a worker that could reopen is due, from now on. */
-int64_t group_retry_after(const struct group *g, mono_ms now);
+int64_t balancer_group_retry_after(const struct group *g, mono_ms now);
 
 /* ---- policies ---------------------------------------------------------- */
 
@@ -322,21 +327,22 @@ struct policy_ops {
     policy_explain_f *explain;
 };
 
-extern const struct policy_ops policy_ledger;
-extern const struct policy_ops policy_random;
-extern const struct policy_ops policy_round_robin;
-extern const struct policy_ops policy_fixed_weighted;
-extern const struct policy_ops policy_dynamic_weighted;
+extern const struct policy_ops balancer_policy_ledger;
+extern const struct policy_ops balancer_policy_random;
+extern const struct policy_ops balancer_policy_round_robin;
+extern const struct policy_ops balancer_policy_fixed_weighted;
+extern const struct policy_ops balancer_policy_dynamic_weighted;
 
 /* ledger.c: the tasks thought to be on a worker at `now`, by what the group
  * has learned. Also the answer when a report does not say. */
-double ledger_estimate(const struct group *g, const struct account *a,
-                       mono_ms now);
+double balancer_ledger_estimate(const struct group *g, const struct account *a,
+                                mono_ms now);
 
 /* affinity.c: the up to AFFINITY_TOP eligible members that a key prefers, the
  * most preferred first. O(members), about a nanosecond each. */
 #define AFFINITY_TOP 3U
-uint32_t affinity_top(const struct group *g, const char *key, uint32_t *out);
+uint32_t balancer_affinity_top(const struct group *g, const char *key,
+                               uint32_t *out);
 
 /* ---- pick ids (receipts.c) --------------------------------------------- */
 
@@ -356,13 +362,14 @@ struct receipts {
 #define RECEIPTS_BITS 19
 #define RECEIPTS_MAX  (1U << RECEIPTS_BITS)
 
-void receipts_init(struct receipts *r, uint64_t instance);
-void receipts_close(struct receipts *r);
-pick_id receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
-                     uint32_t bucket);
+void balancer_receipts_init(struct receipts *r, uint64_t instance);
+void balancer_receipts_close(struct receipts *r);
+pick_id balancer_receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
+                              uint32_t bucket);
 
 /* Hand out the receipt of an id once. False: unknown. */
-bool receipts_settle(struct receipts *r, pick_id id, struct receipt *out);
+bool balancer_receipts_settle(struct receipts *r, pick_id id,
+                              struct receipt *out);
 
 /* ---- the balancer ------------------------------------------------------ */
 
@@ -392,9 +399,9 @@ static inline struct account *account_at(const struct accounts *all,
 }
 
 /* A free slot; give_back ends its life. */
-struct account *accounts_take(struct accounts *all);
-void accounts_give_back(struct accounts *all, struct account *a);
-void accounts_close(struct accounts *all);
+struct account *balancer_accounts_take(struct accounts *all);
+void balancer_accounts_give_back(struct accounts *all, struct account *a);
+void balancer_accounts_close(struct accounts *all);
 
 struct balancer {
     pthread_mutex_t lock; /* "balancer" of the table in base/locks.h */

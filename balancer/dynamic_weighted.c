@@ -19,7 +19,7 @@
 
 static double usage(const struct group *g, enum usual what, double ratio)
 {
-    return fmin(ratio < 0 ? typical_of(g, what, UNKNOWN) : ratio, 1);
+    return fmin(ratio < 0 ? balancer_typical_of(g, what, UNKNOWN) : ratio, 1);
 }
 
 static double dynamic_weight(const struct group *g, const struct account *a)
@@ -39,7 +39,7 @@ static void dynamic_place(struct group *g, uint32_t from, uint32_t to,
                           mono_ms now)
 {
     (void)now;
-    stride_place(g, from, to, dynamic_weight);
+    balancer_stride_place(g, from, to, dynamic_weight);
 }
 
 static void dynamic_explain(const struct group *g, uint32_t member, mono_ms now,
@@ -52,13 +52,13 @@ static void dynamic_explain(const struct group *g, uint32_t member, mono_ms now,
         json_put_num(out, "dynamic_weight", dynamic_weight(g, a));
 }
 
-const struct policy_ops policy_dynamic_weighted = {
+const struct policy_ops balancer_policy_dynamic_weighted = {
     .name = "DYNAMIC_WEIGHTED_ROUND_ROBIN",
-    .resize = stride_resize,
-    .close = stride_close,
+    .resize = balancer_stride_resize,
+    .close = balancer_stride_close,
     .place = dynamic_place,
-    .choose = stride_choose,
-    .take = stride_take,
-    .score = stride_score,
+    .choose = balancer_stride_choose,
+    .take = balancer_stride_take,
+    .score = balancer_stride_score,
     .explain = dynamic_explain,
 };

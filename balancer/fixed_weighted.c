@@ -15,15 +15,15 @@ static void fixed_place(struct group *g, uint32_t from, uint32_t to,
                         mono_ms now)
 {
     (void)now;
-    stride_place(g, from, to, fixed_weight);
+    balancer_stride_place(g, from, to, fixed_weight);
 }
 
-const struct policy_ops policy_fixed_weighted = {
+const struct policy_ops balancer_policy_fixed_weighted = {
     .name = "FIXED_WEIGHTED_ROUND_ROBIN",
-    .resize = stride_resize,
-    .close = stride_close,
+    .resize = balancer_stride_resize,
+    .close = balancer_stride_close,
     .place = fixed_place,
-    .choose = stride_choose,
-    .take = stride_take,
-    .score = stride_score,
+    .choose = balancer_stride_choose,
+    .take = balancer_stride_take,
+    .score = balancer_stride_score,
 };

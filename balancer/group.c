@@ -14,8 +14,8 @@
 #define RETRY_MIN_MS   1000
 #define RETRY_SCAN_MAX 1024U
 
-struct group *group_new(const char *name, const struct policy_ops *ops,
-                        const struct conf_balancer *conf)
+struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
+                                 const struct conf_balancer *conf)
 {
     struct group *g = mem_zalloc(sizeof(*g));
     size_t len = strlen(name);
@@ -28,7 +28,7 @@ struct group *group_new(const char *name, const struct policy_ops *ops,
     return g;
 }
 
-void group_free(struct group *g)
+void balancer_group_free(struct group *g)
 {
     g->ops->close(g);
     mem_free(g->members_block);
@@ -37,8 +37,8 @@ void group_free(struct group *g)
 }
 
 /* What a policy keeps is its own: the next one begins with none of it. */
-void group_set_policy(struct group *g, const struct policy_ops *ops,
-                      mono_ms now)
+void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
+                               mono_ms now)
 {
     uint32_t n = g->n;
 
@@ -52,7 +52,7 @@ void group_set_policy(struct group *g, const struct policy_ops *ops,
     g->n = 0; /* as for the first member: nothing is to be carried over */
     g->ops->resize(g, g->cap);
     g->n = n;
-    group_refresh(g, 0, n, now);
+    balancer_group_refresh(g, 0, n, now);
 }
 
 /* One member is one cache line, if it starts at one. */
@@ -68,8 +68,8 @@ static void members_grow(struct group *g)
     g->members = (void *)start;
 }
 
-uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
-                   mono_ms now)
+uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
+                            mono_ms now)
 {
     uint32_t i;
 
@@ -86,11 +86,11 @@ uint32_t group_add(struct group *g, struct account *a, uint32_t salt,
         i = g->n++;
     }
     g->members[i] = (struct member){.account = a, .salt = salt};
-    group_refresh(g, i, i + 1, now);
+    balancer_group_refresh(g, i, i + 1, now);
     return i;
 }
 
-void group_remove(struct group *g, uint32_t member, mono_ms now)
+void balancer_group_remove(struct group *g, uint32_t member, mono_ms now)
 {
     assert(member < g->n);
     assert(g->members[member].account != NULL);
@@ -99,7 +99,8 @@ void group_remove(struct group *g, uint32_t member, mono_ms now)
     g->free[g->n_free++] = member;
 }
 
-void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now)
+void balancer_group_refresh(struct group *g, uint32_t from, uint32_t to,
+                            mono_ms now)
 {
     assert(from <= to && to <= g->n);
     for (uint32_t i = from; i < to; i++) {
@@ -107,7 +108,7 @@ void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now)
 
         if (a == NULL)
             continue;
-        account_judge(a, g->conf, now);
+        balancer_account_judge(a, g->conf, now);
         if (a->share > g->share_max)
             g->share_max = a->share;
     }
@@ -115,15 +116,15 @@ void group_refresh(struct group *g, uint32_t from, uint32_t to, mono_ms now)
         g->ops->place(g, from, to, now);
 }
 
-void group_refresh_all(struct group *g, mono_ms now)
+void balancer_group_refresh_all(struct group *g, mono_ms now)
 {
-    typical_walk(g, 0, g->n, now);
-    group_refresh(g, 0, g->n, now);
+    balancer_typical_walk(g, 0, g->n, now);
+    balancer_group_refresh(g, 0, g->n, now);
     g->refreshed = now;
 }
 
 /* Of a thousand workers some report is due about as soon as of all. */
-int64_t group_retry_after(const struct group *g, mono_ms now)
+int64_t balancer_group_retry_after(const struct group *g, mono_ms now)
 {
     int64_t soonest = g->conf->heartbeat_interval_ms;
     uint32_t n = g->n < RETRY_SCAN_MAX ? g->n : RETRY_SCAN_MAX;
@@ -134,7 +135,8 @@ int64_t group_retry_after(const struct group *g, mono_ms now)
         if (a == NULL || a->profile->dead || a->profile->closed ||
             a->profile->weight == 0)
             continue;
-        int64_t due = a->profile->reported + account_interval(a, g->conf) - now;
+        int64_t due =
+            a->profile->reported + balancer_account_interval(a, g->conf) - now;
 
         if (due >= 0 && due < soonest)
             soonest = due;

@@ -68,13 +68,13 @@ static struct terms ledger_terms(const struct group *g, const struct account *a,
     mono_ms interval = g->conf->heartbeat_interval_ms;
     mono_ms age = now - a->profile->reported;
     float x = age <= 0 ? 0 : age >= interval ? 1 : (float)age / (float)interval;
-    struct terms t = {typical_running(g, a), 1};
+    struct terms t = {balancer_typical_running(g, a), 1};
 
     if (model.log2_alpha < 0)
         t.carry *= (double)exp2f(x * model.log2_alpha);
     if (model.log2_beta < 0)
         t.fade = (double)exp2f(x * model.log2_beta / 2);
-    t.carry += model.gamma * typical_capacity(g, a) * (double)x;
+    t.carry += model.gamma * balancer_typical_capacity(g, a) * (double)x;
     return t;
 }
 
@@ -85,8 +85,8 @@ static double estimate(struct terms t, const struct account *a)
     return est > 0 ? est : 0;
 }
 
-double ledger_estimate(const struct group *g, const struct account *a,
-                       mono_ms now)
+double balancer_ledger_estimate(const struct group *g, const struct account *a,
+                                mono_ms now)
 {
     return estimate(ledger_terms(g, a, ledger_model(g, now), now), a);
 }
@@ -129,7 +129,7 @@ static void ledger_total(struct group *g, struct member *m, double est,
 /* What it does not say of itself is as with the others. */
 static enum heat ledger_heat(const struct group *g, const struct account *a)
 {
-    return a->heat != HEAT_COLD ? a->heat : typical_heat(g, a);
+    return a->heat != HEAT_COLD ? a->heat : balancer_typical_heat(g, a);
 }
 
 static uint64_t ledger_judge(struct group *g, struct member *m,
@@ -146,8 +146,10 @@ static uint64_t ledger_judge(struct group *g, struct member *m,
     m->hot = ledger_heat(g, a) != HEAT_COLD;
     m->u.ledger.carry = t.carry;
     m->u.ledger.fade = t.fade;
-    m->u.ledger.per_share = 1 / (typical_share(g, a) * warm_up(g, a, now));
-    ledger_total(g, m, estimate(t, a), m->hot ? 0 : typical_capacity(g, a));
+    m->u.ledger.per_share =
+        1 / (balancer_typical_share(g, a) * warm_up(g, a, now));
+    ledger_total(g, m, estimate(t, a),
+                 m->hot ? 0 : balancer_typical_capacity(g, a));
     return ledger_key(m);
 }
 
@@ -159,7 +161,7 @@ static void ledger_place(struct group *g, uint32_t from, uint32_t to,
     for (uint32_t i = from; i < to; i++)
         tree_put(&g->u.ledger.tree, i,
                  ledger_judge(g, &g->members[i], model, now));
-    tree_repair(&g->u.ledger.tree, from, to);
+    balancer_tree_repair(&g->u.ledger.tree, from, to);
 }
 
 static void ledger_recount(struct group *g, uint32_t member)
@@ -170,14 +172,14 @@ static void ledger_recount(struct group *g, uint32_t member)
     if (!member_eligible(m))
         return;
     ledger_total(g, m, estimate(t, m->account), m->u.ledger.counted);
-    tree_set(&g->u.ledger.tree, member, ledger_key(m));
+    balancer_tree_set(&g->u.ledger.tree, member, ledger_key(m));
 }
 
 static uint32_t ledger_choose(struct group *g, struct rand *rand, uint32_t want,
                               uint32_t *out)
 {
     (void)rand;
-    return tree_top(&g->u.ledger.tree, want, out);
+    return balancer_tree_top(&g->u.ledger.tree, want, out);
 }
 
 static bool ledger_overloaded(const struct group *g, uint32_t member)
@@ -189,7 +191,7 @@ static bool ledger_overloaded(const struct group *g, uint32_t member)
         return true; /* left for a cold one, if there is any */
     if (g->u.ledger.capacity > 0)
         mean = g->u.ledger.est / g->u.ledger.capacity;
-    return m->u.ledger.est / typical_capacity(g, m->account) >
+    return m->u.ledger.est / balancer_typical_capacity(g, m->account) >
            OVERLOAD * fmax(mean, OVERLOAD_MEAN_MIN);
 }
 
@@ -206,26 +208,27 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
     const struct account *a = g->members[member].account;
     enum heat heat = ledger_heat(g, a);
 
-    json_put_num(out, "est", ledger_estimate(g, a, now));
-    json_put_num(out, "running", typical_running(g, a));
+    json_put_num(out, "est", balancer_ledger_estimate(g, a, now));
+    json_put_num(out, "running", balancer_typical_running(g, a));
     json_put_num(out, "granted", a->granted);
     json_put_num(out, "acknowledged", a->acked);
     json_put_num(out, "warm_up", warm_up(g, a, now));
-    json_put_str(out, "hot", heat == HEAT_COLD ? NULL : heat_name(heat));
+    json_put_str(out, "hot",
+                 heat == HEAT_COLD ? NULL : balancer_heat_name(heat));
     json_put_bool(out, "hot_by_others", heat != a->heat);
 }
 
 static void ledger_resize(struct group *g, uint32_t cap)
 {
-    tree_resize(&g->u.ledger.tree, cap);
+    balancer_tree_resize(&g->u.ledger.tree, cap);
 }
 
 static void ledger_close(struct group *g)
 {
-    tree_close(&g->u.ledger.tree);
+    balancer_tree_close(&g->u.ledger.tree);
 }
 
-const struct policy_ops policy_ledger = {
+const struct policy_ops balancer_policy_ledger = {
     .name = "ledger",
     .resize = ledger_resize,
     .close = ledger_close,

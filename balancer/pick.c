@@ -157,9 +157,9 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
         *undo = (struct undo){member, p->g->members[member].turn, a->granted};
         a->granted += b->scale;
     } else {
-        out->pick = receipts_add(&b->receipts, a->slot, a->life,
-                                 account_bucket(p->now));
-        account_grant(a, b->scale, p->now);
+        out->pick = balancer_receipts_add(&b->receipts, a->slot, a->life,
+                                          balancer_account_bucket(p->now));
+        balancer_account_grant(a, b->scale, p->now);
         b->stats.picks++;
     }
     if (p->g->ops->take != NULL)
@@ -187,7 +187,8 @@ static void pick_all(struct picking *p, struct balancer_answer *answer)
     uint32_t chosen;
 
     if (p->request->affinity != NULL)
-        p->n_preferred = affinity_top(p->g, p->request->affinity, p->preferred);
+        p->n_preferred =
+            balancer_affinity_top(p->g, p->request->affinity, p->preferred);
     while (answer->n_picks < count) {
         size_t i = answer->n_picks;
 
@@ -260,7 +261,7 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
 
     g->used = p->now;
     if (p->now - g->refreshed > REFRESH_MAX_MS || g->typical_due)
-        group_refresh_all(g, p->now);
+        balancer_group_refresh_all(g, p->now);
     for (size_t i = 0; i < request->n_exclude; i++)
         hold(p, request->exclude[i]);
     g->peeking = request->peek;
@@ -272,7 +273,7 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     if (answer->n_picks == 0) {
         answer->code = why_nobody(p);
         if (answer->code != BALANCER_GROUP_EMPTY)
-            answer->retry_after_ms = group_retry_after(g, p->now);
+            answer->retry_after_ms = balancer_group_retry_after(g, p->now);
     }
 }
 
@@ -309,7 +310,7 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
 static struct account *settle(struct balancer *b, pick_id pick, bool *known,
                               struct receipt *receipt)
 {
-    *known = receipts_settle(&b->receipts, pick, receipt);
+    *known = balancer_receipts_settle(&b->receipts, pick, receipt);
     if (!*known) {
         b->stats.unknown_picks++;
         return NULL;
@@ -337,7 +338,7 @@ bool balancer_done(struct balancer *b, pick_id pick)
     if (known)
         b->stats.done++;
     if (a != NULL) {
-        account_ack(a, b->scale, receipt.bucket, b->now);
+        balancer_account_ack(a, b->scale, receipt.bucket, b->now);
         groups_acked(a, b->now);
         account_recount(b, a);
     }
@@ -356,10 +357,10 @@ bool balancer_refused(struct balancer *b, pick_id pick)
     if (known)
         b->stats.refused++;
     if (a != NULL) {
-        account_refuse(a, b->scale, receipt.bucket, b->now);
+        balancer_account_refuse(a, b->scale, receipt.bucket, b->now);
         for (size_t i = 0; i < a->n_in; i++)
-            group_refresh(a->in[i].group, a->in[i].member, a->in[i].member + 1,
-                          b->now);
+            balancer_group_refresh(a->in[i].group, a->in[i].member,
+                                   a->in[i].member + 1, b->now);
     }
     lock_release(&b->lock);
     return known;
@@ -374,7 +375,7 @@ bool balancer_unused(struct balancer *b, pick_id pick)
     struct account *a = settle(b, pick, &known, &receipt);
 
     if (a != NULL) {
-        account_ungrant(a, b->scale, receipt.bucket, b->now);
+        balancer_account_ungrant(a, b->scale, receipt.bucket, b->now);
         account_recount(b, a);
     }
     lock_release(&b->lock);
@@ -389,11 +390,12 @@ void balancer_count(struct balancer *b, const char *address, int delta,
 
     now = balancer_now(b, now);
     if (a != NULL && delta > 0) {
-        account_grant(a, delta, now);
+        balancer_account_grant(a, delta, now);
         account_recount(b, a);
     } else if (a != NULL && delta < 0) {
         /* When it was granted is not known: not lately. */
-        account_ack(a, -(double)delta, account_bucket(now) - LAG_BUCKETS, now);
+        balancer_account_ack(a, -(double)delta,
+                             balancer_account_bucket(now) - LAG_BUCKETS, now);
         groups_acked(a, now);
         account_recount(b, a);
     }
@@ -417,7 +419,7 @@ static void explain_member(const struct group *g, uint32_t member,
     const char *why_not = NULL;
 
     if (a->standing != STANDING_OPEN)
-        why_not = standing_name(a->standing);
+        why_not = balancer_standing_name(a->standing);
     else if (is_excluded(request, a->address))
         why_not = "excluded";
     json_open(out, NULL, '{');
@@ -429,12 +431,12 @@ static void explain_member(const struct group *g, uint32_t member,
     if (g->ops->explain != NULL)
         g->ops->explain(g, member, now, out);
     json_put_int(out, "weight", a->profile->weight);
-    json_put_num(out, "capacity", typical_capacity(g, a));
+    json_put_num(out, "capacity", balancer_typical_capacity(g, a));
     json_put_str(out, "capacity_from",
                  a->profile->source == CAPACITY_WEIGHT &&
                          g->typical.n[USUAL_CAPACITY] > 0
                      ? "typical"
-                     : capacity_source_name(a->profile->source));
+                     : balancer_capacity_source_name(a->profile->source));
     put_known(out, "cpu", a->profile->cpu);
     put_known(out, "memory", a->profile->memory);
     put_known(out, "disk", a->profile->disk);
@@ -463,11 +465,11 @@ void balancer_explain(struct balancer *b,
                           : end;
 
         if (g != NULL && g->typical_due)
-            group_refresh_all(g, now);
+            balancer_group_refresh_all(g, now);
         for (; from < to; from++) {
             if (g->members[from].account == NULL)
                 continue;
-            group_refresh(g, from, from + 1, now);
+            balancer_group_refresh(g, from, from + 1, now);
             explain_member(g, from, request, now, out);
         }
         more = from < end && !out->overflow;

@@ -68,7 +68,7 @@ static void random_close(struct group *g)
     mem_free(g->u.random.list);
 }
 
-const struct policy_ops policy_random = {
+const struct policy_ops balancer_policy_random = {
     .name = "RANDOM",
     .resize = random_resize,
     .close = random_close,

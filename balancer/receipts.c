@@ -12,12 +12,12 @@
 #define NUMBER_BITS 40
 #define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
 
-uint32_t pick_instance(pick_id pick)
+uint32_t balancer_pick_instance(pick_id pick)
 {
     return (uint32_t)(pick >> NUMBER_BITS);
 }
 
-uint32_t pick_instance_of(uint64_t instance)
+uint32_t balancer_pick_instance_of(uint64_t instance)
 {
     uint64_t folded = instance ^ instance >> 24 ^ instance >> 48;
 
@@ -25,14 +25,14 @@ uint32_t pick_instance_of(uint64_t instance)
     return folded != 0 ? (uint32_t)folded : 1;
 }
 
-void receipts_init(struct receipts *r, uint64_t instance)
+void balancer_receipts_init(struct receipts *r, uint64_t instance)
 {
     r->ring = mem_zalloc(RECEIPTS_MAX * sizeof(*r->ring));
     r->next = 1;
-    r->instance = (uint64_t)pick_instance_of(instance) << NUMBER_BITS;
+    r->instance = (uint64_t)balancer_pick_instance_of(instance) << NUMBER_BITS;
 }
 
-void receipts_close(struct receipts *r)
+void balancer_receipts_close(struct receipts *r)
 {
     MEM_FREE(r->ring);
 }
@@ -47,8 +47,8 @@ static uint32_t lap_of(uint64_t number)
     return (uint32_t)(number >> RECEIPTS_BITS);
 }
 
-pick_id receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
-                     uint32_t bucket)
+pick_id balancer_receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
+                              uint32_t bucket)
 {
     uint64_t number = r->next++ & NUMBER_MASK;
 
@@ -61,7 +61,8 @@ pick_id receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
     return r->instance | number;
 }
 
-bool receipts_settle(struct receipts *r, pick_id id, struct receipt *out)
+bool balancer_receipts_settle(struct receipts *r, pick_id id,
+                              struct receipt *out)
 {
     uint64_t number = id & NUMBER_MASK;
     struct receipt *place = place_of(r, number);

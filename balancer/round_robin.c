@@ -88,7 +88,7 @@ static void round_robin_close(struct group *g)
     mem_free(g->u.round_robin.bits);
 }
 
-const struct policy_ops policy_round_robin = {
+const struct policy_ops balancer_policy_round_robin = {
     .name = "ROUND_ROBIN",
     .resize = round_robin_resize,
     .close = round_robin_close,

@@ -47,8 +47,8 @@ static void stride_judge(struct group *g, struct member *m,
     m->u.stride.waiting = false;
 }
 
-void stride_place(struct group *g, uint32_t from, uint32_t to,
-                  stride_weight_f *weight)
+void balancer_stride_place(struct group *g, uint32_t from, uint32_t to,
+                           stride_weight_f *weight)
 {
     for (uint32_t i = from; i < to; i++) {
         struct member *m = &g->members[i];
@@ -57,14 +57,14 @@ void stride_place(struct group *g, uint32_t from, uint32_t to,
         tree_put(&g->u.stride.tree, i,
                  member_eligible(m) ? m->turn : TREE_NONE);
     }
-    tree_repair(&g->u.stride.tree, from, to);
+    balancer_tree_repair(&g->u.stride.tree, from, to);
 }
 
-uint32_t stride_choose(struct group *g, struct rand *rand, uint32_t want,
-                       uint32_t *out)
+uint32_t balancer_stride_choose(struct group *g, struct rand *rand,
+                                uint32_t want, uint32_t *out)
 {
     (void)rand;
-    return tree_top(&g->u.stride.tree, want, out);
+    return balancer_tree_top(&g->u.stride.tree, want, out);
 }
 
 static void stride_start_over(struct group *g)
@@ -78,11 +78,11 @@ static void stride_start_over(struct group *g)
         tree_put(&g->u.stride.tree, i,
                  member_eligible(m) ? m->turn : TREE_NONE);
     }
-    tree_repair(&g->u.stride.tree, 0, g->n);
+    balancer_tree_repair(&g->u.stride.tree, 0, g->n);
     g->turn = 0;
 }
 
-void stride_take(struct group *g, uint32_t member)
+void balancer_stride_take(struct group *g, uint32_t member)
 {
     struct member *m = &g->members[member];
     uint64_t *time = &g->turn;
@@ -93,14 +93,14 @@ void stride_take(struct group *g, uint32_t member)
     m->turn += m->u.stride.period;
     if (m->turn < *time)
         m->turn = *time;
-    tree_set(&g->u.stride.tree, member,
-             member_eligible(m) ? m->turn : TREE_NONE);
+    balancer_tree_set(&g->u.stride.tree, member,
+                      member_eligible(m) ? m->turn : TREE_NONE);
     if (*time > TIME_MAX && !g->peeking)
         stride_start_over(g);
 }
 
 /* Turns of an average weight of 1 until it is due. */
-double stride_score(const struct group *g, uint32_t member)
+double balancer_stride_score(const struct group *g, uint32_t member)
 {
     uint64_t due = g->members[member].turn;
     uint64_t time = g->turn;
@@ -108,12 +108,12 @@ double stride_score(const struct group *g, uint32_t member)
     return due > time ? (double)(due - time) / (double)CYCLE : 0;
 }
 
-void stride_resize(struct group *g, uint32_t cap)
+void balancer_stride_resize(struct group *g, uint32_t cap)
 {
-    tree_resize(&g->u.stride.tree, cap);
+    balancer_tree_resize(&g->u.stride.tree, cap);
 }
 
-void stride_close(struct group *g)
+void balancer_stride_close(struct group *g)
 {
-    tree_close(&g->u.stride.tree);
+    balancer_tree_close(&g->u.stride.tree);
 }

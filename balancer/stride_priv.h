@@ -20,13 +20,13 @@
 /* Always positive and finite. */
 typedef double stride_weight_f(const struct group *g, const struct account *a);
 
-void stride_place(struct group *g, uint32_t from, uint32_t to,
-                  stride_weight_f *weight);
+void balancer_stride_place(struct group *g, uint32_t from, uint32_t to,
+                           stride_weight_f *weight);
 
-policy_choose_f stride_choose;
-policy_take_f stride_take;
-policy_score_f stride_score;
-policy_resize_f stride_resize;
-policy_close_f stride_close;
+policy_choose_f balancer_stride_choose;
+policy_take_f balancer_stride_take;
+policy_score_f balancer_stride_score;
+policy_resize_f balancer_stride_resize;
+policy_close_f balancer_stride_close;
 
 #endif

@@ -17,13 +17,13 @@ static uint32_t padded(uint32_t n)
     return (n + TREE_ARITY - 1) / TREE_ARITY * TREE_ARITY;
 }
 
-void tree_close(struct tree *t)
+void balancer_tree_close(struct tree *t)
 {
     mem_free(t->memory);
     *t = (struct tree){0};
 }
 
-void tree_resize(struct tree *t, uint32_t slots)
+void balancer_tree_resize(struct tree *t, uint32_t slots)
 {
     struct tree new = {0};
     size_t total = 0;
@@ -51,9 +51,9 @@ void tree_resize(struct tree *t, uint32_t slots)
         uint32_t keep = t->size[0] < new.size[0] ? t->size[0] : new.size[0];
 
         memcpy(new.level[0], t->level[0], keep * sizeof(uint64_t));
-        tree_repair(&new, 0, keep);
+        balancer_tree_repair(&new, 0, keep);
     }
-    tree_close(t);
+    balancer_tree_close(t);
     *t = new;
 }
 
@@ -104,7 +104,7 @@ static inline const uint64_t *line_at(const struct tree *t, uint32_t level,
     return t->level[level] + (size_t)line * TREE_ARITY;
 }
 
-void tree_repair(struct tree *t, uint32_t from, uint32_t to)
+void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to)
 {
     assert(from < to);
     assert(to <= t->size[0]);
@@ -125,7 +125,7 @@ void tree_repair(struct tree *t, uint32_t from, uint32_t to)
     }
 }
 
-void tree_set(struct tree *t, uint32_t slot, uint64_t key)
+void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key)
 {
     tree_put(t, slot, key);
     for (uint32_t l = 0; l + 1 < t->n_levels; l++) {
@@ -180,7 +180,7 @@ static void rest_add(struct rest *r, const struct tree *t, uint32_t row,
     }
 }
 
-uint32_t tree_top(const struct tree *t, uint32_t want, uint32_t *out)
+uint32_t balancer_tree_top(const struct tree *t, uint32_t want, uint32_t *out)
 {
     struct rest r;
     uint32_t found = 1;

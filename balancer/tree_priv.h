@@ -29,11 +29,11 @@ struct tree {
 
 /* Room for `slots`; those that exist keep their keys, new ones are TREE_NONE.
  * A zeroed struct is an empty tree. */
-void tree_resize(struct tree *t, uint32_t slots);
-void tree_close(struct tree *t);
+void balancer_tree_resize(struct tree *t, uint32_t slots);
+void balancer_tree_close(struct tree *t);
 
-/* Write a key without repairing the way up: tree_repair() follows before the
- * next tree_top(). */
+/* Write a key without repairing the way up: balancer_tree_repair() follows
+ * before the next balancer_tree_top(). */
 static inline void tree_put(struct tree *t, uint32_t slot, uint64_t key)
 {
     assert(slot < t->size[0]);
@@ -41,13 +41,13 @@ static inline void tree_put(struct tree *t, uint32_t slot, uint64_t key)
 }
 
 /* Repair above the slots from .. to-1. O(to - from + log n). */
-void tree_repair(struct tree *t, uint32_t from, uint32_t to);
+void balancer_tree_repair(struct tree *t, uint32_t from, uint32_t to);
 
 /* Both for one slot; ends as soon as a line's winner stays the same. */
-void tree_set(struct tree *t, uint32_t slot, uint64_t key);
+void balancer_tree_set(struct tree *t, uint32_t slot, uint64_t key);
 
 /* The slots of the `want` smallest keys, smallest first, without those at
  * TREE_NONE; returns how many there are. `want` is 1 .. TREE_TOP_MAX. */
-uint32_t tree_top(const struct tree *t, uint32_t want, uint32_t *out);
+uint32_t balancer_tree_top(const struct tree *t, uint32_t want, uint32_t *out);
 
 #endif

@@ -53,7 +53,7 @@ static bool is_typical(const struct group *g, const struct account *a,
 {
     return !a->profile->dead && !a->profile->closed &&
            now - a->profile->reported <=
-               NODE_REPORT_STALE * account_interval(a, g->conf);
+               NODE_REPORT_STALE * balancer_account_interval(a, g->conf);
 }
 
 static void add(struct group *g, const struct account *a)
@@ -74,7 +74,8 @@ static void add(struct group *g, const struct account *a)
     }
 }
 
-void typical_walk(struct group *g, uint32_t from, uint32_t to, mono_ms now)
+void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
+                           mono_ms now)
 {
     assert(from <= to && to <= g->n);
     if (from == 0)
@@ -91,7 +92,7 @@ void typical_walk(struct group *g, uint32_t from, uint32_t to, mono_ms now)
     g->typical_due = false;
 }
 
-void typical_told(struct group *g, const struct account *a)
+void balancer_typical_told(struct group *g, const struct account *a)
 {
     if (g->n > SOON_MAX)
         return;
@@ -99,14 +100,15 @@ void typical_told(struct group *g, const struct account *a)
         g->typical_due = g->typical.silent || value(a, (enum usual)i) < 0;
 }
 
-double typical_of(const struct group *g, enum usual what, double otherwise)
+double balancer_typical_of(const struct group *g, enum usual what,
+                           double otherwise)
 {
     const struct typical *t = &g->typical;
 
     return t->n[what] > 0 ? t->sum[what] / t->n[what] : otherwise;
 }
 
-enum heat typical_heat(const struct group *g, const struct account *a)
+enum heat balancer_typical_heat(const struct group *g, const struct account *a)
 {
     static const enum heat heats[] = {
         [USUAL_CPU] = HEAT_CPU,
@@ -121,31 +123,31 @@ enum heat typical_heat(const struct group *g, const struct account *a)
     return HEAT_COLD;
 }
 
-double typical_capacity(const struct group *g, const struct account *a)
+double balancer_typical_capacity(const struct group *g, const struct account *a)
 {
     double own = a->profile->capacity;
 
     if (has_capacity(a) || g->typical.n[USUAL_CAPACITY] == 0)
         return own;
-    return typical_of(g, USUAL_CAPACITY, own);
+    return balancer_typical_of(g, USUAL_CAPACITY, own);
 }
 
-double typical_share(const struct group *g, const struct account *a)
+double balancer_typical_share(const struct group *g, const struct account *a)
 {
     double weight = a->profile->weight > 0 ? a->profile->weight : 1;
 
     if (has_capacity(a) || g->typical.n[USUAL_CAPACITY] == 0)
         return a->share;
-    return typical_capacity(g, a) * weight / WEIGHT_DEFAULT;
+    return balancer_typical_capacity(g, a) * weight / WEIGHT_DEFAULT;
 }
 
-double typical_running(const struct group *g, const struct account *a)
+double balancer_typical_running(const struct group *g, const struct account *a)
 {
-    double capacity = typical_capacity(g, a);
+    double capacity = balancer_typical_capacity(g, a);
     double pool = a->profile->pool, usual;
 
     if (pool >= 0)
         return has_capacity(a) ? a->profile->running : pool * capacity;
-    usual = typical_of(g, USUAL_POOL, 0) * capacity;
+    usual = balancer_typical_of(g, USUAL_POOL, 0) * capacity;
     return a->profile->running > usual ? a->profile->running : usual;
 }

@@ -230,8 +230,9 @@ static int ask_in_turn(struct cli *c, const char *method, struct urls *urls)
 
     buf_init(&refused, ANSWER_MAX);
     while (more) {
-        snprintf(c->answerer, sizeof(c->answerer), "%s", urls_current(urls));
-        rc = ask(c, method, urls_current(urls), &sent);
+        snprintf(c->answerer, sizeof(c->answerer), "%s",
+                 conf_urls_current(urls));
+        rc = ask(c, method, conf_urls_current(urls), &sent);
         tried++;
         if (rc == 0 && c->status != 503)
             break;
@@ -240,7 +241,7 @@ static int ask_in_turn(struct cli *c, const char *method, struct urls *urls)
             buf_reset(&refused);
             buf_add(&refused, c->answer.data, c->answer.len);
         }
-        more = (rc == 0 || reads || !sent) && urls_next(urls, 0);
+        more = (rc == 0 || reads || !sent) && conf_urls_next(urls, 0);
     }
     if (rc != 0 && status != 0 && (reads || !sent)) {
         c->status = status;
@@ -291,11 +292,11 @@ bool cli_check_url(const struct cli *c)
 {
     struct urls urls;
     struct err err;
-    bool good = urls_parse(&urls, c->url, &err) == 0;
+    bool good = conf_urls_parse(&urls, c->url, &err) == 0;
 
     if (!good)
         fprintf(stderr, "pelorus: --url or PELORUS_URL: %s\n", err.msg);
-    urls_close(&urls);
+    conf_urls_close(&urls);
     return good;
 }
 
@@ -309,9 +310,9 @@ int cli_send(struct cli *c, const char *method)
         fprintf(stderr, "pelorus: that is more than a request can hold\n");
         return CLI_USAGE_EXIT;
     }
-    rc = urls_parse(&urls, c->url, &err);
+    rc = conf_urls_parse(&urls, c->url, &err);
     assert(rc == 0); /* cli_check_url() */
     rc = ask_in_turn(c, method, &urls);
-    urls_close(&urls);
+    conf_urls_close(&urls);
     return rc != 0 ? CLI_UNREACHABLE : judge(c, method);
 }

@@ -87,7 +87,7 @@ static void on_registry_closed(void *arg)
 {
     struct server *s = arg;
 
-    state_file_close(&s->state, on_state_closed, s);
+    registry_state_file_close(&s->state, on_state_closed, s);
 }
 
 static void on_left(void *arg)
@@ -96,8 +96,8 @@ static void on_left(void *arg)
 
     loop_timer_stop(&s->tick);
     loop_timer_stop(&s->sooner);
-    state_file_doubt(s->state, registry_unmarked(s->registry));
-    state_file_keep(s->state, registry_place(s->registry));
+    registry_state_file_doubt(s->state, registry_unmarked(s->registry));
+    registry_state_file_keep(s->state, registry_place(s->registry));
     coordinator_free(&s->coordinator);
     registry_close(&s->registry, on_registry_closed, s);
 }
@@ -138,7 +138,7 @@ static void on_signal(uv_signal_t *handle, int number)
     loop_enter(s->loop);
     now = loop_clock(s->loop)->mono;
     if (number == SIGHUP) {
-        if (reload(&s->conf) && s->leaving == 0)
+        if (conf_reload_file(&s->conf) && s->leaving == 0)
             coordinator_reload(s->coordinator);
         return;
     }
@@ -163,8 +163,8 @@ static void on_tick(void *arg)
     struct server *s = arg;
 
     coordinator_tick(s->coordinator);
-    state_file_doubt(s->state, registry_unmarked(s->registry));
-    state_file_keep(s->state, registry_place(s->registry));
+    registry_state_file_doubt(s->state, registry_unmarked(s->registry));
+    registry_state_file_keep(s->state, registry_place(s->registry));
     if (s->watchdog_ms > 0 && loop_clock(s->loop)->mono >= s->watchdog_next) {
         s->watchdog_next = loop_clock(s->loop)->mono + s->watchdog_ms;
         (void)sd_notify(0, "WATCHDOG=1");
@@ -271,19 +271,19 @@ static int start(struct server *s, struct err *err)
     if (rc != 0)
         return rc;
     self_address(&s->conf, s->listener.port, self, sizeof(self));
-    rc = state_file_open(&s->state, s->loop, &s->conf, "coordinator", self,
-                         &remembered, err);
+    rc = registry_state_file_open(&s->state, s->loop, &s->conf, "coordinator",
+                                  self, &remembered, err);
     if (rc != 0)
         return rc;
     rc = registry_open(&s->registry, s->loop, &s->conf.registry, err);
     if (rc != 0) {
-        state_file_close(&s->state, nothing, NULL);
+        registry_state_file_close(&s->state, nothing, NULL);
         return rc;
     }
     registry_compare(s->registry, self, &remembered, true);
-    if (state_file_doubted(s->state)[0] != '\0')
+    if (registry_state_file_doubted(s->state)[0] != '\0')
         registry_contradicted(s->registry, NULL, "%s",
-                              state_file_doubted(s->state));
+                              registry_state_file_doubted(s->state));
     rand_secret(&coordinator.seed, sizeof(coordinator.seed));
     coordinator.clock = loop_clock(s->loop);
     coordinator.registry = s->registry;
@@ -366,7 +366,7 @@ static int cmd_serve(int argc, char **argv)
         return rc;
     memset(&s, 0, sizeof(s));
     signal(SIGHUP, SIG_IGN); /* until it can be obeyed */
-    if (registry_conf(&s.conf, file) != 0)
+    if (cli_registry_conf(&s.conf, file) != 0)
         return 1;
     log_configure(s.conf.log_level, s.conf.log_format);
     if (s.conf.log_file != NULL && log_to(s.conf.log_file, &err) != 0) {
@@ -419,7 +419,7 @@ static int cmd_check_config(int argc, char **argv)
 
     if (rc >= 0)
         return rc;
-    if (registry_conf(&conf, file) != 0)
+    if (cli_registry_conf(&conf, file) != 0)
         return 1;
     buf_init(&remarks, REMARKS_MAX);
     conf_remarks(&conf, &remarks);
@@ -458,7 +458,7 @@ static const struct command {
     {"agent", agent_main, "register a node and report its load"},
     {"check-config", cmd_check_config,
      "read the configuration, say what is wrong"},
-    {"registry", registry_command,
+    {"registry", cli_registry_command,
      "init, backup, restore, accept-restore: the registry itself"},
     {"version", cmd_version, "which version this is"},
     {"help", cmd_help, "this"},
@@ -540,8 +540,8 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    streams_occupy();
+    cli_streams_occupy();
     if (argc < 2)
         return say_no_command("");
-    return streams_finish(run(argc - 1, argv + 1));
+    return cli_streams_finish(run(argc - 1, argv + 1));
 }

@@ -1,6 +1,6 @@
 /*
- * registry_accept.c - `registry accept-restore`, and `registry restore BACKUP`:
- * tell what is known, ask, do it (restore/restore.h).
+ * registry_accept.c - `registry accept-restore`, and `registry restore
+ * BACKUP`: tell what is known, ask, do it (restore/restore.h).
  */
 #include "cli/registry_command.h"
 
@@ -40,7 +40,7 @@ static void finish(struct accept *a, const struct err *why)
 {
     restore_free(&a->restore);
     loop_timer_stop(&a->again);
-    visit_end(&a->visit, why);
+    cli_visit_end(&a->visit, why);
 }
 
 /* --- telling -------------------------------------------------------------- */
@@ -129,7 +129,7 @@ static void tell(struct accept *a, const struct restore_summary *s)
 {
     char name[512];
 
-    visit_name(a->visit.conf, name, sizeof(name));
+    cli_visit_name(a->visit.conf, name, sizeof(name));
     printf("registry: %s\n", name);
     tell_back(a, s);
     tell_lost(s);
@@ -322,18 +322,18 @@ static void tick(struct visit *v)
         restore_tick(a->restore);
 }
 
-int registry_accept(struct conf *conf, const struct registry_words *w)
+int cli_registry_accept(struct conf *conf, const struct registry_words *w)
 {
     struct accept a = {.visit = {.conf = conf, .begin = begin, .tick = tick},
                        .words = w};
     struct err err;
     int rc;
 
-    if (w->file != NULL && backup_read(&a.backup, w->file, &err) != 0) {
+    if (w->file != NULL && restore_backup_read(&a.backup, w->file, &err) != 0) {
         fprintf(stderr, "pelorus: %s\n", err.msg);
         return 1;
     }
-    rc = visit_run(&a.visit);
-    backup_free(&a.backup);
+    rc = cli_visit_run(&a.visit);
+    restore_backup_free(&a.backup);
     return rc;
 }

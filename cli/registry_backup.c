@@ -20,12 +20,12 @@ static void on_taken(void *arg, const struct err *err, size_t keys,
 {
     struct backing *b = arg;
 
-    backup_take_free(&b->take);
+    restore_take_free(&b->take);
     if (err->code == ERR_OK)
         printf("%s: %zu keys, %zu of them items, at position %" PRIu64 "\n",
                b->words->file, keys, items,
                registry_place(b->visit.registry)->position);
-    visit_end(&b->visit, err->code == ERR_OK ? NULL : err);
+    cli_visit_end(&b->visit, err->code == ERR_OK ? NULL : err);
 }
 
 static void begin(struct visit *v)
@@ -38,8 +38,8 @@ static void begin(struct visit *v)
     (void)snprintf(facts.namespace_, sizeof(facts.namespace_), "%s",
                    v->conf->registry.namespace_);
     (void)clock_rfc3339(loop_clock(v->loop)->wall, facts.taken);
-    b->take = backup_take_new(v->registry, loop_clock(v->loop), b->words->file,
-                              &facts, on_taken, b);
+    b->take = restore_take_new(v->registry, loop_clock(v->loop), b->words->file,
+                               &facts, on_taken, b);
 }
 
 static void tick(struct visit *v)
@@ -47,13 +47,13 @@ static void tick(struct visit *v)
     struct backing *b = (struct backing *)v;
 
     if (b->take != NULL)
-        backup_take_tick(b->take);
+        restore_take_tick(b->take);
 }
 
-int registry_backup(struct conf *conf, const struct registry_words *w)
+int cli_registry_backup(struct conf *conf, const struct registry_words *w)
 {
     struct backing b = {.visit = {.conf = conf, .begin = begin, .tick = tick},
                         .words = w};
 
-    return visit_run(&b.visit);
+    return cli_visit_run(&b.visit);
 }

@@ -15,7 +15,7 @@
 #define USAGE           2
 #define EPOCH_FLOOR_MAX (UINT64_C(1) << 62)
 
-int registry_conf(struct conf *conf, const char *file)
+int cli_registry_conf(struct conf *conf, const char *file)
 {
     struct buf problems;
     struct err err;
@@ -60,12 +60,12 @@ static int init(struct conf *conf, const struct words *words)
 
 static int accept_restore(struct conf *conf, const struct words *words)
 {
-    return registry_accept(conf, &words->w);
+    return cli_registry_accept(conf, &words->w);
 }
 
 static int backup(struct conf *conf, const struct words *words)
 {
-    return registry_backup(conf, &words->w);
+    return cli_registry_backup(conf, &words->w);
 }
 
 static const struct verb {
@@ -189,7 +189,7 @@ static const struct verb *parse(int argc, char **argv, struct words *w)
     return verb;
 }
 
-int registry_command(int argc, char **argv)
+int cli_registry_command(int argc, char **argv)
 {
     struct words words = {0};
     const struct verb *verb = parse(argc, argv, &words);
@@ -198,7 +198,7 @@ int registry_command(int argc, char **argv)
 
     if (verb == NULL)
         return words.help ? 0 : USAGE;
-    if (registry_conf(&conf, words.conf) != 0)
+    if (cli_registry_conf(&conf, words.conf) != 0)
         return 1;
     rc = verb->run(&conf, &words);
     conf_close(&conf);

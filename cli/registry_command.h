@@ -1,7 +1,7 @@
 /*
- * registry_command.h - `pelorus registry ...`: what a person does to a registry
- * itself, without a coordinator. Exit codes: 0 done, 1 refused or failed, 2
- * usage.
+ * registry_command.h - `pelorus registry ...`: what a person does to a
+ * registry itself, without a coordinator. Exit codes: 0 done, 1 refused or
+ * failed, 2 usage.
  *
  *   registry_command.c   words and options
  *   registry_visit.c     a session at the registry, as long as it is needed
@@ -16,11 +16,11 @@
 #include "registry/history.h"
 
 /* argv[0] is "registry". */
-int registry_command(int argc, char **argv);
+int cli_registry_command(int argc, char **argv);
 
 /* Read the configuration, NULL: the defaults. What is wrong is told on standard
  * error; 0 or 1. */
-int registry_conf(struct conf *conf, const char *file);
+int cli_registry_conf(struct conf *conf, const char *file);
 
 struct registry_words {
     const char *file; /* of the backup */
@@ -28,11 +28,11 @@ struct registry_words {
     bool yes;  /* do not ask */
     bool live; /* although somebody is there */
 };
-int registry_accept(struct conf *conf, const struct registry_words *w);
-int registry_backup(struct conf *conf, const struct registry_words *w);
+int cli_registry_accept(struct conf *conf, const struct registry_words *w);
+int cli_registry_backup(struct conf *conf, const struct registry_words *w);
 
 /* One visit: opens the registry, tells `begin` once there is a session (a store
- * that went back is visited, too), and ends when visit_end() was called. */
+ * that went back is visited, too), and ends when cli_visit_end() was called. */
 struct visit {
     const struct conf *conf;
     void (*begin)(struct visit *v);
@@ -47,10 +47,10 @@ struct visit {
     int code;
 };
 /* The exit code. */
-int visit_run(struct visit *v);
+int cli_visit_run(struct visit *v);
 /* For good: `why` NULL it is done, else it is told on standard error. */
-void visit_end(struct visit *v, const struct err *why);
+void cli_visit_end(struct visit *v, const struct err *why);
 /* "sqlite pelorus.db" */
-void visit_name(const struct conf *conf, char *out, size_t size);
+void cli_visit_name(const struct conf *conf, char *out, size_t size);
 
 #endif

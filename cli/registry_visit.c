@@ -20,7 +20,7 @@
 #define CONNECT_MS  20000
 #define CLOSE_MS    3000
 
-void visit_name(const struct conf *conf, char *out, size_t size)
+void cli_visit_name(const struct conf *conf, char *out, size_t size)
 {
     const struct conf_registry *r = &conf->registry;
     const char *where = r->type == CONF_SQLITE      ? r->path
@@ -66,7 +66,7 @@ static void on_too_late(void *arg)
     _exit(v->code);
 }
 
-void visit_end(struct visit *v, const struct err *why)
+void cli_visit_end(struct visit *v, const struct err *why)
 {
     if (v->ending)
         return;
@@ -104,14 +104,14 @@ static void on_no_session(void *arg)
     const struct err *trouble = registry_key_trouble(v->registry);
     struct registry_trouble met;
 
-    visit_name(v->conf, name, sizeof(name));
+    cli_visit_name(v->conf, name, sizeof(name));
     if (trouble == NULL && registry_trouble(v->registry, &met))
         (void)err_set(&err, ERR_UNAVAILABLE,
                       "no session at the registry (%.120s) within %d s: %s: "
                       "%s: %.120s; %s",
-                      name, CONNECT_MS / 1000, trouble_code(met.what),
-                      trouble_title(met.what), met.detail,
-                      trouble_advice(met.what));
+                      name, CONNECT_MS / 1000, registry_trouble_code(met.what),
+                      registry_trouble_title(met.what), met.detail,
+                      registry_trouble_advice(met.what));
     else if (trouble == NULL)
         (void)err_set(&err, ERR_UNAVAILABLE,
                       "no session at the registry (%s) within %d s; is it up, "
@@ -127,7 +127,7 @@ static void on_no_session(void *arg)
         (void)err_set(&err, trouble->code,
                       "no session at the registry (%.120s): %s: %.160s", name,
                       HISTORY_KEY, trouble->msg);
-    visit_end(v, &err);
+    cli_visit_end(v, &err);
 }
 
 static void on_tick(void *arg)
@@ -158,7 +158,7 @@ static int open_registry(struct visit *v, struct err *err)
     return 0;
 }
 
-int visit_run(struct visit *v)
+int cli_visit_run(struct visit *v)
 {
     struct err err;
 

@@ -14,7 +14,7 @@
  * loop's own descriptor at their number would be written to by whatever says
  * something, and is what libuv ends us for when it closes it. What is put
  * there fails like a closed one, at each use. */
-void streams_occupy(void)
+void cli_streams_occupy(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 &&
@@ -24,7 +24,7 @@ void streams_occupy(void)
 
 /* What was said has arrived, or it is said that it has not; whoever closed his
  * end of a pipe wants no more of it. */
-int streams_finish(int rc)
+int cli_streams_finish(int rc)
 {
     bool lost = ferror(stdout) != 0; /* what was flushed before */
     int why = fflush(stdout) != 0 ? errno : 0;

@@ -6,10 +6,10 @@
 #define PELORUS_CLI_STREAMS_H
 
 /* Before anything is opened. */
-void streams_occupy(void);
+void cli_streams_occupy(void);
 
 /* How to exit: `rc`, or 1 where it is 0 and standard output did not take all,
  * which is said. */
-int streams_finish(int rc);
+int cli_streams_finish(int rc);
 
 #endif

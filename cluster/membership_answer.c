@@ -17,7 +17,8 @@ static void after_absence(struct membership *m, int64_t absent)
     if (absent == 0)
         return;
     windows_late(&m->windows, now, absent);
-    if (attention_breaks(m->settle_since, m->config.settle_ms, now, absent))
+    if (registry_attention_breaks(m->settle_since, m->config.settle_ms, now,
+                                  absent))
         m->settle_since = now;
 }
 
@@ -38,7 +39,8 @@ static void set_answer_ms(struct membership *m)
 
 void membership_turn(struct membership *m)
 {
-    after_absence(m, attention_mark(&m->turns, m->config.clock->mono, TURN_MS));
+    after_absence(
+        m, registry_attention_mark(&m->turns, m->config.clock->mono, TURN_MS));
     set_answer_ms(m);
 }
 
@@ -50,7 +52,7 @@ void membership_answered(struct membership *m, mono_ms sent)
     if (sent <= m->answered)
         return;
     m->answered = sent < now ? sent : now; /* another thread's clock */
-    after_absence(m, attention_mark(&m->answers, now, m->answer_ms));
+    after_absence(m, registry_attention_mark(&m->answers, now, m->answer_ms));
 }
 
 mono_ms membership_wants(const struct membership *m)
@@ -68,8 +70,8 @@ mono_ms membership_wants(const struct membership *m)
 
 bool membership_silent(const struct membership *m)
 {
-    return attention_late(&m->answers, m->config.clock->mono, m->answer_ms,
-                          SILENT_MS);
+    return registry_attention_late(&m->answers, m->config.clock->mono,
+                                   m->answer_ms, SILENT_MS);
 }
 
 mono_ms membership_heard(const struct membership *m)

@@ -122,7 +122,7 @@ void windows_late(struct windows *ws, mono_ms now, int64_t absent)
     for (size_t i = 0; i < ws->n; i++) {
         struct window *w = ws->heap[i];
 
-        if (attention_breaks(w->since, w->span, now, absent)) {
+        if (registry_attention_breaks(w->since, w->span, now, absent)) {
             w->since = now;
             any = true;
         }

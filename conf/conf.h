@@ -74,8 +74,8 @@ struct conf_registry {
     int64_t retry_delay_ms, retry_max_delay_ms, retry_max_duration_ms;
 
     /* jdbc */
-    char *jdbc_url;    /* jdbc:mysql://... or jdbc:postgresql://... */
-    char *jdbc_schema; /* PostgreSQL's, one name */
+    char *jdbc_url;         /* jdbc:mysql://... or jdbc:postgresql://... */
+    char *dbms_jdbc_schema; /* PostgreSQL's, one name */
     int64_t heartbeat_refresh_ms;
     uint32_t pool_size;
 };

@@ -193,9 +193,9 @@ int conf_check_endpoint(const char *text, struct err *err)
 int conf_check_jdbc_url(const char *text, struct err *err)
 {
     struct jdbc_url url;
-    int rc = jdbc_url_parse(&url, text, err);
+    int rc = conf_jdbc_url_parse(&url, text, err);
 
-    jdbc_url_close(&url);
+    conf_jdbc_url_close(&url);
     return rc;
 }
 
@@ -482,7 +482,7 @@ void conf_remarks(const struct conf *conf, struct buf *out)
     if (reg->type != CONF_JDBC || reg->jdbc_url == NULL) {
         return;
     }
-    if (jdbc_url_parse(&url, reg->jdbc_url, NULL) == 0) {
+    if (conf_jdbc_url_parse(&url, reg->jdbc_url, NULL) == 0) {
         const char *at = buf_text(&url.notes);
 
         while (*at != '\0') {
@@ -493,5 +493,5 @@ void conf_remarks(const struct conf *conf, struct buf *out)
             at += len + 1;
         }
     }
-    jdbc_url_close(&url);
+    conf_jdbc_url_close(&url);
 }

@@ -472,7 +472,7 @@ static void format_text(struct buf *out, const struct conf_key *key,
     if ((key->flags & CONF_SECRET) != 0) {
         buf_str(out, "\"***\"");
     } else if (key->check == conf_check_jdbc_url) {
-        masked = jdbc_url_masked(text);
+        masked = conf_jdbc_url_masked(text);
         json_quote(out, masked, strlen(masked));
         mem_free(masked);
     } else {

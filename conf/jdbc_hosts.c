@@ -47,7 +47,7 @@ static int check_name(const struct jdbc_url *url, const char *name,
     char what[128];
 
     if (name[0] == '\0') {
-        return jdbc_bad(url, "a host without a name", err);
+        return conf_jdbc_bad(url, "a host without a name", err);
     }
     for (const char *c = name; *c != '\0'; c++) {
         if (isalnum((unsigned char)*c) || (unsigned char)*c >= 0x80 ||
@@ -59,20 +59,20 @@ static int check_name(const struct jdbc_url *url, const char *name,
                        "with a port behind a colon",
                        url->n_hosts + 1,
                        strchr("=()[]{}%;/& ", *c) != NULL ? *c : '?');
-        return jdbc_bad(url, what, err);
+        return conf_jdbc_bad(url, what, err);
     }
     return 0;
 }
 
-int jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
-                  struct err *err)
+int conf_jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
+                       struct err *err)
 {
     char what[48];
 
     if (url->n_hosts == JDBC_HOSTS_MAX) {
         (void)snprintf(what, sizeof(what), "more than %d hosts",
                        JDBC_HOSTS_MAX);
-        return jdbc_bad(url, what, err);
+        return conf_jdbc_bad(url, what, err);
     }
     url->hosts[url->n_hosts++] = (struct jdbc_host){
         .name = mem_strdup(name), .port = port == 0 ? port_of(url) : port};
@@ -89,7 +89,8 @@ static int parse_port(const struct jdbc_url *url, const char *text,
         return 0;
     }
     if (units_uint(text, 65535, &number, NULL) != 0 || number == 0) {
-        return jdbc_bad(url, "a port that is no number from 1 to 65535", err);
+        return conf_jdbc_bad(url, "a port that is no number from 1 to 65535",
+                             err);
     }
     *port = (uint16_t)number;
     return 0;
@@ -107,7 +108,7 @@ static int take_host(struct jdbc_url *url, char *name, uint16_t port,
         name++;
     }
     rc = check_name(url, name, err);
-    return rc == 0 ? jdbc_add_host(url, name, port, err) : rc;
+    return rc == 0 ? conf_jdbc_add_host(url, name, port, err) : rc;
 }
 
 /* host, host:port, [v6] or [v6]:port */
@@ -150,11 +151,11 @@ static int take_part(struct jdbc_url *url, struct parts *p, const char *name,
         p->password = value;
     } else if (strcasecmp(name, "protocol") == 0) {
         if (strcasecmp(value, "tcp") != 0) {
-            return jdbc_bad(url, "a protocol other than tcp", err);
+            return conf_jdbc_bad(url, "a protocol other than tcp", err);
         }
     } else if (strcasecmp(name, "type") != 0 &&
                strcasecmp(name, "priority") != 0) {
-        return jdbc_parameter(url, name, value, err); /* for all of them */
+        return conf_jdbc_parameter(url, name, value, err); /* for all of them */
     }
     return 0;
 }
@@ -175,12 +176,12 @@ static int parse_parts(struct jdbc_url *url, char *text, const char *stop,
         if (value != NULL) {
             *value++ = '\0';
             value = trim(value);
-            rc = jdbc_decode(url, value, err);
+            rc = conf_jdbc_decode(url, value, err);
             if (rc == 0) {
                 rc = take_part(url, p, trim(name), value, err);
             }
         } else if (trim(name)[0] != '\0') {
-            rc = jdbc_bad(url, "a part of an address without a '='", err);
+            rc = conf_jdbc_bad(url, "a part of an address without a '='", err);
         }
         text = next;
     }
@@ -194,7 +195,7 @@ static int keyed_host(struct jdbc_url *url, char *text, bool address,
     int rc;
 
     if (text[0] != '(' || text[len - 1] != ')') {
-        return jdbc_bad(url, "an address without its parentheses", err);
+        return conf_jdbc_bad(url, "an address without its parentheses", err);
     }
     if (!address) { /* one pair of them around all */
         text[len - 1] = '\0';
@@ -205,7 +206,7 @@ static int keyed_host(struct jdbc_url *url, char *text, bool address,
         return rc;
     }
     if (p->host == NULL) {
-        return jdbc_add_host(url, "localhost", p->port, err);
+        return conf_jdbc_add_host(url, "localhost", p->port, err);
     }
     return take_host(url, p->host, p->port, err);
 }
@@ -255,29 +256,30 @@ static int take_user(const struct jdbc_url *url, char **text, struct parts *p,
         return 0;
     }
     if (url->kind != JDBC_MYSQL) {
-        return jdbc_bad(url,
-                        "names a user before an '@'; give username and "
-                        "password as keys of their own",
-                        err);
+        return conf_jdbc_bad(url,
+                             "names a user before an '@'; give username and "
+                             "password as keys of their own",
+                             err);
     }
     if (strchr(at + 1, '@') != NULL) {
-        return jdbc_bad(url,
-                        "two '@' before a host; write %40 for one in a user or "
-                        "a password",
-                        err);
+        return conf_jdbc_bad(
+            url,
+            "two '@' before a host; write %40 for one in a user or "
+            "a password",
+            err);
     }
     *at = '\0';
     colon = strchr(*text, ':');
     if (colon != NULL) {
         *colon = '\0';
         p->password = colon + 1;
-        rc = jdbc_decode(url, p->password, err);
+        rc = conf_jdbc_decode(url, p->password, err);
         if (rc != 0) {
             return rc;
         }
     }
     p->user = (*text)[0] == '\0' ? NULL : *text;
-    rc = p->user == NULL ? 0 : jdbc_decode(url, p->user, err);
+    rc = p->user == NULL ? 0 : conf_jdbc_decode(url, p->user, err);
     *text = trim(at + 1);
     return rc;
 }
@@ -323,7 +325,7 @@ static int parse_list(struct jdbc_url *url, char *text, const struct parts *who,
     int rc = 0;
 
     if (depth > DEPTH_MAX) {
-        return jdbc_bad(url, "lists of hosts in each other", err);
+        return conf_jdbc_bad(url, "lists of hosts in each other", err);
     }
     while (rc == 0 && text != NULL) {
         char *next = cut_item(text);
@@ -340,12 +342,12 @@ static int parse_list(struct jdbc_url *url, char *text, const struct parts *who,
     return rc;
 }
 
-int jdbc_hosts(struct jdbc_url *url, char *text, struct err *err)
+int conf_jdbc_hosts(struct jdbc_url *url, char *text, struct err *err)
 {
     const struct parts nobody = {0};
 
     if (trim(text)[0] == '\0') { /* jdbc:postgresql:///d */
-        return jdbc_add_host(url, "localhost", 0, err);
+        return conf_jdbc_add_host(url, "localhost", 0, err);
     }
     return parse_list(url, text, &nobody, 0, err);
 }

@@ -70,7 +70,7 @@ static int set_text(struct jdbc_url *url, const struct parameter *p,
                     const char *value, struct err *err)
 {
     (void)err;
-    jdbc_set(field_of(url, p), value);
+    conf_jdbc_set(field_of(url, p), value);
     return 0;
 }
 
@@ -79,7 +79,7 @@ static int set_application(struct jdbc_url *url, const struct parameter *p,
 {
     (void)p;
     (void)err;
-    jdbc_set(&url->application, value[0] == '\0' ? "pelorus" : value);
+    conf_jdbc_set(&url->application, value[0] == '\0' ? "pelorus" : value);
     return 0;
 }
 
@@ -88,7 +88,7 @@ static int set_schema(struct jdbc_url *url, const struct parameter *p,
 {
     (void)p;
     (void)err;
-    jdbc_set(&url->schema, value);
+    conf_jdbc_set(&url->schema, value);
     url->said |= SAID_SCHEMA;
     return 0;
 }
@@ -195,12 +195,12 @@ static int set_options(struct jdbc_url *url, const struct parameter *p,
         if (path == NULL) {
             other = true;
         } else if ((url->said & SAID_SCHEMA) == 0) {
-            jdbc_set(&url->schema, path); /* of two the later one */
+            conf_jdbc_set(&url->schema, path); /* of two the later one */
         }
         mem_free(word);
     }
     if (other) {
-        jdbc_set(&url->options, value);
+        conf_jdbc_set(&url->options, value);
     }
     return 0;
 }
@@ -325,7 +325,7 @@ static int set_ca(struct jdbc_url *url, const struct parameter *p,
         note(url, p->name, "is no file; give it as registry.cert-file (PEM)");
         return 0;
     }
-    jdbc_set(&url->ca, file_of(value));
+    conf_jdbc_set(&url->ca, file_of(value));
     return 0;
 }
 
@@ -342,7 +342,7 @@ static int set_key(struct jdbc_url *url, const struct parameter *p,
              "registry.key-cert-chain-file and registry.key-file");
         return 0;
     }
-    jdbc_set(&url->key, value);
+    conf_jdbc_set(&url->key, value);
     return 0;
 }
 
@@ -549,8 +549,8 @@ static void note_unknown(struct jdbc_url *url, const char *name)
     }
 }
 
-int jdbc_parameter(struct jdbc_url *url, const char *name, const char *value,
-                   struct err *err)
+int conf_jdbc_parameter(struct jdbc_url *url, const char *name,
+                        const char *value, struct err *err)
 {
     const char *spelled = NULL;
     char what[128];
@@ -613,7 +613,7 @@ static void mariadb_tls(struct jdbc_url *url)
     }
 }
 
-void jdbc_parameters_end(struct jdbc_url *url)
+void conf_jdbc_parameters_end(struct jdbc_url *url)
 {
     switch (url->kind) {
     case JDBC_POSTGRESQL:

@@ -8,22 +8,24 @@
 #include "conf/jdbc_url.h"
 
 /* "what; write jdbc:mysql://..." */
-int jdbc_bad(const struct jdbc_url *url, const char *what, struct err *err);
+int conf_jdbc_bad(const struct jdbc_url *url, const char *what,
+                  struct err *err);
 
 /* %xx and '+' as the driver of this URL reads them, in place; MariaDB's reads
  * neither. */
-int jdbc_decode(const struct jdbc_url *url, char *text,
-                struct err *err) MUST_CHECK;
+int conf_jdbc_decode(const struct jdbc_url *url, char *text,
+                     struct err *err) MUST_CHECK;
 
 /* The text between the slashes (writable). */
-int jdbc_hosts(struct jdbc_url *url, char *text, struct err *err) MUST_CHECK;
-int jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
-                  struct err *err) MUST_CHECK;
+int conf_jdbc_hosts(struct jdbc_url *url, char *text,
+                    struct err *err) MUST_CHECK;
+int conf_jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
+                       struct err *err) MUST_CHECK;
 
 /* One parameter, decoded. */
-int jdbc_parameter(struct jdbc_url *url, const char *name, const char *value,
-                   struct err *err) MUST_CHECK;
+int conf_jdbc_parameter(struct jdbc_url *url, const char *name,
+                        const char *value, struct err *err) MUST_CHECK;
 /* After the last: what several of them mean together. */
-void jdbc_parameters_end(struct jdbc_url *url);
+void conf_jdbc_parameters_end(struct jdbc_url *url);
 
 #endif

@@ -14,7 +14,7 @@
 
 #define NOTES_MAX 8192
 
-int jdbc_bad(const struct jdbc_url *url, const char *what, struct err *err)
+int conf_jdbc_bad(const struct jdbc_url *url, const char *what, struct err *err)
 {
     return (int)err_set(err, ERR_INVALID,
                         "%s; write jdbc:%s://host:%s/database", what,
@@ -24,7 +24,7 @@ int jdbc_bad(const struct jdbc_url *url, const char *what, struct err *err)
                         url->kind == JDBC_POSTGRESQL ? "5432" : "3306");
 }
 
-void jdbc_set(char **field, const char *value)
+void conf_jdbc_set(char **field, const char *value)
 {
     char *copy = mem_strdup(value);
 
@@ -38,7 +38,7 @@ static int hex(char c)
                                      : tolower((unsigned char)c) - 'a' + 10;
 }
 
-int jdbc_decode(const struct jdbc_url *url, char *text, struct err *err)
+int conf_jdbc_decode(const struct jdbc_url *url, char *text, struct err *err)
 {
     char *out = text;
 
@@ -52,10 +52,11 @@ int jdbc_decode(const struct jdbc_url *url, char *text, struct err *err)
         }
         if (!isxdigit((unsigned char)in[1]) ||
             !isxdigit((unsigned char)in[2]) || (in[1] == '0' && in[2] == '0')) {
-            return jdbc_bad(url,
-                            "a % without two hexadecimal digits (%25 is the "
-                            "sign itself)",
-                            err);
+            return conf_jdbc_bad(
+                url,
+                "a % without two hexadecimal digits (%25 is the "
+                "sign itself)",
+                err);
         }
         *out++ = (char)(hex(in[1]) << 4 | hex(in[2]));
         in += 2;
@@ -125,17 +126,18 @@ static int parse_query(struct jdbc_url *url, char *text, struct err *err)
         value = strchr(text, '=');
         if (value != NULL) {
             *value++ = '\0';
-            rc = jdbc_decode(url, value, err);
+            rc = conf_jdbc_decode(url, value, err);
         }
         if (rc == 0 && url->kind == JDBC_MYSQL) {
-            rc = jdbc_decode(url, text, err);
+            rc = conf_jdbc_decode(url, text, err);
         }
         if (rc == 0 && text[0] != '\0') {
-            rc = jdbc_parameter(url, text, value == NULL ? "" : value, err);
+            rc =
+                conf_jdbc_parameter(url, text, value == NULL ? "" : value, err);
         }
     }
     if (rc == 0) {
-        jdbc_parameters_end(url);
+        conf_jdbc_parameters_end(url);
     }
     return rc;
 }
@@ -145,11 +147,12 @@ static int take_database(struct jdbc_url *url, char *text, struct err *err)
     int rc;
 
     if (url->kind == JDBC_POSTGRESQL && strchr(text, '/') != NULL) {
-        return jdbc_bad(url, "a '/' in the database's name; write it %2F", err);
+        return conf_jdbc_bad(url, "a '/' in the database's name; write it %2F",
+                             err);
     }
-    rc = jdbc_decode(url, text, err);
+    rc = conf_jdbc_decode(url, text, err);
     if (rc == 0 && text[0] != '\0') {
-        jdbc_set(&url->database, text);
+        conf_jdbc_set(&url->database, text);
     }
     return rc;
 }
@@ -175,14 +178,14 @@ static int parse(struct jdbc_url *url, char *text, struct err *err)
         if (database != NULL) {
             *database++ = '\0';
         } else if (url->kind == JDBC_POSTGRESQL && text[0] != '\0') {
-            return jdbc_bad(url, "no '/' behind the hosts", err);
+            return conf_jdbc_bad(url, "no '/' behind the hosts", err);
         }
     } else if (text[0] == '/') { /* jdbc:postgresql:/ */
-        return jdbc_bad(url, "one '/' where two belong", err);
+        return conf_jdbc_bad(url, "one '/' where two belong", err);
     } else {
         text = here; /* jdbc:postgresql:database */
     }
-    rc = jdbc_hosts(url, text, err);
+    rc = conf_jdbc_hosts(url, text, err);
     if (rc == 0 && database != NULL) {
         rc = take_database(url, database, err);
     }
@@ -190,12 +193,12 @@ static int parse(struct jdbc_url *url, char *text, struct err *err)
         rc = parse_query(url, query, err);
     }
     if (rc == 0 && url->database == NULL && url->kind != JDBC_POSTGRESQL) {
-        rc = jdbc_bad(url, "names no database", err);
+        rc = conf_jdbc_bad(url, "names no database", err);
     }
     return rc;
 }
 
-int jdbc_url_parse(struct jdbc_url *url, const char *text, struct err *err)
+int conf_jdbc_url_parse(struct jdbc_url *url, const char *text, struct err *err)
 {
     char *copy;
     int rc;
@@ -213,7 +216,7 @@ int jdbc_url_parse(struct jdbc_url *url, const char *text, struct err *err)
     return rc;
 }
 
-void jdbc_url_close(struct jdbc_url *url)
+void conf_jdbc_url_close(struct jdbc_url *url)
 {
     for (size_t i = 0; i < url->n_hosts; i++) {
         mem_free(url->hosts[i].name);
@@ -282,7 +285,7 @@ static const char *mask_parts(struct buf *out, const char *at, const char *end)
     return at;
 }
 
-char *jdbc_url_masked(const char *text)
+char *conf_jdbc_url_masked(const char *text)
 {
     const char *slashes = strstr(text, "//");
     const char *hosts = slashes == NULL ? text : slashes + 2;

@@ -56,14 +56,14 @@ struct jdbc_url {
 };
 
 /* ERR_INVALID: what is wrong with it. `url` is to be closed in any case. */
-int jdbc_url_parse(struct jdbc_url *url, const char *text,
-                   struct err *err) MUST_CHECK;
-void jdbc_url_close(struct jdbc_url *url);
+int conf_jdbc_url_parse(struct jdbc_url *url, const char *text,
+                        struct err *err) MUST_CHECK;
+void conf_jdbc_url_close(struct jdbc_url *url);
 
 /* Replace a text of the URL's. */
-void jdbc_set(char **field, const char *value);
+void conf_jdbc_set(char **field, const char *value);
 
 /* The text with *** for all that may be secret (mem_free). */
-char *jdbc_url_masked(const char *text);
+char *conf_jdbc_url_masked(const char *text);
 
 #endif

@@ -77,7 +77,7 @@ static void log_renamed(const char *was, const char *is)
         open_log(is);
 }
 
-bool reload(struct conf *conf)
+bool conf_reload_file(struct conf *conf)
 {
     char *was = conf->log_file != NULL ? mem_strdup(conf->log_file) : NULL;
     bool any = false;

@@ -12,6 +12,6 @@
 #include "conf/conf.h"
 
 /* True: something was taken over into `conf`. */
-bool reload(struct conf *conf);
+bool conf_reload_file(struct conf *conf);
 
 #endif

@@ -53,7 +53,7 @@ static int add(struct urls *u, const char *from, size_t len, struct err *err)
     return 0;
 }
 
-int urls_parse(struct urls *out, const char *text, struct err *err)
+int conf_urls_parse(struct urls *out, const char *text, struct err *err)
 {
     int rc;
 
@@ -69,20 +69,20 @@ int urls_parse(struct urls *out, const char *text, struct err *err)
     }
 }
 
-void urls_close(struct urls *u)
+void conf_urls_close(struct urls *u)
 {
     for (size_t i = 0; i < u->n; i++)
         mem_free(u->list[i]);
     u->n = 0;
 }
 
-const char *urls_current(const struct urls *u)
+const char *conf_urls_current(const struct urls *u)
 {
     assert(u->at < u->n);
     return u->list[u->at];
 }
 
-bool urls_next(struct urls *u, size_t first)
+bool conf_urls_next(struct urls *u, size_t first)
 {
     u->at = (u->at + 1) % u->n;
     return u->at != first;

@@ -19,13 +19,14 @@ struct urls {
     size_t at;            /* the one in use */
 };
 
-/* ERR_INVALID: the message names the part that is no URL. urls_close() is
+/* ERR_INVALID: the message names the part that is no URL. conf_urls_close() is
  * fine after a failure, too. */
-int urls_parse(struct urls *out, const char *text, struct err *err) MUST_CHECK;
-void urls_close(struct urls *u);
+int conf_urls_parse(struct urls *out, const char *text,
+                    struct err *err) MUST_CHECK;
+void conf_urls_close(struct urls *u);
 
-const char *urls_current(const struct urls *u);
+const char *conf_urls_current(const struct urls *u);
 /* The next one's turn; false: all had theirs since `first` (an `at`). */
-bool urls_next(struct urls *u, size_t first);
+bool conf_urls_next(struct urls *u, size_t first);
 
 #endif

@@ -36,16 +36,17 @@ static void on_membership(void *arg, const struct membership_event *ev)
 {
     struct coordinator *c = arg;
 
-    lines_membership(c, ev);
+    coordinator_lines_membership(c, ev);
     if (ev->type != MEMBERSHIP_GONE)
-        problems_node(c, ev->node, node_extra(c, ev->node));
+        coordinator_problems_node(c, ev->node,
+                                  coordinator_node_extra(c, ev->node));
     switch (ev->type) {
     case MEMBERSHIP_GONE:
-        targets_forget(c, ev->node);
+        coordinator_targets_forget(c, ev->node);
         c->dirty_soon = true;
         return;
     case MEMBERSHIP_TTL_OVER:
-        nodes_ttl_over(c, ev->key, ev->created, ev->version);
+        coordinator_nodes_ttl_over(c, ev->key, ev->created, ev->version);
         return;
     case MEMBERSHIP_REPORT:
         c->dirty_late = true;
@@ -66,19 +67,19 @@ static void on_membership(void *arg, const struct membership_event *ev)
     case MEMBERSHIP_SUSPECT:
         /* it may have left in order, which not every registry tells at once */
         if (ev->node->ours)
-            view_look_gate(c->view, ev->node->kind, ev->node->address);
+            work_view_look_gate(c->view, ev->node->kind, ev->node->address);
         c->dirty_soon = true;
         break;
     }
     keep_fresh(c, ev->node);
-    targets_update(c, ev->node);
+    coordinator_targets_update(c, ev->node);
 }
 
 /* A gate bars whom it bars, also of an address that we forgot: known before it
  * is heard who is back; who left makes no node, so then as soon as one is. */
 static void recall_gate(struct coordinator *c, const struct registry_event *ev)
 {
-    const struct view_owner *owner;
+    const struct work_view_owner *owner;
     struct node_key names;
     const struct node *n;
 
@@ -86,7 +87,7 @@ static void recall_gate(struct coordinator *c, const struct registry_event *ev)
         node_key_parse(ev->entry.key, &names, NULL) != 0)
         return;
     n = membership_find(c->membership, names.kind, names.address);
-    owner = view_owner(c->view, names.kind, names.address);
+    owner = work_view_owner(c->view, names.kind, names.address);
     if (owner != NULL && owner->gate.state != GATE_ABSENT &&
         (n == NULL || n->gate.state == GATE_ABSENT))
         membership_set_gate(c->membership, names.kind, names.address,
@@ -97,11 +98,11 @@ static void feed(struct coordinator *c, enum membership_source source,
                  const struct registry_event *ev)
 {
     if (source == MEMBERSHIP_OURS)
-        place_registration(c, ev);
-    looks_stir(c);
+        coordinator_place_registration(c, ev);
+    coordinator_looks_stir(c);
     recall_gate(c, ev);
     membership_feed(c->membership, source, ev);
-    problems_node_key(c, ev);
+    coordinator_problems_node_key(c, ev);
     recall_gate(c, ev);
 }
 
@@ -128,24 +129,24 @@ static void keep_fresh(struct coordinator *c, const struct node *node)
 }
 
 /* A gate or a marker changed. */
-static void on_owner(void *arg, const struct view_owner *owner)
+static void on_owner(void *arg, const struct work_view_owner *owner)
 {
     struct coordinator *c = arg;
     struct node *node =
         membership_find(c->membership, owner->kind, owner->address);
 
     if (node != NULL)
-        targets_seen(c, node, owner);
+        coordinator_targets_seen(c, node, owner);
     /* the node's copy of the gate is up to date already; the balancer's not */
     if (node != NULL &&
-        node_extra(c, node)->gate_version != owner->gate.version) {
-        targets_update(c, node);
+        coordinator_node_extra(c, node)->gate_version != owner->gate.version) {
+        coordinator_targets_update(c, node);
         c->dirty_soon = true;
     }
     if (c->engines[owner->kind] != NULL)
         engine_look(c->engines[owner->kind], owner->address);
     c->dirty_late = true; /* how much it owns is load */
-    looks_stir(c);
+    coordinator_looks_stir(c);
 }
 
 /* The configured policy, unless a person set another one. */
@@ -153,7 +154,8 @@ static void use_policy(struct coordinator *c, const struct settings *s)
 {
     enum conf_policy policy = c->conf->balancer.policy;
 
-    if (s->policy[0] != '\0' && conf_policy_parse(s->policy, &policy, NULL) != 0)
+    if (s->policy[0] != '\0' &&
+        conf_policy_parse(s->policy, &policy, NULL) != 0)
         log_warn("!settings", LOG_S("policy", s->policy),
                  LOG_S("reason", "no such policy; the configured one is used"));
     balancer_set_policy(c->balancer, policy, c->clock->mono);
@@ -174,14 +176,14 @@ static void on_state(void *arg, enum registry_state state)
     struct coordinator *c = arg;
 
     if (state == REGISTRY_CONNECTED)
-        hear_check_timeout(c);
+        coordinator_hear_check_timeout(c);
     log_event(state == REGISTRY_CONNECTED ? LOG_INFO : LOG_WARN, "=registry",
               (const struct log_field[]){
                   LOG_S("backend", registry_backend_name(c->registry)),
                   LOG_S("state", registry_state_name(state)),
                   LOG_U("session", registry_session(c->registry)), LOG_END});
     if (state == REGISTRY_WENT_BACK)
-        place_went_back(c);
+        coordinator_place_went_back(c);
     if (state == REGISTRY_DISCONNECTED) {
         c->entry_session = 0;
         c->groups_synced = false; /* as the others, until listed again */
@@ -203,7 +205,7 @@ static void on_engine(void *arg, const struct engine_event *ev)
         c->entry_stale = true;
     if (ev->type != ENGINE_STATE)
         c->dirty_soon = true;
-    lines_engine(ev);
+    coordinator_lines_engine(ev);
     if (c->event != NULL)
         c->event(c->event_arg, ev);
 }
@@ -225,7 +227,7 @@ static void make_membership(struct coordinator *c)
         .settle_ms = c->conf->failover.settle_ms,
         .heartbeat_interval_ms = c->conf->balancer.heartbeat_interval_ms,
         .session_timeout_ms = registry_session_timeout(c->registry),
-        .answer_ms = hear_interval(c),
+        .answer_ms = coordinator_hear_interval(c),
     };
 
     c->membership = membership_new(&config, on_membership, c);
@@ -245,15 +247,15 @@ static void make_work(struct coordinator *c)
         .clock = c->clock,
         .registry = c->registry,
         .membership = c->membership,
-        .target = targets_choose,
-        .unused = targets_unused,
+        .target = coordinator_targets_choose,
+        .unused = coordinator_targets_unused,
         .target_arg = c,
         .ended = on_ended,
         .ended_arg = c,
         .seed = rand_u64(&c->rand),
     };
 
-    c->view = view_new(&view);
+    c->view = work_view_new(&view);
     work.view = c->view;
     c->work = work_new(&work);
 }
@@ -271,9 +273,9 @@ static void make_engine(struct coordinator *c,
         .registry = c->registry,
         .membership = c->membership,
         .view = c->view,
-        .target = targets_choose,
-        .unused = targets_unused,
-        .takes = targets_take,
+        .target = coordinator_targets_choose,
+        .unused = coordinator_targets_unused,
+        .takes = coordinator_targets_take,
         .target_arg = c,
         .event = on_engine,
         .event_arg = c,
@@ -301,11 +303,11 @@ static bool hook_wants(const struct coordinator *c,
 void coordinator_reload(struct coordinator *c)
 {
     balancer_configure(c->balancer, &c->conf->balancer, c->clock->mono);
-    use_policy(c, view_settings(c->view));
+    use_policy(c, work_view_settings(c->view));
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_reload(c->engines[k]);
-    groups_reload(c);
+    coordinator_groups_reload(c);
     c->dirty_soon = true;
 }
 
@@ -313,9 +315,11 @@ static void begin_watching(struct coordinator *c)
 {
     struct registry *r = c->registry;
 
-    registry_on_unfit(r, problems_unfit, c);
-    c->watch_peers = registry_watch(r, COORDINATORS_PREFIX, entry_event, c);
-    c->watch_groups = registry_watch(r, GROUPS_PREFIX, groups_event, c);
+    registry_on_unfit(r, coordinator_problems_unfit, c);
+    c->watch_peers =
+        registry_watch(r, COORDINATORS_PREFIX, coordinator_entry_event, c);
+    c->watch_groups =
+        registry_watch(r, GROUPS_PREFIX, coordinator_groups_event, c);
     c->watch_nodes = registry_watch(r, NODES_PREFIX, on_node_key, c);
     c->watch_ours = registry_watch(r, OWN_NODES_PREFIX, on_own_node_key, c);
     registry_watch_freshness(c->watch_nodes,
@@ -342,7 +346,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     rand_seed(&c->rand, from->seed);
     c->instance = (rand_u64(&c->rand) & ((UINT64_C(1) << 40) - 1)) | 1;
     c->index = 1;
-    c->slot = snapshot_slot_new();
+    c->slot = coordinator_snapshot_slot_new();
     c->balancer =
         balancer_new(&c->conf->balancer, rand_u64(&c->rand), c->instance);
     balancer_hold(c->balancer, true);
@@ -353,34 +357,34 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     if (hook_wants(c, from, NODE_ALERT_SERVER))
         make_engine(c, from, NODE_ALERT_SERVER,
                     c->conf->failover.alert_server_lock);
-    groups_begin(c);
-    entry_begin(c);
+    coordinator_groups_begin(c);
+    coordinator_entry_begin(c);
     begin_watching(c);
-    publish_now(c);
+    coordinator_publish_now(c);
     return c;
 }
 
 void coordinator_tick(struct coordinator *c)
 {
-    bool stands = entry_stands(c);
+    bool stands = coordinator_entry_stands(c);
 
-    hear_tick(c);
-    place_tick(c);
+    coordinator_hear_tick(c);
+    coordinator_place_tick(c);
     membership_tick(c->membership);
-    lines_tick(c);
-    groups_tick(c);
-    requests_tick(c);
+    coordinator_lines_tick(c);
+    coordinator_groups_tick(c);
+    coordinator_requests_tick(c);
     work_tick(c->work);
-    entry_tick(c);
+    coordinator_entry_tick(c);
     for (int k = 0; k < NODE_KINDS; k++) {
         if (c->engines[k] == NULL || c->leaving)
             continue;
         engine_set_own_entry(c->engines[k], stands);
         engine_tick(c->engines[k]);
     }
-    forget_tick(c);
-    lock_wait_tick(c);
-    hear_freeze(c);
+    coordinator_forget_tick(c);
+    coordinator_lock_wait_tick(c);
+    coordinator_hear_freeze(c);
     if (!c->known && coordinator_synced(c)) {
         c->known = true;
         balancer_hold(c->balancer, false);
@@ -389,10 +393,10 @@ void coordinator_tick(struct coordinator *c)
         balancer_tick(c->balancer, c->clock->mono);
         c->balancer_ticked = c->clock->mono;
     }
-    looks_tick(c);
-    publish_tick(c);
-    looks_answer(c);
-    waits_tick(c);
+    coordinator_looks_tick(c);
+    coordinator_publish_tick(c);
+    coordinator_looks_answer(c);
+    coordinator_waits_tick(c);
 }
 
 /* --- leaving ----------------------------------------------------------------
@@ -404,15 +408,15 @@ void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
     assert(!c->leaving);
     log_info("-coordinator", LOG_S("address", c->self));
     c->leaving = true;
-    waits_end(c);
-    looks_end(c);
+    coordinator_waits_end(c);
+    coordinator_looks_end(c);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_free(&c->engines[k]);
     c->left = left;
     c->left_arg = arg;
-    if (entry_stands(c))
-        entry_remove(c);
+    if (coordinator_entry_stands(c))
+        coordinator_entry_remove(c);
     else
         left(arg);
 }
@@ -420,13 +424,13 @@ void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
 /* What neither the registry nor a client hears of. */
 static void coordinator_close(struct coordinator *c)
 {
-    targets_end(c);
-    groups_end(c);
-    problems_end(c);
-    entry_end(c);
+    coordinator_targets_end(c);
+    coordinator_groups_end(c);
+    coordinator_problems_end(c);
+    coordinator_entry_end(c);
     balancer_free(&c->balancer);
     membership_free(&c->membership);
-    snapshot_slot_free(&c->slot);
+    coordinator_snapshot_slot_free(&c->slot);
     mem_free(c);
 }
 
@@ -437,9 +441,9 @@ void coordinator_free(struct coordinator **coordinator)
     if (c == NULL)
         return;
     c->leaving = true;
-    waits_end(c);
-    looks_end(c);
-    requests_cancel(c);
+    coordinator_waits_end(c);
+    coordinator_looks_end(c);
+    coordinator_requests_cancel(c);
     registry_unlisten(&c->listener);
     registry_unwatch(&c->watch_nodes);
     registry_unwatch(&c->watch_ours);
@@ -450,7 +454,7 @@ void coordinator_free(struct coordinator **coordinator)
         if (c->engines[k] != NULL)
             engine_free(&c->engines[k]);
     work_free(&c->work);
-    view_free(&c->view);
+    work_view_free(&c->view);
     coordinator_close(c);
     *coordinator = NULL;
 }
@@ -461,14 +465,14 @@ void coordinator_abandon(struct coordinator **coordinator)
 
     if (c == NULL)
         return;
-    waits_abandon(c);
-    looks_abandon(c);
-    requests_abandon(c);
+    coordinator_waits_abandon(c);
+    coordinator_looks_abandon(c);
+    coordinator_requests_abandon(c);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)
             engine_abandon(&c->engines[k]);
     work_abandon(&c->work);
-    view_abandon(&c->view);
+    work_view_abandon(&c->view);
     coordinator_close(c);
     *coordinator = NULL;
 }
@@ -488,7 +492,7 @@ struct balancer *coordinator_balancer(struct coordinator *c)
 
 struct snapshot *coordinator_snapshot(struct coordinator *c)
 {
-    struct snapshot *s = snapshot_acquire(c->slot);
+    struct snapshot *s = coordinator_snapshot_acquire(c->slot);
 
     assert(s != NULL);
     return s;

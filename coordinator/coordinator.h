@@ -67,7 +67,7 @@ bool coordinator_trouble(const struct coordinator *c,
 
 struct balancer *coordinator_balancer(struct coordinator *c); /* any thread */
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
-                                   snapshot_release(); never NULL */
+                                   coordinator_snapshot_release(); never NULL */
 struct work *coordinator_work(struct coordinator *c);
 struct membership *coordinator_membership(struct coordinator *c);
 struct view *coordinator_view(struct coordinator *c);
@@ -125,15 +125,15 @@ struct write_index {
 
 /* Add one of ours; what none of our answers is made of is left out. The second
  * one for an overwrite of what stood there at this version. */
-void write_index_add(struct write_index *w, const char *key);
-void write_index_add_over(struct write_index *w, const char *key,
-                          uint64_t created, uint64_t version);
+void coordinator_index_add(struct write_index *w, const char *key);
+void coordinator_index_add_over(struct write_index *w, const char *key,
+                                uint64_t created, uint64_t version);
 /* "w:" and what needs no escape in a query; "" if it is too long. */
-const char *write_index_text(const struct write_index *w,
-                             char out[WRITE_INDEX_SIZE]);
+const char *coordinator_index_text(const struct write_index *w,
+                                   char out[WRITE_INDEX_SIZE]);
 /* Is a text meant to be one? And is it one? */
-bool write_index_is(const char *text);
-bool write_index_parse(struct write_index *w, const char *text);
+bool coordinator_index_is(const char *text);
+bool coordinator_index_parse(struct write_index *w, const char *text);
 
 /*
  * looked(arg, seen, write) once, and never before this returns: when what

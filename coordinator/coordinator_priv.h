@@ -31,7 +31,7 @@
 #define GROUP_ADDRESSES_MAX   10000
 #define PUBLISH_SOON_MS       50   /* a node came, went, changed state */
 #define PUBLISH_LATE_MS       1000 /* only loads changed, or nothing did */
-#define PUBLISH_GAP_MS        2    /* see publish_gap() */
+#define PUBLISH_GAP_MS        2    /* see coordinator_publish_gap() */
 #define PUBLISH_NODES_PER_MS  400
 
 /* The name of a group, once for all who carry it. Never "default". */
@@ -49,7 +49,7 @@ struct group_list {
 };
 
 /* Hangs at node->user: what the coordinator keeps of a node. */
-struct node_extra {
+struct coordinator_node_extra {
     uint32_t planned[2];   /* master: given by targets.c, markers not yet
                               seen; in this period and in the one before */
     mono_ms planned_since; /* when this period began */
@@ -217,135 +217,150 @@ struct coordinator {
 /* hear.c */
 bool coordinator_hears(const struct coordinator *c);
 bool coordinator_synced(const struct coordinator *c);
-int64_t hear_interval(const struct coordinator *c); /* between answers */
-void hear_tick(struct coordinator *c);
-void hear_check_timeout(const struct coordinator *c);
-void hear_freeze(struct coordinator *c); /* the balancer, or not any more */
+int64_t
+coordinator_hear_interval(const struct coordinator *c); /* between answers */
+void coordinator_hear_tick(struct coordinator *c);
+void coordinator_hear_check_timeout(const struct coordinator *c);
+void coordinator_hear_freeze(
+    struct coordinator *c); /* the balancer, or not any more */
 
 /* place.c: what the client of the node with this key has seen. In doubt: that
  * lies beyond what we know of the registry; what is to be decided on it waits a
  * little. */
 enum place_said { PLACE_KNOWN, PLACE_IN_DOUBT, PLACE_IMPOSSIBLE };
-enum place_said place_heard(struct coordinator *c,
-                            const struct registry_place *p, const char *key);
-void place_registration(struct coordinator *c, const struct registry_event *ev);
-void place_went_back(struct coordinator *c);
-void place_tick(struct coordinator *c);
+enum place_said coordinator_place_heard(struct coordinator *c,
+                                        const struct registry_place *p,
+                                        const char *key);
+void coordinator_place_registration(struct coordinator *c,
+                                    const struct registry_event *ev);
+void coordinator_place_went_back(struct coordinator *c);
+void coordinator_place_tick(struct coordinator *c);
 
 /* lock_wait.c */
-void lock_wait_tick(struct coordinator *c);
-void lock_wait_fill(struct coordinator *c, struct snapshot *s, int kind);
+void coordinator_lock_wait_tick(struct coordinator *c);
+void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
+                                int kind);
 
 /* entry.c */
-void entry_begin(struct coordinator *c);
-void entry_tick(struct coordinator *c);
-void entry_event(void *arg, const struct registry_event *ev);
-bool entry_stands(const struct coordinator *c);
-void entry_remove(struct coordinator *c);
-void entry_end(struct coordinator *c);
+void coordinator_entry_begin(struct coordinator *c);
+void coordinator_entry_tick(struct coordinator *c);
+void coordinator_entry_event(void *arg, const struct registry_event *ev);
+bool coordinator_entry_stands(const struct coordinator *c);
+void coordinator_entry_remove(struct coordinator *c);
+void coordinator_entry_end(struct coordinator *c);
 
 /* groups.c */
-void groups_begin(struct coordinator *c);
-void groups_reload(struct coordinator *c); /* other groups in `conf` */
-void groups_event(void *arg, const struct registry_event *ev);
-void groups_tick(struct coordinator *c); /* applies what changed */
+void coordinator_groups_begin(struct coordinator *c);
+void coordinator_groups_reload(
+    struct coordinator *c); /* other groups in `conf` */
+void coordinator_groups_event(void *arg, const struct registry_event *ev);
+void coordinator_groups_tick(struct coordinator *c); /* applies what changed */
 /* The definitions that name a worker, into its empty list: it is new. */
-void groups_join(struct coordinator *c, struct node *node,
-                 struct node_extra *x);
+void coordinator_groups_join(struct coordinator *c, struct node *node,
+                             struct coordinator_node_extra *x);
 /* Work out a worker's effective groups again. */
-void groups_of(struct coordinator *c, struct node *node, struct node_extra *x);
-void groups_end(struct coordinator *c);
+void coordinator_groups_of(struct coordinator *c, struct node *node,
+                           struct coordinator_node_extra *x);
+void coordinator_groups_end(struct coordinator *c);
 
 /* get adds a reference, put drops one. */
-struct group_name *group_name_get(struct coordinator *c, const char *text);
-void group_name_put(struct coordinator *c, struct group_name *n);
-void group_list_add(struct coordinator *c, struct group_list *l,
-                    const char *text);
-void group_list_remove(struct coordinator *c, struct group_list *l,
-                       const char *text);
-void group_list_close(struct coordinator *c, struct group_list *l);
+struct group_name *coordinator_group_name_get(struct coordinator *c,
+                                              const char *text);
+void coordinator_group_name_put(struct coordinator *c, struct group_name *n);
+void coordinator_group_list_add(struct coordinator *c, struct group_list *l,
+                                const char *text);
+void coordinator_group_list_remove(struct coordinator *c, struct group_list *l,
+                                   const char *text);
+void coordinator_group_list_close(struct coordinator *c, struct group_list *l);
 
 /* targets.c */
-void targets_update(struct coordinator *c, struct node *node);
-void targets_choose(void *arg, enum node_kind kind, const char *group,
-                    const char *const *exclude, size_t n_exclude,
-                    struct work_target *out);
-work_unused_f targets_unused;
+void coordinator_targets_update(struct coordinator *c, struct node *node);
+void coordinator_targets_choose(void *arg, enum node_kind kind,
+                                const char *group, const char *const *exclude,
+                                size_t n_exclude, struct work_target *out);
+work_unused_f coordinator_targets_unused;
 /* Would it find somebody now? */
-bool targets_take(void *arg, enum node_kind kind, const char *group);
+bool coordinator_targets_take(void *arg, enum node_kind kind,
+                              const char *group);
 /* An owner's markers changed. */
-void targets_seen(struct coordinator *c, struct node *node,
-                  const struct view_owner *owner);
+void coordinator_targets_seen(struct coordinator *c, struct node *node,
+                              const struct work_view_owner *owner);
 /* What we keep of a node; made when it is asked for first. */
-struct node_extra *node_extra(struct coordinator *c, struct node *node);
-void targets_forget(struct coordinator *c, struct node *node);
-void targets_end(struct coordinator *c);
+struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
+                                                      struct node *node);
+void coordinator_targets_forget(struct coordinator *c, struct node *node);
+void coordinator_targets_end(struct coordinator *c);
 
 /* nodes.c */
-void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t created,
-                    uint64_t version);
+void coordinator_nodes_ttl_over(struct coordinator *c, const char *key,
+                                uint64_t created, uint64_t version);
 
 /* publish.c */
-void publish_tick(struct coordinator *c);
-void publish_now(struct coordinator *c);
+void coordinator_publish_tick(struct coordinator *c);
+void coordinator_publish_now(struct coordinator *c);
 
 /* forget.c */
-void forget_tick(struct coordinator *c);
+void coordinator_forget_tick(struct coordinator *c);
 
 /* lines.c */
-void lines_membership(struct coordinator *c, const struct membership_event *ev);
-void lines_tick(struct coordinator *c);
-void lines_engine(const struct engine_event *ev);
+void coordinator_lines_membership(struct coordinator *c,
+                                  const struct membership_event *ev);
+void coordinator_lines_tick(struct coordinator *c);
+void coordinator_lines_engine(const struct engine_event *ev);
 
 /* problems.c. A key that is not used, and why; and that it is, or is gone. */
-void problems_key(struct coordinator *c, const char *key, const char *reason);
-void problems_key_good(struct coordinator *c, const char *key);
+void coordinator_problems_key(struct coordinator *c, const char *key,
+                              const char *reason);
+void coordinator_problems_key_good(struct coordinator *c, const char *key);
 /* What can be no key at all: a registry_unfit_f. */
-void problems_unfit(void *arg, const char *key, const char *reason);
+void coordinator_problems_unfit(void *arg, const char *key, const char *reason);
 /* What is below /nodes and names no node. */
-void problems_node_key(struct coordinator *c, const struct registry_event *ev);
+void coordinator_problems_node_key(struct coordinator *c,
+                                   const struct registry_event *ev);
 /* What of a node is not used: said, if it was not. */
-void problems_node(struct coordinator *c, struct node *node,
-                   struct node_extra *x);
-void problems_fill(struct coordinator *c, struct snapshot *s);
-void problems_fill_node(struct snapshot *s, struct snapshot_node *to,
-                        const struct node *node);
-void problems_end(struct coordinator *c);
+void coordinator_problems_node(struct coordinator *c, struct node *node,
+                               struct coordinator_node_extra *x);
+void coordinator_problems_fill(struct coordinator *c, struct snapshot *s);
+void coordinator_problems_fill_node(struct snapshot *s,
+                                    struct coordinator_snapshot_node *to,
+                                    const struct node *node);
+void coordinator_problems_end(struct coordinator *c);
 
-int64_t publish_gap(const struct coordinator *c);
+int64_t coordinator_publish_gap(const struct coordinator *c);
 
 /* looks.c: before and after a tick's publishing. */
-void looks_tick(struct coordinator *c);
-void looks_stir(struct coordinator *c); /* a watch told something */
-void looks_answer(struct coordinator *c);
-void looks_end(struct coordinator *c);
-void looks_abandon(struct coordinator *c);
+void coordinator_looks_tick(struct coordinator *c);
+void coordinator_looks_stir(struct coordinator *c); /* a watch told something */
+void coordinator_looks_answer(struct coordinator *c);
+void coordinator_looks_end(struct coordinator *c);
+void coordinator_looks_abandon(struct coordinator *c);
 
 /* waits.c */
-void waits_tick(struct coordinator *c);
-void waits_end(struct coordinator *c);
-void waits_abandon(struct coordinator *c);
+void coordinator_waits_tick(struct coordinator *c);
+void coordinator_waits_end(struct coordinator *c);
+void coordinator_waits_abandon(struct coordinator *c);
 
 /* requests.c */
-void request_init(struct coordinator *c, struct request *r,
-                  coordinator_reply_f *done, void *arg,
-                  void (*drop)(struct request *),
-                  void (*again)(struct request *));
+void coordinator_request_init(struct coordinator *c, struct request *r,
+                              coordinator_reply_f *done, void *arg,
+                              void (*drop)(struct request *),
+                              void (*again)(struct request *));
 /* Unlink, answer, drop. */
-void request_end(struct request *r, const struct coordinator_reply *reply);
+void coordinator_request_end(struct request *r,
+                             const struct coordinator_reply *reply);
 /* The same with a code that follows from a registry's result; ERR_OK: none. */
-void request_fail(struct request *r, const struct err *err);
+void coordinator_request_fail(struct request *r, const struct err *err);
 /* The same when what stands in the registry cannot be read. */
-void request_damaged(struct request *r, const struct err *err);
+void coordinator_request_damaged(struct request *r, const struct err *err);
 /*
  * A read or write of this request failed. After a write of unknown outcome it
  * is read back, for at most 10 s, and a failing read settles nothing; after a
  * conflict it is read again a few times. Otherwise the request ends.
  */
-void request_read_failed(struct request *r, const struct err *err);
-void request_write_failed(struct request *r, const struct err *err);
-void requests_tick(struct coordinator *c);
-void requests_cancel(struct coordinator *c);
-void requests_abandon(struct coordinator *c);
+void coordinator_request_read_failed(struct request *r, const struct err *err);
+void coordinator_request_write_failed(struct request *r, const struct err *err);
+void coordinator_requests_tick(struct coordinator *c);
+void coordinator_requests_cancel(struct coordinator *c);
+void coordinator_requests_abandon(struct coordinator *c);
 
 #endif

@@ -78,26 +78,26 @@ static void entry_write(struct coordinator *c)
     buf_close(&b);
 }
 
-void entry_begin(struct coordinator *c)
+void coordinator_entry_begin(struct coordinator *c)
 {
     c->started = c->clock->wall;
     c->entry_retry = c->clock->mono;
 }
 
-bool entry_stands(const struct coordinator *c)
+bool coordinator_entry_stands(const struct coordinator *c)
 {
     return c->entry_session != 0 &&
            c->entry_session == registry_session(c->registry);
 }
 
-void entry_tick(struct coordinator *c)
+void coordinator_entry_tick(struct coordinator *c)
 {
     if (c->entry_writing != 0 || c->leaving ||
         !registry_state_is_up(registry_state(c->registry)))
         return;
-    if (!entry_stands(c) && c->clock->mono < c->entry_retry)
+    if (!coordinator_entry_stands(c) && c->clock->mono < c->entry_retry)
         return;
-    if (!entry_stands(c) || c->entry_stale)
+    if (!coordinator_entry_stands(c) || c->entry_stale)
         entry_write(c);
 }
 
@@ -169,7 +169,7 @@ static void entry_gone(struct coordinator *c, const char *address)
     mem_free(p);
 }
 
-void entry_event(void *arg, const struct registry_event *ev)
+void coordinator_entry_event(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
     const char *address;
@@ -180,9 +180,9 @@ void entry_event(void *arg, const struct registry_event *ev)
     address = ev->entry.key + strlen(COORDINATORS_PREFIX) + 1;
     if (strlen(address) > NODE_ADDRESS_MAX) {
         if (ev->type == REGISTRY_REMOVE)
-            problems_key_good(c, ev->entry.key);
+            coordinator_problems_key_good(c, ev->entry.key);
         else
-            problems_key(c, ev->entry.key, "no address is as long");
+            coordinator_problems_key(c, ev->entry.key, "no address is as long");
         return;
     }
     if (ev->type == REGISTRY_REMOVE)
@@ -213,17 +213,17 @@ static void entry_read_for_removal(void *arg,
         c->left(c->left_arg);
 }
 
-void entry_remove(struct coordinator *c)
+void coordinator_entry_remove(struct coordinator *c)
 {
     char key[REGISTRY_KEY_MAX + 1];
 
-    assert(entry_stands(c) && c->left != NULL);
+    assert(coordinator_entry_stands(c) && c->left != NULL);
     c->entry_session = 0;
     registry_get(c->registry, entry_key(c, key, sizeof(key)),
                  entry_read_for_removal, c);
 }
 
-void entry_end(struct coordinator *c)
+void coordinator_entry_end(struct coordinator *c)
 {
     struct peer *p, *tmp;
 

@@ -15,11 +15,11 @@ static bool forgettable(const struct coordinator *c, const struct node *n)
             n->state == NODE_LEFT) &&
            !n->registered &&
            c->clock->mono - n->state_since >= FORGET_AFTER_MS &&
-           view_marker_count(c->view, n->kind, n->address) == 0 &&
-           view_failover(c->view, n->kind, n->address) == NULL;
+           work_view_marker_count(c->view, n->kind, n->address) == 0 &&
+           work_view_failover(c->view, n->kind, n->address) == NULL;
 }
 
-void forget_tick(struct coordinator *c)
+void coordinator_forget_tick(struct coordinator *c)
 {
     struct node *n, *next;
 

@@ -23,7 +23,8 @@
  * with the last of them, so that comparing two is comparing pointers and a
  * snapshot of ten thousand workers need not sort their groups' names.
  */
-struct group_name *group_name_get(struct coordinator *c, const char *text)
+struct group_name *coordinator_group_name_get(struct coordinator *c,
+                                              const char *text)
 {
     size_t len = strlen(text);
     struct group_name *n;
@@ -38,7 +39,7 @@ struct group_name *group_name_get(struct coordinator *c, const char *text)
     return n;
 }
 
-void group_name_put(struct coordinator *c, struct group_name *n)
+void coordinator_group_name_put(struct coordinator *c, struct group_name *n)
 {
     assert(n->refs > 0);
     if (--n->refs > 0)
@@ -63,8 +64,8 @@ static size_t list_place(const struct group_list *l, const char *text)
     return low;
 }
 
-void group_list_add(struct coordinator *c, struct group_list *l,
-                    const char *text)
+void coordinator_group_list_add(struct coordinator *c, struct group_list *l,
+                                const char *text)
 {
     size_t at = list_place(l, text);
 
@@ -73,27 +74,27 @@ void group_list_add(struct coordinator *c, struct group_list *l,
     l->names = mem_regrow(l->names, l->n + 1, sizeof(struct group_name *));
     memmove(&l->names[at + 1], &l->names[at],
             (l->n - at) * sizeof(struct group_name *));
-    l->names[at] = group_name_get(c, text);
+    l->names[at] = coordinator_group_name_get(c, text);
     l->n++;
 }
 
-void group_list_remove(struct coordinator *c, struct group_list *l,
-                       const char *text)
+void coordinator_group_list_remove(struct coordinator *c, struct group_list *l,
+                                   const char *text)
 {
     size_t at = list_place(l, text);
 
     if (at == l->n || strcmp(l->names[at]->text, text) != 0)
         return;
-    group_name_put(c, l->names[at]);
+    coordinator_group_name_put(c, l->names[at]);
     l->n--;
     memmove(&l->names[at], &l->names[at + 1],
             (l->n - at) * sizeof(struct group_name *));
 }
 
-void group_list_close(struct coordinator *c, struct group_list *l)
+void coordinator_group_list_close(struct coordinator *c, struct group_list *l)
 {
     for (size_t i = 0; i < l->n; i++)
-        group_name_put(c, l->names[i]);
+        coordinator_group_name_put(c, l->names[i]);
     MEM_FREE(l->names);
     l->n = 0;
 }
@@ -127,7 +128,7 @@ static struct group_def *def_make(struct coordinator *c, const char *name)
 
     if (g == NULL) {
         g = mem_zalloc(sizeof(*g));
-        g->interned = group_name_get(c, name);
+        g->interned = coordinator_group_name_get(c, name);
         g->name = g->interned->text;
         HASH_ADD_KEYPTR(hh, c->groups, g->name, strlen(g->name), g);
     }
@@ -141,15 +142,15 @@ static void def_apply(struct coordinator *c, const struct group_def *g,
     for (size_t i = 0; i < g->n_addresses; i++) {
         struct node *node =
             membership_find(c->membership, NODE_WORKER, g->addresses[i]);
-        struct node_extra *x;
+        struct coordinator_node_extra *x;
 
         if (node == NULL)
             continue;
-        x = node_extra(c, node);
+        x = coordinator_node_extra(c, node);
         if (join)
-            group_list_add(c, &x->defined, g->name);
+            coordinator_group_list_add(c, &x->defined, g->name);
         else
-            group_list_remove(c, &x->defined, g->name);
+            coordinator_group_list_remove(c, &x->defined, g->name);
         x->groups_due = true;
     }
 }
@@ -158,7 +159,7 @@ static void def_free(struct coordinator *c, struct group_def *g)
 {
     HASH_DEL(c->groups, g);
     def_clear(g);
-    group_name_put(c, g->interned);
+    coordinator_group_name_put(c, g->interned);
     mem_free(g);
 }
 
@@ -202,14 +203,14 @@ static void def_from_conf(struct coordinator *c, const struct conf_group *from)
     def_fill(c, g, (const char *const *)from->addresses, from->n_addresses);
 }
 
-void groups_begin(struct coordinator *c)
+void coordinator_groups_begin(struct coordinator *c)
 {
     for (size_t i = 0; i < c->conf->n_groups; i++)
         def_from_conf(c, &c->conf->groups[i]);
 }
 
 /* Those by API stay in front. */
-void groups_reload(struct coordinator *c)
+void coordinator_groups_reload(struct coordinator *c)
 {
     struct group_def *g, *tmp;
 
@@ -271,9 +272,9 @@ static void def_from_json(struct coordinator *c, const char *name,
     if (rc == 0)
         rc = def_read(json, addresses, &n, &err);
     if (rc == 0)
-        problems_key_good(c, e->key);
+        coordinator_problems_key_good(c, e->key);
     else
-        problems_key(c, e->key, err.msg);
+        coordinator_problems_key(c, e->key, err.msg);
     if (cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(json, "addresses"))) {
         g = def_make(c, name);
         g->by_api = true;
@@ -298,20 +299,20 @@ static bool def_name(struct coordinator *c, const struct registry_event *ev,
     else
         return true;
     if (ev->type == REGISTRY_REMOVE)
-        problems_key_good(c, ev->entry.key);
+        coordinator_problems_key_good(c, ev->entry.key);
     else
-        problems_key(c, ev->entry.key, err.msg);
+        coordinator_problems_key(c, ev->entry.key, err.msg);
     return false;
 }
 
-void groups_event(void *arg, const struct registry_event *ev)
+void coordinator_groups_event(void *arg, const struct registry_event *ev)
 {
     struct coordinator *c = arg;
     char clean[NODE_GROUP_MAX + 1];
     const struct conf_group *configured;
     struct group_def *g;
 
-    looks_stir(c);
+    coordinator_looks_stir(c);
     if (ev->type == REGISTRY_SYNCED) {
         c->groups_synced = c->dirty_soon = true;
         return;
@@ -319,7 +320,7 @@ void groups_event(void *arg, const struct registry_event *ev)
     if (!def_name(c, ev, clean))
         return;
     if (ev->type == REGISTRY_REMOVE) {
-        problems_key_good(c, ev->entry.key);
+        coordinator_problems_key_good(c, ev->entry.key);
         configured = conf_group(c, clean);
         g = def_find(c, clean);
         if (configured != NULL)
@@ -337,7 +338,8 @@ static bool def_holds(const struct group_def *g, const char *address)
                    sizeof(*g->addresses), compare) != NULL;
 }
 
-void groups_join(struct coordinator *c, struct node *node, struct node_extra *x)
+void coordinator_groups_join(struct coordinator *c, struct node *node,
+                             struct coordinator_node_extra *x)
 {
     struct group_def *g, *tmp;
 
@@ -345,26 +347,28 @@ void groups_join(struct coordinator *c, struct node *node, struct node_extra *x)
     HASH_ITER(hh, c->groups, g, tmp)
     {
         if (def_holds(g, node->address))
-            group_list_add(c, &x->defined, g->name);
+            coordinator_group_list_add(c, &x->defined, g->name);
     }
 }
 
-void groups_of(struct coordinator *c, struct node *node, struct node_extra *x)
+void coordinator_groups_of(struct coordinator *c, struct node *node,
+                           struct coordinator_node_extra *x)
 {
     struct group_list before = x->groups;
 
     assert(node->kind == NODE_WORKER);
     x->groups = (struct group_list){0};
     for (size_t i = 0; i < x->defined.n; i++)
-        group_list_add(c, &x->groups, x->defined.names[i]->text);
+        coordinator_group_list_add(c, &x->groups, x->defined.names[i]->text);
     for (size_t i = 0; i < node->n_groups; i++)
         if (strcmp(node->groups[i], "default") != 0)
-            group_list_add(c, &x->groups, node->groups[i]);
-    group_list_close(c, &before); /* last: names that stay are kept */
+            coordinator_group_list_add(c, &x->groups, node->groups[i]);
+    coordinator_group_list_close(c,
+                                 &before); /* last: names that stay are kept */
     x->groups_due = false;
 }
 
-void groups_tick(struct coordinator *c)
+void coordinator_groups_tick(struct coordinator *c)
 {
     struct group_def *g, *tmp;
     const char **names;
@@ -382,12 +386,13 @@ void groups_tick(struct coordinator *c)
     mem_free(names);
     for (struct node *node = membership_next(c->membership, NULL); node != NULL;
          node = membership_next(c->membership, node))
-        if (node->kind == NODE_WORKER && node_extra(c, node)->groups_due)
-            targets_update(c, node);
+        if (node->kind == NODE_WORKER &&
+            coordinator_node_extra(c, node)->groups_due)
+            coordinator_targets_update(c, node);
     c->dirty_soon = true;
 }
 
-void groups_end(struct coordinator *c)
+void coordinator_groups_end(struct coordinator *c)
 {
     struct group_def *g, *tmp;
 

@@ -12,7 +12,7 @@
 
 #define ANSWER_MS 250 /* it is asked no more often */
 
-int64_t hear_interval(const struct coordinator *c)
+int64_t coordinator_hear_interval(const struct coordinator *c)
 {
     int64_t session = registry_session_timeout(c->registry);
     int64_t heartbeat = c->conf->balancer.heartbeat_interval_ms;
@@ -25,7 +25,7 @@ int64_t hear_interval(const struct coordinator *c)
 bool coordinator_synced(const struct coordinator *c)
 {
     return registry_state_is_up(registry_state(c->registry)) &&
-           membership_synced(c->membership) && view_synced(c->view) &&
+           membership_synced(c->membership) && work_view_synced(c->view) &&
            c->groups_synced;
 }
 
@@ -37,7 +37,7 @@ bool coordinator_hears(const struct coordinator *c)
 }
 
 /* How far the present is known; and know more, if that is wanted. */
-void hear_tick(struct coordinator *c)
+void coordinator_hear_tick(struct coordinator *c)
 {
     registry_trouble_tick(c->registry);
     membership_answered(c->membership, registry_answered(c->registry));
@@ -47,7 +47,7 @@ void hear_tick(struct coordinator *c)
 
 /* While nobody hears of the workers their last words do not grow old, from
  * when the registry was heard last. */
-void hear_freeze(struct coordinator *c)
+void coordinator_hear_freeze(struct coordinator *c)
 {
     balancer_freeze(c->balancer, !coordinator_hears(c),
                     membership_silent(c->membership)
@@ -56,7 +56,7 @@ void hear_freeze(struct coordinator *c)
 }
 
 /* The session's timeout is known now: the server may have raised it. */
-void hear_check_timeout(const struct coordinator *c)
+void coordinator_hear_check_timeout(const struct coordinator *c)
 {
     int64_t timeout = registry_session_timeout(c->registry);
 

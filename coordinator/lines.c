@@ -70,13 +70,14 @@ static void say_suspect(struct coordinator *c, struct node *n)
         .type = MEMBERSHIP_SUSPECT, .node = n, .process = n->process};
 
     say(&ev);
-    node_extra(c, n)->hushed = 0;
+    coordinator_node_extra(c, n)->hushed = 0;
     c->hushed--;
 }
 
-void lines_membership(struct coordinator *c, const struct membership_event *ev)
+void coordinator_lines_membership(struct coordinator *c,
+                                  const struct membership_event *ev)
 {
-    struct node_extra *x = node_extra(c, ev->node);
+    struct coordinator_node_extra *x = coordinator_node_extra(c, ev->node);
 
     if (ev->type == MEMBERSHIP_SUSPECT) {
         c->hushed += x->hushed == 0;
@@ -100,14 +101,14 @@ void lines_membership(struct coordinator *c, const struct membership_event *ev)
     say(ev);
 }
 
-void lines_tick(struct coordinator *c)
+void coordinator_lines_tick(struct coordinator *c)
 {
     struct node *n = NULL;
 
     if (!membership_synced(c->membership))
         return;
     while (c->hushed > 0 && (n = membership_next(c->membership, n)) != NULL) {
-        struct node_extra *x = n->user;
+        struct coordinator_node_extra *x = n->user;
 
         if (x != NULL && x->hushed != 0 &&
             c->clock->mono - x->hushed >= HUSH_MS)
@@ -135,7 +136,7 @@ static const struct {
 };
 
 /* Fields that an event does not have are left out. */
-void lines_engine(const struct engine_event *ev)
+void coordinator_lines_engine(const struct engine_event *ev)
 {
     struct log_field f[8] = {LOG_S("kind", node_kind_name(ev->kind))};
     size_t n = 1;

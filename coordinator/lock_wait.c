@@ -46,15 +46,17 @@ static void count_pending(struct coordinator *c, int k)
         return;
     l->counted = now;
     l->pending = engine_pending(c->engines[k]);
-    if (l->pending == 0 || !trouble_pace_due(&l->said, now))
+    if (l->pending == 0 || !registry_trouble_pace_due(&l->said, now))
         return;
-    log_error(
-        "!failover-waits", LOG_S("kind", node_kind_name((enum node_kind)k)),
-        LOG_U("nodes", l->pending), LOG_S("trouble", trouble_name(t.what)),
-        LOG_S("reason", t.detail), LOG_S("advice", trouble_advice(t.what)));
+    log_error("!failover-waits",
+              LOG_S("kind", node_kind_name((enum node_kind)k)),
+              LOG_U("nodes", l->pending),
+              LOG_S("trouble", registry_trouble_name(t.what)),
+              LOG_S("reason", t.detail),
+              LOG_S("advice", registry_trouble_advice(t.what)));
 }
 
-void lock_wait_tick(struct coordinator *c)
+void coordinator_lock_wait_tick(struct coordinator *c)
 {
     struct registry_lock_wait w;
 
@@ -69,13 +71,14 @@ void lock_wait_tick(struct coordinator *c)
                 c->clock->mono - w.since);
 }
 
-void lock_wait_fill(struct coordinator *c, struct snapshot *s, int kind)
+void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
+                                int kind)
 {
     struct registry_lock_wait w;
 
     s->pending[kind] = (uint32_t)c->lock_waits[kind].pending;
     if (!engine_waits_for(c->engines[kind], &w))
         return;
-    s->lock_holder[kind] = snapshot_str(s, w.holder);
+    s->lock_holder[kind] = coordinator_snapshot_str(s, w.holder);
     s->lock_since[kind] = c->clock->wall - (c->clock->mono - w.since);
 }

@@ -75,7 +75,7 @@ static bool concerns(const char *key)
            registry_key_below(key, FAILOVER_PREFIX);
 }
 
-void write_index_add(struct write_index *w, const char *key)
+void coordinator_index_add(struct write_index *w, const char *key)
 {
     struct write_key *k = &w->keys[w->n];
 
@@ -90,17 +90,17 @@ void write_index_add(struct write_index *w, const char *key)
     w->n++;
 }
 
-void write_index_add_over(struct write_index *w, const char *key,
-                          uint64_t created, uint64_t version)
+void coordinator_index_add_over(struct write_index *w, const char *key,
+                                uint64_t created, uint64_t version)
 {
-    write_index_add(w, key);
+    coordinator_index_add(w, key);
     assert(w->n > 0 && strcmp(w->keys[w->n - 1].key, key) == 0);
     w->keys[w->n - 1].created = created;
     w->keys[w->n - 1].version = version + 1;
 }
 
-const char *write_index_text(const struct write_index *w,
-                             char out[WRITE_INDEX_SIZE])
+const char *coordinator_index_text(const struct write_index *w,
+                                   char out[WRITE_INDEX_SIZE])
 {
     struct buf b;
 
@@ -122,7 +122,7 @@ const char *write_index_text(const struct write_index *w,
     return out;
 }
 
-bool write_index_is(const char *text)
+bool coordinator_index_is(const char *text)
 {
     return strncmp(text, "w:", 2) == 0;
 }
@@ -167,11 +167,11 @@ static const char *parse_number(const char *at, uint64_t *out)
     return units_uint(digits, UINT64_MAX, out, NULL) == 0 ? at + n : NULL;
 }
 
-bool write_index_parse(struct write_index *w, const char *text)
+bool coordinator_index_parse(struct write_index *w, const char *text)
 {
     const char *at = text + 2;
 
-    assert(write_index_is(text));
+    assert(coordinator_index_is(text));
     for (w->n = 0; w->n < WRITE_KEYS_MAX;) {
         struct write_key *k = &w->keys[w->n++];
 
@@ -200,9 +200,9 @@ static void soon(struct coordinator *c, int64_t ms)
 }
 
 /* As soon as it may be published again. */
-void looks_stir(struct coordinator *c)
+void coordinator_looks_stir(struct coordinator *c)
 {
-    int64_t gap = publish_gap(c) - (c->clock->mono - c->published);
+    int64_t gap = coordinator_publish_gap(c) - (c->clock->mono - c->published);
 
     if (c->looks != NULL)
         soon(c, gap > 0 ? gap : 0);
@@ -229,8 +229,8 @@ static void on_got(void *arg, const struct registry_reply *reply)
     k->is->version = e != NULL ? e->version : 0;
     k->found = !early(k);
     if (strcmp(k->is->key, SETTINGS_KEY) == 0)
-        view_show_settings(c->view, e);
-    looks_stir(c);
+        work_view_show_settings(c->view, e);
+    coordinator_looks_stir(c);
 }
 
 static void key_ask(struct look_key *k)
@@ -308,7 +308,7 @@ int coordinator_look(struct coordinator *c, const struct write_index *write,
         k->is = &l->write.keys[i];
         key_begin(k, ours);
     }
-    looks_stir(c);
+    coordinator_looks_stir(c);
     return 0;
 }
 
@@ -330,7 +330,7 @@ static void look_end(struct coordinator_look *l, bool seen)
     look_drop(l);
 }
 
-void looks_tick(struct coordinator *c)
+void coordinator_looks_tick(struct coordinator *c)
 {
     struct coordinator_look *l;
 
@@ -346,7 +346,7 @@ void looks_tick(struct coordinator *c)
     }
 }
 
-void looks_answer(struct coordinator *c)
+void coordinator_looks_answer(struct coordinator *c)
 {
     bool published = !c->dirty_soon && !c->dirty_late;
     struct coordinator_look *l, *next;
@@ -359,19 +359,19 @@ void looks_answer(struct coordinator *c)
             look_end(l, false);
     }
     if (c->awaited && !published)
-        looks_stir(c);
+        coordinator_looks_stir(c);
     else if (c->looks != NULL)
         soon(c, CHECK_MS);
 }
 
-void looks_end(struct coordinator *c)
+void coordinator_looks_end(struct coordinator *c)
 {
     while (c->looks != NULL)
         look_end(c->looks, false);
     assert(c->n_looks == 0);
 }
 
-void looks_abandon(struct coordinator *c)
+void coordinator_looks_abandon(struct coordinator *c)
 {
     while (c->looks != NULL)
         look_drop(c->looks);

@@ -100,7 +100,8 @@ static bool is_told(const struct heartbeat_problem *p, const cJSON *body)
     return strcmp(p->field, "ttl") != 0;
 }
 
-static void check_fields(struct wrong *w, const struct node_request *n,
+static void check_fields(struct wrong *w,
+                         const struct coordinator_node_request *n,
                          const cJSON *body)
 {
     struct heartbeat *hb = mem_zalloc(sizeof(*hb));
@@ -112,7 +113,7 @@ static void check_fields(struct wrong *w, const struct node_request *n,
     mem_free(hb);
 }
 
-static void add_warning(struct node_request *n, const char *text)
+static void add_warning(struct coordinator_node_request *n, const char *text)
 {
     if (n->n_warnings < NODE_WARNINGS_MAX)
         n->warnings[n->n_warnings++] = mem_strdup(text);
@@ -120,7 +121,7 @@ static void add_warning(struct node_request *n, const char *text)
 
 /* Seconds, or parts of a millisecond, in which the time of no running process
  * lies: 1973 and the year 5138. */
-static void warn_of_time(struct node_request *n, const cJSON *body)
+static void warn_of_time(struct coordinator_node_request *n, const cJSON *body)
 {
     double t = json_num(body, "startupTime", 1e12);
     char text[128];
@@ -133,7 +134,7 @@ static void warn_of_time(struct node_request *n, const cJSON *body)
     add_warning(n, text);
 }
 
-static void warn_of_address(struct node_request *n)
+static void warn_of_address(struct coordinator_node_request *n)
 {
     if (conf_every_address(n->address))
         add_warning(n, "address: every address, and so nobody's; register one "
@@ -141,7 +142,7 @@ static void warn_of_address(struct node_request *n)
 }
 
 /* Of a heartbeat that was copied from another node. */
-static void warn_of_host(struct node_request *n, const cJSON *body)
+static void warn_of_host(struct coordinator_node_request *n, const cJSON *body)
 {
     const char *host = json_str(body, "host");
     const char *colon = strrchr(n->address, ':');
@@ -162,7 +163,8 @@ static void warn_of_host(struct node_request *n, const cJSON *body)
     add_warning(n, text);
 }
 
-static void warn(struct node_request *n, const char *member, const char *meant)
+static void warn(struct coordinator_node_request *n, const char *member,
+                 const char *meant)
 {
     char text[256];
 
@@ -181,7 +183,8 @@ static void warn(struct node_request *n, const char *member, const char *meant)
     add_warning(n, text);
 }
 
-int node_body_check(struct node_request *n, const cJSON *body, struct err *err)
+int coordinator_node_body_check(struct coordinator_node_request *n,
+                                const cJSON *body, struct err *err)
 {
     struct wrong w = {.n = 0};
     const char *meant;

@@ -16,15 +16,16 @@ static char *life_key(struct node_life *life)
     return life->key;
 }
 
-void node_life_read(struct node_life *life, const struct node_claim *standing)
+void coordinator_node_life_read(struct node_life *life,
+                                const struct node_claim *standing)
 {
     life->name[0] = '\0';
     if (standing != NULL && strcmp(standing->registration, life->missing) != 0)
         memcpy(life->name, standing->registration, sizeof(life->name));
 }
 
-bool node_life_put(struct node_life *life, struct coordinator *c,
-                   const char *key, struct registry_op *op)
+bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
+                               const char *key, struct registry_op *op)
 {
     uint64_t first = registry_first_version(c->registry);
 
@@ -44,8 +45,8 @@ bool node_life_put(struct node_life *life, struct coordinator *c,
     return true;
 }
 
-bool node_life_delete(struct node_life *life, struct coordinator *c,
-                      struct registry_op *op)
+bool coordinator_node_life_delete(struct node_life *life, struct coordinator *c,
+                                  struct registry_op *op)
 {
     uint64_t first = registry_first_version(c->registry);
 
@@ -58,8 +59,8 @@ bool node_life_delete(struct node_life *life, struct coordinator *c,
     return true;
 }
 
-bool node_life_refused(struct node_life *life,
-                       const struct registry_reply *reply, size_t n)
+bool coordinator_node_life_refused(struct node_life *life,
+                                   const struct registry_reply *reply, size_t n)
 {
     if (reply->err.code != ERR_CONFLICT || life->name[0] == '\0' ||
         reply->failed_op != n - 1)

@@ -34,16 +34,16 @@
 
 /* --- the end -------------------------------------------------------------- */
 
-static void put_refuse(struct node_request *n, const char *code,
+static void put_refuse(struct coordinator_node_request *n, const char *code,
                        const char *why)
 {
     struct coordinator_reply refused = {.code = code, .process = n->process};
 
     err_set(&refused.err, ERR_CONFLICT, "%s", why);
-    request_end(&n->base, &refused);
+    coordinator_request_end(&n->base, &refused);
 }
 
-static void put_taken(struct node_request *n, const char *why)
+static void put_taken(struct coordinator_node_request *n, const char *why)
 {
     char text[320];
 
@@ -55,7 +55,7 @@ static void put_taken(struct node_request *n, const char *why)
     put_refuse(n, "address_taken", text);
 }
 
-static void put_fenced(struct node_request *n)
+static void put_fenced(struct coordinator_node_request *n)
 {
     put_refuse(n, "fenced",
                "the work of this process was taken over; stop it and register "
@@ -64,7 +64,7 @@ static void put_fenced(struct node_request *n)
 
 /* A third of its ttl, so that one that is lost does no harm; and as often as
  * the balancer wants to know. */
-static int64_t renew_after(const struct node_request *n)
+static int64_t renew_after(const struct coordinator_node_request *n)
 {
     int64_t interval = n->base.c->conf->balancer.heartbeat_interval_ms;
     int64_t third = n->ttl_ms / 3;
@@ -72,7 +72,7 @@ static int64_t renew_after(const struct node_request *n)
     return third < interval ? third : interval;
 }
 
-static void put_end(struct node_request *n)
+static void put_end(struct coordinator_node_request *n)
 {
     struct coordinator *c = n->base.c;
     char place[HISTORY_PLACE_SIZE];
@@ -90,23 +90,23 @@ static void put_end(struct node_request *n)
     };
 
     if (n->version != 0)
-        write_index_add_over(&reply.wrote, n->key, n->stood, n->version);
+        coordinator_index_add_over(&reply.wrote, n->key, n->stood, n->version);
     else
-        write_index_add(&reply.wrote, n->key);
-    request_end(&n->base, &reply);
+        coordinator_index_add(&reply.wrote, n->key);
+    coordinator_request_end(&n->base, &reply);
 }
 
 /* --- writing -------------------------------------------------------------- */
 
-static void read_gate(struct node_request *n);
+static void read_gate(struct coordinator_node_request *n);
 
 static void put_written(void *arg, const struct registry_reply *reply)
 {
-    struct node_request *n = arg;
+    struct coordinator_node_request *n = arg;
 
     if (reply->err.code != ERR_OK) {
-        (void)node_life_refused(&n->life, reply, n->n_ops);
-        request_write_failed(&n->base, &reply->err);
+        (void)coordinator_node_life_refused(&n->life, reply, n->n_ops);
+        coordinator_request_write_failed(&n->base, &reply->err);
         return;
     }
     n->written = true;
@@ -117,7 +117,7 @@ static void put_written(void *arg, const struct registry_reply *reply)
 }
 
 /* What is built on a read of another session, or an old one, is not sent. */
-static bool is_fresh(const struct node_request *n)
+static bool is_fresh(const struct coordinator_node_request *n)
 {
     const struct coordinator *c = n->base.c;
 
@@ -125,7 +125,7 @@ static bool is_fresh(const struct node_request *n)
            c->clock->mono - n->read_at < registry_session_timeout(c->registry);
 }
 
-static void put_write(struct node_request *n)
+static void put_write(struct coordinator_node_request *n)
 {
     char gate[REGISTRY_KEY_MAX + 1];
     struct registry_op ops[3], life;
@@ -137,12 +137,12 @@ static void put_write(struct node_request *n)
     failover_failpoint("node-before-write");
     if (!is_fresh(n)) {
         err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
-        request_write_failed(&n->base, &err);
+        coordinator_request_write_failed(&n->base, &err);
         return;
     }
     /* what stands now may be our own, written with an unknown outcome */
     n->created = n->version == 0 || (n->created && n->base.unknown_since != 0);
-    has_life = node_life_put(&n->life, n->base.c, n->key, &life);
+    has_life = coordinator_node_life_put(&n->life, n->base.c, n->key, &life);
     memcpy(n->next.registration, n->life.name, sizeof(n->life.name));
     buf_init(&text, 2 * BODY_MAX);
     node_claim_write(&text, n->body, n->body_len, &n->next, n->ttl_ms);
@@ -169,17 +169,19 @@ static void put_write(struct node_request *n)
 /* --- the gate ------------------------------------------------------------- */
 
 /* After the write nothing may be called "not stored". */
-static void gate_unread(struct node_request *n, const struct err *err)
+static void gate_unread(struct coordinator_node_request *n,
+                        const struct err *err)
 {
     mono_ms now = n->base.c->clock->mono;
 
     if (n->written && n->base.unknown_since == 0)
         n->base.unknown_since = now > 0 ? now : 1;
-    request_read_failed(&n->base, err);
+    coordinator_request_read_failed(&n->base, err);
 }
 
 /* Whoever had work at this address before came, by our word, before. */
-static void come_after(struct node_request *n, const struct gate *gate)
+static void come_after(struct coordinator_node_request *n,
+                       const struct gate *gate)
 {
     struct process *p = &n->next.process;
 
@@ -191,7 +193,8 @@ static void come_after(struct node_request *n, const struct gate *gate)
     n->process = *p;
 }
 
-static void gate_seen(struct node_request *n, const struct gate *gate)
+static void gate_seen(struct coordinator_node_request *n,
+                      const struct gate *gate)
 {
     come_after(n, gate);
     if (gate_bars(gate, &n->process)) {
@@ -207,7 +210,7 @@ static void gate_seen(struct node_request *n, const struct gate *gate)
 
 static void on_gate(void *arg, const struct registry_reply *reply)
 {
-    struct node_request *n = arg;
+    struct coordinator_node_request *n = arg;
     struct gate gate = {.state = GATE_ABSENT};
     struct err err;
 
@@ -219,7 +222,7 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     if (reply->err.code == ERR_OK) {
         if (gate_read(&gate, reply->entries[0].value,
                       reply->entries[0].value_len, &err) != 0) {
-            request_damaged(&n->base, &err);
+            coordinator_request_damaged(&n->base, &err);
             return;
         }
         n->gate_version = reply->entries[0].version;
@@ -227,7 +230,7 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     gate_seen(n, &gate);
 }
 
-static void read_gate(struct node_request *n)
+static void read_gate(struct coordinator_node_request *n)
 {
     char key[REGISTRY_KEY_MAX + 1];
 
@@ -237,12 +240,13 @@ static void read_gate(struct node_request *n)
 
 /* Most workers have none: theirs is read once, after the write. That we know
  * of none is a hint and no more. */
-static bool gate_unlikely(const struct node_request *n)
+static bool gate_unlikely(const struct coordinator_node_request *n)
 {
     const struct coordinator *c = n->base.c;
-    const struct view_owner *o = view_owner(c->view, n->kind, n->address);
+    const struct work_view_owner *o =
+        work_view_owner(c->view, n->kind, n->address);
 
-    return n->ruling == NODE_RULES_RENEW && view_synced(c->view) &&
+    return n->ruling == NODE_RULES_RENEW && work_view_synced(c->view) &&
            (o == NULL || o->gate.state == GATE_ABSENT);
 }
 
@@ -251,7 +255,7 @@ static bool gate_unlikely(const struct node_request *n)
 /* A process of another kind of client, an ephemeral key below /nodes: while
  * that stands it lives, whatever the clocks say. A hint from what is watched,
  * which is enough to refuse. */
-static bool stands_elsewhere(const struct node_request *n)
+static bool stands_elsewhere(const struct coordinator_node_request *n)
 {
     const struct node *node =
         membership_find(n->base.c->membership, n->kind, n->address);
@@ -262,17 +266,17 @@ static bool stands_elsewhere(const struct node_request *n)
 
 static void on_registration(void *arg, const struct registry_reply *reply)
 {
-    struct node_request *n = arg;
+    struct coordinator_node_request *n = arg;
     struct node_claim standing = {.stands = false};
     bool there = reply->err.code == ERR_OK;
     const char *why;
 
     if (!there && reply->err.code != ERR_NOT_FOUND) {
-        request_read_failed(&n->base, &reply->err);
+        coordinator_request_read_failed(&n->base, &reply->err);
         return;
     }
     if (there && reply->entries[0].owner != 0) {
-        node_refuse_agents(n);
+        coordinator_node_refuse_agents(n);
         return;
     }
     if (there)
@@ -280,7 +284,7 @@ static void on_registration(void *arg, const struct registry_reply *reply)
                         reply->entries[0].value_len);
     n->version = there ? reply->entries[0].version : 0;
     n->stood = there ? reply->entries[0].created : 0;
-    node_life_read(&n->life, there ? &standing : NULL);
+    coordinator_node_life_read(&n->life, there ? &standing : NULL);
     n->process = standing.process;
     n->ruling = node_judge(&n->ask, &standing, n->fresh,
                            n->takeover || planted(PLANTED_OLDER_OVERWRITES),
@@ -301,7 +305,7 @@ static void on_registration(void *arg, const struct registry_reply *reply)
         read_gate(n);
 }
 
-static void put_misplaced(struct node_request *n)
+static void put_misplaced(struct coordinator_node_request *n)
 {
     struct coordinator_reply refused = {.code = "invalid_value"};
     char place[HISTORY_PLACE_SIZE];
@@ -311,23 +315,24 @@ static void put_misplaced(struct node_request *n)
             "node has seen another cluster's. Stop what it does for that one, "
             "and register again without a place",
             registry_place_text(registry_place(n->base.c->registry), place));
-    request_end(&n->base, &refused);
+    coordinator_request_end(&n->base, &refused);
 }
 
 static void put_begin(struct request *r)
 {
-    struct node_request *n = CONTAINER_OF(r, struct node_request, base);
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
     struct coordinator_reply late = {.code = "too_late"};
 
     if (r->unknown_since == 0 && r->c->clock->mono >= n->too_late) {
         err_set(&late.err, ERR_TIMEOUT,
                 "it waited for longer than its ttl before it could be carried "
                 "out: the lease that it asks for is over. Send it again");
-        request_end(r, &late);
+        coordinator_request_end(r, &late);
         return;
     }
     /* A lease is given on the registry that its node knows. */
-    switch (place_heard(r->c, &n->place, n->key)) {
+    switch (coordinator_place_heard(r->c, &n->place, n->key)) {
     case PLACE_KNOWN:
         break;
     case PLACE_IN_DOUBT:
@@ -346,8 +351,8 @@ static void put_begin(struct request *r)
 
 /* --- beginning ------------------------------------------------------------ */
 
-static int take_instance(struct node_request *n, const char *instance,
-                         struct err *err)
+static int take_instance(struct coordinator_node_request *n,
+                         const char *instance, struct err *err)
 {
     if (instance == NULL)
         return 0;
@@ -360,7 +365,7 @@ static int take_instance(struct node_request *n, const char *instance,
     return 0;
 }
 
-static int take_place(struct node_request *n, const cJSON *body,
+static int take_place(struct coordinator_node_request *n, const cJSON *body,
                       struct err *err)
 {
     const cJSON *place = cJSON_GetObjectItemCaseSensitive(body, "place");
@@ -374,7 +379,7 @@ static int take_place(struct node_request *n, const cJSON *body,
     return 0;
 }
 
-static int take(struct node_request *n, const struct node_put *put,
+static int take(struct coordinator_node_request *n, const struct node_put *put,
                 struct err *err)
 {
     char asked[UNITS_DURATION_SIZE];
@@ -397,7 +402,7 @@ static int take(struct node_request *n, const struct node_put *put,
     if (rc == 0)
         rc = take_place(n, tree, err);
     if (rc == 0)
-        rc = node_body_check(n, tree, err);
+        rc = coordinator_node_body_check(n, tree, err);
     cJSON_Delete(tree);
     if (rc == 0)
         rc = node_claim_ask(&n->ask, n->body, n->body_len, err);
@@ -409,8 +414,8 @@ static int take(struct node_request *n, const struct node_put *put,
 void coordinator_node_put(struct coordinator *c, const struct node_put *put,
                           coordinator_reply_f *done, void *arg)
 {
-    struct node_request *n =
-        node_request(c, put->kind, put->address, done, arg, put_begin);
+    struct coordinator_node_request *n = coordinator_node_request(
+        c, put->kind, put->address, done, arg, put_begin);
     struct err err;
 
     if (n == NULL)
@@ -420,7 +425,7 @@ void coordinator_node_put(struct coordinator *c, const struct node_put *put,
     n->too_late = c->clock->mono - put->age_ms + put->ttl_ms;
     snprintf(n->fresh, sizeof(n->fresh), "%016" PRIx64, rand_u64(&c->rand));
     if (take(n, put, &err) != 0)
-        request_fail(&n->base, &err);
+        coordinator_request_fail(&n->base, &err);
     else
         put_begin(&n->base);
 }

@@ -24,7 +24,8 @@
 
 static void node_request_drop(struct request *r)
 {
-    struct node_request *n = CONTAINER_OF(r, struct node_request, base);
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
 
     mem_free(n->body);
     for (size_t i = 0; i < n->n_warnings; i++)
@@ -32,17 +33,17 @@ static void node_request_drop(struct request *r)
     mem_free(n);
 }
 
-struct node_request *node_request(struct coordinator *c, enum node_kind kind,
-                                  const char *address,
-                                  coordinator_reply_f *done, void *arg,
-                                  void (*again)(struct request *))
+struct coordinator_node_request *
+coordinator_node_request(struct coordinator *c, enum node_kind kind,
+                         const char *address, coordinator_reply_f *done,
+                         void *arg, void (*again)(struct request *))
 {
-    struct node_request *n = mem_zalloc(sizeof(*n));
+    struct coordinator_node_request *n = mem_zalloc(sizeof(*n));
     struct err err;
 
-    request_init(c, &n->base, done, arg, node_request_drop, again);
+    coordinator_request_init(c, &n->base, done, arg, node_request_drop, again);
     if (node_ask_address(address, &err) != 0) {
-        request_fail(&n->base, &err);
+        coordinator_request_fail(&n->base, &err);
         return NULL;
     }
     n->kind = kind;
@@ -51,44 +52,44 @@ struct node_request *node_request(struct coordinator *c, enum node_kind kind,
     return n;
 }
 
-void node_refuse_agents(struct node_request *n)
+void coordinator_node_refuse_agents(struct coordinator_node_request *n)
 {
     struct err err;
 
     err_set(&err, ERR_CONFLICT,
             "%s is registered by an agent with a session of its own",
             n->address);
-    request_fail(&n->base, &err);
+    coordinator_request_fail(&n->base, &err);
 }
 
 /* --- delete ------------------------------------------------------------------
  */
 
-static void delete_end(struct node_request *n)
+static void delete_end(struct coordinator_node_request *n)
 {
     struct coordinator_reply left = {0};
     char gate[REGISTRY_KEY_MAX + 1];
 
-    write_index_add(&left.wrote, n->key);
-    write_index_add(&left.wrote,
-                    gate_key(n->kind, n->address, gate, sizeof(gate)));
-    request_end(&n->base, &left);
+    coordinator_index_add(&left.wrote, n->key);
+    coordinator_index_add(&left.wrote,
+                          gate_key(n->kind, n->address, gate, sizeof(gate)));
+    coordinator_request_end(&n->base, &left);
 }
 
 static void delete_done(void *arg, const struct registry_reply *reply)
 {
-    struct node_request *n = arg;
+    struct coordinator_node_request *n = arg;
 
-    (void)node_life_refused(&n->life, reply, n->n_ops);
+    (void)coordinator_node_life_refused(&n->life, reply, n->n_ops);
     if (reply->err.code == ERR_OK)
         delete_end(n);
     else
-        request_write_failed(&n->base, &reply->err);
+        coordinator_request_write_failed(&n->base, &reply->err);
 }
 
 /* The process that leaves: whom the client named, else whoever was registered
  * when we looked first. Nobody takes another one's registration along. */
-static bool delete_concerns(struct node_request *n,
+static bool delete_concerns(struct coordinator_node_request *n,
                             const struct node_claim *standing)
 {
     struct process *p = &n->process;
@@ -104,7 +105,7 @@ static bool delete_concerns(struct node_request *n,
 }
 
 /* What is built on a read of another session, or an old one, is not sent. */
-static bool delete_is_fresh(const struct node_request *n)
+static bool delete_is_fresh(const struct coordinator_node_request *n)
 {
     const struct coordinator *c = n->base.c;
 
@@ -114,7 +115,8 @@ static bool delete_is_fresh(const struct node_request *n)
 
 /* The gate first: who sees the one of the two before the other shall not
  * suspect anybody. */
-static void delete_write(struct node_request *n, const struct gate *gate)
+static void delete_write(struct coordinator_node_request *n,
+                         const struct gate *gate)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct registry_op ops[3];
@@ -125,7 +127,7 @@ static void delete_write(struct node_request *n, const struct gate *gate)
     failover_failpoint("node-before-leave");
     if (!delete_is_fresh(n)) {
         err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
-        request_write_failed(&n->base, &err);
+        coordinator_request_write_failed(&n->base, &err);
         return;
     }
     buf_init(&text, REGISTRY_VALUE_MAX);
@@ -143,7 +145,7 @@ static void delete_write(struct node_request *n, const struct gate *gate)
                                         .key = n->key,
                                         .expect = REGISTRY_VERSION,
                                         .version = n->version};
-    n_ops += node_life_delete(&n->life, n->base.c, &ops[n_ops]);
+    n_ops += coordinator_node_life_delete(&n->life, n->base.c, &ops[n_ops]);
     n->n_ops = n_ops;
     registry_txn(n->base.c->registry, ops, n_ops, delete_done, n);
     buf_close(&text);
@@ -151,12 +153,12 @@ static void delete_write(struct node_request *n, const struct gate *gate)
 
 static void delete_gate_read(void *arg, const struct registry_reply *reply)
 {
-    struct node_request *n = arg;
+    struct coordinator_node_request *n = arg;
     struct gate gate = {.state = GATE_ABSENT};
     bool left;
 
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        request_read_failed(&n->base, &reply->err);
+        coordinator_request_read_failed(&n->base, &reply->err);
         return;
     }
     /* what nobody can read is left to a person; the node goes all the same */
@@ -169,7 +171,7 @@ static void delete_gate_read(void *arg, const struct registry_reply *reply)
     delete_write(n, left ? &gate : NULL);
 }
 
-static void delete_read_gate(struct node_request *n,
+static void delete_read_gate(struct coordinator_node_request *n,
                              const struct registry_entry *standing)
 {
     char key[REGISTRY_KEY_MAX + 1];
@@ -183,7 +185,7 @@ static void delete_read_gate(struct node_request *n,
 
 static void delete_read(void *arg, const struct registry_reply *reply)
 {
-    struct node_request *n = arg;
+    struct coordinator_node_request *n = arg;
     const struct registry_entry *e = reply->entries;
     struct node_claim standing;
     struct err err = reply->err;
@@ -193,41 +195,42 @@ static void delete_read(void *arg, const struct registry_reply *reply)
         return;
     }
     if (err.code == ERR_NOT_FOUND) {
-        request_fail(&n->base, &err);
+        coordinator_request_fail(&n->base, &err);
         return;
     }
     if (err.code != ERR_OK) {
-        request_read_failed(&n->base, &err);
+        coordinator_request_read_failed(&n->base, &err);
         return;
     }
     if (e->owner != 0) {
-        node_refuse_agents(n);
+        coordinator_node_refuse_agents(n);
         return;
     }
     node_claim_read(&standing, e->value, e->value_len);
     if (delete_concerns(n, &standing)) {
         if (!n->process.known)
             n->process = standing.process;
-        node_life_read(&n->life, &standing);
+        coordinator_node_life_read(&n->life, &standing);
         delete_read_gate(n, e);
         return;
     }
     err_set(&err, ERR_CONFLICT, "another process is registered at %s by now",
             n->address);
-    request_fail(&n->base, &err);
+    coordinator_request_fail(&n->base, &err);
 }
 
 static void delete_begin(struct request *r)
 {
-    struct node_request *n = CONTAINER_OF(r, struct node_request, base);
+    struct coordinator_node_request *n =
+        CONTAINER_OF(r, struct coordinator_node_request, base);
 
     n->session = registry_session(r->c->registry);
     n->read_at = r->c->clock->mono;
     registry_get(r->c->registry, n->key, delete_read, n);
 }
 
-static int delete_take(struct node_request *n, const struct node_leave *leave,
-                       struct err *err)
+static int delete_take(struct coordinator_node_request *n,
+                       const struct node_leave *leave, struct err *err)
 {
     n->ask.has_startup = leave->startup_time != 0;
     n->ask.process.startup_time = leave->startup_time;
@@ -243,8 +246,8 @@ void coordinator_node_delete(struct coordinator *c,
                              const struct node_leave *leave,
                              coordinator_reply_f *done, void *arg)
 {
-    struct node_request *n =
-        node_request(c, leave->kind, leave->address, done, arg, delete_begin);
+    struct coordinator_node_request *n = coordinator_node_request(
+        c, leave->kind, leave->address, done, arg, delete_begin);
     struct coordinator_reply late = {.code = "too_late"};
     struct err err;
 
@@ -252,13 +255,13 @@ void coordinator_node_delete(struct coordinator *c,
     if (n == NULL)
         return;
     if (delete_take(n, leave, &err) != 0) {
-        request_fail(&n->base, &err);
+        coordinator_request_fail(&n->base, &err);
     } else if (leave->age_ms > NAMELESS_MS && !n->ask.has_startup &&
                n->ask.instance[0] == '\0') {
         err_set(&late.err, ERR_TIMEOUT,
                 "it waited, and whoever is registered may be another one by "
                 "now; name him by instance or startupTime");
-        request_end(&n->base, &late);
+        coordinator_request_end(&n->base, &late);
     } else {
         delete_begin(&n->base);
     }
@@ -304,10 +307,10 @@ static void removal_done(void *arg, const struct registry_reply *reply)
     struct removal *r = arg;
     bool looked = r->life.missing[0] != '\0';
 
-    if (node_life_refused(&r->life, reply, r->n_ops) && !looked)
+    if (coordinator_node_life_refused(&r->life, reply, r->n_ops) && !looked)
         registry_get(r->base.c->registry, r->key, removal_read, r);
     else
-        request_fail(&r->base, &reply->err);
+        coordinator_request_fail(&r->base, &reply->err);
 }
 
 static void removal_write(struct removal *r)
@@ -318,7 +321,7 @@ static void removal_write(struct removal *r)
                                   .version = r->version}};
 
     r->n_ops = 1;
-    r->n_ops += node_life_delete(&r->life, r->base.c, &ops[1]);
+    r->n_ops += coordinator_node_life_delete(&r->life, r->base.c, &ops[1]);
     registry_txn(r->base.c->registry, ops, r->n_ops, removal_done, r);
 }
 
@@ -335,22 +338,22 @@ static void removal_read(void *arg, const struct registry_reply *reply)
                                reply->entries[0].version != r->version))
         err_set(&err, ERR_CONFLICT, "renewed, or registered anew");
     if (err.code != ERR_OK) {
-        request_fail(&r->base, &err);
+        coordinator_request_fail(&r->base, &err);
         return;
     }
     node_claim_read(&standing, reply->entries[0].value,
                     reply->entries[0].value_len);
-    node_life_read(&r->life, &standing);
+    coordinator_node_life_read(&r->life, &standing);
     removal_write(r);
 }
 
 /* Not removed, for whatever reason: membership says so again. */
-void nodes_ttl_over(struct coordinator *c, const char *key, uint64_t created,
-                    uint64_t version)
+void coordinator_nodes_ttl_over(struct coordinator *c, const char *key,
+                                uint64_t created, uint64_t version)
 {
     struct removal *r = mem_zalloc(sizeof(*r));
 
-    request_init(c, &r->base, removal_said, r, removal_drop, NULL);
+    coordinator_request_init(c, &r->base, removal_said, r, removal_drop, NULL);
     snprintf(r->key, sizeof(r->key), "%s", key);
     r->created = created;
     r->version = version;

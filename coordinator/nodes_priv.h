@@ -24,26 +24,28 @@ struct node_life {
 };
 
 /* The second key of a registration as it was read; NULL: it is to be made. */
-void node_life_read(struct node_life *life, const struct node_claim *standing);
+void coordinator_node_life_read(struct node_life *life,
+                                const struct node_claim *standing);
 
 /* The op beside a put of the registration at `key`, and beside its delete,
  * the last of their txn; false: none is needed. `life` is lent to it. A name
  * is drawn where there is none yet. */
-bool node_life_put(struct node_life *life, struct coordinator *c,
-                   const char *key, struct registry_op *op);
-bool node_life_delete(struct node_life *life, struct coordinator *c,
-                      struct registry_op *op);
+bool coordinator_node_life_put(struct node_life *life, struct coordinator *c,
+                               const char *key, struct registry_op *op);
+bool coordinator_node_life_delete(struct node_life *life, struct coordinator *c,
+                                  struct registry_op *op);
 
 /* The txn of `n` ops was refused. Where all but its last op held the second
  * key is not there, and it is never made again: a registration that still
  * names it when it is read after this (somebody took the second key alone
  * away) goes on without. True: this may be so. */
-bool node_life_refused(struct node_life *life,
-                       const struct registry_reply *reply, size_t n);
+bool coordinator_node_life_refused(struct node_life *life,
+                                   const struct registry_reply *reply,
+                                   size_t n);
 
 #define NODE_WARNINGS_MAX 16
 
-struct node_request {
+struct coordinator_node_request {
     struct request base; /* first */
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
@@ -74,16 +76,16 @@ struct node_request {
 
 /* node_body.c: is the body a heartbeat? ERR_INVALID with all members that are
  * none, and what is expected; those that nobody reads become warnings. */
-int node_body_check(struct node_request *n, const cJSON *body,
-                    struct err *err) MUST_CHECK;
+int coordinator_node_body_check(struct coordinator_node_request *n,
+                                const cJSON *body, struct err *err) MUST_CHECK;
 
 /* NULL: the address is none, and that was answered. `again` may be NULL. */
-struct node_request *node_request(struct coordinator *c, enum node_kind kind,
-                                  const char *address,
-                                  coordinator_reply_f *done, void *arg,
-                                  void (*again)(struct request *));
+struct coordinator_node_request *
+coordinator_node_request(struct coordinator *c, enum node_kind kind,
+                         const char *address, coordinator_reply_f *done,
+                         void *arg, void (*again)(struct request *));
 
 /* The key is another client's, and goes with that one's session. */
-void node_refuse_agents(struct node_request *n);
+void coordinator_node_refuse_agents(struct coordinator_node_request *n);
 
 #endif

@@ -46,7 +46,7 @@ static bool foreign(const struct coordinator *c, const struct registry_place *p)
     return p->incarnation[0] != '\0' && known->incarnation[0] != '\0' &&
            strcmp(p->incarnation, known->incarnation) != 0 &&
            (strcmp(record->incarnation, known->incarnation) != 0 ||
-            !history_follows(record, p->incarnation));
+            !registry_history_follows(record, p->incarnation));
 }
 
 /* Further in the same one than we know. */
@@ -100,8 +100,9 @@ static void doubt(struct coordinator *c, const struct registry_place *p,
     snprintf(d->key, sizeof(d->key), "%s", key);
 }
 
-enum place_said place_heard(struct coordinator *c,
-                            const struct registry_place *p, const char *key)
+enum place_said coordinator_place_heard(struct coordinator *c,
+                                        const struct registry_place *p,
+                                        const char *key)
 {
     if (!connected(c) || !beyond(c, p))
         return PLACE_KNOWN;
@@ -128,7 +129,8 @@ static bool place_of(const char *value, size_t len, struct registry_place *out)
     return registry_place_parse(text, out, NULL) == 0;
 }
 
-void place_registration(struct coordinator *c, const struct registry_event *ev)
+void coordinator_place_registration(struct coordinator *c,
+                                    const struct registry_event *ev)
 {
     const struct registry_entry *e = &ev->entry;
     struct registry_place place;
@@ -229,8 +231,8 @@ static void on_record(void *arg, const struct registry_reply *reply)
     bool news;
 
     if (reply->err.code != ERR_OK ||
-        history_read(&d->record, reply->entries[0].value,
-                     reply->entries[0].value_len, NULL) != 0) {
+        registry_history_read(&d->record, reply->entries[0].value,
+                              reply->entries[0].value_len, NULL) != 0) {
         again(c);
         return;
     }
@@ -254,8 +256,8 @@ static void on_record(void *arg, const struct registry_reply *reply)
 
 static void testify(struct coordinator *c)
 {
-    uint64_t shown = work_shown(c->work), epoch = view_epoch(c->view);
-    uint64_t fence = view_fence(c->view);
+    uint64_t shown = work_shown(c->work), epoch = work_view_epoch(c->view);
+    uint64_t fence = work_view_fence(c->view);
     char place[HISTORY_PLACE_SIZE];
     struct buf b;
     bool whole;
@@ -270,7 +272,7 @@ static void testify(struct coordinator *c)
     json_put_u64(&b, "highest_fence",
                  c->doubt.fence > fence ? c->doubt.fence : fence);
     whole = work_testify(c->work, &b);
-    whole = view_testify(c->view, &b, TESTIMONY_MAX) && whole;
+    whole = work_view_testify(c->view, &b, TESTIMONY_MAX) && whole;
     json_put_bool(&b, "cut", !whole);
     json_close(&b, '}');
     assert(!b.overflow);
@@ -278,13 +280,13 @@ static void testify(struct coordinator *c)
     buf_close(&b);
 }
 
-void place_went_back(struct coordinator *c)
+void coordinator_place_went_back(struct coordinator *c)
 {
     settled(c);
     testify(c);
 }
 
-void place_tick(struct coordinator *c)
+void coordinator_place_tick(struct coordinator *c)
 {
     struct place_doubt *d = &c->doubt;
     mono_ms now = c->clock->mono;

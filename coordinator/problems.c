@@ -34,7 +34,8 @@ static bool may_say(struct coordinator *c)
     return false;
 }
 
-void problems_key(struct coordinator *c, const char *key, const char *reason)
+void coordinator_problems_key(struct coordinator *c, const char *key,
+                              const char *reason)
 {
     struct key_problem *p;
     size_t len = strlen(key);
@@ -61,7 +62,7 @@ static void drop(struct coordinator *c, struct key_problem *p)
     mem_free(p);
 }
 
-void problems_key_good(struct coordinator *c, const char *key)
+void coordinator_problems_key_good(struct coordinator *c, const char *key)
 {
     struct key_problem *p;
 
@@ -74,15 +75,16 @@ void problems_key_good(struct coordinator *c, const char *key)
     c->dirty_soon = true;
 }
 
-void problems_unfit(void *arg, const char *key, const char *reason)
+void coordinator_problems_unfit(void *arg, const char *key, const char *reason)
 {
     if (reason != NULL)
-        problems_key(arg, key, reason);
+        coordinator_problems_key(arg, key, reason);
     else
-        problems_key_good(arg, key);
+        coordinator_problems_key_good(arg, key);
 }
 
-void problems_node_key(struct coordinator *c, const struct registry_event *ev)
+void coordinator_problems_node_key(struct coordinator *c,
+                                   const struct registry_event *ev)
 {
     struct node_key names;
     struct err err;
@@ -91,9 +93,9 @@ void problems_node_key(struct coordinator *c, const struct registry_event *ev)
         node_key_parse(ev->entry.key, &names, &err) == 0)
         return;
     if (ev->type == REGISTRY_REMOVE)
-        problems_key_good(c, ev->entry.key);
+        coordinator_problems_key_good(c, ev->entry.key);
     else
-        problems_key(c, ev->entry.key, err.msg);
+        coordinator_problems_key(c, ev->entry.key, err.msg);
 }
 
 /* The same field wrong in the same way is no news, whatever its value. */
@@ -106,7 +108,7 @@ static uint64_t name_of(const struct heartbeat_problem *p)
     return hash_str(what, (uint64_t)p->reason + 1);
 }
 
-static bool was_said(const struct node_extra *x, uint64_t name)
+static bool was_said(const struct coordinator_node_extra *x, uint64_t name)
 {
     for (size_t i = 0; i < x->n_said; i++)
         if (x->said[i] == name)
@@ -114,8 +116,8 @@ static bool was_said(const struct node_extra *x, uint64_t name)
     return x->n_said == ARRAY_LEN(x->said);
 }
 
-void problems_node(struct coordinator *c, struct node *node,
-                   struct node_extra *x)
+void coordinator_problems_node(struct coordinator *c, struct node *node,
+                               struct coordinator_node_extra *x)
 {
     if (!process_same(&x->said_of, &node->process) && node->process.known) {
         if (x->said_of.known)
@@ -135,38 +137,40 @@ void problems_node(struct coordinator *c, struct node *node,
     }
 }
 
-void problems_fill(struct coordinator *c, struct snapshot *s)
+void coordinator_problems_fill(struct coordinator *c, struct snapshot *s)
 {
     struct key_problem *p, *tmp;
 
     s->problem_keys = HASH_COUNT(c->problems);
-    s->problems = snapshot_alloc(s, SNAPSHOT_PROBLEMS_MAX *
-                                        sizeof(struct snapshot_problem));
+    s->problems = coordinator_snapshot_alloc(
+        s, SNAPSHOT_PROBLEMS_MAX * sizeof(struct snapshot_problem));
     HASH_ITER(hh, c->problems, p, tmp)
     {
         if (s->n_problems == SNAPSHOT_PROBLEMS_MAX)
             break;
-        s->problems[s->n_problems++] = (struct snapshot_problem){
-            snapshot_str(s, p->key), snapshot_str(s, p->reason)};
+        s->problems[s->n_problems++] =
+            (struct snapshot_problem){coordinator_snapshot_str(s, p->key),
+                                      coordinator_snapshot_str(s, p->reason)};
     }
 }
 
-void problems_fill_node(struct snapshot *s, struct snapshot_node *to,
-                        const struct node *node)
+void coordinator_problems_fill_node(struct snapshot *s,
+                                    struct coordinator_snapshot_node *to,
+                                    const struct node *node)
 {
     const char **texts;
 
     if (node->n_problems == 0)
         return;
-    texts = snapshot_alloc(s, node->n_problems * sizeof(*texts));
+    texts = coordinator_snapshot_alloc(s, node->n_problems * sizeof(*texts));
     for (size_t i = 0; i < node->n_problems; i++)
-        texts[i] = snapshot_str(s, node->problems[i].text);
+        texts[i] = coordinator_snapshot_str(s, node->problems[i].text);
     to->problems = texts;
     to->n_problems = node->n_problems;
     s->problem_nodes++;
 }
 
-void problems_end(struct coordinator *c)
+void coordinator_problems_end(struct coordinator *c)
 {
     struct key_problem *p, *tmp;
 

@@ -47,15 +47,15 @@ static void order_nodes(struct coordinator *c)
 
 /* Its groups, with "default" in its place. */
 static void fill_groups(struct coordinator *c, struct snapshot *s,
-                        struct snapshot_node *to, struct node *node)
+                        struct coordinator_snapshot_node *to, struct node *node)
 {
-    const struct group_list *l = &node_extra(c, node)->groups;
+    const struct group_list *l = &coordinator_node_extra(c, node)->groups;
     const char **names;
     size_t i = 0;
 
     if (node->kind != NODE_WORKER)
         return;
-    names = snapshot_alloc(s, (l->n + 1) * sizeof(*names));
+    names = coordinator_snapshot_alloc(s, (l->n + 1) * sizeof(*names));
     while (i < l->n && strcmp(l->names[i]->text, "default") < 0)
         names[to->n_groups++] = s->groups[l->names[i++]->place].name;
     names[to->n_groups++] = "default";
@@ -83,8 +83,8 @@ static const char *report_age(const struct coordinator *c,
 static wall_ms gate_until(const struct coordinator *c, const struct node *node)
 {
     const struct gate *gate = &node->gate;
-    const struct view_owner *o =
-        gate->for_ms > 0 ? view_owner(c->view, node->kind, node->address)
+    const struct work_view_owner *o =
+        gate->for_ms > 0 ? work_view_owner(c->view, node->kind, node->address)
                          : NULL;
 
     return o == NULL
@@ -93,15 +93,15 @@ static wall_ms gate_until(const struct coordinator *c, const struct node *node)
 }
 
 static void fill_node(struct coordinator *c, struct snapshot *s,
-                      struct snapshot_node *to, struct node *node)
+                      struct coordinator_snapshot_node *to, struct node *node)
 {
-    const struct node_extra *x = node_extra(c, node);
+    const struct coordinator_node_extra *x = coordinator_node_extra(c, node);
 
     to->kind = node->kind;
     to->state = node->state;
     to->status = node->status;
     to->degraded = node->degraded;
-    to->address = snapshot_str(s, node->address);
+    to->address = coordinator_snapshot_str(s, node->address);
     to->load = node->load;
     to->owned = (uint32_t)x->markers;
     to->work_index = x->work_index;
@@ -113,32 +113,36 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->cordoned = node->gate.cordoned || node->gate.state == GATE_CORDONED;
     to->gate_left = node->gate.left;
     to->gate_process = node->gate.process;
-    to->gate_who = node->gate.who[0] ? snapshot_str(s, node->gate.who) : "";
-    to->gate_reason =
-        node->gate.reason[0] ? snapshot_str(s, node->gate.reason) : "";
+    to->gate_who =
+        node->gate.who[0] ? coordinator_snapshot_str(s, node->gate.who) : "";
+    to->gate_reason = node->gate.reason[0]
+                          ? coordinator_snapshot_str(s, node->gate.reason)
+                          : "";
     to->gate_since = node->gate.ordered;
     to->gate_until = gate_until(c, node);
     fill_groups(c, s, to, node);
-    problems_fill_node(s, to, node);
+    coordinator_problems_fill_node(s, to, node);
 }
 
 static void fill_settings(const struct coordinator *c, struct snapshot *s)
 {
-    const struct settings *set = view_settings(c->view);
+    const struct settings *set = work_view_settings(c->view);
     wall_ms now = c->clock->wall;
 
-    s->paused = settings_paused(set, now);
+    s->paused = work_settings_paused(set, now);
     s->paused_until = s->paused ? set->paused_until : 0;
     s->brake_override_until =
-        settings_overridden(set, now) ? set->brake_override_until : 0;
-    s->settings_who = set->who[0] ? snapshot_str(s, set->who) : "";
-    s->settings_reason = set->reason[0] ? snapshot_str(s, set->reason) : "";
+        work_settings_overridden(set, now) ? set->brake_override_until : 0;
+    s->settings_who = set->who[0] ? coordinator_snapshot_str(s, set->who) : "";
+    s->settings_reason =
+        set->reason[0] ? coordinator_snapshot_str(s, set->reason) : "";
 }
 
 static void fill_nodes(struct coordinator *c, struct snapshot *s)
 {
     s->n_nodes = c->n_order;
-    s->nodes = snapshot_alloc(s, (s->n_nodes + 1) * sizeof(*s->nodes));
+    s->nodes =
+        coordinator_snapshot_alloc(s, (s->n_nodes + 1) * sizeof(*s->nodes));
     for (size_t i = 0; i < s->n_nodes; i++)
         fill_node(c, s, &s->nodes[i], c->order[i]);
 }
@@ -153,7 +157,7 @@ static int name_order(const void *a, const void *b)
 }
 
 static void fill_group_def(struct coordinator *c, struct snapshot *s,
-                           struct snapshot_group *to)
+                           struct coordinator_snapshot_group *to)
 {
     struct group_def *g;
     const char **addresses;
@@ -161,9 +165,10 @@ static void fill_group_def(struct coordinator *c, struct snapshot *s,
     HASH_FIND_STR(c->groups, to->name, g);
     if (g == NULL)
         return;
-    addresses = snapshot_alloc(s, (g->n_addresses + 1) * sizeof(*addresses));
+    addresses = coordinator_snapshot_alloc(s, (g->n_addresses + 1) *
+                                                  sizeof(*addresses));
     for (size_t i = 0; i < g->n_addresses; i++)
-        addresses[i] = snapshot_str(s, g->addresses[i]);
+        addresses[i] = coordinator_snapshot_str(s, g->addresses[i]);
     to->addresses = addresses;
     to->n_addresses = g->n_addresses;
     to->defined_by_api = g->by_api;
@@ -177,14 +182,16 @@ static void fill_alive(struct coordinator *c, struct snapshot *s)
 
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; pass == 1 && i < s->n_groups; i++) {
-            struct snapshot_group *g = &s->groups[i];
+            struct coordinator_snapshot_group *g = &s->groups[i];
 
-            alive[i] = snapshot_alloc(s, (g->n_alive + 1) * sizeof(**alive));
+            alive[i] = coordinator_snapshot_alloc(s, (g->n_alive + 1) *
+                                                         sizeof(**alive));
             g->alive = alive[i];
             g->n_alive = 0;
         }
         for (size_t i = 0; i < s->n_nodes; i++) {
-            const struct group_list *l = &node_extra(c, c->order[i])->groups;
+            const struct group_list *l =
+                &coordinator_node_extra(c, c->order[i])->groups;
 
             if (s->nodes[i].state != NODE_UP || s->nodes[i].kind != NODE_WORKER)
                 continue;
@@ -211,13 +218,13 @@ static void fill_group_list(struct coordinator *c, struct snapshot *s)
         names[i++] = name;
     }
     qsort(names, n, sizeof(struct group_name *), name_order);
-    s->groups = snapshot_alloc(s, (n + 1) * sizeof(*s->groups));
+    s->groups = coordinator_snapshot_alloc(s, (n + 1) * sizeof(*s->groups));
     s->groups[s->n_groups++].name = "default";
     for (i = 0; i < n; i++) {
-        struct snapshot_group *g = &s->groups[s->n_groups];
+        struct coordinator_snapshot_group *g = &s->groups[s->n_groups];
 
         names[i]->place = (uint32_t)s->n_groups++;
-        g->name = snapshot_str(s, names[i]->text);
+        g->name = coordinator_snapshot_str(s, names[i]->text);
         fill_group_def(c, s, g);
     }
     mem_free(names);
@@ -235,14 +242,15 @@ static void fill_peers(struct coordinator *c, struct snapshot *s)
     size_t n = HASH_COUNT(c->peers);
     struct peer *p, *tmp;
 
-    s->coordinators = snapshot_alloc(s, (n + 1) * sizeof(*s->coordinators));
+    s->coordinators =
+        coordinator_snapshot_alloc(s, (n + 1) * sizeof(*s->coordinators));
     HASH_ITER(hh, c->peers, p, tmp)
     {
         struct snapshot_coordinator *to = &s->coordinators[s->n_coordinators++];
 
-        to->address = snapshot_str(s, p->address);
-        to->version = snapshot_str(s, p->version);
-        to->locks = snapshot_str(s, p->locks);
+        to->address = coordinator_snapshot_str(s, p->address);
+        to->version = coordinator_snapshot_str(s, p->version);
+        to->locks = coordinator_snapshot_str(s, p->locks);
         to->started = p->started;
     }
     if (n > 1)
@@ -257,7 +265,7 @@ static uint32_t count_markers(struct coordinator *c)
     size_t n = 0;
 
     for (int k = 0; k < NODE_KINDS; k++)
-        n += view_marker_count(c->view, (enum node_kind)k, "-");
+        n += work_view_marker_count(c->view, (enum node_kind)k, "-");
     return (uint32_t)n;
 }
 
@@ -284,9 +292,9 @@ static void fill_trouble(struct coordinator *c, struct snapshot *s)
 
     if (!registry_trouble(c->registry, &trouble))
         return;
-    to = snapshot_alloc(s, sizeof(*to));
+    to = coordinator_snapshot_alloc(s, sizeof(*to));
     to->what = trouble.what;
-    to->detail = snapshot_str(s, trouble.detail);
+    to->detail = coordinator_snapshot_str(s, trouble.detail);
     to->since = c->clock->wall - (c->clock->mono - trouble.since);
     to->times = trouble.times;
     s->trouble = to;
@@ -301,9 +309,9 @@ static void fill_unready(struct coordinator *c, struct snapshot *s)
         return;
     if (s->trouble != NULL)
         snprintf(text, sizeof(text), "%s: %s: %s; %s",
-                 trouble_code(s->trouble->what),
-                 trouble_title(s->trouble->what), s->trouble->detail,
-                 trouble_advice(s->trouble->what));
+                 registry_trouble_code(s->trouble->what),
+                 registry_trouble_title(s->trouble->what), s->trouble->detail,
+                 registry_trouble_advice(s->trouble->what));
     else if (c->leaving)
         snprintf(text, sizeof(text),
                  "leaving: this coordinator is shutting "
@@ -312,9 +320,9 @@ static void fill_unready(struct coordinator *c, struct snapshot *s)
         snprintf(text, sizeof(text),
                  "reading: the registry is still being read:%s%s%s",
                  membership_synced(c->membership) ? "" : " nodes",
-                 view_synced(c->view) ? "" : " work",
+                 work_view_synced(c->view) ? "" : " work",
                  c->groups_synced ? "" : " groups");
-    s->unready = snapshot_str(s, text);
+    s->unready = coordinator_snapshot_str(s, text);
 }
 
 static const char *place_text(struct snapshot *s,
@@ -322,7 +330,7 @@ static const char *place_text(struct snapshot *s,
 {
     char text[HISTORY_PLACE_SIZE];
 
-    return snapshot_str(s, registry_place_text(place, text));
+    return coordinator_snapshot_str(s, registry_place_text(place, text));
 }
 
 static void fill_history(struct coordinator *c, struct snapshot *s)
@@ -331,15 +339,15 @@ static void fill_history(struct coordinator *c, struct snapshot *s)
     char text[HISTORY_PLACE_SIZE];
     struct snapshot_back *to;
 
-    s->registry_place = snapshot_str(
+    s->registry_place = coordinator_snapshot_str(
         s, registry_place_token(registry_place(c->registry), text));
     if (back == NULL)
         return;
-    to = snapshot_alloc(s, sizeof(*to));
+    to = coordinator_snapshot_alloc(s, sizeof(*to));
     to->known = place_text(s, &back->known);
     to->now = place_text(s, &back->now);
-    to->by = snapshot_str(s, back->by);
-    to->why = snapshot_str(s, back->why);
+    to->by = coordinator_snapshot_str(s, back->by);
+    to->why = coordinator_snapshot_str(s, back->why);
     to->since = c->clock->wall - (c->clock->mono - back->since);
     s->went_back = to;
 }
@@ -355,7 +363,7 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
         c->as_of = c->clock->wall;
     s->as_of = c->as_of;
     clock_rfc3339(s->as_of, s->as_of_text);
-    s->self = snapshot_str(s, c->self);
+    s->self = coordinator_snapshot_str(s, c->self);
     s->registry_backend = registry_backend_name(c->registry);
     s->session_timeout_ms = registry_session_timeout(c->registry);
     s->registry_revision = registry_revision(c->registry);
@@ -369,42 +377,42 @@ static void fill_cluster(struct coordinator *c, struct snapshot *s)
             continue;
         s->brake[k] = engine_brake(c->engines[k]);
         s->engine[k] = engine_state_name(c->engines[k]);
-        lock_wait_fill(c, s, k);
+        coordinator_lock_wait_fill(c, s, k);
         if (!engine_holds_lock(c->engines[k], &s->fence[k]))
             s->fence[k] = 0;
     }
 }
 
-void publish_now(struct coordinator *c)
+void coordinator_publish_now(struct coordinator *c)
 {
-    struct snapshot *s = snapshot_new(), *before;
+    struct snapshot *s = coordinator_snapshot_new(), *before;
 
     order_nodes(c);
     fill_group_list(c, s);
     fill_nodes(c, s);
     fill_alive(c, s);
     fill_peers(c, s);
-    problems_fill(c, s);
+    coordinator_problems_fill(c, s);
     fill_cluster(c, s);
-    before = snapshot_acquire(c->slot);
-    if (snapshot_mark_changes(s, before, c->index + 1) || c->dirty_soon ||
-        c->dirty_late)
+    before = coordinator_snapshot_acquire(c->slot);
+    if (coordinator_snapshot_mark_changes(s, before, c->index + 1) ||
+        c->dirty_soon || c->dirty_late)
         c->index++;
-    snapshot_release(&before);
+    coordinator_snapshot_release(&before);
     s->index = c->index;
     c->dirty_soon = c->dirty_late = false;
     c->published = c->clock->mono;
-    snapshot_publish(c->slot, s);
+    coordinator_snapshot_publish(c->slot, s);
 }
 
 /* Between two for those who wait for what they wrote. One of 10,000 nodes
  * takes some ms: it shall not be all that is done. */
-int64_t publish_gap(const struct coordinator *c)
+int64_t coordinator_publish_gap(const struct coordinator *c)
 {
     return PUBLISH_GAP_MS + (int64_t)(c->n_order / PUBLISH_NODES_PER_MS);
 }
 
-void publish_tick(struct coordinator *c)
+void coordinator_publish_tick(struct coordinator *c)
 {
     mono_ms age = c->clock->mono - c->published;
     bool dirty = c->dirty_soon || c->dirty_late;
@@ -413,6 +421,6 @@ void publish_tick(struct coordinator *c)
         c->dirty_soon = true; /* whoever asks for it is waiting */
     if ((c->dirty_soon && age >= PUBLISH_SOON_MS / 2) ||
         age >= PUBLISH_LATE_MS ||
-        (c->awaited && dirty && age >= publish_gap(c)))
-        publish_now(c);
+        (c->awaited && dirty && age >= coordinator_publish_gap(c)))
+        coordinator_publish_now(c);
 }

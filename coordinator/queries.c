@@ -43,8 +43,8 @@ static void settings_end(struct settings_request *s)
     struct coordinator_reply reply = {.settings = &s->settings};
 
     if (s->change)
-        write_index_add(&reply.wrote, SETTINGS_KEY);
-    request_end(&s->base, &reply);
+        coordinator_index_add(&reply.wrote, SETTINGS_KEY);
+    coordinator_request_end(&s->base, &reply);
 }
 
 static void settings_apply(struct settings_request *s)
@@ -83,7 +83,7 @@ static void settings_written(void *arg, const struct registry_reply *reply)
     if (reply->err.code == ERR_OK)
         settings_end(s);
     else
-        request_write_failed(&s->base, &reply->err);
+        coordinator_request_write_failed(&s->base, &reply->err);
 }
 
 static void settings_write_back(struct settings_request *s)
@@ -92,7 +92,7 @@ static void settings_write_back(struct settings_request *s)
 
     settings_apply(s);
     buf_init(&b, 4096);
-    settings_write(&b, &s->settings);
+    work_settings_write(&b, &s->settings);
     registry_put(s->base.c->registry, SETTINGS_KEY, b.data, b.len,
                  s->settings.version != 0 ? REGISTRY_VERSION : REGISTRY_ABSENT,
                  s->settings.version, false, settings_written, s);
@@ -106,19 +106,20 @@ static void settings_read_done(void *arg, const struct registry_reply *reply)
 
     memset(&s->settings, 0, sizeof(s->settings));
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        request_read_failed(&s->base, &reply->err);
+        coordinator_request_read_failed(&s->base, &reply->err);
         return;
     }
     if (reply->err.code == ERR_OK) {
         const struct registry_entry *e = &reply->entries[0];
 
-        if (settings_read(&s->settings, e->value, e->value_len, &err) != 0) {
-            request_damaged(&s->base, &err);
+        if (work_settings_read(&s->settings, e->value, e->value_len, &err) !=
+            0) {
+            coordinator_request_damaged(&s->base, &err);
             return;
         }
         s->settings.version = e->version;
     }
-    settings_lapse(&s->settings, s->base.c->clock->wall);
+    work_settings_lapse(&s->settings, s->base.c->clock->wall);
     if (s->change)
         settings_write_back(s);
     else
@@ -130,7 +131,8 @@ void coordinator_settings_get(struct coordinator *c, coordinator_reply_f *done,
 {
     struct settings_request *s = mem_zalloc(sizeof(*s));
 
-    request_init(c, &s->base, done, arg, settings_drop, settings_begin);
+    coordinator_request_init(c, &s->base, done, arg, settings_drop,
+                             settings_begin);
     settings_begin(&s->base);
 }
 
@@ -149,15 +151,16 @@ void coordinator_settings_patch(struct coordinator *c,
     s->reason = mem_strdup(patch->reason);
     s->policy = mem_strdup(patch->policy);
     s->change = true;
-    request_init(c, &s->base, done, arg, settings_drop, settings_begin);
+    coordinator_request_init(c, &s->base, done, arg, settings_drop,
+                             settings_begin);
     if (patch->brake_override_ms > BRAKE_OVERRIDE_MAX_MS) {
         err_set(&err, ERR_INVALID, "brake_override: %s is outside 0s to 1h",
                 units_format_duration(patch->brake_override_ms, asked));
-        request_fail(&s->base, &err);
+        coordinator_request_fail(&s->base, &err);
     } else if (patch->policy != NULL && patch->policy[0] != '\0' &&
                conf_policy_parse(patch->policy, &policy, &err) != 0) {
         err_wrap(&err, "policy");
-        request_fail(&s->base, &err);
+        coordinator_request_fail(&s->base, &err);
     } else {
         settings_begin(&s->base);
     }
@@ -185,8 +188,8 @@ static void group_end(struct group_request *g)
 {
     struct coordinator_reply reply = {.created = g->created};
 
-    write_index_add(&reply.wrote, g->key);
-    request_end(&g->base, &reply);
+    coordinator_index_add(&reply.wrote, g->key);
+    coordinator_request_end(&g->base, &reply);
 }
 
 static void group_written(void *arg, const struct registry_reply *reply)
@@ -196,7 +199,7 @@ static void group_written(void *arg, const struct registry_reply *reply)
     if (reply->err.code == ERR_OK)
         group_end(g);
     else
-        request_write_failed(&g->base, &reply->err);
+        coordinator_request_write_failed(&g->base, &reply->err);
 }
 
 /* Does it stand as it was asked for, by a write of unknown outcome? */
@@ -219,7 +222,7 @@ static void group_read(void *arg, const struct registry_reply *reply)
         reply->err.code == ERR_OK ? &reply->entries[0] : NULL;
 
     if (e == NULL && reply->err.code != ERR_NOT_FOUND) {
-        request_read_failed(&g->base, &reply->err);
+        coordinator_request_read_failed(&g->base, &reply->err);
     } else if (group_settled(g, e)) {
         group_end(g);
     } else if (g->text.len > 0) {
@@ -230,7 +233,7 @@ static void group_read(void *arg, const struct registry_reply *reply)
     } else if (e != NULL) {
         registry_delete(r, g->key, e->version, group_written, g);
     } else {
-        request_fail(&g->base, &reply->err);
+        coordinator_request_fail(&g->base, &reply->err);
     }
 }
 
@@ -250,16 +253,16 @@ static struct group_request *group_request(struct coordinator *c,
     char clean[NODE_GROUP_MAX + 1];
     struct err err;
 
-    request_init(c, &g->base, done, arg, group_drop, group_begin);
+    coordinator_request_init(c, &g->base, done, arg, group_drop, group_begin);
     buf_init(&g->text, REGISTRY_VALUE_MAX);
     if (node_clean_group(name, clean, &err) != 0) {
-        request_fail(&g->base, &err);
+        coordinator_request_fail(&g->base, &err);
         return NULL;
     }
     if (strcmp(clean, "default") == 0) {
         err_set(&err, ERR_INVALID,
                 "group default holds every worker and cannot be defined");
-        request_fail(&g->base, &err);
+        coordinator_request_fail(&g->base, &err);
         return NULL;
     }
     snprintf(g->key, sizeof(g->key), GROUPS_PREFIX "/%s", clean);
@@ -292,7 +295,7 @@ void coordinator_group_put(struct coordinator *c, const char *name,
         err_set(&err, ERR_TOO_LARGE, "the addresses need more than %d bytes",
                 REGISTRY_VALUE_MAX);
     if (err.code != ERR_OK)
-        request_fail(&g->base, &err);
+        coordinator_request_fail(&g->base, &err);
     else
         group_begin(&g->base);
 }
@@ -342,8 +345,8 @@ static void failovers_add(struct failovers_request *f,
     for (size_t i = 0; i < reply->n_entries; i++) {
         const struct registry_entry *e = &reply->entries[i];
 
-        if (failover_record_read(&f->records[f->n], e->value, e->value_len,
-                                 err) == 0)
+        if (work_failover_read(&f->records[f->n], e->value, e->value_len,
+                               err) == 0)
             f->records[f->n++].version = e->version;
     }
 }
@@ -354,7 +357,7 @@ static void failovers_listed(void *arg, const struct registry_reply *reply)
     struct coordinator_reply answer = {0};
 
     if (reply->err.code != ERR_OK) {
-        request_fail(&f->base, &reply->err);
+        coordinator_request_fail(&f->base, &reply->err);
         return;
     }
     failovers_add(f, reply, NULL);
@@ -366,7 +369,7 @@ static void failovers_listed(void *arg, const struct registry_reply *reply)
     qsort(f->records, f->n, sizeof(*f->records), newest_first);
     answer.failovers = f->records;
     answer.n_failovers = f->n;
-    request_end(&f->base, &answer);
+    coordinator_request_end(&f->base, &answer);
 }
 
 static void failover_got(void *arg, const struct registry_reply *reply)
@@ -376,17 +379,17 @@ static void failover_got(void *arg, const struct registry_reply *reply)
     struct err err;
 
     if (reply->err.code != ERR_OK) {
-        request_fail(&f->base, &reply->err);
+        coordinator_request_fail(&f->base, &reply->err);
         return;
     }
     failovers_add(f, reply, &err);
     if (f->n == 0) {
-        request_damaged(&f->base, &err);
+        coordinator_request_damaged(&f->base, &err);
         return;
     }
     answer.failovers = f->records;
     answer.n_failovers = f->n;
-    request_end(&f->base, &answer);
+    coordinator_request_end(&f->base, &answer);
 }
 
 void coordinator_failover_list(struct coordinator *c, coordinator_reply_f *done,
@@ -394,7 +397,7 @@ void coordinator_failover_list(struct coordinator *c, coordinator_reply_f *done,
 {
     struct failovers_request *f = mem_zalloc(sizeof(*f));
 
-    request_init(c, &f->base, done, arg, failovers_drop, NULL);
+    coordinator_request_init(c, &f->base, done, arg, failovers_drop, NULL);
     registry_list(c->registry, FAILOVER_PREFIX, NULL, REGISTRY_PAGE_MAX,
                   failovers_listed, f);
 }
@@ -406,12 +409,12 @@ void coordinator_failover_get(struct coordinator *c, const char *id,
     char key[REGISTRY_KEY_MAX + 1];
     struct err err;
 
-    request_init(c, &f->base, done, arg, failovers_drop, NULL);
+    coordinator_request_init(c, &f->base, done, arg, failovers_drop, NULL);
     if (strlen(id) > FAILOVER_ID_MAX || strchr(id, '/') != NULL ||
         id[0] == '\0') {
         err_set(&err, ERR_NOT_FOUND, "no failover of this id");
-        request_fail(&f->base, &err);
+        coordinator_request_fail(&f->base, &err);
         return;
     }
-    registry_get(c->registry, failover_key(id, key), failover_got, f);
+    registry_get(c->registry, work_failover_key(id, key), failover_got, f);
 }

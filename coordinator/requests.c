@@ -31,7 +31,7 @@ static const char *reply_code(enum err_code code)
     case ERR_SESSION_LOST:
         return "session_lost";
     case ERR_DENIED:
-        return trouble_code(TROUBLE_FORBIDDEN);
+        return registry_trouble_code(TROUBLE_FORBIDDEN);
     case ERR_TOO_LARGE:
         return "too_large";
     case ERR_INVALID:
@@ -45,10 +45,10 @@ static const char *reply_code(enum err_code code)
     }
 }
 
-void request_init(struct coordinator *c, struct request *r,
-                  coordinator_reply_f *done, void *arg,
-                  void (*drop)(struct request *),
-                  void (*again)(struct request *))
+void coordinator_request_init(struct coordinator *c, struct request *r,
+                              coordinator_reply_f *done, void *arg,
+                              void (*drop)(struct request *),
+                              void (*again)(struct request *))
 {
     assert(done != NULL && drop != NULL);
     r->c = c;
@@ -59,7 +59,8 @@ void request_init(struct coordinator *c, struct request *r,
     DL_APPEND(c->requests, r);
 }
 
-void request_end(struct request *r, const struct coordinator_reply *reply)
+void coordinator_request_end(struct request *r,
+                             const struct coordinator_reply *reply)
 {
     assert(r->done != NULL);
     DL_DELETE(r->c->requests, r);
@@ -73,32 +74,32 @@ static void request_end_with(struct request *r, const char *code,
 {
     struct coordinator_reply reply = {.code = code, .err = *err};
 
-    request_end(r, &reply);
+    coordinator_request_end(r, &reply);
 }
 
-void request_fail(struct request *r, const struct err *err)
+void coordinator_request_fail(struct request *r, const struct err *err)
 {
     request_end_with(r, reply_code(err->code), err);
 }
 
-void request_damaged(struct request *r, const struct err *err)
+void coordinator_request_damaged(struct request *r, const struct err *err)
 {
     request_end_with(r, "damaged", err);
 }
 
-void request_read_failed(struct request *r, const struct err *err)
+void coordinator_request_read_failed(struct request *r, const struct err *err)
 {
     mono_ms now = r->c->clock->mono;
 
     if (r->unknown_since == 0)
-        request_fail(r, err);
+        coordinator_request_fail(r, err);
     else if (now - r->unknown_since < READ_BACK_AT_MOST_MS)
         r->again_at = now + READ_BACK_MS;
     else
         request_end_with(r, reply_code(ERR_UNKNOWN), err);
 }
 
-void request_write_failed(struct request *r, const struct err *err)
+void coordinator_request_write_failed(struct request *r, const struct err *err)
 {
     mono_ms now = r->c->clock->mono;
 
@@ -108,12 +109,12 @@ void request_write_failed(struct request *r, const struct err *err)
     if (err->code == ERR_CONFLICT && ++r->conflicts < CONFLICTS_MAX)
         r->again(r);
     else if (err->code == ERR_CONFLICT)
-        request_fail(r, err);
+        coordinator_request_fail(r, err);
     else
-        request_read_failed(r, err);
+        coordinator_request_read_failed(r, err);
 }
 
-void requests_tick(struct coordinator *c)
+void coordinator_requests_tick(struct coordinator *c)
 {
     struct request *r, *tmp;
 
@@ -126,7 +127,7 @@ void requests_tick(struct coordinator *c)
     }
 }
 
-void requests_cancel(struct coordinator *c)
+void coordinator_requests_cancel(struct coordinator *c)
 {
     struct err err;
 
@@ -136,11 +137,11 @@ void requests_cancel(struct coordinator *c)
         registry_forget(c->registry, r);
         err_set(&err, r->unknown_since != 0 ? ERR_UNKNOWN : ERR_CANCELLED,
                 "the coordinator is leaving");
-        request_fail(r, &err);
+        coordinator_request_fail(r, &err);
     }
 }
 
-void requests_abandon(struct coordinator *c)
+void coordinator_requests_abandon(struct coordinator *c)
 {
     while (c->requests != NULL) {
         struct request *r = c->requests;

@@ -37,7 +37,7 @@ static struct snapshot_arena *arena_block(size_t size,
     return a;
 }
 
-struct snapshot *snapshot_new(void)
+struct snapshot *coordinator_snapshot_new(void)
 {
     struct snapshot *s = mem_zalloc(sizeof(*s));
 
@@ -46,7 +46,7 @@ struct snapshot *snapshot_new(void)
     return s;
 }
 
-void *snapshot_alloc(struct snapshot *s, size_t size)
+void *coordinator_snapshot_alloc(struct snapshot *s, size_t size)
 {
     const size_t align = sizeof(max_align_t);
     size_t need = (size + align - 1) / align * align;
@@ -62,11 +62,11 @@ void *snapshot_alloc(struct snapshot *s, size_t size)
     return p;
 }
 
-const char *snapshot_str(struct snapshot *s, const char *text)
+const char *coordinator_snapshot_str(struct snapshot *s, const char *text)
 {
     size_t n = strlen(text) + 1;
 
-    return memcpy(snapshot_alloc(s, n), text, n);
+    return memcpy(coordinator_snapshot_alloc(s, n), text, n);
 }
 
 static void snapshot_unref(struct snapshot *s)
@@ -82,14 +82,14 @@ static void snapshot_unref(struct snapshot *s)
     mem_free(s);
 }
 
-void snapshot_release(struct snapshot **s)
+void coordinator_snapshot_release(struct snapshot **s)
 {
     if (*s != NULL)
         snapshot_unref(*s);
     *s = NULL;
 }
 
-struct snapshot_slot *snapshot_slot_new(void)
+struct snapshot_slot *coordinator_snapshot_slot_new(void)
 {
     struct snapshot_slot *slot = mem_zalloc(sizeof(*slot));
     int rc = pthread_mutex_init(&slot->mutex, NULL);
@@ -99,16 +99,17 @@ struct snapshot_slot *snapshot_slot_new(void)
     return slot;
 }
 
-void snapshot_slot_free(struct snapshot_slot **slot)
+void coordinator_snapshot_slot_free(struct snapshot_slot **slot)
 {
     if (*slot == NULL)
         return;
-    snapshot_release(&(*slot)->current);
+    coordinator_snapshot_release(&(*slot)->current);
     pthread_mutex_destroy(&(*slot)->mutex);
     MEM_FREE(*slot);
 }
 
-void snapshot_publish(struct snapshot_slot *slot, struct snapshot *s)
+void coordinator_snapshot_publish(struct snapshot_slot *slot,
+                                  struct snapshot *s)
 {
     struct snapshot *old;
 
@@ -117,10 +118,10 @@ void snapshot_publish(struct snapshot_slot *slot, struct snapshot *s)
     old = slot->current;
     slot->current = s;
     lock_release(&slot->mutex);
-    snapshot_release(&old);
+    coordinator_snapshot_release(&old);
 }
 
-struct snapshot *snapshot_acquire(struct snapshot_slot *slot)
+struct snapshot *coordinator_snapshot_acquire(struct snapshot_slot *slot)
 {
     struct snapshot *s;
 
@@ -132,15 +133,15 @@ struct snapshot *snapshot_acquire(struct snapshot_slot *slot)
     return s;
 }
 
-const struct snapshot_node *snapshot_node(const struct snapshot *s,
-                                          enum node_kind kind,
-                                          const char *address)
+const struct coordinator_snapshot_node *
+coordinator_snapshot_node(const struct snapshot *s, enum node_kind kind,
+                          const char *address)
 {
     size_t low = 0, high = s->n_nodes;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        const struct snapshot_node *n = &s->nodes[mid];
+        const struct coordinator_snapshot_node *n = &s->nodes[mid];
         int c = n->kind != kind ? (n->kind < kind ? -1 : 1)
                                 : strcmp(n->address, address);
 
@@ -154,14 +155,14 @@ const struct snapshot_node *snapshot_node(const struct snapshot *s,
     return NULL;
 }
 
-uint64_t snapshot_index(const struct snapshot *s, bool membership,
-                        enum node_kind kind, const char *address)
+uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,
+                                    enum node_kind kind, const char *address)
 {
-    const struct snapshot_node *n;
+    const struct coordinator_snapshot_node *n;
     uint64_t index = 0;
 
     if (address != NULL) {
-        n = snapshot_node(s, kind, address);
+        n = coordinator_snapshot_node(s, kind, address);
         return n == NULL ? 0 : membership ? n->seen.membership : n->seen.all;
     }
     if (kind < NODE_KINDS)
@@ -172,8 +173,8 @@ uint64_t snapshot_index(const struct snapshot *s, bool membership,
     return membership ? index : s->index;
 }
 
-const struct snapshot_group *snapshot_group(const struct snapshot *s,
-                                            const char *name)
+const struct coordinator_snapshot_group *
+coordinator_snapshot_group(const struct snapshot *s, const char *name)
 {
     size_t low = 1, high = s->n_groups; /* [0] is "default" */
 
@@ -218,8 +219,8 @@ static bool same_process(const struct process *a, const struct process *b)
 }
 
 /* Who it is, and whether it may be given work. */
-static bool same_member(const struct snapshot_node *a,
-                        const struct snapshot_node *b)
+static bool same_member(const struct coordinator_snapshot_node *a,
+                        const struct coordinator_snapshot_node *b)
 {
     return a->state == b->state && same_process(&a->process, &b->process) &&
            same_texts(a->groups, a->n_groups, b->groups, b->n_groups) &&
@@ -236,8 +237,8 @@ static bool same_load(const struct load *a, const struct load *b)
            a->pool == b->pool && a->slots == b->slots && a->weight == b->weight;
 }
 
-static bool same_report(const struct snapshot_node *a,
-                        const struct snapshot_node *b)
+static bool same_report(const struct coordinator_snapshot_node *a,
+                        const struct coordinator_snapshot_node *b)
 {
     return a->status == b->status && a->degraded == b->degraded &&
            same_load(&a->load, &b->load) && a->owned == b->owned &&
@@ -246,7 +247,8 @@ static bool same_report(const struct snapshot_node *a,
            same_texts(a->problems, a->n_problems, b->problems, b->n_problems);
 }
 
-static int order(const struct snapshot_node *a, const struct snapshot_node *b)
+static int order(const struct coordinator_snapshot_node *a,
+                 const struct coordinator_snapshot_node *b)
 {
     if (a->kind != b->kind)
         return a->kind < b->kind ? -1 : 1;
@@ -254,8 +256,8 @@ static int order(const struct snapshot_node *a, const struct snapshot_node *b)
 }
 
 /* `b`: the same node before, or NULL. */
-static void mark(struct snapshot *s, struct snapshot_node *n,
-                 const struct snapshot_node *b, uint64_t index)
+static void mark(struct snapshot *s, struct coordinator_snapshot_node *n,
+                 const struct coordinator_snapshot_node *b, uint64_t index)
 {
     struct snapshot_seen *kind = &s->seen[n->kind];
     bool member = b != NULL && same_member(n, b);
@@ -269,8 +271,9 @@ static void mark(struct snapshot *s, struct snapshot_node *n,
         kind->all = index;
 }
 
-bool snapshot_mark_changes(struct snapshot *s, const struct snapshot *before,
-                           uint64_t index)
+bool coordinator_snapshot_mark_changes(struct snapshot *s,
+                                       const struct snapshot *before,
+                                       uint64_t index)
 {
     size_t n_before = before != NULL ? before->n_nodes : 0, i = 0, j = 0;
     bool any = false;

@@ -22,7 +22,7 @@ struct snapshot_seen {
     uint64_t all, membership;
 };
 
-struct snapshot_node {
+struct coordinator_snapshot_node {
     enum node_kind kind;
     struct snapshot_seen seen;
     enum node_state state;
@@ -49,7 +49,7 @@ struct snapshot_node {
     wall_ms gate_since, gate_until;     /* by our clock; 0: none */
 };
 
-struct snapshot_group {
+struct coordinator_snapshot_group {
     const char *name;
     const char *const *addresses; /* as defined by configuration or API */
     size_t n_addresses;
@@ -94,10 +94,10 @@ struct snapshot {
     char as_of_text[CLOCK_RFC3339_SIZE]; /* the same; it is in every answer */
     bool stale; /* registry silent, not connected, or not synced */
     bool ready; /* connected, synced and own entry stands */
-    struct snapshot_node *nodes; /* by kind, then address */
+    struct coordinator_snapshot_node *nodes; /* by kind, then address */
     size_t n_nodes;
     struct snapshot_seen seen[NODE_KINDS]; /* of all of a kind, and who went */
-    struct snapshot_group *groups;         /* by name; "default" first */
+    struct coordinator_snapshot_group *groups; /* by name; "default" first */
     size_t n_groups;
     struct snapshot_coordinator *coordinators;
     size_t n_coordinators;
@@ -132,39 +132,42 @@ struct snapshot {
 };
 
 /* The node, or NULL: binary search. */
-const struct snapshot_node *snapshot_node(const struct snapshot *s,
-                                          enum node_kind kind,
-                                          const char *address);
+const struct coordinator_snapshot_node *
+coordinator_snapshot_node(const struct snapshot *s, enum node_kind kind,
+                          const char *address);
 /* The index that a long poll compares: of one node (0: there is none), of a
  * kind (address NULL), or of everything (NODE_KINDS for the kind). */
-uint64_t snapshot_index(const struct snapshot *s, bool membership,
-                        enum node_kind kind, const char *address);
-const struct snapshot_group *snapshot_group(const struct snapshot *s,
-                                            const char *name);
+uint64_t coordinator_snapshot_index(const struct snapshot *s, bool membership,
+                                    enum node_kind kind, const char *address);
+const struct coordinator_snapshot_group *
+coordinator_snapshot_group(const struct snapshot *s, const char *name);
 
 /* Any thread. */
-void snapshot_release(struct snapshot **s);
+void coordinator_snapshot_release(struct snapshot **s);
 
 /* --- building: loop thread, before it is published ----------------------- */
 
-struct snapshot *snapshot_new(void); /* one reference, the builder's */
+struct snapshot *
+coordinator_snapshot_new(void); /* one reference, the builder's */
 /* Memory that lives as long as the snapshot. */
-void *snapshot_alloc(struct snapshot *s, size_t size);
-const char *snapshot_str(struct snapshot *s, const char *text);
+void *coordinator_snapshot_alloc(struct snapshot *s, size_t size);
+const char *coordinator_snapshot_str(struct snapshot *s, const char *text);
 
 /* Mark what is shown otherwise than `before` (may be NULL) with this index;
  * false: no node is. */
-bool snapshot_mark_changes(struct snapshot *s, const struct snapshot *before,
-                           uint64_t index);
+bool coordinator_snapshot_mark_changes(struct snapshot *s,
+                                       const struct snapshot *before,
+                                       uint64_t index);
 
 /* The place where the current one hangs. */
 struct snapshot_slot;
-struct snapshot_slot *snapshot_slot_new(void);
-void snapshot_slot_free(struct snapshot_slot **slot);
+struct snapshot_slot *coordinator_snapshot_slot_new(void);
+void coordinator_snapshot_slot_free(struct snapshot_slot **slot);
 /* Takes over the builder's reference; the one before loses its. */
-void snapshot_publish(struct snapshot_slot *slot, struct snapshot *s);
+void coordinator_snapshot_publish(struct snapshot_slot *slot,
+                                  struct snapshot *s);
 /* Any thread: the current one with a reference of the caller's, or NULL
  * before the first was published. */
-struct snapshot *snapshot_acquire(struct snapshot_slot *slot);
+struct snapshot *coordinator_snapshot_acquire(struct snapshot_slot *slot);
 
 #endif

@@ -18,23 +18,24 @@
  * under a steady load, too. */
 #define PLANNED_PERIOD_MS 5000
 
-struct node_extra *node_extra(struct coordinator *c, struct node *node)
+struct coordinator_node_extra *coordinator_node_extra(struct coordinator *c,
+                                                      struct node *node)
 {
-    const struct view_owner *owner;
-    struct node_extra *x = node->user;
+    const struct work_view_owner *owner;
+    struct coordinator_node_extra *x = node->user;
 
     if (x != NULL)
         return x;
     x = mem_zalloc(sizeof(*x));
     node->user = x;
     c->order_stale = true;
-    owner = view_owner(c->view, node->kind, node->address);
+    owner = work_view_owner(c->view, node->kind, node->address);
     if (owner != NULL) { /* its markers may be known before it is */
         x->markers = owner->n_markers;
         x->work_index = owner->index;
     }
     if (node->kind == NODE_WORKER)
-        groups_join(c, node, x);
+        coordinator_groups_join(c, node, x);
     return x;
 }
 
@@ -57,9 +58,9 @@ static void master_drop(struct coordinator *c, const struct node *node)
 }
 
 /* The node is about to be freed. */
-void targets_forget(struct coordinator *c, struct node *node)
+void coordinator_targets_forget(struct coordinator *c, struct node *node)
 {
-    struct node_extra *x = node->user;
+    struct coordinator_node_extra *x = node->user;
 
     if (node->kind == NODE_WORKER)
         balancer_remove(c->balancer, node->address);
@@ -67,17 +68,17 @@ void targets_forget(struct coordinator *c, struct node *node)
     c->order_stale = true;
     if (x == NULL)
         return;
-    group_list_close(c, &x->defined);
-    group_list_close(c, &x->groups);
+    coordinator_group_list_close(c, &x->defined);
+    coordinator_group_list_close(c, &x->groups);
     mem_free(x);
     node->user = NULL;
 }
 
-void targets_end(struct coordinator *c)
+void coordinator_targets_end(struct coordinator *c)
 {
     for (struct node *n = membership_next(c->membership, NULL); n != NULL;
          n = membership_next(c->membership, n))
-        targets_forget(c, n);
+        coordinator_targets_forget(c, n);
     MEM_FREE(c->masters);
     MEM_FREE(c->order);
 }
@@ -90,9 +91,9 @@ static bool node_open(const struct node *n)
 }
 
 /* Something about the node changed: tell the balancer what is known now. */
-void targets_update(struct coordinator *c, struct node *node)
+void coordinator_targets_update(struct coordinator *c, struct node *node)
 {
-    struct node_extra *x = node_extra(c, node);
+    struct coordinator_node_extra *x = coordinator_node_extra(c, node);
     const char **names;
     struct balancer_worker w = {
         .busy = node->status == NODE_BUSY,
@@ -117,7 +118,7 @@ void targets_update(struct coordinator *c, struct node *node)
         master_add(c, node);
     if (node->kind != NODE_WORKER)
         return;
-    groups_of(c, node, x);
+    coordinator_groups_of(c, node, x);
     names = mem_array(x->groups.n + 1, sizeof(*names));
     for (size_t i = 0; i < x->groups.n; i++)
         names[i] = x->groups.names[i]->text;
@@ -128,7 +129,8 @@ void targets_update(struct coordinator *c, struct node *node)
     mem_free(names);
 }
 
-static void planned_age(const struct coordinator *c, struct node_extra *x)
+static void planned_age(const struct coordinator *c,
+                        struct coordinator_node_extra *x)
 {
     mono_ms age = c->clock->mono - x->planned_since;
 
@@ -140,7 +142,7 @@ static void planned_age(const struct coordinator *c, struct node_extra *x)
 }
 
 /* What we gave it begins to show: the oldest first. */
-static void planned_shown(struct node_extra *x, size_t shown)
+static void planned_shown(struct coordinator_node_extra *x, size_t shown)
 {
     for (int i = 1; i >= 0; i--) {
         uint32_t n = shown < x->planned[i] ? (uint32_t)shown : x->planned[i];
@@ -151,7 +153,7 @@ static void planned_shown(struct node_extra *x, size_t shown)
 }
 
 /* It gets nothing after all; the newest is meant. */
-static void planned_back(struct node_extra *x)
+static void planned_back(struct coordinator_node_extra *x)
 {
     if (x->planned[0] > 0)
         x->planned[0]--;
@@ -159,10 +161,10 @@ static void planned_back(struct node_extra *x)
         x->planned[1]--;
 }
 
-void targets_seen(struct coordinator *c, struct node *node,
-                  const struct view_owner *owner)
+void coordinator_targets_seen(struct coordinator *c, struct node *node,
+                              const struct work_view_owner *owner)
 {
-    struct node_extra *x = node_extra(c, node);
+    struct coordinator_node_extra *x = coordinator_node_extra(c, node);
 
     if (owner->n_markers > x->markers)
         planned_shown(x, owner->n_markers - x->markers);
@@ -210,7 +212,7 @@ static struct usual_master usual_master(const struct coordinator *c)
 static double master_score(struct coordinator *c, struct node *n,
                            const struct usual_master *usual)
 {
-    struct node_extra *x = node_extra(c, n);
+    struct coordinator_node_extra *x = coordinator_node_extra(c, n);
     double slots = n->load.slots > 0 ? n->load.slots : usual->slots;
     double cpu = n->load.cpu >= 0 ? n->load.cpu : usual->cpu;
     double memory = n->load.memory >= 0 ? n->load.memory : usual->memory;
@@ -258,7 +260,7 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
         out->retry_after_ms = c->conf->balancer.heartbeat_interval_ms;
         return;
     }
-    node_extra(c, best)->planned[0]++;
+    coordinator_node_extra(c, best)->planned[0]++;
     out->counted = true;
     snprintf(out->address, sizeof(out->address), "%s", best->address);
 }
@@ -285,9 +287,9 @@ static void choose_worker(struct coordinator *c, const char *group,
     out->counted = true;
 }
 
-void targets_choose(void *arg, enum node_kind kind, const char *group,
-                    const char *const *exclude, size_t n_exclude,
-                    struct work_target *out)
+void coordinator_targets_choose(void *arg, enum node_kind kind,
+                                const char *group, const char *const *exclude,
+                                size_t n_exclude, struct work_target *out)
 {
     struct coordinator *c = arg;
 
@@ -299,8 +301,8 @@ void targets_choose(void *arg, enum node_kind kind, const char *group,
     assert((out->code == NULL) == (out->address[0] != '\0'));
 }
 
-void targets_unused(void *arg, enum node_kind kind,
-                    const struct work_target *target)
+void coordinator_targets_unused(void *arg, enum node_kind kind,
+                                const struct work_target *target)
 {
     struct coordinator *c = arg;
     struct node *n;
@@ -312,10 +314,10 @@ void targets_unused(void *arg, enum node_kind kind,
     }
     n = membership_find(c->membership, kind, target->address);
     if (n != NULL)
-        planned_back(node_extra(c, n));
+        planned_back(coordinator_node_extra(c, n));
 }
 
-bool targets_take(void *arg, enum node_kind kind, const char *group)
+bool coordinator_targets_take(void *arg, enum node_kind kind, const char *group)
 {
     struct coordinator *c = arg;
     struct balancer_pick pick = {0};

@@ -17,19 +17,19 @@ uint64_t coordinator_index(const struct coordinator *c,
                            enum coordinator_topic topic, enum node_kind kind,
                            const char *address)
 {
-    const struct view_owner *owner;
+    const struct work_view_owner *owner;
 
     if (topic != COORDINATOR_WORK) {
-        struct snapshot *s = snapshot_acquire(c->slot);
-        uint64_t index =
-            snapshot_index(s, topic == COORDINATOR_MEMBERSHIP, kind, address);
+        struct snapshot *s = coordinator_snapshot_acquire(c->slot);
+        uint64_t index = coordinator_snapshot_index(
+            s, topic == COORDINATOR_MEMBERSHIP, kind, address);
 
-        snapshot_release(&s);
+        coordinator_snapshot_release(&s);
         return index;
     }
     if (address == NULL)
-        return view_index(c->view);
-    owner = view_owner(c->view, kind, address);
+        return work_view_index(c->view);
+    owner = work_view_owner(c->view, kind, address);
     return owner != NULL ? owner->index : 0;
 }
 
@@ -97,7 +97,7 @@ static bool changed(const struct coordinator *c, struct coordinator_wait *w)
     return wait_index(c, w) != w->seen;
 }
 
-void waits_tick(struct coordinator *c)
+void coordinator_waits_tick(struct coordinator *c)
 {
     struct coordinator_wait *w, *tmp;
 
@@ -108,14 +108,14 @@ void waits_tick(struct coordinator *c)
     }
 }
 
-void waits_end(struct coordinator *c)
+void coordinator_waits_end(struct coordinator *c)
 {
     while (c->waits != NULL)
         wait_wake(c, c->waits);
     assert(c->n_waits == 0);
 }
 
-void waits_abandon(struct coordinator *c)
+void coordinator_waits_abandon(struct coordinator *c)
 {
     while (c->waits != NULL) {
         struct coordinator_wait *w = c->waits;

@@ -29,8 +29,8 @@ static void withdrawn(struct withdrawal *w)
     struct coordinator_reply answer = {.failovers = &w->record,
                                        .n_failovers = 1};
 
-    write_index_add(&answer.wrote, w->key);
-    request_end(&w->base, &answer);
+    coordinator_index_add(&answer.wrote, w->key);
+    coordinator_request_end(&w->base, &answer);
 }
 
 static void refuse(struct withdrawal *w, const char *code, const char *why)
@@ -39,7 +39,7 @@ static void refuse(struct withdrawal *w, const char *code, const char *why)
 
     (void)err_set(&answer.err, ERR_CONFLICT, "failover %s %s", w->record.id,
                   why);
-    request_end(&w->base, &answer);
+    coordinator_request_end(&w->base, &answer);
 }
 
 static void on_written(void *arg, const struct registry_reply *reply)
@@ -47,7 +47,7 @@ static void on_written(void *arg, const struct registry_reply *reply)
     struct withdrawal *w = arg;
 
     if (reply->err.code != ERR_OK) {
-        request_write_failed(&w->base, &reply->err);
+        coordinator_request_write_failed(&w->base, &reply->err);
         return;
     }
     log_warn("-failover-withdrawn", LOG_S("address", w->record.address),
@@ -64,7 +64,7 @@ static void write_back(struct withdrawal *w)
     r->finished = w->base.c->clock->wall;
     (void)snprintf(r->why, sizeof(r->why), "withdrawn");
     buf_init(&b, REGISTRY_VALUE_MAX);
-    failover_record_write(&b, r);
+    work_failover_write(&b, r);
     registry_put(w->base.c->registry, w->key, buf_text(&b), b.len,
                  REGISTRY_VERSION, r->version, false, on_written, w);
     buf_close(&b);
@@ -78,12 +78,12 @@ static void on_read(void *arg, const struct registry_reply *reply)
 
     err_clear(&err);
     if (reply->err.code != ERR_OK) {
-        request_read_failed(&w->base, &reply->err);
+        coordinator_request_read_failed(&w->base, &reply->err);
         return;
     }
-    if (failover_record_read(r, reply->entries[0].value,
-                             reply->entries[0].value_len, &err) != 0) {
-        request_damaged(&w->base, &err);
+    if (work_failover_read(r, reply->entries[0].value,
+                           reply->entries[0].value_len, &err) != 0) {
+        coordinator_request_damaged(&w->base, &err);
         return;
     }
     r->version = reply->entries[0].version;
@@ -114,12 +114,13 @@ void coordinator_failover_withdraw(struct coordinator *c, const char *id,
     struct withdrawal *w = mem_zalloc(sizeof(*w));
     struct err err;
 
-    request_init(c, &w->base, done, arg, withdrawal_drop, withdrawal_begin);
+    coordinator_request_init(c, &w->base, done, arg, withdrawal_drop,
+                             withdrawal_begin);
     if (work_check_id(id, NULL) != 0 || strlen(id) > FAILOVER_ID_MAX) {
         err_set(&err, ERR_NOT_FOUND, "no failover of this id");
-        request_fail(&w->base, &err);
+        coordinator_request_fail(&w->base, &err);
         return;
     }
-    (void)failover_key(id, w->key);
+    (void)work_failover_key(id, w->key);
     withdrawal_begin(&w->base);
 }

@@ -297,7 +297,7 @@ static void resume(struct failover *f, const struct failover_event *ev,
     answer(f, fx, ours ? FAILOVER_ACCEPTED : FAILOVER_IS_RUNNING);
     if (!ours)
         tell(f, fx, FAILOVER_NEWS_RESUMED,
-             failover_phase_name(f->record.phase));
+             work_failover_phase_name(f->record.phase));
     if (verdict == FAILOVER_TO_VERIFY)
         go_read(f, fx, FAILOVER_VERIFY);
     else

@@ -82,7 +82,7 @@ static const struct problem troubles[] = {
 
 static const struct problem *problem_find(const char *code)
 {
-    enum trouble t = trouble_of_code(code);
+    enum trouble t = registry_trouble_of_code(code);
 
     for (size_t i = 0; i < ARRAY_LEN(problems); i++)
         if (strcmp(problems[i].code, code) == 0)
@@ -93,7 +93,7 @@ static const struct problem *problem_find(const char *code)
 /* Does nobody but a person end it? */
 static bool needs_person(const char *code)
 {
-    enum trouble t = trouble_of_code(code);
+    enum trouble t = registry_trouble_of_code(code);
 
     return t != TROUBLE_NONE && t != TROUBLE_UNREACHABLE &&
            t != TROUBLE_NO_QUORUM && t != TROUBLE_THROTTLED &&
@@ -152,7 +152,7 @@ void http_problem(struct http_request *r, const char *code, const char *fmt,
 void http_refuse_open(struct http_request *r, const char *code, const char *msg)
 {
     const char *const vague[] = {"registry_unavailable",
-                                 trouble_code(TROUBLE_FORBIDDEN),
+                                 registry_trouble_code(TROUBLE_FORBIDDEN),
                                  "session_lost"};
     struct registry_trouble t;
     char detail[2 * ERR_MSG_MAX];
@@ -165,12 +165,14 @@ void http_refuse_open(struct http_request *r, const char *code, const char *msg)
         return;
     }
     if (strstr(msg, t.detail) != NULL)
-        snprintf(detail, sizeof(detail), "%s; %s", msg, trouble_advice(t.what));
+        snprintf(detail, sizeof(detail), "%s; %s", msg,
+                 registry_trouble_advice(t.what));
     else
         snprintf(detail, sizeof(detail), "%s (%s); %s", msg, t.detail,
-                 trouble_advice(t.what));
+                 registry_trouble_advice(t.what));
     http_problem_open(
-        r, t.what == TROUBLE_UNREACHABLE ? code : trouble_code(t.what), detail);
+        r, t.what == TROUBLE_UNREACHABLE ? code : registry_trouble_code(t.what),
+        detail);
 }
 
 void http_refuse(struct http_request *r, const char *code,

@@ -111,7 +111,7 @@ static void put_stale(struct http_request *r, struct buf *b)
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
 
     http_put_as_of(r->h, b, s);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 /* Every candidate with its terms, and why not; as many as `max` bytes hold. */

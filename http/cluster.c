@@ -86,8 +86,9 @@ static void put_engines(struct buf *b, const struct snapshot *s)
             json_put_null(b, "fence");
         put_wait(b, s, kind);
         json_put_str(b, "registry_trouble",
-                     s->trouble != NULL ? trouble_name(s->trouble->what)
-                                        : NULL);
+                     s->trouble != NULL
+                         ? registry_trouble_name(s->trouble->what)
+                         : NULL);
         json_put_int(b, "pending", s->pending[kind]);
         json_close(b, '}');
     }
@@ -107,10 +108,10 @@ static void put_trouble(struct buf *b, const struct snapshot_trouble *t)
         return;
     }
     json_open(b, "trouble", '{');
-    json_put_str(b, "name", trouble_name(t->what));
-    json_put_str(b, "title", trouble_title(t->what));
+    json_put_str(b, "name", registry_trouble_name(t->what));
+    json_put_str(b, "title", registry_trouble_title(t->what));
     json_put_str(b, "detail", t->detail);
-    json_put_str(b, "advice", trouble_advice(t->what));
+    json_put_str(b, "advice", registry_trouble_advice(t->what));
     http_put_time(b, "since", t->since);
     json_put_u64(b, "times", t->times);
     json_close(b, '}');
@@ -178,7 +179,7 @@ void http_cluster_get(struct http_request *r)
     http_put_index(r, b, s->index);
     http_put_as_of(r->h, b, s);
     json_close(b, '}');
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 /* --- settings ------------------------------------------------------------- */
@@ -319,24 +320,24 @@ void http_readyz(struct http_request *r)
         plain(r, 200, "ok");
     else
         plain(r, 503, s->unready);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 /* openapi.yaml as it is in the source tree, put into the program by the
  * assembler, so that the contract and the program cannot part. */
 __asm__(".section .rodata\n"
-        ".global pelorus_openapi\n"
-        "pelorus_openapi:\n"
+        ".global http_openapi_document\n"
+        "http_openapi_document:\n"
         ".incbin \"http/openapi.yaml\"\n"
         ".byte 0\n"
         ".previous\n");
-extern const char pelorus_openapi[];
+extern const char http_openapi_document[];
 
 void http_openapi(struct http_request *r)
 {
     http_json(r, 200);
     r->content_type = "application/yaml";
-    buf_str(&r->out, pelorus_openapi);
+    buf_str(&r->out, http_openapi_document);
 }
 
 void http_root(struct http_request *r)

@@ -43,7 +43,7 @@ static void put_record(struct http_request *r, struct buf *b,
         coordinator_engine(r->h->coordinator, record->kind);
     struct registry_lock_wait w;
 
-    failover_record_open(b, record);
+    work_failover_open(b, record);
     put_lift(b, record->phase, record->cause, record->id);
     if (record->phase == FAILOVER_QUEUED)
         put_waits(b, e != NULL && engine_waits_for(e, &w), &w);
@@ -123,7 +123,7 @@ static void write_page(struct http_request *r,
         put_record(r, b, &all[i]);
     }
     http_list_end(r, next);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 static void listed(void *arg, const struct coordinator_reply *reply)
@@ -209,7 +209,8 @@ static void ordered(void *arg, const struct engine_reply *reply)
                 put_waits(&r->out, reply->waits, &reply->wait);
             snprintf(r->location, sizeof(r->location), "/v1/failovers/%s",
                      reply->failover);
-            write_index_add(&wrote, failover_key(reply->failover, key));
+            coordinator_index_add(&wrote,
+                                  work_failover_key(reply->failover, key));
         }
     }
     if (reply->etag != NULL)

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static void put_group(struct buf *b, const struct snapshot_group *g)
+static void put_group(struct buf *b, const struct coordinator_snapshot_group *g)
 {
     json_put_str(b, "name", g->name);
     json_open(b, "addresses", '[');
@@ -38,7 +38,7 @@ void http_groups_list(struct http_request *r)
     s = coordinator_snapshot(r->h->coordinator);
     b = http_list(r, s);
     for (size_t i = 0; i < s->n_groups; i++) {
-        const struct snapshot_group *g = &s->groups[i];
+        const struct coordinator_snapshot_group *g = &s->groups[i];
 
         /* "default" is first, the others are by name */
         if (cursor != NULL && (i == 0 || (strcmp(cursor, "default") != 0 &&
@@ -53,19 +53,19 @@ void http_groups_list(struct http_request *r)
         json_close(b, '}');
     }
     http_list_end(r, next);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 void http_group_get(struct http_request *r)
 {
-    const struct snapshot_group *g;
+    const struct coordinator_snapshot_group *g;
     struct snapshot *s;
     struct buf *b;
 
     if (!http_param_group(r, 0))
         return;
     s = coordinator_snapshot(r->h->coordinator);
-    g = snapshot_group(s, r->param[0]);
+    g = coordinator_snapshot_group(s, r->param[0]);
     if (g == NULL) {
         http_problem(r, "group_not_found", "no group %s", r->param[0]);
     } else {
@@ -75,7 +75,7 @@ void http_group_get(struct http_request *r)
         http_put_as_of(r->h, b, s);
         json_close(b, '}');
     }
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 static void group_done(void *arg, const struct coordinator_reply *reply)

@@ -29,7 +29,7 @@ static void put_who(struct buf *b, const char *who, const char *reason)
     json_put_str(b, "reason", reason[0] != '\0' ? reason : NULL);
 }
 
-static void put_gate(struct buf *b, const struct snapshot_node *n)
+static void put_gate(struct buf *b, const struct coordinator_snapshot_node *n)
 {
     if (n->gate == GATE_ABSENT) {
         json_put_null(b, "gate");
@@ -46,7 +46,7 @@ static void put_gate(struct buf *b, const struct snapshot_node *n)
     json_close(b, '}');
 }
 
-static void put_fields(struct buf *b, const struct snapshot_node *n)
+static void put_fields(struct buf *b, const struct coordinator_snapshot_node *n)
 {
     json_put_str(b, "kind", node_kind_name(n->kind));
     json_put_str(b, "address", n->address);
@@ -87,7 +87,8 @@ struct filter {
     int64_t limit;
 };
 
-static bool in_group(const struct snapshot_node *n, const char *group)
+static bool in_group(const struct coordinator_snapshot_node *n,
+                     const char *group)
 {
     for (size_t i = 0; i < n->n_groups; i++)
         if (strcmp(n->groups[i], group) == 0)
@@ -95,7 +96,8 @@ static bool in_group(const struct snapshot_node *n, const char *group)
     return false;
 }
 
-static bool passes(const struct filter *f, const struct snapshot_node *n)
+static bool passes(const struct filter *f,
+                   const struct coordinator_snapshot_node *n)
 {
     return (f->kind < 0 || f->kind == (int)n->kind) &&
            (f->state < 0 || f->state == (int)n->state) &&
@@ -131,7 +133,8 @@ static bool read_filter(struct http_request *r, struct filter *f)
 }
 
 /* Is the node behind the cursor? The order is kind, then address. */
-static bool after_cursor(const struct snapshot_node *n, const char *cursor)
+static bool after_cursor(const struct coordinator_snapshot_node *n,
+                         const char *cursor)
 {
     int kind;
 
@@ -162,15 +165,15 @@ static void put_index(struct http_request *r, struct buf *b,
                       const struct snapshot *s, enum node_kind kind,
                       const char *address)
 {
-    http_put_index(
-        r, b,
-        snapshot_index(s, r->topic == COORDINATOR_MEMBERSHIP, kind, address));
+    http_put_index(r, b,
+                   coordinator_snapshot_index(
+                       s, r->topic == COORDINATOR_MEMBERSHIP, kind, address));
 }
 
 static void list_nodes(struct http_request *r)
 {
     char next[NODE_ADDRESS_MAX + 8] = "";
-    const struct snapshot_node *last = NULL;
+    const struct coordinator_snapshot_node *last = NULL;
     struct snapshot *s;
     struct filter f;
     struct buf *b;
@@ -183,7 +186,7 @@ static void list_nodes(struct http_request *r)
               NULL);
     b = http_list(r, s);
     for (size_t i = 0; i < s->n_nodes; i++) {
-        const struct snapshot_node *node = &s->nodes[i];
+        const struct coordinator_snapshot_node *node = &s->nodes[i];
 
         if (!passes(&f, node) || !after_cursor(node, f.cursor))
             continue;
@@ -201,7 +204,7 @@ static void list_nodes(struct http_request *r)
     json_close(b, ']');
     json_put_u64(b, "ignored_keys", s->problem_keys);
     http_list_close(r, next[0] ? next : NULL);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 static void list_then_answer(void *arg)
@@ -239,12 +242,12 @@ void http_nodes_list(struct http_request *r)
 static void get_node(struct http_request *r)
 {
     enum node_kind kind = r->kind;
-    const struct snapshot_node *n;
+    const struct coordinator_snapshot_node *n;
     struct snapshot *s;
     struct buf *b;
 
     s = coordinator_snapshot(r->h->coordinator);
-    n = snapshot_node(s, kind, r->param[1]);
+    n = coordinator_snapshot_node(s, kind, r->param[1]);
     if (n == NULL) {
         http_problem(r, "not_found", "no %s %s is known", r->param[0],
                      r->param[1]);
@@ -257,7 +260,7 @@ static void get_node(struct http_request *r)
         http_put_as_of(r->h, b, s);
         json_close(b, '}');
     }
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 static void get_then_answer(void *arg)
@@ -420,7 +423,8 @@ static void order_done(void *arg, const char *code, const struct err *err,
                       gate->for_ms > 0 ? clock_wall_ms() + gate->for_ms : 0);
         json_close(b, '}');
         (void)node_canonical(r->param[1], address);
-        write_index_add(&wrote, gate_key(r->kind, address, key, sizeof(key)));
+        coordinator_index_add(&wrote,
+                              gate_key(r->kind, address, key, sizeof(key)));
     }
     http_answer_write(r, &wrote);
 }

@@ -281,9 +281,10 @@ bool http_address(struct http_request *r, const char *code, const char *address)
     if (node_check_address(address, NULL) == 0) {
         s = coordinator_snapshot(r->h->coordinator);
         for (int kind = 0; kind < NODE_KINDS; kind++)
-            known |= snapshot_node(s, (enum node_kind)kind,
-                                   node_canonical(address, canonical)) != NULL;
-        snapshot_release(&s);
+            known |= coordinator_snapshot_node(
+                         s, (enum node_kind)kind,
+                         node_canonical(address, canonical)) != NULL;
+        coordinator_snapshot_release(&s);
     }
     if (!known)
         http_problem(r, code, "%s", err.msg);

@@ -55,11 +55,11 @@ static void item_wrote(struct write_index *wrote,
         size_t n = strcspn(at, "\n");
 
         snprintf(key, sizeof(key), "%.*s", (int)n, at);
-        write_index_add(wrote, key);
+        coordinator_index_add(wrote, key);
         at += n + 1;
     }
-    write_index_add(wrote,
-                    marker_key(item->kind, item->owner[0] ? item->owner : NULL,
+    coordinator_index_add(
+        wrote, work_marker_key(item->kind, item->owner[0] ? item->owner : NULL,
                                item->id, key));
 }
 
@@ -356,7 +356,7 @@ static void listed(void *arg, const struct work_page *page)
         work_item_write(b, &page->items[i]);
     }
     http_list_end(r, page->next);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     http_answer(r);
 }
 

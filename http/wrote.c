@@ -22,7 +22,7 @@
 
 static void put_index(struct http_request *r, const struct write_index *write)
 {
-    (void)write_index_text(write, r->index);
+    (void)coordinator_index_text(write, r->index);
     if (r->index[0] == '\0' || r->out.len == 0)
         return; /* 204 */
     assert(r->out.data[r->out.len - 1] == '}');
@@ -87,7 +87,7 @@ static void settle(void *arg)
     int64_t wait_ms = SETTLE_MS;
 
     /* both are good */
-    (void)write_index_parse(&write, http_query(r, "index"));
+    (void)coordinator_index_parse(&write, http_query(r, "index"));
     (void)http_query_wait(r, &wait_ms);
     if (r->h->stopped != NULL ||
         coordinator_look(r->h->coordinator, &write, false, wait_ms, on_settled,
@@ -104,9 +104,9 @@ bool http_settles(struct http_request *r)
     struct write_index write;
     int64_t wait_ms = 0;
 
-    if (index == NULL || !write_index_is(index))
+    if (index == NULL || !coordinator_index_is(index))
         return false;
-    if (!write_index_parse(&write, index))
+    if (!coordinator_index_parse(&write, index))
         http_problem(r, "invalid",
                      "query parameter index: give the index of an answer as "
                      "it stands there");

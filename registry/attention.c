@@ -14,7 +14,7 @@
 /* Turns come every 50 to 100 ms; less than this is no absence of ours. */
 #define JITTER_MS 250
 
-void attention_init(struct attention *a, mono_ms now)
+void registry_attention_init(struct attention *a, mono_ms now)
 {
     memset(a, 0, sizeof(*a));
     a->last = now;
@@ -33,8 +33,8 @@ static int64_t usual(const struct attention *a, int64_t planned_ms)
     return shortest > planned_ms ? shortest : planned_ms;
 }
 
-bool attention_late(const struct attention *a, mono_ms now, int64_t planned_ms,
-                    int64_t least_ms)
+bool registry_attention_late(const struct attention *a, mono_ms now,
+                             int64_t planned_ms, int64_t least_ms)
 {
     int64_t gap = now - a->last;
 
@@ -62,13 +62,14 @@ static void remember(struct attention *a, int64_t ms, mono_ms over)
     a->n_breaks++;
 }
 
-int64_t attention_mark(struct attention *a, mono_ms now, int64_t planned_ms)
+int64_t registry_attention_mark(struct attention *a, mono_ms now,
+                                int64_t planned_ms)
 {
     int64_t gap = now - a->last;
     bool absent;
 
     assert(gap >= 0);
-    absent = attention_late(a, now, planned_ms, JITTER_MS);
+    absent = registry_attention_late(a, now, planned_ms, JITTER_MS);
     a->last = now;
     a->gaps[a->n_gaps % ATTENTION_GAPS] = gap;
     a->n_gaps++;
@@ -82,20 +83,22 @@ int64_t attention_mark(struct attention *a, mono_ms now, int64_t planned_ms)
     return gap;
 }
 
-bool attention_breaks(mono_ms since, int64_t span, mono_ms now, int64_t absent)
+bool registry_attention_breaks(mono_ms since, int64_t span, mono_ms now,
+                               int64_t absent)
 {
     int64_t within = now - since < absent ? now - since : absent;
 
     return within > span / 3;
 }
 
-mono_ms attention_began(const struct attention *a, mono_ms since, int64_t span)
+mono_ms registry_attention_began(const struct attention *a, mono_ms since,
+                                 int64_t span)
 {
     for (unsigned i = a->n_breaks; i > 0; i--) {
         mono_ms over = a->breaks[i - 1].over;
 
         if (over > since &&
-            attention_breaks(since, span, over, length(a, i - 1))) {
+            registry_attention_breaks(since, span, over, length(a, i - 1))) {
             return over;
         }
     }

@@ -45,22 +45,25 @@ struct attention {
     unsigned n_breaks;
 };
 
-void attention_init(struct attention *a, mono_ms now);
+void registry_attention_init(struct attention *a, mono_ms now);
 
 /* We are there, and meant to be so every `planned_ms`. Returns how long we
  * were absent; 0: we were not. */
-int64_t attention_mark(struct attention *a, mono_ms now, int64_t planned_ms);
+int64_t registry_attention_mark(struct attention *a, mono_ms now,
+                                int64_t planned_ms);
 
 /* Twice what is usual is over since we were there last, and `least_ms`. */
-bool attention_late(const struct attention *a, mono_ms now, int64_t planned_ms,
-                    int64_t least_ms);
+bool registry_attention_late(const struct attention *a, mono_ms now,
+                             int64_t planned_ms, int64_t least_ms);
 
 /* Of an absence that is over now, and was `absent` long: does a window that
  * began at `since` begin anew? */
-bool attention_breaks(mono_ms since, int64_t span, mono_ms now, int64_t absent);
+bool registry_attention_breaks(mono_ms since, int64_t span, mono_ms now,
+                               int64_t absent);
 
 /* The same for all absences so far: when the window that was begun at `since`
  * really began. */
-mono_ms attention_began(const struct attention *a, mono_ms since, int64_t span);
+mono_ms registry_attention_began(const struct attention *a, mono_ms since,
+                                 int64_t span);
 
 #endif

@@ -29,10 +29,10 @@ static size_t align_up(size_t n)
 
 /* A zeroed call with room for the backend, `n_ops` and `bytes` of text;
  * *text is where the text may go. */
-static struct registry_call *call_new(struct registry *r,
-                                      enum registry_call_type type,
-                                      size_t n_ops, size_t bytes, char **text,
-                                      registry_reply_f *done, void *arg)
+static struct registry_call *
+registry_calls_new(struct registry *r, enum registry_call_type type,
+                   size_t n_ops, size_t bytes, char **text,
+                   registry_reply_f *done, void *arg)
 {
     size_t priv = align_up(sizeof(struct registry_call));
     size_t ops = priv + align_up(r->ops->call_size);
@@ -72,7 +72,8 @@ static void refuse(struct registry *r, enum registry_call_type type,
                    const struct err *err, registry_reply_f *done, void *arg)
 {
     char *text;
-    struct registry_call *call = call_new(r, type, 0, 0, &text, done, arg);
+    struct registry_call *call =
+        registry_calls_new(r, type, 0, 0, &text, done, arg);
 
     registry_call_fail_later(call, err->code, "%s", err->msg);
 }
@@ -257,7 +258,7 @@ static void submit_key(struct registry *r, enum registry_call_type type,
     struct registry_call *call;
     char *text;
 
-    call = call_new(r, type, 0, len + from_len + 2, &text, done, arg);
+    call = registry_calls_new(r, type, 0, len + from_len + 2, &text, done, arg);
     call->key = copy_text(&text, key, len);
     call->from = from == NULL ? NULL : copy_text(&text, from, from_len);
     call->limit = limit;
@@ -381,7 +382,8 @@ static void submit_ops(struct registry *r, const struct registry_op *ops,
         bytes += registry_op_bytes(&ops[i]);
         text_len += text_size(&ops[i]);
     }
-    call = call_new(r, REGISTRY_CALL_TXN, n, text_len, &text, done, arg);
+    call =
+        registry_calls_new(r, REGISTRY_CALL_TXN, n, text_len, &text, done, arg);
     call->bytes = bytes;
     call->is_delete = is_delete;
     lost = copy_ops(call, ops, n, text);

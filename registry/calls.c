@@ -16,7 +16,8 @@ struct call {
     size_t index;
 };
 
-struct call *call_new(struct calls *calls, call_f *fn, void *part, size_t index)
+struct call *registry_calls_new(struct calls *calls, call_f *fn, void *part,
+                                size_t index)
 {
     assert(fn != NULL && part != NULL);
     struct call *c = mem_zalloc(sizeof(*c));
@@ -37,21 +38,21 @@ static struct call unlink_call(struct call *c)
     return was;
 }
 
-void call_done(void *call, const struct registry_reply *reply)
+void registry_calls_done(void *call, const struct registry_reply *reply)
 {
     struct call was = unlink_call(call);
     if (was.calls != NULL && was.fn != NULL)
         was.fn(was.part, was.index, reply);
 }
 
-bool call_take(struct call *call, void **part)
+bool registry_calls_take(struct call *call, void **part)
 {
     struct call was = unlink_call(call);
     *part = was.part;
     return was.calls != NULL && was.fn != NULL;
 }
 
-void calls_forget(struct calls *calls, const void *part)
+void registry_calls_forget(struct calls *calls, const void *part)
 {
     struct call *c;
     DL_FOREACH(calls->list, c)
@@ -61,7 +62,7 @@ void calls_forget(struct calls *calls, const void *part)
     }
 }
 
-void calls_orphan(struct calls *calls)
+void registry_calls_orphan(struct calls *calls)
 {
     struct call *c, *next;
     DL_FOREACH_SAFE(calls->list, c, next)
@@ -71,7 +72,7 @@ void calls_orphan(struct calls *calls)
     }
 }
 
-void calls_free(struct calls *calls)
+void registry_calls_free(struct calls *calls)
 {
     struct call *c, *next;
     DL_FOREACH_SAFE(calls->list, c, next)

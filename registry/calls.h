@@ -17,19 +17,21 @@ struct calls {
     struct call *list;
 };
 
-/* Pass call_done and what this returns to one call of the registry. */
-struct call *call_new(struct calls *calls, call_f *fn, void *part,
-                      size_t index);
-void call_done(void *call, const struct registry_reply *reply);
+/* Pass registry_calls_done and what this returns to one call of the registry.
+ */
+struct call *registry_calls_new(struct calls *calls, call_f *fn, void *part,
+                                size_t index);
+void registry_calls_done(void *call, const struct registry_reply *reply);
 
 /* The same for an answer that does not come from the registry: true when
  * somebody still waits for it. Frees the call. */
-bool call_take(struct call *call, void **part);
+bool registry_calls_take(struct call *call, void **part);
 
-void calls_forget(struct calls *calls, const void *part); /* NULL: all */
+void registry_calls_forget(struct calls *calls,
+                           const void *part); /* NULL: all */
 /* The owner of `calls` goes away; what is in flight will still complete. */
-void calls_orphan(struct calls *calls);
+void registry_calls_orphan(struct calls *calls);
 /* It will never complete: the registry's client was killed. */
-void calls_free(struct calls *calls);
+void registry_calls_free(struct calls *calls);
 
 #endif

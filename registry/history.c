@@ -207,7 +207,7 @@ static void put_record(struct registry_history *h,
     struct buf value;
 
     buf_init(&value, REGISTRY_VALUE_MAX);
-    history_write(&value, record);
+    registry_history_write(&value, record);
     put(h, HISTORY_KEY, &value,
         h->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION, h->version,
         on_put);
@@ -219,7 +219,7 @@ static void put_mark(struct registry_history *h)
     struct history_record record = h->at;
 
     if (record.incarnation[0] == '\0') {
-        history_new_id(record.incarnation);
+        registry_history_new_id(record.incarnation);
     }
     if (record.fence_base < h->ours.fence_base) {
         record.fence_base = h->ours.fence_base;
@@ -370,7 +370,7 @@ static void judge(struct registry_history *h)
 {
     const char *ours = our_incarnation(h);
     bool same = ours[0] == '\0' || strcmp(h->at.incarnation, ours) == 0;
-    bool next = !same && history_follows(&h->at, ours);
+    bool next = !same && registry_history_follows(&h->at, ours);
     bool marked = h->at.went_back.is && !planted(PLANTED_MARK_UNREAD);
     bool right = next || (same && (!h->is_back || is_right_again(h)));
 
@@ -397,7 +397,7 @@ static void none_there(struct registry_history *h)
     if (h->known.incarnation[0] == '\0' && !h->is_back) {
         struct history_record record = {0};
 
-        history_new_id(record.incarnation);
+        registry_history_new_id(record.incarnation);
         put_record(h, &record);
         return;
     }
@@ -418,8 +418,8 @@ static void on_key(void *arg, const struct registry_reply *reply)
         return;
     }
     if (err.code == ERR_OK &&
-        history_read(&h->at, reply->entries[0].value,
-                     reply->entries[0].value_len, &err) == 0) {
+        registry_history_read(&h->at, reply->entries[0].value,
+                              reply->entries[0].value_len, &err) == 0) {
         h->version = reply->entries[0].version;
         h->damaged = false;
         judge(h);
@@ -446,7 +446,7 @@ static void heard(struct registry_history *h, const struct registry_entry *e)
 {
     struct history_record at;
 
-    if (history_read(&at, e->value, e->value_len, NULL) != 0) {
+    if (registry_history_read(&at, e->value, e->value_len, NULL) != 0) {
         return;
     }
     h->found = h->known;

@@ -122,14 +122,15 @@ struct history_record {
     } accepted;
 };
 
-int history_read(struct history_record *out, const char *value, size_t len,
-                 struct err *err) MUST_CHECK;
-void history_write(struct buf *out, const struct history_record *h);
+int registry_history_read(struct history_record *out, const char *value,
+                          size_t len, struct err *err) MUST_CHECK;
+void registry_history_write(struct buf *out, const struct history_record *h);
 /* A new incarnation, random. */
-void history_new_id(char out[HISTORY_ID_SIZE]);
+void registry_history_new_id(char out[HISTORY_ID_SIZE]);
 /* Does `h` come after this incarnation? */
-bool history_follows(const struct history_record *h, const char *incarnation);
+bool registry_history_follows(const struct history_record *h,
+                              const char *incarnation);
 /* `id` joins those before, once; the oldest goes if there is no room. */
-void history_after(struct history_record *h, const char *id);
+void registry_history_after(struct history_record *h, const char *id);
 
 #endif

@@ -85,7 +85,7 @@ int registry_place_parse(const char *text, struct registry_place *out,
 
 /* --- the record ---------------------------------------------------------- */
 
-void history_new_id(char out[HISTORY_ID_SIZE])
+void registry_history_new_id(char out[HISTORY_ID_SIZE])
 {
     unsigned char bytes[ID_LEN / 2];
 
@@ -95,7 +95,8 @@ void history_new_id(char out[HISTORY_ID_SIZE])
     }
 }
 
-bool history_follows(const struct history_record *h, const char *incarnation)
+bool registry_history_follows(const struct history_record *h,
+                              const char *incarnation)
 {
     for (size_t i = 0; i < h->n_after; i++) {
         if (strcmp(h->after[i], incarnation) == 0) {
@@ -105,11 +106,11 @@ bool history_follows(const struct history_record *h, const char *incarnation)
     return false;
 }
 
-void history_after(struct history_record *h, const char *id)
+void registry_history_after(struct history_record *h, const char *id)
 {
     size_t n = h->n_after;
 
-    if (id[0] == '\0' || history_follows(h, id) ||
+    if (id[0] == '\0' || registry_history_follows(h, id) ||
         strcmp(h->incarnation, id) == 0) {
         return;
     }
@@ -168,8 +169,8 @@ static void read_object(struct history_record *h, const cJSON *o)
     }
 }
 
-int history_read(struct history_record *out, const char *value, size_t len,
-                 struct err *err)
+int registry_history_read(struct history_record *out, const char *value,
+                          size_t len, struct err *err)
 {
     cJSON *root = NULL;
     const char *id;
@@ -199,7 +200,7 @@ static void put_place(struct buf *b, const char *key,
     json_put_str(b, key, registry_place_text(place, text));
 }
 
-void history_write(struct buf *b, const struct history_record *h)
+void registry_history_write(struct buf *b, const struct history_record *h)
 {
     json_open(b, NULL, '{');
     json_put_str(b, "incarnation", h->incarnation);

@@ -17,7 +17,7 @@ static const struct {
     {CONF_SQLITE, sqlite_open},
     {CONF_ZOOKEEPER, zookeeper_open},
     {CONF_ETCD, etcd_open},
-    {CONF_JDBC, jdbc_open},
+    {CONF_JDBC, dbms_jdbc_open},
 };
 
 int registry_open(struct registry **out, struct loop *loop,
@@ -47,5 +47,5 @@ int registry_schema(const struct conf_registry *conf, bool apply,
             "registry.type: %s needs no schema; start `pelorus serve`",
             conf_registry_type_name(conf->type));
     }
-    return jdbc_schema(conf, apply, text, err);
+    return dbms_jdbc_schema(conf, apply, text, err);
 }

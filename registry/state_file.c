@@ -83,8 +83,8 @@ static bool read_doubt(char *text, char *why)
     return true;
 }
 
-int state_file_read(const char *path, struct registry_place *out, char *why,
-                    struct err *err)
+int registry_state_file_read(const char *path, struct registry_place *out,
+                             char *why, struct err *err)
 {
     char text[TEXT_MAX + 1], *end;
     ssize_t n;
@@ -218,7 +218,8 @@ static void begin(struct state_file *f)
     (void)rc;
 }
 
-void state_file_keep(struct state_file *f, const struct registry_place *place)
+void registry_state_file_keep(struct state_file *f,
+                              const struct registry_place *place)
 {
     bool anew;
 
@@ -232,7 +233,7 @@ void state_file_keep(struct state_file *f, const struct registry_place *place)
         begin(f);
 }
 
-void state_file_doubt(struct state_file *f, const char *why)
+void registry_state_file_doubt(struct state_file *f, const char *why)
 {
     if (f == NULL || f->closed != NULL)
         return;
@@ -242,12 +243,13 @@ void state_file_doubt(struct state_file *f, const char *why)
             *s = ' ';
 }
 
-const char *state_file_doubted(const struct state_file *f)
+const char *registry_state_file_doubted(const struct state_file *f)
 {
     return f != NULL ? f->doubted : "";
 }
 
-void state_file_close(struct state_file **file, loop_f *closed, void *arg)
+void registry_state_file_close(struct state_file **file, loop_f *closed,
+                               void *arg)
 {
     struct state_file *f = *file;
 
@@ -302,9 +304,10 @@ static int check_dir(const char *dir, struct err *err)
     return 0;
 }
 
-int state_file_open(struct state_file **out, struct loop *loop,
-                    const struct conf *conf, const char *role, const char *who,
-                    struct registry_place *remembered, struct err *err)
+int registry_state_file_open(struct state_file **out, struct loop *loop,
+                             const struct conf *conf, const char *role,
+                             const char *who, struct registry_place *remembered,
+                             struct err *err)
 {
     struct state_file *f;
     char *name, *path, why[HISTORY_WHY_SIZE];
@@ -320,7 +323,7 @@ int state_file_open(struct state_file **out, struct loop *loop,
     name = name_of(conf, role, who);
     path = mem_printf("%s/%s", conf->state_dir, name);
     mem_free(name);
-    rc = state_file_read(path, remembered, why, err);
+    rc = registry_state_file_read(path, remembered, why, err);
     if (rc != 0) {
         mem_free(path);
         return rc;

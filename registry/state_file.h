@@ -23,26 +23,28 @@ struct state_file;
  * *out is NULL. ERR_INVALID: damaged; ERR_DENIED, ERR_IO: the directory or the
  * file cannot be used; the message says what to do.
  */
-int state_file_open(struct state_file **out, struct loop *loop,
-                    const struct conf *conf, const char *role, const char *who,
-                    struct registry_place *remembered,
-                    struct err *err) MUST_CHECK;
+int registry_state_file_open(struct state_file **out, struct loop *loop,
+                             const struct conf *conf, const char *role,
+                             const char *who, struct registry_place *remembered,
+                             struct err *err) MUST_CHECK;
 
 /* It stands there now: as often as one likes. NULL does nothing. */
-void state_file_keep(struct state_file *f, const struct registry_place *place);
+void registry_state_file_keep(struct state_file *f,
+                              const struct registry_place *place);
 
 /* Why the registry went back, or NULL (the usual): kept with the next place. */
-void state_file_doubt(struct state_file *f, const char *why);
+void registry_state_file_doubt(struct state_file *f, const char *why);
 /* What an earlier life kept of that; "" nothing. */
-const char *state_file_doubted(const struct state_file *f);
+const char *registry_state_file_doubted(const struct state_file *f);
 
 /* What was kept last is written; then closed(arg) on the loop: at once, if
  * nothing was ever kept. NULL is fine. */
-void state_file_close(struct state_file **f, loop_f *closed, void *arg);
+void registry_state_file_close(struct state_file **f, loop_f *closed,
+                               void *arg);
 
 /* What the file holds; for tests of it, too. `why` of HISTORY_WHY_SIZE, as
- * state_file_doubted(). */
-int state_file_read(const char *path, struct registry_place *out, char *why,
-                    struct err *err) MUST_CHECK;
+ * registry_state_file_doubted(). */
+int registry_state_file_read(const char *path, struct registry_place *out,
+                             char *why, struct err *err) MUST_CHECK;
 
 #endif

@@ -33,30 +33,30 @@ static const struct {
 #undef X
 };
 
-const char *trouble_code(enum trouble t)
+const char *registry_trouble_code(enum trouble t)
 {
     assert(t < TROUBLE_N);
     return troubles[t].code;
 }
 
-const char *trouble_name(enum trouble t)
+const char *registry_trouble_name(enum trouble t)
 {
-    return trouble_code(t) + strlen(CODE);
+    return registry_trouble_code(t) + strlen(CODE);
 }
 
-const char *trouble_title(enum trouble t)
+const char *registry_trouble_title(enum trouble t)
 {
     assert(t < TROUBLE_N);
     return troubles[t].title;
 }
 
-const char *trouble_advice(enum trouble t)
+const char *registry_trouble_advice(enum trouble t)
 {
     assert(t < TROUBLE_N);
     return troubles[t].advice;
 }
 
-enum trouble trouble_of_code(const char *code)
+enum trouble registry_trouble_of_code(const char *code)
 {
     for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++) {
         if (strcmp(troubles[t].code, code) == 0) {
@@ -225,7 +225,7 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
 
 /* --- the log -------------------------------------------------------------- */
 
-bool trouble_pace_due(struct trouble_pace *p, mono_ms now)
+bool registry_trouble_pace_due(struct trouble_pace *p, mono_ms now)
 {
     if (p->gap != 0 && now - p->at < p->gap) {
         return false;
@@ -247,7 +247,7 @@ static bool is_due(struct said *s, mono_ms now)
         s->pace = (struct trouble_pace){0};
     }
     s->seen = now;
-    return trouble_pace_due(&s->pace, now);
+    return registry_trouble_pace_due(&s->pace, now);
 }
 
 static void say(const struct registry *r, const struct registry_trouble *now)
@@ -255,17 +255,18 @@ static void say(const struct registry *r, const struct registry_trouble *now)
     log_event(now->what == TROUBLE_THROTTLED ? LOG_WARN : LOG_ERROR, "!store",
               (const struct log_field[]){
                   LOG_S("backend", r->ops->name),
-                  LOG_S("trouble", trouble_name(now->what)),
+                  LOG_S("trouble", registry_trouble_name(now->what)),
                   LOG_S("state", registry_state_name(r->state)),
                   LOG_I("lasts_ms", r->clock->mono - now->since),
                   LOG_U("times", now->times), LOG_S("reason", now->detail),
-                  LOG_S("advice", trouble_advice(now->what)), LOG_END});
+                  LOG_S("advice", registry_trouble_advice(now->what)),
+                  LOG_END});
 }
 
 static void over(const struct registry *r, struct registry_troubles *t)
 {
     log_info("+store", LOG_S("backend", r->ops->name),
-             LOG_S("trouble", trouble_name(t->told)),
+             LOG_S("trouble", registry_trouble_name(t->told)),
              LOG_I("lasted_ms", r->clock->mono - t->told_since));
     t->told = TROUBLE_NONE;
 }

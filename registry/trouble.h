@@ -99,12 +99,12 @@ enum trouble {
 };
 
 /* All static. */
-const char *trouble_name(enum trouble t);   /* "quota" */
-const char *trouble_code(enum trouble t);   /* "registry_quota" */
-const char *trouble_title(enum trouble t);  /* of an answer */
-const char *trouble_advice(enum trouble t); /* what to do */
+const char *registry_trouble_name(enum trouble t);   /* "quota" */
+const char *registry_trouble_code(enum trouble t);   /* "registry_quota" */
+const char *registry_trouble_title(enum trouble t);  /* of an answer */
+const char *registry_trouble_advice(enum trouble t); /* what to do */
 /* By its code, TROUBLE_NONE: it is none. Any thread. */
-enum trouble trouble_of_code(const char *code);
+enum trouble registry_trouble_of_code(const char *code);
 
 struct registry_trouble {
     enum trouble what;
@@ -125,7 +125,7 @@ struct trouble_pace {
     mono_ms at;
     int64_t gap; /* 0: never said */
 };
-bool trouble_pace_due(struct trouble_pace *p, mono_ms now);
+bool registry_trouble_pace_due(struct trouble_pace *p, mono_ms now);
 
 /*
  * Says in the log what begins, goes on and ends: !store at that pace;

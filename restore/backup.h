@@ -48,22 +48,22 @@ struct backup {
     uint64_t epoch, fence;                  /* the highest in it */
 };
 /* ERR_IO, ERR_DENIED: the file; ERR_INVALID: what is wrong, at which line. */
-int backup_read(struct backup **out, const char *path,
-                struct err *err) MUST_CHECK;
-void backup_free(struct backup **b);
+int restore_backup_read(struct backup **out, const char *path,
+                        struct err *err) MUST_CHECK;
+void restore_backup_free(struct backup **b);
 /* Is this key, below /pelorus, one that a backup has? */
-bool backup_has(const char *key);
+bool restore_backup_has(const char *key);
 
 /* Writing: into PATH.tmp, which takes the name at the end, when it is on disk.
  * Whoever drops it removes it. */
 struct backup_file;
-int backup_file_new(struct backup_file **out, const char *path,
-                    const struct backup_facts *facts,
-                    struct err *err) MUST_CHECK;
-int backup_file_add(struct backup_file *f, const char *key, const char *value,
-                    size_t value_len, struct err *err) MUST_CHECK;
-int backup_file_end(struct backup_file **f, struct err *err) MUST_CHECK;
-void backup_file_drop(struct backup_file **f);
+int restore_file_new(struct backup_file **out, const char *path,
+                     const struct backup_facts *facts,
+                     struct err *err) MUST_CHECK;
+int restore_file_add(struct backup_file *f, const char *key, const char *value,
+                     size_t value_len, struct err *err) MUST_CHECK;
+int restore_file_end(struct backup_file **f, struct err *err) MUST_CHECK;
+void restore_file_drop(struct backup_file **f);
 
 /* --- taking one ----------------------------------------------------------- */
 
@@ -72,11 +72,12 @@ struct backup_take;
 typedef void backup_taken_f(void *arg, const struct err *err, size_t keys,
                             size_t items);
 /* Copies the facts and the path; `place` and `history` are found out. */
-struct backup_take *backup_take_new(struct registry *r,
-                                    const struct clock *clock, const char *path,
-                                    const struct backup_facts *facts,
-                                    backup_taken_f *done, void *arg);
-void backup_take_tick(struct backup_take *t);
-void backup_take_free(struct backup_take **t);
+struct backup_take *restore_take_new(struct registry *r,
+                                     const struct clock *clock,
+                                     const char *path,
+                                     const struct backup_facts *facts,
+                                     backup_taken_f *done, void *arg);
+void restore_take_tick(struct backup_take *t);
+void restore_take_free(struct backup_take **t);
 
 #endif

@@ -19,7 +19,7 @@
 #define OURS      "/pelorus"
 #define LINE_MAX_ ((size_t)8 * REGISTRY_VALUE_MAX)
 
-bool backup_has(const char *key)
+bool restore_backup_has(const char *key)
 {
     static const char *const without[] = {HISTORY_PREFIX, MARKER_PREFIX,
                                           OURS "/nodes", OURS "/coordinators",
@@ -67,7 +67,7 @@ static int put_header(struct backup_file *f, const struct backup_facts *facts,
     struct buf history;
     buf_init(&history, REGISTRY_VALUE_MAX);
     if (facts->has_history)
-        history_write(&history, &facts->history);
+        registry_history_write(&history, &facts->history);
     else
         buf_str(&history, "null");
     json_open(&f->line, NULL, '{');
@@ -83,8 +83,8 @@ static int put_header(struct backup_file *f, const struct backup_facts *facts,
     return put_line(f, true, err);
 }
 
-int backup_file_new(struct backup_file **out, const char *path,
-                    const struct backup_facts *facts, struct err *err)
+int restore_file_new(struct backup_file **out, const char *path,
+                     const struct backup_facts *facts, struct err *err)
 {
     struct backup_file *f = mem_zalloc(sizeof(*f));
     f->path = mem_strdup(path);
@@ -98,7 +98,7 @@ int backup_file_new(struct backup_file **out, const char *path,
         f->out = fdopen(fd, "w");
     int rc = f->out == NULL ? failed(f, err) : put_header(f, facts, err);
     if (rc != 0)
-        backup_file_drop(&f);
+        restore_file_drop(&f);
     *out = f;
     return rc;
 }
@@ -115,8 +115,8 @@ static bool is_text(const char *value, size_t len)
     return true;
 }
 
-int backup_file_add(struct backup_file *f, const char *key, const char *value,
-                    size_t value_len, struct err *err)
+int restore_file_add(struct backup_file *f, const char *key, const char *value,
+                     size_t value_len, struct err *err)
 {
     json_open(&f->line, NULL, '{');
     json_put_str(&f->line, "key", key);
@@ -134,7 +134,7 @@ int backup_file_add(struct backup_file *f, const char *key, const char *value,
     return put_line(f, true, err);
 }
 
-int backup_file_end(struct backup_file **file, struct err *err)
+int restore_file_end(struct backup_file **file, struct err *err)
 {
     struct backup_file *f = *file;
     char sum[17];
@@ -153,11 +153,11 @@ int backup_file_end(struct backup_file **file, struct err *err)
         (void)file_sync_name(f->path); /* some file systems cannot */
         MEM_FREE(f->tmp);              /* not to be removed any more */
     }
-    backup_file_drop(file);
+    restore_file_drop(file);
     return rc;
 }
 
-void backup_file_drop(struct backup_file **file)
+void restore_file_drop(struct backup_file **file)
 {
     struct backup_file *f = *file;
     if (f == NULL)
@@ -210,7 +210,7 @@ static int read_header(struct reader *r, const cJSON *o, struct err *err)
         return wrong(r, err, "no `place` that can be read");
     if (cJSON_IsObject(history)) {
         char *text = cJSON_PrintUnformatted(history);
-        rc = history_read(&f->history, text, strlen(text), err);
+        rc = registry_history_read(&f->history, text, strlen(text), err);
         f->has_history = rc == 0;
         cJSON_free(text);
     }
@@ -257,11 +257,11 @@ static int count(struct reader *r, const struct backup_entry *e,
     struct work_item w;
     uint64_t floor;
     if (strcmp(e->key, EPOCH_FLOOR_KEY) == 0) {
-        if (epoch_floor_read(e->value, e->value_len, &floor, err) != 0)
+        if (work_epoch_floor_read(e->value, e->value_len, &floor, err) != 0)
             return wrong(r, err, "the floor of the epochs cannot be read");
         keep_highest(&b->epoch, floor);
     } else if (registry_key_below(e->key, FAILOVER_PREFIX)) {
-        if (failover_record_read(&record, e->value, e->value_len, NULL) == 0)
+        if (work_failover_read(&record, e->value, e->value_len, NULL) == 0)
             keep_highest(&b->fence, record.fence);
     } else if (registry_key_below(e->key, WORK_PREFIX)) {
         b->items++;
@@ -285,7 +285,7 @@ static int read_key(struct reader *r, const cJSON *o, struct err *err)
                *hex = json_str(o, "hex");
     if (key == NULL || (value == NULL) == (hex == NULL))
         return wrong(r, err, "neither a key with its value nor the end");
-    if (registry_check_key(key, err) != 0 || !backup_has(key))
+    if (registry_check_key(key, err) != 0 || !restore_backup_has(key))
         return wrong(r, err, "a key that a backup does not have");
     struct backup_entry *e = add(r->b);
     e->key = mem_strdup(key);
@@ -377,7 +377,7 @@ static int read_all(struct reader *r, FILE *in, struct err *err)
     return rc;
 }
 
-int backup_read(struct backup **out, const char *path, struct err *err)
+int restore_backup_read(struct backup **out, const char *path, struct err *err)
 {
     struct reader r = {.path = path};
     FILE *in = fopen(path, "re");
@@ -391,12 +391,12 @@ int backup_read(struct backup **out, const char *path, struct err *err)
     if (rc == 0)
         rc = order(r.b, path, err);
     if (rc != 0)
-        backup_free(&r.b);
+        restore_backup_free(&r.b);
     *out = r.b;
     return rc;
 }
 
-void backup_free(struct backup **b)
+void restore_backup_free(struct backup **b)
 {
     if (*b == NULL)
         return;

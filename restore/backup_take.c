@@ -49,8 +49,8 @@ struct backup_take {
 
 static void clear(struct backup_take *t)
 {
-    calls_forget(&t->calls, NULL);
-    backup_file_drop(&t->file);
+    registry_calls_forget(&t->calls, NULL);
+    restore_file_drop(&t->file);
     for (size_t i = 0; i < t->n_names; i++)
         mem_free(t->names[i]);
     MEM_FREE(t->names);
@@ -64,13 +64,13 @@ static void clear(struct backup_take *t)
     t->facts.has_history = t->second = false;
 }
 
-void backup_take_free(struct backup_take **out)
+void restore_take_free(struct backup_take **out)
 {
     struct backup_take *t = *out;
     if (t == NULL)
         return;
     clear(t);
-    calls_orphan(&t->calls);
+    registry_calls_orphan(&t->calls);
     mem_free(t->path);
     MEM_FREE(*out);
 }
@@ -119,7 +119,7 @@ static int note(struct backup_take *t, const struct registry_entry *e,
                 struct err *err)
 {
     bool history = strcmp(e->key, HISTORY_KEY) == 0;
-    if (e->owner != 0 || (!history && !backup_has(e->key)) ||
+    if (e->owner != 0 || (!history && !restore_backup_has(e->key)) ||
         registry_key_below(e->key, WORK_PREFIX))
         return 0;
     t->digest = hash_str(e->key, t->digest);
@@ -132,7 +132,8 @@ static int note(struct backup_take *t, const struct registry_entry *e,
         return 0;
     }
     t->facts.has_history = true;
-    return history_read(&t->facts.history, e->value, e->value_len, err);
+    return registry_history_read(&t->facts.history, e->value, e->value_len,
+                                 err);
 }
 
 static int note_all(struct backup_take *t, const struct registry_reply *reply,
@@ -168,7 +169,8 @@ static void on_below(void *part, size_t index,
         next_name(t);
     else
         registry_list(t->registry, t->prefix, t->next, REGISTRY_PAGE_MAX,
-                      call_done, call_new(&t->calls, on_below, t, 0));
+                      registry_calls_done,
+                      registry_calls_new(&t->calls, on_below, t, 0));
 }
 
 static void on_itself(void *part, size_t index,
@@ -178,7 +180,8 @@ static void on_itself(void *part, size_t index,
     (void)index;
     if (read_of(t, reply))
         registry_list(t->registry, t->prefix, NULL, REGISTRY_PAGE_MAX,
-                      call_done, call_new(&t->calls, on_below, t, 0));
+                      registry_calls_done,
+                      registry_calls_new(&t->calls, on_below, t, 0));
 }
 
 static void next_name(struct backup_take *t)
@@ -187,10 +190,11 @@ static void next_name(struct backup_take *t)
         const char *name = t->names[t->at++];
         (void)snprintf(t->prefix, sizeof(t->prefix), OURS "/%s", name);
         if (strcmp(t->prefix, WORK_PREFIX) == 0 ||
-            (!backup_has(t->prefix) && strcmp(t->prefix, HISTORY_PREFIX) != 0))
+            (!restore_backup_has(t->prefix) &&
+             strcmp(t->prefix, HISTORY_PREFIX) != 0))
             continue;
-        registry_get(t->registry, t->prefix, call_done,
-                     call_new(&t->calls, on_itself, t, 0));
+        registry_get(t->registry, t->prefix, registry_calls_done,
+                     registry_calls_new(&t->calls, on_itself, t, 0));
         return;
     }
     others_read(t);
@@ -218,8 +222,8 @@ static void read_others(struct backup_take *t)
     MEM_FREE(t->names);
     t->n_names = t->at = 0;
     t->digest = 0;
-    registry_children(t->registry, OURS, call_done,
-                      call_new(&t->calls, on_names, t, 0));
+    registry_children(t->registry, OURS, registry_calls_done,
+                      registry_calls_new(&t->calls, on_names, t, 0));
 }
 
 /* --- the items ------------------------------------------------------------ */
@@ -236,7 +240,7 @@ static void on_items(void *part, size_t index,
     }
     for (size_t i = 0; i < reply->n_entries; i++) {
         const struct registry_entry *e = &reply->entries[i];
-        if (backup_file_add(t->file, e->key, e->value, e->value_len, &err) !=
+        if (restore_file_add(t->file, e->key, e->value, e->value_len, &err) !=
             0) {
             finish(t, &err);
             return;
@@ -245,7 +249,8 @@ static void on_items(void *part, size_t index,
     }
     if (reply->next != NULL) {
         registry_list(t->registry, WORK_PREFIX, reply->next, REGISTRY_PAGE_MAX,
-                      call_done, call_new(&t->calls, on_items, t, 0));
+                      registry_calls_done,
+                      registry_calls_new(&t->calls, on_items, t, 0));
         return;
     }
     t->second = true;
@@ -258,10 +263,10 @@ static int begin_file(struct backup_take *t, struct err *err)
     if (t->facts.has_history)
         memcpy(t->facts.place.incarnation, t->facts.history.incarnation,
                HISTORY_ID_SIZE);
-    int rc = backup_file_new(&t->file, t->path, &t->facts, err);
+    int rc = restore_file_new(&t->file, t->path, &t->facts, err);
     for (size_t i = 0; i < t->n_kept && rc == 0; i++)
-        rc = backup_file_add(t->file, t->kept[i].key, t->kept[i].value,
-                             t->kept[i].value_len, err);
+        rc = restore_file_add(t->file, t->kept[i].key, t->kept[i].value,
+                              t->kept[i].value_len, err);
     return rc;
 }
 
@@ -276,7 +281,8 @@ static void others_read(struct backup_take *t)
             return;
         }
         registry_list(t->registry, WORK_PREFIX, NULL, REGISTRY_PAGE_MAX,
-                      call_done, call_new(&t->calls, on_items, t, 0));
+                      registry_calls_done,
+                      registry_calls_new(&t->calls, on_items, t, 0));
         return;
     }
     if (t->digest != t->before) {
@@ -286,17 +292,18 @@ static void others_read(struct backup_take *t)
         retry(t, &err);
         return;
     }
-    if (backup_file_end(&t->file, &err) == 0)
+    if (restore_file_end(&t->file, &err) == 0)
         err_clear(&err);
     finish(t, &err);
 }
 
 /* --- life ----------------------------------------------------------------- */
 
-struct backup_take *backup_take_new(struct registry *r,
-                                    const struct clock *clock, const char *path,
-                                    const struct backup_facts *facts,
-                                    backup_taken_f *done, void *arg)
+struct backup_take *restore_take_new(struct registry *r,
+                                     const struct clock *clock,
+                                     const char *path,
+                                     const struct backup_facts *facts,
+                                     backup_taken_f *done, void *arg)
 {
     struct backup_take *t = mem_zalloc(sizeof(*t));
     t->registry = r;
@@ -310,7 +317,7 @@ struct backup_take *backup_take_new(struct registry *r,
     return t;
 }
 
-void backup_take_tick(struct backup_take *t)
+void restore_take_tick(struct backup_take *t)
 {
     if (!t->deferred || t->clock->mono < t->retry_at)
         return;

@@ -52,8 +52,9 @@ static void txn_free(struct txn *t)
     mem_free(t);
 }
 
-struct bulk *bulk_new(struct registry *r, struct registry_lock *const *locks,
-                      size_t n_locks)
+struct bulk *restore_bulk_new(struct registry *r,
+                              struct registry_lock *const *locks,
+                              size_t n_locks)
 {
     struct bulk *b = mem_zalloc(sizeof(*b));
     assert(n_locks <= BULK_LOCKS);
@@ -80,19 +81,19 @@ static void dispose(struct bulk **out)
     MEM_FREE(*out);
 }
 
-void bulk_free(struct bulk **b)
+void restore_bulk_free(struct bulk **b)
 {
     if (*b == NULL)
         return;
-    calls_orphan(&(*b)->calls);
+    registry_calls_orphan(&(*b)->calls);
     dispose(b);
 }
 
-void bulk_abandon(struct bulk **b)
+void restore_bulk_abandon(struct bulk **b)
 {
     if (*b == NULL)
         return;
-    calls_free(&(*b)->calls);
+    registry_calls_free(&(*b)->calls);
     dispose(b);
 }
 
@@ -139,8 +140,8 @@ static void on_txn(void *part, size_t changes,
 static void send(struct bulk *b, struct txn *t)
 {
     b->flying++;
-    registry_txn(b->registry, t->ops, t->n, call_done,
-                 call_new(&b->calls, on_txn, b, t->changes));
+    registry_txn(b->registry, t->ops, t->n, registry_calls_done,
+                 registry_calls_new(&b->calls, on_txn, b, t->changes));
     txn_free(t); /* the registry has copied it */
 }
 
@@ -201,8 +202,8 @@ static struct registry_op *add_op(struct bulk *b, enum registry_op_type type,
     return op;
 }
 
-void bulk_put(struct bulk *b, const char *key, const char *value,
-              size_t value_len, uint64_t version)
+void restore_bulk_put(struct bulk *b, const char *key, const char *value,
+                      size_t value_len, uint64_t version)
 {
     struct registry_op *op = add_op(b, REGISTRY_PUT, key, version);
     op->value = mem_dup(value, value_len);
@@ -210,13 +211,13 @@ void bulk_put(struct bulk *b, const char *key, const char *value,
     b->change_bytes += value_len;
 }
 
-void bulk_delete(struct bulk *b, const char *key, uint64_t version)
+void restore_bulk_delete(struct bulk *b, const char *key, uint64_t version)
 {
     assert(version != 0);
     (void)add_op(b, REGISTRY_DELETE, key, version);
 }
 
-void bulk_add(struct bulk *b)
+void restore_bulk_add(struct bulk *b)
 {
     assert(b->done == NULL && b->n_change > 0);
     struct txn *t = b->filling;
@@ -238,7 +239,7 @@ void bulk_add(struct bulk *b)
     b->change_bytes = 0;
 }
 
-void bulk_wait(struct bulk *b, bulk_done_f *done, void *arg)
+void restore_bulk_wait(struct bulk *b, bulk_done_f *done, void *arg)
 {
     assert(b->done == NULL && b->n_change == 0);
     close_txn(b);

@@ -26,23 +26,24 @@ typedef void bulk_done_f(void *arg, const struct err *err,
                          const struct bulk_sum *sum);
 
 /* Each txn checks these locks, which are borrowed, before anything else. */
-struct bulk *bulk_new(struct registry *r, struct registry_lock *const *locks,
-                      size_t n_locks);
+struct bulk *restore_bulk_new(struct registry *r,
+                              struct registry_lock *const *locks,
+                              size_t n_locks);
 /* What is in flight may still be applied; nobody is told. */
-void bulk_free(struct bulk **b);
+void restore_bulk_free(struct bulk **b);
 /* The registry's client was killed: nothing of it completes any more. */
-void bulk_abandon(struct bulk **b);
+void restore_bulk_abandon(struct bulk **b);
 
 /* One operation of the change that is being given. Key and value are copied.
  * `version` 0: it must be absent. */
-void bulk_put(struct bulk *b, const char *key, const char *value,
-              size_t value_len, uint64_t version);
-void bulk_delete(struct bulk *b, const char *key, uint64_t version);
+void restore_bulk_put(struct bulk *b, const char *key, const char *value,
+                      size_t value_len, uint64_t version);
+void restore_bulk_delete(struct bulk *b, const char *key, uint64_t version);
 /* The change is whole. */
-void bulk_add(struct bulk *b);
+void restore_bulk_add(struct bulk *b);
 
 /* Send what is left and tell when all has been answered, never before this
  * returned unless nothing was given; the sum begins anew. */
-void bulk_wait(struct bulk *b, bulk_done_f *done, void *arg);
+void restore_bulk_wait(struct bulk *b, bulk_done_f *done, void *arg);
 
 #endif

@@ -34,10 +34,10 @@ static void let_go(struct restore *r)
 
 static void forget(struct restore *r)
 {
-    calls_forget(&r->calls, NULL);
-    bulk_free(&r->bulk);
-    strays_free(r);
-    standing_free(r);
+    registry_calls_forget(&r->calls, NULL);
+    restore_bulk_free(&r->bulk);
+    restore_strays_free(r);
+    restore_standing_free(r);
     MEM_FREE(r->next);
     r->outstanding = 0;
     r->again = 0;
@@ -51,9 +51,9 @@ void restore_free(struct restore **out)
         return;
     forget(r);
     let_go(r);
-    calls_orphan(&r->calls);
-    known_free(&r->stored);
-    known_free(&r->shown);
+    registry_calls_orphan(&r->calls);
+    restore_known_free(&r->stored);
+    restore_known_free(&r->shown);
     MEM_FREE(*out);
 }
 
@@ -62,12 +62,12 @@ void restore_abandon(struct restore **out)
     struct restore *r = *out;
     if (r == NULL)
         return;
-    bulk_abandon(&r->bulk);
+    restore_bulk_abandon(&r->bulk);
     forget(r);
     let_go(r);
-    calls_free(&r->calls);
-    known_free(&r->stored);
-    known_free(&r->shown);
+    registry_calls_free(&r->calls);
+    restore_known_free(&r->stored);
+    restore_known_free(&r->shown);
     MEM_FREE(*out);
 }
 
@@ -176,30 +176,30 @@ void restore_begin(struct restore *r, enum phase phase)
     switch (phase) {
     case PHASE_LOOK:
     case PHASE_LOOK_AGAIN:
-        look_begin(r);
+        restore_look_begin(r);
         return;
     case PHASE_LOCK:
         next_lock(r);
         return;
     case PHASE_FLOOR:
-        floor_begin(r);
+        restore_floor_begin(r);
         return;
     case PHASE_QUIET:
-        quiet_begin(r);
+        restore_quiet_begin(r);
         return;
     case PHASE_PASS:
-        r->bulk = bulk_new(r->c.registry, r->locks, r->n_locks);
+        r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
         if (r->c.backup != NULL)
-            back_pass_begin(r);
+            restore_back_pass_begin(r);
         else
-            pass_begin(r);
+            restore_pass_begin(r);
         return;
     case PHASE_OPEN:
-        open_begin(r);
+        restore_open_begin(r);
         return;
     case PHASE_SWEEP:
-        r->bulk = bulk_new(r->c.registry, r->locks, r->n_locks);
-        sweep_begin(r);
+        r->bulk = restore_bulk_new(r->c.registry, r->locks, r->n_locks);
+        restore_sweep_begin(r);
         return;
     case PHASE_IDLE:
         return;
@@ -291,7 +291,7 @@ static void on_page(void *part, size_t index,
     r->next = mem_strdup(reply->next);
     r->page(r, reply);
     if (r->bulk != NULL) {
-        bulk_wait(r->bulk, on_written, r);
+        restore_bulk_wait(r->bulk, on_written, r);
         return;
     }
     err_clear(&ok);
@@ -301,7 +301,8 @@ static void on_page(void *part, size_t index,
 static void ask(struct restore *r)
 {
     registry_list(r->c.registry, r->prefix, r->next, REGISTRY_PAGE_MAX,
-                  call_done, call_new(&r->calls, on_page, r, 0));
+                  registry_calls_done,
+                  registry_calls_new(&r->calls, on_page, r, 0));
 }
 
 void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,

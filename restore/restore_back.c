@@ -17,7 +17,7 @@
 
 /* Who remembers what the backup was taken from takes the new incarnation for
  * its successor; who remembers a later one does not, and says so. */
-void back_evidence(struct restore *r)
+void restore_back_evidence(struct restore *r)
 {
     const struct backup *b = r->c.backup;
     const struct history_record *h = &b->facts.history;
@@ -28,13 +28,13 @@ void back_evidence(struct restore *r)
     keep_highest(&r->s.fence_shown, h->fence_base);
     keep_highest(&r->s.history.generation, h->generation);
     for (size_t i = h->n_after; i > 0; i--)
-        history_after(&r->others, h->after[i - 1]);
-    history_after(&r->others, h->incarnation);
+        registry_history_after(&r->others, h->after[i - 1]);
+    registry_history_after(&r->others, h->incarnation);
 }
 
 /* --- what stands ---------------------------------------------------------- */
 
-void standing_free(struct restore *r)
+void restore_standing_free(struct restore *r)
 {
     struct standing *s, *next;
     HASH_ITER(hh, r->standing, s, next)
@@ -46,7 +46,7 @@ void standing_free(struct restore *r)
 
 static bool is_ours(const char *key)
 {
-    return (backup_has(key) && strcmp(key, EPOCH_FLOOR_KEY) != 0) ||
+    return (restore_backup_has(key) && strcmp(key, EPOCH_FLOOR_KEY) != 0) ||
            registry_key_below(key, MARKER_PREFIX);
 }
 
@@ -90,8 +90,8 @@ static void wish(struct restore *r, struct wish *w)
 
 static void give(struct restore *r, const struct wish *w)
 {
-    bulk_put(r->bulk, w->key, buf_text(&w->value), w->value.len,
-             w->old != NULL ? w->old->version : 0);
+    restore_bulk_put(r->bulk, w->key, buf_text(&w->value), w->value.len,
+                     w->old != NULL ? w->old->version : 0);
 }
 
 static void put_item(struct restore *r, struct work_item *w)
@@ -110,16 +110,16 @@ static void put_item(struct restore *r, struct work_item *w)
     wish(r, &item);
     marker.done = true;
     if (!finished) {
-        marker_of(&m, w);
-        marker_key(m.kind, m.address, m.id, marker.key);
-        marker_write(&marker.value, &m);
+        work_marker_of(&m, w);
+        work_marker_key(m.kind, m.address, m.id, marker.key);
+        work_marker_write(&marker.value, &m);
         wish(r, &marker);
     }
     if (!item.done || !marker.done) {
         give(r, &item);
         if (!finished)
             give(r, &marker);
-        bulk_add(r->bulk);
+        restore_bulk_add(r->bulk);
     }
     buf_close(&item.value);
     buf_close(&marker.value);
@@ -134,7 +134,7 @@ static void put_other(struct restore *r, const struct backup_entry *e)
     wish(r, &w);
     if (!w.done) {
         give(r, &w);
-        bulk_add(r->bulk);
+        restore_bulk_add(r->bulk);
     }
     buf_close(&w.value);
 }
@@ -203,10 +203,10 @@ static void remove_others(struct restore *r)
             r->again++;
             continue;
         }
-        bulk_delete(r->bulk, s->key, s->version);
-        bulk_add(r->bulk);
+        restore_bulk_delete(r->bulk, s->key, s->version);
+        restore_bulk_add(r->bulk);
     }
-    bulk_wait(r->bulk, pass_over, r);
+    restore_bulk_wait(r->bulk, restore_pass_over, r);
 }
 
 static void put_some(struct restore *r)
@@ -219,7 +219,7 @@ static void put_some(struct restore *r)
     }
     while (r->at < end)
         put_entry(r, &b->entries[r->at++]);
-    bulk_wait(r->bulk, on_some, r);
+    restore_bulk_wait(r->bulk, on_some, r);
 }
 
 static void standing_walked(struct restore *r)
@@ -228,7 +228,7 @@ static void standing_walked(struct restore *r)
     put_some(r);
 }
 
-void back_pass_begin(struct restore *r)
+void restore_back_pass_begin(struct restore *r)
 {
     r->passes++;
     r->result.items = r->result.keys = 0;

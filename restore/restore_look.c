@@ -18,7 +18,7 @@ static void know(struct restore *r, const struct registry_place *p)
     struct restore_summary *s = &r->s;
     if (p->incarnation[0] == '\0')
         return;
-    history_after(&r->others, p->incarnation);
+    registry_history_after(&r->others, p->incarnation);
     /* of incarnations that the store does not know nothing can be said but
      * that somebody has seen them */
     bool stranger = strcmp(p->incarnation, s->history.incarnation) != 0;
@@ -40,7 +40,7 @@ static void witness(struct restore *r, const cJSON *o)
     keep_highest(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
     keep_highest(&s->fence_shown, json_u64(o, "highest_fence", 0));
     s->cut |= cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "cut"));
-    shown_note(r, o);
+    restore_shown_note(r, o);
     if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
         know(r, &place);
 }
@@ -72,7 +72,7 @@ static void work_page(struct restore *r, const struct registry_reply *page)
         s->items++;
         s->unfinished += w.state != WORK_DONE && w.state != WORK_DROPPED;
         keep_highest(&s->epoch_found, w.epoch);
-        stored_note(r, &w);
+        restore_stored_note(r, &w);
         work_item_close(&w);
     }
 }
@@ -152,7 +152,7 @@ static void looked(struct restore *r)
 static void nodes_walked(struct restore *r)
 {
     if (r->c.backup != NULL)
-        back_evidence(r);
+        restore_back_evidence(r);
     looked(r);
 }
 
@@ -174,7 +174,7 @@ static void live_look(struct restore *r)
     s->items = r->work.items;
     s->unfinished = r->work.unfinished;
     s->unreadable = r->work.unreadable;
-    shown_compare(r);
+    restore_shown_compare(r);
     restore_walk(r, "/pelorus/coordinators", live_page, coordinators_walked);
 }
 
@@ -192,7 +192,7 @@ static void seen_walked(struct restore *r)
         live_look(r);
     } else {
         memset(&r->work, 0, sizeof(r->work));
-        known_free(&r->stored);
+        restore_known_free(&r->stored);
         restore_walk(r, WORK_PREFIX, work_page, work_walked);
     }
 }
@@ -215,8 +215,8 @@ static void on_key(void *part, size_t index, const struct registry_reply *reply)
     if (there && floor) {
         r->floor_version = e->version;
         r->floor_now = 0;
-        if (epoch_floor_read(e->value, e->value_len, &r->floor_now, &err) !=
-                0 &&
+        if (work_epoch_floor_read(e->value, e->value_len, &r->floor_now,
+                                  &err) != 0 &&
             r->c.epoch_floor == 0) {
             (void)err_wrap(&err, "it cannot be told which epochs were given; "
                                  "say what is above all of them with "
@@ -228,7 +228,8 @@ static void on_key(void *part, size_t index, const struct registry_reply *reply)
     } else if (there) {
         r->history_version = e->version;
         s->found = true;
-        if (history_read(&s->history, e->value, e->value_len, &err) != 0) {
+        if (registry_history_read(&s->history, e->value, e->value_len, &err) !=
+            0) {
             restore_fail(r, &err);
             return;
         }
@@ -242,16 +243,16 @@ static void on_key(void *part, size_t index, const struct registry_reply *reply)
     restore_walk(r, HISTORY_SEEN_PREFIX, seen_page, seen_walked);
 }
 
-void look_begin(struct restore *r)
+void restore_look_begin(struct restore *r)
 {
     memset(&r->s, 0, sizeof(r->s));
-    known_free(&r->shown);
+    restore_known_free(&r->shown);
     memset(&r->others, 0, sizeof(r->others));
     r->history_version = 0;
     r->floor_version = r->floor_now = 0;
     r->outstanding = 2;
-    registry_get(r->c.registry, HISTORY_KEY, call_done,
-                 call_new(&r->calls, on_key, r, 0));
-    registry_get(r->c.registry, EPOCH_FLOOR_KEY, call_done,
-                 call_new(&r->calls, on_key, r, 1));
+    registry_get(r->c.registry, HISTORY_KEY, registry_calls_done,
+                 registry_calls_new(&r->calls, on_key, r, 0));
+    registry_get(r->c.registry, EPOCH_FLOOR_KEY, registry_calls_done,
+                 registry_calls_new(&r->calls, on_key, r, 1));
 }

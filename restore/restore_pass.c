@@ -62,7 +62,7 @@ static void mark(const struct restore *r, struct buf *out)
     bool back = r->c.backup != NULL;
     struct history_record h = r->s.history;
     if (!r->s.found)
-        history_new_id(h.incarnation);
+        registry_history_new_id(h.incarnation);
     h.went_back.is = true;
     h.went_back.known = r->s.known;
     memset(&h.went_back.now, 0, sizeof(h.went_back.now));
@@ -71,7 +71,7 @@ static void mark(const struct restore *r, struct buf *out)
     (void)snprintf(h.went_back.why, sizeof(h.went_back.why), "%s by %.128s",
                    back ? "a backup is being put back" : "it is being accepted",
                    r->who);
-    history_write(out, &h);
+    registry_history_write(out, &h);
 }
 
 /* From here on nobody believes the store, whatever becomes of us: who has a
@@ -88,7 +88,7 @@ static struct registry_op marked(const struct restore *r, struct buf *history)
     return put(HISTORY_KEY, r->history_version, history);
 }
 
-void floor_begin(struct restore *r)
+void restore_floor_begin(struct restore *r)
 {
     struct registry_op ops[BULK_LOCKS + 2];
     size_t n = add_locks(r, ops);
@@ -97,11 +97,11 @@ void floor_begin(struct restore *r)
     r->result.epoch_floor = r->floor;
     buf_init(&floor, 64);
     buf_init(&history, REGISTRY_VALUE_MAX);
-    epoch_floor_write(&floor, r->floor);
+    work_epoch_floor_write(&floor, r->floor);
     ops[n++] = put(EPOCH_FLOOR_KEY, r->floor_version, &floor);
     ops[n++] = marked(r, &history);
-    registry_txn(r->c.registry, ops, n, call_done,
-                 call_new(&r->calls, on_floor, r, 0));
+    registry_txn(r->c.registry, ops, n, registry_calls_done,
+                 registry_calls_new(&r->calls, on_floor, r, 0));
     buf_close(&floor);
     buf_close(&history);
 }
@@ -149,7 +149,7 @@ static void coordinators_walked(struct restore *r)
         restore_retry(r, &err);
 }
 
-void quiet_begin(struct restore *r)
+void restore_quiet_begin(struct restore *r)
 {
     r->stands[0] = '\0';
     restore_walk(r, "/pelorus/coordinators", coordinator_page,
@@ -158,7 +158,7 @@ void quiet_begin(struct restore *r)
 
 /* --- markers -------------------------------------------------------------- */
 
-void strays_free(struct restore *r)
+void restore_strays_free(struct restore *r)
 {
     struct stray *s, *next;
     HASH_ITER(hh, r->strays, s, next)
@@ -181,7 +181,7 @@ static void marker_page(struct restore *r, const struct registry_reply *page)
         s = mem_zalloc(sizeof(*s) + len + 1);
         memcpy(s->key, e->key, len + 1);
         s->version = e->version;
-        if (marker_read(&m, e, NULL) == 0) {
+        if (work_marker_read(&m, e, NULL) == 0) {
             s->epoch = m.epoch;
             s->process = m.process;
             s->held = m.held;
@@ -204,16 +204,17 @@ static void write_item(struct restore *r, const struct work_item *w,
     char key[REGISTRY_KEY_MAX + 1];
     struct marker m;
     struct buf value;
-    marker_of(&m, w);
+    work_marker_of(&m, w);
     buf_init(&value, WORK_RECORD_MAX);
     work_item_write(&value, w);
-    bulk_put(r->bulk, work_key(w->id, key), buf_text(&value), value.len,
-             w->version);
+    restore_bulk_put(r->bulk, work_key(w->id, key), buf_text(&value), value.len,
+                     w->version);
     buf_reset(&value);
-    marker_write(&value, &m);
-    bulk_put(r->bulk, marker_key(m.kind, m.address, m.id, key),
-             buf_text(&value), value.len, old != NULL ? old->version : 0);
-    bulk_add(r->bulk);
+    work_marker_write(&value, &m);
+    restore_bulk_put(r->bulk, work_marker_key(m.kind, m.address, m.id, key),
+                     buf_text(&value), value.len,
+                     old != NULL ? old->version : 0);
+    restore_bulk_add(r->bulk);
     buf_close(&value);
 }
 
@@ -224,8 +225,8 @@ static void look_at(struct restore *r, struct work_item *w)
     struct stray *s;
     if (w->state == WORK_DONE || w->state == WORK_DROPPED)
         return;
-    marker_of(&m, w);
-    marker_key(m.kind, m.address, m.id, key);
+    work_marker_of(&m, w);
+    work_marker_key(m.kind, m.address, m.id, key);
     HASH_FIND(hh, r->strays, key, strlen(key), s);
     if (s != NULL)
         s->wanted = true;
@@ -246,7 +247,7 @@ static void spare(struct restore *r, const char *id)
     HASH_ITER(hh, r->strays, s, next)
     {
         struct marker m;
-        if (marker_key_parse(s->key, &m) == 0 && strcmp(m.id, id) == 0)
+        if (work_marker_key_parse(s->key, &m) == 0 && strcmp(m.id, id) == 0)
             s->wanted = true;
     }
 }
@@ -278,12 +279,12 @@ static void items_walked(struct restore *r)
     HASH_ITER(hh, r->strays, s, next)
     {
         struct marker m;
-        if (s->wanted || marker_key_parse(s->key, &m) != 0)
+        if (s->wanted || work_marker_key_parse(s->key, &m) != 0)
             continue;
-        bulk_delete(r->bulk, s->key, s->version);
-        bulk_add(r->bulk);
+        restore_bulk_delete(r->bulk, s->key, s->version);
+        restore_bulk_add(r->bulk);
     }
-    bulk_wait(r->bulk, pass_over, r);
+    restore_bulk_wait(r->bulk, restore_pass_over, r);
 }
 
 static void markers_walked(struct restore *r)
@@ -291,14 +292,15 @@ static void markers_walked(struct restore *r)
     restore_walk(r, WORK_PREFIX, item_page, items_walked);
 }
 
-void pass_begin(struct restore *r)
+void restore_pass_begin(struct restore *r)
 {
     r->passes++;
     r->result.items = 0; /* the last pass sees all of them */
     restore_walk(r, MARKER_PREFIX, marker_page, markers_walked);
 }
 
-void pass_over(void *arg, const struct err *err, const struct bulk_sum *sum)
+void restore_pass_over(void *arg, const struct err *err,
+                       const struct bulk_sum *sum)
 {
     struct restore *r = arg;
     struct err busy;
@@ -329,13 +331,13 @@ static void make(struct restore *r)
         keep_highest(&fence, registry_lock_fence(r->locks[i]));
     keep_highest(&fence, r->s.history.fence_base);
     memset(h, 0, sizeof(*h));
-    history_new_id(h->incarnation);
+    registry_history_new_id(h->incarnation);
     h->generation = r->s.history.generation + 1;
     h->fence_base = planted(PLANTED_FENCE_KEPT) ? r->s.history.fence_base
                                                 : fence + RESTORE_LIFT_FENCE;
     h->n_after = r->others.n_after;
     memcpy(h->after, r->others.after, sizeof(h->after));
-    history_after(h, r->s.history.incarnation);
+    registry_history_after(h, r->s.history.incarnation);
     h->accepted.is = true;
     (void)snprintf(h->accepted.who, sizeof(h->accepted.who), "%s", r->who);
     h->accepted.wall = r->c.clock->wall;
@@ -365,10 +367,10 @@ static void open_now(struct restore *r, uint64_t version)
     size_t n = add_locks(r, ops);
     struct buf value;
     buf_init(&value, REGISTRY_VALUE_MAX);
-    history_write(&value, &r->opened);
+    registry_history_write(&value, &r->opened);
     ops[n++] = put(HISTORY_KEY, version, &value);
-    registry_txn(r->c.registry, ops, n, call_done,
-                 call_new(&r->calls, on_opened, r, 0));
+    registry_txn(r->c.registry, ops, n, registry_calls_done,
+                 registry_calls_new(&r->calls, on_opened, r, 0));
     buf_close(&value);
 }
 
@@ -388,13 +390,13 @@ static void on_history(void *part, size_t index,
         return;
     }
     if (err.code == ERR_OK &&
-        history_read(&now, reply->entries[0].value, reply->entries[0].value_len,
-                     &err) != 0)
+        registry_history_read(&now, reply->entries[0].value,
+                              reply->entries[0].value_len, &err) != 0)
         err.code = ERR_INVALID;
     if (err.code == ERR_NOT_FOUND)
         (void)err_set(&err, ERR_INVALID, HISTORY_KEY ": it was removed");
     if (!r->s.found) /* made since by who began meanwhile */
-        history_after(&r->opened, now.incarnation);
+        registry_history_after(&r->opened, now.incarnation);
     if (err.code != ERR_OK) {
         restore_retry(r, &err);
     } else if (strcmp(now.incarnation, r->opened.incarnation) == 0) {
@@ -411,10 +413,10 @@ static void on_history(void *part, size_t index,
     }
 }
 
-void open_begin(struct restore *r)
+void restore_open_begin(struct restore *r)
 {
-    registry_get(r->c.registry, HISTORY_KEY, call_done,
-                 call_new(&r->calls, on_history, r, 0));
+    registry_get(r->c.registry, HISTORY_KEY, registry_calls_done,
+                 registry_calls_new(&r->calls, on_history, r, 0));
 }
 
 /* --- what was testified --------------------------------------------------- */
@@ -422,14 +424,15 @@ void open_begin(struct restore *r)
 static void sweep_page(struct restore *r, const struct registry_reply *page)
 {
     for (size_t i = 0; i < page->n_entries; i++) {
-        bulk_delete(r->bulk, page->entries[i].key, page->entries[i].version);
-        bulk_add(r->bulk);
+        restore_bulk_delete(r->bulk, page->entries[i].key,
+                            page->entries[i].version);
+        restore_bulk_add(r->bulk);
     }
 }
 
 /* One that was written at this very moment stays, and lifts the next floor by
  * what it says: no harm. */
-void sweep_begin(struct restore *r)
+void restore_sweep_begin(struct restore *r)
 {
     restore_walk(r, HISTORY_SEEN_PREFIX, sweep_page, restore_finish);
 }

@@ -122,28 +122,28 @@ void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,
 void restore_finish(struct restore *r);
 
 /* restore_look.c */
-void look_begin(struct restore *r);
+void restore_look_begin(struct restore *r);
 
 /* restore_shown.c */
-void stored_note(struct restore *r, const struct work_item *w);
-void shown_note(struct restore *r, const cJSON *testimony);
+void restore_stored_note(struct restore *r, const struct work_item *w);
+void restore_shown_note(struct restore *r, const cJSON *testimony);
 /* The summary's numbers of items, and examples of them. */
-void shown_compare(struct restore *r);
-void known_free(struct known **list);
+void restore_shown_compare(struct restore *r);
+void restore_known_free(struct known **list);
 
 /* restore_pass.c */
-void floor_begin(struct restore *r);
-void quiet_begin(struct restore *r);
-void pass_begin(struct restore *r);
-void open_begin(struct restore *r);
-void sweep_begin(struct restore *r);
-bulk_done_f pass_over; /* a pass's last changes: another one, or open */
-void strays_free(struct restore *r);
+void restore_floor_begin(struct restore *r);
+void restore_quiet_begin(struct restore *r);
+void restore_pass_begin(struct restore *r);
+void restore_open_begin(struct restore *r);
+void restore_sweep_begin(struct restore *r);
+bulk_done_f restore_pass_over; /* a pass's last changes: another one, or open */
+void restore_strays_free(struct restore *r);
 
 /* restore_back.c */
-void back_pass_begin(struct restore *r);
+void restore_back_pass_begin(struct restore *r);
 /* What the backup has: the highest epoch and fencing number, incarnations. */
-void back_evidence(struct restore *r);
-void standing_free(struct restore *r);
+void restore_back_evidence(struct restore *r);
+void restore_standing_free(struct restore *r);
 
 #endif

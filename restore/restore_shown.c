@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void known_free(struct known **list)
+void restore_known_free(struct known **list)
 {
     struct known *k, *next;
     HASH_ITER(hh, *list, k, next)
@@ -41,7 +41,7 @@ static struct known *known_get(struct known **list, const char *id)
     return k;
 }
 
-void stored_note(struct restore *r, const struct work_item *w)
+void restore_stored_note(struct restore *r, const struct work_item *w)
 {
     struct known *k = known_get(&r->stored, w->id);
     k->epoch = w->epoch;
@@ -90,7 +90,7 @@ static void note_rows(struct restore *r, const cJSON *rows, bool finished)
     }
 }
 
-void shown_note(struct restore *r, const cJSON *o)
+void restore_shown_note(struct restore *r, const cJSON *o)
 {
     note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "items"), false);
     note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "finished"), true);
@@ -118,7 +118,7 @@ static void sample(struct restore *r, uint64_t n, const char *what,
                        k->epoch);
 }
 
-void shown_compare(struct restore *r)
+void restore_shown_compare(struct restore *r)
 {
     uint64_t ahead = 0, back = 0, gone = 0;
     struct known *k, *next;
@@ -139,5 +139,5 @@ void shown_compare(struct restore *r)
     s->ahead = ahead;
     s->back = back;
     s->gone = gone;
-    known_free(&r->shown);
+    restore_known_free(&r->shown);
 }

@@ -15,19 +15,19 @@
 
 static void get_read(struct work_op *op)
 {
-    op_reply(op, op->found ? NULL : "work_not_found",
-             op->found ? &op->item : NULL);
+    work_op_reply(op, op->found ? NULL : "work_not_found",
+                  op->found ? &op->item : NULL);
 }
 
 static void get_run(struct work_op *op)
 {
-    op_begin(op);
-    op_gather(op, READ(READ_RECORD), get_read);
+    work_op_begin(op);
+    work_op_gather(op, READ(READ_RECORD), get_read);
 }
 
 void work_get(struct work *w, const char *id, work_reply_f *done, void *arg)
 {
-    op_ask(w, get_run, id, 0, done, arg);
+    work_op_ask(w, get_run, id, 0, done, arg);
 }
 
 static void reply_stale(struct work_op *op)
@@ -38,14 +38,14 @@ static void reply_stale(struct work_op *op)
                   op->item.id, work_state_name(op->item.state),
                   op->item.owner[0] == '\0' ? "" : " by ", op->item.owner,
                   op->item.epoch, op->epoch);
-    op_reply(op, "stale_epoch", &op->item);
+    work_op_reply(op, "stale_epoch", &op->item);
 }
 
 /* --- fence check ---------------------------------------------------------- */
 
 static void fence_won(struct work_op *op)
 {
-    op_reply(op, NULL, &op->item);
+    work_op_reply(op, NULL, &op->item);
 }
 
 /* A read may be of a moment ago; a txn is not. A refusal needs no proof: an
@@ -55,31 +55,31 @@ static void fence_read(struct work_op *op)
 {
     struct op_txn t;
 
-    if (op_evidence(op)) {
+    if (work_op_evidence(op)) {
         return;
     }
     if (!op->found) {
-        op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, "work_not_found", NULL);
     } else if (op->item.epoch != op->epoch || op->item.state != WORK_ASSIGNED) {
         reply_stale(op);
     } else {
-        txn_init(&t);
-        txn_check_item(&t, &op->item);
-        op_send(op, &t, fence_won);
+        work_txn_init(&t);
+        work_txn_check_item(&t, &op->item);
+        work_op_send(op, &t, fence_won);
     }
 }
 
 static void fence_run(struct work_op *op)
 {
-    op_begin(op);
+    work_op_begin(op);
     op->check_only = true;
-    op_gather(op, READ(READ_RECORD), fence_read);
+    work_op_gather(op, READ(READ_RECORD), fence_read);
 }
 
 void work_fence_check(struct work *w, const char *id, uint64_t epoch,
                       work_reply_f *done, void *arg)
 {
-    op_ask(w, fence_run, id, epoch, done, arg);
+    work_op_ask(w, fence_run, id, epoch, done, arg);
 }
 
 /* --- done ----------------------------------------------------------------- */
@@ -89,7 +89,7 @@ static void done_won(struct work_op *op)
     if (op->w->config.ended != NULL) {
         op->w->config.ended(op->w->config.ended_arg, &op->next_item);
     }
-    op_reply(op, NULL, &op->next_item);
+    work_op_reply(op, NULL, &op->next_item);
 }
 
 /* A record without its marker was read between two writes, or is damaged: one
@@ -100,7 +100,7 @@ static bool marker_missing(struct work_op *op)
         return false;
     }
     if (++op->unmarked < 3) {
-        op_again(op);
+        work_op_again(op);
         return true;
     }
     log_error("!marker-missing", LOG_S("work", op->item.id),
@@ -120,39 +120,39 @@ static void done_marked(struct work_op *op)
     item->state = WORK_DONE;
     item->finished_at = op->w->config.clock->wall;
     item->cause[0] = '\0';
-    txn_init(&t);
-    txn_put_item(&t, item, op->item.version);
+    work_txn_init(&t);
+    work_txn_put_item(&t, item, op->item.version);
     if (op->marker_version != 0) {
-        txn_delete_marker(&t, &op->item, op->marker_version);
+        work_txn_delete_marker(&t, &op->item, op->marker_version);
     }
-    op_send(op, &t, done_won);
+    work_op_send(op, &t, done_won);
 }
 
 static void done_read(struct work_op *op)
 {
-    if (op_evidence(op)) {
+    if (work_op_evidence(op)) {
         return;
     }
     if (!op->found) {
-        op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, "work_not_found", NULL);
     } else if (op->item.epoch != op->epoch || op->item.state == WORK_DROPPED) {
         reply_stale(op);
     } else if (op->item.state == WORK_DONE) {
-        op_reply(op, NULL, &op->item);
+        work_op_reply(op, NULL, &op->item);
     } else {
-        op_gather(op, READ(READ_MARKER), done_marked);
+        work_op_gather(op, READ(READ_MARKER), done_marked);
     }
 }
 
 static void done_run(struct work_op *op)
 {
-    op_begin(op);
+    work_op_begin(op);
     op->ends = true;
-    op_gather(op, READ(READ_RECORD), done_read);
+    work_op_gather(op, READ(READ_RECORD), done_read);
 }
 
 void work_done(struct work *w, const char *id, uint64_t epoch,
                work_reply_f *done, void *arg)
 {
-    op_ask(w, done_run, id, epoch, done, arg);
+    work_op_ask(w, done_run, id, epoch, done, arg);
 }

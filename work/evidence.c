@@ -34,8 +34,8 @@ static bool credible(const struct work *w, uint64_t epoch)
 {
     uint64_t known = w->shown;
 
-    if (w->config.view != NULL && view_epoch(w->config.view) > known) {
-        known = view_epoch(w->config.view);
+    if (w->config.view != NULL && work_view_epoch(w->config.view) > known) {
+        known = work_view_epoch(w->config.view);
     }
     return epoch <= known || epoch - known <= WORK_EPOCH_BEYOND;
 }
@@ -92,7 +92,7 @@ static void note(struct work_op *op)
     }
 }
 
-void op_shown(struct work_op *op)
+void work_op_shown(struct work_op *op)
 {
     if (op->epoch != 0 && credible(op->w, op->epoch)) {
         note(op);
@@ -160,13 +160,13 @@ static void proven(struct work_op *op)
                   ": it went back in time. Nothing is done on it until a "
                   "person has accepted it (pelorus registry accept-restore)",
                   op->want.id, op->epoch);
-    op_reply_unless_doubt(op, "registry_went_back");
+    work_op_reply_unless_doubt(op, "registry_went_back");
 }
 
 static void not_there(struct work_op *op)
 {
     op->check_only = false;
-    op_reply(op, "work_not_found", NULL);
+    work_op_reply(op, "work_not_found", NULL);
 }
 
 static void below_floor(struct work_op *op)
@@ -175,7 +175,7 @@ static void below_floor(struct work_op *op)
                   "work %s is %s at epoch %" PRIu64 ", not yours at %" PRIu64,
                   op->item.id, work_state_name(op->item.state), op->item.epoch,
                   op->epoch);
-    op_reply(op, "stale_epoch", &op->item);
+    work_op_reply(op, "stale_epoch", &op->item);
 }
 
 static void floor_again(struct work_op *op)
@@ -191,15 +191,15 @@ static void floor_again(struct work_op *op)
 static void record_again(struct work_op *op)
 {
     if (op->found) {
-        op_again(op);
+        work_op_again(op);
     } else {
-        op_gather(op, READ(READ_FLOOR), floor_again);
+        work_op_gather(op, READ(READ_FLOOR), floor_again);
     }
 }
 
 static void caught_up(struct work_op *op)
 {
-    op_gather(op, READ(READ_RECORD), record_again);
+    work_op_gather(op, READ(READ_RECORD), record_again);
 }
 
 static void floor_read(struct work_op *op)
@@ -219,24 +219,24 @@ static void floor_read(struct work_op *op)
                       "epoch %" PRIu64 " was never given to work %s: the "
                       "highest is %" PRIu64,
                       op->epoch, op->want.id, highest(op));
-        op_reply(op, "invalid", NULL);
+        work_op_reply(op, "invalid", NULL);
         return;
     }
     op->check_only = true;
-    txn_init(&t);
+    work_txn_init(&t);
     if (op->found) {
-        txn_check_item(&t, &op->item);
+        work_txn_check_item(&t, &op->item);
     } else {
-        txn_floor(&t, op);
+        work_txn_floor(&t, op);
     }
-    op_send(op, &t, op->found ? proven : caught_up);
+    work_op_send(op, &t, op->found ? proven : caught_up);
 }
 
-bool op_evidence(struct work_op *op)
+bool work_op_evidence(struct work_op *op)
 {
     if (op->epoch == 0 || (op->found && op->epoch <= op->item.epoch)) {
         return false;
     }
-    op_gather(op, READ(READ_FLOOR), floor_read);
+    work_op_gather(op, READ(READ_FLOOR), floor_read);
     return true;
 }

@@ -125,7 +125,7 @@ static bool apply(struct gate *gate, const struct gate_order *order,
 static void gate_won(struct work_op *op)
 {
     op->gate = op->next_gate;
-    op_reply(op, NULL, NULL);
+    work_op_reply(op, NULL, NULL);
 }
 
 static void refuse(struct work_op *op)
@@ -141,7 +141,7 @@ static void refuse(struct work_op *op)
                   : left ? "it has no work to come back to; whoever comes next "
                            "is let in"
                          : "take that back first");
-    op_reply(op, "gate_conflict", NULL);
+    work_op_reply(op, "gate_conflict", NULL);
 }
 
 /* The gate to change; a first one for the process that is registered. */
@@ -153,7 +153,7 @@ static bool present(struct work_op *op)
     if (op->gate.state != GATE_ABSENT) {
         return true;
     }
-    p = op_process(op, op->order.kind, op->order_address);
+    p = work_op_process(op, op->order.kind, op->order_address);
     if (p == NULL) {
         return false;
     }
@@ -171,14 +171,14 @@ static void gate_read_step(struct work_op *op)
         !op->order.undo && !op->doubt && op->order.what != GATE_ORDER_CORDON;
 
     if (absent && op->order.undo) {
-        op_reply(op, NULL, NULL); /* there is nothing to take back */
+        work_op_reply(op, NULL, NULL); /* there is nothing to take back */
         return;
     }
     if (!present(op)) {
         (void)err_set(&op->trouble, ERR_NOT_FOUND,
                       "%s %s: never had work and is not up",
                       node_kind_name(op->order.kind), op->order_address);
-        op_reply_unless_doubt(op, "no_owner");
+        work_op_reply_unless_doubt(op, "no_owner");
         return;
     }
     if (!apply(&op->next_gate, &op->order, op->w->config.clock->wall)) {
@@ -186,19 +186,19 @@ static void gate_read_step(struct work_op *op)
         return;
     }
     if (!absent && !renew && same(&op->gate, &op->next_gate)) {
-        op_reply(op, NULL, NULL);
+        work_op_reply(op, NULL, NULL);
         return;
     }
-    txn_init(&t);
-    txn_put_gate(&t, op->order.kind, op->order_address, &op->next_gate,
-                 op->gate.version);
-    op_send(op, &t, gate_won);
+    work_txn_init(&t);
+    work_txn_put_gate(&t, op->order.kind, op->order_address, &op->next_gate,
+                      op->gate.version);
+    work_op_send(op, &t, gate_won);
 }
 
 static void gate_run(struct work_op *op)
 {
-    op_begin(op);
-    op_gather(op, READ(READ_GATE), gate_read_step);
+    work_op_begin(op);
+    work_op_gather(op, READ(READ_GATE), gate_read_step);
 }
 
 /* A copy whose strings are the operation's own. */
@@ -236,7 +236,7 @@ static int take(struct work_op *op, const struct gate_order *order,
 void work_gate_order(struct work *w, const struct gate_order *order,
                      gate_reply_f *done, void *arg)
 {
-    struct work_op *op = op_new(w, gate_run);
+    struct work_op *op = work_op_new(w, gate_run);
     int rc;
 
     assert(done != NULL && order->address != NULL);
@@ -244,5 +244,5 @@ void work_gate_order(struct work *w, const struct gate_order *order,
     op->gate_done = done;
     op->arg = arg;
     rc = take(op, order, &op->trouble);
-    op_start(op, rc == 0 ? NULL : "invalid");
+    work_op_start(op, rc == 0 ? NULL : "invalid");
 }

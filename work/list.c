@@ -38,7 +38,7 @@ struct list {
     struct err trouble;
 };
 
-void list_free(struct list *l)
+void work_list_free(struct list *l)
 {
     if (l == NULL) {
         return;
@@ -53,7 +53,7 @@ void list_free(struct list *l)
     mem_free(l);
 }
 
-void list_page(const struct list *l, struct work_page *page)
+void work_list_page(const struct list *l, struct work_page *page)
 {
     page->items = l->items;
     page->n = l->n;
@@ -98,8 +98,8 @@ static bool next_id(const struct work_op *op, char out[WORK_ID_MAX + 1])
         if (l->what.kind >= 0 && l->what.kind != kind) {
             continue;
         }
-        m = view_marker_next(op->w->config.view, (enum node_kind)kind,
-                             marker_address(l), after);
+        m = work_view_marker_next(op->w->config.view, (enum node_kind)kind,
+                                  marker_address(l), after);
         if (m != NULL && (out[0] == '\0' || strcmp(m->id, out) < 0)) {
             memcpy(out, m->id, sizeof(m->id));
         }
@@ -125,11 +125,11 @@ static void window_landed(struct work_op *op)
     l->rounds++;
     l->more = next_id(op, id);
     if (err.code != ERR_OK) {
-        op_failed(op, &err);
+        work_op_failed(op, &err);
     } else if (l->more && l->n < l->what.limit && l->rounds < ROUNDS_MAX) {
         window(op);
     } else {
-        op_reply(op, NULL, NULL);
+        work_op_reply(op, NULL, NULL);
     }
 }
 
@@ -139,7 +139,7 @@ static void on_item(void *arg, const struct registry_reply *reply)
     struct work_op *op = slot->op;
     struct err err = {0};
 
-    if (!op_landed(op)) {
+    if (!work_op_landed(op)) {
         return;
     }
     if (reply->err.code == ERR_OK) {
@@ -165,7 +165,7 @@ static void on_nothing(void *arg, const struct registry_reply *reply)
 {
     struct work_op *op = arg;
 
-    if (!op_landed(op)) {
+    if (!work_op_landed(op)) {
         return;
     }
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
@@ -240,16 +240,16 @@ static void on_page(void *arg, const struct registry_reply *reply)
     struct work_op *op = arg;
     struct list *l = op->list;
 
-    if (!op_landed(op)) {
+    if (!work_op_landed(op)) {
         return;
     }
     if (reply->err.code != ERR_OK) {
-        op_failed(op, &reply->err);
+        work_op_failed(op, &reply->err);
         return;
     }
     for (size_t i = 0; i < reply->n_entries; i++) {
         if (!scan_one(l, &reply->entries[i])) {
-            op_reply(op, NULL, NULL);
+            work_op_reply(op, NULL, NULL);
             return;
         }
     }
@@ -257,7 +257,7 @@ static void on_page(void *arg, const struct registry_reply *reply)
     if (l->more && ++l->rounds < ROUNDS_MAX) {
         scan(op, reply->next);
     } else {
-        op_reply(op, NULL, NULL);
+        work_op_reply(op, NULL, NULL);
     }
 }
 
@@ -279,7 +279,7 @@ static void list_run(struct work_op *op)
     l->marked = l->what.owner != NULL
                     ? state < 0 || state == WORK_ASSIGNED
                     : state == WORK_WAITING || state == WORK_HELD;
-    op_begin(op);
+    work_op_begin(op);
     if (l->marked && op->w->config.view != NULL) {
         window(op);
     } else {
@@ -320,7 +320,7 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
 void work_list(struct work *w, const struct work_list *what, work_page_f *done,
                void *arg)
 {
-    struct work_op *op = op_new(w, list_run);
+    struct work_op *op = work_op_new(w, list_run);
     int rc;
 
     assert(done != NULL);
@@ -329,5 +329,5 @@ void work_list(struct work *w, const struct work_list *what, work_page_f *done,
     op->arg = arg;
     op->list = mem_zalloc(sizeof(*op->list));
     rc = take(op->list, what, &op->trouble);
-    op_start(op, rc == 0 ? NULL : "invalid");
+    work_op_start(op, rc == 0 ? NULL : "invalid");
 }

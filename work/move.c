@@ -15,13 +15,13 @@ static void refuse(struct work_op *op, const char *code)
 {
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s is %s at epoch %" PRIu64,
                   op->item.id, work_state_name(op->item.state), op->item.epoch);
-    op_reply(op, code, &op->item);
+    work_op_reply(op, code, &op->item);
 }
 
 static void move_won(struct work_op *op)
 {
-    op_used(op);
-    op_reply(op, NULL, &op->next_item);
+    work_op_used(op);
+    work_op_reply(op, NULL, &op->next_item);
 }
 
 /* Record and markers in one txn; the marker may stand where it stood. */
@@ -30,20 +30,20 @@ static void move(struct work_op *op)
     struct marker from, to;
     struct op_txn t;
 
-    marker_of(&from, &op->item);
-    marker_of(&to, &op->next_item);
-    txn_init(&t);
+    work_marker_of(&from, &op->item);
+    work_marker_of(&to, &op->next_item);
+    work_txn_init(&t);
     if (op->next_item.state == WORK_ASSIGNED) {
-        txn_target_gate(&t, op);
+        work_txn_target_gate(&t, op);
     }
-    txn_put_item(&t, &op->next_item, op->item.version);
+    work_txn_put_item(&t, &op->next_item, op->item.version);
     if (strcmp(from.address, to.address) == 0) {
-        txn_put_marker(&t, &op->next_item, op->marker_version);
+        work_txn_put_marker(&t, &op->next_item, op->marker_version);
     } else {
-        txn_delete_marker(&t, &op->item, op->marker_version);
-        txn_put_marker(&t, &op->next_item, 0);
+        work_txn_delete_marker(&t, &op->item, op->marker_version);
+        work_txn_put_marker(&t, &op->next_item, 0);
     }
-    op_send(op, &t, move_won);
+    work_op_send(op, &t, move_won);
 }
 
 static void move_to_target(struct work_op *op)
@@ -70,19 +70,19 @@ static void marked(struct work_op *op)
 {
     struct err err = {0};
 
-    if (!op_epoch_left(op, op->item.epoch)) {
+    if (!work_op_epoch_left(op, op->item.epoch)) {
         return;
     }
     if (op->marker_version != 0) {
-        op_choose(op, move_to_target, move_to_wait);
+        work_op_choose(op, move_to_target, move_to_wait);
     } else if (++op->unmarked < 3) {
-        op_again(op); /* read between two writes */
+        work_op_again(op); /* read between two writes */
     } else {
         (void)err_set(&err, ERR_INVALID,
                       "work %s: its marker is missing below " MARKER_PREFIX,
                       op->item.id);
         op->damaged = true;
-        op_failed(op, &err);
+        work_op_failed(op, &err);
     }
 }
 
@@ -90,7 +90,7 @@ static void go_on(struct work_op *op)
 {
     op->want.kind = op->item.kind;
     memcpy(op->want.group, op->item.group, sizeof(op->want.group));
-    op_gather(op, READ(READ_MARKER) | READ(READ_FLOOR), marked);
+    work_op_gather(op, READ(READ_MARKER) | READ(READ_FLOOR), marked);
 }
 
 /* --- handover ------------------------------------------------------------- */
@@ -109,33 +109,33 @@ static bool handed_over(const struct work_item *item, uint64_t epoch)
 
 static void handover_read(struct work_op *op)
 {
-    if (op_evidence(op)) {
+    if (work_op_evidence(op)) {
         return;
     }
     if (!op->found) {
-        op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, "work_not_found", NULL);
     } else if (handed_over(&op->item, op->epoch)) {
-        op_reply(op, NULL, &op->item);
+        work_op_reply(op, NULL, &op->item);
     } else if (op->item.epoch != op->epoch) {
         refuse(op, "stale_epoch");
     } else if (op->item.state != WORK_ASSIGNED) {
         refuse(op, "not_assigned");
     } else {
-        op_exclude(op, op->item.owner);
+        work_op_exclude(op, op->item.owner);
         go_on(op);
     }
 }
 
 static void handover_run(struct work_op *op)
 {
-    op_begin(op);
-    op_gather(op, READ(READ_RECORD), handover_read);
+    work_op_begin(op);
+    work_op_gather(op, READ(READ_RECORD), handover_read);
 }
 
 void work_handover(struct work *w, const char *id, uint64_t epoch,
                    work_reply_f *done, void *arg)
 {
-    op_ask(w, handover_run, id, epoch, done, arg);
+    work_op_ask(w, handover_run, id, epoch, done, arg);
 }
 
 /* --- release -------------------------------------------------------------- */
@@ -146,13 +146,13 @@ static void release_read(struct work_op *op)
                 op->item.epoch == op->next_item.epoch &&
                 op->item.state != WORK_HELD;
 
-    if (op_evidence(op)) {
+    if (work_op_evidence(op)) {
         return;
     }
     if (!op->found) {
-        op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, "work_not_found", NULL);
     } else if (ours) {
-        op_reply(op, NULL, &op->item);
+        work_op_reply(op, NULL, &op->item);
     } else if (op->epoch != 0 && op->item.epoch != op->epoch) {
         refuse(op, "stale_epoch");
     } else if (op->item.state != WORK_HELD) {
@@ -164,14 +164,14 @@ static void release_read(struct work_op *op)
 
 static void release_run(struct work_op *op)
 {
-    op_begin(op);
-    op_gather(op, READ(READ_RECORD), release_read);
+    work_op_begin(op);
+    work_op_gather(op, READ(READ_RECORD), release_read);
 }
 
 void work_release_at(struct work *w, const char *id, uint64_t epoch,
                      work_reply_f *done, void *arg)
 {
-    op_ask(w, release_run, id, epoch, done, arg);
+    work_op_ask(w, release_run, id, epoch, done, arg);
 }
 
 void work_release(struct work *w, const char *id, work_reply_f *done, void *arg)

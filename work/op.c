@@ -15,7 +15,7 @@
 
 /* --- reading -------------------------------------------------------------- */
 
-void op_begin(struct work_op *op)
+void work_op_begin(struct work_op *op)
 {
     struct registry *r = op->w->config.registry;
 
@@ -61,7 +61,7 @@ static int read_entry(struct work_op *op, enum op_read what,
         return rc;
     case READ_FLOOR:
         op->floor_version = e->version;
-        return epoch_floor_read(e->value, e->value_len, &op->floor, err);
+        return work_epoch_floor_read(e->value, e->value_len, &op->floor, err);
     case OP_READS:
         break;
     }
@@ -75,7 +75,7 @@ static void on_read(void *arg, const struct registry_reply *reply)
     struct work_op *op = slot->op;
     struct err err = reply->err;
 
-    if (!op_landed(op)) {
+    if (!work_op_landed(op)) {
         return;
     }
     if (err.code == ERR_OK) {
@@ -95,7 +95,7 @@ static void on_read(void *arg, const struct registry_reply *reply)
     }
     if (op->trouble.code != ERR_OK) {
         err = op->trouble;
-        op_failed(op, &err);
+        work_op_failed(op, &err);
         return;
     }
     op->step(op);
@@ -110,8 +110,8 @@ static void read_key(const struct work_op *op, enum op_read what, char *key)
         (void)work_key(op->want.id, key);
         break;
     case READ_MARKER:
-        marker_of(&m, &op->item);
-        (void)marker_key(m.kind, m.address, m.id, key);
+        work_marker_of(&m, &op->item);
+        (void)work_marker_key(m.kind, m.address, m.id, key);
         break;
     case READ_GATE:
         if (op->type == OP_GATE) {
@@ -153,7 +153,7 @@ static void forget(struct work_op *op, enum op_read what)
     }
 }
 
-void op_gather(struct work_op *op, unsigned reads, op_step_f *step)
+void work_op_gather(struct work_op *op, unsigned reads, op_step_f *step)
 {
     char key[REGISTRY_KEY_MAX + 1];
 
@@ -171,7 +171,7 @@ void op_gather(struct work_op *op, unsigned reads, op_step_f *step)
 
 /* --- building a txn ------------------------------------------------------- */
 
-void txn_init(struct op_txn *t)
+void work_txn_init(struct op_txn *t)
 {
     t->n = 0;
 }
@@ -194,8 +194,8 @@ static struct registry_op *add(struct op_txn *t, enum registry_op_type type,
     return op;
 }
 
-void txn_put_item(struct op_txn *t, const struct work_item *item,
-                  uint64_t version)
+void work_txn_put_item(struct op_txn *t, const struct work_item *item,
+                       uint64_t version)
 {
     char *key;
     struct buf *value;
@@ -205,21 +205,21 @@ void txn_put_item(struct op_txn *t, const struct work_item *item,
     work_item_write(value, item);
 }
 
-void txn_put_marker(struct op_txn *t, const struct work_item *item,
-                    uint64_t version)
+void work_txn_put_marker(struct op_txn *t, const struct work_item *item,
+                         uint64_t version)
 {
     struct marker m;
     char *key;
     struct buf *value;
 
     (void)add(t, REGISTRY_PUT, version, &key, &value);
-    marker_of(&m, item);
-    (void)marker_key(m.kind, m.address, m.id, key);
-    marker_write(value, &m);
+    work_marker_of(&m, item);
+    (void)work_marker_key(m.kind, m.address, m.id, key);
+    work_marker_write(value, &m);
 }
 
-void txn_delete_marker(struct op_txn *t, const struct work_item *item,
-                       uint64_t version)
+void work_txn_delete_marker(struct op_txn *t, const struct work_item *item,
+                            uint64_t version)
 {
     struct marker m;
     char *key;
@@ -227,12 +227,13 @@ void txn_delete_marker(struct op_txn *t, const struct work_item *item,
 
     assert(version != 0);
     (void)add(t, REGISTRY_DELETE, version, &key, &value);
-    marker_of(&m, item);
-    (void)marker_key(m.kind, m.address, m.id, key);
+    work_marker_of(&m, item);
+    (void)work_marker_key(m.kind, m.address, m.id, key);
 }
 
-void txn_put_gate(struct op_txn *t, enum node_kind kind, const char *address,
-                  const struct gate *gate, uint64_t version)
+void work_txn_put_gate(struct op_txn *t, enum node_kind kind,
+                       const char *address, const struct gate *gate,
+                       uint64_t version)
 {
     char *key;
     struct buf *value;
@@ -242,7 +243,7 @@ void txn_put_gate(struct op_txn *t, enum node_kind kind, const char *address,
     gate_write(value, gate);
 }
 
-void txn_target_gate(struct op_txn *t, struct work_op *op)
+void work_txn_target_gate(struct op_txn *t, struct work_op *op)
 {
     struct gate first = {.state = GATE_OPEN, .process = op->process};
     char *key;
@@ -250,7 +251,7 @@ void txn_target_gate(struct op_txn *t, struct work_op *op)
 
     assert(gate_takes(&op->gate, &op->process));
     if (op->gate.state == GATE_ABSENT) {
-        txn_put_gate(t, op->want.kind, op->target.address, &first, 0);
+        work_txn_put_gate(t, op->want.kind, op->target.address, &first, 0);
         return;
     }
     (void)add(t, REGISTRY_CHECK, op->gate.version, &key, &value);
@@ -258,7 +259,7 @@ void txn_target_gate(struct op_txn *t, struct work_op *op)
                    REGISTRY_KEY_MAX + 1);
 }
 
-void txn_floor(struct op_txn *t, struct work_op *op)
+void work_txn_floor(struct op_txn *t, struct work_op *op)
 {
     bool first = op->floor_version == 0;
     char *key;
@@ -268,11 +269,11 @@ void txn_floor(struct op_txn *t, struct work_op *op)
               &value);
     memcpy(key, EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
     if (first) {
-        epoch_floor_write(value, 0);
+        work_epoch_floor_write(value, 0);
     }
 }
 
-bool op_epoch_left(struct work_op *op, uint64_t epoch)
+bool work_op_epoch_left(struct work_op *op, uint64_t epoch)
 {
     struct err err = {0};
 
@@ -284,11 +285,11 @@ bool op_epoch_left(struct work_op *op, uint64_t epoch)
                   " in " EPOCH_FLOOR_KEY ")",
                   op->want.id, epoch, op->floor);
     op->damaged = true;
-    op_failed(op, &err);
+    work_op_failed(op, &err);
     return false;
 }
 
-void txn_check_item(struct op_txn *t, const struct work_item *item)
+void work_txn_check_item(struct op_txn *t, const struct work_item *item)
 {
     char *key;
     struct buf *value;
@@ -304,7 +305,7 @@ static void on_txn(void *arg, const struct registry_reply *reply)
     struct work_op *op = arg;
     struct err err;
 
-    if (!op_landed(op)) {
+    if (!work_op_landed(op)) {
         return;
     }
     op->writing = false;
@@ -313,22 +314,22 @@ static void on_txn(void *arg, const struct registry_reply *reply)
         op->won(op);
         break;
     case ERR_CONFLICT:
-        op_again(op);
+        work_op_again(op);
         break;
     case ERR_UNKNOWN:
         if (op->check_only) {
-            op_failed(op, &reply->err);
+            work_op_failed(op, &reply->err);
             break;
         }
         if (!op->doubt) {
             op->doubt = true;
             op->deadline = op->w->config.clock->mono + WORK_DEADLINE_MS;
         }
-        op_later(op);
+        work_op_later(op);
         break;
     default:
         err = reply->err;
-        op_failed(op, &err);
+        work_op_failed(op, &err);
         break;
     }
 }
@@ -355,7 +356,7 @@ static void note_keys(struct work_op *op, const struct op_txn *t)
     }
 }
 
-void op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
+void work_op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
 {
     bool old = !fresh(op);
     bool whole = true;
@@ -371,15 +372,15 @@ void op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
 
         (void)err_set(&err, ERR_TOO_LARGE, "work %s: the record is too large",
                       op->want.id);
-        op_failed(op, &err);
+        work_op_failed(op, &err);
     } else if (old && registry_session(op->w->config.registry) == 0) {
         struct err err = {0};
 
         (void)err_set(&err, ERR_UNAVAILABLE, "work %s: no registry session",
                       op->want.id);
-        op_failed(op, &err);
+        work_op_failed(op, &err);
     } else if (old) {
-        op_again(op);
+        work_op_again(op);
     } else {
         note_keys(op, t);
         op->won = won;

@@ -13,16 +13,16 @@
 
 #include <string.h>
 
-void op_unpick(struct work_op *op)
+void work_op_unpick(struct work_op *op)
 {
     if (op->target.counted && op->w->config.unused != NULL) {
         op->w->config.unused(op->w->config.target_arg, op->want.kind,
                              &op->target);
     }
-    op_used(op);
+    work_op_used(op);
 }
 
-void op_used(struct work_op *op)
+void work_op_used(struct work_op *op)
 {
     op->target.pick = 0;
     op->target.counted = false;
@@ -38,15 +38,15 @@ static bool excluded(const struct work_op *op, const char *address)
     return false;
 }
 
-void op_exclude(struct work_op *op, const char *address)
+void work_op_exclude(struct work_op *op, const char *address)
 {
     if (op->n_exclude < WORK_EXCLUDE_MAX && !excluded(op, address)) {
         op->exclude[op->n_exclude++] = mem_strdup(address);
     }
 }
 
-const struct process *op_process(const struct work_op *op, enum node_kind kind,
-                                 const char *address)
+const struct process *work_op_process(const struct work_op *op,
+                                      enum node_kind kind, const char *address)
 {
     const struct node *node =
         membership_find(op->w->config.membership, kind, address);
@@ -80,7 +80,7 @@ static void on_gate(struct work_op *op)
     log_debug("=gate-closed", LOG_S("kind", node_kind_name(op->want.kind)),
               LOG_S("address", op->target.address),
               LOG_S("state", gate_state_name(op->gate.state)));
-    op_exclude(op, op->target.address);
+    work_op_exclude(op, op->target.address);
     choose(op);
 }
 
@@ -89,7 +89,7 @@ static void choose(struct work_op *op)
     const struct process *p;
 
     for (;;) {
-        op_unpick(op);
+        work_op_unpick(op);
         op->target = (struct work_target){.code = NULL};
         if (op->n_exclude == WORK_EXCLUDE_MAX) {
             nobody(op);
@@ -99,21 +99,21 @@ static void choose(struct work_op *op)
                              op->want.group, (const char *const *)op->exclude,
                              op->n_exclude, &op->target);
         if (op->target.code != NULL || excluded(op, op->target.address)) {
-            op_unpick(op);
+            work_op_unpick(op);
             nobody(op);
             return;
         }
-        p = op_process(op, op->want.kind, op->target.address);
+        p = work_op_process(op, op->want.kind, op->target.address);
         if (p != NULL) {
             break;
         }
-        op_exclude(op, op->target.address);
+        work_op_exclude(op, op->target.address);
     }
     op->process = *p;
-    op_gather(op, READ(READ_GATE), on_gate);
+    work_op_gather(op, READ(READ_GATE), on_gate);
 }
 
-void op_choose(struct work_op *op, op_step_f *chosen, op_step_f *no)
+void work_op_choose(struct work_op *op, op_step_f *chosen, op_step_f *no)
 {
     op->chosen = chosen;
     op->nobody = no;

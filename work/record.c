@@ -25,7 +25,7 @@ const char *const work_policy_names[] = {
     [WORK_DROP] = "drop",
 };
 
-int record_name(const char *const *names, size_t n, const char *name)
+int work_record_name(const char *const *names, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++) {
         if (strcmp(names[i], name) == 0) {
@@ -43,7 +43,8 @@ const char *work_state_name(enum work_state s)
 
 int work_state_parse(const char *name, enum work_state *out)
 {
-    int i = record_name(work_state_names, ARRAY_LEN(work_state_names), name);
+    int i =
+        work_record_name(work_state_names, ARRAY_LEN(work_state_names), name);
 
     if (i < 0) {
         return (int)ERR_INVALID;
@@ -60,7 +61,8 @@ const char *work_policy_name(enum work_policy p)
 
 int work_policy_parse(const char *name, enum work_policy *out)
 {
-    int i = record_name(work_policy_names, ARRAY_LEN(work_policy_names), name);
+    int i =
+        work_record_name(work_policy_names, ARRAY_LEN(work_policy_names), name);
 
     if (i < 0) {
         return (int)ERR_INVALID;
@@ -116,20 +118,20 @@ char *work_key(const char *id, char *out)
     return make_key(out, WORK_PREFIX "/%s", id);
 }
 
-char *marker_key(enum node_kind kind, const char *address, const char *id,
-                 char *out)
+char *work_marker_key(enum node_kind kind, const char *address, const char *id,
+                      char *out)
 {
     return make_key(out, MARKER_PREFIX "/%s/%s/%s", node_kind_name(kind),
                     address == NULL ? "-" : address, id);
 }
 
-char *marker_prefix(enum node_kind kind, const char *address, char *out)
+char *work_marker_prefix(enum node_kind kind, const char *address, char *out)
 {
     return make_key(out, MARKER_PREFIX "/%s/%s", node_kind_name(kind),
                     address == NULL ? "-" : address);
 }
 
-char *failover_key(const char *id, char *out)
+char *work_failover_key(const char *id, char *out)
 {
     return make_key(out, FAILOVER_PREFIX "/%s", id);
 }
@@ -159,7 +161,7 @@ static bool key_part(const char **key, char *out, size_t size)
     return true;
 }
 
-int marker_key_parse(const char *key, struct marker *out)
+int work_marker_key_parse(const char *key, struct marker *out)
 {
     char kind[16];
     size_t n = strlen(MARKER_PREFIX "/");
@@ -182,17 +184,18 @@ int marker_key_parse(const char *key, struct marker *out)
                : node_check_address(out->address, NULL);
 }
 
-int marker_read(struct marker *out, const struct registry_entry *entry,
-                struct err *err)
+int work_marker_read(struct marker *out, const struct registry_entry *entry,
+                     struct err *err)
 {
     int rc;
 
-    if (marker_key_parse(entry->key, out) != 0) {
+    if (work_marker_key_parse(entry->key, out) != 0) {
         return (int)err_set(err, ERR_INVALID, "%s: not the key of a marker",
                             entry->key);
     }
     out->version = entry->version;
-    rc = record_read(&marker_record, entry->value, entry->value_len, out, err);
+    rc = work_record_read(&marker_record, entry->value, entry->value_len, out,
+                          err);
     if (rc == 0 && out->epoch == 0) {
         rc = (int)err_set(err, ERR_INVALID, "`epoch` is 0");
     }
@@ -205,15 +208,15 @@ int marker_read(struct marker *out, const struct registry_entry *entry,
     return rc;
 }
 
-void marker_write(struct buf *out, const struct marker *m)
+void work_marker_write(struct buf *out, const struct marker *m)
 {
     assert(m->epoch > 0);
     json_open(out, NULL, '{');
-    record_write(&marker_record, out, m);
+    work_record_write(&marker_record, out, m);
     json_close(out, '}');
 }
 
-void marker_of(struct marker *out, const struct work_item *w)
+void work_marker_of(struct marker *out, const struct work_item *w)
 {
     assert(w->state == WORK_ASSIGNED || w->state == WORK_WAITING ||
            w->state == WORK_HELD);
@@ -230,8 +233,8 @@ void marker_of(struct marker *out, const struct work_item *w)
 
 /* --- the floor ------------------------------------------------------------ */
 
-int epoch_floor_read(const char *value, size_t len, uint64_t *out,
-                     struct err *err)
+int work_epoch_floor_read(const char *value, size_t len, uint64_t *out,
+                          struct err *err)
 {
     char text[24];
 
@@ -248,7 +251,7 @@ int epoch_floor_read(const char *value, size_t len, uint64_t *out,
                         EPOCH_MAX);
 }
 
-void epoch_floor_write(struct buf *out, uint64_t floor)
+void work_epoch_floor_write(struct buf *out, uint64_t floor)
 {
     assert(floor <= EPOCH_MAX);
     buf_printf(out, "%" PRIu64, floor);

@@ -143,24 +143,24 @@ struct marker {
                   reading the item */
     uint64_t version;
 };
-int marker_read(struct marker *out, const struct registry_entry *entry,
-                struct err *err) MUST_CHECK;
+int work_marker_read(struct marker *out, const struct registry_entry *entry,
+                     struct err *err) MUST_CHECK;
 /* Only kind, address and id, which its key tells. */
-int marker_key_parse(const char *key, struct marker *out) MUST_CHECK;
-void marker_write(struct buf *out, const struct marker *m);
+int work_marker_key_parse(const char *key, struct marker *out) MUST_CHECK;
+void work_marker_write(struct buf *out, const struct marker *m);
 
 /* The marker that belongs to an item as it stands: what to write, and at which
  * key. Not for finished items, which have none. */
-void marker_of(struct marker *out, const struct work_item *w);
+void work_marker_of(struct marker *out, const struct work_item *w);
 
 /* Keys: each writes into `out` (REGISTRY_KEY_MAX + 1 bytes) and returns it.
  * address NULL: the "-" of waiting and held items. A key that would be too
  * long comes out empty, which the registry refuses. */
 char *work_key(const char *id, char *out);
-char *marker_key(enum node_kind kind, const char *address, const char *id,
-                 char *out);
-char *marker_prefix(enum node_kind kind, const char *address, char *out);
-char *failover_key(const char *id, char *out);
+char *work_marker_key(enum node_kind kind, const char *address, const char *id,
+                      char *out);
+char *work_marker_prefix(enum node_kind kind, const char *address, char *out);
+char *work_failover_key(const char *id, char *out);
 #define WORK_PREFIX     "/pelorus/work"
 #define MARKER_PREFIX   "/pelorus/owned"
 #define FAILOVER_PREFIX "/pelorus/failovers"
@@ -176,9 +176,9 @@ static inline void keep_highest(uint64_t *highest, uint64_t n)
 }
 
 /* The floor is a decimal number. */
-int epoch_floor_read(const char *value, size_t len, uint64_t *out,
-                     struct err *err) MUST_CHECK;
-void epoch_floor_write(struct buf *out, uint64_t floor);
+int work_epoch_floor_read(const char *value, size_t len, uint64_t *out,
+                          struct err *err) MUST_CHECK;
+void work_epoch_floor_write(struct buf *out, uint64_t floor);
 
 enum failover_phase {                  /* what a record says */
                       FAILOVER_HELD,   /* by the brake or a pause; nothing was
@@ -235,12 +235,12 @@ struct failover_record {
     char hook_tail[512];
     uint64_t version;
 };
-int failover_record_read(struct failover_record *out, const char *value,
-                         size_t len, struct err *err) MUST_CHECK;
-void failover_record_write(struct buf *out, const struct failover_record *r);
+int work_failover_read(struct failover_record *out, const char *value,
+                       size_t len, struct err *err) MUST_CHECK;
+void work_failover_write(struct buf *out, const struct failover_record *r);
 /* The same without the closing brace: for an answer that says more. */
-void failover_record_open(struct buf *out, const struct failover_record *r);
-const char *failover_phase_name(enum failover_phase p);
+void work_failover_open(struct buf *out, const struct failover_record *r);
+const char *work_failover_phase_name(enum failover_phase p);
 static inline bool failover_phase_final(enum failover_phase p)
 {
     return p == FAILOVER_DONE || p == FAILOVER_ABORTED;
@@ -255,13 +255,13 @@ struct settings {
     uint64_t version;
 };
 /* Do they bind at this moment? An order whose time is over is none. */
-bool settings_paused(const struct settings *s, wall_ms wall);
-bool settings_overridden(const struct settings *s, wall_ms wall);
+bool work_settings_paused(const struct settings *s, wall_ms wall);
+bool work_settings_overridden(const struct settings *s, wall_ms wall);
 /* What is over is taken away. */
-void settings_lapse(struct settings *s, wall_ms wall);
+void work_settings_lapse(struct settings *s, wall_ms wall);
 /* Absent settings are all zero. */
-int settings_read(struct settings *out, const char *value, size_t len,
-                  struct err *err) MUST_CHECK;
-void settings_write(struct buf *out, const struct settings *s);
+int work_settings_read(struct settings *out, const char *value, size_t len,
+                       struct err *err) MUST_CHECK;
+void work_settings_write(struct buf *out, const struct settings *s);
 
 #endif

@@ -12,7 +12,7 @@ static const char *const phase_names[] = {
     [FAILOVER_DONE] = "done",     [FAILOVER_ABORTED] = "aborted",
 };
 
-const char *failover_phase_name(enum failover_phase p)
+const char *work_failover_phase_name(enum failover_phase p)
 {
     assert((size_t)p < ARRAY_LEN(phase_names));
     return phase_names[p];
@@ -88,13 +88,13 @@ static const struct field settings_fields[] = {
 static const struct record settings_record = RECORD_OF(settings_fields);
 #undef RECORD
 
-int failover_record_read(struct failover_record *out, const char *value,
-                         size_t len, struct err *err)
+int work_failover_read(struct failover_record *out, const char *value,
+                       size_t len, struct err *err)
 {
     int rc;
 
     *out = (struct failover_record){.hook_exit = -1};
-    rc = record_read(&failover_table, value, len, out, err);
+    rc = work_record_read(&failover_table, value, len, out, err);
     if (rc == 0 && out->address[0] == '\0') {
         rc = (int)err_set(err, ERR_INVALID, "`address` is empty");
     }
@@ -105,59 +105,59 @@ int failover_record_read(struct failover_record *out, const char *value,
     return rc;
 }
 
-void failover_record_open(struct buf *out, const struct failover_record *r)
+void work_failover_open(struct buf *out, const struct failover_record *r)
 {
     assert(r->id[0] != '\0' && r->address[0] != '\0');
     assert(r->n_targets <= FAILOVER_TARGETS_MAX);
     json_open(out, NULL, '{');
-    record_write(&failover_table, out, r);
+    work_record_write(&failover_table, out, r);
 }
 
-void failover_record_write(struct buf *out, const struct failover_record *r)
+void work_failover_write(struct buf *out, const struct failover_record *r)
 {
-    failover_record_open(out, r);
+    work_failover_open(out, r);
     json_close(out, '}');
 }
 
 /* --- settings ------------------------------------------------------------- */
 
-bool settings_paused(const struct settings *s, wall_ms wall)
+bool work_settings_paused(const struct settings *s, wall_ms wall)
 {
     return s->paused && (s->paused_until == 0 || wall < s->paused_until);
 }
 
-bool settings_overridden(const struct settings *s, wall_ms wall)
+bool work_settings_overridden(const struct settings *s, wall_ms wall)
 {
     return wall < s->brake_override_until;
 }
 
-void settings_lapse(struct settings *s, wall_ms wall)
+void work_settings_lapse(struct settings *s, wall_ms wall)
 {
-    if (!settings_paused(s, wall)) {
+    if (!work_settings_paused(s, wall)) {
         s->paused = false;
         s->paused_until = 0;
     }
-    if (!settings_overridden(s, wall)) {
+    if (!work_settings_overridden(s, wall)) {
         s->brake_override_until = 0;
     }
 }
 
-int settings_read(struct settings *out, const char *value, size_t len,
-                  struct err *err)
+int work_settings_read(struct settings *out, const char *value, size_t len,
+                       struct err *err)
 {
     int rc;
 
     *out = (struct settings){0};
-    rc = record_read(&settings_record, value, len, out, err);
+    rc = work_record_read(&settings_record, value, len, out, err);
     if (rc != 0) {
         (void)err_wrap(err, SETTINGS_KEY);
     }
     return rc;
 }
 
-void settings_write(struct buf *out, const struct settings *s)
+void work_settings_write(struct buf *out, const struct settings *s)
 {
     json_open(out, NULL, '{');
-    record_write(&settings_record, out, s);
+    work_record_write(&settings_record, out, s);
     json_close(out, '}');
 }

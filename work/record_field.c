@@ -91,7 +91,7 @@ static int read_name(const struct field *f, const cJSON *item, unsigned *out,
         return rc;
     }
     if (f->type == FIELD_NAME) {
-        i = record_name(f->names, f->max, name);
+        i = work_record_name(f->names, f->max, name);
     } else {
         i = node_kind_parse(name, &kind) == 0 ? (int)kind : -1;
     }
@@ -274,7 +274,7 @@ static void put_process(struct buf *b, const char *key, const struct process *p)
         return;
     }
     json_open(b, key, '{');
-    record_write(&process_record, b, p);
+    work_record_write(&process_record, b, p);
     json_close(b, '}');
 }
 
@@ -312,7 +312,7 @@ static void put_list(struct buf *b, const struct field *f, const char *list,
     json_open(b, f->key, '[');
     for (size_t i = 0; i < n; i++) {
         json_open(b, NULL, '{');
-        record_write(f->of, b, list + i * f->of->size);
+        work_record_write(f->of, b, list + i * f->of->size);
         json_close(b, '}');
     }
     json_close(b, ']');
@@ -382,8 +382,8 @@ static int read_object(const struct record *r, const cJSON *o, void *out,
     return 0;
 }
 
-int record_read(const struct record *r, const char *value, size_t len,
-                void *out, struct err *err)
+int work_record_read(const struct record *r, const char *value, size_t len,
+                     void *out, struct err *err)
 {
     cJSON *o;
     int rc = json_parse(value, len, &o, err);
@@ -452,7 +452,7 @@ static void put_field(struct buf *b, const struct field *f, const char *record)
         break;
     case FIELD_PART:
         json_open(b, f->key, '{');
-        record_write(f->of, b, record);
+        work_record_write(f->of, b, record);
         json_close(b, '}');
         break;
     case FIELD_LIST:
@@ -461,7 +461,8 @@ static void put_field(struct buf *b, const struct field *f, const char *record)
     }
 }
 
-void record_write(const struct record *r, struct buf *out, const void *from)
+void work_record_write(const struct record *r, struct buf *out,
+                       const void *from)
 {
     for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
         if ((f->when == NULL || f->when(from)) &&

@@ -239,7 +239,7 @@ int work_item_read(struct work_item *out, const char *value, size_t len,
     int rc;
 
     *out = (struct work_item){0};
-    rc = record_read(&item_record, value, len, out, err);
+    rc = work_record_read(&item_record, value, len, out, err);
     rc = rc != 0 ? rc : check_item(out, err);
     rc = rc != 0 ? rc : read_payload(out, value, len, err);
     if (rc != 0) {
@@ -255,7 +255,7 @@ void work_item_write(struct buf *out, const struct work_item *w)
     assert(w->epoch > 0 && w->epoch <= EPOCH_MAX);
     assert(w->n_history <= WORK_HISTORY_MAX);
     json_open(out, NULL, '{');
-    record_write(&item_record, out, w);
+    work_record_write(&item_record, out, w);
     json_put_raw(out, "payload", w->payload == NULL ? "null" : w->payload);
     json_close(out, '}');
 }

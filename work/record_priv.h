@@ -72,13 +72,14 @@ struct record {
 
 /* From the object that `value` holds into *out, where a missing field stays as
  * it is: make it empty before. */
-int record_read(const struct record *r, const char *value, size_t len,
-                void *out, struct err *err) MUST_CHECK;
+int work_record_read(const struct record *r, const char *value, size_t len,
+                     void *out, struct err *err) MUST_CHECK;
 /* The fields of *from behind those that are in `out`, without brackets. */
-void record_write(const struct record *r, struct buf *out, const void *from);
+void work_record_write(const struct record *r, struct buf *out,
+                       const void *from);
 
 /* Which of n names; -1: none. */
-int record_name(const char *const *names, size_t n, const char *name);
+int work_record_name(const char *const *names, size_t n, const char *name);
 extern const char *const work_state_names[WORK_DROPPED + 1];
 extern const char *const work_policy_names[WORK_DROP + 1];
 

@@ -41,15 +41,15 @@ static void reply_standing(struct work_op *op)
                 op->item.attempts == op->next_item.attempts;
 
     if (ours && strcmp(op->item.owner, op->target.address) == 0) {
-        op_used(op);
+        work_op_used(op);
     }
-    op_created(op, &op->item, ours);
+    work_op_created(op, &op->item, ours);
 }
 
 static void reply_taken(struct work_op *op, const char *code, const char *why)
 {
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s %s", op->want.id, why);
-    op_reply(op, code, &op->item);
+    work_op_reply(op, code, &op->item);
 }
 
 static void reply_other_body(struct work_op *op)
@@ -60,8 +60,8 @@ static void reply_other_body(struct work_op *op)
 
 static void create_won(struct work_op *op)
 {
-    op_used(op);
-    op_created(op, &op->next_item, true);
+    work_op_used(op);
+    work_op_created(op, &op->next_item, true);
 }
 
 static void create(struct work_op *op)
@@ -73,12 +73,12 @@ static void create(struct work_op *op)
     work_item_assign(item, op->target.address, &op->process, op->floor,
                      op->w->config.clock->wall);
     assert(item->epoch == op->floor + 1);
-    txn_init(&t);
-    txn_target_gate(&t, op);
-    txn_floor(&t, op);
-    txn_put_item(&t, item, 0);
-    txn_put_marker(&t, item, 0);
-    op_send(op, &t, create_won);
+    work_txn_init(&t);
+    work_txn_target_gate(&t, op);
+    work_txn_floor(&t, op);
+    work_txn_put_item(&t, item, 0);
+    work_txn_put_marker(&t, item, 0);
+    work_op_send(op, &t, create_won);
 }
 
 /* --- submit --------------------------------------------------------------- */
@@ -89,7 +89,7 @@ static void submit_nobody(struct work_op *op)
                   "work %s: no %s of group %s takes it: %s", op->want.id,
                   node_kind_name(op->want.kind), op->want.group,
                   op->target.code);
-    op_reply_unless_doubt(op, op->target.code);
+    work_op_reply_unless_doubt(op, op->target.code);
 }
 
 static void submit_read(struct work_op *op)
@@ -98,15 +98,15 @@ static void submit_read(struct work_op *op)
         reply_standing(op);
     } else if (op->found) {
         reply_other_body(op);
-    } else if (op_epoch_left(op, 0)) {
-        op_choose(op, create, submit_nobody);
+    } else if (work_op_epoch_left(op, 0)) {
+        work_op_choose(op, create, submit_nobody);
     }
 }
 
 static void submit_run(struct work_op *op)
 {
-    op_begin(op);
-    op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), submit_read);
+    work_op_begin(op);
+    work_op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), submit_read);
 }
 
 /* --- claim ---------------------------------------------------------------- */
@@ -116,7 +116,7 @@ static void claim_not_up(struct work_op *op)
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: %s %s is not up and open", op->want.id,
                   node_kind_name(op->want.kind), op->want.owner);
-    op_reply_unless_doubt(op, "owner_not_up");
+    work_op_reply_unless_doubt(op, "owner_not_up");
 }
 
 static void claim_gate(struct work_op *op)
@@ -143,7 +143,8 @@ static bool claim_is_late(const struct work_op *op)
 
 static void claim_read(struct work_op *op)
 {
-    const struct process *p = op_process(op, op->want.kind, op->want.owner);
+    const struct process *p =
+        work_op_process(op, op->want.kind, op->want.owner);
 
     if (p == NULL ||
         (op->startup_time != 0 && op->startup_time != p->startup_time)) {
@@ -155,7 +156,7 @@ static void claim_read(struct work_op *op)
                       "work %s: the claim waited for longer than a lease; "
                       "send it again",
                       op->want.id);
-        op_reply_unless_doubt(op, "too_late");
+        work_op_reply_unless_doubt(op, "too_late");
         return;
     }
     op->process = *p;
@@ -170,17 +171,17 @@ static void claim_read(struct work_op *op)
         } else {
             reply_other_body(op);
         }
-    } else if (op_epoch_left(op, 0)) {
+    } else if (work_op_epoch_left(op, 0)) {
         op->target = (struct work_target){.code = NULL};
         memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
-        op_gather(op, READ(READ_GATE), claim_gate);
+        work_op_gather(op, READ(READ_GATE), claim_gate);
     }
 }
 
 static void claim_run(struct work_op *op)
 {
-    op_begin(op);
-    op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), claim_read);
+    work_op_begin(op);
+    work_op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), claim_read);
 }
 
 /* --- beginning ------------------------------------------------------------ */
@@ -235,7 +236,7 @@ static int take(struct work_op *op, const struct work_submit *what,
 static void begin(struct work *w, op_step_f *run,
                   const struct work_submit *what, work_reply_f *done, void *arg)
 {
-    struct work_op *op = op_new(w, run);
+    struct work_op *op = work_op_new(w, run);
     int rc;
 
     assert(done != NULL);
@@ -244,9 +245,9 @@ static void begin(struct work *w, op_step_f *run,
     op->startup_time = what->startup_time;
     op->age_ms = what->age_ms;
     rc = take(op, what, &op->trouble);
-    op_start(op, rc == 0                    ? NULL
-                 : rc == (int)ERR_TOO_LARGE ? "too_large"
-                                            : "invalid");
+    work_op_start(op, rc == 0                    ? NULL
+                      : rc == (int)ERR_TOO_LARGE ? "too_large"
+                                                 : "invalid");
 }
 
 void work_submit(struct work *w, const struct work_submit *what,

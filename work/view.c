@@ -24,8 +24,8 @@ static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
     (void)snprintf(out, NODE_ADDRESS_MAX + 4, "%u/%s", (unsigned)kind, address);
 }
 
-struct owner *owner_find(const struct view *v, enum node_kind kind,
-                         const char *address)
+struct owner *work_owner_find(const struct view *v, enum node_kind kind,
+                              const char *address)
 {
     char name[NODE_ADDRESS_MAX + 4];
     struct owner *o;
@@ -38,10 +38,10 @@ struct owner *owner_find(const struct view *v, enum node_kind kind,
     return o;
 }
 
-struct owner *owner_make(struct view *v, enum node_kind kind,
-                         const char *address)
+struct owner *work_owner_make(struct view *v, enum node_kind kind,
+                              const char *address)
 {
-    struct owner *o = owner_find(v, kind, address);
+    struct owner *o = work_owner_find(v, kind, address);
     size_t n = strlen(address);
 
     if (o != NULL) {
@@ -56,7 +56,7 @@ struct owner *owner_make(struct view *v, enum node_kind kind,
     return o;
 }
 
-void owner_changed(struct view *v, struct owner *o)
+void work_owner_changed(struct view *v, struct owner *o)
 {
     bool nobody = o == &v->nobody[o->pub.kind];
 
@@ -72,16 +72,16 @@ void owner_changed(struct view *v, struct owner *o)
     }
 }
 
-const struct view_owner *view_owner(const struct view *v, enum node_kind kind,
-                                    const char *address)
+const struct work_view_owner *
+work_view_owner(const struct view *v, enum node_kind kind, const char *address)
 {
-    struct owner *o = owner_find(v, kind, address);
+    struct owner *o = work_owner_find(v, kind, address);
 
     return o == NULL ? NULL : &o->pub;
 }
 
-const struct view_owner *view_next(const struct view *v,
-                                   const struct view_owner *it)
+const struct work_view_owner *work_view_next(const struct view *v,
+                                             const struct work_view_owner *it)
 {
     struct owner *o;
 
@@ -92,7 +92,7 @@ const struct view_owner *view_next(const struct view *v,
     return o == NULL ? NULL : &o->pub;
 }
 
-void view_watch_synced(struct view_watch *w)
+void work_view_watch_synced(struct view_watch *w)
 {
     w->synced = registry_session(w->v->config.registry);
 }
@@ -147,7 +147,7 @@ static void set_gate(struct view *v, struct owner *o, const struct gate *gate)
         membership_set_gate(v->config.membership, o->pub.kind, o->pub.address,
                             gate);
     }
-    owner_changed(v, o);
+    work_owner_changed(v, o);
 }
 
 static void on_gate(void *arg, const struct registry_event *event)
@@ -160,14 +160,14 @@ static void on_gate(void *arg, const struct registry_event *event)
     struct err err = {0};
 
     if (event->type == REGISTRY_SYNCED) {
-        view_watch_synced(w);
+        work_view_watch_synced(w);
         return;
     }
     if (gate_key_parse(event->entry.key, &kind, address) != 0) {
         return; /* not ours to judge */
     }
     if (event->type == REGISTRY_REMOVE) {
-        o = owner_find(w->v, kind, address);
+        o = work_owner_find(w->v, kind, address);
         if (o != NULL) {
             set_gate(w->v, o, &gate);
         }
@@ -180,7 +180,7 @@ static void on_gate(void *arg, const struct registry_event *event)
         return; /* what we knew stands; whoever acts reads it and refuses */
     }
     gate.version = event->entry.version;
-    set_gate(w->v, owner_make(w->v, kind, address), &gate);
+    set_gate(w->v, work_owner_make(w->v, kind, address), &gate);
 }
 
 static void on_look(void *part, size_t index,
@@ -188,7 +188,7 @@ static void on_look(void *part, size_t index,
 {
     struct view *v = part;
     struct view_look *look = &v->looks[index];
-    struct owner *o = owner_find(v, look->kind, look->address);
+    struct owner *o = work_owner_find(v, look->kind, look->address);
     uint64_t version = o != NULL ? o->pub.gate.version : 0;
     struct gate gate;
 
@@ -197,20 +197,21 @@ static void on_look(void *part, size_t index,
         gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
                   NULL) == 0) {
         gate.version = reply->entries[0].version;
-        set_gate(v, owner_make(v, look->kind, look->address), &gate);
+        set_gate(v, work_owner_make(v, look->kind, look->address), &gate);
     }
 }
 
-void view_look_gate(struct view *v, enum node_kind kind, const char *address)
+void work_view_look_gate(struct view *v, enum node_kind kind,
+                         const char *address)
 {
-    const struct owner *o = owner_find(v, kind, address);
+    const struct owner *o = work_owner_find(v, kind, address);
     char key[REGISTRY_KEY_MAX + 1];
     size_t i = 0;
 
     while (i < VIEW_LOOKS_MAX && v->looks[i].under_way) {
         i++;
     }
-    if (i == VIEW_LOOKS_MAX || !view_synced(v)) {
+    if (i == VIEW_LOOKS_MAX || !work_view_synced(v)) {
         return; /* it is a hint that comes earlier, no more */
     }
     v->looks[i].under_way = true;
@@ -219,30 +220,31 @@ void view_look_gate(struct view *v, enum node_kind kind, const char *address)
     (void)snprintf(v->looks[i].address, sizeof(v->looks[i].address), "%s",
                    address);
     registry_get(v->config.registry, gate_key(kind, address, key, sizeof(key)),
-                 call_done, call_new(&v->calls, on_look, v, i));
+                 registry_calls_done,
+                 registry_calls_new(&v->calls, on_look, v, i));
 }
 
 /* --- markers -------------------------------------------------------------- */
 
 static void marker_gone(struct view *v, const struct marker *key)
 {
-    struct owner *o = owner_find(v, key->kind, key->address);
-    struct mark *m = o == NULL ? NULL : marks_find(&o->marks, key->id);
+    struct owner *o = work_owner_find(v, key->kind, key->address);
+    struct mark *m = o == NULL ? NULL : work_marks_find(&o->marks, key->id);
 
     if (m == NULL) {
         return;
     }
     assert(o->pub.n_foreign >= foreign(o, m));
     o->pub.n_foreign -= foreign(o, m);
-    (void)marks_remove(&o->marks, key->id);
-    owner_changed(v, o);
+    (void)work_marks_remove(&o->marks, key->id);
+    work_owner_changed(v, o);
 }
 
 static void marker_stands(struct view *v, const struct marker *marker)
 {
-    struct owner *o = owner_make(v, marker->kind, marker->address);
+    struct owner *o = work_owner_make(v, marker->kind, marker->address);
     bool fresh;
-    struct mark *m = marks_put(&o->marks, marker->id, &fresh);
+    struct mark *m = work_marks_put(&o->marks, marker->id, &fresh);
 
     if (!fresh) {
         if (m->version == marker->version && m->epoch == marker->epoch) {
@@ -258,7 +260,7 @@ static void marker_stands(struct view *v, const struct marker *marker)
     m->process = marker->process;
     m->held = marker->held;
     o->pub.n_foreign += foreign(o, m);
-    owner_changed(v, o);
+    work_owner_changed(v, o);
 }
 
 static void on_marker(void *arg, const struct registry_event *event)
@@ -268,25 +270,27 @@ static void on_marker(void *arg, const struct registry_event *event)
     struct err err = {0};
 
     if (event->type == REGISTRY_SYNCED) {
-        view_watch_synced(w);
+        work_view_watch_synced(w);
         return;
     }
     if (event->type == REGISTRY_REMOVE) {
-        if (marker_key_parse(event->entry.key, &marker) == 0) {
+        if (work_marker_key_parse(event->entry.key, &marker) == 0) {
             marker_gone(w->v, &marker);
         }
-    } else if (marker_read(&marker, &event->entry, &err) == 0) {
+    } else if (work_marker_read(&marker, &event->entry, &err) == 0) {
         marker_stands(w->v, &marker);
     } else {
         log_warn("!marker", LOG_S("why", err.msg));
     }
 }
 
-const struct marker *view_marker_next(const struct view *v, enum node_kind kind,
-                                      const char *address, const char *after)
+const struct marker *work_view_marker_next(const struct view *v,
+                                           enum node_kind kind,
+                                           const char *address,
+                                           const char *after)
 {
-    struct owner *o = owner_find(v, kind, address);
-    struct mark *m = o == NULL ? NULL : marks_after(&o->marks, after);
+    struct owner *o = work_owner_find(v, kind, address);
+    struct mark *m = o == NULL ? NULL : work_marks_after(&o->marks, after);
     struct marker *lent = &((struct view *)v)->lent;
 
     if (m == NULL) {
@@ -302,10 +306,10 @@ const struct marker *view_marker_next(const struct view *v, enum node_kind kind,
     return lent;
 }
 
-size_t view_marker_count(const struct view *v, enum node_kind kind,
-                         const char *address)
+size_t work_view_marker_count(const struct view *v, enum node_kind kind,
+                              const char *address)
 {
-    struct owner *o = owner_find(v, kind, address);
+    struct owner *o = work_owner_find(v, kind, address);
 
     return o == NULL ? 0 : o->marks.n;
 }
@@ -316,19 +320,19 @@ static void forget(struct view *v)
 {
     struct owner *o, *tmp;
 
-    view_records_close(v);
+    work_view_records_close(v);
     HASH_ITER(hh, v->owners, o, tmp)
     {
         HASH_DEL(v->owners, o);
-        marks_close(&o->marks);
+        work_marks_close(&o->marks);
         mem_free(o);
     }
     for (size_t i = 0; i < NODE_KINDS; i++) {
-        marks_close(&v->nobody[i].marks);
+        work_marks_close(&v->nobody[i].marks);
     }
 }
 
-struct view *view_new(const struct view_config *config)
+struct view *work_view_new(const struct view_config *config)
 {
     /* Markers and items may be many, and the view hints at them only: their
      * values need not be looked at more often than the collector wants to. */
@@ -339,9 +343,9 @@ struct view *view_new(const struct view_config *config)
     } watches[WATCHES] = {
         [WATCH_OWNERS] = {GATE_PREFIX, on_gate, REGISTRY_FRESH_MS},
         [WATCH_MARKERS] = {MARKER_PREFIX, on_marker, VALUES_FRESH_MS},
-        [WATCH_FAILOVERS] = {FAILOVER_PREFIX, view_on_failover,
+        [WATCH_FAILOVERS] = {FAILOVER_PREFIX, work_view_on_failover,
                              REGISTRY_FRESH_MS},
-        [WATCH_WORK] = {WORK_PREFIX, view_on_work, VALUES_FRESH_MS},
+        [WATCH_WORK] = {WORK_PREFIX, work_view_on_work, VALUES_FRESH_MS},
     };
     struct view *v = mem_zalloc(sizeof(*v));
 
@@ -357,11 +361,11 @@ struct view *view_new(const struct view_config *config)
             config->registry, watches[i].prefix, watches[i].fn, &v->watches[i]);
         registry_watch_freshness(v->watches[i].watch, watches[i].fresh_ms);
     }
-    view_ask_settings(v);
+    work_view_ask_settings(v);
     return v;
 }
 
-void view_free(struct view **v)
+void work_view_free(struct view **v)
 {
     if (*v == NULL) {
         return;
@@ -369,25 +373,25 @@ void view_free(struct view **v)
     for (size_t i = 0; i < WATCHES; i++) {
         registry_unwatch(&(*v)->watches[i].watch);
     }
-    view_settings_orphan(*v);
-    calls_orphan(&(*v)->calls);
+    work_view_settings_orphan(*v);
+    registry_calls_orphan(&(*v)->calls);
     forget(*v);
     MEM_FREE(*v);
 }
 
-void view_abandon(struct view **v)
+void work_view_abandon(struct view **v)
 {
     if (*v == NULL) {
         return;
     }
     mem_free((*v)->asking);
-    calls_free(&(*v)->calls);
+    registry_calls_free(&(*v)->calls);
     forget(*v);
     MEM_FREE(*v);
 }
 
 /* What was known in an earlier session says nothing of what happened since. */
-bool view_synced(const struct view *v)
+bool work_view_synced(const struct view *v)
 {
     uint64_t session = registry_session(v->config.registry);
 
@@ -399,7 +403,7 @@ bool view_synced(const struct view *v)
     return v->settings_session == session;
 }
 
-uint64_t view_index(const struct view *v)
+uint64_t work_view_index(const struct view *v)
 {
     return v->index;
 }

@@ -16,7 +16,7 @@
 struct view;
 
 /* One address that a gate, a marker or an unfinished failover names. */
-struct view_owner {
+struct work_view_owner {
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
     struct gate gate;  /* GATE_ABSENT if there is none */
@@ -27,7 +27,7 @@ struct view_owner {
     uint64_t index;   /* grows when its markers or gate change */
 };
 /* Waiting and held items stand under the address "-": it is no owner and
- * view_next() leaves it out, but it can be asked for and is told of. */
+ * work_view_next() leaves it out, but it can be asked for and is told of. */
 #define VIEW_NOBODY "-"
 
 struct view_config {
@@ -35,86 +35,91 @@ struct view_config {
     struct registry *registry;
     struct membership *membership; /* told of gates; may be NULL in tests */
     /* something of this owner changed (gate, markers, failover); may be NULL */
-    void (*changed)(void *arg, const struct view_owner *owner);
+    void (*changed)(void *arg, const struct work_view_owner *owner);
     void (*settings_changed)(void *arg, const struct settings *s);
     void *arg;
 };
 
-/* Begins the watches. view_free() ends them. */
-struct view *view_new(const struct view_config *config);
-void view_free(struct view **v);
+/* Begins the watches. work_view_free() ends them. */
+struct view *work_view_new(const struct view_config *config);
+void work_view_free(struct view **v);
 
-/* Instead of view_free() when the registry handle is gone without a word (a
- * killed process in the simulator): frees, and calls nobody. */
-void view_abandon(struct view **v);
+/* Instead of work_view_free() when the registry handle is gone without a word
+ * (a killed process in the simulator): frees, and calls nobody. */
+void work_view_abandon(struct view **v);
 
 /* Reads the settings again when that is due (once a second): a watch tells
  * what is below a key, not the key. work_tick() calls it. */
-void view_tick(struct view *v);
+void work_view_tick(struct view *v);
 
 /* Is all that stands known, in the present session? */
 /* Read a gate now: on some registries a watch tells of a change late. What is
  * read is taken as an event, unless one came meanwhile. */
-void view_look_gate(struct view *v, enum node_kind kind, const char *address);
-
-bool view_synced(const struct view *v);
-
-const struct view_owner *view_owner(const struct view *v, enum node_kind kind,
-                                    const char *address);
-const struct view_owner *view_next(const struct view *v,
-                                   const struct view_owner *it);
-/* One owner's markers by id, ascending; `after` NULL begins. NULL at the end.
- * The marker is lent until the next call. O(log n). */
-const struct marker *view_marker_next(const struct view *v, enum node_kind kind,
-                                      const char *address, const char *after);
-size_t view_marker_count(const struct view *v, enum node_kind kind,
+void work_view_look_gate(struct view *v, enum node_kind kind,
                          const char *address);
 
+bool work_view_synced(const struct view *v);
+
+const struct work_view_owner *
+work_view_owner(const struct view *v, enum node_kind kind, const char *address);
+const struct work_view_owner *work_view_next(const struct view *v,
+                                             const struct work_view_owner *it);
+/* One owner's markers by id, ascending; `after` NULL begins. NULL at the end.
+ * The marker is lent until the next call. O(log n). */
+const struct marker *work_view_marker_next(const struct view *v,
+                                           enum node_kind kind,
+                                           const char *address,
+                                           const char *after);
+size_t work_view_marker_count(const struct view *v, enum node_kind kind,
+                              const char *address);
+
 /* Unfinished failover of an address, NULL if none. */
-const struct failover_record *
-view_failover(const struct view *v, enum node_kind kind, const char *address);
+const struct failover_record *work_view_failover(const struct view *v,
+                                                 enum node_kind kind,
+                                                 const char *address);
 /* When this failover fenced a process that counts as lost; 0: it did not, or is
  * not known. */
-wall_ms view_lost_at(const struct view *v, const char *id);
+wall_ms work_view_lost_at(const struct view *v, const char *id);
 /* The oldest records beyond the newest `keep` that are final, one per call;
  * NULL when there are none: for the collector. Only id, kind, address, phase,
  * began and version are filled in; lent until the next call. */
-const struct failover_record *view_surplus(const struct view *v, size_t keep);
+const struct failover_record *work_view_surplus(const struct view *v,
+                                                size_t keep);
 /* The same as a list, oldest first, at most `n`; returns how many. */
 struct view_old {
     char id[FAILOVER_ID_MAX + 1];
     uint64_t version;
 };
-size_t view_surplus_list(const struct view *v, size_t keep,
-                         struct view_old *list, size_t n);
+size_t work_view_surplus_list(const struct view *v, size_t keep,
+                              struct view_old *list, size_t n);
 
-const struct settings *view_settings(const struct view *v);
+const struct settings *work_view_settings(const struct view *v);
 /* What a get of SETTINGS_KEY has just answered, in its completion; NULL: there
  * are none. They are not watched. */
-void view_show_settings(struct view *v, const struct registry_entry *e);
+void work_view_show_settings(struct view *v, const struct registry_entry *e);
 
 /* Done and dropped items that have been so for `keep` by our own clock, as
  * seen: the collector's candidates. `n` at most; returns how many. */
-size_t view_collectable(const struct view *v, int64_t keep_ms,
-                        char (*ids)[WORK_ID_MAX + 1], size_t n);
+size_t work_view_collectable(const struct view *v, int64_t keep_ms,
+                             char (*ids)[WORK_ID_MAX + 1], size_t n);
 /* How many these are, counted up to `max`. */
-size_t view_collectable_count(const struct view *v, int64_t keep_ms,
-                              size_t max);
+size_t work_view_collectable_count(const struct view *v, int64_t keep_ms,
+                                   size_t max);
 /* It was collected just now: not to be told of again before its REMOVE is. */
-void view_collected_item(struct view *v, const char *id);
-void view_collected_failover(struct view *v, const char *id);
+void work_view_collected_item(struct view *v, const char *id);
+void work_view_collected_failover(struct view *v, const char *id);
 
 /* The highest epoch, and the highest fencing number of a failover lock, that
  * were ever seen here. */
-uint64_t view_epoch(const struct view *v);
-uint64_t view_fence(const struct view *v);
+uint64_t work_view_epoch(const struct view *v);
+uint64_t work_view_fence(const struct view *v);
 /* What is known of each item, as members of an open JSON object of at most
  * about `max` bytes: "items":[[id,epoch,"kind/address"],...] of the unfinished,
  * "-" for an address if nobody has it, and "finished":[[id,epoch],...]. False:
  * there are more. */
-bool view_testify(const struct view *v, struct buf *out, size_t max);
+bool work_view_testify(const struct view *v, struct buf *out, size_t max);
 
 /* Grows with every change of markers, gates or failovers. */
-uint64_t view_index(const struct view *v);
+uint64_t work_view_index(const struct view *v);
 
 #endif

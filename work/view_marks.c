@@ -23,7 +23,7 @@ static uint8_t draw_levels(const char *id)
     return levels;
 }
 
-void marks_close(struct marks *m)
+void work_marks_close(struct marks *m)
 {
     struct mark *it = m->head[0];
 
@@ -51,7 +51,7 @@ static struct mark *seek(struct marks *m, const char *id,
     return *links[0];
 }
 
-struct mark *marks_after(const struct marks *m, const char *after)
+struct mark *work_marks_after(const struct marks *m, const char *after)
 {
     struct mark *const *row = m->head;
 
@@ -66,7 +66,7 @@ struct mark *marks_after(const struct marks *m, const char *after)
     return row[0];
 }
 
-struct mark *marks_find(const struct marks *m, const char *id)
+struct mark *work_marks_find(const struct marks *m, const char *id)
 {
     struct mark *const *row = m->head;
 
@@ -78,7 +78,7 @@ struct mark *marks_find(const struct marks *m, const char *id)
     return row[0] != NULL && strcmp(row[0]->id, id) == 0 ? row[0] : NULL;
 }
 
-struct mark *marks_put(struct marks *m, const char *id, bool *fresh)
+struct mark *work_marks_put(struct marks *m, const char *id, bool *fresh)
 {
     struct mark **links[MARKS_LEVELS];
     struct mark *mark = seek(m, id, links);
@@ -103,7 +103,7 @@ struct mark *marks_put(struct marks *m, const char *id, bool *fresh)
     return mark;
 }
 
-bool marks_remove(struct marks *m, const char *id)
+bool work_marks_remove(struct marks *m, const char *id)
 {
     struct mark **links[MARKS_LEVELS];
     struct mark *mark = seek(m, id, links);

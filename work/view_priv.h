@@ -31,25 +31,25 @@ struct marks {
     size_t n;
 };
 
-void marks_close(struct marks *m);
-struct mark *marks_find(const struct marks *m, const char *id);
+void work_marks_close(struct marks *m);
+struct mark *work_marks_find(const struct marks *m, const char *id);
 /* The first one behind `after`; NULL: the first. */
-struct mark *marks_after(const struct marks *m, const char *after);
+struct mark *work_marks_after(const struct marks *m, const char *after);
 /* The mark of `id`, made if there was none (*fresh). */
-struct mark *marks_put(struct marks *m, const char *id, bool *fresh);
-bool marks_remove(struct marks *m, const char *id);
+struct mark *work_marks_put(struct marks *m, const char *id, bool *fresh);
+bool work_marks_remove(struct marks *m, const char *id);
 
-struct view_failover;
+struct work_view_failover;
 
 struct owner {
-    struct view_owner pub;           /* first: handed out */
+    struct work_view_owner pub;      /* first: handed out */
     char name[NODE_ADDRESS_MAX + 4]; /* "<kind>/<address>" */
     struct marks marks;
-    struct view_failover *unfinished; /* newest first */
+    struct work_view_failover *unfinished; /* newest first */
     UT_hash_handle hh;
 };
 
-struct view_failover {
+struct work_view_failover {
     char id[FAILOVER_ID_MAX + 1];
     enum node_kind kind;
     enum failover_phase phase;
@@ -59,7 +59,7 @@ struct view_failover {
     uint64_t version;
     struct failover_record *full; /* while unfinished */
     struct owner *owner;          /* whose list it is in, while unfinished */
-    struct view_failover *next;
+    struct work_view_failover *next;
     UT_hash_handle hh;
 };
 
@@ -79,7 +79,7 @@ struct view_watch {
     uint64_t synced; /* in this session; 0: not yet */
 };
 
-struct settings_read;
+struct work_settings_read;
 
 /* A gate that is being read, and what was known of it then. */
 #define VIEW_LOOKS_MAX 64
@@ -94,38 +94,38 @@ struct view {
     struct view_config config;
     struct view_watch watches[WATCHES];
     uint64_t index;
-    uint64_t epoch, fence;           /* the highest, ever */
-    struct owner *owners;            /* by name */
-    struct owner nobody[NODE_KINDS]; /* "-" */
-    struct view_failover *failovers; /* by id */
+    uint64_t epoch, fence;                /* the highest, ever */
+    struct owner *owners;                 /* by name */
+    struct owner nobody[NODE_KINDS];      /* "-" */
+    struct work_view_failover *failovers; /* by id */
     bool failovers_unsorted;
     struct view_finished *finished; /* by id, oldest first */
     struct settings settings;
     bool settings_known;
     uint64_t settings_session; /* in which they were read last */
     mono_ms settings_asked;
-    struct settings_read *asking; /* under way */
-    struct calls calls;           /* gates being read */
+    struct work_settings_read *asking; /* under way */
+    struct calls calls;                /* gates being read */
     struct view_look looks[VIEW_LOOKS_MAX];
     struct marker lent;
     struct failover_record lent_record;
 };
 
-struct owner *owner_find(const struct view *v, enum node_kind kind,
-                         const char *address);
-struct owner *owner_make(struct view *v, enum node_kind kind,
-                         const char *address);
+struct owner *work_owner_find(const struct view *v, enum node_kind kind,
+                              const char *address);
+struct owner *work_owner_make(struct view *v, enum node_kind kind,
+                              const char *address);
 /* All that stands below the prefix was told, in the present session. */
-void view_watch_synced(struct view_watch *w);
+void work_view_watch_synced(struct view_watch *w);
 /* Something of it changed: count, tell, forget it if nothing names it. */
-void owner_changed(struct view *v, struct owner *o);
+void work_owner_changed(struct view *v, struct owner *o);
 
-void view_on_failover(void *arg, const struct registry_event *event);
-void view_on_work(void *arg, const struct registry_event *event);
-void view_records_close(struct view *v);
+void work_view_on_failover(void *arg, const struct registry_event *event);
+void work_view_on_work(void *arg, const struct registry_event *event);
+void work_view_records_close(struct view *v);
 
-/* The settings are read by get; see view_tick(). */
-void view_ask_settings(struct view *v);
-void view_settings_orphan(struct view *v);
+/* The settings are read by get; see work_view_tick(). */
+void work_view_ask_settings(struct view *v);
+void work_view_settings_orphan(struct view *v);
 
 #endif

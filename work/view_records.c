@@ -15,7 +15,8 @@
 
 /* --- failovers ------------------------------------------------------------ */
 
-static int by_age(const struct view_failover *a, const struct view_failover *b)
+static int by_age(const struct work_view_failover *a,
+                  const struct work_view_failover *b)
 {
     if (a->began != b->began) {
         return a->began < b->began ? -1 : 1;
@@ -23,14 +24,14 @@ static int by_age(const struct view_failover *a, const struct view_failover *b)
     return strcmp(a->id, b->id);
 }
 
-static int newest_first(const struct view_failover *a,
-                        const struct view_failover *b)
+static int newest_first(const struct work_view_failover *a,
+                        const struct work_view_failover *b)
 {
     return by_age(b, a);
 }
 
 /* Out of its owner's list of unfinished ones. */
-static void finish(struct view *v, struct view_failover *f)
+static void finish(struct view *v, struct work_view_failover *f)
 {
     struct owner *o = f->owner;
 
@@ -38,13 +39,13 @@ static void finish(struct view *v, struct view_failover *f)
     if (o != NULL) {
         LL_DELETE(o->unfinished, f);
         f->owner = NULL;
-        owner_changed(v, o);
+        work_owner_changed(v, o);
     }
 }
 
 static void failover_gone(struct view *v, const char *id)
 {
-    struct view_failover *f;
+    struct work_view_failover *f;
 
     HASH_FIND_STR(v->failovers, id, f);
     if (f != NULL) {
@@ -55,10 +56,10 @@ static void failover_gone(struct view *v, const char *id)
     }
 }
 
-static struct view_failover *failover_make(struct view *v,
-                                           const struct failover_record *r)
+static struct work_view_failover *failover_make(struct view *v,
+                                                const struct failover_record *r)
 {
-    struct view_failover *f, *last;
+    struct work_view_failover *f, *last;
 
     HASH_FIND_STR(v->failovers, r->id, f);
     if (f == NULL) {
@@ -88,7 +89,7 @@ static wall_ms lost_at(const struct failover_record *r)
 
 static void failover_stands(struct view *v, const struct failover_record *r)
 {
-    struct view_failover *f = failover_make(v, r);
+    struct work_view_failover *f = failover_make(v, r);
 
     if (f->owner != NULL &&
         (f->kind != r->kind || strcmp(f->address, r->address) != 0)) {
@@ -114,21 +115,21 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     }
     *f->full = *r;
     if (f->owner == NULL) {
-        f->owner = owner_make(v, r->kind, r->address);
+        f->owner = work_owner_make(v, r->kind, r->address);
         LL_PREPEND(f->owner->unfinished, f);
     }
     LL_SORT(f->owner->unfinished, newest_first);
-    owner_changed(v, f->owner);
+    work_owner_changed(v, f->owner);
 }
 
-void view_on_failover(void *arg, const struct registry_event *event)
+void work_view_on_failover(void *arg, const struct registry_event *event)
 {
     struct view_watch *w = arg;
     struct failover_record *r;
     struct err err = {0};
 
     if (event->type == REGISTRY_SYNCED) {
-        view_watch_synced(w);
+        work_view_watch_synced(w);
         return;
     }
     if (event->type == REGISTRY_REMOVE) {
@@ -136,8 +137,8 @@ void view_on_failover(void *arg, const struct registry_event *event)
         return;
     }
     r = mem_alloc(sizeof(*r)); /* 10 KB: not on the stack of a callback */
-    if (failover_record_read(r, event->entry.value, event->entry.value_len,
-                             &err) != 0 ||
+    if (work_failover_read(r, event->entry.value, event->entry.value_len,
+                           &err) != 0 ||
         strcmp(r->id, event->entry.key + strlen(FAILOVER_PREFIX "/")) != 0) {
         log_warn("!failover-record", LOG_S("key", event->entry.key),
                  LOG_S("why",
@@ -149,17 +150,18 @@ void view_on_failover(void *arg, const struct registry_event *event)
     mem_free(r);
 }
 
-const struct failover_record *
-view_failover(const struct view *v, enum node_kind kind, const char *address)
+const struct failover_record *work_view_failover(const struct view *v,
+                                                 enum node_kind kind,
+                                                 const char *address)
 {
-    struct owner *o = owner_find(v, kind, address);
+    struct owner *o = work_owner_find(v, kind, address);
 
     return o == NULL || o->unfinished == NULL ? NULL : o->unfinished->full;
 }
 
-wall_ms view_lost_at(const struct view *v, const char *id)
+wall_ms work_view_lost_at(const struct view *v, const char *id)
 {
-    struct view_failover *f;
+    struct work_view_failover *f;
 
     HASH_FIND_STR(v->failovers, id, f);
     return f == NULL ? 0 : f->lost;
@@ -167,11 +169,11 @@ wall_ms view_lost_at(const struct view *v, const char *id)
 
 /* Up to `max` final ones beyond the newest `keep`, oldest first. */
 static size_t surplus(const struct view *v, size_t keep,
-                      struct view_failover **list, size_t max)
+                      struct work_view_failover **list, size_t max)
 {
     struct view *mine = (struct view *)v;
     size_t n = HASH_COUNT(v->failovers), found = 0;
-    struct view_failover *f;
+    struct work_view_failover *f;
 
     if (n <= keep) {
         return 0;
@@ -189,10 +191,11 @@ static size_t surplus(const struct view *v, size_t keep,
     return found;
 }
 
-const struct failover_record *view_surplus(const struct view *v, size_t keep)
+const struct failover_record *work_view_surplus(const struct view *v,
+                                                size_t keep)
 {
     struct failover_record *lent = &((struct view *)v)->lent_record;
-    struct view_failover *f;
+    struct work_view_failover *f;
 
     if (surplus(v, keep, &f, 1) == 0) {
         return NULL;
@@ -207,11 +210,11 @@ const struct failover_record *view_surplus(const struct view *v, size_t keep)
     return lent;
 }
 
-size_t view_surplus_list(const struct view *v, size_t keep,
-                         struct view_old *list, size_t n)
+size_t work_view_surplus_list(const struct view *v, size_t keep,
+                              struct view_old *list, size_t n)
 {
-    struct view_failover **found =
-        mem_array(n + 1, sizeof(struct view_failover *));
+    struct work_view_failover **found =
+        mem_array(n + 1, sizeof(struct work_view_failover *));
     size_t count = surplus(v, keep, found, n);
 
     for (size_t i = 0; i < count; i++) {
@@ -222,7 +225,7 @@ size_t view_surplus_list(const struct view *v, size_t keep,
     return count;
 }
 
-void view_collected_failover(struct view *v, const char *id)
+void work_view_collected_failover(struct view *v, const char *id)
 {
     failover_gone(v, id);
 }
@@ -251,7 +254,7 @@ static mono_ms finished_since(const struct view_watch *w,
     return clock->mono - (clock->wall - at);
 }
 
-void view_on_work(void *arg, const struct registry_event *event)
+void work_view_on_work(void *arg, const struct registry_event *event)
 {
     struct view_watch *w = arg;
     struct view *v = w->v;
@@ -262,7 +265,7 @@ void view_on_work(void *arg, const struct registry_event *event)
 
     if (event->type == REGISTRY_SYNCED) {
         HASH_SORT(v->finished, finished_first);
-        view_watch_synced(w);
+        work_view_watch_synced(w);
         return;
     }
     id = event->entry.key + strlen(WORK_PREFIX "/");
@@ -290,8 +293,8 @@ void view_on_work(void *arg, const struct registry_event *event)
     }
 }
 
-size_t view_collectable(const struct view *v, int64_t keep_ms,
-                        char (*ids)[WORK_ID_MAX + 1], size_t n)
+size_t work_view_collectable(const struct view *v, int64_t keep_ms,
+                             char (*ids)[WORK_ID_MAX + 1], size_t n)
 {
     size_t found = 0;
 
@@ -306,7 +309,8 @@ size_t view_collectable(const struct view *v, int64_t keep_ms,
     return found;
 }
 
-size_t view_collectable_count(const struct view *v, int64_t keep_ms, size_t max)
+size_t work_view_collectable_count(const struct view *v, int64_t keep_ms,
+                                   size_t max)
 {
     const struct view_finished *f = v->finished;
     size_t n = 0;
@@ -318,7 +322,7 @@ size_t view_collectable_count(const struct view *v, int64_t keep_ms, size_t max)
     return n;
 }
 
-void view_collected_item(struct view *v, const char *id)
+void work_view_collected_item(struct view *v, const char *id)
 {
     struct view_finished *f;
 
@@ -332,7 +336,7 @@ void view_collected_item(struct view *v, const char *id)
 /* --- settings ------------------------------------------------------------- */
 
 /* A get under way; it outlives the view when that is freed first. */
-struct settings_read {
+struct work_settings_read {
     struct view *v;
     uint64_t session; /* in which it was asked; 0: before the first */
 };
@@ -357,7 +361,7 @@ static void settings_found(struct view *v, const struct registry_entry *e)
     if (v->settings_known && v->settings.version == e->version) {
         return;
     }
-    if (settings_read(&s, e->value, e->value_len, &err) != 0) {
+    if (work_settings_read(&s, e->value, e->value_len, &err) != 0) {
         log_warn("!settings", LOG_S("why", err.msg));
         s = v->settings; /* what was known goes on */
     }
@@ -365,11 +369,11 @@ static void settings_found(struct view *v, const struct registry_entry *e)
     settings_are(v, &s);
 }
 
-void view_show_settings(struct view *v, const struct registry_entry *e)
+void work_view_show_settings(struct view *v, const struct registry_entry *e)
 {
     static const struct settings none;
 
-    view_settings_orphan(v); /* what is being asked for may be older */
+    work_view_settings_orphan(v); /* what is being asked for may be older */
     v->settings_session = registry_session(v->config.registry);
     v->settings_asked = v->config.clock->mono;
     if (e == NULL) {
@@ -381,7 +385,7 @@ void view_show_settings(struct view *v, const struct registry_entry *e)
 
 static void on_settings(void *arg, const struct registry_reply *reply)
 {
-    struct settings_read *asking = arg;
+    struct work_settings_read *asking = arg;
     struct view *v = asking->v;
     uint64_t session = asking->session;
     static const struct settings none;
@@ -402,7 +406,7 @@ static void on_settings(void *arg, const struct registry_reply *reply)
     }
 }
 
-void view_ask_settings(struct view *v)
+void work_view_ask_settings(struct view *v)
 {
     assert(v->asking == NULL);
     v->asking = mem_alloc(sizeof(*v->asking));
@@ -412,7 +416,7 @@ void view_ask_settings(struct view *v)
     registry_get(v->config.registry, SETTINGS_KEY, on_settings, v->asking);
 }
 
-void view_settings_orphan(struct view *v)
+void work_view_settings_orphan(struct view *v)
 {
     if (v->asking != NULL) {
         v->asking->v = NULL;
@@ -420,27 +424,27 @@ void view_settings_orphan(struct view *v)
     }
 }
 
-void view_tick(struct view *v)
+void work_view_tick(struct view *v)
 {
     bool known = v->settings_session == registry_session(v->config.registry);
     mono_ms age = v->config.clock->mono - v->settings_asked;
 
     if (v->asking == NULL &&
         age >= (known ? SETTINGS_EVERY_MS : SETTINGS_SOON_MS)) {
-        view_ask_settings(v);
+        work_view_ask_settings(v);
     }
 }
 
-const struct settings *view_settings(const struct view *v)
+const struct settings *work_view_settings(const struct view *v)
 {
     return &v->settings;
 }
 
 /* --- life ----------------------------------------------------------------- */
 
-void view_records_close(struct view *v)
+void work_view_records_close(struct view *v)
 {
-    struct view_failover *f, *ftmp;
+    struct work_view_failover *f, *ftmp;
     struct view_finished *d, *dtmp;
 
     HASH_ITER(hh, v->failovers, f, ftmp)

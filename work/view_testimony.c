@@ -9,12 +9,12 @@
 
 #define ROW_MAX (WORK_ID_MAX + NODE_ADDRESS_MAX + 64)
 
-uint64_t view_epoch(const struct view *v)
+uint64_t work_view_epoch(const struct view *v)
 {
     return v->epoch;
 }
 
-uint64_t view_fence(const struct view *v)
+uint64_t work_view_fence(const struct view *v)
 {
     return v->fence;
 }
@@ -42,7 +42,7 @@ static void items_of(const struct owner *o, struct buf *out, size_t max,
     }
 }
 
-bool view_testify(const struct view *v, struct buf *out, size_t max)
+bool work_view_testify(const struct view *v, struct buf *out, size_t max)
 {
     bool cut = false;
 

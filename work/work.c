@@ -17,7 +17,7 @@
 
 /* --- life ----------------------------------------------------------------- */
 
-struct work_op *op_new(struct work *w, op_step_f *run)
+struct work_op *work_op_new(struct work *w, op_step_f *run)
 {
     struct work_op *op = mem_zalloc(sizeof(*op));
 
@@ -36,7 +36,7 @@ struct work_op *op_new(struct work *w, op_step_f *run)
     return op;
 }
 
-void op_start(struct work_op *op, const char *refused)
+void work_op_start(struct work_op *op, const char *refused)
 {
     if (refused == NULL && op->w->n_ops > WORK_OPS_MAX) {
         refused = "busy";
@@ -50,10 +50,10 @@ void op_start(struct work_op *op, const char *refused)
     op->run(op);
 }
 
-void op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
-            work_reply_f *done, void *arg)
+void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
+                 work_reply_f *done, void *arg)
 {
-    struct work_op *op = op_new(w, run);
+    struct work_op *op = work_op_new(w, run);
     int rc = work_check_id(id, &op->trouble);
 
     assert(done != NULL);
@@ -63,7 +63,7 @@ void op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
     if (rc == 0) {
         memcpy(op->want.id, id, strlen(id) + 1);
     }
-    op_start(op, rc == 0 ? NULL : "invalid");
+    work_op_start(op, rc == 0 ? NULL : "invalid");
 }
 
 static void op_free(struct work_op *op)
@@ -79,12 +79,12 @@ static void op_free(struct work_op *op)
     work_item_close(&op->want);
     work_item_close(&op->item);
     work_item_close(&op->next_item);
-    list_free(op->list);
+    work_list_free(op->list);
     buf_close(&op->wrote);
     mem_free(op);
 }
 
-bool op_landed(struct work_op *op)
+bool work_op_landed(struct work_op *op)
 {
     assert(op->pending > 0);
     op->pending--;
@@ -106,7 +106,7 @@ static void op_finish(struct work_op *op)
     struct work *w = op->w;
 
     assert(!op->finished);
-    op_unpick(op);
+    work_op_unpick(op);
     op->finished = true;
     DL_DELETE(w->ops, op);
     if (op->pending > 0) {
@@ -184,13 +184,14 @@ static void tell(struct work_op *op, const char *code,
         struct work_page page = {.code = code, .err = reply.err};
 
         if (code == NULL) {
-            list_page(op->list, &page);
+            work_list_page(op->list, &page);
         }
         op->page_done(op->arg, &page);
     }
 }
 
-void op_created(struct work_op *op, const struct work_item *item, bool created)
+void work_op_created(struct work_op *op, const struct work_item *item,
+                     bool created)
 {
     assert(!op->finished);
     op->w->replying = true;
@@ -199,8 +200,8 @@ void op_created(struct work_op *op, const struct work_item *item, bool created)
     op_finish(op);
 }
 
-void op_reply(struct work_op *op, const char *code,
-              const struct work_item *item)
+void work_op_reply(struct work_op *op, const char *code,
+                   const struct work_item *item)
 {
     assert(!op->finished);
     op->w->replying = true;
@@ -209,49 +210,49 @@ void op_reply(struct work_op *op, const char *code,
     op_finish(op);
 }
 
-void op_later(struct work_op *op)
+void work_op_later(struct work_op *op)
 {
     op->wake = op->w->config.clock->mono + op->backoff_ms;
     op->backoff_ms = op->backoff_ms * 2 < BACKOFF_MAX_MS ? op->backoff_ms * 2
                                                          : BACKOFF_MAX_MS;
 }
 
-void op_reply_unless_doubt(struct work_op *op, const char *code)
+void work_op_reply_unless_doubt(struct work_op *op, const char *code)
 {
     if (op->doubt) {
-        op_later(op);
+        work_op_later(op);
     } else {
-        op_reply(op, code, NULL);
+        work_op_reply(op, code, NULL);
     }
 }
 
-void op_failed(struct work_op *op, const struct err *err)
+void work_op_failed(struct work_op *op, const struct err *err)
 {
     op->trouble = *err;
     switch (err->code) {
     case ERR_SESSION_LOST:
-        op_reply_unless_doubt(op, "session_lost");
+        work_op_reply_unless_doubt(op, "session_lost");
         break;
     case ERR_CANCELLED:
-        op_reply_unless_doubt(op, "cancelled");
+        work_op_reply_unless_doubt(op, "cancelled");
         break;
     case ERR_WENT_BACK:
-        op_shown(op);
-        op_reply_unless_doubt(op, "registry_went_back");
+        work_op_shown(op);
+        work_op_reply_unless_doubt(op, "registry_went_back");
         break;
     case ERR_TOO_LARGE:
-        op_reply_unless_doubt(op, "too_large");
+        work_op_reply_unless_doubt(op, "too_large");
         break;
     case ERR_INVALID:
-        op_reply_unless_doubt(op, op->damaged ? "damaged" : "invalid");
+        work_op_reply_unless_doubt(op, op->damaged ? "damaged" : "invalid");
         break;
     default:
-        op_reply_unless_doubt(op, "registry_unavailable");
+        work_op_reply_unless_doubt(op, "registry_unavailable");
         break;
     }
 }
 
-void op_again(struct work_op *op)
+void work_op_again(struct work_op *op)
 {
     op->tries++;
     if (op->tries < WORK_TRIES) {
@@ -261,7 +262,7 @@ void op_again(struct work_op *op)
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: changed by others %d times while it was written",
                   op->want.id, WORK_TRIES);
-    op_reply_unless_doubt(op, "busy");
+    work_op_reply_unless_doubt(op, "busy");
 }
 
 /* --- time ----------------------------------------------------------------- */
@@ -275,7 +276,8 @@ static void deadline_over(struct work_op *op)
                             "back; ask again for it"
                           : "work %s: no answer from the registry",
                   op->want.id);
-    op_reply(op, unknown ? "outcome_unknown" : "registry_unavailable", NULL);
+    work_op_reply(op, unknown ? "outcome_unknown" : "registry_unavailable",
+                  NULL);
 }
 
 void work_tick(struct work *w)
@@ -285,13 +287,13 @@ void work_tick(struct work *w)
 
     assert(!w->replying);
     if (w->config.view != NULL) {
-        view_tick(w->config.view);
+        work_view_tick(w->config.view);
     }
     /* A reply may begin operations (at the tail) but ends only its own. */
     for (op = w->ops; op != NULL; op = next) {
         next = op->next;
         if (op->refused != NULL) {
-            op_reply(op, op->refused, NULL);
+            work_op_reply(op, op->refused, NULL);
         } else if (now >= op->deadline) {
             deadline_over(op);
         } else if (op->wake >= 0 && now >= op->wake) {
@@ -323,8 +325,9 @@ void work_free(struct work **w)
     while ((op = (*w)->ops) != NULL) {
         (void)err_set(&op->trouble, ERR_CANCELLED,
                       "work %s: the coordinator is stopping", op->want.id);
-        op_reply(op, op->doubt || op->writing ? "outcome_unknown" : "cancelled",
-                 NULL);
+        work_op_reply(
+            op, op->doubt || op->writing ? "outcome_unknown" : "cancelled",
+            NULL);
     }
     DL_FOREACH_SAFE((*w)->orphans, op, next)
     {
@@ -344,7 +347,7 @@ void work_abandon(struct work **w)
     DL_CONCAT((*w)->ops, (*w)->orphans);
     while ((op = (*w)->ops) != NULL) {
         DL_DELETE((*w)->ops, op);
-        op_used(op);
+        work_op_used(op);
         op_free(op);
     }
     mem_free((*w)->shown_items);

@@ -36,16 +36,16 @@ struct op_slot { /* one read under way */
 struct list; /* evidence.c: does the request show an epoch above what
               * READ_RECORD found? Then true, and the operation goes on to its
               * end by itself. */
-bool op_evidence(struct work_op *op);
+bool work_op_evidence(struct work_op *op);
 /* The store is not believed: what the request shows is to be remembered. */
-void op_shown(struct work_op *op);
+void work_op_shown(struct work_op *op);
 
 /* list.c */
 
 struct work_op {
     struct work *w; /* NULL: work_free() was called */
     struct work_op *prev, *next;
-    op_step_f *run;    /* from fresh reads; begins with op_begin() */
+    op_step_f *run;    /* from fresh reads; begins with work_op_begin() */
     op_step_f *step;   /* after the reads */
     op_step_f *won;    /* after the txn */
     op_step_f *chosen; /* a target was found, its gate takes work */
@@ -126,34 +126,35 @@ struct work {
 
 /* --- an operation's life -------------------------------------------------- */
 
-struct work_op *op_new(struct work *w, op_step_f *run);
+struct work_op *work_op_new(struct work *w, op_step_f *run);
 /* First run, or (code not NULL) a refusal told by the next tick; takes the
  * message from op->trouble. */
-void op_start(struct work_op *op, const char *refused);
+void work_op_start(struct work_op *op, const char *refused);
 /* The same for a request about one item: its id is checked and taken. */
-void op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
-            work_reply_f *done, void *arg);
+void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
+                 work_reply_f *done, void *arg);
 /* A call of it completed: false when nobody waits any more (op may be gone). */
-bool op_landed(struct work_op *op);
+bool work_op_landed(struct work_op *op);
 
 /* The end, whatever is in doubt: what is told was seen. */
-void op_reply(struct work_op *op, const char *code,
-              const struct work_item *item);
-void op_created(struct work_op *op, const struct work_item *item, bool created);
+void work_op_reply(struct work_op *op, const char *code,
+                   const struct work_item *item);
+void work_op_created(struct work_op *op, const struct work_item *item,
+                     bool created);
 /* The end, unless in doubt: then it looks again until the deadline. */
-void op_reply_unless_doubt(struct work_op *op, const char *code);
-/* As op_reply_unless_doubt(), by what a registry call said. */
-void op_failed(struct work_op *op, const struct err *err);
+void work_op_reply_unless_doubt(struct work_op *op, const char *code);
+/* As work_op_reply_unless_doubt(), by what a registry call said. */
+void work_op_failed(struct work_op *op, const struct err *err);
 /* From fresh reads, after a while that grows. */
-void op_later(struct work_op *op);
+void work_op_later(struct work_op *op);
 /* From fresh reads, now; counts as one of WORK_TRIES. */
-void op_again(struct work_op *op);
+void work_op_again(struct work_op *op);
 
 /* --- steps ---------------------------------------------------------------- */
 
 /* First thing in each run: forgets what was read. */
-void op_begin(struct work_op *op);
-void op_gather(struct work_op *op, unsigned reads, op_step_f *step);
+void work_op_begin(struct work_op *op);
+void work_op_gather(struct work_op *op, unsigned reads, op_step_f *step);
 #define READ(what) (1u << (what))
 
 struct op_txn {
@@ -162,38 +163,39 @@ struct op_txn {
     struct buf values[WORK_TXN_OPS];
     size_t n;
 };
-void txn_init(struct op_txn *t);
+void work_txn_init(struct op_txn *t);
 /* version 0: it must be absent. */
-void txn_put_item(struct op_txn *t, const struct work_item *item,
-                  uint64_t version);
-void txn_put_marker(struct op_txn *t, const struct work_item *item,
-                    uint64_t version);
-void txn_delete_marker(struct op_txn *t, const struct work_item *item,
+void work_txn_put_item(struct op_txn *t, const struct work_item *item,
                        uint64_t version);
-void txn_put_gate(struct op_txn *t, enum node_kind kind, const char *address,
-                  const struct gate *gate, uint64_t version);
+void work_txn_put_marker(struct op_txn *t, const struct work_item *item,
+                         uint64_t version);
+void work_txn_delete_marker(struct op_txn *t, const struct work_item *item,
+                            uint64_t version);
+void work_txn_put_gate(struct op_txn *t, enum node_kind kind,
+                       const char *address, const struct gate *gate,
+                       uint64_t version);
 /* The target's gate takes this process: checked, or written the first time. */
-void txn_target_gate(struct op_txn *t, struct work_op *op);
-void txn_floor(struct op_txn *t, struct work_op *op);
+void work_txn_target_gate(struct op_txn *t, struct work_op *op);
+void work_txn_floor(struct op_txn *t, struct work_op *op);
 /* Is there one above this and the floor that was read? Else it has failed. */
-bool op_epoch_left(struct work_op *op, uint64_t epoch);
-void txn_check_item(struct op_txn *t, const struct work_item *item);
+bool work_op_epoch_left(struct work_op *op, uint64_t epoch);
+void work_txn_check_item(struct op_txn *t, const struct work_item *item);
 /* Sends and closes it; won() when it applied. */
-void op_send(struct work_op *op, struct op_txn *t, op_step_f *won);
+void work_op_send(struct work_op *op, struct op_txn *t, op_step_f *won);
 
 /* A node that takes the item, its gate read afresh: chosen() or nobody(). */
-void op_choose(struct work_op *op, op_step_f *chosen, op_step_f *nobody);
-void op_exclude(struct work_op *op, const char *address);
-/* What the last op_choose() found came to nothing, or got its item. */
-void op_unpick(struct work_op *op);
-void op_used(struct work_op *op);
+void work_op_choose(struct work_op *op, op_step_f *chosen, op_step_f *nobody);
+void work_op_exclude(struct work_op *op, const char *address);
+/* What the last work_op_choose() found came to nothing, or got its item. */
+void work_op_unpick(struct work_op *op);
+void work_op_used(struct work_op *op);
 /* The process that is registered, UP and known; NULL: none. */
-const struct process *op_process(const struct work_op *op, enum node_kind kind,
-                                 const char *address);
+const struct process *work_op_process(const struct work_op *op,
+                                      enum node_kind kind, const char *address);
 
 /* list.c */
-void list_free(struct list *l);
-/* What was found. Borrowed until list_free(). */
-void list_page(const struct list *l, struct work_page *page);
+void work_list_free(struct list *l);
+/* What was found. Borrowed until work_list_free(). */
+void work_list_page(const struct list *l, struct work_page *page);
 
 #endif

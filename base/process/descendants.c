@@ -37,7 +37,7 @@ struct table {
     size_t n, cap;
 };
 
-void descendants_adopt(void)
+void process_descendants_adopt(void)
 {
     (void)setsid();
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -124,7 +124,8 @@ static void mark(struct table *t, const pid_t *spare, size_t n_spare)
     mem_free(below);
 }
 
-size_t descendants_sweep(const pid_t *spare, size_t n_spare, pid_t corpse)
+size_t process_descendants_sweep(const pid_t *spare, size_t n_spare,
+                                 pid_t corpse)
 {
     struct table t = {0};
     pid_t ours = getpgrp(), self = getpid();
@@ -151,11 +152,11 @@ size_t descendants_sweep(const pid_t *spare, size_t n_spare, pid_t corpse)
     return alive;
 }
 
-bool descendants_end(pid_t corpse, int64_t within_ms)
+bool process_descendants_end(pid_t corpse, int64_t within_ms)
 {
     mono_ms until = clock_mono_ms() + within_ms;
 
-    while (descendants_sweep(NULL, 0, corpse) > 0) {
+    while (process_descendants_sweep(NULL, 0, corpse) > 0) {
         if (clock_mono_ms() >= until)
             return false;
         (void)poll(NULL, 0, SWEEP_MS);

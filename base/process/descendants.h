@@ -22,7 +22,7 @@
 
 /* First of all: a session of our own (if we do not lead one), and orphans are
  * ours from now on. Single-threaded. */
-void descendants_adopt(void);
+void process_descendants_adopt(void);
 
 /*
  * One sweep: SIGKILL for everybody below us, but not for `spare` (our children)
@@ -30,9 +30,10 @@ void descendants_adopt(void);
  * (0: none), whose status somebody still wants. Returns how many were alive:
  * again until it is 0, for a fork may have slipped through.
  */
-size_t descendants_sweep(const pid_t *spare, size_t n_spare, pid_t corpse);
+size_t process_descendants_sweep(const pid_t *spare, size_t n_spare,
+                                 pid_t corpse);
 
 /* Sweep until nobody is left; false: after `within_ms` somebody still is. */
-bool descendants_end(pid_t corpse, int64_t within_ms) MUST_CHECK;
+bool process_descendants_end(pid_t corpse, int64_t within_ms) MUST_CHECK;
 
 #endif

@@ -53,7 +53,8 @@ struct guard {
     bool late; /* the deadline of this command has passed */
 };
 
-void guard_env(struct guard_message *m, const char *name, const char *value)
+void process_guard_env(struct guard_message *m, const char *name,
+                       const char *value)
 {
     size_t at = 0, left;
 
@@ -188,7 +189,7 @@ static bool reap(struct guard *g, int options)
         info.si_pid == 0)
         return false;
     kill_group(g);
-    left = !descendants_end(g->pid, END_MS);
+    left = !process_descendants_end(g->pid, END_MS);
     (void)waitpid(g->pid, &status, 0);
     g->pid = 0;
     tell_exit(g, status, left);
@@ -199,7 +200,7 @@ static bool reap(struct guard *g, int options)
 static void kill_all(const struct guard *g)
 {
     kill_group(g);
-    (void)descendants_sweep(NULL, 0, g->pid);
+    (void)process_descendants_sweep(NULL, 0, g->pid);
 }
 
 static void NORETURN end(struct guard *g)
@@ -254,7 +255,7 @@ static void NORETURN watch(struct guard *g)
     }
 }
 
-void guard_signals(void)
+void process_guard_signals(void)
 {
     for (int n = 1; n < NSIG; n++)
         if (n != SIGCHLD)
@@ -265,15 +266,16 @@ void guard_signals(void)
     (void)signal(SIGCHLD, SIG_DFL);
 }
 
-void guard_main(int line, char *const *argv)
+void process_guard_main(int line, char *const *argv)
 {
     struct guard g = {.line = line, .argv = argv};
     sigset_t child;
 
-    descendants_adopt(); /* and what a terminal sends to its jobs is not for us
-                          */
+    process_descendants_adopt(); /* and what a terminal sends to its jobs is not
+                                  * for us
+                                  */
     (void)prctl(PR_SET_NAME, "pelorus-guard");
-    guard_signals();
+    process_guard_signals();
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     (void)sigprocmask(SIG_SETMASK, &child, NULL);

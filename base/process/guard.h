@@ -31,17 +31,18 @@ struct guard_message {
 };
 
 /* Add "NAME=value" to a START; what does not fit is left out. */
-void guard_env(struct guard_message *m, const char *name, const char *value);
+void process_guard_env(struct guard_message *m, const char *name,
+                       const char *value);
 
 /* For a process that is to outlive what ends its owner's job: what a terminal
  * or a person sends to the job is not heard, the rest means what it does. */
-void guard_signals(void);
+void process_guard_signals(void);
 
 /*
  * The guard's whole life, in a process of its own that is single-threaded and
  * does nothing else. One command runs at a time, each START may start it anew.
  * It ends when the other end of `line` is closed. `argv` is borrowed.
  */
-void guard_main(int line, char *const *argv) NORETURN;
+void process_guard_main(int line, char *const *argv) NORETURN;
 
 #endif

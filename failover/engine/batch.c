@@ -124,22 +124,22 @@ static void add_marker(struct batch *b, struct item *it,
     struct buf value;
     bool finished = after->state == WORK_DROPPED;
     if (!finished)
-        marker_of(&m, after);
+        work_marker_of(&m, after);
     bool same = !finished && strcmp(m.address, from) == 0;
     if (!same && !(planted(PLANTED_NO_VERSION) && it->tries > 0)) {
         struct registry_op *op = engine_batch_op(b, REGISTRY_DELETE, it, NULL);
         op->version = it->marker.version;
-        marker_key(after->kind, strcmp(from, "-") == 0 ? NULL : from, after->id,
-                   b->keys[b->n_ops - 1]);
+        work_marker_key(after->kind, strcmp(from, "-") == 0 ? NULL : from,
+                        after->id, b->keys[b->n_ops - 1]);
     }
     if (finished)
         return;
     buf_init(&value, REGISTRY_VALUE_MAX);
-    marker_write(&value, &m);
+    work_marker_write(&value, &m);
     b->bytes += value.len;
     add_put(b, it, same ? it->marker.version : 0, &value);
-    marker_key(after->kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
-               after->id, b->keys[b->n_ops - 1]);
+    work_marker_key(after->kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
+                    after->id, b->keys[b->n_ops - 1]);
     buf_close(&value);
 }
 

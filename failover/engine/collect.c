@@ -49,7 +49,7 @@ void engine_collect_free(struct collect **c)
 {
     if (*c == NULL)
         return;
-    calls_orphan(&(*c)->calls);
+    registry_calls_orphan(&(*c)->calls);
     MEM_FREE(*c);
 }
 
@@ -57,13 +57,13 @@ void engine_collect_abandon(struct collect **c)
 {
     if (*c == NULL)
         return;
-    calls_free(&(*c)->calls);
+    registry_calls_free(&(*c)->calls);
     MEM_FREE(*c);
 }
 
 void engine_collect_stop(struct collect *c)
 {
-    calls_forget(&c->calls, NULL);
+    registry_calls_forget(&c->calls, NULL);
     c->outstanding = 0;
     c->done = NULL;
 }
@@ -72,18 +72,18 @@ bool engine_collect_wanted(const struct collect *c)
 {
     const struct view *v = c->config.view;
     int64_t keep = c->config.keep_ms;
-    return view_collectable_count(v, keep + keep / 10, 1) > 0 ||
-           view_collectable_count(v, keep, COLLECT_MANY_ITEMS) ==
+    return work_view_collectable_count(v, keep + keep / 10, 1) > 0 ||
+           work_view_collectable_count(v, keep, COLLECT_MANY_ITEMS) ==
                COLLECT_MANY_ITEMS ||
-           view_surplus(v, COLLECT_FAILOVERS_KEPT + COLLECT_MANY_FAILOVERS -
-                               1) != NULL;
+           work_view_surplus(v, COLLECT_FAILOVERS_KEPT +
+                                    COLLECT_MANY_FAILOVERS - 1) != NULL;
 }
 
 bool engine_collect_due(const struct collect *c)
 {
     const struct view *v = c->config.view;
-    return view_collectable_count(v, c->config.keep_ms, 1) > 0 ||
-           view_surplus(v, COLLECT_FAILOVERS_KEPT) != NULL;
+    return work_view_collectable_count(v, c->config.keep_ms, 1) > 0 ||
+           work_view_surplus(v, COLLECT_FAILOVERS_KEPT) != NULL;
 }
 
 static void ended(struct collect *c)
@@ -111,7 +111,7 @@ static void on_records_gone(void *part, size_t index,
     if (reply->err.code == ERR_OK) {
         c->failovers += c->n_records;
         for (size_t i = 0; i < c->n_records; i++)
-            view_collected_failover(c->config.view, c->records[i].id);
+            work_view_collected_failover(c->config.view, c->records[i].id);
     } else if (reply->err.code != ERR_CONFLICT &&
                reply->err.code != ERR_NOT_FOUND) {
         c->err = reply->err;
@@ -128,9 +128,9 @@ static void collect_records(struct collect *c)
         ended(c);
         return;
     }
-    c->n_records =
-        view_surplus_list(c->config.view, COLLECT_FAILOVERS_KEPT, c->records,
-                          max < FAILOVER_MAX ? max : FAILOVER_MAX);
+    c->n_records = work_view_surplus_list(
+        c->config.view, COLLECT_FAILOVERS_KEPT, c->records,
+        max < FAILOVER_MAX ? max : FAILOVER_MAX);
     if (c->n_records == 0) {
         ended(c);
         return;
@@ -141,9 +141,9 @@ static void collect_records(struct collect *c)
             .type = REGISTRY_DELETE,
             .expect = REGISTRY_VERSION,
             .version = c->records[i].version,
-            .key = failover_key(c->records[i].id, keys[i])};
-    registry_txn(c->config.registry, ops, 1 + c->n_records, call_done,
-                 call_new(&c->calls, on_records_gone, c, 0));
+            .key = work_failover_key(c->records[i].id, keys[i])};
+    registry_txn(c->config.registry, ops, 1 + c->n_records, registry_calls_done,
+                 registry_calls_new(&c->calls, on_records_gone, c, 0));
 }
 
 /* --- finished items ------------------------------------------------------ */
@@ -158,7 +158,7 @@ static void on_items_gone(void *part, size_t index,
         c->collected += index;
         for (size_t i = 0; i < c->n; i++) {
             if (c->items[i].sent)
-                view_collected_item(c->config.view, c->items[i].id);
+                work_view_collected_item(c->config.view, c->items[i].id);
         }
     } else if (reply->err.code != ERR_CONFLICT &&
                reply->err.code != ERR_NOT_FOUND) {
@@ -200,7 +200,7 @@ static void delete_items(struct collect *c)
     buf_init(&value, 64);
     ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = c->lock};
     size_t n = add_deletes(c, ops + 2, keys, cap - 2, &floor);
-    epoch_floor_write(&value, floor);
+    work_epoch_floor_write(&value, floor);
     ops[1] = (struct registry_op){.type = REGISTRY_PUT,
                                   .expect = c->has_floor ? REGISTRY_VERSION
                                                          : REGISTRY_ABSENT,
@@ -209,8 +209,8 @@ static void delete_items(struct collect *c)
                                   .value = buf_text(&value),
                                   .value_len = value.len};
     if (n > 0 && !too_old(c))
-        registry_txn(c->config.registry, ops, n + 2, call_done,
-                     call_new(&c->calls, on_items_gone, c, n));
+        registry_txn(c->config.registry, ops, n + 2, registry_calls_done,
+                     registry_calls_new(&c->calls, on_items_gone, c, n));
     else
         collect_records(c);
     buf_close(&value);
@@ -237,7 +237,8 @@ static void on_floor(void *part, size_t index,
     if (reply->err.code == ERR_OK) {
         const struct registry_entry *e = &reply->entries[0];
         /* a floor that nobody can read must not be replaced by a guess */
-        if (epoch_floor_read(e->value, e->value_len, &c->floor, &c->err) == 0) {
+        if (work_epoch_floor_read(e->value, e->value_len, &c->floor, &c->err) ==
+            0) {
             c->has_floor = true;
             c->floor_version = e->version;
         }
@@ -263,7 +264,8 @@ static void on_item(void *part, size_t index,
             work_item_close(&w);
         }
     } else if (reply->err.code == ERR_NOT_FOUND) {
-        view_collected_item(c->config.view, f->id); /* somebody was faster */
+        work_view_collected_item(c->config.view,
+                                 f->id); /* somebody was faster */
     } else {
         c->err = reply->err;
     }
@@ -286,14 +288,15 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
     c->has_floor = false;
     c->floor = c->floor_version = 0;
     err_clear(&c->err);
-    c->n = view_collectable(c->config.view, c->config.keep_ms, ids, PASS_MAX);
+    c->n =
+        work_view_collectable(c->config.view, c->config.keep_ms, ids, PASS_MAX);
     c->outstanding = c->n + 1;
-    registry_get(r, EPOCH_FLOOR_KEY, call_done,
-                 call_new(&c->calls, on_floor, c, 0));
+    registry_get(r, EPOCH_FLOOR_KEY, registry_calls_done,
+                 registry_calls_new(&c->calls, on_floor, c, 0));
     for (size_t i = 0; i < c->n; i++) {
         memset(&c->items[i], 0, sizeof(c->items[i]));
         memcpy(c->items[i].id, ids[i], sizeof(ids[i]));
-        registry_get(r, work_key(ids[i], key), call_done,
-                     call_new(&c->calls, on_item, c, i));
+        registry_get(r, work_key(ids[i], key), registry_calls_done,
+                     registry_calls_new(&c->calls, on_item, c, i));
     }
 }

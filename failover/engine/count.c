@@ -45,8 +45,9 @@ void engine_counter_page(struct counter *c, struct engine *e,
     c->e = e;
     c->done = done;
     c->arg = arg;
-    registry_list(e->c.registry, WORK_PREFIX, c->next, ENGINE_PAGE, call_done,
-                  call_new(&e->calls, on_page, c, 0));
+    registry_list(e->c.registry, WORK_PREFIX, c->next, ENGINE_PAGE,
+                  registry_calls_done,
+                  registry_calls_new(&e->calls, on_page, c, 0));
 }
 
 void engine_counter_close(struct counter *c)

@@ -16,7 +16,7 @@ void engine_dry_run_free(struct dry_run **s)
     if (*s == NULL)
         return;
     struct dry_run *old = *s;
-    calls_forget(&old->e->calls, &old->reader);
+    registry_calls_forget(&old->e->calls, &old->reader);
     engine_pass_close(&old->pass);
     DL_DELETE(old->e->dry_runs, old);
     for (size_t i = 0; i < old->n_candidates; i++)
@@ -37,7 +37,7 @@ static void add_candidate(struct dry_run *s, const struct node *n)
         .address = mem_strdup(n->address),
         .load = n->load.cpu > 0 ? n->load.cpu : 0,
         .weight = weight >= 0 ? (uint32_t)weight : 100,
-        .owned = view_marker_count(s->e->c.view, n->kind, n->address),
+        .owned = work_view_marker_count(s->e->c.view, n->kind, n->address),
     };
 }
 

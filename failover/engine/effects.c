@@ -69,9 +69,9 @@ static void on_lost(void *arg)
 static void do_unlock(struct engine *e)
 {
     bool held = e->lock != NULL && registry_lock_held(e->lock);
-    calls_forget(&e->calls, &e->reader);
-    calls_forget(&e->calls, &e->counter);
-    calls_forget(&e->calls, e);
+    registry_calls_forget(&e->calls, &e->reader);
+    registry_calls_forget(&e->calls, &e->counter);
+    registry_calls_forget(&e->calls, e);
     engine_pass_reset(&e->pass);
     engine_collect_stop(e->collect);
     engine_dry_run_free(&e->matching);
@@ -144,12 +144,12 @@ static size_t write_ops(struct engine *e, const struct failover_effect *fx,
     }
     if (fx->record != NULL) {
         bool fresh = fx->record->version == 0;
-        failover_record_write(record, fx->record);
+        work_failover_write(record, fx->record);
         ops[n] = (struct registry_op){
             .type = REGISTRY_PUT,
             .expect = fresh ? REGISTRY_ABSENT : REGISTRY_VERSION,
             .version = fx->record->version,
-            .key = failover_key(fx->record->id, keys[n]),
+            .key = work_failover_key(fx->record->id, keys[n]),
             .value = buf_text(record),
             .value_len = record->len};
         n++;
@@ -175,8 +175,8 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
     size_t n = write_ops(e, fx, ops, keys, &gate, &record);
     assert(e->lock != NULL);
     assert(!gate.overflow && !record.overflow && n > 1);
-    registry_txn(e->c.registry, ops, n, call_done,
-                 call_new(&e->calls, on_written, e, 0));
+    registry_txn(e->c.registry, ops, n, registry_calls_done,
+                 registry_calls_new(&e->calls, on_written, e, 0));
     buf_close(&gate);
     buf_close(&record);
 }
@@ -353,7 +353,7 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         do_next(e);
         return;
     case FAILOVER_DO_READ:
-        calls_forget(&e->calls, &e->reader);
+        registry_calls_forget(&e->calls, &e->reader);
         engine_reader_start(&e->reader, e, failover_task(e->f)->address,
                             on_read, e);
         return;

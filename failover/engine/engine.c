@@ -103,7 +103,7 @@ void engine_free(struct engine **e)
     if ((*e)->lock != NULL)
         registry_unlock(&(*e)->lock);
     engine_collect_free(&(*e)->collect);
-    calls_orphan(&(*e)->calls);
+    registry_calls_orphan(&(*e)->calls);
     engine_close(*e);
     *e = NULL;
 }
@@ -114,7 +114,7 @@ void engine_abandon(struct engine **e)
         return;
     engine_collect_abandon(&(*e)->collect);
     (*e)->lock = (*e)->hook_lock = NULL; /* went with the registry's client */
-    calls_free(&(*e)->calls);
+    registry_calls_free(&(*e)->calls);
     engine_close(*e);
     *e = NULL;
 }

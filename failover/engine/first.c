@@ -46,10 +46,10 @@ static void put(struct engine *e, const struct node *n)
     buf_init(&value, REGISTRY_VALUE_MAX);
     gate_write(&value, &gate);
     e->first.outstanding++;
-    registry_put(e->c.registry,
-                 gate_key(e->c.kind, n->address, key, sizeof(key)),
-                 buf_text(&value), value.len, expect, 0, false, call_done,
-                 call_new(&e->calls, on_put, &e->first, 0));
+    registry_put(
+        e->c.registry, gate_key(e->c.kind, n->address, key, sizeof(key)),
+        buf_text(&value), value.len, expect, 0, false, registry_calls_done,
+        registry_calls_new(&e->calls, on_put, &e->first, 0));
     buf_close(&value);
 }
 
@@ -71,7 +71,7 @@ void engine_first_tick(struct engine *e)
     mono_ms now = e->c.clock->mono;
     struct node *n = NULL;
     if (!e->hooked || !e->c.conf->enabled || e->first.outstanding > 0 ||
-        now < e->first.not_before || !view_synced(e->c.view) ||
+        now < e->first.not_before || !work_view_synced(e->c.view) ||
         !membership_synced(e->c.membership))
         return;
     e->first.not_before = now + FIRST_EVERY_MS;

@@ -324,10 +324,11 @@ static void start(struct hook *k, const struct failover_record *r)
     memset(&m, 0, sizeof(m));
     m.type = GUARD_START;
     (void)snprintf(fence, sizeof(fence), "%" PRIu64, r->fence);
-    guard_env(&m, "PELORUS_KIND", node_kind_name(r->kind));
-    guard_env(&m, "PELORUS_ADDRESS", r->address);
-    guard_env(&m, "PELORUS_PROCESS", process_text(&r->process, process));
-    guard_env(&m, "PELORUS_FENCE", fence);
+    process_guard_env(&m, "PELORUS_KIND", node_kind_name(r->kind));
+    process_guard_env(&m, "PELORUS_ADDRESS", r->address);
+    process_guard_env(&m, "PELORUS_PROCESS",
+                      process_text(&r->process, process));
+    process_guard_env(&m, "PELORUS_FENCE", fence);
     say(k, &m);
 }
 

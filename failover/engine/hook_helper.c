@@ -49,7 +49,7 @@ static void NORETURN become_guard(const struct helper *h, int line, int out)
         (void)close(out);
     (void)close(h->children);
     (void)close(LINE);
-    guard_main(line, argv);
+    process_guard_main(line, argv);
 }
 
 static void start(struct helper *h, int line, int out)
@@ -108,7 +108,7 @@ static void reap(struct helper *h)
         h->guards[i] = h->guards[--h->n];
     }
     if (h->orphans)
-        h->orphans = descendants_sweep(h->guards, h->n, 0) > 0;
+        h->orphans = process_descendants_sweep(h->guards, h->n, 0) > 0;
 }
 
 static void set_up(struct helper *h, int line)
@@ -116,9 +116,9 @@ static void set_up(struct helper *h, int line)
     sigset_t child;
     int null;
 
-    descendants_adopt();
+    process_descendants_adopt();
     (void)prctl(PR_SET_NAME, "pelorus-hooks");
-    guard_signals();
+    process_guard_signals();
     /* nothing of the coordinator's is kept open by us */
     line = fcntl(line, F_DUPFD, LINE + 1);
     null = open("/dev/null", O_RDWR);

@@ -19,7 +19,7 @@ static mono_ms proven_until(const struct engine *e)
 static void on_hook_ended(void *arg, int exit_code, const char *tail)
 {
     void *part;
-    if (!call_take(arg, &part))
+    if (!registry_calls_take(arg, &part))
         return;
     struct engine *e = part;
     e->hook = NULL;
@@ -40,7 +40,7 @@ void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done)
     const struct failover_record *r = failover_record(e->f);
     const struct engine_hooks *h = e->c.hooks;
     assert(r != NULL && h != NULL && e->hook == NULL);
-    e->hook = call_new(&e->calls, no_reply_comes, e, 0);
+    e->hook = registry_calls_new(&e->calls, no_reply_comes, e, 0);
     e->hook_done = done;
     h->run(h->arg, r, time_ms, proven_until(e), on_hook_ended, e->hook);
 }
@@ -55,7 +55,7 @@ void engine_hook_tick(struct engine *e)
 static void on_hook_stopped(void *arg)
 {
     void *part;
-    if (!call_take(arg, &part))
+    if (!registry_calls_take(arg, &part))
         return;
     struct engine *e = CONTAINER_OF(part, struct engine, hook_stops);
     e->hook_stops = NULL;
@@ -72,9 +72,10 @@ static void hook_stop(struct engine *e)
     e->hook = NULL;
     e->hook_lock = e->lock;
     e->lock = NULL;
-    e->hook_stops = call_new(&e->calls, no_reply_comes, &e->hook_stops, 0);
+    e->hook_stops =
+        registry_calls_new(&e->calls, no_reply_comes, &e->hook_stops, 0);
     h->stop(h->arg, run, on_hook_stopped, e->hook_stops);
-    (void)call_take(run, &part);
+    (void)registry_calls_take(run, &part);
 }
 
 /* The engine goes away: whoever runs hooks has ended them before, or else does
@@ -85,7 +86,7 @@ void engine_hook_close(struct engine *e)
     void *part;
     if (e->hook != NULL) {
         h->stop(h->arg, e->hook, NULL, NULL);
-        (void)call_take(e->hook, &part);
+        (void)registry_calls_take(e->hook, &part);
         e->hook = NULL;
     }
     registry_unlock(&e->hook_lock);

@@ -76,8 +76,8 @@ static void target_create(struct move_pass *pass, struct target *t,
     ops[1].value_len = value.len;
     t->state = TARGET_BUSY;
     pass->n_busy++;
-    registry_txn(pass->e->c.registry, ops, 2, call_done,
-                 call_new(&pass->e->calls, on_created, t, 0));
+    registry_txn(pass->e->c.registry, ops, 2, registry_calls_done,
+                 registry_calls_new(&pass->e->calls, on_created, t, 0));
     buf_close(&value);
 }
 
@@ -123,7 +123,8 @@ static void target_read(struct move_pass *pass, struct target *t)
     pass->n_busy++;
     registry_get(pass->e->c.registry,
                  gate_key(pass->e->c.kind, t->address, key, sizeof(key)),
-                 call_done, call_new(&pass->e->calls, on_target, t, 0));
+                 registry_calls_done,
+                 registry_calls_new(&pass->e->calls, on_target, t, 0));
 }
 
 static void on_created(void *part, size_t index,
@@ -373,8 +374,8 @@ static void send_batch(struct move_pass *pass, struct batch *b)
     pass->batches[slot] = b;
     pass->n_batches++;
     failover_failpoint("engine-before-batch");
-    registry_txn(pass->e->c.registry, b->ops, b->n_ops, call_done,
-                 call_new(&pass->e->calls, on_batch, pass, slot));
+    registry_txn(pass->e->c.registry, b->ops, b->n_ops, registry_calls_done,
+                 registry_calls_new(&pass->e->calls, on_batch, pass, slot));
     for (size_t i = 0; i < b->cap; i++)
         MEM_FREE(b->values[i]); /* the registry has copied them */
 }

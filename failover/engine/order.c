@@ -35,8 +35,8 @@ static void queueing_free(struct engine *e, struct queueing **q)
 {
     if (*q == NULL)
         return;
-    calls_forget(&e->calls, &(*q)->reader);
-    calls_forget(&e->calls, *q);
+    registry_calls_forget(&e->calls, &(*q)->reader);
+    registry_calls_forget(&e->calls, *q);
     MEM_FREE(*q);
 }
 
@@ -159,8 +159,8 @@ static void on_there(void *part, size_t index,
         refused(q, FAILOVER_OUTCOME_UNKNOWN);
         return;
     }
-    if (failover_record_read(&there, reply->entries[0].value,
-                             reply->entries[0].value_len, NULL) == 0 &&
+    if (work_failover_read(&there, reply->entries[0].value,
+                           reply->entries[0].value_len, NULL) == 0 &&
         !failover_phase_final(there.phase)) {
         accepted(q);
         return;
@@ -183,8 +183,9 @@ static void on_put(void *part, size_t index, const struct registry_reply *reply)
         return;
     case ERR_CONFLICT:
     case ERR_UNKNOWN:
-        registry_get(q->e->c.registry, failover_key(q->record.id, key),
-                     call_done, call_new(&q->e->calls, on_there, q, 0));
+        registry_get(q->e->c.registry, work_failover_key(q->record.id, key),
+                     registry_calls_done,
+                     registry_calls_new(&q->e->calls, on_there, q, 0));
         return;
     default:
         refused(q, FAILOVER_NO_REGISTRY);
@@ -213,10 +214,11 @@ static void put_record(struct queueing *q)
     assert(q->o->into == q && q->number < NUMBER_MAX);
     set_id(q);
     buf_init(&b, REGISTRY_VALUE_MAX);
-    failover_record_write(&b, &q->record);
-    registry_put(q->e->c.registry, failover_key(q->record.id, key),
-                 buf_text(&b), b.len, REGISTRY_ABSENT, 0, false, call_done,
-                 call_new(&q->e->calls, on_put, q, 0));
+    work_failover_write(&b, &q->record);
+    registry_put(q->e->c.registry, work_failover_key(q->record.id, key),
+                 buf_text(&b), b.len, REGISTRY_ABSENT, 0, false,
+                 registry_calls_done,
+                 registry_calls_new(&q->e->calls, on_put, q, 0));
     buf_close(&b);
 }
 

@@ -37,7 +37,7 @@ void engine_pass_forget_targets(struct move_pass *pass)
     HASH_ITER(hh, pass->targets, t, next)
     {
         if (t->state == TARGET_BUSY)
-            calls_forget(&pass->e->calls, t);
+            registry_calls_forget(&pass->e->calls, t);
         HASH_DEL(pass->targets, t);
         mem_free(t);
     }
@@ -67,7 +67,7 @@ static void drop_items(struct move_pass *pass)
 
 void engine_pass_reset(struct move_pass *pass)
 {
-    calls_forget(&pass->e->calls, pass);
+    registry_calls_forget(&pass->e->calls, pass);
     batches_close(pass);
     engine_pass_forget_targets(pass);
     drop_items(pass);
@@ -175,8 +175,9 @@ void engine_pass_item_read(struct move_pass *pass, size_t i, call_f *then)
     it->state = ITEM_READING;
     it->read_at = pass->e->c.clock->mono;
     pass->reading++;
-    registry_get(pass->e->c.registry, work_key(it->marker.id, key), call_done,
-                 call_new(&pass->e->calls, then, pass, i));
+    registry_get(pass->e->c.registry, work_key(it->marker.id, key),
+                 registry_calls_done,
+                 registry_calls_new(&pass->e->calls, then, pass, i));
 }
 
 static void on_item(void *part, size_t index,
@@ -231,7 +232,7 @@ static void on_page(void *part, size_t index,
         struct err err;
         struct marker m;
         err_clear(&err);
-        if (marker_read(&m, &reply->entries[i], &err) != 0) {
+        if (work_marker_read(&m, &reply->entries[i], &err) != 0) {
             log_error("!marker-unreadable", LOG_S("key", reply->entries[i].key),
                       LOG_S("why", err.msg));
             continue;
@@ -257,8 +258,9 @@ static void on_floor(void *part, size_t index,
     pass->floor = 0;
     if (err.code == ERR_NOT_FOUND ||
         (err.code == ERR_OK &&
-         epoch_floor_read(reply->entries[0].value, reply->entries[0].value_len,
-                          &pass->floor, &err) == 0))
+         work_epoch_floor_read(reply->entries[0].value,
+                               reply->entries[0].value_len, &pass->floor,
+                               &err) == 0))
         pass->floor_hold = pass->e->hold;
     else /* an epoch that somebody may have had already must not be given */
         engine_pass_fail(pass, &err);
@@ -272,8 +274,8 @@ static void read_floor(struct move_pass *pass)
     if (pass != &pass->e->pass || pass->floor_hold == pass->e->hold)
         return;
     pass->reading++;
-    registry_get(pass->e->c.registry, EPOCH_FLOOR_KEY, call_done,
-                 call_new(&pass->e->calls, on_floor, pass, 0));
+    registry_get(pass->e->c.registry, EPOCH_FLOOR_KEY, registry_calls_done,
+                 registry_calls_new(&pass->e->calls, on_floor, pass, 0));
 }
 
 void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
@@ -290,9 +292,10 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
     pass->arg = arg;
     pass->session = registry_session(pass->e->c.registry);
     read_floor(pass);
-    marker_prefix(pass->e->c.kind, address, prefix);
+    work_marker_prefix(pass->e->c.kind, address, prefix);
     pass->paging = true;
-    registry_list(pass->e->c.registry, prefix, from, ENGINE_PAGE, call_done,
-                  call_new(&pass->e->calls, on_page, pass, 0));
+    registry_list(pass->e->c.registry, prefix, from, ENGINE_PAGE,
+                  registry_calls_done,
+                  registry_calls_new(&pass->e->calls, on_page, pass, 0));
     mem_free(from);
 }

@@ -48,7 +48,8 @@ static bool is_over(const struct engine *e, const char *address,
         (!gate->drain_of.known && gate->state != GATE_DRAINING &&
          gate->state != GATE_RESTARTING))
         return false;
-    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
+    const struct work_view_owner *o =
+        work_view_owner(e->c.view, e->c.kind, address);
     if (o == NULL || o->gate.version != gate->version)
         return false; /* our time begins when we see it */
     return e->c.clock->mono - o->gate_seen >= gate->for_ms;
@@ -60,8 +61,8 @@ static void judge(struct engine *e, const char *address,
     wall_ms wall = e->c.clock->wall;
     seen->down = is_down(e, address);
     seen->over = is_over(e, address, &seen->gate);
-    seen->paused = settings_paused(settings, wall);
-    bool braked = !settings_overridden(settings, wall);
+    seen->paused = work_settings_paused(settings, wall);
+    bool braked = !work_settings_overridden(settings, wall);
     seen->mass = braked && failover_brake_down(e->brake);
     seen->missing = (uint32_t)failover_brake_missing(e->brake);
     seen->known = (uint32_t)failover_brake_known(e->brake);
@@ -114,9 +115,10 @@ static void add_cached(struct engine *e, const char *address,
 bool engine_remember(struct engine *e, const char *address,
                      struct failover_seen *seen)
 {
-    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
+    const struct work_view_owner *o =
+        work_view_owner(e->c.view, e->c.kind, address);
     memset(seen, 0, sizeof(*seen));
-    seen->record = view_failover(e->c.view, e->c.kind, address);
+    seen->record = work_view_failover(e->c.view, e->c.kind, address);
     if (o != NULL)
         seen->gate = o->gate;
     seen->owns = o != NULL && o->n_markers > 0;
@@ -124,7 +126,7 @@ bool engine_remember(struct engine *e, const char *address,
     engine_gone_find(e, address, seen);
     if (o == NULL && seen->record == NULL && !seen->gone.known)
         return false;
-    judge(e, address, view_settings(e->c.view), seen);
+    judge(e, address, work_view_settings(e->c.view), seen);
     return true;
 }
 
@@ -171,15 +173,16 @@ static void read_markers(struct reader *r)
     char prefix[REGISTRY_KEY_MAX + 1];
     r->outstanding++;
     registry_list(r->e->c.registry,
-                  marker_prefix(r->e->c.kind, r->address, prefix), NULL, 1,
-                  call_done, call_new(&r->e->calls, on_markers, r, 0));
+                  work_marker_prefix(r->e->c.kind, r->address, prefix), NULL, 1,
+                  registry_calls_done,
+                  registry_calls_new(&r->e->calls, on_markers, r, 0));
 }
 
 static void get(struct reader *r, const char *key, call_f *fn)
 {
     r->outstanding++;
-    registry_get(r->e->c.registry, key, call_done,
-                 call_new(&r->e->calls, fn, r, 0));
+    registry_get(r->e->c.registry, key, registry_calls_done,
+                 registry_calls_new(&r->e->calls, fn, r, 0));
 }
 
 static void on_registration(void *part, size_t index,
@@ -266,8 +269,8 @@ static void read_registrations(struct reader *r)
     read_spellings(r);
     if (e->c.kind == NODE_WORKER) {
         r->outstanding++;
-        registry_children(e->c.registry, NODE_GROUPS, call_done,
-                          call_new(&e->calls, on_groups, r, 0));
+        registry_children(e->c.registry, NODE_GROUPS, registry_calls_done,
+                          registry_calls_new(&e->calls, on_groups, r, 0));
     }
 }
 
@@ -282,8 +285,8 @@ static void on_record(void *part, size_t index,
         struct err err;
         const struct registry_entry *entry = &reply->entries[0];
         err_clear(&err);
-        if (failover_record_read(&record, entry->value, entry->value_len,
-                                 &err) != 0) {
+        if (work_failover_read(&record, entry->value, entry->value_len, &err) !=
+            0) {
             failed(r, "the failover", &err);
             arrived(r);
             return;
@@ -310,8 +313,9 @@ static void read_record(struct reader *r, const char *id, size_t index)
 {
     char key[REGISTRY_KEY_MAX + 1];
     r->outstanding++;
-    registry_get(r->e->c.registry, failover_key(id, key), call_done,
-                 call_new(&r->e->calls, on_record, r, index));
+    registry_get(r->e->c.registry, work_failover_key(id, key),
+                 registry_calls_done,
+                 registry_calls_new(&r->e->calls, on_record, r, index));
 }
 
 static void on_gate(void *part, size_t index,
@@ -356,8 +360,8 @@ static void on_settings(void *part, size_t index,
         struct err err;
         err_clear(&err);
         const struct registry_entry *entry = &reply->entries[0];
-        if (settings_read(&r->settings, entry->value, entry->value_len, &err) !=
-            0)
+        if (work_settings_read(&r->settings, entry->value, entry->value_len,
+                               &err) != 0)
             failed(r, "the settings", &err);
     } else if (reply->err.code != ERR_NOT_FOUND) {
         failed(r, "the settings", &reply->err);
@@ -380,7 +384,7 @@ void engine_reader_start(struct reader *r, struct engine *e,
 {
     char key[REGISTRY_KEY_MAX + 1];
     const struct failover_record *hint =
-        view_failover(e->c.view, e->c.kind, address);
+        work_view_failover(e->c.view, e->c.kind, address);
     memset(r, 0, sizeof(*r));
     r->e = e;
     r->done = done;

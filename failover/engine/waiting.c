@@ -101,8 +101,8 @@ static void ask(struct engine *e, struct waiting_item *it)
     char key[REGISTRY_KEY_MAX + 1];
     it->reading = true;
     w->reading++;
-    registry_get(e->c.registry, work_key(it->id, key), call_done,
-                 call_new(&e->calls, on_item, it, 0));
+    registry_get(e->c.registry, work_key(it->id, key), registry_calls_done,
+                 registry_calls_new(&e->calls, on_item, it, 0));
 }
 
 static struct waiting_item *item_of(struct waiting *w, const char *id)
@@ -127,8 +127,8 @@ static void look(struct engine *e)
     w->looks++;
     w->unknown = false;
     drop_groups(w);
-    while ((m = view_marker_next(e->c.view, e->c.kind, VIEW_NOBODY,
-                                 m != NULL ? m->id : NULL)) != NULL) {
+    while ((m = work_view_marker_next(e->c.view, e->c.kind, VIEW_NOBODY,
+                                      m != NULL ? m->id : NULL)) != NULL) {
         if (m->held)
             continue;
         it = item_of(w, m->id);
@@ -151,7 +151,8 @@ static void look(struct engine *e)
 static void refresh(struct engine *e)
 {
     struct waiting *w = &e->waiting;
-    const struct view_owner *o = view_owner(e->c.view, e->c.kind, VIEW_NOBODY);
+    const struct work_view_owner *o =
+        work_view_owner(e->c.view, e->c.kind, VIEW_NOBODY);
     mono_ms now = e->c.clock->mono;
     bool again = w->unknown && now - w->looked >= AGAIN_MS;
     if (o->index == w->index && !again)

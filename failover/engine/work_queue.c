@@ -37,7 +37,7 @@ static enum brake_sight sight_of(struct engine *e, const struct node *n)
  * only since then knows of it, too. -1: it was no loss. */
 static mono_ms fenced_at(struct engine *e, const struct node *n)
 {
-    wall_ms at = view_lost_at(e->c.view, n->gate.failover);
+    wall_ms at = work_view_lost_at(e->c.view, n->gate.failover);
     int64_t age = e->c.clock->wall - at;
     if (at == 0)
         return -1;
@@ -48,7 +48,7 @@ static void sweep_node(struct engine *e, const struct node *n)
 {
     bool left = n->gate.left && !planted(PLANTED_LEFT_IS_MISSING);
     bool owns =
-        !left && view_marker_count(e->c.view, e->c.kind, n->address) > 0;
+        !left && work_view_marker_count(e->c.view, e->c.kind, n->address) > 0;
     bool told = left || n->gate.state == GATE_RESTARTING; /* by it, by people */
     bool hook = e->c.hooks != NULL && e->c.conf->hook != NULL;
     /* else only an old gate tells of it; one that a hook is yet to run for is
@@ -75,8 +75,8 @@ static void sweep_nodes(struct engine *e)
 
 static void sweep_owners(struct engine *e)
 {
-    const struct view_owner *o = NULL;
-    while ((o = view_next(e->c.view, o)) != NULL) {
+    const struct work_view_owner *o = NULL;
+    while ((o = work_view_next(e->c.view, o)) != NULL) {
         if (o->kind != e->c.kind || o->n_markers == 0 || o->gate.left ||
             strcmp(o->address, "-") == 0)
             continue;
@@ -90,12 +90,12 @@ static void sweep_owners(struct engine *e)
 static size_t mass_stands(struct engine *e)
 {
     size_t most = 0;
-    const struct view_owner *o = NULL;
-    while ((o = view_next(e->c.view, o)) != NULL) {
+    const struct work_view_owner *o = NULL;
+    while ((o = work_view_next(e->c.view, o)) != NULL) {
         if (o->kind != e->c.kind)
             continue;
         const struct failover_record *r =
-            view_failover(e->c.view, o->kind, o->address);
+            work_view_failover(e->c.view, o->kind, o->address);
         if (r == NULL || r->phase != FAILOVER_HELD ||
             failover_cause_of(r->cause) != CAUSE_MASS)
             continue;
@@ -108,7 +108,7 @@ static size_t mass_stands(struct engine *e)
 static void sweep_now(struct engine *e)
 {
     bool unsure = failover_brake_in_doubt(e->brake);
-    if (!membership_settled(e->c.membership) || !view_synced(e->c.view))
+    if (!membership_settled(e->c.membership) || !work_view_synced(e->c.view))
         return;
     e->swept_at = e->c.clock->mono;
     failover_brake_begin(e->brake, e->swept_at, e->mass_stands);
@@ -121,18 +121,19 @@ static void sweep_now(struct engine *e)
 
 static void sweep(struct engine *e)
 {
-    const struct settings *s = view_settings(e->c.view);
+    const struct settings *s = work_view_settings(e->c.view);
     wall_ms wall = e->c.clock->wall;
     if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
         sweep_now(e);
     e->braked = CAUSE_NONE;
-    if (settings_paused(s, wall))
+    if (work_settings_paused(s, wall))
         e->braked = CAUSE_PAUSED;
     else if (!membership_settled(e->c.membership))
         e->braked = CAUSE_SESSION;
     else if (!e->own_entry)
         e->braked = CAUSE_OWN_ENTRY;
-    else if (failover_brake_down(e->brake) && !settings_overridden(s, wall))
+    else if (failover_brake_down(e->brake) &&
+             !work_settings_overridden(s, wall))
         e->braked = CAUSE_MASS;
 }
 
@@ -141,12 +142,13 @@ static void sweep(struct engine *e)
 static bool has_past_marker(struct engine *e, const char *address,
                             const struct gate *gate)
 {
-    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
+    const struct work_view_owner *o =
+        work_view_owner(e->c.view, e->c.kind, address);
     const struct marker *m = NULL;
     if (o == NULL || (o->n_foreign == 0 && gate->state != GATE_FENCED))
         return false; /* nearly always: no walk over all it owns */
-    while ((m = view_marker_next(e->c.view, e->c.kind, address,
-                                 m != NULL ? m->id : NULL)) != NULL) {
+    while ((m = work_view_marker_next(e->c.view, e->c.kind, address,
+                                      m != NULL ? m->id : NULL)) != NULL) {
         if (failover_plan_movable(gate, &m->process))
             return true;
     }
@@ -206,11 +208,12 @@ static struct queue_entry *entry_of(struct engine *e, const char *address)
 /* All that could make us see an address with other eyes. */
 static uint64_t looks(struct engine *e, const char *address)
 {
-    const struct view_owner *o = view_owner(e->c.view, e->c.kind, address);
+    const struct work_view_owner *o =
+        work_view_owner(e->c.view, e->c.kind, address);
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     const struct failover_record *r =
-        view_failover(e->c.view, e->c.kind, address);
-    uint64_t sum = view_settings(e->c.view)->version;
+        work_view_failover(e->c.view, e->c.kind, address);
+    uint64_t sum = work_view_settings(e->c.view)->version;
     struct failover_seen seen;
     enum failover_cause cause = CAUSE_NONE;
     if (engine_remember(e, address, &seen))
@@ -250,8 +253,8 @@ void engine_queue_add(struct engine *e, const char *address)
 /* Reconcile: every owner that wants something, however it came to that. */
 static void scan(struct engine *e)
 {
-    const struct view_owner *o = NULL;
-    while ((o = view_next(e->c.view, o)) != NULL) {
+    const struct work_view_owner *o = NULL;
+    while ((o = work_view_next(e->c.view, o)) != NULL) {
         if (o->kind == e->c.kind && wants(e, o->address))
             engine_queue_add(e, o->address);
     }
@@ -262,7 +265,8 @@ static void scan(struct engine *e)
 void engine_queue_tick(struct engine *e)
 {
     mono_ms now = e->c.clock->mono;
-    bool known = view_synced(e->c.view) && membership_synced(e->c.membership);
+    bool known =
+        work_view_synced(e->c.view) && membership_synced(e->c.membership);
     bool due =
         known && (e->scanned_at < 0 ||
                   now - e->scanned_at >= e->c.conf->reconcile_interval_ms);
@@ -294,7 +298,7 @@ static bool collecting_wanted(struct engine *e, bool this_hold)
 static bool is_ordered(struct engine *e, const char *address)
 {
     const struct failover_record *r =
-        view_failover(e->c.view, e->c.kind, address);
+        work_view_failover(e->c.view, e->c.kind, address);
     return r != NULL && (r->phase == FAILOVER_QUEUED || r->who[0] != '\0');
 }
 
@@ -335,7 +339,7 @@ bool engine_queue_wanted(struct engine *e)
 {
     if (engine_orders_next(e) != NULL || engine_orders_queueing(e))
         return true;
-    if (!view_synced(e->c.view) || !membership_synced(e->c.membership))
+    if (!work_view_synced(e->c.view) || !membership_synced(e->c.membership))
         return false;
     return first_wanting(e, false) != NULL || engine_waiting_wanted(e) ||
            collecting_wanted(e, false);

@@ -7,10 +7,10 @@
 
 #include "registry/backend.h"
 
-registry_open_f jdbc_open;
+registry_open_f dbms_jdbc_open;
 
 /* What registry_schema() promises. */
-int jdbc_schema(const struct conf_registry *conf, bool apply, const char **text,
-                struct err *err) MUST_CHECK;
+int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
+                     const char **text, struct err *err) MUST_CHECK;
 
 #endif

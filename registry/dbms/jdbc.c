@@ -24,7 +24,7 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
     int rc;
 
     memset(t, 0, sizeof(*t));
-    rc = jdbc_url_parse(&t->url, text, err);
+    rc = conf_jdbc_url_parse(&t->url, text, err);
     if (rc != 0) {
         err_wrap(err, "registry.hikari-config.jdbc-url");
         dbms_target_close(t);
@@ -36,7 +36,7 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
 
 void dbms_target_close(struct dbms_target *t)
 {
-    jdbc_url_close(&t->url);
+    conf_jdbc_url_close(&t->url);
     memset(t, 0, sizeof(*t));
 }
 
@@ -66,7 +66,7 @@ static void quote(char **field, const char *name)
         buf_char(&out, *c);
     }
     buf_char(&out, '"');
-    jdbc_set(field, buf_text(&out));
+    conf_jdbc_set(field, buf_text(&out));
     buf_close(&out);
 }
 
@@ -101,10 +101,10 @@ static void say_notes(const char *at)
 static void fill_who(struct jdbc_url *url, const struct conf_registry *conf)
 {
     if (url->kind == JDBC_MYSQL && conf->user != NULL) {
-        jdbc_set(&url->user, conf->user);
+        conf_jdbc_set(&url->user, conf->user);
     }
     if (url->kind == JDBC_MYSQL && conf->password != NULL) {
-        jdbc_set(&url->password, conf->password);
+        conf_jdbc_set(&url->password, conf->password);
     }
     fill(&url->user, conf->user);
     fill_user(&url->user);
@@ -140,8 +140,8 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
     }
     assert(t->driver != NULL && url->n_hosts > 0);
     fill_who(url, conf);
-    if (conf->jdbc_schema != NULL && t->driver == &dbms_postgresql) {
-        quote(&url->schema, conf->jdbc_schema);
+    if (conf->dbms_jdbc_schema != NULL && t->driver == &dbms_postgresql) {
+        quote(&url->schema, conf->dbms_jdbc_schema);
     }
     fill(&url->ca, conf->cert_file);
     fill(&url->cert, conf->key_cert_chain_file);
@@ -154,8 +154,8 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
     return 0;
 }
 
-int jdbc_open(struct registry **out, struct loop *loop,
-              const struct conf_registry *conf, struct err *err)
+int dbms_jdbc_open(struct registry **out, struct loop *loop,
+                   const struct conf_registry *conf, struct err *err)
 {
     /* A page of a thousand items, three operations each, moves in one txn. */
     static const struct sql_kind mysql = {
@@ -188,8 +188,8 @@ int jdbc_open(struct registry **out, struct loop *loop,
 
 /* --- the schema ----------------------------------------------------------- */
 
-int jdbc_schema(const struct conf_registry *conf, bool apply, const char **text,
-                struct err *err)
+int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
+                     const char **text, struct err *err)
 {
     struct dbms_target target;
     int rc = target_of(&target, conf, true, err);

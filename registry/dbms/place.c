@@ -73,7 +73,7 @@ void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n)
         h->mark = dbms_u64(&cells[1]);
         break;
     case 'J':
-        if (history_read(&record, cells[1].p, cells[1].n, NULL) == 0) {
+        if (registry_history_read(&record, cells[1].p, cells[1].n, NULL) == 0) {
             h->place.generation = record.generation;
         }
         break;

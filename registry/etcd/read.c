@@ -241,7 +241,7 @@ static void start_exists(struct etcd_call *c)
 
 /* --- list ---------------------------------------------------------------- */
 
-static void list_page(struct etcd_call *c);
+static void work_list_page(struct etcd_call *c);
 
 static void on_page(void *arg, const struct etcd_result *result)
 {
@@ -254,7 +254,7 @@ static void on_page(void *arg, const struct etcd_result *result)
 
     if (result->verdict == ETCD_TOO_LARGE && c->limit > 1) {
         c->limit /= 2;
-        list_page(c);
+        work_list_page(c);
         return;
     }
     if (!is_answer(c, result)) {
@@ -265,7 +265,7 @@ static void on_page(void *arg, const struct etcd_result *result)
                          &reply.n_entries, &c->at);
     if (reply.n_entries == 0 && more) { /* nothing of ours among them */
         if (!no_progress(c, &before)) {
-            list_page(c);
+            work_list_page(c);
         }
     } else {
         reply.entries = entries;
@@ -275,7 +275,7 @@ static void on_page(void *arg, const struct etcd_result *result)
     mem_free(entries);
 }
 
-static void list_page(struct etcd_call *c)
+static void work_list_page(struct etcd_call *c)
 {
     struct etcd_key below, end;
     struct etcd_range range = {.key = &c->at, .end = &end, .limit = c->limit};
@@ -298,7 +298,7 @@ static void start_list(struct etcd_call *c)
         etcd_key_set(&from, e->ns, c->call->from);
         etcd_key_past(&c->at, from.s, from.len);
     }
-    list_page(c);
+    work_list_page(c);
 }
 
 /* --- children ------------------------------------------------------------ */

@@ -58,8 +58,8 @@ static void proved(struct sql_side *side, mono_ms sent)
     struct sql_core *core = side->core;
 
     core->proved = side->renewed = side->noted = sent;
-    (void)attention_mark(&core->answers, clock_mono_ms(),
-                         sql_core_beat_ms(core));
+    (void)registry_attention_mark(&core->answers, clock_mono_ms(),
+                                  sql_core_beat_ms(core));
     side->next_beat = sent + sql_core_beat_ms(core);
 }
 
@@ -86,8 +86,8 @@ void sql_session_wrote(struct sql *s, mono_ms sent)
         return;
     }
     side->noted = side->core->proved = sent;
-    (void)attention_mark(&side->core->answers, clock_mono_ms(),
-                         sql_core_beat_ms(side->core));
+    (void)registry_attention_mark(&side->core->answers, clock_mono_ms(),
+                                  sql_core_beat_ms(side->core));
     sql_note(s, SQL_WROTE, side->session, sent);
 }
 
@@ -383,7 +383,7 @@ void sql_worker_poll(void *arg)
     if (atomic_load(&s->closing)) {
         return;
     }
-    (void)attention_mark(&side->core->turns, now, side->core->poll_ms);
+    (void)registry_attention_mark(&side->core->turns, now, side->core->poll_ms);
     session_poll(s, now);
     rc = side->core->ops->changed(
         side->core, side->feed_valid || side->waiting != NULL, &changed, &err);

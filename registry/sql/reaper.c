@@ -18,8 +18,8 @@
 
 void sql_core_init(struct sql_core *core, mono_ms now)
 {
-    attention_init(&core->turns, now);
-    attention_init(&core->answers, now);
+    registry_attention_init(&core->turns, now);
+    registry_attention_init(&core->answers, now);
     core->session_span = core->client_span = INT64_MAX;
 }
 
@@ -35,8 +35,8 @@ int64_t sql_core_beat_ms(const struct sql_core *core)
 bool sql_core_silent(struct sql_core *core, mono_ms *since, int64_t span,
                      int64_t window, mono_ms now)
 {
-    mono_ms began = attention_began(&core->turns, *since, span);
-    mono_ms heard = attention_began(&core->answers, *since, span);
+    mono_ms began = registry_attention_began(&core->turns, *since, span);
+    mono_ms heard = registry_attention_began(&core->answers, *since, span);
 
     began = began > heard ? began : heard;
     if (began > *since) { /* a whole span to show up, however short `window` */

@@ -43,7 +43,7 @@ void sql_submit_job(struct sql *s, struct sql_job *job, enum sql_job_type type,
 /* --- calls ------------------------------------------------------------------
  */
 
-static void call_done(void *arg)
+static void registry_calls_done(void *arg)
 {
     struct sql_job *job = arg;
     struct sql *s = job->s;
@@ -76,7 +76,7 @@ static void submit(struct registry *r, struct registry_call *call)
     c->job.failed_op = SIZE_MAX;
     sql_submit_job(s, &c->job,
                    call->type == REGISTRY_CALL_TXN ? SQL_JOB_TXN : SQL_JOB_READ,
-                   call_done);
+                   registry_calls_done);
 }
 
 /* --- the session, as the loop sees it ----------------------------------------

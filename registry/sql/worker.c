@@ -56,7 +56,7 @@ static size_t job_bytes(const struct sql_job *job)
     return job->type == SQL_JOB_TXN ? job->of.call->bytes : 0;
 }
 
-static void group_add(struct group *g, struct sql_job *job)
+static void balancer_group_add(struct group *g, struct sql_job *job)
 {
     job->next = NULL;
     *g->tail = job;
@@ -494,12 +494,12 @@ void sql_worker_run(void *arg)
     struct group rest = {.tail = &rest.jobs};
 
     do {
-        group_add(&g, job);
+        balancer_group_add(&g, job);
         job = take_next(s);
     } while (job != NULL && group_has_room(&g, job));
     run_group(s, &g);
     if (job != NULL) {
-        group_add(&rest, job);
+        balancer_group_add(&rest, job);
         run_group(s, &rest);
     }
 }

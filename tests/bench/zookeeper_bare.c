@@ -95,7 +95,7 @@ static void completed(struct raw *raw)
     (void)pthread_mutex_unlock(&raw->mutex);
 }
 
-static struct call *call_new(struct raw *raw, size_t n_ops)
+static struct call *registry_calls_new(struct raw *raw, size_t n_ops)
 {
     struct call *call = mem_zalloc(sizeof(*call));
 
@@ -125,7 +125,7 @@ static void on_value(int rc, const char *value, int len,
 
 static size_t read_one(struct raw *raw, const char *key, uint64_t *version)
 {
-    struct call *call = call_new(raw, 0);
+    struct call *call = registry_calls_new(raw, 0);
     int rc;
 
     call->version = version;
@@ -182,7 +182,7 @@ static void on_multi(int rc, const void *data)
 
 static void send_multi(struct raw *raw, const zoo_op_t *ops, size_t n)
 {
-    struct call *call = call_new(raw, n);
+    struct call *call = registry_calls_new(raw, n);
     int rc = zoo_amulti(raw->zh, (int)n, ops, call->results, on_multi, call);
 
     if (rc != ZOK) {

@@ -148,7 +148,7 @@ static void the_longest_names_are_held(void **state)
     is_held(w, r, gate_key(NODE_ALERT_SERVER, address, key, sizeof(key)),
             false);
     is_held(w, r, work_key(id, key), false);
-    is_held(w, r, marker_key(NODE_ALERT_SERVER, address, id, key), false);
+    is_held(w, r, work_marker_key(NODE_ALERT_SERVER, address, id, key), false);
 }
 
 static void values_have_at_most_512_kib(void **state)

@@ -333,7 +333,7 @@ static bool marked(struct world *w, struct registry *r,
 
     assert_int_equal(do_get(w, r, HISTORY_KEY, &g), ERR_OK);
     assert_int_equal(
-        history_read(h, g.entries[0].value, g.entries[0].value_len, NULL), 0);
+        registry_history_read(h, g.entries[0].value, g.entries[0].value_len, NULL), 0);
     got_free(&g);
     return h->went_back.is;
 }
@@ -353,7 +353,7 @@ static void a_store_without_its_mark_is_not_the_right_one(void **state)
     world_pass(w, 2500); /* it has seen that it stands */
     h.went_back.is = false;
     buf_init(&text, REGISTRY_VALUE_MAX);
-    history_write(&text, &h);
+    registry_history_write(&text, &h);
     assert_int_equal(
         do_put(w, plain, HISTORY_KEY, buf_text(&text), REGISTRY_ANY, 0),
         ERR_OK);

@@ -159,10 +159,10 @@ static bool node_known(struct world *w, struct coord *k, int i, char *why,
     if (m != NULL && m->gate.version != g->version)
         NOT_YET("%s knows gate %" PRIu64 " of %s, it is %" PRIu64, k->self,
                 m->gate.version, n->address, g->version);
-    if (view_marker_count(coordinator_view(k->c), n->kind, n->address) !=
+    if (work_view_marker_count(coordinator_view(k->c), n->kind, n->address) !=
         w->check.nodes[i].markers)
         NOT_YET("%s counts %zu markers at %s, there are %zu", k->self,
-                view_marker_count(coordinator_view(k->c), n->kind, n->address),
+                work_view_marker_count(coordinator_view(k->c), n->kind, n->address),
                 n->address, w->check.nodes[i].markers);
     return true;
 }
@@ -180,10 +180,10 @@ static bool caches_true(struct world *w, char *why, size_t size)
             if (!node_known(w, k, i, why, size))
                 return false;
         for (int kind = 0; kind < 2; kind++)
-            if (view_marker_count(v, (enum node_kind)kind, VIEW_NOBODY) !=
+            if (work_view_marker_count(v, (enum node_kind)kind, VIEW_NOBODY) !=
                 w->check.nobody[kind])
                 NOT_YET("%s counts %zu items of nobody, there are %zu", k->self,
-                        view_marker_count(v, (enum node_kind)kind, VIEW_NOBODY),
+                        work_view_marker_count(v, (enum node_kind)kind, VIEW_NOBODY),
                         w->check.nobody[kind]);
     }
     return true;

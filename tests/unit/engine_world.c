@@ -62,7 +62,7 @@ static void on_state(void *arg, enum registry_state state)
         engine_connection(c->engine, state);
 }
 
-static void on_changed(void *arg, const struct view_owner *owner)
+static void on_changed(void *arg, const struct work_view_owner *owner)
 {
     struct world_coordinator *c = arg;
     if (c->engine != NULL && owner->kind == c->world->kind)
@@ -164,7 +164,7 @@ void world_start(struct world *w, size_t i)
                              .membership = c->membership,
                              .changed = on_changed,
                              .arg = c};
-    c->view = view_new(&vc);
+    c->view = work_view_new(&vc);
     struct engine_hooks hooks = world_hooks(w);
     struct engine_config ec = {
         .clock = &w->clock,
@@ -197,7 +197,7 @@ void world_kill(struct world *w, size_t i)
     assert_non_null(c->registry);
     memory_kill(&c->registry);
     engine_abandon(&c->engine);
-    view_abandon(&c->view);
+    work_view_abandon(&c->view);
     membership_free(&c->membership);
 }
 
@@ -206,7 +206,7 @@ static void stop(struct world_coordinator *c)
     if (c->registry == NULL)
         return;
     engine_free(&c->engine);
-    view_free(&c->view);
+    work_view_free(&c->view);
     registry_unwatch(&c->nodes);
     registry_unwatch(&c->ours);
     registry_unlisten(&c->listener);
@@ -278,7 +278,7 @@ static void step(struct world *w)
         if (w->clock.mono >= membership_wants(c->membership))
             registry_prove(c->registry);
         membership_tick(c->membership);
-        view_tick(c->view);
+        work_view_tick(c->view);
         engine_tick(c->engine);
     }
 }
@@ -354,7 +354,7 @@ void put_settings(struct world *w, const struct settings *s)
 {
     struct buf b;
     buf_init(&b, REGISTRY_VALUE_MAX);
-    settings_write(&b, s);
+    work_settings_write(&b, s);
     put(w, w->admin, SETTINGS_KEY, buf_text(&b), b.len, false);
     buf_close(&b);
 }
@@ -369,9 +369,9 @@ void put_item(struct world *w, const struct work_item *item)
     put(w, w->admin, work_key(item->id, key), buf_text(&b), b.len, false);
     buf_reset(&b);
     if (item->state != WORK_DONE && item->state != WORK_DROPPED) {
-        marker_of(&m, item);
-        marker_write(&b, &m);
-        marker_key(item->kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
+        work_marker_of(&m, item);
+        work_marker_write(&b, &m);
+        work_marker_key(item->kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
                    item->id, key);
         put(w, w->admin, key, buf_text(&b), b.len, false);
     }

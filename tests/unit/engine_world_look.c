@@ -75,7 +75,7 @@ static void each_record(void *arg, const struct registry_entry *e)
 {
     struct search *s = arg;
     struct failover_record r;
-    assert_int_equal(failover_record_read(&r, e->value, e->value_len, NULL), 0);
+    assert_int_equal(work_failover_read(&r, e->value, e->value_len, NULL), 0);
     if ((s->address == NULL || strcmp(r.address, s->address) == 0) &&
         (int)r.phase == s->state) {
         s->n++;
@@ -107,12 +107,12 @@ static void each_agrees(void *arg, const struct registry_entry *e)
     char key[REGISTRY_KEY_MAX + 1];
     assert_int_equal(work_item_read(&item, e->value, e->value_len, NULL), 0);
     if (item.state != WORK_DONE && item.state != WORK_DROPPED) {
-        marker_of(&m, &item);
-        marker_key(item.kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
+        work_marker_of(&m, &item);
+        work_marker_key(item.kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
                    item.id, key);
         const struct registry_entry *found = memory_find(s->world->store, key);
         assert_non_null(found);
-        assert_int_equal(marker_read(&there, found, NULL), 0);
+        assert_int_equal(work_marker_read(&there, found, NULL), 0);
         assert_int_equal(there.epoch, item.epoch);
         s->n++;
     }

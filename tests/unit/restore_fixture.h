@@ -127,10 +127,10 @@ FIXTURE void scene_item(struct scene *s, const struct work_item *w, bool marked)
     work_item_write(&b, w);
     scene_put(s, work_key(w->id, key), buf_text(&b));
     if (marked) {
-        marker_of(&m, w);
+        work_marker_of(&m, w);
         buf_reset(&b);
-        marker_write(&b, &m);
-        scene_put(s, marker_key(m.kind, m.address, m.id, key), buf_text(&b));
+        work_marker_write(&b, &m);
+        scene_put(s, work_marker_key(m.kind, m.address, m.id, key), buf_text(&b));
     }
     buf_close(&b);
 }
@@ -189,7 +189,7 @@ FIXTURE bool scene_history(struct scene *s, struct history_record *out)
     memset(out, 0, sizeof(*out));
     if (e == NULL)
         return false;
-    assert_int_equal(history_read(out, e->value, e->value_len, NULL), 0);
+    assert_int_equal(registry_history_read(out, e->value, e->value_len, NULL), 0);
     return true;
 }
 
@@ -215,11 +215,11 @@ static inline void check_item(void *arg, const struct registry_entry *entry)
     if (work_item_read(&w, entry->value, entry->value_len, NULL) != 0)
         return;
     if (w.state != WORK_DONE && w.state != WORK_DROPPED) {
-        marker_of(&want, &w);
+        work_marker_of(&want, &w);
         const struct registry_entry *e = memory_find(
-            s->store, marker_key(want.kind, want.address, want.id, key));
+            s->store, work_marker_key(want.kind, want.address, want.id, key));
         assert_non_null(e);
-        assert_int_equal(marker_read(&m, e, NULL), 0);
+        assert_int_equal(work_marker_read(&m, e, NULL), 0);
         assert_true(m.epoch == w.epoch);
         assert_true(m.held == want.held);
         assert_true(w.state != WORK_ASSIGNED ||

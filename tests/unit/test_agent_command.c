@@ -57,7 +57,7 @@ static int tear_down(void **state)
     struct fixture *f = *state;
     char command[128];
 
-    command_free(&f->command);
+    agent_command_free(&f->command);
     loop_free(&f->loop);
     snprintf(command, sizeof(command), "rm -rf %s", f->dir);
     return system(command);
@@ -69,9 +69,9 @@ static void prepare(struct fixture *f, const char *const *argv)
     struct err err;
 
     assert_int_equal(
-        command_new(&f->command, (char *const *)(uintptr_t)argv, &err), 0);
+        agent_command_new(&f->command, (char *const *)(uintptr_t)argv, &err), 0);
     assert_int_equal(loop_new(&f->loop, 16, &err), 0);
-    command_attach(f->command, f->loop, on_event, f);
+    agent_command_attach(f->command, f->loop, on_event, f);
 }
 
 static void await(struct fixture *f, enum guard_message_type type)
@@ -159,7 +159,7 @@ static void the_exit_code_comes_back(void **state)
     const char *argv[] = {"sh", "-c", "exit 42", NULL};
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_EXITED);
     assert_true(WIFEXITED((int)f->last.value));
     assert_int_equal(WEXITSTATUS((int)f->last.value), 42);
@@ -175,7 +175,7 @@ static void a_command_starts_again_and_knows_its_process(void **state)
         char process[24];
 
         snprintf(process, sizeof(process), "x-%d", i);
-        command_start(f->command, process, FAR);
+        agent_command_start(f->command, process, FAR);
         await(f, GUARD_EXITED);
         assert_int_equal(WEXITSTATUS((int)f->last.value), i);
     }
@@ -187,7 +187,7 @@ static void a_command_that_does_not_exist_says_why(void **state)
     const char *argv[] = {"/nonexistent/command", NULL};
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_FAILED);
     assert_int_equal(f->last.value, ENOENT);
 }
@@ -198,9 +198,9 @@ static void a_signal_reaches_the_group(void **state)
     const char *argv[] = {"sleep", "600", NULL};
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
-    command_signal(f->command, SIGTERM);
+    agent_command_signal(f->command, SIGTERM);
     await(f, GUARD_EXITED);
     assert_true(WIFSIGNALED((int)f->last.value));
     assert_int_equal(WTERMSIG((int)f->last.value), SIGTERM);
@@ -216,13 +216,13 @@ static void the_deadline_kills_the_whole_group(void **state)
     pid_t child;
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
     child = await_pid(f, "child");
     assert_false(is_dead(child));
-    command_signal(f->command, SIGTERM);
+    agent_command_signal(f->command, SIGTERM);
     deadline = clock_mono_ms() + 500;
-    command_deadline(f->command, deadline);
+    agent_command_deadline(f->command, deadline);
     await(f, GUARD_EXITED);
     assert_int_equal(WTERMSIG((int)f->last.value), SIGKILL);
     assert_true(clock_mono_ms() >= deadline);
@@ -236,13 +236,13 @@ static void a_deadline_moved_in_time_does_not_kill(void **state)
     mono_ms end = clock_mono_ms() + 900;
 
     prepare(f, argv);
-    command_start(f->command, "1-2", clock_mono_ms() + 600);
+    agent_command_start(f->command, "1-2", clock_mono_ms() + 600);
     await(f, GUARD_STARTED);
     while (clock_mono_ms() < end) {
-        command_deadline(f->command, clock_mono_ms() + 600);
+        agent_command_deadline(f->command, clock_mono_ms() + 600);
         loop_turn(f->loop, 50);
     }
-    command_deadline(f->command, FAR);
+    agent_command_deadline(f->command, FAR);
     await(f, GUARD_EXITED);
     assert_true(WIFEXITED((int)f->last.value));
     assert_int_equal(WEXITSTATUS((int)f->last.value), 7);
@@ -258,7 +258,7 @@ static void what_a_command_leaves_behind_is_killed(void **state)
     snprintf(script, sizeof(script), "sleep 600 & echo $! >%s/child; exit 3",
              f->dir);
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_EXITED);
     assert_int_equal(WEXITSTATUS((int)f->last.value), 3);
     child = await_pid(f, "child");
@@ -285,10 +285,10 @@ static void a_daemon_does_not_outlive_its_command(void **state)
     pid_t child;
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
     child = await_pid(f, "child");
-    command_signal(f->command, SIGTERM); /* the daemon does not mind */
+    agent_command_signal(f->command, SIGTERM); /* the daemon does not mind */
     await(f, GUARD_EXITED);
     assert_true(is_dead(child)); /* already: the exit is told last */
     assert_false(f->last.left);
@@ -303,10 +303,10 @@ static void a_daemon_dies_at_the_deadline(void **state)
     pid_t child;
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
     child = await_pid(f, "child");
-    command_deadline(f->command, clock_mono_ms() + 100);
+    agent_command_deadline(f->command, clock_mono_ms() + 100);
     await(f, GUARD_EXITED);
     assert_true(f->last.late);
     assert_true(is_dead(child));
@@ -321,11 +321,11 @@ static void freeing_kills_what_runs(void **state)
     pid_t leader, child;
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
     leader = (pid_t)f->last.value;
     child = await_pid(f, "child");
-    command_free(&f->command);
+    agent_command_free(&f->command);
     await_death(leader);
     await_death(child);
 }
@@ -342,14 +342,14 @@ static pid_t agent_process(struct fixture *f, const char *const *argv,
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prepare(f, argv);
-    command_start(f->command, "1-2", clock_mono_ms() + deadline_ms);
+    agent_command_start(f->command, "1-2", clock_mono_ms() + deadline_ms);
     await(f, GUARD_STARTED);
     snprintf(path, sizeof(path), "%s/leader", f->dir);
     file = fopen(path, "w");
     fprintf(file, "%d\n", (int)f->last.value);
     fclose(file);
     for (;;) {
-        command_deadline(f->command, clock_mono_ms() + deadline_ms);
+        agent_command_deadline(f->command, clock_mono_ms() + deadline_ms);
         loop_turn(f->loop, 100);
     }
 }
@@ -412,7 +412,7 @@ static void a_killed_guard_takes_the_command_with_it(void **state)
     pid_t leader, child;
 
     prepare(f, argv);
-    command_start(f->command, "1-2", FAR);
+    agent_command_start(f->command, "1-2", FAR);
     await(f, GUARD_STARTED);
     leader = (pid_t)f->last.value;
     child = await_pid(f, "child");

@@ -51,20 +51,20 @@ static struct backup_facts facts_of(void)
 static void add(struct backup_file *f, const char *key, const char *value,
                 size_t len)
 {
-    assert_int_equal(backup_file_add(f, key, value, len, NULL), 0);
+    assert_int_equal(restore_file_add(f, key, value, len, NULL), 0);
 }
 
 static void write_file(void)
 {
     struct backup_facts facts = facts_of();
     struct backup_file *f;
-    assert_int_equal(backup_file_new(&f, path, &facts, NULL), 0);
+    assert_int_equal(restore_file_new(&f, path, &facts, NULL), 0);
     add(f, "/pelorus/settings", "\"\\\n\t\x01 \xc3\xa9", 8);
     add(f, "/pelorus/groups/a", "a\0b", 3);
     add(f, "/pelorus/groups/b", "\xff\xfe", 2);
     add(f, EPOCH_FLOOR_KEY, "12", 2);
     assert_int_equal(access(path, F_OK), -1); /* not before it is whole */
-    assert_int_equal(backup_file_end(&f, NULL), 0);
+    assert_int_equal(restore_file_end(&f, NULL), 0);
 }
 
 static void what_is_written_is_read(void **state)
@@ -72,7 +72,7 @@ static void what_is_written_is_read(void **state)
     struct backup *b;
     (void)state;
     write_file();
-    assert_int_equal(backup_read(&b, path, &s.err), 0);
+    assert_int_equal(restore_backup_read(&b, path, &s.err), 0);
     assert_string_equal(b->facts.registry, "memory");
     assert_string_equal(b->facts.namespace_, "n");
     assert_int_equal(b->facts.place.line, 2);
@@ -86,7 +86,7 @@ static void what_is_written_is_read(void **state)
     assert_memory_equal(b->entries[1].value, "a\0b", 3);
     assert_memory_equal(b->entries[2].value, "\xff\xfe", 2);
     assert_memory_equal(b->entries[3].value, "\"\\\n\t\x01 \xc3\xa9", 8);
-    backup_free(&b);
+    restore_backup_free(&b);
 }
 
 static size_t load(char *text, size_t size)
@@ -106,9 +106,9 @@ static int read_text(const char *text, size_t len)
     assert_non_null(out);
     assert_int_equal(fwrite(text, 1, len, out), len);
     assert_int_equal(fclose(out), 0);
-    int rc = backup_read(&b, path, &s.err);
+    int rc = restore_backup_read(&b, path, &s.err);
     assert_true((rc == 0) == (b != NULL));
-    backup_free(&b);
+    restore_backup_free(&b);
     return rc;
 }
 
@@ -142,20 +142,20 @@ static void what_no_backup_has_is_refused(void **state)
     struct backup *b;
     (void)state;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        assert_int_equal(backup_file_new(&f, path, &facts, NULL), 0);
+        assert_int_equal(restore_file_new(&f, path, &facts, NULL), 0);
         add(f, keys[i], "1", 1);
-        assert_int_equal(backup_file_end(&f, NULL), 0);
-        assert_int_not_equal(backup_read(&b, path, &s.err), 0);
+        assert_int_equal(restore_file_end(&f, NULL), 0);
+        assert_int_not_equal(restore_backup_read(&b, path, &s.err), 0);
         assert_null(b);
     }
-    assert_int_equal(backup_file_new(&f, path, &facts, NULL), 0);
+    assert_int_equal(restore_file_new(&f, path, &facts, NULL), 0);
     add(f, "/pelorus/settings", "1", 1);
     add(f, "/pelorus/settings", "2", 1);
-    assert_int_equal(backup_file_end(&f, NULL), 0);
-    assert_int_not_equal(backup_read(&b, path, &s.err), 0);
+    assert_int_equal(restore_file_end(&f, NULL), 0);
+    assert_int_not_equal(restore_backup_read(&b, path, &s.err), 0);
     assert_non_null(strstr(s.err.msg, "twice"));
-    assert_int_not_equal(backup_read(&b, "/nowhere/b", &s.err), 0);
-    assert_int_not_equal(backup_file_new(&f, "/nowhere/b", &facts, &s.err), 0);
+    assert_int_not_equal(restore_backup_read(&b, "/nowhere/b", &s.err), 0);
+    assert_int_not_equal(restore_file_new(&f, "/nowhere/b", &facts, &s.err), 0);
     assert_non_null(strstr(s.err.msg, "/nowhere/b.tmp"));
 }
 
@@ -179,7 +179,7 @@ static void begin_taking(void)
 {
     struct backup_facts facts = facts_of();
     taken = false;
-    taking = backup_take_new(s.hand, &s.clock, path, &facts, on_taken, NULL);
+    taking = restore_take_new(s.hand, &s.clock, path, &facts, on_taken, NULL);
 }
 
 static void take(void)
@@ -187,10 +187,10 @@ static void take(void)
     begin_taking();
     for (int i = 0; i < 10000 && !taken; i++) {
         scene_run(&s, 10);
-        backup_take_tick(taking);
+        restore_take_tick(taking);
     }
     assert_true(taken);
-    backup_take_free(&taking);
+    restore_take_free(&taking);
 }
 
 #define HISTORY                                                                \
@@ -218,7 +218,7 @@ static void it_has_what_lasts_and_nothing_else(void **state)
     assert_int_equal(s.err.code, ERR_OK);
     assert_int_equal(items_taken, 60);
     assert_int_equal(keys_taken, 64);
-    assert_int_equal(backup_read(&b, path, &s.err), 0);
+    assert_int_equal(restore_backup_read(&b, path, &s.err), 0);
     assert_int_equal(b->n, 64);
     assert_int_equal(b->items, 60);
     assert_int_equal(b->unfinished, 36);
@@ -226,8 +226,8 @@ static void it_has_what_lasts_and_nothing_else(void **state)
     assert_true(b->facts.has_history);
     assert_int_equal(b->facts.history.generation, 3);
     for (size_t i = 0; i < b->n; i++)
-        assert_true(backup_has(b->entries[i].key));
-    backup_free(&b);
+        assert_true(restore_backup_has(b->entries[i].key));
+    restore_backup_free(&b);
 }
 
 static void what_changes_meanwhile_is_read_again(void **state)
@@ -242,21 +242,21 @@ static void what_changes_meanwhile_is_read_again(void **state)
         char value[32];
         (void)snprintf(value, sizeof(value), "{\"n\":%d}", i);
         scene_put(&s, "/pelorus/owners/master/m1:1", value);
-        backup_take_tick(taking);
+        restore_take_tick(taking);
         assert_false(taken);
     }
     for (int i = 0; i < 10000 && !taken; i++) {
         scene_run(&s, 10);
-        backup_take_tick(taking);
+        restore_take_tick(taking);
     }
-    backup_take_free(&taking);
+    restore_take_free(&taking);
     assert_int_equal(s.err.code, ERR_OK);
-    assert_int_equal(backup_read(&b, path, &s.err), 0);
+    assert_int_equal(restore_backup_read(&b, path, &s.err), 0);
     for (size_t i = 0; i < b->n; i++) {
         if (strcmp(b->entries[i].key, "/pelorus/owners/master/m1:1") == 0)
             assert_string_equal(b->entries[i].value, "{\"n\":39}");
     }
-    backup_free(&b);
+    restore_backup_free(&b);
 }
 
 /* --- putting it back ------------------------------------------------------ */
@@ -268,7 +268,7 @@ static void backed_up(void)
     cluster();
     take();
     assert_int_equal(s.err.code, ERR_OK);
-    assert_int_equal(backup_read(&backup, path, &s.err), 0);
+    assert_int_equal(restore_backup_read(&backup, path, &s.err), 0);
     scene_delete(&s, "/pelorus/coordinators/c1");
 }
 
@@ -302,8 +302,8 @@ static void put_back(uint64_t above)
     struct history_record h;
     assert_true(scene_history(&s, &h));
     assert_false(h.went_back.is);
-    assert_true(history_follows(&h, OLD_ID));
-    assert_true(history_follows(&h, LOST_ID));
+    assert_true(registry_history_follows(&h, OLD_ID));
+    assert_true(registry_history_follows(&h, LOST_ID));
     assert_int_equal(h.generation, 6);
     assert_true(h.fence_base >= 9000 + RESTORE_LIFT_FENCE);
     assert_true(h.accepted.epoch_floor >= above + RESTORE_LIFT_EPOCH);
@@ -340,7 +340,7 @@ static void a_store_gets_it_back(void **state)
     put_back(99);
     assert_int_equal(s.result.items, 36);
     assert_int_equal(scene_count(&s, HISTORY_SEEN_PREFIX), 0);
-    backup_free(&backup);
+    restore_backup_free(&backup);
 }
 
 static void an_empty_store_gets_it(void **state)
@@ -353,12 +353,12 @@ static void an_empty_store_gets_it(void **state)
     scene_enter(&s, backup, 0);
     assert_true(scene_go(&s));
     assert_true(scene_history(&s, &h));
-    assert_true(history_follows(&h, OLD_ID));
+    assert_true(registry_history_follows(&h, OLD_ID));
     assert_int_equal(h.generation, 4);
     assert_true(h.fence_base >= 500 + RESTORE_LIFT_FENCE);
     assert_true(scene_epoch(&s, "a-0") == 20 + RESTORE_LIFT_EPOCH + 1);
     scene_agrees(&s);
-    backup_free(&backup);
+    restore_backup_free(&backup);
 }
 
 static void
@@ -371,7 +371,7 @@ killed_at_any_write_the_store_is_closed_and_the_next_run_ends_it(void **state)
     for (size_t k = 1; !whole; k++, n++) {
         scene_close(&s);
         scene_open(&s, k);
-        backup_free(&backup);
+        restore_backup_free(&backup);
         backed_up();
         live_on();
         scene_enter(&s, backup, 0);
@@ -395,12 +395,12 @@ killed_at_any_write_the_store_is_closed_and_the_next_run_ends_it(void **state)
         scene_leave(&s);
     }
     assert_true(n > 70);
-    backup_free(&backup);
+    restore_backup_free(&backup);
 }
 
 static const struct backup *backed_up_and_lived_on(void)
 {
-    backup_free(&backup);
+    restore_backup_free(&backup);
     backed_up();
     live_on();
     return backup;
@@ -410,7 +410,7 @@ static void answers_that_are_lost_are_no_obstacle(void **state)
 {
     (void)state;
     scene_with_lost_answers(&s, backed_up_and_lived_on, "a-1");
-    backup_free(&backup);
+    restore_backup_free(&backup);
 }
 
 /* Whoever lives has seen the mark before the first key changes. */
@@ -437,7 +437,7 @@ static void it_waits_until_the_coordinators_have_stopped(void **state)
     assert_true(scene_until(&s, &s.done));
     assert_int_equal(s.err.code, ERR_OK);
     put_back(99);
-    backup_free(&backup);
+    restore_backup_free(&backup);
 }
 
 int main(void)

@@ -163,7 +163,7 @@ static void a_pick_names_its_coordinator_and_ends_once(void **state)
     pick(b, START);
     pick_id id = last_pick.pick;
 
-    assert_int_equal(pick_instance(id), pick_instance_of(INSTANCE));
+    assert_int_equal(balancer_pick_instance(id), balancer_pick_instance_of(INSTANCE));
     assert_true(balancer_done(b, id));
     assert_false(balancer_done(b, id));
     assert_false(balancer_refused(b, id));
@@ -179,9 +179,9 @@ static void a_pick_names_its_coordinator_and_ends_once(void **state)
 static void instances_fold_to_24_bits_and_never_to_zero(void **state)
 {
     (void)state;
-    assert_int_not_equal(pick_instance_of(UINT64_C(1) << 24), 0);
-    assert_int_not_equal(pick_instance_of(UINT64_C(0x1000001)), 0);
-    assert_true(pick_instance_of(UINT64_MAX) < 1U << 24);
+    assert_int_not_equal(balancer_pick_instance_of(UINT64_C(1) << 24), 0);
+    assert_int_not_equal(balancer_pick_instance_of(UINT64_C(0x1000001)), 0);
+    assert_true(balancer_pick_instance_of(UINT64_MAX) < 1U << 24);
 }
 
 static void an_old_pick_is_forgotten(void **state)

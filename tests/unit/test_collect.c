@@ -97,7 +97,7 @@ static uint64_t floor_now(void)
     const struct registry_entry *e = memory_find(w.store, EPOCH_FLOOR_KEY);
     uint64_t floor = 0;
     if (e != NULL)
-        assert_int_equal(epoch_floor_read(e->value, e->value_len, &floor, NULL),
+        assert_int_equal(work_epoch_floor_read(e->value, e->value_len, &floor, NULL),
                          0);
     return floor;
 }
@@ -200,8 +200,8 @@ static void put_record(int i, enum failover_phase phase)
     (void)snprintf(r.id, sizeof(r.id), "f-%04d", i);
     (void)snprintf(r.address, sizeof(r.address), "m1:1");
     buf_init(&b, REGISTRY_VALUE_MAX);
-    failover_record_write(&b, &r);
-    registry_put(w.admin, failover_key(r.id, key), buf_text(&b), b.len,
+    work_failover_write(&b, &r);
+    registry_put(w.admin, work_failover_key(r.id, key), buf_text(&b), b.len,
                  REGISTRY_ANY, 0, false, ignore, NULL);
     buf_close(&b);
 }
@@ -221,10 +221,10 @@ static void the_newest_thousand_failovers_stay(void **state)
     n_records = 0;
     memory_each(w.store, FAILOVER_PREFIX, count_record, NULL);
     assert_int_equal(n_records, COLLECT_FAILOVERS_KEPT + 1);
-    assert_non_null(memory_find(w.store, failover_key("f-0000", key)));
-    assert_null(memory_find(w.store, failover_key("f-0001", key)));
-    assert_null(memory_find(w.store, failover_key("f-0002", key)));
-    assert_non_null(memory_find(w.store, failover_key("f-0003", key)));
+    assert_non_null(memory_find(w.store, work_failover_key("f-0000", key)));
+    assert_null(memory_find(w.store, work_failover_key("f-0001", key)));
+    assert_null(memory_find(w.store, work_failover_key("f-0002", key)));
+    assert_non_null(memory_find(w.store, work_failover_key("f-0003", key)));
 }
 
 int main(void)

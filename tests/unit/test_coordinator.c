@@ -42,7 +42,7 @@ static bool ready(struct world *w, int i)
     bool is = s->ready;
 
     assert_true(!is || !s->stale);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     return is;
 }
 
@@ -51,7 +51,7 @@ static size_t peers(struct world *w, int i)
     struct snapshot *s = coordinator_snapshot(w->c[i]);
     size_t n = s->n_coordinators;
 
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     return n;
 }
 
@@ -83,8 +83,8 @@ static void a_snapshot_shows_what_is_there_sorted(void **state)
     assert_true(s->ready);
     assert_string_equal(s->registry_backend, "memory");
     assert_true(s->as_of > 0 && s->as_of_text[0] != '\0');
-    assert_null(snapshot_node(s, NODE_MASTER, W1));
-    snapshot_release(&s);
+    assert_null(coordinator_snapshot_node(s, NODE_MASTER, W1));
+    coordinator_snapshot_release(&s);
     assert_null(s);
 }
 
@@ -97,8 +97,8 @@ static void a_snapshot_outlives_the_coordinator(void **state)
     world_run(w, 300);
     s = coordinator_snapshot(w->c[0]);
     world_end(w, 0);
-    assert_string_equal(snapshot_node(s, NODE_WORKER, W1)->address, W1);
-    snapshot_release(&s);
+    assert_string_equal(coordinator_snapshot_node(s, NODE_WORKER, W1)->address, W1);
+    coordinator_snapshot_release(&s);
 }
 
 static void a_change_is_published_soon_and_quiet_keeps_the_index(void **state)
@@ -125,12 +125,12 @@ static void out_of_reach_is_stale_and_not_ready_until_synced(void **state)
     s = coordinator_snapshot(w->c[0]);
     assert_true(s->stale && !s->ready);
     as_of = s->as_of;
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_OK);
     world_run(w, 3000);
     s = coordinator_snapshot(w->c[0]);
     assert_int_equal(s->as_of, as_of);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     memory_heal(w->registry[0]);
     for (int i = 0; i < 200 && !ready(w, 0); i++)
         world_run(w, TICK_MS);
@@ -142,7 +142,7 @@ static bool stale(struct world *w)
     struct snapshot *s = coordinator_snapshot(w->c[0]);
     bool is = s->stale;
 
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     return is;
 }
 
@@ -217,7 +217,7 @@ static void a_wait_for_the_lock_says_for_whom_and_since_when(void **state)
     world_run(w, 200);
     assert_int_equal(granted, 1);
     gate_write(&gate_text, &gate);
-    marker_write(&marker_text, &marker);
+    work_marker_write(&marker_text, &marker);
     hand_put(w, "/pelorus/owners/worker/" W1, buf_text(&gate_text), false);
     hand_put(w, "/pelorus/owned/worker/" W1 "/w-1", buf_text(&marker_text),
              false);
@@ -230,7 +230,7 @@ static void a_wait_for_the_lock_says_for_whom_and_since_when(void **state)
     since = s->lock_since[NODE_WORKER];
     assert_true(w->clock.wall - since > 10000);
     assert_null(s->lock_holder[NODE_MASTER]);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     assert_int_equal(said, 1);
     world_run(w, 60000); /* its tries give up and begin again */
     for (int i = 0; i < 100; i++) {
@@ -238,14 +238,14 @@ static void a_wait_for_the_lock_says_for_whom_and_since_when(void **state)
         s = coordinator_snapshot(w->c[0]);
         if (s->lock_holder[NODE_WORKER] != NULL)
             assert_true(s->lock_since[NODE_WORKER] == since);
-        snapshot_release(&s);
+        coordinator_snapshot_release(&s);
     }
     assert_int_equal(said, 1);
     registry_unlock(&theirs);
     world_run(w, 5000);
     s = coordinator_snapshot(w->c[0]);
     assert_null(s->lock_holder[NODE_WORKER]);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     log_set_sink(no_log, NULL);
 }
 
@@ -502,7 +502,7 @@ static void nobody_is_picked_before_all_is_known(void **state)
     balancer_pick(coordinator_balancer(w->c[1]), &ask, &answer);
     assert_int_equal(answer.code, BALANCER_NOT_SYNCED);
     assert_true(answer.retry_after_ms > 0);
-    targets_choose(w->c[1], NODE_MASTER, NULL, NULL, 0, &target);
+    coordinator_targets_choose(w->c[1], NODE_MASTER, NULL, NULL, 0, &target);
     assert_string_equal(target.code, "not_synced");
     ask.stale = true; /* nothing is known, and that is said */
     balancer_pick(coordinator_balancer(w->c[1]), &ask, &answer);

@@ -9,16 +9,16 @@
 #define W2  "10.0.0.2:1234"
 #define KEY "/pelorus/nodes/worker/" W1
 
-static struct snapshot_node look(struct world *w, enum node_kind kind,
+static struct coordinator_snapshot_node look(struct world *w, enum node_kind kind,
                                  const char *address)
 {
     struct snapshot *s = coordinator_snapshot(w->c[0]);
-    const struct snapshot_node *n = snapshot_node(s, kind, address);
-    struct snapshot_node copy = {.state = NODE_DOWN};
+    const struct coordinator_snapshot_node *n = coordinator_snapshot_node(s, kind, address);
+    struct coordinator_snapshot_node copy = {.state = NODE_DOWN};
 
     if (n != NULL)
         copy = *n; /* only its plain members are looked at */
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     return copy;
 }
 
@@ -103,11 +103,11 @@ static void a_late_removal_spares_who_registered_anew(void **state)
     e = memory_find(w->store, KEY);
     assert_non_null(e);
     assert_int_equal(e->version, version);
-    nodes_ttl_over(w->c[0], KEY, created, version);
+    coordinator_nodes_ttl_over(w->c[0], KEY, created, version);
     world_run(w, 500);
     e = memory_find(w->store, KEY);
     assert_non_null(e);
-    nodes_ttl_over(w->c[0], KEY, e->created, e->version);
+    coordinator_nodes_ttl_over(w->c[0], KEY, e->created, e->version);
     world_run(w, 500);
     assert_null(memory_find(w->store, KEY));
 }
@@ -311,10 +311,10 @@ static enum balancer_code pick(struct world *w,
 static const char *report_of(struct world *w, const char *address)
 {
     struct snapshot *s = coordinator_snapshot(w->c[0]);
-    const struct snapshot_node *n = snapshot_node(s, NODE_WORKER, address);
+    const struct coordinator_snapshot_node *n = coordinator_snapshot_node(s, NODE_WORKER, address);
     const char *report = n != NULL ? n->report : "?";
 
-    snapshot_release(&s); /* the words are static */
+    coordinator_snapshot_release(&s); /* the words are static */
     return report;
 }
 
@@ -672,7 +672,7 @@ static void begin(struct world *w, enum act act, struct got *g)
         .kind = NODE_WORKER, .address = W1, .startup_time = 5};
 
     if (act == ACT_TTL)
-        nodes_ttl_over(w->c[0], KEY, e->created, e->version);
+        coordinator_nodes_ttl_over(w->c[0], KEY, e->created, e->version);
     else if (act == ACT_DELETE)
         coordinator_node_delete(w->c[0], &leave, got, g);
     else

@@ -64,7 +64,7 @@ static void an_agent_that_has_seen_more_is_believed(void **state)
     assert_int_equal(s->registry_state, REGISTRY_WENT_BACK);
     assert_non_null(s->went_back);
     assert_string_equal(s->went_back->why, back(w, 0)->why);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     /* whoever starts now knows it, and nobody does anything any more */
     world_run(w, 3000);
     revision = memory_revision(w->store);
@@ -143,12 +143,12 @@ static void of_another_incarnation_only_a_stranger_is_evidence(void **state)
     struct registry_place before = *known(w, 0);
     struct buf b;
 
-    assert_int_equal(history_read(&record, e->value, e->value_len, NULL), 0);
-    history_new_id(record.incarnation);
-    history_after(&record, before.incarnation);
+    assert_int_equal(registry_history_read(&record, e->value, e->value_len, NULL), 0);
+    registry_history_new_id(record.incarnation);
+    registry_history_after(&record, before.incarnation);
     record.generation++;
     buf_init(&b, REGISTRY_VALUE_MAX);
-    history_write(&b, &record);
+    registry_history_write(&b, &record);
     hand_put(w, HISTORY_KEY, buf_text(&b), false); /* it was accepted */
     buf_close(&b);
     agent(w, M1, record.incarnation, 1);

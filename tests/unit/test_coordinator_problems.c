@@ -100,32 +100,32 @@ static void a_key_that_names_nobody_is_said_once_and_shown(void **state)
             fail_msg("%s: %s", cases[i].key,
                      p != NULL ? p->reason : "not said");
     }
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     assert_int_equal(said("!key"), ARRAY_LEN(cases));
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         hand_delete(w, cases[i].key);
     world_run(w, 300);
     s = coordinator_snapshot(w->c[0]);
     assert_int_equal(s->problem_keys, 0);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 /* What can be used of a definition is. */
 static void a_group_with_one_bad_address_has_the_others(void **state)
 {
     struct world *w = *state;
-    const struct snapshot_group *g;
+    const struct coordinator_snapshot_group *g;
     struct snapshot *s;
 
     hand_put(w, "/pelorus/groups/y", "{\"addresses\":[\"h\",\"" W1 "\",7]}",
              false);
     world_run(w, 300);
     s = coordinator_snapshot(w->c[0]);
-    g = snapshot_group(s, "y");
+    g = coordinator_snapshot_group(s, "y");
     assert_non_null(g);
     assert_int_equal(g->n_addresses, 1);
     assert_string_equal(g->addresses[0], W1);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 static void a_registry_full_of_them_does_not_fill_the_log(void **state)
@@ -147,7 +147,7 @@ static void a_registry_full_of_them_does_not_fill_the_log(void **state)
     s = coordinator_snapshot(w->c[0]);
     assert_int_equal(s->problem_keys, 300);
     assert_int_equal(s->n_problems, SNAPSHOT_PROBLEMS_MAX);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     assert_int_equal(said("!key"), 200);
     assert_int_equal(said("!problems"), 1);
 }
@@ -156,7 +156,7 @@ static void a_refused_field_is_said_once_per_process(void **state)
 {
     struct world *w = *state;
     struct snapshot *s;
-    const struct snapshot_node *n;
+    const struct coordinator_snapshot_node *n;
 
     hand_put(w, "/nodes/worker/" W1, BEAT ",\"cpuUsage\":25}", false);
     hand_put(w, "/nodes/worker/" W1, BEAT ",\"cpuUsage\":26}", false);
@@ -168,12 +168,12 @@ static void a_refused_field_is_said_once_per_process(void **state)
     world_run(w, 1300);
     assert_int_equal(said("!heartbeat"), 2);
     s = coordinator_snapshot(w->c[0]);
-    n = snapshot_node(s, NODE_WORKER, W1);
+    n = coordinator_snapshot_node(s, NODE_WORKER, W1);
     assert_int_equal(s->problem_nodes, 1);
     assert_int_equal(n->n_problems, 2);
     assert_non_null(strstr(n->problems[0], "cpuUsage: 2 where"));
     assert_true(n->degraded);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     hand_put(w, "/nodes/worker/" W1,
              "{\"startupTime\":9,\"processId\":6,\"cpuUsage\":2}", false);
     world_run(w, 300);
@@ -183,7 +183,7 @@ static void a_refused_field_is_said_once_per_process(void **state)
     world_run(w, 1300);
     s = coordinator_snapshot(w->c[0]);
     assert_int_equal(s->problem_nodes, 0);
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
 }
 
 /* One that cannot be told is worked with; a bad field does not make it hot. */
@@ -191,19 +191,19 @@ static void a_bad_field_of_another_program_costs_that_field(void **state)
 {
     struct world *w = *state;
     struct snapshot *s;
-    const struct snapshot_node *n;
+    const struct coordinator_snapshot_node *n;
 
     hand_put(w, "/nodes/worker/\xe6\xb5\x8b\xe8\xaf\x95/" W1,
              BEAT ",\"cpuUsage\":25,\"memoryUsage\":0.25,\"slots\":4}", false);
     world_run(w, 300);
     s = coordinator_snapshot(w->c[0]);
-    n = snapshot_node(s, NODE_WORKER, W1);
+    n = coordinator_snapshot_node(s, NODE_WORKER, W1);
     assert_non_null(n);
     assert_true(n->load.cpu < 0);
     assert_true(n->load.memory == 0.25);
     assert_int_equal(n->load.slots, 4);
-    assert_non_null(snapshot_group(s, "\xe6\xb5\x8b\xe8\xaf\x95"));
-    snapshot_release(&s);
+    assert_non_null(coordinator_snapshot_group(s, "\xe6\xb5\x8b\xe8\xaf\x95"));
+    coordinator_snapshot_release(&s);
 }
 
 /* --- over HTTP ------------------------------------------------------------ */

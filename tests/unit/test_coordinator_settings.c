@@ -37,7 +37,7 @@ static bool shown_as_paused(struct world *w)
     struct snapshot *s = coordinator_snapshot(w->c[0]);
     bool paused = s->paused;
 
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     return paused;
 }
 

@@ -423,8 +423,8 @@ static void old_gates_are_nobody_and_needless_records_end(void **state)
         r.process = gate.process;
         r.began = w.clock.wall;
         buf_reset(&text);
-        failover_record_write(&text, &r);
-        put_key(&w, failover_key(r.id, key), &text);
+        work_failover_write(&text, &r);
+        put_key(&w, work_failover_key(r.id, key), &text);
     }
     buf_close(&text);
     world_start(&w, 1);

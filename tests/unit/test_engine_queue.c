@@ -237,8 +237,8 @@ static void withdraw(void)
     r.phase = FAILOVER_ABORTED;
     (void)snprintf(r.why, sizeof(r.why), "withdrawn");
     buf_init(&b, REGISTRY_VALUE_MAX);
-    failover_record_write(&b, &r);
-    registry_put(w.admin, failover_key(r.id, key), buf_text(&b), b.len,
+    work_failover_write(&b, &r);
+    registry_put(w.admin, work_failover_key(r.id, key), buf_text(&b), b.len,
                  REGISTRY_ANY, 0, false, on_put, &done);
     buf_close(&b);
     for (int i = 0; i < 1000 && !done; i++)

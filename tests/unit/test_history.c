@@ -177,7 +177,7 @@ static void stands(const struct world *w, struct history_record *out)
     struct err err;
 
     assert_non_null(e);
-    assert_int_equal(history_read(out, e->value, e->value_len, &err), 0);
+    assert_int_equal(registry_history_read(out, e->value, e->value_len, &err), 0);
 }
 
 /* What accept-restore does to the key. */
@@ -187,15 +187,15 @@ static void accept(struct world *w, struct process *by)
     struct buf text;
 
     stands(w, &h);
-    history_after(&h, h.incarnation);
+    registry_history_after(&h, h.incarnation);
     memmove(h.after[0], h.incarnation, sizeof(h.after[0]));
     h.n_after = 1;
-    history_new_id(h.incarnation);
+    registry_history_new_id(h.incarnation);
     h.generation++;
     h.fence_base += 1000;
     h.went_back.is = false;
     buf_init(&text, 4096);
-    history_write(&text, &h);
+    registry_history_write(&text, &h);
     assert_int_equal(put(by, HISTORY_KEY, buf_text(&text)), ERR_OK);
     buf_close(&text);
 }
@@ -348,7 +348,7 @@ static void another_store_is_none_of_ours(void **state)
     struct registry_place elsewhere = {.position = 1};
     struct process *a, *b;
 
-    history_new_id(elsewhere.incarnation);
+    registry_history_new_id(elsewhere.incarnation);
     a = begin_at(w, &elsewhere); /* an empty one */
     run(w, SOON);
     assert_int_equal(last(a), REGISTRY_WENT_BACK);
@@ -779,13 +779,13 @@ static void the_record_is_read_as_it_was_written(void **state)
     struct err err;
 
     (void)state;
-    history_new_id(h.incarnation);
+    registry_history_new_id(h.incarnation);
     for (int i = 0; i < HISTORY_AFTER_MAX + 4; i++) {
         char id[HISTORY_ID_SIZE];
 
-        history_new_id(id);
-        history_after(&h, id);
-        assert_true(history_follows(&h, id));
+        registry_history_new_id(id);
+        registry_history_after(&h, id);
+        assert_true(registry_history_follows(&h, id));
     }
     assert_int_equal(h.n_after, HISTORY_AFTER_MAX);
     h.went_back.is = true;
@@ -794,12 +794,12 @@ static void the_record_is_read_as_it_was_written(void **state)
     h.accepted.is = true;
     h.accepted.epoch_floor = UINT64_C(1) << 60;
     buf_init(&text, 65536);
-    history_write(&text, &h);
-    assert_int_equal(history_read(&back, text.data, text.len, &err), 0);
+    registry_history_write(&text, &h);
+    assert_int_equal(registry_history_read(&back, text.data, text.len, &err), 0);
     assert_memory_equal(&back, &h, sizeof(h));
     buf_close(&text);
-    assert_int_equal(history_read(&back, "{}", 2, &err), ERR_INVALID);
-    assert_int_equal(history_read(&back, "[]", 2, &err), ERR_INVALID);
+    assert_int_equal(registry_history_read(&back, "{}", 2, &err), ERR_INVALID);
+    assert_int_equal(registry_history_read(&back, "[]", 2, &err), ERR_INVALID);
 }
 
 static void a_place_is_read_as_it_was_written(void **state)
@@ -813,7 +813,7 @@ static void a_place_is_read_as_it_was_written(void **state)
     assert_int_equal(
         registry_place_parse(registry_place_text(&p, text), &back, NULL), 0);
     assert_memory_equal(&p, &back, sizeof(p));
-    history_new_id(p.incarnation);
+    registry_history_new_id(p.incarnation);
     assert_int_equal(
         registry_place_parse(registry_place_text(&p, text), &back, NULL), 0);
     assert_memory_equal(&p, &back, sizeof(p));

@@ -28,9 +28,9 @@ static struct err problem;
 
 static int parse(const char *text)
 {
-    jdbc_url_close(&t);
+    conf_jdbc_url_close(&t);
     err_clear(&problem);
-    return jdbc_url_parse(&t, text, &problem);
+    return conf_jdbc_url_parse(&t, text, &problem);
 }
 
 static void accept(const char *text)
@@ -484,7 +484,7 @@ static void a_password_is_never_shown(void **state)
 
     (void)state;
     for (size_t i = 0; i < LENGTH(urls); i++) {
-        char *shown = jdbc_url_masked(urls[i]);
+        char *shown = conf_jdbc_url_masked(urls[i]);
 
         accept(urls[i]);
         if (strstr(shown, "geheim") != NULL || strstr(shown, "***") == NULL) {
@@ -514,7 +514,7 @@ static void what_is_no_secret_is_shown(void **state)
 
     (void)state;
     for (size_t i = 0; i < LENGTH(rows); i++) {
-        char *shown = jdbc_url_masked(rows[i].url);
+        char *shown = conf_jdbc_url_masked(rows[i].url);
 
         assert_string_equal(shown, rows[i].means);
         mem_free(shown);
@@ -538,6 +538,6 @@ int main(void)
     };
     int failed = cmocka_run_group_tests_name("jdbc", tests, NULL, NULL);
 
-    jdbc_url_close(&t);
+    conf_jdbc_url_close(&t);
     return failed;
 }

@@ -24,17 +24,17 @@ static void stat_counts_waiting_for_disks_as_idle(void **state)
     struct load_ticks t;
 
     (void)state;
-    assert_true(load_parse_stat("cpu  100 5 50 800 40 1 2 3 60 0\n"
+    assert_true(agent_load_parse_stat("cpu  100 5 50 800 40 1 2 3 60 0\n"
                                 "cpu0 1 2 3 4\nintr 5\n",
                                 &t));
     assert_int_equal(t.busy, 161); /* guest time is in user time already */
     assert_int_equal(t.total, 1001);
-    assert_true(load_parse_stat("cpu  1 2 3 4\n", &t)); /* old kernels */
+    assert_true(agent_load_parse_stat("cpu  1 2 3 4\n", &t)); /* old kernels */
     assert_int_equal(t.total, 10);
-    assert_false(load_parse_stat("cpu  1 2 3\n", &t));
-    assert_false(load_parse_stat("cpu0 1 2 3 4\n", &t));
-    assert_false(load_parse_stat("", &t));
-    assert_false(load_parse_stat("cpu  x 2 3 4\n", &t));
+    assert_false(agent_load_parse_stat("cpu  1 2 3\n", &t));
+    assert_false(agent_load_parse_stat("cpu0 1 2 3 4\n", &t));
+    assert_false(agent_load_parse_stat("", &t));
+    assert_false(agent_load_parse_stat("cpu  x 2 3 4\n", &t));
 }
 
 static void meminfo_takes_what_is_available(void **state)
@@ -42,18 +42,18 @@ static void meminfo_takes_what_is_available(void **state)
     uint64_t total, available;
 
     (void)state;
-    assert_true(load_parse_meminfo("MemTotal:       16384000 kB\n"
+    assert_true(agent_load_parse_meminfo("MemTotal:       16384000 kB\n"
                                    "MemFree:          200000 kB\n"
                                    "MemAvailable:    8192000 kB\n",
                                    &total, &available));
     assert_int_equal(total, 16384000 * UINT64_C(1024));
     assert_int_equal(available, 8192000 * UINT64_C(1024));
-    assert_false(load_parse_meminfo("MemTotal: 5 kB\n", &total, &available));
-    assert_false(load_parse_meminfo("MemTotal: 0 kB\nMemAvailable: 0 kB\n",
+    assert_false(agent_load_parse_meminfo("MemTotal: 5 kB\n", &total, &available));
+    assert_false(agent_load_parse_meminfo("MemTotal: 0 kB\nMemAvailable: 0 kB\n",
                                     &total, &available));
-    assert_false(load_parse_meminfo("MemTotal: 5 kB\nMemAvailable: 6 kB\n",
+    assert_false(agent_load_parse_meminfo("MemTotal: 5 kB\nMemAvailable: 6 kB\n",
                                     &total, &available));
-    assert_false(load_parse_meminfo(
+    assert_false(agent_load_parse_meminfo(
         "MemTotal: 99999999999999999999 kB\nMemAvailable: 6 kB\n", &total,
         &available));
 }
@@ -64,27 +64,27 @@ static void small_files_are_read_or_refused(void **state)
     uint64_t whole;
 
     (void)state;
-    assert_true(load_parse_loadavg("1.25 0.50 0.10 2/345 6789\n", &number));
+    assert_true(agent_load_parse_loadavg("1.25 0.50 0.10 2/345 6789\n", &number));
     assert_true(number == 1.25);
-    assert_false(load_parse_loadavg("", &number));
-    assert_false(load_parse_loadavg("nan 1 1\n", &number));
-    assert_true(load_parse_number("12345\n", &whole));
+    assert_false(agent_load_parse_loadavg("", &number));
+    assert_false(agent_load_parse_loadavg("nan 1 1\n", &number));
+    assert_true(agent_load_parse_number("12345\n", &whole));
     assert_int_equal(whole, 12345);
-    assert_true(load_parse_number("max\n", &whole));
+    assert_true(agent_load_parse_number("max\n", &whole));
     assert_true(whole == LOAD_NO_LIMIT);
-    assert_false(load_parse_number("-1\n", &whole));
-    assert_true(load_parse_cpu_max("150000 100000\n", &number));
+    assert_false(agent_load_parse_number("-1\n", &whole));
+    assert_true(agent_load_parse_cpu_max("150000 100000\n", &number));
     assert_true(number == 1.5);
-    assert_true(load_parse_cpu_max("max 100000\n", &number));
+    assert_true(agent_load_parse_cpu_max("max 100000\n", &number));
     assert_true(number == 0);
-    assert_false(load_parse_cpu_max("100000 0\n", &number));
-    assert_false(load_parse_cpu_max("100000\n", &number));
-    assert_true(load_parse_field("anon 1\ninactive_file 77\nfile 3\n",
+    assert_false(agent_load_parse_cpu_max("100000 0\n", &number));
+    assert_false(agent_load_parse_cpu_max("100000\n", &number));
+    assert_true(agent_load_parse_field("anon 1\ninactive_file 77\nfile 3\n",
                                  "inactive_file", &whole));
     assert_int_equal(whole, 77);
-    assert_true(load_parse_field("a 1\nfile 3\n", "file", &whole));
+    assert_true(agent_load_parse_field("a 1\nfile 3\n", "file", &whole));
     assert_int_equal(whole, 3); /* not the end of another name */
-    assert_false(load_parse_field("inactive_file 77\n", "file", &whole));
+    assert_false(agent_load_parse_field("inactive_file 77\n", "file", &whole));
 }
 
 static void cgroup_paths_are_found_by_controller(void **state)
@@ -95,16 +95,16 @@ static void cgroup_paths_are_found_by_controller(void **state)
     char path[64];
 
     (void)state;
-    assert_true(load_parse_cgroup(v1, "memory", path, sizeof(path)));
+    assert_true(agent_load_parse_cgroup(v1, "memory", path, sizeof(path)));
     assert_string_equal(path, "/docker/abc");
-    assert_true(load_parse_cgroup(v1, "cpuacct", path, sizeof(path)));
+    assert_true(agent_load_parse_cgroup(v1, "cpuacct", path, sizeof(path)));
     assert_string_equal(path, "/docker/cpu");
-    assert_true(load_parse_cgroup(v1, "", path, sizeof(path)));
+    assert_true(agent_load_parse_cgroup(v1, "", path, sizeof(path)));
     assert_string_equal(path, "/system.slice/p.service");
-    assert_false(load_parse_cgroup(v1, "cpuset", path, sizeof(path)));
-    assert_false(load_parse_cgroup("0::/../../x\n", "", path, sizeof(path)));
-    assert_false(load_parse_cgroup("", "", path, sizeof(path)));
-    assert_false(load_parse_cgroup(v1, "", path, 5));
+    assert_false(agent_load_parse_cgroup(v1, "cpuset", path, sizeof(path)));
+    assert_false(agent_load_parse_cgroup("0::/../../x\n", "", path, sizeof(path)));
+    assert_false(agent_load_parse_cgroup("", "", path, sizeof(path)));
+    assert_false(agent_load_parse_cgroup(v1, "", path, 5));
 }
 
 /* --- trees ---------------------------------------------------------------- */
@@ -140,7 +140,7 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(t.root));
     snprintf(t.proc, sizeof(t.proc), "%s/proc", t.root);
     snprintf(t.cgroups, sizeof(t.cgroups), "%s/cg", t.root);
-    load_init(&t.sampler);
+    agent_load_init(&t.sampler);
     t.sampler.proc = t.proc;
     t.sampler.cgroups = t.cgroups;
     put(&t, "proc/stat", "cpu  100 0 0 900 0 0 0 0\n");
@@ -168,13 +168,13 @@ static void without_a_limit_the_host_counts(void **state)
 
     put(t, "proc/self/cgroup", "0::/\n");
     put(t, "cg/cgroup.procs", "1\n");
-    load_sample(&t->sampler, 1000000000, &r);
+    agent_load_sample(&t->sampler, 1000000000, &r);
     assert_true(r.cpu == LOAD_UNKNOWN); /* nothing to compare with yet */
     assert_true(r.memory == 0.25);
     assert_true(r.load_average == 0.75);
     assert_int_equal(r.memory_limit, 16 * GIB);
     put(t, "proc/stat", "cpu  175 0 0 925 0 0 0 0\n");
-    load_sample(&t->sampler, 2000000000, &r);
+    agent_load_sample(&t->sampler, 2000000000, &r);
     assert_true(r.cpu == 0.75);
 }
 
@@ -191,13 +191,13 @@ static void a_limit_of_v2_counts_when_it_is_tighter(void **state)
     put(t, "cg/a/memory.stat", "anon 1\ninactive_file 1073741824\n");
     put(t, "cg/a/b/cpu.max", "200000 100000\n");
     put(t, "cg/a/b/cpu.stat", "usage_usec 5000000\nuser_usec 1\n");
-    load_sample(&t->sampler, 1000000000, &r);
+    agent_load_sample(&t->sampler, 1000000000, &r);
     assert_true(r.memory == 0.75);
     assert_int_equal(r.memory_limit, 4 * GIB);
     assert_true(r.cpus == 2);
     put(t, "cg/a/b/cpu.stat", "usage_usec 6500000\n"); /* 1.5 s in 1 s of 2 */
     put(t, "proc/stat", "cpu  110 0 0 990 0 0 0 0\n"); /* the host: a tenth */
-    load_sample(&t->sampler, 2000000000, &r);
+    agent_load_sample(&t->sampler, 2000000000, &r);
     assert_true(fabs(r.cpu - 0.75) < 1e-9);
 }
 
@@ -216,11 +216,11 @@ static void a_limit_of_v1_counts_likewise(void **state)
     put(t, "cg/cpu/cpu.cfs_quota_us", "-1\n");
     put(t, "cg/cpu/cpu.cfs_period_us", "100000\n");
     put(t, "cg/cpuacct/p/cpuacct.usage", "1000000000\n");
-    load_sample(&t->sampler, 1000000000, &r);
+    agent_load_sample(&t->sampler, 1000000000, &r);
     assert_true(fabs(r.memory - 0.9) < 1e-6);
     assert_true(r.cpus == 0.5);
     put(t, "cg/cpuacct/p/cpuacct.usage", "1400000000\n");
-    load_sample(&t->sampler, 2000000000, &r);
+    agent_load_sample(&t->sampler, 2000000000, &r);
     assert_true(fabs(r.cpu - 0.8) < 1e-9);
 }
 
@@ -232,7 +232,7 @@ static void a_path_of_the_host_falls_back_to_the_mount(void **state)
     put(t, "proc/self/cgroup", "0::/docker/0123\n");
     put(t, "cg/memory.max", "1073741824\n");
     put(t, "cg/memory.current", "536870912\n");
-    load_sample(&t->sampler, 1000000000, &r);
+    agent_load_sample(&t->sampler, 1000000000, &r);
     assert_true(r.memory == 0.5);
 }
 
@@ -242,8 +242,8 @@ static void nothing_to_read_is_unknown(void **state)
     struct load_reading r;
 
     t->sampler.proc = t->sampler.cgroups = t->sampler.disk = "/nonexistent";
-    load_sample(&t->sampler, 1, &r);
-    load_sample(&t->sampler, 2, &r);
+    agent_load_sample(&t->sampler, 1, &r);
+    agent_load_sample(&t->sampler, 2, &r);
     assert_true(r.cpu == LOAD_UNKNOWN);
     assert_true(r.memory == LOAD_UNKNOWN);
     assert_true(r.disk == LOAD_UNKNOWN);
@@ -259,15 +259,15 @@ static void this_machine_has_a_load(void **state)
     uint64_t began = clock_mono_ns(), now = began;
 
     (void)state;
-    load_init(&s);
-    load_sample(&s, now, &r);
+    agent_load_init(&s);
+    agent_load_sample(&s, now, &r);
     assert_true(r.memory > 0 && r.memory < 1);
     assert_true(r.disk >= 0 && r.disk <= 1);
     assert_true(r.load_average >= 0);
     assert_true(r.memory_limit > 0 && r.memory_limit < LOAD_NO_LIMIT);
     while ((now = clock_mono_ns()) - began < 300000000)
         work++;
-    load_sample(&s, now, &r);
+    agent_load_sample(&s, now, &r);
     assert_true(r.cpu > 0 && r.cpu <= 1);
 }
 
@@ -283,19 +283,19 @@ static void status_flips_after_three_samples_and_back_below(void **state)
     unsigned count = 0;
 
     (void)state;
-    s = load_status(s, &count, &hot, 0.8, 0.9);
-    s = load_status(s, &count, &hot, 0.8, 0.9);
-    s = load_status(s, &count, &warm, 0.8, 0.9); /* begins again */
-    s = load_status(s, &count, &hot, 0.8, 0.9);
-    s = load_status(s, &count, &hot, 0.8, 0.9);
+    s = agent_load_status(s, &count, &hot, 0.8, 0.9);
+    s = agent_load_status(s, &count, &hot, 0.8, 0.9);
+    s = agent_load_status(s, &count, &warm, 0.8, 0.9); /* begins again */
+    s = agent_load_status(s, &count, &hot, 0.8, 0.9);
+    s = agent_load_status(s, &count, &hot, 0.8, 0.9);
     assert_int_equal(s, NODE_NORMAL);
-    s = load_status(s, &count, &full, 0.8, 0.9);
+    s = agent_load_status(s, &count, &full, 0.8, 0.9);
     assert_int_equal(s, NODE_BUSY);
     for (int i = 0; i < 10; i++)
-        s = load_status(s, &count, &warm, 0.8, 0.9);
+        s = agent_load_status(s, &count, &warm, 0.8, 0.9);
     assert_int_equal(s, NODE_BUSY); /* not cool enough */
     for (int i = 0; i < 3; i++)
-        s = load_status(s, &count, &cool, 0.8, 0.9);
+        s = agent_load_status(s, &count, &cool, 0.8, 0.9);
     assert_int_equal(s, NODE_NORMAL);
 }
 

@@ -18,9 +18,9 @@ struct looked {
 static bool shows(struct coordinator *c)
 {
     struct snapshot *s = coordinator_snapshot(c);
-    bool found = snapshot_node(s, NODE_WORKER, ADDRESS) != NULL;
+    bool found = coordinator_snapshot_node(s, NODE_WORKER, ADDRESS) != NULL;
 
-    snapshot_release(&s);
+    coordinator_snapshot_release(&s);
     return found;
 }
 
@@ -49,22 +49,22 @@ static void an_index_is_text_and_back(void **state)
     char text[WRITE_INDEX_SIZE], again[WRITE_INDEX_SIZE];
 
     (void)state;
-    write_index_add(&w, "/pelorus/groups/\xe6\xb5\x8b~ &,@%");
-    write_index_add_over(&w, KEY, UINT64_MAX, 7);
-    write_index_add(&w, "/pelorus/work/w-1"); /* read whenever asked for */
+    coordinator_index_add(&w, "/pelorus/groups/\xe6\xb5\x8b~ &,@%");
+    coordinator_index_add_over(&w, KEY, UINT64_MAX, 7);
+    coordinator_index_add(&w, "/pelorus/work/w-1"); /* read whenever asked for */
     assert_int_equal(w.n, 2);
-    write_index_text(&w, text);
+    coordinator_index_text(&w, text);
     assert_int_equal(strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789"
                                   "/:.,@~-"),
                      strlen(text));
-    assert_true(write_index_is(text));
-    assert_true(write_index_parse(&back, text));
+    assert_true(coordinator_index_is(text));
+    assert_true(coordinator_index_parse(&back, text));
     assert_int_equal(back.n, 2);
     assert_string_equal(back.keys[0].key, w.keys[0].key);
     assert_string_equal(back.keys[1].key, KEY);
     assert_true(back.keys[1].created == UINT64_MAX);
     assert_int_equal(back.keys[1].version, 8);
-    assert_string_equal(write_index_text(&back, again), text);
+    assert_string_equal(coordinator_index_text(&back, again), text);
 }
 
 static void what_is_no_index_is_refused(void **state)
@@ -93,8 +93,8 @@ static void what_is_no_index_is_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_false(write_index_parse(&w, bad[i]));
-    assert_false(write_index_is("1f-7"));
+        assert_false(coordinator_index_parse(&w, bad[i]));
+    assert_false(coordinator_index_is("1f-7"));
 }
 
 static void what_was_written_is_shown_before_the_answer(void **state)
@@ -106,7 +106,7 @@ static void what_was_written_is_shown_before_the_answer(void **state)
     world_start(w, 1);
     world_run(w, 2 * SESSION_MS);
     assert_string_equal(put(w, NODE_WORKER, ADDRESS, "{}", 60000).code, "");
-    write_index_add(&write, KEY);
+    coordinator_index_add(&write, KEY);
     look(w, 0, &write, true, 1000, &l);
     while (l.times == 0)
         world_run(w, 1);
@@ -132,7 +132,7 @@ static void a_write_that_never_was_is_not_waited_for_for_ever(void **state)
 
     world_run(w, 2 * SESSION_MS);
     assert_string_equal(put(w, NODE_WORKER, ADDRESS, "{}", 60000).code, "");
-    write_index_add_over(&write, KEY, UINT64_MAX, 1);
+    coordinator_index_add_over(&write, KEY, UINT64_MAX, 1);
     look(w, 0, &write, false, 500, &l);
     world_run(w, 400);
     assert_int_equal(l.times, 0);
@@ -151,7 +151,7 @@ without_the_registry_the_answer_is_that_it_is_not_shown(void **state)
     world_run(w, 2 * SESSION_MS);
     assert_string_equal(put(w, NODE_WORKER, ADDRESS, "{}", 60000).code, "");
     memory_cut(w->registry[0]);
-    write_index_add(&write, KEY);
+    coordinator_index_add(&write, KEY);
     look(w, 0, &write, true, 500, &l);
     world_run(w, 600);
     assert_int_equal(l.times, 1);
@@ -171,7 +171,7 @@ static void who_waits_is_answered_when_the_coordinator_goes(void **state)
 
     world_run(w, 2 * SESSION_MS);
     assert_string_equal(put(w, NODE_WORKER, ADDRESS, "{}", 60000).code, "");
-    write_index_add_over(&write, KEY, UINT64_MAX, 1);
+    coordinator_index_add_over(&write, KEY, UINT64_MAX, 1);
     look(w, 0, &write, false, 60000, &l);
     world_run(w, 500);
     assert_int_equal(l.times, 0);

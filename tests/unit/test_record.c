@@ -392,13 +392,13 @@ static void markers_come_back_exactly(void **state)
         } else if (held == 2) {
             w.state = WORK_WAITING;
         }
-        marker_of(&m, &w);
+        work_marker_of(&m, &w);
         buf_reset(&b);
-        marker_write(&b, &m);
-        marker_key(m.kind, m.address, m.id, key);
+        work_marker_write(&b, &m);
+        work_marker_key(m.kind, m.address, m.id, key);
         e.value = buf_text(&b);
         e.value_len = b.len;
-        assert_int_equal(marker_read(&back, &e, NULL), 0);
+        assert_int_equal(work_marker_read(&back, &e, NULL), 0);
         assert_string_equal(back.address, held ? "-" : "[::1]:99");
         assert_string_equal(back.id, w.id);
         assert_int_equal(back.kind, NODE_WORKER);
@@ -438,8 +438,8 @@ static void keys_of_markers_are_taken_apart_exactly(void **state)
         struct err err = {0};
 
         e.value_len = strlen(e.value);
-        assert_int_equal(marker_key_parse(rows[i].key, &m) == 0, rows[i].good);
-        assert_int_equal(marker_read(&m, &e, &err) == 0, rows[i].good);
+        assert_int_equal(work_marker_key_parse(rows[i].key, &m) == 0, rows[i].good);
+        assert_int_equal(work_marker_read(&m, &e, &err) == 0, rows[i].good);
         assert_true(rows[i].good || strstr(err.msg, rows[i].key) != NULL);
     }
 }
@@ -454,14 +454,14 @@ static void the_longest_marker_key_is_a_key(void **state)
     id[WORK_ID_MAX] = '\0';
     memset(address, 'a', sizeof(address));
     address[NODE_ADDRESS_MAX] = '\0';
-    assert_int_equal(strlen(marker_key(NODE_WORKER, address, id, key)),
+    assert_int_equal(strlen(work_marker_key(NODE_WORKER, address, id, key)),
                      strlen("/pelorus/owned/worker//") + NODE_ADDRESS_MAX +
                          WORK_ID_MAX);
     assert_true(strlen(key) <= REGISTRY_KEY_MAX);
     assert_string_equal(work_key("x", key), "/pelorus/work/x");
-    assert_string_equal(marker_prefix(NODE_MASTER, NULL, key),
+    assert_string_equal(work_marker_prefix(NODE_MASTER, NULL, key),
                         "/pelorus/owned/master/-");
-    assert_string_equal(failover_key("f", key), "/pelorus/failovers/f");
+    assert_string_equal(work_failover_key("f", key), "/pelorus/failovers/f");
 }
 
 static void the_floor_is_a_plain_number(void **state)
@@ -473,11 +473,11 @@ static void the_floor_is_a_plain_number(void **state)
 
     (void)state;
     buf_init(&b, 64);
-    epoch_floor_write(&b, EPOCH_MAX);
-    assert_int_equal(epoch_floor_read(b.data, b.len, &floor, NULL), 0);
+    work_epoch_floor_write(&b, EPOCH_MAX);
+    assert_int_equal(work_epoch_floor_read(b.data, b.len, &floor, NULL), 0);
     assert_true(floor == EPOCH_MAX);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        assert_int_equal(epoch_floor_read(bad[i], strlen(bad[i]), &floor, NULL),
+        assert_int_equal(work_epoch_floor_read(bad[i], strlen(bad[i]), &floor, NULL),
                          ERR_INVALID);
     }
     buf_close(&b);

@@ -37,10 +37,10 @@ static int failover_again(const char *text, size_t len, struct buf *out,
                           struct err *err)
 {
     struct failover_record *r = mem_alloc(sizeof(*r));
-    int rc = failover_record_read(r, text, len, err);
+    int rc = work_failover_read(r, text, len, err);
 
     if (rc == 0) {
-        failover_record_write(out, r);
+        work_failover_write(out, r);
     }
     mem_free(r);
     return rc;
@@ -62,10 +62,10 @@ static int settings_again(const char *text, size_t len, struct buf *out,
                           struct err *err)
 {
     struct settings s;
-    int rc = settings_read(&s, text, len, err);
+    int rc = work_settings_read(&s, text, len, err);
 
     if (rc == 0) {
-        settings_write(out, &s);
+        work_settings_write(out, &s);
     }
     return rc;
 }
@@ -75,10 +75,10 @@ static int marker_again(const char *key, const char *text, size_t len,
 {
     struct registry_entry entry = {.key = key, .value = text, .value_len = len};
     struct marker m;
-    int rc = marker_read(&m, &entry, err);
+    int rc = work_marker_read(&m, &entry, err);
 
     if (rc == 0) {
-        marker_write(out, &m);
+        work_marker_write(out, &m);
     }
     return rc;
 }

@@ -51,9 +51,9 @@ static void failovers_come_back_exactly(void **state)
     back = mem_zalloc(sizeof(*back));
     buf_init(&b, 65536);
     buf_init(&again, 65536);
-    failover_record_write(&b, r);
-    assert_int_equal(failover_record_read(back, b.data, b.len, &err), 0);
-    failover_record_write(&again, back);
+    work_failover_write(&b, r);
+    assert_int_equal(work_failover_read(back, b.data, b.len, &err), 0);
+    work_failover_write(&again, back);
     assert_string_equal(buf_text(&b), buf_text(&again));
     assert_true(back->digest == r->digest);
     assert_true(back->gate_version == r->gate_version);
@@ -61,7 +61,7 @@ static void failovers_come_back_exactly(void **state)
     assert_int_equal(back->hook_exit, 3);
     assert_int_equal(back->n_targets, FAILOVER_TARGETS_MAX);
     for (size_t n = 0; n < b.len; n += 7) {
-        assert_int_equal(failover_record_read(back, b.data, n, NULL),
+        assert_int_equal(work_failover_read(back, b.data, n, NULL),
                          ERR_INVALID);
     }
     buf_close(&b);
@@ -82,8 +82,8 @@ static void words_are_cut_at_a_character(void **state)
     r->hook_exit = -1;
     memset(r->hook_tail, 0xff, sizeof(r->hook_tail) - 1);
     buf_init(&b, 65536);
-    failover_record_write(&b, r);
-    assert_int_equal(failover_record_read(r, b.data, b.len, NULL), 0);
+    work_failover_write(&b, r);
+    assert_int_equal(work_failover_read(r, b.data, b.len, NULL), 0);
     assert_int_equal(r->hook_exit, -1);
     assert_int_equal(strlen(r->hook_tail), 510); /* 170 x U+FFFD */
     buf_close(&b);
@@ -117,13 +117,13 @@ static void damaged_failovers_and_settings_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(failovers); i++) {
         assert_int_equal(
-            failover_record_read(r, failovers[i], strlen(failovers[i]), &err),
+            work_failover_read(r, failovers[i], strlen(failovers[i]), &err),
             ERR_INVALID);
         assert_non_null(strstr(err.msg, "failover"));
     }
     for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
         assert_int_equal(
-            settings_read(&s, settings[i], strlen(settings[i]), &err),
+            work_settings_read(&s, settings[i], strlen(settings[i]), &err),
             ERR_INVALID);
         assert_non_null(strstr(err.msg, SETTINGS_KEY));
     }
@@ -143,14 +143,14 @@ static void settings_come_back_exactly(void **state)
 
     (void)state;
     buf_init(&b, 4096);
-    settings_write(&b, &s);
-    assert_int_equal(settings_read(&back, b.data, b.len, NULL), 0);
+    work_settings_write(&b, &s);
+    assert_int_equal(work_settings_read(&back, b.data, b.len, NULL), 0);
     assert_true(back.paused);
     assert_true(back.paused_until == s.paused_until);
     assert_true(back.brake_override_until == 1);
     assert_string_equal(back.who, "bob");
     assert_string_equal(back.policy, "RANDOM");
-    assert_int_equal(settings_read(&back, "{}", 2, NULL), 0);
+    assert_int_equal(work_settings_read(&back, "{}", 2, NULL), 0);
     assert_false(back.paused);
     buf_close(&b);
 }

@@ -74,8 +74,8 @@ static void accepted(size_t items, uint64_t above)
     assert_true(h.accepted.is);
     assert_string_equal(h.accepted.who, "ada at h");
     assert_string_not_equal(h.incarnation, OLD_ID);
-    assert_true(history_follows(&h, OLD_ID));
-    assert_true(history_follows(&h, LOST_ID));
+    assert_true(registry_history_follows(&h, OLD_ID));
+    assert_true(registry_history_follows(&h, LOST_ID));
     assert_true(h.fence_base >= 9000 + RESTORE_LIFT_FENCE);
     assert_true(h.accepted.epoch_floor >= above + RESTORE_LIFT_EPOCH);
     assert_int_equal(scene_count(&s, HISTORY_SEEN_PREFIX), 0);

@@ -319,12 +319,12 @@ static void look_at(struct table *t)
 static void table_turn(struct table *t, int64_t ms)
 {
     t->now += ms;
-    (void)attention_mark(&t->core.turns, t->now, 100);
+    (void)registry_attention_mark(&t->core.turns, t->now, 100);
     if (t->silent)
         return;
     if (t->now >= t->next_beat || t->core.wanted > t->core.proved) {
         t->core.proved = t->now;
-        (void)attention_mark(&t->core.answers, t->now,
+        (void)registry_attention_mark(&t->core.answers, t->now,
                              sql_core_beat_ms(&t->core));
         t->next_beat = t->now + jittered(&t->rand, sql_core_beat_ms(&t->core));
     }
@@ -491,14 +491,14 @@ static void slow_looks_are_no_absence_once_they_are_usual(void **state)
     mono_ms now = 1000;
 
     (void)state;
-    attention_init(&a, now);
+    registry_attention_init(&a, now);
     for (int i = 0; i < 4; i++)
-        assert_int_equal(attention_mark(&a, now += 2000, 100), 2000);
+        assert_int_equal(registry_attention_mark(&a, now += 2000, 100), 2000);
     for (int i = 0; i < 10; i++)
-        assert_int_equal(attention_mark(&a, now += 2000 + i * 40, 100), 0);
-    assert_int_equal(attention_mark(&a, now += 9000, 100), 9000);
-    assert_int_equal(attention_mark(&a, now += 100, 100), 0);
-    assert_int_equal(attention_mark(&a, now += 2000, 100), 2000);
+        assert_int_equal(registry_attention_mark(&a, now += 2000 + i * 40, 100), 0);
+    assert_int_equal(registry_attention_mark(&a, now += 9000, 100), 9000);
+    assert_int_equal(registry_attention_mark(&a, now += 100, 100), 0);
+    assert_int_equal(registry_attention_mark(&a, now += 2000, 100), 2000);
 }
 
 static void absences_matter_as_long_as_they_are(void **state)
@@ -507,26 +507,26 @@ static void absences_matter_as_long_as_they_are(void **state)
     mono_ms now = 1000;
 
     (void)state;
-    attention_init(&a, now);
-    attention_mark(&a, now = 31000, 100); /* 30 s */
-    attention_mark(&a, now = 31100, 100);
-    attention_mark(&a, now = 32100, 100); /* 1 s */
-    assert_int_equal(attention_began(&a, 500, 9000), 31000);
-    assert_int_equal(attention_began(&a, 500, 100000), 500);
-    assert_int_equal(attention_began(&a, 500, 2000), 32100);
-    assert_int_equal(attention_began(&a, 31050, 2000), 32100);
-    assert_int_equal(attention_began(&a, 31050, 9000), 31050);
-    assert_int_equal(attention_began(&a, 33000, 2000), 33000);
+    registry_attention_init(&a, now);
+    registry_attention_mark(&a, now = 31000, 100); /* 30 s */
+    registry_attention_mark(&a, now = 31100, 100);
+    registry_attention_mark(&a, now = 32100, 100); /* 1 s */
+    assert_int_equal(registry_attention_began(&a, 500, 9000), 31000);
+    assert_int_equal(registry_attention_began(&a, 500, 100000), 500);
+    assert_int_equal(registry_attention_began(&a, 500, 2000), 32100);
+    assert_int_equal(registry_attention_began(&a, 31050, 2000), 32100);
+    assert_int_equal(registry_attention_began(&a, 31050, 9000), 31050);
+    assert_int_equal(registry_attention_began(&a, 33000, 2000), 33000);
     /* only what falls into the window */
-    assert_int_equal(attention_began(&a, 30900, 9000), 30900);
+    assert_int_equal(registry_attention_began(&a, 30900, 9000), 30900);
     /* more steps than there are: never less than true */
     for (int64_t gap = 20000; gap > 1000; gap -= 1500) {
-        attention_mark(&a, now += 100, 100);
-        attention_mark(&a, now += gap, 100);
-        assert_int_equal(attention_began(&a, now - gap - 1, gap), now);
+        registry_attention_mark(&a, now += 100, 100);
+        registry_attention_mark(&a, now += gap, 100);
+        assert_int_equal(registry_attention_began(&a, now - gap - 1, gap), now);
     }
     assert_true(a.n_breaks <= ATTENTION_BREAKS);
-    assert_true(attention_began(&a, 500, 9000) > 31000);
+    assert_true(registry_attention_began(&a, 500, 9000) > 31000);
 }
 
 int main(void)

@@ -11,7 +11,7 @@
 
 static void choose(struct world *w, struct work_target *out)
 {
-    targets_choose(w->c[0], NODE_MASTER, "default", NULL, 0, out);
+    coordinator_targets_choose(w->c[0], NODE_MASTER, "default", NULL, 0, out);
 }
 
 static void what_is_given_back_counts_for_nobody(void **state)
@@ -29,14 +29,14 @@ static void what_is_given_back_counts_for_nobody(void **state)
     assert_true(first.counted && second.counted);
     assert_string_not_equal(first.address, second.address);
     for (int i = 0; i < 5; i++) { /* planned again and again */
-        targets_unused(w->c[0], NODE_MASTER, &second);
+        coordinator_targets_unused(w->c[0], NODE_MASTER, &second);
         choose(w, &second);
         assert_string_not_equal(first.address, second.address);
     }
     choose(w, &third);
-    targets_unused(w->c[0], NODE_MASTER, &third);
-    targets_unused(w->c[0], NODE_MASTER, &second);
-    targets_unused(w->c[0], NODE_MASTER, &first);
+    coordinator_targets_unused(w->c[0], NODE_MASTER, &third);
+    coordinator_targets_unused(w->c[0], NODE_MASTER, &second);
+    coordinator_targets_unused(w->c[0], NODE_MASTER, &first);
     choose(w, &third);
     choose(w, &second);
     assert_string_not_equal(third.address, second.address);
@@ -63,10 +63,10 @@ static void a_worker_that_died_leaves_its_group_empty(void **state)
     struct work_target t;
 
     put(w, NODE_WORKER, "10.0.2.1:1234", BEAT, 3000);
-    targets_choose(w->c[0], NODE_WORKER, "default", NULL, 0, &t);
+    coordinator_targets_choose(w->c[0], NODE_WORKER, "default", NULL, 0, &t);
     assert_string_equal(t.address, "10.0.2.1:1234");
     world_run(w, 10000);
-    targets_choose(w->c[0], NODE_WORKER, "default", NULL, 0, &t);
+    coordinator_targets_choose(w->c[0], NODE_WORKER, "default", NULL, 0, &t);
     assert_string_equal(t.code, "group_empty");
 }
 

@@ -188,14 +188,14 @@ static void names_are_one_each_and_found_by_their_code(void **state)
 {
     (void)state;
     for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++) {
-        assert_int_equal(trouble_of_code(trouble_code(t)), t);
-        assert_true(strlen(trouble_title(t)) > 0);
-        assert_true(strlen(trouble_advice(t)) > 0);
-        assert_int_equal(strncmp(trouble_code(t), "registry_", 9), 0);
-        assert_string_equal(trouble_name(t), trouble_code(t) + 9);
+        assert_int_equal(registry_trouble_of_code(registry_trouble_code(t)), t);
+        assert_true(strlen(registry_trouble_title(t)) > 0);
+        assert_true(strlen(registry_trouble_advice(t)) > 0);
+        assert_int_equal(strncmp(registry_trouble_code(t), "registry_", 9), 0);
+        assert_string_equal(registry_trouble_name(t), registry_trouble_code(t) + 9);
     }
-    assert_int_equal(trouble_of_code("registry_none"), TROUBLE_NONE);
-    assert_int_equal(trouble_of_code("busy"), TROUBLE_NONE);
+    assert_int_equal(registry_trouble_of_code("registry_none"), TROUBLE_NONE);
+    assert_int_equal(registry_trouble_of_code("busy"), TROUBLE_NONE);
 }
 
 int main(void)

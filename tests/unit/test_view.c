@@ -16,9 +16,9 @@ static void put_marker(struct world *w, const char *address, const char *id,
 
     m.process = process_of(process);
     buf_init(&b, 4096);
-    marker_write(&b, &m);
+    work_marker_write(&b, &m);
     assert_int_equal(
-        hand_put(w, marker_key(NODE_MASTER, address, id, key), buf_text(&b)),
+        hand_put(w, work_marker_key(NODE_MASTER, address, id, key), buf_text(&b)),
         ERR_OK);
     buf_close(&b);
 }
@@ -37,37 +37,37 @@ static void owners_follow_gates_and_markers(void **state)
 {
     struct world *w = world_new(1, 1);
     struct side *s = &w->sides[0];
-    const struct view_owner *o;
+    const struct work_view_owner *o;
     uint64_t index;
 
     (void)state;
-    assert_null(view_next(s->view, NULL));
+    assert_null(work_view_next(s->view, NULL));
     put_marker(w, "m:1", "b", 1);
     put_marker(w, "m:1", "a", 1);
     put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
     pass(w, 100);
-    o = view_owner(s->view, NODE_MASTER, "m:1");
-    assert_ptr_equal(view_next(s->view, NULL), o);
-    assert_null(view_next(s->view, o));
+    o = work_view_owner(s->view, NODE_MASTER, "m:1");
+    assert_ptr_equal(work_view_next(s->view, NULL), o);
+    assert_null(work_view_next(s->view, o));
     assert_int_equal(o->n_markers, 2);
     assert_int_equal(o->gate.state, GATE_OPEN);
     assert_true(o->gate_seen > 1000 && o->gate_seen <= w->clock.mono);
     assert_int_equal(
         membership_find(s->membership, NODE_MASTER, "m:1")->gate.state,
         GATE_OPEN);
-    index = view_index(s->view);
+    index = work_view_index(s->view);
     remove_key(w, "/pelorus/owned/master/m:1/a");
-    assert_int_equal(view_marker_count(s->view, NODE_MASTER, "m:1"), 1);
-    assert_true(view_index(s->view) > index);
-    assert_string_equal(view_marker_next(s->view, NODE_MASTER, "m:1", NULL)->id,
+    assert_int_equal(work_view_marker_count(s->view, NODE_MASTER, "m:1"), 1);
+    assert_true(work_view_index(s->view) > index);
+    assert_string_equal(work_view_marker_next(s->view, NODE_MASTER, "m:1", NULL)->id,
                         "b");
-    assert_null(view_marker_next(s->view, NODE_MASTER, "m:1", "b"));
+    assert_null(work_view_marker_next(s->view, NODE_MASTER, "m:1", "b"));
     /* an address is forgotten when nothing names it any more */
     put_marker(w, "m:7", "x", 1);
     pass(w, 100);
-    assert_non_null(view_owner(s->view, NODE_MASTER, "m:7"));
+    assert_non_null(work_view_owner(s->view, NODE_MASTER, "m:7"));
     remove_key(w, "/pelorus/owned/master/m:7/x");
-    assert_null(view_owner(s->view, NODE_MASTER, "m:7"));
+    assert_null(work_view_owner(s->view, NODE_MASTER, "m:7"));
     assert_true(s->changes >= 6);
     world_free(w);
 }
@@ -76,13 +76,13 @@ static void markers_that_are_not_the_gates_are_counted(void **state)
 {
     struct world *w = world_new(1, 1);
     struct side *s = &w->sides[0];
-    const struct view_owner *o;
+    const struct work_view_owner *o;
 
     (void)state;
     put_marker(w, "m:1", "a", 1);
     put_marker(w, "m:1", "b", 9);
     pass(w, 100);
-    o = view_owner(s->view, NODE_MASTER, "m:1");
+    o = work_view_owner(s->view, NODE_MASTER, "m:1");
     assert_int_equal(o->n_foreign, 0); /* there is no gate to judge by */
     put_gate(w, NODE_MASTER, "m:1", GATE_OPEN, 1);
     pass(w, 100);
@@ -113,8 +113,8 @@ static void put_failover(struct world *w, const char *id, const char *address,
     r->began = began;
     r->hook_exit = -1;
     buf_init(&b, 65536);
-    failover_record_write(&b, r);
-    assert_int_equal(hand_put(w, failover_key(id, key), buf_text(&b)), ERR_OK);
+    work_failover_write(&b, r);
+    assert_int_equal(hand_put(w, work_failover_key(id, key), buf_text(&b)), ERR_OK);
     buf_close(&b);
     mem_free(r);
 }
@@ -125,24 +125,24 @@ static void unfinished_failovers_want_the_engine(void **state)
     struct side *s = &w->sides[0];
 
     (void)state;
-    assert_null(view_failover(s->view, NODE_MASTER, "m:1"));
+    assert_null(work_view_failover(s->view, NODE_MASTER, "m:1"));
     put_failover(w, "f1", "m:1", FAILOVER_DONE, 100);
     pass(w, 100);
-    assert_null(view_failover(s->view, NODE_MASTER, "m:1"));
+    assert_null(work_view_failover(s->view, NODE_MASTER, "m:1"));
     put_failover(w, "f2", "m:1", FAILOVER_INTENT, 200);
     put_failover(w, "f3", "m:1", FAILOVER_HELD, 150);
     pass(w, 100);
-    assert_string_equal(view_failover(s->view, NODE_MASTER, "m:1")->id, "f2");
+    assert_string_equal(work_view_failover(s->view, NODE_MASTER, "m:1")->id, "f2");
     put_failover(w, "f2", "m:1", FAILOVER_ABORTED, 200);
     pass(w, 100);
-    assert_string_equal(view_failover(s->view, NODE_MASTER, "m:1")->id, "f3");
+    assert_string_equal(work_view_failover(s->view, NODE_MASTER, "m:1")->id, "f3");
     remove_key(w, "/pelorus/failovers/f3");
-    assert_null(view_failover(s->view, NODE_MASTER, "m:1"));
+    assert_null(work_view_failover(s->view, NODE_MASTER, "m:1"));
     /* damage changes nothing */
     assert_int_equal(hand_put(w, "/pelorus/failovers/f9", "{}"), ERR_OK);
     assert_int_equal(hand_put(w, "/pelorus/failovers/f8", "oops"), ERR_OK);
     pass(w, 100);
-    assert_null(view_surplus(s->view, 2));
+    assert_null(work_view_surplus(s->view, 2));
     world_free(w);
 }
 
@@ -160,18 +160,18 @@ static void surplus_failovers_are_the_oldest_final_ones(void **state)
     put_failover(w, "f7", "m:2", FAILOVER_DONE, 50);
     put_failover(w, "f6", "m:2", FAILOVER_DONE, 600);
     pass(w, 100);
-    assert_null(view_surplus(s->view, 5));
+    assert_null(work_view_surplus(s->view, 5));
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
         char key[REGISTRY_KEY_MAX + 1];
 
-        r = view_surplus(s->view, 1);
+        r = work_view_surplus(s->view, 1);
         assert_non_null(r);
         assert_string_equal(r->id, expected[i]);
-        assert_true(memory_find(w->store, failover_key(r->id, key))->version ==
+        assert_true(memory_find(w->store, work_failover_key(r->id, key))->version ==
                     r->version);
         remove_key(w, key);
     }
-    assert_null(view_surplus(s->view, 1)); /* f4 is not final, f6 is kept */
+    assert_null(work_view_surplus(s->view, 1)); /* f4 is not final, f6 is kept */
     world_free(w);
 }
 
@@ -192,22 +192,22 @@ static void finished_items_are_collectable_after_a_while(void **state)
     assert_string_equal(at_epoch(&w->sides[0], e, work_done, "a", 1), "");
     pass(w, 6000);
     for (size_t i = 0; i < 2; i++) { /* whoever finished it */
-        assert_int_equal(view_collectable(w->sides[i].view, 10000, ids, 4), 1);
+        assert_int_equal(work_view_collectable(w->sides[i].view, 10000, ids, 4), 1);
         assert_string_equal(ids[0], "b");
-        assert_int_equal(view_collectable(w->sides[i].view, 1000, ids, 4), 2);
-        assert_int_equal(view_collectable(w->sides[i].view, 1000, ids, 1), 1);
+        assert_int_equal(work_view_collectable(w->sides[i].view, 1000, ids, 4), 2);
+        assert_int_equal(work_view_collectable(w->sides[i].view, 1000, ids, 1), 1);
     }
     /* a coordinator that starts now goes by their records: one that starts
      * again and again would collect nothing */
     side_close(&w->sides[1]);
     side_open(w, &w->sides[1], 9);
     pass(w, 500);
-    assert_int_equal(view_collectable(w->sides[1].view, 20000, ids, 4), 0);
-    assert_int_equal(view_collectable(w->sides[1].view, 10000, ids, 4), 1);
+    assert_int_equal(work_view_collectable(w->sides[1].view, 20000, ids, 4), 0);
+    assert_int_equal(work_view_collectable(w->sides[1].view, 10000, ids, 4), 1);
     assert_string_equal(ids[0], "b");
-    assert_int_equal(view_collectable(w->sides[1].view, 1000, ids, 4), 2);
+    assert_int_equal(work_view_collectable(w->sides[1].view, 1000, ids, 4), 2);
     remove_key(w, "/pelorus/work/b");
-    assert_int_equal(view_collectable(w->sides[1].view, 1000, ids, 4), 1);
+    assert_int_equal(work_view_collectable(w->sides[1].view, 1000, ids, 4), 1);
     assert_string_equal(ids[0], "a");
     ended_free(e);
     world_free(w);
@@ -221,17 +221,17 @@ static void settings_are_seen_within_a_second_or_so(void **state)
     struct side *s = &w->sides[0];
 
     (void)state;
-    assert_false(view_settings(s->view)->paused);
+    assert_false(work_view_settings(s->view)->paused);
     assert_int_equal(hand_put(w, SETTINGS_KEY, "{\"paused\":true}"), ERR_OK);
     pass(w, 1200);
-    assert_true(view_settings(s->view)->paused);
-    assert_true(view_settings(s->view)->version != 0);
+    assert_true(work_view_settings(s->view)->paused);
+    assert_true(work_view_settings(s->view)->version != 0);
     assert_int_equal(hand_put(w, SETTINGS_KEY, "{\"paused\":0}"), ERR_OK);
     pass(w, 1200);
-    assert_true(view_settings(s->view)->paused); /* damaged: as it was */
+    assert_true(work_view_settings(s->view)->paused); /* damaged: as it was */
     remove_key(w, SETTINGS_KEY);
     pass(w, 1200);
-    assert_false(view_settings(s->view)->paused);
+    assert_false(work_view_settings(s->view)->paused);
     world_free(w);
 }
 
@@ -253,13 +253,13 @@ static void damaged_keys_are_passed_over(void **state)
         assert_int_equal(hand_put(w, keys[i], "{\"state\":\"done\"}"), ERR_OK);
     }
     pass(w, 200);
-    assert_null(view_next(w->sides[0].view, NULL));
+    assert_null(work_view_next(w->sides[0].view, NULL));
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (strcmp(keys[i], "/pelorus/owned/master/m:1/a") != 0) {
             remove_key(w, keys[i]);
         }
     }
-    assert_null(view_next(w->sides[0].view, NULL));
+    assert_null(work_view_next(w->sides[0].view, NULL));
     world_free(w);
 }
 
@@ -284,7 +284,7 @@ static void a_view_agrees_after_lost_doubled_and_late_events(void **state)
         const struct registry_entry *e;
 
         (void)snprintf(id, sizeof(id), "i%u", (unsigned)rand_below(&rand, 60));
-        e = memory_find(w->store, marker_key(NODE_MASTER, "m:1", id, key));
+        e = memory_find(w->store, work_marker_key(NODE_MASTER, "m:1", id, key));
         if (e != NULL && rand_below(&rand, 2) == 0) {
             int code = -1;
 
@@ -298,15 +298,15 @@ static void a_view_agrees_after_lost_doubled_and_late_events(void **state)
     a = (struct audit){.w = w};
     memory_each(w->store, MARKER_PREFIX, audit_marker, &a);
     for (const struct marker *m =
-             view_marker_next(s->view, NODE_MASTER, "m:1", NULL);
+             work_view_marker_next(s->view, NODE_MASTER, "m:1", NULL);
          m != NULL; seen++) {
         char key[REGISTRY_KEY_MAX + 1];
         const struct registry_entry *e =
-            memory_find(w->store, marker_key(NODE_MASTER, "m:1", m->id, key));
+            memory_find(w->store, work_marker_key(NODE_MASTER, "m:1", m->id, key));
 
         assert_non_null(e);
         assert_true(e->version == m->version);
-        m = view_marker_next(s->view, NODE_MASTER, "m:1", m->id);
+        m = work_view_marker_next(s->view, NODE_MASTER, "m:1", m->id);
     }
     assert_int_equal(seen, a.markers);
     world_free(w);
@@ -351,12 +351,12 @@ static void a_hundred_thousand_markers_are_cheap(void **state)
     shuffle(order, &rand);
     for (size_t i = 0; i < MANY; i++) {
         (void)snprintf(id, sizeof(id), "workflow-instance-%08u", order[i]);
-        (void)marks_put(&marks, id, &fresh);
+        (void)work_marks_put(&marks, id, &fresh);
         assert_true(fresh);
     }
     bytes = mallinfo2().uordblks - bytes;
-    for (m = marks_after(&marks, NULL); m != NULL;
-         m = marks_after(&marks, m->id)) {
+    for (m = work_marks_after(&marks, NULL); m != NULL;
+         m = work_marks_after(&marks, m->id)) {
         (void)snprintf(id, sizeof(id), "workflow-instance-%08zu", n++);
         assert_string_equal(m->id, id);
     }
@@ -364,9 +364,9 @@ static void a_hundred_thousand_markers_are_cheap(void **state)
     shuffle(order, &rand);
     for (size_t i = 0; i < MANY; i++) {
         (void)snprintf(id, sizeof(id), "workflow-instance-%08u", order[i]);
-        assert_non_null(marks_find(&marks, id));
-        assert_true(marks_remove(&marks, id));
-        assert_false(marks_remove(&marks, id));
+        assert_non_null(work_marks_find(&marks, id));
+        assert_true(work_marks_remove(&marks, id));
+        assert_false(work_marks_remove(&marks, id));
     }
     assert_int_equal(marks.n, 0);
     /* 0 bytes where a sanitizer brings its own allocator */
@@ -374,7 +374,7 @@ static void a_hundred_thousand_markers_are_cheap(void **state)
                   "%.2f s\n",
                   MANY, bytes / MANY, seconds() - began);
     assert_true(bytes / MANY < 250);
-    marks_close(&marks);
+    work_marks_close(&marks);
     mem_free(order);
 }
 
@@ -387,18 +387,18 @@ static void a_lost_session_is_to_be_synced_again(void **state)
     bool doubted = false;
 
     (void)state;
-    assert_true(view_synced(s->view));
+    assert_true(work_view_synced(s->view));
     memory_expire(s->registry);
-    for (int i = 0; i < 1000 && !(doubted && view_synced(s->view)); i++) {
+    for (int i = 0; i < 1000 && !(doubted && work_view_synced(s->view)); i++) {
         pass(w, STEP_MS);
         if (registry_session(s->registry) != session) {
-            doubted = doubted || !view_synced(s->view);
+            doubted = doubted || !work_view_synced(s->view);
             assert_true(doubted); /* from the first moment */
         } else {
-            assert_true(view_synced(s->view));
+            assert_true(work_view_synced(s->view));
         }
     }
-    assert_true(doubted && view_synced(s->view));
+    assert_true(doubted && work_view_synced(s->view));
     assert_true(registry_session(s->registry) != session);
     world_free(w);
 }

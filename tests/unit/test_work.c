@@ -72,7 +72,7 @@ static void done_is_possible_when_a_marker_was_lost(void **state)
 
     (void)state;
     assert_string_equal(submit(s, e, "a", NULL), "");
-    marker_key(NODE_MASTER, "m:1", "a", key);
+    work_marker_key(NODE_MASTER, "m:1", "a", key);
     registry_delete(w->hand, key, memory_find(w->store, key)->version,
                     note_code, &code);
     pass(w, 100);

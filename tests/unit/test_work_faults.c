@@ -227,7 +227,7 @@ static size_t runs;
 static void count_run(struct work_op *op)
 {
     runs++;
-    op_begin(op);
+    work_op_begin(op);
 }
 
 static void must_not_win(struct work_op *op)
@@ -247,24 +247,24 @@ static void old_reads_are_read_again_instead_of_written_upon(void **state)
 
     (void)state;
     for (int old = 0; old < 2; old++) {
-        struct work_op *op = op_new(s->work, count_run);
+        struct work_op *op = work_op_new(s->work, count_run);
         struct op_txn t;
 
         RESET(e);
         op->done = on_reply;
         op->arg = e;
         runs = 0;
-        op_start(op, NULL);
+        work_op_start(op, NULL);
         if (old == 0) {
             op->session--; /* of an earlier session */
         } else {
             op->read_at -= SESSION_MS; /* or too long ago */
         }
-        txn_init(&t);
-        txn_put_gate(&t, NODE_MASTER, "m:1", &gate, 0);
-        op_send(op, &t, must_not_win);
+        work_txn_init(&t);
+        work_txn_put_gate(&t, NODE_MASTER, "m:1", &gate, 0);
+        work_op_send(op, &t, must_not_win);
         assert_int_equal(runs, 2);
-        op_reply(op, NULL, NULL);
+        work_op_reply(op, NULL, NULL);
         pass(w, 200);
         assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state, GATE_ABSENT);
     }

@@ -481,8 +481,8 @@ static void a_thousand_submissions_under_faults_never_double(void **state)
     assert_int_equal(a.live, ITEMS);
     assert_true(created <= ITEMS);
     assert_int_equal(
-        view_marker_count(w->sides[0].view, NODE_MASTER, "m:1") +
-            view_marker_count(w->sides[0].view, NODE_MASTER, "m:2"),
+        work_view_marker_count(w->sides[0].view, NODE_MASTER, "m:1") +
+            work_view_marker_count(w->sides[0].view, NODE_MASTER, "m:2"),
         ITEMS);
     for (size_t i = 0; i < CLIENTS; i++) {
         ended_free(clients[i].e);

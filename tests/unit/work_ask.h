@@ -157,10 +157,10 @@ FIXTURE void put_held(struct world *w, const char *id, uint64_t epoch)
     work_item_write(&b, &item);
     assert_int_equal(hand_put(w, work_key(id, key), buf_text(&b)), ERR_OK);
     buf_reset(&b);
-    marker_of(&m, &item);
-    marker_write(&b, &m);
+    work_marker_of(&m, &item);
+    work_marker_write(&b, &m);
     assert_int_equal(
-        hand_put(w, marker_key(NODE_MASTER, NULL, id, key), buf_text(&b)),
+        hand_put(w, work_marker_key(NODE_MASTER, NULL, id, key), buf_text(&b)),
         ERR_OK);
     buf_close(&b);
 }
@@ -187,12 +187,12 @@ static inline void audit_record(void *arg, const struct registry_entry *entry)
     a->records++;
     if (item.state != WORK_DONE && item.state != WORK_DROPPED) {
         a->live++;
-        marker_of(&want, &item);
+        work_marker_of(&want, &item);
         found = memory_find(a->w->store,
-                            marker_key(want.kind, want.address, want.id, key));
+                            work_marker_key(want.kind, want.address, want.id, key));
         assert_non_null(found);
         copy = *found;
-        assert_int_equal(marker_read(&m, &copy, &err), 0);
+        assert_int_equal(work_marker_read(&m, &copy, &err), 0);
         assert_true(m.epoch == want.epoch);
         assert_true(item.state != WORK_ASSIGNED ||
                     process_same(&m.process, &item.process));

@@ -86,7 +86,7 @@ static inline void count_unused(void *arg, enum node_kind kind,
     ((struct side *)arg)->unused++;
 }
 
-static inline void count_change(void *arg, const struct view_owner *owner)
+static inline void count_change(void *arg, const struct work_view_owner *owner)
 {
     (void)owner;
     ((struct side *)arg)->changes++;
@@ -118,7 +118,7 @@ static inline void fewest(void *arg, enum node_kind kind, const char *group,
     }
     for (struct node *n = membership_next(s->membership, NULL); n != NULL;
          n = membership_next(s->membership, n)) {
-        size_t has = view_marker_count(s->view, kind, n->address);
+        size_t has = work_view_marker_count(s->view, kind, n->address);
 
         if (n->kind == kind && n->state == NODE_UP && has < best &&
             (s->only == NULL || strcmp(s->only, n->address) == 0) &&
@@ -163,7 +163,7 @@ FIXTURE void side_open(struct world *w, struct side *s, uint64_t seed)
     s->ours = registry_watch(s->registry, "/pelorus/nodes", feed_ours, s);
     view.registry = work.registry = s->registry;
     view.membership = work.membership = s->membership;
-    s->view = view_new(&view);
+    s->view = work_view_new(&view);
     work.view = s->view;
     s->work = work_new(&work);
 }
@@ -187,7 +187,7 @@ FIXTURE void close_registry(struct world *w, struct registry **r)
 FIXTURE void side_close(struct side *s)
 {
     work_free(&s->work);
-    view_free(&s->view);
+    work_view_free(&s->view);
     registry_unwatch(&s->nodes);
     registry_unwatch(&s->ours);
     registry_unlisten(&s->listener);
@@ -199,7 +199,7 @@ FIXTURE void side_close(struct side *s)
 FIXTURE void side_kill(struct side *s)
 {
     work_abandon(&s->work);
-    view_abandon(&s->view);
+    work_view_abandon(&s->view);
     memory_kill(&s->registry);
     membership_free(&s->membership);
 }
@@ -347,7 +347,7 @@ static inline void check_write(void *arg, uint64_t writer,
     if (before == NULL) {
         floor_entry = memory_find(w->store, EPOCH_FLOOR_KEY);
         assert_non_null(floor_entry);
-        assert_int_equal(epoch_floor_read(floor_entry->value,
+        assert_int_equal(work_epoch_floor_read(floor_entry->value,
                                           floor_entry->value_len, &floor, NULL),
                          0);
         assert_true(item.epoch == floor + 1);
@@ -374,7 +374,7 @@ FIXTURE struct world *world_new(size_t n, uint64_t seed)
     node_up(w, "master", "m:2", 1);
     node_up(w, "worker", "w:1", 1);
     pass(w, 500);
-    assert_true(view_synced(w->sides[0].view));
+    assert_true(work_view_synced(w->sides[0].view));
     return w;
 }
 
