@@ -200,13 +200,12 @@ static void account_regroup(struct balancer *b, struct account *a,
 
     if (a->n_in == 0)
         join(b, a, b->everyone);
-    for (size_t i = 0; i < a->n_in; i++) {
+    for (size_t i = 0; i < a->n_in; i++)
         if (a->in[i].group == b->everyone ||
             names_group(w, a->in[i].group->name))
             a->in[kept++] = a->in[i];
         else
             leave(b, a->in[i]);
-    }
     a->n_in = kept;
     for (size_t i = 0; i < w->n_groups; i++) {
         if (is_in(a, w->groups[i]))

@@ -30,9 +30,8 @@ void buf_reset(struct buf *b)
 {
     b->len = 0;
     b->overflow = false;
-    if (b->data != NULL) {
+    if (b->data != NULL)
         b->data[0] = '\0';
-    }
 }
 
 /* Make room for `more` bytes and the NUL; false (and overflow) if that would
@@ -46,16 +45,13 @@ static bool reserve(struct buf *b, size_t more)
         b->overflow = true;
         return false;
     }
-    if (b->len + more + 1 <= b->cap) {
+    if (b->len + more + 1 <= b->cap)
         return true;
-    }
     cap = b->cap == 0 ? FIRST_CAP : b->cap;
-    while (cap < b->len + more + 1) {
+    while (cap < b->len + more + 1)
         cap *= 2;
-    }
-    if (cap > b->max + 1) {
+    if (cap > b->max + 1)
         cap = b->max + 1;
-    }
     b->data = mem_realloc(b->data, cap);
     b->cap = cap;
     return true;
@@ -63,14 +59,12 @@ static bool reserve(struct buf *b, size_t more)
 
 void buf_add(struct buf *b, const void *data, size_t len)
 {
-    if (b->overflow || len == 0) {
+    if (b->overflow || len == 0)
         return;
-    }
     if (len > b->max - b->len) {
         /* As much as fits, so that a cut message still says something. */
-        if (b->max > b->len) {
+        if (b->max > b->len)
             buf_add(b, data, b->max - b->len);
-        }
         b->overflow = true;
         return;
     }
@@ -98,9 +92,8 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     char *text;
     int n;
 
-    if (b->overflow) {
+    if (b->overflow)
         return;
-    }
     va_start(ap, fmt);
     va_copy(again, ap);
     n = vsnprintf(small, sizeof(small), fmt, ap);

@@ -49,11 +49,10 @@ char *clock_rfc3339(wall_ms at, char out[CLOCK_RFC3339_SIZE])
     struct tm tm;
     time_t t;
 
-    if (at < first) {
+    if (at < first)
         at = first;
-    } else if (at > last) {
+    else if (at > last)
         at = last;
-    }
     seconds = at / 1000;
     millis = at % 1000;
     if (millis < 0) {
@@ -79,9 +78,8 @@ static int64_t digits(const char **s, int n)
     int64_t value = 0;
 
     for (int i = 0; i < n; i++, (*s)++) {
-        if (**s < '0' || **s > '9') {
+        if (**s < '0' || **s > '9')
             return -1;
-        }
         value = value * 10 + (**s - '0');
     }
     return value;
@@ -89,9 +87,8 @@ static int64_t digits(const char **s, int n)
 
 static bool expect(const char **s, char c)
 {
-    if (**s != c) {
+    if (**s != c)
         return false;
-    }
     (*s)++;
     return true;
 }
@@ -116,25 +113,20 @@ bool clock_parse_rfc3339(const char *s, wall_ms *out)
 
     for (int i = 0; i < 6; i++) {
         part[i] = digits(&s, i == 0 ? 4 : 2);
-        if (part[i] < 0 || (after[i] != '\0' && !expect(&s, after[i]))) {
+        if (part[i] < 0 || (after[i] != '\0' && !expect(&s, after[i])))
             return false;
-        }
     }
     if (part[1] < 1 || part[1] > 12 || part[2] < 1 || part[2] > 31 ||
-        part[3] > 23 || part[4] > 59 || part[5] > 60) {
+        part[3] > 23 || part[4] > 59 || part[5] > 60)
         return false;
-    }
     if (expect(&s, '.')) {
-        if (*s < '0' || *s > '9') {
+        if (*s < '0' || *s > '9')
             return false;
-        }
-        for (; *s >= '0' && *s <= '9'; s++, scale /= 10) {
+        for (; *s >= '0' && *s <= '9'; s++, scale /= 10)
             ms += (*s - '0') * scale;
-        }
     }
-    if (strcmp(s, "Z") != 0) {
+    if (strcmp(s, "Z") != 0)
         return false;
-    }
     *out = (((days_from_civil(part[0], part[1], part[2]) * 24 + part[3]) * 60 +
              part[4]) *
                 60 +

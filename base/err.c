@@ -38,9 +38,8 @@ enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
     va_list ap;
 
     assert((size_t)code < ARRAY_LEN(codes));
-    if (err == NULL) {
+    if (err == NULL)
         return code;
-    }
     /* Formatted aside first: the arguments may point into err->msg. */
     va_start(ap, fmt);
     (void)vsnprintf(msg, sizeof(msg), fmt, ap);
@@ -57,9 +56,8 @@ enum err_code err_wrap(struct err *err, const char *fmt, ...)
     size_t used, len;
     va_list ap;
 
-    if (err == NULL) {
+    if (err == NULL)
         return ERR_UNKNOWN;
-    }
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
@@ -80,9 +78,8 @@ void err_add(struct err *err, const char *fmt, ...)
     size_t len;
     va_list ap;
 
-    if (err == NULL) {
+    if (err == NULL)
         return;
-    }
     va_start(ap, fmt);
     (void)vsnprintf(more, sizeof(more), fmt, ap);
     va_end(ap);
@@ -98,9 +95,8 @@ enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
     char reason[128];
     va_list ap;
 
-    if (err == NULL) {
+    if (err == NULL)
         return code;
-    }
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);

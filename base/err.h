@@ -77,9 +77,8 @@ enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
 /* Say which trouble of a registry it is. `err` may be NULL. */
 static inline void err_set_trouble(struct err *err, unsigned trouble)
 {
-    if (err) {
+    if (err)
         err->trouble = trouble;
-    }
 }
 
 /* Back to ERR_OK and an empty message. */

@@ -19,9 +19,8 @@ int file_sync_name(const char *path)
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = fd < 0 ? -1 : fsync(fd), saved = errno;
 
-    if (fd >= 0) {
+    if (fd >= 0)
         (void)close(fd);
-    }
     mem_free(dir);
     errno = saved;
     return rc;

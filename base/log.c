@@ -87,12 +87,10 @@ int log_to(const char *path, struct err *err)
 
     int rc = 0;
 
-    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0) {
+    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
         rc = (int)err_errno(err, errno, "%s", path);
-    }
-    if (fd >= 0) {
+    if (fd >= 0)
         (void)close(fd);
-    }
     return rc;
 }
 
@@ -194,11 +192,9 @@ static bool is_plain(const char *value)
 {
     const unsigned char *s = (const unsigned char *)value;
 
-    for (; *s != '\0'; s++) {
-        if (*s <= ' ' || *s >= 0x7f || *s == '"' || *s == '=' || *s == '\\') {
+    for (; *s != '\0'; s++)
+        if (*s <= ' ' || *s >= 0x7f || *s == '"' || *s == '=' || *s == '\\')
             return false;
-        }
-    }
     return s != (const unsigned char *)value;
 }
 
@@ -262,14 +258,12 @@ static void put_field(struct line *l, const struct log_field *f)
         size_t value = l->len;
 
         put_value_str(l, f->v.s);
-        if (l->len == value) {
+        if (l->len == value)
             l->len = mark;
-        }
     } else {
         put_number(l, f);
-        if (l->cut) {
+        if (l->cut)
             l->len = mark;
-        }
     }
 }
 
@@ -291,11 +285,9 @@ static void write_all(const char *text, size_t len)
             (void)poll(&ready, 1, -1);
         } else if (n == 0 || errno != EINTR) {
             /* a log that cannot be written stops nobody */
-            for (size_t i = 0; i < len; i++) {
-                if (text[i] == '\n') {
+            for (size_t i = 0; i < len; i++)
+                if (text[i] == '\n')
                     (void)atomic_fetch_add(&unwritten, 1);
-                }
-            }
             return;
         }
     }
@@ -308,9 +300,8 @@ static void ring_put(const char *text, size_t len)
     size_t first = sizeof(ring.text) - from;
 
     assert(ring.len + len <= sizeof(ring.text));
-    if (first > len) {
+    if (first > len)
         first = len;
-    }
     memcpy(ring.text + from, text, first);
     memcpy(ring.text, text + first, len - first);
     ring.len += len;
@@ -326,9 +317,8 @@ static void ring_tell_dropped(size_t follows)
     uint64_t n = atomic_load(&dropped);
     struct line l;
 
-    if (n == ring.told) {
+    if (n == ring.told)
         return;
-    }
     format(&l, LOG_WARN, "!log",
            (const struct log_field[]){
                LOG_U("dropped", n - ring.told),
@@ -358,12 +348,10 @@ static size_t ring_take(char chunk[CHUNK])
 {
     size_t len = ring.len < CHUNK ? ring.len : CHUNK;
 
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         chunk[i] = ring.text[(ring.at + i) % sizeof(ring.text)];
-    }
-    while (len > 0 && chunk[len - 1] != '\n') {
+    while (len > 0 && chunk[len - 1] != '\n')
         len--;
-    }
     ring.at = (ring.at + len) % sizeof(ring.text);
     ring.len -= len;
     return len;
@@ -436,18 +424,16 @@ static bool ring_drain(int64_t at_most_ms)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    while ((ring.len > 0 || ring.writing) && rc == 0) {
+    while ((ring.len > 0 || ring.writing) && rc == 0)
         rc = pthread_cond_timedwait(&ring.empty, &log_mutex, &until);
-    }
     return ring.len == 0 && !ring.writing;
 }
 
 void log_flush(int64_t at_most_ms)
 {
     lock_acquire(&log_mutex);
-    if (ring.running) {
+    if (ring.running)
         (void)ring_drain(at_most_ms);
-    }
     lock_release(&log_mutex);
 }
 
@@ -464,9 +450,8 @@ void log_stop(int64_t at_most_ms)
         (void)pthread_cond_signal(&ring.wake);
     }
     lock_release(&log_mutex);
-    if (!drained) {
+    if (!drained)
         return; /* the thread hangs in a write, and ends with the process */
-    }
     rc = pthread_join(ring.thread, NULL);
     assert(rc == 0);
     (void)pthread_cond_destroy(&ring.wake);
@@ -481,13 +466,12 @@ uint64_t log_dropped(void)
 static void emit(enum log_level level, const struct line *l)
 {
     lock_acquire(&log_mutex);
-    if (log_sink != NULL) {
+    if (log_sink != NULL)
         log_sink(log_sink_arg, level, l->text, l->len);
-    } else if (ring.running) {
+    else if (ring.running)
         ring_add(l);
-    } else {
+    else
         write_all(l->text, l->len);
-    }
     lock_release(&log_mutex);
 }
 
@@ -508,15 +492,12 @@ static void format(struct line *out, enum log_level level, const char *event,
                    clock_rfc3339(clock_wall_ms(), now), level_names[level]);
     put_str(out, head);
     put_escaped(out, event);
-    if (out->json) {
+    if (out->json)
         put_tail(out, "\"");
-    }
-    for (; fields != NULL && fields->key != NULL && !out->cut; fields++) {
+    for (; fields != NULL && fields->key != NULL && !out->cut; fields++)
         put_field(out, fields);
-    }
-    if (out->cut) {
+    if (out->cut)
         put_tail(out, out->json ? ",\"cut\":true" : " cut=true");
-    }
     put_tail(out, out->json ? "}\n" : "\n");
 }
 

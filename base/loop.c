@@ -69,9 +69,8 @@ static bool mailbox_take(struct loop *loop, loop_f **fn, void **arg)
         *fn = slot->fn;
         *arg = slot->arg;
         loop->head = slot->next;
-        if (loop->head == NULL) {
+        if (loop->head == NULL)
             loop->tail = &loop->head;
-        }
         loop->waiting--;
         if (slot >= loop->pool && slot < loop->pool + loop->pool_size) {
             slot->next = loop->spare;
@@ -115,12 +114,10 @@ static void on_wake(uv_async_t *handle)
 
     loop_enter(loop);
     /* Only what waits now: calls that post again must not starve the rest. */
-    while (n-- > 0 && mailbox_take(loop, &fn, &arg)) {
+    while (n-- > 0 && mailbox_take(loop, &fn, &arg))
         fn(arg);
-    }
-    if (mailbox_waiting(loop) > 0) {
+    if (mailbox_waiting(loop) > 0)
         (void)uv_async_send(&loop->wake);
-    }
 }
 
 static void on_prepare(uv_prepare_t *handle)
@@ -201,17 +198,15 @@ void loop_free(struct loop **loop_ptr)
     void *arg;
     int rc;
 
-    if (loop == NULL) {
+    if (loop == NULL)
         return;
-    }
     lock_acquire(&loop->mutex);
     loop->closing = true;
     lock_release(&loop->mutex);
     /* What was accepted is still called: a completion may free its object. */
     clock_read(&loop->clock);
-    while (mailbox_take(loop, &fn, &arg)) {
+    while (mailbox_take(loop, &fn, &arg))
         fn(arg);
-    }
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->check, NULL);
@@ -335,9 +330,8 @@ void loop_timer_stop(struct loop_timer **timer_ptr)
 {
     struct loop_timer *timer = *timer_ptr;
 
-    if (timer == NULL) {
+    if (timer == NULL)
         return;
-    }
     *timer_ptr = NULL;
     uv_close((uv_handle_t *)&timer->uv, on_timer_closed);
 }

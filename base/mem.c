@@ -32,9 +32,8 @@ void *mem_alloc(size_t size)
 {
     void *p = malloc(size == 0 ? 1 : size);
 
-    if (p == NULL) {
+    if (p == NULL)
         out_of_memory(1, size);
-    }
     return p;
 }
 
@@ -42,9 +41,8 @@ void *mem_zalloc(size_t size)
 {
     void *p = calloc(1, size == 0 ? 1 : size);
 
-    if (p == NULL) {
+    if (p == NULL)
         out_of_memory(1, size);
-    }
     return p;
 }
 
@@ -52,9 +50,8 @@ void *mem_realloc(void *ptr, size_t size)
 {
     void *p = realloc(ptr, size == 0 ? 1 : size);
 
-    if (p == NULL) {
+    if (p == NULL)
         out_of_memory(1, size);
-    }
     return p;
 }
 
@@ -62,9 +59,8 @@ static size_t product(size_t n, size_t size)
 {
     size_t total;
 
-    if (__builtin_mul_overflow(n, size, &total)) {
+    if (__builtin_mul_overflow(n, size, &total))
         out_of_memory(n, size);
-    }
     return total;
 }
 
@@ -88,9 +84,8 @@ char *mem_strndup(const char *s, size_t n)
     size_t len;
     char *copy;
 
-    if (s == NULL) {
+    if (s == NULL)
         return NULL;
-    }
     len = strnlen(s, n);
     copy = mem_alloc(len + 1);
     memcpy(copy, s, len);
@@ -102,9 +97,8 @@ void *mem_dup(const void *p, size_t n)
 {
     void *copy;
 
-    if (p == NULL) {
+    if (p == NULL)
         return NULL;
-    }
     copy = mem_alloc(n);
     memcpy(copy, p, n);
     return copy;

@@ -75,12 +75,10 @@ void rand_secret(void *out, size_t len)
     while (len > 0) {
         ssize_t n = getrandom(p, len, 0);
 
-        if (n < 0 && errno == EINTR) {
+        if (n < 0 && errno == EINTR)
             continue;
-        }
-        if (n <= 0) {
+        if (n <= 0)
             abort(); /* a guessable secret is worse than none */
-        }
         p += n;
         len -= (size_t)n;
     }
@@ -91,9 +89,8 @@ uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
     const unsigned char *p = data;
     uint64_t h = FNV_OFFSET ^ mix(seed);
 
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         h = (h ^ p[i]) * FNV_PRIME;
-    }
     return mix(h);
 }
 

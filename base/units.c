@@ -51,24 +51,20 @@ static bool read_number(const char **text, struct number *n)
     const char *s = *text;
 
     *n = (struct number){0, 0, 1};
-    if (!isdigit((unsigned char)*s)) {
+    if (!isdigit((unsigned char)*s))
         return false;
-    }
     for (; isdigit((unsigned char)*s); s++) {
-        if (n->whole > UINT64_C(100000000000000000)) {
+        if (n->whole > UINT64_C(100000000000000000))
             return false;
-        }
         n->whole = n->whole * 10 + (uint64_t)(*s - '0');
     }
     if (*s == '.') {
         s++;
-        if (!isdigit((unsigned char)*s)) {
+        if (!isdigit((unsigned char)*s))
             return false;
-        }
         for (; isdigit((unsigned char)*s); s++) {
-            if (n->scale >= 1000000000) {
+            if (n->scale >= 1000000000)
                 return false;
-            }
             n->part = n->part * 10 + (uint64_t)(*s - '0');
             n->scale *= 10;
         }
@@ -85,12 +81,10 @@ static bool add_scaled(uint64_t *total, const struct number *n, uint64_t factor,
 
     if (__builtin_mul_overflow(n->whole, factor, &whole) ||
         __builtin_mul_overflow(n->part, factor, &part) ||
-        part % n->scale != 0 || whole > max || part / n->scale > max) {
+        part % n->scale != 0 || whole > max || part / n->scale > max)
         return false;
-    }
-    if (whole + part / n->scale > max - *total) {
+    if (whole + part / n->scale > max - *total)
         return false;
-    }
     *total += whole + part / n->scale;
     return true;
 }
@@ -124,17 +118,13 @@ static int iso_duration(const char *text, uint64_t *total, struct err *err)
             s++;
             continue;
         }
-        if (!read_number(&s, &n)) {
+        if (!read_number(&s, &n))
             return duration_error(err, text, "not ISO-8601");
-        }
-        for (i = from; i < n_units; i++) {
-            if (toupper((unsigned char)*s) == units[i].name[0]) {
+        for (i = from; i < n_units; i++)
+            if (toupper((unsigned char)*s) == units[i].name[0])
                 break;
-            }
-        }
-        if (i == n_units) {
+        if (i == n_units)
             return duration_error(err, text, "not ISO-8601");
-        }
         if (!add_scaled(total, &n, units[i].factor, DURATION_MAX_MS)) {
             return duration_error(err, text,
                                   "not in whole milliseconds below 10 years");
@@ -149,15 +139,12 @@ static int iso_duration(const char *text, uint64_t *total, struct err *err)
 /* Why no number could be read at s. */
 static const char *why_no_number(const char *s)
 {
-    if (*s == '-') {
+    if (*s == '-')
         return "it is negative";
-    }
-    if (isblank((unsigned char)*s)) {
+    if (isblank((unsigned char)*s))
         return "a blank in it";
-    }
-    if (!isdigit((unsigned char)*s)) {
+    if (!isdigit((unsigned char)*s))
         return "no number";
-    }
     s += strspn(s, "0123456789");
     return *s != '.' || isdigit((unsigned char)s[1])
                ? "longer than 10 years, or finer than can be counted"
@@ -176,9 +163,8 @@ static int plain_duration(const char *text, uint64_t *total, struct err *err)
                 err, text, *text == '\0' ? "it is empty" : why_no_number(s));
         }
         len = 0;
-        while (isalpha((unsigned char)s[len])) {
+        while (isalpha((unsigned char)s[len]))
             len++;
-        }
         if (len == 0) {
             return duration_error(err, text,
                                   *s == '\0' ? "the unit is missing"
@@ -186,12 +172,10 @@ static int plain_duration(const char *text, uint64_t *total, struct err *err)
                                       ? "a blank in it"
                                       : "its unit is unknown");
         }
-        for (i = from; i < ARRAY_LEN(time_units); i++) {
+        for (i = from; i < ARRAY_LEN(time_units); i++)
             if (strlen(time_units[i].name) == len &&
-                strncasecmp(time_units[i].name, s, len) == 0) {
+                strncasecmp(time_units[i].name, s, len) == 0)
                 break;
-            }
-        }
         if (i == ARRAY_LEN(time_units)) {
             return duration_error(err, text,
                                   "its unit is unknown or out of order");
@@ -212,14 +196,12 @@ int units_duration(const char *text, int64_t *ms, struct err *err)
     int rc;
 
     assert(text != NULL && ms != NULL);
-    if (text[0] == 'P' || text[0] == 'p') {
+    if (text[0] == 'P' || text[0] == 'p')
         rc = iso_duration(text, &total, err);
-    } else {
+    else
         rc = plain_duration(text, &total, err);
-    }
-    if (rc == 0) {
+    if (rc == 0)
         *ms = (int64_t)total;
-    }
     return rc;
 }
 
@@ -237,11 +219,9 @@ int units_size(const char *text, uint64_t *bytes, struct err *err)
                             "512, 64KiB or 1MiB",
                             text);
     }
-    for (i = 0; i < ARRAY_LEN(size_units); i++) {
-        if (strcmp(size_units[i].name, s) == 0) {
+    for (i = 0; i < ARRAY_LEN(size_units); i++)
+        if (strcmp(size_units[i].name, s) == 0)
             break;
-        }
-    }
     if (i == ARRAY_LEN(size_units)) {
         return (int)err_set(err, ERR_INVALID,
                             "\"%.40s\" is no size: its unit is unknown; use "
@@ -262,13 +242,11 @@ char *units_format_duration(int64_t ms, char out[UNITS_DURATION_SIZE])
 {
     size_t i = 0;
 
-    if (ms == 0) {
+    if (ms == 0)
         i = 3; /* "0s" */
-    } else {
-        while (ms % (int64_t)time_units[i].factor != 0) {
+    else
+        while (ms % (int64_t)time_units[i].factor != 0)
             i++;
-        }
-    }
     assert(i < ARRAY_LEN(time_units));
     (void)snprintf(out, UNITS_DURATION_SIZE, "%" PRId64 "%s",
                    ms / (int64_t)time_units[i].factor, time_units[i].name);
@@ -281,16 +259,13 @@ static bool read_digits(const char *s, uint64_t *out)
 {
     uint64_t value = 0;
 
-    if (*s == '\0') {
+    if (*s == '\0')
         return false;
-    }
-    for (; *s != '\0'; s++) {
+    for (; *s != '\0'; s++)
         if (!isdigit((unsigned char)*s) ||
             __builtin_mul_overflow(value, (uint64_t)10, &value) ||
-            __builtin_add_overflow(value, (uint64_t)(*s - '0'), &value)) {
+            __builtin_add_overflow(value, (uint64_t)(*s - '0'), &value))
             return false;
-        }
-    }
     *out = value;
     return true;
 }

@@ -56,9 +56,8 @@ static struct worker_job *pop(struct worker *w)
 
     if (job != NULL) {
         w->head = job->next;
-        if (w->head == NULL) {
+        if (w->head == NULL)
             w->tail = &w->head;
-        }
         w->waiting--;
         job->next = NULL;
     }
@@ -79,11 +78,10 @@ static struct worker_job *next_job(struct worker *w, int64_t deadline,
 
     lock_acquire(&w->mutex);
     while (w->head == NULL && !w->stopping && rc != ETIMEDOUT) {
-        if (deadline < 0) {
+        if (deadline < 0)
             rc = pthread_cond_wait(&w->wake, &w->mutex);
-        } else {
+        else
             rc = pthread_cond_timedwait(&w->wake, &w->mutex, &until);
-        }
         assert(rc == 0 || rc == ETIMEDOUT);
     }
     job = pop(w);
@@ -125,9 +123,8 @@ static void on_stopped(void *arg)
     rc = pthread_mutex_destroy(&w->mutex);
     assert(rc == 0);
     mem_free(w);
-    if (stopped != NULL) {
+    if (stopped != NULL)
         stopped(stopped_arg);
-    }
 }
 
 static void *thread_main(void *arg)

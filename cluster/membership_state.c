@@ -81,10 +81,9 @@ static const struct registration *winner(const struct member *e)
 {
     const struct registration *best = NULL;
 
-    for (const struct registration *r = e->registrations; r; r = r->next) {
+    for (const struct registration *r = e->registrations; r; r = r->next)
         if (counts(e, r) && goes_before(r, best))
             best = r;
-    }
     return best;
 }
 

@@ -171,7 +171,7 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
     memset(out, 0, sizeof(*out));
     out->stands = true;
     json_members(&t, text, len);
-    while (json_member(&t, &m)) {
+    while (json_member(&t, &m))
         if (says(&m, "startupTime"))
             startup = json_whole(m.value, &out->process.startup_time) &&
                       out->process.startup_time > 0;
@@ -185,7 +185,6 @@ void node_claim_read(struct node_claim *out, const char *text, size_t len)
             take_registration(out, m.value);
         else if (says(&m, "carried"))
             out->carried = *m.value.s == 't';
-    }
     out->process.known = startup && id;
     if (!out->process.known)
         out->process = (struct process){0};

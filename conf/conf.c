@@ -41,9 +41,8 @@ void conf_defaults(struct conf *conf)
 
 static void close_strings(char **items, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         mem_free(items[i]);
-    }
     mem_free(items);
 }
 
@@ -130,19 +129,17 @@ static int read_file(const char *file, struct buf *text, struct err *err)
                                   file, (unsigned)geteuid())
                    : (int)err_errno(err, errno, "%s", file);
     }
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
         rc = (int)err_set(err, ERR_IO, "%s: a directory; name a file", file);
-    }
     while (rc == 0) {
         ssize_t n = read(fd, piece, sizeof(piece));
 
-        if (n > 0) {
+        if (n > 0)
             buf_add(text, piece, (size_t)n);
-        } else if (n == 0) {
+        else if (n == 0)
             break;
-        } else if (errno != EINTR) {
+        else if (errno != EINTR)
             rc = (int)err_errno(err, errno, "%s: read", file);
-        }
         if (text->overflow) {
             rc = (int)err_set(err, ERR_TOO_LARGE,
                               "%s: larger than 1MiB; this is no configuration",
@@ -167,9 +164,8 @@ int conf_load(struct conf *conf, const char *file, struct buf *problems,
         rc = conf_parse(conf, file, buf_text(&text), text.len, problems, err);
     } else {
         err_set(err, unread.code, "%s", unread.msg);
-        if (problems != NULL) {
+        if (problems != NULL)
             buf_printf(problems, "%s\n", unread.msg);
-        }
     }
     buf_close(&text);
     return rc;

@@ -33,9 +33,8 @@ int conf_host_port(const char *text, char **host, uint16_t *port,
         ok = ok && (v6 ? isxdigit(c) || c == ':' || c == '.'
                        : isalnum(c) || c == '.' || c == '-' || c == '_');
     }
-    if (v6) {
+    if (v6)
         ok = ok && *rest++ == ']';
-    }
     if (!ok || *rest != ':' ||
         units_uint(rest + 1, 65535, &number, NULL) != 0 ||
         strlen(rest + 1) > 5) {
@@ -91,12 +90,10 @@ int conf_check_file(const char *text, struct err *err)
     static const char *const schemes[] = {
         "jdbc:", "file:", "sqlite:", ":memory:"};
 
-    if (text[0] == '~' && (text[1] == '/' || text[1] == '\0')) {
+    if (text[0] == '~' && (text[1] == '/' || text[1] == '\0'))
         return unless(false, "~ is a shell's; write ${HOME}", err);
-    }
-    if (text[0] == '$' && (isalpha((unsigned char)text[1]) || text[1] == '_')) {
+    if (text[0] == '$' && (isalpha((unsigned char)text[1]) || text[1] == '_'))
         return unless(false, "$NAME is a shell's; write ${NAME}", err);
-    }
     for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
         if (strncasecmp(text, schemes[i], strlen(schemes[i])) == 0) {
             return unless(false, "no file's name; write it without a scheme",
@@ -127,9 +124,8 @@ int conf_check_namespace(const char *text, struct err *err)
                       "without slashes",
                       err);
     }
-    for (const char *s = text; *s != '\0'; s++) {
+    for (const char *s = text; *s != '\0'; s++)
         ok = ok && (unsigned char)*s > ' ';
-    }
     return unless(
         ok,
         "not a name; write up to 64 bytes without slashes and blanks, "
@@ -142,9 +138,8 @@ int conf_check_node_kind(const char *text, struct err *err)
     static const char *const kinds[] = {"master", "worker", "alert-server"};
     bool ok = false;
 
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         ok = ok || strcmp(kinds[i], text) == 0;
-    }
     return unless(ok, "no kind of node; write master, worker or alert-server",
                   err);
 }
@@ -211,21 +206,18 @@ char *conf_plain_servers(const char *text)
     for (size_t at = 0; at < hosts;) {
         size_t n = strcspn(text + at, ",/"), from = at, to = at + n;
 
-        while (from < to && strchr(" \t", text[from]) != NULL) {
+        while (from < to && strchr(" \t", text[from]) != NULL)
             from++;
-        }
-        while (to > from && strchr(" \t", text[to - 1]) != NULL) {
+        while (to > from && strchr(" \t", text[to - 1]) != NULL)
             to--;
-        }
         if (to > from) {
             buf_str(&out, out.len > 0 ? "," : "");
             buf_add(&out, text + from, to - from);
         }
         at += n + 1;
     }
-    if (strcmp(text + hosts, "/") != 0) { /* no chroot at all */
+    if (strcmp(text + hosts, "/") != 0) /* no chroot at all */
         buf_str(&out, text + hosts);
-    }
     plain = mem_strdup(buf_text(&out));
     buf_close(&out);
     return plain;
@@ -235,12 +227,10 @@ void conf_plain_endpoint(char *text)
 {
     size_t scheme = strcspn(text, ":"), len = strlen(text);
 
-    for (size_t i = 0; i < scheme; i++) {
+    for (size_t i = 0; i < scheme; i++)
         text[i] = (char)tolower((unsigned char)text[i]);
-    }
-    if (len > 0 && text[len - 1] == '/' && len > scheme + 3) {
+    if (len > 0 && text[len - 1] == '/' && len > scheme + 3)
         text[len - 1] = '\0';
-    }
 }
 
 static bool are_servers(const char *text)
@@ -286,9 +276,8 @@ static int check_interval(const char *interval_name, int64_t interval_ms,
     char interval[UNITS_DURATION_SIZE], timeout[UNITS_DURATION_SIZE];
     char least[UNITS_DURATION_SIZE];
 
-    if (interval_ms <= timeout_ms / 3) {
+    if (interval_ms <= timeout_ms / 3)
         return 0;
-    }
     return (int)err_set(err, ERR_INVALID,
                         "%s is below 3 x %s (%s); raise it to %s or more, or "
                         "shorten the interval",
@@ -304,9 +293,8 @@ int conf_check_interval(const char *interval_name, int64_t interval_ms,
 {
     int rc = check_interval(interval_name, interval_ms, timeout_ms, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         err_wrap(err, "%s", timeout_name);
-    }
     return rc;
 }
 
@@ -319,12 +307,10 @@ static size_t row_of(const struct conf_reading *r, size_t offset)
     keys = conf_keys(&n);
     own = n;
     for (size_t i = 0; i < n; i++) {
-        if (keys[i].offset != offset || !conf_key_counts(&keys[i])) {
+        if (keys[i].offset != offset || !conf_key_counts(&keys[i]))
             continue;
-        }
-        if (r->lines[i] != 0) {
+        if (r->lines[i] != 0)
             return i;
-        }
         own = own == n && (keys[i].flags & CONF_ALIAS) == 0 ? i : own;
     }
     assert(own < n);
@@ -452,9 +438,8 @@ static void remark_plain_etcd(const struct conf *conf, struct buf *out)
     const struct conf_registry *reg = &conf->registry;
     bool all = reg->cert_file != NULL && reg->key_file != NULL;
 
-    if (reg->cert_file == NULL || all) {
+    if (reg->cert_file == NULL || all)
         return;
-    }
     for (size_t i = 0; i < reg->endpoints.n; i++) {
         if (strncmp(reg->endpoints.items[i], "http://", 7) == 0) {
             buf_printf(out,
@@ -476,12 +461,10 @@ void conf_remarks(const struct conf *conf, struct buf *out)
                    "write ${VARIABLE} and set it to the password itself\n",
                    conf->file);
     }
-    if (reg->type == CONF_ETCD) {
+    if (reg->type == CONF_ETCD)
         remark_plain_etcd(conf, out);
-    }
-    if (reg->type != CONF_JDBC || reg->jdbc_url == NULL) {
+    if (reg->type != CONF_JDBC || reg->jdbc_url == NULL)
         return;
-    }
     if (conf_jdbc_url_parse(&url, reg->jdbc_url, NULL) == 0) {
         const char *at = buf_text(&url.notes);
 

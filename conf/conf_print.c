@@ -49,9 +49,8 @@ void conf_print(const struct conf *conf, FILE *out)
         const struct conf_key *key = &keys[i];
 
         if (!conf_key_counts(key) || (key->flags & CONF_ALIAS) != 0 ||
-            (key->registries & CONF_FOR(conf->registry.type)) == 0) {
+            (key->registries & CONF_FOR(conf->registry.type)) == 0)
             continue;
-        }
         buf_reset(&line);
         if (key->type == CONF_KEY_GROUPS) {
             conf_format_groups(conf, &line);
@@ -98,9 +97,8 @@ int conf_policy_parse(const char *name, enum conf_policy *out, struct err *err)
     struct conf scratch = {.balancer.policy = CONF_LEDGER};
     int rc = conf_set(&scratch, conf_key_find("balancer.policy"), name, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         *out = scratch.balancer.policy;
-    }
     return rc;
 }
 

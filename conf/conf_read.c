@@ -33,15 +33,13 @@ static void list_block(const char *block, struct buf *out)
     for (size_t i = 0; i < n; i++) {
         if (is_below(keys[i].path, block) &&
             (keys[i].flags & CONF_ALIAS) == 0 && conf_key_counts(&keys[i])) {
-            if (last != NULL) {
+            if (last != NULL)
                 buf_printf(out, "%s%s", out->len == 0 ? "" : ", ", last);
-            }
             last = keys[i].path + in;
         }
     }
-    if (last != NULL) {
+    if (last != NULL)
         buf_printf(out, "%s%s", out->len == 0 ? "" : " and ", last);
-    }
 }
 
 static void unknown_key(struct conf_reading *r, const struct conf_entry *e)
@@ -78,11 +76,9 @@ static bool is_block(const char *path)
     size_t n;
 
     keys = conf_keys(&n);
-    for (size_t i = 0; i < n; i++) {
-        if (is_below(keys[i].path, path)) {
+    for (size_t i = 0; i < n; i++)
+        if (is_below(keys[i].path, path))
             return true;
-        }
-    }
     return false;
 }
 
@@ -99,9 +95,8 @@ static void read_values(struct conf_reading *r, const struct conf_key *key,
             rc = list == NULL ? conf_set(r->conf, key, text, &err)
                               : conf_list_add(list, key, text, &err);
         }
-        if (rc != 0) {
+        if (rc != 0)
             conf_problem(r->report, e->items[i].line, e->path, "%s", err.msg);
-        }
         mem_free(text);
     }
 }
@@ -217,9 +212,8 @@ static void read_entry(struct conf_reading *r, const struct conf_key *key,
                      "no value; give it one, or remove the line");
     } else if (!set_twice(r, key, e)) {
         r->lines[key - conf_keys(&n)] = e->line;
-        if (key->type == CONF_KEY_LIST) { /* not added to the default */
+        if (key->type == CONF_KEY_LIST) /* not added to the default */
             conf_list_clear(r->conf, key);
-        }
         read_values(r, key, e, NULL);
     }
 }
@@ -231,9 +225,8 @@ static bool is_in_bad_group(const struct conf_doc *doc, size_t i)
         const struct conf_entry *e = &doc->entries[k];
 
         if (e->kind == CONF_BLOCK && strncmp(e->path, "groups.", 7) == 0 &&
-            is_below(doc->entries[i].path, e->path)) {
+            is_below(doc->entries[i].path, e->path))
             return true;
-        }
     }
     return false;
 }
@@ -248,24 +241,21 @@ static void place_entry(struct conf_reading *r, const struct conf_doc *doc,
     char *dot;
 
     if (key != NULL) {
-        if (strcmp(key->path, "registry.type") != 0) {
+        if (strcmp(key->path, "registry.type") != 0)
             read_entry(r, key, e);
-        }
         return;
     }
     if (is_below(e->path, groups->path)) {
-        if (!is_in_bad_group(doc, i)) {
+        if (!is_in_bad_group(doc, i))
             read_group(r, groups, e);
-        }
         return;
     }
     if (e->kind == CONF_BLOCK || e->kind == CONF_NULL) {
         bool inhabited =
             i + 1 < doc->n && is_below(doc->entries[i + 1].path, e->path);
 
-        if (inhabited || is_block(e->path)) {
+        if (inhabited || is_block(e->path))
             return; /* what stands in it speaks for itself */
-        }
     } else if (is_block(e->path)) {
         conf_problem(r->report, e->line, e->path,
                      "a block of keys, not one value; write its keys below "
@@ -277,9 +267,8 @@ static void place_entry(struct conf_reading *r, const struct conf_doc *doc,
     dot = strrchr(parent, '.');
     if (dot != NULL) {
         *dot = '\0';
-        if (conf_key_find(parent) != NULL) {
+        if (conf_key_find(parent) != NULL)
             return;
-        }
     }
     unknown_key(r, e);
 }
@@ -307,9 +296,8 @@ static void read_type(struct conf_reading *r, const struct conf_doc *doc)
     const struct conf_key *keys;
     size_t n, i = 0;
 
-    while (i < doc->n && strcmp(doc->entries[i].path, key->path) != 0) {
+    while (i < doc->n && strcmp(doc->entries[i].path, key->path) != 0)
         i++;
-    }
     if (i < doc->n) {
         read_entry(r, key, &doc->entries[i]);
         if (r->conf->registry.type == CONF_MEMORY) {
@@ -344,16 +332,12 @@ void conf_read(struct conf_reading *r, struct conf_doc *doc)
         doc->entries[i].path = path;
     }
     read_type(r, doc);
-    for (size_t i = 0; i < doc->n && r->report->n < PROBLEMS_MAX; i++) {
-        if (!is_repeated(r, doc, i)) {
+    for (size_t i = 0; i < doc->n && r->report->n < PROBLEMS_MAX; i++)
+        if (!is_repeated(r, doc, i))
             place_entry(r, doc, i);
-        }
-    }
-    if (r->lines[settle - conf_keys(&n)] == 0) {
+    if (r->lines[settle - conf_keys(&n)] == 0)
         r->conf->failover.settle_ms = r->conf->registry.session_timeout_ms;
-    }
     /* Between wrong values the rules would only confuse. */
-    if (r->report->n == 0) {
+    if (r->report->n == 0)
         conf_check_rules(r);
-    }
 }

@@ -282,11 +282,9 @@ const struct conf_key *conf_keys(size_t *n)
 
 const struct conf_key *conf_key_find(const char *path)
 {
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        if (strcmp(keys[i].path, path) == 0) {
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (strcmp(keys[i].path, path) == 0)
             return &keys[i];
-        }
-    }
     return NULL;
 }
 
@@ -295,18 +293,14 @@ const struct conf_key *conf_key_find(const char *path)
 static bool same_name(const char *a, const char *b)
 {
     for (;;) {
-        while (*a != '\0' && *a != '.' && !isalnum((unsigned char)*a)) {
+        while (*a != '\0' && *a != '.' && !isalnum((unsigned char)*a))
             a++;
-        }
-        while (*b != '\0' && *b != '.' && !isalnum((unsigned char)*b)) {
+        while (*b != '\0' && *b != '.' && !isalnum((unsigned char)*b))
             b++;
-        }
-        if (*a == '\0' || *a == '.' || *b == '\0' || *b == '.') {
+        if (*a == '\0' || *a == '.' || *b == '\0' || *b == '.')
             return (*a == '\0' || *a == '.') && (*b == '\0' || *b == '.');
-        }
-        if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) {
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b))
             return false;
-        }
         a++;
         b++;
     }
@@ -323,13 +317,11 @@ static const char *spelled(const char *known, const char *name)
 {
     size_t len = strlen(known);
 
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (is_relaxed(keys[i].path) &&
             strncmp(keys[i].path, known, len) == 0 &&
-            same_name(keys[i].path + len, name)) {
+            same_name(keys[i].path + len, name))
             return keys[i].path + len;
-        }
-    }
     return NULL;
 }
 
@@ -343,15 +335,13 @@ char *conf_key_canonical(const char *path)
         const char *ours = spelled(known, name);
         size_t m = ours == NULL ? 0 : strcspn(ours, ".");
 
-        if (ours == NULL || len + m + 2 + strlen(name) > CONF_PATH_MAX) {
+        if (ours == NULL || len + m + 2 + strlen(name) > CONF_PATH_MAX)
             return mem_printf("%s%s", known, name);
-        }
         memcpy(known + len, ours, m);
         len += m;
         known[len] = '\0';
-        if (name[n] == '\0') {
+        if (name[n] == '\0')
             return mem_strdup(known);
-        }
         known[len++] = '.';
         known[len] = '\0';
         name += n + 1;
@@ -376,11 +366,9 @@ const char *conf_key_default(const struct conf_key *key,
         {CONF_JDBC, AT(registry.connect_timeout_ms), "9s"},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(by_type); i++) {
-        if (by_type[i].type == type && by_type[i].offset == key->offset) {
+    for (size_t i = 0; i < ARRAY_LEN(by_type); i++)
+        if (by_type[i].type == type && by_type[i].offset == key->offset)
             return by_type[i].text;
-        }
-    }
     return key->otherwise;
 }
 
@@ -391,9 +379,8 @@ size_t conf_distance(const char *a, const char *b)
     size_t n = strlen(b);
 
     assert(n <= CONF_PATH_MAX);
-    for (size_t j = 0; j <= n; j++) {
+    for (size_t j = 0; j <= n; j++)
         row[j] = j;
-    }
     for (size_t i = 0; a[i] != '\0'; i++) {
         size_t diagonal = row[0];
 
@@ -415,32 +402,28 @@ const char *conf_key_nearest(const char *path)
     const char *leaf = strrchr(path, '.'), *nearest = NULL;
     size_t least = strlen(path) / 3 + 1;
 
-    if (leaf != NULL && strcmp(leaf, ".url") == 0) { /* spring.datasource's */
+    if (leaf != NULL && strcmp(leaf, ".url") == 0) /* spring.datasource's */
         return HIKARI ".jdbc-url";
-    }
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         size_t d = conf_distance(keys[i].path, path);
 
-        if (!conf_key_counts(&keys[i])) {
+        if (!conf_key_counts(&keys[i]))
             continue;
-        }
         if (d < least || (nearest == NULL && d == least)) {
             least = d;
             nearest = keys[i].path;
         }
     }
-    if (nearest != NULL && least <= 3) {
+    if (nearest != NULL && least <= 3)
         return nearest;
-    }
     /* The right name in the wrong place is a better guess than a far one. */
     leaf = leaf == NULL ? path : leaf + 1;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         const char *own = strrchr(keys[i].path, '.');
 
         if (own != NULL && conf_key_counts(&keys[i]) &&
-            strcmp(own + 1, leaf) == 0) {
+            strcmp(own + 1, leaf) == 0)
             return keys[i].path;
-        }
     }
     return nearest;
 }

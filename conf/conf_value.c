@@ -26,26 +26,21 @@ static const char *closing_brace(const char *s)
 {
     unsigned depth = 1;
 
-    for (; *s != '\0'; s++) {
-        if (s[0] == '$' && s[1] == '{') {
+    for (; *s != '\0'; s++)
+        if (s[0] == '$' && s[1] == '{')
             depth++;
-        } else if (*s == '}' && --depth == 0) {
+        else if (*s == '}' && --depth == 0)
             return s;
-        }
-    }
     return NULL;
 }
 
 static bool is_variable(const char *name, size_t len)
 {
-    if (len == 0 || isdigit((unsigned char)name[0])) {
+    if (len == 0 || isdigit((unsigned char)name[0]))
         return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (!isalnum((unsigned char)name[i]) && name[i] != '_') {
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)name[i]) && name[i] != '_')
             return false;
-        }
-    }
     return true;
 }
 
@@ -113,9 +108,8 @@ static int expand(const char *s, unsigned depth, struct buf *out,
                                 "a plain ${");
         }
         rc = expand_one(s + 2, (size_t)(end - s) - 2, depth, out, err);
-        if (rc != 0) {
+        if (rc != 0)
             return rc;
-        }
         s = end + 1;
     }
     return 0;
@@ -134,9 +128,8 @@ int conf_expand(const char *text, char **out, struct err *err)
                           "longer than 4096 bytes once ${...} is filled in; "
                           "shorten it");
     }
-    if (rc == 0) {
+    if (rc == 0)
         *out = buf_take(&b);
-    }
     buf_close(&b);
     return rc;
 }
@@ -174,9 +167,8 @@ static int check_text(const struct conf_key *key, const char *text,
         }
     }
     rc = key->check == NULL ? 0 : key->check(text, err);
-    if (rc != 0 && may_be_shown(key, text)) {
+    if (rc != 0 && may_be_shown(key, text))
         err_wrap(err, "\"%.80s\"", text);
-    }
     return rc;
 }
 
@@ -187,9 +179,8 @@ static int set_string(struct conf *conf, const struct conf_key *key,
     bool none = text[0] == '\0';
     int rc;
 
-    if (none && (key->flags & CONF_OPTIONAL) == 0) {
+    if (none && (key->flags & CONF_OPTIONAL) == 0)
         return (int)err_set(err, ERR_INVALID, "empty; give it a value");
-    }
     rc = none ? 0 : check_text(key, text, err);
     if (rc == 0) {
         mem_free(*field);
@@ -291,9 +282,8 @@ static int set_duration(struct conf *conf, const struct conf_key *key,
                 units_int(text, 0, (int64_t)1 << 40, &value, NULL) == 0;
 
     rc = bare ? 0 : units_duration(text, &value, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     if ((double)value < key->min || (double)value > key->max) {
         return (int)err_set(err, ERR_INVALID,
                             "%.40s%s is out of range; choose from %s to %s",
@@ -312,9 +302,8 @@ static bool same_name(const char *a, const char *b)
         int x = *a == '-' ? '_' : tolower((unsigned char)*a);
         int y = *b == '-' ? '_' : tolower((unsigned char)*b);
 
-        if (x != y) {
+        if (x != y)
             return false;
-        }
     }
     return *a == *b;
 }
@@ -324,11 +313,9 @@ static bool is_database(const char *type)
     static const char *const names[] = {"mysql", "mariadb", "postgresql",
                                         "postgres"};
 
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcasecmp(names[i], type) == 0) {
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcasecmp(names[i], type) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -413,9 +400,8 @@ void conf_list_clear(struct conf *conf, const struct conf_key *key)
 {
     struct conf_list *list = field_at(conf, key);
 
-    for (size_t i = 0; i < list->n; i++) {
+    for (size_t i = 0; i < list->n; i++)
         mem_free(list->items[i]);
-    }
     mem_free(list->items);
     *list = (struct conf_list){0};
 }
@@ -432,13 +418,11 @@ int conf_list_add(struct conf_list *list, const struct conf_key *key,
         char *item;
         int rc;
 
-        while (to > from && s[to - 1] == ' ') {
+        while (to > from && s[to - 1] == ' ')
             to--;
-        }
         item = mem_strndup(s + from, to > from ? to - from : 0);
-        if (key->check == conf_check_endpoint) {
+        if (key->check == conf_check_endpoint)
             conf_plain_endpoint(item);
-        }
         rc = item[0] == '\0'
                  ? (int)err_set(err, ERR_INVALID, "an empty item; remove it")
                  : check_text(key, item, err);

@@ -39,17 +39,14 @@ void conf_problem(struct conf_report *report, unsigned line, const char *key,
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    if (line > 0) {
+    if (line > 0)
         (void)snprintf(place, sizeof(place), ":%u", line);
-    }
     err_set(&whole, ERR_INVALID, "%s%s: %s%s%s", report->file, place, key,
             key[0] == '\0' ? "" : ": ", what);
-    if (report->n++ == 0 && report->err != NULL) {
+    if (report->n++ == 0 && report->err != NULL)
         *report->err = whole;
-    }
-    if (report->problems != NULL) {
+    if (report->problems != NULL)
         buf_printf(report->problems, "%s\n", whole.msg);
-    }
 }
 
 static bool refuse(struct reader *r, const yaml_event_t *event,
@@ -76,9 +73,8 @@ static struct conf_entry *add_entry(struct reader *r)
 
 static bool too_many(struct reader *r, const yaml_event_t *event)
 {
-    if (r->doc->n + r->doc->n_items < CONF_ENTRIES_MAX) {
+    if (r->doc->n + r->doc->n_items < CONF_ENTRIES_MAX)
         return false;
-    }
     (void)refuse(r, event, "more than 10000 values; this is no configuration");
     return true;
 }
@@ -114,18 +110,14 @@ static bool on_key(struct reader *r, const yaml_event_t *event)
     size_t len = event->data.scalar.length;
 
     r->path[base] = '\0';
-    if (len == 0) {
+    if (len == 0)
         return refuse(r, event, "an empty key; give it a name");
-    }
-    if (has_odd_blank(key)) {
+    if (has_odd_blank(key))
         return refuse(r, event, ODD_BLANK);
-    }
-    if (base + 1 + len + 1 > sizeof(r->path)) {
+    if (base + 1 + len + 1 > sizeof(r->path))
         return refuse(r, event, "a key longer than 255 bytes; shorten it");
-    }
-    if (base > 0) {
+    if (base > 0)
         r->path[base++] = '.';
-    }
     memcpy(r->path + base, key, len + 1);
     r->key_line = (unsigned)event->start_mark.line + 1;
     for (size_t i = base; r->path[i] != '\0'; i++) {
@@ -143,12 +135,10 @@ static bool is_null(const yaml_event_t *event)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
 
-    for (size_t i = 0; i < ARRAY_LEN(nulls); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(nulls); i++)
         if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-            strcmp((const char *)event->data.scalar.value, nulls[i]) == 0) {
+            strcmp((const char *)event->data.scalar.value, nulls[i]) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -170,22 +160,18 @@ static bool on_scalar(struct reader *r, const yaml_event_t *event)
     struct conf_entry *e;
 
     if (strlen((const char *)event->data.scalar.value) !=
-        event->data.scalar.length) {
+        event->data.scalar.length)
         return refuse(r, event, "NUL character; remove it");
-    }
-    if (event->data.scalar.length > CONF_VALUE_MAX) {
+    if (event->data.scalar.length > CONF_VALUE_MAX)
         return refuse(r, event, "longer than 4096 bytes; shorten it");
-    }
     if (r->depth == 0) {
         /* An empty document is one null. */
         return is_null(event) || refuse_lone(r, event);
     }
-    if (!r->in_list && !r->want_value) {
+    if (!r->in_list && !r->want_value)
         return on_key(r, event);
-    }
-    if (too_many(r, event)) {
+    if (too_many(r, event))
         return false;
-    }
     if (r->in_list) {
         add_item(r, &r->doc->entries[r->doc->n - 1], event);
         return true;
@@ -193,25 +179,22 @@ static bool on_scalar(struct reader *r, const yaml_event_t *event)
     r->want_value = false;
     e = add_entry(r);
     e->kind = is_null(event) ? CONF_NULL : CONF_SCALAR;
-    if (e->kind == CONF_SCALAR) {
+    if (e->kind == CONF_SCALAR)
         add_item(r, e, event);
-    }
     return true;
 }
 
 static bool on_list(struct reader *r, const yaml_event_t *event)
 {
-    if (r->in_list) {
+    if (r->in_list)
         return refuse(r, event, "a list in a list; write plain values");
-    }
     if (!r->want_value) {
         return refuse(r, event,
                       "a list where a key belongs; write \"key: "
                       "value\"");
     }
-    if (too_many(r, event)) {
+    if (too_many(r, event))
         return false;
-    }
     add_entry(r)->kind = CONF_ITEMS;
     r->in_list = true;
     return true;
@@ -219,20 +202,17 @@ static bool on_list(struct reader *r, const yaml_event_t *event)
 
 static bool on_block(struct reader *r, const yaml_event_t *event)
 {
-    if (r->in_list) {
+    if (r->in_list)
         return refuse(r, event, "a block in a list; write plain values");
-    }
     if (r->depth > 0 && !r->want_value) {
         return refuse(r, event,
                       "a block where a key belongs; write \"key: "
                       "value\"");
     }
-    if (r->depth == CONF_DEPTH_MAX) {
+    if (r->depth == CONF_DEPTH_MAX)
         return refuse(r, event, "nested too deeply; no key stands there");
-    }
-    if (too_many(r, event)) {
+    if (too_many(r, event))
         return false;
-    }
     if (r->depth > 0) {
         /* So that "listen: {}" is seen to be no text. */
         add_entry(r)->kind = CONF_BLOCK;
@@ -300,14 +280,12 @@ static bool tab_indented(const struct reader *r, size_t line)
 
     while (--line > 0) {
         s = memchr(s, '\n', (size_t)(end - s));
-        if (s == NULL) {
+        if (s == NULL)
             return false;
-        }
         s++;
     }
-    while (s < end && *s == ' ') {
+    while (s < end && *s == ' ')
         s++;
-    }
     return s < end && *s == '\t';
 }
 
@@ -317,16 +295,14 @@ static void syntax_problem(struct reader *r, const yaml_parser_t *parser)
     size_t from = parser->context_mark.line + 1;
     char begun[48] = "";
 
-    if (parser->context != NULL && strstr(parser->context, "alias") != NULL) {
+    if (parser->context != NULL && strstr(parser->context, "alias") != NULL)
         (void)snprintf(begun, sizeof(begun), " (a '*' stands in quotes)");
-    } else if (parser->context != NULL && from < line) {
+    else if (parser->context != NULL && from < line)
         (void)snprintf(begun, sizeof(begun), " that begins in line %zu", from);
-    }
     if (parser->error == YAML_READER_ERROR) {
         line = 1;
-        for (size_t i = 0; i < parser->problem_offset && i < r->len; i++) {
+        for (size_t i = 0; i < parser->problem_offset && i < r->len; i++)
             line += r->text[i] == '\n';
-        }
         conf_problem(r->report, (unsigned)line, "",
                      "not UTF-8 text (%s); save the file as UTF-8",
                      parser->problem);
@@ -373,9 +349,8 @@ bool conf_yaml_read(struct conf_doc *doc, const char *text, size_t len,
 void conf_doc_close(struct conf_doc *doc)
 {
     for (size_t i = 0; i < doc->n; i++) {
-        for (size_t k = 0; k < doc->entries[i].n_items; k++) {
+        for (size_t k = 0; k < doc->entries[i].n_items; k++)
             mem_free(doc->entries[i].items[k].text);
-        }
         mem_free(doc->entries[i].items);
         mem_free(doc->entries[i].path);
     }

@@ -33,9 +33,8 @@ static char *trim(char *text)
 
     text += strspn(text, " \t");
     len = strlen(text);
-    while (len > 0 && strchr(" \t", text[len - 1]) != NULL) {
+    while (len > 0 && strchr(" \t", text[len - 1]) != NULL)
         text[--len] = '\0';
-    }
     return text;
 }
 
@@ -46,14 +45,12 @@ static int check_name(const struct jdbc_url *url, const char *name,
     bool v6 = strchr(name, ':') != NULL;
     char what[128];
 
-    if (name[0] == '\0') {
+    if (name[0] == '\0')
         return conf_jdbc_bad(url, "a host without a name", err);
-    }
     for (const char *c = name; *c != '\0'; c++) {
         if (isalnum((unsigned char)*c) || (unsigned char)*c >= 0x80 ||
-            strchr("-._", *c) != NULL || (v6 && strchr(":%", *c) != NULL)) {
+            strchr("-._", *c) != NULL || (v6 && strchr(":%", *c) != NULL))
             continue;
-        }
         (void)snprintf(what, sizeof(what),
                        "host %zu holds a '%c'; a host is a name or an address, "
                        "with a port behind a colon",
@@ -122,9 +119,8 @@ static int plain_host(struct jdbc_url *url, char *text, struct err *err)
     if (colon != NULL) {
         *colon = '\0';
         rc = parse_port(url, colon + 1, &port, err);
-        if (rc != 0) {
+        if (rc != 0)
             return rc;
-        }
     }
     return take_host(url, trim(text), port, err);
 }
@@ -150,9 +146,8 @@ static int take_part(struct jdbc_url *url, struct parts *p, const char *name,
     } else if (strcasecmp(name, "password") == 0) {
         p->password = value;
     } else if (strcasecmp(name, "protocol") == 0) {
-        if (strcasecmp(value, "tcp") != 0) {
+        if (strcasecmp(value, "tcp") != 0)
             return conf_jdbc_bad(url, "a protocol other than tcp", err);
-        }
     } else if (strcasecmp(name, "type") != 0 &&
                strcasecmp(name, "priority") != 0) {
         return conf_jdbc_parameter(url, name, value, err); /* for all of them */
@@ -177,9 +172,8 @@ static int parse_parts(struct jdbc_url *url, char *text, const char *stop,
             *value++ = '\0';
             value = trim(value);
             rc = conf_jdbc_decode(url, value, err);
-            if (rc == 0) {
+            if (rc == 0)
                 rc = take_part(url, p, trim(name), value, err);
-            }
         } else if (trim(name)[0] != '\0') {
             rc = conf_jdbc_bad(url, "a part of an address without a '='", err);
         }
@@ -194,20 +188,17 @@ static int keyed_host(struct jdbc_url *url, char *text, bool address,
     size_t len = strlen(text);
     int rc;
 
-    if (text[0] != '(' || text[len - 1] != ')') {
+    if (text[0] != '(' || text[len - 1] != ')')
         return conf_jdbc_bad(url, "an address without its parentheses", err);
-    }
     if (!address) { /* one pair of them around all */
         text[len - 1] = '\0';
         text++;
     }
     rc = parse_parts(url, text, address ? ")" : ",", p, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (p->host == NULL) {
+    if (p->host == NULL)
         return conf_jdbc_add_host(url, "localhost", p->port, err);
-    }
     return take_host(url, p->host, p->port, err);
 }
 
@@ -252,9 +243,8 @@ static int take_user(const struct jdbc_url *url, char **text, struct parts *p,
     char *at = strchr(*text, '@'), *colon;
     int rc;
 
-    if (at == NULL) {
+    if (at == NULL)
         return 0;
-    }
     if (url->kind != JDBC_MYSQL) {
         return conf_jdbc_bad(url,
                              "names a user before an '@'; give username and "
@@ -274,9 +264,8 @@ static int take_user(const struct jdbc_url *url, char **text, struct parts *p,
         *colon = '\0';
         p->password = colon + 1;
         rc = conf_jdbc_decode(url, p->password, err);
-        if (rc != 0) {
+        if (rc != 0)
             return rc;
-        }
     }
     p->user = (*text)[0] == '\0' ? NULL : *text;
     rc = p->user == NULL ? 0 : conf_jdbc_decode(url, p->user, err);
@@ -291,9 +280,8 @@ static int parse_item(struct jdbc_url *url, char *text, const struct parts *who,
     size_t n = url->n_hosts;
     int rc = take_user(url, &text, &p, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     outer = p;
     if (url->kind != JDBC_POSTGRESQL && strncasecmp(text, "address=", 8) == 0) {
         rc = keyed_host(url, trim(text + 8), true, &p, err);
@@ -324,18 +312,16 @@ static int parse_list(struct jdbc_url *url, char *text, const struct parts *who,
 {
     int rc = 0;
 
-    if (depth > DEPTH_MAX) {
+    if (depth > DEPTH_MAX)
         return conf_jdbc_bad(url, "lists of hosts in each other", err);
-    }
     while (rc == 0 && text != NULL) {
         char *next = cut_item(text);
 
         text = trim(text);
         /* pgjdbc does not mind a comma behind the last. */
         if (text[0] == '\0' && next == NULL && url->n_hosts > 0 &&
-            url->kind == JDBC_POSTGRESQL) {
+            url->kind == JDBC_POSTGRESQL)
             break;
-        }
         rc = parse_item(url, text, who, depth, err);
         text = next;
     }
@@ -346,8 +332,7 @@ int conf_jdbc_hosts(struct jdbc_url *url, char *text, struct err *err)
 {
     const struct parts nobody = {0};
 
-    if (trim(text)[0] == '\0') { /* jdbc:postgresql:///d */
+    if (trim(text)[0] == '\0') /* jdbc:postgresql:///d */
         return conf_jdbc_add_host(url, "localhost", 0, err);
-    }
     return parse_list(url, text, &nobody, 0, err);
 }

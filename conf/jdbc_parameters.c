@@ -110,11 +110,9 @@ static int set_target(struct jdbc_url *url, const struct parameter *p,
     static const char *const other[] = {"secondary", "slave", "preferSecondary",
                                         "preferSlave"};
 
-    for (size_t i = 0; i < ARRAY_LEN(fit); i++) {
-        if (strcasecmp(fit[i], value) == 0) {
+    for (size_t i = 0; i < ARRAY_LEN(fit); i++)
+        if (strcasecmp(fit[i], value) == 0)
             return 0; /* one that writes is looked for in any case */
-        }
-    }
     for (size_t i = 0; i < ARRAY_LEN(other); i++) {
         if (strcasecmp(other[i], value) == 0) {
             note(url, p->name,
@@ -139,9 +137,8 @@ static char *next_word(const char **text)
     struct buf word;
     char *out;
 
-    if (*s == '\0') {
+    if (*s == '\0')
         return NULL;
-    }
     buf_init(&word, strlen(s) + 1);
     while (*s != '\0' && !isspace((unsigned char)*s)) {
         s += *s == '\\' && s[1] != '\0';
@@ -161,9 +158,8 @@ static const char *search_path(const char *setting)
     for (size_t i = 0; name[i] != '\0'; i++) {
         char c = setting[i] == '-' ? '_' : (char)tolower(setting[i]);
 
-        if (c != name[i]) {
+        if (c != name[i])
             return NULL;
-        }
     }
     return setting + strlen(name);
 }
@@ -184,24 +180,21 @@ static int set_options(struct jdbc_url *url, const struct parameter *p,
         if (strcmp(word, "-c") == 0) {
             mem_free(word);
             word = next_word(&at);
-            if (word == NULL) {
+            if (word == NULL)
                 break;
-            }
             setting = word;
         } else if (strncmp(word, "-c", 2) == 0 || strncmp(word, "--", 2) == 0) {
             setting = word + 2;
         }
         path = search_path(setting);
-        if (path == NULL) {
+        if (path == NULL)
             other = true;
-        } else if ((url->said & SAID_SCHEMA) == 0) {
+        else if ((url->said & SAID_SCHEMA) == 0)
             conf_jdbc_set(&url->schema, path); /* of two the later one */
-        }
         mem_free(word);
     }
-    if (other) {
+    if (other)
         conf_jdbc_set(&url->options, value);
-    }
     return 0;
 }
 
@@ -222,9 +215,8 @@ static int set_patience(struct jdbc_url *url, const struct parameter *p,
                    err);
     }
     n *= url->kind == JDBC_POSTGRESQL ? 1000 : 1;
-    if (n > 0 && (*ms == 0 || n < *ms)) {
+    if (n > 0 && (*ms == 0 || n < *ms))
         *ms = n;
-    }
     return 0;
 }
 
@@ -258,9 +250,8 @@ static int set_mode(struct jdbc_url *url, const struct parameter *p,
     size_t len = strlen(all);
 
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-        if ((modes[i].kinds & 1u << url->kind) == 0) {
+        if ((modes[i].kinds & 1u << url->kind) == 0)
             continue;
-        }
         if (strcasecmp(modes[i].name, value) == 0) {
             url->tls = modes[i].tls;
             url->said |= SAID_MODE;
@@ -392,9 +383,8 @@ static int writes(struct jdbc_url *url, const struct parameter *p,
                   const char *value, struct err *err)
 {
     (void)err;
-    if (strcasecmp(value, "true") == 0) {
+    if (strcasecmp(value, "true") == 0)
         note(url, p->name, "is not taken: a registry is written");
-    }
     return 0;
 }
 
@@ -402,9 +392,8 @@ static int creates(struct jdbc_url *url, const struct parameter *p,
                    const char *value, struct err *err)
 {
     (void)err;
-    if (strcasecmp(value, "true") == 0) {
+    if (strcasecmp(value, "true") == 0)
         note(url, p->name, "is not taken: make the database yourself");
-    }
     return 0;
 }
 
@@ -490,11 +479,9 @@ static bool any_case(const struct jdbc_url *url, const char *name)
     static const char *const few[] = {"user", "password", "dbname", "host",
                                       "port"};
 
-    for (size_t i = 0; url->kind == JDBC_MYSQL && i < ARRAY_LEN(few); i++) {
-        if (strcmp(few[i], name) == 0) {
+    for (size_t i = 0; url->kind == JDBC_MYSQL && i < ARRAY_LEN(few); i++)
+        if (strcmp(few[i], name) == 0)
             return true;
-        }
-    }
     return url->kind == JDBC_MARIADB;
 }
 
@@ -559,12 +546,10 @@ int conf_jdbc_parameter(struct jdbc_url *url, const char *name,
         const char *known = parameters[i].name;
 
         if ((parameters[i].kinds & 1u << url->kind) == 0 ||
-            strcasecmp(known, name) != 0) {
+            strcasecmp(known, name) != 0)
             continue;
-        }
-        if (strcmp(known, name) == 0 || any_case(url, known)) {
+        if (strcmp(known, name) == 0 || any_case(url, known))
             return parameters[i].set(url, &parameters[i], value, err);
-        }
         spelled = known;
     }
     if (spelled != NULL) {
@@ -584,12 +569,10 @@ int conf_jdbc_parameter(struct jdbc_url *url, const char *name,
 
 static void postgresql_tls(struct jdbc_url *url)
 {
-    if ((url->said & SAID_MODE) == 0 && (url->said & SAID_USE) != 0) {
+    if ((url->said & SAID_MODE) == 0 && (url->said & SAID_USE) != 0)
         url->tls = JDBC_TLS_HOST;
-    }
-    if ((url->said & SAID_TRUST) != 0 && url->tls >= JDBC_TLS_CA) {
+    if ((url->said & SAID_TRUST) != 0 && url->tls >= JDBC_TLS_CA)
         url->tls = JDBC_TLS_ON;
-    }
 }
 
 static void mysql_tls(struct jdbc_url *url)

@@ -42,9 +42,8 @@ int conf_jdbc_decode(const struct jdbc_url *url, char *text, struct err *err)
 {
     char *out = text;
 
-    if (url->kind == JDBC_MARIADB) {
+    if (url->kind == JDBC_MARIADB)
         return 0;
-    }
     for (const char *in = text; *in != '\0'; in++) {
         if (*in != '%') {
             *out++ = (char)(*in == '+' ? ' ' : *in);
@@ -120,25 +119,22 @@ static int parse_query(struct jdbc_url *url, char *text, struct err *err)
         char *value;
 
         next = strchr(text, '&');
-        if (next != NULL) {
+        if (next != NULL)
             *next++ = '\0';
-        }
         value = strchr(text, '=');
         if (value != NULL) {
             *value++ = '\0';
             rc = conf_jdbc_decode(url, value, err);
         }
-        if (rc == 0 && url->kind == JDBC_MYSQL) {
+        if (rc == 0 && url->kind == JDBC_MYSQL)
             rc = conf_jdbc_decode(url, text, err);
-        }
         if (rc == 0 && text[0] != '\0') {
             rc =
                 conf_jdbc_parameter(url, text, value == NULL ? "" : value, err);
         }
     }
-    if (rc == 0) {
+    if (rc == 0)
         conf_jdbc_parameters_end(url);
-    }
     return rc;
 }
 
@@ -151,9 +147,8 @@ static int take_database(struct jdbc_url *url, char *text, struct err *err)
                              err);
     }
     rc = conf_jdbc_decode(url, text, err);
-    if (rc == 0 && text[0] != '\0') {
+    if (rc == 0 && text[0] != '\0')
         conf_jdbc_set(&url->database, text);
-    }
     return rc;
 }
 
@@ -169,32 +164,27 @@ static int parse(struct jdbc_url *url, char *text, struct err *err)
         *fragment = '\0'; /* its driver drops it */
         query = query > fragment ? NULL : query;
     }
-    if (query != NULL) {
+    if (query != NULL)
         *query++ = '\0';
-    }
     if (strncmp(text, "//", 2) == 0) {
         text += 2;
         database = strchr(text, '/');
-        if (database != NULL) {
+        if (database != NULL)
             *database++ = '\0';
-        } else if (url->kind == JDBC_POSTGRESQL && text[0] != '\0') {
+        else if (url->kind == JDBC_POSTGRESQL && text[0] != '\0')
             return conf_jdbc_bad(url, "no '/' behind the hosts", err);
-        }
     } else if (text[0] == '/') { /* jdbc:postgresql:/ */
         return conf_jdbc_bad(url, "one '/' where two belong", err);
     } else {
         text = here; /* jdbc:postgresql:database */
     }
     rc = conf_jdbc_hosts(url, text, err);
-    if (rc == 0 && database != NULL) {
+    if (rc == 0 && database != NULL)
         rc = take_database(url, database, err);
-    }
-    if (rc == 0) {
+    if (rc == 0)
         rc = parse_query(url, query, err);
-    }
-    if (rc == 0 && url->database == NULL && url->kind != JDBC_POSTGRESQL) {
+    if (rc == 0 && url->database == NULL && url->kind != JDBC_POSTGRESQL)
         rc = conf_jdbc_bad(url, "names no database", err);
-    }
     return rc;
 }
 
@@ -207,9 +197,8 @@ int conf_jdbc_url_parse(struct jdbc_url *url, const char *text, struct err *err)
     url->tls = JDBC_TLS_PREFER;
     buf_init(&url->notes, NOTES_MAX);
     rc = parse_scheme(url, &text, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     copy = mem_strdup(text);
     rc = parse(url, copy, err);
     mem_free(copy);
@@ -248,9 +237,8 @@ static bool is_open(const char *name, size_t len)
     char *copy = mem_strndup(name, len);
     bool open = true;
 
-    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
         open = open && strcasestr(copy, secrets[i]) == NULL;
-    }
     open = open || strcasecmp(copy, "sslkey") == 0;
     mem_free(copy);
     return open;
@@ -278,9 +266,8 @@ static const char *mask_parts(struct buf *out, const char *at, const char *end)
         const char *stop = at + strcspn(at, "(),");
 
         at = mask_value(out, at, stop > end ? end : stop);
-        if (at < end) {
+        if (at < end)
             buf_char(out, *at++);
-        }
     }
     return at;
 }
@@ -301,9 +288,8 @@ char *conf_jdbc_url_masked(const char *text)
     while ((user = memchr(at, '@', (size_t)(end - at))) != NULL) {
         const char *from = user;
 
-        while (from > at && strchr(",[", from[-1]) == NULL) {
+        while (from > at && strchr(",[", from[-1]) == NULL)
             from--;
-        }
         (void)mask_parts(&out, at, from);
         buf_str(&out, "***@");
         at = user + 1;

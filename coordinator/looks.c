@@ -107,12 +107,11 @@ const char *coordinator_index_text(const struct write_index *w,
     buf_init(&b, WRITE_INDEX_SIZE - 1);
     for (size_t i = 0; i < w->n; i++) {
         buf_str(&b, i == 0 ? "w:" : ",");
-        for (const char *at = w->keys[i].key; *at != '\0'; at++) {
+        for (const char *at = w->keys[i].key; *at != '\0'; at++)
             if (strchr(UNESCAPED, *at) != NULL)
                 buf_char(&b, *at);
             else
                 buf_printf(&b, "~%02x", (unsigned char)*at);
-        }
         buf_printf(&b, "@%" PRIu64 ".%" PRIu64, w->keys[i].created,
                    w->keys[i].version);
     }

@@ -11,20 +11,18 @@
 
 static bool of_the_past(const struct gate *gate, const struct process *p)
 {
-    for (size_t i = 0; i < gate->n_past; i++) {
+    for (size_t i = 0; i < gate->n_past; i++)
         if (process_same(&gate->past[i], p))
             return true;
-    }
     return false;
 }
 
 bool failover_is_registered(const struct failover_seen *seen,
                             const struct process *p)
 {
-    for (size_t i = 0; i < seen->n_registered; i++) {
+    for (size_t i = 0; i < seen->n_registered; i++)
         if (process_same(&seen->registered[i], p))
             return true;
-    }
     return false;
 }
 
@@ -33,10 +31,9 @@ bool failover_present(const struct failover_seen *seen)
     const struct gate *gate = &seen->gate;
     if (!gate->left)
         return failover_is_registered(seen, &gate->process);
-    for (size_t i = 0; i < seen->n_registered; i++) {
+    for (size_t i = 0; i < seen->n_registered; i++)
         if (gate_returned(gate, &seen->registered[i]))
             return true;
-    }
     return false;
 }
 

@@ -332,10 +332,9 @@ static void admit(struct failover *f, const struct failover_seen *seen,
                   struct failover_effects *fx)
 {
     const struct process *p = failover_fresh(seen);
-    for (size_t i = 0; i < seen->n_registered && failover_present(seen); i++) {
+    for (size_t i = 0; i < seen->n_registered && failover_present(seen); i++)
         if (gate_returned(&seen->gate, &seen->registered[i]))
             p = &seen->registered[i];
-    }
     open_gate(f, p, "admitted", fx);
 }
 

@@ -36,10 +36,9 @@ const char *failover_cause_name(enum failover_cause c)
 
 enum failover_cause failover_cause_of(const char *word)
 {
-    for (size_t i = 0; i < ARRAY_LEN(causes); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(causes); i++)
         if (strcmp(causes[i].word, word) == 0)
             return (enum failover_cause)i;
-    }
     return CAUSE_NONE;
 }
 

@@ -32,10 +32,9 @@ bool failover_plan_movable(const struct gate *gate, const struct process *p)
         return false;
     if (process_same(p, &gate->process))
         return gate->state == GATE_FENCED;
-    for (size_t i = 0; i < gate->n_past; i++) {
+    for (size_t i = 0; i < gate->n_past; i++)
         if (process_same(p, &gate->past[i]))
             return true;
-    }
     return false;
 }
 

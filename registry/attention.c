@@ -24,12 +24,10 @@ static int64_t usual(const struct attention *a, int64_t planned_ms)
 {
     int64_t shortest = INT64_MAX;
 
-    if (a->n_gaps < ATTENTION_GAPS) {
+    if (a->n_gaps < ATTENTION_GAPS)
         return planned_ms;
-    }
-    for (unsigned i = 0; i < ATTENTION_GAPS; i++) {
+    for (unsigned i = 0; i < ATTENTION_GAPS; i++)
         shortest = a->gaps[i] < shortest ? a->gaps[i] : shortest;
-    }
     return shortest > planned_ms ? shortest : planned_ms;
 }
 
@@ -48,9 +46,8 @@ static int64_t length(const struct attention *a, unsigned i)
 
 static void remember(struct attention *a, int64_t ms, mono_ms over)
 {
-    while (a->n_breaks > 0 && length(a, a->n_breaks - 1) <= ms) {
+    while (a->n_breaks > 0 && length(a, a->n_breaks - 1) <= ms)
         a->n_breaks--;
-    }
     if (a->n_breaks == ATTENTION_BREAKS) {
         a->breaks[0].over = a->breaks[1].over;
         memmove(&a->breaks[1], &a->breaks[2],
@@ -73,12 +70,10 @@ int64_t registry_attention_mark(struct attention *a, mono_ms now,
     a->last = now;
     a->gaps[a->n_gaps % ATTENTION_GAPS] = gap;
     a->n_gaps++;
-    if (a->n_gaps == 2 * ATTENTION_GAPS) { /* it only counts to that */
+    if (a->n_gaps == 2 * ATTENTION_GAPS) /* it only counts to that */
         a->n_gaps = ATTENTION_GAPS;
-    }
-    if (!absent) {
+    if (!absent)
         return 0;
-    }
     remember(a, gap, now);
     return gap;
 }
@@ -98,9 +93,8 @@ mono_ms registry_attention_began(const struct attention *a, mono_ms since,
         mono_ms over = a->breaks[i - 1].over;
 
         if (over > since &&
-            registry_attention_breaks(since, span, over, length(a, i - 1))) {
+            registry_attention_breaks(since, span, over, length(a, i - 1)))
             return over;
-        }
     }
     return since;
 }

@@ -60,9 +60,8 @@ static const char *copy_text(char **at, const char *s, size_t len)
 {
     char *copy = *at;
 
-    if (len > 0) {
+    if (len > 0)
         memcpy(copy, s, len);
-    }
     copy[len] = '\0';
     *at = copy + len + 1;
     return copy;
@@ -142,28 +141,23 @@ void registry_call_done(struct registry_call *call,
 
     assert(done != NULL); /* once */
     if (told.err.code == ERR_NOT_FOUND && call->type == REGISTRY_CALL_TXN &&
-        !call->is_delete) {
+        !call->is_delete)
         told.err.code = ERR_CONFLICT;
-    }
     if (is_answer(told.err.code) && !call->inside &&
         registry_went_back(call->r) != NULL &&
-        !planted(PLANTED_ANSWER_BELIEVED)) {
+        !planted(PLANTED_ANSWER_BELIEVED))
         not_believed(call, &told);
-    }
-    if (told.err.code != ERR_CONFLICT) {
+    if (told.err.code != ERR_CONFLICT)
         told.failed_op = SIZE_MAX;
-    }
     registry_met_err(call->r, &told.err);
-    if (told.revision > call->r->revision) {
+    if (told.revision > call->r->revision)
         call->r->revision = told.revision;
-    }
     assert(told.err.code != ERR_CONFLICT || told.failed_op < call->n_ops);
     call->done = NULL;
     DL_DELETE(call->r->calls, call);
     registry_timer_stop(&call->timer);
-    if (!call->r->mute) {
+    if (!call->r->mute)
         done(call->arg, &told);
-    }
     registry_call_unref(call);
 }
 
@@ -187,9 +181,8 @@ static void call_refused(void *arg)
     struct registry_reply reply = {.failed_op = SIZE_MAX};
 
     reply.err = *call->refusal;
-    if (reply.err.code == ERR_CONFLICT) {
+    if (reply.err.code == ERR_CONFLICT)
         reply.failed_op = call->limit;
-    }
     registry_call_done(call, &reply);
 }
 
@@ -270,11 +263,10 @@ void registry_get(struct registry *r, const char *key, registry_reply_f *done,
 {
     struct err err;
 
-    if (registry_check_key(key, &err) != 0) {
+    if (registry_check_key(key, &err) != 0)
         refuse(r, REGISTRY_CALL_GET, &err, done, arg);
-    } else {
+    else
         submit_key(r, REGISTRY_CALL_GET, key, NULL, 0, done, arg);
-    }
 }
 
 void registry_exists(struct registry *r, const char *key,
@@ -282,11 +274,10 @@ void registry_exists(struct registry *r, const char *key,
 {
     struct err err;
 
-    if (registry_check_key(key, &err) != 0) {
+    if (registry_check_key(key, &err) != 0)
         refuse(r, REGISTRY_CALL_EXISTS, &err, done, arg);
-    } else {
+    else
         submit_key(r, REGISTRY_CALL_EXISTS, key, NULL, 0, done, arg);
-    }
 }
 
 void registry_children(struct registry *r, const char *key,
@@ -294,11 +285,10 @@ void registry_children(struct registry *r, const char *key,
 {
     struct err err;
 
-    if (registry_check_prefix(key, &err) != 0) {
+    if (registry_check_prefix(key, &err) != 0)
         refuse(r, REGISTRY_CALL_CHILDREN, &err, done, arg);
-    } else {
+    else
         submit_key(r, REGISTRY_CALL_CHILDREN, key, NULL, 0, done, arg);
-    }
 }
 
 void registry_list(struct registry *r, const char *prefix, const char *from,
@@ -317,11 +307,10 @@ void registry_list(struct registry *r, const char *prefix, const char *from,
         rc = (int)err_set(&err, ERR_INVALID,
                           "list: \"%.64s\" does not continue %s", from, prefix);
     }
-    if (rc != 0) {
+    if (rc != 0)
         refuse(r, REGISTRY_CALL_LIST, &err, done, arg);
-    } else {
+    else
         submit_key(r, REGISTRY_CALL_LIST, prefix, from, limit, done, arg);
-    }
 }
 
 /* --- writing ------------------------------------------------------------- */
@@ -344,15 +333,13 @@ static size_t copy_ops(struct registry_call *call,
             key = registry_lock_key(ops[i].lock);
             copy[i].version = registry_lock_native(ops[i].lock);
             copy[i].lock = NULL;
-            if (lost == SIZE_MAX && !registry_lock_held(ops[i].lock)) {
+            if (lost == SIZE_MAX && !registry_lock_held(ops[i].lock))
                 lost = i;
-            }
         }
         copy[i].key = copy_text(&text, key, strlen(key));
         copy[i].value = NULL;
-        if (ops[i].type == REGISTRY_PUT) {
+        if (ops[i].type == REGISTRY_PUT)
             copy[i].value = copy_text(&text, ops[i].value, ops[i].value_len);
-        }
     }
     return lost;
 }

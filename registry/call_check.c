@@ -44,9 +44,8 @@ static int check_op(const struct registry_op *op, bool single, struct err *err)
                    : (int)err_set(err, ERR_INVALID, "check-lock without lock");
     }
     rc = registry_check_key(op->key, err);
-    if (rc == 0 && op->type == REGISTRY_PUT) {
+    if (rc == 0 && op->type == REGISTRY_PUT)
         rc = check_value(op, err);
-    }
     if (rc == 0 && versioned && op->version == 0) {
         rc = (int)err_set(err, ERR_INVALID, "%s: version 0 is no version",
                           op->key);
@@ -81,15 +80,12 @@ static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
     size_t m = 0;
     int rc = 0;
 
-    if (n == 1) {
+    if (n == 1)
         return 0;
-    }
     sorted = mem_array(n, sizeof(const struct registry_op *));
-    for (size_t i = 0; i < n; i++) {
-        if (ops[i].type != REGISTRY_CHECK_LOCK) {
+    for (size_t i = 0; i < n; i++)
+        if (ops[i].type != REGISTRY_CHECK_LOCK)
             sorted[m++] = &ops[i];
-        }
-    }
     qsort(sorted, m, sizeof(const struct registry_op *), by_key);
     for (size_t i = 1; i < m && rc == 0; i++) {
         if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0) {
@@ -107,9 +103,8 @@ int registry_check_txn(const struct registry *r, const struct registry_op *ops,
 {
     size_t bytes = 0;
 
-    if (n == 0) {
+    if (n == 0)
         return (int)err_set(err, ERR_INVALID, "a txn without operations");
-    }
     if (n > r->max_ops) {
         return (int)err_set(err, ERR_TOO_LARGE,
                             "txn of %zu operations; %s takes %zu", n,
@@ -119,9 +114,8 @@ int registry_check_txn(const struct registry *r, const struct registry_op *ops,
         int rc = check_op(&ops[i], single, err);
 
         if (rc != 0) {
-            if (n > 1) {
+            if (n > 1)
                 (void)err_wrap(err, "operation %zu", i);
-            }
             return rc;
         }
         bytes += registry_op_bytes(&ops[i]);

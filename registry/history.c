@@ -130,9 +130,8 @@ static void on_leaving(void *arg)
 {
     struct registry *r = ((struct registry_history *)arg)->r;
 
-    if (r->session != 0 && !r->closing && !r->mute) {
+    if (r->session != 0 && !r->closing && !r->mute)
         r->ops->end(r, "the registry is not what it was");
-    }
 }
 
 /* Within a session that was vouched for: it is over for those above at once,
@@ -157,11 +156,10 @@ static void tell_back(struct registry_history *h)
               LOG_S("advice", "nothing is decided until a person has looked: "
                               "put the right store back, or see 'pelorus "
                               "registry accept-restore'"));
-    if (h->r->vouched) {
+    if (h->r->vouched)
         leave(h);
-    } else {
+    else
         registry_tell(h->r, REGISTRY_WENT_BACK);
-    }
 }
 
 /* Once: false if that is known already, or is no obstacle to us. */
@@ -169,15 +167,13 @@ static bool went_back(struct registry_history *h,
                       const struct registry_place *known, const char *by,
                       const char *why)
 {
-    if (h->is_back || h->accepts) {
+    if (h->is_back || h->accepts)
         return false;
-    }
     h->is_back = true;
     h->back.known = *known;
     h->back.now = h->found;
-    if (h->back.now.incarnation[0] == '\0') {
+    if (h->back.now.incarnation[0] == '\0')
         memcpy(h->back.now.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
-    }
     (void)snprintf(h->back.by, sizeof(h->back.by), "%s", by);
     (void)snprintf(h->back.why, sizeof(h->back.why), "%s", why);
     h->back.since = h->r->clock->mono;
@@ -218,12 +214,10 @@ static void put_mark(struct registry_history *h)
 {
     struct history_record record = h->at;
 
-    if (record.incarnation[0] == '\0') {
+    if (record.incarnation[0] == '\0')
         registry_history_new_id(record.incarnation);
-    }
-    if (record.fence_base < h->ours.fence_base) {
+    if (record.fence_base < h->ours.fence_base)
         record.fence_base = h->ours.fence_base;
-    }
     record.went_back.is = true;
     record.went_back.known = h->back.known;
     record.went_back.now = h->back.now;
@@ -244,12 +238,11 @@ static void on_testified(void *arg, const struct registry_reply *reply)
         testify(h);
         return;
     }
-    if (reply->err.code == ERR_OK) {
+    if (reply->err.code == ERR_OK)
         h->testified = true;
-    } else if (reply->err.code == ERR_UNAVAILABLE ||
-               reply->err.code == ERR_UNKNOWN) {
+    else if (reply->err.code == ERR_UNAVAILABLE ||
+             reply->err.code == ERR_UNKNOWN)
         h->testimony_due = true;
-    }
     later(h, LOOK_AGAIN_MS);
 }
 
@@ -263,9 +256,8 @@ static void testify(struct registry_history *h)
     buf_init(&value, REGISTRY_VALUE_MAX);
     buf_str(&value, h->testimony);
     len = (size_t)snprintf(key, sizeof(key), HISTORY_SEEN_PREFIX "/%s", h->who);
-    if (h->testimony_life > 1) {
+    if (h->testimony_life > 1)
         (void)snprintf(key + len, sizeof(key) - len, ".%u", h->testimony_life);
-    }
     put(h, key, &value,
         h->testified || h->testimony_life == LIVES ? REGISTRY_ANY
                                                    : REGISTRY_ABSENT,
@@ -276,11 +268,10 @@ static void testify(struct registry_history *h)
 /* It is back, and the key says so. */
 static void wait(struct registry_history *h)
 {
-    if (h->testimony_due && !h->accepts) {
+    if (h->testimony_due && !h->accepts)
         testify(h);
-    } else {
+    else
         later(h, LOOK_AGAIN_MS);
-    }
 }
 
 /* --- the verdict --------------------------------------------------------- */
@@ -300,9 +291,8 @@ static void forget_order(struct registry *r)
 /* Where a watch tells late of a value, or there is none. */
 static void peek_later(struct registry_history *h)
 {
-    if (!h->accepts && (!h->watches || h->r->ops->late_values)) {
+    if (!h->accepts && (!h->watches || h->r->ops->late_values))
         later(h, PEEK_MS);
-    }
 }
 
 static void vouch(struct registry_history *h)
@@ -312,9 +302,8 @@ static void vouch(struct registry_history *h)
 
     memcpy(h->found.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
     if (h->is_back || !same || h->accepts) {
-        if (!planted(PLANTED_ORDER_KEPT)) {
+        if (!planted(PLANTED_ORDER_KEPT))
             forget_order(h->r);
-        }
         h->known = h->found;
     } else if (registry_place_before(&h->known, &h->found)) {
         h->known = h->found;
@@ -446,9 +435,8 @@ static void heard(struct registry_history *h, const struct registry_entry *e)
 {
     struct history_record at;
 
-    if (registry_history_read(&at, e->value, e->value_len, NULL) != 0) {
+    if (registry_history_read(&at, e->value, e->value_len, NULL) != 0)
         return;
-    }
     h->found = h->known;
     if (at.went_back.is) {
         h->at = at;
@@ -464,14 +452,12 @@ static void on_event(void *arg, const struct registry_event *ev)
     struct registry_history *h = arg;
 
     if (ev->type == REGISTRY_SYNCED || !h->r->vouched || h->accepts ||
-        strcmp(ev->entry.key, HISTORY_KEY) != 0) {
+        strcmp(ev->entry.key, HISTORY_KEY) != 0)
         return;
-    }
-    if (ev->type == REGISTRY_REMOVE) {
+    if (ev->type == REGISTRY_REMOVE)
         look(h); /* or was it another one, which was made anew? */
-    } else {
+    else
         heard(h, &ev->entry);
-    }
 }
 
 static void on_peek(void *arg, const struct registry_reply *reply)
@@ -483,16 +469,14 @@ static void on_peek(void *arg, const struct registry_reply *reply)
         return;
     }
     peek_later(h);
-    if (reply->err.code == ERR_OK) {
+    if (reply->err.code == ERR_OK)
         heard(h, &reply->entries[0]);
-    }
 }
 
 static void look(struct registry_history *h)
 {
-    if (h->r->session != 0 && !h->r->closing) {
+    if (h->r->session != 0 && !h->r->closing)
         get(h, h->r->vouched ? on_peek : on_key);
-    }
 }
 
 static bool fell(const struct registry_place *now,
@@ -509,9 +493,8 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
 {
     struct registry_history *h = r->history;
 
-    if (r->closing || r->mute) {
+    if (r->closing || r->mute)
         return;
-    }
     assert(session != 0 && !r->vouched);
     r->session = session;
     if (h == NULL) {
@@ -521,9 +504,8 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
     memset(&h->found, 0, sizeof(h->found));
     h->found.line = line;
     h->found.position = position;
-    if (position != 0 && fell(&h->found, &h->known)) {
+    if (position != 0 && fell(&h->found, &h->known))
         (void)went_back(h, &h->known, h->who, "its position fell");
-    }
     stop(h);
     h->failures = 0;
     h->testimony_due = h->testimony != NULL; /* it may be another store */
@@ -543,9 +525,8 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
     struct registry_history *h = r->history;
     struct registry_place at = {.line = line, .position = position};
 
-    if (h == NULL || position == 0 || r->closing || r->mute) {
+    if (h == NULL || position == 0 || r->closing || r->mute)
         return true;
-    }
     memcpy(at.incarnation, h->known.incarnation, HISTORY_ID_SIZE);
     if (!r->vouched) {
         h->found.line = line;
@@ -557,9 +538,8 @@ bool registry_at(struct registry *r, uint64_t line, uint64_t position)
         return true;
     }
     h->found = at;
-    if (!went_back(h, &h->known, h->who, "its position fell")) {
+    if (!went_back(h, &h->known, h->who, "its position fell"))
         leave(h); /* it is accepted, but was not when we began */
-    }
     return false;
 }
 
@@ -568,9 +548,8 @@ void registry_fell(struct registry *r, uint64_t line, uint64_t position,
 {
     struct registry_history *h = r->history;
 
-    if (h == NULL || r->closing || r->mute) {
+    if (h == NULL || r->closing || r->mute)
         return;
-    }
     memset(&h->found, 0, sizeof(h->found));
     h->found.line = line;
     h->found.position = position;
@@ -579,9 +558,8 @@ void registry_fell(struct registry *r, uint64_t line, uint64_t position,
 
 void registry_history_lost(struct registry *r)
 {
-    if (r->history != NULL) {
+    if (r->history != NULL)
         stop(r->history);
-    }
 }
 
 void registry_history_free(struct registry *r)
@@ -608,13 +586,11 @@ void registry_compare(struct registry *r, const char *who,
     h->r = r;
     h->testimony_life = 1;
     (void)snprintf(h->who, sizeof(h->who), "%s", who);
-    if (remembered != NULL) {
+    if (remembered != NULL)
         h->known = *remembered;
-    }
     h->watches = watch;
-    if (watch) {
+    if (watch)
         (void)registry_watch(r, HISTORY_PREFIX, on_event, h); /* r ends it */
-    }
 }
 
 void registry_accepting(struct registry *r)
@@ -661,15 +637,12 @@ void registry_contradicted(struct registry *r,
     va_start(args, fmt);
     (void)vsnprintf(why, sizeof(why), fmt, args);
     va_end(args);
-    if (h == NULL || r->closing || r->mute) {
+    if (h == NULL || r->closing || r->mute)
         return;
-    }
-    if (r->vouched) {
+    if (r->vouched)
         h->found = h->known;
-    }
-    if (went_back(h, known != NULL ? known : &h->known, h->who, why)) {
+    if (went_back(h, known != NULL ? known : &h->known, h->who, why))
         h->shown = true;
-    }
 }
 
 void registry_testify(struct registry *r, const char *json)

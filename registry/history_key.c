@@ -56,9 +56,8 @@ static bool number(const char *s, char end, uint64_t *out, const char **next)
 {
     char *stop;
 
-    if (*s < '0' || *s > '9') {
+    if (*s < '0' || *s > '9')
         return false;
-    }
     *out = strtoull(s, &stop, 10);
     *next = stop + 1;
     return *stop == end;
@@ -90,19 +89,16 @@ void registry_history_new_id(char out[HISTORY_ID_SIZE])
     unsigned char bytes[ID_LEN / 2];
 
     rand_secret(bytes, sizeof(bytes));
-    for (size_t i = 0; i < sizeof(bytes); i++) {
+    for (size_t i = 0; i < sizeof(bytes); i++)
         (void)snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-    }
 }
 
 bool registry_history_follows(const struct history_record *h,
                               const char *incarnation)
 {
-    for (size_t i = 0; i < h->n_after; i++) {
-        if (strcmp(h->after[i], incarnation) == 0) {
+    for (size_t i = 0; i < h->n_after; i++)
+        if (strcmp(h->after[i], incarnation) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -111,9 +107,8 @@ void registry_history_after(struct history_record *h, const char *id)
     size_t n = h->n_after;
 
     if (id[0] == '\0' || registry_history_follows(h, id) ||
-        strcmp(h->incarnation, id) == 0) {
+        strcmp(h->incarnation, id) == 0)
         return;
-    }
     n = n < HISTORY_AFTER_MAX ? n : HISTORY_AFTER_MAX - 1;
     memmove(h->after[1], h->after[0], n * sizeof(h->after[0]));
     (void)snprintf(h->after[0], sizeof(h->after[0]), "%s", id);
@@ -133,9 +128,8 @@ static void read_place(const cJSON *o, const char *key,
 {
     const char *s = json_str(o, key);
 
-    if (s == NULL || registry_place_parse(s, out, NULL) != 0) {
+    if (s == NULL || registry_place_parse(s, out, NULL) != 0)
         memset(out, 0, sizeof(*out));
-    }
 }
 
 static void read_object(struct history_record *h, const cJSON *o)
@@ -149,9 +143,8 @@ static void read_object(struct history_record *h, const cJSON *o)
     cJSON_ArrayForEach(id, after)
     {
         if (h->n_after < HISTORY_AFTER_MAX && cJSON_IsString(id) &&
-            is_id(id->valuestring, strlen(id->valuestring))) {
+            is_id(id->valuestring, strlen(id->valuestring)))
             memcpy(h->after[h->n_after++], id->valuestring, HISTORY_ID_SIZE);
-        }
     }
     if (cJSON_IsObject(back)) {
         h->went_back.is = true;
@@ -186,9 +179,8 @@ int registry_history_read(struct history_record *out, const char *value,
         read_object(out, root);
     }
     cJSON_Delete(root);
-    if (rc != 0) {
+    if (rc != 0)
         (void)err_wrap(err, HISTORY_KEY);
-    }
     return rc;
 }
 
@@ -207,9 +199,8 @@ void registry_history_write(struct buf *b, const struct history_record *h)
     json_put_u64(b, "generation", h->generation);
     json_put_u64(b, "fence_base", h->fence_base);
     json_open(b, "after", '[');
-    for (size_t i = 0; i < h->n_after; i++) {
+    for (size_t i = 0; i < h->n_after; i++)
         json_put_str(b, NULL, h->after[i]);
-    }
     json_close(b, ']');
     if (h->accepted.is) {
         json_open(b, "accepted", '{');

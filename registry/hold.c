@@ -53,9 +53,8 @@ static struct registry_hold *hold_find(struct registry *r, const char *key,
     DL_FOREACH(r->holds, h)
     {
         if (hold_live(h) && strcmp(h->key, key) == 0 &&
-            strcmp(h->owner, owner) == 0) {
+            strcmp(h->owner, owner) == 0)
             return h;
-        }
     }
     return NULL;
 }
@@ -91,21 +90,18 @@ static void hold_leave(struct registry_hold *h, bool known)
 {
     assert(h->n_locks == 0);
     h->state = HOLD_LEAVING;
-    if (h->r->closing) {
+    if (h->r->closing)
         return;
-    }
-    if (known) {
+    if (known)
         h->r->ops->unlock(h->r, h);
-    } else {
+    else
         registry_hold_gone(h);
-    }
 }
 
 static void hold_leave_if_unused(struct registry_hold *h)
 {
-    if (h != NULL && h->n_locks == 0 && hold_live(h)) {
+    if (h != NULL && h->n_locks == 0 && hold_live(h))
         hold_leave(h, h->state != HOLD_PENDING);
-    }
 }
 
 void registry_hold_gone(struct registry_hold *h)
@@ -145,9 +141,8 @@ static void lock_refuse(struct registry_lock *l, enum err_code code)
     assert(l->state == LOCK_WAITING);
     lock_detach(l);
     l->state = LOCK_DEAD;
-    if (!l->r->mute) {
+    if (!l->r->mute)
         l->granted(l->arg, code);
-    }
 }
 
 static void lock_grant(struct registry_lock *l)
@@ -157,9 +152,8 @@ static void lock_grant(struct registry_lock *l)
     l->state = LOCK_HELD;
     l->native = l->hold->fence;
     l->fence = l->native + l->r->fence_base;
-    if (!l->r->mute && !l->r->closing) {
+    if (!l->r->mute && !l->r->closing)
         l->granted(l->arg, ERR_OK);
-    }
 }
 
 /* Callbacks change the list of handles, so every walk begins anew at its head:
@@ -172,9 +166,8 @@ static struct registry_lock *find_waiting(const struct registry_hold *h,
     DL_FOREACH(h->r->locks, l)
     {
         if (l->hold == h && l->state == LOCK_WAITING && l->id <= last &&
-            (l->try_once || !tries_only)) {
+            (l->try_once || !tries_only))
             return l;
-        }
     }
     return NULL;
 }
@@ -185,9 +178,8 @@ static struct registry_lock *find_any(const struct registry_hold *h)
 
     DL_FOREACH(h->r->locks, l)
     {
-        if (l->hold == h) {
+        if (l->hold == h)
             return l;
-        }
     }
     return NULL;
 }
@@ -207,9 +199,8 @@ static void hold_lose(struct registry_hold *h, enum err_code code)
         }
         lock_detach(l);
         l->state = LOCK_DEAD;
-        if (l->lost != NULL && !l->r->mute && !l->r->closing) {
+        if (l->lost != NULL && !l->r->mute && !l->r->closing)
             l->lost(l->arg);
-        }
     }
     hold_leave(h, known);
 }
@@ -222,15 +213,13 @@ void registry_hold_granted(struct registry_hold *h, uint64_t fence)
     struct registry_lock *l;
 
     assert(fence != 0);
-    if (h->state != HOLD_WAITING || h->r->closing) {
+    if (h->state != HOLD_WAITING || h->r->closing)
         return;
-    }
     assert(h->session == h->r->session);
     h->state = HOLD_HELD;
     h->fence = fence;
-    while ((l = find_waiting(h, last, false)) != NULL) {
+    while ((l = find_waiting(h, last, false)) != NULL)
         lock_grant(l);
-    }
 }
 
 void registry_hold_refused(struct registry_hold *h, enum err_code code)
@@ -240,9 +229,8 @@ void registry_hold_refused(struct registry_hold *h, enum err_code code)
 
     assert(code != ERR_OK);
     assert(code != ERR_TIMEOUT || h->try_once);
-    if (h->state != HOLD_WAITING || h->r->closing) {
+    if (h->state != HOLD_WAITING || h->r->closing)
         return;
-    }
     if (code != ERR_TIMEOUT) {
         hold_lose(h, code);
         return;
@@ -257,9 +245,8 @@ void registry_hold_refused(struct registry_hold *h, enum err_code code)
             same = NULL;
         }
         lock_refuse(l, ERR_TIMEOUT);
-        if (same == NULL) {
+        if (same == NULL)
             return;
-        }
     }
     if (h->state == HOLD_WAITING && !h->r->closing) {
         h->try_once = false;
@@ -271,9 +258,8 @@ void registry_hold_waits(struct registry_hold *h, const char *holder)
 {
     char text[OWNER_MAX + 1] = "";
 
-    for (size_t i = 0; holder != NULL && i < OWNER_MAX && holder[i]; i++) {
+    for (size_t i = 0; holder != NULL && i < OWNER_MAX && holder[i]; i++)
         text[i] = holder[i] >= ' ' && holder[i] <= '~' ? holder[i] : '?';
-    }
     if (h->holder == NULL || strcmp(text, h->holder) != 0) {
         mem_free(h->holder);
         h->holder = mem_strdup(text);
@@ -282,9 +268,8 @@ void registry_hold_waits(struct registry_hold *h, const char *holder)
 
 void registry_hold_lost(struct registry_hold *h)
 {
-    if (h->state == HOLD_HELD && !h->r->closing) {
+    if (h->state == HOLD_HELD && !h->r->closing)
         hold_lose(h, ERR_SESSION_LOST);
-    }
 }
 
 void registry_holds_disconnected(struct registry *r)
@@ -309,9 +294,8 @@ void registry_holds_connected(struct registry *r)
 
     DL_FOREACH(r->holds, h)
     {
-        if (h->state == HOLD_PENDING) {
+        if (h->state == HOLD_PENDING)
             hold_begin(h);
-        }
     }
 }
 
@@ -336,12 +320,10 @@ static enum err_code check_lock(const char *key, const char *owner)
 {
     enum err_code code = (enum err_code)registry_check_key(key, NULL);
 
-    if (code == ERR_OK && owner[0] == '\0') {
+    if (code == ERR_OK && owner[0] == '\0')
         code = ERR_INVALID;
-    }
-    if (code == ERR_OK && strlen(owner) > OWNER_MAX) {
+    if (code == ERR_OK && strlen(owner) > OWNER_MAX)
         code = ERR_TOO_LARGE;
-    }
     return code;
 }
 
@@ -353,20 +335,16 @@ static int64_t lock_join(struct registry_lock *l, const char *key,
     struct registry_hold *h = hold_find(r, key, owner);
     bool joined = h != NULL;
 
-    if (h == NULL && l->try_once && !r->vouched) {
+    if (h == NULL && l->try_once && !r->vouched)
         return 0;
-    }
-    if (h == NULL) {
+    if (h == NULL)
         h = hold_new(r, key, owner, l->try_once);
-    }
     l->hold = h;
     h->n_locks++;
-    if (!joined && r->vouched) {
+    if (!joined && r->vouched)
         hold_begin(h);
-    }
-    if (joined && (h->state == HOLD_HELD || l->try_once)) {
+    if (joined && (h->state == HOLD_HELD || l->try_once))
         return 0;
-    }
     return l->try_once ? -1 : timeout_ms; /* a try is answered by the backend */
 }
 
@@ -392,9 +370,8 @@ struct registry_lock *registry_lock(struct registry *r, const char *key,
         l->refusal = ERR_TIMEOUT;
         due = lock_join(l, key, owner, timeout_ms);
     }
-    if (due >= 0) {
+    if (due >= 0)
         registry_timer_start(r, &l->due, due, lock_due, l);
-    }
     return l;
 }
 
@@ -403,9 +380,8 @@ void registry_unlock(struct registry_lock **l_ptr)
     struct registry_lock *l = *l_ptr;
     struct registry_hold *h;
 
-    if (l == NULL) {
+    if (l == NULL)
         return;
-    }
     *l_ptr = NULL;
     h = l->hold;
     lock_detach(l);
@@ -428,9 +404,8 @@ mono_ms registry_lock_proven_until(const struct registry_lock *l)
     mono_ms least = r->counted + r->session_timeout_ms * 5 / 6;
 
     until = until < least ? until : least; /* a sixth is left in any case */
-    if (!registry_lock_held(l)) {
+    if (!registry_lock_held(l))
         return 0;
-    }
     return l->hold->proven_until != 0 && l->hold->proven_until < until
                ? l->hold->proven_until
                : until;
@@ -453,9 +428,8 @@ bool registry_lock_waits_for(const struct registry_lock *l,
 
     *out = (struct registry_lock_wait){.holder = "", .since = l->since};
     if (waits && l->hold != NULL && l->hold->state == HOLD_WAITING &&
-        l->hold->holder != NULL) {
+        l->hold->holder != NULL)
         out->holder = l->hold->holder;
-    }
     return waits;
 }
 

@@ -55,9 +55,8 @@ int registry_check_key(const char *key, struct err *err)
     for (begin = key + 1;; begin = end + 1) {
         end = strchrnul(begin, '/');
         rc = check_segment(key, begin, (size_t)(end - begin), err);
-        if (rc != 0 || *end == '\0') {
+        if (rc != 0 || *end == '\0')
             return rc;
-        }
     }
 }
 
@@ -65,8 +64,7 @@ bool registry_key_below(const char *key, const char *prefix)
 {
     size_t len = strlen(prefix);
 
-    if (len == 1 && prefix[0] == '/') {
+    if (len == 1 && prefix[0] == '/')
         return key[0] == '/' && key[1] != '\0';
-    }
     return strncmp(key, prefix, len) == 0 && key[len] == '/';
 }

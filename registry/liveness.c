@@ -38,9 +38,8 @@ void registry_liveness_begin(struct registry_liveness *l, mono_ms sent)
     registry_counted(l->r, sent);
     l->answered = l->counted = sent;
     l->excused = false;
-    if (now(l) - sent > l->r->session_timeout_ms / 3) {
+    if (now(l) - sent > l->r->session_timeout_ms / 3)
         excuse(l);
-    }
 }
 
 /* For so long that nothing may be decided. */
@@ -65,17 +64,14 @@ void registry_liveness_counted(struct registry_liveness *l, mono_ms sent,
     assert(counted <= sent);
     registry_heard(r, sent);
     registry_counted(r, counted);
-    if (counted > l->counted) {
+    if (counted > l->counted)
         l->counted = counted;
-    }
-    if (sent <= l->answered) {
+    if (sent <= l->answered)
         return; /* from before a pause: it says nothing about now */
-    }
     l->answered = sent;
     l->excused = false;
-    if (r->state == REGISTRY_SUSPENDED && !doubtful(l)) {
+    if (r->state == REGISTRY_SUSPENDED && !doubtful(l))
         registry_tell(r, REGISTRY_RECONNECTED);
-    }
 }
 
 bool registry_liveness_over(struct registry_liveness *l)
@@ -84,17 +80,13 @@ bool registry_liveness_over(struct registry_liveness *l)
     int64_t gap = now(l) - l->looked;
 
     l->looked = now(l);
-    if (l->r->session == 0) {
+    if (l->r->session == 0)
         return false;
-    }
-    if (gap > timeout / 3) {
+    if (gap > timeout / 3)
         excuse(l);
-    }
-    if (now(l) - l->answered >= timeout) {
+    if (now(l) - l->answered >= timeout)
         return true;
-    }
-    if (doubtful(l)) {
+    if (doubtful(l))
         registry_tell(l->r, REGISTRY_SUSPENDED);
-    }
     return false;
 }

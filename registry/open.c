@@ -26,11 +26,9 @@ int registry_open(struct registry **out, struct loop *loop,
     assert(out != NULL && loop != NULL);
     assert(conf != NULL);
     *out = NULL;
-    for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
-        if (backends[i].type == conf->type) {
+    for (size_t i = 0; i < ARRAY_LEN(backends); i++)
+        if (backends[i].type == conf->type)
             return backends[i].open(out, loop, conf, err);
-        }
-    }
     return (int)err_set(err, ERR_INVALID,
                         "registry.type: %s cannot be served by this pelorus; "
                         "use sqlite, zookeeper, etcd or jdbc",

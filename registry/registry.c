@@ -29,11 +29,10 @@ void registry_timer_start(struct registry *r, struct registry_timer *t,
     t->r = r;
     t->fn = fn;
     t->arg = arg;
-    if (r->ops->timer_start != NULL) {
+    if (r->ops->timer_start != NULL)
         r->ops->timer_start(r, t, delay_ms);
-    } else {
+    else
         t->impl = loop_timer(r->loop, delay_ms, 0, on_loop_timer, t);
-    }
     assert(t->impl != NULL);
 }
 
@@ -41,14 +40,12 @@ void registry_timer_stop(struct registry_timer *t)
 {
     struct loop_timer *timer = t->impl;
 
-    if (timer == NULL) {
+    if (timer == NULL)
         return;
-    }
-    if (t->r->ops->timer_stop != NULL) {
+    if (t->r->ops->timer_stop != NULL)
         t->r->ops->timer_stop(t->r, t);
-    } else {
+    else
         loop_timer_stop(&timer);
-    }
     t->impl = NULL;
 }
 
@@ -87,9 +84,8 @@ void registry_vouch(struct registry *r)
     r->state = REGISTRY_CONNECTED;
     registry_holds_connected(r);
     registry_listeners_tell(r, REGISTRY_CONNECTED);
-    if (r->vouched && r->session == session && !r->closing && !r->mute) {
+    if (r->vouched && r->session == session && !r->closing && !r->mute)
         r->ops->look(r);
-    }
 }
 
 void registry_lose(struct registry *r)
@@ -98,31 +94,27 @@ void registry_lose(struct registry *r)
     r->state = REGISTRY_DISCONNECTED;
     registry_holds_disconnected(r);
     registry_listeners_tell(r, REGISTRY_DISCONNECTED);
-    if (registry_went_back(r) != NULL) {
+    if (registry_went_back(r) != NULL)
         registry_tell(r, REGISTRY_WENT_BACK);
-    }
 }
 
 void registry_tell(struct registry *r, enum registry_state state)
 {
     assert(state != REGISTRY_CONNECTED);
-    if (r->closing || r->mute) {
+    if (r->closing || r->mute)
         return;
-    }
     if (state == REGISTRY_DISCONNECTED) {
         r->session = 0;
         registry_history_lost(r);
-        if (r->vouched) {
+        if (r->vouched)
             registry_lose(r);
-        }
         return;
     }
     /* What becomes of a session that is not for them is not told to those
      * above; nor the end of a break that began before it was. */
     if (state == r->state || r->vouched == (state == REGISTRY_WENT_BACK) ||
-        (state == REGISTRY_RECONNECTED && r->state != REGISTRY_SUSPENDED)) {
+        (state == REGISTRY_RECONNECTED && r->state != REGISTRY_SUSPENDED))
         return;
-    }
     r->state = state;
     registry_listeners_tell(r, state);
 }
@@ -147,9 +139,8 @@ static void bury(void *arg)
 
 void registry_bury(struct registry *r)
 {
-    if (r->burial.impl == NULL) {
+    if (r->burial.impl == NULL)
         registry_timer_start(r, &r->burial, 0, bury, r);
-    }
 }
 
 /* Free what the base holds. No callback. */
@@ -164,9 +155,8 @@ static void dispose(struct registry *r)
     bury(r);
     registry_locks_free(r);
     registry_watches_free(r);
-    while ((l = r->listeners) != NULL) {
+    while ((l = r->listeners) != NULL)
         registry_unlisten(&l);
-    }
 }
 
 void registry_closed(struct registry *r)
@@ -181,16 +171,14 @@ void registry_closed(struct registry *r)
     while (r->calls != NULL) {
         struct registry_call *call = r->calls;
 
-        if (call->refusal != NULL) { /* its own answer was only not due yet */
+        if (call->refusal != NULL) /* its own answer was only not due yet */
             registry_timer_fire(&call->timer);
-        } else {
+        else
             registry_call_done(call, &cancelled);
-        }
     }
     registry_locks_cancel(r);
-    if (closed != NULL) {
+    if (closed != NULL)
         closed(arg);
-    }
     dispose(r);
     r->ops->free(r);
 }
@@ -200,9 +188,8 @@ void registry_abandon(struct registry *r)
     static const struct registry_reply nothing = {.failed_op = SIZE_MAX};
 
     r->mute = true;
-    while (r->calls != NULL) {
+    while (r->calls != NULL)
         registry_call_done(r->calls, &nothing);
-    }
     dispose(r);
 }
 
@@ -211,13 +198,11 @@ void registry_close(struct registry **r_ptr, registry_closed_f *closed,
 {
     struct registry *r = *r_ptr;
 
-    if (r == NULL) {
+    if (r == NULL)
         return;
-    }
     *r_ptr = NULL;
-    if (r->mute) {
+    if (r->mute)
         return; /* its process is gone: there is nobody to say goodbye */
-    }
     assert(!r->closing);
     r->closing = true;
     r->closed = closed;
@@ -270,9 +255,8 @@ void registry_heard(struct registry *r, mono_ms sent)
 
 void registry_counted(struct registry *r, mono_ms from)
 {
-    if (from > r->counted) {
+    if (from > r->counted)
         r->counted = from;
-    }
 }
 
 mono_ms registry_session_until(const struct registry *r)
@@ -289,14 +273,12 @@ void registry_prove(struct registry *r)
 {
     mono_ms now = r->clock->mono;
 
-    if (!r->vouched || r->closing || r->mute) {
+    if (!r->vouched || r->closing || r->mute)
         return;
-    }
     /* The one before has no answer yet: it may be lost, and is not repeated at
      * every turn. */
-    if (r->answered < r->proved && now - r->proved < PROVE_MS) {
+    if (r->answered < r->proved && now - r->proved < PROVE_MS)
         return;
-    }
     r->proved = now;
     r->ops->prove(r);
 }
@@ -345,9 +327,8 @@ static void listener_first(void *arg)
 {
     struct registry_listener *l = arg;
 
-    if (!l->r->closing) {
+    if (!l->r->closing)
         l->fn(l->arg, l->r->state);
-    }
 }
 
 void registry_listeners_tell(struct registry *r, enum registry_state state)
@@ -359,22 +340,19 @@ void registry_listeners_tell(struct registry *r, enum registry_state state)
     DL_FOREACH(r->listeners, l)
     {
         /* A callback may have changed the state again; it was told then. */
-        if (r->mute || r->closing || r->state != state || l->id > last) {
+        if (r->mute || r->closing || r->state != state || l->id > last)
             break;
-        }
         if (l->fn != NULL) {
             registry_timer_stop(&l->first);
             l->fn(l->arg, state);
         }
     }
-    if (--r->telling > 0) {
+    if (--r->telling > 0)
         return;
-    }
     DL_FOREACH_SAFE(r->listeners, l, next)
     {
-        if (l->fn == NULL) {
+        if (l->fn == NULL)
             listener_free(l);
-        }
     }
 }
 
@@ -389,9 +367,8 @@ struct registry_listener *registry_listen(struct registry *r,
     l->arg = arg;
     l->id = ++r->last_id;
     DL_APPEND(r->listeners, l);
-    if (r->state != REGISTRY_DISCONNECTED) {
+    if (r->state != REGISTRY_DISCONNECTED)
         registry_timer_start(r, &l->first, 0, listener_first, l);
-    }
     return l;
 }
 
@@ -399,9 +376,8 @@ void registry_unlisten(struct registry_listener **l_ptr)
 {
     struct registry_listener *l = *l_ptr;
 
-    if (l == NULL) {
+    if (l == NULL)
         return;
-    }
     *l_ptr = NULL;
     if (l->r->telling > 0) {
         registry_timer_stop(&l->first);

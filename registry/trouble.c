@@ -58,11 +58,9 @@ const char *registry_trouble_advice(enum trouble t)
 
 enum trouble registry_trouble_of_code(const char *code)
 {
-    for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++) {
-        if (strcmp(troubles[t].code, code) == 0) {
+    for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++)
+        if (strcmp(troubles[t].code, code) == 0)
             return t;
-        }
-    }
     return TROUBLE_NONE;
 }
 
@@ -88,9 +86,8 @@ struct registry_troubles {
 
 static struct registry_troubles *of(struct registry *r)
 {
-    if (r->troubles == NULL) {
+    if (r->troubles == NULL)
         r->troubles = mem_zalloc(sizeof(*r->troubles));
-    }
     return r->troubles;
 }
 
@@ -119,13 +116,11 @@ static bool no_descriptors(const char *detail)
 {
     int fd;
 
-    if (strstr(detail, "Too many open files") != NULL) {
+    if (strstr(detail, "Too many open files") != NULL)
         return true;
-    }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
+    if (fd < 0)
         return errno == EMFILE || errno == ENFILE;
-    }
     (void)close(fd);
     return false;
 }
@@ -136,12 +131,10 @@ void registry_met(struct registry *r, enum trouble what, const char *detail)
     struct met *m;
 
     assert(what < TROUBLE_N);
-    if (what == TROUBLE_NONE || r->mute || r->closing) {
+    if (what == TROUBLE_NONE || r->mute || r->closing)
         return;
-    }
-    if (is_silence(what) && no_descriptors(detail)) {
+    if (is_silence(what) && no_descriptors(detail))
         what = TROUBLE_DESCRIPTORS;
-    }
     t = of(r);
     m = is_silence(what) ? &t->silence : &t->word;
     if (m->what != what || !is_fresh(r, m)) {
@@ -156,16 +149,14 @@ void registry_met(struct registry *r, enum trouble what, const char *detail)
 
 void registry_met_err(struct registry *r, const struct err *err)
 {
-    if (err->code != ERR_OK) {
+    if (err->code != ERR_OK)
         registry_met(r, (enum trouble)err->trouble, err->msg);
-    }
 }
 
 void registry_troubles_heal(struct registry *r)
 {
-    if (r->troubles != NULL && troubles[r->troubles->word.what].heals) {
+    if (r->troubles != NULL && troubles[r->troubles->word.what].heals)
         r->troubles->word.what = TROUBLE_NONE;
-    }
 }
 
 void registry_troubles_free(struct registry *r)
@@ -227,14 +218,12 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
 
 bool registry_trouble_pace_due(struct trouble_pace *p, mono_ms now)
 {
-    if (p->gap != 0 && now - p->at < p->gap) {
+    if (p->gap != 0 && now - p->at < p->gap)
         return false;
-    }
     p->at = now;
     p->gap = p->gap == 0 ? AGAIN_MS : p->gap * 4;
-    if (p->gap > RARELY_MS) {
+    if (p->gap > RARELY_MS)
         p->gap = RARELY_MS;
-    }
     return true;
 }
 
@@ -243,9 +232,8 @@ static bool is_due(struct said *s, mono_ms now)
 {
     mono_ms away = now - s->seen;
 
-    if (away >= FORGET_MS && away >= s->pace.gap) {
+    if (away >= FORGET_MS && away >= s->pace.gap)
         s->pace = (struct trouble_pace){0};
-    }
     s->seen = now;
     return registry_trouble_pace_due(&s->pace, now);
 }
@@ -277,25 +265,20 @@ void registry_trouble_tick(struct registry *r)
     struct registry_troubles *t = of(r);
     struct registry_trouble present;
 
-    if (registry_state_is_up(r->state)) {
+    if (registry_state_is_up(r->state))
         t->down = 0;
-    } else if (t->down == 0) {
+    else if (t->down == 0)
         t->down = now > 0 ? now : 1;
-    }
     if (!registry_trouble(r, &present)) {
-        if (t->told != TROUBLE_NONE) {
+        if (t->told != TROUBLE_NONE)
             over(r, t);
-        }
         return;
     }
-    if (is_silence(present.what) && now - t->down < SOON_MS) {
+    if (is_silence(present.what) && now - t->down < SOON_MS)
         return;
-    }
-    if (t->told == TROUBLE_NONE) {
+    if (t->told == TROUBLE_NONE)
         t->told_since = present.since;
-    }
     t->told = present.what;
-    if (is_due(&t->said[present.what], now)) {
+    if (is_due(&t->said[present.what], now))
         say(r, &present);
-    }
 }

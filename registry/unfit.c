@@ -39,11 +39,10 @@ static void show(struct buf *out, const char *key, size_t len)
     for (size_t i = 0; i < len && i < SHOWN_MAX; i++) {
         unsigned char c = (unsigned char)key[i];
 
-        if (c < 0x20 || c == 0x7f || c == '\\') {
+        if (c < 0x20 || c == 0x7f || c == '\\')
             buf_printf(out, "\\x%02x", c);
-        } else {
+        else
             buf_add(out, &key[i], 1);
-        }
     }
     if (len > SHOWN_MAX) {
         buf_printf(out, "... (%zu bytes, hash %016llx)", len,
@@ -63,9 +62,8 @@ static struct registry_unfit_key *find(const struct registry_watch *w,
 static void tell(const struct registry_watch *w,
                  const struct registry_unfit_key *k, const char *reason)
 {
-    if (w->r->unfit != NULL && w->fn != NULL && !w->r->mute && !w->r->closing) {
+    if (w->r->unfit != NULL && w->fn != NULL && !w->r->mute && !w->r->closing)
         w->r->unfit(w->r->unfit_arg, k->text, reason);
-    }
 }
 
 static void drop(struct registry_watch *w, struct registry_unfit_key *k)
@@ -80,18 +78,16 @@ static void stands(struct registry_watch *w, const struct buf *text,
 {
     struct registry_unfit_key *k = find(w, text);
 
-    if (k == NULL && HASH_COUNT(w->unfit) == UNFIT_MAX) {
+    if (k == NULL && HASH_COUNT(w->unfit) == UNFIT_MAX)
         return;
-    }
     if (k == NULL) {
         k = mem_zalloc(sizeof(*k) + text->len + 1);
         memcpy(k->text, buf_text(text), text->len + 1);
         HASH_ADD(hh, w->unfit, text[0], text->len, k);
     }
     k->look = w->look;
-    if (k->reason != NULL && strcmp(k->reason, reason) == 0) {
+    if (k->reason != NULL && strcmp(k->reason, reason) == 0)
         return;
-    }
     mem_free(k->reason);
     k->reason = mem_strdup(reason);
     tell(w, k, k->reason);
@@ -102,9 +98,8 @@ void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
 {
     struct buf text;
 
-    if (w->fn == NULL) {
+    if (w->fn == NULL)
         return;
-    }
     show(&text, key, len);
     stands(w, &text, reason);
     buf_close(&text);
@@ -116,9 +111,8 @@ void registry_view_unfit_gone(struct registry_watch *w, const char *key,
     struct registry_unfit_key *k;
     struct buf text;
 
-    if (w->unfit == NULL) {
+    if (w->unfit == NULL)
         return;
-    }
     show(&text, key, len);
     k = find(w, &text);
     if (k != NULL) {

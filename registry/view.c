@@ -68,14 +68,12 @@ static void emit(struct registry_watch *w, enum registry_event_type type,
     struct registry_event event = {.type = type};
 
     assert(!hushed(w));
-    if (w->fn == NULL || w->r->mute || w->r->closing) {
+    if (w->fn == NULL || w->r->mute || w->r->closing)
         return;
-    }
     if (entry != NULL) {
         event.entry = *entry;
-        if (entry->created > w->r->revision) {
+        if (entry->created > w->r->revision)
             w->r->revision = entry->created;
-        }
     }
     w->fn(w->arg, &event);
 }
@@ -98,15 +96,12 @@ static void view_accept(struct registry_watch *w, struct registry_view_key *k,
 {
     bool update = k->created == entry->created;
 
-    if (update && k->version == entry->version) {
+    if (update && k->version == entry->version)
         return;
-    }
-    if (!update && k->created != 0) {
+    if (!update && k->created != 0)
         emit_remove(w, k);
-    }
-    if (!update) {
+    if (!update)
         w->n_keys++;
-    }
     k->created = entry->created;
     k->version = entry->version;
     emit(w, update ? REGISTRY_UPDATE : REGISTRY_ADD, entry);
@@ -120,9 +115,8 @@ static void view_look(struct registry_watch *w,
 
     if (w->fn == NULL || hushed(w) ||
         !registry_key_below(entry->key, w->prefix) ||
-        (entry->owner == 0 && entry->value_len == 0)) {
+        (entry->owner == 0 && entry->value_len == 0))
         return;
-    }
     if (entry->created == 0 || entry->version == 0) {
         registry_view_unfit(w, entry->key, strlen(entry->key),
                             "no registry made it: it has no version");
@@ -131,14 +125,12 @@ static void view_look(struct registry_watch *w,
     registry_view_unfit_gone(w, entry->key, strlen(entry->key));
     k = view_find(w, entry->key);
     if (k == NULL) {
-        if (revision != 0 && revision <= w->floor) {
+        if (revision != 0 && revision <= w->floor)
             return; /* the last full look knew that it had gone */
-        }
         k = view_add(w, entry->key);
     }
-    if (listed || (w->looking && revision == 0)) {
+    if (listed || (w->looking && revision == 0))
         k->look = w->look;
-    }
     if (revision == 0 || revision > k->revision) {
         k->revision = revision;
         view_accept(w, k, entry);
@@ -163,27 +155,22 @@ void registry_view_gone(struct registry_watch *w, const char *key,
 {
     struct registry_view_key *k = view_find(w, key);
 
-    if (w->fn == NULL || hushed(w) || !registry_key_below(key, w->prefix)) {
+    if (w->fn == NULL || hushed(w) || !registry_key_below(key, w->prefix))
         return;
-    }
     registry_view_unfit_gone(w, key, strlen(key));
     if (k == NULL) {
         /* A later look at what was there before must not bring it back. */
-        if (revision > w->floor) {
+        if (revision > w->floor)
             view_add(w, key)->revision = revision;
-        }
         return;
     }
-    if (revision != 0 && revision <= k->revision) {
+    if (revision != 0 && revision <= k->revision)
         return;
-    }
     k->revision = revision;
-    if (k->created != 0) {
+    if (k->created != 0)
         emit_remove(w, k);
-    }
-    if (revision == 0) {
+    if (revision == 0)
         view_drop(w, k);
-    }
 }
 
 void registry_view_begin(struct registry_watch *w)
@@ -198,25 +185,20 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
 
     assert(w->looking || w->fn == NULL);
     w->looking = false;
-    if (hushed(w)) {
+    if (hushed(w))
         return;
-    }
     for (k = w->keys; k != NULL && w->fn != NULL && !hushed(w); k = next) {
         next = k->hh.next;
-        if (k->look != w->look && k->created != 0 && k->revision <= revision) {
+        if (k->look != w->look && k->created != 0 && k->revision <= revision)
             emit_remove(w, k);
-        }
-        if (k->created == 0 && k->revision <= revision) {
+        if (k->created == 0 && k->revision <= revision)
             view_drop(w, k);
-        }
     }
-    if (revision > w->floor) {
+    if (revision > w->floor)
         w->floor = revision;
-    }
     registry_unfit_end(w);
-    if (tell && !hushed(w)) {
+    if (tell && !hushed(w))
         emit(w, REGISTRY_SYNCED, NULL);
-    }
 }
 
 void registry_view_reorder(struct registry_watch *w)
@@ -249,9 +231,8 @@ void registry_view_free(struct registry_watch *w)
 {
     struct registry_view_key *k;
 
-    while ((k = w->keys) != NULL) {
+    while ((k = w->keys) != NULL)
         view_drop(w, k);
-    }
 }
 
 static bool told_by(const struct registry_watch *w, const char *key,
@@ -259,9 +240,8 @@ static bool told_by(const struct registry_watch *w, const char *key,
 {
     const struct registry_view_key *k = view_find(w, key);
 
-    if (created == 0) { /* not yet told is not gone */
+    if (created == 0) /* not yet told is not gone */
         return !w->looking && !hushed(w) && (k == NULL || k->created == 0);
-    }
     return k != NULL && (k->created > created ||
                          (k->created == created && k->version >= version));
 }
@@ -274,18 +254,16 @@ bool registry_told(const struct registry *r, const char *key, uint64_t created,
     DL_FOREACH(r->watches, w)
     {
         if (w->fn != NULL && registry_key_below(key, w->prefix) &&
-            !told_by(w, key, created, version)) {
+            !told_by(w, key, created, version))
             return false;
-        }
     }
     return true;
 }
 
 void registry_hurry(struct registry *r, const char *key)
 {
-    if (r->ops->hurry != NULL && r->vouched && !r->closing && !r->mute) {
+    if (r->ops->hurry != NULL && r->vouched && !r->closing && !r->mute)
         r->ops->hurry(r, key);
-    }
 }
 
 /* --- watches ------------------------------------------------------------- */
@@ -319,15 +297,13 @@ void registry_unwatch(struct registry_watch **w_ptr)
 {
     struct registry_watch *w = *w_ptr;
 
-    if (w == NULL) {
+    if (w == NULL)
         return;
-    }
     assert(w->fn != NULL);
     *w_ptr = NULL;
     w->fn = NULL;
-    if (!w->r->closing) {
+    if (!w->r->closing)
         w->r->ops->unwatch(w->r, w);
-    }
 }
 
 void registry_watch_gone(struct registry_watch *w)

@@ -24,10 +24,9 @@ bool restore_backup_has(const char *key)
     static const char *const without[] = {HISTORY_PREFIX, MARKER_PREFIX,
                                           OURS "/nodes", OURS "/coordinators",
                                           OURS "/registrations"};
-    for (size_t i = 0; i < ARRAY_LEN(without); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(without); i++)
         if (strcmp(key, without[i]) == 0 || registry_key_below(key, without[i]))
             return false;
-    }
     return registry_key_below(key, OURS);
 }
 

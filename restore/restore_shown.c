@@ -126,14 +126,13 @@ void restore_shown_compare(struct restore *r)
     {
         struct known *is;
         HASH_FIND(hh, r->stored, k->id, strlen(k->id), is);
-        if (is == NULL && !k->finished) {
+        if (is == NULL && !k->finished)
             sample(r, ++gone, "gone; it was had by", k, 0);
-        } else if (is != NULL && !is->finished && k->finished &&
-                   k->epoch >= is->epoch) {
+        else if (is != NULL && !is->finished && k->finished &&
+                 k->epoch >= is->epoch)
             sample(r, ++back, "came back; finished by", k, is->epoch);
-        } else if (is != NULL && !is->finished && k->epoch > is->epoch) {
+        else if (is != NULL && !is->finished && k->epoch > is->epoch)
             sample(r, ++ahead, "held by", k, is->epoch);
-        }
     }
     struct restore_summary *s = &r->s;
     s->ahead = ahead;

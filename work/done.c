@@ -55,9 +55,8 @@ static void fence_read(struct work_op *op)
 {
     struct op_txn t;
 
-    if (work_op_evidence(op)) {
+    if (work_op_evidence(op))
         return;
-    }
     if (!op->found) {
         work_op_reply(op, "work_not_found", NULL);
     } else if (op->item.epoch != op->epoch || op->item.state != WORK_ASSIGNED) {
@@ -86,9 +85,8 @@ void work_fence_check(struct work *w, const char *id, uint64_t epoch,
 
 static void done_won(struct work_op *op)
 {
-    if (op->w->config.ended != NULL) {
+    if (op->w->config.ended != NULL)
         op->w->config.ended(op->w->config.ended_arg, &op->next_item);
-    }
     work_op_reply(op, NULL, &op->next_item);
 }
 
@@ -96,9 +94,8 @@ static void done_won(struct work_op *op)
  * txn writes both. Work that is done must be possible to finish even then. */
 static bool marker_missing(struct work_op *op)
 {
-    if (op->marker_version != 0) {
+    if (op->marker_version != 0)
         return false;
-    }
     if (++op->unmarked < 3) {
         work_op_again(op);
         return true;
@@ -113,35 +110,31 @@ static void done_marked(struct work_op *op)
     struct work_item *item = &op->next_item;
     struct op_txn t;
 
-    if (marker_missing(op)) {
+    if (marker_missing(op))
         return;
-    }
     work_item_copy(item, &op->item);
     item->state = WORK_DONE;
     item->finished_at = op->w->config.clock->wall;
     item->cause[0] = '\0';
     work_txn_init(&t);
     work_txn_put_item(&t, item, op->item.version);
-    if (op->marker_version != 0) {
+    if (op->marker_version != 0)
         work_txn_delete_marker(&t, &op->item, op->marker_version);
-    }
     work_op_send(op, &t, done_won);
 }
 
 static void done_read(struct work_op *op)
 {
-    if (work_op_evidence(op)) {
+    if (work_op_evidence(op))
         return;
-    }
-    if (!op->found) {
+    if (!op->found)
         work_op_reply(op, "work_not_found", NULL);
-    } else if (op->item.epoch != op->epoch || op->item.state == WORK_DROPPED) {
+    else if (op->item.epoch != op->epoch || op->item.state == WORK_DROPPED)
         reply_stale(op);
-    } else if (op->item.state == WORK_DONE) {
+    else if (op->item.state == WORK_DONE)
         work_op_reply(op, NULL, &op->item);
-    } else {
+    else
         work_op_gather(op, READ(READ_MARKER), done_marked);
-    }
 }
 
 static void done_run(struct work_op *op)

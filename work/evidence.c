@@ -34,9 +34,8 @@ static bool credible(const struct work *w, uint64_t epoch)
 {
     uint64_t known = w->shown;
 
-    if (w->config.view != NULL && work_view_epoch(w->config.view) > known) {
+    if (w->config.view != NULL && work_view_epoch(w->config.view) > known)
         known = work_view_epoch(w->config.view);
-    }
     return epoch <= known || epoch - known <= WORK_EPOCH_BEYOND;
 }
 
@@ -60,9 +59,8 @@ static void note_item(struct work_shown *s, const struct work_op *op)
 {
     struct work_shown_item *it = s->items;
 
-    while (it < s->items + s->n && strcmp(it->id, op->want.id) != 0) {
+    while (it < s->items + s->n && strcmp(it->id, op->want.id) != 0)
         it++;
-    }
     if (it == s->items + WORK_SHOWN_MAX) {
         s->cut = true;
         return;
@@ -84,19 +82,16 @@ static void note(struct work_op *op)
     struct work *w = op->w;
     const struct registry_back *back = registry_went_back(w->config.registry);
 
-    if (op->epoch > w->shown) {
+    if (op->epoch > w->shown)
         w->shown = op->epoch;
-    }
-    if (back != NULL) {
+    if (back != NULL)
         note_item(shown_in(w, back->since), op);
-    }
 }
 
 void work_op_shown(struct work_op *op)
 {
-    if (op->epoch != 0 && credible(op->w, op->epoch)) {
+    if (op->epoch != 0 && credible(op->w, op->epoch))
         note(op);
-    }
 }
 
 uint64_t work_shown(const struct work *w)
@@ -129,9 +124,8 @@ bool work_testify(struct work *w, struct buf *out)
     const struct registry_back *back = registry_went_back(w->config.registry);
     const struct work_shown *s;
 
-    if (back == NULL || w->shown_items == NULL) {
+    if (back == NULL || w->shown_items == NULL)
         return true;
-    }
     s = shown_in(w, back->since);
     put_rows(out, "shown", s, false);
     put_rows(out, "shown_finished", s, true);
@@ -145,9 +139,8 @@ static void proven(struct work_op *op)
     struct registry *r = op->w->config.registry;
 
     op->check_only = false;
-    if (op->epoch > op->w->shown) {
+    if (op->epoch > op->w->shown)
         op->w->shown = op->epoch; /* first: it is testified at once */
-    }
     registry_contradicted(
         r, NULL,
         "work %s: epoch %" PRIu64 " was told to somebody, and "
@@ -180,21 +173,19 @@ static void below_floor(struct work_op *op)
 
 static void floor_again(struct work_op *op)
 {
-    if (op->epoch <= op->floor) {
+    if (op->epoch <= op->floor)
         not_there(op); /* it was collected */
-    } else {
+    else
         proven(op);
-    }
 }
 
 /* The floor only after it: whoever removes an item raises the floor. */
 static void record_again(struct work_op *op)
 {
-    if (op->found) {
+    if (op->found)
         work_op_again(op);
-    } else {
+    else
         work_op_gather(op, READ(READ_FLOOR), floor_again);
-    }
 }
 
 static void caught_up(struct work_op *op)
@@ -207,11 +198,10 @@ static void floor_read(struct work_op *op)
     struct op_txn t;
 
     if (op->epoch <= highest(op)) {
-        if (op->found) {
+        if (op->found)
             below_floor(op);
-        } else {
+        else
             not_there(op);
-        }
         return;
     }
     if (op->epoch - highest(op) > WORK_EPOCH_BEYOND) {
@@ -224,19 +214,17 @@ static void floor_read(struct work_op *op)
     }
     op->check_only = true;
     work_txn_init(&t);
-    if (op->found) {
+    if (op->found)
         work_txn_check_item(&t, &op->item);
-    } else {
+    else
         work_txn_floor(&t, op);
-    }
     work_op_send(op, &t, op->found ? proven : caught_up);
 }
 
 bool work_op_evidence(struct work_op *op)
 {
-    if (op->epoch == 0 || (op->found && op->epoch <= op->item.epoch)) {
+    if (op->epoch == 0 || (op->found && op->epoch <= op->item.epoch))
         return false;
-    }
     work_op_gather(op, READ(READ_FLOOR), floor_read);
     return true;
 }

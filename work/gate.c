@@ -80,30 +80,25 @@ static bool limit(struct gate *gate, enum gate_state to,
 {
     bool kept = to == GATE_DRAINING && gate->drain_of.known;
 
-    if (gate->state == GATE_FENCED && !(order->undo && kept)) {
+    if (gate->state == GATE_FENCED && !(order->undo && kept))
         return false;
-    }
     if (order->undo) {
-        if (gate->state == to || kept) {
+        if (gate->state == to || kept)
             resume(gate);
-        }
         return true;
     }
     if (gate->state == GATE_OPEN || gate->state == GATE_CORDONED) {
         gate->cordoned = gate->state == GATE_CORDONED;
         gate->state = to;
     }
-    if (gate->state != to) {
+    if (gate->state != to)
         return false;
-    }
-    if (gate->left && to == GATE_RESTARTING) {
+    if (gate->left && to == GATE_RESTARTING)
         return false; /* nobody is there who could come back to its work */
-    }
     gate->for_ms = order->for_ms;
     gate->order++;
-    if (to == GATE_DRAINING) {
+    if (to == GATE_DRAINING)
         gate->drain_of = gate->process;
-    }
     words(gate, order, now);
     return true;
 }
@@ -150,13 +145,11 @@ static bool present(struct work_op *op)
     const struct process *p;
 
     op->next_gate = op->gate;
-    if (op->gate.state != GATE_ABSENT) {
+    if (op->gate.state != GATE_ABSENT)
         return true;
-    }
     p = work_op_process(op, op->order.kind, op->order_address);
-    if (p == NULL) {
+    if (p == NULL)
         return false;
-    }
     op->next_gate = (struct gate){.state = GATE_OPEN, .process = *p};
     return true;
 }
@@ -227,9 +220,8 @@ static int take(struct work_op *op, const struct gate_order *order,
         (void)node_canonical(order->address, op->order_address);
         op->order.address = op->order_address;
     }
-    if (order->for_ms == 0) {
+    if (order->for_ms == 0)
         op->order.for_ms = ORDER_DEFAULT_MS;
-    }
     return rc;
 }
 

@@ -40,15 +40,12 @@ struct list {
 
 void work_list_free(struct list *l)
 {
-    if (l == NULL) {
+    if (l == NULL)
         return;
-    }
-    for (size_t i = 0; i < l->n; i++) {
+    for (size_t i = 0; i < l->n; i++)
         work_item_close(&l->items[i]);
-    }
-    for (size_t i = 0; i < l->n_slots; i++) {
+    for (size_t i = 0; i < l->n_slots; i++)
         work_item_close(&l->slots[i].item);
-    }
     mem_free(l->items);
     mem_free(l);
 }
@@ -95,14 +92,12 @@ static bool next_id(const struct work_op *op, char out[WORK_ID_MAX + 1])
     for (int kind = NODE_MASTER; kind <= NODE_WORKER; kind++) {
         const struct marker *m;
 
-        if (l->what.kind >= 0 && l->what.kind != kind) {
+        if (l->what.kind >= 0 && l->what.kind != kind)
             continue;
-        }
         m = work_view_marker_next(op->w->config.view, (enum node_kind)kind,
                                   marker_address(l), after);
-        if (m != NULL && (out[0] == '\0' || strcmp(m->id, out) < 0)) {
+        if (m != NULL && (out[0] == '\0' || strcmp(m->id, out) < 0))
             memcpy(out, m->id, sizeof(m->id));
-        }
     }
     return out[0] != '\0';
 }
@@ -116,21 +111,19 @@ static void window_landed(struct work_op *op)
     char id[WORK_ID_MAX + 1];
 
     for (size_t i = 0; i < l->n_slots; i++) {
-        if (l->slots[i].found && matches(l, &l->slots[i].item)) {
+        if (l->slots[i].found && matches(l, &l->slots[i].item))
             keep(l, &l->slots[i].item);
-        }
         work_item_close(&l->slots[i].item);
     }
     l->n_slots = 0;
     l->rounds++;
     l->more = next_id(op, id);
-    if (err.code != ERR_OK) {
+    if (err.code != ERR_OK)
         work_op_failed(op, &err);
-    } else if (l->more && l->n < l->what.limit && l->rounds < ROUNDS_MAX) {
+    else if (l->more && l->n < l->what.limit && l->rounds < ROUNDS_MAX)
         window(op);
-    } else {
+    else
         work_op_reply(op, NULL, NULL);
-    }
 }
 
 static void on_item(void *arg, const struct registry_reply *reply)
@@ -139,9 +132,8 @@ static void on_item(void *arg, const struct registry_reply *reply)
     struct work_op *op = slot->op;
     struct err err = {0};
 
-    if (!work_op_landed(op)) {
+    if (!work_op_landed(op))
         return;
-    }
     if (reply->err.code == ERR_OK) {
         const struct registry_entry *e = &reply->entries[0];
 
@@ -155,9 +147,8 @@ static void on_item(void *arg, const struct registry_reply *reply)
     } else if (reply->err.code != ERR_NOT_FOUND) {
         op->list->trouble = reply->err;
     }
-    if (op->pending == 0) {
+    if (op->pending == 0)
         window_landed(op);
-    }
 }
 
 /* No marker: told like any other answer, when the registry answers. */
@@ -165,12 +156,10 @@ static void on_nothing(void *arg, const struct registry_reply *reply)
 {
     struct work_op *op = arg;
 
-    if (!work_op_landed(op)) {
+    if (!work_op_landed(op))
         return;
-    }
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
         op->list->trouble = reply->err;
-    }
     window_landed(op);
 }
 
@@ -209,9 +198,8 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
     enum work_state state;
     struct err err = {0};
 
-    if (work_check_id(id, NULL) != 0 || strcmp(id, l->cursor) <= 0) {
+    if (work_check_id(id, NULL) != 0 || strcmp(id, l->cursor) <= 0)
         return true;
-    }
     if (l->n == l->what.limit) {
         l->more = true;
         return false;
@@ -219,19 +207,17 @@ static bool scan_one(struct list *l, const struct registry_entry *e)
     (void)snprintf(l->cursor, sizeof(l->cursor), "%s", id);
     if (l->what.state >= 0 &&
         work_state_peek(e->value, e->value_len, &state) == 0 &&
-        (int)state != l->what.state) {
+        (int)state != l->what.state)
         return true;
-    }
     if (work_item_read(&item, e->value, e->value_len, &err) != 0) {
         log_warn("!work-record", LOG_S("key", e->key), LOG_S("why", err.msg));
         return true;
     }
     item.version = e->version;
-    if (matches(l, &item)) {
+    if (matches(l, &item))
         keep(l, &item);
-    } else {
+    else
         work_item_close(&item);
-    }
     return true;
 }
 
@@ -240,9 +226,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
     struct work_op *op = arg;
     struct list *l = op->list;
 
-    if (!work_op_landed(op)) {
+    if (!work_op_landed(op))
         return;
-    }
     if (reply->err.code != ERR_OK) {
         work_op_failed(op, &reply->err);
         return;
@@ -254,11 +239,10 @@ static void on_page(void *arg, const struct registry_reply *reply)
         }
     }
     l->more = reply->next != NULL;
-    if (l->more && ++l->rounds < ROUNDS_MAX) {
+    if (l->more && ++l->rounds < ROUNDS_MAX)
         scan(op, reply->next);
-    } else {
+    else
         work_op_reply(op, NULL, NULL);
-    }
 }
 
 static void scan(struct work_op *op, const char *from)
@@ -280,11 +264,10 @@ static void list_run(struct work_op *op)
                     ? state < 0 || state == WORK_ASSIGNED
                     : state == WORK_WAITING || state == WORK_HELD;
     work_op_begin(op);
-    if (l->marked && op->w->config.view != NULL) {
+    if (l->marked && op->w->config.view != NULL)
         window(op);
-    } else {
+    else
         scan(op, l->cursor[0] == '\0' ? NULL : work_key(l->cursor, key));
-    }
 }
 
 static int take(struct list *l, const struct work_list *what, struct err *err)
@@ -295,15 +278,12 @@ static int take(struct list *l, const struct work_list *what, struct err *err)
         rc = (int)err_set(err, ERR_INVALID, "limit: 1 to %d, not %zu",
                           LIMIT_MAX, what->limit);
     }
-    if (rc == 0 && what->owner != NULL) {
+    if (rc == 0 && what->owner != NULL)
         rc = node_check_address(what->owner, err);
-    }
-    if (rc == 0 && what->after != NULL) {
+    if (rc == 0 && what->after != NULL)
         rc = work_check_id(what->after, err);
-    }
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     l->what = *what;
     if (what->owner != NULL) {
         (void)node_canonical(what->owner, l->owner);

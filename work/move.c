@@ -33,9 +33,8 @@ static void move(struct work_op *op)
     work_marker_of(&from, &op->item);
     work_marker_of(&to, &op->next_item);
     work_txn_init(&t);
-    if (op->next_item.state == WORK_ASSIGNED) {
+    if (op->next_item.state == WORK_ASSIGNED)
         work_txn_target_gate(&t, op);
-    }
     work_txn_put_item(&t, &op->next_item, op->item.version);
     if (strcmp(from.address, to.address) == 0) {
         work_txn_put_marker(&t, &op->next_item, op->marker_version);
@@ -70,9 +69,8 @@ static void marked(struct work_op *op)
 {
     struct err err = {0};
 
-    if (!work_op_epoch_left(op, op->item.epoch)) {
+    if (!work_op_epoch_left(op, op->item.epoch))
         return;
-    }
     if (op->marker_version != 0) {
         work_op_choose(op, move_to_target, move_to_wait);
     } else if (++op->unmarked < 3) {
@@ -99,19 +97,16 @@ static void go_on(struct work_op *op)
  * from before an unknown outcome. */
 static bool handed_over(const struct work_item *item, uint64_t epoch)
 {
-    for (size_t i = 0; i < item->n_history; i++) {
-        if (item->history[i].epoch == epoch) {
+    for (size_t i = 0; i < item->n_history; i++)
+        if (item->history[i].epoch == epoch)
             return !item->history[i].died;
-        }
-    }
     return false;
 }
 
 static void handover_read(struct work_op *op)
 {
-    if (work_op_evidence(op)) {
+    if (work_op_evidence(op))
         return;
-    }
     if (!op->found) {
         work_op_reply(op, "work_not_found", NULL);
     } else if (handed_over(&op->item, op->epoch)) {
@@ -146,20 +141,18 @@ static void release_read(struct work_op *op)
                 op->item.epoch == op->next_item.epoch &&
                 op->item.state != WORK_HELD;
 
-    if (work_op_evidence(op)) {
+    if (work_op_evidence(op))
         return;
-    }
-    if (!op->found) {
+    if (!op->found)
         work_op_reply(op, "work_not_found", NULL);
-    } else if (ours) {
+    else if (ours)
         work_op_reply(op, NULL, &op->item);
-    } else if (op->epoch != 0 && op->item.epoch != op->epoch) {
+    else if (op->epoch != 0 && op->item.epoch != op->epoch)
         refuse(op, "stale_epoch");
-    } else if (op->item.state != WORK_HELD) {
+    else if (op->item.state != WORK_HELD)
         refuse(op, "not_held");
-    } else {
+    else
         go_on(op);
-    }
 }
 
 static void release_run(struct work_op *op)

@@ -55,9 +55,8 @@ static int read_entry(struct work_op *op, enum op_read what,
     case READ_GATE:
         rc = gate_read(&op->gate, e->value, e->value_len, err);
         op->gate.version = e->version;
-        if (rc != 0) {
+        if (rc != 0)
             (void)err_wrap(err, "%s", e->key);
-        }
         return rc;
     case READ_FLOOR:
         op->floor_version = e->version;
@@ -75,9 +74,8 @@ static void on_read(void *arg, const struct registry_reply *reply)
     struct work_op *op = slot->op;
     struct err err = reply->err;
 
-    if (!work_op_landed(op)) {
+    if (!work_op_landed(op))
         return;
-    }
     if (err.code == ERR_OK) {
         assert(reply->n_entries == 1);
         if (read_entry(op, slot->what, &reply->entries[0], &err) != 0) {
@@ -87,12 +85,10 @@ static void on_read(void *arg, const struct registry_reply *reply)
     } else if (err.code == ERR_NOT_FOUND) {
         err_clear(&err);
     }
-    if (err.code != ERR_OK && op->trouble.code == ERR_OK) {
+    if (err.code != ERR_OK && op->trouble.code == ERR_OK)
         op->trouble = err;
-    }
-    if (op->pending > 0) {
+    if (op->pending > 0)
         return;
-    }
     if (op->trouble.code != ERR_OK) {
         err = op->trouble;
         work_op_failed(op, &err);
@@ -268,18 +264,16 @@ void work_txn_floor(struct op_txn *t, struct work_op *op)
     (void)add(t, first ? REGISTRY_PUT : REGISTRY_CHECK, op->floor_version, &key,
               &value);
     memcpy(key, EPOCH_FLOOR_KEY, sizeof(EPOCH_FLOOR_KEY));
-    if (first) {
+    if (first)
         work_epoch_floor_write(value, 0);
-    }
 }
 
 bool work_op_epoch_left(struct work_op *op, uint64_t epoch)
 {
     struct err err = {0};
 
-    if (work_epoch_left(epoch, op->floor)) {
+    if (work_epoch_left(epoch, op->floor))
         return true;
-    }
     (void)err_set(&err, ERR_INVALID,
                   "work %s: there is no epoch above %" PRIu64 " (floor %" PRIu64
                   " in " EPOCH_FLOOR_KEY ")",
@@ -305,9 +299,8 @@ static void on_txn(void *arg, const struct registry_reply *reply)
     struct work_op *op = arg;
     struct err err;
 
-    if (!work_op_landed(op)) {
+    if (!work_op_landed(op))
         return;
-    }
     op->writing = false;
     switch (reply->err.code) {
     case ERR_OK:
@@ -348,12 +341,9 @@ static bool fresh(const struct work_op *op)
 static void note_keys(struct work_op *op, const struct op_txn *t)
 {
     buf_reset(&op->wrote);
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->ops[i].type == REGISTRY_PUT ||
-            t->ops[i].type == REGISTRY_DELETE) {
+    for (size_t i = 0; i < t->n; i++)
+        if (t->ops[i].type == REGISTRY_PUT || t->ops[i].type == REGISTRY_DELETE)
             buf_printf(&op->wrote, "%s\n", t->keys[i]);
-        }
-    }
 }
 
 void work_op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
@@ -389,7 +379,6 @@ void work_op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
         registry_txn(op->w->config.registry, t->ops, t->n, on_txn, op);
     }
     /* By now the operation may be gone; the txn was copied. */
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < t->n; i++)
         buf_close(&t->values[i]);
-    }
 }

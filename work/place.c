@@ -30,19 +30,16 @@ void work_op_used(struct work_op *op)
 
 static bool excluded(const struct work_op *op, const char *address)
 {
-    for (size_t i = 0; i < op->n_exclude; i++) {
-        if (strcmp(op->exclude[i], address) == 0) {
+    for (size_t i = 0; i < op->n_exclude; i++)
+        if (strcmp(op->exclude[i], address) == 0)
             return true;
-        }
-    }
     return false;
 }
 
 void work_op_exclude(struct work_op *op, const char *address)
 {
-    if (op->n_exclude < WORK_EXCLUDE_MAX && !excluded(op, address)) {
+    if (op->n_exclude < WORK_EXCLUDE_MAX && !excluded(op, address))
         op->exclude[op->n_exclude++] = mem_strdup(address);
-    }
 }
 
 const struct process *work_op_process(const struct work_op *op,
@@ -52,9 +49,8 @@ const struct process *work_op_process(const struct work_op *op,
         membership_find(op->w->config.membership, kind, address);
 
     if (node == NULL || node->state != NODE_UP || !node->registered ||
-        !node->process.known) {
+        !node->process.known)
         return NULL;
-    }
     return &node->process;
 }
 
@@ -104,9 +100,8 @@ static void choose(struct work_op *op)
             return;
         }
         p = work_op_process(op, op->want.kind, op->target.address);
-        if (p != NULL) {
+        if (p != NULL)
             break;
-        }
         work_op_exclude(op, op->target.address);
     }
     op->process = *p;

@@ -27,11 +27,9 @@ const char *const work_policy_names[] = {
 
 int work_record_name(const char *const *names, size_t n, const char *name)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(names[i], name) == 0) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(names[i], name) == 0)
             return (int)i;
-        }
-    }
     return -1;
 }
 
@@ -46,9 +44,8 @@ int work_state_parse(const char *name, enum work_state *out)
     int i =
         work_record_name(work_state_names, ARRAY_LEN(work_state_names), name);
 
-    if (i < 0) {
+    if (i < 0)
         return (int)ERR_INVALID;
-    }
     *out = (enum work_state)i;
     return 0;
 }
@@ -64,9 +61,8 @@ int work_policy_parse(const char *name, enum work_policy *out)
     int i =
         work_record_name(work_policy_names, ARRAY_LEN(work_policy_names), name);
 
-    if (i < 0) {
+    if (i < 0)
         return (int)ERR_INVALID;
-    }
     *out = (enum work_policy)i;
     return 0;
 }
@@ -89,9 +85,8 @@ int work_check_id(const char *id, struct err *err)
                             good + 1);
     }
     /* The registry has no such keys. */
-    if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0) {
+    if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
         return (int)err_set(err, ERR_INVALID, "\"%s\" cannot be a work id", id);
-    }
     return 0;
 }
 
@@ -107,9 +102,8 @@ static char *make_key(char *out, const char *fmt, ...)
     n = vsnprintf(out, REGISTRY_KEY_MAX + 1, fmt, ap);
     va_end(ap);
     assert(n > 0);
-    if (n > REGISTRY_KEY_MAX) {
+    if (n > REGISTRY_KEY_MAX)
         out[0] = '\0';
-    }
     return out;
 }
 
@@ -152,9 +146,8 @@ static bool key_part(const char **key, char *out, size_t size)
 {
     size_t n = strcspn(*key, "/");
 
-    if (n == 0 || n >= size) {
+    if (n == 0 || n >= size)
         return false;
-    }
     memcpy(out, *key, n);
     out[n] = '\0';
     *key += n;
@@ -167,18 +160,16 @@ int work_marker_key_parse(const char *key, struct marker *out)
     size_t n = strlen(MARKER_PREFIX "/");
 
     *out = (struct marker){0};
-    if (strncmp(key, MARKER_PREFIX "/", n) != 0) {
+    if (strncmp(key, MARKER_PREFIX "/", n) != 0)
         return (int)ERR_INVALID;
-    }
     key += n;
     if (!key_part(&key, kind, sizeof(kind)) || *key++ != '/' ||
         node_kind_parse(kind, &out->kind) != 0 ||
         out->kind == NODE_ALERT_SERVER ||
         !key_part(&key, out->address, sizeof(out->address)) || *key++ != '/' ||
         !key_part(&key, out->id, sizeof(out->id)) || *key != '\0' ||
-        work_check_id(out->id, NULL) != 0) {
+        work_check_id(out->id, NULL) != 0)
         return (int)ERR_INVALID;
-    }
     return strcmp(out->address, "-") == 0
                ? 0
                : node_check_address(out->address, NULL);
@@ -196,15 +187,12 @@ int work_marker_read(struct marker *out, const struct registry_entry *entry,
     out->version = entry->version;
     rc = work_record_read(&marker_record, entry->value, entry->value_len, out,
                           err);
-    if (rc == 0 && out->epoch == 0) {
+    if (rc == 0 && out->epoch == 0)
         rc = (int)err_set(err, ERR_INVALID, "`epoch` is 0");
-    }
-    if (rc == 0 && !out->process.known && strcmp(out->address, "-") != 0) {
+    if (rc == 0 && !out->process.known && strcmp(out->address, "-") != 0)
         rc = (int)err_set(err, ERR_INVALID, "`process` is missing");
-    }
-    if (rc != 0) {
+    if (rc != 0)
         (void)err_wrap(err, "marker %s", entry->key);
-    }
     return rc;
 }
 
@@ -241,10 +229,8 @@ int work_epoch_floor_read(const char *value, size_t len, uint64_t *out,
     if (len < sizeof(text)) {
         memcpy(text, value, len);
         text[len] = '\0';
-        if (strlen(text) == len &&
-            units_uint(text, EPOCH_MAX, out, NULL) == 0) {
+        if (strlen(text) == len && units_uint(text, EPOCH_MAX, out, NULL) == 0)
             return 0;
-        }
     }
     return (int)err_set(err, ERR_INVALID,
                         EPOCH_FLOOR_KEY ": not a number up to %" PRIu64,

@@ -95,9 +95,8 @@ int work_failover_read(struct failover_record *out, const char *value,
 
     *out = (struct failover_record){.hook_exit = -1};
     rc = work_record_read(&failover_table, value, len, out, err);
-    if (rc == 0 && out->address[0] == '\0') {
+    if (rc == 0 && out->address[0] == '\0')
         rc = (int)err_set(err, ERR_INVALID, "`address` is empty");
-    }
     if (rc != 0) {
         (void)err_wrap(err, "failover %s",
                        out->id[0] == '\0' ? "(no id)" : out->id);
@@ -137,9 +136,8 @@ void work_settings_lapse(struct settings *s, wall_ms wall)
         s->paused = false;
         s->paused_until = 0;
     }
-    if (!work_settings_overridden(s, wall)) {
+    if (!work_settings_overridden(s, wall))
         s->brake_override_until = 0;
-    }
 }
 
 int work_settings_read(struct settings *out, const char *value, size_t len,
@@ -149,9 +147,8 @@ int work_settings_read(struct settings *out, const char *value, size_t len,
 
     *out = (struct settings){0};
     rc = work_record_read(&settings_record, value, len, out, err);
-    if (rc != 0) {
+    if (rc != 0)
         (void)err_wrap(err, SETTINGS_KEY);
-    }
     return rc;
 }
 

@@ -32,9 +32,8 @@ static const cJSON *find(const cJSON *o, const char *key)
     cJSON_ArrayForEach(it, o)
     {
         if (it->string != NULL && it->string[0] == key[0] &&
-            strcmp(it->string, key) == 0) {
+            strcmp(it->string, key) == 0)
             return cJSON_IsNull(it) ? NULL : it;
-        }
     }
     return NULL;
 }
@@ -47,14 +46,12 @@ static int read_text(const struct field *f, const cJSON *item, char *out,
     const char *text = cJSON_GetStringValue(item);
     size_t len = text == NULL ? 0 : strlen(text);
 
-    if (text == NULL) {
+    if (text == NULL)
         return (int)err_set(err, ERR_INVALID, "`%s` is not a string", f->key);
-    }
     if (len >= size && f->type == FIELD_WORDS) {
         len = size - 1;
-        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80) {
+        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
             len--;
-        }
     }
     if (len >= size) {
         return (int)err_set(err, ERR_INVALID,
@@ -73,9 +70,8 @@ static int read_address(const struct field *f, const cJSON *item, char *out,
 
     if (rc == 0 && out[0] != '\0') {
         rc = node_check_address(out, err);
-        if (rc != 0) {
+        if (rc != 0)
             (void)err_wrap(err, "`%s`", f->key);
-        }
     }
     return rc;
 }
@@ -87,14 +83,12 @@ static int read_name(const struct field *f, const cJSON *item, unsigned *out,
     enum node_kind kind = NODE_MASTER;
     int rc = read_text(f, item, name, sizeof(name), err), i;
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (f->type == FIELD_NAME) {
+    if (f->type == FIELD_NAME)
         i = work_record_name(f->names, f->max, name);
-    } else {
+    else
         i = node_kind_parse(name, &kind) == 0 ? (int)kind : -1;
-    }
     if (i < 0) {
         return (int)err_set(err, ERR_INVALID, "`%s` \"%s\" is not known",
                             f->key, name);
@@ -136,11 +130,10 @@ static int read_uint(const struct field *f, const cJSON *item, void *out,
                             "`%s` is not a whole number up to %" PRIu64, f->key,
                             max);
     }
-    if (narrow) {
+    if (narrow)
         *(uint32_t *)out = (uint32_t)value;
-    } else {
+    else
         *(uint64_t *)out = value;
-    }
     return 0;
 }
 
@@ -163,9 +156,8 @@ static int read_exit(const struct field *f, const cJSON *item, int *out,
     int64_t value = -1;
     int rc = read_int(f, item, &value, err);
 
-    if (rc == 0 && (value < -1 || value > INT32_MAX)) {
+    if (rc == 0 && (value < -1 || value > INT32_MAX))
         rc = (int)err_set(err, ERR_INVALID, "`%s` is out of range", f->key);
-    }
     *out = (int)value;
     return rc;
 }
@@ -176,9 +168,8 @@ static int read_hex(const struct field *f, const cJSON *item, uint64_t *out,
     char text[17];
     int rc = read_text(f, item, text, sizeof(text), err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     if (text[0] == '\0' || strspn(text, "0123456789abcdef") != strlen(text)) {
         return (int)err_set(err, ERR_INVALID, "`%s` is not hexadecimal",
                             f->key);
@@ -260,9 +251,8 @@ static int read_process(const struct field *f, const cJSON *item,
                             f->key);
     }
     rc = read_object(&process_record, item, out, err);
-    if (rc != 0) {
+    if (rc != 0)
         (void)err_wrap(err, "`%s`", f->key);
-    }
     out->known = rc == 0;
     return rc;
 }
@@ -283,16 +273,14 @@ static int read_list(const struct field *f, const cJSON *list, char *out,
 {
     const cJSON *it;
 
-    if (!cJSON_IsArray(list)) {
+    if (!cJSON_IsArray(list))
         return (int)err_set(err, ERR_INVALID, "`%s` is not a list", f->key);
-    }
     cJSON_ArrayForEach(it, list)
     {
         int rc;
 
-        if (*n == f->max) {
+        if (*n == f->max)
             break;
-        }
         rc = cJSON_IsObject(it)
                  ? read_object(f->of, it, out + *n * f->of->size, err)
                  : (int)err_set(err, ERR_INVALID, "not an object");
@@ -370,14 +358,12 @@ static int read_object(const struct record *r, const cJSON *o, void *out,
         const cJSON *item = find(o, f->key);
         int rc = 0;
 
-        if (item != NULL) {
+        if (item != NULL)
             rc = read_field(f, item, out, err);
-        } else if (f->required) {
+        else if (f->required)
             rc = (int)err_set(err, ERR_INVALID, "`%s` is missing", f->key);
-        }
-        if (rc != 0) {
+        if (rc != 0)
             return rc;
-        }
     }
     return 0;
 }
@@ -435,11 +421,10 @@ static void put_field(struct buf *b, const struct field *f, const char *record)
         put_hex(b, f->key, *(const uint64_t *)at);
         break;
     case FIELD_EXIT:
-        if (*(const int *)at >= 0) {
+        if (*(const int *)at >= 0)
             json_put_int(b, f->key, *(const int *)at);
-        } else {
+        else
             json_put_null(b, f->key);
-        }
         break;
     case FIELD_BOOL:
         json_put_bool(b, f->key, *(const bool *)at);
@@ -464,10 +449,8 @@ static void put_field(struct buf *b, const struct field *f, const char *record)
 void work_record_write(const struct record *r, struct buf *out,
                        const void *from)
 {
-    for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
+    for (const struct field *f = r->fields; f < r->fields + r->n; f++)
         if ((f->when == NULL || f->when(from)) &&
-            !(f->sparse && is_empty(f, (const char *)from + f->offset))) {
+            !(f->sparse && is_empty(f, (const char *)from + f->offset)))
             put_field(out, f, from);
-        }
-    }
 }

@@ -33,9 +33,8 @@ void work_item_leave(struct work_item *w, wall_ms now, bool died,
     struct work_past *first = &w->history[0];
     size_t n = failover == NULL ? 0 : strlen(failover);
 
-    if (w->state != WORK_ASSIGNED) {
+    if (w->state != WORK_ASSIGNED)
         return;
-    }
     assert(n <= FAILOVER_ID_MAX);
     memmove(&w->history[1], first, sizeof(*first) * (WORK_HISTORY_MAX - 1));
     w->n_history += w->n_history < WORK_HISTORY_MAX;
@@ -54,9 +53,8 @@ static void raise_epoch(struct work_item *w, uint64_t floor)
 {
     assert(work_epoch_left(w->epoch, floor));
     w->epoch = (w->epoch > floor ? w->epoch : floor) + 1;
-    if (w->n_history > 0 && w->history[0].next == 0) {
+    if (w->n_history > 0 && w->history[0].next == 0)
         w->history[0].next = w->epoch;
-    }
 }
 
 void work_item_give_again(struct work_item *w, uint64_t floor)
@@ -64,9 +62,8 @@ void work_item_give_again(struct work_item *w, uint64_t floor)
     struct work_past *last = &w->history[0];
 
     assert(w->state != WORK_DONE && w->state != WORK_DROPPED);
-    if (w->n_history > 0 && last->next == w->epoch) {
+    if (w->n_history > 0 && last->next == w->epoch)
         last->next = 0; /* still what came right after */
-    }
     raise_epoch(w, floor);
 }
 
@@ -110,9 +107,8 @@ int work_state_peek(const char *value, size_t len, enum work_state *out)
     size_t n;
 
     if (!work_json_field(value, len, "state", &field, &n) || n < 2 ||
-        n - 2 >= sizeof(name)) {
+        n - 2 >= sizeof(name))
         return (int)ERR_INVALID;
-    }
     memcpy(name, field + 1, n - 2);
     name[n - 2] = '\0';
     return work_state_parse(name, out);
@@ -124,16 +120,13 @@ int work_epoch_peek(const char *value, size_t len, uint64_t *out)
     size_t n;
 
     *out = 0;
-    if (!work_json_field(value, len, "epoch", &field, &n)) {
+    if (!work_json_field(value, len, "epoch", &field, &n))
         return (int)ERR_INVALID;
-    }
-    for (size_t i = 0; i < n; i++) { /* large ones stand in quotes */
-        if (field[i] >= '0' && field[i] <= '9' && *out < EPOCH_MAX / 10) {
+    for (size_t i = 0; i < n; i++) /* large ones stand in quotes */
+        if (field[i] >= '0' && field[i] <= '9' && *out < EPOCH_MAX / 10)
             *out = *out * 10 + (uint64_t)(field[i] - '0');
-        } else if (field[i] != '"') {
+        else if (field[i] != '"')
             return (int)ERR_INVALID;
-        }
-    }
     return 0;
 }
 
@@ -144,9 +137,8 @@ int work_finished_peek(const char *value, size_t len, wall_ms *out)
     size_t n;
 
     if (!work_json_field(value, len, "finished_at", &field, &n) || n < 2 ||
-        n - 2 >= sizeof(text)) {
+        n - 2 >= sizeof(text))
         return (int)ERR_INVALID;
-    }
     memcpy(text, field + 1, n - 2);
     text[n - 2] = '\0';
     return clock_parse_rfc3339(text, out) ? 0 : (int)ERR_INVALID;
@@ -199,9 +191,8 @@ static const struct record item_record = RECORD_OF(item_fields);
 /* What one field alone cannot tell. */
 static int check_item(struct work_item *w, struct err *err)
 {
-    if (w->epoch == 0) {
+    if (w->epoch == 0)
         return (int)err_set(err, ERR_INVALID, "`epoch` is 0");
-    }
     if (w->state == WORK_ASSIGNED &&
         (w->owner[0] == '\0' || !w->process.known)) {
         return (int)err_set(err, ERR_INVALID,
@@ -213,11 +204,9 @@ static int check_item(struct work_item *w, struct err *err)
         return (int)err_set(err, ERR_INVALID, "it is %s, but has an `owner`",
                             work_state_name(w->state));
     }
-    for (size_t i = 0; i < w->n_history; i++) {
-        if (w->history[i].next == 0) {
+    for (size_t i = 0; i < w->n_history; i++)
+        if (w->history[i].next == 0)
             w->history[i].next = w->history[i].epoch + 1;
-        }
-    }
     return node_clean_group(w->group, w->group, err);
 }
 
@@ -227,9 +216,8 @@ static int read_payload(struct work_item *w, const char *value, size_t len,
     const char *text;
     size_t n;
 
-    if (!work_json_field(value, len, "payload", &text, &n)) {
+    if (!work_json_field(value, len, "payload", &text, &n))
         return 0;
-    }
     return work_payload_read(text, n, &w->payload, err);
 }
 

@@ -17,9 +17,8 @@ bool work_json_field(const char *object, size_t len, const char *key,
 {
     struct json_span found;
 
-    if (!json_field(object, len, key, &found)) {
+    if (!json_field(object, len, key, &found))
         return false;
-    }
     *value = found.s;
     *value_len = (size_t)(found.end - found.s);
     return true;
@@ -99,9 +98,8 @@ int work_payload_read(const char *text, size_t len, char **out, struct err *err)
                             "payload: nested %zu deep, more than %d", depth,
                             WORK_PAYLOAD_DEPTH);
     }
-    if (n != 4 || memcmp(from, "null", 4) != 0) {
+    if (n != 4 || memcmp(from, "null", 4) != 0)
         *out = mem_strndup(from, n);
-    }
     return 0;
 }
 
@@ -119,12 +117,10 @@ static int by_key(const void *a, const void *b)
     size_t ny = (size_t)(y->key.end - y->key.s);
     int d = memcmp(x->key.s, y->key.s, nx < ny ? nx : ny);
 
-    if (d != 0) {
+    if (d != 0)
         return d;
-    }
-    if (nx != ny) {
+    if (nx != ny)
         return nx < ny ? -1 : 1;
-    }
     return x->key.s < y->key.s ? -1 : x->key.s > y->key.s;
 }
 
@@ -154,9 +150,8 @@ static void sorted_object(struct buf *out, struct json_span t)
         }
         list[n++] = m;
     }
-    if (n > 1) {
+    if (n > 1)
         qsort(list, n, sizeof(*list), by_key);
-    }
     buf_char(out, '{');
     for (size_t i = 0; i < n; i++) {
         buf_add(out, list[i].key.s, (size_t)(list[i].key.end - list[i].key.s));
@@ -209,12 +204,10 @@ bool work_payload_same(const char *a, const char *b)
     struct buf x, y;
     bool same;
 
-    if (a == NULL || b == NULL) {
+    if (a == NULL || b == NULL)
         return a == b;
-    }
-    if (strcmp(a, b) == 0) {
+    if (strcmp(a, b) == 0)
         return true;
-    }
     canonical(&x, a);
     canonical(&y, b);
     same =

@@ -40,9 +40,8 @@ static void reply_standing(struct work_op *op)
     bool ours = op->doubt && op->item.epoch == op->next_item.epoch &&
                 op->item.attempts == op->next_item.attempts;
 
-    if (ours && strcmp(op->item.owner, op->target.address) == 0) {
+    if (ours && strcmp(op->item.owner, op->target.address) == 0)
         work_op_used(op);
-    }
     work_op_created(op, &op->item, ours);
 }
 
@@ -94,13 +93,12 @@ static void submit_nobody(struct work_op *op)
 
 static void submit_read(struct work_op *op)
 {
-    if (op->found && same_body(&op->item, &op->want)) {
+    if (op->found && same_body(&op->item, &op->want))
         reply_standing(op);
-    } else if (op->found) {
+    else if (op->found)
         reply_other_body(op);
-    } else if (work_op_epoch_left(op, 0)) {
+    else if (work_op_epoch_left(op, 0))
         work_op_choose(op, create, submit_nobody);
-    }
 }
 
 static void submit_run(struct work_op *op)
@@ -121,11 +119,10 @@ static void claim_not_up(struct work_op *op)
 
 static void claim_gate(struct work_op *op)
 {
-    if (gate_takes(&op->gate, &op->process)) {
+    if (gate_takes(&op->gate, &op->process))
         create(op);
-    } else {
+    else
         claim_not_up(op);
-    }
 }
 
 /* The one at the address now may be another process than the one that sent it:
@@ -164,13 +161,12 @@ static void claim_read(struct work_op *op)
         /* The last owner of a finished item is still named in it. */
         if (op->item.kind != op->want.kind ||
             strcmp(op->item.owner, op->want.owner) != 0 ||
-            !process_same(&op->item.process, p)) {
+            !process_same(&op->item.process, p))
             reply_taken(op, "owned_elsewhere", "has another owner");
-        } else if (same_body(&op->item, &op->want)) {
+        else if (same_body(&op->item, &op->want))
             reply_standing(op);
-        } else {
+        else
             reply_other_body(op);
-        }
     } else if (work_op_epoch_left(op, 0)) {
         op->target = (struct work_target){.code = NULL};
         memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
@@ -190,9 +186,8 @@ static int take_owner(struct work_op *op, const char *owner, struct err *err)
 {
     int rc = node_check_address(owner, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         (void)node_canonical(owner, op->want.owner);
-    }
     return rc;
 }
 
@@ -207,9 +202,8 @@ static int take(struct work_op *op, const struct work_submit *what,
         make_id(op->w, want->id);
     } else {
         rc = work_check_id(what->id, err);
-        if (rc == 0) {
+        if (rc == 0)
             memcpy(want->id, what->id, strlen(what->id) + 1);
-        }
     }
     want->kind = what->kind;
     want->policy = what->policy;
@@ -217,9 +211,8 @@ static int take(struct work_op *op, const struct work_submit *what,
         rc = (int)err_set(err, ERR_INVALID,
                           "kind: only masters and workers own work");
     }
-    if (rc == 0 && (unsigned)what->policy > WORK_DROP) {
+    if (rc == 0 && (unsigned)what->policy > WORK_DROP)
         rc = (int)err_set(err, ERR_INVALID, "policy: unknown");
-    }
     rc = rc != 0 ? rc
                  : node_clean_group(what->group == NULL ? "" : what->group,
                                     want->group, err);
@@ -227,9 +220,8 @@ static int take(struct work_op *op, const struct work_submit *what,
         rc = work_payload_read(what->payload, strlen(what->payload),
                                &want->payload, err);
     }
-    if (rc == 0 && what->owner != NULL) {
+    if (rc == 0 && what->owner != NULL)
         rc = take_owner(op, what->owner, err);
-    }
     return rc;
 }
 

@@ -30,9 +30,8 @@ struct owner *work_owner_find(const struct view *v, enum node_kind kind,
     char name[NODE_ADDRESS_MAX + 4];
     struct owner *o;
 
-    if (strcmp(address, VIEW_NOBODY) == 0) {
+    if (strcmp(address, VIEW_NOBODY) == 0)
         return (struct owner *)&v->nobody[kind];
-    }
     make_name(name, kind, address);
     HASH_FIND_STR(v->owners, name, o);
     return o;
@@ -44,9 +43,8 @@ struct owner *work_owner_make(struct view *v, enum node_kind kind,
     struct owner *o = work_owner_find(v, kind, address);
     size_t n = strlen(address);
 
-    if (o != NULL) {
+    if (o != NULL)
         return o;
-    }
     assert(n > 0 && n <= NODE_ADDRESS_MAX);
     o = mem_zalloc(sizeof(*o));
     o->pub.kind = kind;
@@ -62,9 +60,8 @@ void work_owner_changed(struct view *v, struct owner *o)
 
     o->pub.n_markers = o->marks.n;
     o->pub.index = ++v->index;
-    if (v->config.changed != NULL) {
+    if (v->config.changed != NULL)
         v->config.changed(v->config.arg, &o->pub);
-    }
     if (!nobody && o->marks.n == 0 && o->pub.gate.state == GATE_ABSENT &&
         o->unfinished == NULL) {
         HASH_DEL(v->owners, o);
@@ -85,9 +82,8 @@ const struct work_view_owner *work_view_next(const struct view *v,
 {
     struct owner *o;
 
-    if (it == NULL) {
+    if (it == NULL)
         return v->owners == NULL ? NULL : &v->owners->pub;
-    }
     o = CONTAINER_OF(it, struct owner, pub)->hh.next;
     return o == NULL ? NULL : &o->pub;
 }
@@ -130,18 +126,15 @@ static void set_gate(struct view *v, struct owner *o, const struct gate *gate)
                  !process_same(&o->pub.gate.process, &gate->process);
 
     if (o->pub.gate.state == gate->state &&
-        o->pub.gate.version == gate->version) {
+        o->pub.gate.version == gate->version)
         return; /* a repeated look */
-    }
-    if (!same_order(&o->pub.gate, gate)) {
+    if (!same_order(&o->pub.gate, gate))
         o->pub.gate_seen = v->config.clock->mono;
-    }
     o->pub.gate = *gate;
     if (other) {
         o->pub.n_foreign = 0;
-        for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0]) {
+        for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0])
             o->pub.n_foreign += foreign(o, m);
-        }
     }
     if (v->config.membership != NULL) {
         membership_set_gate(v->config.membership, o->pub.kind, o->pub.address,
@@ -163,14 +156,12 @@ static void on_gate(void *arg, const struct registry_event *event)
         work_view_watch_synced(w);
         return;
     }
-    if (gate_key_parse(event->entry.key, &kind, address) != 0) {
+    if (gate_key_parse(event->entry.key, &kind, address) != 0)
         return; /* not ours to judge */
-    }
     if (event->type == REGISTRY_REMOVE) {
         o = work_owner_find(w->v, kind, address);
-        if (o != NULL) {
+        if (o != NULL)
             set_gate(w->v, o, &gate);
-        }
         return;
     }
     if (gate_read(&gate, event->entry.value, event->entry.value_len, &err) !=
@@ -208,12 +199,10 @@ void work_view_look_gate(struct view *v, enum node_kind kind,
     char key[REGISTRY_KEY_MAX + 1];
     size_t i = 0;
 
-    while (i < VIEW_LOOKS_MAX && v->looks[i].under_way) {
+    while (i < VIEW_LOOKS_MAX && v->looks[i].under_way)
         i++;
-    }
-    if (i == VIEW_LOOKS_MAX || !work_view_synced(v)) {
+    if (i == VIEW_LOOKS_MAX || !work_view_synced(v))
         return; /* it is a hint that comes earlier, no more */
-    }
     v->looks[i].under_way = true;
     v->looks[i].kind = kind;
     v->looks[i].version = o != NULL ? o->pub.gate.version : 0;
@@ -231,9 +220,8 @@ static void marker_gone(struct view *v, const struct marker *key)
     struct owner *o = work_owner_find(v, key->kind, key->address);
     struct mark *m = o == NULL ? NULL : work_marks_find(&o->marks, key->id);
 
-    if (m == NULL) {
+    if (m == NULL)
         return;
-    }
     assert(o->pub.n_foreign >= foreign(o, m));
     o->pub.n_foreign -= foreign(o, m);
     (void)work_marks_remove(&o->marks, key->id);
@@ -247,14 +235,12 @@ static void marker_stands(struct view *v, const struct marker *marker)
     struct mark *m = work_marks_put(&o->marks, marker->id, &fresh);
 
     if (!fresh) {
-        if (m->version == marker->version && m->epoch == marker->epoch) {
+        if (m->version == marker->version && m->epoch == marker->epoch)
             return;
-        }
         o->pub.n_foreign -= foreign(o, m);
     }
-    if (marker->epoch > v->epoch) {
+    if (marker->epoch > v->epoch)
         v->epoch = marker->epoch;
-    }
     m->epoch = marker->epoch;
     m->version = marker->version;
     m->process = marker->process;
@@ -274,9 +260,8 @@ static void on_marker(void *arg, const struct registry_event *event)
         return;
     }
     if (event->type == REGISTRY_REMOVE) {
-        if (work_marker_key_parse(event->entry.key, &marker) == 0) {
+        if (work_marker_key_parse(event->entry.key, &marker) == 0)
             marker_gone(w->v, &marker);
-        }
     } else if (work_marker_read(&marker, &event->entry, &err) == 0) {
         marker_stands(w->v, &marker);
     } else {
@@ -293,9 +278,8 @@ const struct marker *work_view_marker_next(const struct view *v,
     struct mark *m = o == NULL ? NULL : work_marks_after(&o->marks, after);
     struct marker *lent = &((struct view *)v)->lent;
 
-    if (m == NULL) {
+    if (m == NULL)
         return NULL;
-    }
     *lent = (struct marker){.kind = kind,
                             .epoch = m->epoch,
                             .process = m->process,
@@ -327,9 +311,8 @@ static void forget(struct view *v)
         work_marks_close(&o->marks);
         mem_free(o);
     }
-    for (size_t i = 0; i < NODE_KINDS; i++) {
+    for (size_t i = 0; i < NODE_KINDS; i++)
         work_marks_close(&v->nobody[i].marks);
-    }
 }
 
 struct view *work_view_new(const struct view_config *config)
@@ -367,12 +350,10 @@ struct view *work_view_new(const struct view_config *config)
 
 void work_view_free(struct view **v)
 {
-    if (*v == NULL) {
+    if (*v == NULL)
         return;
-    }
-    for (size_t i = 0; i < WATCHES; i++) {
+    for (size_t i = 0; i < WATCHES; i++)
         registry_unwatch(&(*v)->watches[i].watch);
-    }
     work_view_settings_orphan(*v);
     registry_calls_orphan(&(*v)->calls);
     forget(*v);
@@ -381,9 +362,8 @@ void work_view_free(struct view **v)
 
 void work_view_abandon(struct view **v)
 {
-    if (*v == NULL) {
+    if (*v == NULL)
         return;
-    }
     mem_free((*v)->asking);
     registry_calls_free(&(*v)->calls);
     forget(*v);
@@ -395,11 +375,9 @@ bool work_view_synced(const struct view *v)
 {
     uint64_t session = registry_session(v->config.registry);
 
-    for (size_t i = 0; i < WATCHES; i++) {
-        if (session == 0 || v->watches[i].synced != session) {
+    for (size_t i = 0; i < WATCHES; i++)
+        if (session == 0 || v->watches[i].synced != session)
             return false;
-        }
-    }
     return v->settings_session == session;
 }
 

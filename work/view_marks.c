@@ -17,9 +17,8 @@ static uint8_t draw_levels(const char *id)
     uint8_t levels = 1;
 
     /* One in four goes up. */
-    for (; levels < MARKS_LEVELS && (bits & 3) == 0; bits >>= 2) {
+    for (; levels < MARKS_LEVELS && (bits & 3) == 0; bits >>= 2)
         levels++;
-    }
     return levels;
 }
 
@@ -43,9 +42,8 @@ static struct mark *seek(struct marks *m, const char *id,
     struct mark **row = m->head;
 
     for (int level = MARKS_LEVELS - 1; level >= 0; level--) {
-        while (row[level] != NULL && strcmp(row[level]->id, id) < 0) {
+        while (row[level] != NULL && strcmp(row[level]->id, id) < 0)
             row = row[level]->next;
-        }
         links[level] = &row[level];
     }
     return *links[0];
@@ -55,14 +53,11 @@ struct mark *work_marks_after(const struct marks *m, const char *after)
 {
     struct mark *const *row = m->head;
 
-    if (after == NULL) {
+    if (after == NULL)
         return m->head[0];
-    }
-    for (int level = MARKS_LEVELS - 1; level >= 0; level--) {
-        while (row[level] != NULL && strcmp(row[level]->id, after) <= 0) {
+    for (int level = MARKS_LEVELS - 1; level >= 0; level--)
+        while (row[level] != NULL && strcmp(row[level]->id, after) <= 0)
             row = row[level]->next;
-        }
-    }
     return row[0];
 }
 
@@ -70,11 +65,9 @@ struct mark *work_marks_find(const struct marks *m, const char *id)
 {
     struct mark *const *row = m->head;
 
-    for (int level = MARKS_LEVELS - 1; level >= 0; level--) {
-        while (row[level] != NULL && strcmp(row[level]->id, id) < 0) {
+    for (int level = MARKS_LEVELS - 1; level >= 0; level--)
+        while (row[level] != NULL && strcmp(row[level]->id, id) < 0)
             row = row[level]->next;
-        }
-    }
     return row[0] != NULL && strcmp(row[0]->id, id) == 0 ? row[0] : NULL;
 }
 
@@ -87,9 +80,8 @@ struct mark *work_marks_put(struct marks *m, const char *id, bool *fresh)
     size_t row;
 
     *fresh = mark == NULL || strcmp(mark->id, id) != 0;
-    if (!*fresh) {
+    if (!*fresh)
         return mark;
-    }
     levels = draw_levels(id);
     row = levels * sizeof(struct mark *);
     mark = mem_alloc(sizeof(*mark) + row + len);
@@ -108,9 +100,8 @@ bool work_marks_remove(struct marks *m, const char *id)
     struct mark **links[MARKS_LEVELS];
     struct mark *mark = seek(m, id, links);
 
-    if (mark == NULL || strcmp(mark->id, id) != 0) {
+    if (mark == NULL || strcmp(mark->id, id) != 0)
         return false;
-    }
     for (uint8_t i = 0; i < mark->levels; i++) {
         assert(*links[i] == mark);
         *links[i] = mark->next[i];

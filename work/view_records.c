@@ -18,9 +18,8 @@
 static int by_age(const struct work_view_failover *a,
                   const struct work_view_failover *b)
 {
-    if (a->began != b->began) {
+    if (a->began != b->began)
         return a->began < b->began ? -1 : 1;
-    }
     return strcmp(a->id, b->id);
 }
 
@@ -92,27 +91,24 @@ static void failover_stands(struct view *v, const struct failover_record *r)
     struct work_view_failover *f = failover_make(v, r);
 
     if (f->owner != NULL &&
-        (f->kind != r->kind || strcmp(f->address, r->address) != 0)) {
+        (f->kind != r->kind || strcmp(f->address, r->address) != 0))
         finish(v, f); /* another address: somebody edited it */
-    }
     f->kind = r->kind;
     f->phase = r->phase;
     memcpy(f->address, r->address, sizeof(f->address));
     v->failovers_unsorted |= f->began != r->began;
     f->began = r->began;
     f->lost = lost_at(r);
-    if (r->fence > v->fence) {
+    if (r->fence > v->fence)
         v->fence = r->fence;
-    }
     f->version = r->version;
     if (failover_phase_final(r->phase)) {
         finish(v, f);
         v->index++;
         return;
     }
-    if (f->full == NULL) {
+    if (f->full == NULL)
         f->full = mem_alloc(sizeof(*f->full));
-    }
     *f->full = *r;
     if (f->owner == NULL) {
         f->owner = work_owner_make(v, r->kind, r->address);
@@ -175,19 +171,16 @@ static size_t surplus(const struct view *v, size_t keep,
     size_t n = HASH_COUNT(v->failovers), found = 0;
     struct work_view_failover *f;
 
-    if (n <= keep) {
+    if (n <= keep)
         return 0;
-    }
     if (mine->failovers_unsorted) {
         HASH_SORT(mine->failovers, by_age);
         mine->failovers_unsorted = false;
     }
     f = v->failovers;
-    for (n -= keep; n > 0 && found < max; n--, f = f->hh.next) {
-        if (failover_phase_final(f->phase)) {
+    for (n -= keep; n > 0 && found < max; n--, f = f->hh.next)
+        if (failover_phase_final(f->phase))
             list[found++] = f;
-        }
-    }
     return found;
 }
 
@@ -197,9 +190,8 @@ const struct failover_record *work_view_surplus(const struct view *v,
     struct failover_record *lent = &((struct view *)v)->lent_record;
     struct work_view_failover *f;
 
-    if (surplus(v, keep, &f, 1) == 0) {
+    if (surplus(v, keep, &f, 1) == 0)
         return NULL;
-    }
     *lent = (struct failover_record){.kind = f->kind,
                                      .phase = f->phase,
                                      .began = f->began,
@@ -248,9 +240,8 @@ static mono_ms finished_since(const struct view_watch *w,
 
     if (w->synced == registry_session(w->v->config.registry) ||
         work_finished_peek(e->value, e->value_len, &at) != 0 ||
-        at > clock->wall) {
+        at > clock->wall)
         return clock->mono;
-    }
     return clock->mono - (clock->wall - at);
 }
 
@@ -285,9 +276,8 @@ void work_view_on_work(void *arg, const struct registry_event *event)
         f->seen = finished_since(w, &event->entry);
         if (work_epoch_peek(event->entry.value, event->entry.value_len,
                             &f->epoch) == 0 &&
-            f->epoch > v->epoch) {
+            f->epoch > v->epoch)
             v->epoch = f->epoch;
-        }
         memcpy(f->id, id, len);
         HASH_ADD_STR(v->finished, id, f);
     }
@@ -301,9 +291,8 @@ size_t work_view_collectable(const struct view *v, int64_t keep_ms,
     /* Sorted, the oldest first: the first young one ends it. */
     for (struct view_finished *f = v->finished; f != NULL && found < n;
          f = f->hh.next) {
-        if (v->config.clock->mono - f->seen < keep_ms) {
+        if (v->config.clock->mono - f->seen < keep_ms)
             break;
-        }
         memcpy(ids[found++], f->id, strlen(f->id) + 1);
     }
     return found;
@@ -347,9 +336,8 @@ static void settings_are(struct view *v, const struct settings *s)
 
     v->settings = *s;
     v->settings_known = true;
-    if (changed && v->config.settings_changed != NULL) {
+    if (changed && v->config.settings_changed != NULL)
         v->config.settings_changed(v->config.arg, &v->settings);
-    }
 }
 
 /* One that cannot be read changes nothing. */
@@ -358,9 +346,8 @@ static void settings_found(struct view *v, const struct registry_entry *e)
     struct settings s = {0};
     struct err err = {0};
 
-    if (v->settings_known && v->settings.version == e->version) {
+    if (v->settings_known && v->settings.version == e->version)
         return;
-    }
     if (work_settings_read(&s, e->value, e->value_len, &err) != 0) {
         log_warn("!settings", LOG_S("why", err.msg));
         s = v->settings; /* what was known goes on */
@@ -376,11 +363,10 @@ void work_view_show_settings(struct view *v, const struct registry_entry *e)
     work_view_settings_orphan(v); /* what is being asked for may be older */
     v->settings_session = registry_session(v->config.registry);
     v->settings_asked = v->config.clock->mono;
-    if (e == NULL) {
+    if (e == NULL)
         settings_are(v, &none);
-    } else {
+    else
         settings_found(v, e);
-    }
 }
 
 static void on_settings(void *arg, const struct registry_reply *reply)
@@ -391,19 +377,17 @@ static void on_settings(void *arg, const struct registry_reply *reply)
     static const struct settings none;
 
     mem_free(asking);
-    if (v == NULL) {
+    if (v == NULL)
         return;
-    }
     v->asking = NULL;
     if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND) {
         v->settings_session =
             session != 0 ? session : registry_session(v->config.registry);
     }
-    if (reply->err.code == ERR_NOT_FOUND) {
+    if (reply->err.code == ERR_NOT_FOUND)
         settings_are(v, &none);
-    } else if (reply->err.code == ERR_OK) {
+    else if (reply->err.code == ERR_OK)
         settings_found(v, &reply->entries[0]);
-    }
 }
 
 void work_view_ask_settings(struct view *v)
@@ -430,9 +414,8 @@ void work_view_tick(struct view *v)
     mono_ms age = v->config.clock->mono - v->settings_asked;
 
     if (v->asking == NULL &&
-        age >= (known ? SETTINGS_EVERY_MS : SETTINGS_SOON_MS)) {
+        age >= (known ? SETTINGS_EVERY_MS : SETTINGS_SOON_MS))
         work_view_ask_settings(v);
-    }
 }
 
 const struct settings *work_view_settings(const struct view *v)

@@ -47,12 +47,10 @@ bool work_view_testify(const struct view *v, struct buf *out, size_t max)
     bool cut = false;
 
     json_open(out, "items", '[');
-    for (const struct owner *o = v->owners; o != NULL; o = o->hh.next) {
+    for (const struct owner *o = v->owners; o != NULL; o = o->hh.next)
         items_of(o, out, max, &cut);
-    }
-    for (size_t kind = 0; kind < NODE_KINDS; kind++) {
+    for (size_t kind = 0; kind < NODE_KINDS; kind++)
         items_of(&v->nobody[kind], out, max, &cut);
-    }
     json_close(out, ']');
     json_open(out, "finished", '[');
     for (const struct view_finished *f = v->finished;

@@ -28,9 +28,8 @@ struct work_op *work_op_new(struct work *w, op_step_f *run)
     op->backoff_ms = BACKOFF_FIRST_MS;
     buf_init(&op->wrote, WORK_TXN_OPS * (REGISTRY_KEY_MAX + 1));
     op->deadline = w->config.clock->mono + WORK_DEADLINE_MS;
-    for (unsigned i = 0; i < OP_READS; i++) {
+    for (unsigned i = 0; i < OP_READS; i++)
         op->slots[i] = (struct op_slot){.op = op, .what = (enum op_read)i};
-    }
     DL_APPEND(w->ops, op);
     w->n_ops++;
     return op;
@@ -60,9 +59,8 @@ void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
     op->done = done;
     op->arg = arg;
     op->epoch = epoch;
-    if (rc == 0) {
+    if (rc == 0)
         memcpy(op->want.id, id, strlen(id) + 1);
-    }
     work_op_start(op, rc == 0 ? NULL : "invalid");
 }
 
@@ -73,9 +71,8 @@ static void op_free(struct work_op *op)
         assert(op->w->n_ops > 0);
         op->w->n_ops--;
     }
-    for (size_t i = 0; i < op->n_exclude; i++) {
+    for (size_t i = 0; i < op->n_exclude; i++)
         mem_free(op->exclude[i]);
-    }
     work_item_close(&op->want);
     work_item_close(&op->item);
     work_item_close(&op->next_item);
@@ -88,13 +85,11 @@ bool work_op_landed(struct work_op *op)
 {
     assert(op->pending > 0);
     op->pending--;
-    if (!op->finished) {
+    if (!op->finished)
         return true;
-    }
     if (op->pending == 0) {
-        if (op->w != NULL) {
+        if (op->w != NULL)
             DL_DELETE(op->w->orphans, op);
-        }
         op_free(op);
     }
     return false;
@@ -109,11 +104,10 @@ static void op_finish(struct work_op *op)
     work_op_unpick(op);
     op->finished = true;
     DL_DELETE(w->ops, op);
-    if (op->pending > 0) {
+    if (op->pending > 0)
         DL_APPEND(w->orphans, op);
-    } else {
+    else
         op_free(op);
-    }
 }
 
 /* --- replies -------------------------------------------------------------- */
@@ -141,11 +135,9 @@ static enum err_code code_of(const char *word)
         {"registry_went_back", ERR_WENT_BACK},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
-        if (strcmp(codes[i].word, word) == 0) {
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+        if (strcmp(codes[i].word, word) == 0)
             return codes[i].code;
-        }
-    }
     return ERR_CONFLICT;
 }
 
@@ -183,9 +175,8 @@ static void tell(struct work_op *op, const char *code,
     } else {
         struct work_page page = {.code = code, .err = reply.err};
 
-        if (code == NULL) {
+        if (code == NULL)
             work_list_page(op->list, &page);
-        }
         op->page_done(op->arg, &page);
     }
 }
@@ -219,11 +210,10 @@ void work_op_later(struct work_op *op)
 
 void work_op_reply_unless_doubt(struct work_op *op, const char *code)
 {
-    if (op->doubt) {
+    if (op->doubt)
         work_op_later(op);
-    } else {
+    else
         work_op_reply(op, code, NULL);
-    }
 }
 
 void work_op_failed(struct work_op *op, const struct err *err)
@@ -286,9 +276,8 @@ void work_tick(struct work *w)
     struct work_op *op, *next;
 
     assert(!w->replying);
-    if (w->config.view != NULL) {
+    if (w->config.view != NULL)
         work_view_tick(w->config.view);
-    }
     /* A reply may begin operations (at the tail) but ends only its own. */
     for (op = w->ops; op != NULL; op = next) {
         next = op->next;
@@ -318,9 +307,8 @@ void work_free(struct work **w)
 {
     struct work_op *op, *next;
 
-    if (*w == NULL) {
+    if (*w == NULL)
         return;
-    }
     assert(!(*w)->replying);
     while ((op = (*w)->ops) != NULL) {
         (void)err_set(&op->trouble, ERR_CANCELLED,
@@ -341,9 +329,8 @@ void work_abandon(struct work **w)
 {
     struct work_op *op;
 
-    if (*w == NULL) {
+    if (*w == NULL)
         return;
-    }
     DL_CONCAT((*w)->ops, (*w)->orphans);
     while ((op = (*w)->ops) != NULL) {
         DL_DELETE((*w)->ops, op);

@@ -25,9 +25,8 @@ struct scan {
 
 static bool bad(struct scan *j, const char *why)
 {
-    if (j->why == NULL) {
+    if (j->why == NULL)
         j->why = why;
-    }
     return false;
 }
 
@@ -39,9 +38,8 @@ static unsigned char peek(const struct scan *j)
 static void skip_blanks(struct scan *j)
 {
     while (j->at < j->len && strchr(" \t\r\n", j->s[j->at]) != NULL &&
-           j->s[j->at] != '\0') {
+           j->s[j->at] != '\0')
         j->at++;
-    }
 }
 
 /* Four hexadecimal digits; negative: not there. */
@@ -49,15 +47,13 @@ static int32_t hex4(struct scan *j)
 {
     int32_t value = 0;
 
-    if (j->len - j->at < 4) {
+    if (j->len - j->at < 4)
         return -1;
-    }
     for (size_t end = j->at + 4; j->at < end; j->at++) {
         int c = tolower((unsigned char)j->s[j->at]);
 
-        if (!isxdigit(c)) {
+        if (!isxdigit(c))
             return -1;
-        }
         value = value * 16 + (c <= '9' ? c - '0' : c - 'a' + 10);
     }
     return value;
@@ -70,32 +66,27 @@ static bool scan_escape(struct scan *j)
     j->at++; /* the backslash */
     if (peek(j) != 'u') {
         if (j->at >= j->len || peek(j) == 0 ||
-            strchr("\"\\/bfnrt", peek(j)) == NULL) {
+            strchr("\"\\/bfnrt", peek(j)) == NULL)
             return bad(j, "unknown escape in a string");
-        }
         j->at++;
         return true;
     }
     j->at++;
     c = hex4(j);
-    if (c < 0) {
+    if (c < 0)
         return bad(j, "\\u needs four hexadecimal digits");
-    }
-    if (c == 0) {
+    if (c == 0)
         return bad(j, "\\u0000 is not accepted");
-    }
     if (c >= 0xd800 && c <= 0xdfff) {
         bool pair = c <= 0xdbff && j->len - j->at > 2 && j->s[j->at] == '\\' &&
                     j->s[j->at + 1] == 'u';
 
-        if (!pair) {
+        if (!pair)
             return bad(j, "half a surrogate pair");
-        }
         j->at += 2;
         c = hex4(j);
-        if (c < 0xdc00 || c > 0xdfff) {
+        if (c < 0xdc00 || c > 0xdfff)
             return bad(j, "half a surrogate pair");
-        }
     }
     return true;
 }
@@ -107,62 +98,52 @@ static bool scan_string(struct scan *j)
         size_t n;
 
         if (j->s[j->at] == '\\') {
-            if (!scan_escape(j)) {
+            if (!scan_escape(j))
                 return false;
-            }
             continue;
         }
-        if ((unsigned char)j->s[j->at] < 0x20) {
+        if ((unsigned char)j->s[j->at] < 0x20)
             return bad(j, "control character in a string");
-        }
         n = json_utf8(j->s + j->at, j->len - j->at);
-        if (n == 0) {
+        if (n == 0)
             return bad(j, "invalid UTF-8");
-        }
         j->at += n;
     }
-    if (j->at >= j->len) {
+    if (j->at >= j->len)
         return bad(j, "a string without its closing quote");
-    }
     j->at++;
     return true;
 }
 
 static bool scan_digits(struct scan *j)
 {
-    if (!isdigit(peek(j))) {
+    if (!isdigit(peek(j)))
         return bad(j, "malformed number");
-    }
-    while (isdigit(peek(j))) {
+    while (isdigit(peek(j)))
         j->at++;
-    }
     return true;
 }
 
 static bool scan_number(struct scan *j)
 {
-    if (peek(j) == '-') {
+    if (peek(j) == '-')
         j->at++;
-    }
     if (peek(j) == '0') {
         j->at++;
-        if (isdigit(peek(j))) {
+        if (isdigit(peek(j)))
             return bad(j, "a number with a leading zero");
-        }
     } else if (!scan_digits(j)) {
         return false;
     }
     if (peek(j) == '.') {
         j->at++;
-        if (!scan_digits(j)) {
+        if (!scan_digits(j))
             return false;
-        }
     }
     if (peek(j) == 'e' || peek(j) == 'E') {
         j->at++;
-        if (peek(j) == '+' || peek(j) == '-') {
+        if (peek(j) == '+' || peek(j) == '-')
             j->at++;
-        }
         return scan_digits(j);
     }
     return true;
@@ -172,9 +153,8 @@ static bool scan_word(struct scan *j, const char *word)
 {
     size_t n = strlen(word);
 
-    if (j->len - j->at < n || memcmp(j->s + j->at, word, n) != 0) {
+    if (j->len - j->at < n || memcmp(j->s + j->at, word, n) != 0)
         return bad(j, "not a JSON value");
-    }
     j->at += n;
     return true;
 }
@@ -191,9 +171,8 @@ static bool scan_scalar(struct scan *j)
     case 'n':
         return scan_word(j, "null");
     default:
-        if (peek(j) == '-' || isdigit(peek(j))) {
+        if (peek(j) == '-' || isdigit(peek(j)))
             return scan_number(j);
-        }
         return bad(j, j->at < j->len ? "not a JSON value" : "it ends early");
     }
 }
@@ -201,16 +180,13 @@ static bool scan_scalar(struct scan *j)
 static bool scan_key(struct scan *j)
 {
     skip_blanks(j);
-    if (peek(j) != '"') {
+    if (peek(j) != '"')
         return bad(j, "expected a key in quotes");
-    }
-    if (!scan_string(j)) {
+    if (!scan_string(j))
         return false;
-    }
     skip_blanks(j);
-    if (peek(j) != ':') {
+    if (peek(j) != ':')
         return bad(j, "expected ':' after a key");
-    }
     j->at++;
     return true;
 }
@@ -245,24 +221,21 @@ static bool scan_value(struct scan *j)
         if (peek(j) == '[' || peek(j) == '{') {
             char bracket = j->s[j->at];
 
-            if (depth == JSON_DEPTH_MAX) {
+            if (depth == JSON_DEPTH_MAX)
                 return bad(j, "nested too deeply");
-            }
             open[depth++] = bracket;
             j->at++;
             skip_blanks(j);
             if (peek(j) != (bracket == '[' ? ']' : '}')) {
-                if (bracket == '{' && !scan_key(j)) {
+                if (bracket == '{' && !scan_key(j))
                     return false;
-                }
                 continue;
             }
         } else if (!scan_scalar(j)) {
             return false;
         }
-        if (!scan_after(j, open, &depth)) {
+        if (!scan_after(j, open, &depth))
             return false;
-        }
     } while (depth > 0);
     return true;
 }
@@ -274,25 +247,22 @@ int json_parse(const char *text, size_t len, cJSON **out, struct err *err)
     *out = NULL;
     if (scan_value(&j)) {
         skip_blanks(&j);
-        if (j.at < j.len) {
+        if (j.at < j.len)
             (void)bad(&j, "something follows the value");
-        }
     }
     if (j.why != NULL) {
         size_t n = 0;
 
         while (j.at + n < len && n < 16 &&
-               isprint((unsigned char)text[j.at + n])) {
+               isprint((unsigned char)text[j.at + n]))
             n++;
-        }
         return (int)err_set(err, ERR_INVALID, "JSON, byte %zu: %s%s%.*s%s",
                             j.at, j.why, n > 0 ? ", at '" : "", (int)n,
                             text + j.at, n > 0 ? "'" : "");
     }
     *out = cJSON_ParseWithLength(text, len);
-    if (*out == NULL) {
+    if (*out == NULL)
         return (int)err_set(err, ERR_INVALID, "JSON: cannot be read");
-    }
     return 0;
 }
 
@@ -321,9 +291,8 @@ int64_t json_int(const cJSON *object, const char *key, int64_t otherwise)
 
     if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble) ||
         fabs(item->valuedouble) >= (double)JSON_INT_END ||
-        trunc(item->valuedouble) != item->valuedouble) {
+        trunc(item->valuedouble) != item->valuedouble)
         return otherwise;
-    }
     return (int64_t)item->valuedouble;
 }
 
@@ -333,9 +302,8 @@ uint64_t json_u64(const cJSON *object, const char *key, uint64_t otherwise)
     int64_t number = json_int(object, key, -1);
     uint64_t value;
 
-    if (text != NULL && units_uint(text, UINT64_MAX, &value, NULL) == 0) {
+    if (text != NULL && units_uint(text, UINT64_MAX, &value, NULL) == 0)
         return value;
-    }
     return number >= 0 ? (uint64_t)number : otherwise;
 }
 

@@ -15,32 +15,27 @@
 void json_skip_blanks(struct json_span *t)
 {
     while (t->s < t->end &&
-           (*t->s == ' ' || *t->s == '\t' || *t->s == '\r' || *t->s == '\n')) {
+           (*t->s == ' ' || *t->s == '\t' || *t->s == '\r' || *t->s == '\n'))
         t->s++;
-    }
 }
 
 bool json_take(struct json_span *t, char c)
 {
     json_skip_blanks(t);
-    if (t->s >= t->end || *t->s != c) {
+    if (t->s >= t->end || *t->s != c)
         return false;
-    }
     t->s++;
     return true;
 }
 
 bool json_skip_string(struct json_span *t)
 {
-    if (!json_take(t, '"')) {
+    if (!json_take(t, '"'))
         return false;
-    }
-    while (t->s < t->end && *t->s != '"') {
+    while (t->s < t->end && *t->s != '"')
         t->s += *t->s == '\\' && t->end - t->s > 1 ? 2 : 1;
-    }
-    if (t->s >= t->end) {
+    if (t->s >= t->end)
         return false;
-    }
     t->s++;
     return true;
 }
@@ -49,9 +44,8 @@ static bool skip_word(struct json_span *t)
 {
     const char *from = t->s;
 
-    while (t->s < t->end && strchr(",]} \t\r\n", *t->s) == NULL) {
+    while (t->s < t->end && strchr(",]} \t\r\n", *t->s) == NULL)
         t->s++;
-    }
     return t->s > from;
 }
 
@@ -61,20 +55,17 @@ bool json_skip_value(struct json_span *t)
 
     json_skip_blanks(t);
     do {
-        if (t->s >= t->end) {
+        if (t->s >= t->end)
             return false;
-        }
         if (*t->s == '"') {
-            if (!json_skip_string(t)) {
+            if (!json_skip_string(t))
                 return false;
-            }
         } else if (*t->s == '{' || *t->s == '[') {
             depth++;
             t->s++;
         } else if (*t->s == '}' || *t->s == ']') {
-            if (depth == 0) {
+            if (depth == 0)
                 return false;
-            }
             depth--;
             t->s++;
         } else if (depth > 0) {
@@ -99,18 +90,15 @@ bool json_member(struct json_span *t, struct json_member *m)
     (void)json_take(t, ',');
     json_skip_blanks(t);
     m->key.s = t->s;
-    if (!json_skip_string(t)) {
+    if (!json_skip_string(t))
         return false; /* the closing bracket */
-    }
     m->key.end = t->s;
-    if (!json_take(t, ':')) {
+    if (!json_take(t, ':'))
         return false;
-    }
     json_skip_blanks(t);
     m->value.s = t->s;
-    if (!json_skip_value(t)) {
+    if (!json_skip_value(t))
         return false;
-    }
     m->value.end = t->s;
     return true;
 }
@@ -122,9 +110,8 @@ bool json_member_is(const struct json_member *m, const char *key)
     bool same;
 
     assert(n >= 2);
-    if (memchr(m->key.s, '\\', n) == NULL) {
+    if (memchr(m->key.s, '\\', n) == NULL)
         return n - 2 == strlen(key) && memcmp(m->key.s + 1, key, n - 2) == 0;
-    }
     name = cJSON_ParseWithLength(m->key.s, n);
     same = cJSON_IsString(name) && strcmp(name->valuestring, key) == 0;
     cJSON_Delete(name);
@@ -197,13 +184,11 @@ static size_t read_digits(struct json_span *t, char digits[DIGITS_MAX],
             fraction = true;
             continue;
         }
-        if (*t->s < '0' || *t->s > '9') {
+        if (*t->s < '0' || *t->s > '9')
             break;
-        }
         if (n > 0 || *t->s != '0') {
-            if (n < DIGITS_MAX) {
+            if (n < DIGITS_MAX)
                 digits[n] = *t->s;
-            }
             n++;
         }
         *behind += fraction;
@@ -216,17 +201,14 @@ static int64_t read_exponent(struct json_span *t)
     bool negative;
     int64_t e = 0;
 
-    if (t->s >= t->end) {
+    if (t->s >= t->end)
         return 0;
-    }
     t->s++; /* the e */
     negative = t->s < t->end && *t->s == '-';
-    if (negative || (t->s < t->end && *t->s == '+')) {
+    if (negative || (t->s < t->end && *t->s == '+'))
         t->s++;
-    }
-    for (; t->s < t->end && e < EXPONENT_MAX; t->s++) {
+    for (; t->s < t->end && e < EXPONENT_MAX; t->s++)
         e = e * 10 + (*t->s - '0');
-    }
     return negative ? -e : e;
 }
 
@@ -237,38 +219,29 @@ bool json_whole(struct json_span number, int64_t *out)
     int64_t behind, zeros, value = 0;
     size_t n;
 
-    if (number.s >= number.end || *number.s < '0' || *number.s > '9') {
+    if (number.s >= number.end || *number.s < '0' || *number.s > '9')
         return false; /* not a number */
-    }
     n = read_digits(&number, digits, &behind);
     zeros = read_exponent(&number) - behind;
     if (n == 0) {
         *out = 0;
         return true;
     }
-    if (n > DIGITS_MAX) {
+    if (n > DIGITS_MAX)
         return false;
-    }
-    for (; zeros < 0 && n > 0 && digits[n - 1] == '0'; zeros++) {
+    for (; zeros < 0 && n > 0 && digits[n - 1] == '0'; zeros++)
         n--;
-    }
-    if (zeros < 0 || zeros > 18 || n > 19) {
+    if (zeros < 0 || zeros > 18 || n > 19)
         return false;
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (__builtin_mul_overflow(value, 10, &value) ||
-            __builtin_sub_overflow(value, digits[i] - '0', &value)) {
+            __builtin_sub_overflow(value, digits[i] - '0', &value))
             return false;
-        }
-    }
-    for (; zeros > 0; zeros--) {
-        if (__builtin_mul_overflow(value, 10, &value)) {
+    for (; zeros > 0; zeros--)
+        if (__builtin_mul_overflow(value, 10, &value))
             return false;
-        }
-    }
-    if (!negative && value == INT64_MIN) {
+    if (!negative && value == INT64_MIN)
         return false;
-    }
     *out = negative ? value : -value; /* counted down: INT64_MIN has no twin */
     return true;
 }

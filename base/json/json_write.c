@@ -21,26 +21,20 @@ size_t json_utf8(const char *text, size_t len)
     unsigned char low = 0x80, high = 0xbf;
     size_t n;
 
-    if (len == 0) {
+    if (len == 0)
         return 0;
-    }
-    if (s[0] < 0x80) {
+    if (s[0] < 0x80)
         return 1;
-    }
-    if (s[0] < 0xc2 || s[0] > 0xf4) {
+    if (s[0] < 0xc2 || s[0] > 0xf4)
         return 0;
-    }
     n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
     low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : low;
     high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : high;
-    if (n > len || s[1] < low || s[1] > high) {
+    if (n > len || s[1] < low || s[1] > high)
         return 0;
-    }
-    for (size_t i = 2; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
+    for (size_t i = 2; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
             return 0;
-        }
-    }
     return n;
 }
 
@@ -82,9 +76,8 @@ static void start_value(struct buf *b, const char *key)
         char last = b->data[b->len - 1];
 
         if (last == '"' || last == '}' || last == ']' || last == 'e' ||
-            last == 'l' || (last >= '0' && last <= '9')) {
+            last == 'l' || (last >= '0' && last <= '9'))
             buf_char(b, ',');
-        }
     }
     if (key != NULL) {
         json_quote(b, key, strlen(key));
@@ -108,11 +101,10 @@ void json_close(struct buf *b, char bracket)
 void json_put_str(struct buf *b, const char *key, const char *value)
 {
     start_value(b, key);
-    if (value == NULL) {
+    if (value == NULL)
         buf_add(b, "null", 4);
-    } else {
+    else
         json_quote(b, value, strlen(value));
-    }
 }
 
 static void put_digits(struct buf *b, uint64_t value, bool negative)
@@ -124,9 +116,8 @@ static void put_digits(struct buf *b, uint64_t value, bool negative)
         text[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    if (negative) {
+    if (negative)
         text[--at] = '-';
-    }
     buf_add(b, text + at, sizeof(text) - at);
 }
 
@@ -142,13 +133,11 @@ void json_put_u64(struct buf *b, const char *key, uint64_t value)
     bool quoted = value >= (UINT64_C(1) << 53);
 
     start_value(b, key);
-    if (quoted) {
+    if (quoted)
         buf_char(b, '"');
-    }
     put_digits(b, value, false);
-    if (quoted) {
+    if (quoted)
         buf_char(b, '"');
-    }
 }
 
 void json_put_num(struct buf *b, const char *key, double value)
@@ -165,9 +154,8 @@ void json_put_num(struct buf *b, const char *key, double value)
     }
     /* The short form if it reads back the same, else all digits. */
     (void)snprintf(text, sizeof(text), "%.15g", value);
-    if (strtod(text, NULL) < value || strtod(text, NULL) > value) {
+    if (strtod(text, NULL) < value || strtod(text, NULL) > value)
         (void)snprintf(text, sizeof(text), "%.17g", value);
-    }
     start_value(b, key);
     buf_str(b, text);
 }

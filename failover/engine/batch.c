@@ -96,10 +96,9 @@ static void add_put(struct batch *b, struct item *it, uint64_t version,
 
 static bool has_target(const struct batch *b, const struct target *t)
 {
-    for (size_t i = 0; i < b->n_ops; i++) {
+    for (size_t i = 0; i < b->n_ops; i++)
         if (b->op_target[i] == t)
             return true;
-    }
     return false;
 }
 

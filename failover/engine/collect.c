@@ -156,10 +156,9 @@ static void on_items_gone(void *part, size_t index,
      * it all again. So does an unknown outcome: what is gone is gone */
     if (reply->err.code == ERR_OK) {
         c->collected += index;
-        for (size_t i = 0; i < c->n; i++) {
+        for (size_t i = 0; i < c->n; i++)
             if (c->items[i].sent)
                 work_view_collected_item(c->config.view, c->items[i].id);
-        }
     } else if (reply->err.code != ERR_CONFLICT &&
                reply->err.code != ERR_NOT_FOUND) {
         c->err = reply->err;

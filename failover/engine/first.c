@@ -76,8 +76,7 @@ void engine_first_tick(struct engine *e)
         return;
     e->first.not_before = now + FIRST_EVERY_MS;
     while (e->first.outstanding < FIRST_AT_A_TIME &&
-           (n = membership_next(e->c.membership, n)) != NULL) {
+           (n = membership_next(e->c.membership, n)) != NULL)
         if (lacks_gate(e, n))
             put(e, n);
-    }
 }

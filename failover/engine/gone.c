@@ -58,10 +58,9 @@ void engine_gone(struct engine *e, const char *address,
         (void)snprintf(g->address, sizeof(g->address), "%s", address);
         HASH_ADD_STR(e->gone, address, g);
     }
-    for (size_t i = 0; i < g->n; i++) {
+    for (size_t i = 0; i < g->n; i++)
         if (process_same(&g->processes[i], process))
             return;
-    }
     if (g->n == GONE_EACH)
         forget(g, 0);
     assert(g->n < GONE_EACH);

@@ -223,18 +223,17 @@ static void on_line(uv_poll_t *handle, int status, int events)
     n = recv(k->line_fd, &m, sizeof(m), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n != (ssize_t)sizeof(m)) { /* the guard is gone */
+    if (n != (ssize_t)sizeof(m)) /* the guard is gone */
         if (k->ended != NULL && k->exit_code == HOOK_NOT_STARTED)
             not_started(k, "its guard is gone");
         else
             finish(k);
-    } else if (m.type == GUARD_STARTED) {
+    else if (m.type == GUARD_STARTED)
         k->exit_code = HOOK_SIGNAL_BASE + SIGKILL; /* if the guard is killed */
-    } else if (m.type == GUARD_FAILED) {
+    else if (m.type == GUARD_FAILED)
         not_started(k, strerror((int)m.value));
-    } else if (m.type == GUARD_EXITED) {
+    else if (m.type == GUARD_EXITED)
         exited(k, &m);
-    }
 }
 
 /* --- the start --------------------------------------------------------------

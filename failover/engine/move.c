@@ -393,11 +393,10 @@ static bool send_one(struct move_pass *pass, size_t *from)
     struct batch *b = engine_batch_new(pass, n);
     if (!planted(PLANTED_NO_CHECK_LOCK))
         engine_batch_op(b, REGISTRY_CHECK_LOCK, NULL, NULL)->lock = pass->lock;
-    for (; *from < pass->n_items; (*from)++) {
+    for (; *from < pass->n_items; (*from)++)
         if (ready(pass, &pass->items[*from]) &&
             !engine_batch_add(b, &pass->items[*from], &rules))
             break;
-    }
     if (b->n_items == 0) { /* one item alone does not fit a txn */
         struct item *it = &pass->items[*from];
         log_error("!work-too-large", LOG_S("id", it->marker.id));
@@ -474,10 +473,9 @@ static void on_item(void *part, size_t index,
 
 static bool all_settled(const struct move_pass *pass)
 {
-    for (size_t i = 0; i < pass->n_items; i++) {
+    for (size_t i = 0; i < pass->n_items; i++)
         if (pass->items[i].state != ITEM_SETTLED)
             return false;
-    }
     return true;
 }
 
@@ -493,10 +491,9 @@ static void finish(struct move_pass *pass)
 static void advance(struct move_pass *pass)
 {
     for (size_t i = 0; i < pass->n_items && pass->reading < ENGINE_READS_MAX;
-         i++) {
+         i++)
         if (pass->items[i].state == ITEM_UNREAD)
             engine_pass_item_read(pass, i, on_item);
-    }
     for (size_t i = 0; i < pass->n_items; i++)
         follow_target(pass, &pass->items[i]);
     send_batches(pass);

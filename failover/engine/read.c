@@ -85,10 +85,9 @@ static void add_registered(struct failover_seen *seen, const struct process *p)
         seen->unknown = true;
         return;
     }
-    for (size_t i = 0; i < seen->n_registered; i++) {
+    for (size_t i = 0; i < seen->n_registered; i++)
         if (process_same(&seen->registered[i], p))
             return;
-    }
     if (seen->n_registered == FAILOVER_PROCESSES_MAX) {
         seen->unknown = true; /* too much to judge: nothing moves */
         return;
@@ -247,10 +246,9 @@ static void read_spellings(struct reader *r)
     const char *seen;
     if (r->address[0] != '[')
         return;
-    for (size_t k = 0; node_spelling(r->address, k, other); k++) {
+    for (size_t k = 0; node_spelling(r->address, k, other); k++)
         if (node_key(e->c.kind, other, NULL, key))
             get(r, key, on_registration);
-    }
     for (size_t i = 0; n != NULL && (seen = membership_key(n, i)) != NULL; i++)
         get(r, seen, on_registration);
 }

@@ -188,10 +188,9 @@ bool engine_waiting_wanted(struct engine *e)
         return false;
     if (w->in_vain && now - w->tried < ANYWAY_MS && w->why == signature(e))
         return false;
-    for (const struct waiting_group *g = w->groups; g != NULL; g = g->next) {
+    for (const struct waiting_group *g = w->groups; g != NULL; g = g->next)
         if (e->c.takes(e->c.target_arg, e->c.kind, g->name))
             return true;
-    }
     return false;
 }
 

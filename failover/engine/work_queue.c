@@ -67,10 +67,9 @@ static void sweep_node(struct engine *e, const struct node *n)
 static void sweep_nodes(struct engine *e)
 {
     struct node *n = NULL;
-    while ((n = membership_next(e->c.membership, n)) != NULL) {
+    while ((n = membership_next(e->c.membership, n)) != NULL)
         if (n->kind == e->c.kind)
             sweep_node(e, n);
-    }
 }
 
 static void sweep_owners(struct engine *e)
@@ -148,10 +147,9 @@ static bool has_past_marker(struct engine *e, const char *address,
     if (o == NULL || (o->n_foreign == 0 && gate->state != GATE_FENCED))
         return false; /* nearly always: no walk over all it owns */
     while ((m = work_view_marker_next(e->c.view, e->c.kind, address,
-                                      m != NULL ? m->id : NULL)) != NULL) {
+                                      m != NULL ? m->id : NULL)) != NULL)
         if (failover_plan_movable(gate, &m->process))
             return true;
-    }
     return false;
 }
 
@@ -254,10 +252,9 @@ void engine_queue_add(struct engine *e, const char *address)
 static void scan(struct engine *e)
 {
     const struct work_view_owner *o = NULL;
-    while ((o = work_view_next(e->c.view, o)) != NULL) {
+    while ((o = work_view_next(e->c.view, o)) != NULL)
         if (o->kind == e->c.kind && wants(e, o->address))
             engine_queue_add(e, o->address);
-    }
     for (const char *g = NULL; (g = engine_gone_next(e, g)) != NULL;)
         engine_queue_add(e, g);
 }

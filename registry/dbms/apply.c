@@ -58,12 +58,10 @@ static int refuse(const struct registry_op *op, enum err_code code,
 static int check(const struct registry_op *op, const struct dbms_slot *slot,
                  struct err *err)
 {
-    if (!slot->exists) {
+    if (!slot->exists)
         return refuse(op, ERR_NOT_FOUND, "no such key", err);
-    }
-    if (op->expect != REGISTRY_ANY && slot->version != op->version) {
+    if (op->expect != REGISTRY_ANY && slot->version != op->version)
         return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
-    }
     if (op->type != REGISTRY_CHECK && slot->foreign) {
         return refuse(op, ERR_CONFLICT,
                       "belongs to DolphinScheduler; it is read only", err);
@@ -79,12 +77,10 @@ static int apply_put(struct dbms_txn *t, uint64_t session,
     bool fresh = !slot->exists;
     int rc = 0;
 
-    if (!fresh && op->expect == REGISTRY_ABSENT) {
+    if (!fresh && op->expect == REGISTRY_ABSENT)
         return refuse(op, ERR_CONFLICT, "exists already", err);
-    }
-    if (!fresh || op->expect == REGISTRY_VERSION) {
+    if (!fresh || op->expect == REGISTRY_VERSION)
         rc = check(op, slot, err);
-    }
     if (rc == 0 && !fresh && slot->owner != owner) {
         return refuse(op, ERR_CONFLICT,
                       slot->owner == 0 ? "is persistent, not ephemeral"
@@ -92,9 +88,8 @@ static int apply_put(struct dbms_txn *t, uint64_t session,
                                        : "is another session's ephemeral key",
                       err);
     }
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     change(t, slot);
     if (fresh) {
         slot->exists = true;
@@ -114,12 +109,10 @@ static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
 {
     int rc = check(op, slot, err);
 
-    if (rc == 0 && slot->below > 0) {
+    if (rc == 0 && slot->below > 0)
         rc = refuse(op, ERR_CONFLICT, "has keys below it", err);
-    }
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     change(t, slot);
     slot->exists = false;
     slot->version = t->rev;
@@ -131,12 +124,10 @@ static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
 static int apply_check_lock(const struct dbms_txn *t,
                             const struct registry_op *op, struct err *err)
 {
-    for (size_t i = 0; i < t->n_guards; i++) {
+    for (size_t i = 0; i < t->n_guards; i++)
         if (t->guards[i].fence == op->version &&
-            strcmp(t->guards[i].key, op->key) == 0 && t->guards[i].ours) {
+            strcmp(t->guards[i].key, op->key) == 0 && t->guards[i].ours)
             return 0;
-        }
-    }
     return refuse(op, ERR_CONFLICT, "the lock is not ours", err);
 }
 
@@ -145,9 +136,8 @@ static int apply_op(struct dbms_txn *t, uint64_t session,
 {
     struct dbms_slot *slot;
 
-    if (op->type == REGISTRY_CHECK_LOCK) {
+    if (op->type == REGISTRY_CHECK_LOCK)
         return apply_check_lock(t, op, err);
-    }
     slot = dbms_slot_find(t, op->key, strlen(op->key));
     assert(slot != NULL);
     switch (op->type) {
@@ -173,9 +163,8 @@ int dbms_apply(struct sql_core *core, uint64_t session,
     assert(t->rev <= t->last);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         rc = apply_op(t, session, &ops[i], err);
-        if (rc != 0) {
+        if (rc != 0)
             *failed = i;
-        }
     }
     return rc;
 }

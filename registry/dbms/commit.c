@@ -68,9 +68,8 @@ static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
                ";SELECT 'T', mark FROM pelorus_session WHERE id = %" PRIu64,
                session);
     rc = dbms_run(d, on_verdict, &v, NULL, err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = send_commit(d, NULL, err);
-    }
     if (rc != 0) {
         dbms_rollback(d);
         return rc == ERR_WENT_BACK ? ERR_UNKNOWN : ERR_TIMEOUT;
@@ -95,9 +94,8 @@ static int find_out(struct dbms *d, uint64_t session, uint64_t mark,
     for (;;) {
         d->next_connect = 0;
         rc = ask(d, session, mark, err);
-        if (rc != ERR_TIMEOUT || clock_mono_ms() >= until) {
+        if (rc != ERR_TIMEOUT || clock_mono_ms() >= until)
             break;
-        }
         (void)poll(NULL, 0, ASK_MS);
     }
     rc = rc == ERR_TIMEOUT ? ERR_UNKNOWN : rc;
@@ -106,9 +104,8 @@ static int find_out(struct dbms *d, uint64_t session, uint64_t mark,
              LOG_S("outcome", rc == 0                 ? "committed"
                               : rc == ERR_UNAVAILABLE ? "rolled back"
                                                       : "unknown"));
-    if (err != NULL) {
+    if (err != NULL)
         err->code = (enum err_code)rc;
-    }
     return rc;
 }
 
@@ -118,17 +115,14 @@ int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
     enum dbms_fault fault;
     int rc = send_commit(d, &fault, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         return 0;
-    }
-    if (fault == DBMS_ROLLED_BACK) {
+    if (fault == DBMS_ROLLED_BACK)
         return ERR_UNAVAILABLE;
-    }
     dbms_disconnect(d);
     d->core.again = false;
-    if (session == 0) {
+    if (session == 0)
         return ERR_UNKNOWN;
-    }
     rc = find_out(d, session, mark, err);
     d->core.again = false;
     return rc;

@@ -26,12 +26,10 @@ bool dbms_is_off(const struct dbms_cell *cell)
 {
     static const char *const words[] = {"0", "off", "OFF"};
 
-    for (size_t i = 0; cell->p != NULL && i < ARRAY_LEN(words); i++) {
+    for (size_t i = 0; cell->p != NULL && i < ARRAY_LEN(words); i++)
         if (strlen(words[i]) == cell->n &&
-            memcmp(words[i], cell->p, cell->n) == 0) {
+            memcmp(words[i], cell->p, cell->n) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -92,9 +90,8 @@ look_up(const struct jdbc_host *host, const char **why,
         n += getnameinfo(a->ai_addr, a->ai_addrlen, out[n], sizeof(out[n]),
                          NULL, 0, NI_NUMERICHOST) == 0;
     }
-    if (all != NULL) {
+    if (all != NULL)
         freeaddrinfo(all);
-    }
     *why = rc != 0 ? gai_strerror(rc) : "has no address";
     return n;
 }
@@ -107,9 +104,8 @@ static void note(struct round *r, const struct dbms_target *t, const char *why)
     r->tried++;
     buf_printf(&r->said, "%s%s:%u", r->said.len > 0 ? "; " : "", host->name,
                host->port);
-    if (named) {
+    if (named)
         buf_printf(&r->said, " (%s)", t->address);
-    }
     buf_printf(&r->said, ": %s", why);
 }
 
@@ -133,9 +129,8 @@ static void keep(struct round *r, struct dbms_target *t, struct dbms_link *link)
     struct best *b = &r->best;
 
     if (b->link != NULL && !dbms_place_before(&b->place, &t->place)) {
-        if (dbms_place_before(&t->place, &b->place)) {
+        if (dbms_place_before(&t->place, &b->place))
             note(r, t, two);
-        }
         t->driver->close(&link);
         return;
     }
@@ -169,9 +164,8 @@ static void judge(struct round *r, struct dbms_target *t,
     bool one_of_many = driver->certifies != NULL && driver->certifies(link);
 
     r->chosen = !is_behind(t) && (!t->all || one_of_many);
-    if (!t->all && r->until > clock_mono_ms() + BETTER_MS) {
+    if (!t->all && r->until > clock_mono_ms() + BETTER_MS)
         r->until = clock_mono_ms() + BETTER_MS;
-    }
     keep(r, t, link);
 }
 
@@ -180,17 +174,14 @@ static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
 {
     enum dbms_fault fault = t->driver->connect(link, t, err);
 
-    if (fault == DBMS_REFUSED) {
+    if (fault == DBMS_REFUSED)
         return dbms_probe_bare(t, fault, err);
-    }
     if (fault == DBMS_OK) {
         fault = dbms_place_ask(*link, t, err);
-        if (fault == DBMS_OK) {
+        if (fault == DBMS_OK)
             fault = dbms_probe(*link, t, err);
-        }
-        if (fault != DBMS_OK) {
+        if (fault != DBMS_OK)
             t->driver->close(link);
-        }
     }
     return fault;
 }
@@ -203,9 +194,8 @@ static bool try_address(struct round *r, struct dbms_target *t)
     struct err why = {0};
     enum dbms_fault fault;
 
-    if (r->best.link != NULL && !t->all && t->url.connect_ms > BETTER_MS) {
+    if (r->best.link != NULL && !t->all && t->url.connect_ms > BETTER_MS)
         t->url.connect_ms = BETTER_MS;
-    }
     fault = reach(t, &link, &why);
     t->url.connect_ms = connect_ms;
     if (fault == DBMS_OK) {
@@ -235,9 +225,8 @@ static bool try_host(struct round *r, struct dbms_target *t)
     for (size_t i = 0; i < t->n_addresses; i++) {
         t->nth = (first + i) % t->n_addresses;
         memcpy(t->address, addresses[t->nth], sizeof(t->address));
-        if (try_address(r, t)) {
+        if (try_address(r, t))
             return true;
-        }
     }
     return false;
 }
@@ -280,9 +269,8 @@ static void choose(struct round *r, struct dbms_target *t)
     t->lineless = b->lineless;
     t->behind = is_behind(t);
     t->all = false;
-    if ((was_all && r->tried > 0) || t->behind != was_behind) {
+    if ((was_all && r->tried > 0) || t->behind != was_behind)
         say_chosen(r, t);
-    }
 }
 
 /* Of a round. Who asks all hosts waits for each that does not answer, once. */
@@ -312,9 +300,8 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
         choose(&r, t);
     } else {
         say_all(&r, err);
-        if (ended) { /* no time left: the next round goes on from here */
+        if (ended) /* no time left: the next round goes on from here */
             dbms_connect_next(t);
-        }
     }
     denied = r.denied == r.tried;
     buf_close(&r.said);

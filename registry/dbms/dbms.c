@@ -73,9 +73,8 @@ void dbms_feed_name(struct dbms *d, const char *last, const char *key)
     size_t shared = 0, whole;
     int n;
 
-    while (last[shared] != '\0' && last[shared] == key[shared]) {
+    while (last[shared] != '\0' && last[shared] == key[shared])
         shared++;
-    }
     whole = last[0] == '\0' ? 0 : shared + d->prefix_len;
     if (whole == 0 || whole > DBMS_SHARE_MAX) {
         n = snprintf(name, sizeof(name), "00%s%s%c", d->prefix, key,
@@ -152,9 +151,8 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
                                  with_prefix ? d->prefix : "", key);
 
     assert(at + 1 < sizeof(bound));
-    if (at == 0 || bound[at - 1] != '/') { /* "/" is the namespace itself */
+    if (at == 0 || bound[at - 1] != '/') /* "/" is the namespace itself */
         bound[at++] = '/';
-    }
     buf_printf(&d->sql, "%s >= ", column);
     dbms_bytes(d, bound, at);
     bound[at - 1] = '/' + 1;
@@ -175,9 +173,8 @@ const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
 {
     if (cell->p == NULL || cell->n <= d->prefix_len ||
         memcmp(cell->p, d->prefix, d->prefix_len) != 0 ||
-        cell->p[d->prefix_len] != '/') {
+        cell->p[d->prefix_len] != '/')
         return NULL;
-    }
     *len = cell->n - d->prefix_len;
     return cell->p + d->prefix_len;
 }
@@ -189,9 +186,8 @@ void dbms_push(const struct dbms *d, struct sql_rows *rows,
     size_t len;
     const char *key = dbms_strip(d, &cells[1], &len);
 
-    if (key == NULL) {
+    if (key == NULL)
         return;
-    }
     entry = sql_rows_push(rows, key, len, cells[2].p, cells[2].n);
     entry->created = dbms_u64(&cells[3]);
     entry->version = dbms_u64(&cells[4]);
@@ -202,9 +198,8 @@ void dbms_push(const struct dbms *d, struct sql_rows *rows,
 
 void dbms_disconnect(struct dbms *d)
 {
-    if (d->link != NULL) {
+    if (d->link != NULL)
         d->target.driver->close(&d->link);
-    }
     d->txn.open = d->inside = false;
 }
 
@@ -245,9 +240,8 @@ static void linked(struct dbms *d)
  * that wait. */
 static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
 {
-    if (d->link != NULL) {
+    if (d->link != NULL)
         return 0;
-    }
     *fault = DBMS_LOST;
     if (clock_mono_ms() >= d->next_connect) {
         err_clear(&d->down);
@@ -255,9 +249,8 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
         *fault = dbms_connect(&d->link, &d->target, &d->down);
         if (*fault == DBMS_OK) {
             linked(d);
-            if (!dbms_begin_anew(d)) {
+            if (!dbms_begin_anew(d))
                 return 0;
-            }
             *fault = DBMS_ROLLED_BACK;
             d->core.again = true;
             return (int)err_set(err, ERR_UNAVAILABLE,
@@ -265,9 +258,8 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
         }
         d->next_connect = clock_mono_ms() + RECONNECT_MS;
     }
-    if (err != NULL) {
+    if (err != NULL)
         *err = d->down;
-    }
     return (int)d->down.code;
 }
 
@@ -333,9 +325,8 @@ static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
                         .heard = {.raised = d->raised}};
     enum dbms_fault fault;
 
-    if (driver->stream != NULL) {
+    if (driver->stream != NULL)
         driver->stream(d->link, d->stream);
-    }
     d->inside |= d->opens;
     fault = driver->run(d->link, d->sql.data, d->sql.len, on_row, &h, err);
     if (fault == DBMS_OK && h.heard.read_only) {
@@ -360,9 +351,8 @@ static void after(struct dbms *d, enum dbms_fault fault, const char *why)
         dbms_connect_next(&d->target);
         break;
     case DBMS_WAITED: /* among Galera's nodes, for one that lags behind */
-        if (d->certified) {
+        if (d->certified)
             leave(d, why);
-        }
         break;
     case DBMS_ROLLED_BACK:
         d->core.again = true;
@@ -372,9 +362,8 @@ static void after(struct dbms *d, enum dbms_fault fault, const char *why)
         break;
     }
     if (fault != DBMS_OK && d->alone && d->link != NULL &&
-        run_now(d, "ROLLBACK") != DBMS_OK) {
+        run_now(d, "ROLLBACK") != DBMS_OK)
         dbms_disconnect(d);
-    }
 }
 
 int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
@@ -386,12 +375,10 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
 
     err = err != NULL ? err : &unwanted;
     assert(d->sql.len > 0);
-    if (fault_out != NULL) {
+    if (fault_out != NULL)
         *fault_out = DBMS_LOST;
-    }
-    if (d->alone) {
+    if (d->alone)
         buf_str(&d->sql, ";COMMIT");
-    }
     if (d->sql.overflow) {
         return (int)err_set(err, ERR_TOO_LARGE,
                             "a request of more than %u bytes", DBMS_SQL_MAX);
@@ -405,17 +392,15 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
         err->trouble = fault == DBMS_NOT_HERE ? 0 : dbms_trouble(fault, err);
         after(d, fault, err->msg);
     }
-    if (fault_out != NULL) {
+    if (fault_out != NULL)
         *fault_out = fault;
-    }
     return rc;
 }
 
 void dbms_rollback(struct dbms *d)
 {
-    if (d->link != NULL && d->inside && run_now(d, "ROLLBACK") != DBMS_OK) {
+    if (d->link != NULL && d->inside && run_now(d, "ROLLBACK") != DBMS_OK)
         dbms_disconnect(d); /* then the server does it */
-    }
     d->inside = false;
 }
 

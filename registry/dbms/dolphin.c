@@ -88,9 +88,8 @@ bool dbms_dolphin_has(const struct dbms *d, const char *key)
 {
     struct dbms_row *row;
 
-    if (d->dolphin.rows == NULL) {
+    if (d->dolphin.rows == NULL)
         return false;
-    }
     HASH_FIND_STR(d->dolphin.rows, key, row);
     return row != NULL && row->alive;
 }
@@ -104,9 +103,8 @@ int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell)
     const char *at = cell->p == NULL ? NULL : strstr(cell->p, name);
     long long ms;
 
-    if (at == NULL) {
+    if (at == NULL)
         return d->dolphin.timeout_ms;
-    }
     at += strlen(name);
     at += strspn(at, " :\"");
     ms = strtoll(at, NULL, 10);
@@ -146,9 +144,8 @@ static void on_data(struct look *look, const struct dbms_cell *cells)
     struct dbms_row *row;
 
     dbms_data_parse(cells, &data);
-    if (data.key_len > REGISTRY_KEY_MAX) {
+    if (data.key_len > REGISTRY_KEY_MAX)
         return;
-    }
     memcpy(key, data.key, data.key_len);
     key[data.key_len] = '\0';
     if (strlen(key) != data.key_len || !registry_key_below(key, DBMS_NODES)) {
@@ -158,9 +155,8 @@ static void on_data(struct look *look, const struct dbms_cell *cells)
     row->look = o->look;
     row->fresh = false;
     if (row->id == data.id && row->client == data.client &&
-        row->version == data.version) {
+        row->version == data.version)
         return;
-    }
     row->id = data.id;
     row->client = data.client;
     row->version = data.version;
@@ -211,9 +207,8 @@ static void judge_clients(struct dbms *d, mono_ms now)
 
     HASH_ITER(hh, o->rows, row, next)
     {
-        if (row->look == o->look && row->ephemeral) {
+        if (row->look == o->look && row->ephemeral)
             dbms_peer_data(o, row->client, row->fresh && o->followed, now);
-        }
     }
     dbms_peers_judge(o, &d->core, now);
 }
@@ -224,17 +219,15 @@ static int64_t look_ms(const struct dbms *d)
 {
     int64_t third = d->core.client_span / 3;
 
-    if (third > d->dolphin.poll_ms) {
+    if (third > d->dolphin.poll_ms)
         third = d->dolphin.poll_ms;
-    }
     return third > REST_MS || third > d->dolphin.poll_ms ? third : REST_MS;
 }
 
 static void push_gone(struct look *look, const struct dbms_row *row)
 {
-    if (look->wanted != NULL && look->wanted(look->arg, row->key)) {
+    if (look->wanted != NULL && look->wanted(look->arg, row->key))
         (void)sql_rows_push(look->rows, row->key, strlen(row->key), NULL, 0);
-    }
 }
 
 /* Rows that went, died or came to life again without having changed. */
@@ -250,13 +243,11 @@ static void judge_rows(struct dbms *d, struct look *look, bool *revived)
 
         row->alive =
             there && !(row->ephemeral && dbms_peer_dead(o, row->client));
-        if (was_alive && !row->alive) {
+        if (was_alive && !row->alive)
             push_gone(look, row);
-        }
         *revived |= row->alive && !was_alive && !row->fresh;
-        if (!there) {
+        if (!there)
             drop_row(o, row);
-        }
     }
 }
 
@@ -269,9 +260,8 @@ static void push_values(struct dbms_dolphin *o, struct look *look)
 
         HASH_FIND_STR(o->rows, e->key, row);
         if (row == NULL || !row->alive || look->wanted == NULL ||
-            !look->wanted(look->arg, e->key)) {
+            !look->wanted(look->arg, e->key))
             continue;
-        }
         sql_rows_copy(look->rows, e);
     }
 }
@@ -307,9 +297,8 @@ int dbms_dolphin_follow(struct dbms *d, struct err *err)
     struct look look = {.d = d, .now = clock_mono_ms()};
     int rc;
 
-    if (o->followed) {
+    if (o->followed)
         return 0;
-    }
     o->last_look = look.now;
     rc = look_at(d, &look, err);
     o->followed = rc == 0;
@@ -326,9 +315,8 @@ int dbms_dolphin_read(struct dbms *d, mono_ms now, sql_wanted_f *wanted,
         .d = d, .now = now, .wanted = wanted, .arg = arg, .rows = rows};
     int rc = 0;
 
-    if (o->followed && o->due) {
+    if (o->followed && o->due)
         rc = look_at(d, &look, err);
-    }
     if (rc == 0 && o->broken) {
         o->broken = false;
         *missed = true;

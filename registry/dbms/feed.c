@@ -43,14 +43,12 @@ static void on_name(struct feed *f, const char *full, size_t len)
     const char *key = dbms_strip(f->d, &cell, &len);
 
     f->n++;
-    if (key == NULL || len > REGISTRY_KEY_MAX) {
+    if (key == NULL || len > REGISTRY_KEY_MAX)
         return;
-    }
     memcpy(name, key, len);
     name[len] = '\0';
-    if (f->wanted(f->arg, name) && !dbms_dolphin_has(f->d, name)) {
+    if (f->wanted(f->arg, name) && !dbms_dolphin_has(f->d, name))
         (void)sql_rows_push(&f->names, name, len, NULL, 0);
-    }
 }
 
 /* See DBMS_SHARE_MAX. What is malformed is skipped: somebody else's hand. */
@@ -59,14 +57,12 @@ static void on_entry(struct feed *f, const char *entry, size_t len)
     char digits[3] = {0};
     size_t shared;
 
-    if (len < 2) {
+    if (len < 2)
         return;
-    }
     memcpy(digits, entry, 2);
     shared = strtoul(digits, NULL, 16);
-    if (shared > f->len || shared + len - 2 > sizeof(f->name)) {
+    if (shared > f->len || shared + len - 2 > sizeof(f->name))
         return;
-    }
     memcpy(f->name + shared, entry + 2, len - 2);
     f->len = shared + len - 2;
     on_name(f, f->name, f->len);
@@ -81,9 +77,8 @@ static void on_change(struct feed *f, const struct dbms_cell *cells)
     uint64_t rev = dbms_u64(&cells[1]);
 
     f->full |= f->n >= f->max && rev != f->last;
-    if (f->full) {
+    if (f->full)
         return;
-    }
     f->last = rev;
     f->len = 0;
     while (left > 0) {
@@ -143,11 +138,10 @@ static void push_gone(struct feed *f, size_t from, size_t to, size_t found)
     for (size_t i = from; i < to; i++) {
         const char *name = f->names.entries[i].key;
 
-        if (at < end && strcmp(f->rows->entries[at].key, name) == 0) {
+        if (at < end && strcmp(f->rows->entries[at].key, name) == 0)
             at++;
-        } else {
+        else
             (void)sql_rows_push(f->rows, name, strlen(name), NULL, 0);
-        }
     }
 }
 
@@ -164,18 +158,16 @@ static int read_states(struct feed *f, struct err *err)
         dbms_start_stream(d);
         buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                          " FROM pelorus_registry WHERE");
-        for (size_t i = from; i < to; i++) {
+        for (size_t i = from; i < to; i++)
             dbms_in_next(d, i - from, f->names.entries[i].key);
-        }
         dbms_in_end(d);
         rc = dbms_run(d, on_state, f, NULL, err);
         if (rc == 0 && f->rows->n > found) {
             qsort(f->rows->entries + found, f->rows->n - found,
                   sizeof(*f->rows->entries), by_key);
         }
-        if (rc == 0) {
+        if (rc == 0)
             push_gone(f, from, to, found);
-        }
     }
     return rc;
 }
@@ -197,9 +189,8 @@ static int read_stored(struct feed *f, size_t max, bool *missed, bool *more,
         " ORDER BY rev, part",
         f->at->rev);
     rc = dbms_run(d, on_row, f, NULL, err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = read_states(f, err);
-    }
     sql_rows_close(&f->names);
     if (rc == 0) {
         *more = f->full;
@@ -222,9 +213,8 @@ static bool read_own_memory(struct feed *f, bool *more)
     for (size_t i = 0; ours && i < own->rows.n; i++) {
         const struct registry_entry *e = &own->rows.entries[i];
 
-        if (f->wanted(f->arg, e->key) && !dbms_dolphin_has(d, e->key)) {
+        if (f->wanted(f->arg, e->key) && !dbms_dolphin_has(d, e->key))
             sql_rows_copy(f->rows, e);
-        }
     }
     if (ours) {
         advance_past(f->at, own->last);
@@ -247,9 +237,8 @@ int dbms_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
     int rc = 0;
 
     *missed = *more = false;
-    if (!read_own_memory(&f, more)) {
+    if (!read_own_memory(&f, more))
         rc = read_stored(&f, max, missed, more, err);
-    }
     if (*missed) {
         sql_rows_close(rows);
         advance_past(feed, f.revision);
@@ -259,9 +248,8 @@ int dbms_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
         rc = dbms_dolphin_read(d, clock_mono_ms(), wanted, arg, rows, missed,
                                err);
     }
-    if (rc != 0) { /* the rows are dropped: they will be read again */
+    if (rc != 0) /* the rows are dropped: they will be read again */
         *feed = before;
-    }
     return rc;
 }
 
@@ -311,9 +299,8 @@ int dbms_sums(struct sql_core *core, const char *prefix,
     struct sums s = {.out = out};
     int rc;
 
-    if (dbms_is_nodes(prefix)) {
+    if (dbms_is_nodes(prefix))
         return (int)err_set(err, ERR_INVALID, "not of ours alone");
-    }
     dbms_start(d);
     /* One statement: one moment. If it is not the right one nothing is read. */
     buf_printf(&d->sql,
@@ -325,9 +312,8 @@ int dbms_sums(struct sql_core *core, const char *prefix,
     /* As the view has it: what is persistent and empty is no key. */
     buf_str(&d->sql, " AND (owner <> 0 OR octet_length(value) > 0)");
     rc = dbms_run(d, on_sums, &s, NULL, err);
-    if (rc == 0 && s.revision != feed->rev - 1) {
+    if (rc == 0 && s.revision != feed->rev - 1)
         rc = (int)err_set(err, ERR_CONFLICT, "others write");
-    }
     return rc;
 }
 
@@ -350,9 +336,8 @@ int dbms_changed(struct sql_core *core, bool interested, bool *changed,
     }
     add_meta(d);
     rc = dbms_run(d, on_row, &f, NULL, err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = dbms_dolphin_due(d, clock_mono_ms(), &due, err);
-    }
     if (rc == 0) {
         *changed = due || f.revision != d->polled;
         d->polled = f.revision;

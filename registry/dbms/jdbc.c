@@ -49,9 +49,8 @@ static int64_t clamp(int64_t value, int64_t low, int64_t high)
 
 static void fill(char **field, const char *value)
 {
-    if (*field == NULL) {
+    if (*field == NULL)
         *field = mem_strdup(value);
-    }
 }
 
 /* Hikari's `schema` comes after the URL's, and is one name as it stands. */
@@ -75,9 +74,8 @@ static void fill_user(char **field)
 {
     const struct passwd *us = getpwuid(geteuid());
 
-    if (us != NULL) {
+    if (us != NULL)
         fill(field, us->pw_name);
-    }
 }
 
 /* Said once, when it is opened. */
@@ -100,18 +98,15 @@ static void say_notes(const char *at)
  * Connector/J they come first, to the others the URL does. */
 static void fill_who(struct jdbc_url *url, const struct conf_registry *conf)
 {
-    if (url->kind == JDBC_MYSQL && conf->user != NULL) {
+    if (url->kind == JDBC_MYSQL && conf->user != NULL)
         conf_jdbc_set(&url->user, conf->user);
-    }
-    if (url->kind == JDBC_MYSQL && conf->password != NULL) {
+    if (url->kind == JDBC_MYSQL && conf->password != NULL)
         conf_jdbc_set(&url->password, conf->password);
-    }
     fill(&url->user, conf->user);
     fill_user(&url->user);
     fill(&url->password, conf->password);
-    if (url->user != NULL) { /* PostgreSQL's database of the user's name */
+    if (url->user != NULL) /* PostgreSQL's database of the user's name */
         fill(&url->database, url->user);
-    }
 }
 
 /* Shorter than asked for, where a session would not survive it. */
@@ -135,22 +130,19 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
     struct jdbc_url *url = &t->url;
     int rc = dbms_target_parse(t, conf->jdbc_url, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     assert(t->driver != NULL && url->n_hosts > 0);
     fill_who(url, conf);
-    if (conf->dbms_jdbc_schema != NULL && t->driver == &dbms_postgresql) {
+    if (conf->dbms_jdbc_schema != NULL && t->driver == &dbms_postgresql)
         quote(&url->schema, conf->dbms_jdbc_schema);
-    }
     fill(&url->ca, conf->cert_file);
     fill(&url->cert, conf->key_cert_chain_file);
     fill(&url->key, conf->key_file);
     fill_patience(t, conf);
     (void)snprintf(t->prefix, sizeof(t->prefix), "/%s", conf->namespace_);
-    if (aloud) {
+    if (aloud)
         say_notes(buf_text(&url->notes));
-    }
     return 0;
 }
 
@@ -171,14 +163,12 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
     assert(conf->jdbc_url != NULL && conf->namespace_ != NULL);
     assert(timeout > 0);
     rc = target_of(&target, conf, true, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     is_mysql = target.driver == &dbms_mysql;
     if (target.driver->wait != NULL && conf->pool_size > 1 &&
-        target_of(&second, conf, false, NULL) == 0) {
+        target_of(&second, conf, false, NULL) == 0)
         waker = dbms_waker_new(&second);
-    }
     *out = sql_new(is_mysql ? &mysql : &postgresql, loop,
                    dbms_core_new(&target, conf->namespace_, timeout,
                                  conf->heartbeat_refresh_ms),
@@ -194,9 +184,8 @@ int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
     struct dbms_target target;
     int rc = target_of(&target, conf, true, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     assert(target.driver != NULL);
     *text = target.driver->words->schema;
     if (apply) {

@@ -53,9 +53,8 @@ static void on_row(struct heard *h, const struct dbms_cell *cells)
         (void)snprintf(h->holder, sizeof(h->holder), "%.*s", (int)cells[3].n,
                        cells[3].p);
     }
-    if (h->client == h->session_id && strcmp(h->holder, h->owner) == 0) {
+    if (h->client == h->session_id && strcmp(h->holder, h->owner) == 0)
         h->mine = h->row;
-    }
     h->beat = cells[4].p == NULL ? 0 : dbms_u64(&cells[4]);
     h->timeout_ms = dbms_config_timeout(h->d, &cells[5]);
     h->session = cells[6].p != NULL;
@@ -66,9 +65,8 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
     struct heard *h = arg;
     uint64_t value;
 
-    if (n < 2 || cells[0].p == NULL) {
+    if (n < 2 || cells[0].p == NULL)
         return;
-    }
     value = dbms_u64(&cells[1]);
     switch (cells[0].p[0]) {
     case 'S':
@@ -89,9 +87,8 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
     case 'R':
         h->taken = true;
         h->row = value;
-        if (n == 7) {
+        if (n == 7)
             on_row(h, cells);
-        }
         break;
     default:
         break;
@@ -143,9 +140,8 @@ static int take_row(struct dbms *d, const struct sql_place *place,
                w->ignore, w->last_id);
     h->id = 0;
     rc = dbms_run(d, on_heard, h, &fault, err);
-    if (fault == DBMS_DUPLICATE || (rc == 0 && h->id == 0)) {
+    if (fault == DBMS_DUPLICATE || (rc == 0 && h->id == 0))
         return conflict(place, err);
-    }
     return rc;
 }
 
@@ -191,9 +187,8 @@ int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
     assert(d->txn.open);
     owner_text(d, place, owner);
     rc = join_queue(d, place, &h, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     place->ticket = h.ticket;
     place->fence = h.mine;
     d->txn.locks = true;
@@ -204,12 +199,10 @@ int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
         rc = take_row(d, place, &h, err);
         place->fence = rc == 0 ? h.id : 0;
     }
-    if (rc != ERR_CONFLICT) {
+    if (rc != ERR_CONFLICT)
         return rc;
-    }
-    if (!try_once) {
+    if (!try_once)
         return 0;
-    }
     place->ticket = 0;
     rc = leave_queue(d, h.ticket, err);
     return rc != 0 ? rc
@@ -227,9 +220,8 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
     assert(d->txn.open);
     owner_text(d, place, owner);
     d->txn.locks = true;
-    for (size_t i = 0; i < d->txn.n_guards; i++) {
+    for (size_t i = 0; i < d->txn.n_guards; i++)
         d->txn.guards[i].ours &= d->txn.guards[i].fence != place->fence;
-    }
     dbms_start(d);
     buf_printf(&d->sql,
                "DELETE FROM t_ds_jdbc_registry_lock WHERE client_id = %" PRIu64
@@ -273,9 +265,8 @@ static int try_row(struct dbms *d, const struct sql_place *place,
     h->mine = 0;
     rc = dbms_run(d, on_heard, h, &fault, err);
     if (fault == DBMS_DUPLICATE || fault == DBMS_ROLLED_BACK ||
-        (rc == 0 && h->mine == 0)) {
+        (rc == 0 && h->mine == 0))
         return conflict(place, err);
-    }
     return rc;
 }
 
@@ -294,9 +285,8 @@ static struct dbms_holder *holder_of(struct dbms *d, const struct heard *h,
             found = at;
             break;
         }
-        if (at->seen < found->seen) {
+        if (at->seen < found->seen)
             found = at;
-        }
     }
     if (found->row != h->row || found->client != h->client ||
         found->beat != h->beat) {
@@ -337,11 +327,10 @@ static int free_row(struct dbms *d, const struct sql_place *place,
     struct heard now = {.d = d, .owner = h->owner};
     int rc = add_guard(d, place, h, &now, err);
 
-    if (rc == 0 && !now.alive) {
+    if (rc == 0 && !now.alive)
         rc = dbms_session_lost(place->session, err);
-    } else if (rc == 0 && now.beat != h->beat) {
+    else if (rc == 0 && now.beat != h->beat)
         rc = conflict(place, err);
-    }
     if (rc == 0) {
         dbms_start(d);
         buf_printf(&d->sql,
@@ -351,11 +340,10 @@ static int free_row(struct dbms *d, const struct sql_place *place,
         dbms_text(d, place->key);
         rc = dbms_run(d, on_heard, &now, NULL, err);
     }
-    if (rc == 0) {
+    if (rc == 0)
         rc = dbms_commit(d, 0, 0, err);
-    } else {
+    else
         dbms_rollback(d);
-    }
     if (rc == 0) {
         log_warn(
             "-lock-row", LOG_S("key", place->key), LOG_S("holder", h->holder),
@@ -440,20 +428,17 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
     dbms_start(d);
     add_look(d, place->key);
     rc = dbms_run(d, on_heard, &h, NULL, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (h.mine != 0) {
+    if (h.mine != 0)
         return grant(d, place, h.mine, err);
-    }
     if (h.first == 0 || h.first > place->ticket) {
         return (int)err_set(err, ERR_SESSION_LOST,
                             "%s: our place in the queue is gone", place->key);
     }
     memcpy(place->holder, h.holder, sizeof(place->holder));
-    if (h.first != place->ticket) {
+    if (h.first != place->ticket)
         return conflict(place, err);
-    }
     rc = take_turn(d, place, &h, err);
     return rc == 0 ? grant(d, place, h.mine, err) : rc;
 }

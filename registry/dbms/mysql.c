@@ -204,9 +204,8 @@ static enum dbms_fault run_packet(struct dbms_link *link, const char *sql,
     enum dbms_fault fault;
     int more;
 
-    if (mysql_real_query(link->my, sql, len) != 0) {
+    if (mysql_real_query(link->my, sql, len) != 0)
         return failed(link->my, err);
-    }
     do {
         MYSQL_RES *result = mysql_use_result(link->my);
 
@@ -235,16 +234,14 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
     const char *end = sql + len;
     enum dbms_fault fault = DBMS_OK;
 
-    if (!link->galera) {
+    if (!link->galera)
         return run_packet(link, sql, len, row, arg, err);
-    }
     while (fault == DBMS_OK && sql < end) {
         const char *stop = memchr(sql, ';', (size_t)(end - sql));
 
         stop = stop == NULL ? end : stop;
-        if (stop > sql) {
+        if (stop > sql)
             fault = run_packet(link, sql, (size_t)(stop - sql), row, arg, err);
-        }
         sql = stop + 1;
     }
     return fault;
@@ -280,9 +277,8 @@ static void set_options(MYSQL *my, const struct dbms_target *t)
     (void)mysql_options(my, MYSQL_SET_CHARSET_NAME, "utf8mb4");
     (void)mysql_optionsv(my, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name",
                          "pelorus");
-    if (t->url.tls >= JDBC_TLS_ON) {
+    if (t->url.tls >= JDBC_TLS_ON)
         (void)mysql_optionsv(my, MYSQL_OPT_SSL_ENFORCE, &yes);
-    }
     if (t->url.tls != JDBC_TLS_OFF) {
         (void)mysql_ssl_set(my, t->url.key, t->url.cert, t->url.ca, NULL, NULL);
         (void)mysql_optionsv(my, MYSQL_OPT_SSL_VERIFY_SERVER_CERT,
@@ -299,11 +295,10 @@ static void on_setup(void *arg, const struct dbms_cell *cells, unsigned n)
     struct setup *s = arg;
 
     assert(n >= 2 && cells[0].p != NULL);
-    if (cells[0].n == 1 && cells[0].p[0] == 'W') {
+    if (cells[0].n == 1 && cells[0].p[0] == 'W')
         s->read_only = !dbms_is_off(&cells[1]) || !dbms_is_off(&cells[n - 1]);
-    } else {
+    else
         s->galera = !dbms_is_off(&cells[1]);
-    }
 }
 
 /* What a stopped process holds must not be held for ever. The comments are
@@ -334,9 +329,8 @@ static enum dbms_fault set_up(struct dbms_link *link,
         return DBMS_NOT_HERE;
     }
     link->galera = setup.galera;
-    if (fault == DBMS_OK && setup.galera) { /* no read is older than it began */
+    if (fault == DBMS_OK && setup.galera) /* no read is older than it began */
         fault = run(link, waits, strlen(waits), on_setup, &setup, err);
-    }
     return fault;
 }
 

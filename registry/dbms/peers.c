@@ -103,15 +103,12 @@ void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
 {
     struct dbms_peer *peer = find(o, id);
 
-    if (peer == NULL || peer->look != o->look) {
+    if (peer == NULL || peer->look != o->look)
         peer = meet(o, id, 0, now);
-    }
-    if (!changed) {
+    if (!changed)
         return;
-    }
-    if (peer->wrote != 0 && now - peer->wrote > peer->every_ms) {
+    if (peer->wrote != 0 && now - peer->wrote > peer->every_ms)
         peer->every_ms = now - peer->wrote;
-    }
     peer->wrote = now;
     if (peer->beat == 0) {
         say_purged(peer);
@@ -124,12 +121,10 @@ static int64_t span_of(const struct dbms_peer *peer)
 {
     int64_t span = peer->timeout_ms;
 
-    if (peer->beat == 0 && span < DATA_MS) {
+    if (peer->beat == 0 && span < DATA_MS)
         span = DATA_MS;
-    }
-    if (peer->beat == 0 && span < 3 * peer->every_ms) {
+    if (peer->beat == 0 && span < 3 * peer->every_ms)
         span = 3 * peer->every_ms;
-    }
     return span;
 }
 
@@ -157,13 +152,10 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
             drop(o, peer);
             continue;
         }
-        if (peer->timeout_ms < core->client_span && !peer->dead) {
+        if (peer->timeout_ms < core->client_span && !peer->dead)
             core->client_span = peer->timeout_ms;
-        }
-        if (!peer->dead &&
-            sql_core_silent(core, &peer->since, span, span, now)) {
+        if (!peer->dead && sql_core_silent(core, &peer->since, span, span, now))
             dies(peer);
-        }
     }
 }
 

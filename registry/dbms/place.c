@@ -35,15 +35,12 @@
 
 bool dbms_place_before(const struct dbms_place *a, const struct dbms_place *b)
 {
-    if (a->position == 0 || b->position == 0) {
+    if (a->position == 0 || b->position == 0)
         return false;
-    }
-    if (a->generation != b->generation) {
+    if (a->generation != b->generation)
         return a->generation < b->generation;
-    }
-    if (a->line != b->line && a->line != 0 && b->line != 0) {
+    if (a->line != b->line && a->line != 0 && b->line != 0)
         return a->line < b->line;
-    }
     return a->position < b->position;
 }
 
@@ -55,9 +52,8 @@ void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n)
     struct dbms_heard *h = arg;
     struct history_record record;
 
-    if (n < 2 || cells[0].n != 1 || cells[1].p == NULL) {
+    if (n < 2 || cells[0].n != 1 || cells[1].p == NULL)
         return;
-    }
     switch (cells[0].p[0]) {
     case 'W':
         h->read_only = !dbms_is_off(&cells[1]) || !dbms_is_off(&cells[2]);
@@ -73,9 +69,8 @@ void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n)
         h->mark = dbms_u64(&cells[1]);
         break;
     case 'J':
-        if (registry_history_read(&record, cells[1].p, cells[1].n, NULL) == 0) {
+        if (registry_history_read(&record, cells[1].p, cells[1].n, NULL) == 0)
             h->place.generation = record.generation;
-        }
         break;
     default:
         break;
@@ -117,9 +112,8 @@ static enum dbms_fault ask_once(struct dbms_link *link, struct dbms_target *t,
     buf_close(&sql);
     if (fault != DBMS_OK && fault != DBMS_LOST && fault != DBMS_NOT_HERE &&
         t->driver->run(link, rollback, strlen(rollback), ignore_row, NULL,
-                       NULL) != DBMS_OK) {
+                       NULL) != DBMS_OK)
         fault = DBMS_LOST;
-    }
     return fault;
 }
 
@@ -138,9 +132,8 @@ enum dbms_fault dbms_place_ask(struct dbms_link *link, struct dbms_target *t,
         fault = ask_once(link, t, &h, err);
     }
     t->place = h.place;
-    if (fault == DBMS_LOST || fault == DBMS_NOT_HERE || fault == DBMS_WAITED) {
+    if (fault == DBMS_LOST || fault == DBMS_NOT_HERE || fault == DBMS_WAITED)
         return fault;
-    }
     if (h.read_only) {
         (void)err_set(err, ERR_UNAVAILABLE,
                       "%s: this server is read only; is it a standby?",
@@ -198,12 +191,10 @@ static void hear(struct dbms *d, const struct dbms_place *at)
 {
     mono_ms now = clock_mono_ms();
 
-    if (at->line != 0) { /* within a transaction it is not told again */
+    if (at->line != 0) /* within a transaction it is not told again */
         d->heard.line = at->line;
-    }
-    if (at->position == 0) {
+    if (at->position == 0)
         return;
-    }
     if (at->position < d->heard.position ||
         d->heard.position <= d->seen.position) {
         d->heard.position = 0; /* it was not on disk, or is known by now */
@@ -273,14 +264,12 @@ static enum dbms_fault back(struct dbms *d, const struct dbms_heard *h,
 enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_heard *h,
                                  struct err *err)
 {
-    if (lacks_ours(d, h)) {
+    if (lacks_ours(d, h))
         return back(d, h, err);
-    }
     if (!fell(d, &h->place)) {
         hear(d, &h->place);
-        if (h->place.generation > d->generation) {
+        if (h->place.generation > d->generation)
             d->generation = h->place.generation;
-        }
         return DBMS_OK;
     }
     if (!d->target.behind && !(h->place.line > d->seen.line)) {
@@ -306,9 +295,8 @@ void dbms_place_forget(struct dbms *d)
 void dbms_place_look_again(struct dbms *d)
 {
     if (d->target.behind && d->target.url.n_hosts > 1 && !d->inside &&
-        clock_mono_ms() - d->linked >= LOOK_AGAIN_MS) {
+        clock_mono_ms() - d->linked >= LOOK_AGAIN_MS)
         dbms_disconnect(d);
-    }
 }
 
 void dbms_place_known(struct dbms *d)
@@ -317,8 +305,7 @@ void dbms_place_known(struct dbms *d)
 
     known->position = atomic_load(&d->core.known_position);
     known->line = atomic_load(&d->core.known_line);
-    if (dbms_place_before(known, &d->seen) || known->position == 0) {
+    if (dbms_place_before(known, &d->seen) || known->position == 0)
         *known = d->seen;
-    }
     known->generation = d->generation;
 }

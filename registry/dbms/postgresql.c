@@ -95,9 +95,8 @@ static const struct meaning *meaning_of(const char *state)
     const struct meaning *m = meanings;
 
     while (strncmp(state == NULL ? "" : state, m->prefix, strlen(m->prefix)) !=
-           0) {
+           0)
         m++;
-    }
     return m;
 }
 
@@ -142,12 +141,10 @@ static enum dbms_fault flush(struct dbms_link *link, mono_ms until,
     int rc;
 
     while ((rc = PQflush(link->pg)) == 1) {
-        if (!wait_for(link->pg, POLLIN | POLLOUT, until)) {
+        if (!wait_for(link->pg, POLLIN | POLLOUT, until))
             return too_late(err);
-        }
-        if (PQconsumeInput(link->pg) == 0) {
+        if (PQconsumeInput(link->pg) == 0)
             return broken(link, err);
-        }
     }
     return rc == 0 ? DBMS_OK : broken(link, err);
 }
@@ -187,9 +184,8 @@ static void tell(PGresult *result, dbms_row_f *row, void *arg)
                 cells[c] = (struct dbms_cell){NULL, 0};
                 continue;
             }
-            if (PQftype(result, c) == BYTEA) {
+            if (PQftype(result, c) == BYTEA)
                 len = unhex(text, len);
-            }
             cells[c] = (struct dbms_cell){text, len};
         }
         row(arg, cells, (unsigned)columns);
@@ -231,9 +227,8 @@ static enum dbms_fault judge(PGresult *result, bool commit, dbms_row_f *row,
         say(err, "", PQresultErrorMessage(result));
         m = meaning_of(PQresultErrorField(result, PG_DIAG_SQLSTATE));
         err_set_trouble(err, m->trouble);
-        if (m->fault == DBMS_MISSING) {
+        if (m->fault == DBMS_MISSING)
             err_add(err, "; %s", hint_of(result));
-        }
         return m->fault;
     }
 }
@@ -249,24 +244,19 @@ static enum dbms_fault read_results(struct dbms_link *link, bool commit,
         PGresult *result;
 
         while (PQisBusy(link->pg)) {
-            if (!wait_for(link->pg, POLLIN, until)) {
+            if (!wait_for(link->pg, POLLIN, until))
                 return too_late(err);
-            }
-            if (PQconsumeInput(link->pg) == 0) {
+            if (PQconsumeInput(link->pg) == 0)
                 return broken(link, err);
-            }
         }
         result = PQgetResult(link->pg);
-        if (result == NULL) {
+        if (result == NULL)
             break;
-        }
-        if (fault == DBMS_OK) {
+        if (fault == DBMS_OK)
             fault = judge(result, commit, row, arg, err);
-        }
         PQclear(result);
-        if (PQstatus(link->pg) == CONNECTION_BAD) {
+        if (PQstatus(link->pg) == CONNECTION_BAD)
             return fault == DBMS_OK ? broken(link, err) : DBMS_LOST;
-        }
     }
     return fault;
 }
@@ -279,9 +269,8 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
 
     assert(strlen(sql) == len);
     if (PQsendQuery(link->pg, sql) == 0 ||
-        (link->one_by_one && PQsetSingleRowMode(link->pg) == 0)) {
+        (link->one_by_one && PQsetSingleRowMode(link->pg) == 0))
         return broken(link, err);
-    }
     fault = flush(link, until, err);
     return fault != DBMS_OK ? fault
                             : read_results(link, strcmp(sql, "COMMIT") == 0,
@@ -344,9 +333,8 @@ static enum dbms_fault not_connected(const char *message, enum jdbc_tls tls,
     } else {
         trouble = meaning_of(state)->trouble;
     }
-    if (strcmp(state, "3D000") == 0) {
+    if (strcmp(state, "3D000") == 0)
         err_add(err, "; " DBMS_NO_DATABASE);
-    }
     err_set_trouble(err, trouble);
     return strncmp(state, "28", 2) == 0  ? DBMS_DENIED
            : strcmp(state, "3D000") == 0 ? DBMS_MISSING
@@ -368,9 +356,8 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
         }
         status = PQconnectPoll(pg);
     }
-    if (status == PGRES_POLLING_OK) {
+    if (status == PGRES_POLLING_OK)
         return DBMS_OK;
-    }
     return not_connected(PQerrorMessage(pg), tls, err);
 }
 
@@ -456,9 +443,8 @@ static enum dbms_fault connect_(struct dbms_link **out,
     fault = finish_connect(pg, clock_mono_ms() + t->url.connect_ms, t->url.tls,
                            err);
     (void)PQsetErrorVerbosity(pg, PQERRORS_DEFAULT);
-    if (fault == DBMS_OK && PQsetnonblocking(pg, 1) != 0) {
+    if (fault == DBMS_OK && PQsetnonblocking(pg, 1) != 0)
         fault = broken(link, err);
-    }
     if (fault != DBMS_OK) {
         close_(&link);
         return fault;
@@ -524,9 +510,8 @@ static enum dbms_fault listen_for_hints(struct dbms_link *link)
     enum dbms_fault fault = run(link, ask, strlen(ask), on_pid, &pid, NULL);
 
     link->pooled = pid != PQbackendPID(link->pg);
-    if (fault == DBMS_OK && !link->pooled) {
+    if (fault == DBMS_OK && !link->pooled)
         fault = run(link, listen, strlen(listen), ignore_row, NULL, NULL);
-    }
     link->listening = fault == DBMS_OK;
     return fault;
 }
@@ -539,17 +524,14 @@ static enum dbms_fault wait_(struct dbms_link *link, int64_t ms, bool *hinted)
     if (!link->listening) {
         enum dbms_fault fault = listen_for_hints(link);
 
-        if (fault != DBMS_OK) {
+        if (fault != DBMS_OK)
             return fault;
-        }
         *hinted = true; /* what came before is not told */
     }
-    if (!*hinted) {
+    if (!*hinted)
         (void)wait_for(link->pg, POLLIN, clock_mono_ms() + ms);
-    }
-    if (PQconsumeInput(link->pg) == 0) {
+    if (PQconsumeInput(link->pg) == 0)
         return DBMS_LOST;
-    }
     while ((note = PQnotifies(link->pg)) != NULL) {
         *hinted = true;
         PQfreemem(note);
@@ -576,9 +558,8 @@ static void on_room(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     assert(n == 1);
     (void)n;
-    if (cells[0].p != NULL) {
+    if (cells[0].p != NULL)
         *(int64_t *)arg = strtoll(cells[0].p, NULL, 10);
-    }
 }
 
 static bool has_room(struct dbms_link *link)

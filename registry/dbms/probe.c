@@ -42,9 +42,8 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
 
     if (ask(second, t, "BEGIN", &got) != DBMS_OK ||
         ask(first, t, "BEGIN", &got) != DBMS_OK ||
-        ask(first, t, words->hold, &got) != DBMS_OK || !got) {
+        ask(first, t, words->hold, &got) != DBMS_OK || !got)
         return UNKNOWN;
-    }
     fault = ask(second, t, words->hold_too, &got);
     if (fault == DBMS_REFUSED) { /* it does not know NOWAIT */
         (void)ask(second, t, words->patience, &got);
@@ -80,16 +79,13 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     enum verdict verdict;
     bool ended;
 
-    if (t->driver->words->hold == NULL || is_probed(t)) {
+    if (t->driver->words->hold == NULL || is_probed(t))
         return DBMS_OK;
-    }
     fault = dbms_schema_check(link, t, err);
-    if (fault != DBMS_OK) {
+    if (fault != DBMS_OK)
         return fault;
-    }
-    if (t->driver->connect(&second, t, NULL) != DBMS_OK) {
+    if (t->driver->connect(&second, t, NULL) != DBMS_OK)
         return DBMS_OK; /* without a second connection nobody can tell */
-    }
     verdict = try_both(link, second, t);
     t->driver->close(&second);
     if (t->driver->run(link, "ROLLBACK", strlen("ROLLBACK"), ignore_row, &ended,
@@ -98,9 +94,8 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
                       t->driver->name);
         return DBMS_LOST;
     }
-    if (verdict == LOOSE) {
+    if (verdict == LOOSE)
         return is_loose(t, err);
-    }
     t->probed = verdict == KEPT;
     t->probed_at = t->at;
     memcpy(t->probed_address, t->address, sizeof(t->probed_address));
@@ -115,9 +110,8 @@ static enum verdict try_bare(const struct dbms_target *t)
     enum verdict verdict = UNKNOWN;
 
     if (t->driver->connect(&first, t, NULL) == DBMS_OK) {
-        if (t->making) {
+        if (t->making)
             (void)dbms_schema_counter(first, t);
-        }
         if (t->driver->connect(&second, t, NULL) == DBMS_OK) {
             verdict = try_both(first, second, t);
             t->driver->close(&second);
@@ -132,9 +126,8 @@ enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
 {
     enum verdict verdict;
 
-    if (t->driver->words->hold == NULL || err->trouble != TROUBLE_NONE) {
+    if (t->driver->words->hold == NULL || err->trouble != TROUBLE_NONE)
         return fault; /* it knows us, and refuses for a reason of its own */
-    }
     t->bare = true;
     verdict = try_bare(t);
     t->bare = false;

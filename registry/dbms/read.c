@@ -22,9 +22,8 @@ static bool page_full(struct sql_rows *rows, size_t limit, const char *key,
                       size_t len)
 {
     if (rows->next == NULL &&
-        (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES)) {
+        (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES))
         rows->next = mem_strndup(key, len);
-    }
     return rows->next != NULL;
 }
 
@@ -43,16 +42,14 @@ static void on_page_row(void *arg, const struct dbms_cell *cells, unsigned n)
         break;
     case 'K':
         key = dbms_strip(p->d, &cells[1], &len);
-        if (key != NULL && !page_full(&p->own, p->limit, key, len)) {
+        if (key != NULL && !page_full(&p->own, p->limit, key, len))
             dbms_push(p->d, &p->own, cells);
-        }
         break;
     default:
         dbms_data_parse(cells, &data);
         if (dbms_data_alive(p->d, &data) &&
-            !page_full(&p->theirs, p->limit, data.key, data.key_len)) {
+            !page_full(&p->theirs, p->limit, data.key, data.key_len))
             dbms_data_push(&p->theirs, &data);
-        }
         break;
     }
 }
@@ -93,9 +90,8 @@ int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
     found = p.theirs.n > 0 && strcmp(p.theirs.entries[0].key, key) == 0
                 ? &p.theirs
                 : &p.own;
-    if (rc == 0 && found->n == 0) {
+    if (rc == 0 && found->n == 0)
         rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
-    }
     if (rc == 0) {
         *rows = *found;
         memset(found, 0, sizeof(*found));
@@ -116,11 +112,9 @@ int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
     start_page(d);
     buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE");
-    for (size_t i = 0; i < n; i++) {
-        if (!registry_key_below(keys[i], DBMS_NODES)) {
+    for (size_t i = 0; i < n; i++)
+        if (!registry_key_below(keys[i], DBMS_NODES))
             dbms_in_next(d, asked++, keys[i]);
-        }
-    }
     dbms_in_end(d);
     rc = asked == 0 ? 0 : dbms_run(d, on_page_row, &p, NULL, err);
     if (rc == 0 && p.own.next == NULL) {
@@ -136,9 +130,8 @@ int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
         if (registry_key_below(keys[i], DBMS_NODES)) {
             rc = dbms_get(core, keys[i], &one, err);
             rc = rc == ERR_NOT_FOUND ? 0 : rc;
-            if (one.n > 0) {
+            if (one.n > 0)
                 sql_rows_copy(rows, &one.entries[0]);
-            }
             sql_rows_close(&one);
         }
     }
@@ -177,9 +170,8 @@ int dbms_exists(struct sql_core *core, const char *key, struct err *err)
         buf_str(&d->sql, " LIMIT 1");
     }
     rc = dbms_run(d, on_found, &found, NULL, err);
-    if (rc == 0 && !found) {
+    if (rc == 0 && !found)
         rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
-    }
     return rc;
 }
 
@@ -200,22 +192,19 @@ static void on_name(void *arg, const struct dbms_cell *cells, unsigned n)
 
     assert(n == 2 && key != NULL);
     (void)n;
-    if (cells[0].p[0] == 'K') {
+    if (cells[0].p[0] == 'K')
         key = dbms_strip(names->d, &cells[1], &len);
-    } else if (!registry_key_below(key, DBMS_NODES)) {
+    else if (!registry_key_below(key, DBMS_NODES))
         return;
-    }
-    if (key == NULL || len <= names->parent_len) {
+    if (key == NULL || len <= names->parent_len)
         return;
-    }
     key += names->parent_len;
     len = strcspn(key, "/");
     last =
         names->rows->n == 0 ? NULL : &names->rows->entries[names->rows->n - 1];
     if (last == NULL || strlen(last->key) != len ||
-        memcmp(last->key, key, len) != 0) {
+        memcmp(last->key, key, len) != 0)
         (void)sql_rows_push(names->rows, key, len, NULL, 0);
-    }
 }
 
 int dbms_children(struct sql_core *core, const char *key, struct sql_rows *rows,
@@ -265,9 +254,8 @@ static void merge(struct page *p, struct sql_rows *rows)
 
         next = e == NULL ? end : e->key;
         if (e == NULL || rows->n == p->limit ||
-            (end != NULL && strcmp(e->key, end) >= 0)) {
+            (end != NULL && strcmp(e->key, end) >= 0))
             break;
-        }
         sql_rows_copy(rows, e);
         a += order <= 0;
         b += order >= 0;
@@ -289,9 +277,8 @@ static void add_page(struct dbms *d, const char *prefix, const char *from,
         dbms_key(d, from);
     }
     buf_printf(&d->sql, " ORDER BY name LIMIT %zu", limit + 1);
-    if (!dbms_is_nodes(prefix)) {
+    if (!dbms_is_nodes(prefix))
         return;
-    }
     buf_printf(&d->sql, ";SELECT 'D', " DBMS_DATA_COLUMNS
                         " FROM t_ds_jdbc_registry_data WHERE ");
     dbms_range(d, key_of,

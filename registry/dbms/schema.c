@@ -221,15 +221,13 @@ enum dbms_fault dbms_schema_check(struct dbms_link *link,
     enum dbms_fault fault;
     struct buf alter;
 
-    if (narrow == NULL) {
+    if (narrow == NULL)
         return DBMS_OK;
-    }
     buf_init(&alter, 4096);
     fault =
         t->driver->run(link, narrow, strlen(narrow), on_narrow, &alter, err);
-    if (fault == DBMS_REFUSED && (err == NULL || err->trouble == 0)) {
+    if (fault == DBMS_REFUSED && (err == NULL || err->trouble == 0))
         fault = DBMS_OK; /* it cannot tell */
-    }
     if (fault == DBMS_OK && alter.len > 0) {
         fault = DBMS_REFUSED;
         (void)err_set(err, ERR_UNAVAILABLE,
@@ -281,9 +279,8 @@ static enum dbms_fault make(struct dbms_link *link, struct dbms_target *t,
                       t->driver->name);
     }
     buf_close(&sql);
-    if (fault == DBMS_OK) {
+    if (fault == DBMS_OK)
         fault = make_them(link, t, err);
-    }
     /* The row to be probed may only now be there. */
     return fault == DBMS_OK ? dbms_probe(link, t, err) : fault;
 }
@@ -300,9 +297,8 @@ int dbms_schema_apply(struct dbms_target *t, struct err *err)
         fault = make(link, t, err);
         driver->close(&link);
     }
-    if (fault != DBMS_OK && err != NULL) {
+    if (fault != DBMS_OK && err != NULL)
         err->code = fault == DBMS_DENIED ? ERR_DENIED : ERR_UNAVAILABLE;
-    }
     return fault == DBMS_OK       ? 0
            : fault == DBMS_DENIED ? ERR_DENIED
                                   : ERR_UNAVAILABLE;

@@ -38,11 +38,10 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
                    session);
     }
     buf_str(&d->sql, ";UPDATE pelorus_session SET mark = ");
-    if (mark == 0) {
+    if (mark == 0)
         buf_str(&d->sql, "mark");
-    } else {
+    else
         buf_printf(&d->sql, "%" PRIu64, mark);
-    }
     if (beat) {
         buf_printf(&d->sql, ", beat = beat + 1, expires_ms = %s + %" PRId64,
                    now, d->timeout_ms);
@@ -86,9 +85,8 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
     const char *key;
     size_t len;
 
-    if (n < 2 || cells[0].p == NULL) {
+    if (n < 2 || cells[0].p == NULL)
         return;
-    }
     switch (cells[0].p[0]) {
     case 'S':
         h->session = true;
@@ -107,9 +105,8 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
         break;
     case 'E':
         key = dbms_strip(h->d, &cells[1], &len);
-        if (key != NULL) {
+        if (key != NULL)
             (void)sql_rows_push(&h->names, key, len, NULL, 0);
-        }
         break;
     default:
         break;
@@ -132,9 +129,8 @@ int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
         d->left = false;
         dbms_place_sure(d, h.revision);
     }
-    if (rc == 0 && (!h.session || !h.heartbeat)) {
+    if (rc == 0 && (!h.session || !h.heartbeat))
         rc = dbms_session_lost(id, err);
-    }
     return rc;
 }
 
@@ -170,13 +166,11 @@ static void add_keys(struct dbms *d, const struct heard *h, size_t from,
                "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
                ", %zu, %s",
                h->revision, from, w->bytes);
-    for (size_t i = from; i < to; i++) {
+    for (size_t i = from; i < to; i++)
         dbms_feed_name(d, "", h->names.entries[i].key);
-    }
     buf_printf(&d->sql, "%s);DELETE FROM pelorus_registry WHERE", w->bytes_end);
-    for (size_t i = from; i < to; i++) {
+    for (size_t i = from; i < to; i++)
         dbms_in_next(d, i - from, h->names.entries[i].key);
-    }
     dbms_in_end(d);
 }
 
@@ -203,9 +197,8 @@ static int write_end(struct dbms *d, uint64_t id, struct heard *h,
 /* Commit if all went well, else roll back. */
 static int finish(struct dbms *d, int rc, struct err *err)
 {
-    if (rc == 0) {
+    if (rc == 0)
         return dbms_commit(d, 0, 0, err);
-    }
     dbms_rollback(d);
     return rc;
 }
@@ -220,9 +213,8 @@ static int end_session(struct dbms *d, uint64_t id, struct err *err)
     dbms_add_counter(d, 1);
     add_names(d, id);
     rc = dbms_run(d, on_heard, &h, NULL, err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = write_end(d, id, &h, err);
-    }
     sql_rows_close(&h.names);
     return finish(d, rc, err);
 }
@@ -244,11 +236,10 @@ static uint64_t new_id(struct dbms *d, uint64_t now_ms)
  * built on it can be committed. */
 static void add_position(struct dbms *d)
 {
-    if (d->certified) {
+    if (d->certified)
         dbms_add_counter(d, 1);
-    } else {
+    else
         buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1");
-    }
 }
 
 int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
@@ -261,9 +252,8 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     int rc = 0;
 
     dbms_place_forget(d);
-    if (old != 0) {
+    if (old != 0)
         rc = end_session(d, old, err);
-    }
     if (rc == 0) {
         dbms_start_txn(d);
         buf_printf(&d->sql, ";SELECT 'N', %s;", now);
@@ -364,14 +354,12 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
                victim->id, victim->beat, d->target.driver->words->now_ms);
     add_names(d, victim->id);
     rc = dbms_run(d, on_heard, &h, NULL, err);
-    if (rc == 0 && !h.session) { /* who is dead to the others does not judge */
+    if (rc == 0 && !h.session) /* who is dead to the others does not judge */
         rc = dbms_session_lost(self, err);
-    } else if (rc == 0 && !h.guard) {
+    else if (rc == 0 && !h.guard)
         rc = (int)err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
-    }
-    if (rc == 0) {
+    if (rc == 0)
         rc = write_end(d, victim->id, &h, err);
-    }
     sql_rows_close(&h.names);
     return finish(d, rc, err);
 }

@@ -50,27 +50,22 @@ void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by)
     while (len > 0) {
         struct dbms_slot *above;
 
-        while (len > 0 && key[len - 1] != '/') {
+        while (len > 0 && key[len - 1] != '/')
             len--;
-        }
-        if (len <= 1) {
+        if (len <= 1)
             return;
-        }
         above = dbms_slot_find(t, key, --len);
-        if (above != NULL) {
+        if (above != NULL)
             above->below += by;
-        }
     }
 }
 
 static void add_guard(struct dbms_txn *t, const struct registry_op *op)
 {
-    for (size_t i = 0; i < t->n_guards; i++) {
+    for (size_t i = 0; i < t->n_guards; i++)
         if (t->guards[i].fence == op->version &&
-            strcmp(t->guards[i].key, op->key) == 0) {
+            strcmp(t->guards[i].key, op->key) == 0)
             return;
-        }
-    }
     t->guards = mem_regrow(t->guards, t->n_guards + 1, sizeof(*t->guards));
     t->guards[t->n_guards++] =
         (struct dbms_guard){.key = op->key, .fence = op->version};
@@ -93,11 +88,10 @@ static uint64_t collect(struct dbms_txn *t, const struct sql_piece *pieces,
         for (size_t k = 0; k < pieces[i].n; k++) {
             const struct registry_op *op = &pieces[i].ops[k];
 
-            if (op->type == REGISTRY_CHECK_LOCK) {
+            if (op->type == REGISTRY_CHECK_LOCK)
                 add_guard(t, op);
-            } else {
+            else
                 find_or_add(t, op->key)->deleted |= op->type == REGISTRY_DELETE;
-            }
         }
     }
     return revisions;
@@ -147,9 +141,8 @@ static void on_foreign(struct dbms *d, const struct dbms_cell *cells)
 
 static void on_guard(struct dbms_txn *t, uint64_t id)
 {
-    for (size_t i = 0; i < t->n_guards; i++) {
+    for (size_t i = 0; i < t->n_guards; i++)
         t->guards[i].ours |= t->guards[i].fence == id;
-    }
 }
 
 static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
@@ -182,9 +175,8 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
     case 'B':
         t->n_below++;
         key = dbms_strip(d, &cells[1], &len);
-        if (key != NULL) {
+        if (key != NULL)
             dbms_count_below(t, key, len, 1);
-        }
         break;
     case 'D':
         on_foreign(d, cells);
@@ -228,17 +220,15 @@ static void add_slots(struct dbms *d)
 
     for (size_t i = 0; i < t->n_slots; i++) {
         if (i % DBMS_IN_MAX == 0) {
-            if (i > 0) {
+            if (i > 0)
                 dbms_in_end(d);
-            }
             buf_str(&d->sql, ";SELECT 'K', name, created, version, owner"
                              " FROM pelorus_registry WHERE");
         }
         dbms_in_next(d, i % DBMS_IN_MAX, t->slots[i].key);
     }
-    if (t->n_slots > 0) {
+    if (t->n_slots > 0)
         dbms_in_end(d);
-    }
 }
 
 /* Keys of /nodes that stand in DolphinScheduler's table are not ours to write,
@@ -258,9 +248,8 @@ unsigned dbms_depth(const char *key)
 {
     unsigned n = 0;
 
-    for (; *key != '\0'; key++) {
+    for (; *key != '\0'; key++)
         n += *key == '/';
-    }
     return n;
 }
 
@@ -274,9 +263,8 @@ static void add_below(struct dbms *d, size_t from, size_t to)
 
     for (size_t i = from; i < to; i++) {
         if (!d->txn.slots[i].deleted ||
-            dbms_depth(d->txn.slots[i].key) >= d->depth) {
+            dbms_depth(d->txn.slots[i].key) >= d->depth)
             continue;
-        }
         if (n % BELOW_IN_ONE == 0) {
             buf_printf(&d->sql,
                        "%s;SELECT 'B', name FROM pelorus_registry"
@@ -288,17 +276,15 @@ static void add_below(struct dbms *d, size_t from, size_t to)
         dbms_range(d, "name", d->txn.slots[i].key, true);
         n++;
     }
-    if (n > 0) {
+    if (n > 0)
         buf_str(&d->sql, ") LIMIT " DBMS_BELOW_TEXT);
-    }
 }
 
 static void clear_below(struct dbms_txn *t)
 {
     t->n_below = 0;
-    for (size_t i = 0; i < t->n_slots; i++) {
+    for (size_t i = 0; i < t->n_slots; i++)
         t->slots[i].below = 0;
-    }
 }
 
 /* One by one. */
@@ -333,9 +319,8 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
     add_foreign(d);
     add_below(d, 0, t->n_slots);
     rc = dbms_run(d, on_row, d, NULL, err);
-    if (rc == 0 && (!t->session_seen || (t->beat && !t->heartbeat_seen))) {
+    if (rc == 0 && (!t->session_seen || (t->beat && !t->heartbeat_seen)))
         rc = dbms_session_lost(t->session, err);
-    }
     /* The limit was reached: somebody deletes a key with thousands below it,
      * and what is below the others may not have been told. Or somebody made
      * deeper keys than we knew. */
@@ -353,9 +338,8 @@ static void rest(struct dbms *d)
 {
     size_t steps = d->rolled_back < 4 ? d->rolled_back : 4;
 
-    if (steps > 0) {
+    if (steps > 0)
         (void)poll(NULL, 0, (int)rand_below(&d->rand, 2u << steps));
-    }
 }
 
 int dbms_begin(struct sql_core *core, uint64_t session, bool beat,
@@ -387,9 +371,8 @@ void dbms_abandon(struct sql_core *core)
 {
     struct dbms *d = dbms_of(core);
 
-    if (d->txn.slots != NULL) {
+    if (d->txn.slots != NULL)
         dbms_rollback(d);
-    }
     forget(&d->txn);
 }
 
@@ -434,9 +417,8 @@ int dbms_end(struct sql_core *core, struct err *err)
     int rc = 0;
 
     assert(t->open);
-    for (size_t i = 0; !dirty && i < t->n_slots; i++) {
+    for (size_t i = 0; !dirty && i < t->n_slots; i++)
         dirty = t->slots[i].dirty;
-    }
     /* Checks alone were true while the counter was ours; among nodes it is
      * ours when it is committed. */
     if (!dirty && !t->beat && !d->certified) {

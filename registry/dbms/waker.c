@@ -25,9 +25,8 @@ struct waker {
 
 static void give_way(struct waker *w)
 {
-    if (w->link != NULL) {
+    if (w->link != NULL)
         w->target.driver->close(&w->link);
-    }
     w->next_connect = clock_mono_ms() + CROWDED_MS;
 }
 
@@ -44,9 +43,8 @@ static void look(struct waker *w)
     }
     if (w->link != NULL && now >= w->next_look) {
         w->next_look = now + LOOK_MS;
-        if (!w->target.driver->has_room(w->link)) {
+        if (!w->target.driver->has_room(w->link))
             give_way(w);
-        }
     }
 }
 
@@ -70,9 +68,8 @@ static void close_(struct sql_waker **base)
 {
     struct waker *w = (struct waker *)(void *)*base;
 
-    if (w->link != NULL) {
+    if (w->link != NULL)
         w->target.driver->close(&w->link);
-    }
     dbms_target_close(&w->target);
     mem_free(w);
     *base = NULL;

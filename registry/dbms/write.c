@@ -70,9 +70,8 @@ static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
-        if (!choose(d, &d->txn.slots[i])) {
+        if (!choose(d, &d->txn.slots[i]))
             continue;
-        }
         b.slots[b.n++] = &d->txn.slots[i];
         b.bytes += d->txn.slots[i].value_len;
         if (b.n == DBMS_IN_MAX || b.bytes > DBMS_SQL_FULL / 2) {
@@ -160,11 +159,10 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
 static void add_batch(struct dbms *d, const struct batch *b,
                       const enum column *columns, size_t n)
 {
-    if (d->target.driver->words->array != NULL) {
+    if (d->target.driver->words->array != NULL)
         add_as_columns(d, b, columns, n);
-    } else {
+    else
         add_as_rows(d, b, columns, n);
-    }
 }
 
 /* --- what is written ------------------------------------------------------ */
@@ -198,9 +196,8 @@ static int delete_from(struct dbms *d, const char *table, const struct batch *b,
 {
     dbms_start(d);
     buf_printf(&d->sql, "DELETE FROM %s WHERE", table);
-    for (size_t i = 0; i < b->n; i++) {
+    for (size_t i = 0; i < b->n; i++)
         dbms_in_next(d, i, b->slots[i]->key);
-    }
     dbms_in_end(d);
     return dbms_run(d, ignore_row, NULL, NULL, err);
 }
@@ -249,9 +246,8 @@ static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
                d->txn.last, ++d->txn.parts, w->bytes);
     memcpy(sorted, b->slots, b->n * sizeof(sorted[0]));
     qsort(sorted, b->n, sizeof(sorted[0]), by_key);
-    for (size_t i = 0; i < b->n; i++) {
+    for (size_t i = 0; i < b->n; i++)
         dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
-    }
     buf_printf(&d->sql, "%s)", w->bytes_end);
     return dbms_run(d, ignore_row, NULL, NULL, err);
 }
@@ -281,9 +277,8 @@ static int write_rest(struct dbms *d, struct err *err)
         buf_printf(&d->sql, "UPDATE pelorus_meta SET depth = %u WHERE id = 1",
                    depth);
         rc = dbms_run(d, ignore_row, NULL, NULL, err);
-        if (rc != 0) {
+        if (rc != 0)
             return rc;
-        }
     }
     dbms_start(d);
     if (d->txn.last > d->floor + FEED_KEEP + FEED_SLACK) {
@@ -313,8 +308,7 @@ int dbms_write(struct dbms *d, struct err *err)
     };
     int rc = 0;
 
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(steps); i++) {
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(steps); i++)
         rc = in_batches(d, steps[i].choose, steps[i].write, err);
-    }
     return rc != 0 ? rc : write_rest(d, err);
 }

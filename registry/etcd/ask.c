@@ -70,9 +70,8 @@ void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
     mono_ms soon = etcd_now(e) + etcd_beat_ms(e);
     struct etcd_ask *a;
 
-    if (generation != e->generation) {
+    if (generation != e->generation)
         return;
-    }
     e->given_up++;
     if (e->n_endpoints > 1) {
         if (e->given_up <= e->n_endpoints) {
@@ -81,9 +80,8 @@ void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
         }
         DL_FOREACH(e->asks, a)
         {
-            if (a->transfer != NULL && a->due > soon) {
+            if (a->transfer != NULL && a->due > soon)
                 a->due = soon;
-            }
         }
     }
     if (e->given_up == a_round(e) && !e->astray) {
@@ -115,9 +113,8 @@ void etcd_renewal_heard(const struct etcd *e, struct etcd_renewal *renewal,
 enum etcd_proof etcd_renewal_proof(const struct etcd *e,
                                    const struct etcd_renewal *renewal)
 {
-    if (renewal->sent == 0 || e->quorum.no <= renewal->after) {
+    if (renewal->sent == 0 || e->quorum.no <= renewal->after)
         return ETCD_UNPROVEN;
-    }
     return e->quorum.term > renewal->term ? ETCD_REFUTED : ETCD_PROVEN;
 }
 
@@ -137,9 +134,8 @@ bool etcd_ask_cancel(struct etcd_ask **slot)
     struct etcd_ask *a = *slot;
     bool sent;
 
-    if (a == NULL) {
+    if (a == NULL)
         return false;
-    }
     sent = a->transfer != NULL && etcd_transfer_sent(a->transfer);
     ask_free(a);
     return sent;
@@ -189,9 +185,8 @@ static void authenticate(struct etcd *e)
 {
     struct buf body;
 
-    if (e->authenticating != NULL || etcd_now(e) < e->authenticate_at) {
+    if (e->authenticating != NULL || etcd_now(e) < e->authenticate_at)
         return;
-    }
     buf_init(&body, ETCD_BODY_MAX);
     json_open(&body, NULL, '{');
     json_put_str(&body, "name", e->user);
@@ -212,9 +207,8 @@ void etcd_token_refused(struct etcd *e, uint64_t generation)
 
 bool etcd_may_stream(struct etcd *e)
 {
-    if (e->user == NULL || e->token != NULL) {
+    if (e->user == NULL || e->token != NULL)
         return true;
-    }
     authenticate(e);
     return false;
 }
@@ -233,15 +227,12 @@ static bool may_retry(const struct etcd_ask *a, enum etcd_verdict verdict)
     const struct etcd *e = a->e;
     int64_t age = etcd_now(e) - a->began;
 
-    if ((a->flags & ETCD_ONCE) != 0 || etcd_over(e)) {
+    if ((a->flags & ETCD_ONCE) != 0 || etcd_over(e))
         return false;
-    }
-    if (verdict == ETCD_BROKEN && (a->flags & ETCD_REPEATABLE) == 0) {
+    if (verdict == ETCD_BROKEN && (a->flags & ETCD_REPEATABLE) == 0)
         return false;
-    }
-    if (verdict == ETCD_NOT_HERE && age < a->try_ms) {
+    if (verdict == ETCD_NOT_HERE && age < a->try_ms)
         return true; /* an election: a server that waited would take as long */
-    }
     return age < e->retry_for_ms || a->tries < e->n_endpoints;
 }
 
@@ -250,9 +241,8 @@ static void retry_later(struct etcd_ask *a)
     unsigned doublings = a->tries > 10 ? 10 : a->tries - 1;
     int64_t delay = a->e->retry_ms << doublings;
 
-    if (delay > a->e->retry_max_ms) {
+    if (delay > a->e->retry_max_ms)
         delay = a->e->retry_max_ms;
-    }
     a->due = etcd_now(a->e) + delay;
 }
 
@@ -336,9 +326,8 @@ static void answered(struct etcd_ask *a, cJSON *root)
         e->given_up = 0;
         e->astray = false;
     }
-    if ((a->flags & ETCD_GUARDED) != 0 && json_bool(root, "succeeded", false)) {
+    if ((a->flags & ETCD_GUARDED) != 0 && json_bool(root, "succeeded", false))
         etcd_trusts(e, a->no, a->generation, header.revision);
-    }
     finish(a, &result);
 }
 
@@ -397,9 +386,8 @@ static void start(struct etcd_ask *a)
         authenticate(e);
         return;
     }
-    if ((a->flags & ETCD_NO_TOKEN) == 0) {
+    if ((a->flags & ETCD_NO_TOKEN) == 0)
         post.token = e->token;
-    }
     a->tries++;
     a->generation = e->generation;
     a->token_generation = e->token_generation;
@@ -443,9 +431,8 @@ static bool tick(struct etcd_ask *a)
         start(a);
         return true;
     }
-    if (etcd_now(e) < a->due) {
+    if (etcd_now(e) < a->due)
         return false;
-    }
     if (a->transfer != NULL) {
         sent = etcd_transfer_sent(a->transfer);
         etcd_transfer_cancel(&a->transfer);
@@ -468,23 +455,20 @@ void etcd_asks_tick(struct etcd *e)
 {
     struct etcd_ask *a;
 
-    if (e->user != NULL && e->token == NULL && !e->base.mute) {
+    if (e->user != NULL && e->token == NULL && !e->base.mute)
         authenticate(e);
-    }
     do {
         DL_FOREACH(e->asks, a)
         {
-            if (tick(a)) {
+            if (tick(a))
                 break;
-            }
         }
     } while (a != NULL && e->http != NULL);
 }
 
 void etcd_asks_close(struct etcd *e)
 {
-    while (e->asks != NULL) {
+    while (e->asks != NULL)
         ask_free(e->asks);
-    }
     etcd_trouble_close(e);
 }

@@ -59,10 +59,8 @@ static bool keys_meet(const struct etcd_call *a, const struct etcd_call *b)
         for (size_t k = 0; k < b->n_keys; k++) {
             uint64_t x = a->keys[i], y = b->keys[k];
 
-            if (((x ^ y) & ~(uint64_t)WRITTEN) == 0 &&
-                ((x | y) & WRITTEN) != 0) {
+            if (((x ^ y) & ~(uint64_t)WRITTEN) == 0 && ((x | y) & WRITTEN) != 0)
                 return true;
-            }
         }
     }
     return false;
@@ -72,14 +70,11 @@ static bool must_wait(const struct etcd *e, const struct etcd_call *c)
 {
     const struct etcd_call *r;
 
-    if (etcd_holds_settling(e, c->seq)) {
+    if (etcd_holds_settling(e, c->seq))
         return true;
-    }
-    for (r = e->running; r != NULL; r = r->next) {
-        if (c->keys == NULL ? r->writes : keys_meet(c, r)) {
+    for (r = e->running; r != NULL; r = r->next)
+        if (c->keys == NULL ? r->writes : keys_meet(c, r))
             return true;
-        }
-    }
     return false;
 }
 
@@ -87,11 +82,9 @@ bool etcd_calls_before(const struct etcd *e, uint64_t seq)
 {
     const struct etcd_call *c;
 
-    for (c = e->running; c != NULL; c = c->next) {
-        if (c->seq <= seq) {
+    for (c = e->running; c != NULL; c = c->next)
+        if (c->seq <= seq)
             return true;
-        }
-    }
     return e->queue != NULL && e->queue->seq <= seq;
 }
 
@@ -108,9 +101,8 @@ static void take_off(struct etcd *e, struct etcd_call *c)
 {
     struct etcd_call **at = &e->running;
 
-    while (*at != c) {
+    while (*at != c)
         at = &(*at)->next;
-    }
     *at = c->next;
     e->n_running--;
     e->n_requests -= c->is_member ? 0 : 1;
@@ -126,9 +118,8 @@ void etcd_call_answer(struct etcd_call *c, const struct registry_reply *reply)
     call_close(c);
     registry_call_done(c->call, reply);
     etcd_pump(e);
-    if (e->leave_waits && !etcd_over(e)) {
+    if (e->leave_waits && !etcd_over(e))
         etcd_holds_revoke(e);
-    }
 }
 
 void etcd_call_refuse(struct etcd_call *c, size_t failed_op)
@@ -184,14 +175,12 @@ static void abort_one(struct etcd_call *c, enum err_code unsent,
     bool writes = c->writes;
 
     call_close(c);
-    if (call->type != REGISTRY_CALL_TXN && unsent == ERR_SESSION_LOST) {
+    if (call->type != REGISTRY_CALL_TXN && unsent == ERR_SESSION_LOST)
         unsent = ERR_UNAVAILABLE; /* reading needs no session */
-    }
-    if (sent && writes) {
+    if (sent && writes)
         registry_call_fail(call, ERR_UNKNOWN, "sent, and then %s", why);
-    } else {
+    else
         registry_call_fail(call, unsent, "%s", why);
-    }
 }
 
 /* Those under way first, then the queue: in the order they were made, as far
@@ -218,12 +207,10 @@ void etcd_calls_drop(struct etcd *e)
 {
     struct etcd_call *c;
 
-    for (c = e->running; c != NULL; c = c->next) {
+    for (c = e->running; c != NULL; c = c->next)
         call_close(c);
-    }
-    for (c = e->queue; c != NULL; c = c->next) {
+    for (c = e->queue; c != NULL; c = c->next)
         call_close(c);
-    }
     e->running = e->queue = NULL;
 }
 
@@ -239,9 +226,8 @@ static size_t requests_that_get(const struct etcd *e)
     const struct etcd_call *c;
     size_t n = 0;
 
-    for (c = e->running; c != NULL; c = c->next) {
+    for (c = e->running; c != NULL; c = c->next)
         n += is_get(c) && !c->is_member;
-    }
     return n;
 }
 
@@ -251,9 +237,8 @@ static void on_turn(void *arg)
 
     e->gather = ETCD_GATHERED;
     etcd_pump(e);
-    if (e->gather == ETCD_GATHERED) {
+    if (e->gather == ETCD_GATHERED)
         e->gather = ETCD_GATHER_NONE;
-    }
 }
 
 /* The next turn at the earliest: gets come in bursts, and a burst is one
@@ -273,9 +258,8 @@ static struct etcd_call *take_first(struct etcd *e)
     struct etcd_call *c = e->queue;
 
     e->queue = c->next;
-    if (e->queue == NULL) {
+    if (e->queue == NULL)
         e->queue_tail = &e->queue;
-    }
     c->next = e->running;
     e->running = c;
     e->n_running++;
@@ -303,18 +287,16 @@ void etcd_pump(struct etcd *e)
     while ((c = e->queue) != NULL && e->n_requests < REQUESTS_MAX &&
            e->session.state == ETCD_SESSION_LIVE && !etcd_over(e) &&
            !must_wait(e, c)) {
-        if (is_get(c) && !may_get(e)) {
+        if (is_get(c) && !may_get(e))
             return;
-        }
         e->n_requests++;
         (void)take_first(e);
-        if (is_get(c)) {
+        if (is_get(c))
             start_gets(e, c);
-        } else if (c->call->type == REGISTRY_CALL_TXN) {
+        else if (c->call->type == REGISTRY_CALL_TXN)
             etcd_txn_start(c);
-        } else {
+        else
             etcd_read_start(c);
-        }
     }
 }
 
@@ -323,9 +305,8 @@ void etcd_submit(struct registry *r, struct registry_call *call)
     struct etcd *e = etcd_of(r);
     struct etcd_call *c = call->priv;
 
-    if (registry_call_refused(call, e->queued, e->queued_bytes)) {
+    if (registry_call_refused(call, e->queued, e->queued_bytes))
         return;
-    }
     c->call = call;
     c->seq = ++e->last_seq;
     note_keys(c);

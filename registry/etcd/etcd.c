@@ -37,9 +37,8 @@ static void release(struct registry *r)
 {
     struct etcd *e = etcd_of(r);
 
-    for (size_t i = 0; i < e->n_endpoints; i++) {
+    for (size_t i = 0; i < e->n_endpoints; i++)
         mem_free(e->endpoints[i]);
-    }
     mem_free(e->endpoints);
     mem_free(e->ns);
     mem_free(e->user);
@@ -64,9 +63,8 @@ static void on_http_closed(void *arg)
     }
     registry_abandon(&e->base);
     release(&e->base);
-    if (killed != NULL) {
+    if (killed != NULL)
         killed(killed_arg);
-    }
 }
 
 /* Nothing is sent or heard any more. */
@@ -114,9 +112,8 @@ static void stop_step(struct etcd *e)
 {
     bool late = etcd_now(e) >= e->stop_by;
 
-    if (e->n_running > 0 && !late) {
+    if (e->n_running > 0 && !late)
         return;
-    }
     if (!e->revoking) {
         e->revoking = true;
         etcd_holds_stop(e, true);
@@ -171,18 +168,14 @@ static void on_tick(void *arg)
     struct etcd *e = arg;
 
     etcd_asks_tick(e);
-    if (!etcd_over(e)) {
+    if (!etcd_over(e))
         etcd_session_tick(e);
-    }
-    if (!etcd_over(e)) {
+    if (!etcd_over(e))
         etcd_holds_tick(e);
-    }
-    if (!etcd_over(e)) {
+    if (!etcd_over(e))
         etcd_feeds_tick(e);
-    }
-    if (!etcd_over(e)) {
+    if (!etcd_over(e))
         etcd_watches_tick(e);
-    }
 }
 
 /* At the next tick, unless a beat is under way. */
@@ -204,9 +197,8 @@ static void end(struct registry *r, const char *why)
 {
     struct etcd *e = etcd_of(r);
 
-    if (registry_went_back(r) != NULL) {
+    if (registry_went_back(r) != NULL)
         etcd_forget(e);
-    }
     etcd_session_drop(e, why);
 }
 
@@ -231,9 +223,8 @@ static const struct registry_ops ops = {
 /* libcurl would say so only at the first connection, and then for ever. */
 static int check_file(const char *key, const char *path, struct err *err)
 {
-    if (path == NULL || access(path, R_OK) == 0) {
+    if (path == NULL || access(path, R_OK) == 0)
         return 0;
-    }
     return (int)err_errno(err, errno, "registry.%s: %s", key, path);
 }
 
@@ -241,9 +232,8 @@ static int check_files(const struct conf_registry *conf, struct err *err)
 {
     int rc = check_file("cert-file", conf->cert_file, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         rc = check_file("key-cert-chain-file", conf->key_cert_chain_file, err);
-    }
     return rc == 0 ? check_file("key-file", conf->key_file, err) : rc;
 }
 
@@ -281,9 +271,8 @@ static struct etcd *configure(struct loop *loop,
     e->retry_max_ms = conf->retry_max_delay_ms;
     e->retry_for_ms = conf->retry_max_duration_ms;
     e->endpoints = mem_array(conf->endpoints.n, sizeof(*e->endpoints));
-    for (size_t i = 0; i < conf->endpoints.n; i++) {
+    for (size_t i = 0; i < conf->endpoints.n; i++)
         e->endpoints[e->n_endpoints++] = endpoint_of(conf, i);
-    }
     e->queue_tail = &e->queue;
     return e;
 }
@@ -297,9 +286,8 @@ int etcd_open(struct registry **out, struct loop *loop,
 
     assert(conf->endpoints.n > 0 && conf->namespace_ != NULL);
     assert(conf->session_timeout_ms > 0);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     e = configure(loop, conf);
     http.authority = e->authority;
     http.ca_file = e->ca_file;

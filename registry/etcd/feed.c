@@ -31,9 +31,8 @@
 
 void etcd_feed_close(struct etcd_feed *f)
 {
-    if (!f->open) {
+    if (!f->open)
         return;
-    }
     f->open = false;
     etcd_transfer_cancel(&f->transfer);
     DL_DELETE(f->e->feeds, f);
@@ -76,14 +75,12 @@ static void tell_events(struct etcd_feed *f, const struct etcd_message *m)
             canary_seen(f, kv.modified);
             continue;
         }
-        if (kv.modified > f->reached) {
+        if (kv.modified > f->reached)
             f->reached = kv.modified;
-        }
         f->change(f->arg, gone, &kv);
     }
-    if (f->open && !m->fragment && f->reached > f->position) {
+    if (f->open && !m->fragment && f->reached > f->position)
         f->position = f->reached;
-    }
 }
 
 static void tell(struct etcd_feed *f, const struct etcd_message *m)
@@ -104,11 +101,10 @@ static void tell(struct etcd_feed *f, const struct etcd_message *m)
         break;
     case ETCD_MESSAGE_CANCELED:
     case ETCD_MESSAGE_ERROR:
-        if (m->verdict == ETCD_TOKEN) {
+        if (m->verdict == ETCD_TOKEN)
             etcd_token_refused(f->e, f->token_generation);
-        } else if (m->type == ETCD_MESSAGE_ERROR) {
+        else if (m->type == ETCD_MESSAGE_ERROR)
             etcd_rotate(f->e, f->generation, m->why);
-        }
         end(f, m->type == ETCD_MESSAGE_CANCELED && m->verdict != ETCD_TOKEN,
             m->why);
         break;
@@ -122,11 +118,10 @@ static bool next_message(struct etcd_feed *f, const char *text, size_t len)
     cJSON *root = NULL;
 
     if (json_parse(text, len, &root, NULL) == 0 &&
-        etcd_message_read(root, &message)) {
+        etcd_message_read(root, &message))
         tell(f, &message);
-    } else {
+    else
         end(f, true, "a message that is not etcd's");
-    }
     cJSON_Delete(root);
     return f->open;
 }
@@ -136,11 +131,9 @@ static bool messages(struct etcd_feed *f, bool ended)
     const char *text;
     size_t len;
 
-    while (etcd_stream_next(&f->split, ended, &text, &len)) {
-        if (!next_message(f, text, len)) {
+    while (etcd_stream_next(&f->split, ended, &text, &len))
+        if (!next_message(f, text, len))
             return false;
-        }
-    }
     return true;
 }
 
@@ -163,9 +156,8 @@ static void on_end(void *arg, const struct etcd_answer *answer)
     char why[ETCD_WHY_MAX];
 
     f->transfer = NULL;
-    if (!refused && !messages(f, true)) {
+    if (!refused && !messages(f, true))
         return; /* its last message has ended it */
-    }
     if (refused && etcd_refusal(answer->status, answer->body, answer->len,
                                 why) == ETCD_TOKEN) {
         etcd_token_refused(f->e, f->token_generation);
@@ -207,9 +199,8 @@ void etcd_feed_open(struct etcd *e, struct etcd_feed *f,
     etcd_stream_init(&f->split, ETCD_MESSAGE_MAX);
     buf_init(&f->body, ETCD_BODY_MAX);
     etcd_put_watch(&f->body, WATCH_ID, key, to, position);
-    if (canary) {
+    if (canary)
         etcd_put_watch(&f->body, CANARY_ID, &e->session.key, NULL, 0);
-    }
     f->transfer = etcd_http_post(e->http, &post);
     DL_APPEND(e->feeds, f);
 }
@@ -223,9 +214,8 @@ void etcd_feeds_canary(struct etcd *e, uint64_t revision)
     e->canary = revision;
     DL_FOREACH(e->feeds, f)
     {
-        if (f->canary && f->canary_seen < revision && f->behind_since == 0) {
+        if (f->canary && f->canary_seen < revision && f->behind_since == 0)
             f->behind_since = etcd_now(e);
-        }
     }
 }
 
@@ -246,9 +236,8 @@ void etcd_feeds_tick(struct etcd *e)
         {
             if (f->behind_since != 0 &&
                 etcd_now(e) - f->behind_since > patience(e)) {
-                if (++f->misses % 2 == 0) {
+                if (++f->misses % 2 == 0)
                     etcd_rotate(e, f->generation, "a silent stream");
-                }
                 end(f, false, "it does not bring the canary");
                 break;
             }

@@ -59,9 +59,8 @@ static void on_beat(void *arg, const struct etcd_result *result)
         etcd_renewal_heard(backend(hold), &h->renewal, result);
         h->next_beat = result->sent + h->ttl_ms / 3;
         if (h->ask == NULL &&
-            (h->state == ETCD_HOLD_WAITING || h->state == ETCD_HOLD_HELD)) {
+            (h->state == ETCD_HOLD_WAITING || h->state == ETCD_HOLD_HELD))
             etcd_hold_step(hold); /* its place is its proof */
-        }
     }
 }
 
@@ -91,9 +90,8 @@ static void keep(struct registry_hold *hold)
     struct etcd *e = backend(hold);
     struct buf body;
 
-    if (h->lease == 0 || h->beat != NULL || etcd_now(e) < h->next_beat) {
+    if (h->lease == 0 || h->beat != NULL || etcd_now(e) < h->next_beat)
         return;
-    }
     etcd_lease_body(&body, h->lease);
     etcd_ask(e, &h->beat, "/v3/lease/keepalive", &body,
              ETCD_ONCE | ETCD_REPEATABLE, etcd_beat_ms(e), on_beat, hold);
@@ -164,9 +162,8 @@ bool etcd_holds_settling(const struct etcd *e, uint64_t seq)
     {
         const struct etcd_hold *h = hold->priv;
 
-        if (h->settling && h->asked_at < seq) {
+        if (h->settling && h->asked_at < seq)
             return true;
-        }
     }
     return false;
 }
@@ -218,16 +215,14 @@ static bool tick(struct registry_hold *hold)
     struct etcd *e = backend(hold);
 
     if (h->state == ETCD_HOLD_LEAVING) {
-        if (h->ask != NULL || h->lease == 0 || etcd_now(e) < h->due) {
+        if (h->ask != NULL || h->lease == 0 || etcd_now(e) < h->due)
             return false;
-        }
         etcd_hold_later(hold, e->retry_ms);
         leave(hold);
         return hold->state == HOLD_GONE;
     }
-    if (hold->state != HOLD_WAITING && hold->state != HOLD_HELD) {
+    if (hold->state != HOLD_WAITING && hold->state != HOLD_HELD)
         return false;
-    }
     prove(hold);
     if (h->lease != 0 && etcd_now(e) - h->renewed >= patience(h, e)) {
         etcd_hold_gone(hold); /* by our own clock */
@@ -248,9 +243,8 @@ void etcd_holds_tick(struct etcd *e)
     do {
         DL_FOREACH(e->base.holds, hold)
         {
-            if (tick(hold)) {
+            if (tick(hold))
                 break;
-            }
         }
     } while (hold != NULL && !etcd_over(e));
 }
@@ -265,9 +259,8 @@ void etcd_holds_revoke(struct etcd *e)
         struct etcd_hold *h = hold->priv;
 
         if (h->lease != 0 && h->ask == NULL && etcd_now(e) >= h->due &&
-            (h->state == ETCD_HOLD_LEAVING || etcd_over(e))) {
+            (h->state == ETCD_HOLD_LEAVING || etcd_over(e)))
             leave(hold);
-        }
     }
 }
 
@@ -284,9 +277,8 @@ void etcd_holds_stop(struct etcd *e, bool revoke)
         (void)etcd_ask_cancel(&h->beat);
         h->due = 0;
     }
-    if (revoke) {
+    if (revoke)
         etcd_holds_revoke(e);
-    }
 }
 
 bool etcd_holds_leaving(const struct etcd *e)
@@ -295,9 +287,8 @@ bool etcd_holds_leaving(const struct etcd *e)
 
     DL_FOREACH(e->base.holds, hold)
     {
-        if (((const struct etcd_hold *)hold->priv)->lease != 0) {
+        if (((const struct etcd_hold *)hold->priv)->lease != 0)
             return true;
-        }
     }
     return false;
 }

@@ -100,15 +100,12 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     int what = 0;
 
     loop_enter(w->http->loop);
-    if (status < 0) {
+    if (status < 0)
         what = CURL_CSELECT_ERR;
-    }
-    if ((events & UV_READABLE) != 0) {
+    if ((events & UV_READABLE) != 0)
         what |= CURL_CSELECT_IN;
-    }
-    if ((events & UV_WRITABLE) != 0) {
+    if ((events & UV_WRITABLE) != 0)
         what |= CURL_CSELECT_OUT;
-    }
     act(w->http, w->fd, what);
 }
 
@@ -128,9 +125,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        if (w != NULL) {
+        if (w != NULL)
             unwatch(http, w);
-        }
         return 0;
     }
     if (w == NULL) {
@@ -145,12 +141,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
         http->n_handles++;
         (void)curl_multi_assign(http->multi, fd, w);
     }
-    if ((what & CURL_POLL_IN) != 0) {
+    if ((what & CURL_POLL_IN) != 0)
         events |= UV_READABLE;
-    }
-    if ((what & CURL_POLL_OUT) != 0) {
+    if ((what & CURL_POLL_OUT) != 0)
         events |= UV_WRITABLE;
-    }
     return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
 }
 
@@ -168,9 +162,8 @@ static void on_timer(uv_timer_t *handle)
         act(http, CURL_SOCKET_TIMEOUT, 0);
         return;
     }
-    for (size_t i = 0; i < http->n_spare; i++) {
+    for (size_t i = 0; i < http->n_spare; i++)
         curl_easy_cleanup(http->spare[i]);
-    }
     (void)curl_multi_cleanup(http->multi);
     uv_close((uv_handle_t *)&http->timer, on_timer_closed);
 }
@@ -180,14 +173,12 @@ static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
     struct etcd_http *http = arg;
 
     (void)multi;
-    if (http->closed != NULL) {
+    if (http->closed != NULL)
         return 0;
-    }
-    if (timeout_ms < 0) {
+    if (timeout_ms < 0)
         (void)uv_timer_stop(&http->timer);
-    } else {
+    else
         (void)uv_timer_start(&http->timer, on_timer, (uint64_t)timeout_ms, 0);
-    }
     return 0;
 }
 
@@ -198,9 +189,8 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
     struct etcd_transfer *t = arg;
     size_t left = t->post.body->len - t->taken, len = size * n;
 
-    if (len > left) {
+    if (len > left)
         len = left;
-    }
     memcpy(to, t->post.body->data + t->taken, len);
     t->taken += len;
     t->sent = t->sent || len > 0;
@@ -212,9 +202,8 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     struct etcd_transfer *t = arg;
 
     if (!t->post.repeatable || origin != SEEK_SET || offset < 0 ||
-        (size_t)offset > t->post.body->len) {
+        (size_t)offset > t->post.body->len)
         return CURL_SEEKFUNC_FAIL;
-    }
     t->taken = (size_t)offset;
     return CURL_SEEKFUNC_OK;
 }
@@ -291,13 +280,11 @@ static bool hand_out_piece(struct etcd_http *http)
 
     DL_FOREACH(http->transfers, t)
     {
-        if (is_stream_data(t)) {
+        if (is_stream_data(t))
             break;
-        }
     }
-    if (t == NULL) {
+    if (t == NULL)
         return false;
-    }
     piece = t->reply;
     buf_init(&t->reply, piece.max);
     t->post.piece(t->post.arg, piece.data, piece.len);
@@ -360,9 +347,8 @@ static void drain(struct etcd_http *http)
         }
         msg = http->closed != NULL ? NULL
                                    : curl_multi_info_read(http->multi, &left);
-        if (msg == NULL) {
+        if (msg == NULL)
             return;
-        }
         if (msg->msg == CURLMSG_DONE) {
             CURLcode result = msg->data.result;
 
@@ -391,9 +377,8 @@ static void set_url(struct etcd_transfer *t)
         t->url = mem_printf("%s%s", endpoint, t->post.path);
         return;
     }
-    if (strchr(authority, ':') != NULL) { /* it names a port, too */
+    if (strchr(authority, ':') != NULL) /* it names a port, too */
         port = "";
-    }
     t->url = mem_printf("%.*s%s%s%s", (int)(host - endpoint), endpoint,
                         authority, port, t->post.path);
     via = mem_printf("::%s", host); /* whatever the URL says */
@@ -491,9 +476,8 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
     CURLM *multi = ready ? curl_multi_init() : NULL;
     struct etcd_http *http;
 
-    if (multi == NULL) {
+    if (multi == NULL)
         return (int)err_set(err, ERR_IO, "libcurl cannot be initialised");
-    }
     http = mem_zalloc(sizeof(*http));
     http->loop = loop;
     http->conf = *conf;

@@ -34,19 +34,15 @@ static enum place place_of(const struct registry_hold *hold,
     size_t len;
 
     etcd_key_below(&below, backend(hold)->ns, hold->key);
-    if (kv->key_len <= below.len) { /* the lock's own path */
+    if (kv->key_len <= below.len) /* the lock's own path */
         return kv->lease != 0 ? PLACE_FOREIGN : PLACE_NONE;
-    }
     name = last = kv->key + below.len;
-    for (const char *c = name; c < kv->key + kv->key_len; c++) {
+    for (const char *c = name; c < kv->key + kv->key_len; c++)
         last = *c == '/' ? c + 1 : last;
-    }
     len = (size_t)(kv->key + kv->key_len - last);
     (void)snprintf(lease, sizeof(lease), "%" PRIx64, kv->lease);
-    if (kv->lease != 0 && strlen(lease) == len &&
-        memcmp(lease, last, len) == 0) {
+    if (kv->lease != 0 && strlen(lease) == len && memcmp(lease, last, len) == 0)
         return last == name ? PLACE_WAITER : PLACE_NONE;
-    }
     return last == name || kv->lease != 0 ? PLACE_FOREIGN : PLACE_NONE;
 }
 
@@ -59,9 +55,8 @@ static void add(const struct registry_hold *hold, cJSON *kvs,
         enum place place =
             etcd_kv_read(i, &kv) ? place_of(hold, &kv) : PLACE_NONE;
 
-        if (place == PLACE_NONE) {
+        if (place == PLACE_NONE)
             continue;
-        }
         q->newest =
             q->n == 0 || kv.created > q->newest.created ? kv : q->newest;
         q->oldest =
@@ -76,9 +71,8 @@ static void tell_foreign(struct etcd *e, const struct registry_hold *hold,
 {
     char key[ETCD_KEY_MAX];
 
-    if (kv->created == 0 || kv->created == e->foreign) {
+    if (kv->created == 0 || kv->created == e->foreign)
         return;
-    }
     e->foreign = kv->created;
     (void)snprintf(key, sizeof(key), "%.*s", (int)kv->key_len, kv->key);
     log_warn("!lock", LOG_S("key", hold->key), LOG_S("stands_there", key),
@@ -103,9 +97,8 @@ void etcd_places_ask(const struct registry_hold *hold, struct buf *b,
                              .newest_first = true};
     struct etcd_range one = {.key = &self, .created_before = created_before};
 
-    if (h->look_max == 0) {
+    if (h->look_max == 0)
         h->look_max = all.limit = LOOK_FIRST;
-    }
     etcd_key_set(&self, backend(hold)->ns, hold->key);
     etcd_key_below(&below, backend(hold)->ns, hold->key);
     etcd_key_end(&end, &below);

@@ -73,9 +73,8 @@ void etcd_hold_gone(struct registry_hold *hold)
     log_warn("-lock", LOG_S("key", hold->key), LOG_S("owner", hold->owner),
              LOG_S("reason", "its lease is gone"));
     restart(hold);
-    if (held) {
+    if (held)
         registry_hold_lost(hold); /* unlock follows */
-    }
 }
 
 /* --- asking -------------------------------------------------------------- */
@@ -94,9 +93,8 @@ static void ask(struct registry_hold *hold, const char *path, struct buf *body,
 static bool unanswered(struct registry_hold *hold,
                        const struct etcd_result *result)
 {
-    if (result->verdict == ETCD_OK) {
+    if (result->verdict == ETCD_OK)
         return false;
-    }
     etcd_hold_settled(hold);
     if (result->verdict == ETCD_NO_LEASE) {
         etcd_hold_gone(hold);
@@ -130,9 +128,8 @@ static void on_feed_end(void *arg, bool lost, const char *why)
 
     (void)lost;
     (void)why;
-    if (h->state == ETCD_HOLD_WAITING) {
+    if (h->state == ETCD_HOLD_WAITING)
         etcd_hold_later(hold, backend(hold)->retry_max_ms);
-    }
 }
 
 static void wait_for(struct registry_hold *hold, const struct etcd_kv *before,
@@ -144,10 +141,8 @@ static void wait_for(struct registry_hold *hold, const struct etcd_kv *before,
 
     h->state = ETCD_HOLD_WAITING;
     etcd_hold_later(hold, h->ttl_ms / 3);
-    if (h->feed.open || !etcd_may_stream(e) ||
-        before->key_len >= ETCD_KEY_MAX) {
+    if (h->feed.open || !etcd_may_stream(e) || before->key_len >= ETCD_KEY_MAX)
         return;
-    }
     memcpy(key.s, before->key, before->key_len);
     key.len = before->key_len;
     h->feed.change = on_change;
@@ -163,9 +158,8 @@ static void first(struct registry_hold *hold)
     etcd_feed_close(&h->feed);
     h->state = ETCD_HOLD_HELD;
     etcd_hold_later(hold, h->ttl_ms / 3);
-    if (hold->state == HOLD_WAITING) {
+    if (hold->state == HOLD_WAITING)
         registry_hold_granted(hold, h->created);
-    }
 }
 
 /* Ours say who they are; jetcd's and etcdctl's keys have no value, only the
@@ -187,9 +181,8 @@ static void on_checked(void *arg, const struct etcd_result *result)
     struct etcd_hold *h = hold->priv;
     struct etcd_places q;
 
-    if (unanswered(hold, result)) {
+    if (unanswered(hold, result))
         return;
-    }
     if (!json_bool(result->root, "succeeded", false)) {
         etcd_hold_gone(hold);
         return;
@@ -208,9 +201,8 @@ static void on_checked(void *arg, const struct etcd_result *result)
     }
     tell_holder(hold, &q.oldest);
     wait_for(hold, &q.newest, result->revision);
-    if (hold->try_once) {
+    if (hold->try_once)
         registry_hold_refused(hold, ERR_TIMEOUT);
-    }
 }
 
 /* Ours is there, and who is before it? One look at both. */
@@ -221,12 +213,10 @@ static void check(struct registry_hold *hold)
     struct buf body;
 
     assert(h->created > 1);
-    if (h->ask != NULL) {
+    if (h->ask != NULL)
         return;
-    }
-    if (h->state != ETCD_HOLD_HELD) {
+    if (h->state != ETCD_HOLD_HELD)
         h->state = ETCD_HOLD_CHECKING;
-    }
     etcd_hold_self(hold, &self);
     buf_init(&body, ETCD_BODY_MAX);
     etcd_txn_begin(&body);
@@ -246,9 +236,8 @@ static void on_queued(void *arg, const struct etcd_result *result)
     struct etcd_kv kv;
     cJSON *kvs;
 
-    if (unanswered(hold, result)) {
+    if (unanswered(hold, result))
         return;
-    }
     if (json_bool(result->root, "succeeded", false) && result->revision > 1) {
         h->created = result->revision;
     } else {
@@ -293,9 +282,8 @@ static void on_granted(void *arg, const struct etcd_result *result)
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
 
-    if (unanswered(hold, result)) {
+    if (unanswered(hold, result))
         return;
-    }
     h->lease = json_u64(result->root, "ID", 0);
     h->ttl_ms = (int64_t)json_u64(result->root, "TTL", 0) * 1000;
     if (h->lease == 0 || h->ttl_ms <= 0) {
@@ -326,9 +314,8 @@ static void on_looked(void *arg, const struct etcd_result *result)
     struct etcd_hold *h = hold->priv;
     struct etcd_places q;
 
-    if (unanswered(hold, result)) {
+    if (unanswered(hold, result))
         return;
-    }
     if (!etcd_places_read(hold, result->root, &q)) {
         begin(hold);
         return;

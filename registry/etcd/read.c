@@ -31,9 +31,8 @@ static bool is_answer(struct etcd_call *c, const struct etcd_result *result)
 {
     struct etcd_result found = *result;
 
-    if (etcd_guard_held(etcd_of(c->call->r), &found)) {
+    if (etcd_guard_held(etcd_of(c->call->r), &found))
         return true;
-    }
     etcd_call_failed(c, &found);
     return false;
 }
@@ -64,17 +63,14 @@ static struct registry_entry *entries_of(struct etcd *e, cJSON *kvs, size_t *n,
 
     *n = 0;
     for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
-        if (!etcd_kv_read(i, &kv)) {
+        if (!etcd_kv_read(i, &kv))
             continue;
-        }
-        if (past != NULL) {
+        if (past != NULL)
             etcd_key_past(past, kv.key, kv.key_len);
-        }
         if (etcd_entry(&kv, e->ns, &entries[*n]) &&
             !is_directory(&entries[*n])) {
-            if (entries[*n].owner == 0) {
+            if (entries[*n].owner == 0)
                 etcd_know_persistent(e, entries[*n].key, entries[*n].version);
-            }
             (*n)++;
         }
     }
@@ -88,9 +84,8 @@ static bool no_progress(struct etcd_call *c, const struct etcd_key *before)
                                  .why = "a page without a readable key"};
 
     if (c->at.len != before->len ||
-        memcmp(c->at.s, before->s, before->len) != 0) {
+        memcmp(c->at.s, before->s, before->len) != 0)
         return false;
-    }
     etcd_call_failed(c, &result);
     return true;
 }
@@ -116,9 +111,8 @@ static void on_get(void *arg, const struct etcd_result *result)
 {
     struct etcd_call *c = arg;
 
-    if (is_answer(c, result)) {
+    if (is_answer(c, result))
         answer_get(c, etcd_txn_kvs(result->root, 0), result->revision);
-    }
 }
 
 static void start_get(struct etcd_call *c)
@@ -135,12 +129,10 @@ static void halve(struct etcd_call *c)
     struct etcd_call *last = c, *half;
     size_t n = 0;
 
-    for (half = c; half != NULL; half = half->with) {
+    for (half = c; half != NULL; half = half->with)
         n++;
-    }
-    for (n = n / 2; n > 1; n--) {
+    for (n = n / 2; n > 1; n--)
         last = last->with;
-    }
     half = last->with;
     assert(half != NULL); /* groups have two at least */
     last->with = NULL;
@@ -208,9 +200,8 @@ static void on_exists(void *arg, const struct etcd_result *result)
     struct registry_reply reply = {.failed_op = SIZE_MAX,
                                    .revision = result->revision};
 
-    if (!is_answer(c, result)) {
+    if (!is_answer(c, result))
         return;
-    }
     if (etcd_txn_kvs(result->root, 0) == NULL &&
         etcd_txn_kvs(result->root, 1) == NULL) {
         (void)err_set(&reply.err, ERR_NOT_FOUND, "%s: no such key",
@@ -257,16 +248,14 @@ static void on_page(void *arg, const struct etcd_result *result)
         work_list_page(c);
         return;
     }
-    if (!is_answer(c, result)) {
+    if (!is_answer(c, result))
         return;
-    }
     more = etcd_txn_more(result->root, 0);
     entries = entries_of(etcd_of(c->call->r), etcd_txn_kvs(result->root, 0),
                          &reply.n_entries, &c->at);
     if (reply.n_entries == 0 && more) { /* nothing of ours among them */
-        if (!no_progress(c, &before)) {
+        if (!no_progress(c, &before))
             work_list_page(c);
-        }
     } else {
         reply.entries = entries;
         reply.next = more ? entries[reply.n_entries - 1].key : NULL;
@@ -321,15 +310,13 @@ static void children_done(struct etcd_call *c, uint64_t revision)
     const char **sorted;
     size_t n = 0;
 
-    for (const char *s = names.data; s < end; s += strlen(s) + 1) {
+    for (const char *s = names.data; s < end; s += strlen(s) + 1)
         n++;
-    }
     sorted = mem_array(n, sizeof(*sorted));
     entries = mem_array(n, sizeof(*entries));
     n = 0;
-    for (const char *s = names.data; s < end; s += strlen(s) + 1) {
+    for (const char *s = names.data; s < end; s += strlen(s) + 1)
         sorted[n++] = s;
-    }
     qsort(sorted, n, sizeof(*sorted), by_text);
     for (size_t i = 0; i < n; i++) {
         if (i == 0 || strcmp(sorted[i - 1], sorted[i]) != 0) {
@@ -357,14 +344,12 @@ static void children_add(struct etcd_call *c, cJSON *kvs)
         const char *name, *slash;
         size_t len;
 
-        if (!etcd_kv_read(i, &kv)) {
+        if (!etcd_kv_read(i, &kv))
             continue;
-        }
         etcd_key_past(&c->at, kv.key, kv.key_len);
         if (kv.key_len <= below.len || kv.key_len >= ETCD_KEY_MAX - 1 ||
-            memchr(kv.key, '\0', kv.key_len) != NULL) {
+            memchr(kv.key, '\0', kv.key_len) != NULL)
             continue;
-        }
         name = kv.key + below.len;
         slash = strchr(name, '/');
         len = slash == NULL ? strlen(name) : (size_t)(slash - name);
@@ -388,16 +373,14 @@ static void on_children(void *arg, const struct etcd_result *result)
                                 .why = "too many children"};
     struct etcd_key before = c->at;
 
-    if (!is_answer(c, result)) {
+    if (!is_answer(c, result))
         return;
-    }
     children_add(c, etcd_txn_kvs(result->root, 0));
     if (c->names.overflow) {
         etcd_call_failed(c, &large);
     } else if (etcd_txn_more(result->root, 0)) {
-        if (!no_progress(c, &before)) {
+        if (!no_progress(c, &before))
             children_page(c);
-        }
     } else {
         children_done(c, result->revision);
     }
@@ -425,11 +408,10 @@ void etcd_read_start(struct etcd_call *c)
 {
     switch (c->call->type) {
     case REGISTRY_CALL_GET:
-        if (c->with == NULL) {
+        if (c->with == NULL)
             start_get(c);
-        } else {
+        else
             start_gets(c);
-        }
         break;
     case REGISTRY_CALL_EXISTS:
         start_exists(c);

@@ -17,15 +17,12 @@
 /* 0..63, or -1. */
 static int digit(unsigned char c)
 {
-    if (c >= 'A' && c <= 'Z') {
+    if (c >= 'A' && c <= 'Z')
         return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
+    if (c >= 'a' && c <= 'z')
         return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
+    if (c >= '0' && c <= '9')
         return c - '0' + 52;
-    }
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
@@ -34,21 +31,18 @@ static size_t decode_last(const unsigned char *in, unsigned char *out)
 {
     int a = digit(in[0]), b = digit(in[1]), c = digit(in[2]), d = digit(in[3]);
 
-    if (a < 0 || b < 0) {
+    if (a < 0 || b < 0)
         return 0;
-    }
     if (in[2] == '=' && in[3] == '=') {
         out[0] = (unsigned char)(a << 2 | b >> 4);
         return (b & 15) == 0 ? 1 : 0;
     }
-    if (c < 0) {
+    if (c < 0)
         return 0;
-    }
     out[0] = (unsigned char)(a << 2 | b >> 4);
     out[1] = (unsigned char)(b << 4 | c >> 2);
-    if (in[3] == '=') {
+    if (in[3] == '=')
         return (c & 3) == 0 ? 2 : 0;
-    }
     out[2] = (unsigned char)(c << 6 | d);
     return d < 0 ? 0 : 3;
 }
@@ -59,9 +53,8 @@ bool etcd_base64_decode(char *text, size_t *len)
     unsigned char *out = (unsigned char *)text, last[3];
     size_t n = *len, tail;
 
-    if (n % 4 != 0) {
+    if (n % 4 != 0)
         return false;
-    }
     if (n == 0) {
         text[0] = '\0';
         return true;
@@ -70,17 +63,15 @@ bool etcd_base64_decode(char *text, size_t *len)
         int a = digit(in[0]), b = digit(in[1]), c = digit(in[2]),
             d = digit(in[3]);
 
-        if ((a | b | c | d) < 0) {
+        if ((a | b | c | d) < 0)
             return false;
-        }
         *out++ = (unsigned char)(a << 2 | b >> 4);
         *out++ = (unsigned char)(b << 4 | c >> 2);
         *out++ = (unsigned char)(c << 6 | d);
     }
     tail = decode_last(in, last);
-    if (tail == 0) {
+    if (tail == 0)
         return false;
-    }
     memcpy(out, last, tail);
     out[tail] = '\0';
     *len = (size_t)(out - (unsigned char *)text) + tail;
@@ -97,12 +88,10 @@ static bool read_bytes(cJSON *object, const char *name, const char **out,
 
     *out = "";
     *len = 0;
-    if (item == NULL) {
+    if (item == NULL)
         return true;
-    }
-    if (!cJSON_IsString(item)) {
+    if (!cJSON_IsString(item))
         return false;
-    }
     *len = strlen(item->valuestring);
     *out = item->valuestring;
     return etcd_base64_decode(item->valuestring, len);
@@ -113,9 +102,8 @@ bool etcd_kv_read(cJSON *item, struct etcd_kv *out)
     memset(out, 0, sizeof(*out));
     if (!cJSON_IsObject(item) ||
         !read_bytes(item, "key", &out->key, &out->key_len) ||
-        !read_bytes(item, "value", &out->value, &out->value_len)) {
+        !read_bytes(item, "value", &out->value, &out->value_len))
         return false;
-    }
     out->created = json_u64(item, "create_revision", 0);
     out->modified = json_u64(item, "mod_revision", 0);
     out->lease = json_u64(item, "lease", 0);
@@ -146,9 +134,8 @@ bool etcd_entry(const struct etcd_kv *kv, const char *ns,
 {
     size_t len = strlen(ns), n;
 
-    if (etcd_unfit(kv, ns, &n, NULL) != NULL) {
+    if (etcd_unfit(kv, ns, &n, NULL) != NULL)
         return false;
-    }
     *out = (struct registry_entry){.key = kv->key + len,
                                    .value = kv->value,
                                    .value_len = kv->value_len,
@@ -244,11 +231,9 @@ static const struct {
 
 enum etcd_verdict etcd_verdict_of(int64_t code, const char *text)
 {
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        if (strstr(text, texts[i].text) != NULL) {
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (strstr(text, texts[i].text) != NULL)
             return texts[i].verdict;
-        }
-    }
     switch (code) {
     case 3:  /* InvalidArgument */
     case 9:  /* FailedPrecondition */
@@ -299,12 +284,10 @@ static int64_t read_error(const cJSON *root, int64_t otherwise,
     int64_t code =
         json_int(cJSON_IsObject(error) ? error : root, "code", otherwise);
 
-    if (cJSON_IsObject(error)) {
+    if (cJSON_IsObject(error))
         code = json_int(error, "grpc_code", code);
-    }
-    if (text == NULL) {
+    if (text == NULL)
         text = json_str(root, "message");
-    }
     (void)snprintf(why, ETCD_WHY_MAX, "%s", text == NULL ? "no reason" : text);
     return code;
 }
@@ -370,11 +353,9 @@ enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
     };
     enum trouble otherwise = trouble_of(verdict, authenticates);
 
-    for (size_t i = 0; otherwise != TROUBLE_NONE && i < ARRAY_LEN(said); i++) {
-        if (strstr(why, said[i].text) != NULL) {
+    for (size_t i = 0; otherwise != TROUBLE_NONE && i < ARRAY_LEN(said); i++)
+        if (strstr(why, said[i].text) != NULL)
             return said[i].trouble;
-        }
-    }
     return otherwise;
 }
 
@@ -392,9 +373,8 @@ bool etcd_message_read(const cJSON *root, struct etcd_message *out)
             etcd_verdict_of(read_error(root, 14, out->why), out->why);
         return true;
     }
-    if (!cJSON_IsObject(result)) {
+    if (!cJSON_IsObject(result))
         return false;
-    }
     out->cluster = etcd_header_read(result).cluster;
     out->revision = etcd_header_read(result).revision;
     out->watch_id = json_u64(result, "watch_id", 0); /* "-1": 0, too */
@@ -424,9 +404,8 @@ bool etcd_event_read(cJSON *item, bool *gone, struct etcd_kv *out)
     const char *type = json_str(item, "type");
 
     *gone = type != NULL && strcmp(type, "DELETE") == 0;
-    if (type != NULL && !*gone && strcmp(type, "PUT") != 0) {
+    if (type != NULL && !*gone && strcmp(type, "PUT") != 0)
         return false;
-    }
     return etcd_kv_read(cJSON_GetObjectItemCaseSensitive(item, "kv"), out) &&
            (*gone || out->created != 0);
 }

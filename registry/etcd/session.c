@@ -270,14 +270,12 @@ static void on_verified(void *arg, const struct etcd_result *result)
         verify(e);
         return;
     }
-    if (result->verdict != ETCD_OK) {
+    if (result->verdict != ETCD_OK)
         return;
-    }
     e->session.no_put = false;
     if (!json_bool(result->root, "succeeded", false)) {
-        if (etcd_session_stands(e, result) && etcd_newest_stands(e, result)) {
+        if (etcd_session_stands(e, result) && etcd_newest_stands(e, result))
             verify(e);
-        }
         return;
     }
     if (etcd_txn_put(result->root, 0)) {
@@ -303,9 +301,8 @@ static void verify(struct etcd *e)
     buf_init(&body, ETCD_BODY_MAX);
     etcd_txn_begin(&body);
     etcd_put_session_compare(e, &body);
-    if (e->session.newest_at != 0) {
+    if (e->session.newest_at != 0)
         etcd_put_compare_since(&body, newest.key, e->session.newest_at);
-    }
     etcd_txn_then(&body);
     if (e->feeds != NULL && !e->session.no_put) {
         (void)snprintf(text, sizeof(text), "%ld", (long)getpid());
@@ -316,9 +313,8 @@ static void verify(struct etcd *e)
     }
     etcd_txn_otherwise(&body);
     etcd_put_op_range(&body, &self);
-    if (e->session.newest_at != 0) {
+    if (e->session.newest_at != 0)
         etcd_put_op_range(&body, &newest);
-    }
     etcd_txn_close(&body);
     etcd_ask(e, &e->session.ask, "/v3/kv/txn", &body,
              ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR | ETCD_GUARDED,
@@ -364,18 +360,16 @@ static void deadlines(struct etcd *e)
                          "no answer from the registry for 2/3 of the "
                          "session's timeout");
     }
-    if (registry_liveness_over(&e->liveness)) {
+    if (registry_liveness_over(&e->liveness))
         lose(e, "not renewed for its timeout");
-    } else if (e->session.state == ETCD_SESSION_LOSING && e->n_running == 0) {
+    else if (e->session.state == ETCD_SESSION_LOSING && e->n_running == 0)
         lose(e, e->session.why);
-    }
 }
 
 void etcd_session_prove(struct etcd *e)
 {
-    if (e->session.state == ETCD_SESSION_LIVE) {
+    if (e->session.state == ETCD_SESSION_LIVE)
         e->session.due = etcd_now(e);
-    }
 }
 
 void etcd_session_tick(struct etcd *e)
@@ -386,14 +380,11 @@ void etcd_session_tick(struct etcd *e)
         etcd_forget(e);
         etcd_session_drop(e, strayed);
     }
-    if (e->base.session != 0) {
+    if (e->base.session != 0)
         deadlines(e);
-    }
     if (etcd_over(e) || e->session.ask != NULL ||
-        e->session.state == ETCD_SESSION_LOSING ||
-        etcd_now(e) < e->session.due) {
+        e->session.state == ETCD_SESSION_LOSING || etcd_now(e) < e->session.due)
         return;
-    }
     if (e->session.state == ETCD_SESSION_LIVE) {
         beat(e);
     } else {

@@ -24,9 +24,8 @@ static void drop_taken(struct etcd_stream *s)
 {
     size_t left = s->buf.len - s->taken;
 
-    if (s->taken == 0) {
+    if (s->taken == 0)
         return;
-    }
     memmove(s->buf.data, s->buf.data + s->taken, left);
     s->buf.len = left;
     s->buf.data[left] = '\0';
@@ -43,11 +42,9 @@ bool etcd_stream_feed(struct etcd_stream *s, const char *data, size_t len)
 
 static bool blank(const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (strchr(" \t\r", text[i]) == NULL || text[i] == '\0') {
+    for (size_t i = 0; i < len; i++)
+        if (strchr(" \t\r", text[i]) == NULL || text[i] == '\0')
             return false;
-        }
-    }
     return true;
 }
 
@@ -67,13 +64,11 @@ bool etcd_stream_next(struct etcd_stream *s, bool ended, const char **text,
         *text = from;
         *len = (size_t)(end - from);
         s->taken = s->scanned = (size_t)(end + 1 - s->buf.data);
-        if (!blank(*text, *len)) {
+        if (!blank(*text, *len))
             return true;
-        }
     }
-    if (!ended || s->taken == s->buf.len) {
+    if (!ended || s->taken == s->buf.len)
         return false;
-    }
     *text = s->buf.data + s->taken;
     *len = s->buf.len - s->taken;
     s->taken = s->buf.len;

@@ -46,9 +46,8 @@ static void ask(struct etcd *e, const char *endpoint)
                              .arg = e};
 
     if (e->trouble.asking != NULL || etcd_now(e) < e->trouble.next ||
-        etcd_over(e)) {
+        etcd_over(e))
         return;
-    }
     mem_free(e->trouble.endpoint);
     e->trouble.endpoint = mem_printf("https://%s", endpoint + strlen(HTTP));
     e->trouble.tls = false;
@@ -63,9 +62,8 @@ static void ask(struct etcd *e, const char *endpoint)
 static bool hides_tls(struct etcd *e, const char *endpoint, const char *why)
 {
     if (strstr(why, "Empty reply") == NULL ||
-        strncmp(endpoint, HTTP, strlen(HTTP)) != 0) {
+        strncmp(endpoint, HTTP, strlen(HTTP)) != 0)
         return false;
-    }
     ask(e, endpoint);
     return e->trouble.tls && strcmp(e->trouble.endpoint + strlen("https://"),
                                     endpoint + strlen(HTTP)) == 0;
@@ -78,9 +76,8 @@ void etcd_met(struct etcd *e, enum etcd_verdict verdict, const char *why,
     bool of_one = verdict == ETCD_UNREACHED || verdict == ETCD_BROKEN ||
                   verdict == ETCD_NOT_HERE;
 
-    if (of_one && e->base.session != 0 && !all) {
+    if (of_one && e->base.session != 0 && !all)
         return;
-    }
     if (what == TROUBLE_UNREACHABLE && hides_tls(e, endpoint, why)) {
         met(e, TROUBLE_TLS_REQUIRED, endpoint,
             "the port speaks TLS; write https:// in the endpoint");

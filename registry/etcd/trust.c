@@ -38,9 +38,8 @@ uint64_t etcd_floor(const struct etcd *e)
 
 void etcd_saw_revision(struct etcd *e, uint64_t revision)
 {
-    if (revision > e->revision) {
+    if (revision > e->revision)
         e->revision = revision;
-    }
 }
 
 /* --- endpoints that are astray ------------------------------------------- */
@@ -71,9 +70,8 @@ const char *etcd_astray(struct etcd *e, const struct etcd_header *h,
         e->astray_from = e->given_up;
     }
     etcd_rotate(e, generation, why);
-    if (e->given_up - e->astray_from >= e->n_endpoints) {
+    if (e->given_up - e->astray_from >= e->n_endpoints)
         all_are(e, h, why);
-    }
     return why;
 }
 
@@ -84,9 +82,8 @@ void etcd_trusts(struct etcd *e, uint64_t no, uint64_t generation,
     e->trusted.generation = generation;
     /* Answers overtake each other: only what is higher is news. */
     if (!registry_vouched(&e->base) ||
-        revision > registry_place(&e->base)->position) {
+        revision > registry_place(&e->base)->position)
         (void)registry_at(&e->base, 0, revision);
-    }
 }
 
 bool etcd_may_follow(const struct etcd *e, uint64_t since)
@@ -137,16 +134,14 @@ bool etcd_session_stands(struct etcd *e, const struct etcd_result *result)
 {
     bool exists;
 
-    if (e->session.state != ETCD_SESSION_LIVE) {
+    if (e->session.state != ETCD_SESSION_LIVE)
         return false; /* known already */
-    }
     if (is_older(result->root, 0, result->modified, &exists)) {
         contradicted(e, result);
         return false;
     }
-    if (!exists) {
+    if (!exists)
         etcd_session_lost(e, "its key is gone");
-    }
     return exists;
 }
 
@@ -154,16 +149,14 @@ bool etcd_newest_stands(struct etcd *e, const struct etcd_result *result)
 {
     bool exists;
 
-    if (result->newest_at == 0) {
+    if (result->newest_at == 0)
         return true;
-    }
     if (is_older(result->root, 1, result->newest_at, &exists)) {
         contradicted(e, result);
         return false;
     }
-    if (result->newest_at == e->session.newest_at) {
+    if (result->newest_at == e->session.newest_at)
         e->session.newest_at = 0; /* somebody deleted it, as is their right */
-    }
     return true;
 }
 
@@ -183,9 +176,8 @@ bool etcd_is_newest_lost(struct etcd *e, const struct etcd_kv *kv,
 {
     if (result->newest_at == 0 || result->newest_at != e->session.newest_at ||
         kv->modified >= result->newest_at ||
-        !is_newest(e, kv->key, kv->key_len)) {
+        !is_newest(e, kv->key, kv->key_len))
         return false;
-    }
     contradicted(e, result);
     return true;
 }
@@ -225,9 +217,8 @@ void etcd_guard_close(const struct etcd *e, struct buf *b)
 bool etcd_guard_held(struct etcd *e, struct etcd_result *result)
 {
     if (result->verdict != ETCD_OK ||
-        json_bool(result->root, "succeeded", false)) {
+        json_bool(result->root, "succeeded", false))
         return result->verdict == ETCD_OK;
-    }
     (void)etcd_session_stands(e, result);
     result->verdict = ETCD_UNREACHED;
     result->why = "the session has ended";
@@ -258,9 +249,8 @@ bool etcd_inquiry_answered(struct etcd *e, const struct etcd_result *result)
 {
     switch (result->verdict) {
     case ETCD_OK:
-        if (!was_written(e, etcd_kvs(result->root))) {
+        if (!was_written(e, etcd_kvs(result->root)))
             registry_fell(&e->base, 0, result->revision, forgot);
-        }
         return true;
     case ETCD_COMPACTED:
         /* Nobody compacts what was written a moment ago, but who restores with

@@ -42,9 +42,8 @@ static const struct etcd *backend(const struct etcd_call *c)
 static bool key_of(const struct etcd_call *c, const struct registry_op *op,
                    struct etcd_key *out)
 {
-    if (op->type == REGISTRY_CHECK_LOCK) {
+    if (op->type == REGISTRY_CHECK_LOCK)
         return etcd_hold_key(backend(c), op->key, op->version, out);
-    }
     etcd_key_set(out, backend(c)->ns, op->key);
     return true;
 }
@@ -86,14 +85,12 @@ static void know_written(struct etcd_call *c, uint64_t revision)
     const struct registry_call *call = c->call;
 
     for (size_t i = 0; i < call->n_ops; i++) {
-        if (call->ops[i].type != REGISTRY_PUT) {
+        if (call->ops[i].type != REGISTRY_PUT)
             continue;
-        }
-        if (call->ops[i].ephemeral) {
+        if (call->ops[i].ephemeral)
             etcd_wrote_ephemeral(etcd_of(call->r), call->ops[i].key, revision);
-        } else {
+        else
             etcd_know_persistent(etcd_of(call->r), call->ops[i].key, revision);
-        }
     }
 }
 
@@ -110,14 +107,12 @@ static void compare_put(struct etcd_call *c, struct buf *b,
     }
     if (op->expect == REGISTRY_VERSION) {
         etcd_put_compare(b, ETCD_MOD, key, NULL, op->version);
-        if (is_known(c, op)) {
+        if (is_known(c, op))
             return;
-        }
     }
     etcd_put_compare(b, ETCD_LEASE, key, NULL, kind_of(c, op));
-    if (op->ephemeral && etcd_is_newest(backend(c), key)) {
+    if (op->ephemeral && etcd_is_newest(backend(c), key))
         etcd_put_compare_since(b, key, backend(c)->session.newest_at);
-    }
 }
 
 static void compare(struct etcd_call *c, struct buf *b,
@@ -147,11 +142,10 @@ static void compare(struct etcd_call *c, struct buf *b,
 static void apply(struct etcd_call *c, struct buf *b,
                   const struct registry_op *op, const struct etcd_key *key)
 {
-    if (op->type == REGISTRY_PUT) {
+    if (op->type == REGISTRY_PUT)
         etcd_put_op_put(b, key, op->value, op->value_len, kind_of(c, op));
-    } else if (op->type == REGISTRY_DELETE) {
+    else if (op->type == REGISTRY_DELETE)
         etcd_put_op_delete(b, key);
-    }
 }
 
 /* Does it matter which kind the key is? */
@@ -190,9 +184,8 @@ static size_t each(struct etcd_call *c, struct buf *b, part_f *part)
     struct etcd_key key;
 
     for (size_t i = 0; i < call->n_ops; i++) {
-        if (!key_of(c, &call->ops[i], &key)) {
+        if (!key_of(c, &call->ops[i], &key))
             return i;
-        }
         part(c, b, &call->ops[i], &key);
     }
     return SIZE_MAX;
@@ -235,14 +228,12 @@ static enum err_code judge(struct etcd_call *c, const struct registry_op *op,
     struct etcd_kv kv, child;
     bool exists = found(root, (*at)++, &kv), parent = false, same_kind = false;
 
-    if (op->type == REGISTRY_DELETE) {
+    if (op->type == REGISTRY_DELETE)
         parent = found(root, (*at)++, &child);
-    } else if (wants_kind(op)) {
+    else if (wants_kind(op))
         same_kind = etcd_txn_leased(root, (*at)++) && exists;
-    }
-    if (exists && etcd_is_newest_lost(etcd_of(c->call->r), &kv, result)) {
+    if (exists && etcd_is_newest_lost(etcd_of(c->call->r), &kv, result))
         return ERR_SESSION_LOST;
-    }
     switch (op->type) {
     case REGISTRY_PUT:
         return judge_put(c, op, exists, same_kind, &kv);
@@ -263,9 +254,8 @@ static void answer(struct etcd_call *c, enum err_code code, size_t failed_op,
     struct registry_reply reply = {.failed_op = failed_op,
                                    .revision = revision};
 
-    if (code != ERR_OK) {
+    if (code != ERR_OK)
         (void)err_set(&reply.err, code, "operation %zu: %s", failed_op, why);
-    }
     etcd_call_answer(c, &reply);
 }
 
@@ -313,9 +303,8 @@ static void on_txn(void *arg, const struct etcd_result *result)
                                .why = "its key changes all the time"};
     struct etcd_call *c = arg;
 
-    if (result->verdict == ETCD_NO_LEASE) {
+    if (result->verdict == ETCD_NO_LEASE)
         etcd_session_lost(etcd_of(c->call->r), "its lease is gone");
-    }
     if (result->verdict != ETCD_OK) {
         etcd_call_failed(c, result);
     } else if (json_bool(result->root, "succeeded", false)) {

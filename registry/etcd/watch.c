@@ -48,11 +48,10 @@ static void tell_unfit(struct registry_watch *w, bool gone,
     size_t n;
     const char *key = etcd_unfit(kv, backend(w)->ns, &n, &why);
 
-    if (key != NULL && gone) {
+    if (key != NULL && gone)
         registry_view_unfit_gone(w, key, n);
-    } else if (key != NULL) {
+    else if (key != NULL)
         registry_view_unfit(w, key, n, why.msg);
-    }
 }
 
 static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
@@ -85,14 +84,12 @@ static void on_feed_end(void *arg, bool lost, const char *why)
     struct etcd_watch *ew = w->priv;
     struct etcd *e = backend(w);
 
-    if (ew->feed.position > ew->position) {
+    if (ew->feed.position > ew->position)
         ew->position = ew->feed.position;
-    }
     ew->feed_due = etcd_now(e) + e->retry_ms;
     ew->broken = e->sends;
-    if (!lost || etcd_over(e)) {
+    if (!lost || etcd_over(e))
         return;
-    }
     log_info("=etcd-watch", LOG_S("lists", w->prefix), LOG_S("reason", why));
     if (etcd_now(e) - ew->began > AGAIN_MS) {
         look(w, true);
@@ -124,14 +121,12 @@ static void follow(struct registry_watch *w)
     struct etcd *e = backend(w);
 
     if (w->fn == NULL || !ew->listed || ew->feed.open || etcd_over(e) ||
-        e->session.state != ETCD_SESSION_LIVE || !etcd_may_stream(e)) {
+        e->session.state != ETCD_SESSION_LIVE || !etcd_may_stream(e))
         return;
-    }
-    if (etcd_may_follow(e, ew->broken)) {
+    if (etcd_may_follow(e, ew->broken))
         open_feed(w);
-    } else {
+    else
         etcd_session_prove(e);
-    }
 }
 
 /* --- the list ------------------------------------------------------------ */
@@ -155,11 +150,10 @@ static void tell_page(struct registry_watch *w, cJSON *kvs,
             continue;
         }
         etcd_key_past(past, kv.key, kv.key_len);
-        if (etcd_entry(&kv, backend(w)->ns, &entry)) {
+        if (etcd_entry(&kv, backend(w)->ns, &entry))
             registry_view_listed(w, &entry, ew->begun);
-        } else {
+        else
             tell_unfit(w, false, &kv);
-        }
     }
 }
 
@@ -174,9 +168,8 @@ static void listed(struct registry_watch *w)
     ew->tell = false;
     ew->due = etcd_now(e) +
               (took * SILENT_COST > SILENT_MS ? took * SILENT_COST : SILENT_MS);
-    if (ew->begun + 1 > ew->position) {
+    if (ew->begun + 1 > ew->position)
         ew->position = ew->begun + 1;
-    }
     ew->listed = true;
     registry_view_end(w, ew->begun, told);
     follow(w);
@@ -200,22 +193,19 @@ static void on_page(void *arg, const struct etcd_result *answer)
         list_later(ew, e, e->retry_max_ms);
         return;
     }
-    if (ew->begun == 0) {
+    if (ew->begun == 0)
         ew->begun = result->revision;
-    }
     tell_page(w, etcd_txn_kvs(result->root, 0), &ew->at);
-    if (w->fn == NULL || etcd_over(e) || ew->state != ETCD_WATCH_LISTING) {
+    if (w->fn == NULL || etcd_over(e) || ew->state != ETCD_WATCH_LISTING)
         return; /* ended by its owner, or the session by a callback */
-    }
     more = etcd_txn_more(result->root, 0);
     if (more && ew->at.len == before.len &&
-        memcmp(ew->at.s, before.s, before.len) == 0) {
+        memcmp(ew->at.s, before.s, before.len) == 0)
         list_later(ew, e, AGAIN_MS); /* a page that we cannot read */
-    } else if (more) {
+    else if (more)
         next_page(w);
-    } else {
+    else
         listed(w);
-    }
 }
 
 static void next_page(struct registry_watch *w)
@@ -287,9 +277,8 @@ void etcd_watches_look(struct etcd *e)
     DL_FOREACH(e->base.watches, w)
     {
         if (w->fn != NULL &&
-            ((struct etcd_watch *)w->priv)->state == ETCD_WATCH_OFF) {
+            ((struct etcd_watch *)w->priv)->state == ETCD_WATCH_OFF)
             look(w, true);
-        }
     }
 }
 
@@ -309,27 +298,23 @@ static void tick(struct registry_watch *w)
     struct etcd *e = backend(w);
     mono_ms now = etcd_now(e);
 
-    if (now >= ew->feed_due) {
+    if (now >= ew->feed_due)
         follow(w);
-    }
     if (ew->ask == NULL && now >= ew->due &&
         (ew->state == ETCD_WATCH_LISTED ||
-         (ew->state == ETCD_WATCH_LISTING && ew->failed))) {
+         (ew->state == ETCD_WATCH_LISTING && ew->failed)))
         look(w, false);
-    }
 }
 
 void etcd_watches_tick(struct etcd *e)
 {
     struct registry_watch *w;
 
-    if (e->session.state != ETCD_SESSION_LIVE) {
+    if (e->session.state != ETCD_SESSION_LIVE)
         return;
-    }
     DL_FOREACH(e->base.watches, w)
     {
-        if (w->fn != NULL) {
+        if (w->fn != NULL)
             tick(w);
-        }
     }
 }

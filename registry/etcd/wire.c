@@ -35,9 +35,8 @@ void etcd_key_set(struct etcd_key *k, const char *ns, const char *key)
 void etcd_key_below(struct etcd_key *k, const char *ns, const char *key)
 {
     etcd_key_set(k, ns, key);
-    if (key[1] != '\0') { /* not the root, which ends with one */
+    if (key[1] != '\0') /* not the root, which ends with one */
         append(k, "/", 1);
-    }
 }
 
 void etcd_key_end(struct etcd_key *end, const struct etcd_key *below)
@@ -93,9 +92,8 @@ void etcd_put_base64(struct buf *b, const void *data, size_t len)
 
 static void comma(struct buf *b)
 {
-    if (b->len > 0 && strchr("[{", b->data[b->len - 1]) == NULL) {
+    if (b->len > 0 && strchr("[{", b->data[b->len - 1]) == NULL)
         buf_char(b, ',');
-    }
 }
 
 static void put_key(struct buf *b, const char *name, const struct etcd_key *key)
@@ -129,9 +127,8 @@ void etcd_put_compare(struct buf *b, enum etcd_target target,
     buf_str(b, names[target]);
     buf_str(b, "\",\"result\":\"EQUAL\"");
     put_key(b, "key", key);
-    if (end != NULL) {
+    if (end != NULL)
         put_key(b, "range_end", end);
-    }
     put_number(b, fields[target], value);
     buf_char(b, '}');
 }
@@ -151,24 +148,18 @@ void etcd_put_range(struct buf *b, const struct etcd_range *range)
 {
     buf_char(b, '{');
     put_key(b, "key", range->key);
-    if (range->end != NULL) {
+    if (range->end != NULL)
         put_key(b, "range_end", range->end);
-    }
-    if (range->limit > 0) {
+    if (range->limit > 0)
         put_number(b, "limit", range->limit);
-    }
-    if (range->revision > 0) {
+    if (range->revision > 0)
         put_number(b, "revision", range->revision);
-    }
-    if (range->created_before > 0) {
+    if (range->created_before > 0)
         put_number(b, "max_create_revision", range->created_before);
-    }
-    if (range->keys_only) {
+    if (range->keys_only)
         buf_str(b, ",\"keys_only\":true");
-    }
-    if (range->newest_first) {
+    if (range->newest_first)
         buf_str(b, ",\"sort_target\":\"CREATE\",\"sort_order\":\"DESCEND\"");
-    }
     buf_char(b, '}');
 }
 
@@ -189,9 +180,8 @@ void etcd_put_op_put(struct buf *b, const struct etcd_key *key,
     buf_str(b, ",\"value\":\"");
     etcd_put_base64(b, value, value_len);
     buf_char(b, '"');
-    if (lease != 0) {
+    if (lease != 0)
         put_number(b, "lease", lease);
-    }
     buf_str(b, "}}");
 }
 
@@ -238,12 +228,10 @@ void etcd_put_watch(struct buf *b, unsigned id, const struct etcd_key *key,
 {
     buf_str(b, "{\"create_request\":{");
     put_key(b, "key", key);
-    if (end != NULL) {
+    if (end != NULL)
         put_key(b, "range_end", end);
-    }
-    if (from > 0) {
+    if (from > 0)
         put_number(b, "start_revision", from);
-    }
     put_number(b, "watch_id", id);
     buf_str(b, ",\"progress_notify\":true,\"fragment\":true}}");
 }

@@ -22,11 +22,10 @@ static void on_retry(void *arg)
     struct sql_hold *h = hold->priv;
 
     assert(!h->busy);
-    if (h->leaving) {
+    if (h->leaving)
         leave(hold);
-    } else if (hold->session == hold->r->session) {
+    else if (hold->session == hold->r->session)
         enqueue(hold);
-    }
 }
 
 static void retry(struct registry_hold *hold)
@@ -43,15 +42,13 @@ static void on_left(void *arg)
     struct sql_hold *h = hold->priv;
 
     h->busy = false;
-    if (sql_stopping(job->s)) {
+    if (sql_stopping(job->s))
         return;
-    }
     if (job->err.code == ERR_OK || job->err.code == ERR_SESSION_LOST ||
-        hold->session != hold->r->session) {
+        hold->session != hold->r->session)
         registry_hold_gone(hold);
-    } else {
+    else
         retry(hold);
-    }
 }
 
 static void leave(struct registry_hold *hold)
@@ -80,9 +77,8 @@ static void on_enqueued(void *arg)
     struct sql_hold *h = hold->priv;
 
     h->busy = false;
-    if (sql_stopping(job->s)) {
+    if (sql_stopping(job->s))
         return;
-    }
     if (h->leaving) {
         leave(hold);
         return;
@@ -91,9 +87,8 @@ static void on_enqueued(void *arg)
     case ERR_OK:
         /* Not place.fence: the worker may have set it since, and its grant
          * comes by itself. */
-        if (h->at_once != 0) {
+        if (h->at_once != 0)
             registry_hold_granted(hold, h->at_once);
-        }
         break;
     case ERR_TIMEOUT:
         registry_hold_refused(hold, ERR_TIMEOUT);
@@ -123,9 +118,8 @@ static void on_grant(void *arg)
     struct registry_hold *hold = arg;
     struct sql_hold *h = hold->priv;
 
-    if (!h->leaving && !h->busy) {
+    if (!h->leaving && !h->busy)
         registry_hold_granted(hold, h->place.fence);
-    }
 }
 
 /* Worker thread. The slot is free again before the hold can be gone: what the
@@ -155,9 +149,8 @@ void sql_hold_waits(struct sql *s, struct sql_hold *h)
 {
     struct waits *note;
 
-    if (strcmp(h->told, h->place.holder) == 0) {
+    if (strcmp(h->told, h->place.holder) == 0)
         return;
-    }
     memcpy(h->told, h->place.holder, sizeof(h->told));
     note = mem_zalloc(sizeof(*note));
     note->hold = h->job.of.hold;
@@ -180,9 +173,8 @@ void sql_unlock(struct registry *r, struct registry_hold *hold)
     assert(!h->leaving);
     h->leaving = true;
     registry_timer_stop(&h->retry);
-    if (!h->busy) {
+    if (!h->busy)
         leave(hold);
-    }
 }
 
 void sql_holds_stop(struct sql *s)

@@ -82,9 +82,8 @@ void sql_session_wrote(struct sql *s, mono_ms sent)
 {
     struct sql_side *side = &s->side;
 
-    if (sent - side->noted < NOTE_MS) {
+    if (sent - side->noted < NOTE_MS)
         return;
-    }
     side->noted = side->core->proved = sent;
     (void)registry_attention_mark(&side->core->answers, clock_mono_ms(),
                                   sql_core_beat_ms(side->core));
@@ -103,9 +102,8 @@ static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
     if (!side->failing || (over && !side->over)) {
         side->failing = true;
         side->over = over;
-        if (strcmp(err->msg, side->why.msg) == 0) {
+        if (strcmp(err->msg, side->why.msg) == 0)
             return; /* why the session ended: that was said */
-        }
         log_warn("-registry", LOG_S("backend", s->base.ops->name),
                  LOG_U("session", side->session),
                  LOG_S("error", err_name(err->code)),
@@ -119,13 +117,12 @@ static void session_renew(struct sql *s, mono_ms now)
     struct err err = {0};
     int rc = side->core->ops->session_renew(side->core, side->session, &err);
 
-    if (rc == 0) {
+    if (rc == 0)
         sql_session_renewed(s, now);
-    } else if (sql_session_over(rc)) {
+    else if (sql_session_over(rc))
         sql_session_gone(s, &err);
-    } else {
+    else
         not_renewed(s, now, &err);
-    }
 }
 
 static void session_begin(struct sql *s, mono_ms now)
@@ -173,17 +170,14 @@ static void session_poll(struct sql *s, mono_ms now)
         side->session = 0;
         side->next_beat = now;
     }
-    if (side->session != 0 && must_prove(s, now)) {
+    if (side->session != 0 && must_prove(s, now))
         side->next_beat = now;
-    }
-    if (now < side->next_beat || !sql_loop_turns(s)) {
+    if (now < side->next_beat || !sql_loop_turns(s))
         return;
-    }
-    if (side->session == 0) {
+    if (side->session == 0)
         session_begin(s, now);
-    } else {
+    else
         session_renew(s, now);
-    }
 }
 
 /* --- the poll ------------------------------------------------------------- */
@@ -201,13 +195,11 @@ static void reap(struct sql *s, mono_ms now)
     size_t reaped = 0;
 
     if (side->session == 0 || atomic_load(&s->vouched) != side->session ||
-        now - side->renewed > side->timeout_ms / 2) {
+        now - side->renewed > side->timeout_ms / 2)
         sql_reaper_restart(&side->reaper, now);
-    }
     if (side->core->look_ms > 0) {
-        if (now < side->next_look) {
+        if (now < side->next_look)
             return;
-        }
         side->next_look = now + side->core->look_ms;
         side->looked = false;
     }
@@ -217,13 +209,11 @@ static void reap(struct sql *s, mono_ms now)
         return; /* not looked: a gap for the next one */
     }
     side->looked = true;
-    if (side->session == 0 || atomic_load(&s->vouched) != side->session) {
+    if (side->session == 0 || atomic_load(&s->vouched) != side->session)
         return;
-    }
     if (sql_session_over(sql_reaper_reap(&side->reaper, side->core,
-                                         side->session, now, &reaped, &err))) {
+                                         side->session, now, &reaped, &err)))
         sql_session_gone(s, &err);
-    }
     if (reaped > 0) {
         side->dirty = true;
         side->looked = false;
@@ -249,11 +239,10 @@ static void grant_locks(struct sql *s)
             sql_hold_grant(s, h);
             continue;
         }
-        if (rc == ERR_SESSION_LOST) {
+        if (rc == ERR_SESSION_LOST)
             side->next_beat = 0; /* find out at once */
-        } else if (rc == ERR_CONFLICT) {
+        else if (rc == ERR_CONFLICT)
             sql_hold_waits(s, h);
-        }
         at = &h->next_waiting;
     }
 }
@@ -263,11 +252,9 @@ static bool watched(const void *arg, const char *key)
     const struct sql_side *side = arg;
     const struct sql_watch *sw;
 
-    for (sw = side->attached; sw != NULL; sw = sw->next_attached) {
-        if (registry_key_below(key, sw->job.of.watch->prefix)) {
+    for (sw = side->attached; sw != NULL; sw = sw->next_attached)
+        if (registry_key_below(key, sw->job.of.watch->prefix))
             return true;
-        }
-    }
     return false;
 }
 
@@ -279,13 +266,11 @@ static bool read_feed(struct sql *s)
     struct sql_rows rows = {0};
     struct err err = {0};
 
-    if (!side->feed_valid) {
+    if (!side->feed_valid)
         return true;
-    }
     atomic_store(&s->feed_wanted, true); /* first: the loop looks last */
-    if (atomic_load(&s->feed_busy)) {
+    if (atomic_load(&s->feed_busy))
         return false;
-    }
     atomic_store(&s->feed_wanted, false);
     if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH, watched,
                                    side, &rows, &missed, &more, &err) != 0) {
@@ -322,19 +307,17 @@ static bool compare_watches(struct sql *s)
         struct err err = {0};
         int rc = 0;
 
-        if (sw->compared) {
+        if (sw->compared)
             continue;
-        }
         rc = side->core->ops->sums(side->core, sw->job.of.watch->prefix,
                                    &side->feed, &sums, &err);
         if (rc == 0 || (rc == ERR_CONFLICT && side->compares >= COMPARES)) {
             sql_watch_compare(s, sw, rc == 0 ? &sums : NULL);
         } else if (rc != ERR_INVALID) {
-            if (sql_session_over(rc)) {
+            if (sql_session_over(rc))
                 sql_session_gone(s, &err);
-            } else if (rc != ERR_CONFLICT) {
+            else if (rc != ERR_CONFLICT)
                 sql_note_met(s, &err);
-            }
             return false;
         }
         sw->compared = true;
@@ -352,9 +335,8 @@ static void compare(struct sql *s, mono_ms now)
     if (side->core->compare_ms == 0 || side->core->ops->sums == NULL ||
         !side->feed_valid || side->changed ||
         !sql_session_is(s, side->session) ||
-        atomic_load(&s->vouched) != side->session || now < side->next_compare) {
+        atomic_load(&s->vouched) != side->session || now < side->next_compare)
         return;
-    }
     if (side->next_compare == 0) { /* the first: it has just listed all */
         side->next_compare = now + compare_in(side);
         return;
@@ -364,9 +346,8 @@ static void compare(struct sql *s, mono_ms now)
         side->next_compare = now + COMPARE_AGAIN_MS;
         return;
     }
-    for (sw = side->attached; sw != NULL; sw = sw->next_attached) {
+    for (sw = side->attached; sw != NULL; sw = sw->next_attached)
         sw->compared = false;
-    }
     side->compares = 0;
     side->next_compare = now + compare_in(side);
 }
@@ -380,27 +361,22 @@ void sql_worker_poll(void *arg)
     struct err err = {0};
     int rc;
 
-    if (atomic_load(&s->closing)) {
+    if (atomic_load(&s->closing))
         return;
-    }
     (void)registry_attention_mark(&side->core->turns, now, side->core->poll_ms);
     session_poll(s, now);
     rc = side->core->ops->changed(
         side->core, side->feed_valid || side->waiting != NULL, &changed, &err);
-    if (sql_session_over(rc) && side->session != 0) {
+    if (sql_session_over(rc) && side->session != 0)
         sql_session_gone(s, &err);
-    }
     if (rc != 0) {
         sql_note_met(s, &err);
         return; /* not looked at anything: next time */
     }
-    if (changed) {
+    if (changed)
         side->looked = false;
-    }
-    if (side->session != 0 && !side->lost &&
-        side->core->position != side->told) {
+    if (side->session != 0 && !side->lost && side->core->position != side->told)
         sql_note(s, SQL_MOVED, side->session, now);
-    }
     reap(s, now);
     if (changed || side->dirty || side->changed) {
         side->dirty = false;

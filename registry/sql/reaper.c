@@ -39,15 +39,12 @@ bool sql_core_silent(struct sql_core *core, mono_ms *since, int64_t span,
     mono_ms heard = registry_attention_began(&core->answers, *since, span);
 
     began = began > heard ? began : heard;
-    if (began > *since) { /* a whole span to show up, however short `window` */
+    if (began > *since) /* a whole span to show up, however short `window` */
         *since = began + span - window;
-    }
-    if (now < *since + window) {
+    if (now < *since + window)
         return false;
-    }
-    if (core->proved >= *since + window) {
+    if (core->proved >= *since + window)
         return true;
-    }
     core->wanted = now;
     return false;
 }
@@ -78,22 +75,19 @@ static void begin_anew(struct sql_seen *s, mono_ms now)
 
 void sql_reaper_restart(struct sql_reaper *reaper, mono_ms now)
 {
-    for (size_t i = 0; i < reaper->n; i++) {
+    for (size_t i = 0; i < reaper->n; i++)
         begin_anew(&reaper->seen[i], now);
-    }
 }
 
 /* Both lists are in the order of ids. */
 static void merge(const struct sql_reaper *reaper, size_t *at,
                   struct sql_seen *fresh)
 {
-    while (*at < reaper->n && reaper->seen[*at].id < fresh->id) {
+    while (*at < reaper->n && reaper->seen[*at].id < fresh->id)
         (*at)++; /* ended meanwhile */
-    }
     if (*at < reaper->n && reaper->seen[*at].id == fresh->id &&
-        reaper->seen[*at].beat == fresh->beat) {
+        reaper->seen[*at].beat == fresh->beat)
         fresh->since = reaper->seen[*at].since;
-    }
 }
 
 static int reread_sessions(struct sql_reaper *reaper, struct sql_core *core,
@@ -122,16 +116,13 @@ int sql_reaper_look(struct sql_reaper *reaper, struct sql_core *core,
     if (reread) {
         int rc = reread_sessions(reaper, core, self, now, err);
 
-        if (rc != 0) {
+        if (rc != 0)
             return rc;
-        }
     }
     core->session_span = INT64_MAX;
-    for (size_t i = 0; i < reaper->n; i++) {
-        if (reaper->seen[i].timeout_ms < core->session_span) {
+    for (size_t i = 0; i < reaper->n; i++)
+        if (reaper->seen[i].timeout_ms < core->session_span)
             core->session_span = reaper->seen[i].timeout_ms;
-        }
-    }
     return 0;
 }
 
@@ -145,10 +136,8 @@ int sql_reaper_reap(struct sql_reaper *reaper, struct sql_core *core,
     for (size_t i = 0; rc == 0 && i < reaper->n; i++) {
         struct sql_seen *s = &reaper->seen[i];
 
-        if (!sql_core_silent(core, &s->since, s->timeout_ms, s->window_ms,
-                             now)) {
+        if (!sql_core_silent(core, &s->since, s->timeout_ms, s->window_ms, now))
             continue;
-        }
         rc = core->ops->reap(core, s, self, err);
         s->since = now; /* the next look drops it, or it lives */
         if (rc == 0) {
@@ -157,9 +146,8 @@ int sql_reaper_reap(struct sql_reaper *reaper, struct sql_core *core,
                      LOG_S("reason", "unchanged for its timeout"),
                      LOG_I("timeout_ms", s->timeout_ms));
         }
-        if (rc == ERR_NOT_FOUND) {
+        if (rc == ERR_NOT_FOUND)
             rc = 0;
-        }
     }
     return rc;
 }

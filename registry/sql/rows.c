@@ -10,9 +10,8 @@
 
 void sql_rows_close(struct sql_rows *rows)
 {
-    for (size_t i = 0; i < rows->n; i++) {
+    for (size_t i = 0; i < rows->n; i++)
         mem_free((char *)rows->entries[i].key); /* the value stands behind it */
-    }
     mem_free(rows->entries);
     mem_free(rows->next);
     memset(rows, 0, sizeof(*rows));
@@ -32,9 +31,8 @@ struct registry_entry *sql_rows_push(struct sql_rows *rows, const char *key,
     }
     memcpy(block, key, key_len);
     block[key_len] = '\0';
-    if (value_len > 0) {
+    if (value_len > 0)
         memcpy(block + key_len + 1, value, value_len);
-    }
     block[key_len + 1 + value_len] = '\0';
     entry = &rows->entries[rows->n++];
     *entry = (struct registry_entry){
@@ -54,17 +52,14 @@ void sql_rows_sort(struct sql_rows *rows)
 {
     size_t kept = 0;
 
-    if (rows->n == 0) {
+    if (rows->n == 0)
         return;
-    }
     qsort(rows->entries, rows->n, sizeof(*rows->entries), compare);
-    for (size_t i = 1; i < rows->n; i++) {
-        if (strcmp(rows->entries[i].key, rows->entries[kept].key) == 0) {
+    for (size_t i = 1; i < rows->n; i++)
+        if (strcmp(rows->entries[i].key, rows->entries[kept].key) == 0)
             mem_free((char *)rows->entries[i].key);
-        } else {
+        else
             rows->entries[++kept] = rows->entries[i];
-        }
-    }
     rows->n = kept + 1;
 }
 

@@ -67,9 +67,8 @@ static void submit(struct registry *r, struct registry_call *call)
     struct sql *s = of(r);
     struct sql_call *c = call->priv;
 
-    if (registry_call_refused(call, s->queued, s->queued_bytes)) {
+    if (registry_call_refused(call, s->queued, s->queued_bytes))
         return;
-    }
     s->queued++;
     s->queued_bytes += call->bytes;
     c->job.of.call = call;
@@ -142,9 +141,8 @@ static void lost(struct sql *s, const struct note *n)
              LOG_S("reason", n->why.msg));
     registry_met_err(&s->base, &n->why);
     if (n->why.code == ERR_WENT_BACK &&
-        registry_at(&s->base, n->line, n->position)) {
+        registry_at(&s->base, n->line, n->position))
         registry_contradicted(&s->base, NULL, "%s", n->why.msg);
-    }
     disconnected(s);
 }
 
@@ -155,9 +153,8 @@ static void on_note(void *arg)
 
     mem_free(note);
     if (sql_stopping(s) || (n.type != SQL_OPENED && n.type != SQL_MET &&
-                            n.session != s->base.session)) {
+                            n.session != s->base.session))
         return;
-    }
     switch (n.type) {
     case SQL_MET:
         registry_met_err(&s->base, &n.why);
@@ -224,14 +221,12 @@ void sql_note_met(struct sql *s, const struct err *err)
     struct note *note;
 
     if (err->code == ERR_OK || err->trouble == 0 ||
-        (err->trouble == side->met && now - side->met_at < MET_MS)) {
+        (err->trouble == side->met && now - side->met_at < MET_MS))
         return;
-    }
     side->met = err->trouble;
     side->met_at = now;
-    if (s->waker != NULL && err->trouble == TROUBLE_CONNECTIONS) {
+    if (s->waker != NULL && err->trouble == TROUBLE_CONNECTIONS)
         atomic_store(&s->waker->crowded, true);
-    }
     note = note_new(s, SQL_MET, side->session);
     note->why = *err;
     loop_complete(s->base.loop, &note->slot, on_note, note);
@@ -253,9 +248,8 @@ static void listen_for_others(void *arg)
     struct sql *s = arg;
 
     if (!atomic_load(&s->closing) && s->waker->wait(s->waker, LISTEN_MS) &&
-        !atomic_exchange(&s->waking, true)) {
+        !atomic_exchange(&s->waking, true))
         loop_complete(s->base.loop, &s->wake, on_wake, s);
-    }
 }
 
 /* --- opening and closing -------------------------------------------------- */
@@ -273,12 +267,10 @@ static void on_stopped(void *arg)
     void *killed_arg = s->killed_arg;
 
     assert(s->running > 0);
-    if (--s->running > 0) {
+    if (--s->running > 0)
         return;
-    }
-    if (s->waker != NULL) {
+    if (s->waker != NULL)
         s->waker->close(&s->waker);
-    }
     sql_rows_close(&s->batch.rows);
     sql_watches_free(s);
     if (!s->base.mute) {
@@ -287,9 +279,8 @@ static void on_stopped(void *arg)
     }
     registry_abandon(&s->base);
     release(&s->base);
-    if (killed != NULL) {
+    if (killed != NULL)
         killed(killed_arg);
-    }
 }
 
 static void on_close_done(void *arg)
@@ -308,9 +299,8 @@ static void stop(struct sql *s)
     atomic_store(&s->closing, true);
     sql_submit_job(s, &s->close_job, SQL_JOB_CLOSE, on_close_done);
     worker_stop(&worker, on_stopped, s);
-    if (listener != NULL) {
+    if (listener != NULL)
         worker_stop(&listener, on_stopped, s);
-    }
 }
 
 static void close_(struct registry *r)

@@ -62,12 +62,10 @@ static void next_page(struct registry_watch *w)
 /* The owner may end the watch in any of these. */
 static void tell_page(struct registry_watch *w, const struct sql_rows *rows)
 {
-    for (size_t i = 0; i < rows->n && w->fn != NULL; i++) {
+    for (size_t i = 0; i < rows->n && w->fn != NULL; i++)
         registry_view_listed(w, &rows->entries[i], 0);
-    }
-    if (rows->next == NULL && w->fn != NULL) {
+    if (rows->next == NULL && w->fn != NULL)
         registry_view_end(w, 0, true);
-    }
 }
 
 static void on_page(void *arg)
@@ -86,18 +84,16 @@ static void on_page(void *arg)
     }
     sql_rows_close(&job->rows);
     sw->busy = false;
-    if (sql_stopping(s)) {
+    if (sql_stopping(s))
         return;
-    }
-    if (w->fn == NULL) {
+    if (w->fn == NULL)
         forget(w);
-    } else if (sw->again) {
+    else if (sw->again)
         look(w);
-    } else if (!ok) {
+    else if (!ok)
         registry_timer_start(w->r, &sw->retry, SQL_RETRY_MS, on_retry, w);
-    } else if (!last) {
+    else if (!last)
         next_page(w);
-    }
 }
 
 /* From the beginning. */
@@ -134,9 +130,8 @@ void sql_watch_end(struct registry *r, struct registry_watch *w)
     (void)r;
     assert(w->fn == NULL);
     registry_timer_stop(&sw->retry);
-    if (!sw->busy) {
+    if (!sw->busy)
         forget(w);
-    }
 }
 
 void sql_watches_look(struct sql *s)
@@ -145,9 +140,8 @@ void sql_watches_look(struct sql *s)
 
     DL_FOREACH(s->base.watches, w)
     {
-        if (w->fn != NULL) {
+        if (w->fn != NULL)
             look(w);
-        }
     }
 }
 
@@ -193,15 +187,12 @@ static void on_sums(void *arg)
 
     mem_free(c);
     if (sql_stopping(copy.s) || w->fn == NULL || !registry_vouched(w->r) ||
-        ((struct sql_watch *)w->priv)->busy || w->looking) {
+        ((struct sql_watch *)w->priv)->busy || w->looking)
         return; /* a look is under way, or comes */
-    }
     registry_view_sums(w, &told);
     if (copy.known && told.keys == copy.sums.keys &&
-        told.created == copy.sums.created &&
-        told.version == copy.sums.version) {
+        told.created == copy.sums.created && told.version == copy.sums.version)
         return;
-    }
     if (copy.known) {
         log_warn("!watch", LOG_S("prefix", w->prefix), LOG_U("told", told.keys),
                  LOG_U("keys", copy.sums.keys),
@@ -220,9 +211,8 @@ void sql_watch_compare(struct sql *s, struct sql_watch *sw,
     c->s = s;
     c->w = sw->job.of.watch;
     c->known = sums != NULL;
-    if (sums != NULL) {
+    if (sums != NULL)
         c->sums = *sums;
-    }
     loop_complete(s->base.loop, &c->slot, on_sums, c);
 }
 
@@ -235,14 +225,12 @@ static void tell_change(struct sql *s, const struct registry_entry *entry)
     /* A watch that ends in a callback stays in the list: see forget(). */
     DL_FOREACH(s->base.watches, w)
     {
-        if (!((struct sql_watch *)w->priv)->started) {
+        if (!((struct sql_watch *)w->priv)->started)
             continue;
-        }
-        if (entry->version == 0) {
+        if (entry->version == 0)
             registry_view_gone(w, entry->key, 0);
-        } else {
+        else
             registry_view_seen(w, entry, 0);
-        }
     }
 }
 
@@ -266,15 +254,12 @@ void sql_feed_deliver(void *arg)
     struct sql *s = arg;
     bool more = s->batch.more;
 
-    for (size_t i = 0; i < s->batch.rows.n && !sql_stopping(s); i++) {
+    for (size_t i = 0; i < s->batch.rows.n && !sql_stopping(s); i++)
         tell_change(s, &s->batch.rows.entries[i]);
-    }
-    if (s->batch.missed && !sql_stopping(s)) {
+    if (s->batch.missed && !sql_stopping(s))
         sql_watches_look(s);
-    }
     sql_rows_close(&s->batch.rows);
     atomic_store(&s->feed_busy, false);
-    if (atomic_exchange(&s->feed_wanted, false) || more) {
+    if (atomic_exchange(&s->feed_wanted, false) || more)
         sql_nudge(s);
-    }
 }

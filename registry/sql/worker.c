@@ -81,20 +81,17 @@ static void waiting_remove(struct sql_side *side, struct sql_hold *h)
 {
     struct sql_hold **at = &side->waiting;
 
-    while (*at != NULL && *at != h) {
+    while (*at != NULL && *at != h)
         at = &(*at)->next_waiting;
-    }
-    if (*at != NULL) {
+    if (*at != NULL)
         *at = h->next_waiting;
-    }
 }
 
 /* May it be tried? If not, it is answered. */
 static bool admit(struct sql *s, struct sql_job *job)
 {
-    if (job->type == SQL_JOB_UNLOCK) {
+    if (job->type == SQL_JOB_UNLOCK)
         waiting_remove(&s->side, job->of.hold->priv);
-    }
     if (atomic_load(&s->closing)) {
         fail(job, ERR_CANCELLED, "the registry was closed");
         return false;
@@ -149,9 +146,8 @@ static int apply_undoable(struct sql_side *side, struct sql_job *job,
 {
     int rc = side->core->ops->savepoint(side->core, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     err_clear(&job->err);
     rc = apply(side, job);
     if (rc != 0 && !is_refusal(rc)) {
@@ -159,11 +155,10 @@ static int apply_undoable(struct sql_side *side, struct sql_job *job,
         return rc;
     }
     job->revision = side->core->ops->revision(side->core);
-    if (rc != 0) {
+    if (rc != 0)
         job->err.code = (enum err_code)rc;
-    } else {
+    else
         err_clear(&job->err); /* "held by another" of a lock that waits */
-    }
     return side->core->ops->release(side->core, rc != 0, err);
 }
 
@@ -172,9 +167,8 @@ static int apply_all(struct sql_side *side, struct sql_job *jobs,
 {
     int rc = 0;
 
-    for (; rc == 0 && jobs != NULL; jobs = jobs->next) {
+    for (; rc == 0 && jobs != NULL; jobs = jobs->next)
         rc = apply_undoable(side, jobs, err);
-    }
     return rc;
 }
 
@@ -190,9 +184,8 @@ static void answer_all(struct sql_side *side, struct sql_job *jobs,
             jobs->err = *err;
             jobs->failed_op = SIZE_MAX;
         }
-        if (jobs->type != SQL_JOB_LOCK) {
+        if (jobs->type != SQL_JOB_LOCK)
             continue;
-        }
         h = jobs->of.hold->priv;
         if (jobs->err.code != ERR_OK) {
             h->place.ticket = h->place.fence = 0;
@@ -214,9 +207,8 @@ static struct sql_piece *pieces_of(struct sql_job *jobs, size_t *n)
     size_t i = 0;
 
     *n = 0;
-    for (job = jobs; job != NULL; job = job->next) {
+    for (job = jobs; job != NULL; job = job->next)
         (*n)++;
-    }
     pieces = mem_array(*n, sizeof(*pieces));
     for (job = jobs; job != NULL; job = job->next) {
         pieces[i++] =
@@ -238,11 +230,10 @@ static int write_once(struct sql_side *side, struct sql_job *jobs, bool beat,
 
     if (rc == 0) {
         rc = apply_all(side, jobs, err);
-        if (rc == 0) {
+        if (rc == 0)
             rc = core->ops->commit(core, err);
-        } else {
+        else
             core->ops->rollback(core);
-        }
     }
     mem_free(pieces);
     return rc;
@@ -264,11 +255,10 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
     err.code = (enum err_code)rc;
     if (rc == 0) {
         side->dirty = true;
-        if (beat) {
+        if (beat)
             sql_session_renewed(s, now);
-        } else {
+        else
             sql_session_wrote(s, now);
-        }
     } else if (sql_session_over(rc)) {
         sql_session_gone(s, &err);
     } else {
@@ -308,9 +298,8 @@ static void read_call(struct sql *s, struct sql_job *job)
         break;
     }
     job->err.code = (enum err_code)rc;
-    if (rc != 0) {
+    if (rc != 0)
         sql_rows_close(&job->rows); /* what came before the error */
-    }
     job->revision = core->ops->revision(core);
 }
 
@@ -330,19 +319,16 @@ static void read_together(struct sql *s, struct sql_job *jobs)
     size_t n = 0;
     bool done;
 
-    for (job = jobs; job != NULL && n < GETS_MAX; job = job->next) {
-        if (is_get(job)) {
+    for (job = jobs; job != NULL && n < GETS_MAX; job = job->next)
+        if (is_get(job))
             keys[n++] = job->of.call->key;
-        }
-    }
     done = n > 1 && core->ops->get_many != NULL && !atomic_load(&s->closing) &&
            core->ops->get_many(core, keys, n, &rows, NULL) == 0;
     for (job = jobs; done && job != NULL && n > 0; job = job->next) {
         const struct registry_entry *found;
 
-        if (!is_get(job)) {
+        if (!is_get(job))
             continue;
-        }
         n--;
         found = sql_rows_find(&rows, job->of.call->key);
         if (found != NULL) {
@@ -393,15 +379,12 @@ static void unwatch(struct sql_side *side, struct sql_watch *sw)
 {
     struct sql_watch **at = &side->attached;
 
-    while (*at != NULL && *at != sw) {
+    while (*at != NULL && *at != sw)
         at = &(*at)->next_attached;
-    }
-    if (*at != NULL) {
+    if (*at != NULL)
         *at = sw->next_attached;
-    }
-    if (side->attached == NULL) {
+    if (side->attached == NULL)
         side->feed_valid = false;
-    }
 }
 
 /* The end of the session and of the connection. Two tries: the second for a
@@ -462,13 +445,11 @@ static void run_group(struct sql *s, struct group *g)
             tail = &job->next;
         }
     }
-    if (writes != NULL) {
+    if (writes != NULL)
         write_jobs(s, writes);
-    }
     read_together(s, others);
-    for (job = others; job != NULL; job = job->next) {
+    for (job = others; job != NULL; job = job->next)
         run_others(s, job);
-    }
 }
 
 static struct sql_job *take_next(struct sql *s)

@@ -56,9 +56,8 @@ int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)
     rc = sqlite_sound(db, err);
     assert(rc == ERR_SESSION_LOST);
     (void)rc;
-    if (err != NULL) {
+    if (err != NULL)
         err->code = ERR_UNAVAILABLE;
-    }
     return ERR_UNAVAILABLE;
 }
 
@@ -71,9 +70,8 @@ int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
     bool busy;
     va_list args;
 
-    if (db->back == NULL && !sqlite_whole(db, wrong, &busy) && !busy) {
+    if (db->back == NULL && !sqlite_whole(db, wrong, &busy) && !busy)
         return sqlite_damaged(db, err, "%s", wrong);
-    }
     va_start(args, fmt);
     keep(&db->back, fmt, args);
     va_end(args);
@@ -119,9 +117,8 @@ void sqlite_marks(struct sqlite_db *db, struct sqlite_marks *out)
         file->pMethods->iVersion < 2 ||
         file->pMethods->xShmMap(file, 0, INDEX_REGION, 0, &index) !=
             SQLITE_OK ||
-        index == NULL) {
+        index == NULL)
         return;
-    }
     out->salt[0] = word_at(index, AT_SALT);
     out->salt[1] = word_at(index, AT_SALT + 4);
     out->begun = word_at(index, AT_BEGUN);
@@ -157,14 +154,12 @@ int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
         struct sqlite_marks after;
 
         sqlite_marks(db, &after);
-        if (db->strange != 0 || !by_checkpoint(&was->marks, &after)) {
+        if (db->strange != 0 || !by_checkpoint(&was->marks, &after))
             db->strange = clock_mono_ms();
-        }
     }
     sqlite_disk_note(db, st, before);
-    if (db->strange == 0) {
+    if (db->strange == 0)
         return 0;
-    }
     return (int)err_set(err, ERR_UNAVAILABLE,
                         "%s was written to by another program, and is read as "
                         "a whole first",
@@ -192,9 +187,8 @@ static int ask(sqlite3 *handle, const char *question, char *answer, size_t size)
     int rc = sqlite3_prepare_v2(handle, question, -1, &stmt, NULL);
 
     answer[0] = '\0';
-    if (rc == SQLITE_OK) {
+    if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
-    }
     if (rc == SQLITE_ROW) {
         const char *text = (const char *)sqlite3_column_text(stmt, 0);
 
@@ -218,9 +212,8 @@ bool sqlite_whole(struct sqlite_db *db, char *wrong, bool *busy)
             rc == SQLITE_DONE || (rc == SQLITE_ROW && strcmp(wrong, "ok") == 0);
     }
     *busy = rc == SQLITE_BUSY || rc == SQLITE_NOMEM;
-    if (!ok && rc != SQLITE_ROW) {
+    if (!ok && rc != SQLITE_ROW)
         (void)snprintf(wrong, SQLITE_WRONG_SIZE, "%s", sqlite3_errstr(rc));
-    }
     (void)sqlite3_close(handle);
     return ok;
 }
@@ -232,13 +225,11 @@ void sqlite_look_closer(struct sqlite_db *db)
     bool busy, ok;
 
     if (db->damage != NULL ? now - db->looked_at < LOOK_AGAIN_MS
-                           : db->strange == 0 || now - db->strange < QUIET_MS) {
+                           : db->strange == 0 || now - db->strange < QUIET_MS)
         return;
-    }
     ok = sqlite_whole(db, wrong, &busy);
-    if (busy) {
+    if (busy)
         return;
-    }
     (void)sqlite3_db_release_memory(db->handle); /* pages read before */
     db->looked_at = now;
     if (!ok) {
@@ -255,7 +246,6 @@ void sqlite_look_closer(struct sqlite_db *db)
                                  "stop all members, or use '.restore' of the "
                                  "sqlite3 program"));
     }
-    if (ok) {
+    if (ok)
         db->strange = 0;
-    }
 }

@@ -38,14 +38,12 @@ static int begin(struct sql_core *core, uint64_t session, bool beat,
     (void)pieces;
     (void)n;
     note_place(core);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     rc = beat ? sqlite_session_beat(db, session, err)
               : sqlite_session_check(db, session, err);
-    if (rc != 0) {
+    if (rc != 0)
         sqlite_rollback(db);
-    }
     return rc;
 }
 
@@ -89,12 +87,10 @@ static int sees_all(struct sql_core *core, struct err *err)
 {
     int rc = sqlite_file_check(db_of(core), err);
 
-    if (rc != ERR_SESSION_LOST) {
+    if (rc != ERR_SESSION_LOST)
         return rc;
-    }
-    if (err != NULL) {
+    if (err != NULL)
         err->code = ERR_UNAVAILABLE;
-    }
     return ERR_UNAVAILABLE;
 }
 
@@ -144,9 +140,8 @@ static int session_begin(struct sql_core *core, uint64_t old,
 {
     int rc = sqlite_db_reopen(db_of(core), err);
 
-    if (rc == 0 || rc == ERR_WENT_BACK) {
+    if (rc == 0 || rc == ERR_WENT_BACK)
         rc = sqlite_session_begin(db_of(core), old, timeout_ms, id, err);
-    }
     note_place(core);
     return rc;
 }
@@ -190,13 +185,11 @@ static int lock_enqueue(struct sql_core *core, struct sql_place *place,
     int rc = sqlite_lock_enqueue(db_of(core), place->session, place->key,
                                  place->owner, &place->ticket, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     rc = lock_head(core, place, err);
-    if (rc == ERR_CONFLICT) {
+    if (rc == ERR_CONFLICT)
         return try_once ? ERR_TIMEOUT : 0; /* the caller undoes, or waits */
-    }
     return rc;
 }
 

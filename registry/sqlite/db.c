@@ -128,9 +128,8 @@ int sqlite_step(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
     int rc = sqlite3_step(stmt);
 
     *row = rc == SQLITE_ROW;
-    if (rc == SQLITE_ROW) {
+    if (rc == SQLITE_ROW)
         return 0;
-    }
     if (rc != SQLITE_DONE) {
         rc = sqlite_fail(db, rc, err);
         (void)sqlite3_reset(stmt);
@@ -206,12 +205,10 @@ int sqlite_read_meta(struct sqlite_db *db, struct err *err)
     bool row;
     int rc = sqlite_step(db, stmt, &row, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (!row) {
+    if (!row)
         return sqlite_damaged(db, err, "its only meta row is missing");
-    }
     revision = sqlite_column_u64(stmt, 0);
     floor = sqlite_column_u64(stmt, 1);
     (void)sqlite3_reset(stmt);
@@ -255,18 +252,15 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
     int rc = sqlite_file_check(db, err);
 
     assert(!db->writing);
-    if (rc == 0) {
+    if (rc == 0)
         rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_BEGIN_WRITE), err);
-    }
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     db->writing = true;
     db->own.beating = 0;
     rc = sqlite_read_meta(db, err);
-    if (rc != 0) {
+    if (rc != 0)
         sqlite_rollback(db);
-    }
     return rc;
 }
 
@@ -286,9 +280,8 @@ static int prune(struct sqlite_db *db, struct err *err)
 
     sqlite_bind_u64(stmt, 1, floor);
     rc = sqlite_run(db, stmt, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     stmt = sqlite_stmt(db, SQLITE_STMT_META_FLOOR);
     sqlite_bind_u64(stmt, 1, floor);
     return sqlite_run(db, stmt, err);
@@ -301,9 +294,8 @@ static int store_revision(struct sqlite_db *db, struct err *err)
 
     sqlite_bind_u64(stmt, 1, db->revision);
     rc = sqlite_run(db, stmt, err);
-    if (rc == 0 && db->revision > db->floor + SQL_FEED_KEEP + FEED_SLACK) {
+    if (rc == 0 && db->revision > db->floor + SQL_FEED_KEEP + FEED_SLACK)
         rc = prune(db, err);
-    }
     return rc;
 }
 
@@ -320,9 +312,8 @@ int sqlite_commit(struct sqlite_db *db, struct err *err)
     int rc = 0;
 
     assert(db->writing);
-    if (db->revision != db->committed) {
+    if (db->revision != db->committed)
         rc = store_revision(db, err);
-    }
     if (rc == 0) {
         int step = sqlite3_step(sqlite_stmt(db, SQLITE_STMT_COMMIT));
 
@@ -330,9 +321,8 @@ int sqlite_commit(struct sqlite_db *db, struct err *err)
             rc = sqlite_fail(db, step, err);
             if ((step & 0xff) != SQLITE_BUSY && (step & 0xff) != SQLITE_FULL) {
                 rc = ERR_UNKNOWN;
-                if (err != NULL) {
+                if (err != NULL)
                     err->code = ERR_UNKNOWN;
-                }
             }
         }
         (void)sqlite3_reset(db->stmts[SQLITE_STMT_COMMIT]);
@@ -343,9 +333,8 @@ int sqlite_commit(struct sqlite_db *db, struct err *err)
     }
     db->writing = false;
     db->committed = db->highest = db->revision;
-    if (db->own.beating != 0) {
+    if (db->own.beating != 0)
         db->own.beat = db->own.beating;
-    }
     return 0;
 }
 
@@ -365,9 +354,8 @@ int sqlite_release(struct sqlite_db *db, bool undo, struct err *err)
         db->revision = db->saved;
         rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_UNDO), err);
     }
-    if (rc == 0) {
+    if (rc == 0)
         rc = sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_RELEASE), err);
-    }
     return rc;
 }
 
@@ -380,21 +368,17 @@ int sqlite_changed(struct sqlite_db *db, bool *changed, struct err *err)
 
     sqlite_look_closer(db);
     rc = sqlite_file_check(db, err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = sqlite_step(db, stmt, &row, err);
-    }
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     assert(row);
     version = sqlite3_column_int64(stmt, 0);
     (void)sqlite3_reset(stmt);
     *changed = version != db->data_version;
-    if (*changed) { /* by whom, and to what? */
+    if (*changed) /* by whom, and to what? */
         rc = sqlite_read_meta(db, err);
-    }
-    if (rc == 0) {
+    if (rc == 0)
         db->data_version = version;
-    }
     return rc;
 }

@@ -58,9 +58,8 @@ static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
             advance(feed, sqlite_column_u64(stmt, 5), full);
             if (strncmp(full, db->prefix, db->prefix_len) == 0 &&
                 full[db->prefix_len] == '/' &&
-                wanted(arg, full + db->prefix_len)) {
+                wanted(arg, full + db->prefix_len))
                 sqlite_rows_add(rows, full + db->prefix_len, stmt);
-            }
         }
     }
     (void)sqlite3_reset(stmt);
@@ -69,11 +68,10 @@ static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
         return rc;
     }
     *more = rc == 0 && row;
-    if (rc == 0 && !row && n == max) {
+    if (rc == 0 && !row && n == max)
         *more = true; /* the statement's limit ended it */
-    } else if (rc == 0 && !row) {
+    else if (rc == 0 && !row)
         advance_past(feed, db->revision);
-    }
     return rc;
 }
 
@@ -86,9 +84,8 @@ int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
 
     assert(max > 0);
     *missed = *more = false;
-    if (rc == 0) {
+    if (rc == 0)
         rc = sqlite_read_meta(db, err);
-    }
     /* Pruned before it was read; or the file stands lower than it did. */
     if (rc == 0 && (feed->rev <= db->floor || db->revision < db->fed)) {
         *missed = true;

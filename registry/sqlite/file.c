@@ -89,9 +89,8 @@ static int present(const char *path, bool *out, struct err *err)
     struct stat st;
 
     *out = false;
-    if (stat(path, &st) != 0) {
+    if (stat(path, &st) != 0)
         return errno == ENOENT ? 0 : (int)err_errno(err, errno, "%s", path);
-    }
     if (S_ISDIR(st.st_mode)) {
         return (int)err_set(err, ERR_INVALID,
                             "%s is a directory; registry.path names a file",
@@ -122,9 +121,8 @@ static int open_directory(const char *dir, int *fd, struct err *err)
                             "registry.path",
                             dir);
     }
-    if (*fd < 0) {
+    if (*fd < 0)
         return (int)err_errno(err, errno, "directory %s", dir);
-    }
     if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) != 0) {
         int errnum = errno;
 
@@ -143,9 +141,8 @@ static int open_directory(const char *dir, int *fd, struct err *err)
 static int lock_directory(const char *dir, int fd, struct err *err)
 {
     for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += 10) {
-        if (errno != EWOULDBLOCK && errno != EINTR) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
             return (int)err_errno(err, errno, "lock directory %s", dir);
-        }
         if (waited >= CREATE_WAIT_MS) {
             return (int)err_set(err, ERR_IO,
                                 "directory %s stays locked; is another process "
@@ -177,9 +174,8 @@ static int create(const char *path, int dir_fd, struct err *err)
     rc = sqlite3_open_v2(
         temp, &handle,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
-    if (rc == SQLITE_OK) {
+    if (rc == SQLITE_OK)
         rc = sqlite3_exec(handle, schema, NULL, NULL, &problem);
-    }
     if (rc != SQLITE_OK) {
         (void)err_set(err, rc == SQLITE_PERM ? ERR_DENIED : ERR_IO,
                       "create %s: %s", path,
@@ -217,24 +213,19 @@ static int ensure(const char *path, bool create_it, struct err *err)
     int fd = -1;
     int rc = open_directory(dir, &fd, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         rc = present(path, &there, err);
-    }
-    if (rc == 0 && !there && !create_it) {
+    if (rc == 0 && !there && !create_it)
         rc = (int)err_set(err, ERR_IO, "%s: there is no file", path);
-    }
     if (rc == 0 && !there) {
         rc = lock_directory(dir, fd, err);
-        if (rc == 0) {
+        if (rc == 0)
             rc = present(path, &there, err);
-        }
-        if (rc == 0 && !there) {
+        if (rc == 0 && !there)
             rc = create(path, fd, err);
-        }
     }
-    if (fd >= 0) {
+    if (fd >= 0)
         (void)close(fd); /* and unlock */
-    }
     mem_free(copy);
     return rc;
 }
@@ -254,9 +245,8 @@ static int identify(sqlite3 *handle, const char *path, struct err *err)
 
     (void)sqlite3_file_control(handle, "main", SQLITE_FCNTL_FILE_POINTER,
                                &file);
-    if (file == NULL || file->pMethods == NULL) {
+    if (file == NULL || file->pMethods == NULL)
         return (int)err_set(err, ERR_IO, "%s: cannot be opened", path);
-    }
     if (file->pMethods->xRead(file, head, sizeof(head), 0) != SQLITE_OK ||
         memcmp(head, "SQLite format 3", 16) != 0) {
         return (int)err_set(err, ERR_INVALID,
@@ -293,14 +283,12 @@ int sqlite_file_open(sqlite3 **out, const char *path, bool create_it,
     struct err local;
     int rc;
 
-    if (err == NULL) {
+    if (err == NULL)
         err = &local;
-    }
     *out = NULL;
     rc = ensure(path, create_it, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     rc = sqlite3_open_v2(path, &handle,
                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
                              SQLITE_OPEN_EXRESCODE,
@@ -330,9 +318,8 @@ static int identity_of(const char *path, const char *suffix, struct stat *st)
     char name[PATH_MAX];
     int n = snprintf(name, sizeof(name), "%s%s", path, suffix);
 
-    if (n < 0 || (size_t)n >= sizeof(name)) {
+    if (n < 0 || (size_t)n >= sizeof(name))
         return ENAMETOOLONG;
-    }
     return stat(name, st) == 0 ? 0 : errno;
 }
 
@@ -354,9 +341,8 @@ void sqlite_file_note(struct sqlite_db *db)
             db->files[i].device = st.st_dev;
             db->files[i].inode = st.st_ino;
         }
-        if (db->files[i].known && i == 0) {
+        if (db->files[i].known && i == 0)
             sqlite_disk_note(db, &st, &marks);
-        }
     }
 }
 
@@ -370,11 +356,9 @@ static bool is_same(const struct sqlite_db *db, size_t i)
 
 bool sqlite_file_replaced(const struct sqlite_db *db)
 {
-    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
-        if (db->files[i].known && !is_same(db, i)) {
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++)
+        if (db->files[i].known && !is_same(db, i))
             return true;
-        }
-    }
     return false;
 }
 
@@ -401,9 +385,8 @@ int sqlite_file_check(struct sqlite_db *db, struct err *err)
 
         if (!was->known || (errnum == 0 && st.st_dev == was->device &&
                             st.st_ino == was->inode)) {
-            if (was->known && i == 0) {
+            if (was->known && i == 0)
                 rc = sqlite_disk_check(db, &st, &marks, err);
-            }
             continue;
         }
         if (errnum != 0 && errnum != ENOENT && errnum != ENOTDIR) {

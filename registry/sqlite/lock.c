@@ -46,9 +46,8 @@ int sqlite_lock_head(struct sqlite_db *db, struct sql_place *place,
     sqlite_bind_u64(stmt, 1, place->ticket);
     sqlite_bind_text(stmt, 2, full);
     rc = sqlite_step(db, stmt, &row, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     if (!row) {
         return (int)err_set(err, ERR_SESSION_LOST,
                             "%s: our place in the queue is gone", place->key);

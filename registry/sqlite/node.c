@@ -45,9 +45,8 @@ static int add_row(struct sqlite_db *db, sqlite3_stmt *stmt,
 {
     const char *key = column_key(db, stmt);
 
-    if (key == NULL) {
+    if (key == NULL)
         return sqlite_damaged(db, err, "a row is in another's place");
-    }
     sqlite_rows_add(rows, key, stmt);
     return 0;
 }
@@ -63,9 +62,8 @@ static int begin_read(struct sqlite_db *db, struct err *err)
 
 static void end_read(struct sqlite_db *db)
 {
-    if (!db->writing) {
+    if (!db->writing)
         sqlite_read_end(db);
-    }
 }
 
 static int get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
@@ -79,11 +77,10 @@ static int get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
     sqlite_full_key(db, key, full);
     sqlite_bind_text(stmt, 1, full);
     rc = sqlite_step(db, stmt, &row, err);
-    if (rc == 0 && !row) {
+    if (rc == 0 && !row)
         rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
-    } else if (rc == 0) {
+    else if (rc == 0)
         rc = add_row(db, stmt, rows, err);
-    }
     (void)sqlite3_reset(stmt);
     return rc;
 }
@@ -93,9 +90,8 @@ int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
 {
     int rc = begin_read(db, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         rc = get(db, key, rows, err);
-    }
     end_read(db);
     return rc;
 }
@@ -131,9 +127,8 @@ static int exists(struct sqlite_db *db, const char *key, struct err *err)
         sqlite_bind_text(stmt, 2, to);
         rc = sqlite_probe(db, stmt, &row, err);
     }
-    if (rc == 0 && !row) {
+    if (rc == 0 && !row)
         rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
-    }
     return rc;
 }
 
@@ -141,9 +136,8 @@ int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
 {
     int rc = begin_read(db, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         rc = exists(db, key, err);
-    }
     end_read(db);
     return rc;
 }
@@ -195,9 +189,8 @@ int sqlite_children(struct sqlite_db *db, const char *key,
 {
     int rc = begin_read(db, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         rc = walk_children(db, key, rows, err);
-    }
     end_read(db);
     sql_rows_sort(rows);
     return rc;
@@ -235,13 +228,11 @@ int sqlite_list(struct sqlite_db *db, const char *prefix, const char *from,
     int rc;
 
     assert(limit > 0);
-    if (from != NULL && from[0] != '/') {
+    if (from != NULL && from[0] != '/')
         return (int)err_set(err, ERR_INVALID, "list: %s: no such page", from);
-    }
     sqlite_range_below(db, prefix, low, high);
-    if (from != NULL) {
+    if (from != NULL)
         sqlite_full_key(db, from, start);
-    }
     rc = begin_read(db, err);
     if (rc == 0) {
         stmt = sqlite_stmt(db, SQLITE_STMT_LIST);
@@ -284,24 +275,19 @@ static int explain(struct sqlite_db *db, const struct registry_op *op,
 
     sqlite_bind_text(stmt, 1, full);
     rc = sqlite_step(db, stmt, &row, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (!row) {
+    if (!row)
         return refuse(op, ERR_NOT_FOUND, "no such key", err);
-    }
     version = sqlite_column_u64(stmt, 0);
     has = sqlite_column_u64(stmt, 1);
     (void)sqlite3_reset(stmt);
-    if (op->type == REGISTRY_PUT && op->expect == REGISTRY_ABSENT) {
+    if (op->type == REGISTRY_PUT && op->expect == REGISTRY_ABSENT)
         return refuse(op, ERR_CONFLICT, "exists already", err);
-    }
-    if (op->expect != REGISTRY_ANY && version != op->version) {
+    if (op->expect != REGISTRY_ANY && version != op->version)
         return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
-    }
-    if (op->type == REGISTRY_DELETE) {
+    if (op->type == REGISTRY_DELETE)
         return refuse(op, ERR_CONFLICT, "has keys below it", err);
-    }
     return refuse(op, ERR_CONFLICT,
                   has == 0     ? "is persistent, not ephemeral"
                   : owner == 0 ? "is ephemeral, not persistent"
@@ -322,9 +308,8 @@ static int write_row(struct sqlite_db *db, enum sqlite_stmt_id id,
     sqlite_bind_text(stmt, 1, full);
     sqlite_bind_u64(stmt, 3, db->revision);
     sqlite_bind_u64(stmt, 4, owner);
-    if (id == SQLITE_STMT_UPDATE) {
+    if (id == SQLITE_STMT_UPDATE)
         sqlite_bind_u64(stmt, 5, op->version);
-    }
     rc = sqlite_run(db, stmt, err);
     *done = rc == 0 && sqlite3_changes(db->handle) > 0;
     return rc;
@@ -339,18 +324,16 @@ static int apply_put(struct sqlite_db *db, uint64_t session,
     int rc = 0;
 
     assert(op->value != NULL); /* NULL would be stored as such */
-    if (op->expect != REGISTRY_VERSION) {
+    if (op->expect != REGISTRY_VERSION)
         rc = write_row(db, SQLITE_STMT_INSERT, op, full, owner, &done, err);
-    }
     if (rc == 0 && !done && op->expect != REGISTRY_ABSENT) {
         rc = write_row(db,
                        op->expect == REGISTRY_ANY ? SQLITE_STMT_UPDATE_ANY
                                                   : SQLITE_STMT_UPDATE,
                        op, full, owner, &done, err);
     }
-    if (rc == 0 && !done) {
+    if (rc == 0 && !done)
         return explain(db, op, full, owner, err);
-    }
     return rc != 0 ? rc : sqlite_note_change(db, full, err);
 }
 
@@ -367,9 +350,8 @@ static int apply_delete(struct sqlite_db *db, const struct registry_op *op,
     sqlite_bind_text(stmt, 3, from);
     sqlite_bind_text(stmt, 4, to);
     rc = sqlite_run(db, stmt, err);
-    if (rc == 0 && sqlite3_changes(db->handle) == 0) {
+    if (rc == 0 && sqlite3_changes(db->handle) == 0)
         return explain(db, op, full, 0, err);
-    }
     return rc != 0 ? rc : sqlite_note_change(db, full, err);
 }
 
@@ -383,17 +365,14 @@ static int apply_check(struct sqlite_db *db, const struct registry_op *op,
 
     sqlite_bind_text(stmt, 1, full);
     rc = sqlite_step(db, stmt, &row, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (!row) {
+    if (!row)
         return refuse(op, ERR_NOT_FOUND, "no such key", err);
-    }
     version = sqlite_column_u64(stmt, 0);
     (void)sqlite3_reset(stmt);
-    if (version != op->version) {
+    if (version != op->version)
         return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
-    }
     return 0;
 }
 
@@ -436,12 +415,10 @@ int sqlite_apply(struct sqlite_db *db, uint64_t session,
     for (size_t i = 0; rc == 0 && i < n; i++) {
         writes |= ops[i].type == REGISTRY_PUT || ops[i].type == REGISTRY_DELETE;
         rc = apply_op(db, session, &ops[i], err);
-        if (rc != 0) {
+        if (rc != 0)
             *failed = i;
-        }
     }
-    if (!writes) {
+    if (!writes)
         db->revision--; /* nothing to store: no fsync for checks alone */
-    }
     return rc;
 }

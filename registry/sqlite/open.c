@@ -37,12 +37,10 @@ static int on_busy(void *arg, int count)
     struct sqlite_db *db = arg;
     mono_ms now = clock_mono_ms();
 
-    if (count == 0) {
+    if (count == 0)
         db->busy_since = now;
-    }
-    if (now - db->busy_since >= db->busy_ms) {
+    if (now - db->busy_since >= db->busy_ms)
         return 0;
-    }
     (void)poll(NULL, 0, count < 5 ? 1 : 3);
     return 1;
 }
@@ -77,9 +75,8 @@ static int set_up(struct sqlite_db *db, struct err *err)
     }
     if (rc != SQLITE_OK) {
         (void)sqlite_fail(db, rc, err);
-        if (err != NULL && err->code == ERR_UNAVAILABLE) {
+        if (err != NULL && err->code == ERR_UNAVAILABLE)
             err->code = ERR_IO;
-        }
         return sqlite_code(rc) == ERR_DENIED ? ERR_DENIED : ERR_IO;
     }
     return 0;
@@ -93,9 +90,8 @@ static int examine(struct sqlite_db *db, struct err *err)
     char wrong[SQLITE_WRONG_SIZE];
     bool busy = false;
 
-    if (sqlite_whole(db, wrong, &busy)) {
+    if (sqlite_whole(db, wrong, &busy))
         return 0;
-    }
     if (busy) { /* later, and nothing before */
         db->strange = clock_mono_ms();
         return 0;
@@ -113,21 +109,16 @@ static int attach(struct sqlite_db *db, bool create, struct err *err)
 {
     int rc = sqlite_file_open(&db->handle, db->path, create, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         rc = set_up(db, err);
-    }
-    if (rc == 0) {
+    if (rc == 0)
         rc = sqlite_read_meta(db, err);
-    }
-    if (rc == 0) {
+    if (rc == 0)
         rc = examine(db, err);
-    }
-    if (rc == 0) {
+    if (rc == 0)
         sqlite_file_note(db);
-    }
-    if (rc != 0) {
+    if (rc != 0)
         (void)err_wrap(err, "open registry");
-    }
     return rc;
 }
 
@@ -163,9 +154,8 @@ static void detach(struct sqlite_db *db)
 {
     int keep = 1, rc;
 
-    for (size_t i = 0; i < SQLITE_STMT_COUNT; i++) {
+    for (size_t i = 0; i < SQLITE_STMT_COUNT; i++)
         (void)sqlite3_finalize(db->stmts[i]);
-    }
     if (db->handle != NULL && sqlite_file_replaced(db)) {
         (void)sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL,
                                    &keep);
@@ -199,9 +189,8 @@ int sqlite_db_reopen(struct sqlite_db *db, struct err *err)
     int rc = sqlite_file_check(db, err);
 
     if (rc != ERR_SESSION_LOST || db->damage != NULL || !sqlite_file_left(db) ||
-        now - db->looked_at < REOPEN_MS) {
+        now - db->looked_at < REOPEN_MS)
         return rc;
-    }
     db->looked_at = now;
     fresh = (struct sqlite_db){.path = mem_strdup(db->path),
                                .prefix_len = db->prefix_len,

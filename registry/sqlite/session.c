@@ -41,9 +41,8 @@ static int end_session(struct sqlite_db *db, uint64_t id, struct err *err)
 /* Commit if all went well, else roll back. */
 static int finish(struct sqlite_db *db, int rc, struct err *err)
 {
-    if (rc == 0) {
+    if (rc == 0)
         return sqlite_commit(db, err);
-    }
     sqlite_rollback(db);
     return rc;
 }
@@ -64,12 +63,10 @@ static int gone(struct sqlite_db *db, uint64_t id, struct err *err)
     bool row;
     int rc = sqlite_step(db, stmt, &row, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (row) {
+    if (row)
         last = sqlite_column_u64(stmt, 0);
-    }
     (void)sqlite3_reset(stmt);
     if (last < id) {
         return sqlite_went_back(db, err, "session %ju was never begun",
@@ -115,12 +112,10 @@ static int check(struct sqlite_db *db, uint64_t id, uint64_t *beat,
     bool ours;
     int rc = find(db, id, beat, &ours, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (*beat == 0) {
+    if (*beat == 0)
         return gone(db, id, err);
-    }
     if (!ours) {
         return sqlite_went_back(db, err, "session %ju is another's",
                                 (uintmax_t)id);
@@ -173,12 +168,10 @@ int sqlite_session_begin(struct sqlite_db *db, uint64_t old, int64_t timeout_ms,
     MEM_FREE(db->back);
     db->highest = 0;
     rc = sqlite_begin(db, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
-    if (old != 0) {
+    if (old != 0)
         rc = end_ours(db, old, err);
-    }
     if (rc == 0) {
         rc = insert(db, timeout_ms, id, started, err);
         db->revision++; /* the number of a session is never lost unseen */
@@ -196,9 +189,8 @@ int sqlite_session_close(struct sqlite_db *db, uint64_t id, struct err *err)
 {
     int rc = sqlite_begin(db, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     return finish(db, end_ours(db, id, err), err);
 }
 
@@ -217,14 +209,12 @@ int sqlite_session_beat(struct sqlite_db *db, uint64_t id, struct err *err)
 
     assert(db->writing);
     rc = check(db, id, &beat, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     sqlite_bind_u64(stmt, 1, id);
     rc = sqlite_run(db, stmt, err);
-    if (rc == 0 && id == db->own.id) {
+    if (rc == 0 && id == db->own.id)
         db->own.beating = beat + 1;
-    }
     return rc;
 }
 
@@ -261,9 +251,8 @@ int sqlite_session_reap(struct sqlite_db *db, const struct sql_seen *victim,
     bool row = false;
     int rc = sqlite_begin(db, err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     /* A process that is dead to the others does not judge. */
     rc = sqlite_session_check(db, self, err);
     if (rc == 0) {
@@ -272,11 +261,9 @@ int sqlite_session_reap(struct sqlite_db *db, const struct sql_seen *victim,
         sqlite_bind_u64(stmt, 2, victim->beat);
         rc = sqlite_probe(db, stmt, &row, err);
     }
-    if (rc == 0 && !row) {
+    if (rc == 0 && !row)
         rc = (int)err_set(err, ERR_NOT_FOUND, "it lives, or is gone already");
-    }
-    if (rc == 0) {
+    if (rc == 0)
         rc = end_session(db, victim->id, err);
-    }
     return finish(db, rc, err);
 }

@@ -28,9 +28,8 @@ int sqlite_open(struct registry **out, struct loop *loop,
     assert(timeout > 0);
     busy = busy < 20 ? 20 : busy > 2000 ? 2000 : busy;
     rc = sqlite_db_open(&db, conf->path, conf->namespace_, busy, err);
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     *out = sql_new(&kind, loop, sqlite_core_new(db, timeout), NULL, timeout);
     return 0;
 }

@@ -25,9 +25,8 @@ void zk_call_done(struct registry_call *call,
     mem_free(c->set_at);
     zk_walk_close(&c->walk);
     registry_call_done(call, reply);
-    if (txn) {
+    if (txn)
         zk_holds_txn_done(z);
-    }
 }
 
 void zk_call_fail(struct registry_call *call, enum err_code code,
@@ -67,9 +66,8 @@ void zk_submit(struct registry *r, struct registry_call *call)
 {
     struct zookeeper *z = of(r);
 
-    if (registry_call_refused(call, z->n_calls, z->call_bytes)) {
+    if (registry_call_refused(call, z->n_calls, z->call_bytes))
         return;
-    }
     if (!zk_usable(z)) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session any more");

@@ -32,9 +32,8 @@ struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key)
     struct zk_dir *d = zk_dir_find(w, key);
     size_t n = strlen(key);
 
-    if (d != NULL) {
+    if (d != NULL)
         return d;
-    }
     d = mem_zalloc(sizeof(*d) + n + 1);
     memcpy(d->key, key, n + 1);
     d->w = w;
@@ -69,13 +68,11 @@ static void move(struct zk_dir *d, enum zk_dir_list list)
 {
     struct zk_dir **lists = of(d->w)->lists;
 
-    if (d->list != ZK_DIR_IDLE) {
+    if (d->list != ZK_DIR_IDLE)
         DL_DELETE(lists[d->list], d);
-    }
     d->list = list;
-    if (list != ZK_DIR_IDLE) {
+    if (list != ZK_DIR_IDLE)
         DL_APPEND(lists[list], d);
-    }
 }
 
 void zk_dir_place(struct zk_dir *d)
@@ -84,9 +81,8 @@ void zk_dir_place(struct zk_dir *d)
                             : d->dirty                       ? ZK_DIR_WAITING
                                                              : ZK_DIR_IDLE;
 
-    if (list != d->list || list == ZK_DIR_READY) { /* others have their turn */
+    if (list != d->list || list == ZK_DIR_READY) /* others have their turn */
         move(d, list);
-    }
 }
 
 void zk_dir_soil(struct zk_dir *d)
@@ -135,20 +131,17 @@ static void child_gone(struct zk_dir *d, const char *name, bool tell)
     char *key = child_key(d, name);
     struct zk_dir *below = zk_dir_find(w, key);
 
-    if (below != NULL) {
+    if (below != NULL)
         zk_dir_remove(below, tell);
-    }
-    if (tell && w->fn != NULL) {
+    if (tell && w->fn != NULL)
         registry_view_gone(w, key, 0);
-    }
     mem_free(key);
 }
 
 void zk_dir_remove(struct zk_dir *d, bool tell)
 {
-    for (size_t i = 0; i < d->n; i++) {
+    for (size_t i = 0; i < d->n; i++)
         child_gone(d, d->children[i].name, tell);
-    }
     drop(d);
 }
 
@@ -173,16 +166,14 @@ void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all)
         int order = 1;
 
         c->name = d->block.items[i];
-        while (at < n_old && (order = strcmp(old[at].name, c->name)) < 0) {
+        while (at < n_old && (order = strcmp(old[at].name, c->name)) < 0)
             child_gone(d, old[at++].name, true);
-        }
         c->unread = all || at == n_old || order != 0 || old[at].unread;
         at += at < n_old && order == 0;
         d->n_unread += c->unread;
     }
-    while (at < n_old) {
+    while (at < n_old)
         child_gone(d, old[at++].name, true);
-    }
     mem_free(old);
     zk_names_close(&block);
 }
@@ -196,14 +187,12 @@ static struct zk_child *find_child(const struct zk_dir *d, const char *name)
         size_t middle = low + (high - low) / 2;
         int order = strcmp(d->children[middle].name, name);
 
-        if (order == 0) {
+        if (order == 0)
             return &d->children[middle];
-        }
-        if (order < 0) {
+        if (order < 0)
             low = middle + 1;
-        } else {
+        else
             high = middle;
-        }
     }
     return NULL;
 }
@@ -231,9 +220,8 @@ void zk_dir_child_changed(const struct registry_watch *w, const char *key)
         d == NULL ? NULL : find_child(d, strrchr(key, '/') + 1);
 
     mem_free(parent);
-    if (c != NULL) {
+    if (c != NULL)
         child_changed(d, c);
-    }
 }
 
 /* In the lowest directory on its way that is known: the name is read, or if it

@@ -45,9 +45,8 @@ void zk_watcher(zhandle_t *zh, int type, int state, const char *path, void *ctx)
     e->handle = h;
     e->type = type;
     e->state = state;
-    if (len > 0) {
+    if (len > 0)
         memcpy(e->path, path, len);
-    }
     if (state == ZOO_CONNECTED_STATE) {
         socklen_t size = sizeof(e->server);
 
@@ -75,9 +74,8 @@ static void on_event(void *arg)
             h->server = e->server;
             h->connected_at = e->at;
         }
-        if (h == z->handle && h->opened) {
+        if (h == z->handle && h->opened)
             zk_on_state(z);
-        }
     } else if (current) {
         zk_holds_event(z, e->type, e->path);
         zk_watches_event(z, e->type, e->path);
@@ -91,9 +89,8 @@ static void run_close(void *arg)
 {
     struct zk_handle *h = arg;
 
-    if (h->zh != NULL) {
+    if (h->zh != NULL)
         (void)zookeeper_close(h->zh); /* frees it even when it fails */
-    }
 }
 
 /* The library's threads are gone, and all that they handed over came before.
@@ -124,9 +121,8 @@ static void run_open(void *arg)
     struct zookeeper *z = h->z;
     char *servers = zk_servers(z->hosts, &h->n_servers);
 
-    if (servers == NULL) {
+    if (servers == NULL)
         return; /* and said so */
-    }
     h->zh = zookeeper_init2(servers, zk_watcher, (int)z->asked_timeout_ms, NULL,
                             h, 0, zk_log_callback());
     mem_free(servers);
@@ -158,9 +154,8 @@ static void on_severed(void *arg)
 
     h->severed = true;
     h->state = ZOO_EXPIRED_SESSION_STATE;
-    if (h == h->z->handle) {
+    if (h == h->z->handle)
         zk_on_state(h->z);
-    }
 }
 
 /* Seen twice: after a pause of the whole process the loop gets its chance to
@@ -242,7 +237,6 @@ void zk_handle_close(struct zookeeper *z, loop_f *closed)
     z->handle = NULL;
     set_guarded(z, NULL);
     h->closed = closed;
-    if (h->opened) {
+    if (h->opened)
         submit_close(h);
-    }
 }

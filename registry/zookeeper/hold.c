@@ -77,9 +77,8 @@ static void gone(struct registry_hold *hold)
     registry_timer_stop(&h->retry);
     zk_forget(of(hold), hold);
     forget_node(h);
-    if (!zk_stopping(of(hold))) {
+    if (!zk_stopping(of(hold)))
         registry_hold_gone(hold);
-    }
 }
 
 static void on_removed(void *arg, struct zk_request *q)
@@ -102,13 +101,11 @@ static bool guards_a_txn(const struct registry_hold *hold)
 
     DL_FOREACH(hold->r->calls, call)
     {
-        for (size_t i = 0; i < call->n_ops && call->refusal == NULL; i++) {
+        for (size_t i = 0; i < call->n_ops && call->refusal == NULL; i++)
             if (call->ops[i].type == REGISTRY_CHECK_LOCK &&
                 call->ops[i].version == hold->fence &&
-                strcmp(call->ops[i].key, hold->key) == 0) {
+                strcmp(call->ops[i].key, hold->key) == 0)
                 return true;
-            }
-        }
     }
     return false;
 }
@@ -155,9 +152,8 @@ void zk_holds_txn_done(struct zookeeper *z)
     {
         struct zk_hold *h = hold->priv;
 
-        if (h->leaving && h->step == ZK_HOLD_STANDS) {
+        if (h->leaving && h->step == ZK_HOLD_STANDS)
             leave(hold);
-        }
     }
 }
 
@@ -167,18 +163,16 @@ static void on_retry(void *arg)
 {
     struct registry_hold *hold = arg;
 
-    if (!over(hold) && ((struct zk_hold *)hold->priv)->step == ZK_HOLD_STANDS) {
+    if (!over(hold) && ((struct zk_hold *)hold->priv)->step == ZK_HOLD_STANDS)
         list(hold);
-    }
 }
 
 static void retry_later(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
 
-    if (h->retry.impl == NULL) {
+    if (h->retry.impl == NULL)
         registry_timer_start(hold->r, &h->retry, RETRY_MS, on_retry, hold);
-    }
 }
 
 /* Our node went although the session stands: somebody removed it. */
@@ -192,22 +186,20 @@ static void node_removed(struct registry_hold *hold)
     zk_forget(of(hold), hold);
     h->listing = false;
     forget_node(h);
-    if (h->leaving) {
+    if (h->leaving)
         gone(hold);
-    } else if (had) {
+    else if (had)
         registry_hold_lost(hold); /* calls unlock */
-    } else {
+    else
         create(hold);
-    }
 }
 
 static void on_own(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
 
-    if (q->rc == ZNONODE) {
+    if (q->rc == ZNONODE)
         node_removed(hold);
-    }
 }
 
 static void grant(struct registry_hold *hold)
@@ -236,17 +228,15 @@ static void on_awaited(void *arg, struct zk_request *q)
     struct registry_hold *hold = arg;
     struct zk_hold *h = hold->priv;
 
-    if (h->step != ZK_HOLD_STANDS || h->granted) {
+    if (h->step != ZK_HOLD_STANDS || h->granted)
         return;
-    }
     if (q->rc == ZOK && zk_owner(&q->stat) == 0 &&
         zk_others_pass_over(hold, q->path)) {
         list(hold);
         return;
     }
-    if (q->rc == ZOK && h->awaits_first) {
+    if (q->rc == ZOK && h->awaits_first)
         on_holder(hold, q);
-    }
     if (q->rc == ZOK && hold->try_once) { /* the node waits for what is next */
         registry_hold_refused(hold, ERR_TIMEOUT);
     } else if (q->rc == ZNONODE) {
@@ -262,9 +252,8 @@ static bool find_place(struct registry_hold *hold, const struct zk_names *names,
 {
     struct zk_hold *h = hold->priv;
 
-    if (!zk_place(names, h->uuid, place)) {
+    if (!zk_place(names, h->uuid, place))
         return false;
-    }
     for (size_t i = 0; i < names->n; i++) {
         if (names->items[i] != place->ours &&
             zk_place_is_ours(names->items[i], h->uuid)) {
@@ -301,9 +290,8 @@ static void on_listed(void *arg, struct zk_request *q)
     struct zk_place place;
 
     h->listing = false;
-    if (zk_broken(q->rc) || h->step != ZK_HOLD_STANDS || h->granted) {
+    if (zk_broken(q->rc) || h->step != ZK_HOLD_STANDS || h->granted)
         return;
-    }
     if (q->rc != ZOK && q->rc != ZNONODE) {
         retry_later(hold);
         return;
@@ -313,13 +301,12 @@ static void on_listed(void *arg, struct zk_request *q)
         return;
     }
     zk_others_sift(hold, &q->names);
-    if (!find_place(hold, &q->names, q->path, &place)) {
+    if (!find_place(hold, &q->names, q->path, &place))
         node_removed(hold);
-    } else if (place.before == NULL) {
+    else if (place.before == NULL)
         grant(hold);
-    } else {
+    else
         wait_for(hold, q->path, &place);
-    }
 }
 
 static void list(struct registry_hold *hold)
@@ -329,9 +316,8 @@ static void list(struct registry_hold *hold)
 
     assert(h->step == ZK_HOLD_STANDS);
     h->list_again = h->listing;
-    if (h->listing || h->leaving) {
+    if (h->listing || h->leaving)
         return;
-    }
     h->listing = true;
     dir = lock_dir(hold);
     ask(hold, ZK_CHILDREN, dir, false, on_listed);
@@ -348,20 +334,17 @@ void zk_holds_event(struct zookeeper *z, int type, const char *path)
     {
         struct zk_hold *h = hold->priv;
 
-        if (h->step != ZK_HOLD_STANDS || h->leaving || over(hold)) {
+        if (h->step != ZK_HOLD_STANDS || h->leaving || over(hold))
             continue;
-        }
-        if (h->granted && strcmp(h->path, path) == 0) {
+        if (h->granted && strcmp(h->path, path) == 0)
             own = hold;
-        } else if (h->awaited != NULL && strcmp(h->awaited, path) == 0) {
+        else if (h->awaited != NULL && strcmp(h->awaited, path) == 0)
             list(hold);
-        }
     }
-    if (own != NULL && type == ZOO_DELETED_EVENT) {
+    if (own != NULL && type == ZOO_DELETED_EVENT)
         node_removed(own);
-    } else if (own != NULL) {
+    else if (own != NULL)
         ask(own, ZK_GET, ((struct zk_hold *)own->priv)->path, true, on_own);
-    }
 }
 
 /* --- our node ------------------------------------------------------------ */
@@ -375,11 +358,10 @@ static void stands(struct registry_hold *hold, const char *path,
     h->path = mem_strdup(path);
     h->fence = (uint64_t)stat->czxid;
     h->step = ZK_HOLD_STANDS;
-    if (h->leaving) {
+    if (h->leaving)
         leave(hold);
-    } else {
+    else
         list(hold);
-    }
 }
 
 /* It does not stand. */
@@ -388,25 +370,22 @@ static void begin_again(struct registry_hold *hold)
     struct zk_hold *h = hold->priv;
 
     h->step = ZK_HOLD_NONE;
-    if (h->leaving) {
+    if (h->leaving)
         leave(hold);
-    } else {
+    else
         create(hold);
-    }
 }
 
 static void on_found(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
 
-    if (zk_broken(q->rc)) {
+    if (zk_broken(q->rc))
         return; /* the session is over */
-    }
-    if (q->rc == ZOK && zk_owner(&q->stat) == hold->session) {
+    if (q->rc == ZOK && zk_owner(&q->stat) == hold->session)
         stands(hold, q->path, &q->stat);
-    } else {
+    else
         begin_again(hold); /* somebody removed it since it was listed */
-    }
 }
 
 static void on_searched(void *arg, struct zk_request *q)
@@ -415,9 +394,8 @@ static void on_searched(void *arg, struct zk_request *q)
     struct zk_place place;
     char *path;
 
-    if (zk_broken(q->rc)) {
+    if (zk_broken(q->rc))
         return;
-    }
     if (q->rc == ZOK && find_place(hold, &q->names, q->path, &place)) {
         path = mem_printf("%s/%s", q->path, place.ours);
         ask(hold, ZK_EXISTS, path, false, on_found);
@@ -458,9 +436,8 @@ static void on_directory(void *arg, int rc)
 {
     struct registry_hold *hold = arg;
 
-    if (zk_broken(rc)) {
+    if (zk_broken(rc))
         return;
-    }
     if (rc != ZOK) {
         refuse(hold, rc);
         return;
@@ -515,14 +492,12 @@ void zk_lock(struct registry *r, struct registry_hold *hold)
     struct zk_hold *h = hold->priv;
 
     assert(hold->session == r->session);
-    if (!zk_usable((struct zookeeper *)(void *)r)) {
+    if (!zk_usable((struct zookeeper *)(void *)r))
         return; /* DISCONNECTED follows and ends the hold */
-    }
-    if (h->step == ZK_HOLD_STANDS) {
+    if (h->step == ZK_HOLD_STANDS)
         list(hold);
-    } else {
+    else
         create(hold);
-    }
 }
 
 const char *zk_lock_path(const struct zookeeper *z, const char *key,
@@ -534,9 +509,8 @@ const char *zk_lock_path(const struct zookeeper *z, const char *key,
     {
         const struct zk_hold *h = hold->priv;
 
-        if (h->granted && h->fence == fence && strcmp(hold->key, key) == 0) {
+        if (h->granted && h->fence == fence && strcmp(hold->key, key) == 0)
             return h->path;
-        }
     }
     return NULL;
 }
@@ -554,9 +528,8 @@ void zk_holds_lost(struct zookeeper *z)
         registry_timer_stop(&h->retry);
         forget_node(h);
         h->listing = false;
-        if (h->leaving) {
+        if (h->leaving)
             gone(hold);
-        }
     }
 }
 

@@ -75,9 +75,8 @@ static void remember(struct zookeeper *z, mono_ms sent_at)
     struct zk_life *l = &z->life;
     int64_t apart = z->base.session_timeout_ms / (3 * ZK_HEARD);
 
-    if (l->n > 0 && sent_at - l->heard[l->n - 1].sent < apart) {
+    if (l->n > 0 && sent_at - l->heard[l->n - 1].sent < apart)
         return;
-    }
     if (l->n == ZK_HEARD) {
         l->n--;
         memmove(&l->heard[0], &l->heard[1], l->n * sizeof(l->heard[0]));
@@ -94,11 +93,9 @@ static mono_ms counted(const struct zookeeper *z, mono_ms sent_at)
 {
     const struct zk_life *l = &z->life;
 
-    for (size_t i = l->n; i-- > 0;) {
-        if (l->heard[i].answered <= sent_at - gap(z)) {
+    for (size_t i = l->n; i-- > 0;)
+        if (l->heard[i].answered <= sent_at - gap(z))
             return l->heard[i].sent;
-        }
-    }
     return z->handle->connected_at - z->base.session_timeout_ms / 3;
 }
 
@@ -148,9 +145,8 @@ static void leave_server(struct zookeeper *z)
                  LOG_S("reason", "it answers and does not write: it may have "
                                  "lost its leader; on to the next one"));
     }
-    if (s->first.ss_family == AF_UNSPEC) {
+    if (s->first.ss_family == AF_UNSPEC)
         s->first = h->server;
-    }
     zk_server_drop(&h->server);
     z->life.committed = now(z); /* it takes a moment until we hear of it */
 }
@@ -162,9 +158,8 @@ static mono_ms unanswered(const struct zookeeper *z)
 
     DL_FOREACH(z->handle->in_flight, q)
     {
-        if (zk_commits(q->type)) {
+        if (zk_commits(q->type))
             return q->sent_at;
-        }
     }
     return INT64_MAX;
 }
@@ -175,9 +170,8 @@ static bool is_silent(const struct zookeeper *z)
     int64_t third = z->base.session_timeout_ms / 3;
     mono_ms since = unanswered(z);
 
-    if (since == INT64_MAX) {
+    if (since == INT64_MAX)
         return false;
-    }
     since = since > z->life.committed ? since : z->life.committed;
     return now(z) - since >= (z->handle->n_servers == 1 ? 2 * third : third);
 }
@@ -193,9 +187,8 @@ void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed)
         from = from < sent_at ? from : sent_at;
         z->life.committed = now(z);
         speaks(z);
-        if (z->base.session != 0) {
+        if (z->base.session != 0)
             registry_liveness_counted(&z->liveness, sent_at, from);
-        }
     }
     remember(z, sent_at);
 }
@@ -208,12 +201,10 @@ void zk_life_tick(struct zookeeper *z)
     bool late = now(z) - z->liveness.counted > timeout * 5 / 8;
     int64_t every = late ? gap(z) : timeout * 3 / 16;
 
-    if (!z->connected) {
+    if (!z->connected)
         return;
-    }
-    if (is_silent(z)) {
+    if (is_silent(z))
         leave_server(z);
-    } else if (now(z) - z->committed_at >= every) {
+    else if (now(z) - z->committed_at >= every)
         zk_probe(z);
-    }
 }

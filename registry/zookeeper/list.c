@@ -124,12 +124,10 @@ static bool level_due_first(const struct level *l)
     size_t n;
     int order;
 
-    if (l->n_due == 0) {
+    if (l->n_due == 0)
         return false;
-    }
-    if (l->at == l->names.n) {
+    if (l->at == l->names.n)
         return true;
-    }
     name = l->names.items[l->due[l->n_due - 1]];
     next = l->names.items[l->at];
     n = strlen(name);
@@ -142,12 +140,10 @@ static bool passed_over(const struct zk_walk *w, const char *key)
 {
     size_t n = strlen(key);
 
-    if (w->behind == NULL || strcmp(key, w->behind) > 0) {
+    if (w->behind == NULL || strcmp(key, w->behind) > 0)
         return false;
-    }
-    if (strncmp(key, w->behind, n) != 0) {
+    if (strncmp(key, w->behind, n) != 0)
         return true;
-    }
     return (unsigned char)w->behind[n] > '/';
 }
 
@@ -157,13 +153,11 @@ void zk_walk_close(struct zk_walk **walk)
 {
     struct zk_walk *w = *walk;
 
-    if (w == NULL) {
+    if (w == NULL)
         return;
-    }
     *walk = NULL;
-    while (w->top != NULL) {
+    while (w->top != NULL)
         level_pop(w);
-    }
     for (size_t i = 0; i < w->n; i++) {
         mem_free((char *)w->entries[i].key);
         mem_free((char *)w->entries[i].value);
@@ -191,9 +185,8 @@ static void drop_oldest(struct zookeeper *z)
 
 void zk_walks_close(struct zookeeper *z)
 {
-    while (z->walks != NULL) {
+    while (z->walks != NULL)
         drop_oldest(z);
-    }
 }
 
 static void park(struct zk_walk *w)
@@ -201,13 +194,11 @@ static void park(struct zk_walk *w)
     struct zookeeper *z = w->z;
     mono_ms now = loop_clock(z->base.loop)->mono;
 
-    for (struct level *l = w->top; l != NULL; l = l->up) {
+    for (struct level *l = w->top; l != NULL; l = l->up)
         level_unread(l);
-    }
     while (z->walks != NULL &&
-           (z->n_walks >= PARKED || now - z->walks->parked_at >= PARK_MS)) {
+           (z->n_walks >= PARKED || now - z->walks->parked_at >= PARK_MS))
         drop_oldest(z);
-    }
     w->parked_at = now;
     DL_APPEND(z->walks, w);
     z->n_walks++;
@@ -221,9 +212,8 @@ static struct zk_walk *find_parked(const struct registry_call *call)
     DL_FOREACH(z->walks, w)
     {
         if (w->session == call->session && strcmp(w->prefix, call->key) == 0 &&
-            strcmp(w->last, call->from) == 0) {
+            strcmp(w->last, call->from) == 0)
             return w;
-        }
     }
     return NULL;
 }
@@ -240,9 +230,8 @@ static void finish(struct zk_walk *w)
 
     assert(w->outstanding == 0);
     while (w->top != NULL && w->top->at == w->top->names.n &&
-           w->top->n_due == 0) {
+           w->top->n_due == 0)
         level_pop(w);
-    }
     for (size_t i = 0; i < page.n; i++) {
         uint64_t created = page.entries[i].created;
 
@@ -291,9 +280,8 @@ static void on_listed(void *arg, struct zk_request *q)
         fail(w, w->prefix, q->rc);
         return;
     }
-    if (q->rc == ZOK && q->names.n > 0) {
+    if (q->rc == ZOK && q->names.n > 0)
         level_push(w, zk_key(w->z, q->path), &q->names);
-    }
     step(w);
 }
 
@@ -375,20 +363,17 @@ static bool take(struct zk_walk *w)
     struct ahead *a = &l->window[l->at % WINDOW];
     char *key;
 
-    if (l->at == l->read || a->state == READING) {
+    if (l->at == l->read || a->state == READING)
         return false;
-    }
     if (a->state == READ && a->rc == ZOK) {
         key = child_key(l, l->at);
         if (zk_is_directory(&a->stat) ||
-            (w->behind != NULL && strcmp(key, w->behind) <= 0)) {
+            (w->behind != NULL && strcmp(key, w->behind) <= 0))
             mem_free(key);
-        } else {
+        else
             tell(w, key, a);
-        }
-        if (a->stat.numChildren > 0) {
+        if (a->stat.numChildren > 0)
             level_add_due(l, l->at);
-        }
     }
     MEM_FREE(a->data);
     a->state = NOT_READ;
@@ -410,9 +395,8 @@ static void step(struct zk_walk *w)
 {
     while (w->n < w->call->limit && w->top != NULL) {
         if (level_due_first(w->top)) {
-            if (w->outstanding == 0) {
+            if (w->outstanding == 0)
                 descend(w);
-            }
             return;
         }
         if (w->top->at == w->top->names.n) {
@@ -420,13 +404,11 @@ static void step(struct zk_walk *w)
             continue;
         }
         read_ahead(w);
-        if (!take(w)) {
+        if (!take(w))
             return;
-        }
     }
-    if (w->outstanding == 0) {
+    if (w->outstanding == 0)
         finish(w);
-    }
 }
 
 void zk_list(struct registry_call *call)
@@ -447,9 +429,8 @@ void zk_list(struct registry_call *call)
     w->call = call;
     w->entries = mem_array(call->limit, sizeof(*w->entries));
     ((struct zk_call *)call->priv)->walk = w;
-    if (fresh) {
+    if (fresh)
         ask(w, ZK_CHILDREN, w->prefix, 0, on_listed);
-    } else {
+    else
         step(w);
-    }
 }

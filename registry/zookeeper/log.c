@@ -30,9 +30,8 @@ static bool heard_lately(const char *place, size_t len)
 
     before = atomic_load(&places[i].heard);
     if (atomic_load(&places[i].place) == hash && before != 0 &&
-        now - before < QUIET_MS) {
+        now - before < QUIET_MS)
         return true;
-    }
     atomic_store(&places[i].place, hash);
     atomic_store(&places[i].heard, now);
     return false;
@@ -43,14 +42,13 @@ static void on_line(const char *message)
     const char *level = strstr(message, ":ZOO_");
     const char *text = level == NULL ? NULL : strstr(level, ": ");
 
-    if (text == NULL) {
+    if (text == NULL)
         log_debug("=zookeeper-client", LOG_S("text", message));
-    } else if (strncmp(level, ":ZOO_ERROR", 10) != 0 &&
-               strncmp(level, ":ZOO_WARN", 9) != 0) {
+    else if (strncmp(level, ":ZOO_ERROR", 10) != 0 &&
+             strncmp(level, ":ZOO_WARN", 9) != 0)
         log_debug("=zookeeper-client", LOG_S("text", text + 2));
-    } else if (!heard_lately(level, (size_t)(text - level))) {
+    else if (!heard_lately(level, (size_t)(text - level)))
         log_info("!zookeeper-client", LOG_S("text", text + 2));
-    }
 }
 
 log_callback_fn zk_log_callback(void)

@@ -39,9 +39,8 @@ struct packet {
 static void add(struct packet *p, uint64_t value, size_t size)
 {
     assert(p->len + size <= sizeof(p->bytes));
-    while (size-- > 0) {
+    while (size-- > 0)
         p->bytes[p->len++] = (unsigned char)(value >> (8 * size));
-    }
 }
 
 static uint32_t get32(const unsigned char *at)
@@ -74,17 +73,14 @@ static bool says_over(const unsigned char *in, size_t len)
 {
     uint64_t size, session;
 
-    if (len < 4 + 16) {
+    if (len < 4 + 16)
         return false;
-    }
     size = get32(in);
     session = (uint64_t)get32(in + 12) << 32 | get32(in + 16);
-    if (session == 0) {
+    if (session == 0)
         return true;
-    }
-    if (size > ANSWER_MAX || len < 4 + size + 4 + 16) {
+    if (size > ANSWER_MAX || len < 4 + size + 4 + 16)
         return false;
-    }
     in += 4 + size + 4;
     return get32(in) == XID && get32(in + 12) == 0;
 }
@@ -99,12 +95,10 @@ static bool wait_for(int fd, short events, mono_ms by)
     while ((left = by - clock_mono_ms()) > 0) {
         int rc = poll(&p, 1, (int)left);
 
-        if (rc > 0) {
+        if (rc > 0)
             return true;
-        }
-        if (rc < 0 && errno != EINTR) {
+        if (rc < 0 && errno != EINTR)
             return false;
-        }
     }
     return false;
 }
@@ -117,18 +111,15 @@ static bool talk(int fd, const struct packet *p, mono_ms by)
 
     /* An empty buffer takes so little as a whole. */
     if (!wait_for(fd, POLLOUT, by) ||
-        send(fd, p->bytes, p->len, MSG_NOSIGNAL) != (ssize_t)p->len) {
+        send(fd, p->bytes, p->len, MSG_NOSIGNAL) != (ssize_t)p->len)
         return false;
-    }
     while (got < sizeof(in) && wait_for(fd, POLLIN, by)) {
         n = recv(fd, in + got, sizeof(in) - got, 0);
-        if (n <= 0) {
+        if (n <= 0)
             return false;
-        }
         got += (size_t)n;
-        if (says_over(in, got)) {
+        if (says_over(in, got))
             return true;
-        }
     }
     return false;
 }
@@ -141,12 +132,10 @@ static bool try_address(const struct addrinfo *a, const struct packet *p,
         socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     bool over = false;
 
-    if (fd < 0) {
+    if (fd < 0)
         return false;
-    }
-    if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS) {
+    if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS)
         over = talk(fd, p, by);
-    }
     (void)close(fd);
     return over;
 }
@@ -181,15 +170,13 @@ static void run(void *arg)
 
     o->over = false;
     o->tries++;
-    if (all == NULL) {
+    if (all == NULL)
         return; /* and said so */
-    }
     patience = patience < TRY_MS_MIN   ? TRY_MS_MIN
                : patience > TRY_MS_MAX ? TRY_MS_MAX
                                        : patience;
-    for (size_t i = (o->tries - 1) % o->n_servers + 1; i > 0; i--) {
+    for (size_t i = (o->tries - 1) % o->n_servers + 1; i > 0; i--)
         server = strsep(&at, ",");
-    }
     fill(&p, &o->id, o->timeout_ms);
     o->over = try_server(server, &p, patience);
     mem_free(all);
@@ -232,16 +219,14 @@ void zk_old_tick(struct zookeeper *z)
     struct zk_old *o = &z->old;
     int rc;
 
-    if (o->id.client_id == 0 || o->trying) {
+    if (o->id.client_id == 0 || o->trying)
         return;
-    }
     if (now(o) >= o->by) {
         o->id.client_id = 0;
         return;
     }
-    if (now(o) < o->again) {
+    if (now(o) < o->again)
         return;
-    }
     o->trying = true;
     zk_diagnosis_yield(z);
     rc = worker_submit(z->opener, &o->job, run, on_tried, o);

@@ -37,13 +37,11 @@ static void tell_once(struct registry_hold *hold, const char *node,
 
     LL_FOREACH(z->told, t)
     {
-        if (t->what == what && strcmp(t->key, hold->key) == 0) {
+        if (t->what == what && strcmp(t->key, hold->key) == 0)
             return;
-        }
     }
-    if (z->n_told == TOLD_MAX) {
+    if (z->n_told == TOLD_MAX)
         return;
-    }
     t = mem_alloc(sizeof(*t) + n);
     t->what = what;
     memcpy(t->key, hold->key, n);
@@ -66,9 +64,8 @@ bool zk_others_pass_over(struct registry_hold *hold, const char *path)
     struct zk_hold *h = hold->priv;
     const char *name = strrchr(path, '/') + 1;
 
-    if (h->n_passed == PASSED_MAX) {
+    if (h->n_passed == PASSED_MAX)
         return false;
-    }
     tell_once(hold, path, nobodys);
     h->passed = mem_realloc(h->passed, (h->n_passed + 1) * sizeof(*h->passed));
     h->passed[h->n_passed++] = mem_strdup(name);
@@ -77,11 +74,9 @@ bool zk_others_pass_over(struct registry_hold *hold, const char *path)
 
 static bool is_passed(const struct zk_hold *h, const char *name)
 {
-    for (size_t i = 0; i < h->n_passed; i++) {
-        if (strcmp(h->passed[i], name) == 0) {
+    for (size_t i = 0; i < h->n_passed; i++)
+        if (strcmp(h->passed[i], name) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -93,21 +88,18 @@ void zk_others_sift(struct registry_hold *hold, struct zk_names *names)
     for (size_t i = 0; i < names->n; i++) {
         char *name = names->items[i];
 
-        if (!is_passed(hold->priv, name)) {
+        if (!is_passed(hold->priv, name))
             names->items[n++] = name;
-        }
-        if (zk_place_is_foreign(name)) {
+        if (zk_place_is_foreign(name))
             tell_once(hold, name, foreign);
-        }
     }
     names->n = n;
 }
 
 void zk_others_forget(struct zk_hold *h)
 {
-    while (h->n_passed > 0) {
+    while (h->n_passed > 0)
         mem_free(h->passed[--h->n_passed]);
-    }
     MEM_FREE(h->passed);
 }
 

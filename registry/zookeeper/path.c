@@ -76,15 +76,12 @@ struct making {
 
 static void made_one(struct making *m, int rc)
 {
-    if (rc != ZOK && rc != ZNODEEXISTS && m->rc == ZOK) {
+    if (rc != ZOK && rc != ZNODEEXISTS && m->rc == ZOK)
         m->rc = rc;
-    }
-    if (--m->pending > 0) {
+    if (--m->pending > 0)
         return;
-    }
-    if (m->done != NULL) {
+    if (m->done != NULL)
         m->done(m->arg, m->rc);
-    }
     mem_free(m);
 }
 
@@ -120,9 +117,8 @@ static void make_chain(struct zookeeper *z, struct making *m, char *path,
             make(z, m, path, mode);
             *s = end ? '\0' : '/';
         }
-        if (end) {
+        if (end)
             return;
-        }
     }
 }
 
@@ -143,9 +139,8 @@ void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
     m->arg = arg;
     m->pending = 1; /* until all are sent */
     qsort(dirs, n, sizeof(char *), by_bytes);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         make_chain(z, m, dirs[i], i == 0 ? NULL : dirs[i - 1], mode);
-    }
     assert(m->pending > 1);
     m->pending--;
 }

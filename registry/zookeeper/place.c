@@ -54,11 +54,9 @@ bool zk_place_is_ours(const char *name, const char *uuid)
 
 static bool all_digits(const char *s, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (s[i] < '0' || s[i] > '9') {
+    for (size_t i = 0; i < n; i++)
+        if (s[i] < '0' || s[i] > '9')
             return false;
-        }
-    }
     return true;
 }
 
@@ -72,9 +70,8 @@ bool zk_place_number(const char *name, int32_t *out)
 
     if (ten != NULL && all_digits(ten, 10)) {
         value = strtoll(ten, NULL, 10);
-        if (value > INT32_MAX && ten > name && ten[-1] == '-') {
+        if (value > INT32_MAX && ten > name && ten[-1] == '-')
             value = -value;
-        }
     } else if (ten != NULL && ten[0] == '-' && all_digits(ten + 1, 9)) {
         value = strtoll(ten, NULL, 10);
     } else {
@@ -98,9 +95,8 @@ static bool precedes(const char *a, const char *b)
 {
     int32_t x, y;
 
-    if (zk_place_number(a, &x) && zk_place_number(b, &y)) {
+    if (zk_place_number(a, &x) && zk_place_number(b, &y))
         return (int32_t)((uint32_t)x - (uint32_t)y) < 0;
-    }
     return strcmp(rank(a), rank(b)) < 0;
 }
 
@@ -114,9 +110,8 @@ static bool is_numbered(const char *name)
 /* Of those before ours the last one with a number, or the last without. */
 static const char *later(const char *a, const char *b)
 {
-    if (a == NULL || is_numbered(a) != is_numbered(b)) {
+    if (a == NULL || is_numbered(a) != is_numbered(b))
         return a == NULL || is_numbered(b) ? b : a;
-    }
     return precedes(a, b) ? b : a;
 }
 
@@ -128,9 +123,8 @@ bool zk_place(const struct zk_names *names, const char *uuid,
         const char *name = names->items[i];
 
         if (zk_place_is_ours(name, uuid) &&
-            (out->ours == NULL || precedes(name, out->ours))) {
+            (out->ours == NULL || precedes(name, out->ours)))
             out->ours = name;
-        }
     }
     out->first = out->ours;
     for (size_t i = 0; i < names->n && out->ours != NULL; i++) {

@@ -19,9 +19,8 @@
 static void enter(struct zk_dir *d)
 {
     if ((d->armed == 0 && !d->awaited) ||
-        loop_clock(d->w->r->loop)->mono - d->listed_at >= LIST_MS) {
+        loop_clock(d->w->r->loop)->mono - d->listed_at >= LIST_MS)
         zk_dir_soil(d);
-    }
 }
 
 void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
@@ -38,9 +37,8 @@ void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
         struct zk_dir *d = zw->cursor == NULL ? zw->dirs : zw->cursor;
 
         zw->budget -= 1;
-        if (zw->cursor == NULL || zw->cursor_at == 0) {
+        if (zw->cursor == NULL || zw->cursor_at == 0)
             enter(d);
-        }
         zw->cursor = d;
         if (zw->cursor_at < d->n) {
             struct zk_child *c = &d->children[zw->cursor_at];

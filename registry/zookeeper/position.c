@@ -88,15 +88,12 @@ static unsigned due(const struct zookeeper *z)
 {
     const struct zk_position *p = &z->position;
 
-    if (z->base.history == NULL || p->making || p->refused) {
+    if (z->base.history == NULL || p->making || p->refused)
         return 0;
-    }
-    if (!p->checked) {
+    if (!p->checked)
         return bit(ZK_SHARED) | (is_watcher(z) ? 0 : bit(ZK_OWN));
-    }
-    if (loop_clock(z->base.loop)->mono - p->written < EVERY_MS) {
+    if (loop_clock(z->base.loop)->mono - p->written < EVERY_MS)
         return 0;
-    }
     return bit(is_watcher(z) ? ZK_SHARED : ZK_OWN);
 }
 
@@ -118,18 +115,16 @@ void zk_position_probe(struct zk_request *q)
 {
     unsigned what = due(q->z);
 
-    if (what != 0) {
+    if (what != 0)
         add(q, what);
-    } else { /* it changes nothing */
+    else /* it changes nothing */
         zoo_check_op_init(&q->ops[q->n_ops++], "/", -1);
-    }
 }
 
 void zk_position_ride(struct zk_request *q)
 {
-    if (is_watcher(q->z) && (due(q->z) & bit(ZK_SHARED))) {
+    if (is_watcher(q->z) && (due(q->z) & bit(ZK_SHARED)))
         add(q, bit(ZK_SHARED));
-    }
 }
 
 /* --- nodes that are missing ---------------------------------------------- */
@@ -156,15 +151,12 @@ static void on_made(void *arg, int rc)
     struct zk_position *p = &z->position;
 
     p->making = false;
-    if (zk_stopping(z) || z->handle == NULL || zk_broken(rc)) {
+    if (zk_stopping(z) || z->handle == NULL || zk_broken(rc))
         return; /* the next connection begins with it */
-    }
-    if (rc != ZOK) {
+    if (rc != ZOK)
         refused(z, rc);
-    }
-    if (z->connected) {
+    if (z->connected)
         zk_probe(z);
-    }
 }
 
 static void make(struct zookeeper *z)
@@ -187,11 +179,9 @@ static bool fell(struct zk_count *c, const struct Stat *now, struct err *why)
     c->czxid = now->czxid;
     c->mzxid = now->mzxid;
     c->version = (uint32_t)now->version;
-    if (was.czxid == 0 ||
-        (now->czxid == was.czxid && c->version > was.version &&
-         now->mzxid > was.mzxid)) {
+    if (was.czxid == 0 || (now->czxid == was.czxid &&
+                           c->version > was.version && now->mzxid > was.mzxid))
         return false;
-    }
     err_set(why, ERR_WENT_BACK,
             "%s was made by %#" PRIx64 " and at version %" PRIu32
             " by %#" PRIx64 ", and now is of %#" PRIx64 ", at version %" PRIu32
@@ -206,9 +196,8 @@ static int failure(const struct zk_request *q, enum zk_count_of *which)
 {
     int at = q->n_ops;
 
-    for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++) {
+    for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++)
         at -= (q->counts & bit(i)) != 0;
-    }
     for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++) {
         int rc = q->counts & bit(i) ? q->results[at++].err : ZOK;
 
@@ -239,17 +228,14 @@ static bool compare_failed(struct zookeeper *z, struct zk_request *q,
     p->written = 0; /* it was not */
     if (rc == ZNONODE) {
         p->counts[which].czxid = 0;
-        if (known) {
+        if (known)
             err_set(why, ERR_WENT_BACK, "%s is gone", p->counts[which].path);
-        }
-        if (!p->making) {
+        if (!p->making)
             make(z);
-        }
         return !known;
     }
-    if (rc != ZOK && zk_committed(q)) {
+    if (rc != ZOK && zk_committed(q))
         refused(z, rc);
-    }
     return true;
 }
 
@@ -258,14 +244,11 @@ static bool compare(struct zookeeper *z, struct zk_request *q, struct err *why)
 {
     bool back = false;
 
-    if (q->rc != ZOK) {
+    if (q->rc != ZOK)
         return compare_failed(z, q, why);
-    }
-    for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++) {
-        if (q->counts & bit(i)) {
+    for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++)
+        if (q->counts & bit(i))
             back = fell(&z->position.counts[i], &q->counted[i], why) || back;
-        }
-    }
     z->position.checked = true;
     return !back;
 }
@@ -283,14 +266,12 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
     bool vouched = registry_vouched(&z->base), holds;
     struct err why;
 
-    if (q->counts == 0) {
+    if (q->counts == 0)
         return true;
-    }
     holds = compare(z, q, &why);
     if (z->base.session == 0) {
-        if (!holds) {
+        if (!holds)
             p->evidence = why; /* said when it begins */
-        }
         return true;
     }
     if (q->rc == ZOK && (q->counts & bit(ZK_SHARED)) &&
@@ -310,7 +291,6 @@ void zk_position_begin(struct zookeeper *z, uint64_t session)
 
     p->evidence.code = ERR_OK;
     registry_begin(&z->base, session, 0, zk_position(z));
-    if (why.code != ERR_OK && z->base.session == session) {
+    if (why.code != ERR_OK && z->base.session == session)
         registry_contradicted(&z->base, NULL, "%s", why.msg);
-    }
 }

@@ -45,13 +45,12 @@ static void on_exists(void *arg, struct zk_request *q)
     struct registry_call *call = arg;
     struct registry_reply reply = {.failed_op = SIZE_MAX};
 
-    if (q->rc == ZNONODE) {
+    if (q->rc == ZNONODE)
         zk_call_fail(call, ERR_NOT_FOUND, "%s: no such key", call->key);
-    } else if (q->rc != ZOK) {
+    else if (q->rc != ZOK)
         unreadable(call, q->rc);
-    } else {
+    else
         zk_call_done(call, &reply);
-    }
 }
 
 static void on_children(void *arg, struct zk_request *q)
@@ -65,9 +64,8 @@ static void on_children(void *arg, struct zk_request *q)
         return;
     }
     names = mem_zalloc(q->names.n * sizeof(*names));
-    for (size_t i = 0; i < q->names.n; i++) {
+    for (size_t i = 0; i < q->names.n; i++)
         names[i].key = q->names.items[i];
-    }
     reply.entries = names;
     reply.n_entries = q->names.n;
     zk_call_done(call, &reply);

@@ -44,9 +44,8 @@ void zk_names_close(struct zk_names *names)
 
 static void request_free(struct zk_request *q)
 {
-    if (q->z->sync == q) {
+    if (q->z->sync == q)
         q->z->sync = NULL;
-    }
     mem_free(q->path);
     mem_free(q->ops);
     mem_free(q->results);
@@ -79,18 +78,16 @@ static void on_answer(void *arg);
 static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
 {
     q->rc = rc;
-    if (stat != NULL) {
+    if (stat != NULL)
         q->stat = *stat;
-    }
     loop_complete(q->z->base.loop, &q->slot, on_answer, q);
 }
 
 static void copy_data(struct zk_request *q, const char *data, size_t len)
 {
     q->data = mem_alloc(len + 1);
-    if (len > 0) {
+    if (len > 0)
         memcpy(q->data, data, len);
-    }
     q->data[len] = '\0';
     q->data_len = len;
 }
@@ -108,9 +105,8 @@ static void copy_names(struct zk_names *out, const struct String_vector *from)
     size_t n = from == NULL ? 0 : (size_t)from->count, bytes = 0;
     char *at;
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         bytes += strlen(from->data[i]) + 1;
-    }
     out->items = mem_alloc(n * sizeof(char *) + bytes);
     out->n = n;
     at = (char *)(out->items + n);
@@ -129,9 +125,8 @@ static void on_data(int rc, const char *value, int len, const struct Stat *stat,
 {
     struct zk_request *q = (struct zk_request *)data;
 
-    if (rc == ZOK) {
+    if (rc == ZOK)
         copy_data(q, value, len < 0 ? 0 : (size_t)len);
-    }
     hand_over(q, rc, stat);
 }
 
@@ -145,9 +140,8 @@ static void on_names(int rc, const struct String_vector *names,
 {
     struct zk_request *q = (struct zk_request *)data;
 
-    if (rc == ZOK) {
+    if (rc == ZOK)
         copy_names(&q->names, names);
-    }
     hand_over(q, rc, stat);
 }
 
@@ -162,9 +156,8 @@ static void on_created(int rc, const char *path, const struct Stat *stat,
 {
     struct zk_request *q = (struct zk_request *)data;
 
-    if (rc == ZOK && path != NULL) {
+    if (rc == ZOK && path != NULL)
         copy_data(q, path, strlen(path));
-    }
     hand_over(q, rc, stat);
 }
 
@@ -181,9 +174,8 @@ static int give_locked(struct zk_handle *h, struct zk_request *q)
 {
     watcher_fn watcher = q->watch ? zk_watcher : NULL;
 
-    if (h->zh == NULL) {
+    if (h->zh == NULL)
         return ZINVALIDSTATE;
-    }
     switch (q->type) {
     case ZK_GET:
         return zoo_awget(h->zh, q->path, watcher, h, on_data, q);
@@ -225,9 +217,8 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
     q->handle = h;
     q->sent_at = loop_clock(z->base.loop)->mono;
     rc = give(h, q);
-    if (rc == ZINVALIDSTATE) {
+    if (rc == ZINVALIDSTATE)
         return false;
-    }
     /* Its answer, which may be on its way, is for a later turn. */
     q->sent = true;
     z->sync = z->sync == q ? NULL : z->sync;
@@ -235,9 +226,8 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
     z->n_in_flight++;
     z->n_behind_in_flight += q->behind;
     z->committed_at = zk_commits(q->type) ? q->sent_at : z->committed_at;
-    if (rc != ZOK) {
+    if (rc != ZOK)
         hand_over(q, rc, NULL);
-    }
     return true;
 }
 
@@ -257,9 +247,8 @@ void zk_pump(struct zookeeper *z)
         if (q == NULL) {
             from = &z->behind;
             q = z->behind;
-            if (q == NULL || z->n_behind_in_flight >= zk_watch_window(z)) {
+            if (q == NULL || z->n_behind_in_flight >= zk_watch_window(z))
                 return;
-            }
         }
         DL_DELETE(*from, q);
         if (!send_one(z, q)) {
@@ -276,14 +265,12 @@ void zk_send(struct zk_request *q)
 
     assert(z->handle != NULL);
     q->number = ++z->last_number;
-    if (q->call != NULL) {
+    if (q->call != NULL)
         ((struct zk_call *)q->call->priv)->asked++;
-    }
-    if (q->behind) {
+    if (q->behind)
         DL_APPEND(z->behind, q);
-    } else {
+    else
         DL_APPEND(z->queue, q);
-    }
     zk_pump(z);
 }
 
@@ -307,9 +294,8 @@ void zk_probe(struct zookeeper *z)
     q->ops = mem_zalloc(ZK_N_COUNTS * sizeof(*q->ops));
     q->results = mem_zalloc(ZK_N_COUNTS * sizeof(*q->results));
     zk_position_probe(q);
-    if (!send_one(z, q)) {
+    if (!send_one(z, q))
         request_free(q);
-    }
 }
 
 /* --- answers, on the loop ------------------------------------------------ */
@@ -323,16 +309,14 @@ static void queue_again(struct zk_request *q)
     q->sent = false;
     DL_FOREACH(*list, e)
     {
-        if (e->number > q->number) {
+        if (e->number > q->number)
             break;
-        }
         after = e;
     }
-    if (after == NULL) {
+    if (after == NULL)
         DL_PREPEND(*list, q);
-    } else {
+    else
         DL_APPEND_ELEM(*list, after, q);
-    }
 }
 
 static void answer(struct zk_request *q)
@@ -340,12 +324,10 @@ static void answer(struct zk_request *q)
     zk_done_f *done = q->done;
 
     q->done = NULL;
-    if (q->call != NULL) {
+    if (q->call != NULL)
         ((struct zk_call *)q->call->priv)->asked--;
-    }
-    if (done != NULL) {
+    if (done != NULL)
         done(q->arg, q);
-    }
     request_free(q);
 }
 
@@ -362,9 +344,8 @@ static void on_answer(void *arg)
         z->n_in_flight--;
         z->n_behind_in_flight -= q->behind;
     }
-    if (current && !zk_broken(q->rc)) {
+    if (current && !zk_broken(q->rc))
         zk_met(z, q);
-    }
     if (current && !zk_broken(q->rc)) {
         bool believed = zk_on_answer(z, q);
 
@@ -375,11 +356,10 @@ static void on_answer(void *arg)
      * that paces it. */
     if (current && q->again && q->done != NULL &&
         (zk_broken(q->rc) || q->rc == ZTHROTTLEDOP) && !zk_stopping(z) &&
-        (q->call == NULL || z->base.state != REGISTRY_SUSPENDED)) {
+        (q->call == NULL || z->base.state != REGISTRY_SUSPENDED))
         queue_again(q);
-    } else {
+    else
         answer(q);
-    }
     zk_pump(z);
 }
 
@@ -392,9 +372,8 @@ static void forget_in(struct zk_request **list, const void *arg,
 
     DL_FOREACH_SAFE(*list, q, next)
     {
-        if (call != NULL ? q->call != call : q->arg != arg) {
+        if (call != NULL ? q->call != call : q->arg != arg)
             continue;
-        }
         q->done = NULL;
         q->call = NULL;
         if (!q->sent) {
@@ -409,9 +388,8 @@ static void forget(struct zookeeper *z, const void *arg,
 {
     forget_in(&z->queue, arg, call);
     forget_in(&z->behind, arg, call);
-    if (z->handle != NULL) {
+    if (z->handle != NULL)
         forget_in(&z->handle->in_flight, arg, call);
-    }
 }
 
 void zk_forget(struct zookeeper *z, const void *arg)
@@ -437,9 +415,8 @@ static struct zk_request *find_call(struct zk_request *list)
 
     DL_FOREACH(list, q)
     {
-        if (q->call != NULL) {
+        if (q->call != NULL)
             return q;
-        }
     }
     return NULL;
 }
@@ -448,9 +425,8 @@ void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why)
 {
     struct zk_request *q;
 
-    while ((q = find_call(z->queue)) != NULL) {
+    while ((q = find_call(z->queue)) != NULL)
         zk_call_fail(q->call, code, "%s", why); /* forgets its requests */
-    }
 }
 
 static void expire_queue(struct zk_request **list)
@@ -483,12 +459,10 @@ static void expire_in_flight(struct zk_handle *h)
 
         q->done = NULL;
         q->call = NULL;
-        if (lost.call != NULL) {
+        if (lost.call != NULL)
             ((struct zk_call *)lost.call->priv)->asked--;
-        }
-        if (done != NULL) {
+        if (done != NULL)
             done(q->arg, &lost);
-        }
     }
 }
 

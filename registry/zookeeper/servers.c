@@ -77,14 +77,12 @@ char *zk_servers(const char *hosts, size_t *count)
     buf_init(&out, TEXT_MAX);
     while ((server = strsep(&at, ",")) != NULL) {
         server += strspn(server, " ");
-        if (*server != '\0') {
+        if (*server != '\0')
             n += add_server(&out, server, last);
-        }
     }
     *count = n;
-    if (n > 0 && n % 2 == 0) {
+    if (n > 0 && n % 2 == 0)
         buf_printf(&out, ",%s", last);
-    }
     mem_free(copy);
     if (n == 0 || out.overflow) {
         buf_close(&out);
@@ -101,9 +99,8 @@ const char *zk_server_text(const struct sockaddr_storage *server,
                                                    : sizeof(struct sockaddr_in);
 
     if (getnameinfo((const struct sockaddr *)server, size, host, sizeof(host),
-                    port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+                    port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return "unknown";
-    }
     (void)stpcpy(stpcpy(stpcpy(out, host), ":"), port);
     return out;
 }
@@ -114,9 +111,8 @@ bool zk_server_same(const struct sockaddr_storage *a,
     const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
     const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
 
-    if (a->ss_family != b->ss_family) {
+    if (a->ss_family != b->ss_family)
         return false;
-    }
     if (a->ss_family == AF_INET) {
         return a4->sin_port == b4->sin_port &&
                a4->sin_addr.s_addr == b4->sin_addr.s_addr;
@@ -149,13 +145,11 @@ void zk_server_drop(const struct sockaddr_storage *server)
         int copy = leads_to(fd, server) ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 
         if (copy >= 0) {
-            if (leads_to(copy, server)) {
+            if (leads_to(copy, server))
                 (void)shutdown(copy, SHUT_RDWR);
-            }
             (void)close(copy);
         }
     }
-    if (all != NULL) {
+    if (all != NULL)
         (void)closedir(all);
-    }
 }

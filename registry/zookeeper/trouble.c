@@ -79,9 +79,8 @@ static int reason(const struct zk_request *q)
     for (int i = 0; q->type == ZK_MULTI && i < q->n_ops; i++) {
         int rc = q->results[i].err;
 
-        if (rc != ZOK && rc != ZRUNTIMEINCONSISTENCY) {
+        if (rc != ZOK && rc != ZRUNTIMEINCONSISTENCY)
             return rc;
-        }
     }
     return q->rc;
 }
@@ -91,9 +90,8 @@ void zk_met(struct zookeeper *z, const struct zk_request *q)
     int rc = q->rc == ZOK ? ZOK : reason(q);
     char detail[ERR_MSG_MAX];
 
-    if (trouble_of(rc) == TROUBLE_NONE) {
+    if (trouble_of(rc) == TROUBLE_NONE)
         return;
-    }
     (void)snprintf(detail, sizeof(detail), "%s: %s",
                    q->call != NULL && q->call->n_ops > 0 ? q->call->ops[0].key
                                                          : q->path,
@@ -112,11 +110,9 @@ static bool await(struct zk_diagnosis *d, int fd, short events, mono_ms until)
 {
     struct pollfd p = {.fd = fd, .events = events};
 
-    while (!atomic_load(&d->cancelled) && clock_mono_ms() < until) {
-        if (poll(&p, 1, SLICE_MS) == 1) {
+    while (!atomic_load(&d->cancelled) && clock_mono_ms() < until)
+        if (poll(&p, 1, SLICE_MS) == 1)
             return true;
-        }
-    }
     return false;
 }
 
@@ -137,13 +133,11 @@ static int reach(struct zk_diagnosis *d, const struct addrinfo *a, char *why,
     } else if (fd < 0 || errno != 0) {
         error = errno;
     }
-    if (error == 0 && fd >= 0) {
+    if (error == 0 && fd >= 0)
         return fd;
-    }
     (void)snprintf(why, size, "%s", strerror(error));
-    if (fd >= 0) {
+    if (fd >= 0)
         (void)close(fd);
-    }
     return -1;
 }
 
@@ -158,9 +152,8 @@ static bool ask(struct zk_diagnosis *d, const struct addrinfo *a,
 
     errno = 0;
     fd = reach(d, a, answer, ANSWER_MAX);
-    if (fd < 0) {
+    if (fd < 0)
         return false;
-    }
     until = clock_mono_ms() + ONE_MS;
     (void)send(fd, question, n, MSG_NOSIGNAL);
     if (await(d, fd, POLLIN, until)) {
@@ -221,9 +214,8 @@ static int address_of(char *server, struct addrinfo **out)
     char *colon = strrchr(server, ':');
     int rc;
 
-    if (colon == NULL) {
+    if (colon == NULL)
         return EAI_NONAME;
-    }
     *colon = '\0';
     rc = getaddrinfo(server, colon + 1, &hints, out);
     *colon = ':';
@@ -270,9 +262,8 @@ static void run(void *arg)
            clock_mono_ms() < until && !atomic_load(&d->cancelled)) {
         enum trouble what = judge_text(d, server, why);
 
-        if (d->what == TROUBLE_NONE || weight(what) > weight(d->what)) {
+        if (d->what == TROUBLE_NONE || weight(what) > weight(d->what))
             d->what = what;
-        }
         n--; /* the last is there twice where their number was even */
         buf_printf(&said, "%s%s: %s", said.len > 0 ? "; " : "", server, why);
     }
@@ -292,9 +283,8 @@ static void on_found(void *arg)
     d->running = false;
     d->next = loop_clock(d->z->base.loop)->mono + EVERY_MS;
     if (!atomic_load(&d->cancelled) && !zk_stopping(d->z) &&
-        !registry_state_is_up(d->z->base.state)) {
+        !registry_state_is_up(d->z->base.state))
         registry_met(&d->z->base, d->what, d->detail);
-    }
 }
 
 /* --- how long they wait for their leader ---------------------------------- */
@@ -321,9 +311,8 @@ static void ask_all(struct zk_diagnosis *d, const char word[4], char *answer,
         (void)close(fd);
     }
     answer[n] = '\0';
-    if (a != NULL) {
+    if (a != NULL)
         freeaddrinfo(a);
-    }
 }
 
 static int64_t number_of(const char *answer, const char *name)
@@ -382,9 +371,8 @@ static void compare(struct zookeeper *z)
     int rc;
 
     if (d->compared || d->running || z->handle == NULL ||
-        !registry_state_is_up(z->base.state) || !z->connected) {
+        !registry_state_is_up(z->base.state) || !z->connected)
         return;
-    }
     d->z = z;
     d->compared = d->running = true;
     atomic_store(&d->cancelled, false);
@@ -407,12 +395,10 @@ void zk_diagnose(struct zookeeper *z)
         d->next = now + AFTER_MS;
         return;
     }
-    if (d->next == 0) {
+    if (d->next == 0)
         d->next = now + AFTER_MS;
-    }
-    if (d->running || now < d->next) {
+    if (d->running || now < d->next)
         return;
-    }
     d->z = z;
     d->running = true;
     atomic_store(&d->cancelled, false);

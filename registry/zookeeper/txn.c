@@ -50,13 +50,11 @@ static int32_t version_at(const struct registry_call *call, size_t i)
 
     const struct registry_op *op = &call->ops[i];
 
-    if (c->set_at != NULL && c->set_at[i] != ZK_AS_SAID) {
+    if (c->set_at != NULL && c->set_at[i] != ZK_AS_SAID)
         return c->set_at[i];
-    }
     if (op->type == REGISTRY_PUT &&
-        op->ephemeral != zk_version_ephemeral(op->version)) {
+        op->ephemeral != zk_version_ephemeral(op->version))
         return ZK_NO_VERSION; /* it cannot change its kind */
-    }
     return zk_data_version(op->version);
 }
 
@@ -112,9 +110,8 @@ static struct zk_request *build(struct registry_call *call)
     size_t text = 0;
     char *at;
 
-    for (size_t i = 0; i < call->n_ops; i++) {
+    for (size_t i = 0; i < call->n_ops; i++)
         text += strlen(z->root) + REGISTRY_KEY_MAX + 64; /* a lock's node */
-    }
     q->call = call;
     q->n_ops = (int)call->n_ops;
     q->ops = mem_zalloc((call->n_ops + 1) * sizeof(*q->ops));
@@ -141,9 +138,8 @@ static size_t lock_lost(const struct registry_call *call)
 
     while (i < call->n_ops && (call->ops[i].type != REGISTRY_CHECK_LOCK ||
                                zk_lock_path(of(call), call->ops[i].key,
-                                            call->ops[i].version) != NULL)) {
+                                            call->ops[i].version) != NULL))
         i++;
-    }
     return i;
 }
 
@@ -207,9 +203,8 @@ static void make_parents(struct registry_call *call)
         }
     }
     zk_make_dirs(z, dirs, n, ZOO_PERSISTENT, on_parents, call);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         mem_free(dirs[i]);
-    }
     mem_free(dirs);
 }
 
@@ -219,9 +214,8 @@ static void set_at(struct registry_call *call, size_t i, int32_t version)
 
     if (c->set_at == NULL) {
         c->set_at = mem_array(call->n_ops, sizeof(*c->set_at));
-        for (size_t k = 0; k < call->n_ops; k++) {
+        for (size_t k = 0; k < call->n_ops; k++)
             c->set_at[k] = ZK_AS_SAID;
-        }
     }
     c->set_at[i] = version;
 }
@@ -273,11 +267,10 @@ static void on_refusal(struct registry_call *call, size_t at, int rc)
     } else if (put && !is_set(call, at) && rc == ZNONODE) {
         make_parents(call);
     } else if (put && !is_set(call, at) && rc == ZNODEEXISTS) {
-        if (op->expect == REGISTRY_ANY) {
+        if (op->expect == REGISTRY_ANY)
             again(call);
-        } else {
+        else
             look(call, at, on_obstacle);
-        }
     } else if (op->type == REGISTRY_CHECK_LOCK && rc == ZNONODE) {
         conflict(call, at, ERR_CONFLICT, "the lock is not ours any more");
     } else if (rc == ZNONODE) {
@@ -348,9 +341,8 @@ static void on_any(void *arg, struct zk_request *q)
                             : "an ephemeral key of a session stands there");
         return;
     }
-    if (q->rc == ZOK) {
+    if (q->rc == ZOK)
         set_at(call, 0, q->stat.version);
-    }
     zk_send(build(call));
 }
 
@@ -361,15 +353,14 @@ static void on_owner(void *arg, struct zk_request *q)
     struct registry_call *call = arg;
     const struct zk_call *c = call->priv;
 
-    if (zk_broken(q->rc)) {
+    if (zk_broken(q->rc))
         zk_call_broken(call, false, q->rc);
-    } else if (q->rc != ZOK && q->rc != ZNONODE) {
+    else if (q->rc != ZOK && q->rc != ZNONODE)
         refused_by_server(call, q->rc);
-    } else if (q->rc == ZOK && zk_owner(&q->stat) != call->session) {
+    else if (q->rc == ZOK && zk_owner(&q->stat) != call->session)
         conflict(call, c->at, ERR_CONFLICT, "another session's key");
-    } else {
+    else
         check_owners(call, c->at + 1);
-    }
 }
 
 /* Ephemeral keys that are put at a version must be ours. */
@@ -387,21 +378,19 @@ static void check_owners(struct registry_call *call, size_t from)
         }
     }
     lost = lock_lost(call);
-    if (lost < call->n_ops) {
+    if (lost < call->n_ops)
         conflict(call, lost, ERR_CONFLICT, "the lock is not ours any more");
-    } else {
+    else
         zk_send(build(call));
-    }
 }
 
 static void go(struct registry_call *call)
 {
     if (call->ops[0].type == REGISTRY_PUT &&
-        call->ops[0].expect == REGISTRY_ANY) {
+        call->ops[0].expect == REGISTRY_ANY)
         look(call, 0, on_any);
-    } else {
+    else
         check_owners(call, 0);
-    }
 }
 
 bool zk_txn(struct registry_call *call)

@@ -64,14 +64,12 @@ static bool look_over(const struct zk_watch *zw)
 {
     const struct zk_dir *d;
 
-    if (!zw->looking || zw->outstanding > 0) {
+    if (!zw->looking || zw->outstanding > 0)
         return false;
-    }
     DL_FOREACH(zw->lists[ZK_DIR_READY], d)
     {
-        if (d->n_unread > 0 || d->look != zw->look) {
+        if (d->n_unread > 0 || d->look != zw->look)
             return false;
-        }
     }
     return true;
 }
@@ -82,9 +80,8 @@ static void end_look(struct registry_watch *w)
     struct zk_watch *zw = of(w);
     struct zk_dir *d, *next;
 
-    if (w->fn == NULL || !look_over(zw)) {
+    if (w->fn == NULL || !look_over(zw))
         return;
-    }
     zw->looking = false;
     zw->cursor = NULL;
     for (d = zw->dirs; d != NULL; d = next) {
@@ -115,9 +112,8 @@ static void found_directory(struct registry_watch *w, const char *key)
 {
     struct zk_dir *d = zk_dir_find(w, key);
 
-    if (d == NULL || zk_dir_unlooked(d)) {
+    if (d == NULL || zk_dir_unlooked(d))
         zk_dir_soil(zk_dir_make(w, key));
-    }
 }
 
 static void on_value(void *arg, struct zk_request *q)
@@ -128,9 +124,8 @@ static void on_value(void *arg, struct zk_request *q)
     struct registry_entry entry;
 
     of(w)->outstanding--;
-    if (zk_broken(q->rc)) {
+    if (zk_broken(q->rc))
         return; /* the session is over, and the next one looks anew */
-    }
     if (q->rc == ZNONODE) {
         registry_view_gone(w, key, 0);
     } else if (q->rc != ZOK) {
@@ -143,13 +138,11 @@ static void on_value(void *arg, struct zk_request *q)
             registry_view_seen(w, &entry, 0);
         }
         if (w->fn != NULL &&
-            (zk_is_directory(&q->stat) || q->stat.numChildren > 0)) {
+            (zk_is_directory(&q->stat) || q->stat.numChildren > 0))
             found_directory(w, key);
-        }
     }
-    if (w->fn != NULL) {
+    if (w->fn != NULL)
         end_look(w);
-    }
     work(z);
 }
 
@@ -177,17 +170,14 @@ static void on_missing(void *arg, struct zk_request *q)
     struct zk_dir *d = zk_dir_find(w, zk_key(backend(w), q->path));
 
     of(w)->outstanding--;
-    if (zk_broken(q->rc)) {
+    if (zk_broken(q->rc))
         return;
-    }
-    if (d != NULL) {
+    if (d != NULL)
         d->awaited = q->rc == ZNONODE;
-    }
-    if (q->rc == ZOK && d != NULL) { /* it has come since */
+    if (q->rc == ZOK && d != NULL) /* it has come since */
         zk_dir_soil(d);
-    } else if (q->rc != ZNONODE && q->rc != ZOK) {
+    else if (q->rc != ZNONODE && q->rc != ZOK)
         denied(w, q->path, q->rc);
-    }
     end_look(w);
     work(backend(w));
 }
@@ -206,9 +196,8 @@ static void missing(struct zk_dir *d, const char *path)
     zk_dir_update(d, &(struct zk_names){0}, false);
     d->look = of(w)->look;
     zk_dir_place(d);
-    if (!zk_usable(backend(w)) || w->fn == NULL) {
+    if (!zk_usable(backend(w)) || w->fn == NULL)
         return;
-    }
     q = zk_request_new(backend(w), ZK_EXISTS, path, on_missing, w);
     q->watch = true;
     q->behind = true;
@@ -223,15 +212,13 @@ static void on_listed(void *arg, struct zk_request *q)
     struct zk_dir *d = zk_dir_find(w, zk_key(backend(w), q->path));
 
     zw->outstanding--;
-    if (zk_broken(q->rc)) {
+    if (zk_broken(q->rc))
         return;
-    }
     if (d != NULL) {
         d->listing = false;
         d->listed_at = now(w);
-        if (q->rc != ZOK) {
+        if (q->rc != ZOK)
             zk_dir_disarm(d);
-        }
     }
     if (d == NULL) {
         /* it went with the directory above it */
@@ -247,9 +234,8 @@ static void on_listed(void *arg, struct zk_request *q)
         d->look = zw->look;
         zk_dir_place(d);
     }
-    if (w->fn != NULL) {
+    if (w->fn != NULL)
         end_look(w);
-    }
     work(backend(w));
 }
 
@@ -287,13 +273,11 @@ static bool full(const struct zookeeper *z)
 
 static void work_on(struct zookeeper *z, struct zk_dir *d)
 {
-    if (zk_dir_due(d)) {
+    if (zk_dir_due(d))
         list(d);
-    }
     for (size_t i = 0; i < TURN && d->n_unread > 0 && !full(z); i++) {
-        while (!d->children[d->at].unread) {
+        while (!d->children[d->at].unread)
             d->at = d->at + 1 == d->n ? 0 : d->at + 1;
-        }
         read_child(d, &d->children[d->at]);
     }
     zk_dir_place(d);
@@ -311,9 +295,8 @@ static void work(struct zookeeper *z)
         {
             struct zk_dir *d = of(w)->lists[ZK_DIR_READY];
 
-            if (full(z)) {
+            if (full(z))
                 return;
-            }
             if (d != NULL && w->fn != NULL) {
                 work_on(z, d);
                 any = true;
@@ -327,9 +310,8 @@ void zk_watches_event(struct zookeeper *z, int type, const char *path)
     struct registry_watch *w;
 
     (void)type;
-    if (strncmp(path, z->root, strlen(z->root)) != 0) {
+    if (strncmp(path, z->root, strlen(z->root)) != 0)
         return;
-    }
     DL_FOREACH(z->base.watches, w)
     {
         struct zk_dir *d =
@@ -349,15 +331,12 @@ void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
     struct registry_watch *w;
 
     for (size_t i = 0; i < txn->n_ops; i++) {
-        if (txn->ops[i].type != REGISTRY_PUT) {
+        if (txn->ops[i].type != REGISTRY_PUT)
             continue;
-        }
         DL_FOREACH(z->base.watches, w)
         {
-            if (w->fn != NULL &&
-                registry_key_below(txn->ops[i].key, w->prefix)) {
+            if (w->fn != NULL && registry_key_below(txn->ops[i].key, w->prefix))
                 zk_dir_child_changed(w, txn->ops[i].key);
-            }
         }
     }
     work(z);
@@ -370,9 +349,8 @@ void zk_watches_hurry(struct registry *r, const char *key)
 
     DL_FOREACH(r->watches, w)
     {
-        if (w->fn != NULL && registry_key_below(key, w->prefix)) {
+        if (w->fn != NULL && registry_key_below(key, w->prefix))
             zk_dir_hurry(w, key);
-        }
     }
     work(z);
 }
@@ -402,9 +380,8 @@ void zk_watches_tick(struct zookeeper *z)
         struct zk_watch *zw = of(w);
         struct zk_dir *d, *next;
 
-        if (w->fn == NULL || !zw->started) {
+        if (w->fn == NULL || !zw->started)
             continue;
-        }
         DL_FOREACH_SAFE(zw->lists[ZK_DIR_WAITING], d, next)
         {
             zk_dir_place(d);
@@ -437,9 +414,8 @@ void zk_watch_begin(struct registry *r, struct registry_watch *w)
 
 static void forget_dirs(struct registry_watch *w)
 {
-    while (of(w)->dirs != NULL) {
+    while (of(w)->dirs != NULL)
         zk_dir_remove(of(w)->dirs, false);
-    }
 }
 
 void zk_watch_end(struct registry *r, struct registry_watch *w)

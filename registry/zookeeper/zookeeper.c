@@ -57,9 +57,8 @@ static void on_handle_closed(void *arg)
 {
     struct zookeeper *z = arg;
 
-    if (zk_stopping(z) && z->n_handles == 0 && !z->ending) {
+    if (zk_stopping(z) && z->n_handles == 0 && !z->ending)
         stop_workers(z);
-    }
 }
 
 /* Let the handle go; everything that waits for it is answered in here. */
@@ -93,16 +92,14 @@ static void lost(struct zookeeper *z, const char *reason)
     if (z->base.session != 0) {
         log_warn("-session", LOG_U("session", z->base.session),
                  LOG_S("reason", reason));
-        if (!expired || z->handle->severed) {
+        if (!expired || z->handle->severed)
             zk_old_keep(z, &z->handle->id);
-        }
     }
     end_handle(z);
     registry_tell(&z->base, REGISTRY_DISCONNECTED);
     if (zk_stopping(z)) { /* somebody who was told closed us */
-        if (z->n_handles == 0) {
+        if (z->n_handles == 0)
             stop_workers(z);
-        }
     } else if (z->pause_ms == 0 && !zk_old_stands(z)) {
         zk_handle_open(z);
     } else {
@@ -114,9 +111,8 @@ static void lost(struct zookeeper *z, const char *reason)
 static void unwanted(struct zookeeper *z, const char *reason)
 {
     pause_longer(z);
-    if (z->pause_ms < UNWANTED_MS) {
+    if (z->pause_ms < UNWANTED_MS)
         z->pause_ms = UNWANTED_MS;
-    }
     lost(z, reason);
 }
 
@@ -136,9 +132,8 @@ void zk_on_state(struct zookeeper *z)
 {
     struct zk_handle *h = z->handle;
 
-    if (zk_stopping(z)) {
+    if (zk_stopping(z))
         return;
-    }
     if (h->state == ZOO_CONNECTED_STATE) {
         if (!z->connected) {
             z->connected = true;
@@ -164,9 +159,8 @@ static void negotiated(struct zookeeper *z, int64_t timeout_ms)
 {
     char asked[UNITS_DURATION_SIZE], given[UNITS_DURATION_SIZE];
 
-    if (timeout_ms <= 0 || timeout_ms == z->base.session_timeout_ms) {
+    if (timeout_ms <= 0 || timeout_ms == z->base.session_timeout_ms)
         return;
-    }
     z->base.session_timeout_ms = timeout_ms;
     log_warn("=session-timeout",
              LOG_S("asked", units_format_duration(z->asked_timeout_ms, asked)),
@@ -195,21 +189,18 @@ bool zk_on_answer(struct zookeeper *z, struct zk_request *q)
     const struct zk_handle *h = z->handle;
     bool committed = zk_committed(q);
 
-    if (zk_stopping(z)) {
+    if (zk_stopping(z))
         return true;
-    }
     if (q->rc == ZSESSIONCLOSEDREQUIRESASLAUTH) {
         unwanted(z, "the server demands that we authenticate");
         return false;
     }
     zk_life_answered(z, q->sent_at, committed);
-    if (!zk_position_answered(z, q)) {
+    if (!zk_position_answered(z, q))
         return false;
-    }
     if (z->base.session == 0 && committed && z->position.checked &&
-        h->state == ZOO_CONNECTED_STATE && h->id.client_id != 0) {
+        h->state == ZOO_CONNECTED_STATE && h->id.client_id != 0)
         begin(z, q->sent_at);
-    }
     return true;
 }
 
@@ -224,9 +215,8 @@ static void connecting_tick(struct zookeeper *z)
         return;
     }
     if (z->handle == NULL) {
-        if (now(z) - z->began >= z->pause_ms) {
+        if (now(z) - z->began >= z->pause_ms)
             zk_handle_open(z);
-        }
         return;
     }
     if (!z->announced && now(z) - z->opened >= z->block_until_connected_ms) {
@@ -259,29 +249,25 @@ static void session_tick(struct zookeeper *z)
                          "session's timeout");
     }
     zk_life_tick(z);
-    if (zk_usable(z) && registry_vouched(&z->base)) {
+    if (zk_usable(z) && registry_vouched(&z->base))
         zk_watches_tick(z);
-    }
 }
 
 static void closing_tick(struct zookeeper *z)
 {
     if (z->handle != NULL && !z->ending &&
-        (z->n_in_flight == 0 || now(z) >= z->close_by)) {
+        (z->n_in_flight == 0 || now(z) >= z->close_by))
         end_handle(z);
-    }
 }
 
 static void on_tick(void *arg)
 {
     struct zookeeper *z = arg;
 
-    if (!zk_stopping(z)) {
+    if (!zk_stopping(z))
         zk_watches_bury(z);
-    }
-    if (!zk_stopping(z)) {
+    if (!zk_stopping(z))
         zk_diagnose(z);
-    }
     if (zk_stopping(z)) {
         closing_tick(z);
     } else if (z->base.session != 0) {
@@ -329,9 +315,8 @@ static void on_stopped(void *arg)
     }
     registry_abandon(&z->base);
     release(&z->base);
-    if (killed != NULL) {
+    if (killed != NULL)
         killed(killed_arg);
-    }
 }
 
 static void stop_workers(struct zookeeper *z)
@@ -339,9 +324,8 @@ static void stop_workers(struct zookeeper *z)
     struct worker *opener = z->opener;
 
     assert(z->handle == NULL && z->n_handles == 0);
-    if (z->stopped) {
+    if (z->stopped)
         return;
-    }
     z->stopped = true;
     zk_diagnosis_yield(z);
     loop_timer_stop(&z->ticker);
@@ -356,18 +340,15 @@ static void close_(struct registry *r)
     struct zookeeper *z = of(r);
     int64_t wait = r->session_timeout_ms / 6; /* the library waits 1.5 s more */
 
-    if (r->session != 0 && z->handle != NULL && !z->connected && !z->ending) {
+    if (r->session != 0 && z->handle != NULL && !z->connected && !z->ending)
         zk_old_keep(z, &z->handle->id); /* the library would not close it */
-    }
-    z->connected = false; /* send nothing more */
+    z->connected = false;               /* send nothing more */
     z->close_by = now(z) + (wait < CLOSE_MS_MAX ? wait : CLOSE_MS_MAX);
-    if (z->ending) {
+    if (z->ending)
         return; /* in the middle of lost() */
-    }
     if (z->handle == NULL) {
-        if (z->n_handles == 0) {
+        if (z->n_handles == 0)
             stop_workers(z);
-        }
     } else if (z->n_in_flight == 0) {
         end_handle(z);
     } /* else the ticks go on */
@@ -381,20 +362,18 @@ void zookeeper_kill(struct registry **r, registry_closed_f *gone, void *arg)
     z->base.mute = true;
     z->killed = gone;
     z->killed_arg = arg;
-    if (z->handle != NULL) {
+    if (z->handle != NULL)
         end_handle(z);
-    } else if (z->n_handles == 0) {
+    else if (z->n_handles == 0)
         stop_workers(z);
-    }
 }
 
 bool zookeeper_session_of(const struct registry *r, clientid_t *out)
 {
     const struct zookeeper *z = (const struct zookeeper *)(const void *)r;
 
-    if (r->session == 0 || z->handle == NULL) {
+    if (r->session == 0 || z->handle == NULL)
         return false;
-    }
     *out = z->handle->id;
     return true;
 }
@@ -405,16 +384,14 @@ static void prove(struct registry *r)
 {
     struct zookeeper *z = of(r);
 
-    if (z->connected && !zk_stopping(z)) {
+    if (z->connected && !zk_stopping(z))
         zk_probe(z);
-    }
 }
 
 static void look(struct registry *r)
 {
-    if (zk_usable(of(r))) {
+    if (zk_usable(of(r)))
         zk_watches_look(of(r));
-    }
 }
 
 static void end(struct registry *r, const char *why)
@@ -453,9 +430,8 @@ static void take_servers(struct zookeeper *z, const struct conf_registry *conf)
     const char *slash = strchrnul(conf->connect_string, '/');
     size_t n = strlen(slash);
 
-    while (n > 0 && slash[n - 1] == '/') {
+    while (n > 0 && slash[n - 1] == '/')
         n--;
-    }
     z->hosts = mem_strndup(conf->connect_string,
                            (size_t)(slash - conf->connect_string));
     z->root = mem_printf("%.*s/%s", (int)n, slash, conf->namespace_);

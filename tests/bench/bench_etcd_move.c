@@ -57,9 +57,8 @@ static void start_server(void)
                                 "8589934592", NULL};
     struct err err = {0};
 
-    if (atexit(stop_server) != 0) {
+    if (atexit(stop_server) != 0)
         exit(1);
-    }
     must(daemon_dir(server.dir, sizeof(server.dir), "etcd", &err), &err);
     (void)snprintf(server.log, sizeof(server.log), "%s/log", server.dir);
     (void)snprintf(data, sizeof(data), "%s/data", server.dir);

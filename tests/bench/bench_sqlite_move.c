@@ -32,18 +32,16 @@ static void die(const char *what)
 
 static void run(sqlite3 *db, const char *sql)
 {
-    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) {
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
         die(sqlite3_errmsg(db));
-    }
 }
 
 static sqlite3_stmt *prepare(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *stmt;
 
-    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK) {
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
         die(sqlite3_errmsg(db));
-    }
     return stmt;
 }
 
@@ -54,9 +52,8 @@ static void step(sqlite3_stmt *stmt, const char *key, const char *value)
         (void)sqlite3_bind_blob(stmt, 2, value, (int)strlen(value),
                                 SQLITE_STATIC);
     }
-    if (sqlite3_step(stmt) != SQLITE_DONE) {
+    if (sqlite3_step(stmt) != SQLITE_DONE)
         die("bare SQL failed");
-    }
     (void)sqlite3_reset(stmt);
 }
 
@@ -64,9 +61,8 @@ static sqlite3 *open_bare(const char *path)
 {
     sqlite3 *db;
 
-    if (sqlite3_open(path, &db) != SQLITE_OK) {
+    if (sqlite3_open(path, &db) != SQLITE_OK)
         die(sqlite3_errmsg(db));
-    }
     run(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
             "PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32768;"
             "PRAGMA secure_delete = OFF;"
@@ -98,9 +94,8 @@ static double bare(const char *path, const struct move_item *items, size_t n,
     run(db, "COMMIT");
     start = clock_mono_ns();
     for (size_t i = 0; i < n; i++) {
-        if (i % batch == 0) {
+        if (i % batch == 0)
             run(db, i == 0 ? "BEGIN IMMEDIATE" : "COMMIT; BEGIN IMMEDIATE");
-        }
         step(update, items[i].record, values[i].record);
         step(drop, items[i].old_marker, NULL);
         step(insert, items[i].new_marker, values[i].marker);
@@ -157,9 +152,8 @@ int main(int argc, char **argv)
     struct move_item *items;
     size_t batch;
 
-    if (mkdtemp(dir) == NULL) {
+    if (mkdtemp(dir) == NULL)
         die("no temporary directory");
-    }
     (void)snprintf(ours, sizeof(ours), "%s/registry.db", dir);
     (void)snprintf(plain, sizeof(plain), "%s/bare.db", dir);
     items = move_items(n);

@@ -103,12 +103,10 @@ static struct slot *answered(struct bare *b)
         (void)curl_multi_perform(b->multi, &running);
         (void)curl_multi_poll(b->multi, NULL, 0, running > 0 ? 100 : 0, NULL);
     }
-    if (msg->data.result != CURLE_OK) {
+    if (msg->data.result != CURLE_OK)
         die(curl_easy_strerror(msg->data.result));
-    }
-    while (b->slots[i].easy != msg->easy_handle) {
+    while (b->slots[i].easy != msg->easy_handle)
         i++;
-    }
     (void)curl_multi_remove_handle(b->multi, b->slots[i].easy);
     return &b->slots[i];
 }
@@ -118,9 +116,8 @@ static cJSON *parsed(const struct slot *s)
     cJSON *root = NULL;
 
     if (json_parse(buf_text(&s->reply), s->reply.len, &root, NULL) != 0 ||
-        cJSON_GetObjectItemCaseSensitive(root, "header") == NULL) {
+        cJSON_GetObjectItemCaseSensitive(root, "header") == NULL)
         die(buf_text(&s->reply));
-    }
     return root;
 }
 
@@ -143,9 +140,8 @@ static size_t in_batches(struct bare *b, size_t from, size_t n, size_t batch,
     struct slot *spare[MOVE_BATCHES], *s;
     size_t n_spare = 0, next = from, batches = 0;
 
-    for (size_t i = 0; i < MOVE_BATCHES; i++) {
+    for (size_t i = 0; i < MOVE_BATCHES; i++)
         spare[n_spare++] = &b->slots[i];
-    }
     while (next < from + n || n_spare < MOVE_BATCHES) {
         if (next < from + n && n_spare > 0) {
             s = spare[--n_spare];
@@ -168,9 +164,8 @@ static size_t in_batches(struct bare *b, size_t from, size_t n, size_t batch,
 static void check_done(struct bare *b, struct slot *s)
 {
     (void)b;
-    if (strstr(buf_text(&s->reply), "\"succeeded\":true") == NULL) {
+    if (strstr(buf_text(&s->reply), "\"succeeded\":true") == NULL)
         die(buf_text(&s->reply));
-    }
 }
 
 static void put(struct bare *b, struct slot *s, const char *key,
@@ -231,9 +226,8 @@ static void read_done(struct bare *b, struct slot *s)
                                : etcd_kvs(cJSON_GetObjectItemCaseSensitive(
                                      r, "response_range"));
 
-        if (kvs == NULL || !etcd_kv_read(kvs->child, &kv)) {
+        if (kvs == NULL || !etcd_kv_read(kvs->child, &kv))
             die("a record is missing");
-        }
         b->items[i].record_version = kv.modified;
     }
     cJSON_Delete(root);
@@ -245,9 +239,8 @@ static void move_body(struct bare *b, struct slot *s)
     char gate[MOVE_KEY_SIZE];
 
     etcd_txn_begin(&s->body);
-    for (int t = 1; t <= MOVE_TARGETS; t++) {
+    for (int t = 1; t <= MOVE_TARGETS; t++)
         compare(b, s, ETCD_MOD, move_gate(t, gate), b->gates[t]);
-    }
     for (size_t i = s->from; i < s->from + s->n; i++) {
         const struct move_item *item = &b->items[i];
 
@@ -282,17 +275,15 @@ static size_t read_markers(struct bare *b, size_t from, struct etcd_key *at)
 
     etcd_key_below(&below, b->space, move_owned(0, owned));
     etcd_key_end(&end, &below);
-    if (at->len == 0) {
+    if (at->len == 0)
         *at = below;
-    }
     buf_reset(&b->slots[0].body);
     etcd_put_range(&b->slots[0].body, &range);
     root = ask(b, "/v3/kv/range");
     kvs = etcd_kvs(root);
     for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
-        if (!etcd_kv_read(i, &kv)) {
+        if (!etcd_kv_read(i, &kv))
             die("an unreadable marker");
-        }
         b->items[from + n++].marker_version = kv.modified;
         etcd_key_past(at, kv.key, kv.key_len);
     }
@@ -335,9 +326,8 @@ void etcd_bare_move(const char *url, const char *space, struct move_item *items,
     for (size_t from = 0, m; from < n; from += m) {
         page = clock_mono_ns();
         m = read_markers(&b, from, &at);
-        if (m == 0) {
+        if (m == 0)
             die("markers are missing");
-        }
         (void)in_batches(&b, from, m, READS, read_body, read_done);
         result->read_ms += move_ms_since(page);
         page = clock_mono_ns();
@@ -392,12 +382,10 @@ void etcd_bare_wait(const char *url)
         (void)curl_easy_setopt(c, CURLOPT_URL, health);
         healthy = curl_easy_perform(c) == CURLE_OK &&
                   strstr(buf_text(reply), "\"true\"") != NULL;
-        if (!healthy && clock_mono_ms() >= until) {
+        if (!healthy && clock_mono_ms() >= until)
             die("the server does not start");
-        }
-        if (!healthy) {
+        if (!healthy)
             (void)poll(NULL, 0, 20);
-        }
     }
     bare_close(&b);
 }

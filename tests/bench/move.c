@@ -69,9 +69,8 @@ static void turn(struct run *run)
 
 static void wait_for(struct run *run, const bool *flag)
 {
-    while (!*flag) {
+    while (!*flag)
         turn(run);
-    }
 }
 
 /* --- batches ------------------------------------------------------------- */
@@ -210,15 +209,13 @@ static void on_page(void *arg, const struct registry_reply *reply)
     run->next = mem_strdup(reply->next);
     run->listed = reply->n_entries;
     run->asked = run->read = 0;
-    if (run->from + run->listed > run->n_items) {
+    if (run->from + run->listed > run->n_items)
         die("more markers were listed than there are");
-    }
     for (size_t i = 0; i < run->listed; i++) {
         struct move_item *item = &run->items[run->from + i];
 
-        if (strcmp(reply->entries[i].key, item->old_marker) != 0) {
+        if (strcmp(reply->entries[i].key, item->old_marker) != 0)
             die("a marker is missing from the list");
-        }
         item->marker_version = reply->entries[i].version;
     }
     read_more(run);
@@ -242,9 +239,8 @@ static void move_all(struct run *run, struct move_result *result)
     } while (run->next != NULL);
     result->all_ms = move_ms_since(start);
     result->move_ms = result->all_ms - result->read_ms;
-    if (run->from != run->n_items) {
+    if (run->from != run->n_items)
         die("not all items were listed");
-    }
 }
 
 /* --- before and after ---------------------------------------------------- */
@@ -256,9 +252,8 @@ static void on_state(void *arg, enum registry_state state)
 
 static void on_granted(void *arg, enum err_code code)
 {
-    if (code != ERR_OK) {
+    if (code != ERR_OK)
         die("no lock");
-    }
     ((struct run *)arg)->granted = true;
 }
 
@@ -298,13 +293,11 @@ static void fill(struct run *run)
         registry_put(run->registry, move_gate(t, key), MOVE_GATE,
                      strlen(MOVE_GATE), REGISTRY_ABSENT, 0, false, on_batch,
                      run);
-        while (run->answered < run->sent) {
+        while (run->answered < run->sent)
             turn(run);
-        }
         registry_get(run->registry, key, on_gate, run);
-        while (run->n_gates < (size_t)t) {
+        while (run->n_gates < (size_t)t)
             turn(run);
-        }
     }
     in_batches(run, 0, run->n_items, send_create);
 }
@@ -317,9 +310,8 @@ static void watch(struct run *run, struct registry_watch *watches[2])
         watches[i] = registry_watch(run->registry, prefixes[i], on_event, run);
         registry_watch_freshness(watches[i], FRESH_MS);
     }
-    while (run->synced < 2) {
+    while (run->synced < 2)
         turn(run);
-    }
 }
 
 void move_through_registry(const struct conf_registry *conf,
@@ -335,9 +327,8 @@ void move_through_registry(const struct conf_registry *conf,
     run->items = items;
     run->n_items = n;
     if (loop_new(&run->loop, 64, &err) != 0 ||
-        registry_open(&run->registry, run->loop, conf, &err) != 0) {
+        registry_open(&run->registry, run->loop, conf, &err) != 0)
         die(err.msg);
-    }
     listener = registry_listen(run->registry, on_state, run);
     wait_for(run, &run->connected);
     result->batch = run->batch = batch_size(run->registry);
@@ -345,17 +336,15 @@ void move_through_registry(const struct conf_registry *conf,
     run->lock = registry_lock(run->registry, MOVE_LOCK, "bench", -1, on_granted,
                               on_lost, run);
     wait_for(run, &run->granted);
-    if (watched) {
+    if (watched)
         watch(run, watches);
-    }
     run->events = 0;
     result->txns = run->sent;
     move_all(run, result);
     result->txns = run->sent - result->txns;
     result->events = run->events;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++)
         registry_unwatch(&watches[i]);
-    }
     registry_unlock(&run->lock);
     registry_unlisten(&listener);
     registry_close(&run->registry, on_closed, run);

@@ -83,12 +83,10 @@ size_t move_items_asked(int argc, char **argv, size_t preset)
     unsigned long n = 0;
     char *end = NULL;
 
-    if (argc == 1) {
+    if (argc == 1)
         return preset;
-    }
-    if (argc == 3 && strcmp(argv[1], "--items") == 0) {
+    if (argc == 3 && strcmp(argv[1], "--items") == 0)
         n = strtoul(argv[2], &end, 10);
-    }
     if (end == NULL || *end != '\0' || n == 0 || n > MOVE_ITEMS_MAX) {
         (void)fprintf(stderr, "usage: %s [--items 1..%d]\n", argv[0],
                       MOVE_ITEMS_MAX);

@@ -58,17 +58,15 @@ static void die(const char *what, int rc)
  * requests a wake-up of the library's thread are quicker than one. */
 static void pump(struct raw *raw)
 {
-    if (raw->window > MOVE_BATCHES && raw->under_way > raw->window / 2) {
+    if (raw->window > MOVE_BATCHES && raw->under_way > raw->window / 2)
         return;
-    }
     while (raw->next < raw->end && raw->under_way < raw->window) {
         raw->under_way++;
         raw->requests++;
         raw->next += raw->send(raw, raw->next);
     }
-    if (raw->under_way == 0) {
+    if (raw->under_way == 0)
         (void)pthread_cond_signal(&raw->finished);
-    }
 }
 
 static void run_phase(struct raw *raw, size_t (*send)(struct raw *, size_t),
@@ -81,9 +79,8 @@ static void run_phase(struct raw *raw, size_t (*send)(struct raw *, size_t),
     raw->window = window;
     raw->requests = 0;
     pump(raw);
-    while (raw->next < raw->end || raw->under_way > 0) {
+    while (raw->next < raw->end || raw->under_way > 0)
         (void)pthread_cond_wait(&raw->finished, &raw->mutex);
-    }
     (void)pthread_mutex_unlock(&raw->mutex);
 }
 
@@ -115,9 +112,8 @@ static void on_value(int rc, const char *value, int len,
     struct raw *raw = call->raw;
 
     (void)value;
-    if (rc != ZOK || len <= 0) {
+    if (rc != ZOK || len <= 0)
         die("get", rc);
-    }
     *call->version = (uint64_t)stat->version;
     mem_free(call);
     completed(raw);
@@ -130,9 +126,8 @@ static size_t read_one(struct raw *raw, const char *key, uint64_t *version)
 
     call->version = version;
     rc = zoo_aget(raw->zh, key, 0, on_value, call);
-    if (rc != ZOK) {
+    if (rc != ZOK)
         die("aget", rc);
-    }
     return 1;
 }
 
@@ -156,12 +151,10 @@ static void list_markers(struct raw *raw)
     char dir[MOVE_KEY_SIZE];
     int rc = zoo_get_children(raw->zh, move_owned(0, dir), 0, &names);
 
-    if (rc != ZOK || (size_t)names.count != raw->n) {
+    if (rc != ZOK || (size_t)names.count != raw->n)
         die("children", rc);
-    }
-    for (size_t i = 0; i < raw->n; i++) {
+    for (size_t i = 0; i < raw->n; i++)
         raw->order[i] = strtoul(names.data[i], NULL, 10);
-    }
     deallocate_String_vector(&names);
 }
 
@@ -172,9 +165,8 @@ static void on_multi(int rc, const void *data)
     struct call *call = (struct call *)(uintptr_t)data;
     struct raw *raw = call->raw;
 
-    if (rc != ZOK) {
+    if (rc != ZOK)
         die("multi", rc);
-    }
     mem_free(call->results);
     mem_free(call);
     completed(raw);
@@ -185,9 +177,8 @@ static void send_multi(struct raw *raw, const zoo_op_t *ops, size_t n)
     struct call *call = registry_calls_new(raw, n);
     int rc = zoo_amulti(raw->zh, (int)n, ops, call->results, on_multi, call);
 
-    if (rc != ZOK) {
+    if (rc != ZOK)
         die("amulti", rc);
-    }
 }
 
 static void create(zoo_op_t *op, const char *key, const char *value)
@@ -229,9 +220,8 @@ static size_t send_move(struct raw *raw, size_t from)
     zoo_op_t *op = ops;
 
     zoo_check_op_init(op++, raw->lock, 0);
-    for (int t = 1; t <= MOVE_TARGETS; t++) {
+    for (int t = 1; t <= MOVE_TARGETS; t++)
         zoo_check_op_init(op++, move_gate(t, gates[t - 1]), raw->gates[t]);
-    }
     for (size_t i = 0; i < n; i++) {
         const struct move_item *item = &raw->items[from + i];
 
@@ -256,9 +246,8 @@ static void on_session(zhandle_t *zh, int type, int state, const char *path,
     (void)zh;
     (void)path;
     (void)context;
-    if (type == ZOO_SESSION_EVENT && state == ZOO_EXPIRED_SESSION_STATE) {
+    if (type == ZOO_SESSION_EVENT && state == ZOO_EXPIRED_SESSION_STATE)
         die("session", ZSESSIONEXPIRED);
-    }
 }
 
 static zhandle_t *open_handle(const char *hosts, const char *space)
@@ -270,17 +259,15 @@ static zhandle_t *open_handle(const char *hosts, const char *space)
 
     zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
     zh = zookeeper_init(where, on_session, SESSION_MS, NULL, NULL, 0);
-    if (zh == NULL) {
+    if (zh == NULL)
         die(where, ZSYSTEMERROR);
-    }
     mem_free(where);
     /* else the library asks for its servers' names before every request */
     (void)zoo_set_servers_resolution_delay(zh, -1);
     /* waits for the connection */
     rc = zoo_exists(zh, "/zookeeper", 0, NULL);
-    if (rc != ZOK && rc != ZNONODE) {
+    if (rc != ZOK && rc != ZNONODE)
         die("connecting", rc);
-    }
     return zh;
 }
 
@@ -293,14 +280,12 @@ static void make_dir(zhandle_t *zh, const char *key)
     for (size_t i = 1; i <= len; i++) {
         int rc;
 
-        if (key[i] != '/' && key[i] != '\0') {
+        if (key[i] != '/' && key[i] != '\0')
             continue;
-        }
         (void)snprintf(path, sizeof(path), "%.*s", (int)i, key);
         rc = zoo_create(zh, path, NULL, -1, &ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
-        if (rc != ZOK && rc != ZNODEEXISTS) {
+        if (rc != ZOK && rc != ZNODEEXISTS)
             die(path, rc);
-        }
     }
 }
 
@@ -317,17 +302,15 @@ static void make_dirs(struct raw *raw)
         rc = zoo_create(raw->zh, move_gate(t, key), MOVE_GATE,
                         (int)strlen(MOVE_GATE), &ZOO_OPEN_ACL_UNSAFE, 0, NULL,
                         0);
-        if (rc != ZOK) {
+        if (rc != ZOK)
             die(key, rc);
-        }
     }
     rc = zoo_create(raw->zh,
                     MOVE_LOCK "/_c_00000000-0000-4000-8000-000000000000-lock-",
                     "10.0.0.9", 8, &ZOO_OPEN_ACL_UNSAFE,
                     ZOO_EPHEMERAL | ZOO_SEQUENCE, raw->lock, sizeof(raw->lock));
-    if (rc != ZOK) {
+    if (rc != ZOK)
         die("lock", rc);
-    }
 }
 
 void zookeeper_bare_move(const char *hosts, const char *space,
@@ -375,17 +358,15 @@ static void drop_children(zhandle_t *zh, const char *dir)
     int rc = zoo_get_children(zh, dir, 0, &names);
     int n = 0;
 
-    if (rc != ZOK && rc != ZNONODE) {
+    if (rc != ZOK && rc != ZNONODE)
         die(dir, rc);
-    }
     for (int i = 0; i < names.count; i++) {
         (void)snprintf(paths[n], sizeof(paths[n]), "%s/%s", dir, names.data[i]);
         zoo_delete_op_init(&ops[n], paths[n], -1);
         if (++n == CLEAR_OPS || i + 1 == names.count) {
             rc = zoo_multi(zh, n, ops, results);
-            if (rc != ZOK) {
+            if (rc != ZOK)
                 die(dir, rc);
-            }
             n = 0;
         }
     }
@@ -402,8 +383,7 @@ void zookeeper_bare_clear(const char *hosts, const char *space)
 
     drop_children(zh, MOVE_WORK);
     drop_children(zh, MOVE_GATES);
-    for (int t = 0; t <= MOVE_TARGETS; t++) {
+    for (int t = 0; t <= MOVE_TARGETS; t++)
         drop_children(zh, move_owned(t, dir));
-    }
     (void)zookeeper_close(zh);
 }

@@ -15,16 +15,14 @@ static void read_kvs(cJSON *kvs)
     struct etcd_kv kv;
 
     for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
-        if (!etcd_kv_read(i, &kv)) {
+        if (!etcd_kv_read(i, &kv))
             continue;
-        }
         assert(kv.key_len > 0 && kv.key[kv.key_len] == '\0');
         assert(kv.value[kv.value_len] == '\0');
         etcd_key_past(&past, kv.key, kv.key_len);
         assert(past.len > 0 && past.len < sizeof(past.s));
-        if (etcd_entry(&kv, "dolphinscheduler", &entry)) {
+        if (etcd_entry(&kv, "dolphinscheduler", &entry))
             assert(registry_check_key(entry.key, NULL) == 0);
-        }
     }
 }
 
@@ -36,13 +34,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     (void)etcd_refusal(size > 0 ? 400 + data[0] % 105 : 503, text, size, why);
     assert(memchr(why, '\0', sizeof(why)) != NULL);
-    if (json_parse(text, size, &root, NULL) != 0) {
+    if (json_parse(text, size, &root, NULL) != 0)
         return 0;
-    }
     (void)etcd_header_read(root);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         read_kvs(etcd_txn_kvs(root, i));
-    }
     read_kvs(etcd_kvs(root));
     cJSON_Delete(root);
     return 0;

@@ -66,9 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (const char *at = buf_text(&whole); *at != '\0'; at = end + 1) {
         end = strchrnul(at, '\n');
         read_message(at, (size_t)(end - at));
-        if (*end == '\0') { /* a message that holds a NUL */
+        if (*end == '\0') /* a message that holds a NUL */
             break;
-        }
     }
     buf_close(&whole);
     buf_close(&pieces);

@@ -62,9 +62,8 @@ static void replay(const char *path)
     size = fread(data, 1, SIZE_MAX_, f);
     (void)fclose(f);
     run(data, size);
-    for (size_t i = 0; i < CUTS && i < size; i++) {
+    for (size_t i = 0; i < CUTS && i < size; i++)
         run(data, size * i / CUTS);
-    }
     rand_seed(&r, size);
     for (size_t i = 0; i < MUTATIONS && size > 0; i++) {
         memcpy(other, data, size);

@@ -42,9 +42,8 @@ static bool port_is_free(uint16_t port)
     bool ok =
         fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
 
-    if (fd >= 0) {
+    if (fd >= 0)
         (void)close(fd);
-    }
     return ok;
 }
 
@@ -56,9 +55,8 @@ uint16_t daemon_port(void)
     for (int i = 0; i < 1000; i++) {
         rand_secret(&random, sizeof(random));
         port = (uint16_t)(PORT_FIRST + random % PORT_COUNT);
-        if (port_is_free(port)) {
+        if (port_is_free(port))
             break;
-        }
     }
     return port;
 }
@@ -91,9 +89,8 @@ static int remove_one(const char *path, const struct stat *st, int type,
 
 void daemon_dir_remove(const char *dir)
 {
-    if (dir[0] != '\0') {
+    if (dir[0] != '\0')
         (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    }
 }
 
 /* --- its processes ------------------------------------------------------- */
@@ -108,14 +105,11 @@ static void become(const struct daemon *d, const char *const *argv,
 
     (void)setpgid(0, 0);
     if (geteuid() == 0 && d->uid != 0 &&
-        (setgroups(0, NULL) != 0 || setgid(d->gid) != 0 ||
-         setuid(d->uid) != 0)) {
+        (setgroups(0, NULL) != 0 || setgid(d->gid) != 0 || setuid(d->uid) != 0))
         _exit(126);
-    }
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent || log < 0 || null < 0) {
+    if (getppid() != parent || log < 0 || null < 0)
         _exit(126);
-    }
     (void)dup2(null, STDIN_FILENO);
     (void)dup2(log, STDOUT_FILENO);
     (void)dup2(log, STDERR_FILENO);
@@ -132,9 +126,8 @@ int daemon_start(struct daemon *d, const char *const *argv, struct err *err)
     assert(d->pid == 0);
     (void)fflush(NULL);
     d->pid = fork();
-    if (d->pid == 0) {
+    if (d->pid == 0)
         become(d, argv, parent);
-    }
     if (d->pid < 0) {
         d->pid = 0;
         return (int)err_errno(err, errno, "fork");
@@ -150,9 +143,8 @@ static int await(struct daemon *d, int options)
 
     while (waitpid(d->pid, &status, options) < 0 && errno == EINTR) {
     }
-    if (!WIFSTOPPED(status)) {
+    if (!WIFSTOPPED(status))
         d->pid = 0;
-    }
     return status;
 }
 
@@ -161,12 +153,10 @@ static void last_words(const struct daemon *d, char out[WORDS_SIZE])
     FILE *f = fopen(d->log, "re");
 
     out[0] = '\0';
-    while (f != NULL && fgets(out, WORDS_SIZE, f) != NULL) {
+    while (f != NULL && fgets(out, WORDS_SIZE, f) != NULL)
         out[strcspn(out, "\n")] = '\0';
-    }
-    if (f != NULL) {
+    if (f != NULL)
         (void)fclose(f);
-    }
 }
 
 static int ended(const struct daemon *d, int status, struct err *err)
@@ -222,9 +212,8 @@ void daemon_stop(struct daemon *d)
 
 void daemon_cont(struct daemon *d)
 {
-    if (d->pid != 0) {
+    if (d->pid != 0)
         (void)kill(-d->pid, SIGCONT);
-    }
 }
 
 void daemon_kill(struct daemon *d)
@@ -240,15 +229,12 @@ void daemon_quit(struct daemon *d, int signal)
     mono_ms until = clock_mono_ms() + QUIT_MS;
 
     daemon_cont(d);
-    if (d->pid != 0) {
+    if (d->pid != 0)
         (void)kill(d->pid, signal);
-    }
-    while (d->pid != 0 && clock_mono_ms() < until) {
-        if (waitpid(d->pid, NULL, WNOHANG) == d->pid) {
+    while (d->pid != 0 && clock_mono_ms() < until)
+        if (waitpid(d->pid, NULL, WNOHANG) == d->pid)
             d->pid = 0;
-        } else {
+        else
             (void)poll(NULL, 0, 5);
-        }
-    }
     daemon_kill(d);
 }

@@ -79,13 +79,11 @@ static void proxy_free_if_done(struct proxy *p)
     loop_f *closed = p->closed;
     void *arg = p->closed_arg;
 
-    if (!p->closing || p->listening || p->n_links > 0) {
+    if (!p->closing || p->listening || p->n_links > 0)
         return;
-    }
     mem_free(p);
-    if (closed != NULL) {
+    if (closed != NULL)
         closed(arg);
-    }
 }
 
 static void flow_clear(struct flow *flow)
@@ -107,9 +105,8 @@ static void on_link_handle_closed(uv_handle_t *handle)
     struct proxy *p = link->proxy;
 
     loop_enter(p->loop);
-    if (--link->handles > 0) {
+    if (--link->handles > 0)
         return;
-    }
     assert(link->to_server.held == 0 && link->to_client.held == 0);
     DL_DELETE(p->links, link);
     p->n_links--;
@@ -120,16 +117,14 @@ static void on_link_handle_closed(uv_handle_t *handle)
 static void socket_close(uv_tcp_t *socket, bool reset)
 {
     /* A socket that is being shut down, or never was one, takes no reset. */
-    if (!reset || uv_tcp_close_reset(socket, on_link_handle_closed) != 0) {
+    if (!reset || uv_tcp_close_reset(socket, on_link_handle_closed) != 0)
         uv_close((uv_handle_t *)socket, on_link_handle_closed);
-    }
 }
 
 static void link_close(struct link *link, bool reset)
 {
-    if (link->closing) {
+    if (link->closing)
         return;
-    }
     link->closing = true;
     flow_clear(&link->to_server);
     flow_clear(&link->to_client);
@@ -158,9 +153,8 @@ static void flow_append(struct flow *flow, enum chunk_type type,
     chunk->type = type;
     chunk->due = loop_clock(p->loop)->mono + p->delay_ms;
     chunk->len = len;
-    if (len > 0) {
+    if (len > 0)
         memcpy(chunk->bytes, bytes, len);
-    }
     flow->held += len;
     DL_APPEND(flow->chunks, chunk);
 }
@@ -179,18 +173,16 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
                             : &link->to_client;
 
     loop_enter(link->proxy->loop);
-    if (n == 0) {
+    if (n == 0)
         return;
-    }
     if (n < 0) {
         flow->ended = true;
         flow_append(flow, n == UV_EOF ? CHUNK_END : CHUNK_RESET, NULL, 0);
     } else if (!flow->deaf) {
         flow_append(flow, CHUNK_BYTES, buf->base, (size_t)n);
     }
-    if (flow->ended || flow->held >= HELD_MAX) {
+    if (flow->ended || flow->held >= HELD_MAX)
         flow_stop_reading(flow);
-    }
     pump(flow);
 }
 
@@ -198,9 +190,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 static void flow_read_on(struct flow *flow)
 {
     if (flow->reading || flow->ended || flow->link->closing ||
-        flow->held >= HELD_MAX) {
+        flow->held >= HELD_MAX)
         return;
-    }
     if (uv_read_start((uv_stream_t *)flow->from, on_alloc, on_read) != 0) {
         link_close(flow->link, true);
         return;
@@ -228,9 +219,8 @@ static void on_shut_down(uv_shutdown_t *shutdown, int status)
     (void)status;
     loop_enter(link->proxy->loop);
     flow->done = true;
-    if (link->to_server.done && link->to_client.done) {
+    if (link->to_server.done && link->to_client.done)
         link_close(link, false);
-    }
 }
 
 /* Takes the chunk over; libuv keeps it until it is written. */
@@ -251,9 +241,8 @@ static void pass_end(struct flow *flow)
 {
     flow->shutdown.data = flow;
     if (uv_shutdown(&flow->shutdown, (uv_stream_t *)flow->to, on_shut_down) !=
-        0) {
+        0)
         on_shut_down(&flow->shutdown, UV_ENOTCONN);
-    }
 }
 
 static void on_due(void *arg)
@@ -288,15 +277,13 @@ static void pump(struct flow *flow)
             continue;
         }
         mem_free(chunk);
-        if (type == CHUNK_RESET) {
+        if (type == CHUNK_RESET)
             link_close(link, true);
-        } else {
+        else
             pass_end(flow);
-        }
     }
-    if (link->connected) {
+    if (link->connected)
         flow_read_on(flow);
-    }
 }
 
 /* --- links --------------------------------------------------------------- */
@@ -306,9 +293,8 @@ static void on_connected(uv_connect_t *connect, int status)
     struct link *link = connect->data;
 
     loop_enter(link->proxy->loop);
-    if (link->closing) {
+    if (link->closing)
         return;
-    }
     if (status != 0) { /* the server is down, and so is the connection */
         link_close(link, true);
         return;
@@ -327,15 +313,13 @@ static void link_connect(struct link *link)
                                   .sin_port = htons(p->server_port),
                                   .sin_addr = {htonl(INADDR_LOOPBACK)}};
 
-    if (link->closing || link->connecting || (p->cut & PROXY_TO_SERVER) != 0) {
+    if (link->closing || link->connecting || (p->cut & PROXY_TO_SERVER) != 0)
         return;
-    }
     link->connecting = true;
     link->connect.data = link;
     if (uv_tcp_connect(&link->connect, &link->server,
-                       (const struct sockaddr *)&address, on_connected) != 0) {
+                       (const struct sockaddr *)&address, on_connected) != 0)
         link_close(link, true);
-    }
 }
 
 static void flow_init(struct flow *flow, struct link *link, unsigned way)
@@ -352,9 +336,8 @@ static void on_connection(uv_stream_t *listener, int status)
     struct link *link;
 
     loop_enter(p->loop);
-    if (status != 0) {
+    if (status != 0)
         return;
-    }
     link = mem_zalloc(sizeof(*link));
     link->proxy = p;
     /* Both touch memory only. */
@@ -404,9 +387,8 @@ int proxy_open(struct proxy **out, struct loop *loop, uint16_t server_port,
     (void)uv_tcp_init(loop_uv(loop), &p->listener);
     p->listener.data = p;
     rc = uv_tcp_bind(&p->listener, (const struct sockaddr *)&address, 0);
-    if (rc == 0) {
+    if (rc == 0)
         rc = uv_listen((uv_stream_t *)&p->listener, BACKLOG, on_connection);
-    }
     if (rc == 0) {
         rc =
             uv_tcp_getsockname(&p->listener, (struct sockaddr *)&address, &len);
@@ -425,9 +407,8 @@ void proxy_close(struct proxy **proxy, loop_f *closed, void *arg)
     struct proxy *p = *proxy;
     struct link *link;
 
-    if (p == NULL) {
+    if (p == NULL)
         return;
-    }
     *proxy = NULL;
     assert(!p->closing);
     p->closing = true;

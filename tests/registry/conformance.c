@@ -81,9 +81,8 @@ static void forget(struct world *w, const struct registry *r)
 {
     size_t i = 0;
 
-    while (i < w->n_clients && w->clients[i] != r) {
+    while (i < w->n_clients && w->clients[i] != r)
         i++;
-    }
     assert_true(i < w->n_clients);
     w->clients[i] = w->clients[--w->n_clients];
 }
@@ -108,9 +107,8 @@ void world_pass(struct world *w, int64_t ms)
     int64_t until = w->backend->now(w->store) + ms;
     int64_t now;
 
-    while ((now = w->backend->now(w->store)) < until) {
+    while ((now = w->backend->now(w->store)) < until)
         w->backend->turn(w->store, until - now < 20 ? until - now : 20);
-    }
 }
 
 /* --- calls ---------------------------------------------------------------- */
@@ -156,9 +154,8 @@ void got_reply(void *arg, const struct registry_reply *reply)
             .version = e->version,
             .owner = e->owner};
     }
-    if (g->code != ERR_OK) { /* every refusal says why */
+    if (g->code != ERR_OK) /* every refusal says why */
         assert_true(g->msg[0] != '\0');
-    }
 }
 
 /* Wait for `g`; hand it over to `out` or free it. */
@@ -264,9 +261,8 @@ uint64_t version_of(struct world *w, struct registry *r, const char *key,
     assert_string_equal(g.entries[0].key, key);
     assert_true(g.entries[0].version != 0);
     assert_true(g.entries[0].created != 0);
-    if (value != NULL) {
+    if (value != NULL)
         assert_string_equal(g.entries[0].value, value);
-    }
     version = g.entries[0].version;
     got_free(&g);
     return version;
@@ -297,9 +293,8 @@ void seen_event(void *arg, const struct registry_event *event)
         .version = e->version,
         .owner = e->owner};
     s->synced += event->type == REGISTRY_SYNCED;
-    if (s->unwatch_at > 0 && s->n == (size_t)s->unwatch_at) {
+    if (s->unwatch_at > 0 && s->n == (size_t)s->unwatch_at)
         registry_unwatch(&s->watch);
-    }
 }
 
 void seen_start(struct world *w, struct registry *r, struct seen *s,

@@ -101,9 +101,8 @@ void world_kill(struct world *w, struct registry **r);
         int64_t until_ =                                                       \
             (w)->backend->now((w)->store) + CONFORMANCE_PATIENCE_MS;           \
         while (!(cond)) {                                                      \
-            if ((w)->backend->now((w)->store) >= until_) {                     \
+            if ((w)->backend->now((w)->store) >= until_)                       \
                 fail_msg("waited in vain for: %s", #cond);                     \
-            }                                                                  \
             (w)->backend->turn((w)->store, 20);                                \
         }                                                                      \
     } while (0)

@@ -131,14 +131,12 @@ static void the_longest_names_are_held(void **state)
     char id[129], key[REGISTRY_KEY_MAX + 1];
 
     memset(address, 'h', NODE_ADDRESS_MAX);
-    for (size_t i = 60; i < 253; i += 61) {
+    for (size_t i = 60; i < 253; i += 61)
         address[i] = '.';
-    }
     memcpy(address + NODE_ADDRESS_MAX - 6, ":65535", 7);
     assert_int_equal(node_check_address(address, NULL), 0);
-    for (size_t i = 0; i < NODE_GROUP_MAX / 3; i++) {
+    for (size_t i = 0; i < NODE_GROUP_MAX / 3; i++)
         memcpy(group + 3 * i, "\xe7\xbb\x84", 4);
-    }
     memset(id, 'w', sizeof(id) - 1);
     id[sizeof(id) - 1] = '\0';
     assert_int_equal(work_check_id(id, NULL), 0);

@@ -14,18 +14,16 @@ static void waiters_get_the_lock_in_the_order_they_asked(void **state)
     struct registry *r[4];
     struct held h[4];
 
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++)
         r[i] = world_open(w);
-    }
     assert_int_equal(held_take(w, r[0], &h[0], KEY, "0", -1), ERR_OK);
     for (size_t i = 1; i < 4; i++) {
         held_ask(r[i], &h[i], KEY, "owner", -1);
         world_round_trip(w, r[i]); /* now it stands in the queue */
     }
     for (size_t i = 0; i < 3; i++) {
-        for (size_t k = i + 1; k < 4; k++) {
+        for (size_t k = i + 1; k < 4; k++)
             assert_int_equal(h[k].answers, 0);
-        }
         held_release(&h[i]);
         world_until(w, h[i + 1].answers > 0);
         assert_int_equal(h[i + 1].code, ERR_OK);
@@ -362,9 +360,8 @@ static void a_waiter_knows_whom_it_waits_for(void **state)
     struct registry_lock_wait second, third;
     struct held h[3];
 
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         r[i] = world_open(w);
-    }
     assert_int_equal(held_take(w, r[0], &h[0], KEY, "0", -1), ERR_OK);
     assert_false(registry_lock_waits_for(h[0].lock, &second));
     for (size_t i = 1; i < 3; i++) {

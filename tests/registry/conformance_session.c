@@ -386,8 +386,7 @@ int conformance_session(bool can_cut)
     };
     int failed = cmocka_run_group_tests_name("session", tests, NULL, NULL);
 
-    if (can_cut) {
+    if (can_cut)
         failed += cmocka_run_group_tests_name("break", cut_tests, NULL, NULL);
-    }
     return failed;
 }

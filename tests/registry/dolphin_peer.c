@@ -140,9 +140,8 @@ bool dolphin_lock(struct dolphin_peer *p, const char *key)
                       "SELECT count(*) FROM t_ds_jdbc_registry_lock"
                       " WHERE lock_key = '%s'",
                       key) > 0 ||
-        sql_store_try(p->s, &ignored, sql) != DBMS_OK) {
+        sql_store_try(p->s, &ignored, sql) != DBMS_OK)
         return false;
-    }
     p->lock_id = sql_store_run(p->s,
                                "SELECT id FROM t_ds_jdbc_registry_lock"
                                " WHERE lock_key = '%s' AND client_id ="

@@ -110,9 +110,8 @@ static const char *last_value(const struct seen *s, const char *key)
     for (size_t i = 0; i < s->n; i++) {
         const struct seen_event *e = &s->events[i];
 
-        if (e->key == NULL || strcmp(e->key, key) != 0) {
+        if (e->key == NULL || strcmp(e->key, key) != 0)
             continue;
-        }
         assert_true((e->type == REGISTRY_ADD) == (value == NULL));
         value = e->type == REGISTRY_REMOVE ? NULL : e->value;
     }

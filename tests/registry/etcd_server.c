@@ -66,20 +66,17 @@ static long request(const struct etcd_servers *s, size_t i, const char *path,
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, 10000L);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, reply);
-    if (body != NULL) {
+    if (body != NULL)
         (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
-    }
-    if (s->tls) {
+    if (s->tls)
         set_tls(s, c);
-    }
     if (token[0] != '\0') {
         (void)snprintf(line, sizeof(line), "Authorization: %s", token);
         headers = curl_slist_append(NULL, line);
         (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     }
-    if (curl_easy_perform(c) == CURLE_OK) {
+    if (curl_easy_perform(c) == CURLE_OK)
         (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-    }
     curl_easy_cleanup(c);
     curl_slist_free_all(headers);
     return status;
@@ -118,9 +115,8 @@ cJSON *etcd_server_post(const struct etcd_servers *s, size_t i,
         status = request(s, i, path, body, &reply);
     }
     if (status != 200 ||
-        json_parse(buf_text(&reply), reply.len, &root, NULL) != 0) {
+        json_parse(buf_text(&reply), reply.len, &root, NULL) != 0)
         root = NULL;
-    }
     buf_close(&reply);
     return root;
 }
@@ -142,9 +138,8 @@ static void word(struct words *w, const char *option, char *value)
 {
     assert(w->n + 3 < ARRAY_LEN(w->list));
     w->list[w->n++] = mem_strdup(option);
-    if (value != NULL) {
+    if (value != NULL)
         w->list[w->n++] = value;
-    }
 }
 
 /* The installed one, or whichever the variable ETCD names. */
@@ -199,12 +194,10 @@ void etcd_server_restart(struct etcd_servers *s, size_t i)
     struct err err;
 
     words_of(s, m, &w);
-    if (daemon_start(&m->daemon, (const char *const *)w.list, &err) != 0) {
+    if (daemon_start(&m->daemon, (const char *const *)w.list, &err) != 0)
         fail_msg("%s", err.msg);
-    }
-    for (size_t k = 0; k < w.n; k++) {
+    for (size_t k = 0; k < w.n; k++)
         mem_free(w.list[k]);
-    }
 }
 
 struct health {
@@ -230,23 +223,19 @@ void etcd_server_wait(struct etcd_servers *s, size_t i)
     struct health h = {.s = s, .i = i};
     struct err err;
 
-    if (daemon_await(&s->member[i].daemon, is_healthy, &h, START_MS, &err) !=
-        0) {
+    if (daemon_await(&s->member[i].daemon, is_healthy, &h, START_MS, &err) != 0)
         fail_msg("%s", err.msg);
-    }
 }
 
 void etcd_servers_heal(struct etcd_servers *s)
 {
     for (size_t i = 0; i < s->n; i++) {
-        if (s->member[i].daemon.pid == 0) {
+        if (s->member[i].daemon.pid == 0)
             etcd_server_restart(s, i);
-        }
         etcd_server_cont(s, i);
     }
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; i < s->n; i++)
         etcd_server_wait(s, i);
-    }
 }
 
 void etcd_server_stop(struct etcd_servers *s, size_t i)
@@ -274,9 +263,8 @@ static void run(const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(command, sizeof(command), fmt, args);
     va_end(args);
-    if (system(command) != 0) { /* NOLINT(cert-env33-c): our own words */
+    if (system(command) != 0) /* NOLINT(cert-env33-c): our own words */
         fail_msg("failed: %s", command);
-    }
 }
 
 /* The clients' certificate has no CN: with one, the gateway refuses every
@@ -302,9 +290,8 @@ static void admin(const struct etcd_servers *s, const char *path,
 {
     cJSON *reply = etcd_server_post(s, 0, path, body);
 
-    if (reply == NULL) {
+    if (reply == NULL)
         fail_msg("etcd refuses %s", path);
-    }
     cJSON_Delete(reply);
 }
 
@@ -341,15 +328,13 @@ void etcd_servers_start(struct etcd_servers *s, size_t n, bool tls)
     (void)signal(SIGPIPE, SIG_IGN); /* as in every main() of ours */
     memset(s, 0, sizeof(*s));
     token[0] = '\0';
-    if (daemon_dir(s->dir, sizeof(s->dir), "etcd", &err) != 0) {
+    if (daemon_dir(s->dir, sizeof(s->dir), "etcd", &err) != 0)
         fail_msg("%s", err.msg);
-    }
     (void)snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
     s->tls = tls;
     s->n = n;
-    if (tls) {
+    if (tls)
         make_certificates(s);
-    }
     for (size_t i = 0; i < n; i++) {
         struct etcd_server *m = &s->member[i];
 
@@ -359,16 +344,14 @@ void etcd_servers_start(struct etcd_servers *s, size_t n, bool tls)
         m->daemon = (struct daemon){.name = "etcd", .log = s->log};
     }
     etcd_servers_heal(s);
-    if (tls) {
+    if (tls)
         enable_auth(s);
-    }
 }
 
 void etcd_servers_stop(struct etcd_servers *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; i < s->n; i++)
         etcd_server_kill(s, i);
-    }
     daemon_dir_remove(s->dir);
     s->n = 0;
 }

@@ -38,27 +38,24 @@ void etcd_store_free(struct etcd_store **store)
     struct etcd_store *s = *store;
 
     *store = NULL;
-    while (s->dying > 0) {
+    while (s->dying > 0)
         loop_turn(s->loop, 100);
-    }
     for (size_t i = 0; i < s->n_clients; i++) {
         for (size_t k = 0; k < s->servers->n; k++) {
             s->dying++;
             proxy_close(&s->client[i].proxy[k], on_gone, s);
         }
     }
-    while (s->dying > 0) {
+    while (s->dying > 0)
         loop_turn(s->loop, 100);
-    }
     loop_free(&s->loop);
     mem_free(s);
 }
 
 static void conf_free(struct conf_registry *conf)
 {
-    for (size_t i = 0; i < conf->endpoints.n; i++) {
+    for (size_t i = 0; i < conf->endpoints.n; i++)
         mem_free(conf->endpoints.items[i]);
-    }
     mem_free(conf->endpoints.items);
     mem_free(conf->cert_file);
     mem_free(conf->key_cert_chain_file);
@@ -85,9 +82,8 @@ struct registry *etcd_store_open(struct etcd_store *s, int64_t timeout_ms)
     conf.endpoints.items = mem_array(s->servers->n, sizeof(char *));
     for (size_t i = 0; i < s->servers->n; i++) {
         if (proxy_open(&c->proxy[i], s->loop, s->servers->member[i].port,
-                       &err) != 0) {
+                       &err) != 0)
             fail_msg("%s", err.msg);
-        }
         /* As pasted: with all three files http:// is TLS, too. */
         conf.endpoints.items[conf.endpoints.n++] =
             s->n_clients % 2 == 1
@@ -96,9 +92,8 @@ struct registry *etcd_store_open(struct etcd_store *s, int64_t timeout_ms)
                       etcd_server_url(s->servers, proxy_port(c->proxy[i])));
     }
     etcd_server_conf(s->servers, &conf);
-    if (registry_open(&c->registry, s->loop, &conf, &err) != 0) {
+    if (registry_open(&c->registry, s->loop, &conf, &err) != 0)
         fail_msg("%s", err.msg);
-    }
     conf_free(&conf);
     return c->registry;
 }
@@ -106,11 +101,9 @@ struct registry *etcd_store_open(struct etcd_store *s, int64_t timeout_ms)
 struct proxy *etcd_store_proxy(struct etcd_store *s, const struct registry *r,
                                size_t i)
 {
-    for (size_t k = s->n_clients; k-- > 0;) {
-        if (s->client[k].registry == r) {
+    for (size_t k = s->n_clients; k-- > 0;)
+        if (s->client[k].registry == r)
             return s->client[k].proxy[i];
-        }
-    }
     fail_msg("no such client");
     return NULL;
 }
@@ -119,9 +112,8 @@ static void post(struct etcd_store *s, const char *path, const char *body)
 {
     cJSON *reply = etcd_server_post(s->servers, 0, path, body);
 
-    if (reply == NULL) {
+    if (reply == NULL)
         fail_msg("etcd refuses %s %s", path, body);
-    }
     cJSON_Delete(reply);
 }
 
@@ -144,9 +136,8 @@ void etcd_store_pass(struct etcd_store *s, int64_t ms)
 {
     int64_t until = clock_mono_ms() + ms;
 
-    while (clock_mono_ms() < until) {
+    while (clock_mono_ms() < until)
         loop_turn(s->loop, 20);
-    }
 }
 
 static void full_key(const struct etcd_store *s, const char *key, char out[400])

@@ -109,9 +109,8 @@ static void nothing_is_applied_after_the_session_ended(void **state)
     memory_expire(w.a);
     bench_run(&w, 3 * BENCH_TIMEOUT_MS);
     assert_int_equal(count_keys(&w, N), now);
-    for (size_t i = 0; i < N; i++) {
+    for (size_t i = 0; i < N; i++)
         got_free(&g[i]);
-    }
     mem_free(g);
     bench_close(&w);
 }
@@ -215,9 +214,8 @@ static void note_removal(void *arg, uint64_t writer,
                          const struct registry_entry *after)
 {
     (void)writer;
-    if (before != NULL && after == NULL) {
+    if (before != NULL && after == NULL)
         gone_at = ((struct bench *)arg)->clock.mono;
-    }
 }
 
 /* The deadline by which a client stops is never after the server's. */
@@ -395,9 +393,8 @@ static void observe(void *arg, uint64_t writer,
     assert_non_null(after);
     assert_int_equal(o->seen->n, 1); /* before anybody is told */
     o->writer = writer;
-    if (o->writes++ == 0) {
+    if (o->writes++ == 0)
         memory_each(o->w->store, "/", count_one, &o->keys_at_first);
-    }
 }
 
 static void the_observer_sees_whole_txns_before_anybody(void **state)

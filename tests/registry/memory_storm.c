@@ -64,11 +64,9 @@ static const char *const keys[KEYS] = {"/s/a", "/s/b", "/s/b/1", "/s/b/2",
 
 static size_t key_index(const char *key)
 {
-    for (size_t i = 0; i < KEYS; i++) {
-        if (strcmp(keys[i], key) == 0) {
+    for (size_t i = 0; i < KEYS; i++)
+        if (strcmp(keys[i], key) == 0)
             return i;
-        }
-    }
     fail_msg("unknown key %s", key);
     return 0;
 }
@@ -99,9 +97,8 @@ static void on_event(void *arg, const struct registry_event *event)
     const struct registry_entry *e = &event->entry;
     struct shadow *shadow;
 
-    if (event->type == REGISTRY_SYNCED) {
+    if (event->type == REGISTRY_SYNCED)
         return;
-    }
     shadow = &c->shadow[key_index(e->key)];
     switch (event->type) {
     case REGISTRY_ADD:
@@ -282,12 +279,10 @@ static uint64_t storm(uint64_t seed, uint64_t *guarded)
     rand_seed(&s->rand, seed);
     memory_set_faults(s->store, &weather);
     memory_on_write(s->store, on_write, s);
-    for (size_t i = 0; i < CLIENTS; i++) {
+    for (size_t i = 0; i < CLIENTS; i++)
         client_open(s, &s->clients[i]);
-    }
-    for (size_t i = 0; i < STEPS; i++) {
+    for (size_t i = 0; i < STEPS; i++)
         step(s);
-    }
     memory_set_faults(s->store, &calm);
     for (size_t i = 0; i < CLIENTS; i++) {
         memory_heal(s->clients[i].r);
@@ -295,9 +290,8 @@ static uint64_t storm(uint64_t seed, uint64_t *guarded)
     }
     (void)memory_run(s->store, s->clock.mono + 10 * TIMEOUT_MS);
     check_calm(s);
-    for (size_t i = 0; i < CLIENTS; i++) {
+    for (size_t i = 0; i < CLIENTS; i++)
         registry_close(&s->clients[i].r, NULL, NULL);
-    }
     (void)memory_run(s->store, s->clock.mono + 2 * TIMEOUT_MS);
     assert_int_equal(memory_lock_holder(s->store, KEY, NULL), 0);
     digest = s->digest;
@@ -314,18 +308,16 @@ static void every_promise_holds_in_a_storm(void **state)
     uint64_t guarded = 0;
 
     (void)state;
-    for (running_seed = 0; running_seed < SEEDS; running_seed++) {
+    for (running_seed = 0; running_seed < SEEDS; running_seed++)
         (void)storm(running_seed, &guarded);
-    }
     assert_true(guarded > SEEDS); /* the guarded path was taken at all */
 }
 
 static int say_seed(void **state)
 {
     (void)state;
-    if (running_seed < SEEDS) {
+    if (running_seed < SEEDS)
         print_error("failed at seed %" PRIu64 "\n", running_seed);
-    }
     return 0;
 }
 

@@ -22,9 +22,8 @@ static const char *program(const char *name, const char *debian)
     for (size_t i = 0; home() != NULL && i < 3; i++) {
         const char *path = sql_server_arg("%s/%s/%s", home(), dirs[i], name);
 
-        if (access(path, X_OK) == 0) {
+        if (access(path, X_OK) == 0)
             return path;
-        }
     }
     return home() != NULL ? sql_server_arg("%s/bin/%s", home(), name) : debian;
 }
@@ -35,9 +34,8 @@ static void init(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
 
     argv[n++] = program("mariadb-install-db", "mariadb-install-db");
     argv[n++] = "--no-defaults";
-    if (home() != NULL) {
+    if (home() != NULL)
         argv[n++] = sql_server_arg("--basedir=%s", home());
-    }
     argv[n++] = "--auth-root-authentication-method=normal";
     argv[n++] = "--skip-test-db";
     argv[n++] = "--skip-name-resolve";
@@ -56,9 +54,8 @@ static void run(const struct sql_server *s, const char *argv[SQL_SERVER_ARGS])
 
     argv[n++] = program("mariadbd", "/usr/sbin/mariadbd");
     argv[n++] = "--no-defaults";
-    if (home() != NULL) {
+    if (home() != NULL)
         argv[n++] = sql_server_arg("--basedir=%s", home());
-    }
     argv[n++] = "--bind-address=127.0.0.1";
     argv[n++] = "--skip-name-resolve";
     argv[n++] = "--innodb-flush-log-at-trx-commit=2";

@@ -14,16 +14,14 @@ static const char *program(const char *name)
 {
     const char *home = getenv("POSTGRESQL_HOME");
 
-    if (home != NULL && home[0] != '\0') {
+    if (home != NULL && home[0] != '\0')
         return sql_server_arg("%s/bin/%s", home, name);
-    }
     for (unsigned version = 19; version >= 10; version--) {
         const char *path =
             sql_server_arg("/usr/lib/postgresql/%u/bin/%s", version, name);
 
-        if (access(path, X_OK) == 0) {
+        if (access(path, X_OK) == 0)
             return path;
-        }
     }
     return name;
 }

@@ -47,9 +47,8 @@ static struct registry *open_often(struct sql_store *s)
 
 static void on_done(void *arg, const struct registry_reply *reply)
 {
-    if (reply->err.code != ERR_OK) {
+    if (reply->err.code != ERR_OK)
         fail_msg("%s", reply->err.msg);
-    }
     ++*(unsigned *)arg;
 }
 
@@ -103,9 +102,8 @@ static void nothing_is_listed_where_nothing_was_missed(void **state)
         mono_ms until = clock_mono_ms() + COMPARE_MS;
 
         write_keys(s, i % 2 == 0 ? r : other, 10 + i);
-        while (clock_mono_ms() < until) {
+        while (clock_mono_ms() < until)
             loop_turn(s->loop, 10);
-        }
     }
     assert_int_equal(t.synced, 1);
     sql_store_until(s, t.added == 21);

@@ -65,9 +65,8 @@ static void pass(struct sql_store *s, int64_t ms, struct dolphin_peer *peers,
 
     while (clock_mono_ms() < until) {
         if (clock_mono_ms() >= beat) {
-            for (size_t i = 0; i < n; i++) {
+            for (size_t i = 0; i < n; i++)
                 dolphin_beat(&peers[i]);
-            }
             beat = clock_mono_ms() + CLIENT_MS / 4;
         }
         loop_turn(s->loop, 10);
@@ -334,9 +333,8 @@ static void event_ids_that_begin_anew_hide_nothing(void **state)
     struct view v;
 
     dolphin_start(&peer, s, 1, 60000, 0);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20; i++)
         dolphin_put(&peer, WORKER, i % 2 == 0 ? "a" : "b");
-    }
     watch(s, r, &v);
     (void)sql_store_run(
         s, "TRUNCATE TABLE t_ds_jdbc_registry_data_change_event%s",

@@ -33,9 +33,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 {
     int rc = (int)syscall(SYS_clock_gettime, id, ts);
 
-    if (id == CLOCK_REALTIME) {
+    if (id == CLOCK_REALTIME)
         ts->tv_sec += wall_skew_s;
-    }
     return rc;
 }
 
@@ -51,9 +50,8 @@ static void run_on(struct sql_store *s, struct dbms_link *link, const char *sql)
     struct err err;
 
     if (s->target.driver->run(link, sql, strlen(sql), NULL, NULL, &err) !=
-        DBMS_OK) {
+        DBMS_OK)
         fail_msg("%s: %s", sql, err.msg);
-    }
 }
 
 static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
@@ -87,9 +85,8 @@ static void pass(struct sql_store *s, int64_t ms)
 {
     int64_t until = clock_mono_ms() + ms;
 
-    while (clock_mono_ms() < until) {
+    while (clock_mono_ms() < until)
         loop_turn(s->loop, 10);
-    }
 }
 
 static void put_begin(struct registry *r, const char *key, struct got *g)
@@ -106,19 +103,17 @@ static void expect_true(struct sql_store *s, const char *key,
     uint64_t there;
 
     (void)snprintf(name, sizeof(name), "/dolphinscheduler%s", key);
-    for (const char *c = name; *c != '\0'; c++, at += 2) {
+    for (const char *c = name; *c != '\0'; c++, at += 2)
         (void)snprintf(at, 3, "%02x", (unsigned char)*c);
-    }
     there = sql_store_run(s,
                           "SELECT count(*) FROM pelorus_registry"
                           " WHERE name = %s%s'",
                           s->target.driver->words->bytes, hex);
     assert_int_equal(g->answers, 1);
-    if (g->code == ERR_OK) {
+    if (g->code == ERR_OK)
         assert_int_equal(there, 1);
-    } else if (g->code != ERR_UNKNOWN) {
+    else if (g->code != ERR_UNKNOWN)
         assert_int_equal(there, 0);
-    }
 }
 
 /* --- connections ---------------------------------------------------------- */
@@ -173,16 +168,14 @@ static void answers_are_true_whenever_the_connection_breaks(void **state)
         proxy_delay(s->proxy, (int64_t)rand_below(&rand, 3));
         began = clock_mono_ms();
         put_begin(r, key, &g[i]);
-        while (clock_mono_ms() < began + moment) {
+        while (clock_mono_ms() < began + moment)
             loop_turn(s->loop, 1);
-        }
         if (kind == 0) { /* the answers are lost, the requests arrive */
             proxy_cut(s->proxy, PROXY_TO_CLIENT);
             pass(s, 10);
         }
-        if (kind < 2) {
+        if (kind < 2)
             (void)proxy_reset(s->proxy);
-        }
         proxy_cut(s->proxy, 0);
         proxy_delay(s->proxy, 0);
         sql_store_until(s, g[i].answers > 0);
@@ -236,16 +229,13 @@ static void kill_and_heal(struct sql_store *s, struct dbms_link **lock)
     struct err err;
 
     sql_server_kill(s->server);
-    if (lock != NULL) {
+    if (lock != NULL)
         s->target.driver->close(lock);
-    }
-    if (s->link != NULL) {
+    if (s->link != NULL)
         s->target.driver->close(&s->link);
-    }
     pass(s, 100);
-    if (sql_server_heal(s->server, &err) != 0) {
+    if (sql_server_heal(s->server, &err) != 0)
         fail_msg("%s", err.msg);
-    }
 }
 
 static void a_server_killed_in_a_txn_applies_all_or_nothing(void **state)

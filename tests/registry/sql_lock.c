@@ -46,9 +46,8 @@ struct arena {
 static void nobody_else(const struct arena *a, const struct holder *me)
 {
     assert_false(a->peer_holds && me != NULL);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++)
         assert_false(&a->us[i] != me && a->us[i].holds);
-    }
 }
 
 static void grown(struct arena *a, uint64_t fence)
@@ -87,9 +86,8 @@ static void on_written(void *arg, const struct registry_reply *reply)
 
     h->writing = false;
     h->arena->refused += reply->err.code != ERR_OK;
-    if (reply->err.code == ERR_OK && h->lock != NULL) {
+    if (reply->err.code == ERR_OK && h->lock != NULL)
         nobody_else(h->arena, h);
-    }
     h->holds = false;
     registry_unlock(&h->lock);
 }
@@ -105,9 +103,8 @@ static void step_holder(struct holder *h, size_t number)
                                   .value = "1",
                                   .value_len = 1}};
 
-    if (h->r == NULL) {
+    if (h->r == NULL)
         return;
-    }
     if (h->lock == NULL && !h->writing && registry_session(h->r) != 0) {
         h->lock = registry_lock(h->r, KEY, "me", -1, on_granted, on_lost, h);
     } else if (h->holds && !h->writing && clock_mono_ms() >= h->until) {
@@ -192,9 +189,8 @@ static void two_coordinators_and_a_peer_alternate(void **state)
     new_peer(&a);
     while (grants(&a) < ALTERNATIONS || a.us[0].holds || a.us[1].holds) {
         assert_true(clock_mono_ms() < until);
-        for (size_t i = 0; i < 2; i++) {
+        for (size_t i = 0; i < 2; i++)
             step_holder(&a.us[i], i);
-        }
         step_peer(&a);
         loop_turn(a.s->loop, 2);
         if (grants(&a) >= next_kill && grants(&a) < ALTERNATIONS) {
@@ -341,9 +337,8 @@ static void *hasty_run(void *arg)
                    h->client);
     while (!atomic_load(&h->stop)) {
         if (h->driver->run(h->link, insert, strlen(insert), NULL, NULL, &err) !=
-            DBMS_OK) {
+            DBMS_OK)
             continue;
-        }
         h->grants++;
         (void)usleep(10000);
         while (h->driver->run(h->link, delete, strlen(delete), NULL, NULL,

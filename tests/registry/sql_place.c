@@ -27,9 +27,8 @@ static struct place begin(void **state)
 
     sql_store_aim(p.s, &t);
     p.core = dbms_core_new(&t, "dolphinscheduler", 10000, 3000);
-    if (p.core->ops->session_begin(p.core, 0, 10000, &p.session, &err) != 0) {
+    if (p.core->ops->session_begin(p.core, 0, 10000, &p.session, &err) != 0)
         fail_msg("%s", err.msg);
-    }
     return p;
 }
 
@@ -56,11 +55,10 @@ static int write_key(struct place *p, const char *key)
     } while (rc != 0 && p->core->again);
     if (rc == 0) {
         rc = p->core->ops->apply(p->core, p->session, &op, 1, &failed, NULL);
-        if (rc == 0) {
+        if (rc == 0)
             rc = p->core->ops->commit(p->core, NULL);
-        } else {
+        else
             p->core->ops->rollback(p->core);
-        }
     }
     return rc;
 }
@@ -71,9 +69,8 @@ static int read_key(struct place *p, const char *key)
     struct sql_rows rows = {0};
     int rc = p->core->ops->get(p->core, key, &rows, NULL);
 
-    if (rc == ERR_UNAVAILABLE) {
+    if (rc == ERR_UNAVAILABLE)
         rc = p->core->ops->get(p->core, key, &rows, NULL);
-    }
     sql_rows_close(&rows);
     return rc;
 }
@@ -83,9 +80,8 @@ static int poll_changes(struct place *p)
     bool changed;
     int rc = p->core->ops->changed(p->core, true, &changed, NULL);
 
-    if (rc == ERR_UNAVAILABLE) {
+    if (rc == ERR_UNAVAILABLE)
         rc = p->core->ops->changed(p->core, true, &changed, NULL);
-    }
     return rc;
 }
 

@@ -82,15 +82,13 @@ static bool answers(void *server)
     bool ok;
 
     sql_server_url(s, s->port, s->kind->system, url);
-    if (dbms_target_parse(&t, url, &err) != 0) {
+    if (dbms_target_parse(&t, url, &err) != 0)
         return false;
-    }
     t.url.user = mem_strdup(s->kind->admin);
     t.url.connect_ms = t.url.call_ms = t.idle_ms = 5000;
     ok = t.driver->connect(&link, &t, &err) == DBMS_OK;
-    if (ok) {
+    if (ok)
         t.driver->close(&link);
-    }
     dbms_target_close(&t);
     return ok;
 }
@@ -104,12 +102,10 @@ int sql_server_heal(struct sql_server *s, struct err *err)
     for (int tries = 0; tries < 20; tries++) {
         rc = s->daemon.pid == 0 ? sql_server_restart(s, err) : 0;
         sql_server_cont(s);
-        if (rc == 0) {
+        if (rc == 0)
             rc = daemon_await(&s->daemon, answers, s, START_MS, err);
-        }
-        if (rc == 0 || s->daemon.pid != 0) {
+        if (rc == 0 || s->daemon.pid != 0)
             break;
-        }
         (void)poll(NULL, 0, 100);
     }
     return rc;
@@ -119,9 +115,8 @@ void sql_server_free(struct sql_server **server)
 {
     struct sql_server *s = *server;
 
-    if (s == NULL) {
+    if (s == NULL)
         return;
-    }
     *server = NULL;
     daemon_quit(&s->daemon, s->kind->quit);
     daemon_dir_remove(s->dir);
@@ -135,9 +130,8 @@ static int make_dir(struct sql_server *s, struct err *err)
 
     (void)snprintf(s->data, sizeof(s->data), "%s/data", s->dir);
     (void)snprintf(s->log, sizeof(s->log), "%s/log", s->dir);
-    if (rc == 0 && d->uid != 0 && chown(s->dir, d->uid, d->gid) != 0) {
+    if (rc == 0 && d->uid != 0 && chown(s->dir, d->uid, d->gid) != 0)
         rc = (int)err_errno(err, errno, "%s", s->dir);
-    }
     return rc;
 }
 
@@ -159,9 +153,8 @@ int sql_server_new(struct sql_server **out, const struct sql_server_kind *kind,
         }
     }
     rc = make_dir(s, err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = make_data(s, err);
-    }
     if (rc == 0) {
         s->port = daemon_port();
         rc = sql_server_heal(s, err);

@@ -30,9 +30,8 @@ void sql_store_end(void)
 
 static void on_value(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    if (n > 0 && cells[0].p != NULL) {
+    if (n > 0 && cells[0].p != NULL)
         *(uint64_t *)arg = strtoull(cells[0].p, NULL, 10);
-    }
 }
 
 static int aim(struct dbms_target *t, const char *database, struct err *err)
@@ -53,9 +52,8 @@ void sql_store_aim(const struct sql_store *s, struct dbms_target *t)
 {
     struct err err;
 
-    if (aim(t, s->database, &err) != 0) {
+    if (aim(t, s->database, &err) != 0)
         fail_msg("%s", err.msg);
-    }
 }
 
 static int in_system(const char *verb, const char *database,
@@ -67,9 +65,8 @@ static int in_system(const char *verb, const char *database,
     char sql[128];
     int rc = aim(&t, kind->system, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         rc = (int)t.driver->connect(&link, &t, err);
-    }
     if (rc == 0) {
         (void)snprintf(sql, sizeof(sql), "%s DATABASE %s %s", verb, database,
                        options);
@@ -86,9 +83,8 @@ struct dbms_link *sql_store_link(struct sql_store *s)
     struct dbms_link *link = NULL;
     struct err err;
 
-    if (s->target.driver->connect(&link, &s->target, &err) != DBMS_OK) {
+    if (s->target.driver->connect(&link, &s->target, &err) != DBMS_OK)
         fail_msg("%s", err.msg);
-    }
     return link;
 }
 
@@ -99,17 +95,14 @@ enum dbms_fault sql_store_try(struct sql_store *s, uint64_t *value,
     enum dbms_fault fault;
 
     *value = 0;
-    if (s->link == NULL) {
+    if (s->link == NULL)
         s->link = sql_store_link(s);
-    }
     fault =
         s->target.driver->run(s->link, sql, strlen(sql), on_value, value, &err);
-    if (fault == DBMS_LOST) {
+    if (fault == DBMS_LOST)
         s->target.driver->close(&s->link);
-    }
-    if (fault != DBMS_OK) {
+    if (fault != DBMS_OK)
         (void)fprintf(stderr, "%s: %s\n", sql, err.msg);
-    }
     return fault;
 }
 
@@ -134,20 +127,17 @@ static int make_database(struct sql_store *s, struct err *err)
 {
     int rc;
 
-    if (server == NULL) {
+    if (server == NULL)
         rc = sql_server_new(&server, kind, err);
-    } else {
+    else
         rc = sql_server_heal(server, err);
-    }
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     s->server = server;
     (void)snprintf(s->database, sizeof(s->database), "store_%u", ++n_stores);
     rc = in_system("CREATE", s->database, kind->create, err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = aim(&s->target, s->database, err);
-    }
     return rc != 0 ? rc : dbms_schema_apply(&s->target, err);
 }
 
@@ -175,17 +165,14 @@ static void close_store(void *arg)
     struct err err;
 
     proxy_close(&s->proxy, on_flag, &s->proxy_closed);
-    while (s->dying > 0 || !s->proxy_closed) {
+    while (s->dying > 0 || !s->proxy_closed)
         loop_turn(s->loop, 100);
-    }
-    if (s->link != NULL) {
+    if (s->link != NULL)
         s->target.driver->close(&s->link);
-    }
     loop_free(&s->loop);
     if (sql_server_heal(server, &err) != 0 ||
-        in_system("DROP", s->database, kind->drop, &err) != 0) {
+        in_system("DROP", s->database, kind->drop, &err) != 0)
         (void)fprintf(stderr, "%s\n", err.msg);
-    }
     dbms_target_close(&s->target);
     mem_free(s);
 }
@@ -227,9 +214,8 @@ static struct registry *open_client(void *arg, int64_t timeout_ms)
     struct err err;
 
     sql_store_conf(s, &conf, url, timeout_ms);
-    if (registry_open(&r, s->loop, &conf, &err) != 0) {
+    if (registry_open(&r, s->loop, &conf, &err) != 0)
         (void)fprintf(stderr, "%s\n", err.msg);
-    }
     return r;
 }
 
@@ -271,9 +257,8 @@ static void expire(void *arg, struct registry *client)
 
     assert_int_equal(aim(&t, s->database, &err), 0);
     core = dbms_core_new(&t, "dolphinscheduler", 10000, 3000);
-    if (core->ops->session_close(core, registry_session(client), &err) != 0) {
+    if (core->ops->session_close(core, registry_session(client), &err) != 0)
         fail_msg("%s", err.msg);
-    }
     core->ops->close(&core);
 }
 
@@ -302,9 +287,8 @@ static void cut(void *arg, struct registry *client, bool is_cut)
 
     (void)client;
     proxy_refuse(s->proxy, is_cut);
-    if (is_cut) {
+    if (is_cut)
         (void)proxy_reset(s->proxy);
-    }
 }
 
 struct conformance_backend sql_store_backend = {

@@ -57,9 +57,8 @@ struct dbms_link *sql_store_link(struct sql_store *s);
     do {                                                                       \
         int64_t until_ = clock_mono_ms() + CONFORMANCE_PATIENCE_MS;            \
         while (!(cond)) {                                                      \
-            if (clock_mono_ms() >= until_) {                                   \
+            if (clock_mono_ms() >= until_)                                     \
                 fail_msg("waited in vain for: %s", #cond);                     \
-            }                                                                  \
             loop_turn((s)->loop, 10);                                          \
         }                                                                      \
     } while (0)

@@ -39,9 +39,8 @@ void test_pass(int64_t ms)
 {
     int64_t until = test_now() + ms;
 
-    while (test_now() < until) {
+    while (test_now() < until)
         test_step();
-    }
 }
 
 /* --- the child ------------------------------------------------------------ */
@@ -113,9 +112,8 @@ static void on_pair(void *arg, const struct registry_reply *reply)
 {
     struct member *m = arg;
 
-    if (reply->err.code != ERR_OK) {
+    if (reply->err.code != ERR_OK)
         answer("%s: %s", err_name(reply->err.code), reply->err.msg);
-    }
     m->pairs_answered++;
 }
 
@@ -143,9 +141,8 @@ static void write_pair(struct member *m, const char *prefix)
 static NORETURN void write_pairs(struct member *m, const char *prefix)
 {
     for (;;) {
-        while (m->pairs - m->pairs_answered < PAIRS_IN_FLIGHT) {
+        while (m->pairs - m->pairs_answered < PAIRS_IN_FLIGHT)
             write_pair(m, prefix);
-        }
         loop_turn(m->loop, 10);
     }
 }
@@ -154,13 +151,11 @@ static void obey(struct member *m, char *command)
 {
     char *arg = strchr(command, ' ');
 
-    if (arg != NULL) {
+    if (arg != NULL)
         *arg++ = '\0';
-    }
     if (strcmp(command, "session") == 0) {
-        while (registry_session(m->registry) == 0) {
+        while (registry_session(m->registry) == 0)
             loop_turn(m->loop, 10);
-        }
         answer("%" PRIu64, registry_session(m->registry));
     } else if (strcmp(command, "ephemeral") == 0) {
         registry_put(m->registry, arg, "here", 4, REGISTRY_ABSENT, 0, true,
@@ -185,9 +180,8 @@ static bool read_commands(struct member *m)
     char c;
 
     while (poll(&in, 1, 0) > 0) {
-        if (read(STDIN_FILENO, &c, 1) != 1) {
+        if (read(STDIN_FILENO, &c, 1) != 1)
             return false;
-        }
         if (c != '\n') {
             m->line[m->len++ % (sizeof(m->line) - 1)] = c;
             continue;
@@ -207,9 +201,8 @@ bool child_main(int argc, char **argv, int *status)
     struct err err;
 
     *status = 1;
-    if (argc != 4 || strcmp(argv[1], "--child") != 0) {
+    if (argc != 4 || strcmp(argv[1], "--child") != 0)
         return false;
-    }
     conf.path = argv[2];
     conf.session_timeout_ms = strtol(argv[3], NULL, 10);
     if (loop_new(&m.loop, 64, &err) != 0 ||
@@ -218,9 +211,8 @@ bool child_main(int argc, char **argv, int *status)
         return true;
     }
     (void)registry_listen(m.registry, on_state, &m);
-    while (read_commands(&m)) {
+    while (read_commands(&m))
         loop_turn(m.loop, 5);
-    }
     /* The parent is gone. Like a crash: nothing is closed. */
     _exit(0);
 }
@@ -242,9 +234,8 @@ void child_start(struct child *c, const char *path, int64_t timeout_ms)
         (void)dup2(to[0], STDIN_FILENO);
         (void)dup2(from[1], STDOUT_FILENO);
         /* Ends of other children's pipes must not stay open in this one. */
-        for (int fd = 3; fd < 256; fd++) {
+        for (int fd = 3; fd < 256; fd++)
             (void)close(fd);
-        }
         (void)execl("/proc/self/exe", "child", "--child", path, timeout,
                     (char *)NULL);
         _exit(127);
@@ -277,12 +268,10 @@ void child_read(struct child *c, char line[CHILD_LINE])
 
     while (len < CHILD_LINE - 1) {
         if (poll(&in, 1, 100) > 0) {
-            if (read(c->from, &line[len], 1) != 1) {
+            if (read(c->from, &line[len], 1) != 1)
                 fail_msg("a child has died");
-            }
-            if (line[len] == '\n') {
+            if (line[len] == '\n')
                 break;
-            }
             len++;
         } else if (test_now() >= until) {
             fail_msg("a child does not answer");
@@ -318,17 +307,15 @@ void child_wait_stopped(struct child *c)
 {
     int status = 0;
 
-    while (waitpid(c->pid, &status, WUNTRACED) != c->pid) {
+    while (waitpid(c->pid, &status, WUNTRACED) != c->pid)
         assert_int_equal(errno, EINTR);
-    }
     assert_true(WIFSTOPPED(status));
 }
 
 void child_kill(struct child *c)
 {
-    if (c->pid == 0) {
+    if (c->pid == 0)
         return;
-    }
     (void)kill(c->pid, SIGKILL);
     (void)waitpid(c->pid, NULL, 0);
     (void)close(c->to);

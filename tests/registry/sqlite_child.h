@@ -55,9 +55,8 @@ void test_step(void);
     do {                                                                       \
         int64_t until_ = test_now() + 20000;                                   \
         while (!(cond)) {                                                      \
-            if (test_now() >= until_) {                                        \
+            if (test_now() >= until_)                                          \
                 fail_msg("waited in vain for: %s", #cond);                     \
-            }                                                                  \
             test_step();                                                       \
         }                                                                      \
     } while (0)

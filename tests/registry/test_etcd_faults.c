@@ -164,9 +164,8 @@ static void a_write_is_applied_at_most_once(void **state)
         world_round_trip(w, a); /* a connection that is kept */
         proxy_cut(etcd_proxy(w, a), PROXY_TO_CLIENT);
         registry_put(a, key, "1", 1, REGISTRY_ABSENT, 0, false, got_reply, &g);
-        if (i % 2 == 0) {
+        if (i % 2 == 0)
             world_until(w, do_exists(w, b, key) == ERR_OK);
-        }
         (void)proxy_reset(etcd_proxy(w, a));
         proxy_cut(etcd_proxy(w, a), 0);
         world_until(w, g.answers > 0);
@@ -193,9 +192,8 @@ static void a_kept_connection_that_died_is_no_conflict(void **state)
         (void)snprintf(key, sizeof(key), "/kept/%d", i);
         world_round_trip(w, a);
         (void)proxy_reset(etcd_proxy(w, a));
-        if (i % 2 == 0) {
+        if (i % 2 == 0)
             world_pass(w, 20);
-        }
         code = do_put(w, a, key, "1", REGISTRY_ABSENT, 0);
         assert_true(code == ERR_OK || code == ERR_UNKNOWN ||
                     code == ERR_UNAVAILABLE);
@@ -332,8 +330,9 @@ static bool marked(struct world *w, struct registry *r,
     struct got g = {0};
 
     assert_int_equal(do_get(w, r, HISTORY_KEY, &g), ERR_OK);
-    assert_int_equal(
-        registry_history_read(h, g.entries[0].value, g.entries[0].value_len, NULL), 0);
+    assert_int_equal(registry_history_read(h, g.entries[0].value,
+                                           g.entries[0].value_len, NULL),
+                     0);
     got_free(&g);
     return h->went_back.is;
 }
@@ -457,9 +456,8 @@ static size_t open_files(void)
     DIR *d = opendir("/proc/self/fd");
     size_t n = 0;
 
-    while (readdir(d) != NULL) {
+    while (readdir(d) != NULL)
         n++;
-    }
     (void)closedir(d);
     return n;
 }
@@ -496,9 +494,8 @@ static void nothing_is_left_behind(void **state)
         world_round_trip(inner, b);
         seen_stop(&seen);
         (void)world_teardown(&as_state);
-        if (round == 0) {
+        if (round == 0)
             files = open_files();
-        }
     }
     assert_int_equal(open_files(), files);
     world_until(w, leases() <= before);

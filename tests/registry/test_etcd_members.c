@@ -66,9 +66,8 @@ static void works_as_before(struct world *w, struct whole *c)
 
     for (int tries = 0;; tries++) {
         code = do_put(w, c->r, "/w/k", "1", REGISTRY_ANY, 0);
-        if (code == ERR_OK) {
+        if (code == ERR_OK)
             break;
-        }
         assert_true(code == ERR_UNKNOWN || code == ERR_UNAVAILABLE);
         assert_true(tries < 20);
         world_pass(w, 100);
@@ -78,9 +77,8 @@ static void works_as_before(struct world *w, struct whole *c)
     assert_true(registry_session(c->r) == c->session);
     assert_true(registry_lock_held(c->held.lock));
     version_of(w, c->r, "/w/e", "1");
-    for (size_t i = 0; i < c->seen.n; i++) {
+    for (size_t i = 0; i < c->seen.n; i++)
         assert_true(c->seen.events[i].type != REGISTRY_REMOVE);
-    }
 }
 
 static void a_member_that_dies_is_not_missed(void **state)
@@ -128,21 +126,17 @@ static void without_a_quorum_nothing_is_decided(void **state)
     whole_open(w, &c);
     mine = member_of(&c);
     told = c.seen.n;
-    for (size_t i = 0; i < servers.n; i++) {
-        if (i != mine) {
+    for (size_t i = 0; i < servers.n; i++)
+        if (i != mine)
             etcd_server_kill(&servers, i);
-        }
-    }
     world_until(w, c.held.losses == 1);
     assert_int_equal(c.told.n, 3);
     assert_int_equal(c.told.states[1], REGISTRY_SUSPENDED);
     assert_int_equal(c.told.states[2], REGISTRY_DISCONNECTED);
     assert_int_equal(c.seen.n, told); /* silence is not absence */
-    for (size_t i = 0; i < servers.n; i++) {
-        if (i != mine) {
+    for (size_t i = 0; i < servers.n; i++)
+        if (i != mine)
             etcd_server_restart(&servers, i);
-        }
-    }
     world_until(w, c.told.n == 4 && c.seen.synced == 2);
     assert_int_equal(c.told.states[3], REGISTRY_CONNECTED);
     assert_true(registry_session(c.r) != c.session);
@@ -163,9 +157,8 @@ static void a_forgotten_token_is_renewed(void **state)
     etcd_server_wait(&servers, 0);
     works_as_before(w, &c);
     /* And one that was never any good. */
-    for (size_t i = 0; etcd_of(c.r)->token[i] != '\0'; i++) {
+    for (size_t i = 0; etcd_of(c.r)->token[i] != '\0'; i++)
         etcd_of(c.r)->token[i] = 'x';
-    }
     (void)proxy_reset(etcd_store_proxy(w->store, c.r, 0)); /* the stream, too */
     works_as_before(w, &c);
     whole_close(&c);

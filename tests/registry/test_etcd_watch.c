@@ -39,9 +39,8 @@ static void a_broken_stream_goes_on_where_it_was(void **state)
 
         (void)snprintf(value, sizeof(value), "%d", i);
         assert_int_equal(do_put(w, b, "/w/k", value, REGISTRY_ANY, 0), ERR_OK);
-        if (i % 3 == 0) {
+        if (i % 3 == 0)
             (void)proxy_reset(etcd_proxy(w, a));
-        }
     }
     world_until(w, etcd_told(&seen, "/w/k", "30"));
     assert_int_equal(seen.synced, 1); /* nothing had to be listed again */

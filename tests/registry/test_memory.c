@@ -24,9 +24,8 @@ static void *open_store(void)
 
     b->clock.mono = 1000000;
     b->store = memory_store_new(&b->clock, 42);
-    if (faults != NULL) {
+    if (faults != NULL)
         memory_set_faults(b->store, faults);
-    }
     return b;
 }
 
@@ -50,9 +49,8 @@ static void turn(void *arg, int64_t max_ms)
     mono_ms until = b->clock.mono + max_ms;
     mono_ms next = memory_next(b->store);
 
-    if (next >= 0 && next < until) {
+    if (next >= 0 && next < until)
         until = next;
-    }
     (void)memory_run(b->store, until);
 }
 
@@ -76,11 +74,10 @@ static void kill_client(void *arg, struct registry **client)
 static void cut(void *arg, struct registry *client, bool is_cut)
 {
     (void)arg;
-    if (is_cut) {
+    if (is_cut)
         memory_cut(client);
-    } else {
+    else
         memory_heal(client);
-    }
 }
 
 int main(void)

@@ -51,9 +51,8 @@ static void close_store(void *arg)
     static const char *const suffixes[] = {"", "-wal", "-shm"};
     struct store *s = arg;
 
-    while (s->dying > 0) {
+    while (s->dying > 0)
         loop_turn(s->loop, 100);
-    }
     (void)sqlite3_close(s->blocker);
     loop_free(&s->loop);
     for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
@@ -73,9 +72,8 @@ static struct registry *open_client(void *arg, int64_t session_timeout_ms)
     struct registry *r = NULL;
     struct err err;
 
-    if (registry_open(&r, s->loop, &conf, &err) != 0) {
+    if (registry_open(&r, s->loop, &conf, &err) != 0)
         (void)fprintf(stderr, "%s\n", err.msg);
-    }
     return r;
 }
 
@@ -95,9 +93,8 @@ static struct sqlite_db *open_db(struct store *s)
     struct sqlite_db *db = NULL;
     struct err err;
 
-    if (sqlite_db_open(&db, s->path, "dolphinscheduler", 5000, &err) != 0) {
+    if (sqlite_db_open(&db, s->path, "dolphinscheduler", 5000, &err) != 0)
         fail_msg("%s", err.msg);
-    }
     return db;
 }
 
@@ -182,9 +179,8 @@ static struct registry *connect_client(struct store *s, int64_t timeout_ms)
     int64_t until = now(s) + CONFORMANCE_PATIENCE_MS;
 
     assert_non_null(r);
-    while (registry_session(r) == 0 && now(s) < until) {
+    while (registry_session(r) == 0 && now(s) < until)
         loop_turn(s->loop, 20);
-    }
     assert_true(registry_session(r) != 0);
     return r;
 }
@@ -194,9 +190,8 @@ static void close_client(struct store *s, struct registry **r)
     bool closed = false;
 
     registry_close(r, on_flag, &closed);
-    while (!closed) {
+    while (!closed)
         loop_turn(s->loop, 20);
-    }
 }
 
 /* Commit frames in the write-ahead log, each of which was synced: those whose
@@ -255,9 +250,8 @@ static void a_thousand_small_writes_share_a_few_commits(void **state)
     size_t before = commits_in_log(s);
 
     put_many(r, 1000, &t);
-    while (t.answers < 1000) {
+    while (t.answers < 1000)
         loop_turn(s->loop, 20);
-    }
     assert_int_equal(t.ok, 1000);
     assert_true(commits_in_log(s) - before <= 20);
     close_client(s, &r);
@@ -275,9 +269,8 @@ static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
 
     put_many(r, 6000, &t);
     assert_int_equal(t.answers, 0);
-    while (t.answers < 6000) {
+    while (t.answers < 6000)
         loop_turn(s->loop, 20);
-    }
     assert_true(t.busy > 0);
     assert_int_equal(t.ok + t.busy, 6000);
     db = open_db(s);
@@ -287,9 +280,8 @@ static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
             sqlite_list(db, "/many", from, REGISTRY_PAGE_MAX, &rows, &err), 0);
         mem_free(from);
         stored += rows.n;
-        if (rows.next == NULL) {
+        if (rows.next == NULL)
             break;
-        }
     }
     sql_rows_close(&rows);
     sqlite_db_close(&db);
@@ -353,35 +345,30 @@ static void a_reader_slower_than_the_feed_lists_again(void **state)
     struct err err;
 
     assert_int_equal(sqlite_begin(db, &err), 0);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 5; i++)
         write_key(db, i, false);
-    }
     assert_int_equal(sqlite_commit(db, &err), 0);
     watch = registry_watch(r, "/feed", on_event, &m);
-    while (m.synced == 0) {
+    while (m.synced == 0)
         loop_turn(s->loop, 20);
-    }
     assert_int_equal(sqlite_begin(db, &err), 0);
     write_key(db, 4, false);
     assert_int_equal(sqlite_commit(db, &err), 0);
     /* One batch waits for the loop; the worker reads no further. */
-    while (!atomic_load(&((struct sql *)(void *)r)->feed_busy)) {
+    while (!atomic_load(&((struct sql *)(void *)r)->feed_busy))
         (void)poll(NULL, 0, 5);
-    }
     for (size_t n = 0; n < 15; n++) {
         assert_int_equal(sqlite_begin(db, &err), 0);
-        for (size_t i = 0; i < 4000; i++) {
+        for (size_t i = 0; i < 4000; i++)
             write_key(db, 1 + i % 3, false);
-        }
         if (n == 0) {
             write_key(db, 0, true);
             write_key(db, 9, false);
         }
         assert_int_equal(sqlite_commit(db, &err), 0);
     }
-    while (m.synced == 1) {
+    while (m.synced == 1)
         loop_turn(s->loop, 20);
-    }
     assert_int_equal(m.removed[0], 1);
     assert_int_equal(m.added[9], 1);
     for (size_t i = 0; i < 16; i++) {
@@ -402,9 +389,8 @@ static void a_file_that_was_removed_is_not_written_any_more(void **state)
 
     assert_int_equal(unlink(s->path), 0);
     put_many(r, 1, &t);
-    while (t.answers < 1) {
+    while (t.answers < 1)
         loop_turn(s->loop, 20);
-    }
     assert_int_equal(t.ok, 0);
     close_client(s, &r);
 }

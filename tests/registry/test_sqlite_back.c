@@ -37,9 +37,8 @@ static struct sqlite_db *open_db(struct fixture *f)
     struct sqlite_db *db = NULL;
     struct err err;
 
-    if (sqlite_db_open(&db, f->path, "test", BUSY_MS, &err) != 0) {
+    if (sqlite_db_open(&db, f->path, "test", BUSY_MS, &err) != 0)
         fail_msg("%s", err.msg);
-    }
     return db;
 }
 
@@ -48,9 +47,8 @@ static uint64_t begin_session(struct sqlite_db *db)
     uint64_t id = 0;
     struct err err = {0};
 
-    if (sqlite_session_begin(db, 0, TIMEOUT_MS, &id, &err) != 0) {
+    if (sqlite_session_begin(db, 0, TIMEOUT_MS, &id, &err) != 0)
         fail_msg("%s", err.msg);
-    }
     return id;
 }
 
@@ -76,12 +74,10 @@ static int teardown(void **state)
 
     sqlite_db_close(&f->db);
     dir = opendir(f->dir);
-    while (dir != NULL && (e = readdir(dir)) != NULL) {
+    while (dir != NULL && (e = readdir(dir)) != NULL)
         (void)unlinkat(dirfd(dir), e->d_name, 0);
-    }
-    if (dir != NULL) {
+    if (dir != NULL)
         (void)closedir(dir);
-    }
     (void)rmdir(f->dir);
     mem_free(f);
     return 0;
@@ -100,17 +96,14 @@ static int write_key(struct sqlite_db *db, uint64_t session, bool beat,
     size_t failed;
     int rc = sqlite_begin(db, &err);
 
-    if (rc != 0) {
+    if (rc != 0)
         return rc;
-    }
     rc = beat ? sqlite_session_beat(db, session, &err)
               : sqlite_session_check(db, session, &err);
-    if (rc == 0) {
+    if (rc == 0)
         rc = sqlite_apply(db, session, &op, 1, &failed, &err);
-    }
-    if (rc == 0) {
+    if (rc == 0)
         return sqlite_commit(db, &err);
-    }
     sqlite_rollback(db);
     return rc;
 }
@@ -140,9 +133,8 @@ static int get(struct fixture *f, const char *key, char *value, size_t size)
     int rc = sqlite_file_check(f->db, &err);
 
     rc = rc != 0 ? rc : sqlite_get(f->db, key, &rows, &err);
-    if (rc == 0 && value != NULL) {
+    if (rc == 0 && value != NULL)
         (void)snprintf(value, size, "%s", rows.entries[0].value);
-    }
     sql_rows_close(&rows);
     return rc;
 }
@@ -178,9 +170,8 @@ static void run_sql(struct fixture *f, const char *sql)
 
     assert_int_equal(sqlite3_open(f->path, &handle), SQLITE_OK);
     (void)sqlite3_busy_timeout(handle, 5000);
-    if (sqlite3_exec(handle, sql, NULL, NULL, &problem) != SQLITE_OK) {
+    if (sqlite3_exec(handle, sql, NULL, NULL, &problem) != SQLITE_OK)
         fail_msg("%s: %s", sql, problem);
-    }
     assert_int_equal(sqlite3_close(handle), SQLITE_OK);
 }
 
@@ -378,9 +369,8 @@ static void a_copy_over_a_part_of_the_log_is_damage(void **state)
         ERR_SESSION_LOST);
     /* And is well again when a whole one is put back. */
     transfer(f->copy, f->path);
-    while (poll_db(f, &err) != 0 && err.code != ERR_WENT_BACK) {
+    while (poll_db(f, &err) != 0 && err.code != ERR_WENT_BACK)
         (void)poll(NULL, 0, 20);
-    }
     f->session = begin_session(f->db);
     assert_int_equal(put(f, "/a", "3"), 0);
 }
@@ -399,9 +389,8 @@ static void copied_over_unseen(struct fixture *f, bool others_write)
     assert_int_equal(write_key(f->db, f->session, true, "/a", "1"), 0);
     assert_int_equal(poll_db(f, &err), 0);
     run_sql(f, "PRAGMA wal_checkpoint(TRUNCATE)");
-    if (others_write) {
+    if (others_write)
         assert_int_equal(write_key(other, session, false, "/a", "2"), 0);
-    }
     sqlite_db_close(&other);
     copy_over(f->copy, f->path);
 }
@@ -481,9 +470,8 @@ static void reopen(struct fixture *f)
     struct err err = {0};
 
     while (sqlite_db_reopen(f->db, &err) != 0) {
-        if (clock_mono_ms() >= until) {
+        if (clock_mono_ms() >= until)
             fail_msg("%s", err.msg);
-        }
         (void)poll(NULL, 0, 20);
     }
 }
@@ -651,9 +639,8 @@ static void checkpoints_of_anybody_are_no_strangers(void **state)
         fill(f, 1 + i % 7, (char)('a' + i % 26));
         run_sql(f, sql);
         mem_free(sql);
-        if (i % 3 != 0 && poll_db(f, &err) != 0) {
+        if (i % 3 != 0 && poll_db(f, &err) != 0)
             fail_msg("%s", err.msg);
-        }
         assert_int_equal(put(f, "/a", "1"), 0);
     }
     run_sql(f, "VACUUM");

@@ -37,9 +37,8 @@ static int log_sync(sqlite3_file *file, int flags)
 static int log_write(sqlite3_file *file, const void *data, int n,
                      sqlite3_int64 offset)
 {
-    if (write_result != SQLITE_OK && writes_until_failure-- <= 0) {
+    if (write_result != SQLITE_OK && writes_until_failure-- <= 0)
         return write_result;
-    }
     return real->xWrite(file, data, n, offset);
 }
 
@@ -134,9 +133,8 @@ static void copy_file(const char *from, const char *to, const char *suffix)
     out = fopen(name, "wb");
     assert_non_null(in);
     assert_non_null(out);
-    while ((n = fread(block, 1, sizeof(block), in)) > 0) {
+    while ((n = fread(block, 1, sizeof(block), in)) > 0)
         assert_int_equal(fwrite(block, 1, n, out), n);
-    }
     assert_int_equal(fclose(out), 0);
     (void)fclose(in);
 }
@@ -201,11 +199,10 @@ static void a_commit_without_space_is_certainly_not_applied(void **state)
         assert_true(n < 100);
         assert_int_equal(has(f->db, key), rc == 0);
         assert_int_equal(survives_crash(f, key), rc == 0);
-        if (rc != 0) {
+        if (rc != 0)
             assert_int_equal(rc, ERR_UNAVAILABLE);
-        } else {
+        else
             assert_true(n > 4); /* it failed at several places before */
-        }
     }
 }
 

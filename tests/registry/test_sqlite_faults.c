@@ -60,16 +60,14 @@ static int teardown(void **state)
     static const char *const suffixes[] = {"", "-wal", "-shm"};
     struct fixture *f = *state;
 
-    for (size_t i = 0; i < ARRAY_LEN(f->children); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(f->children); i++)
         child_kill(&f->children[i]);
-    }
     sqlite_db_close(&f->db);
     if (f->registry != NULL) {
         registry_unlock(&f->lock);
         registry_close(&f->registry, on_closed, f);
-        while (!f->closed) {
+        while (!f->closed)
             loop_turn(f->loop, 100);
-        }
     }
     loop_free(&f->loop);
     for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
@@ -95,9 +93,8 @@ static void join(struct fixture *f)
 
     assert_int_equal(loop_new(&f->loop, 64, &err), 0);
     assert_int_equal(registry_open(&f->registry, f->loop, &conf, &err), 0);
-    while (registry_session(f->registry) == 0) {
+    while (registry_session(f->registry) == 0)
         loop_turn(f->loop, 10);
-    }
 }
 
 static void on_event(void *arg, const struct registry_event *event)
@@ -113,9 +110,8 @@ static void on_event(void *arg, const struct registry_event *event)
     do {                                                                       \
         int64_t until_ = test_now() + 20000;                                   \
         while (!(cond)) {                                                      \
-            if (test_now() >= until_) {                                        \
+            if (test_now() >= until_)                                          \
                 fail_msg("waited in vain for: %s", #cond);                     \
-            }                                                                  \
             loop_turn((f)->loop, 10);                                          \
         }                                                                      \
     } while (0)
@@ -175,9 +171,8 @@ static void keep_write_lock(struct fixture *f)
     struct err err;
 
     open_db(f);
-    if (sqlite_begin(f->db, &err) != 0) {
+    if (sqlite_begin(f->db, &err) != 0)
         fail_msg("%s", err.msg);
-    }
 }
 
 static size_t count_below(struct fixture *f, const char *prefix)
@@ -245,9 +240,8 @@ static void a_process_that_slept_past_its_session_is_refused(void **state)
     child_wait_stopped(c);
     sqlite_rollback(f->db);
     turn_until(f, f->granted == ERR_OK);
-    for (int64_t until = test_now() + 3 * TIMEOUT_MS; test_now() < until;) {
+    for (int64_t until = test_now() + 3 * TIMEOUT_MS; test_now() < until;)
         loop_turn(f->loop, 10);
-    }
     child_signal(c, SIGCONT);
     child_read(c, line);
     assert_string_equal(line, "session_lost");
@@ -299,9 +293,8 @@ static void members_that_start_together_meet_in_one_registry(void **state)
     struct fixture *f = *state;
     char command[64];
 
-    for (size_t i = 0; i < ARRAY_LEN(f->children); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(f->children); i++)
         child_start(&f->children[i], f->path, TIMEOUT_MS);
-    }
     for (size_t i = 0; i < ARRAY_LEN(f->children); i++) {
         assert_true(child_session(&f->children[i]) != 0);
         (void)snprintf(command, sizeof(command), "ephemeral /nodes/%zu", i);
@@ -404,9 +397,8 @@ int main(int argc, char **argv)
     };
     int status;
 
-    if (child_main(argc, argv, &status)) {
+    if (child_main(argc, argv, &status))
         return status;
-    }
     (void)signal(SIGPIPE, SIG_IGN); /* a dead child fails its test only */
     return cmocka_run_group_tests_name("sqlite_faults", tests, NULL, NULL);
 }

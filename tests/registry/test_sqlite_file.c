@@ -53,17 +53,15 @@ static int teardown(void **state)
     struct dirent *e;
     DIR *dir;
 
-    if (f->mounted) {
+    if (f->mounted)
         (void)umount2(f->dir, MNT_DETACH);
-    }
     dir = opendir(f->dir);
     while (dir != NULL && (e = readdir(dir)) != NULL) {
         (void)unlinkat(dirfd(dir), e->d_name, 0);
         (void)unlinkat(dirfd(dir), e->d_name, AT_REMOVEDIR);
     }
-    if (dir != NULL) {
+    if (dir != NULL)
         (void)closedir(dir);
-    }
     (void)rmdir(f->dir);
     mem_free(f);
     return 0;
@@ -99,9 +97,8 @@ static size_t files_in(const char *path)
     size_t n = 0;
 
     assert_non_null(dir);
-    while (readdir(dir) != NULL) {
+    while (readdir(dir) != NULL)
         n++;
-    }
     (void)closedir(dir);
     return n - 2;
 }
@@ -114,9 +111,8 @@ static void expect_refused(const char *path, enum err_code code,
 
     assert_int_equal(sqlite_db_open(&db, path, "test", 100, &err), code);
     assert_null(db);
-    if (strstr(err.msg, words) == NULL || strstr(err.msg, path) == NULL) {
+    if (strstr(err.msg, words) == NULL || strstr(err.msg, path) == NULL)
         fail_msg("\"%s\" does not say \"%s\"", err.msg, words);
-    }
 }
 
 /* And nothing has changed. */
@@ -254,18 +250,16 @@ static int open_as_nobody(struct fixture *f, char msg[ERR_MSG_MAX])
     ssize_t n;
     pid_t pid;
 
-    if (geteuid() != 0) {
+    if (geteuid() != 0)
         fail_msg("this test changes its user and has to run as root");
-    }
     assert_int_equal(pipe(ends), 0);
     pid = fork();
     if (pid == 0) {
         struct sqlite_db *db = NULL;
         int rc = -1;
 
-        if (setgid(NOBODY) == 0 && setuid(NOBODY) == 0) {
+        if (setgid(NOBODY) == 0 && setuid(NOBODY) == 0)
             rc = sqlite_db_open(&db, f->path, "test", 100, &err);
-        }
         (void)!write(ends[1], err.msg, strlen(err.msg));
         _exit(rc);
     }
@@ -353,9 +347,8 @@ static void on_closed(void *arg)
     do {                                                                       \
         mono_ms until_ = clock_mono_ms() + PATIENCE_MS;                        \
         while (!(cond)) {                                                      \
-            if (clock_mono_ms() >= until_) {                                   \
+            if (clock_mono_ms() >= until_)                                     \
                 fail_msg("waited in vain for: %s", #cond);                     \
-            }                                                                  \
             loop_turn((c)->loop, 10);                                          \
         }                                                                      \
     } while (0)
@@ -417,9 +410,8 @@ static void a_full_disk_is_unavailable_and_recovers_by_itself(void **state)
     mount_small_disk(f);
     (void)snprintf(balloon, sizeof(balloon), "%s/balloon", f->dir);
     assert_int_equal(loop_new(&c.loop, 64, &c.err), 0);
-    if (registry_open(&c.registry, c.loop, &conf, &c.err) != 0) {
+    if (registry_open(&c.registry, c.loop, &conf, &c.err) != 0)
         fail_msg("%s", c.err.msg);
-    }
     listener = registry_listen(c.registry, on_state, &c);
     turn_until(&c, c.n_states == 1);
     session = registry_session(c.registry);

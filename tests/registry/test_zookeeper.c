@@ -12,9 +12,8 @@ int main(void)
     };
     int failed;
 
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed = conformance_run(&zookeeper_backend);
     failed += cmocka_run_group_tests_name("zookeeper", tests, NULL, NULL);
     zktest_end();

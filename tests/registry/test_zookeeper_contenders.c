@@ -91,9 +91,8 @@ static void contend(struct contender *c, const struct contender *other)
         }
         break;
     case QUEUED:
-        if (c->lock.answers == 0) {
+        if (c->lock.answers == 0)
             break;
-        }
         if (c->lock.code != ERR_OK) {
             assert_int_equal(c->lock.code, ERR_SESSION_LOST);
             release(c);
@@ -107,9 +106,8 @@ static void contend(struct contender *c, const struct contender *other)
         break;
     case READING:
     case WRITING:
-        if (c->got.answers == 0) {
+        if (c->got.answers == 0)
             break;
-        }
         if (c->step == READING && c->got.code == ERR_OK) {
             write_fence(c);
             break;
@@ -165,11 +163,10 @@ static void two_contenders_never_hold_the_lock_together(void **state)
             proven += c[i].proven;
             c[i].proven = 0;
         }
-        if (proven > before) {
+        if (proven > before)
             until = clock_mono_ms() + CONFORMANCE_PATIENCE_MS;
-        } else if (clock_mono_ms() >= until) {
+        else if (clock_mono_ms() >= until)
             fail_msg("nobody gets the lock after %zu times", proven);
-        }
         if (proven >= (kills + 1) * GRANTS_A_KILL) {
             kills++;
             replace(w, &c[rand_below(&rand, 2)]);
@@ -181,9 +178,8 @@ static void two_contenders_never_hold_the_lock_together(void **state)
     assert_int_equal(do_exists(w, other, "/two-holders"), ERR_NOT_FOUND);
     for (size_t i = 0; i < 2; i++) {
         world_until(w, c[i].step < READING || c[i].got.answers > 0);
-        if (c[i].step != IDLE) {
+        if (c[i].step != IDLE)
             release(&c[i]);
-        }
     }
     zktest_raw(&raw, ZOOKEEPER_TIMEOUT_MS);
     world_until(w, (raw_children(&raw, zktest_path(w, KEY), &left),
@@ -295,9 +291,8 @@ static void layouts_mixed_take_turns_in_the_order_of_their_making(void **state)
     struct held h;
 
     others_begin(w, &raw, &said);
-    for (size_t i = 0; i < N; i++) {
+    for (size_t i = 0; i < N; i++)
         join_as(w, &raw, prefixes[i], ZOO_EPHEMERAL_SEQUENTIAL, made[i]);
-    }
     held_ask(r, &h, KEY, "a", -1);
     wait_for_contenders(w, &raw, N + 1);
     for (size_t i = 0; i < N; i++) { /* the middle first, then both ends */
@@ -367,9 +362,8 @@ static void what_is_no_sessions_is_passed_over_and_said_once(void **state)
     log_set_sink(NULL, NULL);
     assert_int_equal(said.nobodys, 1);
     held_release(&h);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         raw_delete(&raw, left[i]);
-    }
     raw_close(&raw);
 }
 
@@ -384,12 +378,10 @@ int main(int argc, char **argv)
     };
     int failed;
 
-    if (argc == 5 && strcmp(argv[1], "contend") == 0) {
+    if (argc == 5 && strcmp(argv[1], "contend") == 0)
         zookeeper_contend(argv[2], argv[3], strtol(argv[4], NULL, 10));
-    }
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed =
         cmocka_run_group_tests_name("zookeeper_contenders", tests, NULL, NULL);
     zktest_end();

@@ -164,9 +164,8 @@ static void restart_server(void)
     struct err err;
 
     zookeeper_server_kill(zktest_server);
-    if (zookeeper_server_restart(zktest_server, &err) != 0) {
+    if (zookeeper_server_restart(zktest_server, &err) != 0)
         fail_msg("%s", err.msg);
-    }
 }
 
 static void a_server_that_is_back_in_time_has_lost_nothing(void **state)
@@ -250,9 +249,8 @@ static void cut_all(struct world *w, struct member m[N_WAYS])
 
 static void heal_all(struct world *w, struct member m[N_WAYS])
 {
-    for (size_t i = 0; i < N_WAYS; i++) {
+    for (size_t i = 0; i < N_WAYS; i++)
         proxy_cut(zktest_proxy(w, m[i].r), 0);
-    }
 }
 
 /* To the server, to the client and both, each for its own client. */
@@ -262,9 +260,8 @@ static void a_cut_shorter_than_the_session_loses_nothing(void **state)
     int64_t timeout = 2 * ZOOKEEPER_TIMEOUT_MS;
     struct member m[N_WAYS];
 
-    for (size_t i = 0; i < N_WAYS; i++) {
+    for (size_t i = 0; i < N_WAYS; i++)
         member_open(w, &m[i], i, timeout);
-    }
     cut_all(w, m);
     world_pass(w, timeout * 4 / 5);
     heal_all(w, m);
@@ -283,9 +280,8 @@ static void a_cut_longer_than_the_session_loses_it(void **state)
     int64_t timeout = ZOOKEEPER_TIMEOUT_MS;
     struct member m[N_WAYS];
 
-    for (size_t i = 0; i < N_WAYS; i++) {
+    for (size_t i = 0; i < N_WAYS; i++)
         member_open(w, &m[i], i, timeout);
-    }
     cut_all(w, m);
     world_pass(w, timeout * 3 / 2);
     heal_all(w, m);
@@ -307,9 +303,8 @@ static int64_t until_gone(struct world *w, struct raw *raw,
 
     while (raw_stat(raw, zktest_path(w, m->key), NULL)) {
         world_pass(w, 20);
-        if (clock_mono_ms() - m->since > patience) {
+        if (clock_mono_ms() - m->since > patience)
             fail_msg("its key still stands after %" PRId64 " ms", patience);
-        }
     }
     return clock_mono_ms() - m->since;
 }
@@ -362,9 +357,8 @@ static void a_slow_network_is_no_outage(void **state)
 
     member_open(w, &m, 0, ZOOKEEPER_TIMEOUT_MS);
     proxy_delay(zktest_proxy(w, m.r), ZOOKEEPER_TIMEOUT_MS / 10);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 10; i++)
         member_round_trip(w, &m);
-    }
     expect_all_there(w, &m);
     assert_int_equal(m.story.n, 1);
     member_close(&m);
@@ -449,9 +443,8 @@ static void a_list_is_answered_when_its_session_ends(void **state)
         world_until(w, registry_session(lister) != 0);
         registry_list(lister, "/many", NULL, REGISTRY_PAGE_MAX, count,
                       &answered);
-        for (int i = 0; i < turns && answered == 0; i++) {
+        for (int i = 0; i < turns && answered == 0; i++)
             w->backend->turn(w->store, 1);
-        }
         registry_contradicted(lister, NULL, "a reason to end it");
         world_until(w, answered == 1);
         world_close(w, &lister);
@@ -489,9 +482,8 @@ int main(void)
     };
     int failed;
 
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed = cmocka_run_group_tests_name("zookeeper_faults", tests, NULL, NULL);
     zktest_end();
     return failed;

@@ -63,9 +63,8 @@ static size_t entries_in(const char *path)
     size_t n = 0;
 
     assert_non_null(dir);
-    while (readdir(dir) != NULL) {
+    while (readdir(dir) != NULL)
         n++;
-    }
     (void)closedir(dir);
     return n;
 }
@@ -118,9 +117,8 @@ static void no_descriptor_and_no_thread_is_left_behind(void **state)
     threads = entries_in("/proc/self/task");
     open_and_close(w, 15, true);
     open_and_close(w, 5, false);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 5; i++)
         new_session(w, r);
-    }
     world_until(w, entries_in("/proc/self/task") == threads);
     world_until(w, entries_in("/proc/self/fd") == fds);
 }
@@ -185,9 +183,8 @@ static void on_counted(void *arg, const struct registry_event *event)
     do {                                                                       \
         int64_t until_ = clock_mono_ms() + ALL_LOOKED_AT_MS;                   \
         while (!(cond)) {                                                      \
-            if (clock_mono_ms() >= until_) {                                   \
+            if (clock_mono_ms() >= until_)                                     \
                 fail_msg("waited in vain for: %s", #cond);                     \
-            }                                                                  \
             (w)->backend->turn((w)->store, 20);                                \
         }                                                                      \
     } while (0)
@@ -261,9 +258,8 @@ int main(void)
     };
     int failed;
 
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed = cmocka_run_group_tests_name("zookeeper_load", tests, NULL, NULL);
     zktest_end();
     return failed;

@@ -46,9 +46,8 @@ static size_t queue_of(struct world *w, struct raw *raw,
     raw_children(raw, zktest_path(w, KEY), &v);
     n = (size_t)v.count;
     assert_true(n <= 8);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         (void)snprintf(names[i], RAW_PATH, "%s", v.data[i]);
-    }
     (void)deallocate_String_vector(&v);
     return n;
 }
@@ -237,17 +236,15 @@ static void on_victim_session(zhandle_t *zh, int type, int state,
 {
     (void)zh;
     (void)path;
-    if (type == ZOO_SESSION_EVENT && state == ZOO_CONNECTED_STATE) {
+    if (type == ZOO_SESSION_EVENT && state == ZOO_CONNECTED_STATE)
         atomic_store(&((struct victim *)arg)->connected, true);
-    }
 }
 
 static void on_victim_created(int rc, const char *path, const void *arg)
 {
     (void)path;
-    if (rc == ZOK) {
+    if (rc == ZOK)
         atomic_store((atomic_bool *)(uintptr_t)arg, true);
-    }
 }
 
 static void on_victim_closed(void *arg)
@@ -354,9 +351,8 @@ static char *our_node(struct world *w, struct raw *raw,
         struct Stat stat;
 
         if (raw_stat(raw, node_path(w, names[i]), &stat) &&
-            stat.ephemeralOwner == (int64_t)registry_session(r)) {
+            stat.ephemeralOwner == (int64_t)registry_session(r))
             return mem_strdup(node_path(w, names[i]));
-        }
     }
     fail_msg("no node of ours among %zu", n);
     return NULL;
@@ -394,9 +390,8 @@ static bool looks_for_its_node(struct world *w, const struct registry *r)
     const struct zookeeper *z = (const void *)r;
     const struct zk_request *q;
 
-    if (z->handle == NULL) {
+    if (z->handle == NULL)
         return false;
-    }
     DL_SEARCH_SCALAR(z->handle->in_flight, q, type, ZK_EXISTS);
     return q != NULL && strstr(q->path, zktest_path(w, KEY)) == q->path;
 }
@@ -488,9 +483,8 @@ int main(void)
     };
     int failed;
 
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed = cmocka_run_group_tests_name("zookeeper_lock", tests, NULL, NULL);
     zktest_end();
     return failed;

@@ -39,9 +39,8 @@ static void remove_node(void *arg, const char *path)
     char(*paths)[RAW_PATH] = arg;
     size_t i = 0;
 
-    while (paths[i][0] != '\0') {
+    while (paths[i][0] != '\0')
         i++;
-    }
     assert_true(i < 7);
     (void)snprintf(paths[i], RAW_PATH, "%s", path);
 }
@@ -53,11 +52,9 @@ static void remove_all(struct world *w, struct raw *raw)
 
     memset(paths, 0, sizeof(paths));
     raw_walk(raw, zktest_path(w, NODE), remove_node, paths);
-    for (size_t i = 8; i-- > 0;) {
-        if (paths[i][0] != '\0') {
+    for (size_t i = 8; i-- > 0;)
+        if (paths[i][0] != '\0')
             raw_delete(raw, paths[i]);
-        }
-    }
 }
 
 /* As a copy in which it stood lower. */
@@ -318,9 +315,8 @@ int main(void)
     };
     int failed;
 
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed =
         cmocka_run_group_tests_name("zookeeper_position", tests, NULL, NULL);
     zktest_end();

@@ -96,9 +96,8 @@ static void on_counter(void *arg, const struct registry_reply *reply)
                                   .value_len = 1}};
 
     c->busy = false;
-    if (reply->err.code != ERR_OK) {
+    if (reply->err.code != ERR_OK)
         return; /* the next turn reads again */
-    }
     assert_true(all->n_attempts < ATTEMPTS_MAX);
     c->attempt = all->n_attempts++;
     all->counter[c->attempt] = (unsigned char)(c - all->chains);
@@ -133,9 +132,8 @@ static bool all_chains_ended(const struct chains *all)
 {
     bool ended = true;
 
-    for (size_t i = 0; i < COUNTERS; i++) {
+    for (size_t i = 0; i < COUNTERS; i++)
         ended &= all->chains[i].last;
-    }
     return ended;
 }
 
@@ -207,9 +205,8 @@ static void every_outcome_is_true_through_fifty_resets(void **state)
         int64_t until = clock_mono_ms() + CONFORMANCE_PATIENCE_MS;
 
         while ((all->n[APPLIED] < enough || proxy_open_links(proxy) == 0) &&
-               clock_mono_ms() < until) {
+               clock_mono_ms() < until)
             drive_chains(w, all);
-        }
         assert_true(all->n[APPLIED] >= enough);
         broken += proxy_reset(proxy);
     }
@@ -218,9 +215,8 @@ static void every_outcome_is_true_through_fifty_resets(void **state)
     {
         int64_t until = clock_mono_ms() + CONFORMANCE_PATIENCE_MS;
 
-        while (!all_chains_ended(all) && clock_mono_ms() < until) {
+        while (!all_chains_ended(all) && clock_mono_ms() < until)
             drive_chains(w, all);
-        }
         assert_true(all_chains_ended(all));
     }
     check_notes(w, other, all);
@@ -275,9 +271,8 @@ static void on_event(void *arg, const struct registry_event *event)
     } else {
         assert_true(e->created == m->keys[n].created);
     }
-    if (event->type == REGISTRY_UPDATE) {
+    if (event->type == REGISTRY_UPDATE)
         assert_true(e->version > m->keys[n].version);
-    }
     m->keys[n].version = e->version;
     (void)snprintf(m->keys[n].value, sizeof(m->keys[n].value), "%s",
                    event->type == REGISTRY_REMOVE ? "" : e->value);
@@ -287,9 +282,8 @@ static bool mirror_equals(const struct mirror *m, const struct got *g)
 {
     size_t there = 0, same = 0;
 
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < KEYS; i++)
         there += m->keys[i].value[0] != '\0';
-    }
     for (size_t i = 0; i < g->n_entries; i++) {
         size_t n = mirror_index(g->entries[i].key);
 
@@ -337,9 +331,8 @@ static void a_mirror_is_exact_through_resets_and_lost_sessions(void **state)
     size_t events, synced = 0;
 
     rand_seed(&rand, SEED);
-    for (size_t i = 0; i < KEYS; i++) {
+    for (size_t i = 0; i < KEYS; i++)
         change_one(w, other, &rand);
-    }
     watch = registry_watch(r, "/w", on_event, m);
     story_begin(w, r, &story);
     for (size_t i = 1; i <= CHANGES; i++) {
@@ -380,9 +373,8 @@ int main(void)
     };
     int failed;
 
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed = cmocka_run_group_tests_name("zookeeper_storm", tests, NULL, NULL);
     zktest_end();
     return failed;

@@ -102,9 +102,8 @@ empty_persistent_nodes_are_directories_and_ephemeral_ones_keys(void **state)
     assert_string_equal(g.entries[0].key, "/x/e-empty");
     assert_string_equal(g.entries[1].key, "/x/e-full");
     assert_string_equal(g.entries[2].key, "/x/e-null");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         assert_int_equal(g.entries[i].owner, raw_session(&raw));
-    }
     assert_int_equal(do_children(w, r, "/x", &g), ERR_OK);
     assert_int_equal(g.n_entries, 5);
     raw_close(&raw);
@@ -164,9 +163,8 @@ static void nodes_beyond_our_limits_do_not_hide_the_others(void **state)
     raw_create(&raw, zktest_path(w, "/x/z"), "1", ZOO_PERSISTENT, NULL);
     raw_close(&raw);
     assert_int_equal(do_list(w, r, "/x", NULL, 100, &g), ERR_OK);
-    for (size_t i = 0; i < g.n_entries; i++) {
+    for (size_t i = 0; i < g.n_entries; i++)
         listed |= strcmp(g.entries[i].key, "/x/z") == 0;
-    }
     assert_true(listed);
     seen_start(w, r, &seen, "/x");
     for (size_t i = 0; i < seen.n; i++) {
@@ -368,9 +366,8 @@ static void expect_to_pass(struct world *w, struct registry *r, size_t n,
         bytes -= share;
     }
     assert_int_equal(bytes, 0);
-    if (do_txn(w, r, ops, n, &g) != ERR_OK) {
+    if (do_txn(w, r, ops, n, &g) != ERR_OK)
         fail_msg("%zu operations: %s", n, g.msg);
-    }
     assert_int_equal(do_get(w, r, keys[n - 1], &g), ERR_OK);
     assert_int_equal(g.entries[0].value_len, ops[n - 1].value_len);
     got_free(&g);
@@ -486,9 +483,8 @@ int main(void)
     };
     int failed;
 
-    if (zktest_begin() != 0) {
+    if (zktest_begin() != 0)
         return 1;
-    }
     failed = cmocka_run_group_tests_name("zookeeper_tree", tests, NULL, NULL);
     zktest_end();
     return failed;

@@ -50,9 +50,8 @@ static void on_written(void *arg, const struct registry_reply *reply)
 
 static void wait_for_answer(struct contender *c)
 {
-    while (!c->answered) {
+    while (!c->answered)
         loop_turn(c->loop, 100);
-    }
 }
 
 /* ERR_UNKNOWN is fine: if it was applied, it was under our lock. */
@@ -86,9 +85,8 @@ static void pass(struct contender *c, int64_t ms)
     bool over = false;
     struct loop_timer *timer = loop_timer(c->loop, ms, 0, on_time, &over);
 
-    while (!over) {
+    while (!over)
         loop_turn(c->loop, 100);
-    }
     loop_timer_stop(&timer);
 }
 
@@ -99,9 +97,8 @@ static void take_turn(struct contender *c, const char *name, struct rand *rand)
     wait_for_answer(c);
     if (c->code == ERR_OK && write_history(c, name, "begin")) {
         pass(c, (int64_t)rand_below(rand, HOLD_MS_MAX));
-        if (!c->lost) {
+        if (!c->lost)
             (void)write_history(c, name, "end");
-        }
     }
     registry_unlock(&c->lock);
     pass(c, (int64_t)rand_below(rand, HOLD_MS_MAX));
@@ -126,7 +123,6 @@ void zookeeper_contend(const char *server, const char *name,
         (void)fprintf(stderr, "%s\n", err.msg);
         exit(1);
     }
-    for (;;) {
+    for (;;)
         take_turn(&c, name, &rand);
-    }
 }

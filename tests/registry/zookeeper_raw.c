@@ -37,9 +37,8 @@ static void on_session(zhandle_t *zh, int type, int state, const char *path,
     (void)zh;
     (void)path;
     if (type == ZOO_SESSION_EVENT &&
-        (state == ZOO_CONNECTED_STATE || state == ZOO_EXPIRED_SESSION_STATE)) {
+        (state == ZOO_CONNECTED_STATE || state == ZOO_EXPIRED_SESSION_STATE))
         (void)!write(raw->wake, &one, sizeof(one));
-    }
 }
 
 void raw_drop_log(const char *message)
@@ -120,9 +119,8 @@ void raw_create_parents(struct raw *raw, const char *path)
     for (size_t i = 1; i <= strlen(path); i++) {
         int rc;
 
-        if (path[i] != '/' && path[i] != '\0') {
+        if (path[i] != '/' && path[i] != '\0')
             continue;
-        }
         (void)snprintf(part, sizeof(part), "%.*s", (int)i, path);
         rc = zoo_create(raw->zh, part, NULL, -1, &ZOO_OPEN_ACL_UNSAFE,
                         ZOO_PERSISTENT, NULL, 0);
@@ -148,11 +146,10 @@ void raw_children(struct raw *raw, const char *path, struct String_vector *out)
 {
     int rc = zoo_get_children(raw->zh, path, 0, out);
 
-    if (rc == ZNONODE) {
+    if (rc == ZNONODE)
         *out = (struct String_vector){0};
-    } else {
+    else
         raw_must(rc, "children of", path);
-    }
 }
 
 void raw_walk(struct raw *raw, const char *path, raw_node_f *fn, void *arg)

@@ -31,9 +31,8 @@ static int write_config(const struct zookeeper_server *s, struct err *err)
 {
     FILE *f = fopen(s->config, "we");
 
-    if (f == NULL) {
+    if (f == NULL)
         return (int)err_errno(err, errno, "%s", s->config);
-    }
     (void)fprintf(f,
                   "tickTime=%d\n"
                   "dataDir=%s/data\n"
@@ -96,16 +95,14 @@ bool zookeeper_server_answers(const struct zookeeper_server *s)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool ok = false;
 
-    if (fd < 0) {
+    if (fd < 0)
         return false;
-    }
     if ((connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 ||
          errno == EINPROGRESS) &&
         is_ready(fd, POLLOUT) && send(fd, "srvr", 4, MSG_NOSIGNAL) == 4 &&
         is_ready(fd, POLLIN) &&
-        recv(fd, answer, sizeof(answer), 0) == (ssize_t)sizeof(answer)) {
+        recv(fd, answer, sizeof(answer), 0) == (ssize_t)sizeof(answer))
         ok = memcmp(answer, expected, sizeof(answer)) == 0;
-    }
     (void)close(fd);
     return ok;
 }
@@ -119,11 +116,10 @@ int zookeeper_server_heal(struct zookeeper_server *s, struct err *err)
 {
     int rc = 0;
 
-    if (s->daemon.pid != 0) {
+    if (s->daemon.pid != 0)
         daemon_cont(&s->daemon);
-    } else {
+    else
         rc = zookeeper_server_restart(s, err);
-    }
     return rc != 0 ? rc : daemon_await(&s->daemon, answers, s, START_MS, err);
 }
 
@@ -152,14 +148,12 @@ int zookeeper_server_new(struct zookeeper_server **out, struct err *err)
         s->port = daemon_port();
         rc = write_config(s, err);
         rc = rc != 0 ? rc : zookeeper_server_heal(s, err);
-        if (rc != (int)ERR_IO) {
+        if (rc != (int)ERR_IO)
             break;
-        }
         rc = tries < 4 ? 0 : rc;
     }
-    if (rc != 0) {
+    if (rc != 0)
         zookeeper_server_free(&s);
-    }
     *out = s;
     return rc;
 }
@@ -168,9 +162,8 @@ void zookeeper_server_free(struct zookeeper_server **server)
 {
     struct zookeeper_server *s = *server;
 
-    if (s == NULL) {
+    if (s == NULL)
         return;
-    }
     daemon_kill(&s->daemon);
     daemon_dir_remove(s->dir);
     mem_free(s);

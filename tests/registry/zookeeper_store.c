@@ -97,17 +97,15 @@ static void close_store(void *arg)
     struct store *s = arg;
     int64_t until = clock_mono_ms() + CONFORMANCE_PATIENCE_MS;
 
-    while (s->dying > 0 && clock_mono_ms() < until) {
+    while (s->dying > 0 && clock_mono_ms() < until)
         turn(s, 20);
-    }
     assert_int_equal(s->dying, 0);
     for (size_t i = 0; i < s->n_clients; i++) {
         s->proxies++;
         proxy_close(&s->clients[i].proxy, on_proxy_closed, s);
     }
-    while (s->proxies > 0) {
+    while (s->proxies > 0)
         turn(s, 20);
-    }
     loop_free(&s->loop);
     mem_free(s);
 }
@@ -115,11 +113,9 @@ static void close_store(void *arg)
 /* The youngest: an address may be used again. */
 static struct client *client_of(struct store *s, const struct registry *r)
 {
-    for (size_t i = s->n_clients; i-- > 0;) {
-        if (s->clients[i].registry == r) {
+    for (size_t i = s->n_clients; i-- > 0;)
+        if (s->clients[i].registry == r)
             return &s->clients[i];
-        }
-    }
     fail_msg("not a client of this store");
     return NULL;
 }
@@ -146,9 +142,8 @@ static struct registry *open_with(struct store *s, struct conf_registry *conf,
     connect_string =
         mem_printf("%.*s%s%s", (int)(at - hosts), hosts, port, at + 2);
     conf->connect_string = connect_string;
-    if (registry_open(&r, s->loop, conf, &err) != 0) {
+    if (registry_open(&r, s->loop, conf, &err) != 0)
         (void)fprintf(stderr, "%s\n", err.msg);
-    }
     mem_free(connect_string);
     client->registry = r;
     return r;
@@ -239,9 +234,8 @@ int zktest_teardown(void **state)
     struct store *s = w->store;
     struct err err;
 
-    if (zookeeper_server_heal(zktest_server, &err) != 0) {
+    if (zookeeper_server_heal(zktest_server, &err) != 0)
         fail_msg("%s", err.msg);
-    }
     for (size_t i = 0; i < s->n_clients; i++) {
         if (s->clients[i].registry != NULL) {
             proxy_delay(s->clients[i].proxy, 0);
@@ -269,11 +263,10 @@ void zktest_nothing_stands_outside_the_namespaces(void **state)
     for (int32_t i = 0; i < names.count; i++) {
         const char *name = names.data[i];
 
-        if (begins(name, "test-") || begins(name, "chroot-")) {
+        if (begins(name, "test-") || begins(name, "chroot-"))
             ours++;
-        } else {
+        else
             assert_string_equal(name, "zookeeper");
-        }
     }
     assert_true(ours > 0);
     (void)deallocate_String_vector(&names);
@@ -379,9 +372,8 @@ size_t story_count(const struct story *s, enum registry_state state)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; i < s->n; i++)
         n += s->states[i] == state;
-    }
     return n;
 }
 

@@ -161,9 +161,10 @@ static bool node_known(struct world *w, struct coord *k, int i, char *why,
                 m->gate.version, n->address, g->version);
     if (work_view_marker_count(coordinator_view(k->c), n->kind, n->address) !=
         w->check.nodes[i].markers)
-        NOT_YET("%s counts %zu markers at %s, there are %zu", k->self,
-                work_view_marker_count(coordinator_view(k->c), n->kind, n->address),
-                n->address, w->check.nodes[i].markers);
+        NOT_YET(
+            "%s counts %zu markers at %s, there are %zu", k->self,
+            work_view_marker_count(coordinator_view(k->c), n->kind, n->address),
+            n->address, w->check.nodes[i].markers);
     return true;
 }
 
@@ -183,7 +184,8 @@ static bool caches_true(struct world *w, char *why, size_t size)
             if (work_view_marker_count(v, (enum node_kind)kind, VIEW_NOBODY) !=
                 w->check.nobody[kind])
                 NOT_YET("%s counts %zu items of nobody, there are %zu", k->self,
-                        work_view_marker_count(v, (enum node_kind)kind, VIEW_NOBODY),
+                        work_view_marker_count(v, (enum node_kind)kind,
+                                               VIEW_NOBODY),
                         w->check.nobody[kind]);
     }
     return true;

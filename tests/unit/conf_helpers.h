@@ -49,9 +49,8 @@ static inline int parse(const char *text)
 
 static inline void accept(const char *text)
 {
-    if (parse(text) != 0) {
+    if (parse(text) != 0)
         fail_msg("refused:\n%s\n%s", text, buf_text(&problems));
-    }
     assert_int_equal(problems.len, 0);
 }
 
@@ -82,9 +81,8 @@ static inline void assert_says(const char *line)
 {
     char *text = printed(&conf);
 
-    if (strstr(text, line) == NULL) {
+    if (strstr(text, line) == NULL)
         fail_msg("no \"%s\" in\n%s", line, text);
-    }
     mem_free(text);
 }
 

@@ -251,10 +251,9 @@ void world_close(struct world *w)
 {
     for (size_t i = 0; i < WORLD_COORDINATORS; i++)
         stop(&w->c[i]);
-    for (size_t i = 0; i < WORLD_NODES; i++) {
+    for (size_t i = 0; i < WORLD_NODES; i++)
         if (w->nodes[i].used && w->nodes[i].registry != NULL)
             registry_close(&w->nodes[i].registry, NULL, NULL);
-    }
     registry_close(&w->admin, NULL, NULL);
     (void)memory_run(w->store, w->clock.mono + 10000);
     memory_store_free(&w->store);
@@ -301,11 +300,10 @@ bool world_until(struct world *w, int64_t ms, bool (*done)(struct world *w))
 
 bool engines_idle(struct world *w)
 {
-    for (size_t i = 0; i < WORLD_COORDINATORS; i++) {
+    for (size_t i = 0; i < WORLD_COORDINATORS; i++)
         if (w->c[i].registry != NULL &&
             strcmp(engine_state_name(w->c[i].engine), "idle") != 0)
             return false;
-    }
     return true;
 }
 
@@ -371,8 +369,9 @@ void put_item(struct world *w, const struct work_item *item)
     if (item->state != WORK_DONE && item->state != WORK_DROPPED) {
         work_marker_of(&m, item);
         work_marker_write(&b, &m);
-        work_marker_key(item->kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
-                   item->id, key);
+        work_marker_key(item->kind,
+                        strcmp(m.address, "-") == 0 ? NULL : m.address,
+                        item->id, key);
         put(w, w->admin, key, buf_text(&b), b.len, false);
     }
     buf_close(&b);
@@ -420,10 +419,9 @@ void node_start_at(struct world *w, enum node_kind kind, const char *address,
 {
     char value[256];
     struct world_node *n = NULL;
-    for (size_t i = 0; i < WORLD_NODES && n == NULL; i++) {
+    for (size_t i = 0; i < WORLD_NODES && n == NULL; i++)
         if (!w->nodes[i].used)
             n = &w->nodes[i];
-    }
     assert_non_null(n);
     n->used = true;
     n->kind = kind;
@@ -453,10 +451,9 @@ void node_start(struct world *w, const char *address, int64_t startup)
 
 static struct world_node *node_of(struct world *w, const char *address)
 {
-    for (size_t i = 0; i < WORLD_NODES; i++) {
+    for (size_t i = 0; i < WORLD_NODES; i++)
         if (w->nodes[i].used && strcmp(w->nodes[i].address, address) == 0)
             return &w->nodes[i];
-    }
     fail_msg("no node %s", address);
     return NULL;
 }

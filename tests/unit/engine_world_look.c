@@ -108,8 +108,9 @@ static void each_agrees(void *arg, const struct registry_entry *e)
     assert_int_equal(work_item_read(&item, e->value, e->value_len, NULL), 0);
     if (item.state != WORK_DONE && item.state != WORK_DROPPED) {
         work_marker_of(&m, &item);
-        work_marker_key(item.kind, strcmp(m.address, "-") == 0 ? NULL : m.address,
-                   item.id, key);
+        work_marker_key(item.kind,
+                        strcmp(m.address, "-") == 0 ? NULL : m.address, item.id,
+                        key);
         const struct registry_entry *found = memory_find(s->world->store, key);
         assert_non_null(found);
         assert_int_equal(work_marker_read(&there, found, NULL), 0);

@@ -100,7 +100,8 @@ SCRIPT const char *effects_text(void)
             n += snprintf(
                 text + n, sizeof(text) - (size_t)n, "(%s%s)",
                 e->gate != NULL ? gate_state_name(e->gate->state) : "",
-                e->record != NULL ? work_failover_phase_name(e->record->phase) : "");
+                e->record != NULL ? work_failover_phase_name(e->record->phase)
+                                  : "");
     }
     return text;
 }

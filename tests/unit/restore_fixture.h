@@ -130,7 +130,8 @@ FIXTURE void scene_item(struct scene *s, const struct work_item *w, bool marked)
         work_marker_of(&m, w);
         buf_reset(&b);
         work_marker_write(&b, &m);
-        scene_put(s, work_marker_key(m.kind, m.address, m.id, key), buf_text(&b));
+        scene_put(s, work_marker_key(m.kind, m.address, m.id, key),
+                  buf_text(&b));
     }
     buf_close(&b);
 }
@@ -189,7 +190,8 @@ FIXTURE bool scene_history(struct scene *s, struct history_record *out)
     memset(out, 0, sizeof(*out));
     if (e == NULL)
         return false;
-    assert_int_equal(registry_history_read(out, e->value, e->value_len, NULL), 0);
+    assert_int_equal(registry_history_read(out, e->value, e->value_len, NULL),
+                     0);
     return true;
 }
 

@@ -69,7 +69,8 @@ static void prepare(struct fixture *f, const char *const *argv)
     struct err err;
 
     assert_int_equal(
-        agent_command_new(&f->command, (char *const *)(uintptr_t)argv, &err), 0);
+        agent_command_new(&f->command, (char *const *)(uintptr_t)argv, &err),
+        0);
     assert_int_equal(loop_new(&f->loop, 16, &err), 0);
     agent_command_attach(f->command, f->loop, on_event, f);
 }

@@ -252,10 +252,9 @@ static void what_changes_meanwhile_is_read_again(void **state)
     restore_take_free(&taking);
     assert_int_equal(s.err.code, ERR_OK);
     assert_int_equal(restore_backup_read(&b, path, &s.err), 0);
-    for (size_t i = 0; i < b->n; i++) {
+    for (size_t i = 0; i < b->n; i++)
         if (strcmp(b->entries[i].key, "/pelorus/owners/master/m1:1") == 0)
             assert_string_equal(b->entries[i].value, "{\"n\":39}");
-    }
     restore_backup_free(&b);
 }
 

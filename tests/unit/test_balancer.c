@@ -163,7 +163,8 @@ static void a_pick_names_its_coordinator_and_ends_once(void **state)
     pick(b, START);
     pick_id id = last_pick.pick;
 
-    assert_int_equal(balancer_pick_instance(id), balancer_pick_instance_of(INSTANCE));
+    assert_int_equal(balancer_pick_instance(id),
+                     balancer_pick_instance_of(INSTANCE));
     assert_true(balancer_done(b, id));
     assert_false(balancer_done(b, id));
     assert_false(balancer_refused(b, id));

@@ -47,9 +47,8 @@ static void what_rfc_8259_allows_is_read(void **state)
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         struct err err;
 
-        if (parse(good[i], &err) != 0) {
+        if (parse(good[i], &err) != 0)
             fail_msg("%s: %s", good[i], err.msg);
-        }
     }
 }
 
@@ -93,9 +92,8 @@ static void what_is_not_json_is_refused_with_its_byte(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(parse(bad[i].text, &err), ERR_INVALID);
-        if (strstr(err.msg, bad[i].message) == NULL) {
+        if (strstr(err.msg, bad[i].message) == NULL)
             fail_msg("%s: %s", bad[i].text, err.msg);
-        }
     }
 }
 
@@ -285,9 +283,8 @@ static void whole_numbers_are_exact_or_refused(void **state)
         bool whole = json_whole(
             (struct json_span){.s = s, .end = s + strlen(s)}, &value);
 
-        if (whole != rows[i].whole || (whole && value != rows[i].value)) {
+        if (whole != rows[i].whole || (whole && value != rows[i].value))
             fail_msg("%s: %d %lld", s, whole, (long long)value);
-        }
     }
 }
 
@@ -334,9 +331,8 @@ static void a_key_that_stands_twice_is_found(void **state)
         assert_int_equal(
             json_parse(rows[i].text, strlen(rows[i].text), &o, &err), 0);
         assert_int_equal(json_unique(o, &err) == 0, rows[i].unique);
-        if (!rows[i].unique) {
+        if (!rows[i].unique)
             assert_string_equal(err.msg, "a: it stands twice");
-        }
         cJSON_Delete(o);
     }
 }

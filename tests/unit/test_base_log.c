@@ -116,9 +116,8 @@ static void long_lines_are_cut_and_say_so(void **state)
                 blob[n] = '\0';
                 log_info("e", LOG_S("blob", blob), LOG_I("i", 123456789),
                          LOG_S("t", "a b"));
-                if (n > LOG_LINE_MAX) {
+                if (n > LOG_LINE_MAX)
                     assert_non_null(strstr(last, "cut"));
-                }
                 if (format == LOG_JSON) {
                     assert_int_equal(json_parse(last, last_len, &o, NULL), 0);
                     cJSON_Delete(o);
@@ -146,9 +145,8 @@ static void levels_below_the_threshold_cost_nothing(void **state)
 
 static void *log_a_lot(void *arg)
 {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 500; i++)
         log_info("tick", LOG_I("i", i), LOG_S("who", arg));
-    }
     return NULL;
 }
 
@@ -162,9 +160,8 @@ static void threads_write_whole_lines(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, log_a_lot, name[i]),
                          0);
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
-    }
     assert_int_equal(lines, 2000);
 }
 
@@ -226,9 +223,8 @@ static size_t fill_pipe(int fd)
     size_t n = 0;
 
     assert_int_equal(fcntl(fd, F_SETFL, flags | O_NONBLOCK), 0);
-    while (write(fd, "-", 1) == 1) {
+    while (write(fd, "-", 1) == 1)
         n++;
-    }
     assert_int_equal(fcntl(fd, F_SETFL, flags), 0);
     return n;
 }
@@ -261,9 +257,8 @@ static void nobody_waits_for_a_reader(void **state)
     filled = fill_pipe(fds[1]);
     assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
     log_start();
-    for (unsigned i = 0; i < written; i++) {
+    for (unsigned i = 0; i < written; i++)
         log_info("tick", LOG_U("i", i), LOG_S("pad", pad));
-    }
     dropped = log_dropped();
     assert_true(dropped > 0 && dropped < written);
     log_flush(1); /* gives up, since nobody reads */

@@ -73,19 +73,17 @@ static void posts_and_completions_keep_their_order(void **state)
     record.n = 0;
     for (int i = 0; i < 20; i++) {
         items[i].number = i;
-        if (i % 3 == 0) {
+        if (i % 3 == 0)
             loop_complete(loop, &items[i].slot, note, &items[i]);
-        } else {
+        else
             assert_int_equal(loop_post(loop, note, &items[i]), 0);
-        }
     }
     assert_int_equal(loop_post(loop, set, &done), 0);
     assert_int_equal(record.n, 0); /* nothing runs inside the post */
     turn_until(&done);
     assert_int_equal(record.n, 20);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20; i++)
         assert_int_equal(record.seen[i], i);
-    }
 }
 
 static void a_full_mailbox_refuses_and_completions_still_go(void **state)
@@ -96,9 +94,8 @@ static void a_full_mailbox_refuses_and_completions_still_go(void **state)
 
     (void)state;
     record.n = 0;
-    for (int i = 0; i < 64; i++) {
+    for (int i = 0; i < 64; i++)
         assert_int_equal(loop_post(loop, note, &item), 0);
-    }
     assert_int_equal(loop_post(loop, note, &item), ERR_FULL);
     loop_complete(loop, &slot, set, &done);
     turn_until(&done);
@@ -110,11 +107,10 @@ static int posts_left;
 
 static void post_again(void *arg)
 {
-    if (posts_left-- > 0) {
+    if (posts_left-- > 0)
         assert_int_equal(loop_post(loop, post_again, arg), 0);
-    } else {
+    else
         set(arg);
-    }
 }
 
 static void a_call_that_posts_again_runs_in_a_later_turn(void **state)
@@ -161,9 +157,8 @@ static void receive(void *arg)
     assert_int_equal(m->number, m->from->next);
     m->from->next++;
     mem_free(m);
-    if (++arrived == POSTERS * EACH) {
+    if (++arrived == POSTERS * EACH)
         loop_stop(loop);
-    }
 }
 
 static void *post_many(void *arg)

@@ -82,9 +82,8 @@ static void buf_grows_to_its_maximum_and_says_when_it_is_reached(void **state)
     (void)state;
     buf_init(&b, 300);
     assert_string_equal(buf_text(&b), "");
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         buf_printf(&b, "%02d,", i);
-    }
     assert_int_equal(b.len, 300);
     assert_false(b.overflow);
     buf_char(&b, 'x');
@@ -248,9 +247,8 @@ static void sizes_know_both_families_of_units(void **state)
     assert_int_equal(n, 10000);
     assert_int_equal(units_size("1024TiB", &n, NULL), 0);
     assert_true(n == UINT64_C(1) << 50);
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(units_size(bad[i], &n, NULL), ERR_INVALID);
-    }
 }
 
 static void durations_are_written_in_the_shortest_exact_form(void **state)
@@ -326,9 +324,8 @@ static void random_numbers_are_uniform_and_repeatable(void **state)
         assert_true(x == rand_below(&b, 7));
         count[x]++;
     }
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 7; i++)
         assert_in_range(count[i], 9600, 10400); /* over four deviations */
-    }
     for (int i = 0; i < 1000; i++) {
         double d = rand_double(&a);
 
@@ -351,19 +348,16 @@ static void rendezvous_moves_only_what_the_lost_node_owned(void **state)
         for (size_t n = 1; n < 4; n++) {
             uint64_t rank = hash_rendezvous(key, nodes[n]);
 
-            if (rank > hash_rendezvous(key, nodes[best])) {
+            if (rank > hash_rendezvous(key, nodes[best]))
                 best = n;
-            }
-            if (n < 3 && rank > hash_rendezvous(key, nodes[best_of_three])) {
+            if (n < 3 && rank > hash_rendezvous(key, nodes[best_of_three]))
                 best_of_three = n;
-            }
         }
         owned[best]++;
         assert_true(best == 3 || best == best_of_three);
     }
-    for (int n = 0; n < 4; n++) {
+    for (int n = 0; n < 4; n++)
         assert_in_range(owned[n], 850, 1150);
-    }
 }
 
 static void secrets_differ(void **state)

@@ -77,9 +77,8 @@ static void run_group(void *arg)
 
     while (!atomic_load(&gate)) {
     }
-    while (worker_take_next(worker) != NULL) {
+    while (worker_take_next(worker) != NULL)
         job->group++;
-    }
 }
 
 static void stop_worker(void)
@@ -133,9 +132,8 @@ static void a_job_takes_the_waiting_ones_along(void **state)
     stop_worker();
     assert_int_equal(jobs[0].group, 5);
     assert_int_equal(n_seen, 6);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 6; i++)
         assert_int_equal(seen[i], i);
-    }
 }
 
 static void a_full_worker_refuses(void **state)

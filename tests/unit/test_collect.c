@@ -97,8 +97,8 @@ static uint64_t floor_now(void)
     const struct registry_entry *e = memory_find(w.store, EPOCH_FLOOR_KEY);
     uint64_t floor = 0;
     if (e != NULL)
-        assert_int_equal(work_epoch_floor_read(e->value, e->value_len, &floor, NULL),
-                         0);
+        assert_int_equal(
+            work_epoch_floor_read(e->value, e->value_len, &floor, NULL), 0);
     return floor;
 }
 

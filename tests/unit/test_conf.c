@@ -56,9 +56,8 @@ static void the_file_that_we_ship_is_the_defaults(void **state)
 
     (void)state;
     conf_defaults(&defaults);
-    if (conf_load(&conf, "conf/pelorus.yaml", &problems, &err) != 0) {
+    if (conf_load(&conf, "conf/pelorus.yaml", &problems, &err) != 0)
         fail_msg("%s", buf_text(&problems));
-    }
     assert_same(&conf, &defaults);
     conf_close(&defaults);
 }
@@ -81,9 +80,8 @@ static bool read_shipped(char *line, char path[CONF_PATH_MAX],
     colon = strchr(line, ':');
     line[strcspn(line, "\n")] = '\0';
     if (colon == NULL || (colon[1] != '\0' && colon[1] != ' ') ||
-        strcspn(line + blanks, ": #\"") != (size_t)(colon - line) - blanks) {
+        strcspn(line + blanks, ": #\"") != (size_t)(colon - line) - blanks)
         return false;
-    }
     depth = blanks / 2;
     assert_true(blanks % 2 == 0 && depth + 1 < CONF_DEPTH_MAX);
     base = depth == 0 ? 0 : ends[depth - 1];
@@ -109,12 +107,10 @@ static void every_key_stands_in_the_file_that_we_ship(void **state)
     assert_non_null(file);
     while (fgets(line, sizeof(line), file) != NULL) {
         assert_true(strlen(line) <= 81);
-        if (line[0] == '#' && line[1] == ' ' && line[2] != ' ') {
+        if (line[0] == '#' && line[1] == ' ' && line[2] != ' ')
             continue; /* an explanation */
-        }
-        if (line[strspn(line, " ")] == '#' && line[0] == ' ') {
+        if (line[strspn(line, " ")] == '#' && line[0] == ' ')
             continue; /* an indented one */
-        }
         assert_true(n < ARRAY_LEN(all));
         n += read_shipped(line, path, ends, &all[n]);
     }
@@ -122,18 +118,14 @@ static void every_key_stands_in_the_file_that_we_ship(void **state)
     for (size_t k = 0; k < n_keys; k++) {
         size_t i = 0;
 
-        if (!conf_key_counts(&keys[k]) || (keys[k].flags & CONF_ALIAS) != 0) {
+        if (!conf_key_counts(&keys[k]) || (keys[k].flags & CONF_ALIAS) != 0)
             continue;
-        }
-        while (i < n && strcmp(all[i].path, keys[k].path) != 0) {
+        while (i < n && strcmp(all[i].path, keys[k].path) != 0)
             i++;
-        }
-        if (i == n) {
+        if (i == n)
             fail_msg("%s is not in conf/pelorus.yaml", keys[k].path);
-        }
-        if (keys[k].otherwise != NULL) {
+        if (keys[k].otherwise != NULL)
             assert_string_equal(all[i].value, keys[k].otherwise);
-        }
         assert_true(strlen(keys[k].help) > 0);
     }
     for (size_t i = 0; i < n; i++) {
@@ -149,9 +141,8 @@ static void no_key_stands_in_the_table_twice(void **state)
     const struct conf_key *keys = conf_keys(&n);
 
     (void)state;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         assert_ptr_equal(conf_key_find(keys[i].path), &keys[i]);
-    }
 }
 
 static void what_is_printed_can_be_read_again(void **state)

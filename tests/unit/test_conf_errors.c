@@ -269,9 +269,8 @@ static void a_wrong_number_is_told_what_is_wrong_with_it(void **state)
         (void)snprintf(text, sizeof(text), "work: {keep: \"%s\"}", bad[i].text);
         assert_int_equal(parse(text), ERR_INVALID);
         if (strstr(err.msg, bad[i].what) == NULL ||
-            strstr(err.msg, "write one like") == NULL) {
+            strstr(err.msg, "write one like") == NULL)
             fail_msg("%s: %s", bad[i].text, err.msg);
-        }
     }
     refuse("http: {threads: 99999999999999999999}",
            "f.yaml:1: http.threads: 99999999999999999999 is out of range; "
@@ -424,9 +423,8 @@ static void broken_yaml_is_refused_with_its_line(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(parse(bad[i].text), ERR_INVALID);
-        if (strncmp(err.msg, bad[i].start, strlen(bad[i].start)) != 0) {
+        if (strncmp(err.msg, bad[i].start, strlen(bad[i].start)) != 0)
             fail_msg("%s\n%s", bad[i].text, err.msg);
-        }
     }
 }
 
@@ -437,9 +435,8 @@ static void hostile_files_are_refused_quickly(void **state)
 
     (void)state;
     buf_init(&b, 2 * CONF_FILE_MAX);
-    for (size_t i = 0; i < CONF_FILE_MAX; i++) {
+    for (size_t i = 0; i < CONF_FILE_MAX; i++)
         buf_char(&b, '[');
-    }
     assert_int_equal(conf_parse(&conf, "f", b.data, b.len, &problems, &err),
                      ERR_INVALID);
     buf_char(&b, '[');
@@ -449,15 +446,13 @@ static void hostile_files_are_refused_quickly(void **state)
                                  "configuration");
     buf_reset(&b);
     buf_str(&b, "registry:\n");
-    for (unsigned i = 0; i < 9000; i++) {
+    for (unsigned i = 0; i < 9000; i++)
         buf_printf(&b, "  k%u: v\n", i);
-    }
     buf_reset(&problems);
     assert_int_equal(conf_parse(&conf, "f", b.data, b.len, &problems, &err),
                      ERR_INVALID);
-    for (unsigned i = 0; i < 9000; i++) {
+    for (unsigned i = 0; i < 9000; i++)
         buf_printf(&b, "  k%u: v\n", i);
-    }
     buf_reset(&problems);
     assert_int_equal(conf_parse(&conf, "f", b.data, b.len, &problems, &err),
                      ERR_INVALID);
@@ -475,19 +470,17 @@ static void every_cut_of_the_shipped_file_is_survived(void **state)
     (void)state;
     assert_non_null(file);
     buf_init(&text, CONF_FILE_MAX);
-    while ((n = fread(piece, 1, sizeof(piece), file)) > 0) {
+    while ((n = fread(piece, 1, sizeof(piece), file)) > 0)
         buf_add(&text, piece, n);
-    }
     (void)fclose(file);
     for (size_t cut = 0; cut < text.len; cut += 7) {
         char *copy = mem_dup(text.data, cut);
 
         buf_reset(&problems);
-        if (conf_parse(&conf, "f", copy, cut, &problems, &err) == 0) {
+        if (conf_parse(&conf, "f", copy, cut, &problems, &err) == 0)
             conf_close(&conf);
-        } else {
+        else
             assert_true(problems.len > 0);
-        }
         mem_free(copy);
     }
     buf_close(&text);

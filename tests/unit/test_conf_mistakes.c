@@ -20,9 +20,8 @@ static bool holds_all(const char *line, size_t len, const struct mistake *m)
     char *copy = mem_strndup(line, len);
     bool all = true;
 
-    for (size_t i = 0; i < ARRAY_LEN(m->words) && m->words[i] != NULL; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(m->words) && m->words[i] != NULL; i++)
         all = all && strstr(copy, m->words[i]) != NULL;
-    }
     mem_free(copy);
     return all;
 }
@@ -32,9 +31,8 @@ static void assert_told(const char *report, const struct mistake *m)
     for (const char *line = report; *line != '\0';) {
         size_t len = strcspn(line, "\n");
 
-        if (holds_all(line, len, m)) {
+        if (holds_all(line, len, m))
             return;
-        }
         line += len + 1;
     }
     fail_msg("%s\nis answered\n%s", m->text, report);

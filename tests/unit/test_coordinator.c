@@ -97,7 +97,8 @@ static void a_snapshot_outlives_the_coordinator(void **state)
     world_run(w, 300);
     s = coordinator_snapshot(w->c[0]);
     world_end(w, 0);
-    assert_string_equal(coordinator_snapshot_node(s, NODE_WORKER, W1)->address, W1);
+    assert_string_equal(coordinator_snapshot_node(s, NODE_WORKER, W1)->address,
+                        W1);
     coordinator_snapshot_release(&s);
 }
 

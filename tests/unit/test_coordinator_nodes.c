@@ -9,11 +9,12 @@
 #define W2  "10.0.0.2:1234"
 #define KEY "/pelorus/nodes/worker/" W1
 
-static struct coordinator_snapshot_node look(struct world *w, enum node_kind kind,
-                                 const char *address)
+static struct coordinator_snapshot_node
+look(struct world *w, enum node_kind kind, const char *address)
 {
     struct snapshot *s = coordinator_snapshot(w->c[0]);
-    const struct coordinator_snapshot_node *n = coordinator_snapshot_node(s, kind, address);
+    const struct coordinator_snapshot_node *n =
+        coordinator_snapshot_node(s, kind, address);
     struct coordinator_snapshot_node copy = {.state = NODE_DOWN};
 
     if (n != NULL)
@@ -311,7 +312,8 @@ static enum balancer_code pick(struct world *w,
 static const char *report_of(struct world *w, const char *address)
 {
     struct snapshot *s = coordinator_snapshot(w->c[0]);
-    const struct coordinator_snapshot_node *n = coordinator_snapshot_node(s, NODE_WORKER, address);
+    const struct coordinator_snapshot_node *n =
+        coordinator_snapshot_node(s, NODE_WORKER, address);
     const char *report = n != NULL ? n->report : "?";
 
     coordinator_snapshot_release(&s); /* the words are static */

@@ -143,7 +143,8 @@ static void of_another_incarnation_only_a_stranger_is_evidence(void **state)
     struct registry_place before = *known(w, 0);
     struct buf b;
 
-    assert_int_equal(registry_history_read(&record, e->value, e->value_len, NULL), 0);
+    assert_int_equal(
+        registry_history_read(&record, e->value, e->value_len, NULL), 0);
     registry_history_new_id(record.incarnation);
     registry_history_after(&record, before.incarnation);
     record.generation++;

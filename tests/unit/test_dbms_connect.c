@@ -56,9 +56,8 @@ static void tell(dbms_row_f *row, void *arg, const char *const *texts,
 {
     struct dbms_cell cells[4];
 
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n; i++)
         cells[i] = (struct dbms_cell){texts[i], strlen(texts[i])};
-    }
     row(arg, cells, n);
 }
 
@@ -73,9 +72,8 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
         (void)err_set(err, ERR_UNAVAILABLE, "test: no such function");
         return DBMS_REFUSED;
     }
-    if (strcmp(sql, "ROLLBACK") == 0) {
+    if (strcmp(sql, "ROLLBACK") == 0)
         return DBMS_OK;
-    }
     (void)snprintf(line, sizeof(line), "%08X", (unsigned)s->place.line);
     (void)snprintf(position, sizeof(position), "%u",
                    (unsigned)s->place.position);
@@ -227,9 +225,8 @@ static void a_process_that_knows_nothing_asks_all(void **state)
     (void)state;
     for (size_t best = 0; best < 4; best++) {
         hosts(4);
-        for (size_t i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 4; i++)
             stands(i, 0, i == best ? 2 : 1, i == best ? 10 : 20 + i);
-        }
         servers[(best + 1) % 4].fault = DBMS_LOST;
         servers[(best + 2) % 4].read_only = true;
         stands((best + 2) % 4, 0, 9, 900);

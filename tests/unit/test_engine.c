@@ -362,7 +362,8 @@ static void finished_work_is_collected_and_raises_the_floor(void **state)
     const struct registry_entry *e = memory_find(w.store, EPOCH_FLOOR_KEY);
     uint64_t floor = 0;
     assert_non_null(e);
-    assert_int_equal(work_epoch_floor_read(e->value, e->value_len, &floor, NULL), 0);
+    assert_int_equal(
+        work_epoch_floor_read(e->value, e->value_len, &floor, NULL), 0);
     assert_int_equal(floor, 6);
     assert_int_equal(owned_by(&w, "m1:1"), 3);
 }

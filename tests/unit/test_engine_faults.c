@@ -364,8 +364,8 @@ static void finish_some(struct world *world)
         return;
     char key[REGISTRY_KEY_MAX + 1], mkey[REGISTRY_KEY_MAX + 1];
     struct buf b;
-    const struct registry_entry *m =
-        memory_find(world->store, work_marker_key(NODE_MASTER, "m1:1", id, mkey));
+    const struct registry_entry *m = memory_find(
+        world->store, work_marker_key(NODE_MASTER, "m1:1", id, mkey));
     assert_non_null(m);
     buf_init(&b, 4096);
     item.state = WORK_DONE;

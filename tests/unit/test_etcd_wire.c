@@ -18,9 +18,8 @@ static cJSON *parse(const char *text)
     cJSON *root = NULL;
     struct err err;
 
-    if (json_parse(text, strlen(text), &root, &err) != 0) {
+    if (json_parse(text, strlen(text), &root, &err) != 0)
         fail_msg("%s", err.msg);
-    }
     return root;
 }
 
@@ -149,9 +148,8 @@ static void what_is_zero_is_left_out(void **state)
     assert_true(etcd_header_read(root).revision == 9);
     assert_false(json_bool(root, "succeeded", false));
     assert_null(etcd_kvs(root));
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         assert_null(etcd_txn_kvs(root, i));
-    }
     cJSON_Delete(root);
 }
 

@@ -7,10 +7,9 @@
 
 static const struct failover_effect *write_of_the_last_step(void)
 {
-    for (size_t i = 0; i < fx.n; i++) {
+    for (size_t i = 0; i < fx.n; i++)
         if (fx.list[i].type == FAILOVER_DO_WRITE)
             return &fx.list[i];
-    }
     fail_msg("nothing is written: %s", effects_text());
     return NULL;
 }

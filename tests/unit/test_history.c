@@ -150,9 +150,8 @@ static void on_reply(void *arg, const struct registry_reply *reply)
 
 static enum err_code answer(struct world *w)
 {
-    for (int i = 0; i < 100 && !w->answered; i++) {
+    for (int i = 0; i < 100 && !w->answered; i++)
         run(w, 50);
-    }
     assert_true(w->answered);
     w->answered = false;
     return w->code;
@@ -177,7 +176,8 @@ static void stands(const struct world *w, struct history_record *out)
     struct err err;
 
     assert_non_null(e);
-    assert_int_equal(registry_history_read(out, e->value, e->value_len, &err), 0);
+    assert_int_equal(registry_history_read(out, e->value, e->value_len, &err),
+                     0);
 }
 
 /* What accept-restore does to the key. */
@@ -795,7 +795,8 @@ static void the_record_is_read_as_it_was_written(void **state)
     h.accepted.epoch_floor = UINT64_C(1) << 60;
     buf_init(&text, 65536);
     registry_history_write(&text, &h);
-    assert_int_equal(registry_history_read(&back, text.data, text.len, &err), 0);
+    assert_int_equal(registry_history_read(&back, text.data, text.len, &err),
+                     0);
     assert_memory_equal(&back, &h, sizeof(h));
     buf_close(&text);
     assert_int_equal(registry_history_read(&back, "{}", 2, &err), ERR_INVALID);

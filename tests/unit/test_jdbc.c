@@ -35,25 +35,22 @@ static int parse(const char *text)
 
 static void accept(const char *text)
 {
-    if (parse(text) != 0) {
+    if (parse(text) != 0)
         fail_msg("%s: %s", text, problem.msg);
-    }
 }
 
 static void refuse(const char *text, const char *word)
 {
     assert_int_equal(parse(text), ERR_INVALID);
     if (strstr(problem.msg, word) == NULL ||
-        strstr(problem.msg, "; write ") == NULL) {
+        strstr(problem.msg, "; write ") == NULL)
         fail_msg("%s: %s", text, problem.msg);
-    }
 }
 
 static void put(struct buf *out, const char *name, const char *value)
 {
-    if (value != NULL) {
+    if (value != NULL)
         buf_printf(out, " %s=%s", name, value);
-    }
 }
 
 /* Everything that was read, but for what has its default. */
@@ -81,12 +78,10 @@ static char *summary(void)
     put(&out, "cert", t.cert);
     put(&out, "key", t.key);
     put(&out, "keypass", t.key_password);
-    if (t.connect_ms != 0) {
+    if (t.connect_ms != 0)
         buf_printf(&out, " connect=%d", (int)t.connect_ms);
-    }
-    if (t.call_ms != 0) {
+    if (t.call_ms != 0)
         buf_printf(&out, " call=%d", (int)t.call_ms);
-    }
     text = mem_strdup(buf_text(&out));
     buf_close(&out);
     return text;
@@ -113,9 +108,8 @@ static void means(const struct row *rows, size_t n)
 
 static void refused(const struct row *rows, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         refuse(rows[i].url, rows[i].means);
-    }
 }
 
 static void hosts_of_postgresql(void **state)
@@ -440,9 +434,8 @@ static void what_matters_and_is_not_taken_is_said(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH(said); i++) {
         accept(said[i][0]);
-        if (strstr(buf_text(&t.notes), said[i][1]) == NULL) {
+        if (strstr(buf_text(&t.notes), said[i][1]) == NULL)
             fail_msg("%s: %s", said[i][0], buf_text(&t.notes));
-        }
     }
     for (size_t i = 0; i < LENGTH(silent); i++) {
         accept(silent[i]);
@@ -487,16 +480,14 @@ static void a_password_is_never_shown(void **state)
         char *shown = conf_jdbc_url_masked(urls[i]);
 
         accept(urls[i]);
-        if (strstr(shown, "geheim") != NULL || strstr(shown, "***") == NULL) {
+        if (strstr(shown, "geheim") != NULL || strstr(shown, "***") == NULL)
             fail_msg("%s", shown);
-        }
         mem_free(shown);
     }
     for (size_t i = 0; i < LENGTH(wrong); i++) {
         assert_int_equal(parse(wrong[i]), ERR_INVALID);
-        if (strstr(problem.msg, "heim") != NULL) {
+        if (strstr(problem.msg, "heim") != NULL)
             fail_msg("%s", problem.msg);
-        }
     }
 }
 

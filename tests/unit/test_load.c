@@ -25,8 +25,8 @@ static void stat_counts_waiting_for_disks_as_idle(void **state)
 
     (void)state;
     assert_true(agent_load_parse_stat("cpu  100 5 50 800 40 1 2 3 60 0\n"
-                                "cpu0 1 2 3 4\nintr 5\n",
-                                &t));
+                                      "cpu0 1 2 3 4\nintr 5\n",
+                                      &t));
     assert_int_equal(t.busy, 161); /* guest time is in user time already */
     assert_int_equal(t.total, 1001);
     assert_true(agent_load_parse_stat("cpu  1 2 3 4\n", &t)); /* old kernels */
@@ -43,16 +43,17 @@ static void meminfo_takes_what_is_available(void **state)
 
     (void)state;
     assert_true(agent_load_parse_meminfo("MemTotal:       16384000 kB\n"
-                                   "MemFree:          200000 kB\n"
-                                   "MemAvailable:    8192000 kB\n",
-                                   &total, &available));
+                                         "MemFree:          200000 kB\n"
+                                         "MemAvailable:    8192000 kB\n",
+                                         &total, &available));
     assert_int_equal(total, 16384000 * UINT64_C(1024));
     assert_int_equal(available, 8192000 * UINT64_C(1024));
-    assert_false(agent_load_parse_meminfo("MemTotal: 5 kB\n", &total, &available));
-    assert_false(agent_load_parse_meminfo("MemTotal: 0 kB\nMemAvailable: 0 kB\n",
-                                    &total, &available));
-    assert_false(agent_load_parse_meminfo("MemTotal: 5 kB\nMemAvailable: 6 kB\n",
-                                    &total, &available));
+    assert_false(
+        agent_load_parse_meminfo("MemTotal: 5 kB\n", &total, &available));
+    assert_false(agent_load_parse_meminfo(
+        "MemTotal: 0 kB\nMemAvailable: 0 kB\n", &total, &available));
+    assert_false(agent_load_parse_meminfo(
+        "MemTotal: 5 kB\nMemAvailable: 6 kB\n", &total, &available));
     assert_false(agent_load_parse_meminfo(
         "MemTotal: 99999999999999999999 kB\nMemAvailable: 6 kB\n", &total,
         &available));
@@ -64,7 +65,8 @@ static void small_files_are_read_or_refused(void **state)
     uint64_t whole;
 
     (void)state;
-    assert_true(agent_load_parse_loadavg("1.25 0.50 0.10 2/345 6789\n", &number));
+    assert_true(
+        agent_load_parse_loadavg("1.25 0.50 0.10 2/345 6789\n", &number));
     assert_true(number == 1.25);
     assert_false(agent_load_parse_loadavg("", &number));
     assert_false(agent_load_parse_loadavg("nan 1 1\n", &number));
@@ -80,7 +82,7 @@ static void small_files_are_read_or_refused(void **state)
     assert_false(agent_load_parse_cpu_max("100000 0\n", &number));
     assert_false(agent_load_parse_cpu_max("100000\n", &number));
     assert_true(agent_load_parse_field("anon 1\ninactive_file 77\nfile 3\n",
-                                 "inactive_file", &whole));
+                                       "inactive_file", &whole));
     assert_int_equal(whole, 77);
     assert_true(agent_load_parse_field("a 1\nfile 3\n", "file", &whole));
     assert_int_equal(whole, 3); /* not the end of another name */
@@ -102,7 +104,8 @@ static void cgroup_paths_are_found_by_controller(void **state)
     assert_true(agent_load_parse_cgroup(v1, "", path, sizeof(path)));
     assert_string_equal(path, "/system.slice/p.service");
     assert_false(agent_load_parse_cgroup(v1, "cpuset", path, sizeof(path)));
-    assert_false(agent_load_parse_cgroup("0::/../../x\n", "", path, sizeof(path)));
+    assert_false(
+        agent_load_parse_cgroup("0::/../../x\n", "", path, sizeof(path)));
     assert_false(agent_load_parse_cgroup("", "", path, sizeof(path)));
     assert_false(agent_load_parse_cgroup(v1, "", path, 5));
 }

@@ -51,7 +51,8 @@ static void an_index_is_text_and_back(void **state)
     (void)state;
     coordinator_index_add(&w, "/pelorus/groups/\xe6\xb5\x8b~ &,@%");
     coordinator_index_add_over(&w, KEY, UINT64_MAX, 7);
-    coordinator_index_add(&w, "/pelorus/work/w-1"); /* read whenever asked for */
+    coordinator_index_add(&w,
+                          "/pelorus/work/w-1"); /* read whenever asked for */
     assert_int_equal(w.n, 2);
     coordinator_index_text(&w, text);
     assert_int_equal(strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789"

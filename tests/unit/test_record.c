@@ -63,11 +63,10 @@ static void items_equal(const struct work_item *a, const struct work_item *b)
         assert_true(
             process_same(&a->history[i].process, &b->history[i].process));
     }
-    if (a->payload == NULL) {
+    if (a->payload == NULL)
         assert_null(b->payload);
-    } else {
+    else
         assert_string_equal(a->payload, b->payload);
-    }
 }
 
 static void there_and_back(const struct work_item *w)
@@ -137,11 +136,10 @@ static void payloads_keep_their_digits(void **state)
 
         assert_int_equal(
             work_payload_read(rows[i].in, strlen(rows[i].in), &out, NULL), 0);
-        if (rows[i].out == NULL) {
+        if (rows[i].out == NULL)
             assert_null(out);
-        } else {
+        else
             assert_string_equal(out, rows[i].out);
-        }
         mem_free(out);
     }
 }
@@ -313,9 +311,8 @@ static void damaged_items_say_what_is_wrong(void **state)
         } else {
             assert_int_equal(rc, ERR_INVALID);
             assert_non_null(strstr(err.msg, "work item"));
-            if (strstr(err.msg, damaged[i].says) == NULL) {
+            if (strstr(err.msg, damaged[i].says) == NULL)
                 fail_msg("row %zu: %s", i, err.msg);
-            }
         }
         work_item_close(&w);
     }
@@ -344,9 +341,8 @@ static void cut_and_changed_records_never_crash(void **state)
             enum work_state peeked;
 
             text[i] = with[k];
-            if (work_item_read(&back, text, b.len, NULL) == 0) {
+            if (work_item_read(&back, text, b.len, NULL) == 0)
                 work_item_close(&back);
-            }
             (void)!work_state_peek(text, b.len, &peeked);
         }
         mem_free(text);
@@ -438,7 +434,8 @@ static void keys_of_markers_are_taken_apart_exactly(void **state)
         struct err err = {0};
 
         e.value_len = strlen(e.value);
-        assert_int_equal(work_marker_key_parse(rows[i].key, &m) == 0, rows[i].good);
+        assert_int_equal(work_marker_key_parse(rows[i].key, &m) == 0,
+                         rows[i].good);
         assert_int_equal(work_marker_read(&m, &e, &err) == 0, rows[i].good);
         assert_true(rows[i].good || strstr(err.msg, rows[i].key) != NULL);
     }
@@ -477,8 +474,9 @@ static void the_floor_is_a_plain_number(void **state)
     assert_int_equal(work_epoch_floor_read(b.data, b.len, &floor, NULL), 0);
     assert_true(floor == EPOCH_MAX);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        assert_int_equal(work_epoch_floor_read(bad[i], strlen(bad[i]), &floor, NULL),
-                         ERR_INVALID);
+        assert_int_equal(
+            work_epoch_floor_read(bad[i], strlen(bad[i]), &floor, NULL),
+            ERR_INVALID);
     }
     buf_close(&b);
 }

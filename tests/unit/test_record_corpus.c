@@ -26,9 +26,8 @@ static int item_again(const char *text, size_t len, struct buf *out,
     struct work_item w;
     int rc = work_item_read(&w, text, len, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         work_item_write(out, &w);
-    }
     work_item_close(&w);
     return rc;
 }
@@ -39,9 +38,8 @@ static int failover_again(const char *text, size_t len, struct buf *out,
     struct failover_record *r = mem_alloc(sizeof(*r));
     int rc = work_failover_read(r, text, len, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         work_failover_write(out, r);
-    }
     mem_free(r);
     return rc;
 }
@@ -52,9 +50,8 @@ static int gate_again(const char *text, size_t len, struct buf *out,
     struct gate gate;
     int rc = gate_read(&gate, text, len, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         gate_write(out, &gate);
-    }
     return rc;
 }
 
@@ -64,9 +61,8 @@ static int settings_again(const char *text, size_t len, struct buf *out,
     struct settings s;
     int rc = work_settings_read(&s, text, len, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         work_settings_write(out, &s);
-    }
     return rc;
 }
 
@@ -77,9 +73,8 @@ static int marker_again(const char *key, const char *text, size_t len,
     struct marker m;
     int rc = work_marker_read(&m, &entry, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         work_marker_write(out, &m);
-    }
     return rc;
 }
 

@@ -73,9 +73,8 @@ static void any_order_of_puts_and_removes_stays_sorted(void **state)
             present[i] = false;
         }
         memory_node_unref(before);
-        if (turn % 2000 == 0) {
+        if (turn % 2000 == 0)
             check_all(&tree, present, n);
-        }
     }
     check_all(&tree, present, n);
     memory_tree_close(&tree);
@@ -90,9 +89,8 @@ static void below_begins_behind_the_key_itself(void **state)
     (void)state;
     assert_null(memory_tree_find(&tree, "/a"));
     assert_false(memory_tree_has_below(&tree, "/a"));
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         assert_null(memory_tree_put(&tree, memory_node_new(keys[i], "v", 1)));
-    }
     pos = memory_tree_below(&tree, "/a");
     assert_string_equal(memory_tree_next(&tree, &pos)->text, "/a/1");
     assert_true(memory_tree_has_below(&tree, "/a"));

@@ -65,23 +65,20 @@ static void on_event(void *arg, const struct registry_event *event)
     struct quiet *q = arg;
 
     buf_str(&q->told, marks[event->type]);
-    if (event->type != REGISTRY_SYNCED) {
+    if (event->type != REGISTRY_SYNCED)
         buf_printf(&q->told, "%s", event->entry.key + 1);
-    }
-    if (event->type == REGISTRY_REMOVE && q->leave_at_remove) {
+    if (event->type == REGISTRY_REMOVE && q->leave_at_remove)
         registry_unwatch(&q->watch);
-    }
 }
 
 static void on_unfit(void *arg, const char *key, const char *reason)
 {
     struct quiet *q = arg;
 
-    if (reason != NULL) {
+    if (reason != NULL)
         buf_printf(&q->told, "!%s(%s)", key, reason);
-    } else {
+    else
         buf_printf(&q->told, "=%s", key);
-    }
 }
 
 static int setup(void **state)

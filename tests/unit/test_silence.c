@@ -325,7 +325,7 @@ static void table_turn(struct table *t, int64_t ms)
     if (t->now >= t->next_beat || t->core.wanted > t->core.proved) {
         t->core.proved = t->now;
         (void)registry_attention_mark(&t->core.answers, t->now,
-                             sql_core_beat_ms(&t->core));
+                                      sql_core_beat_ms(&t->core));
         t->next_beat = t->now + jittered(&t->rand, sql_core_beat_ms(&t->core));
     }
     if (t->now >= t->next_look || t->core.wanted == t->last_look)
@@ -495,7 +495,8 @@ static void slow_looks_are_no_absence_once_they_are_usual(void **state)
     for (int i = 0; i < 4; i++)
         assert_int_equal(registry_attention_mark(&a, now += 2000, 100), 2000);
     for (int i = 0; i < 10; i++)
-        assert_int_equal(registry_attention_mark(&a, now += 2000 + i * 40, 100), 0);
+        assert_int_equal(registry_attention_mark(&a, now += 2000 + i * 40, 100),
+                         0);
     assert_int_equal(registry_attention_mark(&a, now += 9000, 100), 9000);
     assert_int_equal(registry_attention_mark(&a, now += 100, 100), 0);
     assert_int_equal(registry_attention_mark(&a, now += 2000, 100), 2000);

@@ -67,7 +67,7 @@ static int begin(struct fixture *x, struct state_file **f,
 {
     err_clear(err);
     return registry_state_file_open(f, x->loop, &x->conf, "coordinator", "h:1",
-                           remembered, err);
+                                    remembered, err);
 }
 
 static void is_closed(void *arg)
@@ -159,7 +159,8 @@ static void a_doubt_is_there_at_the_next_start_until_it_is_over(void **state)
     registry_state_file_keep(f, &p);
     finish(x, &f);
     assert_int_equal(begin(x, &f, &found, &err), 0);
-    assert_int_equal(strlen(registry_state_file_doubted(f)), HISTORY_WHY_SIZE - 1);
+    assert_int_equal(strlen(registry_state_file_doubted(f)),
+                     HISTORY_WHY_SIZE - 1);
     registry_state_file_doubt(f, NULL);
     registry_state_file_keep(f, &p);
     finish(x, &f);

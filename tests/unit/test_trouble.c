@@ -192,7 +192,8 @@ static void names_are_one_each_and_found_by_their_code(void **state)
         assert_true(strlen(registry_trouble_title(t)) > 0);
         assert_true(strlen(registry_trouble_advice(t)) > 0);
         assert_int_equal(strncmp(registry_trouble_code(t), "registry_", 9), 0);
-        assert_string_equal(registry_trouble_name(t), registry_trouble_code(t) + 9);
+        assert_string_equal(registry_trouble_name(t),
+                            registry_trouble_code(t) + 9);
     }
     assert_int_equal(registry_trouble_of_code("registry_none"), TROUBLE_NONE);
     assert_int_equal(registry_trouble_of_code("busy"), TROUBLE_NONE);

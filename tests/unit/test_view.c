@@ -17,9 +17,9 @@ static void put_marker(struct world *w, const char *address, const char *id,
     m.process = process_of(process);
     buf_init(&b, 4096);
     work_marker_write(&b, &m);
-    assert_int_equal(
-        hand_put(w, work_marker_key(NODE_MASTER, address, id, key), buf_text(&b)),
-        ERR_OK);
+    assert_int_equal(hand_put(w, work_marker_key(NODE_MASTER, address, id, key),
+                              buf_text(&b)),
+                     ERR_OK);
     buf_close(&b);
 }
 
@@ -59,8 +59,8 @@ static void owners_follow_gates_and_markers(void **state)
     remove_key(w, "/pelorus/owned/master/m:1/a");
     assert_int_equal(work_view_marker_count(s->view, NODE_MASTER, "m:1"), 1);
     assert_true(work_view_index(s->view) > index);
-    assert_string_equal(work_view_marker_next(s->view, NODE_MASTER, "m:1", NULL)->id,
-                        "b");
+    assert_string_equal(
+        work_view_marker_next(s->view, NODE_MASTER, "m:1", NULL)->id, "b");
     assert_null(work_view_marker_next(s->view, NODE_MASTER, "m:1", "b"));
     /* an address is forgotten when nothing names it any more */
     put_marker(w, "m:7", "x", 1);
@@ -114,7 +114,8 @@ static void put_failover(struct world *w, const char *id, const char *address,
     r->hook_exit = -1;
     buf_init(&b, 65536);
     work_failover_write(&b, r);
-    assert_int_equal(hand_put(w, work_failover_key(id, key), buf_text(&b)), ERR_OK);
+    assert_int_equal(hand_put(w, work_failover_key(id, key), buf_text(&b)),
+                     ERR_OK);
     buf_close(&b);
     mem_free(r);
 }
@@ -132,10 +133,12 @@ static void unfinished_failovers_want_the_engine(void **state)
     put_failover(w, "f2", "m:1", FAILOVER_INTENT, 200);
     put_failover(w, "f3", "m:1", FAILOVER_HELD, 150);
     pass(w, 100);
-    assert_string_equal(work_view_failover(s->view, NODE_MASTER, "m:1")->id, "f2");
+    assert_string_equal(work_view_failover(s->view, NODE_MASTER, "m:1")->id,
+                        "f2");
     put_failover(w, "f2", "m:1", FAILOVER_ABORTED, 200);
     pass(w, 100);
-    assert_string_equal(work_view_failover(s->view, NODE_MASTER, "m:1")->id, "f3");
+    assert_string_equal(work_view_failover(s->view, NODE_MASTER, "m:1")->id,
+                        "f3");
     remove_key(w, "/pelorus/failovers/f3");
     assert_null(work_view_failover(s->view, NODE_MASTER, "m:1"));
     /* damage changes nothing */
@@ -167,11 +170,13 @@ static void surplus_failovers_are_the_oldest_final_ones(void **state)
         r = work_view_surplus(s->view, 1);
         assert_non_null(r);
         assert_string_equal(r->id, expected[i]);
-        assert_true(memory_find(w->store, work_failover_key(r->id, key))->version ==
-                    r->version);
+        assert_true(
+            memory_find(w->store, work_failover_key(r->id, key))->version ==
+            r->version);
         remove_key(w, key);
     }
-    assert_null(work_view_surplus(s->view, 1)); /* f4 is not final, f6 is kept */
+    assert_null(
+        work_view_surplus(s->view, 1)); /* f4 is not final, f6 is kept */
     world_free(w);
 }
 
@@ -192,10 +197,13 @@ static void finished_items_are_collectable_after_a_while(void **state)
     assert_string_equal(at_epoch(&w->sides[0], e, work_done, "a", 1), "");
     pass(w, 6000);
     for (size_t i = 0; i < 2; i++) { /* whoever finished it */
-        assert_int_equal(work_view_collectable(w->sides[i].view, 10000, ids, 4), 1);
+        assert_int_equal(work_view_collectable(w->sides[i].view, 10000, ids, 4),
+                         1);
         assert_string_equal(ids[0], "b");
-        assert_int_equal(work_view_collectable(w->sides[i].view, 1000, ids, 4), 2);
-        assert_int_equal(work_view_collectable(w->sides[i].view, 1000, ids, 1), 1);
+        assert_int_equal(work_view_collectable(w->sides[i].view, 1000, ids, 4),
+                         2);
+        assert_int_equal(work_view_collectable(w->sides[i].view, 1000, ids, 1),
+                         1);
     }
     /* a coordinator that starts now goes by their records: one that starts
      * again and again would collect nothing */
@@ -249,16 +257,13 @@ static void damaged_keys_are_passed_over(void **state)
     struct world *w = world_new(1, 1);
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         assert_int_equal(hand_put(w, keys[i], "{\"state\":\"done\"}"), ERR_OK);
-    }
     pass(w, 200);
     assert_null(work_view_next(w->sides[0].view, NULL));
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        if (strcmp(keys[i], "/pelorus/owned/master/m:1/a") != 0) {
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (strcmp(keys[i], "/pelorus/owned/master/m:1/a") != 0)
             remove_key(w, keys[i]);
-        }
-    }
     assert_null(work_view_next(w->sides[0].view, NULL));
     world_free(w);
 }
@@ -301,8 +306,8 @@ static void a_view_agrees_after_lost_doubled_and_late_events(void **state)
              work_view_marker_next(s->view, NODE_MASTER, "m:1", NULL);
          m != NULL; seen++) {
         char key[REGISTRY_KEY_MAX + 1];
-        const struct registry_entry *e =
-            memory_find(w->store, work_marker_key(NODE_MASTER, "m:1", m->id, key));
+        const struct registry_entry *e = memory_find(
+            w->store, work_marker_key(NODE_MASTER, "m:1", m->id, key));
 
         assert_non_null(e);
         assert_true(e->version == m->version);
@@ -318,9 +323,8 @@ static void a_view_agrees_after_lost_doubled_and_late_events(void **state)
 
 static void shuffle(uint32_t *order, struct rand *rand)
 {
-    for (uint32_t i = 0; i < MANY; i++) {
+    for (uint32_t i = 0; i < MANY; i++)
         order[i] = i;
-    }
     for (uint32_t i = MANY - 1; i > 0; i--) {
         uint32_t j = (uint32_t)rand_below(rand, i + 1);
         uint32_t t = order[i];

@@ -127,9 +127,8 @@ static void a_session_that_ends_meanwhile_leaves_nothing_half_done(void **state)
         await(w, e);
         lost += e->code[0] != '\0';
         pass(w, 2 * SESSION_MS);
-        for (int i = 0; i < 20 && e->code[0] != '\0'; i++) {
+        for (int i = 0; i < 20 && e->code[0] != '\0'; i++)
             (void)submit(s, e, "a", NULL);
-        }
         assert_string_equal(e->code, "");
         assert_true(e->item.epoch == 1);
         assert_int_equal(audit(w).live, 1);
@@ -255,11 +254,10 @@ static void old_reads_are_read_again_instead_of_written_upon(void **state)
         op->arg = e;
         runs = 0;
         work_op_start(op, NULL);
-        if (old == 0) {
+        if (old == 0)
             op->session--; /* of an earlier session */
-        } else {
+        else
             op->read_at -= SESSION_MS; /* or too long ago */
-        }
         work_txn_init(&t);
         work_txn_put_gate(&t, NODE_MASTER, "m:1", &gate, 0);
         work_op_send(op, &t, must_not_win);

@@ -188,9 +188,8 @@ static void too_many_at_a_time_are_busy(void **state)
 
     (void)state;
     memory_cut(s->registry);
-    for (size_t i = 0; i < WORK_OPS_MAX; i++) {
+    for (size_t i = 0; i < WORK_OPS_MAX; i++)
         work_get(s->work, "a", count_cancelled, &cancelled);
-    }
     work_get(s->work, "a", on_reply, e);
     work_tick(s->work);
     assert_true(e->done);
@@ -367,9 +366,8 @@ static void a_raised_floor_is_never_missed(void **state)
         memory_run(w->store, w->clock.mono + at);
         before = memory_find(w->store, "/pelorus/work/a") != NULL;
         /* not a fault of the clock: the write below takes time as well */
-        while (hand_put(w, EPOCH_FLOOR_KEY, "9") != ERR_OK) {
+        while (hand_put(w, EPOCH_FLOOR_KEY, "9") != ERR_OK)
             pass(w, STEP_MS);
-        }
         await(w, e);
         assert_string_equal(e->code, "");
         assert_true(e->item.epoch == 4 || e->item.epoch == 10);
@@ -406,12 +404,10 @@ static void send(struct client *c)
 /* What clients do: on any answer but success, ask the other coordinator. */
 static bool go_on(struct client *c, size_t *next, size_t *created)
 {
-    if (c->item == ITEMS) {
+    if (c->item == ITEMS)
         return false;
-    }
-    if (!c->e->done) {
+    if (!c->e->done)
         return true;
-    }
     if (c->e->code[0] == '\0') {
         char id[32];
 
@@ -426,9 +422,8 @@ static bool go_on(struct client *c, size_t *next, size_t *created)
         assert_string_not_equal(c->e->code, "damaged");
         c->side = 1 - c->side;
     }
-    if (c->item < ITEMS) {
+    if (c->item < ITEMS)
         send(c);
-    }
     return c->item < ITEMS;
 }
 
@@ -459,18 +454,16 @@ static void a_thousand_submissions_under_faults_never_double(void **state)
         struct registry *r = w->sides[turn / 500 % 2].registry;
 
         assert_true(turn < 200000);
-        if (turn % 500 == 100) {
+        if (turn % 500 == 100)
             memory_cut(r);
-        } else if (turn % 500 == 200) {
+        else if (turn % 500 == 200)
             memory_heal(r);
-        } else if (turn % 500 == 300) {
+        else if (turn % 500 == 300)
             memory_expire(r);
-        }
         pass(w, STEP_MS);
         busy = false;
-        for (size_t i = 0; i < CLIENTS; i++) {
+        for (size_t i = 0; i < CLIENTS; i++)
             busy = go_on(&clients[i], &next, &created) || busy;
-        }
     }
     memory_heal(w->sides[0].registry);
     memory_heal(w->sides[1].registry);
@@ -484,9 +477,8 @@ static void a_thousand_submissions_under_faults_never_double(void **state)
         work_view_marker_count(w->sides[0].view, NODE_MASTER, "m:1") +
             work_view_marker_count(w->sides[0].view, NODE_MASTER, "m:2"),
         ITEMS);
-    for (size_t i = 0; i < CLIENTS; i++) {
+    for (size_t i = 0; i < CLIENTS; i++)
         ended_free(clients[i].e);
-    }
     world_free(w);
 }
 

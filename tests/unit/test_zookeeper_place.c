@@ -115,9 +115,8 @@ static void the_order_outlives_the_counters_overflow(void **state)
         assert_true(zk_place_number(order[i + 1], &number));
         (void)snprintf(ours, sizeof(ours), "_c_" ME "-lock-%010d", number);
         assert_true(place(names, 2, &p));
-        if (p.before == NULL || strcmp(p.before, order[i]) != 0) {
+        if (p.before == NULL || strcmp(p.before, order[i]) != 0)
             fail_msg("%s does not wait for %s", ours, order[i]);
-        }
         assert_true(zk_place_number(order[i], &number));
         (void)snprintf(ours, sizeof(ours), "_c_" ME "-lock-%010d", number);
         names[0] = (char *)(uintptr_t)order[i + 1];

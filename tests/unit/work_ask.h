@@ -74,9 +74,8 @@ FIXTURE void on_page_reply(void *arg, const struct work_page *page)
     (void)snprintf(e->code, sizeof(e->code), "%s",
                    page->code == NULL ? "" : page->code);
     e->n = page->n;
-    for (size_t i = 0; i < page->n; i++) {
+    for (size_t i = 0; i < page->n; i++)
         memcpy(e->ids[i], page->items[i].id, sizeof(e->ids[i]));
-    }
     (void)snprintf(e->next, sizeof(e->next), "%s",
                    page->next == NULL ? "" : page->next);
 }
@@ -84,9 +83,8 @@ FIXTURE void on_page_reply(void *arg, const struct work_page *page)
 /* Until it ended; 30 s of virtual time are more than any deadline. */
 FIXTURE void await(struct world *w, const struct ended *e)
 {
-    for (int i = 0; i < 3000 && !e->done; i++) {
+    for (int i = 0; i < 3000 && !e->done; i++)
         pass(w, STEP_MS);
-    }
     assert_true(e->done);
 }
 
@@ -188,8 +186,9 @@ static inline void audit_record(void *arg, const struct registry_entry *entry)
     if (item.state != WORK_DONE && item.state != WORK_DROPPED) {
         a->live++;
         work_marker_of(&want, &item);
-        found = memory_find(a->w->store,
-                            work_marker_key(want.kind, want.address, want.id, key));
+        found =
+            memory_find(a->w->store,
+                        work_marker_key(want.kind, want.address, want.id, key));
         assert_non_null(found);
         copy = *found;
         assert_int_equal(work_marker_read(&m, &copy, &err), 0);

@@ -95,11 +95,9 @@ static inline void count_change(void *arg, const struct work_view_owner *owner)
 static inline bool is_excluded(const char *address, const char *const *list,
                                size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(list[i], address) == 0) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], address) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -178,9 +176,8 @@ FIXTURE void close_registry(struct world *w, struct registry **r)
     bool closed = false;
 
     registry_close(r, is_closed, &closed);
-    for (int i = 0; i < 10000 && !closed; i++) {
+    for (int i = 0; i < 10000 && !closed; i++)
         memory_run(w->store, w->clock.mono + STEP_MS);
-    }
     assert_true(closed);
 }
 
@@ -234,9 +231,8 @@ FIXTURE int hand_write(struct world *w, const char *key, const char *value,
 
     registry_put(w->hand, key, value, strlen(value), REGISTRY_ANY, 0, ephemeral,
                  note_code, &code);
-    for (int i = 0; i < 1000 && code < 0; i++) {
+    for (int i = 0; i < 1000 && code < 0; i++)
         pass(w, STEP_MS);
-    }
     return code;
 }
 
@@ -303,9 +299,8 @@ FIXTURE struct gate gate_at(struct world *w, enum node_kind kind,
         memory_find(w->store, gate_key(kind, address, key, sizeof(key)));
     struct gate gate = {.state = GATE_ABSENT};
 
-    if (e != NULL) {
+    if (e != NULL)
         assert_int_equal(gate_read(&gate, e->value, e->value_len, NULL), 0);
-    }
     return gate;
 }
 
@@ -334,9 +329,8 @@ static inline void check_write(void *arg, uint64_t writer,
     uint64_t floor = 0;
 
     if (after == NULL || writer == registry_session(w->hand) ||
-        !registry_key_below(after->key, WORK_PREFIX)) {
+        !registry_key_below(after->key, WORK_PREFIX))
         return;
-    }
     assert_int_equal(
         work_item_read(&item, after->value, after->value_len, NULL), 0);
     if (item.state == WORK_ASSIGNED) {
@@ -348,7 +342,8 @@ static inline void check_write(void *arg, uint64_t writer,
         floor_entry = memory_find(w->store, EPOCH_FLOOR_KEY);
         assert_non_null(floor_entry);
         assert_int_equal(work_epoch_floor_read(floor_entry->value,
-                                          floor_entry->value_len, &floor, NULL),
+                                               floor_entry->value_len, &floor,
+                                               NULL),
                          0);
         assert_true(item.epoch == floor + 1);
     }
@@ -366,9 +361,8 @@ FIXTURE struct world *world_new(size_t n, uint64_t seed)
     memory_on_write(w->store, check_write, w);
     w->hand = memory_open(w->store, SESSION_MS);
     w->n_sides = n;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         side_open(w, &w->sides[i], seed + i);
-    }
     pass(w, 500);
     node_up(w, "master", "m:1", 1);
     node_up(w, "master", "m:2", 1);
@@ -380,11 +374,9 @@ FIXTURE struct world *world_new(size_t n, uint64_t seed)
 
 FIXTURE void world_free(struct world *w)
 {
-    for (size_t i = 0; i < w->n_sides; i++) {
-        if (w->sides[i].registry != NULL) {
+    for (size_t i = 0; i < w->n_sides; i++)
+        if (w->sides[i].registry != NULL)
             side_close(&w->sides[i]);
-        }
-    }
     close_registry(w, &w->hand);
     memory_store_free(&w->store);
     log_set_sink(NULL, NULL);

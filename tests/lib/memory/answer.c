@@ -41,15 +41,12 @@ void memory_on_answer(struct memory_message *m)
     entries =
         mem_zalloc((m->n_nodes + (size_t)m->number + 1) * sizeof(*entries));
     reply.entries = entries;
-    if (m->code != ERR_OK) {
+    if (m->code != ERR_OK)
         (void)err_set(&reply.err, m->code, "%s", m->text);
-    }
-    for (size_t i = 0; i < m->n_nodes; i++) {
+    for (size_t i = 0; i < m->n_nodes; i++)
         entries[i] = m->nodes[i]->entry;
-    }
-    if (call->type == REGISTRY_CALL_CHILDREN) {
+    if (call->type == REGISTRY_CALL_CHILDREN)
         answer_names(m, &reply, entries);
-    }
     reply.next = m->more != NULL ? m->more->text : NULL;
     registry_call_done(call, &reply);
     mem_free(entries);
@@ -61,9 +58,8 @@ static struct registry_watch *find_watch(struct memory_client *c, uint64_t id)
 
     DL_FOREACH(c->base.watches, w)
     {
-        if (((const struct memory_watch_priv *)w->priv)->id == id) {
+        if (((const struct memory_watch_priv *)w->priv)->id == id)
             return w;
-        }
     }
     return NULL;
 }
@@ -73,16 +69,13 @@ void memory_on_looked(struct memory_client *c, const struct memory_message *m)
     struct registry_watch *w = find_watch(c, m->number);
 
     if (w == NULL || !registry_vouched(&c->base) ||
-        (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision))) {
+        (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision)))
         return;
-    }
-    if (m->tell) {
+    if (m->tell)
         ((struct memory_watch_priv *)w->priv)->synced = true;
-    }
     registry_view_begin(w);
-    for (size_t i = 0; i < m->n_nodes && w->fn != NULL; i++) {
+    for (size_t i = 0; i < m->n_nodes && w->fn != NULL; i++)
         registry_view_listed(w, &m->nodes[i]->entry, m->nodes[i]->revision);
-    }
     registry_view_end(w, m->revision, m->tell);
 }
 
@@ -92,14 +85,12 @@ void memory_on_notice(struct memory_client *c, const struct memory_message *m)
 
     /* its revision is the key's: only the line tells where the store stands */
     if (w == NULL || !registry_vouched(&c->base) ||
-        m->side->line < registry_place(&c->base)->line) {
+        m->side->line < registry_place(&c->base)->line)
         return;
-    }
-    if (m->gone) {
+    if (m->gone)
         registry_view_gone(w, m->nodes[0]->text, m->revision);
-    } else {
+    else
         registry_view_seen(w, &m->nodes[0]->entry, m->revision);
-    }
 }
 
 void memory_on_about_hold(struct memory_client *c,
@@ -109,20 +100,17 @@ void memory_on_about_hold(struct memory_client *c,
 
     DL_FOREACH(c->base.holds, hold)
     {
-        if (hold->id == m->number) {
+        if (hold->id == m->number)
             break;
-        }
     }
     if (hold == NULL || hold->session != m->session ||
-        hold->session != c->base.session) {
+        hold->session != c->base.session)
         return;
-    }
     if (m->kind == MEMORY_GRANTED) {
         registry_hold_granted(hold, m->fence);
     } else if (m->kind == MEMORY_REFUSED) {
-        if (hold->try_once) {
+        if (hold->try_once)
             registry_hold_refused(hold, ERR_TIMEOUT);
-        }
     } else if (m->kind == MEMORY_BEHIND) {
         char name[32];
 

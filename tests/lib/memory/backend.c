@@ -27,9 +27,8 @@ static void memory_submit(struct registry *r, struct registry_call *call)
     struct memory_client *c = memory_client_of(r);
     struct memory_message *m;
 
-    if (c->dead) {
+    if (c->dead)
         return; /* freed with the process */
-    }
     if (c->offline) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "not connected to the registry");
@@ -51,9 +50,8 @@ static void memory_watch_begin(struct registry *r, struct registry_watch *w)
     struct memory_client *c = memory_client_of(r);
 
     ((struct memory_watch_priv *)w->priv)->id = ++c->last_watch;
-    if (!c->dead && !c->offline && registry_vouched(r)) {
+    if (!c->dead && !c->offline && registry_vouched(r))
         memory_send_look(c, w);
-    }
 }
 
 static void memory_watch_end(struct registry *r, struct registry_watch *w)
@@ -73,20 +71,18 @@ static void memory_hold_begin(struct registry *r, struct registry_hold *hold)
 {
     struct memory_client *c = memory_client_of(r);
 
-    if (!c->dead && !c->offline) { /* else when it reconnects */
+    if (!c->dead && !c->offline) /* else when it reconnects */
         memory_send_hold(c, hold, MEMORY_LOCK);
-    }
 }
 
 static void memory_hold_end(struct registry *r, struct registry_hold *hold)
 {
     struct memory_client *c = memory_client_of(r);
 
-    if (c->dead || hold->session != r->session) {
+    if (c->dead || hold->session != r->session)
         registry_hold_gone(hold); /* the session's end released it */
-    } else if (!c->offline) {
+    else if (!c->offline)
         memory_send_hold(c, hold, MEMORY_UNLOCK);
-    }
 }
 
 static void memory_close(struct registry *r)

@@ -107,11 +107,10 @@ static void ask_again(struct memory_client *c)
 
     DL_FOREACH(c->base.holds, hold)
     {
-        if (hold->state == HOLD_WAITING || hold->state == HOLD_HELD) {
+        if (hold->state == HOLD_WAITING || hold->state == HOLD_HELD)
             memory_send_hold(c, hold, MEMORY_LOCK);
-        } else if (hold->state == HOLD_LEAVING) {
+        else if (hold->state == HOLD_LEAVING)
             memory_send_hold(c, hold, MEMORY_UNLOCK);
-        }
     }
     DL_FOREACH(c->base.watches, w)
     {
@@ -131,9 +130,8 @@ static void suspend(struct memory_client *c)
     c->connection++;
     memory_again(c, &c->beat, now(c));
     fail_outstanding(c);
-    if (!c->dead) {
+    if (!c->dead)
         registry_tell(&c->base, REGISTRY_SUSPENDED);
-    }
 }
 
 /* The session is over. The connection may be fine, and calls on it will be
@@ -146,9 +144,8 @@ static void disconnect(struct memory_client *c)
     c->last_session = c->base.session;
     DL_FOREACH_SAFE(c->base.holds, hold, next)
     {
-        if (hold->state == HOLD_LEAVING) {
+        if (hold->state == HOLD_LEAVING)
             registry_hold_gone(hold);
-        }
     }
     registry_tell(&c->base, REGISTRY_DISCONNECTED);
     if (!c->dead && !c->base.closing) {
@@ -163,9 +160,8 @@ static void finish(struct memory_client *c)
     c->offline = true;
     c->connection++;
     fail_outstanding(c);
-    if (c->dead) {
+    if (c->dead)
         return; /* killed in one of these */
-    }
     c->dead = true;
     memory_client_stop(c);
     DL_DELETE(c->store->clients, c);
@@ -215,14 +211,12 @@ static void on_deadline(struct memory_event *e)
         c->connection++;
         c->offline = true;
         fail_outstanding(c);
-        if (!c->dead && !c->base.closing) {
+        if (!c->dead && !c->base.closing)
             disconnect(c);
-        }
     } else if (now(c) >= suspended_at(c)) {
         memory_schedule(c->store, e, lost);
-        if (!c->offline && !c->base.closing) {
+        if (!c->offline && !c->base.closing)
             suspend(c);
-        }
     } else {
         memory_schedule(c->store, e, suspended_at(c));
     }
@@ -239,9 +233,8 @@ static void on_resync(struct memory_event *e)
             memory_send_look(c, w);
         }
     }
-    if (c->store->faults.resync_ms > 0) {
+    if (c->store->faults.resync_ms > 0)
         memory_schedule(c->store, e, now(c) + c->store->faults.resync_ms);
-    }
 }
 
 /* The network is back: the old connection is found broken, a new one is there.
@@ -250,26 +243,21 @@ static void on_reset(struct memory_event *e)
 {
     struct memory_client *c = CONTAINER_OF(e, struct memory_client, reset);
 
-    if (memory_client_choose(c)) {
+    if (memory_client_choose(c))
         c->connection++;
-    }
-    if (!c->base.closing) {
+    if (!c->base.closing)
         fail_outstanding(c);
-    }
-    if (!c->dead && !c->offline && !c->base.closing) {
+    if (!c->dead && !c->offline && !c->base.closing)
         ask_again(c);
-    }
-    if (!c->dead && (!c->base.closing || c->base.session != 0)) {
+    if (!c->dead && (!c->base.closing || c->base.session != 0))
         memory_again(c, &c->beat, now(c));
-    }
 }
 
 void memory_client_reset(struct memory_client *c)
 {
     c->connection++;
-    if (c->reset.where == EVENT_IDLE) {
+    if (c->reset.where == EVENT_IDLE)
         memory_schedule(c->store, &c->reset, now(c));
-    }
 }
 
 /* --- receiving ------------------------------------------------------------ */
@@ -277,9 +265,8 @@ void memory_client_reset(struct memory_client *c)
 static void welcome(struct memory_client *c, const struct memory_message *m)
 {
     if (m->number != c->attempt || c->base.session != 0 || c->base.closing ||
-        now(c) - m->sent >= (2 * c->base.session_timeout_ms) / 3) {
+        now(c) - m->sent >= (2 * c->base.session_timeout_ms) / 3)
         return; /* of an attempt given up: that session runs out */
-    }
     c->heard = m->sent;
     registry_heard(&c->base, m->sent);
     registry_counted(&c->base, m->sent);
@@ -314,15 +301,12 @@ void memory_client_end(struct memory_client *c)
  */
 static void pong(struct memory_client *c, const struct memory_message *m)
 {
-    if (m->hearsay && !planted(PLANTED_HEARSAY_IS_LIFE)) {
+    if (m->hearsay && !planted(PLANTED_HEARSAY_IS_LIFE))
         return;
-    }
-    if (m->session != c->base.session || c->base.closing) {
+    if (m->session != c->base.session || c->base.closing)
         return;
-    }
-    if (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision)) {
+    if (!m->hearsay && !registry_at(&c->base, m->side->line, m->revision))
         return;
-    }
     if (m->sent > c->heard) {
         c->heard = m->sent;
         registry_heard(&c->base, m->sent);
@@ -338,14 +322,12 @@ static void pong(struct memory_client *c, const struct memory_message *m)
 
 static void expired(struct memory_client *c, const struct memory_message *m)
 {
-    if (m->session == 0 || m->session != c->base.session) {
+    if (m->session == 0 || m->session != c->base.session)
         return;
-    }
-    if (c->base.closing) {
+    if (c->base.closing)
         finish(c);
-    } else {
+    else
         disconnect(c);
-    }
 }
 
 void memory_client_receive(struct memory_client *c, struct memory_message *m)

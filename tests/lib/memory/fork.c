@@ -57,16 +57,13 @@ static struct memory_side *best_of(const struct memory_client *c)
         struct memory_side *side = &s->sides[(first + i) % 2];
         struct registry_place at = place_of(side), other;
 
-        if (!is_reached(c, side)) {
+        if (!is_reached(c, side))
             continue;
-        }
-        if ((knows || planted(PLANTED_FIRST_IS_TAKEN)) && !is_behind(c, side)) {
+        if ((knows || planted(PLANTED_FIRST_IS_TAKEN)) && !is_behind(c, side))
             return side;
-        }
         other = best != NULL ? place_of(best) : at;
-        if (best == NULL || registry_place_before(&other, &at)) {
+        if (best == NULL || registry_place_before(&other, &at))
             best = side;
-        }
     }
     return best;
 }
@@ -76,13 +73,11 @@ bool memory_client_choose(struct memory_client *c)
     struct memory_side *best;
 
     if (!c->store->two || (c->base.session != 0 && is_reached(c, c->side) &&
-                           !is_behind(c, c->side))) {
+                           !is_behind(c, c->side)))
         return false;
-    }
     best = best_of(c);
-    if (best == NULL || best == c->side) {
+    if (best == NULL || best == c->side)
         return false;
-    }
     c->side = best;
     memory_past_unref(c->past);
     c->past = NULL;
@@ -135,9 +130,8 @@ void memory_down(struct memory_store *s, enum memory_which which)
     stop(s, side);
     DL_FOREACH(s->clients, c)
     {
-        if (c->side == side && !c->cut) {
+        if (c->side == side && !c->cut)
             memory_client_reset(c);
-        }
     }
 }
 
@@ -166,9 +160,8 @@ void memory_reach(struct registry *client, bool old, bool new)
 
     c->reaches[MEMORY_OLD] = old;
     c->reaches[MEMORY_NEW] = new;
-    if (c->store->two && !c->cut && !is_reached(c, c->side)) {
+    if (c->store->two && !c->cut && !is_reached(c, c->side))
         memory_client_reset(c);
-    }
 }
 
 bool memory_reaches(struct registry *client, enum memory_which which)

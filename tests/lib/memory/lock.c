@@ -18,9 +18,8 @@ static struct memory_lock *find(const struct memory_store *s, const char *key)
 
     DL_FOREACH(s->side->locks, lock)
     {
-        if (strcmp(lock->key, key) == 0) {
+        if (strcmp(lock->key, key) == 0)
             return lock;
-        }
     }
     return NULL;
 }
@@ -46,9 +45,8 @@ static void tell(struct memory_store *s, const struct memory_waiter *w,
     struct memory_session *session = memory_session_find(s, w->session);
     struct memory_message *m;
 
-    if (session == NULL || session->client == NULL) {
+    if (session == NULL || session->client == NULL)
         return;
-    }
     m = memory_message_new(session->client, kind);
     m->session = w->session;
     m->number = w->hold;
@@ -63,9 +61,8 @@ static void tell_holder(struct memory_store *s, const struct memory_lock *lock,
     struct memory_session *session = memory_session_find(s, w->session);
     struct memory_message *m;
 
-    if (session == NULL || session->client == NULL) {
+    if (session == NULL || session->client == NULL)
         return;
-    }
     m = memory_message_new(session->client, MEMORY_BEHIND);
     m->session = w->session;
     m->number = w->hold;
@@ -99,16 +96,14 @@ void memory_lock_request(struct memory_store *s, struct memory_message *m,
 
     DL_FOREACH(lock->queue, w)
     {
-        if (w->session == session->id && w->hold == m->number) {
+        if (w->session == session->id && w->hold == m->number)
             break;
-        }
     }
     if (w != NULL) { /* asked again: the answer may have been lost */
-        if (w->fence != 0) {
+        if (w->fence != 0)
             tell(s, w, MEMORY_GRANTED);
-        } else {
+        else
             tell_holder(s, lock, w);
-        }
     } else if (m->try_once && lock->queue != NULL) {
         const struct memory_waiter nobody = {.session = session->id,
                                              .hold = m->number};
@@ -120,9 +115,8 @@ void memory_lock_request(struct memory_store *s, struct memory_message *m,
         w->hold = m->number;
         DL_APPEND(lock->queue, w);
         advance(s, lock);
-        if (w->fence == 0) {
+        if (w->fence == 0)
             tell_holder(s, lock, w);
-        }
     }
     memory_message_free(m);
 }
@@ -147,14 +141,12 @@ void memory_lock_release(struct memory_store *s, struct memory_message *m,
     if (lock != NULL) {
         DL_FOREACH(lock->queue, w)
         {
-            if (w->session == session->id && w->hold == m->number) {
+            if (w->session == session->id && w->hold == m->number)
                 break;
-            }
         }
     }
-    if (w != NULL) {
+    if (w != NULL)
         leave(s, lock, w);
-    }
     tell(s, &released, MEMORY_RELEASED);
     memory_message_free(m);
 }
@@ -176,9 +168,8 @@ void memory_lock_reap(struct memory_store *s, uint64_t session)
                 left = true;
             }
         }
-        if (left) {
+        if (left)
             advance(s, lock);
-        }
     }
 }
 

@@ -24,9 +24,8 @@
 
 static bool before(const struct memory_event *a, const struct memory_event *b)
 {
-    if (a->due != b->due) {
+    if (a->due != b->due)
         return a->due < b->due;
-    }
     return a->tie != b->tie ? a->tie < b->tie : a->seq < b->seq;
 }
 
@@ -51,13 +50,10 @@ static void heap_down(struct memory_store *s, size_t pos,
     for (;;) {
         size_t child = 2 * pos + 1;
 
-        if (child + 1 < s->n_heap &&
-            before(s->heap[child + 1], s->heap[child])) {
+        if (child + 1 < s->n_heap && before(s->heap[child + 1], s->heap[child]))
             child++;
-        }
-        if (child >= s->n_heap || !before(s->heap[child], e)) {
+        if (child >= s->n_heap || !before(s->heap[child], e))
             break;
-        }
         heap_set(s, pos, s->heap[child]);
         pos = child;
     }
@@ -97,11 +93,10 @@ static void heap_remove(struct memory_store *s, struct memory_event *e)
 
     assert(s->heap[e->pos] == e || last == e);
     if (last != e) {
-        if (e->pos > 0 && before(last, s->heap[(e->pos - 1) / 2])) {
+        if (e->pos > 0 && before(last, s->heap[(e->pos - 1) / 2]))
             heap_up(s, e->pos, last);
-        } else {
+        else
             heap_down(s, e->pos, last);
-        }
     }
     e->where = EVENT_IDLE;
 }
@@ -136,18 +131,16 @@ struct memory_store *memory_store_new(struct clock *clock, uint64_t seed)
 
 static void free_killed(struct memory_store *s)
 {
-    while (s->killed != NULL) {
+    while (s->killed != NULL)
         memory_client_free_killed(s->killed);
-    }
 }
 
 void memory_store_free(struct memory_store **s_ptr)
 {
     struct memory_store *s = *s_ptr;
 
-    if (s == NULL) {
+    if (s == NULL)
         return;
-    }
     *s_ptr = NULL;
     assert(!s->running && s->clients == NULL);
     free_killed(s);
@@ -178,12 +171,10 @@ static void move_clock(struct memory_store *s, mono_ms to)
  * its timers are dropped (messages to it free themselves). */
 static bool run_in(struct memory_client *c, struct memory_event *e)
 {
-    if (c->dead) {
+    if (c->dead)
         return e->is_message;
-    }
-    if (c->stuck && e == &c->beat && planted(PLANTED_RENEWED_BESIDE)) {
+    if (c->stuck && e == &c->beat && planted(PLANTED_RENEWED_BESIDE))
         return true;
-    }
     if (c->frozen) {
         e->where = EVENT_FROZEN;
         DL_APPEND(c->piled, e);
@@ -203,9 +194,8 @@ size_t memory_run(struct memory_store *s, mono_ms until)
 
         heap_remove(s, e);
         move_clock(s, e->due);
-        if (e->process != NULL && !run_in(e->process, e)) {
+        if (e->process != NULL && !run_in(e->process, e))
             continue;
-        }
         s->running = true;
         e->fn(e);
         s->running = false;
@@ -241,9 +231,8 @@ void memory_set_faults(struct memory_store *s, const struct memory_faults *f)
     DL_FOREACH(s->clients, c)
     {
         memory_unschedule(s, &c->resync);
-        if (f->resync_ms > 0) {
+        if (f->resync_ms > 0)
             memory_schedule(s, &c->resync, s->clock->mono + f->resync_ms);
-        }
     }
 }
 
@@ -273,9 +262,8 @@ void memory_strand(struct registry *client)
 {
     struct memory_client *c = memory_client_of(client), *other;
 
-    if (c->past != NULL) {
+    if (c->past != NULL)
         return;
-    }
     DL_FOREACH(c->store->clients, other)
     {
         if (other->past != NULL && other->past->side == c->side &&
@@ -320,9 +308,8 @@ void memory_thaw(struct registry *client)
     struct memory_event *e, *next;
     uint64_t tie = 0, n = 1;
 
-    if (!c->frozen) {
+    if (!c->frozen)
         return;
-    }
     c->frozen = c->stuck = false;
     DL_COUNT(c->piled, e, n);
     DL_FOREACH_SAFE(c->piled, e, next)
@@ -343,9 +330,8 @@ void memory_expire(struct registry *client)
     struct memory_session *session =
         memory_session_find(c->store, c->base.session);
 
-    if (session != NULL) {
+    if (session != NULL)
         memory_session_end(c->store, session);
-    }
     (void)memory_serve(c->store, was);
 }
 
@@ -381,9 +367,8 @@ void memory_each(const struct memory_store *s, const char *prefix,
     struct memory_node *node;
 
     while ((node = memory_tree_next(&s->side->tree, &pos)) != NULL &&
-           registry_key_below(node->text, prefix)) {
+           registry_key_below(node->text, prefix))
         fn(arg, &node->entry);
-    }
 }
 
 uint64_t memory_revision(const struct memory_store *s)
@@ -406,14 +391,12 @@ uint64_t memory_lock_holder(const struct memory_store *s, const char *key,
     DL_FOREACH(s->side->locks, lock)
     {
         if (strcmp(lock->key, key) == 0 && lock->queue != NULL) {
-            if (fence != NULL) {
+            if (fence != NULL)
                 *fence = lock->queue->fence;
-            }
             return lock->queue->session;
         }
     }
-    if (fence != NULL) {
+    if (fence != NULL)
         *fence = 0;
-    }
     return 0;
 }

@@ -114,9 +114,8 @@ static struct memory_client *client_of(const struct memory_store *s,
 
     DL_FOREACH(s->clients, c)
     {
-        if (c->base.session == session) {
+        if (c->base.session == session)
             return c;
-        }
     }
     return NULL;
 }

@@ -32,9 +32,8 @@ struct memory_session *memory_session_find(struct memory_store *s, uint64_t id)
 
     DL_FOREACH(s->side->sessions, session)
     {
-        if (session->id == id) {
+        if (session->id == id)
             return session;
-        }
     }
     return NULL;
 }
@@ -121,9 +120,8 @@ static void side_forget(struct memory_side *side,
 
     DL_FOREACH(side->sessions, session)
     {
-        if (session->client == client) {
+        if (session->client == client)
             session->client = NULL;
-        }
     }
     DL_FOREACH_SAFE(side->subscriptions, sub, next)
     {
@@ -137,9 +135,8 @@ static void side_forget(struct memory_side *side,
 void memory_server_forget(struct memory_store *s,
                           const struct memory_client *client)
 {
-    for (size_t i = 0; i < ARRAY_LEN(s->sides); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(s->sides); i++)
         side_forget(&s->sides[i], client);
-    }
 }
 
 void memory_server_close(struct memory_store *s)
@@ -147,9 +144,8 @@ void memory_server_close(struct memory_store *s)
     s->on_write = s->on_write_beside = NULL;
     for (size_t i = 0; i < ARRAY_LEN(s->sides); i++) {
         (void)memory_serve(s, &s->sides[i]);
-        while (s->side->sessions != NULL) {
+        while (s->side->sessions != NULL)
             memory_session_end(s, s->side->sessions);
-        }
         assert(s->side->locks == NULL && s->side->subscriptions == NULL);
     }
 }
@@ -163,9 +159,8 @@ find_subscription(const struct memory_store *s, const struct memory_message *m)
 
     DL_FOREACH(s->side->subscriptions, sub)
     {
-        if (sub->client == m->client && sub->watch == m->number) {
+        if (sub->client == m->client && sub->watch == m->number)
             return sub;
-        }
     }
     return NULL;
 }
@@ -175,9 +170,8 @@ static void subscribe(struct memory_store *s, const struct memory_message *m)
     struct memory_subscription *sub = find_subscription(s, m);
     size_t len = strlen(m->key);
 
-    if (m->client->dead) {
+    if (m->client->dead)
         return;
-    }
     if (sub == NULL) {
         sub = mem_zalloc(sizeof(*sub) + len + 1);
         sub->client = m->client;
@@ -196,9 +190,8 @@ static void look(const struct memory_tree *tree, uint64_t revision,
     struct memory_node *node;
 
     while ((node = memory_tree_next(tree, &pos)) != NULL &&
-           registry_key_below(node->text, m->key)) {
+           registry_key_below(node->text, m->key))
         memory_message_add(m, node);
-    }
     m->revision = revision;
     m->kind = MEMORY_LOOKED;
     memory_send_down(m);
@@ -281,17 +274,15 @@ static void serve_read(const struct memory_tree *tree, uint64_t revision,
     switch (call->type) {
     case REGISTRY_CALL_GET:
         node = memory_tree_find(tree, call->key);
-        if (node != NULL) {
+        if (node != NULL)
             memory_message_add(m, node);
-        } else {
+        else
             set_not_found(m);
-        }
         break;
     case REGISTRY_CALL_EXISTS:
         if (memory_tree_find(tree, call->key) == NULL &&
-            !memory_tree_has_below(tree, call->key)) {
+            !memory_tree_has_below(tree, call->key))
             set_not_found(m);
-        }
         break;
     case REGISTRY_CALL_CHILDREN:
         read_children(tree, m);
@@ -417,9 +408,8 @@ void memory_server_receive(struct memory_store *s, struct memory_message *m)
         receive_stranded(s, m);
         return;
     }
-    if (session != NULL) {
+    if (session != NULL)
         session->heard = s->clock->mono;
-    }
     if (m->kind == MEMORY_CONNECT) {
         session_begin(s, m);
     } else if (m->kind == MEMORY_UNWATCH) {

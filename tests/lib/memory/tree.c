@@ -20,9 +20,8 @@ struct memory_node *memory_node_new(const char *key, const char *value,
     memset(node, 0, sizeof(*node));
     node->refs = 1;
     memcpy(node->text, key, key_len + 1);
-    if (value_len > 0) {
+    if (value_len > 0)
         memcpy(node->text + key_len + 1, value, value_len);
-    }
     node->text[key_len + 1 + value_len] = '\0';
     node->entry.key = node->text;
     node->entry.value = node->text + key_len + 1;
@@ -39,17 +38,15 @@ struct memory_node *memory_node_ref(struct memory_node *node)
 
 void memory_node_unref(struct memory_node *node)
 {
-    if (node != NULL && --node->refs == 0) {
+    if (node != NULL && --node->refs == 0)
         mem_free(node);
-    }
 }
 
 void memory_tree_close(struct memory_tree *tree)
 {
     for (size_t b = 0; b < tree->n_blocks; b++) {
-        for (size_t i = 0; i < tree->blocks[b]->n; i++) {
+        for (size_t i = 0; i < tree->blocks[b]->n; i++)
             memory_node_unref(tree->blocks[b]->nodes[i]);
-        }
         mem_free(tree->blocks[b]);
     }
     mem_free(tree->blocks);
@@ -64,11 +61,10 @@ static size_t find_block(const struct memory_tree *tree, const char *key)
     while (low + 1 < high) {
         size_t mid = low + (high - low) / 2;
 
-        if (strcmp(tree->blocks[mid]->nodes[0]->text, key) <= 0) {
+        if (strcmp(tree->blocks[mid]->nodes[0]->text, key) <= 0)
             low = mid;
-        } else {
+        else
             high = mid;
-        }
     }
     return low;
 }
@@ -80,20 +76,18 @@ struct memory_pos memory_tree_from(const struct memory_tree *tree,
     const struct memory_block *block;
     size_t low = 0, high;
 
-    if (tree->n_blocks == 0) {
+    if (tree->n_blocks == 0)
         return pos;
-    }
     pos.block = find_block(tree, key);
     block = tree->blocks[pos.block];
     high = block->n;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
 
-        if (strcmp(block->nodes[mid]->text, key) < 0) {
+        if (strcmp(block->nodes[mid]->text, key) < 0)
             low = mid + 1;
-        } else {
+        else
             high = mid;
-        }
     }
     pos.index = low;
     return pos;
@@ -107,9 +101,8 @@ struct memory_pos memory_tree_below(const struct memory_tree *tree,
 
     assert(len <= REGISTRY_KEY_MAX);
     memcpy(from, prefix, len);
-    if (len > 1) { /* "/" ends with its slash already */
+    if (len > 1) /* "/" ends with its slash already */
         from[len++] = '/';
-    }
     from[len] = '\0';
     return memory_tree_from(tree, from);
 }
@@ -120,9 +113,8 @@ struct memory_node *memory_tree_next(const struct memory_tree *tree,
     while (pos->block < tree->n_blocks) {
         const struct memory_block *block = tree->blocks[pos->block];
 
-        if (pos->index < block->n) {
+        if (pos->index < block->n)
             return block->nodes[pos->index++];
-        }
         pos->block++;
         pos->index = 0;
     }
@@ -184,9 +176,8 @@ struct memory_node *memory_tree_put(struct memory_tree *tree,
     struct memory_pos pos = memory_tree_from(tree, node->text);
     struct memory_block *block;
 
-    if (tree->n_blocks == 0) {
+    if (tree->n_blocks == 0)
         add_block(tree, 0);
-    }
     block = tree->blocks[pos.block];
     if (pos.index < block->n &&
         strcmp(block->nodes[pos.index]->text, node->text) == 0) {
@@ -213,9 +204,8 @@ void memory_tree_copy(struct memory_tree *to, const struct memory_tree *from)
     for (size_t i = 0; i < from->n_blocks; i++) {
         add_block(to, i);
         *to->blocks[i] = *from->blocks[i];
-        for (size_t k = 0; k < to->blocks[i]->n; k++) {
+        for (size_t k = 0; k < to->blocks[i]->n; k++)
             (void)memory_node_ref(to->blocks[i]->nodes[k]);
-        }
     }
 }
 

@@ -41,9 +41,8 @@ static bool below_ephemeral(const struct memory_store *s, const char *key)
 
         *slash = '\0';
         node = memory_tree_find(&s->side->tree, parent);
-        if (node != NULL && node->entry.owner != 0) {
+        if (node != NULL && node->entry.owner != 0)
             return true;
-        }
     }
     return false;
 }
@@ -51,15 +50,12 @@ static bool below_ephemeral(const struct memory_store *s, const char *key)
 static struct verdict check_create(const struct memory_store *s,
                                    const struct registry_op *op)
 {
-    if (op->expect == REGISTRY_VERSION) {
+    if (op->expect == REGISTRY_VERSION)
         return FAILED(ERR_NOT_FOUND, "no such key");
-    }
-    if (below_ephemeral(s, op->key)) {
+    if (below_ephemeral(s, op->key))
         return FAILED(ERR_CONFLICT, "an ephemeral key has no children");
-    }
-    if (op->ephemeral && memory_tree_has_below(&s->side->tree, op->key)) {
+    if (op->ephemeral && memory_tree_has_below(&s->side->tree, op->key))
         return FAILED(ERR_CONFLICT, "a key with children cannot be ephemeral");
-    }
     return PASSED;
 }
 
@@ -68,15 +64,12 @@ static struct verdict check_put(const struct memory_store *s,
                                 const struct registry_entry *entry,
                                 uint64_t session)
 {
-    if (entry == NULL) {
+    if (entry == NULL)
         return check_create(s, op);
-    }
-    if (op->expect == REGISTRY_ABSENT) {
+    if (op->expect == REGISTRY_ABSENT)
         return FAILED(ERR_CONFLICT, "the key exists");
-    }
-    if (op->expect == REGISTRY_VERSION && entry->version != op->version) {
+    if (op->expect == REGISTRY_VERSION && entry->version != op->version)
         return FAILED(ERR_CONFLICT, "the key has another version");
-    }
     if (entry->owner != (op->ephemeral ? session : 0)) {
         return FAILED(ERR_CONFLICT, "the key is of another kind: ephemeral, "
                                     "persistent, or another session's");
@@ -95,19 +88,15 @@ static struct verdict check_op(const struct memory_store *s,
                    : FAILED(ERR_CONFLICT, "the lock is not ours");
     }
     entry = memory_find(s, op->key);
-    if (op->type == REGISTRY_PUT) {
+    if (op->type == REGISTRY_PUT)
         return check_put(s, op, entry, session);
-    }
-    if (entry == NULL) {
+    if (entry == NULL)
         return FAILED(ERR_NOT_FOUND, "no such key");
-    }
-    if (entry->version != op->version) {
+    if (entry->version != op->version)
         return FAILED(ERR_CONFLICT, "the key has another version");
-    }
     if (op->type == REGISTRY_DELETE &&
-        memory_tree_has_below(&s->side->tree, op->key)) {
+        memory_tree_has_below(&s->side->tree, op->key))
         return FAILED(ERR_CONFLICT, "the key has children");
-    }
     return PASSED;
 }
 
@@ -145,9 +134,8 @@ static void apply_put(struct memory_store *s, const struct registry_op *op,
     node->entry.created = entry != NULL ? entry->created : s->side->revision;
     node->entry.version = entry != NULL ? entry->version + 1 : 1;
     node->entry.owner = op->ephemeral ? session : 0;
-    if (entry == NULL) {
+    if (entry == NULL)
         count_ephemeral(s, node->entry.owner, true);
-    }
     record(s, memory_tree_put(&s->side->tree, node), memory_node_ref(node));
 }
 
@@ -205,11 +193,10 @@ void memory_txn_apply(struct memory_store *s, struct memory_message *m,
     for (size_t i = 0; i < call->n_ops; i++) {
         const struct registry_op *op = &call->ops[i];
 
-        if (op->type == REGISTRY_PUT) {
+        if (op->type == REGISTRY_PUT)
             apply_put(s, op, session->id);
-        } else if (op->type == REGISTRY_DELETE) {
+        else if (op->type == REGISTRY_DELETE)
             apply_delete(s, op->key);
-        }
     }
     s->applying = call;
     publish(s, session->id);
@@ -223,9 +210,8 @@ uint64_t memory_checked_fence(const struct memory_store *s, const char *key)
     for (size_t i = 0; call != NULL && i < call->n_ops; i++) {
         const struct registry_op *op = &call->ops[i];
 
-        if (op->type == REGISTRY_CHECK_LOCK && strcmp(op->key, key) == 0) {
+        if (op->type == REGISTRY_CHECK_LOCK && strcmp(op->key, key) == 0)
             return op->version;
-        }
     }
     return 0;
 }
@@ -237,9 +223,8 @@ void memory_txn_reap(struct memory_store *s, struct memory_session *session)
     size_t found = 0;
 
     assert(s->n_changes == 0);
-    if (session->ephemerals == 0) {
+    if (session->ephemerals == 0)
         return;
-    }
     s->side->revision++;
     while (found < session->ephemerals &&
            (node = memory_tree_next(&s->side->tree, &pos)) != NULL) {

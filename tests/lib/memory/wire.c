@@ -37,15 +37,13 @@ struct memory_message *memory_message_new(struct memory_client *c,
 void memory_message_free(struct memory_message *m)
 {
     assert(m->event.where == EVENT_IDLE);
-    for (size_t i = 0; i < m->n_nodes; i++) {
+    for (size_t i = 0; i < m->n_nodes; i++)
         memory_node_unref(m->nodes[i]);
-    }
     mem_free(m->nodes);
     memory_node_unref(m->more);
     mem_free(m->key);
-    if (m->call != NULL) {
+    if (m->call != NULL)
         registry_call_unref(m->call);
-    }
     memory_client_unref(m->client);
     mem_free(m);
 }
@@ -90,9 +88,8 @@ static bool survives(struct memory_message *m)
     struct memory_store *s = m->store;
     uint64_t timeout = (uint64_t)m->client->base.session_timeout_ms;
 
-    if (m->late || m->client->dead || m->connection == m->client->connection) {
+    if (m->late || m->client->dead || m->connection == m->client->connection)
         return true;
-    }
     switch (rand_below(&s->rand, 3)) {
     case 0:
         memory_message_free(m);
@@ -129,9 +126,8 @@ static void arrive_down(struct memory_event *e)
     struct memory_message *m = CONTAINER_OF(e, struct memory_message, event);
     struct memory_client *c = m->client;
 
-    if (m->connection == c->connection) {
+    if (m->connection == c->connection)
         memory_client_receive(c, m);
-    }
     memory_message_free(m);
 }
 
@@ -197,17 +193,14 @@ static void notify_one(struct memory_store *s,
                        const struct memory_subscription *sub,
                        const struct memory_change *change)
 {
-    if (memory_chance(s, s->faults.event_drop_share)) {
+    if (memory_chance(s, s->faults.event_drop_share))
         return;
-    }
-    if (memory_chance(s, s->faults.event_late_share)) {
+    if (memory_chance(s, s->faults.event_late_share))
         send_astray(notice_new(sub, change));
-    } else {
+    else
         memory_send_down(notice_new(sub, change));
-    }
-    if (memory_chance(s, s->faults.event_dup_share)) {
+    if (memory_chance(s, s->faults.event_dup_share))
         send_astray(notice_new(sub, change));
-    }
 }
 
 void memory_notify(struct memory_store *s, const struct memory_change *change)
