@@ -9,7 +9,6 @@
 
 #include "base/mem.h"
 #include "base/rand.h"
-#include "registry/calls.h"
 
 #include <string.h>
 
@@ -25,7 +24,6 @@ struct kept {
 struct backup_take {
     struct registry *registry;
     const struct clock *clock;
-    struct calls calls;
     char *path;
     struct backup_facts facts;
     backup_taken_f *done;
@@ -49,7 +47,7 @@ struct backup_take {
 
 static void clear(struct backup_take *t)
 {
-    registry_calls_forget(&t->calls, NULL);
+    registry_forget(t->registry, t);
     restore_file_drop(&t->file);
     for (size_t i = 0; i < t->n_names; i++)
         mem_free(t->names[i]);
@@ -70,7 +68,6 @@ void restore_take_free(struct backup_take **out)
     if (t == NULL)
         return;
     clear(t);
-    registry_calls_orphan(&t->calls);
     mem_free(t->path);
     MEM_FREE(*out);
 }
@@ -156,11 +153,9 @@ static bool read_of(struct backup_take *t, const struct registry_reply *reply)
     return false;
 }
 
-static void on_below(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_below(void *arg, const struct registry_reply *reply)
 {
-    struct backup_take *t = part;
-    (void)index;
+    struct backup_take *t = arg;
     if (!read_of(t, reply))
         return;
     MEM_FREE(t->next);
@@ -169,19 +164,15 @@ static void on_below(void *part, size_t index,
         next_name(t);
     else
         registry_list(t->registry, t->prefix, t->next, REGISTRY_PAGE_MAX,
-                      registry_calls_done,
-                      registry_calls_new(&t->calls, on_below, t, 0));
+                      on_below, t);
 }
 
-static void on_itself(void *part, size_t index,
-                      const struct registry_reply *reply)
+static void on_itself(void *arg, const struct registry_reply *reply)
 {
-    struct backup_take *t = part;
-    (void)index;
+    struct backup_take *t = arg;
     if (read_of(t, reply))
-        registry_list(t->registry, t->prefix, NULL, REGISTRY_PAGE_MAX,
-                      registry_calls_done,
-                      registry_calls_new(&t->calls, on_below, t, 0));
+        registry_list(t->registry, t->prefix, NULL, REGISTRY_PAGE_MAX, on_below,
+                      t);
 }
 
 static void next_name(struct backup_take *t)
@@ -193,18 +184,15 @@ static void next_name(struct backup_take *t)
             (!restore_backup_has(t->prefix) &&
              strcmp(t->prefix, HISTORY_PREFIX) != 0))
             continue;
-        registry_get(t->registry, t->prefix, registry_calls_done,
-                     registry_calls_new(&t->calls, on_itself, t, 0));
+        registry_get(t->registry, t->prefix, on_itself, t);
         return;
     }
     others_read(t);
 }
 
-static void on_names(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_names(void *arg, const struct registry_reply *reply)
 {
-    struct backup_take *t = part;
-    (void)index;
+    struct backup_take *t = arg;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         retry(t, &reply->err);
         return;
@@ -222,18 +210,15 @@ static void read_others(struct backup_take *t)
     MEM_FREE(t->names);
     t->n_names = t->at = 0;
     t->digest = 0;
-    registry_children(t->registry, OURS, registry_calls_done,
-                      registry_calls_new(&t->calls, on_names, t, 0));
+    registry_children(t->registry, OURS, on_names, t);
 }
 
 /* --- the items ------------------------------------------------------------ */
 
-static void on_items(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_items(void *arg, const struct registry_reply *reply)
 {
-    struct backup_take *t = part;
+    struct backup_take *t = arg;
     struct err err = reply->err;
-    (void)index;
     if (err.code != ERR_OK && err.code != ERR_NOT_FOUND) {
         retry(t, &err);
         return;
@@ -249,8 +234,7 @@ static void on_items(void *part, size_t index,
     }
     if (reply->next != NULL) {
         registry_list(t->registry, WORK_PREFIX, reply->next, REGISTRY_PAGE_MAX,
-                      registry_calls_done,
-                      registry_calls_new(&t->calls, on_items, t, 0));
+                      on_items, t);
         return;
     }
     t->second = true;
@@ -281,8 +265,7 @@ static void others_read(struct backup_take *t)
             return;
         }
         registry_list(t->registry, WORK_PREFIX, NULL, REGISTRY_PAGE_MAX,
-                      registry_calls_done,
-                      registry_calls_new(&t->calls, on_items, t, 0));
+                      on_items, t);
         return;
     }
     if (t->digest != t->before) {

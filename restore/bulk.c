@@ -6,7 +6,6 @@
 #include "restore/bulk.h"
 
 #include "base/mem.h"
-#include "registry/calls.h"
 
 #include <string.h>
 #include <utlist.h>
@@ -16,6 +15,7 @@
 
 struct txn {
     struct txn *next;
+    struct bulk *bulk;
     struct registry_op *ops;
     size_t n, cap, bytes;
     size_t changes;
@@ -23,7 +23,6 @@ struct txn {
 
 struct bulk {
     struct registry *registry;
-    struct calls calls;
     struct registry_lock *locks[BULK_LOCKS];
     size_t n_locks;
     size_t ops_max, bytes_max;
@@ -31,7 +30,8 @@ struct bulk {
     size_t n_change, change_bytes;
     struct txn *filling;
     struct txn *waiting; /* to be sent */
-    size_t flying;
+    struct txn *flying;  /* sent, not answered; their operations are gone */
+    size_t n_flying;
     struct bulk_sum sum;
     struct err err;
     bulk_done_f *done;
@@ -44,11 +44,17 @@ static void op_free(struct registry_op *op)
     mem_free((char *)(uintptr_t)op->value);
 }
 
-static void txn_free(struct txn *t)
+static void ops_free(struct txn *t)
 {
     for (size_t i = 0; i < t->n; i++)
         op_free(&t->ops[i]);
-    mem_free(t->ops);
+    MEM_FREE(t->ops);
+    t->n = 0;
+}
+
+static void txn_free(struct txn *t)
+{
+    ops_free(t);
     mem_free(t);
 }
 
@@ -68,10 +74,18 @@ struct bulk *restore_bulk_new(struct registry *r,
     return b;
 }
 
-static void dispose(struct bulk **out)
+void restore_bulk_free(struct bulk **out)
 {
     struct bulk *b = *out;
     struct txn *t, *next;
+
+    if (b == NULL)
+        return;
+    LL_FOREACH_SAFE(b->flying, t, next)
+    {
+        registry_forget(b->registry, t);
+        txn_free(t);
+    }
     LL_FOREACH_SAFE(b->waiting, t, next)
     txn_free(t);
     if (b->filling != NULL)
@@ -79,22 +93,6 @@ static void dispose(struct bulk **out)
     for (size_t i = 0; i < b->n_change; i++)
         op_free(&b->change[i]);
     MEM_FREE(*out);
-}
-
-void restore_bulk_free(struct bulk **b)
-{
-    if (*b == NULL)
-        return;
-    registry_calls_orphan(&(*b)->calls);
-    dispose(b);
-}
-
-void restore_bulk_abandon(struct bulk **b)
-{
-    if (*b == NULL)
-        return;
-    registry_calls_free(&(*b)->calls);
-    dispose(b);
 }
 
 /* --- sending -------------------------------------------------------------- */
@@ -127,27 +125,31 @@ static void judge(struct bulk *b, size_t changes,
     }
 }
 
-static void on_txn(void *part, size_t changes,
-                   const struct registry_reply *reply)
+static void on_txn(void *arg, const struct registry_reply *reply)
 {
-    struct bulk *b = part;
-    assert(b->flying > 0);
-    b->flying--;
-    judge(b, changes, reply);
+    struct txn *t = arg;
+    struct bulk *b = t->bulk;
+
+    assert(b->n_flying > 0 && b->n_flying <= BULK_FLIGHT);
+    b->n_flying--;
+    LL_DELETE(b->flying, t);
+    judge(b, t->changes, reply);
+    txn_free(t);
     pump(b);
 }
 
 static void send(struct bulk *b, struct txn *t)
 {
-    b->flying++;
-    registry_txn(b->registry, t->ops, t->n, registry_calls_done,
-                 registry_calls_new(&b->calls, on_txn, b, t->changes));
-    txn_free(t); /* the registry has copied it */
+    assert(t->changes > 0 && b->n_flying < BULK_FLIGHT);
+    b->n_flying++;
+    LL_PREPEND(b->flying, t);
+    registry_txn(b->registry, t->ops, t->n, on_txn, t);
+    ops_free(t); /* the registry has copied them */
 }
 
 static void pump(struct bulk *b)
 {
-    while (b->waiting != NULL && b->flying < BULK_FLIGHT) {
+    while (b->waiting != NULL && b->n_flying < BULK_FLIGHT) {
         struct txn *t = b->waiting;
         LL_DELETE(b->waiting, t);
         if (b->err.code == ERR_OK)
@@ -155,7 +157,7 @@ static void pump(struct bulk *b)
         else
             txn_free(t);
     }
-    if (b->flying > 0 || b->waiting != NULL || b->done == NULL)
+    if (b->n_flying > 0 || b->waiting != NULL || b->done == NULL)
         return;
     bulk_done_f *done = b->done;
     struct bulk_sum sum = b->sum;
@@ -176,6 +178,7 @@ static void begin(struct bulk *b)
     for (; t->n < b->n_locks; t->n++)
         t->ops[t->n] = (struct registry_op){.type = REGISTRY_CHECK_LOCK,
                                             .lock = b->locks[t->n]};
+    t->bulk = b;
     b->filling = t;
 }
 

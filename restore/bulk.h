@@ -29,10 +29,9 @@ typedef void bulk_done_f(void *arg, const struct err *err,
 struct bulk *restore_bulk_new(struct registry *r,
                               struct registry_lock *const *locks,
                               size_t n_locks);
-/* What is in flight may still be applied; nobody is told. */
+/* What is in flight may still be applied; nobody is told. The registry is
+ * closed after this, not before. Fine with NULL inside. */
 void restore_bulk_free(struct bulk **b);
-/* The registry's client was killed: nothing of it completes any more. */
-void restore_bulk_abandon(struct bulk **b);
 
 /* One operation of the change that is being given. Key and value are copied.
  * `version` 0: it must be absent. */

@@ -34,7 +34,7 @@ static void let_go(struct restore *r)
 
 static void forget(struct restore *r)
 {
-    registry_calls_forget(&r->calls, NULL);
+    registry_forget(r->c.registry, r);
     restore_bulk_free(&r->bulk);
     restore_strays_free(r);
     restore_standing_free(r);
@@ -51,21 +51,6 @@ void restore_free(struct restore **out)
         return;
     forget(r);
     let_go(r);
-    registry_calls_orphan(&r->calls);
-    restore_known_free(&r->stored);
-    restore_known_free(&r->shown);
-    MEM_FREE(*out);
-}
-
-void restore_abandon(struct restore **out)
-{
-    struct restore *r = *out;
-    if (r == NULL)
-        return;
-    restore_bulk_abandon(&r->bulk);
-    forget(r);
-    let_go(r);
-    registry_calls_free(&r->calls);
     restore_known_free(&r->stored);
     restore_known_free(&r->shown);
     MEM_FREE(*out);
@@ -276,12 +261,10 @@ static void on_written(void *arg, const struct err *err,
         r->walked(r);
 }
 
-static void on_page(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_page(void *arg, const struct registry_reply *reply)
 {
-    struct restore *r = part;
+    struct restore *r = arg;
     struct err ok;
-    (void)index;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         restore_retry(r, &reply->err);
         return;
@@ -300,9 +283,8 @@ static void on_page(void *part, size_t index,
 
 static void ask(struct restore *r)
 {
-    registry_list(r->c.registry, r->prefix, r->next, REGISTRY_PAGE_MAX,
-                  registry_calls_done,
-                  registry_calls_new(&r->calls, on_page, r, 0));
+    registry_list(r->c.registry, r->prefix, r->next, REGISTRY_PAGE_MAX, on_page,
+                  r);
 }
 
 void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,

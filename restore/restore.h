@@ -87,9 +87,9 @@ struct restore_result {
 
 struct restore;
 struct restore *restore_new(const struct restore_config *config);
+/* Nobody is told of what is in flight. The registry's handle, killed or not,
+ * is still there. */
 void restore_free(struct restore **r);
-/* The registry's client was killed. */
-void restore_abandon(struct restore **r);
 /* Every 50 ms or so. */
 void restore_tick(struct restore *r);
 

@@ -199,20 +199,36 @@ static void seen_walked(struct restore *r)
 
 /* --- the two keys --------------------------------------------------------- */
 
-static void on_key(void *part, size_t index, const struct registry_reply *reply)
+/* What both keys have in common; false: it is not one that can be used. */
+static bool key_is_usable(struct restore *r, const struct err *err)
 {
-    struct restore *r = part;
-    struct restore_summary *s = &r->s;
+    assert(r->outstanding > 0 && r->outstanding <= 2);
+    if (err->code == ERR_OK || err->code == ERR_NOT_FOUND)
+        return true;
+    restore_retry(r, err);
+    return false;
+}
+
+static void key_was_read(struct restore *r)
+{
+    if (--r->outstanding > 0)
+        return;
+    r->progress = r->c.clock->mono;
+    r->others = r->s.history;
+    if (r->s.history.went_back.is)
+        know(r, &r->s.history.went_back.known);
+    restore_walk(r, HISTORY_SEEN_PREFIX, seen_page, seen_walked);
+}
+
+static void on_floor(void *arg, const struct registry_reply *reply)
+{
+    struct restore *r = arg;
     const struct registry_entry *e = reply->entries;
     struct err err = reply->err;
-    bool there = err.code == ERR_OK;
-    bool floor = index == 1;
-    assert(r->outstanding > 0);
-    if (err.code != ERR_OK && err.code != ERR_NOT_FOUND) {
-        restore_retry(r, &err);
+
+    if (!key_is_usable(r, &err))
         return;
-    }
-    if (there && floor) {
+    if (err.code == ERR_OK) {
         r->floor_version = e->version;
         r->floor_now = 0;
         if (work_epoch_floor_read(e->value, e->value_len, &r->floor_now,
@@ -224,23 +240,29 @@ static void on_key(void *part, size_t index, const struct registry_reply *reply)
             restore_fail(r, &err);
             return;
         }
-        keep_highest(&s->epoch_found, r->floor_now);
-    } else if (there) {
+        keep_highest(&r->s.epoch_found, r->floor_now);
+    }
+    key_was_read(r);
+}
+
+static void on_history(void *arg, const struct registry_reply *reply)
+{
+    struct restore *r = arg;
+    const struct registry_entry *e = reply->entries;
+    struct err err = reply->err;
+
+    if (!key_is_usable(r, &err))
+        return;
+    if (err.code == ERR_OK) {
         r->history_version = e->version;
-        s->found = true;
-        if (registry_history_read(&s->history, e->value, e->value_len, &err) !=
-            0) {
+        r->s.found = true;
+        if (registry_history_read(&r->s.history, e->value, e->value_len,
+                                  &err) != 0) {
             restore_fail(r, &err);
             return;
         }
     }
-    if (--r->outstanding > 0)
-        return;
-    r->progress = r->c.clock->mono;
-    r->others = s->history;
-    if (s->history.went_back.is)
-        know(r, &s->history.went_back.known);
-    restore_walk(r, HISTORY_SEEN_PREFIX, seen_page, seen_walked);
+    key_was_read(r);
 }
 
 void restore_look_begin(struct restore *r)
@@ -251,8 +273,6 @@ void restore_look_begin(struct restore *r)
     r->history_version = 0;
     r->floor_version = r->floor_now = 0;
     r->outstanding = 2;
-    registry_get(r->c.registry, HISTORY_KEY, registry_calls_done,
-                 registry_calls_new(&r->calls, on_key, r, 0));
-    registry_get(r->c.registry, EPOCH_FLOOR_KEY, registry_calls_done,
-                 registry_calls_new(&r->calls, on_key, r, 1));
+    registry_get(r->c.registry, HISTORY_KEY, on_history, r);
+    registry_get(r->c.registry, EPOCH_FLOOR_KEY, on_floor, r);
 }

@@ -39,11 +39,9 @@ static struct registry_op put(const char *key, uint64_t version,
 
 /* --- the floor, and the mark ---------------------------------------------- */
 
-static void on_floor(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_floor(void *arg, const struct registry_reply *reply)
 {
-    struct restore *r = part;
-    (void)index;
+    struct restore *r = arg;
     if (reply->err.code == ERR_CONFLICT && reply->failed_op < r->n_locks) {
         struct err lost;
         (void)err_set(&lost, ERR_SESSION_LOST, "the locks are not ours");
@@ -100,8 +98,7 @@ void restore_floor_begin(struct restore *r)
     work_epoch_floor_write(&floor, r->floor);
     ops[n++] = put(EPOCH_FLOOR_KEY, r->floor_version, &floor);
     ops[n++] = marked(r, &history);
-    registry_txn(r->c.registry, ops, n, registry_calls_done,
-                 registry_calls_new(&r->calls, on_floor, r, 0));
+    registry_txn(r->c.registry, ops, n, on_floor, r);
     buf_close(&floor);
     buf_close(&history);
 }
@@ -348,11 +345,9 @@ static void make(struct restore *r)
     r->made = true;
 }
 
-static void on_opened(void *part, size_t index,
-                      const struct registry_reply *reply)
+static void on_opened(void *arg, const struct registry_reply *reply)
 {
-    struct restore *r = part;
-    (void)index;
+    struct restore *r = arg;
     if (reply->err.code == ERR_OK)
         restore_begin(r, planted(PLANTED_OPENED_FIRST) && r->passes == 0
                              ? PHASE_PASS
@@ -369,20 +364,17 @@ static void open_now(struct restore *r, uint64_t version)
     buf_init(&value, REGISTRY_VALUE_MAX);
     registry_history_write(&value, &r->opened);
     ops[n++] = put(HISTORY_KEY, version, &value);
-    registry_txn(r->c.registry, ops, n, registry_calls_done,
-                 registry_calls_new(&r->calls, on_opened, r, 0));
+    registry_txn(r->c.registry, ops, n, on_opened, r);
     buf_close(&value);
 }
 
 /* Read once more: somebody may have marked it meanwhile, or our own txn was
  * applied although we were not told. */
-static void on_history(void *part, size_t index,
-                       const struct registry_reply *reply)
+static void on_history(void *arg, const struct registry_reply *reply)
 {
-    struct restore *r = part;
+    struct restore *r = arg;
     struct history_record now = {0};
     struct err err = reply->err;
-    (void)index;
     if (!r->made)
         make(r);
     if (err.code == ERR_NOT_FOUND && r->history_version == 0) {
@@ -415,8 +407,7 @@ static void on_history(void *part, size_t index,
 
 void restore_open_begin(struct restore *r)
 {
-    registry_get(r->c.registry, HISTORY_KEY, registry_calls_done,
-                 registry_calls_new(&r->calls, on_history, r, 0));
+    registry_get(r->c.registry, HISTORY_KEY, on_history, r);
 }
 
 /* --- what was testified --------------------------------------------------- */

@@ -13,7 +13,6 @@
 #ifndef PELORUS_RESTORE_RESTORE_PRIV_H
 #define PELORUS_RESTORE_RESTORE_PRIV_H
 
-#include "registry/calls.h"
 #include "restore/restore.h"
 #include "work/record.h"
 
@@ -66,7 +65,6 @@ typedef void restore_step_f(struct restore *r);
 struct restore {
     struct restore_config c;
     char who[HISTORY_WHO_SIZE];
-    struct calls calls;
     enum phase phase;
     restore_known_f *known;
     restore_done_f *done;

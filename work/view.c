@@ -174,15 +174,15 @@ static void on_gate(void *arg, const struct registry_event *event)
     set_gate(w->v, work_owner_make(w->v, kind, address), &gate);
 }
 
-static void on_look(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_look(void *arg, const struct registry_reply *reply)
 {
-    struct view *v = part;
-    struct view_look *look = &v->looks[index];
+    struct view_look *look = arg;
+    struct view *v = look->v;
     struct owner *o = work_owner_find(v, look->kind, look->address);
     uint64_t version = o != NULL ? o->pub.gate.version : 0;
     struct gate gate;
 
+    assert(look->under_way);
     look->under_way = false;
     if (reply->err.code == ERR_OK && version == look->version &&
         gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
@@ -203,14 +203,14 @@ void work_view_look_gate(struct view *v, enum node_kind kind,
         i++;
     if (i == VIEW_LOOKS_MAX || !work_view_synced(v))
         return; /* it is a hint that comes earlier, no more */
+    v->looks[i].v = v;
     v->looks[i].under_way = true;
     v->looks[i].kind = kind;
     v->looks[i].version = o != NULL ? o->pub.gate.version : 0;
     (void)snprintf(v->looks[i].address, sizeof(v->looks[i].address), "%s",
                    address);
     registry_get(v->config.registry, gate_key(kind, address, key, sizeof(key)),
-                 registry_calls_done,
-                 registry_calls_new(&v->calls, on_look, v, i));
+                 on_look, &v->looks[i]);
 }
 
 /* --- markers -------------------------------------------------------------- */
@@ -354,8 +354,9 @@ void work_view_free(struct view **v)
         return;
     for (size_t i = 0; i < WATCHES; i++)
         registry_unwatch(&(*v)->watches[i].watch);
-    work_view_settings_orphan(*v);
-    registry_calls_orphan(&(*v)->calls);
+    work_view_settings_forget(*v);
+    for (size_t i = 0; i < VIEW_LOOKS_MAX; i++)
+        registry_forget((*v)->config.registry, &(*v)->looks[i]);
     forget(*v);
     MEM_FREE(*v);
 }
@@ -364,8 +365,6 @@ void work_view_abandon(struct view **v)
 {
     if (*v == NULL)
         return;
-    mem_free((*v)->asking);
-    registry_calls_free(&(*v)->calls);
     forget(*v);
     MEM_FREE(*v);
 }

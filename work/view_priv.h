@@ -8,7 +8,6 @@
 #define PELORUS_WORK_VIEW_PRIV_H
 
 #include "base/mem.h"
-#include "registry/calls.h"
 #include "work/view.h"
 
 #define uthash_malloc(size)    mem_alloc(size)
@@ -79,11 +78,10 @@ struct view_watch {
     uint64_t synced; /* in this session; 0: not yet */
 };
 
-struct work_settings_read;
-
 /* A gate that is being read, and what was known of it then. */
 #define VIEW_LOOKS_MAX 64
 struct view_look {
+    struct view *v;
     bool under_way;
     enum node_kind kind;
     uint64_t version;
@@ -104,8 +102,8 @@ struct view {
     bool settings_known;
     uint64_t settings_session; /* in which they were read last */
     mono_ms settings_asked;
-    struct work_settings_read *asking; /* under way */
-    struct calls calls;                /* gates being read */
+    bool asking;       /* they are being read */
+    uint64_t asked_in; /* this session; 0: before the first */
     struct view_look looks[VIEW_LOOKS_MAX];
     struct marker lent;
     struct failover_record lent_record;
@@ -126,6 +124,6 @@ void work_view_records_close(struct view *v);
 
 /* The settings are read by get; see work_view_tick(). */
 void work_view_ask_settings(struct view *v);
-void work_view_settings_orphan(struct view *v);
+void work_view_settings_forget(struct view *v);
 
 #endif

@@ -325,11 +325,6 @@ void work_view_collected_item(struct view *v, const char *id)
 /* --- settings ------------------------------------------------------------- */
 
 /* A get under way; it outlives the view when that is freed first. */
-struct work_settings_read {
-    struct view *v;
-    uint64_t session; /* in which it was asked; 0: before the first */
-};
-
 static void settings_are(struct view *v, const struct settings *s)
 {
     bool changed = !v->settings_known || v->settings.version != s->version;
@@ -360,7 +355,7 @@ void work_view_show_settings(struct view *v, const struct registry_entry *e)
 {
     static const struct settings none;
 
-    work_view_settings_orphan(v); /* what is being asked for may be older */
+    work_view_settings_forget(v); /* what is being asked for may be older */
     v->settings_session = registry_session(v->config.registry);
     v->settings_asked = v->config.clock->mono;
     if (e == NULL)
@@ -371,18 +366,15 @@ void work_view_show_settings(struct view *v, const struct registry_entry *e)
 
 static void on_settings(void *arg, const struct registry_reply *reply)
 {
-    struct work_settings_read *asking = arg;
-    struct view *v = asking->v;
-    uint64_t session = asking->session;
+    struct view *v = arg;
     static const struct settings none;
 
-    mem_free(asking);
-    if (v == NULL)
-        return;
-    v->asking = NULL;
+    assert(v->asking);
+    v->asking = false;
     if (reply->err.code == ERR_OK || reply->err.code == ERR_NOT_FOUND) {
-        v->settings_session =
-            session != 0 ? session : registry_session(v->config.registry);
+        v->settings_session = v->asked_in != 0
+                                  ? v->asked_in
+                                  : registry_session(v->config.registry);
     }
     if (reply->err.code == ERR_NOT_FOUND)
         settings_are(v, &none);
@@ -392,20 +384,17 @@ static void on_settings(void *arg, const struct registry_reply *reply)
 
 void work_view_ask_settings(struct view *v)
 {
-    assert(v->asking == NULL);
-    v->asking = mem_alloc(sizeof(*v->asking));
-    v->asking->v = v;
-    v->asking->session = registry_session(v->config.registry);
+    assert(!v->asking);
+    v->asking = true;
+    v->asked_in = registry_session(v->config.registry);
     v->settings_asked = v->config.clock->mono;
-    registry_get(v->config.registry, SETTINGS_KEY, on_settings, v->asking);
+    registry_get(v->config.registry, SETTINGS_KEY, on_settings, v);
 }
 
-void work_view_settings_orphan(struct view *v)
+void work_view_settings_forget(struct view *v)
 {
-    if (v->asking != NULL) {
-        v->asking->v = NULL;
-        v->asking = NULL;
-    }
+    registry_forget(v->config.registry, v);
+    v->asking = false;
 }
 
 void work_view_tick(struct view *v)
@@ -413,8 +402,7 @@ void work_view_tick(struct view *v)
     bool known = v->settings_session == registry_session(v->config.registry);
     mono_ms age = v->config.clock->mono - v->settings_asked;
 
-    if (v->asking == NULL &&
-        age >= (known ? SETTINGS_EVERY_MS : SETTINGS_SOON_MS))
+    if (!v->asking && age >= (known ? SETTINGS_EVERY_MS : SETTINGS_SOON_MS))
         work_view_ask_settings(v);
 }
 

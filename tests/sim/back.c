@@ -161,7 +161,7 @@ static void leave(struct world *w, bool killed)
         return;
     if (killed) {
         memory_kill(&b->person);
-        restore_abandon(&b->restore);
+        restore_free(&b->restore);
         return;
     }
     restore_free(&b->restore);

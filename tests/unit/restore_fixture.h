@@ -54,7 +54,7 @@ static inline void scene_written(void *arg, uint64_t writer,
         return;
     if (++s->written == s->kill_after) {
         memory_kill(&s->client); /* first: it releases no lock */
-        restore_abandon(&s->restore);
+        restore_free(&s->restore);
     }
 }
 
