@@ -12,24 +12,6 @@
 
 #define TTL_MIN_MS 1000
 
-struct membership *membership_new(const struct membership_config *config,
-                                  membership_event_f *fn, void *arg)
-{
-    struct membership *m = mem_zalloc(sizeof(*m));
-
-    assert(config->clock != NULL && fn != NULL);
-    assert(config->grace_ms >= 0 && config->settle_ms >= 0);
-    m->config = *config;
-    m->fn = fn;
-    m->arg = arg;
-    assert(config->answer_ms > 0);
-    m->answer_ms = config->answer_ms;
-    m->answered = config->clock->mono;
-    registry_attention_init(&m->turns, config->clock->mono);
-    registry_attention_init(&m->answers, config->clock->mono);
-    return m;
-}
-
 void membership_emit(struct membership *m, const struct membership_event *ev)
 {
     assert(!m->emitting);
@@ -71,6 +53,7 @@ static struct member *member_make(struct membership *m, enum node_kind kind,
     member_id(kind, address, e->id);
     e->node.kind = kind;
     snprintf(e->node.address, sizeof(e->node.address), "%s", address);
+    e->node.gate = gates_find(m->config.gates, kind, address);
     e->node.load = (struct load){
         LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, LOAD_UNKNOWN, 0, 100};
     HASH_ADD_STR(m->members, id, e);
@@ -95,6 +78,37 @@ static void member_forget(struct membership *m, struct member *e)
     m->counts[e->node.kind][e->node.state]--;
     membership_emit(m, &ev);
     member_free(m, e);
+}
+
+/* Who left is not of this cluster: it needs no node to be missed. */
+static void gate_changed(void *arg, const struct gate_known *known)
+{
+    struct membership *m = arg;
+    struct member *e = member_find(m, known->kind, known->address);
+    const struct gate *gate = &known->gate;
+
+    assert(!m->emitting);
+    if (e == NULL && (gate->state == GATE_ABSENT || gate->left))
+        return;
+    if (e == NULL)
+        e = member_make(m, known->kind, known->address);
+    e->node.gate = gate;
+    membership_review(m, e, NULL);
+}
+
+/* The member that a key names. A gate bars whom it bars, also at an address
+ * that was forgotten: whom it names is known before it is told who is back. */
+static struct member *member_named(struct membership *m,
+                                   const struct node_key *names)
+{
+    struct member *e = member_find(m, names->kind, names->address);
+
+    if (e != NULL)
+        return e;
+    e = member_make(m, names->kind, names->address);
+    if (e->node.gate->state != GATE_ABSENT && !e->node.gate->left)
+        membership_review(m, e, NULL);
+    return e;
 }
 
 /* --- registrations -------------------------------------------------------- */
@@ -122,7 +136,7 @@ static struct registration *registration_make(struct membership *m,
     struct registration *r = mem_zalloc(sizeof(*r));
 
     r->key = mem_strdup(key);
-    r->member = member_make(m, names->kind, names->address);
+    r->member = member_named(m, names);
     r->ours = names->ours;
     memcpy(r->path_group, names->group, sizeof(r->path_group));
     if (names->problem[0] != '\0')
@@ -265,23 +279,6 @@ void membership_feed(struct membership *m, enum membership_source source,
     }
 }
 
-void membership_set_gate(struct membership *m, enum node_kind kind,
-                         const char *address, const struct gate *gate)
-{
-    struct member *e = member_find(m, kind, address);
-
-    assert(!m->emitting);
-    if (e == NULL) {
-        /* who left is not of this cluster: it needs no node to be missed */
-        if (gate->state == GATE_ABSENT || gate->left ||
-            node_check_address(address, NULL) != 0)
-            return;
-        e = member_make(m, kind, address);
-    }
-    e->node.gate = *gate;
-    membership_review(m, e, NULL);
-}
-
 void membership_connection(struct membership *m, enum registry_state state)
 {
     mono_ms now = m->config.clock->mono;
@@ -331,7 +328,7 @@ static void window_over(struct membership *m, struct window *w)
         break;
     case WINDOW_FORGET:
         windows_stop(&m->windows, w);
-        if (e->node.gate.state == GATE_ABSENT)
+        if (e->node.gate->state == GATE_ABSENT)
             (void)membership_forget(m, &e->node);
         break;
     }
@@ -467,6 +464,26 @@ uint64_t membership_refused(const struct membership *m,
 uint64_t membership_ignored(const struct membership *m)
 {
     return m->ignored;
+}
+
+struct membership *membership_new(const struct membership_config *config,
+                                  membership_event_f *fn, void *arg)
+{
+    struct membership *m = mem_zalloc(sizeof(*m));
+
+    assert(config->clock != NULL && fn != NULL);
+    assert(config->gates != NULL);
+    assert(config->grace_ms >= 0 && config->settle_ms >= 0);
+    m->config = *config;
+    m->fn = fn;
+    gates_listen(config->gates, gate_changed, m);
+    m->arg = arg;
+    assert(config->answer_ms > 0);
+    m->answer_ms = config->answer_ms;
+    m->answered = config->clock->mono;
+    registry_attention_init(&m->turns, config->clock->mono);
+    registry_attention_init(&m->answers, config->clock->mono);
+    return m;
 }
 
 void membership_free(struct membership **m)

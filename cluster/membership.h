@@ -1,7 +1,7 @@
 /*
  * membership.h - who is in the cluster, from what the registry tells.
  *
- * Pure: fed with registry events, gates, connection states and time; keeps
+ * Fed with registry events, connection states and time; asks for gates; keeps
  * one `struct node` per (kind, address) and tells each change once. It writes
  * nothing. Loop thread only.
  *
@@ -37,7 +37,7 @@
 #define PELORUS_CLUSTER_MEMBERSHIP_H
 
 #include "base/clock.h"
-#include "cluster/gate.h"
+#include "cluster/gates.h"
 #include "cluster/heartbeat.h"
 #include "registry/registry.h"
 
@@ -70,8 +70,8 @@ struct node {
     mono_ms state_since;
     uint64_t registrations; /* how many keys stand now */
     uint32_t flaps;
-    struct gate gate; /* GATE_ABSENT until told */
-    void *user;       /* the coordinator's, untouched */
+    const struct gate *gate; /* what gates.h knows of it; never NULL */
+    void *user;              /* the coordinator's, untouched */
 };
 
 enum membership_event_type {
@@ -99,7 +99,8 @@ struct membership_event {
 typedef void membership_event_f(void *arg, const struct membership_event *ev);
 
 struct membership_config {
-    const struct clock *clock; /* borrowed for life */
+    const struct clock *clock; /* borrowed for life, as are the gates */
+    struct gates *gates;       /* it learns of gates from here */
     int64_t grace_ms;
     int64_t settle_ms;
     int64_t heartbeat_interval_ms;
@@ -118,10 +119,6 @@ void membership_free(struct membership **m);
 enum membership_source { MEMBERSHIP_NODES, MEMBERSHIP_OURS };
 void membership_feed(struct membership *m, enum membership_source source,
                      const struct registry_event *event);
-
-/* A gate was read or watched; `gate` is copied. */
-void membership_set_gate(struct membership *m, enum node_kind kind,
-                         const char *address, const struct gate *gate);
 
 void membership_connection(struct membership *m, enum registry_state state);
 

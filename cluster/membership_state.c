@@ -62,7 +62,7 @@ static bool counts(const struct member *e, const struct registration *r)
     bool standing =
         e->told && (e->node.state == NODE_UP || e->node.state == NODE_SUSPECT);
 
-    if (r->stale || gate_bars(&e->node.gate, &r->process))
+    if (r->stale || gate_bars(e->node.gate, &r->process))
         return false;
     return !(standing && is_earlier(e, r));
 }
@@ -255,7 +255,7 @@ static void fence(struct membership *m, struct member *e)
     struct node *n = &e->node;
 
     if (!n->process.known)
-        n->process = n->gate.process;
+        n->process = n->gate->process;
     if (e->told && n->state == NODE_FENCED)
         return;
     enter(m, e, NODE_FENCED);
@@ -264,8 +264,8 @@ static void fence(struct membership *m, struct member *e)
 
 static bool is_fenced(const struct node *n)
 {
-    return n->gate.state == GATE_FENCED &&
-           (!n->process.known || gate_bars(&n->gate, &n->process));
+    return n->gate->state == GATE_FENCED &&
+           (!n->process.known || gate_bars(n->gate, &n->process));
 }
 
 /* Something stands here that does not say who it is. It may be the process
@@ -306,8 +306,8 @@ static void suspect(struct membership *m, struct member *e)
 /* By the word of the process that stood here last. */
 static bool has_left(const struct node *n)
 {
-    return n->gate.left &&
-           (!n->process.known || process_same(&n->process, &n->gate.process));
+    return n->gate->left &&
+           (!n->process.known || process_same(&n->process, &n->gate->process));
 }
 
 static void left(struct membership *m, struct member *e)
@@ -323,7 +323,7 @@ static void left(struct membership *m, struct member *e)
 static void absent(struct membership *m, struct member *e)
 {
     struct node *n = &e->node;
-    bool unknown = !n->process.known || gate_bars(&n->gate, &n->process);
+    bool unknown = !n->process.known || gate_bars(n->gate, &n->process);
 
     if (is_fenced(n)) {
         fence(m, e);
@@ -334,9 +334,9 @@ static void absent(struct membership *m, struct member *e)
         return;
     }
     /* Another coordinator has let a process in that we have not seen yet. */
-    if (unknown && n->gate.process.known &&
-        !process_same(&n->process, &n->gate.process)) {
-        n->process = n->gate.process;
+    if (unknown && n->gate->process.known &&
+        !process_same(&n->process, &n->gate->process)) {
+        n->process = n->gate->process;
         e->seen = false;
         suspect(m, e);
     } else if (!e->told || n->state == NODE_UP || n->state == NODE_FENCED ||
@@ -375,7 +375,7 @@ void membership_review(struct membership *m, struct member *e,
     show_keys(e, w);
     if (report && events == m->events && e->node.state == NODE_UP)
         tell(m, e, MEMBERSHIP_REPORT, &e->node.process);
-    if (e->node.state == NODE_DOWN && e->node.gate.state == GATE_ABSENT &&
+    if (e->node.state == NODE_DOWN && e->node.gate->state == GATE_ABSENT &&
         e->registrations == NULL && e->window.place == 0)
         windows_start(&m->windows, &e->window, WINDOW_FORGET,
                       m->config.clock->mono, FORGET_MS);

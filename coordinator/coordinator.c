@@ -67,31 +67,12 @@ static void on_membership(void *arg, const struct membership_event *ev)
     case MEMBERSHIP_SUSPECT:
         /* it may have left in order, which not every registry tells at once */
         if (ev->node->ours)
-            work_view_look_gate(c->view, ev->node->kind, ev->node->address);
+            gates_look(c->gates, ev->node->kind, ev->node->address);
         c->dirty_soon = true;
         break;
     }
     keep_fresh(c, ev->node);
     coordinator_targets_update(c, ev->node);
-}
-
-/* A gate bars whom it bars, also of an address that we forgot: known before it
- * is heard who is back; who left makes no node, so then as soon as one is. */
-static void recall_gate(struct coordinator *c, const struct registry_event *ev)
-{
-    const struct work_view_owner *owner;
-    struct node_key names;
-    const struct node *n;
-
-    if ((ev->type != REGISTRY_ADD && ev->type != REGISTRY_UPDATE) ||
-        node_key_parse(ev->entry.key, &names, NULL) != 0)
-        return;
-    n = membership_find(c->membership, names.kind, names.address);
-    owner = work_view_owner(c->view, names.kind, names.address);
-    if (owner != NULL && owner->gate.state != GATE_ABSENT &&
-        (n == NULL || n->gate.state == GATE_ABSENT))
-        membership_set_gate(c->membership, names.kind, names.address,
-                            &owner->gate);
 }
 
 static void feed(struct coordinator *c, enum membership_source source,
@@ -100,10 +81,8 @@ static void feed(struct coordinator *c, enum membership_source source,
     if (source == MEMBERSHIP_OURS)
         coordinator_place_registration(c, ev);
     coordinator_looks_stir(c);
-    recall_gate(c, ev);
     membership_feed(c->membership, source, ev);
     coordinator_problems_node_key(c, ev);
-    recall_gate(c, ev);
 }
 
 static void on_node_key(void *arg, const struct registry_event *ev)
@@ -128,7 +107,7 @@ static void keep_fresh(struct coordinator *c, const struct node *node)
     }
 }
 
-/* A gate or a marker changed. */
+/* Its gate, a marker or its failover changed. */
 static void on_owner(void *arg, const struct work_view_owner *owner)
 {
     struct coordinator *c = arg;
@@ -137,16 +116,24 @@ static void on_owner(void *arg, const struct work_view_owner *owner)
 
     if (node != NULL)
         coordinator_targets_seen(c, node, owner);
-    /* the node's copy of the gate is up to date already; the balancer's not */
-    if (node != NULL &&
-        coordinator_node_extra(c, node)->gate_version != owner->gate.version) {
-        coordinator_targets_update(c, node);
-        c->dirty_soon = true;
-    }
     if (c->engines[owner->kind] != NULL)
         engine_look(c->engines[owner->kind], owner->address);
     c->dirty_late = true; /* how much it owns is load */
     coordinator_looks_stir(c);
+}
+
+/* Membership and the view were told before. */
+static void on_gate(void *arg, const struct gate_known *known)
+{
+    struct coordinator *c = arg;
+    struct node *node =
+        membership_find(c->membership, known->kind, known->address);
+
+    assert(node == NULL || node->gate == &known->gate);
+    if (node == NULL)
+        return;
+    coordinator_targets_update(c, node);
+    c->dirty_soon = true;
 }
 
 /* The configured policy, unless a person set another one. */
@@ -223,6 +210,7 @@ static void make_membership(struct coordinator *c)
 {
     struct membership_config config = {
         .clock = c->clock,
+        .gates = c->gates,
         .grace_ms = c->conf->failover.grace_ms,
         .settle_ms = c->conf->failover.settle_ms,
         .heartbeat_interval_ms = c->conf->balancer.heartbeat_interval_ms,
@@ -238,7 +226,7 @@ static void make_work(struct coordinator *c)
     struct view_config view = {
         .clock = c->clock,
         .registry = c->registry,
-        .membership = c->membership,
+        .gates = c->gates,
         .changed = on_owner,
         .settings_changed = on_settings,
         .arg = c,
@@ -272,6 +260,7 @@ static void make_engine(struct coordinator *c,
         .self = c->self,
         .registry = c->registry,
         .membership = c->membership,
+        .gates = c->gates,
         .view = c->view,
         .target = coordinator_targets_choose,
         .unused = coordinator_targets_unused,
@@ -350,8 +339,10 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     c->balancer =
         balancer_new(&c->conf->balancer, rand_u64(&c->rand), c->instance);
     balancer_hold(c->balancer, true);
+    c->gates = gates_new(c->clock, c->registry);
     make_membership(c);
     make_work(c);
+    gates_listen(c->gates, on_gate, c);
     make_engine(c, from, NODE_MASTER, c->conf->failover.master_lock);
     make_engine(c, from, NODE_WORKER, c->conf->failover.worker_lock);
     if (hook_wants(c, from, NODE_ALERT_SERVER))
@@ -430,6 +421,7 @@ static void coordinator_close(struct coordinator *c)
     coordinator_entry_end(c);
     balancer_free(&c->balancer);
     membership_free(&c->membership);
+    gates_free(&c->gates);
     coordinator_snapshot_slot_free(&c->slot);
     mem_free(c);
 }
@@ -449,6 +441,7 @@ void coordinator_free(struct coordinator **coordinator)
     registry_unwatch(&c->watch_ours);
     registry_unwatch(&c->watch_groups);
     registry_unwatch(&c->watch_peers);
+    gates_unwatch(c->gates);
     registry_forget(c->registry, c);
     for (int k = 0; k < NODE_KINDS; k++)
         if (c->engines[k] != NULL)

@@ -55,7 +55,6 @@ struct coordinator_node_extra {
     mono_ms planned_since; /* when this period began */
     size_t markers;        /* as the view last told */
     uint64_t work_index;
-    uint64_t gate_version;     /* of the gate that the balancer knows */
     struct group_list defined; /* by configuration and API; see groups.c */
     struct group_list groups;  /* the effective ones */
     bool groups_due;           /* a definition changed; they are out of date */
@@ -153,6 +152,7 @@ struct coordinator {
     engine_event_f *event;
     void *event_arg;
 
+    struct gates *gates;
     struct membership *membership;
     struct node **masters; /* those that membership knows; for targets.c */
     size_t n_masters;

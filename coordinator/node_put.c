@@ -211,31 +211,23 @@ static void gate_seen(struct coordinator_node_request *n,
 static void on_gate(void *arg, const struct registry_reply *reply)
 {
     struct coordinator_node_request *n = arg;
-    struct gate gate = {.state = GATE_ABSENT};
+    struct gate gate;
     struct err err;
+    int rc = gates_take(&gate, reply, &err);
 
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        gate_unread(n, &reply->err);
-        return;
+    if (rc == 0) {
+        n->gate_version = gate.version;
+        gate_seen(n, &gate);
+    } else if (reply->err.code != ERR_OK) {
+        gate_unread(n, &err);
+    } else {
+        coordinator_request_damaged(&n->base, &err);
     }
-    n->gate_version = 0;
-    if (reply->err.code == ERR_OK) {
-        if (gate_read(&gate, reply->entries[0].value,
-                      reply->entries[0].value_len, &err) != 0) {
-            coordinator_request_damaged(&n->base, &err);
-            return;
-        }
-        n->gate_version = reply->entries[0].version;
-    }
-    gate_seen(n, &gate);
 }
 
 static void read_gate(struct coordinator_node_request *n)
 {
-    char key[REGISTRY_KEY_MAX + 1];
-
-    registry_get(n->base.c->registry,
-                 gate_key(n->kind, n->address, key, sizeof(key)), on_gate, n);
+    gates_get(n->base.c->registry, n->kind, n->address, on_gate, n);
 }
 
 /* Most workers have none: theirs is read once, after the write. That we know
@@ -243,11 +235,9 @@ static void read_gate(struct coordinator_node_request *n)
 static bool gate_unlikely(const struct coordinator_node_request *n)
 {
     const struct coordinator *c = n->base.c;
-    const struct work_view_owner *o =
-        work_view_owner(c->view, n->kind, n->address);
 
-    return n->ruling == NODE_RULES_RENEW && work_view_synced(c->view) &&
-           (o == NULL || o->gate.state == GATE_ABSENT);
+    return n->ruling == NODE_RULES_RENEW && gates_synced(c->gates) &&
+           gates_find(c->gates, n->kind, n->address)->state == GATE_ABSENT;
 }
 
 /* --- who stands there ----------------------------------------------------- */

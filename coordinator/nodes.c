@@ -154,33 +154,23 @@ static void delete_write(struct coordinator_node_request *n,
 static void delete_gate_read(void *arg, const struct registry_reply *reply)
 {
     struct coordinator_node_request *n = arg;
-    struct gate gate = {.state = GATE_ABSENT};
-    bool left;
+    struct gate gate;
+    int rc = gates_take(&gate, reply, NULL);
 
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         coordinator_request_read_failed(&n->base, &reply->err);
         return;
     }
     /* what nobody can read is left to a person; the node goes all the same */
-    left = reply->err.code == ERR_NOT_FOUND ||
-           gate_read(&gate, reply->entries[0].value,
-                     reply->entries[0].value_len, NULL) == 0;
-    if (reply->err.code == ERR_OK)
-        gate.version = reply->entries[0].version;
-    left = left && gate_leave(&gate, &n->process);
-    delete_write(n, left ? &gate : NULL);
+    delete_write(n, rc == 0 && gate_leave(&gate, &n->process) ? &gate : NULL);
 }
 
 static void delete_read_gate(struct coordinator_node_request *n,
                              const struct registry_entry *standing)
 {
-    char key[REGISTRY_KEY_MAX + 1];
-
     n->version = standing->version;
     n->process.created = standing->created;
-    registry_get(n->base.c->registry,
-                 gate_key(n->kind, n->address, key, sizeof(key)),
-                 delete_gate_read, n);
+    gates_get(n->base.c->registry, n->kind, n->address, delete_gate_read, n);
 }
 
 static void delete_read(void *arg, const struct registry_reply *reply)

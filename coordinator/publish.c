@@ -82,14 +82,12 @@ static const char *report_age(const struct coordinator *c,
 /* When a drain's or lease's time is over, as the engine counts it. */
 static wall_ms gate_until(const struct coordinator *c, const struct node *node)
 {
-    const struct gate *gate = &node->gate;
-    const struct work_view_owner *o =
-        gate->for_ms > 0 ? work_view_owner(c->view, node->kind, node->address)
-                         : NULL;
+    int64_t for_ms = node->gate->for_ms;
 
-    return o == NULL
+    return for_ms <= 0
                ? 0
-               : c->clock->wall + o->gate_seen + gate->for_ms - c->clock->mono;
+               : c->clock->wall - c->clock->mono + for_ms +
+                     gates_order_seen(c->gates, node->kind, node->address);
 }
 
 static void fill_node(struct coordinator *c, struct snapshot *s,
@@ -109,16 +107,16 @@ static void fill_node(struct coordinator *c, struct snapshot *s,
     to->last_report = node->last_report_wall;
     to->report = report_age(c, node);
     to->flaps = node->flaps;
-    to->gate = node->gate.state;
-    to->cordoned = node->gate.cordoned || node->gate.state == GATE_CORDONED;
-    to->gate_left = node->gate.left;
-    to->gate_process = node->gate.process;
+    to->gate = node->gate->state;
+    to->cordoned = node->gate->cordoned || node->gate->state == GATE_CORDONED;
+    to->gate_left = node->gate->left;
+    to->gate_process = node->gate->process;
     to->gate_who =
-        node->gate.who[0] ? coordinator_snapshot_str(s, node->gate.who) : "";
-    to->gate_reason = node->gate.reason[0]
-                          ? coordinator_snapshot_str(s, node->gate.reason)
+        node->gate->who[0] ? coordinator_snapshot_str(s, node->gate->who) : "";
+    to->gate_reason = node->gate->reason[0]
+                          ? coordinator_snapshot_str(s, node->gate->reason)
                           : "";
-    to->gate_since = node->gate.ordered;
+    to->gate_since = node->gate->ordered;
     to->gate_until = gate_until(c, node);
     fill_groups(c, s, to, node);
     coordinator_problems_fill_node(s, to, node);

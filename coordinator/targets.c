@@ -87,7 +87,7 @@ void coordinator_targets_end(struct coordinator *c)
 static bool node_open(const struct node *n)
 {
     return n->state == NODE_UP && n->process.known && !n->unidentified &&
-           gate_takes(&n->gate, &n->process) && !n->gate.cordoned;
+           gate_takes(n->gate, &n->process) && !n->gate->cordoned;
 }
 
 /* Something about the node changed: tell the balancer what is known now. */
@@ -113,7 +113,6 @@ void coordinator_targets_update(struct coordinator *c, struct node *node)
                        (uint64_t)node->process.process_id,
     };
 
-    x->gate_version = node->gate.version;
     if (node->kind == NODE_MASTER)
         master_add(c, node);
     if (node->kind != NODE_WORKER)

@@ -49,6 +49,7 @@ struct owner *work_owner_make(struct view *v, enum node_kind kind,
     o = mem_zalloc(sizeof(*o));
     o->pub.kind = kind;
     memcpy(o->pub.address, address, n + 1);
+    o->pub.gate = gates_find(v->config.gates, kind, address);
     make_name(o->name, kind, address);
     HASH_ADD_STR(v->owners, name, o);
     return o;
@@ -62,7 +63,7 @@ void work_owner_changed(struct view *v, struct owner *o)
     o->pub.index = ++v->index;
     if (v->config.changed != NULL)
         v->config.changed(v->config.arg, &o->pub);
-    if (!nobody && o->marks.n == 0 && o->pub.gate.state == GATE_ABSENT &&
+    if (!nobody && o->marks.n == 0 && o->pub.gate->state == GATE_ABSENT &&
         o->unfinished == NULL) {
         HASH_DEL(v->owners, o);
         mem_free(o);
@@ -97,120 +98,21 @@ void work_view_watch_synced(struct view_watch *w)
 
 static bool foreign(const struct owner *o, const struct mark *m)
 {
-    return o->pub.gate.state != GATE_ABSENT &&
-           !process_same(&m->process, &o->pub.gate.process);
+    return o->pub.gate->state != GATE_ABSENT &&
+           !process_same(&m->process, &o->pub.gate->process);
 }
 
-/* Does the time of a drain or lease go on? Said again by a person it begins
- * anew; a cordon beside it, a leave, the end of an inheritance or another
- * process at the address are not the order. (Gates of an older version have no
- * number.) */
-static bool same_order(const struct gate *was, const struct gate *is)
+static void gate_changed(void *arg, const struct gate_known *known)
 {
-    if (was->order > 0 && is->order > 0)
-        return was->order == is->order;
-    bool beside = was->cordoned != is->cordoned ||
-                  was->heir_of.known != is->heir_of.known ||
-                  was->left != is->left;
+    struct view *v = arg;
+    struct owner *o = work_owner_make(v, known->kind, known->address);
 
-    return beside && was->state == is->state && was->for_ms == is->for_ms &&
-           process_same(&was->process, &is->process) &&
-           strcmp(was->who, is->who) == 0 &&
-           strcmp(was->reason, is->reason) == 0;
-}
-
-static void set_gate(struct view *v, struct owner *o, const struct gate *gate)
-{
-    bool other = o->pub.gate.state == GATE_ABSENT ||
-                 gate->state == GATE_ABSENT ||
-                 !process_same(&o->pub.gate.process, &gate->process);
-
-    if (o->pub.gate.state == gate->state &&
-        o->pub.gate.version == gate->version)
-        return; /* a repeated look */
-    if (!same_order(&o->pub.gate, gate))
-        o->pub.gate_seen = v->config.clock->mono;
-    o->pub.gate = *gate;
-    if (other) {
-        o->pub.n_foreign = 0;
-        for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0])
-            o->pub.n_foreign += foreign(o, m);
-    }
-    if (v->config.membership != NULL) {
-        membership_set_gate(v->config.membership, o->pub.kind, o->pub.address,
-                            gate);
-    }
+    o->pub.gate = &known->gate;
+    o->pub.n_foreign = 0;
+    for (struct mark *m = o->marks.head[0]; m != NULL; m = m->next[0])
+        o->pub.n_foreign += foreign(o, m);
+    assert(o->pub.n_foreign <= o->marks.n);
     work_owner_changed(v, o);
-}
-
-static void on_gate(void *arg, const struct registry_event *event)
-{
-    struct view_watch *w = arg;
-    char address[NODE_ADDRESS_MAX + 1];
-    struct gate gate = {.state = GATE_ABSENT};
-    struct owner *o;
-    enum node_kind kind;
-    struct err err = {0};
-
-    if (event->type == REGISTRY_SYNCED) {
-        work_view_watch_synced(w);
-        return;
-    }
-    if (gate_key_parse(event->entry.key, &kind, address) != 0)
-        return; /* not ours to judge */
-    if (event->type == REGISTRY_REMOVE) {
-        o = work_owner_find(w->v, kind, address);
-        if (o != NULL)
-            set_gate(w->v, o, &gate);
-        return;
-    }
-    if (gate_read(&gate, event->entry.value, event->entry.value_len, &err) !=
-        0) {
-        log_warn("!gate", LOG_S("key", event->entry.key),
-                 LOG_S("why", err.msg));
-        return; /* what we knew stands; whoever acts reads it and refuses */
-    }
-    gate.version = event->entry.version;
-    set_gate(w->v, work_owner_make(w->v, kind, address), &gate);
-}
-
-static void on_look(void *arg, const struct registry_reply *reply)
-{
-    struct view_look *look = arg;
-    struct view *v = look->v;
-    struct owner *o = work_owner_find(v, look->kind, look->address);
-    uint64_t version = o != NULL ? o->pub.gate.version : 0;
-    struct gate gate;
-
-    assert(look->under_way);
-    look->under_way = false;
-    if (reply->err.code == ERR_OK && version == look->version &&
-        gate_read(&gate, reply->entries[0].value, reply->entries[0].value_len,
-                  NULL) == 0) {
-        gate.version = reply->entries[0].version;
-        set_gate(v, work_owner_make(v, look->kind, look->address), &gate);
-    }
-}
-
-void work_view_look_gate(struct view *v, enum node_kind kind,
-                         const char *address)
-{
-    const struct owner *o = work_owner_find(v, kind, address);
-    char key[REGISTRY_KEY_MAX + 1];
-    size_t i = 0;
-
-    while (i < VIEW_LOOKS_MAX && v->looks[i].under_way)
-        i++;
-    if (i == VIEW_LOOKS_MAX || !work_view_synced(v))
-        return; /* it is a hint that comes earlier, no more */
-    v->looks[i].v = v;
-    v->looks[i].under_way = true;
-    v->looks[i].kind = kind;
-    v->looks[i].version = o != NULL ? o->pub.gate.version : 0;
-    (void)snprintf(v->looks[i].address, sizeof(v->looks[i].address), "%s",
-                   address);
-    registry_get(v->config.registry, gate_key(kind, address, key, sizeof(key)),
-                 on_look, &v->looks[i]);
 }
 
 /* --- markers -------------------------------------------------------------- */
@@ -324,7 +226,6 @@ struct view *work_view_new(const struct view_config *config)
         registry_event_f *fn;
         int64_t fresh_ms;
     } watches[WATCHES] = {
-        [WATCH_OWNERS] = {GATE_PREFIX, on_gate, REGISTRY_FRESH_MS},
         [WATCH_MARKERS] = {MARKER_PREFIX, on_marker, VALUES_FRESH_MS},
         [WATCH_FAILOVERS] = {FAILOVER_PREFIX, work_view_on_failover,
                              REGISTRY_FRESH_MS},
@@ -333,9 +234,13 @@ struct view *work_view_new(const struct view_config *config)
     struct view *v = mem_zalloc(sizeof(*v));
 
     assert(config->clock != NULL && config->registry != NULL);
+    assert(config->gates != NULL);
     v->config = *config;
+    gates_listen(config->gates, gate_changed, v);
     for (size_t i = 0; i < NODE_KINDS; i++) {
         v->nobody[i].pub.kind = (enum node_kind)i;
+        v->nobody[i].pub.gate =
+            gates_find(config->gates, (enum node_kind)i, VIEW_NOBODY);
         memcpy(v->nobody[i].pub.address, VIEW_NOBODY, sizeof(VIEW_NOBODY));
     }
     for (size_t i = 0; i < WATCHES; i++) {
@@ -355,8 +260,6 @@ void work_view_free(struct view **v)
     for (size_t i = 0; i < WATCHES; i++)
         registry_unwatch(&(*v)->watches[i].watch);
     work_view_settings_forget(*v);
-    for (size_t i = 0; i < VIEW_LOOKS_MAX; i++)
-        registry_forget((*v)->config.registry, &(*v)->looks[i]);
     forget(*v);
     MEM_FREE(*v);
 }
@@ -377,7 +280,7 @@ bool work_view_synced(const struct view *v)
     for (size_t i = 0; i < WATCHES; i++)
         if (session == 0 || v->watches[i].synced != session)
             return false;
-    return v->settings_session == session;
+    return v->settings_session == session && gates_synced(v->config.gates);
 }
 
 uint64_t work_view_index(const struct view *v)

@@ -1,6 +1,6 @@
 /*
- * view.h - what a coordinator remembers of gates, markers, unfinished
- * failovers and settings, fed by watches.
+ * view.h - what a coordinator remembers of owners (their gates and markers),
+ * unfinished failovers and settings, fed by watches.
  *
  * It is a hint of where to look and what to show, never a reason to act: the
  * engine and the work operations read afresh what they decide on. Loop thread
@@ -9,7 +9,7 @@
 #ifndef PELORUS_WORK_VIEW_H
 #define PELORUS_WORK_VIEW_H
 
-#include "cluster/gate.h"
+#include "cluster/gates.h"
 #include "cluster/membership.h"
 #include "work/record.h"
 
@@ -19,9 +19,7 @@ struct view;
 struct work_view_owner {
     enum node_kind kind;
     char address[NODE_ADDRESS_MAX + 1];
-    struct gate gate;  /* GATE_ABSENT if there is none */
-    mono_ms gate_seen; /* when its order (or this version) was first seen by
-                          us: a drain's or lease's time counts from here */
+    const struct gate *gate; /* as gates.h knows it: never NULL */
     size_t n_markers;
     size_t n_foreign; /* of these: of a process that is not the gate's */
     uint64_t index;   /* grows when its markers or gate change */
@@ -33,7 +31,7 @@ struct work_view_owner {
 struct view_config {
     const struct clock *clock;
     struct registry *registry;
-    struct membership *membership; /* told of gates; may be NULL in tests */
+    struct gates *gates; /* borrowed for life */
     /* something of this owner changed (gate, markers, failover); may be NULL */
     void (*changed)(void *arg, const struct work_view_owner *owner);
     void (*settings_changed)(void *arg, const struct settings *s);
@@ -53,11 +51,6 @@ void work_view_abandon(struct view **v);
 void work_view_tick(struct view *v);
 
 /* Is all that stands known, in the present session? */
-/* Read a gate now: on some registries a watch tells of a change late. What is
- * read is taken as an event, unless one came meanwhile. */
-void work_view_look_gate(struct view *v, enum node_kind kind,
-                         const char *address);
-
 bool work_view_synced(const struct view *v);
 
 const struct work_view_owner *

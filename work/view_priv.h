@@ -70,22 +70,12 @@ struct view_finished {
     char id[];
 };
 
-enum { WATCH_OWNERS, WATCH_MARKERS, WATCH_FAILOVERS, WATCH_WORK, WATCHES };
+enum { WATCH_MARKERS, WATCH_FAILOVERS, WATCH_WORK, WATCHES };
 
 struct view_watch {
     struct view *v;
     struct registry_watch *watch;
     uint64_t synced; /* in this session; 0: not yet */
-};
-
-/* A gate that is being read, and what was known of it then. */
-#define VIEW_LOOKS_MAX 64
-struct view_look {
-    struct view *v;
-    bool under_way;
-    enum node_kind kind;
-    uint64_t version;
-    char address[NODE_ADDRESS_MAX + 1];
 };
 
 struct view {
@@ -104,7 +94,6 @@ struct view {
     mono_ms settings_asked;
     bool asking;       /* they are being read */
     uint64_t asked_in; /* this session; 0: before the first */
-    struct view_look looks[VIEW_LOOKS_MAX];
     struct marker lent;
     struct failover_record lent_record;
 };

@@ -50,7 +50,7 @@ static void find_candidates(struct dry_run *s, const char *but)
     while ((n = membership_next(e->c.membership, n)) != NULL)
         if (n->kind == e->c.kind && n->state == NODE_UP && n->process.known &&
             n->status == NODE_NORMAL && strcmp(n->address, but) != 0 &&
-            gate_takes(&n->gate, &n->process))
+            gate_takes(n->gate, &n->process))
             add_candidate(s, n);
 }
 

@@ -61,6 +61,7 @@ struct engine_config {
     const char *self; /* our host:port */
     struct registry *registry;
     struct membership *membership;
+    struct gates *gates;
     struct view *view;
     work_target_f *target;
     work_unused_f *unused; /* optional */

@@ -60,7 +60,7 @@ static bool lacks_gate(struct engine *e, const struct node *n)
     struct failover_seen seen;
     return n->kind == e->c.kind && n->state == NODE_UP && n->registered &&
            n->process.known && !n->unidentified &&
-           n->gate.state == GATE_ABSENT &&
+           n->gate->state == GATE_ABSENT &&
            (!engine_remember(e, n->address, &seen) ||
             (seen.gate.state == GATE_ABSENT && seen.record == NULL &&
              !seen.gone.known));

@@ -41,26 +41,13 @@ static bool is_down(const struct engine *e, const char *address)
     return n->state == NODE_DOWN || (n->state == NODE_FENCED && settled);
 }
 
-static bool is_over(const struct engine *e, const char *address,
-                    const struct gate *gate)
-{
-    if (gate->for_ms <= 0 ||
-        (!gate->drain_of.known && gate->state != GATE_DRAINING &&
-         gate->state != GATE_RESTARTING))
-        return false;
-    const struct work_view_owner *o =
-        work_view_owner(e->c.view, e->c.kind, address);
-    if (o == NULL || o->gate.version != gate->version)
-        return false; /* our time begins when we see it */
-    return e->c.clock->mono - o->gate_seen >= gate->for_ms;
-}
-
 static void judge(struct engine *e, const char *address,
                   const struct settings *settings, struct failover_seen *seen)
 {
     wall_ms wall = e->c.clock->wall;
     seen->down = is_down(e, address);
-    seen->over = is_over(e, address, &seen->gate);
+    seen->over =
+        gates_order_is_over(e->c.gates, e->c.kind, address, &seen->gate);
     seen->paused = work_settings_paused(settings, wall);
     bool braked = !work_settings_overridden(settings, wall);
     seen->mass = braked && failover_brake_down(e->brake);
@@ -119,7 +106,7 @@ bool engine_remember(struct engine *e, const char *address,
     memset(seen, 0, sizeof(*seen));
     seen->record = work_view_failover(e->c.view, e->c.kind, address);
     if (o != NULL)
-        seen->gate = o->gate;
+        seen->gate = *o->gate;
     seen->owns = o != NULL && o->n_markers > 0;
     add_cached(e, address, seen);
     engine_gone_find(e, address, seen);
@@ -322,18 +309,10 @@ static void on_gate(void *part, size_t index,
     struct reader *r = part;
     struct gate *gate = &r->seen.gate;
     (void)index;
-    if (reply->err.code == ERR_OK) {
-        const struct registry_entry *entry = &reply->entries[0];
-        struct err err;
-        err_clear(&err);
-        if (gate_read(gate, entry->value, entry->value_len, &err) != 0)
-            failed(r, "the gate", &err);
-        gate->version = entry->version;
-    } else if (reply->err.code == ERR_NOT_FOUND) {
-        memset(gate, 0, sizeof(*gate));
-    } else {
-        failed(r, "the gate", &reply->err);
-    }
+    struct err err;
+    err_clear(&err);
+    if (gates_take(gate, reply, &err) != 0)
+        failed(r, "the gate", &err);
     if (r->err.code == ERR_OK) {
         if (gate->failover[0] != '\0')
             read_record(r, gate->failover, 0);

@@ -171,7 +171,7 @@ static uint64_t signature(struct engine *e)
     struct node *n = NULL;
     while ((n = membership_next(e->c.membership, n)) != NULL) {
         if (n->kind == e->c.kind && n->state == NODE_UP)
-            sum += hash_str(n->address, n->gate.version + n->process.created +
+            sum += hash_str(n->address, n->gate->version + n->process.created +
                                             (uint64_t)n->status);
     }
     return sum;

@@ -37,7 +37,7 @@ static enum brake_sight sight_of(struct engine *e, const struct node *n)
  * only since then knows of it, too. -1: it was no loss. */
 static mono_ms fenced_at(struct engine *e, const struct node *n)
 {
-    wall_ms at = work_view_lost_at(e->c.view, n->gate.failover);
+    wall_ms at = work_view_lost_at(e->c.view, n->gate->failover);
     int64_t age = e->c.clock->wall - at;
     if (at == 0)
         return -1;
@@ -46,15 +46,16 @@ static mono_ms fenced_at(struct engine *e, const struct node *n)
 
 static void sweep_node(struct engine *e, const struct node *n)
 {
-    bool left = n->gate.left && !planted(PLANTED_LEFT_IS_MISSING);
+    bool left = n->gate->left && !planted(PLANTED_LEFT_IS_MISSING);
     bool owns =
         !left && work_view_marker_count(e->c.view, e->c.kind, n->address) > 0;
-    bool told = left || n->gate.state == GATE_RESTARTING; /* by it, by people */
+    bool told =
+        left || n->gate->state == GATE_RESTARTING; /* by it, by people */
     bool hook = e->c.hooks != NULL && e->c.conf->hook != NULL;
     /* else only an old gate tells of it; one that a hook is yet to run for is
      * no old one */
-    bool seen = n->last_report != 0 || (hook && n->gate.state != GATE_ABSENT &&
-                                        n->gate.state != GATE_FENCED);
+    bool seen = n->last_report != 0 || (hook && n->gate->state != GATE_ABSENT &&
+                                        n->gate->state != GATE_FENCED);
     int64_t lease = membership_lease(e->c.membership, n);
 
     if (!n->registered && !owns && !told && n->state == NODE_FENCED)
@@ -76,7 +77,7 @@ static void sweep_owners(struct engine *e)
 {
     const struct work_view_owner *o = NULL;
     while ((o = work_view_next(e->c.view, o)) != NULL) {
-        if (o->kind != e->c.kind || o->n_markers == 0 || o->gate.left ||
+        if (o->kind != e->c.kind || o->n_markers == 0 || o->gate->left ||
             strcmp(o->address, "-") == 0)
             continue;
         if (membership_find(e->c.membership, e->c.kind, o->address) == NULL)

@@ -156,9 +156,9 @@ static bool node_known(struct world *w, struct coord *k, int i, char *why,
     if (up && (m->process.startup_time != n->process.startup || m->degraded))
         NOT_YET("%s takes %s for %" PRId64 "%s", k->self, n->address,
                 m->process.startup_time, m->degraded ? ", degraded" : "");
-    if (m != NULL && m->gate.version != g->version)
+    if (m != NULL && m->gate->version != g->version)
         NOT_YET("%s knows gate %" PRIu64 " of %s, it is %" PRIu64, k->self,
-                m->gate.version, n->address, g->version);
+                m->gate->version, n->address, g->version);
     if (work_view_marker_count(coordinator_view(k->c), n->kind, n->address) !=
         w->check.nodes[i].markers)
         NOT_YET(

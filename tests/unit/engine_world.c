@@ -106,7 +106,7 @@ static void pick(void *arg, enum node_kind kind, const char *group,
     }
     while ((n = membership_next(c->membership, n)) != NULL) {
         bool no = n->kind != kind || n->state != NODE_UP ||
-                  !gate_takes(&n->gate, &n->process);
+                  !gate_takes(n->gate, &n->process);
         for (size_t i = 0; i < n_exclude; i++)
             no = no || strcmp(exclude[i], n->address) == 0;
         if (!no && count < WORLD_NODES)
@@ -150,7 +150,9 @@ void world_start(struct world *w, size_t i)
     c->world = w;
     (void)snprintf(c->self, sizeof(c->self), "c%zu:7077", i);
     c->registry = memory_open(w->store, WORLD_SESSION_MS);
+    c->gates = gates_new(&w->clock, c->registry);
     struct membership_config mc = {.clock = &w->clock,
+                                   .gates = c->gates,
                                    .grace_ms = w->conf.grace_ms,
                                    .settle_ms = w->conf.settle_ms,
                                    .heartbeat_interval_ms = 500,
@@ -161,7 +163,7 @@ void world_start(struct world *w, size_t i)
     c->ours = registry_watch(c->registry, "/pelorus/nodes", on_ours, c);
     struct view_config vc = {.clock = &w->clock,
                              .registry = c->registry,
-                             .membership = c->membership,
+                             .gates = c->gates,
                              .changed = on_changed,
                              .arg = c};
     c->view = work_view_new(&vc);
@@ -175,6 +177,7 @@ void world_start(struct world *w, size_t i)
         .self = c->self,
         .registry = c->registry,
         .membership = c->membership,
+        .gates = c->gates,
         .view = c->view,
         .target = pick,
         .unused = unused,
@@ -199,6 +202,7 @@ void world_kill(struct world *w, size_t i)
     engine_abandon(&c->engine);
     work_view_abandon(&c->view);
     membership_free(&c->membership);
+    gates_free(&c->gates);
 }
 
 static void stop(struct world_coordinator *c)
@@ -207,10 +211,12 @@ static void stop(struct world_coordinator *c)
         return;
     engine_free(&c->engine);
     work_view_free(&c->view);
+    gates_unwatch(c->gates);
     registry_unwatch(&c->nodes);
     registry_unwatch(&c->ours);
     registry_unlisten(&c->listener);
     membership_free(&c->membership);
+    gates_free(&c->gates);
     registry_close(&c->registry, NULL, NULL);
 }
 

@@ -20,6 +20,7 @@ struct world_coordinator {
     struct world *world;
     char self[32];
     struct registry *registry;
+    struct gates *gates;
     struct membership *membership;
     struct view *view;
     struct engine *engine;

@@ -31,6 +31,7 @@
 
 struct fixture {
     struct clock clock;
+    struct gates *gates;
     struct membership *m;
     struct buf said; /* one line an event */
     uint64_t version;
@@ -153,7 +154,7 @@ static void set_gate(struct fixture *f, enum gate_state state,
         gate.process = *p;
     if (past != NULL)
         gate_retire(&gate, past);
-    membership_set_gate(f->m, NODE_WORKER, "h:1", &gate);
+    gates_learn(f->gates, NODE_WORKER, "h:1", &gate);
 }
 
 static const struct node *node(struct fixture *f)
@@ -176,6 +177,7 @@ static int set_up_cold(void **state)
     memset(&f, 0, sizeof(f));
     f.clock.mono = 1000000;
     buf_init(&f.said, 1 << 20);
+    f.gates = config.gates = gates_new(&f.clock, NULL);
     f.m = membership_new(&config, on_event, &f);
     *state = &f;
     return 0;
@@ -200,6 +202,7 @@ static int tear_down(void **state)
     struct fixture *f = *state;
 
     membership_free(&f->m);
+    gates_free(&f->gates);
     assert_null(f->m);
     buf_close(&f->said);
     return 0;
@@ -827,7 +830,7 @@ static void leave_gate(struct fixture *f, uint64_t created)
                         .version = ++f->version};
 
     gate.process.created = created;
-    membership_set_gate(f->m, NODE_WORKER, "h:1", &gate);
+    gates_learn(f->gates, NODE_WORKER, "h:1", &gate);
 }
 
 static void who_leaves_is_not_suspected(void **state)

@@ -32,6 +32,7 @@ static int64_t jittered(struct rand *r, int64_t ms)
 
 struct node_world {
     struct clock clock;
+    struct gates *gates;
     struct membership *m;
     struct rand rand;
     uint64_t version;
@@ -101,6 +102,7 @@ static void node_open(struct node_world *w, int64_t ttl, int64_t answer_every,
     w->clock.mono = 1000000;
     w->ttl = ttl;
     w->answer_every = answer_every;
+    w->gates = config.gates = gates_new(&w->clock, NULL);
     w->m = membership_new(&config, on_event, w);
     membership_connection(w->m, REGISTRY_CONNECTED);
     told(w, MEMBERSHIP_NODES, REGISTRY_SYNCED);
@@ -141,6 +143,7 @@ static void a_dead_node_is_seen_within_its_ttl_and_two_looks(void **state)
                              (int)spans[s], (int)intervals[i], (int)seed,
                              w.told == 0 ? -1 : (int)(w.told - died));
                 membership_free(&w.m);
+                gates_free(&w.gates);
             }
 }
 
@@ -171,6 +174,7 @@ static void a_silent_registry_takes_nobodys_ttl(void **state)
                              (int)seed, (int)w.told);
             }
             membership_free(&w.m);
+            gates_free(&w.gates);
         }
 }
 
@@ -195,6 +199,7 @@ static void answers_that_pile_up_prove_no_presence(void **state)
     pass(&w, 8900);
     assert_int_equal(w.told, 0);
     membership_free(&w.m);
+    gates_free(&w.gates);
 }
 
 static void a_pause_of_ours_takes_nobodys_ttl(void **state)
@@ -214,6 +219,7 @@ static void a_pause_of_ours_takes_nobodys_ttl(void **state)
                 assert_int_equal(w.told, 0);
             }
             membership_free(&w.m);
+            gates_free(&w.gates);
         }
 }
 
@@ -240,6 +246,7 @@ static void a_silent_registry_takes_nobodys_grace(void **state)
     pass(&w, 4000);
     assert_int_equal(n->state, NODE_DOWN);
     membership_free(&w.m);
+    gates_free(&w.gates);
 }
 
 /* --- clients and sessions in a database -------------------------------------

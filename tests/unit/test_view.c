@@ -50,10 +50,12 @@ static void owners_follow_gates_and_markers(void **state)
     assert_ptr_equal(work_view_next(s->view, NULL), o);
     assert_null(work_view_next(s->view, o));
     assert_int_equal(o->n_markers, 2);
-    assert_int_equal(o->gate.state, GATE_OPEN);
-    assert_true(o->gate_seen > 1000 && o->gate_seen <= w->clock.mono);
+    assert_int_equal(o->gate->state, GATE_OPEN);
+    assert_true(gates_order_seen(s->gates, NODE_MASTER, "m:1") > 1000);
+    assert_true(gates_order_seen(s->gates, NODE_MASTER, "m:1") <=
+                w->clock.mono);
     assert_int_equal(
-        membership_find(s->membership, NODE_MASTER, "m:1")->gate.state,
+        membership_find(s->membership, NODE_MASTER, "m:1")->gate->state,
         GATE_OPEN);
     index = work_view_index(s->view);
     remove_key(w, "/pelorus/owned/master/m:1/a");

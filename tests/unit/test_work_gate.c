@@ -141,10 +141,10 @@ static void an_order_keeps_who_and_why_and_how_long(void **state)
     assert_string_equal(gate.who, "ann");
     assert_string_equal(gate.reason, "disk");
     pass(w, 100);
-    version = work_view_owner(s->view, NODE_MASTER, "m:1")->gate.version;
+    version = work_view_owner(s->view, NODE_MASTER, "m:1")->gate->version;
     assert_string_equal(order(s, e, GATE_ORDER_DRAIN, false, 5000), "");
     pass(w, 100);
-    assert_true(work_view_owner(s->view, NODE_MASTER, "m:1")->gate.version !=
+    assert_true(work_view_owner(s->view, NODE_MASTER, "m:1")->gate->version !=
                 version); /* said again, it begins anew */
     assert_int_equal(gate_at(w, NODE_MASTER, "m:1").for_ms, 5000);
     assert_string_equal(order(s, e, GATE_ORDER_DRAIN, true, 0), "");

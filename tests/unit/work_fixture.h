@@ -32,6 +32,7 @@ struct world;
 struct side {
     struct world *world;
     struct registry *registry;
+    struct gates *gates;
     struct membership *membership;
     struct registry_watch *nodes, *ours;
     struct registry_listener *listener;
@@ -155,12 +156,14 @@ FIXTURE void side_open(struct world *w, struct side *s, uint64_t seed)
     s->registry = memory_open(w->store, SESSION_MS);
     (void)snprintf(who, sizeof(who), "side-%d", (int)(s - w->sides));
     registry_compare(s->registry, who, NULL, true);
+    s->gates = gates_new(&w->clock, s->registry);
+    members.gates = view.gates = s->gates;
     s->membership = membership_new(&members, ignore_membership, s);
     s->listener = registry_listen(s->registry, feed_state, s);
     s->nodes = registry_watch(s->registry, "/nodes", feed_nodes, s);
     s->ours = registry_watch(s->registry, "/pelorus/nodes", feed_ours, s);
     view.registry = work.registry = s->registry;
-    view.membership = work.membership = s->membership;
+    work.membership = s->membership;
     s->view = work_view_new(&view);
     work.view = s->view;
     s->work = work_new(&work);
@@ -185,10 +188,12 @@ FIXTURE void side_close(struct side *s)
 {
     work_free(&s->work);
     work_view_free(&s->view);
+    gates_unwatch(s->gates);
     registry_unwatch(&s->nodes);
     registry_unwatch(&s->ours);
     registry_unlisten(&s->listener);
     membership_free(&s->membership);
+    gates_free(&s->gates);
     close_registry(s->world, &s->registry);
 }
 
@@ -199,6 +204,7 @@ FIXTURE void side_kill(struct side *s)
     work_view_abandon(&s->view);
     memory_kill(&s->registry);
     membership_free(&s->membership);
+    gates_free(&s->gates);
 }
 
 /* Time passes, everything runs. */

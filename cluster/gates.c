@@ -1,0 +1,291 @@
+/*
+ * gates.c - what is known of the gates, by kind and address.
+ *
+ * A gate's key is never removed in the life of a cluster, so what is known of
+ * one is not freed either, and may be pointed at.
+ */
+#include "cluster/gates.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define uthash_malloc(size)    mem_alloc(size)
+#define uthash_free(ptr, size) mem_free(ptr)
+#include <uthash.h>
+
+#define LOOKS_MAX 64
+
+struct entry {
+    struct gate_known known;
+    struct gates *gates;
+    bool looking;           /* a read of it is under way */
+    uint64_t looking_since; /* the version that was known then */
+    UT_hash_handle hh;
+    char name[NODE_ADDRESS_MAX + 4]; /* "<kind>/<address>" */
+};
+
+struct gates {
+    const struct clock *clock;
+    struct registry *registry;
+    struct registry_watch *watch;
+    uint64_t synced; /* in this session; 0: not yet */
+    struct entry *entries;
+    size_t n_looks;
+    struct {
+        gates_changed_f *changed;
+        void *arg;
+    } listeners[GATES_LISTENERS_MAX];
+    size_t n_listeners;
+};
+
+static const struct gate none = {.state = GATE_ABSENT};
+
+static struct entry *entry_find(const struct gates *g, enum node_kind kind,
+                                const char *address)
+{
+    char name[NODE_ADDRESS_MAX + 4];
+    struct entry *e;
+
+    assert(kind >= 0 && kind < NODE_KINDS);
+    (void)snprintf(name, sizeof(name), "%u/%s", (unsigned)kind, address);
+    HASH_FIND_STR(g->entries, name, e);
+    assert(e == NULL || e->known.kind == kind);
+    return e;
+}
+
+static struct entry *entry_make(struct gates *g, enum node_kind kind,
+                                const char *address)
+{
+    struct entry *e = entry_find(g, kind, address);
+
+    assert(address[0] != '\0' && strlen(address) <= NODE_ADDRESS_MAX);
+    if (e != NULL)
+        return e;
+    e = mem_zalloc(sizeof(*e));
+    e->gates = g;
+    e->known.kind = kind;
+    memcpy(e->known.address, address, strlen(address) + 1);
+    (void)snprintf(e->name, sizeof(e->name), "%u/%s", (unsigned)kind, address);
+    HASH_ADD_STR(g->entries, name, e);
+    assert(e->known.gate.state == GATE_ABSENT);
+    return e;
+}
+
+/* --- learning --------------------------------------------------------------
+ */
+
+/* Does the time of a drain or lease go on? Said again by a person it begins
+ * anew; a cordon beside it, a leave, the end of an inheritance or another
+ * process at the address are not the order. (Gates of an older version have no
+ * number.) */
+static bool same_order(const struct gate *was, const struct gate *is)
+{
+    if (was->order > 0 && is->order > 0)
+        return was->order == is->order;
+    bool beside = was->cordoned != is->cordoned ||
+                  was->heir_of.known != is->heir_of.known ||
+                  was->left != is->left;
+
+    return beside && was->state == is->state && was->for_ms == is->for_ms &&
+           process_same(&was->process, &is->process) &&
+           strcmp(was->who, is->who) == 0 &&
+           strcmp(was->reason, is->reason) == 0;
+}
+
+void gates_learn(struct gates *g, enum node_kind kind, const char *address,
+                 const struct gate *gate)
+{
+    struct entry *e = entry_make(g, kind, address);
+    struct gate_known *known = &e->known;
+
+    if (known->gate.state == gate->state &&
+        known->gate.version == gate->version)
+        return; /* told twice */
+    if (!same_order(&known->gate, gate))
+        known->order_seen = g->clock->mono;
+    known->gate = *gate;
+    for (size_t i = 0; i < g->n_listeners; i++)
+        g->listeners[i].changed(g->listeners[i].arg, known);
+    assert(known->gate.version == gate->version);
+}
+
+static void on_event(void *arg, const struct registry_event *event)
+{
+    struct gates *g = arg;
+    char address[NODE_ADDRESS_MAX + 1];
+    struct gate gate = none;
+    enum node_kind kind;
+    struct err err = {0};
+
+    if (event->type == REGISTRY_SYNCED) {
+        g->synced = registry_session(g->registry);
+        return;
+    }
+    if (gate_key_parse(event->entry.key, &kind, address) != 0)
+        return; /* not ours to judge */
+    if (event->type != REGISTRY_REMOVE) {
+        if (gate_read(&gate, event->entry.value, event->entry.value_len,
+                      &err) != 0) {
+            log_warn("!gate", LOG_S("key", event->entry.key),
+                     LOG_S("why", err.msg));
+            return; /* whoever acts reads it and refuses */
+        }
+        gate.version = event->entry.version;
+    }
+    gates_learn(g, kind, address, &gate);
+}
+
+static void on_look(void *arg, const struct registry_reply *reply)
+{
+    struct entry *e = arg;
+    struct gate gate;
+
+    assert(e->looking && e->gates->n_looks > 0);
+    e->looking = false;
+    e->gates->n_looks--;
+    if (reply->err.code == ERR_OK &&
+        e->known.gate.version == e->looking_since &&
+        gates_take(&gate, reply, NULL) == 0)
+        gates_learn(e->gates, e->known.kind, e->known.address, &gate);
+}
+
+void gates_look(struct gates *g, enum node_kind kind, const char *address)
+{
+    struct entry *e;
+
+    if (g->n_looks == LOOKS_MAX || !gates_synced(g))
+        return;
+    e = entry_make(g, kind, address);
+    if (e->looking)
+        return;
+    e->looking = true;
+    e->looking_since = e->known.gate.version;
+    g->n_looks++;
+    assert(g->n_looks <= LOOKS_MAX);
+    gates_get(g->registry, kind, address, on_look, e);
+}
+
+/* --- asking ----------------------------------------------------------------
+ */
+
+const struct gate *gates_find(const struct gates *g, enum node_kind kind,
+                              const char *address)
+{
+    const struct entry *e = entry_find(g, kind, address);
+
+    return e != NULL ? &e->known.gate : &none;
+}
+
+mono_ms gates_order_seen(const struct gates *g, enum node_kind kind,
+                         const char *address)
+{
+    const struct entry *e = entry_find(g, kind, address);
+
+    return e != NULL ? e->known.order_seen : 0;
+}
+
+bool gates_order_is_over(const struct gates *g, enum node_kind kind,
+                         const char *address, const struct gate *read)
+{
+    const struct entry *e = entry_find(g, kind, address);
+
+    assert(read != NULL);
+    if (read->for_ms <= 0 ||
+        (!read->drain_of.known && read->state != GATE_DRAINING &&
+         read->state != GATE_RESTARTING))
+        return false;
+    return e != NULL && e->known.gate.version == read->version &&
+           g->clock->mono - e->known.order_seen >= read->for_ms;
+}
+
+bool gates_synced(const struct gates *g)
+{
+    return g->synced != 0 && g->synced == registry_session(g->registry);
+}
+
+void gates_get(struct registry *registry, enum node_kind kind,
+               const char *address, registry_reply_f *done, void *arg)
+{
+    char key[REGISTRY_KEY_MAX + 1];
+
+    assert(done != NULL);
+    registry_get(registry, gate_key(kind, address, key, sizeof(key)), done,
+                 arg);
+}
+
+int gates_take(struct gate *out, const struct registry_reply *reply,
+               struct err *err)
+{
+    const struct registry_entry *entry = reply->entries;
+    int rc;
+
+    *out = none;
+    if (reply->err.code == ERR_NOT_FOUND)
+        return 0;
+    if (reply->err.code != ERR_OK) {
+        if (err != NULL)
+            *err = reply->err;
+        return (int)reply->err.code;
+    }
+    rc = gate_read(out, entry->value, entry->value_len, err);
+    out->version = entry->version;
+    assert(rc != 0 || out->state != GATE_ABSENT);
+    return rc;
+}
+
+/* --- life ------------------------------------------------------------------
+ */
+
+void gates_listen(struct gates *g, gates_changed_f *changed, void *arg)
+{
+    assert(changed != NULL);
+    assert(g->n_listeners < GATES_LISTENERS_MAX);
+    g->listeners[g->n_listeners].changed = changed;
+    g->listeners[g->n_listeners++].arg = arg;
+}
+
+struct gates *gates_new(const struct clock *clock, struct registry *registry)
+{
+    struct gates *g = mem_zalloc(sizeof(*g));
+
+    assert(clock != NULL);
+    g->clock = clock;
+    g->registry = registry;
+    if (registry != NULL) {
+        g->watch = registry_watch(registry, GATE_PREFIX, on_event, g);
+        registry_watch_freshness(g->watch, REGISTRY_FRESH_MS);
+    }
+    return g;
+}
+
+void gates_unwatch(struct gates *g)
+{
+    struct entry *e, *next;
+
+    registry_unwatch(&g->watch);
+    HASH_ITER(hh, g->entries, e, next)
+    {
+        if (e->looking)
+            registry_forget(g->registry, e);
+    }
+    assert(g->watch == NULL);
+    g->n_listeners = 0;
+}
+
+void gates_free(struct gates **gates)
+{
+    struct gates *g = *gates;
+    struct entry *e, *next;
+
+    if (g == NULL)
+        return;
+    HASH_ITER(hh, g->entries, e, next)
+    {
+        HASH_DEL(g->entries, e);
+        mem_free(e);
+    }
+    MEM_FREE(*gates);
+}
