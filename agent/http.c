@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/units.h"
 #include "base/worker.h"
+#include "cluster/problem.h"
 #include "conf/urls.h"
 #include "registry/history.h"
 
@@ -235,9 +236,9 @@ static void accepted(struct http_link *l, const cJSON *answer)
  * accepted before is a mistake of the other side and may pass. But an address
  * that was ours and is another's by now: coming back as a later process would
  * take it from him, and he would take it from us again. */
-static bool hopeless(const struct http_link *l, const char *code)
+static bool hopeless(const struct http_link *l, enum problem code)
 {
-    if (l->status == 409 && code != NULL && strcmp(code, "address_taken") == 0)
+    if (code == PROBLEM_ADDRESS_TAKEN)
         return l->accepted &&
                process_same(&l->sent_process, &l->base.agent->process);
     return !l->accepted &&
@@ -254,17 +255,10 @@ static bool elsewhere(struct http_link *l)
     return conf_urls_next(&l->urls, l->first);
 }
 
-/* What one of them says may be true of the way that it sees the registry by; if
- * all say it, there is no lease, as there is no session. */
-static bool went_back(const struct http_link *l, const char *code)
-{
-    return l->status == 503 && code != NULL &&
-           strcmp(code, "registry_went_back") == 0;
-}
-
 static void refused(struct http_link *l, const cJSON *answer)
 {
     const char *detail = json_str(answer, "detail");
+    enum problem code = problem_of_code(json_str(answer, "code"));
     char reason[ERR_MSG_MAX];
 
     if (detail == NULL)
@@ -276,12 +270,14 @@ static void refused(struct http_link *l, const cJSON *answer)
         snprintf(reason, sizeof(reason), "%s: HTTP %ld %s",
                  conf_urls_current(&l->urls), l->status,
                  detail != NULL ? detail : "");
-    if (hopeless(l, json_str(answer, "code"))) {
+    if (hopeless(l, code)) {
         agent_fail(l->base.agent, reason);
         return;
     }
     l->next = l->base.agent->clock->mono;
-    l->n_back += went_back(l, json_str(answer, "code"));
+    /* What one of them says may be true of the way that it sees the registry
+     * by; if all say it, there is no lease, as there is no session. */
+    l->n_back += code == PROBLEM_TROUBLE_WENT_BACK;
     if (!elsewhere(l)) {
         l->next += at_most(l->ttl_ms / 10, RETRY_MS_MAX);
         l->first = l->urls.at;
@@ -296,15 +292,15 @@ static void refused(struct http_link *l, const cJSON *answer)
 
 static void on_answer(struct http_link *l)
 {
-    const char *code;
+    enum problem code;
     cJSON *answer = NULL;
 
     if (json_parse(buf_text(&l->answer), l->answer.len, &answer, NULL) != 0)
         answer = NULL;
-    code = json_str(answer, "code");
+    code = problem_of_code(json_str(answer, "code"));
     if (l->status == 200 || l->status == 201)
         accepted(l, answer);
-    else if (l->status == 409 && code != NULL && strcmp(code, "fenced") == 0) {
+    else if (code == PROBLEM_FENCED) {
         if (process_same(&l->sent_process, &l->base.agent->process))
             agent_fenced(l->base.agent);
     } else

@@ -91,13 +91,12 @@ void balancer_tick(struct balancer *b, mono_ms now);
 
 enum balancer_code {
     BALANCER_OK,
-    BALANCER_GROUP_NOT_FOUND, /* "group_not_found" */
-    BALANCER_GROUP_EMPTY,     /* "group_empty": nobody in it is alive */
-    BALANCER_ALL_BUSY,        /* "all_busy", or closed, or excluded */
-    BALANCER_REPORTS_OLD,     /* "reports_old": of whoever takes work */
-    BALANCER_NOT_SYNCED,      /* "not_synced": see balancer_hold() */
+    BALANCER_GROUP_NOT_FOUND,
+    BALANCER_GROUP_EMPTY, /* nobody in it is alive */
+    BALANCER_ALL_BUSY,    /* or closed, or excluded */
+    BALANCER_REPORTS_OLD, /* of whoever takes work */
+    BALANCER_NOT_SYNCED,  /* see balancer_hold() */
 };
-const char *balancer_code_name(enum balancer_code code);
 
 struct balancer_request {
     const char *group;    /* NULL: "default" */

@@ -36,21 +36,6 @@ struct picking {
     uint32_t n_candidates;
 };
 
-const char *balancer_code_name(enum balancer_code code)
-{
-    static const char *const names[] = {
-        [BALANCER_OK] = "ok",
-        [BALANCER_GROUP_NOT_FOUND] = "group_not_found",
-        [BALANCER_GROUP_EMPTY] = "group_empty",
-        [BALANCER_ALL_BUSY] = "all_busy",
-        [BALANCER_REPORTS_OLD] = "reports_old",
-        [BALANCER_NOT_SYNCED] = "not_synced",
-    };
-
-    assert((size_t)code < ARRAY_LEN(names));
-    return names[code];
-}
-
 /* The account's grants or acknowledgements changed: in all of its groups. */
 static void account_recount(const struct balancer *b, const struct account *a)
 {

@@ -66,6 +66,8 @@ bool coordinator_trouble(const struct coordinator *c,
                          struct registry_trouble *out);
 
 struct balancer *coordinator_balancer(struct coordinator *c); /* any thread */
+/* Why it picked nobody, as a problem; OK: none. Any thread. */
+enum problem coordinator_pick_problem(enum balancer_code code);
 struct snapshot *coordinator_snapshot(struct coordinator *c); /* any thread;
                                    coordinator_snapshot_release(); never NULL */
 struct work *coordinator_work(struct coordinator *c);
@@ -152,14 +154,13 @@ int coordinator_look(struct coordinator *c, const struct write_index *write,
 /* --- nodes over HTTP, groups, settings, failovers ------------------------- */
 
 /*
- * `code` is NULL or a stable word (fenced, address_taken, too_late, not_found,
- * invalid, conflict, registry_unavailable, registry_went_back, outcome_unknown,
- * session_lost, denied, too_large, damaged, cancelled); the rest is borrowed
- * until the callback returns. What is wrong with an argument is answered before
- * the call returns.
+ * `code` is NONE, or FENCED, ADDRESS_TAKEN, TOO_LATE, INVALID_VALUE, FINISHED,
+ * RUNNING, NOT_ORDERED, DAMAGED or what problem_of_err() says; the rest is
+ * borrowed until the callback returns. What is wrong with an argument is
+ * answered before the call returns.
  */
 struct coordinator_reply {
-    const char *code;
+    enum problem code;
     struct err err;
     struct write_index wrote;
     struct process process; /* node_put: the registered one */

@@ -34,7 +34,7 @@
 
 /* --- the end -------------------------------------------------------------- */
 
-static void put_refuse(struct coordinator_node_request *n, const char *code,
+static void put_refuse(struct coordinator_node_request *n, enum problem code,
                        const char *why)
 {
     struct coordinator_reply refused = {.code = code, .process = n->process};
@@ -52,12 +52,12 @@ static void put_taken(struct coordinator_node_request *n, const char *why)
              "); it goes when its ttl is over or it is deleted, or replace it "
              "with takeover=1",
              why, n->process.startup_time, n->process.process_id);
-    put_refuse(n, "address_taken", text);
+    put_refuse(n, PROBLEM_ADDRESS_TAKEN, text);
 }
 
 static void put_fenced(struct coordinator_node_request *n)
 {
-    put_refuse(n, "fenced",
+    put_refuse(n, PROBLEM_FENCED,
                "the work of this process was taken over; stop it and register "
                "again with a new startupTime");
 }
@@ -297,7 +297,7 @@ static void on_registration(void *arg, const struct registry_reply *reply)
 
 static void put_misplaced(struct coordinator_node_request *n)
 {
-    struct coordinator_reply refused = {.code = "invalid_value"};
+    struct coordinator_reply refused = {.code = PROBLEM_INVALID_VALUE};
     char place[HISTORY_PLACE_SIZE];
 
     err_set(&refused.err, ERR_INVALID,
@@ -312,7 +312,7 @@ static void put_begin(struct request *r)
 {
     struct coordinator_node_request *n =
         CONTAINER_OF(r, struct coordinator_node_request, base);
-    struct coordinator_reply late = {.code = "too_late"};
+    struct coordinator_reply late = {.code = PROBLEM_TOO_LATE};
 
     if (r->unknown_since == 0 && r->c->clock->mono >= n->too_late) {
         err_set(&late.err, ERR_TIMEOUT,

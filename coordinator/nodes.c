@@ -238,7 +238,7 @@ void coordinator_node_delete(struct coordinator *c,
 {
     struct coordinator_node_request *n = coordinator_node_request(
         c, leave->kind, leave->address, done, arg, delete_begin);
-    struct coordinator_reply late = {.code = "too_late"};
+    struct coordinator_reply late = {.code = PROBLEM_TOO_LATE};
     struct err err;
 
     assert(leave->startup_time >= 0);

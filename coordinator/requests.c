@@ -17,34 +17,6 @@
 #define READ_BACK_MS         200
 #define READ_BACK_AT_MOST_MS 10000
 
-static const char *reply_code(enum err_code code)
-{
-    switch (code) {
-    case ERR_OK:
-        return NULL;
-    case ERR_NOT_FOUND:
-        return "not_found";
-    case ERR_CONFLICT:
-        return "conflict";
-    case ERR_UNKNOWN:
-        return "outcome_unknown";
-    case ERR_SESSION_LOST:
-        return "session_lost";
-    case ERR_DENIED:
-        return registry_trouble_code(TROUBLE_FORBIDDEN);
-    case ERR_TOO_LARGE:
-        return "too_large";
-    case ERR_INVALID:
-        return "invalid";
-    case ERR_CANCELLED:
-        return "cancelled";
-    case ERR_WENT_BACK:
-        return "registry_went_back";
-    default:
-        return "registry_unavailable";
-    }
-}
-
 void coordinator_request_init(struct coordinator *c, struct request *r,
                               coordinator_reply_f *done, void *arg,
                               void (*drop)(struct request *),
@@ -69,7 +41,7 @@ void coordinator_request_end(struct request *r,
     r->drop(r);
 }
 
-static void request_end_with(struct request *r, const char *code,
+static void request_end_with(struct request *r, enum problem code,
                              const struct err *err)
 {
     struct coordinator_reply reply = {.code = code, .err = *err};
@@ -79,12 +51,12 @@ static void request_end_with(struct request *r, const char *code,
 
 void coordinator_request_fail(struct request *r, const struct err *err)
 {
-    request_end_with(r, reply_code(err->code), err);
+    request_end_with(r, problem_of_err(err->code), err);
 }
 
 void coordinator_request_damaged(struct request *r, const struct err *err)
 {
-    request_end_with(r, "damaged", err);
+    request_end_with(r, PROBLEM_DAMAGED, err);
 }
 
 void coordinator_request_read_failed(struct request *r, const struct err *err)
@@ -96,7 +68,7 @@ void coordinator_request_read_failed(struct request *r, const struct err *err)
     else if (now - r->unknown_since < READ_BACK_AT_MOST_MS)
         r->again_at = now + READ_BACK_MS;
     else
-        request_end_with(r, reply_code(ERR_UNKNOWN), err);
+        request_end_with(r, PROBLEM_OUTCOME_UNKNOWN, err);
 }
 
 void coordinator_request_write_failed(struct request *r, const struct err *err)

@@ -236,7 +236,7 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
     bool any = false;
 
     if (!c->known) {
-        out->code = balancer_code_name(BALANCER_NOT_SYNCED);
+        out->code = PROBLEM_NOT_SYNCED;
         out->retry_after_ms = BALANCER_SYNC_RETRY_MS;
         return;
     }
@@ -255,13 +255,28 @@ static void choose_master(struct coordinator *c, const char *const *exclude,
         }
     }
     if (best == NULL) {
-        out->code = any ? "all_busy" : "group_empty";
+        out->code = any ? PROBLEM_ALL_BUSY : PROBLEM_GROUP_EMPTY;
         out->retry_after_ms = c->conf->balancer.heartbeat_interval_ms;
         return;
     }
     coordinator_node_extra(c, best)->planned[0]++;
     out->counted = true;
     snprintf(out->address, sizeof(out->address), "%s", best->address);
+}
+
+enum problem coordinator_pick_problem(enum balancer_code code)
+{
+    static const enum problem problems[] = {
+        [BALANCER_OK] = PROBLEM_NONE,
+        [BALANCER_GROUP_NOT_FOUND] = PROBLEM_GROUP_NOT_FOUND,
+        [BALANCER_GROUP_EMPTY] = PROBLEM_GROUP_EMPTY,
+        [BALANCER_ALL_BUSY] = PROBLEM_ALL_BUSY,
+        [BALANCER_REPORTS_OLD] = PROBLEM_REPORTS_OLD,
+        [BALANCER_NOT_SYNCED] = PROBLEM_NOT_SYNCED,
+    };
+
+    assert((size_t)code < ARRAY_LEN(problems));
+    return problems[code];
 }
 
 static void choose_worker(struct coordinator *c, const char *group,
@@ -277,7 +292,7 @@ static void choose_worker(struct coordinator *c, const char *group,
         request.exclude[request.n_exclude++] = exclude[i];
     balancer_pick(c->balancer, &request, &answer);
     if (answer.code != BALANCER_OK) {
-        out->code = balancer_code_name(answer.code);
+        out->code = coordinator_pick_problem(answer.code);
         out->retry_after_ms = answer.retry_after_ms;
         return;
     }
@@ -297,7 +312,7 @@ void coordinator_targets_choose(void *arg, enum node_kind kind,
         choose_master(c, exclude, n_exclude, out);
     else
         choose_worker(c, group, exclude, n_exclude, out);
-    assert((out->code == NULL) == (out->address[0] != '\0'));
+    assert((out->code == PROBLEM_NONE) == (out->address[0] != '\0'));
 }
 
 void coordinator_targets_unused(void *arg, enum node_kind kind,

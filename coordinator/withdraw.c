@@ -33,7 +33,7 @@ static void withdrawn(struct withdrawal *w)
     coordinator_request_end(&w->base, &answer);
 }
 
-static void refuse(struct withdrawal *w, const char *code, const char *why)
+static void refuse(struct withdrawal *w, enum problem code, const char *why)
 {
     struct coordinator_reply answer = {.code = code};
 
@@ -90,12 +90,12 @@ static void on_read(void *arg, const struct registry_reply *reply)
     if (r->phase == FAILOVER_ABORTED && strcmp(r->why, "withdrawn") == 0)
         withdrawn(w); /* again, or ours of unknown outcome */
     else if (failover_phase_final(r->phase))
-        refuse(w, "finished", "is over");
+        refuse(w, PROBLEM_FINISHED, "is over");
     else if (r->phase != FAILOVER_QUEUED && r->phase != FAILOVER_HELD)
-        refuse(w, "running", "has begun and goes to its end");
+        refuse(w, PROBLEM_RUNNING, "has begun and goes to its end");
     else if (r->then[0] == '\0')
         refuse(
-            w, "not_ordered",
+            w, PROBLEM_NOT_ORDERED,
             "was ordered by nobody: what holds it back decides, or its node");
     else
         write_back(w);

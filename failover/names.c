@@ -23,7 +23,8 @@ static const struct {
     FAILOVER_OUTCOMES(OUTCOME)};
 
 static const struct {
-    const char *code, *text;
+    enum problem code;
+    const char *text;
 } answers[] = {
 #define ANSWER(name, code, text) [name] = {code, text},
     FAILOVER_ANSWERS(ANSWER)};
@@ -66,7 +67,7 @@ bool failover_outcome_is_in_vain(enum failover_outcome o)
     return outcomes[o].in_vain;
 }
 
-const char *failover_answer_code(enum failover_answer a)
+enum problem failover_answer_code(enum failover_answer a)
 {
     assert((size_t)a < ARRAY_LEN(answers));
     return answers[a].code;

@@ -6,7 +6,7 @@
 #ifndef PELORUS_FAILOVER_NAMES_H
 #define PELORUS_FAILOVER_NAMES_H
 
-#include <stdbool.h>
+#include "cluster/problem.h"
 
 /* Why a failover began, or is held back. X(name, word of the record, did the
  * owner die, was it a person's: such a one is not taken back) */
@@ -44,32 +44,31 @@
     X(FAILOVER_WAS_ASSIGNED, "assigned", false)                                \
     X(FAILOVER_WAS_COLLECTED, "collected", false)
 
-/* What a person's order is answered. X(name, code of the API, NULL: accepted,
- * text) */
+/* What a person's order is answered. X(name, problem, text) */
 #define FAILOVER_ANSWERS(X)                                                    \
-    X(FAILOVER_ACCEPTED, NULL, "accepted")                                     \
-    X(FAILOVER_IS_ALIVE, "alive",                                              \
+    X(FAILOVER_ACCEPTED, PROBLEM_NONE, "accepted")                             \
+    X(FAILOVER_IS_ALIVE, PROBLEM_ALIVE,                                        \
       "the node is registered; force takes its work regardless")               \
-    X(FAILOVER_IS_RUNNING, "running",                                          \
+    X(FAILOVER_IS_RUNNING, PROBLEM_RUNNING,                                    \
       "a failover of this address is under way")                               \
-    X(FAILOVER_NOT_FOUND, "not_found",                                         \
+    X(FAILOVER_NOT_FOUND, PROBLEM_NOT_FOUND,                                   \
       "no work was ever given to this address, and no process of it was seen " \
       "here that is gone")                                                     \
-    X(FAILOVER_NOT_READABLE, "unreadable",                                     \
+    X(FAILOVER_NOT_READABLE, PROBLEM_UNREADABLE,                               \
       "the gate, the failover or the registration of this address cannot be "  \
       "read; see the log")                                                     \
-    X(FAILOVER_PLAN_CHANGED, "plan_changed",                                   \
+    X(FAILOVER_PLAN_CHANGED, PROBLEM_PLAN_CHANGED,                             \
       "the plan is not the one that was approved any more")                    \
-    X(FAILOVER_BUSY, "busy",                                                   \
+    X(FAILOVER_BUSY, PROBLEM_BUSY,                                             \
       "others changed the address all the time; try again")                    \
-    X(FAILOVER_NO_REGISTRY, "registry_unavailable",                            \
+    X(FAILOVER_NO_REGISTRY, PROBLEM_TROUBLE_UNREACHABLE,                       \
       "the registry could not be had in time; nothing was begun")              \
-    X(FAILOVER_WENT_BACK, "registry_went_back",                                \
+    X(FAILOVER_WENT_BACK, PROBLEM_TROUBLE_WENT_BACK,                           \
       "the registry is not what it was; nothing was begun, and nothing is "    \
       "until a person has accepted it")                                        \
-    X(FAILOVER_OUTCOME_UNKNOWN, "outcome_unknown",                             \
+    X(FAILOVER_OUTCOME_UNKNOWN, PROBLEM_OUTCOME_UNKNOWN,                       \
       "the failover may have begun; ask for its record")                       \
-    X(FAILOVER_CANCELLED, "cancelled", "this coordinator is stopping")
+    X(FAILOVER_CANCELLED, PROBLEM_CANCELLED, "this coordinator is stopping")
 
 #define FAILOVER_ENUM_NAME(name, ...) name,
 enum failover_cause { FAILOVER_CAUSES(FAILOVER_ENUM_NAME) };
@@ -87,8 +86,8 @@ bool failover_cause_is_a_persons(enum failover_cause c);
 const char *failover_outcome_name(enum failover_outcome o);
 bool failover_outcome_is_in_vain(enum failover_outcome o);
 
-/* NULL: accepted */
-const char *failover_answer_code(enum failover_answer a);
+/* NONE: accepted */
+enum problem failover_answer_code(enum failover_answer a);
 const char *failover_answer_text(enum failover_answer a);
 
 #endif

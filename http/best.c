@@ -216,7 +216,7 @@ static void answer_none(struct http_request *r, const char *group,
                  "`candidates` says why",
                  group);
     r->retry_after_ms = got->retry_after_ms;
-    http_problem_open(r, balancer_code_name(got->code), detail);
+    http_problem_open(r, coordinator_pick_problem(got->code), detail);
     if (got->code == BALANCER_ALL_BUSY || got->code == BALANCER_REPORTS_OLD)
         put_candidates(r, &r->out, ask, explain ? HTTP_ANSWER_MAX : BUSY_MAX);
     put_stale(r, &r->out);
@@ -248,11 +248,12 @@ static bool read_excluded(struct http_request *r, struct excluded *e,
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
                               add_excluded, e);
     if (e->too_many)
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "query parameter exclude: at most %d addresses",
                      BALANCER_EXCLUDE_MAX);
     else if (e->bad.code != ERR_OK)
-        http_problem(r, "invalid", "query parameter exclude: %s", e->bad.msg);
+        http_problem(r, PROBLEM_INVALID, "query parameter exclude: %s",
+                     e->bad.msg);
     return !e->too_many && e->bad.code == ERR_OK;
 }
 
@@ -301,7 +302,7 @@ static void pick_ended(struct http_request *r,
     pick_id pick;
 
     if (!read_pick(r->param[0], &pick)) {
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "a pick is what workers/best said in `pick`");
         return;
     }

@@ -191,7 +191,7 @@ static void settings_done(void *arg, const struct coordinator_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL) {
+    if (reply->code != PROBLEM_NONE) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else {
         const struct settings *s = reply->settings;
@@ -231,7 +231,7 @@ static bool member_duration(struct http_request *r, const char *name,
         return false;
     if (text == NULL || units_duration(text, out, &err) == 0)
         return true;
-    http_problem(r, "invalid_value", "%s: %s", name, err.msg);
+    http_problem(r, PROBLEM_INVALID_VALUE, "%s: %s", name, err.msg);
     return false;
 }
 
@@ -242,7 +242,7 @@ static bool read_patch(struct http_request *r, struct settings_patch *p)
     p->paused = -1;
     p->brake_override_ms = -1;
     if (paused != NULL && !cJSON_IsBool(paused)) {
-        http_problem(r, "invalid_json", "paused: true or false");
+        http_problem(r, PROBLEM_INVALID_JSON, "paused: true or false");
         return false;
     }
     if (paused != NULL)
@@ -250,14 +250,14 @@ static bool read_patch(struct http_request *r, struct settings_patch *p)
     if (!member_duration(r, "paused_for", &p->paused_for_ms))
         return false;
     if (json_str(r->json, "paused_for") != NULL && p->paused_for_ms == 0) {
-        http_problem(r, "invalid_value",
+        http_problem(r, PROBLEM_INVALID_VALUE,
                      "paused_for: 0s is no time; without it a pause lasts "
                      "until it is lifted (paused false)");
         return false;
     }
     if (p->paused != 1 &&
         cJSON_GetObjectItemCaseSensitive(r->json, "paused_for") != NULL) {
-        http_problem(r, "invalid_value",
+        http_problem(r, PROBLEM_INVALID_VALUE,
                      "paused_for: only beside \"paused\": true");
         return false;
     }

@@ -269,18 +269,22 @@ static bool sent_a_part(const struct http_conn *conn, mono_ms now)
 
 static void say_late(const struct http_conn *conn)
 {
-    static const char body[] =
-        "{\"type\":\"about:blank\",\"title\":\"The request did not arrive in "
-        "time\",\"status\":408,\"code\":\"request_timeout\",\"detail\":\"a "
-        "request arrives within http.request-timeout\"}";
-    char text[sizeof(body) + 192];
-    int n = snprintf(text, sizeof(text),
-                     "HTTP/1.1 408 Request Timeout\r\n"
-                     "Content-Type: application/problem+json\r\n"
-                     "Content-Length: %zu\r\nCache-Control: no-store\r\n"
-                     "Connection: close\r\n\r\n%s",
-                     sizeof(body) - 1, body);
+    char body[256], text[sizeof(body) + 192];
+    int n = snprintf(body, sizeof(body),
+                     "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,"
+                     "\"code\":\"%s\",\"detail\":\"a request arrives within "
+                     "http.request-timeout\"}",
+                     problem_title(PROBLEM_REQUEST_TIMEOUT),
+                     problem_status(PROBLEM_REQUEST_TIMEOUT),
+                     problem_code(PROBLEM_REQUEST_TIMEOUT));
 
+    assert(n > 0 && (size_t)n < sizeof(body));
+    n = snprintf(text, sizeof(text),
+                 "HTTP/1.1 408 Request Timeout\r\n"
+                 "Content-Type: application/problem+json\r\n"
+                 "Content-Length: %d\r\nCache-Control: no-store\r\n"
+                 "Connection: close\r\n\r\n%s",
+                 n, body);
     assert(n > 0 && (size_t)n < sizeof(text));
     (void)!send(conn->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

@@ -56,9 +56,10 @@ static void got(void *arg, const struct coordinator_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL && strcmp(reply->code, "not_found") == 0)
-        http_problem(r, "not_found", "no failover %s is kept", r->param[0]);
-    else if (reply->code != NULL)
+    if (reply->code == PROBLEM_NOT_FOUND)
+        http_problem(r, PROBLEM_NOT_FOUND, "no failover %s is kept",
+                     r->param[0]);
+    else if (reply->code != PROBLEM_NONE)
         http_refuse(r, reply->code, &reply->err, 0);
     else
         put_record(r, http_json(r, 200), &reply->failovers[0]);
@@ -105,7 +106,7 @@ static void write_page(struct http_request *r,
     while (cursor != NULL && i < n && strcmp(all[i].id, cursor) != 0)
         i++;
     if (cursor != NULL && i++ == n) {
-        http_problem(r, "cursor_gone",
+        http_problem(r, PROBLEM_CURSOR_GONE,
                      "failover %.64s is not kept any more: begin again without "
                      "a cursor; the newest come first",
                      cursor);
@@ -132,7 +133,7 @@ static void listed(void *arg, const struct coordinator_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL)
+    if (reply->code != PROBLEM_NONE)
         http_refuse(r, reply->code, &reply->err, 0);
     else
         write_page(r, reply->failovers, reply->n_failovers, r->limit);
@@ -153,7 +154,7 @@ void http_failovers_list(struct http_request *r)
 
     r->limit = HTTP_LIMIT;
     if (cursor != NULL && work_check_id(cursor, &err) != 0)
-        http_problem(r, "invalid", HTTP_BAD_CURSOR);
+        http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
     else if (http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &r->limit))
         http_on_loop(r, list_failovers);
 }
@@ -189,7 +190,7 @@ static void ordered(void *arg, const struct engine_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL) {
+    if (reply->code != PROBLEM_NONE) {
         http_refuse_open(r, reply->code, reply->err.msg);
     } else {
         json_open(http_json(r, reply->etag != NULL ? 200 : 202), NULL, '{');
@@ -244,14 +245,14 @@ static bool read_target(struct http_request *r, const char **address)
     if (!http_member(r, "kind", &kind) || !http_member(r, "address", address))
         return false;
     if (kind == NULL || *address == NULL)
-        http_problem(r, "invalid_json", "kind and address are expected");
+        http_problem(r, PROBLEM_INVALID_JSON, "kind and address are expected");
     else if (node_kind_parse(kind, &r->kind) != 0)
-        http_problem(r, "invalid_value",
+        http_problem(r, PROBLEM_INVALID_VALUE,
                      "kind: %.64s: no such kind; there are master, worker and "
                      "alert-server",
                      kind);
     else
-        return http_address(r, "invalid_value", *address);
+        return http_address(r, PROBLEM_INVALID_VALUE, *address);
     return false;
 }
 
@@ -263,7 +264,7 @@ static void start_failover(void *arg)
     char etag[40];
 
     if (engine == NULL) {
-        http_problem(r, "invalid_value",
+        http_problem(r, PROBLEM_INVALID_VALUE,
                      "kind: %s; it owns no work, and no hook of "
                      "failover.hook-kinds fails it over",
                      node_kind_name(r->kind));

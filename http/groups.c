@@ -30,7 +30,7 @@ void http_groups_list(struct http_request *r)
 
     if (cursor != NULL &&
         (cursor[0] == '\0' || node_clean_group(cursor, clean, NULL) != 0)) {
-        http_problem(r, "invalid", HTTP_BAD_CURSOR);
+        http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
         return;
     }
     if (!http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
@@ -67,7 +67,7 @@ void http_group_get(struct http_request *r)
     s = coordinator_snapshot(r->h->coordinator);
     g = coordinator_snapshot_group(s, r->param[0]);
     if (g == NULL) {
-        http_problem(r, "group_not_found", "no group %s", r->param[0]);
+        http_problem(r, PROBLEM_GROUP_NOT_FOUND, "no group %s", r->param[0]);
     } else {
         b = http_json(r, 200);
         json_open(b, NULL, '{');
@@ -86,10 +86,10 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL && strcmp(reply->code, "not_found") == 0) {
-        http_problem(r, "group_not_found",
+    if (reply->code == PROBLEM_NOT_FOUND) {
+        http_problem(r, PROBLEM_GROUP_NOT_FOUND,
                      "no group %s is defined over the API", r->param[0]);
-    } else if (reply->code != NULL) {
+    } else if (reply->code != PROBLEM_NONE) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else if (r->method == HTTP_DELETE) {
         http_no_content(r);
@@ -132,17 +132,17 @@ void http_group_put(struct http_request *r)
         return;
     list = cJSON_GetObjectItemCaseSensitive(r->json, "addresses");
     if (!cJSON_IsArray(list)) {
-        http_problem(r, "invalid_json",
+        http_problem(r, PROBLEM_INVALID_JSON,
                      "addresses: an array of host:port is expected");
         return;
     }
     cJSON_ArrayForEach(item, list)
     {
         if (!cJSON_IsString(item)) {
-            http_problem(r, "invalid_json", "addresses: only strings");
+            http_problem(r, PROBLEM_INVALID_JSON, "addresses: only strings");
             return;
         }
-        if (!http_address(r, "invalid_value", item->valuestring))
+        if (!http_address(r, PROBLEM_INVALID_VALUE, item->valuestring))
             return;
     }
     http_on_loop(r, put_group_on_loop);

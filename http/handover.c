@@ -41,7 +41,7 @@ static void begin_on_loop(void *arg)
 
     DL_APPEND(h->on_loop, r);
     if (__atomic_load_n(&h->closed, __ATOMIC_SEQ_CST) != 0) {
-        http_problem(r, "leaving", NULL);
+        http_problem(r, PROBLEM_LEAVING, NULL);
         http_answer(r);
         return;
     }
@@ -61,7 +61,7 @@ void http_on_loop(struct http_request *r, loop_f *fn)
     }
     assert(!r->handed && r->wait == NULL);
     if (!count_in(h)) {
-        http_problem(r, "leaving", NULL);
+        http_problem(r, PROBLEM_LEAVING, NULL);
         return;
     }
     r->on_loop = fn;
@@ -69,7 +69,7 @@ void http_on_loop(struct http_request *r, loop_f *fn)
     r->refs++; /* nobody else has it yet */
     MHD_suspend_connection(r->connection);
     if (loop_post(h->loop, begin_on_loop, r) != 0) {
-        http_problem(r, "too_many_waiting", NULL);
+        http_problem(r, PROBLEM_TOO_MANY_WAITING, NULL);
         r->refs--;
         resume(h, r->connection);
     }
@@ -143,7 +143,7 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
     }
     if (coordinator_wait(c, topic, kind, address, seen, wait_ms, on_woken, r,
                          &r->wait) != 0) {
-        http_problem(r, "too_many_waiting", NULL);
+        http_problem(r, PROBLEM_TOO_MANY_WAITING, NULL);
         http_answer(r);
     }
 }
@@ -198,9 +198,9 @@ void http_refuse_all(struct http *h)
         DL_DELETE(h->on_loop, r);
         r->refused = true;
         if (r->method == HTTP_GET)
-            http_problem(r, "leaving", NULL);
+            http_problem(r, PROBLEM_LEAVING, NULL);
         else
-            http_problem(r, "outcome_unknown",
+            http_problem(r, PROBLEM_OUTCOME_UNKNOWN,
                          "this coordinator is shutting down; look at another "
                          "whether it was done");
         resume(h, r->connection);

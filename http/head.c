@@ -97,15 +97,15 @@ bool http_head_fits(struct http_request *r, const char *version)
     if (fault == NULL && r->handler != NULL && r->bodiless &&
         (head.encoding > 0 || length > 0))
         fault = "this method takes no body";
-    if (r->fault != NULL)
+    if (r->fault != PROBLEM_NONE)
         http_problem(r, r->fault, NULL);
     else if (fault != NULL)
-        http_problem(r, "invalid", "%s", fault);
+        http_problem(r, PROBLEM_INVALID, "%s", fault);
     else if (head.size > HTTP_HEAD_MAX)
-        http_problem(r, "head_too_large", "headers take at most %zu bytes",
-                     HTTP_HEAD_MAX);
+        http_problem(r, PROBLEM_HEAD_TOO_LARGE,
+                     "headers take at most %zu bytes", HTTP_HEAD_MAX);
     else if (length > HTTP_BODY_DRAIN)
-        http_problem(r, "too_large", "a body takes at most %zu bytes",
+        http_problem(r, PROBLEM_TOO_LARGE, "a body takes at most %zu bytes",
                      HTTP_BODY_MAX);
     else {
         bool body = head.encoding > 0 || length > 0;
@@ -120,12 +120,12 @@ bool http_head_fits(struct http_request *r, const char *version)
 
 /* A NUL would end the path for us, and not for others; a blank ends the target
  * for others, and not for the library. */
-const char *http_uri_fault(const char *uri)
+enum problem http_uri_fault(const char *uri)
 {
     if (strnlen(uri, HTTP_URI_MAX + 1) > HTTP_URI_MAX)
-        return "uri_too_long";
+        return PROBLEM_URI_TOO_LONG;
     for (const char *p = uri; *p != '\0'; p++)
         if ((unsigned char)*p <= ' ' || *p == '\177')
-            return "bad_uri";
-    return strstr(uri, "%00") != NULL ? "bad_uri" : NULL;
+            return PROBLEM_BAD_URI;
+    return strstr(uri, "%00") != NULL ? PROBLEM_BAD_URI : PROBLEM_NONE;
 }

@@ -66,9 +66,9 @@ struct http_request {
     int refs;   /* atomic: libmicrohttpd's, and the loop's if handed */
     bool begun; /* its head was complete; counted in h->in_flight */
     enum http_method method;
-    bool head;         /* HEAD: as GET, without counting and without a body */
-    bool bodiless;     /* GET, HEAD: a body would be a mistake */
-    const char *fault; /* of its line: a code; NULL it is fine */
+    bool head;          /* HEAD: as GET, without counting and without a body */
+    bool bodiless;      /* GET, HEAD: a body would be a mistake */
+    enum problem fault; /* of its line; NONE: it is fine */
     http_handler_f *handler;
     const char *query; /* as in struct http_route; NULL: any */
     bool takes_body;
@@ -131,17 +131,19 @@ struct http {
 /* --- answering (answer.c) ----------------------------------------------------
  */
 
-/* An RFC 9457 problem; `code` is one of the table in answer.c. `fmt` is the
- * detail for people; NULL: the code's own title says it all. */
-void http_problem(struct http_request *r, const char *code, const char *fmt,
+/* An RFC 9457 problem, not NONE, with its status. `fmt` is the detail for
+ * people; NULL: the problem's own title says it all. */
+void http_problem(struct http_request *r, enum problem code, const char *fmt,
                   ...) PRINTF_LIKE(3, 4);
 /* The same, left open for members of its own: end with json_close(). */
-void http_problem_open(struct http_request *r, const char *code,
+void http_problem_open(struct http_request *r, enum problem code,
                        const char *detail);
-/* A problem from an operation's code, with its error as the detail. */
-void http_refuse_open(struct http_request *r, const char *code,
+/* Why an operation was refused, its error's message being the detail; where
+ * that says only that the registry cannot be had, why, if it is known. The
+ * first is left open as above. Loop thread. */
+void http_refuse_open(struct http_request *r, enum problem code,
                       const char *msg);
-void http_refuse(struct http_request *r, const char *code,
+void http_refuse(struct http_request *r, enum problem code,
                  const struct err *err, int64_t retry_after_ms);
 
 /* 204, without a body. */
@@ -201,9 +203,9 @@ bool http_query_instance(struct http_request *r, const char **instance);
 bool http_query_kind(struct http_request *r, int *kind);
 bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind);
 bool http_param_address(struct http_request *r, unsigned i);
-/* An address that a client names, by `code` where it is none: as
+/* An address that a client names, refused by `code` where it is none: as
  * node_ask_address() wants it, or as a node that is known writes its own. */
-bool http_address(struct http_request *r, const char *code,
+bool http_address(struct http_request *r, enum problem code,
                   const char *address);
 /* The id of a work item or of a failover. */
 bool http_param_id(struct http_request *r, unsigned i);
@@ -304,8 +306,8 @@ http_handler_f http_livez, http_readyz, http_openapi, http_root;
 
 /* Is the request's head acceptable? If not, a problem is filled in. */
 bool http_head_fits(struct http_request *r, const char *version);
-/* What is wrong with the request's target, as a code, or NULL. */
-const char *http_uri_fault(const char *uri);
+/* What is wrong with the request's target, or NONE. */
+enum problem http_uri_fault(const char *uri);
 
 /* --- connections (conns.c) ------------------------------------------------ */
 

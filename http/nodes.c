@@ -122,7 +122,7 @@ static bool read_filter(struct http_request *r, struct filter *f)
     if (f->cursor != NULL &&
         (f->cursor[0] < '0' || f->cursor[0] >= '0' + NODE_KINDS ||
          f->cursor[1] != '/' || node_check_address(f->cursor + 2, NULL) != 0)) {
-        http_problem(r, "invalid", HTTP_BAD_CURSOR);
+        http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
         return false;
     }
     return http_query_kind(r, &f->kind) && http_query_group(r, f->group) &&
@@ -249,7 +249,7 @@ static void get_node(struct http_request *r)
     s = coordinator_snapshot(r->h->coordinator);
     n = coordinator_snapshot_node(s, kind, r->param[1]);
     if (n == NULL) {
-        http_problem(r, "not_found", "no %s %s is known", r->param[0],
+        http_problem(r, PROBLEM_NOT_FOUND, "no %s %s is known", r->param[0],
                      r->param[1]);
         put_index(r, NULL, s, kind, r->param[1]); /* to wait until it comes */
     } else {
@@ -300,7 +300,7 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL) {
+    if (reply->code != PROBLEM_NONE) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else {
         b = http_json(r, reply->created ? 201 : 200);
@@ -359,10 +359,10 @@ static void delete_done(void *arg, const struct coordinator_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code == NULL)
+    if (reply->code == PROBLEM_NONE)
         http_no_content(r);
-    else if (strcmp(reply->code, "not_found") == 0)
-        http_problem(r, "not_found", "%s %s is not registered over HTTP",
+    else if (reply->code == PROBLEM_NOT_FOUND)
+        http_problem(r, PROBLEM_NOT_FOUND, "%s %s is not registered over HTTP",
                      r->param[0], r->param[1]);
     else
         http_refuse(r, reply->code, &reply->err, 0);
@@ -396,7 +396,7 @@ void http_node_delete(struct http_request *r)
 
 /* --- orders at the gate --------------------------------------------------- */
 
-static void order_done(void *arg, const char *code, const struct err *err,
+static void order_done(void *arg, enum problem code, const struct err *err,
                        const struct gate *gate)
 {
     char address[NODE_ADDRESS_MAX + 1], key[REGISTRY_KEY_MAX + 1];
@@ -406,7 +406,7 @@ static void order_done(void *arg, const char *code, const struct err *err,
 
     if (r == NULL)
         return;
-    if (code != NULL) {
+    if (code != PROBLEM_NONE) {
         http_refuse(r, code, err, 0);
     } else {
         b = http_json(r, 200);
@@ -451,7 +451,7 @@ static void order(struct http_request *r, enum gate_order_what what)
         !http_query_duration(r, "for", 1000, FOR_MAX_MS, &r->ttl_ms))
         return;
     if (r->kind == NODE_ALERT_SERVER)
-        http_problem(r, "invalid_value", "an alert-server owns no work");
+        http_problem(r, PROBLEM_INVALID_VALUE, "an alert-server owns no work");
     else
         http_on_loop(r, give_order);
 }

@@ -111,14 +111,15 @@ bool http_query_sound(struct http_request *r)
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
                               add_argument, &a);
     if (a.wrong != NULL)
-        http_problem(r, "invalid", "query parameter %.64s: %s", a.wrong, a.why);
+        http_problem(r, PROBLEM_INVALID, "query parameter %.64s: %s", a.wrong,
+                     a.why);
     else if (a.unknown != NULL && a.known[0] != '\0')
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "query parameter %.64s: there is none of that name; there "
                      "are: %s",
                      a.unknown, a.known);
     else if (a.unknown != NULL)
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "query parameter %.64s: this takes no parameters",
                      a.unknown);
     else
@@ -138,8 +139,8 @@ bool http_query_flag(struct http_request *r, const char *name, bool *value)
     *value = there && (text == NULL || strcmp(text, "1") == 0);
     if (text == NULL || *value || strcmp(text, "0") == 0)
         return true;
-    http_problem(r, "invalid", "query parameter %s: 1 or 0, not \"%.32s\"",
-                 name, text);
+    http_problem(r, PROBLEM_INVALID,
+                 "query parameter %s: 1 or 0, not \"%.32s\"", name, text);
     return false;
 }
 
@@ -157,11 +158,11 @@ bool http_query_group(struct http_request *r, char clean[NODE_GROUP_MAX + 1])
     if (text == NULL)
         return true;
     if (is_blank(text))
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "query parameter group: it is empty; name one, or leave "
                      "it out");
     else if (node_clean_group(text, clean, &err) != 0)
-        http_problem(r, "invalid", "query parameter group: %s", err.msg);
+        http_problem(r, PROBLEM_INVALID, "query parameter group: %s", err.msg);
     else
         return true;
     return false;
@@ -184,8 +185,8 @@ bool http_query_word(struct http_request *r, const char *name, int last,
     buf_init(&names, 256);
     for (int i = 0; i <= last; i++)
         buf_printf(&names, "%s%s", i > 0 ? ", " : "", name_of(i));
-    http_problem(r, "invalid", "query parameter %s: %.64s; there are %s", name,
-                 text, buf_text(&names));
+    http_problem(r, PROBLEM_INVALID, "query parameter %s: %.64s; there are %s",
+                 name, text, buf_text(&names));
     buf_close(&names);
     return false;
 }
@@ -197,7 +198,7 @@ bool http_query_instance(struct http_request *r, const char **instance)
     *instance = http_query(r, "instance");
     if (*instance == NULL || node_check_instance(*instance, &err) == 0)
         return true;
-    http_problem(r, "invalid", "query parameter %s", err.msg);
+    http_problem(r, PROBLEM_INVALID, "query parameter %s", err.msg);
     return false;
 }
 
@@ -211,7 +212,7 @@ bool http_query_int(struct http_request *r, const char *name, int64_t min,
         return true;
     if (units_int(text, min, max, value, &err) == 0)
         return true;
-    http_problem(r, "invalid", "query parameter %s: %s", name, err.msg);
+    http_problem(r, PROBLEM_INVALID, "query parameter %s: %s", name, err.msg);
     return false;
 }
 
@@ -224,13 +225,14 @@ bool http_query_duration(struct http_request *r, const char *name, int64_t min,
     if (text == NULL)
         return true;
     if (units_duration(text, value, &err) != 0) {
-        http_problem(r, "invalid", "query parameter %s: %s", name, err.msg);
+        http_problem(r, PROBLEM_INVALID, "query parameter %s: %s", name,
+                     err.msg);
         return false;
     }
     if (*value < min || *value > max) {
         char low[UNITS_DURATION_SIZE], high[UNITS_DURATION_SIZE];
 
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "query parameter %s: %.40s is outside %s to %s", name,
                      text, units_format_duration(min, low),
                      units_format_duration(max, high));
@@ -248,7 +250,7 @@ bool http_query_kind(struct http_request *r, int *kind)
     if (text == NULL)
         return true;
     if (node_kind_parse(text, &k) != 0) {
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "query parameter kind: %.64s; there are master, worker "
                      "and alert-server",
                      text);
@@ -263,13 +265,14 @@ bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind)
     assert(i < HTTP_PARAMS_MAX);
     if (node_kind_parse(r->param[i], kind) == 0)
         return true;
-    http_problem(r, "not_found",
+    http_problem(r, PROBLEM_NOT_FOUND,
                  "no such kind: %s; there are master, worker and alert-server",
                  r->param[i]);
     return false;
 }
 
-bool http_address(struct http_request *r, const char *code, const char *address)
+bool http_address(struct http_request *r, enum problem code,
+                  const char *address)
 {
     char canonical[NODE_ADDRESS_MAX + 1];
     struct snapshot *s;
@@ -294,7 +297,7 @@ bool http_address(struct http_request *r, const char *code, const char *address)
 bool http_param_address(struct http_request *r, unsigned i)
 {
     assert(i < HTTP_PARAMS_MAX);
-    if (!http_address(r, "invalid", r->param[i]))
+    if (!http_address(r, PROBLEM_INVALID, r->param[i]))
         return false;
     (void)node_canonical(r->param[i], r->param[i]);
     return true;
@@ -307,7 +310,7 @@ bool http_param_id(struct http_request *r, unsigned i)
     assert(i < HTTP_PARAMS_MAX);
     if (work_check_id(r->param[i], &err) == 0)
         return true;
-    http_problem(r, "invalid", "%s", err.msg);
+    http_problem(r, PROBLEM_INVALID, "%s", err.msg);
     return false;
 }
 
@@ -318,11 +321,11 @@ bool http_param_group(struct http_request *r, unsigned i)
 
     assert(i < HTTP_PARAMS_MAX);
     if (is_blank(r->param[i])) {
-        http_problem(r, "invalid", "the name of the group is empty");
+        http_problem(r, PROBLEM_INVALID, "the name of the group is empty");
         return false;
     }
     if (node_clean_group(r->param[i], clean, &err) != 0) {
-        http_problem(r, "invalid", "%s", err.msg);
+        http_problem(r, PROBLEM_INVALID, "%s", err.msg);
         return false;
     }
     memcpy(r->param[i], clean, sizeof(clean));
@@ -335,13 +338,13 @@ bool http_query_epoch(struct http_request *r, uint64_t *epoch)
     struct err err;
 
     if (text == NULL) {
-        http_problem(r, "epoch_required",
+        http_problem(r, PROBLEM_EPOCH_REQUIRED,
                      "add ?epoch= with the epoch under which it was given");
         return false;
     }
     if (units_uint(text, UINT64_MAX, epoch, &err) == 0 && *epoch > 0)
         return true;
-    http_problem(r, "invalid",
+    http_problem(r, PROBLEM_INVALID,
                  "query parameter epoch: \"%.40s\" is no number from 1; give "
                  "that of the work item",
                  text);
@@ -363,7 +366,7 @@ bool http_body_none(struct http_request *r)
     if (r->body.len == 0 ||
         (r->body.len == 2 && memcmp(r->body.data, "{}", 2) == 0))
         return true;
-    http_problem(r, "invalid",
+    http_problem(r, PROBLEM_INVALID,
                  r->query == NULL || r->query[0] == '\0'
                      ? "this takes no body; leave it out"
                      : "this takes no body; what it may be told stands in the "
@@ -383,25 +386,27 @@ bool http_body(struct http_request *r, bool may_be_empty)
             r->json = cJSON_CreateObject();
             return true;
         }
-        http_problem(r, "invalid_json", "a JSON object is expected as body");
+        http_problem(r, PROBLEM_INVALID_JSON,
+                     "a JSON object is expected as body");
         return false;
     }
     if (type == NULL || !is_json(type)) {
-        http_problem(r, "unsupported_media_type",
+        http_problem(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
                      "Content-Type is %.64s; send application/json",
                      type != NULL ? type : "not given");
         return false;
     }
     if (json_parse(r->body.data, r->body.len, &r->json, &err) != 0) {
-        http_problem(r, "invalid_json", "%s", err.msg);
+        http_problem(r, PROBLEM_INVALID_JSON, "%s", err.msg);
         return false;
     }
     if (!cJSON_IsObject(r->json)) {
-        http_problem(r, "invalid_json", "a JSON object is expected as body");
+        http_problem(r, PROBLEM_INVALID_JSON,
+                     "a JSON object is expected as body");
         return false;
     }
     if (json_unique(r->json, &err) != 0) {
-        http_problem(r, "invalid_json", "%s", err.msg);
+        http_problem(r, PROBLEM_INVALID_JSON, "%s", err.msg);
         return false;
     }
     return true;
@@ -423,7 +428,7 @@ bool http_member_epoch(struct http_request *r, uint64_t *epoch)
         *epoch = (uint64_t)whole;
         return true;
     }
-    http_problem(r, "invalid_json",
+    http_problem(r, PROBLEM_INVALID_JSON,
                  "epoch: a whole number from 1; beyond 2^53 as a string, too");
     return false;
 }
@@ -436,7 +441,7 @@ bool http_member(struct http_request *r, const char *name, const char **value)
     if (item == NULL)
         return true;
     if (!cJSON_IsString(item)) {
-        http_problem(r, "invalid_json", "%s: must be a string%s", name,
+        http_problem(r, PROBLEM_INVALID_JSON, "%s: must be a string%s", name,
                      cJSON_IsNull(item) ? "; leave it out if there is none"
                                         : "");
         return false;
@@ -452,7 +457,7 @@ bool http_member_bool(struct http_request *r, const char *name, bool *value)
     *value = cJSON_IsTrue(item);
     if (item == NULL || cJSON_IsBool(item))
         return true;
-    http_problem(r, "invalid_json", "%s: true or false", name);
+    http_problem(r, PROBLEM_INVALID_JSON, "%s: true or false", name);
     return false;
 }
 
@@ -469,8 +474,9 @@ bool http_members(struct http_request *r, const char *const *known)
         buf_init(&names, 256);
         for (i = 0; known[i] != NULL; i++)
             buf_printf(&names, "%s%s", i > 0 ? ", " : "", known[i]);
-        http_problem(r, "invalid_json", "%.64s: no such member; there are %s",
-                     item->string, buf_text(&names));
+        http_problem(r, PROBLEM_INVALID_JSON,
+                     "%.64s: no such member; there are %s", item->string,
+                     buf_text(&names));
         buf_close(&names);
         return false;
     }

@@ -145,7 +145,8 @@ static enum MHD_Result send_answer(struct http_request *r)
 
     if (r->out.overflow) {
         r->out.overflow = false;
-        http_problem(r, "internal", "the answer is too large; ask for less");
+        http_problem(r, PROBLEM_INTERNAL,
+                     "the answer is too large; ask for less");
     }
     response = MHD_create_response_from_buffer(
         r->out.len, r->out.len > 0 ? r->out.data : NULL,
@@ -205,7 +206,7 @@ static void handle(struct http_request *r)
 {
     (void)http_conn_deadline(r->conn, HTTP_SENDS, 0);
     if (r->body.overflow) {
-        http_problem(r, "too_large", "a body takes at most %zu bytes",
+        http_problem(r, PROBLEM_TOO_LARGE, "a body takes at most %zu bytes",
                      HTTP_BODY_MAX);
         r->close = true;
     } else if (r->handler != NULL && http_query_sound(r) &&

@@ -134,11 +134,11 @@ static void not_found(struct http_request *r, const char *path)
         plain_path(path, before[i], meant, sizeof(meant));
         if (http_route_find(meant, param) == NULL)
             continue;
-        http_problem(r, "not_found", "no such path: %.80s; did you mean %.80s?",
-                     path, meant);
+        http_problem(r, PROBLEM_NOT_FOUND,
+                     "no such path: %.80s; did you mean %.80s?", path, meant);
         return;
     }
-    http_problem(r, "not_found",
+    http_problem(r, PROBLEM_NOT_FOUND,
                  strcasestr(path, "health") != NULL
                      ? "no such path: %.80s; /livez and /readyz tell the health"
                      : "no such path: %.80s; /openapi.yaml lists them",
@@ -206,8 +206,8 @@ static void wrong_method(struct http_request *r, const char *method)
         if ((r->allow >> i & 1u) != 0)
             n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
                                   n > 0 ? ", " : "", http_method_names[i]);
-    http_problem(r, "method_not_allowed", "%.16s does not go here; send %s",
-                 method, names);
+    http_problem(r, PROBLEM_METHOD_NOT_ALLOWED,
+                 "%.16s does not go here; send %s", method, names);
 }
 
 /* OPTIONS: what goes here is in Allow, whatever body came along. Some load
@@ -235,13 +235,14 @@ void http_route(struct http_request *r, const char *target, const char *method)
         (found != NULL || strcmp(target, "*") == 0)) {
         options(r, found);
     } else if (path == NULL) {
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "the target is neither a path nor http://host/path");
     } else if (found == NULL) {
         not_found(r, path);
     } else if (known && found->method[r->method].handler != NULL &&
                !has_params(found, r->param)) {
-        http_problem(r, "invalid", "a part of the path is longer than %d bytes",
+        http_problem(r, PROBLEM_INVALID,
+                     "a part of the path is longer than %d bytes",
                      HTTP_PARAM_MAX);
     } else if (known && found->method[r->method].handler != NULL) {
         r->handler = found->method[r->method].handler;

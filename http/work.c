@@ -18,12 +18,12 @@ static struct work *work_of(struct http_request *r)
 /* A refusal shows the item as it stands: who owns it, at which epoch. */
 static void refuse_item(struct http_request *r, const struct work_reply *reply)
 {
-    if (strcmp(reply->code, "work_not_found") == 0 && reply->id != NULL)
+    if (reply->code == PROBLEM_WORK_NOT_FOUND && reply->id != NULL)
         http_problem(r, reply->code,
                      "no work %.128s is known (done work is forgotten after "
                      "work.keep)",
                      reply->id);
-    else if (strcmp(reply->code, "work_not_found") == 0)
+    else if (reply->code == PROBLEM_WORK_NOT_FOUND)
         http_problem(r, reply->code, NULL);
     else
         http_refuse(r, reply->code, &reply->err, reply->retry_after_ms);
@@ -70,7 +70,7 @@ static void item_done(void *arg, const struct work_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL) {
+    if (reply->code != PROBLEM_NONE) {
         refuse_item(r, reply);
     } else {
         assert(reply->item != NULL);
@@ -93,11 +93,12 @@ static bool read_kind(struct http_request *r, enum node_kind *kind)
     if (!http_member(r, "kind", &text))
         return false;
     if (text == NULL) {
-        http_problem(r, "invalid_json", "kind: master or worker is expected");
+        http_problem(r, PROBLEM_INVALID_JSON,
+                     "kind: master or worker is expected");
         return false;
     }
     if (node_kind_parse(text, kind) != 0 || *kind == NODE_ALERT_SERVER) {
-        http_problem(r, "invalid_value",
+        http_problem(r, PROBLEM_INVALID_VALUE,
                      "kind: %.64s; only a master or a "
                      "worker owns work",
                      text);
@@ -115,7 +116,7 @@ static bool read_policy(struct http_request *r, enum work_policy *policy)
         return false;
     if (text == NULL || work_policy_parse(text, policy) == 0)
         return true;
-    http_problem(r, "invalid_value",
+    http_problem(r, PROBLEM_INVALID_VALUE,
                  "policy: %.64s; there are reassign, hold and drop", text);
     return false;
 }
@@ -126,7 +127,7 @@ static bool read_group(struct http_request *r, const char **group)
         return false;
     if (*group == NULL || (*group)[0] != '\0')
         return true;
-    http_problem(r, "invalid_value",
+    http_problem(r, PROBLEM_INVALID_VALUE,
                  "group: it is empty; name one, or leave it out");
     return false;
 }
@@ -142,7 +143,7 @@ static bool read_payload(struct http_request *r, char **payload)
     if (!work_json_field(r->body.data, r->body.len, "payload", &text, &len))
         return true;
     if (len > (size_t)WORK_PAYLOAD_MAX) {
-        http_problem(r, "too_large", "payload: at most 64 KiB of JSON");
+        http_problem(r, PROBLEM_TOO_LARGE, "payload: at most 64 KiB of JSON");
         return false;
     }
     *payload = mem_strndup(text, len);
@@ -157,7 +158,7 @@ static bool read_startup(struct http_request *r, struct work_submit *what)
     if (!json_field(r->body.data, r->body.len, "startupTime", &number) ||
         (json_whole(number, &what->startup_time) && what->startup_time > 0))
         return true;
-    http_problem(r, "invalid_json",
+    http_problem(r, PROBLEM_INVALID_JSON,
                  "startupTime: a whole number above 0 is expected");
     return false;
 }
@@ -204,7 +205,7 @@ void http_work_post(struct http_request *r)
     if (!http_body(r, false))
         return;
     if (cJSON_GetObjectItemCaseSensitive(r->json, "owner") != NULL) {
-        http_problem(r, "invalid_value",
+        http_problem(r, PROBLEM_INVALID_VALUE,
                      "owner: the balancer chooses; PUT /v1/work/{id} claims");
         return;
     }
@@ -224,11 +225,12 @@ void http_work_put(struct http_request *r)
         !http_member(r, "id", &id))
         return;
     if (owner == NULL)
-        http_problem(r, "invalid_json",
+        http_problem(r, PROBLEM_INVALID_JSON,
                      "owner: the address of the node that claims it");
     else if (id != NULL && strcmp(id, r->param[0]) != 0)
-        http_problem(r, "invalid_value", "id: differs from that of the path");
-    else if (http_address(r, "invalid_value", owner))
+        http_problem(r, PROBLEM_INVALID_VALUE,
+                     "id: differs from that of the path");
+    else if (http_address(r, PROBLEM_INVALID_VALUE, owner))
         http_on_loop(r, submit);
 }
 
@@ -294,7 +296,7 @@ static void fence_checked(void *arg, const struct work_reply *reply)
 
     if (r == NULL)
         return;
-    if (reply->code != NULL) {
+    if (reply->code != PROBLEM_NONE) {
         refuse_item(r, reply);
     } else {
         b = http_json(r, 200);
@@ -328,7 +330,7 @@ void http_fence_check(struct http_request *r)
         !http_member(r, "work", &id))
         return;
     if (id == NULL)
-        http_problem(r, "invalid_json", "work: the id of the work item");
+        http_problem(r, PROBLEM_INVALID_JSON, "work: the id of the work item");
     else if (http_member_epoch(r, &r->epoch))
         http_on_loop(r, check_fence);
 }
@@ -343,7 +345,7 @@ static void listed(void *arg, const struct work_page *page)
 
     if (r == NULL)
         return;
-    if (page->code != NULL) {
+    if (page->code != PROBLEM_NONE) {
         http_refuse(r, page->code, &page->err, 0);
         http_answer(r);
         return;
@@ -378,18 +380,18 @@ static bool read_list(struct http_request *r, struct work_list *list)
         return false;
     list->limit = (size_t)limit;
     if (list->after != NULL && work_check_id(list->after, &err) != 0) {
-        http_problem(r, "invalid", HTTP_BAD_CURSOR);
+        http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
         return false;
     }
     if (list->owner != NULL && list->kind < 0) {
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "owner needs kind=master or kind=worker: an "
                      "address may be both");
         return false;
     }
     if (list->owner == NULL)
         return true;
-    if (!http_address(r, "invalid", list->owner))
+    if (!http_address(r, PROBLEM_INVALID, list->owner))
         return false;
     list->owner = node_canonical(list->owner, r->address);
     return true;

@@ -66,7 +66,7 @@ static void on_settled(void *arg, bool seen, const struct write_index *write)
     if (r == NULL)
         return;
     if (!seen) {
-        http_problem(r, "not_yet",
+        http_problem(r, PROBLEM_NOT_YET,
                      "this coordinator was not shown the write of this index "
                      "within `wait`: ask again, or ask another");
         http_answer(r);
@@ -92,7 +92,9 @@ static void settle(void *arg)
     if (r->h->stopped != NULL ||
         coordinator_look(r->h->coordinator, &write, false, wait_ms, on_settled,
                          r) != 0) {
-        http_problem(r, r->h->stopped != NULL ? "leaving" : "too_many_waiting",
+        http_problem(r,
+                     r->h->stopped != NULL ? PROBLEM_LEAVING
+                                           : PROBLEM_TOO_MANY_WAITING,
                      NULL);
         http_answer(r);
     }
@@ -107,7 +109,7 @@ bool http_settles(struct http_request *r)
     if (index == NULL || !coordinator_index_is(index))
         return false;
     if (!coordinator_index_parse(&write, index))
-        http_problem(r, "invalid",
+        http_problem(r, PROBLEM_INVALID,
                      "query parameter index: give the index of an answer as "
                      "it stands there");
     else if (http_query_wait(r, &wait_ms))

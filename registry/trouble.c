@@ -56,14 +56,6 @@ const char *registry_trouble_advice(enum trouble t)
     return troubles[t].advice;
 }
 
-enum trouble registry_trouble_of_code(const char *code)
-{
-    for (enum trouble t = TROUBLE_NONE + 1; t < TROUBLE_N; t++)
-        if (strcmp(troubles[t].code, code) == 0)
-            return t;
-    return TROUBLE_NONE;
-}
-
 /* --- what was met --------------------------------------------------------- */
 
 struct met {

@@ -103,8 +103,6 @@ const char *registry_trouble_name(enum trouble t);   /* "quota" */
 const char *registry_trouble_code(enum trouble t);   /* "registry_quota" */
 const char *registry_trouble_title(enum trouble t);  /* of an answer */
 const char *registry_trouble_advice(enum trouble t); /* what to do */
-/* By its code, TROUBLE_NONE: it is none. Any thread. */
-enum trouble registry_trouble_of_code(const char *code);
 
 struct registry_trouble {
     enum trouble what;

@@ -15,7 +15,7 @@
 
 static void get_read(struct work_op *op)
 {
-    work_op_reply(op, op->found ? NULL : "work_not_found",
+    work_op_reply(op, op->found ? PROBLEM_NONE : PROBLEM_WORK_NOT_FOUND,
                   op->found ? &op->item : NULL);
 }
 
@@ -38,14 +38,14 @@ static void reply_stale(struct work_op *op)
                   op->item.id, work_state_name(op->item.state),
                   op->item.owner[0] == '\0' ? "" : " by ", op->item.owner,
                   op->item.epoch, op->epoch);
-    work_op_reply(op, "stale_epoch", &op->item);
+    work_op_reply(op, PROBLEM_STALE_EPOCH, &op->item);
 }
 
 /* --- fence check ---------------------------------------------------------- */
 
 static void fence_won(struct work_op *op)
 {
-    work_op_reply(op, NULL, &op->item);
+    work_op_reply(op, PROBLEM_NONE, &op->item);
 }
 
 /* A read may be of a moment ago; a txn is not. A refusal needs no proof: an
@@ -58,7 +58,7 @@ static void fence_read(struct work_op *op)
     if (work_op_evidence(op))
         return;
     if (!op->found) {
-        work_op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
     } else if (op->item.epoch != op->epoch || op->item.state != WORK_ASSIGNED) {
         reply_stale(op);
     } else {
@@ -87,7 +87,7 @@ static void done_won(struct work_op *op)
 {
     if (op->w->config.ended != NULL)
         op->w->config.ended(op->w->config.ended_arg, &op->next_item);
-    work_op_reply(op, NULL, &op->next_item);
+    work_op_reply(op, PROBLEM_NONE, &op->next_item);
 }
 
 /* A record without its marker was read between two writes, or is damaged: one
@@ -128,11 +128,11 @@ static void done_read(struct work_op *op)
     if (work_op_evidence(op))
         return;
     if (!op->found)
-        work_op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
     else if (op->item.epoch != op->epoch || op->item.state == WORK_DROPPED)
         reply_stale(op);
     else if (op->item.state == WORK_DONE)
-        work_op_reply(op, NULL, &op->item);
+        work_op_reply(op, PROBLEM_NONE, &op->item);
     else
         work_op_gather(op, READ(READ_MARKER), done_marked);
 }

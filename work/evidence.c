@@ -153,13 +153,13 @@ static void proven(struct work_op *op)
                   ": it went back in time. Nothing is done on it until a "
                   "person has accepted it (pelorus registry accept-restore)",
                   op->want.id, op->epoch);
-    work_op_reply_unless_doubt(op, "registry_went_back");
+    work_op_reply_unless_doubt(op, PROBLEM_TROUBLE_WENT_BACK);
 }
 
 static void not_there(struct work_op *op)
 {
     op->check_only = false;
-    work_op_reply(op, "work_not_found", NULL);
+    work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
 }
 
 static void below_floor(struct work_op *op)
@@ -168,7 +168,7 @@ static void below_floor(struct work_op *op)
                   "work %s is %s at epoch %" PRIu64 ", not yours at %" PRIu64,
                   op->item.id, work_state_name(op->item.state), op->item.epoch,
                   op->epoch);
-    work_op_reply(op, "stale_epoch", &op->item);
+    work_op_reply(op, PROBLEM_STALE_EPOCH, &op->item);
 }
 
 static void floor_again(struct work_op *op)
@@ -209,7 +209,7 @@ static void floor_read(struct work_op *op)
                       "epoch %" PRIu64 " was never given to work %s: the "
                       "highest is %" PRIu64,
                       op->epoch, op->want.id, highest(op));
-        work_op_reply(op, "invalid", NULL);
+        work_op_reply(op, PROBLEM_INVALID, NULL);
         return;
     }
     op->check_only = true;

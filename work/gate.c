@@ -120,7 +120,7 @@ static bool apply(struct gate *gate, const struct gate_order *order,
 static void gate_won(struct work_op *op)
 {
     op->gate = op->next_gate;
-    work_op_reply(op, NULL, NULL);
+    work_op_reply(op, PROBLEM_NONE, NULL);
 }
 
 static void refuse(struct work_op *op)
@@ -136,7 +136,7 @@ static void refuse(struct work_op *op)
                   : left ? "it has no work to come back to; whoever comes next "
                            "is let in"
                          : "take that back first");
-    work_op_reply(op, "gate_conflict", NULL);
+    work_op_reply(op, PROBLEM_GATE_CONFLICT, NULL);
 }
 
 /* The gate to change; a first one for the process that is registered. */
@@ -164,14 +164,15 @@ static void gate_read_step(struct work_op *op)
         !op->order.undo && !op->doubt && op->order.what != GATE_ORDER_CORDON;
 
     if (absent && op->order.undo) {
-        work_op_reply(op, NULL, NULL); /* there is nothing to take back */
+        work_op_reply(op, PROBLEM_NONE,
+                      NULL); /* there is nothing to take back */
         return;
     }
     if (!present(op)) {
         (void)err_set(&op->trouble, ERR_NOT_FOUND,
                       "%s %s: never had work and is not up",
                       node_kind_name(op->order.kind), op->order_address);
-        work_op_reply_unless_doubt(op, "no_owner");
+        work_op_reply_unless_doubt(op, PROBLEM_NO_OWNER);
         return;
     }
     if (!apply(&op->next_gate, &op->order, op->w->config.clock->wall)) {
@@ -179,7 +180,7 @@ static void gate_read_step(struct work_op *op)
         return;
     }
     if (!absent && !renew && same(&op->gate, &op->next_gate)) {
-        work_op_reply(op, NULL, NULL);
+        work_op_reply(op, PROBLEM_NONE, NULL);
         return;
     }
     work_txn_init(&t);
@@ -236,5 +237,5 @@ void work_gate_order(struct work *w, const struct gate_order *order,
     op->gate_done = done;
     op->arg = arg;
     rc = take(op, order, &op->trouble);
-    work_op_start(op, rc == 0 ? NULL : "invalid");
+    work_op_start(op, rc == 0 ? PROBLEM_NONE : PROBLEM_INVALID);
 }

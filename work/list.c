@@ -123,7 +123,7 @@ static void window_landed(struct work_op *op)
     else if (l->more && l->n < l->what.limit && l->rounds < ROUNDS_MAX)
         window(op);
     else
-        work_op_reply(op, NULL, NULL);
+        work_op_reply(op, PROBLEM_NONE, NULL);
 }
 
 static void on_item(void *arg, const struct registry_reply *reply)
@@ -234,7 +234,7 @@ static void on_page(void *arg, const struct registry_reply *reply)
     }
     for (size_t i = 0; i < reply->n_entries; i++) {
         if (!scan_one(l, &reply->entries[i])) {
-            work_op_reply(op, NULL, NULL);
+            work_op_reply(op, PROBLEM_NONE, NULL);
             return;
         }
     }
@@ -242,7 +242,7 @@ static void on_page(void *arg, const struct registry_reply *reply)
     if (l->more && ++l->rounds < ROUNDS_MAX)
         scan(op, reply->next);
     else
-        work_op_reply(op, NULL, NULL);
+        work_op_reply(op, PROBLEM_NONE, NULL);
 }
 
 static void scan(struct work_op *op, const char *from)
@@ -309,5 +309,5 @@ void work_list(struct work *w, const struct work_list *what, work_page_f *done,
     op->arg = arg;
     op->list = mem_zalloc(sizeof(*op->list));
     rc = take(op->list, what, &op->trouble);
-    work_op_start(op, rc == 0 ? NULL : "invalid");
+    work_op_start(op, rc == 0 ? PROBLEM_NONE : PROBLEM_INVALID);
 }

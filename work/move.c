@@ -11,7 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void refuse(struct work_op *op, const char *code)
+static void refuse(struct work_op *op, enum problem code)
 {
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s is %s at epoch %" PRIu64,
                   op->item.id, work_state_name(op->item.state), op->item.epoch);
@@ -21,7 +21,7 @@ static void refuse(struct work_op *op, const char *code)
 static void move_won(struct work_op *op)
 {
     work_op_used(op);
-    work_op_reply(op, NULL, &op->next_item);
+    work_op_reply(op, PROBLEM_NONE, &op->next_item);
 }
 
 /* Record and markers in one txn; the marker may stand where it stood. */
@@ -61,7 +61,7 @@ static void move_to_wait(struct work_op *op)
     work_item_copy(&op->next_item, &op->item);
     work_item_leave(&op->next_item, op->w->config.clock->wall, false, NULL);
     work_item_unassign(&op->next_item, WORK_WAITING, "", op->floor);
-    op->target.code = NULL;
+    op->target.code = PROBLEM_NONE;
     move(op);
 }
 
@@ -108,13 +108,13 @@ static void handover_read(struct work_op *op)
     if (work_op_evidence(op))
         return;
     if (!op->found) {
-        work_op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
     } else if (handed_over(&op->item, op->epoch)) {
-        work_op_reply(op, NULL, &op->item);
+        work_op_reply(op, PROBLEM_NONE, &op->item);
     } else if (op->item.epoch != op->epoch) {
-        refuse(op, "stale_epoch");
+        refuse(op, PROBLEM_STALE_EPOCH);
     } else if (op->item.state != WORK_ASSIGNED) {
-        refuse(op, "not_assigned");
+        refuse(op, PROBLEM_NOT_ASSIGNED);
     } else {
         work_op_exclude(op, op->item.owner);
         go_on(op);
@@ -144,13 +144,13 @@ static void release_read(struct work_op *op)
     if (work_op_evidence(op))
         return;
     if (!op->found)
-        work_op_reply(op, "work_not_found", NULL);
+        work_op_reply(op, PROBLEM_WORK_NOT_FOUND, NULL);
     else if (ours)
-        work_op_reply(op, NULL, &op->item);
+        work_op_reply(op, PROBLEM_NONE, &op->item);
     else if (op->epoch != 0 && op->item.epoch != op->epoch)
-        refuse(op, "stale_epoch");
+        refuse(op, PROBLEM_STALE_EPOCH);
     else if (op->item.state != WORK_HELD)
-        refuse(op, "not_held");
+        refuse(op, PROBLEM_NOT_HELD);
     else
         go_on(op);
 }

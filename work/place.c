@@ -60,8 +60,8 @@ static void nobody(struct work_op *op)
 {
     op->target.address[0] = '\0';
     assert(!op->target.counted);
-    if (op->target.code == NULL) {
-        op->target.code = "all_busy";
+    if (op->target.code == PROBLEM_NONE) {
+        op->target.code = PROBLEM_ALL_BUSY;
         op->target.retry_after_ms = 1000;
     }
     op->nobody(op);
@@ -86,7 +86,7 @@ static void choose(struct work_op *op)
 
     for (;;) {
         work_op_unpick(op);
-        op->target = (struct work_target){.code = NULL};
+        op->target = (struct work_target){.code = PROBLEM_NONE};
         if (op->n_exclude == WORK_EXCLUDE_MAX) {
             nobody(op);
             return;
@@ -94,7 +94,8 @@ static void choose(struct work_op *op)
         op->w->config.target(op->w->config.target_arg, op->want.kind,
                              op->want.group, (const char *const *)op->exclude,
                              op->n_exclude, &op->target);
-        if (op->target.code != NULL || excluded(op, op->target.address)) {
+        if (op->target.code != PROBLEM_NONE ||
+            excluded(op, op->target.address)) {
             work_op_unpick(op);
             nobody(op);
             return;

@@ -45,7 +45,7 @@ static void reply_standing(struct work_op *op)
     work_op_created(op, &op->item, ours);
 }
 
-static void reply_taken(struct work_op *op, const char *code, const char *why)
+static void reply_taken(struct work_op *op, enum problem code, const char *why)
 {
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s %s", op->want.id, why);
     work_op_reply(op, code, &op->item);
@@ -53,7 +53,7 @@ static void reply_taken(struct work_op *op, const char *code, const char *why)
 
 static void reply_other_body(struct work_op *op)
 {
-    reply_taken(op, "id_conflict",
+    reply_taken(op, PROBLEM_ID_CONFLICT,
                 "exists with another kind, group, policy or payload");
 }
 
@@ -87,7 +87,7 @@ static void submit_nobody(struct work_op *op)
     (void)err_set(&op->trouble, ERR_UNAVAILABLE,
                   "work %s: no %s of group %s takes it: %s", op->want.id,
                   node_kind_name(op->want.kind), op->want.group,
-                  op->target.code);
+                  problem_code(op->target.code));
     work_op_reply_unless_doubt(op, op->target.code);
 }
 
@@ -114,7 +114,7 @@ static void claim_not_up(struct work_op *op)
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: %s %s is not up and open", op->want.id,
                   node_kind_name(op->want.kind), op->want.owner);
-    work_op_reply_unless_doubt(op, "owner_not_up");
+    work_op_reply_unless_doubt(op, PROBLEM_OWNER_NOT_UP);
 }
 
 static void claim_gate(struct work_op *op)
@@ -153,7 +153,7 @@ static void claim_read(struct work_op *op)
                       "work %s: the claim waited for longer than a lease; "
                       "send it again",
                       op->want.id);
-        work_op_reply_unless_doubt(op, "too_late");
+        work_op_reply_unless_doubt(op, PROBLEM_TOO_LATE);
         return;
     }
     op->process = *p;
@@ -162,13 +162,13 @@ static void claim_read(struct work_op *op)
         if (op->item.kind != op->want.kind ||
             strcmp(op->item.owner, op->want.owner) != 0 ||
             !process_same(&op->item.process, p))
-            reply_taken(op, "owned_elsewhere", "has another owner");
+            reply_taken(op, PROBLEM_OWNED_ELSEWHERE, "has another owner");
         else if (same_body(&op->item, &op->want))
             reply_standing(op);
         else
             reply_other_body(op);
     } else if (work_op_epoch_left(op, 0)) {
-        op->target = (struct work_target){.code = NULL};
+        op->target = (struct work_target){.code = PROBLEM_NONE};
         memcpy(op->target.address, op->want.owner, sizeof(op->want.owner));
         work_op_gather(op, READ(READ_GATE), claim_gate);
     }
@@ -237,9 +237,8 @@ static void begin(struct work *w, op_step_f *run,
     op->startup_time = what->startup_time;
     op->age_ms = what->age_ms;
     rc = take(op, what, &op->trouble);
-    work_op_start(op, rc == 0                    ? NULL
-                      : rc == (int)ERR_TOO_LARGE ? "too_large"
-                                                 : "invalid");
+    assert(rc == 0 || rc == (int)ERR_TOO_LARGE || rc == (int)ERR_INVALID);
+    work_op_start(op, problem_of_err((enum err_code)rc));
 }
 
 void work_submit(struct work *w, const struct work_submit *what,

@@ -13,7 +13,6 @@
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS   1000
-#define RETRY_AFTER_MS   1000
 
 /* --- life ----------------------------------------------------------------- */
 
@@ -35,14 +34,14 @@ struct work_op *work_op_new(struct work *w, op_step_f *run)
     return op;
 }
 
-void work_op_start(struct work_op *op, const char *refused)
+void work_op_start(struct work_op *op, enum problem refused)
 {
-    if (refused == NULL && op->w->n_ops > WORK_OPS_MAX) {
-        refused = "busy";
+    if (refused == PROBLEM_NONE && op->w->n_ops > WORK_OPS_MAX) {
+        refused = PROBLEM_BUSY;
         (void)err_set(&op->trouble, ERR_FULL,
                       "%d operations are under way; try again", WORK_OPS_MAX);
     }
-    if (refused != NULL) {
+    if (refused != PROBLEM_NONE) {
         op->refused = refused;
         return;
     }
@@ -61,7 +60,7 @@ void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
     op->epoch = epoch;
     if (rc == 0)
         memcpy(op->want.id, id, strlen(id) + 1);
-    work_op_start(op, rc == 0 ? NULL : "invalid");
+    work_op_start(op, rc == 0 ? PROBLEM_NONE : PROBLEM_INVALID);
 }
 
 static void op_free(struct work_op *op)
@@ -112,43 +111,7 @@ static void op_finish(struct work_op *op)
 
 /* --- replies -------------------------------------------------------------- */
 
-static enum err_code code_of(const char *word)
-{
-    static const struct {
-        const char *word;
-        enum err_code code;
-    } codes[] = {
-        {"work_not_found", ERR_NOT_FOUND},
-        {"no_owner", ERR_NOT_FOUND},
-        {"invalid", ERR_INVALID},
-        {"damaged", ERR_INVALID},
-        {"too_large", ERR_TOO_LARGE},
-        {"outcome_unknown", ERR_UNKNOWN},
-        {"session_lost", ERR_SESSION_LOST},
-        {"cancelled", ERR_CANCELLED},
-        {"busy", ERR_UNAVAILABLE},
-        {"all_busy", ERR_UNAVAILABLE},
-        {"reports_old", ERR_UNAVAILABLE},
-        {"group_empty", ERR_UNAVAILABLE},
-        {"group_not_found", ERR_NOT_FOUND},
-        {"registry_unavailable", ERR_UNAVAILABLE},
-        {"registry_went_back", ERR_WENT_BACK},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(codes); i++)
-        if (strcmp(codes[i].word, word) == 0)
-            return codes[i].code;
-    return ERR_CONFLICT;
-}
-
-static bool passing(const char *word)
-{
-    return strcmp(word, "busy") == 0 ||
-           strcmp(word, "registry_unavailable") == 0 ||
-           strcmp(word, "session_lost") == 0;
-}
-
-static void tell(struct work_op *op, const char *code,
+static void tell(struct work_op *op, enum problem code,
                  const struct work_item *item, bool created)
 {
     struct work_reply reply = {.code = code,
@@ -157,16 +120,16 @@ static void tell(struct work_op *op, const char *code,
                                .id = op->want.id,
                                .wrote = buf_text(&op->wrote)};
 
-    if (code != NULL) {
+    if (code != PROBLEM_NONE) {
         reply.err = op->trouble;
         if (reply.err.code == ERR_OK) {
-            (void)err_set(&reply.err, code_of(code), "work %s: %s", op->want.id,
-                          code);
+            (void)err_set(&reply.err,
+                          problem_status(code) == 404 ? ERR_NOT_FOUND
+                                                      : ERR_CONFLICT,
+                          "work %s: %s", op->want.id, problem_code(code));
         }
-        reply.retry_after_ms = op->target.code != NULL
-                                   ? op->target.retry_after_ms
-                               : passing(code) ? RETRY_AFTER_MS
-                                               : 0;
+        if (op->target.code != PROBLEM_NONE)
+            reply.retry_after_ms = op->target.retry_after_ms;
     }
     if (op->type == OP_WORK) {
         op->done(op->arg, &reply);
@@ -175,7 +138,7 @@ static void tell(struct work_op *op, const char *code,
     } else {
         struct work_page page = {.code = code, .err = reply.err};
 
-        if (code == NULL)
+        if (code == PROBLEM_NONE)
             work_list_page(op->list, &page);
         op->page_done(op->arg, &page);
     }
@@ -186,12 +149,12 @@ void work_op_created(struct work_op *op, const struct work_item *item,
 {
     assert(!op->finished);
     op->w->replying = true;
-    tell(op, NULL, item, created);
+    tell(op, PROBLEM_NONE, item, created);
     op->w->replying = false;
     op_finish(op);
 }
 
-void work_op_reply(struct work_op *op, const char *code,
+void work_op_reply(struct work_op *op, enum problem code,
                    const struct work_item *item)
 {
     assert(!op->finished);
@@ -208,7 +171,7 @@ void work_op_later(struct work_op *op)
                                                          : BACKOFF_MAX_MS;
 }
 
-void work_op_reply_unless_doubt(struct work_op *op, const char *code)
+void work_op_reply_unless_doubt(struct work_op *op, enum problem code)
 {
     if (op->doubt)
         work_op_later(op);
@@ -218,28 +181,18 @@ void work_op_reply_unless_doubt(struct work_op *op, const char *code)
 
 void work_op_failed(struct work_op *op, const struct err *err)
 {
+    enum problem code = problem_of_err(err->code);
+
+    assert(err->code != ERR_OK);
     op->trouble = *err;
-    switch (err->code) {
-    case ERR_SESSION_LOST:
-        work_op_reply_unless_doubt(op, "session_lost");
-        break;
-    case ERR_CANCELLED:
-        work_op_reply_unless_doubt(op, "cancelled");
-        break;
-    case ERR_WENT_BACK:
+    if (err->code == ERR_WENT_BACK)
         work_op_shown(op);
-        work_op_reply_unless_doubt(op, "registry_went_back");
-        break;
-    case ERR_TOO_LARGE:
-        work_op_reply_unless_doubt(op, "too_large");
-        break;
-    case ERR_INVALID:
-        work_op_reply_unless_doubt(op, op->damaged ? "damaged" : "invalid");
-        break;
-    default:
-        work_op_reply_unless_doubt(op, "registry_unavailable");
-        break;
-    }
+    if (op->damaged && err->code == ERR_INVALID)
+        code = PROBLEM_DAMAGED;
+    else if (err->code == ERR_NOT_FOUND || err->code == ERR_CONFLICT ||
+             err->code == ERR_UNKNOWN)
+        code = PROBLEM_TROUBLE_UNREACHABLE; /* a read that told nothing */
+    work_op_reply_unless_doubt(op, code);
 }
 
 void work_op_again(struct work_op *op)
@@ -252,7 +205,7 @@ void work_op_again(struct work_op *op)
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s: changed by others %d times while it was written",
                   op->want.id, WORK_TRIES);
-    work_op_reply_unless_doubt(op, "busy");
+    work_op_reply_unless_doubt(op, PROBLEM_BUSY);
 }
 
 /* --- time ----------------------------------------------------------------- */
@@ -266,8 +219,9 @@ static void deadline_over(struct work_op *op)
                             "back; ask again for it"
                           : "work %s: no answer from the registry",
                   op->want.id);
-    work_op_reply(op, unknown ? "outcome_unknown" : "registry_unavailable",
-                  NULL);
+    work_op_reply(
+        op, unknown ? PROBLEM_OUTCOME_UNKNOWN : PROBLEM_TROUBLE_UNREACHABLE,
+        NULL);
 }
 
 void work_tick(struct work *w)
@@ -281,7 +235,7 @@ void work_tick(struct work *w)
     /* A reply may begin operations (at the tail) but ends only its own. */
     for (op = w->ops; op != NULL; op = next) {
         next = op->next;
-        if (op->refused != NULL) {
+        if (op->refused != PROBLEM_NONE) {
             work_op_reply(op, op->refused, NULL);
         } else if (now >= op->deadline) {
             deadline_over(op);
@@ -313,9 +267,10 @@ void work_free(struct work **w)
     while ((op = (*w)->ops) != NULL) {
         (void)err_set(&op->trouble, ERR_CANCELLED,
                       "work %s: the coordinator is stopping", op->want.id);
-        work_op_reply(
-            op, op->doubt || op->writing ? "outcome_unknown" : "cancelled",
-            NULL);
+        work_op_reply(op,
+                      op->doubt || op->writing ? PROBLEM_OUTCOME_UNKNOWN
+                                               : PROBLEM_CANCELLED,
+                      NULL);
     }
     DL_FOREACH_SAFE((*w)->orphans, op, next)
     {

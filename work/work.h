@@ -14,6 +14,7 @@
 #ifndef PELORUS_WORK_WORK_H
 #define PELORUS_WORK_WORK_H
 
+#include "cluster/problem.h"
 #include "work/record.h"
 #include "work/view.h"
 
@@ -22,12 +23,12 @@ struct work;
 /*
  * Who takes an item: writes an address of a node that is UP and open and
  * returns the pick to be told when the work ends (0 none), or says why not
- * with a static code ("group_not_found", "group_empty", "all_busy",
- * "reports_old") and retry_after. Masters: least loaded; workers: the balancer.
+ * (PROBLEM_GROUP_NOT_FOUND, _GROUP_EMPTY, _ALL_BUSY, _REPORTS_OLD,
+ * _NOT_SYNCED) and retry_after. Masters: least loaded; workers: the balancer.
  */
 struct work_target {
     char address[NODE_ADDRESS_MAX + 1];
-    const char *code; /* NULL: found */
+    enum problem code; /* NONE: found */
     int64_t retry_after_ms;
     uint64_t pick;
     bool counted; /* it counts as given; see work_unused_f */
@@ -69,7 +70,7 @@ void work_abandon(struct work **w);
 void work_tick(struct work *w);
 
 /*
- * How an operation ended. `code` is a stable word for the API, NULL when it
+ * How an operation ended. `code` is one of these, or NONE when it
  * succeeded:
  *   400 invalid (an argument)      413 too_large
  *   404 work_not_found, group_not_found
@@ -86,7 +87,7 @@ void work_tick(struct work *w);
  *   504 outcome_unknown
  */
 struct work_reply {
-    const char *code;
+    enum problem code;
     struct err err;
     bool created;                 /* submit, claim: new (201), else 200 */
     const struct work_item *item; /* the item as it stands, if known */
@@ -123,7 +124,7 @@ void work_release_at(struct work *w, const char *id, uint64_t epoch,
 void work_release(struct work *w, const char *id, work_reply_f *done,
                   void *arg);
 void work_get(struct work *w, const char *id, work_reply_f *done, void *arg);
-/* Linearizable: NULL code when the item is assigned at exactly this epoch. */
+/* Linearizable: no problem when the item is assigned at exactly this epoch. */
 void work_fence_check(struct work *w, const char *id, uint64_t epoch,
                       work_reply_f *done, void *arg);
 
@@ -154,7 +155,7 @@ struct work_list {
     size_t limit;
 };
 struct work_page {
-    const char *code;
+    enum problem code;
     struct err err;
     const struct work_item *items;
     size_t n;
@@ -179,7 +180,7 @@ struct gate_order {
     int64_t for_ms;
     const char *who, *reason;
 };
-typedef void gate_reply_f(void *arg, const char *code, const struct err *err,
+typedef void gate_reply_f(void *arg, enum problem code, const struct err *err,
                           const struct gate *gate);
 void work_gate_order(struct work *w, const struct gate_order *order,
                      gate_reply_f *done, void *arg);

@@ -96,7 +96,7 @@ struct work_op {
     mono_ms deadline;
     mono_ms wake; /* run again then; -1: not waiting */
     int64_t backoff_ms;
-    const char *refused; /* reply with this at the next tick */
+    enum problem refused; /* NONE, or reply with this at the next tick */
 };
 
 /* What was shown while the store is in doubt. */
@@ -127,9 +127,9 @@ struct work {
 /* --- an operation's life -------------------------------------------------- */
 
 struct work_op *work_op_new(struct work *w, op_step_f *run);
-/* First run, or (code not NULL) a refusal told by the next tick; takes the
+/* First run, or (not NONE) a refusal told by the next tick; takes the
  * message from op->trouble. */
-void work_op_start(struct work_op *op, const char *refused);
+void work_op_start(struct work_op *op, enum problem refused);
 /* The same for a request about one item: its id is checked and taken. */
 void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
                  work_reply_f *done, void *arg);
@@ -137,12 +137,12 @@ void work_op_ask(struct work *w, op_step_f *run, const char *id, uint64_t epoch,
 bool work_op_landed(struct work_op *op);
 
 /* The end, whatever is in doubt: what is told was seen. */
-void work_op_reply(struct work_op *op, const char *code,
+void work_op_reply(struct work_op *op, enum problem code,
                    const struct work_item *item);
 void work_op_created(struct work_op *op, const struct work_item *item,
                      bool created);
 /* The end, unless in doubt: then it looks again until the deadline. */
-void work_op_reply_unless_doubt(struct work_op *op, const char *code);
+void work_op_reply_unless_doubt(struct work_op *op, enum problem code);
 /* As work_op_reply_unless_doubt(), by what a registry call said. */
 void work_op_failed(struct work_op *op, const struct err *err);
 /* From fresh reads, after a while that grows. */

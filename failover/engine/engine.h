@@ -128,8 +128,7 @@ struct engine_plan_item {
     const char *action;      /* move, wait, hold, drop */
 };
 struct engine_reply {
-    const char *code; /* NULL accepted; alive, running, not_found,
-                         plan_changed, registry_unavailable, ... */
+    enum problem code; /* of FAILOVER_ANSWERS; NONE: accepted */
     struct err err;
     const char *failover; /* id of the record, accepted */
     bool held;            /* accepted, but paused or braked: */

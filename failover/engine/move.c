@@ -178,7 +178,7 @@ static struct target *find_target(struct move_pass *pass, struct item *it)
     memset(&it->given, 0, sizeof(it->given));
     e->c.target(e->c.target_arg, e->c.kind, it->work.group, list,
                 excluded(pass, list), &it->given);
-    if (it->given.code != NULL)
+    if (it->given.code != PROBLEM_NONE)
         return NULL;
     t = target_get(pass, it->given.address);
     if (t == NULL || t->state == TARGET_CLOSED) {

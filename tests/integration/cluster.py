@@ -9,6 +9,7 @@ calls each with a fresh Cluster and closes with "N passed, N failed, N skipped".
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -134,11 +135,29 @@ class Api:
                 return items
 
 
+def documented_problems():
+    """{code: (status, retry)} of openapi.yaml."""
+    with open(os.path.join(ROOT, "http", "openapi.yaml"), encoding="utf-8") as f:
+        rows = re.findall(r"^        (\w+): {status: (\d+), retry: (\w+), title: ", f.read(), re.M)
+    return {code: (int(status), retry) for code, status, retry in rows}
+
+
+PROBLEMS = documented_problems()
+
+
 class Answer:
     def __init__(self, status, headers, text):
         self.status = status
         self.headers = headers
         self.text = text.decode("utf-8", "replace")
+        if self.text and headers.get("Content-Type") == "application/problem+json":
+            self.check_problem()
+
+    def check_problem(self):
+        """Whatever is tested: a code has its own status, and Retry-After if it may be sent again."""
+        expected, retry = PROBLEMS[self.code]
+        equal((self.status, self.json["status"]), (expected, expected), f"status of {self.code}")
+        equal("Retry-After" in self.headers, retry != "never", f"Retry-After of {self.code}")
 
     @property
     def json(self):

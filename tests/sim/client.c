@@ -73,18 +73,18 @@ static void replied(void *arg, const struct work_reply *reply)
 
     trace(&w->trace, "%s %s w-%d e%llu: %s", r->at, r->what, r->item,
           (unsigned long long)r->epoch,
-          reply->code != NULL ? reply->code : "ok");
-    if (reply->code == NULL && reply->item != NULL)
+          reply->code != PROBLEM_NONE ? problem_code(reply->code) : "ok");
+    if (reply->code == PROBLEM_NONE && reply->item != NULL)
         check_told(&w->check, r->item, reply->item->epoch);
     /* of a server that lost the others one may hear what was */
-    if (reply->code == NULL && r->call.k->cut_until == 0 &&
+    if (reply->code == PROBLEM_NONE && r->call.k->cut_until == 0 &&
         r->asked >= r->call.k->well_since)
         check_told_ok(&w->check, r->item, r->asked,
                       r->at_old && is_at_old(w, r->call.k));
-    if (reply->code != NULL && strcmp(r->what, "done") == 0 &&
-        strcmp(reply->code, "registry_unavailable") == 0)
+    if (reply->code != PROBLEM_NONE && strcmp(r->what, "done") == 0 &&
+        reply->code == PROBLEM_TROUBLE_UNREACHABLE)
         check_refused(&w->check, r->item, r->epoch);
-    if (reply->code != NULL && strcmp(reply->code, "damaged") == 0)
+    if (reply->code == PROBLEM_DAMAGED)
         check_fail(&w->check, "readable", "w-%d: %s", r->item, reply->err.msg);
     coord_answered(&r->call);
     mem_free(r);
@@ -233,7 +233,7 @@ void client_step(struct world *w)
 
 /* --- people --------------------------------------------------------------- */
 
-static void gate_replied(void *arg, const char *code, const struct err *err,
+static void gate_replied(void *arg, enum problem code, const struct err *err,
                          const struct gate *gate)
 {
     struct request *r = arg;
@@ -241,7 +241,8 @@ static void gate_replied(void *arg, const char *code, const struct err *err,
     (void)err;
     (void)gate;
     trace(&r->w->trace, "%s %s %s: %s", r->at, r->what,
-          r->w->nodes[r->item].address, code != NULL ? code : "ok");
+          r->w->nodes[r->item].address,
+          code != PROBLEM_NONE ? problem_code(code) : "ok");
     coord_answered(&r->call);
     mem_free(r);
 }
@@ -300,7 +301,7 @@ static void failover_replied(void *arg, const struct engine_reply *reply)
     struct request *r = arg;
 
     trace(&r->w->trace, "%s order %s: %s", r->at, r->w->nodes[r->item].address,
-          reply->code ? reply->code : "ok");
+          reply->code != PROBLEM_NONE ? problem_code(reply->code) : "ok");
     coord_answered(&r->call);
     mem_free(r);
 }
@@ -347,8 +348,8 @@ static void withdrawn(void *arg, const struct coordinator_reply *reply)
     struct request *r = arg;
 
     trace(&r->w->trace, "%s withdraw %s: %s", r->at, r->failover,
-          reply->code != NULL ? reply->code : "ok");
-    if (reply->code == NULL)
+          reply->code != PROBLEM_NONE ? problem_code(reply->code) : "ok");
+    if (reply->code == PROBLEM_NONE)
         check_withdrawn(&r->w->check, r->failover);
     coord_answered(&r->call);
     mem_free(r);
@@ -382,7 +383,7 @@ static void asked(void *arg, const struct coordinator_reply *reply)
     struct request *r = arg;
 
     trace(&r->w->trace, "%s %s: %s", r->at, r->what,
-          reply->code != NULL ? reply->code : "ok");
+          reply->code != PROBLEM_NONE ? problem_code(reply->code) : "ok");
     coord_answered(&r->call);
     mem_free(r);
 }

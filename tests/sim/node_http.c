@@ -64,11 +64,11 @@ static void put_replied(void *arg, const struct coordinator_reply *reply)
     coord_answered(&p->call);
     if (awaited(p)) {
         n->pending = 0;
-        if (reply->code == NULL)
+        if (reply->code == PROBLEM_NONE)
             accepted(p);
         else
             n->next_report = n->w->clock.mono + 300;
-        if (reply->code != NULL && strcmp(reply->code, "fenced") == 0) {
+        if (reply->code == PROBLEM_FENCED) {
             sim_node_new_process(n);
             trace(&n->w->trace, "%s was told that it is fenced: now %lld",
                   n->address, (long long)n->process.startup);

@@ -55,7 +55,7 @@ WORLD void got(void *arg, const struct coordinator_reply *reply)
     struct got *g = arg;
 
     g->times++;
-    snprintf(g->code, sizeof(g->code), "%s", reply->code ? reply->code : "");
+    snprintf(g->code, sizeof(g->code), "%s", problem_code(reply->code));
     g->err = reply->err;
     g->created = reply->created;
     g->process = reply->process;

@@ -101,7 +101,7 @@ static void pick(void *arg, enum node_kind kind, const char *group,
     size_t count = 0;
     if (c->world->closed_group != NULL &&
         strcmp(c->world->closed_group, group) == 0) {
-        out->code = "group_empty";
+        out->code = PROBLEM_GROUP_EMPTY;
         return;
     }
     while ((n = membership_next(c->membership, n)) != NULL) {
@@ -113,7 +113,7 @@ static void pick(void *arg, enum node_kind kind, const char *group,
             list[count++] = n;
     }
     if (count == 0) {
-        out->code = "group_empty";
+        out->code = PROBLEM_GROUP_EMPTY;
         return;
     }
     (void)snprintf(out->address, sizeof(out->address), "%s",
@@ -135,11 +135,11 @@ static void unused(void *arg, enum node_kind kind,
 static bool takes(void *arg, enum node_kind kind, const char *group)
 {
     struct world_coordinator *c = arg;
-    struct work_target out = {.code = NULL};
+    struct work_target out = {.code = PROBLEM_NONE};
     unsigned picks = c->picks;
     pick(c, kind, group, NULL, 0, &out);
     c->picks = picks;
-    return out.code == NULL || c->world->takes_all;
+    return out.code == PROBLEM_NONE || c->world->takes_all;
 }
 
 void world_start(struct world *w, size_t i)

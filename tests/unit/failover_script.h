@@ -93,7 +93,9 @@ SCRIPT const char *effects_text(void)
         if (e->type == FAILOVER_DO_SETTLE)
             word = failover_outcome_name(e->outcome);
         if (e->type == FAILOVER_DO_ANSWER)
-            word = failover_answer_code(e->answer);
+            word = e->answer != FAILOVER_ACCEPTED
+                       ? problem_code(failover_answer_code(e->answer))
+                       : NULL;
         if (word != NULL)
             n += snprintf(text + n, sizeof(text) - (size_t)n, "(%s)", word);
         if (e->type == FAILOVER_DO_WRITE)

@@ -19,18 +19,15 @@ static void an_unknown_group_an_empty_one_and_a_busy_one_differ(void **state)
     (void)state;
     ask(b, request);
     assert_int_equal(last.code, BALANCER_GROUP_NOT_FOUND);
-    assert_string_equal(balancer_code_name(last.code), "group_not_found");
     balancer_define(b, defined, 1);
     ask(b, request);
     assert_int_equal(last.code, BALANCER_GROUP_EMPTY);
-    assert_string_equal(balancer_code_name(last.code), "group_empty");
     w.groups = defined;
     w.n_groups = 1;
     w.busy = true;
     set(b, w, START);
     ask(b, request);
     assert_int_equal(last.code, BALANCER_ALL_BUSY);
-    assert_string_equal(balancer_code_name(last.code), "all_busy");
     assert_int_equal(balancer_stats(b).empty, 3);
     balancer_free(&b);
 }

@@ -252,7 +252,7 @@ static void a_wait_for_the_lock_says_for_whom_and_since_when(void **state)
 
 /* --- orders reach the balancer -------------------------------------------- */
 
-static void ordered(void *arg, const char *code, const struct err *err,
+static void ordered(void *arg, enum problem code, const struct err *err,
                     const struct gate *gate)
 {
     (void)err;
@@ -504,7 +504,7 @@ static void nobody_is_picked_before_all_is_known(void **state)
     assert_int_equal(answer.code, BALANCER_NOT_SYNCED);
     assert_true(answer.retry_after_ms > 0);
     coordinator_targets_choose(w->c[1], NODE_MASTER, NULL, NULL, 0, &target);
-    assert_string_equal(target.code, "not_synced");
+    assert_int_equal(target.code, PROBLEM_NOT_SYNCED);
     ask.stale = true; /* nothing is known, and that is said */
     balancer_pick(coordinator_balancer(w->c[1]), &ask, &answer);
     assert_int_equal(answer.code, BALANCER_GROUP_EMPTY);

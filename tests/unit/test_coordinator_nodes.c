@@ -1030,7 +1030,7 @@ static void on_submitted(void *arg, const struct work_reply *reply)
     struct submitted *s = arg;
 
     s->times++;
-    snprintf(s->code, sizeof(s->code), "%s", reply->code ? reply->code : "");
+    snprintf(s->code, sizeof(s->code), "%s", problem_code(reply->code));
 }
 
 /* Work is given to a node as it leaves: whichever write comes first, nothing

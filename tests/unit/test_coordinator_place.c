@@ -266,7 +266,8 @@ static void a_coordinator_that_lags_raises_no_alarm(void **state)
 
 static void replied(void *arg, const struct work_reply *reply)
 {
-    snprintf(arg, 32, "%s", reply->code != NULL ? reply->code : "ok");
+    snprintf(arg, 32, "%s",
+             reply->code != PROBLEM_NONE ? problem_code(reply->code) : "ok");
 }
 
 static void ask(struct world *w, const char *id, uint64_t epoch, char *code)

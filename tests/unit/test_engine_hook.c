@@ -498,7 +498,8 @@ static void on_answer(void *arg, const struct engine_reply *reply)
 {
     (void)arg;
     (void)snprintf(answered, sizeof(answered), "%s",
-                   reply->code != NULL ? reply->code : "accepted");
+                   reply->code != PROBLEM_NONE ? problem_code(reply->code)
+                                               : "accepted");
 }
 
 static const char *order(const char *address, bool dry_run, bool force)

@@ -262,8 +262,7 @@ static void on_answer(void *arg, const struct engine_reply *reply)
     struct answer *a = arg;
     assert_false(a->here);
     a->here = true;
-    (void)snprintf(a->code, sizeof(a->code), "%s",
-                   reply->code != NULL ? reply->code : "");
+    (void)snprintf(a->code, sizeof(a->code), "%s", problem_code(reply->code));
     (void)snprintf(a->failover, sizeof(a->failover), "%s", reply->failover);
     a->held = reply->held;
     a->n = reply->n_plan;

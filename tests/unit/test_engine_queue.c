@@ -69,8 +69,7 @@ static void on_answer(void *arg, const struct engine_reply *reply)
     a->here = true;
     a->queued = reply->queued;
     a->waits = reply->waits;
-    (void)snprintf(a->code, sizeof(a->code), "%s",
-                   reply->code != NULL ? reply->code : "");
+    (void)snprintf(a->code, sizeof(a->code), "%s", problem_code(reply->code));
     (void)snprintf(a->failover, sizeof(a->failover), "%s", reply->failover);
     if (reply->waits)
         (void)snprintf(a->holder, sizeof(a->holder), "%s", reply->wait.holder);

@@ -117,7 +117,7 @@ static void a_pause_ends_at_its_time(void **state)
 static void on_order(void *arg, const struct engine_reply *reply)
 {
     bool *accepted = arg;
-    *accepted = reply->code == NULL;
+    *accepted = reply->code == PROBLEM_NONE;
 }
 
 /* It goes on to register and to report, and gets nothing: only a new process

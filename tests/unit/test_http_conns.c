@@ -162,14 +162,14 @@ static void a_target_is_short_and_without_a_nul(void **state)
     static char uri[HTTP_URI_MAX + 2];
 
     (void)state;
-    assert_null(http_uri_fault("/v1/nodes?kind=a%20b"));
-    assert_string_equal(http_uri_fault("/v1/nodes%00"), "bad_uri");
-    assert_string_equal(http_uri_fault("/v1/nodes x"), "bad_uri");
-    assert_string_equal(http_uri_fault("/v1/nodes\tx"), "bad_uri");
+    assert_int_equal(http_uri_fault("/v1/nodes?kind=a%20b"), PROBLEM_NONE);
+    assert_int_equal(http_uri_fault("/v1/nodes%00"), PROBLEM_BAD_URI);
+    assert_int_equal(http_uri_fault("/v1/nodes x"), PROBLEM_BAD_URI);
+    assert_int_equal(http_uri_fault("/v1/nodes\tx"), PROBLEM_BAD_URI);
     memset(uri, 'a', HTTP_URI_MAX);
-    assert_null(http_uri_fault(uri));
+    assert_int_equal(http_uri_fault(uri), PROBLEM_NONE);
     uri[HTTP_URI_MAX] = 'a';
-    assert_string_equal(http_uri_fault(uri), "uri_too_long");
+    assert_int_equal(http_uri_fault(uri), PROBLEM_URI_TOO_LONG);
 }
 
 static void routes_take_their_segments_apart(void **state)

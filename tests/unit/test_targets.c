@@ -20,7 +20,7 @@ static void what_is_given_back_counts_for_nobody(void **state)
     struct work_target first, second, third;
 
     choose(w, &first);
-    assert_string_equal(first.code, "group_empty");
+    assert_int_equal(first.code, PROBLEM_GROUP_EMPTY);
     assert_false(first.counted);
     put(w, NODE_MASTER, M1, BEAT, 60000);
     put(w, NODE_MASTER, M2, BEAT, 60000);
@@ -53,7 +53,7 @@ static void masters_that_are_gone_are_nobody(void **state)
     node_delete(w, NODE_MASTER, M1);
     world_run(w, 500);
     choose(w, &t);
-    assert_string_equal(t.code, "group_empty");
+    assert_int_equal(t.code, PROBLEM_GROUP_EMPTY);
 }
 
 /* Nobody said that it left: its lease ran out. */
@@ -67,7 +67,7 @@ static void a_worker_that_died_leaves_its_group_empty(void **state)
     assert_string_equal(t.address, "10.0.2.1:1234");
     world_run(w, 10000);
     coordinator_targets_choose(w->c[0], NODE_WORKER, "default", NULL, 0, &t);
-    assert_string_equal(t.code, "group_empty");
+    assert_int_equal(t.code, PROBLEM_GROUP_EMPTY);
 }
 
 int main(void)

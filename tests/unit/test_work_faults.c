@@ -253,7 +253,7 @@ static void old_reads_are_read_again_instead_of_written_upon(void **state)
         op->done = on_reply;
         op->arg = e;
         runs = 0;
-        work_op_start(op, NULL);
+        work_op_start(op, PROBLEM_NONE);
         if (old == 0)
             op->session--; /* of an earlier session */
         else
@@ -262,7 +262,7 @@ static void old_reads_are_read_again_instead_of_written_upon(void **state)
         work_txn_put_gate(&t, NODE_MASTER, "m:1", &gate, 0);
         work_op_send(op, &t, must_not_win);
         assert_int_equal(runs, 2);
-        work_op_reply(op, NULL, NULL);
+        work_op_reply(op, PROBLEM_NONE, NULL);
         pass(w, 200);
         assert_int_equal(gate_at(w, NODE_MASTER, "m:1").state, GATE_ABSENT);
     }

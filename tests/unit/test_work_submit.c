@@ -175,7 +175,7 @@ static void submit_refuses_what_cannot_be_stored(void **state)
 
 static void count_cancelled(void *arg, const struct work_reply *reply)
 {
-    assert_string_equal(reply->code, "cancelled");
+    assert_int_equal(reply->code, PROBLEM_CANCELLED);
     (*(size_t *)arg)++;
 }
 

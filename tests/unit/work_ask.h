@@ -41,9 +41,8 @@ FIXTURE void on_reply(void *arg, const struct work_reply *reply)
     assert_false(e->done); /* exactly once */
     e->done = true;
     e->created = reply->created;
-    (void)snprintf(e->code, sizeof(e->code), "%s",
-                   reply->code == NULL ? "" : reply->code);
-    if (reply->code != NULL) {
+    (void)snprintf(e->code, sizeof(e->code), "%s", problem_code(reply->code));
+    if (reply->code != PROBLEM_NONE) {
         assert_true(reply->err.msg[0] != '\0');
         (void)snprintf(e->message, sizeof(e->message), "%s", reply->err.msg);
     }
@@ -53,14 +52,14 @@ FIXTURE void on_reply(void *arg, const struct work_reply *reply)
     }
 }
 
-FIXTURE void on_gate_reply(void *arg, const char *code, const struct err *err,
+FIXTURE void on_gate_reply(void *arg, enum problem code, const struct err *err,
                            const struct gate *gate)
 {
     struct ended *e = arg;
 
     assert_false(e->done);
     e->done = true;
-    (void)snprintf(e->code, sizeof(e->code), "%s", code == NULL ? "" : code);
+    (void)snprintf(e->code, sizeof(e->code), "%s", problem_code(code));
     (void)snprintf(e->message, sizeof(e->message), "%s", err->msg);
     e->gate = *gate;
 }
@@ -71,8 +70,7 @@ FIXTURE void on_page_reply(void *arg, const struct work_page *page)
 
     assert_false(e->done);
     e->done = true;
-    (void)snprintf(e->code, sizeof(e->code), "%s",
-                   page->code == NULL ? "" : page->code);
+    (void)snprintf(e->code, sizeof(e->code), "%s", problem_code(page->code));
     e->n = page->n;
     for (size_t i = 0; i < page->n; i++)
         memcpy(e->ids[i], page->items[i].id, sizeof(e->ids[i]));

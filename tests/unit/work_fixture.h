@@ -110,9 +110,10 @@ static inline void fewest(void *arg, enum node_kind kind, const char *group,
     struct side *s = arg;
     size_t best = SIZE_MAX;
 
-    *out = (struct work_target){.code = "group_empty", .retry_after_ms = 2000};
+    *out = (struct work_target){.code = PROBLEM_GROUP_EMPTY,
+                                .retry_after_ms = 2000};
     if (strcmp(group, "nowhere") == 0) {
-        out->code = "group_not_found";
+        out->code = PROBLEM_GROUP_NOT_FOUND;
         return;
     }
     for (struct node *n = membership_next(s->membership, NULL); n != NULL;
@@ -124,10 +125,10 @@ static inline void fewest(void *arg, enum node_kind kind, const char *group,
             !is_excluded(n->address, exclude, n_exclude)) {
             best = has;
             memcpy(out->address, n->address, sizeof(out->address));
-            out->code = NULL;
+            out->code = PROBLEM_NONE;
         }
     }
-    if (out->code == NULL) {
+    if (out->code == PROBLEM_NONE) {
         out->pick = ++s->picks;
         out->counted = true;
     }
