@@ -5,7 +5,6 @@
 #include "failover/engine/collect.h"
 
 #include "base/mem.h"
-#include "registry/calls.h"
 
 #include <string.h>
 
@@ -13,6 +12,7 @@
 #define FAILOVER_MAX 64  /* records of one pass */
 
 struct finished {
+    struct collect *of;
     char id[WORK_ID_MAX + 1];
     uint64_t version, epoch; /* 0: not to be collected */
     bool sent;               /* in the txn under way */
@@ -20,7 +20,6 @@ struct finished {
 
 struct collect {
     struct collect_config config;
-    struct calls calls;
     const struct registry_lock *lock;
     collect_done_f *done;
     void *arg;
@@ -28,6 +27,7 @@ struct collect {
     uint64_t session;
     struct finished items[PASS_MAX];
     size_t n;
+    size_t n_sent; /* in the txn under way */
     size_t outstanding;
     bool has_floor;
     uint64_t floor, floor_version;
@@ -49,21 +49,15 @@ void engine_collect_free(struct collect **c)
 {
     if (*c == NULL)
         return;
-    registry_calls_orphan(&(*c)->calls);
-    MEM_FREE(*c);
-}
-
-void engine_collect_abandon(struct collect **c)
-{
-    if (*c == NULL)
-        return;
-    registry_calls_free(&(*c)->calls);
+    engine_collect_stop(*c);
     MEM_FREE(*c);
 }
 
 void engine_collect_stop(struct collect *c)
 {
-    registry_calls_forget(&c->calls, NULL);
+    registry_forget(c->config.registry, c);
+    for (size_t i = 0; i < c->n && c->outstanding > 0; i++)
+        registry_forget(c->config.registry, &c->items[i]);
     c->outstanding = 0;
     c->done = NULL;
 }
@@ -103,11 +97,9 @@ static bool too_old(const struct collect *c)
 
 /* --- failovers' records -------------------------------------------------- */
 
-static void on_records_gone(void *part, size_t index,
-                            const struct registry_reply *reply)
+static void on_records_gone(void *arg, const struct registry_reply *reply)
 {
-    struct collect *c = part;
-    (void)index;
+    struct collect *c = arg;
     if (reply->err.code == ERR_OK) {
         c->failovers += c->n_records;
         for (size_t i = 0; i < c->n_records; i++)
@@ -142,20 +134,18 @@ static void collect_records(struct collect *c)
             .expect = REGISTRY_VERSION,
             .version = c->records[i].version,
             .key = work_failover_key(c->records[i].id, keys[i])};
-    registry_txn(c->config.registry, ops, 1 + c->n_records, registry_calls_done,
-                 registry_calls_new(&c->calls, on_records_gone, c, 0));
+    registry_txn(c->config.registry, ops, 1 + c->n_records, on_records_gone, c);
 }
 
 /* --- finished items ------------------------------------------------------ */
 
-static void on_items_gone(void *part, size_t index,
-                          const struct registry_reply *reply)
+static void on_items_gone(void *arg, const struct registry_reply *reply)
 {
-    struct collect *c = part;
+    struct collect *c = arg;
     /* a conflict: somebody was quicker, or the floor rose; the next pass reads
      * it all again. So does an unknown outcome: what is gone is gone */
     if (reply->err.code == ERR_OK) {
-        c->collected += index;
+        c->collected += c->n_sent;
         for (size_t i = 0; i < c->n; i++)
             if (c->items[i].sent)
                 work_view_collected_item(c->config.view, c->items[i].id);
@@ -207,9 +197,9 @@ static void delete_items(struct collect *c)
                                   .key = EPOCH_FLOOR_KEY,
                                   .value = buf_text(&value),
                                   .value_len = value.len};
+    c->n_sent = n;
     if (n > 0 && !too_old(c))
-        registry_txn(c->config.registry, ops, n + 2, registry_calls_done,
-                     registry_calls_new(&c->calls, on_items_gone, c, n));
+        registry_txn(c->config.registry, ops, n + 2, on_items_gone, c);
     else
         collect_records(c);
     buf_close(&value);
@@ -228,11 +218,9 @@ static void arrived(struct collect *c)
         delete_items(c);
 }
 
-static void on_floor(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_floor(void *arg, const struct registry_reply *reply)
 {
-    struct collect *c = part;
-    (void)index;
+    struct collect *c = arg;
     if (reply->err.code == ERR_OK) {
         const struct registry_entry *e = &reply->entries[0];
         /* a floor that nobody can read must not be replaced by a guess */
@@ -247,11 +235,10 @@ static void on_floor(void *part, size_t index,
     arrived(c);
 }
 
-static void on_item(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_item(void *arg, const struct registry_reply *reply)
 {
-    struct collect *c = part;
-    struct finished *f = &c->items[index];
+    struct finished *f = arg;
+    struct collect *c = f->of;
     struct work_item w;
     if (reply->err.code == ERR_OK) {
         const struct registry_entry *e = &reply->entries[0];
@@ -290,12 +277,11 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
     c->n =
         work_view_collectable(c->config.view, c->config.keep_ms, ids, PASS_MAX);
     c->outstanding = c->n + 1;
-    registry_get(r, EPOCH_FLOOR_KEY, registry_calls_done,
-                 registry_calls_new(&c->calls, on_floor, c, 0));
+    registry_get(r, EPOCH_FLOOR_KEY, on_floor, c);
     for (size_t i = 0; i < c->n; i++) {
         memset(&c->items[i], 0, sizeof(c->items[i]));
+        c->items[i].of = c;
         memcpy(c->items[i].id, ids[i], sizeof(ids[i]));
-        registry_get(r, work_key(ids[i], key), registry_calls_done,
-                     registry_calls_new(&c->calls, on_item, c, i));
+        registry_get(r, work_key(ids[i], key), on_item, &c->items[i]);
     }
 }

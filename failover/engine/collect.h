@@ -27,8 +27,6 @@ struct collect_config {
 struct collect *engine_collect_new(const struct collect_config *config);
 /* No completion afterwards. */
 void engine_collect_free(struct collect **c);
-/* The registry died without a word: nothing will ever complete. */
-void engine_collect_abandon(struct collect **c);
 
 #define COLLECT_MANY_ITEMS     1000
 #define COLLECT_MANY_FAILOVERS 100

@@ -12,11 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static void on_page(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_page(void *arg, const struct registry_reply *reply)
 {
-    struct counter *c = part;
-    (void)index;
+    struct counter *c = arg;
     assert(c->done != NULL);
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         c->done(c->arg, reply->err.code);
@@ -45,9 +43,7 @@ void engine_counter_page(struct counter *c, struct engine *e,
     c->e = e;
     c->done = done;
     c->arg = arg;
-    registry_list(e->c.registry, WORK_PREFIX, c->next, ENGINE_PAGE,
-                  registry_calls_done,
-                  registry_calls_new(&e->calls, on_page, c, 0));
+    registry_list(e->c.registry, WORK_PREFIX, c->next, ENGINE_PAGE, on_page, c);
 }
 
 void engine_counter_close(struct counter *c)

@@ -16,7 +16,7 @@ void engine_dry_run_free(struct dry_run **s)
     if (*s == NULL)
         return;
     struct dry_run *old = *s;
-    registry_calls_forget(&old->e->calls, &old->reader);
+    engine_reader_forget(&old->reader);
     engine_pass_close(&old->pass);
     DL_DELETE(old->e->dry_runs, old);
     for (size_t i = 0; i < old->n_candidates; i++)

@@ -69,9 +69,9 @@ static void on_lost(void *arg)
 static void do_unlock(struct engine *e)
 {
     bool held = e->lock != NULL && registry_lock_held(e->lock);
-    registry_calls_forget(&e->calls, &e->reader);
-    registry_calls_forget(&e->calls, &e->counter);
-    registry_calls_forget(&e->calls, e);
+    engine_reader_forget(&e->reader);
+    registry_forget(e->c.registry, &e->counter);
+    registry_forget(e->c.registry, e);
     engine_pass_reset(&e->pass);
     engine_collect_stop(e->collect);
     engine_dry_run_free(&e->matching);
@@ -103,12 +103,10 @@ static void after_write(struct engine *e)
         failover_failpoint("engine-after-verify");
 }
 
-static void on_written(void *part, size_t index,
-                       const struct registry_reply *reply)
+static void on_written(void *arg, const struct registry_reply *reply)
 {
-    struct engine *e = part;
+    struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_WRITTEN);
-    (void)index;
     ev.code = reply->err.code;
     if (ev.code == ERR_CONFLICT && reply->failed_op == 0)
         ev.code = ERR_SESSION_LOST; /* the check of the lock */
@@ -175,8 +173,7 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
     size_t n = write_ops(e, fx, ops, keys, &gate, &record);
     assert(e->lock != NULL);
     assert(!gate.overflow && !record.overflow && n > 1);
-    registry_txn(e->c.registry, ops, n, registry_calls_done,
-                 registry_calls_new(&e->calls, on_written, e, 0));
+    registry_txn(e->c.registry, ops, n, on_written, e);
     buf_close(&gate);
     buf_close(&record);
 }
@@ -353,7 +350,7 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         do_next(e);
         return;
     case FAILOVER_DO_READ:
-        registry_calls_forget(&e->calls, &e->reader);
+        engine_reader_forget(&e->reader);
         engine_reader_start(&e->reader, e, failover_task(e->f)->address,
                             on_read, e);
         return;

@@ -75,6 +75,10 @@ struct engine *engine_new(const struct engine_config *config)
 
 static void engine_close(struct engine *e)
 {
+    engine_reader_forget(&e->reader);
+    registry_forget(e->c.registry, &e->counter);
+    registry_forget(e->c.registry, &e->first);
+    registry_forget(e->c.registry, e);
     engine_orders_close(e);
     engine_pass_close(&e->pass);
     engine_dry_run_free(&e->matching);
@@ -103,7 +107,6 @@ void engine_free(struct engine **e)
     if ((*e)->lock != NULL)
         registry_unlock(&(*e)->lock);
     engine_collect_free(&(*e)->collect);
-    registry_calls_orphan(&(*e)->calls);
     engine_close(*e);
     *e = NULL;
 }
@@ -112,9 +115,10 @@ void engine_abandon(struct engine **e)
 {
     if (*e == NULL)
         return;
-    engine_collect_abandon(&(*e)->collect);
+    engine_collect_free(&(*e)->collect);
     (*e)->lock = (*e)->hook_lock = NULL; /* went with the registry's client */
-    registry_calls_free(&(*e)->calls);
+    mem_free((*e)->hook);
+    mem_free((*e)->hook_stops);
     engine_close(*e);
     *e = NULL;
 }

@@ -18,8 +18,8 @@
  *
  * Each uses only those below it.
  *
- * Everything in flight is a call (calls.h) of the part it belongs to: letting
- * a part go is forgetting its calls.
+ * Every call of the registry names the part it belongs to: letting a part go
+ * is registry_forget() of it.
  */
 #ifndef PELORUS_FAILOVER_ENGINE_ENGINE_PRIV_H
 #define PELORUS_FAILOVER_ENGINE_ENGINE_PRIV_H
@@ -31,7 +31,6 @@
 #include "failover/engine/hook.h"
 #include "failover/failover.h"
 #include "failover/plan.h"
-#include "registry/calls.h"
 
 #include <uthash.h>
 
@@ -48,6 +47,11 @@
 /* --- read.c ------------------------------------------------------- */
 
 struct reader;
+/* A failover's record that is being read; its place is its rank. */
+#define READER_RECORDS 3
+struct reader_record {
+    struct reader *r;
+};
 typedef void reader_done_f(void *arg, enum err_code code);
 struct reader {
     struct engine *e;
@@ -59,6 +63,7 @@ struct reader {
     mono_ms at;     /* when it began, and in which session */
     uint64_t session;
     struct failover_seen seen;
+    struct reader_record records[READER_RECORDS];
     struct failover_record record;
     unsigned rank; /* of `record`, by who named it; the least wins */
     char own[FAILOVER_ID_MAX + 1];  /* the one under way, which no event may
@@ -67,10 +72,12 @@ struct reader {
     struct settings settings;
 };
 /* Copies `address`. done(arg, code) once, from a later turn, unless the
- * reader's calls are forgotten; code is that of the first failure, ERR_INVALID
+ * reader is forgotten; code is that of the first failure, ERR_INVALID
  * for what nobody can read. `seen` is good until the next start. */
 void engine_reader_start(struct reader *r, struct engine *e,
                          const char *address, reader_done_f *done, void *arg);
+/* It is over: nobody is told of what was asked for. Fine if none began. */
+void engine_reader_forget(struct reader *r);
 /* What an address looks like by our caches, judged as a fresh read is. False:
  * nothing is known of it. `record` gets a copy if there is one. */
 bool engine_remember(struct engine *e, const char *address,
@@ -97,6 +104,7 @@ struct target {
 };
 
 struct item {
+    struct move_pass *pass; /* whose it is */
     enum item_state {
         ITEM_UNREAD,
         ITEM_READING,
@@ -165,8 +173,9 @@ void engine_pass_move(struct move_pass *r, const struct registry_lock *lock,
                       pass_done_f *done, void *arg);
 /* The first failure stays; nothing more is begun after it. Copies `err`. */
 void engine_pass_fail(struct move_pass *r, const struct err *err);
-/* Read the record of item `i`; then(r, i, reply) has it. */
-void engine_pass_item_read(struct move_pass *r, size_t i, call_f *then);
+/* Read the record of item `i`; then(its item, reply) has it. */
+void engine_pass_item_read(struct move_pass *r, size_t i,
+                           registry_reply_f *then);
 /* The item as the reply has it; false: it is not there, or cannot be read. */
 bool engine_pass_item_load(struct move_pass *r, struct item *it,
                            const struct registry_reply *reply);
@@ -359,20 +368,19 @@ struct engine {
     struct failover *f;
     enum failover_state told; /* the last state told */
     struct registry_lock *lock;
-    mono_ms lock_since; /* it is wanted and was not had yet; 0: it is not */
-    mono_ms lock_left;  /* when it was not asked for any more */
-    struct call *hook;  /* of the hook that runs */
+    mono_ms lock_since;    /* it is wanted and was not had yet; 0: it is not */
+    mono_ms lock_left;     /* when it was not asked for any more */
+    struct hook_run *hook; /* the one that runs */
     hook_ended_f *hook_done;
     /* One that is not wanted any more is being ended; until then its lock is
      * kept, and no other one asked for. */
-    struct call *hook_stops;
+    struct hook_run *hook_stops;
     struct registry_lock *hook_lock;
     bool connected;
     bool own_entry;
     bool feeding; /* inside the step: events queue up */
     struct failover_event events[4];
     size_t n_events;
-    struct calls calls;
     struct reader reader;
     struct move_pass pass;
     struct {
@@ -410,6 +418,11 @@ struct failover_event engine_event_of(struct engine *e,
 void engine_feed(struct engine *e, struct failover_event event);
 void engine_tell(struct engine *e, enum engine_event_type type,
                  const char *failover, const char *word, size_t n);
+
+/* A hook that was begun: what its runner is given for its end. */
+struct hook_run {
+    struct engine *e; /* NULL: it went away while the hook was being ended */
+};
 
 /* --- lock.c --------------------------------------------------------------- */
 

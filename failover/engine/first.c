@@ -20,11 +20,10 @@
 #define FIRST_EVERY_MS  500
 #define FIRST_AGAIN_MS  10000 /* after it was refused */
 
-static void on_put(void *part, size_t index, const struct registry_reply *reply)
+static void on_put(void *arg, const struct registry_reply *reply)
 {
-    struct engine *e = CONTAINER_OF(part, struct engine, first);
+    struct engine *e = CONTAINER_OF(arg, struct engine, first);
     enum err_code code = reply->err.code;
-    (void)index;
     assert(e->first.outstanding > 0);
     e->first.outstanding--;
     /* what is unknown, or stands by now, the view will tell */
@@ -48,8 +47,7 @@ static void put(struct engine *e, const struct node *n)
     e->first.outstanding++;
     registry_put(
         e->c.registry, gate_key(e->c.kind, n->address, key, sizeof(key)),
-        buf_text(&value), value.len, expect, 0, false, registry_calls_done,
-        registry_calls_new(&e->calls, on_put, &e->first, 0));
+        buf_text(&value), value.len, expect, 0, false, on_put, &e->first);
     buf_close(&value);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "failover/engine/engine_priv.h"
 
+#include "base/mem.h"
 #include "base/planted.h"
 
 #define LOCK_WAIT_MS 30000
@@ -16,23 +17,20 @@ static mono_ms proven_until(const struct engine *e)
                                          : registry_lock_proven_until(e->lock);
 }
 
-static void on_hook_ended(void *arg, int exit_code, const char *tail)
+static struct hook_run *run_of(struct engine *e)
 {
-    void *part;
-    if (!registry_calls_take(arg, &part))
-        return;
-    struct engine *e = part;
-    e->hook = NULL;
-    e->hook_done(e, exit_code, tail);
+    struct hook_run *run = mem_zalloc(sizeof(*run));
+    run->e = e;
+    return run;
 }
 
-static void no_reply_comes(void *part, size_t index,
-                           const struct registry_reply *reply)
+static void on_hook_ended(void *arg, int exit_code, const char *tail)
 {
-    (void)part;
-    (void)index;
-    (void)reply;
-    assert(false); /* a hook's end does not come from the registry */
+    struct hook_run *run = arg;
+    struct engine *e = run->e;
+    assert(e->hook == run);
+    MEM_FREE(e->hook);
+    e->hook_done(e, exit_code, tail);
 }
 
 void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done)
@@ -40,7 +38,7 @@ void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done)
     const struct failover_record *r = failover_record(e->f);
     const struct engine_hooks *h = e->c.hooks;
     assert(r != NULL && h != NULL && e->hook == NULL);
-    e->hook = registry_calls_new(&e->calls, no_reply_comes, e, 0);
+    e->hook = run_of(e);
     e->hook_done = done;
     h->run(h->arg, r, time_ms, proven_until(e), on_hook_ended, e->hook);
 }
@@ -54,10 +52,12 @@ void engine_hook_tick(struct engine *e)
 /* Nothing of it runs any more: now the lock may be another's. */
 static void on_hook_stopped(void *arg)
 {
-    void *part;
-    if (!registry_calls_take(arg, &part))
+    struct hook_run *run = arg;
+    struct engine *e = run->e;
+    mem_free(run);
+    if (e == NULL)
         return;
-    struct engine *e = CONTAINER_OF(part, struct engine, hook_stops);
+    assert(e->hook_stops == run && e->hook_lock != NULL);
     e->hook_stops = NULL;
     registry_unlock(&e->hook_lock);
 }
@@ -66,16 +66,14 @@ static void on_hook_stopped(void *arg)
 static void hook_stop(struct engine *e)
 {
     const struct engine_hooks *h = e->c.hooks;
-    struct call *run = e->hook;
-    void *part;
+    struct hook_run *run = e->hook;
     assert(e->hook_stops == NULL && e->hook_lock == NULL);
     e->hook = NULL;
     e->hook_lock = e->lock;
     e->lock = NULL;
-    e->hook_stops =
-        registry_calls_new(&e->calls, no_reply_comes, &e->hook_stops, 0);
+    e->hook_stops = run_of(e);
     h->stop(h->arg, run, on_hook_stopped, e->hook_stops);
-    (void)registry_calls_take(run, &part);
+    mem_free(run);
 }
 
 /* The engine goes away: whoever runs hooks has ended them before, or else does
@@ -83,12 +81,12 @@ static void hook_stop(struct engine *e)
 void engine_hook_close(struct engine *e)
 {
     const struct engine_hooks *h = e->c.hooks;
-    void *part;
     if (e->hook != NULL) {
         h->stop(h->arg, e->hook, NULL, NULL);
-        (void)registry_calls_take(e->hook, &part);
-        e->hook = NULL;
+        MEM_FREE(e->hook);
     }
+    if (e->hook_stops != NULL)
+        e->hook_stops->e = NULL;
     registry_unlock(&e->hook_lock);
 }
 

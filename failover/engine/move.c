@@ -56,8 +56,7 @@ static const struct process *target_process(const struct move_pass *pass,
 
 /* A gate is made before anybody moves work there, by a txn of its own: batches
  * run side by side, and only one of them could make it. */
-static void on_created(void *part, size_t index,
-                       const struct registry_reply *reply);
+static void on_created(void *arg, const struct registry_reply *reply);
 
 static void target_create(struct move_pass *pass, struct target *t,
                           const struct process *p)
@@ -76,17 +75,14 @@ static void target_create(struct move_pass *pass, struct target *t,
     ops[1].value_len = value.len;
     t->state = TARGET_BUSY;
     pass->n_busy++;
-    registry_txn(pass->e->c.registry, ops, 2, registry_calls_done,
-                 registry_calls_new(&pass->e->calls, on_created, t, 0));
+    registry_txn(pass->e->c.registry, ops, 2, on_created, t);
     buf_close(&value);
 }
 
-static void on_target(void *part, size_t index,
-                      const struct registry_reply *reply)
+static void on_target(void *arg, const struct registry_reply *reply)
 {
-    struct target *t = part;
+    struct target *t = arg;
     struct move_pass *pass = t->pass;
-    (void)index;
     const struct process *p = target_process(pass, t);
     struct err err;
     assert(t->state == TARGET_BUSY && pass->n_busy > 0);
@@ -123,16 +119,13 @@ static void target_read(struct move_pass *pass, struct target *t)
     pass->n_busy++;
     registry_get(pass->e->c.registry,
                  gate_key(pass->e->c.kind, t->address, key, sizeof(key)),
-                 registry_calls_done,
-                 registry_calls_new(&pass->e->calls, on_target, t, 0));
+                 on_target, t);
 }
 
-static void on_created(void *part, size_t index,
-                       const struct registry_reply *reply)
+static void on_created(void *arg, const struct registry_reply *reply)
 {
-    struct target *t = part;
+    struct target *t = arg;
     struct move_pass *pass = t->pass;
-    (void)index;
     assert(t->state == TARGET_BUSY && pass->n_busy > 0);
     pass->n_busy--;
     t->state = TARGET_UNREAD;
@@ -311,13 +304,15 @@ static void too_large(struct batch *b)
     pass->counts.stuck++;
 }
 
-static void on_batch(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_batch(void *arg, const struct registry_reply *reply)
 {
-    struct move_pass *pass = part;
-    struct batch *b = pass->batches[index];
-    assert(b != NULL && pass->n_batches > 0);
-    pass->batches[index] = NULL;
+    struct batch *b = arg;
+    struct move_pass *pass = b->pass;
+    size_t slot = 0;
+    while (slot < ENGINE_BATCHES && pass->batches[slot] != b)
+        slot++;
+    assert(slot < ENGINE_BATCHES && pass->n_batches > 0);
+    pass->batches[slot] = NULL;
     pass->n_batches--;
     switch (reply->err.code) {
     case ERR_OK:
@@ -374,8 +369,7 @@ static void send_batch(struct move_pass *pass, struct batch *b)
     pass->batches[slot] = b;
     pass->n_batches++;
     failover_failpoint("engine-before-batch");
-    registry_txn(pass->e->c.registry, b->ops, b->n_ops, registry_calls_done,
-                 registry_calls_new(&pass->e->calls, on_batch, pass, slot));
+    registry_txn(pass->e->c.registry, b->ops, b->n_ops, on_batch, b);
     for (size_t i = 0; i < b->cap; i++)
         MEM_FREE(b->values[i]); /* the registry has copied them */
 }
@@ -457,11 +451,10 @@ static void reread(struct move_pass *pass, struct item *it)
     }
 }
 
-static void on_item(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_item(void *arg, const struct registry_reply *reply)
 {
-    struct move_pass *pass = part;
-    struct item *it = &pass->items[index];
+    struct item *it = arg;
+    struct move_pass *pass = it->pass;
     if (engine_pass_item_load(pass, it, reply))
         reread(pass, it);
     else

@@ -35,8 +35,8 @@ static void queueing_free(struct engine *e, struct queueing **q)
 {
     if (*q == NULL)
         return;
-    registry_calls_forget(&e->calls, &(*q)->reader);
-    registry_calls_forget(&e->calls, *q);
+    engine_reader_forget(&(*q)->reader);
+    registry_forget(e->c.registry, *q);
     MEM_FREE(*q);
 }
 
@@ -145,12 +145,10 @@ static void accepted(struct queueing *q)
 }
 
 /* Somebody's of the same id: the same order, or one that is over. */
-static void on_there(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_there(void *arg, const struct registry_reply *reply)
 {
-    struct queueing *q = part;
+    struct queueing *q = arg;
     struct failover_record there;
-    (void)index;
     if (reply->err.code == ERR_NOT_FOUND) {
         put_record(q); /* ours of unknown outcome is not there, or not yet */
         return;
@@ -172,11 +170,10 @@ static void on_there(void *part, size_t index,
     put_record(q);
 }
 
-static void on_put(void *part, size_t index, const struct registry_reply *reply)
+static void on_put(void *arg, const struct registry_reply *reply)
 {
-    struct queueing *q = part;
+    struct queueing *q = arg;
     char key[REGISTRY_KEY_MAX + 1];
-    (void)index;
     switch (reply->err.code) {
     case ERR_OK:
         accepted(q);
@@ -184,8 +181,7 @@ static void on_put(void *part, size_t index, const struct registry_reply *reply)
     case ERR_CONFLICT:
     case ERR_UNKNOWN:
         registry_get(q->e->c.registry, work_failover_key(q->record.id, key),
-                     registry_calls_done,
-                     registry_calls_new(&q->e->calls, on_there, q, 0));
+                     on_there, q);
         return;
     default:
         refused(q, FAILOVER_NO_REGISTRY);
@@ -216,9 +212,7 @@ static void put_record(struct queueing *q)
     buf_init(&b, REGISTRY_VALUE_MAX);
     work_failover_write(&b, &q->record);
     registry_put(q->e->c.registry, work_failover_key(q->record.id, key),
-                 buf_text(&b), b.len, REGISTRY_ABSENT, 0, false,
-                 registry_calls_done,
-                 registry_calls_new(&q->e->calls, on_put, q, 0));
+                 buf_text(&b), b.len, REGISTRY_ABSENT, 0, false, on_put, q);
     buf_close(&b);
 }
 

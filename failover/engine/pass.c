@@ -37,7 +37,7 @@ void engine_pass_forget_targets(struct move_pass *pass)
     HASH_ITER(hh, pass->targets, t, next)
     {
         if (t->state == TARGET_BUSY)
-            registry_calls_forget(&pass->e->calls, t);
+            registry_forget(pass->e->c.registry, t);
         HASH_DEL(pass->targets, t);
         mem_free(t);
     }
@@ -46,8 +46,10 @@ void engine_pass_forget_targets(struct move_pass *pass)
 static void batches_close(struct move_pass *pass)
 {
     for (size_t i = 0; i < ENGINE_BATCHES; i++) {
-        if (pass->batches[i] != NULL)
-            engine_batch_free(pass->batches[i]);
+        if (pass->batches[i] == NULL)
+            continue;
+        registry_forget(pass->e->c.registry, pass->batches[i]);
+        engine_batch_free(pass->batches[i]);
         pass->batches[i] = NULL;
     }
     pass->n_batches = 0;
@@ -56,6 +58,8 @@ static void batches_close(struct move_pass *pass)
 static void drop_items(struct move_pass *pass)
 {
     for (size_t i = 0; i < pass->n_items; i++) {
+        if (pass->items[i].state == ITEM_READING)
+            registry_forget(pass->e->c.registry, &pass->items[i]);
         engine_pass_give_back(pass, &pass->items[i]);
         if (pass->items[i].loaded)
             work_item_close(&pass->items[i].work);
@@ -67,7 +71,7 @@ static void drop_items(struct move_pass *pass)
 
 void engine_pass_reset(struct move_pass *pass)
 {
-    registry_calls_forget(&pass->e->calls, pass);
+    registry_forget(pass->e->c.registry, pass);
     batches_close(pass);
     engine_pass_forget_targets(pass);
     drop_items(pass);
@@ -167,7 +171,8 @@ bool engine_pass_item_load(struct move_pass *pass, struct item *it,
     return true;
 }
 
-void engine_pass_item_read(struct move_pass *pass, size_t i, call_f *then)
+void engine_pass_item_read(struct move_pass *pass, size_t i,
+                           registry_reply_f *then)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct item *it = &pass->items[i];
@@ -175,16 +180,13 @@ void engine_pass_item_read(struct move_pass *pass, size_t i, call_f *then)
     it->state = ITEM_READING;
     it->read_at = pass->e->c.clock->mono;
     pass->reading++;
-    registry_get(pass->e->c.registry, work_key(it->marker.id, key),
-                 registry_calls_done,
-                 registry_calls_new(&pass->e->calls, then, pass, i));
+    registry_get(pass->e->c.registry, work_key(it->marker.id, key), then, it);
 }
 
-static void on_item(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_item(void *arg, const struct registry_reply *reply)
 {
-    struct move_pass *pass = part;
-    struct item *it = &pass->items[index];
+    struct item *it = arg;
+    struct move_pass *pass = it->pass;
     bool found = engine_pass_item_load(pass, it, reply);
     /* a marker and its record are written by one txn: if they differ, the item
      * changed between the two reads and is somebody else's business now */
@@ -214,11 +216,9 @@ static bool wanted(const struct move_pass *pass, const struct marker *m)
     return failover_plan_movable(&pass->gate, &m->process);
 }
 
-static void on_page(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_page(void *arg, const struct registry_reply *reply)
 {
-    struct move_pass *pass = part;
-    (void)index;
+    struct move_pass *pass = arg;
     pass->paging = false;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         engine_pass_fail(pass, &reply->err);
@@ -242,17 +242,16 @@ static void on_page(void *part, size_t index,
             continue;
         struct item *it = &pass->items[pass->n_items++];
         memset(it, 0, sizeof(*it));
+        it->pass = pass;
         it->marker = m;
     }
     read_more(pass);
 }
 
-static void on_floor(void *part, size_t index,
-                     const struct registry_reply *reply)
+static void on_floor(void *arg, const struct registry_reply *reply)
 {
-    struct move_pass *pass = part;
+    struct move_pass *pass = arg;
     struct err err = reply->err;
-    (void)index;
     assert(pass->reading > 0);
     pass->reading--;
     pass->floor = 0;
@@ -274,8 +273,7 @@ static void read_floor(struct move_pass *pass)
     if (pass != &pass->e->pass || pass->floor_hold == pass->e->hold)
         return;
     pass->reading++;
-    registry_get(pass->e->c.registry, EPOCH_FLOOR_KEY, registry_calls_done,
-                 registry_calls_new(&pass->e->calls, on_floor, pass, 0));
+    registry_get(pass->e->c.registry, EPOCH_FLOOR_KEY, on_floor, pass);
 }
 
 void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
@@ -294,8 +292,7 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
     read_floor(pass);
     work_marker_prefix(pass->e->c.kind, address, prefix);
     pass->paging = true;
-    registry_list(pass->e->c.registry, prefix, from, ENGINE_PAGE,
-                  registry_calls_done,
-                  registry_calls_new(&pass->e->calls, on_page, pass, 0));
+    registry_list(pass->e->c.registry, prefix, from, ENGINE_PAGE, on_page,
+                  pass);
     mem_free(from);
 }

@@ -143,11 +143,9 @@ static void arrived(struct reader *r)
 }
 
 /* Nothing is given to who left: what does not stand here now never will. */
-static void on_markers(void *part, size_t index,
-                       const struct registry_reply *reply)
+static void on_markers(void *arg, const struct registry_reply *reply)
 {
-    struct reader *r = part;
-    (void)index;
+    struct reader *r = arg;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
         failed(r, "the markers", &reply->err);
     r->seen.owns = reply->n_entries > 0;
@@ -160,22 +158,18 @@ static void read_markers(struct reader *r)
     r->outstanding++;
     registry_list(r->e->c.registry,
                   work_marker_prefix(r->e->c.kind, r->address, prefix), NULL, 1,
-                  registry_calls_done,
-                  registry_calls_new(&r->e->calls, on_markers, r, 0));
+                  on_markers, r);
 }
 
-static void get(struct reader *r, const char *key, call_f *fn)
+static void get(struct reader *r, const char *key, registry_reply_f *fn)
 {
     r->outstanding++;
-    registry_get(r->e->c.registry, key, registry_calls_done,
-                 registry_calls_new(&r->e->calls, fn, r, 0));
+    registry_get(r->e->c.registry, key, fn, r);
 }
 
-static void on_registration(void *part, size_t index,
-                            const struct registry_reply *reply)
+static void on_registration(void *arg, const struct registry_reply *reply)
 {
-    struct reader *r = part;
-    (void)index;
+    struct reader *r = arg;
     if (reply->err.code == ERR_OK) {
         const struct registry_entry *entry = &reply->entries[0];
         struct heartbeat hb;
@@ -201,12 +195,10 @@ static bool is_group(const struct reader *r, const char *name, const char *key)
            !membership_has_key(m, worker) || membership_has_key(m, key);
 }
 
-static void on_groups(void *part, size_t index,
-                      const struct registry_reply *reply)
+static void on_groups(void *arg, const struct registry_reply *reply)
 {
-    struct reader *r = part;
+    struct reader *r = arg;
     char key[REGISTRY_KEY_MAX + 1], other[NODE_ADDRESS_MAX + 1];
-    (void)index;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
         failed(r, "the groups", &reply->err);
     for (size_t i = 0; i < reply->n_entries; i++) {
@@ -254,17 +246,17 @@ static void read_registrations(struct reader *r)
     read_spellings(r);
     if (e->c.kind == NODE_WORKER) {
         r->outstanding++;
-        registry_children(e->c.registry, NODE_GROUPS, registry_calls_done,
-                          registry_calls_new(&e->calls, on_groups, r, 0));
+        registry_children(e->c.registry, NODE_GROUPS, on_groups, r);
     }
 }
 
-/* index 0: the record that the gate names, which goes before (1) the one that
+/* Rank 0: the record that the gate names, which goes before (1) the one that
  * we are working on, and that before (2) the one that our view remembers. */
-static void on_record(void *part, size_t index,
-                      const struct registry_reply *reply)
+static void on_record(void *arg, const struct registry_reply *reply)
 {
-    struct reader *r = part;
+    const struct reader_record *of = arg;
+    struct reader *r = of->r;
+    unsigned rank = (unsigned)(of - r->records);
     if (reply->err.code == ERR_OK) {
         struct failover_record record;
         struct err err;
@@ -282,8 +274,8 @@ static void on_record(void *part, size_t index,
         if (!failover_phase_final(record.phase) &&
             record.kind == r->e->c.kind &&
             strcmp(record.address, r->address) == 0 &&
-            (r->seen.record == NULL || index < r->rank)) {
-            r->rank = (unsigned)index;
+            (r->seen.record == NULL || rank < r->rank)) {
+            r->rank = rank;
             r->record = record;
             r->record.version = entry->version;
             r->seen.record = &r->record;
@@ -294,21 +286,20 @@ static void on_record(void *part, size_t index,
     arrived(r);
 }
 
-static void read_record(struct reader *r, const char *id, size_t index)
+static void read_record(struct reader *r, const char *id, unsigned rank)
 {
     char key[REGISTRY_KEY_MAX + 1];
+    assert(rank < READER_RECORDS);
+    r->records[rank].r = r;
     r->outstanding++;
-    registry_get(r->e->c.registry, work_failover_key(id, key),
-                 registry_calls_done,
-                 registry_calls_new(&r->e->calls, on_record, r, index));
+    registry_get(r->e->c.registry, work_failover_key(id, key), on_record,
+                 &r->records[rank]);
 }
 
-static void on_gate(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_gate(void *arg, const struct registry_reply *reply)
 {
-    struct reader *r = part;
+    struct reader *r = arg;
     struct gate *gate = &r->seen.gate;
-    (void)index;
     struct err err;
     err_clear(&err);
     if (gates_take(gate, reply, &err) != 0)
@@ -328,11 +319,9 @@ static void on_gate(void *part, size_t index,
     arrived(r);
 }
 
-static void on_settings(void *part, size_t index,
-                        const struct registry_reply *reply)
+static void on_settings(void *arg, const struct registry_reply *reply)
 {
-    struct reader *r = part;
-    (void)index;
+    struct reader *r = arg;
     if (reply->err.code == ERR_OK) {
         struct err err;
         err_clear(&err);
@@ -354,6 +343,15 @@ static void set_own(struct reader *r)
     if (own != NULL && task != NULL && !failover_phase_final(own->phase) &&
         strcmp(task->address, r->address) == 0)
         (void)snprintf(r->own, sizeof(r->own), "%s", own->id);
+}
+
+void engine_reader_forget(struct reader *r)
+{
+    if (r->e == NULL)
+        return;
+    registry_forget(r->e->c.registry, r);
+    for (size_t i = 0; i < READER_RECORDS; i++)
+        registry_forget(r->e->c.registry, &r->records[i]);
 }
 
 void engine_reader_start(struct reader *r, struct engine *e,

@@ -55,6 +55,8 @@ void engine_waiting_close(struct engine *e)
     struct waiting_item *it, *next;
     HASH_ITER(hh, e->waiting.items, it, next)
     {
+        if (it->reading)
+            registry_forget(e->c.registry, it);
         drop(&e->waiting, it);
     }
     drop_groups(&e->waiting);
@@ -75,13 +77,11 @@ static void add_group(struct waiting *w, const char *name)
     w->groups = g;
 }
 
-static void on_item(void *part, size_t index,
-                    const struct registry_reply *reply)
+static void on_item(void *arg, const struct registry_reply *reply)
 {
-    struct waiting_item *it = part;
+    struct waiting_item *it = arg;
     struct waiting *w = it->all;
     struct work_item item;
-    (void)index;
     assert(it->reading && w->reading > 0);
     it->reading = false;
     w->reading--;
@@ -101,8 +101,7 @@ static void ask(struct engine *e, struct waiting_item *it)
     char key[REGISTRY_KEY_MAX + 1];
     it->reading = true;
     w->reading++;
-    registry_get(e->c.registry, work_key(it->id, key), registry_calls_done,
-                 registry_calls_new(&e->calls, on_item, it, 0));
+    registry_get(e->c.registry, work_key(it->id, key), on_item, it);
 }
 
 static struct waiting_item *item_of(struct waiting *w, const char *id)
