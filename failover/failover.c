@@ -169,7 +169,17 @@ static void go_read(struct failover *f, struct failover_effects *fx,
     assert(f->locked && f->has_task);
     f->state = state;
     f->writing = false;
-    effect(fx, FAILOVER_DO_READ);
+    effect(fx, FAILOVER_DO_READ)->afresh = true;
+}
+
+/* The record is ours, and the gate was read since INTENT: only its version is
+ * not known. If what is known does not serve, failover_written() reads. */
+static void go_save(struct failover *f, struct failover_effects *fx,
+                    enum failover_state state)
+{
+    assert(f->has_record && f->record.phase == FAILOVER_MOVING);
+    go_read(f, fx, state);
+    fx->list[fx->n - 1].afresh = false;
 }
 
 static void go_write(struct failover *f, struct failover_effects *fx,
@@ -480,7 +490,7 @@ static void pass_ended(struct failover *f, const struct failover_event *ev,
     if (f->has_record) {
         failover_take_over(f);
         if (f->record.resumed == 0) {
-            go_read(f, fx, FAILOVER_CLOSING);
+            go_save(f, fx, FAILOVER_CLOSING);
             return;
         }
         /* whoever held the lock before may have moved more than he noted */
@@ -524,7 +534,7 @@ static void failover_counting(struct failover *f,
     r->n_targets = 0;
     r->digest = 0;
     failover_add_counts(r, ev->counts);
-    go_read(f, fx, FAILOVER_CLOSING);
+    go_save(f, fx, FAILOVER_CLOSING);
 }
 
 static void failover_listing(struct failover *f,
@@ -580,7 +590,7 @@ static void failover_moving(struct failover *f, const struct failover_event *ev,
     }
     if (hold_is_over(f, ev->now)) {
         if (f->has_record)
-            go_read(f, fx, FAILOVER_SAVING);
+            go_save(f, fx, FAILOVER_SAVING);
         else
             settle(f, fx, FAILOVER_WAS_ROTATED, ev->now);
         return;
@@ -629,7 +639,7 @@ static void failover_hook(struct failover *f, const struct failover_event *ev,
                    : 0;
     memcpy(r->hook_tail, n > 0 ? ev->hook_tail : "", n);
     r->hook_tail[n] = '\0';
-    go_read(f, fx, FAILOVER_HOOK_SAVING);
+    go_save(f, fx, FAILOVER_HOOK_SAVING);
 }
 
 /* --- what was written ---------------------------------------------------- */
@@ -673,7 +683,10 @@ static void written(struct failover *f, const struct failover_event *ev,
         tell(f, fx, FAILOVER_NEWS_DONE, f->record.cause);
         if (f->answered) /* carried out; who is let in again then, stays */
             f->task.ordered = f->task.force = false;
-        go_read(f, fx, FAILOVER_READING); /* a new process may wait outside */
+        if (ev->wanted) /* a new process waits outside */
+            go_read(f, fx, FAILOVER_READING);
+        else
+            settle(f, fx, FAILOVER_WAS_DONE, ev->now);
         return;
     default:
         assert(false); /* no other state writes */

@@ -52,7 +52,7 @@
  *   |    |         v
  *   |    |      CLOSING  one txn: lock, record `done`, gate without heir
  *   |    |         |
- *   +----|---------+ <- *
+ *   +----|---------+ <- *      (a new process waits: READING again)
  *        |
  *        +-- the session or the lock is lost, in any state: RELEASE. Observe,
  *            act no more; another holder, or we again, resumes from the record.
@@ -161,7 +161,7 @@ struct failover_counts {
 
 struct failover_event {
     enum failover_event_type {
-        FAILOVER_TICK,      /* `wanted` */
+        FAILOVER_TICK,      /* `wanted`: is there anything to do? */
         FAILOVER_LOCKED,    /* `fence` */
         FAILOVER_REFUSED,   /* the lock: `code` */
         FAILOVER_LOST,      /* session, connection or lock: `code` */
@@ -169,7 +169,8 @@ struct failover_event {
         FAILOVER_READ,      /* `code`, `seen` */
         FAILOVER_PLANNED,   /* `code`, `same` */
         FAILOVER_WRITTEN,   /* `code`; ERR_TIMEOUT: its reads grew old, it was
-                               not sent */
+                               not sent. After CLOSING `wanted`: there is more
+                               to do for the address, as far as is known */
         FAILOVER_HOOKED,    /* `hook_exit`, `hook_tail` */
         FAILOVER_LISTED,    /* `code`, `n` that may move, `more` pages */
         FAILOVER_MOVED,     /* `code`, `counts` (also with a code) */
@@ -197,7 +198,9 @@ struct failover_effect {
         FAILOVER_DO_LOCK,
         FAILOVER_DO_UNLOCK, /* also stops waiting; forget what is in flight */
         FAILOVER_DO_NEXT,
-        FAILOVER_DO_READ,  /* the task's address */
+        FAILOVER_DO_READ,  /* the task's address. Not `afresh`: the last read
+                              will do, with the record as it was written since
+                              in this hold */
         FAILOVER_DO_PLAN,  /* the task's address, for If-Match */
         FAILOVER_DO_WRITE, /* one txn: lock, `gate`, `record` */
         FAILOVER_DO_HOOK,  /* for failover_record() */

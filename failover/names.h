@@ -34,6 +34,7 @@
     X(FAILOVER_WAS_STUCK, "stuck", true)                                       \
     X(FAILOVER_WAS_HELD, "held", true)                                         \
     X(FAILOVER_WAS_UNREADABLE, "unreadable", true)                             \
+    X(FAILOVER_WAS_DONE, "done", false)                                        \
     X(FAILOVER_WAS_TAKEN_BACK, "taken-back", false)                            \
     X(FAILOVER_WAS_PLAN_CHANGED, "plan-changed", false)                        \
     X(FAILOVER_WAS_PAUSED, "paused", false)                                    \

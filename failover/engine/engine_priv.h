@@ -38,7 +38,7 @@
 #define ENGINE_READS_MAX   256   /* records read at a time */
 #define ENGINE_BATCHES     4     /* txns of moves in flight */
 #define ENGINE_TRIES       6     /* for one item of one page */
-#define ENGINE_TARGETS     1024  /* distinct targets of one page */
+#define ENGINE_TARGETS     2048  /* distinct targets of one pass */
 #define ENGINE_PLAN_MAX    10000 /* items that a dry run tells */
 #define ENGINE_ORDERS_MAX  64
 #define ENGINE_ORDER_MS    10000
@@ -66,6 +66,12 @@ struct reader {
     struct reader_record records[READER_RECORDS];
     struct failover_record record;
     unsigned rank; /* of `record`, by who named it; the least wins */
+    /* The gate as our view has it, on which the rest was asked for together
+     * with it; `sure`: the rest was asked for after it was read */
+    uint64_t guess_version;
+    char guess_failover[FAILOVER_ID_MAX + 1];
+    bool guess_left, sure;
+    bool any_order;                 /* the gate does not say who is absent */
     char own[FAILOVER_ID_MAX + 1];  /* the one under way, which no event may
                                        have told the view of yet */
     char hint[FAILOVER_ID_MAX + 1]; /* an unfinished one, by the view */
@@ -183,7 +189,8 @@ bool engine_pass_item_load(struct move_pass *r, struct item *it,
 bool engine_pass_item_moves(const struct move_pass *r, const struct item *it);
 /* Fills in `rules`, which borrows the gate of the pass. */
 void engine_pass_rules(const struct move_pass *r, struct plan_rules *rules);
-/* Frees them; answers about them come to nobody. */
+/* Frees it, or all; answers about it come to nobody. */
+void engine_pass_forget_target(struct move_pass *r, struct target *t);
 void engine_pass_forget_targets(struct move_pass *r);
 /* Its target does not get the item: it counts no more. */
 void engine_pass_give_back(struct move_pass *r, struct item *it);
@@ -352,6 +359,10 @@ void engine_queue_tick(struct engine *e);
 bool engine_queue_wanted(struct engine *e);
 /* The next task of this hold; false: nothing is left. */
 bool engine_queue_next(struct engine *e, struct failover_task *task);
+/* Its past is moved, and the record says so: is there more to do for it, by
+ * what is remembered and by the gate as it stands now? */
+bool engine_queue_stays(struct engine *e, const char *address,
+                        const struct gate *gate);
 /* Its visit is over: when it may be visited again follows from how. */
 void engine_queue_settled(struct engine *e, const struct failover_task *task,
                           enum failover_outcome outcome);

@@ -475,8 +475,8 @@ static bool all_settled(const struct move_pass *pass)
 static void finish(struct move_pass *pass)
 {
     assert(pass->moving && pass->n_batches == 0);
+    assert(pass->n_busy == 0);
     pass->moving = false;
-    engine_pass_forget_targets(pass);
     pass->done(pass->arg, pass->err.code);
 }
 
@@ -518,6 +518,22 @@ static void pump(struct move_pass *pass)
     finish(pass);
 }
 
+/* What was read for the pages before holds for as long as each batch may check
+ * it: those that are open to the process that we see there now. */
+static void sift_targets(struct move_pass *pass)
+{
+    bool room = HASH_COUNT(pass->targets) + ENGINE_PAGE <= ENGINE_TARGETS;
+    struct target *t, *next;
+    HASH_ITER(hh, pass->targets, t, next)
+    {
+        const struct process *p = target_process(pass, t);
+        t->tries = 0;
+        if (!room || t->state != TARGET_OPEN || p == NULL ||
+            !gate_takes(&t->gate, p))
+            engine_pass_forget_target(pass, t);
+    }
+}
+
 void engine_pass_move(struct move_pass *pass, const struct registry_lock *lock,
                       pass_done_f *done, void *arg)
 {
@@ -530,5 +546,6 @@ void engine_pass_move(struct move_pass *pass, const struct registry_lock *lock,
     memset(&pass->counts, 0, sizeof(pass->counts));
     pass->bytes_max = registry_max_bytes(pass->e->c.registry);
     pass->ops_max = registry_max_ops(pass->e->c.registry);
+    sift_targets(pass);
     pump(pass);
 }

@@ -31,15 +31,20 @@ void engine_pass_give_back(struct move_pass *pass, struct item *it)
     it->given.counted = false;
 }
 
+void engine_pass_forget_target(struct move_pass *pass, struct target *t)
+{
+    if (t->state == TARGET_BUSY)
+        registry_forget(pass->e->c.registry, t);
+    HASH_DEL(pass->targets, t);
+    mem_free(t);
+}
+
 void engine_pass_forget_targets(struct move_pass *pass)
 {
     struct target *t, *next;
     HASH_ITER(hh, pass->targets, t, next)
     {
-        if (t->state == TARGET_BUSY)
-            registry_forget(pass->e->c.registry, t);
-        HASH_DEL(pass->targets, t);
-        mem_free(t);
+        engine_pass_forget_target(pass, t);
     }
 }
 
@@ -69,19 +74,25 @@ static void drop_items(struct move_pass *pass)
     pass->at = 0;
 }
 
-void engine_pass_reset(struct move_pass *pass)
+static void forget_page(struct move_pass *pass)
 {
     registry_forget(pass->e->c.registry, pass);
     batches_close(pass);
-    engine_pass_forget_targets(pass);
     drop_items(pass);
     MEM_FREE(pass->next);
     pass->reading = 0;
     pass->paging = false;
     pass->moving = false;
-    pass->n_busy = 0;
     err_clear(&pass->err);
-    assert(pass->n_items == 0 && pass->targets == NULL);
+    assert(pass->n_items == 0 && pass->n_batches == 0);
+}
+
+void engine_pass_reset(struct move_pass *pass)
+{
+    forget_page(pass);
+    engine_pass_forget_targets(pass);
+    pass->n_busy = 0;
+    assert(pass->targets == NULL);
 }
 
 void engine_pass_close(struct move_pass *pass)
@@ -284,8 +295,11 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
         strcmp(pass->address, "-") == 0 ? NULL : pass->address;
     char *from = afresh ? NULL : pass->next;
     pass->next = afresh ? pass->next : NULL;
-    engine_pass_reset(pass);
-    assert(pass->n_items == 0 && pass->reading == 0);
+    if (afresh)
+        engine_pass_reset(pass);
+    else /* who took work of the page before takes more */
+        forget_page(pass);
+    assert(pass->n_busy == 0 && pass->reading == 0);
     pass->done = done;
     pass->arg = arg;
     pass->session = registry_session(pass->e->c.registry);

@@ -1,9 +1,13 @@
 /*
  * read.c - one address, read afresh: its gate, its unfinished failover,
- * the settings, then every key under which it may be registered.
+ * the settings, and every key under which it may be registered.
  *
- * The registrations are read after the gate. The other way round a process
- * that another coordinator admits in between would be taken for absent.
+ * The gate is known before the registrations are read. The other way round a
+ * process that another coordinator admits in between would be taken for absent.
+ * All is asked for at once, on the gate that our view was told of; if the gate
+ * that is read then is at the same version (a gate is never removed, so no
+ * version comes back), it stood so before. If it is another one, what was asked
+ * for is dropped and asked for again, after it.
  */
 #include "failover/engine/engine_priv.h"
 
@@ -126,12 +130,44 @@ static void failed(struct reader *r, const char *what, const struct err *err)
     (void)err_wrap(&r->err, "read %s of %s", what, r->address);
 }
 
+/* What was asked for together with the gate holds for the gate as it is. Who
+ * verifies an INTENT asks whether one process is registered, by the record: for
+ * that the order does not matter, only which record it is. */
+static bool guessed(const struct reader *r)
+{
+    const struct gate *gate = &r->seen.gate;
+    return r->sure ||
+           (r->any_order
+                ? !gate->left && strcmp(gate->failover, r->guess_failover) == 0
+                : gate->version == r->guess_version);
+}
+
+static void read_rest(struct reader *r, const char *failover, bool left);
+
+static void read_rest_again(struct reader *r)
+{
+    struct failover_seen *seen = &r->seen;
+    assert(!r->sure && r->outstanding == 0);
+    r->sure = true;
+    seen->n_registered = 0;
+    seen->unknown = seen->owns = false;
+    seen->record = NULL;
+    r->outstanding++; /* none of these answers is the last one yet */
+    read_rest(r, seen->gate.failover, seen->gate.left);
+    r->outstanding--;
+    assert(r->outstanding > 0);
+}
+
 /* One answer came: a phase ends when none is outstanding. */
 static void arrived(struct reader *r)
 {
     assert(r->outstanding > 0);
     if (--r->outstanding > 0)
         return;
+    if (r->err.code == ERR_OK && !guessed(r)) {
+        read_rest_again(r);
+        return;
+    }
     struct engine *e = r->e;
     if (r->err.code == ERR_OK) {
         engine_gone_find(e, r->address, &r->seen);
@@ -304,19 +340,22 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     err_clear(&err);
     if (gates_take(gate, reply, &err) != 0)
         failed(r, "the gate", &err);
-    if (r->err.code == ERR_OK) {
-        if (gate->failover[0] != '\0')
-            read_record(r, gate->failover, 0);
-        if (r->own[0] != '\0' && strcmp(r->own, gate->failover) != 0)
-            read_record(r, r->own, 1);
-        if (r->hint[0] != '\0' && strcmp(r->hint, gate->failover) != 0 &&
-            strcmp(r->hint, r->own) != 0)
-            read_record(r, r->hint, 2);
-        if (gate->left)
-            read_markers(r);
-        read_registrations(r);
-    }
     arrived(r);
+}
+
+/* What goes with a gate that names `failover` ("": none), and `left` or not. */
+static void read_rest(struct reader *r, const char *failover, bool left)
+{
+    if (failover[0] != '\0')
+        read_record(r, failover, 0);
+    if (r->own[0] != '\0' && strcmp(r->own, failover) != 0)
+        read_record(r, r->own, 1);
+    if (r->hint[0] != '\0' && strcmp(r->hint, failover) != 0 &&
+        strcmp(r->hint, r->own) != 0)
+        read_record(r, r->hint, 2);
+    if (left)
+        read_markers(r);
+    read_registrations(r);
 }
 
 static void on_settings(void *arg, const struct registry_reply *reply)
@@ -354,6 +393,20 @@ void engine_reader_forget(struct reader *r)
         registry_forget(r->e->c.registry, &r->records[i]);
 }
 
+/* The gate is taken to be what our view was told; while INTENT is verified, to
+ * be the one that names its record. */
+static void guess(struct reader *r)
+{
+    struct engine *e = r->e;
+    const struct gate *told = gates_find(e->c.gates, e->c.kind, r->address);
+    r->any_order = r == &e->reader && r->own[0] != '\0' &&
+                   failover_state(e->f) == FAILOVER_VERIFY;
+    r->guess_version = told->version;
+    r->guess_left = !r->any_order && told->left;
+    (void)snprintf(r->guess_failover, sizeof(r->guess_failover), "%s",
+                   r->any_order ? r->own : told->failover);
+}
+
 void engine_reader_start(struct reader *r, struct engine *e,
                          const char *address, reader_done_f *done, void *arg)
 {
@@ -368,9 +421,11 @@ void engine_reader_start(struct reader *r, struct engine *e,
     if (hint != NULL)
         (void)snprintf(r->hint, sizeof(r->hint), "%s", hint->id);
     set_own(r);
+    guess(r);
     r->at = e->c.clock->mono;
     r->session = registry_session(e->c.registry);
     engine_new_id(e, r->seen.new_id);
     get(r, gate_key(e->c.kind, address, key, sizeof(key)), on_gate);
     get(r, SETTINGS_KEY, on_settings);
+    read_rest(r, r->guess_failover, r->guess_left);
 }

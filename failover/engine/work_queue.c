@@ -168,6 +168,35 @@ static bool wants_hold(struct engine *e, const char *address,
 
 static const struct failover_task nobody; /* ordered it */
 
+/* A fenced process is there again, and may be let in. */
+static bool readmits(const struct engine *e, const struct failover_seen *seen)
+{
+    return e->c.conf->readmit && seen->gate.state == GATE_FENCED &&
+           seen->n_registered > 0 &&
+           process_same(&seen->registered[0], &seen->gate.process);
+}
+
+bool engine_queue_stays(struct engine *e, const char *address,
+                        const struct gate *gate)
+{
+    struct failover_seen seen;
+    enum failover_cause cause;
+    if (!engine_remember(e, address, &seen))
+        return false;
+    seen.gate = *gate;
+    seen.record = NULL; /* our view may not know yet that it is done */
+    switch (failover_decide(&seen, &nobody, &cause)) {
+    case FAILOVER_NOTHING:
+    case FAILOVER_ALIVE:
+    case FAILOVER_UNREADABLE:
+        return false;
+    case FAILOVER_TO_LIST:
+        return readmits(e, &seen);
+    default:
+        return true;
+    }
+}
+
 static bool wants(struct engine *e, const char *address)
 {
     struct failover_seen seen;
@@ -182,10 +211,7 @@ static bool wants(struct engine *e, const char *address)
     case FAILOVER_TO_HOLD:
         return wants_hold(e, address, &seen, cause);
     case FAILOVER_TO_LIST:
-        return has_past_marker(e, address, &seen.gate) ||
-               (e->c.conf->readmit && seen.gate.state == GATE_FENCED &&
-                seen.n_registered > 0 &&
-                process_same(&seen.registered[0], &seen.gate.process));
+        return has_past_marker(e, address, &seen.gate) || readmits(e, &seen);
     default:
         return true;
     }

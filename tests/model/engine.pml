@@ -342,6 +342,7 @@ end: do
     :: atomic { step[c] == CLOSING ->
         if
         :: d_step { CLOSING_OK(c) -> do_close(c); READ_AGAIN(c) }   /* a new process may wait outside */
+        :: d_step { CLOSING_OK(c) -> do_close(c); SETTLE(c) }       /* none is seen: the next look finds it */
         OTHER_OUTCOMES(c, CLOSING_OK(c), do_close(c), lock_lost)
         fi }
 

@@ -156,8 +156,9 @@ SCRIPT const char *written(enum err_code code)
             seen.record = failover_phase_final(record.phase) ? NULL : &record;
         }
     }
-    return feed(
-        (struct failover_event){.type = FAILOVER_WRITTEN, .code = code});
+    return feed((struct failover_event){.type = FAILOVER_WRITTEN,
+                                        .code = code,
+                                        .wanted = seen.n_registered > 0});
 }
 
 SCRIPT const char *listed(size_t n, bool more)

@@ -230,9 +230,13 @@ static void unavailable_calls_are_tried_again(void **state)
 
 static void back_after_intent(struct world *world)
 {
-    if (stage == 0 && with_phase(FAILOVER_INTENT) > 0) {
+    /* it is told of its INTENT, and reads again, when that one is back */
+    if (stage == 0 &&
+        strcmp(engine_state_name(world->c[0].engine), "intent") == 0) {
         stage = 1;
         memory_freeze(world->c[0].registry);
+        (void)memory_run(world->store, world->clock.mono + 100);
+        assert_int_equal(with_phase(FAILOVER_INTENT), 1);
         node_start(world, "m1:1", 1001);
         memory_thaw(world->c[0].registry);
     }

@@ -18,7 +18,7 @@ static const struct registry_ops memory_ops;
 
 struct memory_client *memory_client_of(struct registry *r)
 {
-    assert(r->ops == &memory_ops);
+    assert(r->ops->free == memory_ops.free); /* a test may count submits */
     return CONTAINER_OF(r, struct memory_client, base);
 }
 
