@@ -5,16 +5,12 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-
-static struct zookeeper *of(const struct registry *r)
-{
-    return (struct zookeeper *)(uintptr_t)r;
-}
+#include <utlist.h>
 
 void zk_call_done(struct registry_call *call,
                   const struct registry_reply *reply)
 {
-    struct zookeeper *z = of(call->r);
+    struct zookeeper *z = zk_of(call->r);
     struct zk_call *c = call->priv;
     bool txn = call->type == REGISTRY_CALL_TXN;
 
@@ -23,7 +19,8 @@ void zk_call_done(struct registry_call *call,
     z->call_bytes -= call->bytes;
     zk_forget_call(z, call);
     mem_free(c->set_at);
-    zk_walk_close(&c->walk);
+    if (c->release != NULL)
+        c->release(c);
     registry_call_done(call, reply);
     if (txn)
         zk_holds_txn_done(z);
@@ -44,7 +41,7 @@ void zk_call_fail(struct registry_call *call, enum err_code code,
 
 void zk_call_broken(struct registry_call *call, bool in_doubt, int rc)
 {
-    const struct zookeeper *z = of(call->r);
+    const struct zookeeper *z = zk_of(call->r);
 
     if (in_doubt && rc != ZSESSIONMOVED) {
         zk_call_fail(call, ERR_UNKNOWN,
@@ -62,33 +59,54 @@ void zk_call_broken(struct registry_call *call, bool in_doubt, int rc)
     }
 }
 
-void zk_submit(struct registry *r, struct registry_call *call)
+void zk_call_refused(struct registry_call *call, const char *key, int rc)
 {
-    struct zookeeper *z = of(r);
+    assert(rc != ZOK);
+    if (zk_broken(rc)) {
+        zk_call_broken(call, false, rc);
+    } else {
+        zk_call_fail(call,
+                     rc == ZNOAUTH         ? ERR_DENIED
+                     : rc == ZBADARGUMENTS ? ERR_INVALID
+                                           : ERR_UNAVAILABLE,
+                     "%s: %s", key, zk_error(rc));
+    }
+}
+
+bool zk_call_accept(struct registry_call *call)
+{
+    struct zookeeper *z = zk_of(call->r);
 
     if (registry_call_refused(call, z->n_calls, z->call_bytes))
-        return;
+        return false;
     if (!zk_usable(z)) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session any more");
-        return;
+        return false;
     }
     z->n_calls++;
     z->call_bytes += call->bytes;
-    switch (call->type) {
-    case REGISTRY_CALL_TXN:
-        if (!zk_txn(call)) {
-            z->n_calls--;
-            z->call_bytes -= call->bytes;
-        }
-        break;
-    case REGISTRY_CALL_LIST:
-        zk_list(call);
-        break;
-    case REGISTRY_CALL_GET:
-    case REGISTRY_CALL_EXISTS:
-    case REGISTRY_CALL_CHILDREN:
-        zk_read(call);
-        break;
+    return true;
+}
+
+/* The first request that belongs to a call; answering changes the list. */
+static struct zk_request *find_call(struct zk_request *list)
+{
+    struct zk_request *q;
+
+    DL_FOREACH(list, q)
+    {
+        if (q->call != NULL)
+            return q;
     }
+    return NULL;
+}
+
+void zk_calls_refuse_unsent(struct zookeeper *z, enum err_code code,
+                            const char *why)
+{
+    struct zk_request *q;
+
+    while ((q = find_call(z->queue)) != NULL)
+        zk_call_fail(q->call, code, "%s", why); /* forgets its requests */
 }

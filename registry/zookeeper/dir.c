@@ -43,12 +43,7 @@ struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key)
 
 /* --- when it is its turn ------------------------------------------------- */
 
-static mono_ms now(const struct zk_dir *d)
-{
-    return loop_clock(d->w->r->loop)->mono;
-}
-
-bool zk_dir_unlooked(const struct zk_dir *d)
+bool zk_dir_is_unlisted(const struct zk_dir *d)
 {
     return of(d->w)->looking && d->look != of(d->w)->look;
 }
@@ -56,12 +51,12 @@ bool zk_dir_unlooked(const struct zk_dir *d)
 /* A large one less often: a list costs in proportion. */
 bool zk_dir_due(const struct zk_dir *d)
 {
-    int64_t gap = d->hurried ? GAP_SHORT_MS + (int64_t)(d->n / 500)
-                             : GAP_MS + (int64_t)(d->n / 25);
+    int64_t gap = d->urgent ? GAP_SHORT_MS + (int64_t)(d->n / 500)
+                            : GAP_MS + (int64_t)(d->n / 25);
 
     return d->dirty && !d->listing &&
-           (d->listed_at == 0 || zk_dir_unlooked(d) ||
-            now(d) - d->listed_at >= gap);
+           (d->listed_at == 0 || zk_dir_is_unlisted(d) ||
+            zk_now(zk_of(d->w->r)) - d->listed_at >= gap);
 }
 
 static void move(struct zk_dir *d, enum zk_dir_list list)
@@ -85,7 +80,7 @@ void zk_dir_place(struct zk_dir *d)
         move(d, list);
 }
 
-void zk_dir_soil(struct zk_dir *d)
+void zk_dir_mark_dirty(struct zk_dir *d)
 {
     d->dirty = true;
     zk_dir_place(d);
@@ -93,7 +88,7 @@ void zk_dir_soil(struct zk_dir *d)
 
 void zk_dir_disarm(struct zk_dir *d)
 {
-    struct zookeeper *z = (struct zookeeper *)(void *)d->w->r;
+    struct zookeeper *z = zk_of(d->w->r);
 
     assert(z->armed_bytes >= d->armed);
     z->armed_bytes -= d->armed;
@@ -101,11 +96,6 @@ void zk_dir_disarm(struct zk_dir *d)
 }
 
 /* --- names --------------------------------------------------------------- */
-
-static char *child_key(const struct zk_dir *d, const char *name)
-{
-    return mem_printf("%s/%s", strcmp(d->key, "/") == 0 ? "" : d->key, name);
-}
 
 /* The directory itself, without a word about what was in it. */
 static void drop(struct zk_dir *d)
@@ -128,12 +118,12 @@ static void drop(struct zk_dir *d)
 static void child_gone(struct zk_dir *d, const char *name, bool tell)
 {
     struct registry_watch *w = d->w;
-    char *key = child_key(d, name);
+    char *key = zk_child_key(d->key, name);
     struct zk_dir *below = zk_dir_find(w, key);
 
     if (below != NULL)
         zk_dir_remove(below, tell);
-    if (tell && w->fn != NULL)
+    if (tell)
         registry_view_gone(w, key, 0);
     mem_free(key);
 }
@@ -205,8 +195,9 @@ static char *parent_of(const char *key)
                         : mem_strndup(key, (size_t)(slash - key));
 }
 
-static void child_changed(struct zk_dir *d, struct zk_child *c)
+void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c)
 {
+    assert(c >= d->children && c < d->children + d->n);
     d->n_unread += !c->unread;
     c->unread = true;
     zk_dir_place(d);
@@ -221,12 +212,12 @@ void zk_dir_child_changed(const struct registry_watch *w, const char *key)
 
     mem_free(parent);
     if (c != NULL)
-        child_changed(d, c);
+        zk_dir_mark_unread(d, c);
 }
 
 /* In the lowest directory on its way that is known: the name is read, or if it
  * is new the directory is listed. */
-void zk_dir_hurry(const struct registry_watch *w, const char *key)
+void zk_dir_refresh_key(const struct registry_watch *w, const char *key)
 {
     char *parent = parent_of(key);
     struct zk_dir *d = zk_dir_find(w, parent);
@@ -234,14 +225,14 @@ void zk_dir_hurry(const struct registry_watch *w, const char *key)
 
     if (d == NULL && strcmp(parent, "/") != 0 &&
         registry_key_below(parent, w->prefix)) {
-        zk_dir_hurry(w, parent);
+        zk_dir_refresh_key(w, parent);
     } else if (d != NULL) {
         c = find_child(d, strrchr(key, '/') + 1);
         if (c != NULL) {
-            child_changed(d, c);
+            zk_dir_mark_unread(d, c);
         } else {
-            d->hurried = true;
-            zk_dir_soil(d);
+            d->urgent = true;
+            zk_dir_mark_dirty(d);
         }
     }
     mem_free(parent);

@@ -36,7 +36,8 @@ static void on_event(void *arg);
 
 /* Session events, and each child watch's one event: bounded by what was
  * armed. The session's number is copied here, where it cannot change. */
-void zk_watcher(zhandle_t *zh, int type, int state, const char *path, void *ctx)
+static void watcher(zhandle_t *zh, int type, int state, const char *path,
+                    void *ctx)
 {
     struct zk_handle *h = ctx;
     size_t len = path == NULL ? 0 : strlen(path);
@@ -75,10 +76,9 @@ static void on_event(void *arg)
             h->connected_at = e->at;
         }
         if (h == z->handle && h->opened)
-            zk_on_state(z);
+            z->events->state(z);
     } else if (current) {
-        zk_holds_event(z, e->type, e->path);
-        zk_watches_event(z, e->type, e->path);
+        z->events->changed(z, e->type, e->path);
     }
     mem_free(e);
 }
@@ -109,10 +109,9 @@ static void on_closed(void *arg)
 
 static void submit_close(struct zk_handle *h)
 {
-    int rc = worker_submit(h->z->closer, &h->job, run_close, on_closed, h);
-
-    assert(rc == 0); /* one job a handle */
-    (void)rc;
+    assert(h->opened);
+    assert(h->closed != NULL);
+    zk_work(h->z->closer, &h->job, run_close, on_closed, h);
 }
 
 static void run_open(void *arg)
@@ -123,8 +122,8 @@ static void run_open(void *arg)
 
     if (servers == NULL)
         return; /* and said so */
-    h->zh = zookeeper_init2(servers, zk_watcher, (int)z->asked_timeout_ms, NULL,
-                            h, 0, zk_log_callback());
+    h->zh = zookeeper_init2(servers, watcher, (int)z->asked_timeout_ms, NULL, h,
+                            0, zk_log_callback());
     mem_free(servers);
     if (h->zh == NULL) {
         log_warn("!registry", LOG_S("reason", strerror(errno)));
@@ -148,14 +147,14 @@ static void set_guarded(struct zookeeper *z, struct zk_handle *h)
     lock_release(&z->mutex);
 }
 
-static void on_severed(void *arg)
+static void on_guard_ended(void *arg)
 {
     struct zk_handle *h = arg;
 
-    h->severed = true;
+    h->guard_ended = true;
     h->state = ZOO_EXPIRED_SESSION_STATE;
     if (h == h->z->handle)
-        zk_on_state(h->z);
+        h->z->events->state(h->z);
 }
 
 /* Seen twice: after a pause of the whole process the loop gets its chance to
@@ -193,7 +192,7 @@ void zk_guard(void *arg)
                   LOG_S("reason", "the loop does not turn; the session is "
                                   "ended so that others can go on"));
         (void)zookeeper_close(zh);
-        loop_complete(z->base.loop, &h->severed_slot, on_severed, h);
+        loop_complete(z->base.loop, &h->guard_slot, on_guard_ended, h);
     }
 }
 
@@ -206,25 +205,22 @@ static void on_opened(void *arg)
         submit_close(h);
     } else {
         set_guarded(h->z, h);
-        zk_on_opened(h->z);
+        h->z->events->opened(h->z);
     }
 }
 
 void zk_handle_open(struct zookeeper *z)
 {
     struct zk_handle *h = mem_zalloc(sizeof(*h));
-    int rc;
 
     assert(z->handle == NULL && z->n_in_flight == 0);
     h->z = z;
     h->state = ZOO_NOTCONNECTED_STATE;
     z->handle = h;
     z->n_handles++;
-    z->began = loop_clock(z->base.loop)->mono;
+    z->began = zk_now(z);
     zk_diagnosis_yield(z);
-    rc = worker_submit(z->opener, &h->job, run_open, on_opened, h);
-    assert(rc == 0);
-    (void)rc;
+    zk_work(z->opener, &h->job, run_open, on_opened, h);
 }
 
 void zk_handle_close(struct zookeeper *z, loop_f *closed)

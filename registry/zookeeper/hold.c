@@ -34,16 +34,6 @@ static void create(struct registry_hold *hold);
 static void list(struct registry_hold *hold);
 static void leave(struct registry_hold *hold);
 
-static struct zookeeper *of(const struct registry_hold *hold)
-{
-    return (struct zookeeper *)(void *)hold->r;
-}
-
-static char *lock_dir(const struct registry_hold *hold)
-{
-    return zk_path(of(hold), hold->key);
-}
-
 static void forget_node(struct zk_hold *h)
 {
     MEM_FREE(h->path);
@@ -56,16 +46,23 @@ static void forget_node(struct zk_hold *h)
 /* The session is over, or about to be: nothing stands, nothing is asked. */
 static bool over(const struct registry_hold *hold)
 {
-    return !zk_usable(of(hold)) || hold->session != hold->r->session;
+    return !zk_usable(zk_of(hold->r)) || hold->session != hold->r->session;
 }
 
 static void ask(struct registry_hold *hold, enum zk_request_type type,
                 const char *path, bool watch, zk_done_f *done)
 {
-    struct zk_request *q = zk_request_new(of(hold), type, path, done, hold);
+    struct zk_request *q =
+        zk_request_new(zk_of(hold->r), type, path, done, hold);
 
     q->watch = watch;
     zk_send(q);
+}
+
+static void ask_dir(struct registry_hold *hold, enum zk_request_type type,
+                    zk_done_f *done)
+{
+    zk_send(zk_request_for(zk_of(hold->r), type, hold->key, done, hold));
 }
 
 /* --- leaving ------------------------------------------------------------- */
@@ -75,9 +72,9 @@ static void gone(struct registry_hold *hold)
     struct zk_hold *h = hold->priv;
 
     registry_timer_stop(&h->retry);
-    zk_forget(of(hold), hold);
+    zk_forget(zk_of(hold->r), hold);
     forget_node(h);
-    if (!zk_stopping(of(hold)))
+    if (!zk_stopping(zk_of(hold->r)))
         registry_hold_gone(hold);
 }
 
@@ -113,7 +110,7 @@ static bool guards_a_txn(const struct registry_hold *hold)
 static void remove_node(struct registry_hold *hold, const char *path,
                         zk_done_f *done)
 {
-    struct zk_request *q = zk_request_new(of(hold), ZK_DELETE, path, done,
+    struct zk_request *q = zk_request_new(zk_of(hold->r), ZK_DELETE, path, done,
                                           done == NULL ? NULL : hold);
 
     q->again = true;
@@ -127,8 +124,8 @@ static void leave(struct registry_hold *hold)
     assert(h->leaving);
     if (over(hold) || h->step == ZK_HOLD_NONE) {
         gone(hold);
-    } else if (h->step == ZK_HOLD_STANDS && !guards_a_txn(hold)) {
-        zk_forget(of(hold), hold);
+    } else if (h->step == ZK_HOLD_EXISTS && !guards_a_txn(hold)) {
+        zk_forget(zk_of(hold->r), hold);
         h->step = ZK_HOLD_REMOVING;
         remove_node(hold, h->path, on_removed);
     } /* else when it is known whether it stands, or the txn is through */
@@ -152,7 +149,7 @@ void zk_holds_txn_done(struct zookeeper *z)
     {
         struct zk_hold *h = hold->priv;
 
-        if (h->leaving && h->step == ZK_HOLD_STANDS)
+        if (h->leaving && h->step == ZK_HOLD_EXISTS)
             leave(hold);
     }
 }
@@ -163,7 +160,7 @@ static void on_retry(void *arg)
 {
     struct registry_hold *hold = arg;
 
-    if (!over(hold) && ((struct zk_hold *)hold->priv)->step == ZK_HOLD_STANDS)
+    if (!over(hold) && ((struct zk_hold *)hold->priv)->step == ZK_HOLD_EXISTS)
         list(hold);
 }
 
@@ -183,7 +180,7 @@ static void node_removed(struct registry_hold *hold)
 
     log_warn("!lock", LOG_S("key", hold->key),
              LOG_S("reason", "our node was removed by somebody else"));
-    zk_forget(of(hold), hold);
+    zk_forget(zk_of(hold->r), hold);
     h->listing = false;
     forget_node(h);
     if (h->leaving)
@@ -228,10 +225,10 @@ static void on_awaited(void *arg, struct zk_request *q)
     struct registry_hold *hold = arg;
     struct zk_hold *h = hold->priv;
 
-    if (h->step != ZK_HOLD_STANDS || h->granted)
+    if (h->step != ZK_HOLD_EXISTS || h->granted)
         return;
     if (q->rc == ZOK && zk_owner(&q->stat) == 0 &&
-        zk_others_pass_over(hold, q->path)) {
+        zk_others_ignore(hold, q->path)) {
         list(hold);
         return;
     }
@@ -290,7 +287,7 @@ static void on_listed(void *arg, struct zk_request *q)
     struct zk_place place;
 
     h->listing = false;
-    if (zk_broken(q->rc) || h->step != ZK_HOLD_STANDS || h->granted)
+    if (zk_broken(q->rc) || h->step != ZK_HOLD_EXISTS || h->granted)
         return;
     if (q->rc != ZOK && q->rc != ZNONODE) {
         retry_later(hold);
@@ -300,7 +297,7 @@ static void on_listed(void *arg, struct zk_request *q)
         list(hold);
         return;
     }
-    zk_others_sift(hold, &q->names);
+    zk_others_filter(hold, &q->names);
     if (!find_place(hold, &q->names, q->path, &place))
         node_removed(hold);
     else if (place.before == NULL)
@@ -312,16 +309,13 @@ static void on_listed(void *arg, struct zk_request *q)
 static void list(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
-    char *dir;
 
-    assert(h->step == ZK_HOLD_STANDS);
+    assert(h->step == ZK_HOLD_EXISTS);
     h->list_again = h->listing;
     if (h->listing || h->leaving)
         return;
     h->listing = true;
-    dir = lock_dir(hold);
-    ask(hold, ZK_CHILDREN, dir, false, on_listed);
-    mem_free(dir);
+    ask_dir(hold, ZK_CHILDREN, on_listed);
 }
 
 /* Only one of them can have lost its own node by this, and it comes last:
@@ -334,7 +328,7 @@ void zk_holds_event(struct zookeeper *z, int type, const char *path)
     {
         struct zk_hold *h = hold->priv;
 
-        if (h->step != ZK_HOLD_STANDS || h->leaving || over(hold))
+        if (h->step != ZK_HOLD_EXISTS || h->leaving || over(hold))
             continue;
         if (h->granted && strcmp(h->path, path) == 0)
             own = hold;
@@ -349,15 +343,15 @@ void zk_holds_event(struct zookeeper *z, int type, const char *path)
 
 /* --- our node ------------------------------------------------------------ */
 
-static void stands(struct registry_hold *hold, const char *path,
-                   const struct Stat *stat)
+static void node_exists(struct registry_hold *hold, const char *path,
+                        const struct Stat *stat)
 {
     struct zk_hold *h = hold->priv;
 
     mem_free(h->path);
     h->path = mem_strdup(path);
     h->fence = (uint64_t)stat->czxid;
-    h->step = ZK_HOLD_STANDS;
+    h->step = ZK_HOLD_EXISTS;
     if (h->leaving)
         leave(hold);
     else
@@ -383,7 +377,7 @@ static void on_found(void *arg, struct zk_request *q)
     if (zk_broken(q->rc))
         return; /* the session is over */
     if (q->rc == ZOK && zk_owner(&q->stat) == hold->session)
-        stands(hold, q->path, &q->stat);
+        node_exists(hold, q->path, &q->stat);
     else
         begin_again(hold); /* somebody removed it since it was listed */
 }
@@ -409,12 +403,12 @@ static void on_searched(void *arg, struct zk_request *q)
  * behind: what the one before it did has been decided by then. */
 static void search(struct registry_hold *hold)
 {
-    char *dir = lock_dir(hold);
+    struct zk_hold *h = hold->priv;
 
-    ((struct zk_hold *)hold->priv)->step = ZK_HOLD_SEARCHING;
-    ask(hold, ZK_SYNC, dir, false, NULL);
-    ask(hold, ZK_CHILDREN, dir, false, on_searched);
-    mem_free(dir);
+    assert(h->step == ZK_HOLD_CREATING);
+    h->step = ZK_HOLD_SEARCHING;
+    ask_dir(hold, ZK_SYNC, NULL);
+    ask_dir(hold, ZK_CHILDREN, on_searched);
 }
 
 /* What cannot be had by trying again. */
@@ -451,7 +445,7 @@ static void on_created(void *arg, struct zk_request *q)
     char *dir;
 
     if (q->rc == ZOK && q->data != NULL && q->stat.czxid > 0) {
-        stands(hold, q->data, &q->stat);
+        node_exists(hold, q->data, &q->stat);
     } else if (q->rc == ZOK) { /* not as a server of ZooKeeper's answers */
         refuse(hold, ZMARSHALLINGERROR);
     } else if (over(hold)) {
@@ -459,8 +453,9 @@ static void on_created(void *arg, struct zk_request *q)
     } else if (zk_broken(q->rc)) {
         search(hold);
     } else if (q->rc == ZNONODE) {
-        dir = lock_dir(hold);
-        zk_make_dirs(of(hold), &dir, 1, ZOO_CONTAINER, on_directory, hold);
+        dir = zk_path(zk_of(hold->r), hold->key);
+        zk_make_dirs(zk_of(hold->r), &dir, 1, ZOO_CONTAINER, on_directory,
+                     hold);
         mem_free(dir);
     } else {
         refuse(hold, q->rc);
@@ -470,21 +465,21 @@ static void on_created(void *arg, struct zk_request *q)
 static void create(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
-    char *dir = lock_dir(hold);
-    char *path;
     struct zk_request *q;
+    char *key;
 
-    assert(h->step == ZK_HOLD_NONE && !h->leaving);
+    assert(h->step == ZK_HOLD_NONE);
+    assert(!h->leaving);
+    assert(!h->granted);
     zk_place_uuid(h->uuid);
-    path = mem_printf("%s/_c_%s-lock-", dir, h->uuid);
+    key = mem_printf("%s/_c_%s-lock-", hold->key, h->uuid);
     h->step = ZK_HOLD_CREATING;
-    q = zk_request_new(of(hold), ZK_CREATE, path, on_created, hold);
+    q = zk_request_for(zk_of(hold->r), ZK_CREATE, key, on_created, hold);
     q->mode = ZOO_EPHEMERAL_SEQUENTIAL;
     q->value = hold->owner; /* for people who look */
     q->value_len = strlen(hold->owner);
     zk_send(q);
-    mem_free(path);
-    mem_free(dir);
+    mem_free(key);
 }
 
 void zk_lock(struct registry *r, struct registry_hold *hold)
@@ -492,9 +487,9 @@ void zk_lock(struct registry *r, struct registry_hold *hold)
     struct zk_hold *h = hold->priv;
 
     assert(hold->session == r->session);
-    if (!zk_usable((struct zookeeper *)(void *)r))
+    if (!zk_usable(zk_of(r)))
         return; /* DISCONNECTED follows and ends the hold */
-    if (h->step == ZK_HOLD_STANDS)
+    if (h->step == ZK_HOLD_EXISTS)
         list(hold);
     else
         create(hold);

@@ -31,35 +31,6 @@
 
 #define GAP_MS 1000
 
-/* Done by the leader with a majority behind it, also when it is refused. */
-bool zk_commits(enum zk_request_type type)
-{
-    return type == ZK_CREATE || type == ZK_DELETE || type == ZK_MULTI;
-}
-
-/* Only what the leader says of a write; other things a server, or the library,
- * may say by itself. */
-bool zk_committed(const struct zk_request *q)
-{
-    switch (q->rc) {
-    case ZOK:
-    case ZNONODE:
-    case ZNODEEXISTS:
-    case ZBADVERSION:
-    case ZNOTEMPTY:
-    case ZNOCHILDRENFOREPHEMERALS:
-    case ZNOAUTH:
-        return zk_commits(q->type);
-    default:
-        return false;
-    }
-}
-
-static mono_ms now(const struct zookeeper *z)
-{
-    return loop_clock(z->base.loop)->mono;
-}
-
 static int64_t gap(const struct zookeeper *z)
 {
     int64_t eighth = z->base.session_timeout_ms / 8;
@@ -73,16 +44,16 @@ static int64_t gap(const struct zookeeper *z)
 static void remember(struct zookeeper *z, mono_ms sent_at)
 {
     struct zk_life *l = &z->life;
-    int64_t apart = z->base.session_timeout_ms / (3 * ZK_HEARD);
+    int64_t apart = z->base.session_timeout_ms / (3 * ZK_ANSWERS_KEPT);
 
-    if (l->n > 0 && sent_at - l->heard[l->n - 1].sent < apart)
+    if (l->n > 0 && sent_at - l->answers[l->n - 1].sent < apart)
         return;
-    if (l->n == ZK_HEARD) {
+    if (l->n == ZK_ANSWERS_KEPT) {
         l->n--;
-        memmove(&l->heard[0], &l->heard[1], l->n * sizeof(l->heard[0]));
+        memmove(&l->answers[0], &l->answers[1], l->n * sizeof(l->answers[0]));
     }
-    l->heard[l->n].sent = sent_at;
-    l->heard[l->n].answered = now(z);
+    l->answers[l->n].sent = sent_at;
+    l->answers[l->n].answered = zk_now(z);
     l->n++;
 }
 
@@ -94,26 +65,26 @@ static mono_ms counted(const struct zookeeper *z, mono_ms sent_at)
     const struct zk_life *l = &z->life;
 
     for (size_t i = l->n; i-- > 0;)
-        if (l->heard[i].answered <= sent_at - gap(z))
-            return l->heard[i].sent;
+        if (l->answers[i].answered <= sent_at - gap(z))
+            return l->answers[i].sent;
     return z->handle->connected_at - z->base.session_timeout_ms / 3;
 }
 
 void zk_life_connected(struct zookeeper *z)
 {
     z->life.n = 0;
-    z->life.committed = now(z);
+    z->life.committed = zk_now(z);
     zk_position_connected(z);
     zk_probe(z);
 }
 
 /* --- servers that do not write ------------------------------------------- */
 
-static void speaks(struct zookeeper *z)
+static void server_writes(struct zookeeper *z)
 {
     char server[ZK_SERVER_SIZE];
 
-    if (z->silence.told) {
+    if (z->silence.reported) {
         log_info("+registry",
                  LOG_S("server", zk_server_text(&z->handle->server, server)),
                  LOG_S("reason", "it writes"));
@@ -126,21 +97,21 @@ static void leave_server(struct zookeeper *z)
 {
     struct zk_silence *s = &z->silence;
     const struct zk_handle *h = z->handle;
-    bool round = h->n_servers == 1 || zk_server_same(&s->first, &h->server);
+    bool all_tried = h->n_servers == 1 || zk_server_same(&s->first, &h->server);
     char text[ZK_SERVER_SIZE];
 
-    if (round) {
+    if (all_tried) {
         registry_met(&z->base, TROUBLE_NO_QUORUM,
                      "the servers answer, and none of them writes");
     }
-    if (round && !s->told) {
-        s->told = true;
+    if (all_tried && !s->reported) {
+        s->reported = true;
         log_error("!registry", LOG_S("servers", z->hosts),
                   LOG_U("addresses", h->n_servers),
                   LOG_S("reason", "none of them writes"),
                   LOG_S("advice", "have the servers of the ensemble a "
                                   "majority, and room on their disks?"));
-    } else if (!s->told) {
+    } else if (!s->reported) {
         log_warn("!server", LOG_S("server", zk_server_text(&h->server, text)),
                  LOG_S("reason", "it answers and does not write: it may have "
                                  "lost its leader; on to the next one"));
@@ -148,7 +119,7 @@ static void leave_server(struct zookeeper *z)
     if (s->first.ss_family == AF_UNSPEC)
         s->first = h->server;
     zk_server_drop(&h->server);
-    z->life.committed = now(z); /* it takes a moment until we hear of it */
+    z->life.committed = zk_now(z); /* it takes a moment until we hear of it */
 }
 
 /* When the oldest write was sent that has no answer; INT64_MAX: all have. */
@@ -173,7 +144,7 @@ static bool is_silent(const struct zookeeper *z)
     if (since == INT64_MAX)
         return false;
     since = since > z->life.committed ? since : z->life.committed;
-    return now(z) - since >= (z->handle->n_servers == 1 ? 2 * third : third);
+    return zk_now(z) - since >= (z->handle->n_servers == 1 ? 2 * third : third);
 }
 
 /* --- for the session ----------------------------------------------------- */
@@ -185,8 +156,8 @@ void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed)
     if (committed) {
         from = counted(z, sent_at);
         from = from < sent_at ? from : sent_at;
-        z->life.committed = now(z);
-        speaks(z);
+        z->life.committed = zk_now(z);
+        server_writes(z);
         if (z->base.session != 0)
             registry_liveness_counted(&z->liveness, sent_at, from);
     }
@@ -198,13 +169,13 @@ void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed)
 void zk_life_tick(struct zookeeper *z)
 {
     int64_t timeout = z->base.session_timeout_ms;
-    bool late = now(z) - z->liveness.counted > timeout * 5 / 8;
+    bool late = zk_now(z) - z->liveness.counted > timeout * 5 / 8;
     int64_t every = late ? gap(z) : timeout * 3 / 16;
 
     if (!z->connected)
         return;
     if (is_silent(z))
         leave_server(z);
-    else if (now(z) - z->committed_at >= every)
+    else if (zk_now(z) - z->committed_at >= every)
         zk_probe(z);
 }

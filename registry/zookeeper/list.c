@@ -47,8 +47,8 @@ struct zk_walk {
     struct zookeeper *z;
     struct registry_call *call; /* NULL: parked */
     char *prefix;
-    char *behind; /* tell only keys behind this one; NULL: all */
-    char *last;   /* the last key told */
+    char *after; /* tell only keys behind this one; NULL: all */
+    char *last;  /* the last key told */
     struct level *top;
     size_t outstanding; /* requests under way */
     uint64_t session;
@@ -59,17 +59,12 @@ struct zk_walk {
 
 static void step(struct zk_walk *w);
 
-static struct zookeeper *of(const struct registry_call *call)
-{
-    return (struct zookeeper *)(void *)call->r;
-}
-
 /* --- levels -------------------------------------------------------------- */
 
 static char *child_key(const struct level *l, size_t i)
 {
-    return mem_printf("%s/%s", strcmp(l->dir, "/") == 0 ? "" : l->dir,
-                      l->names.items[i]);
+    assert(i < l->names.n);
+    return zk_child_key(l->dir, l->names.items[i]);
 }
 
 /* Takes `names`. */
@@ -140,16 +135,25 @@ static bool passed_over(const struct zk_walk *w, const char *key)
 {
     size_t n = strlen(key);
 
-    if (w->behind == NULL || strcmp(key, w->behind) > 0)
+    if (w->after == NULL || strcmp(key, w->after) > 0)
         return false;
-    if (strncmp(key, w->behind, n) != 0)
+    if (strncmp(key, w->after, n) != 0)
         return true;
-    return (unsigned char)w->behind[n] > '/';
+    return (unsigned char)w->after[n] > '/';
 }
 
 /* --- the page ------------------------------------------------------------ */
 
-void zk_walk_close(struct zk_walk **walk)
+static void page_free(struct registry_entry *page, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        mem_free((char *)page[i].key);
+        mem_free((char *)page[i].value);
+    }
+    mem_free(page);
+}
+
+static void walk_close(struct zk_walk **walk)
 {
     struct zk_walk *w = *walk;
 
@@ -158,15 +162,16 @@ void zk_walk_close(struct zk_walk **walk)
     *walk = NULL;
     while (w->top != NULL)
         level_pop(w);
-    for (size_t i = 0; i < w->n; i++) {
-        mem_free((char *)w->entries[i].key);
-        mem_free((char *)w->entries[i].value);
-    }
-    mem_free(w->entries);
+    page_free(w->entries, w->n);
     mem_free(w->prefix);
-    mem_free(w->behind);
+    mem_free(w->after);
     mem_free(w->last);
     mem_free(w);
+}
+
+static void release(struct zk_call *c)
+{
+    walk_close(&c->walk);
 }
 
 static void unpark(struct zk_walk *w)
@@ -180,7 +185,7 @@ static void drop_oldest(struct zookeeper *z)
     struct zk_walk *w = z->walks;
 
     unpark(w);
-    zk_walk_close(&w);
+    walk_close(&w);
 }
 
 void zk_walks_close(struct zookeeper *z)
@@ -192,7 +197,7 @@ void zk_walks_close(struct zookeeper *z)
 static void park(struct zk_walk *w)
 {
     struct zookeeper *z = w->z;
-    mono_ms now = loop_clock(z->base.loop)->mono;
+    mono_ms now = zk_now(z);
 
     for (struct level *l = w->top; l != NULL; l = l->up)
         level_unread(l);
@@ -206,7 +211,7 @@ static void park(struct zk_walk *w)
 
 static struct zk_walk *find_parked(const struct registry_call *call)
 {
-    const struct zookeeper *z = of(call);
+    const struct zookeeper *z = zk_of(call->r);
     struct zk_walk *w;
 
     DL_FOREACH(z->walks, w)
@@ -223,17 +228,18 @@ static struct zk_walk *find_parked(const struct registry_call *call)
 static void finish(struct zk_walk *w)
 {
     struct registry_call *call = w->call;
-    struct zk_walk page = {.entries = w->entries, .n = w->n};
+    struct registry_entry *page = w->entries;
+    size_t n = w->n;
     struct registry_reply reply = {
-        .failed_op = SIZE_MAX, .entries = page.entries, .n_entries = page.n};
+        .failed_op = SIZE_MAX, .entries = page, .n_entries = n};
     char *next = NULL;
 
     assert(w->outstanding == 0);
     while (w->top != NULL && w->top->at == w->top->names.n &&
            w->top->n_due == 0)
         level_pop(w);
-    for (size_t i = 0; i < page.n; i++) {
-        uint64_t created = page.entries[i].created;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t created = page[i].created;
 
         reply.revision = created > reply.revision ? created : reply.revision;
     }
@@ -242,31 +248,17 @@ static void finish(struct zk_walk *w)
     w->entries = NULL;
     w->n = 0;
     if (w->top == NULL) {
-        zk_walk_close(&w);
+        walk_close(&w);
     } else {
         MEM_FREE(w->last);
-        w->last = mem_strdup(page.entries[page.n - 1].key);
+        w->last = mem_strdup(page[n - 1].key);
         next = mem_strdup(w->last);
         park(w);
     }
     reply.next = next;
     zk_call_done(call, &reply);
     mem_free(next);
-    for (size_t i = 0; i < page.n; i++) {
-        mem_free((char *)page.entries[i].key);
-        mem_free((char *)page.entries[i].value);
-    }
-    mem_free(page.entries);
-}
-
-static void fail(struct zk_walk *w, const char *key, int rc)
-{
-    if (zk_broken(rc)) {
-        zk_call_broken(w->call, false, rc);
-    } else {
-        zk_call_fail(w->call, rc == ZNOAUTH ? ERR_DENIED : ERR_UNAVAILABLE,
-                     "%s: %s", key, zk_error(rc));
-    }
+    page_free(page, n);
 }
 
 /* --- reading ------------------------------------------------------------- */
@@ -277,7 +269,7 @@ static void on_listed(void *arg, struct zk_request *q)
 
     w->outstanding--;
     if (q->rc != ZOK && q->rc != ZNONODE) {
-        fail(w, w->prefix, q->rc);
+        zk_call_refused(w->call, w->prefix, q->rc);
         return;
     }
     if (q->rc == ZOK && q->names.n > 0)
@@ -288,14 +280,12 @@ static void on_listed(void *arg, struct zk_request *q)
 static void ask(struct zk_walk *w, enum zk_request_type type, const char *key,
                 size_t tag, zk_done_f *done)
 {
-    char *path = zk_path(w->z, key);
-    struct zk_request *q = zk_request_new(w->z, type, path, done, w);
+    struct zk_request *q = zk_request_for(w->z, type, key, done, w);
 
     q->call = w->call;
     q->tag = tag;
     w->outstanding++;
     zk_send(q);
-    mem_free(path);
 }
 
 /* Only the top level has reads under way. */
@@ -307,7 +297,7 @@ static void on_value(void *arg, struct zk_request *q)
     w->outstanding--;
     assert(a->state == READING && q->tag >= w->top->at);
     if (q->rc != ZOK && q->rc != ZNONODE) {
-        fail(w, zk_key(w->z, q->path), q->rc);
+        zk_call_refused(w->call, zk_key(w->z, q->path), q->rc);
         return;
     }
     a->state = READ;
@@ -343,16 +333,11 @@ static void read_ahead(struct zk_walk *w)
     }
 }
 
-static void tell(struct zk_walk *w, char *key, struct ahead *a)
+static void add_entry(struct zk_walk *w, char *key, struct ahead *a)
 {
-    struct zk_request q = {.type = ZK_GET,
-                           .rc = ZOK,
-                           .stat = a->stat,
-                           .data = a->data,
-                           .data_len = a->data_len};
-
+    assert(a->state == READ);
     assert(w->n < w->call->limit);
-    zk_entry(&w->entries[w->n++], key, &q);
+    w->entries[w->n++] = zk_entry(key, &a->stat, a->data, a->data_len);
     a->data = NULL;
 }
 
@@ -368,10 +353,10 @@ static bool take(struct zk_walk *w)
     if (a->state == READ && a->rc == ZOK) {
         key = child_key(l, l->at);
         if (zk_is_directory(&a->stat) ||
-            (w->behind != NULL && strcmp(key, w->behind) <= 0))
+            (w->after != NULL && strcmp(key, w->after) <= 0))
             mem_free(key);
         else
-            tell(w, key, a);
+            add_entry(w, key, a);
         if (a->stat.numChildren > 0)
             level_add_due(l, l->at);
     }
@@ -413,22 +398,25 @@ static void step(struct zk_walk *w)
 
 void zk_list(struct registry_call *call)
 {
-    struct zookeeper *z = of(call);
+    struct zookeeper *z = zk_of(call->r);
     struct zk_walk *w = call->from == NULL ? NULL : find_parked(call);
+    struct zk_call *c = call->priv;
     bool fresh = w == NULL;
 
+    assert(c->walk == NULL);
     if (fresh) {
         w = mem_zalloc(sizeof(*w));
         w->z = z;
         w->prefix = mem_strdup(call->key);
-        w->behind = mem_strdup(call->from);
+        w->after = mem_strdup(call->from);
         w->session = call->session;
     } else {
         unpark(w);
     }
     w->call = call;
     w->entries = mem_array(call->limit, sizeof(*w->entries));
-    ((struct zk_call *)call->priv)->walk = w;
+    c->walk = w;
+    c->release = release;
     if (fresh)
         ask(w, ZK_CHILDREN, w->prefix, 0, on_listed);
     else

@@ -18,22 +18,22 @@
 
 static struct {
     _Atomic uint64_t place;
-    _Atomic int64_t heard;
+    _Atomic int64_t logged_at;
 } places[PLACES];
 
 /* Any of the library's threads. */
-static bool heard_lately(const char *place, size_t len)
+static bool logged_lately(const char *place, size_t len)
 {
     uint64_t hash = hash_bytes(place, len, 0);
     int64_t now = clock_mono_ms(), before;
     size_t i = hash % PLACES;
 
-    before = atomic_load(&places[i].heard);
+    before = atomic_load(&places[i].logged_at);
     if (atomic_load(&places[i].place) == hash && before != 0 &&
         now - before < QUIET_MS)
         return true;
     atomic_store(&places[i].place, hash);
-    atomic_store(&places[i].heard, now);
+    atomic_store(&places[i].logged_at, now);
     return false;
 }
 
@@ -47,7 +47,7 @@ static void on_line(const char *message)
     else if (strncmp(level, ":ZOO_ERROR", 10) != 0 &&
              strncmp(level, ":ZOO_WARN", 9) != 0)
         log_debug("=zookeeper-client", LOG_S("text", text + 2));
-    else if (!heard_lately(level, (size_t)(text - level)))
+    else if (!logged_lately(level, (size_t)(text - level)))
         log_info("!zookeeper-client", LOG_S("text", text + 2));
 }
 

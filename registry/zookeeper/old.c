@@ -10,17 +10,12 @@
  *
  * That is two packets of ZooKeeper's protocol, which have been the same since
  * 3.4. Tried at one address after the other, until an answer says that it is
- * over, or its timeout has passed since the loss. Blocks; on the opener's
+ * over, or its timeout has ignored since the loss. Blocks; on the opener's
  * thread.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TRY_MS_MIN 200
 #define TRY_MS_MAX 1000
@@ -69,8 +64,9 @@ static void fill(struct packet *p, const clientid_t *old, int64_t timeout_ms)
 
 /* A connect answered without a session: there is none. Else the answer to the
  * closing follows: xid, zxid, error. */
-static bool says_over(const unsigned char *in, size_t len)
+static bool says_over(const char *answer, size_t len)
 {
+    const unsigned char *in = (const unsigned char *)answer;
     uint64_t size, session;
 
     if (len < 4 + 16)
@@ -87,120 +83,49 @@ static bool says_over(const unsigned char *in, size_t len)
 
 /* --- one try ------------------------------------------------------------- */
 
-static bool wait_for(int fd, short events, mono_ms by)
-{
-    struct pollfd p = {.fd = fd, .events = events};
-    int64_t left;
-
-    while ((left = by - clock_mono_ms()) > 0) {
-        int rc = poll(&p, 1, (int)left);
-
-        if (rc > 0)
-            return true;
-        if (rc < 0 && errno != EINTR)
-            return false;
-    }
-    return false;
-}
-
-static bool talk(int fd, const struct packet *p, mono_ms by)
-{
-    unsigned char in[ANSWER_MAX * 2];
-    size_t got = 0;
-    ssize_t n;
-
-    /* An empty buffer takes so little as a whole. */
-    if (!wait_for(fd, POLLOUT, by) ||
-        send(fd, p->bytes, p->len, MSG_NOSIGNAL) != (ssize_t)p->len)
-        return false;
-    while (got < sizeof(in) && wait_for(fd, POLLIN, by)) {
-        n = recv(fd, in + got, sizeof(in) - got, 0);
-        if (n <= 0)
-            return false;
-        got += (size_t)n;
-        if (says_over(in, got))
-            return true;
-    }
-    return false;
-}
-
-static bool try_address(const struct addrinfo *a, const struct packet *p,
-                        int64_t patience_ms)
-{
-    mono_ms by = clock_mono_ms() + patience_ms;
-    int fd =
-        socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    bool over = false;
-
-    if (fd < 0)
-        return false;
-    if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS)
-        over = talk(fd, p, by);
-    (void)close(fd);
-    return over;
-}
-
-/* "host:port" by numbers, as zk_servers() writes it. */
-static bool try_server(char *server, const struct packet *p,
-                       int64_t patience_ms)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    struct addrinfo *address = NULL;
-    char *colon = strrchr(server, ':');
-    bool over = false;
-
-    assert(colon != NULL);
-    *colon = '\0';
-    if (getaddrinfo(server, colon + 1, &hints, &address) == 0) {
-        over = try_address(address, p, patience_ms);
-        freeaddrinfo(address);
-    }
-    return over;
-}
-
 static void run(void *arg)
 {
     struct zk_old *o = arg;
-    int64_t patience = o->timeout_ms / 12;
+    int64_t patience = zk_clamp(o->timeout_ms / 12, TRY_MS_MIN, TRY_MS_MAX);
+    mono_ms by;
+    char answer[ANSWER_MAX * 2];
     char *all = zk_servers(o->z->hosts, &o->n_servers);
     char *at = all, *server = NULL;
     struct packet p;
+    ssize_t got;
+    int fd;
 
     o->over = false;
     o->tries++;
     if (all == NULL)
         return; /* and said so */
-    patience = patience < TRY_MS_MIN   ? TRY_MS_MIN
-               : patience > TRY_MS_MAX ? TRY_MS_MAX
-                                       : patience;
     for (size_t i = (o->tries - 1) % o->n_servers + 1; i > 0; i--)
         server = strsep(&at, ",");
     fill(&p, &o->id, o->timeout_ms);
-    o->over = try_server(server, &p, patience);
+    by = clock_mono_ms() + patience;
+    fd = zk_dial(server, by, NULL, answer, sizeof(answer));
     mem_free(all);
+    if (fd < 0)
+        return;
+    got = zk_dial_ask(fd, p.bytes, p.len, by, NULL, says_over, answer,
+                      sizeof(answer));
+    o->over = got > 0 && says_over(answer, (size_t)got);
 }
 
 /* --- on the loop --------------------------------------------------------- */
-
-static mono_ms now(const struct zk_old *o)
-{
-    return loop_clock(o->z->base.loop)->mono;
-}
 
 static void on_tried(void *arg)
 {
     struct zk_old *o = arg;
 
     o->trying = false;
-    o->again = now(o) + PAUSE_MS * (int64_t)o->tries;
-    if (o->over || now(o) >= o->by) {
+    o->again = zk_now(o->z) + PAUSE_MS * (int64_t)o->tries;
+    if (o->over || zk_now(o->z) >= o->by) {
         o->id.client_id = 0;
     } /* else with a later tick */
 }
 
-void zk_old_keep(struct zookeeper *z, const clientid_t *id)
+void zk_old_close(struct zookeeper *z, const clientid_t *id)
 {
     struct zk_old *o = &z->old;
 
@@ -208,7 +133,7 @@ void zk_old_keep(struct zookeeper *z, const clientid_t *id)
     o->z = z;
     o->id = *id;
     o->timeout_ms = z->base.session_timeout_ms;
-    o->by = now(o) + o->timeout_ms;
+    o->by = zk_now(o->z) + o->timeout_ms;
     o->again = 0;
     o->tries = 0;
     zk_old_tick(z);
@@ -217,24 +142,21 @@ void zk_old_keep(struct zookeeper *z, const clientid_t *id)
 void zk_old_tick(struct zookeeper *z)
 {
     struct zk_old *o = &z->old;
-    int rc;
 
     if (o->id.client_id == 0 || o->trying)
         return;
-    if (now(o) >= o->by) {
+    if (zk_now(o->z) >= o->by) {
         o->id.client_id = 0;
         return;
     }
-    if (now(o) < o->again)
+    if (zk_now(o->z) < o->again)
         return;
     o->trying = true;
     zk_diagnosis_yield(z);
-    rc = worker_submit(z->opener, &o->job, run, on_tried, o);
-    assert(rc == 0); /* one job */
-    (void)rc;
+    zk_work(z->opener, &o->job, run, on_tried, o);
 }
 
-bool zk_old_stands(const struct zookeeper *z)
+bool zk_old_exists(const struct zookeeper *z)
 {
     return z->old.id.client_id != 0;
 }

@@ -13,40 +13,35 @@
 #include <string.h>
 #include <utlist.h>
 
-#define PASSED_MAX 256
-#define TOLD_MAX   64
+#define IGNORED_MAX 256
+#define WARNED_MAX  64
 
-static struct zookeeper *of(const struct registry_hold *hold)
-{
-    return (struct zookeeper *)(void *)hold->r;
-}
-
-struct zk_told {
-    struct zk_told *next;
+struct zk_warned {
+    struct zk_warned *next;
     const char *what; /* static */
     char key[];
 };
 
 /* Once for each lock and kind: who makes one makes many. */
-static void tell_once(struct registry_hold *hold, const char *node,
+static void warn_once(struct registry_hold *hold, const char *node,
                       const char *what)
 {
-    struct zookeeper *z = of(hold);
+    struct zookeeper *z = zk_of(hold->r);
     size_t n = strlen(hold->key) + 1;
-    struct zk_told *t;
+    struct zk_warned *t;
 
-    LL_FOREACH(z->told, t)
+    LL_FOREACH(z->warned, t)
     {
         if (t->what == what && strcmp(t->key, hold->key) == 0)
             return;
     }
-    if (z->n_told == TOLD_MAX)
+    if (z->n_warned == WARNED_MAX)
         return;
     t = mem_alloc(sizeof(*t) + n);
     t->what = what;
     memcpy(t->key, hold->key, n);
-    LL_PREPEND(z->told, t);
-    z->n_told++;
+    LL_PREPEND(z->warned, t);
+    z->n_warned++;
     log_warn("!lock", LOG_S("key", hold->key), LOG_S("node", node),
              LOG_S("reason", what));
 }
@@ -59,56 +54,57 @@ static const char nobodys[] =
     "Curator's users do, for as long as it stands";
 
 /* A node before ours turned out to be no session's. */
-bool zk_others_pass_over(struct registry_hold *hold, const char *path)
+bool zk_others_ignore(struct registry_hold *hold, const char *path)
 {
     struct zk_hold *h = hold->priv;
     const char *name = strrchr(path, '/') + 1;
 
-    if (h->n_passed == PASSED_MAX)
+    if (h->n_ignored == IGNORED_MAX)
         return false;
-    tell_once(hold, path, nobodys);
-    h->passed = mem_realloc(h->passed, (h->n_passed + 1) * sizeof(*h->passed));
-    h->passed[h->n_passed++] = mem_strdup(name);
+    warn_once(hold, path, nobodys);
+    h->ignored =
+        mem_realloc(h->ignored, (h->n_ignored + 1) * sizeof(*h->ignored));
+    h->ignored[h->n_ignored++] = mem_strdup(name);
     return true;
 }
 
-static bool is_passed(const struct zk_hold *h, const char *name)
+static bool is_ignored(const struct zk_hold *h, const char *name)
 {
-    for (size_t i = 0; i < h->n_passed; i++)
-        if (strcmp(h->passed[i], name) == 0)
+    for (size_t i = 0; i < h->n_ignored; i++)
+        if (strcmp(h->ignored[i], name) == 0)
             return true;
     return false;
 }
 
 /* Leave the contenders in the list. */
-void zk_others_sift(struct registry_hold *hold, struct zk_names *names)
+void zk_others_filter(struct registry_hold *hold, struct zk_names *names)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < names->n; i++) {
         char *name = names->items[i];
 
-        if (!is_passed(hold->priv, name))
+        if (!is_ignored(hold->priv, name))
             names->items[n++] = name;
         if (zk_place_is_foreign(name))
-            tell_once(hold, name, foreign);
+            warn_once(hold, name, foreign);
     }
     names->n = n;
 }
 
 void zk_others_forget(struct zk_hold *h)
 {
-    while (h->n_passed > 0)
-        mem_free(h->passed[--h->n_passed]);
-    MEM_FREE(h->passed);
+    while (h->n_ignored > 0)
+        mem_free(h->ignored[--h->n_ignored]);
+    MEM_FREE(h->ignored);
 }
 
 void zk_others_close(struct zookeeper *z)
 {
-    struct zk_told *t;
+    struct zk_warned *t;
 
-    while ((t = z->told) != NULL) {
-        LL_DELETE(z->told, t);
+    while ((t = z->warned) != NULL) {
+        LL_DELETE(z->warned, t);
         mem_free(t);
     }
 }

@@ -24,6 +24,23 @@ const char *zk_key(const struct zookeeper *z, const char *path)
     return path[n] == '\0' ? "/" : path + n;
 }
 
+char *zk_child_key(const char *key, const char *name)
+{
+    assert(key[0] == '/');
+    return mem_printf("%s/%s", strcmp(key, "/") == 0 ? "" : key, name);
+}
+
+struct zk_request *zk_request_for(struct zookeeper *z,
+                                  enum zk_request_type type, const char *key,
+                                  zk_done_f *done, void *arg)
+{
+    char *path = zk_path(z, key);
+    struct zk_request *q = zk_request_new(z, type, path, done, arg);
+
+    mem_free(path);
+    return q;
+}
+
 /* --- what a node is ------------------------------------------------------ */
 
 uint64_t zk_owner(const struct Stat *stat)
@@ -53,16 +70,16 @@ bool zk_version_ephemeral(uint64_t version)
     return (version & 1) != 0;
 }
 
-void zk_entry(struct registry_entry *entry, const char *key,
-              const struct zk_request *get)
+struct registry_entry zk_entry(const char *key, const struct Stat *stat,
+                               const char *data, size_t len)
 {
-    assert(get->type == ZK_GET && get->rc == ZOK);
-    *entry = (struct registry_entry){.key = key,
-                                     .value = get->data,
-                                     .value_len = get->data_len,
-                                     .created = (uint64_t)get->stat.czxid,
-                                     .version = zk_version(&get->stat),
-                                     .owner = zk_owner(&get->stat)};
+    assert(key != NULL);
+    return (struct registry_entry){.key = key,
+                                   .value = data,
+                                   .value_len = len,
+                                   .created = (uint64_t)stat->czxid,
+                                   .version = zk_version(stat),
+                                   .owner = zk_owner(stat)};
 }
 
 /* --- missing directories ------------------------------------------------- */
@@ -122,13 +139,6 @@ static void make_chain(struct zookeeper *z, struct making *m, char *path,
     }
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-    char *const *x = a, *const *y = b;
-
-    return strcmp(*x, *y);
-}
-
 void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
                   zk_made_f *done, void *arg)
 {
@@ -138,7 +148,7 @@ void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
     m->done = done;
     m->arg = arg;
     m->pending = 1; /* until all are sent */
-    qsort(dirs, n, sizeof(char *), by_bytes);
+    qsort(dirs, n, sizeof(char *), zk_by_bytes);
     for (size_t i = 0; i < n; i++)
         make_chain(z, m, dirs[i], i == 0 ? NULL : dirs[i - 1], mode);
     assert(m->pending > 1);

@@ -19,13 +19,13 @@
 static void enter(struct zk_dir *d)
 {
     if ((d->armed == 0 && !d->awaited) ||
-        loop_clock(d->w->r->loop)->mono - d->listed_at >= LIST_MS)
-        zk_dir_soil(d);
+        zk_now(zk_of(d->w->r)) - d->listed_at >= LIST_MS)
+        zk_dir_mark_dirty(d);
 }
 
 void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
 {
-    struct zk_watch *zw = ((struct zk_watch *)w->priv);
+    struct zk_watch *zw = w->priv;
     size_t units = zw->n_keys + HASH_COUNT(zw->dirs);
     double period = (double)total * 1000 / READS_MAX;
 
@@ -40,13 +40,8 @@ void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
         if (zw->cursor == NULL || zw->cursor_at == 0)
             enter(d);
         zw->cursor = d;
-        if (zw->cursor_at < d->n) {
-            struct zk_child *c = &d->children[zw->cursor_at];
-
-            d->n_unread += !c->unread;
-            c->unread = true;
-            zk_dir_place(d);
-        }
+        if (zw->cursor_at < d->n)
+            zk_dir_mark_unread(d, &d->children[zw->cursor_at]);
         if (++zw->cursor_at > d->n) {
             zw->cursor = d->hh.next;
             zw->cursor_at = 0;

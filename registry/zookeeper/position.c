@@ -55,20 +55,13 @@ void zk_position_close(struct zookeeper *z)
 void zk_position_connected(struct zookeeper *z)
 {
     z->position.checked = z->base.history == NULL || z->position.refused;
-    z->position.shut = false;
+    z->position.blocked = false;
 }
 
 void zk_position_forget(struct zookeeper *z)
 {
     z->position.counts[ZK_SHARED].czxid = 0;
     z->position.counts[ZK_OWN].czxid = 0;
-}
-
-bool zk_position_lets_pass(const struct zookeeper *z)
-{
-    const struct zk_position *p = &z->position;
-
-    return !p->shut && (p->checked || p->making);
 }
 
 /* --- writing ------------------------------------------------------------- */
@@ -92,7 +85,7 @@ static unsigned due(const struct zookeeper *z)
         return 0;
     if (!p->checked)
         return bit(ZK_SHARED) | (is_watcher(z) ? 0 : bit(ZK_OWN));
-    if (loop_clock(z->base.loop)->mono - p->written < EVERY_MS)
+    if (zk_now(z) - p->written < EVERY_MS)
         return 0;
     return bit(is_watcher(z) ? ZK_SHARED : ZK_OWN);
 }
@@ -108,20 +101,27 @@ static void add(struct zk_request *q, unsigned what)
         }
     }
     q->counts = what;
-    p->written = loop_clock(q->z->base.loop)->mono;
+    p->written = zk_now(q->z);
 }
 
-void zk_position_probe(struct zk_request *q)
+/* The smallest write there is; it takes a majority. */
+void zk_probe(struct zookeeper *z)
 {
-    unsigned what = due(q->z);
+    struct zk_request *q = zk_request_new(z, ZK_MULTI, "/", NULL, NULL);
+    unsigned what = due(z);
 
+    assert(z->connected);
+    q->ops = mem_zalloc(ZK_N_COUNTS * sizeof(*q->ops));
+    q->results = mem_zalloc(ZK_N_COUNTS * sizeof(*q->results));
     if (what != 0)
         add(q, what);
     else /* it changes nothing */
         zoo_check_op_init(&q->ops[q->n_ops++], "/", -1);
+    if (!zk_send_now(z, q))
+        zk_request_free(q);
 }
 
-void zk_position_ride(struct zk_request *q)
+void zk_position_add(struct zk_request *q)
 {
     if (is_watcher(q->z) && (due(q->z) & bit(ZK_SHARED)))
         add(q, bit(ZK_SHARED));
@@ -171,8 +171,9 @@ static void make(struct zookeeper *z)
 
 /* --- comparing ----------------------------------------------------------- */
 
-/* What it says now is what is known from here on: evidence is given once. */
-static bool fell(struct zk_count *c, const struct Stat *now, struct err *why)
+/* What it says now is what is known from here on: went_back is given once. */
+static bool went_back(struct zk_count *c, const struct Stat *now,
+                      struct err *why)
 {
     struct zk_count was = *c;
 
@@ -191,29 +192,18 @@ static bool fell(struct zk_count *c, const struct Stat *now, struct err *why)
     return true;
 }
 
-/* The first of its own operations that failed, and whose; ZOK: none did. */
+/* The first of its own operations that failed, and whose; ZOK: none did. They
+ * are the last ones of the multi, in the order of the counts. */
 static int failure(const struct zk_request *q, enum zk_count_of *which)
 {
-    int at = q->n_ops;
+    int n = (q->counts & bit(ZK_SHARED) ? 1 : 0) +
+            (q->counts & bit(ZK_OWN) ? 1 : 0);
+    int at, rc = zk_first_failed(q, q->n_ops - n, &at);
 
-    for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++)
-        at -= (q->counts & bit(i)) != 0;
-    for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++) {
-        int rc = q->counts & bit(i) ? q->results[at++].err : ZOK;
-
-        if (rc != ZOK && rc != ZRUNTIMEINCONSISTENCY) {
-            *which = i;
-            return rc;
-        }
-    }
-    return ZOK;
-}
-
-bool zk_position_failed(const struct zk_request *q)
-{
-    enum zk_count_of which;
-
-    return failure(q, &which) != ZOK;
+    assert(n > 0);
+    *which =
+        q->counts & bit(ZK_SHARED) && at == q->n_ops - n ? ZK_SHARED : ZK_OWN;
+    return rc;
 }
 
 /* Nothing was applied. */
@@ -248,7 +238,8 @@ static bool compare(struct zookeeper *z, struct zk_request *q, struct err *why)
         return compare_failed(z, q, why);
     for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++)
         if (q->counts & bit(i))
-            back = fell(&z->position.counts[i], &q->counted[i], why) || back;
+            back =
+                went_back(&z->position.counts[i], &q->counted[i], why) || back;
     z->position.checked = true;
     return !back;
 }
@@ -271,25 +262,25 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
     holds = compare(z, q, &why);
     if (z->base.session == 0) {
         if (!holds)
-            p->evidence = why; /* said when it begins */
+            p->went_back = why; /* said when it begins */
         return true;
     }
     if (q->rc == ZOK && (q->counts & bit(ZK_SHARED)) &&
         !registry_at(&z->base, 0, zk_position(z))) {
-        p->shut = true;
+        p->blocked = true;
     } else if (!holds) {
         registry_contradicted(&z->base, NULL, "%s", why.msg);
-        p->shut = vouched && !registry_vouched(&z->base);
+        p->blocked = vouched && !registry_vouched(&z->base);
     }
-    return !p->shut;
+    return !p->blocked;
 }
 
 void zk_position_begin(struct zookeeper *z, uint64_t session)
 {
     struct zk_position *p = &z->position;
-    struct err why = p->evidence;
+    struct err why = p->went_back;
 
-    p->evidence.code = ERR_OK;
+    p->went_back.code = ERR_OK;
     registry_begin(&z->base, session, 0, zk_position(z));
     if (why.code != ERR_OK && z->base.session == session)
         registry_contradicted(&z->base, NULL, "%s", why.msg);

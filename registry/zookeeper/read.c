@@ -9,16 +9,6 @@
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
-static void unreadable(struct registry_call *call, int rc)
-{
-    if (zk_broken(rc)) {
-        zk_call_broken(call, false, rc);
-    } else {
-        zk_call_fail(call, rc == ZNOAUTH ? ERR_DENIED : ERR_UNAVAILABLE,
-                     "%s: %s", call->key, zk_error(rc));
-    }
-}
-
 static void on_get(void *arg, struct zk_request *q)
 {
     struct registry_call *call = arg;
@@ -30,10 +20,10 @@ static void on_get(void *arg, struct zk_request *q)
         return;
     }
     if (q->rc != ZOK) {
-        unreadable(call, q->rc);
+        zk_call_refused(call, call->key, q->rc);
         return;
     }
-    zk_entry(&entry, call->key, q);
+    entry = zk_entry(call->key, &q->stat, q->data, q->data_len);
     reply.entries = &entry;
     reply.n_entries = 1;
     reply.revision = (uint64_t)q->stat.mzxid;
@@ -48,7 +38,7 @@ static void on_exists(void *arg, struct zk_request *q)
     if (q->rc == ZNONODE)
         zk_call_fail(call, ERR_NOT_FOUND, "%s: no such key", call->key);
     else if (q->rc != ZOK)
-        unreadable(call, q->rc);
+        zk_call_refused(call, call->key, q->rc);
     else
         zk_call_done(call, &reply);
 }
@@ -60,7 +50,7 @@ static void on_children(void *arg, struct zk_request *q)
     struct registry_entry *names;
 
     if (q->rc != ZOK && q->rc != ZNONODE) {
-        unreadable(call, q->rc);
+        zk_call_refused(call, call->key, q->rc);
         return;
     }
     names = mem_zalloc(q->names.n * sizeof(*names));
@@ -74,27 +64,22 @@ static void on_children(void *arg, struct zk_request *q)
 
 void zk_read(struct registry_call *call)
 {
-    struct zookeeper *z = (struct zookeeper *)(void *)call->r;
-    char *path = zk_path(z, call->key);
-    struct zk_request *q = NULL;
+    static const struct {
+        enum zk_request_type type;
+        zk_done_f *done;
+    } how[] = {
+        [REGISTRY_CALL_GET] = {ZK_GET, on_get},
+        [REGISTRY_CALL_EXISTS] = {ZK_EXISTS, on_exists},
+        [REGISTRY_CALL_CHILDREN] = {ZK_CHILDREN, on_children},
+    };
+    struct zookeeper *z = zk_of(call->r);
+    struct zk_request *q;
 
-    switch (call->type) {
-    case REGISTRY_CALL_GET:
-        q = zk_request_new(z, ZK_GET, path, on_get, call);
-        break;
-    case REGISTRY_CALL_EXISTS:
-        q = zk_request_new(z, ZK_EXISTS, path, on_exists, call);
-        break;
-    case REGISTRY_CALL_CHILDREN:
-        q = zk_request_new(z, ZK_CHILDREN, path, on_children, call);
-        break;
-    case REGISTRY_CALL_LIST:
-    case REGISTRY_CALL_TXN:
-        break;
-    }
-    assert(q != NULL);
+    assert(call->type < ARRAY_LEN(how));
+    assert(zk_usable(z));
+    q = zk_request_for(z, how[call->type].type, call->key, how[call->type].done,
+                       call);
     zk_catch_up(z);
     q->call = call;
-    mem_free(path);
     zk_send(q);
 }

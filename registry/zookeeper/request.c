@@ -8,7 +8,7 @@
  *
  * Completions run on the library's thread: they copy what they are given into
  * the request and hand it to the loop; no call into the library, no lock but
- * the mailbox's. (Longer than 500 lines: a request's life is one story.)
+ * the mailbox's.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
@@ -42,7 +42,7 @@ void zk_names_close(struct zk_names *names)
     names->n = 0;
 }
 
-static void request_free(struct zk_request *q)
+void zk_request_free(struct zk_request *q)
 {
     if (q->z->sync == q)
         q->z->sync = NULL;
@@ -53,22 +53,6 @@ static void request_free(struct zk_request *q)
     mem_free(q->data);
     zk_names_close(&q->names);
     mem_free(q);
-}
-
-bool zk_broken(int rc)
-{
-    switch (rc) {
-    case ZCONNECTIONLOSS:
-    case ZOPERATIONTIMEOUT:
-    case ZSESSIONEXPIRED:
-    case ZSESSIONMOVED:
-    case ZINVALIDSTATE:
-    case ZCLOSING:
-    case ZAUTHFAILED:
-        return true;
-    default:
-        return false;
-    }
 }
 
 /* --- the library's completion thread ------------------------------------- */
@@ -92,7 +76,7 @@ static void copy_data(struct zk_request *q, const char *data, size_t len)
     q->data_len = len;
 }
 
-static int by_bytes(const void *a, const void *b)
+int zk_by_bytes(const void *a, const void *b)
 {
     char *const *x = a, *const *y = b;
 
@@ -117,7 +101,7 @@ static void copy_names(struct zk_names *out, const struct String_vector *from)
         out->items[i] = at;
         at += len;
     }
-    qsort(out->items, n, sizeof(char *), by_bytes);
+    qsort(out->items, n, sizeof(char *), zk_by_bytes);
 }
 
 static void on_data(int rc, const char *value, int len, const struct Stat *stat,
@@ -172,17 +156,16 @@ static void on_void(int rc, const void *data)
  * held. */
 static int give_locked(struct zk_handle *h, struct zk_request *q)
 {
-    watcher_fn watcher = q->watch ? zk_watcher : NULL;
-
+    assert(q->handle == h);
     if (h->zh == NULL)
         return ZINVALIDSTATE;
     switch (q->type) {
     case ZK_GET:
-        return zoo_awget(h->zh, q->path, watcher, h, on_data, q);
+        return zoo_aget(h->zh, q->path, q->watch, on_data, q);
     case ZK_EXISTS:
-        return zoo_awexists(h->zh, q->path, watcher, h, on_stat, q);
+        return zoo_aexists(h->zh, q->path, q->watch, on_stat, q);
     case ZK_CHILDREN:
-        return zoo_awget_children2(h->zh, q->path, watcher, h, on_names, q);
+        return zoo_aget_children2(h->zh, q->path, q->watch, on_names, q);
     case ZK_SYNC:
         return zoo_async(h->zh, q->path, on_text, q);
     case ZK_CREATE:
@@ -208,14 +191,13 @@ static int give(struct zk_handle *h, struct zk_request *q)
     return rc;
 }
 
-/* False: the library takes nothing now. */
-static bool send_one(struct zookeeper *z, struct zk_request *q)
+bool zk_send_now(struct zookeeper *z, struct zk_request *q)
 {
     struct zk_handle *h = z->handle;
     int rc;
 
     q->handle = h;
-    q->sent_at = loop_clock(z->base.loop)->mono;
+    q->sent_at = zk_now(z);
     rc = give(h, q);
     if (rc == ZINVALIDSTATE)
         return false;
@@ -224,7 +206,7 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
     z->sync = z->sync == q ? NULL : z->sync;
     DL_APPEND(h->in_flight, q);
     z->n_in_flight++;
-    z->n_behind_in_flight += q->behind;
+    z->n_background_in_flight += q->background;
     z->committed_at = zk_commits(q->type) ? q->sent_at : z->committed_at;
     if (rc != ZOK)
         hand_over(q, rc, NULL);
@@ -233,25 +215,26 @@ static bool send_one(struct zookeeper *z, struct zk_request *q)
 
 size_t zk_watch_window(const struct zookeeper *z)
 {
-    return z->n_in_flight - z->n_behind_in_flight >= ZK_BUSY ? ZK_WATCH_FEW
-                                                             : ZK_WATCH_READS;
+    return z->n_in_flight - z->n_background_in_flight >= ZK_BUSY
+               ? ZK_WATCH_FEW
+               : ZK_WATCH_READS;
 }
 
 void zk_pump(struct zookeeper *z)
 {
-    while (z->connected && zk_position_lets_pass(z) &&
+    while (z->connected && zk_position_is_known(&z->position) &&
            z->n_in_flight < ZK_WINDOW) {
         struct zk_request *q = z->queue;
         struct zk_request **from = &z->queue;
 
         if (q == NULL) {
-            from = &z->behind;
-            q = z->behind;
-            if (q == NULL || z->n_behind_in_flight >= zk_watch_window(z))
+            from = &z->background;
+            q = z->background;
+            if (q == NULL || z->n_background_in_flight >= zk_watch_window(z))
                 return;
         }
         DL_DELETE(*from, q);
-        if (!send_one(z, q)) {
+        if (!zk_send_now(z, q)) {
             DL_PREPEND(*from, q);
             z->connected = false; /* the event that says so is on its way */
             return;
@@ -267,8 +250,8 @@ void zk_send(struct zk_request *q)
     q->number = ++z->last_number;
     if (q->call != NULL)
         ((struct zk_call *)q->call->priv)->asked++;
-    if (q->behind)
-        DL_APPEND(z->behind, q);
+    if (q->background)
+        DL_APPEND(z->background, q);
     else
         DL_APPEND(z->queue, q);
     zk_pump(z);
@@ -285,25 +268,12 @@ void zk_catch_up(struct zookeeper *z)
     }
 }
 
-/* The smallest write there is; it takes a majority. */
-void zk_probe(struct zookeeper *z)
-{
-    struct zk_request *q = zk_request_new(z, ZK_MULTI, "/", NULL, NULL);
-
-    assert(z->connected);
-    q->ops = mem_zalloc(ZK_N_COUNTS * sizeof(*q->ops));
-    q->results = mem_zalloc(ZK_N_COUNTS * sizeof(*q->results));
-    zk_position_probe(q);
-    if (!send_one(z, q))
-        request_free(q);
-}
-
 /* --- answers, on the loop ------------------------------------------------ */
 
 /* Back to its place in the order of asking. */
 static void queue_again(struct zk_request *q)
 {
-    struct zk_request **list = q->behind ? &q->z->behind : &q->z->queue;
+    struct zk_request **list = q->background ? &q->z->background : &q->z->queue;
     struct zk_request *after = NULL, *e;
 
     q->sent = false;
@@ -328,7 +298,7 @@ static void answer(struct zk_request *q)
         ((struct zk_call *)q->call->priv)->asked--;
     if (done != NULL)
         done(q->arg, q);
-    request_free(q);
+    zk_request_free(q);
 }
 
 static void on_answer(void *arg)
@@ -342,12 +312,12 @@ static void on_answer(void *arg)
     if (h == z->handle) {
         assert(z->n_in_flight > 0);
         z->n_in_flight--;
-        z->n_behind_in_flight -= q->behind;
+        z->n_background_in_flight -= q->background;
     }
     if (current && !zk_broken(q->rc))
-        zk_met(z, q);
+        zk_report_trouble(z, q);
     if (current && !zk_broken(q->rc)) {
-        bool believed = zk_on_answer(z, q);
+        bool believed = z->events->answered(z, q);
 
         current = h == z->handle; /* unless who was told of it closed us */
         q->rc = !current ? ZSESSIONEXPIRED : believed ? q->rc : ZCONNECTIONLOSS;
@@ -378,7 +348,7 @@ static void forget_in(struct zk_request **list, const void *arg,
         q->call = NULL;
         if (!q->sent) {
             DL_DELETE(*list, q);
-            request_free(q);
+            zk_request_free(q);
         }
     }
 }
@@ -387,7 +357,7 @@ static void forget(struct zookeeper *z, const void *arg,
                    const struct registry_call *call)
 {
     forget_in(&z->queue, arg, call);
-    forget_in(&z->behind, arg, call);
+    forget_in(&z->background, arg, call);
     if (z->handle != NULL)
         forget_in(&z->handle->in_flight, arg, call);
 }
@@ -406,27 +376,6 @@ void zk_forget_call(struct zookeeper *z, const struct registry_call *call)
         forget(z, NULL, call);
         c->asked = 0;
     }
-}
-
-/* The first one that belongs to a call; answering changes the list. */
-static struct zk_request *find_call(struct zk_request *list)
-{
-    struct zk_request *q;
-
-    DL_FOREACH(list, q)
-    {
-        if (q->call != NULL)
-            return q;
-    }
-    return NULL;
-}
-
-void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why)
-{
-    struct zk_request *q;
-
-    while ((q = find_call(z->queue)) != NULL)
-        zk_call_fail(q->call, code, "%s", why); /* forgets its requests */
 }
 
 static void expire_queue(struct zk_request **list)
@@ -470,9 +419,9 @@ void zk_requests_expire(struct zookeeper *z)
 {
     expire_in_flight(z->handle);
     expire_queue(&z->queue);
-    expire_queue(&z->behind);
+    expire_queue(&z->background);
     z->n_in_flight = 0;
-    z->n_behind_in_flight = 0;
+    z->n_background_in_flight = 0;
 }
 
 void zk_requests_free(struct zk_handle *h)
@@ -482,6 +431,6 @@ void zk_requests_free(struct zk_handle *h)
     while ((q = h->in_flight) != NULL) {
         assert(q->done == NULL);
         DL_DELETE(h->in_flight, q);
-        request_free(q);
+        zk_request_free(q);
     }
 }

@@ -19,11 +19,6 @@
 
 static void go(struct registry_call *call);
 
-static struct zookeeper *of(const struct registry_call *call)
-{
-    return (struct zookeeper *)(void *)call->r;
-}
-
 static void conflict(struct registry_call *call, size_t at, enum err_code code,
                      const char *why)
 {
@@ -67,7 +62,7 @@ static void put_op(const struct registry_call *call, size_t i, zoo_op_t *op,
     if (is_set(call, i)) {
         zoo_set_op_init(op, path, from->value, len, version_at(call, i), NULL);
     } else {
-        zoo_create_op_init(op, path, from->value, len, of(call)->acl,
+        zoo_create_op_init(op, path, from->value, len, zk_of(call->r)->acl,
                            from->ephemeral ? ZOO_EPHEMERAL : ZOO_PERSISTENT,
                            NULL, 0);
     }
@@ -105,7 +100,7 @@ static void on_multi(void *arg, struct zk_request *q);
 /* All locks that it checks are known to be ours. */
 static struct zk_request *build(struct registry_call *call)
 {
-    struct zookeeper *z = of(call);
+    struct zookeeper *z = zk_of(call->r);
     struct zk_request *q = zk_request_new(z, ZK_MULTI, z->root, on_multi, call);
     size_t text = 0;
     char *at;
@@ -127,7 +122,7 @@ static struct zk_request *build(struct registry_call *call)
         fill_op(call, i, &q->ops[i], path);
     }
     assert(at <= q->text + text);
-    zk_position_ride(q);
+    zk_position_add(q);
     return q;
 }
 
@@ -137,7 +132,7 @@ static size_t lock_lost(const struct registry_call *call)
     size_t i = 0;
 
     while (i < call->n_ops && (call->ops[i].type != REGISTRY_CHECK_LOCK ||
-                               zk_lock_path(of(call), call->ops[i].key,
+                               zk_lock_path(zk_of(call->r), call->ops[i].key,
                                             call->ops[i].version) != NULL))
         i++;
     return i;
@@ -147,7 +142,7 @@ static size_t lock_lost(const struct registry_call *call)
 
 static void again(struct registry_call *call)
 {
-    struct zookeeper *z = of(call);
+    struct zookeeper *z = zk_of(call->r);
     struct zk_call *c = call->priv;
 
     if (!zk_usable(z) || call->session != z->base.session) {
@@ -161,36 +156,51 @@ static void again(struct registry_call *call)
     }
 }
 
-static void refused_by_server(struct registry_call *call, int rc)
+/* Before anything was written. */
+static void refused(struct registry_call *call, int rc)
 {
     const struct zk_call *c = call->priv;
-    enum err_code code = rc == ZNOAUTH         ? ERR_DENIED
-                         : rc == ZBADARGUMENTS ? ERR_INVALID
-                                               : ERR_UNAVAILABLE;
 
-    zk_call_fail(call, code, "%s: %s", call->ops[c->at].key, zk_error(rc));
+    assert(c->at < call->n_ops);
+    zk_call_refused(call, call->ops[c->at].key, rc);
+}
+
+static void final(struct registry_call *call, size_t at, int rc)
+{
+    switch (rc) {
+    case ZNONODE:
+        conflict(call, at, ERR_NOT_FOUND, "it does not exist");
+        break;
+    case ZBADVERSION:
+        conflict(call, at, ERR_CONFLICT, "it is at another version");
+        break;
+    case ZNOTEMPTY:
+        conflict(call, at, ERR_CONFLICT, "it has children");
+        break;
+    case ZNOCHILDRENFOREPHEMERALS:
+        conflict(call, at, ERR_CONFLICT, "an ephemeral key has no children");
+        break;
+    default:
+        refused(call, rc);
+    }
 }
 
 static void on_parents(void *arg, int rc)
 {
     struct registry_call *call = arg;
 
-    if (rc == ZOK) {
+    if (rc == ZOK)
         again(call);
-    } else if (zk_broken(rc)) {
-        zk_call_broken(call, false, rc);
-    } else if (rc == ZNOCHILDRENFOREPHEMERALS) {
-        conflict(call, ((struct zk_call *)call->priv)->at, ERR_CONFLICT,
-                 "an ephemeral key has no children");
-    } else {
-        refused_by_server(call, rc);
-    }
+    else if (rc == ZNOCHILDRENFOREPHEMERALS)
+        final(call, ((struct zk_call *)call->priv)->at, rc);
+    else
+        refused(call, rc);
 }
 
 /* The directories of all keys that it creates, in one go. */
 static void make_parents(struct registry_call *call)
 {
-    struct zookeeper *z = of(call);
+    struct zookeeper *z = zk_of(call->r);
     char **dirs = mem_array(call->n_ops, sizeof(char *));
     size_t n = 0;
 
@@ -228,10 +238,8 @@ static void on_obstacle(void *arg, struct zk_request *q)
 
     if (q->rc == ZNONODE) {
         again(call);
-    } else if (zk_broken(q->rc)) {
-        zk_call_broken(call, false, q->rc);
     } else if (q->rc != ZOK) {
-        refused_by_server(call, q->rc);
+        refused(call, q->rc);
     } else if (!zk_is_directory(&q->stat) || call->ops[c->at].ephemeral) {
         conflict(call, c->at, ERR_CONFLICT, "it exists already");
     } else {
@@ -242,14 +250,14 @@ static void on_obstacle(void *arg, struct zk_request *q)
 
 static void look(struct registry_call *call, size_t at, zk_done_f *done)
 {
-    struct zookeeper *z = of(call);
-    char *path = zk_path(z, call->ops[at].key);
-    struct zk_request *q = zk_request_new(z, ZK_EXISTS, path, done, call);
+    struct zookeeper *z = zk_of(call->r);
+    struct zk_request *q =
+        zk_request_for(z, ZK_EXISTS, call->ops[at].key, done, call);
 
+    assert(at < call->n_ops);
     ((struct zk_call *)call->priv)->at = at;
     q->call = call;
     zk_send(q);
-    mem_free(path);
 }
 
 /* One operation was refused, and so all were. */
@@ -273,16 +281,8 @@ static void on_refusal(struct registry_call *call, size_t at, int rc)
             look(call, at, on_obstacle);
     } else if (op->type == REGISTRY_CHECK_LOCK && rc == ZNONODE) {
         conflict(call, at, ERR_CONFLICT, "the lock is not ours any more");
-    } else if (rc == ZNONODE) {
-        conflict(call, at, ERR_NOT_FOUND, "it does not exist");
-    } else if (rc == ZBADVERSION) {
-        conflict(call, at, ERR_CONFLICT, "it is at another version");
-    } else if (rc == ZNOTEMPTY) {
-        conflict(call, at, ERR_CONFLICT, "it has children");
-    } else if (rc == ZNOCHILDRENFOREPHEMERALS) {
-        conflict(call, at, ERR_CONFLICT, "an ephemeral key has no children");
     } else {
-        refused_by_server(call, rc);
+        final(call, at, rc);
     }
 }
 
@@ -291,9 +291,10 @@ static void on_multi(void *arg, struct zk_request *q)
     struct registry_call *call = arg;
     struct zk_call *c = call->priv;
     struct registry_reply ok = {.failed_op = SIZE_MAX};
+    int rc, at;
 
     if (q->rc == ZOK) {
-        zk_watches_wrote(of(call), call);
+        zk_watches_wrote(zk_of(call->r), call);
         zk_call_done(call, &ok);
         return;
     }
@@ -301,20 +302,14 @@ static void on_multi(void *arg, struct zk_request *q)
         zk_call_broken(call, q->sent, q->rc);
         return;
     }
-    for (size_t i = 0; i < call->n_ops; i++) {
-        int rc = q->results[i].err;
-
-        if (rc != ZOK && rc != ZRUNTIMEINCONSISTENCY) {
-            on_refusal(call, i, rc);
-            return;
-        }
-    }
+    rc = zk_first_failed(q, 0, &at);
     c->at = 0;
-    if (zk_position_failed(q)) {
-        again(call); /* without it */
-        return;
-    }
-    refused_by_server(call, q->rc);
+    if (rc != ZOK && (size_t)at < call->n_ops)
+        on_refusal(call, (size_t)at, rc);
+    else if (rc != ZOK)
+        again(call); /* without the position's operation, which failed */
+    else
+        refused(call, q->rc);
 }
 
 /* --- what is looked at before -------------------------------------------- */
@@ -322,16 +317,12 @@ static void on_multi(void *arg, struct zk_request *q)
 static void on_any(void *arg, struct zk_request *q)
 {
     struct registry_call *call = arg;
-    struct zookeeper *z = of(call);
+    struct zookeeper *z = zk_of(call->r);
     const struct registry_op *op = &call->ops[0];
     uint64_t owner = q->rc == ZOK ? zk_owner(&q->stat) : 0;
 
-    if (zk_broken(q->rc)) {
-        zk_call_broken(call, false, q->rc);
-        return;
-    }
     if (q->rc != ZOK && q->rc != ZNONODE) {
-        refused_by_server(call, q->rc);
+        refused(call, q->rc);
         return;
     }
     if (q->rc == ZOK &&
@@ -353,10 +344,8 @@ static void on_owner(void *arg, struct zk_request *q)
     struct registry_call *call = arg;
     const struct zk_call *c = call->priv;
 
-    if (zk_broken(q->rc))
-        zk_call_broken(call, false, q->rc);
-    else if (q->rc != ZOK && q->rc != ZNONODE)
-        refused_by_server(call, q->rc);
+    if (q->rc != ZOK && q->rc != ZNONODE)
+        refused(call, q->rc);
     else if (q->rc == ZOK && zk_owner(&q->stat) != call->session)
         conflict(call, c->at, ERR_CONFLICT, "another session's key");
     else
@@ -393,17 +382,20 @@ static void go(struct registry_call *call)
         check_owners(call, 0);
 }
 
-bool zk_txn(struct registry_call *call)
+void zk_txn(struct registry_call *call)
 {
+    struct zookeeper *z = zk_of(call->r);
     size_t lost = lock_lost(call);
 
-    if (lost < call->n_ops) {
+    assert(call->n_ops > 0);
+    if (lost < call->n_ops) { /* not counted: this answers it */
+        z->n_calls--;
+        z->call_bytes -= call->bytes;
         call->limit = lost;
         registry_call_fail_later(call, ERR_CONFLICT,
                                  "operation %zu: %s: the lock is not ours",
                                  lost, call->ops[lost].key);
-        return false;
+        return;
     }
     go(call);
-    return true;
 }

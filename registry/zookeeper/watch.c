@@ -37,16 +37,6 @@ static struct zk_watch *of(const struct registry_watch *w)
     return w->priv;
 }
 
-static struct zookeeper *backend(const struct registry_watch *w)
-{
-    return (struct zookeeper *)(void *)w->r;
-}
-
-static mono_ms now(const struct registry_watch *w)
-{
-    return loop_clock(w->r->loop)->mono;
-}
-
 /* --- a full look --------------------------------------------------------- */
 
 static void look(struct registry_watch *w)
@@ -57,7 +47,7 @@ static void look(struct registry_watch *w)
     zw->failed_at = 0;
     zw->look++;
     registry_view_begin(w);
-    zk_dir_soil(zk_dir_make(w, w->prefix));
+    zk_dir_mark_dirty(zk_dir_make(w, w->prefix));
 }
 
 static bool look_over(const struct zk_watch *zw)
@@ -102,7 +92,7 @@ static void denied(struct registry_watch *w, const char *path, int rc)
 {
     if (of(w)->looking) {
         of(w)->looking = false;
-        of(w)->failed_at = now(w);
+        of(w)->failed_at = zk_now(zk_of(w->r));
         log_error("!watch", LOG_S("prefix", w->prefix), LOG_S("path", path),
                   LOG_S("reason", zk_error(rc)));
     }
@@ -112,14 +102,14 @@ static void found_directory(struct registry_watch *w, const char *key)
 {
     struct zk_dir *d = zk_dir_find(w, key);
 
-    if (d == NULL || zk_dir_unlooked(d))
-        zk_dir_soil(zk_dir_make(w, key));
+    if (d == NULL || zk_dir_is_unlisted(d))
+        zk_dir_mark_dirty(zk_dir_make(w, key));
 }
 
 static void on_value(void *arg, struct zk_request *q)
 {
     struct registry_watch *w = arg;
-    struct zookeeper *z = backend(w);
+    struct zookeeper *z = zk_of(w->r);
     const char *key = zk_key(z, q->path);
     struct registry_entry entry;
 
@@ -134,7 +124,7 @@ static void on_value(void *arg, struct zk_request *q)
         if (zk_is_directory(&q->stat)) {
             registry_view_gone(w, key, 0); /* it may have been a key */
         } else {
-            zk_entry(&entry, key, q);
+            entry = zk_entry(key, &q->stat, q->data, q->data_len);
             registry_view_seen(w, &entry, 0);
         }
         if (w->fn != NULL &&
@@ -146,20 +136,25 @@ static void on_value(void *arg, struct zk_request *q)
     work(z);
 }
 
+static void read_for(struct registry_watch *w, struct zk_request *q)
+{
+    assert(w->fn != NULL);
+    q->background = true;
+    of(w)->outstanding++;
+    zk_send(q);
+}
+
 static void read_child(struct zk_dir *d, struct zk_child *c)
 {
     struct registry_watch *w = d->w;
-    struct zookeeper *z = backend(w);
-    char *path = mem_printf("%s%s/%s", z->root,
-                            strcmp(d->key, "/") == 0 ? "" : d->key, c->name);
-    struct zk_request *q = zk_request_new(z, ZK_GET, path, on_value, w);
+    char *key = zk_child_key(d->key, c->name);
 
+    assert(c->unread);
+    assert(d->n_unread > 0);
     c->unread = false;
     d->n_unread--;
-    q->behind = true;
-    of(w)->outstanding++;
-    zk_send(q);
-    mem_free(path);
+    read_for(w, zk_request_for(zk_of(w->r), ZK_GET, key, on_value, w));
+    mem_free(key);
 }
 
 /* --- directories --------------------------------------------------------- */
@@ -167,7 +162,7 @@ static void read_child(struct zk_dir *d, struct zk_child *c)
 static void on_missing(void *arg, struct zk_request *q)
 {
     struct registry_watch *w = arg;
-    struct zk_dir *d = zk_dir_find(w, zk_key(backend(w), q->path));
+    struct zk_dir *d = zk_dir_find(w, zk_key(zk_of(w->r), q->path));
 
     of(w)->outstanding--;
     if (zk_broken(q->rc))
@@ -175,11 +170,11 @@ static void on_missing(void *arg, struct zk_request *q)
     if (d != NULL)
         d->awaited = q->rc == ZNONODE;
     if (q->rc == ZOK && d != NULL) /* it has come since */
-        zk_dir_soil(d);
+        zk_dir_mark_dirty(d);
     else if (q->rc != ZNONODE && q->rc != ZOK)
         denied(w, q->path, q->rc);
     end_look(w);
-    work(backend(w));
+    work(zk_of(w->r));
 }
 
 /* Only the watch's own prefix is waited for; a directory below one that is
@@ -196,27 +191,25 @@ static void missing(struct zk_dir *d, const char *path)
     zk_dir_update(d, &(struct zk_names){0}, false);
     d->look = of(w)->look;
     zk_dir_place(d);
-    if (!zk_usable(backend(w)) || w->fn == NULL)
+    if (!zk_usable(zk_of(w->r)) || w->fn == NULL)
         return;
-    q = zk_request_new(backend(w), ZK_EXISTS, path, on_missing, w);
+    q = zk_request_new(zk_of(w->r), ZK_EXISTS, path, on_missing, w);
     q->watch = true;
-    q->behind = true;
-    of(w)->outstanding++;
-    zk_send(q);
+    read_for(w, q);
 }
 
 static void on_listed(void *arg, struct zk_request *q)
 {
     struct registry_watch *w = arg;
     struct zk_watch *zw = of(w);
-    struct zk_dir *d = zk_dir_find(w, zk_key(backend(w), q->path));
+    struct zk_dir *d = zk_dir_find(w, zk_key(zk_of(w->r), q->path));
 
     zw->outstanding--;
     if (zk_broken(q->rc))
         return;
     if (d != NULL) {
         d->listing = false;
-        d->listed_at = now(w);
+        d->listed_at = zk_now(zk_of(w->r));
         if (q->rc != ZOK)
             zk_dir_disarm(d);
     }
@@ -236,16 +229,15 @@ static void on_listed(void *arg, struct zk_request *q)
     }
     if (w->fn != NULL)
         end_look(w);
-    work(backend(w));
+    work(zk_of(w->r));
 }
 
 static void list(struct zk_dir *d)
 {
     struct registry_watch *w = d->w;
-    struct zookeeper *z = backend(w);
-    char *path = zk_path(z, d->key);
-    struct zk_request *q = zk_request_new(z, ZK_CHILDREN, path, on_listed, w);
-    size_t bytes = strlen(path) + 8;
+    struct zookeeper *z = zk_of(w->r);
+    struct zk_request *q = zk_request_for(z, ZK_CHILDREN, d->key, on_listed, w);
+    size_t bytes = strlen(q->path) + 8;
 
     assert(!d->listing);
     zk_dir_disarm(d);
@@ -255,20 +247,17 @@ static void list(struct zk_dir *d)
         d->armed = bytes;
         z->armed_bytes += bytes;
     }
-    d->dirty = d->hurried = false;
+    d->dirty = d->urgent = false;
     d->listing = true;
-    q->behind = true;
-    of(w)->outstanding++;
-    zk_send(q);
-    mem_free(path);
+    read_for(w, q);
 }
 
 /* --- doing it ------------------------------------------------------------ */
 
 static bool full(const struct zookeeper *z)
 {
-    return !z->connected || z->behind != NULL ||
-           z->n_behind_in_flight >= zk_watch_window(z);
+    return !z->connected || z->background != NULL ||
+           z->n_background_in_flight >= zk_watch_window(z);
 }
 
 static void work_on(struct zookeeper *z, struct zk_dir *d)
@@ -305,11 +294,10 @@ static void work(struct zookeeper *z)
     }
 }
 
-void zk_watches_event(struct zookeeper *z, int type, const char *path)
+void zk_watches_event(struct zookeeper *z, const char *path)
 {
     struct registry_watch *w;
 
-    (void)type;
     if (strncmp(path, z->root, strlen(z->root)) != 0)
         return;
     DL_FOREACH(z->base.watches, w)
@@ -320,7 +308,7 @@ void zk_watches_event(struct zookeeper *z, int type, const char *path)
         if (d != NULL) {
             zk_dir_disarm(d);
             d->event = true;
-            zk_dir_soil(d);
+            zk_dir_mark_dirty(d);
         }
     }
     work(z);
@@ -342,15 +330,15 @@ void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
     work(z);
 }
 
-void zk_watches_hurry(struct registry *r, const char *key)
+void zk_watches_refresh_key(struct registry *r, const char *key)
 {
-    struct zookeeper *z = (struct zookeeper *)(void *)r;
+    struct zookeeper *z = zk_of(r);
     struct registry_watch *w;
 
     DL_FOREACH(r->watches, w)
     {
         if (w->fn != NULL && registry_key_below(key, w->prefix))
-            zk_dir_hurry(w, key);
+            zk_dir_refresh_key(w, key);
     }
     work(z);
 }
@@ -365,7 +353,7 @@ static bool urgent(const struct registry_watch *w)
 
 void zk_watches_tick(struct zookeeper *z)
 {
-    mono_ms at = loop_clock(z->base.loop)->mono;
+    mono_ms at = zk_now(z);
     int64_t passed = at - z->polled_at;
     struct registry_watch *w;
     size_t total = 0;
@@ -403,7 +391,7 @@ void zk_watches_tick(struct zookeeper *z)
 
 void zk_watch_begin(struct registry *r, struct registry_watch *w)
 {
-    struct zookeeper *z = (struct zookeeper *)(void *)r;
+    struct zookeeper *z = zk_of(r);
 
     if (zk_usable(z) && registry_vouched(r)) {
         of(w)->started = true;
@@ -425,7 +413,7 @@ void zk_watch_end(struct registry *r, struct registry_watch *w)
     (void)w; /* whoever called may be in the middle of its directories */
 }
 
-void zk_watches_bury(struct zookeeper *z)
+void zk_watches_drop_ended(struct zookeeper *z)
 {
     struct registry_watch *w, *next;
 
@@ -439,11 +427,11 @@ void zk_watches_bury(struct zookeeper *z)
     }
 }
 
-void zk_watches_look(struct zookeeper *z)
+void zk_watches_relist(struct zookeeper *z)
 {
     struct registry_watch *w;
 
-    z->polled_at = loop_clock(z->base.loop)->mono;
+    z->polled_at = zk_now(z);
     DL_FOREACH(z->base.watches, w)
     {
         if (w->fn != NULL) {

@@ -26,28 +26,7 @@
 #define PACKET_MAX   0xfffff /* the server's jute.maxbuffer */
 #define OP_OVERHEAD  128     /* of an operation in a packet, beside the path */
 #define CLOSE_MS_MAX 1000
-#define UNWANTED_MS  3000
-
-static struct zookeeper *of(struct registry *r)
-{
-    return (struct zookeeper *)(void *)r;
-}
-
-static mono_ms now(const struct zookeeper *z)
-{
-    return loop_clock(z->base.loop)->mono;
-}
-
-bool zk_stopping(const struct zookeeper *z)
-{
-    return z->base.closing || z->base.mute;
-}
-
-bool zk_usable(const struct zookeeper *z)
-{
-    return z->base.session != 0 && z->handle != NULL && !z->ending &&
-           !zk_stopping(z);
-}
+#define REFUSED_MS   3000
 
 /* --- the end of a session, and the next one ------------------------------ */
 
@@ -77,58 +56,42 @@ static void end_handle(struct zookeeper *z)
 /* Each failure in a row doubles the pause, between the configured bounds. */
 static void pause_longer(struct zookeeper *z)
 {
-    int64_t twice = z->pause_ms * 2;
-
-    z->pause_ms = twice < z->retry_base_ms  ? z->retry_base_ms
-                  : twice > z->retry_max_ms ? z->retry_max_ms
-                                            : twice;
-    z->began = now(z);
+    z->pause_ms = zk_clamp(z->pause_ms * 2, z->retry_base_ms, z->retry_max_ms);
+    z->began = zk_now(z);
 }
 
-static void lost(struct zookeeper *z, const char *reason)
+static void session_lost(struct zookeeper *z, const char *reason)
 {
     bool expired = z->handle->state == ZOO_EXPIRED_SESSION_STATE;
 
     if (z->base.session != 0) {
         log_warn("-session", LOG_U("session", z->base.session),
                  LOG_S("reason", reason));
-        if (!expired || z->handle->severed)
-            zk_old_keep(z, &z->handle->id);
+        if (!expired || z->handle->guard_ended)
+            zk_old_close(z, &z->handle->id);
     }
     end_handle(z);
     registry_tell(&z->base, REGISTRY_DISCONNECTED);
     if (zk_stopping(z)) { /* somebody who was told closed us */
         if (z->n_handles == 0)
             stop_workers(z);
-    } else if (z->pause_ms == 0 && !zk_old_stands(z)) {
+    } else if (z->pause_ms == 0 && !zk_old_exists(z)) {
         zk_handle_open(z);
     } else {
-        z->began = now(z);
+        z->began = zk_now(z);
     }
 }
 
 /* Whoever is not let in does not knock ten times a second. */
-static void unwanted(struct zookeeper *z, const char *reason)
+static void session_refused(struct zookeeper *z, const char *reason)
 {
     pause_longer(z);
-    if (z->pause_ms < UNWANTED_MS)
-        z->pause_ms = UNWANTED_MS;
-    lost(z, reason);
+    if (z->pause_ms < REFUSED_MS)
+        z->pause_ms = REFUSED_MS;
+    session_lost(z, reason);
 }
 
-void zk_on_opened(struct zookeeper *z)
-{
-    struct zk_handle *h = z->handle;
-
-    if (h->zh != NULL) {
-        zk_on_state(z); /* what its threads said meanwhile */
-        return;
-    }
-    pause_longer(z);
-    lost(z, "no handle");
-}
-
-void zk_on_state(struct zookeeper *z)
+static void on_state(struct zookeeper *z)
 {
     struct zk_handle *h = z->handle;
 
@@ -144,15 +107,28 @@ void zk_on_state(struct zookeeper *z)
     }
     z->connected = false;
     if (h->state == ZOO_EXPIRED_SESSION_STATE) {
-        lost(z, h->severed ? "ended because the loop did not turn for its "
-                             "timeout"
-                           : "expired at the server");
+        session_lost(z, h->guard_ended
+                            ? "ended because the loop did not turn for its "
+                              "timeout"
+                            : "expired at the server");
     } else if (h->state == ZOO_AUTH_FAILED_STATE) {
         registry_met(&z->base, TROUBLE_AUTH_REFUSED,
                      "the server refuses our digest; check "
                      "registry.zookeeper.digest");
-        unwanted(z, "authentication failed");
+        session_refused(z, "authentication failed");
     }
+}
+
+static void on_opened(struct zookeeper *z)
+{
+    struct zk_handle *h = z->handle;
+
+    if (h->zh != NULL) {
+        on_state(z); /* what its threads said meanwhile */
+        return;
+    }
+    pause_longer(z);
+    session_lost(z, "no handle");
 }
 
 static void negotiated(struct zookeeper *z, int64_t timeout_ms)
@@ -169,7 +145,7 @@ static void negotiated(struct zookeeper *z, int64_t timeout_ms)
                              "(minSessionTimeout, maxSessionTimeout)"));
 }
 
-static void begin(struct zookeeper *z, mono_ms sent_at)
+static void begin_session(struct zookeeper *z, mono_ms sent_at)
 {
     const struct zk_handle *h = z->handle;
     char server[ZK_SERVER_SIZE];
@@ -184,7 +160,7 @@ static void begin(struct zookeeper *z, mono_ms sent_at)
     zk_position_begin(z, (uint64_t)h->id.client_id);
 }
 
-bool zk_on_answer(struct zookeeper *z, struct zk_request *q)
+static bool on_answered(struct zookeeper *z, struct zk_request *q)
 {
     const struct zk_handle *h = z->handle;
     bool committed = zk_committed(q);
@@ -192,7 +168,7 @@ bool zk_on_answer(struct zookeeper *z, struct zk_request *q)
     if (zk_stopping(z))
         return true;
     if (q->rc == ZSESSIONCLOSEDREQUIRESASLAUTH) {
-        unwanted(z, "the server demands that we authenticate");
+        session_refused(z, "the server demands that we authenticate");
         return false;
     }
     zk_life_answered(z, q->sent_at, committed);
@@ -200,7 +176,7 @@ bool zk_on_answer(struct zookeeper *z, struct zk_request *q)
         return false;
     if (z->base.session == 0 && committed && z->position.checked &&
         h->state == ZOO_CONNECTED_STATE && h->id.client_id != 0)
-        begin(z, q->sent_at);
+        begin_session(z, q->sent_at);
     return true;
 }
 
@@ -210,16 +186,16 @@ bool zk_on_answer(struct zookeeper *z, struct zk_request *q)
  * names are worth resolving again, and people want to know. */
 static void connecting_tick(struct zookeeper *z)
 {
-    if (zk_old_stands(z)) {
+    if (zk_old_exists(z)) {
         zk_old_tick(z);
         return;
     }
     if (z->handle == NULL) {
-        if (now(z) - z->began >= z->pause_ms)
+        if (zk_now(z) - z->began >= z->pause_ms)
             zk_handle_open(z);
         return;
     }
-    if (!z->announced && now(z) - z->opened >= z->block_until_connected_ms) {
+    if (!z->announced && zk_now(z) - z->opened >= z->block_until_connected_ms) {
         z->announced = true;
         log_error("!registry", LOG_S("servers", z->hosts),
                   LOG_S("reason", "none of them gives us a session yet; still "
@@ -229,9 +205,9 @@ static void connecting_tick(struct zookeeper *z)
                                   "and are the addresses in "
                                   "registry.zookeeper.connect-string right?"));
     }
-    if (z->handle->opened && now(z) - z->began >= z->connect_timeout_ms) {
+    if (z->handle->opened && zk_now(z) - z->began >= z->connect_timeout_ms) {
         pause_longer(z);
-        lost(z, "not connected in time");
+        session_lost(z, "not connected in time");
     }
 }
 
@@ -240,13 +216,14 @@ static void session_tick(struct zookeeper *z)
     enum registry_state before = z->base.state;
 
     if (registry_liveness_over(&z->liveness)) {
-        lost(z, "no answer from the server for its timeout");
+        session_lost(z, "no answer from the server for its timeout");
         return;
     }
     if (z->base.state != before && z->base.state == REGISTRY_SUSPENDED) {
-        zk_refuse_unsent(z, ERR_UNAVAILABLE,
-                         "suspended: no answer from ZooKeeper for 2/3 of the "
-                         "session's timeout");
+        zk_calls_refuse_unsent(
+            z, ERR_UNAVAILABLE,
+            "suspended: no answer from ZooKeeper for 2/3 of the "
+            "session's timeout");
     }
     zk_life_tick(z);
     if (zk_usable(z) && registry_vouched(&z->base))
@@ -256,7 +233,7 @@ static void session_tick(struct zookeeper *z)
 static void closing_tick(struct zookeeper *z)
 {
     if (z->handle != NULL && !z->ending &&
-        (z->n_in_flight == 0 || now(z) >= z->close_by))
+        (z->n_in_flight == 0 || zk_now(z) >= z->close_by))
         end_handle(z);
 }
 
@@ -265,7 +242,7 @@ static void on_tick(void *arg)
     struct zookeeper *z = arg;
 
     if (!zk_stopping(z))
-        zk_watches_bury(z);
+        zk_watches_drop_ended(z);
     if (!zk_stopping(z))
         zk_diagnose(z);
     if (zk_stopping(z)) {
@@ -273,7 +250,7 @@ static void on_tick(void *arg)
     } else if (z->base.session != 0) {
         session_tick(z);
     } else {
-        z->liveness.looked = now(z);
+        z->liveness.looked = zk_now(z);
         connecting_tick(z);
     }
 }
@@ -282,7 +259,7 @@ static void on_tick(void *arg)
 
 static void release(struct registry *r)
 {
-    struct zookeeper *z = of(r);
+    struct zookeeper *z = zk_of(r);
     int rc = pthread_mutex_destroy(&z->mutex);
 
     assert(rc == 0);
@@ -337,15 +314,15 @@ static void stop_workers(struct zookeeper *z)
  * the handle would leave its outcome unknown. */
 static void close_(struct registry *r)
 {
-    struct zookeeper *z = of(r);
+    struct zookeeper *z = zk_of(r);
     int64_t wait = r->session_timeout_ms / 6; /* the library waits 1.5 s more */
 
     if (r->session != 0 && z->handle != NULL && !z->connected && !z->ending)
-        zk_old_keep(z, &z->handle->id); /* the library would not close it */
-    z->connected = false;               /* send nothing more */
-    z->close_by = now(z) + (wait < CLOSE_MS_MAX ? wait : CLOSE_MS_MAX);
+        zk_old_close(z, &z->handle->id); /* the library would not close it */
+    z->connected = false;                /* send nothing more */
+    z->close_by = zk_now(z) + (wait < CLOSE_MS_MAX ? wait : CLOSE_MS_MAX);
     if (z->ending)
-        return; /* in the middle of lost() */
+        return; /* in the middle of session_lost() */
     if (z->handle == NULL) {
         if (z->n_handles == 0)
             stop_workers(z);
@@ -356,7 +333,7 @@ static void close_(struct registry *r)
 
 void zookeeper_kill(struct registry **r, registry_closed_f *gone, void *arg)
 {
-    struct zookeeper *z = of(*r);
+    struct zookeeper *z = zk_of(*r);
 
     *r = NULL;
     z->base.mute = true;
@@ -370,7 +347,7 @@ void zookeeper_kill(struct registry **r, registry_closed_f *gone, void *arg)
 
 bool zookeeper_session_of(const struct registry *r, clientid_t *out)
 {
-    const struct zookeeper *z = (const struct zookeeper *)(const void *)r;
+    const struct zookeeper *z = zk_of(r);
 
     if (r->session == 0 || z->handle == NULL)
         return false;
@@ -382,7 +359,7 @@ bool zookeeper_session_of(const struct registry *r, clientid_t *out)
 
 static void prove(struct registry *r)
 {
-    struct zookeeper *z = of(r);
+    struct zookeeper *z = zk_of(r);
 
     if (z->connected && !zk_stopping(z))
         zk_probe(z);
@@ -390,33 +367,67 @@ static void prove(struct registry *r)
 
 static void look(struct registry *r)
 {
-    if (zk_usable(of(r)))
-        zk_watches_look(of(r));
+    if (zk_usable(zk_of(r)))
+        zk_watches_relist(zk_of(r));
 }
 
 static void end(struct registry *r, const char *why)
 {
-    struct zookeeper *z = of(r);
+    struct zookeeper *z = zk_of(r);
 
     if (z->handle != NULL && !z->ending) {
         zk_position_forget(z);
-        lost(z, why);
+        session_lost(z, why);
     }
 }
+
+static void submit(struct registry *r, struct registry_call *call)
+{
+    assert(call->r == r);
+    if (!zk_call_accept(call))
+        return;
+    switch (call->type) {
+    case REGISTRY_CALL_TXN:
+        zk_txn(call);
+        break;
+    case REGISTRY_CALL_LIST:
+        zk_list(call);
+        break;
+    case REGISTRY_CALL_GET:
+    case REGISTRY_CALL_EXISTS:
+    case REGISTRY_CALL_CHILDREN:
+        zk_read(call);
+        break;
+    }
+}
+
+static void on_changed(struct zookeeper *z, int type, const char *path)
+{
+    assert(!zk_stopping(z));
+    zk_holds_event(z, type, path);
+    zk_watches_event(z, path);
+}
+
+static const struct zk_events events = {
+    .opened = on_opened,
+    .state = on_state,
+    .answered = on_answered,
+    .changed = on_changed,
+};
 
 static const struct registry_ops ops = {
     .name = "zookeeper",
     .call_size = sizeof(struct zk_call),
     .hold_size = sizeof(struct zk_hold),
     .watch_size = sizeof(struct zk_watch),
-    .submit = zk_submit,
+    .submit = submit,
     .watch = zk_watch_begin,
     .unwatch = zk_watch_end,
     .lock = zk_lock,
     .unlock = zk_unlock,
     .prove = prove,
     .look = look,
-    .hurry = zk_watches_hurry,
+    .hurry = zk_watches_refresh_key,
     .end = end,
     .close = close_,
     .free = release,
@@ -437,16 +448,6 @@ static void take_servers(struct zookeeper *z, const struct conf_registry *conf)
     z->root = mem_printf("%.*s/%s", (int)n, slash, conf->namespace_);
 }
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    return value < low ? low : value > high ? high : value;
-}
-
-static int64_t at_least(int64_t value, int64_t low)
-{
-    return value < low ? low : value;
-}
-
 int zookeeper_open(struct registry **out, struct loop *loop,
                    const struct conf_registry *conf, struct err *err)
 {
@@ -458,6 +459,7 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     assert(conf->connect_string != NULL && conf->namespace_ != NULL);
     assert(timeout > 0 && timeout <= INT32_MAX);
     (void)err;
+    z->events = &events;
     take_servers(z, conf);
     zk_position_init(z);
     overhead = (MAX_OPS + 1) * (OP_OVERHEAD + strlen(z->root));
@@ -471,18 +473,19 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     z->digest = mem_strdup(conf->digest);
     z->acl = z->digest == NULL ? &ZOO_OPEN_ACL_UNSAFE : &ZOO_CREATOR_ALL_ACL;
     z->asked_timeout_ms = timeout;
-    z->connect_timeout_ms = at_least(conf->connect_timeout_ms, 1000);
+    z->connect_timeout_ms = zk_clamp(conf->connect_timeout_ms, 1000, INT64_MAX);
     z->block_until_connected_ms =
-        at_least(conf->block_until_connected_ms, 1000);
-    z->retry_base_ms = at_least(conf->retry_base_sleep_ms, 100);
-    z->retry_max_ms = at_least(conf->retry_max_sleep_ms, z->retry_base_ms);
-    z->opened = z->polled_at = now(z);
+        zk_clamp(conf->block_until_connected_ms, 1000, INT64_MAX);
+    z->retry_base_ms = zk_clamp(conf->retry_base_sleep_ms, 100, INT64_MAX);
+    z->retry_max_ms =
+        zk_clamp(conf->retry_max_sleep_ms, z->retry_base_ms, INT64_MAX);
+    z->opened = z->polled_at = zk_now(z);
     zoo_set_debug_level(ZOO_LOG_LEVEL_WARN); /* of the whole process */
     z->opener = worker_new(loop, SIZE_MAX, NULL, NULL, 0);
     z->closer = worker_new(loop, SIZE_MAX, zk_guard, z,
-                           clamp(timeout / 12, 20, ZK_GUARD_MS));
+                           zk_clamp(timeout / 12, 20, ZK_GUARD_MS));
     z->ticker =
-        loop_timer(loop, 0, clamp(timeout / 24, 5, ZK_TICK_MS), on_tick, z);
+        loop_timer(loop, 0, zk_clamp(timeout / 24, 5, ZK_TICK_MS), on_tick, z);
     zk_handle_open(z);
     *out = &z->base;
     return 0;

@@ -3,27 +3,32 @@
  * its tests. (Longer than 150 lines: it says of every file what the others may
  * call.)
  *
- *   zookeeper.c  opening, closing, the session and its deadlines
+ * The files are layers: each calls those above it in this list only. What they
+ * have to tell upwards goes through `struct zk_events` and done functions.
+ *
+ *   log.c        the client library's own log lines
+ *   place.c      the names in a lock's queue, pure
+ *   servers.c    the addresses of the servers
+ *   answer.c     what the code of an answer says
+ *   request.c    requests: queued, sent, answered
+ *   path.c       keys and paths, entries, missing directories
+ *   position.c   where the store stands, and whether it went back
  *   life.c       what shows that the leader has heard us, and servers
  *                that answer but do not write
- *   handle.c     handles of the client library, and their events
- *   servers.c    the addresses of the servers
+ *   dial.c       a short talk with a server past the client library
+ *   diagnosis.c  why none of the servers takes us
  *   old.c        the end of a session that we gave up
- *   position.c   where the store stands, and whether it went back
- *   request.c    requests and their answers
- *   call.c       callers' calls: taken, counted, answered
- *   path.c       keys and paths, entries, missing directories
- *   txn.c        writes: one multi each
+ *   handle.c     handles of the client library, and their events
+ *   others.c     what else stands in a lock's directory
+ *   hold.c       locks in the layout of Curator's InterProcessMutex
+ *   call.c       callers' calls: counted, answered
  *   read.c       get, exists, children
  *   list.c       pages of keys with values, in order
- *   hold.c       locks in the layout of Curator's InterProcessMutex
- *   others.c     what else stands in a lock's directory
- *   place.c      the names in a lock's queue, pure
- *   watch.c      watches: which directories and keys are looked at
- *   poll.c       which keys are to be read again, and when
  *   dir.c        one directory: its names, their differences
- *   log.c        the client's own log lines
- *   trouble.c    what the servers refuse, and why none takes us
+ *   poll.c       which keys are to be read again, and when
+ *   watch.c      watches: which directories and keys are looked at
+ *   txn.c        writes: one multi each
+ *   zookeeper.c  opening, closing, the session and its deadlines
  *
  * The client library has two threads per handle. Its callbacks copy what they
  * are given and hand it to the loop; everything else here runs on the loop,
@@ -56,6 +61,18 @@
 
 struct zookeeper;
 struct zk_request;
+
+/* What requests and handles tell the session. Loop thread. */
+struct zk_events {
+    void (*opened)(struct zookeeper *z); /* z->handle; or there is none */
+    void (*state)(struct zookeeper *z);  /* z->handle->state was set */
+    /* A server's answer in this session; called before its done(). False: the
+     * store went back, and the answer is not to be believed. May end the
+     * session. */
+    bool (*answered)(struct zookeeper *z, struct zk_request *q);
+    /* A watch of the library's; `path` is the full one. */
+    void (*changed)(struct zookeeper *z, int type, const char *path);
+};
 
 /* --- requests (request.c) ------------------------------------- */
 
@@ -99,7 +116,7 @@ struct zk_request {
     bool watch;      /* get, exists, children: and tell of the next change */
     bool again;      /* asked twice it does no harm: sent again after a broken
                         connection. Reads always are */
-    bool behind;     /* behind the requests of callers: a watch's */
+    bool background; /* after the requests of callers: a watch's */
     bool sent;       /* given to the client library: it may have been applied */
     mono_ms sent_at;
     struct registry_call *call; /* whose it is; NULL: the backend's own */
@@ -141,12 +158,15 @@ void zk_forget(struct zookeeper *z, const void *arg);
 /* The same for one call that has been answered already. */
 void zk_forget_call(struct zookeeper *z, const struct registry_call *call);
 
-/* Neither a yes nor a no: the connection or the session broke. */
-bool zk_broken(int rc);
+/* Send it past the queue; false: nothing can be sent now, and it is still the
+ * caller's, to be freed. */
+bool zk_send_now(struct zookeeper *z, struct zk_request *q) MUST_CHECK;
+void zk_request_free(struct zk_request *q); /* one that was never sent */
 
+int zk_by_bytes(const void *a, const void *b); /* qsort() of char * */
 void zk_names_close(struct zk_names *names);
 
-/* --- handles (request.c) --------------------------------------- */
+/* --- handles (handle.c) --------------------------------------- */
 
 /* One handle of the library is one session; after its end there is a new one.
  * What a stale handle still says is ignored. */
@@ -158,8 +178,8 @@ struct zk_handle {
     int state;     /* loop: ZOO_CONNECTED_STATE and so on, as last heard */
     clientid_t id; /* loop: of the session, when connected */
     atomic_int timeout_ms; /* the negotiated one; 0: not known yet */
-    bool severed;          /* loop: its session was ended, see zk_guard() */
-    struct loop_slot severed_slot;
+    bool guard_ended;      /* loop: its session was ended, see zk_guard() */
+    struct loop_slot guard_slot;
     struct sockaddr_storage server; /* loop: the one we are connected to */
     mono_ms connected_at;           /* loop: since when, by its own thread */
     size_t n_servers;               /* addresses; the opener's until `opened` */
@@ -192,50 +212,50 @@ bool zk_server_same(const struct sockaddr_storage *a,
 const char *zk_server_text(const struct sockaddr_storage *server,
                            char out[ZK_SERVER_SIZE]);
 
-void zk_watcher(zhandle_t *zh, int type, int state, const char *path,
-                void *handle); /* the library's thread */
-
 /* How many reads for watches may be with the server now. */
 size_t zk_watch_window(const struct zookeeper *z);
-/* Send what can be sent. (request.c, this and the next.) */
+/* Send what can be sent. */
 void zk_pump(struct zookeeper *z);
-/* Fail what callers asked for and was not sent. */
-void zk_refuse_unsent(struct zookeeper *z, enum err_code code, const char *why);
 /* Reads that are sent from now on see what was committed before. */
 void zk_catch_up(struct zookeeper *z);
-/* Ask for a sign of life, past the queue. */
-void zk_probe(struct zookeeper *z);
 /* Answer all with ZSESSIONEXPIRED. What is in flight stays the library's. */
 void zk_requests_expire(struct zookeeper *z);
 /* The library is gone: free what it never gave back. */
 void zk_requests_free(struct zk_handle *h);
 
-/* What the client tells the session (zookeeper.c). */
-void zk_on_opened(struct zookeeper *z);
-void zk_on_state(struct zookeeper *z);
-/* False: the store went back, and the answer is not to be believed. */
-bool zk_on_answer(struct zookeeper *z, struct zk_request *q);
-/* And the owners of watches; `path` is the full one. */
-void zk_holds_event(struct zookeeper *z, int type, const char *path);
-void zk_watches_event(struct zookeeper *z, int type, const char *path);
+/* For zookeeper_init2(): any of the library's threads. (log.c) */
+log_callback_fn zk_log_callback(void);
 
-log_callback_fn zk_log_callback(void); /* log.c */
+/* --- answers (answer.c) ---------------------------------------- */
+
+/* Neither a yes nor a no: the connection or the session broke. */
+bool zk_broken(int rc);
+/* A write: done by the leader with a majority behind it, or refused by it. */
+bool zk_commits(enum zk_request_type type);
+/* The leader's own answer to a write: others may come from one server, or the
+ * library, alone. */
+bool zk_committed(const struct zk_request *answered);
+const char *zk_error(int rc); /* in words; static */
+/* Of a multi's operations from the index `from` the first that failed by
+ * itself: its code and index. ZOK: none did, *at is their number. */
+int zk_first_failed(const struct zk_request *multi, int from, int *at);
+/* Tell the registry's trouble.h of an answer, where it is one to complain
+ * about. */
+void zk_report_trouble(struct zookeeper *z, const struct zk_request *q);
 
 /* --- signs of life (life.c) ------------------------------------ */
 
-#define ZK_HEARD 8
+#define ZK_ANSWERS_KEPT 8
 
 /* What one connection's server has heard from us lately, oldest first. */
 struct zk_life {
     struct {
         mono_ms sent, answered;
-    } heard[ZK_HEARD];
+    } answers[ZK_ANSWERS_KEPT];
     size_t n;
     mono_ms committed; /* when the last answer to a write came */
 };
 
-bool zk_commits(enum zk_request_type type); /* a write: takes a majority */
-bool zk_committed(const struct zk_request *answered);
 void zk_life_connected(struct zookeeper *z); /* a connection, with its probe */
 void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed);
 void zk_life_tick(struct zookeeper *z);
@@ -244,7 +264,7 @@ void zk_life_tick(struct zookeeper *z);
  * that was answered. */
 struct zk_silence {
     struct sockaddr_storage first; /* the first of them; family 0: none */
-    bool told;                     /* that they were all of them */
+    bool reported;                 /* that they were all of them */
 };
 
 /* --- where the store stands (position.c) ------------------------ */
@@ -257,35 +277,47 @@ struct zk_count {
 
 struct zk_position {
     struct zk_count counts[ZK_N_COUNTS];
-    mono_ms written;     /* when one was written last */
-    bool checked;        /* this connection's store is the one that is known */
-    bool shut;           /* it is not: nothing more goes there */
-    bool making;         /* a node was missing */
-    bool refused;        /* to us, and said so */
-    struct err evidence; /* that it went back, before a session has begun */
+    mono_ms written;      /* when one was written last */
+    bool checked;         /* this connection's store is the one that is known */
+    bool blocked;         /* it is not: nothing more goes there */
+    bool making;          /* a node was missing */
+    bool refused;         /* to us, and said so */
+    struct err went_back; /* that it went back, before a session has begun */
 };
 
 void zk_position_init(struct zookeeper *z);
 void zk_position_close(struct zookeeper *z);
 void zk_position_connected(struct zookeeper *z);
 void zk_position_forget(struct zookeeper *z);
-/* May others than a sign of life be sent? */
-bool zk_position_lets_pass(const struct zookeeper *z);
-/* What a sign of life writes, or checks; room for ZK_N_COUNTS operations. */
-void zk_position_probe(struct zk_request *q);
+/* Ask for a sign of life, past the queue. Connected. */
+void zk_probe(struct zookeeper *z);
 /* A txn of ours writes it, too, if it is time; one more operation. */
-void zk_position_ride(struct zk_request *q);
-/* Its own operations were what failed in this multi. */
-bool zk_position_failed(const struct zk_request *q);
+void zk_position_add(struct zk_request *q);
+/* May others than a sign of life be sent? */
+static inline bool zk_position_is_known(const struct zk_position *p)
+{
+    return !p->blocked && (p->checked || p->making);
+}
 bool zk_position_answered(struct zookeeper *z, struct zk_request *q);
 uint64_t zk_position(const struct zookeeper *z); /* 0: cannot be told */
 void zk_position_begin(struct zookeeper *z, uint64_t session);
 
-/* --- what they refuse (trouble.c) ------------------------------ */
+/* --- a talk with one server (dial.c; blocks) ------------------- */
 
-const char *zk_error(int rc); /* in words */
-/* Was that an answer to complain about? */
-void zk_met(struct zookeeper *z, const struct zk_request *q);
+/* Is that enough of an answer? */
+typedef bool zk_dial_enough_f(const char *answer, size_t len);
+/* Connect to "host:port" by numbers until `by` (CLOCK_BOOTTIME), or until
+ * *cancelled (may be NULL). A socket; -1, with `why` in words. */
+int zk_dial(const char *server, mono_ms by, const atomic_bool *cancelled,
+            char *why, size_t size) MUST_CHECK;
+/* Send, and collect what comes until it is enough, `by`, or the end; closes
+ * the socket. The length of the answer, which is NUL-terminated; -1: the server
+ * hung up without any. */
+ssize_t zk_dial_ask(int fd, const void *question, size_t n, mono_ms by,
+                    const atomic_bool *cancelled, zk_dial_enough_f *enough,
+                    char *answer, size_t size) MUST_CHECK;
+
+/* --- why no server takes us (diagnosis.c) ---------------------- */
 
 struct zk_diagnosis {
     struct zookeeper *z;
@@ -297,8 +329,8 @@ struct zk_diagnosis {
     char detail[ERR_MSG_MAX];
     bool compared; /* our timeout with the servers' patience, once */
     char server[ZK_SERVER_SIZE];
-    int64_t patience_ms; /* 0: none */
-    bool told;           /* by the server; else it is what is usual */
+    int64_t leader_timeout_ms; /* so long they wait for their leader; 0: none */
+    bool from_server;          /* it said so; else it is what is usual */
 };
 
 /* At every tick: finds out why there is no connection, where none is; with the
@@ -317,16 +349,16 @@ struct zk_old {
     mono_ms by;    /* when it is given up as well */
     mono_ms again; /* not before */
     bool trying;   /* the opener's thread has what follows, and `id` */
-    bool over;     /* and was told so */
+    bool over;     /* and a server said so */
     size_t tries, n_servers;
     struct worker_job job;
 };
 
-/* End it; there is none yet. */
-void zk_old_keep(struct zookeeper *z, const clientid_t *id);
+/* Begin to end it; none is being ended yet. */
+void zk_old_close(struct zookeeper *z, const clientid_t *id);
 void zk_old_tick(struct zookeeper *z); /* try again */
-/* It may stand: no other session begins. */
-bool zk_old_stands(const struct zookeeper *z);
+/* The server may still keep it: no other session begins. */
+bool zk_old_exists(const struct zookeeper *z);
 
 /* --- the backend --------------------------------------------------------- */
 
@@ -337,6 +369,7 @@ struct zookeeper {
     char *root;   /* "/chroot/namespace": before every key */
     char *digest; /* secret: user:password, or NULL */
     const struct ACL_vector *acl;
+    const struct zk_events *events;
     int64_t asked_timeout_ms; /* the configured one */
     int64_t connect_timeout_ms, retry_base_ms, retry_max_ms;
     int64_t block_until_connected_ms;
@@ -363,18 +396,18 @@ struct zookeeper {
     struct zk_silence silence;
     mono_ms close_by; /* until then what is in flight may still be answered */
 
-    struct zk_request *queue;  /* what callers asked for, and locks */
-    struct zk_request *behind; /* what watches want to read */
-    struct zk_request *sync;   /* the last of the queue's that is one, unsent */
-    size_t n_in_flight, n_behind_in_flight;
+    struct zk_request *queue;      /* what callers asked for, and locks */
+    struct zk_request *background; /* what watches want to read */
+    struct zk_request *sync; /* the last of the queue's that is one, unsent */
+    size_t n_in_flight, n_background_in_flight;
     size_t n_calls, call_bytes; /* calls not answered */
     uint64_t last_number;
 
     struct zk_walk *walks; /* lists that wait for their next page */
     size_t n_walks;
 
-    struct zk_told *told; /* what was said of locks, once each */
-    size_t n_told;
+    struct zk_warned *warned; /* what was said of locks, once each */
+    size_t n_warned;
 
     size_t armed_bytes; /* of the paths of child watches that stand */
     mono_ms polled_at;
@@ -384,10 +417,44 @@ struct zookeeper {
     void *killed_arg;
 };
 
+static inline struct zookeeper *zk_of(const struct registry *r)
+{
+    return (struct zookeeper *)(uintptr_t)r;
+}
+
+/* Of this turn of the loop. */
+static inline mono_ms zk_now(const struct zookeeper *z)
+{
+    return loop_clock(z->base.loop)->mono;
+}
+
+static inline int64_t zk_clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
 /* The registry is closing or dead: begin nothing. */
-bool zk_stopping(const struct zookeeper *z);
-/* A session stands, and requests may be queued for it. */
-bool zk_usable(const struct zookeeper *z);
+static inline bool zk_stopping(const struct zookeeper *z)
+{
+    return z->base.closing || z->base.mute;
+}
+
+/* There is a session, and requests may be queued for it. */
+static inline bool zk_usable(const struct zookeeper *z)
+{
+    return z->base.session != 0 && z->handle != NULL && !z->ending &&
+           !zk_stopping(z);
+}
+
+/* A job of ours on a worker that takes all: it is not running yet. */
+static inline void zk_work(struct worker *w, struct worker_job *job,
+                           loop_f *run, loop_f *done, void *arg)
+{
+    int rc = worker_submit(w, job, run, done, arg);
+
+    assert(rc == 0);
+    (void)rc;
+}
 
 /* --- keys, entries, directories (path.c) ----------------------- */
 
@@ -395,6 +462,11 @@ bool zk_usable(const struct zookeeper *z);
  * free; and back: the key within a path of ours. */
 char *zk_path(const struct zookeeper *z, const char *key) MUST_CHECK;
 const char *zk_key(const struct zookeeper *z, const char *path);
+char *zk_child_key(const char *key, const char *name) MUST_CHECK;
+/* zk_request_new() for a key's path. */
+struct zk_request *zk_request_for(struct zookeeper *z,
+                                  enum zk_request_type type, const char *key,
+                                  zk_done_f *done, void *arg) MUST_CHECK;
 
 /* The session that owns a node; 0: it is persistent. A container is. */
 uint64_t zk_owner(const struct Stat *stat);
@@ -408,8 +480,9 @@ int32_t zk_data_version(uint64_t version);
 bool zk_version_ephemeral(uint64_t version);
 /* Persistent and empty. */
 bool zk_is_directory(const struct Stat *stat);
-void zk_entry(struct registry_entry *entry, const char *key,
-              const struct zk_request *get);
+/* Borrows `key` and `data`. */
+struct registry_entry zk_entry(const char *key, const struct Stat *stat,
+                               const char *data, size_t len);
 
 /* Make each of `dirs` (paths; sorted in place, not kept) and everything above
  * it, where missing. done(arg, rc): ZOK, ZNOAUTH, ZSESSIONEXPIRED, ...; called
@@ -418,7 +491,7 @@ typedef void zk_made_f(void *arg, int rc);
 void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
                   zk_made_f *done, void *arg);
 
-/* --- calls --------------------------------------------------------------- */
+/* --- calls (call.c) -------------------------------------------- */
 
 struct zk_call {
     size_t asked; /* its requests that are queued or in flight */
@@ -427,16 +500,13 @@ struct zk_call {
     int32_t *set_at; /* txn, per operation: ZK_AS_SAID, or set at this version
                         although the caller said absent or any; NULL: none */
     struct zk_walk *walk; /* list */
+    /* Called when it is answered, to free what else it has; NULL: nothing */
+    void (*release)(struct zk_call *c);
 };
 
-/* False: it was refused without asking, by registry_call_fail_later(). */
-bool zk_txn(struct registry_call *call);  /* txn.c */
-void zk_read(struct registry_call *call); /* read.c */
-void zk_list(struct registry_call *call); /* list.c */
-void zk_walk_close(struct zk_walk **walk);
-void zk_walks_close(struct zookeeper *z); /* those that wait */
-
-registry_submit_f zk_submit; /* call.c, this and the next */
+/* Counted from here on until it is answered. False: it was refused by
+ * registry_call_fail_later(). */
+bool zk_call_accept(struct registry_call *call) MUST_CHECK;
 /* Answer; everything of the call is let go. zk_call_broken() finds the code
  * when the connection broke; `in_doubt`: its write was sent. */
 void zk_call_done(struct registry_call *call,
@@ -444,6 +514,19 @@ void zk_call_done(struct registry_call *call,
 void zk_call_fail(struct registry_call *call, enum err_code code,
                   const char *fmt, ...) PRINTF_LIKE(3, 4);
 void zk_call_broken(struct registry_call *call, bool in_doubt, int rc);
+/* The server refused what was asked about `key`, or the connection broke, and
+ * nothing was written. `rc` is not ZOK. */
+void zk_call_refused(struct registry_call *call, const char *key, int rc);
+/* Fail what callers asked for and was not sent. */
+void zk_calls_refuse_unsent(struct zookeeper *z, enum err_code code,
+                            const char *why);
+
+/* Carry out a call that was accepted. */
+void zk_txn(struct registry_call *call);  /* txn.c */
+void zk_read(struct registry_call *call); /* read.c */
+void zk_list(struct registry_call *call); /* list.c */
+void zk_walks_close(
+    struct zookeeper *z); /* lists that wait for their next page */
 
 /* --- places in a lock's queue (place.c) ------------------------ */
 
@@ -471,23 +554,24 @@ struct zk_hold {
         ZK_HOLD_NONE,      /* no node, and none is on its way */
         ZK_HOLD_CREATING,  /* asked for; or its directories are being made */
         ZK_HOLD_SEARCHING, /* it may stand: looked for by its id */
-        ZK_HOLD_STANDS,
+        ZK_HOLD_EXISTS,
         ZK_HOLD_REMOVING,
     } step;
     bool leaving, granted;
     bool listing, list_again; /* a look at the queue is under way; one more */
     bool awaits_first;        /* the node before ours has the lock */
     char uuid[ZK_UUID_SIZE];
-    char *path;    /* of our node; NULL: unknown */
-    char *awaited; /* of the node before ours, watched; or NULL */
-    char **passed; /* names of nodes that are no session's */
-    size_t n_passed;
+    char *path;     /* of our node; NULL: unknown */
+    char *awaited;  /* of the node before ours, watched; or NULL */
+    char **ignored; /* names of nodes that are no session's */
+    size_t n_ignored;
     uint64_t fence; /* czxid of our node */
     struct registry_timer retry;
 };
 
 registry_hold_begin_f zk_lock;
 registry_hold_end_f zk_unlock;
+void zk_holds_event(struct zookeeper *z, int type, const char *path);
 /* The path of the node that guards a check-lock; NULL: not ours any more. */
 const char *zk_lock_path(const struct zookeeper *z, const char *key,
                          uint64_t fence);
@@ -497,8 +581,8 @@ void zk_holds_close(struct zookeeper *z); /* free what they hold */
 
 /* others.c: leave the contenders in a list of the directory; a node
  * before ours is no session's (false: too many are remembered). */
-void zk_others_sift(struct registry_hold *hold, struct zk_names *names);
-bool zk_others_pass_over(struct registry_hold *hold, const char *path);
+void zk_others_filter(struct registry_hold *hold, struct zk_names *names);
+bool zk_others_ignore(struct registry_hold *hold, const char *path);
 void zk_others_forget(struct zk_hold *h);
 void zk_others_close(struct zookeeper *z);
 
@@ -527,7 +611,7 @@ struct zk_dir {
     bool listing;           /* under way */
     bool dirty;             /* something changed since */
     bool event;             /* by the word of a watch */
-    bool hurried;           /* somebody waits for it */
+    bool urgent;            /* somebody waits for it */
     mono_ms listed_at;
     char key[];
 };
@@ -547,13 +631,14 @@ struct zk_watch {
 
 registry_watch_begin_f zk_watch_begin;
 registry_watch_end_f zk_watch_end;
-void zk_watches_look(struct zookeeper *z); /* a new session */
+void zk_watches_event(struct zookeeper *z, const char *path);
+void zk_watches_relist(struct zookeeper *z); /* a new session */
 void zk_watches_tick(struct zookeeper *z);
-registry_hurry_f zk_watches_hurry;
+registry_hurry_f zk_watches_refresh_key;
 /* A write of ours was applied: our own watches need not wait for their turn. */
 void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn);
-void zk_watches_bury(struct zookeeper *z); /* those that ended */
-void zk_watches_lost(struct zookeeper *z); /* the session is over */
+void zk_watches_drop_ended(struct zookeeper *z); /* those that ended */
+void zk_watches_lost(struct zookeeper *z);       /* the session is over */
 void zk_watches_close(struct zookeeper *z);
 
 /* `passed_ms` are over; `total` keys and directories have all watches. Marks
@@ -568,18 +653,19 @@ void zk_dir_remove(struct zk_dir *d, bool tell);
 /* Take over what was listed; what is new is unread, or with `all` all. */
 void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all);
 /* Not listed yet by the full look under way. */
-bool zk_dir_unlooked(const struct zk_dir *d);
+bool zk_dir_is_unlisted(const struct zk_dir *d);
 /* May it be listed now? */
 bool zk_dir_due(const struct zk_dir *d);
 /* To the list where it belongs; in that of the ready ones to its end. */
 void zk_dir_place(struct zk_dir *d);
 /* It has to be listed. */
-void zk_dir_soil(struct zk_dir *d);
+void zk_dir_mark_dirty(struct zk_dir *d);
 void zk_dir_disarm(struct zk_dir *d);
+void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c);
 /* If the watch knows the key: its value is to be read again. */
 void zk_dir_child_changed(const struct registry_watch *w, const char *key);
 /* Somebody waits to be told what stands at the key, known or not. */
-void zk_dir_hurry(const struct registry_watch *w, const char *key);
+void zk_dir_refresh_key(const struct registry_watch *w, const char *key);
 
 /* --- for tests ----------------------------------------------------------- */
 
