@@ -14,6 +14,7 @@ void zk_call_done(struct registry_call *call,
     struct zk_call *c = call->priv;
     bool txn = call->type == REGISTRY_CALL_TXN;
 
+    assert(z->call_bytes >= call->bytes);
     assert(z->n_calls > 0);
     z->n_calls--;
     z->call_bytes -= call->bytes;
@@ -32,6 +33,8 @@ void zk_call_fail(struct registry_call *call, enum err_code code,
     struct registry_reply reply = {.failed_op = SIZE_MAX};
     va_list args;
 
+    assert(code != ERR_OK);
+    assert(code != ERR_CONFLICT);
     reply.err.code = code;
     va_start(args, fmt);
     (void)vsnprintf(reply.err.msg, sizeof(reply.err.msg), fmt, args);
@@ -43,6 +46,7 @@ void zk_call_broken(struct registry_call *call, bool in_doubt, int rc)
 {
     const struct zookeeper *z = zk_of(call->r);
 
+    assert(zk_broken(rc));
     if (in_doubt && rc != ZSESSIONMOVED) {
         zk_call_fail(call, ERR_UNKNOWN,
                      "in flight when the connection to "

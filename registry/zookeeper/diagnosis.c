@@ -73,6 +73,7 @@ static enum trouble examine(struct zk_diagnosis *d, const char *server,
     bool hung_up = false, tls_hung_up = false;
     char answer[ANSWER_MAX];
 
+    assert(server != NULL);
     if (!ask(d, server, "srvr", 4, any, answer, sizeof(answer), &hung_up))
         return verdict(why, answer, TROUBLE_UNREACHABLE);
     if (strstr(answer, "not currently serving") != NULL) {
@@ -121,6 +122,7 @@ static void run(void *arg)
     struct buf said;
     size_t n;
 
+    assert(d->running);
     d->what = TROUBLE_NONE;
     buf_init(&said, 65536);
     servers = at = zk_servers(d->z->hosts, &n);
@@ -146,6 +148,7 @@ static void on_found(void *arg)
 {
     struct zk_diagnosis *d = arg;
 
+    assert(d->running);
     d->running = false;
     d->next = zk_now(d->z) + EVERY_MS;
     if (!atomic_load(&d->cancelled) && !zk_stopping(d->z) &&
@@ -170,6 +173,8 @@ static void learn(void *arg)
     char answer[4096];
     bool hung_up;
 
+    assert(d->running);
+    assert(d->compared);
     (void)ask(d, d->server, "conf", 4, never, answer, sizeof(answer), &hung_up);
     d->from_server = strstr(answer, "tickTime=") != NULL;
     d->leader_timeout_ms =
@@ -189,6 +194,8 @@ static void on_learned(void *arg)
     struct zk_diagnosis *d = arg;
     const struct zookeeper *z = d->z;
 
+    assert(d->running);
+    assert(d->compared);
     d->running = false;
     if (atomic_load(&d->cancelled)) {
         d->compared = false;
@@ -239,6 +246,7 @@ void zk_diagnose(struct zookeeper *z)
     struct zk_diagnosis *d = &z->diagnosis;
     mono_ms now = zk_now(z);
 
+    assert(!zk_stopping(z));
     compare(z);
     if (registry_state_is_up(z->base.state) || z->connected) {
         d->next = now + AFTER_MS;

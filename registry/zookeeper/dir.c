@@ -32,6 +32,7 @@ struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key)
     struct zk_dir *d = zk_dir_find(w, key);
     size_t n = strlen(key);
 
+    assert(key[0] == '/');
     if (d != NULL)
         return d;
     d = mem_zalloc(sizeof(*d) + n + 1);
@@ -63,6 +64,7 @@ static void move(struct zk_dir *d, enum zk_dir_list list)
 {
     struct zk_dir **lists = of(d->w)->lists;
 
+    assert(d->n_unread <= d->n);
     if (d->list != ZK_DIR_IDLE)
         DL_DELETE(lists[d->list], d);
     d->list = list;
@@ -76,6 +78,7 @@ void zk_dir_place(struct zk_dir *d)
                             : d->dirty                       ? ZK_DIR_WAITING
                                                              : ZK_DIR_IDLE;
 
+    assert(d->n_unread <= d->n);
     if (list != d->list || list == ZK_DIR_READY) /* others have their turn */
         move(d, list);
 }
@@ -102,6 +105,7 @@ static void drop(struct zk_dir *d)
 {
     struct zk_watch *zw = of(d->w);
 
+    assert(zw->n_keys >= d->n);
     move(d, ZK_DIR_IDLE);
     zk_dir_disarm(d);
     if (zw->cursor == d) {
@@ -142,6 +146,8 @@ void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all)
     struct zk_names block = d->block;
     size_t n_old = d->n, at = 0;
 
+    assert(!d->listing);
+    assert(zw->n_keys >= n_old);
     d->children = mem_zalloc(names->n * sizeof(*d->children));
     d->n = names->n;
     d->n_unread = 0;
@@ -166,6 +172,8 @@ void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all)
         child_gone(d, old[at++].name, true);
     mem_free(old);
     zk_names_close(&block);
+    assert(at == n_old);
+    assert(d->n_unread <= d->n);
 }
 
 /* The child of a directory whose names are sorted, or NULL. */
@@ -191,6 +199,7 @@ static char *parent_of(const char *key)
 {
     const char *slash = strrchr(key, '/');
 
+    assert(slash != NULL);
     return slash == key ? mem_strdup("/")
                         : mem_strndup(key, (size_t)(slash - key));
 }

@@ -43,6 +43,8 @@ static void watcher(zhandle_t *zh, int type, int state, const char *path,
     size_t len = path == NULL ? 0 : strlen(path);
     struct event *e = mem_zalloc(sizeof(*e) + len + 1);
 
+    assert(h != NULL);
+    assert(h->z != NULL);
     e->handle = h;
     e->type = type;
     e->state = state;
@@ -67,6 +69,7 @@ static void on_event(void *arg)
     struct zookeeper *z = h->z;
     bool current = h == z->handle && !zk_stopping(z);
 
+    assert(z->n_handles > 0);
     if (e->type == ZOO_SESSION_EVENT) {
         h->state = e->state;
         if (e->state == ZOO_CONNECTED_STATE) {
@@ -89,6 +92,7 @@ static void run_close(void *arg)
 {
     struct zk_handle *h = arg;
 
+    assert(h->closed != NULL);
     if (h->zh != NULL)
         (void)zookeeper_close(h->zh); /* frees it even when it fails */
 }
@@ -101,6 +105,9 @@ static void on_closed(void *arg)
     struct zookeeper *z = h->z;
     loop_f *closed = h->closed;
 
+    assert(z->n_handles > 0);
+    assert(z->handle != h);
+    assert(closed != NULL);
     zk_requests_free(h);
     mem_free(h);
     z->n_handles--;
@@ -120,6 +127,7 @@ static void run_open(void *arg)
     struct zookeeper *z = h->z;
     char *servers = zk_servers(z->hosts, &h->n_servers);
 
+    assert(h->zh == NULL);
     if (servers == NULL)
         return; /* and said so */
     h->zh = zookeeper_init2(servers, watcher, (int)z->asked_timeout_ms, NULL, h,
@@ -142,6 +150,7 @@ static void run_open(void *arg)
 /* Takes mutex "handle". */
 static void set_guarded(struct zookeeper *z, struct zk_handle *h)
 {
+    assert(h == NULL || h->opened);
     lock_acquire(&z->mutex);
     z->guarded = h;
     lock_release(&z->mutex);
@@ -151,6 +160,7 @@ static void on_guard_ended(void *arg)
 {
     struct zk_handle *h = arg;
 
+    assert(!h->guard_ended);
     h->guard_ended = true;
     h->state = ZOO_EXPIRED_SESSION_STATE;
     if (h == h->z->handle)
@@ -167,6 +177,7 @@ static bool stuck(struct zookeeper *z, int64_t busy_ms)
                busy_ms >= (timeout_ms > 0 ? timeout_ms : z->asked_timeout_ms);
     bool again = now && z->seen_stuck;
 
+    assert(h == NULL || h->z == z);
     z->seen_stuck = now;
     return again;
 }
@@ -200,6 +211,8 @@ static void on_opened(void *arg)
 {
     struct zk_handle *h = arg;
 
+    assert(!h->opened);
+    assert(h->closed != NULL || h == h->z->handle);
     h->opened = true;
     if (h->closed != NULL) { /* given up meanwhile */
         submit_close(h);
@@ -213,7 +226,11 @@ void zk_handle_open(struct zookeeper *z)
 {
     struct zk_handle *h = mem_zalloc(sizeof(*h));
 
-    assert(z->handle == NULL && z->n_in_flight == 0);
+    assert(z->queue == NULL);
+    assert(z->background == NULL);
+    assert(!zk_stopping(z));
+    assert(z->handle == NULL);
+    assert(z->n_in_flight == 0);
     h->z = z;
     h->state = ZOO_NOTCONNECTED_STATE;
     z->handle = h;
@@ -227,7 +244,9 @@ void zk_handle_close(struct zookeeper *z, loop_f *closed)
 {
     struct zk_handle *h = z->handle;
 
-    assert(h != NULL && closed != NULL);
+    assert(z->ending);
+    assert(h != NULL);
+    assert(closed != NULL);
     z->connected = false;
     zk_requests_expire(z);
     z->handle = NULL;

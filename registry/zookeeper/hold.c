@@ -71,6 +71,7 @@ static void gone(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
 
+    assert(h->leaving);
     registry_timer_stop(&h->retry);
     zk_forget(zk_of(hold->r), hold);
     forget_node(h);
@@ -82,6 +83,7 @@ static void on_removed(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
 
+    assert(((const struct zk_hold *)hold->priv)->step == ZK_HOLD_REMOVING);
     if (q->rc != ZOK && q->rc != ZNONODE && !zk_broken(q->rc)) {
         log_error("!lock", LOG_S("key", hold->key), LOG_S("node", q->path),
                   LOG_S("reason", zk_error(q->rc)),
@@ -168,6 +170,7 @@ static void retry_later(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
 
+    assert(h->step == ZK_HOLD_EXISTS);
     if (h->retry.impl == NULL)
         registry_timer_start(hold->r, &h->retry, RETRY_MS, on_retry, hold);
 }
@@ -178,6 +181,7 @@ static void node_removed(struct registry_hold *hold)
     struct zk_hold *h = hold->priv;
     bool had = h->granted;
 
+    assert(h->step == ZK_HOLD_EXISTS);
     log_warn("!lock", LOG_S("key", hold->key),
              LOG_S("reason", "our node was removed by somebody else"));
     zk_forget(zk_of(hold->r), hold);
@@ -203,6 +207,9 @@ static void grant(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
 
+    assert(h->step == ZK_HOLD_EXISTS);
+    assert(!h->granted);
+    assert(h->path != NULL);
     MEM_FREE(h->awaited);
     h->granted = true;
     ask(hold, ZK_GET, h->path, true, on_own); /* and if it is taken away */
@@ -249,6 +256,7 @@ static bool find_place(struct registry_hold *hold, const struct zk_names *names,
 {
     struct zk_hold *h = hold->priv;
 
+    assert(h->uuid[0] != '\0');
     if (!zk_place(names, h->uuid, place))
         return false;
     for (size_t i = 0; i < names->n; i++) {
@@ -269,6 +277,9 @@ static void wait_for(struct registry_hold *hold, const char *dir,
     struct zk_hold *h = hold->priv;
     char *first;
 
+    assert(!h->granted);
+    assert(place->before != NULL);
+    assert(place->first != NULL);
     mem_free(h->awaited);
     h->awaited = mem_printf("%s/%s", dir, place->before);
     h->awaits_first = strcmp(place->before, place->first) == 0;
@@ -348,9 +359,11 @@ static void node_exists(struct registry_hold *hold, const char *path,
 {
     struct zk_hold *h = hold->priv;
 
+    assert(h->step == ZK_HOLD_CREATING || h->step == ZK_HOLD_SEARCHING);
     mem_free(h->path);
     h->path = mem_strdup(path);
     h->fence = (uint64_t)stat->czxid;
+    assert(!h->granted);
     h->step = ZK_HOLD_EXISTS;
     if (h->leaving)
         leave(hold);
@@ -363,6 +376,7 @@ static void begin_again(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
 
+    assert(h->step == ZK_HOLD_CREATING || h->step == ZK_HOLD_SEARCHING);
     h->step = ZK_HOLD_NONE;
     if (h->leaving)
         leave(hold);
@@ -416,6 +430,8 @@ static void refuse(struct registry_hold *hold, int rc)
 {
     struct zk_hold *h = hold->priv;
 
+    assert(rc != ZOK);
+    assert(h->step == ZK_HOLD_CREATING);
     log_error("!lock", LOG_S("key", hold->key), LOG_S("reason", zk_error(rc)));
     h->step = ZK_HOLD_NONE;
     if (h->leaving) {
@@ -486,6 +502,7 @@ void zk_lock(struct registry *r, struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
 
+    assert(!h->leaving);
     assert(hold->session == r->session);
     if (!zk_usable(zk_of(r)))
         return; /* DISCONNECTED follows and ends the hold */
@@ -516,6 +533,8 @@ void zk_holds_lost(struct zookeeper *z)
 {
     struct registry_hold *hold, *next;
 
+    assert(z->handle == NULL);
+    assert(z->ending);
     DL_FOREACH_SAFE(z->base.holds, hold, next)
     {
         struct zk_hold *h = hold->priv;
@@ -532,6 +551,7 @@ void zk_holds_close(struct zookeeper *z)
 {
     struct registry_hold *hold;
 
+    assert(z->handle == NULL);
     DL_FOREACH(z->base.holds, hold)
     {
         registry_timer_stop(&((struct zk_hold *)hold->priv)->retry);

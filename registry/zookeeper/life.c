@@ -46,6 +46,7 @@ static void remember(struct zookeeper *z, mono_ms sent_at)
     struct zk_life *l = &z->life;
     int64_t apart = z->base.session_timeout_ms / (3 * ZK_ANSWERS_KEPT);
 
+    assert(l->n <= ZK_ANSWERS_KEPT);
     if (l->n > 0 && sent_at - l->answers[l->n - 1].sent < apart)
         return;
     if (l->n == ZK_ANSWERS_KEPT) {
@@ -55,6 +56,7 @@ static void remember(struct zookeeper *z, mono_ms sent_at)
     l->answers[l->n].sent = sent_at;
     l->answers[l->n].answered = zk_now(z);
     l->n++;
+    assert(l->n <= ZK_ANSWERS_KEPT);
 }
 
 /* By the word of a write that was sent then. The leader itself is asked about
@@ -64,6 +66,8 @@ static mono_ms counted(const struct zookeeper *z, mono_ms sent_at)
 {
     const struct zk_life *l = &z->life;
 
+    assert(z->handle != NULL);
+    assert(l->n <= ZK_ANSWERS_KEPT);
     for (size_t i = l->n; i-- > 0;)
         if (l->answers[i].answered <= sent_at - gap(z))
             return l->answers[i].sent;
@@ -72,6 +76,8 @@ static mono_ms counted(const struct zookeeper *z, mono_ms sent_at)
 
 void zk_life_connected(struct zookeeper *z)
 {
+    assert(z->connected);
+    assert(z->handle != NULL);
     z->life.n = 0;
     z->life.committed = zk_now(z);
     zk_position_connected(z);
@@ -84,6 +90,7 @@ static void server_writes(struct zookeeper *z)
 {
     char server[ZK_SERVER_SIZE];
 
+    assert(z->handle != NULL);
     if (z->silence.reported) {
         log_info("+registry",
                  LOG_S("server", zk_server_text(&z->handle->server, server)),
@@ -100,6 +107,8 @@ static void leave_server(struct zookeeper *z)
     bool all_tried = h->n_servers == 1 || zk_server_same(&s->first, &h->server);
     char text[ZK_SERVER_SIZE];
 
+    assert(h->opened);
+    assert(h->n_servers > 0);
     if (all_tried) {
         registry_met(&z->base, TROUBLE_NO_QUORUM,
                      "the servers answer, and none of them writes");
@@ -127,6 +136,7 @@ static mono_ms unanswered(const struct zookeeper *z)
 {
     const struct zk_request *q;
 
+    assert(z->handle != NULL);
     DL_FOREACH(z->handle->in_flight, q)
     {
         if (zk_commits(q->type))
@@ -153,6 +163,8 @@ void zk_life_answered(struct zookeeper *z, mono_ms sent_at, bool committed)
 {
     mono_ms from;
 
+    assert(z->handle != NULL);
+    assert(sent_at <= zk_now(z));
     if (committed) {
         from = counted(z, sent_at);
         from = from < sent_at ? from : sent_at;
@@ -172,6 +184,7 @@ void zk_life_tick(struct zookeeper *z)
     bool late = zk_now(z) - z->liveness.counted > timeout * 5 / 8;
     int64_t every = late ? gap(z) : timeout * 3 / 16;
 
+    assert(!z->connected || z->handle != NULL);
     if (!z->connected)
         return;
     if (is_silent(z))

@@ -84,6 +84,8 @@ static void level_push(struct zk_walk *w, const char *dir,
 /* What was read ahead is old by the time of the next page. */
 static void level_unread(struct level *l)
 {
+    assert(l->at <= l->read);
+    assert(l->read <= l->names.n);
     for (size_t i = l->at; i < l->read; i++) {
         MEM_FREE(l->window[i % WINDOW].data);
         l->window[i % WINDOW].state = NOT_READ;
@@ -95,6 +97,7 @@ static void level_pop(struct zk_walk *w)
 {
     struct level *l = w->top;
 
+    assert(l != NULL);
     level_unread(l);
     w->top = l->up;
     mem_free(l->dir);
@@ -105,6 +108,8 @@ static void level_pop(struct zk_walk *w)
 
 static void level_add_due(struct level *l, size_t i)
 {
+    assert(i < l->names.n);
+    assert(l->n_due <= l->due_cap);
     if (l->n_due == l->due_cap) {
         l->due_cap = l->due_cap == 0 ? 4 : l->due_cap * 2;
         l->due = mem_regrow(l->due, l->due_cap, sizeof(*l->due));
@@ -119,6 +124,7 @@ static bool level_due_first(const struct level *l)
     size_t n;
     int order;
 
+    assert(l->at <= l->names.n);
     if (l->n_due == 0)
         return false;
     if (l->at == l->names.n)
@@ -171,11 +177,14 @@ static void walk_close(struct zk_walk **walk)
 
 static void release(struct zk_call *c)
 {
+    assert(c->walk == NULL || c->walk->call != NULL);
     walk_close(&c->walk);
 }
 
 static void unpark(struct zk_walk *w)
 {
+    assert(w->z->n_walks > 0);
+    assert(w->call == NULL);
     DL_DELETE(w->z->walks, w);
     w->z->n_walks--;
 }
@@ -184,6 +193,7 @@ static void drop_oldest(struct zookeeper *z)
 {
     struct zk_walk *w = z->walks;
 
+    assert(w != NULL);
     unpark(w);
     walk_close(&w);
 }
@@ -199,6 +209,8 @@ static void park(struct zk_walk *w)
     struct zookeeper *z = w->z;
     mono_ms now = zk_now(z);
 
+    assert(w->call == NULL);
+    assert(w->n == 0);
     for (struct level *l = w->top; l != NULL; l = l->up)
         level_unread(l);
     while (z->walks != NULL &&
@@ -207,6 +219,7 @@ static void park(struct zk_walk *w)
     w->parked_at = now;
     DL_APPEND(z->walks, w);
     z->n_walks++;
+    assert(z->n_walks <= PARKED);
 }
 
 static struct zk_walk *find_parked(const struct registry_call *call)
@@ -234,6 +247,7 @@ static void finish(struct zk_walk *w)
         .failed_op = SIZE_MAX, .entries = page, .n_entries = n};
     char *next = NULL;
 
+    assert(call != NULL);
     assert(w->outstanding == 0);
     while (w->top != NULL && w->top->at == w->top->names.n &&
            w->top->n_due == 0)
@@ -267,6 +281,8 @@ static void on_listed(void *arg, struct zk_request *q)
 {
     struct zk_walk *w = arg;
 
+    assert(w->outstanding > 0);
+    assert(w->call != NULL);
     w->outstanding--;
     if (q->rc != ZOK && q->rc != ZNONODE) {
         zk_call_refused(w->call, w->prefix, q->rc);
@@ -282,6 +298,7 @@ static void ask(struct zk_walk *w, enum zk_request_type type, const char *key,
 {
     struct zk_request *q = zk_request_for(w->z, type, key, done, w);
 
+    assert(w->call != NULL);
     q->call = w->call;
     q->tag = tag;
     w->outstanding++;
@@ -294,8 +311,10 @@ static void on_value(void *arg, struct zk_request *q)
     struct zk_walk *w = arg;
     struct ahead *a = &w->top->window[q->tag % WINDOW];
 
+    assert(w->outstanding > 0);
     w->outstanding--;
-    assert(a->state == READING && q->tag >= w->top->at);
+    assert(a->state == READING);
+    assert(q->tag >= w->top->at);
     if (q->rc != ZOK && q->rc != ZNONODE) {
         zk_call_refused(w->call, zk_key(w->z, q->path), q->rc);
         return;
@@ -316,6 +335,7 @@ static void read_ahead(struct zk_walk *w)
     size_t room = w->call->limit - w->n;
     size_t most = l->at + (room < WINDOW ? room : WINDOW);
 
+    assert(w->n < w->call->limit);
     for (; l->read < l->names.n && l->read < most; l->read++) {
         struct ahead *a = &l->window[l->read % WINDOW];
         char *key = child_key(l, l->read);
@@ -348,6 +368,7 @@ static bool take(struct zk_walk *w)
     struct ahead *a = &l->window[l->at % WINDOW];
     char *key;
 
+    assert(l->at < l->names.n);
     if (l->at == l->read || a->state == READING)
         return false;
     if (a->state == READ && a->rc == ZOK) {
@@ -371,6 +392,8 @@ static void descend(struct zk_walk *w)
     struct level *l = w->top;
     char *key = child_key(l, l->due[--l->n_due]);
 
+    assert(l->n_due > 0);
+    assert(w->outstanding == 0);
     ask(w, ZK_CHILDREN, key, 0, on_listed);
     mem_free(key);
 }
@@ -378,6 +401,7 @@ static void descend(struct zk_walk *w)
 /* As far as it goes without an answer. */
 static void step(struct zk_walk *w)
 {
+    assert(w->call != NULL);
     while (w->n < w->call->limit && w->top != NULL) {
         if (level_due_first(w->top)) {
             if (w->outstanding == 0)

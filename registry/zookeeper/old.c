@@ -95,6 +95,8 @@ static void run(void *arg)
     ssize_t got;
     int fd;
 
+    assert(o->trying);
+    assert(o->timeout_ms > 0);
     o->over = false;
     o->tries++;
     if (all == NULL)
@@ -118,6 +120,7 @@ static void on_tried(void *arg)
 {
     struct zk_old *o = arg;
 
+    assert(o->trying);
     o->trying = false;
     o->again = zk_now(o->z) + PAUSE_MS * (int64_t)o->tries;
     if (o->over || zk_now(o->z) >= o->by) {
@@ -129,7 +132,9 @@ void zk_old_close(struct zookeeper *z, const clientid_t *id)
 {
     struct zk_old *o = &z->old;
 
-    assert(!o->trying && o->id.client_id == 0);
+    assert(!o->trying);
+    assert(o->id.client_id == 0);
+    assert(id->client_id != 0);
     o->z = z;
     o->id = *id;
     o->timeout_ms = z->base.session_timeout_ms;
@@ -143,6 +148,7 @@ void zk_old_tick(struct zookeeper *z)
 {
     struct zk_old *o = &z->old;
 
+    assert(o->id.client_id == 0 || o->z == z);
     if (o->id.client_id == 0 || o->trying)
         return;
     if (zk_now(o->z) >= o->by) {

@@ -30,6 +30,7 @@ static void warn_once(struct registry_hold *hold, const char *node,
     size_t n = strlen(hold->key) + 1;
     struct zk_warned *t;
 
+    assert(z->n_warned <= WARNED_MAX);
     LL_FOREACH(z->warned, t)
     {
         if (t->what == what && strcmp(t->key, hold->key) == 0)
@@ -59,6 +60,7 @@ bool zk_others_ignore(struct registry_hold *hold, const char *path)
     struct zk_hold *h = hold->priv;
     const char *name = strrchr(path, '/') + 1;
 
+    assert(h->n_ignored <= IGNORED_MAX);
     if (h->n_ignored == IGNORED_MAX)
         return false;
     warn_once(hold, path, nobodys);
@@ -70,6 +72,7 @@ bool zk_others_ignore(struct registry_hold *hold, const char *path)
 
 static bool is_ignored(const struct zk_hold *h, const char *name)
 {
+    assert(h->n_ignored <= IGNORED_MAX);
     for (size_t i = 0; i < h->n_ignored; i++)
         if (strcmp(h->ignored[i], name) == 0)
             return true;
@@ -89,6 +92,7 @@ void zk_others_filter(struct registry_hold *hold, struct zk_names *names)
         if (zk_place_is_foreign(name))
             warn_once(hold, name, foreign);
     }
+    assert(n <= names->n);
     names->n = n;
 }
 

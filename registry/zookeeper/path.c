@@ -13,6 +13,7 @@
 
 char *zk_path(const struct zookeeper *z, const char *key)
 {
+    assert(key[0] == '/');
     return mem_printf("%s%s", z->root, strcmp(key, "/") == 0 ? "" : key);
 }
 
@@ -93,12 +94,12 @@ struct making {
 
 static void made_one(struct making *m, int rc)
 {
+    assert(m->pending > 0);
     if (rc != ZOK && rc != ZNODEEXISTS && m->rc == ZOK)
         m->rc = rc;
     if (--m->pending > 0)
         return;
-    if (m->done != NULL)
-        m->done(m->arg, m->rc);
+    m->done(m->arg, m->rc);
     mem_free(m);
 }
 
@@ -123,6 +124,8 @@ static void make(struct zookeeper *z, struct making *m, const char *path,
 static void make_chain(struct zookeeper *z, struct making *m, char *path,
                        const char *before, int mode)
 {
+    assert(before == NULL || strcmp(before, path) <= 0);
+    assert(path[0] == '/');
     for (char *s = strchrnul(path + 1, '/');; s = strchrnul(s + 1, '/')) {
         size_t n = (size_t)(s - path);
         bool end = *s == '\0', shared;
@@ -144,6 +147,7 @@ void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
 {
     struct making *m = mem_zalloc(sizeof(*m));
 
+    assert(done != NULL);
     assert(n > 0);
     m->done = done;
     m->arg = arg;

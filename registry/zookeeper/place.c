@@ -48,6 +48,7 @@ bool zk_place_is_ours(const char *name, const char *uuid)
 {
     size_t n = strlen(uuid);
 
+    assert(n == ZK_UUID_SIZE - 1);
     return strncmp(name, "_c_", 3) == 0 && strncmp(name + 3, uuid, n) == 0 &&
            name[3 + n] == '-';
 }
@@ -135,5 +136,7 @@ bool zk_place(const struct zk_names *names, const char *uuid,
             out->first = precedes(name, out->first) ? name : out->first;
         }
     }
+    assert((out->ours == NULL) == (out->first == NULL));
+    assert(out->ours != NULL || out->before == NULL);
     return out->ours != NULL;
 }

@@ -18,6 +18,7 @@
  * else would tell, or has not for long. */
 static void enter(struct zk_dir *d)
 {
+    assert(d->n_unread <= d->n);
     if ((d->armed == 0 && !d->awaited) ||
         zk_now(zk_of(d->w->r)) - d->listed_at >= LIST_MS)
         zk_dir_mark_dirty(d);
@@ -29,6 +30,10 @@ void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
     size_t units = zw->n_keys + HASH_COUNT(zw->dirs);
     double period = (double)total * 1000 / READS_MAX;
 
+    assert(passed_ms >= 0);
+    assert(w->fn != NULL);
+    assert(zw->started);
+    assert(!zw->looking);
     period = period > (double)w->fresh_ms ? (double)w->fresh_ms : period;
     period = period < PERIOD_MIN_MS ? PERIOD_MIN_MS : period;
     zw->budget += (double)units * (double)passed_ms / period;

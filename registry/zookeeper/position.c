@@ -41,6 +41,8 @@ void zk_position_init(struct zookeeper *z)
     struct zk_position *p = &z->position;
     unsigned char mine;
 
+    assert(z->root != NULL);
+    assert(z->position.counts[ZK_SHARED].path == NULL);
     rand_secret(&mine, sizeof(mine));
     p->counts[ZK_SHARED].path = mem_printf("%s" NODE, z->root);
     p->counts[ZK_OWN].path = mem_printf("%s" NODE "/%02x", z->root, mine);
@@ -54,6 +56,7 @@ void zk_position_close(struct zookeeper *z)
 
 void zk_position_connected(struct zookeeper *z)
 {
+    assert(z->connected);
     z->position.checked = z->base.history == NULL || z->position.refused;
     z->position.blocked = false;
 }
@@ -94,6 +97,9 @@ static void add(struct zk_request *q, unsigned what)
 {
     struct zk_position *p = &q->z->position;
 
+    assert(q->type == ZK_MULTI);
+    assert(what != 0);
+    assert(q->counts == 0);
     for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++) {
         if (what & bit(i)) {
             zoo_set_op_init(&q->ops[q->n_ops++], p->counts[i].path, "", 0, -1,
@@ -134,6 +140,7 @@ static void refused(struct zookeeper *z, int rc)
 {
     struct zk_position *p = &z->position;
 
+    assert(rc != ZOK);
     if (!p->refused) {
         p->refused = true;
         log_error("!registry", LOG_S("node", p->counts[ZK_SHARED].path),
@@ -150,6 +157,7 @@ static void on_made(void *arg, int rc)
     struct zookeeper *z = arg;
     struct zk_position *p = &z->position;
 
+    assert(p->making);
     p->making = false;
     if (zk_stopping(z) || z->handle == NULL || zk_broken(rc))
         return; /* the next connection begins with it */
@@ -164,6 +172,7 @@ static void make(struct zookeeper *z)
     struct zk_position *p = &z->position;
     char *path = mem_strdup(p->counts[is_watcher(z) ? ZK_SHARED : ZK_OWN].path);
 
+    assert(!p->making);
     p->making = true;
     zk_make_dirs(z, &path, 1, ZOO_PERSISTENT, on_made, z);
     mem_free(path);
@@ -215,6 +224,7 @@ static bool compare_failed(struct zookeeper *z, struct zk_request *q,
     int rc = failure(q, &which);
     bool known = p->counts[which].czxid != 0;
 
+    assert(q->rc != ZOK);
     p->written = 0; /* it was not */
     if (rc == ZNONODE) {
         p->counts[which].czxid = 0;
@@ -234,6 +244,8 @@ static bool compare(struct zookeeper *z, struct zk_request *q, struct err *why)
 {
     bool back = false;
 
+    assert(q->counts != 0);
+    assert(q->type == ZK_MULTI);
     if (q->rc != ZOK)
         return compare_failed(z, q, why);
     for (enum zk_count_of i = ZK_SHARED; i < ZK_N_COUNTS; i++)
@@ -257,6 +269,7 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
     bool vouched = registry_vouched(&z->base), holds;
     struct err why;
 
+    assert(z == q->z);
     if (q->counts == 0)
         return true;
     holds = compare(z, q, &why);
@@ -280,6 +293,8 @@ void zk_position_begin(struct zookeeper *z, uint64_t session)
     struct zk_position *p = &z->position;
     struct err why = p->went_back;
 
+    assert(session != 0);
+    assert(z->base.session == 0);
     p->went_back.code = ERR_OK;
     registry_begin(&z->base, session, 0, zk_position(z));
     if (why.code != ERR_OK && z->base.session == session)

@@ -15,6 +15,7 @@ static void on_get(void *arg, struct zk_request *q)
     struct registry_reply reply = {.failed_op = SIZE_MAX};
     struct registry_entry entry;
 
+    assert(call->type == REGISTRY_CALL_GET);
     if (q->rc == ZNONODE || (q->rc == ZOK && zk_is_directory(&q->stat))) {
         zk_call_fail(call, ERR_NOT_FOUND, "%s: no such key", call->key);
         return;
@@ -35,6 +36,7 @@ static void on_exists(void *arg, struct zk_request *q)
     struct registry_call *call = arg;
     struct registry_reply reply = {.failed_op = SIZE_MAX};
 
+    assert(call->type == REGISTRY_CALL_EXISTS);
     if (q->rc == ZNONODE)
         zk_call_fail(call, ERR_NOT_FOUND, "%s: no such key", call->key);
     else if (q->rc != ZOK)
@@ -49,6 +51,7 @@ static void on_children(void *arg, struct zk_request *q)
     struct registry_reply reply = {.failed_op = SIZE_MAX};
     struct registry_entry *names;
 
+    assert(call->type == REGISTRY_CALL_CHILDREN);
     if (q->rc != ZOK && q->rc != ZNONODE) {
         zk_call_refused(call, call->key, q->rc);
         return;

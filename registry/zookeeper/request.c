@@ -26,6 +26,7 @@ struct zk_request *zk_request_new(struct zookeeper *z,
 {
     struct zk_request *q = mem_zalloc(sizeof(*q));
 
+    assert(path[0] == '/');
     q->z = z;
     q->type = type;
     q->path = mem_strdup(path);
@@ -44,6 +45,7 @@ void zk_names_close(struct zk_names *names)
 
 void zk_request_free(struct zk_request *q)
 {
+    assert(q->done == NULL);
     if (q->z->sync == q)
         q->z->sync = NULL;
     mem_free(q->path);
@@ -61,6 +63,7 @@ static void on_answer(void *arg);
 
 static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
 {
+    assert(q->handle != NULL);
     q->rc = rc;
     if (stat != NULL)
         q->stat = *stat;
@@ -69,6 +72,7 @@ static void hand_over(struct zk_request *q, int rc, const struct Stat *stat)
 
 static void copy_data(struct zk_request *q, const char *data, size_t len)
 {
+    assert(q->data == NULL);
     q->data = mem_alloc(len + 1);
     if (len > 0)
         memcpy(q->data, data, len);
@@ -89,6 +93,7 @@ static void copy_names(struct zk_names *out, const struct String_vector *from)
     size_t n = from == NULL ? 0 : (size_t)from->count, bytes = 0;
     char *at;
 
+    assert(out->items == NULL);
     for (size_t i = 0; i < n; i++)
         bytes += strlen(from->data[i]) + 1;
     out->items = mem_alloc(n * sizeof(char *) + bytes);
@@ -196,6 +201,8 @@ bool zk_send_now(struct zookeeper *z, struct zk_request *q)
     struct zk_handle *h = z->handle;
     int rc;
 
+    assert(h != NULL);
+    assert(!q->sent);
     q->handle = h;
     q->sent_at = zk_now(z);
     rc = give(h, q);
@@ -215,6 +222,7 @@ bool zk_send_now(struct zookeeper *z, struct zk_request *q)
 
 size_t zk_watch_window(const struct zookeeper *z)
 {
+    assert(z->n_background_in_flight <= z->n_in_flight);
     return z->n_in_flight - z->n_background_in_flight >= ZK_BUSY
                ? ZK_WATCH_FEW
                : ZK_WATCH_READS;
@@ -222,6 +230,7 @@ size_t zk_watch_window(const struct zookeeper *z)
 
 void zk_pump(struct zookeeper *z)
 {
+    assert(!z->connected || z->handle != NULL);
     while (z->connected && zk_position_is_known(&z->position) &&
            z->n_in_flight < ZK_WINDOW) {
         struct zk_request *q = z->queue;
@@ -246,6 +255,8 @@ void zk_send(struct zk_request *q)
 {
     struct zookeeper *z = q->z;
 
+    assert(!q->sent);
+    assert(q->number == 0);
     assert(z->handle != NULL);
     q->number = ++z->last_number;
     if (q->call != NULL)
@@ -261,6 +272,7 @@ void zk_catch_up(struct zookeeper *z)
 {
     struct zk_request *q;
 
+    assert(z->sync == NULL || !z->sync->sent);
     if (z->sync == NULL) {
         q = zk_request_new(z, ZK_SYNC, "/", NULL, NULL);
         z->sync = q;
@@ -276,6 +288,8 @@ static void queue_again(struct zk_request *q)
     struct zk_request **list = q->background ? &q->z->background : &q->z->queue;
     struct zk_request *after = NULL, *e;
 
+    assert(q->done != NULL);
+    assert(q->again);
     q->sent = false;
     DL_FOREACH(*list, e)
     {
@@ -289,13 +303,21 @@ static void queue_again(struct zk_request *q)
         DL_APPEND_ELEM(*list, after, q);
 }
 
+static void one_less_asked(const struct registry_call *call)
+{
+    struct zk_call *c = call->priv;
+
+    assert(c->asked > 0);
+    c->asked--;
+}
+
 static void answer(struct zk_request *q)
 {
     zk_done_f *done = q->done;
 
     q->done = NULL;
     if (q->call != NULL)
-        ((struct zk_call *)q->call->priv)->asked--;
+        one_less_asked(q->call);
     if (done != NULL)
         done(q->arg, q);
     zk_request_free(q);
@@ -308,7 +330,8 @@ static void on_answer(void *arg)
     struct zk_handle *h = q->handle;
     bool current = h == z->handle && !z->ending;
 
-    DL_DELETE(h->in_flight, q);
+    assert(q->sent);
+    assert(h != NULL);
     if (h == z->handle) {
         assert(z->n_in_flight > 0);
         z->n_in_flight--;
@@ -319,9 +342,11 @@ static void on_answer(void *arg)
     if (current && !zk_broken(q->rc)) {
         bool believed = z->events->answered(z, q);
 
-        current = h == z->handle; /* unless who was told of it closed us */
-        q->rc = !current ? ZSESSIONEXPIRED : believed ? q->rc : ZCONNECTIONLOSS;
+        current = h == z->handle; /* else it was answered with the session */
+        assert(current || q->done == NULL);
+        q->rc = believed ? q->rc : ZCONNECTIONLOSS;
     }
+    DL_DELETE(h->in_flight, q);
     /* What was throttled waits at the server for long before it is refused:
      * that paces it. */
     if (current && q->again && q->done != NULL &&
@@ -383,6 +408,7 @@ static void expire_queue(struct zk_request **list)
     struct zk_request *q;
 
     while ((q = *list) != NULL) {
+        assert(!q->sent);
         DL_DELETE(*list, q);
         q->rc = ZSESSIONEXPIRED;
         answer(q);
@@ -409,7 +435,7 @@ static void expire_in_flight(struct zk_handle *h)
         q->done = NULL;
         q->call = NULL;
         if (lost.call != NULL)
-            ((struct zk_call *)lost.call->priv)->asked--;
+            one_less_asked(lost.call);
         if (done != NULL)
             done(q->arg, &lost);
     }
@@ -417,17 +443,22 @@ static void expire_in_flight(struct zk_handle *h)
 
 void zk_requests_expire(struct zookeeper *z)
 {
+    assert(z->handle != NULL);
+    assert(z->ending);
     expire_in_flight(z->handle);
     expire_queue(&z->queue);
     expire_queue(&z->background);
     z->n_in_flight = 0;
     z->n_background_in_flight = 0;
+    assert(z->queue == NULL);
+    assert(z->background == NULL);
 }
 
 void zk_requests_free(struct zk_handle *h)
 {
     struct zk_request *q;
 
+    assert(h->z->handle != h);
     while ((q = h->in_flight) != NULL) {
         assert(q->done == NULL);
         DL_DELETE(h->in_flight, q);

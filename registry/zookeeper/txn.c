@@ -24,6 +24,7 @@ static void conflict(struct registry_call *call, size_t at, enum err_code code,
 {
     struct registry_reply reply = {.failed_op = at};
 
+    assert(at < call->n_ops);
     err_set(&reply.err, code, "operation %zu: %s: %s", at, call->ops[at].key,
             why);
     zk_call_done(call, &reply);
@@ -35,6 +36,7 @@ static bool is_set(const struct registry_call *call, size_t i)
 {
     const struct zk_call *c = call->priv;
 
+    assert(i < call->n_ops);
     return call->ops[i].expect == REGISTRY_VERSION ||
            (c->set_at != NULL && c->set_at[i] != ZK_AS_SAID);
 }
@@ -43,6 +45,7 @@ static int32_t version_at(const struct registry_call *call, size_t i)
 {
     const struct zk_call *c = call->priv;
 
+    assert(i < call->n_ops);
     const struct registry_op *op = &call->ops[i];
 
     if (c->set_at != NULL && c->set_at[i] != ZK_AS_SAID)
@@ -59,6 +62,7 @@ static void put_op(const struct registry_call *call, size_t i, zoo_op_t *op,
     const struct registry_op *from = &call->ops[i];
     int len = (int)from->value_len;
 
+    assert(from->type == REGISTRY_PUT);
     if (is_set(call, i)) {
         zoo_set_op_init(op, path, from->value, len, version_at(call, i), NULL);
     } else {
@@ -105,6 +109,8 @@ static struct zk_request *build(struct registry_call *call)
     size_t text = 0;
     char *at;
 
+    assert(call->type == REGISTRY_CALL_TXN);
+    assert(call->n_ops > 0);
     for (size_t i = 0; i < call->n_ops; i++)
         text += strlen(z->root) + REGISTRY_KEY_MAX + 64; /* a lock's node */
     q->call = call;
@@ -145,6 +151,7 @@ static void again(struct registry_call *call)
     struct zookeeper *z = zk_of(call->r);
     struct zk_call *c = call->priv;
 
+    assert(c->tries <= TRIES_MAX);
     if (!zk_usable(z) || call->session != z->base.session) {
         zk_call_broken(call, false, ZSESSIONEXPIRED);
     } else if (++c->tries > TRIES_MAX) {
@@ -222,6 +229,7 @@ static void set_at(struct registry_call *call, size_t i, int32_t version)
 {
     struct zk_call *c = call->priv;
 
+    assert(i < call->n_ops);
     if (c->set_at == NULL) {
         c->set_at = mem_array(call->n_ops, sizeof(*c->set_at));
         for (size_t k = 0; k < call->n_ops; k++)
@@ -236,6 +244,7 @@ static void on_obstacle(void *arg, struct zk_request *q)
     struct registry_call *call = arg;
     const struct zk_call *c = call->priv;
 
+    assert(call->ops[c->at].type == REGISTRY_PUT);
     if (q->rc == ZNONODE) {
         again(call);
     } else if (q->rc != ZOK) {
@@ -268,6 +277,8 @@ static void on_refusal(struct registry_call *call, size_t at, int rc)
     bool put = op->type == REGISTRY_PUT;
     bool found_out = put && op->expect != REGISTRY_VERSION && is_set(call, at);
 
+    assert(rc != ZOK);
+    assert(at < call->n_ops);
     c->at = at;
     if (found_out && (rc == ZBADVERSION || rc == ZNONODE)) {
         set_at(call, at, ZK_AS_SAID); /* it changed since: look again */
@@ -293,6 +304,7 @@ static void on_multi(void *arg, struct zk_request *q)
     struct registry_reply ok = {.failed_op = SIZE_MAX};
     int rc, at;
 
+    assert(q->type == ZK_MULTI);
     if (q->rc == ZOK) {
         zk_watches_wrote(zk_of(call->r), call);
         zk_call_done(call, &ok);
@@ -321,6 +333,8 @@ static void on_any(void *arg, struct zk_request *q)
     const struct registry_op *op = &call->ops[0];
     uint64_t owner = q->rc == ZOK ? zk_owner(&q->stat) : 0;
 
+    assert(call->n_ops == 1);
+    assert(op->expect == REGISTRY_ANY);
     if (q->rc != ZOK && q->rc != ZNONODE) {
         refused(call, q->rc);
         return;
@@ -357,6 +371,7 @@ static void check_owners(struct registry_call *call, size_t from)
 {
     size_t lost;
 
+    assert(from <= call->n_ops);
     for (size_t i = from; i < call->n_ops; i++) {
         const struct registry_op *op = &call->ops[i];
 
@@ -375,6 +390,7 @@ static void check_owners(struct registry_call *call, size_t from)
 
 static void go(struct registry_call *call)
 {
+    assert(call->n_ops > 0);
     if (call->ops[0].type == REGISTRY_PUT &&
         call->ops[0].expect == REGISTRY_ANY)
         look(call, 0, on_any);

@@ -43,6 +43,8 @@ static void look(struct registry_watch *w)
 {
     struct zk_watch *zw = of(w);
 
+    assert(w->fn != NULL);
+    assert(zw->started);
     zw->looking = true;
     zw->failed_at = 0;
     zw->look++;
@@ -90,6 +92,8 @@ static void end_look(struct registry_watch *w)
  * does not end. */
 static void denied(struct registry_watch *w, const char *path, int rc)
 {
+    assert(rc != ZOK);
+    assert(rc != ZNONODE);
     if (of(w)->looking) {
         of(w)->looking = false;
         of(w)->failed_at = zk_now(zk_of(w->r));
@@ -113,6 +117,7 @@ static void on_value(void *arg, struct zk_request *q)
     const char *key = zk_key(z, q->path);
     struct registry_entry entry;
 
+    assert(of(w)->outstanding > 0);
     of(w)->outstanding--;
     if (zk_broken(q->rc))
         return; /* the session is over, and the next one looks anew */
@@ -164,6 +169,7 @@ static void on_missing(void *arg, struct zk_request *q)
     struct registry_watch *w = arg;
     struct zk_dir *d = zk_dir_find(w, zk_key(zk_of(w->r), q->path));
 
+    assert(of(w)->outstanding > 0);
     of(w)->outstanding--;
     if (zk_broken(q->rc))
         return;
@@ -204,6 +210,7 @@ static void on_listed(void *arg, struct zk_request *q)
     struct zk_watch *zw = of(w);
     struct zk_dir *d = zk_dir_find(w, zk_key(zk_of(w->r), q->path));
 
+    assert(zw->outstanding > 0);
     zw->outstanding--;
     if (zk_broken(q->rc))
         return;
@@ -256,12 +263,14 @@ static void list(struct zk_dir *d)
 
 static bool full(const struct zookeeper *z)
 {
+    assert(z->n_background_in_flight <= z->n_in_flight);
     return !z->connected || z->background != NULL ||
            z->n_background_in_flight >= zk_watch_window(z);
 }
 
 static void work_on(struct zookeeper *z, struct zk_dir *d)
 {
+    assert(d->list == ZK_DIR_READY);
     if (zk_dir_due(d))
         list(d);
     for (size_t i = 0; i < TURN && d->n_unread > 0 && !full(z); i++) {
@@ -318,6 +327,7 @@ void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
 {
     struct registry_watch *w;
 
+    assert(txn->type == REGISTRY_CALL_TXN);
     for (size_t i = 0; i < txn->n_ops; i++) {
         if (txn->ops[i].type != REGISTRY_PUT)
             continue;
@@ -358,6 +368,7 @@ void zk_watches_tick(struct zookeeper *z)
     struct registry_watch *w;
     size_t total = 0;
 
+    assert(passed >= 0);
     DL_FOREACH(z->base.watches, w)
     {
         total += of(w)->n_keys + HASH_COUNT(of(w)->dirs);
@@ -393,6 +404,7 @@ void zk_watch_begin(struct registry *r, struct registry_watch *w)
 {
     struct zookeeper *z = zk_of(r);
 
+    assert(w->fn != NULL);
     if (zk_usable(z) && registry_vouched(r)) {
         of(w)->started = true;
         look(w);
@@ -431,6 +443,7 @@ void zk_watches_relist(struct zookeeper *z)
 {
     struct registry_watch *w;
 
+    assert(zk_usable(z));
     z->polled_at = zk_now(z);
     DL_FOREACH(z->base.watches, w)
     {
@@ -447,6 +460,7 @@ void zk_watches_lost(struct zookeeper *z)
 {
     struct registry_watch *w;
 
+    assert(z->handle == NULL);
     DL_FOREACH(z->base.watches, w)
     {
         struct zk_dir *d;
@@ -467,6 +481,7 @@ void zk_watches_close(struct zookeeper *z)
 {
     struct registry_watch *w;
 
+    assert(z->handle == NULL);
     DL_FOREACH(z->base.watches, w)
     {
         forget_dirs(w);

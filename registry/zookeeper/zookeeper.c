@@ -43,6 +43,8 @@ static void on_handle_closed(void *arg)
 /* Let the handle go; everything that waits for it is answered in here. */
 static void end_handle(struct zookeeper *z)
 {
+    assert(!z->ending);
+    assert(z->handle != NULL);
     z->ending = true;
     zk_handle_close(z, on_handle_closed);
     zk_walks_close(z);
@@ -51,11 +53,14 @@ static void end_handle(struct zookeeper *z)
         zk_watches_lost(z);
     }
     z->ending = false;
+    assert(z->handle == NULL);
+    assert(z->n_in_flight == 0);
 }
 
 /* Each failure in a row doubles the pause, between the configured bounds. */
 static void pause_longer(struct zookeeper *z)
 {
+    assert(z->retry_base_ms <= z->retry_max_ms);
     z->pause_ms = zk_clamp(z->pause_ms * 2, z->retry_base_ms, z->retry_max_ms);
     z->began = zk_now(z);
 }
@@ -64,6 +69,8 @@ static void session_lost(struct zookeeper *z, const char *reason)
 {
     bool expired = z->handle->state == ZOO_EXPIRED_SESSION_STATE;
 
+    assert(z->handle != NULL);
+    assert(!z->ending);
     if (z->base.session != 0) {
         log_warn("-session", LOG_U("session", z->base.session),
                  LOG_S("reason", reason));
@@ -95,6 +102,7 @@ static void on_state(struct zookeeper *z)
 {
     struct zk_handle *h = z->handle;
 
+    assert(h != NULL);
     if (zk_stopping(z))
         return;
     if (h->state == ZOO_CONNECTED_STATE) {
@@ -123,6 +131,8 @@ static void on_opened(struct zookeeper *z)
 {
     struct zk_handle *h = z->handle;
 
+    assert(h != NULL);
+    assert(h->opened);
     if (h->zh != NULL) {
         on_state(z); /* what its threads said meanwhile */
         return;
@@ -150,6 +160,8 @@ static void begin_session(struct zookeeper *z, mono_ms sent_at)
     const struct zk_handle *h = z->handle;
     char server[ZK_SERVER_SIZE];
 
+    assert(z->base.session == 0);
+    assert(h->id.client_id != 0);
     z->pause_ms = 0;
     z->announced = false;
     negotiated(z, h->timeout_ms);
@@ -165,6 +177,8 @@ static bool on_answered(struct zookeeper *z, struct zk_request *q)
     const struct zk_handle *h = z->handle;
     bool committed = zk_committed(q);
 
+    assert(h != NULL);
+    assert(!zk_broken(q->rc));
     if (zk_stopping(z))
         return true;
     if (q->rc == ZSESSIONCLOSEDREQUIRESASLAUTH) {
@@ -186,6 +200,7 @@ static bool on_answered(struct zookeeper *z, struct zk_request *q)
  * names are worth resolving again, and people want to know. */
 static void connecting_tick(struct zookeeper *z)
 {
+    assert(z->base.session == 0);
     if (zk_old_exists(z)) {
         zk_old_tick(z);
         return;
@@ -215,6 +230,7 @@ static void session_tick(struct zookeeper *z)
 {
     enum registry_state before = z->base.state;
 
+    assert(z->base.session != 0);
     if (registry_liveness_over(&z->liveness)) {
         session_lost(z, "no answer from the server for its timeout");
         return;
@@ -232,6 +248,7 @@ static void session_tick(struct zookeeper *z)
 
 static void closing_tick(struct zookeeper *z)
 {
+    assert(zk_stopping(z));
     if (z->handle != NULL && !z->ending &&
         (z->n_in_flight == 0 || zk_now(z) >= z->close_by))
         end_handle(z);
@@ -262,6 +279,8 @@ static void release(struct registry *r)
     struct zookeeper *z = zk_of(r);
     int rc = pthread_mutex_destroy(&z->mutex);
 
+    assert(z->handle == NULL);
+    assert(z->n_handles == 0);
     assert(rc == 0);
     (void)rc;
     zk_position_close(z);
@@ -277,6 +296,8 @@ static void on_stopped(void *arg)
     registry_closed_f *killed = z->killed;
     void *killed_arg = z->killed_arg;
 
+    assert(z->stopped);
+    assert(z->n_handles == 0);
     if (z->closer != NULL) { /* one after the other */
         struct worker *closer = z->closer;
 
@@ -300,7 +321,8 @@ static void stop_workers(struct zookeeper *z)
 {
     struct worker *opener = z->opener;
 
-    assert(z->handle == NULL && z->n_handles == 0);
+    assert(z->handle == NULL);
+    assert(z->n_handles == 0);
     if (z->stopped)
         return;
     z->stopped = true;
@@ -317,6 +339,7 @@ static void close_(struct registry *r)
     struct zookeeper *z = zk_of(r);
     int64_t wait = r->session_timeout_ms / 6; /* the library waits 1.5 s more */
 
+    assert(r->closing);
     if (r->session != 0 && z->handle != NULL && !z->connected && !z->ending)
         zk_old_close(z, &z->handle->id); /* the library would not close it */
     z->connected = false;                /* send nothing more */
@@ -441,6 +464,7 @@ static void take_servers(struct zookeeper *z, const struct conf_registry *conf)
     const char *slash = strchrnul(conf->connect_string, '/');
     size_t n = strlen(slash);
 
+    assert(z->hosts == NULL);
     while (n > 0 && slash[n - 1] == '/')
         n--;
     z->hosts = mem_strndup(conf->connect_string,
@@ -456,8 +480,10 @@ int zookeeper_open(struct registry **out, struct loop *loop,
     size_t overhead;
     int rc;
 
-    assert(conf->connect_string != NULL && conf->namespace_ != NULL);
-    assert(timeout > 0 && timeout <= INT32_MAX);
+    assert(conf->connect_string != NULL);
+    assert(conf->namespace_ != NULL);
+    assert(timeout > 0);
+    assert(timeout <= INT32_MAX);
     (void)err;
     z->events = &events;
     take_servers(z, conf);
