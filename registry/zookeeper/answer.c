@@ -44,44 +44,41 @@ bool zk_committed(const struct zk_request *q)
     }
 }
 
-const char *zk_error(int rc)
+static const struct refusal {
+    int rc;
+    enum trouble what;
+    const char *text; /* NULL: the library's */
+} refusals[] = {
+    {ZNOAUTH, TROUBLE_FORBIDDEN,
+     "not permitted to us (registry.zookeeper.digest)"},
+    {ZINVALIDACL, TROUBLE_FORBIDDEN, NULL},
+    {QUOTA_EXCEEDED, TROUBLE_QUOTA,
+     "the quota of the path, or of one above it, is used up"},
+    {ZTHROTTLEDOP, TROUBLE_THROTTLED,
+     "the server is overloaded and did not carry it out"},
+    {ZSESSIONCLOSEDREQUIRESASLAUTH, TROUBLE_AUTH_DEMANDED,
+     "the servers demand that their clients authenticate "
+     "(enforce.auth.schemes); we can by registry.zookeeper.digest "
+     "only, not by SASL"},
+    {ZNOTREADONLY, TROUBLE_READ_ONLY, NULL},
+    {ZSYSTEMERROR, TROUBLE_REFUSED, NULL},
+    {ZUNIMPLEMENTED, TROUBLE_REFUSED, NULL},
+};
+
+/* NULL: it is about nodes, or the connection. */
+static const struct refusal *find_refusal(int rc)
 {
-    switch (rc) {
-    case ZNOAUTH:
-        return "not permitted to us (registry.zookeeper.digest)";
-    case QUOTA_EXCEEDED:
-        return "the quota of the path, or of one above it, is used up";
-    case ZTHROTTLEDOP:
-        return "the server is overloaded and did not carry it out";
-    case ZSESSIONCLOSEDREQUIRESASLAUTH:
-        return "the servers demand that their clients authenticate "
-               "(enforce.auth.schemes); we can by registry.zookeeper.digest "
-               "only, not by SASL";
-    default:
-        return zerror(rc);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+        if (refusals[i].rc == rc)
+            return &refusals[i];
+    return NULL;
 }
 
-static enum trouble trouble_of(int rc)
+const char *zk_error(int rc)
 {
-    switch (rc) {
-    case ZNOAUTH:
-    case ZINVALIDACL:
-        return TROUBLE_FORBIDDEN;
-    case QUOTA_EXCEEDED:
-        return TROUBLE_QUOTA;
-    case ZTHROTTLEDOP:
-        return TROUBLE_THROTTLED;
-    case ZSESSIONCLOSEDREQUIRESASLAUTH:
-        return TROUBLE_AUTH_DEMANDED;
-    case ZNOTREADONLY:
-        return TROUBLE_READ_ONLY;
-    case ZSYSTEMERROR:
-    case ZUNIMPLEMENTED:
-        return TROUBLE_REFUSED;
-    default: /* of nodes, or of the connection */
-        return TROUBLE_NONE;
-    }
+    const struct refusal *r = find_refusal(rc);
+
+    return r != NULL && r->text != NULL ? r->text : zerror(rc);
 }
 
 int zk_first_failed(const struct zk_request *q, int from, int *at)
@@ -97,25 +94,22 @@ int zk_first_failed(const struct zk_request *q, int from, int *at)
     return ZOK;
 }
 
-/* Of several operations the one that failed says why. */
-static int reason(const struct zk_request *q)
-{
-    int at, rc = q->type == ZK_MULTI ? zk_first_failed(q, 0, &at) : ZOK;
-
-    return rc != ZOK ? rc : q->rc;
-}
-
 void zk_report_trouble(struct zookeeper *z, const struct zk_request *q)
 {
-    int rc = q->rc == ZOK ? ZOK : reason(q);
+    int at, rc = q->rc;
+    const struct refusal *r;
     char detail[ERR_MSG_MAX];
 
     assert(z == q->z);
-    if (trouble_of(rc) == TROUBLE_NONE)
+    /* Of several operations the one that failed says why. */
+    if (rc != ZOK && q->type == ZK_MULTI && zk_first_failed(q, 0, &at) != ZOK)
+        rc = q->results[at].err;
+    r = find_refusal(rc);
+    if (r == NULL)
         return;
     (void)snprintf(detail, sizeof(detail), "%s: %s",
                    q->call != NULL && q->call->n_ops > 0 ? q->call->ops[0].key
                                                          : q->path,
                    zk_error(rc));
-    registry_met(&z->base, trouble_of(rc), detail);
+    registry_met(&z->base, r->what, detail);
 }

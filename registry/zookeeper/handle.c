@@ -1,5 +1,5 @@
 /*
- * handle.c - handles of the client library: opened, heard, closed.
+ * handle.c - handles of the client library: opened, listened to, closed.
  *
  * One function and one context serve all watches of a handle: the library
  * merges session events per distinct pair, by a search through all of them.

@@ -15,8 +15,8 @@
  *          SEARCHING    REMOVING -> NONE
  *
  * The uuid is what makes an unknown outcome harmless: the node is looked for
- * by it, and should two come to stand the younger one is removed. A node is
- * removed again and again until the server has heard it or the session is
+ * by it, and should there be two the younger one is removed. A node is
+ * removed again and again until the server has answered or the session is
  * over: one that stays would block everybody.
  *
  * (Longer than 500 lines: it is one state machine.)
@@ -43,7 +43,7 @@ static void forget_node(struct zk_hold *h)
     h->step = ZK_HOLD_NONE;
 }
 
-/* The session is over, or about to be: nothing stands, nothing is asked. */
+/* The session is over, or about to be: no node exists, nothing is asked. */
 static bool over(const struct registry_hold *hold)
 {
     return !zk_usable(zk_of(hold->r)) || hold->session != hold->r->session;
@@ -82,8 +82,9 @@ static void gone(struct registry_hold *hold)
 static void on_removed(void *arg, struct zk_request *q)
 {
     struct registry_hold *hold = arg;
+    const struct zk_hold *h = hold->priv;
 
-    assert(((const struct zk_hold *)hold->priv)->step == ZK_HOLD_REMOVING);
+    assert(h->step == ZK_HOLD_REMOVING);
     if (q->rc != ZOK && q->rc != ZNONODE && !zk_broken(q->rc)) {
         log_error("!lock", LOG_S("key", hold->key), LOG_S("node", q->path),
                   LOG_S("reason", zk_error(q->rc)),
@@ -130,7 +131,7 @@ static void leave(struct registry_hold *hold)
         zk_forget(zk_of(hold->r), hold);
         h->step = ZK_HOLD_REMOVING;
         remove_node(hold, h->path, on_removed);
-    } /* else when it is known whether it stands, or the txn is through */
+    } /* else when it is known whether it exists, or the txn is through */
 }
 
 void zk_unlock(struct registry *r, struct registry_hold *hold)
@@ -175,7 +176,7 @@ static void retry_later(struct registry_hold *hold)
         registry_timer_start(hold->r, &h->retry, RETRY_MS, on_retry, hold);
 }
 
-/* Our node went although the session stands: somebody removed it. */
+/* Our node went although the session goes on: somebody removed it. */
 static void node_removed(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
@@ -371,7 +372,7 @@ static void node_exists(struct registry_hold *hold, const char *path,
         list(hold);
 }
 
-/* It does not stand. */
+/* Our node does not exist. */
 static void begin_again(struct registry_hold *hold)
 {
     struct zk_hold *h = hold->priv;
@@ -413,7 +414,7 @@ static void on_searched(void *arg, struct zk_request *q)
     begin_again(hold);
 }
 
-/* Whether it came to stand is unknown. The server that answers must not be
+/* Whether it was made is unknown. The server that answers must not be
  * behind: what the one before it did has been decided by then. */
 static void search(struct registry_hold *hold)
 {

@@ -392,7 +392,7 @@ static void descend(struct zk_walk *w)
     struct level *l = w->top;
     char *key = child_key(l, l->due[--l->n_due]);
 
-    assert(l->n_due > 0);
+    assert(l->n_due < l->due_cap);
     assert(w->outstanding == 0);
     ask(w, ZK_CHILDREN, key, 0, on_listed);
     mem_free(key);

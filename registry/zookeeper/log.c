@@ -3,7 +3,7 @@
  *
  * "2026-11-22 11:54:47,123:4711(0x7f..):ZOO_ERROR@function@1234: text": the
  * level and the text are kept. A client that cannot connect says so at every
- * try, many times a second: the same place is heard once in ten seconds.
+ * try, many times a second: the same place is logged once in ten seconds.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define QUIET_MS 10000
-#define PLACES   64 /* by hash; two that share one are heard less often */
+#define PLACES   64 /* by hash; two that share one are logged less often */
 
 static struct {
     _Atomic uint64_t place;

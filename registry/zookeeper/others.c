@@ -54,7 +54,6 @@ static const char nobodys[] =
     "it is no session's, so it is no contender, and we do not wait for it; "
     "Curator's users do, for as long as it stands";
 
-/* A node before ours turned out to be no session's. */
 bool zk_others_ignore(struct registry_hold *hold, const char *path)
 {
     struct zk_hold *h = hold->priv;
@@ -79,7 +78,6 @@ static bool is_ignored(const struct zk_hold *h, const char *name)
     return false;
 }
 
-/* Leave the contenders in the list. */
 void zk_others_filter(struct registry_hold *hold, struct zk_names *names)
 {
     size_t n = 0;

@@ -175,7 +175,8 @@ struct zk_handle {
     zhandle_t *zh; /* the opener's until `opened`, then under the mutex
                       "handle"; NULL: none, or taken away */
     bool opened;   /* loop */
-    int state;     /* loop: ZOO_CONNECTED_STATE and so on, as last heard */
+    int state;     /* loop: ZOO_CONNECTED_STATE and so on, as last told by its
+                      threads */
     clientid_t id; /* loop: of the session, when connected */
     atomic_int timeout_ms; /* the negotiated one; 0: not known yet */
     bool guard_ended;      /* loop: its session was ended, see zk_guard() */
@@ -247,7 +248,7 @@ void zk_report_trouble(struct zookeeper *z, const struct zk_request *q);
 
 #define ZK_ANSWERS_KEPT 8
 
-/* What one connection's server has heard from us lately, oldest first. */
+/* When one connection's server last answered us, oldest first. */
 struct zk_life {
     struct {
         mono_ms sent, answered;
@@ -409,7 +410,7 @@ struct zookeeper {
     struct zk_warned *warned; /* what was said of locks, once each */
     size_t n_warned;
 
-    size_t armed_bytes; /* of the paths of child watches that stand */
+    size_t armed_bytes; /* of the paths of child watches that are set */
     mono_ms polled_at;
     size_t n_polled; /* keys and directories of all watches */
 
@@ -553,7 +554,7 @@ struct zk_hold {
     enum {
         ZK_HOLD_NONE,      /* no node, and none is on its way */
         ZK_HOLD_CREATING,  /* asked for; or its directories are being made */
-        ZK_HOLD_SEARCHING, /* it may stand: looked for by its id */
+        ZK_HOLD_SEARCHING, /* it may exist: looked for by its id */
         ZK_HOLD_EXISTS,
         ZK_HOLD_REMOVING,
     } step;
@@ -606,7 +607,7 @@ struct zk_dir {
     struct zk_child *children;
     size_t n, n_unread, at; /* `at`: where to go on reading */
     uint32_t look;          /* the last full look that listed it */
-    size_t armed;           /* bytes of the child watch that stands; 0: none */
+    size_t armed;           /* bytes of the child watch that is set; 0: none */
     bool awaited;           /* it is missing, and a watch tells when it comes */
     bool listing;           /* under way */
     bool dirty;             /* something changed since */
