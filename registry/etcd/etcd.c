@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-#include <utlist.h>
 
 /* Each operation may need two compares, and the session one. */
 #define MAX_OPS   ((ETCD_TXN_OPS - 1) / 2)
@@ -26,27 +25,20 @@
 #define STOP_TICK_MS 10
 #define STOP_MAX_MS  3000
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    return value < low ? low : value > high ? high : value;
-}
-
 /* --- freeing ------------------------------------------------------------- */
 
 static void release(struct registry *r)
 {
     struct etcd *e = etcd_of(r);
 
+    assert(e->requests == NULL);
+    assert(e->feeds == NULL);
     for (size_t i = 0; i < e->n_endpoints; i++)
         mem_free(e->endpoints[i]);
     mem_free(e->endpoints);
     mem_free(e->ns);
     mem_free(e->user);
     mem_free(e->password);
-    mem_free(e->authority);
-    mem_free(e->ca_file);
-    mem_free(e->cert_file);
-    mem_free(e->key_file);
     mem_free(e->token);
     mem_free(e);
 }
@@ -57,6 +49,8 @@ static void on_http_closed(void *arg)
     registry_closed_f *killed = e->killed;
     void *killed_arg = e->killed_arg;
 
+    assert(e->http == NULL);
+    assert(e->requests == NULL);
     if (!e->base.mute) {
         registry_closed(&e->base);
         return;
@@ -71,80 +65,82 @@ static void on_http_closed(void *arg)
 static void hang_up(struct etcd *e)
 {
     loop_timer_stop(&e->ticker);
-    registry_timer_stop(&e->gather_turn);
+    registry_timer_stop(&e->turn);
     etcd_watches_stop(e);
     etcd_holds_stop(e, false);
-    etcd_session_stop(e);
-    (void)etcd_ask_cancel(&e->revoke);
-    etcd_asks_close(e);
+    (void)etcd_request_cancel(&e->session.request);
+    (void)etcd_request_cancel(&e->revoke);
+    etcd_requests_close(e);
+    etcd_trouble_close(e);
     assert(e->feeds == NULL);
+    assert(e->requests == NULL);
     etcd_http_close(&e->http, on_http_closed, e);
 }
 
 /* --- closing: answer what is under way, end our leases, hang up ---------- */
 
+/* The lease of the session, then the one given up before. */
+static void next_lease(struct etcd *e)
+{
+    assert(e->revoke == NULL);
+    e->session.lease = e->session.old_lease;
+    e->session.old_lease = 0;
+}
+
 static void on_revoked(void *arg, const struct etcd_result *result)
 {
-    struct etcd *e = arg;
-
-    if (result->verdict == ETCD_OK || result->verdict == ETCD_NO_LEASE) {
-        e->session.lease = e->session.old_lease;
-        e->session.old_lease = 0;
-    }
+    assert(etcd_is_closing(arg));
+    if (etcd_is_revoked(result))
+        next_lease(arg);
 }
 
 static void end_session(struct etcd *e)
 {
-    struct buf body;
-
-    if (e->session.lease == 0) {
-        e->session.lease = e->session.old_lease;
-        e->session.old_lease = 0;
-    }
-    if (e->session.lease != 0 && e->revoke == NULL) {
-        etcd_lease_body(&body, e->session.lease);
-        etcd_ask(e, &e->revoke, "/v3/lease/revoke", &body,
-                 ETCD_ONCE | ETCD_REPEATABLE, etcd_beat_ms(e), on_revoked, e);
+    assert(e->revoking);
+    if (e->revoke != NULL)
+        return;
+    if (e->session.lease == 0)
+        next_lease(e);
+    if (e->session.lease != 0) {
+        etcd_send_lease(e, &e->revoke, ETCD_REVOKE, e->session.lease,
+                        ETCD_QUICK, on_revoked, e);
     }
 }
 
-static void stop_step(struct etcd *e)
+static void on_stop_tick(void *arg)
 {
+    struct etcd *e = arg;
     bool late = etcd_now(e) >= e->stop_by;
 
+    assert(e->base.closing);
+    assert(e->http != NULL);
+    etcd_requests_tick(e);
     if (e->n_running > 0 && !late)
         return;
     if (!e->revoking) {
         e->revoking = true;
         etcd_holds_stop(e, true);
         end_session(e);
-        return;
-    }
-    if (!late &&
-        (e->revoke != NULL || e->session.lease != 0 || etcd_holds_leaving(e))) {
+    } else if (!late && (e->revoke != NULL || e->session.lease != 0 ||
+                         etcd_holds_leaving(e))) {
         etcd_holds_revoke(e);
         end_session(e);
-        return;
+    } else {
+        etcd_calls_abort(e, ERR_CANCELLED, "the registry was closed");
+        hang_up(e);
     }
-    etcd_calls_abort(e, ERR_CANCELLED, "the registry was closed");
-    hang_up(e);
-}
-
-static void on_stop_tick(void *arg)
-{
-    struct etcd *e = arg;
-
-    etcd_asks_tick(e);
-    stop_step(e);
 }
 
 static void close_(struct registry *r)
 {
     struct etcd *e = etcd_of(r);
 
+    assert(r->closing);
+    assert(!e->revoking);
     etcd_watches_stop(e);
-    etcd_session_stop(e);
-    e->stop_by = etcd_now(e) + clamp(r->session_timeout_ms / 2, 0, STOP_MAX_MS);
+    (void)etcd_request_cancel(&e->session.request);
+    e->stop_by =
+        etcd_now(e) + etcd_clamp(r->session_timeout_ms / 2, 0, STOP_MAX_MS);
     loop_timer_stop(&e->ticker);
     e->ticker = loop_timer(r->loop, 0, STOP_TICK_MS, on_stop_tick, e);
 }
@@ -165,17 +161,14 @@ void etcd_kill(struct registry **r, registry_closed_f *gone, void *arg)
 
 static void on_tick(void *arg)
 {
+    static void (*const ticks[])(struct etcd *) = {
+        etcd_requests_tick, etcd_session_tick, etcd_holds_tick, etcd_feeds_tick,
+        etcd_watches_tick};
     struct etcd *e = arg;
 
-    etcd_asks_tick(e);
-    if (!etcd_over(e))
-        etcd_session_tick(e);
-    if (!etcd_over(e))
-        etcd_holds_tick(e);
-    if (!etcd_over(e))
-        etcd_feeds_tick(e);
-    if (!etcd_over(e))
-        etcd_watches_tick(e);
+    assert(!etcd_is_closing(e));
+    for (size_t i = 0; i < ARRAY_LEN(ticks) && !etcd_is_closing(e); i++)
+        ticks[i](e);
 }
 
 /* At the next tick, unless a beat is under way. */
@@ -198,7 +191,7 @@ static void end(struct registry *r, const char *why)
     struct etcd *e = etcd_of(r);
 
     if (registry_went_back(r) != NULL)
-        etcd_forget(e);
+        etcd_forget_store(e);
     etcd_session_drop(e, why);
 }
 
@@ -221,20 +214,19 @@ static const struct registry_ops ops = {
 };
 
 /* libcurl would say so only at the first connection, and then for ever. */
-static int check_file(const char *key, const char *path, struct err *err)
-{
-    if (path == NULL || access(path, R_OK) == 0)
-        return 0;
-    return (int)err_errno(err, errno, "registry.%s: %s", key, path);
-}
-
 static int check_files(const struct conf_registry *conf, struct err *err)
 {
-    int rc = check_file("cert-file", conf->cert_file, err);
+    const struct {
+        const char *key, *path;
+    } files[] = {{"cert-file", conf->cert_file},
+                 {"key-cert-chain-file", conf->key_cert_chain_file},
+                 {"key-file", conf->key_file}};
 
-    if (rc == 0)
-        rc = check_file("key-cert-chain-file", conf->key_cert_chain_file, err);
-    return rc == 0 ? check_file("key-file", conf->key_file, err) : rc;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if (files[i].path != NULL && access(files[i].path, R_OK) != 0)
+            return (int)err_errno(err, errno, "registry.%s: %s", files[i].key,
+                                  files[i].path);
+    return 0;
 }
 
 /* To jetcd the scheme of an address means nothing: it speaks TLS if it is given
@@ -262,10 +254,6 @@ static struct etcd *configure(struct loop *loop,
     e->ns = mem_strdup(conf->namespace_);
     e->user = mem_strdup(conf->user);
     e->password = mem_strdup(conf->password);
-    e->authority = mem_strdup(conf->authority);
-    e->ca_file = mem_strdup(conf->cert_file);
-    e->cert_file = mem_strdup(conf->key_cert_chain_file);
-    e->key_file = mem_strdup(conf->key_file);
     e->connect_ms = conf->connect_timeout_ms;
     e->retry_ms = conf->retry_delay_ms;
     e->retry_max_ms = conf->retry_max_delay_ms;
@@ -274,25 +262,26 @@ static struct etcd *configure(struct loop *loop,
     for (size_t i = 0; i < conf->endpoints.n; i++)
         e->endpoints[e->n_endpoints++] = endpoint_of(conf, i);
     e->queue_tail = &e->queue;
+    e->dispatch = etcd_dispatch_turn;
     return e;
 }
 
 int etcd_open(struct registry **out, struct loop *loop,
               const struct conf_registry *conf, struct err *err)
 {
-    struct etcd_http_conf http = {0};
+    struct etcd_http_conf http = {.authority = conf->authority,
+                                  .ca_file = conf->cert_file,
+                                  .cert_file = conf->key_cert_chain_file,
+                                  .key_file = conf->key_file};
     struct etcd *e;
     int rc = check_files(conf, err);
 
-    assert(conf->endpoints.n > 0 && conf->namespace_ != NULL);
+    assert(conf->endpoints.n > 0);
+    assert(conf->namespace_ != NULL);
     assert(conf->session_timeout_ms > 0);
     if (rc != 0)
         return rc;
     e = configure(loop, conf);
-    http.authority = e->authority;
-    http.ca_file = e->ca_file;
-    http.cert_file = e->cert_file;
-    http.key_file = e->key_file;
     rc = etcd_http_new(&e->http, loop, &http, err);
     if (rc != 0) {
         release(&e->base);
@@ -300,8 +289,9 @@ int etcd_open(struct registry **out, struct loop *loop,
     }
     /* Several clients do not all begin at the same member. */
     e->generation = (uint64_t)getpid();
-    e->ticker = loop_timer(
-        loop, 0, clamp(e->base.session_timeout_ms / 24, 20, 250), on_tick, e);
+    e->ticker = loop_timer(loop, 0,
+                           etcd_clamp(e->base.session_timeout_ms / 24, 20, 250),
+                           on_tick, e);
     *out = &e->base;
     return 0;
 }

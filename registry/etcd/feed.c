@@ -33,15 +33,19 @@ void etcd_feed_close(struct etcd_feed *f)
 {
     if (!f->open)
         return;
+    assert(f->e->feeds != NULL);
     f->open = false;
     etcd_transfer_cancel(&f->transfer);
     DL_DELETE(f->e->feeds, f);
     buf_close(&f->body);
     etcd_stream_close(&f->split);
+    assert(f->transfer == NULL);
 }
 
 static void end(struct etcd_feed *f, bool lost, const char *why)
 {
+    assert(f->open);
+    assert(f->position > 0);
     etcd_feed_close(f);
     log_debug("=etcd-stream", LOG_S("ended", why),
               LOG_U("position", f->position));
@@ -65,6 +69,7 @@ static void tell_events(struct etcd_feed *f, const struct etcd_message *m)
     struct etcd_kv kv;
     bool gone;
 
+    assert(f->open);
     for (cJSON *i = m->events->child; i != NULL && f->open; i = i->next) {
         if (!etcd_event_read(i, &gone, &kv)) {
             log_warn("!etcd-stream", LOG_S("reason", "an unreadable event"));
@@ -85,14 +90,16 @@ static void tell_events(struct etcd_feed *f, const struct etcd_message *m)
 
 static void tell(struct etcd_feed *f, const struct etcd_message *m)
 {
+    assert(f->open);
     if (m->cluster != 0 && m->cluster != f->e->cluster) {
-        etcd_rotate(f->e, f->generation, "it belongs to another cluster");
+        etcd_endpoint_failed(f->e, f->generation,
+                             "it belongs to another cluster");
         end(f, false, "it belongs to another cluster");
         return;
     }
     switch (m->type) {
     case ETCD_MESSAGE_EVENTS:
-        etcd_saw_revision(f->e, m->revision);
+        etcd_note_revision(f->e, m->revision);
         tell_events(f, m);
         break;
     case ETCD_MESSAGE_CREATED:
@@ -104,7 +111,7 @@ static void tell(struct etcd_feed *f, const struct etcd_message *m)
         if (m->verdict == ETCD_TOKEN)
             etcd_token_refused(f->e, f->token_generation);
         else if (m->type == ETCD_MESSAGE_ERROR)
-            etcd_rotate(f->e, f->generation, m->why);
+            etcd_endpoint_failed(f->e, f->generation, m->why);
         end(f, m->type == ETCD_MESSAGE_CANCELED && m->verdict != ETCD_TOKEN,
             m->why);
         break;
@@ -117,6 +124,7 @@ static bool next_message(struct etcd_feed *f, const char *text, size_t len)
     struct etcd_message message;
     cJSON *root = NULL;
 
+    assert(f->open);
     if (json_parse(text, len, &root, NULL) == 0 &&
         etcd_message_read(root, &message))
         tell(f, &message);
@@ -141,6 +149,7 @@ static void on_piece(void *arg, const char *data, size_t len)
 {
     struct etcd_feed *f = arg;
 
+    assert(f->open);
     if (!etcd_stream_feed(&f->split, data, len)) {
         end(f, true, "a message that is too large");
         return;
@@ -155,6 +164,8 @@ static void on_end(void *arg, const struct etcd_answer *answer)
     struct etcd_feed *f = arg;
     char why[ETCD_WHY_MAX];
 
+    assert(f->open);
+    assert(f->transfer != NULL);
     f->transfer = NULL;
     if (!refused && !messages(f, true))
         return; /* its last message has ended it */
@@ -167,7 +178,7 @@ static void on_end(void *arg, const struct etcd_answer *answer)
                            answer->status == 200 ? "the server closed it"
                                                  : answer->problem);
         }
-        etcd_rotate(f->e, f->generation, why);
+        etcd_endpoint_failed(f->e, f->generation, why);
     }
     end(f, false, why);
 }
@@ -186,7 +197,10 @@ void etcd_feed_open(struct etcd *e, struct etcd_feed *f,
                              .piece = on_piece,
                              .arg = f};
 
-    assert(!f->open && position > 0);
+    assert(!f->open);
+    assert(position > 0);
+    assert(f->change != NULL && f->end != NULL);
+    assert(!etcd_is_closing(e));
     f->open = true;
     f->e = e;
     f->generation = e->generation;
@@ -203,14 +217,16 @@ void etcd_feed_open(struct etcd *e, struct etcd_feed *f,
         etcd_put_watch(&f->body, CANARY_ID, &e->session.key, NULL, 0);
     f->transfer = etcd_http_post(e->http, &post);
     DL_APPEND(e->feeds, f);
+    assert(f->transfer != NULL);
 }
 
 /* --- the canary ---------------------------------------------------------- */
 
-void etcd_feeds_canary(struct etcd *e, uint64_t revision)
+void etcd_feeds_expect_canary(struct etcd *e, uint64_t revision)
 {
     struct etcd_feed *f;
 
+    assert(revision > 0);
     e->canary = revision;
     DL_FOREACH(e->feeds, f)
     {
@@ -237,7 +253,7 @@ void etcd_feeds_tick(struct etcd *e)
             if (f->behind_since != 0 &&
                 etcd_now(e) - f->behind_since > patience(e)) {
                 if (++f->misses % 2 == 0)
-                    etcd_rotate(e, f->generation, "a silent stream");
+                    etcd_endpoint_failed(e, f->generation, "a silent stream");
                 end(f, false, "it does not bring the canary");
                 break;
             }

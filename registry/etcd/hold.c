@@ -9,92 +9,58 @@
  */
 #include "registry/etcd/etcd_priv.h"
 
-#include <string.h>
 #include <utlist.h>
-
-static struct etcd *backend(const struct registry_hold *hold)
-{
-    return etcd_of(hold->r);
-}
-
-bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
-                   struct etcd_key *out)
-{
-    const struct registry_hold *hold;
-
-    DL_FOREACH(e->base.holds, hold)
-    {
-        if (hold->fence == fence && strcmp(hold->key, key) == 0) {
-            etcd_hold_self(hold, out);
-            return true;
-        }
-    }
-    return false;
-}
 
 /* --- keeping the lease --------------------------------------------------- */
 
-void etcd_hold_renewed(struct registry_hold *hold, mono_ms sent)
-{
-    struct etcd_hold *h = hold->priv;
-
-    h->renewed = sent;
-    hold->proven_until = sent + h->ttl_ms * 2 / 3;
-}
-
-static void on_beat(void *arg, const struct etcd_result *result)
+static void on_keepalive(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
+    const struct etcd *e = etcd_of(hold->r);
+    bool answered = result->verdict == ETCD_OK;
 
-    if (result->verdict == ETCD_NO_LEASE) {
-        etcd_hold_gone(hold);
-    } else if (result->verdict != ETCD_OK) {
-        h->next_beat = etcd_now(backend(hold)) + backend(hold)->retry_ms;
-    } else {
-        if (json_u64(result->root, "TTL", 0) == 0) {
-            etcd_hold_gone(hold);
-            return;
-        }
-        etcd_renewal_heard(backend(hold), &h->renewal, result);
-        h->next_beat = result->sent + h->ttl_ms / 3;
-        if (h->ask == NULL &&
-            (h->state == ETCD_HOLD_WAITING || h->state == ETCD_HOLD_HELD))
-            etcd_hold_step(hold); /* its place is its proof */
+    assert(h->lease != 0);
+    assert(h->keepalive == NULL);
+    if (result->verdict == ETCD_NO_LEASE ||
+        (answered && !etcd_renewal_answered(e, &h->renewal, result))) {
+        etcd_hold_expired(hold);
+        return;
     }
+    h->keepalive_due =
+        answered ? result->sent + h->ttl_ms / 3 : etcd_now(e) + e->retry_ms;
+    if (answered && h->request == NULL &&
+        (h->state == ETCD_HOLD_WAITING || h->state == ETCD_HOLD_HELD))
+        etcd_hold_step(hold); /* its place is its proof */
 }
 
 /* Other answers than its own may have proven it. */
 static void prove(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
-    const struct etcd *e = backend(hold);
+    const struct etcd *e = etcd_of(hold->r);
+    enum etcd_proof proof = etcd_renewal_proof(e, &h->renewal);
 
-    switch (etcd_renewal_proof(e, &h->renewal)) {
-    case ETCD_UNPROVEN:
-        break;
-    case ETCD_PROVEN:
+    if (proof == ETCD_UNPROVEN)
+        return;
+    assert(h->renewal.sent > 0);
+    if (proof == ETCD_PROVEN)
         etcd_hold_renewed(hold, h->renewal.sent);
-        h->renewal.sent = 0;
-        break;
-    case ETCD_REFUTED:
-        h->renewal.sent = 0;
-        h->next_beat = etcd_now(e);
-        break;
-    }
+    else
+        h->keepalive_due = etcd_now(e);
+    h->renewal.sent = 0;
 }
 
 static void keep(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
-    struct etcd *e = backend(hold);
-    struct buf body;
+    struct etcd *e = etcd_of(hold->r);
 
-    if (h->lease == 0 || h->beat != NULL || etcd_now(e) < h->next_beat)
+    assert(hold->state == HOLD_WAITING || hold->state == HOLD_HELD);
+    if (h->lease == 0 || h->keepalive != NULL || etcd_now(e) < h->keepalive_due)
         return;
-    etcd_lease_body(&body, h->lease);
-    etcd_ask(e, &h->beat, "/v3/lease/keepalive", &body,
-             ETCD_ONCE | ETCD_REPEATABLE, etcd_beat_ms(e), on_beat, hold);
+    etcd_send_lease(e, &h->keepalive, ETCD_KEEPALIVE, h->lease, ETCD_QUICK,
+                    on_keepalive, hold);
 }
 
 /* --- leaving ------------------------------------------------------------- */
@@ -104,16 +70,18 @@ static void on_revoked(void *arg, const struct etcd_result *result)
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
 
-    if (result->verdict == ETCD_OK || result->verdict == ETCD_NO_LEASE) {
+    assert(h->lease != 0);
+    assert(h->request == NULL);
+    if (etcd_is_revoked(result)) {
         h->lease = 0;
-        if (!etcd_over(backend(hold))) {
+        if (!etcd_is_closing(etcd_of(hold->r))) {
             registry_hold_gone(hold);
-            etcd_pump(backend(hold));
+            etcd_calls_wake(etcd_of(hold->r));
         }
         return;
     }
-    etcd_hold_settled(hold);
-    etcd_hold_later(hold, backend(hold)->retry_max_ms);
+    etcd_hold_delays_none(hold);
+    etcd_hold_later(hold, etcd_of(hold->r)->retry_max_ms);
 }
 
 /* Once the txns that were asked for before are answered. A lease that nobody
@@ -121,21 +89,20 @@ static void on_revoked(void *arg, const struct etcd_result *result)
 static void leave(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
-    struct etcd *e = backend(hold);
-    struct buf body;
+    struct etcd *e = etcd_of(hold->r);
 
-    if (etcd_calls_before(e, h->leave_after) && !etcd_over(e)) {
+    assert(h->lease != 0);
+    assert(h->request == NULL);
+    if (etcd_calls_before(e, h->leave_after) && !etcd_is_closing(e)) {
         e->leave_waits = true;
         return;
     }
-    if (!etcd_over(e) && etcd_now(e) - h->renewed > 2 * h->ttl_ms) {
+    if (!etcd_is_closing(e) && etcd_now(e) - h->renewed > 2 * h->ttl_ms) {
         h->lease = 0;
         registry_hold_gone(hold);
         return;
     }
-    etcd_lease_body(&body, h->lease);
-    etcd_ask(e, &h->ask, "/v3/lease/revoke", &body, ETCD_ONCE | ETCD_REPEATABLE,
-             etcd_call_ms(e), on_revoked, hold);
+    etcd_send_lease(e, &h->request, ETCD_REVOKE, h->lease, 0, on_revoked, hold);
 }
 
 /* --- the slots ----------------------------------------------------------- */
@@ -148,33 +115,10 @@ void etcd_lock(struct registry *r, struct registry_hold *hold)
 
     assert(h->state != ETCD_HOLD_HELD && h->state != ETCD_HOLD_LEAVING);
     if (h->state == ETCD_HOLD_IDLE) {
-        h->settling = true;
+        assert(h->request == NULL);
+        h->delays_calls = true;
         h->asked_at = etcd_of(r)->last_seq;
         etcd_hold_step(hold);
-    }
-}
-
-bool etcd_holds_settling(const struct etcd *e, uint64_t seq)
-{
-    const struct registry_hold *hold;
-
-    DL_FOREACH(e->base.holds, hold)
-    {
-        const struct etcd_hold *h = hold->priv;
-
-        if (h->settling && h->asked_at < seq)
-            return true;
-    }
-    return false;
-}
-
-void etcd_hold_settled(struct registry_hold *hold)
-{
-    struct etcd_hold *h = hold->priv;
-
-    if (h->settling) {
-        h->settling = false;
-        etcd_pump(backend(hold));
     }
 }
 
@@ -183,18 +127,17 @@ void etcd_unlock(struct registry *r, struct registry_hold *hold)
     struct etcd_hold *h = hold->priv;
 
     assert(h->state != ETCD_HOLD_LEAVING);
-    etcd_feed_close(&h->feed);
-    (void)etcd_ask_cancel(&h->ask);
-    (void)etcd_ask_cancel(&h->beat);
+    etcd_hold_cancel(hold);
     h->state = ETCD_HOLD_LEAVING;
-    h->settling = false;
+    h->delays_calls = false;
     if (h->lease == 0) { /* a lease on its way has no key, and runs out */
         registry_hold_gone(hold);
-        etcd_pump(etcd_of(r));
+        etcd_calls_wake(etcd_of(r));
         return;
     }
+    assert(h->request == NULL && h->keepalive == NULL);
     h->leave_after = etcd_of(r)->last_seq;
-    h->settling = true;
+    h->delays_calls = true;
     h->asked_at = h->leave_after;
     h->due = 0;
     leave(hold);
@@ -205,6 +148,7 @@ void etcd_unlock(struct registry *r, struct registry_hold *hold)
  * whoever has to end what it does. */
 static int64_t patience(const struct etcd_hold *h, const struct etcd *e)
 {
+    assert(h->ttl_ms > 0);
     return e->base.state == REGISTRY_SUSPENDED ? h->ttl_ms : h->ttl_ms / 6 * 5;
 }
 
@@ -212,10 +156,10 @@ static int64_t patience(const struct etcd_hold *h, const struct etcd *e)
 static bool tick(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
-    struct etcd *e = backend(hold);
+    struct etcd *e = etcd_of(hold->r);
 
     if (h->state == ETCD_HOLD_LEAVING) {
-        if (h->ask != NULL || h->lease == 0 || etcd_now(e) < h->due)
+        if (h->request != NULL || h->lease == 0 || etcd_now(e) < h->due)
             return false;
         etcd_hold_later(hold, e->retry_ms);
         leave(hold);
@@ -225,11 +169,11 @@ static bool tick(struct registry_hold *hold)
         return false;
     prove(hold);
     if (h->lease != 0 && etcd_now(e) - h->renewed >= patience(h, e)) {
-        etcd_hold_gone(hold); /* by our own clock */
+        etcd_hold_expired(hold); /* by our own clock */
         return true;
     }
     keep(hold);
-    if (h->ask == NULL && etcd_now(e) >= h->due) {
+    if (h->request == NULL && etcd_now(e) >= h->due) {
         etcd_hold_later(hold, e->retry_ms);
         etcd_hold_step(hold);
     }
@@ -246,20 +190,21 @@ void etcd_holds_tick(struct etcd *e)
             if (tick(hold))
                 break;
         }
-    } while (hold != NULL && !etcd_over(e));
+    } while (hold != NULL && !etcd_is_closing(e));
 }
 
 void etcd_holds_revoke(struct etcd *e)
 {
     struct registry_hold *hold, *next;
 
+    assert(e->http != NULL);
     e->leave_waits = false;
     DL_FOREACH_SAFE(e->base.holds, hold, next)
     {
         struct etcd_hold *h = hold->priv;
 
-        if (h->lease != 0 && h->ask == NULL && etcd_now(e) >= h->due &&
-            (h->state == ETCD_HOLD_LEAVING || etcd_over(e)))
+        if (h->lease != 0 && h->request == NULL && etcd_now(e) >= h->due &&
+            (h->state == ETCD_HOLD_LEAVING || etcd_is_closing(e)))
             leave(hold);
     }
 }
@@ -270,12 +215,8 @@ void etcd_holds_stop(struct etcd *e, bool revoke)
 
     DL_FOREACH(e->base.holds, hold)
     {
-        struct etcd_hold *h = hold->priv;
-
-        etcd_feed_close(&h->feed);
-        (void)etcd_ask_cancel(&h->ask);
-        (void)etcd_ask_cancel(&h->beat);
-        h->due = 0;
+        etcd_hold_cancel(hold);
+        ((struct etcd_hold *)hold->priv)->due = 0;
     }
     if (revoke)
         etcd_holds_revoke(e);

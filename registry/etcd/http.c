@@ -21,11 +21,10 @@
 #include "base/mem.h"
 
 #include <curl/curl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
-
-#define SPARE_MAX 16
 
 struct etcd_transfer {
     struct etcd_http *http;
@@ -43,12 +42,10 @@ struct etcd_transfer {
 
 struct etcd_http {
     struct loop *loop;
-    struct etcd_http_conf conf;
+    char *authority, *ca_file, *cert_file, *key_file;
     CURLM *multi;
     uv_timer_t timer;
     struct etcd_transfer *transfers;
-    CURL *spare[SPARE_MAX];
-    size_t n_spare;
     size_t n_handles; /* of libuv, not closed yet */
     loop_f *closed;   /* closing */
     void *closed_arg;
@@ -71,6 +68,10 @@ static void handle_closed(struct etcd_http *http)
         loop_f *closed = http->closed;
         void *arg = http->closed_arg;
 
+        mem_free(http->authority);
+        mem_free(http->ca_file);
+        mem_free(http->cert_file);
+        mem_free(http->key_file);
         mem_free(http);
         curl_global_cleanup();
         closed(arg);
@@ -162,8 +163,6 @@ static void on_timer(uv_timer_t *handle)
         act(http, CURL_SOCKET_TIMEOUT, 0);
         return;
     }
-    for (size_t i = 0; i < http->n_spare; i++)
-        curl_easy_cleanup(http->spare[i]);
     (void)curl_multi_cleanup(http->multi);
     uv_close((uv_handle_t *)&http->timer, on_timer_closed);
 }
@@ -189,6 +188,7 @@ static size_t on_read(char *to, size_t size, size_t n, void *arg)
     struct etcd_transfer *t = arg;
     size_t left = t->post.body->len - t->taken, len = size * n;
 
+    assert(t->taken <= t->post.body->len);
     if (len > left)
         len = left;
     memcpy(to, t->post.body->data + t->taken, len);
@@ -219,18 +219,15 @@ static size_t on_write(char *data, size_t size, size_t n, void *arg)
 
 /* --- handing out --------------------------------------------------------- */
 
-/* Off libcurl and off the list; the handle rests for the next one. */
+/* Off libcurl and off the list. */
 static void detach(struct etcd_transfer *t)
 {
     struct etcd_http *http = t->http;
 
+    assert(http->transfers != NULL);
+    assert(http->closed == NULL);
     (void)curl_multi_remove_handle(http->multi, t->easy);
-    if (http->n_spare < SPARE_MAX) {
-        curl_easy_reset(t->easy);
-        http->spare[http->n_spare++] = t->easy;
-    } else {
-        curl_easy_cleanup(t->easy);
-    }
+    curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
     curl_slist_free_all(t->connect_to);
     MEM_FREE(t->url);
@@ -259,7 +256,7 @@ void etcd_transfer_cancel(struct etcd_transfer **t_ptr)
     }
 }
 
-void etcd_transfer_deafen(struct etcd_transfer *t)
+void etcd_transfer_pause(struct etcd_transfer *t)
 {
     (void)curl_easy_pause(t->easy, CURLPAUSE_RECV);
 }
@@ -285,6 +282,7 @@ static bool hand_out_piece(struct etcd_http *http)
     }
     if (t == NULL)
         return false;
+    assert(t->post.piece != NULL);
     piece = t->reply;
     buf_init(&t->reply, piece.max);
     t->post.piece(t->post.arg, piece.data, piece.len);
@@ -366,7 +364,7 @@ static void drain(struct etcd_http *http)
 static void set_url(struct etcd_transfer *t)
 {
     const char *endpoint = t->post.endpoint;
-    const char *authority = t->http->conf.authority;
+    const char *authority = t->http->authority;
     const char *host = strstr(endpoint, "://");
     const char *port = strrchr(endpoint, ':');
     char *via;
@@ -408,41 +406,46 @@ static void set_headers(struct etcd_transfer *t)
 /* Not one of these can fail but for want of memory. */
 static void set_options(struct etcd_transfer *t)
 {
-    const struct etcd_http_conf *conf = &t->http->conf;
+    const struct etcd_http *http = t->http;
+    const struct {
+        CURLoption option;
+        long value;
+    } numbers[] = {
+        {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+        {CURLOPT_NOSIGNAL, 1},
+        {CURLOPT_QUICK_EXIT, 1}, /* no wait for DNS */
+        {CURLOPT_CONNECTTIMEOUT_MS, (long)t->post.connect_ms},
+        {CURLOPT_TCP_NODELAY, 1},
+        {CURLOPT_TCP_KEEPALIVE, 1},
+        {CURLOPT_TCP_KEEPIDLE, 10},
+        {CURLOPT_TCP_KEEPINTVL, 5},
+        {CURLOPT_POST, 1},
+        {CURLOPT_POSTFIELDSIZE, (long)t->post.body->len},
+        {CURLOPT_BUFFERSIZE, 65536},
+    };
     CURL *c = t->easy;
 
+    assert(t->post.body->len <= LONG_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        (void)curl_easy_setopt(c, numbers[i].option, numbers[i].value);
     (void)curl_easy_setopt(c, CURLOPT_PRIVATE, t);
     (void)curl_easy_setopt(c, CURLOPT_URL, t->url);
     (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)curl_easy_setopt(c, CURLOPT_HTTP_VERSION,
-                           (long)CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(c, CURLOPT_NOPROXY, "*"); /* of the environment */
-    (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); /* no wait for DNS */
     (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->problem);
-    (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
-                           (long)t->post.connect_ms);
-    (void)curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
-    (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPIDLE, 10L);
-    (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPINTVL, 5L);
-    (void)curl_easy_setopt(c, CURLOPT_POST, 1L);
-    (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE,
-                           (curl_off_t)t->post.body->len);
     (void)curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
     (void)curl_easy_setopt(c, CURLOPT_READDATA, t);
     (void)curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
     (void)curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 65536L);
-    if (conf->ca_file != NULL) {
-        (void)curl_easy_setopt(c, CURLOPT_CAINFO, conf->ca_file);
+    if (http->ca_file != NULL) {
+        (void)curl_easy_setopt(c, CURLOPT_CAINFO, http->ca_file);
         (void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL); /* nobody else */
     }
-    if (conf->cert_file != NULL) {
-        (void)curl_easy_setopt(c, CURLOPT_SSLCERT, conf->cert_file);
-        (void)curl_easy_setopt(c, CURLOPT_SSLKEY, conf->key_file);
+    if (http->cert_file != NULL) {
+        (void)curl_easy_setopt(c, CURLOPT_SSLCERT, http->cert_file);
+        (void)curl_easy_setopt(c, CURLOPT_SSLKEY, http->key_file);
     }
 }
 
@@ -452,11 +455,13 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
     struct etcd_transfer *t = mem_zalloc(sizeof(*t));
     CURLMcode rc;
 
-    assert(http->closed == NULL && !post->body->overflow);
+    assert(http->closed == NULL);
+    assert(!post->body->overflow);
+    assert(post->done != NULL);
+    assert(post->max_reply > 0);
     t->http = http;
     t->post = *post;
-    t->easy =
-        http->n_spare > 0 ? http->spare[--http->n_spare] : curl_easy_init();
+    t->easy = curl_easy_init();
     assert(t->easy != NULL);
     buf_init(&t->reply, post->max_reply);
     set_url(t);
@@ -480,7 +485,10 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
         return (int)err_set(err, ERR_IO, "libcurl cannot be initialised");
     http = mem_zalloc(sizeof(*http));
     http->loop = loop;
-    http->conf = *conf;
+    http->authority = mem_strdup(conf->authority);
+    http->ca_file = mem_strdup(conf->ca_file);
+    http->cert_file = mem_strdup(conf->cert_file);
+    http->key_file = mem_strdup(conf->key_file);
     http->multi = multi;
     (void)uv_timer_init(loop_uv(loop), &http->timer);
     http->timer.data = http;

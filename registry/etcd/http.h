@@ -12,12 +12,13 @@
 struct etcd_http;
 struct etcd_transfer;
 
-/* Borrowed for as long as the etcd_http lives; NULL: not given. */
+/* NULL: not given. */
 struct etcd_http_conf {
     const char *authority; /* the name in Host: and in the certificate */
     const char *ca_file, *cert_file, *key_file; /* PEM */
 };
 
+/* Copies `conf`. */
 int etcd_http_new(struct etcd_http **out, struct loop *loop,
                   const struct etcd_http_conf *conf,
                   struct err *err) MUST_CHECK;
@@ -63,6 +64,6 @@ bool etcd_transfer_sent(const struct etcd_transfer *t);
 void etcd_transfer_cancel(struct etcd_transfer **t);
 
 /* For tests: its connection stays open, and nothing more comes from it. */
-void etcd_transfer_deafen(struct etcd_transfer *t);
+void etcd_transfer_pause(struct etcd_transfer *t);
 
 #endif

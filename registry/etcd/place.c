@@ -18,11 +18,6 @@
 
 #define LOOK_FIRST 100 /* keys */
 
-static struct etcd *backend(const struct registry_hold *hold)
-{
-    return etcd_of(hold->r);
-}
-
 enum place { PLACE_NONE, PLACE_WAITER, PLACE_FOREIGN };
 
 static enum place place_of(const struct registry_hold *hold,
@@ -33,7 +28,7 @@ static enum place place_of(const struct registry_hold *hold,
     char lease[32];
     size_t len;
 
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
+    etcd_key_below(&below, etcd_of(hold->r)->ns, hold->key);
     if (kv->key_len <= below.len) /* the lock's own path */
         return kv->lease != 0 ? PLACE_FOREIGN : PLACE_NONE;
     name = last = kv->key + below.len;
@@ -63,6 +58,7 @@ static void add(const struct registry_hold *hold, cJSON *kvs,
             q->n == 0 || kv.created < q->oldest.created ? kv : q->oldest;
         q->foreign = place == PLACE_FOREIGN ? kv : q->foreign;
         q->n++;
+        assert(q->oldest.created <= q->newest.created);
     }
 }
 
@@ -99,9 +95,9 @@ void etcd_places_ask(const struct registry_hold *hold, struct buf *b,
 
     if (h->look_max == 0)
         h->look_max = all.limit = LOOK_FIRST;
-    etcd_key_set(&self, backend(hold)->ns, hold->key);
-    etcd_key_below(&below, backend(hold)->ns, hold->key);
-    etcd_key_end(&end, &below);
+    assert(all.limit > 0);
+    etcd_key_set(&self, etcd_of(hold->r)->ns, hold->key);
+    etcd_key_range(&below, &end, etcd_of(hold->r)->ns, hold->key);
     etcd_put_op_range(b, &all);
     etcd_put_op_range(b, &one);
 }
@@ -111,6 +107,7 @@ bool etcd_places_read(struct registry_hold *hold, const cJSON *root,
 {
     struct etcd_hold *h = hold->priv;
 
+    assert(h->look_max > 0);
     memset(q, 0, sizeof(*q));
     add(hold, etcd_txn_kvs(root, 0), q);
     if (q->n == 0 && etcd_txn_more(root, 0)) {
@@ -118,6 +115,6 @@ bool etcd_places_read(struct registry_hold *hold, const cJSON *root,
         return false;
     }
     add(hold, etcd_txn_kvs(root, 1), q);
-    tell_foreign(backend(hold), hold, &q->foreign);
+    tell_foreign(etcd_of(hold->r), hold, &q->foreign);
     return true;
 }

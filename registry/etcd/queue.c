@@ -21,30 +21,88 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
 static void check(struct registry_hold *hold);
 
-static struct etcd *backend(const struct registry_hold *hold)
-{
-    return etcd_of(hold->r);
-}
-
 void etcd_hold_later(struct registry_hold *hold, int64_t delay_ms)
 {
-    ((struct etcd_hold *)hold->priv)->due = etcd_now(backend(hold)) + delay_ms;
+    assert(delay_ms >= 0);
+    ((struct etcd_hold *)hold->priv)->due =
+        etcd_now(etcd_of(hold->r)) + delay_ms;
 }
 
-void etcd_hold_self(const struct registry_hold *hold, struct etcd_key *key)
+static void own_key(const struct registry_hold *hold, struct etcd_key *key)
 {
     const struct etcd_hold *h = hold->priv;
-    char name[32];
 
-    (void)snprintf(name, sizeof(name), "%" PRIx64, h->lease);
-    etcd_key_below(key, backend(hold)->ns, hold->key);
-    etcd_key_add(key, name);
+    etcd_key_below(key, etcd_of(hold->r)->ns, hold->key);
+    etcd_key_add_lease(key, h->lease);
+}
+
+void etcd_hold_cancel(struct registry_hold *hold)
+{
+    struct etcd_hold *h = hold->priv;
+
+    etcd_feed_close(&h->feed);
+    (void)etcd_request_cancel(&h->request);
+    (void)etcd_request_cancel(&h->keepalive);
+    assert(!h->feed.open);
+    assert(h->request == NULL && h->keepalive == NULL);
+}
+
+bool etcd_hold_key(const struct etcd *e, const char *key, uint64_t fence,
+                   struct etcd_key *out)
+{
+    const struct registry_hold *hold;
+
+    DL_FOREACH(e->base.holds, hold)
+    {
+        const struct etcd_hold *h = hold->priv;
+
+        if (h->lease != 0 && hold->fence == fence &&
+            strcmp(hold->key, key) == 0) {
+            own_key(hold, out);
+            return true;
+        }
+    }
+    return false;
+}
+
+void etcd_hold_renewed(struct registry_hold *hold, mono_ms sent)
+{
+    struct etcd_hold *h = hold->priv;
+
+    assert(h->lease != 0);
+    assert(h->ttl_ms > 0);
+    h->renewed = sent;
+    hold->proven_until = sent + h->ttl_ms * 2 / 3;
+}
+
+bool etcd_holds_delay(const struct etcd *e, uint64_t seq)
+{
+    const struct registry_hold *hold;
+
+    DL_FOREACH(e->base.holds, hold)
+    {
+        const struct etcd_hold *h = hold->priv;
+
+        if (h->delays_calls && h->asked_at < seq)
+            return true;
+    }
+    return false;
+}
+
+void etcd_hold_delays_none(struct registry_hold *hold)
+{
+    struct etcd_hold *h = hold->priv;
+
+    if (h->delays_calls) {
+        h->delays_calls = false;
+        assert(h->asked_at <= etcd_of(hold->r)->last_seq);
+        etcd_calls_wake(etcd_of(hold->r));
+    }
 }
 
 /* Back to the beginning, with another lease: this one is of no use any more,
@@ -53,55 +111,57 @@ static void restart(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
 
-    etcd_feed_close(&h->feed);
-    (void)etcd_ask_cancel(&h->ask);
-    (void)etcd_ask_cancel(&h->beat);
+    assert(h->state != ETCD_HOLD_LEAVING);
+    etcd_hold_cancel(hold);
     h->lease = 0;
     h->created = 0;
     h->renewal.sent = 0;
     h->state = ETCD_HOLD_IDLE;
-    etcd_hold_later(hold, backend(hold)->retry_ms);
-    etcd_hold_settled(hold);
+    etcd_hold_later(hold, etcd_of(hold->r)->retry_ms);
+    etcd_hold_delays_none(hold);
 }
 
-/* The store says that lease or key is gone. */
-void etcd_hold_gone(struct registry_hold *hold)
+void etcd_hold_expired(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
     bool held = h->state == ETCD_HOLD_HELD;
 
+    assert(h->state != ETCD_HOLD_LEAVING);
     log_warn("-lock", LOG_S("key", hold->key), LOG_S("owner", hold->owner),
              LOG_S("reason", "its lease is gone"));
     restart(hold);
+    assert(h->state == ETCD_HOLD_IDLE);
     if (held)
         registry_hold_lost(hold); /* unlock follows */
 }
 
 /* --- asking -------------------------------------------------------------- */
 
-static void ask(struct registry_hold *hold, const char *path, struct buf *body,
-                unsigned flags, etcd_result_f *done)
+static void send_txn(struct registry_hold *hold, struct buf *body,
+                     etcd_result_f *done)
 {
-    struct etcd *e = backend(hold);
     struct etcd_hold *h = hold->priv;
 
-    etcd_ask(e, &h->ask, path, body, flags | ETCD_ONCE | ETCD_REPEATABLE,
-             etcd_call_ms(e), done, hold);
+    assert(h->state != ETCD_HOLD_LEAVING);
+    etcd_txn_close(body);
+    etcd_send_txn(etcd_of(hold->r), &h->request, body,
+                  ETCD_ONCE | ETCD_REPEATABLE, done, hold);
 }
 
 /* True: the answer is none; the state's question is asked again soon. */
 static bool unanswered(struct registry_hold *hold,
                        const struct etcd_result *result)
 {
+    assert(((struct etcd_hold *)hold->priv)->request == NULL);
     if (result->verdict == ETCD_OK)
         return false;
-    etcd_hold_settled(hold);
+    etcd_hold_delays_none(hold);
     if (result->verdict == ETCD_NO_LEASE) {
-        etcd_hold_gone(hold);
+        etcd_hold_expired(hold);
     } else {
         etcd_hold_later(hold, result->verdict == ETCD_DENIED
                                   ? 1000
-                                  : backend(hold)->retry_max_ms);
+                                  : etcd_of(hold->r)->retry_max_ms);
     }
     return true;
 }
@@ -129,19 +189,20 @@ static void on_feed_end(void *arg, bool lost, const char *why)
     (void)lost;
     (void)why;
     if (h->state == ETCD_HOLD_WAITING)
-        etcd_hold_later(hold, backend(hold)->retry_max_ms);
+        etcd_hold_later(hold, etcd_of(hold->r)->retry_max_ms);
 }
 
 static void wait_for(struct registry_hold *hold, const struct etcd_kv *before,
                      uint64_t revision)
 {
     struct etcd_hold *h = hold->priv;
-    struct etcd *e = backend(hold);
+    struct etcd *e = etcd_of(hold->r);
     struct etcd_key key;
 
+    assert(h->state == ETCD_HOLD_CHECKING);
     h->state = ETCD_HOLD_WAITING;
     etcd_hold_later(hold, h->ttl_ms / 3);
-    if (h->feed.open || !etcd_may_stream(e) || before->key_len >= ETCD_KEY_MAX)
+    if (h->feed.open || !etcd_has_token(e) || before->key_len >= ETCD_KEY_MAX)
         return;
     memcpy(key.s, before->key, before->key_len);
     key.len = before->key_len;
@@ -155,6 +216,8 @@ static void first(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
 
+    assert(h->lease != 0);
+    assert(h->created > 1);
     etcd_feed_close(&h->feed);
     h->state = ETCD_HOLD_HELD;
     etcd_hold_later(hold, h->ttl_ms / 3);
@@ -181,10 +244,11 @@ static void on_checked(void *arg, const struct etcd_result *result)
     struct etcd_hold *h = hold->priv;
     struct etcd_places q;
 
+    assert(h->created > 1);
     if (unanswered(hold, result))
         return;
-    if (!json_bool(result->root, "succeeded", false)) {
-        etcd_hold_gone(hold);
+    if (!etcd_succeeded(result->root)) {
+        etcd_hold_expired(hold);
         return;
     }
     if (h->state == ETCD_HOLD_HELD) {
@@ -213,18 +277,16 @@ static void check(struct registry_hold *hold)
     struct buf body;
 
     assert(h->created > 1);
-    if (h->ask != NULL)
+    if (h->request != NULL)
         return;
     if (h->state != ETCD_HOLD_HELD)
         h->state = ETCD_HOLD_CHECKING;
-    etcd_hold_self(hold, &self);
-    buf_init(&body, ETCD_BODY_MAX);
+    own_key(hold, &self);
     etcd_txn_begin(&body);
     etcd_put_compare(&body, ETCD_CREATE, &self, NULL, h->created);
     etcd_txn_then(&body);
     etcd_places_ask(hold, &body, h->created - 1);
-    etcd_txn_close(&body);
-    ask(hold, "/v3/kv/txn", &body, ETCD_LINEAR, on_checked);
+    send_txn(hold, &body, on_checked);
 }
 
 /* --- queueing ------------------------------------------------------------ */
@@ -234,25 +296,24 @@ static void on_queued(void *arg, const struct etcd_result *result)
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
     struct etcd_kv kv;
-    cJSON *kvs;
 
+    assert(h->state == ETCD_HOLD_QUEUEING);
     if (unanswered(hold, result))
         return;
-    if (json_bool(result->root, "succeeded", false) && result->revision > 1) {
+    if (etcd_succeeded(result->root) && result->revision > 1) {
         h->created = result->revision;
     } else {
         /* The session's key is gone, or ours is there from a try whose answer
          * was lost. */
-        kvs = etcd_txn_kvs(result->root, 0);
-        if (kvs == NULL || !etcd_kv_read(kvs->child, &kv) || kv.created < 2) {
-            etcd_hold_settled(hold);
-            etcd_session_lost(backend(hold), "its key is gone");
-            etcd_hold_later(hold, backend(hold)->retry_max_ms);
+        if (!etcd_txn_kv(result->root, 0, &kv) || kv.created < 2) {
+            etcd_hold_delays_none(hold);
+            etcd_session_lost(etcd_of(hold->r), "its key is gone");
+            etcd_hold_later(hold, etcd_of(hold->r)->retry_max_ms);
             return;
         }
         h->created = kv.created;
     }
-    etcd_hold_settled(hold);
+    etcd_hold_delays_none(hold);
     check(hold);
 }
 
@@ -263,18 +324,18 @@ static void queue(struct registry_hold *hold)
     struct etcd_range range = {.key = &self, .keys_only = true};
     struct buf body;
 
+    assert(h->lease != 0);
+    assert(h->created == 0);
     h->state = ETCD_HOLD_QUEUEING;
-    etcd_hold_self(hold, &self);
-    buf_init(&body, ETCD_BODY_MAX);
+    own_key(hold, &self);
     etcd_txn_begin(&body);
-    etcd_put_session_compare(backend(hold), &body);
+    etcd_put_session_compare(etcd_of(hold->r), &body);
     etcd_put_compare(&body, ETCD_CREATE, &self, NULL, 0);
     etcd_txn_then(&body);
     etcd_put_op_put(&body, &self, hold->owner, strlen(hold->owner), h->lease);
     etcd_txn_otherwise(&body);
     etcd_put_op_range(&body, &range);
-    etcd_txn_close(&body);
-    ask(hold, "/v3/kv/txn", &body, ETCD_LINEAR, on_queued);
+    send_txn(hold, &body, on_queued);
 }
 
 static void on_granted(void *arg, const struct etcd_result *result)
@@ -282,28 +343,25 @@ static void on_granted(void *arg, const struct etcd_result *result)
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
 
+    assert(h->state == ETCD_HOLD_GRANTING);
     if (unanswered(hold, result))
         return;
-    h->lease = json_u64(result->root, "ID", 0);
-    h->ttl_ms = (int64_t)json_u64(result->root, "TTL", 0) * 1000;
-    if (h->lease == 0 || h->ttl_ms <= 0) {
+    if (!etcd_granted(result, &h->lease, &h->ttl_ms)) {
         restart(hold);
         return;
     }
     etcd_hold_renewed(hold, result->sent);
-    h->next_beat = result->sent + h->ttl_ms / 3;
+    h->keepalive_due = result->sent + h->ttl_ms / 3;
     queue(hold);
 }
 
 static void grant(struct registry_hold *hold)
 {
     struct etcd_hold *h = hold->priv;
-    struct buf body;
 
+    assert(h->created == 0);
     h->state = ETCD_HOLD_GRANTING;
-    buf_init(&body, ETCD_BODY_MAX);
-    buf_printf(&body, "{\"TTL\":\"%" PRId64 "\"}", backend(hold)->ttl_s);
-    ask(hold, "/v3/lease/grant", &body, 0, on_granted);
+    etcd_send_grant(etcd_of(hold->r), &h->request, on_granted, hold);
 }
 
 static void begin(struct registry_hold *hold);
@@ -314,6 +372,8 @@ static void on_looked(void *arg, const struct etcd_result *result)
     struct etcd_hold *h = hold->priv;
     struct etcd_places q;
 
+    assert(h->state == ETCD_HOLD_LOOKING);
+    assert(h->lease == 0);
     if (unanswered(hold, result))
         return;
     if (!etcd_places_read(hold, result->root, &q)) {
@@ -325,8 +385,8 @@ static void on_looked(void *arg, const struct etcd_result *result)
         return;
     }
     h->state = ETCD_HOLD_IDLE;
-    etcd_hold_later(hold, backend(hold)->retry_ms);
-    etcd_hold_settled(hold);
+    etcd_hold_later(hold, etcd_of(hold->r)->retry_ms);
+    etcd_hold_delays_none(hold);
     registry_hold_refused(hold, ERR_TIMEOUT);
 }
 
@@ -340,38 +400,25 @@ static void begin(struct registry_hold *hold)
         return;
     }
     h->state = ETCD_HOLD_LOOKING;
-    buf_init(&body, ETCD_BODY_MAX);
     etcd_txn_begin(&body);
     etcd_txn_then(&body);
     etcd_places_ask(hold, &body, 0);
-    etcd_txn_close(&body);
-    ask(hold, "/v3/kv/txn", &body, ETCD_LINEAR, on_looked);
+    send_txn(hold, &body, on_looked);
 }
 
 /* --- the next question --------------------------------------------------- */
 
 void etcd_hold_step(struct registry_hold *hold)
 {
-    struct etcd_hold *h = hold->priv;
+    static void (*const steps[])(struct registry_hold *) = {
+        [ETCD_HOLD_IDLE] = begin,     [ETCD_HOLD_LOOKING] = begin,
+        [ETCD_HOLD_GRANTING] = grant, [ETCD_HOLD_QUEUEING] = queue,
+        [ETCD_HOLD_CHECKING] = check, [ETCD_HOLD_WAITING] = check,
+        [ETCD_HOLD_HELD] = check,
+    };
+    const struct etcd_hold *h = hold->priv;
 
-    switch (h->state) {
-    case ETCD_HOLD_IDLE:
-    case ETCD_HOLD_LOOKING:
-        begin(hold);
-        break;
-    case ETCD_HOLD_GRANTING:
-        grant(hold);
-        break;
-    case ETCD_HOLD_QUEUEING:
-        queue(hold);
-        break;
-    case ETCD_HOLD_CHECKING:
-    case ETCD_HOLD_WAITING:
-    case ETCD_HOLD_HELD:
-        check(hold);
-        break;
-    case ETCD_HOLD_LEAVING:
-        assert(false);
-        break;
-    }
+    assert(h->request == NULL);
+    assert(h->state != ETCD_HOLD_LEAVING);
+    steps[h->state](hold);
 }

@@ -17,13 +17,12 @@
 
 /* --- reading ------------------------------------------------------------- */
 
-static void ask(struct etcd_call *c, struct buf *body, etcd_result_f *done)
+static void send_txn(struct etcd_call *c, struct buf *body, etcd_result_f *done)
 {
-    struct etcd *e = etcd_of(c->call->r);
-
-    etcd_ask(e, &c->ask, "/v3/kv/txn", body,
-             ETCD_REPEATABLE | ETCD_LINEAR | ETCD_GUARDED, etcd_call_ms(e),
-             done, c);
+    assert(c->request == NULL);
+    assert(!c->is_member);
+    etcd_send_txn(etcd_of(c->call->r), &c->request, body,
+                  ETCD_REPEATABLE | ETCD_GUARDED, done, c);
 }
 
 /* False: there is none, and the call is answered. */
@@ -37,14 +36,20 @@ static bool is_answer(struct etcd_call *c, const struct etcd_result *result)
     return false;
 }
 
-static void ask_range(struct etcd_call *c, const struct etcd_range *range,
+/* The next keys below the call's, from c->at on. */
+static void send_page(struct etcd_call *c, size_t limit, bool keys_only,
                       etcd_result_f *done)
 {
+    struct etcd_key below, end;
+    struct etcd_range range = {
+        .key = &c->at, .end = &end, .limit = limit, .keys_only = keys_only};
     struct buf body;
 
-    buf_init(&body, ETCD_BODY_MAX);
-    etcd_put_guarded(etcd_of(c->call->r), &body, range);
-    ask(c, &body, done);
+    assert(c->at.len > 0);
+    assert(limit > 0);
+    etcd_key_range(&below, &end, etcd_of(c->call->r)->ns, c->call->key);
+    etcd_put_guarded(etcd_of(c->call->r), &body, &range);
+    send_txn(c, &body, done);
 }
 
 static bool is_directory(const struct registry_entry *entry)
@@ -74,6 +79,7 @@ static struct registry_entry *entries_of(struct etcd *e, cJSON *kvs, size_t *n,
             (*n)++;
         }
     }
+    assert(*n <= max);
     return entries;
 }
 
@@ -83,8 +89,7 @@ static bool no_progress(struct etcd_call *c, const struct etcd_key *before)
     struct etcd_result result = {.verdict = ETCD_BROKEN,
                                  .why = "a page without a readable key"};
 
-    if (c->at.len != before->len ||
-        memcmp(c->at.s, before->s, before->len) != 0)
+    if (!etcd_key_equal(&c->at, before))
         return false;
     etcd_call_failed(c, &result);
     return true;
@@ -99,28 +104,13 @@ static void answer_get(struct etcd_call *c, cJSON *kvs, uint64_t revision)
         entries_of(etcd_of(c->call->r), kvs, &reply.n_entries, NULL);
 
     reply.entries = entries;
+    assert(c->call->type == REGISTRY_CALL_GET);
     if (reply.n_entries == 0) {
         (void)err_set(&reply.err, ERR_NOT_FOUND, "%s: no such key",
                       c->call->key);
     }
     etcd_call_answer(c, &reply);
     mem_free(entries);
-}
-
-static void on_get(void *arg, const struct etcd_result *result)
-{
-    struct etcd_call *c = arg;
-
-    if (is_answer(c, result))
-        answer_get(c, etcd_txn_kvs(result->root, 0), result->revision);
-}
-
-static void start_get(struct etcd_call *c)
-{
-    struct etcd_range range = {.key = &c->at};
-
-    etcd_key_set(&c->at, etcd_of(c->call->r)->ns, c->call->key);
-    ask_range(c, &range, on_get);
 }
 
 /* The answer was too large: two requests of half as many each. */
@@ -131,10 +121,11 @@ static void halve(struct etcd_call *c)
 
     for (half = c; half != NULL; half = half->with)
         n++;
+    assert(n > 1);
     for (n = n / 2; n > 1; n--)
         last = last->with;
     half = last->with;
-    assert(half != NULL); /* groups have two at least */
+    assert(half != NULL && half->is_member);
     last->with = NULL;
     half->is_member = false;
     etcd_of(c->call->r)->n_requests++;
@@ -150,29 +141,21 @@ static void on_gets(void *arg, const struct etcd_result *result)
     struct etcd_call *c = arg, *next;
     struct etcd *e = etcd_of(c->call->r);
     struct etcd_result found = *result;
-    const cJSON *response =
-        cJSON_GetObjectItemCaseSensitive(result->root, "responses");
-    bool is;
+    size_t n = 0, answers = etcd_txn_answers(result->root);
+    bool held;
 
-    if (result->verdict == ETCD_TOO_LARGE) {
+    assert(!c->is_member);
+    if (result->verdict == ETCD_TOO_LARGE && c->with != NULL) {
         halve(c);
         return;
     }
-    is = etcd_guard_held(e, &found);
-    response = response == NULL ? NULL : response->child;
-    for (; c != NULL && !e->base.mute; c = next) {
+    held = etcd_guard_held(e, &found);
+    for (; c != NULL && !e->base.mute; c = next, n++) {
         next = c->with;
-        if (!is) {
-            etcd_call_failed(c, &found);
-        } else if (response == NULL) {
-            etcd_call_failed(c, &broken);
-        } else {
-            answer_get(c,
-                       etcd_kvs(cJSON_GetObjectItemCaseSensitive(
-                           response, "response_range")),
-                       result->revision);
-            response = response->next;
-        }
+        if (held && n < answers)
+            answer_get(c, etcd_txn_kvs(result->root, n), result->revision);
+        else
+            etcd_call_failed(c, held ? &broken : &found);
     }
 }
 
@@ -182,14 +165,13 @@ static void start_gets(struct etcd_call *c)
     struct etcd_range range = {.key = &key};
     struct buf body;
 
-    buf_init(&body, ETCD_BODY_MAX);
     etcd_guard_begin(etcd_of(c->call->r), &body);
     for (struct etcd_call *i = c; i != NULL; i = i->with) {
         etcd_key_set(&key, etcd_of(c->call->r)->ns, i->call->key);
         etcd_put_op_range(&body, &range);
     }
     etcd_guard_close(etcd_of(c->call->r), &body);
-    ask(c, &body, on_gets);
+    send_txn(c, &body, on_gets);
 }
 
 /* --- exists -------------------------------------------------------------- */
@@ -200,6 +182,7 @@ static void on_exists(void *arg, const struct etcd_result *result)
     struct registry_reply reply = {.failed_op = SIZE_MAX,
                                    .revision = result->revision};
 
+    assert(c->call->type == REGISTRY_CALL_EXISTS);
     if (!is_answer(c, result))
         return;
     if (etcd_txn_kvs(result->root, 0) == NULL &&
@@ -220,19 +203,17 @@ static void start_exists(struct etcd_call *c)
     struct buf body;
 
     etcd_key_set(&key, e->ns, c->call->key);
-    etcd_key_below(&below, e->ns, c->call->key);
-    etcd_key_end(&end, &below);
-    buf_init(&body, ETCD_BODY_MAX);
+    etcd_key_range(&below, &end, e->ns, c->call->key);
     etcd_guard_begin(e, &body);
     etcd_put_op_range(&body, &self);
     etcd_put_op_range(&body, &any);
     etcd_guard_close(e, &body);
-    ask(c, &body, on_exists);
+    send_txn(c, &body, on_exists);
 }
 
 /* --- list ---------------------------------------------------------------- */
 
-static void work_list_page(struct etcd_call *c);
+static void list_page(struct etcd_call *c);
 
 static void on_page(void *arg, const struct etcd_result *result)
 {
@@ -243,9 +224,10 @@ static void on_page(void *arg, const struct etcd_result *result)
     struct etcd_key before = c->at;
     bool more;
 
+    assert(c->limit > 0);
     if (result->verdict == ETCD_TOO_LARGE && c->limit > 1) {
         c->limit /= 2;
-        work_list_page(c);
+        list_page(c);
         return;
     }
     if (!is_answer(c, result))
@@ -255,7 +237,7 @@ static void on_page(void *arg, const struct etcd_result *result)
                          &reply.n_entries, &c->at);
     if (reply.n_entries == 0 && more) { /* nothing of ours among them */
         if (!no_progress(c, &before))
-            work_list_page(c);
+            list_page(c);
     } else {
         reply.entries = entries;
         reply.next = more ? entries[reply.n_entries - 1].key : NULL;
@@ -264,20 +246,16 @@ static void on_page(void *arg, const struct etcd_result *result)
     mem_free(entries);
 }
 
-static void work_list_page(struct etcd_call *c)
+static void list_page(struct etcd_call *c)
 {
-    struct etcd_key below, end;
-    struct etcd_range range = {.key = &c->at, .end = &end, .limit = c->limit};
-
-    etcd_key_below(&below, etcd_of(c->call->r)->ns, c->call->key);
-    etcd_key_end(&end, &below);
-    ask_range(c, &range, on_page);
+    send_page(c, c->limit, false, on_page);
 }
 
 static void start_list(struct etcd_call *c)
 {
     const struct etcd *e = etcd_of(c->call->r);
 
+    assert(c->call->limit > 0);
     c->limit = c->call->limit;
     if (c->call->from == NULL) {
         etcd_key_below(&c->at, e->ns, c->call->key);
@@ -287,16 +265,16 @@ static void start_list(struct etcd_call *c)
         etcd_key_set(&from, e->ns, c->call->from);
         etcd_key_past(&c->at, from.s, from.len);
     }
-    work_list_page(c);
+    list_page(c);
 }
 
 /* --- children ------------------------------------------------------------ */
 
-static void children_page(struct etcd_call *c);
-
-static int by_text(const void *a, const void *b)
+static int by_key(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    const struct registry_entry *x = a, *y = b;
+
+    return strcmp(x->key, y->key);
 }
 
 /* All names are there; a directory's may be there twice, around names that
@@ -307,27 +285,24 @@ static void children_done(struct etcd_call *c, uint64_t revision)
     const char *end = c->names.data + c->names.len;
     struct registry_entry *entries;
     struct buf names = c->names;
-    const char **sorted;
-    size_t n = 0;
+    size_t n = 0, kept = 0;
 
+    assert(!names.overflow);
     for (const char *s = names.data; s < end; s += strlen(s) + 1)
         n++;
-    sorted = mem_array(n, sizeof(*sorted));
     entries = mem_array(n, sizeof(*entries));
     n = 0;
     for (const char *s = names.data; s < end; s += strlen(s) + 1)
-        sorted[n++] = s;
-    qsort(sorted, n, sizeof(*sorted), by_text);
-    for (size_t i = 0; i < n; i++) {
-        if (i == 0 || strcmp(sorted[i - 1], sorted[i]) != 0) {
-            entries[reply.n_entries++] =
-                (struct registry_entry){.key = sorted[i]};
-        }
-    }
+        entries[n++] = (struct registry_entry){.key = s};
+    qsort(entries, n, sizeof(*entries), by_key);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || strcmp(entries[kept - 1].key, entries[i].key) != 0)
+            entries[kept++] = entries[i];
+    assert(kept <= n);
     buf_init(&c->names, NAMES_MAX);
     reply.entries = entries;
+    reply.n_entries = kept;
     etcd_call_answer(c, &reply);
-    mem_free(sorted);
     mem_free(entries);
     buf_close(&names);
 }
@@ -373,6 +348,7 @@ static void on_children(void *arg, const struct etcd_result *result)
                                 .why = "too many children"};
     struct etcd_key before = c->at;
 
+    assert(c->call->type == REGISTRY_CALL_CHILDREN);
     if (!is_answer(c, result))
         return;
     children_add(c, etcd_txn_kvs(result->root, 0));
@@ -380,38 +356,26 @@ static void on_children(void *arg, const struct etcd_result *result)
         etcd_call_failed(c, &large);
     } else if (etcd_txn_more(result->root, 0)) {
         if (!no_progress(c, &before))
-            children_page(c);
+            send_page(c, CHILDREN_PAGE, true, on_children);
     } else {
         children_done(c, result->revision);
     }
-}
-
-static void children_page(struct etcd_call *c)
-{
-    struct etcd_key below, end;
-    struct etcd_range range = {
-        .key = &c->at, .end = &end, .limit = CHILDREN_PAGE, .keys_only = true};
-
-    etcd_key_below(&below, etcd_of(c->call->r)->ns, c->call->key);
-    etcd_key_end(&end, &below);
-    ask_range(c, &range, on_children);
 }
 
 static void start_children(struct etcd_call *c)
 {
     etcd_key_below(&c->at, etcd_of(c->call->r)->ns, c->call->key);
     buf_init(&c->names, NAMES_MAX);
-    children_page(c);
+    send_page(c, CHILDREN_PAGE, true, on_children);
 }
 
 void etcd_read_start(struct etcd_call *c)
 {
+    assert(c->request == NULL);
+    assert(!c->is_member);
     switch (c->call->type) {
     case REGISTRY_CALL_GET:
-        if (c->with == NULL)
-            start_get(c);
-        else
-            start_gets(c);
+        start_gets(c);
         break;
     case REGISTRY_CALL_EXISTS:
         start_exists(c);

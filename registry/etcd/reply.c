@@ -26,56 +26,31 @@ static int digit(unsigned char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* The last four: 1 to 3 bytes; 0: malformed. */
-static size_t decode_last(const unsigned char *in, unsigned char *out)
-{
-    int a = digit(in[0]), b = digit(in[1]), c = digit(in[2]), d = digit(in[3]);
-
-    if (a < 0 || b < 0)
-        return 0;
-    if (in[2] == '=' && in[3] == '=') {
-        out[0] = (unsigned char)(a << 2 | b >> 4);
-        return (b & 15) == 0 ? 1 : 0;
-    }
-    if (c < 0)
-        return 0;
-    out[0] = (unsigned char)(a << 2 | b >> 4);
-    out[1] = (unsigned char)(b << 4 | c >> 2);
-    if (in[3] == '=')
-        return (c & 3) == 0 ? 2 : 0;
-    out[2] = (unsigned char)(c << 6 | d);
-    return d < 0 ? 0 : 3;
-}
-
+/* Every four digits are three bytes, which never stand behind the digits that
+ * they come from. */
 bool etcd_base64_decode(char *text, size_t *len)
 {
-    const unsigned char *in = (const unsigned char *)text;
-    unsigned char *out = (unsigned char *)text, last[3];
-    size_t n = *len, tail;
+    size_t n = *len, padding = 0, out = 0;
+    unsigned bits = 0;
 
     if (n % 4 != 0)
         return false;
-    if (n == 0) {
-        text[0] = '\0';
-        return true;
-    }
-    for (; n > 4; n -= 4, in += 4) {
-        int a = digit(in[0]), b = digit(in[1]), c = digit(in[2]),
-            d = digit(in[3]);
+    for (; padding < 2 && n > 0 && text[n - 1] == '='; n--)
+        padding++;
+    for (size_t i = 0; i < n; i++) {
+        int value = digit((unsigned char)text[i]);
 
-        if ((a | b | c | d) < 0)
+        if (value < 0)
             return false;
-        *out++ = (unsigned char)(a << 2 | b >> 4);
-        *out++ = (unsigned char)(b << 4 | c >> 2);
-        *out++ = (unsigned char)(c << 6 | d);
+        bits = bits << 6 | (unsigned)value;
+        if (i % 4 != 0)
+            text[out++] = (char)(bits >> (6 - 2 * (i % 4)) & 0xff);
+        assert(out <= i);
     }
-    tail = decode_last(in, last);
-    if (tail == 0)
-        return false;
-    memcpy(out, last, tail);
-    out[tail] = '\0';
-    *len = (size_t)(out - (unsigned char *)text) + tail;
-    return true;
+    assert(out == *len / 4 * 3 - padding);
+    text[out] = '\0';
+    *len = out;
+    return (bits & ((1u << 2 * padding) - 1)) == 0; /* what is padded is 0 */
 }
 
 /* --- keys with values ---------------------------------------------------- */
@@ -107,6 +82,7 @@ bool etcd_kv_read(cJSON *item, struct etcd_kv *out)
     out->created = json_u64(item, "create_revision", 0);
     out->modified = json_u64(item, "mod_revision", 0);
     out->lease = json_u64(item, "lease", 0);
+    assert(out->key != NULL && out->value != NULL);
     return out->key_len > 0 && out->modified != 0;
 }
 
@@ -168,19 +144,38 @@ cJSON *etcd_kvs(const cJSON *range)
 
 static const cJSON *response(const cJSON *txn, size_t n, const char *type)
 {
-    const cJSON *item = array_of(txn, "responses");
+    const cJSON *item = cJSON_GetArrayItem(array_of(txn, "responses"), (int)n);
 
-    item = item == NULL ? NULL : item->child;
-    while (item != NULL && n > 0) {
-        item = item->next;
-        n--;
-    }
+    assert(n <= INT32_MAX);
     return cJSON_GetObjectItemCaseSensitive(item, type);
 }
 
 cJSON *etcd_txn_kvs(const cJSON *txn, size_t n)
 {
     return etcd_kvs(response(txn, n, "response_range"));
+}
+
+bool etcd_first_kv(const cJSON *range, struct etcd_kv *out)
+{
+    const cJSON *kvs = etcd_kvs(range);
+
+    memset(out, 0, sizeof(*out));
+    return kvs != NULL && etcd_kv_read(kvs->child, out);
+}
+
+bool etcd_txn_kv(const cJSON *txn, size_t n, struct etcd_kv *out)
+{
+    return etcd_first_kv(response(txn, n, "response_range"), out);
+}
+
+bool etcd_succeeded(const cJSON *txn)
+{
+    return json_bool(txn, "succeeded", false);
+}
+
+size_t etcd_txn_answers(const cJSON *txn)
+{
+    return (size_t)cJSON_GetArraySize(array_of(txn, "responses"));
 }
 
 bool etcd_txn_more(const cJSON *txn, size_t n)
@@ -195,7 +190,7 @@ bool etcd_txn_put(const cJSON *txn, size_t n)
 
 bool etcd_txn_leased(const cJSON *txn, size_t n)
 {
-    return json_bool(response(txn, n, "response_txn"), "succeeded", false);
+    return etcd_succeeded(response(txn, n, "response_txn"));
 }
 
 /* --- refusals ------------------------------------------------------------ */
@@ -231,45 +226,49 @@ static const struct {
 
 enum etcd_verdict etcd_verdict_of(int64_t code, const char *text)
 {
+    static const struct {
+        int64_t code;
+        enum etcd_verdict verdict;
+    } codes[] = {
+        {3, ETCD_MALFORMED},  /* InvalidArgument */
+        {9, ETCD_MALFORMED},  /* FailedPrecondition */
+        {11, ETCD_MALFORMED}, /* OutOfRange: a future revision */
+        /* NotFound: no such path, for no member or lease is asked for */
+        {5, ETCD_NOT_HERE},
+        {12, ETCD_NOT_HERE}, /* Unimplemented: no etcd, or an older one */
+        {7, ETCD_DENIED},
+        {8, ETCD_NO_SPACE},
+        {16, ETCD_TOKEN},
+    };
+
+    assert(text != NULL);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         if (strstr(text, texts[i].text) != NULL)
             return texts[i].verdict;
-    switch (code) {
-    case 3:  /* InvalidArgument */
-    case 9:  /* FailedPrecondition */
-    case 11: /* OutOfRange: a future revision */
-        return ETCD_MALFORMED;
-    case 5:  /* NotFound: no such path, for no member or lease is asked for */
-    case 12: /* Unimplemented: this is no etcd, or an older one */
-        return ETCD_NOT_HERE;
-    case 7:
-        return ETCD_DENIED;
-    case 8:
-        return ETCD_NO_SPACE;
-    case 16:
-        return ETCD_TOKEN;
-    default: /* 14 unavailable, 4 deadline, 1, 2, 13, 15: who knows */
-        return ETCD_BROKEN;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+        if (codes[i].code == code)
+            return codes[i].verdict;
+    return ETCD_BROKEN; /* 14 unavailable, 4 deadline, 1, 2, 13, 15: who knows
+                         */
 }
 
 static int64_t code_of_status(long status)
 {
-    switch (status) {
-    case 400:
-        return 3;
-    case 401:
-        return 16;
-    case 403:
-        return 7;
-    case 404: /* no such path: this is no etcd */
-    case 421: /* the host is not on its list */
-        return 12;
-    case 429:
-        return 8;
-    default:
-        return 14;
-    }
+    static const struct {
+        long status;
+        int64_t code;
+    } codes[] = {
+        {400, 3},  {401, 16}, {403, 7},
+        {429, 8},  {404, 12}, /* no such path:
+                                 this is no etcd */
+        {421, 12},            /* the host is not on its list */
+    };
+
+    assert(status != 0);
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+        if (codes[i].status == status)
+            return codes[i].code;
+    return 14;
 }
 
 /* {"error":"text","code":N}, in a stream {"error":{"grpc_code":N,"message":
@@ -298,6 +297,7 @@ enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
     int64_t code = code_of_status(status);
     cJSON *root = NULL;
 
+    assert(body != NULL);
     if (json_parse(body, len, &root, NULL) == 0 && cJSON_IsObject(root)) {
         code = read_error(root, code, why);
     } else {
@@ -306,31 +306,6 @@ enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
     }
     cJSON_Delete(root);
     return etcd_verdict_of(code, why);
-}
-
-static enum trouble trouble_of(enum etcd_verdict verdict, bool authenticates)
-{
-    switch (verdict) {
-    case ETCD_UNREACHED:
-    case ETCD_BROKEN:
-        return TROUBLE_UNREACHABLE;
-    case ETCD_NOT_HERE:
-        return TROUBLE_NO_QUORUM;
-    case ETCD_TOKEN: /* ours may be too old, which is nothing */
-        return authenticates ? TROUBLE_NONE : TROUBLE_AUTH_DEMANDED;
-    case ETCD_DENIED:
-        return TROUBLE_FORBIDDEN;
-    case ETCD_NO_SPACE:
-        return TROUBLE_THROTTLED;
-    case ETCD_MALFORMED:
-        return TROUBLE_REFUSED;
-    case ETCD_OK:
-    case ETCD_NO_LEASE:
-    case ETCD_COMPACTED:
-    case ETCD_TOO_LARGE:
-        break;
-    }
-    return TROUBLE_NONE;
 }
 
 enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
@@ -351,8 +326,24 @@ enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
         {"no leader", TROUBLE_NO_QUORUM},
         {"etcdserver: request timed out", TROUBLE_NO_QUORUM},
     };
-    enum trouble otherwise = trouble_of(verdict, authenticates);
+    static const enum trouble by_verdict[] = {
+        [ETCD_UNREACHED] = TROUBLE_UNREACHABLE,
+        [ETCD_BROKEN] = TROUBLE_UNREACHABLE,
+        [ETCD_NOT_HERE] = TROUBLE_NO_QUORUM,
+        [ETCD_TOKEN] = TROUBLE_AUTH_DEMANDED,
+        [ETCD_DENIED] = TROUBLE_FORBIDDEN,
+        [ETCD_NO_LEASE] = TROUBLE_NONE,
+        [ETCD_COMPACTED] = TROUBLE_NONE,
+        [ETCD_TOO_LARGE] = TROUBLE_NONE,
+        [ETCD_NO_SPACE] = TROUBLE_THROTTLED,
+        [ETCD_MALFORMED] = TROUBLE_REFUSED,
+    };
+    enum trouble otherwise = by_verdict[verdict];
 
+    assert(verdict > ETCD_OK && verdict <= ETCD_MALFORMED);
+    assert(why != NULL);
+    if (verdict == ETCD_TOKEN && authenticates)
+        return TROUBLE_NONE; /* ours may be too old, which is nothing */
     for (size_t i = 0; otherwise != TROUBLE_NONE && i < ARRAY_LEN(said); i++)
         if (strstr(why, said[i].text) != NULL)
             return said[i].trouble;

@@ -28,31 +28,23 @@
 #include <string.h>
 #include <unistd.h>
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    return value < low ? low : value > high ? high : value;
-}
-
-int64_t etcd_beat_ms(const struct etcd *e)
-{
-    return clamp(e->base.session_timeout_ms / 6, 100, 5000);
-}
-
-int64_t etcd_call_ms(const struct etcd *e)
-{
-    return clamp(e->base.session_timeout_ms / 3, 5000, 10000);
-}
-
-void etcd_lease_body(struct buf *b, uint64_t lease)
-{
-    buf_init(b, ETCD_BODY_MAX);
-    buf_printf(b, "{\"ID\":\"%" PRIu64 "\"}", lease);
-}
-
 /* --- beginning ----------------------------------------------------------- */
 
+/* A lease that we gave up is ended before the next session begins. */
+static void give_up_lease(struct etcd *e)
+{
+    if (e->session.lease != 0)
+        e->session.old_lease = e->session.lease;
+    e->session.lease = 0;
+    e->session.state = ETCD_SESSION_NONE;
+    e->session.due = etcd_now(e);
+}
+
+/* Again, soon: the step to a session did not succeed. */
 static void again(struct etcd *e, const struct etcd_result *result)
 {
+    assert(e->session.request == NULL);
+    assert(e->base.session == 0);
     if (!e->session.failing) {
         e->session.failing = true;
         log_warn("!registry", LOG_S("endpoint", etcd_endpoint(e)),
@@ -67,11 +59,11 @@ static void on_keyed(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
 
-    if (result->verdict != ETCD_OK ||
-        !json_bool(result->root, "succeeded", false)) {
+    assert(e->session.state == ETCD_SESSION_KEYING);
+    assert(e->session.lease != 0);
+    if (result->verdict != ETCD_OK || !etcd_succeeded(result->root)) {
         /* Perhaps it is there, perhaps not: with its lease it goes. */
-        e->session.old_lease = e->session.lease;
-        e->session.lease = 0;
+        give_up_lease(e);
         again(e, result);
         return;
     }
@@ -88,63 +80,56 @@ static void on_keyed(void *arg, const struct etcd_result *result)
     registry_begin(&e->base, e->session.lease, 0, result->revision);
 }
 
+/* Our key's value is the process id, for people. */
+static void put_session_key(const struct etcd *e, struct buf *b)
+{
+    char text[32];
+
+    assert(e->session.lease != 0);
+    (void)snprintf(text, sizeof(text), "%ld", (long)getpid());
+    etcd_put_op_put(b, &e->session.key, text, strlen(text), e->session.lease);
+}
+
 static void make_key(struct etcd *e)
 {
     struct buf body;
-    char text[32];
 
+    assert(e->session.ttl_ms > 0);
     e->session.state = ETCD_SESSION_KEYING;
     etcd_key_set(&e->session.key, e->ns, "/pelorus//session/");
-    (void)snprintf(text, sizeof(text), "%" PRIx64, e->session.lease);
-    etcd_key_add(&e->session.key, text);
-    (void)snprintf(text, sizeof(text), "%ld", (long)getpid());
-    buf_init(&body, ETCD_BODY_MAX);
+    etcd_key_add_lease(&e->session.key, e->session.lease);
     etcd_txn_begin(&body);
     etcd_put_compare(&body, ETCD_CREATE, &e->session.key, NULL, 0);
     etcd_txn_then(&body);
-    etcd_put_op_put(&body, &e->session.key, text, strlen(text),
-                    e->session.lease);
+    put_session_key(e, &body);
     etcd_txn_close(&body);
-    etcd_ask(e, &e->session.ask, "/v3/kv/txn", &body, ETCD_ONCE | ETCD_LINEAR,
-             etcd_call_ms(e), on_keyed, e);
+    etcd_send_txn(e, &e->session.request, &body, ETCD_ONCE, on_keyed, e);
 }
 
 static void on_granted(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
 
-    if (result->verdict == ETCD_OK) {
-        e->session.lease = json_u64(result->root, "ID", 0);
-        e->session.ttl_ms = json_int(result->root, "TTL", 0) * 1000;
-        if (e->session.ttl_ms == 0) { /* a decimal string */
-            e->session.ttl_ms =
-                (int64_t)json_u64(result->root, "TTL", 0) * 1000;
-        }
-        e->session.sent = result->sent;
-    }
-    if (result->verdict != ETCD_OK || e->session.lease == 0 ||
-        e->session.ttl_ms <= 0) {
+    assert(e->session.state == ETCD_SESSION_GRANTING);
+    e->session.sent = result->sent;
+    if (etcd_granted(result, &e->session.lease, &e->session.ttl_ms))
+        make_key(e);
+    else
         again(e, result);
-        return;
-    }
-    make_key(e);
 }
 
 static void grant(struct etcd *e)
 {
-    struct buf body;
-
+    assert(e->session.lease == 0 && e->session.old_lease == 0);
     e->session.state = ETCD_SESSION_GRANTING;
-    buf_init(&body, ETCD_BODY_MAX);
-    buf_printf(&body, "{\"TTL\":\"%" PRId64 "\"}", e->ttl_s);
-    etcd_ask(e, &e->session.ask, "/v3/lease/grant", &body,
-             ETCD_ONCE | ETCD_REPEATABLE, etcd_call_ms(e), on_granted, e);
+    etcd_send_grant(e, &e->session.request, on_granted, e);
 }
 
 static void on_inquired(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
 
+    assert(e->session.state == ETCD_SESSION_INQUIRING);
     if (!etcd_inquiry_answered(e, result)) {
         again(e, result);
         return;
@@ -165,16 +150,17 @@ static void inquire(struct etcd *e)
     e->session.state = ETCD_SESSION_INQUIRING;
     buf_init(&body, ETCD_BODY_MAX);
     etcd_put_inquiry(e, &body);
-    etcd_ask(e, &e->session.ask, "/v3/kv/range", &body,
-             ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR, etcd_call_ms(e),
-             on_inquired, e);
+    etcd_send(e, &e->session.request, "/v3/kv/range", &body,
+              ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR, on_inquired, e);
 }
 
 static void on_ended(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
 
-    if (result->verdict != ETCD_OK && result->verdict != ETCD_NO_LEASE) {
+    assert(e->session.state == ETCD_SESSION_ENDING);
+    assert(e->session.old_lease != 0);
+    if (!etcd_is_revoked(result)) {
         again(e, result);
         return;
     }
@@ -184,46 +170,27 @@ static void on_ended(void *arg, const struct etcd_result *result)
 
 static void begin(struct etcd *e)
 {
-    struct buf body;
-
+    assert(e->session.state == ETCD_SESSION_NONE);
+    assert(e->base.session == 0);
     if (e->session.old_lease == 0) {
         inquire(e);
         return;
     }
     e->session.state = ETCD_SESSION_ENDING;
-    etcd_lease_body(&body, e->session.old_lease);
-    etcd_ask(e, &e->session.ask, "/v3/lease/revoke", &body,
-             ETCD_ONCE | ETCD_REPEATABLE, etcd_call_ms(e), on_ended, e);
+    etcd_send_lease(e, &e->session.request, ETCD_REVOKE, e->session.old_lease,
+                    0, on_ended, e);
 }
 
 /* --- losing it ----------------------------------------------------------- */
 
-void etcd_session_stop(struct etcd *e)
-{
-    (void)etcd_ask_cancel(&e->session.ask);
-}
-
-/* The store answers, so calls under way have an outcome; it is worth waiting
- * for. Nothing new begins. */
-void etcd_session_lost(struct etcd *e, const char *why)
-{
-    if (e->session.state == ETCD_SESSION_LIVE && !etcd_over(e)) {
-        e->session.state = ETCD_SESSION_LOSING;
-        e->session.why = why;
-        e->session.sudden = etcd_now(e) - e->base.answered < e->session.ttl_ms;
-        etcd_session_stop(e);
-    }
-}
-
 static void lose(struct etcd *e, const char *why)
 {
+    assert(e->base.session != 0);
+    assert(e->session.lease != 0);
     log_warn("-session", LOG_U("session", e->session.lease),
              LOG_S("reason", why));
-    etcd_session_stop(e);
-    e->session.old_lease = e->session.lease;
-    e->session.lease = 0;
-    e->session.state = ETCD_SESSION_NONE;
-    e->session.due = etcd_now(e);
+    (void)etcd_request_cancel(&e->session.request);
+    give_up_lease(e);
     e->session.newest_at = 0;
     e->session.inquire = e->base.history != NULL && e->session.modified != 0;
     etcd_watches_stop(e);
@@ -237,14 +204,10 @@ void etcd_session_drop(struct etcd *e, const char *why)
         lose(e, why);
         return;
     }
-    etcd_session_stop(e);
-    if (e->session.lease != 0) {
-        e->session.old_lease = e->session.lease;
-        e->session.lease = 0;
-    }
-    e->session.state = ETCD_SESSION_NONE;
-    e->session.due = etcd_now(e);
+    (void)etcd_request_cancel(&e->session.request);
+    give_up_lease(e);
     e->session.inquire = e->session.inquire && e->session.modified != 0;
+    assert(e->session.lease == 0 && e->session.request == NULL);
 }
 
 /* --- keeping it ---------------------------------------------------------- */
@@ -260,6 +223,8 @@ static void on_verified(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
 
+    assert(e->session.state == ETCD_SESSION_LIVE);
+    assert(e->session.request == NULL);
     if (result->verdict == ETCD_NO_LEASE) {
         etcd_session_lost(e, "its key is gone");
         return;
@@ -273,14 +238,15 @@ static void on_verified(void *arg, const struct etcd_result *result)
     if (result->verdict != ETCD_OK)
         return;
     e->session.no_put = false;
-    if (!json_bool(result->root, "succeeded", false)) {
-        if (etcd_session_stands(e, result) && etcd_newest_stands(e, result))
+    if (!etcd_succeeded(result->root)) {
+        if (etcd_session_key_exists(e, result) &&
+            etcd_newest_is_known(e, result))
             verify(e);
         return;
     }
     if (etcd_txn_put(result->root, 0)) {
         e->session.modified = result->revision;
-        etcd_feeds_canary(e, result->revision);
+        etcd_feeds_expect_canary(e, result->revision);
     }
     if (etcd_renewal_proof(e, &e->session.renewal) == ETCD_PROVEN) {
         mono_ms sent = e->session.renewal.sent;
@@ -296,57 +262,41 @@ static void verify(struct etcd *e)
     struct etcd_range self = {.key = &e->session.key, .keys_only = true};
     struct etcd_range newest = {.key = &e->session.newest, .keys_only = true};
     struct buf body;
-    char text[32];
 
-    buf_init(&body, ETCD_BODY_MAX);
+    assert(e->session.state == ETCD_SESSION_LIVE);
     etcd_txn_begin(&body);
     etcd_put_session_compare(e, &body);
     if (e->session.newest_at != 0)
         etcd_put_compare_since(&body, newest.key, e->session.newest_at);
     etcd_txn_then(&body);
-    if (e->feeds != NULL && !e->session.no_put) {
-        (void)snprintf(text, sizeof(text), "%ld", (long)getpid());
-        etcd_put_op_put(&body, &e->session.key, text, strlen(text),
-                        e->session.lease);
-    } else {
+    if (e->feeds != NULL && !e->session.no_put)
+        put_session_key(e, &body);
+    else
         etcd_put_op_range(&body, &self);
-    }
     etcd_txn_otherwise(&body);
     etcd_put_op_range(&body, &self);
     if (e->session.newest_at != 0)
         etcd_put_op_range(&body, &newest);
     etcd_txn_close(&body);
-    etcd_ask(e, &e->session.ask, "/v3/kv/txn", &body,
-             ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR | ETCD_GUARDED,
-             etcd_beat_ms(e), on_verified, e);
+    etcd_send_txn(e, &e->session.request, &body,
+                  ETCD_ONCE | ETCD_REPEATABLE | ETCD_GUARDED | ETCD_QUICK,
+                  on_verified, e);
 }
 
-static void on_beat(void *arg, const struct etcd_result *result)
+static void on_keepalive(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
+    bool answered = result->verdict == ETCD_OK;
 
-    if (result->verdict == ETCD_OK) {
-        /* Of a lease that is gone the answer has no TTL. */
-        if (json_u64(result->root, "TTL", 0) == 0) {
-            etcd_session_lost(e, "its lease is gone");
-            return;
-        }
-        etcd_renewal_heard(e, &e->session.renewal, result);
-        verify(e);
-    } else if (result->verdict == ETCD_NO_LEASE) {
+    assert(e->session.state == ETCD_SESSION_LIVE);
+    assert(e->session.request == NULL);
+    if (result->verdict == ETCD_NO_LEASE ||
+        (answered && !etcd_renewal_answered(e, &e->session.renewal, result)))
         etcd_session_lost(e, "its lease is gone");
-    } else {
+    else if (answered)
+        verify(e);
+    else
         retry_soon(e);
-    }
-}
-
-static void beat(struct etcd *e)
-{
-    struct buf body;
-
-    etcd_lease_body(&body, e->session.lease);
-    etcd_ask(e, &e->session.ask, "/v3/lease/keepalive", &body,
-             ETCD_ONCE | ETCD_REPEATABLE, etcd_beat_ms(e), on_beat, e);
 }
 
 /* What cannot be answered any more is said before SUSPENDED is. */
@@ -354,6 +304,9 @@ static void deadlines(struct etcd *e)
 {
     int64_t age = etcd_now(e) - e->liveness.answered;
 
+    assert(e->session.state == ETCD_SESSION_LIVE ||
+           e->session.state == ETCD_SESSION_LOSING);
+    assert(e->session.lease == e->base.session);
     if (e->base.state != REGISTRY_SUSPENDED &&
         age >= e->base.session_timeout_ms * 2 / 3) {
         etcd_calls_abort(e, ERR_UNAVAILABLE,
@@ -366,29 +319,23 @@ static void deadlines(struct etcd *e)
         lose(e, e->session.why);
 }
 
-void etcd_session_prove(struct etcd *e)
-{
-    if (e->session.state == ETCD_SESSION_LIVE)
-        e->session.due = etcd_now(e);
-}
-
 void etcd_session_tick(struct etcd *e)
 {
-    const char *strayed = e->strayed;
+    const char *mismatch = e->all_mismatch;
 
-    if (strayed != NULL) {
-        etcd_forget(e);
-        etcd_session_drop(e, strayed);
+    if (mismatch != NULL) {
+        etcd_forget_store(e);
+        etcd_session_drop(e, mismatch);
     }
     if (e->base.session != 0)
         deadlines(e);
-    if (etcd_over(e) || e->session.ask != NULL ||
+    if (etcd_is_closing(e) || e->session.request != NULL ||
         e->session.state == ETCD_SESSION_LOSING || etcd_now(e) < e->session.due)
         return;
     if (e->session.state == ETCD_SESSION_LIVE) {
-        beat(e);
+        etcd_send_lease(e, &e->session.request, ETCD_KEEPALIVE,
+                        e->session.lease, ETCD_QUICK, on_keepalive, e);
     } else {
-        assert(e->session.state == ETCD_SESSION_NONE);
         begin(e);
     }
 }

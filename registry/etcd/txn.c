@@ -33,21 +33,17 @@
 
 #define TRIES_MAX 8
 
-static const struct etcd *backend(const struct etcd_call *c)
-{
-    return etcd_of(c->call->r);
-}
-
 /* The key that an operation is about; false: the lock is not ours any more. */
 static bool key_of(const struct etcd_call *c, const struct registry_op *op,
                    struct etcd_key *out)
 {
     if (op->type == REGISTRY_CHECK_LOCK)
-        return etcd_hold_key(backend(c), op->key, op->version, out);
-    etcd_key_set(out, backend(c)->ns, op->key);
+        return etcd_hold_key(etcd_of(c->call->r), op->key, op->version, out);
+    etcd_key_set(out, etcd_of(c->call->r)->ns, op->key);
     return true;
 }
 
+/* The lease that the key of a put has, 0: persistent. */
 static uint64_t kind_of(const struct etcd_call *c, const struct registry_op *op)
 {
     return op->ephemeral ? c->call->session : 0;
@@ -63,6 +59,7 @@ static uint64_t mark_of(const char *key, uint64_t version)
 
 static uint64_t *place_of(struct etcd *e, uint64_t mark)
 {
+    assert(mark != 0);
     return &e->persistent[(mark >> 8) % ETCD_KNOWN];
 }
 
@@ -70,6 +67,7 @@ void etcd_know_persistent(struct etcd *e, const char *key, uint64_t version)
 {
     uint64_t mark = mark_of(key, version);
 
+    assert(mark != 0);
     *place_of(e, mark) = mark;
 }
 
@@ -84,6 +82,7 @@ static void know_written(struct etcd_call *c, uint64_t revision)
 {
     const struct registry_call *call = c->call;
 
+    assert(call->type == REGISTRY_CALL_TXN);
     for (size_t i = 0; i < call->n_ops; i++) {
         if (call->ops[i].type != REGISTRY_PUT)
             continue;
@@ -100,6 +99,7 @@ static void compare_put(struct etcd_call *c, struct buf *b,
                         const struct registry_op *op,
                         const struct etcd_key *key)
 {
+    assert(op->type == REGISTRY_PUT);
     if (op->expect == REGISTRY_ABSENT ||
         (op->expect == REGISTRY_ANY && c->create)) {
         etcd_put_compare(b, ETCD_CREATE, key, NULL, 0);
@@ -111,8 +111,8 @@ static void compare_put(struct etcd_call *c, struct buf *b,
             return;
     }
     etcd_put_compare(b, ETCD_LEASE, key, NULL, kind_of(c, op));
-    if (op->ephemeral && etcd_is_newest(backend(c), key))
-        etcd_put_compare_since(b, key, backend(c)->session.newest_at);
+    if (op->ephemeral && etcd_is_newest(etcd_of(c->call->r), key->s, key->len))
+        etcd_put_compare_since(b, key, etcd_of(c->call->r)->session.newest_at);
 }
 
 static void compare(struct etcd_call *c, struct buf *b,
@@ -131,8 +131,7 @@ static void compare(struct etcd_call *c, struct buf *b,
         compare_put(c, b, op, key);
         break;
     case REGISTRY_DELETE:
-        etcd_key_below(&below, backend(c)->ns, op->key);
-        etcd_key_end(&end, &below);
+        etcd_key_range(&below, &end, etcd_of(c->call->r)->ns, op->key);
         etcd_put_compare(b, ETCD_MOD, key, NULL, op->version);
         etcd_put_compare(b, ETCD_CREATE, &below, &end, 0);
         break;
@@ -166,8 +165,7 @@ static void look(struct etcd_call *c, struct buf *b,
 
     etcd_put_op_range(b, &self);
     if (op->type == REGISTRY_DELETE) {
-        etcd_key_below(&below, backend(c)->ns, op->key);
-        etcd_key_end(&end, &below);
+        etcd_key_range(&below, &end, etcd_of(c->call->r)->ns, op->key);
         etcd_put_op_range(b, &any);
     } else if (wants_kind(op)) {
         etcd_put_op_leased(b, key, kind_of(c, op));
@@ -193,19 +191,12 @@ static size_t each(struct etcd_call *c, struct buf *b, part_f *part)
 
 /* --- which operation, and why -------------------------------------------- */
 
-/* The first of what a range found. */
-static bool found(const cJSON *root, size_t n, struct etcd_kv *kv)
-{
-    cJSON *kvs = etcd_txn_kvs(root, n);
-
-    memset(kv, 0, sizeof(*kv));
-    return kvs != NULL && kvs->child != NULL && etcd_kv_read(kvs->child, kv);
-}
-
 static enum err_code judge_put(struct etcd_call *c,
                                const struct registry_op *op, bool exists,
                                bool same_kind, const struct etcd_kv *kv)
 {
+    assert(op->type == REGISTRY_PUT);
+    assert(exists || !same_kind);
     switch (op->expect) {
     case REGISTRY_ABSENT:
         return exists ? ERR_CONFLICT : ERR_OK;
@@ -226,13 +217,15 @@ static enum err_code judge(struct etcd_call *c, const struct registry_op *op,
 {
     const cJSON *root = result->root;
     struct etcd_kv kv, child;
-    bool exists = found(root, (*at)++, &kv), parent = false, same_kind = false;
+    bool exists = etcd_txn_kv(root, (*at)++, &kv);
+    bool parent = false, same_kind = false;
 
+    assert(*at > 1); /* the first looks at the session's key */
     if (op->type == REGISTRY_DELETE)
-        parent = found(root, (*at)++, &child);
+        parent = etcd_txn_kv(root, (*at)++, &child);
     else if (wants_kind(op))
         same_kind = etcd_txn_leased(root, (*at)++) && exists;
-    if (exists && etcd_is_newest_lost(etcd_of(c->call->r), &kv, result))
+    if (exists && etcd_newest_went_back(etcd_of(c->call->r), &kv, result))
         return ERR_SESSION_LOST;
     switch (op->type) {
     case REGISTRY_PUT:
@@ -254,16 +247,11 @@ static void answer(struct etcd_call *c, enum err_code code, size_t failed_op,
     struct registry_reply reply = {.failed_op = failed_op,
                                    .revision = revision};
 
-    if (code != ERR_OK)
+    assert((code == ERR_OK) == (why == NULL));
+    if (failed_op != SIZE_MAX)
         (void)err_set(&reply.err, code, "operation %zu: %s", failed_op, why);
-    etcd_call_answer(c, &reply);
-}
-
-static void session_over(struct etcd_call *c)
-{
-    struct registry_reply reply = {.failed_op = SIZE_MAX};
-
-    (void)err_set(&reply.err, ERR_SESSION_LOST, "the session has ended");
+    else if (code != ERR_OK)
+        (void)err_set(&reply.err, code, "%s", why);
     etcd_call_answer(c, &reply);
 }
 
@@ -271,28 +259,22 @@ static void session_over(struct etcd_call *c)
 static bool diagnose(struct etcd_call *c, const struct etcd_result *result)
 {
     const struct registry_call *call = c->call;
-    struct etcd *e = etcd_of(call->r);
-    size_t at = 1; /* behind the session's key */
+    bool live = etcd_session_key_exists(etcd_of(call->r), result);
+    enum err_code code = ERR_OK;
+    size_t at = 1, i; /* behind the session's key */
 
-    if (!etcd_session_stands(e, result)) {
-        session_over(c);
-        return true;
+    assert(c->diagnose);
+    assert(call->n_ops > 0);
+    for (i = 0; i < call->n_ops && live && code == ERR_OK; i++)
+        code = judge(c, &call->ops[i], result, &at);
+    if (!live || code == ERR_SESSION_LOST) {
+        answer(c, ERR_SESSION_LOST, SIZE_MAX, 0, "the session has ended");
+    } else if (code != ERR_OK) {
+        answer(c, code, i - 1, result->revision,
+               code == ERR_NOT_FOUND ? "there is no such key"
+                                     : "it was changed since");
     }
-    for (size_t i = 0; i < call->n_ops; i++) {
-        enum err_code code = judge(c, &call->ops[i], result, &at);
-
-        if (code == ERR_SESSION_LOST) {
-            session_over(c);
-            return true;
-        }
-        if (code != ERR_OK) {
-            answer(c, code, i, result->revision,
-                   code == ERR_NOT_FOUND ? "there is no such key"
-                                         : "it was changed since");
-            return true;
-        }
-    }
-    return false;
+    return !live || code != ERR_OK;
 }
 
 /* --- the way of a txn ---------------------------------------------------- */
@@ -303,13 +285,14 @@ static void on_txn(void *arg, const struct etcd_result *result)
                                .why = "its key changes all the time"};
     struct etcd_call *c = arg;
 
+    assert(c->request == NULL);
     if (result->verdict == ETCD_NO_LEASE)
         etcd_session_lost(etcd_of(c->call->r), "its lease is gone");
     if (result->verdict != ETCD_OK) {
         etcd_call_failed(c, result);
-    } else if (json_bool(result->root, "succeeded", false)) {
+    } else if (etcd_succeeded(result->root)) {
         know_written(c, result->revision);
-        answer(c, ERR_OK, SIZE_MAX, result->revision, "");
+        answer(c, ERR_OK, SIZE_MAX, result->revision, NULL);
     } else if (c->diagnose && diagnose(c, result)) {
         return;
     } else if (++c->tries >= TRIES_MAX) {
@@ -327,8 +310,10 @@ void etcd_txn_start(struct etcd_call *c)
     struct buf body;
     size_t lost;
 
+    assert(c->call->type == REGISTRY_CALL_TXN);
+    assert(c->request == NULL);
+    assert(c->tries < TRIES_MAX);
     c->diagnose = c->diagnose || c->call->n_ops == 1;
-    buf_init(&body, ETCD_BODY_MAX);
     etcd_txn_begin(&body);
     etcd_put_session_compare(e, &body);
     lost = each(c, &body, compare);
@@ -345,8 +330,7 @@ void etcd_txn_start(struct etcd_call *c)
         (void)each(c, &body, look);
     }
     etcd_txn_close(&body);
-    etcd_ask(e, &c->ask, "/v3/kv/txn", &body,
-             ETCD_LINEAR | ETCD_GUARDED |
-                 (c->writes ? 0 : (unsigned)ETCD_REPEATABLE),
-             etcd_call_ms(e), on_txn, c);
+    etcd_send_txn(e, &c->request, &body,
+                  ETCD_GUARDED | (c->writes ? 0 : (unsigned)ETCD_REPEATABLE),
+                  on_txn, c);
 }

@@ -2,15 +2,18 @@
  * watch.c - a watched prefix: list it at one revision, then follow it from
  * the next.
  *
- *   OFF --session--> LISTING --last page--> LISTED (a feed is open)
+ *   session begins -> list, page by page -> follow (a feed is open)
  *                       ^---- compacted, cancelled, every 45 s ----/
  *
  * All pages of a list are read at the revision of the first one, so together
- * they are one snapshot, and the feed begins right behind it. A broken
+ * they are one snapshot, and the feed begins right behind it.
+ *
+ * A lost watch begins again in resume_watch(), whatever was lost: a broken
  * connection goes on where it was; what the server itself ended (compaction,
  * cancelled, nonsense) is listed again, told, and followed from there. And
  * every 45 s all is listed in silence whatever the feed said, because servers
- * up to 3.4.36 lose events in ways that no client can see.
+ * up to 3.4.36 lose events in ways that no client can see. After the end of a
+ * session all begins with etcd_watches_look().
  */
 #include "registry/etcd/etcd_priv.h"
 
@@ -24,19 +27,7 @@
 #define AGAIN_MS    1000
 #define SILENT_COST 20 /* a list takes at most this part of the time */
 
-static void look(struct registry_watch *w, bool tell);
-
-static struct etcd *backend(const struct registry_watch *w)
-{
-    return etcd_of(w->r);
-}
-
-static void prefix_of(const struct registry_watch *w, struct etcd_key *from,
-                      struct etcd_key *to)
-{
-    etcd_key_below(from, backend(w)->ns, w->prefix);
-    etcd_key_end(to, from);
-}
+static void resume_watch(struct registry_watch *w);
 
 /* --- the feed ------------------------------------------------------------ */
 
@@ -46,7 +37,7 @@ static void tell_unfit(struct registry_watch *w, bool gone,
 {
     struct err why;
     size_t n;
-    const char *key = etcd_unfit(kv, backend(w)->ns, &n, &why);
+    const char *key = etcd_unfit(kv, etcd_of(w->r)->ns, &n, &why);
 
     if (key != NULL && gone)
         registry_view_unfit_gone(w, key, n);
@@ -59,7 +50,7 @@ static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
     struct registry_watch *w = arg;
     struct registry_entry entry;
 
-    if (!etcd_entry(kv, backend(w)->ns, &entry)) {
+    if (!etcd_entry(kv, etcd_of(w->r)->ns, &entry)) {
         tell_unfit(w, gone, kv);
         return;
     }
@@ -71,35 +62,28 @@ static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
     }
 }
 
-static void list_later(struct etcd_watch *ew, const struct etcd *e,
-                       int64_t delay_ms)
-{
-    ew->failed = true;
-    ew->due = etcd_now(e) + delay_ms;
-}
-
 static void on_feed_end(void *arg, bool lost, const char *why)
 {
     struct registry_watch *w = arg;
     struct etcd_watch *ew = w->priv;
-    struct etcd *e = backend(w);
+    struct etcd *e = etcd_of(w->r);
 
+    assert(ew->active);
+    assert(!ew->feed.open);
     if (ew->feed.position > ew->position)
         ew->position = ew->feed.position;
     ew->feed_due = etcd_now(e) + e->retry_ms;
     ew->broken = e->sends;
-    if (!lost || etcd_over(e))
+    if (!lost || etcd_is_closing(e))
         return;
     log_info("=etcd-watch", LOG_S("lists", w->prefix), LOG_S("reason", why));
-    if (etcd_now(e) - ew->began > AGAIN_MS) {
-        look(w, true);
-    } else { /* cancelled right after the list: not in a circle */
-        ew->state = ETCD_WATCH_LISTING;
-        ew->tell = true;
-        ew->listed = false;
-        (void)etcd_ask_cancel(&ew->ask);
-        list_later(ew, e, AGAIN_MS);
-    }
+    (void)etcd_request_cancel(&ew->request);
+    ew->tell = true;
+    ew->listed = false;
+    ew->list_due = etcd_now(e);
+    if (etcd_now(e) - ew->began <= AGAIN_MS)
+        ew->list_due += AGAIN_MS; /* right after the list: not in a circle */
+    resume_watch(w);
 }
 
 static void open_feed(struct registry_watch *w)
@@ -107,31 +91,28 @@ static void open_feed(struct registry_watch *w)
     struct etcd_watch *ew = w->priv;
     struct etcd_key from, to;
 
-    prefix_of(w, &from, &to);
+    assert(ew->listed);
+    assert(ew->position > 0);
+    etcd_key_range(&from, &to, etcd_of(w->r)->ns, w->prefix);
     ew->feed.change = on_change;
     ew->feed.end = on_feed_end;
     ew->feed.arg = w;
-    etcd_feed_open(backend(w), &ew->feed, &from, &to, ew->position, true);
-}
-
-/* If it may be. The owner may have ended the watch just now. */
-static void follow(struct registry_watch *w)
-{
-    struct etcd_watch *ew = w->priv;
-    struct etcd *e = backend(w);
-
-    if (w->fn == NULL || !ew->listed || ew->feed.open || etcd_over(e) ||
-        e->session.state != ETCD_SESSION_LIVE || !etcd_may_stream(e))
-        return;
-    if (etcd_may_follow(e, ew->broken))
-        open_feed(w);
-    else
-        etcd_session_prove(e);
+    etcd_feed_open(etcd_of(w->r), &ew->feed, &from, &to, ew->position, true);
+    assert(ew->feed.open);
 }
 
 /* --- the list ------------------------------------------------------------ */
 
-static void next_page(struct registry_watch *w);
+static void send_page(struct registry_watch *w);
+
+/* What was read is given up, and read anew then. */
+static void list_later(struct etcd_watch *ew, const struct etcd *e,
+                       int64_t delay_ms)
+{
+    assert(ew->active);
+    assert(ew->request == NULL);
+    ew->list_due = etcd_now(e) + delay_ms;
+}
 
 /* The owner may end the watch in any of these. `past` is behind the last. */
 static void tell_page(struct registry_watch *w, cJSON *kvs,
@@ -150,7 +131,7 @@ static void tell_page(struct registry_watch *w, cJSON *kvs,
             continue;
         }
         etcd_key_past(past, kv.key, kv.key_len);
-        if (etcd_entry(&kv, backend(w)->ns, &entry))
+        if (etcd_entry(&kv, etcd_of(w->r)->ns, &entry))
             registry_view_listed(w, &entry, ew->begun);
         else
             tell_unfit(w, false, &kv);
@@ -160,19 +141,22 @@ static void tell_page(struct registry_watch *w, cJSON *kvs,
 static void listed(struct registry_watch *w)
 {
     struct etcd_watch *ew = w->priv;
-    struct etcd *e = backend(w);
+    struct etcd *e = etcd_of(w->r);
     int64_t took = etcd_now(e) - ew->began;
     bool told = ew->tell;
 
-    ew->state = ETCD_WATCH_LISTED;
+    assert(ew->active);
+    assert(ew->request == NULL);
     ew->tell = false;
-    ew->due = etcd_now(e) +
-              (took * SILENT_COST > SILENT_MS ? took * SILENT_COST : SILENT_MS);
+    ew->list_due = etcd_now(e);
+    ew->list_due +=
+        took * SILENT_COST > SILENT_MS ? took * SILENT_COST : SILENT_MS;
     if (ew->begun + 1 > ew->position)
         ew->position = ew->begun + 1;
     ew->listed = true;
+    ew->feed_due = 0;
     registry_view_end(w, ew->begun, told);
-    follow(w);
+    resume_watch(w);
 }
 
 static void on_page(void *arg, const struct etcd_result *answer)
@@ -180,13 +164,15 @@ static void on_page(void *arg, const struct etcd_result *answer)
     struct etcd_result found = *answer, *result = &found;
     struct registry_watch *w = arg;
     struct etcd_watch *ew = w->priv;
-    struct etcd *e = backend(w);
+    struct etcd *e = etcd_of(w->r);
     struct etcd_key before = ew->at;
     bool more;
 
+    assert(ew->active);
+    assert(ew->request == NULL);
     if (result->verdict == ETCD_TOO_LARGE && ew->limit > 1) {
         ew->limit /= 2;
-        next_page(w);
+        send_page(w);
         return;
     }
     if (!etcd_guard_held(e, result)) { /* from the beginning, soon */
@@ -196,51 +182,76 @@ static void on_page(void *arg, const struct etcd_result *answer)
     if (ew->begun == 0)
         ew->begun = result->revision;
     tell_page(w, etcd_txn_kvs(result->root, 0), &ew->at);
-    if (w->fn == NULL || etcd_over(e) || ew->state != ETCD_WATCH_LISTING)
+    if (w->fn == NULL || etcd_is_closing(e) || !ew->active)
         return; /* ended by its owner, or the session by a callback */
     more = etcd_txn_more(result->root, 0);
-    if (more && ew->at.len == before.len &&
-        memcmp(ew->at.s, before.s, before.len) == 0)
+    if (more && etcd_key_equal(&ew->at, &before))
         list_later(ew, e, AGAIN_MS); /* a page that we cannot read */
     else if (more)
-        next_page(w);
+        send_page(w);
     else
         listed(w);
 }
 
-static void next_page(struct registry_watch *w)
+static void send_page(struct registry_watch *w)
 {
     struct etcd_watch *ew = w->priv;
     struct etcd_key from, to;
     struct etcd_range range = {
         .key = &ew->at, .end = &to, .limit = ew->limit, .revision = ew->begun};
-    struct etcd *e = backend(w);
+    struct etcd *e = etcd_of(w->r);
     struct buf body;
 
-    prefix_of(w, &from, &to);
-    buf_init(&body, ETCD_BODY_MAX);
+    assert(ew->limit > 0);
+    etcd_key_range(&from, &to, e->ns, w->prefix);
     etcd_put_guarded(e, &body, &range);
-    etcd_ask(e, &ew->ask, "/v3/kv/txn", &body,
-             ETCD_REPEATABLE | ETCD_LINEAR | ETCD_GUARDED, etcd_call_ms(e),
-             on_page, w);
+    etcd_send_txn(e, &ew->request, &body, ETCD_REPEATABLE | ETCD_GUARDED,
+                  on_page, w);
 }
 
-/* From the beginning. A list under way is given up. */
-static void look(struct registry_watch *w, bool tell)
+/* From the beginning. */
+static void begin_list(struct registry_watch *w, bool tell)
 {
     struct etcd_watch *ew = w->priv;
     struct etcd_key to;
 
-    (void)etcd_ask_cancel(&ew->ask);
-    ew->state = ETCD_WATCH_LISTING;
+    assert(ew->request == NULL);
+    assert(w->fn != NULL);
+    ew->active = true;
     ew->tell = ew->tell || tell;
-    ew->failed = false;
     ew->begun = 0;
     ew->limit = PAGE;
-    ew->began = etcd_now(backend(w));
-    prefix_of(w, &ew->at, &to);
+    ew->began = etcd_now(etcd_of(w->r));
+    etcd_key_range(&ew->at, &to, etcd_of(w->r)->ns, w->prefix);
     registry_view_begin(w);
-    next_page(w);
+    send_page(w);
+}
+
+/* --- where a lost watch begins again ------------------------------------- */
+
+/* The only place, whatever was lost: the feed, from where it broke, if the
+ * endpoint has shown since then that it is the store we know; the list, if what
+ * happened meanwhile is history no more, if the last one failed, or in silence
+ * after 45 s. Called at every tick: does what is due. */
+static void resume_watch(struct registry_watch *w)
+{
+    struct etcd_watch *ew = w->priv;
+    struct etcd *e = etcd_of(w->r);
+    mono_ms now = etcd_now(e);
+
+    if (w->fn == NULL || !ew->active || etcd_is_closing(e) ||
+        e->session.state != ETCD_SESSION_LIVE)
+        return;
+    if (ew->listed && !ew->feed.open && now >= ew->feed_due &&
+        etcd_has_token(e)) {
+        if (etcd_is_confirmed(e, ew->broken))
+            open_feed(w);
+        else
+            etcd_session_prove(e);
+    }
+    if (ew->request == NULL && now >= ew->list_due)
+        begin_list(w, false);
+    assert(ew->request != NULL || ew->list_due > now);
 }
 
 /* --- the slots ----------------------------------------------------------- */
@@ -248,7 +259,7 @@ static void look(struct registry_watch *w, bool tell)
 void etcd_watch_begin(struct registry *r, struct registry_watch *w)
 {
     if (registry_vouched(r)) {
-        look(w, true);
+        begin_list(w, true);
     } /* else with the first session */
 }
 
@@ -256,16 +267,17 @@ static void stop(struct registry_watch *w)
 {
     struct etcd_watch *ew = w->priv;
 
-    (void)etcd_ask_cancel(&ew->ask);
+    (void)etcd_request_cancel(&ew->request);
     etcd_feed_close(&ew->feed);
-    ew->state = ETCD_WATCH_OFF;
-    ew->listed = false;
+    ew->active = ew->listed = false;
     ew->position = ew->broken = 0;
+    assert(ew->request == NULL);
+    assert(!ew->feed.open);
 }
 
 void etcd_watch_end(struct registry *r, struct registry_watch *w)
 {
-    (void)r;
+    assert(w->r == r);
     stop(w);
     registry_watch_gone(w);
 }
@@ -274,11 +286,11 @@ void etcd_watches_look(struct etcd *e)
 {
     struct registry_watch *w;
 
+    assert(e->base.session != 0);
     DL_FOREACH(e->base.watches, w)
     {
-        if (w->fn != NULL &&
-            ((struct etcd_watch *)w->priv)->state == ETCD_WATCH_OFF)
-            look(w, true);
+        if (w->fn != NULL && !((struct etcd_watch *)w->priv)->active)
+            begin_list(w, true);
     }
 }
 
@@ -292,29 +304,12 @@ void etcd_watches_stop(struct etcd *e)
     }
 }
 
-static void tick(struct registry_watch *w)
-{
-    struct etcd_watch *ew = w->priv;
-    struct etcd *e = backend(w);
-    mono_ms now = etcd_now(e);
-
-    if (now >= ew->feed_due)
-        follow(w);
-    if (ew->ask == NULL && now >= ew->due &&
-        (ew->state == ETCD_WATCH_LISTED ||
-         (ew->state == ETCD_WATCH_LISTING && ew->failed)))
-        look(w, false);
-}
-
 void etcd_watches_tick(struct etcd *e)
 {
     struct registry_watch *w;
 
-    if (e->session.state != ETCD_SESSION_LIVE)
-        return;
     DL_FOREACH(e->base.watches, w)
     {
-        if (w->fn != NULL)
-            tick(w);
+        resume_watch(w);
     }
 }

@@ -7,12 +7,14 @@
 #include "registry/etcd/wire.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* --- keys ---------------------------------------------------------------- */
 
 static void append(struct etcd_key *k, const char *s, size_t len)
 {
+    assert(k->len < sizeof(k->s));
     assert(len < sizeof(k->s) - k->len);
     memcpy(k->s + k->len, s, len);
     k->len += len;
@@ -22,6 +24,20 @@ static void append(struct etcd_key *k, const char *s, size_t len)
 void etcd_key_add(struct etcd_key *k, const char *text)
 {
     append(k, text, strlen(text));
+}
+
+void etcd_key_add_lease(struct etcd_key *k, uint64_t lease)
+{
+    char text[32];
+
+    assert(lease != 0);
+    (void)snprintf(text, sizeof(text), "%" PRIx64, lease);
+    etcd_key_add(k, text);
+}
+
+bool etcd_key_equal(const struct etcd_key *a, const struct etcd_key *b)
+{
+    return a->len == b->len && memcmp(a->s, b->s, a->len) == 0;
 }
 
 void etcd_key_set(struct etcd_key *k, const char *ns, const char *key)
@@ -37,6 +53,7 @@ void etcd_key_below(struct etcd_key *k, const char *ns, const char *key)
     etcd_key_set(k, ns, key);
     if (key[1] != '\0') /* not the root, which ends with one */
         append(k, "/", 1);
+    assert(k->s[k->len - 1] == '/');
 }
 
 void etcd_key_end(struct etcd_key *end, const struct etcd_key *below)
@@ -46,6 +63,14 @@ void etcd_key_end(struct etcd_key *end, const struct etcd_key *below)
     end->s[end->len - 1] = '/' + 1;
 }
 
+void etcd_key_range(struct etcd_key *below, struct etcd_key *end,
+                    const char *ns, const char *key)
+{
+    etcd_key_below(below, ns, key);
+    etcd_key_end(end, below);
+    assert(below->len == end->len);
+}
+
 void etcd_key_past(struct etcd_key *k, const char *s, size_t len)
 {
     bool fits = len < sizeof(k->s) - 1;
@@ -53,6 +78,7 @@ void etcd_key_past(struct etcd_key *k, const char *s, size_t len)
     k->len = 0;
     append(k, s, fits ? len : sizeof(k->s) - 2);
     append(k, fits ? "" : "\xff", 1);
+    assert(k->len > 0);
 }
 
 /* --- base64 -------------------------------------------------------------- */
@@ -65,51 +91,62 @@ void etcd_put_base64(struct buf *b, const void *data, size_t len)
     char out[1024];
     size_t n = 0;
 
-    while (len >= 3) {
-        out[n++] = digits[in[0] >> 2];
-        out[n++] = digits[(in[0] & 3) << 4 | in[1] >> 4];
-        out[n++] = digits[(in[1] & 15) << 2 | in[2] >> 6];
-        out[n++] = digits[in[2] & 63];
-        in += 3;
-        len -= 3;
+    for (size_t i = 0; i < len; i += 3) {
+        unsigned second = i + 1 < len ? in[i + 1] : 0;
+        unsigned third = i + 2 < len ? in[i + 2] : 0;
+
+        out[n++] = digits[in[i] >> 2];
+        out[n++] = digits[(in[i] & 3u) << 4 | second >> 4];
+        out[n++] = i + 1 < len ? digits[(second & 15u) << 2 | third >> 6] : '=';
+        out[n++] = i + 2 < len ? digits[third & 63u] : '=';
         if (n == sizeof(out)) {
             buf_add(b, out, n);
             n = 0;
         }
     }
-    if (len > 0) {
-        unsigned second = len == 2 ? in[1] : 0;
-
-        out[n++] = digits[in[0] >> 2];
-        out[n++] = digits[(in[0] & 3u) << 4 | second >> 4];
-        out[n++] = len == 2 ? digits[(second & 15u) << 2] : '=';
-        out[n++] = '=';
-    }
+    assert(n < sizeof(out));
     buf_add(b, out, n);
 }
 
 /* --- parts of a request -------------------------------------------------- */
 
-static void comma(struct buf *b)
+static void put_bytes(struct buf *b, const char *name, const char *data,
+                      size_t len)
 {
-    if (b->len > 0 && strchr("[{", b->data[b->len - 1]) == NULL)
-        buf_char(b, ',');
+    json_put_raw(b, name, "\"");
+    etcd_put_base64(b, data, len);
+    buf_char(b, '"');
 }
 
 static void put_key(struct buf *b, const char *name, const struct etcd_key *key)
 {
-    comma(b);
-    buf_char(b, '"');
-    buf_str(b, name);
-    buf_str(b, "\":\"");
-    etcd_put_base64(b, key->s, key->len);
-    buf_char(b, '"');
+    assert(key->len > 0);
+    assert(key->len < sizeof(key->s));
+    put_bytes(b, name, key->s, key->len);
 }
 
 static void put_number(struct buf *b, const char *name, uint64_t value)
 {
-    comma(b);
-    buf_printf(b, "\"%s\":\"%" PRIu64 "\"", name, value);
+    char text[24];
+
+    (void)snprintf(text, sizeof(text), "%" PRIu64, value);
+    json_put_str(b, name, text);
+}
+
+/* `end` NULL: the one key. */
+static void put_keys(struct buf *b, const struct etcd_key *key,
+                     const struct etcd_key *end)
+{
+    put_key(b, "key", key);
+    if (end != NULL)
+        put_key(b, "range_end", end);
+}
+
+static void open_compare(struct buf *b, const char *target, const char *result)
+{
+    json_open(b, NULL, '{');
+    json_put_str(b, "target", target);
+    json_put_str(b, "result", result);
 }
 
 void etcd_put_compare(struct buf *b, enum etcd_target target,
@@ -122,34 +159,26 @@ void etcd_put_compare(struct buf *b, enum etcd_target target,
                                          [ETCD_MOD] = "mod_revision",
                                          [ETCD_LEASE] = "lease"};
 
-    comma(b);
-    buf_str(b, "{\"target\":\"");
-    buf_str(b, names[target]);
-    buf_str(b, "\",\"result\":\"EQUAL\"");
-    put_key(b, "key", key);
-    if (end != NULL)
-        put_key(b, "range_end", end);
+    open_compare(b, names[target], "EQUAL");
+    put_keys(b, key, end);
     put_number(b, fields[target], value);
-    buf_char(b, '}');
+    json_close(b, '}');
 }
 
 void etcd_put_compare_since(struct buf *b, const struct etcd_key *key,
                             uint64_t revision)
 {
     assert(revision > 0);
-    comma(b);
-    buf_str(b, "{\"target\":\"MOD\",\"result\":\"GREATER\"");
+    open_compare(b, "MOD", "GREATER");
     put_key(b, "key", key);
     put_number(b, "mod_revision", revision - 1);
-    buf_char(b, '}');
+    json_close(b, '}');
 }
 
-void etcd_put_range(struct buf *b, const struct etcd_range *range)
+/* With its bracket closed. */
+static void put_range(struct buf *b, const struct etcd_range *range)
 {
-    buf_char(b, '{');
-    put_key(b, "key", range->key);
-    if (range->end != NULL)
-        put_key(b, "range_end", range->end);
+    put_keys(b, range->key, range->end);
     if (range->limit > 0)
         put_number(b, "limit", range->limit);
     if (range->revision > 0)
@@ -157,54 +186,85 @@ void etcd_put_range(struct buf *b, const struct etcd_range *range)
     if (range->created_before > 0)
         put_number(b, "max_create_revision", range->created_before);
     if (range->keys_only)
-        buf_str(b, ",\"keys_only\":true");
-    if (range->newest_first)
-        buf_str(b, ",\"sort_target\":\"CREATE\",\"sort_order\":\"DESCEND\"");
-    buf_char(b, '}');
+        json_put_bool(b, "keys_only", true);
+    if (range->newest_first) {
+        json_put_str(b, "sort_target", "CREATE");
+        json_put_str(b, "sort_order", "DESCEND");
+    }
+    json_close(b, '}');
+}
+
+void etcd_put_range(struct buf *b, const struct etcd_range *range)
+{
+    json_open(b, NULL, '{');
+    put_range(b, range);
+}
+
+/* An operation: its name, and the bracket of what it asks. */
+static void open_op(struct buf *b, const char *name)
+{
+    json_open(b, NULL, '{');
+    json_open(b, name, '{');
+}
+
+static void close_op(struct buf *b)
+{
+    json_close(b, '}');
+    json_close(b, '}');
 }
 
 void etcd_put_op_range(struct buf *b, const struct etcd_range *range)
 {
-    comma(b);
-    buf_str(b, "{\"request_range\":");
-    etcd_put_range(b, range);
-    buf_char(b, '}');
+    open_op(b, "request_range");
+    put_range(b, range);
+    json_close(b, '}');
 }
 
 void etcd_put_op_put(struct buf *b, const struct etcd_key *key,
                      const char *value, size_t value_len, uint64_t lease)
 {
-    comma(b);
-    buf_str(b, "{\"request_put\":{");
+    open_op(b, "request_put");
     put_key(b, "key", key);
-    buf_str(b, ",\"value\":\"");
-    etcd_put_base64(b, value, value_len);
-    buf_char(b, '"');
+    put_bytes(b, "value", value, value_len);
     if (lease != 0)
         put_number(b, "lease", lease);
-    buf_str(b, "}}");
+    close_op(b);
 }
 
 void etcd_put_op_delete(struct buf *b, const struct etcd_key *key)
 {
-    comma(b);
-    buf_str(b, "{\"request_delete_range\":{");
+    open_op(b, "request_delete_range");
     put_key(b, "key", key);
-    buf_str(b, "}}");
+    close_op(b);
 }
 
 void etcd_put_op_leased(struct buf *b, const struct etcd_key *key,
                         uint64_t lease)
 {
-    comma(b);
-    buf_str(b, "{\"request_txn\":");
-    etcd_txn_begin(b);
+    open_op(b, "request_txn");
+    json_open(b, "compare", '[');
     etcd_put_compare(b, ETCD_LEASE, key, NULL, lease);
-    buf_str(b, "]}}");
+    json_close(b, ']');
+    close_op(b);
+}
+
+void etcd_put_watch(struct buf *b, unsigned id, const struct etcd_key *key,
+                    const struct etcd_key *end, uint64_t from)
+{
+    assert(id > 0);
+    buf_str(b, "{\"create_request\":{");
+    put_keys(b, key, end);
+    if (from > 0)
+        put_number(b, "start_revision", from);
+    put_number(b, "watch_id", id);
+    json_put_bool(b, "progress_notify", true);
+    json_put_bool(b, "fragment", true);
+    close_op(b);
 }
 
 void etcd_txn_begin(struct buf *b)
 {
+    buf_init(b, ETCD_BODY_MAX);
     buf_str(b, "{\"compare\":[");
 }
 
@@ -221,17 +281,4 @@ void etcd_txn_otherwise(struct buf *b)
 void etcd_txn_close(struct buf *b)
 {
     buf_str(b, "]}");
-}
-
-void etcd_put_watch(struct buf *b, unsigned id, const struct etcd_key *key,
-                    const struct etcd_key *end, uint64_t from)
-{
-    buf_str(b, "{\"create_request\":{");
-    put_key(b, "key", key);
-    if (end != NULL)
-        put_key(b, "range_end", end);
-    if (from > 0)
-        put_number(b, "start_revision", from);
-    put_number(b, "watch_id", id);
-    buf_str(b, ",\"progress_notify\":true,\"fragment\":true}}");
 }

@@ -17,6 +17,8 @@
 #include "registry/registry.h"
 #include "registry/trouble.h"
 
+#define ETCD_BODY_MAX (8u << 20) /* of a request */
+
 /* namespace (64), key, "/" and a lease in hex, or one byte behind it */
 #define ETCD_KEY_MAX (REGISTRY_KEY_MAX + 96)
 
@@ -33,7 +35,13 @@ void etcd_key_set(struct etcd_key *k, const char *ns, const char *key);
 void etcd_key_below(struct etcd_key *k, const char *ns, const char *key);
 /* "x/" becomes "x0": the first that is below it no more. */
 void etcd_key_end(struct etcd_key *end, const struct etcd_key *below);
+/* All that is below `key`: from `below` to before `end`. */
+void etcd_key_range(struct etcd_key *below, struct etcd_key *end,
+                    const char *ns, const char *key);
 void etcd_key_add(struct etcd_key *k, const char *text);
+/* The lease in hex, as jetcd and etcd's own lock service name keys. */
+void etcd_key_add_lease(struct etcd_key *k, uint64_t lease);
+bool etcd_key_equal(const struct etcd_key *a, const struct etcd_key *b);
 /* The very next key behind one that was read. One that is longer than any of
  * ours takes its neighbours with it. */
 void etcd_key_past(struct etcd_key *k, const char *s, size_t len);
@@ -74,8 +82,8 @@ void etcd_put_op_delete(struct buf *b, const struct etcd_key *key);
  * the txn: from 3.7 on a range that gives keys only gives no leases. */
 void etcd_put_op_leased(struct buf *b, const struct etcd_key *key,
                         uint64_t lease);
-/* Parts of a txn: begin, compares, then, operations, otherwise, operations,
- * close. */
+/* Parts of a txn: begin (of an empty body, which it initialises), compares,
+ * then, operations, otherwise, operations, close. */
 void etcd_txn_begin(struct buf *b);
 void etcd_txn_then(struct buf *b);
 void etcd_txn_otherwise(struct buf *b);
@@ -118,6 +126,14 @@ struct etcd_header etcd_header_read(const cJSON *reply);
  * none. */
 cJSON *etcd_kvs(const cJSON *range);
 cJSON *etcd_txn_kvs(const cJSON *txn, size_t n);
+/* The first of these; false: there is none, and it is all zero. Once for each,
+ * as etcd_kv_read(). */
+bool etcd_first_kv(const cJSON *range, struct etcd_kv *out);
+bool etcd_txn_kv(const cJSON *txn, size_t n, struct etcd_kv *out);
+/* Did all its compares hold? */
+bool etcd_succeeded(const cJSON *txn);
+/* How many operations it answers. */
+size_t etcd_txn_answers(const cJSON *txn);
 /* Had that range more than its limit? */
 bool etcd_txn_more(const cJSON *txn, size_t n);
 /* Did that operation put? */

@@ -83,7 +83,7 @@ static void a_silent_stream_is_found_out_by_the_canary(void **state)
     states.listener = registry_listen(a, told_state, &states);
     seen_start(w, a, &seen, "/w");
     world_until(w, watch_of(&seen)->feed.canary_seen != 0);
-    etcd_transfer_deafen(watch_of(&seen)->feed.transfer);
+    etcd_transfer_pause(watch_of(&seen)->feed.transfer);
     etcd_store_put(w->store, "/w/k", "1");
     began = w->backend->now(w->store);
     world_until(w, etcd_told(&seen, "/w/k", "1"));
@@ -102,10 +102,10 @@ static void an_event_that_never_comes_is_found_by_the_list(void **state)
 
     etcd_store_put(w->store, "/w/goes", "1");
     seen_start(w, a, &seen, "/w");
-    etcd_transfer_deafen(watch_of(&seen)->feed.transfer);
+    etcd_transfer_pause(watch_of(&seen)->feed.transfer);
     etcd_store_put(w->store, "/w/comes", "1");
     etcd_store_delete(w->store, "/w/goes");
-    watch_of(&seen)->due = 0; /* the 45 s are over */
+    watch_of(&seen)->list_due = 0; /* the 45 s are over */
     world_until(w, etcd_told(&seen, "/w/comes", "1"));
     world_until(w, etcd_told(&seen, "/w/goes", NULL));
     assert_int_equal(seen.synced, 1);

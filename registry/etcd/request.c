@@ -1,38 +1,37 @@
 /*
- * ask.c - one question to the store, until it has an answer that means
- * something to whoever asked.
+ * request.c - one request to the store, until it has an answer that means
+ * something to the caller.
  *
- * All questions go to one endpoint. When it fails one (refused connection,
- * "no leader", no answer in time) the next endpoint is taken, once for all who
- * noticed. What is certainly not applied, and what may be applied twice, is
- * asked again there for retry-max-duration, and at least once per endpoint;
- * what may have been applied is answered ETCD_BROKEN at once. A member that
- * does not take requests at all (it has no leader, say) is left at once; when
- * all members were, that is said, and they are asked in turn, more slowly.
+ * All requests go to one endpoint (endpoint.c). When it fails one, what is
+ * certainly not applied, and what may be applied twice, is sent again to the
+ * next for retry-max-duration, and at least once per endpoint; what may have
+ * been applied is answered ETCD_BROKEN at once. A member that does not take
+ * requests at all (it has no leader, say) is left at once; when all members
+ * were, that is said, and they are asked in turn, more slowly.
  *
- * The token is part of the way: questions wait for it, and one that is refused
- * for its token is asked again with a new one. A server keeps its tokens in
- * memory, so after its restart all of them are worth nothing.
+ * Requests wait for the token, and one that is refused for its token is sent
+ * again with a new one. A server keeps its tokens in memory, so after its
+ * restart all of them are worth nothing.
  *
- * What an endpoint says that is astray (trust.c) is never believed: the
- * others are asked at once, and if none knows better the session ends.
+ * An answer of a store that is not the one we know (trust.c) is never
+ * believed: the others are asked at once, and if none knows better the session
+ * ends.
  */
 #include "registry/etcd/etcd_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <utlist.h>
 
-#define PATH_AUTH          "/v3/auth/authenticate"
 #define TOKENS_REFUSED_MAX 2
 
-struct etcd_ask {
+struct etcd_request {
     struct etcd *e;
-    struct etcd_ask *prev, *next;
-    struct etcd_ask **slot;
+    struct etcd_request *prev, *next;
+    struct etcd_request **slot;
     const char *path; /* static */
     struct buf body;
     unsigned flags, tries, tokens_refused;
@@ -40,7 +39,7 @@ struct etcd_ask {
     struct etcd_transfer *transfer; /* NULL: waits */
     bool wants_token;
     uint64_t generation, token_generation;
-    uint64_t floor;               /* the revision known when it was sent */
+    uint64_t known;               /* the revision known when it was sent */
     uint64_t modified, newest_at; /* see etcd_result */
     uint64_t no;                  /* of the try, among all that were sent */
     mono_ms began, sent;
@@ -49,70 +48,29 @@ struct etcd_ask {
     void *arg;
 };
 
-static void start(struct etcd_ask *a);
-
-const char *etcd_endpoint(const struct etcd *e)
-{
-    return e->endpoints[e->generation % e->n_endpoints];
-}
-
-/* So many failures in a row are all of them: one that is alone may lose a
- * connection. */
-static size_t a_round(const struct etcd *e)
-{
-    return e->n_endpoints < 2 ? 2 : e->n_endpoints;
-}
-
-/* What is under way at the old one gets a little more time, in case it was
- * only slow. */
-void etcd_rotate(struct etcd *e, uint64_t generation, const char *why)
-{
-    mono_ms soon = etcd_now(e) + etcd_beat_ms(e);
-    struct etcd_ask *a;
-
-    if (generation != e->generation)
-        return;
-    e->given_up++;
-    if (e->n_endpoints > 1) {
-        if (e->given_up <= e->n_endpoints) {
-            log_info("=etcd", LOG_S("gives_up", etcd_endpoint(e)),
-                     LOG_S("reason", why));
-        }
-        DL_FOREACH(e->asks, a)
-        {
-            if (a->transfer != NULL && a->due > soon)
-                a->due = soon;
-        }
-    }
-    if (e->given_up == a_round(e) && !e->astray) {
-        char text[64];
-
-        log_warn("!etcd", LOG_S("reason", etcd_none(e, text, sizeof(text))),
-                 LOG_S("last", etcd_endpoint(e)), LOG_S("why", why));
-    }
-    e->generation++;
-}
-
-const char *etcd_none(const struct etcd *e, char *out, size_t size)
-{
-    (void)snprintf(out, size, "none of %zu member%s writes", e->n_endpoints,
-                   e->n_endpoints == 1 ? "" : "s");
-    return out;
-}
+static void start(struct etcd_request *a);
 
 /* --- what a keepalive is worth ------------------------------------------- */
 
-void etcd_renewal_heard(const struct etcd *e, struct etcd_renewal *renewal,
-                        const struct etcd_result *result)
+bool etcd_renewal_answered(const struct etcd *e, struct etcd_renewal *renewal,
+                           const struct etcd_result *result)
 {
+    assert(result->verdict == ETCD_OK);
+    assert(result->sent > 0);
+    assert(e->sends > 0);
+    if (json_u64(result->root, "TTL", 0) == 0)
+        return false; /* the answer for a lease that is gone */
     renewal->sent = result->sent;
     renewal->term = result->term;
     renewal->after = e->sends;
+    return true;
 }
 
 enum etcd_proof etcd_renewal_proof(const struct etcd *e,
                                    const struct etcd_renewal *renewal)
 {
+    assert(renewal->after <= e->sends);
+    assert(e->quorum.no <= e->sends);
     if (renewal->sent == 0 || e->quorum.no <= renewal->after)
         return ETCD_UNPROVEN;
     return e->quorum.term > renewal->term ? ETCD_REFUTED : ETCD_PROVEN;
@@ -120,33 +78,38 @@ enum etcd_proof etcd_renewal_proof(const struct etcd *e,
 
 /* --- ending -------------------------------------------------------------- */
 
-static void ask_free(struct etcd_ask *a)
+static void request_free(struct etcd_request *a)
 {
+    assert(*a->slot == a);
+    assert(a->e->requests != NULL);
     etcd_transfer_cancel(&a->transfer);
-    DL_DELETE(a->e->asks, a);
+    DL_DELETE(a->e->requests, a);
     *a->slot = NULL;
     buf_close(&a->body);
     mem_free(a);
 }
 
-bool etcd_ask_cancel(struct etcd_ask **slot)
+bool etcd_request_cancel(struct etcd_request **slot)
 {
-    struct etcd_ask *a = *slot;
+    struct etcd_request *a = *slot;
     bool sent;
 
     if (a == NULL)
         return false;
     sent = a->transfer != NULL && etcd_transfer_sent(a->transfer);
-    ask_free(a);
+    request_free(a);
     return sent;
 }
 
-static void finish(struct etcd_ask *a, const struct etcd_result *result)
+static void finish(struct etcd_request *a, const struct etcd_result *result)
 {
     etcd_result_f *done = a->done;
     void *arg = a->arg;
 
-    ask_free(a);
+    assert(a->transfer == NULL);
+    assert((result->verdict == ETCD_OK) == (result->root != NULL));
+    assert((result->verdict == ETCD_OK) == (result->why == NULL));
+    request_free(a);
     done(arg, result);
 }
 
@@ -158,6 +121,8 @@ static void on_token(void *arg, const struct etcd_result *result)
     const char *token =
         result->verdict == ETCD_OK ? json_str(result->root, "token") : NULL;
 
+    assert(e->user != NULL);
+    assert(e->token == NULL);
     if (token != NULL && token[0] != '\0') {
         e->token = mem_strdup(token);
         e->denied = false;
@@ -185,6 +150,8 @@ static void authenticate(struct etcd *e)
 {
     struct buf body;
 
+    assert(e->user != NULL);
+    assert(e->token == NULL);
     if (e->authenticating != NULL || etcd_now(e) < e->authenticate_at)
         return;
     buf_init(&body, ETCD_BODY_MAX);
@@ -192,20 +159,21 @@ static void authenticate(struct etcd *e)
     json_put_str(&body, "name", e->user);
     json_put_str(&body, "password", e->password == NULL ? "" : e->password);
     json_close(&body, '}');
-    etcd_ask(e, &e->authenticating, PATH_AUTH, &body,
-             ETCD_ONCE | ETCD_NO_TOKEN | ETCD_REPEATABLE, etcd_call_ms(e),
-             on_token, e);
+    etcd_send(e, &e->authenticating, "/v3/auth/authenticate", &body,
+              ETCD_ONCE | ETCD_NO_TOKEN | ETCD_REPEATABLE, on_token, e);
 }
 
 void etcd_token_refused(struct etcd *e, uint64_t generation)
 {
+    assert(generation <= e->token_generation);
     if (generation == e->token_generation) {
         MEM_FREE(e->token);
         e->token_generation++;
+        assert(e->token == NULL);
     }
 }
 
-bool etcd_may_stream(struct etcd *e)
+bool etcd_has_token(struct etcd *e)
 {
     if (e->user == NULL || e->token != NULL)
         return true;
@@ -215,19 +183,28 @@ bool etcd_may_stream(struct etcd *e)
 
 /* --- answers ------------------------------------------------------------- */
 
-/* Nothing was applied, and there is a member that was not asked yet. */
-static bool next_at_once(const struct etcd_ask *a, enum etcd_verdict verdict)
+static int64_t least(int64_t a, int64_t b)
 {
-    return (verdict == ETCD_UNREACHED || verdict == ETCD_NOT_HERE) &&
-           a->tries < a->e->n_endpoints && !etcd_over(a->e);
+    return a < b ? a : b;
 }
 
-static bool may_retry(const struct etcd_ask *a, enum etcd_verdict verdict)
+/* Nothing was applied, and there is a member that was not asked yet. */
+static bool next_at_once(const struct etcd_request *a,
+                         enum etcd_verdict verdict)
+{
+    assert(verdict != ETCD_OK);
+    return (verdict == ETCD_UNREACHED || verdict == ETCD_NOT_HERE) &&
+           a->tries < a->e->n_endpoints && !etcd_is_closing(a->e);
+}
+
+static bool may_retry(const struct etcd_request *a, enum etcd_verdict verdict)
 {
     const struct etcd *e = a->e;
     int64_t age = etcd_now(e) - a->began;
 
-    if ((a->flags & ETCD_ONCE) != 0 || etcd_over(e))
+    assert(age >= 0);
+    assert(a->tries > 0);
+    if ((a->flags & ETCD_ONCE) != 0 || etcd_is_closing(e))
         return false;
     if (verdict == ETCD_BROKEN && (a->flags & ETCD_REPEATABLE) == 0)
         return false;
@@ -236,29 +213,32 @@ static bool may_retry(const struct etcd_ask *a, enum etcd_verdict verdict)
     return age < e->retry_for_ms || a->tries < e->n_endpoints;
 }
 
-static void retry_later(struct etcd_ask *a)
+static void retry_later(struct etcd_request *a)
 {
-    unsigned doublings = a->tries > 10 ? 10 : a->tries - 1;
-    int64_t delay = a->e->retry_ms << doublings;
+    int64_t delay = a->e->retry_ms << (a->tries > 10 ? 10 : a->tries - 1);
 
-    if (delay > a->e->retry_max_ms)
-        delay = a->e->retry_max_ms;
-    a->due = etcd_now(a->e) + delay;
+    assert(a->tries > 0);
+    assert(a->transfer == NULL);
+    a->due = etcd_now(a->e) + least(delay, a->e->retry_max_ms);
+    assert(a->due >= etcd_now(a->e));
 }
 
 /* The try has failed: again, or tell. `a` may be gone afterwards. */
-static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
+static void failed(struct etcd_request *a, enum etcd_verdict verdict,
                    const char *why)
 {
     struct etcd_result result = {.verdict = verdict, .why = why};
-    char none[64 + ETCD_WHY_MAX];
+    char none[64 + ETCD_WHY_MAX], text[64];
     struct etcd *e = a->e;
     const char *endpoint = e->endpoints[a->generation % e->n_endpoints];
 
+    assert(a->transfer == NULL && a->tries > 0);
+    assert(verdict != ETCD_OK && why != NULL);
+    assert(a->generation <= e->generation);
     if (verdict == ETCD_UNREACHED || verdict == ETCD_BROKEN ||
         verdict == ETCD_NOT_HERE) {
-        etcd_rotate(e, a->generation, why);
-        etcd_met(e, verdict, why, endpoint, e->given_up >= a_round(e));
+        etcd_endpoint_failed(e, a->generation, why);
+        etcd_report_trouble(e, verdict, why, endpoint, etcd_all_failed(e));
         if (next_at_once(a, verdict)) {
             start(a);
             return;
@@ -267,19 +247,18 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
             retry_later(a);
             return;
         }
-        if (e->given_up >= a_round(e)) {
-            (void)etcd_none(e, none, sizeof(none));
-            (void)snprintf(none + strlen(none), sizeof(none) - strlen(none),
-                           ": %s", why);
+        if (etcd_all_failed(e)) {
+            (void)snprintf(none, sizeof(none), "%s: %s",
+                           etcd_no_member_text(e, text, sizeof(text)), why);
             result.why = none;
         }
     } else {
-        etcd_met(e, verdict, why, endpoint, false);
+        etcd_report_trouble(e, verdict, why, endpoint, false);
     }
     if (verdict == ETCD_TOKEN && (a->flags & ETCD_NO_TOKEN) == 0 &&
         e->user != NULL) {
         etcd_token_refused(e, a->token_generation);
-        if (++a->tokens_refused <= TOKENS_REFUSED_MAX && !etcd_over(e)) {
+        if (++a->tokens_refused <= TOKENS_REFUSED_MAX && !etcd_is_closing(e)) {
             start(a);
             return;
         }
@@ -293,7 +272,7 @@ static void failed(struct etcd_ask *a, enum etcd_verdict verdict,
 }
 
 /* `root` is what a unary answer is, or a stream's only message holds. */
-static void answered(struct etcd_ask *a, cJSON *root)
+static void answered(struct etcd_request *a, cJSON *root)
 {
     struct etcd_header header = etcd_header_read(root);
     struct etcd_result result = {.verdict = ETCD_OK,
@@ -303,41 +282,43 @@ static void answered(struct etcd_ask *a, cJSON *root)
                                  .sent = a->sent,
                                  .modified = a->modified,
                                  .newest_at = a->newest_at};
+    bool linear = (a->flags & ETCD_LINEAR) != 0;
+    bool repeatable = (a->flags & ETCD_REPEATABLE) != 0;
     struct etcd *e = a->e;
-    const char *astray;
+    const char *mismatch;
 
+    assert(a->transfer == NULL);
+    assert(a->no > 0 && a->no <= e->sends);
     if (!cJSON_IsObject(root) || header.cluster == 0) {
         failed(a, ETCD_BROKEN, "the answer is not etcd's");
         return;
     }
-    astray =
-        etcd_astray(e, &header, (a->flags & ETCD_LINEAR) != 0 ? a->floor : 0,
-                    a->generation);
-    if (astray != NULL) { /* a write is applied, if only there */
-        failed(a,
-               (a->flags & ETCD_REPEATABLE) != 0 ? ETCD_NOT_HERE : ETCD_BROKEN,
-               astray);
+    mismatch =
+        etcd_store_mismatch(e, &header, linear ? a->known : 0, a->generation);
+    if (mismatch != NULL) { /* a write is applied, if only there */
+        failed(a, repeatable ? ETCD_NOT_HERE : ETCD_BROKEN, mismatch);
         return;
     }
-    etcd_saw_revision(e, header.revision);
-    if ((a->flags & ETCD_LINEAR) != 0) {
+    etcd_note_revision(e, header.revision);
+    if (linear) {
         e->quorum.no = a->no;
         e->quorum.term = header.term;
         e->given_up = 0;
-        e->astray = false;
+        e->mismatch = false;
     }
     if ((a->flags & ETCD_GUARDED) != 0 && json_bool(root, "succeeded", false))
-        etcd_trusts(e, a->no, a->generation, header.revision);
+        etcd_endpoint_confirmed(e, a->no, a->generation, header.revision);
     finish(a, &result);
 }
 
 static void on_answer(void *arg, const struct etcd_answer *answer)
 {
-    struct etcd_ask *a = arg;
+    struct etcd_request *a = arg;
     char why[ETCD_WHY_MAX];
     cJSON *root = NULL;
     struct err err;
 
+    assert(a->transfer != NULL);
     a->transfer = NULL;
     if (answer->too_large) {
         failed(a, ETCD_TOO_LARGE, "the answer is too large");
@@ -360,14 +341,9 @@ static void on_answer(void *arg, const struct etcd_answer *answer)
     cJSON_Delete(root);
 }
 
-/* --- asking -------------------------------------------------------------- */
+/* --- sending -------------------------------------------------------------- */
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static void start(struct etcd_ask *a)
+static void start(struct etcd_request *a)
 {
     struct etcd *e = a->e;
     struct etcd_post post = {.endpoint = etcd_endpoint(e),
@@ -379,6 +355,8 @@ static void start(struct etcd_ask *a)
                              .done = on_answer,
                              .arg = a};
 
+    assert(a->transfer == NULL);
+    assert(e->http != NULL);
     a->wants_token =
         e->user != NULL && (a->flags & ETCD_NO_TOKEN) == 0 && e->token == NULL;
     a->due = etcd_now(e) + a->try_ms;
@@ -391,19 +369,23 @@ static void start(struct etcd_ask *a)
     a->tries++;
     a->generation = e->generation;
     a->token_generation = e->token_generation;
-    a->floor = etcd_floor(e);
+    a->known = etcd_known_revision(e);
     a->no = ++e->sends;
     a->sent = etcd_now(e);
     a->transfer = etcd_http_post(e->http, &post);
+    assert(a->transfer != NULL);
+    assert(a->sent > 0);
 }
 
-void etcd_ask(struct etcd *e, struct etcd_ask **slot, const char *path,
-              struct buf *body, unsigned flags, int64_t try_ms,
-              etcd_result_f *done, void *arg)
+void etcd_send(struct etcd *e, struct etcd_request **slot, const char *path,
+               struct buf *body, unsigned flags, etcd_result_f *done, void *arg)
 {
-    struct etcd_ask *a = mem_zalloc(sizeof(*a));
+    struct etcd_request *a = mem_zalloc(sizeof(*a));
 
-    assert(*slot == NULL && done != NULL);
+    assert(*slot == NULL);
+    assert(done != NULL);
+    assert(!e->base.mute);
+    assert((flags & ETCD_GUARDED) == 0 || (flags & ETCD_LINEAR) != 0);
     *slot = a;
     a->e = e;
     a->slot = slot;
@@ -411,22 +393,91 @@ void etcd_ask(struct etcd *e, struct etcd_ask **slot, const char *path,
     a->body = *body;
     *body = (struct buf){.max = body->max};
     a->flags = flags;
-    a->try_ms = try_ms;
+    a->try_ms = (flags & ETCD_QUICK) != 0 ? etcd_beat_ms(e) : etcd_call_ms(e);
     a->done = done;
     a->arg = arg;
     a->began = etcd_now(e);
     a->modified = e->session.modified;
     a->newest_at = e->session.newest_at;
-    DL_APPEND(e->asks, a);
+    DL_APPEND(e->requests, a);
     start(a);
 }
 
-/* One that is due, or waits for a token that is there. */
-static bool tick(struct etcd_ask *a)
+void etcd_send_txn(struct etcd *e, struct etcd_request **slot, struct buf *body,
+                   unsigned flags, etcd_result_f *done, void *arg)
+{
+    etcd_send(e, slot, "/v3/kv/txn", body, flags | ETCD_LINEAR, done, arg);
+}
+
+/* --- leases -------------------------------------------------------------- */
+
+void etcd_send_lease(struct etcd *e, struct etcd_request **slot,
+                     const char *path, uint64_t lease, unsigned flags,
+                     etcd_result_f *done, void *arg)
+{
+    struct buf body;
+
+    assert(lease != 0);
+    buf_init(&body, ETCD_BODY_MAX);
+    buf_printf(&body, "{\"ID\":\"%" PRIu64 "\"}", lease);
+    etcd_send(e, slot, path, &body, ETCD_ONCE | ETCD_REPEATABLE | flags, done,
+              arg);
+}
+
+void etcd_send_grant(struct etcd *e, struct etcd_request **slot,
+                     etcd_result_f *done, void *arg)
+{
+    struct buf body;
+
+    assert(e->ttl_s > 0);
+    buf_init(&body, ETCD_BODY_MAX);
+    buf_printf(&body, "{\"TTL\":\"%" PRId64 "\"}", e->ttl_s);
+    etcd_send(e, slot, "/v3/lease/grant", &body, ETCD_ONCE | ETCD_REPEATABLE,
+              done, arg);
+}
+
+bool etcd_granted(const struct etcd_result *result, uint64_t *lease,
+                  int64_t *ttl_ms)
+{
+    uint64_t ttl_s = json_u64(result->root, "TTL", 0);
+
+    *lease = json_u64(result->root, "ID", 0);
+    *ttl_ms = ttl_s > INT32_MAX ? 0 : (int64_t)ttl_s * 1000;
+    return result->verdict == ETCD_OK && *lease != 0 && *ttl_ms > 0;
+}
+
+bool etcd_is_revoked(const struct etcd_result *result)
+{
+    return result->verdict == ETCD_OK || result->verdict == ETCD_NO_LEASE;
+}
+
+/* --- time ---------------------------------------------------------------- */
+
+int64_t etcd_beat_ms(const struct etcd *e)
+{
+    assert(e->base.session_timeout_ms > 0);
+    return etcd_clamp(e->base.session_timeout_ms / 6, 100, 5000);
+}
+
+int64_t etcd_call_ms(const struct etcd *e)
+{
+    assert(e->base.session_timeout_ms > 0);
+    return etcd_clamp(e->base.session_timeout_ms / 3, 5000, 10000);
+}
+
+/* One that is due, or waits for a token that is there. True: the list may have
+ * changed. What is under way at an endpoint that was given up gets a little
+ * more time, in case it was only slow. */
+static bool tick(struct etcd_request *a)
 {
     struct etcd *e = a->e;
     bool sent;
 
+    assert(*a->slot == a);
+    assert(a->transfer == NULL || !a->wants_token);
+    if (a->transfer != NULL && a->generation != e->generation &&
+        e->n_endpoints > 1)
+        a->due = least(a->due, etcd_now(e) + etcd_beat_ms(e));
     if (a->transfer == NULL && a->wants_token && e->token != NULL) {
         start(a);
         return true;
@@ -451,14 +502,15 @@ static bool tick(struct etcd_ask *a)
 
 /* Callbacks change the list: every walk begins anew. It ends because each of
  * them moves its `due` or is gone. */
-void etcd_asks_tick(struct etcd *e)
+void etcd_requests_tick(struct etcd *e)
 {
-    struct etcd_ask *a;
+    struct etcd_request *a;
 
+    assert(e->http != NULL);
     if (e->user != NULL && e->token == NULL && !e->base.mute)
         authenticate(e);
     do {
-        DL_FOREACH(e->asks, a)
+        DL_FOREACH(e->requests, a)
         {
             if (tick(a))
                 break;
@@ -466,9 +518,9 @@ void etcd_asks_tick(struct etcd *e)
     } while (a != NULL && e->http != NULL);
 }
 
-void etcd_asks_close(struct etcd *e)
+void etcd_requests_close(struct etcd *e)
 {
-    while (e->asks != NULL)
-        ask_free(e->asks);
-    etcd_trouble_close(e);
+    while (e->requests != NULL)
+        request_free(e->requests);
+    assert(e->authenticating == NULL);
 }

@@ -1,0 +1,148 @@
+/*
+ * endpoint.c - which member is asked, and what is wrong there.
+ *
+ * All requests go to one endpoint. When it fails one (refused connection, "no
+ * leader", no answer in time) the next endpoint is taken, once for all who
+ * noticed: the generation counts these steps.
+ *
+ * What members refuse has a name in the registry's troubles (reply.c). One
+ * that hangs up on every request may speak TLS: its port says nothing of it to
+ * a client without, so it is asked once with it. What it answers is shown, and
+ * decides nothing.
+ */
+#include "registry/etcd/etcd_priv.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ASK_EVERY_MS 10000
+#define HTTP         "http://"
+
+const char *etcd_endpoint(const struct etcd *e)
+{
+    assert(e->n_endpoints > 0);
+    return e->endpoints[e->generation % e->n_endpoints];
+}
+
+/* So many failures in a row are all of them. */
+static size_t failures_of_all(const struct etcd *e)
+{
+    return e->n_endpoints < 2 ? 2 : e->n_endpoints;
+}
+
+bool etcd_all_failed(const struct etcd *e)
+{
+    return e->given_up >= failures_of_all(e);
+}
+
+void etcd_endpoint_failed(struct etcd *e, uint64_t generation, const char *why)
+{
+    assert(generation <= e->generation);
+    assert(why != NULL);
+    if (generation != e->generation)
+        return;
+    e->given_up++;
+    if (e->n_endpoints > 1 && e->given_up <= e->n_endpoints) {
+        log_info("=etcd", LOG_S("gives_up", etcd_endpoint(e)),
+                 LOG_S("reason", why));
+    }
+    if (e->given_up == failures_of_all(e) && !e->mismatch) {
+        char text[64];
+
+        log_warn("!etcd",
+                 LOG_S("reason", etcd_no_member_text(e, text, sizeof(text))),
+                 LOG_S("last", etcd_endpoint(e)), LOG_S("why", why));
+    }
+    e->generation++;
+    assert(e->given_up > 0);
+}
+
+const char *etcd_no_member_text(const struct etcd *e, char *out, size_t size)
+{
+    (void)snprintf(out, size, "none of %zu member%s writes", e->n_endpoints,
+                   e->n_endpoints == 1 ? "" : "s");
+    return out;
+}
+
+/* --- does it speak TLS? -------------------------------------------------- */
+
+static void on_answer(void *arg, const struct etcd_answer *answer)
+{
+    struct etcd *e = arg;
+    const char *why = answer->status != 0 ? "" : answer->problem;
+
+    assert(e->trouble.asking != NULL);
+    assert(e->trouble.endpoint != NULL);
+    e->trouble.asking = NULL;
+    e->trouble.tls =
+        answer->status != 0 || strstr(why, "certificate") != NULL ||
+        strstr(why, "alert") != NULL || strstr(why, "verif") != NULL;
+    e->trouble.next = etcd_now(e) + ASK_EVERY_MS;
+}
+
+static void ask(struct etcd *e, const char *endpoint)
+{
+    struct etcd_post post = {.path = "/version",
+                             .body = &e->trouble.body,
+                             .connect_ms = e->connect_ms,
+                             .max_reply = ETCD_REPLY_MAX,
+                             .done = on_answer,
+                             .arg = e};
+
+    if (e->trouble.asking != NULL || etcd_now(e) < e->trouble.next ||
+        etcd_is_closing(e))
+        return;
+    assert(e->http != NULL);
+    mem_free(e->trouble.endpoint);
+    e->trouble.endpoint = mem_printf("https://%s", endpoint + strlen(HTTP));
+    e->trouble.tls = false;
+    post.endpoint = e->trouble.endpoint;
+    buf_reset(&e->trouble.body);
+    e->trouble.body.max = ETCD_BODY_MAX;
+    buf_str(&e->trouble.body, "{}");
+    assert(!e->trouble.body.overflow);
+    e->trouble.asking = etcd_http_post(e->http, &post);
+}
+
+/* Does the port of this one, which just hung up on us, speak TLS? */
+static bool hides_tls(struct etcd *e, const char *endpoint, const char *why)
+{
+    if (strstr(why, "Empty reply") == NULL ||
+        strncmp(endpoint, HTTP, strlen(HTTP)) != 0)
+        return false;
+    ask(e, endpoint);
+    return e->trouble.tls && strcmp(e->trouble.endpoint + strlen("https://"),
+                                    endpoint + strlen(HTTP)) == 0;
+}
+
+void etcd_report_trouble(struct etcd *e, enum etcd_verdict verdict,
+                         const char *why, const char *endpoint, bool all)
+{
+    enum trouble what = etcd_trouble(verdict, why, e->user != NULL);
+    bool of_one = verdict == ETCD_UNREACHED || verdict == ETCD_BROKEN ||
+                  verdict == ETCD_NOT_HERE;
+    char detail[ERR_MSG_MAX];
+
+    assert(verdict != ETCD_OK);
+    assert(endpoint != NULL);
+    if (of_one && e->base.session != 0 && !all)
+        return;
+    if (what == TROUBLE_UNREACHABLE && hides_tls(e, endpoint, why)) {
+        what = TROUBLE_TLS_REQUIRED;
+        why = "the port speaks TLS; write https:// in the endpoint";
+    }
+    (void)snprintf(detail, sizeof(detail), "%s: %.*s", endpoint,
+                   (int)strcspn(why, "\n"), why);
+    registry_met(&e->base, what, detail);
+}
+
+void etcd_trouble_close(struct etcd *e)
+{
+    etcd_transfer_cancel(&e->trouble.asking);
+    MEM_FREE(e->trouble.endpoint);
+    buf_close(&e->trouble.body);
+    assert(e->trouble.asking == NULL);
+}
