@@ -2,8 +2,8 @@
  * etcd_priv.h - the etcd backend's own state, for its files. (Longer than 150
  * lines: it says of every field what it means.)
  *
- * The layers, from below to above. A file calls those above it in this list
- * and none below it (tests/house.sh).
+ * The layers, from below to above. A file calls those that stand before it in
+ * this list, and none behind it; dispatch.c is woken by a timer.
  *
  *   wire.c reply.c stream.c   bytes: written, read, cut into messages. Pure
  *   http.c                    libcurl on the loop
@@ -489,7 +489,7 @@ struct etcd {
     size_t n_requests;                      /* of those running */
     struct registry_timer turn;             /* runs: the queue is looked at */
     loop_f *dispatch;                       /* then; etcd_dispatch_turn */
-    bool gathered; /* in that turn: the gets before it go together */
+    bool gathered; /* in that turn: gets made before it go together */
     uint64_t last_seq;
 
     /* place.c */

@@ -31,10 +31,11 @@ static enum place place_of(const struct registry_hold *hold,
     etcd_key_below(&below, etcd_of(hold->r)->ns, hold->key);
     if (kv->key_len <= below.len) /* the lock's own path */
         return kv->lease != 0 ? PLACE_FOREIGN : PLACE_NONE;
-    name = last = kv->key + below.len;
-    for (const char *c = name; c < kv->key + kv->key_len; c++)
-        last = *c == '/' ? c + 1 : last;
-    len = (size_t)(kv->key + kv->key_len - last);
+    name = kv->key + below.len;
+    len = kv->key_len - below.len;
+    last = memrchr(name, '/', len);
+    last = last == NULL ? name : last + 1;
+    len -= (size_t)(last - name);
     (void)snprintf(lease, sizeof(lease), "%" PRIx64, kv->lease);
     if (kv->lease != 0 && strlen(lease) == len && memcmp(lease, last, len) == 0)
         return last == name ? PLACE_WAITER : PLACE_NONE;

@@ -39,10 +39,10 @@ struct etcd_request {
     struct etcd_transfer *transfer; /* NULL: waits */
     bool wants_token;
     uint64_t generation, token_generation;
-    uint64_t known;               /* the revision known when it was sent */
-    uint64_t modified, newest_at; /* see etcd_result */
-    uint64_t no;                  /* of the try, among all that were sent */
-    mono_ms began, sent;
+    uint64_t known; /* the revision known when it was sent */
+    uint64_t no;    /* of the try, among all that were sent */
+    mono_ms began;
+    struct etcd_result result; /* as far as it is known */
     mono_ms due; /* under way: give up the try; waiting: try again */
     etcd_result_f *done;
     void *arg;
@@ -101,16 +101,26 @@ bool etcd_request_cancel(struct etcd_request **slot)
     return sent;
 }
 
-static void finish(struct etcd_request *a, const struct etcd_result *result)
+static void finish(struct etcd_request *a)
 {
+    struct etcd_result result = a->result;
     etcd_result_f *done = a->done;
     void *arg = a->arg;
 
     assert(a->transfer == NULL);
-    assert((result->verdict == ETCD_OK) == (result->root != NULL));
-    assert((result->verdict == ETCD_OK) == (result->why == NULL));
+    assert((result.verdict == ETCD_OK) == (result.root != NULL));
+    assert((result.verdict == ETCD_OK) == (result.why == NULL));
     request_free(a);
-    done(arg, result);
+    done(arg, &result);
+}
+
+static void give_up(struct etcd_request *a, enum etcd_verdict verdict,
+                    const char *why)
+{
+    assert(verdict != ETCD_OK);
+    a->result.verdict = verdict;
+    a->result.why = why;
+    finish(a);
 }
 
 /* --- the token ----------------------------------------------------------- */
@@ -227,7 +237,6 @@ static void retry_later(struct etcd_request *a)
 static void failed(struct etcd_request *a, enum etcd_verdict verdict,
                    const char *why)
 {
-    struct etcd_result result = {.verdict = verdict, .why = why};
     char none[64 + ETCD_WHY_MAX], text[64];
     struct etcd *e = a->e;
     const char *endpoint = e->endpoints[a->generation % e->n_endpoints];
@@ -250,7 +259,7 @@ static void failed(struct etcd_request *a, enum etcd_verdict verdict,
         if (etcd_all_failed(e)) {
             (void)snprintf(none, sizeof(none), "%s: %s",
                            etcd_no_member_text(e, text, sizeof(text)), why);
-            result.why = none;
+            why = none;
         }
     } else {
         etcd_report_trouble(e, verdict, why, endpoint, false);
@@ -266,22 +275,15 @@ static void failed(struct etcd_request *a, enum etcd_verdict verdict,
     if (verdict == ETCD_TOKEN) {
         /* Without a user there is nothing to try; with one, every token was
          * too old when it was used: not a word about the user. */
-        result.verdict = e->user == NULL ? ETCD_DENIED : ETCD_UNREACHED;
+        verdict = e->user == NULL ? ETCD_DENIED : ETCD_UNREACHED;
     }
-    finish(a, &result);
+    give_up(a, verdict, why);
 }
 
 /* `root` is what a unary answer is, or a stream's only message holds. */
 static void answered(struct etcd_request *a, cJSON *root)
 {
     struct etcd_header header = etcd_header_read(root);
-    struct etcd_result result = {.verdict = ETCD_OK,
-                                 .root = root,
-                                 .revision = header.revision,
-                                 .term = header.term,
-                                 .sent = a->sent,
-                                 .modified = a->modified,
-                                 .newest_at = a->newest_at};
     bool linear = (a->flags & ETCD_LINEAR) != 0;
     bool repeatable = (a->flags & ETCD_REPEATABLE) != 0;
     struct etcd *e = a->e;
@@ -306,9 +308,12 @@ static void answered(struct etcd_request *a, cJSON *root)
         e->given_up = 0;
         e->mismatch = false;
     }
-    if ((a->flags & ETCD_GUARDED) != 0 && json_bool(root, "succeeded", false))
+    if ((a->flags & ETCD_GUARDED) != 0 && etcd_succeeded(root))
         etcd_endpoint_confirmed(e, a->no, a->generation, header.revision);
-    finish(a, &result);
+    a->result.root = root;
+    a->result.revision = header.revision;
+    a->result.term = header.term;
+    finish(a);
 }
 
 static void on_answer(void *arg, const struct etcd_answer *answer)
@@ -371,10 +376,10 @@ static void start(struct etcd_request *a)
     a->token_generation = e->token_generation;
     a->known = etcd_known_revision(e);
     a->no = ++e->sends;
-    a->sent = etcd_now(e);
+    a->result.sent = etcd_now(e);
     a->transfer = etcd_http_post(e->http, &post);
     assert(a->transfer != NULL);
-    assert(a->sent > 0);
+    assert(a->result.sent > 0);
 }
 
 void etcd_send(struct etcd *e, struct etcd_request **slot, const char *path,
@@ -397,8 +402,8 @@ void etcd_send(struct etcd *e, struct etcd_request **slot, const char *path,
     a->done = done;
     a->arg = arg;
     a->began = etcd_now(e);
-    a->modified = e->session.modified;
-    a->newest_at = e->session.newest_at;
+    a->result.modified = e->session.modified;
+    a->result.newest_at = e->session.newest_at;
     DL_APPEND(e->requests, a);
     start(a);
 }
@@ -489,11 +494,8 @@ static bool tick(struct etcd_request *a)
         etcd_transfer_cancel(&a->transfer);
         failed(a, sent ? ETCD_BROKEN : ETCD_UNREACHED, "no answer in time");
     } else if (a->wants_token) {
-        struct etcd_result result = {
-            .verdict = e->denied ? ETCD_DENIED : ETCD_UNREACHED,
-            .why = e->denied ? "the user is refused" : "no token in time"};
-
-        finish(a, &result);
+        give_up(a, e->denied ? ETCD_DENIED : ETCD_UNREACHED,
+                e->denied ? "the user is refused" : "no token in time");
     } else {
         start(a);
     }

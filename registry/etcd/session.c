@@ -61,7 +61,8 @@ static void on_keyed(void *arg, const struct etcd_result *result)
 
     assert(e->session.state == ETCD_SESSION_KEYING);
     assert(e->session.lease != 0);
-    if (result->verdict != ETCD_OK || !etcd_succeeded(result->root)) {
+    if (result->verdict != ETCD_OK || !etcd_succeeded(result->root) ||
+        result->revision == 0) {
         /* Perhaps it is there, perhaps not: with its lease it goes. */
         give_up_lease(e);
         again(e, result);
@@ -112,10 +113,12 @@ static void on_granted(void *arg, const struct etcd_result *result)
 
     assert(e->session.state == ETCD_SESSION_GRANTING);
     e->session.sent = result->sent;
-    if (etcd_granted(result, &e->session.lease, &e->session.ttl_ms))
+    if (etcd_granted(result, &e->session.lease, &e->session.ttl_ms)) {
         make_key(e);
-    else
-        again(e, result);
+        return;
+    }
+    give_up_lease(e);
+    again(e, result);
 }
 
 static void grant(struct etcd *e)

@@ -24,6 +24,8 @@ static void drop_taken(struct etcd_stream *s)
 {
     size_t left = s->buf.len - s->taken;
 
+    assert(s->taken <= s->scanned);
+    assert(s->scanned <= s->buf.len);
     if (s->taken == 0)
         return;
     memmove(s->buf.data, s->buf.data + s->taken, left);
@@ -40,12 +42,10 @@ bool etcd_stream_feed(struct etcd_stream *s, const char *data, size_t len)
     return !s->buf.overflow;
 }
 
+/* The buffer ends with a NUL. */
 static bool blank(const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if (strchr(" \t\r", text[i]) == NULL || text[i] == '\0')
-            return false;
-    return true;
+    return strspn(text, " \t\r") >= len;
 }
 
 bool etcd_stream_next(struct etcd_stream *s, bool ended, const char **text,

@@ -51,31 +51,30 @@ static uint64_t kind_of(const struct etcd_call *c, const struct registry_op *op)
 
 /* --- what is known ------------------------------------------------------- */
 
-/* A number for a key at a version; 0 is nobody's. */
-static uint64_t mark_of(const char *key, uint64_t version)
+/* Where it is noted that a key at a version is persistent, and by which number;
+ * 0 is nobody's. */
+static uint64_t *note_of(struct etcd *e, const char *key, uint64_t version,
+                         uint64_t *mark)
 {
-    return hash_str(key, version) | 1u;
-}
-
-static uint64_t *place_of(struct etcd *e, uint64_t mark)
-{
-    assert(mark != 0);
-    return &e->persistent[(mark >> 8) % ETCD_KNOWN];
+    *mark = hash_str(key, version) | 1u;
+    assert(*mark != 0);
+    return &e->persistent[(*mark >> 8) % ETCD_KNOWN];
 }
 
 void etcd_know_persistent(struct etcd *e, const char *key, uint64_t version)
 {
-    uint64_t mark = mark_of(key, version);
+    uint64_t mark, *note = note_of(e, key, version, &mark);
 
-    assert(mark != 0);
-    *place_of(e, mark) = mark;
+    *note = mark;
 }
 
 static bool is_known(const struct etcd_call *c, const struct registry_op *op)
 {
-    uint64_t mark = mark_of(op->key, op->version);
+    uint64_t mark;
+    const uint64_t *note =
+        note_of(etcd_of(c->call->r), op->key, op->version, &mark);
 
-    return !op->ephemeral && *place_of(etcd_of(c->call->r), mark) == mark;
+    return !op->ephemeral && *note == mark;
 }
 
 static void know_written(struct etcd_call *c, uint64_t revision)
