@@ -10,6 +10,7 @@
  *   endpoint.c                which member is asked, and what is wrong there
  *   trust.c                   is it the store that we know?
  *   request.c                 one request: token, deadline, repeated or not
+ *   lease.c                   a lease: granted, kept alive, revoked
  *   feed.c                    one watch stream
  *   guard.c                   the session's key: what every request compares
  *   call.c                    one call under way, and its answer
@@ -117,7 +118,20 @@ bool etcd_request_cancel(struct etcd_request **slot);
 void etcd_requests_tick(struct etcd *e);
 void etcd_requests_close(struct etcd *e);
 
-/* Leases: one try each. `flags` may add ETCD_QUICK. */
+/* For streams, which are no requests: is there a token, or none needed? False:
+ * one is on its way. */
+bool etcd_has_token(struct etcd *e);
+/* The token that was used is worth nothing. */
+void etcd_token_refused(struct etcd *e, uint64_t generation);
+
+/* How long one try of a session's request may take: two of them fit between a
+ * keepalive and SUSPENDED. And of a call. */
+int64_t etcd_beat_ms(const struct etcd *e);
+int64_t etcd_call_ms(const struct etcd *e);
+
+/* --- lease.c ------------------------------------------------------------- */
+
+/* One try each. `flags` may add ETCD_QUICK. */
 #define ETCD_REVOKE    "/v3/lease/revoke"
 #define ETCD_KEEPALIVE "/v3/lease/keepalive"
 void etcd_send_lease(struct etcd *e, struct etcd_request **slot,
@@ -158,17 +172,6 @@ bool etcd_renewal_answered(const struct etcd *e, struct etcd_renewal *renewal,
                            const struct etcd_result *result);
 enum etcd_proof etcd_renewal_proof(const struct etcd *e,
                                    const struct etcd_renewal *renewal);
-
-/* For streams, which are no requests: is there a token, or none needed? False:
- * one is on its way. */
-bool etcd_has_token(struct etcd *e);
-/* The token that was used is worth nothing. */
-void etcd_token_refused(struct etcd *e, uint64_t generation);
-
-/* How long one try of a session's request may take: two of them fit between a
- * keepalive and SUSPENDED. And of a call. */
-int64_t etcd_beat_ms(const struct etcd *e);
-int64_t etcd_call_ms(const struct etcd *e);
 
 /* --- feed.c: one watch stream -------------------------------------------- */
 

@@ -22,7 +22,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <utlist.h>
 
@@ -49,32 +48,6 @@ struct etcd_request {
 };
 
 static void start(struct etcd_request *a);
-
-/* --- what a keepalive is worth ------------------------------------------- */
-
-bool etcd_renewal_answered(const struct etcd *e, struct etcd_renewal *renewal,
-                           const struct etcd_result *result)
-{
-    assert(result->verdict == ETCD_OK);
-    assert(result->sent > 0);
-    assert(e->sends > 0);
-    if (json_u64(result->root, "TTL", 0) == 0)
-        return false; /* the answer for a lease that is gone */
-    renewal->sent = result->sent;
-    renewal->term = result->term;
-    renewal->after = e->sends;
-    return true;
-}
-
-enum etcd_proof etcd_renewal_proof(const struct etcd *e,
-                                   const struct etcd_renewal *renewal)
-{
-    assert(renewal->after <= e->sends);
-    assert(e->quorum.no <= e->sends);
-    if (renewal->sent == 0 || e->quorum.no <= renewal->after)
-        return ETCD_UNPROVEN;
-    return e->quorum.term > renewal->term ? ETCD_REFUTED : ETCD_PROVEN;
-}
 
 /* --- ending -------------------------------------------------------------- */
 
@@ -412,48 +385,6 @@ void etcd_send_txn(struct etcd *e, struct etcd_request **slot, struct buf *body,
                    unsigned flags, etcd_result_f *done, void *arg)
 {
     etcd_send(e, slot, "/v3/kv/txn", body, flags | ETCD_LINEAR, done, arg);
-}
-
-/* --- leases -------------------------------------------------------------- */
-
-void etcd_send_lease(struct etcd *e, struct etcd_request **slot,
-                     const char *path, uint64_t lease, unsigned flags,
-                     etcd_result_f *done, void *arg)
-{
-    struct buf body;
-
-    assert(lease != 0);
-    buf_init(&body, ETCD_BODY_MAX);
-    buf_printf(&body, "{\"ID\":\"%" PRIu64 "\"}", lease);
-    etcd_send(e, slot, path, &body, ETCD_ONCE | ETCD_REPEATABLE | flags, done,
-              arg);
-}
-
-void etcd_send_grant(struct etcd *e, struct etcd_request **slot,
-                     etcd_result_f *done, void *arg)
-{
-    struct buf body;
-
-    assert(e->ttl_s > 0);
-    buf_init(&body, ETCD_BODY_MAX);
-    buf_printf(&body, "{\"TTL\":\"%" PRId64 "\"}", e->ttl_s);
-    etcd_send(e, slot, "/v3/lease/grant", &body, ETCD_ONCE | ETCD_REPEATABLE,
-              done, arg);
-}
-
-bool etcd_granted(const struct etcd_result *result, uint64_t *lease,
-                  int64_t *ttl_ms)
-{
-    uint64_t ttl_s = json_u64(result->root, "TTL", 0);
-
-    *lease = json_u64(result->root, "ID", 0);
-    *ttl_ms = ttl_s > INT32_MAX ? 0 : (int64_t)ttl_s * 1000;
-    return result->verdict == ETCD_OK && *lease != 0 && *ttl_ms > 0;
-}
-
-bool etcd_is_revoked(const struct etcd_result *result)
-{
-    return result->verdict == ETCD_OK || result->verdict == ETCD_NO_LEASE;
 }
 
 /* --- time ---------------------------------------------------------------- */
