@@ -11,6 +11,7 @@
 
 static bool of_the_past(const struct gate *gate, const struct process *p)
 {
+    assert(gate->n_past <= GATE_PAST_MAX);
     for (size_t i = 0; i < gate->n_past; i++)
         if (process_same(&gate->past[i], p))
             return true;
@@ -20,6 +21,7 @@ static bool of_the_past(const struct gate *gate, const struct process *p)
 bool failover_is_registered(const struct failover_seen *seen,
                             const struct process *p)
 {
+    assert(seen->n_registered <= FAILOVER_PROCESSES_MAX);
     for (size_t i = 0; i < seen->n_registered; i++)
         if (process_same(&seen->registered[i], p))
             return true;
@@ -48,6 +50,7 @@ static bool is_other(const struct failover_seen *seen, const struct process *p)
 const struct process *failover_fresh(const struct failover_seen *seen)
 {
     const struct process *fresh = NULL;
+    assert(seen->n_registered <= FAILOVER_PROCESSES_MAX);
     for (size_t i = 0; i < seen->n_registered; i++) {
         const struct process *p = &seen->registered[i];
         /* a process of the past counts as absent, or two processes that take
@@ -65,6 +68,7 @@ const struct process *failover_fresh(const struct failover_seen *seen)
 static bool comes_late(const struct failover_seen *seen,
                        const struct process *fresh)
 {
+    assert(seen->gate.state != GATE_ABSENT);
     return fresh->startup_time < seen->gate.process.startup_time &&
            !seen->yielded;
 }
@@ -84,6 +88,8 @@ static enum failover_cause begins(const struct failover_seen *seen,
                                   bool ordered, bool force)
 {
     const struct gate *gate = &seen->gate;
+    assert(seen->gate.state != GATE_ABSENT);
+    assert(seen->gate.state != GATE_FENCED);
     if (failover_present(seen)) {
         if (force)
             return CAUSE_FORCED;
@@ -136,6 +142,7 @@ static enum failover_verdict held_or_begun(const struct failover_seen *seen,
                                            enum failover_cause *cause)
 {
     enum failover_cause held = held_back(seen);
+    assert(why != CAUSE_NONE);
     if (held == CAUSE_NONE && seen->unsure && absent(seen) &&
         !seen->gate.left && !ordered)
         return FAILOVER_NOTHING; /* observe, do not act */
@@ -145,6 +152,7 @@ static enum failover_verdict held_or_begun(const struct failover_seen *seen,
 
 static enum failover_verdict decide_fenced(const struct failover_seen *seen)
 {
+    assert(seen->gate.state == GATE_FENCED);
     if (failover_fresh(seen) != NULL)
         return FAILOVER_TO_ADMIT;
     return seen->record != NULL ? FAILOVER_TO_DROP : FAILOVER_TO_LIST;
@@ -155,6 +163,8 @@ static enum failover_verdict decide_quiet(const struct failover_seen *seen,
 {
     const struct gate *gate = &seen->gate;
     bool stands = failover_present(seen);
+    assert(seen->gate.state != GATE_ABSENT);
+    assert(seen->gate.state != GATE_FENCED);
     if (ordered && stands)
         return FAILOVER_ALIVE;
     if (ordered && seen->unknown)
@@ -181,6 +191,7 @@ static bool admits(const struct failover_seen *seen)
 static enum failover_cause departed(const struct failover_seen *seen)
 {
     const struct failover_record *r = seen->record;
+    assert(seen->gate.state != GATE_ABSENT);
     if (!seen->gone.known || !seen->hooked || seen->unknown ||
         (r != NULL && !process_same(&r->process, &seen->gone)))
         return CAUSE_NONE;
@@ -191,6 +202,7 @@ static enum failover_cause departed(const struct failover_seen *seen)
 static enum failover_cause begins_first(const struct failover_seen *seen,
                                         bool ordered, bool force)
 {
+    assert(seen->gate.state == GATE_ABSENT);
     if (force && seen->n_registered > 0)
         return CAUSE_FORCED;
     if (!seen->gone.known || seen->unknown)
@@ -247,6 +259,8 @@ const struct process *failover_subject(const struct failover_seen *seen,
  * it ends with that, but for an identity that will be readable soon. */
 static enum failover_verdict decide_queued(const struct failover_seen *seen)
 {
+    assert(seen->record != NULL);
+    assert(seen->record->phase == FAILOVER_QUEUED);
     return seen->unknown ? FAILOVER_NOTHING : FAILOVER_TO_DROP;
 }
 

@@ -100,6 +100,8 @@ static void tell(struct failover *f, struct failover_effects *fx,
                  enum failover_news news, const char *word)
 {
     struct failover_effect *e = effect_about(f, fx, FAILOVER_DO_TELL);
+    assert(f->has_task);
+    assert(word != NULL);
     e->news = news;
     e->word = word;
 }
@@ -117,6 +119,7 @@ static void answer(struct failover *f, struct failover_effects *fx,
 static void release(struct failover *f, struct failover_effects *fx,
                     mono_ms not_before)
 {
+    assert(f->state != FAILOVER_IDLE);
     effect(fx, FAILOVER_DO_UNLOCK);
     f->state = FAILOVER_IDLE;
     f->locked = false;
@@ -138,6 +141,8 @@ static void give_way(struct failover *f, struct failover_effects *fx,
 
 static bool hold_is_over(const struct failover *f, mono_ms now)
 {
+    assert(f->locked);
+    assert(now >= f->locked_at);
     return now - f->locked_at >= f->config.hold_ms_max;
 }
 
@@ -212,6 +217,8 @@ static int64_t hook_time(const struct failover *f, mono_ms now)
 {
     int64_t left = f->locked_at + f->config.hold_ms_max - HOOK_SAVE_MS - now;
     int64_t half = f->config.hold_ms_max / 2, most = f->config.hook_ms;
+    assert(f->locked);
+    assert(f->config.hook_ms > 0);
     if (left < (most < half ? most : half))
         return 0;
     return left < most ? left : most;
@@ -237,6 +244,7 @@ static void go_on(struct failover *f, struct failover_effects *fx, mono_ms now)
 static void read_again(struct failover *f, struct failover_effects *fx,
                        mono_ms now)
 {
+    assert(f->has_task);
     if (++f->tries > TRIES_MAX) {
         answer(f, fx, FAILOVER_BUSY);
         settle(f, fx, FAILOVER_WAS_CONTENDED, now);
@@ -250,6 +258,8 @@ static void open_gate(struct failover *f, const struct process *p,
 {
     const struct process whom = *p; /* may lie in the gate that changes */
     f->opened = word;
+    assert(word != NULL);
+    assert(f->gate.state != GATE_ABSENT);
     failover_write_open(f, &whom);
     go_write(f, fx, FAILOVER_OPENING, true, false);
 }
@@ -258,6 +268,7 @@ static void open_gate(struct failover *f, const struct process *p,
 
 static void take_seen(struct failover *f, const struct failover_seen *seen)
 {
+    assert(seen->n_registered <= FAILOVER_PROCESSES_MAX);
     f->gate = seen->gate;
     f->session = seen->session;
     f->over = seen->over;
@@ -273,6 +284,8 @@ static void take_seen(struct failover *f, const struct failover_seen *seen)
 static void begin_intent(struct failover *f, const struct failover_event *ev,
                          enum failover_cause cause, struct failover_effects *fx)
 {
+    assert(f->state == FAILOVER_READING);
+    assert(cause != CAUSE_NONE);
     if (f->has_record && f->record.phase == FAILOVER_HELD) {
         /* its own text is written over before this is told */
         enum failover_cause held = failover_cause_of(f->record.cause);
@@ -289,6 +302,8 @@ static void begin_intent(struct failover *f, const struct failover_event *ev,
 static void read_hold(struct failover *f, const struct failover_event *ev,
                       enum failover_cause cause, struct failover_effects *fx)
 {
+    assert(f->state == FAILOVER_READING);
+    assert(cause != CAUSE_NONE);
     if (f->has_record && failover_cause_of(f->record.cause) == cause) {
         answer(f, fx, FAILOVER_ACCEPTED); /* it stands already */
         settle(f, fx, FAILOVER_WAS_HELD, ev->now);
@@ -302,6 +317,7 @@ static void read_hold(struct failover *f, const struct failover_event *ev,
 static void resume(struct failover *f, const struct failover_event *ev,
                    enum failover_verdict verdict, struct failover_effects *fx)
 {
+    assert(verdict == FAILOVER_TO_VERIFY || verdict == FAILOVER_TO_RESUME);
     assert(f->has_record);
     bool ours = f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
     answer(f, fx, ours ? FAILOVER_ACCEPTED : FAILOVER_IS_RUNNING);
@@ -317,6 +333,7 @@ static void resume(struct failover *f, const struct failover_event *ev,
 static void drop(struct failover *f, const struct failover_event *ev,
                  const char *why, struct failover_effects *fx)
 {
+    assert(!failover_phase_final(f->record.phase));
     assert(f->has_record);
     f->record.phase = FAILOVER_ABORTED;
     f->record.finished = ev->wall;
@@ -329,6 +346,7 @@ static void drop_held(struct failover *f, const struct failover_event *ev,
                       struct failover_effects *fx)
 {
     const char *why = "needless";
+    assert(f->has_record);
     if (f->record.phase == FAILOVER_QUEUED)
         why = ev->seen->gate.state == GATE_FENCED   ? "done"
               : ev->seen->n_registered > 0          ? "alive"
@@ -478,6 +496,8 @@ static void failover_verify(struct failover *f, const struct failover_event *ev,
 static void pass_ended(struct failover *f, const struct failover_event *ev,
                        struct failover_effects *fx)
 {
+    assert(!f->more);
+    assert(f->has_task);
     if (f->task.type == FAILOVER_TASK_WAITING) {
         settle(f, fx, f->dirty ? FAILOVER_WAS_ASSIGNED : FAILOVER_WAS_NOTHING,
                ev->now);
@@ -541,6 +561,7 @@ static void failover_listing(struct failover *f,
                              const struct failover_event *ev,
                              struct failover_effects *fx)
 {
+    assert(f->has_task);
     assert(f->state == FAILOVER_LISTING);
     if (ev->code != ERR_OK) {
         give_way(f, fx, ev->now);
@@ -574,6 +595,7 @@ static void failover_moving(struct failover *f, const struct failover_event *ev,
                             struct failover_effects *fx)
 {
     const struct failover_counts *c = ev->counts;
+    assert(!f->has_record || f->record.phase == FAILOVER_MOVING);
     assert(f->state == FAILOVER_MOVING_BATCHES);
     if (f->has_record)
         failover_add_counts(&f->record, c);
@@ -609,6 +631,7 @@ static void failover_saving(struct failover *f, const struct failover_event *ev,
 {
     const struct failover_seen *seen = ev->seen;
     const struct failover_record *now = seen->record;
+    assert(f->record.phase == FAILOVER_MOVING);
     assert(f->has_record);
     if (now == NULL || strcmp(now->id, f->record.id) != 0 ||
         now->phase != FAILOVER_MOVING) {
@@ -632,6 +655,7 @@ static void failover_hook(struct failover *f, const struct failover_event *ev,
                           struct failover_effects *fx)
 {
     struct failover_record *r = &f->record;
+    assert(f->has_record);
     assert(f->state == FAILOVER_HOOK);
     r->hook_exit = ev->hook_exit;
     size_t n = ev->hook_tail != NULL
@@ -647,6 +671,8 @@ static void failover_hook(struct failover *f, const struct failover_event *ev,
 static void written(struct failover *f, const struct failover_event *ev,
                     struct failover_effects *fx)
 {
+    assert(f->has_task);
+    assert(f->locked);
     switch (f->state) {
     case FAILOVER_INTENTING:
         tell(f, fx, FAILOVER_NEWS_INTENT, f->record.cause);
@@ -740,6 +766,8 @@ static void failover_written(struct failover *f,
 static void failover_idle(struct failover *f, const struct failover_event *ev,
                           struct failover_effects *fx)
 {
+    assert(!f->locked);
+    assert(!f->has_task);
     if (!ev->wanted) {
         f->wanted_since = -1;
         return;
@@ -794,6 +822,8 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
 static void failover_read(struct failover *f, const struct failover_event *ev,
                           struct failover_effects *fx)
 {
+    assert(f->has_task);
+    assert(f->locked);
     if (ev->code == ERR_INVALID) { /* a gate or record that nobody can read */
         answer(f, fx, FAILOVER_NOT_READABLE);
         settle(f, fx, FAILOVER_WAS_UNREADABLE, ev->now);

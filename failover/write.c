@@ -48,6 +48,8 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
 static void new_record(struct failover *f, wall_ms wall)
 {
     struct failover_record *r = &f->record;
+    assert(!f->has_record);
+    assert(f->new_id[0] != '\0');
     memset(r, 0, sizeof(*r));
     SAY(r->id, f->new_id);
     r->kind = f->config.kind;
@@ -62,6 +64,8 @@ static void new_record(struct failover *f, wall_ms wall)
 static void note_seen(struct failover *f, const struct failover_seen *seen)
 {
     struct failover_record *r = &f->record;
+    assert(f->has_record);
+    assert(f->locked);
     r->process = *failover_subject(seen, &f->task);
     r->gate_version = f->gate.version;
     r->registry_revision = seen->revision;
@@ -75,6 +79,8 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
                            enum failover_cause cause, wall_ms wall)
 {
     struct gate *gate = &f->gate;
+    assert(cause != CAUSE_NONE);
+    assert(f->locked);
     if (!f->has_record)
         new_record(f, wall);
     struct failover_record *r = &f->record;
@@ -136,6 +142,8 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
 void failover_write_hold(struct failover *f, const struct failover_seen *seen,
                          enum failover_cause cause, wall_ms wall)
 {
+    assert(cause != CAUSE_NONE);
+    assert(f->locked);
     if (!f->has_record) {
         new_record(f, wall);
         SAY(f->record.then,
@@ -155,6 +163,7 @@ void failover_write_open(struct failover *f, const struct process *fresh)
 {
     struct gate *gate = &f->gate;
     const struct process old = gate->process;
+    assert(f->gate.state != GATE_ABSENT);
     if (process_differs(fresh, &old))
         gate_retire(gate, &old);
     gate_unretire(gate, fresh);
@@ -165,6 +174,8 @@ void failover_write_open(struct failover *f, const struct process *fresh)
 void failover_take_over(struct failover *f)
 {
     struct failover_record *r = &f->record;
+    assert(f->has_record);
+    assert(f->locked);
     if (r->fence == f->fence)
         return;
     if (strcmp(r->coordinator, f->config.self) != 0 || r->session != f->session)
@@ -203,6 +214,7 @@ void failover_write_reconcile(struct failover *f, wall_ms wall)
 static void add_target(struct failover_record *r,
                        const struct failover_target *t)
 {
+    assert(r->n_targets <= FAILOVER_TARGETS_MAX);
     for (size_t i = 0; i < r->n_targets; i++) {
         if (strcmp(r->targets[i].address, t->address) == 0) {
             r->targets[i].items += t->items;
@@ -216,6 +228,7 @@ static void add_target(struct failover_record *r,
 void failover_add_counts(struct failover_record *r,
                          const struct failover_counts *c)
 {
+    assert(c->n_targets <= FAILOVER_TARGETS_MAX);
     r->moved += c->moved;
     r->held += c->held;
     r->dropped += c->dropped;

@@ -16,6 +16,7 @@
 
 void engine_batch_free(struct batch *b)
 {
+    assert(b->n_ops <= b->cap);
     for (size_t i = 0; i < b->cap; i++)
         mem_free(b->values[i]);
     mem_free(b->ops);
@@ -31,6 +32,7 @@ struct batch *engine_batch_new(struct move_pass *pass, size_t n_items)
 {
     struct batch *b = mem_zalloc(sizeof(*b));
     size_t all = 1 + n_items * (OPS_PER_ITEM + 1);
+    assert(n_items > 0);
     b->pass = pass;
     b->cap = all < pass->ops_max ? all : pass->ops_max;
     b->ops = mem_zalloc(b->cap * sizeof(*b->ops));
@@ -105,6 +107,8 @@ static bool has_target(const struct batch *b, const struct target *t)
 static void add_gate(struct batch *b, struct target *t)
 {
     enum node_kind kind = b->pass->e->c.kind;
+    assert(t->state == TARGET_OPEN);
+    assert(t->gate.version != 0);
     if (planted(PLANTED_NO_GATE_CHECK))
         return;
     struct registry_op *op = engine_batch_op(b, REGISTRY_CHECK, NULL, t);
@@ -122,6 +126,8 @@ static void add_marker(struct batch *b, struct item *it,
     struct marker m;
     struct buf value;
     bool finished = after->state == WORK_DROPPED;
+    assert(it->state == ITEM_PLANNED);
+    assert(it->marker.version != 0);
     if (!finished)
         work_marker_of(&m, after);
     bool same = !finished && strcmp(m.address, from) == 0;

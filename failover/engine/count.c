@@ -36,6 +36,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
 void engine_counter_page(struct counter *c, struct engine *e,
                          const char *failover, pass_done_f *done, void *arg)
 {
+    assert(done != NULL);
+    assert(failover[0] != '\0');
     if (c->next == NULL || strcmp(c->failover, failover) != 0) {
         engine_counter_close(c);
         (void)snprintf(c->failover, sizeof(c->failover), "%s", failover);

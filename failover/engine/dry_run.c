@@ -58,6 +58,7 @@ static void tell_item(struct dry_run *s, const struct work_item *w,
                       enum plan_action action)
 {
     size_t at = SIZE_MAX;
+    assert(s->n_items <= s->cap);
     s->n_all++;
     if (action == PLAN_MOVE)
         at = failover_plan_pick(s->candidates, s->n_candidates);

@@ -34,6 +34,7 @@ void engine_tell(struct engine *e, enum engine_event_type type,
         .n = n,
         .fence = e->lock != NULL ? registry_lock_fence(e->lock) : 0,
     };
+    assert(failover != NULL);
     if (e->c.event != NULL)
         e->c.event(e->c.event_arg, &ev);
 }
@@ -90,6 +91,7 @@ static void on_read(void *arg, enum err_code code)
 {
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_READ);
+    assert(failover_task(e->f) != NULL);
     ev.code = code;
     ev.seen = &e->reader.seen;
     engine_feed(e, ev);
@@ -115,6 +117,8 @@ static bool knows_record(struct engine *e)
 
 static void do_read(struct engine *e, bool afresh)
 {
+    assert(failover_task(e->f) != NULL);
+    assert(e->lock != NULL);
     if (!afresh && knows_record(e)) {
         on_read(e, ERR_OK);
         return;
@@ -136,6 +140,7 @@ static void on_written(void *arg, const struct registry_reply *reply)
 {
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_WRITTEN);
+    assert(e->lock != NULL);
     ev.code = reply->err.code;
     ev.wanted = ev.code == ERR_OK && failover_state(e->f) == FAILOVER_CLOSING &&
                 engine_queue_stays(e, e->reader.address, failover_gate(e->f));
@@ -157,6 +162,7 @@ static size_t write_ops(struct engine *e, const struct failover_effect *fx,
                         struct buf *record)
 {
     size_t n = 1;
+    assert(fx->gate != NULL || fx->record != NULL);
     ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = e->lock};
     if (fx->gate != NULL) {
         gate_write(gate, fx->gate);
@@ -215,6 +221,7 @@ static void on_listed(void *arg, enum err_code code)
 {
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_LISTED);
+    assert(failover_state(e->f) == FAILOVER_LISTING);
     ev.code = code;
     for (size_t i = 0; i < e->pass.n_items; i++)
         ev.n += e->pass.items[i].state == ITEM_READ;
@@ -228,6 +235,7 @@ static void on_moved(void *arg, enum err_code code)
     struct failover_event ev = engine_event_of(e, FAILOVER_MOVED);
     const struct failover_counts *c = &e->pass.counts;
     size_t n = (size_t)c->moved + c->held + c->dropped + c->waiting;
+    assert(failover_state(e->f) == FAILOVER_MOVING_BATCHES);
     ev.code = code;
     ev.counts = c;
     if (n > 0)
@@ -239,6 +247,7 @@ static void on_counted(void *arg, enum err_code code)
 {
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_COUNTED);
+    assert(failover_state(e->f) == FAILOVER_COUNTING);
     ev.code = code;
     ev.counts = &e->counter.counts;
     ev.more = e->counter.next != NULL;
@@ -275,6 +284,7 @@ static bool goes_on_where_cut(struct engine *e, const char *address)
 
 static void keep_cut_off(struct engine *e)
 {
+    assert(e->pass.next != NULL);
     MEM_FREE(e->cut_off.next);
     e->cut_off.next = e->pass.next;
     e->pass.next = NULL;
@@ -285,6 +295,7 @@ static void keep_cut_off(struct engine *e)
 static void do_list(struct engine *e, bool afresh)
 {
     const struct failover_task *task = failover_task(e->f);
+    assert(failover_task(e->f) != NULL);
     memcpy(e->pass.address, task->address, sizeof(e->pass.address));
     e->pass.gate = *failover_gate(e->f);
     if (afresh && goes_on_where_cut(e, task->address))
@@ -297,6 +308,7 @@ static void on_collected(void *arg, const struct err *err, size_t items,
 {
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_COLLECTED);
+    assert(failover_state(e->f) == FAILOVER_COLLECTING);
     ev.code = err->code;
     if (items + failovers > 0) {
         log_debug("-collected", LOG_U("items", items),
@@ -311,6 +323,8 @@ static void on_matched(void *arg, struct dry_run *s)
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_PLANNED);
     struct order *o = e->current;
+    assert(failover_state(e->f) == FAILOVER_PLANNING);
+    assert(s == e->matching);
     ev.code = s->err.code;
     const char *match = o != NULL ? o->if_match : e->queued_match;
     ev.same = match != NULL && strcmp(match, s->etag) == 0;
@@ -328,6 +342,7 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
     bool unproven = exit_code < 0;
     struct failover_event ev =
         engine_event_of(e, unproven ? FAILOVER_LOST : FAILOVER_HOOKED);
+    assert(failover_state(e->f) == FAILOVER_HOOK);
     /* ended for its lock, which we may still have: it did not run */
     ev.code = unproven ? ERR_SESSION_LOST : ERR_OK;
     ev.hook_exit = exit_code;
@@ -338,6 +353,7 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
 static void do_next(struct engine *e)
 {
     struct failover_event ev = engine_event_of(e, FAILOVER_NEXT);
+    assert(e->lock != NULL);
     if (engine_queue_next(e, &e->task))
         ev.task = &e->task;
     engine_feed(e, ev);

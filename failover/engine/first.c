@@ -42,6 +42,8 @@ static void put(struct engine *e, const struct node *n)
         planted(PLANTED_FIRST_BLIND) ? REGISTRY_ANY : REGISTRY_ABSENT;
     char key[REGISTRY_KEY_MAX + 1];
     struct buf value;
+    assert(n->process.known);
+    assert(e->first.outstanding < FIRST_AT_A_TIME);
     buf_init(&value, REGISTRY_VALUE_MAX);
     gate_write(&value, &gate);
     e->first.outstanding++;

@@ -68,6 +68,8 @@ static void target_create(struct move_pass *pass, struct target *t,
         {.type = REGISTRY_CHECK_LOCK, .lock = pass->lock},
         {.type = REGISTRY_PUT, .expect = REGISTRY_ABSENT},
     };
+    assert(p->known);
+    assert(t->state == TARGET_CLOSED);
     buf_init(&value, REGISTRY_VALUE_MAX);
     gate_write(&value, &gate);
     ops[1].key = gate_key(pass->e->c.kind, t->address, key, sizeof(key));
@@ -185,6 +187,8 @@ static struct target *find_target(struct move_pass *pass, struct item *it)
 static void plan_item(struct move_pass *pass, struct item *it)
 {
     struct plan_rules rules;
+    assert(it->state == ITEM_READ);
+    assert(it->loaded);
     engine_pass_rules(pass, &rules);
     if (!work_epoch_left(it->work.epoch, pass->floor)) {
         log_error("!no-epoch-left", LOG_S("id", it->work.id),
@@ -256,6 +260,7 @@ static void applied(struct batch *b)
     struct move_pass *pass = b->pass;
     struct work_item after;
     struct plan_rules rules;
+    assert(b->n_items > 0);
     engine_pass_rules(pass, &rules);
     for (size_t i = 0; i < b->n_items; i++) {
         struct item *it = b->items[i];
@@ -273,6 +278,7 @@ static void applied(struct batch *b)
 static void conflicted(struct batch *b, size_t op)
 {
     struct move_pass *pass = b->pass;
+    assert(b->n_items > 0);
     back_to(b, ITEM_PLANNED, false);
     if (op >= b->n_ops) { /* not told which one: all of them */
         back_to(b, ITEM_UNREAD, false);
@@ -293,6 +299,7 @@ static void conflicted(struct batch *b, size_t op)
 static void too_large(struct batch *b)
 {
     struct move_pass *pass = b->pass;
+    assert(b->n_items > 0);
     back_to(b, ITEM_PLANNED, false);
     if (b->n_items > 1) {
         pass->bytes_max = b->bytes / 2;
@@ -363,6 +370,8 @@ static bool ready(struct move_pass *pass, struct item *it)
 static void send_batch(struct move_pass *pass, struct batch *b)
 {
     size_t slot = 0;
+    assert(b->n_items > 0);
+    assert(pass->n_batches < ENGINE_BATCHES);
     while (pass->batches[slot] != NULL)
         slot++;
     assert(slot < ENGINE_BATCHES);
@@ -378,6 +387,7 @@ static void send_batch(struct move_pass *pass, struct batch *b)
 static bool send_one(struct move_pass *pass, size_t *from)
 {
     size_t n = 0;
+    assert(*from <= pass->n_items);
     for (size_t i = *from; i < pass->n_items; i++)
         n += ready(pass, &pass->items[i]);
     if (n == 0)
@@ -406,6 +416,7 @@ static bool send_one(struct move_pass *pass, size_t *from)
 static void send_batches(struct move_pass *pass)
 {
     size_t from = 0;
+    assert(pass->n_batches <= ENGINE_BATCHES);
     /* while targets or items are being read a batch would be a small one */
     if (pass->n_busy + pass->reading > 0 ||
         !engine_is_fresh(pass->e, pass->e->c.clock->mono, pass->session))
@@ -474,6 +485,8 @@ static bool all_settled(const struct move_pass *pass)
 
 static void finish(struct move_pass *pass)
 {
+    assert(pass->reading == 0);
+    assert(pass->done != NULL);
     assert(pass->moving && pass->n_batches == 0);
     assert(pass->n_busy == 0);
     pass->moving = false;
@@ -483,6 +496,7 @@ static void finish(struct move_pass *pass)
 /* Whatever can be done now. */
 static void advance(struct move_pass *pass)
 {
+    assert(pass->err.code == ERR_OK);
     for (size_t i = 0; i < pass->n_items && pass->reading < ENGINE_READS_MAX;
          i++)
         if (pass->items[i].state == ITEM_UNREAD)
@@ -524,6 +538,8 @@ static void sift_targets(struct move_pass *pass)
 {
     bool room = HASH_COUNT(pass->targets) + ENGINE_PAGE <= ENGINE_TARGETS;
     struct target *t, *next;
+    assert(pass->n_busy == 0);
+    assert(pass->n_batches == 0);
     HASH_ITER(hh, pass->targets, t, next)
     {
         const struct process *p = target_process(pass, t);
@@ -537,6 +553,8 @@ static void sift_targets(struct move_pass *pass)
 void engine_pass_move(struct move_pass *pass, const struct registry_lock *lock,
                       pass_done_f *done, void *arg)
 {
+    assert(done != NULL);
+    assert(pass->reading == 0);
     assert(lock != NULL);
     assert(!pass->moving && pass->n_batches == 0);
     pass->moving = true;

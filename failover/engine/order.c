@@ -53,6 +53,7 @@ static const char *action_of(const struct dry_run_item *it)
 static struct engine_plan_item *plan_items(const struct dry_run *s)
 {
     struct engine_plan_item *list = mem_array(s->n_items + 1, sizeof(*list));
+    assert(s->n_items <= ENGINE_PLAN_MAX);
     for (size_t i = 0; i < s->n_items; i++) {
         const struct dry_run_item *it = &s->items[i];
         bool moves = it->action == PLAN_MOVE || it->action == PLAN_HEIR;
@@ -77,6 +78,7 @@ static void order_queued(struct engine *e, struct order *o,
                          const char *failover)
 {
     struct engine_reply reply = {.failover = failover, .queued = true};
+    assert(failover[0] != '\0');
     reply.waits = engine_waits_for(e, &reply.wait);
     engine_reply_f *done = o->done;
     void *arg = o->arg;
@@ -97,6 +99,7 @@ void engine_order_answer(struct engine *e, struct order *o,
 {
     struct engine_reply reply = {.held = held != NULL, .cause = held};
     struct engine_plan_item *items = NULL;
+    assert(o->done != NULL);
     if (answer == FAILOVER_NO_REGISTRY)
         answer = no_registry(e);
     reply.code = failover_answer_code(answer);
@@ -136,6 +139,8 @@ static void accepted(struct queueing *q)
                               .kind = e->c.kind,
                               .address = q->record.address,
                               .failover = id};
+    assert(q->o->into == q);
+    assert(q->record.id[0] != '\0');
     memcpy(id, q->record.id, sizeof(id));
     ev.word = engine_waits_for(e, &w) ? w.holder : "";
     if (e->c.event != NULL)
@@ -149,6 +154,8 @@ static void on_there(void *arg, const struct registry_reply *reply)
 {
     struct queueing *q = arg;
     struct failover_record there;
+    assert(q->number < NUMBER_MAX);
+    assert(q->o->into == q);
     if (reply->err.code == ERR_NOT_FOUND) {
         put_record(q); /* ours of unknown outcome is not there, or not yet */
         return;
@@ -174,6 +181,8 @@ static void on_put(void *arg, const struct registry_reply *reply)
 {
     struct queueing *q = arg;
     char key[REGISTRY_KEY_MAX + 1];
+    assert(q->number < NUMBER_MAX);
+    assert(q->o->into == q);
     switch (reply->err.code) {
     case ERR_OK:
         accepted(q);
@@ -223,6 +232,7 @@ static void make_record(struct queueing *q)
     struct failover_record *r = &q->record;
     const char *word =
         failover_cause_name(t->force ? CAUSE_FORCED : CAUSE_ORDER);
+    assert(q->o->task.ordered);
     *r = (struct failover_record){.kind = q->e->c.kind,
                                   .phase = FAILOVER_QUEUED,
                                   .process = *failover_subject(seen, t),

@@ -33,6 +33,7 @@ void engine_pass_give_back(struct move_pass *pass, struct item *it)
 
 void engine_pass_forget_target(struct move_pass *pass, struct target *t)
 {
+    assert(t->pass == pass);
     if (t->state == TARGET_BUSY)
         registry_forget(pass->e->c.registry, t);
     HASH_DEL(pass->targets, t);
@@ -103,6 +104,7 @@ void engine_pass_close(struct move_pass *pass)
 
 void engine_pass_fail(struct move_pass *pass, const struct err *err)
 {
+    assert(err->code != ERR_OK);
     if (pass->err.code == ERR_OK)
         pass->err = *err;
 }
@@ -123,6 +125,7 @@ void engine_pass_rules(const struct move_pass *pass, struct plan_rules *rules)
 bool engine_pass_item_moves(const struct move_pass *pass, const struct item *it)
 {
     const struct work_item *w = &it->work;
+    assert(it->loaded);
     if (strcmp(pass->address, "-") == 0)
         return w->state == WORK_WAITING && w->kind == pass->e->c.kind;
     return w->state == WORK_ASSIGNED && w->kind == pass->e->c.kind &&
@@ -137,6 +140,8 @@ static void read_more(struct move_pass *pass);
 static void listed(struct move_pass *pass)
 {
     size_t n = 0;
+    assert(pass->done != NULL);
+    assert(!pass->paging);
     assert(pass->reading == 0 && pass->at == pass->n_items);
     for (size_t i = 0; i < pass->n_items; i++)
         n += pass->items[i].state == ITEM_READ;
@@ -209,6 +214,7 @@ static void on_item(void *arg, const struct registry_reply *reply)
 
 static void read_more(struct move_pass *pass)
 {
+    assert(pass->at <= pass->n_items);
     while (pass->at < pass->n_items && pass->reading < ENGINE_READS_MAX &&
            pass->err.code == ERR_OK)
         engine_pass_item_read(pass, pass->at++, on_item);
@@ -230,6 +236,8 @@ static bool wanted(const struct move_pass *pass, const struct marker *m)
 static void on_page(void *arg, const struct registry_reply *reply)
 {
     struct move_pass *pass = arg;
+    assert(pass->paging);
+    assert(pass->n_items == 0);
     pass->paging = false;
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         engine_pass_fail(pass, &reply->err);
@@ -294,6 +302,7 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
     const char *address =
         strcmp(pass->address, "-") == 0 ? NULL : pass->address;
     char *from = afresh ? NULL : pass->next;
+    assert(done != NULL);
     pass->next = afresh ? pass->next : NULL;
     if (afresh)
         engine_pass_reset(pass);

@@ -72,6 +72,7 @@ static void judge(struct engine *e, const char *address,
 
 static void add_registered(struct failover_seen *seen, const struct process *p)
 {
+    assert(seen->n_registered <= FAILOVER_PROCESSES_MAX);
     if (!p->known) {
         seen->unknown = true;
         return;
@@ -124,6 +125,7 @@ bool engine_remember(struct engine *e, const char *address,
 
 static void failed(struct reader *r, const char *what, const struct err *err)
 {
+    assert(err->code != ERR_OK);
     if (r->err.code != ERR_OK)
         return;
     r->err = *err;
@@ -191,6 +193,7 @@ static void on_markers(void *arg, const struct registry_reply *reply)
 static void read_markers(struct reader *r)
 {
     char prefix[REGISTRY_KEY_MAX + 1];
+    assert(r->seen.gate.left || r->guess_left);
     r->outstanding++;
     registry_list(r->e->c.registry,
                   work_marker_prefix(r->e->c.kind, r->address, prefix), NULL, 1,
@@ -399,6 +402,8 @@ static void guess(struct reader *r)
 {
     struct engine *e = r->e;
     const struct gate *told = gates_find(e->c.gates, e->c.kind, r->address);
+    assert(r->outstanding == 0);
+    assert(!r->sure);
     r->any_order = r == &e->reader && r->own[0] != '\0' &&
                    failover_state(e->f) == FAILOVER_VERIFY;
     r->guess_version = told->version;

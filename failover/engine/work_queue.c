@@ -161,6 +161,7 @@ static bool wants_hold(struct engine *e, const char *address,
                        enum failover_cause cause)
 {
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    assert(cause != CAUSE_NONE);
     if (seen->record != NULL)
         return failover_cause_of(seen->record->cause) != cause;
     return cause != CAUSE_SESSION || (n != NULL && n->state == NODE_DOWN);
@@ -176,51 +177,50 @@ static bool readmits(const struct engine *e, const struct failover_seen *seen)
            process_same(&seen->registered[0], &seen->gate.process);
 }
 
-bool engine_queue_stays(struct engine *e, const char *address,
-                        const struct gate *gate)
+/* Is there something to do for it, as `seen` is judged? `moved`: nothing of its
+ * past is left, whatever our view still shows. */
+static bool wants_as(struct engine *e, const char *address,
+                     const struct failover_seen *seen, bool moved)
 {
-    struct failover_seen seen;
     enum failover_cause cause;
-    if (!engine_remember(e, address, &seen))
-        return false;
-    seen.gate = *gate;
-    seen.record = NULL; /* our view may not know yet that it is done */
-    switch (failover_decide(&seen, &nobody, &cause)) {
-    case FAILOVER_NOTHING:
-    case FAILOVER_ALIVE:
-    case FAILOVER_UNREADABLE:
-        return false;
-    case FAILOVER_TO_LIST:
-        return readmits(e, &seen);
-    default:
-        return true;
-    }
-}
-
-static bool wants(struct engine *e, const char *address)
-{
-    struct failover_seen seen;
-    enum failover_cause cause;
-    if (!engine_remember(e, address, &seen))
-        return false;
-    switch (failover_decide(&seen, &nobody, &cause)) {
+    switch (failover_decide(seen, &nobody, &cause)) {
     case FAILOVER_NOTHING:
     case FAILOVER_ALIVE:
     case FAILOVER_UNREADABLE:
         return false;
     case FAILOVER_TO_HOLD:
-        return wants_hold(e, address, &seen, cause);
+        return wants_hold(e, address, seen, cause);
     case FAILOVER_TO_LIST:
-        return has_past_marker(e, address, &seen.gate) || readmits(e, &seen);
+        return (!moved && has_past_marker(e, address, &seen->gate)) ||
+               readmits(e, seen);
     default:
         return true;
     }
+}
+
+bool engine_queue_stays(struct engine *e, const char *address,
+                        const struct gate *gate)
+{
+    struct failover_seen seen;
+    if (!engine_remember(e, address, &seen))
+        return false;
+    seen.gate = *gate;
+    seen.record = NULL; /* our view may not know yet that it is done */
+    return wants_as(e, address, &seen, true);
+}
+
+static bool wants(struct engine *e, const char *address)
+{
+    struct failover_seen seen;
+    return engine_remember(e, address, &seen) &&
+           wants_as(e, address, &seen, false);
 }
 
 static struct queue_entry *entry_of(struct engine *e, const char *address)
 {
     struct queue_entry *a;
     size_t len = strlen(address);
+    assert(address[0] != '\0');
     HASH_FIND(hh, e->work_queue, address, len, a);
     if (a == NULL) {
         a = mem_zalloc(sizeof(*a) + len + 1);
