@@ -34,7 +34,7 @@ BUILD   ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
 Q   := $(if $(V),,@)
 SAY := @$(if $(V),:,printf '  %-4s %s\n')
 
-LIBRARIES := libuv libmicrohttpd libcjson yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd
+LIBRARIES := libuv libmicrohttpd yaml-0.1 sqlite3 libmariadb libpq libcurl libsystemd
 LIB_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES)) -DTHREADED
 # Debian's ZooKeeper client has no pkg-config file; THREADED gives its sync calls.
 LIB_LIBS   = $(shell pkg-config --libs $(LIBRARIES)) -lzookeeper_mt -lpthread -lm
@@ -126,7 +126,7 @@ tests: $(TESTS) $(FUZZERS)
 define link_test
 $(BUILD)/tests/$(1)/test_%: $(BUILD)/tests/$(1)/test_%.o $(patsubst %.c,$(BUILD)/%.o,$(call TEST_SHARED,$(1))) $(ARCHIVE)
 	$$(SAY) LINK $$@
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIB_LIBS) -lcmocka
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIB_LIBS) -lcjson -lcmocka
 endef
 $(foreach d,unit registry sim integration,$(eval $(call link_test,$(d))))
 
@@ -143,7 +143,7 @@ sim: $(BUILD)/tests/sim/sim
 
 $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,tests/sim/sim.c $(call TEST_SHARED,sim)) $(ARCHIVE)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIB_LIBS) -lcjson
 
 chaos partitions: all
 	@PELORUS=$(abspath $(BUILD)/pelorus) BUILD=$(BUILD) $(foreach v,RUNS SECONDS SEED REGISTRIES,$(if $($(v)),$(v)=$($(v)))) python3 tests/integration/$@.py

@@ -213,7 +213,7 @@ static void take_place(struct http_link *l, const char *text)
         l->place = place;
 }
 
-static void accepted(struct http_link *l, const cJSON *answer)
+static void accepted(struct http_link *l, const struct json *answer)
 {
     const char *text = json_str(answer, "ttl");
     int64_t ttl;
@@ -255,7 +255,7 @@ static bool elsewhere(struct http_link *l)
     return conf_urls_next(&l->urls, l->first);
 }
 
-static void refused(struct http_link *l, const cJSON *answer)
+static void refused(struct http_link *l, const struct json *answer)
 {
     const char *detail = json_str(answer, "detail");
     enum problem code = problem_of_code(json_str(answer, "code"));
@@ -293,7 +293,7 @@ static void refused(struct http_link *l, const cJSON *answer)
 static void on_answer(struct http_link *l)
 {
     enum problem code;
-    cJSON *answer = NULL;
+    const struct json *answer = NULL;
 
     if (json_parse(buf_text(&l->answer), l->answer.len, &answer, NULL) != 0)
         answer = NULL;
@@ -305,7 +305,7 @@ static void on_answer(struct http_link *l)
             agent_fenced(l->base.agent);
     } else
         refused(l, answer);
-    cJSON_Delete(answer);
+    json_free(answer);
 }
 
 static void on_stopped(void *arg)

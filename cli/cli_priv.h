@@ -11,9 +11,10 @@
 #include "base/clock.h"
 #include "base/err.h"
 
-#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stdio.h>
+
+struct json;
 
 struct cli {
     const char *url; /* of the coordinators, as given (urls.h) */
@@ -21,12 +22,12 @@ struct cli {
     struct buf path; /* path and query of the request */
     struct buf body; /* of the request; empty: none */
     struct buf answer;
-    const char *etag;   /* of the request; NULL: none */
-    char who[256];      /* cli_who() */
-    char answerer[256]; /* whom of them was asked last */
-    long status;        /* HTTP; 0: there was no answer */
-    cJSON *document;    /* the answer, NULL if it is no JSON */
-    wall_ms now;        /* by the clock of whoever answered */
+    const char *etag;            /* of the request; NULL: none */
+    char who[256];               /* cli_who() */
+    char answerer[256];          /* whom of them was asked last */
+    long status;                 /* HTTP; 0: there was no answer */
+    const struct json *document; /* the answer, NULL if it is no JSON */
+    wall_ms now;                 /* by the clock of whoever answered */
 };
 
 void cli_init(struct cli *c);
@@ -56,8 +57,9 @@ int cli_get_all(struct cli *c, const struct cli_words *w);
 struct cli_column {
     const char *title;
     const char *field; /* of the item; "a.b" goes into objects */
-    void (*make)(struct buf *out, const cJSON *item); /* instead of a field */
-    bool right;                                       /* numbers */
+    void (*make)(struct buf *out,
+                 const struct json *item); /* instead of a field */
+    bool right;                            /* numbers */
     bool below;          /* on a narrow terminal a line below the row */
     unsigned char spare; /* or left out, the highest first; 0: never */
     enum {
@@ -123,11 +125,11 @@ struct cli_paper {
 };
 
 /* The items of a list answer, aligned; a note when there are none. */
-void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
-               const char *none, const struct cli_paper *paper);
+void cli_table(const struct json *items, const struct cli_column *columns,
+               size_t n, const char *none, const struct cli_paper *paper);
 /* A person's line for one field, "-" for null or missing. */
-void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c,
-              wall_ms now);
+void cli_text(struct buf *out, const struct json *item,
+              const struct cli_column *c, wall_ms now);
 /* "12s", "3m", "5h", "2d". */
 void cli_put_age(struct buf *out, int64_t ms);
 

@@ -19,7 +19,8 @@ static const struct cli_column group_columns[] = {
  */
 
 /* "a.b" of the answer, or "-". */
-static void put_field(struct buf *line, const cJSON *from, const char *field)
+static void put_field(struct buf *line, const struct json *from,
+                      const char *field)
 {
     const struct cli_column column = {.title = "", .field = field};
 
@@ -27,17 +28,15 @@ static void put_field(struct buf *line, const cJSON *from, const char *field)
 }
 
 /* What is not zero, by name: "up 3, down 1". */
-static void put_numbers(struct buf *line, const cJSON *counts)
+static void put_numbers(struct buf *line, const struct json *counts)
 {
-    const cJSON *n;
+    const struct json *n;
     bool any = false;
 
-    cJSON_ArrayForEach(n, counts)
-    {
-        if (!cJSON_IsNumber(n) || n->valuedouble == 0)
+    json_each (n, counts) {
+        if (!json_is(n, JSON_NUMBER) || n->number == 0)
             continue;
-        buf_printf(line, "%s%s %.0f", any ? ", " : "", n->string,
-                   n->valuedouble);
+        buf_printf(line, "%s%s %.0f", any ? ", " : "", n->key, n->number);
         any = true;
     }
     if (!any)
@@ -69,8 +68,8 @@ static void begin_line(struct buf *line, const char *title, const char *of)
 }
 
 /* ", since 3m" or ", for 3m more"; nothing for what is null. */
-static void put_when(struct buf *line, const struct cli *c, const cJSON *from,
-                     const char *name)
+static void put_when(struct buf *line, const struct cli *c,
+                     const struct json *from, const char *name)
 {
     const char *text = json_str(from, name);
     wall_ms at;
@@ -85,21 +84,19 @@ static void put_when(struct buf *line, const struct cli *c, const cJSON *from,
 
 static void say_coordinators(const struct cli *c, struct buf *line)
 {
-    const cJSON *each,
-        *all = cJSON_GetObjectItemCaseSensitive(c->document, "coordinators");
+    const struct json *each, *all = json_get(c->document, "coordinators");
     const char *self = json_str(c->document, "self");
 
     begin_line(line, "coordinator", NULL);
     put_field(line, c->document, "self");
-    buf_printf(line, ", of %d", cJSON_GetArraySize(all));
+    buf_printf(line, ", of %zu", json_count(all));
     if (json_bool(c->document, "stale", false)) {
         buf_str(line, "; what follows is as of ");
         put_field(line, c->document, "as_of");
         put_when(line, c, c->document, "as_of");
     }
     say_line(line);
-    cJSON_ArrayForEach(each, all)
-    {
+    json_each (each, all) {
         const char *address = json_str(each, "address");
         const char *locks = json_str(each, "holds_lock");
 
@@ -115,9 +112,9 @@ static void say_coordinators(const struct cli *c, struct buf *line)
 }
 
 static void say_trouble(const struct cli *c, struct buf *line,
-                        const cJSON *trouble)
+                        const struct json *trouble)
 {
-    if (!cJSON_IsObject(trouble))
+    if (!json_is(trouble, JSON_OBJECT))
         return;
     begin_line(line, "", NULL);
     put_field(line, trouble, "name");
@@ -137,17 +134,16 @@ static void say_trouble(const struct cli *c, struct buf *line,
 
 static void say_registry(const struct cli *c, struct buf *line)
 {
-    const cJSON *registry =
-        cJSON_GetObjectItemCaseSensitive(c->document, "registry");
-    const cJSON *back = cJSON_GetObjectItemCaseSensitive(registry, "went_back");
+    const struct json *registry = json_get(c->document, "registry");
+    const struct json *back = json_get(registry, "went_back");
 
     begin_line(line, "registry", NULL);
     put_field(line, registry, "type");
     buf_str(line, ", ");
     put_field(line, registry, "state");
     say_line(line);
-    say_trouble(c, line, cJSON_GetObjectItemCaseSensitive(registry, "trouble"));
-    if (!cJSON_IsObject(back))
+    say_trouble(c, line, json_get(registry, "trouble"));
+    if (!json_is(back, JSON_OBJECT))
         return;
     begin_line(line, "", NULL);
     buf_str(line, "went back, seen by ");
@@ -162,20 +158,18 @@ static void say_registry(const struct cli *c, struct buf *line)
 
 static void say_counts(const struct cli *c, struct buf *line, const char *name)
 {
-    const cJSON *kind,
-        *kinds = cJSON_GetObjectItemCaseSensitive(c->document, name);
+    const struct json *kind, *kinds = json_get(c->document, name);
     const char *title = name;
 
-    cJSON_ArrayForEach(kind, kinds)
-    {
-        if (!cJSON_IsObject(kind))
+    json_each (kind, kinds) {
+        if (!json_is(kind, JSON_OBJECT))
             continue;
-        begin_line(line, title, kind->string);
+        begin_line(line, title, kind->key);
         put_numbers(line, kind);
         say_line(line);
         title = "";
     }
-    if (title[0] != '\0' && cJSON_GetArraySize(kinds) > 0) {
+    if (title[0] != '\0' && json_count(kinds) > 0) {
         begin_line(line, title, NULL);
         put_numbers(line, kinds);
         say_line(line);
@@ -185,8 +179,7 @@ static void say_counts(const struct cli *c, struct buf *line, const char *name)
 /* What stands in the registry and is not used. */
 static void say_problems(const struct cli *c, struct buf *line)
 {
-    const cJSON *all =
-        cJSON_GetObjectItemCaseSensitive(c->document, "problems");
+    const struct json *all = json_get(c->document, "problems");
     double nodes = json_num(all, "nodes", 0), keys = json_num(all, "keys", 0);
 
     if (nodes <= 0 && keys <= 0)
@@ -199,7 +192,8 @@ static void say_problems(const struct cli *c, struct buf *line)
     say_line(line);
 }
 
-static void say_engine(const struct cli *c, struct buf *line, const cJSON *e)
+static void say_engine(const struct cli *c, struct buf *line,
+                       const struct json *e)
 {
     const char *brake = json_str(e, "brake"), *lift = json_str(e, "lift");
     const char *waits = json_str(e, "waits_for");
@@ -223,7 +217,7 @@ static void say_engine(const struct cli *c, struct buf *line, const cJSON *e)
                    trouble);
 }
 
-static void put_orderer(struct buf *line, const cJSON *from)
+static void put_orderer(struct buf *line, const struct json *from)
 {
     if (json_str(from, "who") != NULL) {
         buf_str(line, ", by ");
@@ -237,15 +231,13 @@ static void put_orderer(struct buf *line, const cJSON *from)
 
 static void say_engines(const struct cli *c, struct buf *line)
 {
-    const cJSON *e,
-        *all = cJSON_GetObjectItemCaseSensitive(c->document, "failover");
+    const struct json *e, *all = json_get(c->document, "failover");
     const char *title = "failover";
 
-    cJSON_ArrayForEach(e, all)
-    {
-        if (!cJSON_IsObject(e))
+    json_each (e, all) {
+        if (!json_is(e, JSON_OBJECT))
             continue;
-        begin_line(line, title, e->string);
+        begin_line(line, title, e->key);
         say_engine(c, line, e);
         say_line(line);
         title = "";

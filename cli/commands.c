@@ -15,7 +15,8 @@
 /* --- tables ---------------------------------------------------------------
  */
 
-static void put_order(struct buf *out, const char *order, const cJSON *item)
+static void put_order(struct buf *out, const char *order,
+                      const struct json *item)
 {
     buf_printf(out, "pelorus %s ", order);
     cli_clean(out, json_str(item, "kind"));
@@ -24,9 +25,9 @@ static void put_order(struct buf *out, const char *order, const cJSON *item)
 }
 
 /* What opens the gate of this node again. */
-static void put_gate_lift(struct buf *out, const cJSON *item)
+static void put_gate_lift(struct buf *out, const struct json *item)
 {
-    const cJSON *gate = cJSON_GetObjectItemCaseSensitive(item, "gate");
+    const struct json *gate = json_get(item, "gate");
     const char *state = json_str(gate, "state");
     bool cordoned = json_bool(gate, "cordoned", false);
 

@@ -34,7 +34,7 @@ void cli_init(struct cli *c)
 
 void cli_close(struct cli *c)
 {
-    cJSON_Delete(c->document);
+    json_free(c->document);
     buf_close(&c->path);
     buf_close(&c->body);
     buf_close(&c->answer);
@@ -271,6 +271,8 @@ static int refusal(const struct cli *c)
 
 static int judge(struct cli *c, const char *method)
 {
+    json_free(c->document);
+    c->document = NULL;
     if (c->answer.len > 0)
         (void)!json_parse(c->answer.data, c->answer.len, &c->document, NULL);
     if (c->status < 200 || c->status >= 300) {

@@ -8,69 +8,50 @@
 #include "base/json/json.h"
 #include "base/mem.h"
 
-/* The items of this page behind those of the pages before. */
-static cJSON *join(cJSON *all, cJSON *page)
-{
-    cJSON *items = cJSON_GetObjectItemCaseSensitive(all, "items");
-    cJSON *more = cJSON_GetObjectItemCaseSensitive(page, "items"), *item;
-
-    if (all == NULL)
-        return page;
-    while ((item = cJSON_DetachItemFromArray(more, 0)) != NULL)
-        cJSON_AddItemToArray(items, item);
-    cJSON_Delete(page);
-    return all;
-}
+#include <string.h>
 
 /* The items of this page behind those of the pages before. */
-static void add_items(struct buf *items, const struct cli *c)
+static void add_items(struct buf *items, const struct json *list)
 {
-    struct json_span list;
+    const struct json *item;
 
-    if (!json_field(buf_text(&c->answer), c->answer.len, "items", &list) ||
-        !json_take(&list, '['))
-        return;
-    json_skip_blanks(&list);
-    if (list.end - list.s <= 1)
-        return; /* only the bracket */
-    if (items->len > 0)
-        buf_char(items, ',');
-    buf_add(items, list.s, (size_t)(list.end - list.s) - 1);
+    json_each (item, list) {
+        if (items->len > 0)
+            buf_char(items, ',');
+        buf_add(items, item->text, item->len);
+    }
 }
 
 /* Several pages as one answer, which is the last one's, without a next. */
 static void rewrite(struct cli *c, const struct buf *items)
 {
-    struct json_member m;
-    struct json_span t;
+    const struct json *m;
     struct buf whole;
 
     buf_init(&whole, c->answer.max);
-    buf_char(&whole, '{');
-    json_members(&t, buf_text(&c->answer), c->answer.len);
-    while (json_member(&t, &m)) {
-        if (whole.len > 1)
-            buf_char(&whole, ',');
-        buf_add(&whole, m.key.s, (size_t)(m.key.end - m.key.s));
-        buf_char(&whole, ':');
-        if (json_member_is(&m, "items")) {
-            buf_char(&whole, '[');
+    json_open(&whole, NULL, '{');
+    json_each (m, c->document) {
+        if (strcmp(m->key, "items") == 0) {
+            json_open(&whole, m->key, '[');
             buf_str(&whole, buf_text(items));
-            buf_char(&whole, ']');
+            json_close(&whole, ']');
         } else {
-            buf_add(&whole, m.value.s, (size_t)(m.value.end - m.value.s));
+            if (whole.len > 1)
+                buf_char(&whole, ',');
+            buf_add(&whole, m->from, (size_t)(m->text + m->len - m->from));
         }
     }
-    buf_char(&whole, '}');
+    json_close(&whole, '}');
+    json_free(c->document);
     buf_close(&c->answer);
     c->answer = whole;
+    (void)!json_parse(whole.data, whole.len, &c->document, NULL);
 }
 
 int cli_get_all(struct cli *c, const struct cli_words *w)
 {
     const char *limit = w->limit;
     char *base = mem_strdup(buf_text(&c->path)), *next = NULL;
-    cJSON *all = NULL;
     size_t pages = 0;
     struct buf items;
     int rc;
@@ -91,18 +72,12 @@ int cli_get_all(struct cli *c, const struct cli_words *w)
         if (rc != 0)
             break;
         pages++;
-        add_items(&items, c);
+        add_items(&items, json_get(c->document, "items"));
         next = mem_strdup(json_str(c->document, "next"));
-        all = join(all, c->document);
-        c->document = NULL;
     } while (next != NULL && limit == NULL);
     mem_free(next);
     mem_free(base);
-    if (rc != 0)
-        cJSON_Delete(all);
-    else
-        c->document = all;
-    if (rc == 0 && pages > 1 && c->json)
+    if (rc == 0 && pages > 1)
         rewrite(c, &items);
     buf_close(&items);
     return rc;

@@ -16,17 +16,16 @@ int cli_show_list(struct cli *c, const char *list,
     if (c->json)
         printf("%s\n", buf_text(&c->answer));
     else
-        cli_table(cJSON_GetObjectItemCaseSensitive(c->document, list), columns,
-                  n, none, &paper);
+        cli_table(json_get(c->document, list), columns, n, none, &paper);
     return 0;
 }
 
 /* " (3m ago)" behind a time. */
-static void put_distance(struct buf *line, const cJSON *item, wall_ms now)
+static void put_distance(struct buf *line, const struct json *item, wall_ms now)
 {
     wall_ms at;
 
-    if (!cJSON_IsString(item) || !clock_parse_rfc3339(item->valuestring, &at))
+    if (!json_is(item, JSON_STRING) || !clock_parse_rfc3339(item->string, &at))
         return;
     buf_str(line, at > now ? "  (in " : "  (");
     cli_put_age(line, at > now ? at - now + 999 : now - at);
@@ -34,16 +33,15 @@ static void put_distance(struct buf *line, const cJSON *item, wall_ms now)
 }
 
 /* Objects and lists of objects as JSON. */
-static void put_member(struct buf *line, const struct cli *c, const cJSON *item)
+static void put_member(struct buf *line, const struct cli *c,
+                       const struct json *item)
 {
-    struct cli_column column = {.title = "", .field = item->string};
-    bool raw = cJSON_IsObject(item) ||
-               (cJSON_IsArray(item) && cJSON_IsObject(item->child));
-    struct json_span text;
+    struct cli_column column = {.title = "", .field = item->key};
+    bool raw =
+        json_is(item, JSON_OBJECT) || json_is(json_first(item), JSON_OBJECT);
 
-    if ((raw || strcmp(item->string, "payload") == 0) &&
-        json_field(buf_text(&c->answer), c->answer.len, item->string, &text)) {
-        buf_add(line, text.s, (size_t)(text.end - text.s));
+    if (raw || strcmp(item->key, "payload") == 0) {
+        buf_add(line, item->text, item->len);
         return;
     }
     cli_text(line, c->document, &column, c->now);
@@ -52,7 +50,7 @@ static void put_member(struct buf *line, const struct cli *c, const cJSON *item)
 
 int cli_show_object(struct cli *c)
 {
-    const cJSON *item;
+    const struct json *item;
     struct buf line;
     int width = 14;
 
@@ -62,16 +60,14 @@ int cli_show_object(struct cli *c)
         return 0;
     }
     buf_init(&line, 1024 * 1024);
-    cJSON_ArrayForEach(item, c->document)
-    {
-        int n = (int)strlen(item->string);
+    json_each (item, c->document) {
+        int n = (int)strlen(item->key);
 
         width = n > width ? n : width;
     }
-    cJSON_ArrayForEach(item, c->document)
-    {
+    json_each (item, c->document) {
         buf_reset(&line);
-        buf_printf(&line, "%-*s ", width, item->string);
+        buf_printf(&line, "%-*s ", width, item->key);
         put_member(&line, c, item);
         cli_say(stdout, buf_text(&line));
     }

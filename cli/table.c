@@ -24,7 +24,7 @@
 #define INDENT      4 /* of a line below its row, */
 #define INDENT_MORE 6 /* and of what follows it */
 
-static const cJSON *field(const cJSON *item, const char *path)
+static const struct json *field(const struct json *item, const char *path)
 {
     char name[64];
 
@@ -32,7 +32,7 @@ static const cJSON *field(const cJSON *item, const char *path)
         size_t n = strcspn(path, ".");
 
         snprintf(name, sizeof(name), "%.*s", (int)n, path);
-        item = cJSON_GetObjectItemCaseSensitive(item, name);
+        item = json_get(item, name);
         path = path[n] == '.' ? path + n + 1 : NULL;
     }
     return item;
@@ -91,43 +91,43 @@ static void put_string(struct buf *out, const char *text,
 
 /* --- cells ---------------------------------------------------------------- */
 
-static void add_list(struct buf *out, const cJSON *list, const char *between)
+static void add_list(struct buf *out, const struct json *list,
+                     const char *between)
 {
-    const cJSON *item;
+    const struct json *item;
     bool first = true;
 
-    cJSON_ArrayForEach(item, list)
-    {
-        if (!cJSON_IsString(item))
+    json_each (item, list) {
+        if (!json_is(item, JSON_STRING))
             continue;
         if (!first)
             buf_str(out, between);
-        cli_clean(out, item->valuestring);
+        cli_clean(out, item->string);
         first = false;
     }
     if (first)
         buf_char(out, '-');
 }
 
-void cli_text(struct buf *out, const cJSON *item, const struct cli_column *c,
-              wall_ms now)
+void cli_text(struct buf *out, const struct json *item,
+              const struct cli_column *c, wall_ms now)
 {
-    const cJSON *value = field(item, c->field);
+    const struct json *value = field(item, c->field);
 
     if (c->make != NULL)
         c->make(out, item);
-    else if (cJSON_IsArray(value))
+    else if (json_is(value, JSON_ARRAY))
         add_list(out, value, c->as == CLI_SENTENCES ? "; " : ",");
-    else if (cJSON_IsString(value))
-        put_string(out, value->valuestring, c, now);
-    else if (cJSON_IsNumber(value) && c->as == CLI_PERCENT)
-        buf_printf(out, "%.0f%%", value->valuedouble * 100);
-    else if (cJSON_IsNumber(value)) /* an epoch is copied: all of its digits */
-        buf_printf(out, "%.*g",
-                   trunc(value->valuedouble) == value->valuedouble ? 17 : 10,
-                   value->valuedouble);
-    else if (cJSON_IsBool(value))
-        buf_str(out, cJSON_IsTrue(value) ? "yes" : "no");
+    else if (json_is(value, JSON_STRING))
+        put_string(out, value->string, c, now);
+    else if (json_is(value, JSON_NUMBER) && c->as == CLI_PERCENT)
+        buf_printf(out, "%.0f%%", value->number * 100);
+    else if (json_is(value,
+                     JSON_NUMBER)) /* an epoch is copied: all of its digits */
+        buf_printf(out, "%.*g", trunc(value->number) == value->number ? 17 : 10,
+                   value->number);
+    else if (json_is(value, JSON_BOOL))
+        buf_str(out, json_true(value) ? "yes" : "no");
     else
         buf_char(out, '-');
 }
@@ -150,15 +150,14 @@ static const char *cell(const struct table *t, size_t row, size_t i)
     return t->cells[row * t->n + i];
 }
 
-static void fill(struct table *t, const cJSON *items, wall_ms now)
+static void fill(struct table *t, const struct json *items, wall_ms now)
 {
-    const cJSON *item;
+    const struct json *item;
     struct buf text;
     size_t row = 0;
 
     buf_init(&text, CELL_MAX);
-    cJSON_ArrayForEach(item, items)
-    {
+    json_each (item, items) {
         for (size_t i = 0; i < t->n; i++) {
             buf_reset(&text);
             cli_text(&text, item, &t->columns[i], now);
@@ -401,13 +400,13 @@ static void put(struct buf *out, const struct table *t, size_t width)
     fputs(buf_text(out), stdout);
 }
 
-void cli_table(const cJSON *items, const struct cli_column *columns, size_t n,
-               const char *none, const struct cli_paper *paper)
+void cli_table(const struct json *items, const struct cli_column *columns,
+               size_t n, const char *none, const struct cli_paper *paper)
 {
     struct table t = {.columns = columns, .n = n};
     struct buf out;
 
-    t.rows = (size_t)cJSON_GetArraySize(items);
+    t.rows = (size_t)json_count(items);
     if (t.rows == 0) {
         printf("%s\n", none);
         return;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* What gets an item going that is held; one that waits goes on by itself. */
-static void put_work_lift(struct buf *out, const cJSON *item)
+static void put_work_lift(struct buf *out, const struct json *item)
 {
     const char *state = json_str(item, "state"), *id = json_str(item, "id");
 
@@ -55,7 +55,7 @@ int cli_work(struct cli *c, const struct cli_words *w)
 
 int cli_work_add(struct cli *c, const struct cli_words *w)
 {
-    cJSON *payload = NULL;
+    const struct json *payload = NULL;
     struct err err;
     int rc;
 
@@ -64,7 +64,7 @@ int cli_work_add(struct cli *c, const struct cli_words *w)
         fprintf(stderr, "pelorus: --payload: %s\n", err.msg);
         return CLI_USAGE_EXIT;
     }
-    cJSON_Delete(payload);
+    json_free(payload);
     buf_str(&c->path, "/v1/work");
     json_open(&c->body, NULL, '{');
     if (w->id != NULL)
@@ -81,7 +81,7 @@ int cli_work_add(struct cli *c, const struct cli_words *w)
     return rc != 0 ? rc : cli_show_object(c);
 }
 
-static void put_epoch(struct buf *out, const cJSON *item)
+static void put_epoch(struct buf *out, const struct json *item)
 {
     const struct cli_column column = {.title = "", .field = "epoch"};
 
@@ -134,7 +134,7 @@ static int look_first(struct cli *c, const struct cli_words *w)
         rc = CLI_USAGE_EXIT;
     }
     buf_close(&now);
-    cJSON_Delete(c->document);
+    json_free(c->document);
     c->document = NULL;
     return rc;
 }

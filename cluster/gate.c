@@ -30,7 +30,8 @@ const char *gate_state_name(enum gate_state state)
 /* --- reading -----------------------------------------------------------------
  */
 
-static int read_state(const cJSON *o, enum gate_state *out, struct err *err)
+static int read_state(const struct json *o, enum gate_state *out,
+                      struct err *err)
 {
     const char *name = json_str(o, "state");
 
@@ -43,11 +44,11 @@ static int read_state(const cJSON *o, enum gate_state *out, struct err *err)
                         name != NULL ? name : "");
 }
 
-static int read_process(const cJSON *o, const char *what, struct process *out,
-                        struct err *err)
+static int read_process(const struct json *o, const char *what,
+                        struct process *out, struct err *err)
 {
     *out = (struct process){0};
-    if (o == NULL || cJSON_IsNull(o))
+    if (o == NULL || json_is(o, JSON_NULL))
         return 0;
     out->startup_time = json_int(o, "startupTime", -1);
     out->process_id = json_int(o, "processId", INT64_MIN);
@@ -63,17 +64,16 @@ static int read_process(const cJSON *o, const char *what, struct process *out,
     return 0;
 }
 
-static int read_past(const cJSON *o, struct gate *gate, struct err *err)
+static int read_past(const struct json *o, struct gate *gate, struct err *err)
 {
-    const cJSON *past = cJSON_GetObjectItemCaseSensitive(o, "past"), *each;
+    const struct json *past = json_get(o, "past"), *each;
     int rc;
 
-    if (past == NULL || cJSON_IsNull(past))
+    if (past == NULL || json_is(past, JSON_NULL))
         return 0;
-    if (!cJSON_IsArray(past))
+    if (!json_is(past, JSON_ARRAY))
         return (int)err_set(err, ERR_INVALID, "gate: `past` is not a list");
-    cJSON_ArrayForEach(each, past)
-    {
+    json_each (each, past) {
         if (gate->n_past == GATE_PAST_MAX)
             return (int)err_set(err, ERR_INVALID,
                                 "gate: `past` has more than %d processes",
@@ -87,7 +87,8 @@ static int read_past(const cJSON *o, struct gate *gate, struct err *err)
 }
 
 /* Words for people; cut, never refused. */
-static void read_words(const cJSON *o, const char *key, char *out, size_t size)
+static void read_words(const struct json *o, const char *key, char *out,
+                       size_t size)
 {
     const char *text = json_str(o, key);
     size_t len = text != NULL ? strlen(text) : 0;
@@ -100,23 +101,23 @@ static void read_words(const cJSON *o, const char *key, char *out, size_t size)
     out[len] = '\0';
 }
 
-static int read_for(const cJSON *o, int64_t *out, struct err *err)
+static int read_for(const struct json *o, int64_t *out, struct err *err)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, "for");
+    const struct json *item = json_get(o, "for");
     int rc;
 
-    if (item == NULL || cJSON_IsNull(item))
+    if (item == NULL || json_is(item, JSON_NULL))
         return 0;
-    if (!cJSON_IsString(item))
+    if (!json_is(item, JSON_STRING))
         return (int)err_set(err, ERR_INVALID, "gate: `for` is no duration");
-    rc = units_duration(item->valuestring, out, err);
+    rc = units_duration(item->string, out, err);
     if (rc != 0)
         (void)err_wrap(err, "gate: `for`");
     return rc;
 }
 
 /* Nothing is decided by it, so nothing is refused for it. */
-static void read_ordered(const cJSON *o, wall_ms *out)
+static void read_ordered(const struct json *o, wall_ms *out)
 {
     const char *text = json_str(o, "ordered");
 
@@ -124,18 +125,18 @@ static void read_ordered(const cJSON *o, wall_ms *out)
         *out = 0;
 }
 
-static int read_flag(const cJSON *o, const char *key, bool *out,
+static int read_flag(const struct json *o, const char *key, bool *out,
                      struct err *err)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
+    const struct json *item = json_get(o, key);
 
-    if (item != NULL && !cJSON_IsBool(item))
+    if (item != NULL && !json_is(item, JSON_BOOL))
         return (int)err_set(err, ERR_INVALID, "gate: `%s` is no boolean", key);
-    *out = cJSON_IsTrue(item);
+    *out = json_true(item);
     return 0;
 }
 
-static int read_object(struct gate *out, const cJSON *o, struct err *err)
+static int read_object(struct gate *out, const struct json *o, struct err *err)
 {
     int rc = read_flag(o, "cordoned", &out->cordoned, err);
 
@@ -144,14 +145,14 @@ static int read_object(struct gate *out, const cJSON *o, struct err *err)
     if (rc == 0)
         rc = read_state(o, &out->state, err);
     if (rc == 0)
-        rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "process"),
-                          "process", &out->process, err);
+        rc =
+            read_process(json_get(o, "process"), "process", &out->process, err);
     if (rc == 0)
-        rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "heir_of"),
-                          "heir_of", &out->heir_of, err);
+        rc =
+            read_process(json_get(o, "heir_of"), "heir_of", &out->heir_of, err);
     if (rc == 0)
-        rc = read_process(cJSON_GetObjectItemCaseSensitive(o, "drain_of"),
-                          "drain_of", &out->drain_of, err);
+        rc = read_process(json_get(o, "drain_of"), "drain_of", &out->drain_of,
+                          err);
     if (rc == 0)
         rc = read_past(o, out, err);
     if (rc == 0)
@@ -168,7 +169,7 @@ static int read_object(struct gate *out, const cJSON *o, struct err *err)
 
 int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
 {
-    cJSON *o = NULL;
+    const struct json *o = NULL;
     int rc;
 
     assert(out != NULL);
@@ -178,11 +179,11 @@ int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
         (void)err_wrap(err, "gate");
         return rc;
     }
-    if (cJSON_IsObject(o))
+    if (json_is(o, JSON_OBJECT))
         rc = read_object(out, o, err);
     else
         rc = (int)err_set(err, ERR_INVALID, "gate: not an object");
-    cJSON_Delete(o);
+    json_free(o);
     if (rc != 0)
         memset(out, 0, sizeof(*out));
     assert(rc != 0 || out->state != GATE_ABSENT);

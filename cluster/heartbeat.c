@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define EXACT_MAX      9007199254740991.0 /* 2^53 - 1: beyond, integers blur */
-#define DIGITS_EXACT   15
 #define POOL_MAX       100.0
 #define WEIGHT_MAX     10000
 #define WEIGHT_DEFAULT 100
@@ -37,31 +36,31 @@ const char *heartbeat_reason_name(enum heartbeat_reason reason)
  */
 
 /* The value that was refused, for people: short, on one line. */
-static void show_value(struct buf *b, const cJSON *item)
+static void show_value(struct buf *b, const struct json *item)
 {
-    if (cJSON_IsString(item)) {
-        buf_printf(b, "\"%.32s%s\"", item->valuestring,
-                   strlen(item->valuestring) > 32 ? "..." : "");
-    } else if (cJSON_IsNumber(item)) {
-        char text[64];
-
-        if (!isfinite(item->valuedouble) ||
-            !cJSON_PrintPreallocated((cJSON *)(uintptr_t)item, text,
-                                     sizeof(text), false))
-            snprintf(text, sizeof(text), "infinite");
-        buf_str(b, text);
+    if (json_is(item, JSON_STRING)) {
+        buf_printf(b, "\"%.32s%s\"", item->string,
+                   strlen(item->string) > 32 ? "..." : "");
+    } else if (json_is(item, JSON_NUMBER)) {
+        if (isfinite(item->number))
+            buf_printf(b, "%.*s%s", item->len > 32 ? 32 : (int)item->len,
+                       item->text, item->len > 32 ? "..." : "");
+        else
+            buf_str(b, "infinite");
     } else {
-        buf_str(b, cJSON_IsBool(item) ? (cJSON_IsTrue(item) ? "true" : "false")
-                   : cJSON_IsArray(item) ? "an array"
-                   : cJSON_IsNull(item)  ? "null"
-                                         : "an object");
+        buf_str(b, json_is(item, JSON_BOOL)
+                       ? (json_true(item) ? "true" : "false")
+                   : json_is(item, JSON_ARRAY) ? "an array"
+                   : json_is(item, JSON_NULL)  ? "null"
+                                               : "an object");
     }
 }
 
 /* The first refusal is the one that is counted. `wanted` is a whole clause for
  * people; `item` what stands there instead, or NULL. */
 static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
-                   const char *field, const cJSON *item, const char *wanted)
+                   const char *field, const struct json *item,
+                   const char *wanted)
 {
     struct heartbeat_problem *p;
     struct buf text;
@@ -102,40 +101,37 @@ struct bounds {
 };
 
 /* False: missing (`*out` stays), or refused. */
-static bool read_number(struct heartbeat *hb, const cJSON *o, const char *field,
-                        const struct bounds *in, double *out)
+static bool read_number(struct heartbeat *hb, const struct json *o,
+                        const char *field, const struct bounds *in, double *out)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, field);
+    const struct json *item = json_get(o, field);
 
-    if (item == NULL || cJSON_IsNull(item))
+    if (item == NULL || json_is(item, JSON_NULL))
         return false;
     /* A JVM writes NaN and Infinity as strings; 1e999 reads as infinite. */
-    if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble)) {
+    if (!json_is(item, JSON_NUMBER) || !isfinite(item->number)) {
         refuse(hb, HEARTBEAT_NOT_A_NUMBER, field, item, in->wanted);
         return false;
     }
-    if (item->valuedouble < in->min || item->valuedouble > in->max) {
+    if (item->number < in->min || item->number > in->max) {
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, item, in->wanted);
         return false;
     }
-    *out = item->valuedouble;
+    *out = item->number;
     return true;
 }
 
-static bool read_whole(struct heartbeat *hb, const cJSON *o, const char *field,
-                       const struct bounds *in, int64_t *out)
+static bool read_whole(struct heartbeat *hb, const struct json *o,
+                       const char *field, const struct bounds *in, int64_t *out)
 {
     double number;
 
     if (!read_number(hb, o, field, in, &number))
         return false;
-    if (trunc(number) != number) {
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, field,
-               cJSON_GetObjectItemCaseSensitive(o, field), in->wanted);
-        return false;
-    }
-    *out = (int64_t)number;
-    return true;
+    if (json_whole(json_get(o, field), out))
+        return true;
+    refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, json_get(o, field), in->wanted);
+    return false;
 }
 
 /* --- what a heartbeat holds --------------------------------------------------
@@ -159,26 +155,26 @@ static const struct bounds of_ttl = {
     1, TTL_MAX_MS, "a duration up to 24h (\"30s\", or milliseconds)"};
 
 /* Without a startupTime: one that is written in another way, or none. */
-static const char *no_startup(const cJSON *o)
+static const char *no_startup(const struct json *o)
 {
     const char *meant = NULL;
 
-    for (const cJSON *m = o->child; m != NULL; m = m->next)
-        if (m->string != NULL && !heartbeat_knows(m->string, &meant) &&
+    for (const struct json *m = json_first(o); m != NULL; m = m->next)
+        if (m->key != NULL && !heartbeat_knows(m->key, &meant) &&
             meant != NULL && strcmp(meant, "startupTime") == 0)
             return "missing (a member of nearly this name is there); without "
                    "it nobody knows which process this is";
     return "missing; without it nobody knows which process this is";
 }
 
-static void read_identity(struct heartbeat *hb, const cJSON *o)
+static void read_identity(struct heartbeat *hb, const struct json *o)
 {
     struct process *p = &hb->process;
-    const cJSON *startup = cJSON_GetObjectItemCaseSensitive(o, "startupTime");
-    bool has_id = cJSON_HasObjectItem(o, "processId");
+    const struct json *startup = json_get(o, "startupTime");
+    bool has_id = json_get(o, "processId") != NULL;
     bool started, id;
 
-    if (startup == NULL || cJSON_IsNull(startup))
+    if (startup == NULL || json_is(startup, JSON_NULL))
         refuse(hb, HEARTBEAT_NO_IDENTITY, "startupTime", NULL, no_startup(o));
     started = read_whole(hb, o, "startupTime", &of_startup, &p->startup_time);
     id = read_whole(hb, o, "processId", &of_id, &p->process_id) || !has_id;
@@ -207,16 +203,16 @@ static bool status_by_name(const char *name, enum node_status *out)
     return true;
 }
 
-static void read_status(struct heartbeat *hb, const cJSON *o)
+static void read_status(struct heartbeat *hb, const struct json *o)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, "serverStatus");
+    const struct json *item = json_get(o, "serverStatus");
 
-    if (item == NULL || cJSON_IsNull(item))
+    if (item == NULL || json_is(item, JSON_NULL))
         return;
-    if (cJSON_IsNumber(item))
-        hb->has_status = status_by_number(item->valuedouble, &hb->status);
-    else if (cJSON_IsString(item))
-        hb->has_status = status_by_name(item->valuestring, &hb->status);
+    if (json_is(item, JSON_NUMBER))
+        hb->has_status = status_by_number(item->number, &hb->status);
+    else if (json_is(item, JSON_STRING))
+        hb->has_status = status_by_name(item->string, &hb->status);
     hb->status_refused = !hb->has_status;
     if (hb->status_refused)
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, "serverStatus", item,
@@ -224,37 +220,37 @@ static void read_status(struct heartbeat *hb, const cJSON *o)
 }
 
 /* A member of the load: false: not told, or refused, which is marked. */
-static bool read_load_number(struct heartbeat *hb, const cJSON *o,
+static bool read_load_number(struct heartbeat *hb, const struct json *o,
                              const char *field, const struct bounds *in,
                              enum load_field bit, double *out)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, field);
+    const struct json *item = json_get(o, field);
 
     if (read_number(hb, o, field, in, out))
         return true;
-    if (item != NULL && !cJSON_IsNull(item))
+    if (item != NULL && !json_is(item, JSON_NULL))
         hb->refused |= bit;
     return false;
 }
 
-static bool read_load_whole(struct heartbeat *hb, const cJSON *o,
+static bool read_load_whole(struct heartbeat *hb, const struct json *o,
                             const char *field, const struct bounds *in,
                             enum load_field bit, int32_t *out)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, field);
+    const struct json *item = json_get(o, field);
     int64_t whole;
 
     if (read_whole(hb, o, field, in, &whole)) {
         *out = (int32_t)whole;
         return true;
     }
-    if (item != NULL && !cJSON_IsNull(item))
+    if (item != NULL && !json_is(item, JSON_NULL))
         hb->refused |= bit;
     return false;
 }
 
 /* A share of something, where -1 and anything negative is "unknown". */
-static double read_ratio(struct heartbeat *hb, const cJSON *o,
+static double read_ratio(struct heartbeat *hb, const struct json *o,
                          const char *field, enum load_field bit)
 {
     double ratio;
@@ -264,7 +260,7 @@ static double read_ratio(struct heartbeat *hb, const cJSON *o,
     return ratio;
 }
 
-static void read_load(struct heartbeat *hb, const cJSON *o)
+static void read_load(struct heartbeat *hb, const struct json *o)
 {
     struct load *load = &hb->load;
     int32_t slots = -1;
@@ -293,16 +289,16 @@ static void read_load(struct heartbeat *hb, const cJSON *o)
         hb->refused &= ~(unsigned)LOAD_POOL;
 }
 
-static void read_ttl(struct heartbeat *hb, const cJSON *o)
+static void read_ttl(struct heartbeat *hb, const struct json *o)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, "ttl");
+    const struct json *item = json_get(o, "ttl");
     int64_t ms;
 
-    if (!cJSON_IsString(item)) {
+    if (!json_is(item, JSON_STRING)) {
         (void)read_whole(hb, o, "ttl", &of_ttl, &hb->ttl_ms);
         return;
     }
-    if (units_duration(item->valuestring, &ms, NULL) != 0 || ms < 1 ||
+    if (units_duration(item->string, &ms, NULL) != 0 || ms < 1 ||
         ms > TTL_MAX_MS)
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, "ttl", item, of_ttl.wanted);
     else
@@ -312,18 +308,18 @@ static void read_ttl(struct heartbeat *hb, const cJSON *o)
 /* --- groups ----------------------------------------------------------------
  */
 
-static void add_group(struct heartbeat *hb, const cJSON *item,
+static void add_group(struct heartbeat *hb, const struct json *item,
                       const char *field)
 {
     char name[NODE_GROUP_MAX + 1] = "";
     struct err err;
     size_t at = 0;
 
-    if (!cJSON_IsString(item)) {
+    if (!json_is(item, JSON_STRING)) {
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, item, "a group's name");
         return;
     }
-    if (node_clean_group(item->valuestring, name, &err) != 0) {
+    if (node_clean_group(item->string, name, &err) != 0) {
         refuse(hb, HEARTBEAT_OUT_OF_RANGE, field, NULL, err.msg);
         return;
     }
@@ -344,20 +340,19 @@ static void add_group(struct heartbeat *hb, const cJSON *item,
     hb->n_groups++;
 }
 
-static void read_groups(struct heartbeat *hb, const cJSON *o, const char *field)
+static void read_groups(struct heartbeat *hb, const struct json *o,
+                        const char *field)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, field), *each;
+    const struct json *item = json_get(o, field), *each;
 
-    if (item == NULL || cJSON_IsNull(item))
+    if (item == NULL || json_is(item, JSON_NULL))
         return;
-    if (!cJSON_IsArray(item)) {
+    if (!json_is(item, JSON_ARRAY)) {
         add_group(hb, item, field);
         return;
     }
-    cJSON_ArrayForEach(each, item)
-    {
+    json_each (each, item)
         add_group(hb, each, field);
-    }
 }
 
 /* --- reading ----------------------------------------------------------------
@@ -383,61 +378,6 @@ static bool too_deep(const char *s, size_t len)
     return false;
 }
 
-/* More digits than a double holds for certain: it may have been rounded. */
-static bool has_long_number(const char *s, size_t len)
-{
-    size_t digits = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        if (s[i] >= '0' && s[i] <= '9') {
-            if (++digits > DIGITS_EXACT)
-                return true;
-        } else if (s[i] != '.') {
-            digits = 0;
-        }
-    }
-    return false;
-}
-
-/* It was taken, and is refused after all. */
-static void drop_whole(struct heartbeat *hb, const char *field)
-{
-    if (strcmp(field, "startupTime") == 0 || strcmp(field, "processId") == 0)
-        hb->process = (struct process){0};
-    else if (strcmp(field, "reportTime") == 0)
-        hb->report_time = 0;
-    else if (strcmp(field, "ttl") == 0)
-        hb->ttl_ms = 0;
-    else if (strcmp(field, "workerHostWeight") == 0) {
-        hb->refused |= LOAD_WEIGHT;
-        hb->load.weight = WEIGHT_DEFAULT;
-    } else {
-        hb->refused |= LOAD_SLOTS;
-        hb->load.slots = 0;
-    }
-}
-
-/* A whole number that only became one by being read as a double is refused as
- * any other that is none. */
-static void check_whole(struct heartbeat *hb, const char *value, size_t len)
-{
-    static const char *const fields[] = {
-        "startupTime", "processId", "reportTime",           "workerHostWeight",
-        "slots",       "ttl",       "workerExecThreadCount"};
-    struct json_span number;
-    int64_t whole;
-
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        if (!json_field(value, len, fields[i], &number) ||
-            (*number.s != '-' && (*number.s < '0' || *number.s > '9')) ||
-            json_whole(number, &whole))
-            continue;
-        refuse(hb, HEARTBEAT_OUT_OF_RANGE, fields[i], NULL,
-               "a whole number within 2^53 - 1 is expected");
-        drop_whole(hb, fields[i]);
-    }
-}
-
 static void begin(struct heartbeat *out)
 {
     memset(out, 0, sizeof(*out));
@@ -446,10 +386,9 @@ static void begin(struct heartbeat *out)
         WEIGHT_DEFAULT};
 }
 
-void heartbeat_read_object(struct heartbeat *out, const cJSON *o,
-                           const char *value, size_t len)
+void heartbeat_read_object(struct heartbeat *out, const struct json *o)
 {
-    assert(cJSON_IsObject(o));
+    assert(json_is(o, JSON_OBJECT));
     begin(out);
     out->readable = true;
     read_identity(out, o);
@@ -458,21 +397,20 @@ void heartbeat_read_object(struct heartbeat *out, const cJSON *o,
     read_ttl(out, o);
     read_groups(out, o, "group");
     read_groups(out, o, "groups");
-    if (has_long_number(value, len))
-        check_whole(out, value, len);
 }
 
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len)
 {
-    cJSON *o = NULL;
+    const struct json *o = NULL;
 
     assert(out != NULL && (value != NULL || len == 0));
-    if (len > 0 && json_parse(value, len, &o, NULL) == 0 && cJSON_IsObject(o)) {
-        heartbeat_read_object(out, o, value, len);
-        cJSON_Delete(o);
+    if (len > 0 && json_parse(value, len, &o, NULL) == 0 &&
+        json_is(o, JSON_OBJECT)) {
+        heartbeat_read_object(out, o);
+        json_free(o);
         return;
     }
-    cJSON_Delete(o);
+    json_free(o);
     begin(out);
     if (len == 0)
         refuse(out, HEARTBEAT_EMPTY, NULL, NULL, "the heartbeat is empty");

@@ -18,7 +18,7 @@
 #include "base/buf.h"
 #include "cluster/node.h"
 
-#include <cjson/cJSON.h>
+struct json;
 
 /* Why a heartbeat was refused; each is counted. */
 #define HEARTBEAT_REASONS(X)                                                   \
@@ -93,9 +93,8 @@ struct heartbeat {
 };
 
 void heartbeat_read(struct heartbeat *out, const char *value, size_t len);
-/* The same of an object that has been parsed; `value` is its text. */
-void heartbeat_read_object(struct heartbeat *out, const cJSON *o,
-                           const char *value, size_t len);
+/* The same of an object that has been parsed. */
+void heartbeat_read_object(struct heartbeat *out, const struct json *o);
 
 /* Does anybody read this member of a heartbeat, or write it for people to see?
  * If not, *meant is the member that it is probably meant to be, or NULL. */

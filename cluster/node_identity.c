@@ -3,8 +3,8 @@
  * registration.
  *
  * The body is the node's own and is stored as it was sent; only the members
- * that are ours are put in their place. Whole numbers are read from the text:
- * a startupTime that was rounded would be another process.
+ * that are ours are put in their place. Whole numbers are exact: a startupTime
+ * that was rounded would be another process.
  */
 #include "cluster/node_identity.h"
 
@@ -135,61 +135,48 @@ enum node_ruling node_judge(const struct node_claim *ask,
 
 /* --- as text -------------------------------------------------------------- */
 
-static bool says(const struct json_member *m, const char *key)
+static void take_text(const struct json *value, char *out, size_t size)
 {
-    return json_member_is(m, key) && *m->value.s != 'n'; /* null: not said */
-}
+    const char *s = json_string(value);
 
-static bool take_text(struct json_span value, char *out, size_t size)
-{
-    cJSON *text = cJSON_ParseWithLength(value.s, (size_t)(value.end - value.s));
-    const char *s = cJSON_GetStringValue(text);
-    bool fits = s != NULL && strlen(s) < size;
-
-    if (fits)
+    if (s != NULL && strlen(s) < size)
         memcpy(out, s, strlen(s) + 1);
-    cJSON_Delete(text);
-    return fits;
+    else
+        out[0] = '\0';
 }
 
 /* It becomes a part of a key. */
-static void take_registration(struct node_claim *out, struct json_span value)
+static void take_registration(struct node_claim *out, const struct json *value)
 {
     char *s = out->registration;
 
-    if (!take_text(value, s, sizeof(out->registration)) ||
-        strspn(s, "0123456789abcdef") < strlen(s))
+    take_text(value, s, sizeof(out->registration));
+    if (strspn(s, "0123456789abcdef") < strlen(s))
         s[0] = '\0';
 }
 
 void node_claim_read(struct node_claim *out, const char *text, size_t len)
 {
-    bool startup = false, id = true;
-    struct json_member m;
-    struct json_span t;
+    struct process *p = &out->process;
+    const struct json *o, *id;
 
     memset(out, 0, sizeof(*out));
     out->stands = true;
-    json_members(&t, text, len);
-    while (json_member(&t, &m))
-        if (says(&m, "startupTime"))
-            startup = json_whole(m.value, &out->process.startup_time) &&
-                      out->process.startup_time > 0;
-        else if (says(&m, "processId"))
-            id = json_whole(m.value, &out->process.process_id);
-        else if (says(&m, "saidStartupTime"))
-            (void)!json_whole(m.value, &out->said);
-        else if (says(&m, "instance"))
-            (void)!take_text(m.value, out->instance, sizeof(out->instance));
-        else if (says(&m, "registration"))
-            take_registration(out, m.value);
-        else if (says(&m, "carried"))
-            out->carried = *m.value.s == 't';
-    out->process.known = startup && id;
-    if (!out->process.known)
-        out->process = (struct process){0};
+    if (json_parse(text, len, &o, NULL) != 0)
+        return;
+    id = json_given(o, "processId");
+    p->known = json_whole(json_get(o, "startupTime"), &p->startup_time) &&
+               p->startup_time > 0 &&
+               (id == NULL || json_whole(id, &p->process_id));
+    if (!p->known)
+        *p = (struct process){0};
+    (void)!json_whole(json_get(o, "saidStartupTime"), &out->said);
+    take_text(json_get(o, "instance"), out->instance, sizeof(out->instance));
+    take_registration(out, json_get(o, "registration"));
+    out->carried = json_true(json_get(o, "carried"));
+    json_free(o);
     if (out->said == 0)
-        out->said = out->process.startup_time;
+        out->said = p->startup_time;
 }
 
 int node_check_instance(const char *instance, struct err *err)
@@ -206,57 +193,43 @@ int node_check_instance(const char *instance, struct err *err)
     return 0;
 }
 
-static int ask_member(struct node_claim *out, const struct json_member *m,
-                      struct err *err)
-{
-    struct process *p = &out->process;
-
-    if (says(m, "startupTime")) {
-        out->has_startup = json_whole(m->value, &p->startup_time) &&
-                           p->startup_time > 0 &&
-                           p->startup_time <= NODE_STARTUP_MAX;
-        if (!out->has_startup)
-            return (int)err_set(err, ERR_INVALID,
-                                "startupTime: a whole number from 1 to "
-                                "9000000000000000 is expected");
-    } else if (says(m, "processId")) {
-        out->has_process_id = json_whole(m->value, &p->process_id) &&
-                              p->process_id >= -EXACT_MAX &&
-                              p->process_id <= EXACT_MAX;
-        if (!out->has_process_id)
-            return (int)err_set(err, ERR_INVALID,
-                                "processId: a whole number within 2^53 - 1 is "
-                                "expected");
-    } else if (says(m, "instance")) {
-        if (!take_text(m->value, out->instance, sizeof(out->instance)))
-            out->instance[0] = '\0'; /* refused by the check */
-        return node_check_instance(out->instance, err);
-    }
-    return 0;
-}
-
-int node_claim_ask(struct node_claim *out, const char *body, size_t len,
+int node_claim_ask(struct node_claim *out, const struct json *body,
                    struct err *err)
 {
-    struct json_member m;
-    struct json_span t;
-    int rc = 0;
+    struct process *p = &out->process;
+    const struct json *startup = json_given(body, "startupTime");
+    const struct json *id = json_given(body, "processId");
+    const struct json *instance = json_given(body, "instance");
 
+    assert(json_is(body, JSON_OBJECT));
     memset(out, 0, sizeof(*out));
-    json_members(&t, body, len);
-    while (rc == 0 && json_member(&t, &m))
-        rc = ask_member(out, &m, err);
-    return rc;
+    out->has_startup = startup != NULL;
+    out->has_process_id = id != NULL;
+    if (startup != NULL &&
+        (!json_whole(startup, &p->startup_time) || p->startup_time <= 0 ||
+         p->startup_time > NODE_STARTUP_MAX))
+        return (int)err_set(err, ERR_INVALID,
+                            "startupTime: a whole number from 1 to "
+                            "9000000000000000 is expected");
+    if (id != NULL && (!json_whole(id, &p->process_id) ||
+                       p->process_id < -EXACT_MAX || p->process_id > EXACT_MAX))
+        return (int)err_set(err, ERR_INVALID,
+                            "processId: a whole number within 2^53 - 1 is "
+                            "expected");
+    if (instance == NULL)
+        return 0;
+    take_text(instance, out->instance, sizeof(out->instance));
+    return node_check_instance(out->instance, err);
 }
 
-static bool is_ours(const struct json_member *m)
+static bool is_ours(const char *key)
 {
     static const char *const ours[] = {
         "startupTime", "processId",       "ttl",         "instance",
         "carried",     "saidStartupTime", "registration"};
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-        if (json_member_is(m, ours[i]))
+        if (strcmp(key, ours[i]) == 0)
             return true;
     return false;
 }
@@ -264,8 +237,7 @@ static bool is_ours(const struct json_member *m)
 void node_claim_write(struct buf *out, const char *body, size_t len,
                       const struct node_claim *claim, int64_t ttl_ms)
 {
-    struct json_member m;
-    struct json_span t;
+    const struct json *o, *m;
 
     assert(claim->process.known);
     json_open(out, NULL, '{');
@@ -279,12 +251,13 @@ void node_claim_write(struct buf *out, const char *body, size_t len,
         json_put_bool(out, "carried", true);
     if (claim->said != claim->process.startup_time)
         json_put_int(out, "saidStartupTime", claim->said);
-    json_members(&t, body, len);
-    while (json_member(&t, &m)) {
-        if (is_ours(&m))
-            continue;
-        buf_char(out, ',');
-        buf_add(out, m.key.s, (size_t)(m.value.end - m.key.s));
+    if (json_parse(body, len, &o, NULL) == 0) {
+        json_each (m, o)
+            if (!is_ours(m->key)) {
+                buf_char(out, ',');
+                buf_add(out, m->from, (size_t)(m->text + m->len - m->from));
+            }
+        json_free(o);
     }
     json_close(out, '}');
 }

@@ -56,7 +56,7 @@ enum node_ruling node_judge(const struct node_claim *ask,
 void node_claim_read(struct node_claim *out, const char *text, size_t len);
 
 /* What a PUT's body says. ERR_INVALID: an identity that is none. */
-int node_claim_ask(struct node_claim *out, const char *body, size_t len,
+int node_claim_ask(struct node_claim *out, const struct json *body,
                    struct err *err) MUST_CHECK;
 
 /* [A-Za-z0-9._-]{1,64}. ERR_INVALID. */

@@ -130,7 +130,7 @@ static void entry_seen(struct coordinator *c, const char *address,
                        const struct registry_entry *e)
 {
     struct peer *p;
-    cJSON *json = NULL;
+    const struct json *json = NULL;
 
     HASH_FIND_STR(c->peers, address, p);
     if (p == NULL) {
@@ -147,7 +147,7 @@ static void entry_seen(struct coordinator *c, const char *address,
         snprintf(p->locks, sizeof(p->locks), "%s", locks ? locks : "");
         p->started = json_int(json, "started", 0);
     }
-    cJSON_Delete(json);
+    json_free(json);
 }
 
 static void entry_gone(struct coordinator *c, const char *address)

@@ -228,19 +228,17 @@ void coordinator_groups_reload(struct coordinator *c)
 
 /* The addresses of a definition, borrowed from `json`. ERR_INVALID: it is none,
  * or only a part of it can be used, and why. */
-static int def_read(const cJSON *json, const char **addresses, size_t *n,
+static int def_read(const struct json *json, const char **addresses, size_t *n,
                     struct err *err)
 {
-    const cJSON *item,
-        *list = cJSON_GetObjectItemCaseSensitive(json, "addresses");
+    const struct json *item, *list = json_get(json, "addresses");
 
     err_clear(err);
     *n = 0;
-    if (!cJSON_IsArray(list))
+    if (!json_is(list, JSON_ARRAY))
         return (int)err_set(err, ERR_INVALID,
                             "addresses: a list of host:port is expected");
-    cJSON_ArrayForEach(item, list)
-    {
+    json_each (item, list) {
         struct err why;
 
         if (*n == GROUP_ADDRESSES_MAX)
@@ -248,12 +246,12 @@ static int def_read(const cJSON *json, const char **addresses, size_t *n,
                                 "more than %d addresses; the others are "
                                 "ignored",
                                 GROUP_ADDRESSES_MAX);
-        if (!cJSON_IsString(item))
+        if (!json_is(item, JSON_STRING))
             err_set(err, ERR_INVALID, "addresses: only strings");
-        else if (node_check_address(item->valuestring, &why) != 0)
+        else if (node_check_address(item->string, &why) != 0)
             *err = why;
         else
-            addresses[(*n)++] = item->valuestring;
+            addresses[(*n)++] = item->string;
     }
     return (int)err->code;
 }
@@ -264,7 +262,7 @@ static void def_from_json(struct coordinator *c, const char *name,
 {
     const char **addresses = mem_array(GROUP_ADDRESSES_MAX, sizeof(*addresses));
     struct group_def *g;
-    cJSON *json = NULL;
+    const struct json *json = NULL;
     struct err err;
     size_t n = 0;
     int rc = json_parse(e->value, e->value_len, &json, &err);
@@ -275,13 +273,13 @@ static void def_from_json(struct coordinator *c, const char *name,
         coordinator_problems_key_good(c, e->key);
     else
         coordinator_problems_key(c, e->key, err.msg);
-    if (cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(json, "addresses"))) {
+    if (json_is(json_get(json, "addresses"), JSON_ARRAY)) {
         g = def_make(c, name);
         g->by_api = true;
         def_fill(c, g, addresses, n);
     }
     mem_free(addresses);
-    cJSON_Delete(json);
+    json_free(json);
 }
 
 /* False: it is none, and that was said. */

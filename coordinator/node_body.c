@@ -28,33 +28,31 @@ static void add_wrong(struct wrong *w, const char *member, const char *text)
     w->n++;
 }
 
-static bool is_empty_name(const cJSON *name)
+static bool is_empty_name(const struct json *name)
 {
-    const char *text = cJSON_GetStringValue(name);
+    const char *text = json_string(name);
 
     return text != NULL && text[strspn(text, " \t\n\v\f\r")] == '\0';
 }
 
 /* As of a variable that was not set: not "no group". */
-static void check_names(struct wrong *w, const cJSON *group,
-                        const cJSON *groups)
+static void check_names(struct wrong *w, const struct json *group,
+                        const struct json *groups)
 {
-    const cJSON *each;
+    const struct json *each;
     bool empty = false;
 
     if (is_empty_name(group))
         add_wrong(w, "group", "group: its name is empty; leave it out");
-    cJSON_ArrayForEach(each, groups)
-    {
+    json_each (each, groups)
         empty |= is_empty_name(each);
-    }
     if (empty)
         add_wrong(w, "groups", "groups: a name is empty; leave it out");
 }
 
 /* Stricter than what DolphinScheduler writes: types as the contract has them.
  */
-static void check_types(struct wrong *w, const cJSON *body)
+static void check_types(struct wrong *w, const struct json *body)
 {
     static const char *const numbers[] = {"loadAverage",
                                           "jvmCpuUsage",
@@ -64,24 +62,28 @@ static void check_types(struct wrong *w, const cJSON *body)
                                           "maxCpuloadAvg",
                                           "reservedMemory",
                                           "port"};
-    const cJSON *groups = cJSON_GetObjectItemCaseSensitive(body, "groups");
-    const cJSON *group = cJSON_GetObjectItemCaseSensitive(body, "group");
-    const cJSON *host = cJSON_GetObjectItemCaseSensitive(body, "host");
+    const struct json *groups = json_get(body, "groups");
+    const struct json *group = json_get(body, "group");
+    const struct json *host = json_get(body, "host");
     char text[96];
 
-    if (groups != NULL && !cJSON_IsNull(groups) && !cJSON_IsArray(groups))
+    if (groups != NULL && !json_is(groups, JSON_NULL) &&
+        !json_is(groups, JSON_ARRAY))
         add_wrong(w, "groups", "groups: an array of names is expected");
-    if (cJSON_GetArraySize(groups) > HEARTBEAT_GROUPS_MAX)
+    if (json_count(groups) > HEARTBEAT_GROUPS_MAX)
         add_wrong(w, "groups", "groups: at most 32 names are expected");
-    if (group != NULL && !cJSON_IsNull(group) && !cJSON_IsString(group))
+    if (group != NULL && !json_is(group, JSON_NULL) &&
+        !json_is(group, JSON_STRING))
         add_wrong(w, "group", "group: one name is expected");
-    check_names(w, group, cJSON_IsArray(groups) ? groups : NULL);
-    if (host != NULL && !cJSON_IsNull(host) && !cJSON_IsString(host))
+    check_names(w, group, json_is(groups, JSON_ARRAY) ? groups : NULL);
+    if (host != NULL && !json_is(host, JSON_NULL) &&
+        !json_is(host, JSON_STRING))
         add_wrong(w, "host", "host: a string is expected");
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        const cJSON *item = cJSON_GetObjectItemCaseSensitive(body, numbers[i]);
+        const struct json *item = json_get(body, numbers[i]);
 
-        if (item == NULL || cJSON_IsNull(item) || cJSON_IsNumber(item))
+        if (item == NULL || json_is(item, JSON_NULL) ||
+            json_is(item, JSON_NUMBER))
             continue;
         snprintf(text, sizeof(text), "%s: a number is expected", numbers[i]);
         add_wrong(w, numbers[i], text);
@@ -89,24 +91,22 @@ static void check_types(struct wrong *w, const cJSON *body)
 }
 
 /* `ttl` is the query's; a missing identity is the registration's. */
-static bool is_told(const struct heartbeat_problem *p, const cJSON *body)
+static bool is_told(const struct heartbeat_problem *p, const struct json *body)
 {
     if (p->field == NULL || p->reason == HEARTBEAT_NO_IDENTITY)
         return false;
     if (strcmp(p->field, "groups") == 0)
-        return cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(body, "groups"));
+        return json_is(json_get(body, "groups"), JSON_ARRAY);
     if (strcmp(p->field, "group") == 0)
-        return cJSON_IsString(cJSON_GetObjectItemCaseSensitive(body, "group"));
+        return json_is(json_get(body, "group"), JSON_STRING);
     return strcmp(p->field, "ttl") != 0;
 }
 
-static void check_fields(struct wrong *w,
-                         const struct coordinator_node_request *n,
-                         const cJSON *body)
+static void check_fields(struct wrong *w, const struct json *body)
 {
     struct heartbeat *hb = mem_zalloc(sizeof(*hb));
 
-    heartbeat_read_object(hb, body, n->body, n->body_len);
+    heartbeat_read_object(hb, body);
     for (size_t i = 0; i < hb->n_problems; i++)
         if (is_told(&hb->problems[i], body))
             add_wrong(w, hb->problems[i].field, hb->problems[i].text);
@@ -121,7 +121,8 @@ static void add_warning(struct coordinator_node_request *n, const char *text)
 
 /* Seconds, or parts of a millisecond, in which the time of no running process
  * lies: 1973 and the year 5138. */
-static void warn_of_time(struct coordinator_node_request *n, const cJSON *body)
+static void warn_of_time(struct coordinator_node_request *n,
+                         const struct json *body)
 {
     double t = json_num(body, "startupTime", 1e12);
     char text[128];
@@ -142,7 +143,8 @@ static void warn_of_address(struct coordinator_node_request *n)
 }
 
 /* Of a heartbeat that was copied from another node. */
-static void warn_of_host(struct coordinator_node_request *n, const cJSON *body)
+static void warn_of_host(struct coordinator_node_request *n,
+                         const struct json *body)
 {
     const char *host = json_str(body, "host");
     const char *colon = strrchr(n->address, ':');
@@ -184,14 +186,14 @@ static void warn(struct coordinator_node_request *n, const char *member,
 }
 
 int coordinator_node_body_check(struct coordinator_node_request *n,
-                                const cJSON *body, struct err *err)
+                                const struct json *body, struct err *err)
 {
     struct wrong w = {.n = 0};
     const char *meant;
 
     buf_init(&w.names, 512);
     buf_init(&w.texts, 4096);
-    check_fields(&w, n, body);
+    check_fields(&w, body);
     check_types(&w, body);
     if (w.n > 1)
         err_set(err, ERR_INVALID, "%s: %s", buf_text(&w.names),
@@ -207,8 +209,9 @@ int coordinator_node_body_check(struct coordinator_node_request *n,
         warn_of_address(n);
         warn_of_host(n, body);
     }
-    for (const cJSON *m = body->child; m != NULL && w.n == 0; m = m->next)
-        if (!heartbeat_knows(m->string, &meant))
-            warn(n, m->string, meant);
+    for (const struct json *m = json_first(body); m != NULL && w.n == 0;
+         m = m->next)
+        if (!heartbeat_knows(m->key, &meant))
+            warn(n, m->key, meant);
     return (int)err->code;
 }

@@ -355,16 +355,16 @@ static int take_instance(struct coordinator_node_request *n,
     return 0;
 }
 
-static int take_place(struct coordinator_node_request *n, const cJSON *body,
-                      struct err *err)
+static int take_place(struct coordinator_node_request *n,
+                      const struct json *body, struct err *err)
 {
-    const cJSON *place = cJSON_GetObjectItemCaseSensitive(body, "place");
+    const struct json *place = json_get(body, "place");
 
-    if (place == NULL || cJSON_IsNull(place))
+    if (place == NULL || json_is(place, JSON_NULL))
         return 0;
-    if (!cJSON_IsString(place))
+    if (!json_is(place, JSON_STRING))
         return (int)err_set(err, ERR_INVALID, "place: must be a string");
-    if (registry_place_parse(place->valuestring, &n->place, err) != 0)
+    if (registry_place_parse(place->string, &n->place, err) != 0)
         return (int)err_wrap(err, "place");
     return 0;
 }
@@ -373,7 +373,7 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
                 struct err *err)
 {
     char asked[UNITS_DURATION_SIZE];
-    cJSON *tree = NULL;
+    const struct json *tree = NULL;
     int rc;
 
     if (put->ttl_ms < TTL_MIN_MS || put->ttl_ms > TTL_MAX_MS)
@@ -385,7 +385,7 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
     n->body_len = put->len > 0 ? put->len : 2;
     n->body = put->len > 0 ? mem_dup(put->body, put->len) : mem_strdup("{}");
     rc = json_parse(n->body, n->body_len, &tree, err);
-    if (rc == 0 && !cJSON_IsObject(tree))
+    if (rc == 0 && !json_is(tree, JSON_OBJECT))
         rc = (int)err_set(err, ERR_INVALID, "a heartbeat is a JSON object");
     if (rc == 0)
         rc = json_unique(tree, err);
@@ -393,9 +393,9 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
         rc = take_place(n, tree, err);
     if (rc == 0)
         rc = coordinator_node_body_check(n, tree, err);
-    cJSON_Delete(tree);
     if (rc == 0)
-        rc = node_claim_ask(&n->ask, n->body, n->body_len, err);
+        rc = node_claim_ask(&n->ask, tree, err);
+    json_free(tree);
     if (rc == 0)
         rc = take_instance(n, put->instance, err);
     return rc;

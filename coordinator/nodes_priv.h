@@ -77,7 +77,8 @@ struct coordinator_node_request {
 /* node_body.c: is the body a heartbeat? ERR_INVALID with all members that are
  * none, and what is expected; those that nobody reads become warnings. */
 int coordinator_node_body_check(struct coordinator_node_request *n,
-                                const cJSON *body, struct err *err) MUST_CHECK;
+                                const struct json *body,
+                                struct err *err) MUST_CHECK;
 
 /* NULL: the address is none, and that was answered. `again` may be NULL. */
 struct coordinator_node_request *

@@ -112,21 +112,18 @@ enum place_said coordinator_place_heard(struct coordinator *c,
     return PLACE_IN_DOUBT;
 }
 
-/* Without the cost of a tree for each heartbeat; a place needs no escapes. In
- * what is no JSON it finds something or nothing, within its bounds. */
 static bool place_of(const char *value, size_t len, struct registry_place *out)
 {
-    char text[HISTORY_PLACE_SIZE];
-    struct json_span s;
-    size_t n;
+    const struct json *o;
+    const char *text;
+    bool found;
 
-    if (!json_field(value, len, "place", &s) || *s.s != '"' ||
-        s.end - s.s < 2 || (size_t)(s.end - s.s) - 2 >= sizeof(text))
+    if (json_parse(value, len, &o, NULL) != 0)
         return false;
-    n = (size_t)(s.end - s.s) - 2;
-    memcpy(text, s.s + 1, n);
-    text[n] = '\0';
-    return registry_place_parse(text, out, NULL) == 0;
+    text = json_str(o, "place");
+    found = text != NULL && registry_place_parse(text, out, NULL) == 0;
+    json_free(o);
+    return found;
 }
 
 void coordinator_place_registration(struct coordinator *c,

@@ -237,16 +237,16 @@ static bool member_duration(struct http_request *r, const char *name,
 
 static bool read_patch(struct http_request *r, struct settings_patch *p)
 {
-    const cJSON *paused = cJSON_GetObjectItemCaseSensitive(r->json, "paused");
+    const struct json *paused = json_get(r->json, "paused");
 
     p->paused = -1;
     p->brake_override_ms = -1;
-    if (paused != NULL && !cJSON_IsBool(paused)) {
+    if (paused != NULL && !json_is(paused, JSON_BOOL)) {
         http_problem(r, PROBLEM_INVALID_JSON, "paused: true or false");
         return false;
     }
     if (paused != NULL)
-        p->paused = cJSON_IsTrue(paused);
+        p->paused = json_true(paused);
     if (!member_duration(r, "paused_for", &p->paused_for_ms))
         return false;
     if (json_str(r->json, "paused_for") != NULL && p->paused_for_ms == 0) {
@@ -255,8 +255,7 @@ static bool read_patch(struct http_request *r, struct settings_patch *p)
                      "until it is lifted (paused false)");
         return false;
     }
-    if (p->paused != 1 &&
-        cJSON_GetObjectItemCaseSensitive(r->json, "paused_for") != NULL) {
+    if (p->paused != 1 && json_get(r->json, "paused_for") != NULL) {
         http_problem(r, PROBLEM_INVALID_VALUE,
                      "paused_for: only beside \"paused\": true");
         return false;

@@ -98,10 +98,9 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
         json_open(b, NULL, '{');
         json_put_str(b, "name", r->param[0]);
         json_open(b, "addresses", '[');
-        for (const cJSON *a =
-                 cJSON_GetObjectItemCaseSensitive(r->json, "addresses")->child;
+        for (const struct json *a = json_first(json_get(r->json, "addresses"));
              a != NULL; a = a->next)
-            json_put_str(b, NULL, node_canonical(a->valuestring, canonical));
+            json_put_str(b, NULL, node_canonical(a->string, canonical));
         json_close(b, ']');
         json_close(b, '}');
     }
@@ -111,12 +110,13 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
 static void put_group_on_loop(void *arg)
 {
     struct http_request *r = arg;
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(r->json, "addresses");
-    size_t n = 0, max = (size_t)cJSON_GetArraySize(list);
+    const struct json *list = json_get(r->json, "addresses");
+    size_t n = 0, max = json_count(list);
     const char **addresses = mem_array(max + 1, sizeof(*addresses));
-    const cJSON *item;
+    const struct json *item;
 
-    cJSON_ArrayForEach(item, list) addresses[n++] = item->valuestring;
+    json_each (item, list)
+        addresses[n++] = item->string;
     coordinator_group_put(r->h->coordinator, r->param[0], addresses, n,
                           group_done, r);
     mem_free(addresses);
@@ -125,24 +125,23 @@ static void put_group_on_loop(void *arg)
 void http_group_put(struct http_request *r)
 {
     static const char *const members[] = {"addresses", NULL};
-    const cJSON *list, *item;
+    const struct json *list, *item;
 
     if (!http_param_group(r, 0) || !http_body(r, false) ||
         !http_members(r, members))
         return;
-    list = cJSON_GetObjectItemCaseSensitive(r->json, "addresses");
-    if (!cJSON_IsArray(list)) {
+    list = json_get(r->json, "addresses");
+    if (!json_is(list, JSON_ARRAY)) {
         http_problem(r, PROBLEM_INVALID_JSON,
                      "addresses: an array of host:port is expected");
         return;
     }
-    cJSON_ArrayForEach(item, list)
-    {
-        if (!cJSON_IsString(item)) {
+    json_each (item, list) {
+        if (!json_is(item, JSON_STRING)) {
             http_problem(r, PROBLEM_INVALID_JSON, "addresses: only strings");
             return;
         }
-        if (!http_address(r, PROBLEM_INVALID_VALUE, item->valuestring))
+        if (!http_address(r, PROBLEM_INVALID_VALUE, item->string))
             return;
     }
     http_on_loop(r, put_group_on_loop);

@@ -72,8 +72,8 @@ struct http_request {
     http_handler_f *handler;
     const char *query; /* as in struct http_route; NULL: any */
     bool takes_body;
-    size_t drained; /* bytes of the body dropped beyond the maximum */
-    cJSON *json;    /* the body, once http_body() has read it */
+    size_t drained;          /* bytes of the body dropped beyond the maximum */
+    const struct json *json; /* the body, once http_body() has read it */
     /* what a handler has read of it for its function on the loop */
     enum node_kind kind;
     enum coordinator_topic topic;

@@ -382,10 +382,8 @@ bool http_body(struct http_request *r, bool may_be_empty)
     struct err err;
 
     if (r->body.len == 0) {
-        if (may_be_empty) {
-            r->json = cJSON_CreateObject();
-            return true;
-        }
+        if (may_be_empty)
+            return json_parse("{}", 2, &r->json, NULL) == 0;
         http_problem(r, PROBLEM_INVALID_JSON,
                      "a JSON object is expected as body");
         return false;
@@ -400,7 +398,7 @@ bool http_body(struct http_request *r, bool may_be_empty)
         http_problem(r, PROBLEM_INVALID_JSON, "%s", err.msg);
         return false;
     }
-    if (!cJSON_IsObject(r->json)) {
+    if (!json_is(r->json, JSON_OBJECT)) {
         http_problem(r, PROBLEM_INVALID_JSON,
                      "a JSON object is expected as body");
         return false;
@@ -412,19 +410,16 @@ bool http_body(struct http_request *r, bool may_be_empty)
     return true;
 }
 
-/* As text: a double would round what lies beyond 2^53. */
 bool http_member_epoch(struct http_request *r, uint64_t *epoch)
 {
     const char *text = json_str(r->json, "epoch");
-    struct json_span number;
     int64_t whole;
 
     *epoch = 0;
     if (text != NULL) {
         if (units_uint(text, UINT64_MAX, epoch, NULL) == 0 && *epoch > 0)
             return true;
-    } else if (json_field(r->body.data, r->body.len, "epoch", &number) &&
-               json_whole(number, &whole) && whole > 0) {
+    } else if (json_whole(json_get(r->json, "epoch"), &whole) && whole > 0) {
         *epoch = (uint64_t)whole;
         return true;
     }
@@ -435,27 +430,27 @@ bool http_member_epoch(struct http_request *r, uint64_t *epoch)
 
 bool http_member(struct http_request *r, const char *name, const char **value)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->json, name);
+    const struct json *item = json_get(r->json, name);
 
     *value = NULL;
     if (item == NULL)
         return true;
-    if (!cJSON_IsString(item)) {
-        http_problem(r, PROBLEM_INVALID_JSON, "%s: must be a string%s", name,
-                     cJSON_IsNull(item) ? "; leave it out if there is none"
-                                        : "");
+    if (!json_is(item, JSON_STRING)) {
+        http_problem(
+            r, PROBLEM_INVALID_JSON, "%s: must be a string%s", name,
+            json_is(item, JSON_NULL) ? "; leave it out if there is none" : "");
         return false;
     }
-    *value = item->valuestring;
+    *value = item->string;
     return true;
 }
 
 bool http_member_bool(struct http_request *r, const char *name, bool *value)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->json, name);
+    const struct json *item = json_get(r->json, name);
 
-    *value = cJSON_IsTrue(item);
-    if (item == NULL || cJSON_IsBool(item))
+    *value = json_true(item);
+    if (item == NULL || json_is(item, JSON_BOOL))
         return true;
     http_problem(r, PROBLEM_INVALID_JSON, "%s: true or false", name);
     return false;
@@ -463,11 +458,12 @@ bool http_member_bool(struct http_request *r, const char *name, bool *value)
 
 bool http_members(struct http_request *r, const char *const *known)
 {
-    for (const cJSON *item = r->json->child; item != NULL; item = item->next) {
+    for (const struct json *item = json_first(r->json); item != NULL;
+         item = item->next) {
         struct buf names;
         size_t i = 0;
 
-        while (known[i] != NULL && strcmp(known[i], item->string) != 0)
+        while (known[i] != NULL && strcmp(known[i], item->key) != 0)
             i++;
         if (known[i] != NULL)
             continue;
@@ -475,7 +471,7 @@ bool http_members(struct http_request *r, const char *const *known)
         for (i = 0; known[i] != NULL; i++)
             buf_printf(&names, "%s%s", i > 0 ? ", " : "", known[i]);
         http_problem(r, PROBLEM_INVALID_JSON,
-                     "%.64s: no such member; there are %s", item->string,
+                     "%.64s: no such member; there are %s", item->key,
                      buf_text(&names));
         buf_close(&names);
         return false;

@@ -51,7 +51,7 @@ static struct http_request *request_new(struct http *h,
 
 static void request_free(struct http_request *r)
 {
-    cJSON_Delete(r->json);
+    json_free(r->json);
     buf_close(&r->body);
     buf_close(&r->out);
     mem_free(r);
@@ -80,7 +80,7 @@ static void request_park(struct http_request *r)
         http_release(r);
         return;
     }
-    cJSON_Delete(r->json);
+    json_free(r->json);
     r->json = NULL;
     buf_keep(&r->body);
     buf_keep(&r->out);

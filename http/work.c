@@ -132,30 +132,29 @@ static bool read_group(struct http_request *r, const char **group)
     return false;
 }
 
-/* A payload is the client's bytes: taken as text, never from the tree.
+/* A payload is the client's bytes: taken as it was sent.
  * `*payload` is the caller's to free. */
 static bool read_payload(struct http_request *r, char **payload)
 {
-    const char *text;
-    size_t len;
+    const struct json *value = json_get(r->json, "payload");
 
     *payload = NULL;
-    if (!work_json_field(r->body.data, r->body.len, "payload", &text, &len))
+    if (value == NULL)
         return true;
-    if (len > (size_t)WORK_PAYLOAD_MAX) {
+    if (value->len > (size_t)WORK_PAYLOAD_MAX) {
         http_problem(r, PROBLEM_TOO_LARGE, "payload: at most 64 KiB of JSON");
         return false;
     }
-    *payload = mem_strndup(text, len);
+    *payload = mem_strndup(value->text, value->len);
     return true;
 }
 
 /* Of a claim: which process at the address it speaks for. */
 static bool read_startup(struct http_request *r, struct work_submit *what)
 {
-    struct json_span number;
+    const struct json *number = json_get(r->json, "startupTime");
 
-    if (!json_field(r->body.data, r->body.len, "startupTime", &number) ||
+    if (number == NULL ||
         (json_whole(number, &what->startup_time) && what->startup_time > 0))
         return true;
     http_problem(r, PROBLEM_INVALID_JSON,
@@ -204,7 +203,7 @@ void http_work_post(struct http_request *r)
 
     if (!http_body(r, false))
         return;
-    if (cJSON_GetObjectItemCaseSensitive(r->json, "owner") != NULL) {
+    if (json_get(r->json, "owner") != NULL) {
         http_problem(r, PROBLEM_INVALID_VALUE,
                      "owner: the balancer chooses; PUT /v1/work/{id} claims");
         return;

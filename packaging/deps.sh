@@ -11,14 +11,14 @@
 set -eu
 
 build="gcc make pkg-config curl jq util-linux
- libuv1-dev libmicrohttpd-dev libcjson-dev libyaml-dev libsqlite3-dev
+ libuv1-dev libmicrohttpd-dev libyaml-dev libsqlite3-dev
  libmariadb-dev libpq-dev libcurl4-openssl-dev libsystemd-dev uthash-dev
  libzookeeper-mt-dev"
 zookeeper="python3 default-jre-headless zookeeper libslf4j-java"
 etcd="python3 etcd-server"
 mysql="python3 mariadb-server-core mariadb-client-core"
 postgresql="python3 postgresql"
-check="ca-certificates libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
+check="ca-certificates libcjson-dev libcmocka-dev galera-4 pgbouncer libcurator-recipes-java
  default-jdk-headless etcd-client openssl python3-venv spin wrk"
 interop="ca-certificates golang-go mariadb-client-core python3 maven
  default-jdk-headless openssl stunnel4"

@@ -115,7 +115,8 @@ void registry_history_after(struct history_record *h, const char *id)
     h->n_after = n + 1;
 }
 
-static void read_text(const cJSON *o, const char *key, char *out, size_t size)
+static void read_text(const struct json *o, const char *key, char *out,
+                      size_t size)
 {
     const char *s = json_str(o, key);
 
@@ -123,7 +124,7 @@ static void read_text(const cJSON *o, const char *key, char *out, size_t size)
 }
 
 /* Missing or unreadable: not known. */
-static void read_place(const cJSON *o, const char *key,
+static void read_place(const struct json *o, const char *key,
                        struct registry_place *out)
 {
     const char *s = json_str(o, key);
@@ -132,28 +133,26 @@ static void read_place(const cJSON *o, const char *key,
         memset(out, 0, sizeof(*out));
 }
 
-static void read_object(struct history_record *h, const cJSON *o)
+static void read_object(struct history_record *h, const struct json *o)
 {
-    const cJSON *after = cJSON_GetObjectItemCaseSensitive(o, "after"), *id;
-    const cJSON *back = cJSON_GetObjectItemCaseSensitive(o, "went_back");
-    const cJSON *accepted = cJSON_GetObjectItemCaseSensitive(o, "accepted");
+    const struct json *after = json_get(o, "after"), *id;
+    const struct json *back = json_get(o, "went_back");
+    const struct json *accepted = json_get(o, "accepted");
 
     h->generation = json_u64(o, "generation", 0);
     h->fence_base = json_u64(o, "fence_base", 0);
-    cJSON_ArrayForEach(id, after)
-    {
-        if (h->n_after < HISTORY_AFTER_MAX && cJSON_IsString(id) &&
-            is_id(id->valuestring, strlen(id->valuestring)))
-            memcpy(h->after[h->n_after++], id->valuestring, HISTORY_ID_SIZE);
-    }
-    if (cJSON_IsObject(back)) {
+    json_each (id, after)
+        if (h->n_after < HISTORY_AFTER_MAX && json_is(id, JSON_STRING) &&
+            is_id(id->string, strlen(id->string)))
+            memcpy(h->after[h->n_after++], id->string, HISTORY_ID_SIZE);
+    if (json_is(back, JSON_OBJECT)) {
         h->went_back.is = true;
         read_place(back, "known", &h->went_back.known);
         read_place(back, "now", &h->went_back.now);
         read_text(back, "by", h->went_back.by, sizeof(h->went_back.by));
         read_text(back, "why", h->went_back.why, sizeof(h->went_back.why));
     }
-    if (cJSON_IsObject(accepted)) {
+    if (json_is(accepted, JSON_OBJECT)) {
         h->accepted.is = true;
         read_text(accepted, "who", h->accepted.who, sizeof(h->accepted.who));
         h->accepted.wall = json_int(accepted, "wall", 0);
@@ -165,7 +164,7 @@ static void read_object(struct history_record *h, const cJSON *o)
 int registry_history_read(struct history_record *out, const char *value,
                           size_t len, struct err *err)
 {
-    cJSON *root = NULL;
+    const struct json *root = NULL;
     const char *id;
     int rc = json_parse(value, len, &root, err);
 
@@ -178,7 +177,7 @@ int registry_history_read(struct history_record *out, const char *value,
         memcpy(out->incarnation, id, HISTORY_ID_SIZE);
         read_object(out, root);
     }
-    cJSON_Delete(root);
+    json_free(root);
     if (rc != 0)
         (void)err_wrap(err, HISTORY_KEY);
     return rc;

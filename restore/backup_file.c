@@ -187,10 +187,10 @@ static int wrong(const struct reader *r, struct err *err, const char *what)
     return (int)err_set(err, ERR_INVALID, "%s:%zu: %s", r->path, r->line, what);
 }
 
-static int read_header(struct reader *r, const cJSON *o, struct err *err)
+static int read_header(struct reader *r, const struct json *o, struct err *err)
 {
     struct backup_facts *f = &r->b->facts;
-    const cJSON *history = cJSON_GetObjectItemCaseSensitive(o, "history");
+    const struct json *history = json_get(o, "history");
     const char *place = json_str(o, "place");
     int64_t format = json_int(o, "pelorus-backup", 0);
     int rc = 0;
@@ -207,11 +207,10 @@ static int read_header(struct reader *r, const cJSON *o, struct err *err)
                    json_str(o, "taken") ? json_str(o, "taken") : "");
     if (place == NULL || registry_place_parse(place, &f->place, NULL) != 0)
         return wrong(r, err, "no `place` that can be read");
-    if (cJSON_IsObject(history)) {
-        char *text = cJSON_PrintUnformatted(history);
-        rc = registry_history_read(&f->history, text, strlen(text), err);
+    if (json_is(history, JSON_OBJECT)) {
+        rc = registry_history_read(&f->history, history->text, history->len,
+                                   err);
         f->has_history = rc == 0;
-        cJSON_free(text);
     }
     return rc == 0 ? 0 : wrong(r, err, "a `history` that cannot be read");
 }
@@ -278,7 +277,7 @@ static int count(struct reader *r, const struct backup_entry *e,
     return 0;
 }
 
-static int read_key(struct reader *r, const cJSON *o, struct err *err)
+static int read_key(struct reader *r, const struct json *o, struct err *err)
 {
     const char *key = json_str(o, "key"), *value = json_str(o, "value"),
                *hex = json_str(o, "hex");
@@ -299,7 +298,7 @@ static int read_key(struct reader *r, const cJSON *o, struct err *err)
     return count(r, e, err);
 }
 
-static int read_end(struct reader *r, const cJSON *o, struct err *err)
+static int read_end(struct reader *r, const struct json *o, struct err *err)
 {
     char sum[17];
     (void)snprintf(sum, sizeof(sum), "%016" PRIx64, r->checksum);
@@ -314,14 +313,14 @@ static int read_end(struct reader *r, const cJSON *o, struct err *err)
 static int read_line(struct reader *r, const char *line, size_t len,
                      struct err *err)
 {
-    cJSON *o = NULL;
+    const struct json *o = NULL;
     int rc;
     if (r->ended)
         return wrong(r, err, "something stands behind the end");
     if (len == 0 || line[len - 1] != '\n')
         return wrong(r, err, "the file was cut off here");
-    if (json_parse(line, len - 1, &o, err) != 0 || !cJSON_IsObject(o)) {
-        cJSON_Delete(o);
+    if (json_parse(line, len - 1, &o, err) != 0 || !json_is(o, JSON_OBJECT)) {
+        json_free(o);
         return wrong(
             r, err,
             "no JSON object; is this what `pelorus registry backup` wrote?");
@@ -333,7 +332,7 @@ static int read_line(struct reader *r, const char *line, size_t len,
     else
         rc = read_key(r, o, err);
     r->checksum = hash_bytes(line, len, r->checksum);
-    cJSON_Delete(o);
+    json_free(o);
     return rc;
 }
 

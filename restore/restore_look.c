@@ -31,7 +31,7 @@ static void know(struct restore *r, const struct registry_place *p)
 
 /* --- testimonies ---------------------------------------------------------- */
 
-static void witness(struct restore *r, const cJSON *o)
+static void witness(struct restore *r, const struct json *o)
 {
     struct restore_summary *s = &r->s;
     struct registry_place place;
@@ -39,7 +39,7 @@ static void witness(struct restore *r, const cJSON *o)
     s->witnesses++;
     keep_highest(&s->epoch_shown, json_u64(o, "highest_epoch", 0));
     keep_highest(&s->fence_shown, json_u64(o, "highest_fence", 0));
-    s->cut |= cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "cut"));
+    s->cut |= json_true(json_get(o, "cut"));
     restore_shown_note(r, o);
     if (text != NULL && registry_place_parse(text, &place, NULL) == 0)
         know(r, &place);
@@ -48,12 +48,12 @@ static void witness(struct restore *r, const cJSON *o)
 static void seen_page(struct restore *r, const struct registry_reply *page)
 {
     for (size_t i = 0; i < page->n_entries; i++) {
-        cJSON *o = NULL;
+        const struct json *o = NULL;
         if (json_parse(page->entries[i].value, page->entries[i].value_len, &o,
                        NULL) == 0 &&
-            cJSON_IsObject(o))
+            json_is(o, JSON_OBJECT))
             witness(r, o);
-        cJSON_Delete(o);
+        json_free(o);
     }
 }
 

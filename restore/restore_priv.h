@@ -124,7 +124,7 @@ void restore_look_begin(struct restore *r);
 
 /* restore_shown.c */
 void restore_stored_note(struct restore *r, const struct work_item *w);
-void restore_shown_note(struct restore *r, const cJSON *testimony);
+void restore_shown_note(struct restore *r, const struct json *testimony);
 /* The summary's numbers of items, and examples of them. */
 void restore_shown_compare(struct restore *r);
 void restore_known_free(struct known **list);

@@ -49,31 +49,27 @@ void restore_stored_note(struct restore *r, const struct work_item *w)
 }
 
 /* A number of ours: from 2^53 on it is a string. */
-static uint64_t number(const cJSON *o)
+static uint64_t number(const struct json *o)
 {
     uint64_t n = 0;
-    if (o == NULL)
-        return 0;
-    if (cJSON_IsString(o))
-        return units_uint(o->valuestring, EPOCH_MAX, &n, NULL) == 0 ? n : 0;
-    return cJSON_IsNumber(o) && o->valuedouble >= 1 && o->valuedouble < 0x1p53
-               ? (uint64_t)o->valuedouble
-               : 0;
+    int64_t whole;
+    if (json_is(o, JSON_STRING))
+        return units_uint(o->string, EPOCH_MAX, &n, NULL) == 0 ? n : 0;
+    return json_whole(o, &whole) && whole > 0 ? (uint64_t)whole : 0;
 }
 
-static void note_rows(struct restore *r, const cJSON *rows, bool finished)
+static void note_rows(struct restore *r, const struct json *rows, bool finished)
 {
-    const cJSON *row;
-    cJSON_ArrayForEach(row, rows)
-    {
-        const cJSON *id = cJSON_IsArray(row) ? row->child : NULL;
-        const cJSON *epoch = id != NULL ? id->next : NULL;
-        const cJSON *owner = epoch != NULL ? epoch->next : NULL;
+    const struct json *row;
+    json_each (row, rows) {
+        const struct json *id = json_first(row);
+        const struct json *epoch = id != NULL ? id->next : NULL;
+        const struct json *owner = epoch != NULL ? epoch->next : NULL;
         uint64_t n = number(epoch);
-        if (id == NULL || !cJSON_IsString(id) || n == 0 ||
-            work_check_id(id->valuestring, NULL) != 0)
+        if (id == NULL || !json_is(id, JSON_STRING) || n == 0 ||
+            work_check_id(id->string, NULL) != 0)
             continue;
-        struct known *k = known_get(&r->shown, id->valuestring);
+        struct known *k = known_get(&r->shown, id->string);
         if (n > r->s.epoch_shown)
             r->s.epoch_shown = n;
         if (n < k->epoch)
@@ -84,18 +80,17 @@ static void note_rows(struct restore *r, const cJSON *rows, bool finished)
         }
         k->finished |= finished;
         k->epoch = n;
-        if (owner != NULL && cJSON_IsString(owner))
-            (void)snprintf(k->owner, sizeof(k->owner), "%s",
-                           owner->valuestring);
+        if (owner != NULL && json_is(owner, JSON_STRING))
+            (void)snprintf(k->owner, sizeof(k->owner), "%s", owner->string);
     }
 }
 
-void restore_shown_note(struct restore *r, const cJSON *o)
+void restore_shown_note(struct restore *r, const struct json *o)
 {
-    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "items"), false);
-    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "finished"), true);
-    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "shown"), false);
-    note_rows(r, cJSON_GetObjectItemCaseSensitive(o, "shown_finished"), true);
+    note_rows(r, json_get(o, "items"), false);
+    note_rows(r, json_get(o, "finished"), true);
+    note_rows(r, json_get(o, "shown"), false);
+    note_rows(r, json_get(o, "shown_finished"), true);
 }
 
 /* The first few of each kind, of which this is the n-th. */

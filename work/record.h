@@ -122,10 +122,6 @@ int work_payload_read(const char *text, size_t len, char **out,
 /* The same value, whatever the order of its keys and the blanks between its
  * tokens; numbers and strings are compared as written. Payloads, or NULL. */
 bool work_payload_same(const char *a, const char *b);
-/* The text of a field's value inside a valid JSON object, untouched: the way
- * to take a payload out of a request. False: no such field. */
-bool work_json_field(const char *object, size_t len, const char *key,
-                     const char **value, size_t *value_len);
 
 int work_check_id(const char *id, struct err *err) MUST_CHECK;
 const char *work_state_name(enum work_state s);

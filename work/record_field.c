@@ -9,41 +9,25 @@
 #include "base/units.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* From here on a double may be another number, rounded. */
+/* From here on a reader that takes numbers as doubles may have rounded. */
 #define EXACT_END (INT64_C(1) << 53)
 
 /* A name of an enum, with its end. */
 #define NAME_SIZE 16
 
-static int read_object(const struct record *r, const cJSON *o, void *out,
+static int read_object(const struct record *r, const struct json *o, void *out,
                        struct err *err);
-
-/* As cJSON_GetObjectItemCaseSensitive(), which compares whole keys by a call
- * each: reading a record is mostly this. */
-static const cJSON *find(const cJSON *o, const char *key)
-{
-    const cJSON *it;
-
-    cJSON_ArrayForEach(it, o)
-    {
-        if (it->string != NULL && it->string[0] == key[0] &&
-            strcmp(it->string, key) == 0)
-            return cJSON_IsNull(it) ? NULL : it;
-    }
-    return NULL;
-}
 
 /* --- texts ---------------------------------------------------------------- */
 
-static int read_text(const struct field *f, const cJSON *item, char *out,
+static int read_text(const struct field *f, const struct json *item, char *out,
                      size_t size, struct err *err)
 {
-    const char *text = cJSON_GetStringValue(item);
+    const char *text = json_string(item);
     size_t len = text == NULL ? 0 : strlen(text);
 
     if (text == NULL)
@@ -63,8 +47,8 @@ static int read_text(const struct field *f, const cJSON *item, char *out,
     return 0;
 }
 
-static int read_address(const struct field *f, const cJSON *item, char *out,
-                        struct err *err)
+static int read_address(const struct field *f, const struct json *item,
+                        char *out, struct err *err)
 {
     int rc = read_text(f, item, out, f->size, err);
 
@@ -76,8 +60,8 @@ static int read_address(const struct field *f, const cJSON *item, char *out,
     return rc;
 }
 
-static int read_name(const struct field *f, const cJSON *item, unsigned *out,
-                     struct err *err)
+static int read_name(const struct field *f, const struct json *item,
+                     unsigned *out, struct err *err)
 {
     char name[NAME_SIZE];
     enum node_kind kind = NODE_MASTER;
@@ -104,25 +88,24 @@ static int read_name(const struct field *f, const cJSON *item, unsigned *out,
 
 /* --- numbers -------------------------------------------------------------- */
 
-/* A whole number that a double holds exactly. */
-static bool exact(const cJSON *item)
+/* A whole number that any reader of JSON holds exactly. */
+static bool exact(const struct json *item, int64_t *out)
 {
-    return cJSON_IsNumber(item) &&
-           fabs(item->valuedouble) < (double)EXACT_END &&
-           trunc(item->valuedouble) == item->valuedouble;
+    return json_whole(item, out) && *out<EXACT_END && * out> - EXACT_END;
 }
 
-static int read_uint(const struct field *f, const cJSON *item, void *out,
+static int read_uint(const struct field *f, const struct json *item, void *out,
                      struct err *err)
 {
     bool narrow = f->size == sizeof(uint32_t);
     uint64_t max = f->max != 0 ? f->max : narrow ? UINT32_MAX : UINT64_MAX;
     uint64_t value = 0;
-    bool good = cJSON_IsString(item) &&
-                units_uint(item->valuestring, max, &value, NULL) == 0;
+    int64_t whole;
+    bool good = json_is(item, JSON_STRING) &&
+                units_uint(item->string, max, &value, NULL) == 0;
 
-    if (exact(item) && item->valuedouble >= 0) {
-        value = (uint64_t)item->valuedouble;
+    if (exact(item, &whole) && whole >= 0) {
+        value = (uint64_t)whole;
         good = value <= max;
     }
     if (!good) {
@@ -137,20 +120,19 @@ static int read_uint(const struct field *f, const cJSON *item, void *out,
     return 0;
 }
 
-static int read_int(const struct field *f, const cJSON *item, int64_t *out,
-                    struct err *err)
+static int read_int(const struct field *f, const struct json *item,
+                    int64_t *out, struct err *err)
 {
-    if (exact(item)) {
-        *out = (int64_t)item->valuedouble;
-    } else if (!cJSON_IsString(item) || units_int(item->valuestring, INT64_MIN,
-                                                  INT64_MAX, out, NULL) != 0) {
+    if (!exact(item, out) &&
+        (!json_is(item, JSON_STRING) ||
+         units_int(item->string, INT64_MIN, INT64_MAX, out, NULL) != 0)) {
         return (int)err_set(err, ERR_INVALID, "`%s` is not a whole number",
                             f->key);
     }
     return 0;
 }
 
-static int read_exit(const struct field *f, const cJSON *item, int *out,
+static int read_exit(const struct field *f, const struct json *item, int *out,
                      struct err *err)
 {
     int64_t value = -1;
@@ -162,8 +144,8 @@ static int read_exit(const struct field *f, const cJSON *item, int *out,
     return rc;
 }
 
-static int read_hex(const struct field *f, const cJSON *item, uint64_t *out,
-                    struct err *err)
+static int read_hex(const struct field *f, const struct json *item,
+                    uint64_t *out, struct err *err)
 {
     char text[17];
     int rc = read_text(f, item, text, sizeof(text), err);
@@ -178,14 +160,14 @@ static int read_hex(const struct field *f, const cJSON *item, uint64_t *out,
     return 0;
 }
 
-static int read_bool(const struct field *f, const cJSON *item, bool *out,
+static int read_bool(const struct field *f, const struct json *item, bool *out,
                      struct err *err)
 {
-    if (!cJSON_IsBool(item)) {
+    if (!json_is(item, JSON_BOOL)) {
         return (int)err_set(err, ERR_INVALID, "`%s` is not true or false",
                             f->key);
     }
-    *out = cJSON_IsTrue(item) != 0;
+    *out = json_true(item) != 0;
     return 0;
 }
 
@@ -209,10 +191,11 @@ static void put_hex(struct buf *b, const char *key, uint64_t value)
     json_put_str(b, key, text);
 }
 
-static int read_time(const struct field *f, const cJSON *item, wall_ms *out,
-                     struct err *err)
+static int read_time(const struct field *f, const struct json *item,
+                     wall_ms *out, struct err *err)
 {
-    if (!cJSON_IsString(item) || !clock_parse_rfc3339(item->valuestring, out)) {
+    if (!json_is(item, JSON_STRING) ||
+        !clock_parse_rfc3339(item->string, out)) {
         return (int)err_set(err, ERR_INVALID,
                             "`%s` is not a time such as "
                             "2026-11-22T11:54:47.123Z",
@@ -239,13 +222,14 @@ static const struct field process_fields[] = {
 static const struct record process_record = RECORD_OF(process_fields);
 #undef RECORD
 
-static int read_process(const struct field *f, const cJSON *item,
+static int read_process(const struct field *f, const struct json *item,
                         struct process *out, struct err *err)
 {
     int rc;
 
-    if (!cJSON_IsObject(item) || find(item, "startupTime") == NULL ||
-        find(item, "processId") == NULL) {
+    if (!json_is(item, JSON_OBJECT) ||
+        json_given(item, "startupTime") == NULL ||
+        json_given(item, "processId") == NULL) {
         return (int)err_set(err, ERR_INVALID,
                             "`%s` is not {created, startupTime, processId}",
                             f->key);
@@ -268,20 +252,19 @@ static void put_process(struct buf *b, const char *key, const struct process *p)
     json_close(b, '}');
 }
 
-static int read_list(const struct field *f, const cJSON *list, char *out,
+static int read_list(const struct field *f, const struct json *list, char *out,
                      size_t *n, struct err *err)
 {
-    const cJSON *it;
+    const struct json *it;
 
-    if (!cJSON_IsArray(list))
+    if (!json_is(list, JSON_ARRAY))
         return (int)err_set(err, ERR_INVALID, "`%s` is not a list", f->key);
-    cJSON_ArrayForEach(it, list)
-    {
+    json_each (it, list) {
         int rc;
 
         if (*n == f->max)
             break;
-        rc = cJSON_IsObject(it)
+        rc = json_is(it, JSON_OBJECT)
                  ? read_object(f->of, it, out + *n * f->of->size, err)
                  : (int)err_set(err, ERR_INVALID, "not an object");
         if (rc != 0) {
@@ -308,8 +291,8 @@ static void put_list(struct buf *b, const struct field *f, const char *list,
 
 /* --- records -------------------------------------------------------------- */
 
-static int read_field(const struct field *f, const cJSON *item, char *record,
-                      struct err *err)
+static int read_field(const struct field *f, const struct json *item,
+                      char *record, struct err *err)
 {
     void *out = record + f->offset;
 
@@ -343,7 +326,9 @@ static int read_field(const struct field *f, const cJSON *item, char *record,
     case FIELD_PROCESS:
         return read_process(f, item, out, err);
     case FIELD_PART:
-        return cJSON_IsObject(item) ? read_object(f->of, item, record, err) : 0;
+        return json_is(item, JSON_OBJECT)
+                   ? read_object(f->of, item, record, err)
+                   : 0;
     case FIELD_LIST:
         return read_list(f, item, out, (size_t *)(void *)(record + f->count),
                          err);
@@ -351,11 +336,11 @@ static int read_field(const struct field *f, const cJSON *item, char *record,
     return (int)ERR_INVALID;
 }
 
-static int read_object(const struct record *r, const cJSON *o, void *out,
+static int read_object(const struct record *r, const struct json *o, void *out,
                        struct err *err)
 {
     for (const struct field *f = r->fields; f < r->fields + r->n; f++) {
-        const cJSON *item = find(o, f->key);
+        const struct json *item = json_given(o, f->key);
         int rc = 0;
 
         if (item != NULL)
@@ -368,18 +353,23 @@ static int read_object(const struct record *r, const cJSON *o, void *out,
     return 0;
 }
 
+int work_record_take(const struct record *r, const struct json *o, void *out,
+                     struct err *err)
+{
+    return json_is(o, JSON_OBJECT)
+               ? read_object(r, o, out, err)
+               : (int)err_set(err, ERR_INVALID, "not a JSON object");
+}
+
 int work_record_read(const struct record *r, const char *value, size_t len,
                      void *out, struct err *err)
 {
-    cJSON *o;
+    const struct json *o;
     int rc = json_parse(value, len, &o, err);
 
-    if (rc == 0) {
-        rc = cJSON_IsObject(o)
-                 ? read_object(r, o, out, err)
-                 : (int)err_set(err, ERR_INVALID, "not a JSON object");
-        cJSON_Delete(o);
-    }
+    if (rc == 0)
+        rc = work_record_take(r, o, out, err);
+    json_free(o);
     return rc;
 }
 

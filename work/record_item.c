@@ -1,14 +1,16 @@
 /*
  * record_item.c - one work item: what it is in JSON, and how it changes owner.
  *
- * The payload stands last and is copied as text in both directions, so the
- * state can be read without it and nothing of it is ever rounded.
+ * The payload is copied as text in both directions: nothing of it is ever
+ * rounded.
  */
 #include "work/record_priv.h"
 
 #include "base/mem.h"
+#include "base/units.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 void work_item_close(struct work_item *w)
@@ -100,48 +102,54 @@ void work_item_unassign(struct work_item *w, enum work_state state,
 
 /* --- one field, without the rest ------------------------------------------ */
 
+/* The text of a field, in `out` of `size` bytes; false: none, or longer. */
+static bool peek(const char *value, size_t len, const char *key, char *out,
+                 size_t size)
+{
+    const struct json *o, *field;
+    const char *text;
+    bool fits = false;
+
+    if (json_parse(value, len, &o, NULL) != 0)
+        return false;
+    field = json_get(o, key);
+    text = json_string(field);
+    if (text != NULL)
+        fits = snprintf(out, size, "%s", text) < (int)size;
+    else if (json_is(field, JSON_NUMBER))
+        fits = snprintf(out, size, "%.*s", (int)field->len, field->text) <
+               (int)size;
+    json_free(o);
+    return fits;
+}
+
 int work_state_peek(const char *value, size_t len, enum work_state *out)
 {
-    const char *field;
     char name[16];
-    size_t n;
 
-    if (!work_json_field(value, len, "state", &field, &n) || n < 2 ||
-        n - 2 >= sizeof(name))
-        return (int)ERR_INVALID;
-    memcpy(name, field + 1, n - 2);
-    name[n - 2] = '\0';
-    return work_state_parse(name, out);
+    return peek(value, len, "state", name, sizeof(name))
+               ? work_state_parse(name, out)
+               : (int)ERR_INVALID;
 }
 
 int work_epoch_peek(const char *value, size_t len, uint64_t *out)
 {
-    const char *field;
-    size_t n;
+    char digits[24]; /* large ones stand in quotes */
 
     *out = 0;
-    if (!work_json_field(value, len, "epoch", &field, &n))
-        return (int)ERR_INVALID;
-    for (size_t i = 0; i < n; i++) /* large ones stand in quotes */
-        if (field[i] >= '0' && field[i] <= '9' && *out < EPOCH_MAX / 10)
-            *out = *out * 10 + (uint64_t)(field[i] - '0');
-        else if (field[i] != '"')
-            return (int)ERR_INVALID;
-    return 0;
+    return peek(value, len, "epoch", digits, sizeof(digits))
+               ? units_uint(digits, EPOCH_MAX, out, NULL)
+               : (int)ERR_INVALID;
 }
 
 int work_finished_peek(const char *value, size_t len, wall_ms *out)
 {
     char text[CLOCK_RFC3339_SIZE];
-    const char *field;
-    size_t n;
 
-    if (!work_json_field(value, len, "finished_at", &field, &n) || n < 2 ||
-        n - 2 >= sizeof(text))
-        return (int)ERR_INVALID;
-    memcpy(text, field + 1, n - 2);
-    text[n - 2] = '\0';
-    return clock_parse_rfc3339(text, out) ? 0 : (int)ERR_INVALID;
+    return peek(value, len, "finished_at", text, sizeof(text)) &&
+                   clock_parse_rfc3339(text, out)
+               ? 0
+               : (int)ERR_INVALID;
 }
 
 /* --- the fields ----------------------------------------------------------- */
@@ -210,26 +218,19 @@ static int check_item(struct work_item *w, struct err *err)
     return node_clean_group(w->group, w->group, err);
 }
 
-static int read_payload(struct work_item *w, const char *value, size_t len,
-                        struct err *err)
-{
-    const char *text;
-    size_t n;
-
-    if (!work_json_field(value, len, "payload", &text, &n))
-        return 0;
-    return work_payload_read(text, n, &w->payload, err);
-}
-
 int work_item_read(struct work_item *out, const char *value, size_t len,
                    struct err *err)
 {
-    int rc;
+    const struct json *o;
+    int rc = json_parse(value, len, &o, err);
 
     *out = (struct work_item){0};
-    rc = work_record_read(&item_record, value, len, out, err);
+    if (rc == 0)
+        rc = work_record_take(&item_record, o, out, err);
     rc = rc != 0 ? rc : check_item(out, err);
-    rc = rc != 0 ? rc : read_payload(out, value, len, err);
+    if (rc == 0 && json_get(o, "payload") != NULL)
+        rc = work_payload_take(json_get(o, "payload"), &out->payload, err);
+    json_free(o);
     if (rc != 0) {
         (void)err_wrap(err, "work item %s",
                        out->id[0] == '\0' ? "(no id)" : out->id);

@@ -74,6 +74,11 @@ struct record {
  * it is: make it empty before. */
 int work_record_read(const struct record *r, const char *value, size_t len,
                      void *out, struct err *err) MUST_CHECK;
+int work_record_take(const struct record *r, const struct json *o, void *out,
+                     struct err *err) MUST_CHECK;
+/* work_payload_read() of a value that was parsed. */
+int work_payload_take(const struct json *value, char **out,
+                      struct err *err) MUST_CHECK;
 /* The fields of *from behind those that are in `out`, without brackets. */
 void work_record_write(const struct record *r, struct buf *out,
                        const void *from);

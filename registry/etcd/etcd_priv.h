@@ -84,8 +84,8 @@ struct etcd_request;
 /* How a request ended. The tree is borrowed until the callback returns. */
 struct etcd_result {
     enum etcd_verdict verdict;
-    const char *why; /* not ETCD_OK */
-    cJSON *root;     /* ETCD_OK */
+    const char *why;         /* not ETCD_OK */
+    const struct json *root; /* ETCD_OK */
     uint64_t revision;
     uint64_t term;
     mono_ms sent; /* before the send of the try that was answered */
@@ -290,7 +290,7 @@ void etcd_places_ask(const struct registry_hold *hold, struct buf *b,
                      uint64_t created_before);
 /* What they found, inside the tree. False: only keys that do not count, and
  * there are more: ask again. */
-bool etcd_places_read(struct registry_hold *hold, const cJSON *txn,
+bool etcd_places_read(struct registry_hold *hold, const struct json *txn,
                       struct etcd_places *q);
 
 /* --- queue.c: our way through it ----------------------------------------- */

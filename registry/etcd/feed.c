@@ -70,7 +70,8 @@ static void tell_events(struct etcd_feed *f, const struct etcd_message *m)
     bool gone;
 
     assert(f->open);
-    for (cJSON *i = m->events->child; i != NULL && f->open; i = i->next) {
+    for (const struct json *i = json_first(m->events); i != NULL && f->open;
+         i = i->next) {
         if (!etcd_event_read(i, &gone, &kv)) {
             log_warn("!etcd-stream", LOG_S("reason", "an unreadable event"));
             end(f, true, "an unreadable event");
@@ -122,7 +123,7 @@ static void tell(struct etcd_feed *f, const struct etcd_message *m)
 static bool next_message(struct etcd_feed *f, const char *text, size_t len)
 {
     struct etcd_message message;
-    cJSON *root = NULL;
+    const struct json *root = NULL;
 
     assert(f->open);
     if (json_parse(text, len, &root, NULL) == 0 &&
@@ -130,7 +131,7 @@ static bool next_message(struct etcd_feed *f, const char *text, size_t len)
         tell(f, &message);
     else
         end(f, true, "a message that is not etcd's");
-    cJSON_Delete(root);
+    json_free(root);
     return f->open;
 }
 

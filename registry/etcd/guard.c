@@ -57,7 +57,7 @@ static void contradicted(struct etcd *e, const struct etcd_result *result)
 }
 
 /* The n-th operation looked at a key: was it written before `revision`? */
-static bool is_older(const cJSON *root, size_t n, uint64_t revision,
+static bool is_older(const struct json *root, size_t n, uint64_t revision,
                      bool *exists)
 {
     struct etcd_kv kv;
@@ -174,7 +174,7 @@ void etcd_put_inquiry(const struct etcd *e, struct buf *b)
 }
 
 /* At that revision, not before. */
-static bool was_written(const struct etcd *e, const cJSON *range)
+static bool was_written(const struct etcd *e, const struct json *range)
 {
     struct etcd_kv kv;
 

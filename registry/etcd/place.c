@@ -42,12 +42,12 @@ static enum place place_of(const struct registry_hold *hold,
     return last == name || kv->lease != 0 ? PLACE_FOREIGN : PLACE_NONE;
 }
 
-static void add(const struct registry_hold *hold, cJSON *kvs,
+static void add(const struct registry_hold *hold, const struct json *kvs,
                 struct etcd_places *q)
 {
     struct etcd_kv kv;
 
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
+    for (const struct json *i = json_first(kvs); i != NULL; i = i->next) {
         enum place place =
             etcd_kv_read(i, &kv) ? place_of(hold, &kv) : PLACE_NONE;
 
@@ -103,7 +103,7 @@ void etcd_places_ask(const struct registry_hold *hold, struct buf *b,
     etcd_put_op_range(b, &one);
 }
 
-bool etcd_places_read(struct registry_hold *hold, const cJSON *root,
+bool etcd_places_read(struct registry_hold *hold, const struct json *root,
                       struct etcd_places *q)
 {
     struct etcd_hold *h = hold->priv;

@@ -59,15 +59,15 @@ static bool is_directory(const struct registry_entry *entry)
 
 /* The entries of ours among the items of an array; `past`: behind the last key
  * of all. */
-static struct registry_entry *entries_of(struct etcd *e, cJSON *kvs, size_t *n,
-                                         struct etcd_key *past)
+static struct registry_entry *entries_of(struct etcd *e, const struct json *kvs,
+                                         size_t *n, struct etcd_key *past)
 {
-    size_t max = (size_t)cJSON_GetArraySize(kvs);
+    size_t max = json_count(kvs);
     struct registry_entry *entries = mem_array(max, sizeof(*entries));
     struct etcd_kv kv;
 
     *n = 0;
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
+    for (const struct json *i = json_first(kvs); i != NULL; i = i->next) {
         if (!etcd_kv_read(i, &kv))
             continue;
         if (past != NULL)
@@ -97,7 +97,8 @@ static bool no_progress(struct etcd_call *c, const struct etcd_key *before)
 
 /* --- get ----------------------------------------------------------------- */
 
-static void answer_get(struct etcd_call *c, cJSON *kvs, uint64_t revision)
+static void answer_get(struct etcd_call *c, const struct json *kvs,
+                       uint64_t revision)
 {
     struct registry_reply reply = {.failed_op = SIZE_MAX, .revision = revision};
     struct registry_entry *entries =
@@ -308,14 +309,14 @@ static void children_done(struct etcd_call *c, uint64_t revision)
 }
 
 /* Where to go on: past what is below the last name, or past the last key. */
-static void children_add(struct etcd_call *c, cJSON *kvs)
+static void children_add(struct etcd_call *c, const struct json *kvs)
 {
     const struct etcd *e = etcd_of(c->call->r);
     struct etcd_key below, last = {.len = 0};
     struct etcd_kv kv;
 
     etcd_key_below(&below, e->ns, c->call->key);
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
+    for (const struct json *i = json_first(kvs); i != NULL; i = i->next) {
         const char *name, *slash;
         size_t len;
 

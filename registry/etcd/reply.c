@@ -2,7 +2,7 @@
  * reply.c - reading: base64, keys with their values, refusals, and the
  * messages of a watch.
  *
- * Trees are cJSON's, but no number is ever taken from its doubles: json_u64()
+ * No number is ever taken from a double: json_u64()
  * reads the decimal strings that etcd writes. Keys and values are decoded in
  * place, inside the tree's own strings, which are longer than what they hold.
  */
@@ -56,26 +56,26 @@ bool etcd_base64_decode(char *text, size_t *len)
 /* --- keys with values ---------------------------------------------------- */
 
 /* The field `name`, decoded; a missing one is empty. */
-static bool read_bytes(cJSON *object, const char *name, const char **out,
-                       size_t *len)
+static bool read_bytes(const struct json *object, const char *name,
+                       const char **out, size_t *len)
 {
-    cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    const struct json *item = json_get(object, name);
 
     *out = "";
     *len = 0;
     if (item == NULL)
         return true;
-    if (!cJSON_IsString(item))
+    if (!json_is(item, JSON_STRING))
         return false;
-    *len = strlen(item->valuestring);
-    *out = item->valuestring;
-    return etcd_base64_decode(item->valuestring, len);
+    *len = strlen(item->string);
+    *out = item->string;
+    return etcd_base64_decode(item->string, len);
 }
 
-bool etcd_kv_read(cJSON *item, struct etcd_kv *out)
+bool etcd_kv_read(const struct json *item, struct etcd_kv *out)
 {
     memset(out, 0, sizeof(*out));
-    if (!cJSON_IsObject(item) ||
+    if (!json_is(item, JSON_OBJECT) ||
         !read_bytes(item, "key", &out->key, &out->key_len) ||
         !read_bytes(item, "value", &out->value, &out->value_len))
         return false;
@@ -121,74 +121,76 @@ bool etcd_entry(const struct etcd_kv *kv, const char *ns,
     return true;
 }
 
-struct etcd_header etcd_header_read(const cJSON *reply)
+struct etcd_header etcd_header_read(const struct json *reply)
 {
-    const cJSON *header = cJSON_GetObjectItemCaseSensitive(reply, "header");
+    const struct json *header = json_get(reply, "header");
 
     return (struct etcd_header){.cluster = json_u64(header, "cluster_id", 0),
                                 .revision = json_u64(header, "revision", 0),
                                 .term = json_u64(header, "raft_term", 0)};
 }
 
-static cJSON *array_of(const cJSON *object, const char *name)
+static const struct json *array_of(const struct json *object, const char *name)
 {
-    cJSON *array = cJSON_GetObjectItemCaseSensitive(object, name);
+    const struct json *array = json_get(object, name);
 
-    return cJSON_IsArray(array) ? array : NULL;
+    return json_is(array, JSON_ARRAY) ? array : NULL;
 }
 
-cJSON *etcd_kvs(const cJSON *range)
+const struct json *etcd_kvs(const struct json *range)
 {
     return array_of(range, "kvs");
 }
 
-static const cJSON *response(const cJSON *txn, size_t n, const char *type)
+static const struct json *response(const struct json *txn, size_t n,
+                                   const char *type)
 {
-    const cJSON *item = cJSON_GetArrayItem(array_of(txn, "responses"), (int)n);
+    const struct json *item = json_first(array_of(txn, "responses"));
 
-    assert(n <= INT32_MAX);
-    return cJSON_GetObjectItemCaseSensitive(item, type);
+    for (; n > 0 && item != NULL; n--)
+        item = item->next;
+    return json_get(item, type);
 }
 
-cJSON *etcd_txn_kvs(const cJSON *txn, size_t n)
+const struct json *etcd_txn_kvs(const struct json *txn, size_t n)
 {
     return etcd_kvs(response(txn, n, "response_range"));
 }
 
-bool etcd_first_kv(const cJSON *range, struct etcd_kv *out)
+bool etcd_first_kv(const struct json *range, struct etcd_kv *out)
 {
-    const cJSON *kvs = etcd_kvs(range);
+    const struct json *kvs = etcd_kvs(range);
 
     memset(out, 0, sizeof(*out));
-    return kvs != NULL && etcd_kv_read(kvs->child, out);
+    return etcd_kv_read(json_first(kvs), out);
 }
 
-bool etcd_txn_kv(const cJSON *txn, size_t n, struct etcd_kv *out)
+bool etcd_txn_kv(const struct json *txn, size_t n, struct etcd_kv *out)
 {
     return etcd_first_kv(response(txn, n, "response_range"), out);
 }
 
-bool etcd_succeeded(const cJSON *txn)
+bool etcd_succeeded(const struct json *txn)
 {
     return json_bool(txn, "succeeded", false);
 }
 
-size_t etcd_txn_answers(const cJSON *txn)
+size_t etcd_txn_answers(const struct json *txn)
 {
-    return (size_t)cJSON_GetArraySize(array_of(txn, "responses"));
+    return json_count(array_of(txn, "responses"));
 }
 
-bool etcd_txn_more(const cJSON *txn, size_t n)
+bool etcd_txn_more(const struct json *txn, size_t n)
 {
     return json_bool(response(txn, n, "response_range"), "more", false);
 }
 
-bool etcd_txn_put(const cJSON *txn, size_t n)
+bool etcd_txn_put(const struct json *txn, size_t n)
 {
     return response(txn, n, "response_put") != NULL;
 }
 
-bool etcd_txn_leased(const cJSON *txn, size_t n)
+bool etcd_txn_leased(const struct json *txn, size_t n)
 {
     return etcd_succeeded(response(txn, n, "response_txn"));
 }
@@ -274,16 +276,16 @@ static int64_t code_of_status(long status)
 /* {"error":"text","code":N}, in a stream {"error":{"grpc_code":N,"message":
  * "text"}}; from 3.6 on {"message":"text","code":N} and {"error":{"code":N,
  * "message":"text"}}. */
-static int64_t read_error(const cJSON *root, int64_t otherwise,
+static int64_t read_error(const struct json *root, int64_t otherwise,
                           char why[ETCD_WHY_MAX])
 {
-    const cJSON *error = cJSON_GetObjectItemCaseSensitive(root, "error");
-    const char *text = cJSON_IsObject(error) ? json_str(error, "message")
-                                             : json_str(root, "error");
+    const struct json *error = json_get(root, "error");
+    const char *text = json_is(error, JSON_OBJECT) ? json_str(error, "message")
+                                                   : json_str(root, "error");
     int64_t code =
-        json_int(cJSON_IsObject(error) ? error : root, "code", otherwise);
+        json_int(json_is(error, JSON_OBJECT) ? error : root, "code", otherwise);
 
-    if (cJSON_IsObject(error))
+    if (json_is(error, JSON_OBJECT))
         code = json_int(error, "grpc_code", code);
     if (text == NULL)
         text = json_str(root, "message");
@@ -295,16 +297,16 @@ enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
                                char why[ETCD_WHY_MAX])
 {
     int64_t code = code_of_status(status);
-    cJSON *root = NULL;
+    const struct json *root = NULL;
 
     assert(body != NULL);
-    if (json_parse(body, len, &root, NULL) == 0 && cJSON_IsObject(root)) {
+    if (json_parse(body, len, &root, NULL) == 0 && json_is(root, JSON_OBJECT)) {
         code = read_error(root, code, why);
     } else {
         (void)snprintf(why, ETCD_WHY_MAX, "HTTP %ld: %.*s", status,
                        (int)(len < 100 ? len : 100), body);
     }
-    cJSON_Delete(root);
+    json_free(root);
     return etcd_verdict_of(code, why);
 }
 
@@ -352,19 +354,19 @@ enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
 
 /* --- messages of a watch ------------------------------------------------- */
 
-bool etcd_message_read(const cJSON *root, struct etcd_message *out)
+bool etcd_message_read(const struct json *root, struct etcd_message *out)
 {
-    const cJSON *result = cJSON_GetObjectItemCaseSensitive(root, "result");
+    const struct json *result = json_get(root, "result");
     const char *reason;
 
     memset(out, 0, sizeof(*out));
-    if (cJSON_GetObjectItemCaseSensitive(root, "error") != NULL) {
+    if (json_get(root, "error") != NULL) {
         out->type = ETCD_MESSAGE_ERROR;
         out->verdict =
             etcd_verdict_of(read_error(root, 14, out->why), out->why);
         return true;
     }
-    if (!cJSON_IsObject(result))
+    if (!json_is(result, JSON_OBJECT))
         return false;
     out->cluster = etcd_header_read(result).cluster;
     out->revision = etcd_header_read(result).revision;
@@ -390,13 +392,13 @@ bool etcd_message_read(const cJSON *root, struct etcd_message *out)
     return true;
 }
 
-bool etcd_event_read(cJSON *item, bool *gone, struct etcd_kv *out)
+bool etcd_event_read(const struct json *item, bool *gone, struct etcd_kv *out)
 {
     const char *type = json_str(item, "type");
 
     *gone = type != NULL && strcmp(type, "DELETE") == 0;
     if (type != NULL && !*gone && strcmp(type, "PUT") != 0)
         return false;
-    return etcd_kv_read(cJSON_GetObjectItemCaseSensitive(item, "kv"), out) &&
+    return etcd_kv_read(json_get(item, "kv"), out) &&
            (*gone || out->created != 0);
 }

@@ -254,7 +254,7 @@ static void failed(struct etcd_request *a, enum etcd_verdict verdict,
 }
 
 /* `root` is what a unary answer is, or a stream's only message holds. */
-static void answered(struct etcd_request *a, cJSON *root)
+static void answered(struct etcd_request *a, const struct json *root)
 {
     struct etcd_header header = etcd_header_read(root);
     bool linear = (a->flags & ETCD_LINEAR) != 0;
@@ -264,7 +264,7 @@ static void answered(struct etcd_request *a, cJSON *root)
 
     assert(a->transfer == NULL);
     assert(a->no > 0 && a->no <= e->sends);
-    if (!cJSON_IsObject(root) || header.cluster == 0) {
+    if (!json_is(root, JSON_OBJECT) || header.cluster == 0) {
         failed(a, ETCD_BROKEN, "the answer is not etcd's");
         return;
     }
@@ -293,7 +293,7 @@ static void on_answer(void *arg, const struct etcd_answer *answer)
 {
     struct etcd_request *a = arg;
     char why[ETCD_WHY_MAX];
-    cJSON *root = NULL;
+    const struct json *root = NULL;
     struct err err;
 
     assert(a->transfer != NULL);
@@ -309,14 +309,14 @@ static void on_answer(void *arg, const struct etcd_answer *answer)
         failed(a, verdict, why);
     } else if (json_parse(answer->body, answer->len, &root, &err) != 0) {
         failed(a, ETCD_BROKEN, err.msg);
-    } else if (cJSON_HasObjectItem(root, "error")) {
+    } else if (json_get(root, "error") != NULL) {
         failed(a, etcd_refusal(200, answer->body, answer->len, why), why);
     } else {
-        cJSON *inner = cJSON_GetObjectItemCaseSensitive(root, "result");
+        const struct json *inner = json_get(root, "result");
 
         answered(a, inner != NULL ? inner : root);
     }
-    cJSON_Delete(root);
+    json_free(root);
 }
 
 /* --- sending -------------------------------------------------------------- */

@@ -214,7 +214,7 @@ static enum err_code judge_put(struct etcd_call *c,
 static enum err_code judge(struct etcd_call *c, const struct registry_op *op,
                            const struct etcd_result *result, size_t *at)
 {
-    const cJSON *root = result->root;
+    const struct json *root = result->root;
     struct etcd_kv kv, child;
     bool exists = etcd_txn_kv(root, (*at)++, &kv);
     bool parent = false, same_kind = false;

@@ -115,7 +115,7 @@ static void list_later(struct etcd_watch *ew, const struct etcd *e,
 }
 
 /* The owner may end the watch in any of these. `past` is behind the last. */
-static void tell_page(struct registry_watch *w, cJSON *kvs,
+static void tell_page(struct registry_watch *w, const struct json *kvs,
                       struct etcd_key *past)
 {
     static const char unreadable[] = "(a key that cannot be read)";
@@ -123,7 +123,7 @@ static void tell_page(struct registry_watch *w, cJSON *kvs,
     struct registry_entry entry;
     struct etcd_kv kv;
 
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL && w->fn != NULL;
+    for (const struct json *i = json_first(kvs); i != NULL && w->fn != NULL;
          i = i->next) {
         if (!etcd_kv_read(i, &kv)) {
             registry_view_unfit(w, unreadable, strlen(unreadable),

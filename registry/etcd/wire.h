@@ -106,7 +106,7 @@ struct etcd_kv {
 };
 
 /* Once for each item: it is decoded in place. */
-bool etcd_kv_read(cJSON *item, struct etcd_kv *out);
+bool etcd_kv_read(const struct json *item, struct etcd_kv *out);
 
 /* As ours: false if it stands outside the namespace or is no key of ours (a
  * name between slashes is empty, and so on). */
@@ -120,26 +120,26 @@ struct etcd_header {
     uint64_t cluster, revision; /* 0: not given */
     uint64_t term;              /* of the last change that the member applied */
 };
-struct etcd_header etcd_header_read(const cJSON *reply);
+struct etcd_header etcd_header_read(const struct json *reply);
 
 /* `kvs` of a range, or of the n-th operation of a txn, NULL if there are
  * none. */
-cJSON *etcd_kvs(const cJSON *range);
-cJSON *etcd_txn_kvs(const cJSON *txn, size_t n);
+const struct json *etcd_kvs(const struct json *range);
+const struct json *etcd_txn_kvs(const struct json *txn, size_t n);
 /* The first of these; false: there is none, and it is all zero. Once for each,
  * as etcd_kv_read(). */
-bool etcd_first_kv(const cJSON *range, struct etcd_kv *out);
-bool etcd_txn_kv(const cJSON *txn, size_t n, struct etcd_kv *out);
+bool etcd_first_kv(const struct json *range, struct etcd_kv *out);
+bool etcd_txn_kv(const struct json *txn, size_t n, struct etcd_kv *out);
 /* Did all its compares hold? */
-bool etcd_succeeded(const cJSON *txn);
+bool etcd_succeeded(const struct json *txn);
 /* How many operations it answers. */
-size_t etcd_txn_answers(const cJSON *txn);
+size_t etcd_txn_answers(const struct json *txn);
 /* Had that range more than its limit? */
-bool etcd_txn_more(const cJSON *txn, size_t n);
+bool etcd_txn_more(const struct json *txn, size_t n);
 /* Did that operation put? */
-bool etcd_txn_put(const cJSON *txn, size_t n);
+bool etcd_txn_put(const struct json *txn, size_t n);
 /* Of etcd_put_op_leased(). */
-bool etcd_txn_leased(const cJSON *txn, size_t n);
+bool etcd_txn_leased(const struct json *txn, size_t n);
 
 /* What a refusal means for whoever asked. */
 enum etcd_verdict {
@@ -199,17 +199,17 @@ struct etcd_message {
     uint64_t watch_id;
     uint64_t cluster; /* 0: not given */
     uint64_t revision;
-    uint64_t compacted; /* canceled: the first revision that is left */
-    bool fragment;      /* the rest of it is in the next message */
-    cJSON *events;      /* an array */
+    uint64_t compacted;        /* canceled: the first revision that is left */
+    bool fragment;             /* the rest of it is in the next message */
+    const struct json *events; /* an array */
     enum etcd_verdict verdict;
     char why[ETCD_WHY_MAX];
 };
 
 /* False: not a message at all. Reads from `root`, which must stay. */
-bool etcd_message_read(const cJSON *root, struct etcd_message *out);
+bool etcd_message_read(const struct json *root, struct etcd_message *out);
 
 /* One element of `events`; once for each, as etcd_kv_read(). */
-bool etcd_event_read(cJSON *item, bool *gone, struct etcd_kv *out);
+bool etcd_event_read(const struct json *item, bool *gone, struct etcd_kv *out);
 
 #endif

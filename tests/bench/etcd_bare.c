@@ -111,18 +111,18 @@ static struct slot *answered(struct bare *b)
     return &b->slots[i];
 }
 
-static cJSON *parsed(const struct slot *s)
+static const struct json *parsed(const struct slot *s)
 {
-    cJSON *root = NULL;
+    const struct json *root = NULL;
 
     if (json_parse(buf_text(&s->reply), s->reply.len, &root, NULL) != 0 ||
-        cJSON_GetObjectItemCaseSensitive(root, "header") == NULL)
+        json_get(root, "header") == NULL)
         die(buf_text(&s->reply));
     return root;
 }
 
 /* One request, by itself. */
-static cJSON *ask(struct bare *b, const char *path)
+static const struct json *ask(struct bare *b, const char *path)
 {
     post(b, &b->slots[0], path);
     return parsed(answered(b));
@@ -216,21 +216,20 @@ static void read_body(struct bare *b, struct slot *s)
 
 static void read_done(struct bare *b, struct slot *s)
 {
-    cJSON *root = parsed(s);
-    cJSON *r = cJSON_GetObjectItemCaseSensitive(root, "responses");
+    const struct json *root = parsed(s);
+    const struct json *r = json_get(root, "responses");
     struct etcd_kv kv;
 
-    r = r == NULL ? NULL : r->child;
+    r = json_first(r);
     for (size_t i = s->from; i < s->from + s->n; i++, r = r->next) {
-        cJSON *kvs = r == NULL ? NULL
-                               : etcd_kvs(cJSON_GetObjectItemCaseSensitive(
-                                     r, "response_range"));
+        const struct json *kvs =
+            r == NULL ? NULL : etcd_kvs(json_get(r, "response_range"));
 
-        if (kvs == NULL || !etcd_kv_read(kvs->child, &kv))
+        if (!etcd_kv_read(json_first(kvs), &kv))
             die("a record is missing");
         b->items[i].record_version = kv.modified;
     }
-    cJSON_Delete(root);
+    json_free(root);
 }
 
 static void move_body(struct bare *b, struct slot *s)
@@ -270,7 +269,7 @@ static size_t read_markers(struct bare *b, size_t from, struct etcd_key *at)
     struct etcd_key below, end;
     struct etcd_range range = {.key = at, .end = &end, .limit = MOVE_PAGE};
     struct etcd_kv kv;
-    cJSON *root, *kvs;
+    const struct json *root, *kvs;
     size_t n = 0;
 
     etcd_key_below(&below, b->space, move_owned(0, owned));
@@ -281,13 +280,13 @@ static size_t read_markers(struct bare *b, size_t from, struct etcd_key *at)
     etcd_put_range(&b->slots[0].body, &range);
     root = ask(b, "/v3/kv/range");
     kvs = etcd_kvs(root);
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
+    for (const struct json *i = json_first(kvs); i != NULL; i = i->next) {
         if (!etcd_kv_read(i, &kv))
             die("an unreadable marker");
         b->items[from + n++].marker_version = kv.modified;
         etcd_key_past(at, kv.key, kv.key_len);
     }
-    cJSON_Delete(root);
+    json_free(root);
     return n;
 }
 
@@ -297,7 +296,7 @@ static void make_gates(struct bare *b)
 
     for (int t = 1; t <= MOVE_TARGETS; t++) {
         struct slot *s = &b->slots[0];
-        cJSON *root;
+        const struct json *root;
 
         buf_reset(&s->body);
         etcd_txn_begin(&s->body);
@@ -306,7 +305,7 @@ static void make_gates(struct bare *b)
         etcd_txn_close(&s->body);
         root = ask(b, "/v3/kv/txn");
         b->gates[t] = etcd_header_read(root).revision;
-        cJSON_Delete(root);
+        json_free(root);
     }
 }
 
@@ -343,7 +342,7 @@ void etcd_bare_clear(const char *url, const char *space)
 {
     struct etcd_key from, to;
     struct bare b;
-    cJSON *root;
+    const struct json *root;
     struct buf *body;
 
     bare_open(&b, url, space, NULL);
@@ -359,9 +358,9 @@ void etcd_bare_clear(const char *url, const char *space)
     buf_reset(body);
     buf_printf(body, "{\"revision\":\"%" PRIu64 "\",\"physical\":true}",
                etcd_header_read(root).revision);
-    cJSON_Delete(root);
+    json_free(root);
     root = ask(&b, "/v3/kv/compaction");
-    cJSON_Delete(root);
+    json_free(root);
     bare_close(&b);
 }
 

@@ -8,13 +8,13 @@
 
 #include <string.h>
 
-static void read_kvs(cJSON *kvs)
+static void read_kvs(const struct json *kvs)
 {
     struct registry_entry entry;
     struct etcd_key past;
     struct etcd_kv kv;
 
-    for (cJSON *i = kvs == NULL ? NULL : kvs->child; i != NULL; i = i->next) {
+    for (const struct json *i = json_first(kvs); i != NULL; i = i->next) {
         if (!etcd_kv_read(i, &kv))
             continue;
         assert(kv.key_len > 0 && kv.key[kv.key_len] == '\0');
@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *text = (const char *)data;
     char why[ETCD_WHY_MAX];
-    cJSON *root = NULL;
+    const struct json *root = NULL;
 
     (void)etcd_refusal(size > 0 ? 400 + data[0] % 105 : 503, text, size, why);
     assert(memchr(why, '\0', sizeof(why)) != NULL);
@@ -40,6 +40,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < 3; i++)
         read_kvs(etcd_txn_kvs(root, i));
     read_kvs(etcd_kvs(root));
-    cJSON_Delete(root);
+    json_free(root);
     return 0;
 }

@@ -11,20 +11,21 @@
 static void read_message(const char *text, size_t len)
 {
     struct etcd_message m;
-    cJSON *root = NULL;
+    const struct json *root = NULL;
     struct etcd_kv kv;
     bool gone;
 
     if (json_parse(text, len, &root, NULL) == 0 &&
         etcd_message_read(root, &m) && m.events != NULL) {
-        for (cJSON *i = m.events->child; i != NULL; i = i->next) {
+        for (const struct json *i = json_first(m.events); i != NULL;
+             i = i->next) {
             if (etcd_event_read(i, &gone, &kv)) {
                 assert(kv.key_len > 0 && kv.modified != 0);
                 assert(gone || kv.created != 0);
             }
         }
     }
-    cJSON_Delete(root);
+    json_free(root);
 }
 
 /* All messages, each with a line end behind it. */

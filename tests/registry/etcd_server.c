@@ -85,7 +85,7 @@ static long request(const struct etcd_servers *s, size_t i, const char *path,
 static void log_in(const struct etcd_servers *s, size_t i)
 {
     struct buf reply;
-    cJSON *root = NULL;
+    const struct json *root = NULL;
 
     buf_init(&reply, 1 << 20);
     token[0] = '\0';
@@ -96,15 +96,15 @@ static void log_in(const struct etcd_servers *s, size_t i)
 
         (void)snprintf(token, sizeof(token), "%s", text == NULL ? "" : text);
     }
-    cJSON_Delete(root);
+    json_free(root);
     buf_close(&reply);
 }
 
-cJSON *etcd_server_post(const struct etcd_servers *s, size_t i,
-                        const char *path, const char *body)
+const struct json *etcd_server_post(const struct etcd_servers *s, size_t i,
+                                    const char *path, const char *body)
 {
     struct buf reply;
-    cJSON *root = NULL;
+    const struct json *root = NULL;
     long status;
 
     buf_init(&reply, 64 << 20);
@@ -288,11 +288,11 @@ static void make_certificates(const struct etcd_servers *s)
 static void admin(const struct etcd_servers *s, const char *path,
                   const char *body)
 {
-    cJSON *reply = etcd_server_post(s, 0, path, body);
+    const struct json *reply = etcd_server_post(s, 0, path, body);
 
     if (reply == NULL)
         fail_msg("etcd refuses %s", path);
-    cJSON_Delete(reply);
+    json_free(reply);
 }
 
 /* "dolphinscheduler" .. "dolphinscheduler~": all namespaces of the tests. */

@@ -56,9 +56,9 @@ void etcd_server_wait(struct etcd_servers *s, size_t i);
 const char *etcd_server_url(const struct etcd_servers *s, uint16_t port);
 
 /* A blocking POST, as another program would make it; NULL if it is not
- * answered with 200. The caller's (cJSON_Delete). */
-cJSON *etcd_server_post(const struct etcd_servers *s, size_t i,
-                        const char *path, const char *body);
+ * answered with 200. The caller's (json_free). */
+const struct json *etcd_server_post(const struct etcd_servers *s, size_t i,
+                                    const char *path, const char *body);
 
 /* What a configuration needs to reach it with TLS, or nothing. */
 void etcd_server_conf(const struct etcd_servers *s, struct conf_registry *conf);

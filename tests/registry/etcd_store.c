@@ -110,11 +110,11 @@ struct proxy *etcd_store_proxy(struct etcd_store *s, const struct registry *r,
 
 static void post(struct etcd_store *s, const char *path, const char *body)
 {
-    cJSON *reply = etcd_server_post(s->servers, 0, path, body);
+    const struct json *reply = etcd_server_post(s->servers, 0, path, body);
 
     if (reply == NULL)
         fail_msg("etcd refuses %s %s", path, body);
-    cJSON_Delete(reply);
+    json_free(reply);
 }
 
 void etcd_store_expire(struct etcd_store *s, struct registry *r)
@@ -177,21 +177,22 @@ void etcd_store_delete(struct etcd_store *s, const char *key)
 
 void etcd_store_compact(struct etcd_store *s)
 {
-    cJSON *reply = etcd_server_post(s->servers, 0, "/v3/kv/range",
-                                    "{\"key\":\"ZG9scGhpbnNjaGVkdWxlcg==\"}");
+    const struct json *reply =
+        etcd_server_post(s->servers, 0, "/v3/kv/range",
+                         "{\"key\":\"ZG9scGhpbnNjaGVkdWxlcg==\"}");
     char body[64];
 
     assert_non_null(reply);
     (void)snprintf(body, sizeof(body), "{\"revision\":\"%" PRIu64 "\"}",
                    etcd_header_read(reply).revision);
-    cJSON_Delete(reply);
+    json_free(reply);
     post(s, "/v3/kv/compaction", body);
 }
 
 size_t etcd_store_count(struct etcd_store *s, const char *key)
 {
     char below[300], from[400], to[400], body[900];
-    cJSON *reply;
+    const struct json *reply;
     size_t n;
 
     (void)snprintf(below, sizeof(below), "%s%s", key, key[1] == 0 ? "" : "/");
@@ -204,6 +205,6 @@ size_t etcd_store_count(struct etcd_store *s, const char *key)
     reply = etcd_server_post(s->servers, 0, "/v3/kv/range", body);
     assert_non_null(reply);
     n = (size_t)json_u64(reply, "count", 0);
-    cJSON_Delete(reply);
+    json_free(reply);
     return n;
 }

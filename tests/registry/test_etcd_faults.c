@@ -464,13 +464,13 @@ static size_t open_files(void)
 
 static size_t leases(void)
 {
-    cJSON *reply = etcd_server_post(&servers, 0, "/v3/lease/leases", "{}");
+    const struct json *reply =
+        etcd_server_post(&servers, 0, "/v3/lease/leases", "{}");
     size_t n;
 
     assert_non_null(reply);
-    n = (size_t)cJSON_GetArraySize(
-        cJSON_GetObjectItemCaseSensitive(reply, "leases"));
-    cJSON_Delete(reply);
+    n = (size_t)json_count(json_get(reply, "leases"));
+    json_free(reply);
     return n;
 }
 

@@ -7,7 +7,6 @@
  */
 #include "tests/sim/world.h"
 
-#include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <string.h>
 

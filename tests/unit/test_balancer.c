@@ -289,7 +289,7 @@ static void explain_names_every_candidate_with_its_terms(void **state)
         .exclude = {"c:1"}, .n_exclude = 1, .now = START};
     struct balancer_worker w = idle("b:1", 8, START);
     struct buf out;
-    cJSON *list = NULL;
+    const struct json *list = NULL;
     int n = 0;
 
     (void)state;
@@ -306,7 +306,7 @@ static void explain_names_every_candidate_with_its_terms(void **state)
     }
     balancer_explain(b, &request, &out);
     assert_int_equal(json_parse(out.data, out.len, &list, NULL), 0);
-    for (const cJSON *c = list->child; c != NULL; c = c->next, n++) {
+    for (const struct json *c = json_first(list); c != NULL; c = c->next, n++) {
         const char *address = json_str(c, "address");
         const char *why_not = json_str(c, "why_not");
 
@@ -323,7 +323,7 @@ static void explain_names_every_candidate_with_its_terms(void **state)
         }
     }
     assert_int_equal(n, 152);
-    cJSON_Delete(list);
+    json_free(list);
     buf_reset(&out);
     request.group = "nowhere";
     balancer_explain(b, &request, &out);

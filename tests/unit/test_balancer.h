@@ -100,16 +100,16 @@ static inline double term(struct balancer *b, const char *address,
 {
     struct balancer_request request = {.now = now};
     struct buf out;
-    cJSON *list = NULL;
+    const struct json *list = NULL;
     double value = NAN;
 
     buf_init(&out, 1 << 20);
     balancer_explain(b, &request, &out);
     assert_int_equal(json_parse(out.data, out.len, &list, NULL), 0);
-    for (const cJSON *c = list->child; c != NULL; c = c->next)
+    for (const struct json *c = list->child; c != NULL; c = c->next)
         if (strcmp(json_str(c, "address"), address) == 0)
             value = json_num(c, key, NAN);
-    cJSON_Delete(list);
+    json_free(list);
     buf_close(&out);
     return value;
 }

@@ -15,11 +15,11 @@
 
 static int parse(const char *text, struct err *err)
 {
-    cJSON *tree;
+    const struct json *tree;
     int rc = json_parse(text, strlen(text), &tree, err);
 
     assert_true((rc == 0) == (tree != NULL));
-    cJSON_Delete(tree);
+    json_free(tree);
     return rc;
 }
 
@@ -62,6 +62,7 @@ static void what_is_not_json_is_refused_with_its_byte(void **state)
         {"{", "byte 1: expected a key in quotes"},
         {"{\"a\"}", "byte 4: expected ':'"},
         {"{\"a\":1,}", "byte 7: expected a key"},
+        {"{\"a\":}", "byte 5: not a JSON value, at '}'"},
         {"[1,]", "byte 3: not a JSON value"},
         {"[1 2]", "byte 3: expected ',' or a closing bracket"},
         {"[1}", "byte 2: expected ','"},
@@ -99,7 +100,7 @@ static void what_is_not_json_is_refused_with_its_byte(void **state)
 
 static void nul_bytes_are_refused(void **state)
 {
-    cJSON *tree;
+    const struct json *tree;
     struct err err;
 
     (void)state;
@@ -130,7 +131,7 @@ static void every_cut_of_a_document_is_refused(void **state)
     static const char text[] =
         "{\"a\":[1.5e3,\"\\u00e9\xc3\xa9\",{\"b\":null}],"
         "\"c\":true}";
-    cJSON *tree;
+    const struct json *tree;
 
     (void)state;
     for (size_t n = 0; n < sizeof(text) - 1; n++) {
@@ -149,7 +150,7 @@ static void fields_are_taken_only_in_their_type(void **state)
         "{\"s\":\"x\",\"i\":7,\"d\":0.5,\"b\":true,\"n\":null,"
         "\"big\":\"18446744073709551615\",\"neg\":-3,\"huge\":1e300,"
         "\"i\":9,\"wide\":9007199254740994}";
-    cJSON *o;
+    const struct json *o;
 
     (void)state;
     assert_int_equal(json_parse(text, sizeof(text) - 1, &o, NULL), 0);
@@ -166,7 +167,7 @@ static void fields_are_taken_only_in_their_type(void **state)
     assert_true(json_num(o, "d", 0) > 0.49 && json_num(o, "d", 0) < 0.51);
     assert_true(json_bool(o, "b", false));
     assert_true(json_bool(o, "n", true));
-    cJSON_Delete(o);
+    json_free(o);
     assert_int_equal(json_int(NULL, "x", 4), 4);
 }
 
@@ -214,7 +215,7 @@ static void numbers_read_back_the_same(void **state)
     (void)state;
     buf_init(&b, 4096);
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
-        cJSON *o;
+        const struct json *o;
         double back;
 
         buf_reset(&b);
@@ -224,7 +225,7 @@ static void numbers_read_back_the_same(void **state)
         assert_int_equal(json_parse(b.data, b.len, &o, NULL), 0);
         back = json_num(o, "x", 0);
         assert_false(back < values[i] || back > values[i]);
-        cJSON_Delete(o);
+        json_free(o);
     }
     buf_close(&b);
 }
@@ -280,34 +281,82 @@ static void whole_numbers_are_exact_or_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *s = rows[i].text;
         int64_t value = -1;
-        bool whole = json_whole(
-            (struct json_span){.s = s, .end = s + strlen(s)}, &value);
+        const struct json *v;
+        bool whole;
+
+        assert_int_equal(json_parse(s, strlen(s), &v, NULL), 0);
+        whole = json_whole(v, &value);
+        json_free(v);
 
         if (whole != rows[i].whole || (whole && value != rows[i].value))
             fail_msg("%s: %d %lld", s, whole, (long long)value);
     }
 }
 
-static void members_are_found_however_they_are_escaped(void **state)
+static void values_keep_the_text_they_were_sent_as(void **state)
 {
-    const char *object = "{ \"a\\\"b\" : [1, {\"x\":2}] ,\"\\u0078\":  3.10 }";
-    struct json_member m;
-    struct json_span t, value;
+    const char *text = "{ \"a\\\"b\" : [1, {\"x\":2}] ,\"\\u0078\":  3.10 }";
+    const struct json *o, *a, *x;
 
     (void)state;
-    json_members(&t, object, strlen(object));
-    assert_true(json_member(&t, &m));
-    assert_true(json_member_is(&m, "a\"b"));
-    assert_int_equal(m.value.end - m.value.s, strlen("[1, {\"x\":2}]"));
-    assert_true(json_member(&t, &m));
-    assert_true(json_member_is(&m, "x"));
-    assert_false(json_member_is(&m, "xx"));
-    assert_false(json_member(&t, &m));
-    assert_true(json_field(object, strlen(object), "x", &value));
-    assert_memory_equal(value.s, "3.10", 4);
-    assert_false(json_field(object, strlen(object), "y", &value));
-    json_members(&t, "{ }", 3);
-    assert_false(json_member(&t, &m));
+    assert_int_equal(json_parse(text, strlen(text), &o, NULL), 0);
+    assert_int_equal(json_count(o), 2);
+    a = json_first(o);
+    assert_string_equal(a->key, "a\"b");
+    assert_int_equal(a->len, strlen("[1, {\"x\":2}]"));
+    assert_memory_equal(a->text, "[1, {\"x\":2}]", a->len);
+    assert_int_equal(json_count(a), 2);
+    assert_ptr_equal(json_get(o, "a\"b"), a);
+    x = json_get(o, "x");
+    assert_ptr_equal(x, a->next);
+    assert_null(x->next);
+    assert_int_equal(x->len, 4);
+    assert_memory_equal(x->text, "3.10", 4);
+    assert_memory_equal(x->from, "\"\\u0078\":  3.10", 15);
+    assert_null(json_get(o, "y"));
+    json_free(o);
+}
+
+static void strings_lose_their_escapes(void **state)
+{
+    static const struct {
+        const char *text, *string;
+    } rows[] = {
+        {"\"\"", ""},
+        {"\"a\\/b\\\\\\\"\"", "a/b\\\""},
+        {"\"\\b\\f\\n\\r\\t\"", "\b\f\n\r\t"},
+        {"\"\\u0041\\u00e9\\u20AC\"", "A\xc3\xa9\xe2\x82\xac"},
+        {"\"\\ud83d\\uDE00!\"", "\xf0\x9f\x98\x80!"},
+        {"\"\\udbff\\udfff\"", "\xf4\x8f\xbf\xbf"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct json *v;
+
+        assert_int_equal(
+            json_parse(rows[i].text, strlen(rows[i].text), &v, NULL), 0);
+        assert_string_equal(json_string(v), rows[i].string);
+        json_free(v);
+    }
+}
+
+static void what_no_64_bits_hold_is_kept_as_text(void **state)
+{
+    static const char text[] =
+        "[1e400, 123456789012345678901234567890, -1e-400]";
+    const struct json *list, *v;
+
+    (void)state;
+    assert_int_equal(json_parse(text, sizeof(text) - 1, &list, NULL), 0);
+    v = json_first(list);
+    assert_true(isinf(v->number) && !v->is_whole);
+    assert_memory_equal(v->text, "1e400", v->len);
+    v = v->next;
+    assert_true(v->number > 1.2e29 && v->number < 1.3e29 && !v->is_whole);
+    assert_int_equal(v->len, 30);
+    assert_false(v->next->is_whole);
+    json_free(list);
 }
 
 static void a_key_that_stands_twice_is_found(void **state)
@@ -326,14 +375,14 @@ static void a_key_that_stands_twice_is_found(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err;
-        cJSON *o;
+        const struct json *o;
 
         assert_int_equal(
             json_parse(rows[i].text, strlen(rows[i].text), &o, &err), 0);
         assert_int_equal(json_unique(o, &err) == 0, rows[i].unique);
         if (!rows[i].unique)
             assert_string_equal(err.msg, "a: it stands twice");
-        cJSON_Delete(o);
+        json_free(o);
     }
 }
 
@@ -350,7 +399,9 @@ int main(void)
         cmocka_unit_test(numbers_read_back_the_same),
         cmocka_unit_test(broken_utf8_is_replaced_when_written),
         cmocka_unit_test(whole_numbers_are_exact_or_refused),
-        cmocka_unit_test(members_are_found_however_they_are_escaped),
+        cmocka_unit_test(values_keep_the_text_they_were_sent_as),
+        cmocka_unit_test(strings_lose_their_escapes),
+        cmocka_unit_test(what_no_64_bits_hold_is_kept_as_text),
         cmocka_unit_test(a_key_that_stands_twice_is_found),
     };
 

@@ -67,7 +67,7 @@ static void text_lines_read_as_documented(void **state)
 
 static void json_lines_are_json(void **state)
 {
-    cJSON *o;
+    const struct json *o;
 
     (void)state;
     log_configure(LOG_DEBUG, LOG_JSON);
@@ -78,8 +78,8 @@ static void json_lines_are_json(void **state)
     assert_string_equal(json_str(o, "event"), "-node-down");
     assert_string_equal(json_str(o, "reason"), "a \"b\"\n\x1b[31m\xc3\xbf");
     assert_int_equal(json_int(o, "epoch", 0), 17);
-    assert_true(cJSON_IsNull(cJSON_GetObjectItem(o, "none")));
-    cJSON_Delete(o);
+    assert_true(json_is(json_get(o, "none"), JSON_NULL));
+    json_free(o);
 }
 
 static void values_cannot_forge_fields_or_lines(void **state)
@@ -108,7 +108,7 @@ static void long_lines_are_cut_and_say_so(void **state)
         log_configure(LOG_DEBUG, (enum log_format)format);
         for (int quoted = 0; quoted < 2; quoted++) {
             for (size_t n = LOG_LINE_MAX - 160; n < LOG_LINE_MAX + 8; n++) {
-                cJSON *o;
+                const struct json *o;
 
                 memset(blob, 'x', n);
                 blob[0] = quoted ? ' ' : 'x';
@@ -120,7 +120,7 @@ static void long_lines_are_cut_and_say_so(void **state)
                     assert_non_null(strstr(last, "cut"));
                 if (format == LOG_JSON) {
                     assert_int_equal(json_parse(last, last_len, &o, NULL), 0);
-                    cJSON_Delete(o);
+                    json_free(o);
                 }
             }
         }

@@ -27,7 +27,7 @@ static char *print(const char *items, const struct cli_column *of, size_t n,
 {
     struct cli_paper paper = {.width = width, .now = NOW};
     FILE *out = stdout;
-    cJSON *json = NULL;
+    const struct json *json = NULL;
     char *text = NULL;
     size_t size = 0;
 
@@ -37,7 +37,7 @@ static char *print(const char *items, const struct cli_column *of, size_t n,
     cli_table(json, of, n, "nothing", &paper);
     fclose(stdout);
     stdout = out;
-    cJSON_Delete(json);
+    json_free(json);
     return text;
 }
 

@@ -229,7 +229,7 @@ static void a_wrong_heartbeat_is_refused_with_its_members(void **state)
          "groups: group \"a/b\": a name has no slash"},
         {"{\"group\":[\"a\"]}", "group: one name"},
         {"{\"startupTime\":\"5\"}", "startupTime: \"5\" where"},
-        {"{\"processId\":1e300}", "processId: 1e+300 where"},
+        {"{\"processId\":1e300}", "processId: 1e300 where"},
         {"{\"reportTime\":-1}", "reportTime: -1 where"},
         {"{\"loadAverage\":\"high\"}", "loadAverage: a number"},
         {"{\"workerWaitingTaskCount\":-4}", "workerWaitingTaskCount: -4"},

@@ -13,9 +13,9 @@
 
 #define NS "dolphinscheduler"
 
-static cJSON *parse(const char *text)
+static const struct json *parse(const char *text)
 {
-    cJSON *root = NULL;
+    const struct json *root = NULL;
     struct err err;
 
     if (json_parse(text, strlen(text), &root, &err) != 0)
@@ -117,16 +117,17 @@ static void a_txn_is_written_as_the_gateway_reads_it(void **state)
 
 static void numbers_beyond_2_53_stay_exact(void **state)
 {
-    cJSON *root = parse("{\"kvs\":[{\"key\":\"" /* NS/a */
-                        "ZG9scGhpbnNjaGVkdWxlci9h\",\"create_revision\":"
-                        "\"9007199254740993\",\"mod_revision\":"
-                        "\"9223372036854775807\",\"version\":\"1\",\"value\":"
-                        "\"dg==\",\"lease\":\"2324035617740355845\"}]}");
+    const struct json *root =
+        parse("{\"kvs\":[{\"key\":\"" /* NS/a */
+              "ZG9scGhpbnNjaGVkdWxlci9h\",\"create_revision\":"
+              "\"9007199254740993\",\"mod_revision\":"
+              "\"9223372036854775807\",\"version\":\"1\",\"value\":"
+              "\"dg==\",\"lease\":\"2324035617740355845\"}]}");
     struct registry_entry entry;
     struct etcd_kv kv;
 
     (void)state;
-    assert_true(etcd_kv_read(etcd_kvs(root)->child, &kv));
+    assert_true(etcd_kv_read(json_first(etcd_kvs(root)), &kv));
     assert_true(kv.created == UINT64_C(9007199254740993));
     assert_true(kv.modified == UINT64_C(9223372036854775807));
     assert_true(kv.lease == UINT64_C(2324035617740355845));
@@ -134,14 +135,15 @@ static void numbers_beyond_2_53_stay_exact(void **state)
     assert_string_equal(entry.key, "/a");
     assert_string_equal(entry.value, "v");
     assert_true(entry.owner == kv.lease && entry.version == kv.modified);
-    cJSON_Delete(root);
+    json_free(root);
 }
 
 static void what_is_zero_is_left_out(void **state)
 {
-    cJSON *root = parse("{\"header\":{\"cluster_id\":\"7\",\"revision\":\"9\"},"
-                        "\"responses\":[{\"response_range\":{\"header\":{}}},{"
-                        "\"response_put\":{}}]}");
+    const struct json *root =
+        parse("{\"header\":{\"cluster_id\":\"7\",\"revision\":\"9\"},"
+              "\"responses\":[{\"response_range\":{\"header\":{}}},{"
+              "\"response_put\":{}}]}");
 
     (void)state;
     assert_true(etcd_header_read(root).cluster == 7);
@@ -150,7 +152,7 @@ static void what_is_zero_is_left_out(void **state)
     assert_null(etcd_kvs(root));
     for (size_t i = 0; i < 3; i++)
         assert_null(etcd_txn_kvs(root, i));
-    cJSON_Delete(root);
+    json_free(root);
 }
 
 static void foreign_keys_are_no_entries(void **state)
@@ -258,11 +260,11 @@ static void refusals_mean_what_they_say(void **state)
 
 static void message(const char *text, struct etcd_message *m)
 {
-    cJSON *root = parse(text);
+    const struct json *root = parse(text);
 
     assert_true(etcd_message_read(root, m));
     m->events = NULL;
-    cJSON_Delete(root);
+    json_free(root);
 }
 
 static void messages_of_a_watch_are_told_apart(void **state)
@@ -300,7 +302,7 @@ static void messages_of_a_watch_are_told_apart(void **state)
 
 static void an_event_without_a_type_is_a_put(void **state)
 {
-    cJSON *root = parse(
+    const struct json *root = parse(
         "[{\"kv\":{\"key\":\"YQ==\",\"create_revision\":\"2\",\"mod_revision\":"
         "\"3\"}},{\"type\":\"DELETE\",\"kv\":{\"key\":\"YQ==\",\"mod_revision\""
         ":\"4\"}},{\"type\":\"OTHER\",\"kv\":{\"key\":\"YQ==\",\"mod_revision\""
@@ -309,13 +311,14 @@ static void an_event_without_a_type_is_a_put(void **state)
     bool gone;
 
     (void)state;
-    assert_true(etcd_event_read(cJSON_GetArrayItem(root, 0), &gone, &kv));
+    assert_true(etcd_event_read(json_first(root), &gone, &kv));
     assert_true(!gone && kv.created == 2 && kv.modified == 3);
-    assert_true(etcd_event_read(cJSON_GetArrayItem(root, 1), &gone, &kv));
+    assert_true(etcd_event_read(json_first(root)->next, &gone, &kv));
     assert_true(gone && kv.modified == 4);
-    assert_false(etcd_event_read(cJSON_GetArrayItem(root, 2), &gone, &kv));
-    assert_false(etcd_event_read(cJSON_GetArrayItem(root, 3), &gone, &kv));
-    cJSON_Delete(root);
+    assert_false(etcd_event_read(json_first(root)->next->next, &gone, &kv));
+    assert_false(
+        etcd_event_read(json_first(root)->next->next->next, &gone, &kv));
+    json_free(root);
 }
 
 static void a_stream_falls_into_messages(void **state)

@@ -20,11 +20,11 @@
 
 /* --- the samples ---------------------------------------------------------- */
 
-static cJSON *sample_load(const char *name)
+static const struct json *sample_load(const char *name)
 {
     static char text[64 * 1024];
     char path[512];
-    cJSON *json = NULL;
+    const struct json *json = NULL;
     struct err err;
     size_t len;
     FILE *f;
@@ -39,16 +39,16 @@ static cJSON *sample_load(const char *name)
     return json;
 }
 
-static void expect_number(const char *file, const cJSON *expect,
+static void expect_number(const char *file, const struct json *expect,
                           const char *field, double got)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(expect, field);
+    const struct json *item = json_get(expect, field);
 
-    if (item != NULL && fabs(item->valuedouble - got) > 1e-9)
-        fail_msg("%s: %s is %g, not %g", file, field, got, item->valuedouble);
+    if (item != NULL && fabs(item->number - got) > 1e-9)
+        fail_msg("%s: %s is %g, not %g", file, field, got, item->number);
 }
 
-static void expect_text(const char *file, const cJSON *expect,
+static void expect_text(const char *file, const struct json *expect,
                         const char *field, const char *got)
 {
     const char *want = json_str(expect, field);
@@ -58,27 +58,26 @@ static void expect_text(const char *file, const cJSON *expect,
 }
 
 /* `default` is said of every worker and stands in no heartbeat. */
-static void expect_groups(const char *file, const cJSON *expect,
+static void expect_groups(const char *file, const struct json *expect,
                           const struct node_key *key,
                           const struct heartbeat *hb)
 {
-    const cJSON *each;
+    const struct json *each;
 
-    cJSON_ArrayForEach(each, cJSON_GetObjectItemCaseSensitive(expect, "groups"))
-    {
-        bool found = strcmp(each->valuestring, "default") == 0 ||
-                     strcmp(each->valuestring, key->group) == 0;
+    json_each (each, json_get(expect, "groups")) {
+        bool found = strcmp(each->string, "default") == 0 ||
+                     strcmp(each->string, key->group) == 0;
 
         for (size_t i = 0; i < hb->n_groups; i++)
-            found = found || strcmp(each->valuestring, hb->groups[i]) == 0;
+            found = found || strcmp(each->string, hb->groups[i]) == 0;
         if (!found)
-            fail_msg("%s: not in group %s", file, each->valuestring);
+            fail_msg("%s: not in group %s", file, each->string);
     }
 }
 
-static void check_sample(const char *file, const cJSON *sample)
+static void check_sample(const char *file, const struct json *sample)
 {
-    const cJSON *expect = cJSON_GetObjectItemCaseSensitive(sample, "expect");
+    const struct json *expect = json_get(sample, "expect");
     const char *value = json_str(sample, "value");
     struct node_key key;
     struct heartbeat hb;
@@ -118,13 +117,13 @@ static void every_sample_is_read_as_it_says(void **state)
     (void)state;
     assert_non_null(dir);
     while ((d = readdir(dir)) != NULL) {
-        cJSON *sample;
+        const struct json *sample;
 
         if (strstr(d->d_name, ".json") == NULL)
             continue;
         sample = sample_load(d->d_name);
         check_sample(d->d_name, sample);
-        cJSON_Delete(sample);
+        json_free(sample);
         n++;
     }
     closedir(dir);

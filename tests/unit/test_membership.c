@@ -1000,8 +1000,8 @@ static void every_sample_is_in_the_cluster_as_it_says(void **state)
     while ((d = readdir(dir)) != NULL) {
         static char text[64 * 1024];
         char path[512];
-        const cJSON *expect_json;
-        cJSON *json = NULL;
+        const struct json *expect_json;
+        const struct json *json = NULL;
         FILE *file;
         size_t len;
 
@@ -1014,7 +1014,7 @@ static void every_sample_is_in_the_cluster_as_it_says(void **state)
         len = fread(text, 1, sizeof(text), file);
         fclose(file);
         assert_int_equal(json_parse(text, len, &json, NULL), 0);
-        expect_json = cJSON_GetObjectItemCaseSensitive(json, "expect");
+        expect_json = json_get(json, "expect");
         add(f, json_str(json, "key"), 5, json_str(json, "value"));
         if (!json_bool(expect_json, "ignored", false)) {
             enum node_kind kind;
@@ -1028,7 +1028,7 @@ static void every_sample_is_in_the_cluster_as_it_says(void **state)
             assert_int_equal(n->degraded,
                              json_bool(expect_json, "degraded", false));
         }
-        cJSON_Delete(json);
+        json_free(json);
     }
     closedir(dir);
     assert_int_equal(membership_ignored(f->m), 1);

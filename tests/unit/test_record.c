@@ -203,38 +203,6 @@ static void payloads_are_the_same_in_any_order_of_keys(void **state)
     }
 }
 
-static void a_field_is_found_in_raw_text(void **state)
-{
-    static const struct {
-        const char *object, *value;
-    } rows[] = {
-        {"{\"payload\":1}", "1"},
-        {"{ \"x\" : { \"payload\" : 2 } , \"payload\" : [ 3 ] }", "[ 3 ]"},
-        {"{\"payload2\":1,\"payload\":\"a\\\"}b\"}", "\"a\\\"}b\""},
-        {"{\"a\":\"payload\"}", NULL},
-        {"{}", NULL},
-        {"[]", NULL},
-        {"{\"payload\"", NULL},
-        {"{\"payload\":", NULL},
-        {"{\"payload\":\"", NULL},
-        {"", NULL},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const char *value;
-        size_t n;
-        bool found = work_json_field(rows[i].object, strlen(rows[i].object),
-                                     "payload", &value, &n);
-
-        assert_int_equal(found, rows[i].value != NULL);
-        if (found) {
-            assert_int_equal(n, strlen(rows[i].value));
-            assert_memory_equal(value, rows[i].value, n);
-        }
-    }
-}
-
 #define P "\"process\":{\"created\":3,\"startupTime\":1,\"processId\":2}"
 #define GOOD                                                                   \
     "\"id\":\"a\",\"kind\":\"master\",\"state\":\"assigned\","                 \
@@ -488,7 +456,6 @@ int main(void)
         cmocka_unit_test(payloads_keep_their_digits),
         cmocka_unit_test(payloads_have_limits),
         cmocka_unit_test(payloads_are_the_same_in_any_order_of_keys),
-        cmocka_unit_test(a_field_is_found_in_raw_text),
         cmocka_unit_test(damaged_items_say_what_is_wrong),
         cmocka_unit_test(cut_and_changed_records_never_crash),
         cmocka_unit_test(ids_are_checked),
