@@ -11,7 +11,8 @@
  * A session that is over, by the server's word or by ours, is never taken up
  * again. By ours, the server may not know yet, and its keys and locks stand: it
  * is ended there first (old.c), then the next handle begins the new
- * session. So what DISCONNECTED says is true when CONNECTED is told.
+ * session. So what DISCONNECTED says is true when CONNECTED is told. (Longer
+ * than 500 lines: the session is one state machine.)
  */
 #include "registry/zookeeper/zookeeper.h"
 #include "registry/zookeeper/zookeeper_priv.h"
