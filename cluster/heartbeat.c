@@ -305,6 +305,15 @@ static void read_ttl(struct heartbeat *hb, const struct json *o)
         hb->ttl_ms = ms;
 }
 
+/* What is none, is not told: whoever writes over HTTP hears of it before. */
+static void read_place(struct heartbeat *hb, const struct json *o)
+{
+    const char *text = json_str(o, "place");
+
+    if (text == NULL || registry_place_parse(text, &hb->seen, NULL) != 0)
+        hb->seen = (struct registry_place){0};
+}
+
 /* --- groups ----------------------------------------------------------------
  */
 
@@ -395,6 +404,7 @@ void heartbeat_read_object(struct heartbeat *out, const struct json *o)
     read_status(out, o);
     read_load(out, o);
     read_ttl(out, o);
+    read_place(out, o);
     read_groups(out, o, "group");
     read_groups(out, o, "groups");
 }

@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "cluster/node.h"
+#include "registry/history.h"
 
 struct json;
 
@@ -79,13 +80,14 @@ struct heartbeat {
     bool status_refused;
     double load_average; /* written for people to see; not read */
     char groups[HEARTBEAT_GROUPS_MAX][NODE_GROUP_MAX + 1]; /* sorted, clean */
-    size_t n_groups;   /* of the heartbeat's own `group`/`groups`; never
-                          "default", which holds every worker */
-    const char *place; /* our own: how far its process has seen the registry
-                          (history.h); borrowed, written if not NULL or "",
-                          not read */
-    int64_t ttl_ms;    /* our own field on HTTP nodes, milliseconds or a
-                          duration ("30s"); 0 none */
+    size_t n_groups; /* of the heartbeat's own `group`/`groups`; never
+                        "default", which holds every worker */
+    struct registry_place seen; /* our own, read: how far its process has seen
+                                   the registry; incarnation "": not told */
+    const char *place;          /* the same as text, written if not NULL or "";
+                                   borrowed, not read */
+    int64_t ttl_ms; /* our own field on HTTP nodes, milliseconds or a
+                       duration ("30s"); 0 none */
     enum heartbeat_reason reason; /* of the first problem; HEARTBEAT_OK */
     const char *field;            /* which one was refused, static, or NULL */
     size_t n_problems;            /* further ones are not kept */

@@ -208,30 +208,38 @@ static void take_ttl(struct membership *m, struct registration *r,
                         : TTL_MIN_MS;
     windows_start(&m->windows, &r->window, WINDOW_TTL, m->config.clock->mono,
                   r->ttl_ms);
+    membership_keep_fresh(m, r->ttl_ms);
 }
 
 /* --- what the registry tells ---------------------------------------------- */
 
-static void key_written(struct membership *m,
-                        const struct registry_entry *entry)
+static void tell_key(struct membership *m, const struct membership_key *key)
 {
+    if (m->config.key != NULL)
+        m->config.key(m->arg, key);
+}
+
+static void key_written(struct membership *m,
+                        const struct registry_entry *entry,
+                        const struct node_key *names)
+{
+    struct membership_key told = {.key = entry->key, .ours = names->ours};
     struct registration *r;
-    struct node_key names;
     struct heartbeat hb;
 
-    if (node_key_parse(entry->key, &names, NULL) != 0) {
-        m->ignored++;
-        return;
-    }
     HASH_FIND_STR(m->registrations, entry->key, r);
     if (r != NULL && r->created == entry->created &&
-        r->version == entry->version)
-        return; /* told twice */
+        r->version == entry->version) {
+        tell_key(m, &told); /* told twice */
+        return;
+    }
     heartbeat_read(&hb, entry->value, entry->value_len);
+    told.heartbeat = &hb;
+    tell_key(m, &told);
     if (hb.reason != HEARTBEAT_OK)
         m->refused[hb.reason]++;
     if (r == NULL)
-        r = registration_make(m, entry->key, &names);
+        r = registration_make(m, entry->key, names);
     if (r->created != entry->created)
         registration_begin(r, entry->created);
     r->version = entry->version;
@@ -247,9 +255,11 @@ static void key_written(struct membership *m,
 static void key_removed(struct membership *m,
                         const struct registry_entry *entry)
 {
+    struct membership_key told = {.key = entry->key, .removed = true};
     struct registration *r;
     struct member *e;
 
+    tell_key(m, &told);
     HASH_FIND_STR(m->registrations, entry->key, r);
     /* The end of an earlier one of the same name is no news. */
     if (r == NULL || entry->created < r->created)
@@ -260,23 +270,37 @@ static void key_removed(struct membership *m,
     membership_review(m, e, NULL);
 }
 
+static void key_changed(struct membership *m, const struct registry_event *ev)
+{
+    struct membership_key told = {.key = ev->entry.key,
+                                  .removed = ev->type == REGISTRY_REMOVE};
+    struct node_key names;
+    struct err why;
+
+    if (node_key_parse(ev->entry.key, &names, &why) != 0) {
+        m->ignored += !told.removed;
+        told.refused = why.msg;
+        tell_key(m, &told);
+    } else if (told.removed) {
+        key_removed(m, &ev->entry);
+    } else {
+        key_written(m, &ev->entry, &names);
+    }
+}
+
 void membership_feed(struct membership *m, enum membership_source source,
                      const struct registry_event *event)
 {
+    static const struct membership_key synced = {.key = NULL};
+
     assert(!m->emitting);
     assert(source == MEMBERSHIP_NODES || source == MEMBERSHIP_OURS);
-    switch (event->type) {
-    case REGISTRY_ADD:
-    case REGISTRY_UPDATE:
-        key_written(m, &event->entry);
-        break;
-    case REGISTRY_REMOVE:
-        key_removed(m, &event->entry);
-        break;
-    case REGISTRY_SYNCED:
-        m->synced[source] = true;
-        break;
+    if (event->type != REGISTRY_SYNCED) {
+        key_changed(m, event);
+        return;
     }
+    m->synced[source] = true;
+    tell_key(m, &synced);
 }
 
 void membership_connection(struct membership *m, enum registry_state state)

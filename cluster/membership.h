@@ -98,6 +98,17 @@ struct membership_event {
 };
 typedef void membership_event_f(void *arg, const struct membership_event *ev);
 
+/* One event of a watched key, before anything follows from it. All borrowed. */
+struct membership_key {
+    const char *key; /* NULL: all that stood below one prefix was told */
+    bool removed;
+    bool ours;                         /* below /pelorus/nodes */
+    const char *refused;               /* why it names no node; NULL: it does */
+    const struct heartbeat *heartbeat; /* what was written and read just now;
+                                          NULL: nothing new */
+};
+typedef void membership_key_f(void *arg, const struct membership_key *key);
+
 struct membership_config {
     const struct clock *clock; /* borrowed for life, as are the gates */
     struct gates *gates;       /* it learns of gates from here */
@@ -105,6 +116,7 @@ struct membership_config {
     int64_t settle_ms;
     int64_t heartbeat_interval_ms;
     int64_t session_timeout_ms;
+    membership_key_f *key; /* told with the events' `arg`; may be NULL */
     int64_t answer_ms; /* the registry is asked for a sign of life at least so
                           often; see membership_wants() */
 };
@@ -114,9 +126,16 @@ struct membership *membership_new(const struct membership_config *config,
                                   membership_event_f *fn, void *arg);
 void membership_free(struct membership **m);
 
-/* Watch events of "/nodes" (prefix 0) and "/pelorus/nodes" (prefix 1). It is
- * synced when both prefixes are. */
 enum membership_source { MEMBERSHIP_NODES, MEMBERSHIP_OURS };
+
+/* Watch "/nodes" and "/pelorus/nodes" of `registry` (borrowed until
+ * membership_unwatch(), which is not needed when that is gone without a word).
+ * A node that lives by a ttl is believed in while its key changes: where values
+ * are asked for, they are at least three times per ttl. */
+void membership_watch(struct membership *m, struct registry *registry);
+void membership_unwatch(struct membership *m);
+
+/* An event of one of the two; by hand in tests. It is synced when both are. */
 void membership_feed(struct membership *m, enum membership_source source,
                      const struct registry_event *event);
 

@@ -120,6 +120,8 @@ struct membership {
     membership_event_f *fn;
     void *arg;
     bool emitting;
+    struct registry_watch *watches[2]; /* by source; NULL: none */
+    int64_t fresh_ms;                  /* of the one of ours */
     struct member *members;
     struct registration *registrations;
     struct windows windows;
@@ -133,6 +135,10 @@ struct membership {
     uint64_t refused[HEARTBEAT_REASON_COUNT];
     uint64_t ignored, events;
 };
+
+/* A node's ttl: its value is to be told several times in it
+ * (membership_watch.c). */
+void membership_keep_fresh(struct membership *m, int64_t ttl_ms);
 
 void membership_emit(struct membership *m, const struct membership_event *ev);
 

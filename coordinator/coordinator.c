@@ -16,8 +16,8 @@
 #include <string.h>
 
 #define BALANCER_TICK_MS 250
-
-static void keep_fresh(struct coordinator *c, const struct node *node);
+#define FORGET_TICK_MS   10000
+#define FORGET_AFTER_MS  (10 * 60 * 1000) /* a node gone and dealt with */
 
 static void look(struct coordinator *c, const struct node *node)
 {
@@ -71,40 +71,21 @@ static void on_membership(void *arg, const struct membership_event *ev)
         c->dirty_soon = true;
         break;
     }
-    keep_fresh(c, ev->node);
     coordinator_targets_update(c, ev->node);
 }
 
-static void feed(struct coordinator *c, enum membership_source source,
-                 const struct registry_event *ev)
+/* A key of a node was told. */
+static void on_key(void *arg, const struct membership_key *told)
 {
-    if (source == MEMBERSHIP_OURS)
-        coordinator_place_registration(c, ev);
+    struct coordinator *c = arg;
+
     coordinator_looks_stir(c);
-    membership_feed(c->membership, source, ev);
-    coordinator_problems_node_key(c, ev);
-}
-
-static void on_node_key(void *arg, const struct registry_event *ev)
-{
-    feed(arg, MEMBERSHIP_NODES, ev);
-}
-
-static void on_own_node_key(void *arg, const struct registry_event *ev)
-{
-    feed(arg, MEMBERSHIP_OURS, ev);
-}
-
-/* A node that lives by a ttl is believed in while its key changes: where
- * values are asked for, that has to be several times per ttl. */
-static void keep_fresh(struct coordinator *c, const struct node *node)
-{
-    int64_t third = node->ttl_ms / 3;
-
-    if (node->ours && third > 0 && third < c->ours_fresh_ms) {
-        c->ours_fresh_ms = third;
-        registry_watch_freshness(c->watch_ours, third);
-    }
+    if (told->heartbeat != NULL && told->ours)
+        coordinator_place_told(c, told->key, &told->heartbeat->seen);
+    if (told->refused != NULL && told->removed)
+        coordinator_problems_key_good(c, told->key);
+    else if (told->refused != NULL)
+        coordinator_problems_key(c, told->key, told->refused);
 }
 
 /* Its gate, a marker or its failover changed. */
@@ -211,6 +192,7 @@ static void make_membership(struct coordinator *c)
     struct membership_config config = {
         .clock = c->clock,
         .gates = c->gates,
+        .key = on_key,
         .grace_ms = c->conf->failover.grace_ms,
         .settle_ms = c->conf->failover.settle_ms,
         .heartbeat_interval_ms = c->conf->balancer.heartbeat_interval_ms,
@@ -309,12 +291,7 @@ static void begin_watching(struct coordinator *c)
         registry_watch(r, COORDINATORS_PREFIX, coordinator_entry_event, c);
     c->watch_groups =
         registry_watch(r, GROUPS_PREFIX, coordinator_groups_event, c);
-    c->watch_nodes = registry_watch(r, NODES_PREFIX, on_node_key, c);
-    c->watch_ours = registry_watch(r, OWN_NODES_PREFIX, on_own_node_key, c);
-    registry_watch_freshness(c->watch_nodes,
-                             c->conf->balancer.heartbeat_interval_ms);
-    c->ours_fresh_ms = c->conf->balancer.heartbeat_interval_ms;
-    registry_watch_freshness(c->watch_ours, c->ours_fresh_ms);
+    membership_watch(c->membership, r);
     c->listener = registry_listen(r, on_state, c);
 }
 
@@ -355,6 +332,32 @@ struct coordinator *coordinator_new(const struct coordinator_config *from)
     return c;
 }
 
+/* Absent for long, owning nothing, and no failover of it under way: nobody
+ * asks for it any more. Its gate stays in the registry. */
+static bool forgettable(const struct coordinator *c, const struct node *n)
+{
+    return (n->state == NODE_DOWN || n->state == NODE_FENCED ||
+            n->state == NODE_LEFT) &&
+           !n->registered &&
+           c->clock->mono - n->state_since >= FORGET_AFTER_MS &&
+           work_view_marker_count(c->view, n->kind, n->address) == 0 &&
+           work_view_failover(c->view, n->kind, n->address) == NULL;
+}
+
+static void forget_tick(struct coordinator *c)
+{
+    struct node *n, *next;
+
+    if (c->clock->mono - c->forgot < FORGET_TICK_MS)
+        return;
+    c->forgot = c->clock->mono;
+    for (n = membership_next(c->membership, NULL); n != NULL; n = next) {
+        next = membership_next(c->membership, n);
+        if (forgettable(c, n))
+            membership_forget(c->membership, n);
+    }
+}
+
 void coordinator_tick(struct coordinator *c)
 {
     bool stands = coordinator_entry_stands(c);
@@ -373,7 +376,7 @@ void coordinator_tick(struct coordinator *c)
         engine_set_own_entry(c->engines[k], stands);
         engine_tick(c->engines[k]);
     }
-    coordinator_forget_tick(c);
+    forget_tick(c);
     coordinator_lock_wait_tick(c);
     coordinator_hear_freeze(c);
     if (!c->known && coordinator_synced(c)) {
@@ -437,8 +440,7 @@ void coordinator_free(struct coordinator **coordinator)
     coordinator_looks_end(c);
     coordinator_requests_cancel(c);
     registry_unlisten(&c->listener);
-    registry_unwatch(&c->watch_nodes);
-    registry_unwatch(&c->watch_ours);
+    membership_unwatch(c->membership);
     registry_unwatch(&c->watch_groups);
     registry_unwatch(&c->watch_peers);
     gates_unwatch(c->gates);

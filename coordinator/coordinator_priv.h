@@ -1,12 +1,12 @@
 /*
  * coordinator_priv.h - the coordinator's state, for the files of this folder.
  *
- * coordinator.c wires and ticks; hear.c knows whether the registry is heard;
- * place.c whether it is what others have seen; forget.c drops who is gone;
- * entry.c keeps our own registry entry and knows the other coordinators;
+ * coordinator.c wires and ticks, and drops who is gone; hear.c knows whether
+ * the registry answers; place.c whether it is what others have seen; lines.c
+ * logs; entry.c keeps our own registry entry and knows the other coordinators;
  * groups.c says who is in which group, and holds their names;
  * looks.c shows who wrote what it wrote;
- * targets.c chooses who takes work; nodes.c, node_put.c and node_life.c serve
+ * targets.c chooses who takes work; nodes.c, node_put.c and node_body.c serve
  * nodes that speak HTTP; publish.c builds snapshots; waits.c holds long polls;
  * requests.c keeps what clients asked of the registry; problems.c says what
  * stands there and is not used; queries.c asks for settings, groups and
@@ -162,9 +162,7 @@ struct coordinator {
     struct engine *engines[NODE_KINDS]; /* of alert servers: with a hook */
 
     struct registry_listener *listener;
-    struct registry_watch *watch_nodes, *watch_ours, *watch_groups,
-        *watch_peers;
-    int64_t ours_fresh_ms; /* of watch_ours */
+    struct registry_watch *watch_groups, *watch_peers;
 
     /* entry.c */
     struct peer *peers;
@@ -195,7 +193,7 @@ struct coordinator {
     wall_ms as_of; /* when the registry was last known good */
 
     struct place_doubt doubt;                /* place.c */
-    struct lock_wait lock_waits[NODE_KINDS]; /* lock_wait.c */
+    struct lock_wait lock_waits[NODE_KINDS]; /* lines.c */
     struct coordinator_wait *waits;
     size_t n_waits;
     struct coordinator_look *looks; /* looks.c */
@@ -231,15 +229,11 @@ enum place_said { PLACE_KNOWN, PLACE_IN_DOUBT, PLACE_IMPOSSIBLE };
 enum place_said coordinator_place_heard(struct coordinator *c,
                                         const struct registry_place *p,
                                         const char *key);
-void coordinator_place_registration(struct coordinator *c,
-                                    const struct registry_event *ev);
+/* The registration at this key says that its process has seen it there. */
+void coordinator_place_told(struct coordinator *c, const char *key,
+                            const struct registry_place *place);
 void coordinator_place_went_back(struct coordinator *c);
 void coordinator_place_tick(struct coordinator *c);
-
-/* lock_wait.c */
-void coordinator_lock_wait_tick(struct coordinator *c);
-void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
-                                int kind);
 
 /* entry.c */
 void coordinator_entry_begin(struct coordinator *c);
@@ -299,14 +293,17 @@ void coordinator_nodes_ttl_over(struct coordinator *c, const char *key,
 void coordinator_publish_tick(struct coordinator *c);
 void coordinator_publish_now(struct coordinator *c);
 
-/* forget.c */
-void coordinator_forget_tick(struct coordinator *c);
-
 /* lines.c */
 void coordinator_lines_membership(struct coordinator *c,
                                   const struct membership_event *ev);
 void coordinator_lines_tick(struct coordinator *c);
 void coordinator_lines_engine(const struct engine_event *ev);
+/* For whom the engines wait with their locks: said when it takes long, and in
+ * each snapshot. A lock that a dead process holds in a store that nobody sweeps
+ * looks like nothing at all otherwise. */
+void coordinator_lock_wait_tick(struct coordinator *c);
+void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
+                                int kind);
 
 /* problems.c. A key that is not used, and why; and that it is, or is gone. */
 void coordinator_problems_key(struct coordinator *c, const char *key,
@@ -314,9 +311,6 @@ void coordinator_problems_key(struct coordinator *c, const char *key,
 void coordinator_problems_key_good(struct coordinator *c, const char *key);
 /* What can be no key at all: a registry_unfit_f. */
 void coordinator_problems_unfit(void *arg, const char *key, const char *reason);
-/* What is below /nodes and names no node. */
-void coordinator_problems_node_key(struct coordinator *c,
-                                   const struct registry_event *ev);
 /* What of a node is not used: said, if it was not. */
 void coordinator_problems_node(struct coordinator *c, struct node *node,
                                struct coordinator_node_extra *x);

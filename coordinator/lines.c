@@ -158,3 +158,79 @@ void coordinator_lines_engine(const struct engine_event *ev)
     f[n] = LOG_END;
     log_event(engine_lines[ev->type].level, engine_lines[ev->type].event, f);
 }
+
+/* --- waiting for a lock ----------------------------------------------------
+ */
+
+#define LOCK_LONG_MS     10000
+#define PENDING_COUNT_MS 1000
+
+static void say_lock_wait(struct lock_wait *said, enum node_kind kind,
+                          const struct registry_lock_wait *w, int64_t waited_ms)
+{
+    const char *holder = w->holder[0] != '\0' ? w->holder : "unknown";
+
+    /* A try that has just begun does not know yet, which is no news. */
+    if (said->since == w->since &&
+        (w->holder[0] == '\0' || strcmp(said->holder, holder) == 0))
+        return;
+    said->since = w->since;
+    snprintf(said->holder, sizeof(said->holder), "%s", holder);
+    log_warn("=lock-wait", LOG_S("kind", node_kind_name(kind)),
+             LOG_S("holder", holder), LOG_I("waited_ms", waited_ms),
+             LOG_S("reason", "the failover lock is another's; nothing is moved "
+                             "until it is ours"));
+}
+
+/* A failover that cannot begin, because the store refuses what it takes, says
+ * so: at once, and then ever rarer. */
+static void count_pending(struct coordinator *c, int k)
+{
+    struct lock_wait *l = &c->lock_waits[k];
+    mono_ms now = c->clock->mono;
+    struct registry_trouble t;
+
+    if (!registry_trouble(c->registry, &t)) {
+        l->pending = 0;
+        return;
+    }
+    if (now - l->counted < PENDING_COUNT_MS)
+        return;
+    l->counted = now;
+    l->pending = engine_pending(c->engines[k]);
+    if (l->pending == 0 || !registry_trouble_pace_due(&l->said, now))
+        return;
+    log_error("!failover-waits",
+              LOG_S("kind", node_kind_name((enum node_kind)k)),
+              LOG_U("nodes", l->pending),
+              LOG_S("trouble", registry_trouble_name(t.what)),
+              LOG_S("reason", t.detail),
+              LOG_S("advice", registry_trouble_advice(t.what)));
+}
+
+void coordinator_lock_wait_tick(struct coordinator *c)
+{
+    struct registry_lock_wait w;
+
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL)
+            count_pending(c, k);
+
+    for (int k = 0; k < NODE_KINDS; k++)
+        if (c->engines[k] != NULL && engine_waits_for(c->engines[k], &w) &&
+            c->clock->mono - w.since >= LOCK_LONG_MS)
+            say_lock_wait(&c->lock_waits[k], (enum node_kind)k, &w,
+                          c->clock->mono - w.since);
+}
+
+void coordinator_lock_wait_fill(struct coordinator *c, struct snapshot *s,
+                                int kind)
+{
+    struct registry_lock_wait w;
+
+    s->pending[kind] = (uint32_t)c->lock_waits[kind].pending;
+    if (!engine_waits_for(c->engines[kind], &w))
+        return;
+    s->lock_holder[kind] = coordinator_snapshot_str(s, w.holder);
+    s->lock_since[kind] = c->clock->wall - (c->clock->mono - w.since);
+}

@@ -1,6 +1,6 @@
 /*
- * nodes_priv.h - a request of a node that speaks HTTP, shared by nodes.c and
- * node_put.c, and what node_life.c has for both.
+ * nodes_priv.h - a request of a node that speaks HTTP, shared by nodes.c,
+ * node_put.c and node_body.c.
  */
 #ifndef PELORUS_COORDINATOR_NODES_PRIV_H
 #define PELORUS_COORDINATOR_NODES_PRIV_H

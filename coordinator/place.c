@@ -18,7 +18,6 @@
  */
 #include "coordinator/coordinator_priv.h"
 
-#include "base/json/json.h"
 #include "base/log.h"
 
 #include <string.h>
@@ -112,34 +111,15 @@ enum place_said coordinator_place_heard(struct coordinator *c,
     return PLACE_IN_DOUBT;
 }
 
-static bool place_of(const char *value, size_t len, struct registry_place *out)
+void coordinator_place_told(struct coordinator *c, const char *key,
+                            const struct registry_place *place)
 {
-    const struct json *o;
-    const char *text;
-    bool found;
-
-    if (json_parse(value, len, &o, NULL) != 0)
-        return false;
-    text = json_str(o, "place");
-    found = text != NULL && registry_place_parse(text, out, NULL) == 0;
-    json_free(o);
-    return found;
-}
-
-void coordinator_place_registration(struct coordinator *c,
-                                    const struct registry_event *ev)
-{
-    const struct registry_entry *e = &ev->entry;
-    struct registry_place place;
-
-    if ((ev->type != REGISTRY_ADD && ev->type != REGISTRY_UPDATE) ||
-        !place_of(e->value, e->value_len, &place) || !connected(c) ||
-        !beyond(c, &place))
+    if (place->incarnation[0] == '\0' || !connected(c) || !beyond(c, place))
         return;
-    if (foreign(c, &place) || !impossible(c, &place))
-        doubt(c, &place, e->key, true);
+    if (foreign(c, place) || !impossible(c, place))
+        doubt(c, place, key, true);
     else
-        log_warn("!place", LOG_S("key", e->key),
+        log_warn("!place", LOG_S("key", key),
                  LOG_S("reason", "it says that the registry was seen further "
                                  "than any ever comes: that is not believed"));
 }
@@ -206,12 +186,14 @@ static void on_registration(void *arg, const struct registry_reply *reply)
     struct coordinator *c = arg;
     struct place_doubt *d = &c->doubt;
     const struct registry_entry *e = reply->entries;
-    struct registry_place place;
+    struct heartbeat hb = {.readable = false};
 
+    assert(d->place.incarnation[0] != '\0');
+    if (reply->err.code == ERR_OK)
+        heartbeat_read(&hb, e->value, e->value_len);
     if (reply->err.code == ERR_NOT_FOUND ||
         (reply->err.code == ERR_OK &&
-         (!place_of(e->value, e->value_len, &place) ||
-          strcmp(place.incarnation, d->place.incarnation) != 0))) {
+         strcmp(hb.seen.incarnation, d->place.incarnation) != 0)) {
         again(c);
         settled(c);
     } else if (reply->err.code != ERR_OK) {

@@ -83,21 +83,6 @@ void coordinator_problems_unfit(void *arg, const char *key, const char *reason)
         coordinator_problems_key_good(arg, key);
 }
 
-void coordinator_problems_node_key(struct coordinator *c,
-                                   const struct registry_event *ev)
-{
-    struct node_key names;
-    struct err err;
-
-    if (ev->type == REGISTRY_SYNCED ||
-        node_key_parse(ev->entry.key, &names, &err) == 0)
-        return;
-    if (ev->type == REGISTRY_REMOVE)
-        coordinator_problems_key_good(c, ev->entry.key);
-    else
-        coordinator_problems_key(c, ev->entry.key, err.msg);
-}
-
 /* The same field wrong in the same way is no news, whatever its value. */
 static uint64_t name_of(const struct heartbeat_problem *p)
 {
