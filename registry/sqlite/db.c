@@ -185,14 +185,10 @@ void sqlite_range_below(const struct sqlite_db *db, const char *key, char *from,
     to[len - 1] = '/' + 1;
 }
 
-uint64_t sqlite_revision(const struct sqlite_db *db)
+uint64_t sqlite_revision(const struct sql_core *core)
 {
+    const struct sqlite_db *db = sqlite_db_of(core);
     return db->revision;
-}
-
-uint64_t sqlite_position(const struct sqlite_db *db)
-{
-    return db->committed;
 }
 
 /* --- transactions ----------------------------------------------------------
@@ -259,13 +255,15 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
     db->writing = true;
     db->own.beating = 0;
     rc = sqlite_read_meta(db, err);
+    db->core.position = db->committed;
     if (rc != 0)
-        sqlite_rollback(db);
+        sqlite_rollback(&db->core);
     return rc;
 }
 
-void sqlite_rollback(struct sqlite_db *db)
+void sqlite_rollback(struct sql_core *core)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     assert(db->writing);
     db->writing = false;
     db->revision = db->committed;
@@ -307,8 +305,9 @@ static int store_revision(struct sqlite_db *db, struct err *err)
  * the transaction, but if all processes die before the frame is written over,
  * recovery finds it complete and applies it. That is an unknown outcome.
  */
-int sqlite_commit(struct sqlite_db *db, struct err *err)
+int sqlite_commit(struct sql_core *core, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = 0;
 
     assert(db->writing);
@@ -328,25 +327,28 @@ int sqlite_commit(struct sqlite_db *db, struct err *err)
         (void)sqlite3_reset(db->stmts[SQLITE_STMT_COMMIT]);
     }
     if (rc != 0) {
-        sqlite_rollback(db);
+        sqlite_rollback(&db->core);
         return rc;
     }
     db->writing = false;
     db->committed = db->highest = db->revision;
+    core->position = db->committed;
     if (db->own.beating != 0)
         db->own.beat = db->own.beating;
     return 0;
 }
 
-int sqlite_savepoint(struct sqlite_db *db, struct err *err)
+int sqlite_savepoint(struct sql_core *core, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     assert(db->writing);
     db->saved = db->revision;
     return sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_SAVEPOINT), err);
 }
 
-int sqlite_release(struct sqlite_db *db, bool undo, struct err *err)
+int sqlite_release(struct sql_core *core, bool undo, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = 0;
 
     assert(db->writing);
@@ -359,13 +361,16 @@ int sqlite_release(struct sqlite_db *db, bool undo, struct err *err)
     return rc;
 }
 
-int sqlite_changed(struct sqlite_db *db, bool *changed, struct err *err)
+int sqlite_changed(struct sql_core *core, bool interested, bool *changed,
+                   struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_DATA_VERSION);
     int64_t version;
     bool row;
     int rc;
 
+    (void)interested; /* it costs next to nothing */
     sqlite_look_closer(db);
     rc = sqlite_file_check(db, err);
     if (rc == 0)
@@ -378,6 +383,7 @@ int sqlite_changed(struct sqlite_db *db, bool *changed, struct err *err)
     *changed = version != db->data_version;
     if (*changed) /* by whom, and to what? */
         rc = sqlite_read_meta(db, err);
+    core->position = db->committed;
     if (rc == 0)
         db->data_version = version;
     return rc;

@@ -75,11 +75,12 @@ static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
     return rc;
 }
 
-int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
+int sqlite_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
                      sql_wanted_f *wanted, const void *arg,
                      struct sql_rows *rows, bool *missed, bool *more,
                      struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = sqlite_read_begin(db, err);
 
     assert(max > 0);
@@ -99,9 +100,10 @@ int sqlite_feed_read(struct sqlite_db *db, struct sql_feed *feed, size_t max,
     return rc;
 }
 
-int sqlite_feed_skip(struct sqlite_db *db, struct sql_feed *feed,
+int sqlite_feed_skip(struct sql_core *core, struct sql_feed *feed,
                      struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = sqlite_read_meta(db, err);
 
     if (rc == 0) {

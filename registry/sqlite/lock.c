@@ -10,30 +10,10 @@
 
 #include <stdio.h>
 
-int sqlite_lock_enqueue(struct sqlite_db *db, uint64_t session, const char *key,
-                        const char *owner, uint64_t *ticket, struct err *err)
-{
-    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_NEW);
-    char full[SQL_FULL_KEY_MAX];
-    int rc;
-
-    assert(db->writing);
-    assert(session != 0);
-    sqlite_full_key(db, key, full);
-    sqlite_bind_text(stmt, 1, full);
-    sqlite_bind_u64(stmt, 2, session);
-    sqlite_bind_text(stmt, 3, owner);
-    rc = sqlite_run(db, stmt, err);
-    if (rc == 0) {
-        *ticket = (uint64_t)sqlite3_last_insert_rowid(db->handle);
-        db->revision++; /* a fencing number is never lost unseen */
-    }
-    return rc;
-}
-
-int sqlite_lock_head(struct sqlite_db *db, struct sql_place *place,
+int sqlite_lock_head(struct sql_core *core, struct sql_place *place,
                      struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_HEAD);
     char full[SQL_FULL_KEY_MAX];
     const char *name;
@@ -46,6 +26,7 @@ int sqlite_lock_head(struct sqlite_db *db, struct sql_place *place,
     sqlite_bind_u64(stmt, 1, place->ticket);
     sqlite_bind_text(stmt, 2, full);
     rc = sqlite_step(db, stmt, &row, err);
+    place->fence = 0;
     if (rc != 0)
         return rc;
     if (!row) {
@@ -62,14 +43,42 @@ int sqlite_lock_head(struct sqlite_db *db, struct sql_place *place,
         return (int)err_set(err, ERR_CONFLICT, "%s: held by another",
                             place->key);
     }
+    place->fence = place->ticket;
     return 0;
 }
 
-int sqlite_lock_leave(struct sqlite_db *db, uint64_t ticket, struct err *err)
+int sqlite_lock_enqueue(struct sql_core *core, struct sql_place *place,
+                        bool try_once, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_NEW);
+    char full[SQL_FULL_KEY_MAX];
+    int rc;
+
+    assert(db->writing);
+    assert(place->session != 0);
+    sqlite_full_key(db, place->key, full);
+    sqlite_bind_text(stmt, 1, full);
+    sqlite_bind_u64(stmt, 2, place->session);
+    sqlite_bind_text(stmt, 3, place->owner);
+    rc = sqlite_run(db, stmt, err);
+    if (rc != 0)
+        return rc;
+    place->ticket = (uint64_t)sqlite3_last_insert_rowid(db->handle);
+    db->revision++; /* a fencing number is never lost unseen */
+    rc = sqlite_lock_head(core, place, err);
+    if (rc == ERR_CONFLICT)
+        return try_once ? ERR_TIMEOUT : 0; /* the caller undoes, or waits */
+    return rc;
+}
+
+int sqlite_lock_leave(struct sql_core *core, const struct sql_place *place,
+                      struct err *err)
+{
+    struct sqlite_db *db = sqlite_db_of(core);
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_LOCK_LEAVE);
 
     assert(db->writing);
-    sqlite_bind_u64(stmt, 1, ticket);
+    sqlite_bind_u64(stmt, 1, place->ticket);
     return sqlite_run(db, stmt, err);
 }

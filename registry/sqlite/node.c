@@ -51,12 +51,26 @@ static int add_row(struct sqlite_db *db, sqlite3_stmt *stmt,
     return 0;
 }
 
+/* What is read is what others write. Only a renewal ends the session. */
+static int sees_all(struct sqlite_db *db, struct err *err)
+{
+    int rc = sqlite_file_check(db, err);
+
+    if (rc != ERR_SESSION_LOST)
+        return rc;
+    if (err != NULL)
+        err->code = ERR_UNAVAILABLE;
+    return ERR_UNAVAILABLE;
+}
+
 /* One snapshot, and its revision: what is read is at least as new. A
  * transaction under way is one. */
 static int begin_read(struct sqlite_db *db, struct err *err)
 {
-    int rc = db->writing ? 0 : sqlite_read_begin(db, err);
+    int rc = db->writing ? 0 : sees_all(db, err);
 
+    if (rc == 0 && !db->writing)
+        rc = sqlite_read_begin(db, err);
     return rc != 0 || db->writing ? rc : sqlite_read_meta(db, err);
 }
 
@@ -85,9 +99,10 @@ static int get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
     return rc;
 }
 
-int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
+int sqlite_get(struct sql_core *core, const char *key, struct sql_rows *rows,
                struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
     if (rc == 0)
@@ -96,9 +111,10 @@ int sqlite_get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
     return rc;
 }
 
-int sqlite_get_many(struct sqlite_db *db, const char *const *keys, size_t n,
+int sqlite_get_many(struct sql_core *core, const char *const *keys, size_t n,
                     struct sql_rows *rows, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
     for (size_t i = 0; rc == 0 && i < n; i++) {
@@ -132,8 +148,9 @@ static int exists(struct sqlite_db *db, const char *key, struct err *err)
     return rc;
 }
 
-int sqlite_exists(struct sqlite_db *db, const char *key, struct err *err)
+int sqlite_exists(struct sql_core *core, const char *key, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
     if (rc == 0)
@@ -184,9 +201,10 @@ static int walk_children(struct sqlite_db *db, const char *key,
     return rc;
 }
 
-int sqlite_children(struct sqlite_db *db, const char *key,
+int sqlite_children(struct sql_core *core, const char *key,
                     struct sql_rows *rows, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
     if (rc == 0)
@@ -219,9 +237,10 @@ static int read_page(struct sqlite_db *db, sqlite3_stmt *stmt, size_t limit,
     return rc;
 }
 
-int sqlite_list(struct sqlite_db *db, const char *prefix, const char *from,
+int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
                 size_t limit, struct sql_rows *rows, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     char low[SQL_FULL_KEY_MAX], high[SQL_FULL_KEY_MAX];
     char start[SQL_FULL_KEY_MAX];
     sqlite3_stmt *stmt;
@@ -393,7 +412,7 @@ static int apply_op(struct sqlite_db *db, uint64_t session,
     case REGISTRY_DELETE:
         return apply_delete(db, op, full, err);
     case REGISTRY_CHECK_LOCK:
-        rc = sqlite_lock_head(db, &place, err);
+        rc = sqlite_lock_head(&db->core, &place, err);
         return rc == ERR_SESSION_LOST
                    ? refuse(op, ERR_CONFLICT, "the lock is not ours", err)
                    : rc;
@@ -401,10 +420,11 @@ static int apply_op(struct sqlite_db *db, uint64_t session,
     return (int)err_set(err, ERR_INVALID, "%s: no such operation", op->key);
 }
 
-int sqlite_apply(struct sqlite_db *db, uint64_t session,
+int sqlite_apply(struct sql_core *core, uint64_t session,
                  const struct registry_op *ops, size_t n, size_t *failed,
                  struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     bool writes = false;
     int rc = 0;
 

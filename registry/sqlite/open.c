@@ -122,7 +122,7 @@ static int attach(struct sqlite_db *db, bool create, struct err *err)
     return rc;
 }
 
-int sqlite_db_open(struct sqlite_db **out, const char *path,
+int sqlite_db_open(struct sql_core **out, const char *path,
                    const char *namespace_, int64_t busy_ms, struct err *err)
 {
     struct sqlite_db *db;
@@ -139,13 +139,11 @@ int sqlite_db_open(struct sqlite_db **out, const char *path,
     db->busy_ms = busy_ms;
     db->prefix_len =
         (size_t)snprintf(db->prefix, sizeof(db->prefix), "/%s", namespace_);
+    *out = &db->core;
     rc = attach(db, true, err);
-    if (rc != 0) {
-        sqlite_db_close(&db);
-        return rc;
-    }
-    *out = db;
-    return 0;
+    if (rc != 0)
+        sqlite_db_close(out);
+    return rc;
 }
 
 /* The last one to close a file removes its log, by name: not one that is
@@ -168,11 +166,14 @@ static void detach(struct sqlite_db *db)
     mem_free(db->back);
 }
 
-void sqlite_db_close(struct sqlite_db **db)
+void sqlite_db_close(struct sql_core **core)
 {
-    if (*db != NULL) {
-        detach(*db);
-        MEM_FREE(*db);
+    struct sqlite_db *db = *core == NULL ? NULL : sqlite_db_of(*core);
+
+    if (db != NULL) {
+        detach(db);
+        mem_free(db);
+        *core = NULL;
     }
 }
 
@@ -192,7 +193,8 @@ int sqlite_db_reopen(struct sqlite_db *db, struct err *err)
         now - db->looked_at < REOPEN_MS)
         return rc;
     db->looked_at = now;
-    fresh = (struct sqlite_db){.path = mem_strdup(db->path),
+    fresh = (struct sqlite_db){.core = db->core,
+                               .path = mem_strdup(db->path),
                                .prefix_len = db->prefix_len,
                                .busy_ms = db->busy_ms,
                                .own = db->own,

@@ -42,8 +42,8 @@ static int end_session(struct sqlite_db *db, uint64_t id, struct err *err)
 static int finish(struct sqlite_db *db, int rc, struct err *err)
 {
     if (rc == 0)
-        return sqlite_commit(db, err);
-    sqlite_rollback(db);
+        return sqlite_commit(&db->core, err);
+    sqlite_rollback(&db->core);
     return rc;
 }
 
@@ -158,9 +158,10 @@ static int insert(struct sqlite_db *db, int64_t timeout_ms, uint64_t *id,
     return rc;
 }
 
-int sqlite_session_begin(struct sqlite_db *db, uint64_t old, int64_t timeout_ms,
-                         uint64_t *id, struct err *err)
+int sqlite_session_begin(struct sql_core *core, uint64_t old,
+                         int64_t timeout_ms, uint64_t *id, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     char started[CLOCK_RFC3339_SIZE];
     int rc;
 
@@ -185,8 +186,9 @@ int sqlite_session_begin(struct sqlite_db *db, uint64_t old, int64_t timeout_ms,
     return rc;
 }
 
-int sqlite_session_close(struct sqlite_db *db, uint64_t id, struct err *err)
+int sqlite_session_close(struct sql_core *core, uint64_t id, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     int rc = sqlite_begin(db, err);
 
     if (rc != 0)
@@ -221,9 +223,10 @@ int sqlite_session_beat(struct sqlite_db *db, uint64_t id, struct err *err)
 /* --- the others' -------------------------------------------------------------
  */
 
-int sqlite_sessions(struct sqlite_db *db, uint64_t self,
+int sqlite_sessions(struct sql_core *core, uint64_t self,
                     struct sql_reaper *reaper, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_SESSION_ALL);
     bool row = true;
     int rc = 0;
@@ -244,9 +247,10 @@ int sqlite_sessions(struct sqlite_db *db, uint64_t self,
     return rc;
 }
 
-int sqlite_session_reap(struct sqlite_db *db, const struct sql_seen *victim,
-                        uint64_t self, struct err *err)
+int sqlite_reap(struct sql_core *core, const struct sql_seen *victim,
+                uint64_t self, struct err *err)
 {
+    struct sqlite_db *db = sqlite_db_of(core);
     sqlite3_stmt *stmt;
     bool row = false;
     int rc = sqlite_begin(db, err);

@@ -12,6 +12,8 @@
 
 #include "conf/conf.h"
 
+#define POLL_MS 50
+
 static const struct sql_kind kind = {
     .name = "sqlite", .max_ops = 3000, .max_bytes = 16u << 20};
 
@@ -21,15 +23,18 @@ int sqlite_open(struct registry **out, struct loop *loop,
                 const struct conf_registry *conf, struct err *err)
 {
     int64_t timeout = conf->session_timeout_ms, busy = timeout / 4;
-    struct sqlite_db *db;
+    struct sql_core *core;
     int rc;
 
     assert(conf->path != NULL && conf->namespace_ != NULL);
     assert(timeout > 0);
     busy = busy < 20 ? 20 : busy > 2000 ? 2000 : busy;
-    rc = sqlite_db_open(&db, conf->path, conf->namespace_, busy, err);
+    rc = sqlite_db_open(&core, conf->path, conf->namespace_, busy, err);
     if (rc != 0)
         return rc;
-    *out = sql_new(&kind, loop, sqlite_core_new(db, timeout), NULL, timeout);
+    core->ops = &sqlite_core_ops;
+    core->poll_ms = POLL_MS;
+    core->beat_ms = timeout / 3;
+    *out = sql_new(&kind, loop, core, NULL, timeout);
     return 0;
 }

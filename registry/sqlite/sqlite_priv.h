@@ -100,6 +100,7 @@ struct sqlite_own {
 };
 
 struct sqlite_db {
+    struct sql_core core; /* first */
     sqlite3 *handle;
     struct sqlite_identity files[3]; /* file.c */
     struct sqlite_disk disk;         /* check.c */
@@ -123,6 +124,34 @@ struct sqlite_db {
     int64_t data_version;
     bool writing;
 };
+
+static inline struct sqlite_db *sqlite_db_of(const struct sql_core *core)
+{
+    return (struct sqlite_db *)(uintptr_t)core;
+}
+
+/* What stands at the path was replaced: take what stands there now, if that is
+ * a registry and whole (open.c). 0 also when nothing was replaced; otherwise
+ * errors as of sqlite_file_check(), or why it cannot be used. */
+int sqlite_db_reopen(struct sqlite_db *db, struct err *err) MUST_CHECK;
+
+/* What stands at the path is still what was opened (file.c). ERR_SESSION_LOST:
+ * another file does, or none, and nobody but us sees what we write; or the file
+ * is damaged. ERR_WENT_BACK: it is older than our session has seen it.
+ * ERR_UNAVAILABLE: it cannot be told, or not yet: another program wrote to it.
+ */
+int sqlite_file_check(struct sqlite_db *db, struct err *err) MUST_CHECK;
+
+/* Begin a transaction that writes (db.c): sqlite_commit() or
+ * sqlite_rollback() ends it. */
+int sqlite_begin(struct sqlite_db *db, struct err *err) MUST_CHECK;
+
+/* Inside a transaction (session.c). ERR_SESSION_LOST: the row is gone.
+ * ERR_WENT_BACK: it stands as it was before we changed it, or is another's. */
+int sqlite_session_check(struct sqlite_db *db, uint64_t id,
+                         struct err *err) MUST_CHECK;
+int sqlite_session_beat(struct sqlite_db *db, uint64_t id,
+                        struct err *err) MUST_CHECK;
 
 /* The file itself (file.c): checked, created when missing and wanted,
  * identified, opened. */

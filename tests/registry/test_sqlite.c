@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "registry/sql/backend.h"
-#include "registry/sqlite/db.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -88,9 +88,9 @@ static int64_t now(void *arg)
     return clock_mono_ms();
 }
 
-static struct sqlite_db *open_db(struct store *s)
+static struct sql_core *open_db(struct store *s)
 {
-    struct sqlite_db *db = NULL;
+    struct sql_core *db = NULL;
     struct err err;
 
     if (sqlite_db_open(&db, s->path, "dolphinscheduler", 5000, &err) != 0)
@@ -101,7 +101,7 @@ static struct sqlite_db *open_db(struct store *s)
 /* What another process does with a session that it takes for dead. */
 static void expire(void *arg, struct registry *client)
 {
-    struct sqlite_db *db = open_db(arg);
+    struct sql_core *db = open_db(arg);
     struct err err;
 
     assert_int_equal(sqlite_session_close(db, registry_session(client), &err),
@@ -263,7 +263,7 @@ static void a_full_queue_is_busy_and_certainly_not_applied(void **state)
     struct registry *r = connect_client(s, 10000);
     struct tally t = {0};
     struct sql_rows rows = {0};
-    struct sqlite_db *db;
+    struct sql_core *db;
     size_t stored = 0;
     struct err err;
 
@@ -310,7 +310,7 @@ static void on_event(void *arg, const struct registry_event *event)
 }
 
 /* As another process would, at full speed. */
-static void write_key(struct sqlite_db *db, size_t i, bool remove)
+static void write_key(struct sql_core *db, size_t i, bool remove)
 {
     struct sql_rows rows = {0};
     struct registry_op op = {.type = REGISTRY_PUT,
@@ -339,26 +339,26 @@ static void a_reader_slower_than_the_feed_lists_again(void **state)
 {
     struct store *s = *state;
     struct registry *r = connect_client(s, 600000);
-    struct sqlite_db *db = open_db(s);
+    struct sql_core *db = open_db(s);
     struct mirror m = {0};
     struct registry_watch *watch;
     struct err err;
 
-    assert_int_equal(sqlite_begin(db, &err), 0);
+    assert_int_equal(sqlite_begin(sqlite_db_of(db), &err), 0);
     for (size_t i = 0; i < 5; i++)
         write_key(db, i, false);
     assert_int_equal(sqlite_commit(db, &err), 0);
     watch = registry_watch(r, "/feed", on_event, &m);
     while (m.synced == 0)
         loop_turn(s->loop, 20);
-    assert_int_equal(sqlite_begin(db, &err), 0);
+    assert_int_equal(sqlite_begin(sqlite_db_of(db), &err), 0);
     write_key(db, 4, false);
     assert_int_equal(sqlite_commit(db, &err), 0);
     /* One batch waits for the loop; the worker reads no further. */
     while (!atomic_load(&((struct sql *)(void *)r)->feed_busy))
         (void)poll(NULL, 0, 5);
     for (size_t n = 0; n < 15; n++) {
-        assert_int_equal(sqlite_begin(db, &err), 0);
+        assert_int_equal(sqlite_begin(sqlite_db_of(db), &err), 0);
         for (size_t i = 0; i < 4000; i++)
             write_key(db, 1 + i % 3, false);
         if (n == 0) {

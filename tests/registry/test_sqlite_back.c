@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "registry/history.h"
-#include "registry/sqlite/db.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -28,13 +28,13 @@
 
 struct fixture {
     char dir[64], path[96], copy[96];
-    struct sqlite_db *db;
+    struct sql_core *db;
     uint64_t session;
 };
 
-static struct sqlite_db *open_db(struct fixture *f)
+static struct sql_core *open_db(struct fixture *f)
 {
-    struct sqlite_db *db = NULL;
+    struct sql_core *db = NULL;
     struct err err;
 
     if (sqlite_db_open(&db, f->path, "test", BUSY_MS, &err) != 0)
@@ -42,7 +42,7 @@ static struct sqlite_db *open_db(struct fixture *f)
     return db;
 }
 
-static uint64_t begin_session(struct sqlite_db *db)
+static uint64_t begin_session(struct sql_core *db)
 {
     uint64_t id = 0;
     struct err err = {0};
@@ -84,7 +84,7 @@ static int teardown(void **state)
 }
 
 /* One group of one call, as the worker does it. */
-static int write_key(struct sqlite_db *db, uint64_t session, bool beat,
+static int write_key(struct sql_core *db, uint64_t session, bool beat,
                      const char *key, const char *value)
 {
     struct registry_op op = {.type = REGISTRY_PUT,
@@ -94,12 +94,12 @@ static int write_key(struct sqlite_db *db, uint64_t session, bool beat,
                              .value_len = strlen(value)};
     struct err err = {0};
     size_t failed;
-    int rc = sqlite_begin(db, &err);
+    int rc = sqlite_begin(sqlite_db_of(db), &err);
 
     if (rc != 0)
         return rc;
-    rc = beat ? sqlite_session_beat(db, session, &err)
-              : sqlite_session_check(db, session, &err);
+    rc = beat ? sqlite_session_beat(sqlite_db_of(db), session, &err)
+              : sqlite_session_check(sqlite_db_of(db), session, &err);
     if (rc == 0)
         rc = sqlite_apply(db, session, &op, 1, &failed, &err);
     if (rc == 0)
@@ -130,7 +130,7 @@ static int get(struct fixture *f, const char *key, char *value, size_t size)
 {
     struct sql_rows rows = {0};
     struct err err = {0};
-    int rc = sqlite_file_check(f->db, &err);
+    int rc = sqlite_file_check(sqlite_db_of(f->db), &err);
 
     rc = rc != 0 ? rc : sqlite_get(f->db, key, &rows, &err);
     if (rc == 0 && value != NULL)
@@ -144,7 +144,7 @@ static int poll_db(struct fixture *f, struct err *err)
     bool changed;
 
     memset(err, 0, sizeof(*err));
-    return sqlite_changed(f->db, &changed, err);
+    return sqlite_changed(f->db, true, &changed, err);
 }
 
 static void transfer(const char *from, const char *to)
@@ -238,7 +238,7 @@ static void a_lifted_revision_does_not_hide_a_lost_beat(void **state)
 static void a_session_that_was_never_begun_is_no_end_by_others(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *other;
+    struct sql_core *other;
     uint64_t taken;
     char *sql;
 
@@ -275,14 +275,13 @@ static void a_session_that_was_never_begun_is_no_end_by_others(void **state)
 static void numbers_are_not_lost_unseen(void **state)
 {
     struct fixture *f = *state;
-    uint64_t ticket = 0;
+    struct sql_place place = {
+        .session = f->session, .key = "/lock", .owner = "me"};
     struct err err;
 
     transfer(f->path, f->copy);
-    assert_int_equal(sqlite_begin(f->db, &err), 0);
-    assert_int_equal(
-        sqlite_lock_enqueue(f->db, f->session, "/lock", "me", &ticket, &err),
-        0);
+    assert_int_equal(sqlite_begin(sqlite_db_of(f->db), &err), 0);
+    assert_int_equal(sqlite_lock_enqueue(f->db, &place, false, &err), 0);
     assert_int_equal(sqlite_commit(f->db, &err), 0);
     transfer(f->copy, f->path);
     assert_int_equal(poll_db(f, &err), ERR_WENT_BACK);
@@ -379,7 +378,7 @@ static void a_copy_over_a_part_of_the_log_is_damage(void **state)
  * copy over the file, by which its session is older than it was. */
 static void copied_over_unseen(struct fixture *f, bool others_write)
 {
-    struct sqlite_db *other = open_db(f);
+    struct sql_core *other = open_db(f);
     uint64_t session = begin_session(other);
     struct err err;
 
@@ -423,7 +422,7 @@ static void a_whole_file_that_is_older_went_back(void **state)
 static void nobody_begins_on_a_file_of_two_times(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *db = NULL;
+    struct sql_core *db = NULL;
     struct err err = {0};
 
     copied_over_unseen(f, true);
@@ -437,7 +436,7 @@ static void nobody_begins_on_a_file_of_two_times(void **state)
 static void a_history_written_by_hand_is_no_damage(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *other;
+    struct sql_core *other;
 
     assert_int_equal(put(f, HISTORY_KEY, "{"), 0);
     run_sql(f, "UPDATE node SET value = CAST('{}' AS BLOB), version = version "
@@ -469,7 +468,7 @@ static void reopen(struct fixture *f)
     mono_ms until = clock_mono_ms() + PATIENCE_MS;
     struct err err = {0};
 
-    while (sqlite_db_reopen(f->db, &err) != 0) {
+    while (sqlite_db_reopen(sqlite_db_of(f->db), &err) != 0) {
         if (clock_mono_ms() >= until)
             fail_msg("%s", err.msg);
         (void)poll(NULL, 0, 20);
@@ -479,7 +478,7 @@ static void reopen(struct fixture *f)
 static void a_file_put_in_its_place_is_taken_without_the_old_log(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *other;
+    struct sql_core *other;
     struct err err;
     char value[16];
 
@@ -491,7 +490,8 @@ static void a_file_put_in_its_place_is_taken_without_the_old_log(void **state)
     assert_int_equal(put(f, "/a", "3"), ERR_SESSION_LOST);
     /* Our log beside it would be taken for its own. */
     for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(sqlite_db_reopen(f->db, &err), ERR_SESSION_LOST);
+        assert_int_equal(sqlite_db_reopen(sqlite_db_of(f->db), &err),
+                         ERR_SESSION_LOST);
         (void)poll(NULL, 0, 500);
     }
     remove_log(f);
@@ -505,7 +505,7 @@ static void a_file_put_in_its_place_is_taken_without_the_old_log(void **state)
     assert_string_equal(value, "1");
     assert_int_equal(get(f, "/other", NULL, 0), 0);
     assert_int_equal(put(f, "/a", "3"), 0);
-    assert_int_equal(sqlite_file_check(other, &err), 0);
+    assert_int_equal(sqlite_file_check(sqlite_db_of(other), &err), 0);
     assert_int_equal(
         write_key(other, begin_session(other), false, "/other", "2"), 0);
     sqlite_db_close(&other);
@@ -515,7 +515,7 @@ static void a_file_put_in_its_place_is_taken_without_the_old_log(void **state)
 static void whoever_writes_is_waited_for_at_the_new_file_too(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *other;
+    struct sql_core *other;
     struct err err;
     mono_ms began;
 
@@ -525,12 +525,12 @@ static void whoever_writes_is_waited_for_at_the_new_file_too(void **state)
     remove_log(f);
     other = open_db(f);
     reopen(f);
-    assert_int_equal(sqlite_begin(other, &err), 0);
+    assert_int_equal(sqlite_begin(sqlite_db_of(other), &err), 0);
     began = clock_mono_ms();
-    assert_int_equal(sqlite_begin(f->db, &err), ERR_UNAVAILABLE);
+    assert_int_equal(sqlite_begin(sqlite_db_of(f->db), &err), ERR_UNAVAILABLE);
     assert_true(clock_mono_ms() - began >= BUSY_MS);
     sqlite_rollback(other);
-    assert_int_equal(sqlite_begin(f->db, &err), 0);
+    assert_int_equal(sqlite_begin(sqlite_db_of(f->db), &err), 0);
     sqlite_rollback(f->db);
     sqlite_db_close(&other);
 }
@@ -546,10 +546,10 @@ static void a_file_that_is_no_registry_is_not_taken(void **state)
     assert_int_equal(rename(f->copy, f->path), 0);
     remove_log(f);
     (void)poll(NULL, 0, 1100);
-    assert_int_not_equal(sqlite_db_reopen(f->db, &err), 0);
+    assert_int_not_equal(sqlite_db_reopen(sqlite_db_of(f->db), &err), 0);
     assert_int_equal(unlink(f->path), 0);
     (void)poll(NULL, 0, 1100);
-    assert_int_not_equal(sqlite_db_reopen(f->db, &err), 0);
+    assert_int_not_equal(sqlite_db_reopen(sqlite_db_of(f->db), &err), 0);
     assert_int_equal(access(f->path, F_OK), -1);
 }
 
@@ -570,7 +570,7 @@ static void copy_over_with_log(struct fixture *f, const char *from)
 static void a_log_of_another_time_is_met_at_the_start(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *db = NULL;
+    struct sql_core *db = NULL;
     struct err err = {0};
 
     fill(f, 200, 'a');
@@ -606,6 +606,7 @@ static void a_malformed_page_ends_the_session(void **state)
     f->session = begin_session(f->db);
     assert_int_equal(poll_db(f, &err), 0);
     assert_int_equal(stat(f->path, &st), 0);
+    assert_int_equal(sqlite_begin(sqlite_db_of(f->db), &err), 0);
     file = fopen(f->path, "r+b");
     assert_non_null(file);
     for (long at = 64 * 1024; at + 4096 <= st.st_size; at += 4096) {
@@ -616,6 +617,7 @@ static void a_malformed_page_ends_the_session(void **state)
     assert_int_equal(sqlite_list(f->db, "/", NULL, 1000, &rows, &err),
                      ERR_UNAVAILABLE);
     sql_rows_close(&rows);
+    sqlite_rollback(f->db);
     assert_non_null(strstr(err.msg, "damaged"));
     assert_int_equal(poll_db(f, &err), ERR_SESSION_LOST);
     assert_int_equal(put(f, "/a", "1"), ERR_SESSION_LOST);

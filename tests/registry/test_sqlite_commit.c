@@ -22,7 +22,7 @@
 
 struct fixture {
     char dir[64], path[96], copy[96];
-    struct sqlite_db *db;
+    struct sql_core *db;
 };
 
 static const sqlite3_io_methods *real;
@@ -42,12 +42,12 @@ static int log_write(sqlite3_file *file, const void *data, int n,
     return real->xWrite(file, data, n, offset);
 }
 
-static void hook_log(struct sqlite_db *db)
+static void hook_log(struct sql_core *db)
 {
     static sqlite3_io_methods hooked;
     sqlite3_file *log = NULL;
 
-    assert_int_equal(sqlite3_file_control(db->handle, "main",
+    assert_int_equal(sqlite3_file_control(sqlite_db_of(db)->handle, "main",
                                           SQLITE_FCNTL_JOURNAL_POINTER, &log),
                      SQLITE_OK);
     assert_non_null(log);
@@ -58,7 +58,7 @@ static void hook_log(struct sqlite_db *db)
     log->pMethods = &hooked;
 }
 
-static int put(struct sqlite_db *db, const char *key, struct err *err)
+static int put(struct sql_core *db, const char *key, struct err *err)
 {
     struct registry_op op = {.type = REGISTRY_PUT,
                              .expect = REGISTRY_ANY,
@@ -68,12 +68,12 @@ static int put(struct sqlite_db *db, const char *key, struct err *err)
     size_t failed;
 
     err_clear(err);
-    assert_int_equal(sqlite_begin(db, err), 0);
+    assert_int_equal(sqlite_begin(sqlite_db_of(db), err), 0);
     assert_int_equal(sqlite_apply(db, 1, &op, 1, &failed, err), 0);
     return sqlite_commit(db, err);
 }
 
-static bool has(struct sqlite_db *db, const char *key)
+static bool has(struct sql_core *db, const char *key)
 {
     struct sql_rows rows = {0};
     struct err err;
@@ -142,7 +142,7 @@ static void copy_file(const char *from, const char *to, const char *suffix)
 /* Would the key be there if all processes died now? */
 static bool survives_crash(struct fixture *f, const char *key)
 {
-    struct sqlite_db *db;
+    struct sql_core *db;
     struct err err;
     bool there;
 

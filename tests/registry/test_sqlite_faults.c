@@ -9,7 +9,7 @@
 #include "base/rand.h"
 #include "conf/conf.h"
 #include "registry/registry.h"
-#include "registry/sqlite/db.h"
+#include "registry/sqlite/sqlite_priv.h"
 #include "tests/registry/sqlite_child.h"
 
 #include <inttypes.h>
@@ -32,7 +32,7 @@ struct fixture {
     struct registry *registry;
     struct registry_watch *watch;
     struct registry_lock *lock;
-    struct sqlite_db *db; /* looking on */
+    struct sql_core *db; /* looking on */
     size_t added, removed;
     enum err_code granted;
     enum err_code got;
@@ -171,7 +171,7 @@ static void keep_write_lock(struct fixture *f)
     struct err err;
 
     open_db(f);
-    if (sqlite_begin(f->db, &err) != 0)
+    if (sqlite_begin(sqlite_db_of(f->db), &err) != 0)
         fail_msg("%s", err.msg);
 }
 

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "conf/conf.h"
 #include "registry/registry.h"
-#include "registry/sqlite/db.h"
+#include "registry/sqlite/sqlite_priv.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -106,7 +106,7 @@ static size_t files_in(const char *path)
 static void expect_refused(const char *path, enum err_code code,
                            const char *words)
 {
-    struct sqlite_db *db = NULL;
+    struct sql_core *db = NULL;
     struct err err = {0};
 
     assert_int_equal(sqlite_db_open(&db, path, "test", 100, &err), code);
@@ -167,7 +167,7 @@ static void a_database_of_another_program_is_refused(void **state)
 static void a_newer_schema_is_refused(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *db;
+    struct sql_core *db;
     struct err err;
 
     assert_int_equal(sqlite_db_open(&db, f->path, "test", 100, &err), 0);
@@ -179,7 +179,7 @@ static void a_newer_schema_is_refused(void **state)
 static void a_damaged_registry_is_an_error_not_a_crash(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *db;
+    struct sql_core *db;
     struct err err;
     size_t len;
     char *data;
@@ -205,7 +205,7 @@ static bool want_all(const void *arg, const char *key)
 static void a_change_of_a_key_too_long_is_a_gap(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *db;
+    struct sql_core *db;
     struct sql_feed feed = {.rev = 1};
     struct sql_rows rows = {0};
     bool missed, more;
@@ -234,7 +234,7 @@ static void a_path_that_cannot_hold_a_file_is_refused(void **state)
     expect_refused(f->dir, ERR_INVALID, "is a directory");
     (void)snprintf(below, sizeof(below), "%s/missing/pelorus.db", f->dir);
     {
-        struct sqlite_db *db;
+        struct sql_core *db;
         struct err err;
 
         assert_int_equal(sqlite_db_open(&db, below, "test", 100, &err), ERR_IO);
@@ -255,7 +255,7 @@ static int open_as_nobody(struct fixture *f, char msg[ERR_MSG_MAX])
     assert_int_equal(pipe(ends), 0);
     pid = fork();
     if (pid == 0) {
-        struct sqlite_db *db = NULL;
+        struct sql_core *db = NULL;
         int rc = -1;
 
         if (setgid(NOBODY) == 0 && setuid(NOBODY) == 0)
@@ -276,7 +276,7 @@ static void an_unreadable_file_is_denied(void **state)
 {
     struct fixture *f = *state;
     char msg[ERR_MSG_MAX];
-    struct sqlite_db *db;
+    struct sql_core *db;
     struct err err;
 
     assert_int_equal(sqlite_db_open(&db, f->path, "test", 100, &err), 0);
@@ -301,7 +301,7 @@ static void a_read_only_directory_is_denied(void **state)
 static void an_empty_file_becomes_a_registry(void **state)
 {
     struct fixture *f = *state;
-    struct sqlite_db *db;
+    struct sql_core *db;
     struct err err;
 
     write_file(f->path, "", 0);
