@@ -6,6 +6,42 @@
 
 #include <string.h>
 
+/* --- slots ---------------------------------------------------------------- */
+
+struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
+                                 size_t len)
+{
+    struct dbms_slot *slot;
+
+    HASH_FIND(hh, t->index, key, len, slot);
+    return slot;
+}
+
+/* A key appeared or went: those above it count what is below them. */
+void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by)
+{
+    while (len > 0) {
+        struct dbms_slot *above;
+
+        while (len > 0 && key[len - 1] != '/')
+            len--;
+        if (len <= 1)
+            return;
+        above = dbms_slot_find(t, key, --len);
+        if (above != NULL)
+            above->below += by;
+    }
+}
+
+unsigned dbms_depth(const char *key)
+{
+    unsigned n = 0;
+
+    for (; *key != '\0'; key++)
+        n += *key == '/';
+    return n;
+}
+
 /* --- undoing one call ----------------------------------------------------- */
 
 int dbms_savepoint(struct sql_core *core, struct err *err)

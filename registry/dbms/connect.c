@@ -22,17 +22,6 @@
 
 #define ADDRESSES 16 /* of one name, at most */
 
-bool dbms_is_off(const struct dbms_cell *cell)
-{
-    static const char *const words[] = {"0", "off", "OFF"};
-
-    for (size_t i = 0; cell->p != NULL && i < ARRAY_LEN(words); i++)
-        if (strlen(words[i]) == cell->n &&
-            memcmp(words[i], cell->p, cell->n) == 0)
-            return true;
-    return false;
-}
-
 unsigned dbms_trouble(enum dbms_fault fault, const struct err *err)
 {
     static const enum trouble of[] = {
@@ -44,6 +33,12 @@ unsigned dbms_trouble(enum dbms_fault fault, const struct err *err)
     return err->trouble != 0               ? err->trouble
            : (size_t)fault < ARRAY_LEN(of) ? of[fault]
                                            : TROUBLE_NONE;
+}
+
+void dbms_target_close(struct dbms_target *t)
+{
+    conf_jdbc_url_close(&t->url);
+    memset(t, 0, sizeof(*t));
 }
 
 void dbms_connect_next(struct dbms_target *t)

@@ -50,6 +50,7 @@
 #define DBMS_SQL_MAX  (4u << 20) /* of one request; a value is 1 MiB in it */
 #define DBMS_SQL_FULL (1u << 20) /* send and begin another */
 #define DBMS_IN_MAX   1000       /* rows or keys of one statement */
+#define DBMS_RETRIES  3          /* of a group that was rolled back */
 /* A name in a row of the feed: how many bytes it shares with the one before
  * (two hex digits), the rest, a line break. No key holds a line break. */
 #define DBMS_BREAK     '\n'
@@ -369,7 +370,17 @@ void dbms_place_look_again(struct dbms *d);
 /* Before connecting: what is known. */
 void dbms_place_known(struct dbms *d);
 
-/* --- requests (dbms.c) ------------------------------------------------------
+/* --- text and cells (text.c), without state ------------------------------ */
+
+dbms_row_f dbms_ignore_row;
+
+/* --- the connection (link.c) ---------------------------------------------- */
+
+/* One statement now, whatever is being built; its rows are ignored. */
+enum dbms_fault dbms_run_alone(struct dbms *d, const char *sql);
+
+/* --- requests (request.c)
+ * ------------------------------------------------------
  */
 
 /* Begin a request of the transaction that is open; without one it will be a

@@ -34,12 +34,6 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
     return 0;
 }
 
-void dbms_target_close(struct dbms_target *t)
-{
-    conf_jdbc_url_close(&t->url);
-    memset(t, 0, sizeof(*t));
-}
-
 /* --- opening -------------------------------------------------------------- */
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)

@@ -77,13 +77,6 @@ void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n)
     }
 }
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    (void)arg;
-    (void)cells;
-    (void)n;
-}
-
 void dbms_add_history(const struct dbms_target *t, struct buf *sql)
 {
     const struct dbms_words *w = t->driver->words;
@@ -111,7 +104,7 @@ static enum dbms_fault ask_once(struct dbms_link *link, struct dbms_target *t,
     fault = t->driver->run(link, sql.data, sql.len, dbms_hear, h, err);
     buf_close(&sql);
     if (fault != DBMS_OK && fault != DBMS_LOST && fault != DBMS_NOT_HERE &&
-        t->driver->run(link, rollback, strlen(rollback), ignore_row, NULL,
+        t->driver->run(link, rollback, strlen(rollback), dbms_ignore_row, NULL,
                        NULL) != DBMS_OK)
         fault = DBMS_LOST;
     return fault;

@@ -487,13 +487,6 @@ static void begin(const struct dbms_target *t, struct buf *sql)
 
 /* --- hints ---------------------------------------------------------------- */
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    (void)arg;
-    (void)cells;
-    (void)n;
-}
-
 static void on_pid(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     assert(n == 1);
@@ -511,7 +504,7 @@ static enum dbms_fault listen_for_hints(struct dbms_link *link)
 
     link->pooled = pid != PQbackendPID(link->pg);
     if (fault == DBMS_OK && !link->pooled)
-        fault = run(link, listen, strlen(listen), ignore_row, NULL, NULL);
+        fault = run(link, listen, strlen(listen), dbms_ignore_row, NULL, NULL);
     link->listening = fault == DBMS_OK;
     return fault;
 }

@@ -18,60 +18,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-int dbms_session_lost(uint64_t session, struct err *err)
-{
-    return (int)err_set(err, ERR_SESSION_LOST,
-                        "session %" PRIu64 " is gone from the database: no "
-                        "sign of life was seen for its timeout, or "
-                        "DolphinScheduler swept its heartbeat away",
-                        session);
-}
-
-void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
-                      bool beat)
-{
-    const char *now = d->target.driver->words->now_ms;
-
-    if (d->marked != 0 && session == d->session) {
-        buf_printf(&d->sql,
-                   ";SELECT 'O', mark FROM pelorus_session WHERE id = %" PRIu64,
-                   session);
-    }
-    buf_str(&d->sql, ";UPDATE pelorus_session SET mark = ");
-    if (mark == 0)
-        buf_str(&d->sql, "mark");
-    else
-        buf_printf(&d->sql, "%" PRIu64, mark);
-    if (beat) {
-        buf_printf(&d->sql, ", beat = beat + 1, expires_ms = %s + %" PRId64,
-                   now, d->timeout_ms);
-    }
-    buf_printf(&d->sql,
-               " WHERE id = %" PRIu64 "%s;SELECT 'S', id FROM pelorus_session"
-               " WHERE id = %" PRIu64,
-               session, d->target.driver->words->writes, session);
-    if (beat) {
-        buf_printf(&d->sql,
-                   ";UPDATE t_ds_jdbc_registry_client_heartbeat"
-                   " SET last_heartbeat_time = %s WHERE id = %" PRIu64
-                   "%s;SELECT 'H', id FROM t_ds_jdbc_registry_client_heartbeat"
-                   " WHERE id = %" PRIu64,
-                   now, session, d->target.driver->words->writes, session);
-    }
-}
-
-void dbms_add_counter(struct dbms *d, uint64_t n)
-{
-    d->raised = n;
-    buf_printf(&d->sql,
-               "UPDATE pelorus_meta SET revision = revision + %" PRIu64
-               " WHERE id = 1;"
-               "SELECT 'M', revision, floor_rev, depth FROM pelorus_meta"
-               " WHERE id = 1",
-               n);
-}
-
-/* What the rows of the above said. */
+/* What the rows of a request said. */
 struct heard {
     const struct dbms *d;
     bool session, heartbeat, guard;

@@ -22,15 +22,6 @@
 
 /* --- slots ---------------------------------------------------------------- */
 
-struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
-                                 size_t len)
-{
-    struct dbms_slot *slot;
-
-    HASH_FIND(hh, t->index, key, len, slot);
-    return slot;
-}
-
 static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
 {
     size_t len = strlen(key);
@@ -42,22 +33,6 @@ static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
         HASH_ADD_KEYPTR(hh, t->index, slot->key, len, slot);
     }
     return slot;
-}
-
-/* A key appeared or went: those above it count what is below them. */
-void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by)
-{
-    while (len > 0) {
-        struct dbms_slot *above;
-
-        while (len > 0 && key[len - 1] != '/')
-            len--;
-        if (len <= 1)
-            return;
-        above = dbms_slot_find(t, key, --len);
-        if (above != NULL)
-            above->below += by;
-    }
 }
 
 static void add_guard(struct dbms_txn *t, const struct registry_op *op)
@@ -242,15 +217,6 @@ static void add_foreign(struct dbms *d)
             dbms_text(d, d->txn.slots[i].key);
         }
     }
-}
-
-unsigned dbms_depth(const char *key)
-{
-    unsigned n = 0;
-
-    for (; *key != '\0'; key++)
-        n += *key == '/';
-    return n;
 }
 
 /* What is below the keys to be deleted: normally nothing, and all of it at

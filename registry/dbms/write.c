@@ -11,13 +11,6 @@
 #define FEED_KEEP  200000 /* revisions; one of ours is one key at least */
 #define FEED_SLACK 5000   /* prune in steps, not at every commit */
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    (void)arg;
-    (void)cells;
-    (void)n;
-}
-
 /* Slots for one statement. */
 struct batch {
     const struct dbms_slot *slots[DBMS_IN_MAX];
@@ -177,7 +170,7 @@ static int write_rows(struct dbms *d, const struct batch *b, const char *end,
                      " version, owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
     buf_str(&d->sql, end);
-    return dbms_run(d, ignore_row, NULL, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 /* Nobody else can have made them meanwhile: the counter is ours. */
@@ -199,7 +192,7 @@ static int delete_from(struct dbms *d, const char *table, const struct batch *b,
     for (size_t i = 0; i < b->n; i++)
         dbms_in_next(d, i, b->slots[i]->key);
     dbms_in_end(d);
-    return dbms_run(d, ignore_row, NULL, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 static int write_deletions(struct dbms *d, const struct batch *b,
@@ -222,7 +215,7 @@ static int write_new_leases(struct dbms *d, const struct batch *b,
     dbms_start(d);
     buf_str(&d->sql, "INSERT INTO pelorus_ephemeral(name, owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
-    return dbms_run(d, ignore_row, NULL, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 static int by_key(const void *a, const void *b)
@@ -249,7 +242,7 @@ static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
     for (size_t i = 0; i < b->n; i++)
         dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
     buf_printf(&d->sql, "%s)", w->bytes_end);
-    return dbms_run(d, ignore_row, NULL, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 static unsigned deepest(const struct dbms_txn *t)
@@ -276,7 +269,7 @@ static int write_rest(struct dbms *d, struct err *err)
         dbms_start(d);
         buf_printf(&d->sql, "UPDATE pelorus_meta SET depth = %u WHERE id = 1",
                    depth);
-        rc = dbms_run(d, ignore_row, NULL, NULL, err);
+        rc = dbms_run(d, dbms_ignore_row, NULL, NULL, err);
         if (rc != 0)
             return rc;
     }
@@ -292,7 +285,7 @@ static int write_rest(struct dbms *d, struct err *err)
     }
     buf_str(&d->sql, d->target.driver->words->hint);
     return d->sql.len > strlen("SELECT 1")
-               ? dbms_run(d, ignore_row, NULL, NULL, err)
+               ? dbms_run(d, dbms_ignore_row, NULL, NULL, err)
                : 0;
 }
 

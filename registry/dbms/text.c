@@ -1,0 +1,173 @@
+/*
+ * text.c - the pieces of a request as text, and the cells of an answer: the
+ * bottom of this folder, which calls nothing else of it.
+ */
+#include "registry/dbms/dbms_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- building a request --------------------------------------------------- */
+
+void dbms_hex(struct buf *sql, const void *p, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *bytes = p;
+    char chunk[256];
+
+    while (n > 0) {
+        size_t part = n < sizeof(chunk) / 2 ? n : sizeof(chunk) / 2;
+
+        for (size_t i = 0; i < part; i++) {
+            chunk[2 * i] = digits[bytes[i] >> 4];
+            chunk[2 * i + 1] = digits[bytes[i] & 15];
+        }
+        buf_add(sql, chunk, 2 * part);
+        bytes += part;
+        n -= part;
+    }
+}
+
+void dbms_feed_name(struct dbms *d, const char *last, const char *key)
+{
+    char name[SQL_FULL_KEY_MAX + 4];
+    size_t shared = 0, whole;
+    int n;
+
+    while (last[shared] != '\0' && last[shared] == key[shared])
+        shared++;
+    whole = last[0] == '\0' ? 0 : shared + d->prefix_len;
+    if (whole == 0 || whole > DBMS_SHARE_MAX) {
+        n = snprintf(name, sizeof(name), "00%s%s%c", d->prefix, key,
+                     DBMS_BREAK);
+    } else {
+        n = snprintf(name, sizeof(name), "%02x%s%c", (unsigned)whole,
+                     key + shared, DBMS_BREAK);
+    }
+    assert(n > 0 && (size_t)n < sizeof(name));
+    dbms_hex(&d->sql, name, (size_t)n);
+}
+
+void dbms_bytes(struct dbms *d, const void *p, size_t n)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    buf_str(&d->sql, w->bytes);
+    dbms_hex(&d->sql, p, n);
+    buf_str(&d->sql, w->bytes_end);
+}
+
+void dbms_text(struct dbms *d, const char *s)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    buf_str(&d->sql, w->text);
+    dbms_hex(&d->sql, s, strlen(s));
+    buf_str(&d->sql, w->text_end);
+}
+
+void dbms_key(struct dbms *d, const char *key)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    assert(key[0] == '/');
+    buf_str(&d->sql, w->bytes);
+    dbms_hex(&d->sql, d->prefix, d->prefix_len);
+    dbms_hex(&d->sql, key, strlen(key));
+    buf_str(&d->sql, w->bytes_end);
+}
+
+void dbms_in_next(struct dbms *d, size_t n, const char *key)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    if (n == 0) {
+        buf_printf(&d->sql, " name %s%s", w->array != NULL ? "= ANY(" : "IN (",
+                   w->array != NULL ? w->array : "");
+    } else {
+        buf_char(&d->sql, ',');
+    }
+    if (w->array == NULL) {
+        dbms_key(d, key);
+        return;
+    }
+    buf_str(&d->sql, w->array_item);
+    dbms_hex(&d->sql, d->prefix, d->prefix_len);
+    dbms_hex(&d->sql, key, strlen(key));
+    buf_char(&d->sql, '"');
+}
+
+void dbms_in_end(struct dbms *d)
+{
+    const struct dbms_words *w = d->target.driver->words;
+
+    buf_printf(&d->sql, "%s)", w->array != NULL ? w->array_bytes_end : "");
+}
+
+void dbms_range(struct dbms *d, const char *column, const char *key,
+                bool with_prefix)
+{
+    char bound[SQL_FULL_KEY_MAX];
+    size_t at = (size_t)snprintf(bound, sizeof(bound), "%s%s",
+                                 with_prefix ? d->prefix : "", key);
+
+    assert(at + 1 < sizeof(bound));
+    if (at == 0 || bound[at - 1] != '/') /* "/" is the namespace itself */
+        bound[at++] = '/';
+    buf_printf(&d->sql, "%s >= ", column);
+    dbms_bytes(d, bound, at);
+    bound[at - 1] = '/' + 1;
+    buf_printf(&d->sql, " AND %s < ", column);
+    dbms_bytes(d, bound, at);
+}
+
+/* --- reading what came back ----------------------------------------------- */
+
+void dbms_ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    (void)arg;
+    (void)cells;
+    (void)n;
+}
+
+bool dbms_is_off(const struct dbms_cell *cell)
+{
+    static const char *const words[] = {"0", "off", "OFF"};
+
+    for (size_t i = 0; cell->p != NULL && i < ARRAY_LEN(words); i++)
+        if (strlen(words[i]) == cell->n &&
+            memcmp(words[i], cell->p, cell->n) == 0)
+            return true;
+    return false;
+}
+
+uint64_t dbms_u64(const struct dbms_cell *cell)
+{
+    return cell->p == NULL ? 0 : strtoull(cell->p, NULL, 10);
+}
+
+const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
+                       size_t *len)
+{
+    if (cell->p == NULL || cell->n <= d->prefix_len ||
+        memcmp(cell->p, d->prefix, d->prefix_len) != 0 ||
+        cell->p[d->prefix_len] != '/')
+        return NULL;
+    *len = cell->n - d->prefix_len;
+    return cell->p + d->prefix_len;
+}
+
+void dbms_push(const struct dbms *d, struct sql_rows *rows,
+               const struct dbms_cell *cells)
+{
+    struct registry_entry *entry;
+    size_t len;
+    const char *key = dbms_strip(d, &cells[1], &len);
+
+    if (key == NULL)
+        return;
+    entry = sql_rows_push(rows, key, len, cells[2].p, cells[2].n);
+    entry->created = dbms_u64(&cells[3]);
+    entry->version = dbms_u64(&cells[4]);
+    entry->owner = dbms_u64(&cells[5]);
+}
