@@ -13,6 +13,7 @@ struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
 {
     struct dbms_slot *slot;
 
+    assert(key != NULL);
     HASH_FIND(hh, t->index, key, len, slot);
     return slot;
 }
@@ -20,6 +21,7 @@ struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
 /* A key appeared or went: those above it count what is below them. */
 void dbms_count_below(struct dbms_txn *t, const char *key, size_t len, int by)
 {
+    assert(by == 1 || by == -1);
     while (len > 0) {
         struct dbms_slot *above;
 
@@ -51,16 +53,20 @@ int dbms_savepoint(struct sql_core *core, struct err *err)
     (void)err;
     assert(t->open);
     t->n_undo = 0;
+    assert(t->n_undo == 0);
     return 0;
 }
 
 static void change(struct dbms_txn *t, struct dbms_slot *slot)
 {
+    assert(t->open);
+    assert(t->n_undo <= t->cap_undo);
     if (t->n_undo == t->cap_undo) {
         t->cap_undo = t->cap_undo == 0 ? 64 : t->cap_undo * 2;
         t->undo = mem_regrow(t->undo, t->cap_undo, sizeof(*t->undo));
     }
     t->undo[t->n_undo++] = (struct dbms_undo){.slot = slot, .was = slot->now};
+    assert(t->n_undo <= t->cap_undo);
 }
 
 int dbms_release(struct sql_core *core, bool undo, struct err *err)
@@ -79,30 +85,22 @@ int dbms_release(struct sql_core *core, bool undo, struct err *err)
         }
         slot->now = u->was;
     }
+    assert(!undo || t->n_undo == 0);
     return 0;
 }
 
 /* --- applying ------------------------------------------------------------- */
 
-static int refuse(const struct registry_op *op, enum err_code code,
-                  const char *why, struct err *err)
-{
-    return (int)err_set(err, code, "%s: %s", op->key, why);
-}
-
-/* Is it there, and at the version that the operation wants? */
 static int check(const struct registry_op *op, const struct dbms_slot *slot,
-                 struct err *err)
+                 uint64_t owner, struct err *err)
 {
-    if (!slot->exists)
-        return refuse(op, ERR_NOT_FOUND, "no such key", err);
-    if (op->expect != REGISTRY_ANY && slot->version != op->version)
-        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
-    if (op->type != REGISTRY_CHECK && slot->foreign) {
-        return refuse(op, ERR_CONFLICT,
-                      "belongs to DolphinScheduler; it is read only", err);
-    }
-    return 0;
+    const struct sql_found found = {.exists = slot->exists,
+                                    .foreign = slot->foreign,
+                                    .has_keys_below = slot->below > 0,
+                                    .version = slot->version,
+                                    .owner = slot->owner};
+
+    return sql_op_decide(op, &found, owner, err);
 }
 
 static int apply_put(struct dbms_txn *t, uint64_t session,
@@ -111,19 +109,10 @@ static int apply_put(struct dbms_txn *t, uint64_t session,
 {
     uint64_t owner = op->ephemeral ? session : 0;
     bool fresh = !slot->exists;
-    int rc = 0;
+    int rc = check(op, slot, owner, err);
 
-    if (!fresh && op->expect == REGISTRY_ABSENT)
-        return refuse(op, ERR_CONFLICT, "exists already", err);
-    if (!fresh || op->expect == REGISTRY_VERSION)
-        rc = check(op, slot, err);
-    if (rc == 0 && !fresh && slot->owner != owner) {
-        return refuse(op, ERR_CONFLICT,
-                      slot->owner == 0 ? "is persistent, not ephemeral"
-                      : owner == 0     ? "is ephemeral, not persistent"
-                                       : "is another session's ephemeral key",
-                      err);
-    }
+    assert(op->type == REGISTRY_PUT);
+    assert(op->value != NULL);
     if (rc != 0)
         return rc;
     change(t, slot);
@@ -137,16 +126,18 @@ static int apply_put(struct dbms_txn *t, uint64_t session,
     slot->value = op->value;
     slot->value_len = op->value_len;
     slot->dirty = true;
+    assert(slot->dirty);
+    assert(slot->exists);
+    assert(slot->version == t->rev);
     return 0;
 }
 
 static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
                         struct dbms_slot *slot, struct err *err)
 {
-    int rc = check(op, slot, err);
+    int rc = check(op, slot, 0, err);
 
-    if (rc == 0 && slot->below > 0)
-        rc = refuse(op, ERR_CONFLICT, "has keys below it", err);
+    assert(op->type == REGISTRY_DELETE);
     if (rc != 0)
         return rc;
     change(t, slot);
@@ -154,17 +145,20 @@ static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
     slot->version = t->rev;
     slot->dirty = true;
     dbms_count_below(t, slot->key, strlen(slot->key), -1);
+    assert(slot->dirty);
+    assert(!slot->exists);
     return 0;
 }
 
 static int apply_check_lock(const struct dbms_txn *t,
                             const struct registry_op *op, struct err *err)
 {
+    assert(op->type == REGISTRY_CHECK_LOCK);
     for (size_t i = 0; i < t->n_guards; i++)
         if (t->guards[i].fence == op->version &&
             strcmp(t->guards[i].key, op->key) == 0 && t->guards[i].ours)
             return 0;
-    return refuse(op, ERR_CONFLICT, "the lock is not ours", err);
+    return sql_op_lock_not_ours(op, err);
 }
 
 static int apply_op(struct dbms_txn *t, uint64_t session,
@@ -172,6 +166,7 @@ static int apply_op(struct dbms_txn *t, uint64_t session,
 {
     struct dbms_slot *slot;
 
+    assert(t->open);
     if (op->type == REGISTRY_CHECK_LOCK)
         return apply_check_lock(t, op, err);
     slot = dbms_slot_find(t, op->key, strlen(op->key));
@@ -182,7 +177,7 @@ static int apply_op(struct dbms_txn *t, uint64_t session,
     case REGISTRY_DELETE:
         return apply_delete(t, op, slot, err);
     default:
-        return check(op, slot, err);
+        return check(op, slot, 0, err);
     }
 }
 

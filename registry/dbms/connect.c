@@ -43,10 +43,13 @@ void dbms_target_close(struct dbms_target *t)
 
 void dbms_connect_next(struct dbms_target *t)
 {
+    assert(t->url.n_hosts > 0);
     if (++t->nth >= t->n_addresses) {
         t->nth = 0;
         t->at = (t->at + 1) % t->url.n_hosts;
     }
+    assert(t->at < t->url.n_hosts);
+    assert(t->nth == 0 || t->nth < t->n_addresses);
 }
 
 /* --- a round -------------------------------------------------------------- */
@@ -81,6 +84,7 @@ look_up(const struct jdbc_host *host, const char **why,
     int rc = getaddrinfo(host->name, NULL, &hints, &all);
     size_t n = 0;
 
+    assert(host->name != NULL);
     for (a = all; rc == 0 && a != NULL && n < ADDRESSES; a = a->ai_next) {
         n += getnameinfo(a->ai_addr, a->ai_addrlen, out[n], sizeof(out[n]),
                          NULL, 0, NI_NUMERICHOST) == 0;
@@ -88,6 +92,7 @@ look_up(const struct jdbc_host *host, const char **why,
     if (all != NULL)
         freeaddrinfo(all);
     *why = rc != 0 ? gai_strerror(rc) : "has no address";
+    assert(n <= ADDRESSES);
     return n;
 }
 
@@ -96,12 +101,15 @@ static void note(struct round *r, const struct dbms_target *t, const char *why)
     const struct jdbc_host *host = &t->url.hosts[t->at];
     bool named = t->address[0] != '\0' && strcmp(t->address, host->name) != 0;
 
+    assert(t->at < t->url.n_hosts);
     r->tried++;
     buf_printf(&r->said, "%s%s:%u", r->said.len > 0 ? "; " : "", host->name,
                host->port);
     if (named)
         buf_printf(&r->said, " (%s)", t->address);
     buf_printf(&r->said, ": %s", why);
+    assert(r->tried > 0);
+    assert(r->denied <= r->tried);
 }
 
 /* A standby beside the one that refuses us says less than that one does, and
@@ -123,6 +131,7 @@ static void keep(struct round *r, struct dbms_target *t, struct dbms_link *link)
                               "primary?";
     struct best *b = &r->best;
 
+    assert(link != NULL);
     if (b->link != NULL && !dbms_place_before(&b->place, &t->place)) {
         if (dbms_place_before(&t->place, &b->place))
             note(r, t, two);
@@ -144,6 +153,7 @@ static void keep(struct round *r, struct dbms_target *t, struct dbms_link *link)
                        .place = t->place,
                        .lineless = t->lineless};
     memcpy(b->address, t->address, sizeof(b->address));
+    assert(b->link != NULL);
 }
 
 static bool is_behind(const struct dbms_target *t)
@@ -158,10 +168,12 @@ static void judge(struct round *r, struct dbms_target *t,
     const struct dbms_driver *driver = t->driver;
     bool one_of_many = driver->certifies != NULL && driver->certifies(link);
 
+    assert(link != NULL);
     r->chosen = !is_behind(t) && (!t->all || one_of_many);
     if (!t->all && r->until > clock_mono_ms() + BETTER_MS)
         r->until = clock_mono_ms() + BETTER_MS;
     keep(r, t, link);
+    assert(r->best.link != NULL);
 }
 
 static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
@@ -189,6 +201,8 @@ static bool try_address(struct round *r, struct dbms_target *t)
     struct err why = {0};
     enum dbms_fault fault;
 
+    assert(t->n_addresses > 0);
+    assert(t->nth < t->n_addresses);
     if (r->best.link != NULL && !t->all && t->url.connect_ms > BETTER_MS)
         t->url.connect_ms = BETTER_MS;
     fault = reach(t, &link, &why);
@@ -200,6 +214,7 @@ static bool try_address(struct round *r, struct dbms_target *t)
         r->denied += fault == DBMS_DENIED;
         tells(r, dbms_trouble(fault, &why));
     }
+    assert(r->tried > 0 || r->best.link != NULL);
     return r->chosen || clock_mono_ms() >= r->until;
 }
 
@@ -210,6 +225,7 @@ static bool try_host(struct round *r, struct dbms_target *t)
     const char *why;
     size_t first;
 
+    assert(t->at < t->url.n_hosts);
     t->n_addresses = look_up(&t->url.hosts[t->at], &why, addresses);
     if (t->n_addresses == 0) {
         t->address[0] = '\0';
@@ -223,6 +239,7 @@ static bool try_host(struct round *r, struct dbms_target *t)
         if (try_address(r, t))
             return true;
     }
+    assert(t->nth < t->n_addresses);
     return false;
 }
 
@@ -230,6 +247,9 @@ static void say_all(const struct round *r, struct err *err)
 {
     enum err_code code = r->denied == r->tried ? ERR_DENIED : ERR_UNAVAILABLE;
 
+    assert(r->tried > 0);
+    assert(r->denied <= r->tried);
+    assert(r->best.link == NULL);
     if (r->tried == 1) {
         (void)err_set(err, code, "%s", buf_text(&r->said));
     } else {
@@ -243,6 +263,8 @@ static void say_all(const struct round *r, struct err *err)
  * any more. (Who stays with the best of bad ones looks again and again.) */
 static void say_chosen(const struct round *r, const struct dbms_target *t)
 {
+    assert(!t->all);
+    assert(r->best.link != NULL);
     log_info("=server", LOG_S("backend", t->driver->name),
              LOG_S("host", t->url.hosts[t->at].name),
              LOG_I("port", t->url.hosts[t->at].port),
@@ -256,6 +278,7 @@ static void choose(struct round *r, struct dbms_target *t)
     const struct best *b = &r->best;
     bool was_all = t->all, was_behind = t->behind;
 
+    assert(b->link != NULL);
     t->at = b->at;
     t->nth = b->nth;
     t->n_addresses = b->n_addresses;
@@ -266,6 +289,7 @@ static void choose(struct round *r, struct dbms_target *t)
     t->all = false;
     if ((was_all && r->tried > 0) || t->behind != was_behind)
         say_chosen(r, t);
+    assert(!t->all);
 }
 
 /* Of a round. Who asks all hosts waits for each that does not answer, once. */
@@ -273,6 +297,7 @@ static int64_t patience(const struct dbms_target *t)
 {
     int64_t for_all = (int64_t)t->url.n_hosts * t->url.connect_ms;
 
+    assert(t->url.n_hosts > 0);
     return t->all && for_all > t->url.call_ms ? for_all + 1 : t->url.call_ms;
 }
 
@@ -282,6 +307,8 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
     struct round r = {.until = clock_mono_ms() + patience(t)};
     bool ended = false, denied;
 
+    assert(t->url.n_hosts > 0);
+    assert(t->at < t->url.n_hosts);
     buf_init(&r.said, 65536);
     for (size_t i = 0; !ended && i < t->url.n_hosts; i++) {
         ended = try_host(&r, t);

@@ -17,6 +17,7 @@ static void close_(struct sql_core **core)
 {
     struct dbms *d = dbms_of(*core);
 
+    assert(!d->txn.open || d->inside);
     dbms_abandon(&d->core);
     dbms_disconnect(d);
     dbms_dolphin_forget(d);
@@ -64,6 +65,8 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
     char host[64] = "";
     uint64_t seed;
 
+    assert(timeout_ms > 0);
+    assert(target->driver != NULL);
     assert(strlen(namespace_) <= SQL_NAMESPACE_MAX);
     d->core.ops = &ops;
     d->core.poll_ms = POLL_MS;
@@ -88,5 +91,7 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
     (void)dbms_begin_anew(d);
     d->dolphin.poll_ms = beat_ms;
     d->dolphin.timeout_ms = timeout_ms;
+    assert(d->begin != NULL);
+    assert(target->driver == NULL);
     return &d->core;
 }

@@ -65,6 +65,7 @@ void dbms_data_parse(const struct dbms_cell *cells, struct dbms_data *out)
     out->version =
         hash_bytes(out->value, out->value_len, out->id * 31 + out->client);
     out->version += out->version == 0;
+    assert(out->version != 0);
 }
 
 void dbms_data_push(struct sql_rows *rows, const struct dbms_data *data)
@@ -72,6 +73,7 @@ void dbms_data_push(struct sql_rows *rows, const struct dbms_data *data)
     struct registry_entry *entry = sql_rows_push(rows, data->key, data->key_len,
                                                  data->value, data->value_len);
 
+    assert(data->version != 0);
     entry->created = data->id;
     entry->version = data->version;
     entry->owner = data->ephemeral ? data->client : 0;
@@ -127,12 +129,14 @@ static struct dbms_row *row_of(struct dbms_dolphin *o, const char *key)
     size_t len = strlen(key);
     struct dbms_row *row;
 
+    assert(key[0] == '/');
     HASH_FIND(hh, o->rows, key, len, row);
     if (row == NULL) {
         row = mem_zalloc(sizeof(*row) + len + 1);
         memcpy(row->key, key, len + 1);
         HASH_ADD_KEYPTR(hh, o->rows, row->key, len, row);
     }
+    assert(strcmp(row->key, key) == 0);
     return row;
 }
 
@@ -187,6 +191,7 @@ static int read_all(struct dbms *d, struct look *look, struct err *err)
 {
     const char *key_of = d->target.driver->words->key_of;
 
+    assert(!d->inside);
     d->dolphin.look++;
     dbms_start_stream(d);
     buf_str(&d->sql, "SELECT 'E', max(id) FROM"
@@ -219,6 +224,7 @@ static int64_t look_ms(const struct dbms *d)
 {
     int64_t third = d->core.client_span / 3;
 
+    assert(d->core.client_span > 0);
     if (third > d->dolphin.poll_ms)
         third = d->dolphin.poll_ms;
     return third > REST_MS || third > d->dolphin.poll_ms ? third : REST_MS;
@@ -226,6 +232,8 @@ static int64_t look_ms(const struct dbms *d)
 
 static void push_gone(struct look *look, const struct dbms_row *row)
 {
+    assert(!row->alive);
+    assert(look->wanted == NULL || look->rows != NULL);
     if (look->wanted != NULL && look->wanted(look->arg, row->key))
         (void)sql_rows_push(look->rows, row->key, strlen(row->key), NULL, 0);
 }
@@ -254,6 +262,7 @@ static void judge_rows(struct dbms *d, struct look *look, bool *revived)
 /* Hand over what changed and is alive; the rows of `values` are moved. */
 static void push_values(struct dbms_dolphin *o, struct look *look)
 {
+    assert(look->wanted == NULL || look->rows != NULL);
     for (size_t i = 0; i < look->values.n; i++) {
         const struct registry_entry *e = &look->values.entries[i];
         struct dbms_row *row;
@@ -288,6 +297,8 @@ static int look_at(struct dbms *d, struct look *look, struct err *err)
     o->due = false;
     /* Seldom: a dead client went on. A list tells what its rows hold. */
     o->broken |= revived;
+    assert(look->values.n == 0);
+    assert(!o->due);
     return 0;
 }
 
@@ -297,12 +308,14 @@ int dbms_dolphin_follow(struct dbms *d, struct err *err)
     struct look look = {.d = d, .now = clock_mono_ms()};
     int rc;
 
+    assert(!d->inside);
     if (o->followed)
         return 0;
     o->last_look = look.now;
     rc = look_at(d, &look, err);
     o->followed = rc == 0;
     o->broken = false;
+    assert(rc == 0 || !o->followed);
     return rc;
 }
 
@@ -315,6 +328,8 @@ int dbms_dolphin_read(struct dbms *d, mono_ms now, sql_wanted_f *wanted,
         .d = d, .now = now, .wanted = wanted, .arg = arg, .rows = rows};
     int rc = 0;
 
+    assert(wanted != NULL);
+    assert(rows != NULL);
     if (o->followed && o->due)
         rc = look_at(d, &look, err);
     if (rc == 0 && o->broken) {
@@ -339,6 +354,7 @@ int dbms_dolphin_due(struct dbms *d, mono_ms now, bool *due, struct err *err)
     struct dbms_dolphin *o = &d->dolphin;
     int rc = 0;
 
+    assert(!d->inside);
     if (!o->followed) {
         *due = false;
         return 0;
@@ -368,4 +384,6 @@ void dbms_dolphin_forget(struct dbms *d)
     }
     dbms_peers_forget(o);
     o->followed = o->broken = o->due = false;
+    assert(o->rows == NULL);
+    assert(!o->followed);
 }

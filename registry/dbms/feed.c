@@ -29,19 +29,13 @@ struct feed {
     bool full;
 };
 
-/* All of a transaction is read, or none of it: `key` is always empty. */
-static void advance_past(struct sql_feed *feed, uint64_t rev)
-{
-    feed->rev = rev + 1;
-    feed->key[0] = '\0';
-}
-
 static void on_name(struct feed *f, const char *full, size_t len)
 {
     const struct dbms_cell cell = {full, len};
     char name[REGISTRY_KEY_MAX + 1];
     const char *key = dbms_strip(f->d, &cell, &len);
 
+    assert(len <= sizeof(f->name));
     f->n++;
     if (key == NULL || len > REGISTRY_KEY_MAX)
         return;
@@ -57,6 +51,7 @@ static void on_entry(struct feed *f, const char *entry, size_t len)
     char digits[3] = {0};
     size_t shared;
 
+    assert(f->len <= sizeof(f->name));
     if (len < 2)
         return;
     memcpy(digits, entry, 2);
@@ -66,6 +61,7 @@ static void on_entry(struct feed *f, const char *entry, size_t len)
     memcpy(f->name + shared, entry + 2, len - 2);
     f->len = shared + len - 2;
     on_name(f, f->name, f->len);
+    assert(f->len <= sizeof(f->name));
 }
 
 /* A part of what one transaction changed. Its other parts belong to it: the
@@ -76,6 +72,7 @@ static void on_change(struct feed *f, const struct dbms_cell *cells)
     size_t left = cells[2].n;
     uint64_t rev = dbms_u64(&cells[1]);
 
+    assert(f->max > 0);
     f->full |= f->n >= f->max && rev != f->last;
     if (f->full)
         return;
@@ -121,13 +118,7 @@ static void add_meta(struct dbms *d)
     dbms_start_stream(d);
     buf_str(&d->sql,
             "SELECT 'M', revision, floor_rev FROM pelorus_meta WHERE id = 1");
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const struct registry_entry *x = a, *y = b;
-
-    return strcmp(x->key, y->key);
+    assert(d->stream);
 }
 
 /* Both are in order. */
@@ -135,6 +126,9 @@ static void push_gone(struct feed *f, size_t from, size_t to, size_t found)
 {
     size_t end = f->rows->n, at = found;
 
+    assert(from <= to);
+    assert(to <= f->names.n);
+    assert(found <= f->rows->n);
     for (size_t i = from; i < to; i++) {
         const char *name = f->names.entries[i].key;
 
@@ -150,6 +144,7 @@ static int read_states(struct feed *f, struct err *err)
     struct dbms *d = f->d;
     int rc = 0;
 
+    assert(f->rows != NULL);
     sql_rows_sort(&f->names);
     for (size_t from = 0; rc == 0 && from < f->names.n; from += DBMS_IN_MAX) {
         size_t to = from + DBMS_IN_MAX, found = f->rows->n;
@@ -164,7 +159,7 @@ static int read_states(struct feed *f, struct err *err)
         rc = dbms_run(d, on_state, f, NULL, err);
         if (rc == 0 && f->rows->n > found) {
             qsort(f->rows->entries + found, f->rows->n - found,
-                  sizeof(*f->rows->entries), by_key);
+                  sizeof(*f->rows->entries), sql_rows_compare);
         }
         if (rc == 0)
             push_gone(f, from, to, found);
@@ -181,6 +176,8 @@ static int read_stored(struct feed *f, size_t max, bool *missed, bool *more,
     uint64_t from = f->at->rev;
     int rc;
 
+    assert(max > 0);
+    assert(f->names.n == 0);
     f->max = max;
     add_meta(d);
     buf_printf(
@@ -196,9 +193,10 @@ static int read_stored(struct feed *f, size_t max, bool *missed, bool *more,
         *more = f->full;
         *missed = from <= d->floor || f->revision + 1 < from;
         /* The second statement may have seen more than the first. */
-        advance_past(f->at,
-                     f->full || f->last > f->revision ? f->last : f->revision);
+        sql_feed_advance(f->at, f->full || f->last > f->revision ? f->last
+                                                                 : f->revision);
     }
+    assert(f->names.n == 0);
     return rc;
 }
 
@@ -210,6 +208,7 @@ static bool read_own_memory(struct feed *f, bool *more)
     bool ours =
         own->wanted && f->at->rev == own->base + 1 && own->last > own->base;
 
+    assert(own->base <= own->last);
     for (size_t i = 0; ours && i < own->rows.n; i++) {
         const struct registry_entry *e = &own->rows.entries[i];
 
@@ -217,12 +216,14 @@ static bool read_own_memory(struct feed *f, bool *more)
             sql_rows_copy(f->rows, e);
     }
     if (ours) {
-        advance_past(f->at, own->last);
+        sql_feed_advance(f->at, own->last);
         *more = d->polled > own->last;
     }
     sql_rows_close(&own->rows);
     own->base = own->last;
     own->wanted = true;
+    assert(own->rows.n == 0);
+    assert(own->base == own->last);
     return ours;
 }
 
@@ -236,12 +237,14 @@ int dbms_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
         .d = d, .at = feed, .wanted = wanted, .arg = arg, .rows = rows};
     int rc = 0;
 
+    assert(max > 0);
+    assert(!d->inside);
     *missed = *more = false;
     if (!read_own_memory(&f, more))
         rc = read_stored(&f, max, missed, more, err);
     if (*missed) {
         sql_rows_close(rows);
-        advance_past(feed, f.revision);
+        sql_feed_advance(feed, f.revision);
         *more = false;
     }
     if (rc == 0) {
@@ -260,10 +263,11 @@ int dbms_feed_skip(struct sql_core *core, struct sql_feed *feed,
     struct feed f = {.d = d, .at = feed};
     int rc;
 
+    assert(!d->inside);
     add_meta(d);
     rc = dbms_run(d, on_row, &f, NULL, err);
     if (rc == 0) {
-        advance_past(feed, f.revision);
+        sql_feed_advance(feed, f.revision);
         dbms_dolphin_forget(d);
     }
     return rc;
@@ -299,6 +303,8 @@ int dbms_sums(struct sql_core *core, const char *prefix,
     struct sums s = {.out = out};
     int rc;
 
+    assert(feed->rev > 0);
+    assert(!d->inside);
     if (dbms_is_nodes(prefix))
         return (int)err_set(err, ERR_INVALID, "not of ours alone");
     dbms_start(d);
@@ -328,6 +334,7 @@ int dbms_changed(struct sql_core *core, bool interested, bool *changed,
     bool due = false;
     int rc;
 
+    assert(!d->inside);
     *changed = false;
     if (!interested) {
         sql_rows_close(&d->own.rows);

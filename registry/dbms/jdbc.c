@@ -23,6 +23,7 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
 {
     int rc;
 
+    assert(text != NULL);
     memset(t, 0, sizeof(*t));
     rc = conf_jdbc_url_parse(&t->url, text, err);
     if (rc != 0) {
@@ -31,6 +32,7 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
         return rc;
     }
     t->driver = t->url.kind == JDBC_POSTGRESQL ? &dbms_postgresql : &dbms_mysql;
+    assert(t->url.n_hosts > 0);
     return 0;
 }
 
@@ -38,6 +40,7 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
+    assert(low <= high);
     return value < low ? low : value > high ? high : value;
 }
 
@@ -52,6 +55,7 @@ static void quote(char **field, const char *name)
 {
     struct buf out;
 
+    assert(name != NULL);
     buf_init(&out, strlen(name) * 2 + 3);
     buf_char(&out, '"');
     for (const char *c = name; *c != '\0'; c++) {
@@ -61,6 +65,7 @@ static void quote(char **field, const char *name)
     buf_char(&out, '"');
     conf_jdbc_set(field, buf_text(&out));
     buf_close(&out);
+    assert(*field != NULL);
 }
 
 /* Both libraries would ask the environment first, each another variable. */
@@ -92,6 +97,7 @@ static void say_notes(const char *at)
  * Connector/J they come first, to the others the URL does. */
 static void fill_who(struct jdbc_url *url, const struct conf_registry *conf)
 {
+    assert(url->n_hosts > 0);
     if (url->kind == JDBC_MYSQL && conf->user != NULL)
         conf_jdbc_set(&url->user, conf->user);
     if (url->kind == JDBC_MYSQL && conf->password != NULL)
@@ -110,12 +116,15 @@ static void fill_patience(struct dbms_target *t,
     int64_t timeout = conf->session_timeout_ms, most;
     struct jdbc_url *url = &t->url;
 
+    assert(timeout > 0);
     most = clamp(timeout / 2, 2000, 15000);
     url->call_ms = url->call_ms == 0 ? most : clamp(url->call_ms, 1000, most);
     most = clamp(conf->connect_timeout_ms, 100, url->call_ms);
     url->connect_ms =
         url->connect_ms == 0 ? most : clamp(url->connect_ms, 100, most);
     t->idle_ms = clamp(timeout / 2, 1000, 30000);
+    assert(url->connect_ms > 0);
+    assert(url->call_ms >= url->connect_ms);
 }
 
 static int target_of(struct dbms_target *t, const struct conf_registry *conf,
@@ -137,6 +146,7 @@ static int target_of(struct dbms_target *t, const struct conf_registry *conf,
     (void)snprintf(t->prefix, sizeof(t->prefix), "/%s", conf->namespace_);
     if (aloud)
         say_notes(buf_text(&url->notes));
+    assert(t->driver != NULL);
     return 0;
 }
 
@@ -167,6 +177,7 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
                    dbms_core_new(&target, conf->namespace_, timeout,
                                  conf->heartbeat_refresh_ms),
                    waker, timeout);
+    assert(*out != NULL);
     return 0;
 }
 
@@ -187,5 +198,6 @@ int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
         rc = dbms_schema_apply(&target, err);
     }
     dbms_target_close(&target);
+    assert(target.driver == NULL);
     return rc;
 }

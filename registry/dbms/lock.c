@@ -29,7 +29,7 @@
 #define RUSHED_MS  1000 /* after the row has gone to another one */
 #define RETRY_MS   100  /* between looks at a row that is held, half to 1.5 x */
 
-struct heard {
+struct rows {
     const struct dbms *d;
     const char *owner;      /* ours, as it stands in lock_owner */
     uint64_t session_id;    /* ours */
@@ -45,8 +45,9 @@ struct heard {
     bool alive;
 };
 
-static void on_row(struct heard *h, const struct dbms_cell *cells)
+static void on_lock_row(struct rows *h, const struct dbms_cell *cells)
 {
+    assert(h->taken);
     h->client = dbms_u64(&cells[2]);
     h->holder[0] = '\0';
     if (cells[3].p != NULL) {
@@ -60,9 +61,9 @@ static void on_row(struct heard *h, const struct dbms_cell *cells)
     h->session = cells[6].p != NULL;
 }
 
-static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
+static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    struct heard *h = arg;
+    struct rows *h = arg;
     uint64_t value;
 
     if (n < 2 || cells[0].p == NULL)
@@ -88,7 +89,7 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
         h->taken = true;
         h->row = value;
         if (n == 7)
-            on_row(h, cells);
+            on_lock_row(h, cells);
         break;
     default:
         break;
@@ -98,17 +99,15 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
 static void owner_text(const struct dbms *d, const struct sql_place *place,
                        char out[OWNER_SIZE])
 {
+    assert(d->client[0] != 0);
     (void)snprintf(out, OWNER_SIZE, "%s_%" PRIu64, d->client, place->hold);
-}
-
-static int conflict(const struct sql_place *place, struct err *err)
-{
-    return (int)err_set(err, ERR_CONFLICT, "%s: held by another", place->key);
 }
 
 /* Who is first, and whose row stands there? */
 static void add_look(struct dbms *d, const char *key)
 {
+    assert(d->sql.len > 0);
+    assert(key[0] == '/');
     buf_str(&d->sql, "SELECT 'Q', ticket FROM pelorus_lock WHERE name = ");
     dbms_bytes(d, key, strlen(key));
     buf_str(&d->sql, " ORDER BY ticket LIMIT 1;"
@@ -122,34 +121,47 @@ static void add_look(struct dbms *d, const char *key)
     dbms_text(d, key);
 }
 
+static void add_insert(struct dbms *d, const char *values,
+                       const struct sql_place *place, const struct rows *h)
+{
+    assert(place->session != 0);
+    assert(h->owner != NULL);
+    buf_printf(&d->sql,
+               "INSERT INTO t_ds_jdbc_registry_lock(lock_key, lock_owner,"
+               " client_id, create_time) %s",
+               values);
+    dbms_text(d, place->key);
+    buf_str(&d->sql, ", ");
+    dbms_text(d, h->owner);
+    buf_printf(&d->sql, ", %" PRIu64 ", CURRENT_TIMESTAMP", place->session);
+}
+
 /* Insert the row; whoever else has just done so keeps it. */
 static int take_row(struct dbms *d, const struct sql_place *place,
-                    struct heard *h, struct err *err)
+                    struct rows *h, struct err *err)
 {
     const struct dbms_words *w = d->target.driver->words;
     enum dbms_fault fault;
     int rc;
 
+    assert(d->inside);
     dbms_start(d);
-    buf_str(&d->sql, "INSERT INTO t_ds_jdbc_registry_lock(lock_key, lock_owner,"
-                     " client_id, create_time) VALUES(");
-    dbms_text(d, place->key);
-    buf_str(&d->sql, ", ");
-    dbms_text(d, h->owner);
-    buf_printf(&d->sql, ", %" PRIu64 ", CURRENT_TIMESTAMP)%s%s", place->session,
-               w->ignore, w->last_id);
+    add_insert(d, "VALUES(", place, h);
+    buf_printf(&d->sql, ")%s%s", w->ignore, w->last_id);
     h->id = 0;
-    rc = dbms_run(d, on_heard, h, &fault, err);
+    rc = dbms_run(d, on_row, h, &fault, err);
     if (fault == DBMS_DUPLICATE || (rc == 0 && h->id == 0))
-        return conflict(place, err);
+        return sql_place_waits(place, err);
     return rc;
 }
 
 /* --- inside a group ------------------------------------------------------- */
 
 static int join_queue(struct dbms *d, const struct sql_place *place,
-                      struct heard *h, struct err *err)
+                      struct rows *h, struct err *err)
 {
+    assert(d->inside);
+    assert(place->session != 0);
     dbms_start(d);
     buf_printf(&d->sql,
                "DELETE FROM pelorus_lock WHERE session = %" PRIu64
@@ -163,17 +175,18 @@ static int join_queue(struct dbms *d, const struct sql_place *place,
                " AND hold = %" PRIu64 ";",
                place->session, place->hold);
     add_look(d, place->key);
-    return dbms_run(d, on_heard, h, NULL, err);
+    return dbms_run(d, on_row, h, NULL, err);
 }
 
 static int leave_queue(struct dbms *d, uint64_t ticket, struct err *err)
 {
-    struct heard h = {0};
+    struct rows h = {0};
 
+    assert(d->inside);
     dbms_start(d);
     buf_printf(&d->sql, "DELETE FROM pelorus_lock WHERE ticket = %" PRIu64,
                ticket);
-    return dbms_run(d, on_heard, &h, NULL, err);
+    return dbms_run(d, on_row, &h, NULL, err);
 }
 
 int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
@@ -181,9 +194,11 @@ int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
 {
     struct dbms *d = dbms_of(core);
     char owner[OWNER_SIZE];
-    struct heard h = {.d = d, .owner = owner, .session_id = place->session};
+    struct rows h = {.d = d, .owner = owner, .session_id = place->session};
     int rc;
 
+    assert(place->session != 0);
+    assert(d->inside);
     assert(d->txn.open);
     owner_text(d, place, owner);
     rc = join_queue(d, place, &h, err);
@@ -215,8 +230,10 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
 {
     struct dbms *d = dbms_of(core);
     char owner[OWNER_SIZE];
-    struct heard h = {0};
+    struct rows h = {0};
 
+    assert(place->session != 0);
+    assert(d->inside);
     assert(d->txn.open);
     owner_text(d, place, owner);
     d->txn.locks = true;
@@ -234,7 +251,7 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
                ";DELETE FROM pelorus_lock WHERE session = %" PRIu64
                " AND hold = %" PRIu64,
                place->session, place->hold);
-    return dbms_run(d, on_heard, &h, NULL, err);
+    return dbms_run(d, on_row, &h, NULL, err);
 }
 
 /* --- waiting -------------------------------------------------------------- */
@@ -245,39 +262,36 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
  * read along: the id of an insert that found no session would be an old one.
  */
 static int try_row(struct dbms *d, const struct sql_place *place,
-                   struct heard *h, struct err *err)
+                   struct rows *h, struct err *err)
 {
     const struct dbms_words *w = d->target.driver->words;
     enum dbms_fault fault;
     int rc;
 
+    assert(!d->inside);
+    assert(place->ticket != 0);
     dbms_start(d);
-    buf_str(&d->sql, "INSERT INTO t_ds_jdbc_registry_lock(lock_key, lock_owner,"
-                     " client_id, create_time) (SELECT ");
-    dbms_text(d, place->key);
-    buf_str(&d->sql, ", ");
-    dbms_text(d, h->owner);
-    buf_printf(&d->sql,
-               ", %" PRIu64 ", CURRENT_TIMESTAMP FROM pelorus_session"
-               " WHERE id = %" PRIu64 "%s)%s;",
-               place->session, place->session, w->share, w->ignore);
+    add_insert(d, "(SELECT ", place, h);
+    buf_printf(&d->sql, " FROM pelorus_session WHERE id = %" PRIu64 "%s)%s;",
+               place->session, w->share, w->ignore);
     add_look(d, place->key);
     h->mine = 0;
-    rc = dbms_run(d, on_heard, h, &fault, err);
+    rc = dbms_run(d, on_row, h, &fault, err);
     if (fault == DBMS_DUPLICATE || fault == DBMS_ROLLED_BACK ||
         (rc == 0 && h->mine == 0))
-        return conflict(place, err);
+        return sql_place_waits(place, err);
     return rc;
 }
 
 /* --- whose holder died ---------------------------------------------------- */
 
 /* Since when the heartbeat of whoever has the row stands still. */
-static struct dbms_holder *holder_of(struct dbms *d, const struct heard *h,
+static struct dbms_holder *holder_of(struct dbms *d, const struct rows *h,
                                      mono_ms now)
 {
     struct dbms_holder *found = &d->holders[0];
 
+    assert(h->taken);
     for (size_t i = 0; i < DBMS_HOLDERS; i++) {
         struct dbms_holder *at = &d->holders[i];
 
@@ -294,10 +308,11 @@ static struct dbms_holder *holder_of(struct dbms *d, const struct heard *h,
             .row = h->row, .client = h->client, .beat = h->beat, .since = now};
     }
     found->seen = now;
+    assert(found->seen == now);
     return found;
 }
 
-static bool holder_died(struct dbms *d, const struct heard *h)
+static bool holder_died(struct dbms *d, const struct rows *h)
 {
     mono_ms now = clock_mono_ms();
 
@@ -309,8 +324,10 @@ static bool holder_died(struct dbms *d, const struct heard *h)
 /* Its heartbeat row stays locked until the lock's row is gone: it beats before
  * or after that. */
 static int add_guard(struct dbms *d, const struct sql_place *place,
-                     const struct heard *h, struct heard *now, struct err *err)
+                     const struct rows *h, struct rows *now, struct err *err)
 {
+    assert(!d->inside);
+    assert(h->taken);
     dbms_start_txn(d);
     dbms_add_session(d, place->session, 0, false);
     buf_printf(&d->sql,
@@ -318,19 +335,21 @@ static int add_guard(struct dbms *d, const struct sql_place *place,
                " t_ds_jdbc_registry_client_heartbeat WHERE id = %" PRIu64
                " FOR UPDATE",
                h->client);
-    return dbms_run(d, on_heard, now, NULL, err);
+    return dbms_run(d, on_row, now, NULL, err);
 }
 
 static int free_row(struct dbms *d, const struct sql_place *place,
-                    const struct heard *h, struct err *err)
+                    const struct rows *h, struct err *err)
 {
-    struct heard now = {.d = d, .owner = h->owner};
+    struct rows now = {.d = d, .owner = h->owner};
     int rc = add_guard(d, place, h, &now, err);
 
+    assert(h->taken);
+    assert(!h->session);
     if (rc == 0 && !now.alive)
         rc = dbms_session_lost(place->session, err);
     else if (rc == 0 && now.beat != h->beat)
-        rc = conflict(place, err);
+        rc = sql_place_waits(place, err);
     if (rc == 0) {
         dbms_start(d);
         buf_printf(&d->sql,
@@ -338,7 +357,7 @@ static int free_row(struct dbms *d, const struct sql_place *place,
                    " AND client_id = %" PRIu64 " AND lock_key = ",
                    h->row, h->client);
         dbms_text(d, place->key);
-        rc = dbms_run(d, on_heard, &now, NULL, err);
+        rc = dbms_run(d, on_row, &now, NULL, err);
     }
     if (rc == 0)
         rc = dbms_commit(d, 0, 0, err);
@@ -355,6 +374,7 @@ static int free_row(struct dbms *d, const struct sql_place *place,
             LOG_S("advice", "deleted, as a living process of "
                             "DolphinScheduler would have done"));
     }
+    assert(!d->inside);
     return rc;
 }
 
@@ -362,8 +382,9 @@ static int free_row(struct dbms *d, const struct sql_place *place,
  */
 
 /* Has the row gone from one to another of them while it was our turn? */
-static bool outrun(struct sql_place *place, const struct heard *h, mono_ms now)
+static bool outrun(struct sql_place *place, const struct rows *h, mono_ms now)
 {
+    assert(h->taken);
     if (h->row != place->passed) {
         place->passed_at = place->passed == 0 ? 0 : now;
         place->passed = h->row;
@@ -371,28 +392,32 @@ static bool outrun(struct sql_place *place, const struct heard *h, mono_ms now)
     return place->passed_at != 0 && now - place->passed_at < RUSHED_MS;
 }
 
-static int rush(struct dbms *d, const struct sql_place *place, struct heard *h,
+static int rush(struct dbms *d, const struct sql_place *place, struct rows *h,
                 struct err *err)
 {
     mono_ms end = clock_mono_ms() + RUSH_MS;
     int rc;
 
+    assert(!d->inside);
+    assert(h->taken);
     do {
         rc = try_row(d, place, h, err);
     } while (rc == ERR_CONFLICT && clock_mono_ms() < end);
     return rc;
 }
 
-static int take_turn(struct dbms *d, struct sql_place *place, struct heard *h,
+static int take_turn(struct dbms *d, struct sql_place *place, struct rows *h,
                      struct err *err)
 {
     int rc = 0;
 
+    assert(place->ticket != 0);
+    assert(place->fence == 0);
     if (h->taken && holder_died(d, h)) {
         rc = free_row(d, place, h, err);
     } else if (h->taken) {
         return outrun(place, h, clock_mono_ms()) ? rush(d, place, h, err)
-                                                 : conflict(place, err);
+                                                 : sql_place_waits(place, err);
     }
     return rc == 0 ? try_row(d, place, h, err) : rc;
 }
@@ -403,12 +428,14 @@ static int take_turn(struct dbms *d, struct sql_place *place, struct heard *h,
 static int grant(struct dbms *d, struct sql_place *place, uint64_t fence,
                  struct err *err)
 {
-    struct heard h = {.d = d};
+    struct rows h = {.d = d};
     int rc;
 
+    assert(fence != 0);
+    assert(place->fence == 0);
     dbms_start(d);
     dbms_add_counter(d, 1);
-    rc = dbms_run(d, on_heard, &h, NULL, err);
+    rc = dbms_run(d, on_row, &h, NULL, err);
     place->fence = rc == 0 ? fence : 0;
     return rc;
 }
@@ -418,27 +445,28 @@ int dbms_lock_head(struct sql_core *core, struct sql_place *place,
 {
     struct dbms *d = dbms_of(core);
     char owner[OWNER_SIZE];
-    struct heard h = {.d = d, .owner = owner, .session_id = place->session};
+    struct rows h = {.d = d, .owner = owner, .session_id = place->session};
     int rc;
 
+    assert(place->session != 0);
+    assert(place->fence == 0);
+    assert(!d->inside);
     assert(place->ticket != 0);
     /* Not in step with whoever else waits for the row. */
     d->core.lock_ms = RETRY_MS / 2 + (int64_t)rand_below(&d->rand, RETRY_MS);
     owner_text(d, place, owner);
     dbms_start(d);
     add_look(d, place->key);
-    rc = dbms_run(d, on_heard, &h, NULL, err);
+    rc = dbms_run(d, on_row, &h, NULL, err);
     if (rc != 0)
         return rc;
     if (h.mine != 0)
         return grant(d, place, h.mine, err);
-    if (h.first == 0 || h.first > place->ticket) {
-        return (int)err_set(err, ERR_SESSION_LOST,
-                            "%s: our place in the queue is gone", place->key);
-    }
+    if (h.first == 0 || h.first > place->ticket)
+        return sql_place_gone(place, err);
     memcpy(place->holder, h.holder, sizeof(place->holder));
     if (h.first != place->ticket)
-        return conflict(place, err);
+        return sql_place_waits(place, err);
     rc = take_turn(d, place, &h, err);
     return rc == 0 ? grant(d, place, h.mine, err) : rc;
 }

@@ -164,6 +164,7 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
 {
     enum dbms_fault fault = fault_of(mysql_errno(my));
 
+    assert(my != NULL);
     (void)err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s", mysql_error(my),
                   mysql_errno(my),
                   mysql_errno(my) == ER_BAD_DB_ERROR ? "; " DBMS_NO_DATABASE
@@ -183,6 +184,7 @@ static enum dbms_fault tell(MYSQL *my, MYSQL_RES *result, dbms_row_f *row,
     struct dbms_cell cells[COLUMNS];
     MYSQL_ROW texts;
 
+    assert(result != NULL);
     assert(columns <= COLUMNS);
     while ((texts = mysql_fetch_row(result)) != NULL) {
         const unsigned long *lengths = mysql_fetch_lengths(result);
@@ -204,6 +206,8 @@ static enum dbms_fault run_packet(struct dbms_link *link, const char *sql,
     enum dbms_fault fault;
     int more;
 
+    assert(link->my != NULL);
+    assert(len > 0);
     if (mysql_real_query(link->my, sql, len) != 0)
         return failed(link->my, err);
     do {
@@ -251,13 +255,16 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
 
 static void close_(struct dbms_link **link)
 {
+    assert((*link)->my != NULL);
     mysql_close((*link)->my);
     mem_free(*link);
     *link = NULL;
+    assert(*link == NULL);
 }
 
 static unsigned seconds(int64_t ms)
 {
+    assert(ms > 0);
     return (unsigned)((ms + 999) / 1000);
 }
 
@@ -268,6 +275,8 @@ static void set_options(MYSQL *my, const struct dbms_target *t)
     unsigned tcp = MYSQL_PROTOCOL_TCP, none = 0;
     my_bool yes = 1, no = 0;
 
+    assert(t->url.connect_ms > 0);
+    assert(t->url.call_ms > 0);
     (void)mysql_options(my, MYSQL_OPT_PROTOCOL, &tcp);
     (void)mysql_options(my, MYSQL_OPT_LOCAL_INFILE, &none);
     (void)mysql_options(my, MYSQL_OPT_CONNECT_TIMEOUT, &to_connect);
@@ -313,6 +322,9 @@ static enum dbms_fault set_up(struct dbms_link *link,
     enum dbms_fault fault;
     char sql[640];
 
+    assert(!link->galera);
+    assert(!t->bare);
+    assert(t->idle_ms > 0);
     (void)snprintf(sql, sizeof(sql),
                    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;"
                    "SET SESSION sql_mode = 'STRICT_ALL_TABLES', autocommit = 1,"
@@ -350,6 +362,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
     struct dbms_link *link;
     enum dbms_fault fault;
 
+    assert(t->at < t->url.n_hosts);
     if (my == NULL) {
         (void)err_set(err, ERR_UNAVAILABLE, "mysql: out of memory");
         return DBMS_LOST;

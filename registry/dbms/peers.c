@@ -58,6 +58,8 @@ static void lives(struct dbms_peer *peer, mono_ms now)
         peer->dead = false;
         log_info("+client", LOG_U("client", peer->id));
     }
+    assert(!peer->dead);
+    assert(peer->since == now);
 }
 
 static struct dbms_peer *meet(struct dbms_dolphin *o, uint64_t id,
@@ -76,17 +78,21 @@ static struct dbms_peer *meet(struct dbms_dolphin *o, uint64_t id,
     } /* to lose the row is no sign of life */
     peer->beat = beat;
     peer->look = o->look;
+    assert(peer->look == o->look);
+    assert(peer->id == id);
     return peer;
 }
 
 void dbms_peer_beat(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
                     int64_t timeout_ms, mono_ms now)
 {
+    assert(timeout_ms > 0);
     meet(o, id, beat, now)->timeout_ms = timeout_ms;
 }
 
 static void say_purged(struct dbms_peer *peer)
 {
+    assert(peer->beat == 0);
     if (!peer->purged) {
         log_warn("=client", LOG_U("client", peer->id),
                  LOG_S("reason", "its heartbeat row was purged, and it goes on "
@@ -96,6 +102,7 @@ static void say_purged(struct dbms_peer *peer)
                                  "and it never makes the row again"));
     }
     peer->purged = true;
+    assert(peer->purged);
 }
 
 void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
@@ -114,6 +121,7 @@ void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
         say_purged(peer);
         lives(peer, now);
     }
+    assert(peer->look == o->look);
 }
 
 /* How long it may be silent. */
@@ -121,21 +129,25 @@ static int64_t span_of(const struct dbms_peer *peer)
 {
     int64_t span = peer->timeout_ms;
 
+    assert(peer->timeout_ms > 0);
     if (peer->beat == 0 && span < DATA_MS)
         span = DATA_MS;
     if (peer->beat == 0 && span < 3 * peer->every_ms)
         span = 3 * peer->every_ms;
+    assert(span >= peer->timeout_ms);
     return span;
 }
 
 static void dies(struct dbms_peer *peer)
 {
+    assert(!peer->dead);
     peer->dead = true;
     log_warn("-client", LOG_U("client", peer->id),
              LOG_S("reason", peer->beat == 0
                                  ? "no heartbeat row, and its data unchanged"
                                  : "heartbeat unchanged for its timeout"),
              LOG_I("timeout_ms", span_of(peer)));
+    assert(peer->dead);
 }
 
 void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
@@ -157,6 +169,7 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
         if (!peer->dead && sql_core_silent(core, &peer->since, span, span, now))
             dies(peer);
     }
+    assert(core->client_span > 0);
 }
 
 bool dbms_peer_dead(const struct dbms_dolphin *o, uint64_t id)
@@ -174,4 +187,5 @@ void dbms_peers_forget(struct dbms_dolphin *o)
     {
         drop(o, peer);
     }
+    assert(o->peers == NULL);
 }

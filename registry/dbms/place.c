@@ -95,6 +95,7 @@ static enum dbms_fault ask_once(struct dbms_link *link, struct dbms_target *t,
     enum dbms_fault fault;
     struct buf sql;
 
+    assert(link != NULL);
     memset(h, 0, sizeof(*h));
     buf_init(&sql, DBMS_SQL_MAX);
     t->driver->begin(t, &sql);
@@ -118,6 +119,8 @@ enum dbms_fault dbms_place_ask(struct dbms_link *link, struct dbms_target *t,
     struct dbms_heard h;
     enum dbms_fault fault;
 
+    assert(link != NULL);
+    assert(t->at < t->url.n_hosts);
     t->lineless = false;
     fault = ask_once(link, t, &h, err);
     if (fault == DBMS_REFUSED || fault == DBMS_DENIED) {
@@ -148,6 +151,8 @@ bool dbms_begin_anew(struct dbms *d)
         mem_free(d->begin);
         d->begin = buf_take(&sql);
     }
+    assert(d->begin != NULL);
+    assert(d->lineless == d->target.lineless);
     return other;
 }
 
@@ -157,6 +162,8 @@ static void rise(struct dbms_place *to, const struct dbms_place *at)
 {
     to->line = at->line > to->line ? at->line : to->line;
     to->position = at->position > to->position ? at->position : to->position;
+    assert(to->line >= at->line);
+    assert(to->position >= at->position);
 }
 
 static bool fell(const struct dbms *d, const struct dbms_place *at)
@@ -177,6 +184,8 @@ void dbms_place_sure(struct dbms *d, uint64_t position)
     rise(&d->seen, &at);
     d->core.line = d->seen.line;
     d->core.position = d->seen.position;
+    assert(d->seen.position >= position);
+    assert(d->core.position == d->seen.position);
 }
 
 /* A look told it. */
@@ -199,6 +208,7 @@ static void hear(struct dbms *d, const struct dbms_place *at)
         d->heard.position = at->position;
         d->heard_at = now;
     }
+    assert(d->heard.position == 0 || d->heard.position > d->seen.position);
 }
 
 /* Whoever lags behind cannot commit this. 1: it is so; 0: it is not; -1: that
@@ -234,6 +244,7 @@ static enum dbms_fault back(struct dbms *d, const struct dbms_heard *h,
 {
     int sure = d->certified ? certify(d) : 1;
 
+    assert(fell(d, &h->place) || lacks_ours(d, h));
     if (sure <= 0) {
         (void)err_set(err, ERR_UNAVAILABLE,
                       "%s: this node lags behind the others",
@@ -283,6 +294,7 @@ void dbms_place_forget(struct dbms *d)
     d->marked = d->session = 0;
     sql_rows_close(&d->own.rows); /* what we have written may be gone */
     d->own.base = d->own.last = 0;
+    assert(d->own.rows.n == 0);
 }
 
 void dbms_place_look_again(struct dbms *d)
@@ -301,4 +313,5 @@ void dbms_place_known(struct dbms *d)
     if (dbms_place_before(known, &d->seen) || known->position == 0)
         *known = d->seen;
     known->generation = d->generation;
+    assert(known->generation == d->generation);
 }

@@ -97,6 +97,7 @@ static const struct meaning *meaning_of(const char *state)
     while (strncmp(state == NULL ? "" : state, m->prefix, strlen(m->prefix)) !=
            0)
         m++;
+    assert(m < meanings + ARRAY_LEN(meanings));
     return m;
 }
 
@@ -117,6 +118,7 @@ static bool wait_for(PGconn *pg, short events, mono_ms until)
     struct pollfd fd = {.fd = PQsocket(pg), .events = events};
     int64_t left = until - clock_mono_ms();
 
+    assert(events != 0);
     return left > 0 && fd.fd >= 0 && poll(&fd, 1, (int)left) > 0;
 }
 
@@ -129,6 +131,7 @@ static enum dbms_fault too_late(struct err *err)
 
 static enum dbms_fault broken(struct dbms_link *link, struct err *err)
 {
+    assert(link->pg != NULL);
     say(err, "", PQerrorMessage(link->pg));
     return DBMS_LOST;
 }
@@ -140,6 +143,7 @@ static enum dbms_fault flush(struct dbms_link *link, mono_ms until,
 {
     int rc;
 
+    assert(link->pg != NULL);
     while ((rc = PQflush(link->pg)) == 1) {
         if (!wait_for(link->pg, POLLIN | POLLOUT, until))
             return too_late(err);
@@ -166,6 +170,7 @@ static size_t unhex(char *text, size_t len)
                          hex_digit(text[3 + 2 * i]));
     }
     text[n] = '\0';
+    assert(n <= len);
     return n;
 }
 
@@ -240,6 +245,7 @@ static enum dbms_fault read_results(struct dbms_link *link, bool commit,
 {
     enum dbms_fault fault = DBMS_OK;
 
+    assert(link->pg != NULL);
     for (;;) {
         PGresult *result;
 
@@ -267,6 +273,7 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
     mono_ms until = clock_mono_ms() + link->call_ms;
     enum dbms_fault fault;
 
+    assert(link->call_ms > 0);
     assert(strlen(sql) == len);
     if (PQsendQuery(link->pg, sql) == 0 ||
         (link->one_by_one && PQsetSingleRowMode(link->pg) == 0))
@@ -286,9 +293,11 @@ static void stream(struct dbms_link *link, bool one_by_one)
 
 static void close_(struct dbms_link **link)
 {
+    assert((*link)->pg != NULL);
     PQfinish((*link)->pg);
     mem_free(*link);
     *link = NULL;
+    assert(*link == NULL);
 }
 
 /* ":  28P01: " in "FATAL:  28P01: password authentication failed ...". What
@@ -346,6 +355,7 @@ static enum dbms_fault finish_connect(PGconn *pg, mono_ms until,
 {
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
+    assert(pg != NULL);
     while (PQstatus(pg) != CONNECTION_BAD && status != PGRES_POLLING_OK &&
            status != PGRES_POLLING_FAILED) {
         if (!wait_for(pg, status == PGRES_POLLING_READING ? POLLIN : POLLOUT,
@@ -382,6 +392,8 @@ static PGconn *start(const struct dbms_target *t)
     const char *address = t->address[0] != '\0' ? t->address : NULL;
     char port[8], patience[24];
 
+    assert(t->at < t->url.n_hosts);
+    assert(t->url.call_ms > 0);
     (void)snprintf(port, sizeof(port), "%u", host->port);
     (void)snprintf(patience, sizeof(patience), "%" PRId64, t->url.call_ms);
     /* What is NULL is as if it were not there. No name is expanded. */
@@ -431,6 +443,8 @@ static enum dbms_fault connect_(struct dbms_link **out,
     enum dbms_fault fault;
     struct dbms_link *link;
 
+    assert(t->at < t->url.n_hosts);
+    assert(t->url.connect_ms > 0);
     if (pg == NULL) {
         (void)err_set(err, ERR_UNAVAILABLE, "postgresql: out of memory");
         return DBMS_LOST;
@@ -467,6 +481,8 @@ static enum dbms_fault connect_(struct dbms_link **out,
  * path; without one it is the user's. */
 static void begin(const struct dbms_target *t, struct buf *sql)
 {
+    assert(t->url.call_ms > 0);
+    assert(t->idle_ms > 0);
     buf_printf(sql,
                "BEGIN ISOLATION LEVEL READ COMMITTED;"
                "SELECT 'W', current_setting('transaction_read_only'), 0, %s,"
@@ -502,6 +518,7 @@ static enum dbms_fault listen_for_hints(struct dbms_link *link)
     int pid = 0;
     enum dbms_fault fault = run(link, ask, strlen(ask), on_pid, &pid, NULL);
 
+    assert(!link->listening);
     link->pooled = pid != PQbackendPID(link->pg);
     if (fault == DBMS_OK && !link->pooled)
         fault = run(link, listen, strlen(listen), dbms_ignore_row, NULL, NULL);
@@ -513,6 +530,7 @@ static enum dbms_fault wait_(struct dbms_link *link, int64_t ms, bool *hinted)
 {
     PGnotify *note;
 
+    assert(ms >= 0);
     *hinted = false;
     if (!link->listening) {
         enum dbms_fault fault = listen_for_hints(link);
@@ -559,6 +577,7 @@ static bool has_room(struct dbms_link *link)
 {
     int64_t left = 1;
 
+    assert(link->pg != NULL);
     return run(link, room, strlen(room), on_room, &left, NULL) != DBMS_OK ||
            left > 0;
 }

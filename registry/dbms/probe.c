@@ -22,6 +22,7 @@ static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
 static enum dbms_fault ask(struct dbms_link *link, const struct dbms_target *t,
                            const char *sql, bool *got)
 {
+    assert(link != NULL);
     *got = false;
     return t->driver->run(link, sql, strlen(sql), ignore_row, got, NULL);
 }
@@ -40,6 +41,9 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
     enum dbms_fault fault;
     bool got;
 
+    assert(first != NULL);
+    assert(second != NULL);
+    assert(first != second);
     if (ask(second, t, "BEGIN", &got) != DBMS_OK ||
         ask(first, t, "BEGIN", &got) != DBMS_OK ||
         ask(first, t, words->hold, &got) != DBMS_OK || !got)
@@ -56,6 +60,7 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
 
 static enum dbms_fault is_loose(const struct dbms_target *t, struct err *err)
 {
+    assert(t->driver->words->hold != NULL);
     (void)err_set(err, ERR_UNAVAILABLE,
                   "%s: this server keeps no row locks: two transactions held "
                   "one row of pelorus_meta at a time; use MariaDB or MySQL "
@@ -79,6 +84,7 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     enum verdict verdict;
     bool ended;
 
+    assert(link != NULL);
     if (t->driver->words->hold == NULL || is_probed(t))
         return DBMS_OK;
     fault = dbms_schema_check(link, t, err);
@@ -99,6 +105,7 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     t->probed = verdict == KEPT;
     t->probed_at = t->at;
     memcpy(t->probed_address, t->address, sizeof(t->probed_address));
+    assert(!t->probed || verdict == KEPT);
     return DBMS_OK;
 }
 
@@ -109,6 +116,7 @@ static enum verdict try_bare(const struct dbms_target *t)
     struct dbms_link *first = NULL, *second = NULL;
     enum verdict verdict = UNKNOWN;
 
+    assert(t->bare);
     if (t->driver->connect(&first, t, NULL) == DBMS_OK) {
         if (t->making)
             (void)dbms_schema_counter(first, t);
@@ -118,6 +126,8 @@ static enum verdict try_bare(const struct dbms_target *t)
         }
         t->driver->close(&first);
     }
+    assert(first == NULL);
+    assert(second == NULL);
     return verdict;
 }
 
@@ -126,6 +136,8 @@ enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
 {
     enum verdict verdict;
 
+    assert(fault != DBMS_OK);
+    assert(!t->bare);
     if (t->driver->words->hold == NULL || err->trouble != TROUBLE_NONE)
         return fault; /* it knows us, and refuses for a reason of its own */
     t->bare = true;
@@ -142,5 +154,6 @@ enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
                 "; is this MariaDB, or MySQL, with InnoDB? Such as only look "
                 "like them keep no row locks");
     }
+    assert(!t->bare);
     return fault;
 }

@@ -18,15 +18,6 @@ struct page {
     struct sql_rows own, theirs;
 };
 
-static bool page_full(struct sql_rows *rows, size_t limit, const char *key,
-                      size_t len)
-{
-    if (rows->next == NULL &&
-        (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES))
-        rows->next = mem_strndup(key, len);
-    return rows->next != NULL;
-}
-
 static void on_page_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     struct page *p = arg;
@@ -34,6 +25,7 @@ static void on_page_row(void *arg, const struct dbms_cell *cells, unsigned n)
     const char *key;
     size_t len;
 
+    assert(p->limit > 0);
     assert(n >= 2 && cells[0].p != NULL);
     (void)n;
     switch (cells[0].p[0]) {
@@ -42,13 +34,13 @@ static void on_page_row(void *arg, const struct dbms_cell *cells, unsigned n)
         break;
     case 'K':
         key = dbms_strip(p->d, &cells[1], &len);
-        if (key != NULL && !page_full(&p->own, p->limit, key, len))
+        if (key != NULL && !sql_rows_full(&p->own, p->limit, key, len))
             dbms_push(p->d, &p->own, cells);
         break;
     default:
         dbms_data_parse(cells, &data);
         if (dbms_data_alive(p->d, &data) &&
-            !page_full(&p->theirs, p->limit, data.key, data.key_len))
+            !sql_rows_full(&p->theirs, p->limit, data.key, data.key_len))
             dbms_data_push(&p->theirs, &data);
         break;
     }
@@ -65,6 +57,7 @@ static void start_page(struct dbms *d)
 {
     dbms_start_stream(d);
     buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1;");
+    assert(d->stream);
 }
 
 /* --- one key -------------------------------------------------------------- */
@@ -77,6 +70,8 @@ int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
     struct sql_rows *found;
     int rc;
 
+    assert(key[0] == '/');
+    assert(rows->n == 0);
     start_page(d);
     buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE name = ");
@@ -91,7 +86,7 @@ int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
                 ? &p.theirs
                 : &p.own;
     if (rc == 0 && found->n == 0)
-        rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
+        rc = sql_no_key(key, err);
     if (rc == 0) {
         *rows = *found;
         memset(found, 0, sizeof(*found));
@@ -109,6 +104,8 @@ int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
     size_t asked = 0;
     int rc;
 
+    assert(n > 0);
+    assert(rows->n == 0);
     start_page(d);
     buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE");
@@ -154,6 +151,7 @@ int dbms_exists(struct sql_core *core, const char *key, struct err *err)
     bool found = false;
     int rc;
 
+    assert(key[0] == '/');
     dbms_start(d);
     buf_str(&d->sql, "SELECT 1 FROM pelorus_registry WHERE name = ");
     dbms_key(d, key);
@@ -171,7 +169,7 @@ int dbms_exists(struct sql_core *core, const char *key, struct err *err)
     }
     rc = dbms_run(d, on_found, &found, NULL, err);
     if (rc == 0 && !found)
-        rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
+        rc = sql_no_key(key, err);
     return rc;
 }
 
@@ -190,6 +188,7 @@ static void on_name(void *arg, const struct dbms_cell *cells, unsigned n)
     size_t len = cells[1].n;
     const struct registry_entry *last;
 
+    assert(names->parent_len > 0);
     assert(n == 2 && key != NULL);
     (void)n;
     if (cells[0].p[0] == 'K')
@@ -215,6 +214,8 @@ int dbms_children(struct sql_core *core, const char *key, struct sql_rows *rows,
     struct names names = {.d = d, .rows = rows};
     int rc;
 
+    assert(key[0] == '/');
+    assert(rows->n == 0);
     names.parent_len = strlen(key) + (strcmp(key, "/") == 0 ? 0 : 1);
     dbms_start(d);
     buf_str(&d->sql, "SELECT 'K', name FROM pelorus_registry WHERE ");
@@ -245,6 +246,8 @@ static void merge(struct page *p, struct sql_rows *rows)
     const char *end = first_of(p->own.next, p->theirs.next), *next;
     size_t a = 0, b = 0;
 
+    assert(rows->n == 0);
+    assert(p->limit > 0);
     for (;;) {
         struct registry_entry *x = a < p->own.n ? &p->own.entries[a] : NULL;
         struct registry_entry *y =
@@ -261,6 +264,7 @@ static void merge(struct page *p, struct sql_rows *rows)
         b += order >= 0;
     }
     rows->next = mem_strdup(first_of(next, end));
+    assert(rows->n <= p->limit);
 }
 
 static void add_page(struct dbms *d, const char *prefix, const char *from,
@@ -268,6 +272,8 @@ static void add_page(struct dbms *d, const char *prefix, const char *from,
 {
     const char *key_of = d->target.driver->words->key_of;
 
+    assert(limit > 0);
+    assert(prefix[0] == '/');
     start_page(d);
     buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
                      " FROM pelorus_registry WHERE ");
@@ -298,6 +304,8 @@ int dbms_list(struct sql_core *core, const char *prefix, const char *from,
     struct page p = {.d = d, .limit = limit};
     int rc;
 
+    assert(rows->n == 0);
+    assert(prefix[0] == '/');
     assert(limit > 0);
     rc = dbms_is_nodes(prefix) ? dbms_dolphin_follow(d, err) : 0;
     if (rc == 0) {
@@ -311,5 +319,6 @@ int dbms_list(struct sql_core *core, const char *prefix, const char *from,
         merge(&p, rows);
     }
     page_close(&p);
+    assert(rows->n <= limit);
     return rc;
 }

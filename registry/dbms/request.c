@@ -26,6 +26,7 @@
 
 void dbms_start(struct dbms *d)
 {
+    assert(d->begin != NULL);
     buf_reset(&d->sql);
     d->raised = 0;
     d->stream = d->opens = false;
@@ -34,28 +35,33 @@ void dbms_start(struct dbms *d)
         buf_str(&d->sql, d->begin);
         buf_char(&d->sql, ';');
     }
+    assert(d->alone == !d->inside);
 }
 
 void dbms_start_stream(struct dbms *d)
 {
     dbms_start(d);
     d->stream = true;
+    assert(d->stream);
 }
 
 void dbms_start_txn(struct dbms *d)
 {
+    assert(d->begin != NULL);
     assert(!d->inside);
     buf_reset(&d->sql);
     d->raised = 0;
     buf_str(&d->sql, d->begin);
     d->stream = d->alone = false;
     d->opens = true;
+    assert(d->opens);
 }
 
 /* --- parts of many requests ---------------------------------------------- */
 
 int dbms_session_lost(uint64_t session, struct err *err)
 {
+    assert(session != 0);
     return (int)err_set(err, ERR_SESSION_LOST,
                         "session %" PRIu64 " is gone from the database: no "
                         "sign of life was seen for its timeout, or "
@@ -68,6 +74,7 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 {
     const char *now = d->target.driver->words->now_ms;
 
+    assert(session != 0);
     if (d->marked != 0 && session == d->session) {
         buf_printf(&d->sql,
                    ";SELECT 'O', mark FROM pelorus_session WHERE id = %" PRIu64,
@@ -98,6 +105,7 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 
 void dbms_add_counter(struct dbms *d, uint64_t n)
 {
+    assert(n > 0);
     d->raised = n;
     buf_printf(&d->sql,
                "UPDATE pelorus_meta SET revision = revision + %" PRIu64
@@ -105,6 +113,7 @@ void dbms_add_counter(struct dbms *d, uint64_t n)
                "SELECT 'M', revision, floor_rev, depth FROM pelorus_meta"
                " WHERE id = 1",
                n);
+    assert(d->raised == n);
 }
 
 /* --- the connection ------------------------------------------------------- */
@@ -114,6 +123,7 @@ static void leave(struct dbms *d, const char *why)
 {
     const struct jdbc_host *host = &d->target.url.hosts[d->target.at];
 
+    assert(d->target.at < d->target.url.n_hosts);
     if (!d->left) {
         d->left = true;
         log_warn("-server", LOG_S("backend", d->target.driver->name),
@@ -122,12 +132,15 @@ static void leave(struct dbms *d, const char *why)
     }
     dbms_disconnect(d);
     dbms_connect_next(&d->target);
+    assert(d->link == NULL);
 }
 
 static void linked(struct dbms *d)
 {
     const struct dbms_target *t = &d->target;
 
+    assert(d->link != NULL);
+    assert(t->at < t->url.n_hosts);
     d->linked = clock_mono_ms();
     d->certified =
         t->driver->certifies != NULL && t->driver->certifies(d->link);
@@ -146,6 +159,7 @@ static void linked(struct dbms *d)
  * that wait. */
 static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
 {
+    assert(d->link != NULL || !d->inside);
     if (d->link != NULL)
         return 0;
     *fault = DBMS_LOST;
@@ -218,6 +232,9 @@ static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
                         .heard = {.raised = d->raised}};
     enum dbms_fault fault;
 
+    assert(d->link != NULL);
+    assert(d->sql.len > 0);
+    assert(!(d->opens && d->alone));
     if (driver->stream != NULL)
         driver->stream(d->link, d->stream);
     d->inside |= d->opens;
@@ -266,6 +283,7 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     struct err unwanted = {0};
     int rc;
 
+    assert(!d->sql.overflow || d->sql.len > 0);
     err = err != NULL ? err : &unwanted;
     assert(d->sql.len > 0);
     if (fault_out != NULL)
@@ -287,6 +305,7 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     }
     if (fault_out != NULL)
         *fault_out = fault;
+    assert(d->link != NULL || !d->inside);
     return rc;
 }
 
@@ -320,6 +339,7 @@ static int send_commit(struct dbms *d, enum dbms_fault *fault, struct err *err)
         d->left = false;
     }
     d->inside = false;
+    assert(!d->inside);
     return rc;
 }
 
@@ -329,6 +349,9 @@ static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
     struct verdict v = {.mark = mark};
     int rc;
 
+    assert(session != 0);
+    assert(mark != 0);
+    assert(!d->inside);
     dbms_start_txn(d);
     buf_char(&d->sql, ';');
     dbms_add_counter(d, 1);
@@ -359,6 +382,8 @@ static int find_out(struct dbms *d, uint64_t session, uint64_t mark,
     mono_ms until = clock_mono_ms() + d->target.url.call_ms;
     int rc;
 
+    assert(session != 0);
+    assert(mark != 0);
     for (;;) {
         d->next_connect = 0;
         rc = ask(d, session, mark, err);
@@ -374,6 +399,7 @@ static int find_out(struct dbms *d, uint64_t session, uint64_t mark,
                                                       : "unknown"));
     if (err != NULL)
         err->code = (enum err_code)rc;
+    assert(rc != ERR_TIMEOUT);
     return rc;
 }
 
@@ -383,6 +409,7 @@ int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
     enum dbms_fault fault;
     int rc = send_commit(d, &fault, err);
 
+    assert(session == 0 || mark != 0);
     if (rc == 0)
         return 0;
     if (fault == DBMS_ROLLED_BACK)
@@ -393,5 +420,7 @@ int dbms_commit(struct dbms *d, uint64_t session, uint64_t mark,
         return ERR_UNKNOWN;
     rc = find_out(d, session, mark, err);
     d->core.again = false;
+    assert(!d->inside);
+    assert(!d->core.again);
     return rc;
 }

@@ -41,6 +41,8 @@ static enum dbms_fault look(struct dbms_link *link, const struct dbms_target *t,
     enum dbms_fault fault;
     struct buf sql;
 
+    assert(link != NULL);
+    assert(missing->len == 0);
     buf_init(&sql, DBMS_SQL_MAX);
     buf_str(&sql, words->missing);
     for (const char *at = strstr(words->schema, mark); at != NULL;
@@ -74,6 +76,7 @@ static enum dbms_fault make_them(struct dbms_link *link,
     enum dbms_fault fault;
     bool writes;
 
+    assert(link != NULL);
     buf_init(&missing, 4096);
     buf_init(&sql, DBMS_SQL_MAX);
     fault = look(link, t, &missing, err);
@@ -97,6 +100,8 @@ static enum dbms_fault make(struct dbms_link *link, struct dbms_target *t,
     bool writes = false;
     struct buf sql;
 
+    assert(link != NULL);
+    assert(t->making);
     buf_init(&sql, DBMS_SQL_MAX);
     t->driver->begin(t, &sql);
     fault = t->driver->run(link, sql.data, sql.len, on_row, &writes, err);
@@ -118,6 +123,7 @@ int dbms_schema_apply(struct dbms_target *t, struct err *err)
     struct dbms_link *link = NULL;
     enum dbms_fault fault;
 
+    assert(driver != NULL);
     t->making = true;
     fault = dbms_connect(&link, t, err);
     if (fault == DBMS_OK) {
@@ -126,6 +132,7 @@ int dbms_schema_apply(struct dbms_target *t, struct err *err)
     }
     if (fault != DBMS_OK && err != NULL)
         err->code = fault == DBMS_DENIED ? ERR_DENIED : ERR_UNAVAILABLE;
+    assert(link == NULL);
     return fault == DBMS_OK       ? 0
            : fault == DBMS_DENIED ? ERR_DENIED
                                   : ERR_UNAVAILABLE;

@@ -19,16 +19,16 @@
 #include <string.h>
 
 /* What the rows of a request said. */
-struct heard {
+struct rows {
     const struct dbms *d;
     bool session, heartbeat, guard;
     uint64_t revision, now_ms;
     struct sql_rows names;
 };
 
-static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
+static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    struct heard *h = arg;
+    struct rows *h = arg;
     const char *key;
     size_t len;
 
@@ -63,15 +63,17 @@ static void on_heard(void *arg, const struct dbms_cell *cells, unsigned n)
 int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    struct heard h = {.d = d};
+    struct rows h = {.d = d};
     int rc;
 
+    assert(id != 0);
+    assert(!d->inside);
     dbms_place_look_again(d);
     dbms_start(d);
     buf_str(&d->sql, "SELECT 'M', revision FROM pelorus_meta WHERE id = 1");
     dbms_add_history(&d->target, &d->sql);
     dbms_add_session(d, id, 0, true);
-    rc = dbms_run(d, on_heard, &h, NULL, err);
+    rc = dbms_run(d, on_row, &h, NULL, err);
     if (rc == 0) { /* what was seen before a commit of ours stands with it */
         d->left = false;
         dbms_place_sure(d, h.revision);
@@ -85,6 +87,8 @@ int dbms_session_renew(struct sql_core *core, uint64_t id, struct err *err)
  * transaction whose first request told their names (add_names). */
 static void add_names(struct dbms *d, uint64_t id)
 {
+    assert(id != 0);
+    assert(d->opens);
     buf_printf(
         &d->sql,
         ";SELECT 'E', name FROM pelorus_ephemeral WHERE owner = %" PRIu64, id);
@@ -92,6 +96,8 @@ static void add_names(struct dbms *d, uint64_t id)
 
 static void add_end(struct dbms *d, uint64_t id)
 {
+    assert(id != 0);
+    assert(d->inside);
     buf_printf(&d->sql,
                "DELETE FROM pelorus_ephemeral WHERE owner = %" PRIu64 ";"
                "DELETE FROM pelorus_lock WHERE session = %" PRIu64 ";"
@@ -104,11 +110,14 @@ static void add_end(struct dbms *d, uint64_t id)
 }
 
 /* The first thousand names: the keys, and their note. */
-static void add_keys(struct dbms *d, const struct heard *h, size_t from,
+static void add_keys(struct dbms *d, const struct rows *h, size_t from,
                      size_t to)
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(from < to);
+    assert(to <= h->names.n);
+    assert(to - from <= DBMS_IN_MAX);
     buf_printf(&d->sql,
                "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
                ", %zu, %s",
@@ -121,22 +130,24 @@ static void add_keys(struct dbms *d, const struct heard *h, size_t from,
     dbms_in_end(d);
 }
 
-static int write_end(struct dbms *d, uint64_t id, struct heard *h,
+static int write_end(struct dbms *d, uint64_t id, struct rows *h,
                      struct err *err)
 {
     int rc = 0;
 
+    assert(id != 0);
+    assert(d->inside);
     for (size_t from = 0; rc == 0 && from < h->names.n; from += DBMS_IN_MAX) {
         size_t to = from + DBMS_IN_MAX;
 
         dbms_start(d);
         add_keys(d, h, from, to < h->names.n ? to : h->names.n);
-        rc = dbms_run(d, on_heard, h, NULL, err);
+        rc = dbms_run(d, on_row, h, NULL, err);
     }
     if (rc == 0) {
         dbms_start(d);
         add_end(d, id);
-        rc = dbms_run(d, on_heard, h, NULL, err);
+        rc = dbms_run(d, on_row, h, NULL, err);
     }
     return rc;
 }
@@ -144,22 +155,26 @@ static int write_end(struct dbms *d, uint64_t id, struct heard *h,
 /* Commit if all went well, else roll back. */
 static int finish(struct dbms *d, int rc, struct err *err)
 {
+    assert(rc != 0 || d->inside);
     if (rc == 0)
         return dbms_commit(d, 0, 0, err);
     dbms_rollback(d);
+    assert(!d->inside);
     return rc;
 }
 
 static int end_session(struct dbms *d, uint64_t id, struct err *err)
 {
-    struct heard h = {.d = d};
+    struct rows h = {.d = d};
     int rc;
 
+    assert(id != 0);
+    assert(!d->inside);
     dbms_start_txn(d);
     buf_char(&d->sql, ';');
     dbms_add_counter(d, 1);
     add_names(d, id);
-    rc = dbms_run(d, on_heard, &h, NULL, err);
+    rc = dbms_run(d, on_row, &h, NULL, err);
     if (rc == 0)
         rc = write_end(d, id, &h, err);
     sql_rows_close(&h.names);
@@ -168,6 +183,8 @@ static int end_session(struct dbms *d, uint64_t id, struct err *err)
 
 int dbms_session_close(struct sql_core *core, uint64_t id, struct err *err)
 {
+    assert(id != 0);
+    assert(!dbms_of(core)->inside);
     dbms_place_forget(dbms_of(core));
     return end_session(dbms_of(core), id, err);
 }
@@ -194,10 +211,12 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
 {
     struct dbms *d = dbms_of(core);
     const char *now = d->target.driver->words->now_ms;
-    struct heard h = {.d = d};
+    struct rows h = {.d = d};
     char config[64];
     int rc = 0;
 
+    assert(timeout_ms > 0);
+    assert(!d->inside);
     dbms_place_forget(d);
     if (old != 0)
         rc = end_session(d, old, err);
@@ -205,7 +224,7 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
         dbms_start_txn(d);
         buf_printf(&d->sql, ";SELECT 'N', %s;", now);
         add_position(d);
-        rc = dbms_run(d, on_heard, &h, NULL, err);
+        rc = dbms_run(d, on_row, &h, NULL, err);
     }
     if (rc != 0) {
         dbms_rollback(d);
@@ -230,11 +249,12 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     buf_printf(&d->sql, ", %s, ", now);
     dbms_text(d, config);
     buf_str(&d->sql, ", CURRENT_TIMESTAMP)");
-    rc = finish(d, dbms_run(d, on_heard, &h, NULL, err), err);
+    rc = finish(d, dbms_run(d, on_row, &h, NULL, err), err);
     if (rc == 0) {
         d->session = *id;
         dbms_place_sure(d, h.revision);
     }
+    assert(!d->inside);
     return rc;
 }
 
@@ -257,6 +277,7 @@ static void on_session(void *arg, const struct dbms_cell *cells, unsigned n)
     struct look *look = arg;
     struct sql_seen seen;
 
+    assert(look->reaper != NULL);
     assert(n == 3);
     (void)n;
     seen = (struct sql_seen){.id = dbms_u64(&cells[0]),
@@ -288,9 +309,13 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
               uint64_t self, struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    struct heard h = {.d = d};
+    struct rows h = {.d = d};
     int rc;
 
+    assert(self != 0);
+    assert(victim->id != 0);
+    assert(victim->id != self);
+    assert(!d->inside);
     dbms_start_txn(d);
     buf_char(&d->sql, ';');
     dbms_add_counter(d, 1);
@@ -300,7 +325,7 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
                " AND beat = %" PRIu64 " AND expires_ms < %s FOR UPDATE",
                victim->id, victim->beat, d->target.driver->words->now_ms);
     add_names(d, victim->id);
-    rc = dbms_run(d, on_heard, &h, NULL, err);
+    rc = dbms_run(d, on_row, &h, NULL, err);
     if (rc == 0 && !h.session) /* who is dead to the others does not judge */
         rc = dbms_session_lost(self, err);
     else if (rc == 0 && !h.guard)

@@ -121,6 +121,8 @@ enum dbms_fault dbms_schema_counter(struct dbms_link *link,
     const char *row = strstr(schema, "INSERT");
     enum dbms_fault fault;
 
+    assert(link != NULL);
+    assert(row != NULL);
     assert(strstr(schema, "pelorus_meta") < strchr(schema, ';'));
     fault = t->driver->run(link, schema, strcspn(schema, ";"), dbms_ignore_row,
                            NULL, NULL);
@@ -155,6 +157,7 @@ enum dbms_fault dbms_schema_check(struct dbms_link *link,
     enum dbms_fault fault;
     struct buf alter;
 
+    assert(link != NULL);
     if (narrow == NULL)
         return DBMS_OK;
     buf_init(&alter, 4096);

@@ -15,6 +15,7 @@ void dbms_hex(struct buf *sql, const void *p, size_t n)
     const unsigned char *bytes = p;
     char chunk[256];
 
+    assert(p != NULL || n == 0);
     while (n > 0) {
         size_t part = n < sizeof(chunk) / 2 ? n : sizeof(chunk) / 2;
 
@@ -34,6 +35,8 @@ void dbms_feed_name(struct dbms *d, const char *last, const char *key)
     size_t shared = 0, whole;
     int n;
 
+    assert(key[0] == '/');
+    assert(last[0] == '\0' || last[0] == '/');
     while (last[shared] != '\0' && last[shared] == key[shared])
         shared++;
     whole = last[0] == '\0' ? 0 : shared + d->prefix_len;
@@ -52,6 +55,7 @@ void dbms_bytes(struct dbms *d, const void *p, size_t n)
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(p != NULL || n == 0);
     buf_str(&d->sql, w->bytes);
     dbms_hex(&d->sql, p, n);
     buf_str(&d->sql, w->bytes_end);
@@ -61,6 +65,7 @@ void dbms_text(struct dbms *d, const char *s)
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(s != NULL);
     buf_str(&d->sql, w->text);
     dbms_hex(&d->sql, s, strlen(s));
     buf_str(&d->sql, w->text_end);
@@ -81,6 +86,8 @@ void dbms_in_next(struct dbms *d, size_t n, const char *key)
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(key[0] == '/');
+    assert(n < DBMS_IN_MAX);
     if (n == 0) {
         buf_printf(&d->sql, " name %s%s", w->array != NULL ? "= ANY(" : "IN (",
                    w->array != NULL ? w->array : "");
@@ -101,6 +108,7 @@ void dbms_in_end(struct dbms *d)
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(d->sql.len > 0);
     buf_printf(&d->sql, "%s)", w->array != NULL ? w->array_bytes_end : "");
 }
 
@@ -111,6 +119,7 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
     size_t at = (size_t)snprintf(bound, sizeof(bound), "%s%s",
                                  with_prefix ? d->prefix : "", key);
 
+    assert(key != NULL);
     assert(at + 1 < sizeof(bound));
     if (at == 0 || bound[at - 1] != '/') /* "/" is the namespace itself */
         bound[at++] = '/';
@@ -149,6 +158,7 @@ uint64_t dbms_u64(const struct dbms_cell *cell)
 const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
                        size_t *len)
 {
+    assert(d->prefix_len > 0);
     if (cell->p == NULL || cell->n <= d->prefix_len ||
         memcmp(cell->p, d->prefix, d->prefix_len) != 0 ||
         cell->p[d->prefix_len] != '/')

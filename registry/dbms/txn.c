@@ -27,16 +27,19 @@ static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
     size_t len = strlen(key);
     struct dbms_slot *slot = dbms_slot_find(t, key, len);
 
+    assert(key[0] == '/');
     if (slot == NULL) {
         slot = &t->slots[t->n_slots++];
         slot->key = key;
         HASH_ADD_KEYPTR(hh, t->index, slot->key, len, slot);
     }
+    assert(slot->key != NULL);
     return slot;
 }
 
 static void add_guard(struct dbms_txn *t, const struct registry_op *op)
 {
+    assert(op->type == REGISTRY_CHECK_LOCK);
     for (size_t i = 0; i < t->n_guards; i++)
         if (t->guards[i].fence == op->version &&
             strcmp(t->guards[i].key, op->key) == 0)
@@ -44,6 +47,7 @@ static void add_guard(struct dbms_txn *t, const struct registry_op *op)
     t->guards = mem_regrow(t->guards, t->n_guards + 1, sizeof(*t->guards));
     t->guards[t->n_guards++] =
         (struct dbms_guard){.key = op->key, .fence = op->version};
+    assert(t->n_guards > 0);
 }
 
 /* Returns how far the counter goes up. */
@@ -53,6 +57,8 @@ static uint64_t collect(struct dbms_txn *t, const struct sql_piece *pieces,
     uint64_t revisions = 0;
     size_t n_ops = 0;
 
+    assert(t->slots == NULL);
+    assert(t->n_guards == 0);
     for (size_t i = 0; i < n; i++) {
         n_ops += pieces[i].n;
         revisions += pieces[i].n > 0 ? pieces[i].n : 1;
@@ -69,6 +75,8 @@ static uint64_t collect(struct dbms_txn *t, const struct sql_piece *pieces,
                 find_or_add(t, op->key)->deleted |= op->type == REGISTRY_DELETE;
         }
     }
+    assert(t->n_slots <= n_ops);
+    assert(revisions >= n);
     return revisions;
 }
 
@@ -79,6 +87,8 @@ static void forget(struct dbms_txn *t)
     mem_free(t->guards);
     mem_free(t->undo);
     memset(t, 0, sizeof(*t));
+    assert(t->slots == NULL);
+    assert(!t->open);
 }
 
 /* --- reading them --------------------------------------------------------- */
@@ -163,6 +173,7 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 
 static void add_guard_row(struct dbms *d, const struct dbms_guard *guard)
 {
+    assert(d->txn.session != 0);
     buf_printf(&d->sql,
                " WHERE id = %" PRIu64 " AND client_id = %" PRIu64
                " AND lock_key = ",
@@ -178,6 +189,7 @@ static void add_guards(struct dbms *d)
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(d->opens);
     for (size_t i = 0; i < d->txn.n_guards; i++) {
         if (d->certified) {
             buf_printf(&d->sql, ";UPDATE t_ds_jdbc_registry_lock%s", w->touch);
@@ -193,6 +205,7 @@ static void add_slots(struct dbms *d)
 {
     const struct dbms_txn *t = &d->txn;
 
+    assert(d->opens);
     for (size_t i = 0; i < t->n_slots; i++) {
         if (i % DBMS_IN_MAX == 0) {
             if (i > 0)
@@ -210,6 +223,7 @@ static void add_slots(struct dbms *d)
  * and can be checked. */
 static void add_foreign(struct dbms *d)
 {
+    assert(d->opens);
     for (size_t i = 0; i < d->txn.n_slots; i++) {
         if (registry_key_below(d->txn.slots[i].key, DBMS_NODES)) {
             buf_str(&d->sql, ";SELECT 'D', " DBMS_DATA_COLUMNS
@@ -227,6 +241,8 @@ static void add_below(struct dbms *d, size_t from, size_t to)
 {
     size_t n = 0;
 
+    assert(from <= to);
+    assert(to <= d->txn.n_slots);
     for (size_t i = from; i < to; i++) {
         if (!d->txn.slots[i].deleted ||
             dbms_depth(d->txn.slots[i].key) >= d->depth)
@@ -251,6 +267,7 @@ static void clear_below(struct dbms_txn *t)
     t->n_below = 0;
     for (size_t i = 0; i < t->n_slots; i++)
         t->slots[i].below = 0;
+    assert(t->n_below == 0);
 }
 
 /* One by one. */
@@ -259,6 +276,7 @@ static int read_below_again(struct dbms *d, struct err *err)
     struct dbms_txn *t = &d->txn;
     int rc = 0;
 
+    assert(d->inside);
     clear_below(t);
     for (size_t i = 0; rc == 0 && i < t->n_slots; i++) {
         if (t->slots[i].deleted) {
@@ -276,6 +294,8 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
     struct dbms_txn *t = &d->txn;
     int rc;
 
+    assert(t->session != 0);
+    assert(!d->inside);
     dbms_start_txn(d);
     buf_char(&d->sql, ';');
     dbms_add_counter(d, revisions);
@@ -316,6 +336,8 @@ int dbms_begin(struct sql_core *core, uint64_t session, bool beat,
     uint64_t revisions;
     int rc;
 
+    assert(n == 0 || pieces != NULL);
+    assert(!d->inside);
     assert(!t->open && t->slots == NULL);
     assert(session != 0);
     t->session = session;
@@ -330,6 +352,7 @@ int dbms_begin(struct sql_core *core, uint64_t session, bool beat,
         return rc;
     }
     t->open = true;
+    assert(d->inside);
     return 0;
 }
 
@@ -340,6 +363,8 @@ void dbms_abandon(struct sql_core *core)
     if (d->txn.slots != NULL)
         dbms_rollback(d);
     forget(&d->txn);
+    assert(!d->txn.open);
+    assert(d->txn.slots == NULL);
 }
 
 uint64_t dbms_revision(const struct sql_core *core)
@@ -355,6 +380,7 @@ static void remember(struct dbms *d)
     const struct dbms_txn *t = &d->txn;
     struct dbms_own *own = &d->own;
 
+    assert(own->base <= own->last);
     if (own->last != t->base || own->rows.bytes > OWN_BYTES) {
         sql_rows_close(&own->rows);
         own->base = t->base;
@@ -372,6 +398,7 @@ static void remember(struct dbms *d)
             e->owner = slot->owner;
         }
     }
+    assert(own->last == t->last);
 }
 
 int dbms_end(struct sql_core *core, struct err *err)
@@ -382,6 +409,8 @@ int dbms_end(struct sql_core *core, struct err *err)
     bool dirty = t->locks;
     int rc = 0;
 
+    assert(d->inside);
+    assert(t->base <= t->last);
     assert(t->open);
     for (size_t i = 0; !dirty && i < t->n_slots; i++)
         dirty = t->slots[i].dirty;
@@ -405,5 +434,7 @@ int dbms_end(struct sql_core *core, struct err *err)
         remember(d);
     }
     forget(t);
+    assert(!t->open);
+    assert(!d->inside);
     return rc;
 }

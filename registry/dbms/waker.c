@@ -28,12 +28,15 @@ static void give_way(struct waker *w)
     if (w->link != NULL)
         w->target.driver->close(&w->link);
     w->next_connect = clock_mono_ms() + CROWDED_MS;
+    assert(w->link == NULL);
+    assert(w->next_connect > 0);
 }
 
 static void look(struct waker *w)
 {
     mono_ms now = clock_mono_ms();
 
+    assert(w->target.driver != NULL);
     if (atomic_exchange(&w->base.crowded, false)) {
         give_way(w);
     } else if (w->link == NULL && now >= w->next_connect) {
@@ -46,6 +49,7 @@ static void look(struct waker *w)
         if (!w->target.driver->has_room(w->link))
             give_way(w);
     }
+    assert(w->link != NULL || w->next_connect > 0);
 }
 
 static bool wait_(struct sql_waker *base, int64_t ms)
@@ -54,6 +58,7 @@ static bool wait_(struct sql_waker *base, int64_t ms)
     const struct dbms_driver *driver = w->target.driver;
     bool hinted = false;
 
+    assert(ms > 0);
     look(w);
     if (w->link == NULL) {
         (void)poll(NULL, 0, (int)ms);
@@ -73,6 +78,7 @@ static void close_(struct sql_waker **base)
     dbms_target_close(&w->target);
     mem_free(w);
     *base = NULL;
+    assert(*base == NULL);
 }
 
 struct sql_waker *dbms_waker_new(struct dbms_target *target)

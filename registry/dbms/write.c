@@ -62,6 +62,8 @@ static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
     struct batch b = {.n = 0};
     int rc = 0;
 
+    assert(d->txn.open);
+    assert(d->inside);
     for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
         if (!choose(d, &d->txn.slots[i]))
             continue;
@@ -79,9 +81,15 @@ static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
 
 enum column { NAME, VALUE, CREATED, VERSION, OWNER };
 
+static bool is_bytes(enum column column)
+{
+    return column == NAME || column == VALUE;
+}
+
 static void add_number(struct dbms *d, const struct dbms_slot *slot,
                        enum column column)
 {
+    assert(!is_bytes(column));
     buf_printf(&d->sql, "%" PRIu64,
                column == CREATED   ? slot->created
                : column == VERSION ? slot->version
@@ -91,6 +99,7 @@ static void add_number(struct dbms *d, const struct dbms_slot *slot,
 static void add_hex(struct dbms *d, const struct dbms_slot *slot,
                     enum column column)
 {
+    assert(is_bytes(column));
     if (column == NAME) {
         dbms_hex(&d->sql, d->prefix, d->prefix_len);
         dbms_hex(&d->sql, slot->key, strlen(slot->key));
@@ -99,16 +108,14 @@ static void add_hex(struct dbms *d, const struct dbms_slot *slot,
     }
 }
 
-static bool is_bytes(enum column column)
-{
-    return column == NAME || column == VALUE;
-}
-
 static void add_as_rows(struct dbms *d, const struct batch *b,
                         const enum column *columns, size_t n)
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(b->n > 0);
+    assert(n > 0);
+    assert(w->array == NULL);
     buf_str(&d->sql, " VALUES ");
     for (size_t i = 0; i < b->n; i++) {
         for (size_t c = 0; c < n; c++) {
@@ -130,6 +137,9 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
 {
     const struct dbms_words *w = d->target.driver->words;
 
+    assert(b->n > 0);
+    assert(n > 0);
+    assert(w->array != NULL);
     buf_str(&d->sql, " SELECT * FROM unnest(");
     for (size_t c = 0; c < n; c++) {
         buf_printf(&d->sql, "%s%s", c > 0 ? "," : "", w->array);
@@ -165,6 +175,8 @@ static int write_rows(struct dbms *d, const struct batch *b, const char *end,
 {
     static const enum column columns[] = {NAME, VALUE, CREATED, VERSION, OWNER};
 
+    assert(b->n > 0);
+    assert(b->n <= DBMS_IN_MAX);
     dbms_start(d);
     buf_str(&d->sql, "INSERT INTO pelorus_registry(name, value, created,"
                      " version, owner)");
@@ -187,6 +199,8 @@ static int write_updates(struct dbms *d, const struct batch *b, struct err *err)
 static int delete_from(struct dbms *d, const char *table, const struct batch *b,
                        struct err *err)
 {
+    assert(b->n > 0);
+    assert(b->n <= DBMS_IN_MAX);
     dbms_start(d);
     buf_printf(&d->sql, "DELETE FROM %s WHERE", table);
     for (size_t i = 0; i < b->n; i++)
@@ -212,6 +226,8 @@ static int write_new_leases(struct dbms *d, const struct batch *b,
 {
     static const enum column columns[] = {NAME, OWNER};
 
+    assert(b->n > 0);
+    assert(b->n <= DBMS_IN_MAX);
     dbms_start(d);
     buf_str(&d->sql, "INSERT INTO pelorus_ephemeral(name, owner)");
     add_batch(d, b, columns, ARRAY_LEN(columns));
@@ -232,6 +248,8 @@ static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
     const struct dbms_words *w = d->target.driver->words;
     const struct dbms_slot *sorted[DBMS_IN_MAX];
 
+    assert(b->n > 0);
+    assert(b->n <= DBMS_IN_MAX);
     dbms_start(d);
     buf_printf(&d->sql,
                "INSERT INTO pelorus_change(rev, part, names) VALUES(%" PRIu64
@@ -263,6 +281,7 @@ static int write_rest(struct dbms *d, struct err *err)
     uint64_t floor = d->txn.last - FEED_KEEP;
     unsigned depth = deepest(&d->txn);
 
+    assert(d->inside);
     if (depth > d->txn.depth) {
         int rc;
 
@@ -301,6 +320,8 @@ int dbms_write(struct dbms *d, struct err *err)
     };
     int rc = 0;
 
+    assert(d->txn.open);
+    assert(d->inside);
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(steps); i++)
         rc = in_batches(d, steps[i].choose, steps[i].write, err);
     return rc != 0 ? rc : write_rest(d, err);

@@ -124,6 +124,7 @@ struct sql {
     struct registry base; /* first: see backend.h */
     struct registry_ops ops;
     struct worker *worker;
+    loop_f *run_job;         /* the worker's: arg is the struct sql_job */
     struct worker *listener; /* for the waker, or NULL */
     struct sql_waker *waker; /* the listener's */
     struct loop_slot wake;
@@ -167,11 +168,19 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
                          struct sql_core *core, struct sql_waker *waker,
                          int64_t timeout_ms);
 
+/* --- between the threads (notes.c) ---------------------------------------- */
+
 /* Loop: the registry is closing or dead; answer nothing. */
 bool sql_stopping(const struct sql *s);
 /* Loop: give the worker a job. */
 void sql_submit_job(struct sql *s, struct sql_job *job, enum sql_job_type type,
                     loop_f *done);
+
+/* Loop: the session is over: the worker gives it up before it writes anything
+ * else. */
+void sql_disconnected(struct sql *s);
+/* Loop: for a core that has to choose among servers. */
+void sql_publish_known(struct sql *s);
 
 /* Worker: the two entry points. */
 loop_f sql_worker_run;  /* arg: struct sql_job (worker.c) */
@@ -185,7 +194,7 @@ bool sql_loop_turns(const struct sql *s);
 void sql_session_renewed(struct sql *s, mono_ms sent);
 void sql_session_wrote(struct sql *s, mono_ms sent);
 
-/* Worker to loop (sql.c). */
+/* Worker to loop (notes.c). */
 enum sql_note_type {
     SQL_OPENED,
     SQL_RENEWED,

@@ -49,6 +49,11 @@ void sql_rows_close(struct sql_rows *rows);
 struct registry_entry *sql_rows_push(struct sql_rows *rows, const char *key,
                                      size_t key_len, const void *value,
                                      size_t value_len);
+/* For qsort() of entries: the order of keys. */
+int sql_rows_compare(const void *a, const void *b);
+/* Is the page full? Then rows->next is the first key beyond it, `key`. */
+bool sql_rows_full(struct sql_rows *rows, size_t limit, const char *key,
+                   size_t len);
 /* In the order of keys, each once: for names. */
 void sql_rows_sort(struct sql_rows *rows);
 /* The row of a key, of rows in order, or NULL. */
@@ -258,6 +263,30 @@ struct sql_core {
     /* The shortest of those that are counted: sessions', clients'. */
     int64_t session_span, client_span;
 };
+
+/* --- what every core decides alike (decide.c) ------------------------------
+ */
+
+/* A key as it stands in the store. */
+struct sql_found {
+    bool exists, foreign; /* foreign: DolphinScheduler's, never written */
+    bool has_keys_below;  /* asked of a delete alone */
+    uint64_t version, owner;
+};
+
+/* May `op` (no CHECK_LOCK) be carried out on what was found? `owner`: the
+ * session that a put makes the key's, or 0. 0, ERR_NOT_FOUND, ERR_CONFLICT. */
+int sql_op_decide(const struct registry_op *op, const struct sql_found *found,
+                  uint64_t owner, struct err *err) MUST_CHECK;
+/* ERR_CONFLICT of a CHECK_LOCK. */
+int sql_op_lock_not_ours(const struct registry_op *op, struct err *err);
+int sql_no_key(const char *key, struct err *err); /* ERR_NOT_FOUND */
+/* ERR_CONFLICT and ERR_SESSION_LOST of lock_head, see there. */
+int sql_place_waits(const struct sql_place *place, struct err *err);
+int sql_place_gone(const struct sql_place *place, struct err *err);
+/* Everything up to `rev` was read. ((rev, "\xff...") would be its end; (rev +
+ * 1, "") is the same and needs no greatest key: no key is empty.) */
+void sql_feed_advance(struct sql_feed *feed, uint64_t rev);
 
 /* --- over a core -----------------------------------------------------------
  */

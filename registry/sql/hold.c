@@ -32,17 +32,27 @@ static void retry(struct registry_hold *hold)
 {
     struct sql_hold *h = hold->priv;
 
+    assert(!h->busy);
     registry_timer_start(hold->r, &h->retry, SQL_RETRY_MS, on_retry, hold);
+}
+
+/* The hold whose job is done, or NULL: nothing is to be answered. */
+static struct registry_hold *hold_of_done(const struct sql_job *job)
+{
+    struct sql_hold *h = job->of.hold->priv;
+
+    assert(h->busy);
+    h->busy = false;
+    return sql_stopping(job->s) ? NULL : job->of.hold;
 }
 
 static void on_left(void *arg)
 {
     struct sql_job *job = arg;
-    struct registry_hold *hold = job->of.hold;
-    struct sql_hold *h = hold->priv;
+    struct registry_hold *hold = hold_of_done(job);
 
-    h->busy = false;
-    if (sql_stopping(job->s))
+    assert(job->type == SQL_JOB_UNLOCK);
+    if (hold == NULL)
         return;
     if (job->err.code == ERR_OK || job->err.code == ERR_SESSION_LOST ||
         hold->session != hold->r->session)
@@ -73,11 +83,11 @@ static void leave(struct registry_hold *hold)
 static void on_enqueued(void *arg)
 {
     struct sql_job *job = arg;
-    struct registry_hold *hold = job->of.hold;
-    struct sql_hold *h = hold->priv;
+    struct registry_hold *hold = hold_of_done(job);
+    const struct sql_hold *h = job->of.hold->priv;
 
-    h->busy = false;
-    if (sql_stopping(job->s))
+    assert(job->type == SQL_JOB_LOCK);
+    if (hold == NULL)
         return;
     if (h->leaving) {
         leave(hold);
@@ -105,6 +115,7 @@ static void enqueue(struct registry_hold *hold)
 {
     struct sql_hold *h = hold->priv;
 
+    assert(hold->session == hold->r->session);
     assert(!h->busy && !h->leaving);
     assert(h->place.ticket == 0);
     h->busy = true;
@@ -126,6 +137,8 @@ static void on_grant(void *arg)
  * worker posts arrives in order. */
 void sql_hold_grant(struct sql *s, struct sql_hold *h)
 {
+    assert(h->place.fence != 0);
+    assert(h->place.ticket != 0);
     loop_complete(s->base.loop, &h->grant, on_grant, h->job.of.hold);
 }
 
@@ -139,6 +152,7 @@ static void on_waits(void *arg)
 {
     struct waits *note = arg;
 
+    assert(note->hold != NULL);
     registry_hold_waits(note->hold, note->holder);
     mem_free(note);
 }
@@ -149,6 +163,7 @@ void sql_hold_waits(struct sql *s, struct sql_hold *h)
 {
     struct waits *note;
 
+    assert(h->place.fence == 0);
     if (strcmp(h->told, h->place.holder) == 0)
         return;
     memcpy(h->told, h->place.holder, sizeof(h->told));

@@ -34,6 +34,7 @@ void sql_session_gone(struct sql *s, const struct err *why)
         s->side.lost = true;
         s->side.why = *why;
     }
+    assert(s->side.lost);
 }
 
 /* Is it still the session of whoever asks? */
@@ -49,6 +50,7 @@ bool sql_session_is(const struct sql *s, uint64_t session)
  * and ends, and with it its locks. */
 bool sql_loop_turns(const struct sql *s)
 {
+    assert(s->side.timeout_ms > 0);
     return loop_busy_ms(s->base.loop) < s->side.timeout_ms / 3;
 }
 
@@ -61,12 +63,14 @@ static void proved(struct sql_side *side, mono_ms sent)
     (void)registry_attention_mark(&core->answers, clock_mono_ms(),
                                   sql_core_beat_ms(core));
     side->next_beat = sent + sql_core_beat_ms(core);
+    assert(core->proved == sent);
 }
 
 void sql_session_renewed(struct sql *s, mono_ms sent)
 {
     struct sql_side *side = &s->side;
 
+    assert(side->session != 0);
     proved(side, sent);
     if (side->failing) {
         side->failing = side->over = false;
@@ -74,6 +78,7 @@ void sql_session_renewed(struct sql *s, mono_ms sent)
                  LOG_U("session", side->session));
     }
     sql_note(s, SQL_RENEWED, side->session, sent);
+    assert(!side->failing);
 }
 
 /* A commit proves the same, and renews nothing: whoever writes much needs no
@@ -82,6 +87,7 @@ void sql_session_wrote(struct sql *s, mono_ms sent)
 {
     struct sql_side *side = &s->side;
 
+    assert(side->session != 0);
     if (sent - side->noted < NOTE_MS)
         return;
     side->noted = side->core->proved = sent;
@@ -109,6 +115,7 @@ static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
                  LOG_S("error", err_name(err->code)),
                  LOG_S("reason", err->msg));
     }
+    assert(side->failing);
 }
 
 static void session_renew(struct sql *s, mono_ms now)
@@ -117,6 +124,7 @@ static void session_renew(struct sql *s, mono_ms now)
     struct err err = {0};
     int rc = side->core->ops->session_renew(side->core, side->session, &err);
 
+    assert(side->session != 0);
     if (rc == 0)
         sql_session_renewed(s, now);
     else if (sql_session_over(rc))
@@ -131,6 +139,7 @@ static void session_begin(struct sql *s, mono_ms now)
     struct err err = {0};
     uint64_t id;
 
+    assert(side->session == 0);
     if (side->core->ops->session_begin(side->core, side->old, side->timeout_ms,
                                        &id, &err) != 0) {
         not_renewed(s, now, &err);
@@ -151,6 +160,7 @@ static bool must_prove(struct sql *s, mono_ms now)
 {
     const struct sql_core *core = s->side.core;
 
+    assert(s->side.session != 0);
     return atomic_exchange(&s->proving, false) || core->wanted > core->proved ||
            (!s->side.failing && now - core->proved >= sql_core_beat_ms(core));
 }
@@ -194,6 +204,7 @@ static void reap(struct sql *s, mono_ms now)
     struct err err = {0};
     size_t reaped = 0;
 
+    assert(side->timeout_ms > 0);
     if (side->session == 0 || atomic_load(&s->vouched) != side->session ||
         now - side->renewed > side->timeout_ms / 2)
         sql_reaper_restart(&side->reaper, now);
@@ -225,6 +236,7 @@ static void grant_locks(struct sql *s)
     struct sql_side *side = &s->side;
     struct sql_hold **at = &side->waiting, *h;
 
+    assert(side->waiting != NULL);
     while ((h = *at) != NULL) {
         struct registry_hold *hold = h->job.of.hold;
         int rc;
@@ -252,6 +264,7 @@ static bool watched(const void *arg, const char *key)
     const struct sql_side *side = arg;
     const struct sql_watch *sw;
 
+    assert(key[0] == '/');
     for (sw = side->attached; sw != NULL; sw = sw->next_attached)
         if (registry_key_below(key, sw->job.of.watch->prefix))
             return true;
@@ -266,6 +279,7 @@ static bool read_feed(struct sql *s)
     struct sql_rows rows = {0};
     struct err err = {0};
 
+    assert(!side->feed_valid || side->attached != NULL);
     if (!side->feed_valid)
         return true;
     atomic_store(&s->feed_wanted, true); /* first: the loop looks last */
@@ -292,6 +306,7 @@ static int64_t compare_in(struct sql_side *side)
 {
     int64_t every = side->core->compare_ms;
 
+    assert(every > 0);
     return every / 2 + (int64_t)rand_below(&side->rand, (uint64_t)every);
 }
 
@@ -302,6 +317,8 @@ static bool compare_watches(struct sql *s)
     struct sql_side *side = &s->side;
     struct sql_watch *sw;
 
+    assert(side->feed_valid);
+    assert(side->core->compare_ms > 0);
     for (sw = side->attached; sw != NULL; sw = sw->next_attached) {
         struct registry_sums sums;
         struct err err = {0};

@@ -21,6 +21,8 @@ void sql_core_init(struct sql_core *core, mono_ms now)
     registry_attention_init(&core->turns, now);
     registry_attention_init(&core->answers, now);
     core->session_span = core->client_span = INT64_MAX;
+
+    assert(now >= 0);
 }
 
 int64_t sql_core_beat_ms(const struct sql_core *core)
@@ -29,6 +31,8 @@ int64_t sql_core_beat_ms(const struct sql_core *core)
                                                           : core->client_span;
     int64_t third = span / 3 > PROVE_MS ? span / 3 : PROVE_MS;
 
+    assert(core->beat_ms > 0);
+    assert(third > 0);
     return third < core->beat_ms ? third : core->beat_ms;
 }
 
@@ -51,6 +55,7 @@ bool sql_core_silent(struct sql_core *core, mono_ms *since, int64_t span,
 
 void sql_reaper_close(struct sql_reaper *reaper)
 {
+    assert(reaper->n <= reaper->cap);
     mem_free(reaper->seen);
     memset(reaper, 0, sizeof(*reaper));
 }
@@ -64,6 +69,7 @@ void sql_reaper_add(struct sql_reaper *reaper, const struct sql_seen *seen)
             mem_regrow(reaper->seen, reaper->cap, sizeof(*reaper->seen));
     }
     reaper->seen[reaper->n++] = *seen;
+    assert(reaper->n <= reaper->cap);
 }
 
 /* After a gap everybody gets a whole timeout to show up, however short the
@@ -83,6 +89,7 @@ void sql_reaper_restart(struct sql_reaper *reaper, mono_ms now)
 static void merge(const struct sql_reaper *reaper, size_t *at,
                   struct sql_seen *fresh)
 {
+    assert(*at <= reaper->n);
     while (*at < reaper->n && reaper->seen[*at].id < fresh->id)
         (*at)++; /* ended meanwhile */
     if (*at < reaper->n && reaper->seen[*at].id == fresh->id &&

@@ -10,6 +10,7 @@
 
 void sql_rows_close(struct sql_rows *rows)
 {
+    assert(rows->n <= rows->cap);
     for (size_t i = 0; i < rows->n; i++)
         mem_free((char *)rows->entries[i].key); /* the value stands behind it */
     mem_free(rows->entries);
@@ -24,6 +25,8 @@ struct registry_entry *sql_rows_push(struct sql_rows *rows, const char *key,
     char *block = mem_alloc(key_len + value_len + 2);
     struct registry_entry *entry;
 
+    assert(rows->n <= rows->cap);
+    assert(value != NULL || value_len == 0);
     if (rows->n == rows->cap) {
         rows->cap = rows->cap == 0 ? 16 : rows->cap * 2;
         rows->entries =
@@ -41,11 +44,21 @@ struct registry_entry *sql_rows_push(struct sql_rows *rows, const char *key,
     return entry;
 }
 
-static int compare(const void *a, const void *b)
+int sql_rows_compare(const void *a, const void *b)
 {
     const struct registry_entry *x = a, *y = b;
 
     return strcmp(x->key, y->key);
+}
+
+bool sql_rows_full(struct sql_rows *rows, size_t limit, const char *key,
+                   size_t len)
+{
+    assert(rows->n <= limit);
+    if (rows->next == NULL &&
+        (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES))
+        rows->next = mem_strndup(key, len);
+    return rows->next != NULL;
 }
 
 void sql_rows_sort(struct sql_rows *rows)
@@ -54,13 +67,14 @@ void sql_rows_sort(struct sql_rows *rows)
 
     if (rows->n == 0)
         return;
-    qsort(rows->entries, rows->n, sizeof(*rows->entries), compare);
+    qsort(rows->entries, rows->n, sizeof(*rows->entries), sql_rows_compare);
     for (size_t i = 1; i < rows->n; i++)
         if (strcmp(rows->entries[i].key, rows->entries[kept].key) == 0)
             mem_free((char *)rows->entries[i].key);
         else
             rows->entries[++kept] = rows->entries[i];
     rows->n = kept + 1;
+    assert(rows->n > 0);
 }
 
 const struct registry_entry *sql_rows_find(const struct sql_rows *rows,
@@ -68,9 +82,10 @@ const struct registry_entry *sql_rows_find(const struct sql_rows *rows,
 {
     const struct registry_entry wanted = {.key = key};
 
+    assert(key != NULL);
     return rows->n == 0 ? NULL
                         : bsearch(&wanted, rows->entries, rows->n,
-                                  sizeof(*rows->entries), compare);
+                                  sizeof(*rows->entries), sql_rows_compare);
 }
 
 void sql_rows_copy(struct sql_rows *rows, const struct registry_entry *entry)
@@ -78,6 +93,7 @@ void sql_rows_copy(struct sql_rows *rows, const struct registry_entry *entry)
     struct registry_entry *copy = sql_rows_push(
         rows, entry->key, strlen(entry->key), entry->value, entry->value_len);
 
+    assert(entry->key != NULL);
     copy->created = entry->created;
     copy->version = entry->version;
     copy->owner = entry->owner;

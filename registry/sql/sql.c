@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define MET_MS    500
 #define LISTEN_MS 200 /* so long the listener may keep us from closing */
 
 static struct sql *of(struct registry *r)
@@ -20,30 +19,10 @@ static struct sql *of(struct registry *r)
     return (struct sql *)(void *)r;
 }
 
-bool sql_stopping(const struct sql *s)
-{
-    return s->base.closing || s->base.mute;
-}
-
-void sql_submit_job(struct sql *s, struct sql_job *job, enum sql_job_type type,
-                    loop_f *done)
-{
-    int rc;
-
-    job->s = s;
-    job->type = type;
-    err_clear(&job->err);
-    rc = worker_submit(s->worker, &job->job, sql_worker_run, done, job);
-    /* The worker's own bound is out of reach: calls are counted here, and a
-     * hold or a watch has one job. */
-    assert(rc == 0);
-    (void)rc;
-}
-
 /* --- calls ------------------------------------------------------------------
  */
 
-static void registry_calls_done(void *arg)
+static void on_call_done(void *arg)
 {
     struct sql_job *job = arg;
     struct sql *s = job->s;
@@ -55,6 +34,7 @@ static void registry_calls_done(void *arg)
                                    .next = job->rows.next};
     struct sql_rows rows = job->rows;
 
+    assert(s->queued_bytes >= job->of.call->bytes);
     assert(s->queued > 0);
     s->queued--;
     s->queued_bytes -= job->of.call->bytes;
@@ -75,33 +55,17 @@ static void submit(struct registry *r, struct registry_call *call)
     c->job.failed_op = SIZE_MAX;
     sql_submit_job(s, &c->job,
                    call->type == REGISTRY_CALL_TXN ? SQL_JOB_TXN : SQL_JOB_READ,
-                   registry_calls_done);
+                   on_call_done);
 }
 
 /* --- the session, as the loop sees it ----------------------------------------
  */
 
-static void disconnected(struct sql *s)
-{
-    /* The worker gives it up before it writes anything else. */
-    atomic_store(&s->abandoned, s->base.session);
-    registry_tell(&s->base, REGISTRY_DISCONNECTED);
-}
-
-/* For a core that has to choose among servers. */
-static void publish_known(struct sql *s)
-{
-    const struct registry_place *known = registry_place(&s->base);
-
-    atomic_store(&s->side.core->known_line, known->line);
-    atomic_store(&s->side.core->known_position, known->position);
-}
-
 static void look(struct registry *r)
 {
     struct sql *s = of(r);
 
-    publish_known(s); /* also when it was accepted that it is lower */
+    sql_publish_known(s); /* also when it was accepted that it is lower */
     atomic_store(&s->vouched, r->session);
     sql_watches_look(s);
 }
@@ -109,7 +73,7 @@ static void look(struct registry *r)
 static void end(struct registry *r, const char *why)
 {
     log_warn("-session", LOG_U("session", r->session), LOG_S("reason", why));
-    disconnected(of(r));
+    sql_disconnected(of(r));
 }
 
 static void on_tick(void *arg)
@@ -119,117 +83,8 @@ static void on_tick(void *arg)
     if (registry_liveness_over(&s->liveness)) {
         log_warn("-session", LOG_U("session", s->base.session),
                  LOG_S("reason", "not renewed for its timeout"));
-        disconnected(s);
+        sql_disconnected(s);
     }
-}
-
-struct note {
-    struct loop_slot slot;
-    struct sql *s;
-    enum sql_note_type type;
-    uint64_t session;
-    mono_ms sent;
-    uint64_t line, position; /* where the store stood */
-    struct err why;          /* SQL_LOST, SQL_MET */
-};
-
-/* The core has seen that the store is not what its session knew; by its
- * position, or, where others have lifted that since, by what it lacks. */
-static void lost(struct sql *s, const struct note *n)
-{
-    log_warn("-session", LOG_U("session", n->session),
-             LOG_S("reason", n->why.msg));
-    registry_met_err(&s->base, &n->why);
-    if (n->why.code == ERR_WENT_BACK &&
-        registry_at(&s->base, n->line, n->position))
-        registry_contradicted(&s->base, NULL, "%s", n->why.msg);
-    disconnected(s);
-}
-
-static void on_note(void *arg)
-{
-    struct note *note = arg, n = *note;
-    struct sql *s = n.s;
-
-    mem_free(note);
-    if (sql_stopping(s) || (n.type != SQL_OPENED && n.type != SQL_MET &&
-                            n.session != s->base.session))
-        return;
-    switch (n.type) {
-    case SQL_MET:
-        registry_met_err(&s->base, &n.why);
-        return;
-    case SQL_OPENED:
-        registry_liveness_begin(&s->liveness, n.sent);
-        registry_begin(&s->base, n.session, n.line, n.position);
-        return;
-    case SQL_LOST:
-        lost(s, &n);
-        return;
-    case SQL_RENEWED:
-        registry_liveness_answered(&s->liveness, n.sent);
-        break;
-    case SQL_WROTE:
-        registry_heard(&s->base, n.sent);
-        break;
-    case SQL_MOVED:
-        break;
-    }
-    if (registry_at(&s->base, n.line, n.position)) {
-        publish_known(s);
-    } /* else `end` comes */
-}
-
-static struct note *note_new(struct sql *s, enum sql_note_type type,
-                             uint64_t session)
-{
-    struct note *note = mem_zalloc(sizeof(*note));
-
-    assert(session != 0 || type == SQL_MET);
-    note->s = s;
-    note->type = type;
-    note->session = session;
-    note->line = s->side.core->line;
-    note->position = s->side.core->position;
-    s->side.told = note->position;
-    return note;
-}
-
-/* A few per session timeout, and at most one a poll. */
-void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
-              mono_ms sent)
-{
-    struct note *note = note_new(s, type, session);
-
-    note->sent = sent;
-    loop_complete(s->base.loop, &note->slot, on_note, note);
-}
-
-void sql_note_lost(struct sql *s, uint64_t session, const struct err *why)
-{
-    struct note *note = note_new(s, SQL_LOST, session);
-
-    note->why = *why;
-    loop_complete(s->base.loop, &note->slot, on_note, note);
-}
-
-/* Tries come ten times a second, and more often where many poll. */
-void sql_note_met(struct sql *s, const struct err *err)
-{
-    struct sql_side *side = &s->side;
-    mono_ms now = clock_mono_ms();
-    struct note *note;
-
-    if (err->code == ERR_OK || err->trouble == 0 ||
-        (err->trouble == side->met && now - side->met_at < MET_MS))
-        return;
-    side->met = err->trouble;
-    side->met_at = now;
-    if (s->waker != NULL && err->trouble == TROUBLE_CONNECTIONS)
-        atomic_store(&s->waker->crowded, true);
-    note = note_new(s, SQL_MET, side->session);
-    note->why = *err;
-    loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 
 /* --- waking up ------------------------------------------------------------ */
@@ -266,6 +121,7 @@ static void on_stopped(void *arg)
     registry_closed_f *killed = s->killed;
     void *killed_arg = s->killed_arg;
 
+    assert(s->running <= 2);
     assert(s->running > 0);
     if (--s->running > 0)
         return;
@@ -301,6 +157,7 @@ static void stop(struct sql *s)
     worker_stop(&worker, on_stopped, s);
     if (listener != NULL)
         worker_stop(&listener, on_stopped, s);
+    assert(atomic_load(&s->closing));
 }
 
 static void close_(struct registry *r)
@@ -353,6 +210,7 @@ static const struct registry_ops base_ops = {
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
+    assert(low <= high);
     return value < low ? low : value > high ? high : value;
 }
 
@@ -363,8 +221,11 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
     struct sql *s = mem_zalloc(sizeof(*s));
     uint64_t seed;
 
+    assert(core->ops != NULL);
+    assert(core->poll_ms > 0);
     assert(timeout_ms > 0);
     assert(core->beat_ms > 0 && core->beat_ms <= timeout_ms / 3);
+    s->run_job = sql_worker_run;
     s->ops = base_ops;
     s->ops.name = kind->name;
     registry_init(&s->base, &s->ops, loop, timeout_ms, kind->max_ops,
@@ -385,5 +246,6 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
         s->waker = waker;
         s->listener = worker_new(loop, 1, listen_for_others, s, 1);
     }
+    assert(s->running > 0);
     return &s->base;
 }

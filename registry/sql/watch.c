@@ -29,6 +29,7 @@ static void on_unwatched(void *arg)
     struct registry_watch *w = job->of.watch;
     struct sql_watch *sw = w->priv;
 
+    assert(job->type == SQL_JOB_UNWATCH);
     if (!sql_stopping(job->s)) {
         MEM_FREE(sw->from);
         registry_watch_gone(w);
@@ -40,8 +41,11 @@ static void forget(struct registry_watch *w)
 {
     struct sql_watch *sw = w->priv;
 
+    assert(w->fn == NULL);
+    assert(!sw->busy);
     sw->busy = true;
     sql_submit_job(backend(w), &sw->job, SQL_JOB_UNWATCH, on_unwatched);
+    assert(sw->busy);
 }
 
 static void on_retry(void *arg)
@@ -55,6 +59,7 @@ static void next_page(struct registry_watch *w)
 {
     struct sql_watch *sw = w->priv;
 
+    assert(!sw->busy);
     sw->busy = true;
     sql_submit_job(backend(w), &sw->job, SQL_JOB_LOOK, on_page);
 }
@@ -76,6 +81,8 @@ static void on_page(void *arg)
     struct sql_watch *sw = w->priv;
     bool ok = job->err.code == ERR_OK, last = job->rows.next == NULL;
 
+    assert(job->type == SQL_JOB_LOOK);
+    assert(sw->busy);
     if (ok && !sw->again && !sql_stopping(s)) {
         tell_page(w, &job->rows);
         mem_free(sw->from);
@@ -101,6 +108,7 @@ static void look(struct registry_watch *w)
 {
     struct sql_watch *sw = w->priv;
 
+    assert(w->fn != NULL);
     sw->started = true;
     if (sw->busy) {
         sw->again = true;
@@ -117,6 +125,8 @@ void sql_watch_begin(struct registry *r, struct registry_watch *w)
 {
     struct sql_watch *sw = w->priv;
 
+    assert(!sw->busy);
+    assert(!sw->started);
     sw->job.of.watch = w; /* the worker reads it, jobs or not */
     if (registry_vouched(r)) {
         look(w);
@@ -159,6 +169,7 @@ void sql_watches_free(struct sql *s)
 {
     struct registry_watch *w;
 
+    assert(s->running == 0);
     DL_FOREACH(s->base.watches, w)
     {
         struct sql_watch *sw = w->priv;
@@ -185,6 +196,7 @@ static void on_sums(void *arg)
     struct registry_watch *w = copy.w;
     struct registry_sums told;
 
+    assert(w->priv != NULL);
     mem_free(c);
     if (sql_stopping(copy.s) || w->fn == NULL || !registry_vouched(w->r) ||
         ((struct sql_watch *)w->priv)->busy || w->looking)
@@ -208,6 +220,7 @@ void sql_watch_compare(struct sql *s, struct sql_watch *sw,
 {
     struct comparison *c = mem_zalloc(sizeof(*c));
 
+    assert(sw->attached);
     c->s = s;
     c->w = sw->job.of.watch;
     c->known = sums != NULL;
@@ -222,6 +235,7 @@ static void tell_change(struct sql *s, const struct registry_entry *entry)
 {
     struct registry_watch *w;
 
+    assert(entry->key[0] == '/');
     /* A watch that ends in a callback stays in the list: see forget(). */
     DL_FOREACH(s->base.watches, w)
     {
@@ -238,6 +252,7 @@ static void on_nudged(void *arg)
 {
     struct sql_job *job = arg;
 
+    assert(job->s->nudging);
     job->s->nudging = false; /* the worker polls after its jobs */
 }
 
@@ -254,6 +269,7 @@ void sql_feed_deliver(void *arg)
     struct sql *s = arg;
     bool more = s->batch.more;
 
+    assert(atomic_load(&s->feed_busy));
     for (size_t i = 0; i < s->batch.rows.n && !sql_stopping(s); i++)
         tell_change(s, &s->batch.rows.entries[i]);
     if (s->batch.missed && !sql_stopping(s))

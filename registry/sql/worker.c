@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <utlist.h>
+
 #define GROUP_OPS   6000
 #define GROUP_BYTES (16u << 20)
 #define LOOK_PAGE   500
@@ -56,42 +58,40 @@ static size_t job_bytes(const struct sql_job *job)
     return job->type == SQL_JOB_TXN ? job->of.call->bytes : 0;
 }
 
-static void balancer_group_add(struct group *g, struct sql_job *job)
+static void group_add(struct group *g, struct sql_job *job)
 {
+    assert(*g->tail == NULL);
     job->next = NULL;
     *g->tail = job;
     g->tail = &job->next;
     g->ops += job_ops(job);
     g->bytes += job_bytes(job);
+    assert(g->jobs != NULL);
 }
 
 static uint64_t job_session(const struct sql_job *job)
 {
+    assert(is_write(job));
     return job->type == SQL_JOB_TXN ? job->of.call->session
                                     : job->of.hold->session;
 }
 
 static void fail(struct sql_job *job, enum err_code code, const char *msg)
 {
+    assert(code != ERR_OK);
     (void)err_set(&job->err, code, "%s", msg);
     job->failed_op = SIZE_MAX;
-}
-
-static void waiting_remove(struct sql_side *side, struct sql_hold *h)
-{
-    struct sql_hold **at = &side->waiting;
-
-    while (*at != NULL && *at != h)
-        at = &(*at)->next_waiting;
-    if (*at != NULL)
-        *at = h->next_waiting;
+    assert(job->err.code == code);
 }
 
 /* May it be tried? If not, it is answered. */
 static bool admit(struct sql *s, struct sql_job *job)
 {
-    if (job->type == SQL_JOB_UNLOCK)
-        waiting_remove(&s->side, job->of.hold->priv);
+    struct sql_hold *h = job->type == SQL_JOB_TXN ? NULL : job->of.hold->priv;
+
+    assert(is_write(job));
+    if (job->type == SQL_JOB_UNLOCK && s->side.waiting != NULL)
+        LL_DELETE2(s->side.waiting, h, next_waiting);
     if (atomic_load(&s->closing)) {
         fail(job, ERR_CANCELLED, "the registry was closed");
         return false;
@@ -108,6 +108,8 @@ static int apply_lock(struct sql_side *side, struct sql_job *job)
     const struct registry_hold *hold = job->of.hold;
     struct sql_hold *h = hold->priv;
 
+    assert(job->type == SQL_JOB_LOCK);
+    assert(hold->session == side->session);
     h->place = (struct sql_place){.session = side->session,
                                   .hold = hold->id,
                                   .key = hold->key,
@@ -120,6 +122,8 @@ static int apply(struct sql_side *side, struct sql_job *job)
 {
     struct sql_hold *h;
 
+    assert(is_write(job));
+    assert(side->session != 0);
     switch (job->type) {
     case SQL_JOB_TXN:
         return side->core->ops->apply(side->core, side->session,
@@ -146,6 +150,7 @@ static int apply_undoable(struct sql_side *side, struct sql_job *job,
 {
     int rc = side->core->ops->savepoint(side->core, err);
 
+    assert(is_write(job));
     if (rc != 0)
         return rc;
     err_clear(&job->err);
@@ -191,8 +196,7 @@ static void answer_all(struct sql_side *side, struct sql_job *jobs,
             h->place.ticket = h->place.fence = 0;
             h->unsure |= jobs->err.code == ERR_UNKNOWN;
         } else if (h->place.fence == 0) {
-            h->next_waiting = side->waiting;
-            side->waiting = h;
+            LL_PREPEND2(side->waiting, h, next_waiting);
         }
         h->at_once = h->place.fence;
     }
@@ -206,6 +210,7 @@ static struct sql_piece *pieces_of(struct sql_job *jobs, size_t *n)
     struct sql_job *job;
     size_t i = 0;
 
+    assert(jobs != NULL);
     *n = 0;
     for (job = jobs; job != NULL; job = job->next)
         (*n)++;
@@ -216,6 +221,7 @@ static struct sql_piece *pieces_of(struct sql_job *jobs, size_t *n)
                 ? (struct sql_piece){job->of.call->ops, job->of.call->n_ops}
                 : (struct sql_piece){NULL, 0};
     }
+    assert(i == *n);
     return pieces;
 }
 
@@ -228,6 +234,8 @@ static int write_once(struct sql_side *side, struct sql_job *jobs, bool beat,
     struct sql_piece *pieces = pieces_of(jobs, &n);
     int rc = core->ops->begin(core, side->session, beat, pieces, n, err);
 
+    assert(side->session != 0);
+    assert(!side->lost);
     if (rc == 0) {
         rc = apply_all(side, jobs, err);
         if (rc == 0)
@@ -248,6 +256,8 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
     unsigned tries = 0;
     int rc = 0;
 
+    assert(side->session != 0);
+    assert(jobs != NULL);
     do {
         side->core->again = false;
         rc = write_once(side, jobs, beat, &err);
@@ -275,6 +285,7 @@ static void read_call(struct sql *s, struct sql_job *job)
     struct sql_core *core = s->side.core;
     int rc = 0;
 
+    assert(job->type == SQL_JOB_READ);
     if (atomic_load(&s->closing)) {
         fail(job, ERR_CANCELLED, "the registry was closed");
         return;
@@ -351,6 +362,8 @@ static void look(struct sql *s, struct sql_job *job)
     struct sql_side *side = &s->side;
     int rc = 0;
 
+    assert(job->type == SQL_JOB_LOOK);
+    assert(sw->attached || sw->next_attached == NULL);
     if (atomic_load(&s->closing)) {
         fail(job, ERR_CANCELLED, "the registry was closed");
         return;
@@ -361,8 +374,7 @@ static void look(struct sql *s, struct sql_job *job)
     }
     if (!sw->attached) {
         sw->attached = true;
-        sw->next_attached = side->attached;
-        side->attached = sw;
+        LL_PREPEND2(side->attached, sw, next_attached);
     }
     if (rc == 0) {
         rc = side->core->ops->list(side->core, w->prefix, sw->from, LOOK_PAGE,
@@ -377,12 +389,9 @@ static void look(struct sql *s, struct sql_job *job)
 
 static void unwatch(struct sql_side *side, struct sql_watch *sw)
 {
-    struct sql_watch **at = &side->attached;
-
-    while (*at != NULL && *at != sw)
-        at = &(*at)->next_attached;
-    if (*at != NULL)
-        *at = sw->next_attached;
+    assert(sw != NULL);
+    if (side->attached != NULL)
+        LL_DELETE2(side->attached, sw, next_attached);
     if (side->attached == NULL)
         side->feed_valid = false;
 }
@@ -395,6 +404,7 @@ static void shut(struct sql *s)
     uint64_t session = side->session != 0 ? side->session : side->old;
     struct err err = {0};
 
+    assert(atomic_load(&s->closing));
     if (session != 0 && !side->lost && !atomic_load(&s->killing) &&
         side->core->ops->session_close(side->core, session, &err) != 0 &&
         side->core->ops->session_close(side->core, session, &err) != 0) {
@@ -407,6 +417,7 @@ static void shut(struct sql *s)
 
 static void run_others(struct sql *s, struct sql_job *job)
 {
+    assert(!is_write(job));
     switch (job->type) {
     case SQL_JOB_READ:
         read_call(s, job);
@@ -430,25 +441,22 @@ static void run_others(struct sql *s, struct sql_job *job)
 
 static void run_group(struct sql *s, struct group *g)
 {
-    struct sql_job *writes = NULL, **tail = &writes;
-    struct sql_job *others = NULL, **others_tail = &others;
+    struct group writes = {.tail = &writes.jobs};
+    struct group others = {.tail = &others.jobs};
     struct sql_job *job, *next;
 
+    assert(g->jobs != NULL);
     for (job = g->jobs; job != NULL; job = next) {
         next = job->next;
-        job->next = NULL;
-        if (!is_write(job)) {
-            *others_tail = job;
-            others_tail = &job->next;
-        } else if (admit(s, job)) {
-            *tail = job;
-            tail = &job->next;
-        }
+        if (!is_write(job))
+            group_add(&others, job);
+        else if (admit(s, job))
+            group_add(&writes, job);
     }
-    if (writes != NULL)
-        write_jobs(s, writes);
-    read_together(s, others);
-    for (job = others; job != NULL; job = job->next)
+    if (writes.jobs != NULL)
+        write_jobs(s, writes.jobs);
+    read_together(s, others.jobs);
+    for (job = others.jobs; job != NULL; job = job->next)
         run_others(s, job);
 }
 
@@ -475,12 +483,12 @@ void sql_worker_run(void *arg)
     struct group rest = {.tail = &rest.jobs};
 
     do {
-        balancer_group_add(&g, job);
+        group_add(&g, job);
         job = take_next(s);
     } while (job != NULL && group_has_room(&g, job));
     run_group(s, &g);
     if (job != NULL) {
-        balancer_group_add(&rest, job);
+        group_add(&rest, job);
         run_group(s, &rest);
     }
 }

@@ -38,10 +38,12 @@ static void keep(char **text, const char *fmt, va_list args)
 {
     char buf[ERR_MSG_MAX];
 
+    assert(fmt != NULL);
     if (*text == NULL) { /* what was seen first says most */
         (void)vsnprintf(buf, sizeof(buf), fmt, args);
         *text = mem_strdup(buf);
     }
+    assert(*text != NULL);
 }
 
 int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)
@@ -75,6 +77,7 @@ int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
     va_start(args, fmt);
     keep(&db->back, fmt, args);
     va_end(args);
+    assert(db->back != NULL);
     return sqlite_sound(db, err);
 }
 
@@ -186,6 +189,7 @@ static int ask(sqlite3 *handle, const char *question, char *answer, size_t size)
     sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v2(handle, question, -1, &stmt, NULL);
 
+    assert(size > 0);
     answer[0] = '\0';
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
@@ -205,6 +209,7 @@ bool sqlite_whole(struct sqlite_db *db, char *wrong, bool *busy)
                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     bool ok = rc == SQLITE_OK;
 
+    assert(db->path != NULL);
     (void)sqlite3_busy_timeout(handle, (int)db->busy_ms);
     for (size_t i = 0; ok && i < ARRAY_LEN(questions); i++) {
         rc = ask(handle, questions[i], wrong, SQLITE_WRONG_SIZE);
@@ -215,6 +220,7 @@ bool sqlite_whole(struct sqlite_db *db, char *wrong, bool *busy)
     if (!ok && rc != SQLITE_ROW)
         (void)snprintf(wrong, SQLITE_WRONG_SIZE, "%s", sqlite3_errstr(rc));
     (void)sqlite3_close(handle);
+    assert(!ok || !*busy);
     return ok;
 }
 
@@ -224,6 +230,7 @@ void sqlite_look_closer(struct sqlite_db *db)
     char wrong[SQLITE_WRONG_SIZE];
     bool busy, ok;
 
+    assert(!db->writing);
     if (db->damage != NULL ? now - db->looked_at < LOOK_AGAIN_MS
                            : db->strange == 0 || now - db->strange < QUIET_MS)
         return;
@@ -248,4 +255,6 @@ void sqlite_look_closer(struct sqlite_db *db)
     }
     if (ok)
         db->strange = 0;
+    assert(!ok || db->strange == 0);
+    assert(ok == (db->damage == NULL));
 }

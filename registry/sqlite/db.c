@@ -64,6 +64,7 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
     int errnum = sqlite3_system_errno(db->handle);
     const char *hint = "";
 
+    assert(rc != SQLITE_OK);
     switch (rc & 0xff) {
     case SQLITE_BUSY:
         hint = "; another process holds the write lock";
@@ -105,6 +106,7 @@ void sqlite_bind_u64(sqlite3_stmt *stmt, int index, uint64_t value)
 {
     int rc = sqlite3_bind_int64(stmt, index, (sqlite3_int64)value);
 
+    assert(index > 0);
     assert(rc == SQLITE_OK);
     (void)rc;
 }
@@ -113,6 +115,8 @@ void sqlite_bind_text(sqlite3_stmt *stmt, int index, const char *text)
 {
     int rc = sqlite3_bind_text(stmt, index, text, -1, SQLITE_STATIC);
 
+    assert(index > 0);
+    assert(text != NULL);
     assert(rc == SQLITE_OK);
     (void)rc;
 }
@@ -136,6 +140,7 @@ int sqlite_step(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
         return rc;
     }
     (void)sqlite3_reset(stmt);
+    assert(sqlite3_stmt_busy(stmt) == 0);
     return 0;
 }
 
@@ -154,6 +159,7 @@ int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
     int rc = sqlite_step(db, stmt, row, err);
 
     (void)sqlite3_reset(stmt);
+    assert(sqlite3_stmt_busy(stmt) == 0);
     return rc;
 }
 
@@ -183,6 +189,7 @@ void sqlite_range_below(const struct sqlite_db *db, const char *key, char *from,
     }
     memcpy(to, from, len + 1);
     to[len - 1] = '/' + 1;
+    assert(strcmp(from, to) < 0);
 }
 
 uint64_t sqlite_revision(const struct sql_core *core)
@@ -231,6 +238,7 @@ int sqlite_read_begin(struct sqlite_db *db, struct err *err)
  * the transaction. */
 static void roll_back(struct sqlite_db *db)
 {
+    assert(!db->writing);
     if (!sqlite3_get_autocommit(db->handle)) {
         (void)sqlite3_step(sqlite_stmt(db, SQLITE_STMT_ROLLBACK));
         (void)sqlite3_reset(db->stmts[SQLITE_STMT_ROLLBACK]);
@@ -240,6 +248,7 @@ static void roll_back(struct sqlite_db *db)
 
 void sqlite_read_end(struct sqlite_db *db)
 {
+    assert(!db->writing);
     roll_back(db);
 }
 
@@ -258,6 +267,7 @@ int sqlite_begin(struct sqlite_db *db, struct err *err)
     db->core.position = db->committed;
     if (rc != 0)
         sqlite_rollback(&db->core);
+    assert((rc == 0) == db->writing);
     return rc;
 }
 
@@ -268,6 +278,7 @@ void sqlite_rollback(struct sql_core *core)
     db->writing = false;
     db->revision = db->committed;
     roll_back(db); /* a full disk and its like have done so already */
+    assert(db->revision == db->committed);
 }
 
 static int prune(struct sqlite_db *db, struct err *err)
@@ -276,6 +287,8 @@ static int prune(struct sqlite_db *db, struct err *err)
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_PRUNE);
     int rc;
 
+    assert(db->writing);
+    assert(db->revision > SQL_FEED_KEEP);
     sqlite_bind_u64(stmt, 1, floor);
     rc = sqlite_run(db, stmt, err);
     if (rc != 0)
@@ -290,6 +303,8 @@ static int store_revision(struct sqlite_db *db, struct err *err)
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_META_SET);
     int rc;
 
+    assert(db->writing);
+    assert(db->revision > db->committed);
     sqlite_bind_u64(stmt, 1, db->revision);
     rc = sqlite_run(db, stmt, err);
     if (rc == 0 && db->revision > db->floor + SQL_FEED_KEEP + FEED_SLACK)
@@ -335,6 +350,8 @@ int sqlite_commit(struct sql_core *core, struct err *err)
     core->position = db->committed;
     if (db->own.beating != 0)
         db->own.beat = db->own.beating;
+    assert(db->revision == db->committed);
+    assert(db->own.beat > 0 || db->own.id == 0);
     return 0;
 }
 
@@ -344,6 +361,8 @@ int sqlite_savepoint(struct sql_core *core, struct err *err)
     assert(db->writing);
     db->saved = db->revision;
     return sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_SAVEPOINT), err);
+
+    assert(db->revision >= db->committed);
 }
 
 int sqlite_release(struct sql_core *core, bool undo, struct err *err)
@@ -351,6 +370,7 @@ int sqlite_release(struct sql_core *core, bool undo, struct err *err)
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = 0;
 
+    assert(db->saved >= db->committed);
     assert(db->writing);
     if (undo) {
         db->revision = db->saved;
@@ -370,6 +390,7 @@ int sqlite_changed(struct sql_core *core, bool interested, bool *changed,
     bool row;
     int rc;
 
+    assert(!db->writing);
     (void)interested; /* it costs next to nothing */
     sqlite_look_closer(db);
     rc = sqlite_file_check(db, err);

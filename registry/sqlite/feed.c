@@ -14,18 +14,9 @@
 
 static void advance(struct sql_feed *feed, uint64_t rev, const char *full)
 {
+    assert(strlen(full) < sizeof(feed->key));
     feed->rev = rev;
     (void)snprintf(feed->key, sizeof(feed->key), "%s", full);
-}
-
-/*
- * (rev, "\xff...") would be the end of a revision; (rev + 1, "") is the same
- * and needs no greatest key: no key is empty.
- */
-static void advance_past(struct sql_feed *feed, uint64_t rev)
-{
-    feed->rev = rev + 1;
-    feed->key[0] = '\0';
 }
 
 static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
@@ -40,6 +31,8 @@ static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
     bool row = true;
     int rc = 0;
 
+    assert(max > 0);
+    assert(rows->n == 0);
     memcpy(after, feed->key, sizeof(after));
     sqlite_bind_u64(stmt, 1, feed->rev);
     sqlite_bind_text(stmt, 2, after);
@@ -64,14 +57,15 @@ static int read_rows(struct sqlite_db *db, struct sql_feed *feed, size_t max,
     }
     (void)sqlite3_reset(stmt);
     if (*missed) {
-        advance_past(feed, past > db->revision ? past : db->revision);
+        sql_feed_advance(feed, past > db->revision ? past : db->revision);
         return rc;
     }
     *more = rc == 0 && row;
     if (rc == 0 && !row && n == max)
         *more = true; /* the statement's limit ended it */
     else if (rc == 0 && !row)
-        advance_past(feed, db->revision);
+        sql_feed_advance(feed, db->revision);
+    assert(!*missed || !*more);
     return rc;
 }
 
@@ -83,6 +77,8 @@ int sqlite_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = sqlite_read_begin(db, err);
 
+    assert(!db->writing);
+    assert(rows->n == 0);
     assert(max > 0);
     *missed = *more = false;
     if (rc == 0)
@@ -91,7 +87,7 @@ int sqlite_feed_read(struct sql_core *core, struct sql_feed *feed, size_t max,
     if (rc == 0 && (feed->rev <= db->floor || db->revision < db->fed)) {
         *missed = true;
         db->fed = db->revision;
-        advance_past(feed, db->revision);
+        sql_feed_advance(feed, db->revision);
     } else if (rc == 0) {
         db->fed = db->revision;
         rc = read_rows(db, feed, max, wanted, arg, rows, missed, more, err);
@@ -106,9 +102,10 @@ int sqlite_feed_skip(struct sql_core *core, struct sql_feed *feed,
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = sqlite_read_meta(db, err);
 
+    assert(!db->writing);
     if (rc == 0) {
         db->fed = db->revision;
-        advance_past(feed, db->revision);
+        sql_feed_advance(feed, db->revision);
     }
     return rc;
 }

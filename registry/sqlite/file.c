@@ -88,6 +88,7 @@ static int present(const char *path, bool *out, struct err *err)
 {
     struct stat st;
 
+    assert(path[0] != '\0');
     *out = false;
     if (stat(path, &st) != 0)
         return errno == ENOENT ? 0 : (int)err_errno(err, errno, "%s", path);
@@ -134,12 +135,14 @@ static int open_directory(const char *dir, int *fd, struct err *err)
                               "change its owner or mode, or registry.path",
                               dir, (uintmax_t)geteuid());
     }
+    assert(*fd >= 0);
     return 0;
 }
 
 /* Somebody may be making the file; that takes milliseconds. */
 static int lock_directory(const char *dir, int fd, struct err *err)
 {
+    assert(fd >= 0);
     for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += 10) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return (int)err_errno(err, errno, "lock directory %s", dir);
@@ -170,6 +173,7 @@ static int create(const char *path, int dir_fd, struct err *err)
     sqlite3 *handle = NULL;
     int rc;
 
+    assert(dir_fd >= 0);
     (void)unlink(temp);
     rc = sqlite3_open_v2(
         temp, &handle,
@@ -243,6 +247,7 @@ static int identify(sqlite3 *handle, const char *path, struct err *err)
     sqlite3_file *file = NULL;
     uint32_t id, version;
 
+    assert(handle != NULL);
     (void)sqlite3_file_control(handle, "main", SQLITE_FCNTL_FILE_POINTER,
                                &file);
     if (file == NULL || file->pMethods == NULL)
@@ -305,6 +310,7 @@ int sqlite_file_open(sqlite3 **out, const char *path, bool create_it,
         return rc;
     }
     *out = handle;
+    assert(handle != NULL);
     return 0;
 }
 
@@ -318,6 +324,7 @@ static int identity_of(const char *path, const char *suffix, struct stat *st)
     char name[PATH_MAX];
     int n = snprintf(name, sizeof(name), "%s%s", path, suffix);
 
+    assert(path != NULL);
     if (n < 0 || (size_t)n >= sizeof(name))
         return ENAMETOOLONG;
     return stat(name, st) == 0 ? 0 : errno;
@@ -327,6 +334,7 @@ void sqlite_file_note(struct sqlite_db *db)
 {
     struct sqlite_marks marks;
 
+    assert(db->handle != NULL);
     sqlite_marks(db, &marks);
     if (marks.done != marks.begun) { /* after a crash: begin with clear marks */
         (void)sqlite3_wal_checkpoint_v2(db->handle, NULL,
@@ -350,12 +358,14 @@ static bool is_same(const struct sqlite_db *db, size_t i)
 {
     struct stat st;
 
+    assert(i < ARRAY_LEN(suffixes));
     return db->files[i].known && identity_of(db->path, suffixes[i], &st) == 0 &&
            st.st_dev == db->files[i].device && st.st_ino == db->files[i].inode;
 }
 
 bool sqlite_file_replaced(const struct sqlite_db *db)
 {
+    assert(db->path != NULL);
     for (size_t i = 0; i < ARRAY_LEN(suffixes); i++)
         if (db->files[i].known && !is_same(db, i))
             return true;
@@ -366,6 +376,7 @@ bool sqlite_file_left(const struct sqlite_db *db)
 {
     struct stat st;
 
+    assert(db->path != NULL);
     return identity_of(db->path, "", &st) == 0 && !is_same(db, 0) &&
            !is_same(db, 1) && !is_same(db, 2);
 }
@@ -377,6 +388,7 @@ int sqlite_file_check(struct sqlite_db *db, struct err *err)
     struct sqlite_marks marks;
     int rc = sqlite_sound(db, err);
 
+    assert(db->handle != NULL);
     sqlite_marks(db, &marks);
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(suffixes); i++) {
         const struct sqlite_identity *was = &db->files[i];

@@ -29,20 +29,16 @@ int sqlite_lock_head(struct sql_core *core, struct sql_place *place,
     place->fence = 0;
     if (rc != 0)
         return rc;
-    if (!row) {
-        return (int)err_set(err, ERR_SESSION_LOST,
-                            "%s: our place in the queue is gone", place->key);
-    }
+    if (!row)
+        return sql_place_gone(place, err);
     owner = sqlite_column_u64(stmt, 0);
     older = sqlite3_column_int(stmt, 1) != 0;
     name = (const char *)sqlite3_column_text(stmt, 2);
     (void)snprintf(place->holder, sizeof(place->holder), "%s",
                    name == NULL ? "" : name);
     (void)sqlite3_reset(stmt);
-    if (owner != place->session || older) {
-        return (int)err_set(err, ERR_CONFLICT, "%s: held by another",
-                            place->key);
-    }
+    if (owner != place->session || older)
+        return sql_place_waits(place, err);
     place->fence = place->ticket;
     return 0;
 }
@@ -55,6 +51,7 @@ int sqlite_lock_enqueue(struct sql_core *core, struct sql_place *place,
     char full[SQL_FULL_KEY_MAX];
     int rc;
 
+    assert(place->fence == 0);
     assert(db->writing);
     assert(place->session != 0);
     sqlite_full_key(db, place->key, full);

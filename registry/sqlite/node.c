@@ -56,6 +56,7 @@ static int sees_all(struct sqlite_db *db, struct err *err)
 {
     int rc = sqlite_file_check(db, err);
 
+    assert(!db->writing);
     if (rc != ERR_SESSION_LOST)
         return rc;
     if (err != NULL)
@@ -76,6 +77,7 @@ static int begin_read(struct sqlite_db *db, struct err *err)
 
 static void end_read(struct sqlite_db *db)
 {
+    assert(db->handle != NULL);
     if (!db->writing)
         sqlite_read_end(db);
 }
@@ -88,11 +90,12 @@ static int get(struct sqlite_db *db, const char *key, struct sql_rows *rows,
     bool row;
     int rc;
 
+    assert(key[0] == '/');
     sqlite_full_key(db, key, full);
     sqlite_bind_text(stmt, 1, full);
     rc = sqlite_step(db, stmt, &row, err);
     if (rc == 0 && !row)
-        rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
+        rc = sql_no_key(key, err);
     else if (rc == 0)
         rc = add_row(db, stmt, rows, err);
     (void)sqlite3_reset(stmt);
@@ -105,6 +108,8 @@ int sqlite_get(struct sql_core *core, const char *key, struct sql_rows *rows,
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
+    assert(key[0] == '/');
+    assert(rows->n == 0);
     if (rc == 0)
         rc = get(db, key, rows, err);
     end_read(db);
@@ -117,12 +122,14 @@ int sqlite_get_many(struct sql_core *core, const char *const *keys, size_t n,
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
+    assert(rows->n == 0);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         rc = get(db, keys[i], rows, err);
         rc = rc == ERR_NOT_FOUND ? 0 : rc;
     }
     end_read(db);
     sql_rows_sort(rows);
+    assert(rows->n <= n);
     return rc;
 }
 
@@ -133,6 +140,7 @@ static int exists(struct sqlite_db *db, const char *key, struct err *err)
     bool row;
     int rc;
 
+    assert(key[0] == '/');
     sqlite_full_key(db, key, from);
     sqlite_bind_text(stmt, 1, from);
     rc = sqlite_probe(db, stmt, &row, err);
@@ -144,7 +152,7 @@ static int exists(struct sqlite_db *db, const char *key, struct err *err)
         rc = sqlite_probe(db, stmt, &row, err);
     }
     if (rc == 0 && !row)
-        rc = (int)err_set(err, ERR_NOT_FOUND, "%s: no such key", key);
+        rc = sql_no_key(key, err);
     return rc;
 }
 
@@ -153,6 +161,7 @@ int sqlite_exists(struct sql_core *core, const char *key, struct err *err)
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
+    assert(key[0] == '/');
     if (rc == 0)
         rc = exists(db, key, err);
     end_read(db);
@@ -169,6 +178,7 @@ static int walk_children(struct sqlite_db *db, const char *key,
     bool row = true;
     int rc = 0;
 
+    assert(rows->n == 0);
     sqlite_range_below(db, key, from, to);
     parent_len = strlen(from);
     while (rc == 0 && row) {
@@ -207,6 +217,8 @@ int sqlite_children(struct sql_core *core, const char *key,
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = begin_read(db, err);
 
+    assert(key[0] == '/');
+    assert(rows->n == 0);
     if (rc == 0)
         rc = walk_children(db, key, rows, err);
     end_read(db);
@@ -220,20 +232,19 @@ static int read_page(struct sqlite_db *db, sqlite3_stmt *stmt, size_t limit,
     bool row = true;
     int rc = 0;
 
+    assert(limit > 0);
     while (rc == 0 && row) {
         rc = sqlite_step(db, stmt, &row, err);
         if (rc == 0 && row) {
             const char *key = column_key(db, stmt);
 
-            if (key != NULL &&
-                (rows->n == limit || rows->bytes >= SQL_PAGE_BYTES)) {
-                rows->next = mem_strdup(key);
+            if (key != NULL && sql_rows_full(rows, limit, key, strlen(key)))
                 break;
-            }
             rc = add_row(db, stmt, rows, err);
         }
     }
     (void)sqlite3_reset(stmt);
+    assert(rows->n <= limit);
     return rc;
 }
 
@@ -246,6 +257,8 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
     sqlite3_stmt *stmt;
     int rc;
 
+    assert(rows->n == 0);
+    assert(prefix[0] == '/');
     assert(limit > 0);
     if (from != NULL && from[0] != '/')
         return (int)err_set(err, ERR_INVALID, "list: %s: no such page", from);
@@ -272,46 +285,42 @@ int sqlite_note_change(struct sqlite_db *db, const char *key, struct err *err)
 {
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHANGE);
 
+    assert(db->writing);
+    assert(db->revision > db->committed);
     sqlite_bind_u64(stmt, 1, db->revision);
     sqlite_bind_text(stmt, 2, key);
     return sqlite_run(db, stmt, err);
 }
 
-static int refuse(const struct registry_op *op, enum err_code code,
-                  const char *why, struct err *err)
+/* The key as it stands in the file. */
+static int find(struct sqlite_db *db, const char *full, struct sql_found *out,
+                struct err *err)
 {
-    return (int)err_set(err, code, "%s: %s", op->key, why);
+    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
+    int rc;
+
+    sqlite_bind_text(stmt, 1, full);
+    rc = sqlite_step(db, stmt, &out->exists, err);
+    if (rc == 0 && out->exists) {
+        out->version = sqlite_column_u64(stmt, 0);
+        out->owner = sqlite_column_u64(stmt, 1);
+        (void)sqlite3_reset(stmt);
+    }
+    return rc;
 }
 
 /* Why did a guarded statement change nothing? `owner` is what a put needs. */
 static int explain(struct sqlite_db *db, const struct registry_op *op,
                    const char *full, uint64_t owner, struct err *err)
 {
-    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
-    uint64_t version, has;
-    bool row;
-    int rc;
+    struct sql_found found = {.has_keys_below = true}; /* else it had done */
+    int rc = find(db, full, &found, err);
 
-    sqlite_bind_text(stmt, 1, full);
-    rc = sqlite_step(db, stmt, &row, err);
-    if (rc != 0)
-        return rc;
-    if (!row)
-        return refuse(op, ERR_NOT_FOUND, "no such key", err);
-    version = sqlite_column_u64(stmt, 0);
-    has = sqlite_column_u64(stmt, 1);
-    (void)sqlite3_reset(stmt);
-    if (op->type == REGISTRY_PUT && op->expect == REGISTRY_ABSENT)
-        return refuse(op, ERR_CONFLICT, "exists already", err);
-    if (op->expect != REGISTRY_ANY && version != op->version)
-        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
-    if (op->type == REGISTRY_DELETE)
-        return refuse(op, ERR_CONFLICT, "has keys below it", err);
-    return refuse(op, ERR_CONFLICT,
-                  has == 0     ? "is persistent, not ephemeral"
-                  : owner == 0 ? "is ephemeral, not persistent"
-                               : "is another session's ephemeral key",
-                  err);
+    assert(op->type == REGISTRY_PUT || op->type == REGISTRY_DELETE);
+    if (rc == 0)
+        rc = sql_op_decide(op, &found, owner, err);
+    return rc != 0 ? rc
+                   : sqlite_damaged(db, err, "%s cannot be written", op->key);
 }
 
 /* INSERT, UPDATE or UPDATE_ANY. *done: it changed a row. */
@@ -323,6 +332,8 @@ static int write_row(struct sqlite_db *db, enum sqlite_stmt_id id,
     int rc =
         sqlite3_bind_blob64(stmt, 2, op->value, op->value_len, SQLITE_STATIC);
 
+    assert(db->writing);
+    assert(op->type == REGISTRY_PUT);
     assert(rc == SQLITE_OK);
     sqlite_bind_text(stmt, 1, full);
     sqlite_bind_u64(stmt, 3, db->revision);
@@ -342,6 +353,7 @@ static int apply_put(struct sqlite_db *db, uint64_t session,
     bool done = false;
     int rc = 0;
 
+    assert(op->type == REGISTRY_PUT);
     assert(op->value != NULL); /* NULL would be stored as such */
     if (op->expect != REGISTRY_VERSION)
         rc = write_row(db, SQLITE_STMT_INSERT, op, full, owner, &done, err);
@@ -363,6 +375,7 @@ static int apply_delete(struct sqlite_db *db, const struct registry_op *op,
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_DELETE);
     int rc;
 
+    assert(op->type == REGISTRY_DELETE);
     sqlite_range_below(db, op->key, from, to);
     sqlite_bind_text(stmt, 1, full);
     sqlite_bind_u64(stmt, 2, op->version);
@@ -377,22 +390,11 @@ static int apply_delete(struct sqlite_db *db, const struct registry_op *op,
 static int apply_check(struct sqlite_db *db, const struct registry_op *op,
                        const char *full, struct err *err)
 {
-    sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHECK);
-    uint64_t version;
-    bool row;
-    int rc;
+    struct sql_found found = {0};
+    int rc = find(db, full, &found, err);
 
-    sqlite_bind_text(stmt, 1, full);
-    rc = sqlite_step(db, stmt, &row, err);
-    if (rc != 0)
-        return rc;
-    if (!row)
-        return refuse(op, ERR_NOT_FOUND, "no such key", err);
-    version = sqlite_column_u64(stmt, 0);
-    (void)sqlite3_reset(stmt);
-    if (version != op->version)
-        return refuse(op, ERR_CONFLICT, "was changed since it was read", err);
-    return 0;
+    assert(op->type == REGISTRY_CHECK);
+    return rc != 0 ? rc : sql_op_decide(op, &found, 0, err);
 }
 
 static int apply_op(struct sqlite_db *db, uint64_t session,
@@ -403,6 +405,7 @@ static int apply_op(struct sqlite_db *db, uint64_t session,
         .session = session, .key = op->key, .ticket = op->version};
     int rc;
 
+    assert(op->key[0] == '/');
     sqlite_full_key(db, op->key, full);
     switch (op->type) {
     case REGISTRY_CHECK:
@@ -413,9 +416,7 @@ static int apply_op(struct sqlite_db *db, uint64_t session,
         return apply_delete(db, op, full, err);
     case REGISTRY_CHECK_LOCK:
         rc = sqlite_lock_head(&db->core, &place, err);
-        return rc == ERR_SESSION_LOST
-                   ? refuse(op, ERR_CONFLICT, "the lock is not ours", err)
-                   : rc;
+        return rc == ERR_SESSION_LOST ? sql_op_lock_not_ours(op, err) : rc;
     }
     return (int)err_set(err, ERR_INVALID, "%s: no such operation", op->key);
 }
@@ -428,6 +429,7 @@ int sqlite_apply(struct sql_core *core, uint64_t session,
     bool writes = false;
     int rc = 0;
 
+    assert(session != 0);
     assert(db->writing);
     assert(n > 0);
     *failed = SIZE_MAX;
@@ -440,5 +442,6 @@ int sqlite_apply(struct sql_core *core, uint64_t session,
     }
     if (!writes)
         db->revision--; /* nothing to store: no fsync for checks alone */
+    assert(db->revision >= db->committed);
     return rc;
 }

@@ -37,6 +37,8 @@ static int on_busy(void *arg, int count)
     struct sqlite_db *db = arg;
     mono_ms now = clock_mono_ms();
 
+    assert(count >= 0);
+    assert(db->busy_since <= now);
     if (count == 0)
         db->busy_since = now;
     if (now - db->busy_since >= db->busy_ms)
@@ -50,6 +52,7 @@ static int set_up(struct sqlite_db *db, struct err *err)
     sqlite3_stmt *mode = NULL;
     int rc;
 
+    assert(db->handle != NULL);
     (void)sqlite3_busy_handler(db->handle, on_busy, db);
     rc = sqlite3_exec(db->handle, settings, NULL, NULL, NULL);
     if (rc == SQLITE_OK) {
@@ -90,6 +93,7 @@ static int examine(struct sqlite_db *db, struct err *err)
     char wrong[SQLITE_WRONG_SIZE];
     bool busy = false;
 
+    assert(db->path != NULL);
     if (sqlite_whole(db, wrong, &busy))
         return 0;
     if (busy) { /* later, and nothing before */
@@ -109,6 +113,7 @@ static int attach(struct sqlite_db *db, bool create, struct err *err)
 {
     int rc = sqlite_file_open(&db->handle, db->path, create, err);
 
+    assert(db->path != NULL);
     if (rc == 0)
         rc = set_up(db, err);
     if (rc == 0)
@@ -128,6 +133,7 @@ int sqlite_db_open(struct sql_core **out, const char *path,
     struct sqlite_db *db;
     int rc;
 
+    assert(busy_ms >= 0);
     *out = NULL;
     if (strlen(namespace_) > SQL_NAMESPACE_MAX) {
         return (int)err_set(err, ERR_INVALID,
@@ -143,6 +149,7 @@ int sqlite_db_open(struct sql_core **out, const char *path,
     rc = attach(db, true, err);
     if (rc != 0)
         sqlite_db_close(out);
+    assert((rc == 0) == (*out != NULL));
     return rc;
 }
 
@@ -152,6 +159,7 @@ static void detach(struct sqlite_db *db)
 {
     int keep = 1, rc;
 
+    assert(!db->writing);
     for (size_t i = 0; i < SQLITE_STMT_COUNT; i++)
         (void)sqlite3_finalize(db->stmts[i]);
     if (db->handle != NULL && sqlite_file_replaced(db)) {
@@ -175,6 +183,7 @@ void sqlite_db_close(struct sql_core **core)
         mem_free(db);
         *core = NULL;
     }
+    assert(*core == NULL);
 }
 
 /*
@@ -189,6 +198,7 @@ int sqlite_db_reopen(struct sqlite_db *db, struct err *err)
     struct sqlite_db fresh;
     int rc = sqlite_file_check(db, err);
 
+    assert(!db->writing);
     if (rc != ERR_SESSION_LOST || db->damage != NULL || !sqlite_file_left(db) ||
         now - db->looked_at < REOPEN_MS)
         return rc;

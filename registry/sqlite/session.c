@@ -41,14 +41,17 @@ static int end_session(struct sqlite_db *db, uint64_t id, struct err *err)
 /* Commit if all went well, else roll back. */
 static int finish(struct sqlite_db *db, int rc, struct err *err)
 {
+    assert(db->writing);
     if (rc == 0)
         return sqlite_commit(&db->core, err);
     sqlite_rollback(&db->core);
+    assert(!db->writing);
     return rc;
 }
 
 static int lost(uint64_t id, struct err *err)
 {
+    assert(id != 0);
     return (int)err_set(err, ERR_SESSION_LOST,
                         "session %ju was ended by another process, which saw "
                         "no sign of life for the session timeout",
@@ -63,6 +66,7 @@ static int gone(struct sqlite_db *db, uint64_t id, struct err *err)
     bool row;
     int rc = sqlite_step(db, stmt, &row, err);
 
+    assert(id != 0);
     if (rc != 0)
         return rc;
     if (row)
@@ -112,6 +116,7 @@ static int check(struct sqlite_db *db, uint64_t id, uint64_t *beat,
     bool ours;
     int rc = find(db, id, beat, &ours, err);
 
+    assert(id != 0);
     if (rc != 0)
         return rc;
     if (*beat == 0)
@@ -138,6 +143,8 @@ static int end_ours(struct sqlite_db *db, uint64_t id, struct err *err)
     bool ours;
     int rc = find(db, id, &beat, &ours, err);
 
+    assert(id != 0);
+    assert(db->writing);
     return rc == 0 && ours ? end_session(db, id, err) : rc;
 }
 
@@ -148,6 +155,8 @@ static int insert(struct sqlite_db *db, int64_t timeout_ms, uint64_t *id,
     char host[256] = "";
     int rc;
 
+    assert(db->writing);
+    assert(timeout_ms > 0);
     (void)gethostname(host, sizeof(host) - 1);
     sqlite_bind_u64(stmt, 1, (uint64_t)timeout_ms);
     sqlite_bind_text(stmt, 2, host);
@@ -165,6 +174,7 @@ int sqlite_session_begin(struct sql_core *core, uint64_t old,
     char started[CLOCK_RFC3339_SIZE];
     int rc;
 
+    assert(!db->writing);
     assert(timeout_ms > 0);
     MEM_FREE(db->back);
     db->highest = 0;
@@ -183,6 +193,8 @@ int sqlite_session_begin(struct sql_core *core, uint64_t old,
         db->own.beat = 1;
         memcpy(db->own.started, started, sizeof(started));
     }
+    assert(!db->writing);
+    assert(rc != 0 || db->own.id == *id);
     return rc;
 }
 
@@ -191,6 +203,7 @@ int sqlite_session_close(struct sql_core *core, uint64_t id, struct err *err)
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = sqlite_begin(db, err);
 
+    assert(id != 0);
     if (rc != 0)
         return rc;
     return finish(db, end_ours(db, id, err), err);
@@ -200,6 +213,8 @@ int sqlite_session_check(struct sqlite_db *db, uint64_t id, struct err *err)
 {
     uint64_t beat;
 
+    assert(db->writing);
+    assert(id != 0);
     return check(db, id, &beat, err);
 }
 
@@ -209,6 +224,7 @@ int sqlite_session_beat(struct sqlite_db *db, uint64_t id, struct err *err)
     uint64_t beat = 0;
     int rc;
 
+    assert(id != 0);
     assert(db->writing);
     rc = check(db, id, &beat, err);
     if (rc != 0)
@@ -231,6 +247,7 @@ int sqlite_sessions(struct sql_core *core, uint64_t self,
     bool row = true;
     int rc = 0;
 
+    assert(reaper->n == 0);
     while (rc == 0 && row) {
         rc = sqlite_step(db, stmt, &row, err);
         if (rc == 0 && row && sqlite_column_u64(stmt, 0) != self) {
@@ -255,6 +272,9 @@ int sqlite_reap(struct sql_core *core, const struct sql_seen *victim,
     bool row = false;
     int rc = sqlite_begin(db, err);
 
+    assert(self != 0);
+    assert(victim->id != 0);
+    assert(victim->id != self);
     if (rc != 0)
         return rc;
     /* A process that is dead to the others does not judge. */
