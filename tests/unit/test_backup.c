@@ -258,6 +258,23 @@ static void what_changes_meanwhile_is_read_again(void **state)
     restore_backup_free(&b);
 }
 
+static void who_stops_taking_one_is_told_nothing(void **state)
+{
+    const struct memory_faults slow = {.delay_max_ms = 20};
+    (void)state;
+    cluster();
+    memory_set_faults(s.store, &slow);
+    for (unsigned after = 0; after < 120; after += 7) {
+        begin_taking();
+        scene_run(&s, after);
+        bool over = taken;
+        restore_take_free(&taking);
+        assert_null(taking);
+        scene_run(&s, 500);
+        assert_true(taken == over);
+    }
+}
+
 /* --- putting it back ------------------------------------------------------ */
 
 static struct backup *backup;
@@ -448,6 +465,7 @@ int main(void)
         TEST(what_no_backup_has_is_refused),
         TEST(it_has_what_lasts_and_nothing_else),
         TEST(what_changes_meanwhile_is_read_again),
+        TEST(who_stops_taking_one_is_told_nothing),
         TEST(a_store_gets_it_back),
         TEST(an_empty_store_gets_it),
         TEST(killed_at_any_write_the_store_is_closed_and_the_next_run_ends_it),

@@ -294,6 +294,35 @@ static void answers_that_are_lost_are_no_obstacle(void **state)
     scene_with_lost_answers(&s, gone_back_300, "a-0");
 }
 
+/* Reads and a bulk's txns are under way; their answers come to nobody. */
+static void who_goes_away_at_any_moment_is_told_nothing(void **state)
+{
+    const struct memory_faults slow = {.delay_max_ms = 40};
+    bool begun = false;
+    (void)state;
+    for (unsigned after = 0; after < 900; after += 17) {
+        scene_close(&s);
+        scene_open(&s, 7 + after);
+        gone_back(300);
+        memory_set_faults(s.store, &slow);
+        scene_enter(&s, NULL, 0);
+        if (after % 2 == 0)
+            restore_look(s.restore, on_scene_known, &s);
+        else
+            restore_go(s.restore, on_scene_done, &s);
+        scene_run(&s, after);
+        bool over = s.done || s.known;
+        restore_free(&s.restore);
+        assert_null(s.restore);
+        scene_run(&s, 3000);
+        assert_true(over == (s.done || s.known));
+        begun = begun || s.written > 0;
+        memory_set_faults(s.store, &(struct memory_faults){0});
+        scene_leave(&s);
+    }
+    assert_true(begun);
+}
+
 static void markers_that_disagree_are_mended(void **state)
 {
     struct work_item w = scene_work("lost", WORK_ASSIGNED, 3);
@@ -548,6 +577,7 @@ int main(void)
         TEST(what_another_person_accepted_meanwhile_is_left_alone),
         TEST(killed_at_any_write_nothing_is_open_and_the_next_run_ends_it),
         TEST(answers_that_are_lost_are_no_obstacle),
+        TEST(who_goes_away_at_any_moment_is_told_nothing),
         TEST(markers_that_disagree_are_mended),
         TEST(what_leaves_no_epoch_is_refused),
         TEST(a_backup_that_is_being_put_back_is_not_accepted),
