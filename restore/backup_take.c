@@ -58,6 +58,7 @@ static void clear(struct backup_take *t)
     }
     MEM_FREE(t->kept);
     MEM_FREE(t->next);
+    assert(t->file == NULL && t->kept == NULL);
     t->n_names = t->n_kept = t->cap = t->items = 0;
     t->facts.has_history = t->second = false;
 }
@@ -84,6 +85,8 @@ static void finish(struct backup_take *t, const struct err *err)
 
 static void retry(struct backup_take *t, const struct err *err)
 {
+    assert(err->code != ERR_OK);
+    assert(!t->deferred);
     if (err->code == ERR_DENIED || err->code == ERR_INVALID ||
         err->code == ERR_IO || err->code == ERR_CANCELLED) {
         finish(t, err);
@@ -106,6 +109,7 @@ static void keep(struct backup_take *t, const struct registry_entry *e)
         t->cap = t->cap == 0 ? 64 : t->cap * 2;
         t->kept = mem_regrow(t->kept, t->cap, sizeof(*t->kept));
     }
+    assert(t->n_kept < t->cap);
     t->kept[t->n_kept++] =
         (struct kept){.key = mem_strdup(e->key),
                       .value = mem_dup(e->value, e->value_len),
@@ -177,6 +181,7 @@ static void on_itself(void *arg, const struct registry_reply *reply)
 
 static void next_name(struct backup_take *t)
 {
+    assert(t->at <= t->n_names);
     while (t->at < t->n_names) {
         const char *name = t->names[t->at++];
         (void)snprintf(t->prefix, sizeof(t->prefix), OURS "/%s", name);
@@ -197,6 +202,7 @@ static void on_names(void *arg, const struct registry_reply *reply)
         retry(t, &reply->err);
         return;
     }
+    assert(t->names == NULL && t->n_names == 0);
     t->names = mem_array(reply->n_entries + 1, sizeof(*t->names));
     for (size_t i = 0; i < reply->n_entries; i++)
         t->names[t->n_names++] = mem_strdup(reply->entries[i].key);
@@ -205,6 +211,7 @@ static void on_names(void *arg, const struct registry_reply *reply)
 
 static void read_others(struct backup_take *t)
 {
+    assert(!t->deferred);
     for (size_t i = 0; i < t->n_names; i++)
         mem_free(t->names[i]);
     MEM_FREE(t->names);
@@ -219,6 +226,7 @@ static void on_items(void *arg, const struct registry_reply *reply)
 {
     struct backup_take *t = arg;
     struct err err = reply->err;
+    assert(t->file != NULL && !t->second);
     if (err.code != ERR_OK && err.code != ERR_NOT_FOUND) {
         retry(t, &err);
         return;
@@ -243,6 +251,7 @@ static void on_items(void *arg, const struct registry_reply *reply)
 
 static int begin_file(struct backup_take *t, struct err *err)
 {
+    assert(t->file == NULL);
     t->facts.place = *registry_place(t->registry);
     if (t->facts.has_history)
         memcpy(t->facts.place.incarnation, t->facts.history.incarnation,
@@ -257,6 +266,7 @@ static int begin_file(struct backup_take *t, struct err *err)
 static void others_read(struct backup_take *t)
 {
     struct err err;
+    assert(t->at == t->n_names);
     err_clear(&err);
     if (!t->second) {
         t->before = t->digest;
@@ -289,6 +299,7 @@ struct backup_take *restore_take_new(struct registry *r,
                                      backup_taken_f *done, void *arg)
 {
     struct backup_take *t = mem_zalloc(sizeof(*t));
+    assert(r != NULL && done != NULL);
     t->registry = r;
     t->clock = clock;
     t->path = mem_strdup(path);

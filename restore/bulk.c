@@ -65,6 +65,7 @@ struct bulk *restore_bulk_new(struct registry *r,
     struct bulk *b = mem_zalloc(sizeof(*b));
     assert(n_locks <= BULK_LOCKS);
     assert(registry_max_ops(r) >= n_locks + BULK_OPS);
+    assert(r != NULL);
     b->registry = r;
     for (size_t i = 0; i < n_locks; i++)
         b->locks[i] = locks[i];
@@ -131,6 +132,7 @@ static void on_txn(void *arg, const struct registry_reply *reply)
     struct bulk *b = t->bulk;
 
     assert(b->n_flying > 0 && b->n_flying <= BULK_FLIGHT);
+    assert(t->changes > 0);
     b->n_flying--;
     LL_DELETE(b->flying, t);
     judge(b, t->changes, reply);
@@ -157,6 +159,7 @@ static void pump(struct bulk *b)
         else
             txn_free(t);
     }
+    assert(b->n_flying <= BULK_FLIGHT);
     if (b->n_flying > 0 || b->waiting != NULL || b->done == NULL)
         return;
     bulk_done_f *done = b->done;
@@ -173,6 +176,7 @@ static void pump(struct bulk *b)
 static void begin(struct bulk *b)
 {
     struct txn *t = mem_zalloc(sizeof(*t));
+    assert(b->filling == NULL);
     t->cap = b->ops_max < 256 ? b->ops_max : 256;
     t->ops = mem_array(t->cap, sizeof(*t->ops));
     for (; t->n < b->n_locks; t->n++)
@@ -186,6 +190,7 @@ static void close_txn(struct bulk *b)
 {
     if (b->filling == NULL)
         return;
+    assert(b->filling->changes > 0);
     LL_APPEND(b->waiting, b->filling);
     b->filling = NULL;
     pump(b);
@@ -208,6 +213,7 @@ static struct registry_op *add_op(struct bulk *b, enum registry_op_type type,
 void restore_bulk_put(struct bulk *b, const char *key, const char *value,
                       size_t value_len, uint64_t version)
 {
+    assert(value != NULL || value_len == 0);
     struct registry_op *op = add_op(b, REGISTRY_PUT, key, version);
     op->value = mem_dup(value, value_len);
     op->value_len = value_len;
@@ -237,6 +243,7 @@ void restore_bulk_add(struct bulk *b)
     memcpy(&t->ops[t->n], b->change, b->n_change * sizeof(*t->ops));
     t->n += b->n_change;
     t->bytes += b->change_bytes;
+    assert(t->n <= t->cap && t->cap <= b->ops_max);
     t->changes++;
     b->n_change = 0;
     b->change_bytes = 0;
@@ -244,6 +251,7 @@ void restore_bulk_add(struct bulk *b)
 
 void restore_bulk_wait(struct bulk *b, bulk_done_f *done, void *arg)
 {
+    assert(done != NULL);
     assert(b->done == NULL && b->n_change == 0);
     close_txn(b);
     b->done = done;

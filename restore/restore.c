@@ -20,6 +20,7 @@ struct restore *restore_new(const struct restore_config *config)
 {
     struct restore *r = mem_zalloc(sizeof(*r));
     assert(config->n_locks <= BULK_LOCKS);
+    assert(config->registry != NULL && config->clock != NULL);
     r->c = *config;
     (void)snprintf(r->who, sizeof(r->who), "%s", config->who);
     return r;
@@ -29,6 +30,7 @@ static void let_go(struct restore *r)
 {
     for (size_t i = 0; i < BULK_LOCKS; i++)
         registry_unlock(&r->locks[i]);
+    assert(r->n_locks <= r->c.n_locks);
     r->n_locks = 0;
 }
 
@@ -42,6 +44,8 @@ static void forget(struct restore *r)
     r->outstanding = 0;
     r->again = 0;
     r->deferred = false;
+    assert(r->bulk == NULL && r->strays == NULL);
+    assert(r->standing == NULL && r->next == NULL);
 }
 
 void restore_free(struct restore **out)
@@ -62,6 +66,8 @@ void restore_finish(struct restore *r)
 {
     restore_done_f *done = r->done;
     struct err ok;
+    assert(r->phase != PHASE_IDLE);
+    assert(done != NULL);
     err_clear(&ok);
     forget(r);
     let_go(r);
@@ -75,6 +81,8 @@ void restore_fail(struct restore *r, const struct err *why)
     restore_known_f *known = r->known;
     restore_done_f *done = r->done;
     struct err err = *why;
+    assert(r->phase != PHASE_IDLE);
+    assert(err.code != ERR_OK);
     if (r->phase == PHASE_SWEEP) { /* what counts is done */
         restore_finish(r);
         return;
@@ -100,6 +108,8 @@ void restore_retry(struct restore *r, const struct err *err)
 {
     /* before there are locks nothing of ours hangs on the session */
     bool anew = err->code == ERR_SESSION_LOST && r->phase == PHASE_LOOK;
+    assert(r->phase != PHASE_IDLE);
+    assert(err->code != ERR_OK);
     if (!passes(err->code) && !anew) {
         restore_fail(r, err);
         return;
@@ -118,6 +128,8 @@ static void on_granted(void *arg, enum err_code code)
 {
     struct restore *r = arg;
     struct err err;
+    assert(r->phase == PHASE_LOCK);
+    assert(r->n_locks < r->c.n_locks);
     if (code != ERR_OK) {
         (void)err_set(&err, code, "the lock %s: %s", r->c.locks[r->n_locks],
                       err_text(code));
@@ -139,6 +151,8 @@ static void on_lost(void *arg)
 
 static void next_lock(struct restore *r)
 {
+    assert(r->phase == PHASE_LOCK);
+    assert(r->n_locks <= r->c.n_locks);
     r->progress = r->c.clock->mono;
     if (r->n_locks == r->c.n_locks) {
         restore_begin(r, PHASE_LOOK_AGAIN);
@@ -215,6 +229,7 @@ static void give_up(struct restore *r)
 {
     struct registry_lock_wait wait = {.holder = ""};
     struct err err = r->trouble;
+    assert(r->phase != PHASE_IDLE);
     if (r->phase == PHASE_LOCK) {
         struct registry_lock *lock = r->locks[r->n_locks];
         (void)registry_lock_waits_for(lock, &wait);
@@ -265,6 +280,7 @@ static void on_page(void *arg, const struct registry_reply *reply)
 {
     struct restore *r = arg;
     struct err ok;
+    assert(r->phase != PHASE_IDLE && !r->deferred);
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
         restore_retry(r, &reply->err);
         return;
@@ -283,6 +299,8 @@ static void on_page(void *arg, const struct registry_reply *reply)
 
 static void ask(struct restore *r)
 {
+    assert(r->prefix != NULL);
+    assert(r->page != NULL && r->walked != NULL);
     registry_list(r->c.registry, r->prefix, r->next, REGISTRY_PAGE_MAX, on_page,
                   r);
 }
@@ -290,6 +308,8 @@ static void ask(struct restore *r)
 void restore_walk(struct restore *r, const char *prefix, restore_page_f *page,
                   restore_step_f *walked)
 {
+    assert(page != NULL && walked != NULL);
+    assert(r->phase != PHASE_IDLE);
     MEM_FREE(r->next);
     r->prefix = prefix;
     r->page = page;

@@ -135,6 +135,7 @@ static int judge(struct restore *r, struct err *err)
 static void looked(struct restore *r)
 {
     struct err err;
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
     err_clear(&err);
     if (judge(r, &err) != 0) {
         restore_fail(r, &err);
@@ -180,6 +181,7 @@ static void live_look(struct restore *r)
 
 static void work_walked(struct restore *r)
 {
+    assert(!r->counted);
     r->counted = true;
     live_look(r);
 }
@@ -211,6 +213,7 @@ static bool key_is_usable(struct restore *r, const struct err *err)
 
 static void key_was_read(struct restore *r)
 {
+    assert(r->outstanding > 0);
     if (--r->outstanding > 0)
         return;
     r->progress = r->c.clock->mono;
@@ -267,6 +270,7 @@ static void on_history(void *arg, const struct registry_reply *reply)
 
 void restore_look_begin(struct restore *r)
 {
+    assert(r->phase == PHASE_LOOK || r->phase == PHASE_LOOK_AGAIN);
     memset(&r->s, 0, sizeof(r->s));
     restore_known_free(&r->shown);
     memset(&r->others, 0, sizeof(r->others));

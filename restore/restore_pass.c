@@ -19,6 +19,7 @@
 
 static size_t add_locks(const struct restore *r, struct registry_op *ops)
 {
+    assert(r->n_locks > 0 && r->n_locks == r->c.n_locks);
     for (size_t i = 0; i < r->n_locks; i++)
         ops[i] = (struct registry_op){.type = REGISTRY_CHECK_LOCK,
                                       .lock = r->locks[i]};
@@ -42,6 +43,7 @@ static struct registry_op put(const char *key, uint64_t version,
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
     struct restore *r = arg;
+    assert(r->phase == PHASE_FLOOR);
     if (reply->err.code == ERR_CONFLICT && reply->failed_op < r->n_locks) {
         struct err lost;
         (void)err_set(&lost, ERR_SESSION_LOST, "the locks are not ours");
@@ -91,6 +93,8 @@ void restore_floor_begin(struct restore *r)
     struct registry_op ops[BULK_LOCKS + 2];
     size_t n = add_locks(r, ops);
     struct buf floor, history;
+    assert(r->phase == PHASE_FLOOR);
+    assert(r->evidence <= EPOCH_MAX - 2 * RESTORE_LIFT_EPOCH);
     r->floor = r->evidence + RESTORE_LIFT_EPOCH;
     r->result.epoch_floor = r->floor;
     buf_init(&floor, 64);
@@ -127,6 +131,7 @@ static int64_t patience(const struct restore *r)
 static void coordinators_walked(struct restore *r)
 {
     struct err err;
+    assert(r->phase == PHASE_QUIET);
     if (r->stands[0] == '\0') {
         restore_begin(r, r->c.backup == NULL && planted(PLANTED_OPENED_FIRST)
                              ? PHASE_OPEN
@@ -148,6 +153,7 @@ static void coordinators_walked(struct restore *r)
 
 void restore_quiet_begin(struct restore *r)
 {
+    assert(r->phase == PHASE_QUIET);
     r->stands[0] = '\0';
     restore_walk(r, "/pelorus/coordinators", coordinator_page,
                  coordinators_walked);
@@ -201,6 +207,7 @@ static void write_item(struct restore *r, const struct work_item *w,
     char key[REGISTRY_KEY_MAX + 1];
     struct marker m;
     struct buf value;
+    assert(r->bulk != NULL);
     work_marker_of(&m, w);
     buf_init(&value, WORK_RECORD_MAX);
     work_item_write(&value, w);
@@ -273,6 +280,7 @@ static void item_page(struct restore *r, const struct registry_reply *page)
 static void items_walked(struct restore *r)
 {
     struct stray *s, *next;
+    assert(r->phase == PHASE_PASS && r->bulk != NULL);
     HASH_ITER(hh, r->strays, s, next)
     {
         struct marker m;
@@ -291,6 +299,7 @@ static void markers_walked(struct restore *r)
 
 void restore_pass_begin(struct restore *r)
 {
+    assert(r->phase == PHASE_PASS && r->bulk != NULL);
     r->passes++;
     r->result.items = 0; /* the last pass sees all of them */
     restore_walk(r, MARKER_PREFIX, marker_page, markers_walked);
@@ -301,6 +310,7 @@ void restore_pass_over(void *arg, const struct err *err,
 {
     struct restore *r = arg;
     struct err busy;
+    assert(r->phase == PHASE_PASS);
     if (err->code != ERR_OK) {
         restore_retry(r, err);
         return;
@@ -324,6 +334,7 @@ static void make(struct restore *r)
 {
     struct history_record *h = &r->opened;
     uint64_t fence = r->s.fence_shown;
+    assert(!r->made);
     for (size_t i = 0; i < r->n_locks; i++)
         keep_highest(&fence, registry_lock_fence(r->locks[i]));
     keep_highest(&fence, r->s.history.fence_base);
@@ -348,6 +359,7 @@ static void make(struct restore *r)
 static void on_opened(void *arg, const struct registry_reply *reply)
 {
     struct restore *r = arg;
+    assert(r->phase == PHASE_OPEN && r->made);
     if (reply->err.code == ERR_OK)
         restore_begin(r, planted(PLANTED_OPENED_FIRST) && r->passes == 0
                              ? PHASE_PASS
@@ -361,6 +373,7 @@ static void open_now(struct restore *r, uint64_t version)
     struct registry_op ops[BULK_LOCKS + 1];
     size_t n = add_locks(r, ops);
     struct buf value;
+    assert(r->phase == PHASE_OPEN && r->made);
     buf_init(&value, REGISTRY_VALUE_MAX);
     registry_history_write(&value, &r->opened);
     ops[n++] = put(HISTORY_KEY, version, &value);
@@ -375,6 +388,7 @@ static void on_history(void *arg, const struct registry_reply *reply)
     struct restore *r = arg;
     struct history_record now = {0};
     struct err err = reply->err;
+    assert(r->phase == PHASE_OPEN);
     if (!r->made)
         make(r);
     if (err.code == ERR_NOT_FOUND && r->history_version == 0) {
@@ -407,6 +421,7 @@ static void on_history(void *arg, const struct registry_reply *reply)
 
 void restore_open_begin(struct restore *r)
 {
+    assert(r->phase == PHASE_OPEN);
     registry_get(r->c.registry, HISTORY_KEY, on_history, r);
 }
 
@@ -414,6 +429,7 @@ void restore_open_begin(struct restore *r)
 
 static void sweep_page(struct restore *r, const struct registry_reply *page)
 {
+    assert(r->phase == PHASE_SWEEP && r->bulk != NULL);
     for (size_t i = 0; i < page->n_entries; i++) {
         restore_bulk_delete(r->bulk, page->entries[i].key,
                             page->entries[i].version);
@@ -425,5 +441,6 @@ static void sweep_page(struct restore *r, const struct registry_reply *page)
  * what it says: no harm. */
 void restore_sweep_begin(struct restore *r)
 {
+    assert(r->phase == PHASE_SWEEP && r->bulk != NULL);
     restore_walk(r, HISTORY_SEEN_PREFIX, sweep_page, restore_finish);
 }

@@ -32,6 +32,7 @@ void work_get(struct work *w, const char *id, work_reply_f *done, void *arg)
 
 static void reply_stale(struct work_op *op)
 {
+    assert(op->found);
     (void)err_set(&op->trouble, ERR_CONFLICT,
                   "work %s is %s%s%s at epoch %" PRIu64
                   ", not yours at %" PRIu64,
@@ -45,6 +46,8 @@ static void reply_stale(struct work_op *op)
 
 static void fence_won(struct work_op *op)
 {
+    assert(op->check_only);
+    assert(op->item.epoch == op->epoch && op->item.state == WORK_ASSIGNED);
     work_op_reply(op, PROBLEM_NONE, &op->item);
 }
 
@@ -85,6 +88,8 @@ void work_fence_check(struct work *w, const char *id, uint64_t epoch,
 
 static void done_won(struct work_op *op)
 {
+    assert(op->next_item.state == WORK_DONE);
+    assert(op->next_item.epoch == op->epoch);
     if (op->w->config.ended != NULL)
         op->w->config.ended(op->w->config.ended_arg, &op->next_item);
     work_op_reply(op, PROBLEM_NONE, &op->next_item);
@@ -110,6 +115,7 @@ static void done_marked(struct work_op *op)
     struct work_item *item = &op->next_item;
     struct op_txn t;
 
+    assert(op->found && op->item.epoch == op->epoch);
     if (marker_missing(op))
         return;
     work_item_copy(item, &op->item);

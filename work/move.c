@@ -13,6 +13,7 @@
 
 static void refuse(struct work_op *op, enum problem code)
 {
+    assert(op->found);
     (void)err_set(&op->trouble, ERR_CONFLICT, "work %s is %s at epoch %" PRIu64,
                   op->item.id, work_state_name(op->item.state), op->item.epoch);
     work_op_reply(op, code, &op->item);
@@ -30,6 +31,8 @@ static void move(struct work_op *op)
     struct marker from, to;
     struct op_txn t;
 
+    assert(op->marker_version != 0);
+    assert(op->next_item.epoch > op->item.epoch);
     work_marker_of(&from, &op->item);
     work_marker_of(&to, &op->next_item);
     work_txn_init(&t);
@@ -49,6 +52,7 @@ static void move_to_target(struct work_op *op)
 {
     wall_ms now = op->w->config.clock->wall;
 
+    assert(op->target.address[0] != '\0');
     work_item_copy(&op->next_item, &op->item);
     work_item_leave(&op->next_item, now, false, NULL);
     work_item_assign(&op->next_item, op->target.address, &op->process,
@@ -69,6 +73,7 @@ static void marked(struct work_op *op)
 {
     struct err err = {0};
 
+    assert(op->found);
     if (!work_op_epoch_left(op, op->item.epoch))
         return;
     if (op->marker_version != 0) {
@@ -86,6 +91,7 @@ static void marked(struct work_op *op)
 
 static void go_on(struct work_op *op)
 {
+    assert(op->found);
     op->want.kind = op->item.kind;
     memcpy(op->want.group, op->item.group, sizeof(op->want.group));
     work_op_gather(op, READ(READ_MARKER) | READ(READ_FLOOR), marked);

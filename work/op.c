@@ -74,6 +74,7 @@ static void on_read(void *arg, const struct registry_reply *reply)
     struct work_op *op = slot->op;
     struct err err = reply->err;
 
+    assert(op->step != NULL);
     if (!work_op_landed(op))
         return;
     if (err.code == ERR_OK) {
@@ -154,6 +155,7 @@ void work_op_gather(struct work_op *op, unsigned reads, op_step_f *step)
     char key[REGISTRY_KEY_MAX + 1];
 
     assert(op->pending == 0 && reads != 0);
+    assert(step != NULL && !op->finished);
     op->step = step;
     for (unsigned i = 0; i < OP_READS; i++) {
         if ((reads & READ(i)) != 0) {
@@ -301,6 +303,7 @@ static void on_txn(void *arg, const struct registry_reply *reply)
 
     if (!work_op_landed(op))
         return;
+    assert(op->won != NULL && op->pending == 0);
     op->writing = false;
     switch (reply->err.code) {
     case ERR_OK:
@@ -352,6 +355,7 @@ void work_op_send(struct work_op *op, struct op_txn *t, op_step_f *won)
     bool whole = true;
 
     assert(op->pending == 0 && t->n > 0);
+    assert(won != NULL && !op->finished);
     for (size_t i = 0; i < t->n; i++) {
         t->ops[i].value = buf_text(&t->values[i]);
         t->ops[i].value_len = t->values[i].len;

@@ -393,6 +393,7 @@ void work_view_ask_settings(struct view *v)
 
 void work_view_settings_forget(struct view *v)
 {
+    assert(v->config.registry != NULL);
     registry_forget(v->config.registry, v);
     v->asking = false;
 }

@@ -100,6 +100,7 @@ static void op_finish(struct work_op *op)
     struct work *w = op->w;
 
     assert(!op->finished);
+    assert(w != NULL && w->ops != NULL);
     work_op_unpick(op);
     op->finished = true;
     DL_DELETE(w->ops, op);
@@ -148,6 +149,7 @@ void work_op_created(struct work_op *op, const struct work_item *item,
                      bool created)
 {
     assert(!op->finished);
+    assert(item != NULL && op->type == OP_WORK);
     op->w->replying = true;
     tell(op, PROBLEM_NONE, item, created);
     op->w->replying = false;
@@ -166,6 +168,8 @@ void work_op_reply(struct work_op *op, enum problem code,
 
 void work_op_later(struct work_op *op)
 {
+    assert(!op->finished);
+    assert(op->backoff_ms > 0 && op->backoff_ms <= BACKOFF_MAX_MS);
     op->wake = op->w->config.clock->mono + op->backoff_ms;
     op->backoff_ms = op->backoff_ms * 2 < BACKOFF_MAX_MS ? op->backoff_ms * 2
                                                          : BACKOFF_MAX_MS;
@@ -184,6 +188,8 @@ void work_op_failed(struct work_op *op, const struct err *err)
     enum problem code = problem_of_err(err->code);
 
     assert(err->code != ERR_OK);
+    assert(err->code != ERR_OK);
+    assert(!op->finished);
     op->trouble = *err;
     if (err->code == ERR_WENT_BACK)
         work_op_shown(op);
@@ -197,6 +203,7 @@ void work_op_failed(struct work_op *op, const struct err *err)
 
 void work_op_again(struct work_op *op)
 {
+    assert(!op->finished);
     op->tries++;
     if (op->tries < WORK_TRIES) {
         op->run(op);
