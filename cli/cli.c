@@ -160,6 +160,7 @@ static void say_help(const struct command *command)
 /* How many operands it must and may have. */
 static void count_operands(const struct form *f, int *least, int *most)
 {
+    assert(f->operands != NULL);
     *least = *most = 0;
     for (const char *p = f->operands; *p != '\0'; p += strspn(p, " ")) {
         size_t n = strcspn(p, " ");
@@ -175,6 +176,7 @@ static bool fits(const struct form *f, int n)
 {
     int least, most;
 
+    assert(n >= 0);
     count_operands(f, &least, &most);
     return n >= least && n <= most;
 }
@@ -186,6 +188,7 @@ static const struct form *choose(const char *command, const struct cli_words *w)
     const struct form *best = NULL;
     bool verbs = false;
 
+    assert(w->n >= 0);
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         const struct form *f = &forms[i];
 
@@ -224,6 +227,7 @@ static void say_no_verb(const char *command, const char *word)
 
 static void say_name(const struct form *f)
 {
+    assert(f->command != NULL);
     fprintf(stderr, "pelorus: %s%s%s: ", f->command, f->verb != NULL ? " " : "",
             f->verb != NULL ? f->verb : "");
 }
@@ -233,6 +237,7 @@ static void say_missing(const struct form *f, int at, const char *hint)
 {
     const char *p = f->operands;
 
+    assert(at >= 0);
     for (; at > 0; at--) {
         p += strcspn(p, " ");
         p += strspn(p, " ");
@@ -246,6 +251,7 @@ static bool check_kind(const struct form *f, const struct cli_words *w)
 {
     enum node_kind kind;
 
+    assert(w->n >= 0);
     if (strncmp(f->operands, "KIND", 4) != 0 || w->n == 0 ||
         node_kind_parse(w->word[0], &kind) == 0)
         return true;
@@ -260,6 +266,7 @@ static bool check_operands(const struct form *f, const struct cli_words *w)
 {
     int least, most;
 
+    assert(w->n >= 0);
     count_operands(f, &least, &most);
     for (int i = 0; i < w->n && i < most; i++)
         if (w->word[i][0] == '\0') {
@@ -287,6 +294,7 @@ static int run(const struct command *command, struct cli *c,
     const struct form *f = choose(command->name, w);
     const char *option;
 
+    assert(w->n >= 0);
     if (f == NULL) {
         say_no_verb(command->name, w->word[0]);
         say_usage(stderr, command->name, NULL);
@@ -317,6 +325,7 @@ int cli_run(int argc, char **argv)
     struct cli c;
     int rc = CLI_USAGE_EXIT;
 
+    assert(argc > 0);
     assert(command != NULL);
     cli_init(&c);
     switch (cli_parse(argc, argv, &c, &w)) {

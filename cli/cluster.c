@@ -24,6 +24,7 @@ static void put_field(struct buf *line, const struct json *from,
 {
     const struct cli_column column = {.title = "", .field = field};
 
+    assert(field[0] != '\0');
     cli_text(line, from, &column, 0);
 }
 
@@ -50,6 +51,7 @@ static void say_line(struct buf *line)
     size_t width = cli_terminal();
     struct buf clean, wrapped;
 
+    assert(line->len > 0);
     buf_init(&clean, 64 * 1024);
     buf_init(&wrapped, 128 * 1024);
     cli_clean(&clean, buf_text(line));
@@ -62,6 +64,8 @@ static void say_line(struct buf *line)
 
 static void begin_line(struct buf *line, const char *title, const char *of)
 {
+    assert(line->len == 0);
+    assert(title != NULL);
     buf_printf(line, "%-*s", TITLE_WIDTH, title);
     if (of != NULL)
         buf_printf(line, "%s: ", of);

@@ -58,6 +58,7 @@ const char *cli_who(struct cli *c, const char *given)
 
 static void add_escaped(struct buf *b, const char *text)
 {
+    assert(text != NULL);
     for (const unsigned char *p = (const unsigned char *)text; *p; p++)
         if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                    "0123456789-._~:[]",
@@ -69,12 +70,16 @@ static void add_escaped(struct buf *b, const char *text)
 
 void cli_segment(struct cli *c, const char *text)
 {
+    assert(text[0] != '\0');
+    assert(c->path.len > 0);
     buf_char(&c->path, '/');
     add_escaped(&c->path, text);
 }
 
 void cli_query(struct cli *c, const char *name, const char *value)
 {
+    assert(name[0] != '\0');
+    assert(c->path.len > 0);
     if (value == NULL)
         return;
     buf_char(&c->path, strchr(buf_text(&c->path), '?') == NULL ? '?' : '&');
@@ -86,6 +91,7 @@ static size_t receive(char *data, size_t size, size_t n, void *arg)
 {
     struct cli *c = arg;
 
+    assert(c->status == 0);
     buf_add(&c->answer, data, size * n);
     return c->answer.overflow ? 0 : size * n;
 }
@@ -139,6 +145,7 @@ static void say_refused(const struct cli *c, const char *method)
     const char *code = json_str(c->document, "code");
     struct buf line;
 
+    assert(c->status < 200 || c->status >= 300);
     buf_init(&line, 16 * 1024);
     if (code == NULL)
         buf_printf(&line,
@@ -159,6 +166,8 @@ static void say_refused(const struct cli *c, const char *method)
 static void set_options(struct cli *c, CURL *curl, const char *method,
                         const char *url, struct curl_slist *list)
 {
+    assert(url[0] != '\0');
+    assert(list == NULL || list->data != NULL);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
@@ -186,6 +195,8 @@ static int ask(struct cli *c, const char *method, const char *base, bool *sent)
     CURL *curl = curl_easy_init();
     CURLcode rc;
 
+    assert(c->path.len > 0);
+    assert(!c->path.overflow);
     assert(curl != NULL);
     buf_reset(&c->answer);
     c->status = 0;
@@ -206,6 +217,8 @@ static int ask(struct cli *c, const char *method, const char *base, bool *sent)
 /* None of those that were asked answered; each was named. */
 static void say_unreachable(bool maybe_done, size_t tried, size_t urls)
 {
+    assert(tried > 0);
+    assert(tried <= urls);
     if (maybe_done)
         fputs("pelorus: it may have been carried out all the same: look before "
               "you say it again\n",
@@ -228,6 +241,7 @@ static int ask_in_turn(struct cli *c, const char *method, struct urls *urls)
     size_t tried = 0;
     int rc = 1;
 
+    assert(urls->n > 0);
     buf_init(&refused, ANSWER_MAX);
     while (more) {
         snprintf(c->answerer, sizeof(c->answerer), "%s",
@@ -261,6 +275,7 @@ static int refusal(const struct cli *c)
 {
     const char *code = json_str(c->document, "code");
 
+    assert(c->status < 200 || c->status >= 300);
     if (code == NULL)
         return CLI_UNREACHABLE; /* whoever that was: no coordinator */
     if (c->status == 404)
@@ -296,6 +311,7 @@ bool cli_check_url(const struct cli *c)
     struct err err;
     bool good = conf_urls_parse(&urls, c->url, &err) == 0;
 
+    assert(c->url != NULL);
     if (!good)
         fprintf(stderr, "pelorus: --url or PELORUS_URL: %s\n", err.msg);
     conf_urls_close(&urls);
@@ -308,6 +324,7 @@ int cli_send(struct cli *c, const char *method)
     struct err err;
     int rc;
 
+    assert(c->path.len > 0);
     if (c->path.overflow || c->body.overflow) {
         fprintf(stderr, "pelorus: that is more than a request can hold\n");
         return CLI_USAGE_EXIT;

@@ -71,6 +71,8 @@ struct server {
 
 static void finish(struct server *s)
 {
+    assert(s->registry == NULL);
+    assert(s->coordinator == NULL);
     loop_timer_stop(&s->deadline);
     for (int i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&s->signals[i], NULL);
@@ -87,6 +89,7 @@ static void on_registry_closed(void *arg)
 {
     struct server *s = arg;
 
+    assert(s->coordinator == NULL);
     registry_state_file_close(&s->state, on_state_closed, s);
 }
 
@@ -94,6 +97,8 @@ static void on_left(void *arg)
 {
     struct server *s = arg;
 
+    assert(s->leaving != 0);
+    assert(s->coordinator != NULL);
     loop_timer_stop(&s->tick);
     loop_timer_stop(&s->sooner);
     registry_state_file_doubt(s->state, registry_unmarked(s->registry));
@@ -107,6 +112,8 @@ static void on_hooks_ended(void *arg)
 {
     struct server *s = arg;
 
+    assert(s->leaving != 0);
+    assert(s->coordinator != NULL);
     coordinator_leave(s->coordinator, on_left, s);
 }
 
@@ -114,6 +121,7 @@ static void on_http_stopped(void *arg)
 {
     struct server *s = arg;
 
+    assert(s->leaving != 0);
     if (s->hooks != NULL)
         engine_hooks_end(s->hooks, on_hooks_ended, s);
     else
@@ -162,6 +170,8 @@ static void on_tick(void *arg)
 {
     struct server *s = arg;
 
+    assert(s->coordinator != NULL);
+    assert(s->registry != NULL);
     coordinator_tick(s->coordinator);
     registry_state_file_doubt(s->state, registry_unmarked(s->registry));
     registry_state_file_keep(s->state, registry_place(s->registry));
@@ -175,6 +185,7 @@ static void on_sooner(void *arg)
 {
     struct server *s = arg;
 
+    assert(s->sooner != NULL);
     loop_timer_stop(&s->sooner);
     on_tick(s);
 }
@@ -184,6 +195,7 @@ static void tick_soon(void *arg, int64_t ms)
     struct server *s = arg;
     mono_ms at = loop_clock(s->loop)->mono + ms;
 
+    assert(ms >= 0);
     if (s->sooner != NULL && s->sooner_at <= at)
         return;
     loop_timer_stop(&s->sooner);
@@ -206,6 +218,7 @@ static void fit_file_limit(struct conf_http *http)
     struct rlimit limit;
     uint32_t fit;
 
+    assert(http->max_connections > 0);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
     if (limit.rlim_cur < limit.rlim_max) {
@@ -235,6 +248,8 @@ static void self_address(const struct conf *conf, uint16_t port, char *out,
                strcmp(conf->listen_host, "::") == 0;
     bool v6 = strchr(conf->listen_host, ':') != NULL;
 
+    assert(port != 0);
+    assert(n > 0);
     if (conf->advertise != NULL) {
         snprintf(out, n, "%s", conf->advertise);
     } else if (any && gethostname(host, sizeof(host)) == 0) {
@@ -262,6 +277,8 @@ static int start(struct server *s, struct err *err)
     struct http_config http = {.conf = &s->conf};
     int rc;
 
+    assert(s->loop == NULL);
+    assert(s->http == NULL);
     signal(SIGPIPE, SIG_IGN);
     rc = loop_new(&s->loop, MAILBOX_MAX, err);
     if (rc == 0 && s->conf.failover.hook != NULL) /* before any thread */
@@ -299,6 +316,8 @@ static int start(struct server *s, struct err *err)
 
 static void listen_to_signals(struct server *s)
 {
+    assert(s->loop != NULL);
+    assert(s->http != NULL);
     for (int i = 0; i < SIGNALS; i++) {
         uv_signal_init(loop_uv(s->loop), &s->signals[i]);
         s->signals[i].data = s;
@@ -318,6 +337,7 @@ static int file_option(int argc, char **argv, const char *usage,
     };
     int option;
 
+    assert(argc > 0);
     *file = NULL;
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         if (option == 'h') {

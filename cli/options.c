@@ -100,6 +100,8 @@ static const char *const values[OPT_END - OPT_URL] = {
 
 static void set_flag(struct cli_words *w, int option)
 {
+    assert(option >= OPT_PEEK);
+    assert(option <= OPT_UNDO);
     w->peek |= option == OPT_PEEK;
     w->explain |= option == OPT_EXPLAIN;
     w->stale |= option == OPT_STALE;
@@ -113,6 +115,7 @@ static void exclude(struct cli_words *w, const char *value)
     char *all = w->exclude == NULL ? mem_strdup(value)
                                    : mem_printf("%s,%s", w->exclude, value);
 
+    assert(value != NULL);
     mem_free(w->exclude);
     w->exclude = all;
 }
@@ -139,6 +142,8 @@ static void set_word(struct cli_words *w, int option, const char *value)
         [OPT_WAIT - OPT_KIND] = &w->wait,
     };
 
+    assert(option > OPT_HELP);
+    assert(option < OPT_END);
     if (option >= OPT_KIND)
         *to[option - OPT_KIND] = value;
     else if (option == OPT_EXCLUDE)
@@ -157,6 +162,7 @@ static bool takes_option(const char *takes, const char *name)
 {
     size_t n = strlen(name);
 
+    assert(name[0] != '\0');
     for (const char *p = takes; *p != '\0'; p += strspn(p, " ")) {
         size_t len = strcspn(p, " ");
 
@@ -169,6 +175,7 @@ static bool takes_option(const char *takes, const char *name)
 
 const char *cli_misplaced(const struct cli_words *w, const char *takes)
 {
+    assert(takes != NULL);
     for (const struct option *o = options; o->name != NULL; o++)
         if (o->val > OPT_HELP && (w->given >> (o->val - OPT_URL) & 1) != 0 &&
             !takes_option(takes, o->name))
@@ -178,6 +185,7 @@ const char *cli_misplaced(const struct cli_words *w, const char *takes)
 
 void cli_put_options(struct buf *out, const char *takes)
 {
+    assert(takes != NULL);
     for (const struct option *o = options; o->name != NULL; o++) {
         const char *value = values[o->val - OPT_URL];
 
@@ -191,6 +199,7 @@ static void say_wrong(char **argv, int option)
 {
     const char *word = argv[optind - 1];
 
+    assert(optind > 0);
     if (option == ':')
         fprintf(stderr, "pelorus: %s: %s needs a value\n", argv[0], word);
     else if (optopt >= OPT_URL)
@@ -208,6 +217,7 @@ enum cli_parsed cli_parse(int argc, char **argv, struct cli *c,
 {
     int option;
 
+    assert(argc > 0);
     memset(w, 0, sizeof(*w));
     optind = 0; /* begin anew: called more than once in tests */
     opterr = 0;

@@ -28,6 +28,7 @@ static void rewrite(struct cli *c, const struct buf *items)
     const struct json *m;
     struct buf whole;
 
+    assert(c->json);
     buf_init(&whole, c->answer.max);
     json_open(&whole, NULL, '{');
     json_each (m, c->document) {
@@ -56,6 +57,7 @@ int cli_get_all(struct cli *c, const struct cli_words *w)
     struct buf items;
     int rc;
 
+    assert(c->path.len > 0);
     buf_init(&items, c->answer.max);
     do {
         buf_reset(&c->path);

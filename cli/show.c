@@ -13,6 +13,8 @@ int cli_show_list(struct cli *c, const char *list,
 {
     struct cli_paper paper = {.width = cli_terminal(), .now = c->now};
 
+    assert(n > 0);
+    assert(list[0] != '\0');
     if (c->json)
         printf("%s\n", buf_text(&c->answer));
     else

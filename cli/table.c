@@ -79,6 +79,7 @@ static void put_string(struct buf *out, const char *text,
     bool time = c->as == CLI_AGE || c->as == CLI_LEFT;
     wall_ms at;
 
+    assert(text != NULL);
     if (text[0] == '\0')
         buf_char(out, '-');
     else if (!time || !clock_parse_rfc3339(text, &at))
@@ -114,6 +115,7 @@ void cli_text(struct buf *out, const struct json *item,
 {
     const struct json *value = field(item, c->field);
 
+    assert(c->field != NULL || c->make != NULL);
     if (c->make != NULL)
         c->make(out, item);
     else if (json_is(value, JSON_ARRAY))
@@ -147,6 +149,8 @@ struct table {
 
 static const char *cell(const struct table *t, size_t row, size_t i)
 {
+    assert(row < t->rows);
+    assert(i < t->n);
     return t->cells[row * t->n + i];
 }
 
@@ -156,6 +160,8 @@ static void fill(struct table *t, const struct json *items, wall_ms now)
     struct buf text;
     size_t row = 0;
 
+    assert(t->n > 0);
+    assert(t->rows > 0);
     buf_init(&text, CELL_MAX);
     json_each (item, items) {
         for (size_t i = 0; i < t->n; i++) {
@@ -181,6 +187,7 @@ static void fill(struct table *t, const struct json *items, wall_ms now)
 
 static bool empty(const struct table *t, size_t i)
 {
+    assert(i < t->n);
     for (size_t row = 0; row < t->rows; row++)
         if (strcmp(cell(t, row, i), "-") != 0)
             return false;
@@ -191,6 +198,7 @@ static bool fits(const struct table *t, size_t width)
 {
     size_t sum = 0;
 
+    assert(width > 0);
     for (size_t i = 0; i < t->n; i++)
         if (t->place[i].where == IN_ROW)
             sum += t->place[i].width + GAP;
@@ -200,6 +208,8 @@ static bool fits(const struct table *t, size_t width)
 /* The widest names, a column narrower at a time; numbers stay whole. */
 static bool narrow(struct table *t, size_t width, size_t least)
 {
+    assert(width > 0);
+    assert(least > 0);
     while (!fits(t, width)) {
         struct place *widest = NULL;
 
@@ -221,6 +231,7 @@ static bool spare(struct table *t)
 {
     size_t found = t->n;
 
+    assert(t->n > 0);
     for (size_t i = 0; i < t->n; i++)
         if (t->place[i].where == IN_ROW && t->columns[i].spare > 0 &&
             (found == t->n || t->columns[i].spare > t->columns[found].spare))
@@ -235,6 +246,8 @@ static bool spare(struct table *t)
 
 static void lay_out(struct table *t, size_t width)
 {
+    assert(width > 0);
+    assert(t->n > 0);
     if (fits(t, width))
         return;
     for (size_t i = 1; i < t->n; i++)
@@ -260,6 +273,7 @@ static void put_row(struct buf *out, const struct table *t,
     size_t gap = 0;
     struct buf shown;
 
+    assert(t->n > 0);
     buf_init(&shown, CELL_MAX);
     for (size_t i = 0; i < t->n; i++) {
         size_t pad;
@@ -280,6 +294,7 @@ static void put_row(struct buf *out, const struct table *t,
 
 static const char *title(const struct table *t, size_t row, size_t i)
 {
+    assert(i < t->n);
     (void)row;
     return t->columns[i].title;
 }
@@ -288,6 +303,7 @@ static const char *title(const struct table *t, size_t row, size_t i)
 static void put_below(struct buf *out, const struct table *t, size_t row,
                       size_t width)
 {
+    assert(row < t->rows);
     for (size_t i = 0; i < t->n; i++) {
         if (t->place[i].where != BELOW || strcmp(cell(t, row, i), "-") == 0)
             continue;
@@ -310,6 +326,8 @@ static size_t shared(const struct table *t, size_t i)
     size_t n = SIZE_MAX;
     bool alike = false;
 
+    assert(i < t->n);
+    assert(t->place[i].where == IN_ROW);
     buf_init(&now, CELL_MAX);
     buf_init(&before, CELL_MAX);
     for (size_t row = 0; row < t->rows; row++) {
@@ -372,6 +390,7 @@ static void put_left_out(struct buf *out, const struct table *t, size_t width)
 {
     struct buf line;
 
+    assert(t->n > 0);
     buf_init(&line, 1024);
     for (size_t i = 0; i < t->n; i++)
         if (t->place[i].where == LEFT_OUT)
@@ -387,6 +406,7 @@ static void put_left_out(struct buf *out, const struct table *t, size_t width)
 
 static void put(struct buf *out, const struct table *t, size_t width)
 {
+    assert(t->rows > 0);
     put_row(out, t, title, 0);
     fputs(buf_text(out), stdout);
     for (size_t row = 0; row < t->rows; row++) {

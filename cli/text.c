@@ -48,6 +48,7 @@ static const struct range wide[] = {
 
 static bool among(uint32_t c, const struct range *list, size_t n)
 {
+    assert(n > 0);
     for (size_t i = 0; i < n; i++)
         if (c >= list[i].first && c <= list[i].last)
             return true;
@@ -62,6 +63,7 @@ static uint32_t take(const char **text)
     const unsigned char *p = (const unsigned char *)*text;
     uint32_t c;
 
+    assert(**text != '\0');
     if (n == 0) {
         (*text)++;
         return 0xfffd;
@@ -90,6 +92,7 @@ void cli_say(FILE *to, const char *text)
 {
     struct buf line;
 
+    assert(to == stdout || to == stderr);
     buf_init(&line, strlen(text) + 1);
     cli_clean(&line, text);
     fprintf(to, "%s\n", buf_text(&line));
@@ -169,6 +172,7 @@ void cli_shorten(struct buf *out, const char *text, size_t width)
     size_t n = sizeof(dots) - 1, front;
     const char *end;
 
+    assert(width > 0);
     if (cli_width(text) <= width) {
         buf_str(out, text);
         return;
@@ -200,6 +204,8 @@ static const char *piece(const char *text)
 static size_t put_piece(struct buf *out, const char *from, const char *end,
                         size_t at, size_t indent, size_t width)
 {
+    assert(from <= end);
+    assert(width > 0);
     while (from < end) {
         char *rest = mem_strndup(from, (size_t)(end - from));
         const char *fits = head(rest, width > at ? width - at : 1);
@@ -226,6 +232,7 @@ void cli_wrap(struct buf *out, const char *text, size_t indent, size_t width)
     size_t start = cli_width(line != NULL ? line + 1 : buf_text(out));
     size_t at = start;
 
+    assert(text != NULL);
     if (width == 0 || indent + 8 > width) {
         buf_str(out, text);
         return;

@@ -43,6 +43,7 @@ int cli_work(struct cli *c, const struct cli_words *w)
 {
     int rc;
 
+    assert(w->n == 0);
     buf_str(&c->path, "/v1/work");
     cli_query(c, "kind", w->kind);
     cli_query(c, "owner", w->owner);
@@ -59,6 +60,7 @@ int cli_work_add(struct cli *c, const struct cli_words *w)
     struct err err;
     int rc;
 
+    assert(w->n == 0);
     if (w->payload != NULL &&
         json_parse(w->payload, strlen(w->payload), &payload, &err) != 0) {
         fprintf(stderr, "pelorus: --payload: %s\n", err.msg);
@@ -94,6 +96,7 @@ static const char *read_epoch(const char *word)
 {
     const char *epoch = word + strspn(word, "0");
 
+    assert(word[0] != '\0');
     if (epoch[0] != '\0' && epoch[strspn(epoch, "0123456789")] == '\0')
         return epoch;
     fprintf(stderr, "pelorus: %s is no epoch: that is a number above 0\n",
@@ -104,6 +107,8 @@ static const char *read_epoch(const char *word)
 /* The item, and the epoch that was typed beside its id. */
 static int get_at(struct cli *c, const struct cli_words *w, const char **epoch)
 {
+    assert(w->n == 2);
+    assert(c->path.len == 0);
     *epoch = read_epoch(w->word[1]);
     if (*epoch == NULL)
         return CLI_USAGE_EXIT;
@@ -120,6 +125,7 @@ static int look_first(struct cli *c, const struct cli_words *w)
     struct buf now;
     int rc = get_at(c, w, &epoch);
 
+    assert(w->n == 2);
     buf_reset(&c->path);
     if (rc != 0)
         return rc;
@@ -144,6 +150,8 @@ static int one_item(struct cli *c, const struct cli_words *w,
 {
     int rc = w->n > 1 ? look_first(c, w) : 0;
 
+    assert(w->n >= 1);
+    assert(c->path.len == 0);
     if (rc != 0)
         return rc;
     buf_str(&c->path, "/v1/work");
@@ -156,6 +164,7 @@ static int one_item(struct cli *c, const struct cli_words *w,
 
 int cli_work_get(struct cli *c, const struct cli_words *w)
 {
+    assert(w->n == 1);
     return one_item(c, w, "GET", "");
 }
 
@@ -183,6 +192,7 @@ int cli_fence(struct cli *c, const struct cli_words *w)
     bool may;
     int rc = get_at(c, w, &epoch);
 
+    assert(w->n == 2);
     if (rc != 0)
         return rc;
     state = json_str(c->document, "state");

@@ -18,6 +18,8 @@
 
 struct buf *http_json(struct http_request *r, unsigned status)
 {
+    assert(status >= 200);
+    assert(status < 600);
     r->status = status;
     r->content_type = "application/json";
     buf_reset(&r->out);
@@ -30,6 +32,7 @@ void http_problem_open(struct http_request *r, enum problem code,
     enum problem_retry retry = problem_retry(code);
     struct buf *b = http_json(r, problem_status(code));
 
+    assert(code != PROBLEM_NONE);
     if (retry != PROBLEM_RETRY_NEVER && r->retry_after_ms == 0)
         r->retry_after_ms =
             retry == PROBLEM_RETRY_PERSON ? RETRY_PERSON_MS : RETRY_AFTER_MS;
@@ -70,6 +73,8 @@ void http_refuse_open(struct http_request *r, enum problem code,
     struct registry_trouble t;
     char detail[2 * ERR_MSG_MAX];
 
+    assert(code != PROBLEM_NONE);
+    assert(msg != NULL);
     if (!is_vague(code) || !coordinator_trouble(r->h->coordinator, &t)) {
         http_problem_open(r, code, msg);
         return;
@@ -88,6 +93,8 @@ void http_refuse_open(struct http_request *r, enum problem code,
 void http_refuse(struct http_request *r, enum problem code,
                  const struct err *err, int64_t retry_after_ms)
 {
+    assert(code != PROBLEM_NONE);
+    assert(retry_after_ms >= 0);
     /* an argument got here, so it was well-formed */
     if (code == PROBLEM_INVALID)
         code = PROBLEM_INVALID_VALUE;
@@ -108,12 +115,15 @@ struct buf *http_list(struct http_request *r, const struct snapshot *s)
 
 void http_list_end(struct http_request *r, const char *next)
 {
+    assert(r->out.len > 0 || r->out.overflow);
+    assert(r->status == 200);
     json_close(&r->out, ']');
     http_list_close(r, next);
 }
 
 void http_list_close(struct http_request *r, const char *next)
 {
+    assert(r->status == 200);
     json_put_str(&r->out, "next", next);
     if (r->index[0] != '\0')
         json_put_str(&r->out, "index", r->index);
@@ -184,6 +194,7 @@ bool http_read_index(const struct http_request *r, const char *text,
     uint64_t instance;
     char *end;
 
+    assert(text != NULL);
     if (number == NULL || text + strspn(text, "0123456789abcdef") != number)
         return false;
     instance = strtoull(text, &end, 16);

@@ -68,6 +68,8 @@ static const char *add_address(struct excluded *e, const char *value, size_t n)
 {
     char address[NODE_ADDRESS_MAX + 1], *to = e->text + e->used;
 
+    assert(n > 0);
+    assert(e->used + n < sizeof(e->text));
     memcpy(to, value, n);
     to[n] = '\0';
     if (n <= NODE_ADDRESS_MAX) {
@@ -122,6 +124,7 @@ static void put_candidates(struct http_request *r, struct buf *b,
     struct buf why;
     size_t len;
 
+    assert(max <= HTTP_ANSWER_MAX);
     buf_init(&why, max);
     balancer_explain(r->h->balancer, ask, &why);
     if (!why.overflow) {
@@ -145,6 +148,8 @@ static void answer_one(struct http_request *r, const char *group,
 {
     struct buf *b = http_json(r, 200);
 
+    assert(got->n_picks == 1);
+    assert(got->code == BALANCER_OK);
     json_open(b, NULL, '{');
     json_put_str(b, "group", group);
     json_put_str(b, "address", got->picks[0].address);
@@ -168,6 +173,8 @@ static void answer_many(struct http_request *r, const char *group,
 {
     struct buf *b = http_json(r, 200);
 
+    assert(got->n_picks <= ask->count);
+    assert(got->code == BALANCER_OK);
     json_open(b, NULL, '{');
     json_put_str(b, "group", group);
     json_open(b, "picks", '[');
@@ -194,6 +201,7 @@ static void answer_none(struct http_request *r, const char *group,
 {
     char detail[192];
 
+    assert(got->code != BALANCER_OK);
     if (got->code == BALANCER_GROUP_NOT_FOUND)
         snprintf(detail, sizeof(detail),
                  "no group %s; GET /v1/groups lists "
@@ -229,6 +237,8 @@ static void pick_into(struct http_request *r, struct balancer_request *ask,
     const char *group = ask->group != NULL ? ask->group : "default";
     struct balancer_answer got = {.picks = picks};
 
+    assert(ask->count >= 1);
+    assert(many || ask->count == 1);
     balancer_pick(r->h->balancer, ask, &got);
     if (got.code != BALANCER_OK)
         answer_none(r, group, ask, &got, explain);
@@ -241,6 +251,7 @@ static void pick_into(struct http_request *r, struct balancer_request *ask,
 static bool read_excluded(struct http_request *r, struct excluded *e,
                           struct balancer_request *ask)
 {
+    assert(ask->n_exclude == 0);
     e->to = ask;
     e->used = 0;
     e->too_many = false;
@@ -266,6 +277,7 @@ void http_best_get(struct http_request *r)
     bool peek, explain;
     int64_t count = 0;
 
+    assert(r->method == HTTP_GET);
     if (!http_query_int(r, "count", 1, BALANCER_COUNT_MAX, &count) ||
         !http_query_group(r, group) || !http_query_flag(r, "peek", &peek) ||
         !http_query_flag(r, "explain", &explain) ||
@@ -301,6 +313,7 @@ static void pick_ended(struct http_request *r,
 {
     pick_id pick;
 
+    assert(r->method == HTTP_POST);
     if (!read_pick(r->param[0], &pick)) {
         http_problem(r, PROBLEM_INVALID,
                      "a pick is what workers/best said in `pick`");

@@ -63,6 +63,8 @@ static void put_wait(struct buf *b, const struct snapshot *s, int kind)
 {
     const char *holder = s->lock_holder[kind];
 
+    assert(kind >= 0);
+    assert(kind < NODE_KINDS);
     json_put_str(b, "waits_for",
                  holder != NULL && holder[0] == '\0' ? "unknown" : holder);
     http_put_time(b, "waits_since", holder != NULL ? s->lock_since[kind] : 0);
@@ -122,6 +124,7 @@ static void put_registry(struct buf *b, const struct snapshot *s)
     const struct snapshot_back *back = s->went_back;
     char timeout[UNITS_DURATION_SIZE];
 
+    assert(s->session_timeout_ms >= 0);
     json_open(b, "registry", '{');
     json_put_str(b, "type", s->registry_backend);
     json_put_str(b, "state", registry_state_name(s->registry_state));
@@ -150,6 +153,7 @@ void http_cluster_get(struct http_request *r)
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
     struct buf *b = http_json(r, 200);
 
+    assert(r->method == HTTP_GET);
     json_open(b, NULL, '{');
     json_put_str(b, "self", s->self);
     put_registry(b, s);
@@ -213,11 +217,15 @@ static void get_settings(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     coordinator_settings_get(r->h->coordinator, settings_done, r);
 }
 
 void http_settings_get(struct http_request *r)
 {
+    assert(r->method == HTTP_GET);
     http_on_loop(r, get_settings);
 }
 
@@ -227,6 +235,8 @@ static bool member_duration(struct http_request *r, const char *name,
     const char *text;
     struct err err;
 
+    assert(name != NULL);
+    assert(r->json != NULL);
     if (!http_member(r, name, &text))
         return false;
     if (text == NULL || units_duration(text, out, &err) == 0)
@@ -239,6 +249,8 @@ static bool read_patch(struct http_request *r, struct settings_patch *p)
 {
     const struct json *paused = json_get(r->json, "paused");
 
+    assert(r->json != NULL);
+    assert(r->handed);
     p->paused = -1;
     p->brake_override_ms = -1;
     if (paused != NULL && !json_is(paused, JSON_BOOL)) {
@@ -271,6 +283,9 @@ static void patch_settings(void *arg)
     struct http_request *r = arg;
     struct settings_patch patch = {0};
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_PATCH);
     if (!read_patch(r, &patch))
         http_answer(r);
     else
@@ -283,6 +298,8 @@ void http_settings_patch(struct http_request *r)
         "paused", "paused_for", "brake_override", "policy", "who",
         "reason", NULL};
 
+    assert(r->method == HTTP_PATCH);
+    assert(!r->handed);
     if (http_body(r, false) && http_members(r, members))
         http_on_loop(r, patch_settings);
 }
@@ -291,6 +308,8 @@ void http_settings_patch(struct http_request *r)
 
 static void plain(struct http_request *r, unsigned status, const char *text)
 {
+    assert(text != NULL);
+    assert(status == 200 || status == 503);
     http_json(r, status);
     r->content_type = "text/plain; charset=utf-8";
     buf_printf(&r->out, "%s\n", text);

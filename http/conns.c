@@ -128,6 +128,7 @@ static void log_refused(const struct http_conns *c, const uint8_t key[16])
 {
     char text[INET6_ADDRSTRLEN] = "?";
 
+    assert(c->max_per_address > 0);
     inet_ntop(AF_INET6, key, text, sizeof(text));
     log_warn("!connection", LOG_S("address", text),
              LOG_S("reason", "http.max-connections-per-address"),
@@ -142,6 +143,7 @@ bool http_conns_admit(struct http_conns *c, const struct sockaddr *from)
     bool fits, tell = false;
     uint8_t key[16];
 
+    assert(c->max_per_address > 0);
     if (!peer_key(from, key))
         return true;
     lock_acquire(&c->mutex);
@@ -161,6 +163,7 @@ bool http_conns_room(struct http_conns *c)
 {
     bool room;
 
+    assert(c->max > 0);
     lock_acquire(&c->mutex);
     room = c->n < c->max;
     lock_release(&c->mutex);
@@ -176,6 +179,7 @@ struct http_conn *http_conns_add(struct http_conns *c, int fd,
     uint8_t key[16];
     bool counts = peer_key(from, key);
 
+    assert(ms >= 0);
     conn->fd = fd;
     conn->since = clock_mono_ms();
     conn->phase = HTTP_ANSWERED;
@@ -202,6 +206,7 @@ void http_conns_remove(struct http_conns *c, struct http_conn *conn)
 {
     struct peer_count *p = conn->counted;
 
+    assert(p == NULL || p->n > 0);
     lock_acquire(&c->mutex);
     DL_DELETE(c->list, conn);
     c->n--;
@@ -220,6 +225,7 @@ bool http_conn_deadline(struct http_conn *conn, enum http_phase phase,
 {
     mono_ms now = clock_mono_ms(), old;
 
+    assert(phase <= HTTP_SENDS);
     assert(ms >= 0);
     __atomic_store_n(&conn->since, now, __ATOMIC_RELAXED);
     if (phase == HTTP_ANSWERED)
@@ -292,6 +298,7 @@ static void say_late(const struct http_conn *conn)
 /* Whoever comes now waits in the kernel's queue and hears nothing. */
 static void tell_full(struct http_conns *c, bool full, mono_ms now)
 {
+    assert(c->max > 0);
     if (full &&
         (c->full_logged == 0 || now - c->full_logged >= FULL_LOG_EVERY_MS)) {
         log_warn("!connections", LOG_U("max", c->max),
@@ -359,6 +366,8 @@ struct http_request *http_conn_take_spare(struct http_conn *conn)
 
 bool http_conn_give_spare(struct http_conn *conn, struct http_request *r)
 {
+    assert(r != NULL);
+    assert(r->conn == conn);
     if (conn->spare != NULL)
         return false;
     conn->spare = r;

@@ -16,6 +16,7 @@ static void put_waits(struct buf *b, bool waits,
     const char *holder = waits ? w->holder : NULL;
     wall_ms since = waits ? clock_wall_ms() - (clock_mono_ms() - w->since) : 0;
 
+    assert(!waits || w->holder != NULL);
     json_put_str(b, "waits_for",
                  waits && holder[0] == '\0' ? "unknown" : holder);
     http_put_time(b, "waits_since", since);
@@ -27,6 +28,7 @@ static void put_lift(struct buf *b, enum failover_phase phase,
 {
     char text[FAILOVER_ID_MAX + 64];
 
+    assert(id != NULL || phase != FAILOVER_QUEUED);
     if (phase == FAILOVER_QUEUED) {
         snprintf(text, sizeof(text), "pelorus failover withdraw %s", id);
         json_put_str(b, "lift", text);
@@ -43,6 +45,8 @@ static void put_record(struct http_request *r, struct buf *b,
         coordinator_engine(r->h->coordinator, record->kind);
     struct registry_lock_wait w;
 
+    assert(r->handed);
+    assert(record->id[0] != '\0');
     work_failover_open(b, record);
     put_lift(b, record->phase, record->cause, record->id);
     if (record->phase == FAILOVER_QUEUED)
@@ -70,11 +74,15 @@ static void withdraw_failover(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_DELETE);
     coordinator_failover_withdraw(r->h->coordinator, r->param[0], got, r);
 }
 
 void http_failover_delete(struct http_request *r)
 {
+    assert(!r->handed);
     if (http_param_id(r, 0))
         http_on_loop(r, withdraw_failover);
 }
@@ -83,11 +91,15 @@ static void get_failover(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     coordinator_failover_get(r->h->coordinator, r->param[0], got, r);
 }
 
 void http_failover_get(struct http_request *r)
 {
+    assert(r->method == HTTP_GET);
     if (http_param_id(r, 0))
         http_on_loop(r, get_failover);
 }
@@ -103,6 +115,8 @@ static void write_page(struct http_request *r,
     int64_t shown = 0;
     struct buf *b;
 
+    assert(r->handed);
+    assert(limit > 0);
     while (cursor != NULL && i < n && strcmp(all[i].id, cursor) != 0)
         i++;
     if (cursor != NULL && i++ == n) {
@@ -166,6 +180,8 @@ static void put_plan(struct http_request *r, const struct engine_reply *reply)
 {
     struct buf *b = &r->out;
 
+    assert(reply->etag != NULL);
+    assert(reply->n_plan == 0 || reply->plan != NULL);
     snprintf(r->etag, sizeof(r->etag), "%s", reply->etag);
     json_put_str(b, "etag", reply->etag);
     json_open(b, "plan", '[');
@@ -242,6 +258,8 @@ static bool read_target(struct http_request *r, const char **address)
 {
     const char *kind;
 
+    assert(r->json != NULL);
+    assert(!r->handed);
     if (!http_member(r, "kind", &kind) || !http_member(r, "address", address))
         return false;
     if (kind == NULL || *address == NULL)
@@ -263,6 +281,9 @@ static void start_failover(void *arg)
     struct engine_order order = {0};
     char etag[40];
 
+    assert(r->handed);
+    assert(r->json != NULL);
+    assert(r->kind < NODE_KINDS);
     if (engine == NULL) {
         http_problem(r, PROBLEM_INVALID_VALUE,
                      "kind: %s; it owns no work, and no hook of "
@@ -293,6 +314,8 @@ void http_failovers_post(struct http_request *r)
     const char *address, *who, *reason;
     bool dry_run, force;
 
+    assert(r->method == HTTP_POST);
+    assert(!r->handed);
     if (http_body(r, false) && http_members(r, members) &&
         read_target(r, &address) && http_member_bool(r, "dry_run", &dry_run) &&
         http_member_bool(r, "force", &force) && http_member(r, "who", &who) &&

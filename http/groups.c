@@ -9,6 +9,7 @@
 
 static void put_group(struct buf *b, const struct coordinator_snapshot_group *g)
 {
+    assert(g->name[0] != '\0');
     json_put_str(b, "name", g->name);
     json_open(b, "addresses", '[');
     for (size_t i = 0; i < g->n_addresses; i++)
@@ -28,6 +29,7 @@ void http_groups_list(struct http_request *r)
     struct snapshot *s;
     struct buf *b;
 
+    assert(r->method == HTTP_GET);
     if (cursor != NULL &&
         (cursor[0] == '\0' || node_clean_group(cursor, clean, NULL) != 0)) {
         http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
@@ -62,6 +64,7 @@ void http_group_get(struct http_request *r)
     struct snapshot *s;
     struct buf *b;
 
+    assert(r->method == HTTP_GET);
     if (!http_param_group(r, 0))
         return;
     s = coordinator_snapshot(r->h->coordinator);
@@ -127,6 +130,8 @@ void http_group_put(struct http_request *r)
     static const char *const members[] = {"addresses", NULL};
     const struct json *list, *item;
 
+    assert(r->method == HTTP_PUT);
+    assert(!r->handed);
     if (!http_param_group(r, 0) || !http_body(r, false) ||
         !http_members(r, members))
         return;
@@ -151,11 +156,15 @@ static void delete_group(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_DELETE);
     coordinator_group_delete(r->h->coordinator, r->param[0], group_done, r);
 }
 
 void http_group_delete(struct http_request *r)
 {
+    assert(r->method == HTTP_DELETE);
     if (http_param_group(r, 0))
         http_on_loop(r, delete_group);
 }

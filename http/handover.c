@@ -30,6 +30,7 @@ static bool count_in(struct http *h)
 
 static void resume(struct http *h, struct MHD_Connection *connection)
 {
+    assert(connection != NULL);
     MHD_resume_connection(connection);
     __atomic_sub_fetch(&h->suspended, 1, __ATOMIC_SEQ_CST);
 }
@@ -39,6 +40,9 @@ static void begin_on_loop(void *arg)
     struct http_request *r = arg;
     struct http *h = r->h;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->on_loop != NULL);
     DL_APPEND(h->on_loop, r);
     if (__atomic_load_n(&h->closed, __ATOMIC_SEQ_CST) != 0) {
         http_problem(r, PROBLEM_LEAVING, NULL);
@@ -52,6 +56,7 @@ void http_on_loop(struct http_request *r, loop_f *fn)
 {
     struct http *h = r->h;
 
+    assert(fn != NULL);
     if (r->passed_on != NULL) { /* it is there already */
         *r->passed_on = true;
         r->passed_on = NULL;
@@ -79,6 +84,8 @@ struct http_request *http_ended(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(__atomic_load_n(&r->refs, __ATOMIC_RELAXED) > 0);
     if (!r->refused)
         return r;
     http_release(r);
@@ -111,6 +118,7 @@ bool http_query_wait(struct http_request *r, int64_t *wait_ms)
 {
     bool good = http_query_duration(r, "wait", 0, INT64_MAX, wait_ms);
 
+    assert(*wait_ms >= 0);
     if (good && *wait_ms > HTTP_WAIT_MAX_MS)
         *wait_ms = HTTP_WAIT_MAX_MS;
     return good;
@@ -120,6 +128,9 @@ static void on_woken(void *arg, uint64_t index)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->on_loop != NULL);
     (void)index;
     r->wait = NULL; /* it is over and freed */
     r->on_loop(r);
@@ -133,6 +144,9 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
     int64_t wait_ms = 0;
     uint64_t seen;
 
+    assert(r->handed);
+    assert(r->wait == NULL);
+    assert(then != NULL);
     (void)http_query_wait(r, &wait_ms); /* is good */
     r->on_loop = then;
     if (text == NULL || wait_ms == 0 || r->h->stopped != NULL ||
@@ -150,6 +164,8 @@ void http_wait(struct http_request *r, enum coordinator_topic topic,
 
 static void end_wait(struct http_request *r)
 {
+    assert(r->handed);
+    assert(r->wait != NULL);
     coordinator_unwait(r->h->coordinator, &r->wait);
     r->on_loop(r);
 }

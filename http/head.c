@@ -79,6 +79,7 @@ static uint64_t body_length(const struct head *h)
     const char *p = h->length_text != NULL ? h->length_text : "0";
     uint64_t n = 0;
 
+    assert(h->length_text == NULL || h->length > 0);
     for (; *p >= '0' && *p <= '9'; p++)
         n = n < UINT64_MAX / 100 ? n * 10 + (uint64_t)(*p - '0') : n;
     return n;
@@ -91,6 +92,8 @@ bool http_head_fits(struct http_request *r, const char *version)
     const char *fault;
     uint64_t length;
 
+    assert(r->begun);
+    assert(!r->handed);
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at, &head);
     fault = head_fault(&head);
     length = body_length(&head);

@@ -43,6 +43,7 @@ static const char *address_text(const struct addrinfo *a, uint16_t port,
 
 static bool is_there(const struct addresses *a, const struct addrinfo *other)
 {
+    assert(a->n <= HTTP_LISTEN_MAX);
     for (size_t i = 0; i < a->n; i++)
         if (a->each[i]->ai_addrlen == other->ai_addrlen &&
             memcmp(a->each[i]->ai_addr, other->ai_addr, other->ai_addrlen) == 0)
@@ -58,6 +59,7 @@ static int resolve(const struct conf *conf, struct addresses *out,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     int rc;
 
+    assert(conf->listen_host != NULL);
     *out = (struct addresses){.n = 0};
     rc = getaddrinfo(conf->listen_host, "0", &hints, &out->found);
     if (rc != 0)
@@ -116,6 +118,7 @@ static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
     } at = {.v6 = {0}};
     int one = 1, fd, error;
 
+    assert(a->ai_family == AF_INET || a->ai_family == AF_INET6);
     assert(a->ai_addrlen <= sizeof(at));
     memcpy(&at, a->ai_addr, a->ai_addrlen);
     if (a->ai_family == AF_INET6)
@@ -141,6 +144,7 @@ static uint16_t port_of(int fd)
     struct sockaddr_storage at;
     socklen_t len = sizeof(at);
 
+    assert(fd >= 0);
     if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
         return 0;
     return ntohs(at.ss_family == AF_INET6
@@ -150,6 +154,7 @@ static uint16_t port_of(int fd)
 
 static void close_all(struct http_listener *l)
 {
+    assert(l->n <= HTTP_LISTEN_MAX);
     while (l->n > 0)
         close(l->fds[--l->n]);
 }
@@ -159,6 +164,8 @@ static void close_all(struct http_listener *l)
 static int bind_all(const struct addresses *a, uint16_t port,
                     struct http_listener *out, size_t *failed, size_t *absent)
 {
+    assert(a->n > 0);
+    assert(a->n <= HTTP_LISTEN_MAX);
     *absent = 0;
     out->n = 0;
     out->port = port;
@@ -187,6 +194,8 @@ static void say_absent(const struct conf *conf, const struct addresses *a,
 {
     char text[ADDRESS_SIZE];
 
+    assert(a->n > 1);
+    assert(port != 0);
     for (size_t i = 0; i < a->n; i++) {
         int fd = bind_one(a->each[i], 0, true);
 

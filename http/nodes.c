@@ -25,12 +25,15 @@ static void put_ratio(struct buf *b, const char *key, double value)
 
 static void put_who(struct buf *b, const char *who, const char *reason)
 {
+    assert(who != NULL);
+    assert(reason != NULL);
     json_put_str(b, "who", who[0] != '\0' ? who : NULL);
     json_put_str(b, "reason", reason[0] != '\0' ? reason : NULL);
 }
 
 static void put_gate(struct buf *b, const struct coordinator_snapshot_node *n)
 {
+    assert(n->address[0] != '\0');
     if (n->gate == GATE_ABSENT) {
         json_put_null(b, "gate");
         return;
@@ -48,6 +51,8 @@ static void put_gate(struct buf *b, const struct coordinator_snapshot_node *n)
 
 static void put_fields(struct buf *b, const struct coordinator_snapshot_node *n)
 {
+    assert(n->kind < NODE_KINDS);
+    assert(n->n_groups == 0 || n->groups != NULL);
     json_put_str(b, "kind", node_kind_name(n->kind));
     json_put_str(b, "address", n->address);
     json_put_str(b, "state", node_state_name(n->state));
@@ -90,6 +95,7 @@ struct filter {
 static bool in_group(const struct coordinator_snapshot_node *n,
                      const char *group)
 {
+    assert(group[0] != '\0');
     for (size_t i = 0; i < n->n_groups; i++)
         if (strcmp(n->groups[i], group) == 0)
             return true;
@@ -99,6 +105,8 @@ static bool in_group(const struct coordinator_snapshot_node *n,
 static bool passes(const struct filter *f,
                    const struct coordinator_snapshot_node *n)
 {
+    assert(f->limit > 0);
+    assert(n->kind < NODE_KINDS);
     return (f->kind < 0 || f->kind == (int)n->kind) &&
            (f->state < 0 || f->state == (int)n->state) &&
            (f->status < 0 || f->status == (int)n->status) &&
@@ -107,16 +115,21 @@ static bool passes(const struct filter *f,
 
 static const char *state_word(int value)
 {
+    assert(value >= 0);
+    assert(value < NODE_STATES);
     return node_state_name((enum node_state)value);
 }
 
 static const char *status_word(int value)
 {
+    assert(value >= 0);
+    assert(value <= (int)NODE_BUSY);
     return node_status_name((enum node_status)value);
 }
 
 static bool read_filter(struct http_request *r, struct filter *f)
 {
+    assert(r->method == HTTP_GET);
     f->limit = HTTP_LIMIT;
     f->cursor = http_query(r, "cursor");
     if (f->cursor != NULL &&
@@ -147,6 +160,8 @@ static bool after_cursor(const struct coordinator_snapshot_node *n,
 
 static const char *watch_word(int value)
 {
+    assert(value >= 0);
+    assert(value <= 1);
     return value == 0 ? "all" : "membership";
 }
 
@@ -155,6 +170,7 @@ static bool read_watch(struct http_request *r)
 {
     int watch;
 
+    assert(r->method == HTTP_GET);
     if (!http_query_word(r, "watch", 1, watch_word, &watch))
         return false;
     r->topic = watch == 1 ? COORDINATOR_MEMBERSHIP : COORDINATOR_NODES;
@@ -165,6 +181,7 @@ static void put_index(struct http_request *r, struct buf *b,
                       const struct snapshot *s, enum node_kind kind,
                       const char *address)
 {
+    assert(r->topic == COORDINATOR_MEMBERSHIP || r->topic == COORDINATOR_NODES);
     http_put_index(r, b,
                    coordinator_snapshot_index(
                        s, r->topic == COORDINATOR_MEMBERSHIP, kind, address));
@@ -218,6 +235,9 @@ static void wait_for_nodes(void *arg)
     struct http_request *r = arg;
     int kind;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     if (!http_query_kind(r, &kind))
         http_answer(r);
     else
@@ -229,6 +249,7 @@ void http_nodes_list(struct http_request *r)
 {
     bool waits;
 
+    assert(r->method == HTTP_GET);
     if (!read_watch(r) || !http_query_waits(r, &waits))
         return;
     if (waits)
@@ -246,6 +267,7 @@ static void get_node(struct http_request *r)
     struct snapshot *s;
     struct buf *b;
 
+    assert(r->kind < NODE_KINDS);
     s = coordinator_snapshot(r->h->coordinator);
     n = coordinator_snapshot_node(s, kind, r->param[1]);
     if (n == NULL) {
@@ -273,6 +295,9 @@ static void wait_for_node(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     http_wait(r, r->topic, r->kind, r->param[1], get_then_answer);
 }
 
@@ -280,6 +305,7 @@ void http_node_get(struct http_request *r)
 {
     bool waits;
 
+    assert(r->method == HTTP_GET);
     if (!http_param_kind(r, 0, &r->kind) || !http_param_address(r, 1) ||
         !read_watch(r) || !http_query_waits(r, &waits))
         return;
@@ -336,6 +362,10 @@ static void put_node(void *arg)
                            .instance = http_query(r, "instance"),
                            .age_ms = http_conn_waited_ms(r->conn)};
 
+    assert(r->handed);
+    assert(r->method == HTTP_PUT);
+    assert(r->ttl_ms >= TTL_MIN_MS);
+    assert(r->ttl_ms <= TTL_MAX_MS);
     (void)http_query_flag(r, "takeover", &put.takeover); /* is good */
     coordinator_node_put(r->h->coordinator, &put, put_done, r);
 }
@@ -345,6 +375,8 @@ void http_node_put(struct http_request *r)
     const char *instance;
     bool takeover;
 
+    assert(r->method == HTTP_PUT);
+    assert(!r->handed);
     r->ttl_ms = TTL_DEFAULT_MS;
     if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1) &&
         http_query_duration(r, "ttl", TTL_MIN_MS, TTL_MAX_MS, &r->ttl_ms) &&
@@ -377,6 +409,9 @@ static void delete_node(void *arg)
                                .instance = http_query(r, "instance"),
                                .age_ms = http_conn_waited_ms(r->conn)};
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_DELETE);
     /* is good */
     (void)http_query_int(r, "startupTime", 1, NODE_STARTUP_MAX,
                          &leave.startup_time);
@@ -388,6 +423,8 @@ void http_node_delete(struct http_request *r)
     const char *instance;
     int64_t startup;
 
+    assert(r->method == HTTP_DELETE);
+    assert(!r->handed);
     if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1) &&
         http_query_int(r, "startupTime", 1, NODE_STARTUP_MAX, &startup) &&
         http_query_instance(r, &instance))
@@ -441,11 +478,17 @@ static void give_order(void *arg)
                                .who = who != NULL ? who : "api",
                                .reason = reason != NULL ? reason : ""};
 
+    assert(r->handed);
+    assert(r->kind != NODE_ALERT_SERVER);
+    assert(r->ttl_ms >= 0);
+    assert(r->ttl_ms <= FOR_MAX_MS);
     work_gate_order(coordinator_work(r->h->coordinator), &order, order_done, r);
 }
 
 static void order(struct http_request *r, enum gate_order_what what)
 {
+    assert(r->method == HTTP_PUT || r->method == HTTP_DELETE);
+    assert(!r->handed);
     r->order = what;
     if (!http_param_kind(r, 0, &r->kind) || !http_param_address(r, 1) ||
         !http_query_duration(r, "for", 1000, FOR_MAX_MS, &r->ttl_ms))

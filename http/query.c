@@ -10,6 +10,7 @@
 
 const char *http_query(const struct http_request *r, const char *name)
 {
+    assert(name[0] != '\0');
     return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND,
                                        name);
 }
@@ -105,6 +106,8 @@ bool http_query_sound(struct http_request *r)
 {
     struct arguments a;
 
+    assert(r->handler != NULL);
+    assert(!r->handed);
     a.known = r->query;
     a.n = 0;
     a.unknown = a.wrong = a.why = NULL;
@@ -174,6 +177,7 @@ bool http_query_word(struct http_request *r, const char *name, int last,
     const char *text = http_query(r, name);
     struct buf names;
 
+    assert(last >= 0);
     *out = -1;
     if (text == NULL)
         return true;
@@ -208,6 +212,7 @@ bool http_query_int(struct http_request *r, const char *name, int64_t min,
     const char *text = http_query(r, name);
     struct err err;
 
+    assert(min <= max);
     if (text == NULL)
         return true;
     if (units_int(text, min, max, value, &err) == 0)
@@ -222,6 +227,8 @@ bool http_query_duration(struct http_request *r, const char *name, int64_t min,
     const char *text = http_query(r, name);
     struct err err;
 
+    assert(min <= max);
+    assert(min >= 0);
     if (text == NULL)
         return true;
     if (units_duration(text, value, &err) != 0) {
@@ -263,6 +270,7 @@ bool http_query_kind(struct http_request *r, int *kind)
 bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind)
 {
     assert(i < HTTP_PARAMS_MAX);
+    assert(i < HTTP_PARAMS_MAX);
     if (node_kind_parse(r->param[i], kind) == 0)
         return true;
     http_problem(r, PROBLEM_NOT_FOUND,
@@ -279,6 +287,8 @@ bool http_address(struct http_request *r, enum problem code,
     bool known = false;
     struct err err;
 
+    assert(code != PROBLEM_NONE);
+    assert(address != NULL);
     if (node_ask_address(address, &err) == 0)
         return true;
     if (node_check_address(address, NULL) == 0) {
@@ -297,6 +307,7 @@ bool http_address(struct http_request *r, enum problem code,
 bool http_param_address(struct http_request *r, unsigned i)
 {
     assert(i < HTTP_PARAMS_MAX);
+    assert(i < HTTP_PARAMS_MAX);
     if (!http_address(r, PROBLEM_INVALID, r->param[i]))
         return false;
     (void)node_canonical(r->param[i], r->param[i]);
@@ -307,6 +318,7 @@ bool http_param_id(struct http_request *r, unsigned i)
 {
     struct err err;
 
+    assert(i < HTTP_PARAMS_MAX);
     assert(i < HTTP_PARAMS_MAX);
     if (work_check_id(r->param[i], &err) == 0)
         return true;
@@ -319,6 +331,7 @@ bool http_param_group(struct http_request *r, unsigned i)
     char clean[NODE_GROUP_MAX + 1];
     struct err err;
 
+    assert(i < HTTP_PARAMS_MAX);
     assert(i < HTTP_PARAMS_MAX);
     if (is_blank(r->param[i])) {
         http_problem(r, PROBLEM_INVALID, "the name of the group is empty");
@@ -363,6 +376,7 @@ static bool is_json(const char *type)
 
 bool http_body_none(struct http_request *r)
 {
+    assert(!r->takes_body);
     if (r->body.len == 0 ||
         (r->body.len == 2 && memcmp(r->body.data, "{}", 2) == 0))
         return true;
@@ -381,6 +395,8 @@ bool http_body(struct http_request *r, bool may_be_empty)
         r->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
     struct err err;
 
+    assert(r->json == NULL);
+    assert(r->takes_body);
     if (r->body.len == 0) {
         if (may_be_empty)
             return json_parse("{}", 2, &r->json, NULL) == 0;
@@ -415,6 +431,7 @@ bool http_member_epoch(struct http_request *r, uint64_t *epoch)
     const char *text = json_str(r->json, "epoch");
     int64_t whole;
 
+    assert(r->json != NULL);
     *epoch = 0;
     if (text != NULL) {
         if (units_uint(text, UINT64_MAX, epoch, NULL) == 0 && *epoch > 0)
@@ -432,6 +449,7 @@ bool http_member(struct http_request *r, const char *name, const char **value)
 {
     const struct json *item = json_get(r->json, name);
 
+    assert(r->json != NULL);
     *value = NULL;
     if (item == NULL)
         return true;

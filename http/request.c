@@ -76,6 +76,7 @@ static void request_park(struct http_request *r)
 {
     struct http_conn *conn = r->conn;
 
+    assert(r->conn != NULL);
     if (__atomic_load_n(&r->refs, __ATOMIC_ACQUIRE) > 1) {
         http_release(r);
         return;
@@ -95,6 +96,8 @@ static void header(struct MHD_Response *response, const char *name,
 {
     enum MHD_Result rc = MHD_add_response_header(response, name, value);
 
+    assert(name != NULL);
+    assert(value != NULL);
     assert(rc == MHD_YES);
     (void)rc;
 }
@@ -104,6 +107,7 @@ static void header_allow(struct http_request *r, struct MHD_Response *response)
     char text[80];
     size_t n = 0;
 
+    assert(r->allow != 0);
     for (unsigned i = 0; i < HTTP_METHODS; i++)
         if ((r->allow >> i & 1u) != 0)
             n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s%s",
@@ -119,6 +123,7 @@ static void rare_headers(struct http_request *r, struct MHD_Response *response)
 {
     char text[32];
 
+    assert(r->retry_after_ms >= 0);
     if (r->location[0] != '\0')
         header(response, MHD_HTTP_HEADER_LOCATION, r->location);
     if (r->etag[0] != '\0')
@@ -143,6 +148,8 @@ static enum MHD_Result send_answer(struct http_request *r)
     struct MHD_Response *response;
     enum MHD_Result rc;
 
+    assert(r->status >= 200);
+    assert(r->status < 600);
     if (r->out.overflow) {
         r->out.overflow = false;
         http_problem(r, PROBLEM_INTERNAL,
@@ -181,6 +188,7 @@ void *http_line(void *arg, const char *uri, struct MHD_Connection *connection)
 static enum MHD_Result begin(struct http_request *r, const char *path,
                              const char *method, const char *version)
 {
+    assert(!r->begun);
     r->begun = true;
     __atomic_add_fetch(&r->h->in_flight, 1, __ATOMIC_ACQ_REL);
     http_route(r, path, method);
@@ -195,6 +203,8 @@ static enum MHD_Result begin(struct http_request *r, const char *path,
 static enum MHD_Result take_piece(struct http_request *r, const char *data,
                                   size_t size)
 {
+    assert(r->begun);
+    assert(!r->handed);
     if (r->handler != NULL && !r->body.overflow)
         buf_add(&r->body, data, size);
     if (r->handler == NULL || r->body.overflow)
@@ -204,6 +214,9 @@ static enum MHD_Result take_piece(struct http_request *r, const char *data,
 
 static void handle(struct http_request *r)
 {
+    assert(r->begun);
+    assert(!r->handed);
+    assert(r->passed_on == NULL);
     (void)http_conn_deadline(r->conn, HTTP_SENDS, 0);
     if (r->body.overflow) {
         http_problem(r, PROBLEM_TOO_LARGE, "a body takes at most %zu bytes",

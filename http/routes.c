@@ -80,6 +80,7 @@ static bool matches(const char *pattern, const char *path,
     const char *whole = pattern;
     unsigned n = 0;
 
+    assert(pattern[0] == '/');
     while (*pattern != '\0') {
         size_t len;
 
@@ -117,6 +118,7 @@ static void plain_path(const char *path, const char *before, char *to, size_t n)
 {
     size_t at = (size_t)snprintf(to, n, "%s", before);
 
+    assert(n > 0);
     for (const char *s = path; *s != '\0' && at + 1 < n; s++)
         if (*s != '/' || s[1] != '/')
             to[at++] = (char)tolower((unsigned char)*s);
@@ -130,6 +132,8 @@ static void not_found(struct http_request *r, const char *path)
     static const char *const before[] = {"", "/v1"};
     char meant[256];
 
+    assert(path[0] == '/');
+    assert(r->handler == NULL);
     for (size_t i = 0; i < ARRAY_LEN(before); i++) {
         plain_path(path, before[i], meant, sizeof(meant));
         if (http_route_find(meant, param) == NULL)
@@ -191,6 +195,7 @@ static unsigned methods_of(const struct http_route *route)
 {
     unsigned set = 0;
 
+    assert(route->path[0] == '/');
     for (unsigned i = 0; i < HTTP_METHODS; i++)
         if (route->method[i].handler != NULL)
             set |= 1u << i;
@@ -202,6 +207,8 @@ static void wrong_method(struct http_request *r, const char *method)
     char names[64] = "";
     size_t n = 0;
 
+    assert(r->allow != 0);
+    assert(r->handler == NULL);
     for (unsigned i = 0; i < HTTP_METHODS; i++)
         if ((r->allow >> i & 1u) != 0)
             n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
@@ -214,6 +221,7 @@ static void wrong_method(struct http_request *r, const char *method)
  * balancers probe with it, so there it is answered as GET is. */
 static void options(struct http_request *r, const struct http_route *route)
 {
+    assert(r->handler == NULL);
     r->handler = http_no_content;
     r->takes_body = true; /* and drops it */
     if (route != NULL && (route->method[HTTP_GET].handler == http_livez ||
@@ -231,6 +239,8 @@ void http_route(struct http_request *r, const char *target, const char *method)
         path != NULL ? http_route_find(path, r->param) : NULL;
     bool known = read_method(r, method);
 
+    assert(r->handler == NULL);
+    assert(r->allow == 0);
     if (strcmp(method, "OPTIONS") == 0 &&
         (found != NULL || strcmp(target, "*") == 0)) {
         options(r, found);

@@ -30,6 +30,7 @@ static enum MHD_Result on_accept(void *arg, const struct sockaddr *from,
 {
     struct http *h = arg;
 
+    assert(h->listener.n > 0);
     (void)len;
     if (h->listener.n > 1 && !http_conns_room(h->conns))
         return MHD_NO;
@@ -78,6 +79,8 @@ static struct MHD_Daemon *start_daemon(struct http *h, int fd)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned threads = h->conf->threads;
 
+    assert(fd >= 0);
+    assert(h->conf->max_connections > 0);
     if (threads == 0)
         threads = cores > 0 ? (unsigned)cores : 1;
     if (threads > h->conf->max_connections)
@@ -101,6 +104,7 @@ static struct MHD_Daemon *start_daemon(struct http *h, int fd)
 /* Its threads are gone, so nobody accepts on it. */
 static void stop_daemons(struct http *h)
 {
+    assert(h->listener.n <= HTTP_LISTEN_MAX);
     for (size_t i = 0; i < h->listener.n; i++) {
         if (h->daemons[i] == NULL)
             continue;
@@ -112,6 +116,8 @@ static void stop_daemons(struct http *h)
 
 static bool start_daemons(struct http *h)
 {
+    assert(h->listener.n > 0);
+    assert(h->conns != NULL);
     for (size_t i = 0; i < h->listener.n; i++) {
         h->daemons[i] = start_daemon(h, h->listener.fds[i]);
         if (h->daemons[i] == NULL) /* and it may have closed the socket */
@@ -156,6 +162,8 @@ int http_start(struct http **out, const struct http_config *config,
 
 static void finish(struct http *h)
 {
+    assert(h->stopped != NULL);
+    assert(h->on_loop == NULL);
     loop_timer_stop(&h->timer);
     stop_daemons(h);
     h->stopped(h->stopped_arg);
@@ -170,6 +178,7 @@ static void leave(struct http *h, mono_ms now)
 {
     bool late = now >= h->stop_by;
 
+    assert(h->stopped != NULL);
     if (!late && count(&h->in_flight) > 0)
         return;
     __atomic_store_n(&h->closed, 1, __ATOMIC_SEQ_CST);
@@ -186,6 +195,7 @@ static void on_tick(void *arg)
     struct http *h = arg;
     mono_ms now = loop_clock(h->loop)->mono;
 
+    assert(h->timer != NULL);
     if (now - h->looked >= LOOK_MS) {
         h->looked = now;
         http_conns_reap(h->conns, now);
@@ -198,6 +208,7 @@ static void on_tick(void *arg)
 void http_stop(struct http *h, int64_t deadline_ms, void (*stopped)(void *arg),
                void *arg)
 {
+    assert(deadline_ms >= 0);
     assert(h->stopped == NULL && stopped != NULL);
     h->stopped = stopped;
     h->stopped_arg = arg;

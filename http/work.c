@@ -18,6 +18,8 @@ static struct work *work_of(struct http_request *r)
 /* A refusal shows the item as it stands: who owns it, at which epoch. */
 static void refuse_item(struct http_request *r, const struct work_reply *reply)
 {
+    assert(reply->code != PROBLEM_NONE);
+    assert(r->handed);
     if (reply->code == PROBLEM_WORK_NOT_FOUND && reply->id != NULL)
         http_problem(r, reply->code,
                      "no work %.128s is known (done work is forgotten after "
@@ -51,6 +53,8 @@ static void item_wrote(struct write_index *wrote,
     const struct work_item *item = reply->item;
     char key[REGISTRY_KEY_MAX + 1];
 
+    assert(reply->code == PROBLEM_NONE);
+    assert(reply->item != NULL);
     for (const char *at = reply->wrote; at != NULL && *at != '\0';) {
         size_t n = strcspn(at, "\n");
 
@@ -90,6 +94,7 @@ static bool read_kind(struct http_request *r, enum node_kind *kind)
 {
     const char *text;
 
+    assert(r->json != NULL);
     if (!http_member(r, "kind", &text))
         return false;
     if (text == NULL) {
@@ -111,6 +116,7 @@ static bool read_policy(struct http_request *r, enum work_policy *policy)
 {
     const char *text;
 
+    assert(r->json != NULL);
     *policy = WORK_REASSIGN;
     if (!http_member(r, "policy", &text))
         return false;
@@ -123,6 +129,7 @@ static bool read_policy(struct http_request *r, enum work_policy *policy)
 
 static bool read_group(struct http_request *r, const char **group)
 {
+    assert(r->json != NULL);
     if (!http_member(r, "group", group))
         return false;
     if (*group == NULL || (*group)[0] != '\0')
@@ -138,6 +145,8 @@ static bool read_payload(struct http_request *r, char **payload)
 {
     const struct json *value = json_get(r->json, "payload");
 
+    assert(r->json != NULL);
+    assert(r->body.len > 0);
     *payload = NULL;
     if (value == NULL)
         return true;
@@ -166,6 +175,7 @@ static bool read_startup(struct http_request *r, struct work_submit *what)
 static bool read_submit(struct http_request *r, struct work_submit *what,
                         char **payload)
 {
+    assert(r->takes_body);
     *payload = NULL;
     if (!read_kind(r, &what->kind) || !read_policy(r, &what->policy) ||
         !read_group(r, &what->group) || !http_member(r, "id", &what->id) ||
@@ -182,6 +192,9 @@ static void submit(void *arg)
     struct work_submit what = {0};
     char *payload;
 
+    assert(r->handed);
+    assert(r->json != NULL);
+    assert(r->method == HTTP_PUT || r->method == HTTP_POST);
     if (!read_submit(r, &what, &payload)) {
         http_answer(r);
         return;
@@ -201,6 +214,8 @@ void http_work_post(struct http_request *r)
     static const char *const members[] = {"id",     "kind",    "group",
                                           "policy", "payload", NULL};
 
+    assert(r->method == HTTP_POST);
+    assert(!r->handed);
     if (!http_body(r, false))
         return;
     if (json_get(r->json, "owner") != NULL) {
@@ -219,6 +234,8 @@ void http_work_put(struct http_request *r)
                                           "payload",     NULL};
     const char *owner, *id;
 
+    assert(r->method == HTTP_PUT);
+    assert(!r->handed);
     if (!http_param_id(r, 0) || !http_body(r, false) ||
         !http_members(r, members) || !http_member(r, "owner", &owner) ||
         !http_member(r, "id", &id))
@@ -239,11 +256,15 @@ static void get_item(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     work_get(work_of(r), r->param[0], item_done, r);
 }
 
 void http_work_get(struct http_request *r)
 {
+    assert(r->method == HTTP_GET);
     if (http_param_id(r, 0))
         http_on_loop(r, get_item);
 }
@@ -252,11 +273,16 @@ static void finish_item(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(r->method == HTTP_DELETE);
+    assert(r->epoch > 0);
     work_done(work_of(r), r->param[0], r->epoch, item_done, r);
 }
 
 void http_work_delete(struct http_request *r)
 {
+    assert(r->method == HTTP_DELETE);
+    assert(!r->handed);
     if (http_param_id(r, 0) && http_query_epoch(r, &r->epoch))
         http_on_loop(r, finish_item);
 }
@@ -265,11 +291,15 @@ static void handover_item(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(r->method == HTTP_POST);
+    assert(r->epoch > 0);
     work_handover(work_of(r), r->param[0], r->epoch, item_done, r);
 }
 
 void http_work_handover(struct http_request *r)
 {
+    assert(!r->handed);
     if (http_param_id(r, 0) && http_query_epoch(r, &r->epoch))
         http_on_loop(r, handover_item);
 }
@@ -278,11 +308,15 @@ static void release_item(void *arg)
 {
     struct http_request *r = arg;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_POST);
     work_release_at(work_of(r), r->param[0], r->epoch, item_done, r);
 }
 
 void http_work_release(struct http_request *r)
 {
+    assert(!r->handed);
     if (http_param_id(r, 0) &&
         (http_query(r, "epoch") == NULL || http_query_epoch(r, &r->epoch)))
         http_on_loop(r, release_item);
@@ -314,6 +348,9 @@ static void check_fence(void *arg)
     struct http_request *r = arg;
     const char *id;
 
+    assert(r->handed);
+    assert(r->epoch > 0);
+    assert(r->json != NULL);
     if (!http_member(r, "work", &id))
         http_answer(r);
     else
@@ -325,6 +362,8 @@ void http_fence_check(struct http_request *r)
     static const char *const members[] = {"work", "epoch", NULL};
     const char *id;
 
+    assert(r->method == HTTP_POST);
+    assert(!r->handed);
     if (!http_body(r, false) || !http_members(r, members) ||
         !http_member(r, "work", &id))
         return;
@@ -363,6 +402,8 @@ static void listed(void *arg, const struct work_page *page)
 
 static const char *state_word(int value)
 {
+    assert(value >= 0);
+    assert(value <= (int)WORK_DROPPED);
     return work_state_name((enum work_state)value);
 }
 
@@ -371,6 +412,7 @@ static bool read_list(struct http_request *r, struct work_list *list)
     int64_t limit = HTTP_LIMIT;
     struct err err;
 
+    assert(r->handed);
     list->owner = http_query(r, "owner");
     list->after = http_query(r, "cursor");
     if (!http_query_kind(r, &list->kind) ||
@@ -401,6 +443,9 @@ static void list_work(void *arg)
     struct http_request *r = arg;
     struct work_list list;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     if (!read_list(r, &list)) {
         http_answer(r);
         return;
@@ -418,6 +463,9 @@ static void wait_for_work(void *arg)
     struct http_request *r = arg;
     struct work_list list;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     if (!read_list(r, &list))
         http_answer(r);
     else
@@ -430,6 +478,7 @@ void http_work_list(struct http_request *r)
 {
     bool waits;
 
+    assert(r->method == HTTP_GET);
     if (http_query_waits(r, &waits))
         http_on_loop(r, wait_for_work);
 }

@@ -22,6 +22,7 @@
 
 static void put_index(struct http_request *r, const struct write_index *write)
 {
+    assert(write->n > 0);
     (void)coordinator_index_text(write, r->index);
     if (r->index[0] == '\0' || r->out.len == 0)
         return; /* 204 */
@@ -44,6 +45,8 @@ static void on_shown(void *arg, bool seen, const struct write_index *write)
 
 void http_answer_write(struct http_request *r, const struct write_index *write)
 {
+    assert(r->handed);
+    assert(!r->refused);
     if (write->n == 0) {
         http_answer(r);
     } else if (coordinator_look(r->h->coordinator, write, true, VISIBLE_MS,
@@ -86,6 +89,9 @@ static void settle(void *arg)
     struct write_index write;
     int64_t wait_ms = SETTLE_MS;
 
+    assert(r->handed);
+    assert(!r->refused);
+    assert(r->method == HTTP_GET);
     /* both are good */
     (void)coordinator_index_parse(&write, http_query(r, "index"));
     (void)http_query_wait(r, &wait_ms);
@@ -106,6 +112,8 @@ bool http_settles(struct http_request *r)
     struct write_index write;
     int64_t wait_ms = 0;
 
+    assert(!r->handed);
+    assert(r->handler != NULL);
     if (index == NULL || !coordinator_index_is(index))
         return false;
     if (!coordinator_index_parse(&write, index))
