@@ -17,7 +17,7 @@
 /* What a client may say: whoever takes over is given a later one, which must
  * still be exact, for it would be no identity otherwise. */
 
-/* --- the rule ------------------------------------------------------------- */
+/* --- the rule ------------------------------------------------------------ */
 
 static bool brings(const char *instance, const struct node_claim *standing)
 {
@@ -133,7 +133,7 @@ enum node_ruling node_judge(const struct node_claim *ask,
     return ruling;
 }
 
-/* --- as text -------------------------------------------------------------- */
+/* --- as text ------------------------------------------------------------- */
 
 static void take_text(const struct json *value, char *out, size_t size)
 {
@@ -234,11 +234,21 @@ static bool is_ours(const char *key)
     return false;
 }
 
-void node_claim_write(struct buf *out, const char *body, size_t len,
+void node_claim_others(struct buf *out, const struct json *body)
+{
+    const struct json *m;
+
+    assert(json_is(body, JSON_OBJECT));
+    json_each (m, body)
+        if (!is_ours(m->key)) {
+            buf_char(out, ',');
+            buf_add(out, m->from, (size_t)(m->text + m->len - m->from));
+        }
+}
+
+void node_claim_write(struct buf *out, const char *others,
                       const struct node_claim *claim, int64_t ttl_ms)
 {
-    const struct json *o, *m;
-
     assert(claim->process.known);
     json_open(out, NULL, '{');
     json_put_int(out, "startupTime", claim->process.startup_time);
@@ -251,13 +261,6 @@ void node_claim_write(struct buf *out, const char *body, size_t len,
         json_put_bool(out, "carried", true);
     if (claim->said != claim->process.startup_time)
         json_put_int(out, "saidStartupTime", claim->said);
-    if (json_parse(body, len, &o, NULL) == 0) {
-        json_each (m, o)
-            if (!is_ours(m->key)) {
-                buf_char(out, ',');
-                buf_add(out, m->from, (size_t)(m->text + m->len - m->from));
-            }
-        json_free(o);
-    }
+    buf_str(out, others);
     json_close(out, '}');
 }

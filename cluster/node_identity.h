@@ -62,8 +62,13 @@ int node_claim_ask(struct node_claim *out, const struct json *body,
 /* [A-Za-z0-9._-]{1,64}. ERR_INVALID. */
 int node_check_instance(const char *instance, struct err *err) MUST_CHECK;
 
-/* The body as it was sent, with the members of ours as `claim` has them. */
-void node_claim_write(struct buf *out, const char *body, size_t len,
+/* The members of a PUT's body that are not ours, as they were sent: each with a
+ * comma before it. Appended to `out`. */
+void node_claim_others(struct buf *out, const struct json *body);
+
+/* What is registered: the members of ours as `claim` has them (its process is
+ * known), `ttl_ms`, and `others` of node_claim_others(). Appended to `out`. */
+void node_claim_write(struct buf *out, const char *others,
                       const struct node_claim *claim, int64_t ttl_ms);
 
 #endif

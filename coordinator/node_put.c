@@ -29,10 +29,9 @@
 
 #define TTL_MIN_MS 1000
 #define TTL_MAX_MS (INT64_C(60) * 60 * 1000)
-#define BODY_MAX   ((size_t)64 * 1024)
 #define DOUBT_MS   50 /* has it been found out where the registry stands? */
 
-/* --- the end -------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------- */
 
 static void put_refuse(struct coordinator_node_request *n, enum problem code,
                        const char *why)
@@ -96,7 +95,7 @@ static void put_end(struct coordinator_node_request *n)
     coordinator_request_end(&n->base, &reply);
 }
 
-/* --- writing -------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------- */
 
 static void read_gate(struct coordinator_node_request *n);
 
@@ -144,8 +143,8 @@ static void put_write(struct coordinator_node_request *n)
     n->created = n->version == 0 || (n->created && n->base.unknown_since != 0);
     has_life = coordinator_node_life_put(&n->life, n->base.c, n->key, &life);
     memcpy(n->next.registration, n->life.name, sizeof(n->life.name));
-    buf_init(&text, 2 * BODY_MAX);
-    node_claim_write(&text, n->body, n->body_len, &n->next, n->ttl_ms);
+    buf_init(&text, 2 * NODE_BODY_MAX);
+    node_claim_write(&text, buf_text(&n->others), &n->next, n->ttl_ms);
     assert(!text.overflow);
     if (n->gate_version != 0 && !planted(PLANTED_LEASE_UNGATED))
         ops[n_ops++] = (struct registry_op){
@@ -166,7 +165,7 @@ static void put_write(struct coordinator_node_request *n)
     buf_close(&text);
 }
 
-/* --- the gate ------------------------------------------------------------- */
+/* --- the gate ------------------------------------------------------------ */
 
 /* After the write nothing may be called "not stored". */
 static void gate_unread(struct coordinator_node_request *n,
@@ -240,7 +239,7 @@ static bool gate_unlikely(const struct coordinator_node_request *n)
            gates_find(c->gates, n->kind, n->address)->state == GATE_ABSENT;
 }
 
-/* --- who stands there ----------------------------------------------------- */
+/* --- who stands there ---------------------------------------------------- */
 
 /* A process of another kind of client, an ephemeral key below /nodes: while
  * that stands it lives, whatever the clocks say. A hint from what is watched,
@@ -339,7 +338,7 @@ static void put_begin(struct request *r)
     registry_get(r->c->registry, n->key, on_registration, n);
 }
 
-/* --- beginning ------------------------------------------------------------ */
+/* --- beginning ----------------------------------------------------------- */
 
 static int take_instance(struct coordinator_node_request *n,
                          const char *instance, struct err *err)
@@ -379,12 +378,11 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
     if (put->ttl_ms < TTL_MIN_MS || put->ttl_ms > TTL_MAX_MS)
         return (int)err_set(err, ERR_INVALID, "ttl: %s is outside 1s to 1h",
                             units_format_duration(put->ttl_ms, asked));
-    if (put->len > BODY_MAX)
+    if (put->len > NODE_BODY_MAX)
         return (int)err_set(err, ERR_TOO_LARGE,
                             "a heartbeat takes at most 64 KiB");
-    n->body_len = put->len > 0 ? put->len : 2;
-    n->body = put->len > 0 ? mem_dup(put->body, put->len) : mem_strdup("{}");
-    rc = json_parse(n->body, n->body_len, &tree, err);
+    rc = put->len > 0 ? json_parse(put->body, put->len, &tree, err)
+                      : json_parse("{}", 2, &tree, err);
     if (rc == 0 && !json_is(tree, JSON_OBJECT))
         rc = (int)err_set(err, ERR_INVALID, "a heartbeat is a JSON object");
     if (rc == 0)
@@ -395,6 +393,8 @@ static int take(struct coordinator_node_request *n, const struct node_put *put,
         rc = coordinator_node_body_check(n, tree, err);
     if (rc == 0)
         rc = node_claim_ask(&n->ask, tree, err);
+    if (rc == 0)
+        node_claim_others(&n->others, tree);
     json_free(tree);
     if (rc == 0)
         rc = take_instance(n, put->instance, err);

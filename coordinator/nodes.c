@@ -29,7 +29,7 @@ static void node_request_drop(struct request *r)
     struct coordinator_node_request *n =
         CONTAINER_OF(r, struct coordinator_node_request, base);
 
-    mem_free(n->body);
+    buf_close(&n->others);
     for (size_t i = 0; i < n->n_warnings; i++)
         mem_free(n->warnings[i]);
     mem_free(n);
@@ -43,6 +43,7 @@ coordinator_node_request(struct coordinator *c, enum node_kind kind,
     struct coordinator_node_request *n = mem_zalloc(sizeof(*n));
     struct err err;
 
+    buf_init(&n->others, NODE_BODY_MAX);
     coordinator_request_init(c, &n->base, done, arg, node_request_drop, again);
     if (node_ask_address(address, &err) != 0) {
         coordinator_request_fail(&n->base, &err);
@@ -64,7 +65,7 @@ void coordinator_node_refuse_agents(struct coordinator_node_request *n)
     coordinator_request_fail(&n->base, &err);
 }
 
-/* --- the second key ------------------------------------------------------- */
+/* --- the second key ------------------------------------------------------ */
 
 static char *life_key(struct node_life *life)
 {
@@ -126,8 +127,7 @@ bool coordinator_node_life_refused(struct node_life *life,
     return true;
 }
 
-/* --- delete ------------------------------------------------------------------
- */
+/* --- delete -------------------------------------------------------------- */
 
 static void delete_end(struct coordinator_node_request *n)
 {
@@ -321,7 +321,7 @@ void coordinator_node_delete(struct coordinator *c,
     }
 }
 
-/* --- a ttl is over -------------------------------------------------------- */
+/* --- a ttl is over ------------------------------------------------------- */
 
 struct removal {
     struct request base; /* first */

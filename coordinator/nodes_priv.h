@@ -44,6 +44,7 @@ bool coordinator_node_life_refused(struct node_life *life,
                                    size_t n);
 
 #define NODE_WARNINGS_MAX 16
+#define NODE_BODY_MAX     ((size_t)64 * 1024) /* bytes of a heartbeat */
 
 struct coordinator_node_request {
     struct request base; /* first */
@@ -53,8 +54,7 @@ struct coordinator_node_request {
     struct process process; /* put: who is registered; delete: whom it shall
                                concern */
     /* put only */
-    char *body;
-    size_t body_len;
+    struct buf others; /* members of the body that are not ours, as sent */
     int64_t ttl_ms;
     mono_ms too_late; /* the lease that it asks for is over then */
     bool takeover;
