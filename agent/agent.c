@@ -39,7 +39,7 @@ static const char *node_name(const struct agent *a)
     return node_kind_name(a->options->kind);
 }
 
-/* --- identity and report -------------------------------------------------- */
+/* --- identity and report ------------------------------------------------- */
 
 /* Another process from here on, by the node's own clock and never backwards. */
 static void renew_process(struct agent *a)
@@ -101,7 +101,7 @@ static void sample(struct agent *a)
     }
 }
 
-/* --- leaving -------------------------------------------------------------- */
+/* --- leaving ------------------------------------------------------------- */
 
 static void on_signal_closed(uv_handle_t *handle)
 {
@@ -164,7 +164,7 @@ void agent_fail(struct agent *a, const char *reason)
     leave(a);
 }
 
-/* --- the command ---------------------------------------------------------- */
+/* --- the command --------------------------------------------------------- */
 
 static void stop_command(struct agent *a, int number, int64_t ms)
 {
@@ -299,7 +299,7 @@ static void on_command(void *arg, const struct guard_message *m)
     }
 }
 
-/* --- time and signals ----------------------------------------------------- */
+/* --- time and signals ---------------------------------------------------- */
 
 static void on_tick(void *arg)
 {
@@ -373,7 +373,7 @@ static void listen_to_signals(struct agent *a)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* --- all of it ------------------------------------------------------------ */
+/* --- all of it ----------------------------------------------------------- */
 
 static int load_conf(struct agent *a, struct err *err)
 {

@@ -23,8 +23,7 @@
 
 struct agent;
 
-/* --- a link: how the registration is kept ------------------------------------
- */
+/* --- a link: how the registration is kept -------------------------------- */
 
 /* A link begins its own struct with this one. */
 struct agent_link {
@@ -61,7 +60,7 @@ void agent_fail(struct agent *a, const char *reason);
  * learns from it. */
 bool agent_heartbeat(struct agent *a, const char *place, struct buf *out);
 
-/* --- the guard (base/process/guard.h) ------------------------------------- */
+/* --- the guard (base/process/guard.h) ------------------------------------ */
 
 /* Our end of it. */
 struct command;
@@ -80,7 +79,7 @@ void agent_command_signal(struct command *c, int number);
 /* Whatever runs is killed. The handle is freed on the loop. */
 void agent_command_free(struct command **c);
 
-/* --- the agent ------------------------------------------------------------ */
+/* --- the agent ----------------------------------------------------------- */
 
 enum command_state {
     COMMAND_NONE, /* just a node */

@@ -59,7 +59,7 @@ struct http_link {
     char reason[CURL_ERROR_SIZE];
 };
 
-/* --- on the worker's thread ----------------------------------------------- */
+/* --- on the worker's thread ---------------------------------------------- */
 
 static size_t receive(char *data, size_t size, size_t n, void *arg)
 {
@@ -143,7 +143,7 @@ static void run(void *arg)
     curl_easy_cleanup(curl);
 }
 
-/* --- on the loop ---------------------------------------------------------- */
+/* --- on the loop --------------------------------------------------------- */
 
 static void on_done(void *arg);
 
@@ -349,7 +349,7 @@ static void on_done(void *arg)
     pump(l); /* the next one's turn does not wait for a tick */
 }
 
-/* --- the link ------------------------------------------------------------- */
+/* --- the link ------------------------------------------------------------ */
 
 static void make_headers(struct http_link *l)
 {

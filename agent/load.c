@@ -25,7 +25,7 @@
 /* v1 says "no limit" with a number near 2^63, rounded to pages. */
 #define V1_NO_LIMIT (UINT64_C(1) << 62)
 
-/* --- parsers -------------------------------------------------------------- */
+/* --- parsers ------------------------------------------------------------- */
 
 static bool read_u64(const char **at, uint64_t *out)
 {
@@ -178,7 +178,7 @@ bool agent_load_parse_cgroup(const char *text, const char *controller,
     return false;
 }
 
-/* --- files ---------------------------------------------------------------- */
+/* --- files --------------------------------------------------------------- */
 
 /* The file's text, cut at FILE_MAX: what we look for stands at its top. */
 static bool slurp(const char *path, char text[FILE_MAX])
@@ -252,7 +252,7 @@ static bool place_number(const struct place *p, const char *file, uint64_t *out)
     return place_read(p, file, text) && agent_load_parse_number(text, out);
 }
 
-/* --- memory --------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------- */
 
 struct memory_files {
     const char *limit, *used, *cache;
@@ -307,7 +307,7 @@ static void sample_memory(const struct load_sampler *s, const char *cgroup,
         cgroup_memory(p, &memory_v2, total, out);
 }
 
-/* --- processor ------------------------------------------------------------ */
+/* --- processor ----------------------------------------------------------- */
 
 static bool cpu_limit_v1(const struct place *p, double *cpus)
 {
@@ -396,7 +396,7 @@ static void sample_cpu(struct load_sampler *s, const char *cgroup,
     s->at_ns = now_ns;
 }
 
-/* --- all of it ------------------------------------------------------------ */
+/* --- all of it ----------------------------------------------------------- */
 
 static double sample_disk(const char *path)
 {

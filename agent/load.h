@@ -16,8 +16,7 @@
 
 #define LOAD_NO_LIMIT UINT64_MAX
 
-/* --- parsers: false when the text is not what the kernel writes ------------
- */
+/* --- parsers: false when the text is not what the kernel writes ---------- */
 
 /* /proc/stat: all processors since boot, in ticks. */
 struct load_ticks {
@@ -46,7 +45,7 @@ bool agent_load_parse_cpu_max(const char *text, double *cpus);
 bool agent_load_parse_cgroup(const char *text, const char *controller,
                              char *out, size_t size);
 
-/* --- sampling ------------------------------------------------------------- */
+/* --- sampling ------------------------------------------------------------ */
 
 struct load_sampler {
     const char *proc, *cgroups, *disk; /* "/proc", "/sys/fs/cgroup", a path on

@@ -61,7 +61,7 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-/* --- one option each ------------------------------------------------------ */
+/* --- one option each ----------------------------------------------------- */
 
 /* "a,b": cleaned in place, which never makes a name longer; "default" is
  * everybody's. */
@@ -153,7 +153,7 @@ static int wrong_option(int option, const char *word, struct err *err)
     return (int)err_set(err, ERR_INVALID, "there is no option %s", word);
 }
 
-/* --- all of them ---------------------------------------------------------- */
+/* --- all of them --------------------------------------------------------- */
 
 static int check_urls(const char *text, struct err *err)
 {

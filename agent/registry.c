@@ -203,7 +203,7 @@ static void on_state(void *arg, enum registry_state state)
     }
 }
 
-/* --- the link ------------------------------------------------------------- */
+/* --- the link ------------------------------------------------------------ */
 
 static void nothing(void *arg)
 {
@@ -282,8 +282,7 @@ static void on_closed(void *arg)
     registry_state_file_close(&l->state, on_state_closed, l);
 }
 
-/* --- leaving ---------------------------------------------------------------
- */
+/* --- leaving ------------------------------------------------------------- */
 
 /* Closing takes away whatever is still registered, said or not. */
 static void leave_end(struct registry_link *l)

@@ -70,7 +70,7 @@ char *clock_rfc3339(wall_ms at, char out[CLOCK_RFC3339_SIZE])
     return out;
 }
 
-/* --- and read ------------------------------------------------------------- */
+/* --- and read ------------------------------------------------------------ */
 
 /* `n` digits at *s, which moves behind them; negative: not there. */
 static int64_t digits(const char **s, int n)

@@ -267,8 +267,7 @@ static void put_field(struct line *l, const struct log_field *f)
     }
 }
 
-/* --- writing ---------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------- */
 
 static void write_all(const char *text, size_t len)
 {

@@ -93,7 +93,7 @@ int cli_knows(const char *name)
     return find(name) != NULL;
 }
 
-/* --- help ----------------------------------------------------------------- */
+/* --- help ---------------------------------------------------------------- */
 
 void cli_help(void)
 {
@@ -155,7 +155,7 @@ static void say_help(const struct command *command)
     printf("%s" CLI_EXIT_CODES, command->more);
 }
 
-/* --- which form ----------------------------------------------------------- */
+/* --- which form ---------------------------------------------------------- */
 
 /* How many operands it must and may have. */
 static void count_operands(const struct form *f, int *least, int *most)
@@ -203,7 +203,7 @@ static const struct form *choose(const char *command, const struct cli_words *w)
     return verbs && w->n > 0 ? NULL : best;
 }
 
-/* --- what is wrong -------------------------------------------------------- */
+/* --- what is wrong ------------------------------------------------------- */
 
 /* That what was meant for an operand is another command. */
 static const char *hint_of(const char *word)

@@ -15,8 +15,7 @@ static const struct cli_column group_columns[] = {
     {.title = "ADDRESSES", .field = "addresses", .below = true},
 };
 
-/* --- status -----------------------------------------------------------------
- */
+/* --- status -------------------------------------------------------------- */
 
 /* "a.b" of the answer, or "-". */
 static void put_field(struct buf *line, const struct json *from,
@@ -300,8 +299,7 @@ int cli_status(struct cli *c, const struct cli_words *w)
     return 0;
 }
 
-/* --- settings ---------------------------------------------------------------
- */
+/* --- settings ------------------------------------------------------------ */
 
 /* Send what the body holds and who says so, and show what is set then. */
 static int patch(struct cli *c, const struct cli_words *w)
@@ -368,8 +366,7 @@ int cli_brake(struct cli *c, const struct cli_words *w)
     return patch(c, w);
 }
 
-/* --- groups ------------------------------------------------------------------
- */
+/* --- groups -------------------------------------------------------------- */
 
 int cli_groups(struct cli *c, const struct cli_words *w)
 {

@@ -12,8 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- tables ---------------------------------------------------------------
- */
+/* --- tables -------------------------------------------------------------- */
 
 static void put_order(struct buf *out, const char *order,
                       const struct json *item)
@@ -154,7 +153,7 @@ static const struct cli_column candidate_columns[] = {
     {.title = "WHY NOT", .field = "why_not"},
 };
 
-/* --- nodes and picks ------------------------------------------------------ */
+/* --- nodes and picks ----------------------------------------------------- */
 
 /* A cluster may look empty because nobody in it is understood. */
 static void say_ignored(const struct cli *c)
@@ -230,7 +229,7 @@ int cli_best(struct cli *c, const struct cli_words *w)
     return 0;
 }
 
-/* --- failovers ------------------------------------------------------------ */
+/* --- failovers ----------------------------------------------------------- */
 
 int cli_failovers(struct cli *c, const struct cli_words *w)
 {
@@ -306,7 +305,7 @@ int cli_failover_start(struct cli *c, const struct cli_words *w)
     return w->dry_run ? show_plan(c, w) : cli_show_object(c);
 }
 
-/* --- gates ---------------------------------------------------------------- */
+/* --- gates --------------------------------------------------------------- */
 
 static int gate(struct cli *c, const struct cli_words *w, const char *what,
                 bool undo)

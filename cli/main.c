@@ -67,7 +67,7 @@ struct server {
     mono_ms watchdog_next;
 };
 
-/* --- leaving, step by step ------------------------------------------------ */
+/* --- leaving, step by step ----------------------------------------------- */
 
 static void finish(struct server *s)
 {
@@ -164,7 +164,7 @@ static void on_signal(uv_signal_t *handle, int number)
     http_stop(s->http, HTTP_STOP_MS, on_http_stopped, s);
 }
 
-/* --- starting ------------------------------------------------------------- */
+/* --- starting ------------------------------------------------------------ */
 
 static void on_tick(void *arg)
 {

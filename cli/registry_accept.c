@@ -43,7 +43,7 @@ static void finish(struct accept *a, const struct err *why)
     cli_visit_end(&a->visit, why);
 }
 
-/* --- telling -------------------------------------------------------------- */
+/* --- telling ------------------------------------------------------------- */
 
 static void tell_items(const struct restore_summary *s, uint64_t n,
                        const char *what)
@@ -146,7 +146,7 @@ static void tell(struct accept *a, const struct restore_summary *s)
     (void)fflush(stdout);
 }
 
-/* --- doing ---------------------------------------------------------------- */
+/* --- doing --------------------------------------------------------------- */
 
 static void on_done(void *arg, const struct err *err,
                     const struct restore_result *result)
@@ -174,7 +174,7 @@ static void go(struct accept *a)
     restore_go(a->restore, on_done, a);
 }
 
-/* --- asking --------------------------------------------------------------- */
+/* --- asking -------------------------------------------------------------- */
 
 static void refused(struct accept *a)
 {
@@ -234,7 +234,7 @@ static void ask(struct accept *a)
     uv_poll_start(&a->input, UV_READABLE, on_input);
 }
 
-/* --- looking -------------------------------------------------------------- */
+/* --- looking ------------------------------------------------------------- */
 
 static void look(void *arg);
 

@@ -47,7 +47,7 @@ static void name_ourselves(struct visit *v)
                    user != NULL ? user->pw_name : "?", host, (long)getpid());
 }
 
-/* --- the end -------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------- */
 
 static void on_closed(void *arg)
 {
@@ -83,7 +83,7 @@ void cli_visit_end(struct visit *v, const struct err *why)
     registry_close(&v->registry, on_closed, v);
 }
 
-/* --- the beginning -------------------------------------------------------- */
+/* --- the beginning ------------------------------------------------------- */
 
 static void on_state(void *arg, enum registry_state state)
 {

@@ -38,7 +38,7 @@ static const struct json *field(const struct json *item, const char *path)
     return item;
 }
 
-/* --- ages ----------------------------------------------------------------- */
+/* --- ages ---------------------------------------------------------------- */
 
 void cli_put_age(struct buf *out, int64_t ms)
 {
@@ -90,7 +90,7 @@ static void put_string(struct buf *out, const char *text,
         cli_put_age(out, now - at);
 }
 
-/* --- cells ---------------------------------------------------------------- */
+/* --- cells --------------------------------------------------------------- */
 
 static void add_list(struct buf *out, const struct json *list,
                      const char *between)
@@ -134,8 +134,7 @@ void cli_text(struct buf *out, const struct json *item,
         buf_char(out, '-');
 }
 
-/* --- layout ---------------------------------------------------------------
- */
+/* --- layout -------------------------------------------------------------- */
 
 struct table {
     const struct cli_column *columns;
@@ -263,8 +262,7 @@ static void lay_out(struct table *t, size_t width)
         }
 }
 
-/* --- printing ---------------------------------------------------------------
- */
+/* --- printing ------------------------------------------------------------ */
 
 static void put_row(struct buf *out, const struct table *t,
                     const char *(*text)(const struct table *, size_t, size_t),

@@ -20,7 +20,7 @@
 
 #define TERMINAL_WIDTH 80 /* of one that does not say */
 
-/* --- characters ----------------------------------------------------------- */
+/* --- characters ---------------------------------------------------------- */
 
 struct range {
     uint32_t first, last;
@@ -99,7 +99,7 @@ void cli_say(FILE *to, const char *text)
     buf_close(&line);
 }
 
-/* --- the width of a terminal ---------------------------------------------- */
+/* --- the width of a terminal --------------------------------------------- */
 
 /* $COLUMNS is what a user asks for; a terminal knows its own. */
 size_t cli_terminal(void)
@@ -119,8 +119,7 @@ size_t cli_terminal(void)
     return TERMINAL_WIDTH;
 }
 
-/* --- shorter ----------------------------------------------------------------
- */
+/* --- shorter ------------------------------------------------------------- */
 
 static size_t character_width(uint32_t c)
 {
@@ -189,8 +188,7 @@ void cli_shorten(struct buf *out, const char *text, size_t width)
     buf_str(out, tail(end, width - n - front));
 }
 
-/* --- wrapped --------------------------------------------------------------
- */
+/* --- wrapped ------------------------------------------------------------- */
 
 /* The end of the piece at `text` that is not parted: up to a blank, or with
  * the comma behind it. */

@@ -27,8 +27,7 @@ const char *gate_state_name(enum gate_state state)
     return state_names[state];
 }
 
-/* --- reading -----------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------- */
 
 static int read_state(const struct json *o, enum gate_state *out,
                       struct err *err)
@@ -190,8 +189,7 @@ int gate_read(struct gate *out, const char *value, size_t len, struct err *err)
     return rc;
 }
 
-/* --- writing -----------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------- */
 
 static void put_process(struct buf *b, const char *key, const struct process *p)
 {
@@ -242,7 +240,7 @@ void gate_write(struct buf *out, const struct gate *gate)
     json_close(out, '}');
 }
 
-/* --- questions ------------------------------------------------------------ */
+/* --- questions ----------------------------------------------------------- */
 
 static size_t find_past(const struct gate *gate, const struct process *p)
 {
@@ -318,7 +316,7 @@ void gate_retire(struct gate *gate, const struct process *p)
     assert(gate->n_past <= GATE_PAST_MAX);
 }
 
-/* --- keys ----------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------- */
 
 char *gate_key(enum node_kind kind, const char *address, char *out, size_t n)
 {

@@ -74,8 +74,7 @@ static struct entry *entry_make(struct gates *g, enum node_kind kind,
     return e;
 }
 
-/* --- learning --------------------------------------------------------------
- */
+/* --- learning ------------------------------------------------------------ */
 
 /* Does the time of a drain or lease go on? Said again by a person it begins
  * anew; a cordon beside it, a leave, the end of an inheritance or another
@@ -168,8 +167,7 @@ void gates_look(struct gates *g, enum node_kind kind, const char *address)
     gates_get(g->registry, kind, address, on_look, e);
 }
 
-/* --- asking ----------------------------------------------------------------
- */
+/* --- asking -------------------------------------------------------------- */
 
 const struct gate *gates_find(const struct gates *g, enum node_kind kind,
                               const char *address)
@@ -236,8 +234,7 @@ int gates_take(struct gate *out, const struct registry_reply *reply,
     return rc;
 }
 
-/* --- life ------------------------------------------------------------------
- */
+/* --- life ---------------------------------------------------------------- */
 
 void gates_listen(struct gates *g, gates_changed_f *changed, void *arg)
 {

@@ -32,8 +32,7 @@ const char *heartbeat_reason_name(enum heartbeat_reason reason)
     return reason_names[reason];
 }
 
-/* --- problems --------------------------------------------------------------
- */
+/* --- problems ------------------------------------------------------------ */
 
 /* The value that was refused, for people: short, on one line. */
 static void show_value(struct buf *b, const struct json *item)
@@ -91,8 +90,7 @@ static void refuse(struct heartbeat *hb, enum heartbeat_reason reason,
     buf_close(&text);
 }
 
-/* --- numbers ---------------------------------------------------------------
- */
+/* --- numbers ------------------------------------------------------------- */
 
 /* What a number may be, and what that is called. */
 struct bounds {
@@ -134,8 +132,7 @@ static bool read_whole(struct heartbeat *hb, const struct json *o,
     return false;
 }
 
-/* --- what a heartbeat holds --------------------------------------------------
- */
+/* --- what a heartbeat holds ---------------------------------------------- */
 
 static const struct bounds of_startup = {
     1, EXACT_MAX, "a whole number from 1 to 2^53 - 1 (milliseconds)"};
@@ -314,8 +311,7 @@ static void read_place(struct heartbeat *hb, const struct json *o)
         hb->seen = (struct registry_place){0};
 }
 
-/* --- groups ----------------------------------------------------------------
- */
+/* --- groups -------------------------------------------------------------- */
 
 static void add_group(struct heartbeat *hb, const struct json *item,
                       const char *field)
@@ -364,8 +360,7 @@ static void read_groups(struct heartbeat *hb, const struct json *o,
         add_group(hb, each, field);
 }
 
-/* --- reading ----------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------- */
 
 /* Whether brackets outside of strings stand deeper than we read. */
 static bool too_deep(const char *s, size_t len)

@@ -21,7 +21,7 @@ void membership_emit(struct membership *m, const struct membership_event *ev)
     m->emitting = false;
 }
 
-/* --- members -------------------------------------------------------------- */
+/* --- members ------------------------------------------------------------- */
 
 static void member_id(enum node_kind kind, const char *address,
                       char id[NODE_ADDRESS_MAX + 4])
@@ -111,7 +111,7 @@ static struct member *member_named(struct membership *m,
     return e;
 }
 
-/* --- registrations -------------------------------------------------------- */
+/* --- registrations ------------------------------------------------------- */
 
 static void registration_free(struct membership *m, struct registration *r)
 {
@@ -211,7 +211,7 @@ static void take_ttl(struct membership *m, struct registration *r,
     membership_keep_fresh(m, r->ttl_ms);
 }
 
-/* --- what the registry tells ---------------------------------------------- */
+/* --- what the registry tells --------------------------------------------- */
 
 static void tell_key(struct membership *m, const struct membership_key *key)
 {
@@ -318,7 +318,7 @@ void membership_connection(struct membership *m, enum registry_state state)
         windows_restart(&m->windows, now);
 }
 
-/* --- time ----------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------- */
 
 static void ttl_over(struct membership *m, struct registration *r)
 {
@@ -396,7 +396,7 @@ bool membership_forget(struct membership *m, struct node *node)
     return true;
 }
 
-/* --- looking -------------------------------------------------------------- */
+/* --- looking ------------------------------------------------------------- */
 
 struct node *membership_find(const struct membership *m, enum node_kind kind,
                              const char *address)

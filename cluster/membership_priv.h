@@ -14,8 +14,7 @@
 #define uthash_free(ptr, size) mem_free(ptr)
 #include <uthash.h>
 
-/* --- windows of silence (membership_window.c) --------------------------------
- */
+/* --- windows of silence (membership_window.c) ---------------------------- */
 
 enum window_type {
     WINDOW_GRACE,  /* of a member: SUSPECT to DOWN */
@@ -65,7 +64,7 @@ struct membership;
 /* A turn of ours (membership_answer.c). */
 void membership_turn(struct membership *m);
 
-/* --- tables --------------------------------------------------------------- */
+/* --- tables -------------------------------------------------------------- */
 
 struct member;
 
@@ -142,7 +141,7 @@ void membership_keep_fresh(struct membership *m, int64_t ttl_ms);
 
 void membership_emit(struct membership *m, const struct membership_event *ev);
 
-/* --- rules ---------------------------------------------------------------- */
+/* --- rules --------------------------------------------------------------- */
 
 /* Registrations or the gate of a member changed: decide its state anew and
  * tell what changed. `reported` is the registration just written, or NULL. */

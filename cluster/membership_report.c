@@ -127,8 +127,7 @@ void membership_show_problems(struct member *e)
         show_crowd(n);
 }
 
-/* --- late ------------------------------------------------------------------
- */
+/* --- late ---------------------------------------------------------------- */
 
 /* A lease shows that it may not be renewed when two thirds of it are over. Of
  * a session we see the reports only: they are late when two in a row are

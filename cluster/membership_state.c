@@ -45,7 +45,7 @@ static void enter(struct membership *m, struct member *e, enum node_state state)
     windows_stop(&m->windows, &e->window);
 }
 
-/* --- the registration that counts ----------------------------------------- */
+/* --- the registration that counts ---------------------------------------- */
 
 /* Earlier than the process that counted last? */
 static bool is_earlier(const struct member *e, const struct registration *r)
@@ -97,7 +97,7 @@ const struct process *membership_standing(const struct node *node, size_t i)
     return r != NULL ? &r->process : NULL;
 }
 
-/* --- what the node shows -------------------------------------------------- */
+/* --- what the node shows ------------------------------------------------- */
 
 /* The groups of one node while they are put together. */
 struct names {
@@ -215,7 +215,7 @@ static void show_keys(struct member *e, const struct registration *w)
     }
 }
 
-/* --- rules ---------------------------------------------------------------- */
+/* --- rules --------------------------------------------------------------- */
 
 /* A process stands here by its own word. */
 static void present(struct membership *m, struct member *e,

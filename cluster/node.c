@@ -74,8 +74,7 @@ const char *node_status_name(enum node_status status)
     return status == NODE_BUSY ? "BUSY" : "NORMAL";
 }
 
-/* --- addresses -------------------------------------------------------------
- */
+/* --- addresses ----------------------------------------------------------- */
 
 static bool is_v6(const char *host, size_t len)
 {
@@ -208,8 +207,7 @@ bool node_spelling(const char *address, size_t i,
     return true;
 }
 
-/* --- groups ----------------------------------------------------------------
- */
+/* --- groups -------------------------------------------------------------- */
 
 static bool is_blank(char c)
 {

@@ -125,8 +125,7 @@ static int plain_host(struct jdbc_url *url, char *text, struct err *err)
     return take_host(url, trim(text), port, err);
 }
 
-/* --- (host=h,port=p) and address=(host=h)(port=p) --------------------------
- */
+/* --- (host=h,port=p) and address=(host=h)(port=p) ------------------------ */
 
 struct parts {
     char *host;
@@ -202,8 +201,7 @@ static int keyed_host(struct jdbc_url *url, char *text, bool address,
     return take_host(url, p->host, p->port, err);
 }
 
-/* --- lists ------------------------------------------------------------------
- */
+/* --- lists --------------------------------------------------------------- */
 
 /* Ends the first item at a comma that stands in no brackets; the next one, or
  * NULL. */

@@ -63,8 +63,7 @@ static int bad(const struct jdbc_url *url, const char *name, const char *what,
     return (int)err_set(err, ERR_INVALID, "%s %s", name, what);
 }
 
-/* --- who, where ------------------------------------------------------------
- */
+/* --- who, where ---------------------------------------------------------- */
 
 static int set_text(struct jdbc_url *url, const struct parameter *p,
                     const char *value, struct err *err)
@@ -126,8 +125,7 @@ static int set_target(struct jdbc_url *url, const struct parameter *p,
                err);
 }
 
-/* --- a search path in PostgreSQL's options ---------------------------------
- */
+/* --- a search path in PostgreSQL's options ------------------------------- */
 
 /* The next word, unescaped (mem_free), or NULL: blanks part them, a backslash
  * keeps one. */
@@ -198,8 +196,7 @@ static int set_options(struct jdbc_url *url, const struct parameter *p,
     return 0;
 }
 
-/* --- patience ---------------------------------------------------------------
- */
+/* --- patience ------------------------------------------------------------ */
 
 /* 0 is no limit: then our own holds. */
 static int set_patience(struct jdbc_url *url, const struct parameter *p,
@@ -220,8 +217,7 @@ static int set_patience(struct jdbc_url *url, const struct parameter *p,
     return 0;
 }
 
-/* --- TLS --------------------------------------------------------------------
- */
+/* --- TLS ----------------------------------------------------------------- */
 
 static const struct mode {
     const char *name;
@@ -367,8 +363,7 @@ static int key_store(struct jdbc_url *url, const struct parameter *p,
     return 0;
 }
 
-/* --- the tables -------------------------------------------------------------
- */
+/* --- the tables ---------------------------------------------------------- */
 
 static int has_no_equivalent(struct jdbc_url *url, const struct parameter *p,
                              const char *value, struct err *err)
@@ -564,8 +559,7 @@ int conf_jdbc_parameter(struct jdbc_url *url, const char *name,
     return 0;
 }
 
-/* --- together ---------------------------------------------------------------
- */
+/* --- together ------------------------------------------------------------ */
 
 static void postgresql_tls(struct jdbc_url *url)
 {

@@ -64,8 +64,7 @@ int conf_jdbc_decode(const struct jdbc_url *url, char *text, struct err *err)
     return 0;
 }
 
-/* --- the driver -------------------------------------------------------------
- */
+/* --- the driver ---------------------------------------------------------- */
 
 /* "jdbc:mysql:" and what may stand before the slashes: several hosts are asked
  * which one writes, whatever the drivers would do with them. */
@@ -108,8 +107,7 @@ static int parse_scheme(struct jdbc_url *url, const char **text,
               "or jdbc:postgresql://host:port/database");
 }
 
-/* --- the rest ---------------------------------------------------------------
- */
+/* --- the rest ------------------------------------------------------------ */
 
 static int parse_query(struct jdbc_url *url, char *text, struct err *err)
 {
@@ -226,8 +224,7 @@ void conf_jdbc_url_close(struct jdbc_url *url)
     memset(url, 0, sizeof(*url));
 }
 
-/* --- what may be shown ------------------------------------------------------
- */
+/* --- what may be shown --------------------------------------------------- */
 
 /* Names are not hidden in %xx: whose value is one of these is no secret. */
 static bool is_open(const char *name, size_t len)

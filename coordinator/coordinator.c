@@ -393,8 +393,7 @@ void coordinator_tick(struct coordinator *c)
     coordinator_waits_tick(c);
 }
 
-/* --- leaving ----------------------------------------------------------------
- */
+/* --- leaving ------------------------------------------------------------- */
 
 void coordinator_leave(struct coordinator *c, void (*left)(void *arg),
                        void *arg)
@@ -472,8 +471,7 @@ void coordinator_abandon(struct coordinator **coordinator)
     *coordinator = NULL;
 }
 
-/* --- who is where ------------------------------------------------------------
- */
+/* --- who is where -------------------------------------------------------- */
 
 uint64_t coordinator_instance(const struct coordinator *c)
 {

@@ -106,8 +106,7 @@ int coordinator_wait(struct coordinator *c, enum coordinator_topic topic,
 /* The waiter went away; no callback afterwards. */
 void coordinator_unwait(struct coordinator *c, struct coordinator_wait **wait);
 
-/* --- waiting for a write ---------------------------------------------------
- */
+/* --- waiting for a write ------------------------------------------------- */
 
 /*
  * A write, as any coordinator can look for it: the keys that it wrote, each
@@ -151,7 +150,7 @@ int coordinator_look(struct coordinator *c, const struct write_index *write,
                      bool ours, int64_t wait_ms, coordinator_looked_f *looked,
                      void *arg) MUST_CHECK;
 
-/* --- nodes over HTTP, groups, settings, failovers ------------------------- */
+/* --- nodes over HTTP, groups, settings, failovers ------------------------ */
 
 /*
  * `code` is NONE, or FENCED, ADDRESS_TAKEN, TOO_LATE, INVALID_VALUE, FINISHED,

@@ -99,7 +99,7 @@ void coordinator_group_list_close(struct coordinator *c, struct group_list *l)
     l->n = 0;
 }
 
-/* --- definitions ---------------------------------------------------------- */
+/* --- definitions --------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {

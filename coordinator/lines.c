@@ -159,8 +159,7 @@ void coordinator_lines_engine(const struct engine_event *ev)
     log_event(engine_lines[ev->type].level, engine_lines[ev->type].event, f);
 }
 
-/* --- waiting for a lock ----------------------------------------------------
- */
+/* --- waiting for a lock -------------------------------------------------- */
 
 #define LOCK_LONG_MS     10000
 #define PENDING_COUNT_MS 1000

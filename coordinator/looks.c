@@ -59,7 +59,7 @@ struct coordinator_look {
     struct coordinator_look *next, *prev;
 };
 
-/* --- the index as text ---------------------------------------------------- */
+/* --- the index as text --------------------------------------------------- */
 
 /* Of all that is written, what answers are made of; the rest is read from the
  * registry whenever it is asked for. */
@@ -190,7 +190,7 @@ bool coordinator_index_parse(struct write_index *w, const char *text)
     return false;
 }
 
-/* --- one key -------------------------------------------------------------- */
+/* --- one key ------------------------------------------------------------- */
 
 static void soon(struct coordinator *c, int64_t ms)
 {
@@ -263,8 +263,7 @@ static bool key_told(struct look_key *k)
     return false;
 }
 
-/* --- all of them -----------------------------------------------------------
- */
+/* --- all of them --------------------------------------------------------- */
 
 static void key_begin(struct look_key *k, bool ours)
 {

@@ -124,7 +124,7 @@ void coordinator_place_told(struct coordinator *c, const char *key,
                                  "than any ever comes: that is not believed"));
 }
 
-/* --- where does it really stand? ------------------------------------------ */
+/* --- where does it really stand? ----------------------------------------- */
 
 static void again(struct coordinator *c)
 {
@@ -231,7 +231,7 @@ static void on_record(void *arg, const struct registry_reply *reply)
         prove(c, 0);
 }
 
-/* --- what we know of the lost future -------------------------------------- */
+/* --- what we know of the lost future ------------------------------------- */
 
 static void testify(struct coordinator *c)
 {

@@ -145,8 +145,7 @@ static void fill_nodes(struct coordinator *c, struct snapshot *s)
         fill_node(c, s, &s->nodes[i], c->order[i]);
 }
 
-/* --- groups: every name that is defined or that a worker carries -------------
- */
+/* --- groups: every name that is defined or that a worker carries --------- */
 
 static int name_order(const void *a, const void *b)
 {
@@ -255,8 +254,7 @@ static void fill_peers(struct coordinator *c, struct snapshot *s)
         qsort(s->coordinators, n, sizeof(*s->coordinators), coordinator_order);
 }
 
-/* --- the cluster -------------------------------------------------------------
- */
+/* --- the cluster --------------------------------------------------------- */
 
 static uint32_t count_markers(struct coordinator *c)
 {

@@ -17,8 +17,7 @@
 
 #define BRAKE_OVERRIDE_MAX_MS (60 * 60 * 1000)
 
-/* --- settings --------------------------------------------------------------
- */
+/* --- settings ------------------------------------------------------------ */
 
 struct settings_request {
     struct request base; /* first */
@@ -166,8 +165,7 @@ void coordinator_settings_patch(struct coordinator *c,
     }
 }
 
-/* --- groups ----------------------------------------------------------------
- */
+/* --- groups -------------------------------------------------------------- */
 
 struct group_request {
     struct request base; /* first */
@@ -309,8 +307,7 @@ void coordinator_group_delete(struct coordinator *c, const char *name,
         group_begin(&g->base);
 }
 
-/* --- failovers -------------------------------------------------------------
- */
+/* --- failovers ----------------------------------------------------------- */
 
 struct failovers_request {
     struct request base; /* first */

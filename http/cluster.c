@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- the cluster ---------------------------------------------------------- */
+/* --- the cluster --------------------------------------------------------- */
 
 static void put_counts(struct buf *b, const struct snapshot *s)
 {
@@ -186,7 +186,7 @@ void http_cluster_get(struct http_request *r)
     coordinator_snapshot_release(&s);
 }
 
-/* --- settings ------------------------------------------------------------- */
+/* --- settings ------------------------------------------------------------ */
 
 static void settings_done(void *arg, const struct coordinator_reply *reply)
 {
@@ -304,7 +304,7 @@ void http_settings_patch(struct http_request *r)
         http_on_loop(r, patch_settings);
 }
 
-/* --- health --------------------------------------------------------------- */
+/* --- health -------------------------------------------------------------- */
 
 static void plain(struct http_request *r, unsigned status, const char *text)
 {

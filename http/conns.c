@@ -92,7 +92,7 @@ void http_conns_free(struct http_conns **conns)
     MEM_FREE(*conns);
 }
 
-/* --- per address ---------------------------------------------------------- */
+/* --- per address --------------------------------------------------------- */
 
 /* The address as a key; false: not to be counted. */
 static bool peer_key(const struct sockaddr *from, uint8_t key[16])
@@ -170,7 +170,7 @@ bool http_conns_room(struct http_conns *c)
     return room;
 }
 
-/* --- each one ------------------------------------------------------------- */
+/* --- each one ------------------------------------------------------------ */
 
 struct http_conn *http_conns_add(struct http_conns *c, int fd,
                                  const struct sockaddr *from, int64_t ms)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- reading -------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------- */
 
 /* Whom this coordinator waits for with the lock, as /v1/cluster says it. */
 static void put_waits(struct buf *b, bool waits,
@@ -173,7 +173,7 @@ void http_failovers_list(struct http_request *r)
         http_on_loop(r, list_failovers);
 }
 
-/* --- starting one --------------------------------------------------------- */
+/* --- starting one -------------------------------------------------------- */
 
 /* The plan and its ETag: of a dry run, or as it is now instead of then. */
 static void put_plan(struct http_request *r, const struct engine_reply *reply)

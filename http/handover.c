@@ -104,7 +104,7 @@ void http_answer(struct http_request *r)
     resume(h, r->connection);
 }
 
-/* --- long polls ----------------------------------------------------------- */
+/* --- long polls ---------------------------------------------------------- */
 
 bool http_query_waits(struct http_request *r, bool *waits)
 {

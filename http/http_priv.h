@@ -128,8 +128,7 @@ struct http {
     int closed;    /* nothing is handed to the loop any more */
 };
 
-/* --- answering (answer.c) ----------------------------------------------------
- */
+/* --- answering (answer.c) ------------------------------------------------ */
 
 /* An RFC 9457 problem, not NONE, with its status. `fmt` is the detail for
  * people; NULL: the problem's own title says it all. */
@@ -174,7 +173,7 @@ void http_put_work_index(struct http_request *r, struct buf *b, uint64_t index);
 bool http_read_index(const struct http_request *r, const char *text,
                      uint64_t *out);
 
-/* --- asking (query.c) ----------------------------------------------------- */
+/* --- asking (query.c) ---------------------------------------------------- */
 
 /* A parameter of the query, NULL if absent. Borrowed from the connection. */
 const char *http_query(const struct http_request *r, const char *name);
@@ -227,8 +226,7 @@ bool http_member_epoch(struct http_request *r, uint64_t *epoch);
  * none. */
 bool http_member(struct http_request *r, const char *name, const char **value);
 
-/* --- handing over (handover.c) ----------------------------------------------
- */
+/* --- handing over (handover.c) ------------------------------------------- */
 
 /* Suspend, and run fn(r) on the loop. */
 void http_on_loop(struct http_request *r, loop_f *fn);
@@ -259,8 +257,7 @@ void http_end_waits(struct http *h);
 void http_end_gone(struct http *h);
 void http_refuse_all(struct http *h);
 
-/* --- writes (wrote.c) -------------------------------------------------------
- */
+/* --- writes (wrote.c) ---------------------------------------------------- */
 
 /* Loop thread: the answer to a write is complete but for its index. It is sent
  * when the next GET here shows the write, or a second later. */
@@ -269,7 +266,7 @@ void http_answer_write(struct http_request *r, const struct write_index *write);
  * is shown, or it is answered. */
 bool http_settles(struct http_request *r);
 
-/* --- requests (request.c) ------------------------------------------------- */
+/* --- requests (request.c) ------------------------------------------------ */
 
 enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
                            const char *path, const char *method,
@@ -281,7 +278,7 @@ void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
 /* Drop a reference; the last one frees. */
 void http_release(struct http_request *r);
 
-/* --- routes --------------------------------------------------------------- */
+/* --- routes -------------------------------------------------------------- */
 
 /* The route of a path with its parameters, or NULL. */
 const struct http_route *http_route_find(const char *path,
@@ -302,14 +299,14 @@ http_handler_f http_failovers_list, http_failover_get, http_failovers_post,
 http_handler_f http_settings_get, http_settings_patch, http_cluster_get;
 http_handler_f http_livez, http_readyz, http_openapi, http_root;
 
-/* --- heads (head.c) ------------------------------------------------------- */
+/* --- heads (head.c) ------------------------------------------------------ */
 
 /* Is the request's head acceptable? If not, a problem is filled in. */
 bool http_head_fits(struct http_request *r, const char *version);
 /* What is wrong with the request's target, or NONE. */
 enum problem http_uri_fault(const char *uri);
 
-/* --- connections (conns.c) ------------------------------------------------ */
+/* --- connections (conns.c) ----------------------------------------------- */
 
 struct http_conns *http_conns_new(uint32_t max, uint32_t max_per_address);
 void http_conns_free(struct http_conns **conns);

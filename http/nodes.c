@@ -83,7 +83,7 @@ static void put_fields(struct buf *b, const struct coordinator_snapshot_node *n)
     json_close(b, ']');
 }
 
-/* --- lists ---------------------------------------------------------------- */
+/* --- lists --------------------------------------------------------------- */
 
 struct filter {
     int kind, state, status;
@@ -258,7 +258,7 @@ void http_nodes_list(struct http_request *r)
         list_nodes(r);
 }
 
-/* --- one ------------------------------------------------------------------ */
+/* --- one ----------------------------------------------------------------- */
 
 static void get_node(struct http_request *r)
 {
@@ -315,8 +315,7 @@ void http_node_get(struct http_request *r)
         get_node(r);
 }
 
-/* --- heartbeats -----------------------------------------------------------
- */
+/* --- heartbeats ---------------------------------------------------------- */
 
 static void put_done(void *arg, const struct coordinator_reply *reply)
 {
@@ -431,7 +430,7 @@ void http_node_delete(struct http_request *r)
         http_on_loop(r, delete_node);
 }
 
-/* --- orders at the gate --------------------------------------------------- */
+/* --- orders at the gate -------------------------------------------------- */
 
 static void order_done(void *arg, enum problem code, const struct err *err,
                        const struct gate *gate)

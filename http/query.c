@@ -15,7 +15,7 @@ const char *http_query(const struct http_request *r, const char *name)
                                        name);
 }
 
-/* --- only what is known, and each once ------------------------------------ */
+/* --- only what is known, and each once ----------------------------------- */
 
 #define ARGUMENTS_MAX 64
 
@@ -130,7 +130,7 @@ bool http_query_sound(struct http_request *r)
     return false;
 }
 
-/* --- what each says ------------------------------------------------------- */
+/* --- what each says ------------------------------------------------------ */
 
 bool http_query_flag(struct http_request *r, const char *name, bool *value)
 {

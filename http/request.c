@@ -24,7 +24,7 @@
 const char *const http_method_names[HTTP_METHODS] = {"GET", "PUT", "POST",
                                                      "DELETE", "PATCH"};
 
-/* --- its memory ----------------------------------------------------------- */
+/* --- its memory ---------------------------------------------------------- */
 
 static struct http_request *request_new(struct http *h,
                                         struct MHD_Connection *connection)
@@ -89,7 +89,7 @@ static void request_park(struct http_request *r)
         request_free(r);
 }
 
-/* --- its answer ----------------------------------------------------------- */
+/* --- its answer ---------------------------------------------------------- */
 
 static void header(struct MHD_Response *response, const char *name,
                    const char *value)
@@ -174,7 +174,7 @@ static enum MHD_Result send_answer(struct http_request *r)
     return rc;
 }
 
-/* --- libmicrohttpd's calls ------------------------------------------------ */
+/* --- libmicrohttpd's calls ----------------------------------------------- */
 
 void *http_line(void *arg, const char *uri, struct MHD_Connection *connection)
 {

@@ -149,7 +149,7 @@ static void not_found(struct http_request *r, const char *path)
                  path);
 }
 
-/* --- the request's line --------------------------------------------------- */
+/* --- the request's line -------------------------------------------------- */
 
 /* The path of a target: it is one, or "http://host/path"; NULL: neither. */
 static const char *path_of(const char *target)

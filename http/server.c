@@ -23,7 +23,7 @@
 #define IDLE_S  5   /* longer than ours: the library says nothing to them */
 #define LAST_MS 200 /* for refusals to reach their clients */
 
-/* --- connections come and go ---------------------------------------------- */
+/* --- connections come and go --------------------------------------------- */
 
 static enum MHD_Result on_accept(void *arg, const struct sockaddr *from,
                                  socklen_t len)
@@ -70,7 +70,7 @@ static void on_mhd_log(void *arg, const char *fmt, va_list args)
     log_debug("=http", LOG_S("text", text));
 }
 
-/* --- starting and leaving ------------------------------------------------- */
+/* --- starting and leaving ------------------------------------------------ */
 
 static void on_tick(void *arg);
 
@@ -157,8 +157,7 @@ int http_start(struct http **out, const struct http_config *config,
     return 0;
 }
 
-/* --- leaving -----------------------------------------------------------------
- */
+/* --- leaving ------------------------------------------------------------- */
 
 static void finish(struct http *h)
 {

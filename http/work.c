@@ -88,7 +88,7 @@ static void item_done(void *arg, const struct work_reply *reply)
     http_answer_write(r, &wrote);
 }
 
-/* --- submit and claim ----------------------------------------------------- */
+/* --- submit and claim ---------------------------------------------------- */
 
 static bool read_kind(struct http_request *r, enum node_kind *kind)
 {
@@ -250,7 +250,7 @@ void http_work_put(struct http_request *r)
         http_on_loop(r, submit);
 }
 
-/* --- one item ------------------------------------------------------------- */
+/* --- one item ------------------------------------------------------------ */
 
 static void get_item(void *arg)
 {
@@ -373,7 +373,7 @@ void http_fence_check(struct http_request *r)
         http_on_loop(r, check_fence);
 }
 
-/* --- lists ---------------------------------------------------------------- */
+/* --- lists --------------------------------------------------------------- */
 
 static void listed(void *arg, const struct work_page *page)
 {

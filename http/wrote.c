@@ -18,7 +18,7 @@
 #define VISIBLE_MS 1000 /* after that the client's own patience is at stake */
 #define SETTLE_MS  5000 /* unless `wait` says otherwise */
 
-/* --- the answer to a write ------------------------------------------------ */
+/* --- the answer to a write ----------------------------------------------- */
 
 static void put_index(struct http_request *r, const struct write_index *write)
 {
@@ -57,8 +57,7 @@ void http_answer_write(struct http_request *r, const struct write_index *write)
     }
 }
 
-/* --- who asks for one ------------------------------------------------------
- */
+/* --- who asks for one ---------------------------------------------------- */
 
 static void on_settled(void *arg, bool seen, const struct write_index *write)
 {

@@ -428,7 +428,7 @@ static void on_key(void *arg, const struct registry_reply *reply)
     later(h, LOOK_AGAIN_MS);
 }
 
-/* --- within a session ----------------------------------------------------- */
+/* --- within a session ---------------------------------------------------- */
 
 /* Somebody marked or accepted it while we have a session. */
 static void heard(struct registry_history *h, const struct registry_entry *e)

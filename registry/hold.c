@@ -123,7 +123,7 @@ void registry_hold_free(struct registry_hold *h)
     mem_free(h);
 }
 
-/* --- telling the handles -------------------------------------------------- */
+/* --- telling the handles ------------------------------------------------- */
 
 static void lock_detach(struct registry_lock *l)
 {
@@ -205,7 +205,7 @@ static void hold_lose(struct registry_hold *h, enum err_code code)
     hold_leave(h, known);
 }
 
-/* --- what backends say ---------------------------------------------------- */
+/* --- what backends say --------------------------------------------------- */
 
 void registry_hold_granted(struct registry_hold *h, uint64_t fence)
 {
@@ -299,7 +299,7 @@ void registry_holds_connected(struct registry *r)
     }
 }
 
-/* --- handles -------------------------------------------------------------- */
+/* --- handles ------------------------------------------------------------- */
 
 /* A waiter's time is over, or the answer that was known at once is due. */
 static void lock_due(void *arg)

@@ -54,7 +54,7 @@ static bool up_to_date(const struct state_file *f)
     return same(&f->place, &f->written) && strcmp(f->why, f->why_written) == 0;
 }
 
-/* --- reading -------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------- */
 
 static int damaged(const char *path, struct err *err)
 {
@@ -116,7 +116,7 @@ int registry_state_file_read(const char *path, struct registry_place *out,
     return 0;
 }
 
-/* --- writing: on the worker ----------------------------------------------- */
+/* --- writing: on the worker ---------------------------------------------- */
 
 static int fill(int fd, const char *text)
 {
@@ -149,7 +149,7 @@ static void write_it(void *arg)
         (void)err_errno(&f->err, saved, "%s", f->path);
 }
 
-/* --- on the loop ---------------------------------------------------------- */
+/* --- on the loop --------------------------------------------------------- */
 
 static void on_stopped(void *arg)
 {
@@ -268,7 +268,7 @@ void registry_state_file_close(struct state_file **file, loop_f *closed,
         end(f);
 }
 
-/* --- opening -------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------- */
 
 /* Another kind of registry is another store, another namespace another
  * cluster. */

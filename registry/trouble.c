@@ -56,7 +56,7 @@ const char *registry_trouble_advice(enum trouble t)
     return troubles[t].advice;
 }
 
-/* --- what was met --------------------------------------------------------- */
+/* --- what was met -------------------------------------------------------- */
 
 struct met {
     enum trouble what; /* NONE: nothing was */
@@ -157,7 +157,7 @@ void registry_troubles_free(struct registry *r)
     r->troubles = NULL;
 }
 
-/* --- what is present ------------------------------------------------------ */
+/* --- what is present ----------------------------------------------------- */
 
 static void show(const struct met *m, struct registry_trouble *out)
 {
@@ -206,7 +206,7 @@ bool registry_trouble(const struct registry *r, struct registry_trouble *out)
     return !up;
 }
 
-/* --- the log -------------------------------------------------------------- */
+/* --- the log ------------------------------------------------------------- */
 
 bool registry_trouble_pace_due(struct trouble_pace *p, mono_ms now)
 {

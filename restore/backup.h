@@ -65,7 +65,7 @@ int restore_file_add(struct backup_file *f, const char *key, const char *value,
 int restore_file_end(struct backup_file **f, struct err *err) MUST_CHECK;
 void restore_file_drop(struct backup_file **f);
 
-/* --- taking one ----------------------------------------------------------- */
+/* --- taking one ---------------------------------------------------------- */
 
 struct backup_take;
 /* Where it stands in the end; err: why there is no file. May free it. */

@@ -30,7 +30,7 @@ bool restore_backup_has(const char *key)
     return registry_key_below(key, OURS);
 }
 
-/* --- writing -------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------- */
 
 struct backup_file {
     FILE *out;
@@ -172,7 +172,7 @@ void restore_file_drop(struct backup_file **file)
     MEM_FREE(*file);
 }
 
-/* --- reading -------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------- */
 
 struct reader {
     struct backup *b;

@@ -98,7 +98,7 @@ static void retry(struct backup_take *t, const struct err *err)
     t->retry_at = t->clock->mono + AGAIN_MS;
 }
 
-/* --- all but the items ---------------------------------------------------- */
+/* --- all but the items --------------------------------------------------- */
 
 static void next_name(struct backup_take *t);
 static void others_read(struct backup_take *t);
@@ -220,7 +220,7 @@ static void read_others(struct backup_take *t)
     registry_children(t->registry, OURS, on_names, t);
 }
 
-/* --- the items ------------------------------------------------------------ */
+/* --- the items ----------------------------------------------------------- */
 
 static void on_items(void *arg, const struct registry_reply *reply)
 {
@@ -290,7 +290,7 @@ static void others_read(struct backup_take *t)
     finish(t, &err);
 }
 
-/* --- life ----------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 struct backup_take *restore_take_new(struct registry *r,
                                      const struct clock *clock,

@@ -96,7 +96,7 @@ void restore_bulk_free(struct bulk **out)
     MEM_FREE(*out);
 }
 
-/* --- sending -------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------- */
 
 static void pump(struct bulk *b);
 
@@ -171,7 +171,7 @@ static void pump(struct bulk *b)
     done(b->arg, &err, &sum);
 }
 
-/* --- filling -------------------------------------------------------------- */
+/* --- filling ------------------------------------------------------------- */
 
 static void begin(struct bulk *b)
 {

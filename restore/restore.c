@@ -60,7 +60,7 @@ void restore_free(struct restore **out)
     MEM_FREE(*out);
 }
 
-/* --- the end -------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------- */
 
 void restore_finish(struct restore *r)
 {
@@ -120,7 +120,7 @@ void restore_retry(struct restore *r, const struct err *err)
     r->retry_at = r->c.clock->mono + AGAIN_MS;
 }
 
-/* --- the locks ------------------------------------------------------------ */
+/* --- the locks ----------------------------------------------------------- */
 
 static void next_lock(struct restore *r);
 
@@ -162,7 +162,7 @@ static void next_lock(struct restore *r)
                                          r->who, -1, on_granted, on_lost, r);
 }
 
-/* --- phases --------------------------------------------------------------- */
+/* --- phases -------------------------------------------------------------- */
 
 void restore_begin(struct restore *r, enum phase phase)
 {
@@ -255,7 +255,7 @@ void restore_tick(struct restore *r)
         restore_begin(r, r->phase);
 }
 
-/* --- walking over keys ---------------------------------------------------- */
+/* --- walking over keys --------------------------------------------------- */
 
 static void ask(struct restore *r);
 

@@ -32,7 +32,7 @@ void restore_back_evidence(struct restore *r)
     registry_history_after(&r->others, h->incarnation);
 }
 
-/* --- what stands ---------------------------------------------------------- */
+/* --- what stands --------------------------------------------------------- */
 
 void restore_standing_free(struct restore *r)
 {
@@ -69,7 +69,7 @@ static void standing_page(struct restore *r, const struct registry_reply *page)
     }
 }
 
-/* --- what shall stand ----------------------------------------------------- */
+/* --- what shall stand ---------------------------------------------------- */
 
 struct wish {
     char key[REGISTRY_KEY_MAX + 1];
@@ -154,7 +154,7 @@ static void put_entry(struct restore *r, const struct backup_entry *e)
     }
 }
 
-/* --- the pass ------------------------------------------------------------- */
+/* --- the pass ------------------------------------------------------------ */
 
 static void put_some(struct restore *r);
 

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- who knows of a later incarnation or position ------------------------- */
+/* --- who knows of a later incarnation or position ------------------------ */
 
 static void know(struct restore *r, const struct registry_place *p)
 {
@@ -29,7 +29,7 @@ static void know(struct restore *r, const struct registry_place *p)
         s->known = *p;
 }
 
-/* --- testimonies ---------------------------------------------------------- */
+/* --- testimonies --------------------------------------------------------- */
 
 static void witness(struct restore *r, const struct json *o)
 {
@@ -57,7 +57,7 @@ static void seen_page(struct restore *r, const struct registry_reply *page)
     }
 }
 
-/* --- work ----------------------------------------------------------------- */
+/* --- work ---------------------------------------------------------------- */
 
 static void work_page(struct restore *r, const struct registry_reply *page)
 {
@@ -77,7 +77,7 @@ static void work_page(struct restore *r, const struct registry_reply *page)
     }
 }
 
-/* --- who lives ------------------------------------------------------------ */
+/* --- who lives ----------------------------------------------------------- */
 
 static void live_page(struct restore *r, const struct registry_reply *page)
 {
@@ -94,7 +94,7 @@ static void live_page(struct restore *r, const struct registry_reply *page)
     }
 }
 
-/* --- the end -------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------- */
 
 static int judge(struct restore *r, struct err *err)
 {
@@ -199,7 +199,7 @@ static void seen_walked(struct restore *r)
     }
 }
 
-/* --- the two keys --------------------------------------------------------- */
+/* --- the two keys -------------------------------------------------------- */
 
 /* What both keys have in common; false: it is not one that can be used. */
 static bool key_is_usable(struct restore *r, const struct err *err)

@@ -38,7 +38,7 @@ static struct registry_op put(const char *key, uint64_t version,
                                 .value_len = value->len};
 }
 
-/* --- the floor, and the mark ---------------------------------------------- */
+/* --- the floor, and the mark --------------------------------------------- */
 
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
@@ -107,7 +107,7 @@ void restore_floor_begin(struct restore *r)
     buf_close(&history);
 }
 
-/* --- until nobody acts on it ---------------------------------------------- */
+/* --- until nobody acts on it --------------------------------------------- */
 
 static void coordinator_page(struct restore *r,
                              const struct registry_reply *page)
@@ -159,7 +159,7 @@ void restore_quiet_begin(struct restore *r)
                  coordinators_walked);
 }
 
-/* --- markers -------------------------------------------------------------- */
+/* --- markers ------------------------------------------------------------- */
 
 void restore_strays_free(struct restore *r)
 {
@@ -199,7 +199,7 @@ static bool agrees(const struct stray *s, const struct marker *m)
            (!m->process.known || process_same(&s->process, &m->process));
 }
 
-/* --- items ---------------------------------------------------------------- */
+/* --- items --------------------------------------------------------------- */
 
 static void write_item(struct restore *r, const struct work_item *w,
                        const struct stray *old)
@@ -327,7 +327,7 @@ void restore_pass_over(void *arg, const struct err *err,
     restore_retry(r, &busy);
 }
 
-/* --- the new incarnation -------------------------------------------------- */
+/* --- the new incarnation ------------------------------------------------- */
 
 /* Made once, so that we recognise it after an unknown outcome. */
 static void make(struct restore *r)
@@ -425,7 +425,7 @@ void restore_open_begin(struct restore *r)
     registry_get(r->c.registry, HISTORY_KEY, on_history, r);
 }
 
-/* --- what was testified --------------------------------------------------- */
+/* --- what was testified -------------------------------------------------- */
 
 static void sweep_page(struct restore *r, const struct registry_reply *page)
 {

@@ -11,7 +11,7 @@
 
 #include <inttypes.h>
 
-/* --- get ------------------------------------------------------------------ */
+/* --- get ----------------------------------------------------------------- */
 
 static void get_read(struct work_op *op)
 {
@@ -42,7 +42,7 @@ static void reply_stale(struct work_op *op)
     work_op_reply(op, PROBLEM_STALE_EPOCH, &op->item);
 }
 
-/* --- fence check ---------------------------------------------------------- */
+/* --- fence check --------------------------------------------------------- */
 
 static void fence_won(struct work_op *op)
 {
@@ -84,7 +84,7 @@ void work_fence_check(struct work *w, const char *id, uint64_t epoch,
     work_op_ask(w, fence_run, id, epoch, done, arg);
 }
 
-/* --- done ----------------------------------------------------------------- */
+/* --- done ---------------------------------------------------------------- */
 
 static void done_won(struct work_op *op)
 {

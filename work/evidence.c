@@ -39,7 +39,7 @@ static bool credible(const struct work *w, uint64_t epoch)
     return epoch <= known || epoch - known <= WORK_EPOCH_BEYOND;
 }
 
-/* --- what was shown, for the one who accepts ------------------------------ */
+/* --- what was shown, for the one who accepts ----------------------------- */
 
 /* A doubt is over when the next one begins: what was shown then speaks of a
  * future that was given up. */
@@ -132,7 +132,7 @@ bool work_testify(struct work *w, struct buf *out)
     return !s->cut;
 }
 
-/* --- evidence ------------------------------------------------------------- */
+/* --- evidence ------------------------------------------------------------ */
 
 static void proven(struct work_op *op)
 {

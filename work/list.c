@@ -75,7 +75,7 @@ static void keep(struct list *l, struct work_item *item)
     *item = (struct work_item){0};
 }
 
-/* --- by markers ----------------------------------------------------------- */
+/* --- by markers ---------------------------------------------------------- */
 
 static const char *marker_address(const struct list *l)
 {
@@ -186,7 +186,7 @@ static void window(struct work_op *op)
     }
 }
 
-/* --- by records ----------------------------------------------------------- */
+/* --- by records ---------------------------------------------------------- */
 
 static void scan(struct work_op *op, const char *from);
 
@@ -252,7 +252,7 @@ static void scan(struct work_op *op, const char *from)
                   op);
 }
 
-/* --- beginning ------------------------------------------------------------ */
+/* --- beginning ----------------------------------------------------------- */
 
 static void list_run(struct work_op *op)
 {

@@ -97,7 +97,7 @@ static void go_on(struct work_op *op)
     work_op_gather(op, READ(READ_MARKER) | READ(READ_FLOOR), marked);
 }
 
-/* --- handover ------------------------------------------------------------- */
+/* --- handover ------------------------------------------------------------ */
 
 /* The owner at that epoch let it go already: a request said twice, or our own
  * from before an unknown outcome. */
@@ -139,7 +139,7 @@ void work_handover(struct work *w, const char *id, uint64_t epoch,
     work_op_ask(w, handover_run, id, epoch, done, arg);
 }
 
-/* --- release -------------------------------------------------------------- */
+/* --- release ------------------------------------------------------------- */
 
 static void release_read(struct work_op *op)
 {

@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* --- reading -------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------- */
 
 void work_op_begin(struct work_op *op)
 {
@@ -167,7 +167,7 @@ void work_op_gather(struct work_op *op, unsigned reads, op_step_f *step)
     }
 }
 
-/* --- building a txn ------------------------------------------------------- */
+/* --- building a txn ------------------------------------------------------ */
 
 void work_txn_init(struct op_txn *t)
 {
@@ -294,7 +294,7 @@ void work_txn_check_item(struct op_txn *t, const struct work_item *item)
     (void)work_key(item->id, key);
 }
 
-/* --- sending it ----------------------------------------------------------- */
+/* --- sending it ---------------------------------------------------------- */
 
 static void on_txn(void *arg, const struct registry_reply *reply)
 {

@@ -90,7 +90,7 @@ int work_check_id(const char *id, struct err *err)
     return 0;
 }
 
-/* --- keys ----------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------- */
 
 static char *make_key(char *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static char *make_key(char *out, const char *fmt, ...)
@@ -130,7 +130,7 @@ char *work_failover_key(const char *id, char *out)
     return make_key(out, FAILOVER_PREFIX "/%s", id);
 }
 
-/* --- markers -------------------------------------------------------------- */
+/* --- markers ------------------------------------------------------------- */
 
 #define RECORD marker
 static const struct field marker_fields[] = {
@@ -219,7 +219,7 @@ void work_marker_of(struct marker *out, const struct work_item *w)
     }
 }
 
-/* --- the floor ------------------------------------------------------------ */
+/* --- the floor ----------------------------------------------------------- */
 
 int work_epoch_floor_read(const char *value, size_t len, uint64_t *out,
                           struct err *err)

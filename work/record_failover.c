@@ -118,7 +118,7 @@ void work_failover_write(struct buf *out, const struct failover_record *r)
     json_close(out, '}');
 }
 
-/* --- settings ------------------------------------------------------------- */
+/* --- settings ------------------------------------------------------------ */
 
 bool work_settings_paused(const struct settings *s, wall_ms wall)
 {

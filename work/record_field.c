@@ -22,7 +22,7 @@
 static int read_object(const struct record *r, const struct json *o, void *out,
                        struct err *err);
 
-/* --- texts ---------------------------------------------------------------- */
+/* --- texts --------------------------------------------------------------- */
 
 static int read_text(const struct field *f, const struct json *item, char *out,
                      size_t size, struct err *err)
@@ -86,7 +86,7 @@ static int read_name(const struct field *f, const struct json *item,
     return 0;
 }
 
-/* --- numbers -------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------- */
 
 /* A whole number that any reader of JSON holds exactly. */
 static bool exact(const struct json *item, int64_t *out)
@@ -211,7 +211,7 @@ static void put_time(struct buf *b, const char *key, wall_ms at)
     json_put_str(b, key, at == 0 ? NULL : clock_rfc3339(at, text));
 }
 
-/* --- processes and lists -------------------------------------------------- */
+/* --- processes and lists ------------------------------------------------- */
 
 #define RECORD process
 static const struct field process_fields[] = {
@@ -289,7 +289,7 @@ static void put_list(struct buf *b, const struct field *f, const char *list,
     json_close(b, ']');
 }
 
-/* --- records -------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------- */
 
 static int read_field(const struct field *f, const struct json *item,
                       char *record, struct err *err)

@@ -27,7 +27,7 @@ void work_item_copy(struct work_item *to, const struct work_item *from)
     to->payload = mem_strdup(from->payload);
 }
 
-/* --- changing owner ------------------------------------------------------- */
+/* --- changing owner ------------------------------------------------------ */
 
 void work_item_leave(struct work_item *w, wall_ms now, bool died,
                      const char *failover)
@@ -100,7 +100,7 @@ void work_item_unassign(struct work_item *w, enum work_state state,
     memcpy(w->cause, cause, n + 1);
 }
 
-/* --- one field, without the rest ------------------------------------------ */
+/* --- one field, without the rest ----------------------------------------- */
 
 /* The text of a field, in `out` of `size` bytes; false: none, or longer. */
 static bool peek(const char *value, size_t len, const char *key, char *out,
@@ -152,7 +152,7 @@ int work_finished_peek(const char *value, size_t len, wall_ms *out)
                : (int)ERR_INVALID;
 }
 
-/* --- the fields ----------------------------------------------------------- */
+/* --- the fields ---------------------------------------------------------- */
 
 /* Without it, it is the epoch after this one. */
 static bool next_is_told(const void *record)

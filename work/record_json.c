@@ -59,7 +59,7 @@ int work_payload_read(const char *text, size_t len, char **out, struct err *err)
     return rc;
 }
 
-/* --- the same value ------------------------------------------------------- */
+/* --- the same value ------------------------------------------------------ */
 
 static size_t key_len(const struct json *member)
 {

@@ -80,7 +80,7 @@ static void create(struct work_op *op)
     work_op_send(op, &t, create_won);
 }
 
-/* --- submit --------------------------------------------------------------- */
+/* --- submit -------------------------------------------------------------- */
 
 static void submit_nobody(struct work_op *op)
 {
@@ -107,7 +107,7 @@ static void submit_run(struct work_op *op)
     work_op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), submit_read);
 }
 
-/* --- claim ---------------------------------------------------------------- */
+/* --- claim --------------------------------------------------------------- */
 
 static void claim_not_up(struct work_op *op)
 {
@@ -180,7 +180,7 @@ static void claim_run(struct work_op *op)
     work_op_gather(op, READ(READ_RECORD) | READ(READ_FLOOR), claim_read);
 }
 
-/* --- beginning ------------------------------------------------------------ */
+/* --- beginning ----------------------------------------------------------- */
 
 static int take_owner(struct work_op *op, const char *owner, struct err *err)
 {

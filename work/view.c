@@ -16,7 +16,7 @@
 
 #define VALUES_FRESH_MS 60000
 
-/* --- owners --------------------------------------------------------------- */
+/* --- owners -------------------------------------------------------------- */
 
 static void make_name(char out[NODE_ADDRESS_MAX + 4], enum node_kind kind,
                       const char *address)
@@ -94,7 +94,7 @@ void work_view_watch_synced(struct view_watch *w)
     w->synced = registry_session(w->v->config.registry);
 }
 
-/* --- gates ---------------------------------------------------------------- */
+/* --- gates --------------------------------------------------------------- */
 
 static bool foreign(const struct owner *o, const struct mark *m)
 {
@@ -115,7 +115,7 @@ static void gate_changed(void *arg, const struct gate_known *known)
     work_owner_changed(v, o);
 }
 
-/* --- markers -------------------------------------------------------------- */
+/* --- markers ------------------------------------------------------------- */
 
 static void marker_gone(struct view *v, const struct marker *key)
 {
@@ -200,7 +200,7 @@ size_t work_view_marker_count(const struct view *v, enum node_kind kind,
     return o == NULL ? 0 : o->marks.n;
 }
 
-/* --- life ----------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 static void forget(struct view *v)
 {

@@ -13,7 +13,7 @@
 #define SETTINGS_EVERY_MS 1000
 #define SETTINGS_SOON_MS  100 /* in a new session */
 
-/* --- failovers ------------------------------------------------------------ */
+/* --- failovers ----------------------------------------------------------- */
 
 static int by_age(const struct work_view_failover *a,
                   const struct work_view_failover *b)
@@ -222,7 +222,7 @@ void work_view_collected_failover(struct view *v, const char *id)
     failover_gone(v, id);
 }
 
-/* --- finished items ------------------------------------------------------- */
+/* --- finished items ------------------------------------------------------ */
 
 static int finished_first(const struct view_finished *a,
                           const struct view_finished *b)
@@ -322,7 +322,7 @@ void work_view_collected_item(struct view *v, const char *id)
     }
 }
 
-/* --- settings ------------------------------------------------------------- */
+/* --- settings ------------------------------------------------------------ */
 
 /* A get under way; it outlives the view when that is freed first. */
 static void settings_are(struct view *v, const struct settings *s)
@@ -412,7 +412,7 @@ const struct settings *work_view_settings(const struct view *v)
     return &v->settings;
 }
 
-/* --- life ----------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 void work_view_records_close(struct view *v)
 {

@@ -14,7 +14,7 @@
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS   1000
 
-/* --- life ----------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 struct work_op *work_op_new(struct work *w, op_step_f *run)
 {
@@ -110,7 +110,7 @@ static void op_finish(struct work_op *op)
         op_free(op);
 }
 
-/* --- replies -------------------------------------------------------------- */
+/* --- replies ------------------------------------------------------------- */
 
 static void tell(struct work_op *op, enum problem code,
                  const struct work_item *item, bool created)
@@ -215,7 +215,7 @@ void work_op_again(struct work_op *op)
     work_op_reply_unless_doubt(op, PROBLEM_BUSY);
 }
 
-/* --- time ----------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------- */
 
 static void deadline_over(struct work_op *op)
 {

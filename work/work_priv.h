@@ -124,7 +124,7 @@ struct work {
     bool replying;
 };
 
-/* --- an operation's life -------------------------------------------------- */
+/* --- an operation's life ------------------------------------------------- */
 
 struct work_op *work_op_new(struct work *w, op_step_f *run);
 /* First run, or (not NONE) a refusal told by the next tick; takes the
@@ -150,7 +150,7 @@ void work_op_later(struct work_op *op);
 /* From fresh reads, now; counts as one of WORK_TRIES. */
 void work_op_again(struct work_op *op);
 
-/* --- steps ---------------------------------------------------------------- */
+/* --- steps --------------------------------------------------------------- */
 
 /* First thing in each run: forgets what was read. */
 void work_op_begin(struct work_op *op);

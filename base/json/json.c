@@ -41,7 +41,7 @@ struct scan {
     size_t depth; /* how many are open */
 };
 
-/* --- memory --------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------- */
 
 static struct block *add_block(struct scan *j, size_t size)
 {
@@ -112,7 +112,7 @@ static struct json *add_value(struct scan *j)
     return v;
 }
 
-/* --- tokens --------------------------------------------------------------- */
+/* --- tokens -------------------------------------------------------------- */
 
 static bool bad(struct scan *j, const char *why)
 {
@@ -283,7 +283,7 @@ static bool scan_number(struct scan *j)
     return true;
 }
 
-/* --- numbers -------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------- */
 
 /* Text of a number that was found to be one. */
 struct digits {
@@ -382,7 +382,7 @@ static void read_number(struct scan *j, struct json *v)
     v->number = strtod(copy, NULL);
 }
 
-/* --- values --------------------------------------------------------------- */
+/* --- values -------------------------------------------------------------- */
 
 static bool scan_word(struct scan *j, const char *word)
 {

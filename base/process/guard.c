@@ -100,8 +100,7 @@ static void kill_group(const struct guard *g)
         (void)kill(-g->pid, SIGKILL);
 }
 
-/* --- starting ---------------------------------------------------------------
- */
+/* --- starting ------------------------------------------------------------ */
 
 static void NORETURN become(char *const *argv, pid_t guard, int report)
 {
@@ -173,7 +172,7 @@ static void start(struct guard *g, const struct guard_message *m)
     tell(g, GUARD_STARTED, pid);
 }
 
-/* --- watching ------------------------------------------------------------- */
+/* --- watching ------------------------------------------------------------ */
 
 /* The leader stays a zombie, and its number ours, until the rest is ended. */
 static bool reap(struct guard *g, int options)

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-/* --- events --------------------------------------------------------------- */
+/* --- events -------------------------------------------------------------- */
 
 struct failover_event engine_event_of(struct engine *e,
                                       enum failover_event_type type)
@@ -382,7 +382,7 @@ static void do_tell(struct engine *e, const struct failover_effect *fx)
     engine_tell(e, types[fx->news], fx->failover, fx->word, fx->n);
 }
 
-/* --- the loop of events and effects --------------------------------------- */
+/* --- the loop of events and effects -------------------------------------- */
 
 static void perform(struct engine *e, const struct failover_effect *fx)
 {

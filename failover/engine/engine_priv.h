@@ -44,7 +44,7 @@
 #define ENGINE_ORDER_MS    10000
 #define ENGINE_PATIENCE_MS 1000 /* of an order for the lock */
 
-/* --- read.c ------------------------------------------------------- */
+/* --- read.c -------------------------------------------------------------- */
 
 struct reader;
 /* A failover's record that is being read; its place is its rank. */
@@ -92,7 +92,7 @@ bool engine_remember(struct engine *e, const char *address,
 bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session);
 void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
 
-/* --- pass.c, move.c ---------------------------------------- */
+/* --- pass.c, move.c ------------------------------------------------------ */
 
 struct target {
     UT_hash_handle hh;
@@ -195,7 +195,7 @@ void engine_pass_forget_targets(struct move_pass *r);
 /* Its target does not get the item: it counts no more. */
 void engine_pass_give_back(struct move_pass *r, struct item *it);
 
-/* --- batch.c: a txn of moves, as it is put together ----------------------- */
+/* --- batch.c: a txn of moves, as it is put together ---------------------- */
 
 struct batch {
     struct move_pass *pass;
@@ -225,7 +225,7 @@ void engine_batch_project(const struct move_pass *r, const struct item *it,
                           const struct plan_rules *rules,
                           struct work_item *after);
 
-/* --- count.c ------------------------------------------------------ */
+/* --- count.c ------------------------------------------------------------- */
 
 /* What a failover moved, by the histories of all items: for a record that
  * another holder left behind. */
@@ -242,7 +242,7 @@ void engine_counter_page(struct counter *c, struct engine *e,
                          const char *failover, pass_done_f *done, void *arg);
 void engine_counter_close(struct counter *c);
 
-/* --- order.c, dry_run.c ------------------------------------------- */
+/* --- order.c, dry_run.c -------------------------------------------------- */
 
 struct queueing;
 struct order {
@@ -298,7 +298,7 @@ void engine_order_answer(struct engine *e, struct order *o,
                          enum failover_answer answer, const char *failover,
                          const char *held, const struct dry_run *plan);
 
-/* --- waiting.c ---------------------------------------------------- */
+/* --- waiting.c ----------------------------------------------------------- */
 
 struct waiting_item;
 struct waiting_group;
@@ -321,7 +321,7 @@ bool engine_waiting_wanted(struct engine *e);
 void engine_waiting_settled(struct engine *e, bool in_vain);
 void engine_waiting_close(struct engine *e);
 
-/* --- gone.c ------------------------------------------------------- */
+/* --- gone.c -------------------------------------------------------------- */
 
 struct gone;
 /* Fills in seen->gone and seen->hooked; the rest of `seen` is there. */
@@ -331,7 +331,7 @@ void engine_gone_find(struct engine *e, const char *address,
 const char *engine_gone_next(const struct engine *e, const char *address);
 void engine_gone_close(struct engine *e);
 
-/* --- first.c ------------------------------------------------------ */
+/* --- first.c ------------------------------------------------------------- */
 
 struct first {
     size_t outstanding;
@@ -341,7 +341,7 @@ struct first {
 /* Puts the gates that are missing, some at a time. */
 void engine_first_tick(struct engine *e);
 
-/* --- work_queue.c ------------------------------------------------- */
+/* --- work_queue.c -------------------------------------------------------- */
 
 struct queue_entry {
     UT_hash_handle hh;
@@ -435,7 +435,7 @@ struct hook_run {
     struct engine *e; /* NULL: it went away while the hook was being ended */
 };
 
-/* --- lock.c --------------------------------------------------------------- */
+/* --- lock.c -------------------------------------------------------------- */
 
 /* Whoever asks is told once: granted(e, code), and lost(e) later. */
 void engine_lock_ask(struct engine *e, registry_granted_f *granted,

@@ -91,8 +91,7 @@ int engine_hooks_new(struct hooks **out, struct loop *loop, const char *command,
     return 0;
 }
 
-/* --- output ----------------------------------------------------------------
- */
+/* --- output -------------------------------------------------------------- */
 
 /* Keep the last bytes. */
 static void keep(struct hook *k, const char *data, size_t n)
@@ -135,8 +134,7 @@ static void on_out(uv_poll_t *handle, int status, int events)
         uv_poll_stop(&k->out);
 }
 
-/* --- the end ---------------------------------------------------------------
- */
+/* --- the end ------------------------------------------------------------- */
 
 /* From a turn of its own: whoever ends us may have called from anywhere. */
 static void on_all_ended(void *arg)
@@ -236,8 +234,7 @@ static void on_line(uv_poll_t *handle, int status, int events)
         exited(k, &m);
 }
 
-/* --- the start --------------------------------------------------------------
- */
+/* --- the start ----------------------------------------------------------- */
 
 static void say(struct hook *k, struct guard_message *m)
 {

@@ -45,8 +45,7 @@ void engine_hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg);
 /* After ended(). The helper is gone when this returns. */
 void engine_hooks_free(struct hooks **h);
 
-/* --- for struct engine_config: `hooks` is the struct hooks -----------------
- */
+/* --- for struct engine_config: `hooks` is the struct hooks --------------- */
 
 /* ended() is called once, from a later turn of the loop; `tail` is the end of
  * what it printed. `until`: as engine_hooks_until(). */

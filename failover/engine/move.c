@@ -425,7 +425,7 @@ static void send_batches(struct move_pass *pass)
         ;
 }
 
-/* --- an item read again ------------------------------------------------- */
+/* --- an item read again -------------------------------------------------- */
 
 /* Did the failover under way take it from the owner that we listed? */
 static bool was_moved(const struct move_pass *pass, const struct item *it)

@@ -120,8 +120,7 @@ void engine_order_answer(struct engine *e, struct order *o,
     mem_free(items);
 }
 
-/* --- an order that waits for the lock, as a record -------------------------
- */
+/* --- an order that waits for the lock, as a record ----------------------- */
 
 static void put_record(struct queueing *q);
 

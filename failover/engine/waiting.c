@@ -62,7 +62,7 @@ void engine_waiting_close(struct engine *e)
     drop_groups(&e->waiting);
 }
 
-/* --- which groups wait ---------------------------------------------------- */
+/* --- which groups wait --------------------------------------------------- */
 
 static void add_group(struct waiting *w, const char *name)
 {
@@ -161,7 +161,7 @@ static void refresh(struct engine *e)
     look(e);
 }
 
-/* --- who might take them -------------------------------------------------- */
+/* --- who might take them ------------------------------------------------- */
 
 /* Changes whenever somebody comes, goes, opens or closes, or the work does. */
 static uint64_t signature(struct engine *e)

@@ -303,7 +303,7 @@ void engine_queue_tick(struct engine *e)
     }
 }
 
-/* --- finished work -------------------------------------------------------- */
+/* --- finished work ------------------------------------------------------- */
 
 /* One kind collects for both: the floor is common to them. A hold that was
  * taken for it collects all that is due. */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* --- slots ---------------------------------------------------------------- */
+/* --- slots --------------------------------------------------------------- */
 
 struct dbms_slot *dbms_slot_find(const struct dbms_txn *t, const char *key,
                                  size_t len)
@@ -44,7 +44,7 @@ unsigned dbms_depth(const char *key)
     return n;
 }
 
-/* --- undoing one call ----------------------------------------------------- */
+/* --- undoing one call ---------------------------------------------------- */
 
 int dbms_savepoint(struct sql_core *core, struct err *err)
 {
@@ -89,7 +89,7 @@ int dbms_release(struct sql_core *core, bool undo, struct err *err)
     return 0;
 }
 
-/* --- applying ------------------------------------------------------------- */
+/* --- applying ------------------------------------------------------------ */
 
 static int check(const struct registry_op *op, const struct dbms_slot *slot,
                  uint64_t owner, struct err *err)

@@ -52,7 +52,7 @@ void dbms_connect_next(struct dbms_target *t)
     assert(t->nth == 0 || t->nth < t->n_addresses);
 }
 
-/* --- a round -------------------------------------------------------------- */
+/* --- a round ------------------------------------------------------------- */
 
 /* Of the others, when we have one that would do. */
 #define BETTER_MS 1500

@@ -57,8 +57,7 @@
 #define DBMS_SHARE_MAX 255
 #define DBMS_NODES     "/nodes" /* what is read from DolphinScheduler */
 
-/* --- where and how (jdbc.c) ------------------------------------------------
- */
+/* --- where and how (jdbc.c) ---------------------------------------------- */
 
 /* Where a server stands (place.c). Position 0: that is not known. */
 struct dbms_place {
@@ -93,8 +92,7 @@ int dbms_target_parse(struct dbms_target *t, const char *url,
                       struct err *err) MUST_CHECK;
 void dbms_target_close(struct dbms_target *t);
 
-/* --- drivers (mysql.c, postgresql.c) -----------------------------
- */
+/* --- drivers (mysql.c, postgresql.c) ------------------------------------- */
 
 /* One column of a row; p is NULL for SQL's NULL. Bytes are bytes. */
 struct dbms_cell {
@@ -187,8 +185,7 @@ bool dbms_is_off(const struct dbms_cell *cell);
  */
 unsigned dbms_trouble(enum dbms_fault fault, const struct err *err);
 
-/* --- one of the servers (connect.c) ------------------------------------
- */
+/* --- one of the servers (connect.c) -------------------------------------- */
 
 /*
  * A round over all hosts and addresses, from t->at on, until one is reached
@@ -201,8 +198,7 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
 /* The server that was connected has failed us: ask it last. */
 void dbms_connect_next(struct dbms_target *t);
 
-/* --- do they keep locks (probe.c) --------------------------------------
- */
+/* --- do they keep locks (probe.c) ---------------------------------------- */
 
 /* Once for each server that we come to. NOT_HERE: two connections can hold a
  * row at a time. REFUSED: its tables do not hold every key. */
@@ -213,8 +209,7 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
 enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
                                 struct err *err);
 
-/* --- where they stand (place.c) ----------------------------------------
- */
+/* --- where they stand (place.c) ------------------------------------------ */
 
 struct dbms;
 
@@ -240,8 +235,7 @@ struct dbms_heard {
 };
 void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n);
 
-/* --- the core ---------------------------------------------------------------
- */
+/* --- the core ------------------------------------------------------------ */
 
 struct dbms_slot; /* a key in the transaction (txn.c) */
 struct dbms_undo;
@@ -374,14 +368,12 @@ void dbms_place_known(struct dbms *d);
 
 dbms_row_f dbms_ignore_row;
 
-/* --- the connection (link.c) ---------------------------------------------- */
+/* --- the connection (link.c) --------------------------------------------- */
 
 /* One statement now, whatever is being built; its rows are ignored. */
 enum dbms_fault dbms_run_alone(struct dbms *d, const char *sql);
 
-/* --- requests (request.c)
- * ------------------------------------------------------
- */
+/* --- requests (request.c) ------------------------------------------------ */
 
 /* Begin a request of the transaction that is open; without one it will be a
  * transaction of its own. With values in its rows it is streamed. */
@@ -428,8 +420,7 @@ const char *dbms_strip(const struct dbms *d, const struct dbms_cell *cell,
 void dbms_push(const struct dbms *d, struct sql_rows *rows,
                const struct dbms_cell *cells);
 
-/* --- the slots ---------------------------------------------------------------
- */
+/* --- the slots ----------------------------------------------------------- */
 
 /* txn.c */
 sql_begin_f dbms_begin;
@@ -470,8 +461,7 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
 void dbms_add_counter(struct dbms *d, uint64_t n);
 int dbms_session_lost(uint64_t session, struct err *err);
 
-/* --- DolphinScheduler's clients (peers.c) -----------------------------
- */
+/* --- DolphinScheduler's clients (peers.c) -------------------------------- */
 
 /* In a look (o->look is its number): a client's heartbeat row; */
 void dbms_peer_beat(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
@@ -485,7 +475,7 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
 bool dbms_peer_dead(const struct dbms_dolphin *o, uint64_t id);
 void dbms_peers_forget(struct dbms_dolphin *o);
 
-/* --- DolphinScheduler's tables (dolphin.c) --------------------------- */
+/* --- DolphinScheduler's tables (dolphin.c) ------------------------------- */
 
 /* Of a client's connection_config; what cannot be read is our own. */
 int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell);
@@ -521,7 +511,7 @@ int dbms_dolphin_read(struct dbms *d, mono_ms now, sql_wanted_f *wanted,
                       struct err *err) MUST_CHECK;
 void dbms_dolphin_forget(struct dbms *d);
 
-/* --- the schema (schema.c) ------------------------------------------- */
+/* --- the schema (schema.c) ----------------------------------------------- */
 
 extern const char dbms_schema_mysql[], dbms_schema_postgresql[];
 int dbms_schema_apply(struct dbms_target *t, struct err *err) MUST_CHECK;

@@ -51,7 +51,7 @@ static void drop_row(struct dbms_dolphin *o, struct dbms_row *row)
     mem_free(row);
 }
 
-/* --- rows of data --------------------------------------------------------- */
+/* --- rows of data -------------------------------------------------------- */
 
 void dbms_data_parse(const struct dbms_cell *cells, struct dbms_data *out)
 {
@@ -96,7 +96,7 @@ bool dbms_dolphin_has(const struct dbms *d, const char *key)
     return row != NULL && row->alive;
 }
 
-/* --- clients -------------------------------------------------------------- */
+/* --- clients ------------------------------------------------------------- */
 
 /* {"sessionTimeout":60000}; what we cannot read is our own timeout. */
 int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell)
@@ -113,7 +113,7 @@ int64_t dbms_config_timeout(const struct dbms *d, const struct dbms_cell *cell)
     return ms > 0 && ms <= 86400000 ? ms : d->dolphin.timeout_ms;
 }
 
-/* --- a look --------------------------------------------------------------- */
+/* --- a look -------------------------------------------------------------- */
 
 struct look {
     struct dbms *d;

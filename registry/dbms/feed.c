@@ -273,8 +273,7 @@ int dbms_feed_skip(struct sql_core *core, struct sql_feed *feed,
     return rc;
 }
 
-/* --- what there is, in three numbers ---------------------------------------
- */
+/* --- what there is, in three numbers ------------------------------------- */
 
 struct sums {
     struct registry_sums *out;
@@ -323,8 +322,7 @@ int dbms_sums(struct sql_core *core, const char *prefix,
     return rc;
 }
 
-/* --- did anything change? --------------------------------------------------
- */
+/* --- did anything change? ------------------------------------------------ */
 
 int dbms_changed(struct sql_core *core, bool interested, bool *changed,
                  struct err *err)

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --- the URL -------------------------------------------------------------- */
+/* --- the URL ------------------------------------------------------------- */
 
 int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
 {
@@ -36,7 +36,7 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
     return 0;
 }
 
-/* --- opening -------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------- */
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
@@ -181,7 +181,7 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
     return 0;
 }
 
-/* --- the schema ----------------------------------------------------------- */
+/* --- the schema ---------------------------------------------------------- */
 
 int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
                      const char **text, struct err *err)

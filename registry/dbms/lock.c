@@ -155,7 +155,7 @@ static int take_row(struct dbms *d, const struct sql_place *place,
     return rc;
 }
 
-/* --- inside a group ------------------------------------------------------- */
+/* --- inside a group ------------------------------------------------------ */
 
 static int join_queue(struct dbms *d, const struct sql_place *place,
                       struct rows *h, struct err *err)
@@ -254,7 +254,7 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
     return dbms_run(d, on_row, &h, NULL, err);
 }
 
-/* --- waiting -------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------- */
 
 /*
  * Our turn: insert the row, in one statement that also sees that our session
@@ -283,7 +283,7 @@ static int try_row(struct dbms *d, const struct sql_place *place,
     return rc;
 }
 
-/* --- whose holder died ---------------------------------------------------- */
+/* --- whose holder died --------------------------------------------------- */
 
 /* Since when the heartbeat of whoever has the row stands still. */
 static struct dbms_holder *holder_of(struct dbms *d, const struct rows *h,
@@ -378,8 +378,7 @@ static int free_row(struct dbms *d, const struct sql_place *place,
     return rc;
 }
 
-/* --- beside those who insert without a pause -------------------------------
- */
+/* --- beside those who insert without a pause ----------------------------- */
 
 /* Has the row gone from one to another of them while it was our turn? */
 static bool outrun(struct sql_place *place, const struct rows *h, mono_ms now)

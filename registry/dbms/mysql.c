@@ -67,7 +67,7 @@ struct dbms_link {
     bool galera;
 };
 
-/* --- errors --------------------------------------------------------------- */
+/* --- errors -------------------------------------------------------------- */
 
 static enum dbms_fault fault_of(unsigned number)
 {
@@ -175,7 +175,7 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
     return fault;
 }
 
-/* --- requests ------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------ */
 
 static enum dbms_fault tell(MYSQL *my, MYSQL_RES *result, dbms_row_f *row,
                             void *arg, struct err *err)
@@ -251,7 +251,7 @@ static enum dbms_fault run(struct dbms_link *link, const char *sql, size_t len,
     return fault;
 }
 
-/* --- connecting ----------------------------------------------------------- */
+/* --- connecting ---------------------------------------------------------- */
 
 static void close_(struct dbms_link **link)
 {
@@ -394,8 +394,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
     return DBMS_OK;
 }
 
-/* --- a transaction ---------------------------------------------------------
- */
+/* --- a transaction ------------------------------------------------------- */
 
 /* BEGIN first: proxies that part reads from writes send the rest after it. */
 static void begin(const struct dbms_target *t, struct buf *sql)

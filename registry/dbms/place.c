@@ -44,8 +44,7 @@ bool dbms_place_before(const struct dbms_place *a, const struct dbms_place *b)
     return a->position < b->position;
 }
 
-/* --- asking a server that was connected ------------------------------------
- */
+/* --- asking a server that was connected ---------------------------------- */
 
 void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n)
 {
@@ -156,7 +155,7 @@ bool dbms_begin_anew(struct dbms *d)
     return other;
 }
 
-/* --- within a session ----------------------------------------------------- */
+/* --- within a session ---------------------------------------------------- */
 
 static void rise(struct dbms_place *to, const struct dbms_place *at)
 {

@@ -61,7 +61,7 @@ struct dbms_link {
     bool listening, pooled;
 };
 
-/* --- errors --------------------------------------------------------------- */
+/* --- errors -------------------------------------------------------------- */
 
 /* What a state means, by its first letters. */
 struct meaning {
@@ -110,7 +110,7 @@ static void say(struct err *err, const char *what, const char *message)
                   message);
 }
 
-/* --- waiting -------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------- */
 
 /* False: the deadline is over. */
 static bool wait_for(PGconn *pg, short events, mono_ms until)
@@ -153,7 +153,7 @@ static enum dbms_fault flush(struct dbms_link *link, mono_ms until,
     return rc == 0 ? DBMS_OK : broken(link, err);
 }
 
-/* --- requests ------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------ */
 
 static unsigned hex_digit(char c)
 {
@@ -289,7 +289,7 @@ static void stream(struct dbms_link *link, bool one_by_one)
     link->one_by_one = one_by_one;
 }
 
-/* --- connecting ----------------------------------------------------------- */
+/* --- connecting ---------------------------------------------------------- */
 
 static void close_(struct dbms_link **link)
 {
@@ -467,8 +467,7 @@ static enum dbms_fault connect_(struct dbms_link **out,
     return DBMS_OK;
 }
 
-/* --- a transaction ---------------------------------------------------------
- */
+/* --- a transaction ------------------------------------------------------- */
 
 /* The timeline after a promotion: pg_control_checkpoint() tells the old one
  * until the next checkpoint, and a standby has no place to write. */
@@ -501,7 +500,7 @@ static void begin(const struct dbms_target *t, struct buf *sql)
     buf_str(sql, "', 'hex'), 'UTF8'), true)");
 }
 
-/* --- hints ---------------------------------------------------------------- */
+/* --- hints --------------------------------------------------------------- */
 
 static void on_pid(void *arg, const struct dbms_cell *cells, unsigned n)
 {

@@ -109,7 +109,7 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     return DBMS_OK;
 }
 
-/* --- one that does not understand us -------------------------------------- */
+/* --- one that does not understand us ------------------------------------- */
 
 static enum verdict try_bare(const struct dbms_target *t)
 {

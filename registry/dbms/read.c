@@ -60,7 +60,7 @@ static void start_page(struct dbms *d)
     assert(d->stream);
 }
 
-/* --- one key -------------------------------------------------------------- */
+/* --- one key ------------------------------------------------------------- */
 
 int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
              struct err *err)
@@ -173,7 +173,7 @@ int dbms_exists(struct sql_core *core, const char *key, struct err *err)
     return rc;
 }
 
-/* --- names ---------------------------------------------------------------- */
+/* --- names --------------------------------------------------------------- */
 
 struct names {
     const struct dbms *d;
@@ -232,7 +232,7 @@ int dbms_children(struct sql_core *core, const char *key, struct sql_rows *rows,
     return rc;
 }
 
-/* --- pages ---------------------------------------------------------------- */
+/* --- pages --------------------------------------------------------------- */
 
 /* The smaller of two keys, either of which may be missing. */
 static const char *first_of(const char *a, const char *b)

@@ -21,8 +21,7 @@
 #define RECONNECT_MS      100
 #define RETRIES_CERTIFIED 80 /* whoever else writes meanwhile is in the way */
 
-/* --- building a request -----------------------------------------------------
- */
+/* --- building a request -------------------------------------------------- */
 
 void dbms_start(struct dbms *d)
 {
@@ -116,7 +115,7 @@ void dbms_add_counter(struct dbms *d, uint64_t n)
     assert(d->raised == n);
 }
 
-/* --- the connection ------------------------------------------------------- */
+/* --- the connection ------------------------------------------------------ */
 
 /* One line when a server is left, and one when another is found. */
 static void leave(struct dbms *d, const char *why)
@@ -183,7 +182,7 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
     return (int)d->down.code;
 }
 
-/* --- requests ------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------ */
 
 static enum err_code code_of(enum dbms_fault fault)
 {
@@ -309,7 +308,7 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     return rc;
 }
 
-/* --- COMMIT --------------------------------------------------------------- */
+/* --- COMMIT -------------------------------------------------------------- */
 
 struct verdict {
     bool session, committed;

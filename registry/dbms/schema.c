@@ -19,8 +19,7 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
     *writes = dbms_is_off(&cells[1]) && dbms_is_off(&cells[2]);
 }
 
-/* --- what is missing --------------------------------------------------------
- */
+/* --- what is missing ----------------------------------------------------- */
 
 static void on_missing(void *arg, const struct dbms_cell *cells, unsigned n)
 {

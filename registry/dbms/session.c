@@ -258,7 +258,7 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     return rc;
 }
 
-/* --- the others' ---------------------------------------------------------- */
+/* --- the others' --------------------------------------------------------- */
 
 struct look {
     const struct dbms *d;

@@ -131,7 +131,7 @@ enum dbms_fault dbms_schema_counter(struct dbms_link *link,
                                              dbms_ignore_row, NULL, NULL);
 }
 
-/* --- what is too narrow --------------------------------------------------- */
+/* --- what is too narrow -------------------------------------------------- */
 
 static void on_narrow(void *arg, const struct dbms_cell *cells, unsigned n)
 {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- building a request --------------------------------------------------- */
+/* --- building a request -------------------------------------------------- */
 
 void dbms_hex(struct buf *sql, const void *p, size_t n)
 {
@@ -130,7 +130,7 @@ void dbms_range(struct dbms *d, const char *column, const char *key,
     dbms_bytes(d, bound, at);
 }
 
-/* --- reading what came back ----------------------------------------------- */
+/* --- reading what came back ---------------------------------------------- */
 
 void dbms_ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {

@@ -20,7 +20,7 @@
 #define BELOW_IN_ONE 20
 #define OWN_BYTES    (16u << 20) /* kept for our own feed */
 
-/* --- slots ---------------------------------------------------------------- */
+/* --- slots --------------------------------------------------------------- */
 
 static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
 {
@@ -91,7 +91,7 @@ static void forget(struct dbms_txn *t)
     assert(!t->open);
 }
 
-/* --- reading them --------------------------------------------------------- */
+/* --- reading them -------------------------------------------------------- */
 
 static void on_slot(struct dbms *d, const struct dbms_cell *cells)
 {

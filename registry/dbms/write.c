@@ -77,7 +77,7 @@ static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
     return rc == 0 && b.n > 0 ? write(d, &b, err) : rc;
 }
 
-/* --- as rows, or as columns where the server takes arrays ----------------- */
+/* --- as rows, or as columns where the server takes arrays ---------------- */
 
 enum column { NAME, VALUE, CREATED, VERSION, OWNER };
 
@@ -168,7 +168,7 @@ static void add_batch(struct dbms *d, const struct batch *b,
         add_as_rows(d, b, columns, n);
 }
 
-/* --- what is written ------------------------------------------------------ */
+/* --- what is written ----------------------------------------------------- */
 
 static int write_rows(struct dbms *d, const struct batch *b, const char *end,
                       struct err *err)

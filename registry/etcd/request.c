@@ -319,7 +319,7 @@ static void on_answer(void *arg, const struct etcd_answer *answer)
     json_free(root);
 }
 
-/* --- sending -------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------- */
 
 static void start(struct etcd_request *a)
 {

@@ -168,7 +168,7 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
                          struct sql_core *core, struct sql_waker *waker,
                          int64_t timeout_ms);
 
-/* --- between the threads (notes.c) ---------------------------------------- */
+/* --- between the threads (notes.c) --------------------------------------- */
 
 /* Loop: the registry is closing or dead; answer nothing. */
 bool sql_stopping(const struct sql *s);

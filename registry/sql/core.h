@@ -33,7 +33,7 @@
 #define SQL_FEED_KEEP     50000      /* changes that stay readable */
 #define SQL_PAGE_BYTES    (4u << 20) /* of values in one list page */
 
-/* --- rows (rows.c) ---------------------------------------------------- */
+/* --- rows (rows.c) ------------------------------------------------------- */
 
 /* Rows copied out of the store. Zero-initialised is empty. A row with version
  * 0 is a key that is gone. */
@@ -62,7 +62,7 @@ const struct registry_entry *sql_rows_find(const struct sql_rows *rows,
 /* Copy a row from elsewhere. */
 void sql_rows_copy(struct sql_rows *rows, const struct registry_entry *entry);
 
-/* --- sessions of others (reaper.c) ------------------------------------ */
+/* --- sessions of others (reaper.c) --------------------------------------- */
 
 /* Other processes' sessions, and since when each has been unchanged. */
 struct sql_reaper {
@@ -79,7 +79,7 @@ void sql_reaper_close(struct sql_reaper *reaper);
 /* For cores: one session as it stands now, in the order of ids. */
 void sql_reaper_add(struct sql_reaper *reaper, const struct sql_seen *seen);
 
-/* --- the slots ------------------------------------------------------------ */
+/* --- the slots ----------------------------------------------------------- */
 
 struct sql_core;
 
@@ -264,8 +264,7 @@ struct sql_core {
     int64_t session_span, client_span;
 };
 
-/* --- what every core decides alike (decide.c) ------------------------------
- */
+/* --- what every core decides alike (decide.c) ---------------------------- */
 
 /* A key as it stands in the store. */
 struct sql_found {
@@ -288,8 +287,7 @@ int sql_place_gone(const struct sql_place *place, struct err *err);
  * 1, "") is the same and needs no greatest key: no key is empty.) */
 void sql_feed_advance(struct sql_feed *feed, uint64_t rev);
 
-/* --- over a core -----------------------------------------------------------
- */
+/* --- over a core --------------------------------------------------------- */
 
 void sql_core_init(struct sql_core *core, mono_ms now);
 

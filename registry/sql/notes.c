@@ -9,7 +9,7 @@
 
 #define MET_MS 500 /* between two notes of one trouble */
 
-/* --- to the worker -------------------------------------------------------- */
+/* --- to the worker ------------------------------------------------------- */
 
 bool sql_stopping(const struct sql *s)
 {
@@ -33,7 +33,7 @@ void sql_submit_job(struct sql *s, struct sql_job *job, enum sql_job_type type,
     (void)rc;
 }
 
-/* --- to the loop ---------------------------------------------------------- */
+/* --- to the loop --------------------------------------------------------- */
 
 void sql_disconnected(struct sql *s)
 {

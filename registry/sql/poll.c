@@ -18,7 +18,7 @@
 #define COMPARES         10  /* tries to meet the store standing still */
 #define COMPARE_AGAIN_MS 300
 
-/* --- the session ---------------------------------------------------------- */
+/* --- the session --------------------------------------------------------- */
 
 /* What says that our session is no more: its row is gone, or the store is older
  * than we have seen it. */
@@ -190,7 +190,7 @@ static void session_poll(struct sql *s, mono_ms now)
         session_renew(s, now);
 }
 
-/* --- the poll ------------------------------------------------------------- */
+/* --- the poll ------------------------------------------------------------ */
 
 /*
  * A session is taken for dead only by a process that is well itself: it looks

@@ -19,8 +19,7 @@ static struct sql *of(struct registry *r)
     return (struct sql *)(void *)r;
 }
 
-/* --- calls ------------------------------------------------------------------
- */
+/* --- calls --------------------------------------------------------------- */
 
 static void on_call_done(void *arg)
 {
@@ -58,8 +57,7 @@ static void submit(struct registry *r, struct registry_call *call)
                    on_call_done);
 }
 
-/* --- the session, as the loop sees it ----------------------------------------
- */
+/* --- the session, as the loop sees it ------------------------------------ */
 
 static void look(struct registry *r)
 {
@@ -87,7 +85,7 @@ static void on_tick(void *arg)
     }
 }
 
-/* --- waking up ------------------------------------------------------------ */
+/* --- waking up ----------------------------------------------------------- */
 
 static void on_wake(void *arg)
 {
@@ -107,7 +105,7 @@ static void listen_for_others(void *arg)
         loop_complete(s->base.loop, &s->wake, on_wake, s);
 }
 
-/* --- opening and closing -------------------------------------------------- */
+/* --- opening and closing ------------------------------------------------- */
 
 static void release(struct registry *r)
 {

@@ -21,7 +21,7 @@ static struct sql *backend(struct registry_watch *w)
     return (struct sql *)(void *)w->r;
 }
 
-/* --- listing -------------------------------------------------------------- */
+/* --- listing ------------------------------------------------------------- */
 
 static void on_unwatched(void *arg)
 {
@@ -179,7 +179,7 @@ void sql_watches_free(struct sql *s)
     }
 }
 
-/* --- comparing ------------------------------------------------------------ */
+/* --- comparing ----------------------------------------------------------- */
 
 struct comparison {
     struct loop_slot slot;
@@ -229,7 +229,7 @@ void sql_watch_compare(struct sql *s, struct sql_watch *sw,
     loop_complete(s->base.loop, &c->slot, on_sums, c);
 }
 
-/* --- the feed ------------------------------------------------------------- */
+/* --- the feed ------------------------------------------------------------ */
 
 static void tell_change(struct sql *s, const struct registry_entry *entry)
 {

@@ -20,7 +20,7 @@
 #define LOOK_PAGE   500
 #define GETS_MAX    1000
 
-/* --- group commit --------------------------------------------------------- */
+/* --- group commit -------------------------------------------------------- */
 
 struct group {
     struct sql_job *jobs; /* in order; ->next */
@@ -277,7 +277,7 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
     answer_all(side, jobs, &err);
 }
 
-/* --- reading -------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------- */
 
 static void read_call(struct sql *s, struct sql_job *job)
 {

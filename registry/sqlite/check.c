@@ -31,7 +31,7 @@
 #define AT_DONE      96
 #define AT_BEGUN     128
 
-/* --- what is known -------------------------------------------------------- */
+/* --- what is known ------------------------------------------------------- */
 
 PRINTF_LIKE(2, 0)
 static void keep(char **text, const char *fmt, va_list args)
@@ -100,7 +100,7 @@ int sqlite_sound(const struct sqlite_db *db, struct err *err)
     return 0;
 }
 
-/* --- who wrote to it ------------------------------------------------------ */
+/* --- who wrote to it ----------------------------------------------------- */
 
 static uint32_t word_at(const volatile unsigned char *index, size_t at)
 {
@@ -169,7 +169,7 @@ int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
                         db->path);
 }
 
-/* --- is it whole? --------------------------------------------------------- */
+/* --- is it whole? -------------------------------------------------------- */
 
 /* The last two: a key's last change is its version, if both are of one time.
  * HISTORY_KEY may have been mended by hand, which leaves no change. */

@@ -91,7 +91,7 @@ int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
     return (int)sqlite_code(rc);
 }
 
-/* --- statements ----------------------------------------------------------- */
+/* --- statements ---------------------------------------------------------- */
 
 sqlite3_stmt *sqlite_stmt(struct sqlite_db *db, enum sqlite_stmt_id id)
 {
@@ -163,8 +163,7 @@ int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
     return rc;
 }
 
-/* --- keys ------------------------------------------------------------------
- */
+/* --- keys ---------------------------------------------------------------- */
 
 void sqlite_full_key(const struct sqlite_db *db, const char *key, char *out)
 {
@@ -198,8 +197,7 @@ uint64_t sqlite_revision(const struct sql_core *core)
     return db->revision;
 }
 
-/* --- transactions ----------------------------------------------------------
- */
+/* --- transactions -------------------------------------------------------- */
 
 int sqlite_read_meta(struct sqlite_db *db, struct err *err)
 {

@@ -314,8 +314,7 @@ int sqlite_file_open(sqlite3 **out, const char *path, bool create_it,
     return 0;
 }
 
-/* --- is it still there? ---------------------------------------------------
- */
+/* --- is it still there? -------------------------------------------------- */
 
 static const char *const suffixes[] = {"", "-wal", "-shm"};
 

@@ -12,8 +12,7 @@
 
 #include <string.h>
 
-/* --- rows ------------------------------------------------------------------
- */
+/* --- rows ---------------------------------------------------------------- */
 
 void sqlite_rows_add(struct sql_rows *rows, const char *key, sqlite3_stmt *stmt)
 {
@@ -27,8 +26,7 @@ void sqlite_rows_add(struct sql_rows *rows, const char *key, sqlite3_stmt *stmt)
     entry->owner = sqlite_column_u64(stmt, 4);
 }
 
-/* --- reading ---------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------- */
 
 /* NULL: what stands there is none of ours, in a range of ours. */
 static const char *column_key(const struct sqlite_db *db, sqlite3_stmt *stmt)
@@ -278,8 +276,7 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
     return rc;
 }
 
-/* --- writing ---------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------- */
 
 int sqlite_note_change(struct sqlite_db *db, const char *key, struct err *err)
 {

@@ -11,8 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --- our own ----------------------------------------------------------------
- */
+/* --- our own ------------------------------------------------------------- */
 
 /* Ephemeral keys with their changes, locks, and the row; inside a
  * transaction. */
@@ -236,8 +235,7 @@ int sqlite_session_beat(struct sqlite_db *db, uint64_t id, struct err *err)
     return rc;
 }
 
-/* --- the others' -------------------------------------------------------------
- */
+/* --- the others' --------------------------------------------------------- */
 
 int sqlite_sessions(struct sql_core *core, uint64_t self,
                     struct sql_reaper *reaper, struct err *err)

@@ -164,7 +164,7 @@ void sqlite_file_note(struct sqlite_db *db);
 bool sqlite_file_replaced(const struct sqlite_db *db);
 bool sqlite_file_left(const struct sqlite_db *db);
 
-/* --- what cannot be (check.c) -------------------------------------- */
+/* --- what cannot be (check.c) -------------------------------------------- */
 
 /* The file is damaged: it is not used any more. ERR_UNAVAILABLE. */
 int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)

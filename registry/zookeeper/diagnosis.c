@@ -24,7 +24,7 @@
 #define ANSWER_MAX       128
 #define USUAL_TIMEOUT_MS 10000 /* syncLimit=5, tickTime=2000 */
 
-/* --- asking a server ------------------------------------------------------ */
+/* --- asking a server ----------------------------------------------------- */
 
 /* An old client's hello: whoever speaks TLS answers it, if only to refuse. */
 static const char hello[] = "\x16\x03\x01\x00\x31\x01\x00\x00\x2d\x03\x03"
@@ -103,7 +103,7 @@ static enum trouble examine(struct zk_diagnosis *d, const char *server,
                    TROUBLE_UNREACHABLE);
 }
 
-/* --- asking all of them --------------------------------------------------- */
+/* --- asking all of them -------------------------------------------------- */
 
 static int weight(enum trouble t)
 {
@@ -156,7 +156,7 @@ static void on_found(void *arg)
         registry_met(&d->z->base, d->what, d->detail);
 }
 
-/* --- how long they wait for their leader ---------------------------------- */
+/* --- how long they wait for their leader --------------------------------- */
 
 static int64_t number_of(const char *answer, const char *name)
 {
@@ -239,7 +239,7 @@ static void compare(struct zookeeper *z)
     start(z, learn, on_learned);
 }
 
-/* --- when ----------------------------------------------------------------- */
+/* --- when ---------------------------------------------------------------- */
 
 void zk_diagnose(struct zookeeper *z)
 {

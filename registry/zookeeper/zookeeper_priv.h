@@ -74,7 +74,7 @@ struct zk_events {
     void (*changed)(struct zookeeper *z, int type, const char *path);
 };
 
-/* --- requests (request.c) ------------------------------------- */
+/* --- requests (request.c) ------------------------------------------------ */
 
 enum zk_request_type {
     ZK_GET,
@@ -166,7 +166,7 @@ void zk_request_free(struct zk_request *q); /* one that was never sent */
 int zk_by_bytes(const void *a, const void *b); /* qsort() of char * */
 void zk_names_close(struct zk_names *names);
 
-/* --- handles (handle.c) --------------------------------------- */
+/* --- handles (handle.c) -------------------------------------------------- */
 
 /* One handle of the library is one session; after its end there is a new one.
  * What a stale handle still says is ignored. */
@@ -227,7 +227,7 @@ void zk_requests_free(struct zk_handle *h);
 /* For zookeeper_init2(): any of the library's threads. (log.c) */
 log_callback_fn zk_log_callback(void);
 
-/* --- answers (answer.c) ---------------------------------------- */
+/* --- answers (answer.c) -------------------------------------------------- */
 
 /* Neither a yes nor a no: the connection or the session broke. */
 bool zk_broken(int rc);
@@ -244,7 +244,7 @@ int zk_first_failed(const struct zk_request *multi, int from, int *at);
  * about. */
 void zk_report_trouble(struct zookeeper *z, const struct zk_request *q);
 
-/* --- signs of life (life.c) ------------------------------------ */
+/* --- signs of life (life.c) ---------------------------------------------- */
 
 #define ZK_ANSWERS_KEPT 8
 
@@ -268,7 +268,7 @@ struct zk_silence {
     bool reported;                 /* that they were all of them */
 };
 
-/* --- where the store stands (position.c) ------------------------ */
+/* --- where the store stands (position.c) --------------------------------- */
 
 struct zk_count {
     char *path;
@@ -303,7 +303,7 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q);
 uint64_t zk_position(const struct zookeeper *z); /* 0: cannot be told */
 void zk_position_begin(struct zookeeper *z, uint64_t session);
 
-/* --- a talk with one server (dial.c; blocks) ------------------- */
+/* --- a talk with one server (dial.c; blocks) ----------------------------- */
 
 /* Is that enough of an answer? */
 typedef bool zk_dial_enough_f(const char *answer, size_t len);
@@ -318,7 +318,7 @@ ssize_t zk_dial_ask(int fd, const void *question, size_t n, mono_ms by,
                     const atomic_bool *cancelled, zk_dial_enough_f *enough,
                     char *answer, size_t size) MUST_CHECK;
 
-/* --- why no server takes us (diagnosis.c) ---------------------- */
+/* --- why no server takes us (diagnosis.c) -------------------------------- */
 
 struct zk_diagnosis {
     struct zookeeper *z;
@@ -341,7 +341,7 @@ void zk_diagnose(struct zookeeper *z);
 /* The opener's thread is wanted: end it soon. */
 void zk_diagnosis_yield(struct zookeeper *z);
 
-/* --- a session that we gave up (old.c) ------------------------- */
+/* --- a session that we gave up (old.c) ----------------------------------- */
 
 struct zk_old {
     struct zookeeper *z;
@@ -457,7 +457,7 @@ static inline void zk_work(struct worker *w, struct worker_job *job,
     (void)rc;
 }
 
-/* --- keys, entries, directories (path.c) ----------------------- */
+/* --- keys, entries, directories (path.c) --------------------------------- */
 
 /* The path of a key ("/" is the root of the namespace), for the caller to
  * free; and back: the key within a path of ours. */
@@ -492,7 +492,7 @@ typedef void zk_made_f(void *arg, int rc);
 void zk_make_dirs(struct zookeeper *z, char **dirs, size_t n, int mode,
                   zk_made_f *done, void *arg);
 
-/* --- calls (call.c) -------------------------------------------- */
+/* --- calls (call.c) ------------------------------------------------------ */
 
 struct zk_call {
     size_t asked; /* its requests that are queued or in flight */
@@ -529,7 +529,7 @@ void zk_list(struct registry_call *call); /* list.c */
 void zk_walks_close(
     struct zookeeper *z); /* lists that wait for their next page */
 
-/* --- places in a lock's queue (place.c) ------------------------ */
+/* --- places in a lock's queue (place.c) ---------------------------------- */
 
 #define ZK_UUID_SIZE 37
 void zk_place_uuid(char out[ZK_UUID_SIZE]); /* a fresh one */
@@ -548,7 +548,7 @@ struct zk_place {
 bool zk_place(const struct zk_names *names, const char *uuid,
               struct zk_place *out) MUST_CHECK;
 
-/* --- locks (hold.c) -------------------------------------------- */
+/* --- locks (hold.c) ------------------------------------------------------ */
 
 struct zk_hold {
     enum {
@@ -587,7 +587,7 @@ bool zk_others_ignore(struct registry_hold *hold, const char *path);
 void zk_others_forget(struct zk_hold *h);
 void zk_others_close(struct zookeeper *z);
 
-/* --- watches (watch.c, dir.c) ------------------------ */
+/* --- watches (watch.c, dir.c) -------------------------------------------- */
 
 struct zk_child {
     char *name;

@@ -361,7 +361,7 @@ static void on_connection(uv_stream_t *listener, int status)
     link_connect(link);
 }
 
-/* --- the proxy (links are freed in a later turn, not in its loops) -------- */
+/* --- the proxy (links are freed in a later turn, not in its loops) ------- */
 
 static void on_listener_closed(uv_handle_t *handle)
 {

@@ -24,7 +24,7 @@ int conformance_run(const struct conformance_backend *backend)
     return failed;
 }
 
-/* --- the world ------------------------------------------------------------ */
+/* --- the world ----------------------------------------------------------- */
 
 int world_setup(void **state)
 {
@@ -111,7 +111,7 @@ void world_pass(struct world *w, int64_t ms)
         w->backend->turn(w->store, until - now < 20 ? until - now : 20);
 }
 
-/* --- calls ---------------------------------------------------------------- */
+/* --- calls --------------------------------------------------------------- */
 
 static void entries_free(struct got *g)
 {
@@ -273,7 +273,7 @@ void world_round_trip(struct world *w, struct registry *r)
     (void)do_exists(w, r, "/round-trip");
 }
 
-/* --- watches -------------------------------------------------------------- */
+/* --- watches ------------------------------------------------------------- */
 
 void seen_event(void *arg, const struct registry_event *event)
 {
@@ -339,7 +339,7 @@ void seen_expect(struct world *w, const struct seen *s, size_t at,
     }
 }
 
-/* --- locks ---------------------------------------------------------------- */
+/* --- locks --------------------------------------------------------------- */
 
 static void on_granted(void *arg, enum err_code code)
 {
@@ -387,7 +387,7 @@ void held_release(struct held *h)
     assert_null(h->lock);
 }
 
-/* --- states --------------------------------------------------------------- */
+/* --- states -------------------------------------------------------------- */
 
 void told_state(void *arg, enum registry_state state)
 {

@@ -257,7 +257,7 @@ static void a_close_right_after_the_open_ends(void **state)
     assert_int_equal(do_put(w, b, "/k", "1", REGISTRY_ABSENT, 0), ERR_OK);
 }
 
-/* --- with a backend whose clients can be cut off -------------------------- */
+/* --- with a backend whose clients can be cut off ------------------------- */
 
 static void a_short_break_is_suspended_and_reconnected(void **state)
 {

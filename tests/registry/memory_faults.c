@@ -23,7 +23,7 @@ static struct registry_op put_op(const char *key)
                                 .value_len = 1};
 }
 
-/* --- outcomes ------------------------------------------------------------- */
+/* --- outcomes ------------------------------------------------------------ */
 
 static void unavailable_is_certainly_not_applied(void **state)
 {
@@ -142,7 +142,7 @@ static void versions_begin_again_after_a_delete(void **state)
     bench_close(&w);
 }
 
-/* --- breaks --------------------------------------------------------------- */
+/* --- breaks -------------------------------------------------------------- */
 
 static void a_cut_leaves_calls_in_flight_unknown(void **state)
 {
@@ -250,7 +250,7 @@ static void a_client_knows_its_end_before_the_server_does(void **state)
     }
 }
 
-/* --- stopped and killed processes ----------------------------------------- */
+/* --- stopped and killed processes ---------------------------------------- */
 
 static void a_thawed_holder_believes_but_writes_nothing(void **state)
 {
@@ -345,7 +345,7 @@ static void a_process_may_be_killed_in_its_own_callback(void **state)
     bench_close(&w);
 }
 
-/* --- notifications -------------------------------------------------------- */
+/* --- notifications ------------------------------------------------------- */
 
 static void lost_notifications_are_found_by_the_next_look(void **state)
 {

@@ -24,7 +24,7 @@
 #define SESSION_MS 4000
 #define LOCK       "/lock/x"
 
-/* --- a clock that is wrong ------------------------------------------------ */
+/* --- a clock that is wrong ----------------------------------------------- */
 
 static int64_t wall_skew_s;
 
@@ -38,7 +38,7 @@ int clock_gettime(clockid_t id, struct timespec *ts)
     return rc;
 }
 
-/* --- helpers -------------------------------------------------------------- */
+/* --- helpers ------------------------------------------------------------- */
 
 static struct world world_of(struct sql_store *s)
 {
@@ -116,7 +116,7 @@ static void expect_true(struct sql_store *s, const char *key,
         assert_int_equal(there, 0);
 }
 
-/* --- connections ---------------------------------------------------------- */
+/* --- connections --------------------------------------------------------- */
 
 static void a_connection_cut_before_the_commit_applies_nothing(void **state)
 {
@@ -222,7 +222,7 @@ static void a_black_hole_suspends_and_then_ends_the_session(void **state)
                      0);
 }
 
-/* --- servers -------------------------------------------------------------- */
+/* --- servers ------------------------------------------------------------- */
 
 static void kill_and_heal(struct sql_store *s, struct dbms_link **lock)
 {
@@ -381,7 +381,7 @@ static void a_server_that_pauses_costs_nobody_the_session(void **state)
     sql_store_close(s, &b);
 }
 
-/* --- the store's own reasons ---------------------------------------------- */
+/* --- the store's own reasons --------------------------------------------- */
 
 /* We hold the counter and want the row, the test holds the row and wants the
  * counter: one of us is rolled back. If it is we, it is tried again. */

@@ -26,7 +26,7 @@ void sql_store_end(void)
     sql_server_free(&server);
 }
 
-/* --- the test's own connection -------------------------------------------- */
+/* --- the test's own connection ------------------------------------------- */
 
 static void on_value(void *arg, const struct dbms_cell *cells, unsigned n)
 {
@@ -121,7 +121,7 @@ uint64_t sql_store_run(struct sql_store *s, const char *fmt, ...)
     return value;
 }
 
-/* --- stores --------------------------------------------------------------- */
+/* --- stores -------------------------------------------------------------- */
 
 static int make_database(struct sql_store *s, struct err *err)
 {
@@ -189,7 +189,7 @@ int sql_store_teardown(void **state)
     return 0;
 }
 
-/* --- clients -------------------------------------------------------------- */
+/* --- clients ------------------------------------------------------------- */
 
 void sql_store_conf(const struct sql_store *s, struct conf_registry *conf,
                     char url[SQL_URL_SIZE], int64_t timeout_ms)

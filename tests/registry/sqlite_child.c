@@ -43,7 +43,7 @@ void test_pass(int64_t ms)
         test_step();
 }
 
-/* --- the child ------------------------------------------------------------ */
+/* --- the child ----------------------------------------------------------- */
 
 struct member {
     struct loop *loop;
@@ -217,7 +217,7 @@ bool child_main(int argc, char **argv, int *status)
     _exit(0);
 }
 
-/* --- the parent ----------------------------------------------------------- */
+/* --- the parent ---------------------------------------------------------- */
 
 void child_start(struct child *c, const char *path, int64_t timeout_ms)
 {

@@ -154,7 +154,7 @@ static const struct conformance_backend backend = {
     .cut = cut,
 };
 
-/* --- of its own ----------------------------------------------------------- */
+/* --- of its own ---------------------------------------------------------- */
 
 static int store_setup(void **state)
 {

@@ -198,7 +198,7 @@ static int verdict(struct fixture *f, struct err *err)
     return rc;
 }
 
-/* --- older than it was ---------------------------------------------------- */
+/* --- older than it was --------------------------------------------------- */
 
 static void an_older_state_refuses_every_call(void **state)
 {
@@ -320,7 +320,7 @@ static void a_feed_that_is_ahead_of_the_file_has_missed(void **state)
     sql_rows_close(&rows);
 }
 
-/* --- copied over while in use --------------------------------------------- */
+/* --- copied over while in use -------------------------------------------- */
 
 /* All that the copy lacks stands in the log. */
 static void a_copy_over_a_whole_log_is_told_and_has_no_effect(void **state)
@@ -449,7 +449,7 @@ static void a_history_written_by_hand_is_no_damage(void **state)
     assert_int_equal(put(f, "/a", "2"), ERR_WENT_BACK);
 }
 
-/* --- another file in its place -------------------------------------------- */
+/* --- another file in its place ------------------------------------------- */
 
 static void remove_log(struct fixture *f)
 {
@@ -626,7 +626,7 @@ static void a_malformed_page_ends_the_session(void **state)
         ERR_SESSION_LOST);
 }
 
-/* --- no false alarm ------------------------------------------------------- */
+/* --- no false alarm ------------------------------------------------------ */
 
 static void checkpoints_of_anybody_are_no_strangers(void **state)
 {

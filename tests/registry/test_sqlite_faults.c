@@ -81,7 +81,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- our own client ------------------------------------------------------- */
+/* --- our own client ------------------------------------------------------ */
 
 static void join(struct fixture *f)
 {
@@ -149,7 +149,7 @@ static enum err_code get(struct fixture *f, const char *key)
     return f->got;
 }
 
-/* --- looking on ----------------------------------------------------------- */
+/* --- looking on ---------------------------------------------------------- */
 
 static void open_db(struct fixture *f)
 {
@@ -189,7 +189,7 @@ static size_t count_below(struct fixture *f, const char *prefix)
     return n;
 }
 
-/* --- tests ---------------------------------------------------------------- */
+/* --- tests --------------------------------------------------------------- */
 
 static void a_killed_process_loses_its_keys_and_its_lock(void **state)
 {

@@ -140,8 +140,7 @@ static void run_sql(const char *path, const char *sql)
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
-/* --- files -------------------------------------------------------------------
- */
+/* --- files --------------------------------------------------------------- */
 
 static void a_file_that_is_no_database_is_refused(void **state)
 {
@@ -311,7 +310,7 @@ static void an_empty_file_becomes_a_registry(void **state)
     sqlite_db_close(&db);
 }
 
-/* --- the full disk -------------------------------------------------------- */
+/* --- the full disk ------------------------------------------------------- */
 
 struct client {
     struct loop *loop;

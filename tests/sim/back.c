@@ -74,7 +74,7 @@ bool back_may_begin(const struct world *w)
            w->clock.mono - w->back.restored > MARKED_MS;
 }
 
-/* --- the loss ------------------------------------------------------------- */
+/* --- the loss ------------------------------------------------------------ */
 
 static bool hears(const struct registry *r)
 {
@@ -151,7 +151,7 @@ void back_lost(struct world *w, const struct check_copy *copy)
     b->over = false;
 }
 
-/* --- the person ----------------------------------------------------------- */
+/* --- the person ---------------------------------------------------------- */
 
 static void leave(struct world *w, bool killed)
 {
@@ -256,7 +256,7 @@ static void accept_step(struct world *w)
         restore_tick(b->restore);
 }
 
-/* --- no loss -------------------------------------------------------------- */
+/* --- no loss ------------------------------------------------------------- */
 
 static void no_alarm(struct world *w, const char *who, const struct registry *r)
 {

@@ -245,7 +245,7 @@ void chaos_step(struct world *w)
         client_step(w);
 }
 
-/* --- healing -------------------------------------------------------------- */
+/* --- healing ------------------------------------------------------------- */
 
 static bool is_fenced(struct world *w, const struct sim_node *n)
 {

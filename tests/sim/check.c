@@ -85,7 +85,7 @@ bool check_holds(const struct check *c, enum node_kind kind)
            t->checked[kind] == t->fence[kind];
 }
 
-/* --- registrations -------------------------------------------------------- */
+/* --- registrations ------------------------------------------------------- */
 
 /* "/nodes/<kind>/[<group>/]<address>", "/pelorus/nodes/<kind>/<address>". */
 static int registration_node(struct check *c, const char *key)
@@ -177,7 +177,7 @@ void check_registrations_gone(struct check *c)
     }
 }
 
-/* --- collecting a txn ----------------------------------------------------- */
+/* --- collecting a txn ---------------------------------------------------- */
 
 static struct check_item *touch_item(struct check *c, int i)
 {
@@ -335,7 +335,7 @@ static void on_floor(struct check *c, const struct registry_entry *after)
     c->floor = after != NULL ? strtoull(after->value, NULL, 10) : 0;
 }
 
-/* --- judging -------------------------------------------------------------- */
+/* --- judging ------------------------------------------------------------- */
 
 static void judge_floor(struct check *c)
 {
@@ -435,7 +435,7 @@ static void on_write(void *arg, uint64_t writer,
         check_history_change(c, after);
 }
 
-/* --- life ----------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------- */
 
 void check_begin(struct check *c, struct memory_store *store)
 {

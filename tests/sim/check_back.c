@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* --- the ledger ----------------------------------------------------------- */
+/* --- the ledger ---------------------------------------------------------- */
 
 void check_ledger(struct check *c, int item, int owner,
                   const struct check_id *process, uint64_t epoch)
@@ -40,7 +40,7 @@ void check_ledger(struct check *c, int item, int owner,
         c->back.highest = epoch;
 }
 
-/* --- a copy of the picture ------------------------------------------------ */
+/* --- a copy of the picture ----------------------------------------------- */
 
 struct check_copy {
     struct check c;
@@ -151,7 +151,7 @@ void check_restored(struct check *c, const struct check_copy *copy)
     c->back.since = c->trace->clock->mono;
 }
 
-/* --- in doubt ------------------------------------------------------------- */
+/* --- in doubt ------------------------------------------------------------ */
 
 void check_person(struct check *c, uint64_t session)
 {
@@ -219,7 +219,7 @@ void check_given_again(struct check *c, int i)
                    i, is->epoch, c->floor, c->back.highest);
 }
 
-/* --- the word ------------------------------------------------------------- */
+/* --- the word ------------------------------------------------------------ */
 
 static void check_item_accepted(struct check *c, int i)
 {

@@ -268,7 +268,7 @@ void check_gate_change(struct check *c, int node)
     check_same_process(c, node, was, is);
 }
 
-/* --- records -------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------- */
 
 static bool may_follow(enum check_phase was, enum check_phase is)
 {

@@ -231,7 +231,7 @@ void client_step(struct world *w)
     }
 }
 
-/* --- people --------------------------------------------------------------- */
+/* --- people -------------------------------------------------------------- */
 
 static void gate_replied(void *arg, enum problem code, const struct err *err,
                          const struct gate *gate)

@@ -246,7 +246,7 @@ struct coord *coord_any(struct world *w)
     return NULL;
 }
 
-/* --- whose sessions were whose -------------------------------------------- */
+/* --- whose sessions were whose ------------------------------------------- */
 
 bool coord_is_session(void *arg, uint64_t session)
 {

@@ -58,7 +58,7 @@ bool fork_stands(const struct world *w)
     return w->fork.returned != 0 && w->fork.ended == 0;
 }
 
-/* --- who reaches which ---------------------------------------------------- */
+/* --- who reaches which --------------------------------------------------- */
 
 /* Of the promotion. */
 static bool knows(const struct registry *r)
@@ -115,7 +115,7 @@ static void seat_all(struct world *w, bool as_before)
     }
 }
 
-/* --- promoted, back, ended ------------------------------------------------ */
+/* --- promoted, back, ended ----------------------------------------------- */
 
 static void promote(struct world *w)
 {
@@ -182,7 +182,7 @@ static void end(struct world *w)
     seat_all(w, true);
 }
 
-/* --- what must be meanwhile ----------------------------------------------- */
+/* --- what must be meanwhile ---------------------------------------------- */
 
 static void check_coord(struct world *w, int i)
 {

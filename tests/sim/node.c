@@ -236,7 +236,7 @@ void sim_node_expire(struct sim_node *n)
     memory_expire(n->registry);
 }
 
-/* --- reporting ------------------------------------------------------------ */
+/* --- reporting ----------------------------------------------------------- */
 
 static void removed(void *arg, const struct registry_reply *reply)
 {

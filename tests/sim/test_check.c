@@ -231,7 +231,7 @@ static void expect(const struct bench *b, const char *invariant)
     assert_string_equal(b->result.invariant, invariant);
 }
 
-/* --- what is right -------------------------------------------------------- */
+/* --- what is right ------------------------------------------------------- */
 
 static void a_whole_failover_passes(void **state)
 {
@@ -252,7 +252,7 @@ static void a_whole_failover_passes(void **state)
     expect(b, "");
 }
 
-/* --- what is wrong -------------------------------------------------------- */
+/* --- what is wrong ------------------------------------------------------- */
 
 static void record_without_marker_is_noticed(void **state)
 {

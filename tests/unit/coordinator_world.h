@@ -168,8 +168,7 @@ WORLD int world_close(void **state)
 #define WORLD_TEST(name)                                                       \
     cmocka_unit_test_setup_teardown(name, world_open, world_close)
 
-/* --- by hand ---------------------------------------------------------------
- */
+/* --- by hand ------------------------------------------------------------- */
 
 WORLD void hand_done(void *arg, const struct registry_reply *reply)
 {
@@ -198,7 +197,7 @@ WORLD void hand_delete(struct world *w, const char *key)
     assert_int_equal(code, ERR_OK);
 }
 
-/* --- asked and answered --------------------------------------------------- */
+/* --- asked and answered -------------------------------------------------- */
 
 WORLD struct got answered(struct world *w, struct got *g)
 {

@@ -84,7 +84,7 @@ FIXTURE void scene_close(struct scene *s)
     memory_store_free(&s->store);
 }
 
-/* --- by hand -------------------------------------------------------------- */
+/* --- by hand ------------------------------------------------------------- */
 
 static inline void on_scene_put(void *arg, const struct registry_reply *reply)
 {
@@ -236,7 +236,7 @@ FIXTURE void scene_agrees(struct scene *s)
     memory_each(s->store, WORK_PREFIX, check_item, s);
 }
 
-/* --- the person ----------------------------------------------------------- */
+/* --- the person ---------------------------------------------------------- */
 
 static inline void on_scene_known(void *arg, const struct err *err,
                                   const struct restore_summary *summary)

@@ -23,7 +23,7 @@
 #define PATIENCE_MS 10000
 #define FAR         (clock_mono_ms() + 600000)
 
-/* --- help ----------------------------------------------------------------- */
+/* --- help ---------------------------------------------------------------- */
 
 struct fixture {
     struct loop *loop;
@@ -152,7 +152,7 @@ static const char *stubborn(struct fixture *f, char *script, size_t size)
     return script;
 }
 
-/* --- tests ---------------------------------------------------------------- */
+/* --- tests --------------------------------------------------------------- */
 
 static void the_exit_code_comes_back(void **state)
 {

@@ -75,7 +75,7 @@ struct fixture {
     mono_ms last_put;
 };
 
-/* --- the server ----------------------------------------------------------- */
+/* --- the server ---------------------------------------------------------- */
 
 static void note(struct fixture *f, const char *request, const char *body)
 {
@@ -144,7 +144,7 @@ static void serve(struct fixture *f, int ms)
     close(fd);
 }
 
-/* --- help ----------------------------------------------------------------- */
+/* --- help ---------------------------------------------------------------- */
 
 static int set_up(void **state)
 {
@@ -289,7 +289,7 @@ static const char *script_of(const struct fixture *f, char *out, size_t size)
     return out;
 }
 
-/* --- tests ---------------------------------------------------------------- */
+/* --- tests --------------------------------------------------------------- */
 
 static void a_node_renews_three_times_a_ttl_and_leaves(void **state)
 {

@@ -46,7 +46,7 @@ struct fixture {
     struct heartbeat hb;
 };
 
-/* --- help ----------------------------------------------------------------- */
+/* --- help ---------------------------------------------------------------- */
 
 static void write_conf(struct fixture *f, int session_ms)
 {
@@ -262,7 +262,7 @@ static const char *stubborn(const struct fixture *f, char *out, size_t size)
     return out;
 }
 
-/* --- tests ---------------------------------------------------------------- */
+/* --- tests --------------------------------------------------------------- */
 
 static const struct process nobody = {0, 0, 0, true};
 

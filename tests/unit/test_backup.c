@@ -33,7 +33,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- the file ------------------------------------------------------------- */
+/* --- the file ------------------------------------------------------------ */
 
 static struct backup_facts facts_of(void)
 {
@@ -159,7 +159,7 @@ static void what_no_backup_has_is_refused(void **state)
     assert_non_null(strstr(s.err.msg, "/nowhere/b.tmp"));
 }
 
-/* --- taking one ----------------------------------------------------------- */
+/* --- taking one ---------------------------------------------------------- */
 
 static struct backup_take *taking;
 static bool taken;
@@ -275,7 +275,7 @@ static void who_stops_taking_one_is_told_nothing(void **state)
     }
 }
 
-/* --- putting it back ------------------------------------------------------ */
+/* --- putting it back ----------------------------------------------------- */
 
 static struct backup *backup;
 

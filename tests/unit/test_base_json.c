@@ -246,7 +246,7 @@ static void broken_utf8_is_replaced_when_written(void **state)
     buf_close(&b);
 }
 
-/* --- as text -------------------------------------------------------------- */
+/* --- as text ------------------------------------------------------------- */
 
 static void whole_numbers_are_exact_or_refused(void **state)
 {

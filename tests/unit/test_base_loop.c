@@ -317,8 +317,7 @@ static void freeing_calls_what_was_posted(void **state)
     loop_free(&other);
 }
 
-/* --- a loop that is stuck --------------------------------------------------
- */
+/* --- a loop that is stuck ------------------------------------------------ */
 
 static pthread_barrier_t barrier;
 

@@ -99,7 +99,7 @@ static void it_does_not_time_out(void **state)
     assert_false(sweep(3600002, 4, 14, 0));
 }
 
-/* --- one by one ----------------------------------------------------------- */
+/* --- one by one ---------------------------------------------------------- */
 
 static void who_was_fenced_counts_for_the_whole_window(void **state)
 {
@@ -175,7 +175,7 @@ static void one_slow_report_is_no_doubt(void **state)
     assert_true(failover_brake_in_doubt(b));
 }
 
-/* --- rising --------------------------------------------------------------- */
+/* --- rising -------------------------------------------------------------- */
 
 static void who_is_forgotten_is_not_missing(void **state)
 {

@@ -11,8 +11,7 @@
 #define W2   "10.0.1.2:1234"
 #define BEAT "{\"startupTime\":5,\"processId\":6}"
 
-/* --- small helpers ----------------------------------------------------------
- */
+/* --- small helpers ------------------------------------------------------- */
 
 static enum balancer_code pick(struct world *w, const char *group,
                                const char *exclude,
@@ -55,7 +54,7 @@ static size_t peers(struct world *w, int i)
     return n;
 }
 
-/* --- snapshots ------------------------------------------------------------ */
+/* --- snapshots ----------------------------------------------------------- */
 
 static void a_snapshot_shows_what_is_there_sorted(void **state)
 {
@@ -250,7 +249,7 @@ static void a_wait_for_the_lock_says_for_whom_and_since_when(void **state)
     log_set_sink(no_log, NULL);
 }
 
-/* --- orders reach the balancer -------------------------------------------- */
+/* --- orders reach the balancer ------------------------------------------- */
 
 static void ordered(void *arg, enum problem code, const struct err *err,
                     const struct gate *gate)
@@ -290,7 +289,7 @@ static void a_cordoned_worker_is_not_picked_until_it_is_open_again(void **state)
     assert_int_equal(pick(w, NULL, NULL, NULL), BALANCER_ALL_BUSY);
 }
 
-/* --- groups --------------------------------------------------------------- */
+/* --- groups -------------------------------------------------------------- */
 
 static struct got group_put(struct world *w, const char *name,
                             const char *const *addresses, size_t n)
@@ -353,7 +352,7 @@ static void a_definition_by_hand_that_is_broken_harms_nobody(void **state)
     assert_int_equal(pick(w, "y", NULL, NULL), BALANCER_GROUP_NOT_FOUND);
 }
 
-/* --- waits ---------------------------------------------------------------- */
+/* --- waits --------------------------------------------------------------- */
 
 struct woken {
     unsigned times;
@@ -480,7 +479,7 @@ static void there_are_at_most_so_many_waits_and_leaving_ends_all(void **state)
     assert_int_equal(more.times, 0);
 }
 
-/* --- its own entry, and leaving ------------------------------------------- */
+/* --- its own entry, and leaving ------------------------------------------ */
 
 static void left(void *arg)
 {

@@ -148,7 +148,7 @@ static void an_agents_own_registration_is_left_alone(void **state)
     assert_non_null(strstr(g.err.msg, "agent"));
 }
 
-/* --- whose address it is -------------------------------------------------- */
+/* --- whose address it is ------------------------------------------------- */
 
 static struct got put_as(struct world *w, const char *body,
                          const char *instance, bool takeover)
@@ -382,7 +382,7 @@ static void a_report_that_is_late_or_stale_is_seen_in_its_node(void **state)
     assert_string_equal(report_of(w, W1), "stale");
 }
 
-/* --- the gate ------------------------------------------------------------- */
+/* --- the gate ------------------------------------------------------------ */
 
 struct order {
     unsigned n, gate, registration; /* which write it was; 0 none yet */
@@ -660,7 +660,7 @@ static void no_lease_is_given_that_the_registry_did_not_take(void **state)
     world_run(w, 3000);
 }
 
-/* --- held up on the way to the registry ----------------------------------- */
+/* --- held up on the way to the registry ---------------------------------- */
 
 #define DEAD "{\"startupTime\":5,\"processId\":6}"
 #define LIVE "{\"startupTime\":9,\"processId\":7}"
@@ -860,7 +860,7 @@ static void http_and_agents_take_turns_at_one_address(void **state)
     }
 }
 
-/* --- leaving in order ----------------------------------------------------- */
+/* --- leaving in order ---------------------------------------------------- */
 
 static struct gate gate_of(struct world *w, const char *address)
 {

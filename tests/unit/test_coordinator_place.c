@@ -262,7 +262,7 @@ static void a_coordinator_that_lags_raises_no_alarm(void **state)
     assert_null(back(w, 1));
 }
 
-/* --- testimony ------------------------------------------------------------ */
+/* --- testimony ----------------------------------------------------------- */
 
 static void replied(void *arg, const struct work_reply *reply)
 {

@@ -206,7 +206,7 @@ static void a_bad_field_of_another_program_costs_that_field(void **state)
     coordinator_snapshot_release(&s);
 }
 
-/* --- over HTTP ------------------------------------------------------------ */
+/* --- over HTTP ----------------------------------------------------------- */
 
 static void a_wrong_heartbeat_is_refused_with_its_members(void **state)
 {

@@ -69,7 +69,7 @@ static size_t with_phase(enum failover_phase phase)
     return records(&w, phase);
 }
 
-/* --- a coordinator dies, at each of the worst lines ----------------------- */
+/* --- a coordinator dies, at each of the worst lines ---------------------- */
 
 static void kill_after_intent(struct world *world)
 {
@@ -137,7 +137,7 @@ static void killed_in_the_middle_the_other_finishes(void **state)
     other_finishes(900, kill_mid_move);
 }
 
-/* --- a coordinator is paused and comes back late -------------------------- */
+/* --- a coordinator is paused and comes back late ------------------------- */
 
 static void freeze_mid_move(struct world *world)
 {
@@ -190,7 +190,7 @@ static void a_lost_session_lets_go_and_somebody_finishes(void **state)
     check_moved_once(900);
 }
 
-/* --- replies that never come ---------------------------------------------- */
+/* --- replies that never come --------------------------------------------- */
 
 static void unknown_outcomes_are_read_back_and_counted_once(void **state)
 {
@@ -225,8 +225,7 @@ static void unavailable_calls_are_tried_again(void **state)
     check_moved_once(50);
 }
 
-/* --- a node comes back in the worst moment ---------------------------------
- */
+/* --- a node comes back in the worst moment ------------------------------- */
 
 static void back_after_intent(struct world *world)
 {
@@ -284,8 +283,7 @@ static void a_target_that_dies_meanwhile_gets_nothing_more(void **state)
     assert_int_equal(with_phase(FAILOVER_DONE), 2);
 }
 
-/* --- a person closes a target in the worst moment --------------------------
- */
+/* --- a person closes a target in the worst moment ------------------------ */
 
 #define CLOSE_STEPS 44 /* beyond the last batch */
 

@@ -66,8 +66,7 @@ static void end_hook(int code)
     w.hook_ended(call, code, "said so");
 }
 
-/* --- the lock --------------------------------------------------------------
- */
+/* --- the lock ------------------------------------------------------------ */
 
 static void begin_a_long_hook(void)
 {
@@ -131,8 +130,7 @@ static void a_hook_ended_for_its_lock_counts_as_not_run(void **state)
     assert_int_equal(r.hook_exit, 3);
 }
 
-/* --- processes that own nothing of ours ------------------------------------
- */
+/* --- processes that own nothing of ours ---------------------------------- */
 
 static void assert_hooked_once(const char *cause, const char *seen)
 {
@@ -489,8 +487,7 @@ static void without_a_hook_nothing_is_written(void **state)
     assert_true(memory_revision(w.store) <= before + 1); /* its key went */
 }
 
-/* --- orders for them --------------------------------------------------------
- */
+/* --- orders for them ----------------------------------------------------- */
 
 static char answered[32];
 

@@ -102,7 +102,7 @@ static void nothing_happens_and_nobody_takes_it(void **state)
     assert_int_equal(taken_since(before), 0);
 }
 
-/* --- work that waits ------------------------------------------------------ */
+/* --- work that waits ----------------------------------------------------- */
 
 static void work_of_a_group_without_anybody_waits_quietly(void **state)
 {
@@ -154,7 +154,7 @@ static void what_was_tried_in_vain_is_not_tried_again(void **state)
     assert_int_equal(item.state, WORK_ASSIGNED);
 }
 
-/* --- an address that cannot be helped ------------------------------------- */
+/* --- an address that cannot be helped ------------------------------------ */
 
 static void an_item_that_cannot_be_read_takes_it_ever_more_seldom(void **state)
 {
@@ -177,7 +177,7 @@ static void an_item_that_cannot_be_read_takes_it_ever_more_seldom(void **state)
     assert_int_equal(owned_by(&w, "m1:1"), 0);
 }
 
-/* --- finished work -------------------------------------------------------- */
+/* --- finished work ------------------------------------------------------- */
 
 static void finish_some(struct world *world)
 {

@@ -67,7 +67,7 @@ static bool one_done(struct world *world)
     return records(world, FAILOVER_DONE) == 1;
 }
 
-/* --- sessions that end one by one ----------------------------------------- */
+/* --- sessions that end one by one ---------------------------------------- */
 
 static void ten_sessions(void)
 {
@@ -176,7 +176,7 @@ static void one_after_the_other_over_time_are_no_mass(void **state)
     assert_int_equal(moved(), 6);
 }
 
-/* --- leases that end one by one ------------------------------------------- */
+/* --- leases that end one by one ------------------------------------------ */
 
 static size_t cut; /* so many of them renew no more */
 static mono_ms next_beat[N];
@@ -269,7 +269,7 @@ static void a_doubt_that_passes_writes_nothing(void **state)
     assert_false(logged(&w.c[0], "held:m0:1:mass"));
 }
 
-/* --- leaving in order ----------------------------------------------------- */
+/* --- leaving in order ---------------------------------------------------- */
 
 static void on_left(void *arg, const struct registry_reply *reply)
 {
@@ -435,7 +435,7 @@ static void old_gates_are_nobody_and_needless_records_end(void **state)
     assert_null(engine_brake(w.c[1].engine));
 }
 
-/* --- a kind that is replaced ---------------------------------------------- */
+/* --- a kind that is replaced --------------------------------------------- */
 
 static void two_of_two_are_replaced(bool restart)
 {

@@ -44,7 +44,7 @@ static void masters(size_t n)
     world_run(&w, 1000);
 }
 
-/* --- drain and restart ---------------------------------------------------- */
+/* --- drain and restart --------------------------------------------------- */
 
 static void order_gate(const char *address, enum gate_state state,
                        int64_t for_ms)
@@ -142,7 +142,7 @@ static void a_lease_that_is_over_with_the_node_gone_is_a_failover(void **state)
     assert_int_equal(owned_by(&w, "m2:1"), 3);
 }
 
-/* --- what holds back ------------------------------------------------------ */
+/* --- what holds back ----------------------------------------------------- */
 
 static void a_pause_holds_and_its_end_lifts(void **state)
 {
@@ -246,8 +246,7 @@ static void our_own_entry_in_doubt_holds(void **state)
     assert_true(world_until(&w, 6000, one_done));
 }
 
-/* --- orders ----------------------------------------------------------------
- */
+/* --- orders -------------------------------------------------------------- */
 
 struct answer {
     bool here;
@@ -414,8 +413,7 @@ static void orders_end_when_the_registry_stays_away(void **state)
     assert_string_equal(a.code, "registry_unavailable");
 }
 
-/* --- workers ----------------------------------------------------------------
- */
+/* --- workers ------------------------------------------------------------- */
 
 static int open_workers(void **state)
 {

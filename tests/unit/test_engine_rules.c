@@ -50,7 +50,7 @@ static bool in_phase(const char *address, enum failover_phase phase,
     return find_record(&w, address, phase, &r) && strcmp(r.cause, cause) == 0;
 }
 
-/* --- who may act ---------------------------------------------------------- */
+/* --- who may act --------------------------------------------------------- */
 
 static void while_suspended_it_only_observes(void **state)
 {
@@ -175,7 +175,7 @@ static void the_brake_sees_who_is_missing_at_the_start(void **state)
     assert_int_equal(owned_by(&w, "m2:1"), 0);
 }
 
-/* --- from when a deadline counts ------------------------------------------ */
+/* --- from when a deadline counts ----------------------------------------- */
 
 static void drain(const char *address, int64_t for_ms)
 {
@@ -230,7 +230,7 @@ static void a_coordinator_counts_a_deadline_from_when_it_saw_it(void **state)
     assert_true(world_until(&w, 4000, one_done));
 }
 
-/* --- the past ------------------------------------------------------------- */
+/* --- the past ------------------------------------------------------------ */
 
 /* Work of the process that would fall out of a full past is not forgotten. */
 static void the_oldest_of_a_full_past_leaves_nothing_behind(void **state)
@@ -287,7 +287,7 @@ static void a_record_is_closed_before_any_event_tells_of_it(void **state)
     assert_true(in_phase("m1:1", FAILOVER_DONE, "reconcile"));
 }
 
-/* --- what nobody can read ------------------------------------------------- */
+/* --- what nobody can read ------------------------------------------------ */
 
 static void ignore(void *arg, const struct registry_reply *reply)
 {
@@ -341,7 +341,7 @@ static void a_gate_that_nobody_can_read_is_left_alone(void **state)
     assert_int_equal(owned_by(&w, "m3:1"), 4);
 }
 
-/* --- groups, the hook ----------------------------------------------------- */
+/* --- groups, the hook ---------------------------------------------------- */
 
 static void put_waiting(const char *id, const char *group)
 {
@@ -381,7 +381,7 @@ static void waiting_work_goes_by_its_own_group(void **state)
     assert_int_equal(in_state(&w, WORK_WAITING), 0);
 }
 
-/* --- the floor ------------------------------------------------------------ */
+/* --- the floor ----------------------------------------------------------- */
 
 static void put_floor(const char *text)
 {
@@ -484,7 +484,7 @@ static void a_hook_in_the_record_is_not_run_by_the_next_holder(void **state)
     assert_string_equal(r.hook_tail, "said so");
 }
 
-/* --- what is kept --------------------------------------------------------- */
+/* --- what is kept -------------------------------------------------------- */
 
 static void finished(const char *prefix, size_t n)
 {

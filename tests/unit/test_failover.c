@@ -5,8 +5,7 @@
  */
 #include "tests/unit/failover_script.h"
 
-/* --- transcripts -----------------------------------------------------------
- */
+/* --- transcripts --------------------------------------------------------- */
 
 static void a_failover_from_idle_to_idle(void **state)
 {

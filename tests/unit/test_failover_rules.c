@@ -22,7 +22,7 @@ static void to_verify(void)
     assert_string_equal(written(ERR_OK), "verify: tell(down) read");
 }
 
-/* --- every write stands on what was read ---------------------------------- */
+/* --- every write stands on what was read --------------------------------- */
 
 static void every_write_is_at_the_versions_just_read(void **state)
 {
@@ -132,7 +132,7 @@ static void a_readmission_in_doubt_lets_go_of_the_lock(void **state)
                         "idle: settle(interrupted) unlock");
 }
 
-/* --- who stands, who does not --------------------------------------------- */
+/* --- who stands, who does not -------------------------------------------- */
 
 /* A person takes the work of a process that lives: it stays out, and a new one
  * at its address does not. */
@@ -195,7 +195,7 @@ static void an_unreadable_registration_holds_everything_but_a_drain(void **s)
     assert_string_equal(read_as_seen(), "intent: write(fencedintent)");
 }
 
-/* --- the past is bounded -------------------------------------------------- */
+/* --- the past is bounded ------------------------------------------------- */
 
 static void fill_the_past(void)
 {
@@ -248,7 +248,7 @@ static void a_full_past_of_one_that_came_back_ends_the_look(void **state)
     assert_string_equal(listed(0, false), "have-lock: settle(nothing) next");
 }
 
-/* --- what holds back ------------------------------------------------------ */
+/* --- what holds back ----------------------------------------------------- */
 
 static void whatever_holds_lifts_by_its_own_cause(void **state)
 {

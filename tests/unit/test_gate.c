@@ -216,7 +216,7 @@ static void keys_go_there_and_back(void **state)
         ERR_INVALID);
 }
 
-/* --- leaving -------------------------------------------------------------- */
+/* --- leaving ------------------------------------------------------------- */
 
 static void who_leaves_gets_no_work_until_it_is_let_in_again(void **state)
 {

@@ -18,7 +18,7 @@
 
 #define SAMPLES "tests/unit/data/heartbeats"
 
-/* --- the samples ---------------------------------------------------------- */
+/* --- the samples --------------------------------------------------------- */
 
 static const struct json *sample_load(const char *name)
 {
@@ -130,7 +130,7 @@ static void every_sample_is_read_as_it_says(void **state)
     assert_true(n >= 14);
 }
 
-/* --- refusals ------------------------------------------------------------- */
+/* --- refusals ------------------------------------------------------------ */
 
 #define ID "\"startupTime\":1732000000000,\"processId\":7"
 
@@ -428,7 +428,7 @@ static void groups_are_clean_sorted_and_bounded(void **state)
     buf_close(&b);
 }
 
-/* --- writing -------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------- */
 
 static void what_is_written_is_read_again(void **state)
 {

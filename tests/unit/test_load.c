@@ -17,7 +17,7 @@
 
 #define GIB (UINT64_C(1) << 30)
 
-/* --- texts ---------------------------------------------------------------- */
+/* --- texts --------------------------------------------------------------- */
 
 static void stat_counts_waiting_for_disks_as_idle(void **state)
 {
@@ -110,7 +110,7 @@ static void cgroup_paths_are_found_by_controller(void **state)
     assert_false(agent_load_parse_cgroup(v1, "", path, 5));
 }
 
-/* --- trees ---------------------------------------------------------------- */
+/* --- trees --------------------------------------------------------------- */
 
 struct tree {
     char root[64], proc[96], cgroups[96];
@@ -274,7 +274,7 @@ static void this_machine_has_a_load(void **state)
     assert_true(r.cpu > 0 && r.cpu <= 1);
 }
 
-/* --- status --------------------------------------------------------------- */
+/* --- status -------------------------------------------------------------- */
 
 static void status_flips_after_three_samples_and_back_below(void **state)
 {

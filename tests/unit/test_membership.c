@@ -208,7 +208,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* --- a life --------------------------------------------------------------- */
+/* --- a life -------------------------------------------------------------- */
 
 static void a_node_is_up_suspect_down_and_forgotten(void **state)
 {
@@ -310,7 +310,7 @@ static void busy_limits_picks_and_never_means_absent(void **state)
     assert_int_equal(node(f)->status, NODE_NORMAL);
 }
 
-/* --- identity ------------------------------------------------------------- */
+/* --- identity ------------------------------------------------------------ */
 
 static void an_unreadable_heartbeat_replaces_nobody(void **state)
 {
@@ -453,7 +453,7 @@ static void a_key_rewritten_by_a_new_process_has_a_longer_grace(void **state)
     expect(f, "suspect h:1 200-2\ndown h:1 200-2\n");
 }
 
-/* --- several keys --------------------------------------------------------- */
+/* --- several keys -------------------------------------------------------- */
 
 static void a_worker_is_gone_with_its_last_key(void **state)
 {
@@ -591,7 +591,7 @@ static void a_removal_of_an_earlier_key_is_ignored(void **state)
     assert_true(node(f)->process.created == 12);
 }
 
-/* --- when absence is believed --------------------------------------------- */
+/* --- when absence is believed -------------------------------------------- */
 
 static void nobody_is_down_before_it_is_settled(void **state)
 {
@@ -687,7 +687,7 @@ static void a_short_pause_starts_only_short_windows_again(void **state)
     expect(f, "down h:1 100-1\n");
 }
 
-/* --- nodes with a ttl ----------------------------------------------------- */
+/* --- nodes with a ttl ---------------------------------------------------- */
 
 #define TTL(process, ms) "{" process ",\"ttl\":" ms "}"
 #define ID_A             "\"startupTime\":100,\"processId\":1"
@@ -779,7 +779,7 @@ static void the_session_is_the_lease_of_an_ephemeral_key(void **state)
     assert_int_equal(node(f)->ttl_ms, 0);
 }
 
-/* --- gates ---------------------------------------------------------------- */
+/* --- gates --------------------------------------------------------------- */
 
 static void a_fenced_process_is_not_up_although_registered(void **state)
 {
@@ -988,7 +988,7 @@ static void forgetting_needs_an_end_and_no_key(void **state)
     assert_null(node(f));
 }
 
-/* --- all of it ------------------------------------------------------------ */
+/* --- all of it ----------------------------------------------------------- */
 
 static void every_sample_is_in_the_cluster_as_it_says(void **state)
 {

@@ -337,7 +337,7 @@ static void ids_are_checked(void **state)
     assert_int_equal(work_check_id("\xc3\xa9", NULL), ERR_INVALID);
 }
 
-/* --- markers and keys ----------------------------------------------------- */
+/* --- markers and keys ---------------------------------------------------- */
 
 static void markers_come_back_exactly(void **state)
 {

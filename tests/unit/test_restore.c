@@ -381,7 +381,7 @@ static void a_backup_that_is_being_put_back_is_not_accepted(void **state)
     assert_int_equal(scene_epoch(&s, "a-0"), 1);
 }
 
-/* --- a store that nobody marked, and who believes it ---------------------- */
+/* --- a store that nobody marked, and who believes it --------------------- */
 
 static void on_live_lost(void *arg)
 {

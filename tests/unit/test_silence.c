@@ -27,8 +27,7 @@ static int64_t jittered(struct rand *r, int64_t ms)
     return ms - ms / 5 + (int64_t)rand_below(r, (uint64_t)(ms / 5 * 2) + 1);
 }
 
-/* --- a node that lives by a ttl, in membership -----------------------------
- */
+/* --- a node that lives by a ttl, in membership --------------------------- */
 
 struct node_world {
     struct clock clock;
@@ -249,8 +248,7 @@ static void a_silent_registry_takes_nobodys_grace(void **state)
     gates_free(&w.gates);
 }
 
-/* --- clients and sessions in a database -------------------------------------
- */
+/* --- clients and sessions in a database ---------------------------------- */
 
 /* The worker's poll, in virtual time: a turn every 100 ms, a write when one is
  * due or wanted, a look every `look_every`, late or early by up to a fifth. */
@@ -489,8 +487,7 @@ static void who_was_purged_lives_by_its_data(void **state)
     log_set_sink(NULL, NULL);
 }
 
-/* --- the rule itself --------------------------------------------------------
- */
+/* --- the rule itself ----------------------------------------------------- */
 
 static void slow_looks_are_no_absence_once_they_are_usual(void **state)
 {

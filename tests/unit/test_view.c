@@ -100,7 +100,7 @@ static void markers_that_are_not_the_gates_are_counted(void **state)
     world_free(w);
 }
 
-/* --- failovers ------------------------------------------------------------ */
+/* --- failovers ----------------------------------------------------------- */
 
 static void put_failover(struct world *w, const char *id, const char *address,
                          enum failover_phase phase, wall_ms began)
@@ -182,7 +182,7 @@ static void surplus_failovers_are_the_oldest_final_ones(void **state)
     world_free(w);
 }
 
-/* --- finished items ------------------------------------------------------- */
+/* --- finished items ------------------------------------------------------ */
 
 static void finished_items_are_collectable_after_a_while(void **state)
 {
@@ -223,7 +223,7 @@ static void finished_items_are_collectable_after_a_while(void **state)
     world_free(w);
 }
 
-/* --- settings ------------------------------------------------------------- */
+/* --- settings ------------------------------------------------------------ */
 
 static void settings_are_seen_within_a_second_or_so(void **state)
 {
@@ -245,7 +245,7 @@ static void settings_are_seen_within_a_second_or_so(void **state)
     world_free(w);
 }
 
-/* --- damage and disorder -------------------------------------------------- */
+/* --- damage and disorder ------------------------------------------------- */
 
 static void damaged_keys_are_passed_over(void **state)
 {
@@ -319,7 +319,7 @@ static void a_view_agrees_after_lost_doubled_and_late_events(void **state)
     world_free(w);
 }
 
-/* --- size ----------------------------------------------------------------- */
+/* --- size ---------------------------------------------------------------- */
 
 #define MANY 100000
 

@@ -141,7 +141,7 @@ static void fence_check_does_not_guess_when_the_registry_is_away(void **state)
     world_free(w);
 }
 
-/* --- handover and release ------------------------------------------------- */
+/* --- handover and release ------------------------------------------------ */
 
 static void handover_moves_to_another_node_and_remembers(void **state)
 {

@@ -203,7 +203,7 @@ static void too_many_at_a_time_are_busy(void **state)
     world_free(w);
 }
 
-/* --- claims --------------------------------------------------------------- */
+/* --- claims -------------------------------------------------------------- */
 
 static void claim_belongs_to_the_process_that_made_it(void **state)
 {
@@ -284,7 +284,7 @@ static void claim_needs_an_owner_that_is_up_and_open(void **state)
     world_free(w);
 }
 
-/* --- races ---------------------------------------------------------------- */
+/* --- races --------------------------------------------------------------- */
 
 static void two_coordinators_give_one_id_to_one_owner(void **state)
 {
@@ -377,7 +377,7 @@ static void a_raised_floor_is_never_missed(void **state)
     }
 }
 
-/* --- 1,000 submissions under every fault ---------------------------------- */
+/* --- 1,000 submissions under every fault --------------------------------- */
 
 #define CLIENTS 20
 #define ITEMS   1000

@@ -21,7 +21,7 @@ struct ended {
     char next[WORK_ID_MAX + 1];
 };
 
-/* --- operations ----------------------------------------------------------- */
+/* --- operations ---------------------------------------------------------- */
 
 FIXTURE struct ended *ended_new(void)
 {
@@ -161,7 +161,7 @@ FIXTURE void put_held(struct world *w, const char *id, uint64_t epoch)
     buf_close(&b);
 }
 
-/* --- the truth ------------------------------------------------------------ */
+/* --- the truth ----------------------------------------------------------- */
 
 struct audit {
     struct world *w;

@@ -32,7 +32,7 @@ void memory_again(struct memory_client *c, struct memory_event *e, mono_ms due)
     memory_schedule(c->store, e, due);
 }
 
-/* --- sending -------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------- */
 
 static void send_plain(struct memory_client *c, enum memory_kind kind)
 {
@@ -76,7 +76,7 @@ void memory_send_look(struct memory_client *c, const struct registry_watch *w)
     memory_send_up(m);
 }
 
-/* --- a break, and afterwards ---------------------------------------------- */
+/* --- a break, and afterwards --------------------------------------------- */
 
 /* What was sent on older connections gets no answer any more. */
 static void fail_outstanding(struct memory_client *c)
@@ -168,7 +168,7 @@ static void finish(struct memory_client *c)
     registry_closed(&c->base);
 }
 
-/* --- its events ----------------------------------------------------------- */
+/* --- its events ---------------------------------------------------------- */
 
 static void on_beat(struct memory_event *e)
 {
@@ -260,7 +260,7 @@ void memory_client_reset(struct memory_client *c)
         memory_schedule(c->store, &c->reset, now(c));
 }
 
-/* --- receiving ------------------------------------------------------------ */
+/* --- receiving ----------------------------------------------------------- */
 
 static void welcome(struct memory_client *c, const struct memory_message *m)
 {

@@ -21,7 +21,7 @@ static struct memory_side *side_of(struct memory_store *s,
     return &s->sides[which];
 }
 
-/* --- which of them -------------------------------------------------------- */
+/* --- which of them ------------------------------------------------------- */
 
 static struct registry_place place_of(const struct memory_side *side)
 {
@@ -84,7 +84,7 @@ bool memory_client_choose(struct memory_client *c)
     return true;
 }
 
-/* --- the world ------------------------------------------------------------ */
+/* --- the world ----------------------------------------------------------- */
 
 static void stop(struct memory_store *s, struct memory_side *side)
 {

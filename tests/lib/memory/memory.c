@@ -20,7 +20,7 @@
 #define TIE_FRESH ((uint64_t)1 << 40)
 #define TIE_RANGE ((uint64_t)1 << 30)
 
-/* --- the heap ------------------------------------------------------------- */
+/* --- the heap ------------------------------------------------------------ */
 
 static bool before(const struct memory_event *a, const struct memory_event *b)
 {
@@ -116,7 +116,7 @@ void memory_unschedule(struct memory_store *s, struct memory_event *e)
     }
 }
 
-/* --- the store ------------------------------------------------------------ */
+/* --- the store ----------------------------------------------------------- */
 
 struct memory_store *memory_store_new(struct clock *clock, uint64_t seed)
 {
@@ -210,7 +210,7 @@ mono_ms memory_next(const struct memory_store *s)
     return s->n_heap > 0 ? s->heap[0]->due : -1;
 }
 
-/* --- faults --------------------------------------------------------------- */
+/* --- faults -------------------------------------------------------------- */
 
 static bool is_share(double share)
 {
@@ -350,7 +350,7 @@ void memory_kill(struct registry **client)
     DL_APPEND(s->killed, c);
 }
 
-/* --- looking in ----------------------------------------------------------- */
+/* --- looking in ---------------------------------------------------------- */
 
 const struct registry_entry *memory_find(const struct memory_store *s,
                                          const char *key)

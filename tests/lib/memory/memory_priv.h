@@ -83,7 +83,7 @@ bool memory_tree_has_below(const struct memory_tree *tree, const char *key);
 /* The same nodes, in blocks of its own. */
 void memory_tree_copy(struct memory_tree *to, const struct memory_tree *from);
 
-/* --- time ----------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------- */
 
 typedef void memory_event_f(struct memory_event *event);
 
@@ -107,7 +107,7 @@ void memory_schedule_tie(struct memory_store *s, struct memory_event *e,
 void memory_unschedule(struct memory_store *s, struct memory_event *e);
 uint64_t memory_tie(struct memory_store *s);
 
-/* --- the server ----------------------------------------------------------- */
+/* --- the server ---------------------------------------------------------- */
 
 /* What a server knows that has lost the others. */
 struct memory_past {
@@ -219,7 +219,7 @@ void memory_lock_reap(struct memory_store *s, uint64_t session);
 bool memory_lock_is(const struct memory_store *s, const char *key,
                     uint64_t session, uint64_t fence);
 
-/* --- the wire ------------------------------------------------------------- */
+/* --- the wire ------------------------------------------------------------ */
 
 enum memory_kind {
     /* to the server                 its answer      */
@@ -285,7 +285,7 @@ void memory_send_down(struct memory_message *m); /* takes it */
 /* A change may have many notifications; faults apply. */
 void memory_notify(struct memory_store *s, const struct memory_change *change);
 
-/* --- the client ----------------------------------------------------------- */
+/* --- the client ---------------------------------------------------------- */
 
 /* The last message of one direction: later ones must not overtake it. */
 struct memory_fifo {

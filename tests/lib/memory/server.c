@@ -24,7 +24,7 @@ struct memory_side *memory_serve(struct memory_store *s,
     return was;
 }
 
-/* --- sessions ------------------------------------------------------------- */
+/* --- sessions ------------------------------------------------------------ */
 
 struct memory_session *memory_session_find(struct memory_store *s, uint64_t id)
 {
@@ -150,7 +150,7 @@ void memory_server_close(struct memory_store *s)
     }
 }
 
-/* --- watching ------------------------------------------------------------- */
+/* --- watching ------------------------------------------------------------ */
 
 static struct memory_subscription *
 find_subscription(const struct memory_store *s, const struct memory_message *m)
@@ -208,7 +208,7 @@ static void unsubscribe(struct memory_store *s, struct memory_message *m)
     memory_message_free(m);
 }
 
-/* --- reading -------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------- */
 
 static void set_not_found(struct memory_message *m)
 {
@@ -295,7 +295,7 @@ static void serve_read(const struct memory_tree *tree, uint64_t revision,
     }
 }
 
-/* --- requests ------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------ */
 
 /* The reply is lost: say so now; the request itself may be lost, too, or be
  * applied, now or later. True: go on and apply it, nobody hears of it. */
