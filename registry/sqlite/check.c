@@ -38,7 +38,6 @@ static void keep(char **text, const char *fmt, va_list args)
 {
     char buf[ERR_MSG_MAX];
 
-    assert(fmt != NULL);
     if (*text == NULL) { /* what was seen first says most */
         (void)vsnprintf(buf, sizeof(buf), fmt, args);
         *text = mem_strdup(buf);
@@ -255,6 +254,5 @@ void sqlite_look_closer(struct sqlite_db *db)
     }
     if (ok)
         db->strange = 0;
-    assert(!ok || db->strange == 0);
     assert(ok == (db->damage == NULL));
 }

@@ -140,7 +140,6 @@ int sqlite_step(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
         return rc;
     }
     (void)sqlite3_reset(stmt);
-    assert(sqlite3_stmt_busy(stmt) == 0);
     return 0;
 }
 
@@ -159,7 +158,6 @@ int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
     int rc = sqlite_step(db, stmt, row, err);
 
     (void)sqlite3_reset(stmt);
-    assert(sqlite3_stmt_busy(stmt) == 0);
     return rc;
 }
 
@@ -276,7 +274,6 @@ void sqlite_rollback(struct sql_core *core)
     db->writing = false;
     db->revision = db->committed;
     roll_back(db); /* a full disk and its like have done so already */
-    assert(db->revision == db->committed);
 }
 
 static int prune(struct sqlite_db *db, struct err *err)
@@ -286,7 +283,6 @@ static int prune(struct sqlite_db *db, struct err *err)
     int rc;
 
     assert(db->writing);
-    assert(db->revision > SQL_FEED_KEEP);
     sqlite_bind_u64(stmt, 1, floor);
     rc = sqlite_run(db, stmt, err);
     if (rc != 0)
@@ -302,7 +298,6 @@ static int store_revision(struct sqlite_db *db, struct err *err)
     int rc;
 
     assert(db->writing);
-    assert(db->revision > db->committed);
     sqlite_bind_u64(stmt, 1, db->revision);
     rc = sqlite_run(db, stmt, err);
     if (rc == 0 && db->revision > db->floor + SQL_FEED_KEEP + FEED_SLACK)
@@ -348,7 +343,6 @@ int sqlite_commit(struct sql_core *core, struct err *err)
     core->position = db->committed;
     if (db->own.beating != 0)
         db->own.beat = db->own.beating;
-    assert(db->revision == db->committed);
     assert(db->own.beat > 0 || db->own.id == 0);
     return 0;
 }
@@ -359,8 +353,6 @@ int sqlite_savepoint(struct sql_core *core, struct err *err)
     assert(db->writing);
     db->saved = db->revision;
     return sqlite_run(db, sqlite_stmt(db, SQLITE_STMT_SAVEPOINT), err);
-
-    assert(db->revision >= db->committed);
 }
 
 int sqlite_release(struct sql_core *core, bool undo, struct err *err)
@@ -368,7 +360,6 @@ int sqlite_release(struct sql_core *core, bool undo, struct err *err)
     struct sqlite_db *db = sqlite_db_of(core);
     int rc = 0;
 
-    assert(db->saved >= db->committed);
     assert(db->writing);
     if (undo) {
         db->revision = db->saved;

@@ -135,7 +135,6 @@ static int open_directory(const char *dir, int *fd, struct err *err)
                               "change its owner or mode, or registry.path",
                               dir, (uintmax_t)geteuid());
     }
-    assert(*fd >= 0);
     return 0;
 }
 
@@ -310,7 +309,6 @@ int sqlite_file_open(sqlite3 **out, const char *path, bool create_it,
         return rc;
     }
     *out = handle;
-    assert(handle != NULL);
     return 0;
 }
 
@@ -323,7 +321,6 @@ static int identity_of(const char *path, const char *suffix, struct stat *st)
     char name[PATH_MAX];
     int n = snprintf(name, sizeof(name), "%s%s", path, suffix);
 
-    assert(path != NULL);
     if (n < 0 || (size_t)n >= sizeof(name))
         return ENAMETOOLONG;
     return stat(name, st) == 0 ? 0 : errno;

@@ -251,7 +251,7 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
 {
     struct sqlite_db *db = sqlite_db_of(core);
     char low[SQL_FULL_KEY_MAX], high[SQL_FULL_KEY_MAX];
-    char start[SQL_FULL_KEY_MAX];
+    char *start = NULL; /* a key of the file, of whatever length */
     sqlite3_stmt *stmt;
     int rc;
 
@@ -262,7 +262,7 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
         return (int)err_set(err, ERR_INVALID, "list: %s: no such page", from);
     sqlite_range_below(db, prefix, low, high);
     if (from != NULL)
-        sqlite_full_key(db, from, start);
+        start = mem_printf("%s%s", db->prefix, from);
     rc = begin_read(db, err);
     if (rc == 0) {
         stmt = sqlite_stmt(db, SQLITE_STMT_LIST);
@@ -273,6 +273,7 @@ int sqlite_list(struct sql_core *core, const char *prefix, const char *from,
         rc = read_page(db, stmt, limit, rows, err);
     }
     end_read(db);
+    mem_free(start);
     return rc;
 }
 
@@ -283,7 +284,6 @@ int sqlite_note_change(struct sqlite_db *db, const char *key, struct err *err)
     sqlite3_stmt *stmt = sqlite_stmt(db, SQLITE_STMT_CHANGE);
 
     assert(db->writing);
-    assert(db->revision > db->committed);
     sqlite_bind_u64(stmt, 1, db->revision);
     sqlite_bind_text(stmt, 2, key);
     return sqlite_run(db, stmt, err);
@@ -439,6 +439,5 @@ int sqlite_apply(struct sql_core *core, uint64_t session,
     }
     if (!writes)
         db->revision--; /* nothing to store: no fsync for checks alone */
-    assert(db->revision >= db->committed);
     return rc;
 }

@@ -38,7 +38,6 @@ static int on_busy(void *arg, int count)
     mono_ms now = clock_mono_ms();
 
     assert(count >= 0);
-    assert(db->busy_since <= now);
     if (count == 0)
         db->busy_since = now;
     if (now - db->busy_since >= db->busy_ms)
@@ -183,7 +182,6 @@ void sqlite_db_close(struct sql_core **core)
         mem_free(db);
         *core = NULL;
     }
-    assert(*core == NULL);
 }
 
 /*
