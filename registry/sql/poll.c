@@ -34,7 +34,6 @@ void sql_session_gone(struct sql *s, const struct err *why)
         s->side.lost = true;
         s->side.why = *why;
     }
-    assert(s->side.lost);
 }
 
 /* Is it still the session of whoever asks? */
@@ -63,7 +62,6 @@ static void proved(struct sql_side *side, mono_ms sent)
     (void)registry_attention_mark(&core->answers, clock_mono_ms(),
                                   sql_core_beat_ms(core));
     side->next_beat = sent + sql_core_beat_ms(core);
-    assert(core->proved == sent);
 }
 
 void sql_session_renewed(struct sql *s, mono_ms sent)
@@ -78,7 +76,6 @@ void sql_session_renewed(struct sql *s, mono_ms sent)
                  LOG_U("session", side->session));
     }
     sql_note(s, SQL_RENEWED, side->session, sent);
-    assert(!side->failing);
 }
 
 /* A commit proves the same, and renews nothing: whoever writes much needs no

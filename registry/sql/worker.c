@@ -81,7 +81,6 @@ static void fail(struct sql_job *job, enum err_code code, const char *msg)
     assert(code != ERR_OK);
     (void)err_set(&job->err, code, "%s", msg);
     job->failed_op = SIZE_MAX;
-    assert(job->err.code == code);
 }
 
 /* May it be tried? If not, it is answered. */
