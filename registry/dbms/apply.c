@@ -53,7 +53,6 @@ int dbms_savepoint(struct sql_core *core, struct err *err)
     (void)err;
     assert(t->open);
     t->n_undo = 0;
-    assert(t->n_undo == 0);
     return 0;
 }
 
@@ -126,9 +125,6 @@ static int apply_put(struct dbms_txn *t, uint64_t session,
     slot->value = op->value;
     slot->value_len = op->value_len;
     slot->dirty = true;
-    assert(slot->dirty);
-    assert(slot->exists);
-    assert(slot->version == t->rev);
     return 0;
 }
 
@@ -145,8 +141,6 @@ static int apply_delete(struct dbms_txn *t, const struct registry_op *op,
     slot->version = t->rev;
     slot->dirty = true;
     dbms_count_below(t, slot->key, strlen(slot->key), -1);
-    assert(slot->dirty);
-    assert(!slot->exists);
     return 0;
 }
 

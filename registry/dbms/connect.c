@@ -108,7 +108,6 @@ static void note(struct round *r, const struct dbms_target *t, const char *why)
     if (named)
         buf_printf(&r->said, " (%s)", t->address);
     buf_printf(&r->said, ": %s", why);
-    assert(r->tried > 0);
     assert(r->denied <= r->tried);
 }
 
@@ -153,7 +152,6 @@ static void keep(struct round *r, struct dbms_target *t, struct dbms_link *link)
                        .place = t->place,
                        .lineless = t->lineless};
     memcpy(b->address, t->address, sizeof(b->address));
-    assert(b->link != NULL);
 }
 
 static bool is_behind(const struct dbms_target *t)
@@ -289,7 +287,6 @@ static void choose(struct round *r, struct dbms_target *t)
     t->all = false;
     if ((was_all && r->tried > 0) || t->behind != was_behind)
         say_chosen(r, t);
-    assert(!t->all);
 }
 
 /* Of a round. Who asks all hosts waits for each that does not answer, once. */

@@ -92,6 +92,5 @@ struct sql_core *dbms_core_new(struct dbms_target *target,
     d->dolphin.poll_ms = beat_ms;
     d->dolphin.timeout_ms = timeout_ms;
     assert(d->begin != NULL);
-    assert(target->driver == NULL);
     return &d->core;
 }

@@ -118,7 +118,6 @@ static void add_meta(struct dbms *d)
     dbms_start_stream(d);
     buf_str(&d->sql,
             "SELECT 'M', revision, floor_rev FROM pelorus_meta WHERE id = 1");
-    assert(d->stream);
 }
 
 /* Both are in order. */
@@ -222,8 +221,6 @@ static bool read_own_memory(struct feed *f, bool *more)
     sql_rows_close(&own->rows);
     own->base = own->last;
     own->wanted = true;
-    assert(own->rows.n == 0);
-    assert(own->base == own->last);
     return ours;
 }
 
@@ -302,7 +299,6 @@ int dbms_sums(struct sql_core *core, const char *prefix,
     struct sums s = {.out = out};
     int rc;
 
-    assert(feed->rev > 0);
     assert(!d->inside);
     if (dbms_is_nodes(prefix))
         return (int)err_set(err, ERR_INVALID, "not of ours alone");

@@ -164,7 +164,6 @@ static enum dbms_fault failed(MYSQL *my, struct err *err)
 {
     enum dbms_fault fault = fault_of(mysql_errno(my));
 
-    assert(my != NULL);
     (void)err_set(err, ERR_UNAVAILABLE, "mysql: %s (%u)%s", mysql_error(my),
                   mysql_errno(my),
                   mysql_errno(my) == ER_BAD_DB_ERROR ? "; " DBMS_NO_DATABASE
@@ -259,7 +258,6 @@ static void close_(struct dbms_link **link)
     mysql_close((*link)->my);
     mem_free(*link);
     *link = NULL;
-    assert(*link == NULL);
 }
 
 static unsigned seconds(int64_t ms)
@@ -303,7 +301,8 @@ static void on_setup(void *arg, const struct dbms_cell *cells, unsigned n)
 {
     struct setup *s = arg;
 
-    assert(n >= 2 && cells[0].p != NULL);
+    if (n < 2 || cells[0].p == NULL)
+        return; /* not as MySQL answers */
     if (cells[0].n == 1 && cells[0].p[0] == 'W')
         s->read_only = !dbms_is_off(&cells[1]) || !dbms_is_off(&cells[n - 1]);
     else

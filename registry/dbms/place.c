@@ -151,7 +151,6 @@ bool dbms_begin_anew(struct dbms *d)
         d->begin = buf_take(&sql);
     }
     assert(d->begin != NULL);
-    assert(d->lineless == d->target.lineless);
     return other;
 }
 
@@ -161,8 +160,6 @@ static void rise(struct dbms_place *to, const struct dbms_place *at)
 {
     to->line = at->line > to->line ? at->line : to->line;
     to->position = at->position > to->position ? at->position : to->position;
-    assert(to->line >= at->line);
-    assert(to->position >= at->position);
 }
 
 static bool fell(const struct dbms *d, const struct dbms_place *at)
@@ -293,7 +290,6 @@ void dbms_place_forget(struct dbms *d)
     d->marked = d->session = 0;
     sql_rows_close(&d->own.rows); /* what we have written may be gone */
     d->own.base = d->own.last = 0;
-    assert(d->own.rows.n == 0);
 }
 
 void dbms_place_look_again(struct dbms *d)
@@ -312,5 +308,4 @@ void dbms_place_known(struct dbms *d)
     if (dbms_place_before(known, &d->seen) || known->position == 0)
         *known = d->seen;
     known->generation = d->generation;
-    assert(known->generation == d->generation);
 }

@@ -170,7 +170,6 @@ static size_t unhex(char *text, size_t len)
                          hex_digit(text[3 + 2 * i]));
     }
     text[n] = '\0';
-    assert(n <= len);
     return n;
 }
 
@@ -297,7 +296,6 @@ static void close_(struct dbms_link **link)
     PQfinish((*link)->pg);
     mem_free(*link);
     *link = NULL;
-    assert(*link == NULL);
 }
 
 /* ":  28P01: " in "FATAL:  28P01: password authentication failed ...". What

@@ -34,14 +34,12 @@ void dbms_start(struct dbms *d)
         buf_str(&d->sql, d->begin);
         buf_char(&d->sql, ';');
     }
-    assert(d->alone == !d->inside);
 }
 
 void dbms_start_stream(struct dbms *d)
 {
     dbms_start(d);
     d->stream = true;
-    assert(d->stream);
 }
 
 void dbms_start_txn(struct dbms *d)
@@ -53,7 +51,6 @@ void dbms_start_txn(struct dbms *d)
     buf_str(&d->sql, d->begin);
     d->stream = d->alone = false;
     d->opens = true;
-    assert(d->opens);
 }
 
 /* --- parts of many requests ---------------------------------------------- */
@@ -112,7 +109,6 @@ void dbms_add_counter(struct dbms *d, uint64_t n)
                "SELECT 'M', revision, floor_rev, depth FROM pelorus_meta"
                " WHERE id = 1",
                n);
-    assert(d->raised == n);
 }
 
 /* --- the connection ------------------------------------------------------ */
@@ -282,7 +278,6 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
     struct err unwanted = {0};
     int rc;
 
-    assert(!d->sql.overflow || d->sql.len > 0);
     err = err != NULL ? err : &unwanted;
     assert(d->sql.len > 0);
     if (fault_out != NULL)
@@ -338,7 +333,6 @@ static int send_commit(struct dbms *d, enum dbms_fault *fault, struct err *err)
         d->left = false;
     }
     d->inside = false;
-    assert(!d->inside);
     return rc;
 }
 

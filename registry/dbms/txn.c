@@ -33,7 +33,6 @@ static struct dbms_slot *find_or_add(struct dbms_txn *t, const char *key)
         slot->key = key;
         HASH_ADD_KEYPTR(hh, t->index, slot->key, len, slot);
     }
-    assert(slot->key != NULL);
     return slot;
 }
 
@@ -47,7 +46,6 @@ static void add_guard(struct dbms_txn *t, const struct registry_op *op)
     t->guards = mem_regrow(t->guards, t->n_guards + 1, sizeof(*t->guards));
     t->guards[t->n_guards++] =
         (struct dbms_guard){.key = op->key, .fence = op->version};
-    assert(t->n_guards > 0);
 }
 
 /* Returns how far the counter goes up. */
@@ -87,8 +85,6 @@ static void forget(struct dbms_txn *t)
     mem_free(t->guards);
     mem_free(t->undo);
     memset(t, 0, sizeof(*t));
-    assert(t->slots == NULL);
-    assert(!t->open);
 }
 
 /* --- reading them -------------------------------------------------------- */
@@ -267,7 +263,6 @@ static void clear_below(struct dbms_txn *t)
     t->n_below = 0;
     for (size_t i = 0; i < t->n_slots; i++)
         t->slots[i].below = 0;
-    assert(t->n_below == 0);
 }
 
 /* One by one. */
@@ -307,6 +302,11 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
     rc = dbms_run(d, on_row, d, NULL, err);
     if (rc == 0 && (!t->session_seen || (t->beat && !t->heartbeat_seen)))
         rc = dbms_session_lost(t->session, err);
+    if (rc == 0 && t->last < revisions) {
+        rc = (int)err_set(err, ERR_UNAVAILABLE,
+                          "pelorus_meta has lost its row; make it with: "
+                          "pelorus registry init");
+    }
     /* The limit was reached: somebody deletes a key with thousands below it,
      * and what is below the others may not have been told. Or somebody made
      * deeper keys than we knew. */
@@ -398,7 +398,6 @@ static void remember(struct dbms *d)
             e->owner = slot->owner;
         }
     }
-    assert(own->last == t->last);
 }
 
 int dbms_end(struct sql_core *core, struct err *err)
