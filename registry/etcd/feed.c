@@ -201,7 +201,6 @@ void etcd_feed_open(struct etcd *e, struct etcd_feed *f,
     assert(!f->open);
     assert(position > 0);
     assert(f->change != NULL && f->end != NULL);
-    assert(!etcd_is_closing(e));
     f->open = true;
     f->e = e;
     f->generation = e->generation;

@@ -135,7 +135,6 @@ void etcd_unlock(struct registry *r, struct registry_hold *hold)
         etcd_calls_wake(etcd_of(r));
         return;
     }
-    assert(h->request == NULL && h->keepalive == NULL);
     h->leave_after = etcd_of(r)->last_seq;
     h->delays_calls = true;
     h->asked_at = h->leave_after;

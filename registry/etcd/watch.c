@@ -258,9 +258,9 @@ static void resume_watch(struct registry_watch *w)
 
 void etcd_watch_begin(struct registry *r, struct registry_watch *w)
 {
-    if (registry_vouched(r)) {
+    if (registry_vouched(r) && etcd_of(r)->session.state == ETCD_SESSION_LIVE) {
         begin_list(w, true);
-    } /* else with the first session */
+    } /* else with the next session */
 }
 
 static void stop(struct registry_watch *w)
