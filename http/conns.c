@@ -206,8 +206,8 @@ void http_conns_remove(struct http_conns *c, struct http_conn *conn)
 {
     struct peer_count *p = conn->counted;
 
-    assert(p == NULL || p->n > 0);
     lock_acquire(&c->mutex);
+    assert(p == NULL || p->n > 0);
     DL_DELETE(c->list, conn);
     c->n--;
     if (p != NULL && --p->n == 0) {

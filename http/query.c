@@ -270,7 +270,6 @@ bool http_query_kind(struct http_request *r, int *kind)
 bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind)
 {
     assert(i < HTTP_PARAMS_MAX);
-    assert(i < HTTP_PARAMS_MAX);
     if (node_kind_parse(r->param[i], kind) == 0)
         return true;
     http_problem(r, PROBLEM_NOT_FOUND,
@@ -307,7 +306,6 @@ bool http_address(struct http_request *r, enum problem code,
 bool http_param_address(struct http_request *r, unsigned i)
 {
     assert(i < HTTP_PARAMS_MAX);
-    assert(i < HTTP_PARAMS_MAX);
     if (!http_address(r, PROBLEM_INVALID, r->param[i]))
         return false;
     (void)node_canonical(r->param[i], r->param[i]);
@@ -318,7 +316,6 @@ bool http_param_id(struct http_request *r, unsigned i)
 {
     struct err err;
 
-    assert(i < HTTP_PARAMS_MAX);
     assert(i < HTTP_PARAMS_MAX);
     if (work_check_id(r->param[i], &err) == 0)
         return true;
@@ -331,7 +328,6 @@ bool http_param_group(struct http_request *r, unsigned i)
     char clean[NODE_GROUP_MAX + 1];
     struct err err;
 
-    assert(i < HTTP_PARAMS_MAX);
     assert(i < HTTP_PARAMS_MAX);
     if (is_blank(r->param[i])) {
         http_problem(r, PROBLEM_INVALID, "the name of the group is empty");

@@ -188,7 +188,6 @@ void work_op_failed(struct work_op *op, const struct err *err)
     enum problem code = problem_of_err(err->code);
 
     assert(err->code != ERR_OK);
-    assert(err->code != ERR_OK);
     assert(!op->finished);
     op->trouble = *err;
     if (err->code == ERR_WENT_BACK)
