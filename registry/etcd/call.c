@@ -5,6 +5,8 @@
 
 #include "base/mem.h"
 
+#include <utlist.h>
+
 bool etcd_calls_before(const struct etcd *e, uint64_t seq)
 {
     const struct etcd_call *c;
@@ -35,15 +37,11 @@ bool etcd_call_close(struct etcd_call *c)
 
 static void take_off(struct etcd *e, struct etcd_call *c)
 {
-    struct etcd_call **at = &e->running;
-
     assert(e->n_running > 0);
     assert(e->queued >= e->n_running);
     assert(e->queued_bytes >= c->call->bytes);
     assert(c->is_member || e->n_requests > 0);
-    while (*at != c)
-        at = &(*at)->next;
-    *at = c->next;
+    DL_DELETE(e->running, c);
     e->n_running--;
     e->n_requests -= c->is_member ? 0 : 1;
     e->queued--;
@@ -89,13 +87,13 @@ static enum err_code code_of(const struct etcd_call *c,
     return codes[verdict] != ERR_OK ? codes[verdict] : ERR_UNAVAILABLE;
 }
 
-void etcd_call_failed(struct etcd_call *c, const struct etcd_result *result)
+void etcd_call_failed(struct etcd_call *c, enum etcd_verdict verdict,
+                      const char *why)
 {
     struct registry_reply reply = {.failed_op = SIZE_MAX};
 
-    assert(result->verdict != ETCD_OK);
-    assert(result->why != NULL);
-    (void)err_set(&reply.err, code_of(c, result->verdict), "etcd: %s",
-                  result->why);
+    assert(verdict != ETCD_OK);
+    assert(why != NULL);
+    (void)err_set(&reply.err, code_of(c, verdict), "etcd: %s", why);
     etcd_call_answer(c, &reply);
 }

@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 
-#include <string.h>
+#include <utlist.h>
 
 #define REQUESTS_MAX 16
 #define GETS_MAX     4   /* requests that get */
@@ -33,23 +33,23 @@ static uint64_t key_hash(const char *key, bool written)
     return (hash_str(key, 0) & ~(uint64_t)WRITTEN) | (written ? WRITTEN : 0);
 }
 
+/* None of a call that meets every write. */
 static void note_keys(struct etcd_call *c)
 {
     const struct registry_call *call = c->call;
+    bool get = call->type == REGISTRY_CALL_GET;
+    size_t n = get ? 1 : call->n_ops;
 
     assert(c->keys == NULL && c->n_keys == 0);
-    if (call->type == REGISTRY_CALL_GET) {
-        c->keys = mem_array(1, sizeof(*c->keys));
-        c->keys[c->n_keys++] = key_hash(call->key, false);
-    } else if (call->type == REGISTRY_CALL_TXN) {
-        c->keys = mem_array(call->n_ops, sizeof(*c->keys));
-        for (size_t i = 0; i < call->n_ops; i++) {
-            bool written = call->ops[i].type == REGISTRY_PUT ||
-                           call->ops[i].type == REGISTRY_DELETE;
+    c->keys = n == 0 ? NULL : mem_array(n, sizeof(*c->keys));
+    for (c->n_keys = 0; c->n_keys < n; c->n_keys++) {
+        const struct registry_op *op = get ? NULL : &call->ops[c->n_keys];
+        bool written = op != NULL && (op->type == REGISTRY_PUT ||
+                                      op->type == REGISTRY_DELETE);
 
-            c->writes = c->writes || written;
-            c->keys[c->n_keys++] = key_hash(call->ops[i].key, written);
-        }
+        c->writes = c->writes || written;
+        c->keys[c->n_keys] =
+            key_hash(op == NULL ? call->key : op->key, written);
     }
 }
 
@@ -101,32 +101,17 @@ static void abort_one(struct etcd_call *c, enum err_code unsent,
  * behind. */
 void etcd_calls_abort(struct etcd *e, enum err_code unsent, const char *why)
 {
-    struct etcd_call *running = e->running, *queue = e->queue, *c;
+    struct etcd_call *all = e->running, *c, *next;
 
     assert(unsent != ERR_OK);
     assert(e->n_running <= e->queued);
+    DL_CONCAT(all, e->queue);
     e->running = e->queue = NULL;
-    e->queue_tail = &e->queue;
     e->n_running = e->n_requests = e->queued = e->queued_bytes = 0;
-    while ((c = running != NULL ? running : queue) != NULL) {
-        if (c == running)
-            running = c->next;
-        else
-            queue = c->next;
+    DL_FOREACH_SAFE(all, c, next)
+    {
         abort_one(c, unsent, why);
     }
-}
-
-void etcd_calls_drop(struct etcd *e)
-{
-    struct etcd_call *c;
-
-    assert(e->base.mute);
-    for (c = e->running; c != NULL; c = c->next)
-        (void)etcd_call_close(c);
-    for (c = e->queue; c != NULL; c = c->next)
-        (void)etcd_call_close(c);
-    e->running = e->queue = NULL;
 }
 
 /* --- the queue ----------------------------------------------------------- */
@@ -136,23 +121,19 @@ static bool is_get(const struct etcd_call *c)
     return c->call->type == REGISTRY_CALL_GET;
 }
 
-static size_t requests_that_get(const struct etcd *e)
-{
-    const struct etcd_call *c;
-    size_t n = 0;
-
-    for (c = e->running; c != NULL; c = c->next)
-        n += is_get(c) && !c->is_member;
-    return n;
-}
-
 /* Not before the turn after it was asked: gets come in bursts, and a burst is
  * one request. */
 static bool may_get(struct etcd *e)
 {
+    const struct etcd_call *c;
+    size_t requests = 0; /* that get */
+
     if (!e->gathered)
         etcd_calls_wake(e);
-    return e->gathered && requests_that_get(e) < GETS_MAX;
+    for (c = e->running; c != NULL; c = c->next)
+        requests += is_get(c) && !c->is_member;
+    assert(requests <= e->n_requests);
+    return e->gathered && requests < GETS_MAX;
 }
 
 /* The first in the queue, which is under way from now on. */
@@ -162,11 +143,8 @@ static struct etcd_call *take_first(struct etcd *e)
 
     assert(c != NULL);
     assert(e->n_running < e->queued);
-    e->queue = c->next;
-    if (e->queue == NULL)
-        e->queue_tail = &e->queue;
-    c->next = e->running;
-    e->running = c;
+    DL_DELETE(e->queue, c);
+    DL_PREPEND(e->running, c);
     e->n_running++;
     return c;
 }
@@ -233,8 +211,6 @@ void etcd_submit(struct registry *r, struct registry_call *call)
     assert(e->n_running <= e->queued);
     e->queued++;
     e->queued_bytes += call->bytes;
-    c->next = NULL;
-    *e->queue_tail = c;
-    e->queue_tail = &c->next;
+    DL_APPEND(e->queue, c);
     dispatch(e);
 }

@@ -50,21 +50,11 @@ void etcd_endpoint_failed(struct etcd *e, uint64_t generation, const char *why)
                  LOG_S("reason", why));
     }
     if (e->given_up == failures_of_all(e) && !e->mismatch) {
-        char text[64];
-
-        log_warn("!etcd",
-                 LOG_S("reason", etcd_no_member_text(e, text, sizeof(text))),
+        log_warn("!etcd", LOG_S("reason", e->none_writes),
                  LOG_S("last", etcd_endpoint(e)), LOG_S("why", why));
     }
     e->generation++;
     assert(e->given_up > 0);
-}
-
-const char *etcd_no_member_text(const struct etcd *e, char *out, size_t size)
-{
-    (void)snprintf(out, size, "none of %zu member%s writes", e->n_endpoints,
-                   e->n_endpoints == 1 ? "" : "s");
-    return out;
 }
 
 /* --- does it speak TLS? -------------------------------------------------- */
@@ -83,39 +73,34 @@ static void on_answer(void *arg, const struct etcd_answer *answer)
     e->trouble.next = etcd_now(e) + ASK_EVERY_MS;
 }
 
-static void ask(struct etcd *e, const char *endpoint)
+/* Does the port of this one, which just hung up on us, speak TLS? It is asked,
+ * and the answer is for the next time. */
+static bool hides_tls(struct etcd *e, const char *endpoint, const char *why)
 {
+    static char text[] = "{}";
+    static const struct buf body = {.data = text, .len = 2};
     struct etcd_post post = {.path = "/version",
-                             .body = &e->trouble.body,
+                             .body = &body,
                              .connect_ms = e->connect_ms,
                              .max_reply = ETCD_REPLY_MAX,
                              .done = on_answer,
                              .arg = e};
+    const char *host = endpoint + strlen(HTTP);
 
-    if (e->trouble.asking != NULL || etcd_now(e) < e->trouble.next ||
-        etcd_is_closing(e))
-        return;
-    assert(e->http != NULL);
-    mem_free(e->trouble.endpoint);
-    e->trouble.endpoint = mem_printf("https://%s", endpoint + strlen(HTTP));
-    e->trouble.tls = false;
-    post.endpoint = e->trouble.endpoint;
-    buf_reset(&e->trouble.body);
-    e->trouble.body.max = ETCD_BODY_MAX;
-    buf_str(&e->trouble.body, "{}");
-    assert(!e->trouble.body.overflow);
-    e->trouble.asking = etcd_http_post(e->http, &post);
-}
-
-/* Does the port of this one, which just hung up on us, speak TLS? */
-static bool hides_tls(struct etcd *e, const char *endpoint, const char *why)
-{
     if (strstr(why, "Empty reply") == NULL ||
         strncmp(endpoint, HTTP, strlen(HTTP)) != 0)
         return false;
-    ask(e, endpoint);
-    return e->trouble.tls && strcmp(e->trouble.endpoint + strlen("https://"),
-                                    endpoint + strlen(HTTP)) == 0;
+    if (e->trouble.asking == NULL && etcd_now(e) >= e->trouble.next &&
+        !etcd_is_closing(e)) {
+        assert(e->http != NULL);
+        mem_free(e->trouble.endpoint);
+        e->trouble.endpoint = mem_printf("https://%s", host);
+        e->trouble.tls = false;
+        post.endpoint = e->trouble.endpoint;
+        e->trouble.asking = etcd_http_post(e->http, &post);
+    }
+    return e->trouble.tls &&
+           strcmp(e->trouble.endpoint + strlen("https://"), host) == 0;
 }
 
 void etcd_report_trouble(struct etcd *e, enum etcd_verdict verdict,
@@ -141,8 +126,7 @@ void etcd_report_trouble(struct etcd *e, enum etcd_verdict verdict,
 
 void etcd_trouble_close(struct etcd *e)
 {
-    etcd_transfer_cancel(&e->trouble.asking);
+    (void)etcd_transfer_cancel(&e->trouble.asking);
     MEM_FREE(e->trouble.endpoint);
-    buf_close(&e->trouble.body);
     assert(e->trouble.asking == NULL);
 }

@@ -36,6 +36,7 @@ static void release(struct registry *r)
     for (size_t i = 0; i < e->n_endpoints; i++)
         mem_free(e->endpoints[i]);
     mem_free(e->endpoints);
+    mem_free(e->none_writes);
     mem_free(e->ns);
     mem_free(e->user);
     mem_free(e->password);
@@ -67,7 +68,7 @@ static void hang_up(struct etcd *e)
     loop_timer_stop(&e->ticker);
     registry_timer_stop(&e->turn);
     etcd_watches_stop(e);
-    etcd_holds_stop(e, false);
+    etcd_holds_stop(e);
     (void)etcd_request_cancel(&e->session.request);
     (void)etcd_request_cancel(&e->revoke);
     etcd_requests_close(e);
@@ -79,28 +80,26 @@ static void hang_up(struct etcd *e)
 
 /* --- closing: answer what is under way, end our leases, hang up ---------- */
 
-/* The lease of the session, then the one given up before. */
-static void next_lease(struct etcd *e)
-{
-    assert(e->revoke == NULL);
-    e->session.lease = e->session.old_lease;
-    e->session.old_lease = 0;
-}
-
 static void on_revoked(void *arg, const struct etcd_result *result)
 {
-    assert(etcd_is_closing(arg));
+    struct etcd *e = arg;
+
+    assert(etcd_is_closing(e));
+    assert(e->revoke == NULL);
     if (etcd_is_revoked(result))
-        next_lease(arg);
+        e->session.lease = 0;
 }
 
+/* The lease of the session, then the one given up before. */
 static void end_session(struct etcd *e)
 {
     assert(e->revoking);
     if (e->revoke != NULL)
         return;
-    if (e->session.lease == 0)
-        next_lease(e);
+    if (e->session.lease == 0) {
+        e->session.lease = e->session.old_lease;
+        e->session.old_lease = 0;
+    }
     if (e->session.lease != 0) {
         etcd_send_lease(e, &e->revoke, ETCD_REVOKE, e->session.lease,
                         ETCD_QUICK, on_revoked, e);
@@ -119,10 +118,11 @@ static void on_stop_tick(void *arg)
         return;
     if (!e->revoking) {
         e->revoking = true;
-        etcd_holds_stop(e, true);
+        etcd_holds_stop(e);
+        etcd_holds_revoke(e);
         end_session(e);
-    } else if (!late && (e->revoke != NULL || e->session.lease != 0 ||
-                         etcd_holds_leaving(e))) {
+    } else if (!late && ((e->session.lease | e->session.old_lease) != 0 ||
+                         e->revoke != NULL || etcd_holds_leaving(e))) {
         etcd_holds_revoke(e);
         end_session(e);
     } else {
@@ -153,7 +153,7 @@ void etcd_kill(struct registry **r, registry_closed_f *gone, void *arg)
     e->base.mute = true;
     e->killed = gone;
     e->killed_arg = arg;
-    etcd_calls_drop(e);
+    etcd_calls_abort(e, ERR_CANCELLED, "the process is gone"); /* to nobody */
     hang_up(e);
 }
 
@@ -169,21 +169,6 @@ static void on_tick(void *arg)
     assert(!etcd_is_closing(e));
     for (size_t i = 0; i < ARRAY_LEN(ticks) && !etcd_is_closing(e); i++)
         ticks[i](e);
-}
-
-/* At the next tick, unless a beat is under way. */
-static void prove(struct registry *r)
-{
-    etcd_session_prove(etcd_of(r));
-}
-
-/* What stands now is what the base knows. */
-static void look(struct registry *r)
-{
-    struct etcd *e = etcd_of(r);
-
-    e->lowered = false;
-    etcd_watches_look(e);
 }
 
 static void end(struct registry *r, const char *why)
@@ -205,8 +190,8 @@ static const struct registry_ops ops = {
     .unwatch = etcd_watch_end,
     .lock = etcd_lock,
     .unlock = etcd_unlock,
-    .prove = prove,
-    .look = look,
+    .prove = etcd_session_prove,
+    .look = etcd_watches_look,
     .end = end,
     .close = close_,
     .free = release,
@@ -261,7 +246,8 @@ static struct etcd *configure(struct loop *loop,
     e->endpoints = mem_array(conf->endpoints.n, sizeof(*e->endpoints));
     for (size_t i = 0; i < conf->endpoints.n; i++)
         e->endpoints[e->n_endpoints++] = endpoint_of(conf, i);
-    e->queue_tail = &e->queue;
+    e->none_writes = mem_printf("none of %zu member%s writes", e->n_endpoints,
+                                e->n_endpoints == 1 ? "" : "s");
     e->dispatch = etcd_dispatch_turn;
     return e;
 }
@@ -269,10 +255,6 @@ static struct etcd *configure(struct loop *loop,
 int etcd_open(struct registry **out, struct loop *loop,
               const struct conf_registry *conf, struct err *err)
 {
-    struct etcd_http_conf http = {.authority = conf->authority,
-                                  .ca_file = conf->cert_file,
-                                  .cert_file = conf->key_cert_chain_file,
-                                  .key_file = conf->key_file};
     struct etcd *e;
     int rc = check_files(conf, err);
 
@@ -282,7 +264,7 @@ int etcd_open(struct registry **out, struct loop *loop,
     if (rc != 0)
         return rc;
     e = configure(loop, conf);
-    rc = etcd_http_new(&e->http, loop, &http, err);
+    rc = etcd_http_new(&e->http, loop, conf, err);
     if (rc != 0) {
         release(&e->base);
         return rc;

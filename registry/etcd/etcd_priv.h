@@ -51,8 +51,6 @@ void etcd_endpoint_failed(struct etcd *e, uint64_t generation, const char *why);
 /* Did all of them fail, one after the other? One that is alone may lose a
  * connection. */
 bool etcd_all_failed(const struct etcd *e);
-/* "none of 3 members writes", into `out`, which is returned. */
-const char *etcd_no_member_text(const struct etcd *e, char *out, size_t size);
 /* What was met at `endpoint`, as a trouble of the registry. What one endpoint
  * says counts when the others have no better answer: `all` were asked. */
 void etcd_report_trouble(struct etcd *e, enum etcd_verdict verdict,
@@ -106,7 +104,7 @@ enum etcd_request_flag {
 };
 
 /* Takes the body. *slot is the request until done() is called, then NULL.
- * `path` is static. etcd_send_txn(): a txn, linear. */
+ * `path` is static. etcd_send_txn(): a txn, which it closes, linear. */
 void etcd_send(struct etcd *e, struct etcd_request **slot, const char *path,
                struct buf *body, unsigned flags, etcd_result_f *done,
                void *arg);
@@ -167,7 +165,8 @@ enum etcd_proof {
     ETCD_PROVEN,
     ETCD_REFUTED, /* perhaps not by the leader: renew it again */
 };
-/* False: the store says that there is no such lease. `result` is ETCD_OK. */
+/* False: the store says that there is no such lease. What is no answer changes
+ * nothing. */
 bool etcd_renewal_answered(const struct etcd *e, struct etcd_renewal *renewal,
                            const struct etcd_result *result);
 enum etcd_proof etcd_renewal_proof(const struct etcd *e,
@@ -234,21 +233,21 @@ bool etcd_is_newest(const struct etcd *e, const char *key, size_t len);
 bool etcd_newest_went_back(struct etcd *e, const struct etcd_kv *kv,
                            const struct etcd_result *result);
 void etcd_wrote_ephemeral(struct etcd *e, const char *key, uint64_t revision);
-/* The key of the session before, at the revision at which we wrote it. False:
- * ask again. */
+/* A txn that looks at the key of the session before, at the revision at which
+ * we wrote it. False: ask again. */
 void etcd_put_inquiry(const struct etcd *e, struct buf *b);
 bool etcd_inquiry_answered(struct etcd *e, const struct etcd_result *result);
 /* The store says that the session is over. Told when the calls under way are
  * answered, in a later turn. `why` is static. */
 void etcd_session_lost(struct etcd *e, const char *why);
-/* The next keepalive is due now. */
-void etcd_session_prove(struct etcd *e);
+/* The next keepalive is due now, unless one is under way. */
+registry_prove_f etcd_session_prove;
 
 /* --- call.c: one call under way ------------------------------------------ */
 
 struct etcd_call {
     struct registry_call *call;
-    struct etcd_call *next; /* in the queue, or among those under way */
+    struct etcd_call *prev, *next; /* in the queue, or of those under way */
     struct etcd_call *with; /* get: the next that is asked in one request */
     bool is_member;         /* it is not the first of these */
     struct etcd_request *request;
@@ -262,11 +261,13 @@ struct etcd_call {
     size_t limit;       /* list: what the store is asked for */
     struct etcd_key at; /* list, children: from here */
     struct buf names;   /* children: NUL-terminated names */
+    size_t n_names;
 };
 
 /* Answer it, and begin what waited for it in the next turn. */
 void etcd_call_answer(struct etcd_call *c, const struct registry_reply *reply);
-void etcd_call_failed(struct etcd_call *c, const struct etcd_result *result);
+void etcd_call_failed(struct etcd_call *c, enum etcd_verdict verdict,
+                      const char *why);
 /* Before it was sent: operation `failed_op` is a conflict. */
 void etcd_call_refuse(struct etcd_call *c, size_t failed_op);
 /* Free what it holds. True: the server may have got it. */
@@ -354,8 +355,7 @@ void etcd_know_persistent(struct etcd *e, const char *key, uint64_t version);
 registry_hold_begin_f etcd_lock;
 registry_hold_end_f etcd_unlock;
 void etcd_holds_tick(struct etcd *e);
-/* No request any more; `revoke`: but to end their leases. */
-void etcd_holds_stop(struct etcd *e, bool revoke);
+void etcd_holds_stop(struct etcd *e); /* no request of them any more */
 /* Of those that leave (closing: of all), where nothing is under way. */
 void etcd_holds_revoke(struct etcd *e);
 bool etcd_holds_leaving(const struct etcd *e);
@@ -380,7 +380,7 @@ struct etcd_watch {
 
 registry_watch_begin_f etcd_watch_begin;
 registry_watch_end_f etcd_watch_end;
-void etcd_watches_look(struct etcd *e); /* those that are not active */
+registry_look_f etcd_watches_look; /* of those that are not active */
 void etcd_watches_stop(struct etcd *e);
 void etcd_watches_tick(struct etcd *e);
 
@@ -392,7 +392,6 @@ loop_f etcd_dispatch_turn;
 /* Everything that is not answered: what was sent is unknown, the rest is
  * `unsent`. */
 void etcd_calls_abort(struct etcd *e, enum err_code unsent, const char *why);
-void etcd_calls_drop(struct etcd *e); /* without an answer */
 
 /* --- session.c ----------------------------------------------------------- */
 
@@ -412,6 +411,7 @@ struct etcd {
     char *ns, *user, *password;
     char **endpoints;
     size_t n_endpoints;
+    char *none_writes; /* "none of 3 members writes": what is said of all */
     int64_t connect_ms, retry_ms, retry_max_ms, retry_for_ms;
     int64_t ttl_s; /* asked for */
 
@@ -421,7 +421,6 @@ struct etcd {
     struct {
         struct etcd_transfer *asking; /* the endpoint, with TLS */
         char *endpoint;
-        struct buf body;
         bool tls; /* it answered */
         mono_ms next;
     } trouble;
@@ -486,8 +485,7 @@ struct etcd {
     } session;
 
     /* call.c, dispatch.c */
-    struct etcd_call *queue, **queue_tail;
-    struct etcd_call *running;
+    struct etcd_call *queue, *running;
     size_t queued, n_running, queued_bytes; /* queued: those running, too */
     size_t n_requests;                      /* of those running */
     struct registry_timer turn;             /* runs: the queue is looked at */
@@ -526,6 +524,12 @@ static inline mono_ms etcd_now(const struct etcd *e)
 static inline bool etcd_is_closing(const struct etcd *e)
 {
     return e->base.closing || e->base.mute;
+}
+
+/* Persistent and empty. */
+static inline bool etcd_is_directory(const struct registry_entry *entry)
+{
+    return entry->owner == 0 && entry->value_len == 0;
 }
 
 static inline int64_t etcd_clamp(int64_t value, int64_t low, int64_t high)

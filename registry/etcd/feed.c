@@ -35,7 +35,7 @@ void etcd_feed_close(struct etcd_feed *f)
         return;
     assert(f->e->feeds != NULL);
     f->open = false;
-    etcd_transfer_cancel(&f->transfer);
+    (void)etcd_transfer_cancel(&f->transfer);
     DL_DELETE(f->e->feeds, f);
     buf_close(&f->body);
     etcd_stream_close(&f->split);
@@ -96,54 +96,39 @@ static void tell(struct etcd_feed *f, const struct etcd_message *m)
         etcd_endpoint_failed(f->e, f->generation,
                              "it belongs to another cluster");
         end(f, false, "it belongs to another cluster");
-        return;
-    }
-    switch (m->type) {
-    case ETCD_MESSAGE_EVENTS:
+    } else if (m->type == ETCD_MESSAGE_EVENTS) {
         etcd_note_revision(f->e, m->revision);
         tell_events(f, m);
-        break;
-    case ETCD_MESSAGE_CREATED:
-    case ETCD_MESSAGE_PROGRESS:
-        /* Their revision is not believed: before 3.4.25 it runs ahead. */
-        break;
-    case ETCD_MESSAGE_CANCELED:
-    case ETCD_MESSAGE_ERROR:
+    } else if (m->type == ETCD_MESSAGE_CANCELED ||
+               m->type == ETCD_MESSAGE_ERROR) {
         if (m->verdict == ETCD_TOKEN)
             etcd_token_refused(f->e, f->token_generation);
         else if (m->type == ETCD_MESSAGE_ERROR)
             etcd_endpoint_failed(f->e, f->generation, m->why);
         end(f, m->type == ETCD_MESSAGE_CANCELED && m->verdict != ETCD_TOKEN,
             m->why);
-        break;
-    }
+    } /* the others' revision is not believed: before 3.4.25 it runs ahead */
 }
 
 /* False: the feed has ended. */
-static bool next_message(struct etcd_feed *f, const char *text, size_t len)
-{
-    struct etcd_message message;
-    const struct json *root = NULL;
-
-    assert(f->open);
-    if (json_parse(text, len, &root, NULL) == 0 &&
-        etcd_message_read(root, &message))
-        tell(f, &message);
-    else
-        end(f, true, "a message that is not etcd's");
-    json_free(root);
-    return f->open;
-}
-
 static bool messages(struct etcd_feed *f, bool ended)
 {
+    struct etcd_message message;
     const char *text;
     size_t len;
 
-    while (etcd_stream_next(&f->split, ended, &text, &len))
-        if (!next_message(f, text, len))
-            return false;
-    return true;
+    assert(f->open);
+    while (f->open && etcd_stream_next(&f->split, ended, &text, &len)) {
+        const struct json *root = NULL;
+
+        if (json_parse(text, len, &root, NULL) == 0 &&
+            etcd_message_read(root, &message))
+            tell(f, &message);
+        else
+            end(f, true, "a message that is not etcd's");
+        json_free(root);
+    }
+    return f->open;
 }
 
 static void on_piece(void *arg, const char *data, size_t len)
@@ -151,11 +136,10 @@ static void on_piece(void *arg, const char *data, size_t len)
     struct etcd_feed *f = arg;
 
     assert(f->open);
-    if (!etcd_stream_feed(&f->split, data, len)) {
+    if (etcd_stream_feed(&f->split, data, len))
+        (void)messages(f, false);
+    else
         end(f, true, "a message that is too large");
-        return;
-    }
-    (void)messages(f, false);
 }
 
 /* The stream has no end by itself. */
@@ -235,23 +219,18 @@ void etcd_feeds_expect_canary(struct etcd *e, uint64_t revision)
     }
 }
 
-static int64_t patience(const struct etcd *e)
-{
-    int64_t half = e->base.session_timeout_ms / 2;
-
-    return half < 1000 ? 1000 : half;
-}
-
 /* Ending one may close or open others: begin anew. */
 void etcd_feeds_tick(struct etcd *e)
 {
+    int64_t patience =
+        etcd_clamp(e->base.session_timeout_ms / 2, 1000, INT64_MAX);
     struct etcd_feed *f;
 
     do {
         DL_FOREACH(e->feeds, f)
         {
             if (f->behind_since != 0 &&
-                etcd_now(e) - f->behind_since > patience(e)) {
+                etcd_now(e) - f->behind_since > patience) {
                 if (++f->misses % 2 == 0)
                     etcd_endpoint_failed(e, f->generation, "a silent stream");
                 end(f, false, "it does not bring the canary");

@@ -36,8 +36,10 @@ void etcd_session_lost(struct etcd *e, const char *why)
     }
 }
 
-void etcd_session_prove(struct etcd *e)
+void etcd_session_prove(struct registry *r)
 {
+    struct etcd *e = etcd_of(r);
+
     if (e->session.state == ETCD_SESSION_LIVE)
         e->session.due = etcd_now(e);
 }
@@ -46,7 +48,7 @@ void etcd_session_prove(struct etcd *e)
 
 void etcd_put_session_compare(const struct etcd *e, struct buf *b)
 {
-    etcd_put_compare_since(b, &e->session.key, e->session.modified);
+    etcd_put_compare(b, ETCD_SINCE, &e->session.key, NULL, e->session.modified);
 }
 
 static void contradicted(struct etcd *e, const struct etcd_result *result)
@@ -147,7 +149,6 @@ void etcd_guard_close(const struct etcd *e, struct buf *b)
 
     etcd_txn_otherwise(b);
     etcd_put_op_range(b, &self);
-    etcd_txn_close(b);
 }
 
 bool etcd_guard_held(struct etcd *e, struct etcd_result *result)
@@ -170,36 +171,32 @@ void etcd_put_inquiry(const struct etcd *e, struct buf *b)
                               .keys_only = true};
 
     assert(e->session.modified > 0);
-    etcd_put_range(b, &then);
+    etcd_txn_begin(b);
+    etcd_txn_then(b);
+    etcd_put_op_range(b, &then);
 }
 
 /* At that revision, not before. */
-static bool was_written(const struct etcd *e, const struct json *range)
+static bool was_written(const struct etcd *e, const struct json *txn)
 {
     struct etcd_kv kv;
 
     assert(e->session.modified > 0);
-    return etcd_first_kv(range, &kv) && kv.modified == e->session.modified;
+    return etcd_txn_kv(txn, 0, &kv) && kv.modified == e->session.modified;
 }
 
 bool etcd_inquiry_answered(struct etcd *e, const struct etcd_result *result)
 {
-    switch (result->verdict) {
-    case ETCD_OK:
-        if (!was_written(e, result->root))
-            registry_fell(&e->base, 0, result->revision, forgot);
-        return true;
-    case ETCD_COMPACTED:
+    bool compacted = result->verdict == ETCD_COMPACTED;
+
+    if (result->verdict == ETCD_OK && !was_written(e, result->root)) {
+        registry_fell(&e->base, 0, result->revision, forgot);
+    } else if (compacted && e->session.sudden) {
         /* Nobody compacts what was written a moment ago, but who restores with
          * --mark-compacted. */
-        if (e->session.sudden) {
-            registry_fell(&e->base, 0, registry_place(&e->base)->position,
-                          forgot);
-        }
-        return true;
-    case ETCD_MALFORMED: /* a revision to come: the next answer shows it */
-        return true;
-    default:
-        return false;
+        registry_fell(&e->base, 0, registry_place(&e->base)->position, forgot);
     }
+    /* Malformed is a revision to come: the next answer shows it. */
+    return result->verdict == ETCD_OK || compacted ||
+           result->verdict == ETCD_MALFORMED;
 }

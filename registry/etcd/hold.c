@@ -22,8 +22,7 @@ static void on_keepalive(void *arg, const struct etcd_result *result)
 
     assert(h->lease != 0);
     assert(h->keepalive == NULL);
-    if (result->verdict == ETCD_NO_LEASE ||
-        (answered && !etcd_renewal_answered(e, &h->renewal, result))) {
+    if (!etcd_renewal_answered(e, &h->renewal, result)) {
         etcd_hold_expired(hold);
         return;
     }
@@ -95,14 +94,14 @@ static void leave(struct registry_hold *hold)
     assert(h->request == NULL);
     if (etcd_calls_before(e, h->leave_after) && !etcd_is_closing(e)) {
         e->leave_waits = true;
-        return;
-    }
-    if (!etcd_is_closing(e) && etcd_now(e) - h->renewed > 2 * h->ttl_ms) {
+    } else if (!etcd_is_closing(e) &&
+               etcd_now(e) - h->renewed > 2 * h->ttl_ms) {
         h->lease = 0;
         registry_hold_gone(hold);
-        return;
+    } else {
+        etcd_send_lease(e, &h->request, ETCD_REVOKE, h->lease, 0, on_revoked,
+                        hold);
     }
-    etcd_send_lease(e, &h->request, ETCD_REVOKE, h->lease, 0, on_revoked, hold);
 }
 
 /* --- the slots ----------------------------------------------------------- */
@@ -208,7 +207,7 @@ void etcd_holds_revoke(struct etcd *e)
     }
 }
 
-void etcd_holds_stop(struct etcd *e, bool revoke)
+void etcd_holds_stop(struct etcd *e)
 {
     struct registry_hold *hold;
 
@@ -217,8 +216,6 @@ void etcd_holds_stop(struct etcd *e, bool revoke)
         etcd_hold_cancel(hold);
         ((struct etcd_hold *)hold->priv)->due = 0;
     }
-    if (revoke)
-        etcd_holds_revoke(e);
 }
 
 bool etcd_holds_leaving(const struct etcd *e)

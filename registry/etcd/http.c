@@ -1,6 +1,5 @@
 /*
- * http.c - libcurl on libuv. (Longer than 500 lines: one library, one
- * file.)
+ * http.c - libcurl on libuv.
  *
  * libcurl says which sockets it waits for and when it wants to be woken; both
  * are libuv handles here. Its own callbacks only copy: they may not call back
@@ -19,6 +18,7 @@
 #include "registry/etcd/http.h"
 
 #include "base/mem.h"
+#include "conf/conf.h"
 
 #include <curl/curl.h>
 #include <limits.h>
@@ -53,38 +53,28 @@ struct etcd_http {
 
 /* --- sockets and the timer ----------------------------------------------- */
 
-struct watched {
-    uv_poll_t poll;
-    struct etcd_http *http;
-    curl_socket_t fd;
-};
-
 static void drain(struct etcd_http *http);
 
-static void handle_closed(struct etcd_http *http)
+/* Of libuv's handles the timer is a part of `http`, the others are not. */
+static void on_handle_closed(uv_handle_t *handle)
 {
+    struct etcd_http *http = handle->data;
+    loop_f *closed = http->closed;
+    void *arg = http->closed_arg;
+
     assert(http->n_handles > 0);
-    if (--http->n_handles == 0) {
-        loop_f *closed = http->closed;
-        void *arg = http->closed_arg;
-
-        mem_free(http->authority);
-        mem_free(http->ca_file);
-        mem_free(http->cert_file);
-        mem_free(http->key_file);
-        mem_free(http);
-        curl_global_cleanup();
-        closed(arg);
-    }
-}
-
-static void on_poll_closed(uv_handle_t *handle)
-{
-    struct watched *w = handle->data;
-    struct etcd_http *http = w->http;
-
-    mem_free(w);
-    handle_closed(http);
+    if (handle != (uv_handle_t *)&http->timer)
+        mem_free(handle);
+    if (--http->n_handles > 0)
+        return;
+    assert(closed != NULL);
+    mem_free(http->authority);
+    mem_free(http->ca_file);
+    mem_free(http->cert_file);
+    mem_free(http->key_file);
+    mem_free(http);
+    curl_global_cleanup();
+    closed(arg);
 }
 
 static void act(struct etcd_http *http, curl_socket_t fd, int what)
@@ -97,61 +87,51 @@ static void act(struct etcd_http *http, curl_socket_t fd, int what)
 
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
-    struct watched *w = handle->data;
+    struct etcd_http *http = handle->data;
     int what = 0;
+    uv_os_fd_t fd = -1;
 
-    loop_enter(w->http->loop);
+    (void)uv_fileno((uv_handle_t *)handle, &fd);
+    loop_enter(http->loop);
     if (status < 0)
         what = CURL_CSELECT_ERR;
     if ((events & UV_READABLE) != 0)
         what |= CURL_CSELECT_IN;
     if ((events & UV_WRITABLE) != 0)
         what |= CURL_CSELECT_OUT;
-    act(w->http, w->fd, what);
-}
-
-static void unwatch(struct etcd_http *http, struct watched *w)
-{
-    (void)curl_multi_assign(http->multi, w->fd, NULL);
-    (void)uv_poll_stop(&w->poll);
-    uv_close((uv_handle_t *)&w->poll, on_poll_closed);
+    act(http, fd, what);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
                      void *socket)
 {
     struct etcd_http *http = arg;
-    struct watched *w = socket;
+    uv_poll_t *poll = socket;
     int events = 0;
 
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
-        if (w != NULL)
-            unwatch(http, w);
+        if (poll != NULL) {
+            (void)curl_multi_assign(http->multi, fd, NULL);
+            uv_close((uv_handle_t *)poll, on_handle_closed); /* stops it */
+        }
         return 0;
     }
-    if (w == NULL) {
-        w = mem_zalloc(sizeof(*w));
-        w->http = http;
-        w->fd = fd;
-        w->poll.data = w;
-        if (uv_poll_init_socket(loop_uv(http->loop), &w->poll, fd) != 0) {
-            mem_free(w);
+    if (poll == NULL) {
+        poll = mem_zalloc(sizeof(*poll));
+        poll->data = http;
+        if (uv_poll_init_socket(loop_uv(http->loop), poll, fd) != 0) {
+            mem_free(poll);
             return -1; /* no descriptors left: the transfer fails */
         }
         http->n_handles++;
-        (void)curl_multi_assign(http->multi, fd, w);
+        (void)curl_multi_assign(http->multi, fd, poll);
     }
     if ((what & CURL_POLL_IN) != 0)
         events |= UV_READABLE;
     if ((what & CURL_POLL_OUT) != 0)
         events |= UV_WRITABLE;
-    return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
-}
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    handle_closed(handle->data);
+    return uv_poll_start(poll, events, on_poll) == 0 ? 0 : -1;
 }
 
 static void on_timer(uv_timer_t *handle)
@@ -164,7 +144,7 @@ static void on_timer(uv_timer_t *handle)
         return;
     }
     (void)curl_multi_cleanup(http->multi);
-    uv_close((uv_handle_t *)&http->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&http->timer, on_handle_closed);
 }
 
 static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
@@ -240,20 +220,17 @@ static void transfer_free(struct etcd_transfer *t)
     mem_free(t);
 }
 
-bool etcd_transfer_sent(const struct etcd_transfer *t)
-{
-    return t->sent;
-}
-
-void etcd_transfer_cancel(struct etcd_transfer **t_ptr)
+bool etcd_transfer_cancel(struct etcd_transfer **t_ptr)
 {
     struct etcd_transfer *t = *t_ptr;
+    bool sent = t != NULL && t->sent;
 
     if (t != NULL) {
         *t_ptr = NULL;
         detach(t);
         transfer_free(t);
     }
+    return sent;
 }
 
 void etcd_transfer_pause(struct etcd_transfer *t)
@@ -261,12 +238,12 @@ void etcd_transfer_pause(struct etcd_transfer *t)
     (void)curl_easy_pause(t->easy, CURLPAUSE_RECV);
 }
 
-static bool is_stream_data(const struct etcd_transfer *t)
+static long status_of(const struct etcd_transfer *t)
 {
     long status = 0;
 
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    return t->post.piece != NULL && t->reply.len > 0 && status == 200;
+    return status;
 }
 
 /* False: nothing waits. The callback may end this transfer or any other. */
@@ -277,7 +254,7 @@ static bool hand_out_piece(struct etcd_http *http)
 
     DL_FOREACH(http->transfers, t)
     {
-        if (is_stream_data(t))
+        if (t->post.piece != NULL && t->reply.len > 0 && status_of(t) == 200)
             break;
     }
     if (t == NULL)
@@ -306,27 +283,18 @@ static bool is_tls(CURLcode result, const char *text)
     }
 }
 
-static void say_problem(struct etcd_transfer *t, CURLcode result)
+static void hand_out_answer(struct etcd_transfer *t, CURLcode result)
 {
     const char *text =
         t->problem[0] != '\0' ? t->problem : curl_easy_strerror(result);
-    char *said = mem_printf("%s%s", is_tls(result, text) ? ETCD_TLS : "", text);
-
-    (void)snprintf(t->problem, sizeof(t->problem), "%s", said);
-    mem_free(said);
-}
-
-static void hand_out_answer(struct etcd_transfer *t, CURLcode result)
-{
+    char problem[sizeof(ETCD_TLS) + CURL_ERROR_SIZE];
     struct etcd_answer answer = {
-        .sent = t->sent, .too_large = t->too_large, .problem = t->problem};
+        .sent = t->sent, .too_large = t->too_large, .problem = problem};
 
-    if (result == CURLE_OK) {
-        (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE,
-                                &answer.status);
-    } else {
-        say_problem(t, result);
-    }
+    if (result == CURLE_OK)
+        answer.status = status_of(t);
+    (void)snprintf(problem, sizeof(problem), "%s%s",
+                   is_tls(result, text) ? ETCD_TLS : "", text);
     answer.body = buf_text(&t->reply);
     answer.len = t->reply.len;
     detach(t);
@@ -415,7 +383,6 @@ static void set_options(struct etcd_transfer *t)
         {CURLOPT_NOSIGNAL, 1},
         {CURLOPT_QUICK_EXIT, 1}, /* no wait for DNS */
         {CURLOPT_CONNECTTIMEOUT_MS, (long)t->post.connect_ms},
-        {CURLOPT_TCP_NODELAY, 1},
         {CURLOPT_TCP_KEEPALIVE, 1},
         {CURLOPT_TCP_KEEPIDLE, 10},
         {CURLOPT_TCP_KEEPINTVL, 5},
@@ -475,7 +442,7 @@ struct etcd_transfer *etcd_http_post(struct etcd_http *http,
 }
 
 int etcd_http_new(struct etcd_http **out, struct loop *loop,
-                  const struct etcd_http_conf *conf, struct err *err)
+                  const struct conf_registry *conf, struct err *err)
 {
     bool ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
     CURLM *multi = ready ? curl_multi_init() : NULL;
@@ -486,8 +453,8 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
     http = mem_zalloc(sizeof(*http));
     http->loop = loop;
     http->authority = mem_strdup(conf->authority);
-    http->ca_file = mem_strdup(conf->ca_file);
-    http->cert_file = mem_strdup(conf->cert_file);
+    http->ca_file = mem_strdup(conf->cert_file); /* jetcd's names of them */
+    http->cert_file = mem_strdup(conf->key_cert_chain_file);
     http->key_file = mem_strdup(conf->key_file);
     http->multi = multi;
     (void)uv_timer_init(loop_uv(loop), &http->timer);
@@ -497,8 +464,6 @@ int etcd_http_new(struct etcd_http **out, struct loop *loop,
     (void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
     (void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
     (void)curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-    (void)curl_multi_setopt(http->multi, CURLMOPT_PIPELINING,
-                            (long)CURLPIPE_NOTHING);
     *out = http;
     return 0;
 }

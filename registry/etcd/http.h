@@ -9,19 +9,14 @@
 #include "base/buf.h"
 #include "base/loop.h"
 
+struct conf_registry;
 struct etcd_http;
 struct etcd_transfer;
 
-/* NULL: not given. */
-struct etcd_http_conf {
-    const char *authority; /* the name in Host: and in the certificate */
-    const char *ca_file, *cert_file, *key_file; /* PEM */
-};
-
-/* Copies `conf`. */
+/* Copies what it needs of `conf`: the authority (the name in Host: and in the
+ * certificate) and the names of the PEM files, those that are given. */
 int etcd_http_new(struct etcd_http **out, struct loop *loop,
-                  const struct etcd_http_conf *conf,
-                  struct err *err) MUST_CHECK;
+                  const struct conf_registry *conf, struct err *err) MUST_CHECK;
 
 /* No transfer may be left. closed(arg) comes in a later turn. */
 void etcd_http_close(struct etcd_http **http, loop_f *closed, void *arg);
@@ -59,9 +54,8 @@ struct etcd_post {
 struct etcd_transfer *etcd_http_post(struct etcd_http *http,
                                      const struct etcd_post *post);
 
-/* Did the server perhaps get it? Then forget it: no callback any more. */
-bool etcd_transfer_sent(const struct etcd_transfer *t);
-void etcd_transfer_cancel(struct etcd_transfer **t);
+/* No callback any more. True: the server may have got it. NULL is fine. */
+bool etcd_transfer_cancel(struct etcd_transfer **t);
 
 /* For tests: its connection stays open, and nothing more comes from it. */
 void etcd_transfer_pause(struct etcd_transfer *t);

@@ -53,7 +53,8 @@ bool etcd_is_revoked(const struct etcd_result *result)
 bool etcd_renewal_answered(const struct etcd *e, struct etcd_renewal *renewal,
                            const struct etcd_result *result)
 {
-    assert(result->verdict == ETCD_OK);
+    if (result->verdict != ETCD_OK)
+        return result->verdict != ETCD_NO_LEASE;
     assert(result->sent > 0);
     assert(e->sends > 0);
     if (json_u64(result->root, "TTL", 0) == 0)

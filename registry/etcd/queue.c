@@ -143,7 +143,6 @@ static void send_txn(struct registry_hold *hold, struct buf *body,
     struct etcd_hold *h = hold->priv;
 
     assert(h->state != ETCD_HOLD_LEAVING);
-    etcd_txn_close(body);
     etcd_send_txn(etcd_of(hold->r), &h->request, body,
                   ETCD_ONCE | ETCD_REPEATABLE, done, hold);
 }
@@ -242,31 +241,24 @@ static void on_checked(void *arg, const struct etcd_result *result)
 {
     struct registry_hold *hold = arg;
     struct etcd_hold *h = hold->priv;
-    struct etcd_places q;
+    struct etcd_places q = {.n = 0}; /* nobody is before who holds it */
 
     assert(h->created > 1);
     if (unanswered(hold, result))
         return;
     if (!etcd_succeeded(result->root)) {
         etcd_hold_expired(hold);
-        return;
-    }
-    if (h->state == ETCD_HOLD_HELD) {
-        first(hold);
-        return;
-    }
-    if (!etcd_places_read(hold, result->root, &q)) {
+    } else if (h->state != ETCD_HOLD_HELD &&
+               !etcd_places_read(hold, result->root, &q)) {
         check(hold);
-        return;
-    }
-    if (q.n == 0) {
+    } else if (q.n == 0) {
         first(hold);
-        return;
+    } else {
+        tell_holder(hold, &q.oldest);
+        wait_for(hold, &q.newest, result->revision);
+        if (hold->try_once)
+            registry_hold_refused(hold, ERR_TIMEOUT);
     }
-    tell_holder(hold, &q.oldest);
-    wait_for(hold, &q.newest, result->revision);
-    if (hold->try_once)
-        registry_hold_refused(hold, ERR_TIMEOUT);
 }
 
 /* Ours is there, and who is before it? One look at both. */
@@ -346,13 +338,13 @@ static void on_granted(void *arg, const struct etcd_result *result)
     assert(h->state == ETCD_HOLD_GRANTING);
     if (unanswered(hold, result))
         return;
-    if (!etcd_granted(result, &h->lease, &h->ttl_ms)) {
+    if (etcd_granted(result, &h->lease, &h->ttl_ms)) {
+        etcd_hold_renewed(hold, result->sent);
+        h->keepalive_due = result->sent + h->ttl_ms / 3;
+        queue(hold);
+    } else {
         restart(hold);
-        return;
     }
-    etcd_hold_renewed(hold, result->sent);
-    h->keepalive_due = result->sent + h->ttl_ms / 3;
-    queue(hold);
 }
 
 static void grant(struct registry_hold *hold)
@@ -378,16 +370,14 @@ static void on_looked(void *arg, const struct etcd_result *result)
         return;
     if (!etcd_places_read(hold, result->root, &q)) {
         begin(hold);
-        return;
-    }
-    if (q.n == 0) {
+    } else if (q.n == 0) {
         grant(hold);
-        return;
+    } else {
+        h->state = ETCD_HOLD_IDLE;
+        etcd_hold_later(hold, etcd_of(hold->r)->retry_ms);
+        etcd_hold_delays_none(hold);
+        registry_hold_refused(hold, ERR_TIMEOUT);
     }
-    h->state = ETCD_HOLD_IDLE;
-    etcd_hold_later(hold, etcd_of(hold->r)->retry_ms);
-    etcd_hold_delays_none(hold);
-    registry_hold_refused(hold, ERR_TIMEOUT);
 }
 
 static void begin(struct registry_hold *hold)

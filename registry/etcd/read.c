@@ -32,29 +32,8 @@ static bool is_answer(struct etcd_call *c, const struct etcd_result *result)
 
     if (etcd_guard_held(etcd_of(c->call->r), &found))
         return true;
-    etcd_call_failed(c, &found);
+    etcd_call_failed(c, found.verdict, found.why);
     return false;
-}
-
-/* The next keys below the call's, from c->at on. */
-static void send_page(struct etcd_call *c, size_t limit, bool keys_only,
-                      etcd_result_f *done)
-{
-    struct etcd_key below, end;
-    struct etcd_range range = {
-        .key = &c->at, .end = &end, .limit = limit, .keys_only = keys_only};
-    struct buf body;
-
-    assert(c->at.len > 0);
-    assert(limit > 0);
-    etcd_key_range(&below, &end, etcd_of(c->call->r)->ns, c->call->key);
-    etcd_put_guarded(etcd_of(c->call->r), &body, &range);
-    send_txn(c, &body, done);
-}
-
-static bool is_directory(const struct registry_entry *entry)
-{
-    return entry->owner == 0 && entry->value_len == 0;
 }
 
 /* The entries of ours among the items of an array; `past`: behind the last key
@@ -73,7 +52,7 @@ static struct registry_entry *entries_of(struct etcd *e, const struct json *kvs,
         if (past != NULL)
             etcd_key_past(past, kv.key, kv.key_len);
         if (etcd_entry(&kv, e->ns, &entries[*n]) &&
-            !is_directory(&entries[*n])) {
+            !etcd_is_directory(&entries[*n])) {
             if (entries[*n].owner == 0)
                 etcd_know_persistent(e, entries[*n].key, entries[*n].version);
             (*n)++;
@@ -83,16 +62,9 @@ static struct registry_entry *entries_of(struct etcd *e, const struct json *kvs,
     return entries;
 }
 
-/* A page whose keys we cannot read would be asked for again for ever. */
-static bool no_progress(struct etcd_call *c, const struct etcd_key *before)
+static void not_found(const struct etcd_call *c, struct registry_reply *reply)
 {
-    struct etcd_result result = {.verdict = ETCD_BROKEN,
-                                 .why = "a page without a readable key"};
-
-    if (!etcd_key_equal(&c->at, before))
-        return false;
-    etcd_call_failed(c, &result);
-    return true;
+    (void)err_set(&reply->err, ERR_NOT_FOUND, "%s: no such key", c->call->key);
 }
 
 /* --- get ----------------------------------------------------------------- */
@@ -106,10 +78,8 @@ static void answer_get(struct etcd_call *c, const struct json *kvs,
 
     reply.entries = entries;
     assert(c->call->type == REGISTRY_CALL_GET);
-    if (reply.n_entries == 0) {
-        (void)err_set(&reply.err, ERR_NOT_FOUND, "%s: no such key",
-                      c->call->key);
-    }
+    if (reply.n_entries == 0)
+        not_found(c, &reply);
     etcd_call_answer(c, &reply);
     mem_free(entries);
 }
@@ -137,8 +107,6 @@ static void halve(struct etcd_call *c)
 /* Answers in the order of asking. Whoever gets one may end all. */
 static void on_gets(void *arg, const struct etcd_result *result)
 {
-    struct etcd_result broken = {.verdict = ETCD_BROKEN,
-                                 .why = "an answer is missing"};
     struct etcd_call *c = arg, *next;
     struct etcd *e = etcd_of(c->call->r);
     struct etcd_result found = *result;
@@ -153,10 +121,12 @@ static void on_gets(void *arg, const struct etcd_result *result)
     held = etcd_guard_held(e, &found);
     for (; c != NULL && !e->base.mute; c = next, n++) {
         next = c->with;
-        if (held && n < answers)
+        if (!held)
+            etcd_call_failed(c, found.verdict, found.why);
+        else if (n < answers)
             answer_get(c, etcd_txn_kvs(result->root, n), result->revision);
         else
-            etcd_call_failed(c, held ? &broken : &found);
+            etcd_call_failed(c, ETCD_BROKEN, "an answer is missing");
     }
 }
 
@@ -187,10 +157,8 @@ static void on_exists(void *arg, const struct etcd_result *result)
     if (!is_answer(c, result))
         return;
     if (etcd_txn_kvs(result->root, 0) == NULL &&
-        etcd_txn_kvs(result->root, 1) == NULL) {
-        (void)err_set(&reply.err, ERR_NOT_FOUND, "%s: no such key",
-                      c->call->key);
-    }
+        etcd_txn_kvs(result->root, 1) == NULL)
+        not_found(c, &reply);
     etcd_call_answer(c, &reply);
 }
 
@@ -214,59 +182,23 @@ static void start_exists(struct etcd_call *c)
 
 /* --- list ---------------------------------------------------------------- */
 
-static void list_page(struct etcd_call *c);
-
-static void on_page(void *arg, const struct etcd_result *result)
+/* False: nothing of ours is among them, and there are more. */
+static bool answer_list(struct etcd_call *c, const struct json *kvs, bool more,
+                        uint64_t revision)
 {
-    struct etcd_call *c = arg;
-    struct registry_reply reply = {.failed_op = SIZE_MAX,
-                                   .revision = result->revision};
-    struct registry_entry *entries;
-    struct etcd_key before = c->at;
-    bool more;
+    struct registry_reply reply = {.failed_op = SIZE_MAX, .revision = revision};
+    struct registry_entry *entries =
+        entries_of(etcd_of(c->call->r), kvs, &reply.n_entries, &c->at);
+    bool done = reply.n_entries > 0 || !more;
 
-    assert(c->limit > 0);
-    if (result->verdict == ETCD_TOO_LARGE && c->limit > 1) {
-        c->limit /= 2;
-        list_page(c);
-        return;
-    }
-    if (!is_answer(c, result))
-        return;
-    more = etcd_txn_more(result->root, 0);
-    entries = entries_of(etcd_of(c->call->r), etcd_txn_kvs(result->root, 0),
-                         &reply.n_entries, &c->at);
-    if (reply.n_entries == 0 && more) { /* nothing of ours among them */
-        if (!no_progress(c, &before))
-            list_page(c);
-    } else {
+    assert(c->call->type == REGISTRY_CALL_LIST);
+    if (done) {
         reply.entries = entries;
         reply.next = more ? entries[reply.n_entries - 1].key : NULL;
         etcd_call_answer(c, &reply);
     }
     mem_free(entries);
-}
-
-static void list_page(struct etcd_call *c)
-{
-    send_page(c, c->limit, false, on_page);
-}
-
-static void start_list(struct etcd_call *c)
-{
-    const struct etcd *e = etcd_of(c->call->r);
-
-    assert(c->call->limit > 0);
-    c->limit = c->call->limit;
-    if (c->call->from == NULL) {
-        etcd_key_below(&c->at, e->ns, c->call->key);
-    } else { /* the last key of the page before */
-        struct etcd_key from;
-
-        etcd_key_set(&from, e->ns, c->call->from);
-        etcd_key_past(&c->at, from.s, from.len);
-    }
-    list_page(c);
+    return done;
 }
 
 /* --- children ------------------------------------------------------------ */
@@ -289,16 +221,14 @@ static void children_done(struct etcd_call *c, uint64_t revision)
     size_t n = 0, kept = 0;
 
     assert(!names.overflow);
-    for (const char *s = names.data; s < end; s += strlen(s) + 1)
-        n++;
-    entries = mem_array(n, sizeof(*entries));
-    n = 0;
+    entries = mem_array(c->n_names, sizeof(*entries));
     for (const char *s = names.data; s < end; s += strlen(s) + 1)
         entries[n++] = (struct registry_entry){.key = s};
     qsort(entries, n, sizeof(*entries), by_key);
     for (size_t i = 0; i < n; i++)
         if (kept == 0 || strcmp(entries[kept - 1].key, entries[i].key) != 0)
             entries[kept++] = entries[i];
+    assert(n == c->n_names);
     assert(kept <= n);
     buf_init(&c->names, NAMES_MAX);
     reply.entries = entries;
@@ -338,57 +268,94 @@ static void children_add(struct etcd_call *c, const struct json *kvs)
             last.len = len;
             buf_add(&c->names, name, len);
             buf_add(&c->names, "", 1);
+            c->n_names++;
         }
     }
 }
 
-static void on_children(void *arg, const struct etcd_result *result)
+/* False: there are more. */
+static bool answer_children(struct etcd_call *c, const struct json *kvs,
+                            bool more, uint64_t revision)
+{
+    assert(c->call->type == REGISTRY_CALL_CHILDREN);
+    children_add(c, kvs);
+    if (c->names.overflow)
+        etcd_call_failed(c, ETCD_TOO_LARGE, "too many children");
+    else if (!more)
+        children_done(c, revision);
+    else
+        return false;
+    return true;
+}
+
+/* --- pages of both ------------------------------------------------------- */
+
+static void send_page(struct etcd_call *c);
+
+static void on_page(void *arg, const struct etcd_result *result)
 {
     struct etcd_call *c = arg;
-    struct etcd_result large = {.verdict = ETCD_TOO_LARGE,
-                                .why = "too many children"};
+    bool lists = c->call->type == REGISTRY_CALL_LIST;
     struct etcd_key before = c->at;
 
-    assert(c->call->type == REGISTRY_CALL_CHILDREN);
-    if (!is_answer(c, result))
-        return;
-    children_add(c, etcd_txn_kvs(result->root, 0));
-    if (c->names.overflow) {
-        etcd_call_failed(c, &large);
-    } else if (etcd_txn_more(result->root, 0)) {
-        if (!no_progress(c, &before))
-            send_page(c, CHILDREN_PAGE, true, on_children);
-    } else {
-        children_done(c, result->revision);
+    assert(c->limit > 0);
+    if (result->verdict == ETCD_TOO_LARGE && c->limit > 1) {
+        c->limit /= 2;
+        send_page(c);
+    } else if (is_answer(c, result) &&
+               !(lists ? answer_list : answer_children)(
+                   c, etcd_txn_kvs(result->root, 0),
+                   etcd_txn_more(result->root, 0), result->revision)) {
+        if (etcd_key_equal(&c->at, &before)) /* we would ask so for ever */
+            etcd_call_failed(c, ETCD_BROKEN, "a page without a readable key");
+        else
+            send_page(c);
     }
 }
 
-static void start_children(struct etcd_call *c)
+/* The next keys below the call's, from c->at on. */
+static void send_page(struct etcd_call *c)
 {
-    etcd_key_below(&c->at, etcd_of(c->call->r)->ns, c->call->key);
+    struct etcd_key below, end;
+    struct etcd_range range = {.key = &c->at,
+                               .end = &end,
+                               .limit = c->limit,
+                               .keys_only =
+                                   c->call->type == REGISTRY_CALL_CHILDREN};
+    struct buf body;
+
+    assert(c->at.len > 0);
+    assert(c->limit > 0);
+    etcd_key_range(&below, &end, etcd_of(c->call->r)->ns, c->call->key);
+    etcd_put_guarded(etcd_of(c->call->r), &body, &range);
+    send_txn(c, &body, on_page);
+}
+
+static void start_pages(struct etcd_call *c)
+{
+    const struct etcd *e = etcd_of(c->call->r);
+    struct etcd_key from;
+
+    c->limit =
+        c->call->type == REGISTRY_CALL_LIST ? c->call->limit : CHILDREN_PAGE;
     buf_init(&c->names, NAMES_MAX);
-    send_page(c, CHILDREN_PAGE, true, on_children);
+    etcd_key_below(&c->at, e->ns, c->call->key);
+    if (c->call->from != NULL) { /* the last key of the page before */
+        etcd_key_set(&from, e->ns, c->call->from);
+        etcd_key_past(&c->at, from.s, from.len);
+    }
+    send_page(c);
 }
 
 void etcd_read_start(struct etcd_call *c)
 {
     assert(c->request == NULL);
     assert(!c->is_member);
-    switch (c->call->type) {
-    case REGISTRY_CALL_GET:
+    assert(c->call->type != REGISTRY_CALL_TXN); /* txn.c */
+    if (c->call->type == REGISTRY_CALL_GET)
         start_gets(c);
-        break;
-    case REGISTRY_CALL_EXISTS:
+    else if (c->call->type == REGISTRY_CALL_EXISTS)
         start_exists(c);
-        break;
-    case REGISTRY_CALL_LIST:
-        start_list(c);
-        break;
-    case REGISTRY_CALL_CHILDREN:
-        start_children(c);
-        break;
-    case REGISTRY_CALL_TXN: /* txn.c */
-        assert(false);
-        break;
-    }
+    else
+        start_pages(c);
 }

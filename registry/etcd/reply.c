@@ -157,17 +157,9 @@ const struct json *etcd_txn_kvs(const struct json *txn, size_t n)
     return etcd_kvs(response(txn, n, "response_range"));
 }
 
-bool etcd_first_kv(const struct json *range, struct etcd_kv *out)
-{
-    const struct json *kvs = etcd_kvs(range);
-
-    memset(out, 0, sizeof(*out));
-    return etcd_kv_read(json_first(kvs), out);
-}
-
 bool etcd_txn_kv(const struct json *txn, size_t n, struct etcd_kv *out)
 {
-    return etcd_first_kv(response(txn, n, "response_range"), out);
+    return etcd_kv_read(json_first(etcd_txn_kvs(txn, n)), out);
 }
 
 bool etcd_succeeded(const struct json *txn)
@@ -197,33 +189,41 @@ bool etcd_txn_leased(const struct json *txn, size_t n)
 
 /* --- refusals ------------------------------------------------------------ */
 
-/* The texts that say more than their code. In order: the first that is found
- * counts. */
+/* The texts that say more than their code (a verdict), or more than their
+ * verdict (a trouble). In order: the first that is found and has what is asked
+ * for counts; ETCD_OK, NONE: it has none. */
 static const struct {
     const char *text;
     enum etcd_verdict verdict;
+    enum trouble trouble;
 } texts[] = {
-    {"lease not found", ETCD_NO_LEASE},
-    {"user name is empty", ETCD_TOKEN},
-    {"invalid auth token", ETCD_TOKEN},
-    {"revision in header is old", ETCD_TOKEN},
-    {"revision of auth store is old", ETCD_TOKEN},
-    {"permission denied", ETCD_DENIED},
-    {"authentication failed", ETCD_DENIED},
-    {"authentication is not enabled", ETCD_DENIED},
-    {"CommonName of client", ETCD_DENIED},
-    {"has been compacted", ETCD_COMPACTED},
-    {"too large", ETCD_TOO_LARGE},
-    {"larger than max", ETCD_TOO_LARGE},
-    {"too many operations", ETCD_TOO_LARGE},
-    {"space exceeded", ETCD_NO_SPACE},
-    {"too many requests", ETCD_NO_SPACE},
+    {"lease not found", ETCD_NO_LEASE, TROUBLE_NONE},
+    {"user name is empty", ETCD_TOKEN, TROUBLE_NONE},
+    {"invalid auth token", ETCD_TOKEN, TROUBLE_NONE},
+    {"revision in header is old", ETCD_TOKEN, TROUBLE_NONE},
+    {"revision of auth store is old", ETCD_TOKEN, TROUBLE_NONE},
+    {"permission denied", ETCD_DENIED, TROUBLE_NONE},
+    {"authentication failed", ETCD_DENIED, TROUBLE_AUTH_REFUSED},
+    {"authentication is not enabled", ETCD_DENIED, TROUBLE_AUTH_REFUSED},
+    {"CommonName of client", ETCD_DENIED, TROUBLE_AUTH_REFUSED},
+    {"has been compacted", ETCD_COMPACTED, TROUBLE_NONE},
+    {"too large", ETCD_TOO_LARGE, TROUBLE_NONE},
+    {"larger than max", ETCD_TOO_LARGE, TROUBLE_NONE},
+    {"too many operations", ETCD_TOO_LARGE, TROUBLE_NONE},
+    {"space exceeded", ETCD_NO_SPACE, TROUBLE_FULL},
+    {"too many requests", ETCD_NO_SPACE, TROUBLE_NONE},
+    {"HTTP request to an HTTPS server", ETCD_OK, TROUBLE_TLS_REQUIRED},
+    {ETCD_TLS, ETCD_OK, TROUBLE_TLS_FAILED},
+    {"HTTP 404", ETCD_OK, TROUBLE_GATEWAY_OFF}, /* else it answers in JSON */
+    {"HTTP 421", ETCD_OK, TROUBLE_FORBIDDEN}, /* our Host is not on its list */
     /* Said before a request is looked at: by a member without its leader (we
      * ask every one to say so), by one that may not vote, by one that has not
      * joined yet. */
-    {"etcdserver: no leader", ETCD_NOT_HERE},
-    {"not supported for learner", ETCD_NOT_HERE},
-    {"etcdserver: not capable", ETCD_NOT_HERE},
+    {"etcdserver: no leader", ETCD_NOT_HERE, TROUBLE_NO_QUORUM},
+    {"no leader", ETCD_OK, TROUBLE_NO_QUORUM},
+    {"etcdserver: request timed out", ETCD_OK, TROUBLE_NO_QUORUM},
+    {"not supported for learner", ETCD_NOT_HERE, TROUBLE_NONE},
+    {"etcdserver: not capable", ETCD_NOT_HERE, TROUBLE_NONE},
 };
 
 enum etcd_verdict etcd_verdict_of(int64_t code, const char *text)
@@ -245,7 +245,7 @@ enum etcd_verdict etcd_verdict_of(int64_t code, const char *text)
 
     assert(text != NULL);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        if (strstr(text, texts[i].text) != NULL)
+        if (texts[i].verdict != ETCD_OK && strstr(text, texts[i].text) != NULL)
             return texts[i].verdict;
     for (size_t i = 0; i < ARRAY_LEN(codes); i++)
         if (codes[i].code == code)
@@ -280,13 +280,12 @@ static int64_t read_error(const struct json *root, int64_t otherwise,
                           char why[ETCD_WHY_MAX])
 {
     const struct json *error = json_get(root, "error");
-    const char *text = json_is(error, JSON_OBJECT) ? json_str(error, "message")
-                                                   : json_str(root, "error");
-    int64_t code =
-        json_int(json_is(error, JSON_OBJECT) ? error : root, "code", otherwise);
+    bool nested = json_is(error, JSON_OBJECT);
+    const char *text =
+        nested ? json_str(error, "message") : json_str(root, "error");
+    int64_t code = json_int(nested ? error : root, "code", otherwise);
 
-    if (json_is(error, JSON_OBJECT))
-        code = json_int(error, "grpc_code", code);
+    code = nested ? json_int(error, "grpc_code", code) : code;
     if (text == NULL)
         text = json_str(root, "message");
     (void)snprintf(why, ETCD_WHY_MAX, "%s", text == NULL ? "no reason" : text);
@@ -313,30 +312,13 @@ enum etcd_verdict etcd_refusal(long status, const char *body, size_t len,
 enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
                           bool authenticates)
 {
-    static const struct {
-        const char *text;
-        enum trouble trouble;
-    } said[] = {
-        {"space exceeded", TROUBLE_FULL},
-        {"authentication failed", TROUBLE_AUTH_REFUSED},
-        {"authentication is not enabled", TROUBLE_AUTH_REFUSED},
-        {"CommonName of client", TROUBLE_AUTH_REFUSED},
-        {"HTTP request to an HTTPS server", TROUBLE_TLS_REQUIRED},
-        {ETCD_TLS, TROUBLE_TLS_FAILED},
-        {"HTTP 404", TROUBLE_GATEWAY_OFF}, /* with one it answers in JSON */
-        {"HTTP 421", TROUBLE_FORBIDDEN},   /* our Host is not on its list */
-        {"no leader", TROUBLE_NO_QUORUM},
-        {"etcdserver: request timed out", TROUBLE_NO_QUORUM},
-    };
     static const enum trouble by_verdict[] = {
+        /* of the others NONE */
         [ETCD_UNREACHED] = TROUBLE_UNREACHABLE,
         [ETCD_BROKEN] = TROUBLE_UNREACHABLE,
         [ETCD_NOT_HERE] = TROUBLE_NO_QUORUM,
         [ETCD_TOKEN] = TROUBLE_AUTH_DEMANDED,
         [ETCD_DENIED] = TROUBLE_FORBIDDEN,
-        [ETCD_NO_LEASE] = TROUBLE_NONE,
-        [ETCD_COMPACTED] = TROUBLE_NONE,
-        [ETCD_TOO_LARGE] = TROUBLE_NONE,
         [ETCD_NO_SPACE] = TROUBLE_THROTTLED,
         [ETCD_MALFORMED] = TROUBLE_REFUSED,
     };
@@ -346,9 +328,10 @@ enum trouble etcd_trouble(enum etcd_verdict verdict, const char *why,
     assert(why != NULL);
     if (verdict == ETCD_TOKEN && authenticates)
         return TROUBLE_NONE; /* ours may be too old, which is nothing */
-    for (size_t i = 0; otherwise != TROUBLE_NONE && i < ARRAY_LEN(said); i++)
-        if (strstr(why, said[i].text) != NULL)
-            return said[i].trouble;
+    for (size_t i = 0; otherwise != TROUBLE_NONE && i < ARRAY_LEN(texts); i++)
+        if (texts[i].trouble != TROUBLE_NONE &&
+            strstr(why, texts[i].text) != NULL)
+            return texts[i].trouble;
     return otherwise;
 }
 

@@ -55,7 +55,7 @@ static void request_free(struct etcd_request *a)
 {
     assert(*a->slot == a);
     assert(a->e->requests != NULL);
-    etcd_transfer_cancel(&a->transfer);
+    (void)etcd_transfer_cancel(&a->transfer);
     DL_DELETE(a->e->requests, a);
     *a->slot = NULL;
     buf_close(&a->body);
@@ -69,7 +69,7 @@ bool etcd_request_cancel(struct etcd_request **slot)
 
     if (a == NULL)
         return false;
-    sent = a->transfer != NULL && etcd_transfer_sent(a->transfer);
+    sent = etcd_transfer_cancel(&a->transfer);
     request_free(a);
     return sent;
 }
@@ -103,6 +103,10 @@ static void on_token(void *arg, const struct etcd_result *result)
     struct etcd *e = arg;
     const char *token =
         result->verdict == ETCD_OK ? json_str(result->root, "token") : NULL;
+    const char *why = result->verdict == ETCD_OK ? "no token" : result->why;
+    bool judged = result->verdict == ETCD_OK || /* somebody has, the user */
+                  result->verdict == ETCD_DENIED ||
+                  result->verdict == ETCD_MALFORMED;
 
     assert(e->user != NULL);
     assert(e->token == NULL);
@@ -111,22 +115,12 @@ static void on_token(void *arg, const struct etcd_result *result)
         e->denied = false;
         return; /* the next tick lets those go on that wait */
     }
-    if (result->verdict != ETCD_OK && result->verdict != ETCD_DENIED &&
-        result->verdict != ETCD_MALFORMED) {
-        /* Nobody has judged the user: whoever waits goes on waiting. */
-        log_debug("=etcd", LOG_S("user", e->user),
-                  LOG_S("reason", result->why));
-        e->denied = false;
-        e->authenticate_at = etcd_now(e) + e->retry_ms;
-        return;
-    }
-    if (!e->denied) {
-        e->denied = true;
-        log_error("!etcd", LOG_S("user", e->user),
-                  LOG_S("reason",
-                        result->verdict == ETCD_OK ? "no token" : result->why));
-    }
-    e->authenticate_at = etcd_now(e) + 1000;
+    e->authenticate_at = etcd_now(e) + (judged ? 1000 : e->retry_ms);
+    if (!judged) /* whoever waits goes on waiting */
+        log_debug("=etcd", LOG_S("user", e->user), LOG_S("reason", why));
+    else if (!e->denied)
+        log_error("!etcd", LOG_S("user", e->user), LOG_S("reason", why));
+    e->denied = judged;
 }
 
 static void authenticate(struct etcd *e)
@@ -210,7 +204,7 @@ static void retry_later(struct etcd_request *a)
 static void failed(struct etcd_request *a, enum etcd_verdict verdict,
                    const char *why)
 {
-    char none[64 + ETCD_WHY_MAX], text[64];
+    char none[64 + ETCD_WHY_MAX];
     struct etcd *e = a->e;
     const char *endpoint = e->endpoints[a->generation % e->n_endpoints];
 
@@ -230,8 +224,7 @@ static void failed(struct etcd_request *a, enum etcd_verdict verdict,
             return;
         }
         if (etcd_all_failed(e)) {
-            (void)snprintf(none, sizeof(none), "%s: %s",
-                           etcd_no_member_text(e, text, sizeof(text)), why);
+            (void)snprintf(none, sizeof(none), "%s: %s", e->none_writes, why);
             why = none;
         }
     } else {
@@ -303,10 +296,8 @@ static void on_answer(void *arg, const struct etcd_answer *answer)
     } else if (answer->status == 0) {
         failed(a, answer->sent ? ETCD_BROKEN : ETCD_UNREACHED, answer->problem);
     } else if (answer->status != 200) {
-        enum etcd_verdict verdict =
-            etcd_refusal(answer->status, answer->body, answer->len, why);
-
-        failed(a, verdict, why);
+        failed(a, etcd_refusal(answer->status, answer->body, answer->len, why),
+               why);
     } else if (json_parse(answer->body, answer->len, &root, &err) != 0) {
         failed(a, ETCD_BROKEN, err.msg);
     } else if (json_get(root, "error") != NULL) {
@@ -384,6 +375,7 @@ void etcd_send(struct etcd *e, struct etcd_request **slot, const char *path,
 void etcd_send_txn(struct etcd *e, struct etcd_request **slot, struct buf *body,
                    unsigned flags, etcd_result_f *done, void *arg)
 {
+    etcd_txn_close(body);
     etcd_send(e, slot, "/v3/kv/txn", body, flags | ETCD_LINEAR, done, arg);
 }
 
@@ -407,7 +399,6 @@ int64_t etcd_call_ms(const struct etcd *e)
 static bool tick(struct etcd_request *a)
 {
     struct etcd *e = a->e;
-    bool sent;
 
     assert(*a->slot == a);
     assert(a->transfer == NULL || !a->wants_token);
@@ -421,9 +412,10 @@ static bool tick(struct etcd_request *a)
     if (etcd_now(e) < a->due)
         return false;
     if (a->transfer != NULL) {
-        sent = etcd_transfer_sent(a->transfer);
-        etcd_transfer_cancel(&a->transfer);
-        failed(a, sent ? ETCD_BROKEN : ETCD_UNREACHED, "no answer in time");
+        failed(a,
+               etcd_transfer_cancel(&a->transfer) ? ETCD_BROKEN
+                                                  : ETCD_UNREACHED,
+               "no answer in time");
     } else if (a->wants_token) {
         give_up(a, e->denied ? ETCD_DENIED : ETCD_UNREACHED,
                 e->denied ? "the user is refused" : "no token in time");

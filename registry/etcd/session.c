@@ -30,6 +30,8 @@
 
 /* --- beginning ----------------------------------------------------------- */
 
+static void begin(struct etcd *e);
+
 /* A lease that we gave up is ended before the next session begins. */
 static void give_up_lease(struct etcd *e)
 {
@@ -103,7 +105,6 @@ static void make_key(struct etcd *e)
     etcd_put_compare(&body, ETCD_CREATE, &e->session.key, NULL, 0);
     etcd_txn_then(&body);
     put_session_key(e, &body);
-    etcd_txn_close(&body);
     etcd_send_txn(e, &e->session.request, &body, ETCD_ONCE, on_keyed, e);
 }
 
@@ -121,40 +122,17 @@ static void on_granted(void *arg, const struct etcd_result *result)
     again(e, result);
 }
 
-static void grant(struct etcd *e)
-{
-    assert(e->session.lease == 0 && e->session.old_lease == 0);
-    e->session.state = ETCD_SESSION_GRANTING;
-    etcd_send_grant(e, &e->session.request, on_granted, e);
-}
-
 static void on_inquired(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
 
     assert(e->session.state == ETCD_SESSION_INQUIRING);
-    if (!etcd_inquiry_answered(e, result)) {
+    if (etcd_inquiry_answered(e, result)) {
+        e->session.inquire = false;
+        begin(e);
+    } else {
         again(e, result);
-        return;
     }
-    e->session.inquire = false;
-    grant(e);
-}
-
-/* Does the store know when it was written? */
-static void inquire(struct etcd *e)
-{
-    struct buf body;
-
-    if (!e->session.inquire) {
-        grant(e);
-        return;
-    }
-    e->session.state = ETCD_SESSION_INQUIRING;
-    buf_init(&body, ETCD_BODY_MAX);
-    etcd_put_inquiry(e, &body);
-    etcd_send(e, &e->session.request, "/v3/kv/range", &body,
-              ETCD_ONCE | ETCD_REPEATABLE | ETCD_LINEAR, on_inquired, e);
 }
 
 static void on_ended(void *arg, const struct etcd_result *result)
@@ -163,25 +141,36 @@ static void on_ended(void *arg, const struct etcd_result *result)
 
     assert(e->session.state == ETCD_SESSION_ENDING);
     assert(e->session.old_lease != 0);
-    if (!etcd_is_revoked(result)) {
+    if (etcd_is_revoked(result)) {
+        e->session.old_lease = 0;
+        begin(e);
+    } else {
         again(e, result);
-        return;
     }
-    e->session.old_lease = 0;
-    inquire(e);
 }
 
+/* The next step to a session: the one before is ended; does the store know
+ * when its key was written? Then a lease. */
 static void begin(struct etcd *e)
 {
-    assert(e->session.state == ETCD_SESSION_NONE);
+    struct etcd_request **slot = &e->session.request;
+    struct buf body;
+
     assert(e->base.session == 0);
-    if (e->session.old_lease == 0) {
-        inquire(e);
-        return;
+    assert(e->session.lease == 0);
+    if (e->session.old_lease != 0) {
+        e->session.state = ETCD_SESSION_ENDING;
+        etcd_send_lease(e, slot, ETCD_REVOKE, e->session.old_lease, 0, on_ended,
+                        e);
+    } else if (e->session.inquire) {
+        e->session.state = ETCD_SESSION_INQUIRING;
+        etcd_put_inquiry(e, &body);
+        etcd_send_txn(e, slot, &body, ETCD_ONCE | ETCD_REPEATABLE, on_inquired,
+                      e);
+    } else {
+        e->session.state = ETCD_SESSION_GRANTING;
+        etcd_send_grant(e, slot, on_granted, e);
     }
-    e->session.state = ETCD_SESSION_ENDING;
-    etcd_send_lease(e, &e->session.request, ETCD_REVOKE, e->session.old_lease,
-                    0, on_ended, e);
 }
 
 /* --- losing it ----------------------------------------------------------- */
@@ -215,11 +204,6 @@ void etcd_session_drop(struct etcd *e, const char *why)
 
 /* --- keeping it ---------------------------------------------------------- */
 
-static void retry_soon(struct etcd *e)
-{
-    e->session.due = etcd_now(e) + e->retry_ms;
-}
-
 static void verify(struct etcd *e);
 
 static void on_verified(void *arg, const struct etcd_result *result)
@@ -232,7 +216,7 @@ static void on_verified(void *arg, const struct etcd_result *result)
         etcd_session_lost(e, "its key is gone");
         return;
     }
-    retry_soon(e);
+    e->session.due = etcd_now(e) + e->retry_ms;
     if (result->verdict == ETCD_NO_SPACE && !e->session.no_put) {
         e->session.no_put = true; /* a store that is full can be read */
         verify(e);
@@ -270,7 +254,8 @@ static void verify(struct etcd *e)
     etcd_txn_begin(&body);
     etcd_put_session_compare(e, &body);
     if (e->session.newest_at != 0)
-        etcd_put_compare_since(&body, newest.key, e->session.newest_at);
+        etcd_put_compare(&body, ETCD_SINCE, newest.key, NULL,
+                         e->session.newest_at);
     etcd_txn_then(&body);
     if (e->feeds != NULL && !e->session.no_put)
         put_session_key(e, &body);
@@ -280,7 +265,6 @@ static void verify(struct etcd *e)
     etcd_put_op_range(&body, &self);
     if (e->session.newest_at != 0)
         etcd_put_op_range(&body, &newest);
-    etcd_txn_close(&body);
     etcd_send_txn(e, &e->session.request, &body,
                   ETCD_ONCE | ETCD_REPEATABLE | ETCD_GUARDED | ETCD_QUICK,
                   on_verified, e);
@@ -289,17 +273,15 @@ static void verify(struct etcd *e)
 static void on_keepalive(void *arg, const struct etcd_result *result)
 {
     struct etcd *e = arg;
-    bool answered = result->verdict == ETCD_OK;
 
     assert(e->session.state == ETCD_SESSION_LIVE);
     assert(e->session.request == NULL);
-    if (result->verdict == ETCD_NO_LEASE ||
-        (answered && !etcd_renewal_answered(e, &e->session.renewal, result)))
+    if (!etcd_renewal_answered(e, &e->session.renewal, result))
         etcd_session_lost(e, "its lease is gone");
-    else if (answered)
+    else if (result->verdict == ETCD_OK)
         verify(e);
     else
-        retry_soon(e);
+        e->session.due = etcd_now(e) + e->retry_ms;
 }
 
 /* What cannot be answered any more is said before SUSPENDED is. */

@@ -42,11 +42,7 @@ bool etcd_stream_feed(struct etcd_stream *s, const char *data, size_t len)
     return !s->buf.overflow;
 }
 
-/* The buffer ends with a NUL. */
-static bool blank(const char *text, size_t len)
-{
-    return strspn(text, " \t\r") >= len;
-}
+#define BLANKS " \t\r" /* the buffer ends with a NUL */
 
 bool etcd_stream_next(struct etcd_stream *s, bool ended, const char **text,
                       size_t *len)
@@ -64,7 +60,7 @@ bool etcd_stream_next(struct etcd_stream *s, bool ended, const char **text,
         *text = from;
         *len = (size_t)(end - from);
         s->taken = s->scanned = (size_t)(end + 1 - s->buf.data);
-        if (!blank(*text, *len))
+        if (strspn(*text, BLANKS) < *len)
             return true;
     }
     if (!ended || s->taken == s->buf.len)
@@ -72,5 +68,5 @@ bool etcd_stream_next(struct etcd_stream *s, bool ended, const char **text,
     *text = s->buf.data + s->taken;
     *len = s->buf.len - s->taken;
     s->taken = s->buf.len;
-    return !blank(*text, *len);
+    return strspn(*text, BLANKS) < *len;
 }

@@ -111,7 +111,8 @@ static void compare_put(struct etcd_call *c, struct buf *b,
     }
     etcd_put_compare(b, ETCD_LEASE, key, NULL, kind_of(c, op));
     if (op->ephemeral && etcd_is_newest(etcd_of(c->call->r), key->s, key->len))
-        etcd_put_compare_since(b, key, etcd_of(c->call->r)->session.newest_at);
+        etcd_put_compare(b, ETCD_SINCE, key, NULL,
+                         etcd_of(c->call->r)->session.newest_at);
 }
 
 static void compare(struct etcd_call *c, struct buf *b,
@@ -280,22 +281,20 @@ static bool diagnose(struct etcd_call *c, const struct etcd_result *result)
 
 static void on_txn(void *arg, const struct etcd_result *result)
 {
-    struct etcd_result busy = {.verdict = ETCD_UNREACHED,
-                               .why = "its key changes all the time"};
     struct etcd_call *c = arg;
 
     assert(c->request == NULL);
     if (result->verdict == ETCD_NO_LEASE)
         etcd_session_lost(etcd_of(c->call->r), "its lease is gone");
     if (result->verdict != ETCD_OK) {
-        etcd_call_failed(c, result);
+        etcd_call_failed(c, result->verdict, result->why);
     } else if (etcd_succeeded(result->root)) {
         know_written(c, result->revision);
         answer(c, ERR_OK, SIZE_MAX, result->revision, NULL);
     } else if (c->diagnose && diagnose(c, result)) {
         return;
     } else if (++c->tries >= TRIES_MAX) {
-        etcd_call_failed(c, &busy);
+        etcd_call_failed(c, ETCD_UNREACHED, "its key changes all the time");
     } else {
         c->diagnose = true;
         etcd_txn_start(c);
@@ -328,7 +327,6 @@ void etcd_txn_start(struct etcd_call *c)
         etcd_put_op_range(&body, &self);
         (void)each(c, &body, look);
     }
-    etcd_txn_close(&body);
     etcd_send_txn(e, &c->request, &body,
                   ETCD_GUARDED | (c->writes ? 0 : (unsigned)ETCD_REPEATABLE),
                   on_txn, c);

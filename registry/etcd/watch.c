@@ -50,16 +50,12 @@ static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
     struct registry_watch *w = arg;
     struct registry_entry entry;
 
-    if (!etcd_entry(kv, etcd_of(w->r)->ns, &entry)) {
+    if (!etcd_entry(kv, etcd_of(w->r)->ns, &entry))
         tell_unfit(w, gone, kv);
-        return;
-    }
-    if (gone || (entry.owner == 0 && entry.value_len == 0)) {
-        /* What became a directory is no key any more. */
+    else if (gone || etcd_is_directory(&entry)) /* that is no key any more */
         registry_view_gone(w, entry.key, kv->modified);
-    } else {
+    else
         registry_view_seen(w, &entry, kv->modified);
-    }
 }
 
 static void on_feed_end(void *arg, bool lost, const char *why)
@@ -105,15 +101,6 @@ static void open_feed(struct registry_watch *w)
 
 static void send_page(struct registry_watch *w);
 
-/* What was read is given up, and read anew then. */
-static void list_later(struct etcd_watch *ew, const struct etcd *e,
-                       int64_t delay_ms)
-{
-    assert(ew->active);
-    assert(ew->request == NULL);
-    ew->list_due = etcd_now(e) + delay_ms;
-}
-
 /* The owner may end the watch in any of these. `past` is behind the last. */
 static void tell_page(struct registry_watch *w, const struct json *kvs,
                       struct etcd_key *past)
@@ -148,9 +135,8 @@ static void listed(struct registry_watch *w)
     assert(ew->active);
     assert(ew->request == NULL);
     ew->tell = false;
-    ew->list_due = etcd_now(e);
-    ew->list_due +=
-        took * SILENT_COST > SILENT_MS ? took * SILENT_COST : SILENT_MS;
+    ew->list_due =
+        etcd_now(e) + etcd_clamp(took * SILENT_COST, SILENT_MS, INT64_MAX);
     if (ew->begun + 1 > ew->position)
         ew->position = ew->begun + 1;
     ew->listed = true;
@@ -176,7 +162,7 @@ static void on_page(void *arg, const struct etcd_result *answer)
         return;
     }
     if (!etcd_guard_held(e, result)) { /* from the beginning, soon */
-        list_later(ew, e, e->retry_max_ms);
+        ew->list_due = etcd_now(e) + e->retry_max_ms;
         return;
     }
     if (ew->begun == 0)
@@ -186,7 +172,7 @@ static void on_page(void *arg, const struct etcd_result *answer)
         return; /* ended by its owner, or the session by a callback */
     more = etcd_txn_more(result->root, 0);
     if (more && etcd_key_equal(&ew->at, &before))
-        list_later(ew, e, AGAIN_MS); /* a page that we cannot read */
+        ew->list_due = etcd_now(e) + AGAIN_MS; /* a page that we cannot read */
     else if (more)
         send_page(w);
     else
@@ -247,7 +233,7 @@ static void resume_watch(struct registry_watch *w)
         if (etcd_is_confirmed(e, ew->broken))
             open_feed(w);
         else
-            etcd_session_prove(e);
+            etcd_session_prove(w->r);
     }
     if (ew->request == NULL && now >= ew->list_due)
         begin_list(w, false);
@@ -282,12 +268,13 @@ void etcd_watch_end(struct registry *r, struct registry_watch *w)
     registry_watch_gone(w);
 }
 
-void etcd_watches_look(struct etcd *e)
+void etcd_watches_look(struct registry *r)
 {
     struct registry_watch *w;
 
-    assert(e->base.session != 0);
-    DL_FOREACH(e->base.watches, w)
+    assert(r->session != 0);
+    etcd_of(r)->lowered = false; /* what stands now is what the base knows */
+    DL_FOREACH(r->watches, w)
     {
         if (w->fn != NULL && !((struct etcd_watch *)w->priv)->active)
             begin_list(w, true);

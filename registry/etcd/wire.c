@@ -21,18 +21,13 @@ static void append(struct etcd_key *k, const char *s, size_t len)
     k->s[k->len] = '\0';
 }
 
-void etcd_key_add(struct etcd_key *k, const char *text)
-{
-    append(k, text, strlen(text));
-}
-
 void etcd_key_add_lease(struct etcd_key *k, uint64_t lease)
 {
     char text[32];
 
     assert(lease != 0);
     (void)snprintf(text, sizeof(text), "%" PRIx64, lease);
-    etcd_key_add(k, text);
+    append(k, text, strlen(text));
 }
 
 bool etcd_key_equal(const struct etcd_key *a, const struct etcd_key *b)
@@ -44,8 +39,8 @@ void etcd_key_set(struct etcd_key *k, const char *ns, const char *key)
 {
     assert(key[0] == '/');
     k->len = 0;
-    etcd_key_add(k, ns);
-    etcd_key_add(k, key);
+    append(k, ns, strlen(ns));
+    append(k, key, strlen(key));
 }
 
 void etcd_key_below(struct etcd_key *k, const char *ns, const char *key)
@@ -56,18 +51,12 @@ void etcd_key_below(struct etcd_key *k, const char *ns, const char *key)
     assert(k->s[k->len - 1] == '/');
 }
 
-void etcd_key_end(struct etcd_key *end, const struct etcd_key *below)
-{
-    assert(below->len > 0 && below->s[below->len - 1] == '/');
-    *end = *below;
-    end->s[end->len - 1] = '/' + 1;
-}
-
 void etcd_key_range(struct etcd_key *below, struct etcd_key *end,
                     const char *ns, const char *key)
 {
     etcd_key_below(below, ns, key);
-    etcd_key_end(end, below);
+    *end = *below;
+    end->s[end->len - 1] = '/' + 1;
     assert(below->len == end->len);
 }
 
@@ -142,62 +131,26 @@ static void put_keys(struct buf *b, const struct etcd_key *key,
         put_key(b, "range_end", end);
 }
 
-static void open_compare(struct buf *b, const char *target, const char *result)
-{
-    json_open(b, NULL, '{');
-    json_put_str(b, "target", target);
-    json_put_str(b, "result", result);
-}
-
 void etcd_put_compare(struct buf *b, enum etcd_target target,
                       const struct etcd_key *key, const struct etcd_key *end,
                       uint64_t value)
 {
-    static const char *const names[] = {
-        [ETCD_CREATE] = "CREATE", [ETCD_MOD] = "MOD", [ETCD_LEASE] = "LEASE"};
-    static const char *const fields[] = {[ETCD_CREATE] = "create_revision",
-                                         [ETCD_MOD] = "mod_revision",
-                                         [ETCD_LEASE] = "lease"};
+    static const struct {
+        const char *target, *result, *field;
+    } forms[] = {
+        [ETCD_CREATE] = {"CREATE", "EQUAL", "create_revision"},
+        [ETCD_MOD] = {"MOD", "EQUAL", "mod_revision"},
+        [ETCD_LEASE] = {"LEASE", "EQUAL", "lease"},
+        [ETCD_SINCE] = {"MOD", "GREATER", "mod_revision"},
+    };
 
-    open_compare(b, names[target], "EQUAL");
-    put_keys(b, key, end);
-    put_number(b, fields[target], value);
-    json_close(b, '}');
-}
-
-void etcd_put_compare_since(struct buf *b, const struct etcd_key *key,
-                            uint64_t revision)
-{
-    assert(revision > 0);
-    open_compare(b, "MOD", "GREATER");
-    put_key(b, "key", key);
-    put_number(b, "mod_revision", revision - 1);
-    json_close(b, '}');
-}
-
-/* With its bracket closed. */
-static void put_range(struct buf *b, const struct etcd_range *range)
-{
-    put_keys(b, range->key, range->end);
-    if (range->limit > 0)
-        put_number(b, "limit", range->limit);
-    if (range->revision > 0)
-        put_number(b, "revision", range->revision);
-    if (range->created_before > 0)
-        put_number(b, "max_create_revision", range->created_before);
-    if (range->keys_only)
-        json_put_bool(b, "keys_only", true);
-    if (range->newest_first) {
-        json_put_str(b, "sort_target", "CREATE");
-        json_put_str(b, "sort_order", "DESCEND");
-    }
-    json_close(b, '}');
-}
-
-void etcd_put_range(struct buf *b, const struct etcd_range *range)
-{
+    assert(target != ETCD_SINCE || value > 0);
     json_open(b, NULL, '{');
-    put_range(b, range);
+    json_put_str(b, "target", forms[target].target);
+    json_put_str(b, "result", forms[target].result);
+    put_keys(b, key, end);
+    put_number(b, forms[target].field, value - (target == ETCD_SINCE ? 1 : 0));
+    json_close(b, '}');
 }
 
 /* An operation: its name, and the bracket of what it asks. */
@@ -216,8 +169,20 @@ static void close_op(struct buf *b)
 void etcd_put_op_range(struct buf *b, const struct etcd_range *range)
 {
     open_op(b, "request_range");
-    put_range(b, range);
-    json_close(b, '}');
+    put_keys(b, range->key, range->end);
+    if (range->limit > 0)
+        put_number(b, "limit", range->limit);
+    if (range->revision > 0)
+        put_number(b, "revision", range->revision);
+    if (range->created_before > 0)
+        put_number(b, "max_create_revision", range->created_before);
+    if (range->keys_only)
+        json_put_bool(b, "keys_only", true);
+    if (range->newest_first) {
+        json_put_str(b, "sort_target", "CREATE");
+        json_put_str(b, "sort_order", "DESCEND");
+    }
+    close_op(b);
 }
 
 void etcd_put_op_put(struct buf *b, const struct etcd_key *key,

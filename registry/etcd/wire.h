@@ -33,12 +33,9 @@ struct etcd_key {
 void etcd_key_set(struct etcd_key *k, const char *ns, const char *key);
 /* The same with "/" behind it: the first that can be below it. */
 void etcd_key_below(struct etcd_key *k, const char *ns, const char *key);
-/* "x/" becomes "x0": the first that is below it no more. */
-void etcd_key_end(struct etcd_key *end, const struct etcd_key *below);
-/* All that is below `key`: from `below` to before `end`. */
+/* All that is below `key`: from `below`, "key/", to before `end`, "key0". */
 void etcd_key_range(struct etcd_key *below, struct etcd_key *end,
                     const char *ns, const char *key);
-void etcd_key_add(struct etcd_key *k, const char *text);
 /* The lease in hex, as jetcd and etcd's own lock service name keys. */
 void etcd_key_add_lease(struct etcd_key *k, uint64_t lease);
 bool etcd_key_equal(const struct etcd_key *a, const struct etcd_key *b);
@@ -50,7 +47,12 @@ void etcd_key_past(struct etcd_key *k, const char *s, size_t len);
 
 void etcd_put_base64(struct buf *b, const void *data, size_t len);
 
-enum etcd_target { ETCD_CREATE, ETCD_MOD, ETCD_LEASE };
+enum etcd_target {
+    ETCD_CREATE, /* created at this revision; 0: there is none */
+    ETCD_MOD,    /* written at this revision */
+    ETCD_LEASE,
+    ETCD_SINCE, /* written at this revision, which is not 0, or later */
+};
 
 struct etcd_range {
     const struct etcd_key *key, *end; /* end NULL: this one key */
@@ -69,10 +71,6 @@ struct etcd_range {
 void etcd_put_compare(struct buf *b, enum etcd_target target,
                       const struct etcd_key *key, const struct etcd_key *end,
                       uint64_t value);
-/* Was it written at this revision or later? */
-void etcd_put_compare_since(struct buf *b, const struct etcd_key *key,
-                            uint64_t revision);
-void etcd_put_range(struct buf *b, const struct etcd_range *range);
 /* Operations of a txn. */
 void etcd_put_op_range(struct buf *b, const struct etcd_range *range);
 void etcd_put_op_put(struct buf *b, const struct etcd_key *key,
@@ -128,7 +126,6 @@ const struct json *etcd_kvs(const struct json *range);
 const struct json *etcd_txn_kvs(const struct json *txn, size_t n);
 /* The first of these; false: there is none, and it is all zero. Once for each,
  * as etcd_kv_read(). */
-bool etcd_first_kv(const struct json *range, struct etcd_kv *out);
 bool etcd_txn_kv(const struct json *txn, size_t n, struct etcd_kv *out);
 /* Did all its compares hold? */
 bool etcd_succeeded(const struct json *txn);

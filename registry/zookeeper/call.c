@@ -18,7 +18,8 @@ void zk_call_done(struct registry_call *call,
     assert(z->n_calls > 0);
     z->n_calls--;
     z->call_bytes -= call->bytes;
-    zk_forget_call(z, call);
+    if (c->asked > 0)
+        zk_forget(z, call);
     mem_free(c->set_at);
     if (c->release != NULL)
         c->release(c);
@@ -49,8 +50,7 @@ void zk_call_broken(struct registry_call *call, bool in_doubt, int rc)
     assert(zk_broken(rc));
     if (in_doubt && rc != ZSESSIONMOVED) {
         zk_call_fail(call, ERR_UNKNOWN,
-                     "in flight when the connection to "
-                     "ZooKeeper broke: %s",
+                     "in flight when the connection to ZooKeeper broke: %s",
                      zk_error(rc));
     } else if (zk_stopping(z)) {
         zk_call_fail(call, ERR_CANCELLED, "the registry is being closed");
@@ -93,24 +93,19 @@ bool zk_call_accept(struct registry_call *call)
     return true;
 }
 
-/* The first request that belongs to a call; answering changes the list. */
-static struct zk_request *find_call(struct zk_request *list)
-{
-    struct zk_request *q;
-
-    DL_FOREACH(list, q)
-    {
-        if (q->call != NULL)
-            return q;
-    }
-    return NULL;
-}
-
+/* Answering forgets the call's requests: every walk begins anew. */
 void zk_calls_refuse_unsent(struct zookeeper *z, enum err_code code,
                             const char *why)
 {
     struct zk_request *q;
 
-    while ((q = find_call(z->queue)) != NULL)
-        zk_call_fail(q->call, code, "%s", why); /* forgets its requests */
+    do {
+        DL_FOREACH(z->queue, q)
+        {
+            if (q->call != NULL)
+                break;
+        }
+        if (q != NULL)
+            zk_call_fail(q->call, code, "%s", why);
+    } while (q != NULL);
 }

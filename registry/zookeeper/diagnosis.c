@@ -37,108 +37,82 @@ static bool any(const char *answer, size_t len)
     return len > 0;
 }
 
-static bool never(const char *answer, size_t len)
+/* What is wrong with a server; of several the last one here counts. */
+enum finding { UNREACHED, UP, SILENT, NO_MAJORITY, HANGS_UP, SPEAKS_TLS };
+
+static const struct {
+    enum trouble what;
+    const char *text; /* NULL: the system's */
+} findings[] = {
+    [UNREACHED] = {TROUBLE_UNREACHABLE, NULL},
+    [UP] = {TROUBLE_UNREACHABLE, "it is up and gives us no session"},
+    [SILENT] = {TROUBLE_UNREACHABLE,
+                "it takes connections and answers nothing"},
+    [NO_MAJORITY] = {TROUBLE_NO_QUORUM, "it has no majority of its ensemble"},
+    [HANGS_UP] = {TROUBLE_CONNECTIONS,
+                  "it hangs up at once: maxClientCnxns is reached, or a proxy "
+                  "has no server (stunnel: its log says why)"},
+    [SPEAKS_TLS] = {TROUBLE_TLS_REQUIRED,
+                    "the port speaks TLS, which this ZooKeeper client does "
+                    "not: put stunnel between, or use the plain port"},
+};
+
+static ssize_t ask(struct zk_diagnosis *d, const char *server,
+                   const char *question, size_t n, char answer[ANSWER_MAX])
 {
-    (void)answer;
-    (void)len;
-    return false;
+    return zk_dial(server, question, n, ONE_MS, &d->cancelled, any, answer,
+                   ANSWER_MAX);
 }
 
-/* Fills `answer`, or says why it cannot be reached: false. */
-static bool ask(struct zk_diagnosis *d, const char *server,
-                const char *question, size_t n, zk_dial_enough_f *enough,
-                char *answer, size_t size, bool *hung_up)
+static enum finding examine(struct zk_diagnosis *d, const char *server,
+                            char answer[ANSWER_MAX])
 {
-    int fd =
-        zk_dial(server, clock_mono_ms() + ONE_MS, &d->cancelled, answer, size);
+    ssize_t plain = ask(d, server, "srvr", 4, answer), tls = 0;
 
-    if (fd < 0)
-        return false;
-    *hung_up = zk_dial_ask(fd, question, n, clock_mono_ms() + ONE_MS,
-                           &d->cancelled, enough, answer, size) < 0;
-    return true;
-}
-
-static enum trouble verdict(char why[ANSWER_MAX], const char *text,
-                            enum trouble what)
-{
-    assert(strlen(text) < ANSWER_MAX);
-    (void)snprintf(why, ANSWER_MAX, "%s", text);
-    return what;
-}
-
-static enum trouble examine(struct zk_diagnosis *d, const char *server,
-                            char why[ANSWER_MAX])
-{
-    bool hung_up = false, tls_hung_up = false;
-    char answer[ANSWER_MAX];
-
-    assert(server != NULL);
-    if (!ask(d, server, "srvr", 4, any, answer, sizeof(answer), &hung_up))
-        return verdict(why, answer, TROUBLE_UNREACHABLE);
-    if (strstr(answer, "not currently serving") != NULL) {
-        return verdict(why, "it has no majority of its ensemble",
-                       TROUBLE_NO_QUORUM);
-    }
-    if (answer[0] >= ' ') {
-        return verdict(why, "it is up and gives us no session",
-                       TROUBLE_UNREACHABLE);
-    }
-    if (answer[0] == '\0' && !ask(d, server, hello, sizeof(hello) - 1, any,
-                                  answer, sizeof(answer), &tls_hung_up))
-        return verdict(why, answer, TROUBLE_UNREACHABLE);
-    if (answer[0] == 0x15 || answer[0] == 0x16) {
-        return verdict(why,
-                       "the port speaks TLS, which this ZooKeeper client does "
-                       "not: put stunnel between, or use the plain port",
-                       TROUBLE_TLS_REQUIRED);
-    }
-    if (hung_up && tls_hung_up) {
-        return verdict(why,
-                       "it hangs up at once: maxClientCnxns is reached, or a "
-                       "proxy has no server (stunnel: its log says why)",
-                       TROUBLE_CONNECTIONS);
-    }
-    return verdict(why, "it takes connections and answers nothing",
-                   TROUBLE_UNREACHABLE);
+    if (plain == ZK_DIAL_UNREACHED)
+        return UNREACHED;
+    if (strstr(answer, "not currently serving") != NULL)
+        return NO_MAJORITY;
+    if (answer[0] >= ' ')
+        return UP;
+    if (answer[0] == '\0')
+        tls = ask(d, server, hello, sizeof(hello) - 1, answer);
+    if (tls == ZK_DIAL_UNREACHED)
+        return UNREACHED;
+    if (answer[0] == 0x15 || answer[0] == 0x16)
+        return SPEAKS_TLS;
+    return plain == ZK_DIAL_HUNG_UP && tls == ZK_DIAL_HUNG_UP ? HANGS_UP
+                                                              : SILENT;
 }
 
 /* --- asking all of them -------------------------------------------------- */
-
-static int weight(enum trouble t)
-{
-    return t == TROUBLE_TLS_REQUIRED  ? 4
-           : t == TROUBLE_CONNECTIONS ? 3
-           : t == TROUBLE_NO_QUORUM   ? 2
-                                      : 1;
-}
 
 /* The opener's thread. */
 static void run(void *arg)
 {
     struct zk_diagnosis *d = arg;
     mono_ms until = clock_mono_ms() + ALL_MS;
-    char why[ANSWER_MAX], *servers, *at, *server;
+    char answer[ANSWER_MAX], *servers, *at, *server;
+    enum finding worst = UNREACHED;
     struct buf said;
     size_t n;
 
     assert(d->running);
-    d->what = TROUBLE_NONE;
     buf_init(&said, 65536);
     servers = at = zk_servers(d->z->hosts, &n);
     while (n > 0 && at != NULL && (server = strsep(&at, ",")) != NULL &&
            clock_mono_ms() < until && !atomic_load(&d->cancelled)) {
-        enum trouble what = examine(d, server, why);
+        enum finding found = examine(d, server, answer);
+        const char *text = findings[found].text;
 
-        if (d->what == TROUBLE_NONE || weight(what) > weight(d->what))
-            d->what = what;
+        worst = found > worst ? found : worst;
         n--; /* the last is there twice where their number was even */
-        buf_printf(&said, "%s%s: %s", said.len > 0 ? "; " : "", server, why);
+        buf_printf(&said, "%s%s: %s", said.len > 0 ? "; " : "", server,
+                   text == NULL ? answer : text);
     }
-    if (servers == NULL) {
-        d->what = TROUBLE_UNREACHABLE;
+    d->what = findings[worst].what;
+    if (servers == NULL)
         buf_printf(&said, "none of %s has an address", d->z->hosts);
-    }
     (void)snprintf(d->detail, sizeof(d->detail), "%s", buf_text(&said));
     buf_close(&said);
     mem_free(servers);
@@ -171,17 +145,17 @@ static void learn(void *arg)
 {
     struct zk_diagnosis *d = arg;
     char answer[4096];
-    bool hung_up;
 
     assert(d->running);
     assert(d->compared);
-    (void)ask(d, d->server, "conf", 4, never, answer, sizeof(answer), &hung_up);
+    (void)zk_dial(d->server, "conf", 4, ONE_MS, &d->cancelled, NULL, answer,
+                  sizeof(answer));
     d->from_server = strstr(answer, "tickTime=") != NULL;
     d->leader_timeout_ms =
         number_of(answer, "tickTime=") * number_of(answer, "syncLimit=");
     if (!d->from_server) {
-        (void)ask(d, d->server, "srvr", 4, never, answer, sizeof(answer),
-                  &hung_up);
+        (void)zk_dial(d->server, "srvr", 4, ONE_MS, &d->cancelled, NULL, answer,
+                      sizeof(answer));
         d->leader_timeout_ms = strstr(answer, "Mode: leader") != NULL ||
                                        strstr(answer, "Mode: follower") != NULL
                                    ? USUAL_TIMEOUT_MS
@@ -248,18 +222,8 @@ void zk_diagnose(struct zookeeper *z)
 
     assert(!zk_stopping(z));
     compare(z);
-    if (registry_state_is_up(z->base.state) || z->connected) {
+    if (registry_state_is_up(z->base.state) || z->connected || d->next == 0)
         d->next = now + AFTER_MS;
-        return;
-    }
-    if (d->next == 0)
-        d->next = now + AFTER_MS;
-    if (d->running || now < d->next)
-        return;
-    start(z, run, on_found);
-}
-
-void zk_diagnosis_yield(struct zookeeper *z)
-{
-    atomic_store(&z->diagnosis.cancelled, true);
+    else if (!d->running && now >= d->next)
+        start(z, run, on_found);
 }

@@ -13,18 +13,13 @@
 
 #define SLICE_MS 50 /* so soon a talk that is not wanted any more ends */
 
-static bool unwanted(const atomic_bool *cancelled)
-{
-    return cancelled != NULL && atomic_load(cancelled);
-}
-
 static bool wait_for(int fd, short events, mono_ms by,
                      const atomic_bool *cancelled)
 {
     struct pollfd p = {.fd = fd, .events = events};
 
     assert(fd >= 0);
-    while (!unwanted(cancelled) && clock_mono_ms() < by)
+    while (!atomic_load(cancelled) && clock_mono_ms() < by)
         if (poll(&p, 1, SLICE_MS) == 1)
             return true;
     return false;
@@ -49,8 +44,9 @@ static int reach(int fd, const struct addrinfo *a, mono_ms by,
     return error;
 }
 
-static int dial(const struct addrinfo *a, mono_ms by,
-                const atomic_bool *cancelled, char *why, size_t size)
+/* A socket; -1, and why not in words. */
+static int dial_address(const struct addrinfo *a, mono_ms by,
+                        const atomic_bool *cancelled, char *why, size_t size)
 {
     int fd =
         socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -64,8 +60,8 @@ static int dial(const struct addrinfo *a, mono_ms by,
     return -1;
 }
 
-int zk_dial(const char *server, mono_ms by, const atomic_bool *cancelled,
-            char *why, size_t size)
+static int dial(const char *server, mono_ms by, const atomic_bool *cancelled,
+                char *why, size_t size)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
@@ -84,21 +80,26 @@ int zk_dial(const char *server, mono_ms by, const atomic_bool *cancelled,
         (void)snprintf(why, size, "%s", gai_strerror(rc));
         return -1;
     }
-    fd = dial(address, by, cancelled, why, size);
+    fd = dial_address(address, by, cancelled, why, size);
     freeaddrinfo(address);
     return fd;
 }
 
-ssize_t zk_dial_ask(int fd, const void *question, size_t n, mono_ms by,
-                    const atomic_bool *cancelled, zk_dial_enough_f *enough,
-                    char *answer, size_t size)
+ssize_t zk_dial(const char *server, const void *question, size_t n,
+                int64_t step_ms, const atomic_bool *cancelled,
+                zk_dial_enough_f *enough, char *answer, size_t size)
 {
+    int fd = dial(server, clock_mono_ms() + step_ms, cancelled, answer, size);
+    mono_ms by = clock_mono_ms() + step_ms;
     size_t got = 0;
-    ssize_t last = send(fd, question, n, MSG_NOSIGNAL);
+    ssize_t last;
 
-    assert(fd >= 0);
     assert(size > 1);
-    while (last > 0 && got < size - 1 && !enough(answer, got) &&
+    if (fd < 0)
+        return ZK_DIAL_UNREACHED;
+    last = send(fd, question, n, MSG_NOSIGNAL);
+    while (last > 0 && got < size - 1 &&
+           (enough == NULL || !enough(answer, got)) &&
            wait_for(fd, POLLIN, by, cancelled)) {
         last = recv(fd, answer + got, size - 1 - got, 0);
         got += last > 0 ? (size_t)last : 0;
@@ -106,5 +107,5 @@ ssize_t zk_dial_ask(int fd, const void *question, size_t n, mono_ms by,
     (void)close(fd);
     assert(got < size);
     answer[got] = '\0';
-    return got == 0 && last <= 0 ? -1 : (ssize_t)got;
+    return got == 0 && last <= 0 ? ZK_DIAL_HUNG_UP : (ssize_t)got;
 }

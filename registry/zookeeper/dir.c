@@ -1,18 +1,30 @@
 /*
- * dir.c - one directory that a watch knows: the names in it, and
- * what a new list of them changes.
+ * dir.c - one directory that a watch knows: the names in it, what a new list
+ * of them changes, and which of them are to be read again now.
  *
  * Both lists are sorted, so the differences are one pass over the two. A name
  * that is gone takes everything below it along: a node with children cannot go
  * before them, and whatever stood there in between was told, or never was.
+ *
+ * Each key is read once per period, which is long enough that all watches
+ * together make READS_MAX reads a second, but at least a second and at most
+ * the watch's freshness. A cursor goes round through the directories, so that
+ * the reads of a period are spread over it. Directories are looked at in
+ * passing: those whose children nothing else tells of, and now and then the
+ * others, because an event is a hint and the list is the truth.
  */
 #include "registry/zookeeper/zookeeper_priv.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
-#define GAP_MS       200 /* between two lists of one directory */
-#define GAP_SHORT_MS 5   /* and if somebody waits for what is in it */
+#define GAP_MS        200   /* between two lists of one directory */
+#define GAP_SHORT_MS  5     /* and if somebody waits for what is in it */
+#define READS_MAX     1000  /* a second */
+#define PERIOD_MIN_MS 1000  /* between two reads of a key */
+#define LIST_MS       30000 /* between two lists without an event */
 
 static struct zk_watch *of(const struct registry_watch *w)
 {
@@ -176,23 +188,17 @@ void zk_dir_update(struct zk_dir *d, struct zk_names *names, bool all)
     assert(d->n_unread <= d->n);
 }
 
+static int by_name(const void *name, const void *child)
+{
+    return strcmp(name, ((const struct zk_child *)child)->name);
+}
+
 /* The child of a directory whose names are sorted, or NULL. */
 static struct zk_child *find_child(const struct zk_dir *d, const char *name)
 {
-    size_t low = 0, high = d->n;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(d->children[middle].name, name);
-
-        if (order == 0)
-            return &d->children[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    return d->n == 0 ? NULL
+                     : bsearch(name, d->children, d->n, sizeof(*d->children),
+                               by_name);
 }
 
 static char *parent_of(const char *key)
@@ -212,37 +218,65 @@ void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c)
     zk_dir_place(d);
 }
 
-void zk_dir_child_changed(const struct registry_watch *w, const char *key)
+/* In a hurry it goes by the lowest directory on its way that is known: the name
+ * is read, or if it is new the directory is listed. */
+void zk_dir_refresh_key(const struct registry_watch *w, const char *key,
+                        bool hurry)
 {
     char *parent = parent_of(key);
     struct zk_dir *d = zk_dir_find(w, parent);
     struct zk_child *c =
         d == NULL ? NULL : find_child(d, strrchr(key, '/') + 1);
 
-    mem_free(parent);
-    if (c != NULL)
+    if (c != NULL) {
         zk_dir_mark_unread(d, c);
-}
-
-/* In the lowest directory on its way that is known: the name is read, or if it
- * is new the directory is listed. */
-void zk_dir_refresh_key(const struct registry_watch *w, const char *key)
-{
-    char *parent = parent_of(key);
-    struct zk_dir *d = zk_dir_find(w, parent);
-    struct zk_child *c;
-
-    if (d == NULL && strcmp(parent, "/") != 0 &&
-        registry_key_below(parent, w->prefix)) {
-        zk_dir_refresh_key(w, parent);
-    } else if (d != NULL) {
-        c = find_child(d, strrchr(key, '/') + 1);
-        if (c != NULL) {
-            zk_dir_mark_unread(d, c);
-        } else {
-            d->urgent = true;
-            zk_dir_mark_dirty(d);
-        }
+    } else if (hurry && d != NULL) {
+        d->urgent = true;
+        zk_dir_mark_dirty(d);
+    } else if (hurry && strcmp(parent, "/") != 0 &&
+               registry_key_below(parent, w->prefix)) {
+        zk_dir_refresh_key(w, parent, true);
     }
     mem_free(parent);
+}
+
+/* --- what is read again without a word ----------------------------------- */
+
+/* The cursor enters a directory: its list is looked at again, too, if nothing
+ * else would tell, or has not for long. */
+static void enter(struct zk_dir *d)
+{
+    assert(d->n_unread <= d->n);
+    if ((d->armed == 0 && !d->awaited) ||
+        zk_now(zk_of(d->w->r)) - d->listed_at >= LIST_MS)
+        zk_dir_mark_dirty(d);
+}
+
+void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total)
+{
+    struct zk_watch *zw = of(w);
+    size_t units = zw->n_keys + HASH_COUNT(zw->dirs);
+    double period = (double)total * 1000 / READS_MAX;
+
+    assert(passed_ms >= 0);
+    assert(w->fn != NULL);
+    assert(zw->started);
+    assert(!zw->looking);
+    period = fmax(fmin(period, (double)w->fresh_ms), PERIOD_MIN_MS);
+    zw->budget += (double)units * (double)passed_ms / period;
+    zw->budget = fmin(zw->budget, (double)units);
+    while (zw->budget >= 1 && zw->dirs != NULL) {
+        struct zk_dir *d = zw->cursor == NULL ? zw->dirs : zw->cursor;
+
+        zw->budget -= 1;
+        if (zw->cursor == NULL || zw->cursor_at == 0)
+            enter(d);
+        zw->cursor = d;
+        if (zw->cursor_at < d->n)
+            zk_dir_mark_unread(d, &d->children[zw->cursor_at]);
+        if (++zw->cursor_at > d->n) {
+            zw->cursor = d->hh.next;
+            zw->cursor_at = 0;
+        }
+    }
 }

@@ -10,9 +10,53 @@
 
 #include "base/locks.h"
 #include "base/log.h"
+#include "base/rand.h"
 
 #include <errno.h>
 #include <string.h>
+
+/* --- the library's own lines in our log ---------------------------------- */
+
+/* A client that cannot connect says so at every try, many times a second: the
+ * same place is logged once in ten seconds. */
+#define QUIET_MS 10000
+#define PLACES   64 /* by hash; two that share one are logged less often */
+
+static struct {
+    _Atomic uint64_t place;
+    _Atomic int64_t logged_at;
+} places[PLACES];
+
+/* Any of the library's threads. */
+static bool logged_lately(const char *place, size_t len)
+{
+    uint64_t hash = hash_bytes(place, len, 0);
+    int64_t now = clock_mono_ms(), before;
+    size_t i = hash % PLACES;
+
+    before = atomic_load(&places[i].logged_at);
+    if (atomic_load(&places[i].place) == hash && before != 0 &&
+        now - before < QUIET_MS)
+        return true;
+    atomic_store(&places[i].place, hash);
+    atomic_store(&places[i].logged_at, now);
+    return false;
+}
+
+/* "2026-11-22 11:54:47,123:4711(0x7f..):ZOO_ERROR@function@1234: text": the
+ * level and the text are kept. Any of the library's threads. */
+static void on_line(const char *message)
+{
+    const char *level = strstr(message, ":ZOO_");
+    const char *text = level == NULL ? NULL : strstr(level, ": ");
+
+    if (text == NULL || (strncmp(level, ":ZOO_ERROR", 10) != 0 &&
+                         strncmp(level, ":ZOO_WARN", 9) != 0))
+        log_debug("=zookeeper-client",
+                  LOG_S("text", text == NULL ? message : text + 2));
+    else if (!logged_lately(level, (size_t)(text - level)))
+        log_info("!zookeeper-client", LOG_S("text", text + 2));
+}
 
 /* --- events -------------------------------------------------------------- */
 
@@ -92,7 +136,7 @@ static void run_close(void *arg)
 {
     struct zk_handle *h = arg;
 
-    assert(h->closed != NULL);
+    assert(h->closing);
     if (h->zh != NULL)
         (void)zookeeper_close(h->zh); /* frees it even when it fails */
 }
@@ -103,21 +147,20 @@ static void on_closed(void *arg)
 {
     struct zk_handle *h = arg;
     struct zookeeper *z = h->z;
-    loop_f *closed = h->closed;
 
     assert(z->n_handles > 0);
     assert(z->handle != h);
-    assert(closed != NULL);
+    assert(h->closing);
     zk_requests_free(h);
     mem_free(h);
     z->n_handles--;
-    closed(z);
+    z->events->closed(z);
 }
 
 static void submit_close(struct zk_handle *h)
 {
     assert(h->opened);
-    assert(h->closed != NULL);
+    assert(h->closing);
     zk_work(h->z->closer, &h->job, run_close, on_closed, h);
 }
 
@@ -131,7 +174,7 @@ static void run_open(void *arg)
     if (servers == NULL)
         return; /* and said so */
     h->zh = zookeeper_init2(servers, watcher, (int)z->asked_timeout_ms, NULL, h,
-                            0, zk_log_callback());
+                            0, on_line);
     mem_free(servers);
     if (h->zh == NULL) {
         log_warn("!registry", LOG_S("reason", strerror(errno)));
@@ -212,9 +255,9 @@ static void on_opened(void *arg)
     struct zk_handle *h = arg;
 
     assert(!h->opened);
-    assert(h->closed != NULL || h == h->z->handle);
+    assert(h->closing == (h != h->z->handle));
     h->opened = true;
-    if (h->closed != NULL) { /* given up meanwhile */
+    if (h->closing) { /* given up meanwhile */
         submit_close(h);
     } else {
         set_guarded(h->z, h);
@@ -236,22 +279,22 @@ void zk_handle_open(struct zookeeper *z)
     z->handle = h;
     z->n_handles++;
     z->began = zk_now(z);
-    zk_diagnosis_yield(z);
+    atomic_store(&z->diagnosis.cancelled, true);
     zk_work(z->opener, &h->job, run_open, on_opened, h);
 }
 
-void zk_handle_close(struct zookeeper *z, loop_f *closed)
+void zk_handle_close(struct zookeeper *z)
 {
     struct zk_handle *h = z->handle;
 
     assert(z->ending);
     assert(h != NULL);
-    assert(closed != NULL);
+    assert(!h->closing);
     z->connected = false;
     zk_requests_expire(z);
     z->handle = NULL;
     set_guarded(z, NULL);
-    h->closed = closed;
+    h->closing = true;
     if (h->opened)
         submit_close(h);
 }

@@ -252,12 +252,13 @@ static void on_awaited(void *arg, struct zk_request *q)
 }
 
 /* Should there be a second node of ours, the younger one is removed. */
-static bool find_place(struct registry_hold *hold, const struct zk_names *names,
+static bool find_place(struct registry_hold *hold, struct zk_names *names,
                        const char *dir, struct zk_place *place)
 {
     struct zk_hold *h = hold->priv;
 
     assert(h->uuid[0] != '\0');
+    zk_others_filter(hold, names);
     if (!zk_place(names, h->uuid, place))
         return false;
     for (size_t i = 0; i < names->n; i++) {
@@ -301,16 +302,11 @@ static void on_listed(void *arg, struct zk_request *q)
     h->listing = false;
     if (zk_broken(q->rc) || h->step != ZK_HOLD_EXISTS || h->granted)
         return;
-    if (q->rc != ZOK && q->rc != ZNONODE) {
+    if (q->rc != ZOK && q->rc != ZNONODE)
         retry_later(hold);
-        return;
-    }
-    if (h->list_again) {
+    else if (h->list_again)
         list(hold);
-        return;
-    }
-    zk_others_filter(hold, &q->names);
-    if (!find_place(hold, &q->names, q->path, &place))
+    else if (!find_place(hold, &q->names, q->path, &place))
         node_removed(hold);
     else if (place.before == NULL)
         grant(hold);
@@ -409,9 +405,9 @@ static void on_searched(void *arg, struct zk_request *q)
         path = mem_printf("%s/%s", q->path, place.ours);
         ask(hold, ZK_EXISTS, path, false, on_found);
         mem_free(path);
-        return;
+    } else {
+        begin_again(hold);
     }
-    begin_again(hold);
 }
 
 /* Whether it was made is unknown. The server that answers must not be
@@ -449,11 +445,10 @@ static void on_directory(void *arg, int rc)
 
     if (zk_broken(rc))
         return;
-    if (rc != ZOK) {
+    if (rc != ZOK)
         refuse(hold, rc);
-        return;
-    }
-    begin_again(hold);
+    else
+        begin_again(hold);
 }
 
 static void on_created(void *arg, struct zk_request *q)
@@ -535,7 +530,6 @@ void zk_holds_lost(struct zookeeper *z)
     struct registry_hold *hold, *next;
 
     assert(z->handle == NULL);
-    assert(z->ending);
     DL_FOREACH_SAFE(z->base.holds, hold, next)
     {
         struct zk_hold *h = hold->priv;
@@ -546,17 +540,4 @@ void zk_holds_lost(struct zookeeper *z)
         if (h->leaving)
             gone(hold);
     }
-}
-
-void zk_holds_close(struct zookeeper *z)
-{
-    struct registry_hold *hold;
-
-    assert(z->handle == NULL);
-    DL_FOREACH(z->base.holds, hold)
-    {
-        registry_timer_stop(&((struct zk_hold *)hold->priv)->retry);
-        forget_node(hold->priv);
-    }
-    zk_others_close(z);
 }

@@ -24,7 +24,7 @@
 
 /* A name's value, between its reading and its turn. */
 struct ahead {
-    enum { NOT_READ, PASSED_OVER, READING, READ } state;
+    enum { NOT_READ, READING, READ } state;
     int rc;
     struct Stat stat;
     char *data;
@@ -35,10 +35,10 @@ struct level {
     struct level *up;
     char *dir; /* the key whose children these are */
     struct zk_names names;
-    size_t at;   /* the name whose turn it is */
-    size_t read; /* the next one to read */
-    size_t *due; /* names whose subtrees are not walked yet */
-    size_t n_due, due_cap;
+    size_t at;    /* the name whose turn it is */
+    size_t read;  /* the next one to read */
+    size_t n_due; /* names whose subtrees are not walked yet: they stand at the
+                     beginning of `names`, whose own turns are over */
     struct ahead window[WINDOW]; /* by name, modulo */
 };
 
@@ -67,6 +67,32 @@ static char *child_key(const struct level *l, size_t i)
     return zk_child_key(l->dir, l->names.items[i]);
 }
 
+/* Neither it nor anything below it is behind the key where we begin. */
+static bool passed_over(const struct zk_walk *w, const char *key)
+{
+    size_t n = strlen(key);
+
+    if (strcmp(key, w->after) > 0)
+        return false;
+    if (strncmp(key, w->after, n) != 0)
+        return true;
+    return (unsigned char)w->after[n] > '/';
+}
+
+static void drop_passed_over(const struct zk_walk *w, struct level *l)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->names.n; i++) {
+        char *key = child_key(l, i);
+
+        if (!passed_over(w, key))
+            l->names.items[n++] = l->names.items[i];
+        mem_free(key);
+    }
+    l->names.n = n;
+}
+
 /* Takes `names`. */
 static void level_push(struct zk_walk *w, const char *dir,
                        struct zk_names *names)
@@ -79,6 +105,8 @@ static void level_push(struct zk_walk *w, const char *dir,
     names->items = NULL;
     names->n = 0;
     w->top = l;
+    if (w->after != NULL)
+        drop_passed_over(w, l);
 }
 
 /* What was read ahead is old by the time of the next page. */
@@ -102,19 +130,7 @@ static void level_pop(struct zk_walk *w)
     w->top = l->up;
     mem_free(l->dir);
     zk_names_close(&l->names);
-    mem_free(l->due);
     mem_free(l);
-}
-
-static void level_add_due(struct level *l, size_t i)
-{
-    assert(i < l->names.n);
-    assert(l->n_due <= l->due_cap);
-    if (l->n_due == l->due_cap) {
-        l->due_cap = l->due_cap == 0 ? 4 : l->due_cap * 2;
-        l->due = mem_regrow(l->due, l->due_cap, sizeof(*l->due));
-    }
-    l->due[l->n_due++] = i;
 }
 
 /* Is it the turn of the subtree that is due, before the next name? */
@@ -125,27 +141,16 @@ static bool level_due_first(const struct level *l)
     int order;
 
     assert(l->at <= l->names.n);
+    assert(l->n_due <= l->at);
     if (l->n_due == 0)
         return false;
     if (l->at == l->names.n)
         return true;
-    name = l->names.items[l->due[l->n_due - 1]];
+    name = l->names.items[l->n_due - 1];
     next = l->names.items[l->at];
     n = strlen(name);
     order = strncmp(name, next, n);
     return order < 0 || (order == 0 && '/' < (unsigned char)next[n]);
-}
-
-/* Neither it nor anything below it is behind the key where we begin. */
-static bool passed_over(const struct zk_walk *w, const char *key)
-{
-    size_t n = strlen(key);
-
-    if (w->after == NULL || strcmp(key, w->after) > 0)
-        return false;
-    if (strncmp(key, w->after, n) != 0)
-        return true;
-    return (unsigned char)w->after[n] > '/';
 }
 
 /* --- the page ------------------------------------------------------------ */
@@ -252,11 +257,9 @@ static void finish(struct zk_walk *w)
     while (w->top != NULL && w->top->at == w->top->names.n &&
            w->top->n_due == 0)
         level_pop(w);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t created = page[i].created;
-
-        reply.revision = created > reply.revision ? created : reply.revision;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (page[i].created > reply.revision)
+            reply.revision = page[i].created;
     ((struct zk_call *)call->priv)->walk = NULL;
     w->call = NULL;
     w->entries = NULL;
@@ -341,24 +344,10 @@ static void read_ahead(struct zk_walk *w)
         char *key = child_key(l, l->read);
 
         assert(a->state == NOT_READ);
-        if (passed_over(w, key)) {
-            a->state = PASSED_OVER;
-            most++;
-            most = most < l->at + WINDOW ? most : l->at + WINDOW;
-        } else {
-            a->state = READING;
-            ask(w, ZK_GET, key, l->read, on_value);
-        }
+        a->state = READING;
+        ask(w, ZK_GET, key, l->read, on_value);
         mem_free(key);
     }
-}
-
-static void add_entry(struct zk_walk *w, char *key, struct ahead *a)
-{
-    assert(a->state == READ);
-    assert(w->n < w->call->limit);
-    w->entries[w->n++] = zk_entry(key, &a->stat, a->data, a->data_len);
-    a->data = NULL;
 }
 
 /* The name whose turn it is, if it has been read. */
@@ -369,17 +358,20 @@ static bool take(struct zk_walk *w)
     char *key;
 
     assert(l->at < l->names.n);
+    assert(w->n < w->call->limit);
     if (l->at == l->read || a->state == READING)
         return false;
     if (a->state == READ && a->rc == ZOK) {
         key = child_key(l, l->at);
         if (zk_is_directory(&a->stat) ||
-            (w->after != NULL && strcmp(key, w->after) <= 0))
+            (w->after != NULL && strcmp(key, w->after) <= 0)) {
             mem_free(key);
-        else
-            add_entry(w, key, a);
+        } else {
+            w->entries[w->n++] = zk_entry(key, &a->stat, a->data, a->data_len);
+            a->data = NULL;
+        }
         if (a->stat.numChildren > 0)
-            level_add_due(l, l->at);
+            l->names.items[l->n_due++] = l->names.items[l->at];
     }
     MEM_FREE(a->data);
     a->state = NOT_READ;
@@ -390,9 +382,9 @@ static bool take(struct zk_walk *w)
 static void descend(struct zk_walk *w)
 {
     struct level *l = w->top;
-    char *key = child_key(l, l->due[--l->n_due]);
+    char *key = child_key(l, --l->n_due);
 
-    assert(l->n_due < l->due_cap);
+    assert(l->n_due < l->at);
     assert(w->outstanding == 0);
     ask(w, ZK_CHILDREN, key, 0, on_listed);
     mem_free(key);

@@ -87,13 +87,12 @@ static void run(void *arg)
 {
     struct zk_old *o = arg;
     int64_t patience = zk_clamp(o->timeout_ms / 12, TRY_MS_MIN, TRY_MS_MAX);
-    mono_ms by;
+    const atomic_bool never = false;
     char answer[ANSWER_MAX * 2];
     char *all = zk_servers(o->z->hosts, &o->n_servers);
     char *at = all, *server = NULL;
     struct packet p;
     ssize_t got;
-    int fd;
 
     assert(o->trying);
     assert(o->timeout_ms > 0);
@@ -104,13 +103,9 @@ static void run(void *arg)
     for (size_t i = (o->tries - 1) % o->n_servers + 1; i > 0; i--)
         server = strsep(&at, ",");
     fill(&p, &o->id, o->timeout_ms);
-    by = clock_mono_ms() + patience;
-    fd = zk_dial(server, by, NULL, answer, sizeof(answer));
+    got = zk_dial(server, p.bytes, p.len, patience, &never, says_over, answer,
+                  sizeof(answer));
     mem_free(all);
-    if (fd < 0)
-        return;
-    got = zk_dial_ask(fd, p.bytes, p.len, by, NULL, says_over, answer,
-                      sizeof(answer));
     o->over = got > 0 && says_over(answer, (size_t)got);
 }
 
@@ -123,9 +118,8 @@ static void on_tried(void *arg)
     assert(o->trying);
     o->trying = false;
     o->again = zk_now(o->z) + PAUSE_MS * (int64_t)o->tries;
-    if (o->over || zk_now(o->z) >= o->by) {
-        o->id.client_id = 0;
-    } /* else with a later tick */
+    if (o->over || zk_now(o->z) >= o->by)
+        o->id.client_id = 0; /* else with a later tick */
 }
 
 void zk_old_close(struct zookeeper *z, const clientid_t *id)
@@ -153,16 +147,9 @@ void zk_old_tick(struct zookeeper *z)
         return;
     if (zk_now(o->z) >= o->by) {
         o->id.client_id = 0;
-        return;
+    } else if (zk_now(o->z) >= o->again) {
+        o->trying = true;
+        atomic_store(&z->diagnosis.cancelled, true);
+        zk_work(z->opener, &o->job, run, on_tried, o);
     }
-    if (zk_now(o->z) < o->again)
-        return;
-    o->trying = true;
-    zk_diagnosis_yield(z);
-    zk_work(z->opener, &o->job, run, on_tried, o);
-}
-
-bool zk_old_exists(const struct zookeeper *z)
-{
-    return z->old.id.client_id != 0;
 }

@@ -9,43 +9,11 @@
 #include "registry/zookeeper/zookeeper_priv.h"
 
 #include "base/log.h"
+#include "base/rand.h"
 
 #include <string.h>
-#include <utlist.h>
 
 #define IGNORED_MAX 256
-#define WARNED_MAX  64
-
-struct zk_warned {
-    struct zk_warned *next;
-    const char *what; /* static */
-    char key[];
-};
-
-/* Once for each lock and kind: who makes one makes many. */
-static void warn_once(struct registry_hold *hold, const char *node,
-                      const char *what)
-{
-    struct zookeeper *z = zk_of(hold->r);
-    size_t n = strlen(hold->key) + 1;
-    struct zk_warned *t;
-
-    assert(z->n_warned <= WARNED_MAX);
-    LL_FOREACH(z->warned, t)
-    {
-        if (t->what == what && strcmp(t->key, hold->key) == 0)
-            return;
-    }
-    if (z->n_warned == WARNED_MAX)
-        return;
-    t = mem_alloc(sizeof(*t) + n);
-    t->what = what;
-    memcpy(t->key, hold->key, n);
-    LL_PREPEND(z->warned, t);
-    z->n_warned++;
-    log_warn("!lock", LOG_S("key", hold->key), LOG_S("node", node),
-             LOG_S("reason", what));
-}
 
 static const char foreign[] =
     "it is not of Curator's layout: we wait for those before us, but whoever "
@@ -53,6 +21,25 @@ static const char foreign[] =
 static const char nobodys[] =
     "it is no session's, so it is no contender, and we do not wait for it; "
     "Curator's users do, for as long as it stands";
+
+/* Once for each lock and kind: who makes one makes many. */
+static void warn_once(struct registry_hold *hold, const char *node,
+                      const char *what)
+{
+    struct zookeeper *z = zk_of(hold->r);
+    uint64_t hash = hash_str(hold->key, what == foreign);
+
+    assert(what == foreign || what == nobodys);
+    assert(z->n_warned <= ZK_WARNED_MAX);
+    for (size_t i = 0; i < z->n_warned; i++)
+        if (z->warned[i] == hash)
+            return;
+    if (z->n_warned == ZK_WARNED_MAX)
+        return;
+    z->warned[z->n_warned++] = hash;
+    log_warn("!lock", LOG_S("key", hold->key), LOG_S("node", node),
+             LOG_S("reason", what));
+}
 
 bool zk_others_ignore(struct registry_hold *hold, const char *path)
 {
@@ -99,14 +86,4 @@ void zk_others_forget(struct zk_hold *h)
     while (h->n_ignored > 0)
         mem_free(h->ignored[--h->n_ignored]);
     MEM_FREE(h->ignored);
-}
-
-void zk_others_close(struct zookeeper *z)
-{
-    struct zk_warned *t;
-
-    while ((t = z->warned) != NULL) {
-        LL_DELETE(z->warned, t);
-        mem_free(t);
-    }
 }

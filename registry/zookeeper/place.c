@@ -15,22 +15,21 @@
 
 #include "base/rand.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 void zk_place_uuid(char out[ZK_UUID_SIZE])
 {
-    unsigned char b[16];
+    uint64_t b[2];
 
-    rand_secret(b, sizeof(b));
-    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40); /* RFC 9562: version 4 */
-    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    (void)snprintf(out, ZK_UUID_SIZE,
-                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-                   "%02x%02x%02x%02x%02x%02x",
-                   b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9],
-                   b[10], b[11], b[12], b[13], b[14], b[15]);
+    rand_secret(b, sizeof(b)); /* RFC 9562: version 4, variant 8 to b */
+    (void)snprintf(out, ZK_UUID_SIZE, "%08x-%04x-4%03x-%04x-%012" PRIx64,
+                   (unsigned)(b[0] >> 32), (unsigned)(b[0] >> 16 & 0xffff),
+                   (unsigned)(b[0] & 0xfff),
+                   (unsigned)(b[1] >> 48 & 0x3fff) | 0x8000,
+                   b[1] & 0xffffffffffff);
 }
 
 static const char *rank(const char *name)
@@ -78,16 +77,16 @@ bool zk_place_number(const char *name, int32_t *out)
     } else {
         return false;
     }
-    *out = (int32_t)value;
+    if (out != NULL)
+        *out = (int32_t)value;
     return value >= INT32_MIN && value <= INT32_MAX;
 }
 
 bool zk_place_is_foreign(const char *name)
 {
-    int32_t number;
     const char *text = rank(name);
 
-    return zk_place_number(name, &number) &&
+    return zk_place_number(name, NULL) &&
            (text == name || strlen(text) > 11 || strlen(text) < 10);
 }
 
@@ -101,18 +100,13 @@ static bool precedes(const char *a, const char *b)
     return strcmp(rank(a), rank(b)) < 0;
 }
 
-static bool is_numbered(const char *name)
-{
-    int32_t number;
-
-    return zk_place_number(name, &number);
-}
-
 /* Of those before ours the last one with a number, or the last without. */
 static const char *later(const char *a, const char *b)
 {
-    if (a == NULL || is_numbered(a) != is_numbered(b))
-        return a == NULL || is_numbered(b) ? b : a;
+    bool numbered = zk_place_number(b, NULL);
+
+    if (a == NULL || zk_place_number(a, NULL) != numbered)
+        return a == NULL || numbered ? b : a;
     return precedes(a, b) ? b : a;
 }
 

@@ -48,23 +48,11 @@ void zk_position_init(struct zookeeper *z)
     p->counts[ZK_OWN].path = mem_printf("%s" NODE "/%02x", z->root, mine);
 }
 
-void zk_position_close(struct zookeeper *z)
-{
-    mem_free(z->position.counts[ZK_SHARED].path);
-    mem_free(z->position.counts[ZK_OWN].path);
-}
-
 void zk_position_connected(struct zookeeper *z)
 {
     assert(z->connected);
     z->position.checked = z->base.history == NULL || z->position.refused;
     z->position.blocked = false;
-}
-
-void zk_position_forget(struct zookeeper *z)
-{
-    z->position.counts[ZK_SHARED].czxid = 0;
-    z->position.counts[ZK_OWN].czxid = 0;
 }
 
 /* --- writing ------------------------------------------------------------- */
@@ -256,7 +244,8 @@ static bool compare(struct zookeeper *z, struct zk_request *q, struct err *why)
     return !back;
 }
 
-uint64_t zk_position(const struct zookeeper *z)
+/* 0: it cannot be told. */
+static uint64_t position(const struct zookeeper *z)
 {
     const struct zk_count *c = &z->position.counts[ZK_SHARED];
 
@@ -279,7 +268,7 @@ bool zk_position_answered(struct zookeeper *z, struct zk_request *q)
         return true;
     }
     if (q->rc == ZOK && (q->counts & bit(ZK_SHARED)) &&
-        !registry_at(&z->base, 0, zk_position(z))) {
+        !registry_at(&z->base, 0, position(z))) {
         p->blocked = true;
     } else if (!holds) {
         registry_contradicted(&z->base, NULL, "%s", why.msg);
@@ -296,7 +285,7 @@ void zk_position_begin(struct zookeeper *z, uint64_t session)
     assert(session != 0);
     assert(z->base.session == 0);
     p->went_back.code = ERR_OK;
-    registry_begin(&z->base, session, 0, zk_position(z));
+    registry_begin(&z->base, session, 0, position(z));
     if (why.code != ERR_OK && z->base.session == session)
         registry_contradicted(&z->base, NULL, "%s", why.msg);
 }

@@ -233,15 +233,13 @@ void zk_pump(struct zookeeper *z)
     assert(!z->connected || z->handle != NULL);
     while (z->connected && zk_position_is_known(&z->position) &&
            z->n_in_flight < ZK_WINDOW) {
-        struct zk_request *q = z->queue;
-        struct zk_request **from = &z->queue;
+        struct zk_request **from =
+            z->queue != NULL ? &z->queue : &z->background;
+        struct zk_request *q = *from;
 
-        if (q == NULL) {
-            from = &z->background;
-            q = z->background;
-            if (q == NULL || z->n_background_in_flight >= zk_watch_window(z))
-                return;
-        }
+        if (q == NULL ||
+            (q->background && z->n_background_in_flight >= zk_watch_window(z)))
+            return;
         DL_DELETE(*from, q);
         if (!zk_send_now(z, q)) {
             DL_PREPEND(*from, q);
@@ -297,10 +295,7 @@ static void queue_again(struct zk_request *q)
             break;
         after = e;
     }
-    if (after == NULL)
-        DL_PREPEND(*list, q);
-    else
-        DL_APPEND_ELEM(*list, after, q);
+    DL_APPEND_ELEM(*list, after, q); /* NULL: to the front */
 }
 
 static void one_less_asked(const struct registry_call *call)
@@ -360,14 +355,14 @@ static void on_answer(void *arg)
 
 /* --- letting go ---------------------------------------------------------- */
 
-static void forget_in(struct zk_request **list, const void *arg,
-                      const struct registry_call *call)
+static void forget_in(struct zk_request **list, const void *owner)
 {
     struct zk_request *q, *next;
 
+    assert(owner != NULL);
     DL_FOREACH_SAFE(*list, q, next)
     {
-        if (call != NULL ? q->call != call : q->arg != arg)
+        if (q->call != owner && q->arg != owner)
             continue;
         q->done = NULL;
         q->call = NULL;
@@ -378,29 +373,12 @@ static void forget_in(struct zk_request **list, const void *arg,
     }
 }
 
-static void forget(struct zookeeper *z, const void *arg,
-                   const struct registry_call *call)
+void zk_forget(struct zookeeper *z, const void *owner)
 {
-    forget_in(&z->queue, arg, call);
-    forget_in(&z->background, arg, call);
+    forget_in(&z->queue, owner);
+    forget_in(&z->background, owner);
     if (z->handle != NULL)
-        forget_in(&z->handle->in_flight, arg, call);
-}
-
-void zk_forget(struct zookeeper *z, const void *arg)
-{
-    assert(arg != NULL);
-    forget(z, arg, NULL);
-}
-
-void zk_forget_call(struct zookeeper *z, const struct registry_call *call)
-{
-    struct zk_call *c = call->priv;
-
-    if (c->asked > 0) {
-        forget(z, NULL, call);
-        c->asked = 0;
-    }
+        forget_in(&z->handle->in_flight, owner);
 }
 
 static void expire_queue(struct zk_request **list)

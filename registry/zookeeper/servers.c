@@ -108,17 +108,10 @@ const char *zk_server_text(const struct sockaddr_storage *server,
 bool zk_server_same(const struct sockaddr_storage *a,
                     const struct sockaddr_storage *b)
 {
-    const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
-    const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
+    char x[ZK_SERVER_SIZE], y[ZK_SERVER_SIZE];
 
-    if (a->ss_family != b->ss_family)
-        return false;
-    if (a->ss_family == AF_INET) {
-        return a4->sin_port == b4->sin_port &&
-               a4->sin_addr.s_addr == b4->sin_addr.s_addr;
-    }
-    return a->ss_family == AF_INET6 && a6->sin6_port == b6->sin6_port &&
-           memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0;
+    return a->ss_family == b->ss_family && a->ss_family != AF_UNSPEC &&
+           strcmp(zk_server_text(a, x), zk_server_text(b, y)) == 0;
 }
 
 /* --- breaking a connection ----------------------------------------------- */

@@ -17,7 +17,7 @@
 #define TRIES_MAX  16 /* whatever it was that changed each time */
 #define ZK_AS_SAID (-1)
 
-static void go(struct registry_call *call);
+static void go(struct registry_call *call, size_t from);
 
 static void conflict(struct registry_call *call, size_t at, enum err_code code,
                      const char *why)
@@ -159,7 +159,7 @@ static void again(struct registry_call *call)
                      "%s changed while it was looked at, %d times over",
                      call->ops[c->at].key, TRIES_MAX);
     } else {
-        go(call);
+        go(call, 0);
     }
 }
 
@@ -232,8 +232,7 @@ static void set_at(struct registry_call *call, size_t i, int32_t version)
     assert(i < call->n_ops);
     if (c->set_at == NULL) {
         c->set_at = mem_array(call->n_ops, sizeof(*c->set_at));
-        for (size_t k = 0; k < call->n_ops; k++)
-            c->set_at[k] = ZK_AS_SAID;
+        memset(c->set_at, ZK_AS_SAID, call->n_ops * sizeof(*c->set_at));
     }
     c->set_at[i] = version;
 }
@@ -308,76 +307,58 @@ static void on_multi(void *arg, struct zk_request *q)
     if (q->rc == ZOK) {
         zk_watches_wrote(zk_of(call->r), call);
         zk_call_done(call, &ok);
-        return;
-    }
-    if (zk_broken(q->rc)) {
+    } else if (zk_broken(q->rc)) {
         zk_call_broken(call, q->sent, q->rc);
-        return;
+    } else {
+        rc = zk_first_failed(q, 0, &at);
+        c->at = 0;
+        if (rc != ZOK && (size_t)at < call->n_ops)
+            on_refusal(call, (size_t)at, rc);
+        else if (rc != ZOK)
+            again(call); /* without the position's operation, which failed */
+        else
+            refused(call, q->rc);
     }
-    rc = zk_first_failed(q, 0, &at);
-    c->at = 0;
-    if (rc != ZOK && (size_t)at < call->n_ops)
-        on_refusal(call, (size_t)at, rc);
-    else if (rc != ZOK)
-        again(call); /* without the position's operation, which failed */
-    else
-        refused(call, q->rc);
 }
 
 /* --- what is looked at before -------------------------------------------- */
 
-static void on_any(void *arg, struct zk_request *q)
+static void on_looked(void *arg, struct zk_request *q)
 {
     struct registry_call *call = arg;
-    struct zookeeper *z = zk_of(call->r);
-    const struct registry_op *op = &call->ops[0];
+    size_t at = ((struct zk_call *)call->priv)->at;
+    const struct registry_op *op = &call->ops[at];
     uint64_t owner = q->rc == ZOK ? zk_owner(&q->stat) : 0;
 
-    assert(call->n_ops == 1);
-    assert(op->expect == REGISTRY_ANY);
+    assert(op->type == REGISTRY_PUT);
     if (q->rc != ZOK && q->rc != ZNONODE) {
         refused(call, q->rc);
-        return;
-    }
-    if (q->rc == ZOK &&
-        (op->ephemeral ? owner != z->base.session : owner != 0)) {
-        conflict(call, 0, ERR_CONFLICT,
+    } else if (q->rc == ZOK && owner != (op->ephemeral ? call->session : 0)) {
+        conflict(call, at, ERR_CONFLICT,
                  owner == 0 ? "a persistent key stands there"
                             : "an ephemeral key of a session stands there");
-        return;
+    } else {
+        if (q->rc == ZOK && op->expect == REGISTRY_ANY)
+            set_at(call, at, q->stat.version);
+        go(call, at + 1);
     }
-    if (q->rc == ZOK)
-        set_at(call, 0, q->stat.version);
-    zk_send(build(call));
 }
 
-static void check_owners(struct registry_call *call, size_t from);
-
-static void on_owner(void *arg, struct zk_request *q)
-{
-    struct registry_call *call = arg;
-    const struct zk_call *c = call->priv;
-
-    if (q->rc != ZOK && q->rc != ZNONODE)
-        refused(call, q->rc);
-    else if (q->rc == ZOK && zk_owner(&q->stat) != call->session)
-        conflict(call, c->at, ERR_CONFLICT, "another session's key");
-    else
-        check_owners(call, c->at + 1);
-}
-
-/* Ephemeral keys that are put at a version must be ours. */
-static void check_owners(struct registry_call *call, size_t from)
+/* Ephemeral keys that are put at a version must be ours; what is put with any
+ * is at the version that it has. From operation `from` on. */
+static void go(struct registry_call *call, size_t from)
 {
     size_t lost;
 
+    assert(call->n_ops > 0);
     assert(from <= call->n_ops);
     for (size_t i = from; i < call->n_ops; i++) {
         const struct registry_op *op = &call->ops[i];
 
-        if (op->type == REGISTRY_PUT && op->ephemeral &&
-            op->expect == REGISTRY_VERSION) {
-            look(call, i, on_owner);
+        if (op->type == REGISTRY_PUT &&
+            (op->expect == REGISTRY_ANY ||
+             (op->ephemeral && op->expect == REGISTRY_VERSION))) {
+            look(call, i, on_looked);
             return;
         }
     }
@@ -386,16 +367,6 @@ static void check_owners(struct registry_call *call, size_t from)
         conflict(call, lost, ERR_CONFLICT, "the lock is not ours any more");
     else
         zk_send(build(call));
-}
-
-static void go(struct registry_call *call)
-{
-    assert(call->n_ops > 0);
-    if (call->ops[0].type == REGISTRY_PUT &&
-        call->ops[0].expect == REGISTRY_ANY)
-        look(call, 0, on_any);
-    else
-        check_owners(call, 0);
 }
 
 void zk_txn(struct registry_call *call)
@@ -411,7 +382,7 @@ void zk_txn(struct registry_call *call)
         registry_call_fail_later(call, ERR_CONFLICT,
                                  "operation %zu: %s: the lock is not ours",
                                  lost, call->ops[lost].key);
-        return;
+    } else {
+        go(call, 0);
     }
-    go(call);
 }

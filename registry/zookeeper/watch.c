@@ -9,8 +9,8 @@
  * instead. An event about a directory's children is a reason to list it; the
  * list is the truth, and is made again now and then without an event, too.
  *
- * Values are polled (poll.c). Reads for watches stand behind the
- * callers' requests.
+ * Values are polled (dir.c). Reads for watches stand behind the callers'
+ * requests.
  *
  * All reads of one session are answered in order and never from an older state
  * than the one before, so the view needs no revisions. (Long: whatever makes a
@@ -110,85 +110,55 @@ static void found_directory(struct registry_watch *w, const char *key)
         zk_dir_mark_dirty(zk_dir_make(w, key));
 }
 
-static void on_value(void *arg, struct zk_request *q)
+static void value(struct registry_watch *w, const char *key,
+                  const struct zk_request *q)
 {
-    struct registry_watch *w = arg;
-    struct zookeeper *z = zk_of(w->r);
-    const char *key = zk_key(z, q->path);
     struct registry_entry entry;
 
-    assert(of(w)->outstanding > 0);
-    of(w)->outstanding--;
-    if (zk_broken(q->rc))
-        return; /* the session is over, and the next one looks anew */
-    if (q->rc == ZNONODE) {
-        registry_view_gone(w, key, 0);
-    } else if (q->rc != ZOK) {
-        denied(w, q->path, q->rc);
+    if (q->rc == ZNONODE || zk_is_directory(&q->stat)) {
+        registry_view_gone(w, key, 0); /* it may have been a key */
     } else {
-        if (zk_is_directory(&q->stat)) {
-            registry_view_gone(w, key, 0); /* it may have been a key */
-        } else {
-            entry = zk_entry(key, &q->stat, q->data, q->data_len);
-            registry_view_seen(w, &entry, 0);
-        }
-        if (w->fn != NULL &&
-            (zk_is_directory(&q->stat) || q->stat.numChildren > 0))
-            found_directory(w, key);
+        entry = zk_entry(key, &q->stat, q->data, q->data_len);
+        registry_view_seen(w, &entry, 0);
     }
-    if (w->fn != NULL)
-        end_look(w);
-    work(z);
+    if (w->fn != NULL && q->rc == ZOK &&
+        (zk_is_directory(&q->stat) || q->stat.numChildren > 0))
+        found_directory(w, key);
 }
 
-static void read_for(struct registry_watch *w, struct zk_request *q)
+static void on_answer(void *arg, struct zk_request *q);
+
+static void read_for(struct registry_watch *w, enum zk_request_type type,
+                     const char *key, bool watch)
 {
+    struct zk_request *q = zk_request_for(zk_of(w->r), type, key, on_answer, w);
+
     assert(w->fn != NULL);
     q->background = true;
+    q->watch = watch;
     of(w)->outstanding++;
     zk_send(q);
 }
 
 static void read_child(struct zk_dir *d, struct zk_child *c)
 {
-    struct registry_watch *w = d->w;
     char *key = zk_child_key(d->key, c->name);
 
     assert(c->unread);
     assert(d->n_unread > 0);
     c->unread = false;
     d->n_unread--;
-    read_for(w, zk_request_for(zk_of(w->r), ZK_GET, key, on_value, w));
+    read_for(d->w, ZK_GET, key, false);
     mem_free(key);
 }
 
 /* --- directories --------------------------------------------------------- */
 
-static void on_missing(void *arg, struct zk_request *q)
-{
-    struct registry_watch *w = arg;
-    struct zk_dir *d = zk_dir_find(w, zk_key(zk_of(w->r), q->path));
-
-    assert(of(w)->outstanding > 0);
-    of(w)->outstanding--;
-    if (zk_broken(q->rc))
-        return;
-    if (d != NULL)
-        d->awaited = q->rc == ZNONODE;
-    if (q->rc == ZOK && d != NULL) /* it has come since */
-        zk_dir_mark_dirty(d);
-    else if (q->rc != ZNONODE && q->rc != ZOK)
-        denied(w, q->path, q->rc);
-    end_look(w);
-    work(zk_of(w->r));
-}
-
 /* Only the watch's own prefix is waited for; a directory below one that is
  * listed is told by that one. */
-static void missing(struct zk_dir *d, const char *path)
+static void missing(struct zk_dir *d)
 {
     struct registry_watch *w = d->w;
-    struct zk_request *q;
 
     if (strcmp(d->key, w->prefix) != 0) {
         zk_dir_remove(d, true);
@@ -197,66 +167,72 @@ static void missing(struct zk_dir *d, const char *path)
     zk_dir_update(d, &(struct zk_names){0}, false);
     d->look = of(w)->look;
     zk_dir_place(d);
-    if (!zk_usable(zk_of(w->r)) || w->fn == NULL)
-        return;
-    q = zk_request_new(zk_of(w->r), ZK_EXISTS, path, on_missing, w);
-    q->watch = true;
-    read_for(w, q);
+    if (zk_usable(zk_of(w->r)) && w->fn != NULL)
+        read_for(w, ZK_EXISTS, d->key, true);
 }
 
-static void on_listed(void *arg, struct zk_request *q)
+static void listed(struct zk_dir *d, struct zk_request *q)
 {
-    struct registry_watch *w = arg;
-    struct zk_watch *zw = of(w);
-    struct zk_dir *d = zk_dir_find(w, zk_key(zk_of(w->r), q->path));
+    const struct zk_watch *zw = of(d->w);
 
-    assert(zw->outstanding > 0);
-    zw->outstanding--;
-    if (zk_broken(q->rc))
-        return;
-    if (d != NULL) {
-        d->listing = false;
-        d->listed_at = zk_now(zk_of(w->r));
-        if (q->rc != ZOK)
-            zk_dir_disarm(d);
-    }
-    if (d == NULL) {
-        /* it went with the directory above it */
-    } else if (q->rc == ZNONODE) {
-        missing(d, q->path);
-    } else if (q->rc != ZOK) {
-        denied(w, q->path, q->rc);
-    } else {
+    assert(q->type == ZK_CHILDREN);
+    d->listing = false;
+    d->listed_at = zk_now(zk_of(d->w->r));
+    if (q->rc != ZOK)
+        zk_dir_disarm(d);
+    if (q->rc == ZNONODE) {
+        missing(d);
+    } else if (q->rc == ZOK) {
         zk_dir_update(d, &q->names,
-                      (zw->looking && d->look != zw->look) ||
+                      zk_dir_is_unlisted(d) ||
                           (d->event && q->names.n <= SMALL));
         d->event = false;
         d->look = zw->look;
         zk_dir_place(d);
     }
-    if (w->fn != NULL)
-        end_look(w);
+}
+
+static void on_answer(void *arg, struct zk_request *q)
+{
+    struct registry_watch *w = arg;
+    const char *key = zk_key(zk_of(w->r), q->path);
+    struct zk_dir *d = zk_dir_find(w, key);
+
+    assert(of(w)->outstanding > 0);
+    of(w)->outstanding--;
+    if (zk_broken(q->rc))
+        return; /* the session is over, and the next one looks anew */
+    if (q->rc != ZOK && q->rc != ZNONODE &&
+        (q->type != ZK_CHILDREN || d != NULL))
+        denied(w, q->path, q->rc);
+    else if (q->type == ZK_GET)
+        value(w, key, q);
+    if (q->type == ZK_CHILDREN && d != NULL) /* else it went with its parent */
+        listed(d, q);
+    if (q->type == ZK_EXISTS && d != NULL) {
+        d->awaited = q->rc == ZNONODE;
+        if (q->rc == ZOK) /* it has come since */
+            zk_dir_mark_dirty(d);
+    }
+    end_look(w);
     work(zk_of(w->r));
 }
 
 static void list(struct zk_dir *d)
 {
-    struct registry_watch *w = d->w;
-    struct zookeeper *z = zk_of(w->r);
-    struct zk_request *q = zk_request_for(z, ZK_CHILDREN, d->key, on_listed, w);
-    size_t bytes = strlen(q->path) + 8;
+    struct zookeeper *z = zk_of(d->w->r);
+    size_t bytes = strlen(z->root) + strlen(d->key) + 8;
 
     assert(!d->listing);
     zk_dir_disarm(d);
     d->awaited = false;
     if (z->armed_bytes + bytes <= ARMED_MAX) {
-        q->watch = true;
         d->armed = bytes;
         z->armed_bytes += bytes;
     }
     d->dirty = d->urgent = false;
     d->listing = true;
-    read_for(w, q);
+    read_for(d->w, ZK_CHILDREN, d->key, d->armed > 0);
 }
 
 /* --- doing it ------------------------------------------------------------ */
@@ -323,34 +299,30 @@ void zk_watches_event(struct zookeeper *z, const char *path)
     work(z);
 }
 
-void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
+static void refresh_key(struct registry *r, const char *key, bool hurry)
 {
-    struct registry_watch *w;
-
-    assert(txn->type == REGISTRY_CALL_TXN);
-    for (size_t i = 0; i < txn->n_ops; i++) {
-        if (txn->ops[i].type != REGISTRY_PUT)
-            continue;
-        DL_FOREACH(z->base.watches, w)
-        {
-            if (w->fn != NULL && registry_key_below(txn->ops[i].key, w->prefix))
-                zk_dir_child_changed(w, txn->ops[i].key);
-        }
-    }
-    work(z);
-}
-
-void zk_watches_refresh_key(struct registry *r, const char *key)
-{
-    struct zookeeper *z = zk_of(r);
     struct registry_watch *w;
 
     DL_FOREACH(r->watches, w)
     {
         if (w->fn != NULL && registry_key_below(key, w->prefix))
-            zk_dir_refresh_key(w, key);
+            zk_dir_refresh_key(w, key, hurry);
     }
+}
+
+void zk_watches_wrote(struct zookeeper *z, const struct registry_call *txn)
+{
+    assert(txn->type == REGISTRY_CALL_TXN);
+    for (size_t i = 0; i < txn->n_ops; i++)
+        if (txn->ops[i].type == REGISTRY_PUT)
+            refresh_key(&z->base, txn->ops[i].key, false);
     work(z);
+}
+
+void zk_watches_refresh_key(struct registry *r, const char *key)
+{
+    refresh_key(r, key, true);
+    work(zk_of(r));
 }
 
 /* --- time passes --------------------------------------------------------- */
@@ -439,11 +411,13 @@ void zk_watches_drop_ended(struct zookeeper *z)
     }
 }
 
-void zk_watches_relist(struct zookeeper *z)
+void zk_watches_look(struct registry *r)
 {
+    struct zookeeper *z = zk_of(r);
     struct registry_watch *w;
 
-    assert(zk_usable(z));
+    if (!zk_usable(z))
+        return;
     z->polled_at = zk_now(z);
     DL_FOREACH(z->base.watches, w)
     {

@@ -33,10 +33,8 @@
 
 static void stop_workers(struct zookeeper *z);
 
-static void on_handle_closed(void *arg)
+static void on_closed(struct zookeeper *z)
 {
-    struct zookeeper *z = arg;
-
     if (zk_stopping(z) && z->n_handles == 0 && !z->ending)
         stop_workers(z);
 }
@@ -47,7 +45,7 @@ static void end_handle(struct zookeeper *z)
     assert(!z->ending);
     assert(z->handle != NULL);
     z->ending = true;
-    zk_handle_close(z, on_handle_closed);
+    zk_handle_close(z);
     zk_walks_close(z);
     if (!zk_stopping(z)) {
         zk_holds_lost(z);
@@ -83,7 +81,7 @@ static void session_lost(struct zookeeper *z, const char *reason)
     if (zk_stopping(z)) { /* somebody who was told closed us */
         if (z->n_handles == 0)
             stop_workers(z);
-    } else if (z->pause_ms == 0 && !zk_old_exists(z)) {
+    } else if (z->pause_ms == 0 && z->old.id.client_id == 0) {
         zk_handle_open(z);
     } else {
         z->began = zk_now(z);
@@ -202,7 +200,7 @@ static bool on_answered(struct zookeeper *z, struct zk_request *q)
 static void connecting_tick(struct zookeeper *z)
 {
     assert(z->base.session == 0);
-    if (zk_old_exists(z)) {
+    if (z->old.id.client_id != 0) {
         zk_old_tick(z);
         return;
     }
@@ -284,7 +282,8 @@ static void release(struct registry *r)
     assert(z->n_handles == 0);
     assert(rc == 0);
     (void)rc;
-    zk_position_close(z);
+    mem_free(z->position.counts[ZK_SHARED].path);
+    mem_free(z->position.counts[ZK_OWN].path);
     mem_free(z->hosts);
     mem_free(z->root);
     mem_free(z->digest);
@@ -306,7 +305,7 @@ static void on_stopped(void *arg)
         worker_stop(&closer, on_stopped, z);
         return;
     }
-    zk_holds_close(z);
+    zk_holds_lost(z);
     zk_watches_close(z);
     if (!z->base.mute) {
         registry_closed(&z->base);
@@ -327,7 +326,7 @@ static void stop_workers(struct zookeeper *z)
     if (z->stopped)
         return;
     z->stopped = true;
-    zk_diagnosis_yield(z);
+    atomic_store(&z->diagnosis.cancelled, true);
     loop_timer_stop(&z->ticker);
     z->opener = NULL;
     worker_stop(&opener, on_stopped, z);
@@ -389,18 +388,13 @@ static void prove(struct registry *r)
         zk_probe(z);
 }
 
-static void look(struct registry *r)
-{
-    if (zk_usable(zk_of(r)))
-        zk_watches_relist(zk_of(r));
-}
-
 static void end(struct registry *r, const char *why)
 {
     struct zookeeper *z = zk_of(r);
 
     if (z->handle != NULL && !z->ending) {
-        zk_position_forget(z);
+        z->position.counts[ZK_SHARED].czxid = 0; /* it is compared anew */
+        z->position.counts[ZK_OWN].czxid = 0;
         session_lost(z, why);
     }
 }
@@ -435,6 +429,7 @@ static void on_changed(struct zookeeper *z, int type, const char *path)
 static const struct zk_events events = {
     .opened = on_opened,
     .state = on_state,
+    .closed = on_closed,
     .answered = on_answered,
     .changed = on_changed,
 };
@@ -450,7 +445,7 @@ static const struct registry_ops ops = {
     .lock = zk_lock,
     .unlock = zk_unlock,
     .prove = prove,
-    .look = look,
+    .look = zk_watches_look,
     .hurry = zk_watches_refresh_key,
     .end = end,
     .close = close_,

@@ -6,7 +6,6 @@
  * The files are layers: each calls those above it in this list only. What they
  * have to tell upwards goes through `struct zk_events` and done functions.
  *
- *   log.c        the client library's own log lines
  *   place.c      the names in a lock's queue, pure
  *   servers.c    the addresses of the servers
  *   answer.c     what the code of an answer says
@@ -24,16 +23,17 @@
  *   call.c       callers' calls: counted, answered
  *   read.c       get, exists, children
  *   list.c       pages of keys with values, in order
- *   dir.c        one directory: its names, their differences
- *   poll.c       which keys are to be read again, and when
+ *   dir.c        one directory: its names, their differences, and which of
+ *                them are to be read again, and when
  *   watch.c      watches: which directories and keys are looked at
  *   txn.c        writes: one multi each
  *   zookeeper.c  opening, closing, the session and its deadlines
  *
  * The client library has two threads per handle. Its callbacks copy what they
- * are given and hand it to the loop; everything else here runs on the loop,
- * except opening and closing a handle, which may block (names are resolved,
- * threads are joined) and are done on two workers.
+ * are given and hand it to the loop, or write a line of the log. What may block
+ * is done on two workers: the opener resolves names, opens handles and talks to
+ * servers past the library (diagnosis.c, old.c); the closer closes handles and
+ * watches over the loop (zk_guard()). Everything else here runs on the loop.
  */
 #ifndef PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
 #define PELORUS_REGISTRY_ZOOKEEPER_ZOOKEEPER_PRIV_H
@@ -56,6 +56,7 @@
 #define ZK_WATCH_READS 128 /* of these, reads for watches */
 #define ZK_WATCH_FEW   16  /* the same while callers are busy */
 #define ZK_BUSY        32  /* callers' requests with the server */
+#define ZK_WARNED_MAX  64  /* locks, and what was said of them */
 #define ZK_TICK_MS     100
 #define ZK_GUARD_MS    1000
 
@@ -66,6 +67,7 @@ struct zk_request;
 struct zk_events {
     void (*opened)(struct zookeeper *z); /* z->handle; or there is none */
     void (*state)(struct zookeeper *z);  /* z->handle->state was set */
+    void (*closed)(struct zookeeper *z); /* a handle was, and is freed */
     /* A server's answer in this session; called before its done(). False: the
      * store went back, and the answer is not to be believed. May end the
      * session. */
@@ -102,9 +104,10 @@ enum zk_count_of {
 };
 
 /*
- * One request and its answer. It belongs to the client from zk_send() on; the
- * answer is lent to done() and freed after it, unless something was taken out
- * of it (set the field to NULL). Zero is a good default for every option.
+ * One request and its answer. From zk_send() on it is not the caller's any
+ * more: it is lent to done() and freed after it, but for what done() took out
+ * of the answer (`data`, `names.items`: set to NULL). What an option says by
+ * zero is what most want.
  */
 struct zk_request {
     struct zk_request *prev, *next;
@@ -112,20 +115,21 @@ struct zk_request {
     struct zk_handle *handle; /* on which it was sent */
     enum zk_request_type type;
     char *path;
-    uint64_t number; /* in the order of sending */
+    uint64_t number; /* in the order of zk_send(); 0: past the queue */
     bool watch;      /* get, exists, children: and tell of the next change */
     bool again;      /* asked twice it does no harm: sent again after a broken
-                        connection. Reads always are */
+                        connection, a call's but while we are suspended. Set
+                        for what does not write */
     bool background; /* after the requests of callers: a watch's */
     bool sent;       /* given to the client library: it may have been applied */
     mono_ms sent_at;
     struct registry_call *call; /* whose it is; NULL: the backend's own */
-    /* create: ZOO_EPHEMERAL and so on, and the value (borrowed until sent);
-     * delete: the version is always any */
+    /* create: ZOO_EPHEMERAL and so on, and the value (borrowed until answered;
+     * NULL: none). A delete is always of any version */
     int mode;
     const char *value;
     size_t value_len;
-    /* multi; all three are the request's */
+    /* multi; all three are the request's, the values in `ops` are the call's */
     zoo_op_t *ops;
     zoo_op_result_t *results;
     char *text;
@@ -135,7 +139,7 @@ struct zk_request {
     void *arg;
     size_t tag; /* the owner's own */
 
-    /* The answer: written on the client's thread, then read on the loop. */
+    /* The answer: written on the library's thread, then read on the loop. */
     int rc;
     struct Stat stat; /* get, exists, create, children: if ZOK */
     char *data;       /* get: NUL-terminated; create: the path made */
@@ -153,10 +157,9 @@ struct zk_request *zk_request_new(struct zookeeper *z,
  * if the session ends before: then nothing more may be sent (zk_usable()). */
 void zk_send(struct zk_request *q);
 
-/* Nobody waits for what was asked with `arg`; what was not sent is not. */
-void zk_forget(struct zookeeper *z, const void *arg);
-/* The same for one call that has been answered already. */
-void zk_forget_call(struct zookeeper *z, const struct registry_call *call);
+/* Nobody waits any more for what was asked with this `arg`, or for this call;
+ * what was not sent is not sent. */
+void zk_forget(struct zookeeper *z, const void *owner);
 
 /* Send it past the queue; false: nothing can be sent now, and it is still the
  * caller's, to be freed. */
@@ -185,16 +188,17 @@ struct zk_handle {
     mono_ms connected_at;           /* loop: since when, by its own thread */
     size_t n_servers;               /* addresses; the opener's until `opened` */
     struct zk_request *in_flight;
-    loop_f *closed;
+    bool closing; /* loop: let go of */
     struct worker_job job;
 };
 
-/* Begin to open a handle: z->handle. zk_on_opened() follows. */
+/* Begin to open a handle: z->handle. opened() is told, unless it is let go of
+ * before. */
 void zk_handle_open(struct zookeeper *z);
 /* Let go of z->handle: what is in flight or queued is answered with
  * ZSESSIONEXPIRED, the handle is closed in the background (which ends the
- * session at once if the server can be reached), then closed(z). */
-void zk_handle_close(struct zookeeper *z, loop_f *closed);
+ * session at once if the server can be reached), then closed() is told. */
+void zk_handle_close(struct zookeeper *z);
 /* The library pings from a thread of its own, whatever our loop does. The
  * closer looks here now and then: a loop that has not turned for the session's
  * timeout has its handle closed, which ends the session and its locks; the
@@ -223,9 +227,6 @@ void zk_catch_up(struct zookeeper *z);
 void zk_requests_expire(struct zookeeper *z);
 /* The library is gone: free what it never gave back. */
 void zk_requests_free(struct zk_handle *h);
-
-/* For zookeeper_init2(): any of the library's threads. (log.c) */
-log_callback_fn zk_log_callback(void);
 
 /* --- answers (answer.c) -------------------------------------------------- */
 
@@ -287,9 +288,7 @@ struct zk_position {
 };
 
 void zk_position_init(struct zookeeper *z);
-void zk_position_close(struct zookeeper *z);
-void zk_position_connected(struct zookeeper *z);
-void zk_position_forget(struct zookeeper *z);
+void zk_position_connected(struct zookeeper *z); /* a new connection */
 /* Ask for a sign of life, past the queue. Connected. */
 void zk_probe(struct zookeeper *z);
 /* A txn of ours writes it, too, if it is time; one more operation. */
@@ -299,32 +298,32 @@ static inline bool zk_position_is_known(const struct zk_position *p)
 {
     return !p->blocked && (p->checked || p->making);
 }
+/* False: the store went back, and the answer is not to be believed. */
 bool zk_position_answered(struct zookeeper *z, struct zk_request *q);
-uint64_t zk_position(const struct zookeeper *z); /* 0: cannot be told */
+/* registry_begin(), with what is known of the position. */
 void zk_position_begin(struct zookeeper *z, uint64_t session);
 
 /* --- a talk with one server (dial.c; blocks) ----------------------------- */
 
-/* Is that enough of an answer? */
+/* Is that enough of an answer? NULL: nothing is. */
 typedef bool zk_dial_enough_f(const char *answer, size_t len);
-/* Connect to "host:port" by numbers until `by` (CLOCK_BOOTTIME), or until
- * *cancelled (may be NULL). A socket; -1, with `why` in words. */
-int zk_dial(const char *server, mono_ms by, const atomic_bool *cancelled,
-            char *why, size_t size) MUST_CHECK;
-/* Send, and collect what comes until it is enough, `by`, or the end; closes
- * the socket. The length of the answer, which is NUL-terminated; -1: the server
- * hung up without any. */
-ssize_t zk_dial_ask(int fd, const void *question, size_t n, mono_ms by,
-                    const atomic_bool *cancelled, zk_dial_enough_f *enough,
-                    char *answer, size_t size) MUST_CHECK;
+#define ZK_DIAL_HUNG_UP   (-1) /* without any answer */
+#define ZK_DIAL_UNREACHED (-2) /* `answer` says why, in words */
+/* Connect to "host:port" by numbers, for `step_ms` at most; send, and collect
+ * what comes until it is enough, for as long again, or the end; until
+ * *cancelled. The length of the answer, which is NUL-terminated, or one of the
+ * above. */
+ssize_t zk_dial(const char *server, const void *question, size_t n,
+                int64_t step_ms, const atomic_bool *cancelled,
+                zk_dial_enough_f *enough, char *answer, size_t size);
 
 /* --- why no server takes us (diagnosis.c) -------------------------------- */
 
 struct zk_diagnosis {
     struct zookeeper *z;
     mono_ms next;
-    bool running; /* the opener's thread has what follows */
-    atomic_bool cancelled;
+    bool running;          /* the opener's thread has what follows */
+    atomic_bool cancelled; /* set by who wants the thread: it ends soon */
     struct worker_job job;
     enum trouble what;
     char detail[ERR_MSG_MAX];
@@ -338,14 +337,13 @@ struct zk_diagnosis {
  * first session, whether it is shorter than the servers wait for their leader.
  */
 void zk_diagnose(struct zookeeper *z);
-/* The opener's thread is wanted: end it soon. */
-void zk_diagnosis_yield(struct zookeeper *z);
 
 /* --- a session that we gave up (old.c) ----------------------------------- */
 
 struct zk_old {
     struct zookeeper *z;
-    clientid_t id; /* the server may still keep it; 0: none */
+    clientid_t id; /* the server may still keep it, and no other session
+                      begins; client_id 0: none */
     int64_t timeout_ms;
     mono_ms by;    /* when it is given up as well */
     mono_ms again; /* not before */
@@ -358,8 +356,6 @@ struct zk_old {
 /* Begin to end it; none is being ended yet. */
 void zk_old_close(struct zookeeper *z, const clientid_t *id);
 void zk_old_tick(struct zookeeper *z); /* try again */
-/* The server may still keep it: no other session begins. */
-bool zk_old_exists(const struct zookeeper *z);
 
 /* --- the backend --------------------------------------------------------- */
 
@@ -407,12 +403,11 @@ struct zookeeper {
     struct zk_walk *walks; /* lists that wait for their next page */
     size_t n_walks;
 
-    struct zk_warned *warned; /* what was said of locks, once each */
+    uint64_t warned[ZK_WARNED_MAX]; /* what was said of locks, once each */
     size_t n_warned;
 
     size_t armed_bytes; /* of the paths of child watches that are set */
     mono_ms polled_at;
-    size_t n_polled; /* keys and directories of all watches */
 
     registry_closed_f *killed; /* tests */
     void *killed_arg;
@@ -501,7 +496,7 @@ struct zk_call {
     int32_t *set_at; /* txn, per operation: ZK_AS_SAID, or set at this version
                         although the caller said absent or any; NULL: none */
     struct zk_walk *walk; /* list */
-    /* Called when it is answered, to free what else it has; NULL: nothing */
+    /* Called before it is answered, to free what else it has; NULL: nothing */
     void (*release)(struct zk_call *c);
 };
 
@@ -534,7 +529,7 @@ void zk_walks_close(
 #define ZK_UUID_SIZE 37
 void zk_place_uuid(char out[ZK_UUID_SIZE]); /* a fresh one */
 bool zk_place_is_ours(const char *name, const char *uuid);
-/* The sequence number at its end; false: it has none. */
+/* The sequence number at its end; false: it has none. `out` may be NULL. */
 bool zk_place_number(const char *name, int32_t *out) MUST_CHECK;
 /* It has one, and is not of Curator's layout: others than Curator's users. */
 bool zk_place_is_foreign(const char *name);
@@ -572,20 +567,20 @@ struct zk_hold {
 
 registry_hold_begin_f zk_lock;
 registry_hold_end_f zk_unlock;
+/* A watch of the library's; `path` is the full one. */
 void zk_holds_event(struct zookeeper *z, int type, const char *path);
-/* The path of the node that guards a check-lock; NULL: not ours any more. */
+/* The path of the node that guards a check-lock, lent until the next turn;
+ * NULL: the lock is not ours any more. */
 const char *zk_lock_path(const struct zookeeper *z, const char *key,
                          uint64_t fence);
-void zk_holds_txn_done(struct zookeeper *z);
-void zk_holds_lost(struct zookeeper *z);
-void zk_holds_close(struct zookeeper *z); /* free what they hold */
+void zk_holds_txn_done(struct zookeeper *z); /* some may wait for it to leave */
+void zk_holds_lost(struct zookeeper *z); /* the session is over, or all is */
 
-/* others.c: leave the contenders in a list of the directory; a node
- * before ours is no session's (false: too many are remembered). */
+/* others.c. Leaves only contenders in a list of the lock's directory. */
 void zk_others_filter(struct registry_hold *hold, struct zk_names *names);
+/* A node before ours is no session's. False: too many are remembered. */
 bool zk_others_ignore(struct registry_hold *hold, const char *path);
-void zk_others_forget(struct zk_hold *h);
-void zk_others_close(struct zookeeper *z);
+void zk_others_forget(struct zk_hold *h); /* frees what is remembered */
 
 /* --- watches (watch.c, dir.c) -------------------------------------------- */
 
@@ -632,8 +627,9 @@ struct zk_watch {
 
 registry_watch_begin_f zk_watch_begin;
 registry_watch_end_f zk_watch_end;
+/* A watch of the library's at this full path. */
 void zk_watches_event(struct zookeeper *z, const char *path);
-void zk_watches_relist(struct zookeeper *z); /* a new session */
+registry_look_f zk_watches_look;
 void zk_watches_tick(struct zookeeper *z);
 registry_hurry_f zk_watches_refresh_key;
 /* A write of ours was applied: our own watches need not wait for their turn. */
@@ -642,11 +638,10 @@ void zk_watches_drop_ended(struct zookeeper *z); /* those that ended */
 void zk_watches_lost(struct zookeeper *z);       /* the session is over */
 void zk_watches_close(struct zookeeper *z);
 
-/* `passed_ms` are over; `total` keys and directories have all watches. Marks
- * what is to be read or listed. (poll.c) */
-void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total);
-
 /* dir.c */
+/* `passed_ms` are over; `total` keys and directories have all watches. Marks
+ * what is to be read or listed. */
+void zk_poll(struct registry_watch *w, int64_t passed_ms, size_t total);
 struct zk_dir *zk_dir_find(const struct registry_watch *w, const char *key);
 struct zk_dir *zk_dir_make(struct registry_watch *w, const char *key);
 /* Forget it and what is below; its keys are told as gone if `tell`. */
@@ -663,10 +658,10 @@ void zk_dir_place(struct zk_dir *d);
 void zk_dir_mark_dirty(struct zk_dir *d);
 void zk_dir_disarm(struct zk_dir *d);
 void zk_dir_mark_unread(struct zk_dir *d, struct zk_child *c);
-/* If the watch knows the key: its value is to be read again. */
-void zk_dir_child_changed(const struct registry_watch *w, const char *key);
-/* Somebody waits to be told what stands at the key, known or not. */
-void zk_dir_refresh_key(const struct registry_watch *w, const char *key);
+/* Where the watch knows the key its value is to be read again. `hurry`:
+ * somebody waits to be told what stands there, known or not. */
+void zk_dir_refresh_key(const struct registry_watch *w, const char *key,
+                        bool hurry);
 
 /* --- for tests ----------------------------------------------------------- */
 

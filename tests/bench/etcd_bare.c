@@ -272,14 +272,16 @@ static size_t read_markers(struct bare *b, size_t from, struct etcd_key *at)
     const struct json *root, *kvs;
     size_t n = 0;
 
-    etcd_key_below(&below, b->space, move_owned(0, owned));
-    etcd_key_end(&end, &below);
+    etcd_key_range(&below, &end, b->space, move_owned(0, owned));
     if (at->len == 0)
         *at = below;
-    buf_reset(&b->slots[0].body);
-    etcd_put_range(&b->slots[0].body, &range);
-    root = ask(b, "/v3/kv/range");
-    kvs = etcd_kvs(root);
+    buf_close(&b->slots[0].body);
+    etcd_txn_begin(&b->slots[0].body);
+    etcd_txn_then(&b->slots[0].body);
+    etcd_put_op_range(&b->slots[0].body, &range);
+    etcd_txn_close(&b->slots[0].body);
+    root = ask(b, "/v3/kv/txn");
+    kvs = etcd_txn_kvs(root, 0);
     for (const struct json *i = json_first(kvs); i != NULL; i = i->next) {
         if (!etcd_kv_read(i, &kv))
             die("an unreadable marker");
@@ -347,8 +349,7 @@ void etcd_bare_clear(const char *url, const char *space)
 
     bare_open(&b, url, space, NULL);
     body = &b.slots[0].body;
-    etcd_key_set(&from, space, "/");
-    etcd_key_end(&to, &from);
+    etcd_key_range(&from, &to, space, "/");
     buf_str(body, "{\"key\":\"");
     etcd_put_base64(body, from.s, from.len);
     buf_str(body, "\",\"range_end\":\"");

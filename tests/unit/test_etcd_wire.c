@@ -68,9 +68,8 @@ static void keys_have_their_namespace_and_ranges_their_end(void **state)
     (void)state;
     etcd_key_set(&k, NS, "/nodes/master");
     assert_string_equal(k.s, NS "/nodes/master");
-    etcd_key_below(&k, NS, "/nodes/master");
+    etcd_key_range(&k, &end, NS, "/nodes/master");
     assert_string_equal(k.s, NS "/nodes/master/");
-    etcd_key_end(&end, &k);
     assert_string_equal(end.s, NS "/nodes/master0");
     etcd_key_below(&k, NS, "/");
     assert_string_equal(k.s, NS "/");
@@ -94,7 +93,7 @@ static void a_txn_is_written_as_the_gateway_reads_it(void **state)
     etcd_txn_begin(&b);
     etcd_put_compare(&b, ETCD_MOD, &k, NULL, UINT64_C(9007199254740993));
     etcd_put_compare(&b, ETCD_LEASE, &k, NULL, 0);
-    etcd_put_compare_since(&b, &k, 7);
+    etcd_put_compare(&b, ETCD_SINCE, &k, NULL, 7);
     etcd_txn_then(&b);
     etcd_put_op_put(&b, &k, "v", 1, UINT64_C(2324035617740355845));
     etcd_put_op_delete(&b, &k);
