@@ -32,7 +32,7 @@ const char *err_text(enum err_code code)
     return codes[code].text;
 }
 
-enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
+int err_set(struct err *err, enum err_code code, const char *fmt, ...)
 {
     char msg[ERR_MSG_MAX];
     va_list ap;
@@ -50,7 +50,7 @@ enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
     return code;
 }
 
-enum err_code err_wrap(struct err *err, const char *fmt, ...)
+int err_wrap(struct err *err, const char *fmt, ...)
 {
     char what[ERR_MSG_MAX / 2];
     size_t used, len;
@@ -87,7 +87,7 @@ void err_add(struct err *err, const char *fmt, ...)
     (void)snprintf(err->msg + len, sizeof(err->msg) - len, "%s", more);
 }
 
-enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
+int err_errno(struct err *err, int errnum, const char *fmt, ...)
 {
     enum err_code code =
         errnum == EACCES || errnum == EPERM ? ERR_DENIED : ERR_IO;

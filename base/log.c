@@ -88,7 +88,7 @@ int log_to(const char *path, struct err *err)
     int rc = 0;
 
     if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
-        rc = (int)err_errno(err, errno, "%s", path);
+        rc = err_errno(err, errno, "%s", path);
     if (fd >= 0)
         (void)close(fd);
     return rc;

@@ -149,14 +149,14 @@ int loop_new(struct loop **out, size_t mailbox_max, struct err *err)
     rc = uv_loop_init(&loop->uv);
     if (rc != 0) {
         mem_free(loop);
-        return (int)err_set(err, ERR_IO, "event loop: %s", uv_strerror(rc));
+        return err_set(err, ERR_IO, "event loop: %s", uv_strerror(rc));
     }
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
     if (rc != 0) {
         (void)uv_loop_close(&loop->uv);
         mem_free(loop);
-        return (int)err_set(err, ERR_IO, "event loop: wake-up descriptor: %s",
-                            uv_strerror(rc));
+        return err_set(err, ERR_IO, "event loop: wake-up descriptor: %s",
+                       uv_strerror(rc));
     }
     /* These four cannot fail: they touch memory only. */
     (void)uv_prepare_init(&loop->uv, &loop->prepare);

@@ -520,9 +520,8 @@ static int refuse(const struct scan *j, struct err *err)
     assert(j->at <= j->len);
     while (j->at + n < j->len && n < 16 && isprint((unsigned char)at[n]))
         n++;
-    return (int)err_set(err, ERR_INVALID, "JSON, byte %zu: %s%s%.*s%s", j->at,
-                        j->why, n > 0 ? ", at '" : "", (int)n, at,
-                        n > 0 ? "'" : "");
+    return err_set(err, ERR_INVALID, "JSON, byte %zu: %s%s%.*s%s", j->at,
+                   j->why, n > 0 ? ", at '" : "", (int)n, at, n > 0 ? "'" : "");
 }
 
 int json_parse(const char *text, size_t len, const struct json **out,

@@ -123,8 +123,7 @@ int json_unique(const struct json *object, struct err *err)
     qsort(names, n, sizeof(*names), by_name);
     for (size_t i = 1; i < n && rc == 0; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
-            rc = (int)err_set(err, ERR_INVALID, "%.64s: it stands twice",
-                              names[i]);
+            rc = err_set(err, ERR_INVALID, "%.64s: it stands twice", names[i]);
     mem_free(names);
     return rc;
 }
