@@ -133,13 +133,12 @@ static bool on_key(struct reader *r, const yaml_event_t *event)
 
 static bool is_null(const yaml_event_t *event)
 {
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
+    const char *text = (const char *)event->data.scalar.value;
 
-    for (size_t i = 0; i < ARRAY_LEN(nulls); i++)
-        if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-            strcmp((const char *)event->data.scalar.value, nulls[i]) == 0)
-            return true;
-    return false;
+    assert(event->type == YAML_SCALAR_EVENT);
+    return event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+           conf_text_index(text, nulls, strcmp) >= 0;
 }
 
 static bool refuse_lone(struct reader *r, const yaml_event_t *event)
@@ -190,8 +189,7 @@ static bool on_list(struct reader *r, const yaml_event_t *event)
         return refuse(r, event, "a list in a list; write plain values");
     if (!r->want_value) {
         return refuse(r, event,
-                      "a list where a key belongs; write \"key: "
-                      "value\"");
+                      "a list where a key belongs; write \"key: value\"");
     }
     if (too_many(r, event))
         return false;
@@ -206,8 +204,7 @@ static bool on_block(struct reader *r, const yaml_event_t *event)
         return refuse(r, event, "a block in a list; write plain values");
     if (r->depth > 0 && !r->want_value) {
         return refuse(r, event,
-                      "a block where a key belongs; write \"key: "
-                      "value\"");
+                      "a block where a key belongs; write \"key: value\"");
     }
     if (r->depth == CONF_DEPTH_MAX)
         return refuse(r, event, "nested too deeply; no key stands there");
@@ -243,10 +240,10 @@ static bool has_extras(const yaml_event_t *event)
 static bool on_event(struct reader *r, const yaml_event_t *event)
 {
     if (has_extras(event)) {
-        return refuse(r, event,
-                      "anchors (&), aliases (*) and tags (!) are not taken; "
-                      "write the value out, in quotes if it begins with one "
-                      "of these");
+        return refuse(
+            r, event,
+            "anchors (&), aliases (*) and tags (!) are not taken; write the "
+            "value out, in quotes if it begins with one of these");
     }
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:

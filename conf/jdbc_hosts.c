@@ -252,8 +252,7 @@ static int take_user(const struct jdbc_url *url, char **text, struct parts *p,
     if (strchr(at + 1, '@') != NULL) {
         return conf_jdbc_bad(
             url,
-            "two '@' before a host; write %40 for one in a user or "
-            "a password",
+            "two '@' before a host; write %40 for one in a user or a password",
             err);
     }
     *at = '\0';
