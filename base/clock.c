@@ -17,6 +17,7 @@ static int64_t read_ns(clockid_t id)
 
     assert(rc == 0);
     (void)rc;
+    assert(ts.tv_nsec >= 0 && ts.tv_nsec < 1000000000);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
@@ -39,6 +40,7 @@ void clock_read(struct clock *clock)
 {
     clock->mono = clock_mono_ms();
     clock->wall = clock_wall_ms();
+    assert(clock->mono >= 0);
 }
 
 char *clock_rfc3339(wall_ms at, char out[CLOCK_RFC3339_SIZE])
@@ -70,6 +72,7 @@ static int64_t digits(const char **s, int n)
 {
     int64_t value = 0;
 
+    assert(n > 0 && n <= 4);
     for (int i = 0; i < n; i++, (*s)++) {
         if (**s < '0' || **s > '9')
             return -1;
@@ -80,6 +83,7 @@ static int64_t digits(const char **s, int n)
 
 static bool expect(const char **s, char c)
 {
+    assert(c != '\0');
     if (**s != c)
         return false;
     (*s)++;
@@ -91,6 +95,7 @@ bool clock_parse_rfc3339(const char *s, wall_ms *out)
     int64_t part[6], ms = 0, scale = 100;
     static const char after[6] = {'-', '-', 'T', ':', ':', '\0'};
 
+    assert(s != NULL);
     for (int i = 0; i < 6; i++) {
         part[i] = digits(&s, i == 0 ? 4 : 2);
         if (part[i] < 0 || (after[i] != '\0' && !expect(&s, after[i])))

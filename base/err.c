@@ -63,8 +63,10 @@ int err_wrap(struct err *err, const char *fmt, ...)
     va_end(ap);
     /* A long outer text is cut first: the cause stands inside. */
     used = strlen(what);
+    assert(used < sizeof(what));
     len = strnlen(err->msg, sizeof(err->msg) - used - 3);
     memmove(err->msg + used + 2, err->msg, len);
+    assert(used + 2 + len < sizeof(err->msg));
     err->msg[used + 2 + len] = '\0';
     memcpy(err->msg, what, used);
     err->msg[used] = ':';
@@ -84,6 +86,7 @@ void err_add(struct err *err, const char *fmt, ...)
     (void)vsnprintf(more, sizeof(more), fmt, ap);
     va_end(ap);
     len = strlen(err->msg);
+    assert(len < sizeof(err->msg));
     (void)snprintf(err->msg + len, sizeof(err->msg) - len, "%s", more);
 }
 

@@ -34,6 +34,7 @@ static bool read_number(const char **text, struct number *n)
 {
     const char *s = *text;
 
+    assert(s != NULL);
     *n = (struct number){0, 0, 1};
     if (!isdigit((unsigned char)*s))
         return false;

@@ -6,7 +6,6 @@
 
 #include "base/mem.h"
 #include "base/units.h"
-#include "conf/jdbc_url.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -42,14 +41,10 @@ int conf_host_port(const char *text, char **host, uint16_t *port,
                            ? ""
                            : "; 0.0.0.0 as host is every address");
     }
+    assert(number <= UINT16_MAX);
     *host = mem_strndup(from, len);
     *port = (uint16_t)number;
     return 0;
-}
-
-static int unless(bool ok, const char *why, struct err *err)
-{
-    return ok ? 0 : err_set(err, ERR_INVALID, "%s", why);
 }
 
 static bool is_address(const char *text)
@@ -58,83 +53,78 @@ static bool is_address(const char *text)
     char *host = NULL;
     int rc = conf_host_port(text, &host, &port, NULL);
 
+    assert((rc == 0) == (host != NULL));
     mem_free(host);
     return rc == 0 && port > 0;
 }
 
 bool conf_every_address(const char *text)
 {
+    assert(text != NULL);
     return strncmp(text, "0.0.0.0:", 8) == 0 || strncmp(text, "[::]:", 5) == 0;
 }
 
-int conf_check_address(const char *text, struct err *err)
+const char *conf_check_address(const char *text)
 {
-    if (conf_every_address(text)) {
-        return unless(false,
-                      "every address, and so nobody's; write one at which "
-                      "others reach it",
-                      err);
-    }
-    return unless(is_address(text),
-                  "not host:port; write one like 10.0.0.7:1234 or [::1]:1234",
-                  err);
+    assert(text[0] != '\0');
+    if (conf_every_address(text))
+        return "every address, and so nobody's; write one at which others "
+               "reach it";
+    return is_address(text) ? NULL
+                            : "not host:port; write one like 10.0.0.7:1234 or "
+                              "[::1]:1234";
 }
 
 /* What a shell or a driver would have made a file's name of. */
-int conf_check_file(const char *text, struct err *err)
+const char *conf_check_file(const char *text)
 {
     static const char *const schemes[] = {
         "jdbc:", "file:", "sqlite:", ":memory:"};
 
+    assert(text[0] != '\0');
     if (text[0] == '~' && (text[1] == '/' || text[1] == '\0'))
-        return unless(false, "~ is a shell's; write ${HOME}", err);
+        return "~ is a shell's; write ${HOME}";
     if (text[0] == '$' && (isalpha((unsigned char)text[1]) || text[1] == '_'))
-        return unless(false, "$NAME is a shell's; write ${NAME}", err);
-    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
-        if (strncasecmp(text, schemes[i], strlen(schemes[i])) == 0) {
-            return unless(false, "no file's name; write it without a scheme",
-                          err);
-        }
-    }
-    return 0;
+        return "$NAME is a shell's; write ${NAME}";
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+        if (strncasecmp(text, schemes[i], strlen(schemes[i])) == 0)
+            return "no file's name; write it without a scheme";
+    return NULL;
 }
 
-int conf_check_digest(const char *text, struct err *err)
+const char *conf_check_digest(const char *text)
 {
-    const char *colon = strchr(text, ':');
-
-    return unless(colon != NULL && colon > text,
-                  "no colon in it; write user:password", err);
+    return strcspn(text, ":") > 0 && strchr(text, ':') != NULL
+               ? NULL
+               : "no colon in it; write user:password";
 }
 
-int conf_check_namespace(const char *text, struct err *err)
+const char *conf_check_namespace(const char *text)
 {
     bool ok =
         strlen(text) <= 64 && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 
+    assert(text[0] != '\0');
     if (strchr(text, '/') != NULL) {
-        return unless(
-            false,
-            "a namespace with slashes; on ZooKeeper the part before the last "
-            "one is a chroot: connect-string: host:2181/part, namespace: rest. "
-            "Elsewhere write a name without slashes",
-            err);
+        return "a namespace with slashes; on ZooKeeper the part before the "
+               "last one is a chroot: connect-string: host:2181/part, "
+               "namespace: rest. Elsewhere write a name without slashes";
     }
     for (const char *s = text; *s != '\0'; s++)
         ok = ok && (unsigned char)*s > ' ';
-    return unless(ok,
-                  "not a name; write up to 64 bytes without slashes and "
-                  "blanks, like dolphinscheduler",
-                  err);
+    return ok ? NULL
+              : "not a name; write up to 64 bytes without slashes and blanks, "
+                "like dolphinscheduler";
 }
 
-int conf_check_node_kind(const char *text, struct err *err)
+const char *conf_check_node_kind(const char *text)
 {
     static const char *const kinds[] = {"master", "worker", "alert-server",
                                         NULL};
 
-    return unless(conf_text_index(text, kinds, strcmp) >= 0,
-                  "no kind of node; write master, worker or alert-server", err);
+    return conf_text_index(text, kinds, strcmp) >= 0
+               ? NULL
+               : "no kind of node; write master, worker or alert-server";
 }
 
 static bool is_path(const char *text)
@@ -152,39 +142,28 @@ static bool is_path(const char *text)
     return ok;
 }
 
-int conf_check_lock_path(const char *text, struct err *err)
+const char *conf_check_lock_path(const char *text)
 {
-    return unless(is_path(text),
-                  "not a registry path; write one like /lock/master-failover, "
-                  "without //, . and .. and a slash at its end",
-                  err);
+    assert(text[0] != '\0');
+    return is_path(text) ? NULL
+                         : "not a registry path; write one like "
+                           "/lock/master-failover, without //, . and .. and a "
+                           "slash at its end";
 }
 
-int conf_check_endpoint(const char *text, struct err *err)
+const char *conf_check_endpoint(const char *text)
 {
     const char *rest = strncmp(text, "http://", 7) == 0    ? text + 7
                        : strncmp(text, "https://", 8) == 0 ? text + 8
-                                                           : NULL;
+                                                           : "";
 
-    if (rest != NULL && strchr(rest, '@') != NULL) {
-        return unless(false,
-                      "a password in an address ends up in logs; give "
-                      "registry.user and registry.password",
-                      err);
-    }
-    return unless(rest != NULL && is_address(rest),
-                  "not an etcd address; write http://host:2379 or "
-                  "https://host:2379, with its port",
-                  err);
-}
-
-int conf_check_jdbc_url(const char *text, struct err *err)
-{
-    struct jdbc_url url;
-    int rc = conf_jdbc_url_parse(&url, text, err);
-
-    conf_jdbc_url_close(&url);
-    return rc;
+    assert(text[0] != '\0');
+    if (strchr(rest, '@') != NULL)
+        return "a password in an address ends up in logs; give registry.user "
+               "and registry.password";
+    return is_address(rest) ? NULL
+                            : "not an etcd address; write http://host:2379 or "
+                              "https://host:2379, with its port";
 }
 
 /* As ZooKeeper's own parser reads a list: no blanks, no empty items. What is
@@ -217,6 +196,7 @@ void conf_plain_endpoint(char *text)
 {
     size_t scheme = strcspn(text, ":"), len = strlen(text);
 
+    assert(scheme <= len);
     for (size_t i = 0; i < scheme; i++)
         text[i] = (char)tolower((unsigned char)text[i]);
     if (len > 0 && text[len - 1] == '/' && len > scheme + 3)
@@ -235,6 +215,7 @@ static bool are_servers(const char *text)
         size_t n = strcspn(text + at, ",/");
         char *one = mem_strndup(text + at, n);
 
+        assert(at + n <= hosts);
         /* The port may be left out: ZooKeeper's own is 2181. */
         ok = n > 0 && strpbrk(one, " \t") == NULL &&
              (strchr(one, ':') == NULL || is_address(one));
@@ -244,17 +225,16 @@ static bool are_servers(const char *text)
     return ok;
 }
 
-int conf_check_connect_string(const char *text, struct err *err)
+const char *conf_check_connect_string(const char *text)
 {
     char *plain = conf_plain_servers(text);
     bool ok = are_servers(plain);
-    size_t len = strlen(plain);
-    bool slash = strchr(plain, '/') != NULL && plain[len - 1] == '/';
+    bool slash = strchr(plain, '/') != NULL && plain[strlen(plain) - 1] == '/';
 
+    assert(!ok || !slash);
     mem_free(plain);
-    return unless(ok,
-                  slash ? "a '/' at its end; leave it out"
-                        : "not a list of servers; write host:2181,host:2181, "
-                          "and a chroot once, at the end: host:2181/path",
-                  err);
+    return ok      ? NULL
+           : slash ? "a '/' at its end; leave it out"
+                   : "not a list of servers; write host:2181,host:2181, and a "
+                     "chroot once, at the end: host:2181/path";
 }

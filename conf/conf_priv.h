@@ -44,22 +44,23 @@ enum conf_key_type {
 };
 
 enum conf_key_flag {
-    CONF_SECRET = 1,   /* never printed */
-    CONF_OPTIONAL = 2, /* may be empty: NULL */
-    CONF_ALIAS = 4,    /* another spelling of a field with a row of its own */
-    CONF_BARE_MS = 8,  /* a duration that may be bare milliseconds (Spring),
-                          unless registry.type is one of our own */
-    CONF_LINES = 16,   /* a text that may hold line ends and tabs */
-    CONF_LIVE = 32,    /* a reload takes it: read by the loop's thread only */
+    CONF_SECRET = 1,    /* never printed */
+    CONF_OPTIONAL = 2,  /* may be empty: NULL */
+    CONF_ALIAS = 4,     /* another spelling of a field with a row of its own */
+    CONF_BARE_MS = 8,   /* a duration that may be bare milliseconds (Spring),
+                           unless registry.type is one of our own */
+    CONF_LINES = 16,    /* a text that may hold line ends and tabs */
+    CONF_LIVE = 32,     /* a reload takes it: read by the loop's thread only */
+    CONF_JDBC_URL = 64, /* a text that is one, and may hold secrets */
 };
 
 /* For which registry types a key means something. */
 #define CONF_FOR(type) (1u << (type))
 #define CONF_FOR_ALL   0xffu
 
-/* ERR_INVALID: what is wrong with a text. Must not quote it: it may be secret.
- */
-typedef int conf_text_f(const char *text, struct err *err);
+/* What is wrong with a text that is not empty, and what to do; NULL: nothing.
+ * Static; does not quote it, for it may be secret. */
+typedef const char *conf_text_f(const char *text);
 
 struct conf_key {
     const char *path;
@@ -77,6 +78,7 @@ struct conf_key {
 /* Does it stand for a field of struct conf? */
 static inline bool conf_key_counts(const struct conf_key *key)
 {
+    assert(key->path != NULL);
     return key->type != CONF_KEY_IGNORED && key->type != CONF_KEY_REFUSED;
 }
 
@@ -169,8 +171,8 @@ void conf_format(const struct conf *conf, const struct conf_key *key,
 
 /* Checks for conf_key.check. */
 conf_text_f conf_check_address, conf_check_namespace, conf_check_lock_path,
-    conf_check_endpoint, conf_check_jdbc_url, conf_check_connect_string,
-    conf_check_node_kind, conf_check_file, conf_check_digest;
+    conf_check_endpoint, conf_check_connect_string, conf_check_node_kind,
+    conf_check_file, conf_check_digest;
 
 /* What Curator and jetcd overlook, taken out: blanks and empty items in a list
  * of servers (mem_free); capitals of the scheme and a '/' at the end, in place.

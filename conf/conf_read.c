@@ -47,6 +47,7 @@ static void unknown_key(struct conf_reading *r, const struct conf_entry *e)
         mem_strndup(e->path, dot == NULL ? 0 : (size_t)(dot - e->path));
     struct buf keys;
 
+    assert(conf_key_find(e->path) == NULL);
     buf_init(&keys, 1024);
     list_block(block, &keys);
     if (nearest != NULL) {
@@ -79,6 +80,7 @@ static bool is_block(const char *path)
 static void read_values(struct conf_reading *r, const struct conf_key *key,
                         const struct conf_entry *e, struct conf_list *list)
 {
+    assert(e->n_items == 0 || e->items != NULL);
     for (size_t i = 0; i < e->n_items; i++) {
         struct err err;
         char *text;
@@ -119,6 +121,7 @@ static void read_group(struct conf_reading *r, const struct conf_key *key,
     const char *why = bad_group_name(name);
     struct conf_list list = {0};
 
+    assert(key->type == CONF_KEY_GROUPS);
     if (e->kind == CONF_BLOCK) {
         why = "a group is a list of addresses, not a block; write "
               "[\"host:port\", ...]";
@@ -158,6 +161,7 @@ static void foreign_key(struct conf_reading *r, const struct conf_entry *e)
 {
     const struct conf_key *type = conf_key_find("registry.type");
 
+    assert(conf_key_find(e->path) != NULL);
     if (r->lines[type - conf_keys] == 0) {
         /* It would be a pity to run on SQLite because of a lost line. */
         conf_problem(r->report, e->line, e->path,
@@ -207,6 +211,7 @@ static void read_entry(struct conf_reading *r, const struct conf_key *key,
 /* In a block where a list should stand? That was said already. */
 static bool is_in_bad_group(const struct conf_doc *doc, size_t i)
 {
+    assert(i < doc->n);
     for (size_t k = 0; k < i; k++) {
         const struct conf_entry *e = &doc->entries[k];
 
@@ -226,6 +231,7 @@ static void place_entry(struct conf_reading *r, const struct conf_doc *doc,
     char parent[CONF_PATH_MAX];
     char *dot;
 
+    assert(i < doc->n);
     if (key != NULL) {
         if (strcmp(key->path, "registry.type") != 0)
             read_entry(r, key, e);
@@ -264,6 +270,7 @@ static bool is_repeated(struct conf_reading *r, const struct conf_doc *doc,
 {
     const struct conf_entry *e = &doc->entries[i];
 
+    assert(i < doc->n);
     for (size_t k = 0; k < i; k++) {
         if (strcmp(doc->entries[k].path, e->path) == 0) {
             conf_problem(r->report, e->line, e->path,
@@ -281,6 +288,7 @@ static void read_type(struct conf_reading *r, const struct conf_doc *doc)
     const struct conf_key *key = conf_key_find("registry.type");
     size_t i = 0;
 
+    assert(r->conf->registry.type == CONF_SQLITE);
     while (i < doc->n && strcmp(doc->entries[i].path, key->path) != 0)
         i++;
     if (i < doc->n) {

@@ -45,6 +45,7 @@ static unsigned line_of(const struct conf_reading *r, size_t offset)
 static void require(struct conf_reading *r, bool given, size_t offset,
                     const char *example)
 {
+    assert(example[0] != '\0');
     if (!given) {
         conf_problem(r->report, line_of(r, AT(registry.type)),
                      name_of(r, offset),
@@ -60,6 +61,7 @@ static void check_key_pair(struct conf_reading *r)
     size_t given = reg->key_file == NULL ? AT(registry.key_cert_chain_file)
                                          : AT(registry.key_file);
 
+    assert(reg->type == CONF_ETCD || reg->type == CONF_JDBC);
     if ((reg->key_file == NULL) != (reg->key_cert_chain_file == NULL)) {
         conf_problem(r->report, line_of(r, given), name_of(r, given),
                      "of registry.key-file and registry.key-cert-chain-file "
@@ -91,6 +93,7 @@ static void check_registry(struct conf_reading *r)
 {
     struct conf_registry *reg = &r->conf->registry;
 
+    assert(r->report->n == 0);
     switch (reg->type) {
     case CONF_ZOOKEEPER:
         require(r, reg->connect_string != NULL, AT(registry.connect_string),
@@ -137,6 +140,7 @@ void conf_check_rules(struct conf_reading *r)
         b->cpu_usage_weight + b->memory_usage_weight + b->pool_usage_weight;
     size_t at;
 
+    assert(session > 0);
     check_registry(r);
     if (r->conf->work_keep_ms <= 2 * session) {
         at = AT(work_keep_ms);
@@ -160,6 +164,8 @@ static void remark_plain_etcd(const struct conf *conf, struct buf *out)
     const struct conf_registry *reg = &conf->registry;
     bool all = reg->cert_file != NULL && reg->key_file != NULL;
 
+    assert(reg->type == CONF_ETCD);
+    assert(reg->endpoints.n > 0);
     if (reg->cert_file == NULL || all)
         return;
     for (size_t i = 0; i < reg->endpoints.n; i++) {
@@ -177,6 +183,7 @@ void conf_remarks(const struct conf *conf, struct buf *out)
     const struct conf_registry *reg = &conf->registry;
     struct jdbc_url url;
 
+    assert(conf->file != NULL);
     if (reg->password != NULL && strncmp(reg->password, "ENC(", 4) == 0) {
         buf_printf(out,
                    "%s: registry password: ENC(...) is not decrypted here; "

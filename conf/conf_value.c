@@ -27,17 +27,27 @@ void *conf_field(const struct conf *conf, const struct conf_key *key)
 /* Not with a password in it. */
 static bool may_be_shown(const struct conf_key *key, const char *text)
 {
-    return (key->flags & CONF_SECRET) == 0 &&
-           key->check != conf_check_jdbc_url && strchr(text, '@') == NULL &&
-           strcasestr(text, "pass") == NULL;
+    return (key->flags & (CONF_SECRET | CONF_JDBC_URL)) == 0 &&
+           strchr(text, '@') == NULL && strcasestr(text, "pass") == NULL;
+}
+
+static int check_jdbc_url(const char *text, struct err *err)
+{
+    struct jdbc_url url;
+    int rc = conf_jdbc_url_parse(&url, text, err);
+
+    assert(rc != 0 || url.n_hosts > 0);
+    conf_jdbc_url_close(&url);
+    return rc;
 }
 
 /* Text that is fit for a string field or a list's item. */
 static int check_text(const struct conf_key *key, const char *text,
                       struct err *err)
 {
-    int rc;
+    const char *why;
 
+    assert(text[0] != '\0');
     for (const char *s = text; *s != '\0'; s++) {
         bool line = (key->flags & CONF_LINES) != 0 && strchr("\n\t", *s);
 
@@ -46,10 +56,14 @@ static int check_text(const struct conf_key *key, const char *text,
                            "control character in the value; remove it");
         }
     }
-    rc = key->check == NULL ? 0 : key->check(text, err);
-    if (rc != 0 && may_be_shown(key, text))
-        err_wrap(err, "\"%.80s\"", text);
-    return rc;
+    if ((key->flags & CONF_JDBC_URL) != 0)
+        return check_jdbc_url(text, err);
+    why = key->check == NULL ? NULL : key->check(text);
+    if (why == NULL)
+        return 0;
+    return may_be_shown(key, text)
+               ? err_set(err, ERR_INVALID, "\"%.80s\": %s", text, why)
+               : err_set(err, ERR_INVALID, "%s", why);
 }
 
 static int set_string(struct conf *conf, const struct conf_key *key,
@@ -59,6 +73,7 @@ static int set_string(struct conf *conf, const struct conf_key *key,
     bool none = text[0] == '\0';
     int rc;
 
+    assert(key->type == CONF_KEY_STRING);
     if (none && (key->flags & CONF_OPTIONAL) == 0)
         return err_set(err, ERR_INVALID, "empty; give it a value");
     rc = none ? 0 : check_text(key, text, err);
@@ -104,6 +119,7 @@ static int set_number(struct conf *conf, const struct conf_key *key,
     char *end = NULL;
     double value = plain ? strtod(text, &end) : 0;
 
+    assert(key->type == CONF_KEY_NUMBER);
     if (!plain || *end != '\0' || end == text) {
         return err_set(err, ERR_INVALID,
                        "\"%.40s\" is no number; write one from %g to %g", text,
@@ -160,6 +176,7 @@ static int set_duration(struct conf *conf, const struct conf_key *key,
     bool bare = takes_bare_ms(conf, key) &&
                 units_int(text, 0, (int64_t)1 << 40, &value, NULL) == 0;
 
+    assert(key->type == CONF_KEY_DURATION);
     rc = bare ? 0 : units_duration(text, &value, err);
     if (rc != 0)
         return rc;
@@ -385,7 +402,7 @@ static void format_text(struct buf *out, const struct conf_key *key,
 
     if ((key->flags & CONF_SECRET) != 0) {
         buf_str(out, "\"***\"");
-    } else if (key->check == conf_check_jdbc_url) {
+    } else if ((key->flags & CONF_JDBC_URL) != 0) {
         masked = conf_jdbc_url_masked(text);
         json_quote(out, masked, strlen(masked));
         mem_free(masked);

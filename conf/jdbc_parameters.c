@@ -80,11 +80,13 @@ static int noted(const struct setting *s, const char *what)
 
 static int refused(const struct setting *s, const char *what)
 {
+    assert(what[0] != '\0');
     return err_set(s->err, ERR_INVALID, "%s %s", s->row->name, what);
 }
 
 static int note_always(const struct setting *s)
 {
+    assert(s->row->text != NULL);
     return noted(s, s->row->text);
 }
 
@@ -102,12 +104,14 @@ static int refuse_always(const struct setting *s)
 
 static int set_text(const struct setting *s)
 {
+    assert(s->value != NULL);
     conf_jdbc_set(field_of(s), s->value);
     return 0;
 }
 
 static int set_application(const struct setting *s)
 {
+    assert(s->url->kind == JDBC_POSTGRESQL);
     conf_jdbc_set(&s->url->application,
                   s->value[0] == '\0' ? "pelorus" : s->value);
     return 0;
@@ -149,6 +153,7 @@ static char *next_word(const char **text)
     struct buf word;
     char *out;
 
+    assert(s >= *text);
     if (*s == '\0')
         return NULL;
     buf_init(&word, strlen(s) + 1);
@@ -156,6 +161,7 @@ static char *next_word(const char **text)
         s += *s == '\\' && s[1] != '\0';
         buf_char(&word, *s++);
     }
+    assert(!word.overflow);
     *text = s;
     out = mem_strdup(buf_text(&word));
     buf_close(&word);
@@ -288,22 +294,16 @@ static int is_true(const struct setting *s, bool *yes)
                : refused(s, "is neither true nor false; write one of them");
 }
 
-static int set_use(const struct setting *s)
-{
-    bool yes;
-    int rc = is_true(s, &yes);
-
-    s->url->said |= yes ? SAID_USE : SAID_NOT_USE;
-    return rc;
-}
-
 static int set_said(const struct setting *s)
 {
     bool yes;
     int rc = is_true(s, &yes);
 
     assert(s->row->said != 0);
-    s->url->said |= yes ? s->row->said : 0;
+    if (yes)
+        s->url->said |= s->row->said;
+    else if (s->row->said == SAID_USE)
+        s->url->said |= SAID_NOT_USE;
     return rc;
 }
 
@@ -327,6 +327,7 @@ static int set_key(const struct setting *s)
 {
     const char *dot = strrchr(s->value, '.');
 
+    assert(s->url->kind == JDBC_POSTGRESQL);
     if (dot != NULL &&
         (strcasecmp(dot, ".p12") == 0 || strcasecmp(dot, ".pfx") == 0)) {
         return noted(s, "is a PKCS-12 file; give certificate and key as PEM in "
@@ -345,6 +346,7 @@ static int set_factory(const struct setting *s)
         "org.postgresql.ssl.jdbc4.LibPQFactory", NULL};
     int which = conf_text_index(s->value, known, strcmp);
 
+    assert(s->url->kind == JDBC_POSTGRESQL);
     if (which < 0) {
         return noted(
             s, "is a class of Java's and is not taken; give the authority's "
@@ -388,8 +390,8 @@ static const struct parameter parameters[] = {
 
     {"sslmode", POSTGRESQL | MARIADB, set_mode, .at = 0},
     {"sslMode", MYSQL, set_mode, .at = 0},
-    {"ssl", POSTGRESQL, set_use, .at = 0},
-    {"useSSL", MYSQL | MARIADB, set_use, .at = 0},
+    {"ssl", POSTGRESQL, set_said, .said = SAID_USE},
+    {"useSSL", MYSQL | MARIADB, set_said, .said = SAID_USE},
     {"requireSSL", MYSQL, set_said, .said = SAID_REQUIRE},
     {"verifyServerCertificate", MYSQL, set_said, .said = SAID_VERIFY},
     {"trustServerCertificate", MARIADB, set_said, .said = SAID_TRUST},
@@ -507,7 +509,6 @@ int conf_jdbc_parameter(struct jdbc_url *url, const char *name,
     const char *spelled = NULL;
     char what[128];
 
-    assert(name[0] != '\0');
     for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
         const struct parameter *p = &parameters[i];
 
@@ -571,7 +572,10 @@ void conf_jdbc_parameters_end(struct jdbc_url *url)
         [JDBC_MARIADB] = mariadb_tls,
     };
 
+    assert(url->n_hosts > 0);
+    assert(url->kind < ARRAY_LEN(tls_of));
     url->tls = tls_of[url->kind](url);
+    assert(url->tls <= JDBC_TLS_HOST);
     if (url->kind != JDBC_POSTGRESQL && url->tls == JDBC_TLS_CA) {
         note(url, "sslMode",
              "libmariadb compares the server's name as well, as if it were "

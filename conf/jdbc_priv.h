@@ -21,8 +21,6 @@ int conf_jdbc_decode(const struct jdbc_url *url, char *text,
 /* The text between the slashes (writable). */
 int conf_jdbc_hosts(struct jdbc_url *url, char *text,
                     struct err *err) MUST_CHECK;
-int conf_jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
-                       struct err *err) MUST_CHECK;
 
 /* One parameter, decoded. */
 int conf_jdbc_parameter(struct jdbc_url *url, const char *name,

@@ -13,6 +13,7 @@
 
 int conf_jdbc_bad(const struct jdbc_url *url, const char *what, struct err *err)
 {
+    assert(url->kind <= JDBC_POSTGRESQL);
     return err_set(err, ERR_INVALID, "%s; write jdbc:%s://host:%s/database",
                    what,
                    url->kind == JDBC_MARIADB ? "mariadb"
@@ -25,12 +26,14 @@ void conf_jdbc_set(char **field, const char *value)
 {
     char *copy = mem_strdup(value);
 
+    assert(copy != NULL);
     mem_free(*field);
     *field = copy;
 }
 
 static int hex(char c)
 {
+    assert(isxdigit((unsigned char)c));
     return isdigit((unsigned char)c) ? c - '0'
                                      : tolower((unsigned char)c) - 'a' + 10;
 }
@@ -56,6 +59,7 @@ int conf_jdbc_decode(const struct jdbc_url *url, char *text, struct err *err)
         *out++ = (char)(hex(in[1]) << 4 | hex(in[2]));
         in += 2;
     }
+    assert(out <= text + strlen(text));
     *out = '\0';
     return 0;
 }
@@ -83,6 +87,7 @@ static const char *mask_value(struct buf *out, const char *from,
 {
     const char *equals = memchr(from, '=', (size_t)(end - from));
 
+    assert(from <= end);
     if (equals == NULL || is_open(from, (size_t)(equals - from))) {
         buf_add(out, from, (size_t)(end - from));
     } else {
@@ -95,6 +100,7 @@ static const char *mask_value(struct buf *out, const char *from,
 /* Hosts and their users, up to `end`. */
 static const char *mask_parts(struct buf *out, const char *at, const char *end)
 {
+    assert(at <= end);
     while (at < end) {
         const char *stop = at + strcspn(at, "(),");
 
@@ -134,6 +140,7 @@ char *conf_jdbc_url_masked(const char *text)
         buf_char(&out, *at);
         at = mask_value(&out, at + 1, stop);
     }
+    assert(!out.overflow);
     masked = mem_strdup(buf_text(&out));
     buf_close(&out);
     return masked;

@@ -61,6 +61,7 @@ static int parse_query(struct jdbc_url *url, char *text, struct err *err)
 {
     int rc = 0;
 
+    assert(url->n_hosts > 0);
     for (char *next; rc == 0 && text != NULL; text = next) {
         char *value;
 
@@ -105,6 +106,7 @@ static int parse(struct jdbc_url *url, char *text, struct err *err)
     char here[] = "localhost";
     int rc;
 
+    assert(url->n_hosts == 0);
     query = *query == '?' ? query : NULL;
     if (url->kind == JDBC_MYSQL && (fragment = strchr(text, '#')) != NULL) {
         *fragment = '\0'; /* its driver drops it */
@@ -147,6 +149,7 @@ int conf_jdbc_url_parse(struct jdbc_url *url, const char *text, struct err *err)
         return rc;
     copy = mem_strdup(text);
     rc = parse(url, copy, err);
+    assert(rc != 0 || url->n_hosts > 0);
     mem_free(copy);
     return rc;
 }

@@ -92,6 +92,7 @@ static void tell_problems(struct buf *problems, const struct err *err)
 {
     char *rest = (char *)buf_text(problems), *line;
 
+    assert(err->code != ERR_OK);
     if (problems->len == 0)
         log_error("!reload", LOG_S("reason", err->msg));
     while ((line = strsep(&rest, "\n")) != NULL)
@@ -103,6 +104,7 @@ static void open_log(const char *file)
 {
     struct err err;
 
+    assert(file != NULL);
     if (log_to(file, &err) != 0)
         log_error("!log.file", LOG_S("reason", err.msg),
                   LOG_S("advice", "lines go where they went before"));
@@ -116,6 +118,7 @@ static bool read_again(struct conf *conf)
     struct err err;
     bool any = false;
 
+    assert(conf->file[0] != '\0');
     buf_init(&problems, PROBLEMS_MAX);
     if (conf_load(&fresh, conf->file, &problems, &err) == 0) {
         any = take_over(conf, &fresh);

@@ -19,6 +19,7 @@ static const char *closing_brace(const char *s)
 {
     unsigned depth = 1;
 
+    assert(s[-1] == '{');
     for (; *s != '\0'; s++)
         if (s[0] == '$' && s[1] == '{')
             depth++;
@@ -50,6 +51,7 @@ static int expand_one(const char *inside, size_t len, unsigned depth,
     char *name, *otherwise;
     int rc = 0;
 
+    assert(name_len <= len);
     if (!is_variable(inside, name_len)) {
         return err_set(err, ERR_INVALID,
                        "${...} without a variable's name in it; write ${NAME}, "
@@ -123,6 +125,7 @@ int conf_text_expand(const char *text, char **out, struct err *err)
     }
     if (rc == 0)
         *out = buf_take(&b);
+    assert((rc == 0) == (*out != NULL));
     buf_close(&b);
     return rc;
 }
@@ -140,6 +143,7 @@ char *conf_text_trimmed(const char *text, size_t len)
 int conf_text_index(const char *text, const char *const *list,
                     int (*compare)(const char *, const char *))
 {
+    assert(text != NULL);
     for (int i = 0; list[i] != NULL; i++)
         if (compare(list[i], text) == 0)
             return i;

@@ -83,6 +83,8 @@ const char *conf_urls_current(const struct urls *u)
 
 bool conf_urls_next(struct urls *u, size_t first)
 {
+    assert(first < u->n);
+    assert(u->n > 0);
     u->at = (u->at + 1) % u->n;
     return u->at != first;
 }
