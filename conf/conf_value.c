@@ -120,15 +120,13 @@ static int set_number(struct conf *conf, const struct conf_key *key,
     double value = plain ? strtod(text, &end) : 0;
 
     assert(key->type == CONF_KEY_NUMBER);
-    if (!plain || *end != '\0' || end == text) {
+    plain = plain && *end == '\0' && end != text;
+    if (!plain || !(value >= key->min && value <= key->max)) {
         return err_set(err, ERR_INVALID,
-                       "\"%.40s\" is no number; write one from %g to %g", text,
-                       key->min, key->max);
-    }
-    if (!(value >= key->min && value <= key->max)) {
-        return err_set(err, ERR_INVALID,
-                       "%.40s is out of range; choose from %g to %g", text,
-                       key->min, key->max);
+                       plain
+                           ? "%.40s is out of range; choose from %g to %g"
+                           : "\"%.40s\" is no number; write one from %g to %g",
+                       text, key->min, key->max);
     }
     *(double *)conf_field(conf, key) = value;
     return 0;
@@ -138,20 +136,18 @@ static int set_uint(struct conf *conf, const struct conf_key *key,
                     const char *text, struct err *err)
 {
     uint64_t value;
-    int rc = units_uint(text, UINT64_MAX, &value, NULL);
 
     assert(key->type == CONF_KEY_UINT);
-    assert(key->min >= 0 && key->max <= UINT32_MAX);
-    if (rc != 0 && !is_made_of(text, "0123456789")) {
+    assert(key->min >= 0);
+    assert(key->max <= UINT32_MAX);
+    if (units_uint(text, UINT64_MAX, &value, NULL) != 0 ||
+        (double)value < key->min || (double)value > key->max) {
         return err_set(
             err, ERR_INVALID,
-            "\"%.40s\" is no whole number; write one from %.0f to %.0f", text,
-            key->min, key->max);
-    }
-    if (rc != 0 || (double)value < key->min || (double)value > key->max) {
-        return err_set(err, ERR_INVALID,
-                       "%.40s is out of range; choose from %.0f to %.0f", text,
-                       key->min, key->max);
+            is_made_of(text, "0123456789")
+                ? "%.40s is out of range; choose from %.0f to %.0f"
+                : "\"%.40s\" is no whole number; write one from %.0f to %.0f",
+            text, key->min, key->max);
     }
     *(uint32_t *)conf_field(conf, key) = (uint32_t)value;
     return 0;

@@ -171,15 +171,11 @@ static char *next_word(const char **text)
 /* The value if it is "search_path=value", whose '_' may be a '-'. */
 static const char *search_path(const char *setting)
 {
-    static const char name[] = "search_path=";
-
-    for (size_t i = 0; name[i] != '\0'; i++) {
-        char c = setting[i] == '-' ? '_' : (char)tolower(setting[i]);
-
-        if (c != name[i])
-            return NULL;
-    }
-    return setting + strlen(name);
+    assert(setting != NULL);
+    return strncasecmp(setting, "search_path=", 12) == 0 ||
+                   strncasecmp(setting, "search-path=", 12) == 0
+               ? setting + 12
+               : NULL;
 }
 
 /* The search path is set by us in each transaction, behind poolers too; so it

@@ -28,16 +28,6 @@ static const char *closing_brace(const char *s)
     return NULL;
 }
 
-static bool is_variable(const char *name, size_t len)
-{
-    if (len == 0 || isdigit((unsigned char)name[0]))
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)name[i]) && name[i] != '_')
-            return false;
-    return true;
-}
-
 static int expand(const char *s, unsigned depth, struct buf *out,
                   struct err *err);
 
@@ -46,23 +36,25 @@ static int expand(const char *s, unsigned depth, struct buf *out,
 static int expand_one(const char *inside, size_t len, unsigned depth,
                       struct buf *out, struct err *err)
 {
-    const char *colon = memchr(inside, ':', len), *value;
-    size_t name_len = colon == NULL ? len : (size_t)(colon - inside);
+    size_t n = strspn(inside, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst"
+                              "uvwxyz0123456789_");
     char *name, *otherwise;
+    const char *value;
     int rc = 0;
 
-    assert(name_len <= len);
-    if (!is_variable(inside, name_len)) {
+    assert(n <= len);
+    if (n == 0 || isdigit((unsigned char)inside[0]) ||
+        (n < len && inside[n] != ':')) {
         return err_set(err, ERR_INVALID,
                        "${...} without a variable's name in it; write ${NAME}, "
                        "${NAME:default}, or $${ for a plain ${");
     }
-    name = mem_strndup(inside, name_len);
+    name = mem_strndup(inside, n);
     value = getenv(name);
     if (value != NULL) {
         buf_str(out, value);
-    } else if (colon != NULL) {
-        otherwise = mem_strndup(colon + 1, len - name_len - 1);
+    } else if (n < len) {
+        otherwise = mem_strndup(inside + n + 1, len - n - 1);
         rc = expand(otherwise, depth + 1, out, err);
         mem_free(otherwise);
     } else {
