@@ -39,7 +39,7 @@ int err_set(struct err *err, enum err_code code, const char *fmt, ...)
 
     assert((size_t)code < ARRAY_LEN(codes));
     if (err == NULL)
-        return code;
+        return (int)code;
     /* Formatted aside first: the arguments may point into err->msg. */
     va_start(ap, fmt);
     (void)vsnprintf(msg, sizeof(msg), fmt, ap);
@@ -47,7 +47,7 @@ int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     err->code = code;
     err->trouble = 0;
     memcpy(err->msg, msg, sizeof(msg));
-    return code;
+    return (int)code;
 }
 
 int err_wrap(struct err *err, const char *fmt, ...)
@@ -71,7 +71,7 @@ int err_wrap(struct err *err, const char *fmt, ...)
     memcpy(err->msg, what, used);
     err->msg[used] = ':';
     err->msg[used + 1] = ' ';
-    return err->code;
+    return (int)err->code;
 }
 
 void err_add(struct err *err, const char *fmt, ...)
@@ -99,7 +99,7 @@ int err_errno(struct err *err, int errnum, const char *fmt, ...)
     va_list ap;
 
     if (err == NULL)
-        return code;
+        return (int)code;
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
