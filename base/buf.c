@@ -22,12 +22,14 @@ void buf_init(struct buf *b, size_t max)
 
 void buf_close(struct buf *b)
 {
+    assert((b->data == NULL) == (b->cap == 0));
     mem_free(b->data);
     *b = (struct buf){.max = b->max};
 }
 
 void buf_reset(struct buf *b)
 {
+    assert(b->len <= b->max);
     b->len = 0;
     b->overflow = false;
     if (b->data != NULL)
@@ -54,6 +56,7 @@ static bool reserve(struct buf *b, size_t more)
         cap = b->max + 1;
     b->data = mem_realloc(b->data, cap);
     b->cap = cap;
+    assert(b->len + more < b->cap);
     return true;
 }
 
@@ -77,6 +80,7 @@ void buf_add(struct buf *b, const void *data, size_t len)
 
 void buf_str(struct buf *b, const char *s)
 {
+    assert(s != NULL);
     buf_add(b, s, strlen(s));
 }
 
@@ -124,6 +128,7 @@ char *buf_take(struct buf *b)
 {
     char *text = b->data == NULL ? mem_strdup("") : b->data;
 
+    assert(b->data != NULL || b->len == 0);
     *b = (struct buf){.max = b->max};
     return text;
 }

@@ -17,6 +17,7 @@ static int64_t read_ns(clockid_t id)
 
     assert(rc == 0);
     (void)rc;
+    assert(ts.tv_nsec >= 0 && ts.tv_nsec < 1000000000);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
@@ -39,34 +40,28 @@ void clock_read(struct clock *clock)
 {
     clock->mono = clock_mono_ms();
     clock->wall = clock_wall_ms();
+    assert(clock->mono >= 0);
 }
 
 char *clock_rfc3339(wall_ms at, char out[CLOCK_RFC3339_SIZE])
 {
     /* The years 0000 to 9999; a time from outside may be anything. */
     const wall_ms first = -62167219200000, last = 253402300799999;
-    int64_t seconds, millis;
+    unsigned millis;
     struct tm tm;
     time_t t;
 
-    if (at < first)
-        at = first;
-    else if (at > last)
-        at = last;
-    seconds = at / 1000;
-    millis = at % 1000;
-    if (millis < 0) {
-        millis += 1000;
-        seconds--;
-    }
-    t = (time_t)seconds;
+    at = at < first ? first : at > last ? last : at;
+    millis = (unsigned)((at - first) % 1000);
+    t = (time_t)((at - millis) / 1000);
+    assert(t * 1000 + millis == at);
     (void)gmtime_r(&t, &tm);
     (void)snprintf(
         out, CLOCK_RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
         (unsigned)(tm.tm_year + 1900) % 10000u,
         (unsigned)(tm.tm_mon + 1) % 100u, (unsigned)tm.tm_mday % 100u,
         (unsigned)tm.tm_hour % 100u, (unsigned)tm.tm_min % 100u,
-        (unsigned)tm.tm_sec % 100u, (unsigned)millis % 1000u);
+        (unsigned)tm.tm_sec % 100u, millis % 1000u);
     return out;
 }
 
@@ -77,6 +72,7 @@ static int64_t digits(const char **s, int n)
 {
     int64_t value = 0;
 
+    assert(n > 0 && n <= 4);
     for (int i = 0; i < n; i++, (*s)++) {
         if (**s < '0' || **s > '9')
             return -1;
@@ -87,23 +83,11 @@ static int64_t digits(const char **s, int n)
 
 static bool expect(const char **s, char c)
 {
+    assert(c != '\0');
     if (**s != c)
         return false;
     (*s)++;
     return true;
-}
-
-/* Days since 1970-01-01 in the proleptic Gregorian calendar (Hinnant,
- * "chrono-compatible low-level date algorithms"). */
-static int64_t days_from_civil(int64_t y, int64_t m, int64_t d)
-{
-    int64_t era, yoe, doy;
-
-    y -= m <= 2;
-    era = (y >= 0 ? y : y - 399) / 400;
-    yoe = y - era * 400;
-    doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
 }
 
 bool clock_parse_rfc3339(const char *s, wall_ms *out)
@@ -111,6 +95,7 @@ bool clock_parse_rfc3339(const char *s, wall_ms *out)
     int64_t part[6], ms = 0, scale = 100;
     static const char after[6] = {'-', '-', 'T', ':', ':', '\0'};
 
+    assert(s != NULL);
     for (int i = 0; i < 6; i++) {
         part[i] = digits(&s, i == 0 ? 4 : 2);
         if (part[i] < 0 || (after[i] != '\0' && !expect(&s, after[i])))
@@ -127,11 +112,14 @@ bool clock_parse_rfc3339(const char *s, wall_ms *out)
     }
     if (strcmp(s, "Z") != 0)
         return false;
-    *out = (((days_from_civil(part[0], part[1], part[2]) * 24 + part[3]) * 60 +
-             part[4]) *
-                60 +
-            part[5]) *
-               1000 +
+    /* A 31st of a short month is the next month's first, a leap second the
+     * next minute's. */
+    *out = 1000 * timegm(&(struct tm){.tm_year = (int)part[0] - 1900,
+                                      .tm_mon = (int)part[1] - 1,
+                                      .tm_mday = (int)part[2],
+                                      .tm_hour = (int)part[3],
+                                      .tm_min = (int)part[4],
+                                      .tm_sec = (int)part[5]}) +
            ms;
     return true;
 }

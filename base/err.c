@@ -32,14 +32,14 @@ const char *err_text(enum err_code code)
     return codes[code].text;
 }
 
-enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
+int err_set(struct err *err, enum err_code code, const char *fmt, ...)
 {
     char msg[ERR_MSG_MAX];
     va_list ap;
 
     assert((size_t)code < ARRAY_LEN(codes));
     if (err == NULL)
-        return code;
+        return (int)code;
     /* Formatted aside first: the arguments may point into err->msg. */
     va_start(ap, fmt);
     (void)vsnprintf(msg, sizeof(msg), fmt, ap);
@@ -47,10 +47,10 @@ enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
     err->code = code;
     err->trouble = 0;
     memcpy(err->msg, msg, sizeof(msg));
-    return code;
+    return (int)code;
 }
 
-enum err_code err_wrap(struct err *err, const char *fmt, ...)
+int err_wrap(struct err *err, const char *fmt, ...)
 {
     char what[ERR_MSG_MAX / 2];
     size_t used, len;
@@ -63,13 +63,15 @@ enum err_code err_wrap(struct err *err, const char *fmt, ...)
     va_end(ap);
     /* A long outer text is cut first: the cause stands inside. */
     used = strlen(what);
+    assert(used < sizeof(what));
     len = strnlen(err->msg, sizeof(err->msg) - used - 3);
     memmove(err->msg + used + 2, err->msg, len);
+    assert(used + 2 + len < sizeof(err->msg));
     err->msg[used + 2 + len] = '\0';
     memcpy(err->msg, what, used);
     err->msg[used] = ':';
     err->msg[used + 1] = ' ';
-    return err->code;
+    return (int)err->code;
 }
 
 void err_add(struct err *err, const char *fmt, ...)
@@ -84,10 +86,11 @@ void err_add(struct err *err, const char *fmt, ...)
     (void)vsnprintf(more, sizeof(more), fmt, ap);
     va_end(ap);
     len = strlen(err->msg);
+    assert(len < sizeof(err->msg));
     (void)snprintf(err->msg + len, sizeof(err->msg) - len, "%s", more);
 }
 
-enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
+int err_errno(struct err *err, int errnum, const char *fmt, ...)
 {
     enum err_code code =
         errnum == EACCES || errnum == EPERM ? ERR_DENIED : ERR_IO;
@@ -96,7 +99,7 @@ enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
     va_list ap;
 
     if (err == NULL)
-        return code;
+        return (int)code;
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);

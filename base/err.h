@@ -57,7 +57,7 @@ const char *err_text(enum err_code code);
  * `return err_set(err, ERR_INVALID, "port %d is above 65535", port);`.
  * `err` may be NULL.
  */
-enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
+int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
 /*
@@ -65,13 +65,13 @@ enum err_code err_set(struct err *err, enum err_code code, const char *fmt, ...)
  * it cannot know the code and says ERR_UNKNOWN, the most careful reading: a
  * function whose caller may pass NULL returns the code it got from below.
  */
-enum err_code err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+int err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Put more behind the message: what to do. `err` may be NULL. */
 void err_add(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* As err_set(ERR_IO or ERR_DENIED for EACCES/EPERM) with strerror(errnum). */
-enum err_code err_errno(struct err *err, int errnum, const char *fmt, ...)
+int err_errno(struct err *err, int errnum, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
 /* Say which trouble of a registry it is. `err` may be NULL. */

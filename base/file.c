@@ -19,6 +19,7 @@ int file_sync_name(const char *path)
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = fd < 0 ? -1 : fsync(fd), saved = errno;
 
+    assert(dir[0] != '\0');
     if (fd >= 0)
         (void)close(fd);
     mem_free(dir);

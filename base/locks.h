@@ -1,6 +1,7 @@
 /*
  * locks.h - every mutex of the program, in the order in which a thread may
- * hold two of them (none of them today is ever taken while another is held).
+ * hold two of them (none of them today is ever taken while another is held),
+ * and how a thread begins.
  *
  *   name       where                  protects                    held for
  *   mailbox    base/loop.c            posts waiting for the loop  a few loads
@@ -17,6 +18,7 @@
 #include "base/compiler.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 /* Both end the process if the mutex is misused: that is a programmer's error.
  */
@@ -34,6 +36,22 @@ static inline void lock_release(pthread_mutex_t *m)
 
     assert(rc == 0);
     (void)rc;
+}
+
+/* Starts a thread that takes no signals, so that none breaks its calls. Ends
+ * the process if there can be none: as with memory, nothing goes on without. */
+static inline void lock_start_thread(pthread_t *thread, void *(*main)(void *),
+                                     void *arg)
+{
+    sigset_t all, before;
+    int rc;
+
+    /* The new thread inherits the mask. */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(thread, NULL, main, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    assert(rc == 0);
 }
 
 #endif

@@ -23,12 +23,11 @@
 #include <inttypes.h>
 #include <math.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 /* Room for a closing quote, the "cut" field, a brace and the newline. */
 #define TAIL 32
@@ -62,7 +61,7 @@ static void *log_sink_arg;
 static struct {
     bool running;
     pthread_t thread;
-    pthread_cond_t wake, empty;
+    uv_cond_t wake, empty;
     bool stopping;
     char text[LOG_BACKLOG_MAX]; /* whole lines, round the end */
     size_t at, len;
@@ -87,8 +86,9 @@ int log_to(const char *path, struct err *err)
 
     int rc = 0;
 
+    assert(path != NULL);
     if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
-        rc = (int)err_errno(err, errno, "%s", path);
+        rc = err_errno(err, errno, "%s", path);
     if (fd >= 0)
         (void)close(fd);
     return rc;
@@ -110,6 +110,7 @@ bool log_enabled(enum log_level level)
 /* All of it or nothing. */
 static void put(struct line *l, const char *s, size_t n)
 {
+    assert(l->len <= sizeof(l->text));
     if (l->cut || l->len + n > sizeof(l->text) - TAIL) {
         l->cut = true;
         return;
@@ -247,6 +248,8 @@ static void put_field(struct line *l, const struct log_field *f)
 {
     size_t mark = l->len;
 
+    assert(!l->cut);
+    assert(mark < sizeof(l->text));
     put_str(l, l->json ? ",\"" : " ");
     put_str(l, f->key);
     put_str(l, l->json ? "\":" : "=");
@@ -316,6 +319,7 @@ static void ring_tell_dropped(size_t follows)
     uint64_t n = atomic_load(&dropped);
     struct line l;
 
+    assert(ring.told <= n);
     if (n == ring.told)
         return;
     format(&l, LOG_WARN, "!log",
@@ -331,6 +335,8 @@ static void ring_tell_dropped(size_t follows)
 /* Mutex "log" is held. */
 static void ring_add(const struct line *l)
 {
+    assert(ring.running);
+    assert(l->len > 0 && l->text[l->len - 1] == '\n');
     ring_tell_dropped(l->len);
     if (ring.told != atomic_load(&dropped) ||
         ring.len + l->len > sizeof(ring.text)) {
@@ -338,7 +344,7 @@ static void ring_add(const struct line *l)
         return;
     }
     ring_put(l->text, l->len);
-    (void)pthread_cond_signal(&ring.wake);
+    uv_cond_signal(&ring.wake);
 }
 
 /* As many whole lines as a chunk takes; one line always fits. Mutex "log" is
@@ -347,11 +353,13 @@ static size_t ring_take(char chunk[CHUNK])
 {
     size_t len = ring.len < CHUNK ? ring.len : CHUNK;
 
+    assert(ring.at < sizeof(ring.text));
     for (size_t i = 0; i < len; i++)
         chunk[i] = ring.text[(ring.at + i) % sizeof(ring.text)];
     while (len > 0 && chunk[len - 1] != '\n')
         len--;
     ring.at = (ring.at + len) % sizeof(ring.text);
+    assert(len > 0 || ring.len == 0);
     ring.len -= len;
     return len;
 }
@@ -365,7 +373,7 @@ static void *write_lines(void *arg)
     lock_acquire(&log_mutex);
     while (ring.len > 0 || !ring.stopping) {
         if (ring.len == 0) {
-            (void)pthread_cond_wait(&ring.wake, &log_mutex);
+            uv_cond_wait(&ring.wake, &log_mutex);
             continue;
         }
         len = ring_take(chunk);
@@ -376,7 +384,7 @@ static void *write_lines(void *arg)
         ring.writing = false;
         if (ring.len == 0) {
             ring_tell_dropped(0); /* there may be no next line for long */
-            (void)pthread_cond_broadcast(&ring.empty);
+            uv_cond_broadcast(&ring.empty);
         }
     }
     lock_release(&log_mutex);
@@ -385,26 +393,15 @@ static void *write_lines(void *arg)
 
 void log_start(void)
 {
-    pthread_condattr_t attr;
-    sigset_t all, before;
     int rc;
 
     assert(!ring.running);
-    (void)pthread_condattr_init(&attr);
-    rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    rc = uv_cond_init(&ring.wake);
     assert(rc == 0);
-    rc = pthread_cond_init(&ring.wake, &attr);
+    rc = uv_cond_init(&ring.empty);
     assert(rc == 0);
-    rc = pthread_cond_init(&ring.empty, &attr);
-    assert(rc == 0);
-    (void)pthread_condattr_destroy(&attr);
     ring.stopping = false;
-    /* The new thread inherits the mask. */
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&ring.thread, NULL, write_lines, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    assert(rc == 0);
+    lock_start_thread(&ring.thread, write_lines, NULL);
     lock_acquire(&log_mutex);
     ring.running = true;
     lock_release(&log_mutex);
@@ -413,18 +410,14 @@ void log_start(void)
 /* Mutex "log" is held. */
 static bool ring_drain(int64_t at_most_ms)
 {
-    struct timespec until;
-    int rc = clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t now = uv_hrtime(), until = now + (uint64_t)at_most_ms * 1000000;
 
-    assert(rc == 0);
-    until.tv_sec += (time_t)(at_most_ms / 1000);
-    until.tv_nsec += (long)(at_most_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
+    assert(at_most_ms >= 0);
+    assert(ring.running);
+    while ((ring.len > 0 || ring.writing) && now < until) {
+        (void)uv_cond_timedwait(&ring.empty, &log_mutex, until - now);
+        now = uv_hrtime();
     }
-    while ((ring.len > 0 || ring.writing) && rc == 0)
-        rc = pthread_cond_timedwait(&ring.empty, &log_mutex, &until);
     return ring.len == 0 && !ring.writing;
 }
 
@@ -446,15 +439,15 @@ void log_stop(int64_t at_most_ms)
     if (drained) {
         ring.stopping = true;
         ring.running = false;
-        (void)pthread_cond_signal(&ring.wake);
+        uv_cond_signal(&ring.wake);
     }
     lock_release(&log_mutex);
     if (!drained)
         return; /* the thread hangs in a write, and ends with the process */
     rc = pthread_join(ring.thread, NULL);
     assert(rc == 0);
-    (void)pthread_cond_destroy(&ring.wake);
-    (void)pthread_cond_destroy(&ring.empty);
+    uv_cond_destroy(&ring.wake);
+    uv_cond_destroy(&ring.empty);
 }
 
 uint64_t log_dropped(void)
@@ -482,6 +475,7 @@ static void format(struct line *out, enum log_level level, const char *event,
 
     assert(level >= LOG_ERROR && level <= LOG_DEBUG);
     assert(event != NULL && event[0] != '\0');
+    assert(level_names[level] != NULL);
     out->len = 0;
     out->cut = false;
     out->json = atomic_load(&log_format) == LOG_JSON;
@@ -506,5 +500,6 @@ void log_event(enum log_level level, const char *event,
     struct line l;
 
     format(&l, level, event, fields);
+    assert(l.len > 0 && l.len <= sizeof(l.text));
     emit(level, &l);
 }

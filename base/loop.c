@@ -65,6 +65,7 @@ static bool mailbox_take(struct loop *loop, loop_f **fn, void **arg)
 
     lock_acquire(&loop->mutex);
     slot = loop->head;
+    assert((slot == NULL) == (loop->waiting == 0));
     if (slot != NULL) {
         *fn = slot->fn;
         *arg = slot->arg;
@@ -97,6 +98,7 @@ static void mailbox_append(struct loop *loop, struct loop_slot *slot,
                            loop_f *fn, void *arg)
 {
     assert(fn != NULL);
+    assert(*loop->tail == NULL);
     slot->next = NULL;
     slot->fn = fn;
     slot->arg = arg;
@@ -125,6 +127,7 @@ static void on_prepare(uv_prepare_t *handle)
     struct loop *loop = handle->data;
     int wait_ms = uv_backend_timeout(&loop->uv); /* negative: for ever */
 
+    assert(!loop->closing);
     loop->clock_due = true;
     atomic_store(&loop->due,
                  wait_ms < 0 ? INT64_MAX : clock_mono_ms() + wait_ms);
@@ -149,14 +152,14 @@ int loop_new(struct loop **out, size_t mailbox_max, struct err *err)
     rc = uv_loop_init(&loop->uv);
     if (rc != 0) {
         mem_free(loop);
-        return (int)err_set(err, ERR_IO, "event loop: %s", uv_strerror(rc));
+        return err_set(err, ERR_IO, "event loop: %s", uv_strerror(rc));
     }
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
     if (rc != 0) {
         (void)uv_loop_close(&loop->uv);
         mem_free(loop);
-        return (int)err_set(err, ERR_IO, "event loop: wake-up descriptor: %s",
-                            uv_strerror(rc));
+        return err_set(err, ERR_IO, "event loop: wake-up descriptor: %s",
+                       uv_strerror(rc));
     }
     /* These four cannot fail: they touch memory only. */
     (void)uv_prepare_init(&loop->uv, &loop->prepare);
@@ -201,6 +204,7 @@ void loop_free(struct loop **loop_ptr)
     if (loop == NULL)
         return;
     lock_acquire(&loop->mutex);
+    assert(!loop->closing);
     loop->closing = true;
     lock_release(&loop->mutex);
     /* What was accepted is still called: a completion may free its object. */
@@ -218,6 +222,7 @@ void loop_free(struct loop **loop_ptr)
     rc = uv_loop_close(&loop->uv);
     assert(rc == 0);
     assert(loop->head == NULL);
+    assert(loop->waiting == 0);
     rc = pthread_mutex_destroy(&loop->mutex);
     assert(rc == 0);
     mem_free(loop->pool);
@@ -290,6 +295,7 @@ void loop_complete(struct loop *loop, struct loop_slot *slot, loop_f *fn,
 {
     lock_acquire(&loop->mutex);
     mailbox_append(loop, slot, fn, arg);
+    assert(loop->waiting > 0);
     (void)uv_async_send(&loop->wake);
     lock_release(&loop->mutex);
 }
@@ -298,6 +304,7 @@ static void on_timer(uv_timer_t *handle)
 {
     struct loop_timer *timer = handle->data;
 
+    assert(!uv_is_closing((uv_handle_t *)handle));
     loop_enter(timer->loop);
     timer->fn(timer->arg);
 }
@@ -307,7 +314,8 @@ struct loop_timer *loop_timer(struct loop *loop, int64_t delay_ms,
 {
     struct loop_timer *timer = mem_zalloc(sizeof(*timer));
 
-    assert(delay_ms >= 0 && repeat_ms >= 0);
+    assert(delay_ms >= 0);
+    assert(repeat_ms >= 0);
     assert(fn != NULL);
     timer->loop = loop;
     timer->fn = fn;
@@ -332,6 +340,7 @@ void loop_timer_stop(struct loop_timer **timer_ptr)
 
     if (timer == NULL)
         return;
+    assert(timer->uv.data == timer);
     *timer_ptr = NULL;
     uv_close((uv_handle_t *)&timer->uv, on_timer_closed);
 }

@@ -28,37 +28,33 @@ static NORETURN void out_of_memory(size_t n, size_t size)
     abort();
 }
 
-void *mem_alloc(size_t size)
+static void *given(void *p, size_t size)
 {
-    void *p = malloc(size == 0 ? 1 : size);
-
     if (p == NULL)
         out_of_memory(1, size);
     return p;
+}
+
+void *mem_alloc(size_t size)
+{
+    return given(malloc(size == 0 ? 1 : size), size);
 }
 
 void *mem_zalloc(size_t size)
 {
-    void *p = calloc(1, size == 0 ? 1 : size);
-
-    if (p == NULL)
-        out_of_memory(1, size);
-    return p;
+    return given(calloc(1, size == 0 ? 1 : size), size);
 }
 
 void *mem_realloc(void *ptr, size_t size)
 {
-    void *p = realloc(ptr, size == 0 ? 1 : size);
-
-    if (p == NULL)
-        out_of_memory(1, size);
-    return p;
+    return given(realloc(ptr, size == 0 ? 1 : size), size);
 }
 
 static size_t product(size_t n, size_t size)
 {
     size_t total;
 
+    assert(size > 0);
     if (__builtin_mul_overflow(n, size, &total))
         out_of_memory(n, size);
     return total;
@@ -87,6 +83,7 @@ char *mem_strndup(const char *s, size_t n)
     if (s == NULL)
         return NULL;
     len = strnlen(s, n);
+    assert(len <= n);
     copy = mem_alloc(len + 1);
     memcpy(copy, s, len);
     copy[len] = '\0';
@@ -108,15 +105,17 @@ char *mem_printf(const char *fmt, ...)
 {
     va_list ap, again;
     char *text;
-    int n;
+    int n, written;
 
+    assert(fmt != NULL);
     va_start(ap, fmt);
     va_copy(again, ap);
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     assert(n >= 0);
     text = mem_alloc((size_t)n + 1);
-    (void)vsnprintf(text, (size_t)n + 1, fmt, again);
+    written = vsnprintf(text, (size_t)n + 1, fmt, again);
+    assert(written == n);
     va_end(again);
     return text;
 }

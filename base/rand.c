@@ -23,6 +23,7 @@ static uint64_t mix(uint64_t z)
 
 static uint64_t rotl(uint64_t x, int k)
 {
+    assert(k > 0 && k < 64);
     return (x << k) | (x >> (64 - k));
 }
 
@@ -32,6 +33,7 @@ void rand_seed(struct rand *r, uint64_t seed)
         seed += 0x9e3779b97f4a7c15u;
         r->s[i] = mix(seed);
     }
+    assert((r->s[0] | r->s[1] | r->s[2] | r->s[3]) != 0);
 }
 
 uint64_t rand_u64(struct rand *r)
@@ -60,6 +62,7 @@ uint64_t rand_below(struct rand *r, uint64_t n)
     do {
         x = rand_u64(r);
     } while (x < least);
+    assert(least < n);
     return x % n;
 }
 
@@ -72,6 +75,7 @@ void rand_secret(void *out, size_t len)
 {
     unsigned char *p = out;
 
+    assert(out != NULL);
     while (len > 0) {
         ssize_t n = getrandom(p, len, 0);
 
@@ -79,6 +83,7 @@ void rand_secret(void *out, size_t len)
             continue;
         if (n <= 0)
             abort(); /* a guessable secret is worse than none */
+        assert((size_t)n <= len);
         p += n;
         len -= (size_t)n;
     }
@@ -89,6 +94,7 @@ uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
     const unsigned char *p = data;
     uint64_t h = FNV_OFFSET ^ mix(seed);
 
+    assert(data != NULL || len == 0);
     for (size_t i = 0; i < len; i++)
         h = (h ^ p[i]) * FNV_PRIME;
     return mix(h);

@@ -13,30 +13,14 @@
 #include <string.h>
 #include <strings.h>
 
-#define DURATION_MAX_MS (3650 * (int64_t)86400000)
-#define SIZE_MAX_BYTES  ((uint64_t)1 << 50)
-
-struct unit {
-    const char *name;
-    uint64_t factor;
-};
+#define DURATION_MAX_MS (3650 * (uint64_t)86400000)
 
 /* Longest first, so that 1m30s can insist on falling units. */
-static const struct unit time_units[] = {
+static const struct {
+    const char *name;
+    uint64_t factor;
+} time_units[] = {
     {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1},
-};
-
-static const struct unit size_units[] = {
-    {"", 1},
-    {"B", 1},
-    {"KiB", (uint64_t)1 << 10},
-    {"MiB", (uint64_t)1 << 20},
-    {"GiB", (uint64_t)1 << 30},
-    {"TiB", (uint64_t)1 << 40},
-    {"kB", 1000},
-    {"MB", 1000000},
-    {"GB", 1000000000},
-    {"TB", 1000000000000},
 };
 
 /* A decimal number: value = whole + part / scale. */
@@ -50,6 +34,7 @@ static bool read_number(const char **text, struct number *n)
 {
     const char *s = *text;
 
+    assert(s != NULL);
     *n = (struct number){0, 0, 1};
     if (!isdigit((unsigned char)*s))
         return false;
@@ -73,67 +58,63 @@ static bool read_number(const char **text, struct number *n)
     return true;
 }
 
-/* *total += n * factor, exactly; false: not whole, or above max. */
-static bool add_scaled(uint64_t *total, const struct number *n, uint64_t factor,
-                       uint64_t max)
+static const char out_of_range[] = "not in whole milliseconds below 10 years";
+
+/* *total += n * factor, exactly; false: not whole, or above the maximum. */
+static bool add_scaled(uint64_t *total, const struct number *n, uint64_t factor)
 {
     uint64_t whole, part;
 
+    assert(n->scale > 0 && n->part < n->scale);
+    assert(*total <= DURATION_MAX_MS);
     if (__builtin_mul_overflow(n->whole, factor, &whole) ||
         __builtin_mul_overflow(n->part, factor, &part) ||
-        part % n->scale != 0 || whole > max || part / n->scale > max)
-        return false;
-    if (whole + part / n->scale > max - *total)
+        part % n->scale != 0 || whole > DURATION_MAX_MS ||
+        part / n->scale > DURATION_MAX_MS ||
+        whole + part / n->scale > DURATION_MAX_MS - *total)
         return false;
     *total += whole + part / n->scale;
     return true;
 }
 
-static int duration_error(struct err *err, const char *text, const char *why)
+/* The unit of `len` letters at s, not before the from-th; or one too many. */
+static size_t find_unit(const char *s, size_t len, size_t from)
 {
-    return (int)err_set(err, ERR_INVALID,
-                        "\"%.40s\" is no duration: %s; write one like 250ms, "
-                        "30s, 10m or 2h",
-                        text, why);
+    assert(from <= ARRAY_LEN(time_units));
+    while (from < ARRAY_LEN(time_units) &&
+           (strlen(time_units[from].name) != len ||
+            strncasecmp(time_units[from].name, s, len) != 0))
+        from++;
+    return from;
 }
 
-/* "P1DT2H3M4.5S", the 'P' already seen. */
-static int iso_duration(const char *text, uint64_t *total, struct err *err)
+/* "1DT2H3M4.5S", behind the 'P'. NULL, or why it is none. */
+static const char *iso_duration(const char *s, uint64_t *total)
 {
-    static const struct unit day[] = {{"D", 86400000}};
-    static const struct unit clock[] = {
-        {"H", 3600000}, {"M", 60000}, {"S", 1000}};
-    const struct unit *units = day;
-    size_t n_units = ARRAY_LEN(day), from = 0, i;
-    const char *s = text + 1;
+    size_t from = 0, end = 1; /* days; behind the T hours to seconds */
     bool any = false;
-    struct number n;
 
     while (*s != '\0') {
-        if ((*s == 'T' || *s == 't') && units == day) {
-            units = clock;
-            n_units = ARRAY_LEN(clock);
-            from = 0;
+        struct number n;
+
+        if (toupper((unsigned char)*s) == 'T' && end == 1) {
+            from = 1;
+            end = 4;
             any = false;
             s++;
             continue;
         }
         if (!read_number(&s, &n))
-            return duration_error(err, text, "not ISO-8601");
-        for (i = from; i < n_units; i++)
-            if (toupper((unsigned char)*s) == units[i].name[0])
-                break;
-        if (i == n_units)
-            return duration_error(err, text, "not ISO-8601");
-        if (!add_scaled(total, &n, units[i].factor, DURATION_MAX_MS)) {
-            return duration_error(err, text,
-                                  "not in whole milliseconds below 10 years");
-        }
-        from = i + 1;
+            return "not ISO-8601";
+        from = find_unit(s, 1, from);
+        if (from >= end)
+            return "not ISO-8601";
+        if (!add_scaled(total, &n, time_units[from++].factor))
+            return out_of_range;
         any = true;
         s++;
     }
-    return any ? 0 : duration_error(err, text, "not ISO-8601");
+    return any ? NULL : "not ISO-8601";
 }
 
 /* Why no number could be read at s. */
@@ -151,102 +132,59 @@ static const char *why_no_number(const char *s)
                : "no digits behind the point";
 }
 
-static int plain_duration(const char *text, uint64_t *total, struct err *err)
+static const char *plain_duration(const char *text, uint64_t *total)
 {
     const char *s = text + (text[0] == '+'); /* as Spring takes it */
-    size_t from = 0, len, i;
-    struct number n;
+    size_t from = 0;
 
     do {
-        if (!read_number(&s, &n)) {
-            return duration_error(
-                err, text, *text == '\0' ? "it is empty" : why_no_number(s));
-        }
-        len = 0;
+        struct number n;
+        size_t len = 0;
+
+        if (!read_number(&s, &n))
+            return *text == '\0' ? "it is empty" : why_no_number(s);
         while (isalpha((unsigned char)s[len]))
             len++;
         if (len == 0) {
-            return duration_error(err, text,
-                                  *s == '\0' ? "the unit is missing"
-                                  : isblank((unsigned char)*s)
-                                      ? "a blank in it"
-                                      : "its unit is unknown");
+            return *s == '\0'                   ? "the unit is missing"
+                   : isblank((unsigned char)*s) ? "a blank in it"
+                                                : "its unit is unknown";
         }
-        for (i = from; i < ARRAY_LEN(time_units); i++)
-            if (strlen(time_units[i].name) == len &&
-                strncasecmp(time_units[i].name, s, len) == 0)
-                break;
-        if (i == ARRAY_LEN(time_units)) {
-            return duration_error(err, text,
-                                  "its unit is unknown or out of order");
-        }
-        if (!add_scaled(total, &n, time_units[i].factor, DURATION_MAX_MS)) {
-            return duration_error(err, text,
-                                  "not in whole milliseconds below 10 years");
-        }
-        from = i + 1;
+        from = find_unit(s, len, from);
+        if (from == ARRAY_LEN(time_units))
+            return "its unit is unknown or out of order";
+        if (!add_scaled(total, &n, time_units[from++].factor))
+            return out_of_range;
         s += len;
     } while (*s != '\0');
-    return 0;
+    return NULL;
 }
 
 int units_duration(const char *text, int64_t *ms, struct err *err)
 {
     uint64_t total = 0;
-    int rc;
+    const char *why;
 
     assert(text != NULL && ms != NULL);
-    if (text[0] == 'P' || text[0] == 'p')
-        rc = iso_duration(text, &total, err);
-    else
-        rc = plain_duration(text, &total, err);
-    if (rc == 0)
-        *ms = (int64_t)total;
-    return rc;
-}
-
-int units_size(const char *text, uint64_t *bytes, struct err *err)
-{
-    const char *s = text;
-    uint64_t total = 0;
-    struct number n;
-    size_t i;
-
-    assert(text != NULL && bytes != NULL);
-    if (!read_number(&s, &n)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "\"%.40s\" is no size: no number; write one like "
-                            "512, 64KiB or 1MiB",
-                            text);
+    why = text[0] == 'P' || text[0] == 'p' ? iso_duration(text + 1, &total)
+                                           : plain_duration(text, &total);
+    if (why != NULL) {
+        return err_set(err, ERR_INVALID,
+                       "\"%.40s\" is no duration: %s; write one like 250ms, "
+                       "30s, 10m or 2h",
+                       text, why);
     }
-    for (i = 0; i < ARRAY_LEN(size_units); i++)
-        if (strcmp(size_units[i].name, s) == 0)
-            break;
-    if (i == ARRAY_LEN(size_units)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "\"%.40s\" is no size: its unit is unknown; use "
-                            "B, kB, MB, GB, TB, KiB, MiB, GiB or TiB",
-                            text);
-    }
-    if (!add_scaled(&total, &n, size_units[i].factor, SIZE_MAX_BYTES)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "\"%.40s\" is no size: not in whole bytes up to "
-                            "1024TiB",
-                            text);
-    }
-    *bytes = total;
+    assert(total <= DURATION_MAX_MS);
+    *ms = (int64_t)total;
     return 0;
 }
 
 char *units_format_duration(int64_t ms, char out[UNITS_DURATION_SIZE])
 {
-    size_t i = 0;
+    size_t i = ms == 0 ? 3 : 0; /* "0s" */
 
-    if (ms == 0)
-        i = 3; /* "0s" */
-    else
-        while (ms % (int64_t)time_units[i].factor != 0)
-            i++;
+    while (ms % (int64_t)time_units[i].factor != 0)
+        i++;
     assert(i < ARRAY_LEN(time_units));
     (void)snprintf(out, UNITS_DURATION_SIZE, "%" PRId64 "%s",
                    ms / (int64_t)time_units[i].factor, time_units[i].name);
@@ -279,15 +217,13 @@ int units_int(const char *text, int64_t min, int64_t max, int64_t *out,
 
     assert(min <= max);
     if (!read_digits(text + (negative ? 1 : 0), &digits) ||
-        digits > (uint64_t)INT64_MAX) {
-        return (int)err_set(err, ERR_INVALID, "\"%.40s\" is no whole number",
-                            text);
-    }
+        digits > (uint64_t)INT64_MAX)
+        return err_set(err, ERR_INVALID, "\"%.40s\" is no whole number", text);
     value = negative ? -(int64_t)digits : (int64_t)digits;
     if (value < min || value > max) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%" PRId64 " is outside %" PRId64 " to %" PRId64,
-                            value, min, max);
+        return err_set(err, ERR_INVALID,
+                       "%" PRId64 " is outside %" PRId64 " to %" PRId64, value,
+                       min, max);
     }
     *out = value;
     return 0;
@@ -298,12 +234,12 @@ int units_uint(const char *text, uint64_t max, uint64_t *out, struct err *err)
     uint64_t value;
 
     if (!read_digits(text, &value)) {
-        return (int)err_set(err, ERR_INVALID,
-                            "\"%.40s\" is no whole number of 0 or more", text);
+        return err_set(err, ERR_INVALID,
+                       "\"%.40s\" is no whole number of 0 or more", text);
     }
     if (value > max) {
-        return (int)err_set(err, ERR_INVALID,
-                            "%" PRIu64 " is outside 0 to %" PRIu64, value, max);
+        return err_set(err, ERR_INVALID, "%" PRIu64 " is outside 0 to %" PRIu64,
+                       value, max);
     }
     *out = value;
     return 0;

@@ -1,9 +1,9 @@
 /*
- * units.h - durations and sizes as people write them.
+ * units.h - durations and whole numbers as people write them.
  *
  * Durations: "250ms", "30s", "1.5s", "10m", "2h", "1d", "1m30s" and ISO-8601
- * "PT60S". Sizes: "512", "64KiB", "1MiB", "2GiB", "10kB", "1MB". A bare number
- * is no duration: the missing unit is an error. Any thread.
+ * "PT60S". A bare number is no duration: the missing unit is an error. Any
+ * thread.
  */
 #ifndef PELORUS_BASE_UNITS_H
 #define PELORUS_BASE_UNITS_H
@@ -16,9 +16,6 @@
 /* Milliseconds, 0 .. 10 years. ERR_INVALID: no number, no or unknown unit,
  * out of range. */
 int units_duration(const char *text, int64_t *ms, struct err *err) MUST_CHECK;
-
-/* Bytes, 0 .. 2^50. ERR_INVALID as above; a bare number means bytes. */
-int units_size(const char *text, uint64_t *bytes, struct err *err) MUST_CHECK;
 
 /* The shortest exact form: "1500ms", "30s", "10m". */
 #define UNITS_DURATION_SIZE 24

@@ -2,17 +2,12 @@
  * worker.c - the thread behind a connection that only one thread may use.
  *
  * Jobs and their completions are embedded in the caller's objects: a queue
- * that allocates could not promise to complete what it accepted. The thread
- * takes no signals, so that no blocking call is broken by ours.
+ * that allocates could not promise to complete what it accepted.
  */
 #include "base/worker.h"
 
 #include "base/locks.h"
 #include "base/mem.h"
-
-#include <errno.h>
-#include <signal.h>
-#include <time.h>
 
 struct worker {
     struct loop *loop;
@@ -33,20 +28,16 @@ struct worker {
 
     /* Mutex "worker" protects the rest. */
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
+    uv_cond_t wake;
     struct worker_job *head, **tail;
     size_t waiting;
     bool stopping;
 };
 
+/* CLOCK_MONOTONIC: poll intervals do not count the host's sleep. */
 static int64_t now_ms(void)
 {
-    struct timespec ts;
-    int rc = clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    assert(rc == 0);
-    (void)rc;
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return (int64_t)(uv_hrtime() / 1000000);
 }
 
 /* Mutex "worker" is held. */
@@ -71,18 +62,17 @@ static struct worker_job *pop(struct worker *w)
 static struct worker_job *next_job(struct worker *w, int64_t deadline,
                                    bool *end)
 {
-    struct timespec until = {.tv_sec = (time_t)(deadline / 1000),
-                             .tv_nsec = (long)(deadline % 1000) * 1000000};
     struct worker_job *job;
-    int rc = 0;
 
     lock_acquire(&w->mutex);
-    while (w->head == NULL && !w->stopping && rc != ETIMEDOUT) {
+    while (w->head == NULL && !w->stopping) {
+        int64_t left = deadline < 0 ? 0 : deadline - now_ms();
+
         if (deadline < 0)
-            rc = pthread_cond_wait(&w->wake, &w->mutex);
-        else
-            rc = pthread_cond_timedwait(&w->wake, &w->mutex, &until);
-        assert(rc == 0 || rc == ETIMEDOUT);
+            uv_cond_wait(&w->wake, &w->mutex);
+        else if (left <= 0 || uv_cond_timedwait(&w->wake, &w->mutex,
+                                                (uint64_t)left * 1000000) != 0)
+            break;
     }
     job = pop(w);
     *end = w->stopping && job == NULL;
@@ -118,8 +108,7 @@ static void on_stopped(void *arg)
 
     assert(rc == 0);
     assert(w->head == NULL && w->waiting == 0);
-    rc = pthread_cond_destroy(&w->wake);
-    assert(rc == 0);
+    uv_cond_destroy(&w->wake);
     rc = pthread_mutex_destroy(&w->mutex);
     assert(rc == 0);
     mem_free(w);
@@ -157,8 +146,6 @@ struct worker *worker_new(struct loop *loop, size_t queue_max, loop_f *idle,
                           void *idle_arg, int64_t idle_ms)
 {
     struct worker *w = mem_zalloc(sizeof(*w));
-    pthread_condattr_t attr;
-    sigset_t all, before;
     int rc;
 
     assert(queue_max > 0);
@@ -171,20 +158,9 @@ struct worker *worker_new(struct loop *loop, size_t queue_max, loop_f *idle,
     w->tail = &w->head;
     rc = pthread_mutex_init(&w->mutex, NULL);
     assert(rc == 0);
-    (void)pthread_condattr_init(&attr);
-    rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    rc = uv_cond_init(&w->wake);
     assert(rc == 0);
-    rc = pthread_cond_init(&w->wake, &attr);
-    assert(rc == 0);
-    (void)pthread_condattr_destroy(&attr);
-
-    /* The new thread inherits the mask. */
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&w->thread, NULL, thread_main, w);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    /* As with memory: at start, and nothing can be done without it. */
-    assert(rc == 0);
+    lock_start_thread(&w->thread, thread_main, w);
     return w;
 }
 
@@ -207,7 +183,7 @@ int worker_submit(struct worker *w, struct worker_job *job, loop_f *run,
         *w->tail = job;
         w->tail = &job->next;
         w->waiting++;
-        (void)pthread_cond_signal(&w->wake);
+        uv_cond_signal(&w->wake);
     }
     lock_release(&w->mutex);
     return (int)code;
@@ -240,6 +216,6 @@ void worker_stop(struct worker **w_ptr, loop_f *stopped, void *arg)
     w->stopping = true;
     w->stopped = stopped;
     w->stopped_arg = arg;
-    (void)pthread_cond_signal(&w->wake);
+    uv_cond_signal(&w->wake);
     lock_release(&w->mutex);
 }

@@ -14,60 +14,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void set_defaults(struct conf *conf)
-{
-    const struct conf_key *keys;
-    struct err err;
-    size_t n;
-
-    keys = conf_keys(&n);
-    for (size_t i = 0; i < n; i++) {
-        if (keys[i].otherwise != NULL && (keys[i].flags & CONF_ALIAS) == 0) {
-            int rc = conf_set(conf, &keys[i], keys[i].otherwise, &err);
-
-            assert(rc == 0);
-            (void)rc;
-        }
-    }
-}
-
 void conf_defaults(struct conf *conf)
 {
+    static_assert(CONF_SQLITE == 0, "the type before a file names one");
+
     memset(conf, 0, sizeof(*conf));
     conf->file = mem_strdup("");
-    set_defaults(conf);
-    conf->failover.settle_ms = conf->registry.session_timeout_ms;
-}
-
-static void close_strings(char **items, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        mem_free(items[i]);
-    mem_free(items);
+    conf_set_defaults(conf);
 }
 
 void conf_close(struct conf *conf)
 {
-    const struct conf_key *keys;
-    size_t n;
-
-    keys = conf_keys(&n);
-    for (size_t i = 0; i < n; i++) {
-        char *at = (char *)conf + keys[i].offset;
-
-        /* Fields with several rows are freed by the first. */
-        if (keys[i].type == CONF_KEY_STRING) {
-            MEM_FREE(*(char **)(void *)at);
-        } else if (keys[i].type == CONF_KEY_LIST) {
-            struct conf_list *list = (void *)at;
-
-            close_strings(list->items, list->n);
-            *list = (struct conf_list){0};
-        }
-    }
+    /* Fields with several rows are freed by the first. */
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++)
+        if (key->type == CONF_KEY_STRING)
+            MEM_FREE(*(char **)conf_field(conf, key));
+        else if (key->type == CONF_KEY_LIST)
+            conf_list_clear(conf_field(conf, key));
+    assert(conf->n_groups == 0 || conf->groups != NULL);
     for (size_t i = 0; i < conf->n_groups; i++) {
         mem_free(conf->groups[i].name);
-        close_strings(conf->groups[i].addresses, conf->groups[i].n_addresses);
+        conf_list_clear(&conf->groups[i].addresses);
     }
     MEM_FREE(conf->groups);
     conf->n_groups = 0;
@@ -82,22 +49,21 @@ int conf_parse(struct conf *conf, const char *file, const char *text,
         .file = file, .problems = problems, .err = err};
     struct conf_reading r = {.conf = conf, .report = &report};
     struct conf_doc doc = {0};
-    size_t n;
 
-    (void)conf_keys(&n);
+    assert(file != NULL);
     conf_defaults(conf);
     mem_free(conf->file);
     conf->file = mem_strdup(file);
     if (len > CONF_FILE_MAX) {
         conf_problem(&report, 0, "",
-                     "larger than 1MiB; this is no "
-                     "configuration");
+                     "larger than 1MiB; this is no configuration");
     } else if (conf_yaml_read(&doc, text, len, &report)) {
-        r.lines = mem_zalloc(n * sizeof(*r.lines));
+        r.lines = mem_zalloc(conf_n_keys * sizeof(*r.lines));
         conf_read(&r, &doc);
         mem_free(r.lines);
     }
     conf_doc_close(&doc);
+    assert(doc.n == 0);
     if (report.n > 0) {
         conf_close(conf);
         return ERR_INVALID;
@@ -105,7 +71,27 @@ int conf_parse(struct conf *conf, const char *file, const char *text,
     return 0;
 }
 
-/* The whole file in `text`, which is CONF_FILE_MAX large and one more. */
+static int why_unopened(const char *file, int why, struct err *err)
+{
+    assert(why != 0);
+    if (strcmp(file, "-") == 0) {
+        return err_set(err, ERR_NOT_FOUND,
+                       "-: no such file; what is piped in is /dev/stdin");
+    }
+    if (why == ENOENT || why == ENOTDIR) {
+        return err_set(err, ERR_NOT_FOUND, "%s: no such file; name one with -c",
+                       file);
+    }
+    if (why == EACCES) {
+        return err_set(err, ERR_DENIED,
+                       "%s: user %u may not read it; change its owner or mode, "
+                       "or those of its directories",
+                       file, (unsigned)geteuid());
+    }
+    return err_errno(err, why, "%s", file);
+}
+
+/* The whole file in `text`, which takes CONF_FILE_MAX bytes. */
 static int read_file(const char *file, struct buf *text, struct err *err)
 {
     char piece[16384];
@@ -113,24 +99,11 @@ static int read_file(const char *file, struct buf *text, struct err *err)
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     int rc = 0;
 
-    if (fd < 0 && strcmp(file, "-") == 0) {
-        return (int)err_set(err, ERR_NOT_FOUND,
-                            "-: no such file; what is piped in is /dev/stdin");
-    }
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
-        return (int)err_set(err, ERR_NOT_FOUND,
-                            "%s: no such file; name one with -c", file);
-    }
-    if (fd < 0) {
-        return errno == EACCES
-                   ? (int)err_set(err, ERR_DENIED,
-                                  "%s: user %u may not read it; change its "
-                                  "owner or mode, or those of its directories",
-                                  file, (unsigned)geteuid())
-                   : (int)err_errno(err, errno, "%s", file);
-    }
+    assert(text->len == 0 && text->max == CONF_FILE_MAX);
+    if (fd < 0)
+        return why_unopened(file, errno, err);
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
-        rc = (int)err_set(err, ERR_IO, "%s: a directory; name a file", file);
+        rc = err_set(err, ERR_IO, "%s: a directory; name a file", file);
     while (rc == 0) {
         ssize_t n = read(fd, piece, sizeof(piece));
 
@@ -139,11 +112,11 @@ static int read_file(const char *file, struct buf *text, struct err *err)
         else if (n == 0)
             break;
         else if (errno != EINTR)
-            rc = (int)err_errno(err, errno, "%s: read", file);
+            rc = err_errno(err, errno, "%s: read", file);
         if (text->overflow) {
-            rc = (int)err_set(err, ERR_TOO_LARGE,
-                              "%s: larger than 1MiB; this is no configuration",
-                              file);
+            rc =
+                err_set(err, ERR_TOO_LARGE,
+                        "%s: larger than 1MiB; this is no configuration", file);
         }
     }
     (void)close(fd);

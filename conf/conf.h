@@ -1,12 +1,14 @@
 /*
  * conf.h - the configuration: one plain struct, filled from one table of keys.
- * (Longer than 150 lines: every setting says its unit and meaning.)
+ * (Longer than 150 lines: it is one struct and its reader, and every setting
+ * says its unit and meaning.)
  *
- * The table in conf_table.c names every key once, with its type, default,
- * range and help; reading, checking, printing and the nearest-key suggestion
- * all come from it. After conf_load() the struct is constant, and any thread
- * may read it, but for what conf_reload() changes: that is the loop's alone.
- * (A little over 150 lines: it is one struct and its reader.)
+ * The table in conf_table.c names every key once, with its type, default and
+ * range (pelorus.yaml says what it is for); reading, checking, printing and the
+ * nearest-key suggestion all come from it. After conf_load() the struct is
+ * constant, and any thread may read it, but for what conf_reload_file()
+ * changes: that is the loop's alone. The functions keep no state: any
+ * thread, each with a struct of its own.
  *
  * Timing rules. What keeps something alive must be able to fail twice:
  * interval * 3 <= timeout, wherever a timeout is fed by an interval of ours
@@ -100,8 +102,7 @@ struct conf_balancer {
 
 struct conf_group {
     char *name;
-    char **addresses;
-    size_t n_addresses;
+    struct conf_list addresses; /* host:port each */
 };
 
 struct conf_failover {
@@ -147,7 +148,7 @@ struct conf {
     enum log_format log_format;
 };
 
-/* Every key at its default. */
+/* Every key at its default; what was there is overwritten. conf_close(). */
 void conf_defaults(struct conf *conf);
 
 /*
@@ -169,30 +170,11 @@ int conf_load(struct conf *conf, const char *file, struct buf *problems,
 int conf_parse(struct conf *conf, const char *file, const char *text,
                size_t len, struct buf *problems, struct err *err) MUST_CHECK;
 
+/* Frees all that it holds; again, or after a failure of the above, is fine. */
 void conf_close(struct conf *conf);
 
-/*
- * The file was read again, as `fresh`: what may change while the process runs
- * goes over into `conf` (policy, thresholds and weights of the balancer,
- * groups, limits of the brake and of poison, the log); everything else stays as
- * it is until the next start. `each` is told of every key that differs, `taken`
- * or not; secrets as "***". Closes `fresh`. The loop's thread.
- */
-typedef void conf_change_f(void *arg, const char *key, const char *from,
-                           const char *to, bool taken);
-void conf_reload(struct conf *conf, struct conf *fresh, conf_change_f *each,
-                 void *arg);
-
-/*
- * The timing rule above, for a timeout that is only known later (negotiated,
- * or asked for by a client): ERR_INVALID unless interval * 3 <= timeout. Both
- * names stand in the message.
- */
-int conf_check_interval(const char *interval_name, int64_t interval_ms,
-                        const char *timeout_name, int64_t timeout_ms,
-                        struct err *err) MUST_CHECK;
-
-/* "host:port" or "[v6]:port" apart; *host (mem_free) is without brackets. */
+/* "host:port" or "[v6]:port" apart; *host (mem_free) is without brackets, the
+ * port 0 to 65535. ERR_INVALID: neither, and both are as they were. */
 int conf_host_port(const char *text, char **host, uint16_t *port,
                    struct err *err) MUST_CHECK;
 
@@ -208,13 +190,10 @@ void conf_print(const struct conf *conf, FILE *out);
  * "file: key: what; what to do". Whoever opens the registry logs the same. */
 void conf_remarks(const struct conf *conf, struct buf *out);
 
-/* Every key with its default and what it is for. */
-void conf_describe(FILE *out);
-
-const char *conf_policy_name(enum conf_policy policy);
 /* Case does not matter, '-' is '_'. ERR_INVALID: no such policy. */
 int conf_policy_parse(const char *name, enum conf_policy *out,
                       struct err *err) MUST_CHECK;
+/* As a file writes it. Static. */
 const char *conf_registry_type_name(enum conf_registry_type type);
 
 #endif

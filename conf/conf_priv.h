@@ -4,19 +4,30 @@
  *
  * The way of a value: text -> entries (conf_yaml.c) -> row of the table
  * (conf_table.c, found by conf_read.c) -> field (conf_value.c) -> rules
- * between fields (conf_check.c). Only conf.c knows the whole way.
+ * between fields (conf_rules.c). Only conf.c knows the whole way.
+ *
+ * Layers, from below; each file calls those below it alone:
+ *   text.c                  texts that mean nothing yet
+ *   conf_yaml.c             YAML to entries, and the report of problems
+ *   jdbc_text.c, jdbc_parameters.c, jdbc_hosts.c, jdbc_url.c    JDBC URLs
+ *   conf_check.c            what one value must look like
+ *   conf_table.c            every key
+ *   conf_value.c            one text into one field, and back
+ *   conf_rules.c, conf_print.c                                  all fields
+ *   conf_read.c             entries into fields
+ *   conf.c                  the whole way
+ *   reload.c                again, in a running process
  */
 #ifndef PELORUS_CONF_CONF_PRIV_H
 #define PELORUS_CONF_CONF_PRIV_H
 
 #include "base/buf.h"
 #include "conf/conf.h"
+#include "conf/text.h"
 
 #define CONF_FILE_MAX    ((size_t)1 << 20)
 #define CONF_ENTRIES_MAX 10000
-#define CONF_PATH_MAX    256
 #define CONF_DEPTH_MAX   8
-#define CONF_VALUE_MAX   4096
 
 enum conf_key_type {
     CONF_KEY_STRING,   /* char * */
@@ -29,27 +40,27 @@ enum conf_key_type {
     CONF_KEY_LISTEN,   /* listen_host and listen_port */
     CONF_KEY_GROUPS,   /* any name below it: a list of addresses */
     CONF_KEY_IGNORED,  /* accepted; means nothing to us */
-    CONF_KEY_REFUSED,  /* means something that we cannot: `help` is the way out
-                        */
+    CONF_KEY_REFUSED,  /* means what we cannot do: `advice` is the way out */
 };
 
 enum conf_key_flag {
-    CONF_SECRET = 1,   /* never printed */
-    CONF_OPTIONAL = 2, /* may be empty: NULL */
-    CONF_ALIAS = 4,    /* another spelling of a field with a row of its own */
-    CONF_BARE_MS = 8,  /* a duration that may be bare milliseconds (Spring),
-                          unless registry.type is one of our own */
-    CONF_LINES = 16,   /* a text that may hold line ends and tabs */
-    CONF_LIVE = 32,    /* a reload takes it: read by the loop's thread only */
+    CONF_SECRET = 1,    /* never printed */
+    CONF_OPTIONAL = 2,  /* may be empty: NULL */
+    CONF_ALIAS = 4,     /* another spelling of a field with a row of its own */
+    CONF_BARE_MS = 8,   /* a duration that may be bare milliseconds (Spring),
+                           unless registry.type is one of our own */
+    CONF_LINES = 16,    /* a text that may hold line ends and tabs */
+    CONF_LIVE = 32,     /* a reload takes it: read by the loop's thread only */
+    CONF_JDBC_URL = 64, /* a text that is one, and may hold secrets */
 };
 
 /* For which registry types a key means something. */
 #define CONF_FOR(type) (1u << (type))
 #define CONF_FOR_ALL   0xffu
 
-/* ERR_INVALID: what is wrong with a text. Must not quote it: it may be secret.
- */
-typedef int conf_text_f(const char *text, struct err *err);
+/* What is wrong with a text that is not empty, and what to do; NULL: nothing.
+ * Static; does not quote it, for it may be secret. */
+typedef const char *conf_text_f(const char *text);
 
 struct conf_key {
     const char *path;
@@ -61,16 +72,22 @@ struct conf_key {
     conf_text_f *check;       /* string, and each item of a list */
     unsigned registries;      /* CONF_FOR(...) */
     unsigned flags;
-    const char *help;
+    const char *advice; /* CONF_KEY_REFUSED: what to write instead */
 };
 
 /* Does it stand for a field of struct conf? */
 static inline bool conf_key_counts(const struct conf_key *key)
 {
+    assert(key->path != NULL);
     return key->type != CONF_KEY_IGNORED && key->type != CONF_KEY_REFUSED;
 }
 
-const struct conf_key *conf_keys(size_t *n);
+/* A row of its own: the field's name in files, not another spelling of it. */
+bool conf_key_is_own(const struct conf_key *key);
+
+/* The table: conf_n_keys rows, and one more without a path. */
+extern const struct conf_key conf_keys[];
+extern const size_t conf_n_keys;
 
 /* The row for a path, or NULL. */
 const struct conf_key *conf_key_find(const char *path);
@@ -80,10 +97,6 @@ const struct conf_key *conf_key_find(const char *path);
  * connect_string or CONNECT-STRING for connect-string. What is not known, or
  * stands elsewhere, is as it was. */
 char *conf_key_canonical(const char *path);
-
-/* Levenshtein's: how many letters to change, leave out or add. Texts of
- * CONF_PATH_MAX at most. */
-size_t conf_distance(const char *a, const char *b);
 
 /* The path nearest to an unknown one, or NULL if none is near. */
 const char *conf_key_nearest(const char *path);
@@ -132,30 +145,34 @@ void conf_doc_close(struct conf_doc *doc);
 
 /* ---- from entries to fields ---- */
 
-/* *out = text with ${...} expanded (mem_free). */
-int conf_expand(const char *text, char **out, struct err *err) MUST_CHECK;
+/* Where the field of this key lies. */
+void *conf_field(const struct conf *conf, const struct conf_key *key);
+/* And how large it is. */
+size_t conf_field_size(const struct conf_key *key);
+
+/* Every key but registry.type at its default for that type; nothing else may be
+ * set yet. */
+void conf_set_defaults(struct conf *conf);
 
 /* Set one field from text (expanded). The old value is freed; a list gets
  * the items of the text in addition. */
 int conf_set(struct conf *conf, const struct conf_key *key, const char *text,
              struct err *err) MUST_CHECK;
 
-/* One more item of a list. */
-void conf_list_clear(struct conf *conf, const struct conf_key *key);
+void conf_list_clear(struct conf_list *list);
+/* The items of "a, b" in addition; ERR_INVALID: those before the bad one. */
 int conf_list_add(struct conf_list *list, const struct conf_key *key,
                   const char *text, struct err *err) MUST_CHECK;
 
-/* Append a field's value as it would be written in the file. */
+/* Append a field's value as it would be written in the file; of the groups a
+ * line for each, with its key. */
 void conf_format(const struct conf *conf, const struct conf_key *key,
                  struct buf *out);
 
-/* Every address of every group, as a file would hold it. */
-void conf_format_groups(const struct conf *conf, struct buf *out);
-
 /* Checks for conf_key.check. */
 conf_text_f conf_check_address, conf_check_namespace, conf_check_lock_path,
-    conf_check_endpoint, conf_check_jdbc_url, conf_check_connect_string,
-    conf_check_node_kind, conf_check_file, conf_check_digest;
+    conf_check_endpoint, conf_check_connect_string, conf_check_node_kind,
+    conf_check_file, conf_check_digest;
 
 /* What Curator and jetcd overlook, taken out: blanks and empty items in a list
  * of servers (mem_free); capitals of the scheme and a '/' at the end, in place.

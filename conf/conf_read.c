@@ -25,17 +25,14 @@ static bool is_below(const char *path, const char *block)
 /* "level and format": what stands in a block. */
 static void list_block(const char *block, struct buf *out)
 {
-    const struct conf_key *keys;
     const char *last = NULL;
-    size_t n, in = strlen(block) + 1;
 
-    keys = conf_keys(&n);
-    for (size_t i = 0; i < n; i++) {
-        if (is_below(keys[i].path, block) &&
-            (keys[i].flags & CONF_ALIAS) == 0 && conf_key_counts(&keys[i])) {
+    assert(out->len == 0);
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++) {
+        if (is_below(key->path, block) && conf_key_is_own(key)) {
             if (last != NULL)
                 buf_printf(out, "%s%s", out->len == 0 ? "" : ", ", last);
-            last = keys[i].path + in;
+            last = key->path + strlen(block) + 1;
         }
     }
     if (last != NULL)
@@ -50,6 +47,7 @@ static void unknown_key(struct conf_reading *r, const struct conf_entry *e)
         mem_strndup(e->path, dot == NULL ? 0 : (size_t)(dot - e->path));
     struct buf keys;
 
+    assert(conf_key_find(e->path) == NULL);
     buf_init(&keys, 1024);
     list_block(block, &keys);
     if (nearest != NULL) {
@@ -59,11 +57,11 @@ static void unknown_key(struct conf_reading *r, const struct conf_entry *e)
         conf_problem(r->report, e->line, e->path, "unknown key; in %s stand %s",
                      block, buf_text(&keys));
     } else {
-        conf_problem(r->report, e->line, e->path,
-                     "unknown key; remove it, or see conf/pelorus.yaml for "
-                     "those there are (of DolphinScheduler's files only the "
-                     "blocks registry and worker-load-balancer-configuration-"
-                     "properties are taken)");
+        conf_problem(
+            r->report, e->line, e->path,
+            "unknown key; remove it, or see conf/pelorus.yaml for those there "
+            "are (of DolphinScheduler's files only the blocks registry and "
+            "worker-load-balancer-configuration-properties are taken)");
     }
     buf_close(&keys);
     mem_free(block);
@@ -72,12 +70,8 @@ static void unknown_key(struct conf_reading *r, const struct conf_entry *e)
 /* Is `path` a block in which keys stand? */
 static bool is_block(const char *path)
 {
-    const struct conf_key *keys;
-    size_t n;
-
-    keys = conf_keys(&n);
-    for (size_t i = 0; i < n; i++)
-        if (is_below(keys[i].path, path))
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++)
+        if (is_below(key->path, path))
             return true;
     return false;
 }
@@ -86,10 +80,11 @@ static bool is_block(const char *path)
 static void read_values(struct conf_reading *r, const struct conf_key *key,
                         const struct conf_entry *e, struct conf_list *list)
 {
+    assert(e->n_items == 0 || e->items != NULL);
     for (size_t i = 0; i < e->n_items; i++) {
         struct err err;
         char *text;
-        int rc = conf_expand(e->items[i].text, &text, &err);
+        int rc = conf_text_expand(e->items[i].text, &text, &err);
 
         if (rc == 0) {
             rc = list == NULL ? conf_set(r->conf, key, text, &err)
@@ -126,6 +121,7 @@ static void read_group(struct conf_reading *r, const struct conf_key *key,
     const char *why = bad_group_name(name);
     struct conf_list list = {0};
 
+    assert(key->type == CONF_KEY_GROUPS);
     if (e->kind == CONF_BLOCK) {
         why = "a group is a list of addresses, not a block; write "
               "[\"host:port\", ...]";
@@ -138,26 +134,22 @@ static void read_group(struct conf_reading *r, const struct conf_key *key,
     conf->groups =
         mem_regrow(conf->groups, conf->n_groups + 1, sizeof(*conf->groups));
     conf->groups[conf->n_groups++] =
-        (struct conf_group){.name = mem_strdup(name),
-                            .addresses = list.items,
-                            .n_addresses = list.n};
+        (struct conf_group){.name = mem_strdup(name), .addresses = list};
 }
 
 /* Another row for the same field was set already? */
 static bool set_twice(struct conf_reading *r, const struct conf_key *key,
                       const struct conf_entry *e)
 {
-    const struct conf_key *keys;
-    size_t n;
+    assert(conf_key_counts(key));
+    for (const struct conf_key *k = conf_keys; k->path != NULL; k++) {
+        unsigned line = r->lines[k - conf_keys];
 
-    keys = conf_keys(&n);
-    for (size_t i = 0; i < n; i++) {
-        if (r->lines[i] != 0 && &keys[i] != key &&
-            keys[i].offset == key->offset && conf_key_counts(key) &&
-            conf_key_counts(&keys[i])) {
+        if (line != 0 && k != key && k->offset == key->offset &&
+            conf_key_counts(k)) {
             conf_problem(r->report, e->line, e->path,
                          "means the same as %s in line %u; keep one of them",
-                         keys[i].path, r->lines[i]);
+                         k->path, line);
             return true;
         }
     }
@@ -168,15 +160,14 @@ static bool set_twice(struct conf_reading *r, const struct conf_key *key,
 static void foreign_key(struct conf_reading *r, const struct conf_entry *e)
 {
     const struct conf_key *type = conf_key_find("registry.type");
-    const char *chosen = conf_registry_type_name(r->conf->registry.type);
-    size_t n;
 
-    if (r->lines[type - conf_keys(&n)] == 0) {
+    assert(conf_key_find(e->path) != NULL);
+    if (r->lines[type - conf_keys] == 0) {
         /* It would be a pity to run on SQLite because of a lost line. */
         conf_problem(r->report, e->line, e->path,
                      "belongs to another registry than %s, and registry.type "
                      "is not given; add it",
-                     chosen);
+                     conf_registry_type_name(r->conf->registry.type));
         return;
     }
     log_debug("=conf-ignored", LOG_S("key", e->path), LOG_I("line", e->line),
@@ -186,21 +177,20 @@ static void foreign_key(struct conf_reading *r, const struct conf_entry *e)
 static void read_entry(struct conf_reading *r, const struct conf_key *key,
                        const struct conf_entry *e)
 {
-    size_t n;
-
+    assert(e->line > 0);
     if ((key->registries & CONF_FOR(r->conf->registry.type)) == 0) {
         foreign_key(r, e);
     } else if (key->type == CONF_KEY_REFUSED) {
         conf_problem(r->report, e->line, e->path, "cannot be taken; %s",
-                     key->help);
+                     key->advice);
     } else if (key->type == CONF_KEY_IGNORED) {
         log_debug("=conf-ignored", LOG_S("key", e->path),
                   LOG_I("line", e->line), LOG_S("reason", "no meaning here"));
     } else if (key->type == CONF_KEY_GROUPS) {
         if (e->kind == CONF_SCALAR || e->kind == CONF_ITEMS) {
             conf_problem(r->report, e->line, e->path,
-                         "one value or list; write a block of names, each "
-                         "with a list of addresses");
+                         "one value or list; write a block of names, each with "
+                         "a list of addresses");
         }
     } else if (e->kind == CONF_BLOCK ||
                (e->kind == CONF_ITEMS && key->type != CONF_KEY_LIST)) {
@@ -211,9 +201,9 @@ static void read_entry(struct conf_reading *r, const struct conf_key *key,
         conf_problem(r->report, e->line, e->path,
                      "no value; give it one, or remove the line");
     } else if (!set_twice(r, key, e)) {
-        r->lines[key - conf_keys(&n)] = e->line;
+        r->lines[key - conf_keys] = e->line;
         if (key->type == CONF_KEY_LIST) /* not added to the default */
-            conf_list_clear(r->conf, key);
+            conf_list_clear(conf_field(r->conf, key));
         read_values(r, key, e, NULL);
     }
 }
@@ -221,6 +211,7 @@ static void read_entry(struct conf_reading *r, const struct conf_key *key,
 /* In a block where a list should stand? That was said already. */
 static bool is_in_bad_group(const struct conf_doc *doc, size_t i)
 {
+    assert(i < doc->n);
     for (size_t k = 0; k < i; k++) {
         const struct conf_entry *e = &doc->entries[k];
 
@@ -240,6 +231,7 @@ static void place_entry(struct conf_reading *r, const struct conf_doc *doc,
     char parent[CONF_PATH_MAX];
     char *dot;
 
+    assert(i < doc->n);
     if (key != NULL) {
         if (strcmp(key->path, "registry.type") != 0)
             read_entry(r, key, e);
@@ -258,8 +250,8 @@ static void place_entry(struct conf_reading *r, const struct conf_doc *doc,
             return; /* what stands in it speaks for itself */
     } else if (is_block(e->path)) {
         conf_problem(r->report, e->line, e->path,
-                     "a block of keys, not one value; write its keys below "
-                     "it, indented");
+                     "a block of keys, not one value; write its keys below it, "
+                     "indented");
         return;
     }
     /* Below a key that takes one value: said already. */
@@ -278,6 +270,7 @@ static bool is_repeated(struct conf_reading *r, const struct conf_doc *doc,
 {
     const struct conf_entry *e = &doc->entries[i];
 
+    assert(i < doc->n);
     for (size_t k = 0; k < i; k++) {
         if (strcmp(doc->entries[k].path, e->path) == 0) {
             conf_problem(r->report, e->line, e->path,
@@ -293,38 +286,27 @@ static bool is_repeated(struct conf_reading *r, const struct conf_doc *doc,
 static void read_type(struct conf_reading *r, const struct conf_doc *doc)
 {
     const struct conf_key *key = conf_key_find("registry.type");
-    const struct conf_key *keys;
-    size_t n, i = 0;
+    size_t i = 0;
 
+    assert(r->conf->registry.type == CONF_SQLITE);
     while (i < doc->n && strcmp(doc->entries[i].path, key->path) != 0)
         i++;
     if (i < doc->n) {
         read_entry(r, key, &doc->entries[i]);
         if (r->conf->registry.type == CONF_MEMORY) {
-            conf_problem(r->report, doc->entries[i].line, key->path,
-                         "memory is for simulations and forgets everything; "
-                         "use sqlite");
+            conf_problem(
+                r->report, doc->entries[i].line, key->path,
+                "memory is for simulations and forgets everything; use sqlite");
         }
     }
-    /* Nothing but the type is set yet: the defaults of this type. */
-    keys = conf_keys(&n);
-    for (i = 0; i < n; i++) {
-        const char *text = conf_key_default(&keys[i], r->conf->registry.type);
-
-        if (text != keys[i].otherwise && (keys[i].flags & CONF_ALIAS) == 0) {
-            int rc = conf_set(r->conf, &keys[i], text, NULL);
-
-            assert(rc == 0);
-            (void)rc;
-        }
-    }
+    conf_set_defaults(r->conf);
 }
 
 void conf_read(struct conf_reading *r, struct conf_doc *doc)
 {
     const struct conf_key *settle = conf_key_find("failover.settle");
-    size_t n;
 
+    assert(r->report->n == 0);
     for (size_t i = 0; i < doc->n; i++) {
         char *path = conf_key_canonical(doc->entries[i].path);
 
@@ -335,7 +317,7 @@ void conf_read(struct conf_reading *r, struct conf_doc *doc)
     for (size_t i = 0; i < doc->n && r->report->n < PROBLEMS_MAX; i++)
         if (!is_repeated(r, doc, i))
             place_entry(r, doc, i);
-    if (r->lines[settle - conf_keys(&n)] == 0)
+    if (r->lines[settle - conf_keys] == 0)
         r->conf->failover.settle_ms = r->conf->registry.session_timeout_ms;
     /* Between wrong values the rules would only confuse. */
     if (r->report->n == 0)

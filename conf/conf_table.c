@@ -6,6 +6,7 @@
  * a key of ours means, its row has the same field and is marked as an alias.
  */
 #include "conf/conf_priv.h"
+#include "conf/text.h"
 
 #include "base/mem.h"
 
@@ -23,45 +24,28 @@
 #define HOUR   3600e3
 #define DAY    86400e3
 
-#define STRING(path, field, otherwise, check, registries, flags, help)         \
-    {                                                                          \
-        path, CONF_KEY_STRING, AT(field), otherwise, 0, 0, NULL, check,        \
-            registries, flags, help                                            \
-    }
-#define DURATION(path, field, otherwise, min, max, registries, flags, help)    \
-    {                                                                          \
-        path, CONF_KEY_DURATION, AT(field), otherwise, min, max, NULL, NULL,   \
-            registries, flags, help                                            \
-    }
-#define UINT(path, field, otherwise, min, max, registries, flags, help)        \
-    {                                                                          \
-        path, CONF_KEY_UINT, AT(field), otherwise, min, max, NULL, NULL,       \
-            registries, flags, help                                            \
-    }
-#define NUMBER(path, field, otherwise, min, max, flags, help)                  \
-    {                                                                          \
-        path, CONF_KEY_NUMBER, AT(field), otherwise, min, max, NULL, NULL,     \
-            CONF_FOR_ALL, flags, help                                          \
-    }
-#define BOOL(path, field, otherwise, help)                                     \
-    {                                                                          \
-        path, CONF_KEY_BOOL, AT(field), otherwise, 0, 0, NULL, NULL,           \
-            CONF_FOR_ALL, 0, help                                              \
-    }
-#define ENUM(path, field, otherwise, names, flags, help)                       \
-    {                                                                          \
-        path, CONF_KEY_ENUM, AT(field), otherwise, 0, 0, names, NULL,          \
-            CONF_FOR_ALL, flags, help                                          \
-    }
+/* clang-format off */
+#define ROW(path, type, field, otherwise, min, max, names, check, registries,  \
+            flags)                                                             \
+    {path, CONF_KEY_##type, AT(field), otherwise, min, max, names, check,      \
+     registries, flags, NULL}
+#define STRING(path, field, otherwise, check, registries, flags)               \
+    ROW(path, STRING, field, otherwise, 0, 0, NULL, check, registries, flags)
+#define DURATION(path, field, otherwise, min, max, registries, flags)          \
+    ROW(path, DURATION, field, otherwise, min, max, NULL, NULL, registries, flags)
+#define UINT(path, field, otherwise, min, max, registries, flags)              \
+    ROW(path, UINT, field, otherwise, min, max, NULL, NULL, registries, flags)
+#define NUMBER(path, field, otherwise, min, max, flags)                        \
+    ROW(path, NUMBER, field, otherwise, min, max, NULL, NULL, CONF_FOR_ALL, flags)
+#define BOOL(path, field, otherwise)                                           \
+    ROW(path, BOOL, field, otherwise, 0, 0, NULL, NULL, CONF_FOR_ALL, 0)
+#define ENUM(path, field, otherwise, names, flags)                             \
+    ROW(path, ENUM, field, otherwise, 0, 0, names, NULL, CONF_FOR_ALL, flags)
 #define IGNORED(path, registries)                                              \
-    {                                                                          \
-        path, CONF_KEY_IGNORED, 0, NULL, 0, 0, NULL, NULL, registries, 0, ""   \
-    }
-
-#define REFUSED(path, registries, why)                                         \
-    {                                                                          \
-        path, CONF_KEY_REFUSED, 0, NULL, 0, 0, NULL, NULL, registries, 0, why  \
-    }
+    {path, CONF_KEY_IGNORED, 0, NULL, 0, 0, NULL, NULL, registries, 0, NULL}
+#define REFUSED(path, registries, advice)                                      \
+    {path, CONF_KEY_REFUSED, 0, NULL, 0, 0, NULL, NULL, registries, 0, advice}
+/* clang-format on */
 
 static const char *const registry_types[] = {
     [CONF_SQLITE] = "sqlite",       [CONF_MEMORY] = "memory",
@@ -88,83 +72,77 @@ static const char *const formats[] = {
 #define ZK        "registry.zookeeper"
 
 /* clang-format off */
-static const struct conf_key keys[] = {
-{"listen", CONF_KEY_LISTEN, AT(listen_host), "127.0.0.1:7077", 0, 0, NULL,
- NULL, CONF_FOR_ALL, 0, "host:port of the API; [::1]:7077 for IPv6"},
+const struct conf_key conf_keys[] = {
+ROW("listen", LISTEN, listen_host, "127.0.0.1:7077", 0, 0, NULL, NULL,
+    CONF_FOR_ALL, 0),
 STRING("advertise", advertise, NULL, conf_check_address, CONF_FOR_ALL,
-    CONF_OPTIONAL, "host:port under which other coordinators and clients reach this one"),
-STRING("state-dir", state_dir, NULL, conf_check_file, CONF_FOR_ALL, CONF_OPTIONAL,
-    "a directory for what this process remembers across its restart"),
+    CONF_OPTIONAL),
+STRING("state-dir", state_dir, NULL, conf_check_file, CONF_FOR_ALL,
+    CONF_OPTIONAL),
 
-ENUM("registry.type", registry.type, "sqlite", registry_types, 0,
-    "sqlite, zookeeper, etcd or jdbc"),
+ENUM("registry.type", registry.type, "sqlite", registry_types, 0),
 STRING("registry.namespace", registry.namespace_, "dolphinscheduler",
-    conf_check_namespace, CONF_FOR_ALL, 0, "all keys stand below it"),
-DURATION("registry.session-timeout", registry.session_timeout_ms, "10s",
-    500, HOUR, CONF_FOR_ALL, CONF_BARE_MS, "silence after which a process counts as gone"),
-DURATION("registry.connection-timeout", registry.connect_timeout_ms, "10s",
-    100, HOUR, CONF_FOR_ALL, CONF_BARE_MS, "how long to try to connect"),
-STRING("registry.path", registry.path, "pelorus.db", conf_check_file, SQLITE, 0,
-    "sqlite: the file, on a local disk"),
+    conf_check_namespace, CONF_FOR_ALL, 0),
+DURATION("registry.session-timeout", registry.session_timeout_ms, "10s", 500,
+    HOUR, CONF_FOR_ALL, CONF_BARE_MS),
+DURATION("registry.connection-timeout", registry.connect_timeout_ms, "10s", 100,
+    HOUR, CONF_FOR_ALL, CONF_BARE_MS),
+STRING("registry.path", registry.path, "pelorus.db", conf_check_file, SQLITE,
+    0),
 
 STRING(ZK ".connect-string", registry.connect_string, NULL,
-    conf_check_connect_string, ZOOKEEPER, 0, "host:port,host:port, optionally /chroot"),
+    conf_check_connect_string, ZOOKEEPER, 0),
 STRING(ZK ".namespace", registry.namespace_, "dolphinscheduler",
-    conf_check_namespace, ZOOKEEPER, CONF_ALIAS, "as registry.namespace"),
+    conf_check_namespace, ZOOKEEPER, CONF_ALIAS),
 DURATION(ZK ".session-timeout", registry.session_timeout_ms, "60s", 500, HOUR,
-    ZOOKEEPER, CONF_ALIAS | CONF_BARE_MS, "as registry.session-timeout"),
+    ZOOKEEPER, CONF_ALIAS | CONF_BARE_MS),
 DURATION(ZK ".connection-timeout", registry.connect_timeout_ms, "15s", 100,
-    HOUR, ZOOKEEPER, CONF_ALIAS | CONF_BARE_MS, "as registry.connection-timeout"),
+    HOUR, ZOOKEEPER, CONF_ALIAS | CONF_BARE_MS),
 DURATION(ZK ".block-until-connected", registry.block_until_connected_ms, "15s",
-    100, HOUR, ZOOKEEPER, CONF_BARE_MS, "how long a start waits for the first connection"),
+    100, HOUR, ZOOKEEPER, CONF_BARE_MS),
 DURATION(ZK ".retry-policy.base-sleep-time", registry.retry_base_sleep_ms, "1s",
-    1, HOUR, ZOOKEEPER, CONF_BARE_MS, "the first pause between tries"),
+    1, HOUR, ZOOKEEPER, CONF_BARE_MS),
 DURATION(ZK ".retry-policy.max-sleep", registry.retry_max_sleep_ms, "3s", 1,
-    HOUR, ZOOKEEPER, CONF_BARE_MS, "the longest pause between tries"),
+    HOUR, ZOOKEEPER, CONF_BARE_MS),
 UINT(ZK ".retry-policy.max-retries", registry.retry_max_retries, "5", 0, 1000,
-    ZOOKEEPER, 0, "tries of one call"),
+    ZOOKEEPER, 0),
 STRING(ZK ".digest", registry.digest, NULL, conf_check_digest, ZOOKEEPER,
-    CONF_OPTIONAL | CONF_SECRET, "user:password"),
+    CONF_OPTIONAL | CONF_SECRET),
 
-{"registry.endpoints", CONF_KEY_LIST, AT(registry.endpoints), NULL, 0, 0, NULL,
- conf_check_endpoint, ETCD, 0, "http://host:port, http://host:port"},
+ROW("registry.endpoints", LIST, registry.endpoints, NULL, 0, 0, NULL,
+    conf_check_endpoint, ETCD, 0),
 DURATION("registry.ttl", registry.session_timeout_ms, "30s", SECOND, HOUR, ETCD,
-    CONF_ALIAS | CONF_BARE_MS, "the lease: as registry.session-timeout"),
+    CONF_ALIAS | CONF_BARE_MS),
 DURATION("registry.retry-delay", registry.retry_delay_ms, "60ms", 1, HOUR, ETCD,
-    CONF_BARE_MS, "the first pause between tries"),
+    CONF_BARE_MS),
 DURATION("registry.retry-max-delay", registry.retry_max_delay_ms, "300ms", 1,
-    HOUR, ETCD, CONF_BARE_MS, "the longest pause between tries"),
+    HOUR, ETCD, CONF_BARE_MS),
 DURATION("registry.retry-max-duration", registry.retry_max_duration_ms,
-    "1500ms", 1, HOUR, ETCD, CONF_BARE_MS, "how long one call is tried"),
-STRING("registry.user", registry.user, NULL, NULL, ETCD, CONF_OPTIONAL,
-    "who we are"),
+    "1500ms", 1, HOUR, ETCD, CONF_BARE_MS),
+STRING("registry.user", registry.user, NULL, NULL, ETCD, CONF_OPTIONAL),
 STRING("registry.password", registry.password, NULL, NULL, ETCD,
-    CONF_OPTIONAL | CONF_SECRET, "better as ${VARIABLE}"),
+    CONF_OPTIONAL | CONF_SECRET),
 STRING("registry.authority", registry.authority, NULL, NULL, ETCD,
-    CONF_OPTIONAL, "the name that the server's certificate must bear"),
-STRING("registry.cert-file", registry.cert_file, NULL, conf_check_file, ETCD | JDBC,
-    CONF_OPTIONAL, "the authority's certificate, PEM"),
-STRING("registry.key-cert-chain-file", registry.key_cert_chain_file, NULL, conf_check_file,
-    ETCD | JDBC, CONF_OPTIONAL, "our certificate, PEM"),
-STRING("registry.key-file", registry.key_file, NULL, conf_check_file, ETCD | JDBC,
-    CONF_OPTIONAL,
-    "its key, PEM"),
+    CONF_OPTIONAL),
+STRING("registry.cert-file", registry.cert_file, NULL, conf_check_file,
+    ETCD | JDBC, CONF_OPTIONAL),
+STRING("registry.key-cert-chain-file", registry.key_cert_chain_file, NULL,
+    conf_check_file, ETCD | JDBC, CONF_OPTIONAL),
+STRING("registry.key-file", registry.key_file, NULL, conf_check_file,
+    ETCD | JDBC, CONF_OPTIONAL),
 IGNORED("registry.load-balancer-policy", ETCD),
 
 DURATION("registry.heartbeat-refresh-interval", registry.heartbeat_refresh_ms,
-    "3s", 100, HOUR, JDBC, CONF_BARE_MS, "how often our row is renewed"),
-STRING(HIKARI ".jdbc-url", registry.jdbc_url, NULL, conf_check_jdbc_url, JDBC,
-    0, "jdbc:mysql://host:port/database or jdbc:postgresql://..."),
-STRING(HIKARI ".username", registry.user, NULL, NULL, JDBC, CONF_OPTIONAL,
-    "who we are"),
+    "3s", 100, HOUR, JDBC, CONF_BARE_MS),
+STRING(HIKARI ".jdbc-url", registry.jdbc_url, NULL, NULL, JDBC, CONF_JDBC_URL),
+STRING(HIKARI ".username", registry.user, NULL, NULL, JDBC, CONF_OPTIONAL),
 STRING(HIKARI ".password", registry.password, NULL, NULL, JDBC,
-    CONF_OPTIONAL | CONF_SECRET, "better as ${VARIABLE}"),
-UINT(HIKARI ".maximum-pool-size", registry.pool_size, "5", 1, 100, JDBC, 0,
-    "connections at most"),
+    CONF_OPTIONAL | CONF_SECRET),
+UINT(HIKARI ".maximum-pool-size", registry.pool_size, "5", 1, 100, JDBC, 0),
 DURATION(HIKARI ".connection-timeout", registry.connect_timeout_ms, "9s", 100,
-    HOUR, JDBC, CONF_ALIAS | CONF_BARE_MS, "as registry.connection-timeout"),
-STRING(HIKARI ".schema", registry.dbms_jdbc_schema, NULL, NULL, JDBC, CONF_OPTIONAL,
-    "PostgreSQL: one schema, exactly so; several: currentSchema in jdbc-url"),
+    HOUR, JDBC, CONF_ALIAS | CONF_BARE_MS),
+STRING(HIKARI ".schema", registry.dbms_jdbc_schema, NULL, NULL, JDBC,
+    CONF_OPTIONAL),
 REFUSED(HIKARI ".catalog", JDBC, "name the database in jdbc-url"),
 REFUSED(HIKARI ".data-source-class-name", JDBC, "write jdbc-url"),
 REFUSED(HIKARI ".data-source-j-n-d-i", JDBC, "write jdbc-url"),
@@ -193,106 +171,101 @@ IGNORED(HIKARI ".validation-timeout", JDBC),
 IGNORED("registry.term-refresh-interval", JDBC),
 IGNORED("registry.term-expire-times", JDBC),
 
-ENUM("balancer.policy", balancer.policy, "ledger", policies, CONF_LIVE,
-    "ledger, RANDOM, ROUND_ROBIN, FIXED_ or DYNAMIC_WEIGHTED_ROUND_ROBIN"),
+ENUM("balancer.policy", balancer.policy, "ledger", policies, CONF_LIVE),
 DURATION("balancer.heartbeat-interval", balancer.heartbeat_interval_ms, "10s",
-    100, HOUR, CONF_FOR_ALL, 0, "how often nodes report their load"),
-NUMBER("balancer.cpu-max", balancer.cpu_max, "0.8", 0, 1, CONF_LIVE,
-    "a worker with more is hot: picked only if all are"),
-NUMBER("balancer.memory-max", balancer.memory_max, "0.8", 0, 1, CONF_LIVE, "likewise"),
-NUMBER("balancer.disk-max", balancer.disk_max, "0.9", 0, 1, CONF_LIVE, "likewise"),
+    100, HOUR, CONF_FOR_ALL, 0),
+NUMBER("balancer.cpu-max", balancer.cpu_max, "0.8", 0, 1, CONF_LIVE),
+NUMBER("balancer.memory-max", balancer.memory_max, "0.8", 0, 1, CONF_LIVE),
+NUMBER("balancer.disk-max", balancer.disk_max, "0.9", 0, 1, CONF_LIVE),
 DURATION("balancer.warm-up", balancer.warm_up_ms, "60s", 0, HOUR, CONF_FOR_ALL,
-    CONF_LIVE, "how long a new worker is given less than its share"),
+    CONF_LIVE),
 NUMBER("balancer.dynamic-weights.cpu-usage", balancer.cpu_usage_weight, "30", 0,
-    100, CONF_LIVE, "DYNAMIC_WEIGHTED_ROUND_ROBIN, percent; the three sum to 100"),
+    100, CONF_LIVE),
 NUMBER("balancer.dynamic-weights.memory-usage", balancer.memory_usage_weight,
-    "30", 0, 100, CONF_LIVE, "likewise"),
+    "30", 0, 100, CONF_LIVE),
 NUMBER("balancer.dynamic-weights.task-thread-pool-usage",
-    balancer.pool_usage_weight, "40", 0, 100, CONF_LIVE, "likewise"),
-ENUM(BALANCING ".type", balancer.policy, "ledger", policies, CONF_ALIAS,
-    "as balancer.policy"),
+    balancer.pool_usage_weight, "40", 0, 100, CONF_LIVE),
+ENUM(BALANCING ".type", balancer.policy, "ledger", policies, CONF_ALIAS),
 NUMBER(WEIGHTS ".cpu-usage-weight", balancer.cpu_usage_weight, "30", 0, 100,
-    CONF_ALIAS, "as balancer.dynamic-weights.cpu-usage"),
+    CONF_ALIAS),
 NUMBER(WEIGHTS ".memory-usage-weight", balancer.memory_usage_weight, "30", 0,
-    100, CONF_ALIAS, "as balancer.dynamic-weights.memory-usage"),
+    100, CONF_ALIAS),
 NUMBER(WEIGHTS ".task-thread-pool-usage-weight", balancer.pool_usage_weight,
-    "40", 0, 100, CONF_ALIAS, "as balancer.dynamic-weights.task-thread-pool-usage"),
+    "40", 0, 100, CONF_ALIAS),
 
-{"groups", CONF_KEY_GROUPS, AT(groups), NULL, 0, 0, NULL, conf_check_address,
- CONF_FOR_ALL, CONF_LIVE, "worker groups: a name and a list of host:port"},
+ROW("groups", GROUPS, groups, NULL, 0, 0, NULL, conf_check_address,
+    CONF_FOR_ALL, CONF_LIVE),
 
-BOOL("failover.enabled", failover.enabled, "true",
-    "false: watch and answer, move nothing"),
-DURATION("failover.grace", failover.grace_ms, "1s", 0, HOUR, CONF_FOR_ALL, 0,
-    "from the registry's word that a node is gone to acting on it"),
-DURATION("failover.settle", failover.settle_ms, NULL, 0, HOUR, CONF_FOR_ALL, 0,
-    "nobody is declared down so soon after a start (default: registry.session-timeout)"),
+BOOL("failover.enabled", failover.enabled, "true"),
+DURATION("failover.grace", failover.grace_ms, "1s", 0, HOUR, CONF_FOR_ALL, 0),
+DURATION("failover.settle", failover.settle_ms, NULL, 0, HOUR, CONF_FOR_ALL, 0),
 DURATION("failover.reconcile-interval", failover.reconcile_interval_ms, "5s",
-    100, HOUR, CONF_FOR_ALL, 0, "how often everything is compared afresh"),
+    100, HOUR, CONF_FOR_ALL, 0),
 STRING("failover.master-lock", failover.master_lock, "/lock/master-failover",
-    conf_check_lock_path, CONF_FOR_ALL, 0, "the global lock for masters' work"),
+    conf_check_lock_path, CONF_FOR_ALL, 0),
 STRING("failover.worker-lock", failover.worker_lock, "/lock/worker-failover",
-    conf_check_lock_path, CONF_FOR_ALL, 0, "the global lock for workers' work"),
-STRING("failover.alert-server-lock", failover.alert_server_lock, "/lock/alert-server-failover",
-    conf_check_lock_path, CONF_FOR_ALL, 0, "the global lock for alert servers, which only a hook fails over"),
-BOOL("failover.readmit", failover.readmit, "false",
-    "let a fenced process in again once it owns nothing"),
+    conf_check_lock_path, CONF_FOR_ALL, 0),
+STRING("failover.alert-server-lock", failover.alert_server_lock,
+    "/lock/alert-server-failover", conf_check_lock_path, CONF_FOR_ALL, 0),
+BOOL("failover.readmit", failover.readmit, "false"),
 /* An item remembers its last five owners, and the one who dies now counts. */
-UINT("failover.poison-limit", failover.poison_limit, "3", 1, 6, CONF_FOR_ALL, CONF_LIVE,
-    "work whose last so many owners died is held"),
+UINT("failover.poison-limit", failover.poison_limit, "3", 1, 6, CONF_FOR_ALL,
+    CONF_LIVE),
 DURATION("failover.poison-window", failover.poison_window_ms, "10m", SECOND,
-    7 * DAY, CONF_FOR_ALL, CONF_LIVE, "and died within this"),
+    7 * DAY, CONF_FOR_ALL, CONF_LIVE),
 STRING("failover.hook", failover.hook, NULL, NULL, CONF_FOR_ALL,
-    CONF_OPTIONAL | CONF_LINES, "a command for /bin/sh, run under the lock at each failover"),
-{"failover.hook-kinds", CONF_KEY_LIST, AT(failover.hook_kinds), "master", 0, 0, NULL,
- conf_check_node_kind, CONF_FOR_ALL, CONF_OPTIONAL, "master, worker, alert-server: failed over for the hook though they own nothing of ours"},
+    CONF_OPTIONAL | CONF_LINES),
+ROW("failover.hook-kinds", LIST, failover.hook_kinds, "master", 0, 0, NULL,
+    conf_check_node_kind, CONF_FOR_ALL, CONF_OPTIONAL),
 /* No more than the lock is held at a time. */
 DURATION("failover.hook-timeout", failover.hook_timeout_ms, "10s", 100,
-    10 * SECOND, CONF_FOR_ALL, 0, "after which it is ended, with all that it started"),
+    10 * SECOND, CONF_FOR_ALL, 0),
 DURATION("failover.brake.window", failover.brake_window_ms, "60s", SECOND, HOUR,
-    CONF_FOR_ALL, CONF_LIVE, "too many nodes lost within this: hold everything"),
-NUMBER("failover.brake.share", failover.brake_share, "0.3", 0, 1, CONF_LIVE,
-    "this share of a kind is too many"),
-UINT("failover.brake.min", failover.brake_min, "3", 1, 100000, CONF_FOR_ALL, CONF_LIVE,
-    "but fewer than this never are"),
+    CONF_FOR_ALL, CONF_LIVE),
+NUMBER("failover.brake.share", failover.brake_share, "0.3", 0, 1, CONF_LIVE),
+UINT("failover.brake.min", failover.brake_min, "3", 1, 100000, CONF_FOR_ALL,
+    CONF_LIVE),
 
-DURATION("work.keep", work_keep_ms, "10m", SECOND, 30 * DAY, CONF_FOR_ALL, 0,
-    "how long finished work is remembered"),
+DURATION("work.keep", work_keep_ms, "10m", SECOND, 30 * DAY, CONF_FOR_ALL, 0),
 
-UINT("http.threads", http.threads, "0", 0, 256, CONF_FOR_ALL, 0, "0: one per core"),
+UINT("http.threads", http.threads, "0", 0, 256, CONF_FOR_ALL, 0),
 UINT("http.max-connections", http.max_connections, "4096", 1, 1000000,
-    CONF_FOR_ALL, 0, "connections at most"),
+    CONF_FOR_ALL, 0),
 UINT("http.max-connections-per-address", http.max_connections_per_address,
-    "256", 1, 1000000, CONF_FOR_ALL, 0, "from one client at most"),
+    "256", 1, 1000000, CONF_FOR_ALL, 0),
 DURATION("http.request-timeout", http.request_timeout_ms, "30s", 100, HOUR,
-    CONF_FOR_ALL, 0, "a request must have arrived so soon"),
+    CONF_FOR_ALL, 0),
 
 STRING("log.file", log_file, NULL, conf_check_file, CONF_FOR_ALL,
-    CONF_OPTIONAL | CONF_LIVE, "lines are added to this file; SIGHUP opens it anew"),
-ENUM("log.level", log_level, "info", levels, CONF_LIVE, "error, warn, info or debug"),
-ENUM("log.format", log_format, "text", formats, CONF_LIVE, "text or json"),
+    CONF_OPTIONAL | CONF_LIVE),
+ENUM("log.level", log_level, "info", levels, CONF_LIVE),
+ENUM("log.format", log_format, "text", formats, CONF_LIVE),
+{0}, /* the end */
 };
 /* clang-format on */
 
-const struct conf_key *conf_keys(size_t *n)
-{
-    *n = ARRAY_LEN(keys);
-    return keys;
-}
+const size_t conf_n_keys = ARRAY_LEN(conf_keys) - 1;
 
 const struct conf_key *conf_key_find(const char *path)
 {
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (strcmp(keys[i].path, path) == 0)
-            return &keys[i];
+    assert(path != NULL);
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++)
+        if (strcmp(key->path, path) == 0)
+            return key;
     return NULL;
+}
+
+bool conf_key_is_own(const struct conf_key *key)
+{
+    assert(key >= conf_keys && key < conf_keys + conf_n_keys);
+    return conf_key_counts(key) && (key->flags & CONF_ALIAS) == 0;
 }
 
 /* One name of a path as Spring compares it: letters and digits alone count, and
  * not their case. */
 static bool same_name(const char *a, const char *b)
 {
-    for (;;) {
+    for (;; a++, b++) {
         while (*a != '\0' && *a != '.' && !isalnum((unsigned char)*a))
             a++;
         while (*b != '\0' && *b != '.' && !isalnum((unsigned char)*b))
@@ -301,8 +274,6 @@ static bool same_name(const char *a, const char *b)
             return (*a == '\0' || *a == '.') && (*b == '\0' || *b == '.');
         if (tolower((unsigned char)*a) != tolower((unsigned char)*b))
             return false;
-        a++;
-        b++;
     }
 }
 
@@ -317,11 +288,11 @@ static const char *spelled(const char *known, const char *name)
 {
     size_t len = strlen(known);
 
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (is_relaxed(keys[i].path) &&
-            strncmp(keys[i].path, known, len) == 0 &&
-            same_name(keys[i].path + len, name))
-            return keys[i].path + len;
+    assert(len == 0 || known[len - 1] == '.');
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++)
+        if (is_relaxed(key->path) && strncmp(key->path, known, len) == 0 &&
+            same_name(key->path + len, name))
+            return key->path + len;
     return NULL;
 }
 
@@ -339,6 +310,7 @@ char *conf_key_canonical(const char *path)
             return mem_printf("%s%s", known, name);
         memcpy(known + len, ours, m);
         len += m;
+        assert(len < CONF_PATH_MAX);
         known[len] = '\0';
         if (name[n] == '\0')
             return mem_strdup(known);
@@ -366,64 +338,54 @@ const char *conf_key_default(const struct conf_key *key,
         {CONF_JDBC, AT(registry.connect_timeout_ms), "9s"},
     };
 
+    assert(key >= conf_keys && key < conf_keys + conf_n_keys);
+    assert(type <= CONF_JDBC);
     for (size_t i = 0; i < ARRAY_LEN(by_type); i++)
         if (by_type[i].type == type && by_type[i].offset == key->offset)
             return by_type[i].text;
     return key->otherwise;
 }
 
-/* One row at a time. */
-size_t conf_distance(const char *a, const char *b)
+/* The right name in the wrong place. */
+static const char *elsewhere(const char *leaf)
 {
-    size_t row[CONF_PATH_MAX + 1];
-    size_t n = strlen(b);
+    assert(strchr(leaf, '.') == NULL);
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++) {
+        const char *own = strrchr(key->path, '.');
 
-    assert(n <= CONF_PATH_MAX);
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i] != '\0'; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t best = diagonal + (a[i] != b[j]);
-
-            diagonal = row[j + 1];
-            best = best < row[j] + 1 ? best : row[j] + 1;
-            best = best < diagonal + 1 ? best : diagonal + 1;
-            row[j + 1] = best;
-        }
+        if (own != NULL && conf_key_counts(key) && strcmp(own + 1, leaf) == 0)
+            return key->path;
     }
-    return row[n];
+    return NULL;
 }
 
 const char *conf_key_nearest(const char *path)
 {
-    const char *leaf = strrchr(path, '.'), *nearest = NULL;
+    const char *leaf = strrchr(path, '.'), *nearest = NULL, *other;
     size_t least = strlen(path) / 3 + 1;
 
+    assert(conf_key_find(path) == NULL);
     if (leaf != NULL && strcmp(leaf, ".url") == 0) /* spring.datasource's */
         return HIKARI ".jdbc-url";
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        size_t d = conf_distance(keys[i].path, path);
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++) {
+        size_t d = conf_text_distance(key->path, path);
 
-        if (!conf_key_counts(&keys[i]))
-            continue;
-        if (d < least || (nearest == NULL && d == least)) {
+        if (conf_key_counts(key) &&
+            (d < least || (nearest == NULL && d == least))) {
             least = d;
-            nearest = keys[i].path;
+            nearest = key->path;
         }
     }
     if (nearest != NULL && least <= 3)
         return nearest;
-    /* The right name in the wrong place is a better guess than a far one. */
-    leaf = leaf == NULL ? path : leaf + 1;
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        const char *own = strrchr(keys[i].path, '.');
+    /* It is a better guess than a far one. */
+    other = elsewhere(leaf == NULL ? path : leaf + 1);
+    return other != NULL ? other : nearest;
+}
 
-        if (own != NULL && conf_key_counts(&keys[i]) &&
-            strcmp(own + 1, leaf) == 0)
-            return keys[i].path;
-    }
-    return nearest;
+const char *conf_registry_type_name(enum conf_registry_type type)
+{
+    assert(type < ARRAY_LEN(registry_types) - 1);
+    assert(registry_types[type] != NULL);
+    return registry_types[type];
 }

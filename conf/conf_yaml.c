@@ -43,6 +43,7 @@ void conf_problem(struct conf_report *report, unsigned line, const char *key,
         (void)snprintf(place, sizeof(place), ":%u", line);
     err_set(&whole, ERR_INVALID, "%s%s: %s%s%s", report->file, place, key,
             key[0] == '\0' ? "" : ": ", what);
+    assert(whole.msg[0] != '\0');
     if (report->n++ == 0 && report->err != NULL)
         *report->err = whole;
     if (report->problems != NULL)
@@ -62,6 +63,9 @@ static struct conf_entry *add_entry(struct reader *r)
     struct conf_doc *doc = r->doc;
     struct conf_entry *e;
 
+    assert(r->depth > 0);
+    assert(r->path[0] != '\0');
+    assert(doc->n < CONF_ENTRIES_MAX);
     if (doc->n == doc->cap) {
         doc->cap = doc->cap == 0 ? 64 : doc->cap * 2;
         doc->entries = mem_regrow(doc->entries, doc->cap, sizeof(*e));
@@ -82,6 +86,8 @@ static bool too_many(struct reader *r, const yaml_event_t *event)
 static void add_item(struct reader *r, struct conf_entry *e,
                      const yaml_event_t *event)
 {
+    assert(e->kind == CONF_SCALAR || e->kind == CONF_ITEMS);
+    assert(event->type == YAML_SCALAR_EVENT);
     /* Grows by doubling: powers of two are full. */
     if ((e->n_items & (e->n_items - 1)) == 0) {
         e->items = mem_regrow(e->items, e->n_items == 0 ? 1 : e->n_items * 2,
@@ -109,6 +115,9 @@ static bool on_key(struct reader *r, const yaml_event_t *event)
     size_t base = r->path_len[r->depth];
     size_t len = event->data.scalar.length;
 
+    assert(!r->want_value);
+    assert(!r->in_list);
+    assert(base < sizeof(r->path));
     r->path[base] = '\0';
     if (len == 0)
         return refuse(r, event, "an empty key; give it a name");
@@ -133,13 +142,12 @@ static bool on_key(struct reader *r, const yaml_event_t *event)
 
 static bool is_null(const yaml_event_t *event)
 {
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
+    const char *text = (const char *)event->data.scalar.value;
 
-    for (size_t i = 0; i < ARRAY_LEN(nulls); i++)
-        if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-            strcmp((const char *)event->data.scalar.value, nulls[i]) == 0)
-            return true;
-    return false;
+    assert(event->type == YAML_SCALAR_EVENT);
+    return event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+           conf_text_index(text, nulls, strcmp) >= 0;
 }
 
 static bool refuse_lone(struct reader *r, const yaml_event_t *event)
@@ -184,39 +192,29 @@ static bool on_scalar(struct reader *r, const yaml_event_t *event)
     return true;
 }
 
-static bool on_list(struct reader *r, const yaml_event_t *event)
+/* A list, or a block, begins. */
+static bool on_open(struct reader *r, const yaml_event_t *event, bool list)
 {
+    assert(r->depth <= CONF_DEPTH_MAX);
     if (r->in_list)
-        return refuse(r, event, "a list in a list; write plain values");
-    if (!r->want_value) {
         return refuse(r, event,
-                      "a list where a key belongs; write \"key: "
-                      "value\"");
-    }
-    if (too_many(r, event))
-        return false;
-    add_entry(r)->kind = CONF_ITEMS;
-    r->in_list = true;
-    return true;
-}
-
-static bool on_block(struct reader *r, const yaml_event_t *event)
-{
-    if (r->in_list)
-        return refuse(r, event, "a block in a list; write plain values");
-    if (r->depth > 0 && !r->want_value) {
-        return refuse(r, event,
-                      "a block where a key belongs; write \"key: "
-                      "value\"");
-    }
-    if (r->depth == CONF_DEPTH_MAX)
+                      list ? "a list in a list; write plain values"
+                           : "a block in a list; write plain values");
+    if (!r->want_value && (list || r->depth > 0))
+        return refuse(
+            r, event,
+            list ? "a list where a key belongs; write \"key: value\""
+                 : "a block where a key belongs; write \"key: value\"");
+    if (!list && r->depth == CONF_DEPTH_MAX)
         return refuse(r, event, "nested too deeply; no key stands there");
     if (too_many(r, event))
         return false;
-    if (r->depth > 0) {
-        /* So that "listen: {}" is seen to be no text. */
-        add_entry(r)->kind = CONF_BLOCK;
-    }
+    /* Blocks, too, so that "listen: {}" is seen to be no text. */
+    if (r->depth > 0)
+        add_entry(r)->kind = list ? CONF_ITEMS : CONF_BLOCK;
+    r->in_list = list;
+    if (list)
+        return true;
     r->path_len[r->depth + 1] = r->depth == 0 ? 0 : strlen(r->path);
     r->depth++;
     r->want_value = false;
@@ -242,11 +240,12 @@ static bool has_extras(const yaml_event_t *event)
 
 static bool on_event(struct reader *r, const yaml_event_t *event)
 {
+    assert(!r->in_list || r->depth > 0);
     if (has_extras(event)) {
-        return refuse(r, event,
-                      "anchors (&), aliases (*) and tags (!) are not taken; "
-                      "write the value out, in quotes if it begins with one "
-                      "of these");
+        return refuse(
+            r, event,
+            "anchors (&), aliases (*) and tags (!) are not taken; write the "
+            "value out, in quotes if it begins with one of these");
     }
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:
@@ -255,9 +254,9 @@ static bool on_event(struct reader *r, const yaml_event_t *event)
     case YAML_SCALAR_EVENT:
         return on_scalar(r, event);
     case YAML_SEQUENCE_START_EVENT:
-        return on_list(r, event);
+        return on_open(r, event, true);
     case YAML_MAPPING_START_EVENT:
-        return on_block(r, event);
+        return on_open(r, event, false);
     case YAML_SEQUENCE_END_EVENT:
         r->in_list = false;
         r->want_value = false;
@@ -278,6 +277,7 @@ static bool tab_indented(const struct reader *r, size_t line)
 {
     const char *s = r->text, *end = r->text + r->len;
 
+    assert(line > 0);
     while (--line > 0) {
         s = memchr(s, '\n', (size_t)(end - s));
         if (s == NULL)
@@ -295,6 +295,7 @@ static void syntax_problem(struct reader *r, const yaml_parser_t *parser)
     size_t from = parser->context_mark.line + 1;
     char begun[48] = "";
 
+    assert(parser->error != YAML_NO_ERROR);
     if (parser->context != NULL && strstr(parser->context, "alias") != NULL)
         (void)snprintf(begun, sizeof(begun), " (a '*' stands in quotes)");
     else if (parser->context != NULL && from < line)
@@ -343,6 +344,7 @@ bool conf_yaml_read(struct conf_doc *doc, const char *text, size_t len,
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&parser);
+    assert(ok || report->n > 0);
     return ok;
 }
 

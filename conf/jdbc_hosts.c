@@ -22,11 +22,6 @@
 
 #define DEPTH_MAX 3
 
-static uint16_t port_of(const struct jdbc_url *url)
-{
-    return url->kind == JDBC_POSTGRESQL ? 5432 : 3306;
-}
-
 static char *trim(char *text)
 {
     size_t len;
@@ -45,6 +40,7 @@ static int check_name(const struct jdbc_url *url, const char *name,
     bool v6 = strchr(name, ':') != NULL;
     char what[128];
 
+    assert(url->n_hosts <= JDBC_HOSTS_MAX);
     if (name[0] == '\0')
         return conf_jdbc_bad(url, "a host without a name", err);
     for (const char *c = name; *c != '\0'; c++) {
@@ -61,102 +57,96 @@ static int check_name(const struct jdbc_url *url, const char *name,
     return 0;
 }
 
-int conf_jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
-                       struct err *err)
+/* One more. [v6], v6 or a name; NULL: this host, port 0: the usual one. Copies
+ * it all. */
+static int add_host(struct jdbc_url *url, const struct jdbc_host *h,
+                    struct err *err)
 {
+    uint16_t usual = url->kind == JDBC_POSTGRESQL ? 5432 : 3306;
+    const char *name = h->name == NULL ? "localhost" : h->name;
+    size_t len = strlen(name);
     char what[48];
+    int rc;
 
+    assert(url->n_hosts <= JDBC_HOSTS_MAX);
+    if (len > 1 && name[0] == '[' && name[len - 1] == ']') {
+        h->name[len - 1] = '\0';
+        name++;
+    }
+    rc = check_name(url, name, err);
+    if (rc != 0)
+        return rc;
     if (url->n_hosts == JDBC_HOSTS_MAX) {
         (void)snprintf(what, sizeof(what), "more than %d hosts",
                        JDBC_HOSTS_MAX);
         return conf_jdbc_bad(url, what, err);
     }
-    url->hosts[url->n_hosts++] = (struct jdbc_host){
-        .name = mem_strdup(name), .port = port == 0 ? port_of(url) : port};
+    url->hosts[url->n_hosts++] =
+        (struct jdbc_host){.name = mem_strdup(name),
+                           .port = h->port == 0 ? usual : h->port,
+                           .user = mem_strdup(h->user),
+                           .password = mem_strdup(h->password)};
     return 0;
 }
 
+/* MySQL's driver takes none for the usual one. */
 static int parse_port(const struct jdbc_url *url, const char *text,
                       uint16_t *port, struct err *err)
 {
     uint64_t number = 0;
+    bool none = text[0] == '\0' && url->kind == JDBC_MYSQL;
 
-    if (text[0] == '\0' && url->kind == JDBC_MYSQL) {
-        *port = port_of(url);
-        return 0;
-    }
-    if (units_uint(text, 65535, &number, NULL) != 0 || number == 0) {
+    if (!none && (units_uint(text, 65535, &number, NULL) != 0 || number == 0)) {
         return conf_jdbc_bad(url, "a port that is no number from 1 to 65535",
                              err);
     }
+    assert(number <= UINT16_MAX);
     *port = (uint16_t)number;
     return 0;
 }
 
-/* [v6], v6 or a name. */
-static int take_host(struct jdbc_url *url, char *name, uint16_t port,
-                     struct err *err)
-{
-    size_t len = strlen(name);
-    int rc;
-
-    if (len > 1 && name[0] == '[' && name[len - 1] == ']') {
-        name[len - 1] = '\0';
-        name++;
-    }
-    rc = check_name(url, name, err);
-    return rc == 0 ? conf_jdbc_add_host(url, name, port, err) : rc;
-}
-
 /* host, host:port, [v6] or [v6]:port */
-static int plain_host(struct jdbc_url *url, char *text, struct err *err)
+static int plain_host(const struct jdbc_url *url, char *text,
+                      struct jdbc_host *h, struct err *err)
 {
-    uint16_t port = port_of(url);
     char *colon =
         strchr(text[0] == '[' ? text + strcspn(text, "]") : text, ':');
-    int rc;
+    int rc = 0;
 
+    assert(h->name == NULL);
     if (colon != NULL) {
         *colon = '\0';
-        rc = parse_port(url, colon + 1, &port, err);
-        if (rc != 0)
-            return rc;
+        rc = parse_port(url, colon + 1, &h->port, err);
     }
-    return take_host(url, trim(text), port, err);
+    h->name = trim(text);
+    return rc;
 }
 
 /* --- (host=h,port=p) and address=(host=h)(port=p) ------------------------ */
 
-struct parts {
-    char *host;
-    uint16_t port;
-    char *user, *password;
-};
-
-static int take_part(struct jdbc_url *url, struct parts *p, const char *name,
-                     char *value, struct err *err)
+static int take_part(struct jdbc_url *url, struct jdbc_host *h,
+                     const char *name, char *value, struct err *err)
 {
-    if (strcasecmp(name, "host") == 0) {
-        p->host = value;
-    } else if (strcasecmp(name, "port") == 0) {
-        return parse_port(url, value, &p->port, err);
-    } else if (strcasecmp(name, "user") == 0) {
-        p->user = value;
-    } else if (strcasecmp(name, "password") == 0) {
-        p->password = value;
-    } else if (strcasecmp(name, "protocol") == 0) {
-        if (strcasecmp(value, "tcp") != 0)
-            return conf_jdbc_bad(url, "a protocol other than tcp", err);
-    } else if (strcasecmp(name, "type") != 0 &&
-               strcasecmp(name, "priority") != 0) {
+    if (strcasecmp(name, "port") == 0)
+        return parse_port(url, value, &h->port, err);
+    if (strcasecmp(name, "host") == 0)
+        h->name = value;
+    else if (strcasecmp(name, "user") == 0)
+        h->user = value;
+    else if (strcasecmp(name, "password") == 0)
+        h->password = value;
+    else if (strcasecmp(name, "protocol") == 0)
+        return strcasecmp(value, "tcp") == 0
+                   ? 0
+                   : conf_jdbc_bad(url, "a protocol other than tcp", err);
+    else if (strcasecmp(name, "type") != 0 && strcasecmp(name, "priority") != 0)
         return conf_jdbc_parameter(url, name, value, err); /* for all of them */
-    }
     return 0;
 }
 
 /* "name=value" for each; the text is cut at `stop`. */
 static int parse_parts(struct jdbc_url *url, char *text, const char *stop,
-                       struct parts *p, struct err *err)
+                       struct jdbc_host *h, struct err *err)
 {
     int rc = 0;
 
@@ -172,7 +162,7 @@ static int parse_parts(struct jdbc_url *url, char *text, const char *stop,
             value = trim(value);
             rc = conf_jdbc_decode(url, value, err);
             if (rc == 0)
-                rc = take_part(url, p, trim(name), value, err);
+                rc = take_part(url, h, trim(name), value, err);
         } else if (trim(name)[0] != '\0') {
             rc = conf_jdbc_bad(url, "a part of an address without a '='", err);
         }
@@ -182,23 +172,18 @@ static int parse_parts(struct jdbc_url *url, char *text, const char *stop,
 }
 
 static int keyed_host(struct jdbc_url *url, char *text, bool address,
-                      struct parts *p, struct err *err)
+                      struct jdbc_host *h, struct err *err)
 {
     size_t len = strlen(text);
-    int rc;
 
+    assert(h->name == NULL);
     if (text[0] != '(' || text[len - 1] != ')')
         return conf_jdbc_bad(url, "an address without its parentheses", err);
     if (!address) { /* one pair of them around all */
         text[len - 1] = '\0';
         text++;
     }
-    rc = parse_parts(url, text, address ? ")" : ",", p, err);
-    if (rc != 0)
-        return rc;
-    if (p->host == NULL)
-        return conf_jdbc_add_host(url, "localhost", p->port, err);
-    return take_host(url, p->host, p->port, err);
+    return parse_parts(url, text, address ? ")" : ",", h, err);
 }
 
 /* --- lists --------------------------------------------------------------- */
@@ -231,16 +216,18 @@ static bool is_list(const char *text)
            strchr(text, '%') == NULL;
 }
 
-static int parse_list(struct jdbc_url *url, char *text, const struct parts *who,
-                      unsigned depth, struct err *err);
+static int parse_list(struct jdbc_url *url, char *text,
+                      const struct jdbc_host *who, unsigned depth,
+                      struct err *err);
 
 /* user:password@ in front of an item. */
-static int take_user(const struct jdbc_url *url, char **text, struct parts *p,
-                     struct err *err)
+static int take_user(const struct jdbc_url *url, char **text,
+                     struct jdbc_host *h, struct err *err)
 {
     char *at = strchr(*text, '@'), *colon;
     int rc;
 
+    assert(h->name == NULL);
     if (at == NULL)
         return 0;
     if (url->kind != JDBC_MYSQL) {
@@ -252,64 +239,59 @@ static int take_user(const struct jdbc_url *url, char **text, struct parts *p,
     if (strchr(at + 1, '@') != NULL) {
         return conf_jdbc_bad(
             url,
-            "two '@' before a host; write %40 for one in a user or "
-            "a password",
+            "two '@' before a host; write %40 for one in a user or a password",
             err);
     }
     *at = '\0';
     colon = strchr(*text, ':');
     if (colon != NULL) {
         *colon = '\0';
-        p->password = colon + 1;
-        rc = conf_jdbc_decode(url, p->password, err);
+        h->password = colon + 1;
+        rc = conf_jdbc_decode(url, h->password, err);
         if (rc != 0)
             return rc;
     }
-    p->user = (*text)[0] == '\0' ? NULL : *text;
-    rc = p->user == NULL ? 0 : conf_jdbc_decode(url, p->user, err);
+    h->user = (*text)[0] == '\0' ? NULL : *text;
+    rc = h->user == NULL ? 0 : conf_jdbc_decode(url, h->user, err);
     *text = trim(at + 1);
     return rc;
 }
 
-static int parse_item(struct jdbc_url *url, char *text, const struct parts *who,
-                      unsigned depth, struct err *err)
+static int parse_item(struct jdbc_url *url, char *text,
+                      const struct jdbc_host *who, unsigned depth,
+                      struct err *err)
 {
-    struct parts p = *who, outer;
-    size_t n = url->n_hosts;
-    int rc = take_user(url, &text, &p, err);
+    struct jdbc_host h = *who, outer;
+    int rc = take_user(url, &text, &h, err);
 
+    assert(h.name == NULL);
+    assert(h.port == 0);
     if (rc != 0)
         return rc;
-    outer = p;
+    outer = h;
     if (url->kind != JDBC_POSTGRESQL && strncasecmp(text, "address=", 8) == 0) {
-        rc = keyed_host(url, trim(text + 8), true, &p, err);
+        rc = keyed_host(url, trim(text + 8), true, &h, err);
     } else if (url->kind == JDBC_MYSQL && text[0] == '(') {
-        rc = keyed_host(url, text, false, &p, err);
+        rc = keyed_host(url, text, false, &h, err);
     } else if (url->kind == JDBC_MYSQL && is_list(text)) {
         text[strlen(text) - 1] = '\0';
-        return parse_list(url, text + 1, &p, depth + 1, err);
+        return parse_list(url, text + 1, &h, depth + 1, err);
     } else {
-        rc = plain_host(url, text, err);
+        rc = plain_host(url, text, &h, err);
     }
-    if (rc == 0) {
-        struct jdbc_host *h = &url->hosts[n];
-        /* What stands before the '@' comes first. */
-        const char *user = outer.user != NULL ? outer.user : p.user;
-        const char *password =
-            outer.password != NULL ? outer.password : p.password;
-
-        assert(url->n_hosts == n + 1);
-        h->user = user == NULL ? NULL : mem_strdup(user);
-        h->password = password == NULL ? NULL : mem_strdup(password);
-    }
-    return rc;
+    /* What stands before the '@' comes first. */
+    h.user = outer.user != NULL ? outer.user : h.user;
+    h.password = outer.password != NULL ? outer.password : h.password;
+    return rc == 0 ? add_host(url, &h, err) : rc;
 }
 
-static int parse_list(struct jdbc_url *url, char *text, const struct parts *who,
-                      unsigned depth, struct err *err)
+static int parse_list(struct jdbc_url *url, char *text,
+                      const struct jdbc_host *who, unsigned depth,
+                      struct err *err)
 {
     int rc = 0;
 
+    assert(who->name == NULL);
     if (depth > DEPTH_MAX)
         return conf_jdbc_bad(url, "lists of hosts in each other", err);
     while (rc == 0 && text != NULL) {
@@ -321,6 +303,7 @@ static int parse_list(struct jdbc_url *url, char *text, const struct parts *who,
             url->kind == JDBC_POSTGRESQL)
             break;
         rc = parse_item(url, text, who, depth, err);
+        assert(rc != 0 || url->n_hosts > 0);
         text = next;
     }
     return rc;
@@ -328,9 +311,10 @@ static int parse_list(struct jdbc_url *url, char *text, const struct parts *who,
 
 int conf_jdbc_hosts(struct jdbc_url *url, char *text, struct err *err)
 {
-    const struct parts nobody = {0};
+    const struct jdbc_host nobody = {0};
 
+    assert(url->n_hosts == 0);
     if (trim(text)[0] == '\0') /* jdbc:postgresql:///d */
-        return conf_jdbc_add_host(url, "localhost", 0, err);
+        return add_host(url, &nobody, err);
     return parse_list(url, text, &nobody, 0, err);
 }

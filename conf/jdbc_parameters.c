@@ -7,8 +7,8 @@
  * mattered: the name in another spelling, and the names without an equivalent.
  * (Longer than 500 lines: the table, and beside it what each row does.)
  */
-#include "conf/conf_priv.h"
 #include "conf/jdbc_priv.h"
+#include "conf/text.h"
 
 #include "base/compiler.h"
 #include "base/mem.h"
@@ -37,92 +37,110 @@ enum {
     SAID_SCHEMA = 128,
 };
 
+struct setting;
+
 /* A row of the table. */
 struct parameter {
     const char *name;
     unsigned kinds;
-    int (*set)(struct jdbc_url *url, const struct parameter *p,
-               const char *value, struct err *err);
-    size_t at; /* a field of struct jdbc_url, or one of the SAID_ above */
+    int (*set)(const struct setting *s);
+    union {
+        size_t at;        /* a field of struct jdbc_url */
+        unsigned said;    /* SAID_... */
+        const char *text; /* what is said of it */
+    };
 };
 
-static void *field_of(struct jdbc_url *url, const struct parameter *p)
+/* A parameter of the URL, and its row. */
+struct setting {
+    struct jdbc_url *url;
+    const struct parameter *row;
+    const char *value;
+    struct err *err;
+};
+
+static void *field_of(const struct setting *s)
 {
-    return (char *)url + p->at;
+    assert(s->row->at < sizeof(*s->url));
+    return (char *)s->url + s->row->at;
 }
 
 static void note(struct jdbc_url *url, const char *name, const char *what)
 {
+    assert(name != NULL && what != NULL);
     buf_printf(&url->notes, "%s: %s\n", name, what);
 }
 
-static int bad(const struct jdbc_url *url, const char *name, const char *what,
-               struct err *err)
+/* Notes it; the parameter is not taken. */
+static int noted(const struct setting *s, const char *what)
 {
-    (void)url;
-    return (int)err_set(err, ERR_INVALID, "%s %s", name, what);
+    note(s->url, s->row->name, what);
+    return 0;
+}
+
+static int refused(const struct setting *s, const char *what)
+{
+    assert(what[0] != '\0');
+    return err_set(s->err, ERR_INVALID, "%s %s", s->row->name, what);
+}
+
+static int note_always(const struct setting *s)
+{
+    assert(s->row->text != NULL);
+    return noted(s, s->row->text);
+}
+
+static int note_if_true(const struct setting *s)
+{
+    return strcasecmp(s->value, "true") == 0 ? note_always(s) : 0;
+}
+
+static int refuse_always(const struct setting *s)
+{
+    return refused(s, s->row->text);
 }
 
 /* --- who, where ---------------------------------------------------------- */
 
-static int set_text(struct jdbc_url *url, const struct parameter *p,
-                    const char *value, struct err *err)
+static int set_text(const struct setting *s)
 {
-    (void)err;
-    conf_jdbc_set(field_of(url, p), value);
+    assert(s->value != NULL);
+    conf_jdbc_set(field_of(s), s->value);
     return 0;
 }
 
-static int set_application(struct jdbc_url *url, const struct parameter *p,
-                           const char *value, struct err *err)
+static int set_application(const struct setting *s)
 {
-    (void)p;
-    (void)err;
-    conf_jdbc_set(&url->application, value[0] == '\0' ? "pelorus" : value);
+    assert(s->url->kind == JDBC_POSTGRESQL);
+    conf_jdbc_set(&s->url->application,
+                  s->value[0] == '\0' ? "pelorus" : s->value);
     return 0;
 }
 
-static int set_schema(struct jdbc_url *url, const struct parameter *p,
-                      const char *value, struct err *err)
+static int set_schema(const struct setting *s)
 {
-    (void)p;
-    (void)err;
-    conf_jdbc_set(&url->schema, value);
-    url->said |= SAID_SCHEMA;
+    assert(s->url->kind == JDBC_POSTGRESQL);
+    conf_jdbc_set(&s->url->schema, s->value);
+    s->url->said |= SAID_SCHEMA;
     return 0;
 }
 
-static int no_second_place(struct jdbc_url *url, const struct parameter *p,
-                           const char *value, struct err *err)
-{
-    (void)value;
-    return bad(url, p->name,
-               "names a server a second time; write it before the '/' only",
-               err);
-}
-
-static int set_target(struct jdbc_url *url, const struct parameter *p,
-                      const char *value, struct err *err)
+static int set_target(const struct setting *s)
 {
     static const char *const fit[] = {"any", "primary", "master",
-                                      "preferPrimary"};
+                                      "preferPrimary", NULL};
     static const char *const other[] = {"secondary", "slave", "preferSecondary",
-                                        "preferSlave"};
+                                        "preferSlave", NULL};
 
-    for (size_t i = 0; i < ARRAY_LEN(fit); i++)
-        if (strcasecmp(fit[i], value) == 0)
-            return 0; /* one that writes is looked for in any case */
-    for (size_t i = 0; i < ARRAY_LEN(other); i++) {
-        if (strcasecmp(other[i], value) == 0) {
-            note(url, p->name,
-                 "asks for a standby, and a registry is written; the primary "
-                 "is taken");
-            return 0;
-        }
+    assert(s->url->kind == JDBC_POSTGRESQL);
+    if (conf_text_index(s->value, fit, strcasecmp) >= 0)
+        return 0; /* one that writes is looked for in any case */
+    if (conf_text_index(s->value, other, strcasecmp) >= 0) {
+        return noted(s, "asks for a standby, and a registry is written; the "
+                        "primary is taken");
     }
-    return bad(url, p->name,
-               "is none of any, primary and preferPrimary; write one of them",
-               err);
+    return refused(
+        s, "is none of any, primary and preferPrimary; write one of them");
 }
 
 /* --- a search path in PostgreSQL's options ------------------------------- */
@@ -135,6 +153,7 @@ static char *next_word(const char **text)
     struct buf word;
     char *out;
 
+    assert(s >= *text);
     if (*s == '\0')
         return NULL;
     buf_init(&word, strlen(s) + 1);
@@ -142,6 +161,7 @@ static char *next_word(const char **text)
         s += *s == '\\' && s[1] != '\0';
         buf_char(&word, *s++);
     }
+    assert(!word.overflow);
     *text = s;
     out = mem_strdup(buf_text(&word));
     buf_close(&word);
@@ -151,28 +171,22 @@ static char *next_word(const char **text)
 /* The value if it is "search_path=value", whose '_' may be a '-'. */
 static const char *search_path(const char *setting)
 {
-    static const char name[] = "search_path=";
-
-    for (size_t i = 0; name[i] != '\0'; i++) {
-        char c = setting[i] == '-' ? '_' : (char)tolower(setting[i]);
-
-        if (c != name[i])
-            return NULL;
-    }
-    return setting + strlen(name);
+    assert(setting != NULL);
+    return strncasecmp(setting, "search_path=", 12) == 0 ||
+                   strncasecmp(setting, "search-path=", 12) == 0
+               ? setting + 12
+               : NULL;
 }
 
 /* The search path is set by us in each transaction, behind poolers too; so it
  * is taken out, and the rest goes to the server as it is. */
-static int set_options(struct jdbc_url *url, const struct parameter *p,
-                       const char *value, struct err *err)
+static int set_options(const struct setting *s)
 {
     bool other = false;
     char *word;
 
-    (void)p;
-    (void)err;
-    for (const char *at = value; (word = next_word(&at)) != NULL;) {
+    assert(s->url->kind == JDBC_POSTGRESQL);
+    for (const char *at = s->value; (word = next_word(&at)) != NULL;) {
         const char *setting = word, *path;
 
         if (strcmp(word, "-c") == 0) {
@@ -187,31 +201,30 @@ static int set_options(struct jdbc_url *url, const struct parameter *p,
         path = search_path(setting);
         if (path == NULL)
             other = true;
-        else if ((url->said & SAID_SCHEMA) == 0)
-            conf_jdbc_set(&url->schema, path); /* of two the later one */
+        else if ((s->url->said & SAID_SCHEMA) == 0)
+            conf_jdbc_set(&s->url->schema, path); /* of two the later one */
         mem_free(word);
     }
     if (other)
-        conf_jdbc_set(&url->options, value);
+        conf_jdbc_set(&s->url->options, s->value);
     return 0;
 }
 
 /* --- patience ------------------------------------------------------------ */
 
 /* 0 is no limit: then our own holds. */
-static int set_patience(struct jdbc_url *url, const struct parameter *p,
-                        const char *value, struct err *err)
+static int set_patience(const struct setting *s)
 {
-    int64_t n, *ms = field_of(url, p);
+    bool seconds = s->url->kind == JDBC_POSTGRESQL;
+    int64_t n, *ms = field_of(s);
 
-    if (units_int(value, 0, 86400000, &n, NULL) != 0) {
-        return bad(url, p->name,
-                   url->kind == JDBC_POSTGRESQL
-                       ? "is no whole number of seconds; write one"
-                       : "is no whole number of milliseconds; write one",
-                   err);
+    assert(*ms >= 0);
+    if (units_int(s->value, 0, 86400000, &n, NULL) != 0) {
+        return refused(
+            s, seconds ? "is no whole number of seconds; write one"
+                       : "is no whole number of milliseconds; write one");
     }
-    n *= url->kind == JDBC_POSTGRESQL ? 1000 : 1;
+    n *= seconds ? 1000 : 1;
     if (n > 0 && (*ms == 0 || n < *ms))
         *ms = n;
     return 0;
@@ -239,60 +252,54 @@ static const struct mode {
     {"verify_identity", JDBC_TLS_HOST, MYSQL | MARIADB},
 };
 
-static int set_mode(struct jdbc_url *url, const struct parameter *p,
-                    const char *value, struct err *err)
+static int set_mode(const struct setting *s)
 {
     char all[160] = "is none of";
     size_t len = strlen(all);
 
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-        if ((modes[i].kinds & 1u << url->kind) == 0)
+        if ((modes[i].kinds & 1u << s->url->kind) == 0)
             continue;
-        if (strcasecmp(modes[i].name, value) == 0) {
-            url->tls = modes[i].tls;
-            url->said |= SAID_MODE;
+        if (strcasecmp(modes[i].name, s->value) == 0) {
+            s->url->tls = modes[i].tls;
+            s->url->said |= SAID_MODE;
             return 0;
         }
         len += (size_t)snprintf(all + len, sizeof(all) - len, "%s %s",
                                 len > 10 ? "," : "", modes[i].name);
     }
+    assert(len < sizeof(all));
     (void)snprintf(all + len, sizeof(all) - len, "; write one of them");
-    return bad(url, p->name, all, err);
+    return refused(s, all);
 }
 
 /* pgjdbc takes what is not "true" for false, Connector/J for a mistake. */
-static int is_true(struct jdbc_url *url, const char *name, const char *value,
-                   bool *yes, struct err *err)
+static int is_true(const struct setting *s, bool *yes)
 {
+    enum jdbc_kind kind = s->url->kind;
+    const char *value = s->value;
+
+    assert(kind <= JDBC_POSTGRESQL);
     *yes = strcasecmp(value, "true") == 0 ||
-           (url->kind != JDBC_MYSQL && value[0] == '\0') ||
-           (url->kind == JDBC_MYSQL && strcasecmp(value, "yes") == 0) ||
-           (url->kind == JDBC_MARIADB && strcmp(value, "1") == 0);
-    if (url->kind == JDBC_MYSQL && !*yes && strcasecmp(value, "false") != 0 &&
-        strcasecmp(value, "no") != 0) {
-        return bad(url, name, "is neither true nor false; write one of them",
-                   err);
-    }
-    return 0;
+           (kind != JDBC_MYSQL && value[0] == '\0') ||
+           (kind == JDBC_MYSQL && strcasecmp(value, "yes") == 0) ||
+           (kind == JDBC_MARIADB && strcmp(value, "1") == 0);
+    return kind != JDBC_MYSQL || *yes || strcasecmp(value, "false") == 0 ||
+                   strcasecmp(value, "no") == 0
+               ? 0
+               : refused(s, "is neither true nor false; write one of them");
 }
 
-static int set_use(struct jdbc_url *url, const struct parameter *p,
-                   const char *value, struct err *err)
+static int set_said(const struct setting *s)
 {
     bool yes;
-    int rc = is_true(url, p->name, value, &yes, err);
+    int rc = is_true(s, &yes);
 
-    url->said |= yes ? SAID_USE : SAID_NOT_USE;
-    return rc;
-}
-
-static int set_said(struct jdbc_url *url, const struct parameter *p,
-                    const char *value, struct err *err)
-{
-    bool yes;
-    int rc = is_true(url, p->name, value, &yes, err);
-
-    url->said |= yes ? (unsigned)p->at : 0;
+    assert(s->row->said != 0);
+    if (yes)
+        s->url->said |= s->row->said;
+    else if (s->row->said == SAID_USE)
+        s->url->said |= SAID_NOT_USE;
     return rc;
 }
 
@@ -303,181 +310,147 @@ static const char *file_of(const char *value)
                                              : value;
 }
 
-static int set_ca(struct jdbc_url *url, const struct parameter *p,
-                  const char *value, struct err *err)
+static int set_ca(const struct setting *s)
 {
-    (void)err;
-    if (strncmp(value, "classpath:", 10) == 0 ||
-        strncmp(value, "-----", 5) == 0) {
-        note(url, p->name, "is no file; give it as registry.cert-file (PEM)");
-        return 0;
-    }
-    conf_jdbc_set(&url->ca, file_of(value));
+    if (strncmp(s->value, "classpath:", 10) == 0 ||
+        strncmp(s->value, "-----", 5) == 0)
+        return noted(s, "is no file; give it as registry.cert-file (PEM)");
+    conf_jdbc_set(&s->url->ca, file_of(s->value));
     return 0;
 }
 
-static int set_key(struct jdbc_url *url, const struct parameter *p,
-                   const char *value, struct err *err)
+static int set_key(const struct setting *s)
 {
-    const char *dot = strrchr(value, '.');
+    const char *dot = strrchr(s->value, '.');
 
-    (void)err;
+    assert(s->url->kind == JDBC_POSTGRESQL);
     if (dot != NULL &&
         (strcasecmp(dot, ".p12") == 0 || strcasecmp(dot, ".pfx") == 0)) {
-        note(url, p->name,
-             "is a PKCS-12 file; give certificate and key as PEM in "
-             "registry.key-cert-chain-file and registry.key-file");
+        return noted(s, "is a PKCS-12 file; give certificate and key as PEM in "
+                        "registry.key-cert-chain-file and registry.key-file");
+    }
+    conf_jdbc_set(&s->url->key, s->value);
+    return 0;
+}
+
+static int set_factory(const struct setting *s)
+{
+    static const char *const known[] = {
+        "org.postgresql.ssl.NonValidatingFactory",
+        "org.postgresql.ssl.SingleCertValidatingFactory",
+        "org.postgresql.ssl.LibPQFactory",
+        "org.postgresql.ssl.jdbc4.LibPQFactory", NULL};
+    int which = conf_text_index(s->value, known, strcmp);
+
+    assert(s->url->kind == JDBC_POSTGRESQL);
+    if (which < 0) {
+        return noted(
+            s, "is a class of Java's and is not taken; give the authority's "
+               "certificate as sslrootcert or registry.cert-file");
+    }
+    if (which > 0)
         return 0;
-    }
-    conf_jdbc_set(&url->key, value);
-    return 0;
-}
-
-static int set_factory(struct jdbc_url *url, const struct parameter *p,
-                       const char *value, struct err *err)
-{
-    (void)err;
-    if (strcmp(value, "org.postgresql.ssl.NonValidatingFactory") == 0) {
-        url->said |= SAID_TRUST;
-        note(url, p->name, "then nobody looks at the server's certificate");
-    } else if (strcmp(value,
-                      "org.postgresql.ssl.SingleCertValidatingFactory") != 0 &&
-               strcmp(value, "org.postgresql.ssl.LibPQFactory") != 0 &&
-               strcmp(value, "org.postgresql.ssl.jdbc4.LibPQFactory") != 0) {
-        note(url, p->name,
-             "is a class of Java's and is not taken; give the authority's "
-             "certificate as sslrootcert or registry.cert-file");
-    }
-    return 0;
-}
-
-static int key_store(struct jdbc_url *url, const struct parameter *p,
-                     const char *value, struct err *err)
-{
-    (void)value;
-    (void)err;
-    note(url, p->name,
-         "is a key store of Java's and is not taken; give PEM files as "
-         "registry.cert-file, registry.key-cert-chain-file and "
-         "registry.key-file");
-    return 0;
+    s->url->said |= SAID_TRUST;
+    return noted(s, "then nobody looks at the server's certificate");
 }
 
 /* --- the tables ---------------------------------------------------------- */
 
-static int has_no_equivalent(struct jdbc_url *url, const struct parameter *p,
-                             const char *value, struct err *err)
-{
-    (void)value;
-    (void)err;
-    note(url, p->name, "has no equivalent here and is not taken");
-    return 0;
-}
-
-static int writes(struct jdbc_url *url, const struct parameter *p,
-                  const char *value, struct err *err)
-{
-    (void)err;
-    if (strcasecmp(value, "true") == 0)
-        note(url, p->name, "is not taken: a registry is written");
-    return 0;
-}
-
-static int creates(struct jdbc_url *url, const struct parameter *p,
-                   const char *value, struct err *err)
-{
-    (void)err;
-    if (strcasecmp(value, "true") == 0)
-        note(url, p->name, "is not taken: make the database yourself");
-    return 0;
-}
+#define SECOND_PLACE                                                           \
+    "names a server a second time; write it before the '/' only"
+#define KEY_STORE                                                              \
+    "is a key store of Java's and is not taken; give PEM files as "            \
+    "registry.cert-file, registry.key-cert-chain-file and registry.key-file"
+#define NO_EQUIVALENT "has no equivalent here and is not taken"
 
 #define AT(field) offsetof(struct jdbc_url, field)
 
 static const struct parameter parameters[] = {
-    {"user", ANY, set_text, AT(user)},
-    {"password", ANY, set_text, AT(password)},
-    {"dbname", MYSQL, set_text, AT(database)},
-    {"host", MYSQL | POSTGRESQL, no_second_place, 0},
-    {"port", MYSQL | POSTGRESQL, no_second_place, 0},
-    {"dbname", POSTGRESQL, no_second_place, 0},
-    {"PGHOST", POSTGRESQL, no_second_place, 0},
-    {"PGPORT", POSTGRESQL, no_second_place, 0},
-    {"PGDBNAME", POSTGRESQL, no_second_place, 0},
-    {"service", POSTGRESQL, no_second_place, 0},
-    {"currentSchema", POSTGRESQL, set_schema, 0},
-    {"options", POSTGRESQL, set_options, 0},
-    {"ApplicationName", POSTGRESQL, set_application, 0},
-    {"targetServerType", POSTGRESQL, set_target, 0},
-    {"connectTimeout", ANY, set_patience, AT(connect_ms)},
-    {"loginTimeout", POSTGRESQL, set_patience, AT(connect_ms)},
-    {"socketTimeout", ANY, set_patience, AT(call_ms)},
+    {"user", ANY, set_text, .at = AT(user)},
+    {"password", ANY, set_text, .at = AT(password)},
+    {"dbname", MYSQL, set_text, .at = AT(database)},
+    {"host", MYSQL | POSTGRESQL, refuse_always, .text = SECOND_PLACE},
+    {"port", MYSQL | POSTGRESQL, refuse_always, .text = SECOND_PLACE},
+    {"dbname", POSTGRESQL, refuse_always, .text = SECOND_PLACE},
+    {"PGHOST", POSTGRESQL, refuse_always, .text = SECOND_PLACE},
+    {"PGPORT", POSTGRESQL, refuse_always, .text = SECOND_PLACE},
+    {"PGDBNAME", POSTGRESQL, refuse_always, .text = SECOND_PLACE},
+    {"service", POSTGRESQL, refuse_always, .text = SECOND_PLACE},
+    {"currentSchema", POSTGRESQL, set_schema, .at = 0},
+    {"options", POSTGRESQL, set_options, .at = 0},
+    {"ApplicationName", POSTGRESQL, set_application, .at = 0},
+    {"targetServerType", POSTGRESQL, set_target, .at = 0},
+    {"connectTimeout", ANY, set_patience, .at = AT(connect_ms)},
+    {"loginTimeout", POSTGRESQL, set_patience, .at = AT(connect_ms)},
+    {"socketTimeout", ANY, set_patience, .at = AT(call_ms)},
 
-    {"sslmode", POSTGRESQL | MARIADB, set_mode, 0},
-    {"sslMode", MYSQL, set_mode, 0},
-    {"ssl", POSTGRESQL, set_use, 0},
-    {"useSSL", MYSQL | MARIADB, set_use, 0},
-    {"requireSSL", MYSQL, set_said, SAID_REQUIRE},
-    {"verifyServerCertificate", MYSQL, set_said, SAID_VERIFY},
-    {"trustServerCertificate", MARIADB, set_said, SAID_TRUST},
-    {"disableSslHostnameVerification", MARIADB, set_said, SAID_NO_NAME},
-    {"sslrootcert", POSTGRESQL, set_ca, 0},
-    {"sslfactoryarg", POSTGRESQL, set_ca, 0},
-    {"serverSslCert", MARIADB, set_ca, 0},
-    {"sslcert", POSTGRESQL, set_text, AT(cert)},
-    {"sslkey", POSTGRESQL, set_key, 0},
-    {"sslpassword", POSTGRESQL, set_text, AT(key_password)},
-    {"sslfactory", POSTGRESQL, set_factory, 0},
-    {"trustCertificateKeyStoreUrl", MYSQL, key_store, 0},
-    {"clientCertificateKeyStoreUrl", MYSQL, key_store, 0},
-    {"keyStore", MARIADB, key_store, 0},
-    {"trustStore", MARIADB, key_store, 0},
+    {"sslmode", POSTGRESQL | MARIADB, set_mode, .at = 0},
+    {"sslMode", MYSQL, set_mode, .at = 0},
+    {"ssl", POSTGRESQL, set_said, .said = SAID_USE},
+    {"useSSL", MYSQL | MARIADB, set_said, .said = SAID_USE},
+    {"requireSSL", MYSQL, set_said, .said = SAID_REQUIRE},
+    {"verifyServerCertificate", MYSQL, set_said, .said = SAID_VERIFY},
+    {"trustServerCertificate", MARIADB, set_said, .said = SAID_TRUST},
+    {"disableSslHostnameVerification", MARIADB, set_said, .said = SAID_NO_NAME},
+    {"sslrootcert", POSTGRESQL, set_ca, .at = 0},
+    {"sslfactoryarg", POSTGRESQL, set_ca, .at = 0},
+    {"serverSslCert", MARIADB, set_ca, .at = 0},
+    {"sslcert", POSTGRESQL, set_text, .at = AT(cert)},
+    {"sslkey", POSTGRESQL, set_key, .at = 0},
+    {"sslpassword", POSTGRESQL, set_text, .at = AT(key_password)},
+    {"sslfactory", POSTGRESQL, set_factory, .at = 0},
+    {"trustCertificateKeyStoreUrl", MYSQL, note_always, .text = KEY_STORE},
+    {"clientCertificateKeyStoreUrl", MYSQL, note_always, .text = KEY_STORE},
+    {"keyStore", MARIADB, note_always, .text = KEY_STORE},
+    {"trustStore", MARIADB, note_always, .text = KEY_STORE},
 
-    {"readOnly", POSTGRESQL, writes, 0},
-    {"createDatabaseIfNotExist", MYSQL | MARIADB, creates, 0},
-    {"authenticationPluginClassName", POSTGRESQL, has_no_equivalent, 0},
-    {"authenticationPlugins", MYSQL, has_no_equivalent, 0},
-    {"channelBinding", POSTGRESQL, has_no_equivalent, 0},
-    {"credentialType", MARIADB, has_no_equivalent, 0},
-    {"defaultAuthenticationPlugin", MYSQL, has_no_equivalent, 0},
-    {"enabledSslCipherSuites", MARIADB, has_no_equivalent, 0},
-    {"enabledSslProtocolSuites", MARIADB, has_no_equivalent, 0},
-    {"enabledTLSProtocols", MYSQL, has_no_equivalent, 0},
-    {"gssEncMode", POSTGRESQL, has_no_equivalent, 0},
-    {"gsslib", POSTGRESQL, has_no_equivalent, 0},
-    {"initSql", MARIADB, has_no_equivalent, 0},
-    {"jaasApplicationName", POSTGRESQL, has_no_equivalent, 0},
-    {"kerberosServerName", POSTGRESQL, has_no_equivalent, 0},
-    {"localSocket", MARIADB, has_no_equivalent, 0},
-    {"localSocketAddress", ANY, has_no_equivalent, 0},
-    {"password1", MYSQL, has_no_equivalent, 0},
-    {"password2", MYSQL, has_no_equivalent, 0},
-    {"password3", MYSQL, has_no_equivalent, 0},
-    {"pipe", MARIADB, has_no_equivalent, 0},
-    {"propertiesTransform", MYSQL, has_no_equivalent, 0},
-    {"serverRSAPublicKeyFile", MYSQL, has_no_equivalent, 0},
-    {"sessionVariables", MYSQL | MARIADB, has_no_equivalent, 0},
-    {"socketFactory", ANY, has_no_equivalent, 0},
-    {"socksProxyHost", MYSQL, has_no_equivalent, 0},
-    {"sslfactory", MYSQL, has_no_equivalent, 0},
-    {"sslhostnameverifier", POSTGRESQL, has_no_equivalent, 0},
-    {"sslContextProvider", MYSQL, has_no_equivalent, 0},
-    {"sslpasswordcallback", POSTGRESQL, has_no_equivalent, 0},
-    {"tlsCiphersuites", MYSQL, has_no_equivalent, 0},
-    {"tlsVersions", MYSQL, has_no_equivalent, 0},
-    {"useConfigs", MYSQL, has_no_equivalent, 0},
+    {"readOnly", POSTGRESQL, note_if_true,
+     .text = "is not taken: a registry is written"},
+    {"createDatabaseIfNotExist", MYSQL | MARIADB, note_if_true,
+     .text = "is not taken: make the database yourself"},
+    {"authenticationPluginClassName", POSTGRESQL, note_always,
+     .text = NO_EQUIVALENT},
+    {"authenticationPlugins", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"channelBinding", POSTGRESQL, note_always, .text = NO_EQUIVALENT},
+    {"credentialType", MARIADB, note_always, .text = NO_EQUIVALENT},
+    {"defaultAuthenticationPlugin", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"enabledSslCipherSuites", MARIADB, note_always, .text = NO_EQUIVALENT},
+    {"enabledSslProtocolSuites", MARIADB, note_always, .text = NO_EQUIVALENT},
+    {"enabledTLSProtocols", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"gssEncMode", POSTGRESQL, note_always, .text = NO_EQUIVALENT},
+    {"gsslib", POSTGRESQL, note_always, .text = NO_EQUIVALENT},
+    {"initSql", MARIADB, note_always, .text = NO_EQUIVALENT},
+    {"jaasApplicationName", POSTGRESQL, note_always, .text = NO_EQUIVALENT},
+    {"kerberosServerName", POSTGRESQL, note_always, .text = NO_EQUIVALENT},
+    {"localSocket", MARIADB, note_always, .text = NO_EQUIVALENT},
+    {"localSocketAddress", ANY, note_always, .text = NO_EQUIVALENT},
+    {"password1", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"password2", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"password3", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"pipe", MARIADB, note_always, .text = NO_EQUIVALENT},
+    {"propertiesTransform", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"serverRSAPublicKeyFile", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"sessionVariables", MYSQL | MARIADB, note_always, .text = NO_EQUIVALENT},
+    {"socketFactory", ANY, note_always, .text = NO_EQUIVALENT},
+    {"socksProxyHost", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"sslfactory", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"sslhostnameverifier", POSTGRESQL, note_always, .text = NO_EQUIVALENT},
+    {"sslContextProvider", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"sslpasswordcallback", POSTGRESQL, note_always, .text = NO_EQUIVALENT},
+    {"tlsCiphersuites", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"tlsVersions", MYSQL, note_always, .text = NO_EQUIVALENT},
+    {"useConfigs", MYSQL, note_always, .text = NO_EQUIVALENT},
 };
 
 /* Connector/J reads these few, MariaDB's driver all, in any case. */
 static bool any_case(const struct jdbc_url *url, const char *name)
 {
-    static const char *const few[] = {"user", "password", "dbname", "host",
-                                      "port"};
+    static const char *const few[] = {"user", "password", "dbname",
+                                      "host", "port",     NULL};
 
-    for (size_t i = 0; url->kind == JDBC_MYSQL && i < ARRAY_LEN(few); i++)
-        if (strcmp(few[i], name) == 0)
-            return true;
-    return url->kind == JDBC_MARIADB;
+    assert(name != NULL);
+    return url->kind == JDBC_MARIADB ||
+           (url->kind == JDBC_MYSQL && conf_text_index(name, few, strcmp) >= 0);
 }
 
 /* A slip of the pen? Drivers have more parameters than the table, and one that
@@ -485,16 +458,17 @@ static bool any_case(const struct jdbc_url *url, const char *name)
 static bool is_misspelt(const char *name, const char *known)
 {
     size_t n = strlen(name), m = strlen(known), both = n < m ? n : m;
-    size_t off = n < CONF_PATH_MAX ? conf_distance(known, name) : n;
+    size_t off = n < CONF_PATH_MAX ? conf_text_distance(known, name) : n;
 
     bool goes_on = n > m && strncasecmp(name, known, m) == 0;
 
     return off > 0 && !goes_on && both >= 6 && off <= (both >= 10 ? 3 : 2);
 }
 
-/* What the driver does not know, it overlooks, and nobody hears of it. */
+/* Of what the driver does not know, and overlooks: nobody else says so. */
 static void note_unknown(struct jdbc_url *url, const char *name)
 {
+    const struct parameter *end = parameters + ARRAY_LEN(parameters), *p;
     char what[160];
 
     if (name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
@@ -504,11 +478,8 @@ static void note_unknown(struct jdbc_url *url, const char *name)
              "name=value, with a plain '&' between them");
         return;
     }
-    for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
-        const struct parameter *p = &parameters[i];
-        bool ours = (p->kinds & 1u << url->kind) != 0;
-
-        if (ours && is_misspelt(name, p->name)) {
+    for (p = parameters; p < end; p++) {
+        if ((p->kinds & 1u << url->kind) != 0 && is_misspelt(name, p->name)) {
             (void)snprintf(what, sizeof(what),
                            "unknown, and overlooked; did you mean %s?",
                            p->name);
@@ -516,18 +487,15 @@ static void note_unknown(struct jdbc_url *url, const char *name)
             return;
         }
     }
-    for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
-        const struct parameter *p = &parameters[i];
-
-        if (strcmp(p->name, name) == 0) {
-            (void)snprintf(what, sizeof(what),
-                           "is another driver's parameter, and overlooked%s",
-                           strcasestr(name, "ssl") == NULL ? ""
-                           : url->kind == JDBC_POSTGRESQL  ? "; write sslmode"
-                                                           : "; write sslMode");
-            note(url, name, what);
-            return;
-        }
+    for (p = parameters; p < end && strcmp(p->name, name) != 0; p++)
+        continue;
+    if (p < end) {
+        (void)snprintf(what, sizeof(what),
+                       "is another driver's parameter, and overlooked%s",
+                       strcasestr(name, "ssl") == NULL ? ""
+                       : url->kind == JDBC_POSTGRESQL  ? "; write sslmode"
+                                                       : "; write sslMode");
+        note(url, name, what);
     }
 }
 
@@ -538,71 +506,72 @@ int conf_jdbc_parameter(struct jdbc_url *url, const char *name,
     char what[128];
 
     for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
-        const char *known = parameters[i].name;
+        const struct parameter *p = &parameters[i];
 
-        if ((parameters[i].kinds & 1u << url->kind) == 0 ||
-            strcasecmp(known, name) != 0)
+        if ((p->kinds & 1u << url->kind) == 0 || strcasecmp(p->name, name) != 0)
             continue;
-        if (strcmp(known, name) == 0 || any_case(url, known))
-            return parameters[i].set(url, &parameters[i], value, err);
-        spelled = known;
+        if (strcmp(p->name, name) == 0 || any_case(url, p->name))
+            return p->set(&(struct setting){url, p, value, err});
+        spelled = p->name;
     }
-    if (spelled != NULL) {
-        (void)snprintf(what, sizeof(what),
-                       "the driver does not know it in this spelling and "
-                       "overlooks it, and so is done here; write %s",
-                       spelled);
-        note(url, name, what);
-    } else {
+    if (spelled == NULL) {
         note_unknown(url, name);
+        return 0;
     }
+    (void)snprintf(what, sizeof(what),
+                   "the driver does not know it in this spelling and overlooks "
+                   "it, and so is done here; write %s",
+                   spelled);
+    note(url, name, what);
     return 0;
 }
 
 /* --- together ------------------------------------------------------------ */
 
-static void postgresql_tls(struct jdbc_url *url)
+static enum jdbc_tls postgresql_tls(const struct jdbc_url *url)
 {
+    enum jdbc_tls tls = url->tls;
+
+    assert(url->kind == JDBC_POSTGRESQL);
     if ((url->said & SAID_MODE) == 0 && (url->said & SAID_USE) != 0)
-        url->tls = JDBC_TLS_HOST;
-    if ((url->said & SAID_TRUST) != 0 && url->tls >= JDBC_TLS_CA)
-        url->tls = JDBC_TLS_ON;
+        tls = JDBC_TLS_HOST;
+    return (url->said & SAID_TRUST) != 0 && tls >= JDBC_TLS_CA ? JDBC_TLS_ON
+                                                               : tls;
 }
 
-static void mysql_tls(struct jdbc_url *url)
+static enum jdbc_tls mysql_tls(const struct jdbc_url *url)
 {
-    if ((url->said & SAID_MODE) == 0) {
-        url->tls = (url->said & SAID_NOT_USE) != 0   ? JDBC_TLS_OFF
-                   : (url->said & SAID_VERIFY) != 0  ? JDBC_TLS_CA
-                   : (url->said & SAID_REQUIRE) != 0 ? JDBC_TLS_ON
-                                                     : JDBC_TLS_PREFER;
-    }
+    assert(url->kind == JDBC_MYSQL);
+    return (url->said & SAID_MODE) != 0      ? url->tls
+           : (url->said & SAID_NOT_USE) != 0 ? JDBC_TLS_OFF
+           : (url->said & SAID_VERIFY) != 0  ? JDBC_TLS_CA
+           : (url->said & SAID_REQUIRE) != 0 ? JDBC_TLS_ON
+                                             : JDBC_TLS_PREFER;
 }
 
-static void mariadb_tls(struct jdbc_url *url)
+static enum jdbc_tls mariadb_tls(const struct jdbc_url *url)
 {
-    if ((url->said & SAID_MODE) == 0 && (url->said & SAID_USE) != 0) {
-        url->tls = (url->said & SAID_TRUST) != 0     ? JDBC_TLS_ON
-                   : (url->said & SAID_NO_NAME) != 0 ? JDBC_TLS_CA
-                                                     : JDBC_TLS_HOST;
-    } else if ((url->said & (SAID_MODE | SAID_NOT_USE)) == SAID_NOT_USE) {
-        url->tls = JDBC_TLS_OFF;
-    }
+    assert(url->kind == JDBC_MARIADB);
+    return (url->said & SAID_MODE) != 0 ? url->tls
+           : (url->said & SAID_USE) == 0
+               ? (url->said & SAID_NOT_USE) != 0 ? JDBC_TLS_OFF : url->tls
+           : (url->said & SAID_TRUST) != 0   ? JDBC_TLS_ON
+           : (url->said & SAID_NO_NAME) != 0 ? JDBC_TLS_CA
+                                             : JDBC_TLS_HOST;
 }
 
 void conf_jdbc_parameters_end(struct jdbc_url *url)
 {
-    switch (url->kind) {
-    case JDBC_POSTGRESQL:
-        postgresql_tls(url);
-        break;
-    case JDBC_MYSQL:
-        mysql_tls(url);
-        break;
-    case JDBC_MARIADB:
-        mariadb_tls(url);
-        break;
-    }
+    static enum jdbc_tls (*const tls_of[])(const struct jdbc_url *url) = {
+        [JDBC_POSTGRESQL] = postgresql_tls,
+        [JDBC_MYSQL] = mysql_tls,
+        [JDBC_MARIADB] = mariadb_tls,
+    };
+
+    assert(url->n_hosts > 0);
+    assert(url->kind < ARRAY_LEN(tls_of));
+    url->tls = tls_of[url->kind](url);
+    assert(url->tls <= JDBC_TLS_HOST);
     if (url->kind != JDBC_POSTGRESQL && url->tls == JDBC_TLS_CA) {
         note(url, "sslMode",
              "libmariadb compares the server's name as well, as if it were "

@@ -1,6 +1,8 @@
 /*
- * jdbc_priv.h - the three parts of reading a JDBC URL: its frame (jdbc_url.c),
- * its hosts (jdbc_hosts.c), its parameters (jdbc_parameters.c).
+ * jdbc_priv.h - the four parts of reading a JDBC URL. From above, each calls
+ * those behind it alone: its frame (jdbc_url.c), its hosts (jdbc_hosts.c; an
+ * address may hold parameters), its parameters (jdbc_parameters.c), and what is
+ * done with their texts (jdbc_text.c).
  */
 #ifndef PELORUS_CONF_JDBC_PRIV_H
 #define PELORUS_CONF_JDBC_PRIV_H
@@ -19,8 +21,6 @@ int conf_jdbc_decode(const struct jdbc_url *url, char *text,
 /* The text between the slashes (writable). */
 int conf_jdbc_hosts(struct jdbc_url *url, char *text,
                     struct err *err) MUST_CHECK;
-int conf_jdbc_add_host(struct jdbc_url *url, const char *name, uint16_t port,
-                       struct err *err) MUST_CHECK;
 
 /* One parameter, decoded. */
 int conf_jdbc_parameter(struct jdbc_url *url, const char *name,

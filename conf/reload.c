@@ -1,22 +1,51 @@
 /*
- * reload.c - a running process and its configuration file.
+ * reload.c - a running process and its configuration file: read again, key by
+ * key against the one in force. The table says which keys are taken over.
  */
 #include "conf/reload.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
+#include "conf/conf_priv.h"
 
 #include <string.h>
 
 #define PROBLEMS_MAX ((size_t)64 * 1024)
+#define TEXT_MAX     ((size_t)1 << 20)
 
-static void on_change(void *arg, const char *key, const char *from,
-                      const char *to, bool taken)
+/* What is in force afterwards goes away with `fresh`. */
+static void take(struct conf *conf, struct conf *fresh,
+                 const struct conf_key *key)
 {
-    bool *any = arg;
+    char kept[sizeof(struct conf_list)];
+    void *a = conf_field(conf, key), *b = conf_field(fresh, key);
+    size_t n = conf_field_size(key);
 
+    assert((key->flags & CONF_LIVE) != 0);
+    assert(n <= sizeof(kept));
+    memcpy(kept, a, n);
+    memcpy(a, b, n);
+    memcpy(b, kept, n);
+}
+
+/* A secret looks like any other one. */
+static bool secret_changed(const struct conf *conf, const struct conf *fresh,
+                           const struct conf_key *key)
+{
+    const char *a, *b;
+
+    if ((key->flags & CONF_SECRET) == 0)
+        return false;
+    assert(key->type == CONF_KEY_STRING);
+    a = *(char **)conf_field(conf, key);
+    b = *(char **)conf_field(fresh, key);
+    return a != NULL && b != NULL && strcmp(a, b) != 0;
+}
+
+static void log_change(const char *key, const char *from, const char *to,
+                       bool taken)
+{
+    assert(key != NULL);
     if (taken) {
-        *any = true;
         log_info("=reload", LOG_S("key", key), LOG_S("from", from),
                  LOG_S("to", to));
     } else {
@@ -26,10 +55,44 @@ static void on_change(void *arg, const char *key, const char *from,
     }
 }
 
+/* What may change goes over into `conf`, all else stays; a line tells of each
+ * key that differs. Closes `fresh`. True: something was taken. */
+static bool take_over(struct conf *conf, struct conf *fresh)
+{
+    struct buf from, to;
+    bool any = false;
+
+    assert(conf != fresh);
+    buf_init(&from, TEXT_MAX);
+    buf_init(&to, TEXT_MAX);
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++) {
+        bool live = (key->flags & CONF_LIVE) != 0;
+
+        if (!conf_key_is_own(key))
+            continue;
+        buf_reset(&from);
+        buf_reset(&to);
+        conf_format(conf, key, &from);
+        conf_format(fresh, key, &to);
+        if (strcmp(buf_text(&from), buf_text(&to)) == 0 &&
+            !secret_changed(conf, fresh, key))
+            continue;
+        if (live)
+            take(conf, fresh, key);
+        any = any || live;
+        log_change(key->path, buf_text(&from), buf_text(&to), live);
+    }
+    buf_close(&from);
+    buf_close(&to);
+    conf_close(fresh);
+    return any;
+}
+
 static void tell_problems(struct buf *problems, const struct err *err)
 {
     char *rest = (char *)buf_text(problems), *line;
 
+    assert(err->code != ERR_OK);
     if (problems->len == 0)
         log_error("!reload", LOG_S("reason", err->msg));
     while ((line = strsep(&rest, "\n")) != NULL)
@@ -41,6 +104,7 @@ static void open_log(const char *file)
 {
     struct err err;
 
+    assert(file != NULL);
     if (log_to(file, &err) != 0)
         log_error("!log.file", LOG_S("reason", err.msg),
                   LOG_S("advice", "lines go where they went before"));
@@ -54,9 +118,10 @@ static bool read_again(struct conf *conf)
     struct err err;
     bool any = false;
 
+    assert(conf->file[0] != '\0');
     buf_init(&problems, PROBLEMS_MAX);
     if (conf_load(&fresh, conf->file, &problems, &err) == 0) {
-        conf_reload(conf, &fresh, on_change, &any);
+        any = take_over(conf, &fresh);
         log_configure(conf->log_level, conf->log_format);
         log_info("=reload", LOG_S("file", conf->file), LOG_B("changed", any));
     } else {

@@ -4,6 +4,7 @@
 #include "conf/urls.h"
 
 #include "base/mem.h"
+#include "conf/text.h"
 
 #include <curl/curl.h>
 #include <string.h>
@@ -24,45 +25,43 @@ static bool is_base(const char *url)
     return good;
 }
 
-static int add(struct urls *u, const char *from, size_t len, struct err *err)
+/* Takes `url`. */
+static int add(struct urls *u, char *url, struct err *err)
 {
-    while (len > 0 && strchr(" \t", *from) != NULL) {
-        from++;
-        len--;
+    size_t len = strlen(url), scheme = strncmp(url, "http://", 7) == 0    ? 7
+                                       : strncmp(url, "https://", 8) == 0 ? 8
+                                                                          : 0;
+
+    assert(u->n < URLS_MAX);
+    u->list[u->n++] = url;
+    if (scheme == 0 || len == scheme) {
+        return err_set(err, ERR_INVALID,
+                       "%s: no coordinator's URL, which begins with http:// or "
+                       "https://; several stand with commas between them",
+                       len == 0 ? "(nothing)" : url);
     }
-    while (len > 0 && strchr(" \t", from[len - 1]) != NULL)
-        len--;
-    if ((strncmp(from, "http://", 7) != 0 || len < 8) &&
-        (strncmp(from, "https://", 8) != 0 || len < 9))
-        return (int)err_set(
-            err, ERR_INVALID,
-            "%.*s: no coordinator's URL, which begins with http:// "
-            "or https://; several stand with commas between "
-            "them",
-            len == 0 ? 9 : (int)len, len == 0 ? "(nothing)" : from);
-    while (from[len - 1] == '/')
-        len--;
-    if (u->n == URLS_MAX)
-        return (int)err_set(err, ERR_INVALID, "at most %d URLs", URLS_MAX);
-    u->list[u->n++] = mem_strndup(from, len);
-    if (!is_base(u->list[u->n - 1]))
-        return (int)err_set(err, ERR_INVALID,
-                            "%.*s: not a URL like http://host:7077; an IPv6 "
-                            "host stands in brackets",
-                            (int)len, from);
+    while (url[len - 1] == '/')
+        url[--len] = '\0';
+    if (!is_base(url)) {
+        return err_set(err, ERR_INVALID,
+                       "%s: not a URL like http://host:7077; an IPv6 host "
+                       "stands in brackets",
+                       url);
+    }
     return 0;
 }
 
 int conf_urls_parse(struct urls *out, const char *text, struct err *err)
 {
-    int rc;
-
     assert(text != NULL);
     memset(out, 0, sizeof(*out));
     for (;;) {
         size_t len = strcspn(text, ",");
+        int rc;
 
-        rc = add(out, text, len, err);
+        if (out->n == URLS_MAX)
+            return err_set(err, ERR_INVALID, "at most %d URLs", URLS_MAX);
+        rc = add(out, conf_text_trimmed(text, len), err);
         if (rc != 0 || text[len] == '\0')
             return rc;
         text += len + 1;
@@ -84,6 +83,8 @@ const char *conf_urls_current(const struct urls *u)
 
 bool conf_urls_next(struct urls *u, size_t first)
 {
+    assert(first < u->n);
+    assert(u->n > 0);
     u->at = (u->at + 1) % u->n;
     return u->at != first;
 }

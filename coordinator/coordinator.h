@@ -41,7 +41,7 @@ struct coordinator *coordinator_new(const struct coordinator_config *config);
 /* Time passed, or events came: at least every 100 ms. */
 void coordinator_tick(struct coordinator *c);
 
-/* conf_reload() changed the configuration that this one was made with. */
+/* conf_reload_file() changed the configuration that this one was made with. */
 void coordinator_reload(struct coordinator *c);
 
 /*

@@ -200,7 +200,8 @@ static void def_from_conf(struct coordinator *c, const struct conf_group *from)
     struct group_def *g = def_make(c, from->name);
 
     g->by_api = false;
-    def_fill(c, g, (const char *const *)from->addresses, from->n_addresses);
+    def_fill(c, g, (const char *const *)from->addresses.items,
+             from->addresses.n);
 }
 
 void coordinator_groups_begin(struct coordinator *c)

@@ -47,6 +47,7 @@ static struct block *add_block(struct scan *j, size_t size)
 {
     struct block *b = mem_alloc(sizeof(*b) + size);
 
+    assert((j->first == NULL) == (j->last == NULL));
     *b = (struct block){.size = size};
     if (j->first == NULL)
         j->first = b;
@@ -64,6 +65,7 @@ static void *take(struct scan *j, size_t size)
     size = (size + 7) & ~(size_t)7;
     if (b->size - b->used < size)
         b = add_block(j, size > BLOCK_MAX ? size : BLOCK_MAX);
+    assert(b->size - b->used >= size);
     p = (char *)(b + 1) + b->used;
     b->used += size;
     assert(b->used <= b->size);
@@ -98,7 +100,9 @@ static struct json *add_value(struct scan *j)
         struct json *in = j->open[j->depth - 1].in;
         struct json *before = j->open[j->depth - 1].last;
 
+        assert((before == NULL) == (in->count == 0));
         if (in->type == JSON_OBJECT) {
+            assert(j->key != NULL);
             v->key = j->key;
             v->from = j->key_from;
         }
@@ -116,6 +120,7 @@ static struct json *add_value(struct scan *j)
 
 static bool bad(struct scan *j, const char *why)
 {
+    assert(why != NULL);
     if (j->why == NULL)
         j->why = why;
     return false;
@@ -138,6 +143,7 @@ static int32_t hex4(struct scan *j)
 {
     int32_t value = 0;
 
+    assert(j->at <= j->len);
     if (j->len - j->at < 4)
         return -1;
     for (size_t end = j->at + 4; j->at < end; j->at++) {
@@ -155,6 +161,7 @@ static uint32_t scan_code_point(struct scan *j)
 {
     int32_t c = hex4(j), low;
 
+    assert(c <= 0xffff);
     if (c < 0)
         (void)bad(j, "\\u needs four hexadecimal digits");
     else if (c == 0)
@@ -180,6 +187,7 @@ static char *put_utf8(char *to, uint32_t c)
     static const uint8_t lead[] = {0x00, 0xc0, 0xe0, 0xf0};
     int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
 
+    assert(c > 0 && c <= 0x10ffff);
     *to++ = (char)(lead[more] | (c >> (6 * more)));
     while (more-- > 0)
         *to++ = (char)(0x80 | ((c >> (6 * more)) & 0x3f));
@@ -193,6 +201,7 @@ static bool scan_escape(struct scan *j, char **to)
     const char *name;
     uint32_t c;
 
+    assert(peek(j) == '\\');
     j->at++; /* the backslash */
     if (peek(j) == 'u') {
         j->at++;
@@ -222,9 +231,12 @@ static size_t string_end(const struct scan *j)
 static bool scan_string(struct scan *j, char **out)
 {
     char *to;
+    size_t room;
 
+    assert(peek(j) == '"');
     j->at++; /* the quote */
-    to = *out = take(j, string_end(j) - j->at + 1);
+    room = string_end(j) - j->at + 1;
+    to = *out = take(j, room);
     while (j->at < j->len && j->s[j->at] != '"') {
         unsigned char c = peek(j);
         size_t n;
@@ -244,6 +256,7 @@ static bool scan_string(struct scan *j, char **out)
     }
     if (j->at >= j->len)
         return bad(j, "a string without its closing quote");
+    assert((size_t)(to - *out) < room);
     *to = '\0';
     j->at++;
     return true;
@@ -260,6 +273,7 @@ static bool scan_digits(struct scan *j)
 
 static bool scan_number(struct scan *j)
 {
+    assert(peek(j) == '-' || isdigit(peek(j)));
     if (peek(j) == '-')
         j->at++;
     if (peek(j) == '0') {
@@ -297,6 +311,7 @@ static size_t read_digits(struct digits *t, char digits[DIGITS_MAX],
     bool fraction = false;
     size_t n = 0;
 
+    assert(t->s < t->end);
     *behind = 0;
     for (; t->s < t->end; t->s++) {
         if (*t->s == '.') {
@@ -322,6 +337,7 @@ static int64_t read_exponent(struct digits *t)
 
     if (t->s >= t->end)
         return 0;
+    assert(*t->s == 'e' || *t->s == 'E');
     t->s++; /* the e */
     negative = t->s < t->end && *t->s == '-';
     if (negative || (t->s < t->end && *t->s == '+'))
@@ -342,6 +358,7 @@ static bool read_whole(struct digits number, int64_t *out)
 
     number.s += negative;
     n = read_digits(&number, digits, &behind);
+    assert(behind >= 0);
     zeros = read_exponent(&number) - behind;
     if (n == 0)
         return true;
@@ -370,6 +387,7 @@ static void read_number(struct scan *j, struct json *v)
     size_t n = (size_t)(text.end - text.s);
     char *copy;
 
+    assert(n > 0);
     v->type = JSON_NUMBER;
     v->is_whole = read_whole(text, &v->whole);
     if (v->is_whole) {
@@ -388,6 +406,7 @@ static bool scan_word(struct scan *j, const char *word)
 {
     size_t n = strlen(word);
 
+    assert(peek(j) == (unsigned char)word[0]);
     if (j->len - j->at < n || memcmp(j->s + j->at, word, n) != 0)
         return bad(j, "not a JSON value");
     j->at += n;
@@ -434,19 +453,22 @@ static bool scan_key(struct scan *j)
     skip_blanks(j);
     if (peek(j) != ':')
         return bad(j, "expected ':' after a key");
+    assert(j->key != NULL);
     j->at++;
     return true;
 }
 
 static char closing(const struct json *v)
 {
+    assert(v->type == JSON_ARRAY || v->type == JSON_OBJECT);
     return v->type == JSON_ARRAY ? ']' : '}';
 }
 
 static void end_value(const struct scan *j, struct json *v)
 {
     v->len = (size_t)(j->s + j->at - v->text);
-    assert(v->len > 0 && v->from <= v->text);
+    assert(v->len > 0);
+    assert(v->from <= v->text);
 }
 
 /* After a value: closes what ends, up to the next comma. */
@@ -466,6 +488,7 @@ static bool scan_after(struct scan *j)
         }
         j->at++;
         end_value(j, in);
+        assert((in->child == NULL) == (in->count == 0));
         j->depth--;
     }
     return true;
@@ -476,6 +499,7 @@ static bool scan_open(struct scan *j, struct json *v)
 {
     if (j->depth == JSON_DEPTH_MAX)
         return bad(j, "nested too deeply");
+    assert(peek(j) == '[' || peek(j) == '{');
     v->type = peek(j) == '[' ? JSON_ARRAY : JSON_OBJECT;
     j->open[j->depth].in = v;
     j->open[j->depth].last = NULL;
@@ -518,11 +542,11 @@ static int refuse(const struct scan *j, struct err *err)
     size_t n = 0;
 
     assert(j->at <= j->len);
+    assert(j->why != NULL);
     while (j->at + n < j->len && n < 16 && isprint((unsigned char)at[n]))
         n++;
-    return (int)err_set(err, ERR_INVALID, "JSON, byte %zu: %s%s%.*s%s", j->at,
-                        j->why, n > 0 ? ", at '" : "", (int)n, at,
-                        n > 0 ? "'" : "");
+    return err_set(err, ERR_INVALID, "JSON, byte %zu: %s%s%.*s%s", j->at,
+                   j->why, n > 0 ? ", at '" : "", (int)n, at, n > 0 ? "'" : "");
 }
 
 int json_parse(const char *text, size_t len, const struct json **out,

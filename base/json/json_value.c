@@ -19,6 +19,7 @@ bool json_is(const struct json *v, enum json_type type)
 
 const struct json *json_get(const struct json *object, const char *key)
 {
+    assert(key != NULL);
     if (!json_is(object, JSON_OBJECT))
         return NULL;
     for (const struct json *m = object->child; m != NULL; m = m->next)
@@ -31,6 +32,7 @@ const struct json *json_given(const struct json *object, const char *key)
 {
     const struct json *m = json_get(object, key);
 
+    assert(m == NULL || strcmp(m->key, key) == 0);
     return json_is(m, JSON_NULL) ? NULL : m;
 }
 
@@ -42,6 +44,7 @@ const struct json *json_first(const struct json *list)
 
 size_t json_count(const struct json *list)
 {
+    assert(list == NULL || list->count == 0 || list->child != NULL);
     return list == NULL ? 0 : list->count;
 }
 
@@ -59,6 +62,7 @@ bool json_whole(const struct json *v, int64_t *out)
 {
     if (!json_is(v, JSON_NUMBER) || !v->is_whole)
         return false;
+    assert(v->number >= -0x1p63 && v->number <= 0x1p63);
     *out = v->whole;
     return true;
 }
@@ -92,6 +96,8 @@ uint64_t json_u64(const struct json *object, const char *key,
     int64_t number = json_int(object, key, -1);
     uint64_t value;
 
+    assert(number > -JSON_INT_END);
+    assert(number < JSON_INT_END);
     if (text != NULL && units_uint(text, UINT64_MAX, &value, NULL) == 0)
         return value;
     return number >= 0 ? (uint64_t)number : otherwise;
@@ -123,8 +129,7 @@ int json_unique(const struct json *object, struct err *err)
     qsort(names, n, sizeof(*names), by_name);
     for (size_t i = 1; i < n && rc == 0; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
-            rc = (int)err_set(err, ERR_INVALID, "%.64s: it stands twice",
-                              names[i]);
+            rc = err_set(err, ERR_INVALID, "%.64s: it stands twice", names[i]);
     mem_free(names);
     return rc;
 }

@@ -21,6 +21,7 @@ size_t json_utf8(const char *text, size_t len)
     unsigned char low = 0x80, high = 0xbf;
     size_t n;
 
+    assert(text != NULL || len == 0);
     if (len == 0)
         return 0;
     if (s[0] < 0x80)
@@ -32,6 +33,7 @@ size_t json_utf8(const char *text, size_t len)
     high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : high;
     if (n > len || s[1] < low || s[1] > high)
         return 0;
+    assert(n >= 2 && n <= 4);
     for (size_t i = 2; i < n; i++)
         if ((s[i] & 0xc0) != 0x80)
             return 0;
@@ -42,6 +44,7 @@ void json_quote(struct buf *b, const char *s, size_t len)
 {
     size_t plain = 0, i = 0, n;
 
+    assert(s != NULL || len == 0);
     buf_char(b, '"');
     /* Runs of plain characters go in one piece. */
     while (i < len) {
@@ -66,6 +69,8 @@ void json_quote(struct buf *b, const char *s, size_t len)
         i++;
         plain = i;
     }
+    assert(i == len);
+    assert(plain <= len);
     buf_add(b, s + plain, len - plain);
     buf_char(b, '"');
 }
@@ -95,6 +100,7 @@ void json_open(struct buf *b, const char *key, char bracket)
 void json_close(struct buf *b, char bracket)
 {
     assert(bracket == '}' || bracket == ']');
+    assert(b->len > 0);
     buf_char(b, bracket);
 }
 
@@ -116,6 +122,7 @@ static void put_digits(struct buf *b, uint64_t value, bool negative)
         text[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
+    assert(at > 0);
     if (negative)
         text[--at] = '-';
     buf_add(b, text + at, sizeof(text) - at);
@@ -143,6 +150,7 @@ void json_put_u64(struct buf *b, const char *key, uint64_t value)
 void json_put_num(struct buf *b, const char *key, double value)
 {
     char text[40];
+    int n;
 
     if (!isfinite(value)) {
         json_put_null(b, key);
@@ -153,9 +161,10 @@ void json_put_num(struct buf *b, const char *key, double value)
         return;
     }
     /* The short form if it reads back the same, else all digits. */
-    (void)snprintf(text, sizeof(text), "%.15g", value);
+    n = snprintf(text, sizeof(text), "%.15g", value);
     if (strtod(text, NULL) < value || strtod(text, NULL) > value)
-        (void)snprintf(text, sizeof(text), "%.17g", value);
+        n = snprintf(text, sizeof(text), "%.17g", value);
+    assert(n > 0 && (size_t)n < sizeof(text));
     start_value(b, key);
     buf_str(b, text);
 }
@@ -174,6 +183,7 @@ void json_put_null(struct buf *b, const char *key)
 
 void json_put_raw(struct buf *b, const char *key, const char *text)
 {
+    assert(text != NULL);
     start_value(b, key);
     buf_str(b, text);
 }

@@ -53,6 +53,7 @@ static bool read_entry(const char *name, struct entry *out)
     ssize_t n;
     int fd;
 
+    assert(name[0] >= '1' && name[0] <= '9');
     (void)snprintf(path, sizeof(path), "/proc/%.20s/stat", name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -81,6 +82,7 @@ static void read_table(struct table *t)
     DIR *dir = opendir("/proc");
     struct dirent *d;
 
+    assert(t->n == 0);
     while (dir != NULL && (d = readdir(dir)) != NULL) {
         if (d->d_name[0] < '1' || d->d_name[0] > '9')
             continue;
@@ -89,6 +91,7 @@ static void read_table(struct table *t)
             t->list = mem_regrow(t->list, t->cap, sizeof(*t->list));
         }
         t->n += read_entry(d->d_name, &t->list[t->n]);
+        assert(t->n <= t->cap);
     }
     if (dir != NULL)
         (void)closedir(dir);
@@ -121,6 +124,7 @@ static void mark(struct table *t, const pid_t *spare, size_t n_spare)
             below[n++] = e->pid;
         }
     } while (n != before);
+    assert(n <= t->n + 1); /* everybody at most once, and we */
     mem_free(below);
 }
 
@@ -131,6 +135,7 @@ size_t process_descendants_sweep(const pid_t *spare, size_t n_spare,
     pid_t ours = getpgrp(), self = getpid();
     size_t alive = 0;
 
+    assert(n_spare == 0 || spare != NULL);
     read_table(&t);
     mark(&t, spare, n_spare);
     for (size_t i = 0; i < t.n; i++) {
@@ -156,6 +161,7 @@ bool process_descendants_end(pid_t corpse, int64_t within_ms)
 {
     mono_ms until = clock_mono_ms() + within_ms;
 
+    assert(within_ms >= 0);
     while (process_descendants_sweep(NULL, 0, corpse) > 0) {
         if (clock_mono_ms() >= until)
             return false;

@@ -58,6 +58,8 @@ void process_guard_env(struct guard_message *m, const char *name,
 {
     size_t at = 0, left;
 
+    assert(m->type == GUARD_START);
+    assert(strchr(name, '=') == NULL);
     while (at < sizeof(m->env) && m->env[at] != '\0')
         at += strnlen(&m->env[at], sizeof(m->env) - at - 1) + 1;
     left = sizeof(m->env) - at;
@@ -65,33 +67,20 @@ void process_guard_env(struct guard_message *m, const char *name,
         (void)snprintf(&m->env[at], left, "%s=%s", name, value);
 }
 
-static void say(const struct guard *g, const struct guard_message *m)
-{
-    /* Nobody there to hear it: the next read says so, and we end. */
-    (void)!send(g->line, m, sizeof(*m), MSG_NOSIGNAL);
-}
-
 static void tell(const struct guard *g, enum guard_message_type type,
-                 int64_t value)
+                 int64_t value, bool left)
 {
     struct guard_message m;
 
+    assert(type >= GUARD_STARTED);
+    assert(!left || type == GUARD_EXITED);
     memset(&m, 0, sizeof(m));
     m.type = type;
     m.value = value;
-    say(g, &m);
-}
-
-static void tell_exit(const struct guard *g, int status, bool left)
-{
-    struct guard_message m;
-
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_EXITED;
-    m.value = status;
-    m.late = g->late;
+    m.late = type == GUARD_EXITED && g->late;
     m.left = left;
-    say(g, &m);
+    /* Nobody there to hear it: the next read says so, and we end. */
+    (void)!send(g->line, &m, sizeof(m), MSG_NOSIGNAL);
 }
 
 static void kill_group(const struct guard *g)
@@ -107,6 +96,8 @@ static void NORETURN become(char *const *argv, pid_t guard, int report)
     sigset_t none;
     int why;
 
+    assert(argv[0] != NULL);
+    assert(getpid() != guard);
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (int n = 1; n < NSIG; n++)
@@ -120,23 +111,25 @@ static void NORETURN become(char *const *argv, pid_t guard, int report)
     _exit(127);
 }
 
-static void set_env(const struct guard_message *m)
+/* Cuts the message's names off their values. */
+static void set_env(struct guard_message *m)
 {
-    const char *at = m->env;
+    char *at = m->env, *next;
 
-    for (; at[0] != '\0'; at += strlen(at) + 1) {
-        char name[64];
-        size_t n = strcspn(at, "=");
+    assert(m->type == GUARD_START);
+    assert(m->env[sizeof(m->env) - 1] == '\0');
+    for (; at[0] != '\0'; at = next) {
+        char *value = strchr(at, '=');
 
-        if (n >= sizeof(name) || at[n] != '=')
+        next = at + strlen(at) + 1;
+        if (value == NULL || value == at)
             continue;
-        memcpy(name, at, n);
-        name[n] = '\0';
-        (void)setenv(name, &at[n + 1], 1);
+        *value = '\0';
+        (void)setenv(at, value + 1, 1);
     }
 }
 
-static void start(struct guard *g, const struct guard_message *m)
+static void start(struct guard *g, struct guard_message *m)
 {
     pid_t self = getpid(), pid;
     int report[2], why = 0;
@@ -145,7 +138,7 @@ static void start(struct guard *g, const struct guard_message *m)
         return;
     set_env(m);
     if (pipe2(report, O_CLOEXEC) != 0) {
-        tell(g, GUARD_FAILED, errno);
+        tell(g, GUARD_FAILED, errno, false);
         return;
     }
     pid = _Fork(); /* without anybody's handlers: we are no copy of theirs */
@@ -163,13 +156,14 @@ static void start(struct guard *g, const struct guard_message *m)
     if (why != 0) {
         if (pid > 0)
             (void)waitpid(pid, NULL, 0);
-        tell(g, GUARD_FAILED, why);
+        tell(g, GUARD_FAILED, why, false);
         return;
     }
+    assert(pid > 0);
     g->pid = pid;
     g->deadline = m->value;
     g->late = false;
-    tell(g, GUARD_STARTED, pid);
+    tell(g, GUARD_STARTED, pid, false);
 }
 
 /* --- watching ------------------------------------------------------------ */
@@ -188,16 +182,18 @@ static bool reap(struct guard *g, int options)
         info.si_pid == 0)
         return false;
     kill_group(g);
+    assert(info.si_pid == g->pid);
     left = !process_descendants_end(g->pid, END_MS);
     (void)waitpid(g->pid, &status, 0);
     g->pid = 0;
-    tell_exit(g, status, left);
+    tell(g, GUARD_EXITED, status, left);
     return true;
 }
 
 /* The command, and whoever left its group. */
 static void kill_all(const struct guard *g)
 {
+    assert(g->pid >= 0);
     kill_group(g);
     (void)process_descendants_sweep(NULL, 0, g->pid);
 }
@@ -210,7 +206,7 @@ static void NORETURN end(struct guard *g)
 }
 
 /* All that waits, so that a deadline that was moved in time counts. */
-static void hear(struct guard *g)
+static void read_messages(struct guard *g)
 {
     struct guard_message m;
     ssize_t n;
@@ -235,6 +231,8 @@ static void NORETURN watch(struct guard *g)
     struct pollfd fds[2] = {{.fd = g->line, .events = POLLIN},
                             {.fd = g->children, .events = POLLIN}};
 
+    assert(g->pid == 0);
+    assert(g->line >= 0);
     for (;;) {
         struct signalfd_siginfo info;
         int64_t left = g->deadline - clock_mono_ms();
@@ -243,7 +241,7 @@ static void NORETURN watch(struct guard *g)
         if (g->pid != 0)
             wait = left < 0 ? LOOK_MS : (int)(left < LOOK_MS ? left : LOOK_MS);
         (void)poll(fds, 2, wait);
-        hear(g);
+        read_messages(g);
         while (read(g->children, &info, sizeof(info)) > 0)
             continue;
         if (g->pid != 0 && clock_mono_ms() >= g->deadline) {
@@ -270,9 +268,10 @@ void process_guard_main(int line, char *const *argv)
     struct guard g = {.line = line, .argv = argv};
     sigset_t child;
 
-    process_descendants_adopt(); /* and what a terminal sends to its jobs is not
-                                  * for us
-                                  */
+    assert(line >= 0);
+    assert(argv[0] != NULL);
+    /* And what a terminal sends to its jobs is not for us. */
+    process_descendants_adopt();
     (void)prctl(PR_SET_NAME, "pelorus-guard");
     process_guard_signals();
     sigemptyset(&child);

@@ -228,29 +228,6 @@ static void durations_that_are_none_are_refused(void **state)
     assert_non_null(strstr(err.msg, "the unit is missing"));
 }
 
-static void sizes_know_both_families_of_units(void **state)
-{
-    static const char *const bad[] = {
-        "",        "-1",   "1K",
-        "1 MiB",   "MiB",  "0.5B",
-        "1025TiB", "1mib", "99999999999999999999"};
-    uint64_t n;
-
-    (void)state;
-    assert_int_equal(units_size("512", &n, NULL), 0);
-    assert_int_equal(n, 512);
-    assert_int_equal(units_size("64KiB", &n, NULL), 0);
-    assert_int_equal(n, 65536);
-    assert_int_equal(units_size("1.5MiB", &n, NULL), 0);
-    assert_int_equal(n, 1572864);
-    assert_int_equal(units_size("10kB", &n, NULL), 0);
-    assert_int_equal(n, 10000);
-    assert_int_equal(units_size("1024TiB", &n, NULL), 0);
-    assert_true(n == UINT64_C(1) << 50);
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        assert_int_equal(units_size(bad[i], &n, NULL), ERR_INVALID);
-}
-
 static void durations_are_written_in_the_shortest_exact_form(void **state)
 {
     char out[UNITS_DURATION_SIZE];
@@ -385,7 +362,6 @@ int main(void)
         cmocka_unit_test(monotonic_time_does_not_go_back),
         cmocka_unit_test(durations_are_read_exactly),
         cmocka_unit_test(durations_that_are_none_are_refused),
-        cmocka_unit_test(sizes_know_both_families_of_units),
         cmocka_unit_test(durations_are_written_in_the_shortest_exact_form),
         cmocka_unit_test(whole_numbers_keep_to_their_range),
         cmocka_unit_test(splitmix64_seeds_as_published),

@@ -44,8 +44,8 @@ static void the_block_of_the_design_document_is_accepted(void **state)
            "log: {level: info, format: text}\n");
     assert_int_equal(conf.n_groups, 1);
     assert_string_equal(conf.groups[0].name, "gpu");
-    assert_int_equal(conf.groups[0].n_addresses, 1);
-    assert_string_equal(conf.groups[0].addresses[0], "10.0.0.7:1234");
+    assert_int_equal(conf.groups[0].addresses.n, 1);
+    assert_string_equal(conf.groups[0].addresses.items[0], "10.0.0.7:1234");
 }
 
 /* ---- conf/pelorus.yaml ---- */
@@ -98,9 +98,8 @@ static bool read_shipped(char *line, char path[CONF_PATH_MAX],
 static void every_key_stands_in_the_file_that_we_ship(void **state)
 {
     static struct shipped all[200];
-    size_t ends[CONF_DEPTH_MAX] = {0}, n = 0, n_keys;
+    size_t ends[CONF_DEPTH_MAX] = {0}, n = 0;
     char line[512], path[CONF_PATH_MAX] = "";
-    const struct conf_key *keys = conf_keys(&n_keys);
     FILE *file = fopen("conf/pelorus.yaml", "re");
 
     (void)state;
@@ -115,18 +114,17 @@ static void every_key_stands_in_the_file_that_we_ship(void **state)
         n += read_shipped(line, path, ends, &all[n]);
     }
     (void)fclose(file);
-    for (size_t k = 0; k < n_keys; k++) {
+    for (const struct conf_key *key = conf_keys; key->path != NULL; key++) {
         size_t i = 0;
 
-        if (!conf_key_counts(&keys[k]) || (keys[k].flags & CONF_ALIAS) != 0)
+        if (!conf_key_is_own(key))
             continue;
-        while (i < n && strcmp(all[i].path, keys[k].path) != 0)
+        while (i < n && strcmp(all[i].path, key->path) != 0)
             i++;
         if (i == n)
-            fail_msg("%s is not in conf/pelorus.yaml", keys[k].path);
-        if (keys[k].otherwise != NULL)
-            assert_string_equal(all[i].value, keys[k].otherwise);
-        assert_true(strlen(keys[k].help) > 0);
+            fail_msg("%s is not in conf/pelorus.yaml", key->path);
+        if (key->otherwise != NULL)
+            assert_string_equal(all[i].value, key->otherwise);
     }
     for (size_t i = 0; i < n; i++) {
         assert_true(conf_key_find(all[i].path) != NULL ||
@@ -137,12 +135,10 @@ static void every_key_stands_in_the_file_that_we_ship(void **state)
 
 static void no_key_stands_in_the_table_twice(void **state)
 {
-    size_t n;
-    const struct conf_key *keys = conf_keys(&n);
-
     (void)state;
-    for (size_t i = 0; i < n; i++)
-        assert_ptr_equal(conf_key_find(keys[i].path), &keys[i]);
+    for (size_t i = 0; i < conf_n_keys; i++)
+        assert_ptr_equal(conf_key_find(conf_keys[i].path), &conf_keys[i]);
+    assert_null(conf_keys[conf_n_keys].path);
 }
 
 static void what_is_printed_can_be_read_again(void **state)
@@ -309,9 +305,6 @@ static void policies_have_their_names(void **state)
     assert_int_equal(policy, CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
     assert_int_equal(conf_policy_parse("best", &policy, NULL), ERR_INVALID);
     assert_int_equal(policy, CONF_DYNAMIC_WEIGHTED_ROUND_ROBIN);
-    assert_string_equal(conf_policy_name(CONF_LEDGER), "ledger");
-    assert_string_equal(conf_policy_name(policy),
-                        "DYNAMIC_WEIGHTED_ROUND_ROBIN");
     assert_string_equal(conf_registry_type_name(CONF_JDBC), "jdbc");
 }
 

@@ -131,8 +131,8 @@ static void groups_are_checked(void **state)
     (void)state;
     accept("groups:\n  gpu: \"a:1, b:2\"\n  empty: []\n  none:\n");
     assert_int_equal(conf.n_groups, 3);
-    assert_int_equal(conf.groups[0].n_addresses, 2);
-    assert_string_equal(conf.groups[0].addresses[1], "b:2");
+    assert_int_equal(conf.groups[0].addresses.n, 2);
+    assert_string_equal(conf.groups[0].addresses.items[1], "b:2");
     refuse("groups:\n  gpu:\n    - a:1\n    - a\n    - a:1\n  default: "
            "[b:1]\n  'a b': []\n",
            "f.yaml:4: groups.gpu: \"a\": not host:port; write one like "
@@ -181,7 +181,7 @@ static void the_environment_fills_in_values(void **state)
     assert_string_equal(conf.failover.hook, "${X} $Y }");
     assert_int_equal(conf.failover.grace_ms, 2000);
     accept("groups: {g: ['${PELORUS_T_A}:1', 'h:${PELORUS_T_NO:2}']}");
-    assert_string_equal(conf.groups[0].addresses[0], "alpha:1");
+    assert_string_equal(conf.groups[0].addresses.items[0], "alpha:1");
     refuse("log:\n  level: ${PELORUS_T_NO}\n",
            "f.yaml:2: log.level: the environment variable PELORUS_T_NO is not "
            "set; set it, or give a default: ${PELORUS_T_NO:value}; a plain "
@@ -211,13 +211,13 @@ static void timing_rules_are_kept(void **state)
     refuse("balancer:\n  dynamic-weights: {cpu-usage: 50}\n",
            "f.yaml:2: balancer.dynamic-weights.cpu-usage: the three weights "
            "sum to 120; make them sum to 100\n");
-    assert_int_equal(conf_check_interval("heartbeat", 1000, "ttl", 3000, &err),
-                     0);
-    assert_int_equal(conf_check_interval("heartbeat", 1000, "ttl", 2999, &err),
-                     ERR_INVALID);
-    assert_string_equal(err.msg,
-                        "ttl: 2999ms is below 3 x heartbeat (1s); raise it to "
-                        "3s or more, or shorten the interval");
+    accept("registry:\n  type: jdbc\n  session-timeout: 9s\n"
+           "  hikari-config: {jdbc-url: 'jdbc:postgresql://h/d'}\n");
+    refuse("registry:\n  type: jdbc\n  session-timeout: 8999ms\n"
+           "  hikari-config: {jdbc-url: 'jdbc:postgresql://h/d'}\n",
+           "f.yaml:3: registry.session-timeout: 8999ms is below 3 x "
+           "registry.heartbeat-refresh-interval (3s); raise it to 9s or more, "
+           "or shorten the interval\n");
 }
 
 static void settle_is_the_session_timeout_unless_given(void **state)

@@ -180,6 +180,7 @@ static void hosts_of_mysql(void **state)
         {MY "//ADDRESS=(HOST=h)(PORT=5)/d", "h:5 db=d"},
         {MY "//address=(protocol=tcp)(host=h)(port=5)(user=u)(password=p)/d",
          "h:5 u=u p=p db=d"},
+        {MY "//address=(host=h)(=x)(dbname=q)/d", "h:3306 db=d"},
         {MY "//address=(host=h1),address=(host=h2)/d", "h1:3306,h2:3306 db=d"},
         {MY "//address=(host=::1)(port=5)/d", "::1:5 db=d"},
         {MY "//address=(host=[::1])(port=5)(type=master)/d", "::1:5 db=d"},
