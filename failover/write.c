@@ -45,7 +45,7 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
     assert(gate->state != GATE_FENCED && !gate->left);
 }
 
-static void new_record(struct failover *f, wall_ms wall)
+static void new_record(struct failover *f)
 {
     struct failover_record *r = &f->record;
     assert(!f->has_record);
@@ -54,15 +54,16 @@ static void new_record(struct failover *f, wall_ms wall)
     SAY(r->id, f->new_id);
     r->kind = f->config.kind;
     SAY(r->address, f->task.address);
-    r->began = wall;
+    r->began = f->ev->wall;
     r->hook_exit = -1;
     SAY(r->who, f->task.who);
     SAY(r->reason, f->task.reason);
     f->has_record = true;
 }
 
-static void note_seen(struct failover *f, const struct failover_seen *seen)
+static void note_seen(struct failover *f)
 {
+    const struct failover_seen *seen = f->ev->seen;
     struct failover_record *r = &f->record;
     assert(f->has_record);
     assert(f->locked);
@@ -75,16 +76,16 @@ static void note_seen(struct failover *f, const struct failover_seen *seen)
     r->fence = f->fence;
 }
 
-void failover_write_intent(struct failover *f, const struct failover_seen *seen,
-                           enum failover_cause cause, wall_ms wall)
+void failover_write_intent(struct failover *f, enum failover_cause cause)
 {
+    const struct failover_seen *seen = f->ev->seen;
     struct gate *gate = &f->gate;
     assert(cause != CAUSE_NONE);
     assert(f->locked);
     if (!f->has_record)
-        new_record(f, wall);
+        new_record(f);
     struct failover_record *r = &f->record;
-    note_seen(f, seen);
+    note_seen(f);
     r->phase = FAILOVER_INTENT;
     SAY(r->cause, failover_cause_name(cause));
     r->then[0] = '\0';
@@ -93,7 +94,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
         SAY(r->who, gate->who);
         SAY(r->reason, gate->reason);
     }
-    r->fenced_at = wall;
+    r->fenced_at = f->ev->wall;
 
     const struct process old = r->process;
     const struct process *fresh =
@@ -123,7 +124,7 @@ void failover_write_intent(struct failover *f, const struct failover_seen *seen,
     }
 }
 
-void failover_write_take_back(struct failover *f, wall_ms wall)
+void failover_write_take_back(struct failover *f)
 {
     struct gate *gate = &f->gate;
     const struct process back = f->record.process;
@@ -135,23 +136,23 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
         reopen(gate, &back, f->over);
     }
     f->record.phase = FAILOVER_ABORTED;
-    f->record.finished = wall;
+    f->record.finished = f->ev->wall;
     failover_take_over(f);
 }
 
-void failover_write_hold(struct failover *f, const struct failover_seen *seen,
-                         enum failover_cause cause, wall_ms wall)
+void failover_write_hold(struct failover *f, enum failover_cause cause)
 {
+    const struct failover_seen *seen = f->ev->seen;
     assert(cause != CAUSE_NONE);
     assert(f->locked);
     if (!f->has_record) {
-        new_record(f, wall);
+        new_record(f);
         SAY(f->record.then,
             failover_cause_name(f->task.force     ? CAUSE_FORCED
                                 : f->task.ordered ? CAUSE_ORDER
                                                   : CAUSE_NONE));
     }
-    note_seen(f, seen);
+    note_seen(f);
     f->record.phase = FAILOVER_HELD;
     bool mass = cause == CAUSE_MASS;
     f->record.missing = mass ? seen->missing : 0;
@@ -185,19 +186,19 @@ void failover_take_over(struct failover *f)
     r->fence = f->fence;
 }
 
-void failover_write_moving(struct failover *f, wall_ms wall)
+void failover_write_moving(struct failover *f)
 {
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     f->record.phase = FAILOVER_MOVING;
     if (f->record.fenced_at == 0)
-        f->record.fenced_at = wall;
+        f->record.fenced_at = f->ev->wall;
     failover_take_over(f);
 }
 
-void failover_write_reconcile(struct failover *f, wall_ms wall)
+void failover_write_reconcile(struct failover *f)
 {
     assert(!f->has_record);
-    new_record(f, wall);
+    new_record(f);
     struct failover_record *r = &f->record;
     r->process = f->gate.state != GATE_FENCED && f->gate.n_past > 0
                      ? f->gate.past[0]
@@ -208,7 +209,7 @@ void failover_write_reconcile(struct failover *f, wall_ms wall)
     SAY(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;
-    r->fenced_at = wall;
+    r->fenced_at = f->ev->wall;
 }
 
 static void add_target(struct failover_record *r,
