@@ -17,10 +17,8 @@ void engine_dry_run_free(struct dry_run **s)
         return;
     struct dry_run *old = *s;
     engine_reader_forget(&old->reader);
-    engine_pass_close(&old->pass);
+    engine_pass_reset(&old->pass);
     DL_DELETE(old->e->dry_runs, old);
-    for (size_t i = 0; i < old->n_candidates; i++)
-        mem_free((char *)(uintptr_t)old->candidates[i].address);
     mem_free(old->candidates);
     mem_free(old->items);
     mem_free(old);
@@ -34,11 +32,11 @@ static void add_candidate(struct dry_run *s, const struct node *n)
         mem_regrow(s->candidates, s->n_candidates, sizeof(*s->candidates));
     int32_t weight = n->load.weight;
     s->candidates[i] = (struct plan_candidate){
-        .address = mem_strdup(n->address),
         .load = n->load.cpu > 0 ? n->load.cpu : 0,
         .weight = weight >= 0 ? (uint32_t)weight : 100,
         .owned = work_view_marker_count(s->e->c.view, n->kind, n->address),
     };
+    memcpy(s->candidates[i].address, n->address, sizeof(n->address));
 }
 
 /* Who could take work now. A dry run shows the spread over all of them; which
@@ -147,7 +145,7 @@ struct dry_run *engine_dry_run_start(struct engine *e, const char *address,
     s->e = e;
     s->done = done;
     s->arg = arg;
-    engine_pass_init(&s->pass, e);
+    s->pass.e = e;
     (void)snprintf(s->pass.address, sizeof(s->pass.address), "%s", address);
     DL_APPEND(e->dry_runs, s);
     engine_reader_start(&s->reader, e, address, on_read, s);

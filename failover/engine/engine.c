@@ -59,7 +59,7 @@ struct engine *engine_new(const struct engine_config *config)
     };
     (void)snprintf(fc.self, sizeof(fc.self), "%s", config->self);
     e->f = failover_new(&fc);
-    engine_pass_init(&e->pass, e);
+    e->pass.e = e;
     struct brake_config bc = brake_limits(conf);
     e->brake = failover_brake_new(&bc);
     struct collect_config cc = {config->clock, config->registry, config->view,
@@ -80,7 +80,7 @@ static void engine_close(struct engine *e)
     registry_forget(e->c.registry, &e->first);
     registry_forget(e->c.registry, e);
     engine_orders_close(e);
-    engine_pass_close(&e->pass);
+    engine_pass_reset(&e->pass);
     engine_dry_run_free(&e->matching);
     while (e->dry_runs != NULL) {
         struct dry_run *s = e->dry_runs;
@@ -131,14 +131,9 @@ void engine_tick(struct engine *e)
     engine_queue_tick(e);
     engine_first_tick(e);
     engine_hook_tick(e);
-    struct failover_event ev = engine_event_of(e, FAILOVER_TICK);
+    struct failover_event ev = engine_event_of(e, FAILOVER_TICK, ERR_OK);
     ev.wanted = e->hook_stops == NULL && engine_queue_wanted(e);
     engine_feed(e, ev);
-}
-
-void engine_look(struct engine *e, const char *address)
-{
-    engine_queue_add(e, address);
 }
 
 void engine_connection(struct engine *e, enum registry_state state)
@@ -146,11 +141,9 @@ void engine_connection(struct engine *e, enum registry_state state)
     e->connected = registry_state_is_up(state);
     if (e->connected)
         return;
-    struct failover_event ev = engine_event_of(e, FAILOVER_LOST);
-    ev.code = ERR_SESSION_LOST;
     if (failover_state(e->f) != FAILOVER_IDLE)
         engine_tell(e, ENGINE_LOCK_LOST, "", registry_state_name(state), 0);
-    engine_feed(e, ev);
+    engine_feed(e, engine_event_of(e, FAILOVER_LOST, ERR_SESSION_LOST));
 }
 
 void engine_set_rank(struct engine *e, uint32_t rank)

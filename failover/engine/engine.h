@@ -9,6 +9,7 @@
 #define PELORUS_FAILOVER_ENGINE_ENGINE_H
 
 #include "conf/conf.h"
+#include "failover/failover.h"
 #include "work/view.h"
 #include "work/work.h"
 
@@ -17,17 +18,19 @@ struct engine;
 /* One line of what it did, for the log, /v1/events and tests. */
 struct engine_event {
     enum engine_event_type {
-        ENGINE_STATE, /* the step's state changed: `word` */
-        ENGINE_INTENT,
-        ENGINE_RESUMED, /* another holder's failover: `word` its phase */
-        ENGINE_TAKEN_BACK,
-        ENGINE_OPENED, /* a gate: `word` admitted, readmitted, lease-over,
-                          drain-over */
+        /* what the step tells */
+        ENGINE_INTENT = FAILOVER_NEWS_INTENT,
+        ENGINE_TAKEN_BACK = FAILOVER_NEWS_TAKEN_BACK,
+        ENGINE_OPENED = FAILOVER_NEWS_OPENED, /* a gate: `word` admitted,
+                                    readmitted, lease-over, drain-over */
+        ENGINE_HELD = FAILOVER_NEWS_HELD, /* by the brake or a pause: `word` */
+        ENGINE_LIFTED = FAILOVER_NEWS_LIFTED,
+        ENGINE_RESUMED = FAILOVER_NEWS_RESUMED, /* another holder's failover:
+                                                   `word` its phase */
+        ENGINE_DONE = FAILOVER_NEWS_DONE,
+        ENGINE_STATE,  /* the step's state changed: `word` */
         ENGINE_MOVED,  /* a batch: `n` items */
-        ENGINE_DONE,
-        ENGINE_HELD,   /* by the brake or a pause: `word` */
         ENGINE_QUEUED, /* an order: `word` whom the lock is waited for */
-        ENGINE_LIFTED,
         ENGINE_LOCKED,
         ENGINE_UNLOCKED,
         ENGINE_LOCK_LOST,

@@ -9,7 +9,8 @@
  *   lock.c     the lock, and the hook that runs under it
  *   move.c     what becomes of each item, targets' gates, txns in flight
  *   pass.c     one page of markers and their records (struct move_pass)
- *   batch.c    a txn of moves, as it is put together
+ *   batch.c    a txn of moves: how many fit, and whose each operation is
+ *   txn.c      any txn, as it is put together
  *   count.c    what a failover moved, after the fact
  *   first.c    a gate for whom the hook is for
  *   waiting.c  is there somebody for the work that waits
@@ -165,10 +166,8 @@ struct move_pass {
     struct failover_counts counts;
     uint64_t total; /* moved since the engine began: for failpoints */
 };
-/* Loop thread, like all below. close() frees what it holds, not the struct. */
-void engine_pass_init(struct move_pass *r, struct engine *e);
-void engine_pass_close(struct move_pass *r);
-/* Forget what is under way. */
+/* Loop thread, like all below. All zero but for `e` it is one that has not
+ * begun. Forgets what is under way and frees what it holds, not the struct. */
 void engine_pass_reset(struct move_pass *r);
 /* The next page (`afresh`: the first). done(ERR_OK) with the items that may
  * move, read. */
@@ -187,7 +186,8 @@ bool engine_pass_item_load(struct move_pass *r, struct item *it,
                            const struct registry_reply *reply);
 /* Is it still where it was listed, and of the past? */
 bool engine_pass_item_moves(const struct move_pass *r, const struct item *it);
-/* Fills in `rules`, which borrows the gate of the pass. */
+/* Fills in `rules`, which borrows the gate of the pass and the failover's id.
+ */
 void engine_pass_rules(const struct move_pass *r, struct plan_rules *rules);
 /* Frees it, or all; answers about it come to nobody. */
 void engine_pass_forget_target(struct move_pass *r, struct target *t);
@@ -195,17 +195,42 @@ void engine_pass_forget_targets(struct move_pass *r);
 /* Its target does not get the item: it counts no more. */
 void engine_pass_give_back(struct move_pass *r, struct item *it);
 
+/* The answer to a get of EPOCH_FLOOR_KEY; 0 and version 0 where none stands.
+ * ERR_INVALID: nobody can read it; any other code is the reply's. */
+int engine_floor_take(const struct registry_reply *reply, uint64_t *floor,
+                      uint64_t *version, struct err *err) MUST_CHECK;
+
+/* --- txn.c --------------------------------------------------------------- */
+
+struct txn {
+    struct registry_op *ops;
+    char (*keys)[REGISTRY_KEY_MAX + 1]; /* one per op */
+    char **values;                      /* one per op, or NULL; ours */
+    size_t n, cap;                      /* `n` stays known after sending */
+};
+/* Room for `cap` operations, at least one. */
+void engine_txn_init(struct txn *t, size_t cap);
+/* Frees it unsent; fine after sending, or if it is all zero. */
+void engine_txn_close(struct txn *t);
+void engine_txn_check_lock(struct txn *t, const struct registry_lock *lock);
+/* The next operation, at that version; of a PUT 0: it must be absent. Returns
+ * where its key is to be written, REGISTRY_KEY_MAX + 1 bytes. */
+char *engine_txn_at(struct txn *t, enum registry_op_type type,
+                    uint64_t version);
+/* The same; takes the memory of `value`, which needs no closing then. */
+char *engine_txn_put(struct txn *t, uint64_t version, struct buf *value);
+/* done(arg, reply) as of registry_txn(); frees what it had. */
+void engine_txn_send(struct txn *t, struct registry *r, registry_reply_f *done,
+                     void *arg);
+
 /* --- batch.c: a txn of moves, as it is put together ---------------------- */
 
 struct batch {
     struct move_pass *pass;
-    struct registry_op *ops;
-    char (*keys)[REGISTRY_KEY_MAX + 1]; /* one per op */
-    char **values;                      /* one per op, or NULL */
+    struct txn txn;
     /* whose an op is: an item, a target, or nobody's (the lock) */
     struct item **op_item;
     struct target **op_target;
-    size_t n_ops, cap;
     size_t bytes;
     struct item **items;
     size_t n_items;
@@ -213,16 +238,11 @@ struct batch {
 /* Room for at most `n_items` and for what the registry takes in one txn. */
 struct batch *engine_batch_new(struct move_pass *r, size_t n_items);
 void engine_batch_free(struct batch *b);
-/* The next operation, at a version, for an item, a target or neither; its key
- * is yet to be written. Borrowed from the batch. */
-struct registry_op *engine_batch_op(struct batch *b, enum registry_op_type type,
-                                    struct item *it, struct target *t);
 /* False: no room for it in this batch. */
 bool engine_batch_add(struct batch *b, struct item *it,
                       const struct plan_rules *rules);
 /* The item as it shall stand; shares the payload of it->work. */
-void engine_batch_project(const struct move_pass *r, const struct item *it,
-                          const struct plan_rules *rules,
+void engine_batch_project(const struct item *it, const struct plan_rules *rules,
                           struct work_item *after);
 
 /* --- count.c ------------------------------------------------------------- */
@@ -349,10 +369,8 @@ struct queue_entry {
     unsigned in_vain;   /* visits in a row without a step forward, */
     uint64_t why;       /* while it looked like this */
     uint64_t hold;      /* the lock hold in which it was visited */
-    char address[];
+    char address[NODE_ADDRESS_MAX + 1];
 };
-/* An address may want something; it is judged when its turn comes. */
-void engine_queue_add(struct engine *e, const char *address);
 /* Looks at who is missing, and at all owners when that is due. */
 void engine_queue_tick(struct engine *e);
 /* Is there anything to take the lock for? */
@@ -425,7 +443,8 @@ struct engine {
 };
 /* effects.c */
 struct failover_event engine_event_of(struct engine *e,
-                                      enum failover_event_type type);
+                                      enum failover_event_type type,
+                                      enum err_code code);
 void engine_feed(struct engine *e, struct failover_event event);
 void engine_tell(struct engine *e, enum engine_event_type type,
                  const char *failover, const char *word, size_t n);

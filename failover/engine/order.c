@@ -74,18 +74,6 @@ static void order_free(struct engine *e, struct order *o)
     mem_free(o);
 }
 
-static void order_queued(struct engine *e, struct order *o,
-                         const char *failover)
-{
-    struct engine_reply reply = {.failover = failover, .queued = true};
-    assert(failover[0] != '\0');
-    reply.waits = engine_waits_for(e, &reply.wait);
-    engine_reply_f *done = o->done;
-    void *arg = o->arg;
-    done(arg, &reply);
-    order_free(e, o);
-}
-
 /* Why the registry cannot be had. */
 static enum failover_answer no_registry(const struct engine *e)
 {
@@ -113,9 +101,7 @@ void engine_order_answer(struct engine *e, struct order *o,
         reply.n_plan = plan->n_items;
         reply.etag = plan->etag;
     }
-    engine_reply_f *done = o->done;
-    void *arg = o->arg;
-    done(arg, &reply);
+    o->done(o->arg, &reply);
     order_free(e, o);
     mem_free(items);
 }
@@ -132,20 +118,20 @@ static void refused(struct queueing *q, enum failover_answer answer)
 static void accepted(struct queueing *q)
 {
     struct engine *e = q->e;
-    struct registry_lock_wait w;
-    char id[FAILOVER_ID_MAX + 1];
+    struct engine_reply reply = {.failover = q->record.id, .queued = true};
     struct engine_event ev = {.type = ENGINE_QUEUED,
                               .kind = e->c.kind,
                               .address = q->record.address,
-                              .failover = id};
+                              .failover = q->record.id};
     assert(q->o->into == q);
     assert(q->record.id[0] != '\0');
-    memcpy(id, q->record.id, sizeof(id));
-    ev.word = engine_waits_for(e, &w) ? w.holder : "";
+    reply.waits = engine_waits_for(e, &reply.wait);
+    ev.word = reply.waits ? reply.wait.holder : "";
     if (e->c.event != NULL)
         e->c.event(e->c.event_arg, &ev);
     e->queued_until = e->c.clock->mono + SEEN_WITHIN_MS;
-    order_queued(e, q->o, id); /* frees it */
+    q->o->done(q->o->arg, &reply);
+    order_free(e, q->o); /* and q */
 }
 
 /* Somebody's of the same id: the same order, or one that is over. */
@@ -252,35 +238,42 @@ static void make_record(struct queueing *q)
 }
 
 /* What can be refused without the lock is refused at once. */
+static enum failover_answer without_lock(const struct queueing *q)
+{
+    const struct failover_seen *seen = &q->reader.seen;
+    enum failover_cause cause;
+    switch (failover_decide(seen, &q->o->task, &cause)) {
+    case FAILOVER_ALIVE:
+        return FAILOVER_IS_ALIVE;
+    case FAILOVER_UNREADABLE:
+        return FAILOVER_NOT_READABLE;
+    case FAILOVER_TO_VERIFY:
+    case FAILOVER_TO_RESUME:
+        return FAILOVER_IS_RUNNING;
+    case FAILOVER_NOTHING:
+        return seen->gate.state == GATE_ABSENT ? FAILOVER_NOT_FOUND
+                                               : FAILOVER_ACCEPTED;
+    default:
+        return FAILOVER_ACCEPTED;
+    }
+}
+
+/* Of a read that failed. */
+static enum failover_answer unread(enum err_code code)
+{
+    assert(code != ERR_OK);
+    return code == ERR_INVALID ? FAILOVER_NOT_READABLE : FAILOVER_NO_REGISTRY;
+}
+
 static void on_read(void *arg, enum err_code code)
 {
     struct queueing *q = arg;
-    const struct failover_seen *seen = &q->reader.seen;
-    enum failover_cause cause;
-    if (code != ERR_OK) {
-        refused(q, code == ERR_INVALID ? FAILOVER_NOT_READABLE
-                                       : FAILOVER_NO_REGISTRY);
+    enum failover_answer answer =
+        code == ERR_OK ? without_lock(q) : unread(code);
+    assert(q->o->into == q);
+    if (answer != FAILOVER_ACCEPTED) {
+        refused(q, answer);
         return;
-    }
-    switch (failover_decide(seen, &q->o->task, &cause)) {
-    case FAILOVER_ALIVE:
-        refused(q, FAILOVER_IS_ALIVE);
-        return;
-    case FAILOVER_UNREADABLE:
-        refused(q, FAILOVER_NOT_READABLE);
-        return;
-    case FAILOVER_TO_VERIFY:
-    case FAILOVER_TO_RESUME:
-        refused(q, FAILOVER_IS_RUNNING);
-        return;
-    case FAILOVER_NOTHING:
-        if (seen->gate.state == GATE_ABSENT) {
-            refused(q, FAILOVER_NOT_FOUND);
-            return;
-        }
-        break;
-    default:
-        break;
     }
     make_record(q);
     put_record(q);
@@ -305,8 +298,7 @@ static void on_dry_run(void *arg, struct dry_run *s)
     struct engine *e = s->e;
     enum failover_answer answer = FAILOVER_ACCEPTED;
     if (s->err.code != ERR_OK)
-        answer = s->err.code == ERR_INVALID ? FAILOVER_NOT_READABLE
-                                            : FAILOVER_NO_REGISTRY;
+        answer = unread(s->err.code);
     else if (s->reader.seen.gate.state == GATE_ABSENT &&
              !s->reader.seen.gone.known && s->reader.seen.n_registered == 0)
         answer = FAILOVER_NOT_FOUND;

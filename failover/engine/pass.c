@@ -17,12 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 
-void engine_pass_init(struct move_pass *pass, struct engine *e)
-{
-    memset(pass, 0, sizeof(*pass));
-    pass->e = e;
-}
-
 void engine_pass_give_back(struct move_pass *pass, struct item *it)
 {
     const struct engine_config *c = &pass->e->c;
@@ -96,12 +90,6 @@ void engine_pass_reset(struct move_pass *pass)
     assert(pass->targets == NULL);
 }
 
-void engine_pass_close(struct move_pass *pass)
-{
-    if (pass->e != NULL)
-        engine_pass_reset(pass);
-}
-
 void engine_pass_fail(struct move_pass *pass, const struct err *err)
 {
     assert(err->code != ERR_OK);
@@ -114,6 +102,7 @@ void engine_pass_rules(const struct move_pass *pass, struct plan_rules *rules)
     const struct conf_failover *conf = pass->e->c.conf;
     *rules = (struct plan_rules){
         .gate = &pass->gate,
+        .failover = pass->failover,
         .died = failover_cause_is_death(pass->cause),
         .poison_limit = conf->poison_limit,
         .poison_window_ms = conf->poison_window_ms,
@@ -126,7 +115,7 @@ bool engine_pass_item_moves(const struct move_pass *pass, const struct item *it)
 {
     const struct work_item *w = &it->work;
     assert(it->loaded);
-    if (strcmp(pass->address, "-") == 0)
+    if (work_is_nobody(pass->address))
         return w->state == WORK_WAITING && w->kind == pass->e->c.kind;
     return w->state == WORK_ASSIGNED && w->kind == pass->e->c.kind &&
            strcmp(w->owner, pass->address) == 0 &&
@@ -228,7 +217,7 @@ static void read_more(struct move_pass *pass)
 
 static bool wanted(const struct move_pass *pass, const struct marker *m)
 {
-    if (strcmp(pass->address, "-") == 0)
+    if (work_is_nobody(pass->address))
         return !m->held;
     return failover_plan_movable(&pass->gate, &m->process);
 }
@@ -267,18 +256,30 @@ static void on_page(void *arg, const struct registry_reply *reply)
     read_more(pass);
 }
 
+int engine_floor_take(const struct registry_reply *reply, uint64_t *floor,
+                      uint64_t *version, struct err *err)
+{
+    *floor = *version = 0;
+    if (reply->err.code == ERR_NOT_FOUND)
+        return 0;
+    if (reply->err.code != ERR_OK) {
+        *err = reply->err;
+        return (int)reply->err.code;
+    }
+    *version = reply->entries[0].version;
+    return work_epoch_floor_read(reply->entries[0].value,
+                                 reply->entries[0].value_len, floor, err);
+}
+
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
     struct move_pass *pass = arg;
-    struct err err = reply->err;
+    struct err err;
+    uint64_t version;
     assert(pass->reading > 0);
     pass->reading--;
-    pass->floor = 0;
-    if (err.code == ERR_NOT_FOUND ||
-        (err.code == ERR_OK &&
-         work_epoch_floor_read(reply->entries[0].value,
-                               reply->entries[0].value_len, &pass->floor,
-                               &err) == 0))
+    err_clear(&err);
+    if (engine_floor_take(reply, &pass->floor, &version, &err) == 0)
         pass->floor_hold = pass->e->hold;
     else /* an epoch that somebody may have had already must not be given */
         engine_pass_fail(pass, &err);
@@ -299,8 +300,6 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
                       void *arg)
 {
     char prefix[REGISTRY_KEY_MAX + 1];
-    const char *address =
-        strcmp(pass->address, "-") == 0 ? NULL : pass->address;
     char *from = afresh ? NULL : pass->next;
     assert(done != NULL);
     pass->next = afresh ? pass->next : NULL;
@@ -313,7 +312,7 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
     pass->arg = arg;
     pass->session = registry_session(pass->e->c.registry);
     read_floor(pass);
-    work_marker_prefix(pass->e->c.kind, address, prefix);
+    work_marker_prefix(pass->e->c.kind, pass->address, prefix);
     pass->paging = true;
     registry_list(pass->e->c.registry, prefix, from, ENGINE_PAGE, on_page,
                   pass);

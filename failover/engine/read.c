@@ -132,6 +132,16 @@ static void failed(struct reader *r, const char *what, const struct err *err)
     (void)err_wrap(&r->err, "read %s of %s", what, r->address);
 }
 
+/* Does it exist? That it does not is no failure. */
+static bool exists(struct reader *r, const char *what,
+                   const struct registry_reply *reply)
+{
+    assert(r->outstanding > 0);
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
+        failed(r, what, &reply->err);
+    return reply->err.code == ERR_OK;
+}
+
 /* What was asked for together with the gate holds for the gate as it is. Who
  * verifies an INTENT asks whether one process is registered, by the record: for
  * that the order does not matter, only which record it is. */
@@ -184,9 +194,7 @@ static void arrived(struct reader *r)
 static void on_markers(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
-        failed(r, "the markers", &reply->err);
-    r->seen.owns = reply->n_entries > 0;
+    r->seen.owns = exists(r, "the markers", reply) && reply->n_entries > 0;
     arrived(r);
 }
 
@@ -209,14 +217,12 @@ static void get(struct reader *r, const char *key, registry_reply_f *fn)
 static void on_registration(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
-    if (reply->err.code == ERR_OK) {
+    if (exists(r, "a registration", reply)) {
         const struct registry_entry *entry = &reply->entries[0];
         struct heartbeat hb;
         heartbeat_read(&hb, entry->value, entry->value_len);
         hb.process.created = entry->created;
         add_registered(&r->seen, &hb.process);
-    } else if (reply->err.code != ERR_NOT_FOUND) {
-        failed(r, "a registration", &reply->err);
     }
     if (reply->revision > r->seen.revision)
         r->seen.revision = reply->revision;
@@ -238,9 +244,8 @@ static void on_groups(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
     char key[REGISTRY_KEY_MAX + 1], other[NODE_ADDRESS_MAX + 1];
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
-        failed(r, "the groups", &reply->err);
-    for (size_t i = 0; i < reply->n_entries; i++) {
+    bool any = exists(r, "the groups", reply);
+    for (size_t i = 0; any && i < reply->n_entries; i++) {
         const char *name = reply->entries[i].key;
         if (node_key(NODE_WORKER, r->address, name, key) &&
             is_group(r, name, key))
@@ -289,6 +294,15 @@ static void read_registrations(struct reader *r)
     }
 }
 
+/* Unfinished and of this address. */
+static bool is_ours(const struct reader *r,
+                    const struct failover_record *record)
+{
+    return !failover_phase_final(record->phase) &&
+           record->kind == r->e->c.kind &&
+           strcmp(record->address, r->address) == 0;
+}
+
 /* Rank 0: the record that the gate names, which goes before (1) the one that
  * we are working on, and that before (2) the one that our view remembers. */
 static void on_record(void *arg, const struct registry_reply *reply)
@@ -296,11 +310,12 @@ static void on_record(void *arg, const struct registry_reply *reply)
     const struct reader_record *of = arg;
     struct reader *r = of->r;
     unsigned rank = (unsigned)(of - r->records);
-    if (reply->err.code == ERR_OK) {
-        struct failover_record record;
-        struct err err;
-        const struct registry_entry *entry = &reply->entries[0];
-        err_clear(&err);
+    const struct registry_entry *entry = reply->entries;
+    struct failover_record record;
+    struct err err;
+    assert(rank < READER_RECORDS);
+    err_clear(&err);
+    if (exists(r, "the failover", reply)) {
         if (work_failover_read(&record, entry->value, entry->value_len, &err) !=
             0) {
             failed(r, "the failover", &err);
@@ -310,17 +325,12 @@ static void on_record(void *arg, const struct registry_reply *reply)
         if (planted(PLANTED_ORDER_UNCHECKED) &&
             strcmp(record.why, "withdrawn") == 0)
             record.phase = FAILOVER_QUEUED;
-        if (!failover_phase_final(record.phase) &&
-            record.kind == r->e->c.kind &&
-            strcmp(record.address, r->address) == 0 &&
-            (r->seen.record == NULL || rank < r->rank)) {
+        if (is_ours(r, &record) && (r->seen.record == NULL || rank < r->rank)) {
             r->rank = rank;
             r->record = record;
             r->record.version = entry->version;
             r->seen.record = &r->record;
         }
-    } else if (reply->err.code != ERR_NOT_FOUND) {
-        failed(r, "the failover", &reply->err);
     }
     arrived(r);
 }
@@ -364,16 +374,12 @@ static void read_rest(struct reader *r, const char *failover, bool left)
 static void on_settings(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
-    if (reply->err.code == ERR_OK) {
-        struct err err;
-        err_clear(&err);
-        const struct registry_entry *entry = &reply->entries[0];
-        if (work_settings_read(&r->settings, entry->value, entry->value_len,
-                               &err) != 0)
-            failed(r, "the settings", &err);
-    } else if (reply->err.code != ERR_NOT_FOUND) {
-        failed(r, "the settings", &reply->err);
-    }
+    struct err err;
+    err_clear(&err);
+    if (exists(r, "the settings", reply) &&
+        work_settings_read(&r->settings, reply->entries[0].value,
+                           reply->entries[0].value_len, &err) != 0)
+        failed(r, "the settings", &err);
     arrived(r);
 }
 
@@ -415,7 +421,6 @@ static void guess(struct reader *r)
 void engine_reader_start(struct reader *r, struct engine *e,
                          const char *address, reader_done_f *done, void *arg)
 {
-    char key[REGISTRY_KEY_MAX + 1];
     const struct failover_record *hint =
         work_view_failover(e->c.view, e->c.kind, address);
     memset(r, 0, sizeof(*r));
@@ -430,7 +435,8 @@ void engine_reader_start(struct reader *r, struct engine *e,
     r->at = e->c.clock->mono;
     r->session = registry_session(e->c.registry);
     engine_new_id(e, r->seen.new_id);
-    get(r, gate_key(e->c.kind, address, key, sizeof(key)), on_gate);
+    r->outstanding++;
+    gates_get(e->c.registry, e->c.kind, address, on_gate, r);
     get(r, SETTINGS_KEY, on_settings);
     read_rest(r, r->guess_failover, r->guess_left);
 }

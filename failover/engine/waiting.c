@@ -126,7 +126,7 @@ static void look(struct engine *e)
     w->looks++;
     w->unknown = false;
     drop_groups(w);
-    while ((m = work_view_marker_next(e->c.view, e->c.kind, VIEW_NOBODY,
+    while ((m = work_view_marker_next(e->c.view, e->c.kind, WORK_NOBODY,
                                       m != NULL ? m->id : NULL)) != NULL) {
         if (m->held)
             continue;
@@ -151,7 +151,7 @@ static void refresh(struct engine *e)
 {
     struct waiting *w = &e->waiting;
     const struct work_view_owner *o =
-        work_view_owner(e->c.view, e->c.kind, VIEW_NOBODY);
+        work_view_owner(e->c.view, e->c.kind, WORK_NOBODY);
     mono_ms now = e->c.clock->mono;
     bool again = w->unknown && now - w->looked >= AGAIN_MS;
     if (o->index == w->index && !again)

@@ -76,13 +76,10 @@ static void sweep_nodes(struct engine *e)
 static void sweep_owners(struct engine *e)
 {
     const struct work_view_owner *o = NULL;
-    while ((o = work_view_next(e->c.view, o)) != NULL) {
-        if (o->kind != e->c.kind || o->n_markers == 0 || o->gate->left ||
-            strcmp(o->address, "-") == 0)
-            continue;
-        if (membership_find(e->c.membership, e->c.kind, o->address) == NULL)
+    while ((o = work_view_next(e->c.view, o)) != NULL)
+        if (o->kind == e->c.kind && o->n_markers > 0 && !o->gate->left &&
+            membership_find(e->c.membership, e->c.kind, o->address) == NULL)
             failover_brake_see(e->brake, o->address, BRAKE_MISSING, 0, -1);
-    }
 }
 
 /* Does a record of this kind say that the mass brake is down? The most that
@@ -219,13 +216,12 @@ static bool wants(struct engine *e, const char *address)
 static struct queue_entry *entry_of(struct engine *e, const char *address)
 {
     struct queue_entry *a;
-    size_t len = strlen(address);
     assert(address[0] != '\0');
-    HASH_FIND(hh, e->work_queue, address, len, a);
+    HASH_FIND_STR(e->work_queue, address, a);
     if (a == NULL) {
-        a = mem_zalloc(sizeof(*a) + len + 1);
-        memcpy(a->address, address, len + 1);
-        HASH_ADD_KEYPTR(hh, e->work_queue, a->address, len, a);
+        a = mem_zalloc(sizeof(*a));
+        (void)snprintf(a->address, sizeof(a->address), "%s", address);
+        HASH_ADD_STR(e->work_queue, address, a);
     }
     return a;
 }
@@ -269,9 +265,9 @@ void engine_queue_close(struct engine *e)
     }
 }
 
-void engine_queue_add(struct engine *e, const char *address)
+void engine_look(struct engine *e, const char *address)
 {
-    if (strcmp(address, "-") != 0)
+    if (!work_is_nobody(address))
         (void)entry_of(e, address);
 }
 
@@ -281,9 +277,9 @@ static void scan(struct engine *e)
     const struct work_view_owner *o = NULL;
     while ((o = work_view_next(e->c.view, o)) != NULL)
         if (o->kind == e->c.kind && wants(e, o->address))
-            engine_queue_add(e, o->address);
+            engine_look(e, o->address);
     for (const char *g = NULL; (g = engine_gone_next(e, g)) != NULL;)
-        engine_queue_add(e, g);
+        engine_look(e, g);
 }
 
 void engine_queue_tick(struct engine *e)
@@ -396,7 +392,7 @@ bool engine_queue_next(struct engine *e, struct failover_task *task)
     }
     if (engine_waiting_wanted(e)) {
         e->waiting.not_before = e->c.clock->mono + VISITED_MS;
-        take(task, FAILOVER_TASK_WAITING, "-");
+        take(task, FAILOVER_TASK_WAITING, WORK_NOBODY);
         return true;
     }
     if (collecting_wanted(e, true)) {
