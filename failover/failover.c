@@ -88,8 +88,8 @@ static struct failover_effect *effect_about(struct failover *f,
     const struct failover_record *r = &f->record;
     struct failover_effect *e = effect(f, type);
     e->failover = f->has_record ? r->id : f->gate.failover;
-    e->held = f->has_record && r->phase == FAILOVER_HELD;
-    e->cause = e->held ? r->cause : "";
+    if (f->has_record && r->phase == FAILOVER_HELD)
+        e->held = r->cause;
     if (f->has_record)
         e->n = (size_t)r->moved + r->held + r->dropped + r->waiting;
     return e;
@@ -278,12 +278,11 @@ static void begin_intent(struct failover *f, enum failover_cause cause)
     if (f->has_record && f->record.phase == FAILOVER_HELD) {
         /* its own text is written over before this is told */
         enum failover_cause held = failover_cause_of(f->record.cause);
-        tell(f, FAILOVER_NEWS_LIFTED, failover_cause_name(held));
+        tell(f, FAILOVER_NEWS_LIFTED, failover_cause_facts(held)->word);
     }
     failover_write_intent(f, cause);
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     assert(f->gate.state != GATE_ABSENT);
-    f->has_intent = true;
     memcpy(f->last_intent, f->record.id, sizeof(f->last_intent));
     go_write(f, FAILOVER_INTENTING, true, true);
 }
@@ -306,7 +305,8 @@ static void resume(struct failover *f, enum failover_verdict verdict)
 {
     assert(verdict == FAILOVER_TO_VERIFY || verdict == FAILOVER_TO_RESUME);
     assert(f->has_record);
-    bool ours = f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
+    bool ours =
+        f->last_intent[0] != '\0' && strcmp(f->last_intent, f->record.id) == 0;
     answer(f, ours ? FAILOVER_ACCEPTED : FAILOVER_IS_RUNNING);
     if (!ours)
         tell(f, FAILOVER_NEWS_RESUMED,
@@ -430,7 +430,7 @@ static void failover_planning(struct failover *f)
 
 static bool by_a_person(const struct failover_record *r)
 {
-    return failover_cause_is_a_persons(failover_cause_of(r->cause));
+    return failover_cause_facts(failover_cause_of(r->cause))->person;
 }
 
 static void failover_verify(struct failover *f)

@@ -23,8 +23,8 @@ struct failover {
     struct gate gate; /* as read last, or as it is being written */
     bool has_record;
     struct failover_record record;
-    bool has_intent; /* last_intent is the record that we fenced with */
-    char last_intent[FAILOVER_ID_MAX + 1];
+    char last_intent[FAILOVER_ID_MAX + 1]; /* the record that we fenced with
+                                              last, or "" */
     struct process registered; /* at the last read: the gate's, if it stands */
     char new_id[FAILOVER_ID_MAX + 1];
     bool planned;       /* the plan that was approved is still the one */

@@ -4,48 +4,29 @@
  */
 #include "failover/failpoint.h"
 
-#include "base/units.h"
-
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* "name:stop", "name:kill@5000" */
-static int match_one(const char *spec, size_t len, const char *name, uint64_t n)
-{
-    char text[128];
-    uint64_t at = 1;
-    if (len >= sizeof(text))
-        return 0;
-    memcpy(text, spec, len);
-    text[len] = '\0';
-    char *action = strchr(text, ':');
-    if (action == NULL)
-        return 0;
-    *action++ = '\0';
-    char *number = strchr(action, '@');
-    if (number != NULL) {
-        *number++ = '\0';
-        if (units_uint(number, UINT64_MAX, &at, NULL) != 0)
-            return 0;
-    }
-    if (strcmp(text, name) != 0 || n < at)
-        return 0;
-    if (strcmp(action, "stop") == 0)
-        return SIGSTOP;
-    return strcmp(action, "kill") == 0 ? SIGKILL : 0;
-}
-
+/* "name:stop", "name:kill@5000", separated by commas. */
 int failover_failpoint_match(const char *spec, const char *name, uint64_t n)
 {
-    while (*spec != '\0') {
-        size_t len = strcspn(spec, ",");
-        int signal = match_one(spec, len, name, n);
-        if (signal != 0)
-            return signal;
-        spec += len + (spec[len] == ',');
+    for (; *spec != '\0'; spec += strcspn(spec, ","), spec += *spec == ',') {
+        char at[64], action[8];
+        uint64_t from = 1;
+        int end = 0;
+        if (sscanf(spec, "%63[^:,]:%7[a-z]%n@%" SCNu64 "%n", at, action, &end,
+                   &from, &end) < 2 ||
+            (spec[end] != ',' && spec[end] != '\0') || strcmp(at, name) != 0 ||
+            n < from)
+            continue;
+        if (strcmp(action, "stop") == 0)
+            return SIGSTOP;
+        if (strcmp(action, "kill") == 0)
+            return SIGKILL;
     }
     return 0;
 }

@@ -34,8 +34,10 @@ bool failover_plan_movable(const struct gate *gate, const struct process *p)
     return p->known && gate_bars(gate, p);
 }
 
-uint32_t failover_plan_deaths(const struct work_item *w,
-                              const struct plan_rules *rules)
+/* How many owners in a row died within the window, the present one among them
+ * if `died`. */
+static uint32_t deaths(const struct work_item *w,
+                       const struct plan_rules *rules)
 {
     uint32_t n = rules->died ? 1 : 0;
     if (n == 0)
@@ -73,8 +75,7 @@ enum plan_action failover_plan_action(const struct work_item *w,
         *cause = "policy";
         return PLAN_HOLD;
     }
-    if (rules->poison_limit > 0 &&
-        failover_plan_deaths(w, rules) >= rules->poison_limit) {
+    if (rules->poison_limit > 0 && deaths(w, rules) >= rules->poison_limit) {
         *cause = "poison";
         return PLAN_HOLD;
     }

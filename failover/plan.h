@@ -29,11 +29,6 @@ struct plan_rules {
     wall_ms wall;
 };
 
-/* How many owners in a row died within the window, the present one among them
- * if `died`. */
-uint32_t failover_plan_deaths(const struct work_item *w,
-                              const struct plan_rules *rules);
-
 enum plan_action failover_plan_action(const struct work_item *w,
                                       const struct plan_rules *rules,
                                       const char **cause);

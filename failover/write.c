@@ -45,6 +45,28 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
     assert(gate->state != GATE_FENCED && !gate->left);
 }
 
+void failover_fence(struct gate *gate, const struct process *old,
+                    const struct process *fresh, bool over)
+{
+    bool lease = gate->state == GATE_RESTARTING;
+    gate->process = *old; /* of a first gate */
+    gate->left = false;
+    gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
+    if (fresh != NULL) {
+        gate_retire(gate, old);
+        reopen(gate, fresh, over);
+        if (lease)
+            gate->heir_of = *old;
+        return;
+    }
+    /* an heir that is fenced first leaves nothing to inherit: what it was to
+     * have is of the past already and moves normally */
+    memset(&gate->heir_of, 0, sizeof(gate->heir_of));
+    if (over || !gate->drain_of.known)
+        end_drain(gate);
+    gate->state = GATE_FENCED;
+}
+
 static void new_record(struct failover *f)
 {
     struct failover_record *r = &f->record;
@@ -87,7 +109,7 @@ void failover_write_intent(struct failover *f, enum failover_cause cause)
     struct failover_record *r = &f->record;
     note_seen(f);
     r->phase = FAILOVER_INTENT;
-    SAY(r->cause, failover_cause_name(cause));
+    SAY(r->cause, failover_cause_facts(cause)->word);
     r->then[0] = '\0';
     r->if_match[0] = '\0';
     if (cause == CAUSE_DRAIN) {
@@ -105,23 +127,7 @@ void failover_write_intent(struct failover *f, enum failover_cause cause)
         return;
     }
     assert(gate->state != GATE_FENCED);
-    gate->process = old; /* of a first gate */
-    bool lease = gate->state == GATE_RESTARTING;
-    gate->left = false;
-    gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
-    if (fresh != NULL) {
-        gate_retire(gate, &old);
-        reopen(gate, fresh, seen->over);
-        if (lease)
-            gate->heir_of = old;
-    } else {
-        /* an heir that is fenced first leaves nothing to inherit: what it was
-         * to have is of the past already and moves normally */
-        memset(&gate->heir_of, 0, sizeof(gate->heir_of));
-        if (seen->over || !gate->drain_of.known)
-            end_drain(gate);
-        gate->state = GATE_FENCED;
-    }
+    failover_fence(gate, &old, fresh, seen->over);
 }
 
 void failover_write_take_back(struct failover *f)
@@ -147,17 +153,17 @@ void failover_write_hold(struct failover *f, enum failover_cause cause)
     assert(f->locked);
     if (!f->has_record) {
         new_record(f);
-        SAY(f->record.then,
-            failover_cause_name(f->task.force     ? CAUSE_FORCED
-                                : f->task.ordered ? CAUSE_ORDER
-                                                  : CAUSE_NONE));
+        SAY(f->record.then, failover_cause_facts(f->task.force ? CAUSE_FORCED
+                                                 : f->task.ordered ? CAUSE_ORDER
+                                                                   : CAUSE_NONE)
+                                ->word);
     }
     note_seen(f);
     f->record.phase = FAILOVER_HELD;
     bool mass = cause == CAUSE_MASS;
     f->record.missing = mass ? seen->missing : 0;
     f->record.known = mass ? seen->known : 0;
-    SAY(f->record.cause, failover_cause_name(cause));
+    SAY(f->record.cause, failover_cause_facts(cause)->word);
 }
 
 void failover_write_open(struct failover *f, const struct process *fresh)
@@ -205,7 +211,7 @@ void failover_write_reconcile(struct failover *f)
                      : f->gate.process;
     r->gate_version = f->gate.version;
     r->phase = FAILOVER_MOVING;
-    SAY(r->cause, failover_cause_name(CAUSE_RECONCILE));
+    SAY(r->cause, failover_cause_facts(CAUSE_RECONCILE)->word);
     SAY(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;

@@ -89,6 +89,7 @@ static void ended(struct collect *c)
 static bool too_old(const struct collect *c)
 {
     struct registry *r = c->config.registry;
+    assert(c->done != NULL);
     return c->session == 0 || c->session != registry_session(r) ||
            c->config.clock->mono - c->began >= registry_session_timeout(r);
 }
@@ -160,6 +161,8 @@ static void delete_items(struct collect *c)
     size_t max = registry_max_ops(c->config.registry);
     struct txn txn;
     struct buf value;
+    assert(c->err.code == ERR_OK);
+    assert(c->outstanding == 0);
     engine_txn_init(&txn, max < PASS_MAX + 2 ? max : PASS_MAX + 2);
     engine_txn_check_lock(&txn, c->lock);
     for (size_t i = 0; i < c->n && txn.n + 1 < txn.cap; i++) {
@@ -229,6 +232,8 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
     char ids[PASS_MAX][WORK_ID_MAX + 1];
     char key[REGISTRY_KEY_MAX + 1];
     struct registry *r = c->config.registry;
+    assert(lock != NULL && done != NULL);
+    assert(c->outstanding == 0);
     assert(c->done == NULL);
     c->lock = lock;
     c->done = done;
@@ -240,6 +245,7 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
     err_clear(&c->err);
     c->n =
         work_view_collectable(c->config.view, c->config.keep_ms, ids, PASS_MAX);
+    assert(c->n <= PASS_MAX);
     c->outstanding = c->n + 1;
     registry_get(r, EPOCH_FLOOR_KEY, on_floor, c);
     for (size_t i = 0; i < c->n; i++) {

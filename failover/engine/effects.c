@@ -24,20 +24,20 @@ struct failover_event engine_event_of(struct engine *e,
 }
 
 void engine_tell(struct engine *e, enum engine_event_type type,
-                 const char *failover, const char *word, size_t n)
+                 const char *address, const char *failover, const char *word,
+                 size_t n)
 {
-    bool about = type != ENGINE_LOCKED && type != ENGINE_UNLOCKED &&
-                 type != ENGINE_LOCK_LOST;
     struct engine_event ev = {
         .type = type,
         .kind = e->c.kind,
-        .address = about ? e->task.address : "",
+        .address = address,
         .failover = failover,
-        .word = word != NULL ? word : "",
+        .word = word,
         .n = n,
         .fence = e->lock != NULL ? registry_lock_fence(e->lock) : 0,
     };
-    assert(failover != NULL);
+    assert(address != NULL && failover != NULL);
+    assert(word != NULL);
     if (e->c.event != NULL)
         e->c.event(e->c.event_arg, &ev);
 }
@@ -54,7 +54,7 @@ static void on_granted(void *arg, enum err_code code)
     if (code == ERR_OK) {
         e->hold++;
         e->lock_since = 0;
-        engine_tell(e, ENGINE_LOCKED, "", "", 0);
+        engine_tell(e, ENGINE_LOCKED, "", "", "", 0);
     }
     engine_feed(e, ev);
 }
@@ -63,7 +63,7 @@ static void on_lost(void *arg)
 {
     struct engine *e = arg;
     assert(e->lock != NULL);
-    engine_tell(e, ENGINE_LOCK_LOST, "", "lock", 0);
+    engine_tell(e, ENGINE_LOCK_LOST, "", "", "lock", 0);
     engine_feed(e, engine_event_of(e, FAILOVER_LOST, ERR_SESSION_LOST));
 }
 
@@ -78,7 +78,7 @@ static void do_unlock(struct engine *e)
     engine_collect_stop(e->collect);
     engine_dry_run_free(&e->matching);
     if (held)
-        engine_tell(e, ENGINE_UNLOCKED, "", "", 0);
+        engine_tell(e, ENGINE_UNLOCKED, "", "", "", 0);
     engine_lock_let_go(e);
     if (e->current != NULL)
         e->current->taken = false; /* not answered: the next hold takes it */
@@ -218,7 +218,7 @@ static void on_moved(void *arg, enum err_code code)
     assert(failover_state(e->f) == FAILOVER_MOVING_BATCHES);
     ev.counts = c;
     if (n > 0)
-        engine_tell(e, ENGINE_MOVED, e->pass.failover, "", n);
+        engine_tell(e, ENGINE_MOVED, e->task.address, e->pass.failover, "", n);
     engine_feed(e, ev);
 }
 
@@ -236,6 +236,7 @@ static void set_failover(struct engine *e)
 {
     const struct failover_record *r = failover_record(e->f);
     struct move_pass *pass = &e->pass;
+    assert(!e->pass.moving);
     pass->failover[0] = '\0';
     pass->cause = CAUSE_NONE;
     if (r != NULL) {
@@ -251,6 +252,7 @@ static bool goes_on_where_cut(struct engine *e, const char *address)
     bool on = e->cut_off.next != NULL &&
               strcmp(e->cut_off.address, address) == 0 &&
               e->cut_off.gate_version == failover_gate(e->f)->version;
+    assert(e->pass.n_batches == 0);
     if (on) {
         mem_free(e->pass.next);
         e->pass.next = e->cut_off.next;
@@ -338,10 +340,11 @@ static void do_next(struct engine *e)
 static void do_answer(struct engine *e, const struct failover_effect *fx)
 {
     struct order *o = e->current;
+    assert(fx->type == FAILOVER_DO_ANSWER);
+    assert(o == NULL || o->taken);
     e->current = NULL;
     if (o != NULL) /* else its time was over before, or it has its answer */
-        engine_order_answer(e, o, fx->answer, fx->failover,
-                            fx->held ? fx->cause : NULL, NULL);
+        engine_order_answer(e, o, fx->answer, fx->failover, fx->held, NULL);
 }
 
 /* --- the loop of events and effects -------------------------------------- */
@@ -382,7 +385,7 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         engine_pass_move(&e->pass, e->lock, on_moved, e);
         return;
     case FAILOVER_DO_COUNT:
-        engine_counter_page(&e->counter, e, fx->failover, on_counted, e);
+        engine_counter_page(e, fx->failover, on_counted);
         return;
     case FAILOVER_DO_COLLECT:
         engine_collect_run(e->collect, e->lock, on_collected, e);
@@ -391,8 +394,8 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         do_answer(e, fx);
         return;
     case FAILOVER_DO_TELL:
-        engine_tell(e, (enum engine_event_type)fx->news, fx->failover, fx->word,
-                    fx->n);
+        engine_tell(e, (enum engine_event_type)fx->news, e->task.address,
+                    fx->failover, fx->word, fx->n);
         return;
     case FAILOVER_DO_SETTLE:
         if (fx->clean)
@@ -422,7 +425,8 @@ void engine_feed(struct engine *e, struct failover_event event)
         enum failover_state now = failover_state(e->f);
         if (now != e->told) {
             e->told = now;
-            engine_tell(e, ENGINE_STATE, "", failover_state_name(now), 0);
+            engine_tell(e, ENGINE_STATE, e->task.address, "",
+                        failover_state_name(now), 0);
         }
     }
     e->feeding = false;

@@ -127,8 +127,9 @@ struct engine_order {
     const char *if_match; /* apply: the plan's ETag, or NULL */
 };
 struct engine_plan_item {
-    const char *id, *target; /* target "" : waiting; NULL: held/dropped */
-    const char *action;      /* move, wait, hold, drop */
+    char id[WORK_ID_MAX + 1];
+    char target[NODE_ADDRESS_MAX + 1]; /* "": it waits, is held or dropped */
+    const char *action;                /* move, wait, hold, drop; static */
 };
 struct engine_reply {
     enum problem code; /* of FAILOVER_ANSWERS; NONE: accepted */
@@ -159,11 +160,8 @@ const char *engine_state_name(const struct engine *e);
  * that are queued. */
 size_t engine_pending(struct engine *e);
 
-/* The brake as it stands: NULL, or its cause (mass, session, own-entry,
- * paused). */
-const char *engine_brake(const struct engine *e);
-/* What lifts what such a cause holds, for people: the command, or when it
- * lifts by itself. NULL: nothing is held by that word. */
-const char *engine_lift(const char *cause);
+/* What holds failovers back: CAUSE_MASS, SESSION, OWN_ENTRY, PAUSED; or NONE.
+ */
+enum failover_cause engine_brake(const struct engine *e);
 
 #endif

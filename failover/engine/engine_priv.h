@@ -47,12 +47,6 @@
 
 /* --- read.c -------------------------------------------------------------- */
 
-struct reader;
-/* A failover's record that is being read; its place is its rank. */
-#define READER_RECORDS 3
-struct reader_record {
-    struct reader *r;
-};
 typedef void reader_done_f(void *arg, enum err_code code);
 struct reader {
     struct engine *e;
@@ -64,13 +58,12 @@ struct reader {
     mono_ms at;     /* when it began, and in which session */
     uint64_t session;
     struct failover_seen seen;
-    struct reader_record records[READER_RECORDS];
     struct failover_record record;
-    unsigned rank; /* of `record`, by who named it; the least wins */
     /* The gate as our view has it, on which the rest was asked for together
      * with it; `sure`: the rest was asked for after it was read */
     uint64_t guess_version;
-    char guess_failover[FAILOVER_ID_MAX + 1];
+    char named[FAILOVER_ID_MAX + 1]; /* the failover that it names, or that
+                                        we take it to */
     bool guess_left, sure;
     bool any_order;                 /* the gate does not say who is absent */
     char own[FAILOVER_ID_MAX + 1];  /* the one under way, which no event may
@@ -91,7 +84,8 @@ bool engine_remember(struct engine *e, const char *address,
                      struct failover_seen *seen);
 /* Reads of `at` in `session` may still be written upon. */
 bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session);
-void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
+/* SESSION, OWN_ENTRY: what we see may be about ourselves; or NONE. */
+enum failover_cause engine_doubt(const struct engine *e);
 
 /* --- pass.c, move.c ------------------------------------------------------ */
 
@@ -158,8 +152,8 @@ struct move_pass {
     /* moving */
     bool moving;
     struct target *targets;
-    size_t n_busy; /* targets being read or created */
-    struct batch *batches[ENGINE_BATCHES];
+    size_t n_busy;         /* targets being read or created */
+    struct batch *batches; /* in flight, `n_batches` of them */
     size_t n_batches;
     size_t bytes_max; /* of a batch; shrinks when one was too large */
     size_t ops_max;
@@ -189,9 +183,8 @@ bool engine_pass_item_moves(const struct move_pass *r, const struct item *it);
 /* Fills in `rules`, which borrows the gate of the pass and the failover's id.
  */
 void engine_pass_rules(const struct move_pass *r, struct plan_rules *rules);
-/* Frees it, or all; answers about it come to nobody. */
+/* Frees it; answers about it come to nobody. */
 void engine_pass_forget_target(struct move_pass *r, struct target *t);
-void engine_pass_forget_targets(struct move_pass *r);
 /* Its target does not get the item: it counts no more. */
 void engine_pass_give_back(struct move_pass *r, struct item *it);
 
@@ -226,6 +219,7 @@ void engine_txn_send(struct txn *t, struct registry *r, registry_reply_f *done,
 /* --- batch.c: a txn of moves, as it is put together ---------------------- */
 
 struct batch {
+    struct batch *prev, *next;
     struct move_pass *pass;
     struct txn txn;
     /* whose an op is: an item, a target, or nobody's (the lock) */
@@ -250,41 +244,38 @@ void engine_batch_project(const struct item *it, const struct plan_rules *rules,
 /* What a failover moved, by the histories of all items: for a record that
  * another holder left behind. */
 struct counter {
-    struct engine *e;
     char failover[FAILOVER_ID_MAX + 1];
     char *next; /* where the next page begins; NULL: all are counted */
     pass_done_f *done;
-    void *arg;
     struct failover_counts counts;
 };
-/* The next page of that failover's count, the first if none was begun. */
-void engine_counter_page(struct counter *c, struct engine *e,
-                         const char *failover, pass_done_f *done, void *arg);
+/* The next page of that failover's count, the first if none was begun; then
+ * done(e, code) from a later turn. */
+void engine_counter_page(struct engine *e, const char *failover,
+                         pass_done_f *done);
 void engine_counter_close(struct counter *c);
 
 /* --- order.c, dry_run.c -------------------------------------------------- */
 
-struct queueing;
 struct order {
     struct order *prev, *next;
+    struct engine *e;
     struct failover_task task;
     char *if_match;
     engine_reply_f *done;
     void *arg;
     mono_ms began, deadline;
-    bool taken;            /* by the step, or it is being queued */
-    struct queueing *into; /* its record is being written */
+    bool taken; /* by the step, or it is being queued */
+    /* queueing: its record is being written */
+    bool queueing;
+    struct reader reader;
+    struct failover_record record;
+    unsigned number; /* of its id, as often as one was taken */
 };
 
 struct dry_run;
 /* `d`: to be freed by whoever started it. */
 typedef void dry_run_done_f(void *arg, struct dry_run *d);
-struct dry_run_item {
-    char id[WORK_ID_MAX + 1];
-    char target[NODE_ADDRESS_MAX + 1];
-    enum plan_action action;
-    bool waits;
-};
 struct dry_run {
     struct dry_run *prev, *next;
     struct engine *e;
@@ -293,7 +284,7 @@ struct dry_run {
     struct reader reader;
     struct move_pass pass;
     struct err err;
-    struct dry_run_item *items;
+    struct engine_plan_item *items;
     size_t n_items, cap;
     size_t n_all; /* also those beyond ENGINE_PLAN_MAX */
     uint64_t digest;
@@ -347,8 +338,8 @@ struct gone;
 /* Fills in seen->gone and seen->hooked; the rest of `seen` is there. */
 void engine_gone_find(struct engine *e, const char *address,
                       struct failover_seen *seen);
-/* The addresses that it notes, one after the other: NULL begins and ends. */
-const char *engine_gone_next(const struct engine *e, const char *address);
+/* engine_look() for each address of which a process is noted. */
+void engine_gone_look(struct engine *e);
 void engine_gone_close(struct engine *e);
 
 /* --- first.c ------------------------------------------------------------- */
@@ -446,8 +437,10 @@ struct failover_event engine_event_of(struct engine *e,
                                       enum failover_event_type type,
                                       enum err_code code);
 void engine_feed(struct engine *e, struct failover_event event);
+/* `address`, `failover`, `word`: "" for none. */
 void engine_tell(struct engine *e, enum engine_event_type type,
-                 const char *failover, const char *word, size_t n);
+                 const char *address, const char *failover, const char *word,
+                 size_t n);
 
 /* A hook that was begun: what its runner is given for its end. */
 struct hook_run {

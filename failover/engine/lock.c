@@ -21,6 +21,7 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
 {
     struct hook_run *run = arg;
     struct engine *e = run->e;
+    assert(e->lock != NULL);
     assert(e->hook == run);
     MEM_FREE(e->hook);
     e->hook_done(e, exit_code, tail);
@@ -39,6 +40,7 @@ void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done)
 
 void engine_hook_tick(struct engine *e)
 {
+    assert(e->hook == NULL || e->lock != NULL);
     if (e->hook != NULL)
         e->c.hooks->until(e->c.hooks->arg, e->hook, proven_until(e));
 }

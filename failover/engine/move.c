@@ -21,6 +21,7 @@
 #include "base/planted.h"
 
 #include <string.h>
+#include <utlist.h>
 
 #define EXCLUDED_MAX 64 /* closed targets told to whoever picks */
 #define LOCK_LOST    "the lock is not ours"
@@ -305,11 +306,8 @@ static void on_batch(void *arg, const struct registry_reply *reply)
 {
     struct batch *b = arg;
     struct move_pass *pass = b->pass;
-    size_t slot = 0;
-    while (slot < ENGINE_BATCHES && pass->batches[slot] != b)
-        slot++;
-    assert(slot < ENGINE_BATCHES && pass->n_batches > 0);
-    pass->batches[slot] = NULL;
+    assert(pass->batches != NULL && pass->n_batches > 0);
+    DL_DELETE(pass->batches, b);
     pass->n_batches--;
     switch (reply->err.code) {
     case ERR_OK:
@@ -359,13 +357,9 @@ static bool ready(struct move_pass *pass, struct item *it)
 
 static void send_batch(struct move_pass *pass, struct batch *b)
 {
-    size_t slot = 0;
     assert(b->n_items > 0);
     assert(pass->n_batches < ENGINE_BATCHES);
-    while (pass->batches[slot] != NULL)
-        slot++;
-    assert(slot < ENGINE_BATCHES);
-    pass->batches[slot] = b;
+    DL_APPEND(pass->batches, b);
     pass->n_batches++;
     failover_failpoint("engine-before-batch");
     engine_txn_send(&b->txn, pass->e->c.registry, on_batch, b);

@@ -16,10 +16,12 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 void engine_pass_give_back(struct move_pass *pass, struct item *it)
 {
     const struct engine_config *c = &pass->e->c;
+    assert(it->pass == pass);
     if (it->given.counted && c->unused != NULL)
         c->unused(c->target_arg, c->kind, &it->given);
     it->given.counted = false;
@@ -34,7 +36,7 @@ void engine_pass_forget_target(struct move_pass *pass, struct target *t)
     mem_free(t);
 }
 
-void engine_pass_forget_targets(struct move_pass *pass)
+static void forget_targets(struct move_pass *pass)
 {
     struct target *t, *next;
     HASH_ITER(hh, pass->targets, t, next)
@@ -45,18 +47,18 @@ void engine_pass_forget_targets(struct move_pass *pass)
 
 static void batches_close(struct move_pass *pass)
 {
-    for (size_t i = 0; i < ENGINE_BATCHES; i++) {
-        if (pass->batches[i] == NULL)
-            continue;
-        registry_forget(pass->e->c.registry, pass->batches[i]);
-        engine_batch_free(pass->batches[i]);
-        pass->batches[i] = NULL;
+    while (pass->batches != NULL) {
+        struct batch *b = pass->batches;
+        DL_DELETE(pass->batches, b);
+        registry_forget(pass->e->c.registry, b);
+        engine_batch_free(b);
     }
     pass->n_batches = 0;
 }
 
 static void drop_items(struct move_pass *pass)
 {
+    assert(pass->at <= pass->n_items);
     for (size_t i = 0; i < pass->n_items; i++) {
         if (pass->items[i].state == ITEM_READING)
             registry_forget(pass->e->c.registry, &pass->items[i]);
@@ -85,7 +87,7 @@ static void forget_page(struct move_pass *pass)
 void engine_pass_reset(struct move_pass *pass)
 {
     forget_page(pass);
-    engine_pass_forget_targets(pass);
+    forget_targets(pass);
     pass->n_busy = 0;
     assert(pass->targets == NULL);
 }
@@ -103,7 +105,7 @@ void engine_pass_rules(const struct move_pass *pass, struct plan_rules *rules)
     *rules = (struct plan_rules){
         .gate = &pass->gate,
         .failover = pass->failover,
-        .died = failover_cause_is_death(pass->cause),
+        .died = failover_cause_facts(pass->cause)->death,
         .poison_limit = conf->poison_limit,
         .poison_window_ms = conf->poison_window_ms,
         .floor = planted(PLANTED_FLOOR_FORGOTTEN) ? 0 : pass->floor,

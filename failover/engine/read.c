@@ -25,7 +25,7 @@ bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session)
            e->c.clock->mono - at < registry_session_timeout(e->c.registry);
 }
 
-void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
+static void new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
 {
     (void)snprintf(out, FAILOVER_ID_MAX + 1, "%s-%" PRId64 "-%08" PRIx64,
                    node_kind_name(e->c.kind), e->c.clock->wall,
@@ -34,36 +34,40 @@ void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
 
 /* --- what is known besides the keys -------------------------------------- */
 
-static bool is_down(const struct engine *e, const char *address)
+/* `n` NULL: nobody has seen it since we look. */
+static bool is_down(const struct engine *e, const struct node *n)
 {
     bool settled = membership_settled(e->c.membership);
-    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     if (n == NULL)
-        return settled; /* nobody has seen it since we look */
-    if (n->registered)
-        return false;
-    return n->state == NODE_DOWN || (n->state == NODE_FENCED && settled);
+        return settled;
+    return !n->registered &&
+           (n->state == NODE_DOWN || (n->state == NODE_FENCED && settled));
+}
+
+enum failover_cause engine_doubt(const struct engine *e)
+{
+    if (!membership_settled(e->c.membership))
+        return CAUSE_SESSION;
+    return e->own_entry ? CAUSE_NONE : CAUSE_OWN_ENTRY;
 }
 
 static void judge(struct engine *e, const char *address,
                   const struct settings *settings, struct failover_seen *seen)
 {
     wall_ms wall = e->c.clock->wall;
-    seen->down = is_down(e, address);
+    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    const struct brake_verdict *brake = failover_brake(e->brake);
+    bool braked = !work_settings_overridden(settings, wall);
+    assert(brake->missing <= brake->known);
+    seen->down = is_down(e, n);
     seen->over =
         gates_order_is_over(e->c.gates, e->c.kind, address, &seen->gate);
     seen->paused = work_settings_paused(settings, wall);
-    bool braked = !work_settings_overridden(settings, wall);
-    seen->mass = braked && failover_brake_down(e->brake);
-    seen->missing = (uint32_t)failover_brake_missing(e->brake);
-    seen->known = (uint32_t)failover_brake_known(e->brake);
-    seen->unsure = braked && failover_brake_in_doubt(e->brake);
-    seen->doubt = CAUSE_NONE;
-    if (!membership_settled(e->c.membership))
-        seen->doubt = CAUSE_SESSION;
-    else if (!e->own_entry)
-        seen->doubt = CAUSE_OWN_ENTRY;
-    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    seen->mass = braked && brake->down;
+    seen->missing = (uint32_t)brake->missing;
+    seen->known = (uint32_t)brake->known;
+    seen->unsure = braked && brake->in_doubt;
+    seen->doubt = engine_doubt(e);
     seen->yielded = n != NULL && n->state == NODE_UP && n->registered &&
                     process_differs(&n->process, &seen->gate.process);
     seen->last_heartbeat = n != NULL ? n->last_report_wall : 0;
@@ -114,6 +118,7 @@ bool engine_remember(struct engine *e, const char *address,
         seen->gate = *o->gate;
     seen->owns = o != NULL && o->n_markers > 0;
     add_cached(e, address, seen);
+    assert(seen->n_registered <= FAILOVER_PROCESSES_MAX);
     engine_gone_find(e, address, seen);
     if (o == NULL && seen->record == NULL && !seen->gone.known)
         return false;
@@ -148,13 +153,13 @@ static bool exists(struct reader *r, const char *what,
 static bool guessed(const struct reader *r)
 {
     const struct gate *gate = &r->seen.gate;
+    assert(r->outstanding == 0);
     return r->sure ||
-           (r->any_order
-                ? !gate->left && strcmp(gate->failover, r->guess_failover) == 0
-                : gate->version == r->guess_version);
+           (r->any_order ? !gate->left && strcmp(gate->failover, r->named) == 0
+                         : gate->version == r->guess_version);
 }
 
-static void read_rest(struct reader *r, const char *failover, bool left);
+static void read_rest(struct reader *r, bool left);
 
 static void read_rest_again(struct reader *r)
 {
@@ -165,7 +170,8 @@ static void read_rest_again(struct reader *r)
     seen->unknown = seen->owns = false;
     seen->record = NULL;
     r->outstanding++; /* none of these answers is the last one yet */
-    read_rest(r, seen->gate.failover, seen->gate.left);
+    memcpy(r->named, seen->gate.failover, sizeof(r->named));
+    read_rest(r, seen->gate.left);
     r->outstanding--;
     assert(r->outstanding > 0);
 }
@@ -210,6 +216,7 @@ static void read_markers(struct reader *r)
 
 static void get(struct reader *r, const char *key, registry_reply_f *fn)
 {
+    assert(r->e != NULL);
     r->outstanding++;
     registry_get(r->e->c.registry, key, fn, r);
 }
@@ -280,6 +287,7 @@ static void read_registrations(struct reader *r)
 {
     struct engine *e = r->e;
     char key[REGISTRY_KEY_MAX + 1];
+    assert(r->outstanding > 0);
     if (planted(PLANTED_CACHED_REGISTRATION)) {
         add_cached(e, r->address, &r->seen);
         return;
@@ -303,17 +311,21 @@ static bool is_ours(const struct reader *r,
            strcmp(record->address, r->address) == 0;
 }
 
-/* Rank 0: the record that the gate names, which goes before (1) the one that
- * we are working on, and that before (2) the one that our view remembers. */
+/* Of the records that were asked for the least counts: the one that the gate
+ * names, then the one that we are working on, then what our view remembers. */
+static int rank_of(const struct reader *r, const struct failover_record *record)
+{
+    if (strcmp(record->id, r->named) == 0)
+        return 0;
+    return strcmp(record->id, r->own) == 0 ? 1 : 2;
+}
+
 static void on_record(void *arg, const struct registry_reply *reply)
 {
-    const struct reader_record *of = arg;
-    struct reader *r = of->r;
-    unsigned rank = (unsigned)(of - r->records);
+    struct reader *r = arg;
     const struct registry_entry *entry = reply->entries;
     struct failover_record record;
     struct err err;
-    assert(rank < READER_RECORDS);
     err_clear(&err);
     if (exists(r, "the failover", reply)) {
         if (work_failover_read(&record, entry->value, entry->value_len, &err) !=
@@ -325,8 +337,9 @@ static void on_record(void *arg, const struct registry_reply *reply)
         if (planted(PLANTED_ORDER_UNCHECKED) &&
             strcmp(record.why, "withdrawn") == 0)
             record.phase = FAILOVER_QUEUED;
-        if (is_ours(r, &record) && (r->seen.record == NULL || rank < r->rank)) {
-            r->rank = rank;
+        if (is_ours(r, &record) &&
+            (r->seen.record == NULL ||
+             rank_of(r, &record) < rank_of(r, &r->record))) {
             r->record = record;
             r->record.version = entry->version;
             r->seen.record = &r->record;
@@ -335,14 +348,10 @@ static void on_record(void *arg, const struct registry_reply *reply)
     arrived(r);
 }
 
-static void read_record(struct reader *r, const char *id, unsigned rank)
+static void read_record(struct reader *r, const char *id)
 {
     char key[REGISTRY_KEY_MAX + 1];
-    assert(rank < READER_RECORDS);
-    r->records[rank].r = r;
-    r->outstanding++;
-    registry_get(r->e->c.registry, work_failover_key(id, key), on_record,
-                 &r->records[rank]);
+    get(r, work_failover_key(id, key), on_record);
 }
 
 static void on_gate(void *arg, const struct registry_reply *reply)
@@ -350,22 +359,23 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     struct reader *r = arg;
     struct gate *gate = &r->seen.gate;
     struct err err;
+    assert(r->outstanding > 0);
     err_clear(&err);
     if (gates_take(gate, reply, &err) != 0)
         failed(r, "the gate", &err);
     arrived(r);
 }
 
-/* What goes with a gate that names `failover` ("": none), and `left` or not. */
-static void read_rest(struct reader *r, const char *failover, bool left)
+/* What goes with a gate that names `named` ("": none), and `left` or not. */
+static void read_rest(struct reader *r, bool left)
 {
-    if (failover[0] != '\0')
-        read_record(r, failover, 0);
-    if (r->own[0] != '\0' && strcmp(r->own, failover) != 0)
-        read_record(r, r->own, 1);
-    if (r->hint[0] != '\0' && strcmp(r->hint, failover) != 0 &&
+    if (r->named[0] != '\0')
+        read_record(r, r->named);
+    if (r->own[0] != '\0' && strcmp(r->own, r->named) != 0)
+        read_record(r, r->own);
+    if (r->hint[0] != '\0' && strcmp(r->hint, r->named) != 0 &&
         strcmp(r->hint, r->own) != 0)
-        read_record(r, r->hint, 2);
+        read_record(r, r->hint);
     if (left)
         read_markers(r);
     read_registrations(r);
@@ -388,6 +398,7 @@ static void set_own(struct reader *r)
 {
     const struct failover_record *own = failover_record(r->e->f);
     const struct failover_task *task = failover_task(r->e->f);
+    assert(r->own[0] == '\0');
     if (own != NULL && task != NULL && !failover_phase_final(own->phase) &&
         strcmp(task->address, r->address) == 0)
         (void)snprintf(r->own, sizeof(r->own), "%s", own->id);
@@ -398,8 +409,6 @@ void engine_reader_forget(struct reader *r)
     if (r->e == NULL)
         return;
     registry_forget(r->e->c.registry, r);
-    for (size_t i = 0; i < READER_RECORDS; i++)
-        registry_forget(r->e->c.registry, &r->records[i]);
 }
 
 /* The gate is taken to be what our view was told; while INTENT is verified, to
@@ -414,7 +423,7 @@ static void guess(struct reader *r)
                    failover_state(e->f) == FAILOVER_VERIFY;
     r->guess_version = told->version;
     r->guess_left = !r->any_order && told->left;
-    (void)snprintf(r->guess_failover, sizeof(r->guess_failover), "%s",
+    (void)snprintf(r->named, sizeof(r->named), "%s",
                    r->any_order ? r->own : told->failover);
 }
 
@@ -423,6 +432,8 @@ void engine_reader_start(struct reader *r, struct engine *e,
 {
     const struct failover_record *hint =
         work_view_failover(e->c.view, e->c.kind, address);
+    assert(done != NULL);
+    assert(address[0] != '\0');
     memset(r, 0, sizeof(*r));
     r->e = e;
     r->done = done;
@@ -434,9 +445,10 @@ void engine_reader_start(struct reader *r, struct engine *e,
     guess(r);
     r->at = e->c.clock->mono;
     r->session = registry_session(e->c.registry);
-    engine_new_id(e, r->seen.new_id);
+    new_id(e, r->seen.new_id);
     r->outstanding++;
     gates_get(e->c.registry, e->c.kind, address, on_gate, r);
     get(r, SETTINGS_KEY, on_settings);
-    read_rest(r, r->guess_failover, r->guess_left);
+    read_rest(r, r->guess_left);
+    assert(r->outstanding > 1);
 }

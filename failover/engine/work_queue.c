@@ -22,6 +22,7 @@
 
 static enum brake_sight sight_of(struct engine *e, const struct node *n)
 {
+    assert(n->kind == e->c.kind);
     if (n->registered && membership_overdue(e->c.membership, n))
         return BRAKE_DOUBTFUL;
     if (n->registered)
@@ -39,6 +40,7 @@ static mono_ms fenced_at(struct engine *e, const struct node *n)
 {
     wall_ms at = work_view_lost_at(e->c.view, n->gate->failover);
     int64_t age = e->c.clock->wall - at;
+    assert(n->state == NODE_FENCED);
     if (at == 0)
         return -1;
     return e->c.clock->mono - (age > 0 ? age : 0);
@@ -52,6 +54,7 @@ static void sweep_node(struct engine *e, const struct node *n)
     bool told =
         left || n->gate->state == GATE_RESTARTING; /* by it, by people */
     bool hook = e->c.hooks != NULL && e->c.conf->hook != NULL;
+    assert(n->gate != NULL);
     /* else only an old gate tells of it; one that a hook is yet to run for is
      * no old one */
     bool seen = n->last_report != 0 || (hook && n->gate->state != GATE_ABSENT &&
@@ -104,7 +107,7 @@ static size_t mass_stands(struct engine *e)
 
 static void sweep_now(struct engine *e)
 {
-    bool unsure = failover_brake_in_doubt(e->brake);
+    bool unsure = failover_brake(e->brake)->in_doubt;
     if (!membership_settled(e->c.membership) || !work_view_synced(e->c.view))
         return;
     e->swept_at = e->c.clock->mono;
@@ -112,7 +115,9 @@ static void sweep_now(struct engine *e)
     sweep_nodes(e);
     sweep_owners(e);
     (void)failover_brake_end(e->brake);
-    if (unsure && !failover_brake_in_doubt(e->brake))
+    assert(failover_brake(e->brake)->missing <=
+           failover_brake(e->brake)->known);
+    if (unsure && !failover_brake(e->brake)->in_doubt)
         e->scanned_at = -1; /* whoever waited for that may go on at once */
 }
 
@@ -122,14 +127,10 @@ static void sweep(struct engine *e)
     wall_ms wall = e->c.clock->wall;
     if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
         sweep_now(e);
-    e->braked = CAUSE_NONE;
+    e->braked = engine_doubt(e);
     if (work_settings_paused(s, wall))
         e->braked = CAUSE_PAUSED;
-    else if (!membership_settled(e->c.membership))
-        e->braked = CAUSE_SESSION;
-    else if (!e->own_entry)
-        e->braked = CAUSE_OWN_ENTRY;
-    else if (failover_brake_down(e->brake) &&
+    else if (e->braked == CAUSE_NONE && failover_brake(e->brake)->down &&
              !work_settings_overridden(s, wall))
         e->braked = CAUSE_MASS;
 }
@@ -142,6 +143,7 @@ static bool has_past_marker(struct engine *e, const char *address,
     const struct work_view_owner *o =
         work_view_owner(e->c.view, e->c.kind, address);
     const struct marker *m = NULL;
+    assert(gate->n_past <= GATE_PAST_MAX);
     if (o == NULL || (o->n_foreign == 0 && gate->state != GATE_FENCED))
         return false; /* nearly always: no walk over all it owns */
     while ((m = work_view_marker_next(e->c.view, e->c.kind, address,
@@ -242,8 +244,8 @@ static uint64_t looks(struct engine *e, const char *address)
     sum = sum * 31 + cause;
     sum = sum * 31 + (o != NULL ? o->index : 0);
     sum = sum * 31 + (r != NULL ? r->version : 0);
-    sum = sum * 31 + failover_brake_down(e->brake);
-    sum = sum * 31 + failover_brake_in_doubt(e->brake);
+    sum = sum * 31 + failover_brake(e->brake)->down;
+    sum = sum * 31 + failover_brake(e->brake)->in_doubt;
     if (n != NULL)
         sum = sum * 31 + n->process.created * 8 + (uint64_t)n->state * 2 +
               n->registered;
@@ -275,11 +277,12 @@ void engine_look(struct engine *e, const char *address)
 static void scan(struct engine *e)
 {
     const struct work_view_owner *o = NULL;
+    assert(work_view_synced(e->c.view));
+    assert(membership_synced(e->c.membership));
     while ((o = work_view_next(e->c.view, o)) != NULL)
         if (o->kind == e->c.kind && wants(e, o->address))
             engine_look(e, o->address);
-    for (const char *g = NULL; (g = engine_gone_next(e, g)) != NULL;)
-        engine_look(e, g);
+    engine_gone_look(e);
 }
 
 void engine_queue_tick(struct engine *e)
@@ -376,8 +379,10 @@ static void take(struct failover_task *task, enum failover_task_type type,
 bool engine_queue_next(struct engine *e, struct failover_task *task)
 {
     struct order *o = engine_orders_next(e);
+    assert(e->lock != NULL);
     assert(e->current == NULL);
     if (o != NULL) {
+        assert(!o->queueing);
         o->taken = true;
         e->current = o;
         *task = o->task;
@@ -424,6 +429,7 @@ void engine_queue_settled(struct engine *e, const struct failover_task *task,
 {
     mono_ms now = e->c.clock->mono;
     bool in_vain = failover_outcome_is_in_vain(outcome);
+    assert(e->lock != NULL);
     switch (task->type) {
     case FAILOVER_TASK_ADDRESS: {
         struct queue_entry *a = entry_of(e, task->address);

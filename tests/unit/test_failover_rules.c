@@ -353,11 +353,12 @@ static void an_inheritance_is_finished_before_its_heir_is_fenced(void **state)
 static void every_cause_is_read_back_from_its_word(void **state)
 {
     (void)state;
-#define READ_BACK(name, word, death, person)                                   \
-    assert_int_equal(failover_cause_of(word), name);                           \
-    assert_string_equal(failover_cause_name(name), word);                      \
-    assert_int_equal(failover_cause_is_death(name), death);                    \
-    assert_int_equal(failover_cause_is_a_persons(name), person);
+#define READ_BACK(name, its_word, death_, person_, lift_)                      \
+    assert_int_equal(failover_cause_of(its_word), name);                       \
+    assert_string_equal(failover_cause_facts(name)->word, its_word);           \
+    assert_int_equal(failover_cause_facts(name)->death, death_);               \
+    assert_int_equal(failover_cause_facts(name)->person, person_);             \
+    assert_ptr_equal(failover_cause_facts(name)->lift, lift_);
     FAILOVER_CAUSES(READ_BACK)
     assert_int_equal(failover_cause_of("unheard of"), CAUSE_NONE);
 }
