@@ -21,7 +21,7 @@ struct brake_missing {
 
 struct counts {
     size_t known;
-    size_t stood;    /* alive for `settle` */
+    size_t settled;  /* alive for `settle` */
     size_t doubtful; /* neither alive nor missing */
     size_t missing;
     size_t recent; /* of these: within their window */
@@ -34,7 +34,7 @@ struct brake {
     mono_ms now;
     struct counts n; /* of the sweep under way */
     struct brake_verdict last;
-    size_t standing;
+    size_t recorded; /* so many, by a record that says `mass` */
     size_t most; /* that were missing since it is down, as far as is known */
 };
 
@@ -70,11 +70,11 @@ void failover_brake_free(struct brake **b)
     MEM_FREE(*b);
 }
 
-void failover_brake_begin(struct brake *b, mono_ms now, size_t standing)
+void failover_brake_begin(struct brake *b, mono_ms now, size_t recorded)
 {
     b->sweep++;
     b->now = now;
-    b->standing = standing;
+    b->recorded = recorded;
     b->n = (struct counts){0};
 }
 
@@ -112,7 +112,7 @@ void failover_brake_see(struct brake *b, const char *address,
 {
     switch (sight) {
     case BRAKE_SETTLED:
-        b->n.stood++;
+        b->n.settled++;
         b->n.known++;
         return;
     case BRAKE_NEW:
@@ -152,7 +152,7 @@ static bool stays_down(const struct brake *b)
 {
     size_t n = b->n.missing;
     bool again = b->most >= b->config.min && beyond_share(b, n);
-    return n > 1 && (again || b->n.stood == 0);
+    return n > 1 && (again || b->n.settled == 0);
 }
 
 bool failover_brake_end(struct brake *b)
@@ -165,13 +165,13 @@ bool failover_brake_end(struct brake *b)
         if (m->sweep != b->sweep)
             forget(b, m);
     }
-    assert(n->missing + n->doubtful + n->stood <= n->known);
+    assert(n->missing + n->doubtful + n->settled <= n->known);
     assert(n->recent <= n->missing);
     if (!down)
         b->most = 0;
-    if (b->standing > b->most)
-        b->most = b->standing;
-    if (down || b->standing > 0)
+    if (b->recorded > b->most)
+        b->most = b->recorded;
+    if (down || b->recorded > 0)
         down = stays_down(b);
     else
         down = is_mass(b, n->recent) || is_all(b, n->missing);

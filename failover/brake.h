@@ -64,10 +64,10 @@ void failover_brake_configure(struct brake *b,
 void failover_brake_free(struct brake **b);
 
 /* A sweep: begin, see every address once, end. Only while absence may be
- * believed: connected, synced and settled. `standing`: a record that says
+ * believed: connected, synced and settled. `recorded`: a record that says
  * `mass` stands in the registry, so the brake is down already; so many were
  * missing then (0: none stands). Who is not told of any more is forgotten. */
-void failover_brake_begin(struct brake *b, mono_ms now, size_t standing);
+void failover_brake_begin(struct brake *b, mono_ms now, size_t recorded);
 /* `lease_ms`: how long it may live without being heard of. `fenced_at`: of a
  * FENCED one that was not seen missing before; -1: it does not count then. */
 void failover_brake_see(struct brake *b, const char *address,

@@ -153,10 +153,10 @@ static enum failover_verdict decide_quiet(const struct failover_seen *seen,
                                           bool ordered)
 {
     const struct gate *gate = &seen->gate;
-    bool stands = failover_present(seen);
+    bool present = failover_present(seen);
     assert(seen->gate.state != GATE_ABSENT);
     assert(seen->gate.state != GATE_FENCED);
-    if (ordered && stands)
+    if (ordered && present)
         return FAILOVER_ALIVE;
     if (ordered && seen->unknown)
         return FAILOVER_UNREADABLE;
@@ -166,7 +166,7 @@ static enum failover_verdict decide_quiet(const struct failover_seen *seen,
         !gate->left)
         return FAILOVER_TO_LEASE_END;
     if (seen->record != NULL)
-        return stands || gate->left ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
+        return present || gate->left ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
     return gate->left ? FAILOVER_NOTHING : FAILOVER_TO_LIST;
 }
 

@@ -824,12 +824,12 @@ static void failover_collected(struct failover *f)
     settle(f, FAILOVER_WAS_COLLECTED);
 }
 
-/* Who takes an event. `gives_way`: with another code than ERR_OK the lock is
+/* What handles an event. `gives_way`: with another code than ERR_OK the lock is
  * let go instead. */
 static const struct {
-    void (*take)(struct failover *f);
+    void (*handle)(struct failover *f);
     bool gives_way;
-} takers[] = {
+} handlers[] = {
     [FAILOVER_TICK] = {failover_tick, false},
     [FAILOVER_LOCKED] = {failover_locked, false},
     [FAILOVER_REFUSED] = {failover_lost, false},
@@ -852,10 +852,10 @@ void failover_step(struct failover *f, const struct failover_event *event,
     f->ev = event;
     f->fx = effects;
     effects->n = 0;
-    if (takers[event->type].gives_way && event->code != ERR_OK)
+    if (handlers[event->type].gives_way && event->code != ERR_OK)
         give_way(f);
     else
-        takers[event->type].take(f);
+        handlers[event->type].handle(f);
     f->ev = NULL;
     f->fx = NULL;
     assert(!f->has_record || f->has_task);

@@ -112,7 +112,7 @@ struct failover_task {
         FAILOVER_TASK_WAITING, /* assign waiting work, if somebody takes it */
         FAILOVER_TASK_COLLECT, /* remove finished work that was kept enough */
     } type;
-    char address[NODE_ADDRESS_MAX + 1]; /* "-" for waiting work */
+    char address[NODE_ADDRESS_MAX + 1]; /* WORK_NOBODY for waiting work */
     bool ordered; /* by a person: who, reason; answered with ANSWER */
     bool force;   /* even if the process is registered */
     bool matched; /* with If-Match: PLANNING compares first */

@@ -4,7 +4,8 @@
  */
 #include "failover/failpoint.h"
 
-#include <inttypes.h>
+#include "base/units.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,13 +16,14 @@
 int failover_failpoint_match(const char *spec, const char *name, uint64_t n)
 {
     for (; *spec != '\0'; spec += strcspn(spec, ","), spec += *spec == ',') {
-        char at[64], action[8];
-        uint64_t from = 1;
+        char at[64], action[8], number[24] = "1";
+        uint64_t from;
         int end = 0;
-        if (sscanf(spec, "%63[^:,]:%7[a-z]%n@%" SCNu64 "%n", at, action, &end,
-                   &from, &end) < 2 ||
-            (spec[end] != ',' && spec[end] != '\0') || strcmp(at, name) != 0 ||
-            n < from)
+        if (sscanf(spec, "%63[^:,]:%7[a-z]%n@%20[0-9]%n", at, action, &end,
+                   number, &end) < 2 ||
+            (spec[end] != ',' && spec[end] != '\0') ||
+            units_uint(number, UINT64_MAX, &from, NULL) != 0 ||
+            strcmp(at, name) != 0 || n < from)
             continue;
         if (strcmp(action, "stop") == 0)
             return SIGSTOP;
@@ -31,7 +33,7 @@ int failover_failpoint_match(const char *spec, const char *name, uint64_t n)
     return 0;
 }
 
-void failover_failpoint_at(const char *name, uint64_t n)
+void failover_failpoint(const char *name, uint64_t n)
 {
     static char spec[512];
     static bool read_it, fired;
@@ -48,9 +50,4 @@ void failover_failpoint_at(const char *name, uint64_t n)
         return;
     fired = true; /* a continued process goes on without stopping again */
     (void)kill(getpid(), signal);
-}
-
-void failover_failpoint(const char *name)
-{
-    failover_failpoint_at(name, 1);
 }

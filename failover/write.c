@@ -9,11 +9,11 @@
 
 #include <string.h>
 
-#define SAY(field, text)                                                       \
+#define COPY_TEXT(field, text)                                                 \
     do {                                                                       \
-        size_t say_len_ = strnlen((text), sizeof(field) - 1);                  \
-        memmove((field), (text), say_len_);                                    \
-        (field)[say_len_] = '\0';                                              \
+        size_t copy_len_ = strnlen((text), sizeof(field) - 1);                 \
+        memmove((field), (text), copy_len_);                                   \
+        (field)[copy_len_] = '\0';                                             \
     } while (0)
 
 static void end_drain(struct gate *gate)
@@ -73,13 +73,13 @@ static void new_record(struct failover *f)
     assert(!f->has_record);
     assert(f->new_id[0] != '\0');
     memset(r, 0, sizeof(*r));
-    SAY(r->id, f->new_id);
+    COPY_TEXT(r->id, f->new_id);
     r->kind = f->config.kind;
-    SAY(r->address, f->task.address);
+    COPY_TEXT(r->address, f->task.address);
     r->began = f->ev->wall;
     r->hook_exit = -1;
-    SAY(r->who, f->task.who);
-    SAY(r->reason, f->task.reason);
+    COPY_TEXT(r->who, f->task.who);
+    COPY_TEXT(r->reason, f->task.reason);
     f->has_record = true;
 }
 
@@ -94,7 +94,7 @@ static void note_seen(struct failover *f)
     r->registry_revision = seen->revision;
     r->session = seen->session;
     r->last_heartbeat = seen->last_heartbeat;
-    SAY(r->coordinator, f->config.self);
+    COPY_TEXT(r->coordinator, f->config.self);
     r->fence = f->fence;
 }
 
@@ -109,19 +109,19 @@ void failover_write_intent(struct failover *f, enum failover_cause cause)
     struct failover_record *r = &f->record;
     note_seen(f);
     r->phase = FAILOVER_INTENT;
-    SAY(r->cause, failover_cause_facts(cause)->word);
+    COPY_TEXT(r->cause, failover_cause_facts(cause)->word);
     r->then[0] = '\0';
     r->if_match[0] = '\0';
     if (cause == CAUSE_DRAIN) {
-        SAY(r->who, gate->who);
-        SAY(r->reason, gate->reason);
+        COPY_TEXT(r->who, gate->who);
+        COPY_TEXT(r->reason, gate->reason);
     }
     r->fenced_at = f->ev->wall;
 
     const struct process old = r->process;
     const struct process *fresh =
         failover_is_registered(seen, &old) ? NULL : failover_fresh(seen);
-    SAY(gate->failover, r->id);
+    COPY_TEXT(gate->failover, r->id);
     if (cause == CAUSE_DEPARTED) {
         gate_retire(gate, &old); /* who the gate names stays */
         return;
@@ -153,17 +153,18 @@ void failover_write_hold(struct failover *f, enum failover_cause cause)
     assert(f->locked);
     if (!f->has_record) {
         new_record(f);
-        SAY(f->record.then, failover_cause_facts(f->task.force ? CAUSE_FORCED
-                                                 : f->task.ordered ? CAUSE_ORDER
-                                                                   : CAUSE_NONE)
-                                ->word);
+        COPY_TEXT(f->record.then,
+                  failover_cause_facts(f->task.force     ? CAUSE_FORCED
+                                       : f->task.ordered ? CAUSE_ORDER
+                                                         : CAUSE_NONE)
+                      ->word);
     }
     note_seen(f);
     f->record.phase = FAILOVER_HELD;
     bool mass = cause == CAUSE_MASS;
     f->record.missing = mass ? seen->missing : 0;
     f->record.known = mass ? seen->known : 0;
-    SAY(f->record.cause, failover_cause_facts(cause)->word);
+    COPY_TEXT(f->record.cause, failover_cause_facts(cause)->word);
 }
 
 void failover_write_open(struct failover *f, const struct process *fresh)
@@ -187,7 +188,7 @@ void failover_take_over(struct failover *f)
         return;
     if (strcmp(r->coordinator, f->config.self) != 0 || r->session != f->session)
         r->resumed++;
-    SAY(r->coordinator, f->config.self);
+    COPY_TEXT(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;
 }
@@ -211,8 +212,8 @@ void failover_write_reconcile(struct failover *f)
                      : f->gate.process;
     r->gate_version = f->gate.version;
     r->phase = FAILOVER_MOVING;
-    SAY(r->cause, failover_cause_facts(CAUSE_RECONCILE)->word);
-    SAY(r->coordinator, f->config.self);
+    COPY_TEXT(r->cause, failover_cause_facts(CAUSE_RECONCILE)->word);
+    COPY_TEXT(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;
     r->fenced_at = f->ev->wall;

@@ -131,9 +131,9 @@ static void do_read(struct engine *e, bool afresh)
 static void after_write(struct engine *e)
 {
     if (failover_state(e->f) == FAILOVER_INTENTING)
-        failover_failpoint("engine-after-intent");
+        failover_failpoint("engine-after-intent", 1);
     if (failover_state(e->f) == FAILOVER_SET_MOVING)
-        failover_failpoint("engine-after-verify");
+        failover_failpoint("engine-after-verify", 1);
 }
 
 static void on_written(void *arg, const struct registry_reply *reply)
@@ -142,8 +142,9 @@ static void on_written(void *arg, const struct registry_reply *reply)
     struct failover_event ev =
         engine_event_of(e, FAILOVER_WRITTEN, reply->err.code);
     assert(e->lock != NULL);
-    ev.wanted = ev.code == ERR_OK && failover_state(e->f) == FAILOVER_CLOSING &&
-                engine_queue_stays(e, e->reader.address, failover_gate(e->f));
+    ev.wanted =
+        ev.code == ERR_OK && failover_state(e->f) == FAILOVER_CLOSING &&
+        engine_queue_wants_more(e, e->reader.address, failover_gate(e->f));
     if (ev.code == ERR_CONFLICT && reply->failed_op == 0)
         ev.code = ERR_SESSION_LOST; /* the check of the lock */
     if (ev.code == ERR_OK)
@@ -186,7 +187,7 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
         return;
     }
     if (failover_state(e->f) == FAILOVER_CLOSING)
-        failover_failpoint("engine-before-close");
+        failover_failpoint("engine-before-close", 1);
     engine_txn_init(&txn, 3);
     engine_txn_check_lock(&txn, e->lock);
     if (fx->gate != NULL)
@@ -203,8 +204,7 @@ static void on_listed(void *arg, enum err_code code)
     struct engine *e = arg;
     struct failover_event ev = engine_event_of(e, FAILOVER_LISTED, code);
     assert(failover_state(e->f) == FAILOVER_LISTING);
-    for (size_t i = 0; i < e->pass.n_items; i++)
-        ev.n += e->pass.items[i].state == ITEM_READ;
+    ev.n = e->pass.n_listed;
     ev.more = e->pass.next != NULL;
     engine_feed(e, ev);
 }
@@ -247,7 +247,7 @@ static void set_failover(struct engine *e)
 
 /* A pass that a hold's end cut off goes on where it was, as long as the same
  * gate says whose markers are of the past: no new ones come. */
-static bool goes_on_where_cut(struct engine *e, const char *address)
+static bool resume_listing(struct engine *e, const char *address)
 {
     bool on = e->cut_off.next != NULL &&
               strcmp(e->cut_off.address, address) == 0 &&
@@ -278,7 +278,7 @@ static void do_list(struct engine *e, bool afresh)
     assert(failover_task(e->f) != NULL);
     memcpy(e->pass.address, task->address, sizeof(e->pass.address));
     e->pass.gate = *failover_gate(e->f);
-    if (afresh && goes_on_where_cut(e, task->address))
+    if (afresh && resume_listing(e, task->address))
         afresh = false;
     engine_pass_list(&e->pass, afresh, on_listed, e);
 }

@@ -132,7 +132,7 @@ typedef void pass_done_f(void *arg, enum err_code code);
 /* One page of an owner's markers, and what becomes of its items. */
 struct move_pass {
     struct engine *e;
-    char address[NODE_ADDRESS_MAX + 1]; /* "-": waiting items */
+    char address[NODE_ADDRESS_MAX + 1]; /* WORK_NOBODY: waiting items */
     struct gate gate;                   /* which markers are of the past */
     const struct registry_lock *lock;
     uint64_t session;
@@ -144,11 +144,12 @@ struct move_pass {
     void *arg;
     struct item *items;
     size_t n_items;
-    char *next;     /* of the listing; NULL after the last page */
-    size_t reading; /* records being read, and the floor */
-    bool paging;    /* the page of markers is being read */
-    size_t at;      /* the next item to read */
-    struct err err; /* the first failure */
+    size_t n_listed; /* of these, that may move */
+    char *next;      /* of the listing; NULL after the last page */
+    size_t reading;  /* records being read, and the floor */
+    bool paging;     /* the page of markers is being read */
+    size_t at;       /* the next item to read */
+    struct err err;  /* the first failure */
     /* moving */
     bool moving;
     struct target *targets;
@@ -160,8 +161,9 @@ struct move_pass {
     struct failover_counts counts;
     uint64_t total; /* moved since the engine began: for failpoints */
 };
-/* Loop thread, like all below. All zero but for `e` it is one that has not
- * begun. Forgets what is under way and frees what it holds, not the struct. */
+/* Loop thread, like all below. A pass that is all zero but for `e` has not
+ * begun. reset() forgets what is under way and frees what it holds, not the
+ * struct. */
 void engine_pass_reset(struct move_pass *r);
 /* The next page (`afresh`: the first). done(ERR_OK) with the items that may
  * move, read. */
@@ -370,8 +372,8 @@ bool engine_queue_wanted(struct engine *e);
 bool engine_queue_next(struct engine *e, struct failover_task *task);
 /* Its past is moved, and the record says so: is there more to do for it, by
  * what is remembered and by the gate as it stands now? */
-bool engine_queue_stays(struct engine *e, const char *address,
-                        const struct gate *gate);
+bool engine_queue_wants_more(struct engine *e, const char *address,
+                             const struct gate *gate);
 /* Its visit is over: when it may be visited again follows from how. */
 void engine_queue_settled(struct engine *e, const struct failover_task *task,
                           enum failover_outcome outcome);
@@ -423,7 +425,7 @@ struct engine {
     struct brake *brake;
     mono_ms swept_at;
     enum failover_cause braked; /* NONE: nothing holds failovers back */
-    size_t mass_stands;         /* a record of our kind says so, of so many */
+    size_t mass_recorded;       /* a record of our kind says so, of so many */
     struct queue_entry *work_queue;
     uint64_t hold;      /* number of this lock hold */
     mono_ms scanned_at; /* -1: never */

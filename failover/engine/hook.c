@@ -257,7 +257,7 @@ static void on_line(uv_poll_t *handle, int status, int events)
 
 /* --- the start ----------------------------------------------------------- */
 
-static void say(struct hook *k, struct guard_message *m)
+static void send_to_guard(struct hook *k, struct guard_message *m)
 {
     assert(!k->over);
     m->value = k->limit < k->until ? k->limit : k->until;
@@ -340,18 +340,16 @@ static void begin_polling(struct hook *k)
 static void start(struct hook *k, const struct failover_record *r)
 {
     char process[PROCESS_TEXT_SIZE], fence[32];
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_START};
 
     assert(k->open == 2);
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_START;
     (void)snprintf(fence, sizeof(fence), "%" PRIu64, r->fence);
     process_guard_env(&m, "PELORUS_KIND", node_kind_name(r->kind));
     process_guard_env(&m, "PELORUS_ADDRESS", r->address);
     process_guard_env(&m, "PELORUS_PROCESS",
                       process_text(&r->process, process));
     process_guard_env(&m, "PELORUS_FENCE", fence);
-    say(k, &m);
+    send_to_guard(k, &m);
 }
 
 /* Nothing could be opened: told in a turn of its own, as everything else. */
@@ -407,14 +405,12 @@ static struct hook *find(struct hooks *h, const void *arg)
 void engine_hooks_until(void *hooks, const void *arg, mono_ms until)
 {
     struct hook *k = find(hooks, arg);
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_DEADLINE};
 
     if (k == NULL || k->until == until)
         return;
     k->until = until;
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_DEADLINE;
-    say(k, &m);
+    send_to_guard(k, &m);
 }
 
 /* The guard ends everything when it reads that nobody writes any more. */

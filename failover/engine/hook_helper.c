@@ -66,7 +66,7 @@ static void start(struct helper *h, int line, int out)
 }
 
 /* The two descriptors of a packet; false: there is none now. */
-static bool hear(struct helper *h, int fds[2])
+static bool receive(struct helper *h, int fds[2])
 {
     assert(!h->over);
     union {
@@ -154,7 +154,7 @@ void engine_hook_helper(int line, const char *command)
         int given[2];
 
         (void)poll(fds, h.over ? 1 : 2, h.orphans ? SWEEP_MS : -1);
-        while (!h.over && hear(&h, given)) {
+        while (!h.over && receive(&h, given)) {
             start(&h, given[0], given[1]);
             (void)close(given[0]);
             (void)close(given[1]);

@@ -264,7 +264,7 @@ static void applied(struct batch *b)
         it->state = ITEM_SETTLED;
     }
     pass->total += b->n_items;
-    failover_failpoint_at("engine-mid-move", pass->total);
+    failover_failpoint("engine-mid-move", pass->total);
 }
 
 /* The whole batch was refused because of one operation. What conflicted is
@@ -361,7 +361,7 @@ static void send_batch(struct move_pass *pass, struct batch *b)
     assert(pass->n_batches < ENGINE_BATCHES);
     DL_APPEND(pass->batches, b);
     pass->n_batches++;
-    failover_failpoint("engine-before-batch");
+    failover_failpoint("engine-before-batch", 1);
     engine_txn_send(&b->txn, pass->e->c.registry, on_batch, b);
 }
 
@@ -509,7 +509,7 @@ static void pump(struct move_pass *pass)
 
 /* What was read for the pages before holds for as long as each batch may check
  * it: those that are open to the process that we see there now. */
-static void sift_targets(struct move_pass *pass)
+static void keep_open_targets(struct move_pass *pass)
 {
     bool room = HASH_COUNT(pass->targets) + ENGINE_PAGE <= ENGINE_TARGETS;
     struct target *t, *next;
@@ -539,6 +539,6 @@ void engine_pass_move(struct move_pass *pass, const struct registry_lock *lock,
     memset(&pass->counts, 0, sizeof(pass->counts));
     pass->bytes_max = registry_max_bytes(pass->e->c.registry);
     pass->ops_max = registry_max_ops(pass->e->c.registry);
-    sift_targets(pass);
+    keep_open_targets(pass);
     pump(pass);
 }

@@ -323,24 +323,17 @@ void engine_orders_close(struct engine *e)
     assert(e->n_orders == 0);
 }
 
-static void refuse(engine_reply_f *done, void *arg, enum failover_answer answer,
-                   const char *address)
-{
-    struct engine_reply reply = {.code = failover_answer_facts(answer)->code};
-    assert(answer != FAILOVER_ACCEPTED);
-    (void)err_set(&reply.err, ERR_UNAVAILABLE, "%s: %s", address,
-                  failover_answer_facts(answer)->text);
-    reply.failover = "";
-    done(arg, &reply);
-}
-
 void engine_order(struct engine *e, const struct engine_order *order,
                   engine_reply_f *done, void *arg)
 {
     assert(done != NULL);
     if (!e->connected || e->n_orders == ENGINE_ORDERS_MAX) {
-        refuse(done, arg, e->connected ? FAILOVER_BUSY : no_registry(e),
-               order->address);
+        const struct failover_answer_facts *why = failover_answer_facts(
+            e->connected ? FAILOVER_BUSY : no_registry(e));
+        struct engine_reply reply = {.code = why->code, .failover = ""};
+        (void)err_set(&reply.err, ERR_UNAVAILABLE, "%s: %s", order->address,
+                      why->text);
+        done(arg, &reply);
         return;
     }
     struct order *o = mem_zalloc(sizeof(*o));

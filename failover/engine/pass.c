@@ -130,18 +130,18 @@ static void read_more(struct move_pass *pass);
 
 static void listed(struct move_pass *pass)
 {
-    size_t n = 0;
+    pass->n_listed = 0;
     assert(pass->done != NULL);
     assert(!pass->paging);
     assert(pass->reading == 0 && pass->at == pass->n_items);
     for (size_t i = 0; i < pass->n_items; i++)
-        n += pass->items[i].state == ITEM_READ;
+        pass->n_listed += pass->items[i].state == ITEM_READ;
     if (pass->err.code != ERR_OK)
         log_warn("!failover-list", LOG_S("address", pass->address),
                  LOG_S("why", pass->err.msg));
     else
         log_debug("=failover-list", LOG_S("address", pass->address),
-                  LOG_U("items", n));
+                  LOG_U("items", pass->n_listed));
     pass->done(pass->arg, pass->err.code);
 }
 

@@ -348,12 +348,6 @@ static void on_record(void *arg, const struct registry_reply *reply)
     arrived(r);
 }
 
-static void read_record(struct reader *r, const char *id)
-{
-    char key[REGISTRY_KEY_MAX + 1];
-    get(r, work_failover_key(id, key), on_record);
-}
-
 static void on_gate(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
@@ -369,13 +363,14 @@ static void on_gate(void *arg, const struct registry_reply *reply)
 /* What goes with a gate that names `named` ("": none), and `left` or not. */
 static void read_rest(struct reader *r, bool left)
 {
+    char key[REGISTRY_KEY_MAX + 1];
     if (r->named[0] != '\0')
-        read_record(r, r->named);
+        get(r, work_failover_key(r->named, key), on_record);
     if (r->own[0] != '\0' && strcmp(r->own, r->named) != 0)
-        read_record(r, r->own);
+        get(r, work_failover_key(r->own, key), on_record);
     if (r->hint[0] != '\0' && strcmp(r->hint, r->named) != 0 &&
         strcmp(r->hint, r->own) != 0)
-        read_record(r, r->hint);
+        get(r, work_failover_key(r->hint, key), on_record);
     if (left)
         read_markers(r);
     read_registrations(r);

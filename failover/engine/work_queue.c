@@ -87,7 +87,7 @@ static void sweep_owners(struct engine *e)
 
 /* Does a record of this kind say that the mass brake is down? The most that
  * were missing then; 0: none says so. */
-static size_t mass_stands(struct engine *e)
+static size_t mass_recorded(struct engine *e)
 {
     size_t most = 0;
     const struct work_view_owner *o = NULL;
@@ -111,7 +111,7 @@ static void sweep_now(struct engine *e)
     if (!membership_settled(e->c.membership) || !work_view_synced(e->c.view))
         return;
     e->swept_at = e->c.clock->mono;
-    failover_brake_begin(e->brake, e->swept_at, e->mass_stands);
+    failover_brake_begin(e->brake, e->swept_at, e->mass_recorded);
     sweep_nodes(e);
     sweep_owners(e);
     (void)failover_brake_end(e->brake);
@@ -166,7 +166,7 @@ static bool wants_hold(struct engine *e, const char *address,
     return cause != CAUSE_SESSION || (n != NULL && n->state == NODE_DOWN);
 }
 
-static const struct failover_task nobody; /* ordered it */
+static const struct failover_task no_order; /* nobody ordered it */
 
 /* A fenced process is there again, and may be let in. */
 static bool readmits(const struct engine *e, const struct failover_seen *seen)
@@ -182,7 +182,7 @@ static bool wants_as(struct engine *e, const char *address,
                      const struct failover_seen *seen, bool moved)
 {
     enum failover_cause cause;
-    switch (failover_decide(seen, &nobody, &cause)) {
+    switch (failover_decide(seen, &no_order, &cause)) {
     case FAILOVER_NOTHING:
     case FAILOVER_ALIVE:
     case FAILOVER_UNREADABLE:
@@ -197,8 +197,8 @@ static bool wants_as(struct engine *e, const char *address,
     }
 }
 
-bool engine_queue_stays(struct engine *e, const char *address,
-                        const struct gate *gate)
+bool engine_queue_wants_more(struct engine *e, const char *address,
+                             const struct gate *gate)
 {
     struct failover_seen seen;
     if (!engine_remember(e, address, &seen))
@@ -229,7 +229,7 @@ static struct queue_entry *entry_of(struct engine *e, const char *address)
 }
 
 /* All that could make us see an address with other eyes. */
-static uint64_t looks(struct engine *e, const char *address)
+static uint64_t fingerprint(struct engine *e, const char *address)
 {
     const struct work_view_owner *o =
         work_view_owner(e->c.view, e->c.kind, address);
@@ -240,7 +240,7 @@ static uint64_t looks(struct engine *e, const char *address)
     struct failover_seen seen;
     enum failover_cause cause = CAUSE_NONE;
     if (engine_remember(e, address, &seen))
-        sum = sum * 31 + (uint64_t)failover_decide(&seen, &nobody, &cause);
+        sum = sum * 31 + (uint64_t)failover_decide(&seen, &no_order, &cause);
     sum = sum * 31 + cause;
     sum = sum * 31 + (o != NULL ? o->index : 0);
     sum = sum * 31 + (r != NULL ? r->version : 0);
@@ -294,7 +294,7 @@ void engine_queue_tick(struct engine *e)
         known && (e->scanned_at < 0 ||
                   now - e->scanned_at >= e->c.conf->reconcile_interval_ms);
     if (due)
-        e->mass_stands = mass_stands(e);
+        e->mass_recorded = mass_recorded(e);
     sweep(e);
     if (due && e->c.conf->enabled) {
         e->scanned_at = now;
@@ -337,7 +337,7 @@ static struct queue_entry *first_wanting(struct engine *e, bool this_hold)
         if (this_hold && a->hold == e->hold)
             continue;
         if (now < a->not_before &&
-            (a->in_vain == 0 || looks(e, a->address) == a->why))
+            (a->in_vain == 0 || fingerprint(e, a->address) == a->why))
             continue;
         if (wants(e, a->address))
             return a;
@@ -371,8 +371,7 @@ bool engine_queue_wanted(struct engine *e)
 static void take(struct failover_task *task, enum failover_task_type type,
                  const char *address)
 {
-    memset(task, 0, sizeof(*task));
-    task->type = type;
+    *task = (struct failover_task){.type = type};
     (void)snprintf(task->address, sizeof(task->address), "%s", address);
 }
 
@@ -416,7 +415,7 @@ static mono_ms pause_after(struct engine *e, struct queue_entry *a,
 {
     int64_t ms = FRUITLESS_MS;
     a->in_vain = in_vain ? a->in_vain + 1 : 0;
-    a->why = looks(e, a->address);
+    a->why = fingerprint(e, a->address);
     if (!in_vain)
         return VISITED_MS;
     for (unsigned i = 1; i < a->in_vain && ms < FRUITLESS_MS_MAX; i++)
