@@ -149,8 +149,10 @@ void coordinator_lines_engine(const struct engine_event *ev)
         f[n++] = LOG_S("failover", ev->failover);
     if (ev->word != NULL && ev->word[0] != '\0')
         f[n++] = LOG_S("word", ev->word);
-    if (ev->type == ENGINE_HELD && engine_lift(ev->word) != NULL)
-        f[n++] = LOG_S("lift", engine_lift(ev->word));
+    enum failover_cause held =
+        ev->type == ENGINE_HELD ? failover_cause_of(ev->word) : CAUSE_NONE;
+    if (failover_cause_facts(held)->lift != NULL)
+        f[n++] = LOG_S("lift", failover_cause_facts(held)->lift);
     if (ev->n > 0)
         f[n++] = LOG_U("items", ev->n);
     if (ev->fence > 0)

@@ -133,7 +133,7 @@ static void put_write(struct coordinator_node_request *n)
     struct buf text;
     struct err err;
 
-    failover_failpoint("node-before-write");
+    failover_failpoint("node-before-write", 1);
     if (!is_fresh(n)) {
         err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
         coordinator_request_write_failed(&n->base, &err);

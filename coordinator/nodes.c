@@ -188,7 +188,7 @@ static void delete_write(struct coordinator_node_request *n,
     struct buf text;
     struct err err;
 
-    failover_failpoint("node-before-leave");
+    failover_failpoint("node-before-leave", 1);
     if (!delete_is_fresh(n)) {
         err_set(&err, ERR_CONFLICT, "%s: read too long ago", n->key);
         coordinator_request_write_failed(&n->base, &err);

@@ -261,7 +261,7 @@ static uint32_t count_markers(struct coordinator *c)
     size_t n = 0;
 
     for (int k = 0; k < NODE_KINDS; k++)
-        n += work_view_marker_count(c->view, (enum node_kind)k, "-");
+        n += work_view_marker_count(c->view, (enum node_kind)k, WORK_NOBODY);
     return (uint32_t)n;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "cluster/membership.h"
+#include "failover/names.h"
 #include "registry/trouble.h"
 
 /* The index under which something was first shown as it is: with all that is
@@ -113,9 +114,9 @@ struct snapshot {
     const struct snapshot_trouble *trouble; /* NULL: the registry serves us */
     const char *unready; /* why it is not ready; NULL: it is */
     int64_t session_timeout_ms;
-    const char *brake[NODE_KINDS];  /* NULL or cause, for master and worker */
-    const char *engine[NODE_KINDS]; /* state of our engine, NULL if none */
-    uint64_t fence[NODE_KINDS];     /* of the lock if we hold it, else 0 */
+    enum failover_cause brake[NODE_KINDS]; /* for master and worker */
+    const char *engine[NODE_KINDS];      /* state of our engine, NULL if none */
+    uint64_t fence[NODE_KINDS];          /* of the lock if we hold it, else 0 */
     const char *lock_holder[NODE_KINDS]; /* whom it waits for with the lock; ""
                                             unknown, NULL: it does not wait */
     wall_ms lock_since[NODE_KINDS];      /* and since when */

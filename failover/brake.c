@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/planted.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <uthash.h>
 
@@ -15,12 +16,12 @@ struct brake_missing {
     mono_ms since;
     uint64_t sweep; /* last seen missing in */
     UT_hash_handle hh;
-    char address[]; /* the key */
+    char address[NODE_ADDRESS_MAX + 1];
 };
 
 struct counts {
     size_t known;
-    size_t stood;    /* alive for `settle` */
+    size_t settled;  /* alive for `settle` */
     size_t doubtful; /* neither alive nor missing */
     size_t missing;
     size_t recent; /* of these: within their window */
@@ -31,10 +32,10 @@ struct brake {
     struct brake_missing *missing;
     uint64_t sweep;
     mono_ms now;
-    struct counts n, last;
-    size_t standing;
+    struct counts n; /* of the sweep under way */
+    struct brake_verdict last;
+    size_t recorded; /* so many, by a record that says `mass` */
     size_t most; /* that were missing since it is down, as far as is known */
-    bool down, in_doubt;
 };
 
 struct brake *failover_brake_new(const struct brake_config *config)
@@ -69,30 +70,12 @@ void failover_brake_free(struct brake **b)
     MEM_FREE(*b);
 }
 
-void failover_brake_begin(struct brake *b, mono_ms now, size_t standing)
+void failover_brake_begin(struct brake *b, mono_ms now, size_t recorded)
 {
     b->sweep++;
     b->now = now;
-    b->standing = standing;
+    b->recorded = recorded;
     b->n = (struct counts){0};
-}
-
-static struct brake_missing *find(struct brake *b, const char *address)
-{
-    struct brake_missing *m;
-    HASH_FIND(hh, b->missing, address, strlen(address), m);
-    return m;
-}
-
-static struct brake_missing *make(struct brake *b, const char *address,
-                                  mono_ms since)
-{
-    size_t len = strlen(address);
-    struct brake_missing *m = mem_zalloc(sizeof(*m) + len + 1);
-    memcpy(m->address, address, len + 1);
-    m->since = since;
-    HASH_ADD_KEYPTR(hh, b->missing, m->address, len, m);
-    return m;
 }
 
 static void see_missing(struct brake *b, const char *address, bool fenced,
@@ -101,11 +84,17 @@ static void see_missing(struct brake *b, const char *address, bool fenced,
     int64_t span =
         lease_ms > b->config.window_ms ? lease_ms : b->config.window_ms;
     mono_ms since = fenced ? fenced_at : b->now;
-    struct brake_missing *m = find(b, address);
+    struct brake_missing *m;
+    assert(span >= 0);
+    HASH_FIND_STR(b->missing, address, m);
     if (m == NULL && since < 0)
         return;
-    if (m == NULL)
-        m = make(b, address, since);
+    if (m == NULL) {
+        m = mem_zalloc(sizeof(*m));
+        m->since = since;
+        (void)snprintf(m->address, sizeof(m->address), "%s", address);
+        HASH_ADD_STR(b->missing, address, m);
+    }
     if (m->sweep == b->sweep)
         return; /* told twice */
     bool recent = b->now - m->since <= span;
@@ -123,7 +112,7 @@ void failover_brake_see(struct brake *b, const char *address,
 {
     switch (sight) {
     case BRAKE_SETTLED:
-        b->n.stood++;
+        b->n.settled++;
         b->n.known++;
         return;
     case BRAKE_NEW:
@@ -163,53 +152,43 @@ static bool stays_down(const struct brake *b)
 {
     size_t n = b->n.missing;
     bool again = b->most >= b->config.min && beyond_share(b, n);
-    return n > 1 && (again || b->n.stood == 0);
+    return n > 1 && (again || b->n.settled == 0);
 }
 
 bool failover_brake_end(struct brake *b)
 {
     struct brake_missing *m, *next;
     const struct counts *n = &b->n;
+    bool down = b->last.down;
     HASH_ITER(hh, b->missing, m, next)
     {
         if (m->sweep != b->sweep)
             forget(b, m);
     }
-    assert(n->missing + n->doubtful + n->stood <= n->known);
+    assert(n->missing + n->doubtful + n->settled <= n->known);
     assert(n->recent <= n->missing);
-    if (!b->down)
+    if (!down)
         b->most = 0;
-    if (b->standing > b->most)
-        b->most = b->standing;
-    if (b->down || b->standing > 0)
-        b->down = stays_down(b);
+    if (b->recorded > b->most)
+        b->most = b->recorded;
+    if (down || b->recorded > 0)
+        down = stays_down(b);
     else
-        b->down = is_mass(b, n->recent) || is_all(b, n->missing);
-    if (b->down && n->missing > b->most)
+        down = is_mass(b, n->recent) || is_all(b, n->missing);
+    if (down && n->missing > b->most)
         b->most = n->missing;
-    b->in_doubt = !b->down && n->doubtful > 0 &&
-                  (is_mass(b, n->recent + n->doubtful) ||
-                   is_all(b, n->missing + n->doubtful));
-    b->last = b->n;
-    return b->down;
+    b->last = (struct brake_verdict){
+        .down = down,
+        .in_doubt = !down && n->doubtful > 0 &&
+                    (is_mass(b, n->recent + n->doubtful) ||
+                     is_all(b, n->missing + n->doubtful)),
+        .missing = n->missing,
+        .known = n->known,
+    };
+    return down;
 }
 
-bool failover_brake_down(const struct brake *b)
+const struct brake_verdict *failover_brake(const struct brake *b)
 {
-    return b->down;
-}
-
-bool failover_brake_in_doubt(const struct brake *b)
-{
-    return b->in_doubt;
-}
-
-size_t failover_brake_missing(const struct brake *b)
-{
-    return b->last.missing;
-}
-
-size_t failover_brake_known(const struct brake *b)
-{
-    return b->last.known;
+    return &b->last;
 }

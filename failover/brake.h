@@ -35,6 +35,7 @@
 #define PELORUS_FAILOVER_BRAKE_H
 
 #include "base/clock.h"
+#include "cluster/node.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -63,10 +64,10 @@ void failover_brake_configure(struct brake *b,
 void failover_brake_free(struct brake **b);
 
 /* A sweep: begin, see every address once, end. Only while absence may be
- * believed: connected, synced and settled. `standing`: a record that says
+ * believed: connected, synced and settled. `recorded`: a record that says
  * `mass` stands in the registry, so the brake is down already; so many were
  * missing then (0: none stands). Who is not told of any more is forgotten. */
-void failover_brake_begin(struct brake *b, mono_ms now, size_t standing);
+void failover_brake_begin(struct brake *b, mono_ms now, size_t recorded);
 /* `lease_ms`: how long it may live without being heard of. `fenced_at`: of a
  * FENCED one that was not seen missing before; -1: it does not count then. */
 void failover_brake_see(struct brake *b, const char *address,
@@ -75,10 +76,14 @@ void failover_brake_see(struct brake *b, const char *address,
 /* Is the brake down? */
 bool failover_brake_end(struct brake *b);
 
-bool failover_brake_down(const struct brake *b);
-/* It is not down, but would be if the doubtful were missing. */
-bool failover_brake_in_doubt(const struct brake *b);
-size_t failover_brake_missing(const struct brake *b); /* of the last sweep */
-size_t failover_brake_known(const struct brake *b);
+/* What the last sweep came to; all zero before the first. */
+struct brake_verdict {
+    bool down;
+    bool in_doubt; /* it is not down, but would be if the doubtful were
+                      missing */
+    size_t missing, known;
+};
+/* Follows the sweeps until failover_brake_free(). */
+const struct brake_verdict *failover_brake(const struct brake *b);
 
 #endif

@@ -9,15 +9,6 @@
 
 #include <string.h>
 
-static bool of_the_past(const struct gate *gate, const struct process *p)
-{
-    assert(gate->n_past <= GATE_PAST_MAX);
-    for (size_t i = 0; i < gate->n_past; i++)
-        if (process_same(&gate->past[i], p))
-            return true;
-    return false;
-}
-
 bool failover_is_registered(const struct failover_seen *seen,
                             const struct process *p)
 {
@@ -55,7 +46,7 @@ const struct process *failover_fresh(const struct failover_seen *seen)
         const struct process *p = &seen->registered[i];
         /* a process of the past counts as absent, or two processes that take
          * turns at one key would fence each other for ever */
-        if (is_other(seen, p) && !of_the_past(&seen->gate, p) &&
+        if (is_other(seen, p) && !gate_bars(&seen->gate, p) &&
             (fresh == NULL || p->startup_time > fresh->startup_time))
             fresh = p;
     }
@@ -162,10 +153,10 @@ static enum failover_verdict decide_quiet(const struct failover_seen *seen,
                                           bool ordered)
 {
     const struct gate *gate = &seen->gate;
-    bool stands = failover_present(seen);
+    bool present = failover_present(seen);
     assert(seen->gate.state != GATE_ABSENT);
     assert(seen->gate.state != GATE_FENCED);
-    if (ordered && stands)
+    if (ordered && present)
         return FAILOVER_ALIVE;
     if (ordered && seen->unknown)
         return FAILOVER_UNREADABLE;
@@ -175,7 +166,7 @@ static enum failover_verdict decide_quiet(const struct failover_seen *seen,
         !gate->left)
         return FAILOVER_TO_LEASE_END;
     if (seen->record != NULL)
-        return stands || gate->left ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
+        return present || gate->left ? FAILOVER_TO_DROP : FAILOVER_NOTHING;
     return gate->left ? FAILOVER_NOTHING : FAILOVER_TO_LIST;
 }
 

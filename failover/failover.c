@@ -71,11 +71,11 @@ const struct gate *failover_gate(const struct failover *f)
 
 /* --- effects and transitions --------------------------------------------- */
 
-static struct failover_effect *effect(struct failover_effects *fx,
+static struct failover_effect *effect(struct failover *f,
                                       enum failover_effect_type type)
 {
-    assert(fx->n < FAILOVER_EFFECTS_MAX);
-    struct failover_effect *e = &fx->list[fx->n++];
+    assert(f->fx->n < FAILOVER_EFFECTS_MAX);
+    struct failover_effect *e = &f->fx->list[f->fx->n++];
     memset(e, 0, sizeof(*e));
     e->type = type;
     return e;
@@ -83,44 +83,40 @@ static struct failover_effect *effect(struct failover_effects *fx,
 
 /* News and answers name the record, even if the same step settles the task. */
 static struct failover_effect *effect_about(struct failover *f,
-                                            struct failover_effects *fx,
                                             enum failover_effect_type type)
 {
     const struct failover_record *r = &f->record;
-    struct failover_effect *e = effect(fx, type);
+    struct failover_effect *e = effect(f, type);
     e->failover = f->has_record ? r->id : f->gate.failover;
-    e->held = f->has_record && r->phase == FAILOVER_HELD;
-    e->cause = e->held ? r->cause : "";
+    if (f->has_record && r->phase == FAILOVER_HELD)
+        e->held = r->cause;
     if (f->has_record)
         e->n = (size_t)r->moved + r->held + r->dropped + r->waiting;
     return e;
 }
 
-static void tell(struct failover *f, struct failover_effects *fx,
-                 enum failover_news news, const char *word)
+static void tell(struct failover *f, enum failover_news news, const char *word)
 {
-    struct failover_effect *e = effect_about(f, fx, FAILOVER_DO_TELL);
+    struct failover_effect *e = effect_about(f, FAILOVER_DO_TELL);
     assert(f->has_task);
     assert(word != NULL);
     e->news = news;
     e->word = word;
 }
 
-static void answer(struct failover *f, struct failover_effects *fx,
-                   enum failover_answer code)
+static void answer(struct failover *f, enum failover_answer code)
 {
     if (!f->has_task || !f->task.ordered || f->answered)
         return;
     f->answered = true;
-    effect_about(f, fx, FAILOVER_DO_ANSWER)->answer = code;
+    effect_about(f, FAILOVER_DO_ANSWER)->answer = code;
 }
 
 /* The one exit of every state that holds or wants the lock. */
-static void release(struct failover *f, struct failover_effects *fx,
-                    mono_ms not_before)
+static void release(struct failover *f, mono_ms not_before)
 {
     assert(f->state != FAILOVER_IDLE);
-    effect(fx, FAILOVER_DO_UNLOCK);
+    effect(f, FAILOVER_DO_UNLOCK);
     f->state = FAILOVER_IDLE;
     f->locked = false;
     f->has_task = false;
@@ -131,91 +127,86 @@ static void release(struct failover *f, struct failover_effects *fx,
 }
 
 /* A step failed for a reason that is not the task's: let go and try later. */
-static void give_way(struct failover *f, struct failover_effects *fx,
-                     mono_ms now)
+static void give_way(struct failover *f)
 {
     assert(f->locked && f->has_task);
-    effect(fx, FAILOVER_DO_SETTLE)->outcome = FAILOVER_WAS_INTERRUPTED;
-    release(f, fx, now + f->config.retry_ms);
+    effect(f, FAILOVER_DO_SETTLE)->outcome = FAILOVER_WAS_INTERRUPTED;
+    release(f, f->ev->now + f->config.retry_ms);
 }
 
-static bool hold_is_over(const struct failover *f, mono_ms now)
+static bool hold_is_over(const struct failover *f)
 {
     assert(f->locked);
-    assert(now >= f->locked_at);
-    return now - f->locked_at >= f->config.hold_ms_max;
+    assert(f->ev->now >= f->locked_at);
+    return f->ev->now - f->locked_at >= f->config.hold_ms_max;
 }
 
-static void go_next(struct failover *f, struct failover_effects *fx,
-                    mono_ms now)
+static void go_next(struct failover *f)
 {
     assert(f->locked);
     f->has_task = false;
     f->has_record = false;
     f->state = FAILOVER_HAVE_LOCK;
-    if (hold_is_over(f, now))
-        release(f, fx, now); /* others queue for it, too */
+    if (hold_is_over(f))
+        release(f, f->ev->now); /* others queue for it, too */
     else
-        effect(fx, FAILOVER_DO_NEXT);
+        effect(f, FAILOVER_DO_NEXT);
 }
 
 /* The task is over for now; `how` is the reason. */
-static void settle(struct failover *f, struct failover_effects *fx,
-                   enum failover_outcome how, mono_ms now)
+static void settle(struct failover *f, enum failover_outcome how)
 {
     assert(f->has_task);
-    effect(fx, FAILOVER_DO_SETTLE)->outcome = how;
-    go_next(f, fx, now);
+    effect(f, FAILOVER_DO_SETTLE)->outcome = how;
+    go_next(f);
 }
 
-static void go_read(struct failover *f, struct failover_effects *fx,
-                    enum failover_state state)
+static void go_read(struct failover *f, enum failover_state state)
 {
     assert(f->locked && f->has_task);
     f->state = state;
     f->writing = false;
-    effect(fx, FAILOVER_DO_READ)->afresh = true;
+    effect(f, FAILOVER_DO_READ)->afresh = true;
 }
 
 /* The record is ours, and the gate was read since INTENT: only its version is
  * not known. If what is known does not serve, failover_written() reads. */
-static void go_save(struct failover *f, struct failover_effects *fx,
-                    enum failover_state state)
+static void go_save(struct failover *f, enum failover_state state)
 {
     assert(f->has_record && f->record.phase == FAILOVER_MOVING);
-    go_read(f, fx, state);
-    fx->list[fx->n - 1].afresh = false;
+    go_read(f, state);
+    f->fx->list[f->fx->n - 1].afresh = false;
 }
 
-static void go_write(struct failover *f, struct failover_effects *fx,
-                     enum failover_state state, bool gate, bool record)
+static void go_write(struct failover *f, enum failover_state state, bool gate,
+                     bool record)
 {
     assert(f->locked && f->has_task);
     assert(gate || f->has_record);
     assert(gate || record);
     f->state = state;
     f->writing = true;
-    struct failover_effect *e = effect(fx, FAILOVER_DO_WRITE);
+    struct failover_effect *e = effect(f, FAILOVER_DO_WRITE);
     e->gate = gate ? &f->gate : NULL;
     e->record = record ? &f->record : NULL;
 }
 
-static void go_list(struct failover *f, struct failover_effects *fx,
-                    bool afresh)
+static void go_list(struct failover *f, bool afresh)
 {
     assert(f->locked && f->has_task);
     f->state = FAILOVER_LISTING;
     if (afresh)
         f->dirty = false;
-    effect(fx, FAILOVER_DO_LIST)->afresh = afresh;
+    effect(f, FAILOVER_DO_LIST)->afresh = afresh;
 }
 
 /* How long a hook may take that begins now; 0: not long enough. It has half of
  * a hold at least, unless its own time is shorter, and leaves enough of it to
  * save its result. */
-static int64_t hook_time(const struct failover *f, mono_ms now)
+static int64_t hook_time(const struct failover *f)
 {
-    int64_t left = f->locked_at + f->config.hold_ms_max - HOOK_SAVE_MS - now;
+    int64_t left =
+        f->locked_at + f->config.hold_ms_max - HOOK_SAVE_MS - f->ev->now;
     int64_t half = f->config.hold_ms_max / 2, most = f->config.hook_ms;
     assert(f->locked);
     assert(f->config.hook_ms > 0);
@@ -224,44 +215,43 @@ static int64_t hook_time(const struct failover *f, mono_ms now)
     return left < most ? left : most;
 }
 
-static void go_on(struct failover *f, struct failover_effects *fx, mono_ms now)
+static void go_on(struct failover *f)
 {
     assert(f->has_record && f->record.phase == FAILOVER_MOVING);
     if (f->config.hook_ms == 0 || f->record.hook_exit >= 0) {
-        go_list(f, fx, true);
+        go_list(f, true);
         return;
     }
-    int64_t time = hook_time(f, now);
+    int64_t time = hook_time(f);
     if (time == 0) { /* the next hold begins with it */
-        settle(f, fx, FAILOVER_WAS_ROTATED, now);
+        settle(f, FAILOVER_WAS_ROTATED);
         return;
     }
     failover_take_over(f); /* the command is told the fence of this hold */
     f->state = FAILOVER_HOOK;
-    effect(fx, FAILOVER_DO_HOOK)->time_ms = time;
+    effect(f, FAILOVER_DO_HOOK)->time_ms = time;
 }
 
-static void read_again(struct failover *f, struct failover_effects *fx,
-                       mono_ms now)
+static void read_again(struct failover *f)
 {
     assert(f->has_task);
     if (++f->tries > TRIES_MAX) {
-        answer(f, fx, FAILOVER_BUSY);
-        settle(f, fx, FAILOVER_WAS_CONTENDED, now);
+        answer(f, FAILOVER_BUSY);
+        settle(f, FAILOVER_WAS_CONTENDED);
         return;
     }
-    go_read(f, fx, FAILOVER_READING);
+    go_read(f, FAILOVER_READING);
 }
 
 static void open_gate(struct failover *f, const struct process *p,
-                      const char *word, struct failover_effects *fx)
+                      const char *word)
 {
     const struct process whom = *p; /* may lie in the gate that changes */
     f->opened = word;
     assert(word != NULL);
     assert(f->gate.state != GATE_ABSENT);
     failover_write_open(f, &whom);
-    go_write(f, fx, FAILOVER_OPENING, true, false);
+    go_write(f, FAILOVER_OPENING, true, false);
 }
 
 /* --- READING ------------------------------------------------------------- */
@@ -281,111 +271,102 @@ static void take_seen(struct failover *f, const struct failover_seen *seen)
         f->registered = seen->gate.process;
 }
 
-static void begin_intent(struct failover *f, const struct failover_event *ev,
-                         enum failover_cause cause, struct failover_effects *fx)
+static void begin_intent(struct failover *f, enum failover_cause cause)
 {
     assert(f->state == FAILOVER_READING);
     assert(cause != CAUSE_NONE);
     if (f->has_record && f->record.phase == FAILOVER_HELD) {
         /* its own text is written over before this is told */
         enum failover_cause held = failover_cause_of(f->record.cause);
-        tell(f, fx, FAILOVER_NEWS_LIFTED, failover_cause_name(held));
+        tell(f, FAILOVER_NEWS_LIFTED, failover_cause_facts(held)->word);
     }
-    failover_write_intent(f, ev->seen, cause, ev->wall);
+    failover_write_intent(f, cause);
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     assert(f->gate.state != GATE_ABSENT);
-    f->has_intent = true;
     memcpy(f->last_intent, f->record.id, sizeof(f->last_intent));
-    go_write(f, fx, FAILOVER_INTENTING, true, true);
+    go_write(f, FAILOVER_INTENTING, true, true);
 }
 
-static void read_hold(struct failover *f, const struct failover_event *ev,
-                      enum failover_cause cause, struct failover_effects *fx)
+static void read_hold(struct failover *f, enum failover_cause cause)
 {
     assert(f->state == FAILOVER_READING);
     assert(cause != CAUSE_NONE);
     if (f->has_record && failover_cause_of(f->record.cause) == cause) {
-        answer(f, fx, FAILOVER_ACCEPTED); /* it stands already */
-        settle(f, fx, FAILOVER_WAS_HELD, ev->now);
+        answer(f, FAILOVER_ACCEPTED); /* it stands already */
+        settle(f, FAILOVER_WAS_HELD);
         return;
     }
-    failover_write_hold(f, ev->seen, cause, ev->wall);
-    go_write(f, fx, FAILOVER_HOLDING, false, true);
+    failover_write_hold(f, cause);
+    go_write(f, FAILOVER_HOLDING, false, true);
 }
 
 /* An unfinished failover: ours whose reply was lost, or one to take over. */
-static void resume(struct failover *f, const struct failover_event *ev,
-                   enum failover_verdict verdict, struct failover_effects *fx)
+static void resume(struct failover *f, enum failover_verdict verdict)
 {
     assert(verdict == FAILOVER_TO_VERIFY || verdict == FAILOVER_TO_RESUME);
     assert(f->has_record);
-    bool ours = f->has_intent && strcmp(f->last_intent, f->record.id) == 0;
-    answer(f, fx, ours ? FAILOVER_ACCEPTED : FAILOVER_IS_RUNNING);
+    bool ours =
+        f->last_intent[0] != '\0' && strcmp(f->last_intent, f->record.id) == 0;
+    answer(f, ours ? FAILOVER_ACCEPTED : FAILOVER_IS_RUNNING);
     if (!ours)
-        tell(f, fx, FAILOVER_NEWS_RESUMED,
+        tell(f, FAILOVER_NEWS_RESUMED,
              work_failover_phase_name(f->record.phase));
     if (verdict == FAILOVER_TO_VERIFY)
-        go_read(f, fx, FAILOVER_VERIFY);
+        go_read(f, FAILOVER_VERIFY);
     else
-        go_on(f, fx, ev->now);
+        go_on(f);
 }
 
-static void drop(struct failover *f, const struct failover_event *ev,
-                 const char *why, struct failover_effects *fx)
+static void drop(struct failover *f, const char *why)
 {
     assert(!failover_phase_final(f->record.phase));
     assert(f->has_record);
     f->record.phase = FAILOVER_ABORTED;
-    f->record.finished = ev->wall;
+    f->record.finished = f->ev->wall;
     (void)snprintf(f->record.why, sizeof(f->record.why), "%s", why);
     failover_take_over(f);
-    go_write(f, fx, FAILOVER_DROPPING, false, true);
+    go_write(f, FAILOVER_DROPPING, false, true);
 }
 
-static void drop_held(struct failover *f, const struct failover_event *ev,
-                      struct failover_effects *fx)
+static void drop_held(struct failover *f)
 {
     const char *why = "needless";
     assert(f->has_record);
     if (f->record.phase == FAILOVER_QUEUED)
-        why = ev->seen->gate.state == GATE_FENCED   ? "done"
-              : ev->seen->n_registered > 0          ? "alive"
-              : ev->seen->gate.state == GATE_ABSENT ? "not_found"
-                                                    : "done";
-    drop(f, ev, why, fx);
+        why = f->ev->seen->gate.state == GATE_FENCED   ? "done"
+              : f->ev->seen->n_registered > 0          ? "alive"
+              : f->ev->seen->gate.state == GATE_ABSENT ? "not_found"
+                                                       : "done";
+    drop(f, why);
 }
 
 /* Who came to a gate whose process is fenced, or left: perhaps it itself. */
-static void admit(struct failover *f, const struct failover_seen *seen,
-                  struct failover_effects *fx)
+static void admit(struct failover *f, const struct failover_seen *seen)
 {
     const struct process *p = failover_fresh(seen);
     for (size_t i = 0; i < seen->n_registered && failover_present(seen); i++)
         if (gate_returned(&seen->gate, &seen->registered[i]))
             p = &seen->registered[i];
-    open_gate(f, p, "admitted", fx);
+    open_gate(f, p, "admitted");
 }
 
-static void failover_reading(struct failover *f,
-                             const struct failover_event *ev,
-                             struct failover_effects *fx)
+static void failover_reading(struct failover *f)
 {
     enum failover_cause cause;
     assert(f->state == FAILOVER_READING);
-    take_seen(f, ev->seen);
-    enum failover_verdict v = failover_decide(ev->seen, &f->task, &cause);
+    take_seen(f, f->ev->seen);
+    enum failover_verdict v = failover_decide(f->ev->seen, &f->task, &cause);
     switch (v) {
     case FAILOVER_NOTHING:
-        answer(f, fx,
-               f->gate.state == GATE_ABSENT ? FAILOVER_NOT_FOUND
-                                            : FAILOVER_ACCEPTED);
-        settle(f, fx, FAILOVER_WAS_NOTHING, ev->now);
+        answer(f, f->gate.state == GATE_ABSENT ? FAILOVER_NOT_FOUND
+                                               : FAILOVER_ACCEPTED);
+        settle(f, FAILOVER_WAS_NOTHING);
         return;
     case FAILOVER_ALIVE:
     case FAILOVER_UNREADABLE:
-        answer(f, fx,
+        answer(f,
                v == FAILOVER_ALIVE ? FAILOVER_IS_ALIVE : FAILOVER_NOT_READABLE);
-        settle(f, fx, FAILOVER_WAS_ALIVE, ev->now);
+        settle(f, FAILOVER_WAS_ALIVE);
         return;
     case FAILOVER_TO_INTENT:
         if (f->gate.n_past == GATE_PAST_MAX && !f->swept) {
@@ -393,249 +374,226 @@ static void failover_reading(struct failover *f,
              * no gate names would never be moved */
             f->sweeping = f->swept = true;
             f->has_record = false;
-            go_list(f, fx, true);
+            go_list(f, true);
             return;
         }
         if (f->task.matched ||
             (f->has_record && f->record.if_match[0] != '\0' && !f->planned)) {
             f->state = FAILOVER_PLANNING;
-            effect(fx, FAILOVER_DO_PLAN);
+            effect(f, FAILOVER_DO_PLAN);
             return;
         }
-        begin_intent(f, ev, cause, fx);
+        begin_intent(f, cause);
         return;
     case FAILOVER_TO_HOLD:
-        read_hold(f, ev, cause, fx);
+        read_hold(f, cause);
         return;
     case FAILOVER_TO_VERIFY:
     case FAILOVER_TO_RESUME:
-        resume(f, ev, v, fx);
+        resume(f, v);
         return;
     case FAILOVER_TO_ADMIT:
-        admit(f, ev->seen, fx);
+        admit(f, f->ev->seen);
         return;
     case FAILOVER_TO_LEASE_END:
-        open_gate(f, &ev->seen->gate.process,
-                  f->gate.state == GATE_DRAINING ? "drain-over" : "lease-over",
-                  fx);
+        open_gate(f, &f->ev->seen->gate.process,
+                  f->gate.state == GATE_DRAINING ? "drain-over" : "lease-over");
         return;
     case FAILOVER_TO_DROP:
-        drop_held(f, ev, fx);
+        drop_held(f);
         return;
     case FAILOVER_TO_LIST:
         f->has_record = false;
-        go_list(f, fx, true);
+        go_list(f, true);
         return;
     }
 }
 
-static void failover_planning(struct failover *f,
-                              const struct failover_event *ev,
-                              struct failover_effects *fx)
+static void failover_planning(struct failover *f)
 {
     assert(f->state == FAILOVER_PLANNING);
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
+    if (!f->ev->same && !f->task.matched) { /* an order that waited */
+        drop(f, "plan_changed");
         return;
     }
-    if (!ev->same && !f->task.matched) { /* an order that waited */
-        drop(f, ev, "plan_changed", fx);
-        return;
-    }
-    if (!ev->same) {
-        answer(f, fx, FAILOVER_PLAN_CHANGED);
-        settle(f, fx, FAILOVER_WAS_PLAN_CHANGED, ev->now);
+    if (!f->ev->same) {
+        answer(f, FAILOVER_PLAN_CHANGED);
+        settle(f, FAILOVER_WAS_PLAN_CHANGED);
         return;
     }
     f->task.matched = false;
     f->planned = true;
-    go_read(f, fx, FAILOVER_READING);
+    go_read(f, FAILOVER_READING);
 }
 
 /* --- VERIFY -------------------------------------------------------------- */
 
 static bool by_a_person(const struct failover_record *r)
 {
-    return failover_cause_is_a_persons(failover_cause_of(r->cause));
+    return failover_cause_facts(failover_cause_of(r->cause))->person;
 }
 
-static void failover_verify(struct failover *f, const struct failover_event *ev,
-                            struct failover_effects *fx)
+static void failover_verify(struct failover *f)
 {
     assert(f->state == FAILOVER_VERIFY);
-    take_seen(f, ev->seen);
+    take_seen(f, f->ev->seen);
     if (!f->has_record || f->record.phase != FAILOVER_INTENT) {
-        read_again(f, fx, ev->now); /* somebody else's hand */
+        read_again(f); /* somebody else's hand */
         return;
     }
     const struct process *fenced = &f->record.process;
     bool back =
-        failover_is_registered(ev->seen, fenced) && !by_a_person(&f->record);
+        failover_is_registered(f->ev->seen, fenced) && !by_a_person(&f->record);
     if (back && !planted(PLANTED_NO_VERIFY)) {
-        failover_write_take_back(f, ev->wall);
-        go_write(f, fx, FAILOVER_TAKE_BACK, true, true);
+        failover_write_take_back(f);
+        go_write(f, FAILOVER_TAKE_BACK, true, true);
         return;
     }
     /* it may be the very process: as long as nobody can tell, nothing moves */
-    if (ev->seen->unknown && !by_a_person(&f->record)) {
-        settle(f, fx, FAILOVER_WAS_UNREADABLE, ev->now);
+    if (f->ev->seen->unknown && !by_a_person(&f->record)) {
+        settle(f, FAILOVER_WAS_UNREADABLE);
         return;
     }
     /* INTENT was written on settings that it could not check: a person who has
      * paused since is not told that nothing moves, and then something does */
-    if (ev->seen->paused) {
-        settle(f, fx, FAILOVER_WAS_PAUSED, ev->now);
+    if (f->ev->seen->paused) {
+        settle(f, FAILOVER_WAS_PAUSED);
         return;
     }
-    failover_write_moving(f, ev->wall);
-    go_write(f, fx, FAILOVER_SET_MOVING, false, true);
+    failover_write_moving(f);
+    go_write(f, FAILOVER_SET_MOVING, false, true);
 }
 
 /* --- LISTING and MOVING -------------------------------------------------- */
 
-static void pass_ended(struct failover *f, const struct failover_event *ev,
-                       struct failover_effects *fx)
+static void pass_ended(struct failover *f)
 {
     assert(!f->more);
     assert(f->has_task);
     if (f->task.type == FAILOVER_TASK_WAITING) {
-        settle(f, fx, f->dirty ? FAILOVER_WAS_ASSIGNED : FAILOVER_WAS_NOTHING,
-               ev->now);
+        settle(f, f->dirty ? FAILOVER_WAS_ASSIGNED : FAILOVER_WAS_NOTHING);
         return;
     }
     if (f->dirty) {
-        go_list(f, fx, true); /* until a whole pass finds nothing */
+        go_list(f, true); /* until a whole pass finds nothing */
         return;
     }
     if (f->has_record) {
         failover_take_over(f);
         if (f->record.resumed == 0) {
-            go_save(f, fx, FAILOVER_CLOSING);
+            go_save(f, FAILOVER_CLOSING);
             return;
         }
         /* whoever held the lock before may have moved more than he noted */
         f->state = FAILOVER_COUNTING;
-        effect_about(f, fx, FAILOVER_DO_COUNT);
+        effect_about(f, FAILOVER_DO_COUNT);
         return;
     }
     if (f->sweeping) {
         f->sweeping = false;
-        go_read(f, fx, FAILOVER_READING);
+        go_read(f, FAILOVER_READING);
         return;
     }
-    answer(f, fx, FAILOVER_ACCEPTED); /* an order for what is done already */
+    answer(f, FAILOVER_ACCEPTED); /* an order for what is done already */
     if (f->config.readmit && f->gate.state == GATE_FENCED &&
         f->registered.known) {
-        open_gate(f, &f->gate.process, "readmitted", fx);
+        open_gate(f, &f->gate.process, "readmitted");
         return;
     }
-    settle(f, fx, FAILOVER_WAS_NOTHING, ev->now);
+    settle(f, FAILOVER_WAS_NOTHING);
 }
 
-static void failover_counting(struct failover *f,
-                              const struct failover_event *ev,
-                              struct failover_effects *fx)
+static void failover_counting(struct failover *f)
 {
     struct failover_record *r = &f->record;
     assert(f->state == FAILOVER_COUNTING);
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
+    if (f->ev->more && hold_is_over(f)) {
+        settle(f, FAILOVER_WAS_ROTATED);
         return;
     }
-    if (ev->more && hold_is_over(f, ev->now)) {
-        settle(f, fx, FAILOVER_WAS_ROTATED, ev->now);
-        return;
-    }
-    if (ev->more) {
-        effect_about(f, fx, FAILOVER_DO_COUNT);
+    if (f->ev->more) {
+        effect_about(f, FAILOVER_DO_COUNT);
         return;
     }
     r->moved = r->held = r->dropped = r->waiting = 0;
     r->n_targets = 0;
     r->digest = 0;
-    failover_add_counts(r, ev->counts);
-    go_save(f, fx, FAILOVER_CLOSING);
+    failover_add_counts(r, f->ev->counts);
+    go_save(f, FAILOVER_CLOSING);
 }
 
-static void failover_listing(struct failover *f,
-                             const struct failover_event *ev,
-                             struct failover_effects *fx)
+static void failover_listing(struct failover *f)
 {
     assert(f->has_task);
     assert(f->state == FAILOVER_LISTING);
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
+    f->more = f->ev->more;
+    if (f->ev->n > 0 && f->task.type == FAILOVER_TASK_ADDRESS &&
+        !f->has_record) {
+        failover_write_reconcile(f);
+        go_write(f, FAILOVER_SET_MOVING, false, true);
         return;
     }
-    f->more = ev->more;
-    if (ev->n > 0 && f->task.type == FAILOVER_TASK_ADDRESS && !f->has_record) {
-        failover_write_reconcile(f, ev->wall);
-        go_write(f, fx, FAILOVER_SET_MOVING, false, true);
-        return;
-    }
-    if (ev->n > 0) {
+    if (f->ev->n > 0) {
         f->state = FAILOVER_MOVING_BATCHES;
-        effect(fx, FAILOVER_DO_MOVE);
+        effect(f, FAILOVER_DO_MOVE);
         return;
     }
-    if (f->more && hold_is_over(f, ev->now)) {
-        struct failover_effect *e = effect(fx, FAILOVER_DO_SETTLE);
+    if (f->more && hold_is_over(f)) {
+        struct failover_effect *e = effect(f, FAILOVER_DO_SETTLE);
         e->outcome = FAILOVER_WAS_ROTATED;
         e->clean = !f->dirty;
-        go_next(f, fx, ev->now);
+        go_next(f);
         return;
     }
     if (f->more)
-        go_list(f, fx, false);
+        go_list(f, false);
     else
-        pass_ended(f, ev, fx);
+        pass_ended(f);
 }
 
-static void failover_moving(struct failover *f, const struct failover_event *ev,
-                            struct failover_effects *fx)
+static void failover_moving(struct failover *f)
 {
-    const struct failover_counts *c = ev->counts;
+    const struct failover_counts *c = f->ev->counts;
     assert(!f->has_record || f->record.phase == FAILOVER_MOVING);
     assert(f->state == FAILOVER_MOVING_BATCHES);
     if (f->has_record)
         failover_add_counts(&f->record, c);
     if (c->moved + c->held + c->dropped + c->waiting > 0)
         f->dirty = true;
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
+    if (f->ev->code != ERR_OK) {
+        give_way(f);
         return;
     }
     if (c->stuck > 0 && f->task.type == FAILOVER_TASK_ADDRESS && !f->dirty &&
         !f->more) {
-        settle(f, fx, FAILOVER_WAS_STUCK, ev->now);
+        settle(f, FAILOVER_WAS_STUCK);
         return;
     }
-    if (hold_is_over(f, ev->now)) {
+    if (hold_is_over(f)) {
         if (f->has_record)
-            go_save(f, fx, FAILOVER_SAVING);
+            go_save(f, FAILOVER_SAVING);
         else
-            settle(f, fx, FAILOVER_WAS_ROTATED, ev->now);
+            settle(f, FAILOVER_WAS_ROTATED);
         return;
     }
     if (f->more)
-        go_list(f, fx, false);
+        go_list(f, false);
     else
-        pass_ended(f, ev, fx);
+        pass_ended(f);
 }
 
 /* --- states that read, then write the record ----------------------------- */
 
 /* HOOK_SAVING, SAVING, CLOSING: our counts onto the record as it stands. */
-static void failover_saving(struct failover *f, const struct failover_event *ev,
-                            struct failover_effects *fx)
+static void failover_saving(struct failover *f)
 {
-    const struct failover_seen *seen = ev->seen;
+    const struct failover_seen *seen = f->ev->seen;
     const struct failover_record *now = seen->record;
     assert(f->record.phase == FAILOVER_MOVING);
     assert(f->has_record);
     if (now == NULL || strcmp(now->id, f->record.id) != 0 ||
         now->phase != FAILOVER_MOVING) {
-        settle(f, fx, FAILOVER_WAS_OVERTAKEN, ev->now);
+        settle(f, FAILOVER_WAS_OVERTAKEN);
         return;
     }
     f->gate = seen->gate;
@@ -644,90 +602,86 @@ static void failover_saving(struct failover *f, const struct failover_event *ev,
     bool heir = false;
     if (f->state == FAILOVER_CLOSING) {
         f->record.phase = FAILOVER_DONE;
-        f->record.finished = ev->wall;
+        f->record.finished = f->ev->wall;
         heir = f->gate.heir_of.known;
         memset(&f->gate.heir_of, 0, sizeof(f->gate.heir_of));
     }
-    go_write(f, fx, f->state, heir, true);
+    go_write(f, f->state, heir, true);
 }
 
-static void failover_hook(struct failover *f, const struct failover_event *ev,
-                          struct failover_effects *fx)
+static void failover_hook(struct failover *f)
 {
     struct failover_record *r = &f->record;
     assert(f->has_record);
     assert(f->state == FAILOVER_HOOK);
-    r->hook_exit = ev->hook_exit;
-    size_t n = ev->hook_tail != NULL
-                   ? strnlen(ev->hook_tail, sizeof(r->hook_tail) - 1)
+    r->hook_exit = f->ev->hook_exit;
+    size_t n = f->ev->hook_tail != NULL
+                   ? strnlen(f->ev->hook_tail, sizeof(r->hook_tail) - 1)
                    : 0;
-    memcpy(r->hook_tail, n > 0 ? ev->hook_tail : "", n);
+    memcpy(r->hook_tail, n > 0 ? f->ev->hook_tail : "", n);
     r->hook_tail[n] = '\0';
-    go_save(f, fx, FAILOVER_HOOK_SAVING);
+    go_save(f, FAILOVER_HOOK_SAVING);
 }
 
 /* --- what was written ---------------------------------------------------- */
 
-static void written(struct failover *f, const struct failover_event *ev,
-                    struct failover_effects *fx)
+static void written(struct failover *f)
 {
     assert(f->has_task);
     assert(f->locked);
     switch (f->state) {
     case FAILOVER_INTENTING:
-        tell(f, fx, FAILOVER_NEWS_INTENT, f->record.cause);
-        answer(f, fx, FAILOVER_ACCEPTED);
-        go_read(f, fx, FAILOVER_VERIFY);
+        tell(f, FAILOVER_NEWS_INTENT, f->record.cause);
+        answer(f, FAILOVER_ACCEPTED);
+        go_read(f, FAILOVER_VERIFY);
         return;
     case FAILOVER_TAKE_BACK:
-        tell(f, fx, FAILOVER_NEWS_TAKEN_BACK, f->record.cause);
-        settle(f, fx, FAILOVER_WAS_TAKEN_BACK, ev->now);
+        tell(f, FAILOVER_NEWS_TAKEN_BACK, f->record.cause);
+        settle(f, FAILOVER_WAS_TAKEN_BACK);
         return;
     case FAILOVER_SET_MOVING:
-        go_on(f, fx, ev->now);
+        go_on(f);
         return;
     case FAILOVER_HOOK_SAVING:
-        go_list(f, fx, true);
+        go_list(f, true);
         return;
     case FAILOVER_SAVING:
-        settle(f, fx, FAILOVER_WAS_ROTATED, ev->now);
+        settle(f, FAILOVER_WAS_ROTATED);
         return;
     case FAILOVER_HOLDING:
-        tell(f, fx, FAILOVER_NEWS_HELD, f->record.cause);
-        answer(f, fx, FAILOVER_ACCEPTED);
-        settle(f, fx, FAILOVER_WAS_HELD, ev->now);
+        tell(f, FAILOVER_NEWS_HELD, f->record.cause);
+        answer(f, FAILOVER_ACCEPTED);
+        settle(f, FAILOVER_WAS_HELD);
         return;
     case FAILOVER_OPENING:
-        tell(f, fx, FAILOVER_NEWS_OPENED, f->opened);
-        go_read(f, fx, FAILOVER_READING);
+        tell(f, FAILOVER_NEWS_OPENED, f->opened);
+        go_read(f, FAILOVER_READING);
         return;
     case FAILOVER_DROPPING:
-        tell(f, fx, FAILOVER_NEWS_LIFTED, "needless");
-        go_read(f, fx, FAILOVER_READING);
+        tell(f, FAILOVER_NEWS_LIFTED, "needless");
+        go_read(f, FAILOVER_READING);
         return;
     case FAILOVER_CLOSING:
-        tell(f, fx, FAILOVER_NEWS_DONE, f->record.cause);
+        tell(f, FAILOVER_NEWS_DONE, f->record.cause);
         if (f->answered) /* carried out; who is let in again then, stays */
             f->task.ordered = f->task.force = false;
-        if (ev->wanted) /* a new process waits outside */
-            go_read(f, fx, FAILOVER_READING);
+        if (f->ev->wanted) /* a new process waits outside */
+            go_read(f, FAILOVER_READING);
         else
-            settle(f, fx, FAILOVER_WAS_DONE, ev->now);
+            settle(f, FAILOVER_WAS_DONE);
         return;
     default:
         assert(false); /* no other state writes */
     }
 }
 
-static void failover_written(struct failover *f,
-                             const struct failover_event *ev,
-                             struct failover_effects *fx)
+static void failover_written(struct failover *f)
 {
     assert(f->writing);
     f->writing = false;
-    switch (ev->code) {
+    switch (f->ev->code) {
     case ERR_OK:
-        written(f, ev, fx);
+        written(f);
         return;
     case ERR_UNKNOWN: /* it may still apply: what is read decides, its checks
                          refuse it if we decide otherwise first */
@@ -735,7 +689,7 @@ static void failover_written(struct failover *f,
             /* but moving writes no gate: an opening that applies late would
              * give this process new work under a list that calls it fenced.
              * Without our lock it is refused */
-            give_way(f, fx, ev->now);
+            give_way(f);
             return;
         }
         /* fall through */
@@ -746,59 +700,56 @@ static void failover_written(struct failover *f,
         if (f->state == FAILOVER_CLOSING || f->state == FAILOVER_SAVING ||
             f->state == FAILOVER_HOOK_SAVING) {
             if (++f->tries > TRIES_MAX)
-                settle(f, fx, FAILOVER_WAS_CONTENDED, ev->now);
+                settle(f, FAILOVER_WAS_CONTENDED);
             else {
                 f->record.phase = FAILOVER_MOVING;
-                go_read(f, fx, f->state);
+                go_read(f, f->state);
             }
             return;
         }
-        read_again(f, fx, ev->now);
+        read_again(f);
         return;
     default:
-        give_way(f, fx, ev->now);
+        give_way(f);
         return;
     }
 }
 
 /* --- the lock ------------------------------------------------------------ */
 
-static void failover_idle(struct failover *f, const struct failover_event *ev,
-                          struct failover_effects *fx)
+static void failover_idle(struct failover *f)
 {
     assert(!f->locked);
     assert(!f->has_task);
-    if (!ev->wanted) {
+    if (!f->ev->wanted) {
         f->wanted_since = -1;
         return;
     }
     if (f->wanted_since < 0)
-        f->wanted_since = ev->now;
+        f->wanted_since = f->ev->now;
     mono_ms due = f->wanted_since + (mono_ms)f->rank * f->config.rank_ms;
-    if (ev->now < due || ev->now < f->not_before)
+    if (f->ev->now < due || f->ev->now < f->not_before)
         return;
     f->state = FAILOVER_WANT_LOCK;
-    effect(fx, FAILOVER_DO_LOCK);
+    effect(f, FAILOVER_DO_LOCK);
 }
 
-static void failover_tick(struct failover *f, const struct failover_event *ev,
-                          struct failover_effects *fx)
+static void failover_tick(struct failover *f)
 {
     if (f->state == FAILOVER_IDLE)
-        failover_idle(f, ev, fx);
-    else if (f->state == FAILOVER_WANT_LOCK && !ev->wanted)
-        release(f, fx, ev->now); /* somebody else did it */
+        failover_idle(f);
+    else if (f->state == FAILOVER_WANT_LOCK && !f->ev->wanted)
+        release(f, f->ev->now); /* somebody else did it */
 }
 
-static void failover_next(struct failover *f, const struct failover_event *ev,
-                          struct failover_effects *fx)
+static void failover_next(struct failover *f)
 {
     assert(f->state == FAILOVER_HAVE_LOCK && f->locked);
-    if (ev->task == NULL) {
-        release(f, fx, ev->now);
+    if (f->ev->task == NULL) {
+        release(f, f->ev->now);
         return;
     }
-    f->task = *ev->task;
+    f->task = *f->ev->task;
     f->has_task = true;
     f->has_record = false;
     f->answered = f->planned = false;
@@ -807,100 +758,106 @@ static void failover_next(struct failover *f, const struct failover_event *ev,
     memset(&f->gate, 0, sizeof(f->gate));
     switch (f->task.type) {
     case FAILOVER_TASK_ADDRESS:
-        go_read(f, fx, FAILOVER_READING);
+        go_read(f, FAILOVER_READING);
         return;
     case FAILOVER_TASK_WAITING:
-        go_list(f, fx, true);
+        go_list(f, true);
         return;
     case FAILOVER_TASK_COLLECT:
         f->state = FAILOVER_COLLECTING;
-        effect(fx, FAILOVER_DO_COLLECT);
+        effect(f, FAILOVER_DO_COLLECT);
         return;
     }
 }
 
-static void failover_read(struct failover *f, const struct failover_event *ev,
-                          struct failover_effects *fx)
+static void failover_read(struct failover *f)
 {
     assert(f->has_task);
     assert(f->locked);
-    if (ev->code == ERR_INVALID) { /* a gate or record that nobody can read */
-        answer(f, fx, FAILOVER_NOT_READABLE);
-        settle(f, fx, FAILOVER_WAS_UNREADABLE, ev->now);
+    if (f->ev->code == ERR_INVALID) { /* a gate or record is damaged */
+        answer(f, FAILOVER_NOT_READABLE);
+        settle(f, FAILOVER_WAS_UNREADABLE);
         return;
     }
-    if (ev->code != ERR_OK) {
-        give_way(f, fx, ev->now);
+    if (f->ev->code != ERR_OK) {
+        give_way(f);
         return;
     }
     switch (f->state) {
     case FAILOVER_READING:
-        failover_reading(f, ev, fx);
+        failover_reading(f);
         return;
     case FAILOVER_VERIFY:
-        failover_verify(f, ev, fx);
+        failover_verify(f);
         return;
     case FAILOVER_HOOK_SAVING:
     case FAILOVER_SAVING:
     case FAILOVER_CLOSING:
-        failover_saving(f, ev, fx);
+        failover_saving(f);
         return;
     default:
         assert(false); /* no other state reads */
     }
 }
 
-void failover_step(struct failover *f, const struct failover_event *ev,
-                   struct failover_effects *fx)
+static void failover_locked(struct failover *f)
 {
-    fx->n = 0;
-    switch (ev->type) {
-    case FAILOVER_TICK:
-        failover_tick(f, ev, fx);
-        break;
-    case FAILOVER_LOCKED:
-        assert(f->state == FAILOVER_WANT_LOCK);
-        f->locked = true;
-        f->locked_at = ev->now;
-        f->fence = ev->fence;
-        go_next(f, fx, ev->now);
-        break;
-    case FAILOVER_REFUSED:
-    case FAILOVER_LOST:
-        if (f->has_task)
-            effect(fx, FAILOVER_DO_SETTLE)->outcome = FAILOVER_WAS_INTERRUPTED;
-        if (f->state != FAILOVER_IDLE)
-            release(f, fx, ev->now + f->config.retry_ms);
-        break;
-    case FAILOVER_NEXT:
-        failover_next(f, ev, fx);
-        break;
-    case FAILOVER_READ:
-        failover_read(f, ev, fx);
-        break;
-    case FAILOVER_PLANNED:
-        failover_planning(f, ev, fx);
-        break;
-    case FAILOVER_WRITTEN:
-        failover_written(f, ev, fx);
-        break;
-    case FAILOVER_HOOKED:
-        failover_hook(f, ev, fx);
-        break;
-    case FAILOVER_LISTED:
-        failover_listing(f, ev, fx);
-        break;
-    case FAILOVER_MOVED:
-        failover_moving(f, ev, fx);
-        break;
-    case FAILOVER_COUNTED:
-        failover_counting(f, ev, fx);
-        break;
-    case FAILOVER_COLLECTED:
-        assert(f->state == FAILOVER_COLLECTING);
-        settle(f, fx, FAILOVER_WAS_COLLECTED, ev->now);
-        break;
-    }
+    assert(f->state == FAILOVER_WANT_LOCK);
+    f->locked = true;
+    f->locked_at = f->ev->now;
+    f->fence = f->ev->fence;
+    go_next(f);
+}
+
+static void failover_lost(struct failover *f)
+{
+    if (f->has_task)
+        effect(f, FAILOVER_DO_SETTLE)->outcome = FAILOVER_WAS_INTERRUPTED;
+    if (f->state != FAILOVER_IDLE)
+        release(f, f->ev->now + f->config.retry_ms);
+    assert(f->state == FAILOVER_IDLE && !f->has_task);
+}
+
+static void failover_collected(struct failover *f)
+{
+    assert(f->state == FAILOVER_COLLECTING);
+    settle(f, FAILOVER_WAS_COLLECTED);
+}
+
+/* What handles an event. `gives_way`: with another code than ERR_OK the lock is
+ * let go instead. */
+static const struct {
+    void (*handle)(struct failover *f);
+    bool gives_way;
+} handlers[] = {
+    [FAILOVER_TICK] = {failover_tick, false},
+    [FAILOVER_LOCKED] = {failover_locked, false},
+    [FAILOVER_REFUSED] = {failover_lost, false},
+    [FAILOVER_LOST] = {failover_lost, false},
+    [FAILOVER_NEXT] = {failover_next, false},
+    [FAILOVER_READ] = {failover_read, false},
+    [FAILOVER_PLANNED] = {failover_planning, true},
+    [FAILOVER_WRITTEN] = {failover_written, false},
+    [FAILOVER_HOOKED] = {failover_hook, false},
+    [FAILOVER_LISTED] = {failover_listing, true},
+    [FAILOVER_MOVED] = {failover_moving, false},
+    [FAILOVER_COUNTED] = {failover_counting, true},
+    [FAILOVER_COLLECTED] = {failover_collected, false},
+};
+
+void failover_step(struct failover *f, const struct failover_event *event,
+                   struct failover_effects *effects)
+{
+    assert(f->ev == NULL && f->fx == NULL); /* one step at a time */
+    f->ev = event;
+    f->fx = effects;
+    effects->n = 0;
+    if (handlers[event->type].gives_way && event->code != ERR_OK)
+        give_way(f);
+    else
+        handlers[event->type].handle(f);
+    f->ev = NULL;
+    f->fx = NULL;
     assert(!f->has_record || f->has_task);
     assert(!f->has_task || f->locked);
     assert(f->state == FAILOVER_IDLE || f->locked ||

@@ -112,7 +112,7 @@ struct failover_task {
         FAILOVER_TASK_WAITING, /* assign waiting work, if somebody takes it */
         FAILOVER_TASK_COLLECT, /* remove finished work that was kept enough */
     } type;
-    char address[NODE_ADDRESS_MAX + 1]; /* "-" for waiting work */
+    char address[NODE_ADDRESS_MAX + 1]; /* WORK_NOBODY for waiting work */
     bool ordered; /* by a person: who, reason; answered with ANSWER */
     bool force;   /* even if the process is registered */
     bool matched; /* with If-Match: PLANNING compares first */
@@ -222,10 +222,10 @@ struct failover_effect {
     enum failover_answer answer;
     enum failover_outcome outcome;
     const char *failover; /* TELL, ANSWER, COUNT: its id, or "" */
-    bool held;            /* ANSWER: accepted, but held */
-    const char *cause;    /* and by what; borrowed like the others */
-    size_t n;             /* TELL: items moved so far */
-    int64_t time_ms;      /* HOOK: then it is ended */
+    const char *held; /* ANSWER: accepted, but held by this; borrowed like the
+                         others. NULL: it is not */
+    size_t n;         /* TELL: items moved so far */
+    int64_t time_ms;  /* HOOK: then it is ended */
     bool clean; /* SETTLE: this pass of listing has found nothing so far, and
                    may go on in another hold */
     enum failover_news {
@@ -303,6 +303,11 @@ enum failover_verdict failover_decide(const struct failover_seen *seen,
  * a gate and by force whoever stands there. */
 const struct process *failover_subject(const struct failover_seen *seen,
                                        const struct failover_task *task);
+/* The gate as INTENT leaves it: `old` is of the past, and it is open to
+ * `fresh`, or fenced where that is NULL. `over`: its drain's time. Neither may
+ * lie in the gate. */
+void failover_fence(struct gate *gate, const struct process *old,
+                    const struct process *fresh, bool over);
 /* Is it registered there? */
 bool failover_is_registered(const struct failover_seen *seen,
                             const struct process *p);

@@ -8,6 +8,8 @@
 
 struct failover {
     struct failover_config config;
+    const struct failover_event *ev; /* both of the step under way, else NULL */
+    struct failover_effects *fx;
     enum failover_state state;
     uint32_t rank;
     mono_ms wanted_since; /* -1: not wanted */
@@ -21,8 +23,8 @@ struct failover {
     struct gate gate; /* as read last, or as it is being written */
     bool has_record;
     struct failover_record record;
-    bool has_intent; /* last_intent is the record that we fenced with */
-    char last_intent[FAILOVER_ID_MAX + 1];
+    char last_intent[FAILOVER_ID_MAX + 1]; /* the record that we fenced with
+                                              last, or "" */
     struct process registered; /* at the last read: the gate's, if it stands */
     char new_id[FAILOVER_ID_MAX + 1];
     bool planned;       /* the plan that was approved is still the one */
@@ -39,16 +41,15 @@ struct failover {
 /* The gate's process stands; if it left, it is back. */
 bool failover_present(const struct failover_seen *seen);
 
-/* What the writes put. Each works on f->gate and f->record as just read. */
-void failover_write_intent(struct failover *f, const struct failover_seen *seen,
-                           enum failover_cause cause, wall_ms wall);
-void failover_write_take_back(struct failover *f, wall_ms wall);
-void failover_write_hold(struct failover *f, const struct failover_seen *seen,
-                         enum failover_cause cause, wall_ms wall);
+/* What the writes put. Each works on f->gate and f->record as just read, at the
+ * event of the step. */
+void failover_write_intent(struct failover *f, enum failover_cause cause);
+void failover_write_take_back(struct failover *f);
+void failover_write_hold(struct failover *f, enum failover_cause cause);
 void failover_write_open(struct failover *f, const struct process *fresh);
-void failover_write_moving(struct failover *f, wall_ms wall);
+void failover_write_moving(struct failover *f);
 /* A record for markers of the past that no unfinished failover covers. */
-void failover_write_reconcile(struct failover *f, wall_ms wall);
+void failover_write_reconcile(struct failover *f);
 void failover_take_over(struct failover *f);
 void failover_add_counts(struct failover_record *r,
                          const struct failover_counts *c);

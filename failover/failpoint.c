@@ -12,45 +12,28 @@
 #include <string.h>
 #include <unistd.h>
 
-/* "name:stop", "name:kill@5000" */
-static int match_one(const char *spec, size_t len, const char *name, uint64_t n)
-{
-    char text[128];
-    uint64_t at = 1;
-    if (len >= sizeof(text))
-        return 0;
-    memcpy(text, spec, len);
-    text[len] = '\0';
-    char *action = strchr(text, ':');
-    if (action == NULL)
-        return 0;
-    *action++ = '\0';
-    char *number = strchr(action, '@');
-    if (number != NULL) {
-        *number++ = '\0';
-        if (units_uint(number, UINT64_MAX, &at, NULL) != 0)
-            return 0;
-    }
-    if (strcmp(text, name) != 0 || n < at)
-        return 0;
-    if (strcmp(action, "stop") == 0)
-        return SIGSTOP;
-    return strcmp(action, "kill") == 0 ? SIGKILL : 0;
-}
-
+/* "name:stop", "name:kill@5000", separated by commas. */
 int failover_failpoint_match(const char *spec, const char *name, uint64_t n)
 {
-    while (*spec != '\0') {
-        size_t len = strcspn(spec, ",");
-        int signal = match_one(spec, len, name, n);
-        if (signal != 0)
-            return signal;
-        spec += len + (spec[len] == ',');
+    for (; *spec != '\0'; spec += strcspn(spec, ","), spec += *spec == ',') {
+        char at[64], action[8], number[24] = "1";
+        uint64_t from;
+        int end = 0;
+        if (sscanf(spec, "%63[^:,]:%7[a-z]%n@%20[0-9]%n", at, action, &end,
+                   number, &end) < 2 ||
+            (spec[end] != ',' && spec[end] != '\0') ||
+            units_uint(number, UINT64_MAX, &from, NULL) != 0 ||
+            strcmp(at, name) != 0 || n < from)
+            continue;
+        if (strcmp(action, "stop") == 0)
+            return SIGSTOP;
+        if (strcmp(action, "kill") == 0)
+            return SIGKILL;
     }
     return 0;
 }
 
-void failover_failpoint_at(const char *name, uint64_t n)
+void failover_failpoint(const char *name, uint64_t n)
 {
     static char spec[512];
     static bool read_it, fired;
@@ -67,9 +50,4 @@ void failover_failpoint_at(const char *name, uint64_t n)
         return;
     fired = true; /* a continued process goes on without stopping again */
     (void)kill(getpid(), signal);
-}
-
-void failover_failpoint(const char *name)
-{
-    failover_failpoint_at(name, 1);
 }

@@ -20,10 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Loop thread. */
-void failover_failpoint(const char *name);
-/* Fires when `n` has reached the number after '@' (1 without). */
-void failover_failpoint_at(const char *name, uint64_t n);
+/* Loop thread. Fires when `n` has reached the number after '@' (1 without). */
+void failover_failpoint(const char *name, uint64_t n);
 
 /* What would happen: 0 nothing, otherwise the signal. Pure; for tests. */
 int failover_failpoint_match(const char *spec, const char *name, uint64_t n);

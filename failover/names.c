@@ -8,31 +8,35 @@
 
 #include <string.h>
 
-static const struct {
-    const char *word;
-    bool death, person;
-} causes[] = {
-#define CAUSE(name, word, death, person) [name] = {word, death, person},
+static const struct failover_cause_facts causes[] = {
+#define CAUSE(name, ...) [name] = {__VA_ARGS__},
     FAILOVER_CAUSES(CAUSE)};
 
-static const struct {
-    const char *word;
-    bool in_vain;
-} outcomes[] = {
-#define OUTCOME(name, word, in_vain) [name] = {word, in_vain},
+static const bool in_vain[] = {
+#define OUTCOME(name, word, in_vain) [name] = in_vain,
     FAILOVER_OUTCOMES(OUTCOME)};
 
-static const struct {
-    enum problem code;
-    const char *text;
-} answers[] = {
-#define ANSWER(name, code, text) [name] = {code, text},
+static const struct failover_answer_facts answers[] = {
+#define ANSWER(name, ...) [name] = {__VA_ARGS__},
     FAILOVER_ANSWERS(ANSWER)};
 
-const char *failover_cause_name(enum failover_cause c)
+const struct failover_cause_facts *failover_cause_facts(enum failover_cause c)
 {
     assert((size_t)c < ARRAY_LEN(causes));
-    return causes[c].word;
+    return &causes[c];
+}
+
+const struct failover_answer_facts *
+failover_answer_facts(enum failover_answer a)
+{
+    assert((size_t)a < ARRAY_LEN(answers));
+    return &answers[a];
+}
+
+bool failover_outcome_is_in_vain(enum failover_outcome o)
+{
+    assert((size_t)o < ARRAY_LEN(in_vain));
+    return in_vain[o];
 }
 
 enum failover_cause failover_cause_of(const char *word)
@@ -41,40 +45,4 @@ enum failover_cause failover_cause_of(const char *word)
         if (strcmp(causes[i].word, word) == 0)
             return (enum failover_cause)i;
     return CAUSE_NONE;
-}
-
-bool failover_cause_is_death(enum failover_cause c)
-{
-    assert((size_t)c < ARRAY_LEN(causes));
-    return causes[c].death;
-}
-
-bool failover_cause_is_a_persons(enum failover_cause c)
-{
-    assert((size_t)c < ARRAY_LEN(causes));
-    return causes[c].person;
-}
-
-const char *failover_outcome_name(enum failover_outcome o)
-{
-    assert((size_t)o < ARRAY_LEN(outcomes));
-    return outcomes[o].word;
-}
-
-bool failover_outcome_is_in_vain(enum failover_outcome o)
-{
-    assert((size_t)o < ARRAY_LEN(outcomes));
-    return outcomes[o].in_vain;
-}
-
-enum problem failover_answer_code(enum failover_answer a)
-{
-    assert((size_t)a < ARRAY_LEN(answers));
-    return answers[a].code;
-}
-
-const char *failover_answer_text(enum failover_answer a)
-{
-    assert((size_t)a < ARRAY_LEN(answers));
-    return answers[a].text;
 }

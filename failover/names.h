@@ -9,22 +9,28 @@
 #include "cluster/problem.h"
 
 /* Why a failover began, or is held back. X(name, word of the record, did the
- * owner die, was it a person's: such a one is not taken back) */
+ * owner die, was it a person's: such a one is not taken back, what lifts what
+ * it holds, for people: the command, or when it lifts by itself; NULL: nothing
+ * is held by it) */
 #define FAILOVER_CAUSES(X)                                                     \
-    X(CAUSE_NONE, "", true, false)                                             \
-    X(CAUSE_DOWN, "down", true, false)                                         \
-    X(CAUSE_LEFT, "left", false, false)                                        \
-    X(CAUSE_REPLACED, "replaced", true, false)                                 \
-    X(CAUSE_DEPARTED, "departed", true, false)                                 \
-    X(CAUSE_RESTART, "restart", false, false)                                  \
-    X(CAUSE_DRAIN, "drain", false, true)                                       \
-    X(CAUSE_ORDER, "order", true, false)                                       \
-    X(CAUSE_FORCED, "forced", true, true)                                      \
-    X(CAUSE_RECONCILE, "reconcile", true, false)                               \
-    X(CAUSE_MASS, "mass", true, false)                                         \
-    X(CAUSE_SESSION, "session", true, false)                                   \
-    X(CAUSE_OWN_ENTRY, "own-entry", true, false)                               \
-    X(CAUSE_PAUSED, "paused", true, false)
+    X(CAUSE_NONE, "", true, false, NULL)                                       \
+    X(CAUSE_DOWN, "down", true, false, NULL)                                   \
+    X(CAUSE_LEFT, "left", false, false, NULL)                                  \
+    X(CAUSE_REPLACED, "replaced", true, false, NULL)                           \
+    X(CAUSE_DEPARTED, "departed", true, false, NULL)                           \
+    X(CAUSE_RESTART, "restart", false, false, NULL)                            \
+    X(CAUSE_DRAIN, "drain", false, true, NULL)                                 \
+    X(CAUSE_ORDER, "order", true, false, NULL)                                 \
+    X(CAUSE_FORCED, "forced", true, true, NULL)                                \
+    X(CAUSE_RECONCILE, "reconcile", true, false, NULL)                         \
+    X(CAUSE_MASS, "mass", true, false, "pelorus brake --for 10m")              \
+    X(CAUSE_SESSION, "session", true, false,                                   \
+      "by itself, when the session with the registry has stood for "           \
+      "failover.settle")                                                       \
+    X(CAUSE_OWN_ENTRY, "own-entry", true, false,                               \
+      "by itself, when this coordinator's own entry is in the registry "       \
+      "again")                                                                 \
+    X(CAUSE_PAUSED, "paused", true, false, "pelorus resume")
 
 /* How a visit of a task ended. X(name, word, is it in vain to come again before
  * something looks different) */
@@ -76,19 +82,22 @@ enum failover_cause { FAILOVER_CAUSES(FAILOVER_ENUM_NAME) };
 enum failover_outcome { FAILOVER_OUTCOMES(FAILOVER_ENUM_NAME) };
 enum failover_answer { FAILOVER_ANSWERS(FAILOVER_ENUM_NAME) };
 
-/* All static, none NULL unless it is said. */
-const char *failover_cause_name(enum failover_cause c);
+struct failover_cause_facts {
+    const char *word;
+    bool death, person;
+    const char *lift;
+};
+struct failover_answer_facts {
+    enum problem code; /* NONE: accepted */
+    const char *text;
+};
+
+/* What stands above of each; all static. */
+const struct failover_cause_facts *failover_cause_facts(enum failover_cause c);
+const struct failover_answer_facts *
+failover_answer_facts(enum failover_answer a);
+bool failover_outcome_is_in_vain(enum failover_outcome o);
 /* Of a record's `cause` or `then`. NONE: "", or a word that nobody knows. */
 enum failover_cause failover_cause_of(const char *word);
-/* Did it take the work from an owner that died? */
-bool failover_cause_is_death(enum failover_cause c);
-bool failover_cause_is_a_persons(enum failover_cause c);
-
-const char *failover_outcome_name(enum failover_outcome o);
-bool failover_outcome_is_in_vain(enum failover_outcome o);
-
-/* NONE: accepted */
-enum problem failover_answer_code(enum failover_answer a);
-const char *failover_answer_text(enum failover_answer a);
 
 #endif

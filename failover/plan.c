@@ -26,20 +26,18 @@ const char *failover_plan_action_name(enum plan_action a)
 
 bool failover_plan_movable(const struct gate *gate, const struct process *p)
 {
+    assert(gate->n_past <= GATE_PAST_MAX);
     if (planted(PLANTED_MOVE_ALL))
         return gate->state != GATE_ABSENT;
-    if (!p->known)
-        return false;
-    if (process_same(p, &gate->process))
-        return gate->state == GATE_FENCED;
-    for (size_t i = 0; i < gate->n_past; i++)
-        if (process_same(p, &gate->past[i]))
-            return true;
-    return false;
+    if (process_same(p, &gate->process)) /* its own past does not count */
+        return p->known && gate->state == GATE_FENCED;
+    return p->known && gate_bars(gate, p);
 }
 
-uint32_t failover_plan_deaths(const struct work_item *w,
-                              const struct plan_rules *rules)
+/* How many owners in a row died within the window, the present one among them
+ * if `died`. */
+static uint32_t deaths(const struct work_item *w,
+                       const struct plan_rules *rules)
 {
     uint32_t n = rules->died ? 1 : 0;
     if (n == 0)
@@ -77,51 +75,34 @@ enum plan_action failover_plan_action(const struct work_item *w,
         *cause = "policy";
         return PLAN_HOLD;
     }
-    if (rules->poison_limit > 0 &&
-        failover_plan_deaths(w, rules) >= rules->poison_limit) {
+    if (rules->poison_limit > 0 && deaths(w, rules) >= rules->poison_limit) {
         *cause = "poison";
         return PLAN_HOLD;
     }
     return PLAN_MOVE;
 }
 
-void failover_plan_apply_move(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover, const char *target,
-                              const struct process *process)
+void failover_plan_apply(struct work_item *w, const struct plan_rules *rules,
+                         enum plan_action action, const char *word,
+                         const struct process *process)
 {
     uint64_t before = w->epoch;
-    work_item_leave(w, rules->wall, rules->died, failover);
-    work_item_assign(w, target, process, rules->floor, rules->wall);
-    if (planted(PLANTED_EPOCH_KEEPS))
-        w->epoch = before;
-    else
-        assert(w->epoch > before);
-}
-
-void failover_plan_apply_wait(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover)
-{
-    work_item_leave(w, rules->wall, rules->died, failover);
-    work_item_unassign(w, WORK_WAITING, "", rules->floor);
-}
-
-void failover_plan_apply_hold(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover, const char *cause)
-{
-    work_item_leave(w, rules->wall, rules->died, failover);
-    work_item_unassign(w, WORK_HELD, cause, rules->floor);
-}
-
-void failover_plan_apply_drop(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover)
-{
-    work_item_leave(w, rules->wall, rules->died, failover);
-    w->state = WORK_DROPPED;
-    w->finished_at = rules->wall;
+    assert(w->state == WORK_ASSIGNED || w->state == WORK_WAITING);
+    work_item_leave(w, rules->wall, rules->died, rules->failover);
+    if (action == PLAN_DROP) {
+        w->state = WORK_DROPPED;
+        w->finished_at = rules->wall;
+    } else if (action == PLAN_HOLD) {
+        work_item_unassign(w, WORK_HELD, word, rules->floor);
+    } else if (word == NULL) {
+        work_item_unassign(w, WORK_WAITING, "", rules->floor);
+    } else {
+        work_item_assign(w, word, process, rules->floor, rules->wall);
+        if (planted(PLANTED_EPOCH_KEEPS))
+            w->epoch = before;
+        else
+            assert(w->epoch > before);
+    }
 }
 
 uint64_t failover_plan_digest(const char *id, uint64_t epoch,

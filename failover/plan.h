@@ -21,6 +21,7 @@ bool failover_plan_movable(const struct gate *gate, const struct process *p);
 
 struct plan_rules {
     const struct gate *gate; /* of the address that it leaves */
+    const char *failover;    /* the record's id, "" without one; borrowed */
     bool died;               /* the owner did; not drained or restarted */
     uint32_t poison_limit;   /* 0: none */
     int64_t poison_window_ms;
@@ -28,30 +29,16 @@ struct plan_rules {
     wall_ms wall;
 };
 
-/* How many owners in a row died within the window, the present one among them
- * if `died`. */
-uint32_t failover_plan_deaths(const struct work_item *w,
-                              const struct plan_rules *rules);
-
 enum plan_action failover_plan_action(const struct work_item *w,
                                       const struct plan_rules *rules,
                                       const char **cause);
 
-/* The item as it shall stand afterwards. `failover` is the record's id, ""
- * without one. An item that waited has no owner to leave. */
-void failover_plan_apply_move(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover, const char *target,
-                              const struct process *process);
-void failover_plan_apply_wait(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover);
-void failover_plan_apply_hold(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover, const char *cause);
-void failover_plan_apply_drop(struct work_item *w,
-                              const struct plan_rules *rules,
-                              const char *failover);
+/* The item as it shall stand afterwards. One that waited has no owner to leave.
+ * MOVE, HEIR: `word` is the target's address, with its process; NULL: it waits.
+ * HOLD: `word` is the cause. */
+void failover_plan_apply(struct work_item *w, const struct plan_rules *rules,
+                         enum plan_action action, const char *word,
+                         const struct process *process);
 
 /* One move's share of a digest: shares are added, in any order. */
 uint64_t failover_plan_digest(const char *id, uint64_t epoch,
@@ -73,7 +60,7 @@ void failover_plan_recount(struct failover_counts *c, const struct work_item *w,
  * weight wins; what this plan gave it counts.
  */
 struct plan_candidate {
-    const char *address;
+    char address[NODE_ADDRESS_MAX + 1];
     double load;     /* 0 idle .. 1 full, by its own report; 0 if unknown */
     uint32_t weight; /* 0: takes nothing */
     uint64_t owned;  /* work it has, and what this plan gave it */

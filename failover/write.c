@@ -9,11 +9,11 @@
 
 #include <string.h>
 
-#define SAY(field, text)                                                       \
+#define COPY_TEXT(field, text)                                                 \
     do {                                                                       \
-        size_t say_len_ = strnlen((text), sizeof(field) - 1);                  \
-        memmove((field), (text), say_len_);                                    \
-        (field)[say_len_] = '\0';                                              \
+        size_t copy_len_ = strnlen((text), sizeof(field) - 1);                 \
+        memmove((field), (text), copy_len_);                                   \
+        (field)[copy_len_] = '\0';                                             \
     } while (0)
 
 static void end_drain(struct gate *gate)
@@ -45,24 +45,47 @@ static void reopen(struct gate *gate, const struct process *p, bool over)
     assert(gate->state != GATE_FENCED && !gate->left);
 }
 
-static void new_record(struct failover *f, wall_ms wall)
+void failover_fence(struct gate *gate, const struct process *old,
+                    const struct process *fresh, bool over)
+{
+    bool lease = gate->state == GATE_RESTARTING;
+    gate->process = *old; /* of a first gate */
+    gate->left = false;
+    gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
+    if (fresh != NULL) {
+        gate_retire(gate, old);
+        reopen(gate, fresh, over);
+        if (lease)
+            gate->heir_of = *old;
+        return;
+    }
+    /* an heir that is fenced first leaves nothing to inherit: what it was to
+     * have is of the past already and moves normally */
+    memset(&gate->heir_of, 0, sizeof(gate->heir_of));
+    if (over || !gate->drain_of.known)
+        end_drain(gate);
+    gate->state = GATE_FENCED;
+}
+
+static void new_record(struct failover *f)
 {
     struct failover_record *r = &f->record;
     assert(!f->has_record);
     assert(f->new_id[0] != '\0');
     memset(r, 0, sizeof(*r));
-    SAY(r->id, f->new_id);
+    COPY_TEXT(r->id, f->new_id);
     r->kind = f->config.kind;
-    SAY(r->address, f->task.address);
-    r->began = wall;
+    COPY_TEXT(r->address, f->task.address);
+    r->began = f->ev->wall;
     r->hook_exit = -1;
-    SAY(r->who, f->task.who);
-    SAY(r->reason, f->task.reason);
+    COPY_TEXT(r->who, f->task.who);
+    COPY_TEXT(r->reason, f->task.reason);
     f->has_record = true;
 }
 
-static void note_seen(struct failover *f, const struct failover_seen *seen)
+static void note_seen(struct failover *f)
 {
+    const struct failover_seen *seen = f->ev->seen;
     struct failover_record *r = &f->record;
     assert(f->has_record);
     assert(f->locked);
@@ -71,59 +94,43 @@ static void note_seen(struct failover *f, const struct failover_seen *seen)
     r->registry_revision = seen->revision;
     r->session = seen->session;
     r->last_heartbeat = seen->last_heartbeat;
-    SAY(r->coordinator, f->config.self);
+    COPY_TEXT(r->coordinator, f->config.self);
     r->fence = f->fence;
 }
 
-void failover_write_intent(struct failover *f, const struct failover_seen *seen,
-                           enum failover_cause cause, wall_ms wall)
+void failover_write_intent(struct failover *f, enum failover_cause cause)
 {
+    const struct failover_seen *seen = f->ev->seen;
     struct gate *gate = &f->gate;
     assert(cause != CAUSE_NONE);
     assert(f->locked);
     if (!f->has_record)
-        new_record(f, wall);
+        new_record(f);
     struct failover_record *r = &f->record;
-    note_seen(f, seen);
+    note_seen(f);
     r->phase = FAILOVER_INTENT;
-    SAY(r->cause, failover_cause_name(cause));
+    COPY_TEXT(r->cause, failover_cause_facts(cause)->word);
     r->then[0] = '\0';
     r->if_match[0] = '\0';
     if (cause == CAUSE_DRAIN) {
-        SAY(r->who, gate->who);
-        SAY(r->reason, gate->reason);
+        COPY_TEXT(r->who, gate->who);
+        COPY_TEXT(r->reason, gate->reason);
     }
-    r->fenced_at = wall;
+    r->fenced_at = f->ev->wall;
 
     const struct process old = r->process;
     const struct process *fresh =
         failover_is_registered(seen, &old) ? NULL : failover_fresh(seen);
-    SAY(gate->failover, r->id);
+    COPY_TEXT(gate->failover, r->id);
     if (cause == CAUSE_DEPARTED) {
         gate_retire(gate, &old); /* who the gate names stays */
         return;
     }
     assert(gate->state != GATE_FENCED);
-    gate->process = old; /* of a first gate */
-    bool lease = gate->state == GATE_RESTARTING;
-    gate->left = false;
-    gate->cordoned = gate->cordoned || gate->state == GATE_CORDONED;
-    if (fresh != NULL) {
-        gate_retire(gate, &old);
-        reopen(gate, fresh, seen->over);
-        if (lease)
-            gate->heir_of = old;
-    } else {
-        /* an heir that is fenced first leaves nothing to inherit: what it was
-         * to have is of the past already and moves normally */
-        memset(&gate->heir_of, 0, sizeof(gate->heir_of));
-        if (seen->over || !gate->drain_of.known)
-            end_drain(gate);
-        gate->state = GATE_FENCED;
-    }
+    failover_fence(gate, &old, fresh, seen->over);
 }
 
-void failover_write_take_back(struct failover *f, wall_ms wall)
+void failover_write_take_back(struct failover *f)
 {
     struct gate *gate = &f->gate;
     const struct process back = f->record.process;
@@ -135,28 +142,29 @@ void failover_write_take_back(struct failover *f, wall_ms wall)
         reopen(gate, &back, f->over);
     }
     f->record.phase = FAILOVER_ABORTED;
-    f->record.finished = wall;
+    f->record.finished = f->ev->wall;
     failover_take_over(f);
 }
 
-void failover_write_hold(struct failover *f, const struct failover_seen *seen,
-                         enum failover_cause cause, wall_ms wall)
+void failover_write_hold(struct failover *f, enum failover_cause cause)
 {
+    const struct failover_seen *seen = f->ev->seen;
     assert(cause != CAUSE_NONE);
     assert(f->locked);
     if (!f->has_record) {
-        new_record(f, wall);
-        SAY(f->record.then,
-            failover_cause_name(f->task.force     ? CAUSE_FORCED
-                                : f->task.ordered ? CAUSE_ORDER
-                                                  : CAUSE_NONE));
+        new_record(f);
+        COPY_TEXT(f->record.then,
+                  failover_cause_facts(f->task.force     ? CAUSE_FORCED
+                                       : f->task.ordered ? CAUSE_ORDER
+                                                         : CAUSE_NONE)
+                      ->word);
     }
-    note_seen(f, seen);
+    note_seen(f);
     f->record.phase = FAILOVER_HELD;
     bool mass = cause == CAUSE_MASS;
     f->record.missing = mass ? seen->missing : 0;
     f->record.known = mass ? seen->known : 0;
-    SAY(f->record.cause, failover_cause_name(cause));
+    COPY_TEXT(f->record.cause, failover_cause_facts(cause)->word);
 }
 
 void failover_write_open(struct failover *f, const struct process *fresh)
@@ -180,35 +188,35 @@ void failover_take_over(struct failover *f)
         return;
     if (strcmp(r->coordinator, f->config.self) != 0 || r->session != f->session)
         r->resumed++;
-    SAY(r->coordinator, f->config.self);
+    COPY_TEXT(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;
 }
 
-void failover_write_moving(struct failover *f, wall_ms wall)
+void failover_write_moving(struct failover *f)
 {
     assert(f->has_record && f->record.phase == FAILOVER_INTENT);
     f->record.phase = FAILOVER_MOVING;
     if (f->record.fenced_at == 0)
-        f->record.fenced_at = wall;
+        f->record.fenced_at = f->ev->wall;
     failover_take_over(f);
 }
 
-void failover_write_reconcile(struct failover *f, wall_ms wall)
+void failover_write_reconcile(struct failover *f)
 {
     assert(!f->has_record);
-    new_record(f, wall);
+    new_record(f);
     struct failover_record *r = &f->record;
     r->process = f->gate.state != GATE_FENCED && f->gate.n_past > 0
                      ? f->gate.past[0]
                      : f->gate.process;
     r->gate_version = f->gate.version;
     r->phase = FAILOVER_MOVING;
-    SAY(r->cause, failover_cause_name(CAUSE_RECONCILE));
-    SAY(r->coordinator, f->config.self);
+    COPY_TEXT(r->cause, failover_cause_facts(CAUSE_RECONCILE)->word);
+    COPY_TEXT(r->coordinator, f->config.self);
     r->session = f->session;
     r->fence = f->fence;
-    r->fenced_at = wall;
+    r->fenced_at = f->ev->wall;
 }
 
 static void add_target(struct failover_record *r,

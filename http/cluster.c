@@ -78,10 +78,11 @@ static void put_engines(struct buf *b, const struct snapshot *s)
             continue;
         json_open(b, node_kind_name((enum node_kind)kind), '{');
         json_put_str(b, "state", s->engine[kind]);
-        json_put_str(b, "brake", s->brake[kind]);
-        json_put_str(b, "lift",
-                     s->brake[kind] != NULL ? engine_lift(s->brake[kind])
-                                            : NULL);
+        const struct failover_cause_facts *brake =
+            failover_cause_facts(s->brake[kind]);
+        json_put_str(b, "brake",
+                     s->brake[kind] != CAUSE_NONE ? brake->word : NULL);
+        json_put_str(b, "lift", brake->lift);
         if (s->fence[kind] != 0)
             json_put_u64(b, "fence", s->fence[kind]);
         else

@@ -34,7 +34,9 @@ static void put_lift(struct buf *b, enum failover_phase phase,
         json_put_str(b, "lift", text);
     } else {
         json_put_str(b, "lift",
-                     phase == FAILOVER_HELD ? engine_lift(cause) : NULL);
+                     phase == FAILOVER_HELD
+                         ? failover_cause_facts(failover_cause_of(cause))->lift
+                         : NULL);
     }
 }
 
@@ -191,8 +193,7 @@ static void put_plan(struct http_request *r, const struct engine_reply *reply)
         json_open(b, NULL, '{');
         json_put_str(b, "id", p->id);
         json_put_str(b, "action", p->action);
-        json_put_str(b, "target",
-                     p->target != NULL && p->target[0] ? p->target : NULL);
+        json_put_str(b, "target", p->target[0] != '\0' ? p->target : NULL);
         json_close(b, '}');
     }
     json_close(b, ']');

@@ -79,7 +79,7 @@ static void keep(struct list *l, struct work_item *item)
 
 static const char *marker_address(const struct list *l)
 {
-    return l->what.owner == NULL ? VIEW_NOBODY : l->owner;
+    return l->what.owner == NULL ? WORK_NOBODY : l->owner;
 }
 
 /* The next id behind the cursor among the kinds asked for. */

@@ -112,17 +112,22 @@ char *work_key(const char *id, char *out)
     return make_key(out, WORK_PREFIX "/%s", id);
 }
 
+bool work_is_nobody(const char *address)
+{
+    return strcmp(address, WORK_NOBODY) == 0;
+}
+
 char *work_marker_key(enum node_kind kind, const char *address, const char *id,
                       char *out)
 {
     return make_key(out, MARKER_PREFIX "/%s/%s/%s", node_kind_name(kind),
-                    address == NULL ? "-" : address, id);
+                    address == NULL ? WORK_NOBODY : address, id);
 }
 
 char *work_marker_prefix(enum node_kind kind, const char *address, char *out)
 {
     return make_key(out, MARKER_PREFIX "/%s/%s", node_kind_name(kind),
-                    address == NULL ? "-" : address);
+                    address == NULL ? WORK_NOBODY : address);
 }
 
 char *work_failover_key(const char *id, char *out)
@@ -170,7 +175,7 @@ int work_marker_key_parse(const char *key, struct marker *out)
         !key_part(&key, out->id, sizeof(out->id)) || *key != '\0' ||
         work_check_id(out->id, NULL) != 0)
         return (int)ERR_INVALID;
-    return strcmp(out->address, "-") == 0
+    return work_is_nobody(out->address)
                ? 0
                : node_check_address(out->address, NULL);
 }
@@ -189,7 +194,7 @@ int work_marker_read(struct marker *out, const struct registry_entry *entry,
                           err);
     if (rc == 0 && out->epoch == 0)
         rc = (int)err_set(err, ERR_INVALID, "`epoch` is 0");
-    if (rc == 0 && !out->process.known && strcmp(out->address, "-") != 0)
+    if (rc == 0 && !out->process.known && !work_is_nobody(out->address))
         rc = (int)err_set(err, ERR_INVALID, "`process` is missing");
     if (rc != 0)
         (void)err_wrap(err, "marker %s", entry->key);
@@ -215,7 +220,7 @@ void work_marker_of(struct marker *out, const struct work_item *w)
         memcpy(out->address, w->owner, sizeof(out->address));
         out->process = w->process;
     } else {
-        memcpy(out->address, "-", 2);
+        memcpy(out->address, WORK_NOBODY, sizeof(WORK_NOBODY));
     }
 }
 

@@ -30,7 +30,9 @@
 /* An answer wraps a payload in lists and problems: leave room for those. */
 #define WORK_PAYLOAD_DEPTH (JSON_DEPTH_MAX - 4)
 #define WORK_HISTORY_MAX   5
-#define FAILOVER_ID_MAX    63
+/* The address of waiting and held items: nobody has them. */
+#define WORK_NOBODY     "-"
+#define FAILOVER_ID_MAX 63
 /* An owner's address and an id share one marker key. */
 _Static_assert(sizeof("/pelorus/owned/worker/") + NODE_ADDRESS_MAX +
                        WORK_ID_MAX <=
@@ -149,8 +151,11 @@ void work_marker_write(struct buf *out, const struct marker *m);
  * key. Not for finished items, which have none. */
 void work_marker_of(struct marker *out, const struct work_item *w);
 
+/* Does this address stand for nobody? */
+bool work_is_nobody(const char *address);
+
 /* Keys: each writes into `out` (REGISTRY_KEY_MAX + 1 bytes) and returns it.
- * address NULL: the "-" of waiting and held items. A key that would be too
+ * address NULL: WORK_NOBODY. A key that would be too
  * long comes out empty, which the registry refuses. */
 char *work_key(const char *id, char *out);
 char *work_marker_key(enum node_kind kind, const char *address, const char *id,

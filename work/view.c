@@ -30,7 +30,7 @@ struct owner *work_owner_find(const struct view *v, enum node_kind kind,
     char name[NODE_ADDRESS_MAX + 4];
     struct owner *o;
 
-    if (strcmp(address, VIEW_NOBODY) == 0)
+    if (work_is_nobody(address))
         return (struct owner *)&v->nobody[kind];
     make_name(name, kind, address);
     HASH_FIND_STR(v->owners, name, o);
@@ -240,8 +240,8 @@ struct view *work_view_new(const struct view_config *config)
     for (size_t i = 0; i < NODE_KINDS; i++) {
         v->nobody[i].pub.kind = (enum node_kind)i;
         v->nobody[i].pub.gate =
-            gates_find(config->gates, (enum node_kind)i, VIEW_NOBODY);
-        memcpy(v->nobody[i].pub.address, VIEW_NOBODY, sizeof(VIEW_NOBODY));
+            gates_find(config->gates, (enum node_kind)i, WORK_NOBODY);
+        memcpy(v->nobody[i].pub.address, WORK_NOBODY, sizeof(WORK_NOBODY));
     }
     for (size_t i = 0; i < WATCHES; i++) {
         v->watches[i].v = v;

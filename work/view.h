@@ -24,9 +24,8 @@ struct work_view_owner {
     size_t n_foreign; /* of these: of a process that is not the gate's */
     uint64_t index;   /* grows when its markers or gate change */
 };
-/* Waiting and held items stand under the address "-": it is no owner and
- * work_view_next() leaves it out, but it can be asked for and is told of. */
-#define VIEW_NOBODY "-"
+/* WORK_NOBODY is no owner and work_view_next() leaves it out, but it can be
+ * asked for and is told of. */
 
 struct view_config {
     const struct clock *clock;

@@ -2,7 +2,7 @@
  * collect.c - see collect.h. Design: everything is read afresh and deleted at
  * the version read, so that a view that lags costs a conflict and no item.
  */
-#include "failover/engine/collect.h"
+#include "failover/engine/engine_priv.h"
 
 #include "base/mem.h"
 
@@ -27,10 +27,8 @@ struct collect {
     uint64_t session;
     struct finished items[PASS_MAX];
     size_t n;
-    size_t n_sent; /* in the txn under way */
     size_t outstanding;
-    bool has_floor;
-    uint64_t floor, floor_version;
+    uint64_t floor, floor_version; /* 0: none stands */
     struct err err;
     size_t collected, failovers;
     struct view_old records[FAILOVER_MAX]; /* being deleted */
@@ -91,8 +89,20 @@ static void ended(struct collect *c)
 static bool too_old(const struct collect *c)
 {
     struct registry *r = c->config.registry;
+    assert(c->done != NULL);
     return c->session == 0 || c->session != registry_session(r) ||
            c->config.clock->mono - c->began >= registry_session_timeout(r);
+}
+
+/* Is it gone? A conflict: somebody was quicker, or the floor rose; the next
+ * pass reads it all again. So does an unknown outcome: what is gone is gone. */
+static bool deleted(struct collect *c, const struct registry_reply *reply)
+{
+    enum err_code code = reply->err.code;
+    assert(c->done != NULL && c->outstanding == 0);
+    if (code != ERR_OK && code != ERR_CONFLICT && code != ERR_NOT_FOUND)
+        c->err = reply->err;
+    return code == ERR_OK;
 }
 
 /* --- failovers' records -------------------------------------------------- */
@@ -100,41 +110,36 @@ static bool too_old(const struct collect *c)
 static void on_records_gone(void *arg, const struct registry_reply *reply)
 {
     struct collect *c = arg;
-    if (reply->err.code == ERR_OK) {
+    assert(c->n_records > 0);
+    if (deleted(c, reply)) {
         c->failovers += c->n_records;
         for (size_t i = 0; i < c->n_records; i++)
             work_view_collected_failover(c->config.view, c->records[i].id);
-    } else if (reply->err.code != ERR_CONFLICT &&
-               reply->err.code != ERR_NOT_FOUND) {
-        c->err = reply->err;
     }
     ended(c);
 }
 
 static void collect_records(struct collect *c)
 {
-    struct registry_op ops[1 + FAILOVER_MAX];
-    char keys[FAILOVER_MAX][REGISTRY_KEY_MAX + 1];
     size_t max = registry_max_ops(c->config.registry) - 1;
-    if (c->err.code != ERR_OK || too_old(c)) {
-        ended(c);
-        return;
-    }
-    c->n_records = work_view_surplus_list(
-        c->config.view, COLLECT_FAILOVERS_KEPT, c->records,
-        max < FAILOVER_MAX ? max : FAILOVER_MAX);
+    struct txn txn;
+    assert(c->outstanding == 0);
+    c->n_records = 0;
+    if (c->err.code == ERR_OK && !too_old(c))
+        c->n_records = work_view_surplus_list(
+            c->config.view, COLLECT_FAILOVERS_KEPT, c->records,
+            max < FAILOVER_MAX ? max : FAILOVER_MAX);
     if (c->n_records == 0) {
         ended(c);
         return;
     }
-    ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = c->lock};
+    engine_txn_init(&txn, 1 + c->n_records);
+    engine_txn_check_lock(&txn, c->lock);
     for (size_t i = 0; i < c->n_records; i++)
-        ops[1 + i] = (struct registry_op){
-            .type = REGISTRY_DELETE,
-            .expect = REGISTRY_VERSION,
-            .version = c->records[i].version,
-            .key = work_failover_key(c->records[i].id, keys[i])};
-    registry_txn(c->config.registry, ops, 1 + c->n_records, on_records_gone, c);
+        work_failover_key(
+            c->records[i].id,
+            engine_txn_at(&txn, REGISTRY_DELETE, c->records[i].version));
+    engine_txn_send(&txn, c->config.registry, on_records_gone, c);
 }
 
 /* --- finished items ------------------------------------------------------ */
@@ -142,69 +147,42 @@ static void collect_records(struct collect *c)
 static void on_items_gone(void *arg, const struct registry_reply *reply)
 {
     struct collect *c = arg;
-    /* a conflict: somebody was quicker, or the floor rose; the next pass reads
-     * it all again. So does an unknown outcome: what is gone is gone */
-    if (reply->err.code == ERR_OK) {
-        c->collected += c->n_sent;
+    if (deleted(c, reply))
         for (size_t i = 0; i < c->n; i++)
-            if (c->items[i].sent)
+            if (c->items[i].sent) {
+                c->collected++;
                 work_view_collected_item(c->config.view, c->items[i].id);
-    } else if (reply->err.code != ERR_CONFLICT &&
-               reply->err.code != ERR_NOT_FOUND) {
-        c->err = reply->err;
-    }
+            }
     collect_records(c);
-}
-
-static size_t add_deletes(struct collect *c, struct registry_op *ops,
-                          char (*keys)[REGISTRY_KEY_MAX + 1], size_t max,
-                          uint64_t *floor)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < c->n && n < max; i++) {
-        struct finished *f = &c->items[i];
-        if (f->version == 0)
-            continue;
-        f->sent = true;
-        if (f->epoch > *floor)
-            *floor = f->epoch;
-        ops[n] = (struct registry_op){.type = REGISTRY_DELETE,
-                                      .expect = REGISTRY_VERSION,
-                                      .version = f->version,
-                                      .key = work_key(f->id, keys[n])};
-        n++;
-    }
-    return n;
 }
 
 static void delete_items(struct collect *c)
 {
     size_t max = registry_max_ops(c->config.registry);
-    size_t cap = max < PASS_MAX + 2 ? max : PASS_MAX + 2;
-    struct registry_op *ops = mem_zalloc(cap * sizeof(*ops));
-    char(*keys)[REGISTRY_KEY_MAX + 1] = mem_zalloc(cap * sizeof(*keys));
-    uint64_t floor = c->floor;
+    struct txn txn;
     struct buf value;
-    assert(cap > 2);
-    buf_init(&value, 64);
-    ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = c->lock};
-    size_t n = add_deletes(c, ops + 2, keys, cap - 2, &floor);
-    work_epoch_floor_write(&value, floor);
-    ops[1] = (struct registry_op){.type = REGISTRY_PUT,
-                                  .expect = c->has_floor ? REGISTRY_VERSION
-                                                         : REGISTRY_ABSENT,
-                                  .version = c->floor_version,
-                                  .key = EPOCH_FLOOR_KEY,
-                                  .value = buf_text(&value),
-                                  .value_len = value.len};
-    c->n_sent = n;
-    if (n > 0 && !too_old(c))
-        registry_txn(c->config.registry, ops, n + 2, on_items_gone, c);
-    else
+    assert(c->err.code == ERR_OK);
+    assert(c->outstanding == 0);
+    engine_txn_init(&txn, max < PASS_MAX + 2 ? max : PASS_MAX + 2);
+    engine_txn_check_lock(&txn, c->lock);
+    for (size_t i = 0; i < c->n && txn.n + 1 < txn.cap; i++) {
+        struct finished *f = &c->items[i];
+        if (f->version == 0)
+            continue;
+        f->sent = true;
+        keep_highest(&c->floor, f->epoch);
+        work_key(f->id, engine_txn_at(&txn, REGISTRY_DELETE, f->version));
+    }
+    if (txn.n == 1 || too_old(c)) {
+        engine_txn_close(&txn);
         collect_records(c);
-    buf_close(&value);
-    mem_free(ops);
-    mem_free(keys);
+        return;
+    }
+    buf_init(&value, 64);
+    work_epoch_floor_write(&value, c->floor);
+    memcpy(engine_txn_put(&txn, c->floor_version, &value), EPOCH_FLOOR_KEY,
+           sizeof(EPOCH_FLOOR_KEY));
+    engine_txn_send(&txn, c->config.registry, on_items_gone, c);
 }
 
 static void arrived(struct collect *c)
@@ -221,17 +199,9 @@ static void arrived(struct collect *c)
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
     struct collect *c = arg;
-    if (reply->err.code == ERR_OK) {
-        const struct registry_entry *e = &reply->entries[0];
-        /* a floor that nobody can read must not be replaced by a guess */
-        if (work_epoch_floor_read(e->value, e->value_len, &c->floor, &c->err) ==
-            0) {
-            c->has_floor = true;
-            c->floor_version = e->version;
-        }
-    } else if (reply->err.code != ERR_NOT_FOUND) {
-        c->err = reply->err;
-    }
+    /* a floor that nobody can read must not be replaced by a guess */
+    if (engine_floor_take(reply, &c->floor, &c->floor_version, &c->err) != 0)
+        assert(c->err.code != ERR_OK);
     arrived(c);
 }
 
@@ -240,20 +210,18 @@ static void on_item(void *arg, const struct registry_reply *reply)
     struct finished *f = arg;
     struct collect *c = f->of;
     struct work_item w;
-    if (reply->err.code == ERR_OK) {
-        const struct registry_entry *e = &reply->entries[0];
-        if (work_item_read(&w, e->value, e->value_len, NULL) == 0) {
-            if (w.state == WORK_DONE || w.state == WORK_DROPPED) {
-                f->version = e->version;
-                f->epoch = w.epoch;
-            }
-            work_item_close(&w);
-        }
-    } else if (reply->err.code == ERR_NOT_FOUND) {
-        work_view_collected_item(c->config.view,
-                                 f->id); /* somebody was faster */
-    } else {
+    assert(f->version == 0);
+    if (reply->err.code == ERR_NOT_FOUND) { /* somebody was faster */
+        work_view_collected_item(c->config.view, f->id);
+    } else if (reply->err.code != ERR_OK) {
         c->err = reply->err;
+    } else if (work_item_read(&w, reply->entries[0].value,
+                              reply->entries[0].value_len, NULL) == 0) {
+        if (w.state == WORK_DONE || w.state == WORK_DROPPED) {
+            f->version = reply->entries[0].version;
+            f->epoch = w.epoch;
+        }
+        work_item_close(&w);
     }
     arrived(c);
 }
@@ -264,6 +232,8 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
     char ids[PASS_MAX][WORK_ID_MAX + 1];
     char key[REGISTRY_KEY_MAX + 1];
     struct registry *r = c->config.registry;
+    assert(lock != NULL && done != NULL);
+    assert(c->outstanding == 0);
     assert(c->done == NULL);
     c->lock = lock;
     c->done = done;
@@ -271,11 +241,11 @@ void engine_collect_run(struct collect *c, const struct registry_lock *lock,
     c->began = c->config.clock->mono;
     c->session = registry_session(r);
     c->collected = c->failovers = 0;
-    c->has_floor = false;
     c->floor = c->floor_version = 0;
     err_clear(&c->err);
     c->n =
         work_view_collectable(c->config.view, c->config.keep_ms, ids, PASS_MAX);
+    assert(c->n <= PASS_MAX);
     c->outstanding = c->n + 1;
     registry_get(r, EPOCH_FLOOR_KEY, on_floor, c);
     for (size_t i = 0; i < c->n; i++) {

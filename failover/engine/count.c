@@ -14,10 +14,11 @@
 
 static void on_page(void *arg, const struct registry_reply *reply)
 {
-    struct counter *c = arg;
+    struct engine *e = CONTAINER_OF(arg, struct engine, counter);
+    struct counter *c = &e->counter;
     assert(c->done != NULL);
     if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND) {
-        c->done(c->arg, reply->err.code);
+        c->done(e, reply->err.code);
         return;
     }
     for (size_t i = 0; i < reply->n_entries; i++) {
@@ -30,21 +31,20 @@ static void on_page(void *arg, const struct registry_reply *reply)
     }
     MEM_FREE(c->next);
     c->next = mem_strdup(reply->next);
-    c->done(c->arg, ERR_OK);
+    c->done(e, ERR_OK);
 }
 
-void engine_counter_page(struct counter *c, struct engine *e,
-                         const char *failover, pass_done_f *done, void *arg)
+void engine_counter_page(struct engine *e, const char *failover,
+                         pass_done_f *done)
 {
+    struct counter *c = &e->counter;
     assert(done != NULL);
     assert(failover[0] != '\0');
     if (c->next == NULL || strcmp(c->failover, failover) != 0) {
         engine_counter_close(c);
         (void)snprintf(c->failover, sizeof(c->failover), "%s", failover);
     }
-    c->e = e;
     c->done = done;
-    c->arg = arg;
     registry_list(e->c.registry, WORK_PREFIX, c->next, ENGINE_PAGE, on_page, c);
 }
 

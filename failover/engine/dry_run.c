@@ -17,10 +17,8 @@ void engine_dry_run_free(struct dry_run **s)
         return;
     struct dry_run *old = *s;
     engine_reader_forget(&old->reader);
-    engine_pass_close(&old->pass);
+    engine_pass_reset(&old->pass);
     DL_DELETE(old->e->dry_runs, old);
-    for (size_t i = 0; i < old->n_candidates; i++)
-        mem_free((char *)(uintptr_t)old->candidates[i].address);
     mem_free(old->candidates);
     mem_free(old->items);
     mem_free(old);
@@ -30,15 +28,16 @@ void engine_dry_run_free(struct dry_run **s)
 static void add_candidate(struct dry_run *s, const struct node *n)
 {
     size_t i = s->n_candidates++;
+    assert(n->process.known);
     s->candidates =
         mem_regrow(s->candidates, s->n_candidates, sizeof(*s->candidates));
     int32_t weight = n->load.weight;
     s->candidates[i] = (struct plan_candidate){
-        .address = mem_strdup(n->address),
         .load = n->load.cpu > 0 ? n->load.cpu : 0,
         .weight = weight >= 0 ? (uint32_t)weight : 100,
         .owned = work_view_marker_count(s->e->c.view, n->kind, n->address),
     };
+    memcpy(s->candidates[i].address, n->address, sizeof(n->address));
 }
 
 /* Who could take work now. A dry run shows the spread over all of them; which
@@ -58,6 +57,7 @@ static void tell_item(struct dry_run *s, const struct work_item *w,
                       enum plan_action action)
 {
     size_t at = SIZE_MAX;
+    assert(s->n_items <= ENGINE_PLAN_MAX);
     assert(s->n_items <= s->cap);
     s->n_all++;
     if (action == PLAN_MOVE)
@@ -68,20 +68,22 @@ static void tell_item(struct dry_run *s, const struct work_item *w,
         s->cap = s->cap == 0 ? 64 : s->cap * 2;
         s->items = mem_regrow(s->items, s->cap, sizeof(*s->items));
     }
-    struct dry_run_item *it = &s->items[s->n_items++];
+    struct engine_plan_item *it = &s->items[s->n_items++];
     memset(it, 0, sizeof(*it));
     memcpy(it->id, w->id, sizeof(it->id));
-    it->action = action;
-    it->waits = action == PLAN_MOVE && at == SIZE_MAX;
+    it->action =
+        failover_plan_action_name(action == PLAN_HEIR ? PLAN_MOVE : action);
     if (action == PLAN_HEIR)
         memcpy(it->target, w->owner, sizeof(it->target));
     else if (at != SIZE_MAX)
-        (void)snprintf(it->target, sizeof(it->target), "%s",
-                       s->candidates[at].address);
+        memcpy(it->target, s->candidates[at].address, sizeof(it->target));
+    else if (action == PLAN_MOVE)
+        it->action = "wait";
 }
 
 static void dry_run_done(struct dry_run *s)
 {
+    assert(s->done != NULL);
     failover_plan_etag(s->etag, &s->reader.seen.gate, s->digest, s->n_all);
     s->done(s->arg, s); /* may free it */
 }
@@ -91,6 +93,7 @@ static void on_listed(void *arg, enum err_code code)
     struct dry_run *s = arg;
     struct move_pass *r = &s->pass;
     struct plan_rules rules;
+    assert(r->e == s->e);
     if (code != ERR_OK) {
         s->err = r->err;
         dry_run_done(s);
@@ -116,25 +119,16 @@ static void on_listed(void *arg, enum err_code code)
 static void on_read(void *arg, enum err_code code)
 {
     struct dry_run *s = arg;
+    const struct failover_seen *seen = &s->reader.seen;
+    assert(s->pass.n_items == 0);
     if (code != ERR_OK) {
         s->err = s->reader.err;
         dry_run_done(s);
         return;
     }
-    /* as it will be after INTENT: the present process is of the past, too */
-    s->pass.gate = s->reader.seen.gate;
-    const struct process *fresh = failover_fresh(&s->reader.seen);
-    if (fresh == NULL) {
-        s->pass.gate.state = GATE_FENCED;
-    } else {
-        bool lease = s->pass.gate.state == GATE_RESTARTING;
-        struct process old = s->pass.gate.process;
-        gate_retire(&s->pass.gate, &old);
-        s->pass.gate.process = *fresh;
-        s->pass.gate.state = GATE_OPEN;
-        if (lease)
-            s->pass.gate.heir_of = old;
-    }
+    s->pass.gate = seen->gate;
+    failover_fence(&s->pass.gate, &seen->gate.process, failover_fresh(seen),
+                   seen->over);
     s->pass.cause = CAUSE_ORDER;
     find_candidates(s, s->reader.address);
     engine_pass_list(&s->pass, true, on_listed, s);
@@ -144,10 +138,12 @@ struct dry_run *engine_dry_run_start(struct engine *e, const char *address,
                                      dry_run_done_f *done, void *arg)
 {
     struct dry_run *s = mem_zalloc(sizeof(*s));
+    assert(done != NULL);
+    assert(address[0] != '\0');
     s->e = e;
     s->done = done;
     s->arg = arg;
-    engine_pass_init(&s->pass, e);
+    s->pass.e = e;
     (void)snprintf(s->pass.address, sizeof(s->pass.address), "%s", address);
     DL_APPEND(e->dry_runs, s);
     engine_reader_start(&s->reader, e, address, on_read, s);

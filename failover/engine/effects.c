@@ -14,27 +14,30 @@
 /* --- events -------------------------------------------------------------- */
 
 struct failover_event engine_event_of(struct engine *e,
-                                      enum failover_event_type type)
+                                      enum failover_event_type type,
+                                      enum err_code code)
 {
-    return (struct failover_event){
-        .type = type, .now = e->c.clock->mono, .wall = e->c.clock->wall};
+    return (struct failover_event){.type = type,
+                                   .now = e->c.clock->mono,
+                                   .wall = e->c.clock->wall,
+                                   .code = code};
 }
 
 void engine_tell(struct engine *e, enum engine_event_type type,
-                 const char *failover, const char *word, size_t n)
+                 const char *address, const char *failover, const char *word,
+                 size_t n)
 {
-    bool about = type != ENGINE_LOCKED && type != ENGINE_UNLOCKED &&
-                 type != ENGINE_LOCK_LOST;
     struct engine_event ev = {
         .type = type,
         .kind = e->c.kind,
-        .address = about ? e->task.address : "",
+        .address = address,
         .failover = failover,
-        .word = word != NULL ? word : "",
+        .word = word,
         .n = n,
         .fence = e->lock != NULL ? registry_lock_fence(e->lock) : 0,
     };
-    assert(failover != NULL);
+    assert(address != NULL && failover != NULL);
+    assert(word != NULL);
     if (e->c.event != NULL)
         e->c.event(e->c.event_arg, &ev);
 }
@@ -44,15 +47,14 @@ void engine_tell(struct engine *e, enum engine_event_type type,
 static void on_granted(void *arg, enum err_code code)
 {
     struct engine *e = arg;
-    struct failover_event ev =
-        engine_event_of(e, code == ERR_OK ? FAILOVER_LOCKED : FAILOVER_REFUSED);
+    struct failover_event ev = engine_event_of(
+        e, code == ERR_OK ? FAILOVER_LOCKED : FAILOVER_REFUSED, code);
     assert(e->lock != NULL);
-    ev.code = code;
     ev.fence = registry_lock_fence(e->lock);
     if (code == ERR_OK) {
         e->hold++;
         e->lock_since = 0;
-        engine_tell(e, ENGINE_LOCKED, "", "", 0);
+        engine_tell(e, ENGINE_LOCKED, "", "", "", 0);
     }
     engine_feed(e, ev);
 }
@@ -60,10 +62,9 @@ static void on_granted(void *arg, enum err_code code)
 static void on_lost(void *arg)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_LOST);
-    ev.code = ERR_SESSION_LOST;
-    engine_tell(e, ENGINE_LOCK_LOST, "", "lock", 0);
-    engine_feed(e, ev);
+    assert(e->lock != NULL);
+    engine_tell(e, ENGINE_LOCK_LOST, "", "", "lock", 0);
+    engine_feed(e, engine_event_of(e, FAILOVER_LOST, ERR_SESSION_LOST));
 }
 
 /* The one exit: what was in flight belongs to nobody from here on. */
@@ -77,7 +78,7 @@ static void do_unlock(struct engine *e)
     engine_collect_stop(e->collect);
     engine_dry_run_free(&e->matching);
     if (held)
-        engine_tell(e, ENGINE_UNLOCKED, "", "", 0);
+        engine_tell(e, ENGINE_UNLOCKED, "", "", "", 0);
     engine_lock_let_go(e);
     if (e->current != NULL)
         e->current->taken = false; /* not answered: the next hold takes it */
@@ -90,9 +91,8 @@ static void do_unlock(struct engine *e)
 static void on_read(void *arg, enum err_code code)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_READ);
+    struct failover_event ev = engine_event_of(e, FAILOVER_READ, code);
     assert(failover_task(e->f) != NULL);
-    ev.code = code;
     ev.seen = &e->reader.seen;
     engine_feed(e, ev);
 }
@@ -131,19 +131,20 @@ static void do_read(struct engine *e, bool afresh)
 static void after_write(struct engine *e)
 {
     if (failover_state(e->f) == FAILOVER_INTENTING)
-        failover_failpoint("engine-after-intent");
+        failover_failpoint("engine-after-intent", 1);
     if (failover_state(e->f) == FAILOVER_SET_MOVING)
-        failover_failpoint("engine-after-verify");
+        failover_failpoint("engine-after-verify", 1);
 }
 
 static void on_written(void *arg, const struct registry_reply *reply)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_WRITTEN);
+    struct failover_event ev =
+        engine_event_of(e, FAILOVER_WRITTEN, reply->err.code);
     assert(e->lock != NULL);
-    ev.code = reply->err.code;
-    ev.wanted = ev.code == ERR_OK && failover_state(e->f) == FAILOVER_CLOSING &&
-                engine_queue_stays(e, e->reader.address, failover_gate(e->f));
+    ev.wanted =
+        ev.code == ERR_OK && failover_state(e->f) == FAILOVER_CLOSING &&
+        engine_queue_wants_more(e, e->reader.address, failover_gate(e->f));
     if (ev.code == ERR_CONFLICT && reply->failed_op == 0)
         ev.code = ERR_SESSION_LOST; /* the check of the lock */
     if (ev.code == ERR_OK)
@@ -156,63 +157,44 @@ static void on_written(void *arg, const struct registry_reply *reply)
     engine_feed(e, ev);
 }
 
-static size_t write_ops(struct engine *e, const struct failover_effect *fx,
-                        struct registry_op ops[3],
-                        char keys[3][REGISTRY_KEY_MAX + 1], struct buf *gate,
-                        struct buf *record)
+static void put_gate(struct engine *e, struct txn *txn, const struct gate *gate)
 {
-    size_t n = 1;
-    assert(fx->gate != NULL || fx->record != NULL);
-    ops[0] = (struct registry_op){.type = REGISTRY_CHECK_LOCK, .lock = e->lock};
-    if (fx->gate != NULL) {
-        gate_write(gate, fx->gate);
-        ops[n] = (struct registry_op){
-            .type = REGISTRY_PUT,
-            .expect =
-                fx->gate->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION,
-            .version = fx->gate->version,
-            .key = gate_key(e->c.kind, e->reader.address, keys[n],
-                            sizeof(keys[n])),
-            .value = buf_text(gate),
-            .value_len = gate->len};
-        n++;
-    }
-    if (fx->record != NULL) {
-        bool fresh = fx->record->version == 0;
-        work_failover_write(record, fx->record);
-        ops[n] = (struct registry_op){
-            .type = REGISTRY_PUT,
-            .expect = fresh ? REGISTRY_ABSENT : REGISTRY_VERSION,
-            .version = fx->record->version,
-            .key = work_failover_key(fx->record->id, keys[n]),
-            .value = buf_text(record),
-            .value_len = record->len};
-        n++;
-    }
-    return n;
+    struct buf value;
+    buf_init(&value, REGISTRY_VALUE_MAX);
+    gate_write(&value, gate);
+    assert(!value.overflow);
+    gate_key(e->c.kind, e->reader.address,
+             engine_txn_put(txn, gate->version, &value), REGISTRY_KEY_MAX + 1);
+}
+
+static void put_record(struct txn *txn, const struct failover_record *record)
+{
+    struct buf value;
+    buf_init(&value, REGISTRY_VALUE_MAX);
+    work_failover_write(&value, record);
+    assert(!value.overflow);
+    work_failover_key(record->id, engine_txn_put(txn, record->version, &value));
 }
 
 static void do_write(struct engine *e, const struct failover_effect *fx)
 {
-    struct registry_op ops[3];
-    char keys[3][REGISTRY_KEY_MAX + 1];
-    struct buf gate, record;
+    struct txn txn;
+    assert(e->lock != NULL);
+    assert(fx->gate != NULL || fx->record != NULL);
     if (!engine_is_fresh(e, e->reader.at, e->reader.session)) {
-        struct failover_event ev = engine_event_of(e, FAILOVER_WRITTEN);
-        ev.code = ERR_TIMEOUT; /* what it is built on is too old to be sent */
-        engine_feed(e, ev);
+        /* what it is built on is too old to be sent */
+        engine_feed(e, engine_event_of(e, FAILOVER_WRITTEN, ERR_TIMEOUT));
         return;
     }
     if (failover_state(e->f) == FAILOVER_CLOSING)
-        failover_failpoint("engine-before-close");
-    buf_init(&gate, REGISTRY_VALUE_MAX);
-    buf_init(&record, REGISTRY_VALUE_MAX);
-    size_t n = write_ops(e, fx, ops, keys, &gate, &record);
-    assert(e->lock != NULL);
-    assert(!gate.overflow && !record.overflow && n > 1);
-    registry_txn(e->c.registry, ops, n, on_written, e);
-    buf_close(&gate);
-    buf_close(&record);
+        failover_failpoint("engine-before-close", 1);
+    engine_txn_init(&txn, 3);
+    engine_txn_check_lock(&txn, e->lock);
+    if (fx->gate != NULL)
+        put_gate(e, &txn, fx->gate);
+    if (fx->record != NULL)
+        put_record(&txn, fx->record);
+    engine_txn_send(&txn, e->c.registry, on_written, e);
 }
 
 /* --- listing, moving, collecting, planning ------------------------------- */
@@ -220,11 +202,9 @@ static void do_write(struct engine *e, const struct failover_effect *fx)
 static void on_listed(void *arg, enum err_code code)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_LISTED);
+    struct failover_event ev = engine_event_of(e, FAILOVER_LISTED, code);
     assert(failover_state(e->f) == FAILOVER_LISTING);
-    ev.code = code;
-    for (size_t i = 0; i < e->pass.n_items; i++)
-        ev.n += e->pass.items[i].state == ITEM_READ;
+    ev.n = e->pass.n_listed;
     ev.more = e->pass.next != NULL;
     engine_feed(e, ev);
 }
@@ -232,23 +212,21 @@ static void on_listed(void *arg, enum err_code code)
 static void on_moved(void *arg, enum err_code code)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_MOVED);
+    struct failover_event ev = engine_event_of(e, FAILOVER_MOVED, code);
     const struct failover_counts *c = &e->pass.counts;
     size_t n = (size_t)c->moved + c->held + c->dropped + c->waiting;
     assert(failover_state(e->f) == FAILOVER_MOVING_BATCHES);
-    ev.code = code;
     ev.counts = c;
     if (n > 0)
-        engine_tell(e, ENGINE_MOVED, e->pass.failover, "", n);
+        engine_tell(e, ENGINE_MOVED, e->task.address, e->pass.failover, "", n);
     engine_feed(e, ev);
 }
 
 static void on_counted(void *arg, enum err_code code)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_COUNTED);
+    struct failover_event ev = engine_event_of(e, FAILOVER_COUNTED, code);
     assert(failover_state(e->f) == FAILOVER_COUNTING);
-    ev.code = code;
     ev.counts = &e->counter.counts;
     ev.more = e->counter.next != NULL;
     engine_feed(e, ev);
@@ -258,6 +236,7 @@ static void set_failover(struct engine *e)
 {
     const struct failover_record *r = failover_record(e->f);
     struct move_pass *pass = &e->pass;
+    assert(!e->pass.moving);
     pass->failover[0] = '\0';
     pass->cause = CAUSE_NONE;
     if (r != NULL) {
@@ -268,11 +247,12 @@ static void set_failover(struct engine *e)
 
 /* A pass that a hold's end cut off goes on where it was, as long as the same
  * gate says whose markers are of the past: no new ones come. */
-static bool goes_on_where_cut(struct engine *e, const char *address)
+static bool resume_listing(struct engine *e, const char *address)
 {
     bool on = e->cut_off.next != NULL &&
               strcmp(e->cut_off.address, address) == 0 &&
               e->cut_off.gate_version == failover_gate(e->f)->version;
+    assert(e->pass.n_batches == 0);
     if (on) {
         mem_free(e->pass.next);
         e->pass.next = e->cut_off.next;
@@ -298,7 +278,7 @@ static void do_list(struct engine *e, bool afresh)
     assert(failover_task(e->f) != NULL);
     memcpy(e->pass.address, task->address, sizeof(e->pass.address));
     e->pass.gate = *failover_gate(e->f);
-    if (afresh && goes_on_where_cut(e, task->address))
+    if (afresh && resume_listing(e, task->address))
         afresh = false;
     engine_pass_list(&e->pass, afresh, on_listed, e);
 }
@@ -307,25 +287,23 @@ static void on_collected(void *arg, const struct err *err, size_t items,
                          size_t failovers)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_COLLECTED);
     assert(failover_state(e->f) == FAILOVER_COLLECTING);
-    ev.code = err->code;
     if (items + failovers > 0) {
         log_debug("-collected", LOG_U("items", items),
                   LOG_U("failovers", failovers));
         e->collect_not_before = e->c.clock->mono; /* all that is due */
     }
-    engine_feed(e, ev);
+    engine_feed(e, engine_event_of(e, FAILOVER_COLLECTED, err->code));
 }
 
 static void on_matched(void *arg, struct dry_run *s)
 {
     struct engine *e = arg;
-    struct failover_event ev = engine_event_of(e, FAILOVER_PLANNED);
+    struct failover_event ev =
+        engine_event_of(e, FAILOVER_PLANNED, s->err.code);
     struct order *o = e->current;
     assert(failover_state(e->f) == FAILOVER_PLANNING);
     assert(s == e->matching);
-    ev.code = s->err.code;
     const char *match = o != NULL ? o->if_match : e->queued_match;
     ev.same = match != NULL && strcmp(match, s->etag) == 0;
     if (ev.code == ERR_OK && !ev.same && o != NULL) {
@@ -340,11 +318,11 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
 {
     struct engine *e = arg;
     bool unproven = exit_code < 0;
-    struct failover_event ev =
-        engine_event_of(e, unproven ? FAILOVER_LOST : FAILOVER_HOOKED);
-    assert(failover_state(e->f) == FAILOVER_HOOK);
     /* ended for its lock, which we may still have: it did not run */
-    ev.code = unproven ? ERR_SESSION_LOST : ERR_OK;
+    struct failover_event ev =
+        engine_event_of(e, unproven ? FAILOVER_LOST : FAILOVER_HOOKED,
+                        unproven ? ERR_SESSION_LOST : ERR_OK);
+    assert(failover_state(e->f) == FAILOVER_HOOK);
     ev.hook_exit = exit_code;
     ev.hook_tail = tail;
     engine_feed(e, ev);
@@ -352,7 +330,7 @@ static void on_hook_ended(void *arg, int exit_code, const char *tail)
 
 static void do_next(struct engine *e)
 {
-    struct failover_event ev = engine_event_of(e, FAILOVER_NEXT);
+    struct failover_event ev = engine_event_of(e, FAILOVER_NEXT, ERR_OK);
     assert(e->lock != NULL);
     if (engine_queue_next(e, &e->task))
         ev.task = &e->task;
@@ -362,24 +340,11 @@ static void do_next(struct engine *e)
 static void do_answer(struct engine *e, const struct failover_effect *fx)
 {
     struct order *o = e->current;
+    assert(fx->type == FAILOVER_DO_ANSWER);
+    assert(o == NULL || o->taken);
     e->current = NULL;
     if (o != NULL) /* else its time was over before, or it has its answer */
-        engine_order_answer(e, o, fx->answer, fx->failover,
-                            fx->held ? fx->cause : NULL, NULL);
-}
-
-static void do_tell(struct engine *e, const struct failover_effect *fx)
-{
-    static const enum engine_event_type types[] = {
-        [FAILOVER_NEWS_INTENT] = ENGINE_INTENT,
-        [FAILOVER_NEWS_TAKEN_BACK] = ENGINE_TAKEN_BACK,
-        [FAILOVER_NEWS_OPENED] = ENGINE_OPENED,
-        [FAILOVER_NEWS_HELD] = ENGINE_HELD,
-        [FAILOVER_NEWS_LIFTED] = ENGINE_LIFTED,
-        [FAILOVER_NEWS_RESUMED] = ENGINE_RESUMED,
-        [FAILOVER_NEWS_DONE] = ENGINE_DONE,
-    };
-    engine_tell(e, types[fx->news], fx->failover, fx->word, fx->n);
+        engine_order_answer(e, o, fx->answer, fx->failover, fx->held, NULL);
 }
 
 /* --- the loop of events and effects -------------------------------------- */
@@ -420,7 +385,7 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         engine_pass_move(&e->pass, e->lock, on_moved, e);
         return;
     case FAILOVER_DO_COUNT:
-        engine_counter_page(&e->counter, e, fx->failover, on_counted, e);
+        engine_counter_page(e, fx->failover, on_counted);
         return;
     case FAILOVER_DO_COLLECT:
         engine_collect_run(e->collect, e->lock, on_collected, e);
@@ -429,7 +394,8 @@ static void perform(struct engine *e, const struct failover_effect *fx)
         do_answer(e, fx);
         return;
     case FAILOVER_DO_TELL:
-        do_tell(e, fx);
+        engine_tell(e, (enum engine_event_type)fx->news, e->task.address,
+                    fx->failover, fx->word, fx->n);
         return;
     case FAILOVER_DO_SETTLE:
         if (fx->clean)
@@ -459,7 +425,8 @@ void engine_feed(struct engine *e, struct failover_event event)
         enum failover_state now = failover_state(e->f);
         if (now != e->told) {
             e->told = now;
-            engine_tell(e, ENGINE_STATE, "", failover_state_name(now), 0);
+            engine_tell(e, ENGINE_STATE, e->task.address, "",
+                        failover_state_name(now), 0);
         }
     }
     e->feeding = false;

@@ -30,6 +30,7 @@ struct engine *engine_new(const struct engine_config *config)
 {
     struct engine *e = mem_zalloc(sizeof(*e));
     const struct conf_failover *conf = config->conf;
+    assert(config->view != NULL && config->membership != NULL);
     assert(config->target != NULL && config->takes != NULL);
     assert(config->registry != NULL);
     e->c = *config;
@@ -59,7 +60,7 @@ struct engine *engine_new(const struct engine_config *config)
     };
     (void)snprintf(fc.self, sizeof(fc.self), "%s", config->self);
     e->f = failover_new(&fc);
-    engine_pass_init(&e->pass, e);
+    e->pass.e = e;
     struct brake_config bc = brake_limits(conf);
     e->brake = failover_brake_new(&bc);
     struct collect_config cc = {config->clock, config->registry, config->view,
@@ -75,12 +76,15 @@ struct engine *engine_new(const struct engine_config *config)
 
 static void engine_close(struct engine *e)
 {
+    assert(e->lock == NULL);
+    assert(e->hook_lock == NULL);
     engine_reader_forget(&e->reader);
     registry_forget(e->c.registry, &e->counter);
     registry_forget(e->c.registry, &e->first);
     registry_forget(e->c.registry, e);
     engine_orders_close(e);
-    engine_pass_close(&e->pass);
+    assert(e->n_orders == 0);
+    engine_pass_reset(&e->pass);
     engine_dry_run_free(&e->matching);
     while (e->dry_runs != NULL) {
         struct dry_run *s = e->dry_runs;
@@ -115,6 +119,7 @@ void engine_abandon(struct engine **e)
 {
     if (*e == NULL)
         return;
+    assert(!(*e)->feeding);
     engine_collect_free(&(*e)->collect);
     (*e)->lock = (*e)->hook_lock = NULL; /* went with the registry's client */
     mem_free((*e)->hook);
@@ -125,20 +130,16 @@ void engine_abandon(struct engine **e)
 
 void engine_tick(struct engine *e)
 {
+    assert(!e->feeding);
     engine_orders_tick(e);
     if (!e->connected)
         return;
     engine_queue_tick(e);
     engine_first_tick(e);
     engine_hook_tick(e);
-    struct failover_event ev = engine_event_of(e, FAILOVER_TICK);
+    struct failover_event ev = engine_event_of(e, FAILOVER_TICK, ERR_OK);
     ev.wanted = e->hook_stops == NULL && engine_queue_wanted(e);
     engine_feed(e, ev);
-}
-
-void engine_look(struct engine *e, const char *address)
-{
-    engine_queue_add(e, address);
 }
 
 void engine_connection(struct engine *e, enum registry_state state)
@@ -146,11 +147,9 @@ void engine_connection(struct engine *e, enum registry_state state)
     e->connected = registry_state_is_up(state);
     if (e->connected)
         return;
-    struct failover_event ev = engine_event_of(e, FAILOVER_LOST);
-    ev.code = ERR_SESSION_LOST;
     if (failover_state(e->f) != FAILOVER_IDLE)
-        engine_tell(e, ENGINE_LOCK_LOST, "", registry_state_name(state), 0);
-    engine_feed(e, ev);
+        engine_tell(e, ENGINE_LOCK_LOST, "", "", registry_state_name(state), 0);
+    engine_feed(e, engine_event_of(e, FAILOVER_LOST, ERR_SESSION_LOST));
 }
 
 void engine_set_rank(struct engine *e, uint32_t rank)
@@ -168,26 +167,7 @@ const char *engine_state_name(const struct engine *e)
     return failover_state_name(failover_state(e->f));
 }
 
-const char *engine_brake(const struct engine *e)
+enum failover_cause engine_brake(const struct engine *e)
 {
-    return e->braked != CAUSE_NONE ? failover_cause_name(e->braked) : NULL;
-}
-
-const char *engine_lift(const char *cause)
-{
-    static const struct {
-        const char *cause, *lift;
-    } lifts[] = {
-        {"paused", "pelorus resume"},
-        {"mass", "pelorus brake --for 10m"},
-        {"session", "by itself, when the session with the registry has stood "
-                    "for failover.settle"},
-        {"own-entry", "by itself, when this coordinator's own entry is in the "
-                      "registry again"},
-    };
-
-    for (size_t i = 0; i < sizeof(lifts) / sizeof(lifts[0]); i++)
-        if (strcmp(cause, lifts[i].cause) == 0)
-            return lifts[i].lift;
-    return NULL;
+    return e->braked;
 }

@@ -9,6 +9,7 @@
 #define PELORUS_FAILOVER_ENGINE_ENGINE_H
 
 #include "conf/conf.h"
+#include "failover/failover.h"
 #include "work/view.h"
 #include "work/work.h"
 
@@ -17,17 +18,19 @@ struct engine;
 /* One line of what it did, for the log, /v1/events and tests. */
 struct engine_event {
     enum engine_event_type {
-        ENGINE_STATE, /* the step's state changed: `word` */
-        ENGINE_INTENT,
-        ENGINE_RESUMED, /* another holder's failover: `word` its phase */
-        ENGINE_TAKEN_BACK,
-        ENGINE_OPENED, /* a gate: `word` admitted, readmitted, lease-over,
-                          drain-over */
+        /* what the step tells */
+        ENGINE_INTENT = FAILOVER_NEWS_INTENT,
+        ENGINE_TAKEN_BACK = FAILOVER_NEWS_TAKEN_BACK,
+        ENGINE_OPENED = FAILOVER_NEWS_OPENED, /* a gate: `word` admitted,
+                                    readmitted, lease-over, drain-over */
+        ENGINE_HELD = FAILOVER_NEWS_HELD, /* by the brake or a pause: `word` */
+        ENGINE_LIFTED = FAILOVER_NEWS_LIFTED,
+        ENGINE_RESUMED = FAILOVER_NEWS_RESUMED, /* another holder's failover:
+                                                   `word` its phase */
+        ENGINE_DONE = FAILOVER_NEWS_DONE,
+        ENGINE_STATE,  /* the step's state changed: `word` */
         ENGINE_MOVED,  /* a batch: `n` items */
-        ENGINE_DONE,
-        ENGINE_HELD,   /* by the brake or a pause: `word` */
         ENGINE_QUEUED, /* an order: `word` whom the lock is waited for */
-        ENGINE_LIFTED,
         ENGINE_LOCKED,
         ENGINE_UNLOCKED,
         ENGINE_LOCK_LOST,
@@ -124,8 +127,9 @@ struct engine_order {
     const char *if_match; /* apply: the plan's ETag, or NULL */
 };
 struct engine_plan_item {
-    const char *id, *target; /* target "" : waiting; NULL: held/dropped */
-    const char *action;      /* move, wait, hold, drop */
+    char id[WORK_ID_MAX + 1];
+    char target[NODE_ADDRESS_MAX + 1]; /* "": it waits, is held or dropped */
+    const char *action;                /* move, wait, hold, drop; static */
 };
 struct engine_reply {
     enum problem code; /* of FAILOVER_ANSWERS; NONE: accepted */
@@ -156,11 +160,8 @@ const char *engine_state_name(const struct engine *e);
  * that are queued. */
 size_t engine_pending(struct engine *e);
 
-/* The brake as it stands: NULL, or its cause (mass, session, own-entry,
- * paused). */
-const char *engine_brake(const struct engine *e);
-/* What lifts what such a cause holds, for people: the command, or when it
- * lifts by itself. NULL: nothing is held by that word. */
-const char *engine_lift(const char *cause);
+/* What holds failovers back: CAUSE_MASS, SESSION, OWN_ENTRY, PAUSED; or NONE.
+ */
+enum failover_cause engine_brake(const struct engine *e);
 
 #endif

@@ -9,7 +9,8 @@
  *   lock.c     the lock, and the hook that runs under it
  *   move.c     what becomes of each item, targets' gates, txns in flight
  *   pass.c     one page of markers and their records (struct move_pass)
- *   batch.c    a txn of moves, as it is put together
+ *   batch.c    a txn of moves: how many fit, and whose each operation is
+ *   txn.c      any txn, as it is put together
  *   count.c    what a failover moved, after the fact
  *   first.c    a gate for whom the hook is for
  *   waiting.c  is there somebody for the work that waits
@@ -46,12 +47,6 @@
 
 /* --- read.c -------------------------------------------------------------- */
 
-struct reader;
-/* A failover's record that is being read; its place is its rank. */
-#define READER_RECORDS 3
-struct reader_record {
-    struct reader *r;
-};
 typedef void reader_done_f(void *arg, enum err_code code);
 struct reader {
     struct engine *e;
@@ -63,13 +58,12 @@ struct reader {
     mono_ms at;     /* when it began, and in which session */
     uint64_t session;
     struct failover_seen seen;
-    struct reader_record records[READER_RECORDS];
     struct failover_record record;
-    unsigned rank; /* of `record`, by who named it; the least wins */
     /* The gate as our view has it, on which the rest was asked for together
      * with it; `sure`: the rest was asked for after it was read */
     uint64_t guess_version;
-    char guess_failover[FAILOVER_ID_MAX + 1];
+    char named[FAILOVER_ID_MAX + 1]; /* the failover that it names, or that
+                                        we take it to */
     bool guess_left, sure;
     bool any_order;                 /* the gate does not say who is absent */
     char own[FAILOVER_ID_MAX + 1];  /* the one under way, which no event may
@@ -90,7 +84,8 @@ bool engine_remember(struct engine *e, const char *address,
                      struct failover_seen *seen);
 /* Reads of `at` in `session` may still be written upon. */
 bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session);
-void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1]);
+/* SESSION, OWN_ENTRY: what we see may be about ourselves; or NONE. */
+enum failover_cause engine_doubt(const struct engine *e);
 
 /* --- pass.c, move.c ------------------------------------------------------ */
 
@@ -137,7 +132,7 @@ typedef void pass_done_f(void *arg, enum err_code code);
 /* One page of an owner's markers, and what becomes of its items. */
 struct move_pass {
     struct engine *e;
-    char address[NODE_ADDRESS_MAX + 1]; /* "-": waiting items */
+    char address[NODE_ADDRESS_MAX + 1]; /* WORK_NOBODY: waiting items */
     struct gate gate;                   /* which markers are of the past */
     const struct registry_lock *lock;
     uint64_t session;
@@ -149,26 +144,26 @@ struct move_pass {
     void *arg;
     struct item *items;
     size_t n_items;
-    char *next;     /* of the listing; NULL after the last page */
-    size_t reading; /* records being read, and the floor */
-    bool paging;    /* the page of markers is being read */
-    size_t at;      /* the next item to read */
-    struct err err; /* the first failure */
+    size_t n_listed; /* of these, that may move */
+    char *next;      /* of the listing; NULL after the last page */
+    size_t reading;  /* records being read, and the floor */
+    bool paging;     /* the page of markers is being read */
+    size_t at;       /* the next item to read */
+    struct err err;  /* the first failure */
     /* moving */
     bool moving;
     struct target *targets;
-    size_t n_busy; /* targets being read or created */
-    struct batch *batches[ENGINE_BATCHES];
+    size_t n_busy;         /* targets being read or created */
+    struct batch *batches; /* in flight, `n_batches` of them */
     size_t n_batches;
     size_t bytes_max; /* of a batch; shrinks when one was too large */
     size_t ops_max;
     struct failover_counts counts;
     uint64_t total; /* moved since the engine began: for failpoints */
 };
-/* Loop thread, like all below. close() frees what it holds, not the struct. */
-void engine_pass_init(struct move_pass *r, struct engine *e);
-void engine_pass_close(struct move_pass *r);
-/* Forget what is under way. */
+/* Loop thread, like all below. A pass that is all zero but for `e` has not
+ * begun. reset() forgets what is under way and frees what it holds, not the
+ * struct. */
 void engine_pass_reset(struct move_pass *r);
 /* The next page (`afresh`: the first). done(ERR_OK) with the items that may
  * move, read. */
@@ -187,25 +182,51 @@ bool engine_pass_item_load(struct move_pass *r, struct item *it,
                            const struct registry_reply *reply);
 /* Is it still where it was listed, and of the past? */
 bool engine_pass_item_moves(const struct move_pass *r, const struct item *it);
-/* Fills in `rules`, which borrows the gate of the pass. */
+/* Fills in `rules`, which borrows the gate of the pass and the failover's id.
+ */
 void engine_pass_rules(const struct move_pass *r, struct plan_rules *rules);
-/* Frees it, or all; answers about it come to nobody. */
+/* Frees it; answers about it come to nobody. */
 void engine_pass_forget_target(struct move_pass *r, struct target *t);
-void engine_pass_forget_targets(struct move_pass *r);
 /* Its target does not get the item: it counts no more. */
 void engine_pass_give_back(struct move_pass *r, struct item *it);
+
+/* The answer to a get of EPOCH_FLOOR_KEY; 0 and version 0 where none stands.
+ * ERR_INVALID: nobody can read it; any other code is the reply's. */
+int engine_floor_take(const struct registry_reply *reply, uint64_t *floor,
+                      uint64_t *version, struct err *err) MUST_CHECK;
+
+/* --- txn.c --------------------------------------------------------------- */
+
+struct txn {
+    struct registry_op *ops;
+    char (*keys)[REGISTRY_KEY_MAX + 1]; /* one per op */
+    char **values;                      /* one per op, or NULL; ours */
+    size_t n, cap;                      /* `n` stays known after sending */
+};
+/* Room for `cap` operations, at least one. */
+void engine_txn_init(struct txn *t, size_t cap);
+/* Frees it unsent; fine after sending, or if it is all zero. */
+void engine_txn_close(struct txn *t);
+void engine_txn_check_lock(struct txn *t, const struct registry_lock *lock);
+/* The next operation, at that version; of a PUT 0: it must be absent. Returns
+ * where its key is to be written, REGISTRY_KEY_MAX + 1 bytes. */
+char *engine_txn_at(struct txn *t, enum registry_op_type type,
+                    uint64_t version);
+/* The same; takes the memory of `value`, which needs no closing then. */
+char *engine_txn_put(struct txn *t, uint64_t version, struct buf *value);
+/* done(arg, reply) as of registry_txn(); frees what it had. */
+void engine_txn_send(struct txn *t, struct registry *r, registry_reply_f *done,
+                     void *arg);
 
 /* --- batch.c: a txn of moves, as it is put together ---------------------- */
 
 struct batch {
+    struct batch *prev, *next;
     struct move_pass *pass;
-    struct registry_op *ops;
-    char (*keys)[REGISTRY_KEY_MAX + 1]; /* one per op */
-    char **values;                      /* one per op, or NULL */
+    struct txn txn;
     /* whose an op is: an item, a target, or nobody's (the lock) */
     struct item **op_item;
     struct target **op_target;
-    size_t n_ops, cap;
     size_t bytes;
     struct item **items;
     size_t n_items;
@@ -213,16 +234,11 @@ struct batch {
 /* Room for at most `n_items` and for what the registry takes in one txn. */
 struct batch *engine_batch_new(struct move_pass *r, size_t n_items);
 void engine_batch_free(struct batch *b);
-/* The next operation, at a version, for an item, a target or neither; its key
- * is yet to be written. Borrowed from the batch. */
-struct registry_op *engine_batch_op(struct batch *b, enum registry_op_type type,
-                                    struct item *it, struct target *t);
 /* False: no room for it in this batch. */
 bool engine_batch_add(struct batch *b, struct item *it,
                       const struct plan_rules *rules);
 /* The item as it shall stand; shares the payload of it->work. */
-void engine_batch_project(const struct move_pass *r, const struct item *it,
-                          const struct plan_rules *rules,
+void engine_batch_project(const struct item *it, const struct plan_rules *rules,
                           struct work_item *after);
 
 /* --- count.c ------------------------------------------------------------- */
@@ -230,41 +246,38 @@ void engine_batch_project(const struct move_pass *r, const struct item *it,
 /* What a failover moved, by the histories of all items: for a record that
  * another holder left behind. */
 struct counter {
-    struct engine *e;
     char failover[FAILOVER_ID_MAX + 1];
     char *next; /* where the next page begins; NULL: all are counted */
     pass_done_f *done;
-    void *arg;
     struct failover_counts counts;
 };
-/* The next page of that failover's count, the first if none was begun. */
-void engine_counter_page(struct counter *c, struct engine *e,
-                         const char *failover, pass_done_f *done, void *arg);
+/* The next page of that failover's count, the first if none was begun; then
+ * done(e, code) from a later turn. */
+void engine_counter_page(struct engine *e, const char *failover,
+                         pass_done_f *done);
 void engine_counter_close(struct counter *c);
 
 /* --- order.c, dry_run.c -------------------------------------------------- */
 
-struct queueing;
 struct order {
     struct order *prev, *next;
+    struct engine *e;
     struct failover_task task;
     char *if_match;
     engine_reply_f *done;
     void *arg;
     mono_ms began, deadline;
-    bool taken;            /* by the step, or it is being queued */
-    struct queueing *into; /* its record is being written */
+    bool taken; /* by the step, or it is being queued */
+    /* queueing: its record is being written */
+    bool queueing;
+    struct reader reader;
+    struct failover_record record;
+    unsigned number; /* of its id, as often as one was taken */
 };
 
 struct dry_run;
 /* `d`: to be freed by whoever started it. */
 typedef void dry_run_done_f(void *arg, struct dry_run *d);
-struct dry_run_item {
-    char id[WORK_ID_MAX + 1];
-    char target[NODE_ADDRESS_MAX + 1];
-    enum plan_action action;
-    bool waits;
-};
 struct dry_run {
     struct dry_run *prev, *next;
     struct engine *e;
@@ -273,7 +286,7 @@ struct dry_run {
     struct reader reader;
     struct move_pass pass;
     struct err err;
-    struct dry_run_item *items;
+    struct engine_plan_item *items;
     size_t n_items, cap;
     size_t n_all; /* also those beyond ENGINE_PLAN_MAX */
     uint64_t digest;
@@ -327,8 +340,8 @@ struct gone;
 /* Fills in seen->gone and seen->hooked; the rest of `seen` is there. */
 void engine_gone_find(struct engine *e, const char *address,
                       struct failover_seen *seen);
-/* The addresses that it notes, one after the other: NULL begins and ends. */
-const char *engine_gone_next(const struct engine *e, const char *address);
+/* engine_look() for each address of which a process is noted. */
+void engine_gone_look(struct engine *e);
 void engine_gone_close(struct engine *e);
 
 /* --- first.c ------------------------------------------------------------- */
@@ -349,10 +362,8 @@ struct queue_entry {
     unsigned in_vain;   /* visits in a row without a step forward, */
     uint64_t why;       /* while it looked like this */
     uint64_t hold;      /* the lock hold in which it was visited */
-    char address[];
+    char address[NODE_ADDRESS_MAX + 1];
 };
-/* An address may want something; it is judged when its turn comes. */
-void engine_queue_add(struct engine *e, const char *address);
 /* Looks at who is missing, and at all owners when that is due. */
 void engine_queue_tick(struct engine *e);
 /* Is there anything to take the lock for? */
@@ -361,8 +372,8 @@ bool engine_queue_wanted(struct engine *e);
 bool engine_queue_next(struct engine *e, struct failover_task *task);
 /* Its past is moved, and the record says so: is there more to do for it, by
  * what is remembered and by the gate as it stands now? */
-bool engine_queue_stays(struct engine *e, const char *address,
-                        const struct gate *gate);
+bool engine_queue_wants_more(struct engine *e, const char *address,
+                             const struct gate *gate);
 /* Its visit is over: when it may be visited again follows from how. */
 void engine_queue_settled(struct engine *e, const struct failover_task *task,
                           enum failover_outcome outcome);
@@ -414,7 +425,7 @@ struct engine {
     struct brake *brake;
     mono_ms swept_at;
     enum failover_cause braked; /* NONE: nothing holds failovers back */
-    size_t mass_stands;         /* a record of our kind says so, of so many */
+    size_t mass_recorded;       /* a record of our kind says so, of so many */
     struct queue_entry *work_queue;
     uint64_t hold;      /* number of this lock hold */
     mono_ms scanned_at; /* -1: never */
@@ -425,10 +436,13 @@ struct engine {
 };
 /* effects.c */
 struct failover_event engine_event_of(struct engine *e,
-                                      enum failover_event_type type);
+                                      enum failover_event_type type,
+                                      enum err_code code);
 void engine_feed(struct engine *e, struct failover_event event);
+/* `address`, `failover`, `word`: "" for none. */
 void engine_tell(struct engine *e, enum engine_event_type type,
-                 const char *failover, const char *word, size_t n);
+                 const char *address, const char *failover, const char *word,
+                 size_t n);
 
 /* A hook that was begun: what its runner is given for its end. */
 struct hook_run {

@@ -26,6 +26,7 @@ struct gone {
 
 static void drop(struct engine *e, struct gone *g)
 {
+    assert(g->n <= GONE_EACH);
     HASH_DEL(e->gone, g);
     mem_free(g);
 }
@@ -58,6 +59,7 @@ void engine_gone(struct engine *e, const char *address,
         (void)snprintf(g->address, sizeof(g->address), "%s", address);
         HASH_ADD_STR(e->gone, address, g);
     }
+    assert(g->n <= GONE_EACH);
     for (size_t i = 0; i < g->n; i++)
         if (process_same(&g->processes[i], process))
             return;
@@ -65,16 +67,19 @@ void engine_gone(struct engine *e, const char *address,
         forget(g, 0);
     assert(g->n < GONE_EACH);
     g->processes[g->n++] = *process;
+    assert(HASH_COUNT(e->gone) <= GONE_MAX);
 }
 
 static bool accounted(const struct failover_seen *seen, const struct process *p)
 {
+    assert(p->known);
     return seen->gate.state != GATE_ABSENT &&
            (process_same(&seen->gate.process, p) || gate_bars(&seen->gate, p));
 }
 
 static bool take(struct failover_seen *seen, const struct process *p)
 {
+    assert(!seen->gone.known);
     if (!p->known || accounted(seen, p) || failover_is_registered(seen, p))
         return false;
     seen->gone = *p;
@@ -107,6 +112,7 @@ void engine_gone_find(struct engine *e, const char *address,
                       struct failover_seen *seen)
 {
     const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    assert(seen->n_registered <= FAILOVER_PROCESSES_MAX);
     memset(&seen->gone, 0, sizeof(seen->gone));
     seen->hooked = e->hooked;
     if (seen->record != NULL && take(seen, &seen->record->process))
@@ -118,13 +124,8 @@ void engine_gone_find(struct engine *e, const char *address,
         (void)take(seen, &n->process);
 }
 
-const char *engine_gone_next(const struct engine *e, const char *address)
+void engine_gone_look(struct engine *e)
 {
-    struct gone *g = e->gone;
-    if (address != NULL) {
-        HASH_FIND_STR(e->gone, address, g);
-        assert(g != NULL);
-        g = g->hh.next;
-    }
-    return g != NULL ? g->address : NULL;
+    for (const struct gone *g = e->gone; g != NULL; g = g->hh.next)
+        engine_look(e, g->address);
 }

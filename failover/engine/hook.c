@@ -5,7 +5,6 @@
  * and no grandchild that keeps the pipe can hold a failover up.
  */
 #include "failover/engine/hook.h"
-#include "failover/engine/hook_priv.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -66,6 +65,7 @@ int engine_hooks_new(struct hooks **out, struct loop *loop, const char *command,
     int line[2];
     pid_t pid;
 
+    assert(command != NULL);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) != 0) {
         mem_free(shell);
         return (int)err_errno(err, errno, "failover.hook: its helper");
@@ -96,6 +96,7 @@ int engine_hooks_new(struct hooks **out, struct loop *loop, const char *command,
 /* Keep the last bytes. */
 static void keep(struct hook *k, const char *data, size_t n)
 {
+    assert(k->len <= TAIL_MAX);
     if (n >= TAIL_MAX) {
         memcpy(k->tail, data + n - TAIL_MAX, TAIL_MAX);
         k->len = TAIL_MAX;
@@ -106,6 +107,7 @@ static void keep(struct hook *k, const char *data, size_t n)
     k->len -= drop;
     memcpy(k->tail + k->len, data, n);
     k->len += n;
+    assert(k->len <= TAIL_MAX);
 }
 
 /* At most so many pieces: one that prints without end shall not have us all.
@@ -114,6 +116,8 @@ static bool read_out(struct hook *k)
 {
     char chunk[4096];
 
+    assert(!k->over);
+    assert(k->out_fd >= 0);
     for (int i = 0; i < READS_MAX; i++) {
         ssize_t n = read(k->out_fd, chunk, sizeof(chunk));
 
@@ -141,6 +145,8 @@ static void on_all_ended(void *arg)
 {
     struct hooks *h = arg;
 
+    assert(h->ending && h->ended != NULL);
+    assert(h->list == NULL);
     loop_timer_stop(&h->soon);
     h->ended(h->ended_arg);
 }
@@ -151,29 +157,34 @@ static void check_all_ended(struct hooks *h)
         h->soon = loop_timer(h->loop, 0, 0, on_all_ended, h);
 }
 
+static void hook_free(struct hook *k)
+{
+    struct hooks *h = k->owner;
+
+    assert(k->over);
+    assert(k->open == 0 && k->refused == NULL);
+    DL_DELETE(h->list, k);
+    mem_free(k);
+    check_all_ended(h);
+}
+
 static void on_close(uv_handle_t *handle)
 {
     struct hook *k = handle->data;
-    struct hooks *h = k->owner;
 
     assert(k->open > 0);
     if (--k->open > 0)
         return;
     close(k->line_fd);
     close(k->out_fd);
-    DL_DELETE(h->list, k);
-    mem_free(k);
-    check_all_ended(h);
+    hook_free(k);
 }
 
 /* Nothing of it runs: tell whoever waits for that, once. */
-static void finish(struct hook *k)
+static void tell_end(struct hook *k)
 {
     assert(!k->over);
     k->over = true;
-    (void)read_out(k);
-    uv_close((uv_handle_t *)&k->line, on_close);
-    uv_close((uv_handle_t *)&k->out, on_close);
     k->tail[k->len] = '\0';
     if (k->ended != NULL)
         k->ended(k->arg, k->exit_code, k->tail);
@@ -181,10 +192,20 @@ static void finish(struct hook *k)
         k->stopped(k->stop_arg);
 }
 
+static void finish(struct hook *k)
+{
+    assert(k->open == 2);
+    (void)read_out(k);
+    uv_close((uv_handle_t *)&k->line, on_close);
+    uv_close((uv_handle_t *)&k->out, on_close);
+    tell_end(k);
+}
+
 static void exited(struct hook *k, const struct guard_message *m)
 {
     int status = (int)m->value;
 
+    assert(m->type == GUARD_EXITED);
     if (m->late)
         k->exit_code = k->limit <= k->until ? HOOK_TIMED_OUT : HOOK_UNPROVEN;
     else if (WIFSIGNALED(status))
@@ -199,14 +220,13 @@ static void exited(struct hook *k, const struct guard_message *m)
     finish(k);
 }
 
-static void not_started(struct hook *k, const char *why)
+static void not_started(struct hook *k, const char *what, const char *why)
 {
-    int n = snprintf(k->tail, sizeof(k->tail), "cannot start: %s", why);
-
-    k->len = n > 0 ? (size_t)n : 0;
+    assert(!k->over);
+    (void)snprintf(k->tail, sizeof(k->tail), "cannot start: %s%s", what, why);
+    k->len = strlen(k->tail);
     k->exit_code = HOOK_NOT_STARTED;
     log_error("!hook", LOG_S("why", k->tail));
-    finish(k);
 }
 
 static void on_line(uv_poll_t *handle, int status, int events)
@@ -215,29 +235,31 @@ static void on_line(uv_poll_t *handle, int status, int events)
     struct guard_message m;
     ssize_t n;
 
+    assert(!k->over);
     (void)status;
     (void)events;
     loop_enter(k->owner->loop);
     n = recv(k->line_fd, &m, sizeof(m), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n != (ssize_t)sizeof(m)) /* the guard is gone */
+    if (n != (ssize_t)sizeof(m)) { /* the guard is gone */
         if (k->ended != NULL && k->exit_code == HOOK_NOT_STARTED)
-            not_started(k, "its guard is gone");
-        else
-            finish(k);
-    else if (m.type == GUARD_STARTED)
+            not_started(k, "its guard is gone", "");
+        finish(k);
+    } else if (m.type == GUARD_STARTED)
         k->exit_code = HOOK_SIGNAL_BASE + SIGKILL; /* if the guard is killed */
-    else if (m.type == GUARD_FAILED)
-        not_started(k, strerror((int)m.value));
-    else if (m.type == GUARD_EXITED)
+    else if (m.type == GUARD_FAILED) {
+        not_started(k, "", strerror((int)m.value));
+        finish(k);
+    } else if (m.type == GUARD_EXITED)
         exited(k, &m);
 }
 
 /* --- the start ----------------------------------------------------------- */
 
-static void say(struct hook *k, struct guard_message *m)
+static void send_to_guard(struct hook *k, struct guard_message *m)
 {
+    assert(!k->over);
     m->value = k->limit < k->until ? k->limit : k->until;
     (void)!send(k->line_fd, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -245,6 +267,7 @@ static void say(struct hook *k, struct guard_message *m)
 /* Ask the helper for a guard at the other end of the line. */
 static bool ask(const struct hooks *h, int line, int out)
 {
+    assert(line >= 0 && out >= 0);
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(2 * sizeof(int))];
@@ -264,32 +287,33 @@ static bool ask(const struct hooks *h, int line, int out)
     return sendmsg(h->line, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
 }
 
+static void close_both(const int fds[2])
+{
+    int why = errno;
+
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    errno = why;
+}
+
 /* False: errno says why, and nothing is open. */
 static bool open_lines(struct hook *k)
 {
-    int line[2], out[2], why;
-    bool asked;
+    int line[2], out[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) != 0)
         return false;
     if (pipe2(out, O_CLOEXEC) != 0) {
-        why = errno;
-        close(line[0]);
-        close(line[1]);
-        errno = why;
+        close_both(line);
         return false;
     }
-    asked = ask(k->owner, line[1], out[1]);
-    why = errno;
-    close(line[1]);
-    close(out[1]);
-    k->line_fd = line[0];
-    k->out_fd = out[0];
-    if (!asked) {
-        close(line[0]);
-        close(out[0]);
-        errno = why;
-    }
+    bool asked = ask(k->owner, line[1], out[1]);
+    const int theirs[2] = {line[1], out[1]}, ours[2] = {line[0], out[0]};
+    close_both(theirs);
+    if (!asked)
+        close_both(ours);
+    k->line_fd = ours[0];
+    k->out_fd = ours[1];
     return asked;
 }
 
@@ -298,6 +322,7 @@ static void begin_polling(struct hook *k)
     uv_loop_t *uv = loop_uv(k->owner->loop);
     int rc;
 
+    assert(k->open == 0);
     (void)fcntl(k->out_fd, F_SETFL, O_NONBLOCK);
     rc = uv_poll_init(uv, &k->line, k->line_fd);
     assert(rc == 0);
@@ -315,43 +340,26 @@ static void begin_polling(struct hook *k)
 static void start(struct hook *k, const struct failover_record *r)
 {
     char process[PROCESS_TEXT_SIZE], fence[32];
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_START};
 
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_START;
+    assert(k->open == 2);
     (void)snprintf(fence, sizeof(fence), "%" PRIu64, r->fence);
     process_guard_env(&m, "PELORUS_KIND", node_kind_name(r->kind));
     process_guard_env(&m, "PELORUS_ADDRESS", r->address);
     process_guard_env(&m, "PELORUS_PROCESS",
                       process_text(&r->process, process));
     process_guard_env(&m, "PELORUS_FENCE", fence);
-    say(k, &m);
+    send_to_guard(k, &m);
 }
 
 /* Nothing could be opened: told in a turn of its own, as everything else. */
 static void on_refused(void *arg)
 {
     struct hook *k = arg;
-    struct hooks *h = k->owner;
 
     loop_timer_stop(&k->refused);
-    k->over = true;
-    if (k->ended != NULL)
-        k->ended(k->arg, k->exit_code, k->tail);
-    else if (k->stopped != NULL)
-        k->stopped(k->stop_arg);
-    DL_DELETE(h->list, k);
-    mem_free(k);
-    check_all_ended(h);
-}
-
-static void refuse(struct hook *k, int why)
-{
-    k->line_fd = k->out_fd = -1;
-    (void)snprintf(k->tail, sizeof(k->tail), "cannot start: its guard: %s",
-                   strerror(why));
-    log_error("!hook", LOG_S("why", k->tail));
-    k->refused = loop_timer(k->owner->loop, 0, 0, on_refused, k);
+    tell_end(k);
+    hook_free(k);
 }
 
 void engine_hooks_run(void *hooks, const struct failover_record *r,
@@ -372,12 +380,14 @@ void engine_hooks_run(void *hooks, const struct failover_record *r,
     k->until = until;
     k->exit_code = HOOK_NOT_STARTED;
     DL_APPEND(h->list, k);
-    if (!open_lines(k)) {
-        refuse(k, errno);
-        return;
+    if (open_lines(k)) {
+        begin_polling(k);
+        start(k, r);
+    } else {
+        not_started(k, "its guard: ", strerror(errno));
+        k->line_fd = k->out_fd = -1;
+        k->refused = loop_timer(h->loop, 0, 0, on_refused, k);
     }
-    begin_polling(k);
-    start(k, r);
 }
 
 static struct hook *find(struct hooks *h, const void *arg)
@@ -395,19 +405,18 @@ static struct hook *find(struct hooks *h, const void *arg)
 void engine_hooks_until(void *hooks, const void *arg, mono_ms until)
 {
     struct hook *k = find(hooks, arg);
-    struct guard_message m;
+    struct guard_message m = {.type = GUARD_DEADLINE};
 
     if (k == NULL || k->until == until)
         return;
     k->until = until;
-    memset(&m, 0, sizeof(m));
-    m.type = GUARD_DEADLINE;
-    say(k, &m);
+    send_to_guard(k, &m);
 }
 
 /* The guard ends everything when it reads that nobody writes any more. */
 static void stop(struct hook *k)
 {
+    assert(!k->over);
     k->ended = NULL;
     (void)shutdown(k->line_fd, SHUT_WR);
 }
@@ -424,6 +433,7 @@ void engine_hooks_stop(void *hooks, const void *arg, void (*stopped)(void *arg),
     k->stopped = stopped;
     k->stop_arg = stop_arg;
     stop(k);
+    assert(k->ended == NULL && !k->over);
 }
 
 void engine_hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg)

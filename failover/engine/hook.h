@@ -45,6 +45,13 @@ void engine_hooks_end(struct hooks *h, void (*ended)(void *arg), void *arg);
 /* After ended(). The helper is gone when this returns. */
 void engine_hooks_free(struct hooks **h);
 
+/*
+ * The helper's whole life, in a process of its own. Each packet on `line`
+ * carries two descriptors: a line for a new guard that runs `command`, and
+ * where its output goes. It ends with the last guard when `line` is closed.
+ */
+void engine_hook_helper(int line, const char *command) NORETURN;
+
 /* --- for struct engine_config: `hooks` is the struct hooks --------------- */
 
 /* ended() is called once, from a later turn of the loop; `tail` is the end of

@@ -8,7 +8,7 @@
  * _Fork(): libuv's handlers for fork() close descriptors that it had in the
  * coordinator, by their numbers, which are others here.
  */
-#include "failover/engine/hook_priv.h"
+#include "failover/engine/hook.h"
 
 #include "base/process/descendants.h"
 #include "base/process/guard.h"
@@ -43,6 +43,7 @@ static void NORETURN become_guard(const struct helper *h, int line, int out)
     char *argv[] = {(char[]){"/bin/sh"}, (char[]){"-c"},
                     (char *)(uintptr_t)h->command, NULL};
 
+    assert(h->n < GUARDS_MAX);
     (void)dup2(out, STDOUT_FILENO);
     (void)dup2(out, STDERR_FILENO);
     if (out != STDOUT_FILENO && out != STDERR_FILENO)
@@ -56,6 +57,7 @@ static void start(struct helper *h, int line, int out)
 {
     pid_t pid = h->n < GUARDS_MAX ? _Fork() : -1;
 
+    assert(h->n <= GUARDS_MAX);
     if (pid == 0)
         become_guard(h, line, out);
     if (pid > 0)
@@ -64,8 +66,9 @@ static void start(struct helper *h, int line, int out)
 }
 
 /* The two descriptors of a packet; false: there is none now. */
-static bool hear(struct helper *h, int fds[2])
+static bool receive(struct helper *h, int fds[2])
 {
+    assert(!h->over);
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(2 * sizeof(int))];
@@ -97,6 +100,7 @@ static bool hear(struct helper *h, int fds[2])
  * ours now. */
 static void reap(struct helper *h)
 {
+    assert(h->n <= GUARDS_MAX);
     for (size_t i = 0; i < h->n;) {
         int status;
 
@@ -116,6 +120,7 @@ static void set_up(struct helper *h, int line)
     sigset_t child;
     int null;
 
+    assert(line >= 0);
     process_descendants_adopt();
     (void)prctl(PR_SET_NAME, "pelorus-hooks");
     process_guard_signals();
@@ -140,6 +145,7 @@ void engine_hook_helper(int line, const char *command)
 {
     struct helper h = {.command = command};
 
+    assert(command != NULL);
     set_up(&h, line);
     while (!h.over || h.n > 0 || h.orphans) {
         struct pollfd fds[2] = {{.fd = h.children, .events = POLLIN},
@@ -148,7 +154,7 @@ void engine_hook_helper(int line, const char *command)
         int given[2];
 
         (void)poll(fds, h.over ? 1 : 2, h.orphans ? SWEEP_MS : -1);
-        while (!h.over && hear(&h, given)) {
+        while (!h.over && receive(&h, given)) {
             start(&h, given[0], given[1]);
             (void)close(given[0]);
             (void)close(given[1]);

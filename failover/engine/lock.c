@@ -17,17 +17,11 @@ static mono_ms proven_until(const struct engine *e)
                                          : registry_lock_proven_until(e->lock);
 }
 
-static struct hook_run *run_of(struct engine *e)
-{
-    struct hook_run *run = mem_zalloc(sizeof(*run));
-    run->e = e;
-    return run;
-}
-
 static void on_hook_ended(void *arg, int exit_code, const char *tail)
 {
     struct hook_run *run = arg;
     struct engine *e = run->e;
+    assert(e->lock != NULL);
     assert(e->hook == run);
     MEM_FREE(e->hook);
     e->hook_done(e, exit_code, tail);
@@ -38,13 +32,15 @@ void engine_hook_run(struct engine *e, int64_t time_ms, hook_ended_f *done)
     const struct failover_record *r = failover_record(e->f);
     const struct engine_hooks *h = e->c.hooks;
     assert(r != NULL && h != NULL && e->hook == NULL);
-    e->hook = run_of(e);
+    e->hook = mem_zalloc(sizeof(*e->hook));
+    e->hook->e = e;
     e->hook_done = done;
     h->run(h->arg, r, time_ms, proven_until(e), on_hook_ended, e->hook);
 }
 
 void engine_hook_tick(struct engine *e)
 {
+    assert(e->hook == NULL || e->lock != NULL);
     if (e->hook != NULL)
         e->c.hooks->until(e->c.hooks->arg, e->hook, proven_until(e));
 }
@@ -66,14 +62,13 @@ static void on_hook_stopped(void *arg)
 static void hook_stop(struct engine *e)
 {
     const struct engine_hooks *h = e->c.hooks;
-    struct hook_run *run = e->hook;
     assert(e->hook_stops == NULL && e->hook_lock == NULL);
-    e->hook = NULL;
+    assert(e->lock != NULL);
+    e->hook_stops = e->hook;
     e->hook_lock = e->lock;
+    e->hook = NULL;
     e->lock = NULL;
-    e->hook_stops = run_of(e);
-    h->stop(h->arg, run, on_hook_stopped, e->hook_stops);
-    mem_free(run);
+    h->stop(h->arg, e->hook_stops, on_hook_stopped, e->hook_stops);
 }
 
 /* The engine goes away: whoever runs hooks has ended them before, or else does

@@ -21,10 +21,27 @@
 #include "base/planted.h"
 
 #include <string.h>
+#include <utlist.h>
 
 #define EXCLUDED_MAX 64 /* closed targets told to whoever picks */
+#define LOCK_LOST    "the lock is not ours"
 
 static void pump(struct move_pass *pass);
+
+static void lost(struct move_pass *pass, const char *why)
+{
+    struct err err;
+    (void)err_set(&err, ERR_SESSION_LOST, "%s", why);
+    engine_pass_fail(pass, &err);
+}
+
+/* It stays where it is for now: the next pass looks at it. */
+static void leave(struct move_pass *pass, struct item *it)
+{
+    assert(it->state != ITEM_SENT && it->state != ITEM_SETTLED);
+    it->state = ITEM_SETTLED;
+    pass->counts.stuck++;
+}
 
 /* --- targets ------------------------------------------------------------- */
 
@@ -55,30 +72,40 @@ static const struct process *target_process(const struct move_pass *pass,
 }
 
 /* A gate is made before anybody moves work there, by a txn of its own: batches
- * run side by side, and only one of them could make it. */
-static void on_created(void *arg, const struct registry_reply *reply);
+ * run side by side, and only one of them could make it. What stands there now
+ * decides, also where the outcome is unknown. */
+static void on_created(void *arg, const struct registry_reply *reply)
+{
+    struct target *t = arg;
+    struct move_pass *pass = t->pass;
+    assert(t->state == TARGET_BUSY && pass->n_busy > 0);
+    pass->n_busy--;
+    t->state = TARGET_UNREAD;
+    if (reply->err.code == ERR_CONFLICT && reply->failed_op == 0)
+        lost(pass, LOCK_LOST);
+    else if (reply->err.code != ERR_OK && reply->err.code != ERR_CONFLICT &&
+             reply->err.code != ERR_UNKNOWN)
+        engine_pass_fail(pass, &reply->err);
+    pump(pass);
+}
 
 static void target_create(struct move_pass *pass, struct target *t,
                           const struct process *p)
 {
-    char key[REGISTRY_KEY_MAX + 1];
     struct gate gate = {.state = GATE_OPEN, .process = *p};
     struct buf value;
-    struct registry_op ops[2] = {
-        {.type = REGISTRY_CHECK_LOCK, .lock = pass->lock},
-        {.type = REGISTRY_PUT, .expect = REGISTRY_ABSENT},
-    };
+    struct txn txn;
     assert(p->known);
     assert(t->state == TARGET_CLOSED);
     buf_init(&value, REGISTRY_VALUE_MAX);
     gate_write(&value, &gate);
-    ops[1].key = gate_key(pass->e->c.kind, t->address, key, sizeof(key));
-    ops[1].value = buf_text(&value);
-    ops[1].value_len = value.len;
+    engine_txn_init(&txn, 2);
+    engine_txn_check_lock(&txn, pass->lock);
+    gate_key(pass->e->c.kind, t->address, engine_txn_put(&txn, 0, &value),
+             REGISTRY_KEY_MAX + 1);
     t->state = TARGET_BUSY;
     pass->n_busy++;
-    registry_txn(pass->e->c.registry, ops, 2, on_created, t);
-    buf_close(&value);
+    engine_txn_send(&txn, pass->e->c.registry, on_created, t);
 }
 
 static void on_target(void *arg, const struct registry_reply *reply)
@@ -91,26 +118,24 @@ static void on_target(void *arg, const struct registry_reply *reply)
     pass->n_busy--;
     err_clear(&err);
     t->state = TARGET_CLOSED;
-    if (reply->err.code == ERR_NOT_FOUND) {
-        if (p != NULL && t->tries <= ENGINE_TRIES)
+    if (gates_take(&t->gate, reply, &err) == 0) {
+        if (t->gate.state != GATE_ABSENT && p != NULL &&
+            gate_takes(&t->gate, p))
+            t->state = TARGET_OPEN;
+        else if (t->gate.state == GATE_ABSENT && p != NULL &&
+                 t->tries <= ENGINE_TRIES)
             target_create(pass, t, p);
-    } else if (reply->err.code != ERR_OK) {
-        engine_pass_fail(pass, &reply->err);
-    } else if (gate_read(&t->gate, reply->entries[0].value,
-                         reply->entries[0].value_len, &err) != 0) {
+    } else if (reply->err.code == ERR_OK) {
         log_error("!gate-unreadable", LOG_S("address", t->address),
                   LOG_S("why", err.msg));
     } else {
-        t->gate.version = reply->entries[0].version;
-        if (p != NULL && gate_takes(&t->gate, p))
-            t->state = TARGET_OPEN;
+        engine_pass_fail(pass, &err);
     }
     pump(pass);
 }
 
 static void target_read(struct move_pass *pass, struct target *t)
 {
-    char key[REGISTRY_KEY_MAX + 1];
     assert(t->state != TARGET_BUSY);
     if (++t->tries > ENGINE_TRIES) {
         t->state = TARGET_CLOSED;
@@ -119,34 +144,7 @@ static void target_read(struct move_pass *pass, struct target *t)
     t->state = TARGET_BUSY;
     t->read_at = pass->e->c.clock->mono;
     pass->n_busy++;
-    registry_get(pass->e->c.registry,
-                 gate_key(pass->e->c.kind, t->address, key, sizeof(key)),
-                 on_target, t);
-}
-
-static void on_created(void *arg, const struct registry_reply *reply)
-{
-    struct target *t = arg;
-    struct move_pass *pass = t->pass;
-    assert(t->state == TARGET_BUSY && pass->n_busy > 0);
-    pass->n_busy--;
-    t->state = TARGET_UNREAD;
-    switch (reply->err.code) {
-    case ERR_OK:
-    case ERR_UNKNOWN:
-        break; /* what stands there now decides */
-    case ERR_CONFLICT:
-        if (reply->failed_op == 0) {
-            struct err lost;
-            (void)err_set(&lost, ERR_SESSION_LOST, "the lock is not ours");
-            engine_pass_fail(pass, &lost);
-        }
-        break;
-    default:
-        engine_pass_fail(pass, &reply->err);
-        break;
-    }
-    pump(pass);
+    gates_get(pass->e->c.registry, pass->e->c.kind, t->address, on_target, t);
 }
 
 /* --- planning ------------------------------------------------------------ */
@@ -193,8 +191,7 @@ static void plan_item(struct move_pass *pass, struct item *it)
     if (!work_epoch_left(it->work.epoch, pass->floor)) {
         log_error("!no-epoch-left", LOG_S("id", it->work.id),
                   LOG_U("epoch", it->work.epoch), LOG_U("floor", pass->floor));
-        it->state = ITEM_SETTLED;
-        pass->counts.stuck++;
+        leave(pass, it);
         return;
     }
     it->state = ITEM_PLANNED;
@@ -211,16 +208,14 @@ static void plan_item(struct move_pass *pass, struct item *it)
         }
         it->target = t;
         if (t == NULL || t->state == TARGET_CLOSED)
-            it->state = ITEM_SETTLED, pass->counts.stuck++;
+            leave(pass, it);
         return;
     }
     if (it->action != PLAN_MOVE)
         return;
     it->target = find_target(pass, it);
-    if (it->target == NULL && it->work.state == WORK_WAITING) {
-        it->state = ITEM_SETTLED; /* it waits already */
-        pass->counts.stuck++;
-    }
+    if (it->target == NULL && it->work.state == WORK_WAITING)
+        leave(pass, it); /* it waits already */
 }
 
 /* Plans an item and sees to its target; one that closed sends it on to the
@@ -237,8 +232,7 @@ static void follow_target(struct move_pass *pass, struct item *it)
         if (it->target->state != TARGET_CLOSED)
             return;
         if (it->action == PLAN_HEIR) {
-            it->state = ITEM_SETTLED; /* the heir's gate changed: look anew */
-            pass->counts.stuck++;
+            leave(pass, it); /* the heir's gate changed: look anew */
             return;
         }
         it->state = ITEM_READ;
@@ -264,13 +258,13 @@ static void applied(struct batch *b)
     engine_pass_rules(pass, &rules);
     for (size_t i = 0; i < b->n_items; i++) {
         struct item *it = b->items[i];
-        engine_batch_project(pass, it, &rules, &after);
+        engine_batch_project(it, &rules, &after);
         failover_plan_count(&pass->counts, &after, it->action);
         it->given.counted = false; /* it has it */
         it->state = ITEM_SETTLED;
     }
     pass->total += b->n_items;
-    failover_failpoint_at("engine-mid-move", pass->total);
+    failover_failpoint("engine-mid-move", pass->total);
 }
 
 /* The whole batch was refused because of one operation. What conflicted is
@@ -280,7 +274,7 @@ static void conflicted(struct batch *b, size_t op)
     struct move_pass *pass = b->pass;
     assert(b->n_items > 0);
     back_to(b, ITEM_PLANNED, false);
-    if (op >= b->n_ops) { /* not told which one: all of them */
+    if (op >= b->txn.n) { /* not told which one: all of them */
         back_to(b, ITEM_UNREAD, false);
         return;
     }
@@ -290,9 +284,7 @@ static void conflicted(struct batch *b, size_t op)
         if (b->op_target[op]->state == TARGET_OPEN)
             b->op_target[op]->state = TARGET_UNREAD;
     } else {
-        struct err lost;
-        (void)err_set(&lost, ERR_SESSION_LOST, "the lock is not ours");
-        engine_pass_fail(pass, &lost);
+        lost(pass, LOCK_LOST);
     }
 }
 
@@ -307,19 +299,15 @@ static void too_large(struct batch *b)
     }
     log_error("!work-too-large", LOG_S("id", b->items[0]->marker.id),
               LOG_U("bytes", b->bytes));
-    b->items[0]->state = ITEM_SETTLED;
-    pass->counts.stuck++;
+    leave(pass, b->items[0]);
 }
 
 static void on_batch(void *arg, const struct registry_reply *reply)
 {
     struct batch *b = arg;
     struct move_pass *pass = b->pass;
-    size_t slot = 0;
-    while (slot < ENGINE_BATCHES && pass->batches[slot] != b)
-        slot++;
-    assert(slot < ENGINE_BATCHES && pass->n_batches > 0);
-    pass->batches[slot] = NULL;
+    assert(pass->batches != NULL && pass->n_batches > 0);
+    DL_DELETE(pass->batches, b);
     pass->n_batches--;
     switch (reply->err.code) {
     case ERR_OK:
@@ -369,18 +357,12 @@ static bool ready(struct move_pass *pass, struct item *it)
 
 static void send_batch(struct move_pass *pass, struct batch *b)
 {
-    size_t slot = 0;
     assert(b->n_items > 0);
     assert(pass->n_batches < ENGINE_BATCHES);
-    while (pass->batches[slot] != NULL)
-        slot++;
-    assert(slot < ENGINE_BATCHES);
-    pass->batches[slot] = b;
+    DL_APPEND(pass->batches, b);
     pass->n_batches++;
-    failover_failpoint("engine-before-batch");
-    registry_txn(pass->e->c.registry, b->ops, b->n_ops, on_batch, b);
-    for (size_t i = 0; i < b->cap; i++)
-        MEM_FREE(b->values[i]); /* the registry has copied them */
+    failover_failpoint("engine-before-batch", 1);
+    engine_txn_send(&b->txn, pass->e->c.registry, on_batch, b);
 }
 
 /* One more batch; false: nothing is ready. */
@@ -395,8 +377,6 @@ static bool send_one(struct move_pass *pass, size_t *from)
     struct plan_rules rules;
     engine_pass_rules(pass, &rules);
     struct batch *b = engine_batch_new(pass, n);
-    if (!planted(PLANTED_NO_CHECK_LOCK))
-        engine_batch_op(b, REGISTRY_CHECK_LOCK, NULL, NULL)->lock = pass->lock;
     for (; *from < pass->n_items; (*from)++)
         if (ready(pass, &pass->items[*from]) &&
             !engine_batch_add(b, &pass->items[*from], &rules))
@@ -404,8 +384,7 @@ static bool send_one(struct move_pass *pass, size_t *from)
     if (b->n_items == 0) { /* one item alone does not fit a txn */
         struct item *it = &pass->items[*from];
         log_error("!work-too-large", LOG_S("id", it->marker.id));
-        it->state = ITEM_SETTLED;
-        pass->counts.stuck++;
+        leave(pass, it);
         engine_batch_free(b);
         return true;
     }
@@ -457,8 +436,7 @@ static void reread(struct move_pass *pass, struct item *it)
     if (++it->tries > ENGINE_TRIES) {
         log_warn("!work-stuck", LOG_S("id", w->id),
                  LOG_S("address", pass->address));
-        it->state = ITEM_SETTLED;
-        pass->counts.stuck++;
+        leave(pass, it);
     }
 }
 
@@ -514,11 +492,8 @@ static bool under_way(const struct move_pass *pass)
 static void pump(struct move_pass *pass)
 {
     assert(pass->moving);
-    if (pass->session != registry_session(pass->e->c.registry)) {
-        struct err lost;
-        (void)err_set(&lost, ERR_SESSION_LOST, "another session");
-        engine_pass_fail(pass, &lost);
-    }
+    if (pass->session != registry_session(pass->e->c.registry))
+        lost(pass, "another session");
     if (pass->err.code == ERR_OK) {
         advance(pass);
         if (!under_way(pass) && !all_settled(pass))
@@ -534,7 +509,7 @@ static void pump(struct move_pass *pass)
 
 /* What was read for the pages before holds for as long as each batch may check
  * it: those that are open to the process that we see there now. */
-static void sift_targets(struct move_pass *pass)
+static void keep_open_targets(struct move_pass *pass)
 {
     bool room = HASH_COUNT(pass->targets) + ENGINE_PAGE <= ENGINE_TARGETS;
     struct target *t, *next;
@@ -564,6 +539,6 @@ void engine_pass_move(struct move_pass *pass, const struct registry_lock *lock,
     memset(&pass->counts, 0, sizeof(pass->counts));
     pass->bytes_max = registry_max_bytes(pass->e->c.registry);
     pass->ops_max = registry_max_ops(pass->e->c.registry);
-    sift_targets(pass);
+    keep_open_targets(pass);
     pump(pass);
 }

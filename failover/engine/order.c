@@ -23,67 +23,17 @@
 #define NUMBER_MAX     64
 #define SEEN_WITHIN_MS 1000 /* of a write of ours, by our view */
 
-struct queueing {
-    struct engine *e;
-    struct order *o;
-    struct reader reader;
-    struct failover_record record;
-    unsigned number;
-};
-
-static void queueing_free(struct engine *e, struct queueing **q)
-{
-    if (*q == NULL)
-        return;
-    engine_reader_forget(&(*q)->reader);
-    registry_forget(e->c.registry, *q);
-    MEM_FREE(*q);
-}
-
 /* --- answering ----------------------------------------------------------- */
-
-static const char *action_of(const struct dry_run_item *it)
-{
-    if (it->waits)
-        return "wait";
-    return it->action == PLAN_HEIR ? "move"
-                                   : failover_plan_action_name(it->action);
-}
-
-static struct engine_plan_item *plan_items(const struct dry_run *s)
-{
-    struct engine_plan_item *list = mem_array(s->n_items + 1, sizeof(*list));
-    assert(s->n_items <= ENGINE_PLAN_MAX);
-    for (size_t i = 0; i < s->n_items; i++) {
-        const struct dry_run_item *it = &s->items[i];
-        bool moves = it->action == PLAN_MOVE || it->action == PLAN_HEIR;
-        list[i].id = it->id;
-        list[i].action = action_of(it);
-        list[i].target = moves ? it->target : NULL;
-    }
-    return list;
-}
 
 static void order_free(struct engine *e, struct order *o)
 {
     assert(e->n_orders > 0 && e->current != o);
     DL_DELETE(e->orders, o);
     e->n_orders--;
-    queueing_free(e, &o->into);
+    engine_reader_forget(&o->reader);
+    registry_forget(e->c.registry, o);
     mem_free(o->if_match);
     mem_free(o);
-}
-
-static void order_queued(struct engine *e, struct order *o,
-                         const char *failover)
-{
-    struct engine_reply reply = {.failover = failover, .queued = true};
-    assert(failover[0] != '\0');
-    reply.waits = engine_waits_for(e, &reply.wait);
-    engine_reply_f *done = o->done;
-    void *arg = o->arg;
-    done(arg, &reply);
-    order_free(e, o);
 }
 
 /* Why the registry cannot be had. */
@@ -98,144 +48,135 @@ void engine_order_answer(struct engine *e, struct order *o,
                          const char *held, const struct dry_run *plan)
 {
     struct engine_reply reply = {.held = held != NULL, .cause = held};
-    struct engine_plan_item *items = NULL;
     assert(o->done != NULL);
     if (answer == FAILOVER_NO_REGISTRY)
         answer = no_registry(e);
-    reply.code = failover_answer_code(answer);
+    reply.code = failover_answer_facts(answer)->code;
     reply.failover = failover;
     if (answer != FAILOVER_ACCEPTED)
         (void)err_set(&reply.err, ERR_CONFLICT, "%s: %s", o->task.address,
-                      failover_answer_text(answer));
+                      failover_answer_facts(answer)->text);
     if (plan != NULL) {
-        items = plan_items(plan);
-        reply.plan = items;
+        reply.plan = plan->items;
         reply.n_plan = plan->n_items;
         reply.etag = plan->etag;
     }
-    engine_reply_f *done = o->done;
-    void *arg = o->arg;
-    done(arg, &reply);
+    o->done(o->arg, &reply);
     order_free(e, o);
-    mem_free(items);
 }
 
 /* --- an order that waits for the lock, as a record ----------------------- */
 
-static void put_record(struct queueing *q);
+static void put_record(struct order *o);
 
-static void refused(struct queueing *q, enum failover_answer answer)
+static void refused(struct order *o, enum failover_answer answer)
 {
-    engine_order_answer(q->e, q->o, answer, "", NULL, NULL); /* frees it */
+    engine_order_answer(o->e, o, answer, "", NULL, NULL); /* frees it */
 }
 
-static void accepted(struct queueing *q)
+static void accepted(struct order *o)
 {
-    struct engine *e = q->e;
-    struct registry_lock_wait w;
-    char id[FAILOVER_ID_MAX + 1];
-    struct engine_event ev = {.type = ENGINE_QUEUED,
-                              .kind = e->c.kind,
-                              .address = q->record.address,
-                              .failover = id};
-    assert(q->o->into == q);
-    assert(q->record.id[0] != '\0');
-    memcpy(id, q->record.id, sizeof(id));
-    ev.word = engine_waits_for(e, &w) ? w.holder : "";
-    if (e->c.event != NULL)
-        e->c.event(e->c.event_arg, &ev);
+    struct engine *e = o->e;
+    struct engine_reply reply = {.failover = o->record.id, .queued = true};
+    assert(o->queueing);
+    assert(o->record.id[0] != '\0');
+    reply.waits = engine_waits_for(e, &reply.wait);
+    engine_tell(e, ENGINE_QUEUED, o->record.address, o->record.id,
+                reply.waits ? reply.wait.holder : "", 0);
     e->queued_until = e->c.clock->mono + SEEN_WITHIN_MS;
-    order_queued(e, q->o, id); /* frees it */
+    o->done(o->arg, &reply);
+    order_free(e, o);
 }
 
 /* Somebody's of the same id: the same order, or one that is over. */
 static void on_there(void *arg, const struct registry_reply *reply)
 {
-    struct queueing *q = arg;
+    struct order *o = arg;
     struct failover_record there;
-    assert(q->number < NUMBER_MAX);
-    assert(q->o->into == q);
+    assert(o->number < NUMBER_MAX);
+    assert(o->queueing);
     if (reply->err.code == ERR_NOT_FOUND) {
-        put_record(q); /* ours of unknown outcome is not there, or not yet */
+        put_record(o); /* ours of unknown outcome is not there, or not yet */
         return;
     }
     if (reply->err.code != ERR_OK) {
-        refused(q, FAILOVER_OUTCOME_UNKNOWN);
+        refused(o, FAILOVER_OUTCOME_UNKNOWN);
         return;
     }
     if (work_failover_read(&there, reply->entries[0].value,
                            reply->entries[0].value_len, NULL) == 0 &&
         !failover_phase_final(there.phase)) {
-        accepted(q);
+        accepted(o);
         return;
     }
-    if (++q->number == NUMBER_MAX) {
-        refused(q, FAILOVER_BUSY);
+    if (++o->number == NUMBER_MAX) {
+        refused(o, FAILOVER_BUSY);
         return;
     }
-    put_record(q);
+    put_record(o);
 }
 
 static void on_put(void *arg, const struct registry_reply *reply)
 {
-    struct queueing *q = arg;
+    struct order *o = arg;
     char key[REGISTRY_KEY_MAX + 1];
-    assert(q->number < NUMBER_MAX);
-    assert(q->o->into == q);
+    assert(o->number < NUMBER_MAX);
+    assert(o->queueing);
     switch (reply->err.code) {
     case ERR_OK:
-        accepted(q);
+        accepted(o);
         return;
     case ERR_CONFLICT:
     case ERR_UNKNOWN:
-        registry_get(q->e->c.registry, work_failover_key(q->record.id, key),
-                     on_there, q);
+        registry_get(o->e->c.registry, work_failover_key(o->record.id, key),
+                     on_there, o);
         return;
     default:
-        refused(q, FAILOVER_NO_REGISTRY);
+        refused(o, FAILOVER_NO_REGISTRY);
         return;
     }
 }
 
-static void set_id(struct queueing *q)
+static void set_id(struct order *o)
 {
-    const struct failover_record *r = &q->record;
-    const struct process *gone = &q->reader.seen.gone;
+    const struct failover_record *r = &o->record;
+    const struct process *gone = &o->reader.seen.gone;
     uint64_t h = hash_str(r->address, 0);
+    assert(o->number < NUMBER_MAX);
     h = hash_str(r->then, h);
     h = hash_str(r->if_match, h);
     h = hash_bytes(&r->gate_version, sizeof(r->gate_version), h);
     h = hash_bytes(&gone->startup_time, sizeof(gone->startup_time), h);
-    h = hash_bytes(&q->number, sizeof(q->number), h);
-    (void)snprintf(q->record.id, sizeof(q->record.id), "%s-order-%016" PRIx64,
+    h = hash_bytes(&o->number, sizeof(o->number), h);
+    (void)snprintf(o->record.id, sizeof(o->record.id), "%s-order-%016" PRIx64,
                    node_kind_name(r->kind), h);
 }
 
-static void put_record(struct queueing *q)
+static void put_record(struct order *o)
 {
     char key[REGISTRY_KEY_MAX + 1];
     struct buf b;
-    assert(q->o->into == q && q->number < NUMBER_MAX);
-    set_id(q);
+    assert(o->queueing && o->number < NUMBER_MAX);
+    set_id(o);
     buf_init(&b, REGISTRY_VALUE_MAX);
-    work_failover_write(&b, &q->record);
-    registry_put(q->e->c.registry, work_failover_key(q->record.id, key),
-                 buf_text(&b), b.len, REGISTRY_ABSENT, 0, false, on_put, q);
+    work_failover_write(&b, &o->record);
+    registry_put(o->e->c.registry, work_failover_key(o->record.id, key),
+                 buf_text(&b), b.len, REGISTRY_ABSENT, 0, false, on_put, o);
     buf_close(&b);
 }
 
-static void make_record(struct queueing *q)
+static void make_record(struct order *o)
 {
-    const struct failover_seen *seen = &q->reader.seen;
-    const struct failover_task *t = &q->o->task;
-    struct failover_record *r = &q->record;
+    const struct failover_seen *seen = &o->reader.seen;
+    const struct failover_task *t = &o->task;
+    struct failover_record *r = &o->record;
     const char *word =
-        failover_cause_name(t->force ? CAUSE_FORCED : CAUSE_ORDER);
-    assert(q->o->task.ordered);
-    *r = (struct failover_record){.kind = q->e->c.kind,
+        failover_cause_facts(t->force ? CAUSE_FORCED : CAUSE_ORDER)->word;
+    assert(o->task.ordered);
+    *r = (struct failover_record){.kind = o->e->c.kind,
                                   .phase = FAILOVER_QUEUED,
                                   .process = *failover_subject(seen, t),
-                                  .began = q->e->c.clock->wall,
+                                  .began = o->e->c.clock->wall,
                                   .gate_version = seen->gate.version,
                                   .registry_revision = seen->revision,
                                   .session = seen->session,
@@ -246,55 +187,59 @@ static void make_record(struct queueing *q)
     (void)snprintf(r->address, sizeof(r->address), "%s", t->address);
     (void)snprintf(r->who, sizeof(r->who), "%s", t->who);
     (void)snprintf(r->reason, sizeof(r->reason), "%s", t->reason);
-    (void)snprintf(r->coordinator, sizeof(r->coordinator), "%s", q->e->self);
-    if (q->o->if_match != NULL)
-        (void)snprintf(r->if_match, sizeof(r->if_match), "%s", q->o->if_match);
+    (void)snprintf(r->coordinator, sizeof(r->coordinator), "%s", o->e->self);
+    if (o->if_match != NULL)
+        (void)snprintf(r->if_match, sizeof(r->if_match), "%s", o->if_match);
 }
 
 /* What can be refused without the lock is refused at once. */
-static void on_read(void *arg, enum err_code code)
+static enum failover_answer without_lock(const struct order *o)
 {
-    struct queueing *q = arg;
-    const struct failover_seen *seen = &q->reader.seen;
+    const struct failover_seen *seen = &o->reader.seen;
     enum failover_cause cause;
-    if (code != ERR_OK) {
-        refused(q, code == ERR_INVALID ? FAILOVER_NOT_READABLE
-                                       : FAILOVER_NO_REGISTRY);
-        return;
-    }
-    switch (failover_decide(seen, &q->o->task, &cause)) {
+    assert(o->task.ordered);
+    switch (failover_decide(seen, &o->task, &cause)) {
     case FAILOVER_ALIVE:
-        refused(q, FAILOVER_IS_ALIVE);
-        return;
+        return FAILOVER_IS_ALIVE;
     case FAILOVER_UNREADABLE:
-        refused(q, FAILOVER_NOT_READABLE);
-        return;
+        return FAILOVER_NOT_READABLE;
     case FAILOVER_TO_VERIFY:
     case FAILOVER_TO_RESUME:
-        refused(q, FAILOVER_IS_RUNNING);
-        return;
+        return FAILOVER_IS_RUNNING;
     case FAILOVER_NOTHING:
-        if (seen->gate.state == GATE_ABSENT) {
-            refused(q, FAILOVER_NOT_FOUND);
-            return;
-        }
-        break;
+        return seen->gate.state == GATE_ABSENT ? FAILOVER_NOT_FOUND
+                                               : FAILOVER_ACCEPTED;
     default:
-        break;
+        return FAILOVER_ACCEPTED;
     }
-    make_record(q);
-    put_record(q);
+}
+
+/* Of a read that failed. */
+static enum failover_answer unread(enum err_code code)
+{
+    assert(code != ERR_OK);
+    return code == ERR_INVALID ? FAILOVER_NOT_READABLE : FAILOVER_NO_REGISTRY;
+}
+
+static void on_read(void *arg, enum err_code code)
+{
+    struct order *o = arg;
+    enum failover_answer answer =
+        code == ERR_OK ? without_lock(o) : unread(code);
+    assert(o->queueing);
+    if (answer != FAILOVER_ACCEPTED) {
+        refused(o, answer);
+        return;
+    }
+    make_record(o);
+    put_record(o);
 }
 
 static void order_queue(struct engine *e, struct order *o)
 {
-    struct queueing *q = mem_zalloc(sizeof(*q));
-    assert(!o->taken && o->into == NULL);
-    o->taken = true;
-    o->into = q;
-    q->e = e;
-    q->o = o;
-    engine_reader_start(&q->reader, e, o->task.address, on_read, q);
+    assert(!o->taken && !o->queueing);
+    o->taken = o->queueing = true;
+    engine_reader_start(&o->reader, e, o->task.address, on_read, o);
 }
 
 /* --- orders -------------------------------------------------------------- */
@@ -304,9 +249,10 @@ static void on_dry_run(void *arg, struct dry_run *s)
     struct order *o = arg;
     struct engine *e = s->e;
     enum failover_answer answer = FAILOVER_ACCEPTED;
+    assert(o->taken);
+    assert(!o->queueing);
     if (s->err.code != ERR_OK)
-        answer = s->err.code == ERR_INVALID ? FAILOVER_NOT_READABLE
-                                            : FAILOVER_NO_REGISTRY;
+        answer = unread(s->err.code);
     else if (s->reader.seen.gate.state == GATE_ABSENT &&
              !s->reader.seen.gone.known && s->reader.seen.n_registered == 0)
         answer = FAILOVER_NOT_FOUND;
@@ -332,7 +278,7 @@ bool engine_orders_queueing(const struct engine *e)
     const struct order *o;
     DL_FOREACH(e->orders, o)
     {
-        if (o->into != NULL)
+        if (o->queueing)
             return true;
     }
     return e->c.clock->mono < e->queued_until;
@@ -353,7 +299,7 @@ void engine_orders_tick(struct engine *e)
                 order_queue(e, o);
             continue;
         }
-        bool begun = o == e->current || o->into != NULL;
+        bool begun = o == e->current || o->queueing;
         if (o == e->current)
             e->current = NULL;
         struct dry_run *s, *after;
@@ -374,28 +320,25 @@ void engine_orders_close(struct engine *e)
     e->current = NULL;
     while (e->orders != NULL)
         engine_order_answer(e, e->orders, FAILOVER_CANCELLED, "", NULL, NULL);
-}
-
-static void refuse(engine_reply_f *done, void *arg, enum failover_answer answer,
-                   const char *address)
-{
-    struct engine_reply reply = {.code = failover_answer_code(answer)};
-    (void)err_set(&reply.err, ERR_UNAVAILABLE, "%s: %s", address,
-                  failover_answer_text(answer));
-    reply.failover = "";
-    done(arg, &reply);
+    assert(e->n_orders == 0);
 }
 
 void engine_order(struct engine *e, const struct engine_order *order,
                   engine_reply_f *done, void *arg)
 {
+    assert(done != NULL);
     if (!e->connected || e->n_orders == ENGINE_ORDERS_MAX) {
-        refuse(done, arg, e->connected ? FAILOVER_BUSY : no_registry(e),
-               order->address);
+        const struct failover_answer_facts *why = failover_answer_facts(
+            e->connected ? FAILOVER_BUSY : no_registry(e));
+        struct engine_reply reply = {.code = why->code, .failover = ""};
+        (void)err_set(&reply.err, ERR_UNAVAILABLE, "%s: %s", order->address,
+                      why->text);
+        done(arg, &reply);
         return;
     }
     struct order *o = mem_zalloc(sizeof(*o));
     struct failover_task *t = &o->task;
+    o->e = e;
     o->done = done;
     o->arg = arg;
     o->began = e->c.clock->mono;
@@ -412,6 +355,7 @@ void engine_order(struct engine *e, const struct engine_order *order,
                    order->reason != NULL ? order->reason : "");
     DL_APPEND(e->orders, o);
     e->n_orders++;
+    assert(e->n_orders <= ENGINE_ORDERS_MAX);
     if (order->dry_run) {
         o->taken = true;
         (void)engine_dry_run_start(e, t->address, on_dry_run, o);

@@ -16,16 +16,12 @@
 
 #include <stdio.h>
 #include <string.h>
-
-void engine_pass_init(struct move_pass *pass, struct engine *e)
-{
-    memset(pass, 0, sizeof(*pass));
-    pass->e = e;
-}
+#include <utlist.h>
 
 void engine_pass_give_back(struct move_pass *pass, struct item *it)
 {
     const struct engine_config *c = &pass->e->c;
+    assert(it->pass == pass);
     if (it->given.counted && c->unused != NULL)
         c->unused(c->target_arg, c->kind, &it->given);
     it->given.counted = false;
@@ -40,7 +36,7 @@ void engine_pass_forget_target(struct move_pass *pass, struct target *t)
     mem_free(t);
 }
 
-void engine_pass_forget_targets(struct move_pass *pass)
+static void forget_targets(struct move_pass *pass)
 {
     struct target *t, *next;
     HASH_ITER(hh, pass->targets, t, next)
@@ -51,18 +47,18 @@ void engine_pass_forget_targets(struct move_pass *pass)
 
 static void batches_close(struct move_pass *pass)
 {
-    for (size_t i = 0; i < ENGINE_BATCHES; i++) {
-        if (pass->batches[i] == NULL)
-            continue;
-        registry_forget(pass->e->c.registry, pass->batches[i]);
-        engine_batch_free(pass->batches[i]);
-        pass->batches[i] = NULL;
+    while (pass->batches != NULL) {
+        struct batch *b = pass->batches;
+        DL_DELETE(pass->batches, b);
+        registry_forget(pass->e->c.registry, b);
+        engine_batch_free(b);
     }
     pass->n_batches = 0;
 }
 
 static void drop_items(struct move_pass *pass)
 {
+    assert(pass->at <= pass->n_items);
     for (size_t i = 0; i < pass->n_items; i++) {
         if (pass->items[i].state == ITEM_READING)
             registry_forget(pass->e->c.registry, &pass->items[i]);
@@ -91,15 +87,9 @@ static void forget_page(struct move_pass *pass)
 void engine_pass_reset(struct move_pass *pass)
 {
     forget_page(pass);
-    engine_pass_forget_targets(pass);
+    forget_targets(pass);
     pass->n_busy = 0;
     assert(pass->targets == NULL);
-}
-
-void engine_pass_close(struct move_pass *pass)
-{
-    if (pass->e != NULL)
-        engine_pass_reset(pass);
 }
 
 void engine_pass_fail(struct move_pass *pass, const struct err *err)
@@ -114,7 +104,8 @@ void engine_pass_rules(const struct move_pass *pass, struct plan_rules *rules)
     const struct conf_failover *conf = pass->e->c.conf;
     *rules = (struct plan_rules){
         .gate = &pass->gate,
-        .died = failover_cause_is_death(pass->cause),
+        .failover = pass->failover,
+        .died = failover_cause_facts(pass->cause)->death,
         .poison_limit = conf->poison_limit,
         .poison_window_ms = conf->poison_window_ms,
         .floor = planted(PLANTED_FLOOR_FORGOTTEN) ? 0 : pass->floor,
@@ -126,7 +117,7 @@ bool engine_pass_item_moves(const struct move_pass *pass, const struct item *it)
 {
     const struct work_item *w = &it->work;
     assert(it->loaded);
-    if (strcmp(pass->address, "-") == 0)
+    if (work_is_nobody(pass->address))
         return w->state == WORK_WAITING && w->kind == pass->e->c.kind;
     return w->state == WORK_ASSIGNED && w->kind == pass->e->c.kind &&
            strcmp(w->owner, pass->address) == 0 &&
@@ -139,18 +130,18 @@ static void read_more(struct move_pass *pass);
 
 static void listed(struct move_pass *pass)
 {
-    size_t n = 0;
+    pass->n_listed = 0;
     assert(pass->done != NULL);
     assert(!pass->paging);
     assert(pass->reading == 0 && pass->at == pass->n_items);
     for (size_t i = 0; i < pass->n_items; i++)
-        n += pass->items[i].state == ITEM_READ;
+        pass->n_listed += pass->items[i].state == ITEM_READ;
     if (pass->err.code != ERR_OK)
         log_warn("!failover-list", LOG_S("address", pass->address),
                  LOG_S("why", pass->err.msg));
     else
         log_debug("=failover-list", LOG_S("address", pass->address),
-                  LOG_U("items", n));
+                  LOG_U("items", pass->n_listed));
     pass->done(pass->arg, pass->err.code);
 }
 
@@ -228,7 +219,7 @@ static void read_more(struct move_pass *pass)
 
 static bool wanted(const struct move_pass *pass, const struct marker *m)
 {
-    if (strcmp(pass->address, "-") == 0)
+    if (work_is_nobody(pass->address))
         return !m->held;
     return failover_plan_movable(&pass->gate, &m->process);
 }
@@ -267,18 +258,30 @@ static void on_page(void *arg, const struct registry_reply *reply)
     read_more(pass);
 }
 
+int engine_floor_take(const struct registry_reply *reply, uint64_t *floor,
+                      uint64_t *version, struct err *err)
+{
+    *floor = *version = 0;
+    if (reply->err.code == ERR_NOT_FOUND)
+        return 0;
+    if (reply->err.code != ERR_OK) {
+        *err = reply->err;
+        return (int)reply->err.code;
+    }
+    *version = reply->entries[0].version;
+    return work_epoch_floor_read(reply->entries[0].value,
+                                 reply->entries[0].value_len, floor, err);
+}
+
 static void on_floor(void *arg, const struct registry_reply *reply)
 {
     struct move_pass *pass = arg;
-    struct err err = reply->err;
+    struct err err;
+    uint64_t version;
     assert(pass->reading > 0);
     pass->reading--;
-    pass->floor = 0;
-    if (err.code == ERR_NOT_FOUND ||
-        (err.code == ERR_OK &&
-         work_epoch_floor_read(reply->entries[0].value,
-                               reply->entries[0].value_len, &pass->floor,
-                               &err) == 0))
+    err_clear(&err);
+    if (engine_floor_take(reply, &pass->floor, &version, &err) == 0)
         pass->floor_hold = pass->e->hold;
     else /* an epoch that somebody may have had already must not be given */
         engine_pass_fail(pass, &err);
@@ -299,8 +302,6 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
                       void *arg)
 {
     char prefix[REGISTRY_KEY_MAX + 1];
-    const char *address =
-        strcmp(pass->address, "-") == 0 ? NULL : pass->address;
     char *from = afresh ? NULL : pass->next;
     assert(done != NULL);
     pass->next = afresh ? pass->next : NULL;
@@ -313,7 +314,7 @@ void engine_pass_list(struct move_pass *pass, bool afresh, pass_done_f *done,
     pass->arg = arg;
     pass->session = registry_session(pass->e->c.registry);
     read_floor(pass);
-    work_marker_prefix(pass->e->c.kind, address, prefix);
+    work_marker_prefix(pass->e->c.kind, pass->address, prefix);
     pass->paging = true;
     registry_list(pass->e->c.registry, prefix, from, ENGINE_PAGE, on_page,
                   pass);

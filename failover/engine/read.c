@@ -25,7 +25,7 @@ bool engine_is_fresh(const struct engine *e, mono_ms at, uint64_t session)
            e->c.clock->mono - at < registry_session_timeout(e->c.registry);
 }
 
-void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
+static void new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
 {
     (void)snprintf(out, FAILOVER_ID_MAX + 1, "%s-%" PRId64 "-%08" PRIx64,
                    node_kind_name(e->c.kind), e->c.clock->wall,
@@ -34,36 +34,40 @@ void engine_new_id(struct engine *e, char out[FAILOVER_ID_MAX + 1])
 
 /* --- what is known besides the keys -------------------------------------- */
 
-static bool is_down(const struct engine *e, const char *address)
+/* `n` NULL: nobody has seen it since we look. */
+static bool is_down(const struct engine *e, const struct node *n)
 {
     bool settled = membership_settled(e->c.membership);
-    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
     if (n == NULL)
-        return settled; /* nobody has seen it since we look */
-    if (n->registered)
-        return false;
-    return n->state == NODE_DOWN || (n->state == NODE_FENCED && settled);
+        return settled;
+    return !n->registered &&
+           (n->state == NODE_DOWN || (n->state == NODE_FENCED && settled));
+}
+
+enum failover_cause engine_doubt(const struct engine *e)
+{
+    if (!membership_settled(e->c.membership))
+        return CAUSE_SESSION;
+    return e->own_entry ? CAUSE_NONE : CAUSE_OWN_ENTRY;
 }
 
 static void judge(struct engine *e, const char *address,
                   const struct settings *settings, struct failover_seen *seen)
 {
     wall_ms wall = e->c.clock->wall;
-    seen->down = is_down(e, address);
+    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    const struct brake_verdict *brake = failover_brake(e->brake);
+    bool braked = !work_settings_overridden(settings, wall);
+    assert(brake->missing <= brake->known);
+    seen->down = is_down(e, n);
     seen->over =
         gates_order_is_over(e->c.gates, e->c.kind, address, &seen->gate);
     seen->paused = work_settings_paused(settings, wall);
-    bool braked = !work_settings_overridden(settings, wall);
-    seen->mass = braked && failover_brake_down(e->brake);
-    seen->missing = (uint32_t)failover_brake_missing(e->brake);
-    seen->known = (uint32_t)failover_brake_known(e->brake);
-    seen->unsure = braked && failover_brake_in_doubt(e->brake);
-    seen->doubt = CAUSE_NONE;
-    if (!membership_settled(e->c.membership))
-        seen->doubt = CAUSE_SESSION;
-    else if (!e->own_entry)
-        seen->doubt = CAUSE_OWN_ENTRY;
-    const struct node *n = membership_find(e->c.membership, e->c.kind, address);
+    seen->mass = braked && brake->down;
+    seen->missing = (uint32_t)brake->missing;
+    seen->known = (uint32_t)brake->known;
+    seen->unsure = braked && brake->in_doubt;
+    seen->doubt = engine_doubt(e);
     seen->yielded = n != NULL && n->state == NODE_UP && n->registered &&
                     process_differs(&n->process, &seen->gate.process);
     seen->last_heartbeat = n != NULL ? n->last_report_wall : 0;
@@ -114,6 +118,7 @@ bool engine_remember(struct engine *e, const char *address,
         seen->gate = *o->gate;
     seen->owns = o != NULL && o->n_markers > 0;
     add_cached(e, address, seen);
+    assert(seen->n_registered <= FAILOVER_PROCESSES_MAX);
     engine_gone_find(e, address, seen);
     if (o == NULL && seen->record == NULL && !seen->gone.known)
         return false;
@@ -132,19 +137,29 @@ static void failed(struct reader *r, const char *what, const struct err *err)
     (void)err_wrap(&r->err, "read %s of %s", what, r->address);
 }
 
+/* Does it exist? That it does not is no failure. */
+static bool exists(struct reader *r, const char *what,
+                   const struct registry_reply *reply)
+{
+    assert(r->outstanding > 0);
+    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
+        failed(r, what, &reply->err);
+    return reply->err.code == ERR_OK;
+}
+
 /* What was asked for together with the gate holds for the gate as it is. Who
  * verifies an INTENT asks whether one process is registered, by the record: for
  * that the order does not matter, only which record it is. */
 static bool guessed(const struct reader *r)
 {
     const struct gate *gate = &r->seen.gate;
+    assert(r->outstanding == 0);
     return r->sure ||
-           (r->any_order
-                ? !gate->left && strcmp(gate->failover, r->guess_failover) == 0
-                : gate->version == r->guess_version);
+           (r->any_order ? !gate->left && strcmp(gate->failover, r->named) == 0
+                         : gate->version == r->guess_version);
 }
 
-static void read_rest(struct reader *r, const char *failover, bool left);
+static void read_rest(struct reader *r, bool left);
 
 static void read_rest_again(struct reader *r)
 {
@@ -155,7 +170,8 @@ static void read_rest_again(struct reader *r)
     seen->unknown = seen->owns = false;
     seen->record = NULL;
     r->outstanding++; /* none of these answers is the last one yet */
-    read_rest(r, seen->gate.failover, seen->gate.left);
+    memcpy(r->named, seen->gate.failover, sizeof(r->named));
+    read_rest(r, seen->gate.left);
     r->outstanding--;
     assert(r->outstanding > 0);
 }
@@ -184,9 +200,7 @@ static void arrived(struct reader *r)
 static void on_markers(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
-        failed(r, "the markers", &reply->err);
-    r->seen.owns = reply->n_entries > 0;
+    r->seen.owns = exists(r, "the markers", reply) && reply->n_entries > 0;
     arrived(r);
 }
 
@@ -202,6 +216,7 @@ static void read_markers(struct reader *r)
 
 static void get(struct reader *r, const char *key, registry_reply_f *fn)
 {
+    assert(r->e != NULL);
     r->outstanding++;
     registry_get(r->e->c.registry, key, fn, r);
 }
@@ -209,14 +224,12 @@ static void get(struct reader *r, const char *key, registry_reply_f *fn)
 static void on_registration(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
-    if (reply->err.code == ERR_OK) {
+    if (exists(r, "a registration", reply)) {
         const struct registry_entry *entry = &reply->entries[0];
         struct heartbeat hb;
         heartbeat_read(&hb, entry->value, entry->value_len);
         hb.process.created = entry->created;
         add_registered(&r->seen, &hb.process);
-    } else if (reply->err.code != ERR_NOT_FOUND) {
-        failed(r, "a registration", &reply->err);
     }
     if (reply->revision > r->seen.revision)
         r->seen.revision = reply->revision;
@@ -238,9 +251,8 @@ static void on_groups(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
     char key[REGISTRY_KEY_MAX + 1], other[NODE_ADDRESS_MAX + 1];
-    if (reply->err.code != ERR_OK && reply->err.code != ERR_NOT_FOUND)
-        failed(r, "the groups", &reply->err);
-    for (size_t i = 0; i < reply->n_entries; i++) {
+    bool any = exists(r, "the groups", reply);
+    for (size_t i = 0; any && i < reply->n_entries; i++) {
         const char *name = reply->entries[i].key;
         if (node_key(NODE_WORKER, r->address, name, key) &&
             is_group(r, name, key))
@@ -275,6 +287,7 @@ static void read_registrations(struct reader *r)
 {
     struct engine *e = r->e;
     char key[REGISTRY_KEY_MAX + 1];
+    assert(r->outstanding > 0);
     if (planted(PLANTED_CACHED_REGISTRATION)) {
         add_cached(e, r->address, &r->seen);
         return;
@@ -289,18 +302,32 @@ static void read_registrations(struct reader *r)
     }
 }
 
-/* Rank 0: the record that the gate names, which goes before (1) the one that
- * we are working on, and that before (2) the one that our view remembers. */
+/* Unfinished and of this address. */
+static bool is_ours(const struct reader *r,
+                    const struct failover_record *record)
+{
+    return !failover_phase_final(record->phase) &&
+           record->kind == r->e->c.kind &&
+           strcmp(record->address, r->address) == 0;
+}
+
+/* Of the records that were asked for the least counts: the one that the gate
+ * names, then the one that we are working on, then what our view remembers. */
+static int rank_of(const struct reader *r, const struct failover_record *record)
+{
+    if (strcmp(record->id, r->named) == 0)
+        return 0;
+    return strcmp(record->id, r->own) == 0 ? 1 : 2;
+}
+
 static void on_record(void *arg, const struct registry_reply *reply)
 {
-    const struct reader_record *of = arg;
-    struct reader *r = of->r;
-    unsigned rank = (unsigned)(of - r->records);
-    if (reply->err.code == ERR_OK) {
-        struct failover_record record;
-        struct err err;
-        const struct registry_entry *entry = &reply->entries[0];
-        err_clear(&err);
+    struct reader *r = arg;
+    const struct registry_entry *entry = reply->entries;
+    struct failover_record record;
+    struct err err;
+    err_clear(&err);
+    if (exists(r, "the failover", reply)) {
         if (work_failover_read(&record, entry->value, entry->value_len, &err) !=
             0) {
             failed(r, "the failover", &err);
@@ -310,29 +337,15 @@ static void on_record(void *arg, const struct registry_reply *reply)
         if (planted(PLANTED_ORDER_UNCHECKED) &&
             strcmp(record.why, "withdrawn") == 0)
             record.phase = FAILOVER_QUEUED;
-        if (!failover_phase_final(record.phase) &&
-            record.kind == r->e->c.kind &&
-            strcmp(record.address, r->address) == 0 &&
-            (r->seen.record == NULL || rank < r->rank)) {
-            r->rank = rank;
+        if (is_ours(r, &record) &&
+            (r->seen.record == NULL ||
+             rank_of(r, &record) < rank_of(r, &r->record))) {
             r->record = record;
             r->record.version = entry->version;
             r->seen.record = &r->record;
         }
-    } else if (reply->err.code != ERR_NOT_FOUND) {
-        failed(r, "the failover", &reply->err);
     }
     arrived(r);
-}
-
-static void read_record(struct reader *r, const char *id, unsigned rank)
-{
-    char key[REGISTRY_KEY_MAX + 1];
-    assert(rank < READER_RECORDS);
-    r->records[rank].r = r;
-    r->outstanding++;
-    registry_get(r->e->c.registry, work_failover_key(id, key), on_record,
-                 &r->records[rank]);
 }
 
 static void on_gate(void *arg, const struct registry_reply *reply)
@@ -340,22 +353,24 @@ static void on_gate(void *arg, const struct registry_reply *reply)
     struct reader *r = arg;
     struct gate *gate = &r->seen.gate;
     struct err err;
+    assert(r->outstanding > 0);
     err_clear(&err);
     if (gates_take(gate, reply, &err) != 0)
         failed(r, "the gate", &err);
     arrived(r);
 }
 
-/* What goes with a gate that names `failover` ("": none), and `left` or not. */
-static void read_rest(struct reader *r, const char *failover, bool left)
+/* What goes with a gate that names `named` ("": none), and `left` or not. */
+static void read_rest(struct reader *r, bool left)
 {
-    if (failover[0] != '\0')
-        read_record(r, failover, 0);
-    if (r->own[0] != '\0' && strcmp(r->own, failover) != 0)
-        read_record(r, r->own, 1);
-    if (r->hint[0] != '\0' && strcmp(r->hint, failover) != 0 &&
+    char key[REGISTRY_KEY_MAX + 1];
+    if (r->named[0] != '\0')
+        get(r, work_failover_key(r->named, key), on_record);
+    if (r->own[0] != '\0' && strcmp(r->own, r->named) != 0)
+        get(r, work_failover_key(r->own, key), on_record);
+    if (r->hint[0] != '\0' && strcmp(r->hint, r->named) != 0 &&
         strcmp(r->hint, r->own) != 0)
-        read_record(r, r->hint, 2);
+        get(r, work_failover_key(r->hint, key), on_record);
     if (left)
         read_markers(r);
     read_registrations(r);
@@ -364,16 +379,12 @@ static void read_rest(struct reader *r, const char *failover, bool left)
 static void on_settings(void *arg, const struct registry_reply *reply)
 {
     struct reader *r = arg;
-    if (reply->err.code == ERR_OK) {
-        struct err err;
-        err_clear(&err);
-        const struct registry_entry *entry = &reply->entries[0];
-        if (work_settings_read(&r->settings, entry->value, entry->value_len,
-                               &err) != 0)
-            failed(r, "the settings", &err);
-    } else if (reply->err.code != ERR_NOT_FOUND) {
-        failed(r, "the settings", &reply->err);
-    }
+    struct err err;
+    err_clear(&err);
+    if (exists(r, "the settings", reply) &&
+        work_settings_read(&r->settings, reply->entries[0].value,
+                           reply->entries[0].value_len, &err) != 0)
+        failed(r, "the settings", &err);
     arrived(r);
 }
 
@@ -382,6 +393,7 @@ static void set_own(struct reader *r)
 {
     const struct failover_record *own = failover_record(r->e->f);
     const struct failover_task *task = failover_task(r->e->f);
+    assert(r->own[0] == '\0');
     if (own != NULL && task != NULL && !failover_phase_final(own->phase) &&
         strcmp(task->address, r->address) == 0)
         (void)snprintf(r->own, sizeof(r->own), "%s", own->id);
@@ -392,8 +404,6 @@ void engine_reader_forget(struct reader *r)
     if (r->e == NULL)
         return;
     registry_forget(r->e->c.registry, r);
-    for (size_t i = 0; i < READER_RECORDS; i++)
-        registry_forget(r->e->c.registry, &r->records[i]);
 }
 
 /* The gate is taken to be what our view was told; while INTENT is verified, to
@@ -408,16 +418,17 @@ static void guess(struct reader *r)
                    failover_state(e->f) == FAILOVER_VERIFY;
     r->guess_version = told->version;
     r->guess_left = !r->any_order && told->left;
-    (void)snprintf(r->guess_failover, sizeof(r->guess_failover), "%s",
+    (void)snprintf(r->named, sizeof(r->named), "%s",
                    r->any_order ? r->own : told->failover);
 }
 
 void engine_reader_start(struct reader *r, struct engine *e,
                          const char *address, reader_done_f *done, void *arg)
 {
-    char key[REGISTRY_KEY_MAX + 1];
     const struct failover_record *hint =
         work_view_failover(e->c.view, e->c.kind, address);
+    assert(done != NULL);
+    assert(address[0] != '\0');
     memset(r, 0, sizeof(*r));
     r->e = e;
     r->done = done;
@@ -429,8 +440,10 @@ void engine_reader_start(struct reader *r, struct engine *e,
     guess(r);
     r->at = e->c.clock->mono;
     r->session = registry_session(e->c.registry);
-    engine_new_id(e, r->seen.new_id);
-    get(r, gate_key(e->c.kind, address, key, sizeof(key)), on_gate);
+    new_id(e, r->seen.new_id);
+    r->outstanding++;
+    gates_get(e->c.registry, e->c.kind, address, on_gate, r);
     get(r, SETTINGS_KEY, on_settings);
-    read_rest(r, r->guess_failover, r->guess_left);
+    read_rest(r, r->guess_left);
+    assert(r->outstanding > 1);
 }

@@ -27,7 +27,7 @@ struct waiting_item {
     char group[NODE_GROUP_MAX + 1]; /* "": not known */
     bool reading;
     mono_ms not_before; /* it could not be read */
-    char id[];
+    char id[WORK_ID_MAX + 1];
 };
 
 struct waiting_group {
@@ -46,6 +46,7 @@ static void drop_groups(struct waiting *w)
 
 static void drop(struct waiting *w, struct waiting_item *it)
 {
+    assert(it->all == w);
     HASH_DEL(w->items, it);
     mem_free(it);
 }
@@ -67,6 +68,7 @@ void engine_waiting_close(struct engine *e)
 static void add_group(struct waiting *w, const char *name)
 {
     struct waiting_group *g = w->groups;
+    assert(strlen(name) <= NODE_GROUP_MAX);
     while (g != NULL && strcmp(g->name, name) != 0)
         g = g->next;
     if (g != NULL || name[0] == '\0')
@@ -97,24 +99,26 @@ static void on_item(void *arg, const struct registry_reply *reply)
 
 static void ask(struct engine *e, struct waiting_item *it)
 {
-    struct waiting *w = &e->waiting;
     char key[REGISTRY_KEY_MAX + 1];
+    assert(!it->reading);
+    assert(it->all->reading < READS_MAX);
     it->reading = true;
-    w->reading++;
+    it->all->reading++;
     registry_get(e->c.registry, work_key(it->id, key), on_item, it);
 }
 
 static struct waiting_item *item_of(struct waiting *w, const char *id)
 {
     struct waiting_item *it;
-    size_t len = strlen(id);
-    HASH_FIND(hh, w->items, id, len, it);
+    assert(id[0] != '\0');
+    HASH_FIND_STR(w->items, id, it);
     if (it == NULL) {
-        it = mem_zalloc(sizeof(*it) + len + 1);
+        it = mem_zalloc(sizeof(*it));
         it->all = w;
-        memcpy(it->id, id, len + 1);
-        HASH_ADD_KEYPTR(hh, w->items, it->id, len, it);
+        (void)snprintf(it->id, sizeof(it->id), "%s", id);
+        HASH_ADD_STR(w->items, id, it);
     }
+    assert(it->all == w);
     return it;
 }
 
@@ -123,10 +127,11 @@ static void look(struct engine *e)
     struct waiting *w = &e->waiting;
     struct waiting_item *it, *next;
     const struct marker *m = NULL;
+    assert(w->reading <= READS_MAX);
     w->looks++;
     w->unknown = false;
     drop_groups(w);
-    while ((m = work_view_marker_next(e->c.view, e->c.kind, VIEW_NOBODY,
+    while ((m = work_view_marker_next(e->c.view, e->c.kind, WORK_NOBODY,
                                       m != NULL ? m->id : NULL)) != NULL) {
         if (m->held)
             continue;
@@ -151,9 +156,11 @@ static void refresh(struct engine *e)
 {
     struct waiting *w = &e->waiting;
     const struct work_view_owner *o =
-        work_view_owner(e->c.view, e->c.kind, VIEW_NOBODY);
+        work_view_owner(e->c.view, e->c.kind, WORK_NOBODY);
     mono_ms now = e->c.clock->mono;
     bool again = w->unknown && now - w->looked >= AGAIN_MS;
+    assert(o != NULL);
+    assert(o->index >= w->index);
     if (o->index == w->index && !again)
         return;
     w->index = o->index;
@@ -196,6 +203,7 @@ bool engine_waiting_wanted(struct engine *e)
 void engine_waiting_settled(struct engine *e, bool in_vain)
 {
     struct waiting *w = &e->waiting;
+    assert(e->lock != NULL);
     w->in_vain = in_vain;
     w->tried = e->c.clock->mono;
     w->why = in_vain ? signature(e) : 0;

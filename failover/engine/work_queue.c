@@ -22,6 +22,7 @@
 
 static enum brake_sight sight_of(struct engine *e, const struct node *n)
 {
+    assert(n->kind == e->c.kind);
     if (n->registered && membership_overdue(e->c.membership, n))
         return BRAKE_DOUBTFUL;
     if (n->registered)
@@ -39,6 +40,7 @@ static mono_ms fenced_at(struct engine *e, const struct node *n)
 {
     wall_ms at = work_view_lost_at(e->c.view, n->gate->failover);
     int64_t age = e->c.clock->wall - at;
+    assert(n->state == NODE_FENCED);
     if (at == 0)
         return -1;
     return e->c.clock->mono - (age > 0 ? age : 0);
@@ -52,6 +54,7 @@ static void sweep_node(struct engine *e, const struct node *n)
     bool told =
         left || n->gate->state == GATE_RESTARTING; /* by it, by people */
     bool hook = e->c.hooks != NULL && e->c.conf->hook != NULL;
+    assert(n->gate != NULL);
     /* else only an old gate tells of it; one that a hook is yet to run for is
      * no old one */
     bool seen = n->last_report != 0 || (hook && n->gate->state != GATE_ABSENT &&
@@ -76,18 +79,15 @@ static void sweep_nodes(struct engine *e)
 static void sweep_owners(struct engine *e)
 {
     const struct work_view_owner *o = NULL;
-    while ((o = work_view_next(e->c.view, o)) != NULL) {
-        if (o->kind != e->c.kind || o->n_markers == 0 || o->gate->left ||
-            strcmp(o->address, "-") == 0)
-            continue;
-        if (membership_find(e->c.membership, e->c.kind, o->address) == NULL)
+    while ((o = work_view_next(e->c.view, o)) != NULL)
+        if (o->kind == e->c.kind && o->n_markers > 0 && !o->gate->left &&
+            membership_find(e->c.membership, e->c.kind, o->address) == NULL)
             failover_brake_see(e->brake, o->address, BRAKE_MISSING, 0, -1);
-    }
 }
 
 /* Does a record of this kind say that the mass brake is down? The most that
  * were missing then; 0: none says so. */
-static size_t mass_stands(struct engine *e)
+static size_t mass_recorded(struct engine *e)
 {
     size_t most = 0;
     const struct work_view_owner *o = NULL;
@@ -107,15 +107,17 @@ static size_t mass_stands(struct engine *e)
 
 static void sweep_now(struct engine *e)
 {
-    bool unsure = failover_brake_in_doubt(e->brake);
+    bool unsure = failover_brake(e->brake)->in_doubt;
     if (!membership_settled(e->c.membership) || !work_view_synced(e->c.view))
         return;
     e->swept_at = e->c.clock->mono;
-    failover_brake_begin(e->brake, e->swept_at, e->mass_stands);
+    failover_brake_begin(e->brake, e->swept_at, e->mass_recorded);
     sweep_nodes(e);
     sweep_owners(e);
     (void)failover_brake_end(e->brake);
-    if (unsure && !failover_brake_in_doubt(e->brake))
+    assert(failover_brake(e->brake)->missing <=
+           failover_brake(e->brake)->known);
+    if (unsure && !failover_brake(e->brake)->in_doubt)
         e->scanned_at = -1; /* whoever waited for that may go on at once */
 }
 
@@ -125,14 +127,10 @@ static void sweep(struct engine *e)
     wall_ms wall = e->c.clock->wall;
     if (e->swept_at < 0 || e->c.clock->mono - e->swept_at >= SWEEP_MS)
         sweep_now(e);
-    e->braked = CAUSE_NONE;
+    e->braked = engine_doubt(e);
     if (work_settings_paused(s, wall))
         e->braked = CAUSE_PAUSED;
-    else if (!membership_settled(e->c.membership))
-        e->braked = CAUSE_SESSION;
-    else if (!e->own_entry)
-        e->braked = CAUSE_OWN_ENTRY;
-    else if (failover_brake_down(e->brake) &&
+    else if (e->braked == CAUSE_NONE && failover_brake(e->brake)->down &&
              !work_settings_overridden(s, wall))
         e->braked = CAUSE_MASS;
 }
@@ -145,6 +143,7 @@ static bool has_past_marker(struct engine *e, const char *address,
     const struct work_view_owner *o =
         work_view_owner(e->c.view, e->c.kind, address);
     const struct marker *m = NULL;
+    assert(gate->n_past <= GATE_PAST_MAX);
     if (o == NULL || (o->n_foreign == 0 && gate->state != GATE_FENCED))
         return false; /* nearly always: no walk over all it owns */
     while ((m = work_view_marker_next(e->c.view, e->c.kind, address,
@@ -167,7 +166,7 @@ static bool wants_hold(struct engine *e, const char *address,
     return cause != CAUSE_SESSION || (n != NULL && n->state == NODE_DOWN);
 }
 
-static const struct failover_task nobody; /* ordered it */
+static const struct failover_task no_order; /* nobody ordered it */
 
 /* A fenced process is there again, and may be let in. */
 static bool readmits(const struct engine *e, const struct failover_seen *seen)
@@ -183,7 +182,7 @@ static bool wants_as(struct engine *e, const char *address,
                      const struct failover_seen *seen, bool moved)
 {
     enum failover_cause cause;
-    switch (failover_decide(seen, &nobody, &cause)) {
+    switch (failover_decide(seen, &no_order, &cause)) {
     case FAILOVER_NOTHING:
     case FAILOVER_ALIVE:
     case FAILOVER_UNREADABLE:
@@ -198,8 +197,8 @@ static bool wants_as(struct engine *e, const char *address,
     }
 }
 
-bool engine_queue_stays(struct engine *e, const char *address,
-                        const struct gate *gate)
+bool engine_queue_wants_more(struct engine *e, const char *address,
+                             const struct gate *gate)
 {
     struct failover_seen seen;
     if (!engine_remember(e, address, &seen))
@@ -219,19 +218,18 @@ static bool wants(struct engine *e, const char *address)
 static struct queue_entry *entry_of(struct engine *e, const char *address)
 {
     struct queue_entry *a;
-    size_t len = strlen(address);
     assert(address[0] != '\0');
-    HASH_FIND(hh, e->work_queue, address, len, a);
+    HASH_FIND_STR(e->work_queue, address, a);
     if (a == NULL) {
-        a = mem_zalloc(sizeof(*a) + len + 1);
-        memcpy(a->address, address, len + 1);
-        HASH_ADD_KEYPTR(hh, e->work_queue, a->address, len, a);
+        a = mem_zalloc(sizeof(*a));
+        (void)snprintf(a->address, sizeof(a->address), "%s", address);
+        HASH_ADD_STR(e->work_queue, address, a);
     }
     return a;
 }
 
 /* All that could make us see an address with other eyes. */
-static uint64_t looks(struct engine *e, const char *address)
+static uint64_t fingerprint(struct engine *e, const char *address)
 {
     const struct work_view_owner *o =
         work_view_owner(e->c.view, e->c.kind, address);
@@ -242,12 +240,12 @@ static uint64_t looks(struct engine *e, const char *address)
     struct failover_seen seen;
     enum failover_cause cause = CAUSE_NONE;
     if (engine_remember(e, address, &seen))
-        sum = sum * 31 + (uint64_t)failover_decide(&seen, &nobody, &cause);
+        sum = sum * 31 + (uint64_t)failover_decide(&seen, &no_order, &cause);
     sum = sum * 31 + cause;
     sum = sum * 31 + (o != NULL ? o->index : 0);
     sum = sum * 31 + (r != NULL ? r->version : 0);
-    sum = sum * 31 + failover_brake_down(e->brake);
-    sum = sum * 31 + failover_brake_in_doubt(e->brake);
+    sum = sum * 31 + failover_brake(e->brake)->down;
+    sum = sum * 31 + failover_brake(e->brake)->in_doubt;
     if (n != NULL)
         sum = sum * 31 + n->process.created * 8 + (uint64_t)n->state * 2 +
               n->registered;
@@ -269,9 +267,9 @@ void engine_queue_close(struct engine *e)
     }
 }
 
-void engine_queue_add(struct engine *e, const char *address)
+void engine_look(struct engine *e, const char *address)
 {
-    if (strcmp(address, "-") != 0)
+    if (!work_is_nobody(address))
         (void)entry_of(e, address);
 }
 
@@ -279,11 +277,12 @@ void engine_queue_add(struct engine *e, const char *address)
 static void scan(struct engine *e)
 {
     const struct work_view_owner *o = NULL;
+    assert(work_view_synced(e->c.view));
+    assert(membership_synced(e->c.membership));
     while ((o = work_view_next(e->c.view, o)) != NULL)
         if (o->kind == e->c.kind && wants(e, o->address))
-            engine_queue_add(e, o->address);
-    for (const char *g = NULL; (g = engine_gone_next(e, g)) != NULL;)
-        engine_queue_add(e, g);
+            engine_look(e, o->address);
+    engine_gone_look(e);
 }
 
 void engine_queue_tick(struct engine *e)
@@ -295,7 +294,7 @@ void engine_queue_tick(struct engine *e)
         known && (e->scanned_at < 0 ||
                   now - e->scanned_at >= e->c.conf->reconcile_interval_ms);
     if (due)
-        e->mass_stands = mass_stands(e);
+        e->mass_recorded = mass_recorded(e);
     sweep(e);
     if (due && e->c.conf->enabled) {
         e->scanned_at = now;
@@ -338,7 +337,7 @@ static struct queue_entry *first_wanting(struct engine *e, bool this_hold)
         if (this_hold && a->hold == e->hold)
             continue;
         if (now < a->not_before &&
-            (a->in_vain == 0 || looks(e, a->address) == a->why))
+            (a->in_vain == 0 || fingerprint(e, a->address) == a->why))
             continue;
         if (wants(e, a->address))
             return a;
@@ -372,16 +371,17 @@ bool engine_queue_wanted(struct engine *e)
 static void take(struct failover_task *task, enum failover_task_type type,
                  const char *address)
 {
-    memset(task, 0, sizeof(*task));
-    task->type = type;
+    *task = (struct failover_task){.type = type};
     (void)snprintf(task->address, sizeof(task->address), "%s", address);
 }
 
 bool engine_queue_next(struct engine *e, struct failover_task *task)
 {
     struct order *o = engine_orders_next(e);
+    assert(e->lock != NULL);
     assert(e->current == NULL);
     if (o != NULL) {
+        assert(!o->queueing);
         o->taken = true;
         e->current = o;
         *task = o->task;
@@ -396,7 +396,7 @@ bool engine_queue_next(struct engine *e, struct failover_task *task)
     }
     if (engine_waiting_wanted(e)) {
         e->waiting.not_before = e->c.clock->mono + VISITED_MS;
-        take(task, FAILOVER_TASK_WAITING, "-");
+        take(task, FAILOVER_TASK_WAITING, WORK_NOBODY);
         return true;
     }
     if (collecting_wanted(e, true)) {
@@ -415,7 +415,7 @@ static mono_ms pause_after(struct engine *e, struct queue_entry *a,
 {
     int64_t ms = FRUITLESS_MS;
     a->in_vain = in_vain ? a->in_vain + 1 : 0;
-    a->why = looks(e, a->address);
+    a->why = fingerprint(e, a->address);
     if (!in_vain)
         return VISITED_MS;
     for (unsigned i = 1; i < a->in_vain && ms < FRUITLESS_MS_MAX; i++)
@@ -428,6 +428,7 @@ void engine_queue_settled(struct engine *e, const struct failover_task *task,
 {
     mono_ms now = e->c.clock->mono;
     bool in_vain = failover_outcome_is_in_vain(outcome);
+    assert(e->lock != NULL);
     switch (task->type) {
     case FAILOVER_TASK_ADDRESS: {
         struct queue_entry *a = entry_of(e, task->address);

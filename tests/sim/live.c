@@ -180,11 +180,11 @@ static bool caches_true(struct world *w, char *why, size_t size)
             if (!node_known(w, k, i, why, size))
                 return false;
         for (int kind = 0; kind < 2; kind++)
-            if (work_view_marker_count(v, (enum node_kind)kind, VIEW_NOBODY) !=
+            if (work_view_marker_count(v, (enum node_kind)kind, WORK_NOBODY) !=
                 w->check.nobody[kind])
                 NOT_YET("%s counts %zu items of nobody, there are %zu", k->self,
                         work_view_marker_count(v, (enum node_kind)kind,
-                                               VIEW_NOBODY),
+                                               WORK_NOBODY),
                         w->check.nobody[kind]);
     }
     return true;

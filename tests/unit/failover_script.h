@@ -17,6 +17,10 @@
 
 #define SCRIPT __attribute__((unused)) static
 
+static const char *const outcome_words[] = {
+#define OUTCOME_WORD(name, its_word, in_vain) [name] = its_word,
+    FAILOVER_OUTCOMES(OUTCOME_WORD)};
+
 static struct failover *f;
 static struct failover_effects fx;
 static struct failover_seen seen;
@@ -91,10 +95,10 @@ SCRIPT const char *effects_text(void)
             snprintf(text + n, sizeof(text) - (size_t)n, " %s", names[e->type]);
         const char *word = e->word;
         if (e->type == FAILOVER_DO_SETTLE)
-            word = failover_outcome_name(e->outcome);
+            word = outcome_words[e->outcome];
         if (e->type == FAILOVER_DO_ANSWER)
             word = e->answer != FAILOVER_ACCEPTED
-                       ? problem_code(failover_answer_code(e->answer))
+                       ? problem_code(failover_answer_facts(e->answer)->code)
                        : NULL;
         if (word != NULL)
             n += snprintf(text + n, sizeof(text) - (size_t)n, "(%s)", word);

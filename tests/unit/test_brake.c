@@ -65,8 +65,8 @@ static void more_than_the_share_falls(void **state)
 {
     (void)state;
     assert_true(sweep(0, 4, 10, 0));
-    assert_int_equal(failover_brake_missing(b), 4);
-    assert_int_equal(failover_brake_known(b), 10);
+    assert_int_equal(failover_brake(b)->missing, 4);
+    assert_int_equal(failover_brake(b)->known, 10);
 }
 
 static void all_of_a_kind_falls_whatever_min_says(void **state)
@@ -108,17 +108,17 @@ static void who_was_fenced_counts_for_the_whole_window(void **state)
     assert_false(sweep_of(800, "fmssssssss", 0));
     assert_false(sweep_of(1600, "ffmsssssss", 0));
     assert_true(sweep_of(2400, "fffmssssss", 0));
-    assert_int_equal(failover_brake_missing(b), 4);
+    assert_int_equal(failover_brake(b)->missing, 4);
     assert_true(sweep_of(60000, "fffmssssss", 0));
     assert_false(sweep_of(62401, "fffmssssss", 0)); /* one of seven */
-    assert_int_equal(failover_brake_known(b), 7);
+    assert_int_equal(failover_brake(b)->known, 7);
 }
 
 static void the_fenced_of_another_time_do_not_count(void **state)
 {
     (void)state;
     assert_false(sweep_of(0, "fffmssssss", 0)); /* no record of a loss */
-    assert_int_equal(failover_brake_known(b), 7);
+    assert_int_equal(failover_brake(b)->known, 7);
 }
 
 /* Whoever looks only since then has the time from the record. */
@@ -135,7 +135,7 @@ static void a_record_tells_since_when_it_is_missing(void **state)
         for (int i = 0; i < 5; i++)
             failover_brake_see(b, "others", BRAKE_SETTLED, 0, -1);
         assert_int_equal(failover_brake_end(b), round == 0);
-        assert_int_equal(failover_brake_missing(b), round == 0 ? 3 : 2);
+        assert_int_equal(failover_brake(b)->missing, round == 0 ? 3 : 2);
     }
 }
 
@@ -157,22 +157,22 @@ static void the_doubtful_make_it_wait_and_not_fall(void **state)
 {
     (void)state;
     assert_false(sweep_of(0, "mdddddddss", 0));
-    assert_true(failover_brake_in_doubt(b));
+    assert_true(failover_brake(b)->in_doubt);
     assert_false(sweep_of(10, "msssddssss", 0)); /* 3 of 10 */
-    assert_false(failover_brake_in_doubt(b));
+    assert_false(failover_brake(b)->in_doubt);
     assert_false(sweep_of(20, "mddsssssss", 0));
-    assert_false(failover_brake_in_doubt(b));
+    assert_false(failover_brake(b)->in_doubt);
     assert_true(sweep_of(30, "mmmmddddss", 0));
-    assert_false(failover_brake_in_doubt(b)); /* it is down: no doubt left */
+    assert_false(failover_brake(b)->in_doubt); /* it is down: no doubt left */
 }
 
 static void one_slow_report_is_no_doubt(void **state)
 {
     (void)state;
     assert_false(sweep_of(0, "mdss", 0));
-    assert_false(failover_brake_in_doubt(b));
+    assert_false(failover_brake(b)->in_doubt);
     assert_false(sweep_of(1, "md", 0)); /* but nobody would be left */
-    assert_true(failover_brake_in_doubt(b));
+    assert_true(failover_brake(b)->in_doubt);
 }
 
 /* --- rising -------------------------------------------------------------- */
@@ -182,7 +182,7 @@ static void who_is_forgotten_is_not_missing(void **state)
     (void)state;
     assert_true(sweep(0, 4, 10, 0));
     assert_false(sweep_of(900000, "...mssssss", 0));
-    assert_int_equal(failover_brake_known(b), 7);
+    assert_int_equal(failover_brake(b)->known, 7);
 }
 
 /* Its record says that four were missing, of which he knows two. */
@@ -222,8 +222,8 @@ static void an_address_seen_twice_counts_once(void **state)
     failover_brake_see(b, "m1:1", BRAKE_MISSING, 0, -1);
     failover_brake_see(b, "m2:1", BRAKE_SETTLED, 0, -1);
     assert_false(failover_brake_end(b));
-    assert_int_equal(failover_brake_known(b), 2);
-    assert_int_equal(failover_brake_missing(b), 1);
+    assert_int_equal(failover_brake(b)->known, 2);
+    assert_int_equal(failover_brake(b)->missing, 1);
 }
 
 int main(void)

@@ -126,24 +126,32 @@ static void an_heir_keeps_its_work_whatever_the_policy(void **state)
     assert_int_equal(failover_plan_action(&w, &rules, &cause), PLAN_HOLD);
 }
 
+static void apply(struct work_item *w, struct plan_rules *rules,
+                  const char *failover, enum plan_action action,
+                  const char *word, const struct process *p)
+{
+    rules->failover = failover;
+    failover_plan_apply(w, rules, action, word, p);
+}
+
 static void every_change_of_owner_raises_the_epoch(void **state)
 {
     struct plan_rules rules = rules_of(&fenced);
     struct process p = process_of(7);
     struct work_item w = item_of("a");
     (void)state;
-    failover_plan_apply_move(&w, &rules, "f-1", "m2:1", &p);
+    apply(&w, &rules, "f-1", PLAN_MOVE, "m2:1", &p);
     assert_int_equal(w.epoch, 5);
     assert_string_equal(w.owner, "m2:1");
     assert_string_equal(w.history[0].failover, "f-1");
     assert_int_equal(w.history[0].epoch, 4);
-    failover_plan_apply_wait(&w, &rules, "f-2");
+    apply(&w, &rules, "f-2", PLAN_MOVE, NULL, NULL);
     assert_int_equal(w.epoch, 6);
     assert_int_equal(w.state, WORK_WAITING);
-    failover_plan_apply_move(&w, &rules, "", "m3:1", &p);
+    apply(&w, &rules, "", PLAN_MOVE, "m3:1", &p);
     assert_int_equal(w.epoch, 7);
     assert_int_equal(w.n_history, 2); /* nobody had it while it waited */
-    failover_plan_apply_hold(&w, &rules, "f-3", "poison");
+    apply(&w, &rules, "f-3", PLAN_HOLD, "poison", NULL);
     assert_int_equal(w.epoch, 8);
     assert_string_equal(w.cause, "poison");
 }
@@ -157,17 +165,17 @@ static void no_epoch_is_given_below_the_floor(void **state)
     struct work_item w = item_of("a");
     (void)state;
     rules.floor = 1000;
-    failover_plan_apply_move(&w, &rules, "f-1", "m2:1", &p);
+    apply(&w, &rules, "f-1", PLAN_MOVE, "m2:1", &p);
     assert_int_equal(w.epoch, 1001);
     assert_int_equal(w.history[0].epoch, 4);
-    failover_plan_apply_hold(&w, &rules, "f-2", "poison");
+    apply(&w, &rules, "f-2", PLAN_HOLD, "poison", NULL);
     assert_int_equal(w.epoch, 1002);
     rules.floor = 2000;
     w.state = WORK_WAITING;
-    failover_plan_apply_move(&w, &rules, "", "m2:1", &p);
+    apply(&w, &rules, "", PLAN_MOVE, "m2:1", &p);
     assert_int_equal(w.epoch, 2001);
     rules.floor = 3000;
-    failover_plan_apply_wait(&w, &rules, "f-3");
+    apply(&w, &rules, "f-3", PLAN_MOVE, NULL, NULL);
     assert_int_equal(w.epoch, 3001);
     assert_false(work_epoch_left(EPOCH_MAX, 0));
     assert_false(work_epoch_left(1, EPOCH_MAX));
@@ -191,17 +199,17 @@ static void a_recount_finds_what_was_counted(void **state)
     struct work_item w[4] = {item_of("a"), item_of("b"), item_of("c"),
                              item_of("d")};
     (void)state;
-    failover_plan_apply_move(&w[0], &rules, "f-1", "m2:1", &p);
-    failover_plan_apply_wait(&w[1], &rules, "f-1");
-    failover_plan_apply_hold(&w[2], &rules, "f-1", "policy");
-    failover_plan_apply_drop(&w[3], &rules, "f-1");
+    apply(&w[0], &rules, "f-1", PLAN_MOVE, "m2:1", &p);
+    apply(&w[1], &rules, "f-1", PLAN_MOVE, NULL, NULL);
+    apply(&w[2], &rules, "f-1", PLAN_HOLD, "policy", NULL);
+    apply(&w[3], &rules, "f-1", PLAN_DROP, NULL, NULL);
     failover_plan_count(&told, &w[0], PLAN_MOVE);
     failover_plan_count(&told, &w[1], PLAN_MOVE);
     failover_plan_count(&told, &w[2], PLAN_HOLD);
     failover_plan_count(&told, &w[3], PLAN_DROP);
     /* much happens before somebody counts */
-    failover_plan_apply_move(&w[0], &rules, "f-2", "m3:1", &p);
-    failover_plan_apply_move(&w[1], &rules, "", "m3:1", &p);
+    apply(&w[0], &rules, "f-2", PLAN_MOVE, "m3:1", &p);
+    apply(&w[1], &rules, "", PLAN_MOVE, "m3:1", &p);
     for (size_t i = 0; i < 4; i++)
         failover_plan_recount(&again, &w[i], "f-1");
     assert_int_equal(again.moved, 1);
@@ -224,8 +232,8 @@ static void a_recount_does_not_take_a_floor_for_a_wait(void **state)
     struct err err;
     (void)state;
     rules.floor = 500;
-    failover_plan_apply_move(&w[0], &rules, "f-1", "m2:1", &p);
-    failover_plan_apply_wait(&w[1], &rules, "f-1");
+    apply(&w[0], &rules, "f-1", PLAN_MOVE, "m2:1", &p);
+    apply(&w[1], &rules, "f-1", PLAN_MOVE, NULL, NULL);
     work_item_give_again(&w[0], 900);
     work_item_give_again(&w[1], 900);
     assert_int_equal(w[0].epoch, 901);
@@ -233,8 +241,8 @@ static void a_recount_does_not_take_a_floor_for_a_wait(void **state)
     failover_plan_count(&told, &w[0], PLAN_MOVE);
     failover_plan_count(&told, &w[1], PLAN_MOVE);
     rules.floor = 2000;
-    failover_plan_apply_move(&w[0], &rules, "f-2", "m3:1", &p);
-    failover_plan_apply_move(&w[1], &rules, "", "m3:1", &p);
+    apply(&w[0], &rules, "f-2", PLAN_MOVE, "m3:1", &p);
+    apply(&w[1], &rules, "", PLAN_MOVE, "m3:1", &p);
     buf_init(&b, WORK_RECORD_MAX);
     for (size_t i = 0; i < 2; i++) {
         buf_reset(&b);

@@ -64,7 +64,7 @@ static void whatever_a_registry_call_says_is_a_problem(void **state)
         assert_int_equal(problem_of_err((enum err_code)code) == PROBLEM_NONE,
                          code == ERR_OK);
     for (int a = FAILOVER_ACCEPTED; a <= FAILOVER_CANCELLED; a++)
-        assert_int_equal(failover_answer_code((enum failover_answer)a) ==
+        assert_int_equal(failover_answer_facts((enum failover_answer)a)->code ==
                              PROBLEM_NONE,
                          a == FAILOVER_ACCEPTED);
 }

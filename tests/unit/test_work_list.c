@@ -107,7 +107,7 @@ static void waiting_items_are_found_by_their_markers(void **state)
     what.state = WORK_HELD;
     assert_string_equal(list(s, e, &what), "");
     assert_int_equal(e->n, 0);
-    assert_int_equal(work_view_marker_count(s->view, NODE_MASTER, VIEW_NOBODY),
+    assert_int_equal(work_view_marker_count(s->view, NODE_MASTER, WORK_NOBODY),
                      1);
     ended_free(e);
     world_free(w);
