@@ -17,47 +17,43 @@ struct batch {
     size_t n, bytes;
 };
 
-typedef int write_f(struct dbms *d, const struct batch *b, struct err *err);
-typedef bool choose_f(const struct dbms *d, const struct dbms_slot *slot);
+/* In this order. */
+enum step {
+    INSERTS,
+    UPDATES,
+    DELETIONS,
+    OLD_LEASES,
+    NEW_LEASES,
+    CHANGES,
+    STEPS
+};
 
-static bool is_insert(const struct dbms *d, const struct dbms_slot *slot)
+static bool is_chosen(const struct dbms *d, const struct dbms_slot *slot,
+                      enum step step)
 {
-    (void)d;
-    return slot->dirty && slot->exists && !slot->stored;
+    bool fresh = dbms_is_new(d, slot);
+
+    switch (step) {
+    case INSERTS:
+        return slot->exists && !slot->stored;
+    case UPDATES:
+        return slot->exists && slot->stored;
+    case DELETIONS:
+        return !slot->exists && slot->stored;
+    case OLD_LEASES:
+        return slot->lease && (!slot->exists || fresh);
+    case NEW_LEASES:
+        return slot->owner != 0 && fresh;
+    default:
+        return true;
+    }
 }
 
-static bool is_update(const struct dbms *d, const struct dbms_slot *slot)
-{
-    (void)d;
-    return slot->dirty && slot->exists && slot->stored;
-}
+static int write_batch(struct dbms *d, const struct batch *b, enum step step,
+                       struct err *err);
 
-static bool is_deletion(const struct dbms *d, const struct dbms_slot *slot)
-{
-    (void)d;
-    return slot->dirty && !slot->exists && slot->stored;
-}
-
-static bool is_change(const struct dbms *d, const struct dbms_slot *slot)
-{
-    (void)d;
-    return slot->dirty;
-}
-
-static bool is_old_lease(const struct dbms *d, const struct dbms_slot *slot)
-{
-    return slot->lease && slot->dirty &&
-           (!slot->exists || dbms_is_new(d, slot));
-}
-
-static bool is_new_lease(const struct dbms *d, const struct dbms_slot *slot)
-{
-    return slot->dirty && slot->owner != 0 && dbms_is_new(d, slot);
-}
-
-/* All slots that are chosen, a batch at a time. */
-static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
-                      struct err *err)
+/* All slots of a step, a batch at a time. */
+static int in_batches(struct dbms *d, enum step step, struct err *err)
 {
     struct batch b = {.n = 0};
     int rc = 0;
@@ -65,16 +61,18 @@ static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
     assert(d->txn.open);
     assert(d->inside);
     for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
-        if (!choose(d, &d->txn.slots[i]))
+        const struct dbms_slot *slot = &d->txn.slots[i];
+
+        if (!slot->dirty || !is_chosen(d, slot, step))
             continue;
-        b.slots[b.n++] = &d->txn.slots[i];
-        b.bytes += d->txn.slots[i].value_len;
+        b.slots[b.n++] = slot;
+        b.bytes += slot->value_len;
         if (b.n == DBMS_IN_MAX || b.bytes > DBMS_SQL_FULL / 2) {
-            rc = write(d, &b, err);
+            rc = write_batch(d, &b, step, err);
             b.n = b.bytes = 0;
         }
     }
-    return rc == 0 && b.n > 0 ? write(d, &b, err) : rc;
+    return rc == 0 && b.n > 0 ? write_batch(d, &b, step, err) : rc;
 }
 
 /* --- as rows, or as columns where the server takes arrays ---------------- */
@@ -185,17 +183,6 @@ static int write_rows(struct dbms *d, const struct batch *b, const char *end,
     return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
-/* Nobody else can have made them meanwhile: the counter is ours. */
-static int write_inserts(struct dbms *d, const struct batch *b, struct err *err)
-{
-    return write_rows(d, b, "", err);
-}
-
-static int write_updates(struct dbms *d, const struct batch *b, struct err *err)
-{
-    return write_rows(d, b, d->target.driver->words->upsert, err);
-}
-
 static int delete_from(struct dbms *d, const char *table, const struct batch *b,
                        struct err *err)
 {
@@ -207,18 +194,6 @@ static int delete_from(struct dbms *d, const char *table, const struct batch *b,
         dbms_in_next(d, i, b->slots[i]->key);
     dbms_in_end(d);
     return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
-}
-
-static int write_deletions(struct dbms *d, const struct batch *b,
-                           struct err *err)
-{
-    return delete_from(d, "pelorus_registry", b, err);
-}
-
-static int write_old_leases(struct dbms *d, const struct batch *b,
-                            struct err *err)
-{
-    return delete_from(d, "pelorus_ephemeral", b, err);
 }
 
 static int write_new_leases(struct dbms *d, const struct batch *b,
@@ -261,6 +236,28 @@ static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
         dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
     buf_printf(&d->sql, "%s)", w->bytes_end);
     return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
+}
+
+/* Nobody else can have made meanwhile what is inserted: the counter is ours. */
+static int write_batch(struct dbms *d, const struct batch *b, enum step step,
+                       struct err *err)
+{
+    assert(b->n > 0);
+    assert(b->n <= DBMS_IN_MAX);
+    switch (step) {
+    case INSERTS:
+        return write_rows(d, b, "", err);
+    case UPDATES:
+        return write_rows(d, b, d->target.driver->words->upsert, err);
+    case DELETIONS:
+        return delete_from(d, "pelorus_registry", b, err);
+    case OLD_LEASES:
+        return delete_from(d, "pelorus_ephemeral", b, err);
+    case NEW_LEASES:
+        return write_new_leases(d, b, err);
+    default:
+        return write_changes(d, b, err);
+    }
 }
 
 static unsigned deepest(const struct dbms_txn *t)
@@ -310,19 +307,11 @@ static int write_rest(struct dbms *d, struct err *err)
 
 int dbms_write(struct dbms *d, struct err *err)
 {
-    static const struct {
-        choose_f *choose;
-        write_f *write;
-    } steps[] = {
-        {is_insert, write_inserts},       {is_update, write_updates},
-        {is_deletion, write_deletions},   {is_old_lease, write_old_leases},
-        {is_new_lease, write_new_leases}, {is_change, write_changes},
-    };
     int rc = 0;
 
     assert(d->txn.open);
     assert(d->inside);
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(steps); i++)
-        rc = in_batches(d, steps[i].choose, steps[i].write, err);
+    for (int step = INSERTS; rc == 0 && step < STEPS; step++)
+        rc = in_batches(d, (enum step)step, err);
     return rc != 0 ? rc : write_rest(d, err);
 }

@@ -76,10 +76,10 @@ static int set_up(struct sqlite_db *db, struct err *err)
                                 SQLITE_PREPARE_PERSISTENT, &db->stmts[i], NULL);
     }
     if (rc != SQLITE_OK) {
-        (void)sqlite_fail(db, rc, err);
+        rc = sqlite_fail(db, rc, err);
         if (err != NULL && err->code == ERR_UNAVAILABLE)
             err->code = ERR_IO;
-        return sqlite_code(rc) == ERR_DENIED ? ERR_DENIED : ERR_IO;
+        return rc == ERR_DENIED ? ERR_DENIED : ERR_IO;
     }
     return 0;
 }

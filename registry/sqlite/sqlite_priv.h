@@ -213,8 +213,7 @@ int sqlite_run(struct sqlite_db *db, sqlite3_stmt *stmt,
 int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
                  struct err *err) MUST_CHECK;
 
-/* The engine's last error as ours, and what becomes of its number alone. */
-enum err_code sqlite_code(int rc);
+/* The engine's last error as ours. */
 int sqlite_fail(struct sqlite_db *db, int rc, struct err *err);
 
 /* A read transaction around several statements; ended always. */
