@@ -1,8 +1,8 @@
 /*
- * connect.c - which server: a round over the hosts of the URL, and over
+ * connect.c - which server: a search over the hosts of the URL, and over
  * the addresses of each, until one is reached that writes.
  *
- * Names are looked up anew in every round, since a name may be moved to
+ * Names are looked up anew in every search, since a name may be moved to
  * another server. Who was connected and failed us is asked last.
  *
  * One that writes may be an old primary beside the new one. So each is asked
@@ -267,7 +267,7 @@ static void choose(const struct search *r, struct dbms_target *t)
         say_chosen(r, t);
 }
 
-/* Of a round. Who asks all hosts waits for each that does not answer, once. */
+/* Of a search. Who asks all hosts waits for each that does not answer, once. */
 static int64_t patience(const struct dbms_target *t)
 {
     int64_t for_all = (int64_t)t->url.n_hosts * t->url.connect_ms;
@@ -297,7 +297,7 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
         choose(&r, t);
     } else {
         say_all(&r, err);
-        if (ended) /* no time left: the next round goes on from here */
+        if (ended) /* no time left: the next search goes on from here */
             dbms_connect_next(t);
     }
     denied = r.denied == r.tried;

@@ -122,7 +122,7 @@ enum dbms_fault {
 
 struct dbms_link; /* a driver's connection */
 
-struct dbms_words {
+struct dbms_syntax {
     const char *now_ms;            /* the server's clock, epoch ms */
     const char *bytes, *bytes_end; /* around the hex digits of a literal */
     const char *text, *text_end;   /* likewise, as text */
@@ -151,7 +151,7 @@ struct dbms_words {
 
 struct dbms_driver {
     const char *name;
-    const struct dbms_words *words;
+    const struct dbms_syntax *syntax;
     /* Connect to t->hosts[t->at] at t->address and set the session up.
      * NOT_HERE: it does not write. */
     enum dbms_fault (*connect)(struct dbms_link **out,
@@ -188,7 +188,7 @@ unsigned dbms_trouble(enum dbms_fault fault, const struct err *err);
 /* --- one of the servers (connect.c) -------------------------------------- */
 
 /*
- * A round over all hosts and addresses, from t->at on, until one is reached
+ * A search over all hosts and addresses, from t->at on, until one is reached
  * that writes and does not stand before t->known; with t->all over all of them.
  * If there is none, the best of those that write. Else DENIED, or LOST: what
  * each of them said.
@@ -226,14 +226,14 @@ bool dbms_begin_anew(struct dbms *d);
 void dbms_add_history(const struct dbms_target *t, struct buf *sql);
 
 /* What the rows of a request said of it. */
-struct dbms_heard {
+struct dbms_reply {
     struct dbms_place place;
     bool read_only;
     bool marked; /* `mark` is what stood in our session's row */
     uint64_t mark;
     uint64_t raised; /* so far the request itself raised the counter */
 };
-void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n);
+void dbms_reply_row(void *arg, const struct dbms_cell *cells, unsigned n);
 
 /* --- the core ------------------------------------------------------------ */
 
@@ -319,8 +319,8 @@ struct dbms {
     int64_t timeout_ms;
     uint64_t session, marked; /* ours, and what our last commit left there */
     struct dbms_place seen;   /* the highest of this session */
-    struct dbms_place heard;  /* higher still, as one look told; since when */
-    mono_ms heard_at;
+    struct dbms_place unsure; /* higher still, as one look told; since when */
+    mono_ms unsure_at;
     uint64_t generation;      /* the highest that was told */
     uint64_t raised;          /* by the request being built */
     uint64_t revision, floor; /* as last seen */
@@ -352,7 +352,7 @@ static inline struct dbms *dbms_of(struct sql_core *core)
 
 /* After an answer: may the server stand there? NOT_HERE: then it is to be left,
  * WENT_BACK: there is no better one. */
-enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_heard *h,
+enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_reply *h,
                                  struct err *err);
 /* A commit of ours made this the counter. */
 void dbms_place_sure(struct dbms *d, uint64_t position);

@@ -192,7 +192,7 @@ int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
     if (rc != 0)
         return rc;
     assert(target.driver != NULL);
-    *text = target.driver->words->schema;
+    *text = target.driver->syntax->schema;
     if (apply) {
         target.all = true;
         rc = dbms_schema_apply(&target, err);

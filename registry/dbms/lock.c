@@ -24,10 +24,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define OWNER_SIZE 160
-#define RUSH_MS    60   /* of tries without a pause, in a poll */
-#define RUSHED_MS  1000 /* after the row has gone to another one */
-#define RETRY_MS   100  /* between looks at a row that is held, half to 1.5 x */
+#define OWNER_SIZE   160
+#define TRY_MS       60   /* of tries without a pause, in a poll */
+#define OVERTAKEN_MS 1000 /* after the row has gone to another one */
+#define RETRY_MS     100 /* between looks at a row that is held, half to 1.5 x */
 
 struct rows {
     const struct dbms *d;
@@ -140,7 +140,7 @@ static void add_insert(struct dbms *d, const char *values,
 static int take_row(struct dbms *d, const struct sql_place *place,
                     struct rows *h, struct err *err)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
     enum dbms_fault fault;
     int rc;
 
@@ -264,7 +264,7 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
 static int try_row(struct dbms *d, const struct sql_place *place,
                    struct rows *h, struct err *err)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
     enum dbms_fault fault;
     int rc;
 
@@ -380,20 +380,21 @@ static int free_row(struct dbms *d, const struct sql_place *place,
 /* --- beside those who insert without a pause ----------------------------- */
 
 /* Has the row gone from one to another of them while it was our turn? */
-static bool outrun(struct sql_place *place, const struct rows *h, mono_ms now)
+static bool was_overtaken(struct sql_place *place, const struct rows *h,
+                          mono_ms now)
 {
     assert(h->taken);
     if (h->row != place->passed) {
         place->passed_at = place->passed == 0 ? 0 : now;
         place->passed = h->row;
     }
-    return place->passed_at != 0 && now - place->passed_at < RUSHED_MS;
+    return place->passed_at != 0 && now - place->passed_at < OVERTAKEN_MS;
 }
 
-static int rush(struct dbms *d, const struct sql_place *place, struct rows *h,
-                struct err *err)
+static int try_for_a_while(struct dbms *d, const struct sql_place *place,
+                           struct rows *h, struct err *err)
 {
-    mono_ms end = clock_mono_ms() + RUSH_MS;
+    mono_ms end = clock_mono_ms() + TRY_MS;
     int rc;
 
     assert(!d->inside);
@@ -414,8 +415,9 @@ static int take_turn(struct dbms *d, struct sql_place *place, struct rows *h,
     if (h->taken && holder_died(d, h)) {
         rc = free_row(d, place, h, err);
     } else if (h->taken) {
-        return outrun(place, h, clock_mono_ms()) ? rush(d, place, h, err)
-                                                 : sql_place_waits(place, err);
+        return was_overtaken(place, h, clock_mono_ms())
+                   ? try_for_a_while(d, place, h, err)
+                   : sql_place_waits(place, err);
     }
     return rc == 0 ? try_row(d, place, h, err) : rc;
 }

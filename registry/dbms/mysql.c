@@ -27,7 +27,7 @@
 #define ACCOUNT_LOCKED             3118
 #define SECURE_TRANSPORT_REQUIRED  3159
 
-static const struct dbms_words words = {
+static const struct dbms_syntax syntax = {
     .now_ms = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
     .bytes = "x'",
     .bytes_end = "'",
@@ -397,7 +397,7 @@ static bool certifies(const struct dbms_link *link)
 }
 
 const struct dbms_driver dbms_mysql = {.name = "mysql",
-                                       .words = &words,
+                                       .syntax = &syntax,
                                        .connect = connect_,
                                        .begin = begin,
                                        .certifies = certifies,

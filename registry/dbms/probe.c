@@ -37,7 +37,7 @@ enum verdict {
 static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
                              const struct dbms_target *t)
 {
-    const struct dbms_words *words = t->driver->words;
+    const struct dbms_syntax *syntax = t->driver->syntax;
     enum dbms_fault fault;
     bool got;
 
@@ -46,12 +46,12 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
     assert(first != second);
     if (ask(second, t, "BEGIN", &got) != DBMS_OK ||
         ask(first, t, "BEGIN", &got) != DBMS_OK ||
-        ask(first, t, words->hold, &got) != DBMS_OK || !got)
+        ask(first, t, syntax->hold, &got) != DBMS_OK || !got)
         return UNKNOWN;
-    fault = ask(second, t, words->hold_too, &got);
+    fault = ask(second, t, syntax->hold_too, &got);
     if (fault == DBMS_REFUSED) { /* it does not know NOWAIT */
-        (void)ask(second, t, words->patience, &got);
-        fault = ask(second, t, words->hold, &got);
+        (void)ask(second, t, syntax->patience, &got);
+        fault = ask(second, t, syntax->hold, &got);
     }
     return fault == DBMS_OK && got ? LOOSE
            : fault == DBMS_WAITED  ? KEPT
@@ -60,7 +60,7 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
 
 static enum dbms_fault is_loose(const struct dbms_target *t, struct err *err)
 {
-    assert(t->driver->words->hold != NULL);
+    assert(t->driver->syntax->hold != NULL);
     (void)err_set(err, ERR_UNAVAILABLE,
                   "%s: this server keeps no row locks: two transactions held "
                   "one row of pelorus_meta at a time; use MariaDB or MySQL "
@@ -85,7 +85,7 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     bool ended;
 
     assert(link != NULL);
-    if (t->driver->words->hold == NULL || is_probed(t))
+    if (t->driver->syntax->hold == NULL || is_probed(t))
         return DBMS_OK;
     fault = dbms_schema_check(link, t, err);
     if (fault != DBMS_OK)
@@ -137,7 +137,7 @@ enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
 
     assert(fault != DBMS_OK);
     assert(!t->bare);
-    if (t->driver->words->hold == NULL || err->trouble != TROUBLE_NONE)
+    if (t->driver->syntax->hold == NULL || err->trouble != TROUBLE_NONE)
         return fault; /* it knows us, and refuses for a reason of its own */
     t->bare = true;
     verdict = try_bare(t);

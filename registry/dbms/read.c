@@ -146,7 +146,7 @@ static void on_found(void *arg, const struct dbms_cell *cells, unsigned n)
 int dbms_exists(struct sql_core *core, const char *key, struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    const char *key_of = d->target.driver->words->key_of;
+    const char *key_of = d->target.driver->syntax->key_of;
     bool found = false;
     int rc;
 
@@ -209,7 +209,7 @@ int dbms_children(struct sql_core *core, const char *key, struct sql_rows *rows,
                   struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    const char *key_of = d->target.driver->words->key_of;
+    const char *key_of = d->target.driver->syntax->key_of;
     struct names names = {.d = d, .rows = rows};
     int rc;
 
@@ -269,7 +269,7 @@ static void merge(struct page *p, struct sql_rows *rows)
 static void add_page(struct dbms *d, const char *prefix, const char *from,
                      size_t limit)
 {
-    const char *key_of = d->target.driver->words->key_of;
+    const char *key_of = d->target.driver->syntax->key_of;
 
     assert(limit > 0);
     assert(prefix[0] == '/');

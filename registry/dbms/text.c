@@ -53,7 +53,7 @@ void dbms_feed_name(struct dbms *d, const char *last, const char *key)
 
 void dbms_bytes(struct dbms *d, const void *p, size_t n)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(p != NULL || n == 0);
     buf_str(&d->sql, w->bytes);
@@ -63,7 +63,7 @@ void dbms_bytes(struct dbms *d, const void *p, size_t n)
 
 void dbms_text(struct dbms *d, const char *s)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(s != NULL);
     buf_str(&d->sql, w->text);
@@ -73,7 +73,7 @@ void dbms_text(struct dbms *d, const char *s)
 
 void dbms_key(struct dbms *d, const char *key)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(key[0] == '/');
     buf_str(&d->sql, w->bytes);
@@ -84,7 +84,7 @@ void dbms_key(struct dbms *d, const char *key)
 
 void dbms_in_next(struct dbms *d, size_t n, const char *key)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(key[0] == '/');
     assert(n < DBMS_IN_MAX);
@@ -106,7 +106,7 @@ void dbms_in_next(struct dbms *d, size_t n, const char *key)
 
 void dbms_in_end(struct dbms *d)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(d->sql.len > 0);
     buf_printf(&d->sql, "%s)", w->array != NULL ? w->array_bytes_end : "");

@@ -183,7 +183,7 @@ static void add_guard_row(struct dbms *d, const struct dbms_guard *guard)
  * row, so nobody is in the way of anybody.) */
 static void add_guards(struct dbms *d)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(d->opens);
     for (size_t i = 0; i < d->txn.n_guards; i++) {

@@ -109,7 +109,7 @@ static void add_hex(struct dbms *d, const struct dbms_slot *slot,
 static void add_as_rows(struct dbms *d, const struct batch *b,
                         const enum column *columns, size_t n)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(b->n > 0);
     assert(n > 0);
@@ -133,7 +133,7 @@ static void add_as_rows(struct dbms *d, const struct batch *b,
 static void add_as_columns(struct dbms *d, const struct batch *b,
                            const enum column *columns, size_t n)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(b->n > 0);
     assert(n > 0);
@@ -160,7 +160,7 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
 static void add_batch(struct dbms *d, const struct batch *b,
                       const enum column *columns, size_t n)
 {
-    if (d->target.driver->words->array != NULL)
+    if (d->target.driver->syntax->array != NULL)
         add_as_columns(d, b, columns, n);
     else
         add_as_rows(d, b, columns, n);
@@ -220,7 +220,7 @@ static int by_key(const void *a, const void *b)
  * the keys themselves. */
 static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
     const struct dbms_slot *sorted[DBMS_IN_MAX];
 
     assert(b->n > 0);
@@ -248,7 +248,7 @@ static int write_batch(struct dbms *d, const struct batch *b, enum step step,
     case INSERTS:
         return write_rows(d, b, "", err);
     case UPDATES:
-        return write_rows(d, b, d->target.driver->words->upsert, err);
+        return write_rows(d, b, d->target.driver->syntax->upsert, err);
     case DELETIONS:
         return delete_from(d, "pelorus_registry", b, err);
     case OLD_LEASES:
@@ -299,7 +299,7 @@ static int write_rest(struct dbms *d, struct err *err)
     } else {
         buf_str(&d->sql, "SELECT 1");
     }
-    buf_str(&d->sql, d->target.driver->words->hint);
+    buf_str(&d->sql, d->target.driver->syntax->hint);
     return d->sql.len > strlen("SELECT 1")
                ? dbms_run(d, dbms_ignore_row, NULL, NULL, err)
                : 0;

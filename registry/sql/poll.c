@@ -98,7 +98,7 @@ static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
     struct sql_side *side = &s->side;
     bool over = sql_session_over((int)err->code);
 
-    sql_note_met(s, err);
+    sql_report_trouble(s, err);
     side->next_beat =
         now + (side->timeout_ms / 24 < SQL_RETRY_MS ? side->timeout_ms / 24
                                                     : SQL_RETRY_MS);
@@ -213,7 +213,7 @@ static void reap(struct sql *s, mono_ms now)
     }
     if (sql_reaper_look(&side->reaper, side->core, side->session, now,
                         !side->looked, &err) != 0) {
-        sql_note_met(s, &err);
+        sql_report_trouble(s, &err);
         return; /* not looked: a gap for the next one */
     }
     side->looked = true;
@@ -285,7 +285,7 @@ static bool read_feed(struct sql *s)
     atomic_store(&s->feed_wanted, false);
     if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH, watched,
                                    side, &rows, &missed, &more, &err) != 0) {
-        sql_note_met(s, &err);
+        sql_report_trouble(s, &err);
         sql_rows_close(&rows);
         return false;
     }
@@ -331,7 +331,7 @@ static bool compare_watches(struct sql *s)
             if (sql_session_over(rc))
                 sql_session_gone(s, &err);
             else if (rc != ERR_CONFLICT)
-                sql_note_met(s, &err);
+                sql_report_trouble(s, &err);
             return false;
         }
         sw->compared = true;
@@ -384,7 +384,7 @@ void sql_worker_poll(void *arg)
     if (sql_session_over(rc) && side->session != 0)
         sql_session_gone(s, &err);
     if (rc != 0) {
-        sql_note_met(s, &err);
+        sql_report_trouble(s, &err);
         return; /* not looked at anything: next time */
     }
     if (changed)

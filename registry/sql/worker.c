@@ -271,7 +271,7 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
     } else if (sql_session_over(rc)) {
         sql_session_gone(s, &err);
     } else {
-        sql_note_met(s, &err); /* of locks nobody is answered */
+        sql_report_trouble(s, &err); /* of locks nobody is answered */
     }
     answer_all(side, jobs, &err);
 }
@@ -381,7 +381,7 @@ static void look(struct sql *s, struct sql_job *job)
     }
     job->err.code = (enum err_code)rc;
     if (rc != 0) {
-        sql_note_met(s, &job->err);
+        sql_report_trouble(s, &job->err);
         sql_rows_close(&job->rows);
     }
 }

@@ -358,7 +358,7 @@ bool sqlite_file_left(const struct sqlite_db *db)
 int sqlite_file_check(struct sqlite_db *db, struct err *err)
 {
     struct sqlite_marks marks;
-    int rc = sqlite_sound(db, err);
+    int rc = sqlite_usable(db, err);
 
     assert(db->handle != NULL);
     sqlite_marks(db, &marks);

@@ -96,7 +96,7 @@ static int examine(struct sqlite_db *db, struct err *err)
     if (sqlite_whole(db, wrong, &busy))
         return 0;
     if (busy) { /* later, and nothing before */
-        db->strange = clock_mono_ms();
+        db->foreign_write = clock_mono_ms();
         return 0;
     }
     (void)err_set(err, ERR_IO,
