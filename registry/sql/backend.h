@@ -203,9 +203,9 @@ enum sql_note_type {
     SQL_LOST,
     SQL_TROUBLE, /* trouble: in whatever session */
 };
+/* `why`: of SQL_LOST and SQL_TROUBLE alone. */
 void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
-              mono_ms sent);
-void sql_note_lost(struct sql *s, uint64_t session, const struct err *why);
+              mono_ms sent, const struct err *why);
 /* What the store refused the worker; what it refused callers their answers
  * say. */
 void sql_report_trouble(struct sql *s, const struct err *err);

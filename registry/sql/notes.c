@@ -112,42 +112,24 @@ static void on_note(void *arg)
     } /* else `end` comes */
 }
 
-static struct note *note_new(struct sql *s, enum sql_note_type type,
-                             uint64_t session)
+/* A few per session timeout, and at most one a poll. */
+void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
+              mono_ms sent, const struct err *why)
 {
     struct note *note = mem_zalloc(sizeof(*note));
 
-    assert(s->side.core != NULL);
     assert(session != 0 || type == SQL_TROUBLE);
+    assert((why != NULL) == (type == SQL_LOST || type == SQL_TROUBLE));
+    assert(why == NULL || why->code != ERR_OK);
     note->s = s;
     note->type = type;
     note->session = session;
+    note->sent = sent;
     note->line = s->side.core->line;
     note->position = s->side.core->position;
     s->side.told = note->position;
-    return note;
-}
-
-/* A few per session timeout, and at most one a poll. */
-void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
-              mono_ms sent)
-{
-    struct note *note = note_new(s, type, session);
-
-    assert(type != SQL_LOST);
-    assert(type != SQL_TROUBLE);
-    assert(session != 0);
-    note->sent = sent;
-    loop_complete(s->base.loop, &note->slot, on_note, note);
-}
-
-void sql_note_lost(struct sql *s, uint64_t session, const struct err *why)
-{
-    struct note *note = note_new(s, SQL_LOST, session);
-
-    assert(session != 0);
-    assert(why->code != ERR_OK);
-    note->why = *why;
+    if (why != NULL)
+        note->why = *why;
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 
@@ -156,7 +138,6 @@ void sql_report_trouble(struct sql *s, const struct err *err)
 {
     struct sql_side *side = &s->side;
     mono_ms now = clock_mono_ms();
-    struct note *note;
 
     if (err->code == ERR_OK || err->trouble == 0 ||
         (err->trouble == side->trouble && now - side->trouble_at < TROUBLE_MS))
@@ -165,7 +146,5 @@ void sql_report_trouble(struct sql *s, const struct err *err)
     side->trouble_at = now;
     if (s->waker != NULL && err->trouble == TROUBLE_CONNECTIONS)
         atomic_store(&s->waker->crowded, true);
-    note = note_new(s, SQL_TROUBLE, side->session);
-    note->why = *err;
-    loop_complete(s->base.loop, &note->slot, on_note, note);
+    sql_note(s, SQL_TROUBLE, side->session, 0, err);
 }

@@ -142,8 +142,9 @@ static void on_close_done(void *arg)
     (void)arg;
 }
 
-static void stop(struct sql *s)
+static void close_(struct registry *r)
 {
+    struct sql *s = of(r);
     struct worker *worker = s->worker; /* the worker's thread still reads it */
     struct worker *listener = s->listener;
 
@@ -158,11 +159,6 @@ static void stop(struct sql *s)
     assert(atomic_load(&s->closing));
 }
 
-static void close_(struct registry *r)
-{
-    stop(of(r));
-}
-
 void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
 {
     struct sql *s = of(*r);
@@ -172,7 +168,7 @@ void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
     s->killed = gone;
     s->killed_arg = arg;
     atomic_store(&s->killing, true);
-    stop(s);
+    close_(&s->base);
 }
 
 static void prove(struct registry *r)
