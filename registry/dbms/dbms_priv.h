@@ -51,6 +51,10 @@
 #define DBMS_SQL_FULL (1u << 20) /* send and begin another */
 #define DBMS_IN_MAX   1000       /* rows or keys of one statement */
 #define DBMS_RETRIES  3          /* of a group that was rolled back */
+/* The columns that dbms_push() takes, with their tag. */
+#define DBMS_ENTRIES                                                           \
+    "SELECT 'K', name, value, created, version, owner FROM pelorus_registry"   \
+    " WHERE "
 /* A name in a row of the feed: how many bytes it shares with the one before
  * (two hex digits), the rest, a line break. No key holds a line break. */
 #define DBMS_BREAK     '\n'
@@ -367,6 +371,7 @@ void dbms_place_known(struct dbms *d);
 /* --- text and cells (text.c), without state ------------------------------ */
 
 dbms_row_f dbms_ignore_row;
+dbms_row_f dbms_any_row; /* arg: a bool, which says that there was one */
 
 /* --- the connection (link.c) --------------------------------------------- */
 

@@ -154,14 +154,10 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
                    const struct conf_registry *conf, struct err *err)
 {
     /* A page of a thousand items, three operations each, moves in one txn. */
-    static const struct sql_kind mysql = {
-        .name = "mysql", .max_ops = 3072, .max_bytes = 16u << 20};
-    static const struct sql_kind postgresql = {
-        .name = "postgresql", .max_ops = 3072, .max_bytes = 16u << 20};
+    struct sql_kind kind = {.max_ops = 3072, .max_bytes = 16u << 20};
     int64_t timeout = conf->session_timeout_ms;
     struct dbms_target target, second;
     struct sql_waker *waker = NULL;
-    bool is_mysql;
     int rc;
 
     assert(conf->jdbc_url != NULL && conf->namespace_ != NULL);
@@ -169,11 +165,11 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
     rc = target_of(&target, conf, true, err);
     if (rc != 0)
         return rc;
-    is_mysql = target.driver == &dbms_mysql;
+    kind.name = target.driver->name;
     if (target.driver->wait != NULL && conf->pool_size > 1 &&
         target_of(&second, conf, false, NULL) == 0)
         waker = dbms_waker_new(&second);
-    *out = sql_new(is_mysql ? &mysql : &postgresql, loop,
+    *out = sql_new(&kind, loop,
                    dbms_core_new(&target, conf->namespace_, timeout,
                                  conf->heartbeat_refresh_ms),
                    waker, timeout);

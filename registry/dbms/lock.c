@@ -180,13 +180,11 @@ static int join_queue(struct dbms *d, const struct sql_place *place,
 
 static int leave_queue(struct dbms *d, uint64_t ticket, struct err *err)
 {
-    struct rows h = {0};
-
     assert(d->inside);
     dbms_start(d);
     buf_printf(&d->sql, "DELETE FROM pelorus_lock WHERE ticket = %" PRIu64,
                ticket);
-    return dbms_run(d, on_row, &h, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
@@ -230,7 +228,6 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
 {
     struct dbms *d = dbms_of(core);
     char owner[OWNER_SIZE];
-    struct rows h = {0};
 
     assert(place->session != 0);
     assert(d->inside);
@@ -251,7 +248,7 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
                ";DELETE FROM pelorus_lock WHERE session = %" PRIu64
                " AND hold = %" PRIu64,
                place->session, place->hold);
-    return dbms_run(d, on_row, &h, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 /* --- waiting ------------------------------------------------------------- */
@@ -428,14 +425,13 @@ static int take_turn(struct dbms *d, struct sql_place *place, struct rows *h,
 static int grant(struct dbms *d, struct sql_place *place, uint64_t fence,
                  struct err *err)
 {
-    struct rows h = {.d = d};
     int rc;
 
     assert(fence != 0);
     assert(place->fence == 0);
     dbms_start(d);
     dbms_add_counter(d, 1);
-    rc = dbms_run(d, on_row, &h, NULL, err);
+    rc = dbms_run(d, dbms_ignore_row, NULL, NULL, err);
     place->fence = rc == 0 ? fence : 0;
     return rc;
 }

@@ -12,19 +12,12 @@
 
 #include <string.h>
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    (void)cells;
-    (void)n;
-    *(bool *)arg = true;
-}
-
 static enum dbms_fault ask(struct dbms_link *link, const struct dbms_target *t,
                            const char *sql, bool *got)
 {
     assert(link != NULL);
     *got = false;
-    return t->driver->run(link, sql, strlen(sql), ignore_row, got, NULL);
+    return t->driver->run(link, sql, strlen(sql), dbms_any_row, got, NULL);
 }
 
 enum verdict {
@@ -82,7 +75,6 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     struct dbms_link *second = NULL;
     enum dbms_fault fault;
     enum verdict verdict;
-    bool ended;
 
     assert(link != NULL);
     if (t->driver->syntax->hold == NULL || is_probed(t))
@@ -94,8 +86,8 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
         return DBMS_OK; /* without a second connection nobody can tell */
     verdict = try_both(link, second, t);
     t->driver->close(&second);
-    if (t->driver->run(link, "ROLLBACK", strlen("ROLLBACK"), ignore_row, &ended,
-                       NULL) != DBMS_OK) {
+    if (t->driver->run(link, "ROLLBACK", strlen("ROLLBACK"), dbms_ignore_row,
+                       NULL, NULL) != DBMS_OK) {
         (void)err_set(err, ERR_UNAVAILABLE, "%s: the connection was lost",
                       t->driver->name);
         return DBMS_LOST;

@@ -182,18 +182,11 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
 
 static enum err_code code_of(enum dbms_fault fault)
 {
-    switch (fault) {
-    case DBMS_OK:
-        return ERR_OK;
-    case DBMS_DENIED:
-        return ERR_DENIED;
-    case DBMS_TOO_LARGE:
-        return ERR_TOO_LARGE;
-    case DBMS_WENT_BACK:
-        return ERR_WENT_BACK;
-    default:
-        return ERR_UNAVAILABLE;
-    }
+    return fault == DBMS_OK          ? ERR_OK
+           : fault == DBMS_DENIED    ? ERR_DENIED
+           : fault == DBMS_TOO_LARGE ? ERR_TOO_LARGE
+           : fault == DBMS_WENT_BACK ? ERR_WENT_BACK
+                                     : ERR_UNAVAILABLE;
 }
 
 /* Between the driver and whoever reads the rows. */
