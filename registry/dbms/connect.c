@@ -68,9 +68,8 @@ struct search {
 };
 
 /* The numbers of a host. None: *why says so. */
-static size_t
-look_up(const struct jdbc_host *host, const char **why,
-        char out[ADDRESSES][sizeof(((struct dbms_target *)NULL)->address)])
+static size_t look_up(const struct jdbc_host *host, const char **why,
+                      char out[ADDRESSES][DBMS_ADDRESS_SIZE])
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *all = NULL, *a;

@@ -61,6 +61,8 @@
 #define DBMS_SHARE_MAX 255
 #define DBMS_NODES     "/nodes" /* what is read from DolphinScheduler */
 
+#define DBMS_ADDRESS_SIZE 64 /* a host by number */
+
 /* --- where and how (jdbc.c) ---------------------------------------------- */
 
 /* Where a server stands (place.c). Position 0: that is not known. */
@@ -76,8 +78,8 @@ struct dbms_target {
                             the configuration did is filled in */
     size_t at;
     size_t nth, n_addresses; /* of hosts[at]'s, when it was last asked */
-    char address[64];        /* the nth; "": the driver asks by name */
-    int64_t idle_ms;         /* the server drops a transaction that rests */
+    char address[DBMS_ADDRESS_SIZE]; /* the nth; "": the driver asks by name */
+    int64_t idle_ms; /* the server drops a transaction that rests */
     char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
     struct dbms_place known; /* servers that stand before it are asked last */
     bool all;                /* nothing is known: ask all, take the best */
@@ -89,7 +91,7 @@ struct dbms_target {
     bool making;             /* tables may be made, also to try locks with */
     bool probed;             /* hosts[probed_at] there keeps row locks */
     size_t probed_at;
-    char probed_address[64];
+    char probed_address[DBMS_ADDRESS_SIZE];
 };
 /* What an URL says of it, its notes too. */
 int dbms_target_parse(struct dbms_target *t, const char *url,
@@ -384,8 +386,9 @@ enum dbms_fault dbms_run_alone(struct dbms *d, const char *sql);
  * transaction of its own. With values in its rows it is streamed. */
 void dbms_start(struct dbms *d);
 void dbms_start_stream(struct dbms *d);
-/* Begin a transaction: its first statement follows behind a ';'. */
-void dbms_start_txn(struct dbms *d);
+/* Begin a transaction, which raises the counter by `raised` (0: not). What
+ * follows begins with a ';'. */
+void dbms_start_txn(struct dbms *d, uint64_t raised);
 void dbms_bytes(struct dbms *d, const void *p, size_t n);
 void dbms_hex(struct buf *sql, const void *p, size_t n); /* the digits alone */
 /* A name of the feed; `last` is the key before, "" at the beginning. */

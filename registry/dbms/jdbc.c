@@ -38,12 +38,6 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
 
 /* --- opening ------------------------------------------------------------- */
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    assert(low <= high);
-    return value < low ? low : value > high ? high : value;
-}
-
 static void fill(char **field, const char *value)
 {
     if (*field == NULL)
@@ -117,12 +111,13 @@ static void fill_patience(struct dbms_target *t,
     struct jdbc_url *url = &t->url;
 
     assert(timeout > 0);
-    most = clamp(timeout / 2, 2000, 15000);
-    url->call_ms = url->call_ms == 0 ? most : clamp(url->call_ms, 1000, most);
-    most = clamp(conf->connect_timeout_ms, 100, url->call_ms);
+    most = sql_clamp(timeout / 2, 2000, 15000);
+    url->call_ms =
+        url->call_ms == 0 ? most : sql_clamp(url->call_ms, 1000, most);
+    most = sql_clamp(conf->connect_timeout_ms, 100, url->call_ms);
     url->connect_ms =
-        url->connect_ms == 0 ? most : clamp(url->connect_ms, 100, most);
-    t->idle_ms = clamp(timeout / 2, 1000, 30000);
+        url->connect_ms == 0 ? most : sql_clamp(url->connect_ms, 100, most);
+    t->idle_ms = sql_clamp(timeout / 2, 1000, 30000);
     assert(url->connect_ms > 0);
     assert(url->call_ms >= url->connect_ms);
 }

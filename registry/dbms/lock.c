@@ -324,7 +324,7 @@ static int add_guard(struct dbms *d, const struct sql_place *place,
 {
     assert(!d->inside);
     assert(h->taken);
-    dbms_start_txn(d);
+    dbms_start_txn(d, 0);
     dbms_add_session(d, place->session, 0, false);
     buf_printf(&d->sql,
                ";SELECT 'B', last_heartbeat_time FROM"

@@ -42,17 +42,6 @@ void dbms_start_stream(struct dbms *d)
     d->stream = true;
 }
 
-void dbms_start_txn(struct dbms *d)
-{
-    assert(d->begin != NULL);
-    assert(!d->inside);
-    buf_reset(&d->sql);
-    d->raised = 0;
-    buf_str(&d->sql, d->begin);
-    d->stream = d->alone = false;
-    d->opens = true;
-}
-
 /* --- parts of many requests ---------------------------------------------- */
 
 int dbms_session_lost(uint64_t session, struct err *err)
@@ -109,6 +98,21 @@ void dbms_add_counter(struct dbms *d, uint64_t n)
                "SELECT 'M', revision, floor_rev, depth FROM pelorus_meta"
                " WHERE id = 1",
                n);
+}
+
+void dbms_start_txn(struct dbms *d, uint64_t raised)
+{
+    assert(d->begin != NULL);
+    assert(!d->inside);
+    buf_reset(&d->sql);
+    d->raised = 0;
+    buf_str(&d->sql, d->begin);
+    d->stream = d->alone = false;
+    d->opens = true;
+    if (raised > 0) {
+        buf_char(&d->sql, ';');
+        dbms_add_counter(d, raised);
+    }
 }
 
 /* --- the connection ------------------------------------------------------ */
@@ -338,9 +342,7 @@ static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
     assert(session != 0);
     assert(mark != 0);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, 1);
+    dbms_start_txn(d, 1);
     buf_printf(&d->sql,
                ";SELECT 'T', mark FROM pelorus_session WHERE id = %" PRIu64,
                session);

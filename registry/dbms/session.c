@@ -167,9 +167,7 @@ static int end_session(struct dbms *d, uint64_t id, struct err *err)
 
     assert(id != 0);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, 1);
+    dbms_start_txn(d, 1);
     add_names(d, id);
     rc = dbms_run(d, on_row, &h, NULL, err);
     if (rc == 0)
@@ -218,7 +216,7 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     if (old != 0)
         rc = end_session(d, old, err);
     if (rc == 0) {
-        dbms_start_txn(d);
+        dbms_start_txn(d, 0);
         buf_printf(&d->sql, ";SELECT 'N', %s;", now);
         add_position(d);
         rc = dbms_run(d, on_row, &h, NULL, err);
@@ -312,9 +310,7 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
     assert(self != 0);
     assert(victim->id != self);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, 1);
+    dbms_start_txn(d, 1);
     dbms_add_session(d, self, 0, false);
     buf_printf(&d->sql,
                ";SELECT 'G', id FROM pelorus_session WHERE id = %" PRIu64

@@ -291,9 +291,7 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
 
     assert(t->session != 0);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, revisions);
+    dbms_start_txn(d, revisions);
     dbms_add_session(d, t->session, t->mark, t->beat);
     add_guards(d);
     add_slots(d);

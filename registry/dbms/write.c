@@ -84,26 +84,25 @@ static bool is_bytes(enum column column)
     return column == NAME || column == VALUE;
 }
 
-static void add_number(struct dbms *d, const struct dbms_slot *slot,
-                       enum column column)
+/* Bytes as hex digits between `begin` and `end`, or a number. */
+static void add_cell(struct dbms *d, const struct dbms_slot *slot,
+                     enum column column, const char *begin, const char *end)
 {
-    assert(!is_bytes(column));
-    buf_printf(&d->sql, "%" PRIu64,
-               column == CREATED   ? slot->created
-               : column == VERSION ? slot->version
-                                   : slot->owner);
-}
-
-static void add_hex(struct dbms *d, const struct dbms_slot *slot,
-                    enum column column)
-{
-    assert(is_bytes(column));
+    if (!is_bytes(column)) {
+        buf_printf(&d->sql, "%" PRIu64,
+                   column == CREATED   ? slot->created
+                   : column == VERSION ? slot->version
+                                       : slot->owner);
+        return;
+    }
+    buf_str(&d->sql, begin);
     if (column == NAME) {
         dbms_hex(&d->sql, d->prefix, d->prefix_len);
         dbms_hex(&d->sql, slot->key, strlen(slot->key));
     } else {
         dbms_hex(&d->sql, slot->value, slot->value_len);
     }
+    buf_str(&d->sql, end);
 }
 
 static void add_as_rows(struct dbms *d, const struct batch *b,
@@ -118,13 +117,7 @@ static void add_as_rows(struct dbms *d, const struct batch *b,
     for (size_t i = 0; i < b->n; i++) {
         for (size_t c = 0; c < n; c++) {
             buf_str(&d->sql, c > 0 ? "," : i > 0 ? ",(" : "(");
-            if (is_bytes(columns[c])) {
-                buf_str(&d->sql, w->bytes);
-                add_hex(d, b->slots[i], columns[c]);
-                buf_str(&d->sql, w->bytes_end);
-            } else {
-                add_number(d, b->slots[i], columns[c]);
-            }
+            add_cell(d, b->slots[i], columns[c], w->bytes, w->bytes_end);
         }
         buf_char(&d->sql, ')');
     }
@@ -143,13 +136,7 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
         buf_printf(&d->sql, "%s%s", c > 0 ? "," : "", w->array);
         for (size_t i = 0; i < b->n; i++) {
             buf_str(&d->sql, i > 0 ? "," : "");
-            if (is_bytes(columns[c])) {
-                buf_str(&d->sql, w->array_item);
-                add_hex(d, b->slots[i], columns[c]);
-                buf_char(&d->sql, '"');
-            } else {
-                add_number(d, b->slots[i], columns[c]);
-            }
+            add_cell(d, b->slots[i], columns[c], w->array_item, "\"");
         }
         buf_str(&d->sql, is_bytes(columns[c]) ? w->array_bytes_end
                                               : w->array_numbers_end);

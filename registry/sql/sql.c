@@ -202,12 +202,6 @@ static const struct registry_ops base_ops = {
     .free = release,
 };
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    assert(low <= high);
-    return value < low ? low : value > high ? high : value;
-}
-
 struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
                          struct sql_core *core, struct sql_waker *waker,
                          int64_t timeout_ms)
@@ -231,7 +225,7 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
     sql_core_init(core, clock_mono_ms());
     registry_liveness_init(&s->liveness, &s->base);
     s->ticker =
-        loop_timer(loop, 0, clamp(timeout_ms / 24, 5, 1000), on_tick, s);
+        loop_timer(loop, 0, sql_clamp(timeout_ms / 24, 5, 1000), on_tick, s);
     /* Last: it polls at once. */
     s->running = 1;
     s->worker = worker_new(loop, SIZE_MAX, sql_worker_poll, s, core->poll_ms);
