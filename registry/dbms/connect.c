@@ -1,8 +1,8 @@
 /*
- * connect.c - which server: a round over the hosts of the URL, and over
+ * connect.c - which server: a search over the hosts of the URL, and over
  * the addresses of each, until one is reached that writes.
  *
- * Names are looked up anew in every round, since a name may be moved to
+ * Names are looked up anew in every search, since a name may be moved to
  * another server. Who was connected and failed us is asked last.
  *
  * One that writes may be an old primary beside the new one. So each is asked
@@ -52,22 +52,15 @@ void dbms_connect_next(struct dbms_target *t)
     assert(t->nth == 0 || t->nth < t->n_addresses);
 }
 
-/* --- a round ------------------------------------------------------------- */
+/* --- a search ------------------------------------------------------------ */
 
 /* Of the others, when we have one that would do. */
 #define BETTER_MS 1500
 
-struct best {
-    struct dbms_link *link;
-    size_t at, nth, n_addresses;
-    char address[sizeof(((struct dbms_target *)NULL)->address)];
-    struct dbms_place place;
-    bool lineless;
-};
-
-struct round {
-    struct best best; /* of those that write; the link may be NULL */
-    bool chosen;      /* nobody can be better */
+struct search {
+    struct dbms_link *link;  /* to the best of those that write, or NULL */
+    struct dbms_target best; /* as it was then; borrows what it points to */
+    bool chosen;             /* nobody can be better */
     mono_ms until;
     size_t tried, denied;
     unsigned trouble; /* the most telling of theirs */
@@ -75,9 +68,8 @@ struct round {
 };
 
 /* The numbers of a host. None: *why says so. */
-static size_t
-look_up(const struct jdbc_host *host, const char **why,
-        char out[ADDRESSES][sizeof(((struct dbms_target *)NULL)->address)])
+static size_t look_up(const struct jdbc_host *host, const char **why,
+                      char out[ADDRESSES][DBMS_ADDRESS_SIZE])
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *all = NULL, *a;
@@ -96,7 +88,7 @@ look_up(const struct jdbc_host *host, const char **why,
     return n;
 }
 
-static void note(struct round *r, const struct dbms_target *t, const char *why)
+static void note(struct search *r, const struct dbms_target *t, const char *why)
 {
     const struct jdbc_host *host = &t->url.hosts[t->at];
     bool named = t->address[0] != '\0' && strcmp(t->address, host->name) != 0;
@@ -113,7 +105,7 @@ static void note(struct round *r, const struct dbms_target *t, const char *why)
 
 /* A standby beside the one that refuses us says less than that one does, and
  * one that is away says least. */
-static void tells(struct round *r, unsigned trouble)
+static void tells(struct search *r, unsigned trouble)
 {
     if (r->trouble == TROUBLE_NONE || r->trouble == TROUBLE_UNREACHABLE ||
         r->trouble == TROUBLE_READ_ONLY) {
@@ -124,34 +116,25 @@ static void tells(struct round *r, unsigned trouble)
 }
 
 /* The better one of two stays connected. */
-static void keep(struct round *r, struct dbms_target *t, struct dbms_link *link)
+static void keep(struct search *r, struct dbms_target *t,
+                 struct dbms_link *link)
 {
     static const char two[] = "writes, too, and stands lower; is it an old "
                               "primary?";
-    struct best *b = &r->best;
 
     assert(link != NULL);
-    if (b->link != NULL && !dbms_place_before(&b->place, &t->place)) {
-        if (dbms_place_before(&t->place, &b->place))
+    if (r->link != NULL && !dbms_place_before(&r->best.place, &t->place)) {
+        if (dbms_place_before(&t->place, &r->best.place))
             note(r, t, two);
         t->driver->close(&link);
         return;
     }
-    if (b->link != NULL) {
-        struct dbms_target other = *t;
-
-        other.at = b->at;
-        memcpy(other.address, b->address, sizeof(other.address));
-        note(r, &other, two);
-        t->driver->close(&b->link);
+    if (r->link != NULL) {
+        note(r, &r->best, two);
+        t->driver->close(&r->link);
     }
-    *b = (struct best){.link = link,
-                       .at = t->at,
-                       .nth = t->nth,
-                       .n_addresses = t->n_addresses,
-                       .place = t->place,
-                       .lineless = t->lineless};
-    memcpy(b->address, t->address, sizeof(b->address));
+    r->link = link;
+    r->best = *t;
 }
 
 static bool is_behind(const struct dbms_target *t)
@@ -160,7 +143,7 @@ static bool is_behind(const struct dbms_target *t)
 }
 
 /* Nodes of Galera all stand at the same place. */
-static void judge(struct round *r, struct dbms_target *t,
+static void judge(struct search *r, struct dbms_target *t,
                   struct dbms_link *link)
 {
     const struct dbms_driver *driver = t->driver;
@@ -171,7 +154,7 @@ static void judge(struct round *r, struct dbms_target *t,
     if (!t->all && r->until > clock_mono_ms() + BETTER_MS)
         r->until = clock_mono_ms() + BETTER_MS;
     keep(r, t, link);
-    assert(r->best.link != NULL);
+    assert(r->link != NULL);
 }
 
 static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
@@ -192,7 +175,7 @@ static enum dbms_fault reach(struct dbms_target *t, struct dbms_link **link,
 }
 
 /* True: found, or no time left. */
-static bool try_address(struct round *r, struct dbms_target *t)
+static bool try_address(struct search *r, struct dbms_target *t)
 {
     int64_t connect_ms = t->url.connect_ms;
     struct dbms_link *link = NULL;
@@ -201,7 +184,7 @@ static bool try_address(struct round *r, struct dbms_target *t)
 
     assert(t->n_addresses > 0);
     assert(t->nth < t->n_addresses);
-    if (r->best.link != NULL && !t->all && t->url.connect_ms > BETTER_MS)
+    if (r->link != NULL && !t->all && t->url.connect_ms > BETTER_MS)
         t->url.connect_ms = BETTER_MS;
     fault = reach(t, &link, &why);
     t->url.connect_ms = connect_ms;
@@ -212,12 +195,12 @@ static bool try_address(struct round *r, struct dbms_target *t)
         r->denied += fault == DBMS_DENIED;
         tells(r, dbms_trouble(fault, &why));
     }
-    assert(r->tried > 0 || r->best.link != NULL);
+    assert(r->tried > 0 || r->link != NULL);
     return r->chosen || clock_mono_ms() >= r->until;
 }
 
 /* All addresses of hosts[t->at], from the nth on. */
-static bool try_host(struct round *r, struct dbms_target *t)
+static bool try_host(struct search *r, struct dbms_target *t)
 {
     char addresses[ADDRESSES][sizeof(t->address)];
     const char *why;
@@ -241,13 +224,13 @@ static bool try_host(struct round *r, struct dbms_target *t)
     return false;
 }
 
-static void say_all(const struct round *r, struct err *err)
+static void say_all(const struct search *r, struct err *err)
 {
     enum err_code code = r->denied == r->tried ? ERR_DENIED : ERR_UNAVAILABLE;
 
     assert(r->tried > 0);
     assert(r->denied <= r->tried);
-    assert(r->best.link == NULL);
+    assert(r->link == NULL);
     if (r->tried == 1) {
         (void)err_set(err, code, "%s", buf_text(&r->said));
     } else {
@@ -259,10 +242,10 @@ static void say_all(const struct round *r, struct err *err)
 
 /* What is told of the others: at first, and when there is a better one or none
  * any more. (Who stays with the best of bad ones looks again and again.) */
-static void say_chosen(const struct round *r, const struct dbms_target *t)
+static void say_chosen(const struct search *r, const struct dbms_target *t)
 {
     assert(!t->all);
-    assert(r->best.link != NULL);
+    assert(r->link != NULL);
     log_info("=server", LOG_S("backend", t->driver->name),
              LOG_S("host", t->url.hosts[t->at].name),
              LOG_I("port", t->url.hosts[t->at].port),
@@ -271,25 +254,19 @@ static void say_chosen(const struct round *r, const struct dbms_target *t)
              LOG_S("others", buf_text(&r->said)));
 }
 
-static void choose(struct round *r, struct dbms_target *t)
+static void choose(const struct search *r, struct dbms_target *t)
 {
-    const struct best *b = &r->best;
     bool was_all = t->all, was_behind = t->behind;
 
-    assert(b->link != NULL);
-    t->at = b->at;
-    t->nth = b->nth;
-    t->n_addresses = b->n_addresses;
-    memcpy(t->address, b->address, sizeof(t->address));
-    t->place = b->place;
-    t->lineless = b->lineless;
+    assert(r->link != NULL);
+    *t = r->best;
     t->behind = is_behind(t);
     t->all = false;
     if ((was_all && r->tried > 0) || t->behind != was_behind)
         say_chosen(r, t);
 }
 
-/* Of a round. Who asks all hosts waits for each that does not answer, once. */
+/* Of a search. Who asks all hosts waits for each that does not answer, once. */
 static int64_t patience(const struct dbms_target *t)
 {
     int64_t for_all = (int64_t)t->url.n_hosts * t->url.connect_ms;
@@ -301,7 +278,7 @@ static int64_t patience(const struct dbms_target *t)
 enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
                              struct err *err)
 {
-    struct round r = {.until = clock_mono_ms() + patience(t)};
+    struct search r = {.until = clock_mono_ms() + patience(t)};
     bool ended = false, denied;
 
     assert(t->url.n_hosts > 0);
@@ -314,12 +291,12 @@ enum dbms_fault dbms_connect(struct dbms_link **out, struct dbms_target *t,
             t->at = (t->at + 1) % t->url.n_hosts;
         }
     }
-    *out = r.best.link;
-    if (r.best.link != NULL) {
+    *out = r.link;
+    if (r.link != NULL) {
         choose(&r, t);
     } else {
         say_all(&r, err);
-        if (ended) /* no time left: the next round goes on from here */
+        if (ended) /* no time left: the next search goes on from here */
             dbms_connect_next(t);
     }
     denied = r.denied == r.tried;

@@ -51,11 +51,17 @@
 #define DBMS_SQL_FULL (1u << 20) /* send and begin another */
 #define DBMS_IN_MAX   1000       /* rows or keys of one statement */
 #define DBMS_RETRIES  3          /* of a group that was rolled back */
+/* The columns that dbms_push() takes, with their tag. */
+#define DBMS_ENTRIES                                                           \
+    "SELECT 'K', name, value, created, version, owner FROM pelorus_registry"   \
+    " WHERE "
 /* A name in a row of the feed: how many bytes it shares with the one before
  * (two hex digits), the rest, a line break. No key holds a line break. */
 #define DBMS_BREAK     '\n'
 #define DBMS_SHARE_MAX 255
 #define DBMS_NODES     "/nodes" /* what is read from DolphinScheduler */
+
+#define DBMS_ADDRESS_SIZE 64 /* a host by number */
 
 /* --- where and how (jdbc.c) ---------------------------------------------- */
 
@@ -72,8 +78,8 @@ struct dbms_target {
                             the configuration did is filled in */
     size_t at;
     size_t nth, n_addresses; /* of hosts[at]'s, when it was last asked */
-    char address[64];        /* the nth; "": the driver asks by name */
-    int64_t idle_ms;         /* the server drops a transaction that rests */
+    char address[DBMS_ADDRESS_SIZE]; /* the nth; "": the driver asks by name */
+    int64_t idle_ms; /* the server drops a transaction that rests */
     char prefix[SQL_NAMESPACE_MAX + 2]; /* "/dolphinscheduler" */
     struct dbms_place known; /* servers that stand before it are asked last */
     bool all;                /* nothing is known: ask all, take the best */
@@ -85,7 +91,7 @@ struct dbms_target {
     bool making;             /* tables may be made, also to try locks with */
     bool probed;             /* hosts[probed_at] there keeps row locks */
     size_t probed_at;
-    char probed_address[64];
+    char probed_address[DBMS_ADDRESS_SIZE];
 };
 /* What an URL says of it, its notes too. */
 int dbms_target_parse(struct dbms_target *t, const char *url,
@@ -122,7 +128,7 @@ enum dbms_fault {
 
 struct dbms_link; /* a driver's connection */
 
-struct dbms_words {
+struct dbms_syntax {
     const char *now_ms;            /* the server's clock, epoch ms */
     const char *bytes, *bytes_end; /* around the hex digits of a literal */
     const char *text, *text_end;   /* likewise, as text */
@@ -151,7 +157,7 @@ struct dbms_words {
 
 struct dbms_driver {
     const char *name;
-    const struct dbms_words *words;
+    const struct dbms_syntax *syntax;
     /* Connect to t->hosts[t->at] at t->address and set the session up.
      * NOT_HERE: it does not write. */
     enum dbms_fault (*connect)(struct dbms_link **out,
@@ -188,7 +194,7 @@ unsigned dbms_trouble(enum dbms_fault fault, const struct err *err);
 /* --- one of the servers (connect.c) -------------------------------------- */
 
 /*
- * A round over all hosts and addresses, from t->at on, until one is reached
+ * A search over all hosts and addresses, from t->at on, until one is reached
  * that writes and does not stand before t->known; with t->all over all of them.
  * If there is none, the best of those that write. Else DENIED, or LOST: what
  * each of them said.
@@ -226,14 +232,14 @@ bool dbms_begin_anew(struct dbms *d);
 void dbms_add_history(const struct dbms_target *t, struct buf *sql);
 
 /* What the rows of a request said of it. */
-struct dbms_heard {
+struct dbms_reply {
     struct dbms_place place;
     bool read_only;
     bool marked; /* `mark` is what stood in our session's row */
     uint64_t mark;
     uint64_t raised; /* so far the request itself raised the counter */
 };
-void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n);
+void dbms_reply_row(void *arg, const struct dbms_cell *cells, unsigned n);
 
 /* --- the core ------------------------------------------------------------ */
 
@@ -319,8 +325,8 @@ struct dbms {
     int64_t timeout_ms;
     uint64_t session, marked; /* ours, and what our last commit left there */
     struct dbms_place seen;   /* the highest of this session */
-    struct dbms_place heard;  /* higher still, as one look told; since when */
-    mono_ms heard_at;
+    struct dbms_place unsure; /* higher still, as one look told; since when */
+    mono_ms unsure_at;
     uint64_t generation;      /* the highest that was told */
     uint64_t raised;          /* by the request being built */
     uint64_t revision, floor; /* as last seen */
@@ -352,7 +358,7 @@ static inline struct dbms *dbms_of(struct sql_core *core)
 
 /* After an answer: may the server stand there? NOT_HERE: then it is to be left,
  * WENT_BACK: there is no better one. */
-enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_heard *h,
+enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_reply *h,
                                  struct err *err);
 /* A commit of ours made this the counter. */
 void dbms_place_sure(struct dbms *d, uint64_t position);
@@ -367,6 +373,7 @@ void dbms_place_known(struct dbms *d);
 /* --- text and cells (text.c), without state ------------------------------ */
 
 dbms_row_f dbms_ignore_row;
+dbms_row_f dbms_any_row; /* arg: a bool, which says that there was one */
 
 /* --- the connection (link.c) --------------------------------------------- */
 
@@ -379,8 +386,9 @@ enum dbms_fault dbms_run_alone(struct dbms *d, const char *sql);
  * transaction of its own. With values in its rows it is streamed. */
 void dbms_start(struct dbms *d);
 void dbms_start_stream(struct dbms *d);
-/* Begin a transaction: its first statement follows behind a ';'. */
-void dbms_start_txn(struct dbms *d);
+/* Begin a transaction, which raises the counter by `raised` (0: not). What
+ * follows begins with a ';'. */
+void dbms_start_txn(struct dbms *d, uint64_t raised);
 void dbms_bytes(struct dbms *d, const void *p, size_t n);
 void dbms_hex(struct buf *sql, const void *p, size_t n); /* the digits alone */
 /* A name of the feed; `last` is the key before, "" at the beginning. */

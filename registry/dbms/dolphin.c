@@ -188,7 +188,7 @@ static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 /* Data first: whoever has data had a heartbeat before. */
 static int read_all(struct dbms *d, struct look *look, struct err *err)
 {
-    const char *key_of = d->target.driver->words->key_of;
+    const char *key_of = d->target.driver->syntax->key_of;
 
     assert(!d->inside);
     d->dolphin.look++;

@@ -120,6 +120,18 @@ static void add_meta(struct dbms *d)
             "SELECT 'M', revision, floor_rev FROM pelorus_meta WHERE id = 1");
 }
 
+static int read_meta(struct dbms *d, uint64_t *revision, struct err *err)
+{
+    struct feed f = {.d = d};
+    int rc;
+
+    assert(!d->inside);
+    add_meta(d);
+    rc = dbms_run(d, on_row, &f, NULL, err);
+    *revision = f.revision;
+    return rc;
+}
+
 /* Both are in order. */
 static void push_gone(struct feed *f, size_t from, size_t to, size_t found)
 {
@@ -150,8 +162,7 @@ static int read_states(struct feed *f, struct err *err)
 
         to = to < f->names.n ? to : f->names.n;
         dbms_start_stream(d);
-        buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
-                         " FROM pelorus_registry WHERE");
+        buf_str(&d->sql, DBMS_ENTRIES);
         for (size_t i = from; i < to; i++)
             dbms_in_next(d, i - from, f->names.entries[i].key);
         dbms_in_end(d);
@@ -257,14 +268,11 @@ int dbms_feed_skip(struct sql_core *core, struct sql_feed *feed,
                    struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    struct feed f = {.d = d, .at = feed};
-    int rc;
+    uint64_t revision;
+    int rc = read_meta(d, &revision, err);
 
-    assert(!d->inside);
-    add_meta(d);
-    rc = dbms_run(d, on_row, &f, NULL, err);
     if (rc == 0) {
-        sql_feed_advance(feed, f.revision);
+        sql_feed_advance(feed, revision);
         dbms_dolphin_forget(d);
     }
     return rc;
@@ -324,7 +332,7 @@ int dbms_changed(struct sql_core *core, bool interested, bool *changed,
                  struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    struct feed f = {.d = d};
+    uint64_t revision = 0;
     bool due = false;
     int rc;
 
@@ -335,14 +343,12 @@ int dbms_changed(struct sql_core *core, bool interested, bool *changed,
         d->own.wanted = false;
         return 0;
     }
-    add_meta(d);
-    rc = dbms_run(d, on_row, &f, NULL, err);
+    rc = read_meta(d, &revision, err);
     if (rc == 0)
         rc = dbms_dolphin_due(d, clock_mono_ms(), &due, err);
     if (rc == 0) {
-        *changed = due || f.revision != d->polled;
-        d->polled = f.revision;
-        d->revision = f.revision;
+        *changed = due || revision != d->polled;
+        d->polled = d->revision = revision;
     }
     return rc;
 }

@@ -38,12 +38,6 @@ int dbms_target_parse(struct dbms_target *t, const char *text, struct err *err)
 
 /* --- opening ------------------------------------------------------------- */
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    assert(low <= high);
-    return value < low ? low : value > high ? high : value;
-}
-
 static void fill(char **field, const char *value)
 {
     if (*field == NULL)
@@ -117,12 +111,13 @@ static void fill_patience(struct dbms_target *t,
     struct jdbc_url *url = &t->url;
 
     assert(timeout > 0);
-    most = clamp(timeout / 2, 2000, 15000);
-    url->call_ms = url->call_ms == 0 ? most : clamp(url->call_ms, 1000, most);
-    most = clamp(conf->connect_timeout_ms, 100, url->call_ms);
+    most = sql_clamp(timeout / 2, 2000, 15000);
+    url->call_ms =
+        url->call_ms == 0 ? most : sql_clamp(url->call_ms, 1000, most);
+    most = sql_clamp(conf->connect_timeout_ms, 100, url->call_ms);
     url->connect_ms =
-        url->connect_ms == 0 ? most : clamp(url->connect_ms, 100, most);
-    t->idle_ms = clamp(timeout / 2, 1000, 30000);
+        url->connect_ms == 0 ? most : sql_clamp(url->connect_ms, 100, most);
+    t->idle_ms = sql_clamp(timeout / 2, 1000, 30000);
     assert(url->connect_ms > 0);
     assert(url->call_ms >= url->connect_ms);
 }
@@ -154,14 +149,10 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
                    const struct conf_registry *conf, struct err *err)
 {
     /* A page of a thousand items, three operations each, moves in one txn. */
-    static const struct sql_kind mysql = {
-        .name = "mysql", .max_ops = 3072, .max_bytes = 16u << 20};
-    static const struct sql_kind postgresql = {
-        .name = "postgresql", .max_ops = 3072, .max_bytes = 16u << 20};
+    struct sql_kind kind = {.max_ops = 3072, .max_bytes = 16u << 20};
     int64_t timeout = conf->session_timeout_ms;
     struct dbms_target target, second;
     struct sql_waker *waker = NULL;
-    bool is_mysql;
     int rc;
 
     assert(conf->jdbc_url != NULL && conf->namespace_ != NULL);
@@ -169,11 +160,11 @@ int dbms_jdbc_open(struct registry **out, struct loop *loop,
     rc = target_of(&target, conf, true, err);
     if (rc != 0)
         return rc;
-    is_mysql = target.driver == &dbms_mysql;
+    kind.name = target.driver->name;
     if (target.driver->wait != NULL && conf->pool_size > 1 &&
         target_of(&second, conf, false, NULL) == 0)
         waker = dbms_waker_new(&second);
-    *out = sql_new(is_mysql ? &mysql : &postgresql, loop,
+    *out = sql_new(&kind, loop,
                    dbms_core_new(&target, conf->namespace_, timeout,
                                  conf->heartbeat_refresh_ms),
                    waker, timeout);
@@ -192,7 +183,7 @@ int dbms_jdbc_schema(const struct conf_registry *conf, bool apply,
     if (rc != 0)
         return rc;
     assert(target.driver != NULL);
-    *text = target.driver->words->schema;
+    *text = target.driver->syntax->schema;
     if (apply) {
         target.all = true;
         rc = dbms_schema_apply(&target, err);

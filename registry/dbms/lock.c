@@ -24,10 +24,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define OWNER_SIZE 160
-#define RUSH_MS    60   /* of tries without a pause, in a poll */
-#define RUSHED_MS  1000 /* after the row has gone to another one */
-#define RETRY_MS   100  /* between looks at a row that is held, half to 1.5 x */
+#define OWNER_SIZE   160
+#define TRY_MS       60   /* of tries without a pause, in a poll */
+#define OVERTAKEN_MS 1000 /* after the row has gone to another one */
+#define RETRY_MS     100 /* between looks at a row that is held, half to 1.5 x */
 
 struct rows {
     const struct dbms *d;
@@ -140,7 +140,7 @@ static void add_insert(struct dbms *d, const char *values,
 static int take_row(struct dbms *d, const struct sql_place *place,
                     struct rows *h, struct err *err)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
     enum dbms_fault fault;
     int rc;
 
@@ -180,13 +180,11 @@ static int join_queue(struct dbms *d, const struct sql_place *place,
 
 static int leave_queue(struct dbms *d, uint64_t ticket, struct err *err)
 {
-    struct rows h = {0};
-
     assert(d->inside);
     dbms_start(d);
     buf_printf(&d->sql, "DELETE FROM pelorus_lock WHERE ticket = %" PRIu64,
                ticket);
-    return dbms_run(d, on_row, &h, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 int dbms_lock_enqueue(struct sql_core *core, struct sql_place *place,
@@ -230,7 +228,6 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
 {
     struct dbms *d = dbms_of(core);
     char owner[OWNER_SIZE];
-    struct rows h = {0};
 
     assert(place->session != 0);
     assert(d->inside);
@@ -251,7 +248,7 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
                ";DELETE FROM pelorus_lock WHERE session = %" PRIu64
                " AND hold = %" PRIu64,
                place->session, place->hold);
-    return dbms_run(d, on_row, &h, NULL, err);
+    return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
 /* --- waiting ------------------------------------------------------------- */
@@ -264,7 +261,7 @@ int dbms_lock_leave(struct sql_core *core, const struct sql_place *place,
 static int try_row(struct dbms *d, const struct sql_place *place,
                    struct rows *h, struct err *err)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
     enum dbms_fault fault;
     int rc;
 
@@ -327,7 +324,7 @@ static int add_guard(struct dbms *d, const struct sql_place *place,
 {
     assert(!d->inside);
     assert(h->taken);
-    dbms_start_txn(d);
+    dbms_start_txn(d, 0);
     dbms_add_session(d, place->session, 0, false);
     buf_printf(&d->sql,
                ";SELECT 'B', last_heartbeat_time FROM"
@@ -380,20 +377,21 @@ static int free_row(struct dbms *d, const struct sql_place *place,
 /* --- beside those who insert without a pause ----------------------------- */
 
 /* Has the row gone from one to another of them while it was our turn? */
-static bool outrun(struct sql_place *place, const struct rows *h, mono_ms now)
+static bool was_overtaken(struct sql_place *place, const struct rows *h,
+                          mono_ms now)
 {
     assert(h->taken);
     if (h->row != place->passed) {
         place->passed_at = place->passed == 0 ? 0 : now;
         place->passed = h->row;
     }
-    return place->passed_at != 0 && now - place->passed_at < RUSHED_MS;
+    return place->passed_at != 0 && now - place->passed_at < OVERTAKEN_MS;
 }
 
-static int rush(struct dbms *d, const struct sql_place *place, struct rows *h,
-                struct err *err)
+static int try_for_a_while(struct dbms *d, const struct sql_place *place,
+                           struct rows *h, struct err *err)
 {
-    mono_ms end = clock_mono_ms() + RUSH_MS;
+    mono_ms end = clock_mono_ms() + TRY_MS;
     int rc;
 
     assert(!d->inside);
@@ -414,8 +412,9 @@ static int take_turn(struct dbms *d, struct sql_place *place, struct rows *h,
     if (h->taken && holder_died(d, h)) {
         rc = free_row(d, place, h, err);
     } else if (h->taken) {
-        return outrun(place, h, clock_mono_ms()) ? rush(d, place, h, err)
-                                                 : sql_place_waits(place, err);
+        return was_overtaken(place, h, clock_mono_ms())
+                   ? try_for_a_while(d, place, h, err)
+                   : sql_place_waits(place, err);
     }
     return rc == 0 ? try_row(d, place, h, err) : rc;
 }
@@ -426,14 +425,13 @@ static int take_turn(struct dbms *d, struct sql_place *place, struct rows *h,
 static int grant(struct dbms *d, struct sql_place *place, uint64_t fence,
                  struct err *err)
 {
-    struct rows h = {.d = d};
     int rc;
 
     assert(fence != 0);
     assert(place->fence == 0);
     dbms_start(d);
     dbms_add_counter(d, 1);
-    rc = dbms_run(d, on_row, &h, NULL, err);
+    rc = dbms_run(d, dbms_ignore_row, NULL, NULL, err);
     place->fence = rc == 0 ? fence : 0;
     return rc;
 }

@@ -27,7 +27,7 @@
 #define ACCOUNT_LOCKED             3118
 #define SECURE_TRANSPORT_REQUIRED  3159
 
-static const struct dbms_words words = {
+static const struct dbms_syntax syntax = {
     .now_ms = "CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)",
     .bytes = "x'",
     .bytes_end = "'",
@@ -69,95 +69,84 @@ struct dbms_link {
 
 /* --- errors -------------------------------------------------------------- */
 
+/* What a number means; its text may say more. */
+static const struct meaning {
+    unsigned number;
+    enum dbms_fault fault;
+    enum trouble trouble;
+} meanings[] = {
+    {ER_DUP_ENTRY, DBMS_DUPLICATE, TROUBLE_NONE},
+    {ER_LOCK_DEADLOCK, DBMS_ROLLED_BACK, TROUBLE_NONE},
+    {GROUP_REPLICATION_ROLLBACK, DBMS_ROLLED_BACK, TROUBLE_NONE},
+    {NOT_WAITED_FOR_LOCK, DBMS_WAITED, TROUBLE_NONE},
+    {ER_LOCK_WAIT_TIMEOUT, DBMS_WAITED, TROUBLE_NONE}, /* undoes the statement
+                                                          only */
+    {ER_ACCESS_DENIED_ERROR, DBMS_DENIED, TROUBLE_AUTH_REFUSED},
+    {ER_ACCESS_DENIED_NO_PASSWORD_ERROR, DBMS_DENIED, TROUBLE_AUTH_REFUSED},
+    {ER_ACCOUNT_HAS_BEEN_LOCKED, DBMS_DENIED, TROUBLE_AUTH_REFUSED},
+    {ACCOUNT_LOCKED, DBMS_DENIED, TROUBLE_AUTH_REFUSED},
+    {ER_MUST_CHANGE_PASSWORD, DBMS_REFUSED, TROUBLE_AUTH_REFUSED},
+    {ER_MUST_CHANGE_PASSWORD_LOGIN, DBMS_REFUSED, TROUBLE_AUTH_REFUSED},
+    {CR_AUTH_PLUGIN_CANNOT_LOAD, DBMS_LOST, TROUBLE_AUTH_REFUSED},
+    {CR_AUTH_PLUGIN_ERR, DBMS_LOST, TROUBLE_AUTH_REFUSED},
+    {ER_DBACCESS_DENIED_ERROR, DBMS_DENIED, TROUBLE_NONE},
+    {ER_TABLEACCESS_DENIED_ERROR, DBMS_DENIED, TROUBLE_NONE},
+    {ER_COLUMNACCESS_DENIED_ERROR, DBMS_DENIED, TROUBLE_NONE},
+    {ER_HOST_NOT_PRIVILEGED, DBMS_DENIED, TROUBLE_FORBIDDEN},
+    {ER_HOST_IS_BLOCKED, DBMS_REFUSED, TROUBLE_FORBIDDEN},
+    {ER_SPECIFIC_ACCESS_DENIED_ERROR, DBMS_REFUSED, TROUBLE_FORBIDDEN},
+    {SECURE_TRANSPORT_REQUIRED, DBMS_REFUSED, TROUBLE_TLS_REQUIRED},
+    {CR_SSL_CONNECTION_ERROR, DBMS_LOST, TROUBLE_TLS_FAILED},
+    {ER_OPTION_PREVENTS_STATEMENT, DBMS_NOT_HERE, TROUBLE_NONE}, /* --read-only
+                                                                  */
+    {ER_READ_ONLY_MODE, DBMS_NOT_HERE, TROUBLE_NONE},
+    {ER_INNODB_READ_ONLY, DBMS_NOT_HERE, TROUBLE_NONE},
+    {ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, DBMS_NOT_HERE, TROUBLE_NONE},
+    /* Galera: outside the primary component, and as it left it; likewise
+     * MySQL's own replication. */
+    {ER_UNKNOWN_COM_ERROR, DBMS_NOT_HERE, TROUBLE_NO_QUORUM},
+    {ER_ERROR_DURING_COMMIT, DBMS_NOT_HERE, TROUBLE_NONE},
+    {GROUP_REPLICATION_HOOK, DBMS_NOT_HERE, TROUBLE_NO_QUORUM},
+    {ER_NO_SUCH_TABLE, DBMS_MISSING, TROUBLE_NONE},
+    {ER_BAD_DB_ERROR, DBMS_MISSING, TROUBLE_NONE},
+    {ER_NET_PACKET_TOO_LARGE, DBMS_TOO_LARGE, TROUBLE_NONE},
+    /* A key, in tables that an earlier release made. */
+    {ER_DATA_TOO_LONG, DBMS_TOO_LARGE, TROUBLE_NONE},
+    {ER_SERVER_SHUTDOWN, DBMS_LOST, TROUBLE_NONE},
+    {ER_QUERY_INTERRUPTED, DBMS_LOST, TROUBLE_NONE},
+    {ER_CONNECTION_KILLED, DBMS_LOST, TROUBLE_NONE},
+    {ER_CON_COUNT_ERROR, DBMS_REFUSED, TROUBLE_CONNECTIONS},
+    {ER_TOO_MANY_USER_CONNECTIONS, DBMS_REFUSED, TROUBLE_CONNECTIONS},
+    {ER_USER_LIMIT_REACHED, DBMS_REFUSED, TROUBLE_THROTTLED},
+    {ER_STATEMENT_TIMEOUT, DBMS_REFUSED, TROUBLE_LIMIT},
+    {QUERY_TIMEOUT, DBMS_REFUSED, TROUBLE_LIMIT},
+    {ER_DISK_FULL, DBMS_REFUSED, TROUBLE_FULL},
+    {ER_RECORD_FILE_FULL, DBMS_REFUSED, TROUBLE_FULL},
+};
+
+/* Of any other: the client's own errors are about the connection. */
 static enum dbms_fault fault_of(unsigned number)
 {
-    switch (number) {
-    case ER_DUP_ENTRY:
-        return DBMS_DUPLICATE;
-    case ER_LOCK_DEADLOCK:
-    case GROUP_REPLICATION_ROLLBACK:
-        return DBMS_ROLLED_BACK;
-    case NOT_WAITED_FOR_LOCK:
-    case ER_LOCK_WAIT_TIMEOUT: /* undoes the statement only */
-        return DBMS_WAITED;
-    case ER_ACCESS_DENIED_ERROR:
-    case ER_ACCESS_DENIED_NO_PASSWORD_ERROR:
-    case ER_ACCOUNT_HAS_BEEN_LOCKED:
-    case ACCOUNT_LOCKED:
-    case ER_DBACCESS_DENIED_ERROR:
-    case ER_TABLEACCESS_DENIED_ERROR:
-    case ER_COLUMNACCESS_DENIED_ERROR:
-    case ER_HOST_NOT_PRIVILEGED:
-        return DBMS_DENIED;
-    case ER_OPTION_PREVENTS_STATEMENT: /* --read-only */
-    case ER_READ_ONLY_MODE:
-    case ER_INNODB_READ_ONLY:
-    case ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION:
-    case ER_UNKNOWN_COM_ERROR:   /* Galera: outside the primary component */
-    case ER_ERROR_DURING_COMMIT: /* likewise, as it left it */
-    case GROUP_REPLICATION_HOOK: /* likewise, MySQL's own replication */
-        return DBMS_NOT_HERE;
-    case ER_NO_SUCH_TABLE:
-    case ER_BAD_DB_ERROR:
-        return DBMS_MISSING;
-    case ER_NET_PACKET_TOO_LARGE:
-    case ER_DATA_TOO_LONG: /* a key, in tables that an earlier release made */
-        return DBMS_TOO_LARGE;
-    case ER_SERVER_SHUTDOWN:
-    case ER_QUERY_INTERRUPTED:
-    case ER_CONNECTION_KILLED:
-        return DBMS_LOST;
-    default:
-        /* The client's own errors are about the connection. */
-        return number >= CR_MIN_ERROR && number <= CR_MAX_ERROR ? DBMS_LOST
-                                                                : DBMS_REFUSED;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(meanings); i++)
+        if (meanings[i].number == number)
+            return meanings[i].fault;
+    return number >= CR_MIN_ERROR && number <= CR_MAX_ERROR ? DBMS_LOST
+                                                            : DBMS_REFUSED;
 }
 
-/* What the number says beyond the fault. */
 static enum trouble trouble_of(unsigned number, const char *text)
 {
-    switch (number) {
-    case ER_CON_COUNT_ERROR:
-    case ER_TOO_MANY_USER_CONNECTIONS:
-        return TROUBLE_CONNECTIONS;
-    case ER_USER_LIMIT_REACHED: /* of connections, or of what they ask */
-        return strstr(text, "connections") != NULL ? TROUBLE_CONNECTIONS
-                                                   : TROUBLE_THROTTLED;
-    case ER_ACCESS_DENIED_ERROR:
-    case ER_ACCESS_DENIED_NO_PASSWORD_ERROR:
-    case ER_MUST_CHANGE_PASSWORD:
-    case ER_MUST_CHANGE_PASSWORD_LOGIN:
-    case ER_ACCOUNT_HAS_BEEN_LOCKED:
-    case ACCOUNT_LOCKED:
-    case CR_AUTH_PLUGIN_CANNOT_LOAD:
-    case CR_AUTH_PLUGIN_ERR:
-        return TROUBLE_AUTH_REFUSED;
-    case ER_HOST_IS_BLOCKED:
-    case ER_HOST_NOT_PRIVILEGED:
-    case ER_SPECIFIC_ACCESS_DENIED_ERROR:
-        return TROUBLE_FORBIDDEN;
-    case SECURE_TRANSPORT_REQUIRED:
-        return TROUBLE_TLS_REQUIRED;
-    case CR_SSL_CONNECTION_ERROR:
-        return TROUBLE_TLS_FAILED;
-    case ER_UNKNOWN_COM_ERROR: /* see fault_of() */
-    case GROUP_REPLICATION_HOOK:
-        return TROUBLE_NO_QUORUM;
-    case ER_STATEMENT_TIMEOUT:
-    case QUERY_TIMEOUT:
-        return TROUBLE_LIMIT;
-    case ER_DISK_FULL:
-    case ER_RECORD_FILE_FULL:
-        return TROUBLE_FULL;
-    case ER_GET_ERRNO: /* "Got error 28 ... from storage engine" */
-    case ER_ERROR_ON_WRITE:
-        return strstr(text, " 28 ") != NULL || strstr(text, ": 28") != NULL
-                   ? TROUBLE_FULL
-                   : TROUBLE_NONE;
-    default:
-        return TROUBLE_NONE;
-    }
+    if (number == ER_USER_LIMIT_REACHED && strstr(text, "connections") != NULL)
+        return TROUBLE_CONNECTIONS; /* not of what they ask */
+    for (size_t i = 0; i < ARRAY_LEN(meanings); i++)
+        if (meanings[i].number == number)
+            return meanings[i].trouble;
+    /* "Got error 28 ... from storage engine" */
+    return (number == ER_GET_ERRNO || number == ER_ERROR_ON_WRITE) &&
+                   (strstr(text, " 28 ") != NULL ||
+                    strstr(text, ": 28") != NULL)
+               ? TROUBLE_FULL
+               : TROUBLE_NONE;
 }
 
 static enum dbms_fault failed(MYSQL *my, struct err *err)
@@ -408,7 +397,7 @@ static bool certifies(const struct dbms_link *link)
 }
 
 const struct dbms_driver dbms_mysql = {.name = "mysql",
-                                       .words = &words,
+                                       .syntax = &syntax,
                                        .connect = connect_,
                                        .begin = begin,
                                        .certifies = certifies,

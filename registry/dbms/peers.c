@@ -51,7 +51,7 @@ static void drop(struct dbms_dolphin *o, struct dbms_peer *peer)
     mem_free(peer);
 }
 
-static void lives(struct dbms_peer *peer, mono_ms now)
+static void mark_alive(struct dbms_peer *peer, mono_ms now)
 {
     peer->since = now;
     if (peer->dead) {
@@ -60,8 +60,8 @@ static void lives(struct dbms_peer *peer, mono_ms now)
     }
 }
 
-static struct dbms_peer *meet(struct dbms_dolphin *o, uint64_t id,
-                              uint64_t beat, mono_ms now)
+static struct dbms_peer *find_or_add(struct dbms_dolphin *o, uint64_t id,
+                                     uint64_t beat, mono_ms now)
 {
     struct dbms_peer *peer = find(o, id);
 
@@ -72,7 +72,7 @@ static struct dbms_peer *meet(struct dbms_dolphin *o, uint64_t id,
         peer->since = now;
         HASH_ADD(hh, o->peers, id, sizeof(peer->id), peer);
     } else if (peer->beat != beat && beat != 0) {
-        lives(peer, now);
+        mark_alive(peer, now);
     } /* to lose the row is no sign of life */
     peer->beat = beat;
     peer->look = o->look;
@@ -84,7 +84,7 @@ void dbms_peer_beat(struct dbms_dolphin *o, uint64_t id, uint64_t beat,
                     int64_t timeout_ms, mono_ms now)
 {
     assert(timeout_ms > 0);
-    meet(o, id, beat, now)->timeout_ms = timeout_ms;
+    find_or_add(o, id, beat, now)->timeout_ms = timeout_ms;
 }
 
 static void say_purged(struct dbms_peer *peer)
@@ -107,7 +107,7 @@ void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
     struct dbms_peer *peer = find(o, id);
 
     if (peer == NULL || peer->look != o->look)
-        peer = meet(o, id, 0, now);
+        peer = find_or_add(o, id, 0, now);
     if (!changed)
         return;
     if (peer->wrote != 0 && now - peer->wrote > peer->every_ms)
@@ -115,7 +115,7 @@ void dbms_peer_data(struct dbms_dolphin *o, uint64_t id, bool changed,
     peer->wrote = now;
     if (peer->beat == 0) {
         say_purged(peer);
-        lives(peer, now);
+        mark_alive(peer, now);
     }
     assert(peer->look == o->look);
 }
@@ -134,7 +134,7 @@ static int64_t span_of(const struct dbms_peer *peer)
     return span;
 }
 
-static void dies(struct dbms_peer *peer)
+static void mark_dead(struct dbms_peer *peer)
 {
     assert(!peer->dead);
     peer->dead = true;
@@ -162,7 +162,7 @@ void dbms_peers_judge(struct dbms_dolphin *o, struct sql_core *core,
         if (peer->timeout_ms < core->client_span && !peer->dead)
             core->client_span = peer->timeout_ms;
         if (!peer->dead && sql_core_silent(core, &peer->since, span, span, now))
-            dies(peer);
+            mark_dead(peer);
     }
     assert(core->client_span > 0);
 }

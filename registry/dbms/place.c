@@ -1,7 +1,7 @@
 /*
  * place.c - where a server stands, and whether that may be.
  *
- * Every transaction hears the timeline (its `begin`) and most hear the counter
+ * Every transaction is told the timeline (its `begin`) and most the counter
  * (a row tagged M); who writes hears what its own last commit left in its
  * session's row, too (O). All only grows, so a server that tells less than the
  * session has seen is another one, an old primary, or has lost what it had
@@ -46,9 +46,9 @@ bool dbms_place_before(const struct dbms_place *a, const struct dbms_place *b)
 
 /* --- asking a server that was connected ---------------------------------- */
 
-void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n)
+void dbms_reply_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    struct dbms_heard *h = arg;
+    struct dbms_reply *h = arg;
     struct history_record record;
 
     if (n < 2 || cells[0].n != 1 || cells[1].p == NULL)
@@ -78,7 +78,7 @@ void dbms_hear(void *arg, const struct dbms_cell *cells, unsigned n)
 
 void dbms_add_history(const struct dbms_target *t, struct buf *sql)
 {
-    const struct dbms_words *w = t->driver->words;
+    const struct dbms_syntax *w = t->driver->syntax;
 
     buf_printf(sql, ";SELECT 'J', value FROM pelorus_registry WHERE name = %s",
                w->bytes);
@@ -88,7 +88,7 @@ void dbms_add_history(const struct dbms_target *t, struct buf *sql)
 }
 
 static enum dbms_fault ask_once(struct dbms_link *link, struct dbms_target *t,
-                                struct dbms_heard *h, struct err *err)
+                                struct dbms_reply *h, struct err *err)
 {
     static const char rollback[] = "ROLLBACK";
     enum dbms_fault fault;
@@ -101,7 +101,7 @@ static enum dbms_fault ask_once(struct dbms_link *link, struct dbms_target *t,
     buf_str(&sql, ";SELECT 'M', revision FROM pelorus_meta WHERE id = 1");
     dbms_add_history(t, &sql);
     buf_str(&sql, ";COMMIT");
-    fault = t->driver->run(link, sql.data, sql.len, dbms_hear, h, err);
+    fault = t->driver->run(link, sql.data, sql.len, dbms_reply_row, h, err);
     buf_close(&sql);
     if (fault != DBMS_OK && fault != DBMS_LOST && fault != DBMS_NOT_HERE &&
         t->driver->run(link, rollback, strlen(rollback), dbms_ignore_row, NULL,
@@ -115,7 +115,7 @@ static enum dbms_fault ask_once(struct dbms_link *link, struct dbms_target *t,
 enum dbms_fault dbms_place_ask(struct dbms_link *link, struct dbms_target *t,
                                struct err *err)
 {
-    struct dbms_heard h;
+    struct dbms_reply h;
     enum dbms_fault fault;
 
     assert(link != NULL);
@@ -168,14 +168,14 @@ static bool fell(const struct dbms *d, const struct dbms_place *at)
            (at->line != 0 && at->line < d->seen.line);
 }
 
-static bool lacks_ours(const struct dbms *d, const struct dbms_heard *h)
+static bool lacks_ours(const struct dbms *d, const struct dbms_reply *h)
 {
     return h->marked && d->marked != 0 && h->mark != d->marked;
 }
 
 void dbms_place_sure(struct dbms *d, uint64_t position)
 {
-    const struct dbms_place at = {.line = d->heard.line, .position = position};
+    const struct dbms_place at = {.line = d->unsure.line, .position = position};
 
     rise(&d->seen, &at);
     d->core.line = d->seen.line;
@@ -185,26 +185,26 @@ void dbms_place_sure(struct dbms *d, uint64_t position)
 }
 
 /* A look told it. */
-static void hear(struct dbms *d, const struct dbms_place *at)
+static void note_place(struct dbms *d, const struct dbms_place *at)
 {
     mono_ms now = clock_mono_ms();
 
     if (at->line != 0) /* within a transaction it is not told again */
-        d->heard.line = at->line;
+        d->unsure.line = at->line;
     if (at->position == 0)
         return;
-    if (at->position < d->heard.position ||
-        d->heard.position <= d->seen.position) {
-        d->heard.position = 0; /* it was not on disk, or is known by now */
-    } else if (d->heard.position != 0 && now - d->heard_at >= SURE_MS) {
-        dbms_place_sure(d, d->heard.position);
-        d->heard.position = 0;
+    if (at->position < d->unsure.position ||
+        d->unsure.position <= d->seen.position) {
+        d->unsure.position = 0; /* it was not on disk, or is known by now */
+    } else if (d->unsure.position != 0 && now - d->unsure_at >= SURE_MS) {
+        dbms_place_sure(d, d->unsure.position);
+        d->unsure.position = 0;
     }
-    if (d->heard.position == 0 && at->position > d->seen.position) {
-        d->heard.position = at->position;
-        d->heard_at = now;
+    if (d->unsure.position == 0 && at->position > d->seen.position) {
+        d->unsure.position = at->position;
+        d->unsure_at = now;
     }
-    assert(d->heard.position == 0 || d->heard.position > d->seen.position);
+    assert(d->unsure.position == 0 || d->unsure.position > d->seen.position);
 }
 
 /* Whoever lags behind cannot commit this. 1: it is so; 0: it is not; -1: that
@@ -212,7 +212,7 @@ static void hear(struct dbms *d, const struct dbms_place *at)
 static int certify(struct dbms *d)
 {
     const struct dbms_driver *driver = d->target.driver;
-    struct dbms_heard h = {.raised = 1};
+    struct dbms_reply h = {.raised = 1};
     struct buf sql;
     enum dbms_fault fault;
 
@@ -224,9 +224,9 @@ static int certify(struct dbms *d)
                "SELECT 'O', mark FROM pelorus_session WHERE id = %" PRIu64
                ";COMMIT",
                d->begin, d->session);
-    fault = d->link == NULL
-                ? DBMS_LOST
-                : driver->run(d->link, sql.data, sql.len, dbms_hear, &h, NULL);
+    fault = d->link == NULL ? DBMS_LOST
+                            : driver->run(d->link, sql.data, sql.len,
+                                          dbms_reply_row, &h, NULL);
     buf_close(&sql);
     if (fault != DBMS_OK || h.read_only) {
         dbms_disconnect(d);
@@ -235,7 +235,7 @@ static int certify(struct dbms *d)
     return fell(d, &h.place) || lacks_ours(d, &h);
 }
 
-static enum dbms_fault back(struct dbms *d, const struct dbms_heard *h,
+static enum dbms_fault back(struct dbms *d, const struct dbms_reply *h,
                             struct err *err)
 {
     int sure = d->certified ? certify(d) : 1;
@@ -261,13 +261,13 @@ static enum dbms_fault back(struct dbms *d, const struct dbms_heard *h,
     return DBMS_WENT_BACK;
 }
 
-enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_heard *h,
+enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_reply *h,
                                  struct err *err)
 {
     if (lacks_ours(d, h))
         return back(d, h, err);
     if (!fell(d, &h->place)) {
-        hear(d, &h->place);
+        note_place(d, &h->place);
         if (h->place.generation > d->generation)
             d->generation = h->place.generation;
         return DBMS_OK;
@@ -286,7 +286,7 @@ enum dbms_fault dbms_place_check(struct dbms *d, const struct dbms_heard *h,
 
 void dbms_place_forget(struct dbms *d)
 {
-    d->seen = d->heard = (struct dbms_place){.line = 0};
+    d->seen = d->unsure = (struct dbms_place){.line = 0};
     d->marked = d->session = 0;
     sql_rows_close(&d->own.rows); /* what we have written may be gone */
     d->own.base = d->own.last = 0;

@@ -25,7 +25,7 @@
 #define BYTEA   17 /* its type's number */
 #define COLUMNS 16
 
-static const struct dbms_words words = {
+static const struct dbms_syntax syntax = {
     .now_ms = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
     .bytes = "E'\\\\x",
     .bytes_end = "'::bytea",
@@ -580,7 +580,7 @@ static bool has_room(struct dbms_link *link)
 }
 
 const struct dbms_driver dbms_postgresql = {.name = "postgresql",
-                                            .words = &words,
+                                            .syntax = &syntax,
                                             .connect = connect_,
                                             .begin = begin,
                                             .run = run,

@@ -12,19 +12,12 @@
 
 #include <string.h>
 
-static void ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    (void)cells;
-    (void)n;
-    *(bool *)arg = true;
-}
-
 static enum dbms_fault ask(struct dbms_link *link, const struct dbms_target *t,
                            const char *sql, bool *got)
 {
     assert(link != NULL);
     *got = false;
-    return t->driver->run(link, sql, strlen(sql), ignore_row, got, NULL);
+    return t->driver->run(link, sql, strlen(sql), dbms_any_row, got, NULL);
 }
 
 enum verdict {
@@ -37,7 +30,7 @@ enum verdict {
 static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
                              const struct dbms_target *t)
 {
-    const struct dbms_words *words = t->driver->words;
+    const struct dbms_syntax *syntax = t->driver->syntax;
     enum dbms_fault fault;
     bool got;
 
@@ -46,12 +39,12 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
     assert(first != second);
     if (ask(second, t, "BEGIN", &got) != DBMS_OK ||
         ask(first, t, "BEGIN", &got) != DBMS_OK ||
-        ask(first, t, words->hold, &got) != DBMS_OK || !got)
+        ask(first, t, syntax->hold, &got) != DBMS_OK || !got)
         return UNKNOWN;
-    fault = ask(second, t, words->hold_too, &got);
+    fault = ask(second, t, syntax->hold_too, &got);
     if (fault == DBMS_REFUSED) { /* it does not know NOWAIT */
-        (void)ask(second, t, words->patience, &got);
-        fault = ask(second, t, words->hold, &got);
+        (void)ask(second, t, syntax->patience, &got);
+        fault = ask(second, t, syntax->hold, &got);
     }
     return fault == DBMS_OK && got ? LOOSE
            : fault == DBMS_WAITED  ? KEPT
@@ -60,7 +53,7 @@ static enum verdict try_both(struct dbms_link *first, struct dbms_link *second,
 
 static enum dbms_fault is_loose(const struct dbms_target *t, struct err *err)
 {
-    assert(t->driver->words->hold != NULL);
+    assert(t->driver->syntax->hold != NULL);
     (void)err_set(err, ERR_UNAVAILABLE,
                   "%s: this server keeps no row locks: two transactions held "
                   "one row of pelorus_meta at a time; use MariaDB or MySQL "
@@ -82,10 +75,9 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
     struct dbms_link *second = NULL;
     enum dbms_fault fault;
     enum verdict verdict;
-    bool ended;
 
     assert(link != NULL);
-    if (t->driver->words->hold == NULL || is_probed(t))
+    if (t->driver->syntax->hold == NULL || is_probed(t))
         return DBMS_OK;
     fault = dbms_schema_check(link, t, err);
     if (fault != DBMS_OK)
@@ -94,8 +86,8 @@ enum dbms_fault dbms_probe(struct dbms_link *link, struct dbms_target *t,
         return DBMS_OK; /* without a second connection nobody can tell */
     verdict = try_both(link, second, t);
     t->driver->close(&second);
-    if (t->driver->run(link, "ROLLBACK", strlen("ROLLBACK"), ignore_row, &ended,
-                       NULL) != DBMS_OK) {
+    if (t->driver->run(link, "ROLLBACK", strlen("ROLLBACK"), dbms_ignore_row,
+                       NULL, NULL) != DBMS_OK) {
         (void)err_set(err, ERR_UNAVAILABLE, "%s: the connection was lost",
                       t->driver->name);
         return DBMS_LOST;
@@ -137,7 +129,7 @@ enum dbms_fault dbms_probe_bare(struct dbms_target *t, enum dbms_fault fault,
 
     assert(fault != DBMS_OK);
     assert(!t->bare);
-    if (t->driver->words->hold == NULL || err->trouble != TROUBLE_NONE)
+    if (t->driver->syntax->hold == NULL || err->trouble != TROUBLE_NONE)
         return fault; /* it knows us, and refuses for a reason of its own */
     t->bare = true;
     verdict = try_bare(t);

@@ -72,8 +72,7 @@ int dbms_get(struct sql_core *core, const char *key, struct sql_rows *rows,
     assert(key[0] == '/');
     assert(rows->n == 0);
     start_page(d);
-    buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
-                     " FROM pelorus_registry WHERE name = ");
+    buf_str(&d->sql, DBMS_ENTRIES "name = ");
     dbms_key(d, key);
     if (registry_key_below(key, DBMS_NODES)) {
         buf_str(&d->sql, ";SELECT 'D', " DBMS_DATA_COLUMNS
@@ -106,8 +105,7 @@ int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
     assert(n > 0);
     assert(rows->n == 0);
     start_page(d);
-    buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
-                     " FROM pelorus_registry WHERE");
+    buf_str(&d->sql, DBMS_ENTRIES);
     for (size_t i = 0; i < n; i++)
         if (!registry_key_below(keys[i], DBMS_NODES))
             dbms_in_next(d, asked++, keys[i]);
@@ -136,17 +134,10 @@ int dbms_get_many(struct sql_core *core, const char *const *keys, size_t n,
     return rc;
 }
 
-static void on_found(void *arg, const struct dbms_cell *cells, unsigned n)
-{
-    (void)cells;
-    (void)n;
-    *(bool *)arg = true;
-}
-
 int dbms_exists(struct sql_core *core, const char *key, struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    const char *key_of = d->target.driver->words->key_of;
+    const char *key_of = d->target.driver->syntax->key_of;
     bool found = false;
     int rc;
 
@@ -166,7 +157,7 @@ int dbms_exists(struct sql_core *core, const char *key, struct err *err)
         dbms_range(d, key_of, key, false);
         buf_str(&d->sql, " LIMIT 1");
     }
-    rc = dbms_run(d, on_found, &found, NULL, err);
+    rc = dbms_run(d, dbms_any_row, &found, NULL, err);
     if (rc == 0 && !found)
         rc = sql_no_key(key, err);
     return rc;
@@ -209,7 +200,7 @@ int dbms_children(struct sql_core *core, const char *key, struct sql_rows *rows,
                   struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    const char *key_of = d->target.driver->words->key_of;
+    const char *key_of = d->target.driver->syntax->key_of;
     struct names names = {.d = d, .rows = rows};
     int rc;
 
@@ -269,13 +260,12 @@ static void merge(struct page *p, struct sql_rows *rows)
 static void add_page(struct dbms *d, const char *prefix, const char *from,
                      size_t limit)
 {
-    const char *key_of = d->target.driver->words->key_of;
+    const char *key_of = d->target.driver->syntax->key_of;
 
     assert(limit > 0);
     assert(prefix[0] == '/');
     start_page(d);
-    buf_str(&d->sql, "SELECT 'K', name, value, created, version, owner"
-                     " FROM pelorus_registry WHERE ");
+    buf_str(&d->sql, DBMS_ENTRIES);
     dbms_range(d, "name", prefix, true);
     if (from != NULL) {
         buf_str(&d->sql, " AND name >= ");

@@ -42,17 +42,6 @@ void dbms_start_stream(struct dbms *d)
     d->stream = true;
 }
 
-void dbms_start_txn(struct dbms *d)
-{
-    assert(d->begin != NULL);
-    assert(!d->inside);
-    buf_reset(&d->sql);
-    d->raised = 0;
-    buf_str(&d->sql, d->begin);
-    d->stream = d->alone = false;
-    d->opens = true;
-}
-
 /* --- parts of many requests ---------------------------------------------- */
 
 int dbms_session_lost(uint64_t session, struct err *err)
@@ -68,7 +57,7 @@ int dbms_session_lost(uint64_t session, struct err *err)
 void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
                       bool beat)
 {
-    const char *now = d->target.driver->words->now_ms;
+    const char *now = d->target.driver->syntax->now_ms;
 
     assert(session != 0);
     if (d->marked != 0 && session == d->session) {
@@ -88,14 +77,14 @@ void dbms_add_session(struct dbms *d, uint64_t session, uint64_t mark,
     buf_printf(&d->sql,
                " WHERE id = %" PRIu64 "%s;SELECT 'S', id FROM pelorus_session"
                " WHERE id = %" PRIu64,
-               session, d->target.driver->words->writes, session);
+               session, d->target.driver->syntax->writes, session);
     if (beat) {
         buf_printf(&d->sql,
                    ";UPDATE t_ds_jdbc_registry_client_heartbeat"
                    " SET last_heartbeat_time = %s WHERE id = %" PRIu64
                    "%s;SELECT 'H', id FROM t_ds_jdbc_registry_client_heartbeat"
                    " WHERE id = %" PRIu64,
-                   now, session, d->target.driver->words->writes, session);
+                   now, session, d->target.driver->syntax->writes, session);
     }
 }
 
@@ -109,6 +98,21 @@ void dbms_add_counter(struct dbms *d, uint64_t n)
                "SELECT 'M', revision, floor_rev, depth FROM pelorus_meta"
                " WHERE id = 1",
                n);
+}
+
+void dbms_start_txn(struct dbms *d, uint64_t raised)
+{
+    assert(d->begin != NULL);
+    assert(!d->inside);
+    buf_reset(&d->sql);
+    d->raised = 0;
+    buf_str(&d->sql, d->begin);
+    d->stream = d->alone = false;
+    d->opens = true;
+    if (raised > 0) {
+        buf_char(&d->sql, ';');
+        dbms_add_counter(d, raised);
+    }
 }
 
 /* --- the connection ------------------------------------------------------ */
@@ -182,37 +186,30 @@ static int ensure_link(struct dbms *d, enum dbms_fault *fault, struct err *err)
 
 static enum err_code code_of(enum dbms_fault fault)
 {
-    switch (fault) {
-    case DBMS_OK:
-        return ERR_OK;
-    case DBMS_DENIED:
-        return ERR_DENIED;
-    case DBMS_TOO_LARGE:
-        return ERR_TOO_LARGE;
-    case DBMS_WENT_BACK:
-        return ERR_WENT_BACK;
-    default:
-        return ERR_UNAVAILABLE;
-    }
+    return fault == DBMS_OK          ? ERR_OK
+           : fault == DBMS_DENIED    ? ERR_DENIED
+           : fault == DBMS_TOO_LARGE ? ERR_TOO_LARGE
+           : fault == DBMS_WENT_BACK ? ERR_WENT_BACK
+                                     : ERR_UNAVAILABLE;
 }
 
 /* Between the driver and whoever reads the rows. */
-struct hearing {
+struct answer {
     dbms_row_f *row;
     void *arg;
     bool begins; /* the row of `begin` is due */
-    struct dbms_heard heard;
+    struct dbms_reply reply;
 };
 
 static void on_row(void *arg, const struct dbms_cell *cells, unsigned n)
 {
-    struct hearing *h = arg;
+    struct answer *h = arg;
 
-    dbms_hear(&h->heard, cells, n);
+    dbms_reply_row(&h->reply, cells, n);
     if (h->begins) {
         assert(n >= 3);
         h->begins = false;
-    } else if (!h->heard.read_only) {
+    } else if (!h->reply.read_only) {
         h->row(h->arg, cells, n);
     }
 }
@@ -221,10 +218,10 @@ static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
                             struct err *err)
 {
     const struct dbms_driver *driver = d->target.driver;
-    struct hearing h = {.row = row,
-                        .arg = arg,
-                        .begins = d->opens || d->alone,
-                        .heard = {.raised = d->raised}};
+    struct answer h = {.row = row,
+                       .arg = arg,
+                       .begins = d->opens || d->alone,
+                       .reply = {.raised = d->raised}};
     enum dbms_fault fault;
 
     assert(d->link != NULL);
@@ -234,12 +231,12 @@ static enum dbms_fault send(struct dbms *d, dbms_row_f *row, void *arg,
         driver->stream(d->link, d->stream);
     d->inside |= d->opens;
     fault = driver->run(d->link, d->sql.data, d->sql.len, on_row, &h, err);
-    if (fault == DBMS_OK && h.heard.read_only) {
+    if (fault == DBMS_OK && h.reply.read_only) {
         (void)err_set(err, ERR_UNAVAILABLE, "%s: this server is read only",
                       driver->name);
         return DBMS_NOT_HERE;
     }
-    return fault == DBMS_OK ? dbms_place_check(d, &h.heard, err) : fault;
+    return fault == DBMS_OK ? dbms_place_check(d, &h.reply, err) : fault;
 }
 
 static void after(struct dbms *d, enum dbms_fault fault, const char *why)
@@ -293,7 +290,7 @@ int dbms_run(struct dbms *d, dbms_row_f *row, void *arg,
         fault = send(d, row, arg, err);
         rc = (int)code_of(fault);
         err->code = (enum err_code)rc;
-        /* one that does not write is left: the round says if all are so */
+        /* one that does not write is left: the search says if all are so */
         err->trouble = fault == DBMS_NOT_HERE ? 0 : dbms_trouble(fault, err);
         after(d, fault, err->msg);
     }
@@ -345,9 +342,7 @@ static int ask(struct dbms *d, uint64_t session, uint64_t mark, struct err *err)
     assert(session != 0);
     assert(mark != 0);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, 1);
+    dbms_start_txn(d, 1);
     buf_printf(&d->sql,
                ";SELECT 'T', mark FROM pelorus_session WHERE id = %" PRIu64,
                session);

@@ -36,22 +36,22 @@ static enum dbms_fault look(struct dbms_link *link, const struct dbms_target *t,
                             struct buf *missing, struct err *err)
 {
     static const char mark[] = "IF NOT EXISTS ";
-    const struct dbms_words *words = t->driver->words;
+    const struct dbms_syntax *syntax = t->driver->syntax;
     enum dbms_fault fault;
     struct buf sql;
 
     assert(link != NULL);
     assert(missing->len == 0);
     buf_init(&sql, DBMS_SQL_MAX);
-    buf_str(&sql, words->missing);
-    for (const char *at = strstr(words->schema, mark); at != NULL;
+    buf_str(&sql, syntax->missing);
+    for (const char *at = strstr(syntax->schema, mark); at != NULL;
          at = strstr(at, mark)) {
         at += strlen(mark);
-        buf_str(&sql, words->name);
+        buf_str(&sql, syntax->name);
         buf_add(&sql, at, strcspn(at, "(\n "));
-        buf_str(&sql, words->name_end);
+        buf_str(&sql, syntax->name_end);
     }
-    buf_str(&sql, words->missing_end);
+    buf_str(&sql, syntax->missing_end);
     fault = t->driver->run(link, sql.data, sql.len, on_missing, missing, err);
     buf_close(&sql);
     return fault;
@@ -61,7 +61,7 @@ static enum dbms_fault look(struct dbms_link *link, const struct dbms_target *t,
 static const char *what_to_run(const struct dbms_target *t,
                                const struct buf *missing)
 {
-    const char *schema = t->driver->words->schema;
+    const char *schema = t->driver->syntax->schema;
     const char *row = strstr(schema, "INSERT");
 
     assert(row != NULL);

@@ -104,14 +104,14 @@ static void add_end(struct dbms *d, uint64_t id)
                " WHERE id = %" PRIu64
                ";DELETE FROM pelorus_session WHERE id = %" PRIu64,
                id, id, id, id, id);
-    buf_str(&d->sql, d->target.driver->words->hint);
+    buf_str(&d->sql, d->target.driver->syntax->hint);
 }
 
 /* The first thousand names: the keys, and their note. */
 static void add_keys(struct dbms *d, const struct rows *h, size_t from,
                      size_t to)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(from < to);
     assert(to <= h->names.n);
@@ -167,9 +167,7 @@ static int end_session(struct dbms *d, uint64_t id, struct err *err)
 
     assert(id != 0);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, 1);
+    dbms_start_txn(d, 1);
     add_names(d, id);
     rc = dbms_run(d, on_row, &h, NULL, err);
     if (rc == 0)
@@ -207,7 +205,7 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
                        uint64_t *id, struct err *err)
 {
     struct dbms *d = dbms_of(core);
-    const char *now = d->target.driver->words->now_ms;
+    const char *now = d->target.driver->syntax->now_ms;
     struct rows h = {.d = d};
     char config[64];
     int rc = 0;
@@ -218,7 +216,7 @@ int dbms_session_begin(struct sql_core *core, uint64_t old, int64_t timeout_ms,
     if (old != 0)
         rc = end_session(d, old, err);
     if (rc == 0) {
-        dbms_start_txn(d);
+        dbms_start_txn(d, 0);
         buf_printf(&d->sql, ";SELECT 'N', %s;", now);
         add_position(d);
         rc = dbms_run(d, on_row, &h, NULL, err);
@@ -298,7 +296,7 @@ int dbms_sessions(struct sql_core *core, uint64_t self,
                "SELECT id, beat, timeout_ms FROM pelorus_session"
                " WHERE expires_ms - timeout_ms / 2 < %s AND id <> %" PRIu64
                " ORDER BY id",
-               d->target.driver->words->now_ms, self);
+               d->target.driver->syntax->now_ms, self);
     return dbms_run(d, on_session, &look, NULL, err);
 }
 
@@ -312,14 +310,12 @@ int dbms_reap(struct sql_core *core, const struct sql_seen *victim,
     assert(self != 0);
     assert(victim->id != self);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, 1);
+    dbms_start_txn(d, 1);
     dbms_add_session(d, self, 0, false);
     buf_printf(&d->sql,
                ";SELECT 'G', id FROM pelorus_session WHERE id = %" PRIu64
                " AND beat = %" PRIu64 " AND expires_ms < %s FOR UPDATE",
-               victim->id, victim->beat, d->target.driver->words->now_ms);
+               victim->id, victim->beat, d->target.driver->syntax->now_ms);
     add_names(d, victim->id);
     rc = dbms_run(d, on_row, &h, NULL, err);
     if (rc == 0 && !h.session) /* who is dead to the others does not judge */

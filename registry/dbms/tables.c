@@ -117,7 +117,7 @@ _Static_assert(SQL_FULL_KEY_MAX <= 767, "every key fits in varbinary(767)");
 enum dbms_fault dbms_schema_counter(struct dbms_link *link,
                                     const struct dbms_target *t)
 {
-    const char *schema = t->driver->words->schema;
+    const char *schema = t->driver->syntax->schema;
     const char *row = strstr(schema, "INSERT");
     enum dbms_fault fault;
 
@@ -153,7 +153,7 @@ static void on_narrow(void *arg, const struct dbms_cell *cells, unsigned n)
 enum dbms_fault dbms_schema_check(struct dbms_link *link,
                                   const struct dbms_target *t, struct err *err)
 {
-    const char *narrow = t->driver->words->narrow;
+    const char *narrow = t->driver->syntax->narrow;
     enum dbms_fault fault;
     struct buf alter;
 

@@ -51,62 +51,61 @@ void dbms_feed_name(struct dbms *d, const char *last, const char *key)
     dbms_hex(&d->sql, name, (size_t)n);
 }
 
+/* `n` bytes behind the namespace, or without it, as `begin` ... `end`. */
+static void add_literal(struct dbms *d, const char *begin, bool with_prefix,
+                        const void *p, size_t n, const char *end)
+{
+    buf_str(&d->sql, begin);
+    if (with_prefix)
+        dbms_hex(&d->sql, d->prefix, d->prefix_len);
+    dbms_hex(&d->sql, p, n);
+    buf_str(&d->sql, end);
+}
+
 void dbms_bytes(struct dbms *d, const void *p, size_t n)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(p != NULL || n == 0);
-    buf_str(&d->sql, w->bytes);
-    dbms_hex(&d->sql, p, n);
-    buf_str(&d->sql, w->bytes_end);
+    add_literal(d, w->bytes, false, p, n, w->bytes_end);
 }
 
 void dbms_text(struct dbms *d, const char *s)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(s != NULL);
-    buf_str(&d->sql, w->text);
-    dbms_hex(&d->sql, s, strlen(s));
-    buf_str(&d->sql, w->text_end);
+    add_literal(d, w->text, false, s, strlen(s), w->text_end);
 }
 
 void dbms_key(struct dbms *d, const char *key)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(key[0] == '/');
-    buf_str(&d->sql, w->bytes);
-    dbms_hex(&d->sql, d->prefix, d->prefix_len);
-    dbms_hex(&d->sql, key, strlen(key));
-    buf_str(&d->sql, w->bytes_end);
+    add_literal(d, w->bytes, true, key, strlen(key), w->bytes_end);
 }
 
 void dbms_in_next(struct dbms *d, size_t n, const char *key)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(key[0] == '/');
     assert(n < DBMS_IN_MAX);
-    if (n == 0) {
+    if (n > 0)
+        buf_char(&d->sql, ',');
+    else
         buf_printf(&d->sql, " name %s%s", w->array != NULL ? "= ANY(" : "IN (",
                    w->array != NULL ? w->array : "");
-    } else {
-        buf_char(&d->sql, ',');
-    }
-    if (w->array == NULL) {
+    if (w->array == NULL)
         dbms_key(d, key);
-        return;
-    }
-    buf_str(&d->sql, w->array_item);
-    dbms_hex(&d->sql, d->prefix, d->prefix_len);
-    dbms_hex(&d->sql, key, strlen(key));
-    buf_char(&d->sql, '"');
+    else
+        add_literal(d, w->array_item, true, key, strlen(key), "\"");
 }
 
 void dbms_in_end(struct dbms *d)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(d->sql.len > 0);
     buf_printf(&d->sql, "%s)", w->array != NULL ? w->array_bytes_end : "");
@@ -137,6 +136,13 @@ void dbms_ignore_row(void *arg, const struct dbms_cell *cells, unsigned n)
     (void)arg;
     (void)cells;
     (void)n;
+}
+
+void dbms_any_row(void *arg, const struct dbms_cell *cells, unsigned n)
+{
+    (void)cells;
+    (void)n;
+    *(bool *)arg = true;
 }
 
 bool dbms_is_off(const struct dbms_cell *cell)

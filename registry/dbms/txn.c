@@ -183,7 +183,7 @@ static void add_guard_row(struct dbms *d, const struct dbms_guard *guard)
  * row, so nobody is in the way of anybody.) */
 static void add_guards(struct dbms *d)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(d->opens);
     for (size_t i = 0; i < d->txn.n_guards; i++) {
@@ -291,9 +291,7 @@ static int read_all(struct dbms *d, uint64_t revisions, struct err *err)
 
     assert(t->session != 0);
     assert(!d->inside);
-    dbms_start_txn(d);
-    buf_char(&d->sql, ';');
-    dbms_add_counter(d, revisions);
+    dbms_start_txn(d, revisions);
     dbms_add_session(d, t->session, t->mark, t->beat);
     add_guards(d);
     add_slots(d);

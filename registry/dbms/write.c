@@ -17,47 +17,43 @@ struct batch {
     size_t n, bytes;
 };
 
-typedef int write_f(struct dbms *d, const struct batch *b, struct err *err);
-typedef bool choose_f(const struct dbms *d, const struct dbms_slot *slot);
+/* In this order. */
+enum step {
+    INSERTS,
+    UPDATES,
+    DELETIONS,
+    OLD_LEASES,
+    NEW_LEASES,
+    CHANGES,
+    STEPS
+};
 
-static bool is_insert(const struct dbms *d, const struct dbms_slot *slot)
+static bool is_chosen(const struct dbms *d, const struct dbms_slot *slot,
+                      enum step step)
 {
-    (void)d;
-    return slot->dirty && slot->exists && !slot->stored;
+    bool fresh = dbms_is_new(d, slot);
+
+    switch (step) {
+    case INSERTS:
+        return slot->exists && !slot->stored;
+    case UPDATES:
+        return slot->exists && slot->stored;
+    case DELETIONS:
+        return !slot->exists && slot->stored;
+    case OLD_LEASES:
+        return slot->lease && (!slot->exists || fresh);
+    case NEW_LEASES:
+        return slot->owner != 0 && fresh;
+    default:
+        return true;
+    }
 }
 
-static bool is_update(const struct dbms *d, const struct dbms_slot *slot)
-{
-    (void)d;
-    return slot->dirty && slot->exists && slot->stored;
-}
+static int write_batch(struct dbms *d, const struct batch *b, enum step step,
+                       struct err *err);
 
-static bool is_deletion(const struct dbms *d, const struct dbms_slot *slot)
-{
-    (void)d;
-    return slot->dirty && !slot->exists && slot->stored;
-}
-
-static bool is_change(const struct dbms *d, const struct dbms_slot *slot)
-{
-    (void)d;
-    return slot->dirty;
-}
-
-static bool is_old_lease(const struct dbms *d, const struct dbms_slot *slot)
-{
-    return slot->lease && slot->dirty &&
-           (!slot->exists || dbms_is_new(d, slot));
-}
-
-static bool is_new_lease(const struct dbms *d, const struct dbms_slot *slot)
-{
-    return slot->dirty && slot->owner != 0 && dbms_is_new(d, slot);
-}
-
-/* All slots that are chosen, a batch at a time. */
-static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
-                      struct err *err)
+/* All slots of a step, a batch at a time. */
+static int in_batches(struct dbms *d, enum step step, struct err *err)
 {
     struct batch b = {.n = 0};
     int rc = 0;
@@ -65,16 +61,18 @@ static int in_batches(struct dbms *d, choose_f *choose, write_f *write,
     assert(d->txn.open);
     assert(d->inside);
     for (size_t i = 0; rc == 0 && i < d->txn.n_slots; i++) {
-        if (!choose(d, &d->txn.slots[i]))
+        const struct dbms_slot *slot = &d->txn.slots[i];
+
+        if (!slot->dirty || !is_chosen(d, slot, step))
             continue;
-        b.slots[b.n++] = &d->txn.slots[i];
-        b.bytes += d->txn.slots[i].value_len;
+        b.slots[b.n++] = slot;
+        b.bytes += slot->value_len;
         if (b.n == DBMS_IN_MAX || b.bytes > DBMS_SQL_FULL / 2) {
-            rc = write(d, &b, err);
+            rc = write_batch(d, &b, step, err);
             b.n = b.bytes = 0;
         }
     }
-    return rc == 0 && b.n > 0 ? write(d, &b, err) : rc;
+    return rc == 0 && b.n > 0 ? write_batch(d, &b, step, err) : rc;
 }
 
 /* --- as rows, or as columns where the server takes arrays ---------------- */
@@ -86,32 +84,31 @@ static bool is_bytes(enum column column)
     return column == NAME || column == VALUE;
 }
 
-static void add_number(struct dbms *d, const struct dbms_slot *slot,
-                       enum column column)
+/* Bytes as hex digits between `begin` and `end`, or a number. */
+static void add_cell(struct dbms *d, const struct dbms_slot *slot,
+                     enum column column, const char *begin, const char *end)
 {
-    assert(!is_bytes(column));
-    buf_printf(&d->sql, "%" PRIu64,
-               column == CREATED   ? slot->created
-               : column == VERSION ? slot->version
-                                   : slot->owner);
-}
-
-static void add_hex(struct dbms *d, const struct dbms_slot *slot,
-                    enum column column)
-{
-    assert(is_bytes(column));
+    if (!is_bytes(column)) {
+        buf_printf(&d->sql, "%" PRIu64,
+                   column == CREATED   ? slot->created
+                   : column == VERSION ? slot->version
+                                       : slot->owner);
+        return;
+    }
+    buf_str(&d->sql, begin);
     if (column == NAME) {
         dbms_hex(&d->sql, d->prefix, d->prefix_len);
         dbms_hex(&d->sql, slot->key, strlen(slot->key));
     } else {
         dbms_hex(&d->sql, slot->value, slot->value_len);
     }
+    buf_str(&d->sql, end);
 }
 
 static void add_as_rows(struct dbms *d, const struct batch *b,
                         const enum column *columns, size_t n)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(b->n > 0);
     assert(n > 0);
@@ -120,13 +117,7 @@ static void add_as_rows(struct dbms *d, const struct batch *b,
     for (size_t i = 0; i < b->n; i++) {
         for (size_t c = 0; c < n; c++) {
             buf_str(&d->sql, c > 0 ? "," : i > 0 ? ",(" : "(");
-            if (is_bytes(columns[c])) {
-                buf_str(&d->sql, w->bytes);
-                add_hex(d, b->slots[i], columns[c]);
-                buf_str(&d->sql, w->bytes_end);
-            } else {
-                add_number(d, b->slots[i], columns[c]);
-            }
+            add_cell(d, b->slots[i], columns[c], w->bytes, w->bytes_end);
         }
         buf_char(&d->sql, ')');
     }
@@ -135,7 +126,7 @@ static void add_as_rows(struct dbms *d, const struct batch *b,
 static void add_as_columns(struct dbms *d, const struct batch *b,
                            const enum column *columns, size_t n)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
 
     assert(b->n > 0);
     assert(n > 0);
@@ -145,13 +136,7 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
         buf_printf(&d->sql, "%s%s", c > 0 ? "," : "", w->array);
         for (size_t i = 0; i < b->n; i++) {
             buf_str(&d->sql, i > 0 ? "," : "");
-            if (is_bytes(columns[c])) {
-                buf_str(&d->sql, w->array_item);
-                add_hex(d, b->slots[i], columns[c]);
-                buf_char(&d->sql, '"');
-            } else {
-                add_number(d, b->slots[i], columns[c]);
-            }
+            add_cell(d, b->slots[i], columns[c], w->array_item, "\"");
         }
         buf_str(&d->sql, is_bytes(columns[c]) ? w->array_bytes_end
                                               : w->array_numbers_end);
@@ -162,7 +147,7 @@ static void add_as_columns(struct dbms *d, const struct batch *b,
 static void add_batch(struct dbms *d, const struct batch *b,
                       const enum column *columns, size_t n)
 {
-    if (d->target.driver->words->array != NULL)
+    if (d->target.driver->syntax->array != NULL)
         add_as_columns(d, b, columns, n);
     else
         add_as_rows(d, b, columns, n);
@@ -185,17 +170,6 @@ static int write_rows(struct dbms *d, const struct batch *b, const char *end,
     return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
 }
 
-/* Nobody else can have made them meanwhile: the counter is ours. */
-static int write_inserts(struct dbms *d, const struct batch *b, struct err *err)
-{
-    return write_rows(d, b, "", err);
-}
-
-static int write_updates(struct dbms *d, const struct batch *b, struct err *err)
-{
-    return write_rows(d, b, d->target.driver->words->upsert, err);
-}
-
 static int delete_from(struct dbms *d, const char *table, const struct batch *b,
                        struct err *err)
 {
@@ -207,18 +181,6 @@ static int delete_from(struct dbms *d, const char *table, const struct batch *b,
         dbms_in_next(d, i, b->slots[i]->key);
     dbms_in_end(d);
     return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
-}
-
-static int write_deletions(struct dbms *d, const struct batch *b,
-                           struct err *err)
-{
-    return delete_from(d, "pelorus_registry", b, err);
-}
-
-static int write_old_leases(struct dbms *d, const struct batch *b,
-                            struct err *err)
-{
-    return delete_from(d, "pelorus_ephemeral", b, err);
 }
 
 static int write_new_leases(struct dbms *d, const struct batch *b,
@@ -245,7 +207,7 @@ static int by_key(const void *a, const void *b)
  * the keys themselves. */
 static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
 {
-    const struct dbms_words *w = d->target.driver->words;
+    const struct dbms_syntax *w = d->target.driver->syntax;
     const struct dbms_slot *sorted[DBMS_IN_MAX];
 
     assert(b->n > 0);
@@ -261,6 +223,28 @@ static int write_changes(struct dbms *d, const struct batch *b, struct err *err)
         dbms_feed_name(d, i == 0 ? "" : sorted[i - 1]->key, sorted[i]->key);
     buf_printf(&d->sql, "%s)", w->bytes_end);
     return dbms_run(d, dbms_ignore_row, NULL, NULL, err);
+}
+
+/* Nobody else can have made meanwhile what is inserted: the counter is ours. */
+static int write_batch(struct dbms *d, const struct batch *b, enum step step,
+                       struct err *err)
+{
+    assert(b->n > 0);
+    assert(b->n <= DBMS_IN_MAX);
+    switch (step) {
+    case INSERTS:
+        return write_rows(d, b, "", err);
+    case UPDATES:
+        return write_rows(d, b, d->target.driver->syntax->upsert, err);
+    case DELETIONS:
+        return delete_from(d, "pelorus_registry", b, err);
+    case OLD_LEASES:
+        return delete_from(d, "pelorus_ephemeral", b, err);
+    case NEW_LEASES:
+        return write_new_leases(d, b, err);
+    default:
+        return write_changes(d, b, err);
+    }
 }
 
 static unsigned deepest(const struct dbms_txn *t)
@@ -302,7 +286,7 @@ static int write_rest(struct dbms *d, struct err *err)
     } else {
         buf_str(&d->sql, "SELECT 1");
     }
-    buf_str(&d->sql, d->target.driver->words->hint);
+    buf_str(&d->sql, d->target.driver->syntax->hint);
     return d->sql.len > strlen("SELECT 1")
                ? dbms_run(d, dbms_ignore_row, NULL, NULL, err)
                : 0;
@@ -310,19 +294,11 @@ static int write_rest(struct dbms *d, struct err *err)
 
 int dbms_write(struct dbms *d, struct err *err)
 {
-    static const struct {
-        choose_f *choose;
-        write_f *write;
-    } steps[] = {
-        {is_insert, write_inserts},       {is_update, write_updates},
-        {is_deletion, write_deletions},   {is_old_lease, write_old_leases},
-        {is_new_lease, write_new_leases}, {is_change, write_changes},
-    };
     int rc = 0;
 
     assert(d->txn.open);
     assert(d->inside);
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(steps); i++)
-        rc = in_batches(d, steps[i].choose, steps[i].write, err);
+    for (int step = INSERTS; rc == 0 && step < STEPS; step++)
+        rc = in_batches(d, (enum step)step, err);
     return rc != 0 ? rc : write_rest(d, err);
 }

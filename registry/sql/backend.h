@@ -105,8 +105,8 @@ struct sql_side {
     uint64_t told;   /* the position that the loop was told last */
     mono_ms next_compare;
     unsigned compares; /* tries in this round */
-    unsigned met;      /* the trouble that the loop was told last, and when */
-    mono_ms met_at;
+    unsigned trouble;  /* the trouble that the loop was told last, and when */
+    mono_ms trouble_at;
     struct rand rand;
 };
 
@@ -201,14 +201,14 @@ enum sql_note_type {
     SQL_WROTE,
     SQL_MOVED, /* others have written */
     SQL_LOST,
-    SQL_MET, /* trouble: in whatever session */
+    SQL_TROUBLE, /* trouble: in whatever session */
 };
+/* `why`: of SQL_LOST and SQL_TROUBLE alone. */
 void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
-              mono_ms sent);
-void sql_note_lost(struct sql *s, uint64_t session, const struct err *why);
+              mono_ms sent, const struct err *why);
 /* What the store refused the worker; what it refused callers their answers
  * say. */
-void sql_note_met(struct sql *s, const struct err *err);
+void sql_report_trouble(struct sql *s, const struct err *err);
 
 /* hold.c */
 registry_hold_begin_f sql_lock;

@@ -33,6 +33,11 @@
 #define SQL_FEED_KEEP     50000      /* changes that stay readable */
 #define SQL_PAGE_BYTES    (4u << 20) /* of values in one list page */
 
+static inline int64_t sql_clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
 /* --- rows (rows.c) ------------------------------------------------------- */
 
 /* Rows copied out of the store. Zero-initialised is empty. A row with version

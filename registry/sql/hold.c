@@ -13,7 +13,6 @@
 #include <string.h>
 #include <utlist.h>
 
-static void enqueue(struct registry_hold *hold);
 static void leave(struct registry_hold *hold);
 
 static void on_retry(void *arg)
@@ -25,7 +24,7 @@ static void on_retry(void *arg)
     if (h->leaving)
         leave(hold);
     else if (hold->session == hold->r->session)
-        enqueue(hold);
+        sql_lock(hold->r, hold);
 }
 
 static void retry(struct registry_hold *hold)
@@ -111,17 +110,16 @@ static void on_enqueued(void *arg)
     }
 }
 
-static void enqueue(struct registry_hold *hold)
+void sql_lock(struct registry *r, struct registry_hold *hold)
 {
     struct sql_hold *h = hold->priv;
 
-    assert(hold->session == hold->r->session);
+    assert(hold->session == r->session);
     assert(!h->busy && !h->leaving);
     assert(h->place.ticket == 0);
     h->busy = true;
     h->job.of.hold = hold;
-    sql_submit_job((struct sql *)(void *)hold->r, &h->job, SQL_JOB_LOCK,
-                   on_enqueued);
+    sql_submit_job((struct sql *)(void *)r, &h->job, SQL_JOB_LOCK, on_enqueued);
 }
 
 static void on_grant(void *arg)
@@ -171,13 +169,6 @@ void sql_hold_waits(struct sql *s, struct sql_hold *h)
     note->hold = h->job.of.hold;
     memcpy(note->holder, h->told, sizeof(note->holder));
     loop_complete(s->base.loop, &note->slot, on_waits, note);
-}
-
-void sql_lock(struct registry *r, struct registry_hold *hold)
-{
-    assert(hold->session == r->session);
-    (void)r;
-    enqueue(hold);
 }
 
 void sql_unlock(struct registry *r, struct registry_hold *hold)

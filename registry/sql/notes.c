@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define MET_MS 500 /* between two notes of one trouble */
+#define TROUBLE_MS 500 /* between two notes of one trouble */
 
 /* --- to the worker ------------------------------------------------------- */
 
@@ -58,7 +58,7 @@ struct note {
     uint64_t session;
     mono_ms sent;
     uint64_t line, position; /* where the store stood */
-    struct err why;          /* SQL_LOST, SQL_MET */
+    struct err why;          /* SQL_LOST, SQL_TROUBLE */
 };
 
 /* The core has seen that the store is not what its session knew; by its
@@ -84,11 +84,11 @@ static void on_note(void *arg)
 
     assert(n.s != NULL);
     mem_free(note);
-    if (sql_stopping(s) || (n.type != SQL_OPENED && n.type != SQL_MET &&
+    if (sql_stopping(s) || (n.type != SQL_OPENED && n.type != SQL_TROUBLE &&
                             n.session != s->base.session))
         return;
     switch (n.type) {
-    case SQL_MET:
+    case SQL_TROUBLE:
         registry_met_err(&s->base, &n.why);
         return;
     case SQL_OPENED:
@@ -112,60 +112,39 @@ static void on_note(void *arg)
     } /* else `end` comes */
 }
 
-static struct note *note_new(struct sql *s, enum sql_note_type type,
-                             uint64_t session)
+/* A few per session timeout, and at most one a poll. */
+void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
+              mono_ms sent, const struct err *why)
 {
     struct note *note = mem_zalloc(sizeof(*note));
 
-    assert(s->side.core != NULL);
-    assert(session != 0 || type == SQL_MET);
+    assert(session != 0 || type == SQL_TROUBLE);
+    assert((why != NULL) == (type == SQL_LOST || type == SQL_TROUBLE));
+    assert(why == NULL || why->code != ERR_OK);
     note->s = s;
     note->type = type;
     note->session = session;
+    note->sent = sent;
     note->line = s->side.core->line;
     note->position = s->side.core->position;
     s->side.told = note->position;
-    return note;
-}
-
-/* A few per session timeout, and at most one a poll. */
-void sql_note(struct sql *s, enum sql_note_type type, uint64_t session,
-              mono_ms sent)
-{
-    struct note *note = note_new(s, type, session);
-
-    assert(type != SQL_LOST);
-    assert(type != SQL_MET);
-    assert(session != 0);
-    note->sent = sent;
-    loop_complete(s->base.loop, &note->slot, on_note, note);
-}
-
-void sql_note_lost(struct sql *s, uint64_t session, const struct err *why)
-{
-    struct note *note = note_new(s, SQL_LOST, session);
-
-    assert(session != 0);
-    assert(why->code != ERR_OK);
-    note->why = *why;
+    if (why != NULL)
+        note->why = *why;
     loop_complete(s->base.loop, &note->slot, on_note, note);
 }
 
 /* Tries come ten times a second, and more often where many poll. */
-void sql_note_met(struct sql *s, const struct err *err)
+void sql_report_trouble(struct sql *s, const struct err *err)
 {
     struct sql_side *side = &s->side;
     mono_ms now = clock_mono_ms();
-    struct note *note;
 
     if (err->code == ERR_OK || err->trouble == 0 ||
-        (err->trouble == side->met && now - side->met_at < MET_MS))
+        (err->trouble == side->trouble && now - side->trouble_at < TROUBLE_MS))
         return;
-    side->met = err->trouble;
-    side->met_at = now;
+    side->trouble = err->trouble;
+    side->trouble_at = now;
     if (s->waker != NULL && err->trouble == TROUBLE_CONNECTIONS)
         atomic_store(&s->waker->crowded, true);
-    note = note_new(s, SQL_MET, side->session);
-    note->why = *err;
-    loop_complete(s->base.loop, &note->slot, on_note, note);
+    sql_note(s, SQL_TROUBLE, side->session, 0, err);
 }

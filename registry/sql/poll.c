@@ -75,7 +75,7 @@ void sql_session_renewed(struct sql *s, mono_ms sent)
         log_info("+registry", LOG_S("backend", s->base.ops->name),
                  LOG_U("session", side->session));
     }
-    sql_note(s, SQL_RENEWED, side->session, sent);
+    sql_note(s, SQL_RENEWED, side->session, sent, NULL);
 }
 
 /* A commit proves the same, and renews nothing: whoever writes much needs no
@@ -90,7 +90,7 @@ void sql_session_wrote(struct sql *s, mono_ms sent)
     side->noted = side->core->proved = sent;
     (void)registry_attention_mark(&side->core->answers, clock_mono_ms(),
                                   sql_core_beat_ms(side->core));
-    sql_note(s, SQL_WROTE, side->session, sent);
+    sql_note(s, SQL_WROTE, side->session, sent, NULL);
 }
 
 static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
@@ -98,7 +98,7 @@ static void not_renewed(struct sql *s, mono_ms now, const struct err *err)
     struct sql_side *side = &s->side;
     bool over = sql_session_over((int)err->code);
 
-    sql_note_met(s, err);
+    sql_report_trouble(s, err);
     side->next_beat =
         now + (side->timeout_ms / 24 < SQL_RETRY_MS ? side->timeout_ms / 24
                                                     : SQL_RETRY_MS);
@@ -149,7 +149,7 @@ static void session_begin(struct sql *s, mono_ms now)
     side->looked = false;
     proved(side, now);
     sql_reaper_restart(&side->reaper, now);
-    sql_note(s, SQL_OPENED, id, now);
+    sql_note(s, SQL_OPENED, id, now, NULL);
 }
 
 /* Sooner than planned: somebody asked, or somebody's window waits for it. */
@@ -166,14 +166,11 @@ static void session_poll(struct sql *s, mono_ms now)
 {
     struct sql_side *side = &s->side;
 
-    if (side->lost) {
-        sql_note_lost(s, side->session, &side->why);
-        side->lost = false;
+    if (side->lost)
+        sql_note(s, SQL_LOST, side->session, now, &side->why);
+    if (side->session != 0 && !sql_session_is(s, side->session)) {
+        side->lost = false; /* or the loop gave it up: its row may stand */
         side->old = side->session; /* what may be left of it */
-        side->session = 0;
-        side->next_beat = now;
-    } else if (side->session != 0 && !sql_session_is(s, side->session)) {
-        side->old = side->session; /* the loop gave it up; its row may stand */
         side->session = 0;
         side->next_beat = now;
     }
@@ -213,7 +210,7 @@ static void reap(struct sql *s, mono_ms now)
     }
     if (sql_reaper_look(&side->reaper, side->core, side->session, now,
                         !side->looked, &err) != 0) {
-        sql_note_met(s, &err);
+        sql_report_trouble(s, &err);
         return; /* not looked: a gap for the next one */
     }
     side->looked = true;
@@ -285,7 +282,7 @@ static bool read_feed(struct sql *s)
     atomic_store(&s->feed_wanted, false);
     if (side->core->ops->feed_read(side->core, &side->feed, FEED_BATCH, watched,
                                    side, &rows, &missed, &more, &err) != 0) {
-        sql_note_met(s, &err);
+        sql_report_trouble(s, &err);
         sql_rows_close(&rows);
         return false;
     }
@@ -331,7 +328,7 @@ static bool compare_watches(struct sql *s)
             if (sql_session_over(rc))
                 sql_session_gone(s, &err);
             else if (rc != ERR_CONFLICT)
-                sql_note_met(s, &err);
+                sql_report_trouble(s, &err);
             return false;
         }
         sw->compared = true;
@@ -384,13 +381,13 @@ void sql_worker_poll(void *arg)
     if (sql_session_over(rc) && side->session != 0)
         sql_session_gone(s, &err);
     if (rc != 0) {
-        sql_note_met(s, &err);
+        sql_report_trouble(s, &err);
         return; /* not looked at anything: next time */
     }
     if (changed)
         side->looked = false;
     if (side->session != 0 && !side->lost && side->core->position != side->told)
-        sql_note(s, SQL_MOVED, side->session, now);
+        sql_note(s, SQL_MOVED, side->session, now, NULL);
     reap(s, now);
     if (changed || side->dirty || side->changed) {
         side->dirty = false;

@@ -142,8 +142,9 @@ static void on_close_done(void *arg)
     (void)arg;
 }
 
-static void stop(struct sql *s)
+static void close_(struct registry *r)
 {
+    struct sql *s = of(r);
     struct worker *worker = s->worker; /* the worker's thread still reads it */
     struct worker *listener = s->listener;
 
@@ -158,11 +159,6 @@ static void stop(struct sql *s)
     assert(atomic_load(&s->closing));
 }
 
-static void close_(struct registry *r)
-{
-    stop(of(r));
-}
-
 void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
 {
     struct sql *s = of(*r);
@@ -172,7 +168,7 @@ void sql_kill(struct registry **r, registry_closed_f *gone, void *arg)
     s->killed = gone;
     s->killed_arg = arg;
     atomic_store(&s->killing, true);
-    stop(s);
+    close_(&s->base);
 }
 
 static void prove(struct registry *r)
@@ -206,12 +202,6 @@ static const struct registry_ops base_ops = {
     .free = release,
 };
 
-static int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    assert(low <= high);
-    return value < low ? low : value > high ? high : value;
-}
-
 struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
                          struct sql_core *core, struct sql_waker *waker,
                          int64_t timeout_ms)
@@ -235,7 +225,7 @@ struct registry *sql_new(const struct sql_kind *kind, struct loop *loop,
     sql_core_init(core, clock_mono_ms());
     registry_liveness_init(&s->liveness, &s->base);
     s->ticker =
-        loop_timer(loop, 0, clamp(timeout_ms / 24, 5, 1000), on_tick, s);
+        loop_timer(loop, 0, sql_clamp(timeout_ms / 24, 5, 1000), on_tick, s);
     /* Last: it polls at once. */
     s->running = 1;
     s->worker = worker_new(loop, SIZE_MAX, sql_worker_poll, s, core->poll_ms);

@@ -45,7 +45,6 @@ static void forget(struct registry_watch *w)
     assert(!sw->busy);
     sw->busy = true;
     sql_submit_job(backend(w), &sw->job, SQL_JOB_UNWATCH, on_unwatched);
-    assert(sw->busy);
 }
 
 static void on_retry(void *arg)

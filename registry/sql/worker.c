@@ -38,19 +38,17 @@ static bool is_write(const struct sql_job *job)
  * its first jobs and the poll must wait. */
 static size_t job_ops(const struct sql_job *job)
 {
-    switch (job->type) {
-    case SQL_JOB_TXN:
-        return job->of.call->n_ops;
-    case SQL_JOB_LOOK:
+    const struct registry_call *call = job->of.call;
+
+    if (job->type == SQL_JOB_LOOK)
         return LOOK_PAGE;
-    case SQL_JOB_READ:
-        return job->of.call->type == REGISTRY_CALL_LIST ? job->of.call->limit
-               : job->of.call->type == REGISTRY_CALL_CHILDREN
-                   ? REGISTRY_PAGE_MAX
-                   : 1;
-    default:
+    if (job->type == SQL_JOB_TXN)
+        return call->n_ops;
+    if (job->type != SQL_JOB_READ)
         return 1;
-    }
+    return call->type == REGISTRY_CALL_LIST       ? call->limit
+           : call->type == REGISTRY_CALL_CHILDREN ? REGISTRY_PAGE_MAX
+                                                  : 1;
 }
 
 static size_t job_bytes(const struct sql_job *job)
@@ -271,7 +269,7 @@ static void write_jobs(struct sql *s, struct sql_job *jobs)
     } else if (sql_session_over(rc)) {
         sql_session_gone(s, &err);
     } else {
-        sql_note_met(s, &err); /* of locks nobody is answered */
+        sql_report_trouble(s, &err); /* of locks nobody is answered */
     }
     answer_all(side, jobs, &err);
 }
@@ -381,7 +379,7 @@ static void look(struct sql *s, struct sql_job *job)
     }
     job->err.code = (enum err_code)rc;
     if (rc != 0) {
-        sql_note_met(s, &job->err);
+        sql_report_trouble(s, &job->err);
         sql_rows_close(&job->rows);
     }
 }

@@ -54,7 +54,7 @@ int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)
     keep(&db->damage, fmt, args);
     va_end(args);
     db->looked_at = clock_mono_ms();
-    rc = sqlite_sound(db, err);
+    rc = sqlite_usable(db, err);
     assert(rc == ERR_SESSION_LOST);
     (void)rc;
     if (err != NULL)
@@ -77,10 +77,10 @@ int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
     keep(&db->back, fmt, args);
     va_end(args);
     assert(db->back != NULL);
-    return sqlite_sound(db, err);
+    return sqlite_usable(db, err);
 }
 
-int sqlite_sound(const struct sqlite_db *db, struct err *err)
+int sqlite_usable(const struct sqlite_db *db, struct err *err)
 {
     if (db->damage != NULL) {
         (void)err_set(err, ERR_SESSION_LOST,
@@ -156,11 +156,11 @@ int sqlite_disk_check(struct sqlite_db *db, const struct stat *st,
         struct sqlite_marks after;
 
         sqlite_marks(db, &after);
-        if (db->strange != 0 || !by_checkpoint(&was->marks, &after))
-            db->strange = clock_mono_ms();
+        if (db->foreign_write != 0 || !by_checkpoint(&was->marks, &after))
+            db->foreign_write = clock_mono_ms();
     }
     sqlite_disk_note(db, st, before);
-    if (db->strange == 0)
+    if (db->foreign_write == 0)
         return 0;
     return (int)err_set(err, ERR_UNAVAILABLE,
                         "%s was written to by another program, and is read as "
@@ -230,8 +230,9 @@ void sqlite_look_closer(struct sqlite_db *db)
     bool busy, ok;
 
     assert(!db->writing);
-    if (db->damage != NULL ? now - db->looked_at < LOOK_AGAIN_MS
-                           : db->strange == 0 || now - db->strange < QUIET_MS)
+    if (db->damage != NULL
+            ? now - db->looked_at < LOOK_AGAIN_MS
+            : db->foreign_write == 0 || now - db->foreign_write < QUIET_MS)
         return;
     ok = sqlite_whole(db, wrong, &busy);
     if (busy)
@@ -253,6 +254,6 @@ void sqlite_look_closer(struct sqlite_db *db)
                                  "sqlite3 program"));
     }
     if (ok)
-        db->strange = 0;
+        db->foreign_write = 0;
     assert(ok == (db->damage == NULL));
 }

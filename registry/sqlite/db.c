@@ -17,78 +17,55 @@
 
 #define FEED_SLACK 5000 /* prune in steps, not at every commit */
 
-enum err_code sqlite_code(int rc)
-{
-    switch (rc & 0xff) {
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        return ERR_DENIED;
-    case SQLITE_TOOBIG:
-        return ERR_TOO_LARGE;
-    default:
-        return ERR_UNAVAILABLE;
-    }
-}
-
-static bool no_descriptors(int errnum)
-{
-    return errnum == EMFILE || errnum == ENFILE;
-}
+/* What the engine's results mean to us; the last one is any other. */
+static const struct meaning {
+    int rc;
+    enum err_code code;
+    enum trouble trouble;
+    const char *hint;
+} meanings[] = {
+    {SQLITE_BUSY, ERR_UNAVAILABLE, TROUBLE_LOCKED,
+     "; another process holds the write lock"},
+    {SQLITE_LOCKED, ERR_UNAVAILABLE, TROUBLE_LOCKED, ""},
+    {SQLITE_FULL, ERR_UNAVAILABLE, TROUBLE_FULL,
+     "; free some space, nothing has to be restarted"},
+    {SQLITE_READONLY, ERR_DENIED, TROUBLE_READ_ONLY, ""},
+    {SQLITE_CANTOPEN, ERR_UNAVAILABLE, TROUBLE_FORBIDDEN, ""},
+    {SQLITE_PERM, ERR_DENIED, TROUBLE_FORBIDDEN, ""},
+    {SQLITE_AUTH, ERR_DENIED, TROUBLE_FORBIDDEN, ""},
+    /* The value is, and nothing is wrong with the file. */
+    {SQLITE_TOOBIG, ERR_TOO_LARGE, TROUBLE_NONE, ""},
+    {SQLITE_ERROR, ERR_UNAVAILABLE, TROUBLE_REFUSED, ""},
+};
+static const struct meaning no_descriptors = {
+    SQLITE_CANTOPEN, ERR_UNAVAILABLE, TROUBLE_DESCRIPTORS,
+    "; this process has no file descriptors left"};
 
 /* `errnum`: what the system said last. */
-static enum trouble trouble_of(int rc, int errnum)
+static const struct meaning *meaning_of(int rc, int errnum)
 {
-    switch (rc & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return TROUBLE_LOCKED;
-    case SQLITE_FULL:
-        return TROUBLE_FULL;
-    case SQLITE_READONLY:
-        return TROUBLE_READ_ONLY;
-    case SQLITE_CANTOPEN:
-        return no_descriptors(errnum) ? TROUBLE_DESCRIPTORS : TROUBLE_FORBIDDEN;
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        return TROUBLE_FORBIDDEN;
-    case SQLITE_TOOBIG: /* the value is, and nothing is wrong with the file */
-        return TROUBLE_NONE;
-    default:
-        return TROUBLE_REFUSED;
-    }
+    size_t i = 0;
+
+    if (rc == SQLITE_CANTOPEN && (errnum == EMFILE || errnum == ENFILE))
+        return &no_descriptors;
+    while (i + 1 < ARRAY_LEN(meanings) && meanings[i].rc != rc)
+        i++;
+    return &meanings[i];
 }
 
 int sqlite_fail(struct sqlite_db *db, int rc, struct err *err)
 {
-    int errnum = sqlite3_system_errno(db->handle);
-    const char *hint = "";
+    const struct meaning *m =
+        meaning_of(rc & 0xff, sqlite3_system_errno(db->handle));
+    const char *said = sqlite3_errmsg(db->handle);
 
     assert(rc != SQLITE_OK);
-    switch (rc & 0xff) {
-    case SQLITE_BUSY:
-        hint = "; another process holds the write lock";
-        break;
-    case SQLITE_FULL:
-        hint = "; free some space, nothing has to be restarted";
-        break;
-    case SQLITE_CANTOPEN:
-        hint = no_descriptors(errnum)
-                   ? "; this process has no file descriptors left"
-                   : "";
-        break;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return sqlite_damaged(db, err, "%s (%d)", sqlite3_errmsg(db->handle),
-                              rc);
-    default:
-        break;
-    }
+    if ((rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB)
+        return sqlite_damaged(db, err, "%s (%d)", said, rc);
     assert((rc & 0xff) != SQLITE_MISUSE);
-    (void)err_set(err, sqlite_code(rc), "%s: %s (%d)%s", db->path,
-                  sqlite3_errmsg(db->handle), rc, hint);
-    err_set_trouble(err, trouble_of(rc, errnum));
-    return (int)sqlite_code(rc);
+    (void)err_set(err, m->code, "%s: %s (%d)%s", db->path, said, rc, m->hint);
+    err_set_trouble(err, m->trouble);
+    return (int)m->code;
 }
 
 /* --- statements ---------------------------------------------------------- */
@@ -134,13 +111,9 @@ int sqlite_step(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
     *row = rc == SQLITE_ROW;
     if (rc == SQLITE_ROW)
         return 0;
-    if (rc != SQLITE_DONE) {
-        rc = sqlite_fail(db, rc, err);
-        (void)sqlite3_reset(stmt);
-        return rc;
-    }
+    rc = rc == SQLITE_DONE ? 0 : sqlite_fail(db, rc, err);
     (void)sqlite3_reset(stmt);
-    return 0;
+    return rc;
 }
 
 int sqlite_run(struct sqlite_db *db, sqlite3_stmt *stmt, struct err *err)
@@ -232,7 +205,7 @@ int sqlite_read_begin(struct sqlite_db *db, struct err *err)
 
 /* A ROLLBACK needs no space, and if it reports an error it has still ended
  * the transaction. */
-static void roll_back(struct sqlite_db *db)
+void sqlite_read_end(struct sqlite_db *db)
 {
     assert(!db->writing);
     if (!sqlite3_get_autocommit(db->handle)) {
@@ -240,12 +213,6 @@ static void roll_back(struct sqlite_db *db)
         (void)sqlite3_reset(db->stmts[SQLITE_STMT_ROLLBACK]);
     }
     assert(sqlite3_get_autocommit(db->handle));
-}
-
-void sqlite_read_end(struct sqlite_db *db)
-{
-    assert(!db->writing);
-    roll_back(db);
 }
 
 int sqlite_begin(struct sqlite_db *db, struct err *err)
@@ -273,7 +240,7 @@ void sqlite_rollback(struct sql_core *core)
     assert(db->writing);
     db->writing = false;
     db->revision = db->committed;
-    roll_back(db); /* a full disk and its like have done so already */
+    sqlite_read_end(db); /* a full disk and its like have done so already */
 }
 
 static int prune(struct sqlite_db *db, struct err *err)

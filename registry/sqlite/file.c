@@ -29,8 +29,6 @@
 #define SCHEMA_VERSION 1
 #define HEADER_SIZE    100
 #define CREATE_WAIT_MS 5000
-#define STRINGIFY_(x)  #x
-#define STRINGIFY(x)   STRINGIFY_(x)
 
 /*
  * node.owner is 0 for a persistent key; the partial index costs nothing for
@@ -40,48 +38,29 @@
  * number is above that of the holder before.
  */
 static const char schema[] =
-    "PRAGMA journal_mode = WAL;"
-    "BEGIN;"
-    "PRAGMA application_id = " STRINGIFY(
-        APPLICATION_ID) ";"
-                        "PRAGMA user_version = " STRINGIFY(
-                            SCHEMA_VERSION) ";"
-                                            "CREATE TABLE meta(id INTEGER "
-                                            "PRIMARY KEY CHECK (id = 1),"
-                                            " revision INTEGER NOT NULL, floor "
-                                            "INTEGER NOT NULL) STRICT;"
-                                            "INSERT INTO meta(id, revision, "
-                                            "floor) VALUES(1, 0, 0);"
-                                            "CREATE TABLE session(id INTEGER "
-                                            "PRIMARY KEY AUTOINCREMENT,"
-                                            " beat INTEGER NOT NULL, "
-                                            "timeout_ms INTEGER NOT NULL,"
-                                            " host TEXT NOT NULL, pid INTEGER "
-                                            "NOT NULL, started TEXT NOT NULL) "
-                                            "STRICT;"
-                                            "CREATE TABLE node(id INTEGER "
-                                            "PRIMARY KEY, key TEXT NOT NULL "
-                                            "UNIQUE,"
-                                            " value BLOB NOT NULL, created "
-                                            "INTEGER NOT NULL,"
-                                            " version INTEGER NOT NULL, owner "
-                                            "INTEGER NOT NULL) STRICT;"
-                                            "CREATE INDEX node_owner ON "
-                                            "node(owner) WHERE owner <> 0;"
-                                            "CREATE TABLE lock(ticket INTEGER "
-                                            "PRIMARY KEY AUTOINCREMENT,"
-                                            " key TEXT NOT NULL, session "
-                                            "INTEGER NOT NULL,"
-                                            " owner TEXT NOT NULL) STRICT;"
-                                            "CREATE INDEX lock_key ON "
-                                            "lock(key);"
-                                            "CREATE INDEX lock_session ON "
-                                            "lock(session);"
-                                            "CREATE TABLE change(rev INTEGER "
-                                            "NOT NULL, key TEXT NOT NULL,"
-                                            " PRIMARY KEY(rev, key)) STRICT, "
-                                            "WITHOUT ROWID;"
-                                            "COMMIT;";
+    "PRAGMA journal_mode = WAL; BEGIN;"
+    "PRAGMA application_id = %d; PRAGMA user_version = %d;"
+    "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK (id = 1),"
+    " revision INTEGER NOT NULL, floor INTEGER NOT NULL) STRICT;"
+    "INSERT INTO meta(id, revision, floor) VALUES(1, 0, 0);"
+    "CREATE TABLE session(id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " beat INTEGER NOT NULL, timeout_ms INTEGER NOT NULL,"
+    " host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL) STRICT;"
+    "CREATE TABLE node(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,"
+    " value BLOB NOT NULL, created INTEGER NOT NULL,"
+    " version INTEGER NOT NULL, owner INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX node_owner ON node(owner) WHERE owner <> 0;"
+    "CREATE TABLE lock(ticket INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " key TEXT NOT NULL, session INTEGER NOT NULL,"
+    " owner TEXT NOT NULL) STRICT;"
+    "CREATE INDEX lock_key ON lock(key);"
+    "CREATE INDEX lock_session ON lock(session);"
+    "CREATE TABLE change(rev INTEGER NOT NULL, key TEXT NOT NULL,"
+    " PRIMARY KEY(rev, key)) STRICT, WITHOUT ROWID;"
+    "COMMIT;";
+
+/* Of the file, its log and the log's index. */
+static const char *const suffixes[] = {"", "-wal", "-shm"};
 
 /* 1: there is something at `path`; 0: nothing, or an empty file. */
 static int present(const char *path, bool *out, struct err *err)
@@ -168,6 +147,7 @@ static void remove_beside(const char *path, const char *suffix)
 static int create(const char *path, int dir_fd, struct err *err)
 {
     char *temp = mem_printf("%s.new-%jd", path, (intmax_t)getpid());
+    char *tables = mem_printf(schema, APPLICATION_ID, SCHEMA_VERSION);
     char *problem = NULL;
     sqlite3 *handle = NULL;
     int rc;
@@ -178,7 +158,7 @@ static int create(const char *path, int dir_fd, struct err *err)
         temp, &handle,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(handle, schema, NULL, NULL, &problem);
+        rc = sqlite3_exec(handle, tables, NULL, NULL, &problem);
     if (rc != SQLITE_OK) {
         (void)err_set(err, rc == SQLITE_PERM ? ERR_DENIED : ERR_IO,
                       "create %s: %s", path,
@@ -199,11 +179,9 @@ static int create(const char *path, int dir_fd, struct err *err)
             rc = SQLITE_IOERR;
         }
     }
-    if (rc != SQLITE_OK) {
-        remove_beside(temp, "");
-        remove_beside(temp, "-wal");
-        remove_beside(temp, "-shm");
-    }
+    for (size_t i = 0; rc != SQLITE_OK && i < ARRAY_LEN(suffixes); i++)
+        remove_beside(temp, suffixes[i]);
+    mem_free(tables);
     mem_free(temp);
     return rc == SQLITE_OK ? 0 : (int)err->code;
 }
@@ -314,8 +292,6 @@ int sqlite_file_open(sqlite3 **out, const char *path, bool create_it,
 
 /* --- is it still there? -------------------------------------------------- */
 
-static const char *const suffixes[] = {"", "-wal", "-shm"};
-
 static int identity_of(const char *path, const char *suffix, struct stat *st)
 {
     char name[PATH_MAX];
@@ -382,7 +358,7 @@ bool sqlite_file_left(const struct sqlite_db *db)
 int sqlite_file_check(struct sqlite_db *db, struct err *err)
 {
     struct sqlite_marks marks;
-    int rc = sqlite_sound(db, err);
+    int rc = sqlite_usable(db, err);
 
     assert(db->handle != NULL);
     sqlite_marks(db, &marks);

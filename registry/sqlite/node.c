@@ -49,28 +49,24 @@ static int add_row(struct sqlite_db *db, sqlite3_stmt *stmt,
     return 0;
 }
 
-/* What is read is what others write. Only a renewal ends the session. */
-static int sees_all(struct sqlite_db *db, struct err *err)
-{
-    int rc = sqlite_file_check(db, err);
-
-    assert(!db->writing);
-    if (rc != ERR_SESSION_LOST)
-        return rc;
-    if (err != NULL)
-        err->code = ERR_UNAVAILABLE;
-    return ERR_UNAVAILABLE;
-}
-
 /* One snapshot, and its revision: what is read is at least as new. A
- * transaction under way is one. */
+ * transaction under way is one. What is read is what others write; and only a
+ * renewal ends the session. */
 static int begin_read(struct sqlite_db *db, struct err *err)
 {
-    int rc = db->writing ? 0 : sees_all(db, err);
+    int rc;
 
-    if (rc == 0 && !db->writing)
+    if (db->writing)
+        return 0;
+    rc = sqlite_file_check(db, err);
+    if (rc == ERR_SESSION_LOST) {
+        rc = ERR_UNAVAILABLE;
+        if (err != NULL)
+            err->code = ERR_UNAVAILABLE;
+    }
+    if (rc == 0)
         rc = sqlite_read_begin(db, err);
-    return rc != 0 || db->writing ? rc : sqlite_read_meta(db, err);
+    return rc != 0 ? rc : sqlite_read_meta(db, err);
 }
 
 static void end_read(struct sqlite_db *db)

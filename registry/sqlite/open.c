@@ -76,10 +76,10 @@ static int set_up(struct sqlite_db *db, struct err *err)
                                 SQLITE_PREPARE_PERSISTENT, &db->stmts[i], NULL);
     }
     if (rc != SQLITE_OK) {
-        (void)sqlite_fail(db, rc, err);
+        rc = sqlite_fail(db, rc, err);
         if (err != NULL && err->code == ERR_UNAVAILABLE)
             err->code = ERR_IO;
-        return sqlite_code(rc) == ERR_DENIED ? ERR_DENIED : ERR_IO;
+        return rc == ERR_DENIED ? ERR_DENIED : ERR_IO;
     }
     return 0;
 }
@@ -96,7 +96,7 @@ static int examine(struct sqlite_db *db, struct err *err)
     if (sqlite_whole(db, wrong, &busy))
         return 0;
     if (busy) { /* later, and nothing before */
-        db->strange = clock_mono_ms();
+        db->foreign_write = clock_mono_ms();
         return 0;
     }
     (void)err_set(err, ERR_IO,

@@ -47,15 +47,6 @@ static int finish(struct sqlite_db *db, int rc, struct err *err)
     return rc;
 }
 
-static int lost(uint64_t id, struct err *err)
-{
-    assert(id != 0);
-    return (int)err_set(err, ERR_SESSION_LOST,
-                        "session %ju was ended by another process, which saw "
-                        "no sign of life for the session timeout",
-                        (uintmax_t)id);
-}
-
 /* The row is gone: ended by another, or never made in this past. */
 static int gone(struct sqlite_db *db, uint64_t id, struct err *err)
 {
@@ -74,7 +65,10 @@ static int gone(struct sqlite_db *db, uint64_t id, struct err *err)
         return sqlite_went_back(db, err, "session %ju was never begun",
                                 (uintmax_t)id);
     }
-    return lost(id, err);
+    return (int)err_set(err, ERR_SESSION_LOST,
+                        "session %ju was ended by another process, which saw "
+                        "no sign of life for the session timeout",
+                        (uintmax_t)id);
 }
 
 /* Numbers are given again where the sessions that had them were lost. */

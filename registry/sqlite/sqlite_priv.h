@@ -104,10 +104,10 @@ struct sqlite_db {
     sqlite3 *handle;
     struct sqlite_identity files[3]; /* file.c */
     struct sqlite_disk disk;         /* check.c */
-    mono_ms strange;   /* when it was written to by who knows whom; 0 */
-    char *damage;      /* what is wrong with it, or NULL */
-    mono_ms looked_at; /* then it was damaged */
-    char *back;        /* why it is older than it was, or NULL */
+    mono_ms foreign_write; /* when it was written to by who knows whom; 0 */
+    char *damage;          /* what is wrong with it, or NULL */
+    mono_ms looked_at;     /* then it was damaged */
+    char *back;            /* why it is older than it was, or NULL */
     struct sqlite_own own;
     uint64_t highest; /* revision that our session has seen */
     uint64_t fed;     /* revision at the last look at the changes */
@@ -174,7 +174,7 @@ int sqlite_damaged(struct sqlite_db *db, struct err *err, const char *fmt, ...)
 int sqlite_went_back(struct sqlite_db *db, struct err *err, const char *fmt,
                      ...) PRINTF_LIKE(3, 4);
 /* Neither is known: else ERR_SESSION_LOST, ERR_WENT_BACK. */
-int sqlite_sound(const struct sqlite_db *db, struct err *err) MUST_CHECK;
+int sqlite_usable(const struct sqlite_db *db, struct err *err) MUST_CHECK;
 
 /* Was the file, which looks like `st`, written to by checkpoints alone?
  * `before` are the marks of before that look.
@@ -213,8 +213,7 @@ int sqlite_run(struct sqlite_db *db, sqlite3_stmt *stmt,
 int sqlite_probe(struct sqlite_db *db, sqlite3_stmt *stmt, bool *row,
                  struct err *err) MUST_CHECK;
 
-/* The engine's last error as ours, and what becomes of its number alone. */
-enum err_code sqlite_code(int rc);
+/* The engine's last error as ours. */
 int sqlite_fail(struct sqlite_db *db, int rc, struct err *err);
 
 /* A read transaction around several statements; ended always. */

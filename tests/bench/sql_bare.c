@@ -56,7 +56,7 @@ static void hex(struct bare *b, const char *s)
 /* One of a list of `n`; the words around it. */
 static void literal(struct bare *b, const char *s)
 {
-    const struct dbms_words *w = b->driver->words;
+    const struct dbms_syntax *w = b->driver->syntax;
 
     buf_str(&b->sql, w->array != NULL ? "\"\\\\x" : w->bytes);
     hex(b, s);
@@ -127,7 +127,7 @@ static void column(struct bare *b, text_f *text, size_t from, size_t to)
 static void put(struct bare *b, text_f *key, text_f *value, size_t from,
                 size_t to, int version, bool upsert)
 {
-    const struct dbms_words *w = b->driver->words;
+    const struct dbms_syntax *w = b->driver->syntax;
     struct move_values v;
 
     if (w->array != NULL) {
@@ -162,7 +162,7 @@ static void put(struct bare *b, text_f *key, text_f *value, size_t from,
 static void by_name(struct bare *b, const char *verb, text_f *key, size_t from,
                     size_t to)
 {
-    const struct dbms_words *w = b->driver->words;
+    const struct dbms_syntax *w = b->driver->syntax;
 
     buf_printf(&b->sql, "%s FROM bare WHERE name %s", verb,
                w->array != NULL ? "= ANY(" : "IN (");
@@ -174,7 +174,7 @@ static void by_name(struct bare *b, const char *verb, text_f *key, size_t from,
 
 static void fill(struct bare *b, size_t n)
 {
-    bool arrays = b->driver->words->array != NULL;
+    bool arrays = b->driver->syntax->array != NULL;
 
     buf_printf(&b->sql,
                "DROP TABLE IF EXISTS bare;CREATE TABLE bare(name %s NOT NULL "
@@ -216,7 +216,7 @@ void sql_bare_move(const struct dbms_target *target, struct move_item *items,
 
         buf_str(&b.sql, "BEGIN;SELECT id FROM t_ds_jdbc_registry_lock WHERE "
                         "id = 1");
-        buf_str(&b.sql, b.driver->words->share);
+        buf_str(&b.sql, b.driver->syntax->share);
         run(&b);
         by_name(&b, "SELECT name, version", record_key, i, to);
         put(&b, record_key, record_after, i, to, 2, true);

@@ -108,7 +108,7 @@ static void expect_true(struct sql_store *s, const char *key,
     there = sql_store_run(s,
                           "SELECT count(*) FROM pelorus_registry"
                           " WHERE name = %s%s'",
-                          s->target.driver->words->bytes, hex);
+                          s->target.driver->syntax->bytes, hex);
     assert_int_equal(g->answers, 1);
     if (g->code == ERR_OK)
         assert_int_equal(there, 1);
@@ -478,8 +478,8 @@ static void a_wrong_clock_harms_nobody(void **state)
                           " t_ds_jdbc_registry_client_heartbeat WHERE"
                           " last_heartbeat_time > %s - 2000 AND"
                           " last_heartbeat_time <= %s",
-                          s->target.driver->words->now_ms,
-                          s->target.driver->words->now_ms),
+                          s->target.driver->syntax->now_ms,
+                          s->target.driver->syntax->now_ms),
             2);
         sql_store_close(s, &r);
     }

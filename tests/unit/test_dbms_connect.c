@@ -100,9 +100,9 @@ static void close_(struct dbms_link **link)
     open_links--;
 }
 
-static const struct dbms_words words = {.bytes = "x'", .bytes_end = "'"};
+static const struct dbms_syntax syntax = {.bytes = "x'", .bytes_end = "'"};
 static const struct dbms_driver driver = {.name = "test",
-                                          .words = &words,
+                                          .syntax = &syntax,
                                           .connect = connect_,
                                           .begin = begin,
                                           .certifies = certifies,
