@@ -28,7 +28,6 @@ static void rewrite(struct cli *c, const struct buf *items)
     const struct json *m;
     struct buf whole;
 
-    assert(c->json);
     buf_init(&whole, c->answer.max);
     json_open(&whole, NULL, '{');
     json_each (m, c->document) {

@@ -46,6 +46,7 @@ def test_the_words_for_people(cluster):
     page = json.loads(cluster.cli("work", "--json", url=url))
     equal((len([i for i in page["items"] if i["id"].startswith("many-")]), page["next"]),
           (1100, None), "every page of a list as JSON")
+    equal(cluster.cli("work", url=url).count("many-"), 1100, "every page of a list as a table")
     cluster.cli("nodes", "one", "two", "three", url=url, expect=2)
     for words in (("best", "--count", "x"), ("nodes", "--kind", "boss"), ("work", "add", "--kind", "boss"),
                   ("work", "--limit", "0"), ("work", "done", "x", "y"), ("nodes", "--no-such"),
