@@ -43,41 +43,59 @@ static const struct command {
 };
 
 /* Of one command in the order of its usage. Operands: "[X]" may be missing,
- * "X..." is one or more, and they come last. */
+ * "X..." is one or more, and they come last. A request takes an operand for
+ * each "{}"; "?" at its end: the options that are given are its query. */
 static const struct form {
-    const char *command, *verb, *operands, *takes;
-    cli_run_f *run;
+    const char *command, *verb, *operands, *takes, *request;
+    cli_run_f *run;              /* NULL: send it, and show what is answered, */
+    const struct cli_list *list; /* which is such a list; NULL: an object */
 } forms[] = {
-    {"status", NULL, "", "", cli_status},
-    {"nodes", NULL, "", "kind group state status limit index wait", cli_nodes},
-    {"nodes", NULL, "KIND ADDRESS", "index wait", cli_node},
+    {"status", NULL, "", "", "GET /v1/cluster", cli_status, NULL},
+    {"nodes", NULL, "", "kind group state status limit index wait",
+     "GET /v1/nodes?", NULL, &cli_node_list},
+    {"nodes", NULL, "KIND ADDRESS", "index wait", "GET /v1/nodes/{}/{}?", NULL,
+     NULL},
     {"best", NULL, "[GROUP]", "group count affinity exclude peek explain stale",
-     cli_best},
-    {"work", NULL, "", "kind owner state limit index wait", cli_work},
-    {"work", "add", "", "kind id group policy payload", cli_work_add},
-    {"work", "get", "ID", "", cli_work_get},
-    {"work", "done", "ID EPOCH", "", cli_work_done},
-    {"work", "handover", "ID EPOCH", "", cli_work_handover},
-    {"work", "release", "ID [EPOCH]", "", cli_work_release},
-    {"failover", NULL, "", "limit", cli_failovers},
-    {"failover", "show", "ID", "", cli_failover_show},
+     "GET /v1/workers/best?", cli_best, NULL},
+    {"work", NULL, "", "kind owner state limit index wait", "GET /v1/work?",
+     NULL, &cli_work_list},
+    {"work", "add", "", "kind id group policy payload", "POST /v1/work",
+     cli_work_add, NULL},
+    {"work", "get", "ID", "", "GET /v1/work/{}", NULL, NULL},
+    {"work", "done", "ID EPOCH", "", "DELETE /v1/work/{}", cli_work_at, NULL},
+    {"work", "handover", "ID EPOCH", "", "POST /v1/work/{}/handover",
+     cli_work_at, NULL},
+    {"work", "release", "ID [EPOCH]", "", "POST /v1/work/{}/release",
+     cli_work_at, NULL},
+    {"failover", NULL, "", "limit", "GET /v1/failovers", NULL,
+     &cli_failover_list},
+    {"failover", "show", "ID", "", "GET /v1/failovers/{}", NULL, NULL},
     {"failover", "start", "KIND ADDRESS", "dry-run force if-match reason who",
-     cli_failover_start},
-    {"failover", "withdraw", "ID", "", cli_failover_withdraw},
-    {"cordon", NULL, "KIND ADDRESS", "reason who undo", cli_cordon},
-    {"uncordon", NULL, "KIND ADDRESS", "reason who", cli_uncordon},
-    {"drain", NULL, "KIND ADDRESS", "for reason who undo", cli_drain},
-    {"undrain", NULL, "KIND ADDRESS", "reason who", cli_undrain},
-    {"restart", NULL, "KIND ADDRESS", "for reason who undo", cli_restart},
-    {"settings", NULL, "", "policy reason who", cli_settings},
-    {"pause", NULL, "", "for reason who", cli_pause},
-    {"resume", NULL, "", "reason who", cli_resume},
-    {"brake", NULL, "", "for undo reason who", cli_brake},
-    {"groups", NULL, "", "limit", cli_groups},
-    {"groups", "show", "NAME", "", cli_group_show},
-    {"groups", "set", "NAME ADDRESS...", "", cli_group_set},
-    {"groups", "remove", "NAME", "", cli_group_remove},
-    {"fence", NULL, "ID EPOCH", "", cli_fence},
+     "POST /v1/failovers", cli_failover_start, NULL},
+    {"failover", "withdraw", "ID", "", "DELETE /v1/failovers/{}", NULL, NULL},
+    {"cordon", NULL, "KIND ADDRESS", "reason who undo",
+     "PUT /v1/nodes/{}/{}/cordon?", cli_gate, NULL},
+    {"uncordon", NULL, "KIND ADDRESS", "reason who",
+     "DELETE /v1/nodes/{}/{}/cordon?", cli_gate, NULL},
+    {"drain", NULL, "KIND ADDRESS", "for reason who undo",
+     "PUT /v1/nodes/{}/{}/drain?", cli_gate, NULL},
+    {"undrain", NULL, "KIND ADDRESS", "reason who",
+     "DELETE /v1/nodes/{}/{}/drain?", cli_gate, NULL},
+    {"restart", NULL, "KIND ADDRESS", "for reason who undo",
+     "PUT /v1/nodes/{}/{}/restart?", cli_gate, NULL},
+    {"settings", NULL, "", "policy reason who", "GET /v1/settings",
+     cli_settings, NULL},
+    {"pause", NULL, "", "for reason who", "PATCH /v1/settings", cli_pause,
+     NULL},
+    {"resume", NULL, "", "reason who", "PATCH /v1/settings", cli_resume, NULL},
+    {"brake", NULL, "", "for undo reason who", "PATCH /v1/settings", cli_brake,
+     NULL},
+    {"groups", NULL, "", "limit", "GET /v1/groups", NULL, &cli_group_list},
+    {"groups", "show", "NAME", "", "GET /v1/groups/{}", NULL, NULL},
+    {"groups", "set", "NAME ADDRESS...", "", "PUT /v1/groups/{}", cli_group_set,
+     NULL},
+    {"groups", "remove", "NAME", "", "DELETE /v1/groups/{}", NULL, NULL},
+    {"fence", NULL, "ID EPOCH", "", "GET /v1/work/{}", cli_fence, NULL},
 };
 
 static const struct command *find(const char *name)
@@ -288,6 +306,48 @@ static bool check_operands(const struct form *f, const struct cli_words *w)
     return false;
 }
 
+/* --- what is done -------------------------------------------------------- */
+
+/* Method and path of the form's request, for those operands and options. */
+static void prepare(struct cli *c, const struct form *f,
+                    const struct cli_words *w)
+{
+    const char *p = strchr(f->request, ' ');
+    int operand = 0;
+
+    assert(p != NULL);
+    assert(c->path.len == 0);
+    snprintf(c->method, sizeof(c->method), "%.*s", (int)(p - f->request),
+             f->request);
+    while (*++p != '\0')
+        if (*p == '{') {
+            assert(operand < w->n);
+            cli_segment(c, w->word[operand++]);
+            p++;
+        } else if (*p == '?') { /* a list asks for its pages itself */
+            cli_query_options(c, w, f->takes,
+                              f->list != NULL ? "limit index wait" : "undo");
+        } else {
+            buf_char(&c->path, *p);
+        }
+}
+
+static int carry_out(struct cli *c, const struct form *f,
+                     const struct cli_words *w)
+{
+    int rc;
+
+    prepare(c, f, w);
+    if (f->run != NULL)
+        return f->run(c, w);
+    if (f->list == NULL)
+        return cli_show_answer(c, c->method);
+    rc = cli_get_all(c, w, w->limit != NULL ? w->limit : f->list->limit);
+    if (rc == 0)
+        cli_show_list(c, f->list);
+    return rc;
+}
+
 static int run(const struct command *command, struct cli *c,
                struct cli_words *w)
 {
@@ -309,7 +369,7 @@ static int run(const struct command *command, struct cli *c,
         say_name(f);
         fprintf(stderr, "takes no --%s\n", option);
     } else if (check_operands(f, w) && cli_check_url(c)) {
-        int rc = f->run(c, w);
+        int rc = carry_out(c, f, w);
 
         if (rc != CLI_USAGE_EXIT)
             return rc;
@@ -328,6 +388,7 @@ int cli_run(int argc, char **argv)
     assert(argc > 0);
     assert(command != NULL);
     cli_init(&c);
+    c.command = command->name;
     switch (cli_parse(argc, argv, &c, &w)) {
     case CLI_GO:
         rc = run(command, &c, &w);

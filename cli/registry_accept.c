@@ -45,17 +45,10 @@ static void finish(struct accept *a, const struct err *why)
 
 /* --- telling ------------------------------------------------------------- */
 
-static void tell_items(const struct restore_summary *s, uint64_t n,
-                       const char *what)
+static void tell_line(const char *about, uint64_t n, const char *what)
 {
     if (n > 0)
-        printf("  %s%" PRIu64 " %s\n", s->cut ? "at least " : "", n, what);
-}
-
-static void tell_line(uint64_t n, const char *what)
-{
-    if (n > 0)
-        printf("  %" PRIu64 " %s\n", n, what);
+        printf("  %s%" PRIu64 " %s\n", about, n, what);
 }
 
 static void tell_place(const char *what, const struct registry_place *p)
@@ -94,20 +87,22 @@ static void tell_back(struct accept *a, const struct restore_summary *s)
 
 static void tell_lost(const struct restore_summary *s)
 {
+    const char *about = s->cut ? "at least " : "";
+
     if (s->witnesses == 0) {
         printf("nobody has shown what was lost\n");
         return;
     }
     printf("by what %zu of those who remember have shown:\n", s->witnesses);
-    tell_items(s, s->ahead, "items whose owners hold a later epoch");
-    tell_items(s, s->back, "finished ones that came back");
-    tell_items(s, s->gone, "new ones that are gone");
+    tell_line(about, s->ahead, "items whose owners hold a later epoch");
+    tell_line(about, s->back, "finished ones that came back");
+    tell_line(about, s->gone, "new ones that are gone");
     for (size_t i = 0; i < s->n_samples; i++) {
         printf("    ");
         cli_say(stdout, s->samples[i]);
     }
-    tell_line(s->epoch_shown, "is the highest epoch");
-    tell_line(s->fence_shown, "is the highest fencing number");
+    tell_line("", s->epoch_shown, "is the highest epoch");
+    tell_line("", s->fence_shown, "is the highest fencing number");
 }
 
 static void tell_backup(const struct accept *a)
@@ -119,8 +114,9 @@ static void tell_backup(const struct accept *a)
            "epoch is %" PRIu64 "\n",
            a->words->file, b->facts.taken, b->facts.registry,
            b->facts.namespace_, b->n, b->items, b->unfinished, b->epoch);
-    tell_line(b->unreadable, "records in it cannot be read; as they are they "
-                             "are put back");
+    tell_line("", b->unreadable,
+              "records in it cannot be read; as they are they "
+              "are put back");
     printf("what is in the registry now below /pelorus is replaced by it; each "
            "unfinished item is given again to its own owner at a new epoch\n");
 }
@@ -136,7 +132,8 @@ static void tell(struct accept *a, const struct restore_summary *s)
     printf("in it: %" PRIu64 " items, %" PRIu64 " of them unfinished; the "
            "highest epoch is %" PRIu64 "\n",
            s->items, s->unfinished, s->epoch_found);
-    tell_line(s->unreadable, "records cannot be read and are left as they are");
+    tell_line("", s->unreadable,
+              "records cannot be read and are left as they are");
     if (a->backup != NULL)
         tell_backup(a);
     else
@@ -176,11 +173,11 @@ static void go(struct accept *a)
 
 /* --- asking -------------------------------------------------------------- */
 
-static void refused(struct accept *a)
+static void refuse(struct accept *a, enum err_code code, const char *why)
 {
     struct err err;
 
-    (void)err_set(&err, ERR_CANCELLED, "nothing was changed");
+    (void)err_set(&err, code, "%s", why);
     finish(a, &err);
 }
 
@@ -206,27 +203,24 @@ static void on_input(uv_poll_t *handle, int status, int events)
         strcasecmp(a->answer, "yes\n") == 0)
         go(a);
     else
-        refused(a);
+        refuse(a, ERR_CANCELLED, "nothing was changed");
 }
 
 /* On a terminal only: what comes through a pipe was not meant as an answer to
  * what was just told. */
 static void ask(struct accept *a)
 {
-    struct err err;
-
     if (!isatty(STDIN_FILENO)) {
-        (void)err_set(&err, ERR_INVALID,
-                      "standard input is no terminal, so nobody can be asked; "
-                      "with --yes it is done without");
-        finish(a, &err);
+        refuse(a, ERR_INVALID,
+               "standard input is no terminal, so nobody can be asked; with "
+               "--yes it is done without");
         return;
     }
     printf(a->words->file == NULL ? "Go on with the registry as it is? [y/N] "
                                   : "Put the backup into it? [y/N] ");
     (void)fflush(stdout);
     if (uv_poll_init(loop_uv(a->visit.loop), &a->input, STDIN_FILENO) != 0) {
-        refused(a);
+        refuse(a, ERR_CANCELLED, "nothing was changed");
         return;
     }
     a->asking = true;

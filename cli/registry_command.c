@@ -39,7 +39,6 @@ struct words {
     const char *conf;
     bool apply, help;
     struct registry_words w;
-    const char *epoch_floor;
 };
 
 /* The SQL on standard output, or run. */
@@ -120,26 +119,6 @@ static const struct verb *find(const char *name)
     return NULL;
 }
 
-static int take(struct words *w, int option, struct err *err)
-{
-    switch (option) {
-    case 'c':
-        w->conf = optarg;
-        return 0;
-    case 'a':
-        w->apply = true;
-        return 0;
-    case 'y':
-        w->w.yes = true;
-        return 0;
-    case 'l':
-        w->w.live = true;
-        return 0;
-    default:
-        return units_uint(optarg, EPOCH_FLOOR_MAX, &w->w.epoch_floor, err);
-    }
-}
-
 /* The options stand anywhere; which ones there may be the verb says. */
 static const struct verb *parse(int argc, char **argv, struct words *w)
 {
@@ -150,20 +129,27 @@ static const struct verb *parse(int argc, char **argv, struct words *w)
         {"epoch-floor", required_argument, NULL, 'e'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    bool given[256] = {false}, wrong = false;
+    bool given[256] = {false}, wrong;
     const struct verb *verb;
+    const char *floor = NULL;
     struct err err;
     int option;
 
-    err_clear(&err);
+    assert(argc > 0);
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         given[(unsigned char)option] = true;
-        wrong |= option == '?';
-        if (option != '?' && option != 'h' && err.code == ERR_OK)
-            wrong |= take(w, option, &err) != 0;
+        w->conf = option == 'c' ? optarg : w->conf;
+        floor = option == 'e' ? optarg : floor;
     }
-    if (err.code != ERR_OK)
+    wrong = given['?'];
+    w->apply = given['a'];
+    w->w.yes = given['y'];
+    w->w.live = given['l'];
+    if (floor != NULL &&
+        units_uint(floor, EPOCH_FLOOR_MAX, &w->w.epoch_floor, &err) != 0) {
         fprintf(stderr, "pelorus: --epoch-floor: %s\n", err.msg);
+        wrong = true;
+    }
     verb = optind < argc ? find(argv[optind]) : NULL;
     if (given['h']) {
         say_usage(stdout, verb);
