@@ -100,6 +100,7 @@ static const struct form {
 
 static const struct command *find(const char *name)
 {
+    assert(name != NULL);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
@@ -145,6 +146,7 @@ static void say_usage(FILE *to, const char *command, const struct form *only)
     enum { WIDTH = 79, INDENT = 15 };
     const char *title = "usage:";
 
+    assert(only == NULL || strcmp(only->command, command) == 0);
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         const struct form *f = &forms[i];
         struct buf line, options;

@@ -139,6 +139,7 @@ static void say_coordinators(const struct cli *c, struct buf *line)
     const struct json *each, *all = json_get(c->document, "coordinators");
     const char *self = json_str(c->document, "self");
 
+    assert(line->len == 0);
     begin_line(line, "coordinator", NULL);
     put_text(line, c, c->document, "{self}");
     buf_printf(line, ", of %zu", json_count(all));
@@ -179,6 +180,7 @@ static void say_counts(const struct cli *c, struct buf *line, const char *name)
     const struct json *kind, *kinds = json_get(c->document, name);
     const char *title = name;
 
+    assert(line->len == 0);
     json_each (kind, kinds) {
         if (!json_is(kind, JSON_OBJECT))
             continue;
@@ -215,6 +217,7 @@ static void say_engines(const struct cli *c, struct buf *line)
     const struct json *e, *all = json_get(c->document, "failover");
     const char *title = "failover";
 
+    assert(line->len == 0);
     json_each (e, all) {
         if (!json_is(e, JSON_OBJECT))
             continue;
@@ -238,6 +241,8 @@ static void say_status(const struct cli *c)
     const struct json *problems = json_get(c->document, "problems");
     struct buf line;
 
+    assert(!c->json);
+    assert(c->document != NULL);
     buf_init(&line, 64 * 1024);
     say_coordinators(c, &line);
     say_registry(c);

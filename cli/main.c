@@ -353,6 +353,7 @@ static int cmd_serve(const char *file)
         conf_close(&s.conf);
         return 1;
     }
+    assert(s.leaving == 0);
     listen_to_signals(&s);
     s.watchdog_ms = watchdog_interval();
     s.tick = loop_timer(s.loop, TICK_MS, TICK_MS, on_tick, &s);
@@ -363,6 +364,8 @@ static int cmd_serve(const char *file)
              LOG_I("pid", getpid()));
     (void)sd_notify(0, "READY=1");
     loop_run(s.loop);
+    assert(s.leaving != 0);
+    assert(s.registry == NULL);
     http_free(&s.http);
     engine_hooks_free(&s.hooks);
     loop_free(&s.loop);
@@ -403,6 +406,7 @@ static int cmd_version(int argc, char **argv)
     bool help = argc == 2 &&
                 (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
 
+    assert(argc > 0);
     if (argc > 1 && !help)
         return say_too_many("version", argv[1], "");
     printf(help ? "usage: pelorus version\n" : "pelorus " PELORUS_VERSION "\n");
@@ -485,6 +489,7 @@ static int cmd_help(int argc, char **argv)
 {
     char *asked[] = {argc > 1 ? argv[1] : NULL, (char[]){"--help"}, NULL};
 
+    assert(argc > 0);
     if (argc > 2)
         return say_too_many("help", argv[2], " [COMMAND]");
     if (argc == 2 && argv[1][0] != '-' && strcmp(argv[1], "help") != 0)
@@ -536,6 +541,7 @@ static int run(int argc, char **argv)
 {
     const char *name = argv[0];
 
+    assert(argc > 0);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
             return commands[i].run != NULL

@@ -82,6 +82,7 @@ static void set(struct cli_words *w, const struct known *o, const char *value)
 
 void cli_words_close(struct cli_words *w)
 {
+    assert(w->excluded == NULL || w->exclude == w->excluded);
     MEM_FREE(w->excluded);
 }
 

@@ -38,6 +38,8 @@ struct accept {
 
 static void finish(struct accept *a, const struct err *why)
 {
+    assert(!a->asking);
+    assert(a->visit.begun);
     restore_free(&a->restore);
     loop_timer_stop(&a->again);
     cli_visit_end(&a->visit, why);
@@ -47,6 +49,7 @@ static void finish(struct accept *a, const struct err *why)
 
 static void tell_line(const char *about, uint64_t n, const char *what)
 {
+    assert(what[0] != '\0');
     if (n > 0)
         printf("  %s%" PRIu64 " %s\n", about, n, what);
 }
@@ -69,6 +72,8 @@ static void tell_back(struct accept *a, const struct restore_summary *s)
     const struct history_record *h = &s->history;
     struct registry_place now = *registry_place(a->visit.registry);
 
+    assert(a->restore != NULL);
+    assert(a->visit.registry != NULL);
     if (!s->found)
         printf("it says of itself nothing yet: it is empty, or was never used "
                "by this version\n");
@@ -89,6 +94,7 @@ static void tell_lost(const struct restore_summary *s)
 {
     const char *about = s->cut ? "at least " : "";
 
+    assert(s->n_samples <= ARRAY_LEN(s->samples));
     if (s->witnesses == 0) {
         printf("nobody has shown what was lost\n");
         return;
@@ -109,6 +115,8 @@ static void tell_backup(const struct accept *a)
 {
     const struct backup *b = a->backup;
 
+    assert(a->backup != NULL);
+    assert(a->words->file != NULL);
     printf("the backup: %s, taken %s from %s, namespace %s; %zu keys, "
            "%" PRIu64 " items, %" PRIu64 " of them unfinished; the highest "
            "epoch is %" PRIu64 "\n",
@@ -168,6 +176,8 @@ static void on_done(void *arg, const struct err *err,
 
 static void go(struct accept *a)
 {
+    assert(a->restore != NULL);
+    assert(!a->asking);
     restore_go(a->restore, on_done, a);
 }
 
@@ -177,6 +187,7 @@ static void refuse(struct accept *a, enum err_code code, const char *why)
 {
     struct err err;
 
+    assert(code != ERR_OK);
     (void)err_set(&err, code, "%s", why);
     finish(a, &err);
 }
@@ -186,6 +197,8 @@ static void on_input(uv_poll_t *handle, int status, int events)
     struct accept *a = handle->data;
     ssize_t n;
 
+    assert(a->asking);
+    assert(a->answer_len < ANSWER_MAX);
     (void)events;
     loop_enter(a->visit.loop);
     n = read(STDIN_FILENO, a->answer + a->answer_len,
@@ -210,6 +223,8 @@ static void on_input(uv_poll_t *handle, int status, int events)
  * what was just told. */
 static void ask(struct accept *a)
 {
+    assert(!a->asking);
+    assert(!a->words->yes);
     if (!isatty(STDIN_FILENO)) {
         refuse(a, ERR_INVALID,
                "standard input is no terminal, so nobody can be asked; with "
@@ -238,6 +253,7 @@ static bool heard_all(struct accept *a, const struct restore_summary *s)
     uint64_t heard = s->witnesses + s->history.went_back.is + s->epoch_shown +
                      s->fence_shown + s->ahead + s->back + s->gone;
 
+    assert(a->changed >= a->began);
     if (heard != a->heard) { /* each of them only grows */
         a->heard = heard;
         a->changed = now;
@@ -249,6 +265,8 @@ static void refuse_live(struct accept *a, const struct restore_summary *s)
 {
     struct err err;
 
+    assert(s->live > 0);
+    assert(!a->words->live);
     (void)err_set(&err, ERR_CONFLICT,
                   "%zu sessions stand in the registry (%s%s): stop the "
                   "coordinators and agents and wait for their session timeout, "
@@ -263,6 +281,7 @@ static void on_known(void *arg, const struct err *err,
 {
     struct accept *a = arg;
 
+    assert(a->visit.begun);
     if (s == NULL) {
         finish(a, err);
         return;
@@ -284,6 +303,7 @@ static void look(void *arg)
 {
     struct accept *a = arg;
 
+    assert(a->restore != NULL);
     loop_timer_stop(&a->again);
     restore_look(a->restore, on_known, a);
 }
@@ -303,6 +323,8 @@ static void begin(struct visit *v)
         .backup = a->backup,
     };
 
+    assert(a->restore == NULL);
+    assert(v->begun);
     a->restore = restore_new(&config);
     a->began = a->changed = loop_clock(v->loop)->mono;
     look(a);
@@ -312,6 +334,7 @@ static void tick(struct visit *v)
 {
     struct accept *a = (struct accept *)v;
 
+    assert(v->begun);
     if (a->restore != NULL)
         restore_tick(a->restore);
 }
@@ -323,6 +346,7 @@ int cli_registry_accept(struct conf *conf, const struct registry_words *w)
     struct err err;
     int rc;
 
+    assert(!w->live || w->file != NULL);
     if (w->file != NULL && restore_backup_read(&a.backup, w->file, &err) != 0) {
         fprintf(stderr, "pelorus: %s\n", err.msg);
         return 1;

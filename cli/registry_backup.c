@@ -20,6 +20,7 @@ static void on_taken(void *arg, const struct err *err, size_t keys,
 {
     struct backing *b = arg;
 
+    assert(b->visit.begun);
     restore_take_free(&b->take);
     if (err->code == ERR_OK)
         printf("%s: %zu keys, %zu of them items, at position %" PRIu64 "\n",
@@ -33,6 +34,8 @@ static void begin(struct visit *v)
     struct backing *b = (struct backing *)v;
     struct backup_facts facts = {0};
 
+    assert(b->take == NULL);
+    assert(v->begun);
     (void)snprintf(facts.registry, sizeof(facts.registry), "%s",
                    conf_registry_type_name(v->conf->registry.type));
     (void)snprintf(facts.namespace_, sizeof(facts.namespace_), "%s",
@@ -46,6 +49,7 @@ static void tick(struct visit *v)
 {
     struct backing *b = (struct backing *)v;
 
+    assert(v->begun);
     if (b->take != NULL)
         restore_take_tick(b->take);
 }
@@ -55,5 +59,6 @@ int cli_registry_backup(struct conf *conf, const struct registry_words *w)
     struct backing b = {.visit = {.conf = conf, .begin = begin, .tick = tick},
                         .words = w};
 
+    assert(w->file != NULL);
     return cli_visit_run(&b.visit);
 }

@@ -64,6 +64,7 @@ static int accept_restore(struct conf *conf, const struct words *words)
 
 static int backup(struct conf *conf, const struct words *words)
 {
+    assert(words->w.file != NULL);
     return cli_registry_backup(conf, &words->w);
 }
 
@@ -97,6 +98,7 @@ static void say_wrong(int argc, char **argv, const struct verb *verb)
 {
     int words = argc - optind;
 
+    assert(optind <= argc);
     if (words == 0)
         fprintf(stderr, "pelorus: registry: what is to be done?\n");
     else if (verb == NULL)
@@ -182,6 +184,7 @@ int cli_registry_command(int argc, char **argv)
     struct conf conf;
     int rc;
 
+    assert(argc > 0);
     if (verb == NULL)
         return words.help ? 0 : USAGE;
     if (cli_registry_conf(&conf, words.conf) != 0)

@@ -13,6 +13,7 @@ static void say_ignored(const struct cli *c)
 {
     double n = json_num(c->document, "ignored_keys", 0);
 
+    assert(!c->json);
     if (n > 0)
         fprintf(stderr,
                 "%.0f keys in the registry are ignored; `problems` of "
@@ -92,7 +93,9 @@ int cli_show_object(struct cli *c)
 
 int cli_show_answer(struct cli *c, const char *method)
 {
-    int rc = cli_send(c, method);
+    int rc;
 
+    assert(c->path.len > 0);
+    rc = cli_send(c, method);
     return rc != 0 ? rc : cli_show_object(c);
 }

@@ -368,6 +368,7 @@ static size_t shared(const struct table *t, size_t i)
  * "...-1.svc...:1234". The last two bytes of it stay, to be recognized. */
 static void tell_apart(struct table *t)
 {
+    assert(t->rows > 0);
     for (size_t i = 0; i < t->n; i++) {
         size_t skip = 0;
 
