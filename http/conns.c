@@ -161,13 +161,8 @@ bool http_conns_admit(struct http_conns *c, const struct sockaddr *from)
 
 bool http_conns_room(struct http_conns *c)
 {
-    bool room;
-
     assert(c->max > 0);
-    lock_acquire(&c->mutex);
-    room = c->n < c->max;
-    lock_release(&c->mutex);
-    return room;
+    return http_conns_count(c) < c->max;
 }
 
 /* --- each one ------------------------------------------------------------ */
