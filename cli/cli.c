@@ -203,7 +203,7 @@ static bool fits(const struct form *f, int n)
 
 /* The one that is meant: by its verb, or by how many words there are. NULL:
  * there is no such verb. */
-static const struct form *choose(const char *command, const struct cli_words *w)
+static const struct form *choose(const char *command, const struct cli_args *w)
 {
     const struct form *best = NULL;
     bool verbs = false;
@@ -215,7 +215,7 @@ static const struct form *choose(const char *command, const struct cli_words *w)
         if (strcmp(f->command, command) != 0)
             continue;
         verbs |= f->verb != NULL;
-        if (f->verb != NULL && w->n > 0 && strcmp(f->verb, w->word[0]) == 0)
+        if (f->verb != NULL && w->n > 0 && strcmp(f->verb, w->operand[0]) == 0)
             return f;
         if (f->verb == NULL && (best == NULL || !fits(best, w->n)))
             best = f; /* the last one has most operands */
@@ -267,29 +267,29 @@ static void say_missing(const struct form *f, int at, const char *hint)
 }
 
 /* A word where a kind stands. */
-static bool check_kind(const struct form *f, const struct cli_words *w)
+static bool check_kind(const struct form *f, const struct cli_args *w)
 {
     enum node_kind kind;
 
     assert(w->n >= 0);
     if (strncmp(f->operands, "KIND", 4) != 0 || w->n == 0 ||
-        node_kind_parse(w->word[0], &kind) == 0)
+        node_kind_parse(w->operand[0], &kind) == 0)
         return true;
     say_name(f);
     fprintf(stderr, "`%s` is no kind (master, worker or alert-server)%s\n",
-            w->word[0], hint_of(w->word[0]));
+            w->operand[0], hint_of(w->operand[0]));
     return false;
 }
 
 /* An operand that is empty is a variable that was not set. */
-static bool check_operands(const struct form *f, const struct cli_words *w)
+static bool check_operands(const struct form *f, const struct cli_args *w)
 {
     int least, most;
 
     assert(w->n >= 0);
     count_operands(f, &least, &most);
     for (int i = 0; i < w->n && i < most; i++)
-        if (w->word[i][0] == '\0') {
+        if (w->operand[i][0] == '\0') {
             say_name(f);
             fprintf(stderr, "word %d is empty\n", i + 1);
             return false;
@@ -297,14 +297,14 @@ static bool check_operands(const struct form *f, const struct cli_words *w)
     if (!check_kind(f, w))
         return false;
     if (w->n < least) {
-        say_missing(f, w->n, w->n > 0 ? hint_of(w->word[w->n - 1]) : "");
+        say_missing(f, w->n, w->n > 0 ? hint_of(w->operand[w->n - 1]) : "");
         return false;
     }
     if (w->n <= most)
         return true;
     say_name(f);
-    fprintf(stderr, "`%s` is a word too many%s\n", w->word[most],
-            hint_of(w->word[most]));
+    fprintf(stderr, "`%s` is a word too many%s\n", w->operand[most],
+            hint_of(w->operand[most]));
     return false;
 }
 
@@ -312,7 +312,7 @@ static bool check_operands(const struct form *f, const struct cli_words *w)
 
 /* Method and path of the form's request, for those operands and options. */
 static void prepare(struct cli *c, const struct form *f,
-                    const struct cli_words *w)
+                    const struct cli_args *w)
 {
     const char *p = strchr(f->request, ' ');
     int operand = 0;
@@ -324,7 +324,7 @@ static void prepare(struct cli *c, const struct form *f,
     while (*++p != '\0')
         if (*p == '{') {
             assert(operand < w->n);
-            cli_segment(c, w->word[operand++]);
+            cli_segment(c, w->operand[operand++]);
             p++;
         } else if (*p == '?') { /* a list asks for its pages itself */
             cli_query_options(c, w, f->takes,
@@ -335,7 +335,7 @@ static void prepare(struct cli *c, const struct form *f,
 }
 
 static int carry_out(struct cli *c, const struct form *f,
-                     const struct cli_words *w)
+                     const struct cli_args *w)
 {
     int rc;
 
@@ -350,20 +350,19 @@ static int carry_out(struct cli *c, const struct form *f,
     return rc;
 }
 
-static int run(const struct command *command, struct cli *c,
-               struct cli_words *w)
+static int run(const struct command *command, struct cli *c, struct cli_args *w)
 {
     const struct form *f = choose(command->name, w);
     const char *option;
 
     assert(w->n >= 0);
     if (f == NULL) {
-        say_no_verb(command->name, w->word[0]);
+        say_no_verb(command->name, w->operand[0]);
         say_usage(stderr, command->name, NULL);
         return CLI_USAGE_EXIT;
     }
     if (f->verb != NULL) {
-        w->word++;
+        w->operand++;
         w->n--;
     }
     option = cli_misplaced(w, f->takes);
@@ -383,7 +382,7 @@ static int run(const struct command *command, struct cli *c,
 int cli_run(int argc, char **argv)
 {
     const struct command *command = find(argv[0]);
-    struct cli_words w;
+    struct cli_args w;
     struct cli c;
     int rc = CLI_USAGE_EXIT;
 
@@ -403,7 +402,7 @@ int cli_run(int argc, char **argv)
         say_usage(stderr, command->name, NULL);
         break;
     }
-    cli_words_close(&w);
+    cli_args_close(&w);
     cli_close(&c);
     return rc;
 }

@@ -259,7 +259,7 @@ static void say_status(const struct cli *c)
     buf_close(&line);
 }
 
-int cli_status(struct cli *c, const struct cli_words *w)
+int cli_status(struct cli *c, const struct cli_args *w)
 {
     int rc = cli_send(c, c->method);
 
@@ -272,7 +272,7 @@ int cli_status(struct cli *c, const struct cli_words *w)
 
 /* --- settings ------------------------------------------------------------ */
 
-int cli_settings(struct cli *c, const struct cli_words *w)
+int cli_settings(struct cli *c, const struct cli_args *w)
 {
     assert(w->n == 0);
     if (w->policy != NULL) {
@@ -289,7 +289,7 @@ int cli_settings(struct cli *c, const struct cli_words *w)
     return cli_show_answer(c, c->method);
 }
 
-int cli_pause(struct cli *c, const struct cli_words *w)
+int cli_pause(struct cli *c, const struct cli_args *w)
 {
     assert(w->n == 0);
     json_open(&c->body, NULL, '{');
@@ -299,7 +299,7 @@ int cli_pause(struct cli *c, const struct cli_words *w)
     return cli_show_answer(c, c->method);
 }
 
-int cli_resume(struct cli *c, const struct cli_words *w)
+int cli_resume(struct cli *c, const struct cli_args *w)
 {
     assert(w->n == 0);
     json_open(&c->body, NULL, '{');
@@ -308,7 +308,7 @@ int cli_resume(struct cli *c, const struct cli_words *w)
     return cli_show_answer(c, c->method);
 }
 
-int cli_brake(struct cli *c, const struct cli_words *w)
+int cli_brake(struct cli *c, const struct cli_args *w)
 {
     assert(w->n == 0);
     if ((w->period == NULL) == !w->undo) {
@@ -323,13 +323,13 @@ int cli_brake(struct cli *c, const struct cli_words *w)
 
 /* --- groups -------------------------------------------------------------- */
 
-int cli_group_set(struct cli *c, const struct cli_words *w)
+int cli_group_set(struct cli *c, const struct cli_args *w)
 {
     assert(w->n >= 2);
     json_open(&c->body, NULL, '{');
     json_open(&c->body, "addresses", '[');
     for (int i = 1; i < w->n; i++)
-        json_put_str(&c->body, NULL, w->word[i]);
+        json_put_str(&c->body, NULL, w->operand[i]);
     json_close(&c->body, ']');
     json_close(&c->body, '}');
     return cli_show_answer(c, c->method);

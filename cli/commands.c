@@ -133,7 +133,7 @@ static const struct cli_list candidates = {CLI_COLUMNS(candidate_columns),
 
 /* --- picks --------------------------------------------------------------- */
 
-int cli_best(struct cli *c, const struct cli_words *w)
+int cli_best(struct cli *c, const struct cli_args *w)
 {
     const char *address;
     int rc;
@@ -143,7 +143,7 @@ int cli_best(struct cli *c, const struct cli_words *w)
         fprintf(stderr, "pelorus: best: the group is given twice\n");
         return CLI_USAGE_EXIT;
     }
-    cli_query(c, "group", w->n == 1 ? w->word[0] : NULL);
+    cli_query(c, "group", w->n == 1 ? w->operand[0] : NULL);
     rc = cli_send(c, c->method);
     if (rc != 0)
         return rc;
@@ -162,7 +162,7 @@ int cli_best(struct cli *c, const struct cli_words *w)
 /* --- failovers ----------------------------------------------------------- */
 
 /* The plan, and how exactly this is carried out, or nothing. */
-static int show_plan(struct cli *c, const struct cli_words *w)
+static int show_plan(struct cli *c, const struct cli_args *w)
 {
     const char *etag = json_str(c->document, "etag");
     struct buf line;
@@ -175,20 +175,20 @@ static int show_plan(struct cli *c, const struct cli_words *w)
     buf_printf(&line,
                "to do this and nothing else: pelorus failover start "
                "%s %s%s --if-match '%s'",
-               w->word[0], w->word[1], w->force ? " --force" : "", etag);
+               w->operand[0], w->operand[1], w->force ? " --force" : "", etag);
     cli_say(stdout, buf_text(&line));
     buf_close(&line);
     return 0;
 }
 
-int cli_failover_start(struct cli *c, const struct cli_words *w)
+int cli_failover_start(struct cli *c, const struct cli_args *w)
 {
     int rc;
 
     assert(w->n == 2);
     json_open(&c->body, NULL, '{');
-    json_put_str(&c->body, "kind", w->word[0]);
-    json_put_str(&c->body, "address", w->word[1]);
+    json_put_str(&c->body, "kind", w->operand[0]);
+    json_put_str(&c->body, "address", w->operand[1]);
     json_put_bool(&c->body, "dry_run", w->dry_run);
     json_put_bool(&c->body, "force", w->force);
     c->etag = w->etag;
@@ -202,7 +202,7 @@ int cli_failover_start(struct cli *c, const struct cli_words *w)
 /* --- gates --------------------------------------------------------------- */
 
 /* A cordon, a drain or a restart, or that it is taken back. */
-int cli_gate(struct cli *c, const struct cli_words *w)
+int cli_gate(struct cli *c, const struct cli_args *w)
 {
     bool undo = w->undo || strcmp(c->method, "DELETE") == 0;
     const char *text;
@@ -228,7 +228,7 @@ int cli_gate(struct cli *c, const struct cli_words *w)
         fprintf(stderr,
                 "pelorus: %s %s: nobody is known at this address, and nothing "
                 "was taken back; `pelorus nodes` lists them\n",
-                w->word[0], w->word[1]);
+                w->operand[0], w->operand[1]);
         return CLI_NOT_FOUND;
     }
     return cli_show_object(c);

@@ -93,7 +93,7 @@ void cli_member(struct cli *c, const char *name, const char *value)
         json_put_str(&c->body, name, value);
 }
 
-void cli_order(struct cli *c, const struct cli_words *w)
+void cli_order(struct cli *c, const struct cli_args *w)
 {
     assert(c->body.len > 0);
     json_put_str(&c->body, "who", cli_who(c, w->who));

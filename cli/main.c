@@ -43,9 +43,8 @@
 #define LEAVE_AT_MOST_MS 4500
 #define REMARKS_MAX      65536
 #define LAST_WORDS_MS    200 /* for the log's last lines */
-#define ONE_REQUEST_MS                                                         \
-    1000 /* signals so near are one: of a group, `timeout`                     \
-          */
+/* Signals so near are one: of a group, of `timeout`. */
+#define ONE_REQUEST_MS 1000
 
 enum { SIGNALS = 4 };
 static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};

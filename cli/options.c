@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AT(member) offsetof(struct cli_words, member)
+#define AT(member) offsetof(struct cli_args, member)
 #define FIRST      256 /* what getopt says of the first of them */
 
 static const struct known {
@@ -52,7 +52,7 @@ static const struct known {
 enum { KNOWN = ARRAY_LEN(known), EVERYWHERE = 3 /* every form takes them */ };
 
 /* NULL: it was not given. */
-static const char *value_of(const struct cli_words *w, const struct known *o)
+static const char *value_of(const struct cli_args *w, const struct known *o)
 {
     const void *at = (const char *)w + o->at;
 
@@ -63,7 +63,7 @@ static const char *value_of(const struct cli_words *w, const struct known *o)
 }
 
 /* Of an option that is repeated the last one counts, but for a list. */
-static void set(struct cli_words *w, const struct known *o, const char *value)
+static void set(struct cli_args *w, const struct known *o, const char *value)
 {
     void *at = (char *)w + o->at;
 
@@ -80,7 +80,7 @@ static void set(struct cli_words *w, const struct known *o, const char *value)
     }
 }
 
-void cli_words_close(struct cli_words *w)
+void cli_args_close(struct cli_args *w)
 {
     assert(w->excluded == NULL || w->exclude == w->excluded);
     MEM_FREE(w->excluded);
@@ -102,7 +102,7 @@ static bool takes_option(const char *takes, const char *name)
     return false;
 }
 
-const char *cli_misplaced(const struct cli_words *w, const char *takes)
+const char *cli_misplaced(const struct cli_args *w, const char *takes)
 {
     assert(takes != NULL);
     for (size_t i = EVERYWHERE; i < KNOWN; i++)
@@ -124,7 +124,7 @@ void cli_put_options(struct buf *out, const char *takes)
     }
 }
 
-void cli_query_options(struct cli *c, const struct cli_words *w,
+void cli_query_options(struct cli *c, const struct cli_args *w,
                        const char *takes, const char *but)
 {
     assert(c->path.len > 0);
@@ -152,7 +152,7 @@ static void say_wrong(char **argv, int option)
 }
 
 enum cli_parsed cli_parse(int argc, char **argv, struct cli *c,
-                          struct cli_words *w)
+                          struct cli_args *w)
 {
     struct option options[KNOWN + 1] = {{NULL, 0, NULL, 0}};
     int option;
@@ -181,6 +181,6 @@ enum cli_parsed cli_parse(int argc, char **argv, struct cli *c,
     c->url = w->url != NULL ? w->url : c->url;
     c->json = w->json;
     w->n = argc - optind;
-    w->word = argv + optind;
+    w->operand = argv + optind;
     return CLI_GO;
 }

@@ -48,7 +48,7 @@ static void rewrite(struct cli *c, const struct buf *items)
     (void)!json_parse(whole.data, whole.len, &c->document, NULL);
 }
 
-int cli_get_all(struct cli *c, const struct cli_words *w, const char *limit)
+int cli_get_all(struct cli *c, const struct cli_args *w, const char *limit)
 {
     char *base = mem_strdup(buf_text(&c->path)), *next = NULL;
     size_t pages = 0;

@@ -18,17 +18,17 @@
 /* Those who remember say so once they have noticed: asked until nobody new has
  * for a while. */
 #define QUIET_MS      1500
-#define HEAR_MS       6000
-#define HEAR_AGAIN_MS 300
+#define LOOK_MS       6000
+#define LOOK_AGAIN_MS 300
 #define ANSWER_MAX    64
 
 struct accept {
     struct visit visit;
-    const struct registry_words *words;
+    const struct registry_args *args;
     struct restore *restore;
     struct backup *backup; /* NULL: the registry as it is */
     mono_ms began, changed;
-    uint64_t heard; /* all that was, as one number */
+    uint64_t shown; /* all that was, as one number */
     struct loop_timer *again;
     uv_poll_t input;
     bool asking;
@@ -116,11 +116,11 @@ static void tell_backup(const struct accept *a)
     const struct backup *b = a->backup;
 
     assert(a->backup != NULL);
-    assert(a->words->file != NULL);
+    assert(a->args->file != NULL);
     printf("the backup: %s, taken %s from %s, namespace %s; %zu keys, "
            "%" PRIu64 " items, %" PRIu64 " of them unfinished; the highest "
            "epoch is %" PRIu64 "\n",
-           a->words->file, b->facts.taken, b->facts.registry,
+           a->args->file, b->facts.taken, b->facts.registry,
            b->facts.namespace_, b->n, b->items, b->unfinished, b->epoch);
     tell_line("", b->unreadable,
               "records in it cannot be read; as they are they "
@@ -224,15 +224,15 @@ static void on_input(uv_poll_t *handle, int status, int events)
 static void ask(struct accept *a)
 {
     assert(!a->asking);
-    assert(!a->words->yes);
+    assert(!a->args->yes);
     if (!isatty(STDIN_FILENO)) {
         refuse(a, ERR_INVALID,
                "standard input is no terminal, so nobody can be asked; with "
                "--yes it is done without");
         return;
     }
-    printf(a->words->file == NULL ? "Go on with the registry as it is? [y/N] "
-                                  : "Put the backup into it? [y/N] ");
+    printf(a->args->file == NULL ? "Go on with the registry as it is? [y/N] "
+                                 : "Put the backup into it? [y/N] ");
     (void)fflush(stdout);
     if (uv_poll_init(loop_uv(a->visit.loop), &a->input, STDIN_FILENO) != 0) {
         refuse(a, ERR_CANCELLED, "nothing was changed");
@@ -247,18 +247,18 @@ static void ask(struct accept *a)
 
 static void look(void *arg);
 
-static bool heard_all(struct accept *a, const struct restore_summary *s)
+static bool all_have_shown(struct accept *a, const struct restore_summary *s)
 {
     mono_ms now = loop_clock(a->visit.loop)->mono;
-    uint64_t heard = s->witnesses + s->history.went_back.is + s->epoch_shown +
+    uint64_t shown = s->witnesses + s->history.went_back.is + s->epoch_shown +
                      s->fence_shown + s->ahead + s->back + s->gone;
 
     assert(a->changed >= a->began);
-    if (heard != a->heard) { /* each of them only grows */
-        a->heard = heard;
+    if (shown != a->shown) { /* each of them only grows */
+        a->shown = shown;
         a->changed = now;
     }
-    return now - a->changed >= QUIET_MS || now - a->began >= HEAR_MS;
+    return now - a->changed >= QUIET_MS || now - a->began >= LOOK_MS;
 }
 
 static void refuse_live(struct accept *a, const struct restore_summary *s)
@@ -266,7 +266,7 @@ static void refuse_live(struct accept *a, const struct restore_summary *s)
     struct err err;
 
     assert(s->live > 0);
-    assert(!a->words->live);
+    assert(!a->args->live);
     (void)err_set(&err, ERR_CONFLICT,
                   "%zu sessions stand in the registry (%s%s): stop the "
                   "coordinators and agents and wait for their session timeout, "
@@ -286,14 +286,14 @@ static void on_known(void *arg, const struct err *err,
         finish(a, err);
         return;
     }
-    if (!heard_all(a, s)) {
-        a->again = loop_timer(a->visit.loop, HEAR_AGAIN_MS, 0, look, a);
+    if (!all_have_shown(a, s)) {
+        a->again = loop_timer(a->visit.loop, LOOK_AGAIN_MS, 0, look, a);
         return;
     }
     tell(a, s);
-    if (a->backup != NULL && s->live > 0 && !a->words->live)
+    if (a->backup != NULL && s->live > 0 && !a->args->live)
         refuse_live(a, s);
-    else if (a->words->yes)
+    else if (a->args->yes)
         go(a);
     else
         ask(a);
@@ -319,7 +319,7 @@ static void begin(struct visit *v)
                   failover->alert_server_lock},
         .n_locks = 3,
         .who = v->who,
-        .epoch_floor = a->words->epoch_floor,
+        .epoch_floor = a->args->epoch_floor,
         .backup = a->backup,
     };
 
@@ -339,10 +339,10 @@ static void tick(struct visit *v)
         restore_tick(a->restore);
 }
 
-int cli_registry_accept(struct conf *conf, const struct registry_words *w)
+int cli_registry_accept(struct conf *conf, const struct registry_args *w)
 {
     struct accept a = {.visit = {.conf = conf, .begin = begin, .tick = tick},
-                       .words = w};
+                       .args = w};
     struct err err;
     int rc;
 

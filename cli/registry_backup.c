@@ -11,7 +11,7 @@
 
 struct backing {
     struct visit visit;
-    const struct registry_words *words;
+    const struct registry_args *args;
     struct backup_take *take;
 };
 
@@ -24,7 +24,7 @@ static void on_taken(void *arg, const struct err *err, size_t keys,
     restore_take_free(&b->take);
     if (err->code == ERR_OK)
         printf("%s: %zu keys, %zu of them items, at position %" PRIu64 "\n",
-               b->words->file, keys, items,
+               b->args->file, keys, items,
                registry_place(b->visit.registry)->position);
     cli_visit_end(&b->visit, err->code == ERR_OK ? NULL : err);
 }
@@ -41,7 +41,7 @@ static void begin(struct visit *v)
     (void)snprintf(facts.namespace_, sizeof(facts.namespace_), "%s",
                    v->conf->registry.namespace_);
     (void)clock_rfc3339(loop_clock(v->loop)->wall, facts.taken);
-    b->take = restore_take_new(v->registry, loop_clock(v->loop), b->words->file,
+    b->take = restore_take_new(v->registry, loop_clock(v->loop), b->args->file,
                                &facts, on_taken, b);
 }
 
@@ -54,10 +54,10 @@ static void tick(struct visit *v)
         restore_take_tick(b->take);
 }
 
-int cli_registry_backup(struct conf *conf, const struct registry_words *w)
+int cli_registry_backup(struct conf *conf, const struct registry_args *w)
 {
     struct backing b = {.visit = {.conf = conf, .begin = begin, .tick = tick},
-                        .words = w};
+                        .args = w};
 
     assert(w->file != NULL);
     return cli_visit_run(&b.visit);

@@ -50,7 +50,7 @@ static const struct cli_column work_columns[] = {
 const struct cli_list cli_work_list = {CLI_COLUMNS(work_columns), "items",
                                        "no work", NULL};
 
-int cli_work_add(struct cli *c, const struct cli_words *w)
+int cli_work_add(struct cli *c, const struct cli_args *w)
 {
     const struct json *payload = NULL;
     struct err err;
@@ -106,9 +106,9 @@ static bool is_later(const char *a, const char *b)
 /* Can the registry have given the epoch that was typed beside an item's id?
  * What it cannot have given proves that it went back in time, and stops the
  * cluster; but a person may mistype. */
-static int look_first(struct cli *c, const struct cli_words *w)
+static int look_first(struct cli *c, const struct cli_args *w)
 {
-    const char *epoch = read_epoch(w->word[1]);
+    const char *epoch = read_epoch(w->operand[1]);
     char *path = buf_take(&c->path);
     struct buf now;
     int rc = CLI_USAGE_EXIT;
@@ -116,7 +116,7 @@ static int look_first(struct cli *c, const struct cli_words *w)
     assert(w->n == 2);
     buf_init(&now, 64);
     buf_str(&c->path, "/v1/work/");
-    cli_segment(c, w->word[0]);
+    cli_segment(c, w->operand[0]);
     if (epoch != NULL)
         rc = cli_send(c, "GET");
     if (rc == 0)
@@ -125,7 +125,7 @@ static int look_first(struct cli *c, const struct cli_words *w)
         fprintf(stderr,
                 "pelorus: %s is at epoch %s; %s was never given: nothing "
                 "was sent\n",
-                w->word[0], buf_text(&now), epoch);
+                w->operand[0], buf_text(&now), epoch);
         rc = CLI_USAGE_EXIT;
     }
     buf_reset(&c->path);
@@ -135,22 +135,22 @@ static int look_first(struct cli *c, const struct cli_words *w)
     return rc;
 }
 
-int cli_work_at(struct cli *c, const struct cli_words *w)
+int cli_work_at(struct cli *c, const struct cli_args *w)
 {
     int rc = w->n > 1 ? look_first(c, w) : 0;
 
     assert(w->n >= 1);
     if (rc != 0)
         return rc;
-    cli_query(c, "epoch", w->n > 1 ? w->word[1] : NULL);
+    cli_query(c, "epoch", w->n > 1 ? w->operand[1] : NULL);
     return cli_show_answer(c, c->method);
 }
 
 /* Looked up, not POST /v1/fence/check: there an epoch that the registry cannot
  * have given proves that it went back in time, and a person may mistype. */
-int cli_fence(struct cli *c, const struct cli_words *w)
+int cli_fence(struct cli *c, const struct cli_args *w)
 {
-    const char *epoch = read_epoch(w->word[1]);
+    const char *epoch = read_epoch(w->operand[1]);
     const char *state, *owner;
     struct buf now, line;
     bool may;
@@ -171,7 +171,7 @@ int cli_fence(struct cli *c, const struct cli_words *w)
           is_in(c->document, WORK_ASSIGNED) &&
           strcmp(buf_text(&now), epoch) == 0;
     buf_printf(&line, "%s: %s is %s at epoch %s, owner %s", may ? "yes" : "no",
-               w->word[0], state != NULL ? state : "-", buf_text(&now),
+               w->operand[0], state != NULL ? state : "-", buf_text(&now),
                owner != NULL && owner[0] != '\0' ? owner : "-");
     cli_say(stdout, c->json ? buf_text(&c->answer) : buf_text(&line));
     buf_close(&line);

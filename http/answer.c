@@ -26,18 +26,25 @@ struct buf *http_json(struct http_request *r, unsigned status)
     return &r->out;
 }
 
+struct buf *http_object(struct http_request *r, unsigned status)
+{
+    struct buf *b = http_json(r, status);
+
+    json_open(b, NULL, '{');
+    return b;
+}
+
 void http_problem_open(struct http_request *r, enum problem code,
                        const char *detail)
 {
     enum problem_retry retry = problem_retry(code);
-    struct buf *b = http_json(r, problem_status(code));
+    struct buf *b = http_object(r, problem_status(code));
 
     assert(code != PROBLEM_NONE);
     if (retry != PROBLEM_RETRY_NEVER && r->retry_after_ms == 0)
         r->retry_after_ms =
             retry == PROBLEM_RETRY_PERSON ? RETRY_PERSON_MS : RETRY_AFTER_MS;
     r->content_type = "application/problem+json";
-    json_open(b, NULL, '{');
     json_put_str(b, "type", "about:blank");
     json_put_str(b, "title", problem_title(code));
     json_put_int(b, "status", r->status);
@@ -106,9 +113,8 @@ void http_refuse(struct http_request *r, enum problem code,
 
 struct buf *http_list(struct http_request *r, const struct snapshot *s)
 {
-    struct buf *b = http_json(r, 200);
+    struct buf *b = http_object(r, 200);
 
-    json_open(b, NULL, '{');
     if (s != NULL)
         http_put_as_of(r->h, b, s);
     else

@@ -147,12 +147,11 @@ static void answer_picks(struct http_request *r, const char *group,
                          const struct balancer_answer *got, bool many,
                          bool explain)
 {
-    struct buf *b = http_json(r, 200);
+    struct buf *b = http_object(r, 200);
 
     assert(got->n_picks <= ask->count);
     assert(many || got->n_picks == 1);
     assert(got->code == BALANCER_OK);
-    json_open(b, NULL, '{');
     json_put_str(b, "group", group);
     if (!many)
         put_picked(b, &got->picks[0]);

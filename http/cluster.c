@@ -129,10 +129,9 @@ static void put_registry(struct buf *b, const struct snapshot *s)
 void http_cluster_get(struct http_request *r)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
-    struct buf *b = http_json(r, 200);
+    struct buf *b = http_object(r, 200);
 
     assert(r->method == HTTP_GET);
-    json_open(b, NULL, '{');
     json_put_str(b, "self", s->self);
     put_registry(b, s);
     json_open(b, "coordinators", '[');
@@ -176,8 +175,7 @@ static void settings_done(void *arg, const struct coordinator_reply *reply)
     } else {
         const struct settings *s = reply->settings;
 
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         json_put_bool(b, "paused", s->paused);
         http_put_time(b, "paused_until", s->paused_until);
         http_put_time(b, "brake_override_until", s->brake_override_until);

@@ -184,7 +184,7 @@ static void ordered(void *arg, const struct engine_reply *reply)
     if (reply->code != PROBLEM_NONE) {
         http_refuse_open(r, reply->code, reply->err.msg);
     } else {
-        json_open(http_json(r, reply->etag != NULL ? 200 : 202), NULL, '{');
+        (void)http_object(r, reply->etag != NULL ? 200 : 202);
         if (reply->etag == NULL) {
             enum failover_phase phase = reply->queued ? FAILOVER_QUEUED
                                         : reply->held ? FAILOVER_HELD
@@ -251,8 +251,18 @@ static bool read_target(struct http_request *r, const char **address)
 static void start_failover(struct http_request *r)
 {
     struct engine *engine = coordinator_engine(r->h->coordinator, r->kind);
-    struct engine_order order = {0};
+    const char *who = json_str(r->json, "who");
+    const char *reason = json_str(r->json, "reason");
     char etag[40];
+    /* all were there and good when the handler looked */
+    struct engine_order order = {
+        .address = json_str(r->json, "address"),
+        .dry_run = json_bool(r->json, "dry_run", false),
+        .force = json_bool(r->json, "force", false),
+        .who = who != NULL ? who : "api",
+        .reason = reason != NULL ? reason : "",
+        .if_match = read_etag(r, etag),
+    };
 
     assert(r->handed);
     assert(r->json != NULL);
@@ -265,18 +275,6 @@ static void start_failover(struct http_request *r)
         http_answer(r);
         return;
     }
-
-    /* all were there and good when the handler looked */
-    order.address = json_str(r->json, "address");
-    order.dry_run = json_bool(r->json, "dry_run", false);
-    order.force = json_bool(r->json, "force", false);
-    order.who = json_str(r->json, "who");
-    order.reason = json_str(r->json, "reason");
-    if (order.who == NULL)
-        order.who = "api";
-    if (order.reason == NULL)
-        order.reason = "";
-    order.if_match = read_etag(r, etag);
     engine_order(engine, &order, ordered, r);
 }
 

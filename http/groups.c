@@ -64,8 +64,7 @@ void http_group_get(struct http_request *r)
     if (g == NULL) {
         http_problem(r, PROBLEM_GROUP_NOT_FOUND, "no group %s", r->param[0]);
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         put_group(b, g);
         http_put_as_of(r->h, b, s);
         json_close(b, '}');
@@ -90,8 +89,7 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
     } else if (r->method == HTTP_DELETE) {
         http_no_content(r);
     } else {
-        b = http_json(r, reply->created ? 201 : 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, reply->created ? 201 : 200);
         json_put_str(b, "name", r->param[0]);
         json_open(b, "addresses", '[');
         json_each (a, json_get(r->json, "addresses"))

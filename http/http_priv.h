@@ -157,6 +157,8 @@ void http_refuse(struct http_request *r, enum problem code,
 void http_no_content(struct http_request *r);
 /* JSON with this status: empties the answer and returns where to write. */
 struct buf *http_json(struct http_request *r, unsigned status);
+/* The same with an object open: end it with json_close(). */
+struct buf *http_object(struct http_request *r, unsigned status);
 /* The same for a list: {"items":[ is open; end it with http_list_end(). Without
  * a snapshot it is as of now. */
 struct buf *http_list(struct http_request *r, const struct snapshot *s);

@@ -108,6 +108,17 @@ static bool is_absent(int error)
            error == EPROTONOSUPPORT;
 }
 
+/* They are closed, and errno stays. */
+static void close_all(int *fds, size_t n)
+{
+    int error = errno;
+
+    assert(n <= HTTP_LISTEN_MAX);
+    while (n > 0)
+        close(fds[--n]);
+    errno = error;
+}
+
 /* A socket bound there, or -1 with errno. */
 static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
 {
@@ -116,7 +127,7 @@ static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
     } at = {.v6 = {0}};
-    int one = 1, fd, error;
+    int one = 1, fd;
 
     assert(a->ai_family == AF_INET || a->ai_family == AF_INET6);
     assert(a->ai_addrlen <= sizeof(at));
@@ -133,9 +144,7 @@ static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
     if (bind(fd, &at.any, a->ai_addrlen) == 0)
         return fd;
-    error = errno;
-    close(fd);
-    errno = error;
+    close_all(&fd, 1);
     return -1;
 }
 
@@ -152,13 +161,6 @@ static uint16_t port_of(int fd)
                      : ((struct sockaddr_in *)(void *)&at)->sin_port);
 }
 
-static void close_all(struct http_listener *l)
-{
-    assert(l->n <= HTTP_LISTEN_MAX);
-    while (l->n > 0)
-        close(l->fds[--l->n]);
-}
-
 /* All of them at one port; those that are not here are left out and counted in
  * `absent`. -1: errno is why, *failed which. */
 static int bind_all(const struct addresses *a, uint16_t port,
@@ -170,7 +172,7 @@ static int bind_all(const struct addresses *a, uint16_t port,
     out->n = 0;
     out->port = port;
     for (size_t i = 0; i < a->n; i++) {
-        int fd = bind_one(a->each[i], out->port, a->n > 1), error;
+        int fd = bind_one(a->each[i], out->port, a->n > 1);
 
         if (fd >= 0) {
             out->fds[out->n++] = fd;
@@ -180,10 +182,9 @@ static int bind_all(const struct addresses *a, uint16_t port,
             ++*absent;
             continue;
         }
-        error = errno;
         *failed = i;
-        close_all(out);
-        errno = error;
+        close_all(out->fds, out->n);
+        out->n = 0;
         return -1;
     }
     return 0;

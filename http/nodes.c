@@ -218,8 +218,7 @@ static void get_node(struct http_request *r)
                      r->param[1]);
         put_index(r, NULL, s, kind, r->param[1]); /* to wait until it comes */
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         put_fields(b, n);
         put_index(r, b, s, kind, r->param[1]);
         http_put_as_of(r->h, b, s);
@@ -290,8 +289,7 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
     if (reply->code != PROBLEM_NONE) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else {
-        b = http_json(r, reply->created ? 201 : 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, reply->created ? 201 : 200);
         json_put_str(b, "ttl", units_format_duration(r->ttl_ms, ttl));
         json_put_int(b, "ttl_ms", r->ttl_ms);
         json_put_int(b, "renew_after_ms", reply->renew_after_ms);
@@ -400,8 +398,7 @@ static void order_done(void *arg, enum problem code, const struct err *err,
     if (code != PROBLEM_NONE) {
         http_refuse(r, code, err, 0);
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         json_put_str(b, "kind", r->param[0]);
         json_put_str(b, "address", r->param[1]);
         json_put_str(b, "state", gate_state_name(gate->state));

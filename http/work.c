@@ -286,8 +286,7 @@ static void fence_checked(void *arg, const struct work_reply *reply)
     if (reply->code != PROBLEM_NONE) {
         refuse_item(r, reply);
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         json_put_str(b, "work", reply->item->id);
         json_put_u64(b, "epoch", reply->item->epoch);
         json_put_str(b, "owner", reply->item->owner);
