@@ -53,7 +53,7 @@ int cli_get_all(struct cli *c, const struct cli_args *w, const char *limit)
     char *base = mem_strdup(buf_text(&c->path)), *next = NULL;
     size_t pages = 0;
     struct buf items;
-    int rc;
+    int rc = 0;
 
     assert(c->path.len > 0);
     buf_init(&items, c->answer.max);

@@ -91,6 +91,7 @@ static void put_trouble(struct buf *b, const struct snapshot_trouble *t)
 {
     if (!http_put_object(b, "trouble", t != NULL))
         return;
+    assert(t != NULL);
     json_put_str(b, "name", registry_trouble_name(t->what));
     json_put_str(b, "title", registry_trouble_title(t->what));
     json_put_str(b, "detail", t->detail);
@@ -115,6 +116,7 @@ static void put_registry(struct buf *b, const struct snapshot *s)
     json_put_int(b, "session_timeout_ms", s->session_timeout_ms);
     http_put_text(b, "place", s->registry_place);
     if (http_put_object(b, "went_back", back != NULL)) {
+        assert(back != NULL);
         json_put_str(b, "known", back->known);
         json_put_str(b, "now", back->now);
         json_put_str(b, "by", back->by);

@@ -28,6 +28,12 @@ struct addresses {
     size_t n;
 };
 
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
 /* "127.0.0.1:7077" or "[::1]:7077". */
 static const char *address_text(const struct addrinfo *a, uint16_t port,
                                 char out[ADDRESS_SIZE])
@@ -122,11 +128,7 @@ static void close_all(int *fds, size_t n)
 /* A socket bound there, or -1 with errno. */
 static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } at = {.v6 = {0}};
+    union address at = {.v6 = {0}};
     int one = 1, fd;
 
     assert(a->ai_family == AF_INET || a->ai_family == AF_INET6);
@@ -150,15 +152,14 @@ static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage at;
+    union address at = {.v6 = {0}};
     socklen_t len = sizeof(at);
 
     assert(fd >= 0);
-    if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+    if (getsockname(fd, &at.any, &len) != 0)
         return 0;
-    return ntohs(at.ss_family == AF_INET6
-                     ? ((struct sockaddr_in6 *)(void *)&at)->sin6_port
-                     : ((struct sockaddr_in *)(void *)&at)->sin_port);
+    return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port
+                                              : at.v4.sin_port);
 }
 
 /* All of them at one port; those that are not here are left out and counted in

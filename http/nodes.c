@@ -169,7 +169,7 @@ static void list_nodes(struct http_request *r)
     char next[NODE_ADDRESS_MAX + 8] = "";
     const struct coordinator_snapshot_node *last = NULL;
     struct snapshot *s;
-    struct filter f;
+    struct filter f = {.kind = -1};
     struct buf *b;
     int64_t n = 0;
 
