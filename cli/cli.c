@@ -43,45 +43,64 @@ static const struct command {
 };
 
 /* Of one command in the order of its usage. Operands: "[X]" may be missing,
- * "X..." is one or more, and they come last. */
+ * "X..." is one or more, and they come last. A request takes an operand for
+ * each "{}"; "?" at its end: the options that are given are its query. */
 static const struct form {
-    const char *command, *verb, *operands, *takes;
-    cli_run_f *run;
+    const char *command, *verb, *operands, *takes, *request;
+    cli_run_f *run;              /* NULL: send it, and show what is answered, */
+    const struct cli_list *list; /* which is such a list; NULL: an object */
 } forms[] = {
-    {"status", NULL, "", "", cli_status},
-    {"nodes", NULL, "", "kind group state status limit index wait", cli_nodes},
-    {"nodes", NULL, "KIND ADDRESS", "index wait", cli_node},
+    {"status", NULL, "", "", "GET /v1/cluster", cli_status, NULL},
+    {"nodes", NULL, "", "kind group state status limit index wait",
+     "GET /v1/nodes?", NULL, &cli_node_list},
+    {"nodes", NULL, "KIND ADDRESS", "index wait", "GET /v1/nodes/{}/{}?", NULL,
+     NULL},
     {"best", NULL, "[GROUP]", "group count affinity exclude peek explain stale",
-     cli_best},
-    {"work", NULL, "", "kind owner state limit index wait", cli_work},
-    {"work", "add", "", "kind id group policy payload", cli_work_add},
-    {"work", "get", "ID", "", cli_work_get},
-    {"work", "done", "ID EPOCH", "", cli_work_done},
-    {"work", "handover", "ID EPOCH", "", cli_work_handover},
-    {"work", "release", "ID [EPOCH]", "", cli_work_release},
-    {"failover", NULL, "", "limit", cli_failovers},
-    {"failover", "show", "ID", "", cli_failover_show},
+     "GET /v1/workers/best?", cli_best, NULL},
+    {"work", NULL, "", "kind owner state limit index wait", "GET /v1/work?",
+     NULL, &cli_work_list},
+    {"work", "add", "", "kind id group policy payload", "POST /v1/work",
+     cli_work_add, NULL},
+    {"work", "get", "ID", "", "GET /v1/work/{}", NULL, NULL},
+    {"work", "done", "ID EPOCH", "", "DELETE /v1/work/{}", cli_work_at, NULL},
+    {"work", "handover", "ID EPOCH", "", "POST /v1/work/{}/handover",
+     cli_work_at, NULL},
+    {"work", "release", "ID [EPOCH]", "", "POST /v1/work/{}/release",
+     cli_work_at, NULL},
+    {"failover", NULL, "", "limit", "GET /v1/failovers", NULL,
+     &cli_failover_list},
+    {"failover", "show", "ID", "", "GET /v1/failovers/{}", NULL, NULL},
     {"failover", "start", "KIND ADDRESS", "dry-run force if-match reason who",
-     cli_failover_start},
-    {"failover", "withdraw", "ID", "", cli_failover_withdraw},
-    {"cordon", NULL, "KIND ADDRESS", "reason who undo", cli_cordon},
-    {"uncordon", NULL, "KIND ADDRESS", "reason who", cli_uncordon},
-    {"drain", NULL, "KIND ADDRESS", "for reason who undo", cli_drain},
-    {"undrain", NULL, "KIND ADDRESS", "reason who", cli_undrain},
-    {"restart", NULL, "KIND ADDRESS", "for reason who undo", cli_restart},
-    {"settings", NULL, "", "policy reason who", cli_settings},
-    {"pause", NULL, "", "for reason who", cli_pause},
-    {"resume", NULL, "", "reason who", cli_resume},
-    {"brake", NULL, "", "for undo reason who", cli_brake},
-    {"groups", NULL, "", "limit", cli_groups},
-    {"groups", "show", "NAME", "", cli_group_show},
-    {"groups", "set", "NAME ADDRESS...", "", cli_group_set},
-    {"groups", "remove", "NAME", "", cli_group_remove},
-    {"fence", NULL, "ID EPOCH", "", cli_fence},
+     "POST /v1/failovers", cli_failover_start, NULL},
+    {"failover", "withdraw", "ID", "", "DELETE /v1/failovers/{}", NULL, NULL},
+    {"cordon", NULL, "KIND ADDRESS", "reason who undo",
+     "PUT /v1/nodes/{}/{}/cordon?", cli_gate, NULL},
+    {"uncordon", NULL, "KIND ADDRESS", "reason who",
+     "DELETE /v1/nodes/{}/{}/cordon?", cli_gate, NULL},
+    {"drain", NULL, "KIND ADDRESS", "for reason who undo",
+     "PUT /v1/nodes/{}/{}/drain?", cli_gate, NULL},
+    {"undrain", NULL, "KIND ADDRESS", "reason who",
+     "DELETE /v1/nodes/{}/{}/drain?", cli_gate, NULL},
+    {"restart", NULL, "KIND ADDRESS", "for reason who undo",
+     "PUT /v1/nodes/{}/{}/restart?", cli_gate, NULL},
+    {"settings", NULL, "", "policy reason who", "GET /v1/settings",
+     cli_settings, NULL},
+    {"pause", NULL, "", "for reason who", "PATCH /v1/settings", cli_pause,
+     NULL},
+    {"resume", NULL, "", "reason who", "PATCH /v1/settings", cli_resume, NULL},
+    {"brake", NULL, "", "for undo reason who", "PATCH /v1/settings", cli_brake,
+     NULL},
+    {"groups", NULL, "", "limit", "GET /v1/groups", NULL, &cli_group_list},
+    {"groups", "show", "NAME", "", "GET /v1/groups/{}", NULL, NULL},
+    {"groups", "set", "NAME ADDRESS...", "", "PUT /v1/groups/{}", cli_group_set,
+     NULL},
+    {"groups", "remove", "NAME", "", "DELETE /v1/groups/{}", NULL, NULL},
+    {"fence", NULL, "ID EPOCH", "", "GET /v1/work/{}", cli_fence, NULL},
 };
 
 static const struct command *find(const char *name)
 {
+    assert(name != NULL);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
@@ -127,6 +146,7 @@ static void say_usage(FILE *to, const char *command, const struct form *only)
     enum { WIDTH = 79, INDENT = 15 };
     const char *title = "usage:";
 
+    assert(only == NULL || strcmp(only->command, command) == 0);
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         const struct form *f = &forms[i];
         struct buf line, options;
@@ -183,7 +203,7 @@ static bool fits(const struct form *f, int n)
 
 /* The one that is meant: by its verb, or by how many words there are. NULL:
  * there is no such verb. */
-static const struct form *choose(const char *command, const struct cli_words *w)
+static const struct form *choose(const char *command, const struct cli_args *w)
 {
     const struct form *best = NULL;
     bool verbs = false;
@@ -195,7 +215,7 @@ static const struct form *choose(const char *command, const struct cli_words *w)
         if (strcmp(f->command, command) != 0)
             continue;
         verbs |= f->verb != NULL;
-        if (f->verb != NULL && w->n > 0 && strcmp(f->verb, w->word[0]) == 0)
+        if (f->verb != NULL && w->n > 0 && strcmp(f->verb, w->operand[0]) == 0)
             return f;
         if (f->verb == NULL && (best == NULL || !fits(best, w->n)))
             best = f; /* the last one has most operands */
@@ -247,29 +267,29 @@ static void say_missing(const struct form *f, int at, const char *hint)
 }
 
 /* A word where a kind stands. */
-static bool check_kind(const struct form *f, const struct cli_words *w)
+static bool check_kind(const struct form *f, const struct cli_args *w)
 {
     enum node_kind kind;
 
     assert(w->n >= 0);
     if (strncmp(f->operands, "KIND", 4) != 0 || w->n == 0 ||
-        node_kind_parse(w->word[0], &kind) == 0)
+        node_kind_parse(w->operand[0], &kind) == 0)
         return true;
     say_name(f);
     fprintf(stderr, "`%s` is no kind (master, worker or alert-server)%s\n",
-            w->word[0], hint_of(w->word[0]));
+            w->operand[0], hint_of(w->operand[0]));
     return false;
 }
 
 /* An operand that is empty is a variable that was not set. */
-static bool check_operands(const struct form *f, const struct cli_words *w)
+static bool check_operands(const struct form *f, const struct cli_args *w)
 {
     int least, most;
 
     assert(w->n >= 0);
     count_operands(f, &least, &most);
     for (int i = 0; i < w->n && i < most; i++)
-        if (w->word[i][0] == '\0') {
+        if (w->operand[i][0] == '\0') {
             say_name(f);
             fprintf(stderr, "word %d is empty\n", i + 1);
             return false;
@@ -277,31 +297,72 @@ static bool check_operands(const struct form *f, const struct cli_words *w)
     if (!check_kind(f, w))
         return false;
     if (w->n < least) {
-        say_missing(f, w->n, w->n > 0 ? hint_of(w->word[w->n - 1]) : "");
+        say_missing(f, w->n, w->n > 0 ? hint_of(w->operand[w->n - 1]) : "");
         return false;
     }
     if (w->n <= most)
         return true;
     say_name(f);
-    fprintf(stderr, "`%s` is a word too many%s\n", w->word[most],
-            hint_of(w->word[most]));
+    fprintf(stderr, "`%s` is a word too many%s\n", w->operand[most],
+            hint_of(w->operand[most]));
     return false;
 }
 
-static int run(const struct command *command, struct cli *c,
-               struct cli_words *w)
+/* --- what is done -------------------------------------------------------- */
+
+/* Method and path of the form's request, for those operands and options. */
+static void prepare(struct cli *c, const struct form *f,
+                    const struct cli_args *w)
+{
+    const char *p = strchr(f->request, ' ');
+    int operand = 0;
+
+    assert(p != NULL);
+    assert(c->path.len == 0);
+    snprintf(c->method, sizeof(c->method), "%.*s", (int)(p - f->request),
+             f->request);
+    while (*++p != '\0')
+        if (*p == '{') {
+            assert(operand < w->n);
+            cli_segment(c, w->operand[operand++]);
+            p++;
+        } else if (*p == '?') { /* a list asks for its pages itself */
+            cli_query_options(c, w, f->takes,
+                              f->list != NULL ? "limit index wait" : "undo");
+        } else {
+            buf_char(&c->path, *p);
+        }
+}
+
+static int carry_out(struct cli *c, const struct form *f,
+                     const struct cli_args *w)
+{
+    int rc;
+
+    prepare(c, f, w);
+    if (f->run != NULL)
+        return f->run(c, w);
+    if (f->list == NULL)
+        return cli_show_answer(c, c->method);
+    rc = cli_get_all(c, w, w->limit != NULL ? w->limit : f->list->limit);
+    if (rc == 0)
+        cli_show_list(c, f->list);
+    return rc;
+}
+
+static int run(const struct command *command, struct cli *c, struct cli_args *w)
 {
     const struct form *f = choose(command->name, w);
     const char *option;
 
     assert(w->n >= 0);
     if (f == NULL) {
-        say_no_verb(command->name, w->word[0]);
+        say_no_verb(command->name, w->operand[0]);
         say_usage(stderr, command->name, NULL);
         return CLI_USAGE_EXIT;
     }
     if (f->verb != NULL) {
-        w->word++;
+        w->operand++;
         w->n--;
     }
     option = cli_misplaced(w, f->takes);
@@ -309,7 +370,7 @@ static int run(const struct command *command, struct cli *c,
         say_name(f);
         fprintf(stderr, "takes no --%s\n", option);
     } else if (check_operands(f, w) && cli_check_url(c)) {
-        int rc = f->run(c, w);
+        int rc = carry_out(c, f, w);
 
         if (rc != CLI_USAGE_EXIT)
             return rc;
@@ -321,13 +382,14 @@ static int run(const struct command *command, struct cli *c,
 int cli_run(int argc, char **argv)
 {
     const struct command *command = find(argv[0]);
-    struct cli_words w;
+    struct cli_args w;
     struct cli c;
     int rc = CLI_USAGE_EXIT;
 
     assert(argc > 0);
     assert(command != NULL);
     cli_init(&c);
+    c.command = command->name;
     switch (cli_parse(argc, argv, &c, &w)) {
     case CLI_GO:
         rc = run(command, &c, &w);
@@ -340,7 +402,7 @@ int cli_run(int argc, char **argv)
         say_usage(stderr, command->name, NULL);
         break;
     }
-    cli_words_close(&w);
+    cli_args_close(&w);
     cli_close(&c);
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "cli/cli_priv.h"
 
 #include "base/json/json.h"
+#include "failover/names.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,8 @@ static const struct cli_column group_columns[] = {
     {.title = "ALIVE", .field = "alive", .below = true},
     {.title = "ADDRESSES", .field = "addresses", .below = true},
 };
+const struct cli_list cli_group_list = {CLI_COLUMNS(group_columns), "items",
+                                        "no groups", NULL};
 
 /* --- status -------------------------------------------------------------- */
 
@@ -85,78 +88,91 @@ static void put_when(struct buf *line, const struct cli *c,
         buf_str(line, " more");
 }
 
+/* `text` with fields of `from` in it: "{a.b}" is one, "{a@}" when that was or
+ * will be, and what stands in "[...]" only if the first field in it is a
+ * string. */
+static void put_text(struct buf *line, const struct cli *c,
+                     const struct json *from, const char *text)
+{
+    char name[64];
+
+    assert(line != NULL);
+    for (; *text != '\0'; text++) {
+        const char *field = text + strcspn(text, "{") + 1;
+        size_t n = strcspn(field, "@}");
+
+        if (*text != '[' && *text != '{') {
+            if (*text != ']')
+                buf_char(line, *text);
+            continue;
+        }
+        assert(n < sizeof(name));
+        snprintf(name, sizeof(name), "%.*s", (int)n, field);
+        if (*text == '[') {
+            if (json_str(from, name) == NULL)
+                text += strcspn(text, "]");
+        } else if (field[n] == '@') {
+            put_when(line, c, from, name);
+            text = field + n + 1;
+        } else {
+            put_field(line, from, name);
+            text = field + n;
+        }
+    }
+}
+
+/* A line of the status: put_text() behind its title. */
+static void say(const struct cli *c, const char *title, const struct json *from,
+                const char *text)
+{
+    struct buf line;
+
+    buf_init(&line, 64 * 1024);
+    begin_line(&line, title, NULL);
+    put_text(&line, c, from, text);
+    say_line(&line);
+    buf_close(&line);
+}
+
 static void say_coordinators(const struct cli *c, struct buf *line)
 {
     const struct json *each, *all = json_get(c->document, "coordinators");
     const char *self = json_str(c->document, "self");
 
+    assert(line->len == 0);
     begin_line(line, "coordinator", NULL);
-    put_field(line, c->document, "self");
+    put_text(line, c, c->document, "{self}");
     buf_printf(line, ", of %zu", json_count(all));
-    if (json_bool(c->document, "stale", false)) {
-        buf_str(line, "; what follows is as of ");
-        put_field(line, c->document, "as_of");
-        put_when(line, c, c->document, "as_of");
-    }
+    if (json_bool(c->document, "stale", false))
+        put_text(line, c, c->document,
+                 "; what follows is as of {as_of}{as_of@}");
     say_line(line);
     json_each (each, all) {
         const char *address = json_str(each, "address");
-        const char *locks = json_str(each, "holds_lock");
+        bool this_one =
+            self != NULL && address != NULL && strcmp(self, address) == 0;
 
         begin_line(line, "", NULL);
-        put_field(line, each, "address");
-        if (self != NULL && address != NULL && strcmp(self, address) == 0)
-            buf_str(line, " (this one)");
-        put_when(line, c, each, "started");
-        if (locks != NULL)
-            buf_printf(line, ", has the lock of %s", locks);
+        put_text(line, c, each,
+                 this_one ? "{address} (this one)" : "{address}");
+        put_text(line, c, each, "{started@}[, has the lock of {holds_lock}]");
         say_line(line);
     }
 }
 
-static void say_trouble(const struct cli *c, struct buf *line,
-                        const struct json *trouble)
-{
-    if (!json_is(trouble, JSON_OBJECT))
-        return;
-    begin_line(line, "", NULL);
-    put_field(line, trouble, "name");
-    buf_str(line, ": ");
-    put_field(line, trouble, "title");
-    put_when(line, c, trouble, "since");
-    if (json_str(trouble, "detail") != NULL) {
-        buf_str(line, ": ");
-        put_field(line, trouble, "detail");
-    }
-    if (json_str(trouble, "advice") != NULL) {
-        buf_str(line, "; ");
-        put_field(line, trouble, "advice");
-    }
-    say_line(line);
-}
-
-static void say_registry(const struct cli *c, struct buf *line)
+static void say_registry(const struct cli *c)
 {
     const struct json *registry = json_get(c->document, "registry");
+    const struct json *trouble = json_get(registry, "trouble");
     const struct json *back = json_get(registry, "went_back");
 
-    begin_line(line, "registry", NULL);
-    put_field(line, registry, "type");
-    buf_str(line, ", ");
-    put_field(line, registry, "state");
-    say_line(line);
-    say_trouble(c, line, json_get(registry, "trouble"));
-    if (!json_is(back, JSON_OBJECT))
-        return;
-    begin_line(line, "", NULL);
-    buf_str(line, "went back, seen by ");
-    put_field(line, back, "by");
-    put_when(line, c, back, "since");
-    buf_str(line, ": ");
-    put_field(line, back, "why");
-    buf_str(line, "; put the right store back, or: pelorus registry "
-                  "accept-restore -c FILE");
-    say_line(line);
+    say(c, "registry", registry, "{type}, {state}");
+    if (json_is(trouble, JSON_OBJECT))
+        say(c, "", trouble, "{name}: {title}{since@}[: {detail}][; {advice}]");
+    if (json_is(back, JSON_OBJECT))
+        say(c, "", back,
+            "went back, seen by {by}{since@}: {why}; put the right store back, "
+            "or: pelorus registry accept-restore -c FILE");
 }
 
 static void say_counts(const struct cli *c, struct buf *line, const char *name)
@@ -164,6 +180,7 @@ static void say_counts(const struct cli *c, struct buf *line, const char *name)
     const struct json *kind, *kinds = json_get(c->document, name);
     const char *title = name;
 
+    assert(line->len == 0);
     json_each (kind, kinds) {
         if (!json_is(kind, JSON_OBJECT))
             continue;
@@ -179,57 +196,20 @@ static void say_counts(const struct cli *c, struct buf *line, const char *name)
     }
 }
 
-/* What stands in the registry and is not used. */
-static void say_problems(const struct cli *c, struct buf *line)
-{
-    const struct json *all = json_get(c->document, "problems");
-    double nodes = json_num(all, "nodes", 0), keys = json_num(all, "keys", 0);
-
-    if (nodes <= 0 && keys <= 0)
-        return;
-    begin_line(line, "problems", NULL);
-    buf_printf(line,
-               "%.0f nodes (pelorus nodes), %.0f keys of the registry (pelorus "
-               "status --json)",
-               nodes, keys);
-    say_line(line);
-}
-
 static void say_engine(const struct cli *c, struct buf *line,
                        const struct json *e)
 {
-    const char *brake = json_str(e, "brake"), *lift = json_str(e, "lift");
-    const char *waits = json_str(e, "waits_for");
+    const char *brake = json_str(e, "brake");
     const char *trouble = json_str(e, "registry_trouble");
+    bool mass = brake != NULL && failover_cause_of(brake) == CAUSE_MASS;
 
-    put_field(line, e, "state");
-    if (brake != NULL)
-        buf_printf(line, ", held: %s", brake);
-    if (lift != NULL)
-        buf_printf(line, "; %s%s",
-                   strcmp(brake != NULL ? brake : "", "mass") == 0
-                       ? "if they are lost indeed: "
-                       : "lifted: ",
-                   lift);
-    if (waits != NULL) {
-        buf_printf(line, ", waits for the lock of %s", waits);
-        put_when(line, c, e, "waits_since");
-    }
+    put_text(line, c, e, "{state}[, held: {brake}]");
+    put_text(line, c, e,
+             mass ? "[; if they are lost indeed: {lift}]"
+                  : "[; lifted: {lift}]");
+    put_text(line, c, e, "[, waits for the lock of {waits_for}{waits_since@}]");
     if (trouble != NULL && json_num(e, "pending", 0) > 0)
-        buf_printf(line, ", %.0f failovers wait: %s", json_num(e, "pending", 0),
-                   trouble);
-}
-
-static void put_orderer(struct buf *line, const struct json *from)
-{
-    if (json_str(from, "who") != NULL) {
-        buf_str(line, ", by ");
-        put_field(line, from, "who");
-    }
-    if (json_str(from, "reason") != NULL) {
-        buf_str(line, ": ");
-        put_field(line, from, "reason");
-    }
+        put_text(line, c, e, ", {pending} failovers wait: {registry_trouble}");
 }
 
 static void say_engines(const struct cli *c, struct buf *line)
@@ -237,6 +217,7 @@ static void say_engines(const struct cli *c, struct buf *line)
     const struct json *e, *all = json_get(c->document, "failover");
     const char *title = "failover";
 
+    assert(line->len == 0);
     json_each (e, all) {
         if (!json_is(e, JSON_OBJECT))
             continue;
@@ -245,54 +226,44 @@ static void say_engines(const struct cli *c, struct buf *line)
         say_line(line);
         title = "";
     }
-    if (json_bool(all, "paused", false)) {
-        begin_line(line, "", NULL);
-        buf_str(line, "paused for all");
-        put_when(line, c, all, "paused_until");
-        put_orderer(line, all);
-        buf_str(line, "; lifted: pelorus resume");
-        say_line(line);
-    }
-    if (json_str(all, "brake_override_until") != NULL) {
-        begin_line(line, "", NULL);
-        buf_str(line, "the brake is overridden");
-        put_when(line, c, all, "brake_override_until");
-        put_orderer(line, all);
-        buf_str(line, "; ended: pelorus brake --undo");
-        say_line(line);
-    }
+    if (json_bool(all, "paused", false))
+        say(c, "", all,
+            "paused for all{paused_until@}[, by {who}][: {reason}]; lifted: "
+            "pelorus resume");
+    if (json_str(all, "brake_override_until") != NULL)
+        say(c, "", all,
+            "the brake is overridden{brake_override_until@}[, by {who}]"
+            "[: {reason}]; ended: pelorus brake --undo");
 }
 
 static void say_status(const struct cli *c)
 {
+    const struct json *problems = json_get(c->document, "problems");
     struct buf line;
 
+    assert(!c->json);
+    assert(c->document != NULL);
     buf_init(&line, 64 * 1024);
     say_coordinators(c, &line);
-    say_registry(c, &line);
+    say_registry(c);
     say_counts(c, &line, "nodes");
-    say_problems(c, &line);
+    if (json_num(problems, "nodes", 0) > 0 || json_num(problems, "keys", 0) > 0)
+        say(c, "problems", problems,
+            "{nodes} nodes (pelorus nodes), {keys} keys of the registry "
+            "(pelorus status --json)");
     say_counts(c, &line, "work");
     say_engines(c, &line);
-    begin_line(&line, "connections", NULL);
-    put_field(&line, c->document, "http.connections");
-    buf_str(&line, " of ");
-    put_field(&line, c->document, "http.max_connections");
-    say_line(&line);
-    begin_line(&line, "log", NULL);
-    put_field(&line, c->document, "log.dropped");
-    buf_str(&line, " lines dropped");
-    say_line(&line);
+    say(c, "connections", json_get(c->document, "http"),
+        "{connections} of {max_connections}");
+    say(c, "log", json_get(c->document, "log"), "{dropped} lines dropped");
     buf_close(&line);
 }
 
-int cli_status(struct cli *c, const struct cli_words *w)
+int cli_status(struct cli *c, const struct cli_args *w)
 {
-    int rc;
+    int rc = cli_send(c, c->method);
 
-    (void)w;
-    buf_str(&c->path, "/v1/cluster");
-    rc = cli_send(c, "GET");
+    assert(w->n == 0);
     if (rc != 0 || c->json || c->document == NULL)
         return rc != 0 ? rc : cli_show_object(c);
     say_status(c);
@@ -301,112 +272,65 @@ int cli_status(struct cli *c, const struct cli_words *w)
 
 /* --- settings ------------------------------------------------------------ */
 
-/* Send what the body holds and who says so, and show what is set then. */
-static int patch(struct cli *c, const struct cli_words *w)
+int cli_settings(struct cli *c, const struct cli_args *w)
 {
-    int rc;
-
-    json_put_str(&c->body, "who", cli_who(c, w->who));
-    if (w->reason != NULL)
-        json_put_str(&c->body, "reason", w->reason);
-    json_close(&c->body, '}');
-    rc = cli_send(c, "PATCH");
-    return rc != 0 ? rc : cli_show_object(c);
-}
-
-static void begin_patch(struct cli *c)
-{
-    buf_str(&c->path, "/v1/settings");
-    json_open(&c->body, NULL, '{');
-}
-
-int cli_settings(struct cli *c, const struct cli_words *w)
-{
-    int rc;
-
+    assert(w->n == 0);
     if (w->policy != NULL) {
-        begin_patch(c);
+        json_open(&c->body, NULL, '{');
         json_put_str(&c->body, "policy", w->policy);
-        return patch(c, w);
+        cli_order(c, w);
+        return cli_show_answer(c, "PATCH");
     }
     if (w->who != NULL || w->reason != NULL) {
         fputs("pelorus: settings: --who and --reason go with --policy\n",
               stderr);
         return CLI_USAGE_EXIT;
     }
-    buf_str(&c->path, "/v1/settings");
-    rc = cli_send(c, "GET");
-    return rc != 0 ? rc : cli_show_object(c);
+    return cli_show_answer(c, c->method);
 }
 
-int cli_pause(struct cli *c, const struct cli_words *w)
+int cli_pause(struct cli *c, const struct cli_args *w)
 {
-    begin_patch(c);
+    assert(w->n == 0);
+    json_open(&c->body, NULL, '{');
     json_put_bool(&c->body, "paused", true);
-    if (w->period != NULL)
-        json_put_str(&c->body, "paused_for", w->period);
-    return patch(c, w);
+    cli_member(c, "paused_for", w->period);
+    cli_order(c, w);
+    return cli_show_answer(c, c->method);
 }
 
-int cli_resume(struct cli *c, const struct cli_words *w)
+int cli_resume(struct cli *c, const struct cli_args *w)
 {
-    begin_patch(c);
+    assert(w->n == 0);
+    json_open(&c->body, NULL, '{');
     json_put_bool(&c->body, "paused", false);
-    return patch(c, w);
+    cli_order(c, w);
+    return cli_show_answer(c, c->method);
 }
 
-int cli_brake(struct cli *c, const struct cli_words *w)
+int cli_brake(struct cli *c, const struct cli_args *w)
 {
+    assert(w->n == 0);
     if ((w->period == NULL) == !w->undo) {
         fputs("pelorus: brake: --for 10m, or --undo\n", stderr);
         return CLI_USAGE_EXIT;
     }
-    begin_patch(c);
+    json_open(&c->body, NULL, '{');
     json_put_str(&c->body, "brake_override", w->undo ? "0s" : w->period);
-    return patch(c, w);
+    cli_order(c, w);
+    return cli_show_answer(c, c->method);
 }
 
 /* --- groups -------------------------------------------------------------- */
 
-int cli_groups(struct cli *c, const struct cli_words *w)
+int cli_group_set(struct cli *c, const struct cli_args *w)
 {
-    int rc;
-
-    buf_str(&c->path, "/v1/groups");
-    rc = cli_get_all(c, w);
-    return rc != 0 ? rc
-                   : cli_show_list(c, "items", group_columns,
-                                   ARRAY_LEN(group_columns), "no groups");
-}
-
-static int one_group(struct cli *c, const struct cli_words *w,
-                     const char *method)
-{
-    int rc;
-
-    buf_str(&c->path, "/v1/groups");
-    cli_segment(c, w->word[0]);
-    rc = cli_send(c, method);
-    return rc != 0 ? rc : cli_show_object(c);
-}
-
-int cli_group_show(struct cli *c, const struct cli_words *w)
-{
-    return one_group(c, w, "GET");
-}
-
-int cli_group_remove(struct cli *c, const struct cli_words *w)
-{
-    return one_group(c, w, "DELETE");
-}
-
-int cli_group_set(struct cli *c, const struct cli_words *w)
-{
+    assert(w->n >= 2);
     json_open(&c->body, NULL, '{');
     json_open(&c->body, "addresses", '[');
     for (int i = 1; i < w->n; i++)
-        json_put_str(&c->body, NULL, w->word[i]);
+        json_put_str(&c->body, NULL, w->operand[i]);
     json_close(&c->body, ']');
     json_close(&c->body, '}');
-    return one_group(c, w, "PUT");
+    return cli_show_answer(c, c->method);
 }

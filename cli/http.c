@@ -72,7 +72,6 @@ void cli_segment(struct cli *c, const char *text)
 {
     assert(text[0] != '\0');
     assert(c->path.len > 0);
-    buf_char(&c->path, '/');
     add_escaped(&c->path, text);
 }
 
@@ -85,6 +84,21 @@ void cli_query(struct cli *c, const char *name, const char *value)
     buf_char(&c->path, strchr(buf_text(&c->path), '?') == NULL ? '?' : '&');
     buf_printf(&c->path, "%s=", name);
     add_escaped(&c->path, value);
+}
+
+void cli_member(struct cli *c, const char *name, const char *value)
+{
+    assert(c->body.len > 0);
+    if (value != NULL)
+        json_put_str(&c->body, name, value);
+}
+
+void cli_order(struct cli *c, const struct cli_args *w)
+{
+    assert(c->body.len > 0);
+    json_put_str(&c->body, "who", cli_who(c, w->who));
+    cli_member(c, "reason", w->reason);
+    json_close(&c->body, '}');
 }
 
 static size_t receive(char *data, size_t size, size_t n, void *arg)
@@ -115,26 +129,27 @@ static size_t read_head(char *line, size_t size, size_t n, void *arg)
     return size * n;
 }
 
+/* Nothing if the value is none. */
+static struct curl_slist *add_header(struct curl_slist *list, const char *name,
+                                     const char *value)
+{
+    struct curl_slist *longer = list;
+    char *line = mem_printf("%s%s", name, value != NULL ? value : "");
+
+    assert(name[0] != '\0');
+    if (value != NULL && value[0] != '\0')
+        longer = curl_slist_append(list, line);
+    mem_free(line);
+    return longer;
+}
+
 static struct curl_slist *headers(const struct cli *c)
 {
-    const char *token = getenv("PELORUS_TOKEN");
-    struct curl_slist *list = NULL;
+    const char *type = c->body.len > 0 ? "application/json" : NULL;
+    struct curl_slist *list = add_header(NULL, "Content-Type: ", type);
 
-    if (c->body.len > 0)
-        list = curl_slist_append(list, "Content-Type: application/json");
-    if (c->etag != NULL) {
-        char *line = mem_printf("If-Match: %s", c->etag);
-
-        list = curl_slist_append(list, line);
-        mem_free(line);
-    }
-    if (token != NULL && token[0] != '\0') {
-        char *line = mem_printf("Authorization: Bearer %s", token);
-
-        list = curl_slist_append(list, line);
-        mem_free(line);
-    }
-    return list;
+    list = add_header(list, "If-Match: ", c->etag);
+    return add_header(list, "Authorization: Bearer ", getenv("PELORUS_TOKEN"));
 }
 
 /* What a problem document says, or the bare status. */

@@ -43,9 +43,8 @@
 #define LEAVE_AT_MOST_MS 4500
 #define REMARKS_MAX      65536
 #define LAST_WORDS_MS    200 /* for the log's last lines */
-#define ONE_REQUEST_MS                                                         \
-    1000 /* signals so near are one: of a group, `timeout`                     \
-          */
+/* Signals so near are one: of a group, of `timeout`. */
+#define ONE_REQUEST_MS 1000
 
 enum { SIGNALS = 4 };
 static const int signal_numbers[SIGNALS] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
@@ -325,65 +324,11 @@ static void listen_to_signals(struct server *s)
     }
 }
 
-/* Of those commands whose only option is a file. Negative: go on; else how to
- * exit. */
-static int file_option(int argc, char **argv, const char *usage,
-                       const char *more, const char **file)
+static int cmd_serve(const char *file)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    int option;
-
-    assert(argc > 0);
-    *file = NULL;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        if (option == 'h') {
-            printf("usage: pelorus %s\n%s", usage, more);
-            return 0;
-        }
-        if (option != 'c') { /* getopt said what is wrong */
-            fprintf(stderr,
-                    "usage: pelorus %s (what is to be set stands in FILE)\n",
-                    usage);
-            return 2;
-        }
-        if (*file != NULL) {
-            fprintf(stderr,
-                    "pelorus: -c is given twice, %s and %s; one file holds "
-                    "everything\n",
-                    *file, optarg);
-            return 2;
-        }
-        *file = optarg;
-    }
-    if (optind < argc) {
-        fprintf(stderr,
-                "pelorus: %s: not understood (a file is given with "
-                "-c)\nusage: pelorus %s\n",
-                argv[optind], usage);
-        return 2;
-    }
-    return -1;
-}
-
-static int cmd_serve(int argc, char **argv)
-{
-    const char *file;
     struct server s;
     struct err err;
-    int rc = file_option(
-        argc, argv, "serve [-c FILE]",
-        "A coordinator, until SIGTERM. Without -c every key has its default.\n"
-        "SIGHUP opens log.file anew and reads FILE again.\n"
-        "Exit codes: 0 it was told to end, 1 it could not start, 2 not "
-        "understood.\n",
-        &file);
 
-    if (rc >= 0)
-        return rc;
     memset(&s, 0, sizeof(s));
     signal(SIGHUP, SIG_IGN); /* until it can be obeyed */
     if (cli_registry_conf(&s.conf, file) != 0)
@@ -407,6 +352,7 @@ static int cmd_serve(int argc, char **argv)
         conf_close(&s.conf);
         return 1;
     }
+    assert(s.leaving == 0);
     listen_to_signals(&s);
     s.watchdog_ms = watchdog_interval();
     s.tick = loop_timer(s.loop, TICK_MS, TICK_MS, on_tick, &s);
@@ -417,6 +363,8 @@ static int cmd_serve(int argc, char **argv)
              LOG_I("pid", getpid()));
     (void)sd_notify(0, "READY=1");
     loop_run(s.loop);
+    assert(s.leaving != 0);
+    assert(s.registry == NULL);
     http_free(&s.http);
     engine_hooks_free(&s.hooks);
     loop_free(&s.loop);
@@ -425,20 +373,11 @@ static int cmd_serve(int argc, char **argv)
     return 0;
 }
 
-static int cmd_check_config(int argc, char **argv)
+static int cmd_check_config(const char *file)
 {
-    const char *file;
     struct buf remarks;
     struct conf conf;
-    int rc = file_option(
-        argc, argv, "check-config [-c FILE]",
-        "Says all that is wrong with FILE, or prints every key with its value "
-        "in\nforce, secrets as ***.\n"
-        "Exit codes: 0 it is good, 1 it would not start, 2 not understood.\n",
-        &file);
 
-    if (rc >= 0)
-        return rc;
     if (cli_registry_conf(&conf, file) != 0)
         return 1;
     buf_init(&remarks, REMARKS_MAX);
@@ -451,18 +390,24 @@ static int cmd_check_config(int argc, char **argv)
     return 0;
 }
 
+static int say_too_many(const char *command, const char *word,
+                        const char *operands)
+{
+    fprintf(stderr,
+            "pelorus: %s: `%s` is a word too many\n"
+            "usage: pelorus %s%s\n",
+            command, word, command, operands);
+    return 2;
+}
+
 static int cmd_version(int argc, char **argv)
 {
     bool help = argc == 2 &&
                 (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
 
-    if (argc > 1 && !help) {
-        fprintf(stderr,
-                "pelorus: version: `%s` is a word too many\n"
-                "usage: pelorus version\n",
-                argv[1]);
-        return 2;
-    }
+    assert(argc > 0);
+    if (argc > 1 && !help)
+        return say_too_many("version", argv[1], "");
     printf(help ? "usage: pelorus version\n" : "pelorus " PELORUS_VERSION "\n");
     return 0;
 }
@@ -472,17 +417,70 @@ static int cmd_help(int argc, char **argv);
 static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
+    int (*with_file)(const char *file); /* its only option is a file; or NULL */
     const char *help;
+    const char *more; /* if with_file */
 } commands[] = {
-    {"serve", cmd_serve, "a coordinator: registry, failover, REST API"},
-    {"agent", agent_main, "register a node and report its load"},
-    {"check-config", cmd_check_config,
-     "read the configuration, say what is wrong"},
-    {"registry", cli_registry_command,
-     "init, backup, restore, accept-restore: the registry itself"},
-    {"version", cmd_version, "which version this is"},
-    {"help", cmd_help, "this"},
+    {"serve", NULL, cmd_serve, "a coordinator: registry, failover, REST API",
+     "A coordinator, until SIGTERM. Without -c every key has its default.\n"
+     "SIGHUP opens log.file anew and reads FILE again.\n"
+     "Exit codes: 0 it was told to end, 1 it could not start, 2 not "
+     "understood.\n"},
+    {"agent", agent_main, NULL, "register a node and report its load", ""},
+    {"check-config", NULL, cmd_check_config,
+     "read the configuration, say what is wrong",
+     "Says all that is wrong with FILE, or prints every key with its value "
+     "in\nforce, secrets as ***.\n"
+     "Exit codes: 0 it is good, 1 it would not start, 2 not understood.\n"},
+    {"registry", cli_registry_command, NULL,
+     "init, backup, restore, accept-restore: the registry itself", ""},
+    {"version", cmd_version, NULL, "which version this is", ""},
+    {"help", cmd_help, NULL, "this", ""},
 };
+
+/* Of a command whose only option is a file. */
+static int run_with_file(const struct command *command, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *file = NULL, *name = command->name;
+    int option;
+
+    assert(argc > 0);
+    assert(command->with_file != NULL);
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        if (option == 'h') {
+            printf("usage: pelorus %s [-c FILE]\n%s", name, command->more);
+            return 0;
+        }
+        if (option != 'c') { /* getopt said what is wrong */
+            fprintf(stderr,
+                    "usage: pelorus %s [-c FILE] (what is to be set stands in "
+                    "FILE)\n",
+                    name);
+            return 2;
+        }
+        if (file != NULL) {
+            fprintf(stderr,
+                    "pelorus: -c is given twice, %s and %s; one file holds "
+                    "everything\n",
+                    file, optarg);
+            return 2;
+        }
+        file = optarg;
+    }
+    if (optind < argc) {
+        fprintf(stderr,
+                "pelorus: %s: not understood (a file is given with "
+                "-c)\nusage: pelorus %s [-c FILE]\n",
+                argv[optind], name);
+        return 2;
+    }
+    return command->with_file(file);
+}
 
 static int run(int argc, char **argv);
 
@@ -490,13 +488,9 @@ static int cmd_help(int argc, char **argv)
 {
     char *asked[] = {argc > 1 ? argv[1] : NULL, (char[]){"--help"}, NULL};
 
-    if (argc > 2) {
-        fprintf(stderr,
-                "pelorus: help: `%s` is a word too many\n"
-                "usage: pelorus help [COMMAND]\n",
-                argv[2]);
-        return 2;
-    }
+    assert(argc > 0);
+    if (argc > 2)
+        return say_too_many("help", argv[2], " [COMMAND]");
     if (argc == 2 && argv[1][0] != '-' && strcmp(argv[1], "help") != 0)
         return run(2, asked);
     printf("pelorus %s: who takes the work, and who takes it over.\n\n",
@@ -546,9 +540,12 @@ static int run(int argc, char **argv)
 {
     const char *name = argv[0];
 
+    assert(argc > 0);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(argc, argv);
+            return commands[i].run != NULL
+                       ? commands[i].run(argc, argv)
+                       : run_with_file(&commands[i], argc, argv);
     if (cli_knows(name))
         return cli_run(argc, argv);
     if (strcmp(name, "--version") == 0)

@@ -13,148 +13,77 @@
 #include <stdio.h>
 #include <string.h>
 
-enum option_id {
-    OPT_URL = 256,
-    OPT_JSON,
-    OPT_HELP,
-    OPT_PEEK,
-    OPT_EXPLAIN,
-    OPT_STALE,
-    OPT_DRY_RUN,
-    OPT_FORCE,
-    OPT_UNDO,
-    OPT_EXCLUDE,
-    OPT_KIND, /* from here on with a value that is kept as it is */
-    OPT_STATE,
-    OPT_STATUS,
-    OPT_GROUP,
-    OPT_OWNER,
-    OPT_COUNT,
-    OPT_AFFINITY,
-    OPT_ID,
-    OPT_POLICY,
-    OPT_PAYLOAD,
-    OPT_FOR,
-    OPT_REASON,
-    OPT_LIMIT,
-    OPT_WHO,
-    OPT_IF_MATCH,
-    OPT_INDEX,
-    OPT_WAIT,
-    OPT_END
-};
-_Static_assert(OPT_END - OPT_URL <= 32, "cli_words.given has a bit for each");
+#define AT(member) offsetof(struct cli_args, member)
+#define FIRST      256 /* what getopt says of the first of them */
 
-static const struct option options[] = {
-    {"url", required_argument, NULL, OPT_URL},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"peek", no_argument, NULL, OPT_PEEK},
-    {"explain", no_argument, NULL, OPT_EXPLAIN},
-    {"stale", no_argument, NULL, OPT_STALE},
-    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
-    {"force", no_argument, NULL, OPT_FORCE},
-    {"undo", no_argument, NULL, OPT_UNDO},
-    {"exclude", required_argument, NULL, OPT_EXCLUDE},
-    {"kind", required_argument, NULL, OPT_KIND},
-    {"state", required_argument, NULL, OPT_STATE},
-    {"status", required_argument, NULL, OPT_STATUS},
-    {"group", required_argument, NULL, OPT_GROUP},
-    {"owner", required_argument, NULL, OPT_OWNER},
-    {"count", required_argument, NULL, OPT_COUNT},
-    {"affinity", required_argument, NULL, OPT_AFFINITY},
-    {"id", required_argument, NULL, OPT_ID},
-    {"policy", required_argument, NULL, OPT_POLICY},
-    {"payload", required_argument, NULL, OPT_PAYLOAD},
-    {"for", required_argument, NULL, OPT_FOR},
-    {"reason", required_argument, NULL, OPT_REASON},
-    {"limit", required_argument, NULL, OPT_LIMIT},
-    {"who", required_argument, NULL, OPT_WHO},
-    {"if-match", required_argument, NULL, OPT_IF_MATCH},
-    {"index", required_argument, NULL, OPT_INDEX},
-    {"wait", required_argument, NULL, OPT_WAIT},
-    {NULL, 0, NULL, 0},
+static const struct known {
+    const char *name;
+    const char *value; /* as a usage calls it; NULL: a flag */
+    size_t at;         /* of its bool, or of its const char * */
+} known[] = {
+    {"url", "URL[,URL...]", AT(url)},
+    {"json", NULL, AT(json)},
+    {"help", NULL, AT(help)},
+    {"peek", NULL, AT(peek)},
+    {"explain", NULL, AT(explain)},
+    {"stale", NULL, AT(stale)},
+    {"dry-run", NULL, AT(dry_run)},
+    {"force", NULL, AT(force)},
+    {"undo", NULL, AT(undo)},
+    {"exclude", "ADDRESS[,ADDRESS...]", AT(exclude)},
+    {"kind", "KIND", AT(kind)},
+    {"state", "STATE", AT(state)},
+    {"status", "STATUS", AT(status)},
+    {"group", "GROUP", AT(group)},
+    {"owner", "ADDRESS", AT(owner)},
+    {"count", "N", AT(count)},
+    {"affinity", "KEY", AT(affinity)},
+    {"id", "ID", AT(id)},
+    {"policy", "POLICY", AT(policy)},
+    {"payload", "JSON", AT(payload)},
+    {"for", "10m", AT(period)},
+    {"reason", "TEXT", AT(reason)},
+    {"limit", "N", AT(limit)},
+    {"who", "NAME", AT(who)},
+    {"if-match", "ETAG", AT(etag)},
+    {"index", "INDEX", AT(index)},
+    {"wait", "30s", AT(wait)},
 };
+enum { KNOWN = ARRAY_LEN(known), EVERYWHERE = 3 /* every form takes them */ };
 
-/* What a usage calls their values. */
-static const char *const values[OPT_END - OPT_URL] = {
-    [OPT_EXCLUDE - OPT_URL] = "ADDRESS[,ADDRESS...]",
-    [OPT_KIND - OPT_URL] = "KIND",
-    [OPT_STATE - OPT_URL] = "STATE",
-    [OPT_STATUS - OPT_URL] = "STATUS",
-    [OPT_GROUP - OPT_URL] = "GROUP",
-    [OPT_OWNER - OPT_URL] = "ADDRESS",
-    [OPT_COUNT - OPT_URL] = "N",
-    [OPT_AFFINITY - OPT_URL] = "KEY",
-    [OPT_ID - OPT_URL] = "ID",
-    [OPT_POLICY - OPT_URL] = "POLICY",
-    [OPT_PAYLOAD - OPT_URL] = "JSON",
-    [OPT_FOR - OPT_URL] = "10m",
-    [OPT_REASON - OPT_URL] = "TEXT",
-    [OPT_LIMIT - OPT_URL] = "N",
-    [OPT_WHO - OPT_URL] = "NAME",
-    [OPT_IF_MATCH - OPT_URL] = "ETAG",
-    [OPT_INDEX - OPT_URL] = "INDEX",
-    [OPT_WAIT - OPT_URL] = "30s",
-};
-
-static void set_flag(struct cli_words *w, int option)
+/* NULL: it was not given. */
+static const char *value_of(const struct cli_args *w, const struct known *o)
 {
-    assert(option >= OPT_PEEK);
-    assert(option <= OPT_UNDO);
-    w->peek |= option == OPT_PEEK;
-    w->explain |= option == OPT_EXPLAIN;
-    w->stale |= option == OPT_STALE;
-    w->dry_run |= option == OPT_DRY_RUN;
-    w->force |= option == OPT_FORCE;
-    w->undo |= option == OPT_UNDO;
+    const void *at = (const char *)w + o->at;
+
+    assert(o->at < sizeof(*w));
+    if (o->value != NULL)
+        return *(const char *const *)at;
+    return *(const bool *)at ? "1" : NULL;
 }
 
-static void exclude(struct cli_words *w, const char *value)
+/* Of an option that is repeated the last one counts, but for a list. */
+static void set(struct cli_args *w, const struct known *o, const char *value)
 {
-    char *all = w->exclude == NULL ? mem_strdup(value)
-                                   : mem_printf("%s,%s", w->exclude, value);
+    void *at = (char *)w + o->at;
 
-    assert(value != NULL);
-    mem_free(w->exclude);
-    w->exclude = all;
+    assert((o->value != NULL) == (value != NULL));
+    if (o->value == NULL) {
+        *(bool *)at = true;
+    } else if (o->at == AT(exclude) && w->exclude != NULL) {
+        char *all = mem_printf("%s,%s", w->exclude, value);
+
+        mem_free(w->excluded);
+        w->exclude = w->excluded = all;
+    } else {
+        *(const char **)at = value;
+    }
 }
 
-static void set_word(struct cli_words *w, int option, const char *value)
+void cli_args_close(struct cli_args *w)
 {
-    const char **const to[OPT_END - OPT_KIND] = {
-        [0] = &w->kind,
-        [OPT_STATE - OPT_KIND] = &w->state,
-        [OPT_STATUS - OPT_KIND] = &w->status,
-        [OPT_GROUP - OPT_KIND] = &w->group,
-        [OPT_OWNER - OPT_KIND] = &w->owner,
-        [OPT_COUNT - OPT_KIND] = &w->count,
-        [OPT_AFFINITY - OPT_KIND] = &w->affinity,
-        [OPT_ID - OPT_KIND] = &w->id,
-        [OPT_POLICY - OPT_KIND] = &w->policy,
-        [OPT_PAYLOAD - OPT_KIND] = &w->payload,
-        [OPT_FOR - OPT_KIND] = &w->period,
-        [OPT_REASON - OPT_KIND] = &w->reason,
-        [OPT_LIMIT - OPT_KIND] = &w->limit,
-        [OPT_WHO - OPT_KIND] = &w->who,
-        [OPT_IF_MATCH - OPT_KIND] = &w->etag,
-        [OPT_INDEX - OPT_KIND] = &w->index,
-        [OPT_WAIT - OPT_KIND] = &w->wait,
-    };
-
-    assert(option > OPT_HELP);
-    assert(option < OPT_END);
-    if (option >= OPT_KIND)
-        *to[option - OPT_KIND] = value;
-    else if (option == OPT_EXCLUDE)
-        exclude(w, value);
-    else
-        set_flag(w, option);
-}
-
-void cli_words_close(struct cli_words *w)
-{
-    MEM_FREE(w->exclude);
+    assert(w->excluded == NULL || w->exclude == w->excluded);
+    MEM_FREE(w->excluded);
 }
 
 /* Is `name` one of the words in `takes`? */
@@ -173,26 +102,36 @@ static bool takes_option(const char *takes, const char *name)
     return false;
 }
 
-const char *cli_misplaced(const struct cli_words *w, const char *takes)
+const char *cli_misplaced(const struct cli_args *w, const char *takes)
 {
     assert(takes != NULL);
-    for (const struct option *o = options; o->name != NULL; o++)
-        if (o->val > OPT_HELP && (w->given >> (o->val - OPT_URL) & 1) != 0 &&
-            !takes_option(takes, o->name))
-            return o->name;
+    for (size_t i = EVERYWHERE; i < KNOWN; i++)
+        if (value_of(w, &known[i]) != NULL &&
+            !takes_option(takes, known[i].name))
+            return known[i].name;
     return NULL;
 }
 
 void cli_put_options(struct buf *out, const char *takes)
 {
     assert(takes != NULL);
-    for (const struct option *o = options; o->name != NULL; o++) {
-        const char *value = values[o->val - OPT_URL];
+    for (size_t i = EVERYWHERE; i < KNOWN; i++) {
+        const char *value = known[i].value;
 
-        if (takes_option(takes, o->name))
-            buf_printf(out, " [--%s%s%s]", o->name, value != NULL ? " " : "",
-                       value != NULL ? value : "");
+        if (takes_option(takes, known[i].name))
+            buf_printf(out, " [--%s%s%s]", known[i].name,
+                       value != NULL ? " " : "", value != NULL ? value : "");
     }
+}
+
+void cli_query_options(struct cli *c, const struct cli_args *w,
+                       const char *takes, const char *but)
+{
+    assert(c->path.len > 0);
+    for (size_t i = EVERYWHERE; i < KNOWN; i++)
+        if (takes_option(takes, known[i].name) &&
+            !takes_option(but, known[i].name))
+            cli_query(c, known[i].name, value_of(w, &known[i]));
 }
 
 static void say_wrong(char **argv, int option)
@@ -202,7 +141,7 @@ static void say_wrong(char **argv, int option)
     assert(optind > 0);
     if (option == ':')
         fprintf(stderr, "pelorus: %s: %s needs a value\n", argv[0], word);
-    else if (optopt >= OPT_URL)
+    else if (optopt >= FIRST)
         fprintf(stderr, "pelorus: %s: %.*s takes no value\n", argv[0],
                 (int)strcspn(word, "="), word);
     else if (optopt != 0)
@@ -213,30 +152,35 @@ static void say_wrong(char **argv, int option)
 }
 
 enum cli_parsed cli_parse(int argc, char **argv, struct cli *c,
-                          struct cli_words *w)
+                          struct cli_args *w)
 {
+    struct option options[KNOWN + 1] = {{NULL, 0, NULL, 0}};
     int option;
 
     assert(argc > 0);
+    for (int i = 0; i < KNOWN; i++) {
+        bool flag = known[i].value == NULL;
+
+        options[i] = (struct option){known[i].name,
+                                     flag ? no_argument : required_argument,
+                                     NULL, FIRST + i};
+    }
     memset(w, 0, sizeof(*w));
     optind = 0; /* begin anew: called more than once in tests */
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        if (option == OPT_HELP || option == 'h')
+        if (option >= FIRST)
+            set(w, &known[option - FIRST], optarg);
+        if (option == 'h' || w->help)
             return CLI_HELP;
-        if (option < OPT_URL) {
+        if (option < FIRST) {
             say_wrong(argv, option);
             return CLI_USAGE;
         }
-        w->given |= UINT32_C(1) << (option - OPT_URL);
-        if (option == OPT_URL)
-            c->url = optarg;
-        else if (option == OPT_JSON)
-            c->json = true;
-        else
-            set_word(w, option, optarg);
     }
+    c->url = w->url != NULL ? w->url : c->url;
+    c->json = w->json;
     w->n = argc - optind;
-    w->word = argv + optind;
+    w->operand = argv + optind;
     return CLI_GO;
 }

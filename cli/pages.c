@@ -48,13 +48,12 @@ static void rewrite(struct cli *c, const struct buf *items)
     (void)!json_parse(whole.data, whole.len, &c->document, NULL);
 }
 
-int cli_get_all(struct cli *c, const struct cli_words *w)
+int cli_get_all(struct cli *c, const struct cli_args *w, const char *limit)
 {
-    const char *limit = w->limit;
     char *base = mem_strdup(buf_text(&c->path)), *next = NULL;
     size_t pages = 0;
     struct buf items;
-    int rc;
+    int rc = 0;
 
     assert(c->path.len > 0);
     buf_init(&items, c->answer.max);

@@ -18,17 +18,17 @@
 /* Those who remember say so once they have noticed: asked until nobody new has
  * for a while. */
 #define QUIET_MS      1500
-#define HEAR_MS       6000
-#define HEAR_AGAIN_MS 300
+#define LOOK_MS       6000
+#define LOOK_AGAIN_MS 300
 #define ANSWER_MAX    64
 
 struct accept {
     struct visit visit;
-    const struct registry_words *words;
+    const struct registry_args *args;
     struct restore *restore;
     struct backup *backup; /* NULL: the registry as it is */
     mono_ms began, changed;
-    uint64_t heard; /* all that was, as one number */
+    uint64_t shown; /* all that was, as one number */
     struct loop_timer *again;
     uv_poll_t input;
     bool asking;
@@ -38,6 +38,8 @@ struct accept {
 
 static void finish(struct accept *a, const struct err *why)
 {
+    assert(!a->asking);
+    assert(a->visit.begun);
     restore_free(&a->restore);
     loop_timer_stop(&a->again);
     cli_visit_end(&a->visit, why);
@@ -45,17 +47,11 @@ static void finish(struct accept *a, const struct err *why)
 
 /* --- telling ------------------------------------------------------------- */
 
-static void tell_items(const struct restore_summary *s, uint64_t n,
-                       const char *what)
+static void tell_line(const char *about, uint64_t n, const char *what)
 {
+    assert(what[0] != '\0');
     if (n > 0)
-        printf("  %s%" PRIu64 " %s\n", s->cut ? "at least " : "", n, what);
-}
-
-static void tell_line(uint64_t n, const char *what)
-{
-    if (n > 0)
-        printf("  %" PRIu64 " %s\n", n, what);
+        printf("  %s%" PRIu64 " %s\n", about, n, what);
 }
 
 static void tell_place(const char *what, const struct registry_place *p)
@@ -76,6 +72,8 @@ static void tell_back(struct accept *a, const struct restore_summary *s)
     const struct history_record *h = &s->history;
     struct registry_place now = *registry_place(a->visit.registry);
 
+    assert(a->restore != NULL);
+    assert(a->visit.registry != NULL);
     if (!s->found)
         printf("it says of itself nothing yet: it is empty, or was never used "
                "by this version\n");
@@ -94,33 +92,39 @@ static void tell_back(struct accept *a, const struct restore_summary *s)
 
 static void tell_lost(const struct restore_summary *s)
 {
+    const char *about = s->cut ? "at least " : "";
+
+    assert(s->n_samples <= ARRAY_LEN(s->samples));
     if (s->witnesses == 0) {
         printf("nobody has shown what was lost\n");
         return;
     }
     printf("by what %zu of those who remember have shown:\n", s->witnesses);
-    tell_items(s, s->ahead, "items whose owners hold a later epoch");
-    tell_items(s, s->back, "finished ones that came back");
-    tell_items(s, s->gone, "new ones that are gone");
+    tell_line(about, s->ahead, "items whose owners hold a later epoch");
+    tell_line(about, s->back, "finished ones that came back");
+    tell_line(about, s->gone, "new ones that are gone");
     for (size_t i = 0; i < s->n_samples; i++) {
         printf("    ");
         cli_say(stdout, s->samples[i]);
     }
-    tell_line(s->epoch_shown, "is the highest epoch");
-    tell_line(s->fence_shown, "is the highest fencing number");
+    tell_line("", s->epoch_shown, "is the highest epoch");
+    tell_line("", s->fence_shown, "is the highest fencing number");
 }
 
 static void tell_backup(const struct accept *a)
 {
     const struct backup *b = a->backup;
 
+    assert(a->backup != NULL);
+    assert(a->args->file != NULL);
     printf("the backup: %s, taken %s from %s, namespace %s; %zu keys, "
            "%" PRIu64 " items, %" PRIu64 " of them unfinished; the highest "
            "epoch is %" PRIu64 "\n",
-           a->words->file, b->facts.taken, b->facts.registry,
+           a->args->file, b->facts.taken, b->facts.registry,
            b->facts.namespace_, b->n, b->items, b->unfinished, b->epoch);
-    tell_line(b->unreadable, "records in it cannot be read; as they are they "
-                             "are put back");
+    tell_line("", b->unreadable,
+              "records in it cannot be read; as they are they "
+              "are put back");
     printf("what is in the registry now below /pelorus is replaced by it; each "
            "unfinished item is given again to its own owner at a new epoch\n");
 }
@@ -136,7 +140,8 @@ static void tell(struct accept *a, const struct restore_summary *s)
     printf("in it: %" PRIu64 " items, %" PRIu64 " of them unfinished; the "
            "highest epoch is %" PRIu64 "\n",
            s->items, s->unfinished, s->epoch_found);
-    tell_line(s->unreadable, "records cannot be read and are left as they are");
+    tell_line("", s->unreadable,
+              "records cannot be read and are left as they are");
     if (a->backup != NULL)
         tell_backup(a);
     else
@@ -171,16 +176,19 @@ static void on_done(void *arg, const struct err *err,
 
 static void go(struct accept *a)
 {
+    assert(a->restore != NULL);
+    assert(!a->asking);
     restore_go(a->restore, on_done, a);
 }
 
 /* --- asking -------------------------------------------------------------- */
 
-static void refused(struct accept *a)
+static void refuse(struct accept *a, enum err_code code, const char *why)
 {
     struct err err;
 
-    (void)err_set(&err, ERR_CANCELLED, "nothing was changed");
+    assert(code != ERR_OK);
+    (void)err_set(&err, code, "%s", why);
     finish(a, &err);
 }
 
@@ -189,6 +197,8 @@ static void on_input(uv_poll_t *handle, int status, int events)
     struct accept *a = handle->data;
     ssize_t n;
 
+    assert(a->asking);
+    assert(a->answer_len < ANSWER_MAX);
     (void)events;
     loop_enter(a->visit.loop);
     n = read(STDIN_FILENO, a->answer + a->answer_len,
@@ -206,27 +216,26 @@ static void on_input(uv_poll_t *handle, int status, int events)
         strcasecmp(a->answer, "yes\n") == 0)
         go(a);
     else
-        refused(a);
+        refuse(a, ERR_CANCELLED, "nothing was changed");
 }
 
 /* On a terminal only: what comes through a pipe was not meant as an answer to
  * what was just told. */
 static void ask(struct accept *a)
 {
-    struct err err;
-
+    assert(!a->asking);
+    assert(!a->args->yes);
     if (!isatty(STDIN_FILENO)) {
-        (void)err_set(&err, ERR_INVALID,
-                      "standard input is no terminal, so nobody can be asked; "
-                      "with --yes it is done without");
-        finish(a, &err);
+        refuse(a, ERR_INVALID,
+               "standard input is no terminal, so nobody can be asked; with "
+               "--yes it is done without");
         return;
     }
-    printf(a->words->file == NULL ? "Go on with the registry as it is? [y/N] "
-                                  : "Put the backup into it? [y/N] ");
+    printf(a->args->file == NULL ? "Go on with the registry as it is? [y/N] "
+                                 : "Put the backup into it? [y/N] ");
     (void)fflush(stdout);
     if (uv_poll_init(loop_uv(a->visit.loop), &a->input, STDIN_FILENO) != 0) {
-        refused(a);
+        refuse(a, ERR_CANCELLED, "nothing was changed");
         return;
     }
     a->asking = true;
@@ -238,23 +247,26 @@ static void ask(struct accept *a)
 
 static void look(void *arg);
 
-static bool heard_all(struct accept *a, const struct restore_summary *s)
+static bool all_have_shown(struct accept *a, const struct restore_summary *s)
 {
     mono_ms now = loop_clock(a->visit.loop)->mono;
-    uint64_t heard = s->witnesses + s->history.went_back.is + s->epoch_shown +
+    uint64_t shown = s->witnesses + s->history.went_back.is + s->epoch_shown +
                      s->fence_shown + s->ahead + s->back + s->gone;
 
-    if (heard != a->heard) { /* each of them only grows */
-        a->heard = heard;
+    assert(a->changed >= a->began);
+    if (shown != a->shown) { /* each of them only grows */
+        a->shown = shown;
         a->changed = now;
     }
-    return now - a->changed >= QUIET_MS || now - a->began >= HEAR_MS;
+    return now - a->changed >= QUIET_MS || now - a->began >= LOOK_MS;
 }
 
 static void refuse_live(struct accept *a, const struct restore_summary *s)
 {
     struct err err;
 
+    assert(s->live > 0);
+    assert(!a->args->live);
     (void)err_set(&err, ERR_CONFLICT,
                   "%zu sessions stand in the registry (%s%s): stop the "
                   "coordinators and agents and wait for their session timeout, "
@@ -269,18 +281,19 @@ static void on_known(void *arg, const struct err *err,
 {
     struct accept *a = arg;
 
+    assert(a->visit.begun);
     if (s == NULL) {
         finish(a, err);
         return;
     }
-    if (!heard_all(a, s)) {
-        a->again = loop_timer(a->visit.loop, HEAR_AGAIN_MS, 0, look, a);
+    if (!all_have_shown(a, s)) {
+        a->again = loop_timer(a->visit.loop, LOOK_AGAIN_MS, 0, look, a);
         return;
     }
     tell(a, s);
-    if (a->backup != NULL && s->live > 0 && !a->words->live)
+    if (a->backup != NULL && s->live > 0 && !a->args->live)
         refuse_live(a, s);
-    else if (a->words->yes)
+    else if (a->args->yes)
         go(a);
     else
         ask(a);
@@ -290,6 +303,7 @@ static void look(void *arg)
 {
     struct accept *a = arg;
 
+    assert(a->restore != NULL);
     loop_timer_stop(&a->again);
     restore_look(a->restore, on_known, a);
 }
@@ -305,10 +319,12 @@ static void begin(struct visit *v)
                   failover->alert_server_lock},
         .n_locks = 3,
         .who = v->who,
-        .epoch_floor = a->words->epoch_floor,
+        .epoch_floor = a->args->epoch_floor,
         .backup = a->backup,
     };
 
+    assert(a->restore == NULL);
+    assert(v->begun);
     a->restore = restore_new(&config);
     a->began = a->changed = loop_clock(v->loop)->mono;
     look(a);
@@ -318,17 +334,19 @@ static void tick(struct visit *v)
 {
     struct accept *a = (struct accept *)v;
 
+    assert(v->begun);
     if (a->restore != NULL)
         restore_tick(a->restore);
 }
 
-int cli_registry_accept(struct conf *conf, const struct registry_words *w)
+int cli_registry_accept(struct conf *conf, const struct registry_args *w)
 {
     struct accept a = {.visit = {.conf = conf, .begin = begin, .tick = tick},
-                       .words = w};
+                       .args = w};
     struct err err;
     int rc;
 
+    assert(!w->live || w->file != NULL);
     if (w->file != NULL && restore_backup_read(&a.backup, w->file, &err) != 0) {
         fprintf(stderr, "pelorus: %s\n", err.msg);
         return 1;

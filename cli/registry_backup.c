@@ -11,7 +11,7 @@
 
 struct backing {
     struct visit visit;
-    const struct registry_words *words;
+    const struct registry_args *args;
     struct backup_take *take;
 };
 
@@ -20,10 +20,11 @@ static void on_taken(void *arg, const struct err *err, size_t keys,
 {
     struct backing *b = arg;
 
+    assert(b->visit.begun);
     restore_take_free(&b->take);
     if (err->code == ERR_OK)
         printf("%s: %zu keys, %zu of them items, at position %" PRIu64 "\n",
-               b->words->file, keys, items,
+               b->args->file, keys, items,
                registry_place(b->visit.registry)->position);
     cli_visit_end(&b->visit, err->code == ERR_OK ? NULL : err);
 }
@@ -33,12 +34,14 @@ static void begin(struct visit *v)
     struct backing *b = (struct backing *)v;
     struct backup_facts facts = {0};
 
+    assert(b->take == NULL);
+    assert(v->begun);
     (void)snprintf(facts.registry, sizeof(facts.registry), "%s",
                    conf_registry_type_name(v->conf->registry.type));
     (void)snprintf(facts.namespace_, sizeof(facts.namespace_), "%s",
                    v->conf->registry.namespace_);
     (void)clock_rfc3339(loop_clock(v->loop)->wall, facts.taken);
-    b->take = restore_take_new(v->registry, loop_clock(v->loop), b->words->file,
+    b->take = restore_take_new(v->registry, loop_clock(v->loop), b->args->file,
                                &facts, on_taken, b);
 }
 
@@ -46,14 +49,16 @@ static void tick(struct visit *v)
 {
     struct backing *b = (struct backing *)v;
 
+    assert(v->begun);
     if (b->take != NULL)
         restore_take_tick(b->take);
 }
 
-int cli_registry_backup(struct conf *conf, const struct registry_words *w)
+int cli_registry_backup(struct conf *conf, const struct registry_args *w)
 {
     struct backing b = {.visit = {.conf = conf, .begin = begin, .tick = tick},
-                        .words = w};
+                        .args = w};
 
+    assert(w->file != NULL);
     return cli_visit_run(&b.visit);
 }

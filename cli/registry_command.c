@@ -35,42 +35,42 @@ int cli_registry_conf(struct conf *conf, const char *file)
     return rc;
 }
 
-struct words {
+struct given {
     const char *conf;
     bool apply, help;
-    struct registry_words w;
-    const char *epoch_floor;
+    struct registry_args args;
 };
 
 /* The SQL on standard output, or run. */
-static int init(struct conf *conf, const struct words *words)
+static int init(struct conf *conf, const struct given *given)
 {
     const char *text = NULL;
     struct err err;
     int rc;
 
     log_configure(conf->log_level, conf->log_format);
-    rc = registry_schema(&conf->registry, words->apply, &text, &err);
+    rc = registry_schema(&conf->registry, given->apply, &text, &err);
     if (rc != 0)
         fprintf(stderr, "pelorus: %s\n", err.msg);
-    else if (!words->apply)
+    else if (!given->apply)
         fputs(text, stdout);
     return rc == 0 ? 0 : 1;
 }
 
-static int accept_restore(struct conf *conf, const struct words *words)
+static int accept_restore(struct conf *conf, const struct given *given)
 {
-    return cli_registry_accept(conf, &words->w);
+    return cli_registry_accept(conf, &given->args);
 }
 
-static int backup(struct conf *conf, const struct words *words)
+static int backup(struct conf *conf, const struct given *given)
 {
-    return cli_registry_backup(conf, &words->w);
+    assert(given->args.file != NULL);
+    return cli_registry_backup(conf, &given->args);
 }
 
 static const struct verb {
     const char *name;
-    int (*run)(struct conf *conf, const struct words *words);
+    int (*run)(struct conf *conf, const struct given *given);
     bool file;           /* a word must follow */
     const char *options; /* besides -c */
     const char *usage;
@@ -98,6 +98,7 @@ static void say_wrong(int argc, char **argv, const struct verb *verb)
 {
     int words = argc - optind;
 
+    assert(optind <= argc);
     if (words == 0)
         fprintf(stderr, "pelorus: registry: what is to be done?\n");
     else if (verb == NULL)
@@ -120,28 +121,8 @@ static const struct verb *find(const char *name)
     return NULL;
 }
 
-static int take(struct words *w, int option, struct err *err)
-{
-    switch (option) {
-    case 'c':
-        w->conf = optarg;
-        return 0;
-    case 'a':
-        w->apply = true;
-        return 0;
-    case 'y':
-        w->w.yes = true;
-        return 0;
-    case 'l':
-        w->w.live = true;
-        return 0;
-    default:
-        return units_uint(optarg, EPOCH_FLOOR_MAX, &w->w.epoch_floor, err);
-    }
-}
-
 /* The options stand anywhere; which ones there may be the verb says. */
-static const struct verb *parse(int argc, char **argv, struct words *w)
+static const struct verb *parse(int argc, char **argv, struct given *g)
 {
     static const struct option options[] = {
         {"apply", no_argument, NULL, 'a'},
@@ -150,30 +131,37 @@ static const struct verb *parse(int argc, char **argv, struct words *w)
         {"epoch-floor", required_argument, NULL, 'e'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    bool given[256] = {false}, wrong = false;
+    bool seen[256] = {false}, wrong;
     const struct verb *verb;
+    const char *floor = NULL;
     struct err err;
     int option;
 
-    err_clear(&err);
+    assert(argc > 0);
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        given[(unsigned char)option] = true;
-        wrong |= option == '?';
-        if (option != '?' && option != 'h' && err.code == ERR_OK)
-            wrong |= take(w, option, &err) != 0;
+        seen[(unsigned char)option] = true;
+        g->conf = option == 'c' ? optarg : g->conf;
+        floor = option == 'e' ? optarg : floor;
     }
-    if (err.code != ERR_OK)
+    wrong = seen['?'];
+    g->apply = seen['a'];
+    g->args.yes = seen['y'];
+    g->args.live = seen['l'];
+    if (floor != NULL &&
+        units_uint(floor, EPOCH_FLOOR_MAX, &g->args.epoch_floor, &err) != 0) {
         fprintf(stderr, "pelorus: --epoch-floor: %s\n", err.msg);
+        wrong = true;
+    }
     verb = optind < argc ? find(argv[optind]) : NULL;
-    if (given['h']) {
+    if (seen['h']) {
         say_usage(stdout, verb);
         fputs("Exit codes: 0 done, 1 refused or failed, 2 not understood.\n",
               stdout);
-        w->help = true;
+        g->help = true;
         return NULL;
     }
     for (size_t i = 0; verb != NULL && i < sizeof("ayle") - 1; i++) {
-        bool misplaced = given[(unsigned char)"ayle"[i]] &&
+        bool misplaced = seen[(unsigned char)"ayle"[i]] &&
                          strchr(verb->options, "ayle"[i]) == NULL;
 
         if (misplaced)
@@ -185,22 +173,23 @@ static const struct verb *parse(int argc, char **argv, struct words *w)
         say_wrong(argc, argv, verb);
         return NULL;
     }
-    w->w.file = verb->file ? argv[optind + 1] : NULL;
+    g->args.file = verb->file ? argv[optind + 1] : NULL;
     return verb;
 }
 
 int cli_registry_command(int argc, char **argv)
 {
-    struct words words = {0};
-    const struct verb *verb = parse(argc, argv, &words);
+    struct given given = {0};
+    const struct verb *verb = parse(argc, argv, &given);
     struct conf conf;
     int rc;
 
+    assert(argc > 0);
     if (verb == NULL)
-        return words.help ? 0 : USAGE;
-    if (cli_registry_conf(&conf, words.conf) != 0)
+        return given.help ? 0 : USAGE;
+    if (cli_registry_conf(&conf, given.conf) != 0)
         return 1;
-    rc = verb->run(&conf, &words);
+    rc = verb->run(&conf, &given);
     conf_close(&conf);
     return rc;
 }

@@ -22,14 +22,14 @@ int cli_registry_command(int argc, char **argv);
  * error; 0 or 1. */
 int cli_registry_conf(struct conf *conf, const char *file);
 
-struct registry_words {
+struct registry_args {
     const char *file; /* of the backup */
     uint64_t epoch_floor;
     bool yes;  /* do not ask */
     bool live; /* although somebody is there */
 };
-int cli_registry_accept(struct conf *conf, const struct registry_words *w);
-int cli_registry_backup(struct conf *conf, const struct registry_words *w);
+int cli_registry_accept(struct conf *conf, const struct registry_args *w);
+int cli_registry_backup(struct conf *conf, const struct registry_args *w);
 
 /* One visit: opens the registry, tells `begin` once there is a session (a store
  * that went back is visited, too), and ends when cli_visit_end() was called. */

@@ -29,6 +29,7 @@ void cli_visit_name(const struct conf *conf, char *out, size_t size)
                             ? r->endpoints.items[0]
                             : "";
 
+    assert(size > 0);
     (void)snprintf(out, size, "%s%s%s, namespace %s",
                    conf_registry_type_name(r->type),
                    where == NULL || where[0] == '\0' ? "" : " ",
@@ -40,6 +41,7 @@ static void name_ourselves(struct visit *v)
     char host[HOST_NAME_MAX + 1] = "";
     const struct passwd *user = getpwuid(geteuid());
 
+    assert(v->who[0] == '\0');
     if (gethostname(host, sizeof(host)) != 0)
         host[0] = '\0';
     host[HOST_NAME_MAX] = '\0';
@@ -53,6 +55,8 @@ static void on_closed(void *arg)
 {
     struct visit *v = arg;
 
+    assert(v->ending);
+    assert(v->registry == NULL);
     loop_timer_stop(&v->deadline);
     loop_stop(v->loop);
 }
@@ -62,6 +66,7 @@ static void on_too_late(void *arg)
 {
     struct visit *v = arg;
 
+    assert(v->ending);
     (void)fflush(stdout);
     _exit(v->code);
 }
@@ -89,6 +94,7 @@ static void on_state(void *arg, enum registry_state state)
 {
     struct visit *v = arg;
 
+    assert(!v->ending);
     if (state == REGISTRY_CONNECTED && !v->begun) {
         v->begun = true;
         loop_timer_stop(&v->deadline);
@@ -104,6 +110,8 @@ static void on_no_session(void *arg)
     const struct err *trouble = registry_key_trouble(v->registry);
     struct registry_trouble met;
 
+    assert(!v->begun);
+    assert(!v->ending);
     cli_visit_name(v->conf, name, sizeof(name));
     if (trouble == NULL && registry_trouble(v->registry, &met))
         (void)err_set(&err, ERR_UNAVAILABLE,
@@ -162,6 +170,10 @@ int cli_visit_run(struct visit *v)
 {
     struct err err;
 
+    assert(v->begin != NULL);
+    assert(!v->begun);
+    assert(v->loop == NULL);
+    assert(v->registry == NULL);
     signal(SIGPIPE, SIG_IGN);
     log_configure(v->conf->log_level < LOG_WARN ? v->conf->log_level : LOG_WARN,
                   v->conf->log_format);
@@ -172,6 +184,8 @@ int cli_visit_run(struct visit *v)
         return 1;
     }
     loop_run(v->loop);
+    assert(v->ending);
+    assert(v->listener == NULL);
     loop_free(&v->loop);
     return v->code;
 }

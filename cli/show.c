@@ -8,18 +8,32 @@
 #include <stdio.h>
 #include <string.h>
 
-int cli_show_list(struct cli *c, const char *list,
-                  const struct cli_column *columns, size_t n, const char *none)
+/* A cluster may look empty because nobody in it is understood. */
+static void say_ignored(const struct cli *c)
+{
+    double n = json_num(c->document, "ignored_keys", 0);
+
+    assert(!c->json);
+    if (n > 0)
+        fprintf(stderr,
+                "%.0f keys in the registry are ignored; `problems` of "
+                "/v1/cluster and the coordinator's log say why\n",
+                n);
+}
+
+void cli_show_list(struct cli *c, const struct cli_list *list)
 {
     struct cli_paper paper = {.width = cli_terminal(), .now = c->now};
 
-    assert(n > 0);
-    assert(list[0] != '\0');
-    if (c->json)
+    assert(list->n > 0);
+    assert(list->member[0] != '\0');
+    if (c->json) {
         printf("%s\n", buf_text(&c->answer));
-    else
-        cli_table(json_get(c->document, list), columns, n, none, &paper);
-    return 0;
+        return;
+    }
+    cli_table(json_get(c->document, list->member), list->columns, list->n,
+              list->none, &paper);
+    say_ignored(c);
 }
 
 /* " (3m ago)" behind a time. */
@@ -75,4 +89,13 @@ int cli_show_object(struct cli *c)
     }
     buf_close(&line);
     return 0;
+}
+
+int cli_show_answer(struct cli *c, const char *method)
+{
+    int rc;
+
+    assert(c->path.len > 0);
+    rc = cli_send(c, method);
+    return rc != 0 ? rc : cli_show_object(c);
 }

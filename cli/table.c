@@ -40,30 +40,35 @@ static const struct json *field(const struct json *item, const char *path)
 
 /* --- ages ---------------------------------------------------------------- */
 
+static const struct unit {
+    int64_t ms;
+    char name;
+} units[] = {{86400000, 'd'}, {3600000, 'h'}, {60000, 'm'}, {1000, 's'}};
+
+/* The largest that is not larger than it; at least a second. */
+static const struct unit *unit_of(int64_t ms)
+{
+    size_t i = 0;
+
+    while (i + 1 < ARRAY_LEN(units) && ms < units[i].ms)
+        i++;
+    assert(i < ARRAY_LEN(units));
+    return &units[i];
+}
+
 void cli_put_age(struct buf *out, int64_t ms)
 {
-    static const struct {
-        int64_t ms;
-        char unit;
-    } units[] = {{86400000, 'd'}, {3600000, 'h'}, {60000, 'm'}};
+    const struct unit *unit = unit_of(ms);
 
-    for (size_t i = 0; i < ARRAY_LEN(units); i++)
-        if (ms >= units[i].ms) {
-            buf_printf(out, "%lld%c", (long long)(ms / units[i].ms),
-                       units[i].unit);
-            return;
-        }
-    buf_printf(out, "%llds", (long long)(ms > 0 ? ms / 1000 : 0));
+    buf_printf(out, "%lld%c", (long long)(ms > 0 ? ms / unit->ms : 0),
+               unit->name);
 }
 
 /* What is left of a time is rounded up: none is said when it is over. Ten
  * minutes that begin now are not eleven, though two clocks were read. */
 static void put_left(struct buf *out, int64_t ms)
 {
-    int64_t unit = ms > 86400000 + SLACK_MS  ? 86400000
-                   : ms > 3600000 + SLACK_MS ? 3600000
-                   : ms > 60000 + SLACK_MS   ? 60000
-                                             : 1000;
+    int64_t unit = unit_of(ms - SLACK_MS - 1)->ms;
 
     if (ms <= 0)
         buf_str(out, "over");
@@ -204,6 +209,11 @@ static bool fits(const struct table *t, size_t width)
     return sum <= width + GAP;
 }
 
+static bool is_right(const struct cli_column *c)
+{
+    return c->as >= CLI_NUMBER;
+}
+
 /* The widest names, a column narrower at a time; numbers stay whole. */
 static bool narrow(struct table *t, size_t width, size_t least)
 {
@@ -213,7 +223,7 @@ static bool narrow(struct table *t, size_t width, size_t least)
         struct place *widest = NULL;
 
         for (size_t i = 0; i < t->n; i++)
-            if (t->place[i].where == IN_ROW && !t->columns[i].right &&
+            if (t->place[i].where == IN_ROW && !is_right(&t->columns[i]) &&
                 t->place[i].width > strlen(t->columns[i].title) &&
                 t->place[i].width > least &&
                 (widest == NULL || t->place[i].width > widest->width))
@@ -281,10 +291,10 @@ static void put_row(struct buf *out, const struct table *t,
         buf_reset(&shown);
         cli_shorten(&shown, text(t, row, i), t->place[i].width);
         pad = t->place[i].width - cli_width(buf_text(&shown));
-        buf_printf(out, "%*s", (int)(gap + (t->columns[i].right ? pad : 0)),
-                   "");
+        buf_printf(out, "%*s",
+                   (int)(gap + (is_right(&t->columns[i]) ? pad : 0)), "");
         buf_str(out, buf_text(&shown));
-        gap = GAP + (t->columns[i].right ? 0 : pad); /* none ends a line */
+        gap = GAP + (is_right(&t->columns[i]) ? 0 : pad); /* none ends a line */
     }
     buf_char(out, '\n');
     buf_close(&shown);
@@ -358,6 +368,7 @@ static size_t shared(const struct table *t, size_t i)
  * "...-1.svc...:1234". The last two bytes of it stay, to be recognized. */
 static void tell_apart(struct table *t)
 {
+    assert(t->rows > 0);
     for (size_t i = 0; i < t->n; i++) {
         size_t skip = 0;
 

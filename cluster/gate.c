@@ -27,6 +27,17 @@ const char *gate_state_name(enum gate_state state)
     return state_names[state];
 }
 
+int gate_state_parse(const char *name, enum gate_state *out)
+{
+    assert(name != NULL);
+    for (size_t i = 0; i < ARRAY_LEN(state_names); i++)
+        if (strcmp(name, state_names[i]) == 0) {
+            *out = (enum gate_state)i;
+            return 0;
+        }
+    return ERR_INVALID;
+}
+
 /* --- reading ------------------------------------------------------------- */
 
 static int read_state(const struct json *o, enum gate_state *out,
@@ -34,11 +45,9 @@ static int read_state(const struct json *o, enum gate_state *out,
 {
     const char *name = json_str(o, "state");
 
-    for (size_t i = GATE_OPEN; i < ARRAY_LEN(state_names); i++)
-        if (name != NULL && strcmp(name, state_names[i]) == 0) {
-            *out = (enum gate_state)i;
-            return 0;
-        }
+    /* that it is absent is never written */
+    if (name != NULL && gate_state_parse(name, out) == 0 && *out != GATE_ABSENT)
+        return 0;
     return (int)err_set(err, ERR_INVALID, "gate: unknown state \"%s\"",
                         name != NULL ? name : "");
 }

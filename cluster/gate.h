@@ -62,6 +62,8 @@ int gate_read(struct gate *out, const char *value, size_t len,
 void gate_write(struct buf *out, const struct gate *gate);
 
 const char *gate_state_name(enum gate_state state); /* "draining" */
+/* ERR_INVALID: no state has this name. */
+int gate_state_parse(const char *name, enum gate_state *out) MUST_CHECK;
 
 /* May `p` be given work: the gate is absent, or open with this process, which
  * has not left. */

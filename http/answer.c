@@ -26,18 +26,25 @@ struct buf *http_json(struct http_request *r, unsigned status)
     return &r->out;
 }
 
+struct buf *http_object(struct http_request *r, unsigned status)
+{
+    struct buf *b = http_json(r, status);
+
+    json_open(b, NULL, '{');
+    return b;
+}
+
 void http_problem_open(struct http_request *r, enum problem code,
                        const char *detail)
 {
     enum problem_retry retry = problem_retry(code);
-    struct buf *b = http_json(r, problem_status(code));
+    struct buf *b = http_object(r, problem_status(code));
 
     assert(code != PROBLEM_NONE);
     if (retry != PROBLEM_RETRY_NEVER && r->retry_after_ms == 0)
         r->retry_after_ms =
             retry == PROBLEM_RETRY_PERSON ? RETRY_PERSON_MS : RETRY_AFTER_MS;
     r->content_type = "application/problem+json";
-    json_open(b, NULL, '{');
     json_put_str(b, "type", "about:blank");
     json_put_str(b, "title", problem_title(code));
     json_put_int(b, "status", r->status);
@@ -46,7 +53,7 @@ void http_problem_open(struct http_request *r, enum problem code,
         json_put_str(b, "detail", detail);
 }
 
-void http_problem(struct http_request *r, enum problem code, const char *fmt,
+bool http_problem(struct http_request *r, enum problem code, const char *fmt,
                   ...)
 {
     char detail[512] = "";
@@ -58,6 +65,7 @@ void http_problem(struct http_request *r, enum problem code, const char *fmt,
     va_end(args);
     http_problem_open(r, code, detail);
     json_close(&r->out, '}');
+    return false;
 }
 
 /* Does it say of the registry no more than that it cannot be had? */
@@ -105,10 +113,12 @@ void http_refuse(struct http_request *r, enum problem code,
 
 struct buf *http_list(struct http_request *r, const struct snapshot *s)
 {
-    struct buf *b = http_json(r, 200);
+    struct buf *b = http_object(r, 200);
 
-    json_open(b, NULL, '{');
-    http_put_as_of(r->h, b, s);
+    if (s != NULL)
+        http_put_as_of(r->h, b, s);
+    else
+        http_put_as_of_now(r, b);
     json_open(b, "items", '[');
     return b;
 }
@@ -137,6 +147,21 @@ void http_put_time(struct buf *b, const char *key, wall_ms at)
     json_put_str(b, key, at > 0 ? clock_rfc3339(at, text) : NULL);
 }
 
+void http_put_text(struct buf *b, const char *key, const char *text)
+{
+    json_put_str(b, key, text != NULL && text[0] != '\0' ? text : NULL);
+}
+
+void http_put_list(struct buf *b, const char *key, const char *const *texts,
+                   size_t n)
+{
+    assert(n == 0 || texts != NULL);
+    json_open(b, key, '[');
+    for (size_t i = 0; i < n; i++)
+        json_put_str(b, NULL, texts[i]);
+    json_close(b, ']');
+}
+
 bool http_stale(const struct http *h, const struct snapshot *s)
 {
     return s->stale || loop_busy_ms(h->loop) > HTTP_LOOP_LATE_MS;
@@ -149,17 +174,44 @@ void http_put_as_of(const struct http *h, struct buf *b,
     json_put_bool(b, "stale", http_stale(h, s));
 }
 
+void http_put_as_of_now(const struct http_request *r, struct buf *b)
+{
+    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
+
+    http_put_as_of(r->h, b, s);
+    coordinator_snapshot_release(&s);
+}
+
+void http_put_u64(struct buf *b, const char *key, uint64_t value)
+{
+    if (value != 0)
+        json_put_u64(b, key, value);
+    else
+        json_put_null(b, key);
+}
+
+bool http_put_object(struct buf *b, const char *key, bool there)
+{
+    if (there)
+        json_open(b, key, '{');
+    else
+        json_put_null(b, key);
+    return there;
+}
+
+void http_put_waits(struct buf *b, const char *holder, wall_ms since)
+{
+    bool unnamed = holder != NULL && holder[0] == '\0';
+
+    json_put_str(b, "waits_for", unnamed ? "unknown" : holder);
+    http_put_time(b, "waits_since", holder != NULL ? since : 0);
+}
+
 void http_put_process(struct buf *b, const char *key, const struct process *p)
 {
-    if (!p->known) {
-        json_put_null(b, key);
+    if (!http_put_object(b, key, p->known))
         return;
-    }
-    json_open(b, key, '{');
-    if (p->created != 0)
-        json_put_u64(b, "created", p->created);
-    else
-        json_put_null(b, "created"); /* its registration is not seen yet */
+    http_put_u64(b, "created", p->created); /* 0: not seen yet */
     json_put_int(b, "startupTime", p->startup_time);
     json_put_int(b, "processId", p->process_id);
     json_close(b, '}');

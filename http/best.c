@@ -108,14 +108,6 @@ static enum MHD_Result add_excluded(void *arg, enum MHD_ValueKind kind,
     return MHD_YES;
 }
 
-static void put_stale(struct http_request *r, struct buf *b)
-{
-    struct snapshot *s = coordinator_snapshot(r->h->coordinator);
-
-    http_put_as_of(r->h, b, s);
-    coordinator_snapshot_release(&s);
-}
-
 /* Every candidate with its terms, and why not; as many as `max` bytes hold. */
 static void put_candidates(struct http_request *r, struct buf *b,
                            const struct balancer_request *ask, size_t max)
@@ -142,55 +134,41 @@ static void put_candidates(struct http_request *r, struct buf *b,
     buf_close(&why);
 }
 
-static void answer_one(struct http_request *r, const char *group,
-                       const struct balancer_request *ask,
-                       const struct balancer_answer *got, bool explain)
+static void put_picked(struct buf *b, const struct balancer_pick *p)
 {
-    struct buf *b = http_json(r, 200);
+    json_put_str(b, "address", p->address);
+    put_pick(b, "pick", p->pick);
+    put_score(b, p->score);
+}
 
-    assert(got->n_picks == 1);
+/* One with its alternates, or the list of many. */
+static void answer_picks(struct http_request *r, const char *group,
+                         const struct balancer_request *ask,
+                         const struct balancer_answer *got, bool many,
+                         bool explain)
+{
+    struct buf *b = http_object(r, 200);
+
+    assert(got->n_picks <= ask->count);
+    assert(many || got->n_picks == 1);
     assert(got->code == BALANCER_OK);
-    json_open(b, NULL, '{');
     json_put_str(b, "group", group);
-    json_put_str(b, "address", got->picks[0].address);
-    put_pick(b, "pick", got->picks[0].pick);
-    put_score(b, got->picks[0].score);
-    json_open(b, "alternates", '[');
-    for (size_t i = 0; i < got->n_alternates; i++)
+    if (!many)
+        put_picked(b, &got->picks[0]);
+    json_open(b, many ? "picks" : "alternates", '[');
+    for (size_t i = 0; many && i < got->n_picks; i++) {
+        json_open(b, NULL, '{');
+        put_picked(b, &got->picks[i]);
+        json_close(b, '}');
+    }
+    for (size_t i = 0; !many && i < got->n_alternates; i++)
         json_put_str(b, NULL, got->alternates[i]);
     json_close(b, ']');
     if (got->degraded)
         json_put_bool(b, "degraded", true);
     if (explain)
         put_candidates(r, b, ask, HTTP_ANSWER_MAX);
-    put_stale(r, b);
-    json_close(b, '}');
-}
-
-static void answer_many(struct http_request *r, const char *group,
-                        const struct balancer_request *ask,
-                        const struct balancer_answer *got, bool explain)
-{
-    struct buf *b = http_json(r, 200);
-
-    assert(got->n_picks <= ask->count);
-    assert(got->code == BALANCER_OK);
-    json_open(b, NULL, '{');
-    json_put_str(b, "group", group);
-    json_open(b, "picks", '[');
-    for (size_t i = 0; i < got->n_picks; i++) {
-        json_open(b, NULL, '{');
-        json_put_str(b, "address", got->picks[i].address);
-        put_pick(b, "pick", got->picks[i].pick);
-        put_score(b, got->picks[i].score);
-        json_close(b, '}');
-    }
-    json_close(b, ']');
-    if (got->degraded)
-        json_put_bool(b, "degraded", true);
-    if (explain)
-        put_candidates(r, b, ask, HTTP_ANSWER_MAX);
-    put_stale(r, b);
+    http_put_as_of_now(r, b);
     json_close(b, '}');
 }
 
@@ -227,7 +205,7 @@ static void answer_none(struct http_request *r, const char *group,
     http_problem_open(r, coordinator_pick_problem(got->code), detail);
     if (got->code == BALANCER_ALL_BUSY || got->code == BALANCER_REPORTS_OLD)
         put_candidates(r, &r->out, ask, explain ? HTTP_ANSWER_MAX : BUSY_MAX);
-    put_stale(r, &r->out);
+    http_put_as_of_now(r, &r->out);
     json_close(&r->out, '}');
 }
 
@@ -242,10 +220,8 @@ static void pick_into(struct http_request *r, struct balancer_request *ask,
     balancer_pick(r->h->balancer, ask, &got);
     if (got.code != BALANCER_OK)
         answer_none(r, group, ask, &got, explain);
-    else if (many)
-        answer_many(r, group, ask, &got, explain);
     else
-        answer_one(r, group, ask, &got, explain);
+        answer_picks(r, group, ask, &got, many, explain);
 }
 
 static bool read_excluded(struct http_request *r, struct excluded *e,

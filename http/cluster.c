@@ -58,18 +58,6 @@ static void put_problems(struct buf *b, const struct snapshot *s)
     json_close(b, '}');
 }
 
-/* Whose lock it waits for, null: it does not; "unknown": nobody says. */
-static void put_wait(struct buf *b, const struct snapshot *s, int kind)
-{
-    const char *holder = s->lock_holder[kind];
-
-    assert(kind >= 0);
-    assert(kind < NODE_KINDS);
-    json_put_str(b, "waits_for",
-                 holder != NULL && holder[0] == '\0' ? "unknown" : holder);
-    http_put_time(b, "waits_since", holder != NULL ? s->lock_since[kind] : 0);
-}
-
 static void put_engines(struct buf *b, const struct snapshot *s)
 {
     json_open(b, "failover", '{');
@@ -83,11 +71,8 @@ static void put_engines(struct buf *b, const struct snapshot *s)
         json_put_str(b, "brake",
                      s->brake[kind] != CAUSE_NONE ? brake->word : NULL);
         json_put_str(b, "lift", brake->lift);
-        if (s->fence[kind] != 0)
-            json_put_u64(b, "fence", s->fence[kind]);
-        else
-            json_put_null(b, "fence");
-        put_wait(b, s, kind);
+        http_put_u64(b, "fence", s->fence[kind]);
+        http_put_waits(b, s->lock_holder[kind], s->lock_since[kind]);
         json_put_str(b, "registry_trouble",
                      s->trouble != NULL
                          ? registry_trouble_name(s->trouble->what)
@@ -98,19 +83,16 @@ static void put_engines(struct buf *b, const struct snapshot *s)
     json_put_bool(b, "paused", s->paused);
     http_put_time(b, "paused_until", s->paused_until);
     http_put_time(b, "brake_override_until", s->brake_override_until);
-    json_put_str(b, "who", s->settings_who[0] ? s->settings_who : NULL);
-    json_put_str(b, "reason",
-                 s->settings_reason[0] ? s->settings_reason : NULL);
+    http_put_text(b, "who", s->settings_who);
+    http_put_text(b, "reason", s->settings_reason);
     json_close(b, '}');
 }
 
 static void put_trouble(struct buf *b, const struct snapshot_trouble *t)
 {
-    if (t == NULL) {
-        json_put_null(b, "trouble");
+    if (!http_put_object(b, "trouble", t != NULL))
         return;
-    }
-    json_open(b, "trouble", '{');
+    assert(t != NULL);
     json_put_str(b, "name", registry_trouble_name(t->what));
     json_put_str(b, "title", registry_trouble_title(t->what));
     json_put_str(b, "detail", t->detail);
@@ -133,17 +115,15 @@ static void put_registry(struct buf *b, const struct snapshot *s)
     json_put_str(b, "session_timeout",
                  units_format_duration(s->session_timeout_ms, timeout));
     json_put_int(b, "session_timeout_ms", s->session_timeout_ms);
-    json_put_str(b, "place", s->registry_place[0] ? s->registry_place : NULL);
-    if (back != NULL) {
-        json_open(b, "went_back", '{');
+    http_put_text(b, "place", s->registry_place);
+    if (http_put_object(b, "went_back", back != NULL)) {
+        assert(back != NULL);
         json_put_str(b, "known", back->known);
         json_put_str(b, "now", back->now);
         json_put_str(b, "by", back->by);
         json_put_str(b, "why", back->why);
         http_put_time(b, "since", back->since);
         json_close(b, '}');
-    } else {
-        json_put_null(b, "went_back");
     }
     put_trouble(b, s->trouble);
     json_close(b, '}');
@@ -152,10 +132,9 @@ static void put_registry(struct buf *b, const struct snapshot *s)
 void http_cluster_get(struct http_request *r)
 {
     struct snapshot *s = coordinator_snapshot(r->h->coordinator);
-    struct buf *b = http_json(r, 200);
+    struct buf *b = http_object(r, 200);
 
     assert(r->method == HTTP_GET);
-    json_open(b, NULL, '{');
     json_put_str(b, "self", s->self);
     put_registry(b, s);
     json_open(b, "coordinators", '[');
@@ -164,9 +143,7 @@ void http_cluster_get(struct http_request *r)
         json_put_str(b, "address", s->coordinators[i].address);
         json_put_str(b, "version", s->coordinators[i].version);
         http_put_time(b, "started", s->coordinators[i].started);
-        json_put_str(b, "holds_lock",
-                     s->coordinators[i].locks[0] ? s->coordinators[i].locks
-                                                 : NULL);
+        http_put_text(b, "holds_lock", s->coordinators[i].locks);
         json_close(b, '}');
     }
     json_close(b, ']');
@@ -201,33 +178,24 @@ static void settings_done(void *arg, const struct coordinator_reply *reply)
     } else {
         const struct settings *s = reply->settings;
 
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         json_put_bool(b, "paused", s->paused);
         http_put_time(b, "paused_until", s->paused_until);
         http_put_time(b, "brake_override_until", s->brake_override_until);
-        json_put_str(b, "policy", s->policy[0] ? s->policy : NULL);
-        json_put_str(b, "who", s->who[0] ? s->who : NULL);
-        json_put_str(b, "reason", s->reason[0] ? s->reason : NULL);
+        http_put_text(b, "policy", s->policy);
+        http_put_text(b, "who", s->who);
+        http_put_text(b, "reason", s->reason);
         json_close(b, '}');
     }
     http_answer_write(r, &reply->wrote);
 }
 
-static void get_settings(void *arg)
+void http_settings_get(struct http_request *r)
 {
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_GET);
     coordinator_settings_get(r->h->coordinator, settings_done, r);
-}
-
-void http_settings_get(struct http_request *r)
-{
-    assert(r->method == HTTP_GET);
-    http_on_loop(r, get_settings);
 }
 
 static bool member_duration(struct http_request *r, const char *name,
@@ -240,48 +208,39 @@ static bool member_duration(struct http_request *r, const char *name,
     assert(r->json != NULL);
     if (!http_member(r, name, &text))
         return false;
-    if (text == NULL || units_duration(text, out, &err) == 0)
-        return true;
-    http_problem(r, PROBLEM_INVALID_VALUE, "%s: %s", name, err.msg);
-    return false;
+    return text == NULL || units_duration(text, out, &err) == 0 ||
+           http_problem(r, PROBLEM_INVALID_VALUE, "%s: %s", name, err.msg);
 }
 
 static bool read_patch(struct http_request *r, struct settings_patch *p)
 {
-    const struct json *paused = json_get(r->json, "paused");
+    bool paused;
 
     assert(r->json != NULL);
     assert(r->handed);
     p->paused = -1;
     p->brake_override_ms = -1;
-    if (paused != NULL && !json_is(paused, JSON_BOOL)) {
-        http_problem(r, PROBLEM_INVALID_JSON, "paused: true or false");
+    if (!http_member_bool(r, "paused", &paused))
         return false;
-    }
-    if (paused != NULL)
-        p->paused = json_true(paused);
+    if (json_get(r->json, "paused") != NULL)
+        p->paused = paused;
     if (!member_duration(r, "paused_for", &p->paused_for_ms))
         return false;
-    if (json_str(r->json, "paused_for") != NULL && p->paused_for_ms == 0) {
-        http_problem(r, PROBLEM_INVALID_VALUE,
-                     "paused_for: 0s is no time; without it a pause lasts "
-                     "until it is lifted (paused false)");
-        return false;
-    }
-    if (p->paused != 1 && json_get(r->json, "paused_for") != NULL) {
-        http_problem(r, PROBLEM_INVALID_VALUE,
-                     "paused_for: only beside \"paused\": true");
-        return false;
-    }
+    if (json_str(r->json, "paused_for") != NULL && p->paused_for_ms == 0)
+        return http_problem(r, PROBLEM_INVALID_VALUE,
+                            "paused_for: 0s is no time; without it a pause "
+                            "lasts until it is lifted (paused false)");
+    if (p->paused != 1 && json_get(r->json, "paused_for") != NULL)
+        return http_problem(r, PROBLEM_INVALID_VALUE,
+                            "paused_for: only beside \"paused\": true");
     return member_duration(r, "brake_override", &p->brake_override_ms) &&
            http_member(r, "policy", &p->policy) &&
            http_member(r, "who", &p->who) &&
            http_member(r, "reason", &p->reason);
 }
 
-static void patch_settings(void *arg)
+void http_settings_patch(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct settings_patch patch = {0};
 
     assert(r->handed);
@@ -291,18 +250,6 @@ static void patch_settings(void *arg)
         http_answer(r);
     else
         coordinator_settings_patch(r->h->coordinator, &patch, settings_done, r);
-}
-
-void http_settings_patch(struct http_request *r)
-{
-    static const char *const members[] = {
-        "paused", "paused_for", "brake_override", "policy", "who",
-        "reason", NULL};
-
-    assert(r->method == HTTP_PATCH);
-    assert(!r->handed);
-    if (http_body(r, false) && http_members(r, members))
-        http_on_loop(r, patch_settings);
 }
 
 /* --- health -------------------------------------------------------------- */

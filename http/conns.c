@@ -116,14 +116,6 @@ static bool peer_key(const struct sockaddr *from, uint8_t key[16])
     return key[10] != 0xff || key[12] != 127;
 }
 
-static struct peer_count *peer_find(struct http_conns *c, const uint8_t key[16])
-{
-    struct peer_count *p;
-
-    HASH_FIND(hh, c->peers, key, 16, p);
-    return p;
-}
-
 static void log_refused(const struct http_conns *c, const uint8_t key[16])
 {
     char text[INET6_ADDRSTRLEN] = "?";
@@ -139,7 +131,7 @@ static void log_refused(const struct http_conns *c, const uint8_t key[16])
  * in one each too many. */
 bool http_conns_admit(struct http_conns *c, const struct sockaddr *from)
 {
-    const struct peer_count *p;
+    struct peer_count *p;
     bool fits, tell = false;
     uint8_t key[16];
 
@@ -147,7 +139,7 @@ bool http_conns_admit(struct http_conns *c, const struct sockaddr *from)
     if (!peer_key(from, key))
         return true;
     lock_acquire(&c->mutex);
-    p = peer_find(c, key);
+    HASH_FIND(hh, c->peers, key, sizeof(key), p);
     fits = p == NULL || p->n < c->max_per_address;
     if (!fits && clock_mono_ms() - c->logged >= LOG_EVERY_MS) {
         c->logged = clock_mono_ms();
@@ -161,13 +153,8 @@ bool http_conns_admit(struct http_conns *c, const struct sockaddr *from)
 
 bool http_conns_room(struct http_conns *c)
 {
-    bool room;
-
     assert(c->max > 0);
-    lock_acquire(&c->mutex);
-    room = c->n < c->max;
-    lock_release(&c->mutex);
-    return room;
+    return http_conns_count(c) < c->max;
 }
 
 /* --- each one ------------------------------------------------------------ */
@@ -188,8 +175,9 @@ struct http_conn *http_conns_add(struct http_conns *c, int fd,
     DL_APPEND(c->list, conn);
     c->n++;
     if (counts) {
-        struct peer_count *p = peer_find(c, key);
+        struct peer_count *p;
 
+        HASH_FIND(hh, c->peers, key, sizeof(key), p);
         if (p == NULL) {
             p = mem_zalloc(sizeof(*p));
             memcpy(p->key, key, sizeof(p->key));

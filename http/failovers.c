@@ -13,13 +13,12 @@
 static void put_waits(struct buf *b, bool waits,
                       const struct registry_lock_wait *w)
 {
-    const char *holder = waits ? w->holder : NULL;
-    wall_ms since = waits ? clock_wall_ms() - (clock_mono_ms() - w->since) : 0;
-
     assert(!waits || w->holder != NULL);
-    json_put_str(b, "waits_for",
-                 waits && holder[0] == '\0' ? "unknown" : holder);
-    http_put_time(b, "waits_since", since);
+    if (waits)
+        http_put_waits(b, w->holder,
+                       clock_wall_ms() - (clock_mono_ms() - w->since));
+    else
+        http_put_waits(b, NULL, 0);
 }
 
 /* What a person can do about one that stands still, or null. */
@@ -72,38 +71,20 @@ static void got(void *arg, const struct coordinator_reply *reply)
     http_answer_write(r, &reply->wrote);
 }
 
-static void withdraw_failover(void *arg)
+void http_failover_withdraw(struct http_request *r)
 {
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_DELETE);
     coordinator_failover_withdraw(r->h->coordinator, r->param[0], got, r);
 }
 
-void http_failover_delete(struct http_request *r)
+void http_failover_get(struct http_request *r)
 {
-    assert(!r->handed);
-    if (http_param_id(r, 0))
-        http_on_loop(r, withdraw_failover);
-}
-
-static void get_failover(void *arg)
-{
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_GET);
     coordinator_failover_get(r->h->coordinator, r->param[0], got, r);
-}
-
-void http_failover_get(struct http_request *r)
-{
-    assert(r->method == HTTP_GET);
-    if (http_param_id(r, 0))
-        http_on_loop(r, get_failover);
 }
 
 /* The cursor is the id of the last one shown. */
@@ -112,7 +93,6 @@ static void write_page(struct http_request *r,
                        int64_t limit)
 {
     const char *cursor = http_query(r, "cursor"), *next = NULL;
-    struct snapshot *s;
     size_t i = 0;
     int64_t shown = 0;
     struct buf *b;
@@ -128,8 +108,7 @@ static void write_page(struct http_request *r,
                      cursor);
         return;
     }
-    s = coordinator_snapshot(r->h->coordinator);
-    b = http_list(r, s);
+    b = http_list(r, NULL);
     for (; i < n; i++) {
         if (shown == limit) {
             next = all[i - 1].id;
@@ -140,7 +119,6 @@ static void write_page(struct http_request *r,
         put_record(r, b, &all[i]);
     }
     http_list_end(r, next);
-    coordinator_snapshot_release(&s);
 }
 
 static void listed(void *arg, const struct coordinator_reply *reply)
@@ -156,10 +134,8 @@ static void listed(void *arg, const struct coordinator_reply *reply)
     http_answer(r);
 }
 
-static void list_failovers(void *arg)
+static void list_failovers(struct http_request *r)
 {
-    struct http_request *r = arg;
-
     coordinator_failover_list(r->h->coordinator, listed, r);
 }
 
@@ -193,7 +169,7 @@ static void put_plan(struct http_request *r, const struct engine_reply *reply)
         json_open(b, NULL, '{');
         json_put_str(b, "id", p->id);
         json_put_str(b, "action", p->action);
-        json_put_str(b, "target", p->target[0] != '\0' ? p->target : NULL);
+        http_put_text(b, "target", p->target);
         json_close(b, '}');
     }
     json_close(b, ']');
@@ -210,19 +186,19 @@ static void ordered(void *arg, const struct engine_reply *reply)
     if (reply->code != PROBLEM_NONE) {
         http_refuse_open(r, reply->code, reply->err.msg);
     } else {
-        json_open(http_json(r, reply->etag != NULL ? 200 : 202), NULL, '{');
+        (void)http_object(r, reply->etag != NULL ? 200 : 202);
         if (reply->etag == NULL) {
+            enum failover_phase phase = reply->queued ? FAILOVER_QUEUED
+                                        : reply->held ? FAILOVER_HELD
+                                                      : FAILOVER_INTENT;
+
             json_put_str(&r->out, "id", reply->failover);
             json_put_str(&r->out, "state",
-                         reply->queued ? "queued"
-                         : reply->held ? "held"
-                                       : "accepted");
+                         phase == FAILOVER_INTENT
+                             ? "accepted"
+                             : work_failover_phase_name(phase));
             json_put_str(&r->out, "cause", reply->cause);
-            put_lift(&r->out,
-                     reply->queued ? FAILOVER_QUEUED
-                     : reply->held ? FAILOVER_HELD
-                                   : FAILOVER_INTENT,
-                     reply->cause, reply->failover);
+            put_lift(&r->out, phase, reply->cause, reply->failover);
             if (reply->queued)
                 put_waits(&r->out, reply->waits, &reply->wait);
             snprintf(r->location, sizeof(r->location), "/v1/failovers/%s",
@@ -264,23 +240,31 @@ static bool read_target(struct http_request *r, const char **address)
     if (!http_member(r, "kind", &kind) || !http_member(r, "address", address))
         return false;
     if (kind == NULL || *address == NULL)
-        http_problem(r, PROBLEM_INVALID_JSON, "kind and address are expected");
-    else if (node_kind_parse(kind, &r->kind) != 0)
-        http_problem(r, PROBLEM_INVALID_VALUE,
-                     "kind: %.64s: no such kind; there are master, worker and "
-                     "alert-server",
-                     kind);
-    else
-        return http_address(r, PROBLEM_INVALID_VALUE, *address);
-    return false;
+        return http_problem(r, PROBLEM_INVALID_JSON,
+                            "kind and address are expected");
+    if (node_kind_parse(kind, &r->kind) != 0)
+        return http_problem(r, PROBLEM_INVALID_VALUE,
+                            "kind: %.64s: no such kind; there are master, "
+                            "worker and alert-server",
+                            kind);
+    return http_address(r, PROBLEM_INVALID_VALUE, *address);
 }
 
-static void start_failover(void *arg)
+static void start_failover(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct engine *engine = coordinator_engine(r->h->coordinator, r->kind);
-    struct engine_order order = {0};
+    const char *who = json_str(r->json, "who");
+    const char *reason = json_str(r->json, "reason");
     char etag[40];
+    /* all were there and good when the handler looked */
+    struct engine_order order = {
+        .address = json_str(r->json, "address"),
+        .dry_run = json_bool(r->json, "dry_run", false),
+        .force = json_bool(r->json, "force", false),
+        .who = who != NULL ? who : "api",
+        .reason = reason != NULL ? reason : "",
+        .if_match = read_etag(r, etag),
+    };
 
     assert(r->handed);
     assert(r->json != NULL);
@@ -293,32 +277,17 @@ static void start_failover(void *arg)
         http_answer(r);
         return;
     }
-
-    /* all were there and good when the handler looked */
-    order.address = json_str(r->json, "address");
-    order.dry_run = json_bool(r->json, "dry_run", false);
-    order.force = json_bool(r->json, "force", false);
-    order.who = json_str(r->json, "who");
-    order.reason = json_str(r->json, "reason");
-    if (order.who == NULL)
-        order.who = "api";
-    if (order.reason == NULL)
-        order.reason = "";
-    order.if_match = read_etag(r, etag);
     engine_order(engine, &order, ordered, r);
 }
 
 void http_failovers_post(struct http_request *r)
 {
-    static const char *const members[] = {"kind", "address", "dry_run", "force",
-                                          "who",  "reason",  NULL};
     const char *address, *who, *reason;
     bool dry_run, force;
 
     assert(r->method == HTTP_POST);
     assert(!r->handed);
-    if (http_body(r, false) && http_members(r, members) &&
-        read_target(r, &address) && http_member_bool(r, "dry_run", &dry_run) &&
+    if (read_target(r, &address) && http_member_bool(r, "dry_run", &dry_run) &&
         http_member_bool(r, "force", &force) && http_member(r, "who", &who) &&
         http_member(r, "reason", &reason))
         http_on_loop(r, start_failover);

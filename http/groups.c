@@ -11,14 +11,8 @@ static void put_group(struct buf *b, const struct coordinator_snapshot_group *g)
 {
     assert(g->name[0] != '\0');
     json_put_str(b, "name", g->name);
-    json_open(b, "addresses", '[');
-    for (size_t i = 0; i < g->n_addresses; i++)
-        json_put_str(b, NULL, g->addresses[i]);
-    json_close(b, ']');
-    json_open(b, "alive", '[');
-    for (size_t i = 0; i < g->n_alive; i++)
-        json_put_str(b, NULL, g->alive[i]);
-    json_close(b, ']');
+    http_put_list(b, "addresses", g->addresses, g->n_addresses);
+    http_put_list(b, "alive", g->alive, g->n_alive);
 }
 
 void http_groups_list(struct http_request *r)
@@ -65,15 +59,12 @@ void http_group_get(struct http_request *r)
     struct buf *b;
 
     assert(r->method == HTTP_GET);
-    if (!http_param_group(r, 0))
-        return;
     s = coordinator_snapshot(r->h->coordinator);
     g = coordinator_snapshot_group(s, r->param[0]);
     if (g == NULL) {
         http_problem(r, PROBLEM_GROUP_NOT_FOUND, "no group %s", r->param[0]);
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         put_group(b, g);
         http_put_as_of(r->h, b, s);
         json_close(b, '}');
@@ -85,6 +76,7 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
 {
     struct http_request *r = http_ended(arg);
     char canonical[NODE_ADDRESS_MAX + 1];
+    const struct json *a;
     struct buf *b;
 
     if (r == NULL)
@@ -97,12 +89,10 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
     } else if (r->method == HTTP_DELETE) {
         http_no_content(r);
     } else {
-        b = http_json(r, reply->created ? 201 : 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, reply->created ? 201 : 200);
         json_put_str(b, "name", r->param[0]);
         json_open(b, "addresses", '[');
-        for (const struct json *a = json_first(json_get(r->json, "addresses"));
-             a != NULL; a = a->next)
+        json_each (a, json_get(r->json, "addresses"))
             json_put_str(b, NULL, node_canonical(a->string, canonical));
         json_close(b, ']');
         json_close(b, '}');
@@ -110,9 +100,8 @@ static void group_done(void *arg, const struct coordinator_reply *reply)
     http_answer_write(r, &reply->wrote);
 }
 
-static void put_group_on_loop(void *arg)
+static void put_group_on_loop(struct http_request *r)
 {
-    struct http_request *r = arg;
     const struct json *list = json_get(r->json, "addresses");
     size_t n = 0, max = json_count(list);
     const char **addresses = mem_array(max + 1, sizeof(*addresses));
@@ -127,15 +116,10 @@ static void put_group_on_loop(void *arg)
 
 void http_group_put(struct http_request *r)
 {
-    static const char *const members[] = {"addresses", NULL};
-    const struct json *list, *item;
+    const struct json *list = json_get(r->json, "addresses"), *item;
 
     assert(r->method == HTTP_PUT);
     assert(!r->handed);
-    if (!http_param_group(r, 0) || !http_body(r, false) ||
-        !http_members(r, members))
-        return;
-    list = json_get(r->json, "addresses");
     if (!json_is(list, JSON_ARRAY)) {
         http_problem(r, PROBLEM_INVALID_JSON,
                      "addresses: an array of host:port is expected");
@@ -152,19 +136,10 @@ void http_group_put(struct http_request *r)
     http_on_loop(r, put_group_on_loop);
 }
 
-static void delete_group(void *arg)
+void http_group_delete(struct http_request *r)
 {
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_DELETE);
     coordinator_group_delete(r->h->coordinator, r->param[0], group_done, r);
-}
-
-void http_group_delete(struct http_request *r)
-{
-    assert(r->method == HTTP_DELETE);
-    if (http_param_group(r, 0))
-        http_on_loop(r, delete_group);
 }

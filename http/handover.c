@@ -52,7 +52,7 @@ static void begin_on_loop(void *arg)
     r->on_loop(r);
 }
 
-void http_on_loop(struct http_request *r, loop_f *fn)
+void http_on_loop(struct http_request *r, http_handler_f *fn)
 {
     struct http *h = r->h;
 
@@ -137,7 +137,7 @@ static void on_woken(void *arg, uint64_t index)
 }
 
 void http_wait(struct http_request *r, enum coordinator_topic topic,
-               enum node_kind kind, const char *address, loop_f *then)
+               enum node_kind kind, const char *address, http_handler_f *then)
 {
     struct coordinator *c = r->h->coordinator;
     const char *text = http_query(r, "index");

@@ -12,12 +12,17 @@
  */
 #include "http/http_priv.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+enum { HOST, AUTHORIZATION, LENGTH, ENCODING, ONCE };
+static const char *const once[ONCE] = {"Host", "Authorization",
+                                       "Content-Length", "Transfer-Encoding"};
+
 struct head {
-    unsigned host, length, encoding, authorization;
-    bool chunked_only, bad_name, needs_host;
-    const char *length_text;
+    unsigned times[ONCE];
+    const char *value[ONCE]; /* NULL: it is not there, or without one */
+    bool bad_name, needs_host;
     size_t size;
 };
 
@@ -31,29 +36,11 @@ static enum MHD_Result look_at(void *arg, enum MHD_ValueKind kind,
     head->size += n + (value != NULL ? strlen(value) : 0) + 4;
     if (n == 0 || name[n - 1] == ' ' || name[n - 1] == '\t')
         head->bad_name = true;
-    switch (n) {
-    case 4:
-        head->host += strcasecmp(name, "Host") == 0;
-        break;
-    case 13:
-        head->authorization += strcasecmp(name, "Authorization") == 0;
-        break;
-    case 14:
-        if (strcasecmp(name, "Content-Length") == 0) {
-            head->length++;
-            head->length_text = value;
+    for (int i = 0; i < ONCE; i++)
+        if (strcasecmp(name, once[i]) == 0) {
+            head->times[i]++;
+            head->value[i] = value;
         }
-        break;
-    case 17:
-        if (strcasecmp(name, "Transfer-Encoding") == 0) {
-            head->encoding++;
-            head->chunked_only =
-                value != NULL && strcasecmp(value, "chunked") == 0;
-        }
-        break;
-    default:
-        break;
-    }
     return MHD_YES;
 }
 
@@ -61,64 +48,52 @@ static const char *head_fault(const struct head *h)
 {
     if (h->bad_name)
         return "a header's name is empty or ends with a blank";
-    if (h->host == 0 && h->needs_host)
+    if (h->times[HOST] == 0 && h->needs_host)
         return "a request of HTTP/1.1 has a Host";
-    if (h->host > 1 || h->length > 1 || h->encoding > 1 || h->authorization > 1)
-        return "Host, Content-Length, Transfer-Encoding and Authorization may "
-               "stand once";
-    if (h->encoding > 0 && h->length > 0)
+    for (int i = 0; i < ONCE; i++)
+        if (h->times[i] > 1)
+            return "Host, Content-Length, Transfer-Encoding and Authorization "
+                   "may stand once";
+    if (h->times[ENCODING] > 0 && h->times[LENGTH] > 0)
         return "Transfer-Encoding and Content-Length exclude each other";
-    if (h->encoding > 0 && !h->chunked_only)
+    if (h->times[ENCODING] > 0 &&
+        (h->value[ENCODING] == NULL ||
+         strcasecmp(h->value[ENCODING], "chunked") != 0))
         return "the only Transfer-Encoding taken is chunked";
     return NULL;
-}
-
-/* libmicrohttpd made sure that it is a number. */
-static uint64_t body_length(const struct head *h)
-{
-    const char *p = h->length_text != NULL ? h->length_text : "0";
-    uint64_t n = 0;
-
-    assert(h->length_text == NULL || h->length > 0);
-    for (; *p >= '0' && *p <= '9'; p++)
-        n = n < UINT64_MAX / 100 ? n * 10 + (uint64_t)(*p - '0') : n;
-    return n;
 }
 
 bool http_head_fits(struct http_request *r, const char *version)
 {
     struct head head = {.needs_host =
                             strcmp(version, MHD_HTTP_VERSION_1_0) != 0};
-    const char *fault;
+    const char *fault, *said;
     uint64_t length;
+    bool body;
 
     assert(r->begun);
     assert(!r->handed);
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at, &head);
     fault = head_fault(&head);
-    length = body_length(&head);
-    if (fault == NULL && r->handler != NULL && r->bodiless &&
-        (head.encoding > 0 || length > 0))
+    said = head.value[LENGTH]; /* libmicrohttpd made sure: a number */
+    length = said != NULL ? strtoull(said, NULL, 10) : 0;
+    body = head.times[ENCODING] > 0 || length > 0;
+    if (fault == NULL && r->action != NULL && r->bodiless && body)
         fault = "this method takes no body";
     if (r->fault != PROBLEM_NONE)
-        http_problem(r, r->fault, NULL);
-    else if (fault != NULL)
-        http_problem(r, PROBLEM_INVALID, "%s", fault);
-    else if (head.size > HTTP_HEAD_MAX)
-        http_problem(r, PROBLEM_HEAD_TOO_LARGE,
-                     "headers take at most %zu bytes", HTTP_HEAD_MAX);
-    else if (length > HTTP_BODY_DRAIN)
-        http_problem(r, PROBLEM_TOO_LARGE, "a body takes at most %zu bytes",
-                     HTTP_BODY_MAX);
-    else {
-        bool body = head.encoding > 0 || length > 0;
-
-        /* without a body the answer follows at once */
-        (void)http_conn_deadline(r->conn, body ? HTTP_RECEIVES : HTTP_SENDS,
-                                 body ? r->h->conf->request_timeout_ms : 0);
-        return true;
-    }
-    return false;
+        return http_problem(r, r->fault, NULL);
+    if (fault != NULL)
+        return http_problem(r, PROBLEM_INVALID, "%s", fault);
+    if (head.size > HTTP_HEAD_MAX)
+        return http_problem(r, PROBLEM_HEAD_TOO_LARGE,
+                            "headers take at most %zu bytes", HTTP_HEAD_MAX);
+    if (length > HTTP_BODY_DRAIN)
+        return http_problem(r, PROBLEM_TOO_LARGE,
+                            "a body takes at most %zu bytes", HTTP_BODY_MAX);
+    /* without a body the answer follows at once */
+    (void)http_conn_deadline(r->conn, body ? HTTP_RECEIVES : HTTP_SENDS,
+                             body ? r->h->conf->request_timeout_ms : 0);
+    return true;
 }
 
 /* A NUL would end the path for us, and not for others; a blank ends the target

@@ -47,16 +47,26 @@ struct http_conns;
 typedef void http_handler_f(struct http_request *r);
 
 enum http_method { HTTP_GET, HTTP_PUT, HTTP_POST, HTTP_DELETE, HTTP_PATCH };
-#define HTTP_METHODS 5
+#define HTTP_METHODS      5
+#define HTTP_METHODS_SIZE 64 /* the names of all */
 extern const char *const http_method_names[HTTP_METHODS];
 
+/* What answers a method of a route: `handler` on libmicrohttpd's thread; or, if
+ * that is NULL, `on_loop`, to which it is handed over. A handler that first
+ * reads what needs no loop may have both. Both NULL: 405. */
+struct http_action {
+    http_handler_f *handler, *on_loop;
+    /* of its body, with blanks between: no other is taken; NULL: it takes no
+     * body; "": it reads the body itself */
+    const char *members;
+    const char *query; /* names of parameters, likewise; NULL: any */
+};
+
 struct http_route {
-    const char *path; /* "{}" stands for one segment */
-    struct {
-        http_handler_f *handler; /* NULL: 405 */
-        bool body;               /* does it read one? */
-        const char *query;       /* names of parameters, with blanks between */
-    } method[HTTP_METHODS];
+    /* "{kind}", "{address}", "{id}", "{group}" and "{pick}" are one segment
+     * each; all but the last are good when the action is called */
+    const char *path;
+    struct http_action method[HTTP_METHODS];
 };
 
 struct http_request {
@@ -69,15 +79,13 @@ struct http_request {
     bool head;          /* HEAD: as GET, without counting and without a body */
     bool bodiless;      /* GET, HEAD: a body would be a mistake */
     enum problem fault; /* of its line; NONE: it is fine */
-    http_handler_f *handler;
-    const char *query; /* as in struct http_route; NULL: any */
-    bool takes_body;
+    const struct http_route *route;   /* NULL: OPTIONS, or none */
+    const struct http_action *action; /* NULL: a problem is filled in */
     size_t drained;          /* bytes of the body dropped beyond the maximum */
     const struct json *json; /* the body, once http_body() has read it */
     /* what a handler has read of it for its function on the loop */
     enum node_kind kind;
     enum coordinator_topic topic;
-    enum gate_order_what order;
     uint64_t epoch;
     int64_t ttl_ms; /* or how long an order stands */
     int64_t limit;
@@ -92,7 +100,7 @@ struct http_request {
     bool invisible; /* a write that GET does not show yet */
 
     /* while the loop has it */
-    loop_f *on_loop;
+    http_handler_f *on_loop;
     struct coordinator_wait *wait;
     bool refused;    /* answered already; its operation goes on */
     bool *passed_on; /* wrote.c: its handler is called on the loop, and has
@@ -131,8 +139,8 @@ struct http {
 /* --- answering (answer.c) ------------------------------------------------ */
 
 /* An RFC 9457 problem, not NONE, with its status. `fmt` is the detail for
- * people; NULL: the problem's own title says it all. */
-void http_problem(struct http_request *r, enum problem code, const char *fmt,
+ * people; NULL: the problem's own title says it all. False, for who reads. */
+bool http_problem(struct http_request *r, enum problem code, const char *fmt,
                   ...) PRINTF_LIKE(3, 4);
 /* The same, left open for members of its own: end with json_close(). */
 void http_problem_open(struct http_request *r, enum problem code,
@@ -149,7 +157,10 @@ void http_refuse(struct http_request *r, enum problem code,
 void http_no_content(struct http_request *r);
 /* JSON with this status: empties the answer and returns where to write. */
 struct buf *http_json(struct http_request *r, unsigned status);
-/* The same for a list: {"items":[ is open; end it with http_list_end(). */
+/* The same with an object open: end it with json_close(). */
+struct buf *http_object(struct http_request *r, unsigned status);
+/* The same for a list: {"items":[ is open; end it with http_list_end(). Without
+ * a snapshot it is as of now. */
 struct buf *http_list(struct http_request *r, const struct snapshot *s);
 void http_list_end(struct http_request *r, const char *next);
 /* The second half of it, for a list with members behind its items. */
@@ -162,7 +173,17 @@ void http_list_close(struct http_request *r, const char *next);
 bool http_stale(const struct http *h, const struct snapshot *s);
 void http_put_as_of(const struct http *h, struct buf *b,
                     const struct snapshot *s);
-void http_put_time(struct buf *b, const char *key, wall_ms at); /* 0: null */
+void http_put_as_of_now(const struct http_request *r, struct buf *b);
+/* Members that are null if there is nothing: 0, "" or NULL. */
+void http_put_time(struct buf *b, const char *key, wall_ms at);
+void http_put_u64(struct buf *b, const char *key, uint64_t value);
+void http_put_text(struct buf *b, const char *key, const char *text);
+/* An object: opened, or null, and false. */
+bool http_put_object(struct buf *b, const char *key, bool there);
+/* Whose lock is waited for (NULL: none is; "": nobody says whose), since. */
+void http_put_waits(struct buf *b, const char *holder, wall_ms since);
+void http_put_list(struct buf *b, const char *key, const char *const *texts,
+                   size_t n);
 void http_put_process(struct buf *b, const char *key, const struct process *p);
 
 /* The opaque index "instance-number" in body and header. */
@@ -200,25 +221,22 @@ bool http_query_word(struct http_request *r, const char *name, int last,
 bool http_query_instance(struct http_request *r, const char **instance);
 /* kind: -1 when absent. */
 bool http_query_kind(struct http_request *r, int *kind);
-bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind);
-bool http_param_address(struct http_request *r, unsigned i);
+/* The parameters of its path, by what the route calls them: r->kind, and in
+ * r->param an address and a group in one spelling. */
+bool http_params(struct http_request *r);
 /* An address that a client names, refused by `code` where it is none: as
  * node_ask_address() wants it, or as a node that is known writes its own. */
 bool http_address(struct http_request *r, enum problem code,
                   const char *address);
-/* The id of a work item or of a failover. */
-bool http_param_id(struct http_request *r, unsigned i);
-/* Cleans it in place. */
-bool http_param_group(struct http_request *r, unsigned i);
 bool http_query_epoch(struct http_request *r, uint64_t *epoch);
 /* Where a route takes no body: is there none, or {}, which says nothing? */
 bool http_body_none(struct http_request *r);
 /* The body as a JSON object in r->json, each key once; an empty one if
  * `may_be_empty`. */
 bool http_body(struct http_request *r, bool may_be_empty);
-/* Are all members of the body among these (NULL ends them)? A misspelt one
+/* Are all members of the body among these, with blanks between? A misspelt one
  * would do something else than was meant. */
-bool http_members(struct http_request *r, const char *const *known);
+bool http_members(struct http_request *r, const char *known);
 bool http_member_bool(struct http_request *r, const char *name, bool *value);
 /* The member "epoch": expected, from 1, never rounded. */
 bool http_member_epoch(struct http_request *r, uint64_t *epoch);
@@ -229,7 +247,7 @@ bool http_member(struct http_request *r, const char *name, const char **value);
 /* --- handing over (handover.c) ------------------------------------------- */
 
 /* Suspend, and run fn(r) on the loop. */
-void http_on_loop(struct http_request *r, loop_f *fn);
+void http_on_loop(struct http_request *r, http_handler_f *fn);
 
 /* Loop thread: an operation made for this request completed. NULL: it was
  * refused meanwhile because we leave; there is nothing left to do. */
@@ -244,7 +262,7 @@ void http_answer(struct http_request *r);
  * with a problem itself if there are too many.
  */
 void http_wait(struct http_request *r, enum coordinator_topic topic,
-               enum node_kind kind, const char *address, loop_f *then);
+               enum node_kind kind, const char *address, http_handler_f *then);
 /* Does the query ask to wait for a change (index= and wait=)? */
 bool http_query_waits(struct http_request *r, bool *waits);
 /* How long, at most HTTP_WAIT_MAX_MS; what is not said stays as it is. False:
@@ -275,11 +293,16 @@ enum MHD_Result http_serve(void *arg, struct MHD_Connection *connection,
 void *http_line(void *arg, const char *uri, struct MHD_Connection *connection);
 void http_completed(void *arg, struct MHD_Connection *connection, void **slot,
                     enum MHD_RequestTerminationCode why);
+/* Its action: what it reads is looked at first. It is answered, or handed to
+ * the loop. */
+void http_act(struct http_request *r);
 /* Drop a reference; the last one frees. */
 void http_release(struct http_request *r);
 
 /* --- routes -------------------------------------------------------------- */
 
+/* The names of these methods, a bit each, with ", " between. */
+const char *http_methods_text(unsigned methods, char out[HTTP_METHODS_SIZE]);
 /* The route of a path with its parameters, or NULL. */
 const struct http_route *http_route_find(const char *path,
                                          char param[][HTTP_PARAM_MAX + 1]);
@@ -287,17 +310,21 @@ const struct http_route *http_route_find(const char *path,
  * problem. */
 void http_route(struct http_request *r, const char *target, const char *method);
 
+/* The actions; of those on the second line of a resource, what is called on
+ * the loop. */
 http_handler_f http_best_get, http_pick_done, http_pick_refused;
-http_handler_f http_nodes_list, http_node_get, http_node_put, http_node_delete;
+http_handler_f http_nodes_get, http_node_put, http_node_delete, http_gate_order;
 http_handler_f http_cordon, http_drain, http_restart; /* PUT and DELETE */
-http_handler_f http_groups_list, http_group_get, http_group_put,
-    http_group_delete;
-http_handler_f http_work_list, http_work_post, http_work_get, http_work_put,
-    http_work_delete, http_work_handover, http_work_release, http_fence_check;
-http_handler_f http_failovers_list, http_failover_get, http_failovers_post,
-    http_failover_delete;
-http_handler_f http_settings_get, http_settings_patch, http_cluster_get;
-http_handler_f http_livez, http_readyz, http_openapi, http_root;
+http_handler_f http_groups_list, http_group_get, http_group_put;
+http_handler_f http_group_delete;
+http_handler_f http_work_list, http_work_post, http_work_put, http_work_at,
+    http_work_release, http_fence_check;
+http_handler_f http_work_get, http_work_done, http_work_handover;
+http_handler_f http_failovers_list, http_failovers_post;
+http_handler_f http_failover_get, http_failover_withdraw;
+http_handler_f http_settings_get, http_settings_patch;
+http_handler_f http_cluster_get, http_livez, http_readyz, http_openapi,
+    http_root;
 
 /* --- heads (head.c) ------------------------------------------------------ */
 

@@ -28,6 +28,12 @@ struct addresses {
     size_t n;
 };
 
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
 /* "127.0.0.1:7077" or "[::1]:7077". */
 static const char *address_text(const struct addrinfo *a, uint16_t port,
                                 char out[ADDRESS_SIZE])
@@ -108,15 +114,22 @@ static bool is_absent(int error)
            error == EPROTONOSUPPORT;
 }
 
+/* They are closed, and errno stays. */
+static void close_all(int *fds, size_t n)
+{
+    int error = errno;
+
+    assert(n <= HTTP_LISTEN_MAX);
+    while (n > 0)
+        close(fds[--n]);
+    errno = error;
+}
+
 /* A socket bound there, or -1 with errno. */
 static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } at = {.v6 = {0}};
-    int one = 1, fd, error;
+    union address at = {.v6 = {0}};
+    int one = 1, fd;
 
     assert(a->ai_family == AF_INET || a->ai_family == AF_INET6);
     assert(a->ai_addrlen <= sizeof(at));
@@ -133,30 +146,20 @@ static int bind_one(const struct addrinfo *a, uint16_t port, bool only)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
     if (bind(fd, &at.any, a->ai_addrlen) == 0)
         return fd;
-    error = errno;
-    close(fd);
-    errno = error;
+    close_all(&fd, 1);
     return -1;
 }
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage at;
+    union address at = {.v6 = {0}};
     socklen_t len = sizeof(at);
 
     assert(fd >= 0);
-    if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+    if (getsockname(fd, &at.any, &len) != 0)
         return 0;
-    return ntohs(at.ss_family == AF_INET6
-                     ? ((struct sockaddr_in6 *)(void *)&at)->sin6_port
-                     : ((struct sockaddr_in *)(void *)&at)->sin_port);
-}
-
-static void close_all(struct http_listener *l)
-{
-    assert(l->n <= HTTP_LISTEN_MAX);
-    while (l->n > 0)
-        close(l->fds[--l->n]);
+    return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port
+                                              : at.v4.sin_port);
 }
 
 /* All of them at one port; those that are not here are left out and counted in
@@ -170,7 +173,7 @@ static int bind_all(const struct addresses *a, uint16_t port,
     out->n = 0;
     out->port = port;
     for (size_t i = 0; i < a->n; i++) {
-        int fd = bind_one(a->each[i], out->port, a->n > 1), error;
+        int fd = bind_one(a->each[i], out->port, a->n > 1);
 
         if (fd >= 0) {
             out->fds[out->n++] = fd;
@@ -180,10 +183,9 @@ static int bind_all(const struct addresses *a, uint16_t port,
             ++*absent;
             continue;
         }
-        error = errno;
         *failed = i;
-        close_all(out);
-        errno = error;
+        close_all(out->fds, out->n);
+        out->n = 0;
         return -1;
     }
     return 0;

@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "cluster/node_identity.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,33 +18,20 @@
 
 static void put_ratio(struct buf *b, const char *key, double value)
 {
-    if (value < 0)
-        json_put_null(b, key);
-    else
-        json_put_num(b, key, value);
-}
-
-static void put_who(struct buf *b, const char *who, const char *reason)
-{
-    assert(who != NULL);
-    assert(reason != NULL);
-    json_put_str(b, "who", who[0] != '\0' ? who : NULL);
-    json_put_str(b, "reason", reason[0] != '\0' ? reason : NULL);
+    json_put_num(b, key, value < 0 ? (double)NAN : value);
 }
 
 static void put_gate(struct buf *b, const struct coordinator_snapshot_node *n)
 {
     assert(n->address[0] != '\0');
-    if (n->gate == GATE_ABSENT) {
-        json_put_null(b, "gate");
+    if (!http_put_object(b, "gate", n->gate != GATE_ABSENT))
         return;
-    }
-    json_open(b, "gate", '{');
     json_put_str(b, "state", gate_state_name(n->gate));
     json_put_bool(b, "cordoned", n->cordoned);
     json_put_bool(b, "left", n->gate_left);
     http_put_process(b, "process", &n->gate_process);
-    put_who(b, n->gate_who, n->gate_reason);
+    http_put_text(b, "who", n->gate_who);
+    http_put_text(b, "reason", n->gate_reason);
     http_put_time(b, "since", n->gate_since);
     http_put_time(b, "until", n->gate_until);
     json_close(b, '}');
@@ -58,15 +46,9 @@ static void put_fields(struct buf *b, const struct coordinator_snapshot_node *n)
     json_put_str(b, "state", node_state_name(n->state));
     json_put_str(b, "status", node_status_name(n->status));
     json_put_bool(b, "degraded", n->degraded);
-    json_open(b, "groups", '[');
-    for (size_t i = 0; i < n->n_groups; i++)
-        json_put_str(b, NULL, n->groups[i]);
-    json_close(b, ']');
+    http_put_list(b, "groups", n->groups, n->n_groups);
     json_put_int(b, "weight", n->load.weight);
-    if (n->load.slots > 0)
-        json_put_int(b, "slots", n->load.slots);
-    else
-        json_put_null(b, "slots");
+    http_put_u64(b, "slots", n->load.slots > 0 ? (uint64_t)n->load.slots : 0);
     put_ratio(b, "cpu", n->load.cpu);
     put_ratio(b, "memory", n->load.memory);
     put_ratio(b, "disk", n->load.disk);
@@ -77,10 +59,7 @@ static void put_fields(struct buf *b, const struct coordinator_snapshot_node *n)
     json_put_str(b, "report", n->report);
     json_put_int(b, "flaps", n->flaps);
     put_gate(b, n);
-    json_open(b, "problems", '[');
-    for (size_t i = 0; i < n->n_problems; i++)
-        json_put_str(b, NULL, n->problems[i]);
-    json_close(b, ']');
+    http_put_list(b, "problems", n->problems, n->n_problems);
 }
 
 /* --- lists --------------------------------------------------------------- */
@@ -134,10 +113,8 @@ static bool read_filter(struct http_request *r, struct filter *f)
     f->cursor = http_query(r, "cursor");
     if (f->cursor != NULL &&
         (f->cursor[0] < '0' || f->cursor[0] >= '0' + NODE_KINDS ||
-         f->cursor[1] != '/' || node_check_address(f->cursor + 2, NULL) != 0)) {
-        http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
-        return false;
-    }
+         f->cursor[1] != '/' || node_check_address(f->cursor + 2, NULL) != 0))
+        return http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
     return http_query_kind(r, &f->kind) && http_query_group(r, f->group) &&
            http_query_word(r, "state", NODE_STATES - 1, state_word,
                            &f->state) &&
@@ -192,7 +169,7 @@ static void list_nodes(struct http_request *r)
     char next[NODE_ADDRESS_MAX + 8] = "";
     const struct coordinator_snapshot_node *last = NULL;
     struct snapshot *s;
-    struct filter f;
+    struct filter f = {.kind = -1};
     struct buf *b;
     int64_t n = 0;
 
@@ -224,40 +201,6 @@ static void list_nodes(struct http_request *r)
     coordinator_snapshot_release(&s);
 }
 
-static void list_then_answer(void *arg)
-{
-    list_nodes(arg);
-    http_answer(arg);
-}
-
-static void wait_for_nodes(void *arg)
-{
-    struct http_request *r = arg;
-    int kind;
-
-    assert(r->handed);
-    assert(!r->refused);
-    assert(r->method == HTTP_GET);
-    if (!http_query_kind(r, &kind))
-        http_answer(r);
-    else
-        http_wait(r, r->topic, kind < 0 ? NODE_KINDS : (enum node_kind)kind,
-                  NULL, list_then_answer);
-}
-
-void http_nodes_list(struct http_request *r)
-{
-    bool waits;
-
-    assert(r->method == HTTP_GET);
-    if (!read_watch(r) || !http_query_waits(r, &waits))
-        return;
-    if (waits)
-        http_on_loop(r, wait_for_nodes);
-    else
-        list_nodes(r);
-}
-
 /* --- one ----------------------------------------------------------------- */
 
 static void get_node(struct http_request *r)
@@ -275,8 +218,7 @@ static void get_node(struct http_request *r)
                      r->param[1]);
         put_index(r, NULL, s, kind, r->param[1]); /* to wait until it comes */
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         put_fields(b, n);
         put_index(r, b, s, kind, r->param[1]);
         http_put_as_of(r->h, b, s);
@@ -285,34 +227,53 @@ static void get_node(struct http_request *r)
     coordinator_snapshot_release(&s);
 }
 
-static void get_then_answer(void *arg)
+/* --- either, now or when it changes -------------------------------------- */
+
+/* Does the path name one? */
+static bool is_one(const struct http_request *r)
 {
-    get_node(arg);
-    http_answer(arg);
+    return strchr(r->route->path, '{') != NULL;
 }
 
-static void wait_for_node(void *arg)
+static void show(struct http_request *r)
 {
-    struct http_request *r = arg;
+    if (is_one(r))
+        get_node(r);
+    else
+        list_nodes(r);
+}
+
+static void show_then_answer(struct http_request *r)
+{
+    show(r);
+    http_answer(r);
+}
+
+static void wait_for_change(struct http_request *r)
+{
+    int kind = (int)r->kind;
 
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_GET);
-    http_wait(r, r->topic, r->kind, r->param[1], get_then_answer);
+    if (!is_one(r) && !http_query_kind(r, &kind))
+        http_answer(r);
+    else
+        http_wait(r, r->topic, kind < 0 ? NODE_KINDS : (enum node_kind)kind,
+                  is_one(r) ? r->param[1] : NULL, show_then_answer);
 }
 
-void http_node_get(struct http_request *r)
+void http_nodes_get(struct http_request *r)
 {
     bool waits;
 
     assert(r->method == HTTP_GET);
-    if (!http_param_kind(r, 0, &r->kind) || !http_param_address(r, 1) ||
-        !read_watch(r) || !http_query_waits(r, &waits))
+    if (!read_watch(r) || !http_query_waits(r, &waits))
         return;
     if (waits)
-        http_on_loop(r, wait_for_node);
+        http_on_loop(r, wait_for_change);
     else
-        get_node(r);
+        show(r);
 }
 
 /* --- heartbeats ---------------------------------------------------------- */
@@ -328,8 +289,7 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
     if (reply->code != PROBLEM_NONE) {
         http_refuse(r, reply->code, &reply->err, 0);
     } else {
-        b = http_json(r, reply->created ? 201 : 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, reply->created ? 201 : 200);
         json_put_str(b, "ttl", units_format_duration(r->ttl_ms, ttl));
         json_put_int(b, "ttl_ms", r->ttl_ms);
         json_put_int(b, "renew_after_ms", reply->renew_after_ms);
@@ -341,18 +301,14 @@ static void put_done(void *arg, const struct coordinator_reply *reply)
         if (reply->place[0] != '\0')
             json_put_str(b, "place", reply->place);
         http_put_work_index(r, b, reply->work_index);
-        json_open(b, "warnings", '[');
-        for (size_t i = 0; i < reply->n_warnings; i++)
-            json_put_str(b, NULL, reply->warnings[i]);
-        json_close(b, ']');
+        http_put_list(b, "warnings", reply->warnings, reply->n_warnings);
         json_close(b, '}');
     }
     http_answer_write(r, &reply->wrote);
 }
 
-static void put_node(void *arg)
+static void put_node(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct node_put put = {.kind = r->kind,
                            .address = r->param[1],
                            .body = buf_text(&r->body),
@@ -377,8 +333,7 @@ void http_node_put(struct http_request *r)
     assert(r->method == HTTP_PUT);
     assert(!r->handed);
     r->ttl_ms = TTL_DEFAULT_MS;
-    if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1) &&
-        http_query_duration(r, "ttl", TTL_MIN_MS, TTL_MAX_MS, &r->ttl_ms) &&
+    if (http_query_duration(r, "ttl", TTL_MIN_MS, TTL_MAX_MS, &r->ttl_ms) &&
         http_query_instance(r, &instance) &&
         http_query_flag(r, "takeover", &takeover) && http_body(r, true))
         http_on_loop(r, put_node);
@@ -400,9 +355,8 @@ static void delete_done(void *arg, const struct coordinator_reply *reply)
     http_answer_write(r, &reply->wrote);
 }
 
-static void delete_node(void *arg)
+static void delete_node(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct node_leave leave = {.kind = r->kind,
                                .address = r->param[1],
                                .instance = http_query(r, "instance"),
@@ -424,8 +378,7 @@ void http_node_delete(struct http_request *r)
 
     assert(r->method == HTTP_DELETE);
     assert(!r->handed);
-    if (http_param_kind(r, 0, &r->kind) && http_param_address(r, 1) &&
-        http_query_int(r, "startupTime", 1, NODE_STARTUP_MAX, &startup) &&
+    if (http_query_int(r, "startupTime", 1, NODE_STARTUP_MAX, &startup) &&
         http_query_instance(r, &instance))
         http_on_loop(r, delete_node);
 }
@@ -445,15 +398,15 @@ static void order_done(void *arg, enum problem code, const struct err *err,
     if (code != PROBLEM_NONE) {
         http_refuse(r, code, err, 0);
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         json_put_str(b, "kind", r->param[0]);
         json_put_str(b, "address", r->param[1]);
         json_put_str(b, "state", gate_state_name(gate->state));
         json_put_bool(b, "cordoned",
                       gate->cordoned || gate->state == GATE_CORDONED);
         http_put_process(b, "process", &gate->process);
-        put_who(b, gate->who, gate->reason);
+        http_put_text(b, "who", gate->who);
+        http_put_text(b, "reason", gate->reason);
         http_put_time(b, "since", gate->ordered);
         http_put_time(b, "until",
                       gate->for_ms > 0 ? clock_wall_ms() + gate->for_ms : 0);
@@ -465,11 +418,10 @@ static void order_done(void *arg, enum problem code, const struct err *err,
     http_answer_write(r, &wrote);
 }
 
-static void give_order(void *arg)
+static void give_order(struct http_request *r, enum gate_order_what what)
 {
-    struct http_request *r = arg;
     const char *reason = http_query(r, "reason"), *who = http_query(r, "who");
-    struct gate_order order = {.what = r->order,
+    struct gate_order order = {.what = what,
                                .undo = r->method == HTTP_DELETE,
                                .kind = r->kind,
                                .address = r->param[1],
@@ -484,31 +436,29 @@ static void give_order(void *arg)
     work_gate_order(coordinator_work(r->h->coordinator), &order, order_done, r);
 }
 
-static void order(struct http_request *r, enum gate_order_what what)
-{
-    assert(r->method == HTTP_PUT || r->method == HTTP_DELETE);
-    assert(!r->handed);
-    r->order = what;
-    if (!http_param_kind(r, 0, &r->kind) || !http_param_address(r, 1) ||
-        !http_query_duration(r, "for", 1000, FOR_MAX_MS, &r->ttl_ms))
-        return;
-    if (r->kind == NODE_ALERT_SERVER)
-        http_problem(r, PROBLEM_INVALID_VALUE, "an alert-server owns no work");
-    else
-        http_on_loop(r, give_order);
-}
-
 void http_cordon(struct http_request *r)
 {
-    order(r, GATE_ORDER_CORDON);
+    give_order(r, GATE_ORDER_CORDON);
 }
 
 void http_drain(struct http_request *r)
 {
-    order(r, GATE_ORDER_DRAIN);
+    give_order(r, GATE_ORDER_DRAIN);
 }
 
 void http_restart(struct http_request *r)
 {
-    order(r, GATE_ORDER_RESTART);
+    give_order(r, GATE_ORDER_RESTART);
+}
+
+void http_gate_order(struct http_request *r)
+{
+    assert(r->method == HTTP_PUT || r->method == HTTP_DELETE);
+    assert(!r->handed);
+    if (!http_query_duration(r, "for", 1000, FOR_MAX_MS, &r->ttl_ms))
+        return;
+    if (r->kind == NODE_ALERT_SERVER)
+        http_problem(r, PROBLEM_INVALID_VALUE, "an alert-server owns no work");
+    else
+        http_on_loop(r, r->action->on_loop);
 }

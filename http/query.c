@@ -27,14 +27,16 @@ struct arguments {
     const char *wrong, *why; /* likewise */
 };
 
-static bool is_among(const char *names, const char *name)
+/* Is it one of the names, with blanks between? `same` compares as strncmp(). */
+static bool is_among(const char *names, const char *name,
+                     int (*same)(const char *, const char *, size_t))
 {
     size_t len = strlen(name);
 
     while (*names != '\0') {
         size_t n = strcspn(names, " ");
 
-        if (n == len && strncasecmp(names, name, n) == 0)
+        if (n == len && same(names, name, n) == 0)
             return true;
         names += n + (names[n] == ' ');
     }
@@ -44,7 +46,7 @@ static bool is_among(const char *names, const char *name)
 /* Those that say 1 without a value. */
 static bool is_flag(const char *name)
 {
-    return is_among("peek explain stale takeover", name);
+    return is_among("peek explain stale takeover", name, strncasecmp);
 }
 
 /* Nothing behind a name is mostly a variable that was not set: it is not the
@@ -76,7 +78,8 @@ static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind,
     struct arguments *a = arg;
 
     (void)kind;
-    if (a->unknown == NULL && a->known != NULL && !is_among(a->known, name))
+    if (a->unknown == NULL && a->known != NULL &&
+        !is_among(a->known, name, strncasecmp))
         a->unknown = name;
     a->wrong = name;
     if (a->n == ARGUMENTS_MAX) {
@@ -106,28 +109,24 @@ bool http_query_sound(struct http_request *r)
 {
     struct arguments a;
 
-    assert(r->handler != NULL);
+    assert(r->action != NULL);
     assert(!r->handed);
-    a.known = r->query;
+    a.known = r->action->query;
     a.n = 0;
     a.unknown = a.wrong = a.why = NULL;
     MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
                               add_argument, &a);
     if (a.wrong != NULL)
-        http_problem(r, PROBLEM_INVALID, "query parameter %.64s: %s", a.wrong,
-                     a.why);
-    else if (a.unknown != NULL && a.known[0] != '\0')
-        http_problem(r, PROBLEM_INVALID,
-                     "query parameter %.64s: there is none of that name; there "
-                     "are: %s",
-                     a.unknown, a.known);
-    else if (a.unknown != NULL)
-        http_problem(r, PROBLEM_INVALID,
-                     "query parameter %.64s: this takes no parameters",
-                     a.unknown);
-    else
+        return http_problem(r, PROBLEM_INVALID, "query parameter %.64s: %s",
+                            a.wrong, a.why);
+    if (a.unknown == NULL)
         return true;
-    return false;
+    return http_problem(r, PROBLEM_INVALID,
+                        a.known[0] != '\0'
+                            ? "query parameter %.64s: there is none of that "
+                              "name; there are: %s"
+                            : "query parameter %.64s: this takes no parameters",
+                        a.unknown, a.known);
 }
 
 /* --- what each says ------------------------------------------------------ */
@@ -142,9 +141,18 @@ bool http_query_flag(struct http_request *r, const char *name, bool *value)
     *value = there && (text == NULL || strcmp(text, "1") == 0);
     if (text == NULL || *value || strcmp(text, "0") == 0)
         return true;
-    http_problem(r, PROBLEM_INVALID,
-                 "query parameter %s: 1 or 0, not \"%.32s\"", name, text);
-    return false;
+    return http_problem(r, PROBLEM_INVALID,
+                        "query parameter %s: 1 or 0, not \"%.32s\"", name,
+                        text);
+}
+
+/* False. */
+static bool bad_query(struct http_request *r, const char *name,
+                      const struct err *err)
+{
+    assert(err->code != ERR_OK);
+    return http_problem(r, PROBLEM_INVALID, "query parameter %s: %s", name,
+                        err->msg);
 }
 
 static bool is_blank(const char *text)
@@ -161,14 +169,11 @@ bool http_query_group(struct http_request *r, char clean[NODE_GROUP_MAX + 1])
     if (text == NULL)
         return true;
     if (is_blank(text))
-        http_problem(r, PROBLEM_INVALID,
-                     "query parameter group: it is empty; name one, or leave "
-                     "it out");
-    else if (node_clean_group(text, clean, &err) != 0)
-        http_problem(r, PROBLEM_INVALID, "query parameter group: %s", err.msg);
-    else
-        return true;
-    return false;
+        return http_problem(r, PROBLEM_INVALID,
+                            "query parameter group: it is empty; name one, or "
+                            "leave it out");
+    return node_clean_group(text, clean, &err) == 0 ||
+           bad_query(r, "group", &err);
 }
 
 bool http_query_word(struct http_request *r, const char *name, int last,
@@ -200,10 +205,8 @@ bool http_query_instance(struct http_request *r, const char **instance)
     struct err err;
 
     *instance = http_query(r, "instance");
-    if (*instance == NULL || node_check_instance(*instance, &err) == 0)
-        return true;
-    http_problem(r, PROBLEM_INVALID, "query parameter %s", err.msg);
-    return false;
+    return *instance == NULL || node_check_instance(*instance, &err) == 0 ||
+           http_problem(r, PROBLEM_INVALID, "query parameter %s", err.msg);
 }
 
 bool http_query_int(struct http_request *r, const char *name, int64_t min,
@@ -213,39 +216,44 @@ bool http_query_int(struct http_request *r, const char *name, int64_t min,
     struct err err;
 
     assert(min <= max);
-    if (text == NULL)
-        return true;
-    if (units_int(text, min, max, value, &err) == 0)
-        return true;
-    http_problem(r, PROBLEM_INVALID, "query parameter %s: %s", name, err.msg);
-    return false;
+    return text == NULL || units_int(text, min, max, value, &err) == 0 ||
+           bad_query(r, name, &err);
 }
 
 bool http_query_duration(struct http_request *r, const char *name, int64_t min,
                          int64_t max, int64_t *value)
 {
     const char *text = http_query(r, name);
+    char low[UNITS_DURATION_SIZE], high[UNITS_DURATION_SIZE];
     struct err err;
 
     assert(min <= max);
     assert(min >= 0);
     if (text == NULL)
         return true;
-    if (units_duration(text, value, &err) != 0) {
-        http_problem(r, PROBLEM_INVALID, "query parameter %s: %s", name,
-                     err.msg);
-        return false;
-    }
-    if (*value < min || *value > max) {
-        char low[UNITS_DURATION_SIZE], high[UNITS_DURATION_SIZE];
+    if (units_duration(text, value, &err) != 0)
+        return bad_query(r, name, &err);
+    return (*value >= min && *value <= max) ||
+           http_problem(r, PROBLEM_INVALID,
+                        "query parameter %s: %.40s is outside %s to %s", name,
+                        text, units_format_duration(min, low),
+                        units_format_duration(max, high));
+}
 
-        http_problem(r, PROBLEM_INVALID,
-                     "query parameter %s: %.40s is outside %s to %s", name,
-                     text, units_format_duration(min, low),
-                     units_format_duration(max, high));
-        return false;
-    }
-    return true;
+bool http_query_epoch(struct http_request *r, uint64_t *epoch)
+{
+    const char *text = http_query(r, "epoch");
+    struct err err;
+
+    if (text == NULL)
+        return http_problem(r, PROBLEM_EPOCH_REQUIRED,
+                            "add ?epoch= with the epoch under which it was "
+                            "given");
+    return (units_uint(text, UINT64_MAX, epoch, &err) == 0 && *epoch > 0) ||
+           http_problem(r, PROBLEM_INVALID,
+                        "query parameter epoch: \"%.40s\" is no number from "
+                        "1; give that of the work item",
+                        text);
 }
 
 bool http_query_kind(struct http_request *r, int *kind)
@@ -256,26 +264,13 @@ bool http_query_kind(struct http_request *r, int *kind)
     *kind = -1;
     if (text == NULL)
         return true;
-    if (node_kind_parse(text, &k) != 0) {
-        http_problem(r, PROBLEM_INVALID,
-                     "query parameter kind: %.64s; there are master, worker "
-                     "and alert-server",
-                     text);
-        return false;
-    }
+    if (node_kind_parse(text, &k) != 0)
+        return http_problem(r, PROBLEM_INVALID,
+                            "query parameter kind: %.64s; there are master, "
+                            "worker and alert-server",
+                            text);
     *kind = (int)k;
     return true;
-}
-
-bool http_param_kind(struct http_request *r, unsigned i, enum node_kind *kind)
-{
-    assert(i < HTTP_PARAMS_MAX);
-    if (node_kind_parse(r->param[i], kind) == 0)
-        return true;
-    http_problem(r, PROBLEM_NOT_FOUND,
-                 "no such kind: %s; there are master, worker and alert-server",
-                 r->param[i]);
-    return false;
 }
 
 bool http_address(struct http_request *r, enum problem code,
@@ -303,62 +298,71 @@ bool http_address(struct http_request *r, enum problem code,
     return known;
 }
 
-bool http_param_address(struct http_request *r, unsigned i)
+/* --- the parameters of the path ------------------------------------------ */
+
+static bool check_kind(struct http_request *r, char *text)
 {
-    assert(i < HTTP_PARAMS_MAX);
-    if (!http_address(r, PROBLEM_INVALID, r->param[i]))
+    return node_kind_parse(text, &r->kind) == 0 ||
+           http_problem(r, PROBLEM_NOT_FOUND,
+                        "no such kind: %s; there are master, worker and "
+                        "alert-server",
+                        text);
+}
+
+static bool check_address(struct http_request *r, char *text)
+{
+    if (!http_address(r, PROBLEM_INVALID, text))
         return false;
-    (void)node_canonical(r->param[i], r->param[i]);
+    (void)node_canonical(text, text);
     return true;
 }
 
-bool http_param_id(struct http_request *r, unsigned i)
+/* Of a work item or of a failover. */
+static bool check_id(struct http_request *r, char *text)
 {
     struct err err;
 
-    assert(i < HTTP_PARAMS_MAX);
-    if (work_check_id(r->param[i], &err) == 0)
-        return true;
-    http_problem(r, PROBLEM_INVALID, "%s", err.msg);
-    return false;
+    return work_check_id(text, &err) == 0 ||
+           http_problem(r, PROBLEM_INVALID, "%s", err.msg);
 }
 
-bool http_param_group(struct http_request *r, unsigned i)
+static bool check_group(struct http_request *r, char *text)
 {
     char clean[NODE_GROUP_MAX + 1];
     struct err err;
 
-    assert(i < HTTP_PARAMS_MAX);
-    if (is_blank(r->param[i])) {
-        http_problem(r, PROBLEM_INVALID, "the name of the group is empty");
-        return false;
-    }
-    if (node_clean_group(r->param[i], clean, &err) != 0) {
-        http_problem(r, PROBLEM_INVALID, "%s", err.msg);
-        return false;
-    }
-    memcpy(r->param[i], clean, sizeof(clean));
+    if (is_blank(text))
+        return http_problem(r, PROBLEM_INVALID,
+                            "the name of the group is empty");
+    if (node_clean_group(text, clean, &err) != 0)
+        return http_problem(r, PROBLEM_INVALID, "%s", err.msg);
+    memcpy(text, clean, sizeof(clean));
     return true;
 }
 
-bool http_query_epoch(struct http_request *r, uint64_t *epoch)
+bool http_params(struct http_request *r)
 {
-    const char *text = http_query(r, "epoch");
-    struct err err;
+    static const struct {
+        const char *name;
+        bool (*check)(struct http_request *r, char *text);
+    } known[] = {{"{kind}", check_kind},
+                 {"{address}", check_address},
+                 {"{id}", check_id},
+                 {"{group}", check_group}};
+    const char *p = r->route != NULL ? strchr(r->route->path, '{') : NULL;
 
-    if (text == NULL) {
-        http_problem(r, PROBLEM_EPOCH_REQUIRED,
-                     "add ?epoch= with the epoch under which it was given");
-        return false;
+    assert(r->action != NULL);
+    for (unsigned i = 0; p != NULL; p = strchr(p + 1, '{'), i++) {
+        assert(i < HTTP_PARAMS_MAX);
+        for (size_t k = 0; k < ARRAY_LEN(known); k++)
+            if (strncmp(p, known[k].name, strlen(known[k].name)) == 0 &&
+                !known[k].check(r, r->param[i]))
+                return false;
     }
-    if (units_uint(text, UINT64_MAX, epoch, &err) == 0 && *epoch > 0)
-        return true;
-    http_problem(r, PROBLEM_INVALID,
-                 "query parameter epoch: \"%.40s\" is no number from 1; give "
-                 "that of the work item",
-                 text);
-    return false;
+    return true;
 }
+
+/* --- bodies -------------------------------------------------------------- */
 
 /* With parameters (charset) or without. */
 static bool is_json(const char *type)
@@ -372,17 +376,18 @@ static bool is_json(const char *type)
 
 bool http_body_none(struct http_request *r)
 {
-    assert(!r->takes_body);
+    const char *query = r->action->query;
+
+    assert(r->action->members == NULL);
     if (r->body.len == 0 ||
         (r->body.len == 2 && memcmp(r->body.data, "{}", 2) == 0))
         return true;
-    http_problem(r, PROBLEM_INVALID,
-                 r->query == NULL || r->query[0] == '\0'
-                     ? "this takes no body; leave it out"
-                     : "this takes no body; what it may be told stands in the "
-                       "query: %s",
-                 r->query);
-    return false;
+    return http_problem(r, PROBLEM_INVALID,
+                        query == NULL || query[0] == '\0'
+                            ? "this takes no body; leave it out"
+                            : "this takes no body; what it may be told stands "
+                              "in the query: %s",
+                        query);
 }
 
 bool http_body(struct http_request *r, bool may_be_empty)
@@ -392,34 +397,21 @@ bool http_body(struct http_request *r, bool may_be_empty)
     struct err err;
 
     assert(r->json == NULL);
-    assert(r->takes_body);
-    if (r->body.len == 0) {
-        if (may_be_empty)
-            return json_parse("{}", 2, &r->json, NULL) == 0;
-        http_problem(r, PROBLEM_INVALID_JSON,
-                     "a JSON object is expected as body");
-        return false;
-    }
-    if (type == NULL || !is_json(type)) {
-        http_problem(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
-                     "Content-Type is %.64s; send application/json",
-                     type != NULL ? type : "not given");
-        return false;
-    }
-    if (json_parse(r->body.data, r->body.len, &r->json, &err) != 0) {
-        http_problem(r, PROBLEM_INVALID_JSON, "%s", err.msg);
-        return false;
-    }
-    if (!json_is(r->json, JSON_OBJECT)) {
-        http_problem(r, PROBLEM_INVALID_JSON,
-                     "a JSON object is expected as body");
-        return false;
-    }
-    if (json_unique(r->json, &err) != 0) {
-        http_problem(r, PROBLEM_INVALID_JSON, "%s", err.msg);
-        return false;
-    }
-    return true;
+    assert(r->action->members != NULL);
+    if (r->body.len == 0 && may_be_empty)
+        return json_parse("{}", 2, &r->json, NULL) == 0;
+    if (r->body.len > 0 && (type == NULL || !is_json(type)))
+        return http_problem(r, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+                            "Content-Type is %.64s; send application/json",
+                            type != NULL ? type : "not given");
+    if (r->body.len > 0 &&
+        json_parse(r->body.data, r->body.len, &r->json, &err) != 0)
+        return http_problem(r, PROBLEM_INVALID_JSON, "%s", err.msg);
+    if (!json_is(r->json, JSON_OBJECT))
+        return http_problem(r, PROBLEM_INVALID_JSON,
+                            "a JSON object is expected as body");
+    return json_unique(r->json, &err) == 0 ||
+           http_problem(r, PROBLEM_INVALID_JSON, "%s", err.msg);
 }
 
 bool http_member_epoch(struct http_request *r, uint64_t *epoch)
@@ -436,9 +428,9 @@ bool http_member_epoch(struct http_request *r, uint64_t *epoch)
         *epoch = (uint64_t)whole;
         return true;
     }
-    http_problem(r, PROBLEM_INVALID_JSON,
-                 "epoch: a whole number from 1; beyond 2^53 as a string, too");
-    return false;
+    return http_problem(r, PROBLEM_INVALID_JSON,
+                        "epoch: a whole number from 1; beyond 2^53 as a "
+                        "string, too");
 }
 
 bool http_member(struct http_request *r, const char *name, const char **value)
@@ -449,12 +441,10 @@ bool http_member(struct http_request *r, const char *name, const char **value)
     *value = NULL;
     if (item == NULL)
         return true;
-    if (!json_is(item, JSON_STRING)) {
-        http_problem(
+    if (!json_is(item, JSON_STRING))
+        return http_problem(
             r, PROBLEM_INVALID_JSON, "%s: must be a string%s", name,
             json_is(item, JSON_NULL) ? "; leave it out if there is none" : "");
-        return false;
-    }
     *value = item->string;
     return true;
 }
@@ -464,26 +454,25 @@ bool http_member_bool(struct http_request *r, const char *name, bool *value)
     const struct json *item = json_get(r->json, name);
 
     *value = json_true(item);
-    if (item == NULL || json_is(item, JSON_BOOL))
-        return true;
-    http_problem(r, PROBLEM_INVALID_JSON, "%s: true or false", name);
-    return false;
+    return item == NULL || json_is(item, JSON_BOOL) ||
+           http_problem(r, PROBLEM_INVALID_JSON, "%s: true or false", name);
 }
 
-bool http_members(struct http_request *r, const char *const *known)
+bool http_members(struct http_request *r, const char *known)
 {
-    for (const struct json *item = json_first(r->json); item != NULL;
-         item = item->next) {
-        struct buf names;
-        size_t i = 0;
+    const struct json *item;
+    struct buf names;
 
-        while (known[i] != NULL && strcmp(known[i], item->key) != 0)
-            i++;
-        if (known[i] != NULL)
+    assert(r->json != NULL);
+    json_each (item, r->json) {
+        if (is_among(known, item->key, strncmp))
             continue;
         buf_init(&names, 256);
-        for (i = 0; known[i] != NULL; i++)
-            buf_printf(&names, "%s%s", i > 0 ? ", " : "", known[i]);
+        for (const char *p = known; *p != '\0'; p++)
+            if (*p == ' ')
+                buf_str(&names, ", ");
+            else
+                buf_char(&names, *p);
         http_problem(r, PROBLEM_INVALID_JSON,
                      "%.64s: no such member; there are %s", item->key,
                      buf_text(&names));

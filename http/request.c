@@ -104,18 +104,13 @@ static void header(struct MHD_Response *response, const char *name,
 
 static void header_allow(struct http_request *r, struct MHD_Response *response)
 {
-    char text[80];
-    size_t n = 0;
+    char names[HTTP_METHODS_SIZE], text[sizeof(names) + 16];
+    const char *rest = http_methods_text(r->allow, names);
+    bool get = strncmp(rest, "GET", 3) == 0; /* the first of all */
 
-    assert(r->allow != 0);
-    for (unsigned i = 0; i < HTTP_METHODS; i++)
-        if ((r->allow >> i & 1u) != 0)
-            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s%s",
-                                  n > 0 ? ", " : "", http_method_names[i],
-                                  i == HTTP_GET ? ", HEAD" : "");
-    assert(n > 0);
-    n += (size_t)snprintf(text + n, sizeof(text) - n, ", OPTIONS");
-    assert(n < sizeof(text));
+    assert(get == ((r->allow >> HTTP_GET & 1u) != 0));
+    snprintf(text, sizeof(text), "%s%s, OPTIONS", get ? "GET, HEAD" : "",
+             get ? rest + 3 : rest);
     header(response, MHD_HTTP_HEADER_ALLOW, text);
 }
 
@@ -205,11 +200,28 @@ static enum MHD_Result take_piece(struct http_request *r, const char *data,
 {
     assert(r->begun);
     assert(!r->handed);
-    if (r->handler != NULL && !r->body.overflow)
+    if (r->action != NULL && !r->body.overflow)
         buf_add(&r->body, data, size);
-    if (r->handler == NULL || r->body.overflow)
+    if (r->action == NULL || r->body.overflow)
         r->drained += size;
     return r->drained > HTTP_BODY_DRAIN ? MHD_NO : MHD_YES;
+}
+
+void http_act(struct http_request *r)
+{
+    const struct http_action *a = r->action;
+
+    assert(a != NULL);
+    assert(!r->handed || r->passed_on != NULL);
+    if (!http_params(r))
+        return;
+    if (a->members != NULL && a->members[0] != '\0' &&
+        (!http_body(r, false) || !http_members(r, a->members)))
+        return;
+    if (a->handler != NULL)
+        a->handler(r);
+    else
+        http_on_loop(r, a->on_loop);
 }
 
 static void handle(struct http_request *r)
@@ -222,9 +234,10 @@ static void handle(struct http_request *r)
         http_problem(r, PROBLEM_TOO_LARGE, "a body takes at most %zu bytes",
                      HTTP_BODY_MAX);
         r->close = true;
-    } else if (r->handler != NULL && http_query_sound(r) &&
-               (r->takes_body || http_body_none(r)) && !http_settles(r)) {
-        r->handler(r);
+    } else if (r->action != NULL && http_query_sound(r) &&
+               (r->action->members != NULL || http_body_none(r)) &&
+               !http_settles(r)) {
+        http_act(r);
     }
 }
 

@@ -2,10 +2,10 @@
  * routes.c - every route of the API in one table, and what a request's line
  * asks for: its path, its method, and the query parameters it may have.
  *
- * Paths are matched segment by segment; "{}" takes any one segment. Two dozen
- * routes are walked in the order of how often they are asked for. A target in
- * absolute form is its path (a proxy may send it so), and a slash at the end
- * says nothing.
+ * Paths are matched segment by segment; "{...}" takes any one segment. Two
+ * dozen routes are walked in the order of how often they are asked for. A
+ * target in absolute form is its path (a proxy may send it so), and a slash at
+ * the end says nothing.
  */
 #include "http/http_priv.h"
 
@@ -16,62 +16,73 @@
 #define PAGE "limit cursor"
 #define POLL "index wait"
 
-enum { NO_BODY, BODY };
-
 static const struct http_route routes[] = {
     {"/v1/workers/best",
-     {[HTTP_GET] = {http_best_get, NO_BODY,
+     {[HTTP_GET] = {http_best_get, NULL, NULL,
                     "group count affinity exclude peek explain stale " POLL}}},
-    {"/v1/picks/{}/done", {[HTTP_POST] = {http_pick_done, NO_BODY, ""}}},
-    {"/v1/picks/{}/refused", {[HTTP_POST] = {http_pick_refused, NO_BODY, ""}}},
-    {"/v1/nodes/{}/{}",
-     {[HTTP_GET] = {http_node_get, NO_BODY, "watch " POLL},
-      [HTTP_PUT] = {http_node_put, BODY, "ttl instance takeover"},
-      [HTTP_DELETE] = {http_node_delete, NO_BODY, "startupTime instance"}}},
-    {"/v1/work/{}",
-     {[HTTP_GET] = {http_work_get, NO_BODY, POLL},
-      [HTTP_PUT] = {http_work_put, BODY, ""},
-      [HTTP_DELETE] = {http_work_delete, NO_BODY, "epoch"}}},
+    {"/v1/picks/{pick}/done", {[HTTP_POST] = {http_pick_done, NULL, NULL, ""}}},
+    {"/v1/picks/{pick}/refused",
+     {[HTTP_POST] = {http_pick_refused, NULL, NULL, ""}}},
+    {"/v1/nodes/{kind}/{address}",
+     {[HTTP_GET] = {http_nodes_get, NULL, NULL, "watch " POLL},
+      [HTTP_PUT] = {http_node_put, NULL, "", "ttl instance takeover"},
+      [HTTP_DELETE] = {http_node_delete, NULL, NULL, "startupTime instance"}}},
+    {"/v1/work/{id}",
+     {[HTTP_GET] = {NULL, http_work_get, NULL, POLL},
+      [HTTP_PUT] = {http_work_put, NULL,
+                    "id kind owner startupTime group policy payload", ""},
+      [HTTP_DELETE] = {http_work_at, http_work_done, NULL, "epoch"}}},
     {"/v1/work",
-     {[HTTP_GET] = {http_work_list, NO_BODY, "kind owner state " PAGE " " POLL},
-      [HTTP_POST] = {http_work_post, BODY, ""}}},
-    {"/v1/fence/check", {[HTTP_POST] = {http_fence_check, BODY, ""}}},
+     {[HTTP_GET] = {http_work_list, NULL, NULL,
+                    "kind owner state " PAGE " " POLL},
+      [HTTP_POST] = {http_work_post, NULL, "", ""}}},
+    {"/v1/fence/check",
+     {[HTTP_POST] = {http_fence_check, NULL, "work epoch", ""}}},
     {"/v1/nodes",
-     {[HTTP_GET] = {http_nodes_list, NO_BODY,
+     {[HTTP_GET] = {http_nodes_get, NULL, NULL,
                     "kind group state status watch " PAGE " " POLL}}},
-    {"/v1/work/{}/handover",
-     {[HTTP_POST] = {http_work_handover, NO_BODY, "epoch"}}},
-    {"/v1/work/{}/release",
-     {[HTTP_POST] = {http_work_release, NO_BODY, "epoch"}}},
-    {"/v1/nodes/{}/{}/cordon",
-     {[HTTP_PUT] = {http_cordon, NO_BODY, "reason who"},
-      [HTTP_DELETE] = {http_cordon, NO_BODY, "reason who"}}},
-    {"/v1/nodes/{}/{}/drain",
-     {[HTTP_PUT] = {http_drain, NO_BODY, "for reason who"},
-      [HTTP_DELETE] = {http_drain, NO_BODY, "reason who"}}},
-    {"/v1/nodes/{}/{}/restart",
-     {[HTTP_PUT] = {http_restart, NO_BODY, "for reason who"},
-      [HTTP_DELETE] = {http_restart, NO_BODY, "reason who"}}},
-    {"/v1/groups", {[HTTP_GET] = {http_groups_list, NO_BODY, PAGE " " POLL}}},
-    {"/v1/groups/{}",
-     {[HTTP_GET] = {http_group_get, NO_BODY, POLL},
-      [HTTP_PUT] = {http_group_put, BODY, ""},
-      [HTTP_DELETE] = {http_group_delete, NO_BODY, ""}}},
+    {"/v1/work/{id}/handover",
+     {[HTTP_POST] = {http_work_at, http_work_handover, NULL, "epoch"}}},
+    {"/v1/work/{id}/release",
+     {[HTTP_POST] = {http_work_release, NULL, NULL, "epoch"}}},
+    {"/v1/nodes/{kind}/{address}/cordon",
+     {[HTTP_PUT] = {http_gate_order, http_cordon, NULL, "reason who"},
+      [HTTP_DELETE] = {http_gate_order, http_cordon, NULL, "reason who"}}},
+    {"/v1/nodes/{kind}/{address}/drain",
+     {[HTTP_PUT] = {http_gate_order, http_drain, NULL, "for reason who"},
+      [HTTP_DELETE] = {http_gate_order, http_drain, NULL, "reason who"}}},
+    {"/v1/nodes/{kind}/{address}/restart",
+     {[HTTP_PUT] = {http_gate_order, http_restart, NULL, "for reason who"},
+      [HTTP_DELETE] = {http_gate_order, http_restart, NULL, "reason who"}}},
+    {"/v1/groups",
+     {[HTTP_GET] = {http_groups_list, NULL, NULL, PAGE " " POLL}}},
+    {"/v1/groups/{group}",
+     {[HTTP_GET] = {http_group_get, NULL, NULL, POLL},
+      [HTTP_PUT] = {http_group_put, NULL, "addresses", ""},
+      [HTTP_DELETE] = {NULL, http_group_delete, NULL, ""}}},
     {"/v1/failovers",
-     {[HTTP_GET] = {http_failovers_list, NO_BODY, PAGE " " POLL},
-      [HTTP_POST] = {http_failovers_post, BODY, ""}}},
-    {"/v1/failovers/{}",
-     {[HTTP_GET] = {http_failover_get, NO_BODY, POLL},
-      [HTTP_DELETE] = {http_failover_delete, NO_BODY, ""}}},
+     {[HTTP_GET] = {http_failovers_list, NULL, NULL, PAGE " " POLL},
+      [HTTP_POST] = {http_failovers_post, NULL,
+                     "kind address dry_run force who reason", ""}}},
+    {"/v1/failovers/{id}",
+     {[HTTP_GET] = {NULL, http_failover_get, NULL, POLL},
+      [HTTP_DELETE] = {NULL, http_failover_withdraw, NULL, ""}}},
     {"/v1/settings",
-     {[HTTP_GET] = {http_settings_get, NO_BODY, POLL},
-      [HTTP_PATCH] = {http_settings_patch, BODY, ""}}},
-    {"/v1/cluster", {[HTTP_GET] = {http_cluster_get, NO_BODY, POLL}}},
-    {"/livez", {[HTTP_GET] = {http_livez, NO_BODY, ""}}},
-    {"/readyz", {[HTTP_GET] = {http_readyz, NO_BODY, ""}}},
-    {"/openapi.yaml", {[HTTP_GET] = {http_openapi, NO_BODY, ""}}},
-    {"/", {[HTTP_GET] = {http_root, NO_BODY, ""}}},
+     {[HTTP_GET] = {NULL, http_settings_get, NULL, POLL},
+      [HTTP_PATCH] = {NULL, http_settings_patch,
+                      "paused paused_for brake_override policy who reason",
+                      ""}}},
+    {"/v1/cluster", {[HTTP_GET] = {http_cluster_get, NULL, NULL, POLL}}},
+    {"/livez", {[HTTP_GET] = {http_livez, NULL, NULL, ""}}},
+    {"/readyz", {[HTTP_GET] = {http_readyz, NULL, NULL, ""}}},
+    {"/openapi.yaml", {[HTTP_GET] = {http_openapi, NULL, NULL, ""}}},
+    {"/", {[HTTP_GET] = {http_root, NULL, NULL, ""}}},
 };
+
+static bool is_there(const struct http_action *a)
+{
+    return a->handler != NULL || a->on_loop != NULL;
+}
 
 /* A parameter that is too long for all is left empty: http_route() says so. */
 static bool matches(const char *pattern, const char *path,
@@ -97,7 +108,7 @@ static bool matches(const char *pattern, const char *path,
             memcpy(param[n], path, len);
         param[n++][len <= HTTP_PARAM_MAX ? len : 0] = '\0';
         path += len;
-        pattern += 2;
+        pattern = strchr(pattern, '}') + 1;
     }
     if (path[0] == '/' && whole[1] != '\0')
         path++;
@@ -133,7 +144,7 @@ static void not_found(struct http_request *r, const char *path)
     char meant[256];
 
     assert(path[0] == '/');
-    assert(r->handler == NULL);
+    assert(r->action == NULL);
     for (size_t i = 0; i < ARRAY_LEN(before); i++) {
         plain_path(path, before[i], meant, sizeof(meant));
         if (http_route_find(meant, param) == NULL)
@@ -197,36 +208,41 @@ static unsigned methods_of(const struct http_route *route)
 
     assert(route->path[0] == '/');
     for (unsigned i = 0; i < HTTP_METHODS; i++)
-        if (route->method[i].handler != NULL)
+        if (is_there(&route->method[i]))
             set |= 1u << i;
     return set;
 }
 
-static void wrong_method(struct http_request *r, const char *method)
+const char *http_methods_text(unsigned methods, char out[HTTP_METHODS_SIZE])
 {
-    char names[64] = "";
     size_t n = 0;
 
-    assert(r->allow != 0);
-    assert(r->handler == NULL);
+    assert(methods != 0);
+    assert(methods < 1u << HTTP_METHODS);
     for (unsigned i = 0; i < HTTP_METHODS; i++)
-        if ((r->allow >> i & 1u) != 0)
-            n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
+        if ((methods >> i & 1u) != 0)
+            n += (size_t)snprintf(out + n, HTTP_METHODS_SIZE - n, "%s%s",
                                   n > 0 ? ", " : "", http_method_names[i]);
-    http_problem(r, PROBLEM_METHOD_NOT_ALLOWED,
-                 "%.16s does not go here; send %s", method, names);
+    assert(n < HTTP_METHODS_SIZE);
+    return out;
 }
 
 /* OPTIONS: what goes here is in Allow, whatever body came along. Some load
  * balancers probe with it, so there it is answered as GET is. */
 static void options(struct http_request *r, const struct http_route *route)
 {
-    assert(r->handler == NULL);
-    r->handler = http_no_content;
-    r->takes_body = true; /* and drops it */
-    if (route != NULL && (route->method[HTTP_GET].handler == http_livez ||
-                          route->method[HTTP_GET].handler == http_readyz))
-        r->handler = route->method[HTTP_GET].handler;
+    static const struct http_action probes[] = {
+        {http_no_content, NULL, "", NULL}, /* the body is dropped */
+        {http_livez, NULL, "", NULL},
+        {http_readyz, NULL, "", NULL},
+    };
+
+    assert(r->action == NULL);
+    r->action = &probes[0];
+    for (size_t i = 1; i < ARRAY_LEN(probes); i++)
+        if (route != NULL &&
+            route->method[HTTP_GET].handler == probes[i].handler)
+            r->action = &probes[i];
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
         if (route == NULL || route == &routes[i])
             r->allow |= methods_of(&routes[i]);
@@ -238,8 +254,9 @@ void http_route(struct http_request *r, const char *target, const char *method)
     const struct http_route *found =
         path != NULL ? http_route_find(path, r->param) : NULL;
     bool known = read_method(r, method);
+    char names[HTTP_METHODS_SIZE];
 
-    assert(r->handler == NULL);
+    assert(r->action == NULL);
     assert(r->allow == 0);
     if (strcmp(method, "OPTIONS") == 0 &&
         (found != NULL || strcmp(target, "*") == 0)) {
@@ -249,17 +266,17 @@ void http_route(struct http_request *r, const char *target, const char *method)
                      "the target is neither a path nor http://host/path");
     } else if (found == NULL) {
         not_found(r, path);
-    } else if (known && found->method[r->method].handler != NULL &&
-               !has_params(found, r->param)) {
+    } else if (!known || !is_there(&found->method[r->method])) {
+        r->allow = methods_of(found);
+        http_problem(r, PROBLEM_METHOD_NOT_ALLOWED,
+                     "%.16s does not go here; send %s", method,
+                     http_methods_text(r->allow, names));
+    } else if (!has_params(found, r->param)) {
         http_problem(r, PROBLEM_INVALID,
                      "a part of the path is longer than %d bytes",
                      HTTP_PARAM_MAX);
-    } else if (known && found->method[r->method].handler != NULL) {
-        r->handler = found->method[r->method].handler;
-        r->query = found->method[r->method].query;
-        r->takes_body = found->method[r->method].body;
     } else {
-        r->allow = methods_of(found);
-        wrong_method(r, method);
+        r->route = found;
+        r->action = &found->method[r->method];
     }
 }

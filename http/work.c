@@ -36,11 +36,10 @@ static void refuse_item(struct http_request *r, const struct work_reply *reply)
     if (reply->id != NULL && reply->id[0] != '\0')
         json_put_str(&r->out, "id", reply->id);
     if (reply->item != NULL) {
-        json_put_str(&r->out, "owner",
-                     reply->item->owner[0] ? reply->item->owner : NULL);
+        http_put_text(&r->out, "owner", reply->item->owner);
         json_put_u64(&r->out, "epoch", reply->item->epoch);
         json_put_str(&r->out, "state", work_state_name(reply->item->state));
-        if (r->handler == http_fence_check)
+        if (r->action->handler == http_fence_check)
             json_put_u64(&r->out, "at_least", reply->item->epoch);
     }
     json_close(&r->out, '}');
@@ -97,19 +96,13 @@ static bool read_kind(struct http_request *r, enum node_kind *kind)
     assert(r->json != NULL);
     if (!http_member(r, "kind", &text))
         return false;
-    if (text == NULL) {
-        http_problem(r, PROBLEM_INVALID_JSON,
-                     "kind: master or worker is expected");
-        return false;
-    }
-    if (node_kind_parse(text, kind) != 0 || *kind == NODE_ALERT_SERVER) {
-        http_problem(r, PROBLEM_INVALID_VALUE,
-                     "kind: %.64s; only a master or a "
-                     "worker owns work",
-                     text);
-        return false;
-    }
-    return true;
+    if (text == NULL)
+        return http_problem(r, PROBLEM_INVALID_JSON,
+                            "kind: master or worker is expected");
+    return (node_kind_parse(text, kind) == 0 && *kind != NODE_ALERT_SERVER) ||
+           http_problem(r, PROBLEM_INVALID_VALUE,
+                        "kind: %.64s; only a master or a worker owns work",
+                        text);
 }
 
 static bool read_policy(struct http_request *r, enum work_policy *policy)
@@ -120,11 +113,10 @@ static bool read_policy(struct http_request *r, enum work_policy *policy)
     *policy = WORK_REASSIGN;
     if (!http_member(r, "policy", &text))
         return false;
-    if (text == NULL || work_policy_parse(text, policy) == 0)
-        return true;
-    http_problem(r, PROBLEM_INVALID_VALUE,
-                 "policy: %.64s; there are reassign, hold and drop", text);
-    return false;
+    return text == NULL || work_policy_parse(text, policy) == 0 ||
+           http_problem(r, PROBLEM_INVALID_VALUE,
+                        "policy: %.64s; there are reassign, hold and drop",
+                        text);
 }
 
 static bool read_group(struct http_request *r, const char **group)
@@ -132,11 +124,9 @@ static bool read_group(struct http_request *r, const char **group)
     assert(r->json != NULL);
     if (!http_member(r, "group", group))
         return false;
-    if (*group == NULL || (*group)[0] != '\0')
-        return true;
-    http_problem(r, PROBLEM_INVALID_VALUE,
-                 "group: it is empty; name one, or leave it out");
-    return false;
+    return *group == NULL || (*group)[0] != '\0' ||
+           http_problem(r, PROBLEM_INVALID_VALUE,
+                        "group: it is empty; name one, or leave it out");
 }
 
 /* A payload is the client's bytes: taken as it was sent.
@@ -150,10 +140,9 @@ static bool read_payload(struct http_request *r, char **payload)
     *payload = NULL;
     if (value == NULL)
         return true;
-    if (value->len > (size_t)WORK_PAYLOAD_MAX) {
-        http_problem(r, PROBLEM_TOO_LARGE, "payload: at most 64 KiB of JSON");
-        return false;
-    }
+    if (value->len > (size_t)WORK_PAYLOAD_MAX)
+        return http_problem(r, PROBLEM_TOO_LARGE,
+                            "payload: at most 64 KiB of JSON");
     *payload = mem_strndup(value->text, value->len);
     return true;
 }
@@ -163,19 +152,18 @@ static bool read_startup(struct http_request *r, struct work_submit *what)
 {
     const struct json *number = json_get(r->json, "startupTime");
 
-    if (number == NULL ||
-        (json_whole(number, &what->startup_time) && what->startup_time > 0))
-        return true;
-    http_problem(r, PROBLEM_INVALID_JSON,
-                 "startupTime: a whole number above 0 is expected");
-    return false;
+    return number == NULL ||
+           (json_whole(number, &what->startup_time) &&
+            what->startup_time > 0) ||
+           http_problem(r, PROBLEM_INVALID_JSON,
+                        "startupTime: a whole number above 0 is expected");
 }
 
 /* What does not need the loop to be wrong. */
 static bool read_submit(struct http_request *r, struct work_submit *what,
                         char **payload)
 {
-    assert(r->takes_body);
+    assert(r->action->members != NULL);
     *payload = NULL;
     if (!read_kind(r, &what->kind) || !read_policy(r, &what->policy) ||
         !read_group(r, &what->group) || !http_member(r, "id", &what->id) ||
@@ -186,9 +174,8 @@ static bool read_submit(struct http_request *r, struct work_submit *what,
     return true;
 }
 
-static void submit(void *arg)
+static void submit(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct work_submit what = {0};
     char *payload;
 
@@ -211,34 +198,24 @@ static void submit(void *arg)
 
 void http_work_post(struct http_request *r)
 {
-    static const char *const members[] = {"id",     "kind",    "group",
-                                          "policy", "payload", NULL};
-
     assert(r->method == HTTP_POST);
     assert(!r->handed);
     if (!http_body(r, false))
         return;
-    if (json_get(r->json, "owner") != NULL) {
+    if (json_get(r->json, "owner") != NULL)
         http_problem(r, PROBLEM_INVALID_VALUE,
                      "owner: the balancer chooses; PUT /v1/work/{id} claims");
-        return;
-    }
-    if (http_members(r, members))
+    else if (http_members(r, "id kind group policy payload"))
         http_on_loop(r, submit);
 }
 
 void http_work_put(struct http_request *r)
 {
-    static const char *const members[] = {"id",          "kind",  "owner",
-                                          "startupTime", "group", "policy",
-                                          "payload",     NULL};
     const char *owner, *id;
 
     assert(r->method == HTTP_PUT);
     assert(!r->handed);
-    if (!http_param_id(r, 0) || !http_body(r, false) ||
-        !http_members(r, members) || !http_member(r, "owner", &owner) ||
-        !http_member(r, "id", &id))
+    if (!http_member(r, "owner", &owner) || !http_member(r, "id", &id))
         return;
     if (owner == NULL)
         http_problem(r, PROBLEM_INVALID_JSON,
@@ -252,62 +229,40 @@ void http_work_put(struct http_request *r)
 
 /* --- one item ------------------------------------------------------------ */
 
-static void get_item(void *arg)
+void http_work_get(struct http_request *r)
 {
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_GET);
     work_get(work_of(r), r->param[0], item_done, r);
 }
 
-void http_work_get(struct http_request *r)
+void http_work_done(struct http_request *r)
 {
-    assert(r->method == HTTP_GET);
-    if (http_param_id(r, 0))
-        http_on_loop(r, get_item);
-}
-
-static void finish_item(void *arg)
-{
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(r->method == HTTP_DELETE);
     assert(r->epoch > 0);
     work_done(work_of(r), r->param[0], r->epoch, item_done, r);
 }
 
-void http_work_delete(struct http_request *r)
+void http_work_handover(struct http_request *r)
 {
-    assert(r->method == HTTP_DELETE);
-    assert(!r->handed);
-    if (http_param_id(r, 0) && http_query_epoch(r, &r->epoch))
-        http_on_loop(r, finish_item);
-}
-
-static void handover_item(void *arg)
-{
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(r->method == HTTP_POST);
     assert(r->epoch > 0);
     work_handover(work_of(r), r->param[0], r->epoch, item_done, r);
 }
 
-void http_work_handover(struct http_request *r)
+/* By whoever says at which epoch the item is his. */
+void http_work_at(struct http_request *r)
 {
     assert(!r->handed);
-    if (http_param_id(r, 0) && http_query_epoch(r, &r->epoch))
-        http_on_loop(r, handover_item);
+    if (http_query_epoch(r, &r->epoch))
+        http_on_loop(r, r->action->on_loop);
 }
 
-static void release_item(void *arg)
+static void release_item(struct http_request *r)
 {
-    struct http_request *r = arg;
-
     assert(r->handed);
     assert(!r->refused);
     assert(r->method == HTTP_POST);
@@ -317,8 +272,7 @@ static void release_item(void *arg)
 void http_work_release(struct http_request *r)
 {
     assert(!r->handed);
-    if (http_param_id(r, 0) &&
-        (http_query(r, "epoch") == NULL || http_query_epoch(r, &r->epoch)))
+    if (http_query(r, "epoch") == NULL || http_query_epoch(r, &r->epoch))
         http_on_loop(r, release_item);
 }
 
@@ -332,8 +286,7 @@ static void fence_checked(void *arg, const struct work_reply *reply)
     if (reply->code != PROBLEM_NONE) {
         refuse_item(r, reply);
     } else {
-        b = http_json(r, 200);
-        json_open(b, NULL, '{');
+        b = http_object(r, 200);
         json_put_str(b, "work", reply->item->id);
         json_put_u64(b, "epoch", reply->item->epoch);
         json_put_str(b, "owner", reply->item->owner);
@@ -343,9 +296,8 @@ static void fence_checked(void *arg, const struct work_reply *reply)
     http_answer(r);
 }
 
-static void check_fence(void *arg)
+static void check_fence(struct http_request *r)
 {
-    struct http_request *r = arg;
     const char *id;
 
     assert(r->handed);
@@ -359,13 +311,11 @@ static void check_fence(void *arg)
 
 void http_fence_check(struct http_request *r)
 {
-    static const char *const members[] = {"work", "epoch", NULL};
     const char *id;
 
     assert(r->method == HTTP_POST);
     assert(!r->handed);
-    if (!http_body(r, false) || !http_members(r, members) ||
-        !http_member(r, "work", &id))
+    if (!http_member(r, "work", &id))
         return;
     if (id == NULL)
         http_problem(r, PROBLEM_INVALID_JSON, "work: the id of the work item");
@@ -378,25 +328,21 @@ void http_fence_check(struct http_request *r)
 static void listed(void *arg, const struct work_page *page)
 {
     struct http_request *r = http_ended(arg);
-    struct snapshot *s;
     struct buf *b;
 
     if (r == NULL)
         return;
     if (page->code != PROBLEM_NONE) {
         http_refuse(r, page->code, &page->err, 0);
-        http_answer(r);
-        return;
+    } else {
+        b = http_list(r, NULL);
+        for (size_t i = 0; i < page->n; i++) {
+            if (i > 0)
+                buf_char(b, ',');
+            work_item_write(b, &page->items[i]);
+        }
+        http_list_end(r, page->next);
     }
-    s = coordinator_snapshot(r->h->coordinator);
-    b = http_list(r, s);
-    for (size_t i = 0; i < page->n; i++) {
-        if (i > 0)
-            buf_char(b, ',');
-        work_item_write(b, &page->items[i]);
-    }
-    http_list_end(r, page->next);
-    coordinator_snapshot_release(&s);
     http_answer(r);
 }
 
@@ -420,16 +366,12 @@ static bool read_list(struct http_request *r, struct work_list *list)
         !http_query_int(r, "limit", 1, HTTP_LIMIT_MAX, &limit))
         return false;
     list->limit = (size_t)limit;
-    if (list->after != NULL && work_check_id(list->after, &err) != 0) {
-        http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
-        return false;
-    }
-    if (list->owner != NULL && list->kind < 0) {
-        http_problem(r, PROBLEM_INVALID,
-                     "owner needs kind=master or kind=worker: an "
-                     "address may be both");
-        return false;
-    }
+    if (list->after != NULL && work_check_id(list->after, &err) != 0)
+        return http_problem(r, PROBLEM_INVALID, HTTP_BAD_CURSOR);
+    if (list->owner != NULL && list->kind < 0)
+        return http_problem(r, PROBLEM_INVALID,
+                            "owner needs kind=master or kind=worker: an "
+                            "address may be both");
     if (list->owner == NULL)
         return true;
     if (!http_address(r, PROBLEM_INVALID, list->owner))
@@ -438,9 +380,8 @@ static bool read_list(struct http_request *r, struct work_list *list)
     return true;
 }
 
-static void list_work(void *arg)
+static void list_work(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct work_list list;
 
     assert(r->handed);
@@ -458,9 +399,8 @@ static void list_work(void *arg)
     work_list(work_of(r), &list, listed, r);
 }
 
-static void wait_for_work(void *arg)
+static void wait_for_work(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct work_list list;
 
     assert(r->handed);

@@ -75,16 +75,15 @@ static void on_settled(void *arg, bool seen, const struct write_index *write)
         return;
     }
     r->passed_on = &passed_on;
-    r->handler(r);
+    http_act(r);
     if (!passed_on) { /* else it may be gone */
         r->passed_on = NULL;
         http_answer(r);
     }
 }
 
-static void settle(void *arg)
+static void settle(struct http_request *r)
 {
-    struct http_request *r = arg;
     struct write_index write;
     int64_t wait_ms = SETTLE_MS;
 
@@ -112,7 +111,7 @@ bool http_settles(struct http_request *r)
     int64_t wait_ms = 0;
 
     assert(!r->handed);
-    assert(r->handler != NULL);
+    assert(r->action != NULL);
     if (index == NULL || !coordinator_index_is(index))
         return false;
     if (!coordinator_index_parse(&write, index))

@@ -84,7 +84,8 @@ def parameters_in_the_table():
     table = text[text.index("routes[] = {"):text.index("\n};")]
     found = {}
     for path, handlers in re.findall(r'\{"(/[^"]*)",(.*?)\}\}', table, re.S):
-        for method, names in re.findall(r"\[HTTP_(\w+)\] =\s*{\w+,\s*(?:NO_)?BODY,([^}]*)", handlers):
+        path = re.sub(r"{\w+}", "{}", path)
+        for method, names in re.findall(r'\[HTTP_(\w+)\] =\s*{\w+,\s*\w+,\s*(?:NULL|"[^"]*"),([^}]*)', handlers):
             names = re.sub(r"PAGE|POLL", lambda m: f' {words[m.group(0)]} ', names)
             found[method, path] = set(names.replace('"', " ").split())
     return found
@@ -95,7 +96,7 @@ def in_the_table():
     with open(os.path.join(ROOT, "http", "routes.c"), encoding="utf-8") as f:
         table = f.read()
     table = table[table.index("routes[] = {"):table.index("\n};")]
-    return {(method, path) for path, handlers in re.findall(r'\{"(/[^"]*)",(.*?)\}\}', table, re.S)
+    return {(method, re.sub(r"{\w+}", "{}", path)) for path, handlers in re.findall(r'\{"(/[^"]*)",(.*?)\}\}', table, re.S)
             for method in re.findall(r"\[HTTP_(\w+)\]", handlers)}
 
 

@@ -14,7 +14,7 @@
 
 static const struct cli_column columns[] = {
     {.title = "NAME", .field = "name"},
-    {.title = "CPU", .field = "load.cpu", .right = true, .as = CLI_PERCENT},
+    {.title = "CPU", .field = "load.cpu", .as = CLI_PERCENT},
     {.title = "GROUPS", .field = "groups"},
 };
 
@@ -147,9 +147,9 @@ static const struct cli_column rich[] = {
     {.title = "KIND", .field = "kind", .spare = 2},
     {.title = "ADDRESS", .field = "address"},
     {.title = "EMPTY", .field = "nothing"},
-    {.title = "SEEN", .field = "seen", .right = true, .as = CLI_AGE},
-    {.title = "LEFT", .field = "until", .right = true, .as = CLI_LEFT},
-    {.title = "SLOTS", .field = "slots", .right = true, .spare = 1},
+    {.title = "SEEN", .field = "seen", .as = CLI_AGE},
+    {.title = "LEFT", .field = "until", .as = CLI_LEFT},
+    {.title = "SLOTS", .field = "slots", .as = CLI_NUMBER, .spare = 1},
     {.title = "REASON", .field = "reason", .below = true},
 };
 
@@ -224,7 +224,7 @@ static void ages_have_the_largest_unit(void **state)
                  "{\"t\":\"2025-11-28T10:00:00Z\"},"
                  "{\"t\":\"2025-11-28T10:01:01Z\"},{\"t\":\"soon\"},{}]",
                  left, 1, 0);
-    assert_string_equal(text, "LEFT\n10m\n1s\nover\n2m\nsoon\n-\n");
+    assert_string_equal(text, "LEFT\n 10m\n  1s\nover\n  2m\nsoon\n   -\n");
     free(text); // NOLINT
 }
 

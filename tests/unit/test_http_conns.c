@@ -187,7 +187,7 @@ static void routes_take_their_segments_apart(void **state)
                         "/v1/nodes");
     assert_string_equal(http_route_find("/readyz/", param)->path, "/readyz");
     assert_string_equal(http_route_find("/v1/nodes/worker/h:1/", param)->path,
-                        "/v1/nodes/{}/{}");
+                        "/v1/nodes/{kind}/{address}");
     assert_null(http_route_find("/readyz//", param));
     assert_null(http_route_find("//", param));
     assert_null(http_route_find("/v1/nodes//h:1", param));
@@ -208,7 +208,7 @@ static unsigned asked(struct http_request *r, const char *method,
     memset(r, 0, sizeof(*r));
     buf_init(&r->out, HTTP_ANSWER_MAX);
     http_route(r, target, method);
-    assert_true((r->handler == NULL) == (r->status != 0));
+    assert_true((r->action == NULL) == (r->status != 0));
     return r->status;
 }
 
@@ -219,12 +219,12 @@ static void a_target_in_absolute_form_is_its_path(void **state)
     (void)state;
     buf_init(&r.out, HTTP_ANSWER_MAX);
     assert_int_equal(asked(&r, "GET", "http://h:7077/v1/work/a"), 0);
-    assert_ptr_equal(r.handler, http_work_get);
+    assert_ptr_equal(r.action->on_loop, http_work_get);
     assert_string_equal(r.param[0], "a");
     assert_int_equal(asked(&r, "GET", "HTTPS://h/readyz"), 0);
-    assert_ptr_equal(r.handler, http_readyz);
+    assert_ptr_equal(r.action->handler, http_readyz);
     assert_int_equal(asked(&r, "GET", "http://h"), 0);
-    assert_ptr_equal(r.handler, http_root);
+    assert_ptr_equal(r.action->handler, http_root);
     assert_int_equal(asked(&r, "GET", "http:/readyz"), 400);
     assert_int_equal(asked(&r, "GET", "readyz"), 400);
     assert_int_equal(asked(&r, "CONNECT", "h:7077"), 400);
@@ -239,11 +239,11 @@ static void every_method_is_answered_in_one_place(void **state)
     (void)state;
     buf_init(&r.out, HTTP_ANSWER_MAX);
     assert_int_equal(asked(&r, "OPTIONS", "/v1/work"), 0);
-    assert_ptr_equal(r.handler, http_no_content);
+    assert_ptr_equal(r.action->handler, http_no_content);
     assert_int_equal(r.allow, get | post);
-    assert_true(r.takes_body && !r.bodiless);
+    assert_true(r.action->members != NULL && !r.bodiless);
     assert_int_equal(asked(&r, "OPTIONS", "/livez"), 0);
-    assert_ptr_equal(r.handler, http_livez);
+    assert_ptr_equal(r.action->handler, http_livez);
     assert_int_equal(r.allow, get);
     assert_int_equal(asked(&r, "OPTIONS", "*"), 0);
     assert_int_equal(r.allow, (1u << HTTP_METHODS) - 1);
@@ -257,8 +257,8 @@ static void every_method_is_answered_in_one_place(void **state)
     assert_int_equal(asked(&r, "HEAD", "/v1/work"), 0);
     assert_true(r.bodiless && r.head);
     assert_int_equal(asked(&r, "PUT", "/v1/nodes/worker/h:1/cordon"), 0);
-    assert_string_equal(r.query, "reason who");
-    assert_false(r.takes_body);
+    assert_string_equal(r.action->query, "reason who");
+    assert_null(r.action->members);
     buf_close(&r.out);
 }
 
