@@ -59,7 +59,7 @@ static int check_op(const struct registry_op *op, bool single, struct err *err)
     return rc;
 }
 
-size_t registry_op_bytes(const struct registry_op *op)
+static size_t op_bytes(const struct registry_op *op)
 {
     size_t n = op->type == REGISTRY_CHECK_LOCK ? 0 : strlen(op->key);
 
@@ -99,10 +99,9 @@ static int check_twice(const struct registry_op *ops, size_t n, struct err *err)
 }
 
 int registry_check_txn(const struct registry *r, const struct registry_op *ops,
-                       size_t n, bool single, struct err *err)
+                       size_t n, bool single, size_t *bytes, struct err *err)
 {
-    size_t bytes = 0;
-
+    *bytes = 0;
     if (n == 0)
         return (int)err_set(err, ERR_INVALID, "a txn without operations");
     if (n > r->max_ops) {
@@ -118,11 +117,11 @@ int registry_check_txn(const struct registry *r, const struct registry_op *ops,
                 (void)err_wrap(err, "operation %zu", i);
             return rc;
         }
-        bytes += registry_op_bytes(&ops[i]);
+        *bytes += op_bytes(&ops[i]);
     }
-    if (bytes > r->max_bytes) {
+    if (*bytes > r->max_bytes) {
         return (int)err_set(err, ERR_TOO_LARGE,
-                            "txn of %zu bytes; %s takes %zu", bytes,
+                            "txn of %zu bytes; %s takes %zu", *bytes,
                             r->ops->name, r->max_bytes);
     }
     return check_twice(ops, n, err);

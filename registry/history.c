@@ -49,32 +49,32 @@ struct registry_history {
     bool accepts, watches;
     struct registry_place known; /* the highest */
     struct registry_place found; /* of the session that is being examined */
-    bool is_back, damaged;
+    bool damaged;
     bool shown;         /* that it is, by somebody: no position says it */
     struct err trouble; /* with the key; ERR_OK: none */
     unsigned failures;  /* of our own calls, and that it was said */
     bool said;
-    bool marked; /* it is, and the mark was seen to stand */
-    struct registry_back back;
+    bool marked;                /* it is, and the mark was seen to stand */
+    struct registry_back back;  /* it did, and how that was noticed */
     struct history_record at;   /* the key as last read */
     struct history_record ours; /* as it was vouched for last */
     uint64_t version;
     char *testimony;
     bool testimony_due;
-    unsigned testimony_life; /* 1..LIVES: in its key */
-    bool testified;          /* that key is ours */
-    struct registry_timer again, leaving;
+    unsigned testimony_life;     /* 1..LIVES: in its key */
+    bool testified;              /* that key is ours */
+    struct registry_timer timer; /* to look again, or to leave */
 };
 
 static void look(struct registry_history *h);
+static void testify(struct registry_history *h);
 
 /* --- calls of our own ---------------------------------------------------- */
 
 static void stop(struct registry_history *h)
 {
     registry_forget(h->r, h);
-    registry_timer_stop(&h->again);
-    registry_timer_stop(&h->leaving);
+    registry_timer_stop(&h->timer);
 }
 
 static void on_again(void *arg)
@@ -84,8 +84,8 @@ static void on_again(void *arg)
 
 static void later(struct registry_history *h, int64_t ms)
 {
-    registry_timer_stop(&h->again);
-    registry_timer_start(h->r, &h->again, ms, on_again, h);
+    registry_timer_stop(&h->timer);
+    registry_timer_start(h->r, &h->timer, ms, on_again, h);
 }
 
 /* Without this call nobody gets a session, so it is tried for ever. */
@@ -114,14 +114,16 @@ static void get(struct registry_history *h, registry_reply_f *done)
     h->r->inside = false;
 }
 
-static void put(struct registry_history *h, const char *key,
-                const struct buf *value, enum registry_expect expect,
-                uint64_t version, registry_reply_f *done)
+/* The value is used up. */
+static void put(struct registry_history *h, const char *key, struct buf *value,
+                enum registry_expect expect, uint64_t version,
+                registry_reply_f *done)
 {
     h->r->inside = true;
     registry_put(h->r, key, value->data, value->len, expect, version, false,
                  done, h);
     h->r->inside = false;
+    buf_close(value);
 }
 
 /* --- it went back -------------------------------------------------------- */
@@ -141,7 +143,7 @@ static void leave(struct registry_history *h)
     struct registry *r = h->r;
 
     stop(h);
-    registry_timer_start(r, &h->leaving, 0, on_leaving, h);
+    registry_timer_start(r, &h->timer, 0, on_leaving, h);
     registry_lose(r);
 }
 
@@ -167,16 +169,16 @@ static bool went_back(struct registry_history *h,
                       const struct registry_place *known, const char *by,
                       const char *why)
 {
-    if (h->is_back || h->accepts)
+    if (h->back.is || h->accepts)
         return false;
-    h->is_back = true;
-    h->back.known = *known;
-    h->back.now = h->found;
+    h->back = (struct registry_back){.is = true,
+                                     .known = *known,
+                                     .now = h->found,
+                                     .since = h->r->clock->mono};
     if (h->back.now.incarnation[0] == '\0')
         memcpy(h->back.now.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
     (void)snprintf(h->back.by, sizeof(h->back.by), "%s", by);
     (void)snprintf(h->back.why, sizeof(h->back.why), "%s", why);
-    h->back.since = h->r->clock->mono;
     tell_back(h);
     return true;
 }
@@ -192,7 +194,7 @@ static void on_put(void *arg, const struct registry_reply *reply)
         look(h); /* whatever became of it, the key shows */
     } else {
         failed(h, &reply->err,
-               h->is_back ? "the mark that it went back is not written"
+               h->back.is ? "the mark that it went back is not written"
                           : "it has none, and none can be made");
     }
 }
@@ -207,7 +209,6 @@ static void put_record(struct registry_history *h,
     put(h, HISTORY_KEY, &value,
         h->version == 0 ? REGISTRY_ABSENT : REGISTRY_VERSION, h->version,
         on_put);
-    buf_close(&value);
 }
 
 static void put_mark(struct registry_history *h)
@@ -218,15 +219,9 @@ static void put_mark(struct registry_history *h)
         registry_history_new_id(record.incarnation);
     if (record.fence_base < h->ours.fence_base)
         record.fence_base = h->ours.fence_base;
-    record.went_back.is = true;
-    record.went_back.known = h->back.known;
-    record.went_back.now = h->back.now;
-    memcpy(record.went_back.by, h->back.by, sizeof(h->back.by));
-    memcpy(record.went_back.why, h->back.why, sizeof(h->back.why));
+    record.went_back = h->back;
     put_record(h, &record);
 }
-
-static void testify(struct registry_history *h);
 
 /* An earlier life of ours may have testified what we know no more. */
 static void on_testified(void *arg, const struct registry_reply *reply)
@@ -262,7 +257,6 @@ static void testify(struct registry_history *h)
         h->testified || h->testimony_life == LIVES ? REGISTRY_ANY
                                                    : REGISTRY_ABSENT,
         0, on_testified);
-    buf_close(&value);
 }
 
 /* It is back, and the key says so. */
@@ -301,19 +295,19 @@ static void vouch(struct registry_history *h)
     char now[HISTORY_PLACE_SIZE];
 
     memcpy(h->found.incarnation, h->at.incarnation, HISTORY_ID_SIZE);
-    if (h->is_back || !same || h->accepts) {
+    if (h->back.is || !same || h->accepts) {
         if (!planted(PLANTED_ORDER_KEPT))
             forget_order(h->r);
         h->known = h->found;
     } else if (registry_place_before(&h->known, &h->found)) {
         h->known = h->found;
     }
-    if (h->is_back) {
+    if (h->back.is) {
         log_info(same ? "registry_returned" : "registry_accepted",
                  LOG_S("now", registry_place_text(&h->found, now)),
                  LOG_S("who", h->at.accepted.who));
     }
-    h->is_back = h->shown = h->marked = h->said = h->testified = false;
+    h->back.is = h->shown = h->marked = h->said = h->testified = false;
     h->testimony_life = 1;
     h->ours = h->at;
     h->r->fence_base = h->at.fence_base;
@@ -350,7 +344,7 @@ static bool is_right_again(const struct registry_history *h)
 /* Whoever began before a mark knows of the incarnation what the mark says. */
 static const char *our_incarnation(const struct registry_history *h)
 {
-    return h->known.incarnation[0] == '\0' && h->is_back
+    return h->known.incarnation[0] == '\0' && h->back.is
                ? h->back.known.incarnation
                : h->known.incarnation;
 }
@@ -361,7 +355,7 @@ static void judge(struct registry_history *h)
     bool same = ours[0] == '\0' || strcmp(h->at.incarnation, ours) == 0;
     bool next = !same && registry_history_follows(&h->at, ours);
     bool marked = h->at.went_back.is && !planted(PLANTED_MARK_UNREAD);
-    bool right = next || (same && (!h->is_back || is_right_again(h)));
+    bool right = next || (same && (!h->back.is || is_right_again(h)));
 
     if (h->accepts || (!marked && right)) {
         vouch(h);
@@ -383,7 +377,7 @@ static void none_there(struct registry_history *h)
         vouch(h);
         return;
     }
-    if (h->known.incarnation[0] == '\0' && !h->is_back) {
+    if (h->known.incarnation[0] == '\0' && !h->back.is) {
         struct history_record record = {0};
 
         registry_history_new_id(record.incarnation);
@@ -501,9 +495,7 @@ void registry_begin(struct registry *r, uint64_t session, uint64_t line,
         registry_vouch(r);
         return;
     }
-    memset(&h->found, 0, sizeof(h->found));
-    h->found.line = line;
-    h->found.position = position;
+    h->found = (struct registry_place){.line = line, .position = position};
     if (position != 0 && fell(&h->found, &h->known))
         (void)went_back(h, &h->known, h->who, "its position fell");
     stop(h);
@@ -550,9 +542,7 @@ void registry_fell(struct registry *r, uint64_t line, uint64_t position,
 
     if (h == NULL || r->closing || r->mute)
         return;
-    memset(&h->found, 0, sizeof(h->found));
-    h->found.line = line;
-    h->found.position = position;
+    h->found = (struct registry_place){.line = line, .position = position};
     (void)went_back(h, &h->known, h->who, why);
 }
 
@@ -608,15 +598,15 @@ const struct registry_place *registry_place(const struct registry *r)
 
 const struct registry_back *registry_went_back(const struct registry *r)
 {
-    return r->history != NULL && r->history->is_back ? &r->history->back : NULL;
+    return r->history != NULL && r->history->back.is ? &r->history->back : NULL;
 }
 
 const char *registry_unmarked(const struct registry *r)
 {
-    return registry_went_back(r) != NULL && r->history->shown &&
-                   !r->history->marked
-               ? r->history->back.why
-               : NULL;
+    const struct registry_back *back = registry_went_back(r);
+    bool known = back == NULL || r->history->marked || !r->history->shown;
+
+    return known ? NULL : back->why;
 }
 
 const struct err *registry_key_trouble(const struct registry *r)

@@ -114,13 +114,19 @@ void registry_hold_gone(struct registry_hold *h)
     registry_bury(h->r);
 }
 
-void registry_hold_free(struct registry_hold *h)
+void registry_holds_free(struct registry_hold **list)
 {
-    mem_free(h->key);
-    mem_free(h->owner);
-    mem_free(h->holder);
-    mem_free(h->priv);
-    mem_free(h);
+    struct registry_hold *h, *next;
+
+    DL_FOREACH_SAFE(*list, h, next)
+    {
+        DL_DELETE(*list, h);
+        mem_free(h->key);
+        mem_free(h->owner);
+        mem_free(h->holder);
+        mem_free(h->priv);
+        mem_free(h);
+    }
 }
 
 /* --- telling the handles ------------------------------------------------- */
@@ -156,29 +162,20 @@ static void lock_grant(struct registry_lock *l)
         l->granted(l->arg, ERR_OK);
 }
 
+enum which { ANY, WAITING, TRYING }; /* each is among those before */
+
 /* Callbacks change the list of handles, so every walk begins anew at its head:
  * the first handle of `h`, not younger than `last`. Owners have few. */
-static struct registry_lock *find_waiting(const struct registry_hold *h,
-                                          uint64_t last, bool tries_only)
+static struct registry_lock *lock_find(const struct registry_hold *h,
+                                       uint64_t last, enum which which)
 {
     struct registry_lock *l;
 
     DL_FOREACH(h->r->locks, l)
     {
-        if (l->hold == h && l->state == LOCK_WAITING && l->id <= last &&
-            (l->try_once || !tries_only))
-            return l;
-    }
-    return NULL;
-}
-
-static struct registry_lock *find_any(const struct registry_hold *h)
-{
-    struct registry_lock *l;
-
-    DL_FOREACH(h->r->locks, l)
-    {
-        if (l->hold == h)
+        if (l->hold == h && l->id <= last &&
+            (which == ANY || l->state == LOCK_WAITING) &&
+            (which != TRYING || l->try_once))
             return l;
     }
     return NULL;
@@ -192,7 +189,7 @@ static void hold_lose(struct registry_hold *h, enum err_code code)
     struct registry_lock *l;
 
     h->state = HOLD_LEAVING;
-    while ((l = find_any(h)) != NULL) {
+    while ((l = lock_find(h, UINT64_MAX, ANY)) != NULL) {
         if (l->state == LOCK_WAITING) {
             lock_refuse(l, code);
             continue;
@@ -218,7 +215,7 @@ void registry_hold_granted(struct registry_hold *h, uint64_t fence)
     assert(h->session == h->r->session);
     h->state = HOLD_HELD;
     h->fence = fence;
-    while ((l = find_waiting(h, last, false)) != NULL)
+    while ((l = lock_find(h, last, WAITING)) != NULL)
         lock_grant(l);
 }
 
@@ -236,16 +233,15 @@ void registry_hold_refused(struct registry_hold *h, enum err_code code)
         return;
     }
     /* Others may have joined that are ready to wait: for them it queues. */
-    while ((l = find_waiting(h, last, true)) != NULL) {
-        struct registry_hold *same = h;
+    while ((l = lock_find(h, last, TRYING)) != NULL) {
+        bool last_one = h->n_locks == 1;
 
-        if (h->n_locks == 1) { /* the last one: leave before it is told */
+        if (last_one) { /* leave before it is told */
             lock_detach(l);
             hold_leave(h, true);
-            same = NULL;
         }
         lock_refuse(l, ERR_TIMEOUT);
-        if (same == NULL)
+        if (last_one)
             return;
     }
     if (h->state == HOLD_WAITING && !h->r->closing) {
@@ -274,18 +270,16 @@ void registry_hold_lost(struct registry_hold *h)
 
 void registry_holds_disconnected(struct registry *r)
 {
-    struct registry_hold *h;
+    struct registry_hold *h = r->holds;
 
     /* Callbacks may add holds; those wait for the next session. */
-    do {
-        DL_FOREACH(r->holds, h)
-        {
-            if (h->state == HOLD_WAITING || h->state == HOLD_HELD) {
-                hold_lose(h, ERR_SESSION_LOST);
-                break;
-            }
-        }
-    } while (h != NULL && !r->closing);
+    while (h != NULL && !r->closing) {
+        bool known = h->state == HOLD_WAITING || h->state == HOLD_HELD;
+
+        if (known)
+            hold_lose(h, ERR_SESSION_LOST);
+        h = known ? r->holds : h->next;
+    }
 }
 
 void registry_holds_connected(struct registry *r)
@@ -375,6 +369,13 @@ struct registry_lock *registry_lock(struct registry *r, const char *key,
     return l;
 }
 
+static void lock_free(struct registry_lock *l)
+{
+    lock_detach(l);
+    DL_DELETE(l->r->locks, l);
+    mem_free(l);
+}
+
 void registry_unlock(struct registry_lock **l_ptr)
 {
     struct registry_lock *l = *l_ptr;
@@ -384,9 +385,7 @@ void registry_unlock(struct registry_lock **l_ptr)
         return;
     *l_ptr = NULL;
     h = l->hold;
-    lock_detach(l);
-    DL_DELETE(l->r->locks, l);
-    mem_free(l);
+    lock_free(l);
     hold_leave_if_unused(h);
 }
 
@@ -416,11 +415,6 @@ uint64_t registry_lock_fence(const struct registry_lock *l)
     return l->fence;
 }
 
-uint64_t registry_lock_native(const struct registry_lock *l)
-{
-    return l->native;
-}
-
 bool registry_lock_waits_for(const struct registry_lock *l,
                              struct registry_lock_wait *out)
 {
@@ -433,40 +427,36 @@ bool registry_lock_waits_for(const struct registry_lock *l,
     return waits;
 }
 
-const char *registry_lock_key(const struct registry_lock *l)
+bool registry_lock_check(const struct registry_lock *l,
+                         struct registry_op *check)
 {
-    return l->hold != NULL ? l->hold->key : "";
+    assert(check->type == REGISTRY_CHECK_LOCK && check->lock == l);
+    check->key = l->hold != NULL ? l->hold->key : "";
+    check->version = l->native;
+    check->lock = NULL;
+    return registry_lock_held(l);
 }
 
 void registry_locks_cancel(struct registry *r)
 {
-    struct registry_lock *l;
+    struct registry_lock *l = r->locks;
 
-    do {
-        DL_FOREACH(r->locks, l)
-        {
-            if (l->state == LOCK_WAITING) {
-                lock_refuse(l, ERR_CANCELLED);
-                break;
-            }
-        }
-    } while (l != NULL);
+    while (l != NULL) {
+        bool waits = l->state == LOCK_WAITING;
+
+        if (waits)
+            lock_refuse(l, ERR_CANCELLED);
+        l = waits ? r->locks : l->next;
+    }
 }
 
 void registry_locks_free(struct registry *r)
 {
-    struct registry_lock *l, *l_next;
-    struct registry_hold *h, *h_next;
+    struct registry_lock *l, *next;
 
-    DL_FOREACH_SAFE(r->locks, l, l_next)
+    DL_FOREACH_SAFE(r->locks, l, next)
     {
-        lock_detach(l);
-        DL_DELETE(r->locks, l);
-        mem_free(l);
+        lock_free(l);
     }
-    DL_FOREACH_SAFE(r->holds, h, h_next)
-    {
-        DL_DELETE(r->holds, h);
-        registry_hold_free(h);
-    }
+    registry_holds_free(&r->holds);
 }

@@ -122,19 +122,9 @@ void registry_tell(struct registry *r, enum registry_state state)
 static void bury(void *arg)
 {
     struct registry *r = arg;
-    struct registry_watch *w, *w_next;
-    struct registry_hold *h, *h_next;
 
-    DL_FOREACH_SAFE(r->dead_watches, w, w_next)
-    {
-        DL_DELETE(r->dead_watches, w);
-        registry_watch_free(w);
-    }
-    DL_FOREACH_SAFE(r->dead_holds, h, h_next)
-    {
-        DL_DELETE(r->dead_holds, h);
-        registry_hold_free(h);
-    }
+    registry_watches_free(&r->dead_watches);
+    registry_holds_free(&r->dead_holds);
 }
 
 void registry_bury(struct registry *r)
@@ -154,7 +144,7 @@ static void dispose(struct registry *r)
     registry_troubles_free(r);
     bury(r);
     registry_locks_free(r);
-    registry_watches_free(r);
+    registry_watches_free(&r->watches);
     while ((l = r->listeners) != NULL)
         registry_unlisten(&l);
 }
@@ -301,19 +291,16 @@ struct registry_listener {
 
 const char *registry_state_name(enum registry_state state)
 {
-    switch (state) {
-    case REGISTRY_CONNECTED:
-        return "connected";
-    case REGISTRY_SUSPENDED:
-        return "suspended";
-    case REGISTRY_RECONNECTED:
-        return "reconnected";
-    case REGISTRY_DISCONNECTED:
-        return "disconnected";
-    case REGISTRY_WENT_BACK:
-        return "went_back";
-    }
-    return "unknown";
+    static const char *const names[] = {
+        [REGISTRY_CONNECTED] = "connected",
+        [REGISTRY_SUSPENDED] = "suspended",
+        [REGISTRY_RECONNECTED] = "reconnected",
+        [REGISTRY_DISCONNECTED] = "disconnected",
+        [REGISTRY_WENT_BACK] = "went_back",
+    };
+
+    assert((size_t)state < ARRAY_LEN(names));
+    return names[state];
 }
 
 static void listener_free(struct registry_listener *l)

@@ -7,14 +7,17 @@
 
 #include "registry/backend.h"
 
-void registry_view_free(struct registry_watch *w);
-void registry_unfit_end(struct registry_watch *w); /* of a full look */
-void registry_unfit_free(struct registry_watch *w);
+/* What the watch told and no full look has seen since is gone: told as such.
+ * With `all` everything is dropped, and nothing told. */
+void registry_unfit_sweep(struct registry_watch *w, bool all);
 void registry_bury(struct registry *r); /* dead watches and holds, next turn */
-void registry_hold_free(struct registry_hold *hold);
-const char *registry_lock_key(const struct registry_lock *lock);
-/* The store's own fencing number: the one to check. */
-uint64_t registry_lock_native(const struct registry_lock *lock);
+/* Free them all; the list is empty then. */
+void registry_holds_free(struct registry_hold **list);
+void registry_watches_free(struct registry_watch **list);
+/* A REGISTRY_CHECK_LOCK of `lock` as the backend is given it: the lock's key
+ * and the store's own fencing number. False: it is not ours (any more). */
+bool registry_lock_check(const struct registry_lock *lock,
+                         struct registry_op *check);
 void registry_vouch(struct registry *r); /* the session is for all */
 void registry_lose(struct registry *r);  /* not for those above any more */
 void registry_history_lost(struct registry *r);
@@ -26,7 +29,5 @@ void registry_holds_disconnected(struct registry *r);
 void registry_locks_cancel(struct registry *r);
 void registry_locks_free(struct registry *r);
 void registry_listeners_tell(struct registry *r, enum registry_state state);
-void registry_watch_free(struct registry_watch *w);
-void registry_watches_free(struct registry *r);
 
 #endif

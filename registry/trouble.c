@@ -21,40 +21,13 @@
 #define AGAIN_MS  60000
 #define RARELY_MS 3600000
 #define FORGET_MS 600000 /* away for so long: it is news again */
-#define CODE      "registry_"
 
-static const struct {
-    const char *code, *title, *advice;
-    bool heals;
-} troubles[] = {
+const struct registry_trouble_text registry_trouble_texts[] = {
 #define X(id, name, heals, title, advice)                                      \
-    [id] = {CODE name, title, advice, heals},
+    [id] = {"registry_" name, name, title, advice, heals},
     TROUBLES(X)
 #undef X
 };
-
-const char *registry_trouble_code(enum trouble t)
-{
-    assert(t < TROUBLE_N);
-    return troubles[t].code;
-}
-
-const char *registry_trouble_name(enum trouble t)
-{
-    return registry_trouble_code(t) + strlen(CODE);
-}
-
-const char *registry_trouble_title(enum trouble t)
-{
-    assert(t < TROUBLE_N);
-    return troubles[t].title;
-}
-
-const char *registry_trouble_advice(enum trouble t)
-{
-    assert(t < TROUBLE_N);
-    return troubles[t].advice;
-}
 
 /* --- what was met -------------------------------------------------------- */
 
@@ -147,7 +120,8 @@ void registry_met_err(struct registry *r, const struct err *err)
 
 void registry_troubles_heal(struct registry *r)
 {
-    if (r->troubles != NULL && troubles[r->troubles->word.what].heals)
+    if (r->troubles != NULL &&
+        registry_trouble_texts[r->troubles->word.what].heals)
         r->troubles->word.what = TROUBLE_NONE;
 }
 
@@ -235,18 +209,18 @@ static void say(const struct registry *r, const struct registry_trouble *now)
     log_event(now->what == TROUBLE_THROTTLED ? LOG_WARN : LOG_ERROR, "!store",
               (const struct log_field[]){
                   LOG_S("backend", r->ops->name),
-                  LOG_S("trouble", registry_trouble_name(now->what)),
+                  LOG_S("trouble", registry_trouble_texts[now->what].name),
                   LOG_S("state", registry_state_name(r->state)),
                   LOG_I("lasts_ms", r->clock->mono - now->since),
                   LOG_U("times", now->times), LOG_S("reason", now->detail),
-                  LOG_S("advice", registry_trouble_advice(now->what)),
+                  LOG_S("advice", registry_trouble_texts[now->what].advice),
                   LOG_END});
 }
 
 static void over(const struct registry *r, struct registry_troubles *t)
 {
     log_info("+store", LOG_S("backend", r->ops->name),
-             LOG_S("trouble", registry_trouble_name(t->told)),
+             LOG_S("trouble", registry_trouble_texts[t->told].name),
              LOG_I("lasted_ms", r->clock->mono - t->told_since));
     t->told = TROUBLE_NONE;
 }

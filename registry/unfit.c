@@ -66,8 +66,11 @@ static void tell(const struct registry_watch *w,
         w->r->unfit(w->r->unfit_arg, k->text, reason);
 }
 
-static void drop(struct registry_watch *w, struct registry_unfit_key *k)
+static void drop(struct registry_watch *w, struct registry_unfit_key *k,
+                 bool told)
 {
+    if (told)
+        tell(w, k, NULL);
     HASH_DEL(w->unfit, k);
     mem_free(k->reason);
     mem_free(k);
@@ -115,32 +118,18 @@ void registry_view_unfit_gone(struct registry_watch *w, const char *key,
         return;
     show(&text, key, len);
     k = find(w, &text);
-    if (k != NULL) {
-        tell(w, k, NULL);
-        drop(w, k);
-    }
+    if (k != NULL)
+        drop(w, k, true);
     buf_close(&text);
 }
 
-void registry_unfit_end(struct registry_watch *w)
+void registry_unfit_sweep(struct registry_watch *w, bool all)
 {
     struct registry_unfit_key *k, *next;
 
     HASH_ITER(hh, w->unfit, k, next)
     {
-        if (k->look != w->look) {
-            tell(w, k, NULL);
-            drop(w, k);
-        }
-    }
-}
-
-void registry_unfit_free(struct registry_watch *w)
-{
-    struct registry_unfit_key *k, *next;
-
-    HASH_ITER(hh, w->unfit, k, next)
-    {
-        drop(w, k);
+        if (all || k->look != w->look)
+            drop(w, k, !all);
     }
 }

@@ -107,12 +107,13 @@ static void view_accept(struct registry_watch *w, struct registry_view_key *k,
     emit(w, update ? REGISTRY_UPDATE : REGISTRY_ADD, entry);
 }
 
-static void view_look(struct registry_watch *w,
-                      const struct registry_entry *entry, uint64_t revision,
-                      bool listed)
+void registry_view_seen(struct registry_watch *w,
+                        const struct registry_entry *entry, uint64_t revision,
+                        bool listed)
 {
     struct registry_view_key *k;
 
+    assert(!listed || w->looking || w->fn == NULL);
     if (w->fn == NULL || hushed(w) ||
         !registry_key_below(entry->key, w->prefix) ||
         (entry->owner == 0 && entry->value_len == 0))
@@ -135,19 +136,6 @@ static void view_look(struct registry_watch *w,
         k->revision = revision;
         view_accept(w, k, entry);
     }
-}
-
-void registry_view_seen(struct registry_watch *w,
-                        const struct registry_entry *entry, uint64_t revision)
-{
-    view_look(w, entry, revision, false);
-}
-
-void registry_view_listed(struct registry_watch *w,
-                          const struct registry_entry *entry, uint64_t revision)
-{
-    assert(w->looking || w->fn == NULL);
-    view_look(w, entry, revision, true);
 }
 
 void registry_view_gone(struct registry_watch *w, const char *key,
@@ -196,7 +184,7 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell)
     }
     if (revision > w->floor)
         w->floor = revision;
-    registry_unfit_end(w);
+    registry_unfit_sweep(w, false);
     if (tell && !hushed(w))
         emit(w, REGISTRY_SYNCED, NULL);
 }
@@ -225,14 +213,6 @@ void registry_view_sums(const struct registry_watch *w,
             out->version += k->version;
         }
     }
-}
-
-void registry_view_free(struct registry_watch *w)
-{
-    struct registry_view_key *k;
-
-    while ((k = w->keys) != NULL)
-        view_drop(w, k);
 }
 
 static bool told_by(const struct registry_watch *w, const char *key,
@@ -315,22 +295,18 @@ void registry_watch_gone(struct registry_watch *w)
     registry_bury(w->r);
 }
 
-void registry_watch_free(struct registry_watch *w)
-{
-    registry_view_free(w);
-    registry_unfit_free(w);
-    mem_free(w->prefix);
-    mem_free(w->priv);
-    mem_free(w);
-}
-
-void registry_watches_free(struct registry *r)
+void registry_watches_free(struct registry_watch **list)
 {
     struct registry_watch *w, *next;
 
-    DL_FOREACH_SAFE(r->watches, w, next)
+    DL_FOREACH_SAFE(*list, w, next)
     {
-        DL_DELETE(r->watches, w);
-        registry_watch_free(w);
+        DL_DELETE(*list, w);
+        while (w->keys != NULL)
+            view_drop(w, w->keys);
+        registry_unfit_sweep(w, true);
+        mem_free(w->prefix);
+        mem_free(w->priv);
+        mem_free(w);
     }
 }

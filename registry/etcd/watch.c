@@ -58,7 +58,7 @@ static void on_change(void *arg, bool gone, const struct etcd_kv *kv)
         /* What became a directory is no key any more. */
         registry_view_gone(w, entry.key, kv->modified);
     } else {
-        registry_view_seen(w, &entry, kv->modified);
+        registry_view_seen(w, &entry, kv->modified, false);
     }
 }
 
@@ -132,7 +132,7 @@ static void tell_page(struct registry_watch *w, const struct json *kvs,
         }
         etcd_key_past(past, kv.key, kv.key_len);
         if (etcd_entry(&kv, etcd_of(w->r)->ns, &entry))
-            registry_view_listed(w, &entry, ew->begun);
+            registry_view_seen(w, &entry, ew->begun, true);
         else
             tell_unfit(w, false, &kv);
     }
