@@ -12,13 +12,6 @@
 
 #include <math.h>
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
-}
-
 /* (0,1), never 0 or 1. */
 static double unit(uint64_t hash)
 {
@@ -61,7 +54,7 @@ uint32_t balancer_affinity_top(const struct group *g, const char *key,
 
         if (!member_eligible(m))
             continue;
-        double u = unit(mix(seed ^ m->account->hash));
+        double u = unit(hash_mix(seed ^ m->account->hash));
 
         if (u < enough)
             continue;

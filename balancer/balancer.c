@@ -110,34 +110,29 @@ void balancer_free(struct balancer **bp)
 void balancer_configure(struct balancer *b, const struct conf_balancer *conf,
                         mono_ms now)
 {
-    struct group *g, *tmp;
+    struct conf_balancer next = *conf;
 
     lock_acquire(&b->lock);
     now = balancer_now(b, now);
-    b->conf.cpu_max = conf->cpu_max;
-    b->conf.memory_max = conf->memory_max;
-    b->conf.disk_max = conf->disk_max;
-    b->conf.warm_up_ms = conf->warm_up_ms;
-    b->conf.cpu_usage_weight = conf->cpu_usage_weight;
-    b->conf.memory_usage_weight = conf->memory_usage_weight;
-    b->conf.pool_usage_weight = conf->pool_usage_weight;
-    HASH_ITER(hh, b->groups, g, tmp)
-    balancer_group_refresh_all(g, now);
+    next.policy = b->conf.policy;
+    next.heartbeat_interval_ms = b->conf.heartbeat_interval_ms;
+    b->conf = next;
+    for (struct group *g = b->groups; g != NULL; g = g->hh.next)
+        balancer_group_refresh_all(g, now);
     lock_release(&b->lock);
 }
 
 void balancer_set_policy(struct balancer *b, enum conf_policy policy,
                          mono_ms now)
 {
-    struct group *g, *tmp;
+    const struct policy_ops *ops = policy_of(policy);
 
     lock_acquire(&b->lock);
     now = balancer_now(b, now);
-    if (b->ops != policy_of(policy)) {
-        b->ops = policy_of(policy);
-        HASH_ITER(hh, b->groups, g, tmp)
-        balancer_group_set_policy(g, b->ops, now);
-    }
+    for (struct group *g = b->groups; g != NULL && b->ops != ops;
+         g = g->hh.next)
+        balancer_group_set_policy(g, ops, now);
+    b->ops = ops;
     lock_release(&b->lock);
 }
 

@@ -40,7 +40,6 @@ enum standing { /* whether any policy may pick it */
                 STANDING_REFUSED, /* it would not take a task; until its next
                                      report */
 };
-const char *balancer_standing_name(enum standing standing);
 
 enum heat { /* why it is only picked when no cold one is left (ledger) */
             HEAT_COLD,
@@ -51,10 +50,12 @@ enum heat { /* why it is only picked when no cold one is left (ledger) */
             HEAT_MEMORY,
             HEAT_DISK,
 };
-const char *balancer_heat_name(enum heat heat);
+
+/* What a worker says of itself, and what is usual of those who do. */
+enum usual { USUAL_CPU, USUAL_MEMORY, USUAL_DISK, USUAL_POOL, USUAL_CAPACITY };
+#define USUALS 5
 
 enum capacity_source { CAPACITY_SLOTS, CAPACITY_INFERRED, CAPACITY_WEIGHT };
-const char *balancer_capacity_source_name(enum capacity_source source);
 
 struct group;
 
@@ -102,7 +103,7 @@ struct profile {
     bool dead, closed, busy, degraded, refused;
     int32_t weight, slots;
     int64_t lease_ms;
-    double cpu, memory, disk, pool; /* negative unknown */
+    double usage[USUAL_POOL + 1]; /* negative unknown */
     uint64_t incarnation;
 
     /* Leaving BUSY. */
@@ -156,13 +157,8 @@ void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
                           mono_ms now);
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
                               mono_ms now);
-void balancer_account_refuse(struct account *a, double tasks, uint32_t bucket,
-                             mono_ms now);
 
 /* ---- what a group's workers usually say (typical.c) --------------------- */
-
-enum usual { USUAL_CPU, USUAL_MEMORY, USUAL_DISK, USUAL_POOL, USUAL_CAPACITY };
-#define USUALS 5
 
 struct typical {
     uint32_t n[USUALS]; /* of those who say so */
@@ -199,9 +195,8 @@ struct group {
     char name[BALANCER_GROUP_MAX + 1];
     const struct policy_ops *ops;
     const struct conf_balancer *conf;
-    struct member *members; /* in members_block, at a cache line */
-    void *members_block;
-    uint32_t n; /* places in use or freed: members[0 .. n-1] */
+    struct member *members; /* at a cache line */
+    uint32_t n;             /* places in use or freed: members[0 .. n-1] */
     uint32_t cap;
     uint32_t *free; /* places to use again, room for `cap` */
     uint32_t n_free;
@@ -215,14 +210,11 @@ struct group {
     mono_ms acked;          /* last acknowledgement; 0 none */
     double share_max;       /* the largest share seen */
     uint64_t turn;          /* stride: virtual time; round robin: the cursor */
+    struct tree tree;       /* of policies that choose the smallest key */
     union {
         struct {
-            struct tree tree;
             double est, capacity; /* totals of the cold members */
         } ledger;
-        struct {
-            struct tree tree;
-        } stride;
         struct {
             uint32_t *list;
             uint32_t n;
@@ -268,6 +260,9 @@ void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
                            mono_ms now);
 /* A member reported. */
 void balancer_typical_told(struct group *g, const struct account *a);
+/* From which usage on a worker is hot: of the CPU, memory and disk. */
+double balancer_typical_hot_from(const struct conf_balancer *conf,
+                                 enum usual what);
 /* The mean of those who say so. */
 double balancer_typical_of(const struct group *g, enum usual what,
                            double otherwise);
@@ -314,8 +309,11 @@ typedef double policy_score_f(const struct group *g, uint32_t member);
 typedef void policy_explain_f(const struct group *g, uint32_t member,
                               mono_ms now, struct buf *out);
 
+/* Of the weighted round robins (stride_priv.h): how many turns a member gets
+ * beside others. Always positive and finite. */
+typedef double policy_weight_f(const struct group *g, const struct account *a);
+
 struct policy_ops {
-    const char *name;
     policy_resize_f *resize;
     policy_close_f *close;
     policy_place_f *place;
@@ -325,7 +323,14 @@ struct policy_ops {
     policy_overloaded_f *overloaded;
     policy_score_f *score;
     policy_explain_f *explain;
+    policy_weight_f *weight;
 };
+
+/* The slots of a policy whose members stand in the group's tree by a key, the
+ * smallest first. */
+policy_resize_f balancer_group_tree_resize;
+policy_close_f balancer_group_tree_close;
+policy_choose_f balancer_group_tree_choose;
 
 extern const struct policy_ops balancer_policy_ledger;
 extern const struct policy_ops balancer_policy_random;
@@ -383,8 +388,7 @@ struct undo { /* of one pick of a peek */
 #define ACCOUNTS_PER_BLOCK 1024U
 
 struct accounts {
-    void **memory; /* of each block, as allocated */
-    struct account **block;
+    struct account **block; /* each begins at a cache line */
     uint32_t n_blocks;
     uint32_t n; /* slots in use or freed */
     uint32_t *free;

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define CAP_FIRST      8U
-#define MEMBER_LINE    64U
 #define RETRY_MIN_MS   1000
 #define RETRY_SCAN_MAX 1024U
 
@@ -31,7 +30,7 @@ struct group *balancer_group_new(const char *name, const struct policy_ops *ops,
 void balancer_group_free(struct group *g)
 {
     g->ops->close(g);
-    mem_free(g->members_block);
+    mem_free(g->members);
     mem_free(g->free);
     mem_free(g);
 }
@@ -58,14 +57,12 @@ void balancer_group_set_policy(struct group *g, const struct policy_ops *ops,
 /* One member is one cache line, if it starts at one. */
 static void members_grow(struct group *g)
 {
-    char *block = mem_alloc(g->cap * sizeof(*g->members) + MEMBER_LINE);
-    char *start = block + (MEMBER_LINE - (uintptr_t)block % MEMBER_LINE);
+    struct member *grown = mem_lines(g->cap * sizeof(*g->members));
 
     if (g->n > 0)
-        memcpy(start, g->members, g->n * sizeof(*g->members));
-    mem_free(g->members_block);
-    g->members_block = block;
-    g->members = (void *)start;
+        memcpy(grown, g->members, g->n * sizeof(*g->members));
+    mem_free(g->members);
+    g->members = grown;
 }
 
 uint32_t balancer_group_add(struct group *g, struct account *a, uint32_t salt,
@@ -121,6 +118,23 @@ void balancer_group_refresh_all(struct group *g, mono_ms now)
     balancer_typical_walk(g, 0, g->n, now);
     balancer_group_refresh(g, 0, g->n, now);
     g->refreshed = now;
+}
+
+void balancer_group_tree_resize(struct group *g, uint32_t cap)
+{
+    balancer_tree_resize(&g->tree, cap);
+}
+
+void balancer_group_tree_close(struct group *g)
+{
+    balancer_tree_close(&g->tree);
+}
+
+uint32_t balancer_group_tree_choose(struct group *g, struct rand *rand,
+                                    uint32_t want, uint32_t *out)
+{
+    (void)rand;
+    return balancer_tree_top(&g->tree, want, out);
 }
 
 /* Of a thousand workers some report is due about as soon as of all. */

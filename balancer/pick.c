@@ -291,80 +291,72 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
     lock_release(&b->lock);
 }
 
-/* Whose pick it was. NULL with *known set: of a process that is gone. */
-static struct account *settle(struct balancer *b, pick_id pick, bool *known,
-                              struct receipt *receipt)
+/* Groups that hear of ends count them instead of guessing. */
+static void account_ack(struct balancer *b, struct account *a, double tasks,
+                        uint32_t bucket)
 {
-    *known = balancer_receipts_settle(&b->receipts, pick, receipt);
-    if (!*known) {
-        b->stats.unknown_picks++;
-        return NULL;
-    }
-    struct account *a = account_at(&b->accounts, receipt->holder - 1);
-
-    return a->life == receipt->life ? a : NULL;
+    balancer_account_ack(a, tasks, bucket, b->now);
+    for (size_t i = 0; i < a->n_in; i++)
+        a->in[i].group->acked = b->now;
+    account_recount(b, a);
 }
 
-/* Groups that hear of ends count them instead of guessing. */
-static void groups_acked(const struct account *a, mono_ms now)
+static void account_refuse(struct balancer *b, struct account *a, double tasks,
+                           uint32_t bucket)
 {
+    a->profile->refused = true;
+    balancer_account_ungrant(a, tasks, bucket, b->now);
     for (size_t i = 0; i < a->n_in; i++)
-        a->in[i].group->acked = now;
+        balancer_group_refresh(a->in[i].group, a->in[i].member,
+                               a->in[i].member + 1, b->now);
+}
+
+static void account_ungrant(struct balancer *b, struct account *a, double tasks,
+                            uint32_t bucket)
+{
+    balancer_account_ungrant(a, tasks, bucket, b->now);
+    account_recount(b, a);
+}
+
+typedef void ended_f(struct balancer *b, struct account *a, double tasks,
+                     uint32_t bucket);
+
+/* Whoever it was for hears of it, unless that process is gone. */
+static bool pick_ended(struct balancer *b, pick_id pick, ended_f *ended,
+                       uint64_t *counter)
+{
+    struct receipt receipt;
+    bool known;
+
+    lock_acquire(&b->lock);
+    known = balancer_receipts_settle(&b->receipts, pick, &receipt);
+    if (known) {
+        struct account *a = account_at(&b->accounts, receipt.holder - 1);
+
+        if (a->life == receipt.life)
+            ended(b, a, b->scale, receipt.bucket);
+    } else {
+        counter = &b->stats.unknown_picks;
+    }
+    if (counter != NULL)
+        ++*counter;
+    lock_release(&b->lock);
+    return known;
 }
 
 bool balancer_done(struct balancer *b, pick_id pick)
 {
-    struct receipt receipt;
-    bool known;
-
-    lock_acquire(&b->lock);
-    struct account *a = settle(b, pick, &known, &receipt);
-
-    if (known)
-        b->stats.done++;
-    if (a != NULL) {
-        balancer_account_ack(a, b->scale, receipt.bucket, b->now);
-        groups_acked(a, b->now);
-        account_recount(b, a);
-    }
-    lock_release(&b->lock);
-    return known;
+    return pick_ended(b, pick, account_ack, &b->stats.done);
 }
 
 bool balancer_refused(struct balancer *b, pick_id pick)
 {
-    struct receipt receipt;
-    bool known;
-
-    lock_acquire(&b->lock);
-    struct account *a = settle(b, pick, &known, &receipt);
-
-    if (known)
-        b->stats.refused++;
-    if (a != NULL) {
-        balancer_account_refuse(a, b->scale, receipt.bucket, b->now);
-        for (size_t i = 0; i < a->n_in; i++)
-            balancer_group_refresh(a->in[i].group, a->in[i].member,
-                                   a->in[i].member + 1, b->now);
-    }
-    lock_release(&b->lock);
-    return known;
+    return pick_ended(b, pick, account_refuse, &b->stats.refused);
 }
 
 bool balancer_unused(struct balancer *b, pick_id pick)
 {
-    struct receipt receipt;
-    bool known;
-
-    lock_acquire(&b->lock);
-    struct account *a = settle(b, pick, &known, &receipt);
-
-    if (a != NULL) {
-        balancer_account_ungrant(a, b->scale, receipt.bucket, b->now);
-        account_recount(b, a);
-    }
-    lock_release(&b->lock);
-    return known;
+    return pick_ended(b, pick, account_ungrant, NULL);
 }
 
 void balancer_count(struct balancer *b, const char *address, int delta,
@@ -379,13 +371,18 @@ void balancer_count(struct balancer *b, const char *address, int delta,
         account_recount(b, a);
     } else if (a != NULL && delta < 0) {
         /* When it was granted is not known: not lately. */
-        balancer_account_ack(a, -(double)delta,
-                             balancer_account_bucket(now) - LAG_BUCKETS, now);
-        groups_acked(a, now);
-        account_recount(b, a);
+        account_ack(b, a, -(double)delta,
+                    balancer_account_bucket(now) - LAG_BUCKETS);
     }
     lock_release(&b->lock);
 }
+
+static const char *const usages[] = {
+    [USUAL_CPU] = "cpu",
+    [USUAL_MEMORY] = "memory",
+    [USUAL_DISK] = "disk",
+    [USUAL_POOL] = "pool",
+};
 
 /* -1 is unknown: null. */
 static void put_known(struct buf *out, const char *key, double value)
@@ -396,17 +393,44 @@ static void put_known(struct buf *out, const char *key, double value)
         json_put_num(out, key, value);
 }
 
+static const char *why_not(const struct account *a,
+                           const struct balancer_request *request)
+{
+    static const char *const names[] = {
+        [STANDING_DEAD] = "not_up",
+        [STANDING_CLOSED] = "closed",
+        [STANDING_BUSY] = "busy",
+        [STANDING_STALE] = "stale",
+        [STANDING_WEIGHT_ZERO] = "weight_zero",
+        [STANDING_REFUSED] = "refused",
+    };
+
+    if (a->standing != STANDING_OPEN)
+        return names[a->standing];
+    return is_excluded(request, a->address) ? "excluded" : NULL;
+}
+
+static const char *capacity_from(const struct group *g, const struct account *a)
+{
+    static const char *const names[] = {
+        [CAPACITY_SLOTS] = "slots",
+        [CAPACITY_INFERRED] = "inferred",
+        [CAPACITY_WEIGHT] = "weight",
+    };
+    enum capacity_source source = a->profile->source;
+
+    return source == CAPACITY_WEIGHT && g->typical.n[USUAL_CAPACITY] > 0
+               ? "typical"
+               : names[source];
+}
+
 static void explain_member(const struct group *g, uint32_t member,
                            const struct balancer_request *request, mono_ms now,
                            struct buf *out)
 {
     const struct account *a = g->members[member].account;
-    const char *why_not = NULL;
+    const struct profile *p = a->profile;
 
-    if (a->standing != STANDING_OPEN)
-        why_not = balancer_standing_name(a->standing);
-    else if (is_excluded(request, a->address))
-        why_not = "excluded";
     json_open(out, NULL, '{');
     json_put_str(out, "address", a->address);
     if (a->standing == STANDING_OPEN)
@@ -415,20 +439,13 @@ static void explain_member(const struct group *g, uint32_t member,
         json_put_null(out, "score");
     if (g->ops->explain != NULL)
         g->ops->explain(g, member, now, out);
-    json_put_int(out, "weight", a->profile->weight);
+    json_put_int(out, "weight", p->weight);
     json_put_num(out, "capacity", balancer_typical_capacity(g, a));
-    json_put_str(out, "capacity_from",
-                 a->profile->source == CAPACITY_WEIGHT &&
-                         g->typical.n[USUAL_CAPACITY] > 0
-                     ? "typical"
-                     : balancer_capacity_source_name(a->profile->source));
-    put_known(out, "cpu", a->profile->cpu);
-    put_known(out, "memory", a->profile->memory);
-    put_known(out, "disk", a->profile->disk);
-    put_known(out, "pool", a->profile->pool);
-    json_put_int(out, "age_ms",
-                 now > a->profile->reported ? now - a->profile->reported : 0);
-    json_put_str(out, "why_not", why_not);
+    json_put_str(out, "capacity_from", capacity_from(g, a));
+    for (int i = 0; i <= USUAL_POOL; i++)
+        put_known(out, usages[i], p->usage[i]);
+    json_put_int(out, "age_ms", now > p->reported ? now - p->reported : 0);
+    json_put_str(out, "why_not", why_not(a, request));
     json_close(out, '}');
 }
 

@@ -69,7 +69,6 @@ static void random_close(struct group *g)
 }
 
 const struct policy_ops balancer_policy_random = {
-    .name = "RANDOM",
     .resize = random_resize,
     .close = random_close,
     .place = random_place,

@@ -42,18 +42,13 @@ static struct receipt *place_of(const struct receipts *r, uint64_t number)
     return &r->ring[number & (RECEIPTS_MAX - 1)];
 }
 
-static uint32_t lap_of(uint64_t number)
-{
-    return (uint32_t)(number >> RECEIPTS_BITS);
-}
-
 pick_id balancer_receipts_add(struct receipts *r, uint32_t slot, uint32_t life,
                               uint32_t bucket)
 {
     uint64_t number = r->next++ & NUMBER_MASK;
 
     *place_of(r, number) = (struct receipt){
-        .lap = lap_of(number),
+        .lap = (uint32_t)(number >> RECEIPTS_BITS),
         .holder = slot + 1,
         .life = life,
         .bucket = bucket,
@@ -68,7 +63,7 @@ bool balancer_receipts_settle(struct receipts *r, pick_id id,
     struct receipt *place = place_of(r, number);
 
     if ((id & ~NUMBER_MASK) != r->instance || place->holder == 0 ||
-        place->lap != lap_of(number))
+        place->lap != (uint32_t)(number >> RECEIPTS_BITS))
         return false;
     *out = *place;
     place->holder = 0;

@@ -89,7 +89,6 @@ static void round_robin_close(struct group *g)
 }
 
 const struct policy_ops balancer_policy_round_robin = {
-    .name = "ROUND_ROBIN",
     .resize = round_robin_resize,
     .close = round_robin_close,
     .place = round_robin_place,

@@ -10,8 +10,6 @@
 
 #include <string.h>
 
-#define LINE_BYTES 64U
-
 static uint32_t padded(uint32_t n)
 {
     return (n + TREE_ARITY - 1) / TREE_ARITY * TREE_ARITY;
@@ -19,7 +17,7 @@ static uint32_t padded(uint32_t n)
 
 void balancer_tree_close(struct tree *t)
 {
-    mem_free(t->memory);
+    mem_free(t->level[0]);
     *t = (struct tree){0};
 }
 
@@ -38,10 +36,7 @@ void balancer_tree_resize(struct tree *t, uint32_t slots)
             break;
         size = padded(size / TREE_ARITY);
     }
-    new.memory = mem_alloc(total * sizeof(uint64_t) + LINE_BYTES);
-    uintptr_t start = (uintptr_t) new.memory;
-    uintptr_t skip = (LINE_BYTES - start % LINE_BYTES) % LINE_BYTES;
-    uint64_t *at = (uint64_t *)(void *)((char *)new.memory + skip);
+    uint64_t *at = mem_lines(total * sizeof(uint64_t));
     memset(at, 0xff, total * sizeof(uint64_t));
     for (uint32_t l = 0; l < new.n_levels; l++) {
         new.level[l] = at;

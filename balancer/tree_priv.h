@@ -21,8 +21,8 @@
 #define TREE_NONE      UINT64_MAX /* the key of a slot that cannot win */
 
 struct tree {
-    void *memory;
-    uint64_t *level[TREE_LEVELS]; /* level[0] are the slots */
+    uint64_t *level[TREE_LEVELS]; /* level[0] are the slots; one block of
+                                     memory that begins there */
     uint32_t size[TREE_LEVELS];   /* multiples of TREE_ARITY */
     uint32_t n_levels;
 };
