@@ -33,12 +33,14 @@
 
 static int32_t within(int32_t x, int32_t max)
 {
+    assert(max > 0);
     return x < 0 ? 0 : x > max ? max : x;
 }
 
 /* NaN and negative are unknown. */
 static double ratio(double x, double max)
 {
+    assert(max > 0);
     return x >= 0 ? fmin(x, max) : -1.0;
 }
 
@@ -57,10 +59,13 @@ void balancer_account_open(struct account *a, const char *address)
     a->in = a->home;
     a->n_in = 0;
     balancer_account_reset(a);
+    assert(a->n_in == 0);
 }
 
 void balancer_account_close(struct account *a)
 {
+    assert(a->profile != NULL);
+    assert(a->profile->account == a);
     if (a->in != a->home)
         mem_free(a->in);
     a->in = NULL;
@@ -69,6 +74,8 @@ void balancer_account_close(struct account *a)
 
 void balancer_account_join(struct account *a, struct seat in)
 {
+    assert(in.group != NULL);
+    assert(a->profile != NULL);
     if (a->n_in == ACCOUNT_HOME && a->in == a->home) {
         a->in = mem_array(HOME_FIRST, sizeof(*a->in));
         memcpy(a->in, a->home, sizeof(a->home));
@@ -78,12 +85,15 @@ void balancer_account_join(struct account *a, struct seat in)
         a->in = mem_regrow(a->in, a->profile->cap_in, sizeof(*a->in));
     }
     a->in[a->n_in++] = in;
+    assert(a->in == a->home ? a->n_in <= ACCOUNT_HOME
+                            : a->n_in <= a->profile->cap_in);
 }
 
 void balancer_account_reset(struct account *a)
 {
     struct profile *p = a->profile;
 
+    assert(a->profile != NULL);
     p->running = a->granted = a->acked = 0;
     memset(a->recent, 0, sizeof(a->recent));
     p->refused = p->recovering = false;
@@ -98,6 +108,8 @@ static void account_infer(struct profile *p)
 {
     double pool = p->usage[USUAL_POOL];
 
+    assert(p->denominator >= 1);
+    assert(p->denominator <= DENOMINATOR_MAX);
     if (pool <= 0 || pool == floor(pool) || pool == p->last_pool)
         return; /* 0 and 1 fit every denominator */
     p->last_pool = pool;
@@ -143,11 +155,14 @@ static void account_enter_busy(struct profile *p, mono_ms now)
     bool relapse =
         p->recovering || (p->dwell > 0 && now - p->left_at < DWELL_MAX_MS);
 
+    assert(p->dwell >= 0);
     p->dwell = relapse ? p->dwell * 2 : DWELL_MIN_MS;
     if (p->dwell > DWELL_MAX_MS)
         p->dwell = DWELL_MAX_MS;
     p->recovering = true;
     p->busy_at = now;
+    assert(p->dwell >= DWELL_MIN_MS);
+    assert(p->dwell <= DWELL_MAX_MS);
 }
 
 /* What it says of itself, each within its range. */
@@ -165,6 +180,8 @@ static void account_copy(struct profile *p, const struct balancer_worker *w)
     p->usage[USUAL_DISK] = ratio(w->disk, 1);
     p->usage[USUAL_POOL] = ratio(w->pool, POOL_MAX);
     p->incarnation = w->incarnation;
+    assert(p->weight >= 0);
+    assert(p->slots >= 0);
 }
 
 bool balancer_account_update(struct account *a, const struct balancer_worker *w,
@@ -175,6 +192,8 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
     bool report =
         fresh || p->incarnation != w->incarnation || p->told != w->reported;
 
+    assert(a->profile->account == a);
+    assert(unheard >= 0);
     if (p->incarnation != w->incarnation)
         balancer_account_reset(a);
     if (w->busy && !(p->busy && p->recovering))
@@ -191,6 +210,7 @@ bool balancer_account_update(struct account *a, const struct balancer_worker *w,
         account_infer(p);
     }
     account_size(a);
+    assert(p->reported <= p->told);
     return report;
 }
 
@@ -208,6 +228,8 @@ void balancer_account_settle(struct account *a, double estimate, mono_ms now)
     a->acked = 0;
     p->settled = now;
     p->refused = false;
+    assert(a->granted >= 0);
+    assert(p->running >= 0);
 }
 
 uint32_t balancer_account_bucket(mono_ms now)
@@ -226,6 +248,7 @@ void balancer_account_grant(struct account *a, double tasks, mono_ms now)
     uint32_t bucket = balancer_account_bucket(now);
     uint32_t steps = bucket - a->bucket;
 
+    assert(tasks >= 0);
     if (steps != 0 && steps < UINT32_MAX / 2) {
         if (steps > LAG_BUCKETS)
             steps = LAG_BUCKETS;
@@ -241,12 +264,14 @@ static void account_forget(struct account *a, double tasks, uint32_t bucket)
 {
     float *recent = &a->recent[bucket % LAG_BUCKETS];
 
+    assert(account_recent(a, bucket));
     *recent = fmaxf(0, *recent - (float)tasks);
 }
 
 void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
                           mono_ms now)
 {
+    assert(tasks >= 0);
     balancer_account_grant(a, 0, now);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
@@ -256,6 +281,7 @@ void balancer_account_ack(struct account *a, double tasks, uint32_t bucket,
 void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
                               mono_ms now)
 {
+    assert(tasks >= 0);
     balancer_account_grant(a, 0, now);
     if (account_recent(a, bucket))
         account_forget(a, tasks, bucket);
@@ -263,11 +289,13 @@ void balancer_account_ungrant(struct account *a, double tasks, uint32_t bucket,
     if (account_recent(a, bucket) ||
         bucket - balancer_account_bucket(a->profile->settled) < UINT32_MAX / 2)
         a->granted = fmax(0, a->granted - tasks);
+    assert(a->granted >= 0);
 }
 
 int64_t balancer_account_interval(const struct account *a,
                                   const struct conf_balancer *conf)
 {
+    assert(conf->heartbeat_interval_ms > 0);
     return node_report_interval(a->profile->lease_ms,
                                 conf->heartbeat_interval_ms);
 }
@@ -277,6 +305,7 @@ static enum heat account_heat(const struct account *a,
 {
     const struct profile *p = a->profile;
 
+    assert(a->profile != NULL);
     if (age > NODE_REPORT_LATE * balancer_account_interval(a, conf))
         return HEAT_LATE;
     if (p->recovering)
@@ -295,6 +324,7 @@ void balancer_account_judge(struct account *a, const struct conf_balancer *conf,
     struct profile *p = a->profile;
     mono_ms age = now - p->reported;
 
+    assert(p->account == a);
     if (p->recovering && !p->busy && p->good_reports >= GOOD_REPORTS &&
         now - p->busy_at >= p->dwell) {
         p->recovering = false;

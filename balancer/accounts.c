@@ -12,6 +12,8 @@ static void accounts_grow(struct accounts *all)
     size_t n = all->n_blocks + 1;
     size_t bytes = ACCOUNTS_PER_BLOCK * sizeof(struct account);
 
+    assert(all->n_free == 0);
+    assert(all->n == all->n_blocks * ACCOUNTS_PER_BLOCK);
     all->block = mem_regrow(all->block, n, sizeof(struct account *));
     all->free =
         mem_regrow(all->free, n * ACCOUNTS_PER_BLOCK, sizeof(*all->free));
@@ -24,6 +26,7 @@ struct account *balancer_accounts_take(struct accounts *all)
 {
     uint32_t slot;
 
+    assert(all->n <= all->n_blocks * ACCOUNTS_PER_BLOCK);
     if (all->n_free > 0) {
         slot = all->free[--all->n_free];
     } else {
@@ -40,6 +43,8 @@ struct account *balancer_accounts_take(struct accounts *all)
 
 void balancer_accounts_give_back(struct accounts *all, struct account *a)
 {
+    assert(a->slot < all->n);
+    assert(all->n_free < all->n);
     assert(a->profile == NULL);
     a->life++;
     all->free[all->n_free++] = a->slot;

@@ -28,6 +28,7 @@ static void ranking_add(struct ranking *r, uint32_t member, double score)
 {
     uint32_t i = r->n;
 
+    assert(r->n <= AFFINITY_TOP);
     if (i == AFFINITY_TOP && score <= r->score[i - 1])
         return;
     if (i == AFFINITY_TOP)
@@ -40,6 +41,8 @@ static void ranking_add(struct ranking *r, uint32_t member, double score)
     }
     r->score[i] = score;
     r->member[i] = member;
+    assert(r->n >= 1);
+    assert(r->n <= AFFINITY_TOP);
 }
 
 uint32_t balancer_affinity_top(const struct group *g, const char *key,
@@ -49,6 +52,8 @@ uint32_t balancer_affinity_top(const struct group *g, const char *key,
     uint64_t seed = hash_str(key, 0);
     double enough = 0; /* below it not even the largest share could win */
 
+    assert(key != NULL);
+    assert(out != NULL);
     for (uint32_t i = 0; i < g->n; i++) {
         const struct member *m = &g->members[i];
 

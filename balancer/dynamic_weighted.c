@@ -22,6 +22,7 @@ static double usage(const struct group *g, const struct account *a,
 {
     double own = a->profile->usage[what];
 
+    assert(what <= USUAL_POOL);
     return fmin(own < 0 ? balancer_typical_of(g, what, UNKNOWN) : own, 1);
 }
 
@@ -41,6 +42,7 @@ static void dynamic_explain(const struct group *g, uint32_t member, mono_ms now,
 {
     const struct account *a = g->members[member].account;
 
+    assert(a != NULL);
     (void)now;
     if (a->profile->weight > 0)
         json_put_num(out, "dynamic_weight", dynamic_weight(g, a));

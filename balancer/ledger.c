@@ -48,6 +48,7 @@ static float ledger_log2_left(const struct group *g, mono_ms now)
         g->acked != 0 &&
         now - g->acked <= ACKED_INTERVALS * g->conf->heartbeat_interval_ms;
 
+    assert(g->conf->heartbeat_interval_ms > 0);
     return acked ? 0 : LOG2_LEFT;
 }
 
@@ -67,6 +68,9 @@ static struct terms ledger_terms(const struct group *g, const struct account *a,
         t.carry *= (double)exp2f(x * log2_left);
         t.fade = (double)exp2f(x * log2_left / 2);
     }
+    assert(t.carry >= 0);
+    assert(t.fade > 0);
+    assert(t.fade <= 1);
     return t;
 }
 
@@ -74,6 +78,7 @@ static double estimate(struct terms t, const struct account *a)
 {
     double est = t.carry + t.fade * a->granted - a->acked;
 
+    assert(a->granted >= 0);
     return est > 0 ? est : 0;
 }
 
@@ -88,6 +93,7 @@ static double warm_up(const struct group *g, const struct account *a,
 {
     mono_ms up = now - a->profile->since;
 
+    assert(g->conf->warm_up_ms >= 0);
     if (up >= g->conf->warm_up_ms)
         return 1;
     return fmax(WARM_UP_MIN, (double)up / (double)g->conf->warm_up_ms);
@@ -109,6 +115,8 @@ static uint64_t ledger_key(const struct member *m)
 static void ledger_total(struct group *g, struct member *m, double est,
                          double capacity)
 {
+    assert(capacity >= 0);
+    assert(est >= 0);
     if (m->u.ledger.counted > 0)
         g->u.ledger.est -= m->u.ledger.est;
     if (capacity > 0)
@@ -140,6 +148,7 @@ static uint64_t ledger_judge(struct group *g, struct member *m, float log2_left,
     m->u.ledger.fade = t.fade;
     m->u.ledger.per_share =
         1 / (balancer_typical_share(g, a) * warm_up(g, a, now));
+    assert(m->u.ledger.per_share > 0);
     ledger_total(g, m, estimate(t, a),
                  m->hot ? 0 : balancer_typical_capacity(g, a));
     return ledger_key(m);
@@ -150,6 +159,8 @@ static void ledger_place(struct group *g, uint32_t from, uint32_t to,
 {
     float log2_left = ledger_log2_left(g, now);
 
+    assert(from < to);
+    assert(to <= g->n);
     for (uint32_t i = from; i < to; i++)
         tree_put(&g->tree, i, ledger_judge(g, &g->members[i], log2_left, now));
     balancer_tree_repair(&g->tree, from, to);
@@ -160,6 +171,7 @@ static void ledger_recount(struct group *g, uint32_t member)
     struct member *m = &g->members[member];
     struct terms t = {m->u.ledger.carry, m->u.ledger.fade};
 
+    assert(member < g->n);
     if (!member_eligible(m))
         return;
     ledger_total(g, m, estimate(t, m->account), m->u.ledger.counted);
@@ -171,6 +183,8 @@ static bool ledger_overloaded(const struct group *g, uint32_t member)
     const struct member *m = &g->members[member];
     double mean = 0;
 
+    assert(member < g->n);
+    assert(m->account != NULL);
     if (m->hot)
         return true; /* left for a cold one, if there is any */
     if (g->u.ledger.capacity > 0)
@@ -183,6 +197,7 @@ static double ledger_score(const struct group *g, uint32_t member)
 {
     const struct member *m = &g->members[member];
 
+    assert(member < g->n);
     return (m->u.ledger.est + 1) * m->u.ledger.per_share;
 }
 
@@ -201,6 +216,7 @@ static void ledger_explain(const struct group *g, uint32_t member, mono_ms now,
     const struct account *a = g->members[member].account;
     enum heat heat = ledger_heat(g, a);
 
+    assert((size_t)heat < ARRAY_LEN(names));
     json_put_num(out, "est", balancer_ledger_estimate(g, a, now));
     json_put_num(out, "running", balancer_typical_running(g, a));
     json_put_num(out, "granted", a->granted);

@@ -39,6 +39,7 @@ struct picking {
 /* The account's grants or acknowledgements changed: in all of its groups. */
 static void account_recount(const struct balancer *b, const struct account *a)
 {
+    assert(a->n_in >= 1);
     if (b->ops->recount == NULL)
         return;
     for (size_t i = 0; i < a->n_in; i++)
@@ -48,6 +49,7 @@ static void account_recount(const struct balancer *b, const struct account *a)
 static void copy_address(char out[BALANCER_ADDRESS_MAX + 1],
                          const struct account *a)
 {
+    assert(a->address != NULL);
     memcpy(out, a->address, strlen(a->address) + 1);
 }
 
@@ -64,6 +66,7 @@ static void hold(struct picking *p, const char *address)
             continue;
         p->g->members[member].held = true;
         p->g->ops->place(p->g, member, member + 1, p->now);
+        assert(p->n_held < BALANCER_EXCLUDE_MAX);
         p->held[p->n_held++] = member;
     }
 }
@@ -73,6 +76,7 @@ static void let_go(struct picking *p)
     for (size_t i = 0; i < p->n_held; i++) {
         uint32_t member = p->held[i];
 
+        assert(p->g->members[member].held);
         p->g->members[member].held = false;
         p->g->ops->place(p->g, member, member + 1, p->now);
     }
@@ -114,6 +118,7 @@ static bool choose(struct picking *p, uint32_t *chosen)
     uint32_t want = p->request->count == 1 ? ARRAY_LEN(p->candidates) : 1;
 
     p->n_candidates = ops->choose(p->g, &p->b->rand, want, p->candidates);
+    assert(p->n_candidates <= want);
     if (p->n_candidates == 0)
         return false;
     if (want > 1 && p->g->n >= AHEAD_MIN)
@@ -135,6 +140,8 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
     struct balancer *b = p->b;
     struct account *a = p->g->members[member].account;
 
+    assert(member < p->g->n);
+    assert(a->standing == STANDING_OPEN);
     copy_address(out->address, a);
     out->score = p->g->ops->score(p->g, member);
     if (p->request->peek) {
@@ -156,6 +163,7 @@ static void take(struct picking *p, uint32_t member, struct balancer_pick *out,
 static void alternates(const struct picking *p, uint32_t chosen,
                        struct balancer_answer *answer)
 {
+    assert(answer->n_alternates == 0);
     for (uint32_t i = 0; i < p->n_candidates; i++) {
         const struct account *a = p->g->members[p->candidates[i]].account;
 
@@ -171,6 +179,8 @@ static void pick_all(struct picking *p, struct balancer_answer *answer)
     uint32_t count = p->request->count;
     uint32_t chosen;
 
+    assert(answer->n_picks == 0);
+    assert(count <= BALANCER_COUNT_MAX);
     if (p->request->affinity != NULL)
         p->n_preferred =
             balancer_affinity_top(p->g, p->request->affinity, p->preferred);
@@ -196,6 +206,8 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
 {
     struct group *g = p->g;
 
+    assert(p->request->peek);
+    assert(n <= BALANCER_COUNT_MAX);
     g->turn = turn;
     while (n-- > 0) {
         const struct undo *undo = &p->b->undo[n];
@@ -211,6 +223,7 @@ static void undo_all(struct picking *p, size_t n, uint64_t turn)
 static bool is_excluded(const struct balancer_request *request,
                         const char *address)
 {
+    assert(request->n_exclude <= BALANCER_EXCLUDE_MAX);
     for (size_t i = 0; i < request->n_exclude; i++)
         if (strcmp(request->exclude[i], address) == 0)
             return true;
@@ -222,6 +235,7 @@ static enum balancer_code why_nobody(const struct picking *p)
 {
     bool alive = false, old = false, busy = false;
 
+    assert(p->n_candidates == 0);
     for (uint32_t i = 0; i < p->g->n; i++) {
         const struct account *a = p->g->members[i].account;
 
@@ -244,6 +258,8 @@ static void pick_in_group(struct picking *p, struct balancer_answer *answer)
     struct group *g = p->g;
     uint64_t turn = g->turn;
 
+    assert(group_size(g) > 0);
+    assert(!g->peeking);
     g->used = p->now;
     if (p->now - g->refreshed > REFRESH_MAX_MS || g->typical_due)
         balancer_group_refresh_all(g, p->now);
@@ -295,6 +311,7 @@ void balancer_pick(struct balancer *b, const struct balancer_request *request,
 static void account_ack(struct balancer *b, struct account *a, double tasks,
                         uint32_t bucket)
 {
+    assert(tasks > 0);
     balancer_account_ack(a, tasks, bucket, b->now);
     for (size_t i = 0; i < a->n_in; i++)
         a->in[i].group->acked = b->now;
@@ -304,6 +321,7 @@ static void account_ack(struct balancer *b, struct account *a, double tasks,
 static void account_refuse(struct balancer *b, struct account *a, double tasks,
                            uint32_t bucket)
 {
+    assert(tasks > 0);
     a->profile->refused = true;
     balancer_account_ungrant(a, tasks, bucket, b->now);
     for (size_t i = 0; i < a->n_in; i++)
@@ -314,6 +332,7 @@ static void account_refuse(struct balancer *b, struct account *a, double tasks,
 static void account_ungrant(struct balancer *b, struct account *a, double tasks,
                             uint32_t bucket)
 {
+    assert(tasks > 0);
     balancer_account_ungrant(a, tasks, bucket, b->now);
     account_recount(b, a);
 }
@@ -362,6 +381,7 @@ bool balancer_unused(struct balancer *b, pick_id pick)
 void balancer_count(struct balancer *b, const char *address, int delta,
                     mono_ms now)
 {
+    assert(address != NULL);
     lock_acquire(&b->lock);
     struct account *a = balancer_account(b, address);
 
@@ -405,6 +425,8 @@ static const char *why_not(const struct account *a,
         [STANDING_REFUSED] = "refused",
     };
 
+    assert(a->standing == STANDING_OPEN ||
+           (size_t)a->standing < ARRAY_LEN(names));
     if (a->standing != STANDING_OPEN)
         return names[a->standing];
     return is_excluded(request, a->address) ? "excluded" : NULL;
@@ -419,6 +441,7 @@ static const char *capacity_from(const struct group *g, const struct account *a)
     };
     enum capacity_source source = a->profile->source;
 
+    assert((size_t)source < ARRAY_LEN(names));
     return source == CAPACITY_WEIGHT && g->typical.n[USUAL_CAPACITY] > 0
                ? "typical"
                : names[source];
@@ -431,6 +454,8 @@ static void explain_member(const struct group *g, uint32_t member,
     const struct account *a = g->members[member].account;
     const struct profile *p = a->profile;
 
+    assert(member < g->n);
+    assert(a != NULL);
     json_open(out, NULL, '{');
     json_put_str(out, "address", a->address);
     if (a->standing == STANDING_OPEN)
@@ -456,6 +481,7 @@ void balancer_explain(struct balancer *b,
     uint32_t from = 0;
     bool more;
 
+    assert(out != NULL);
     json_open(out, NULL, '[');
     do {
         lock_acquire(&b->lock);

@@ -17,6 +17,7 @@ static uint64_t stride_phase(const struct member *m, uint64_t period)
 {
     double drawn = (double)m->salt / 4294967296.0; /* [0,1) */
 
+    assert(period > 0);
     return period / 4 + (uint64_t)((double)period * drawn / 2);
 }
 
@@ -42,6 +43,7 @@ static void stride_judge(const struct group *g, struct member *m)
 
         m->turn = time + (uint64_t)(ahead * (double)period);
     }
+    assert(period > 0);
     m->u.stride.period = period;
     m->u.stride.waiting = false;
 }
@@ -54,6 +56,8 @@ static uint64_t stride_key(const struct member *m)
 void balancer_stride_place(struct group *g, uint32_t from, uint32_t to,
                            mono_ms now)
 {
+    assert(g->ops->weight != NULL);
+    assert(from < to);
     (void)now;
     for (uint32_t i = from; i < to; i++) {
         struct member *m = &g->members[i];
@@ -68,6 +72,7 @@ static void stride_start_over(struct group *g)
 {
     uint64_t back = g->turn;
 
+    assert(!g->peeking);
     for (uint32_t i = 0; i < g->n; i++) {
         struct member *m = &g->members[i];
 
@@ -83,6 +88,7 @@ void balancer_stride_take(struct group *g, uint32_t member)
     struct member *m = &g->members[member];
     uint64_t *time = &g->turn;
 
+    assert(member < g->n);
     assert(m->u.stride.period > 0);
     if (m->turn > *time)
         *time = m->turn;
@@ -100,5 +106,6 @@ double balancer_stride_score(const struct group *g, uint32_t member)
     uint64_t due = g->members[member].turn;
     uint64_t time = g->turn;
 
+    assert(member < g->n);
     return due > time ? (double)(due - time) / (double)CYCLE : 0;
 }

@@ -24,6 +24,7 @@ static bool has_capacity(const struct account *a)
 
 static double value(const struct account *a, enum usual what)
 {
+    assert(what <= USUAL_CAPACITY);
     if (what != USUAL_CAPACITY)
         return a->profile->usage[what];
     return has_capacity(a) ? a->profile->capacity : -1;
@@ -42,6 +43,7 @@ double balancer_typical_hot_from(const struct conf_balancer *conf,
 static bool is_typical(const struct group *g, const struct account *a,
                        mono_ms now)
 {
+    assert(a->profile != NULL);
     return !a->profile->dead && !a->profile->closed &&
            now - a->profile->reported <=
                NODE_REPORT_STALE * balancer_account_interval(a, g->conf);
@@ -51,6 +53,7 @@ static void add(struct group *g, const struct account *a)
 {
     struct typical *t = &g->walked;
 
+    assert(a->profile != NULL);
     for (int i = 0; i < USUALS; i++) {
         double v = value(a, (enum usual)i);
 
@@ -86,6 +89,7 @@ void balancer_typical_walk(struct group *g, uint32_t from, uint32_t to,
 
 void balancer_typical_told(struct group *g, const struct account *a)
 {
+    assert(a->profile != NULL);
     if (g->n > SOON_MAX)
         return;
     for (int i = 0; i < USUALS && !g->typical_due; i++)
@@ -97,6 +101,8 @@ double balancer_typical_of(const struct group *g, enum usual what,
 {
     const struct typical *t = &g->typical;
 
+    assert(what < USUALS);
+    assert(otherwise >= 0);
     return t->n[what] > 0 ? t->sum[what] / t->n[what] : otherwise;
 }
 
@@ -114,6 +120,7 @@ double balancer_typical_capacity(const struct group *g, const struct account *a)
 {
     double own = a->profile->capacity;
 
+    assert(own > 0);
     return has_capacity(a) ? own : balancer_typical_of(g, USUAL_CAPACITY, own);
 }
 
@@ -131,6 +138,7 @@ double balancer_typical_running(const struct group *g, const struct account *a)
     double capacity = balancer_typical_capacity(g, a);
     double pool = a->profile->usage[USUAL_POOL], usual;
 
+    assert(capacity > 0);
     if (pool >= 0)
         return has_capacity(a) ? a->profile->running : pool * capacity;
     usual = balancer_typical_of(g, USUAL_POOL, 0) * capacity;
