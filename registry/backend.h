@@ -46,8 +46,9 @@ struct registry_timer {
 void registry_timer_start(struct registry *r, struct registry_timer *t,
                           int64_t delay_ms, loop_f *fn, void *arg);
 void registry_timer_stop(struct registry_timer *t); /* fine if not running */
-/* For timer_start implementations: it fired; calls fn(arg) last. */
-void registry_timer_fire(struct registry_timer *t);
+/* For timer_start implementations: this struct registry_timer fired; calls
+ * fn(arg) last. */
+void registry_timer_fire(void *timer);
 
 /* --- the slots ----------------------------------------------------------- */
 

@@ -60,6 +60,7 @@ static const char *copy_text(char **at, const char *s, size_t len)
 {
     char *copy = *at;
 
+    assert(s != NULL || len == 0);
     if (len > 0)
         memcpy(copy, s, len);
     copy[len] = '\0';
@@ -73,11 +74,14 @@ static void refuse(struct registry *r, enum registry_call_type type,
     char *text;
     struct registry_call *call = call_new(r, type, 0, 0, &text, done, arg);
 
+    assert(err->code != ERR_OK);
     registry_call_fail_later(call, err->code, "%s", err->msg);
 }
 
 static void submit(struct registry *r, struct registry_call *call)
 {
+    assert(call->refusal == NULL);
+    assert(call->done != NULL);
     if (r->closing) {
         registry_call_fail_later(call, ERR_CANCELLED,
                                  "the registry is being closed");
@@ -120,16 +124,12 @@ static void not_believed(const struct registry_call *call,
 {
     bool done = told->err.code == ERR_OK && call->type == REGISTRY_CALL_TXN;
 
+    assert(!call->inside);
     (void)err_set(&told->err, done ? ERR_UNKNOWN : ERR_WENT_BACK,
                   "the answer is of a store that is not what it was");
     told->n_entries = 0;
     told->entries = NULL;
     told->next = NULL;
-}
-
-static bool is_answer(enum err_code code)
-{
-    return code == ERR_OK || code == ERR_CONFLICT || code == ERR_NOT_FOUND;
 }
 
 void registry_call_done(struct registry_call *call,
@@ -138,12 +138,14 @@ void registry_call_done(struct registry_call *call,
     registry_reply_f *done = call->done;
     struct registry_reply told = *reply;
 
+    assert(call->refs > 0);
     assert(done != NULL); /* once */
     if (told.err.code == ERR_NOT_FOUND && call->type == REGISTRY_CALL_TXN &&
         !call->is_delete)
         told.err.code = ERR_CONFLICT;
-    if (is_answer(told.err.code) && !call->inside &&
-        registry_went_back(call->r) != NULL &&
+    if ((told.err.code == ERR_OK || told.err.code == ERR_CONFLICT ||
+         told.err.code == ERR_NOT_FOUND) &&
+        !call->inside && registry_went_back(call->r) != NULL &&
         !planted(PLANTED_ANSWER_BELIEVED))
         not_believed(call, &told);
     if (told.err.code != ERR_CONFLICT)
@@ -166,7 +168,8 @@ void registry_call_fail(struct registry_call *call, enum err_code code,
     struct registry_reply reply = {.failed_op = SIZE_MAX};
     va_list args;
 
-    assert(code != ERR_OK && code != ERR_CONFLICT);
+    assert(code != ERR_OK);
+    assert(code != ERR_CONFLICT);
     reply.err.code = code;
     va_start(args, fmt);
     (void)vsnprintf(reply.err.msg, sizeof(reply.err.msg), fmt, args);
@@ -179,6 +182,7 @@ static void call_refused(void *arg)
     struct registry_call *call = arg;
     struct registry_reply reply = {.failed_op = SIZE_MAX};
 
+    assert(call->refusal != NULL);
     reply.err = *call->refusal;
     if (reply.err.code == ERR_CONFLICT)
         reply.failed_op = call->limit;
@@ -202,6 +206,7 @@ void registry_call_fail_later(struct registry_call *call, enum err_code code,
 
 bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes)
 {
+    assert(call->refusal == NULL);
     if (call->r->session == 0) {
         registry_call_fail_later(call, ERR_UNAVAILABLE,
                                  "the registry has no session yet");
@@ -218,6 +223,7 @@ bool registry_call_refused(struct registry_call *call, size_t n, size_t bytes)
     } else {
         return false;
     }
+    assert(call->refusal != NULL);
     return true;
 }
 
@@ -231,6 +237,7 @@ void registry_forget(struct registry *r, const void *arg)
 {
     struct registry_call *call;
 
+    assert(arg != NULL);
     DL_FOREACH(r->calls, call)
     {
         if (call->arg == arg) {
@@ -270,6 +277,7 @@ static void submit_read(struct registry *r, enum registry_call_type type,
     char *text;
     int rc;
 
+    assert(done != NULL);
     assert(type != REGISTRY_CALL_TXN);
     rc = below ? registry_check_prefix(key, &err)
                : registry_check_key(key, &err);
@@ -321,7 +329,8 @@ static size_t copy_ops(struct registry_call *call,
     struct registry_op *copy = (struct registry_op *)(void *)memory;
     size_t lost = SIZE_MAX;
 
-    assert(copy == call->ops && n == call->n_ops);
+    assert(copy == call->ops);
+    assert(n == call->n_ops);
     for (size_t i = 0; i < n; i++) {
         copy[i] = ops[i];
         if (ops[i].type == REGISTRY_CHECK_LOCK &&
@@ -344,6 +353,7 @@ static void submit_ops(struct registry *r, const struct registry_op *ops,
     struct err err;
     char *text;
 
+    assert(done != NULL);
     if (registry_check_txn(r, ops, n, single, &bytes, &err) != 0) {
         refuse(r, REGISTRY_CALL_TXN, &err, done, arg);
         return;

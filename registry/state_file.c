@@ -39,7 +39,7 @@ struct state_file {
     struct state now, sent, written;
     char doubted[HISTORY_WHY_SIZE]; /* by an earlier life */
     mono_ms last;
-    bool busy, told;
+    bool busy, warned;
     loop_f *closed;
     void *closed_arg;
     /* the worker's while busy */
@@ -59,10 +59,11 @@ static bool up_to_date(const struct state_file *f)
 /* --- reading ------------------------------------------------------------- */
 
 /* "went_back <why>\n", or nothing. */
-static bool read_doubt(char *text, char *why)
+static bool read_why(char *text, char *why)
 {
     size_t len = strlen(text);
 
+    assert(why[0] == '\0');
     if (len == 0)
         return true;
     if (len < sizeof(DOUBT) || len > sizeof(DOUBT) + HISTORY_WHY_SIZE - 1 ||
@@ -82,7 +83,7 @@ static bool parse(char *text, struct registry_place *out, char *why)
         return false;
     *end = '\0';
     return registry_place_parse(text + sizeof(MAGIC) - 1, out, NULL) == 0 &&
-           out->incarnation[0] != '\0' && read_doubt(end + 1, why);
+           out->incarnation[0] != '\0' && read_why(end + 1, why);
 }
 
 int registry_state_file_read(const char *path, struct registry_place *out,
@@ -93,6 +94,7 @@ int registry_state_file_read(const char *path, struct registry_place *out,
     ssize_t n = fd < 0 ? -1 : read(fd, text, TEXT_MAX);
     int saved = errno;
 
+    assert(path != NULL);
     memset(out, 0, sizeof(*out));
     why[0] = '\0';
     if (fd >= 0)
@@ -116,10 +118,11 @@ int registry_state_file_read(const char *path, struct registry_place *out,
 
 /* --- writing: on the worker ---------------------------------------------- */
 
-static int fill(int fd, const char *text)
+static int write_text(int fd, const char *text)
 {
     ssize_t n = write(fd, text, strlen(text));
 
+    assert(text[0] != '\0');
     if (n >= 0 && (size_t)n < strlen(text)) {
         errno = ENOSPC;
         return -1;
@@ -127,11 +130,11 @@ static int fill(int fd, const char *text)
     return n < 0 ? -1 : fsync(fd);
 }
 
-static void write_it(void *arg)
+static void write_file(void *arg)
 {
     struct state_file *f = arg;
     int fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int rc = fd < 0 ? -1 : fill(fd, f->text), saved = errno;
+    int rc = fd < 0 ? -1 : write_text(fd, f->text), saved = errno;
 
     err_clear(&f->err);
     if (fd >= 0)
@@ -160,32 +163,37 @@ static void on_stopped(void *arg)
     loop_f *closed = f->closed;
     void *closed_arg = f->closed_arg;
 
+    assert(!f->busy);
+    assert(f->worker == NULL);
     state_file_free(f);
     closed(closed_arg);
 }
 
-static void end(struct state_file *f)
+static void free_later(struct state_file *f)
 {
+    assert(!f->busy);
+    assert(f->closed != NULL);
     if (f->worker != NULL)
         worker_stop(&f->worker, on_stopped, f);
     else
         on_stopped(f);
 }
 
-static void begin(struct state_file *f);
+static void begin_write(struct state_file *f);
 
 static void on_written(void *arg)
 {
     struct state_file *f = arg;
 
+    assert(f->busy);
     f->busy = false;
     if (f->err.code == ERR_OK) {
         f->written = f->sent;
-        if (f->told)
+        if (f->warned)
             log_info("=state-dir", LOG_S("file", f->path));
-        f->told = false;
-    } else if (!f->told) {
-        f->told = true;
+        f->warned = false;
+    } else if (!f->warned) {
+        f->warned = true;
         log_warn("!state-dir", LOG_S("reason", f->err.msg),
                  LOG_S("consequence", "after a restart where the registry "
                                       "stood is known from an earlier time"));
@@ -193,16 +201,18 @@ static void on_written(void *arg)
     if (f->closed == NULL)
         return;
     if (f->err.code == ERR_OK && !up_to_date(f))
-        begin(f);
+        begin_write(f);
     else
-        end(f);
+        free_later(f);
 }
 
-static void begin(struct state_file *f)
+static void begin_write(struct state_file *f)
 {
     char place[HISTORY_PLACE_SIZE];
     int rc;
 
+    assert(!f->busy);
+    assert(f->now.place.incarnation[0] != '\0');
     if (f->worker == NULL)
         f->worker = worker_new(f->loop, 1, NULL, NULL, 0);
     f->busy = true;
@@ -212,34 +222,32 @@ static void begin(struct state_file *f)
                    registry_place_text(&f->now.place, place),
                    f->now.why[0] != '\0' ? DOUBT : "", f->now.why,
                    f->now.why[0] != '\0' ? "\n" : "");
-    rc = worker_submit(f->worker, &f->job, write_it, on_written, f);
+    rc = worker_submit(f->worker, &f->job, write_file, on_written, f);
     assert(rc == 0); /* one at a time */
     (void)rc;
 }
 
 void registry_state_file_keep(struct state_file *f,
-                              const struct registry_place *place)
+                              const struct registry_place *place,
+                              const char *why)
 {
     bool anew;
 
-    if (f == NULL || f->closed != NULL || place->incarnation[0] == '\0')
-        return;
-    f->now.place = *place;
-    anew = strcmp(place->incarnation, f->written.place.incarnation) != 0 ||
-           strcmp(f->now.why, f->written.why) != 0;
-    if (!f->busy && !up_to_date(f) &&
-        ((anew && !f->told) || loop_clock(f->loop)->mono - f->last >= EVERY_MS))
-        begin(f);
-}
-
-void registry_state_file_doubt(struct state_file *f, const char *why)
-{
     if (f == NULL || f->closed != NULL)
         return;
     (void)snprintf(f->now.why, sizeof(f->now.why), "%s", why ? why : "");
     for (char *s = f->now.why; *s != '\0'; s++)
         if ((unsigned char)*s < ' ')
             *s = ' ';
+    if (place->incarnation[0] == '\0')
+        return;
+    f->now.place = *place;
+    anew = strcmp(place->incarnation, f->written.place.incarnation) != 0 ||
+           strcmp(f->now.why, f->written.why) != 0;
+    if (!f->busy && !up_to_date(f) &&
+        ((anew && !f->warned) ||
+         loop_clock(f->loop)->mono - f->last >= EVERY_MS))
+        begin_write(f);
 }
 
 const char *registry_state_file_doubted(const struct state_file *f)
@@ -257,14 +265,16 @@ void registry_state_file_close(struct state_file **file, loop_f *closed,
         closed(arg);
         return;
     }
+    assert(closed != NULL);
+    assert(f->closed == NULL);
     f->closed = closed;
     f->closed_arg = arg;
     if (f->busy)
         return;
     if (f->now.place.incarnation[0] != '\0' && !up_to_date(f))
-        begin(f);
+        begin_write(f);
     else
-        end(f);
+        free_later(f);
 }
 
 /* --- opening ------------------------------------------------------------- */
@@ -312,6 +322,8 @@ int registry_state_file_open(struct state_file **out, struct loop *loop,
     struct state was;
     int rc;
 
+    assert(role[0] != '\0');
+    assert(who[0] != '\0');
     *out = NULL;
     memset(remembered, 0, sizeof(*remembered));
     if (conf->state_dir == NULL)
