@@ -420,12 +420,11 @@ void registry_view_end(struct registry_watch *w, uint64_t revision, bool tell);
 
 /*
  * It stands there, in a look or by itself, and cannot be told as a key: `len`
- * bytes, anything. Every full look says so again; what it did not say is gone.
+ * bytes, anything; copied. Every full look says so again; what it did not say
+ * is gone. Without a reason: it is gone, or can be told. O(1).
  */
 void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
                          const char *reason);
-void registry_view_unfit_gone(struct registry_watch *w, const char *key,
-                              size_t len);
 
 /* How many keys were told as existing, and sums of their `created` and
  * `version`: whoever can ask the store for the same learns whether anything was

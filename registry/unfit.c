@@ -47,15 +47,6 @@ static void show_name(struct buf *out, const char *key, size_t len)
     }
 }
 
-static struct registry_unfit_key *find_unfit(const struct registry_watch *w,
-                                             const struct buf *text)
-{
-    struct registry_unfit_key *k;
-
-    HASH_FIND(hh, w->unfit, buf_text(text), text->len, k);
-    return k;
-}
-
 static void tell_unfit(const struct registry_watch *w,
                        const struct registry_unfit_key *k, const char *reason)
 {
@@ -74,12 +65,9 @@ static void drop_unfit(struct registry_watch *w, struct registry_unfit_key *k,
     mem_free(k);
 }
 
-static void note_unfit(struct registry_watch *w, const struct buf *text,
-                       const char *reason)
+static void note_unfit(struct registry_watch *w, struct registry_unfit_key *k,
+                       const struct buf *text, const char *reason)
 {
-    struct registry_unfit_key *k = find_unfit(w, text);
-
-    assert(reason != NULL);
     if (k == NULL && HASH_COUNT(w->unfit) == UNFIT_MAX)
         return;
     if (k == NULL) {
@@ -87,6 +75,7 @@ static void note_unfit(struct registry_watch *w, const struct buf *text,
         memcpy(k->text, buf_text(text), text->len + 1);
         HASH_ADD(hh, w->unfit, text[0], text->len, k);
     }
+    assert(HASH_COUNT(w->unfit) <= UNFIT_MAX);
     k->look = w->look;
     if (k->reason != NULL && strcmp(k->reason, reason) == 0)
         return;
@@ -98,27 +87,16 @@ static void note_unfit(struct registry_watch *w, const struct buf *text,
 void registry_view_unfit(struct registry_watch *w, const char *key, size_t len,
                          const char *reason)
 {
-    struct buf text;
-
-    assert(reason != NULL);
-    if (w->fn == NULL)
-        return;
-    show_name(&text, key, len);
-    note_unfit(w, &text, reason);
-    buf_close(&text);
-}
-
-void registry_view_unfit_gone(struct registry_watch *w, const char *key,
-                              size_t len)
-{
     struct registry_unfit_key *k;
     struct buf text;
 
-    if (w->unfit == NULL)
+    if (w->fn == NULL || (reason == NULL && w->unfit == NULL))
         return;
     show_name(&text, key, len);
-    k = find_unfit(w, &text);
-    if (k != NULL)
+    HASH_FIND(hh, w->unfit, buf_text(&text), text.len, k);
+    if (reason != NULL)
+        note_unfit(w, k, &text, reason);
+    else if (k != NULL)
         drop_unfit(w, k, true);
     buf_close(&text);
 }

@@ -124,7 +124,7 @@ void registry_view_seen(struct registry_watch *w,
                             "no registry made it: it has no version");
         return;
     }
-    registry_view_unfit_gone(w, entry->key, strlen(entry->key));
+    registry_view_unfit(w, entry->key, strlen(entry->key), NULL);
     k = view_find(w, entry->key);
     if (k == NULL) {
         if (revision != 0 && revision <= w->floor)
@@ -146,7 +146,7 @@ void registry_view_gone(struct registry_watch *w, const char *key,
 
     if (w->fn == NULL || not_ready(w) || !registry_key_below(key, w->prefix))
         return;
-    registry_view_unfit_gone(w, key, strlen(key));
+    registry_view_unfit(w, key, strlen(key), NULL);
     if (k == NULL) {
         /* A later look at what was there before must not bring it back. */
         if (revision > w->floor)

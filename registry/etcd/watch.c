@@ -39,10 +39,8 @@ static void tell_unfit(struct registry_watch *w, bool gone,
     size_t n;
     const char *key = etcd_unfit(kv, etcd_of(w->r)->ns, &n, &why);
 
-    if (key != NULL && gone)
-        registry_view_unfit_gone(w, key, n);
-    else if (key != NULL)
-        registry_view_unfit(w, key, n, why.msg);
+    if (key != NULL)
+        registry_view_unfit(w, key, n, gone ? NULL : why.msg);
 }
 
 static void on_change(void *arg, bool gone, const struct etcd_kv *kv)

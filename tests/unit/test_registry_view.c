@@ -324,8 +324,8 @@ static void what_is_unfit_is_told_once_and_when_it_is_gone(void **state)
     unfit(q, "/a\0\x7f\n\\", 6);
     registry_view_end(q->watch, 0, true);
     expect(q, "!/c(no)=/b.");
-    registry_view_unfit_gone(q->watch, "/c", 2);
-    registry_view_unfit_gone(q->watch, "/c", 2);
+    registry_view_unfit(q->watch, "/c", 2, NULL);
+    registry_view_unfit(q->watch, "/c", 2, NULL);
     expect(q, "=/c");
     seen(q, "/z", 0, 1, 0);
     registry_view_gone(q->watch, "/z", 0);
